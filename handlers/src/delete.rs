@@ -1,0 +1,31 @@
+//! `{"action":"delete","message_id":63}`: takes a message back.
+
+use serde::Deserialize;
+
+use crate::{Code, Context, Error, Kind, Limits, MessageId, Reply, Role};
+
+/// What the frame holds.
+#[derive(Debug, Deserialize)]
+pub struct Request {
+    /// Which message.
+    message_id: MessageId,
+}
+
+/// One frame.
+pub const LIMITS: Limits = Limits::DEFAULT;
+
+/// That it is gone.
+pub const EMITS: &[Kind] = &[Kind::MessageDeleted];
+
+/// There is none, or someone else wrote it.
+pub const FAILS: &[Code] = &[Code::NotFound, Code::NotAuthor];
+
+/// The author may, and in a group its admins.
+pub async fn handle(cx: Context, request: Request) -> Result<Reply, Error> {
+    let mine = cx.room().author(request.message_id).await? == *cx.caller();
+    if !mine && cx.room().role().await? != Role::Admin {
+        return Err(Error::not_author("only its author may delete a message"));
+    }
+    cx.room().delete(request.message_id).await?;
+    Ok(Reply::ByEvent)
+}

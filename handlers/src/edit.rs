@@ -1,0 +1,33 @@
+//! `{"action":"edit","message_id":63,"text":"new"}`: changes the text of one's own message.
+
+use serde::Deserialize;
+
+use crate::{Code, Context, Draft, Error, Kind, Limits, MessageId, Reply};
+
+/// What the frame holds.
+#[derive(Debug, Deserialize)]
+pub struct Request {
+    /// Which message.
+    message_id: MessageId,
+    /// Its new text; the same one again is an edit too.
+    text: Draft,
+}
+
+/// One frame.
+pub const LIMITS: Limits = Limits::DEFAULT;
+
+/// The new text.
+pub const EMITS: &[Kind] = &[Kind::MessageEdited];
+
+/// There is none, or someone else wrote it.
+pub const FAILS: &[Code] = &[Code::NotFound, Code::NotAuthor];
+
+/// Only the author may.
+pub async fn handle(cx: Context, request: Request) -> Result<Reply, Error> {
+    let text = cx.accept(request.text, "text")?;
+    if cx.room().author(request.message_id).await? != *cx.caller() {
+        return Err(Error::not_author("only its author may edit a message"));
+    }
+    cx.room().edit(request.message_id, text).await?;
+    Ok(Reply::ByEvent)
+}

@@ -1,0 +1,82 @@
+//! Every frame that the server sends, but for the history's array.
+
+use serde::Serialize;
+
+use crate::{Code, Message, MessageId};
+
+/// What happened in a room, as all of its sockets are told.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event<'a> {
+    /// A message is safe on a majority of the database.
+    ChatMessage {
+        /// With status `send`.
+        message: &'a Message,
+    },
+    /// It was written to a socket of each other member.
+    MarkMessageAsDelivered {
+        /// With status `delivered`.
+        message: &'a Message,
+    },
+    /// Each other member has read it.
+    MarkMessageAsRead {
+        /// With status `read`.
+        message: &'a Message,
+    },
+    /// Its author changed its text.
+    MessageEdited {
+        /// Which.
+        message_id: MessageId,
+        /// The new text.
+        text: &'a str,
+    },
+    /// It is gone.
+    MessageDeleted {
+        /// Which.
+        message_id: MessageId,
+    },
+}
+
+/// The events by name, for an action to say which it may lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// `chat_message`
+    ChatMessage,
+    /// `mark_message_as_delivered`
+    MarkMessageAsDelivered,
+    /// `mark_message_as_read`
+    MarkMessageAsRead,
+    /// `message_edited`
+    MessageEdited,
+    /// `message_deleted`
+    MessageDeleted,
+}
+
+impl Kind {
+    /// The wire's `type`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ChatMessage => "chat_message",
+            Self::MarkMessageAsDelivered => "mark_message_as_delivered",
+            Self::MarkMessageAsRead => "mark_message_as_read",
+            Self::MessageEdited => "message_edited",
+            Self::MessageDeleted => "message_deleted",
+        }
+    }
+}
+
+/// The answer to a frame that can't be done, for its own socket alone.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "error")]
+pub struct ErrorFrame<'a> {
+    /// What clients branch on.
+    pub code: Code,
+    /// What they may show.
+    pub message: &'a str,
+    /// The frame's `action`, cut to 64 characters; left out where there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<&'a str>,
+    /// With `rate_limited`: in how many milliseconds the frame would pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}

@@ -1,0 +1,142 @@
+//! A frame, taken apart: valid JSON, an object, its fields not decoded yet.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::value::MapDeserializer;
+use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::Error;
+
+/// The deepest nesting that a frame may have.
+const MAX_DEPTH: usize = 128;
+
+/// The fields of a frame in their order, repeated ones included.
+pub struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+/// The frame is not JSON by RFC 8259, nested too deeply, or not an object.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+impl<'a> Fields<'a> {
+    /// Takes a frame apart.
+    pub fn parse(frame: &'a str) -> Result<Self, Malformed> {
+        struct Object;
+
+        impl<'a> Visitor<'a> for Object {
+            type Value = Vec<(Cow<'a, str>, &'a RawValue)>;
+
+            fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+                to.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = Vec::with_capacity(4);
+                while let Some((Key(name), value)) = map.next_entry()? {
+                    fields.push((name, value));
+                }
+                Ok(fields)
+            }
+        }
+
+        /// A name is borrowed from the frame unless it is written with escapes.
+        #[derive(Deserialize)]
+        struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+        if !well_formed(frame.as_bytes()) {
+            return Err(Malformed);
+        }
+        let mut deserializer = serde_json::Deserializer::from_str(frame);
+        let fields = deserializer.deserialize_map(Object).map_err(|_| Malformed)?;
+        deserializer.end().map_err(|_| Malformed)?;
+        Ok(Self(fields))
+    }
+
+    /// The text of a field, where it is there, once, and a string.
+    ///
+    /// # Errors
+    /// `invalid_request` where the field stands there twice.
+    pub fn text(&self, name: &str) -> Result<Option<String>, Error> {
+        let mut values = self.0.iter().filter(|(field, _)| field == name).map(|(_, value)| value.get());
+        let first = values.next();
+        if values.next().is_some() {
+            return Err(Error::invalid(format!("{name}: given twice")));
+        }
+        Ok(first.and_then(|json| serde_json::from_str(json).ok()))
+    }
+
+    /// Decodes a request. Fields it doesn't know are left aside.
+    ///
+    /// # Errors
+    /// `invalid_request`, naming the field at fault.
+    pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        // Serde says what is wrong with a value but not which field had it: that is the last one it was given.
+        let current = Cell::new(None);
+        let fields = self.0.iter().map(|(name, value)| {
+            current.set(Some(name.as_ref()));
+            (name.as_ref(), *value)
+        });
+        let map = MapDeserializer::<_, serde_json::Error>::new(fields);
+        let request = T::deserialize(map).map_err(|error| (current.get(), error));
+        request.map_err(|(field, error)| {
+            let fault = error.to_string();
+            // The position is one within the field's value, of no use to anyone.
+            let fault = fault.split(" at line ").next().unwrap_or_default();
+            match field {
+                Some(field) if !fault.contains("field `") => {
+                    Error::invalid(format!("{}: {fault}", field.chars().take(64).collect::<String>()))
+                }
+                _ => Error::invalid(fault.to_owned()),
+            }
+        })
+    }
+}
+
+/// What serde_json lets pass in the parts of a frame that nothing decodes: nesting deeper than
+/// [`MAX_DEPTH`], and half of a surrogate pair written as an escape. All else it checks itself.
+fn well_formed(frame: &[u8]) -> bool {
+    let (mut depth, mut in_string, mut at) = (0_usize, false, 0);
+    while let Some(&byte) = frame.get(at) {
+        at += 1;
+        match (in_string, byte) {
+            (_, b'"') => in_string = !in_string,
+            (true, b'\\') => {
+                let Some(after) = escape(frame, at) else { return false };
+                at = after;
+            }
+            (false, b'{' | b'[') => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return false;
+                }
+            }
+            (false, b'}' | b']') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    true
+}
+
+/// Where the escape ends whose backslash stands before `at`; none where it is half of a surrogate pair.
+fn escape(frame: &[u8], at: usize) -> Option<usize> {
+    if frame.get(at) != Some(&b'u') {
+        return Some(at + 1);
+    }
+    match code_unit(frame, at + 1) {
+        Some(0xD800..=0xDBFF) => {
+            let low = frame.get(at + 5..at + 7) == Some(b"\\u")
+                && matches!(code_unit(frame, at + 7), Some(0xDC00..=0xDFFF));
+            low.then_some(at + 11)
+        }
+        Some(0xDC00..=0xDFFF) => None,
+        _ => Some(at + 1),
+    }
+}
+
+fn code_unit(frame: &[u8], at: usize) -> Option<u16> {
+    let digits = std::str::from_utf8(frame.get(at..at + 4)?).ok()?;
+    u16::from_str_radix(digits, 16).ok()
+}

@@ -1,0 +1,191 @@
+//! Ids: checked once, where they come in.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::de::{self, Deserializer, Unexpected, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+
+/// The greatest integer that every JavaScript number up to it can be told from: 2^53 - 1
+/// (`Number.MAX_SAFE_INTEGER`).
+pub const MAX_ID: i64 = (1 << 53) - 1;
+
+/// A message's number within its room: 1, 2, 3, ...
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct MessageId(i64);
+
+impl MessageId {
+    /// The number itself, 1 to [`MAX_ID`].
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+}
+
+impl TryFrom<i64> for MessageId {
+    type Error = OutOfRange;
+
+    fn try_from(n: i64) -> Result<Self, OutOfRange> {
+        if (1..=MAX_ID).contains(&n) { Ok(Self(n)) } else { Err(OutOfRange) }
+    }
+}
+
+/// From a number, or from a string of digits, which is what the sample page's delete button sends.
+impl<'de> Deserialize<'de> for MessageId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Id;
+
+        impl Visitor<'_> for Id {
+            type Value = MessageId;
+
+            fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(to, "an integer from 1 to {MAX_ID}, or a string of its digits")
+            }
+
+            fn visit_u64<E: de::Error>(self, n: u64) -> Result<MessageId, E> {
+                i64::try_from(n)
+                    .map_err(|_| OutOfRange)
+                    .and_then(MessageId::try_from)
+                    .map_err(|_| E::invalid_value(Unexpected::Unsigned(n), &self))
+            }
+
+            fn visit_str<E: de::Error>(self, digits: &str) -> Result<MessageId, E> {
+                let id = || {
+                    digits.bytes().all(|byte| byte.is_ascii_digit()).then_some(())?;
+                    MessageId::try_from(digits.parse::<i64>().ok()?).ok()
+                };
+                id().ok_or_else(|| E::invalid_value(Unexpected::Other("this string"), &self))
+            }
+        }
+
+        deserializer.deserialize_any(Id)
+    }
+}
+
+/// A room's id: a positive integer that fits a JavaScript number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct RoomId(i64);
+
+impl RoomId {
+    /// The id itself, 1 to [`MAX_ID`].
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+}
+
+impl TryFrom<i64> for RoomId {
+    type Error = OutOfRange;
+
+    fn try_from(id: i64) -> Result<Self, OutOfRange> {
+        if (1..=MAX_ID).contains(&id) { Ok(Self(id)) } else { Err(OutOfRange) }
+    }
+}
+
+impl FromStr for RoomId {
+    type Err = OutOfRange;
+
+    fn from_str(digits: &str) -> Result<Self, OutOfRange> {
+        if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(OutOfRange);
+        }
+        digits.parse().map_err(|_| OutOfRange).and_then(|id: i64| Self::try_from(id))
+    }
+}
+
+impl fmt::Display for RoomId {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(to)
+    }
+}
+
+/// A user's id as the application's tokens have it.
+///
+/// Digits without a leading zero, up to [`MAX_ID`], are an integer; anything else of 1 to
+/// [`UserId::MAX_BYTES`] bytes without control characters is a string. So `7` and `"7"` are one user,
+/// `"007"` is another, and a pair of users has one order everywhere: integers first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(untagged)]
+pub enum UserId {
+    /// A JSON number on the wire.
+    Int(i64),
+    /// A JSON string on the wire.
+    #[serde(serialize_with = "as_str")]
+    Name(Arc<str>),
+}
+
+fn as_str<S: Serializer>(name: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(name)
+}
+
+impl UserId {
+    /// The longest id that is not an integer, in bytes of UTF-8.
+    pub const MAX_BYTES: usize = 128;
+}
+
+impl FromStr for UserId {
+    type Err = OutOfRange;
+
+    fn from_str(id: &str) -> Result<Self, OutOfRange> {
+        let digits = id.bytes().all(|byte| byte.is_ascii_digit()) && (id == "0" || !id.starts_with('0'));
+        if digits
+            && let Ok(n) = id.parse::<i64>()
+            && n <= MAX_ID
+        {
+            return Ok(Self::Int(n));
+        }
+        if id.is_empty() || id.len() > Self::MAX_BYTES || id.chars().any(char::is_control) {
+            return Err(OutOfRange);
+        }
+        Ok(Self::Name(id.into()))
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Int(n) => n.fmt(to),
+            Self::Name(name) => to.write_str(name),
+        }
+    }
+}
+
+/// From an integer or a string; a fraction, a negative number, or anything else is none.
+impl<'de> Deserialize<'de> for UserId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Id;
+
+        impl Visitor<'_> for Id {
+            type Value = UserId;
+
+            fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+                to.write_str("a user's id: an integer, or a string of 1 to 128 bytes")
+            }
+
+            fn visit_u64<E: de::Error>(self, n: u64) -> Result<UserId, E> {
+                self.visit_str(&n.to_string())
+            }
+
+            fn visit_i64<E: de::Error>(self, n: i64) -> Result<UserId, E> {
+                self.visit_str(&n.to_string())
+            }
+
+            fn visit_str<E: de::Error>(self, id: &str) -> Result<UserId, E> {
+                id.parse().map_err(|_| E::invalid_value(Unexpected::Other("this"), &self))
+            }
+        }
+
+        deserializer.deserialize_any(Id)
+    }
+}
+
+/// No id of this kind looks so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfRange;
+
+impl fmt::Display for OutOfRange {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("not an id of this kind")
+    }
+}
+
+impl std::error::Error for OutOfRange {}

@@ -1,0 +1,49 @@
+//! What Parlor does, apart from everything that carries it.
+//!
+//! A client's frame names an action. Each action is a file here, named as on the wire, with four things in
+//! it: `Request`, what the frame must hold; `LIMITS`, what it costs; `EMITS` and `FAILS`, what may come of
+//! it; and `handle`, a function of a [`Context`] and a request that ends in a [`Reply`] or an [`Error`].
+//!
+//! A handler reaches the world through its context alone, which is bound to one caller and one [`Room`]
+//! already: it can't name another author or another room, and this crate can't reach a socket, a clock or
+//! a database, for Cargo gives it none. Deadlines, rates and panics are the runtime's; what an action
+//! changes comes back to all sockets as [`Event`]s by way of the database, never from the handler.
+//!
+//! A new action is one new file and one word in [`actions!`](self) below.
+
+mod action;
+mod context;
+mod error;
+mod event;
+mod fields;
+mod id;
+mod message;
+
+pub use action::{Action, Limits, Reply};
+pub use context::{Context, Pending, Role, Room};
+pub use error::{Code, Error};
+pub use event::{ErrorFrame, Event, Kind};
+pub use fields::{Fields, Malformed};
+pub use id::{MAX_ID, MessageId, RoomId, UserId};
+pub use message::{Draft, HistoryMessage, Message, Status, Text, Time};
+
+/// Declares the modules of the actions and, in the same order, their table.
+macro_rules! actions {
+    ($($name:ident),+ $(,)?) => {
+        $(pub mod $name;)+
+
+        /// Every action that a frame can name.
+        pub const ACTIONS: &[Action] = &[$(Action {
+            name: stringify!($name),
+            limits: $name::LIMITS,
+            emits: $name::EMITS,
+            fails: $name::FAILS,
+            run: |context, fields| {
+                let request: $name::Request = fields.decode()?;
+                Ok(Box::pin($name::handle(context, request)))
+            },
+        }),+];
+    };
+}
+
+actions! { delete, edit, send }

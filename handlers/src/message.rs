@@ -1,0 +1,162 @@
+//! A message and its parts.
+
+use std::fmt::{self, Write as _};
+
+use serde::de::{self, Deserializer, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::{Error, MessageId, UserId};
+
+/// What a client typed: not only white space, without U+0000, of any length that fits a frame.
+#[derive(Debug)]
+pub struct Draft(String);
+
+impl Draft {
+    /// The text, where it has at most `limit` code points. `field` is where it stood, for the error.
+    pub(crate) fn within(self, limit: usize, field: &str) -> Result<Text, Error> {
+        // Bytes are never fewer than code points: counting is only for what may be over.
+        if self.0.len() > limit && self.0.chars().count() > limit {
+            return Err(Error::invalid(format!("{field}: longer than {limit} characters")));
+        }
+        Ok(Text(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Draft {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Typed;
+
+        impl Visitor<'_> for Typed {
+            type Value = Draft;
+
+            fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+                to.write_str("a text")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Draft, E> {
+                self.visit_string(text.to_owned())
+            }
+
+            fn visit_string<E: de::Error>(self, text: String) -> Result<Draft, E> {
+                if text.trim().is_empty() {
+                    return Err(E::custom("must hold more than white space"));
+                }
+                if text.contains('\0') {
+                    return Err(E::custom("must not hold U+0000"));
+                }
+                Ok(Draft(text))
+            }
+        }
+
+        deserializer.deserialize_string(Typed)
+    }
+}
+
+/// A message's text: 1 code point to the configured limit, not only white space, no U+0000, kept as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text(String);
+
+impl Text {
+    /// As it came.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// How far a message has come with all of its other readers; it never goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Stored.
+    Send,
+    /// Written to a socket of each other member.
+    Delivered,
+    /// Read by each other member.
+    Read,
+}
+
+/// A moment in milliseconds since 1970 UTC; on the wire RFC 3339 with milliseconds and `Z`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub i64);
+
+impl fmt::Display for Time {
+    /// The civil date is by Howard Hinnant's `civil_from_days` ("chrono-Compatible Low-Level Date Algorithms"):
+    /// years counted from March, in eras of 400 years, or 146,097 days.
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (days, ms) = (self.0.div_euclid(86_400_000), self.0.rem_euclid(86_400_000));
+        let shifted = days + 719_468;
+        let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+        let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let from_march = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * from_march + 2) / 5 + 1;
+        let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+        let year = year_of_era + era * 400 + i64::from(month <= 2);
+        let (hour, minute) = (ms / 3_600_000, ms / 60_000 % 60);
+        let (second, milli) = (ms / 1_000 % 60, ms % 1_000);
+        write!(to, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut text = String::with_capacity(24);
+        // Writing to a String can't fail.
+        let _ = write!(text, "{self}");
+        serializer.serialize_str(&text)
+    }
+}
+
+/// A message as events carry it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Message {
+    /// Its text, as it came.
+    pub text: String,
+    /// Its number in the room.
+    pub message_id: MessageId,
+    /// Its author.
+    pub sender_id: UserId,
+    /// How far it has come.
+    pub status: Status,
+    /// When it was sent, by the server's clock.
+    pub created_at: Time,
+    /// When its text last changed.
+    pub updated_at: Time,
+}
+
+/// A message as the history's array has it.
+#[derive(Clone, Debug, Serialize)]
+pub struct HistoryMessage<'a> {
+    /// Its number in the room.
+    pub message_id: MessageId,
+    /// Its text, as it came.
+    pub text: &'a str,
+    /// Its author.
+    pub sender_id: &'a UserId,
+    /// The author's address, where it is known.
+    pub sender_email: Option<&'a str>,
+    /// How far it has come.
+    pub status: Status,
+    /// When it was sent, by the server's clock.
+    pub created_at: Time,
+    /// When its text last changed.
+    pub updated_at: Time,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Time;
+
+    #[test]
+    fn time_is_rfc_3339_with_milliseconds() {
+        for (ms, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (-1, "1969-12-31T23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (1_739_903_332_258, "2025-02-18T18:28:52.258Z"),
+            (4_107_542_399_999, "2100-02-28T23:59:59.999Z"),
+        ] {
+            assert_eq!(Time(ms).to_string(), text);
+        }
+    }
+}
