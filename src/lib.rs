@@ -1,1 +1,39 @@
+//! Parlor: chat beside an application that has its users and tokens already.
+//!
+//! Two walks tell most of it.
+//!
+//! **Connect.** [`routes`] takes the handshake, [`admission`] reads ids and token from it, [`auth`] checks the
+//! token. The upgrade is answered at once; from there on [`socket`] has the connection. It finds the room in the
+//! [`store`], joins the [`hub`] *first*, reads the history from one snapshot, sends it as the first frame, and
+//! then whatever the hub queued meanwhile that the snapshot didn't have.
+//!
+//! **Message.** A socket reads a frame. [`runtime`] finds the action, holds it to its limits, and runs the
+//! handler with a deadline. The handler appends to its room; the store's writer commits it with others, on a
+//! majority of the database. The change stream brings it to the [`feed`] of every server, each [`room`] makes its
+//! frames of it, the hub puts them into the sockets' [`outbox`]es, and the sockets write them. What was written
+//! to a reader raises its marks, and they come back the same way. There is no other road: a handler never
+//! writes to another's socket, so one server or twenty behave alike.
+//!
+//! Only [`store`] and [`feed`] know MongoDB; only [`routes`], [`admission`] and [`socket`] know HTTP.
 
+mod admission;
+pub mod api;
+pub mod auth;
+mod close;
+pub mod config;
+pub mod embedded;
+mod feed;
+mod hub;
+pub mod metrics;
+mod outbox;
+mod page;
+mod registry;
+mod room;
+mod routes;
+mod runtime;
+mod serve;
+mod socket;
+pub mod store;
+mod users;
+
+pub use serve::{App, ServeError, open_store, serve};

@@ -1,1 +1,228 @@
-fn main(){}
+//! The command line: `serve`, `token`, `room`, `check`, `health`.
+
+#![allow(clippy::doc_markdown, reason = "the doc comments here are what --help prints")]
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use handlers::UserId;
+use parlor::config::{Config, LogFormat};
+use parlor::store::{NewMember, inspect};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// Chat beside your application: rooms and messages over WebSockets, kept in MongoDB.
+///
+/// Every setting is described in config/default.toml; PARLOR__SECTION__KEY in the environment sets it.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    /// Settings that go over the defaults, in TOML; the environment goes over both.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve chat until SIGTERM or SIGINT, then drain; a second signal ends at once. The default.
+    Serve,
+    /// Print a token for a user, signed with auth.secret (or the secret kept in mongodb.data_dir).
+    Token(Token),
+    /// Make the room of these users, or find the one that a pair has, and print its id.
+    Room(Room),
+    /// Look at configuration, database, indexes and replica set, and say what is wrong.
+    Check,
+    /// Ask the server on this machine whether it lives; for a container's HEALTHCHECK.
+    Health,
+}
+
+#[derive(Args)]
+struct Token {
+    /// The user's id.
+    #[arg(long)]
+    user: UserId,
+    /// The user's e-mail address.
+    #[arg(long)]
+    email: Option<String>,
+    /// How long it is good for: 90s, 15m, 12h, 1d.
+    #[arg(long, default_value = "1d", value_parser = duration)]
+    ttl: Duration,
+}
+
+#[derive(Args)]
+struct Room {
+    /// The users' ids, comma separated: two for their direct room, more for a new group.
+    #[arg(long, required = true, value_delimiter = ',', value_name = "USER,USER,...")]
+    members: Vec<UserId>,
+}
+
+/// What the person at the terminal is told, in one line.
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(code) => code,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &dyn Display) -> ExitCode {
+    // Where stderr is closed there is nobody to tell.
+    let _ = writeln!(io::stderr(), "parlor: {error}");
+    ExitCode::FAILURE
+}
+
+async fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let text = |name: std::ffi::OsString| name.into_string().ok();
+    let env = std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?)));
+    let config = Config::load(cli.config.as_deref(), env)?;
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve(config).await,
+        Command::Token(token) => print_token(config, &token),
+        Command::Room(room) => make_room(config, room).await,
+        Command::Check => check(config).await,
+        Command::Health => health(config.listen).await,
+    }
+}
+
+async fn serve(config: Config) -> Result<ExitCode, Failure> {
+    log_as(&config)?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|error| format!("{} can't be listened on: {error}; set PARLOR__LISTEN", config.listen))?;
+    let address = listener.local_addr()?;
+    let shutdown = CancellationToken::new();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let signalled = shutdown.clone();
+    let second = tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        signalled.cancel();
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    });
+    let app = parlor::App::new(config).on_ready(move |page| {
+        let what = if page { "chat is open at" } else { "serving on" };
+        tracing::info!("{what} http://{address}/");
+    });
+    tokio::select! {
+        ended = app.serve(listener, shutdown) => ended?,
+        _ = second => return Err("ended at once by a second signal".into()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_token(mut config: Config, token: &Token) -> Result<ExitCode, Failure> {
+    if config.auth.secret.is_none() && config.auth.public_key.is_none() {
+        config.auth.secret = Some(parlor::auth::keep_secret(&config.mongodb.data_dir)?);
+    }
+    let token = parlor::auth::sign(&config.auth, &token.user, token.email.as_deref(), token.ttl)?;
+    writeln!(io::stdout(), "{token}")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn make_room(config: Config, room: Room) -> Result<ExitCode, Failure> {
+    let members: Vec<_> =
+        room.members.into_iter().map(|user_id| NewMember { user_id, email: None }).collect();
+    parlor::api::check_members(&members)?;
+    let (store, embedded) = parlor::open_store(config).await?;
+    let made = match store.prepare().await {
+        Ok(()) => store.make_room(&members).await,
+        Err(error) => Err(error),
+    };
+    if let Some(embedded) = embedded {
+        embedded.stop().await;
+    }
+    writeln!(io::stdout(), "{}", made?.id)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn check(config: Config) -> Result<ExitCode, Failure> {
+    let mut out = io::stdout();
+    writeln!(out, "ok     configuration")?;
+    let (store, embedded) = parlor::open_store(config).await?;
+    let looked = async {
+        let advice = inspect(&store).await?;
+        store.prepare().await?;
+        Ok::<_, parlor::store::StoreError>(advice)
+    };
+    let advice = looked.await;
+    if let Some(embedded) = embedded {
+        embedded.stop().await;
+    }
+    let advice = advice?;
+    for advice in &advice {
+        writeln!(out, "{}  {}", if advice.fatal { "FAULT" } else { "ok   " }, advice.finding)?;
+    }
+    writeln!(out, "ok     collections and indexes")?;
+    let faulty = advice.iter().any(|advice| advice.fatal);
+    Ok(if faulty { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// How long the server may take to say that it lives.
+const HEALTH_PATIENCE: Duration = Duration::from_secs(5);
+
+async fn health(mut address: SocketAddr) -> Result<ExitCode, Failure> {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    let ask = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream
+            .write_all(
+                format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
+            )
+            .await?;
+        let mut answer = String::new();
+        stream.take(4096).read_to_string(&mut answer).await?;
+        Ok::<_, io::Error>(answer)
+    };
+    let answer =
+        tokio::time::timeout(HEALTH_PATIENCE, ask).await.map_err(|_| format!("{address} does not answer"))?;
+    let answer = answer.map_err(|error| format!("{address} does not answer: {error}"))?;
+    if answer.starts_with("HTTP/1.1 200") {
+        Ok(ExitCode::SUCCESS)
+    } else {
+        Err("the server is not healthy".into())
+    }
+}
+
+fn log_as(config: &Config) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(&config.log.filter)?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match config.log.format {
+        LogFormat::Json => log.json().init(),
+        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
+    }
+    Ok(())
+}
+
+/// A number and its unit: s, m, h or d.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.split_at(text.len() - text.chars().next_back().map_or(0, char::len_utf8));
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err("a number and a unit are needed: 90s, 15m, 12h, 1d".to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| format!("{number:?} is not a whole number"))?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "longer than time itself".to_owned())
+}

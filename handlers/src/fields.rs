@@ -55,17 +55,21 @@ impl<'a> Fields<'a> {
         Ok(Self(fields))
     }
 
-    /// The text of a field, where it is there, once, and a string.
+    /// The text of a field, where it is there and a string; of a repeated field the first one's.
+    pub fn first_text(&self, name: &str) -> Option<String> {
+        let (_, value) = self.0.iter().find(|(field, _)| field == name)?;
+        serde_json::from_str(value.get()).ok()
+    }
+
+    /// Holds a field to be given at most once.
     ///
     /// # Errors
-    /// `invalid_request` where the field stands there twice.
-    pub fn text(&self, name: &str) -> Result<Option<String>, Error> {
-        let mut values = self.0.iter().filter(|(field, _)| field == name).map(|(_, value)| value.get());
-        let first = values.next();
-        if values.next().is_some() {
-            return Err(Error::invalid(format!("{name}: given twice")));
+    /// `invalid_request`, naming it.
+    pub fn once(&self, name: &str) -> Result<(), Error> {
+        match self.0.iter().filter(|(field, _)| field == name).count() {
+            0 | 1 => Ok(()),
+            _ => Err(Error::invalid(format!("{name}: given twice"))),
         }
-        Ok(first.and_then(|json| serde_json::from_str(json).ok()))
     }
 
     /// Decodes a request. Fields it doesn't know are left aside.
@@ -95,7 +99,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// What serde_json lets pass in the parts of a frame that nothing decodes: nesting deeper than
+/// What `serde_json` lets pass in the parts of a frame that nothing decodes: nesting deeper than
 /// [`MAX_DEPTH`], and half of a surrogate pair written as an escape. All else it checks itself.
 fn well_formed(frame: &[u8]) -> bool {
     let (mut depth, mut in_string, mut at) = (0_usize, false, 0);

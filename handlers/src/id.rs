@@ -149,7 +149,8 @@ impl fmt::Display for UserId {
     }
 }
 
-/// From an integer or a string; a fraction, a negative number, or anything else is none.
+/// From an integer or a string, both by the rule above: an integer outside 0 to [`MAX_ID`] is the string of its
+/// digits, as it would be in a URL. A fraction or anything else is none.
 impl<'de> Deserialize<'de> for UserId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Id;

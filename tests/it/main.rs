@@ -1,1 +1,25 @@
-fn main(){}
+//! Parlor through its front door: each test has a server of its own in this process, a database of its own,
+//! and clients whose transcript is printed when it fails. What is held to its word here is the protocol.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test ends by panicking, and says why where its reader looks"
+)]
+
+mod actions;
+mod connect;
+mod contract;
+mod errors;
+mod fields;
+mod handshake;
+mod history;
+mod limits;
+mod outage;
+mod properties;
+mod receipts;
+mod rest;
+mod support;
+mod texts;
+mod tokens;

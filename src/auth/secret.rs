@@ -1,0 +1,126 @@
+//! The secret that a server without one makes for itself and keeps.
+
+use std::fmt::Write as _;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::AuthError;
+use crate::config::{MIN_SECRET_BYTES, Secret};
+
+/// The file's name in the data directory.
+const FILE: &str = "secret";
+
+/// The largest such file that is read, in bytes.
+const MAX_BYTES: u64 = 4_096;
+
+/// The secret kept in `data_dir`; where there is none yet, 32 random bytes in hexadecimal are made and kept
+/// there, for the owner's eyes only. Processes that start at once get the same one. White space at the file's
+/// end doesn't count.
+///
+/// # Errors
+/// The file can't be read or made, or is too short; the message says what to do.
+pub fn keep_secret(data_dir: &Path) -> Result<Secret, AuthError> {
+    let path = data_dir.join(FILE);
+    let kept = match read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make(data_dir, &path).and_then(|()| read(&path))
+        }
+        kept => kept,
+    };
+    let advice = |fault: String| AuthError(format!("{}: {fault}, or set auth.secret", path.display()));
+    let text =
+        kept.map_err(|error| advice(format!("no secret can be kept or read here: {error}; change that")))?;
+    let secret = text.trim_ascii_end();
+    if secret.len() < MIN_SECRET_BYTES {
+        let fault = format!("has fewer than {MIN_SECRET_BYTES} bytes; delete it for a new one");
+        return Err(advice(fault));
+    }
+    Ok(Secret::new(secret))
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(MAX_BYTES).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// The file gets its name only when it is whole and on disk, and only if no other process was faster: unlike
+/// a rename, a link never replaces what is there.
+fn make(data_dir: &Path, path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
+    let new = data_dir.join(format!("{FILE}.{}", random::<8>()?));
+    let written = write(&new).and_then(|()| match fs::hard_link(&new, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        linked => linked,
+    });
+    let removed = fs::remove_file(&new);
+    written.and(removed)
+}
+
+fn write(path: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(random::<MIN_SECRET_BYTES>()?.as_bytes())?;
+    file.write_all(b"\n")?;
+    file.sync_all()
+}
+
+/// Bytes of the kernel's own generator, in hexadecimal.
+fn random<const BYTES: usize>() -> io::Result<String> {
+    let mut bytes = [0; BYTES];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    let mut digits = String::with_capacity(2 * BYTES);
+    for byte in bytes {
+        let _ = write!(digits, "{byte:02x}");
+    }
+    Ok(digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_kept_secret_stays_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("new/data");
+        let threads: Vec<_> = (0..16)
+            .map(|_| {
+                thread::spawn({
+                    let data = data.clone();
+                    move || keep_secret(&data)
+                })
+            })
+            .collect();
+        let kept: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap().unwrap()).collect();
+        assert!(kept.iter().all(|secret| secret.expose() == kept[0].expose()));
+        assert_eq!(kept[0].expose().len(), 64);
+        assert_eq!(keep_secret(&data).unwrap().expose(), kept[0].expose());
+        assert_ne!(keep_secret(dir.path()).unwrap().expose(), kept[0].expose());
+
+        let files: Vec<_> = std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap()).collect();
+        assert_eq!(files.len(), 1, "{files:?}");
+        assert_eq!(files[0].metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_bad_kept_secret_says_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("secret");
+        for (bytes, advice) in
+            [(&b""[..], "delete it"), (b"short\n", "delete it"), (b"\xff\xfe", "no secret can be kept")]
+        {
+            std::fs::write(&file, bytes).unwrap();
+            let error = keep_secret(dir.path()).unwrap_err().to_string();
+            assert!(
+                error.contains(advice) && error.contains("auth.secret") && !error.contains("short"),
+                "{error}"
+            );
+        }
+        assert!(keep_secret(&file).unwrap_err().to_string().contains("auth.secret"));
+    }
+}

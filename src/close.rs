@@ -1,0 +1,102 @@
+//! Why a socket is closed: every code of the protocol, with the reason that its client reads.
+
+/// A close of the server's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Close {
+    /// 4400: the URL can't be meant.
+    Malformed(&'static str),
+    /// 4001: no token, or one that fails a check. The reason never holds any of it.
+    Unauthorized(&'static str),
+    /// 4001: the token's time is over.
+    Expired,
+    /// 4003: the token is someone else's.
+    NotCaller,
+    /// 4003: not in this room.
+    NotMember,
+    /// 4004
+    NoRoom,
+    /// 4008: the send queue is full, or one write took too long.
+    TooSlow,
+    /// 4029: it went on after being told.
+    TooMuch,
+    /// 4029: the user has too many sockets.
+    TooManySockets,
+    /// 1009
+    TooLarge,
+    /// 1002 and 1007: what came was not WebSocket, or a text frame not UTF-8.
+    BadFraming(u16),
+    /// 1011
+    Internal,
+    /// 1012: a deploy.
+    GoingAway,
+    /// 1013: room or membership can't be known now.
+    Unavailable,
+    /// 1001: nothing came for so long that the peer must be gone.
+    Dead,
+    /// 1000: the client closed, and is answered.
+    Normal,
+}
+
+impl Close {
+    /// The code on the wire.
+    pub(crate) const fn code(self) -> u16 {
+        match self {
+            Self::Normal => 1000,
+            Self::Dead => 1001,
+            Self::BadFraming(code) => code,
+            Self::TooLarge => 1009,
+            Self::Internal => 1011,
+            Self::GoingAway => 1012,
+            Self::Unavailable => 1013,
+            Self::Unauthorized(_) | Self::Expired => 4001,
+            Self::NotCaller | Self::NotMember => 4003,
+            Self::NoRoom => 4004,
+            Self::TooSlow => 4008,
+            Self::TooMuch | Self::TooManySockets => 4029,
+            Self::Malformed(_) => 4400,
+        }
+    }
+
+    /// The reason on the wire: at most 123 bytes, for a control frame has no room for more.
+    pub(crate) const fn reason(self) -> &'static str {
+        match self {
+            Self::Normal => "",
+            Self::Dead => "nothing was heard of you",
+            Self::BadFraming(_) => "not a frame of the WebSocket protocol",
+            Self::TooLarge => "frame too large",
+            Self::Internal => "internal error",
+            Self::GoingAway => "the server is going away; reconnect after a random pause",
+            Self::Unavailable => "the database is away; try again later",
+            Self::Unauthorized(reason) | Self::Malformed(reason) => reason,
+            Self::Expired => "the token has expired",
+            Self::NotCaller => "the token is another user's",
+            Self::NotMember => "not a member of this room",
+            Self::NoRoom => "no such room",
+            Self::TooSlow => "reading too slowly",
+            Self::TooMuch => "too many frames over the limit",
+            Self::TooManySockets => "too many sockets",
+        }
+    }
+
+    /// The label it is counted by.
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Dead => "dead",
+            Self::BadFraming(_) => "bad_framing",
+            Self::TooLarge => "too_large",
+            Self::Internal => "internal",
+            Self::GoingAway => "going_away",
+            Self::Unavailable => "unavailable",
+            Self::Unauthorized(_) => "unauthorized",
+            Self::Expired => "expired",
+            Self::NotCaller => "not_caller",
+            Self::NotMember => "not_member",
+            Self::NoRoom => "no_room",
+            Self::TooSlow => "too_slow",
+            Self::TooMuch => "too_much",
+            Self::TooManySockets => "too_many_sockets",
+            Self::Malformed(_) => "malformed",
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! What the server is told at its start: `config/default.toml`, a file over it, the environment over both.
+//!
+//! It promises that a [`Config`] that [`Config::load`] gave is whole and within its bounds: an unknown key or
+//! a bad value refuses, and the refusal names the key, what is wrong, and where it stands. No secret is ever
+//! in a refusal, nor in what `Debug` shows. What the values mean is told once, in `config/default.toml`.
+//!
+//! It leaves to others to make a secret where none was given ([`keep_secret`](crate::auth::keep_secret)), and
+//! to honour what a connection string says itself.
+
+mod bounds;
+mod check;
+mod error;
+mod key;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jsonwebtoken::Algorithm;
+
+pub use self::bounds::{MIN_API_KEY_CHARS, MIN_SECRET_BYTES};
+pub use self::error::ConfigError;
+use self::values::Values;
+
+/// All of it. Fields are named as in `config/default.toml`, less the unit where the type has one.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Address and port to serve on; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The database.
+    pub mongodb: Mongodb,
+    /// Tokens.
+    pub auth: Auth,
+    /// The REST API.
+    pub api: Api,
+    /// The HTTP surface.
+    pub http: Http,
+    /// What clients, sockets and actions may take up.
+    pub limits: Limits,
+    /// Sockets as such.
+    pub sockets: Sockets,
+    /// The change feed.
+    pub feed: Feed,
+    /// The end.
+    pub shutdown: Shutdown,
+    /// The chat page.
+    pub page: Page,
+    /// The log.
+    pub log: Log,
+}
+
+/// `[mongodb]`
+#[derive(Clone, Debug)]
+pub struct Mongodb {
+    /// Connection string; none: a private mongod. Secret, for it may hold a password.
+    pub uri: Option<Secret>,
+    /// Database name.
+    pub database: String,
+    /// Directory of the private mongod and of the kept secret.
+    pub data_dir: PathBuf,
+    /// Binary of the private mongod; none: it is looked for.
+    pub mongod: Option<PathBuf>,
+    /// Cache of the private mongod, in MiB.
+    pub cache_mib: u32,
+    /// Connections to each server, at most.
+    pub pool_size: u32,
+    /// How long an operation waits for a server.
+    pub selection: Duration,
+    /// How long an operation may take in all.
+    pub operation: Duration,
+}
+
+/// `[auth]`
+#[derive(Clone, Debug)]
+pub struct Auth {
+    /// Secret of the HS* algorithms, [`MIN_SECRET_BYTES`] or more.
+    pub secret: Option<Secret>,
+    /// Public key of the others: PEM, or the path of a PEM file.
+    pub public_key: Option<String>,
+    /// Accepted algorithms; none: the first one that fits the key.
+    pub algorithms: Vec<Algorithm>,
+    /// Required `iss`; none: any or none.
+    pub issuer: Option<String>,
+    /// Required `aud`; none: any or none.
+    pub audience: Option<String>,
+    /// Claim with the user's id, before `sub`.
+    pub user_claim: String,
+    /// Claim with the user's e-mail address.
+    pub email_claim: String,
+}
+
+/// `[api]`
+#[derive(Clone, Debug)]
+pub struct Api {
+    /// Service keys, [`MIN_API_KEY_CHARS`] or more each; none: the API is closed.
+    pub keys: Vec<Secret>,
+}
+
+/// `[http]`
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// Accepted origins, in lower case and without a default port, as browsers send them; none: any.
+    pub origins: Vec<String>,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Longest text, in code points.
+    pub text_chars: usize,
+    /// Largest frame from a client, in bytes.
+    pub frame_bytes: usize,
+    /// Frames a user may send in a minute.
+    pub frames_per_minute: u32,
+    /// Messages a user may send in a minute.
+    pub messages_per_minute: u32,
+    /// Sockets a user may have open.
+    pub sockets_per_user: usize,
+    /// Sockets in all.
+    pub sockets: usize,
+    /// Frames that may wait for a socket.
+    pub send_queue: usize,
+    /// How long a write to a socket may take.
+    pub write: Duration,
+    /// How long an action may run.
+    pub handler: Duration,
+    /// Actions at once.
+    pub handlers_in_flight: usize,
+    /// Rooms whose last message number is kept.
+    pub rooms_cached: usize,
+    /// Messages in a write to the database.
+    pub batch: usize,
+    /// Messages and marks that may wait for the database.
+    pub write_queue: usize,
+}
+
+/// `[sockets]`
+#[derive(Clone, Debug)]
+pub struct Sockets {
+    /// Silence before a ping.
+    pub ping: Duration,
+    /// Silence after a ping before the socket is closed.
+    pub dead: Duration,
+    /// Kernel send buffer, in bytes.
+    pub send_buffer_bytes: u32,
+}
+
+/// `[feed]`
+#[derive(Clone, Debug)]
+pub struct Feed {
+    /// Between two heartbeats.
+    pub heartbeat: Duration,
+    /// Without a heartbeat for this long the server is not ready; more than `heartbeat`.
+    pub stale: Duration,
+}
+
+/// `[shutdown]`
+#[derive(Clone, Debug)]
+pub struct Shutdown {
+    /// How long the end waits for what is under way; zero: not at all.
+    pub drain: Duration,
+}
+
+/// `[page]`
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Whether it is served.
+    pub enabled: PageEnabled,
+}
+
+/// `page.enabled`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageEnabled {
+    /// With the private mongod only.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+/// `[log]`
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// Directives of `tracing_subscriber::EnvFilter`.
+    pub filter: String,
+    /// What a line looks like.
+    pub format: LogFormat,
+}
+
+/// `log.format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// An object a line.
+    Json,
+}
+
+/// A text that is never shown: it has no `Display`, and its `Debug` says nothing of it.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes a text as it is; how long it must be depends on what it is for.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for the one place that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("Secret(..)")
+    }
+}
+
+impl Config {
+    /// Reads the defaults, `file` over them, and of `env` the variables that begin with `PARLOR__`, and
+    /// checks the whole. Of `env` all else is passed over.
+    ///
+    /// # Errors
+    /// The first thing found wrong; also where `file` can't be read.
+    pub fn load(
+        file: Option<&Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut values = Values::layered(file, env)?;
+        let config = Self::read(&mut values)?;
+        values.all_read()?;
+        config.check().map_err(|error| values.locate(error))?;
+        Ok(config)
+    }
+}

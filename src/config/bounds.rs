@@ -1,0 +1,139 @@
+//! What each number may be, and reading them all into their places.
+
+use std::ops::RangeInclusive;
+
+use super::values::Values;
+use super::{
+    Api, Auth, Config, ConfigError, Feed, Http, Limits, Log, LogFormat, Mongodb, Page, PageEnabled, Secret,
+    Shutdown, Sockets,
+};
+
+/// The shortest shared secret, in bytes: as long as the hash of HS256 (RFC 7518, 3.2).
+pub const MIN_SECRET_BYTES: usize = 32;
+
+/// The shortest service key of the REST API, in characters.
+pub const MIN_API_KEY_CHARS: usize = 32;
+
+/// The largest configuration or key file that is read, in bytes.
+pub(super) const MAX_FILE_BYTES: u64 = 1 << 20;
+
+type Bounds = RangeInclusive<u32>;
+
+/// mongod refuses less than 256 MiB.
+const CACHE_MIB: Bounds = 256..=1_048_576;
+const POOL_SIZE: Bounds = 1..=10_000;
+/// Shorter, and no operation would outlive an ordinary pause of the network; longer is a mistyped unit.
+const DATABASE_MS: Bounds = 10..=600_000;
+/// A text of the greatest length stays well within the database's 16 MiB a document, and so does its change
+/// event.
+const TEXT_CHARS: Bounds = 1..=100_000;
+/// Less holds no action at all; more is past what a message of the greatest length needs.
+const FRAME_BYTES: Bounds = 64..=1 << 24;
+const PER_MINUTE: Bounds = 1..=1_000_000;
+/// More than there are descriptors and ports for.
+const SOCKETS: Bounds = 1..=1_000_000;
+const SEND_QUEUE: Bounds = 1..=100_000;
+const WAIT_MS: Bounds = 10..=600_000;
+const HANDLERS: Bounds = 1..=1_000_000;
+const ROOMS_CACHED: Bounds = 1..=100_000_000;
+/// The database takes 100,000 writes in one command at most.
+const BATCH: Bounds = 1..=100_000;
+const WRITE_QUEUE: Bounds = 1..=10_000_000;
+const SILENCE_SECONDS: Bounds = 1..=3_600;
+/// Linux has 4,608 at least, and half of what it has is its own; an `int` is the end.
+const SEND_BUFFER_BYTES: Bounds = 4_096..=1 << 30;
+const FEED_MS: Bounds = 10..=600_000;
+/// Zero doesn't wait.
+const DRAIN_SECONDS: Bounds = 0..=3_600;
+
+impl Config {
+    /// Takes every value, each within its own bounds; what they must be to each other is [`Config::check`]'s.
+    pub(super) fn read(values: &mut Values) -> Result<Self, ConfigError> {
+        let listen = "an address and port such as \"127.0.0.1:8001\"";
+        Ok(Self {
+            listen: values.parsed("listen", listen, |text| text.parse().ok())?,
+            mongodb: Mongodb::read(values)?,
+            auth: Auth::read(values)?,
+            api: Api { keys: values.list("api.keys")?.into_iter().map(Secret).collect() },
+            http: Http {
+                origins: values.list("http.origins")?.iter().map(|text| Http::normal(text)).collect(),
+            },
+            limits: Limits::read(values)?,
+            sockets: Sockets {
+                ping: values.seconds("sockets.ping_seconds", SILENCE_SECONDS)?,
+                dead: values.seconds("sockets.dead_seconds", SILENCE_SECONDS)?,
+                send_buffer_bytes: values.number("sockets.send_buffer_bytes", SEND_BUFFER_BYTES)?,
+            },
+            feed: Feed {
+                heartbeat: values.millis("feed.heartbeat_ms", FEED_MS)?,
+                stale: values.millis("feed.stale_ms", FEED_MS)?,
+            },
+            shutdown: Shutdown { drain: values.seconds("shutdown.drain_seconds", DRAIN_SECONDS)? },
+            page: Page {
+                enabled: values.parsed("page.enabled", "\"auto\", \"on\" or \"off\"", |text| match text {
+                    "auto" => Some(PageEnabled::Auto),
+                    "on" => Some(PageEnabled::On),
+                    "off" => Some(PageEnabled::Off),
+                    _ => None,
+                })?,
+            },
+            log: Log {
+                filter: values.text("log.filter")?,
+                format: values.parsed("log.format", "\"text\" or \"json\"", |text| match text {
+                    "text" => Some(LogFormat::Text),
+                    "json" => Some(LogFormat::Json),
+                    _ => None,
+                })?,
+            },
+        })
+    }
+}
+
+impl Mongodb {
+    fn read(values: &mut Values) -> Result<Self, ConfigError> {
+        Ok(Self {
+            uri: values.optional("mongodb.uri")?.map(Secret),
+            database: values.text("mongodb.database")?,
+            data_dir: values.text("mongodb.data_dir")?.into(),
+            mongod: values.optional("mongodb.mongod")?.map(Into::into),
+            cache_mib: values.number("mongodb.cache_mib", CACHE_MIB)?,
+            pool_size: values.number("mongodb.pool_size", POOL_SIZE)?,
+            selection: values.millis("mongodb.selection_ms", DATABASE_MS)?,
+            operation: values.millis("mongodb.operation_ms", DATABASE_MS)?,
+        })
+    }
+}
+
+impl Auth {
+    fn read(values: &mut Values) -> Result<Self, ConfigError> {
+        Ok(Self {
+            secret: values.optional("auth.secret")?.map(Secret),
+            public_key: values.optional("auth.public_key")?,
+            algorithms: Self::read_algorithms(values)?,
+            issuer: values.optional("auth.issuer")?,
+            audience: values.optional("auth.audience")?,
+            user_claim: values.text("auth.user_claim")?,
+            email_claim: values.text("auth.email_claim")?,
+        })
+    }
+}
+
+impl Limits {
+    fn read(values: &mut Values) -> Result<Self, ConfigError> {
+        Ok(Self {
+            text_chars: values.number("limits.text_chars", TEXT_CHARS)?,
+            frame_bytes: values.number("limits.frame_bytes", FRAME_BYTES)?,
+            frames_per_minute: values.number("limits.frames_per_minute", PER_MINUTE)?,
+            messages_per_minute: values.number("limits.messages_per_minute", PER_MINUTE)?,
+            sockets_per_user: values.number("limits.sockets_per_user", SOCKETS)?,
+            sockets: values.number("limits.sockets", SOCKETS)?,
+            send_queue: values.number("limits.send_queue", SEND_QUEUE)?,
+            write: values.millis("limits.write_ms", WAIT_MS)?,
+            handler: values.millis("limits.handler_ms", WAIT_MS)?,
+            handlers_in_flight: values.number("limits.handlers_in_flight", HANDLERS)?,
+            rooms_cached: values.number("limits.rooms_cached", ROOMS_CACHED)?,
+            batch: values.number("limits.batch", BATCH)?,
+            write_queue: values.number("limits.write_queue", WRITE_QUEUE)?,
+        })
+    }
+}

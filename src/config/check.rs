@@ -1,0 +1,146 @@
+//! What the values must be to each other, and the texts by themselves.
+
+use tracing_subscriber::EnvFilter;
+
+use super::bounds::MIN_API_KEY_CHARS;
+use super::error::shown;
+use super::{Api, Auth, Config, ConfigError, Http, Mongodb};
+
+/// The longest database name, in bytes: the server's own bound.
+const MAX_DATABASE_BYTES: usize = 63;
+
+/// What the server refuses in a database's name, on one platform or another.
+const NOT_IN_DATABASE: &[char] = &['/', '\\', '.', ' ', '"', '$', '*', '<', '>', ':', '|', '?'];
+
+/// Claims that mean something else already (RFC 7519, 4.1).
+const TAKEN_CLAIMS: &[&str] = &["exp", "nbf", "iat", "iss", "aud"];
+
+/// The ports that a browser leaves out of an origin.
+const DEFAULT_PORTS: &[(&str, &str)] = &[("http://", ":80"), ("https://", ":443")];
+
+impl Config {
+    /// What the bounds of single numbers don't say: keys and what fits them, names, origins, and that nobody
+    /// beyond this machine is served with a secret they were never told. Reads `auth.public_key`'s file,
+    /// where it is one.
+    ///
+    /// # Errors
+    /// The first thing found wrong.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.auth.check()?;
+        let beyond = !self.listen.ip().to_canonical().is_loopback();
+        if beyond && self.auth.secret.is_none() && self.auth.public_key.is_none() {
+            let fault = "beyond loopback a key of your own is required: set auth.secret or auth.public_key";
+            return Err(ConfigError::new("listen", fault));
+        }
+        self.mongodb.check()?;
+        self.api.check()?;
+        self.http.check()?;
+        if self.feed.stale <= self.feed.heartbeat {
+            let fault = "must be more than feed.heartbeat_ms, or the server is never ready";
+            return Err(ConfigError::new("feed.stale_ms", fault));
+        }
+        EnvFilter::try_new(&self.log.filter).map(|_| ()).map_err(|error| {
+            ConfigError::new("log.filter", format!("{} is no filter: {error}", shown(&self.log.filter)))
+        })
+    }
+}
+
+impl Auth {
+    fn check(&self) -> Result<(), ConfigError> {
+        self.key()?;
+        for (key, claim) in [("auth.user_claim", &self.user_claim), ("auth.email_claim", &self.email_claim)] {
+            if claim.is_empty() {
+                return Err(ConfigError::new(key, "must name a claim"));
+            }
+            if TAKEN_CLAIMS.contains(&claim.as_str()) {
+                return Err(ConfigError::new(key, format!("{claim} means something else in every token")));
+            }
+        }
+        if self.user_claim == self.email_claim {
+            return Err(ConfigError::new("auth.email_claim", "is auth.user_claim too"));
+        }
+        Ok(())
+    }
+}
+
+impl Mongodb {
+    fn check(&self) -> Result<(), ConfigError> {
+        let scheme = |uri: &str| uri.starts_with("mongodb://") || uri.starts_with("mongodb+srv://");
+        if self.uri.as_ref().is_some_and(|uri| !scheme(uri.expose())) {
+            return Err(ConfigError::new("mongodb.uri", "must begin with mongodb:// or mongodb+srv://"));
+        }
+        let name = &self.database;
+        if name.is_empty() || name.len() > MAX_DATABASE_BYTES {
+            let fault = format!("must have 1 to {MAX_DATABASE_BYTES} bytes");
+            return Err(ConfigError::new("mongodb.database", fault));
+        }
+        if name.contains(NOT_IN_DATABASE) || name.contains(char::is_control) {
+            let fault = format!("{} has a character that MongoDB refuses there", shown(name));
+            return Err(ConfigError::new("mongodb.database", fault));
+        }
+        if self.data_dir.as_os_str().is_empty() {
+            return Err(ConfigError::new("mongodb.data_dir", "must name a directory"));
+        }
+        Ok(())
+    }
+}
+
+impl Api {
+    fn check(&self) -> Result<(), ConfigError> {
+        match self.keys.iter().position(|key| key.expose().chars().count() < MIN_API_KEY_CHARS) {
+            None => Ok(()),
+            Some(at) => {
+                let fault =
+                    format!("key {} of the list has fewer than {MIN_API_KEY_CHARS} characters", at + 1);
+                Err(ConfigError::new("api.keys", fault))
+            }
+        }
+    }
+}
+
+impl Http {
+    /// An origin as browsers write it: in lower case, and without its scheme's default port.
+    pub(super) fn normal(origin: &str) -> String {
+        let origin = origin.to_ascii_lowercase();
+        let port = DEFAULT_PORTS.iter().find(|(scheme, _)| origin.starts_with(scheme)).map(|(_, port)| *port);
+        match port.and_then(|port| origin.strip_suffix(port)) {
+            Some(short) => short.to_owned(),
+            None => origin,
+        }
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        match self.origins.iter().find(|origin| !is_origin(origin)) {
+            None => Ok(()),
+            Some(origin) => {
+                let hint = "scheme://host or scheme://host:port without a path; an empty list accepts any";
+                let fault = format!("{} is not an origin: {hint}", shown(origin));
+                Err(ConfigError::new("http.origins", fault))
+            }
+        }
+    }
+}
+
+/// `scheme://host[:port]`, the host perhaps an IPv6 address in brackets. Schemes other than http and https
+/// are those of apps and browser extensions.
+fn is_origin(origin: &str) -> bool {
+    let Some((scheme, authority)) = origin.split_once("://") else { return false };
+    let scheme_char = |char: char| char.is_ascii_alphanumeric() || "+-.".contains(char);
+    if !scheme.starts_with(|char: char| char.is_ascii_alphabetic()) || !scheme.chars().all(scheme_char) {
+        return false;
+    }
+    let (host, port) = match authority.rsplit_once(':') {
+        // The last colon of a bare IPv6 address is within its brackets.
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let port_fits = port.is_none_or(|port| {
+        port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    let host_char = |char: char| char.is_ascii_alphanumeric() || "-._".contains(char);
+    let host_fits = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.chars().all(host_char),
+    };
+    port_fits && host_fits
+}

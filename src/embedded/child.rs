@@ -1,0 +1,128 @@
+//! The `mongod` process: started, watched, ended and reaped.
+//!
+//! A thread of its own starts the child and waits for it. The signal that the kernel sends on the parent's
+//! death goes out when the *thread* dies that started the child: from a thread of the runtime, which may
+//! retire or end with a test, the database would be ended while the server still lives.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::tool;
+
+/// How long a dropped child may take to end by SIGTERM before SIGKILL. Shorter than for an orderly stop,
+/// since a drop blocks its thread.
+const DROP_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long the kernel may take to clear away a killed process.
+const KILL_LIMIT: Duration = Duration::from_secs(5);
+
+/// A child process that doesn't outlive this value.
+#[derive(Debug)]
+pub(super) struct Child {
+    pid: u32,
+    // `Some` once it ended; closed without it where its status could not be learned.
+    status: watch::Receiver<Option<ExitStatus>>,
+    ending: Arc<AtomicBool>,
+}
+
+impl Child {
+    /// Starts `command`, silent and in a process group of its own: Ctrl-C at the terminal goes to the whole
+    /// group of the server, and must not end the database before the server has drained.
+    pub(super) fn spawn(mut command: Command) -> io::Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        let (started, pid) = mpsc::sync_channel(1);
+        let (ended, status) = watch::channel(None);
+        thread::Builder::new().name("mongod".to_owned()).spawn(move || {
+            let mut process = match command.spawn() {
+                Ok(process) => process,
+                Err(cause) => return drop(started.send(Err(cause))),
+            };
+            // Nobody waiting any more is no reason to leave the process unreaped.
+            drop(started.send(Ok(process.id())));
+            if let Ok(status) = process.wait() {
+                ended.send_replace(Some(status));
+            }
+        })?;
+        let pid = pid.recv().map_err(io::Error::other)??;
+        Ok(Self { pid, status, ending: Arc::default() })
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.status.borrow().is_none() && self.status.has_changed().is_ok()
+    }
+
+    /// Waits until the process is gone. `None`: it is, and how it ended is not known.
+    pub(super) async fn exited(&self) -> Option<ExitStatus> {
+        exited(self.status.clone()).await
+    }
+
+    /// A database that goes away unasked is told to the log once, with what to do; its clients only see
+    /// that it can't be reached.
+    pub(super) fn tell_if_it_ends(&self, log: PathBuf) {
+        let (pid, status, ending) = (self.pid, self.status.clone(), Arc::clone(&self.ending));
+        tokio::spawn(async move {
+            let status = exited(status).await.map_or_else(|| "unknown status".to_owned(), |s| s.to_string());
+            if !ending.load(Ordering::Relaxed) {
+                let log = log.display();
+                tracing::error!(pid, %status, %log, "the private MongoDB ended unasked; restart the server");
+            }
+        });
+    }
+
+    /// Ends the process and waits until it is gone: SIGTERM, and past `limit` SIGKILL.
+    pub(super) async fn stop(&self, limit: Duration) {
+        for (name, limit) in [("TERM", limit), ("KILL", KILL_LIMIT)] {
+            self.signal(name);
+            if timeout(limit, self.exited()).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        self.ending.store(true, Ordering::Relaxed);
+        // Once reaped, its id may be another's.
+        if self.is_running() && !tool::signal(name, self.pid) {
+            tracing::warn!(pid = self.pid, signal = name, "could not signal the private MongoDB");
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        for (name, limit) in [("TERM", DROP_LIMIT), ("KILL", KILL_LIMIT)] {
+            self.signal(name);
+            let since = Instant::now();
+            while self.is_running() && since.elapsed() < limit {
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+}
+
+async fn exited(mut status: watch::Receiver<Option<ExitStatus>>) -> Option<ExitStatus> {
+    status.wait_for(Option::is_some).await.ok().and_then(|status| *status)
+}
+
+/// The `setpriv` through which a child asks the kernel for SIGTERM when its parent dies. `None` where there
+/// is none, or one that can't (busybox has such a one).
+pub(super) async fn setpriv() -> Option<PathBuf> {
+    let setpriv = tool::which("setpriv", &std::env::var_os("PATH")?)?;
+    let mut probe = tool::command(&setpriv);
+    probe.args(["--pdeathsig", "TERM", "true"]);
+    tool::run(&mut probe, tool::QUICK).await.ok().map(|_| setpriv)
+}

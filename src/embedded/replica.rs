@@ -1,0 +1,148 @@
+//! The replica set with one member: made at the first start, moved when the port has changed, and waited for.
+//!
+//! A set is needed even for one member, since change streams and majority writes are the set's. Its
+//! configuration names the member by host and port; a `mongod` that doesn't find itself in it belongs to no
+//! set, which is mended by a forced reconfiguration. First it asks at the old port whether that is itself: a
+//! program there that listens but stays silent holds it up for half a minute.
+
+use std::path::Path;
+use std::time::Duration;
+
+use mongodb::Client;
+use mongodb::bson::{Document, doc};
+use mongodb::error::ErrorKind;
+use mongodb::options::{ClientOptions, ServerAddress};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+
+/// The set's name.
+pub(super) const SET: &str = "parlor";
+
+/// How long one command may take; a `mongod` in recovery doesn't listen yet, so none is slow.
+const COMMAND_LIMIT: Duration = Duration::from_secs(5);
+
+/// How often is asked whether it is primary by now.
+const POLL: Duration = Duration::from_millis(20);
+
+/// The server's code for "no configuration yet".
+const NOT_YET_INITIALIZED: i32 = 94;
+
+/// Why `mongod` is no primary.
+pub(super) enum NotPrimary {
+    /// Its process ended; how, in words.
+    Ended(String),
+    /// Another program has the port.
+    PortTaken,
+    /// Time is up; what it waited for last.
+    Slow(String),
+}
+
+/// Returns once the `mongod` on `port`, with its files in `db`, is a writable primary. May be dropped at any
+/// time: the driver's operations run in tasks of their own.
+pub(super) async fn primary(port: u16, db: &Path, deadline: Instant) -> Result<(), NotPrimary> {
+    // The driver would look again only after half a second.
+    while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+        if Instant::now() > deadline {
+            return Err(NotPrimary::Slow("it doesn't listen".to_owned()));
+        }
+        sleep(POLL).await;
+    }
+    let client = Client::with_options(direct(port)).map_err(|error| NotPrimary::Slow(error.to_string()))?;
+    loop {
+        let last = match step(&client, port, db).await {
+            Ok(Step::Primary) => return Ok(()),
+            Ok(Step::Stranger) => return Err(NotPrimary::PortTaken),
+            Ok(Step::Waiting) => "it waits for its election".to_owned(),
+            Err(failed) => failed.text,
+        };
+        if Instant::now() > deadline {
+            return Err(NotPrimary::Slow(last));
+        }
+        sleep(POLL).await;
+    }
+}
+
+enum Step {
+    Primary,
+    Waiting,
+    Stranger,
+}
+
+/// Looks where the set stands, and does the next thing that it lacks.
+async fn step(client: &Client, port: u16, db: &Path) -> Result<Step, Failed> {
+    let host = format!("127.0.0.1:{port}");
+    // Before anything is changed: two that looked for a free port at once may have found the same.
+    let options = command(client, doc! { "getCmdLineOpts": 1 }).await?;
+    if db_path(&options) != Some(&*db.to_string_lossy()) {
+        return Ok(Step::Stranger);
+    }
+    let hello = command(client, doc! { "hello": 1 }).await?;
+    if hello.get_bool("isWritablePrimary").unwrap_or(false) {
+        return Ok(Step::Primary);
+    }
+    let members = [doc! { "_id": 0, "host": &host }];
+    match command(client, doc! { "replSetGetConfig": 1 }).await {
+        Err(failed) if failed.code == Some(NOT_YET_INITIALIZED) => {
+            command(client, doc! { "replSetInitiate": { "_id": SET, "members": members } }).await?;
+        }
+        Err(failed) => return Err(failed),
+        Ok(mut answer) => {
+            let config =
+                answer.get_document_mut("config").map_err(|error| Failed::from(error.to_string()))?;
+            if !names(config, &host) {
+                tracing::info!(port, "the private MongoDB moves to another port");
+                let version = config.get_i32("version").unwrap_or(1);
+                config.insert("version", version.saturating_add(1));
+                config.insert("members", members);
+                command(client, doc! { "replSetReconfig": config.clone(), "force": true }).await?;
+            }
+        }
+    }
+    Ok(Step::Waiting)
+}
+
+fn names(config: &Document, host: &str) -> bool {
+    let Ok(members) = config.get_array("members") else { return false };
+    members.iter().filter_map(|member| member.as_document()?.get_str("host").ok()).eq([host])
+}
+
+fn db_path(options: &Document) -> Option<&str> {
+    options.get_document("parsed").ok()?.get_document("storage").ok()?.get_str("dbPath").ok()
+}
+
+/// A client for this one server, whatever it thinks of its set.
+fn direct(port: u16) -> ClientOptions {
+    ClientOptions::builder()
+        .hosts(vec![ServerAddress::Tcp { host: "127.0.0.1".to_owned(), port: Some(port) }])
+        .direct_connection(true)
+        .connect_timeout(COMMAND_LIMIT)
+        .server_selection_timeout(COMMAND_LIMIT)
+        .build()
+}
+
+/// A command that got no answer, or "no".
+struct Failed {
+    code: Option<i32>,
+    text: String,
+}
+
+impl From<String> for Failed {
+    fn from(text: String) -> Self {
+        Self { code: None, text }
+    }
+}
+
+/// Runs one command in a task of its own: the driver's operations must not be dropped half-way.
+async fn command(client: &Client, command: Document) -> Result<Document, Failed> {
+    let admin = client.database("admin");
+    let task = tokio::spawn(async move { admin.run_command(command).await });
+    match timeout(COMMAND_LIMIT, task).await {
+        Err(_) => Err(Failed::from("a command got no answer".to_owned())),
+        Ok(Err(error)) => Err(Failed::from(error.to_string())),
+        Ok(Ok(Ok(answer))) => Ok(answer),
+        Ok(Ok(Err(error))) => match *error.kind {
+            ErrorKind::Command(error) => Err(Failed { code: Some(error.code), text: error.message }),
+            _ => Err(Failed::from(error.to_string())),
+        },
+    }
+}

@@ -1,0 +1,56 @@
+//! The small programs of the system that are used on the way: found on PATH, run within a time limit, their
+//! failure told in one line.
+
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// The time limit of what only looks something up.
+pub(super) const QUICK: Duration = Duration::from_secs(15);
+
+/// The first executable file called `name` in the directories of `path`.
+pub(super) fn which(name: &str, path: &OsStr) -> Option<PathBuf> {
+    let executable = |file: &PathBuf| {
+        file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    std::env::split_paths(path).map(|folder| folder.join(name)).find(executable)
+}
+
+/// A command without input that dies when nobody waits for it any more.
+pub(super) fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+/// Runs `command` to its end and returns what it printed; or, on failure, one line that says why.
+pub(super) async fn run(command: &mut Command, limit: Duration) -> Result<String, String> {
+    let child = command.spawn().map_err(|cause| cause.to_string())?;
+    let output = match timeout(limit, child.wait_with_output()).await {
+        Ok(output) => output.map_err(|cause| cause.to_string())?,
+        Err(_) => return Err(format!("it took longer than {} s", limit.as_secs())),
+    };
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let last = said.lines().map(str::trim).rfind(|line| !line.is_empty());
+    Err(last.map_or_else(|| output.status.to_string(), str::to_owned))
+}
+
+/// Sends a signal through the shell's own `kill`, since the standard library only knows SIGKILL. Whether it
+/// went out; it blocks for the millisecond that the shell takes.
+pub(super) fn signal(name: &str, pid: u32) -> bool {
+    std::process::Command::new("sh")
+        .args(["-c", r#"kill -s "$1" "$2""#, "sh", name, &pid.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}

@@ -1,0 +1,327 @@
+//! The one change stream of a server: what any server wrote -> [`Change`]s of rooms -> the hub.
+//!
+//! It is the only road by which a socket hears of anything, so one server or twenty behave alike. A stream that
+//! breaks goes on where it was: elections and outages lose nothing. Where the database no longer has what came
+//! after that point, it begins at now, and every open room reads from the collection what it missed: the stream
+//! is the wake-up, the collection is the truth.
+//!
+//! A stream on which nothing happens looks like one that hangs. So the server writes a heartbeat document of its
+//! own, and is ready only while that comes round.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use bson::{RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, doc, oid::ObjectId};
+use futures_util::StreamExt;
+use handlers::{RoomId, Time};
+use mongodb::change_stream::ChangeStream;
+use mongodb::change_stream::event::ResumeToken;
+use mongodb::error::{Error, ErrorKind};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::hub::{Hub, Missed};
+use crate::metrics::Metrics;
+use crate::room::Change;
+use crate::store::documents::{self, Marks, Undecodable};
+use crate::store::{LastNumbers, Store, StoreError};
+
+/// The pause before a stream that can't be opened is tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+/// How long the database waits for something to happen before it answers that nothing did.
+const MAX_AWAIT: Duration = Duration::from_secs(1);
+
+/// How far clocks may differ: changes this much older than the last one heard of are told again after a gap.
+const CLOCKS: Duration = Duration::from_secs(10);
+
+/// `ChangeStreamFatalError`, `ChangeStreamHistoryLost`, `CappedPositionLost`, `InvalidResumeToken`: the point to
+/// go on from is gone.
+const HISTORY_LOST: [i32; 4] = [280, 286, 136, 260];
+
+/// Reads the stream until `stop`.
+pub(crate) struct Feed {
+    /// A store with a client of its own, since a waiting stream holds one of the pool's connections.
+    pub(crate) stream_store: Store,
+    pub(crate) store: Store,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) numbers: Arc<LastNumbers>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) pulse: Arc<Pulse>,
+}
+
+/// The heartbeat: what was last written, and what last came round.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    server: ObjectId,
+    beat: watch::Sender<i64>,
+    heard_ms: AtomicI64,
+}
+
+impl Pulse {
+    pub(crate) fn new() -> Self {
+        Self { server: ObjectId::new(), beat: watch::Sender::new(0), heard_ms: AtomicI64::new(i64::MIN) }
+    }
+
+    /// How long ago a heartbeat came round; none if never.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        let heard = self.heard_ms.load(Ordering::Relaxed);
+        let now = bson::DateTime::now().timestamp_millis();
+        (heard != i64::MIN)
+            .then(|| Duration::from_millis(u64::try_from(now.saturating_sub(heard)).unwrap_or(0)))
+    }
+
+    fn heard(&self, beat: i64) {
+        self.heard_ms.store(bson::DateTime::now().timestamp_millis(), Ordering::Relaxed);
+        self.beat.send_if_modified(|last| std::mem::replace(last, beat.max(*last)) < beat);
+    }
+
+    /// Writes a heartbeat every `interval`, until `stop`.
+    pub(crate) async fn run(
+        &self,
+        store: Store,
+        interval: Duration,
+        metrics: Arc<Metrics>,
+        stop: CancellationToken,
+    ) {
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            if let Err(error) = store.beat(self.server).await {
+                metrics.fault("heartbeat");
+                tracing::warn!(%error, "writing the heartbeat failed");
+            }
+        }
+    }
+
+    /// Resolves when everything that was written before the call has come through the feed.
+    pub(crate) async fn fence(&self, store: &Store) -> Result<(), StoreError> {
+        let mut beat = self.beat.subscribe();
+        let written = store.beat(self.server).await?;
+        // The sender is ours: it can't be gone.
+        let _ = beat.wait_for(|heard| *heard >= written).await;
+        Ok(())
+    }
+}
+
+impl Feed {
+    /// Opens the stream: what is written from now on will be heard.
+    pub(crate) async fn open(&self) -> Result<ChangeStream<RawDocumentBuf>, Error> {
+        self.stream_store.watch(None, MAX_AWAIT).await
+    }
+
+    /// Reads on until `stop`.
+    pub(crate) async fn run(self, mut stream: ChangeStream<RawDocumentBuf>, stop: CancellationToken) {
+        let mut last = Timestamp { time: now_seconds(), increment: 0 };
+        let mut token = stream.resume_token();
+        while let Some(event) = stop.run_until_cancelled(stream.next()).await {
+            match event {
+                Some(Ok(event)) => {
+                    token = stream.resume_token();
+                    match self.take(&event) {
+                        Ok(Some(time)) => last = time,
+                        Ok(None) => {}
+                        Err(error) => {
+                            self.metrics.fault("feed_undecodable");
+                            tracing::error!(%error, "a change was not understood and is not told");
+                        }
+                    }
+                    continue;
+                }
+                Some(Err(error)) => {
+                    self.metrics.fault("feed");
+                    tracing::warn!(%error, "the change stream broke");
+                    if is_history_lost(&error) {
+                        token = None;
+                    }
+                }
+                // An invalidate event ends a stream: the database was dropped. Nothing can be resumed after it.
+                None => token = None,
+            }
+            let Some(reopened) = stop.run_until_cancelled(self.reopen(&mut token, last)).await else {
+                return;
+            };
+            stream = reopened;
+        }
+    }
+
+    /// Opens the stream again, at `token` where that is still possible.
+    async fn reopen(&self, token: &mut Option<ResumeToken>, last: Timestamp) -> ChangeStream<RawDocumentBuf> {
+        loop {
+            match self.stream_store.watch(token.clone(), MAX_AWAIT).await {
+                Ok(stream) => {
+                    if token.is_none() {
+                        self.catch_up(last).await;
+                    }
+                    return stream;
+                }
+                Err(error) => {
+                    self.metrics.fault("feed");
+                    tracing::warn!(%error, "the change stream can't be opened; trying again");
+                    if is_history_lost(&error) {
+                        *token = None;
+                    }
+                }
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    /// Reads for every open room what it missed since `last`.
+    async fn catch_up(&self, last: Timestamp) {
+        let since =
+            Time(i64::from(last.time).saturating_mul(1000) - i64::try_from(CLOCKS.as_millis()).unwrap_or(0));
+        let rooms = self.hub.missed();
+        self.metrics.fault("feed_history_lost");
+        tracing::error!(rooms = rooms.len(), "the change stream's history is lost; reading what was missed");
+        for (room, told) in rooms {
+            self.numbers.forget(room);
+            let Some(told) = told else {
+                self.hub.send_away(room);
+                continue;
+            };
+            loop {
+                match self.store.missed(room, told, since).await {
+                    Ok(Some((snapshot, changes))) => self.hub.caught_up(room, Missed { snapshot, changes }),
+                    Ok(None) | Err(StoreError::Fault(_)) => self.hub.send_away(room),
+                    Err(error) => {
+                        tracing::warn!(%error, %room, "reading what a room missed failed; trying again");
+                        tokio::time::sleep(RETRY_PAUSE).await;
+                        continue;
+                    }
+                }
+                break;
+            }
+        }
+    }
+
+    /// Takes one event; gives its time where it was a room's.
+    fn take(&self, event: &RawDocument) -> Result<Option<Timestamp>, Undecodable> {
+        let collection = event.get_document("ns")?.get_str("coll")?;
+        let key = event.get_document("documentKey")?;
+        if collection == "heartbeats" {
+            if key.get_object_id("_id")? == self.pulse.server {
+                self.heard(event)?;
+            }
+            return Ok(None);
+        }
+        let time = event.get_timestamp("clusterTime")?;
+        let id = key.get_document("_id")?;
+        let room = documents::read_room(id)?;
+        let inserted = event.get_str("operationType")? == "insert";
+        if collection == "messages" && inserted {
+            let (_, n) = documents::read_message_id(id)?;
+            self.numbers.saw_if_known(room, n.get());
+        }
+        if self.hub.has(room) {
+            self.take_change(event, collection, id, room, time)?;
+        }
+        Ok(Some(time))
+    }
+
+    fn take_change(
+        &self,
+        event: &RawDocument,
+        collection: &str,
+        id: &RawDocument,
+        room: RoomId,
+        time: Timestamp,
+    ) -> Result<(), Undecodable> {
+        let operation = event.get_str("operationType")?;
+        let change = match (collection, operation) {
+            ("messages", "insert") => {
+                documents::read_message(event.get_document("fullDocument")?)?.map(Change::Sent)
+            }
+            ("messages", "update") => read_update(id, updated_fields(event)?)?,
+            ("members", "insert") => {
+                let member = documents::read_member(event.get_document("fullDocument")?)?;
+                Some(Change::Marked { user: member.user, marks: member.marks })
+            }
+            ("members", "update") => read_marks(id, updated_fields(event)?)?,
+            ("members", "delete") => Some(Change::Left { user: read_user(id)? }),
+            _ => None,
+        };
+        if let Some(change) = change {
+            self.hub.committed(room, time, change);
+        }
+        Ok(())
+    }
+
+    fn heard(&self, event: &RawDocument) -> Result<(), Undecodable> {
+        let document = match event.get_str("operationType")? {
+            "insert" => event.get_document("fullDocument")?,
+            "update" => updated_fields(event)?,
+            _ => return Ok(()),
+        };
+        if let Some(beat) = documents::read_int_if_any(document, "beat")? {
+            self.pulse.heard(beat);
+        }
+        Ok(())
+    }
+}
+
+fn updated_fields(event: &RawDocument) -> Result<&RawDocument, Undecodable> {
+    Ok(event.get_document("updateDescription")?.get_document("updatedFields")?)
+}
+
+fn read_user(id: &RawDocument) -> Result<handlers::UserId, Undecodable> {
+    documents::read_user(id.get("user")?.unwrap_or(RawBsonRef::Null))
+}
+
+/// An edit or a delete of a message.
+fn read_update(id: &RawDocument, fields: &RawDocument) -> Result<Option<Change>, Undecodable> {
+    let (_, id) = documents::read_message_id(id)?;
+    if fields.get("deleted_at")?.is_some() {
+        return Ok(Some(Change::Deleted { id }));
+    }
+    if fields.get("edit")?.is_none() {
+        return Ok(None);
+    }
+    let text = fields.get_document("edit")?.get_str("text")?.to_owned();
+    Ok(Some(Change::Edited { id, text, updated_at: documents::read_time(fields, "updated_at")? }))
+}
+
+/// Marks of a member, where the update raised any.
+fn read_marks(id: &RawDocument, fields: &RawDocument) -> Result<Option<Change>, Undecodable> {
+    let delivered = documents::read_int_if_any(fields, "delivered")?;
+    let read = documents::read_int_if_any(fields, "read")?;
+    if delivered.is_none() && read.is_none() {
+        return Ok(None);
+    }
+    let marks = Marks { delivered: delivered.unwrap_or_default(), read: read.unwrap_or_default() };
+    Ok(Some(Change::Marked { user: read_user(id)?, marks }))
+}
+
+fn is_history_lost(error: &Error) -> bool {
+    match &*error.kind {
+        ErrorKind::Command(command) => HISTORY_LOST.contains(&command.code),
+        ErrorKind::MissingResumeToken => true,
+        _ => false,
+    }
+}
+
+fn now_seconds() -> u32 {
+    u32::try_from(bson::DateTime::now().timestamp_millis() / 1000).unwrap_or(u32::MAX)
+}
+
+impl Store {
+    /// Opens the stream on this database, after `token`, or from now on.
+    async fn watch(
+        &self,
+        token: Option<ResumeToken>,
+        max_await: Duration,
+    ) -> Result<ChangeStream<RawDocumentBuf>, Error> {
+        let of_interest = doc! { "$match": {
+            "ns.coll": { "$in": ["messages", "members", "heartbeats"] },
+            "operationType": { "$in": ["insert", "update", "delete"] },
+        } };
+        let watch =
+            self.database().watch().pipeline([of_interest]).max_await_time(max_await).batch_size(1000);
+        let stream = match token {
+            Some(token) => watch.resume_after(token).await?,
+            None => watch.await?,
+        };
+        Ok(stream.with_type())
+    }
+}

@@ -1,0 +1,211 @@
+//! Room -> the sockets on this server. Takes changes from the feed, one after the other, and puts their frames
+//! into the sockets' outboxes: encoded once, shared by all, without ever waiting for one.
+//!
+//! A socket joins *before* its history is read, so that nothing falls between the two; what its history had
+//! already it drops by the frames' times. The room's own state is read with the first socket's history; until
+//! then changes wait.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bson::Timestamp;
+use handlers::RoomId;
+
+use crate::close::Close;
+use crate::metrics::Metrics;
+use crate::outbox::{Frame, Outbox};
+use crate::room::{Change, OpenRoom};
+use crate::store::Snapshot;
+
+/// Changes that may wait for a room's state to be read. It takes milliseconds; at this many the room's sockets
+/// are sent away, to come back to a fresh one.
+const WAITING_CHANGES: usize = 10_000;
+
+/// All rooms with sockets here.
+pub(crate) struct Hub {
+    rooms: Mutex<Rooms>,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Default)]
+struct Rooms {
+    entries: HashMap<RoomId, Entry>,
+    /// When the last change that came was committed.
+    reached: Option<Timestamp>,
+    visits: u64,
+}
+
+struct Entry {
+    /// Tells this stay of the room in memory from earlier ones.
+    visit: u64,
+    sockets: Vec<Arc<Outbox>>,
+    state: State,
+}
+
+enum State {
+    /// Not read yet; what came meanwhile.
+    Unread(Vec<(Timestamp, Change)>),
+    Open(OpenRoom),
+    /// Changes may have been missed since; what came after.
+    Behind(OpenRoom, Vec<(Timestamp, Change)>),
+}
+
+/// What a socket that joins has to know.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Joined {
+    /// When the last change that the hub had was committed: a history read as of before lacks what nobody will
+    /// tell of again.
+    pub(crate) reached: Option<Timestamp>,
+    /// The room's state isn't read yet: whoever has it gives it to [`Hub::opened`], with this.
+    pub(crate) unread: Option<Visit>,
+}
+
+/// A room's stay in memory, from its first socket to its last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Visit(u64);
+
+/// What a room missed, read from the collection.
+#[derive(Debug)]
+pub(crate) struct Missed {
+    /// The room as it is now.
+    pub(crate) snapshot: Snapshot,
+    /// What changed, oldest first; marks are in the snapshot.
+    pub(crate) changes: Vec<Change>,
+}
+
+impl Hub {
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+        Self { rooms: Mutex::default(), metrics }
+    }
+
+    fn rooms(&self) -> MutexGuard<'_, Rooms> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on the socket gets the room's frames.
+    pub(crate) fn join(&self, room: RoomId, socket: &Arc<Outbox>) -> Joined {
+        let mut rooms = self.rooms();
+        let Rooms { entries, reached, visits } = &mut *rooms;
+        let entry = entries.entry(room).or_insert_with(|| {
+            *visits += 1;
+            Entry { visit: *visits, sockets: Vec::with_capacity(2), state: State::Unread(Vec::new()) }
+        });
+        entry.sockets.push(socket.clone());
+        let unread = matches!(entry.state, State::Unread(_)).then_some(Visit(entry.visit));
+        Joined { reached: *reached, unread }
+    }
+
+    /// The last socket to leave takes the room's state with it.
+    pub(crate) fn leave(&self, room: RoomId, socket: &Arc<Outbox>) {
+        let mut rooms = self.rooms();
+        if let Some(entry) = rooms.entries.get_mut(&room) {
+            entry.sockets.retain(|other| !Arc::ptr_eq(other, socket));
+            if entry.sockets.is_empty() {
+                rooms.entries.remove(&room);
+            }
+        }
+    }
+
+    /// The state of a room was read; what waited for it is told. The first one counts.
+    pub(crate) fn opened(&self, room: RoomId, visit: Visit, snapshot: &Snapshot) {
+        let mut rooms = self.rooms();
+        let Some(entry) = rooms.entries.get_mut(&room).filter(|entry| entry.visit == visit.0) else { return };
+        let State::Unread(changes) = &mut entry.state else { return };
+        let changes = std::mem::take(changes);
+        let mut open = OpenRoom::of(snapshot);
+        self.replay(&entry.sockets, &mut open, changes);
+        entry.state = State::Open(open);
+    }
+
+    /// Whether anyone here would hear of a change in this room.
+    pub(crate) fn has(&self, room: RoomId) -> bool {
+        self.rooms().entries.contains_key(&room)
+    }
+
+    /// A change was committed.
+    pub(crate) fn committed(&self, room: RoomId, time: Timestamp, change: Change) {
+        let mut rooms = self.rooms();
+        rooms.reached = Some(time);
+        let Some(entry) = rooms.entries.get_mut(&room) else { return };
+        match &mut entry.state {
+            State::Open(open) => {
+                let mut frames = Vec::new();
+                open.apply(time, change, &mut frames);
+                self.tell(&entry.sockets, frames);
+            }
+            State::Unread(waiting) | State::Behind(_, waiting) => {
+                waiting.push((time, change));
+                if waiting.len() > WAITING_CHANGES {
+                    self.metrics.limit("waiting_changes");
+                    entry.sockets.iter().for_each(|socket| socket.close(Close::Unavailable));
+                    rooms.entries.remove(&room);
+                }
+            }
+        }
+    }
+
+    /// Changes were missed. From here on they wait, until each of the rooms given back has
+    /// [`caught_up`](Self::caught_up); with each the greatest number that it has told of, where that is known.
+    pub(crate) fn missed(&self) -> Vec<(RoomId, Option<i64>)> {
+        let mut behind = Vec::new();
+        for (room, entry) in &mut self.rooms().entries {
+            let state = std::mem::replace(&mut entry.state, State::Unread(Vec::new()));
+            entry.state = match state {
+                State::Open(open) => State::Behind(open, Vec::new()),
+                other => other,
+            };
+            if let State::Behind(open, _) = &entry.state {
+                behind.push((*room, open.last()));
+            }
+        }
+        behind
+    }
+
+    /// Tells a room what it missed, and then what waited.
+    pub(crate) fn caught_up(&self, room: RoomId, missed: Missed) {
+        let mut rooms = self.rooms();
+        let Some(entry) = rooms.entries.get_mut(&room) else { return };
+        let State::Behind(mut open, changes) = std::mem::replace(&mut entry.state, State::Unread(Vec::new()))
+        else {
+            return;
+        };
+        let Missed { snapshot, changes: told } = missed;
+        let marks = snapshot
+            .members
+            .into_iter()
+            .map(|member| Change::Marked { user: member.user, marks: member.marks });
+        let mut frames = Vec::new();
+        for change in told.into_iter().chain(marks) {
+            open.apply(snapshot.time, change, &mut frames);
+        }
+        open.reached(snapshot.time);
+        self.tell(&entry.sockets, frames);
+        self.replay(&entry.sockets, &mut open, changes);
+        entry.state = State::Open(open);
+    }
+
+    /// Too much was missed to be told: the room's sockets are to come back to a fresh history.
+    pub(crate) fn send_away(&self, room: RoomId) {
+        if let Some(entry) = self.rooms().entries.get(&room) {
+            entry.sockets.iter().for_each(|socket| socket.close(Close::GoingAway));
+        }
+    }
+
+    fn replay(&self, sockets: &[Arc<Outbox>], open: &mut OpenRoom, changes: Vec<(Timestamp, Change)>) {
+        for (time, change) in changes {
+            let mut frames = Vec::new();
+            open.apply(time, change, &mut frames);
+            self.tell(sockets, frames);
+        }
+    }
+
+    fn tell(&self, sockets: &[Arc<Outbox>], frames: Vec<Frame>) {
+        for frame in frames.into_iter().map(Arc::new) {
+            for socket in sockets {
+                if !socket.push(&frame) {
+                    self.metrics.limit("send_queue");
+                }
+            }
+        }
+    }
+}

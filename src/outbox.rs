@@ -1,0 +1,84 @@
+//! What waits for one socket: a bounded queue of frames, and the word to close.
+//!
+//! The hub pushes, the socket's task takes. Pushing never waits: a socket whose queue is full is told to close,
+//! for it reads too slowly, and no other socket notices.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use bson::Timestamp;
+use handlers::{MessageId, UserId};
+use tokio::sync::Notify;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use crate::close::Close;
+
+/// An event, encoded once and shared by all sockets that it goes to.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) json: Utf8Bytes,
+    /// When the database committed what it tells of. A history with this time or a later one has it already.
+    pub(crate) time: Timestamp,
+    /// The message and its author where this is a `chat_message`: written to a reader's socket it is delivered.
+    pub(crate) delivers: Option<(MessageId, UserId)>,
+}
+
+/// The queue of one socket.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    frames: Mutex<VecDeque<Arc<Frame>>>,
+    limit: usize,
+    closing: OnceLock<Close>,
+    changed: Notify,
+}
+
+impl Outbox {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { frames: Mutex::default(), limit, closing: OnceLock::new(), changed: Notify::new() }
+    }
+
+    /// Puts a frame at the end. False, and the socket is told to close, where the queue is full.
+    pub(crate) fn push(&self, frame: &Arc<Frame>) -> bool {
+        let fits = {
+            let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+            let fits = frames.len() < self.limit;
+            if fits {
+                frames.push_back(frame.clone());
+            }
+            fits
+        };
+        if fits {
+            self.changed.notify_one();
+        } else {
+            self.close(Close::TooSlow);
+        }
+        fits
+    }
+
+    /// Tells the socket to close. The first word counts.
+    pub(crate) fn close(&self, close: Close) {
+        if self.closing.set(close).is_ok() {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Makes the socket look at its server's state anew.
+    pub(crate) fn wake(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Why the socket is to close, where it is.
+    pub(crate) fn closing(&self) -> Option<Close> {
+        self.closing.get().copied()
+    }
+
+    /// All that waits.
+    pub(crate) fn take(&self) -> VecDeque<Arc<Frame>> {
+        std::mem::take(&mut *self.frames.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Resolves when something was pushed or it is to close; at once where that was so since the last time.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}

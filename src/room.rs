@@ -1,0 +1,177 @@
+//! A room that has sockets on this server: what turns a change of the database into events.
+//!
+//! Kept is no more than that takes: every member's marks, for a message's status is the lowest of its other
+//! readers', and those of the newest [`WAITING`] messages that someone has still to read, for their marks are
+//! told with the whole message. Both begin with a snapshot and follow the feed from its cluster time on, so all
+//! servers that have the room open derive the same events in the same order.
+
+use std::collections::{HashMap, VecDeque};
+
+use bson::Timestamp;
+use handlers::{Event, Message, MessageId, Status, Time, UserId};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use crate::outbox::Frame;
+use crate::store::documents::{self, Marks};
+use crate::store::{Snapshot, WAITING, lowest};
+
+/// What the database did, in one room.
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
+    Sent(documents::Message),
+    Edited {
+        id: MessageId,
+        text: String,
+        updated_at: Time,
+    },
+    Deleted {
+        id: MessageId,
+    },
+    /// A member is there, new or not, with at least these marks.
+    Marked {
+        user: UserId,
+        marks: Marks,
+    },
+    Left {
+        user: UserId,
+    },
+}
+
+/// The state of an open room, as of one cluster time.
+#[derive(Debug)]
+pub(crate) struct OpenRoom {
+    time: Timestamp,
+    marks: HashMap<UserId, Marks>,
+    /// Ascending; messages that are read may stand between those that aren't.
+    waiting: VecDeque<Message>,
+    /// The greatest number seen; none where the messages could not be read.
+    last: Option<i64>,
+}
+
+impl OpenRoom {
+    /// As a snapshot with its `waiting` has it.
+    pub(crate) fn of(snapshot: &Snapshot) -> Self {
+        let mut room = Self {
+            time: snapshot.time,
+            marks: snapshot.members.iter().map(|member| (member.user.clone(), member.marks)).collect(),
+            waiting: VecDeque::new(),
+            last: snapshot.complete.then(|| snapshot.messages.first().map_or(0, |message| message.id.get())),
+        };
+        for message in snapshot.waiting.iter().rev().chain(snapshot.messages.iter().rev()) {
+            let status = room.status(&message.sender, message.id);
+            room.keep(event_message(message.clone(), status));
+        }
+        room
+    }
+
+    /// The greatest number seen; none where that is not known.
+    pub(crate) fn last(&self) -> Option<i64> {
+        self.last
+    }
+
+    /// Takes a change and gives the frames that tell of it. A change that this state has already gives none.
+    pub(crate) fn apply(&mut self, time: Timestamp, change: Change, frames: &mut Vec<Frame>) {
+        if time <= self.time {
+            return;
+        }
+        match change {
+            Change::Sent(message) => self.sent(time, message, frames),
+            Change::Edited { id, text, updated_at } => {
+                frames.push(frame(time, &Event::MessageEdited { message_id: id, text: &text }));
+                if let Some(message) = self.waiting.iter_mut().find(|message| message.message_id == id) {
+                    (message.text, message.updated_at) = (text, updated_at);
+                }
+            }
+            Change::Deleted { id } => {
+                frames.push(frame(time, &Event::MessageDeleted { message_id: id }));
+                self.waiting.retain(|message| message.message_id != id);
+            }
+            Change::Marked { user, marks } => {
+                let known = self.marks.entry(user).or_default();
+                *known = known.max(marks);
+                self.tell_marks(time, frames);
+            }
+            Change::Left { user } => {
+                self.marks.remove(&user);
+                self.tell_marks(time, frames);
+            }
+        }
+    }
+
+    /// After this, `time` is known too.
+    pub(crate) fn reached(&mut self, time: Timestamp) {
+        self.time = self.time.max(time);
+    }
+
+    fn sent(&mut self, time: Timestamp, message: documents::Message, frames: &mut Vec<Frame>) {
+        self.last = self.last.map(|last| last.max(message.id.get()));
+        let message = event_message(message, Status::Send);
+        let mut told = frame(time, &Event::ChatMessage { message: &message });
+        told.delivers = Some((message.message_id, message.sender_id.clone()));
+        frames.push(told);
+        self.keep(message);
+    }
+
+    fn keep(&mut self, message: Message) {
+        if message.status == Status::Read {
+            return;
+        }
+        self.waiting.push_back(message);
+        if self.waiting.len() > WAITING {
+            self.waiting.pop_front();
+        }
+    }
+
+    /// Tells of each message that has come further, the oldest first, one step after the other.
+    fn tell_marks(&mut self, time: Timestamp, frames: &mut Vec<Frame>) {
+        let mut others = HashMap::new();
+        for message in &mut self.waiting {
+            let lowest = *others.entry(message.sender_id.clone()).or_insert_with_key(|author| {
+                lowest(self.marks.iter().map(|(user, marks)| (user, *marks)), author)
+            });
+            let now = status(lowest, message.message_id);
+            if message.status < Status::Delivered && now >= Status::Delivered {
+                message.status = Status::Delivered;
+                frames.push(frame(time, &Event::MarkMessageAsDelivered { message }));
+            }
+            if message.status < Status::Read && now >= Status::Read {
+                message.status = Status::Read;
+                frames.push(frame(time, &Event::MarkMessageAsRead { message }));
+            }
+        }
+        self.waiting.retain(|message| message.status != Status::Read);
+    }
+
+    fn status(&self, author: &UserId, id: MessageId) -> Status {
+        status(lowest(self.marks.iter().map(|(user, marks)| (user, *marks)), author), id)
+    }
+}
+
+/// How far a message has come, by the lowest marks of its author's others.
+pub(crate) fn status(others: Option<Marks>, id: MessageId) -> Status {
+    match others {
+        Some(marks) if marks.read >= id.get() => Status::Read,
+        Some(marks) if marks.delivered >= id.get() => Status::Delivered,
+        _ => Status::Send,
+    }
+}
+
+fn event_message(message: documents::Message, status: Status) -> Message {
+    Message {
+        text: message.text,
+        message_id: message.id,
+        sender_id: message.sender,
+        status,
+        created_at: message.created_at,
+        updated_at: message.updated_at,
+    }
+}
+
+fn frame(time: Timestamp, event: &Event<'_>) -> Frame {
+    Frame { json: json(event), time, delivers: None }
+}
+
+/// What goes over the wire. Our own types have no map with keys that are not strings, and so always encode.
+pub(crate) fn json(value: &impl serde::Serialize) -> Utf8Bytes {
+    serde_json::to_string(value).unwrap_or_default().into()
+}

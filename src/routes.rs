@@ -1,0 +1,148 @@
+//! The whole HTTP surface on one page.
+
+use std::sync::Arc;
+
+use salvo::http::header::{
+    CONNECTION, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use salvo::http::{HeaderMap, Method, StatusCode};
+use salvo::hyper::upgrade::OnUpgrade;
+use salvo::prelude::*;
+use serde_json::json;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use crate::serve::Server;
+use crate::{admission, api, page, socket};
+
+/// Every route.
+pub(crate) fn router(server: &Arc<Server>) -> Router {
+    let mut router = Router::new()
+        .push(Router::with_path("ws/chat").goal(Chat(server.clone())))
+        .push(Router::with_path("api/v1/rooms").post(api::MakeRoom(server.clone())))
+        .push(Router::with_path("healthz").get(Healthy))
+        .push(Router::with_path("readyz").get(Ready(server.clone())));
+    if server.page {
+        router = router.push(page::routes(server));
+    }
+    router
+}
+
+/// `/ws/chat/`: the chat socket of one room.
+struct Chat(Arc<Server>);
+
+#[async_trait]
+impl Handler for Chat {
+    async fn handle(&self, req: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
+        if let Err(status) = self.upgrade(req, res) {
+            res.status_code(status);
+            if status == StatusCode::UPGRADE_REQUIRED {
+                res.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+                res.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            }
+            res.render(status.canonical_reason().unwrap_or_default());
+        }
+    }
+}
+
+impl Chat {
+    /// Answers the handshake (RFC 6455, 4.2) and leaves the connection to a task of its own. Whom it is for is
+    /// found out before, but told after: see [`admission`].
+    fn upgrade(&self, req: &mut Request, res: &mut Response) -> Result<(), StatusCode> {
+        let server = &self.0;
+        if req.method() != Method::GET {
+            return Err(StatusCode::METHOD_NOT_ALLOWED);
+        }
+        let key = websocket_key(req.headers())?;
+        if !origin_allowed(req.headers(), &server.config.http.origins) {
+            server.metrics.connect("origin");
+            return Err(StatusCode::FORBIDDEN);
+        }
+        let place = server.places.clone().try_acquire_owned().ok().filter(|_| !server.is_draining());
+        let place = place.ok_or_else(|| {
+            server.metrics.limit("sockets");
+            StatusCode::SERVICE_UNAVAILABLE
+        })?;
+        let upgrade = req.extensions_mut().remove::<OnUpgrade>().ok_or(StatusCode::BAD_REQUEST)?;
+        let admission =
+            admission::admit(req.uri().query().unwrap_or_default(), req.headers(), &server.verifier);
+
+        res.status_code(StatusCode::SWITCHING_PROTOCOLS);
+        let headers = res.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(SEC_WEBSOCKET_ACCEPT, key);
+        if let Some(spelling) = admission::spelling(req.headers())
+            && let Ok(spelling) = HeaderValue::from_str(spelling)
+        {
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, spelling);
+        }
+        let server = server.clone();
+        self.0.tracker.spawn(async move {
+            let _place = place;
+            // An error here is a client that left in the middle of its handshake.
+            if let Ok(io) = upgrade.await {
+                socket::serve(server, io, admission).await;
+            }
+        });
+        Ok(())
+    }
+}
+
+/// The answer to the client's key, where this is a handshake at all.
+fn websocket_key(headers: &HeaderMap) -> Result<HeaderValue, StatusCode> {
+    let has = |name, token: &str| {
+        let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|list| list.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
+    };
+    if !has(CONNECTION, "upgrade") || !has(UPGRADE, "websocket") || !has(SEC_WEBSOCKET_VERSION, "13") {
+        return Err(StatusCode::UPGRADE_REQUIRED);
+    }
+    let key = headers.get(SEC_WEBSOCKET_KEY).ok_or(StatusCode::BAD_REQUEST)?;
+    derive_accept_key(key.as_bytes()).try_into().map_err(|_| StatusCode::BAD_REQUEST)
+}
+
+/// A client that names no origin is no browser, and has none to be checked.
+fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
+    let Some(origin) = headers.get(ORIGIN) else { return true };
+    let named = |origin: &str| allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin));
+    allowed.is_empty() || origin.to_str().is_ok_and(named)
+}
+
+/// `/healthz`: the process lives.
+struct Healthy;
+
+#[async_trait]
+impl Handler for Healthy {
+    async fn handle(&self, _: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
+        res.render(Json(json!({ "healthy": true })));
+    }
+}
+
+/// `/readyz`: 200 while a heartbeat comes round, which takes the database and the feed; else 503 and which is not.
+struct Ready(Arc<Server>);
+
+#[async_trait]
+impl Handler for Ready {
+    async fn handle(&self, _: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
+        let server = &self.0;
+        let age = server.pulse.age();
+        if !server.is_draining() && age.is_some_and(|age| age <= server.config.feed.stale) {
+            res.render(Json(json!({ "ready": true })));
+            return;
+        }
+        let database = server.store.ping().await;
+        let heartbeat = age.map_or_else(
+            || "none has come round yet".to_owned(),
+            |age| format!("the last one came round {} ms ago", age.as_millis()),
+        );
+        res.status_code(StatusCode::SERVICE_UNAVAILABLE);
+        res.render(Json(json!({
+            "ready": false,
+            "draining": server.is_draining(),
+            "database": database.as_ref().map_or_else(ToString::to_string, |()| "ok".to_owned()),
+            "feed": if database.is_ok() && !server.is_draining() { "stalled" } else { "unknown" },
+            "heartbeat": heartbeat,
+        })));
+    }
+}

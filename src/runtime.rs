@@ -1,0 +1,211 @@
+//! Runs actions the way a serverless platform would, but warm: finds the one that a frame names, holds it to its
+//! limits and its deadline, and keeps whatever befalls it from the socket it came by.
+//!
+//! An action runs as a task of its own. A panic in it is one `internal` error; past its deadline the client is
+//! told `timeout`; and it outlives a client that leaves, for what was accepted is done.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use handlers::{Action, Code, Context, Error, ErrorFrame, Fields, Reply, RoomId, UserId};
+use tokio::sync::Semaphore;
+use tokio::task::JoinError;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::room::json;
+use crate::store::{BoundRoom, Store, Writer};
+use crate::users::Seat;
+
+/// How much of a frame's `action` an error repeats, in characters.
+const ACTION_SHOWN: usize = 64;
+
+/// What one server runs actions with.
+pub(crate) struct Runtime {
+    actions: &'static [Action],
+    store: Store,
+    writer: Writer,
+    tracker: TaskTracker,
+    in_flight: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+    deadline: Duration,
+    selection: Duration,
+    text_chars: usize,
+    faults: AtomicU64,
+}
+
+/// Whose frames these are.
+pub(crate) struct Caller {
+    pub(crate) user: UserId,
+    pub(crate) room: RoomId,
+    pub(crate) seat: Seat,
+}
+
+/// An answer to one frame, for its own socket alone.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) code: Code,
+    pub(crate) json: Utf8Bytes,
+}
+
+impl Runtime {
+    pub(crate) fn new(
+        actions: &'static [Action],
+        config: &Config,
+        store: Store,
+        writer: Writer,
+        tracker: TaskTracker,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            actions,
+            store,
+            writer,
+            tracker,
+            in_flight: Arc::new(Semaphore::new(config.limits.handlers_in_flight)),
+            metrics,
+            deadline: config.limits.handler,
+            selection: config.mongodb.selection,
+            text_chars: config.limits.text_chars,
+            faults: AtomicU64::new(0),
+        }
+    }
+
+    /// Does what a text frame asks for. None where it went well: the event is the answer.
+    pub(crate) async fn invoke(self: Arc<Self>, frame: Utf8Bytes, caller: Arc<Caller>) -> Option<Refusal> {
+        let mut name = None;
+        let (action, result) = match self.accept(&frame, &caller, &mut name) {
+            Ok(action) => (action.name, self.run(action, frame, &caller).await),
+            Err(error) => ("", Err(error)),
+        };
+        self.metrics.action(action, result.as_ref().map(|_| ()).map_err(Error::code));
+        result.err().map(|error| self.refuse(&error, name.as_deref()))
+    }
+
+    /// The answer to a frame that isn't text.
+    pub(crate) fn binary(&self, caller: &Caller) -> Refusal {
+        let error = match self.spend_frame(caller) {
+            Ok(()) => Error::new(Code::BadJson, "a frame must be text"),
+            Err(error) => error,
+        };
+        self.metrics.action("", Err(error.code()));
+        self.refuse(&error, None)
+    }
+
+    /// A control frame costs as much as any other; false where it is one too many.
+    pub(crate) fn control(&self, caller: &Caller) -> bool {
+        self.spend_frame(caller).is_ok()
+    }
+
+    fn spend_frame(&self, caller: &Caller) -> Result<(), Error> {
+        caller.seat.frame().map_err(|wait| {
+            self.metrics.limit("frames_per_minute");
+            Error::rate_limited("too many frames", whole_ms(wait))
+        })
+    }
+
+    /// Finds the action and spends what it costs. `name` becomes the frame's `action`, where it has one.
+    fn accept(
+        &self,
+        frame: &str,
+        caller: &Caller,
+        name: &mut Option<String>,
+    ) -> Result<&'static Action, Error> {
+        let rate = self.spend_frame(caller);
+        let fields = Fields::parse(frame);
+        if let Ok(fields) = &fields {
+            *name = fields.first_text("action");
+        }
+        rate?;
+        let fields =
+            fields.map_err(|_| Error::new(Code::BadJson, "not a JSON object of at most 128 levels"))?;
+        fields.once("action")?;
+        let action = name.as_deref().and_then(|name| self.actions.iter().find(|action| action.name == name));
+        let action = action.ok_or_else(|| Error::new(Code::UnknownAction, "no such action"))?;
+        if action.limits.message {
+            caller.seat.message().map_err(|wait| {
+                self.metrics.limit("messages_per_minute");
+                Error::rate_limited("too many messages", whole_ms(wait))
+            })?;
+        }
+        Ok(action)
+    }
+
+    async fn run(&self, action: &'static Action, frame: Utf8Bytes, caller: &Caller) -> Result<Reply, Error> {
+        let deadline = Instant::now() + self.deadline;
+        let late = || Error::new(Code::Timeout, "the action took too long; it may still be done");
+        let Ok(permit) = tokio::time::timeout_at(deadline, self.in_flight.clone().acquire_owned()).await
+        else {
+            self.metrics.limit("handlers_in_flight");
+            return Err(Error::new(Code::Timeout, "the server is busy; nothing was done"));
+        };
+        let room = BoundRoom {
+            store: self.store.clone(),
+            writer: self.writer.clone(),
+            room: caller.room,
+            caller: caller.user.clone(),
+            deadline,
+            selection: self.selection,
+        };
+        let context = Context::new(caller.user.clone(), Arc::new(room), self.text_chars);
+        let task = self.tracker.spawn(async move {
+            let _permit = permit;
+            let call = {
+                let fields =
+                    Fields::parse(&frame).map_err(|_| Error::new(Code::BadJson, "not a JSON object"))?;
+                (action.run)(context, &fields)?
+            };
+            call.await
+        });
+        match tokio::time::timeout_at(deadline, task).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(error)) => Err(Error::internal(panicked(error))),
+            Err(_) => {
+                self.metrics.limit("handler_ms");
+                Err(late())
+            }
+        }
+    }
+
+    fn refuse(&self, error: &Error, action: Option<&str>) -> Refusal {
+        let code = error.code();
+        let mut message = error.message().to_owned();
+        if matches!(code, Code::Internal | Code::Timeout | Code::Unavailable) {
+            let id = self.fault_id();
+            tracing::error!(id, action, %error, "an action failed");
+            message = format!("{message} ({id})");
+        }
+        let shown = action.map(|name| name.chars().take(ACTION_SHOWN).collect::<String>());
+        let frame = ErrorFrame {
+            code,
+            message: &message,
+            action: shown.as_deref(),
+            retry_after_ms: error.retry_after_ms(),
+        };
+        Refusal { code, json: json(&frame) }
+    }
+
+    /// What a client can quote, to find its error in the log.
+    fn fault_id(&self) -> String {
+        let n = self.faults.fetch_add(1, Ordering::Relaxed);
+        format!("{:x}-{n:x}", bson::DateTime::now().timestamp_millis())
+    }
+}
+
+/// At least 1: a client that waits so long finds its frame let in.
+fn whole_ms(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+}
+
+fn panicked(error: JoinError) -> String {
+    let Ok(panic) = error.try_into_panic() else { return "the action was ended from outside".to_owned() };
+    let panic: &(dyn Any + Send) = &*panic;
+    let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("the action panicked: {}", text.unwrap_or_else(|| "without a text".to_owned()))
+}

@@ -1,0 +1,337 @@
+//! One server, from its configuration to its last closed socket.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use handlers::{Action, RoomId};
+use salvo::Server as HttpServer;
+use salvo::conn::tcp::TcpAcceptor;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::{self, AuthError, Verifier};
+use crate::close::Close;
+use crate::config::{Config, ConfigError, Mongodb, Secret};
+use crate::embedded::{Embedded, EmbeddedError, Options};
+use crate::feed::{Feed, Pulse};
+use crate::hub::{Hub, Joined};
+use crate::metrics::Metrics;
+use crate::outbox::Outbox;
+use crate::registry::Outboxes;
+use crate::runtime::Runtime;
+use crate::store::{Receipts, Store, StoreError};
+use crate::users::Users;
+use crate::{embedded, page, routes};
+
+/// How long a server that starts waits for its database to be there.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The pause between two tries of that.
+const START_PAUSE: Duration = Duration::from_millis(500);
+
+/// What all connections of one server share.
+pub(crate) struct Server {
+    pub(crate) config: Config,
+    pub(crate) store: Store,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) receipts: Receipts,
+    pub(crate) verifier: Verifier,
+    pub(crate) users: Users,
+    pub(crate) outboxes: Outboxes,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) pulse: Arc<Pulse>,
+    /// Places for sockets; one is taken before the upgrade and given back after the close.
+    pub(crate) places: Arc<Semaphore>,
+    /// Tasks that shutdown waits for: sockets, and what they leave to be done.
+    pub(crate) tracker: TaskTracker,
+    /// Whether the page is served.
+    pub(crate) page: bool,
+    /// Whether tokens are made for whoever opens the page.
+    pub(crate) page_tokens: bool,
+    draining: AtomicBool,
+}
+
+impl Server {
+    /// Whether it is going away: no new socket, no new frame.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// A socket's place in a room, until it is dropped.
+    pub(crate) fn join(&self, room: RoomId, outbox: &Arc<Outbox>) -> (Joined, Stay) {
+        let joined = self.hub.join(room, outbox);
+        (joined, Stay { hub: self.hub.clone(), room, outbox: outbox.clone() })
+    }
+}
+
+/// A socket that is in a room of the hub.
+pub(crate) struct Stay {
+    hub: Arc<Hub>,
+    room: RoomId,
+    outbox: Arc<Outbox>,
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        self.hub.leave(self.room, &self.outbox);
+    }
+}
+
+/// Serves until `shutdown`, then drains; with the actions that Parlor has. See [`App`].
+///
+/// # Errors
+/// As [`App::serve`].
+pub async fn serve(
+    config: Config,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
+    App::new(config).serve(listener, shutdown).await
+}
+
+/// A server to be started.
+pub struct App {
+    config: Config,
+    actions: &'static [Action],
+    ready: Box<dyn FnOnce(bool) + Send>,
+}
+
+impl App {
+    /// With Parlor's own actions.
+    pub fn new(config: Config) -> Self {
+        Self { config, actions: handlers::ACTIONS, ready: Box::new(|_| ()) }
+    }
+
+    /// With these actions instead.
+    #[must_use]
+    pub fn actions(self, actions: &'static [Action]) -> Self {
+        Self { actions, ..self }
+    }
+
+    /// Calls this once connections are accepted, with whether the page is among what is served.
+    #[must_use]
+    pub fn on_ready(self, ready: impl FnOnce(bool) + Send + 'static) -> Self {
+        Self { ready: Box::new(ready), ..self }
+    }
+
+    /// Serves on `listener` until `shutdown`: connects wait in its backlog until the database is there. Then no
+    /// socket and no frame is taken any more, what is being done is finished and told, sockets are closed with
+    /// 1012, receipts are written; all within `shutdown.drain_seconds`.
+    ///
+    /// # Errors
+    /// The configuration can't be used, or the database isn't there within 30 s.
+    pub async fn serve(
+        mut self,
+        listener: TcpListener,
+        shutdown: CancellationToken,
+    ) -> Result<(), ServeError> {
+        let private = embed(&mut self.config).await?;
+        let ended = self.serve_on(listener, shutdown, private.is_some()).await;
+        if let Some(database) = private {
+            database.stop().await;
+        }
+        ended
+    }
+
+    async fn serve_on(
+        self,
+        listener: TcpListener,
+        shutdown: CancellationToken,
+        embedded: bool,
+    ) -> Result<(), ServeError> {
+        let Self { config, actions, ready } = self;
+        config.check()?;
+        let verifier = Verifier::new(&config.auth)?;
+        let store = Store::open(&config.mongodb, config.limits.rooms_cached).await?;
+        let stream_store = Store::open(&config.mongodb, config.limits.rooms_cached).await?;
+        prepare(&store, &shutdown).await?;
+
+        let metrics = Arc::new(Metrics::default());
+        let hub = Arc::new(Hub::new(metrics.clone()));
+        let pulse = Arc::new(Pulse::new());
+        let stop = CancellationToken::new();
+        let _stop_on_return = stop.clone().drop_guard();
+        let feed = Feed {
+            stream_store,
+            store: store.clone(),
+            hub: hub.clone(),
+            numbers: store.numbers(),
+            metrics: metrics.clone(),
+            pulse: pulse.clone(),
+        };
+        let stream = feed.open().await.map_err(StoreError::from)?;
+        tokio::spawn(feed.run(stream, stop.clone()));
+        let beating = (pulse.clone(), store.clone(), config.feed.heartbeat, metrics.clone(), stop.clone());
+        tokio::spawn(async move {
+            let (pulse, store, interval, metrics, stop) = beating;
+            pulse.run(store, interval, metrics, stop).await;
+        });
+        let (writer, receipts) = store.writers(&config.limits, &metrics, &stop);
+        let handlers = TaskTracker::new();
+        let runtime =
+            Runtime::new(actions, &config, store.clone(), writer, handlers.clone(), metrics.clone());
+        let server = Arc::new(Server {
+            page_tokens: page::may_make_tokens(&config, embedded, &listener),
+            page: page::is_on(&config, embedded),
+            store,
+            hub,
+            runtime: Arc::new(runtime),
+            receipts,
+            verifier,
+            users: Users::new(config.limits.clone()),
+            outboxes: Outboxes::default(),
+            metrics,
+            pulse,
+            places: Arc::new(Semaphore::new(config.limits.sockets)),
+            tracker: TaskTracker::new(),
+            draining: AtomicBool::new(false),
+            config,
+        });
+        if server.page_tokens {
+            page::make_room(&server.store).await?;
+        }
+        server.pulse.fence(&server.store).await?;
+        ready(server.page);
+        listen(server, handlers, listener, shutdown).await
+    }
+}
+
+/// Accepts connections until `shutdown`, then drains.
+async fn listen(
+    server: Arc<Server>,
+    handlers: TaskTracker,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
+    // Accepted connections inherit both. Without the first a small frame waits up to 41 ms for the one before it to
+    // be acknowledged; without the second a slow reader holds megabytes in the kernel.
+    let socket = socket2::SockRef::from(&listener);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_send_buffer_size(server.config.sockets.send_buffer_bytes as usize)?;
+    let http = HttpServer::new(TcpAcceptor::try_from(listener)?);
+    let handle = http.handle();
+    let accepting = tokio::spawn(http.try_serve(routes::router(&server)));
+    shutdown.cancelled().await;
+
+    let drain = server.config.shutdown.drain;
+    let deadline = Instant::now() + drain;
+    tracing::info!(seconds = drain.as_secs(), "going away: finishing what is being done");
+    server.draining.store(true, Ordering::Relaxed);
+    handle.stop_graceful(Some(drain));
+    server.outboxes.wake();
+    handlers.close();
+    if tokio::time::timeout_at(deadline, drained(&server, &handlers)).await.is_err() {
+        tracing::warn!("not everything was finished in time");
+    }
+    server.outboxes.close(Close::GoingAway);
+    if tokio::time::timeout_at(deadline, accepting).await.is_err() {
+        tracing::warn!("not every connection was closed in time");
+    }
+    Ok(())
+}
+
+/// What is being done is done, its senders have heard of it, and all receipts are written.
+async fn drained(server: &Server, handlers: &TaskTracker) {
+    handlers.wait().await;
+    if let Err(error) = server.pulse.fence(&server.store).await {
+        tracing::warn!(%error, "the last events could not be waited for");
+    }
+    server.outboxes.close(Close::GoingAway);
+    server.tracker.close();
+    server.tracker.wait().await;
+    server.receipts.settled().await;
+}
+
+/// The database of a configuration, for a command that is done soon: the configured one, else the private one,
+/// which is that of the server that runs on the same data folder, or is started.
+///
+/// # Errors
+/// The configuration can't be used, or the private database can't be started.
+pub async fn open_store(mut config: Config) -> Result<(Store, Option<Embedded>), ServeError> {
+    let embedded = if config.mongodb.uri.is_some() {
+        None
+    } else {
+        match start_embedded(&config.mongodb).await {
+            Ok(embedded) => {
+                config.mongodb.uri = Some(Secret::new(embedded.uri()));
+                Some(embedded)
+            }
+            Err(error @ EmbeddedError::InUse { .. }) => {
+                config.mongodb.uri = embedded::running(&config.mongodb.data_dir).map(Secret::new);
+                if config.mongodb.uri.is_none() {
+                    return Err(error.into());
+                }
+                None
+            }
+            Err(error) => return Err(error.into()),
+        }
+    };
+    let store = Store::open(&config.mongodb, config.limits.rooms_cached).await?;
+    Ok((store, embedded))
+}
+
+async fn start_embedded(mongodb: &Mongodb) -> Result<Embedded, EmbeddedError> {
+    let Mongodb { data_dir, mongod, cache_mib, .. } = mongodb;
+    Embedded::start(&Options { data_dir: data_dir.clone(), mongod: mongod.clone(), cache_mib: *cache_mib })
+        .await
+}
+
+/// Starts the private database and makes a secret, where the configuration has none.
+async fn embed(config: &mut Config) -> Result<Option<Embedded>, ServeError> {
+    if config.auth.secret.is_none() && config.auth.public_key.is_none() {
+        config.auth.secret = Some(auth::keep_secret(&config.mongodb.data_dir)?);
+        tracing::info!(data_dir = %config.mongodb.data_dir.display(), "no key is configured: tokens are signed with the secret kept in data_dir");
+    }
+    if config.mongodb.uri.is_some() {
+        return Ok(None);
+    }
+    let embedded = start_embedded(&config.mongodb).await?;
+    config.mongodb.uri = Some(Secret::new(embedded.uri()));
+    Ok(Some(embedded))
+}
+
+/// Makes collections and indexes, as soon as the database is there.
+async fn prepare(store: &Store, shutdown: &CancellationToken) -> Result<(), ServeError> {
+    let deadline = Instant::now() + START_PATIENCE;
+    loop {
+        match store.prepare().await {
+            Ok(()) => return Ok(()),
+            Err(error @ StoreError::Fault(_)) => return Err(error.into()),
+            Err(error) if Instant::now() > deadline => return Err(error.into()),
+            Err(error) => tracing::warn!(%error, "waiting for the database"),
+        }
+        if shutdown.run_until_cancelled(tokio::time::sleep(START_PAUSE)).await.is_none() {
+            return Err(ServeError("stopped before the database was there".to_owned()));
+        }
+    }
+}
+
+/// Why a server can't be started, in one line.
+#[derive(Debug)]
+pub struct ServeError(String);
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ServeError {}
+
+macro_rules! from_error {
+    ($($error:ty),+) => {$(
+        impl From<$error> for ServeError {
+            fn from(error: $error) -> Self {
+                Self(error.to_string())
+            }
+        }
+    )+};
+}
+
+from_error! { ConfigError, AuthError, StoreError, std::io::Error, EmbeddedError }

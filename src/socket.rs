@@ -1,0 +1,327 @@
+//! One connection: open, read, write, close. A task each.
+//!
+//! Frames of one socket are handled one after the other, in their order; while one is, events go on being
+//! written. Every wait has a limit: a write that stalls and a queue that fills close the socket with 4008, a
+//! peer that falls silent is asked by a ping and then let go, a token that expires closes it with 4001.
+
+mod closing;
+mod opening;
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bson::Timestamp;
+use futures_util::{SinkExt, StreamExt};
+use handlers::{Code, MessageId};
+use salvo::hyper::upgrade::Upgraded;
+use salvo::rt::tokio::TokioIo;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
+
+use crate::admission::Admission;
+use crate::close::Close;
+use crate::outbox::{Frame, Outbox};
+use crate::runtime::{Caller, Refusal};
+use crate::serve::{Server, Stay};
+use crate::store::documents::Marks;
+
+/// Read and write buffers of a socket. The default of 128 KiB makes 1,000 idle sockets cost 135 MB (design.md).
+const BUFFER_BYTES: usize = 4 * 1024;
+
+/// Refusals by a rate limit after which a socket is closed with 4029, and within what time (protocol.md).
+const TOLD: (usize, Duration) = (10, Duration::from_secs(10));
+
+pub(crate) type WebSocket = WebSocketStream<TokioIo<Upgraded>>;
+
+type Answer = Pin<Box<dyn Future<Output = Option<Refusal>> + Send>>;
+
+/// Why a socket ended.
+enum End {
+    /// It is to be told so.
+    Close(Close),
+    /// There is nobody left to tell.
+    Gone,
+}
+
+impl From<Close> for End {
+    fn from(close: Close) -> Self {
+        Self::Close(close)
+    }
+}
+
+/// Serves one connection from its upgrade to its end.
+pub(crate) async fn serve(server: Arc<Server>, io: Upgraded, admission: Result<Admission, Close>) {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(BUFFER_BYTES)
+        .write_buffer_size(BUFFER_BYTES)
+        .max_message_size(Some(server.config.limits.frame_bytes))
+        .max_frame_size(Some(server.config.limits.frame_bytes));
+    let mut ws = WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, Some(config)).await;
+    let outbox = Arc::new(Outbox::new(server.config.limits.send_queue));
+    let registered = server.outboxes.register(&outbox);
+    let end = match admission {
+        Ok(admission) => Box::pin(talk(&server, &mut ws, &outbox, admission)).await,
+        Err(close) => {
+            server.metrics.connect(close.label());
+            End::Close(close)
+        }
+    };
+    drop(registered);
+    if let End::Close(close) = end {
+        closing::close(ws, close).await;
+    }
+}
+
+/// Everything between the handshake and the close.
+async fn talk(server: &Arc<Server>, ws: &mut WebSocket, outbox: &Arc<Outbox>, admission: Admission) -> End {
+    let opened = opening::open(server, outbox, admission).await;
+    server.metrics.connect(opened.as_ref().map_or_else(|close| close.label(), |_| "open"));
+    let opened = match opened {
+        Ok(opened) => opened,
+        Err(close) => return End::Close(close),
+    };
+    let mut socket = Socket {
+        ws,
+        server,
+        outbox,
+        _stay: opened.stay,
+        caller: Arc::new(opened.caller),
+        since: opened.since,
+        expires_at: opened.expires_at,
+        owed: 0,
+        heard: Instant::now(),
+        pinged: None,
+        refusals: VecDeque::new(),
+    };
+    let ended = socket.run(opened.history, opened.unread).await;
+    match ended {
+        Ok(never) => match never {},
+        Err(end) => end,
+    }
+}
+
+/// Nothing is of this type: a socket's loop ends by an [`End`] alone.
+enum Never {}
+
+/// An open socket.
+struct Socket<'a> {
+    ws: &'a mut WebSocket,
+    server: &'a Arc<Server>,
+    outbox: &'a Arc<Outbox>,
+    _stay: Stay,
+    caller: Arc<Caller>,
+    /// What was committed up to then was in the history.
+    since: Option<Timestamp>,
+    expires_at: SystemTime,
+    /// The newest message of others that was written to this socket, and whose mark is still to be handed on.
+    owed: i64,
+    heard: Instant,
+    pinged: Option<Instant>,
+    /// When the last few frames were refused by a rate limit.
+    refusals: VecDeque<Instant>,
+}
+
+impl Socket<'_> {
+    async fn run(&mut self, history: Utf8Bytes, unread: Option<i64>) -> Result<Never, End> {
+        self.write_first(history).await?;
+        self.owed = unread.unwrap_or_default();
+        let mut running: Option<Answer> = None;
+        let timer = tokio::time::sleep(self.next_tick());
+        tokio::pin!(timer);
+        loop {
+            self.write_waiting().await?;
+            self.pay();
+            match self.outbox.closing() {
+                // What is being done is done, and its sender hears of it, before a deploy closes the socket.
+                Some(Close::GoingAway) if running.is_some() => {}
+                Some(close) => return Err(close.into()),
+                None => {}
+            }
+            tokio::select! {
+                () = self.outbox.changed() => {}
+                refusal = answer(&mut running) => {
+                    running = None;
+                    if let Some(refusal) = refusal {
+                        self.refuse(refusal).await?;
+                    }
+                }
+                message = self.ws.next(), if running.is_none() && !self.server.is_draining() => {
+                    running = self.hear(message).await?;
+                }
+                () = &mut timer => {
+                    self.tick().await?;
+                    timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
+                }
+            }
+        }
+    }
+
+    /// The history, past the WebSocket's own buffer, which would keep the size of its largest frame for ever.
+    async fn write_first(&mut self, history: Utf8Bytes) -> Result<(), End> {
+        let limit = self.server.config.limits.write;
+        match tokio::time::timeout(limit, opening::write_text(self.ws.get_mut(), history)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(End::Gone),
+            Err(_) => Err(Close::TooSlow.into()),
+        }
+    }
+
+    /// Writes all that waits, in one go.
+    async fn write_waiting(&mut self) -> Result<(), End> {
+        loop {
+            let frames = self.outbox.take();
+            if frames.is_empty() {
+                return Ok(());
+            }
+            let mut written = 0;
+            for frame in frames {
+                if self.since.is_some_and(|since| frame.time <= since) {
+                    continue;
+                }
+                self.feed(Message::Text(frame.json.clone())).await?;
+                written = self.delivered(&frame).map_or(written, MessageId::get);
+            }
+            self.flush().await?;
+            self.owed = self.owed.max(written);
+        }
+    }
+
+    /// The message that this frame brings to a reader.
+    fn delivered(&self, frame: &Frame) -> Option<MessageId> {
+        frame.delivers.as_ref().filter(|(_, author)| *author != self.caller.user).map(|(id, _)| *id)
+    }
+
+    /// Hands on the mark that is owed. An open room is being looked at: what is written is read.
+    fn pay(&mut self) {
+        let marks = Marks { delivered: self.owed, read: self.owed };
+        if self.owed > 0 && self.server.receipts.raise(self.caller.room, &self.caller.user, marks) {
+            self.owed = 0;
+        }
+    }
+
+    /// Takes what came; a frame that is to be done is given back as its coming answer.
+    async fn hear(&mut self, message: Option<Result<Message, Error>>) -> Result<Option<Answer>, End> {
+        let Some(message) = message else { return Err(End::Gone) };
+        let message = message.map_err(|error| match error {
+            Error::Capacity(CapacityError::MessageTooLong { .. }) => {
+                self.server.metrics.limit("frame_bytes");
+                End::Close(Close::TooLarge)
+            }
+            Error::Capacity(_) | Error::Protocol(_) => End::Close(Close::BadFraming(1002)),
+            Error::Utf8(_) => End::Close(Close::BadFraming(1007)),
+            _ => End::Gone,
+        })?;
+        self.heard = Instant::now();
+        self.pinged = None;
+        match message {
+            Message::Text(frame) => {
+                Ok(Some(Box::pin(self.server.runtime.clone().invoke(frame, self.caller.clone()))))
+            }
+            Message::Binary(_) => {
+                let refusal = self.server.runtime.binary(&self.caller);
+                self.refuse(refusal).await?;
+                Ok(None)
+            }
+            Message::Close(_) => Err(Close::Normal.into()),
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
+                if !self.server.runtime.control(&self.caller) {
+                    self.told()?;
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    async fn refuse(&mut self, refusal: Refusal) -> Result<(), End> {
+        self.feed(Message::Text(refusal.json)).await?;
+        self.flush().await?;
+        if refusal.code == Code::RateLimited { self.told() } else { Ok(()) }
+    }
+
+    /// It was told that it sends too much; once too often, and it is closed.
+    fn told(&mut self) -> Result<(), End> {
+        let (most, within) = TOLD;
+        let now = Instant::now();
+        self.refusals.push_back(now);
+        while self.refusals.front().is_some_and(|first| now.duration_since(*first) > within) {
+            self.refusals.pop_front();
+        }
+        if self.refusals.len() >= most { Err(Close::TooMuch.into()) } else { Ok(()) }
+    }
+
+    /// How long until there may be something to do: a ping, a peer to give up, a token to expire.
+    fn next_tick(&self) -> Duration {
+        let sockets = &self.server.config.sockets;
+        let quiet = self.heard.elapsed();
+        let next = match self.pinged {
+            Some(pinged) => sockets.dead.saturating_sub(pinged.elapsed()),
+            None => sockets.ping.saturating_sub(quiet),
+        };
+        let token = self.expires_at.duration_since(SystemTime::now()).unwrap_or_default();
+        next.min(token).max(Duration::from_millis(1))
+    }
+
+    async fn tick(&mut self) -> Result<(), End> {
+        let sockets = &self.server.config.sockets;
+        if self.expires_at <= SystemTime::now() {
+            return Err(Close::Expired.into());
+        }
+        match self.pinged {
+            Some(pinged) if pinged.elapsed() >= sockets.dead => return Err(Close::Dead.into()),
+            None if self.heard.elapsed() >= sockets.ping => {
+                self.pinged = Some(Instant::now());
+                self.feed(Message::Ping(Bytes::new())).await?;
+                self.flush().await?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn feed(&mut self, message: Message) -> Result<(), End> {
+        let Self { ws, outbox, server, .. } = self;
+        limited(outbox, server.config.limits.write, ws.feed(message)).await
+    }
+
+    async fn flush(&mut self) -> Result<(), End> {
+        let Self { ws, outbox, server, .. } = self;
+        limited(outbox, server.config.limits.write, ws.flush()).await
+    }
+}
+
+/// Waits for a write, but no longer than `limit`, nor past the word that the socket is to close.
+async fn limited(
+    outbox: &Outbox,
+    limit: Duration,
+    write: impl Future<Output = Result<(), Error>>,
+) -> Result<(), End> {
+    let write = tokio::time::timeout(limit, write);
+    tokio::pin!(write);
+    loop {
+        tokio::select! {
+            biased;
+            written = &mut write => return match written {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(_)) => Err(End::Gone),
+                Err(_) => Err(Close::TooSlow.into()),
+            },
+            () = outbox.changed() => {
+                if let Some(close @ Close::TooSlow) = outbox.closing() {
+                    return Err(close.into());
+                }
+            }
+        }
+    }
+}
+
+async fn answer(running: &mut Option<Answer>) -> Option<Refusal> {
+    match running {
+        Some(answer) => answer.await,
+        None => pending().await,
+    }
+}

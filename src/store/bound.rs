@@ -1,0 +1,87 @@
+//! The handlers' port: the store, bound to one call's caller, room and deadline.
+
+use std::time::Duration;
+
+use bson::oid::ObjectId;
+use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
+use handlers::{Error, MessageId, Pending, Role, Room, RoomId, Text, UserId};
+use tokio::time::Instant;
+
+use super::{Store, StoreError, Writer, documents};
+
+/// How long before the call's deadline a write that can't begin is given up, beyond what choosing a server may
+/// take: time for the client to hear `unavailable`, which is certain, and not `timeout`, which isn't.
+const MARGIN: Duration = Duration::from_millis(500);
+
+/// One caller in one room, until one deadline.
+pub(crate) struct BoundRoom {
+    pub(crate) store: Store,
+    pub(crate) writer: Writer,
+    pub(crate) room: RoomId,
+    pub(crate) caller: UserId,
+    pub(crate) deadline: Instant,
+    /// `mongodb.selection_ms`
+    pub(crate) selection: Duration,
+}
+
+impl BoundRoom {
+    async fn message(&self, id: MessageId) -> Result<documents::Message, Error> {
+        let messages = self.store.messages.clone();
+        let filter = doc! { "_id": documents::message_id(self.room, id) };
+        let found = self.store.bounded(async move { Ok(messages.find_one(filter).await?) }).await;
+        let document: Option<RawDocumentBuf> = found.map_err(StoreError::of_read)?;
+        let Some(document) = document else { return Err(Error::not_found()) };
+        documents::read_message(&document).map_err(Error::internal)?.ok_or_else(Error::not_found)
+    }
+
+    /// Changes one message of the room that is not deleted. The driver tries again once by itself, and the
+    /// server recognises the second try.
+    async fn change(&self, id: MessageId, update: Document) -> Result<(), Error> {
+        let messages = self.store.messages.clone();
+        let filter = doc! { "_id": documents::message_id(self.room, id), "deleted_at": { "$exists": false } };
+        let changed = self
+            .store
+            .bounded(async move { Ok(messages.update_one(filter, update).await?.matched_count) })
+            .await;
+        match changed.map_err(StoreError::of_write)? {
+            0 => Err(Error::not_found()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Room for BoundRoom {
+    fn append(&self, text: Text) -> Pending<'_, MessageId> {
+        Box::pin(async move {
+            let begin_by = self.deadline.checked_sub(self.selection + MARGIN).unwrap_or(self.deadline);
+            let written = self.writer.append(self.room, self.caller.clone(), text, begin_by).await;
+            written.map_err(StoreError::of_write)
+        })
+    }
+
+    fn author(&self, id: MessageId) -> Pending<'_, UserId> {
+        Box::pin(async move { Ok(self.message(id).await?.sender) })
+    }
+
+    fn edit(&self, id: MessageId, text: Text) -> Pending<'_, ()> {
+        // A change event names only what differs, and the same text again must be told too: `edit` differs each
+        // time, and so stands there whole.
+        let edit = doc! { "text": text.as_str(), "id": ObjectId::new() };
+        let now = Bson::DateTime(DateTime::now());
+        Box::pin(self.change(id, doc! { "$set": { "text": text.as_str(), "updated_at": now, "edit": edit } }))
+    }
+
+    fn delete(&self, id: MessageId) -> Pending<'_, ()> {
+        let now = Bson::DateTime(DateTime::now());
+        Box::pin(
+            self.change(id, doc! { "$set": { "deleted_at": now }, "$unset": { "text": "", "edit": "" } }),
+        )
+    }
+
+    fn role(&self) -> Pending<'_, Role> {
+        Box::pin(async move {
+            let role = self.store.role(self.room, &self.caller).await.map_err(StoreError::of_read)?;
+            Ok(role.unwrap_or(Role::Member))
+        })
+    }
+}

@@ -1,0 +1,193 @@
+//! The documents as they are stored, and how they turn into the types of the handlers.
+//!
+//! A document that doesn't decode is an error of its own ([`Undecodable`]), never a panic and never skipped:
+//! the caller decides what it means.
+
+use std::fmt;
+
+use bson::oid::ObjectId;
+use bson::{Bson, DateTime, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
+use handlers::{MessageId, Role, RoomId, Text, Time, UserId};
+
+/// A message that has not been deleted.
+#[derive(Clone, Debug)]
+pub(crate) struct Message {
+    pub(crate) id: MessageId,
+    pub(crate) sender: UserId,
+    pub(crate) text: String,
+    pub(crate) created_at: Time,
+    pub(crate) updated_at: Time,
+}
+
+/// How far a member has come in a room: everything up to these numbers. `read` is never past `delivered`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Marks {
+    pub(crate) delivered: i64,
+    pub(crate) read: i64,
+}
+
+impl Marks {
+    /// The later of both in each.
+    pub(crate) fn max(self, other: Self) -> Self {
+        Self { delivered: self.delivered.max(other.delivered), read: self.read.max(other.read) }
+    }
+}
+
+/// A user in a room.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) user: UserId,
+    pub(crate) email: Option<String>,
+    pub(crate) role: Role,
+    pub(crate) marks: Marks,
+}
+
+/// A stored document is not what it should be.
+#[derive(Debug)]
+pub(crate) struct Undecodable(String);
+
+impl fmt::Display for Undecodable {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "a stored document does not decode: {}", self.0)
+    }
+}
+
+impl std::error::Error for Undecodable {}
+
+impl From<bson::error::Error> for Undecodable {
+    fn from(error: bson::error::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// A message to be inserted. `write_id` is the write's own mark: a write of unknown outcome is looked up by it.
+pub(crate) fn message(
+    room: RoomId,
+    n: i64,
+    sender: &UserId,
+    text: &Text,
+    at: Time,
+    write_id: ObjectId,
+) -> RawDocumentBuf {
+    let at = DateTime::from_millis(at.0);
+    rawdoc! {
+        "_id": { "room": room.get(), "n": n },
+        "sender": user(sender),
+        "text": text.as_str(),
+        "created_at": at,
+        "updated_at": at,
+        "write_id": write_id,
+    }
+}
+
+/// `{room, n}`, a message's `_id`.
+pub(crate) fn message_id(room: RoomId, id: MessageId) -> bson::Document {
+    bson::doc! { "room": room.get(), "n": id.get() }
+}
+
+/// The range of all `_id`s of a room, for messages (`last` is `n`) and members (`last` is `user`).
+pub(crate) fn of_room(room: RoomId, last: &str) -> bson::Document {
+    bson::doc! {
+        "$gte": { "room": room.get(), last: Bson::MinKey },
+        "$lte": { "room": room.get(), last: Bson::MaxKey },
+    }
+}
+
+/// A user's id as a value of BSON.
+pub(crate) fn user(user: &UserId) -> RawBson {
+    match user {
+        UserId::Int(n) => RawBson::Int64(*n),
+        UserId::Name(name) => RawBson::String(name.to_string()),
+    }
+}
+
+/// The same, for documents that are built the slow way.
+pub(crate) fn user_bson(id: &UserId) -> Bson {
+    match id {
+        UserId::Int(n) => Bson::Int64(*n),
+        UserId::Name(name) => Bson::String(name.to_string()),
+    }
+}
+
+/// A user's id of a value of BSON.
+pub(crate) fn read_user(value: RawBsonRef<'_>) -> Result<UserId, Undecodable> {
+    let fault = || Undecodable("a user's id is neither an integer nor a string".to_owned());
+    match value {
+        RawBsonRef::Int64(n) => Ok(UserId::Int(n)),
+        RawBsonRef::Int32(n) => Ok(UserId::Int(n.into())),
+        RawBsonRef::String(name) => name.parse().map_err(|_| fault()),
+        _ => Err(fault()),
+    }
+}
+
+/// The room and the number in a message's `_id`.
+pub(crate) fn read_message_id(id: &RawDocument) -> Result<(RoomId, MessageId), Undecodable> {
+    let n = MessageId::try_from(read_int(id, "n")?).map_err(|error| Undecodable(error.to_string()))?;
+    Ok((read_room(id)?, n))
+}
+
+/// The room in an `_id`.
+pub(crate) fn read_room(id: &RawDocument) -> Result<RoomId, Undecodable> {
+    RoomId::try_from(read_int(id, "room")?).map_err(|error| Undecodable(error.to_string()))
+}
+
+/// A number, whichever width a shell or another driver gave it.
+pub(crate) fn read_int(document: &RawDocument, key: &str) -> Result<i64, Undecodable> {
+    match document.get(key)? {
+        Some(RawBsonRef::Int64(n)) => Ok(n),
+        Some(RawBsonRef::Int32(n)) => Ok(n.into()),
+        _ => Err(Undecodable(format!("`{key}` is not an integer"))),
+    }
+}
+
+/// The same, where it may be missing.
+pub(crate) fn read_int_if_any(document: &RawDocument, key: &str) -> Result<Option<i64>, Undecodable> {
+    if document.get(key)?.is_none() { Ok(None) } else { read_int(document, key).map(Some) }
+}
+
+pub(crate) fn read_time(document: &RawDocument, key: &str) -> Result<Time, Undecodable> {
+    Ok(Time(document.get_datetime(key)?.timestamp_millis()))
+}
+
+/// A message; none where it is a tombstone.
+pub(crate) fn read_message(document: &RawDocument) -> Result<Option<Message>, Undecodable> {
+    let (_, id) = read_message_id(document.get_document("_id")?)?;
+    if document.get("deleted_at")?.is_some() {
+        return Ok(None);
+    }
+    let sender = document.get("sender")?.ok_or_else(|| Undecodable("no `sender`".to_owned()))?;
+    Ok(Some(Message {
+        id,
+        sender: read_user(sender)?,
+        text: document.get_str("text")?.to_owned(),
+        created_at: read_time(document, "created_at")?,
+        updated_at: read_time(document, "updated_at")?,
+    }))
+}
+
+/// A member.
+pub(crate) fn read_member(document: &RawDocument) -> Result<Member, Undecodable> {
+    let id = document.get_document("_id")?;
+    let user = id.get("user")?.ok_or_else(|| Undecodable("no `_id.user`".to_owned()))?;
+    let email = match document.get("email")? {
+        Some(RawBsonRef::String(email)) => Some(email.to_owned()),
+        _ => None,
+    };
+    Ok(Member {
+        user: read_user(user)?,
+        email,
+        role: read_role(document)?,
+        marks: Marks {
+            delivered: read_int_if_any(document, "delivered")?.unwrap_or_default(),
+            read: read_int_if_any(document, "read")?.unwrap_or_default(),
+        },
+    })
+}
+
+fn read_role(member: &RawDocument) -> Result<Role, Undecodable> {
+    match member.get("role")? {
+        Some(RawBsonRef::String("admin")) => Ok(Role::Admin),
+        None | Some(RawBsonRef::String("member")) => Ok(Role::Member),
+        _ => Err(Undecodable("`role` is neither member nor admin".to_owned())),
+    }
+}

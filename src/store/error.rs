@@ -1,0 +1,99 @@
+//! How the database fails, in the three ways that matter to a caller.
+
+use std::fmt;
+
+use handlers::Code;
+use mongodb::error::{Error, ErrorKind, WriteFailure};
+
+use super::documents::Undecodable;
+
+/// An operation that did not go well.
+#[derive(Debug)]
+pub enum StoreError {
+    /// The database can't be reached, and the operation did not begin: nothing was written.
+    Unreachable(Option<Error>),
+    /// The operation began and its end is not known: it may have been written or not.
+    Unknown(Option<Error>),
+    /// The database answered that it won't, or with something that makes no sense.
+    Fault(Box<dyn std::error::Error + Send + Sync>),
+    /// More waits for the database than may (`limits.write_queue`).
+    Full,
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(Some(error)) => write!(to, "the database can't be reached: {error}"),
+            Self::Unreachable(None) => to.write_str("the database can't be reached"),
+            Self::Unknown(Some(error)) => write!(to, "the database did not answer: {error}"),
+            Self::Unknown(None) => to.write_str("the database did not answer in time"),
+            Self::Fault(error) => write!(to, "the database refused: {error}"),
+            Self::Full => to.write_str("too much waits for the database"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+impl From<Error> for StoreError {
+    fn from(error: Error) -> Self {
+        match *error.kind {
+            ErrorKind::ServerSelection { .. }
+            | ErrorKind::ConnectionPoolCleared { .. }
+            | ErrorKind::DnsResolve { .. }
+            | ErrorKind::Shutdown => Self::Unreachable(Some(error)),
+            // With the second, some of the servers that had to confirm a write did not: it may be rolled back.
+            ErrorKind::Io(_) | ErrorKind::Write(WriteFailure::WriteConcernError(_)) => Self::Unknown(Some(error)),
+            ErrorKind::InsertMany(ref failed)
+                if failed.write_concern_error.is_some() && failed.write_errors.is_none() =>
+            {
+                Self::Unknown(Some(error))
+            }
+            // A primary that stepped down or is about to stop.
+            _ if error.contains_label("RetryableWriteError") || is_state_change(&error) => {
+                Self::Unknown(Some(error))
+            }
+            _ => Self::Fault(Box::new(error)),
+        }
+    }
+}
+
+/// Error codes of a server that stops being the primary (the drivers' SDAM specification, "not writable
+/// primary" and "node is recovering").
+fn is_state_change(error: &Error) -> bool {
+    matches!(
+        &*error.kind,
+        ErrorKind::Command(command)
+            if matches!(command.code, 91 | 189 | 10058 | 10107 | 11600 | 11602 | 13435 | 13436)
+    )
+}
+
+impl From<Undecodable> for StoreError {
+    fn from(error: Undecodable) -> Self {
+        Self::Fault(Box::new(error))
+    }
+}
+
+impl StoreError {
+    /// As the client is told of a write.
+    pub(crate) fn of_write(self) -> handlers::Error {
+        match self {
+            Self::Unreachable(_) => handlers::Error::caused(Code::Unavailable, "the database is away", self),
+            Self::Full => handlers::Error::caused(Code::Unavailable, "the server is overloaded", self),
+            Self::Unknown(_) => handlers::Error::caused(
+                Code::Timeout,
+                "the database did not answer in time; it may still be done",
+                self,
+            ),
+            Self::Fault(_) => handlers::Error::internal(self),
+        }
+    }
+
+    /// As the client is told of a read, of which nothing can be left behind.
+    pub(crate) fn of_read(self) -> handlers::Error {
+        match self {
+            Self::Unknown(_) => handlers::Error::caused(Code::Unavailable, "the database is away", self),
+            _ => self.of_write(),
+        }
+    }
+}

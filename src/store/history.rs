@@ -1,0 +1,220 @@
+//! Reading a room as it was at one moment: its members, its last messages, and what still waits for a reader.
+//!
+//! All of it is read from one snapshot, whose cluster time comes with it. A change event with that time or an
+//! earlier one is in what was read, a later one is not: that is what makes the seam between the history and
+//! the events exact, for edits and marks as well as for messages.
+
+use bson::{Bson, RawDocumentBuf, Timestamp, doc};
+use futures_util::TryStreamExt;
+use handlers::{Role, RoomId, Time, UserId};
+use mongodb::ClientSession;
+
+use super::documents::{self, Marks, Member, Message};
+use super::{Store, StoreError};
+use crate::room::Change;
+
+/// How many messages the first frame of a socket holds (protocol.md, History).
+pub(crate) const HISTORY: usize = 50;
+
+/// How many of a room's newest messages get their marks told one by one (protocol.md, Actions and events).
+pub(crate) const WAITING: usize = 200;
+
+/// How many messages a room may have missed before its sockets are rather sent away to open it anew.
+const MISSED: i64 = 1000;
+
+/// A room as it was at `time`.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) time: Timestamp,
+    pub(crate) members: Vec<Member>,
+    /// The last [`HISTORY`] that are not deleted, newest first.
+    pub(crate) messages: Vec<Message>,
+    /// Those before them that someone has still to read, newest first; with all of `messages` at most
+    /// [`WAITING`]. Only where they were asked for.
+    pub(crate) waiting: Vec<Message>,
+    /// False where the messages could not be read, and both lists are empty for that.
+    pub(crate) complete: bool,
+}
+
+impl Snapshot {
+    /// How far all members but `author` have come: the lowest of their marks, and so the status of the
+    /// author's messages. None where there is nobody else.
+    pub(crate) fn others(&self, author: &UserId) -> Option<Marks> {
+        lowest(self.members.iter().map(|member| (&member.user, member.marks)), author)
+    }
+
+    /// The number that `reader` has read up to once all of this is on its screen; none where that is so already.
+    pub(crate) fn unread(&self, reader: &UserId) -> Option<i64> {
+        let read = self.members.iter().find(|member| member.user == *reader)?.marks.read;
+        let newest =
+            self.messages.iter().find(|message| message.sender != *reader).map(|message| message.id.get());
+        // Where the page is full of the reader's own, older ones by others may still wait.
+        let older = || {
+            let full = self.messages.len() >= HISTORY;
+            self.messages.last().filter(|_| full).map(|message| message.id.get() - 1)
+        };
+        newest.or_else(older).filter(|n| *n > read)
+    }
+}
+
+/// The lowest marks of all members but one.
+pub(crate) fn lowest<'a>(marks: impl Iterator<Item = (&'a UserId, Marks)>, but: &UserId) -> Option<Marks> {
+    marks.filter(|(user, _)| *user != but).map(|(_, marks)| marks).reduce(|one, other| Marks {
+        delivered: one.delivered.min(other.delivered),
+        read: one.read.min(other.read),
+    })
+}
+
+impl Store {
+    /// The members of a room, and the cluster time that the session's further reads are of.
+    pub(crate) async fn members(&self, room: RoomId) -> Result<(View, Vec<Member>), StoreError> {
+        let store = self.clone();
+        self.bounded(async move {
+            let mut session = store.client.start_session().snapshot(true).await?;
+            let filter = doc! { "_id": documents::of_room(room, "user") };
+            let mut cursor = store.members.find(filter).session(&mut session).await?;
+            let documents: Vec<RawDocumentBuf> = cursor.stream(&mut session).try_collect().await?;
+            let members = documents
+                .iter()
+                .map(|document| documents::read_member(document))
+                .collect::<Result<_, _>>()?;
+            let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
+            Ok((View { session, time }, members))
+        })
+        .await
+    }
+
+    /// The messages that go with `members`, of the same moment. `waiting`: also what someone has still to read.
+    pub(crate) async fn snapshot(
+        &self,
+        room: RoomId,
+        view: View,
+        members: Vec<Member>,
+        waiting: bool,
+    ) -> Result<Snapshot, StoreError> {
+        let store = self.clone();
+        self.bounded(async move {
+            let View { mut session, time } = view;
+            let messages = store.page(&mut session, room, 0, MAX_KEY, HISTORY).await?;
+            let mut snapshot = Snapshot { time, members, messages, waiting: Vec::new(), complete: true };
+            let oldest = snapshot.messages.last().map_or(0, |message| message.id.get());
+            let read = snapshot.members.iter().map(|member| member.marks.read).min().unwrap_or_default();
+            if waiting && read < oldest - 1 && snapshot.messages.len() == HISTORY {
+                snapshot.waiting = store.page(&mut session, room, read, oldest, WAITING - HISTORY).await?;
+            }
+            Ok(snapshot)
+        })
+        .await
+    }
+
+    /// Up to `limit` messages that are not deleted, with numbers above `after` and below `before`, newest first.
+    async fn page(
+        &self,
+        session: &mut ClientSession,
+        room: RoomId,
+        after: i64,
+        before: impl Into<Bson>,
+        limit: usize,
+    ) -> Result<Vec<Message>, StoreError> {
+        let filter = doc! {
+            "_id": {
+                "$gt": { "room": room.get(), "n": after },
+                "$lt": { "room": room.get(), "n": before.into() },
+            },
+            "deleted_at": { "$exists": false },
+        };
+        let find = self.messages.find(filter).sort(doc! { "_id": -1 }).limit(i64::try_from(limit).unwrap_or(i64::MAX));
+        let find = find.batch_size(u32::try_from(limit).unwrap_or(u32::MAX));
+        let mut cursor = find.session(&mut *session).await?;
+        let documents: Vec<RawDocumentBuf> = cursor.stream(session).try_collect().await?;
+        let messages = documents.iter().filter_map(|document| documents::read_message(document).transpose());
+        Ok(messages.collect::<Result<_, _>>()?)
+    }
+
+    /// A room as it is now, and what changed in it after message `told` and since `since`, oldest first; none
+    /// where that is more than [`MISSED`].
+    pub(crate) async fn missed(
+        &self,
+        room: RoomId,
+        told: i64,
+        since: Time,
+    ) -> Result<Option<(Snapshot, Vec<Change>)>, StoreError> {
+        let (view, members) = self.members(room).await?;
+        let View { mut session, time } = view;
+        let store = self.clone();
+        self.bounded(async move {
+            let since = bson::DateTime::from_millis(since.0);
+            let filter = doc! {
+                "_id": documents::of_room(room, "n"),
+                "$or": [
+                    { "_id": { "$gt": { "room": room.get(), "n": told } } },
+                    { "updated_at": { "$gte": since } },
+                    { "deleted_at": { "$gte": since } },
+                ],
+            };
+            let find = store.messages.find(filter).sort(doc! { "_id": 1 }).limit(MISSED + 1);
+            let mut cursor = find.session(&mut session).await?;
+            let documents: Vec<RawDocumentBuf> = cursor.stream(&mut session).try_collect().await?;
+            if documents.len() > usize::try_from(MISSED).unwrap_or(usize::MAX) {
+                return Ok(None);
+            }
+            let mut changes = Vec::with_capacity(documents.len());
+            for document in &documents {
+                let id = document.get_document("_id").map_err(documents::Undecodable::from)?;
+                let (_, id) = documents::read_message_id(id)?;
+                changes.push(match documents::read_message(document)? {
+                    None if id.get() > told => continue,
+                    None => Change::Deleted { id },
+                    Some(message) if id.get() > told => Change::Sent(message),
+                    Some(message) if message.updated_at == message.created_at => continue,
+                    Some(message) => {
+                        Change::Edited { id, text: message.text, updated_at: message.updated_at }
+                    }
+                });
+            }
+            let snapshot =
+                Snapshot { time, members, messages: Vec::new(), waiting: Vec::new(), complete: true };
+            Ok(Some((snapshot, changes)))
+        })
+        .await
+    }
+
+    /// The role of a user in a room; none where it is not a member.
+    pub(crate) async fn role(&self, room: RoomId, user: &UserId) -> Result<Option<Role>, StoreError> {
+        let members = self.members.clone();
+        let filter = doc! { "_id": { "room": room.get(), "user": documents::user_bson(user) } };
+        let member = self.bounded(async move { Ok(members.find_one(filter).await?) }).await?;
+        Ok(member.map(|member| documents::read_member(&member)).transpose()?.map(|member| member.role))
+    }
+
+    /// The greatest number that a room has given out, as a majority has it; 0 in an empty room.
+    pub(crate) async fn last_number(&self, room: RoomId) -> Result<i64, StoreError> {
+        let messages = self.messages.clone();
+        let filter = doc! { "_id": documents::of_room(room, "n") };
+        let last = self
+            .bounded(async move {
+                let find = messages.find_one(filter).sort(doc! { "_id": -1 }).projection(doc! { "_id": 1 });
+                Ok(find.read_concern(mongodb::options::ReadConcern::majority()).await?)
+            })
+            .await?;
+        let Some(last) = last else { return Ok(0) };
+        let id = last.get_document("_id").map_err(documents::Undecodable::from)?;
+        Ok(documents::read_message_id(id)?.1.get())
+    }
+}
+
+/// What sorts after every number.
+const MAX_KEY: Bson = Bson::MaxKey;
+
+/// One moment of the database, for reads that belong together.
+pub(crate) struct View {
+    session: ClientSession,
+    time: Timestamp,
+}
+
+impl View {
+    /// The moment's cluster time.
+    pub(crate) fn time(&self) -> Timestamp {
+        self.time
+    }
+}

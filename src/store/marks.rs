@@ -1,0 +1,170 @@
+//! Receipts: raises members' marks in batches, as one `update` command with a statement for each member.
+//!
+//! Marks only ever rise, so raising is idempotent, what waits for one member folds into one statement, and a
+//! batch of unknown outcome is simply written again. A mark that nothing raises any more costs no write: the
+//! statement's filter finds nothing.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bson::{DateTime, RawArrayBuf, RawDocumentBuf, rawdoc};
+use handlers::{RoomId, UserId};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::documents::{self, Marks};
+use super::{Store, StoreError};
+use crate::config;
+use crate::metrics::Metrics;
+
+/// The pause before a batch that failed is written again.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Hands marks to the writing task, which runs until it is told to stop.
+#[derive(Clone)]
+pub(crate) struct Receipts(Arc<Shared>);
+
+struct Shared {
+    waiting: Mutex<HashMap<(RoomId, UserId), Marks>>,
+    /// Something waits.
+    raised: Notify,
+    /// How many there are that wait or are being written.
+    open: watch::Sender<usize>,
+    limit: usize,
+    metrics: Arc<Metrics>,
+}
+
+impl Receipts {
+    pub(super) fn start(
+        store: Store,
+        limits: &config::Limits,
+        metrics: Arc<Metrics>,
+        stop: CancellationToken,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            waiting: Mutex::default(),
+            raised: Notify::new(),
+            open: watch::Sender::new(0),
+            limit: limits.write_queue,
+            metrics,
+        });
+        tokio::spawn(
+            stop.run_until_cancelled_owned(Task { store, shared: shared.clone(), batch: limits.batch }.run()),
+        );
+        Self(shared)
+    }
+
+    /// Resolves when everything that was raised is written.
+    pub(crate) async fn settled(&self) {
+        // The sender is in `self`: it can't be gone.
+        let _ = self.0.open.subscribe().wait_for(|open| *open == 0).await;
+    }
+
+    /// Raises a member's marks, soon. False where too much waits already: the caller still owes it.
+    #[must_use]
+    pub(crate) fn raise(&self, room: RoomId, user: &UserId, marks: Marks) -> bool {
+        let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = waiting.len() >= self.0.limit;
+        match waiting.entry((room, user.clone())) {
+            std::collections::hash_map::Entry::Occupied(mut mark) => {
+                let raised = mark.get().max(marks);
+                mark.insert(raised);
+            }
+            std::collections::hash_map::Entry::Vacant(_) if full => {
+                self.0.metrics.limit("write_queue");
+                return false;
+            }
+            std::collections::hash_map::Entry::Vacant(mark) => {
+                mark.insert(marks);
+                self.0.open.send_modify(|open| *open += 1);
+            }
+        }
+        drop(waiting);
+        self.0.raised.notify_one();
+        true
+    }
+}
+
+struct Task {
+    store: Store,
+    shared: Arc<Shared>,
+    batch: usize,
+}
+
+impl Task {
+    async fn run(self) {
+        loop {
+            let batch = self.take();
+            if batch.is_empty() {
+                self.shared.raised.notified().await;
+                continue;
+            }
+            match self.write(&batch).await {
+                Ok(()) => self.shared.open.send_modify(|open| *open -= batch.len()),
+                Err(error) => {
+                    self.shared.metrics.fault("receipts");
+                    tracing::warn!(%error, marks = batch.len(), "writing receipts failed; trying again");
+                    self.give_back(batch);
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn take(&self) -> Vec<((RoomId, UserId), Marks)> {
+        let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() <= self.batch {
+            return waiting.drain().collect();
+        }
+        let some: Vec<_> = waiting.keys().take(self.batch).cloned().collect();
+        some.into_iter().filter_map(|key| waiting.remove_entry(&key)).collect()
+    }
+
+    fn give_back(&self, batch: Vec<((RoomId, UserId), Marks)>) {
+        let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        for (key, marks) in batch {
+            let newer = waiting.get(&key).copied();
+            if newer.is_some() {
+                self.shared.open.send_modify(|open| *open -= 1);
+            }
+            waiting.insert(key, newer.map_or(marks, |newer| newer.max(marks)));
+        }
+    }
+
+    async fn write(&self, batch: &[((RoomId, UserId), Marks)]) -> Result<(), StoreError> {
+        let at = DateTime::now();
+        let mut statements = RawArrayBuf::new();
+        for ((room, user), marks) in batch {
+            statements.push(statement(*room, user, *marks, at));
+        }
+        let command = rawdoc! {
+            "update": "members",
+            "updates": statements,
+            "ordered": false,
+            "writeConcern": { "w": "majority" },
+        };
+        let db = self.store.db.clone();
+        let answer = self.store.bounded(async move { Ok(db.run_raw_command(command).await?) }).await?;
+        if let Some(errors) = answer.get("writeErrors").or_else(|| answer.get("writeConcernError")) {
+            return Err(StoreError::Fault(errors.to_string().into()));
+        }
+        Ok(())
+    }
+}
+
+/// `$max`, where there is something to raise.
+fn statement(room: RoomId, user: &UserId, marks: Marks, at: DateTime) -> RawDocumentBuf {
+    let id = rawdoc! { "room": room.get(), "user": documents::user(user) };
+    let Marks { delivered, read } = marks;
+    if read == delivered {
+        return rawdoc! {
+            "q": { "_id": id, "read": { "$lt": read } },
+            "u": { "$max": { "delivered": delivered, "read": read, "delivered_at": at, "read_at": at } },
+        };
+    }
+    rawdoc! {
+        "q": { "_id": id, "$or": [{ "delivered": { "$lt": delivered } }, { "read": { "$lt": read } }] },
+        "u": { "$max": { "delivered": delivered, "read": read, "delivered_at": at } },
+    }
+}

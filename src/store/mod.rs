@@ -1,0 +1,135 @@
+//! MongoDB: the documents, their indexes, and every operation on them.
+//!
+//! It promises that what it reports as written is on a majority of the database, and that no operation waits
+//! longer than `mongodb.operation_ms`. Nothing here knows of sockets; what is written is heard of by
+//! [`feed`](crate::feed) alone.
+
+mod bound;
+pub(crate) mod documents;
+mod error;
+mod history;
+mod marks;
+mod numbers;
+mod rooms;
+mod schema;
+mod writer;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bson::oid::ObjectId;
+use bson::{Document, RawDocumentBuf, doc};
+use mongodb::options::{ClientOptions, ReadConcern, ReturnDocument, WriteConcern};
+use mongodb::{Client, Collection, Database};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use bound::BoundRoom;
+pub use error::StoreError;
+pub(crate) use history::{Snapshot, WAITING, lowest};
+pub(crate) use marks::Receipts;
+pub(crate) use numbers::LastNumbers;
+pub use rooms::{NewMember, NewRoom};
+pub use schema::{Advice, inspect};
+pub(crate) use writer::Writer;
+
+use crate::config;
+use crate::metrics::Metrics;
+
+/// The database, as handlers, sockets and the API use it. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    client: Client,
+    db: Database,
+    messages: Collection<RawDocumentBuf>,
+    members: Collection<RawDocumentBuf>,
+    operation: Duration,
+    numbers: Arc<LastNumbers>,
+}
+
+impl Store {
+    /// Connects lazily: an error here is one of the URI, not of the network.
+    ///
+    /// # Errors
+    /// [`StoreError::Fault`] where there is no URI, or one that can't be used.
+    pub async fn open(settings: &config::Mongodb, rooms_cached: usize) -> Result<Self, StoreError> {
+        let client = client(settings).await?;
+        let db = client.database(&settings.database);
+        Ok(Self {
+            messages: db.collection("messages"),
+            members: db.collection("members"),
+            client,
+            db,
+            operation: settings.operation,
+            numbers: Arc::new(LastNumbers::new(rooms_cached)),
+        })
+    }
+
+    /// The database itself, for the feed.
+    pub(crate) fn database(&self) -> &Database {
+        &self.db
+    }
+
+    /// Writes a server's heartbeat, and gives its number once a majority has it.
+    pub(crate) async fn beat(&self, server: ObjectId) -> Result<i64, StoreError> {
+        let heartbeats = self.db.collection::<Document>("heartbeats");
+        let update = doc! { "$inc": { "beat": 1_i64 }, "$currentDate": { "at": true } };
+        let beat = self
+            .bounded(async move {
+                let next = heartbeats.find_one_and_update(doc! { "_id": server }, update);
+                Ok(next.upsert(true).return_document(ReturnDocument::After).await?)
+            })
+            .await?;
+        beat.and_then(|beat| beat.get_i64("beat").ok())
+            .ok_or_else(|| StoreError::Fault("a heartbeat holds no number".into()))
+    }
+
+    /// What this server knows of the last number of each room.
+    pub(crate) fn numbers(&self) -> Arc<LastNumbers> {
+        self.numbers.clone()
+    }
+
+    /// Runs one operation to its end whatever becomes of the caller, for the driver's futures must not be
+    /// dropped half way, but lets the caller wait for `mongodb.operation_ms` only.
+    async fn bounded<T: Send + 'static>(
+        &self,
+        operation: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        match tokio::time::timeout(self.operation, tokio::spawn(operation)).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(panic)) => Err(StoreError::Fault(Box::new(panic))),
+            Err(_) => Err(StoreError::Unknown(None)),
+        }
+    }
+
+    /// Whether the database answers.
+    pub(crate) async fn ping(&self) -> Result<(), StoreError> {
+        let db = self.db.clone();
+        self.bounded(async move { Ok(db.run_command(doc! { "ping": 1 }).await.map(|_| ())?) }).await
+    }
+
+    /// Starts the two writers. They run until `stop`.
+    pub(crate) fn writers(
+        &self,
+        limits: &config::Limits,
+        metrics: &Arc<Metrics>,
+        stop: &CancellationToken,
+    ) -> (Writer, Receipts) {
+        (
+            Writer::start(self.clone(), limits, metrics.clone(), stop.clone()),
+            Receipts::start(self.clone(), limits, metrics.clone(), stop.clone()),
+        )
+    }
+}
+
+/// A client with what Parlor needs of every connection: majority in both directions, and a limit on each wait.
+async fn client(settings: &config::Mongodb) -> Result<Client, StoreError> {
+    let uri = settings.uri.as_ref().ok_or_else(|| StoreError::Fault("mongodb.uri is not set".into()))?;
+    let mut options = ClientOptions::parse(uri.expose()).await?;
+    options.app_name.get_or_insert_with(|| "parlor".to_owned());
+    options.max_pool_size.get_or_insert(settings.pool_size);
+    options.server_selection_timeout.get_or_insert(settings.selection);
+    options.connect_timeout.get_or_insert(settings.selection);
+    options.write_concern = Some(WriteConcern::majority());
+    options.read_concern = Some(ReadConcern::majority());
+    Ok(Client::with_options(options)?)
+}

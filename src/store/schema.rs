@@ -1,0 +1,113 @@
+//! Collections and indexes, made at start, and what `parlor check` says of a deployment.
+
+use std::time::Duration;
+
+use bson::{Bson, Document, doc};
+use mongodb::IndexModel;
+use mongodb::error::ErrorKind;
+use mongodb::options::IndexOptions;
+
+use super::{Store, StoreError};
+
+/// Heartbeats of servers that are gone are removed after this long.
+const HEARTBEAT_KEPT: Duration = Duration::from_hours(1);
+
+/// The server's error code for a collection that exists already (`NamespaceExists`).
+const EXISTS: i32 = 48;
+
+impl Store {
+    /// Makes what is missing of collections and indexes. Run by every server at its start, in any number at once.
+    pub async fn prepare(&self) -> Result<(), StoreError> {
+        for collection in ["rooms", "messages", "members", "counters", "heartbeats"] {
+            let db = self.db.clone();
+            let made = self.bounded(async move { Ok(db.create_collection(collection).await?) }).await;
+            match made {
+                Err(StoreError::Fault(error)) if !already_there(&*error) => {
+                    return Err(StoreError::Fault(error));
+                }
+                Err(error @ (StoreError::Unreachable(_) | StoreError::Unknown(_))) => return Err(error),
+                _ => {}
+            }
+        }
+        for (collection, index) in indexes() {
+            let collection = self.db.collection::<Document>(collection);
+            self.bounded(async move { Ok(collection.create_index(index).await?) }).await?;
+        }
+        Ok(())
+    }
+}
+
+fn already_there(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    let kind = error.downcast_ref::<mongodb::error::Error>().map(|error| &*error.kind);
+    matches!(kind, Some(ErrorKind::Command(command)) if command.code == EXISTS)
+}
+
+/// Every index, by collection. `_id` carries the rest: a room's messages and members are ranges of it.
+fn indexes() -> Vec<(&'static str, IndexModel)> {
+    let unique_pair = IndexOptions::builder()
+        .name("pair".to_owned())
+        .unique(true)
+        .partial_filter_expression(doc! { "pair": { "$exists": true } })
+        .build();
+    let by_user = IndexOptions::builder().name("user".to_owned()).build();
+    let expiring = IndexOptions::builder().name("at".to_owned()).expire_after(HEARTBEAT_KEPT).build();
+    vec![
+        ("rooms", IndexModel::builder().keys(doc! { "pair": 1 }).options(unique_pair).build()),
+        (
+            "members",
+            IndexModel::builder().keys(doc! { "_id.user": 1, "_id.room": 1 }).options(by_user).build(),
+        ),
+        ("heartbeats", IndexModel::builder().keys(doc! { "at": 1 }).options(expiring).build()),
+    ]
+}
+
+/// One finding of [`inspect`].
+#[derive(Debug)]
+pub struct Advice {
+    /// Whether Parlor can run so.
+    pub fatal: bool,
+    /// What was found, and what to do where it is a fault.
+    pub finding: String,
+}
+
+/// Looks at the deployment: its version and whether it is a replica set whose members all hold data.
+///
+/// # Errors
+/// [`StoreError::Unreachable`] where none of it answers.
+pub async fn inspect(store: &Store) -> Result<Vec<Advice>, StoreError> {
+    let mut advice = Vec::new();
+    let mut say = |fatal, finding: String| advice.push(Advice { fatal, finding });
+    let admin = store.client.database("admin");
+    let hello = {
+        let admin = admin.clone();
+        store.bounded(async move { Ok(admin.run_command(doc! { "hello": 1 }).await?) }).await?
+    };
+    let sharded = hello.get_str("msg").is_ok_and(|kind| kind == "isdbgrid");
+    match hello.get_str("setName") {
+        Ok(set) => say(false, format!("replica set `{set}`, primary {}", hello.get_str("primary").unwrap_or("unknown"))),
+        Err(_) if sharded => say(false, "sharded cluster".to_owned()),
+        Err(_) => say(
+            true,
+            "a standalone server: change streams need a replica set; start mongod with --replSet and run rs.initiate()"
+                .to_owned(),
+        ),
+    }
+    if let Some(arbiters) = hello.get("arbiters").and_then(Bson::as_array)
+        && !arbiters.is_empty()
+    {
+        let names: Vec<_> = arbiters.iter().filter_map(Bson::as_str).collect();
+        say(
+            true,
+            format!(
+                "an arbiter ({}): with one data-bearing member down no write reaches a majority; make it a full member",
+                names.join(", ")
+            ),
+        );
+    }
+    if let Ok(hosts) = hello.get_array("hosts")
+        && hosts.len() == 2
+    {
+        say(false, "two members: neither may fail without writes stopping; three are better".to_owned());
+    }
+    Ok(advice)
+}

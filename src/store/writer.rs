@@ -1,0 +1,316 @@
+//! Group commit: one task takes all messages that wait and writes them as one ordered `insert_many`; meanwhile
+//! the next batch gathers. There is no timer: on an idle server a single message is written at once.
+//!
+//! What it promises:
+//! - A message that is reported as written is on a majority of the database, once.
+//! - A room's numbers have no hole, and its messages keep the order in which they were handed in, in a batch as
+//!   in a retry: inserts go ordered, and a number is given only after the ones before it are taken.
+//! - Nobody holds a lock. A number that another server took in the meantime is met as a duplicate key; the
+//!   room's true end is read, from the majority, and the rest of the batch goes on from there.
+//! - A write of unknown outcome is looked up, by the id that each message carries for this, before it is tried
+//!   again, and is tried again with the same number, so that a delayed first try can only collide with it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bson::oid::ObjectId;
+use bson::{RawBsonRef, RawDocumentBuf, doc};
+use handlers::{MessageId, RoomId, Text, Time, UserId};
+use mongodb::error::{Error, ErrorKind};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::documents;
+use super::rooms::DUPLICATE_KEY;
+use super::{LastNumbers, Store, StoreError};
+use crate::config;
+use crate::metrics::Metrics;
+
+/// The pause before a batch is tried again. An election takes seconds, a connection that broke much less.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// One message on its way.
+struct Entry {
+    room: RoomId,
+    sender: UserId,
+    text: Text,
+    at: Time,
+    write_id: ObjectId,
+    /// When its caller stops waiting; it isn't begun after that.
+    deadline: Instant,
+    /// The number it was last tried with, where the outcome of that is unknown.
+    tried: Option<i64>,
+    done: oneshot::Sender<Result<MessageId, StoreError>>,
+}
+
+/// Hands messages to the writing task, which runs until it is told to stop. Whoever waits for an answer from it
+/// waits for the write: there is nothing to be emptied besides.
+#[derive(Clone)]
+pub(crate) struct Writer {
+    queue: mpsc::Sender<Entry>,
+    metrics: Arc<Metrics>,
+}
+
+impl Writer {
+    pub(super) fn start(
+        store: Store,
+        limits: &config::Limits,
+        metrics: Arc<Metrics>,
+        stop: CancellationToken,
+    ) -> Self {
+        let (queue, entries) = mpsc::channel(limits.write_queue);
+        let task = Task { numbers: store.numbers(), store, batch: limits.batch, metrics: metrics.clone() };
+        tokio::spawn(stop.run_until_cancelled_owned(task.run(entries)));
+        Self { queue, metrics }
+    }
+
+    /// Writes a message and gives its number once a majority has it.
+    ///
+    /// # Errors
+    /// `Full` and `Unreachable`: nothing was written. `Unknown`: it could not be learnt before `deadline`.
+    pub(crate) async fn append(
+        &self,
+        room: RoomId,
+        sender: UserId,
+        text: Text,
+        deadline: Instant,
+    ) -> Result<MessageId, StoreError> {
+        let (done, written) = oneshot::channel();
+        let at = Time(bson::DateTime::now().timestamp_millis());
+        let entry = Entry { room, sender, text, at, write_id: ObjectId::new(), deadline, tried: None, done };
+        if self.queue.try_send(entry).is_err() {
+            self.metrics.limit("write_queue");
+            return Err(StoreError::Full);
+        }
+        written.await.unwrap_or(Err(StoreError::Unknown(None)))
+    }
+}
+
+struct Task {
+    store: Store,
+    numbers: Arc<LastNumbers>,
+    batch: usize,
+    metrics: Arc<Metrics>,
+}
+
+/// How an attempt at a batch ended.
+enum Attempt {
+    /// All of it is written.
+    Written,
+    /// The entries before this one are written; its number is another message's.
+    Taken(usize),
+    /// Nothing of it was begun.
+    NotBegun(StoreError),
+    /// It may be written, all, in part, or not.
+    Unknown(StoreError),
+    /// The entries before this one are written; this one the database won't have.
+    Refused(usize, Error),
+    /// The database won't have any of it.
+    AllRefused(Error),
+}
+
+impl Task {
+    async fn run(self, mut entries: mpsc::Receiver<Entry>) {
+        let mut batch = Vec::with_capacity(self.batch);
+        while entries.recv_many(&mut batch, self.batch).await > 0 {
+            self.metrics.batch(batch.len());
+            self.write(std::mem::take(&mut batch)).await;
+            batch.reserve(self.batch.min(entries.len()));
+        }
+    }
+
+    /// Writes a batch to its end: each entry is answered when this returns.
+    async fn write(&self, mut batch: Vec<Entry>) {
+        loop {
+            batch = Self::expire(batch);
+            if batch.is_empty() {
+                return;
+            }
+            let numbers = match self.numbers_for(&batch).await {
+                Ok(numbers) => numbers,
+                Err(error) => {
+                    self.pause("reading a room's last number", &error).await;
+                    continue;
+                }
+            };
+            match self.attempt(&batch, &numbers).await {
+                Attempt::Written => return self.answer(batch, &numbers),
+                Attempt::Taken(at) => {
+                    let mut rest = batch.split_off(at);
+                    self.answer(batch, &numbers);
+                    rest[0].tried = Some(numbers[at]);
+                    self.await_majority(&rest[0], numbers[at]).await;
+                    batch = self.look_up(rest).await;
+                }
+                Attempt::NotBegun(error) => self.pause("writing messages", &error).await,
+                Attempt::Unknown(error) => {
+                    self.pause("writing messages", &error).await;
+                    for (entry, n) in batch.iter_mut().zip(&numbers) {
+                        entry.tried = Some(*n);
+                        self.numbers.forget(entry.room);
+                    }
+                    batch = self.look_up(batch).await;
+                }
+                Attempt::Refused(at, error) => {
+                    let mut rest = batch.split_off(at);
+                    self.answer(batch, &numbers);
+                    Self::refuse(rest.remove(0), &error);
+                    batch = rest;
+                }
+                Attempt::AllRefused(error) => {
+                    return batch.into_iter().for_each(|entry| Self::refuse(entry, &error));
+                }
+            }
+        }
+    }
+
+    fn refuse(entry: Entry, error: &Error) {
+        let _ = entry.done.send(Err(StoreError::Fault(Box::new(error.clone()))));
+    }
+
+    /// Answers those whose time is over; gives back the rest.
+    fn expire(batch: Vec<Entry>) -> Vec<Entry> {
+        let now = Instant::now();
+        let (late, rest): (Vec<_>, Vec<_>) = batch.into_iter().partition(|entry| entry.deadline <= now);
+        for entry in late {
+            let error =
+                if entry.tried.is_some() { StoreError::Unknown(None) } else { StoreError::Unreachable(None) };
+            let _ = entry.done.send(Err(error));
+        }
+        rest
+    }
+
+    /// A number for each entry: the one it was tried with, else the next of its room.
+    async fn numbers_for(&self, batch: &[Entry]) -> Result<Vec<i64>, StoreError> {
+        let mut next: HashMap<RoomId, i64> = HashMap::with_capacity(batch.len());
+        let mut numbers = Vec::with_capacity(batch.len());
+        for entry in batch {
+            let last = match (next.get(&entry.room), self.numbers.last(entry.room)) {
+                (Some(last), _) => *last,
+                (None, Some(last)) => last,
+                (None, None) => {
+                    let last = self.store.last_number(entry.room).await?;
+                    self.numbers.saw(entry.room, last);
+                    last
+                }
+            };
+            let n = entry.tried.unwrap_or(last + 1);
+            next.insert(entry.room, n.max(last));
+            numbers.push(n);
+        }
+        Ok(numbers)
+    }
+
+    async fn attempt(&self, batch: &[Entry], numbers: &[i64]) -> Attempt {
+        let documents: Vec<RawDocumentBuf> = batch
+            .iter()
+            .zip(numbers)
+            .map(|(entry, n)| {
+                documents::message(entry.room, *n, &entry.sender, &entry.text, entry.at, entry.write_id)
+            })
+            .collect();
+        let messages = self.store.messages.clone();
+        let began = Instant::now();
+        let inserted =
+            self.store.bounded(async move { Ok(messages.insert_many(documents).await.map(|_| ())) }).await;
+        self.metrics.committed(began.elapsed());
+        match inserted {
+            Ok(Ok(())) => Attempt::Written,
+            Ok(Err(error)) => Self::failed(error),
+            Err(error) => Attempt::Unknown(error),
+        }
+    }
+
+    fn failed(error: Error) -> Attempt {
+        if let ErrorKind::InsertMany(insert) = &*error.kind
+            && let Some(write) = insert.write_errors.as_ref().and_then(|errors| errors.first())
+            // Without the majority's word for those before it, their outcome is as unknown as the rest's.
+            && insert.write_concern_error.is_none()
+        {
+            let (at, code) = (write.index, write.code);
+            return if code == DUPLICATE_KEY { Attempt::Taken(at) } else { Attempt::Refused(at, error) };
+        }
+        match StoreError::from(error.clone()) {
+            error @ StoreError::Unreachable(_) => Attempt::NotBegun(error),
+            StoreError::Fault(_) => Attempt::AllRefused(error),
+            error => Attempt::Unknown(error),
+        }
+    }
+
+    /// Waits until the message that has an entry's number is on a majority. What isn't may be rolled back, and
+    /// going on from there would leave a hole.
+    async fn await_majority(&self, entry: &Entry, n: i64) {
+        self.numbers.forget(entry.room);
+        while entry.deadline > Instant::now() {
+            match self.store.last_number(entry.room).await {
+                Ok(last) if last >= n => return,
+                Ok(_) => tokio::time::sleep(RETRY_PAUSE).await,
+                Err(error) => self.pause("reading a taken number", &error).await,
+            }
+        }
+    }
+
+    /// Answers the entries that an earlier try has written after all, and frees those whose number is another
+    /// message's. Gives back what is still to be written.
+    ///
+    /// An entry of which there is nothing keeps its number, for the first try may still be under way. Behind an
+    /// entry that is another's it needn't: the first try was ordered, too, and ends there.
+    async fn look_up(&self, batch: Vec<Entry>) -> Vec<Entry> {
+        let (mut rest, mut blocked) = (Vec::with_capacity(batch.len()), false);
+        let mut entries = batch.into_iter();
+        while let Some(mut entry) = entries.next() {
+            let found = match entry.tried {
+                Some(n) => self.written_as(&entry, n).await,
+                None => Ok(None),
+            };
+            match (found, entry.tried) {
+                (Ok(Some(true)), Some(n)) => {
+                    self.answer(vec![entry], &[n]);
+                    continue;
+                }
+                (Ok(Some(_)), _) => {
+                    self.numbers.forget(entry.room);
+                    entry.tried = None;
+                    blocked = true;
+                }
+                (Ok(None), _) if blocked => entry.tried = None,
+                (Ok(None), _) => {}
+                (Err(error), _) => {
+                    self.pause("looking up a write", &error).await;
+                    rest.push(entry);
+                    rest.extend(entries);
+                    return rest;
+                }
+            }
+            rest.push(entry);
+        }
+        rest
+    }
+
+    /// Whether the message with this number is this entry; none where there is no such message.
+    async fn written_as(&self, entry: &Entry, n: i64) -> Result<Option<bool>, StoreError> {
+        let messages = self.store.messages.clone();
+        let filter = doc! { "_id": { "room": entry.room.get(), "n": n } };
+        let found = self.store.bounded(async move { Ok(messages.find_one(filter).await?) }).await?;
+        Ok(found.map(|message| {
+            matches!(message.get("write_id"), Ok(Some(RawBsonRef::ObjectId(id))) if id == entry.write_id)
+        }))
+    }
+
+    fn answer(&self, written: Vec<Entry>, numbers: &[i64]) {
+        for (entry, n) in written.into_iter().zip(numbers) {
+            self.numbers.saw(entry.room, *n);
+            let id = MessageId::try_from(*n).map_err(|error| StoreError::Fault(Box::new(error)));
+            // A caller that is gone has its message all the same.
+            let _ = entry.done.send(id);
+        }
+    }
+
+    async fn pause(&self, what: &str, error: &StoreError) {
+        self.metrics.fault("writer");
+        tracing::warn!(%error, "{what} failed; trying again");
+        tokio::time::sleep(RETRY_PAUSE).await;
+    }
+}

@@ -1,0 +1,158 @@
+//! The database is away, or doesn't answer.
+
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::support::{Client, Link, PATIENCE, Server, State, chat, error, said};
+
+/// A server whose line to the database can be cut, and that finds out soon.
+async fn behind_a_link() -> (Link, Server) {
+    let link = Link::to_the_database().await;
+    let overrides = [
+        ("MONGODB__SELECTION_MS", "300"),
+        ("MONGODB__OPERATION_MS", "1000"),
+        ("LIMITS__HANDLER_MS", "2000"),
+        ("FEED__HEARTBEAT_MS", "100"),
+        ("FEED__STALE_MS", "1000"),
+        ("SHUTDOWN__DRAIN_SECONDS", "1"),
+    ];
+    let server = Server::start_over(&link.uri, &overrides).await;
+    server.room(&[1, 2]).await;
+    (link, server)
+}
+
+/// Says something until it is taken: a server needs its time to find that the database is back.
+async fn say_until_taken(client: &mut Client) -> Value {
+    let taken = async {
+        loop {
+            client.say("are we back?").await;
+            let answer = client.next().await;
+            if answer["type"] == "chat_message" {
+                return answer;
+            }
+            assert_eq!(answer["type"], "error", "{answer}");
+        }
+    };
+    let Ok(taken) = timeout(2 * PATIENCE, taken).await else {
+        panic!("no message was taken within {:?} after the database came back", 2 * PATIENCE)
+    };
+    taken
+}
+
+async fn until_status(server: &Server, path: &str, status: u16) {
+    let reached = async { while server.get(path).await != status {} };
+    let Ok(()) = timeout(2 * PATIENCE, reached).await else {
+        panic!("{path} was not {status} within {:?}", 2 * PATIENCE)
+    };
+}
+
+#[tokio::test]
+async fn a_new_socket_is_told_to_try_again_later() {
+    let (link, server) = behind_a_link().await;
+    server.join(1, 2).await.quiet().await;
+    link.set(State::Cut);
+    // Of these the server can't have learnt anything before.
+    for query in ["firts_user=1&second_user=3/", "room_id=77"] {
+        assert_eq!(server.dial_as(1, query).refused().await, 1013, "?{query}");
+    }
+    // What needs no database is still checked first.
+    assert_eq!(server.dial_as(1, "firts_user=1").refused().await, 4400);
+    assert_eq!(server.dial_as(2, "firts_user=1&second_user=2").refused().await, 4003);
+    assert_eq!(server.dial("/ws/chat/?firts_user=1&second_user=2").refused().await, 4001);
+}
+
+#[tokio::test]
+async fn an_action_is_unavailable_its_socket_lives_and_all_goes_on_afterwards() {
+    let (link, server) = behind_a_link().await;
+    let mut one = server.join(1, 2).await;
+    one.say_alone(1, 1, "before").await;
+    link.set(State::Cut);
+    one.send(json!({"action": "edit", "message_id": 1, "text": "x"})).await;
+    one.expect(error("unavailable", Some("edit"))).await;
+    one.send(json!({"action": "delete", "message_id": 1})).await;
+    one.expect(error("unavailable", Some("delete"))).await;
+    one.say("lost?").await;
+    let answer = one.next().await;
+    // The first write may have found the line cut only when it was on its way.
+    assert!(["unavailable", "timeout"].iter().any(|code| answer["code"] == *code), "{answer}");
+    one.quiet().await;
+
+    link.set(State::Open);
+    let back = say_until_taken(&mut one).await;
+    let last = back["message"]["message_id"].as_i64().unwrap();
+    let mut two = server.join(2, 1).await;
+    two.until_kind("mark_message_as_read").await;
+    two.say("welcome back").await;
+    for client in [&mut one, &mut two] {
+        let event = client.until_kind("chat_message").await;
+        assert!(event["message"]["message_id"].as_i64() > Some(last), "{event}");
+    }
+}
+
+#[tokio::test]
+async fn an_action_that_takes_too_long_is_a_timeout() {
+    let (link, server) = behind_a_link().await;
+    let mut one = server.join(1, 2).await;
+    one.say_alone(1, 1, "before").await;
+    link.set(State::Held);
+    one.send(json!({"action": "edit", "message_id": 1, "text": "x"})).await;
+    let answer = one.next().await;
+    assert!(["unavailable", "timeout"].iter().any(|code| answer["code"] == *code), "{answer}");
+    one.quiet().await;
+    link.set(State::Open);
+    say_until_taken(&mut one).await;
+}
+
+#[tokio::test]
+async fn a_handler_that_runs_out_of_time_says_so() {
+    let link = Link::to_the_database().await;
+    let server = Server::start_over(&link.uri, &[("LIMITS__HANDLER_MS", "300")]).await;
+    server.room(&[1, 2]).await;
+    let (mut one, mut two) = (server.join(1, 2).await, server.join(2, 1).await);
+    one.say("before").await;
+    for client in [&mut one, &mut two] {
+        client.expect_all(&said(1, 1, "before")).await;
+    }
+    link.set(State::Held);
+    for frame in [
+        json!({"action": "send", "message": "x"}),
+        json!({"action": "edit", "message_id": 1, "text": "x"}),
+        json!({"action": "delete", "message_id": 1}),
+    ] {
+        one.send(frame.clone()).await;
+        one.expect(error("timeout", frame["action"].as_str())).await;
+    }
+    one.quiet().await;
+    link.set(State::Open);
+}
+
+#[tokio::test]
+async fn a_server_without_its_database_is_healthy_but_not_ready() {
+    let (link, server) = behind_a_link().await;
+    until_status(&server, "/readyz", 200).await;
+    link.set(State::Cut);
+    until_status(&server, "/readyz", 503).await;
+    assert_eq!(server.get("/healthz").await, 200);
+    link.set(State::Open);
+    until_status(&server, "/readyz", 200).await;
+}
+
+#[tokio::test]
+async fn what_another_server_wrote_during_an_outage_is_told_after_it() {
+    let (link, server) = behind_a_link().await;
+    let other = server.beside().await;
+    let mut one = server.join(1, 2).await;
+    let mut elsewhere = other.join(1, 2).await;
+    elsewhere.say("before").await;
+    for client in [&mut one, &mut elsewhere] {
+        client.expect(chat(1, 1, "before")).await;
+    }
+    link.set(State::Cut);
+    for id in 2..=20 {
+        elsewhere.say_alone(id, 1, "during").await;
+    }
+    link.set(State::Open);
+    for id in 2..=20 {
+        one.expect(chat(id, 1, "during")).await;
+    }
+}

@@ -1,0 +1,245 @@
+//! One socket, as a client holds it.
+
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+
+use super::frames::{chat, error, matches};
+use super::{PATIENCE, transcript::Transcript};
+
+/// Frames go out and come in one by one; all of them stand in the transcript.
+pub(crate) struct Client {
+    who: String,
+    /// The subprotocol that the server answered.
+    pub(crate) protocol: Option<String>,
+    write: SplitSink<WebSocketStream<TcpStream>, Message>,
+    read: SplitStream<WebSocketStream<TcpStream>>,
+    transcript: Transcript,
+    fences: usize,
+}
+
+/// What a socket heard.
+enum Heard {
+    Text(String),
+    Closed(u16, String),
+    Lost(String),
+}
+
+impl Client {
+    pub(crate) fn new(
+        who: String,
+        protocol: Option<String>,
+        socket: WebSocketStream<TcpStream>,
+        transcript: Transcript,
+    ) -> Self {
+        let (write, read) = socket.split();
+        Self { who, protocol, write, read, transcript, fences: 0 }
+    }
+
+    pub(crate) async fn send(&mut self, frame: Value) {
+        self.send_text(&frame.to_string()).await;
+    }
+
+    /// Sends to a socket that the server may have closed.
+    pub(crate) async fn try_send(&mut self, frame: Value) -> bool {
+        self.transcript.note(&self.who, "->", &frame.to_string());
+        self.write.send(Message::text(frame.to_string())).await.is_ok()
+    }
+
+    pub(crate) async fn send_text(&mut self, frame: &str) {
+        self.transcript.note(&self.who, "->", frame);
+        self.write.send(Message::text(frame)).await.unwrap();
+    }
+
+    pub(crate) async fn send_binary(&mut self, frame: &[u8]) {
+        self.transcript.note(&self.who, "->", &format!("binary {frame:?}"));
+        self.write.send(Message::binary(frame.to_vec())).await.unwrap();
+    }
+
+    /// One text message as several WebSocket frames. A server that refuses it need not read all of them.
+    pub(crate) async fn send_fragments(&mut self, parts: &[&str]) {
+        for (at, part) in parts.iter().enumerate() {
+            let code = if at == 0 { Data::Text } else { Data::Continue };
+            let frame = Frame::message((*part).to_owned(), OpCode::Data(code), at + 1 == parts.len());
+            self.transcript.note(&self.who, "->", &format!("fragment {}: {part}", at + 1));
+            if self.write.send(Message::Frame(frame)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Says `text` in the room.
+    pub(crate) async fn say(&mut self, text: &str) {
+        self.send(json!({"action": "send", "message": text})).await;
+    }
+
+    /// Says `text` and waits for its acknowledgement, the very next frame; for one who is alone in the room.
+    pub(crate) async fn say_alone(&mut self, id: i64, sender: impl Into<Value>, text: &str) -> Value {
+        self.say(text).await;
+        self.expect(chat(id, sender, text)).await
+    }
+
+    /// Closes the socket and waits until the server has agreed.
+    pub(crate) async fn leave(mut self) {
+        self.transcript.note(&self.who, "->", "close");
+        self.write.send(Message::Close(None)).await.unwrap();
+        while let Heard::Text(_) = self.hear().await {}
+    }
+
+    async fn hear(&mut self) -> Heard {
+        loop {
+            let Ok(message) = timeout(PATIENCE, self.read.next()).await else {
+                panic!("{}: nothing came within {PATIENCE:?}", self.who)
+            };
+            let heard = match message {
+                Some(Ok(Message::Text(text))) => Heard::Text(text.to_string()),
+                Some(Ok(Message::Binary(_))) => panic!("{}: a binary frame came", self.who),
+                Some(Ok(Message::Close(Some(close)))) => {
+                    Heard::Closed(close.code.into(), close.reason.to_string())
+                }
+                Some(Ok(Message::Close(None))) => Heard::Closed(1005, String::new()),
+                Some(Ok(_)) => continue,
+                Some(Err(error)) => Heard::Lost(error.to_string()),
+                None => Heard::Lost("the stream ended".to_owned()),
+            };
+            if matches!(heard, Heard::Closed(..)) {
+                // Agrees to it: the answer has been queued, and the server may wait for it.
+                let _ = self.write.flush().await;
+            }
+            let note = match &heard {
+                Heard::Text(text) => text.clone(),
+                Heard::Closed(code, reason) => format!("closed with {code} {reason}"),
+                Heard::Lost(why) => format!("lost without a close frame: {why}"),
+            };
+            self.transcript.note(&self.who, "<-", &note);
+            return heard;
+        }
+    }
+
+    /// The next frame.
+    pub(crate) async fn next(&mut self) -> Value {
+        match self.hear().await {
+            Heard::Text(text) => serde_json::from_str(&text).expect("every frame is JSON"),
+            Heard::Closed(code, reason) => panic!("{}: closed with {code} {reason}", self.who),
+            Heard::Lost(why) => panic!("{}: lost without a close frame: {why}", self.who),
+        }
+    }
+
+    /// The next `count` frames.
+    pub(crate) async fn take(&mut self, count: usize) -> Vec<Value> {
+        let mut frames = Vec::with_capacity(count);
+        for _ in 0..count {
+            frames.push(self.next().await);
+        }
+        frames
+    }
+
+    /// The frames up to the first that matches, itself included.
+    pub(crate) async fn until(&mut self, last: Value) -> Vec<Value> {
+        let mut frames = Vec::new();
+        loop {
+            frames.push(self.next().await);
+            if frames.last().is_some_and(|frame| matches(&last, frame)) {
+                return frames;
+            }
+        }
+    }
+
+    /// The next event of one kind, whatever stands before it.
+    pub(crate) async fn until_kind(&mut self, kind: &str) -> Value {
+        loop {
+            let frame = self.next().await;
+            if frame["type"] == kind {
+                return frame;
+            }
+        }
+    }
+
+    /// The first frame.
+    pub(crate) async fn history(&mut self) -> Vec<Value> {
+        match self.next().await {
+            Value::Array(messages) => messages,
+            other => panic!("{}: expected the history, got {other}", self.who),
+        }
+    }
+
+    /// What a new socket hears first: nothing but its history, or the code that it is refused with.
+    pub(crate) async fn refused_or_history(&mut self) -> Option<u16> {
+        match self.hear().await {
+            Heard::Text(_) => None,
+            Heard::Closed(code, _) => Some(code),
+            Heard::Lost(why) => panic!("{}: lost without a close frame: {why}", self.who),
+        }
+    }
+
+    /// The very next frame is this one, whole; see [`matches`] for what may stand open in it.
+    pub(crate) async fn expect(&mut self, expected: Value) -> Value {
+        let frame = self.next().await;
+        assert!(matches(&expected, &frame), "{}: expected\n  {expected}\ngot\n  {frame}", self.who);
+        frame
+    }
+
+    /// The very next frames are these.
+    pub(crate) async fn expect_all(&mut self, expected: &[Value]) {
+        for frame in expected {
+            self.expect(frame.clone()).await;
+        }
+    }
+
+    /// Nothing came on this socket but what was read of it: the answer to a frame of no effect is the next.
+    pub(crate) async fn quiet(&mut self) {
+        self.fences += 1;
+        let fence = format!("fence {}", self.fences);
+        self.send(json!({"action": fence})).await;
+        self.expect(error("unknown_action", Some(&fence))).await;
+    }
+
+    /// Listens for as long as a server asked this client to wait; nothing comes.
+    pub(crate) async fn heed(&mut self, wait: std::time::Duration) {
+        if let Ok(message) = timeout(wait, self.read.next()).await {
+            panic!("{}: expected nothing within {wait:?}, got {message:?}", self.who);
+        }
+    }
+
+    /// The server closes the socket, and says nothing before it does.
+    pub(crate) async fn closed(&mut self) -> (u16, String) {
+        match self.hear().await {
+            Heard::Text(text) => panic!("{}: expected a close, got {text}", self.who),
+            Heard::Closed(code, reason) => (code, reason),
+            Heard::Lost(why) => panic!("{}: lost without a close frame: {why}", self.who),
+        }
+    }
+
+    /// The server closes the socket, whatever it said before.
+    pub(crate) async fn closed_in_the_end(&mut self) -> u16 {
+        loop {
+            match self.hear().await {
+                Heard::Text(_) => {}
+                Heard::Closed(code, _) => return code,
+                Heard::Lost(why) => panic!("{}: lost without a close frame: {why}", self.who),
+            }
+        }
+    }
+
+    /// Sends a frame while reading: the server may refuse it half-way and not take the rest.
+    pub(crate) async fn closed_while_sending(&mut self, frame: String) -> (u16, String) {
+        self.transcript.note(&self.who, "->", &frame);
+        let write = &mut self.write;
+        let read = &mut self.read;
+        let sent = async { write.send(Message::text(frame)).await.is_ok() };
+        let (_, message) = tokio::join!(timeout(PATIENCE, sent), timeout(PATIENCE, read.next()));
+        match message {
+            Ok(Some(Ok(Message::Close(Some(close))))) => {
+                self.transcript.note(&self.who, "<-", &format!("closed with {}", close.code));
+                (close.code.into(), close.reason.to_string())
+            }
+            other => panic!("{}: expected a close, got {other:?}", self.who),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Opening a socket: everything about the handshake that a client can choose.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+use tokio_tungstenite::client_async;
+use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
+
+use super::{Client, PATIENCE, transcript::Transcript};
+
+/// A handshake to be made. It has no token until it is given one.
+pub(crate) struct Dial {
+    address: SocketAddr,
+    target: String,
+    who: String,
+    headers: Vec<(HeaderName, String)>,
+    receive_buffer: Option<u32>,
+    transcript: Transcript,
+}
+
+impl Dial {
+    /// To a path with its query.
+    pub(crate) fn new(address: SocketAddr, target: &str, transcript: Transcript) -> Self {
+        let who = "socket".to_owned();
+        Self {
+            address,
+            target: target.to_owned(),
+            who,
+            headers: Vec::new(),
+            receive_buffer: None,
+            transcript,
+        }
+    }
+
+    /// What the socket is called in the transcript.
+    pub(crate) fn called(mut self, who: impl Into<String>) -> Self {
+        self.who = who.into();
+        self
+    }
+
+    pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((HeaderName::from_static(name), value.into()));
+        self
+    }
+
+    /// `Sec-WebSocket-Protocol: Bearer, <token>`
+    pub(crate) fn token(self, token: &str) -> Self {
+        self.protocols(&format!("Bearer, {token}"))
+    }
+
+    pub(crate) fn protocols(self, protocols: &str) -> Self {
+        self.header("sec-websocket-protocol", protocols)
+    }
+
+    /// `Authorization: Bearer <token>`
+    pub(crate) fn authorization(self, token: &str) -> Self {
+        self.header("authorization", format!("Bearer {token}"))
+    }
+
+    /// A kernel buffer so small that a client that doesn't read is soon felt by the server.
+    pub(crate) fn receive_buffer(mut self, bytes: u32) -> Self {
+        self.receive_buffer = Some(bytes);
+        self
+    }
+
+    /// Makes the handshake, which must go well.
+    pub(crate) async fn open(self) -> Client {
+        let (who, target, transcript) = (self.who.clone(), self.target.clone(), self.transcript.clone());
+        match self.handshake().await {
+            Ok((socket, protocol)) => Client::new(who, protocol, socket, transcript),
+            Err(error) => panic!("{who}: the handshake of {target} failed: {error}"),
+        }
+    }
+
+    /// The status that answers the handshake instead of an upgrade.
+    pub(crate) async fn rejected(self) -> u16 {
+        let target = self.target.clone();
+        match self.handshake().await {
+            Ok(_) => panic!("{target}: expected a status, got an upgrade"),
+            Err(tungstenite::Error::Http(response)) => response.status().as_u16(),
+            Err(error) => panic!("{target}: expected a status, got {error}"),
+        }
+    }
+
+    /// The code of a refusal: said after the upgrade, at once, with a reason, and no data frame before it.
+    pub(crate) async fn refused(self) -> u16 {
+        let (code, reason) = self.open().await.closed().await;
+        assert!(!reason.is_empty(), "{code} came without a reason");
+        code
+    }
+
+    async fn handshake(
+        self,
+    ) -> Result<(tokio_tungstenite::WebSocketStream<TcpStream>, Option<String>), tungstenite::Error> {
+        let mut request = format!("ws://{}{}", self.address, self.target).into_client_request()?;
+        for (name, value) in &self.headers {
+            request.headers_mut().append(name, HeaderValue::from_str(value).unwrap());
+        }
+        self.transcript.note(&self.who, "->", &format!("GET {}", self.target));
+        let tcp = TcpSocket::new_v4().unwrap();
+        if let Some(bytes) = self.receive_buffer {
+            tcp.set_recv_buffer_size(bytes).unwrap();
+        }
+        let made = async { client_async(request, tcp.connect(self.address).await?).await };
+        let Ok(made) = timeout(PATIENCE, made).await else {
+            panic!("{}: no answer to the handshake within {PATIENCE:?}", self.who)
+        };
+        let (socket, response) = made.inspect_err(|error| {
+            self.transcript.note(&self.who, "<-", &error.to_string());
+        })?;
+        let protocols = response.headers().get_all("sec-websocket-protocol").iter();
+        let protocols: Vec<_> = protocols.map(|value| value.to_str().unwrap()).collect();
+        Ok((socket, (!protocols.is_empty()).then(|| protocols.join(" and "))))
+    }
+}
+
+/// A query value with all but the plainest characters as `%XX`.
+pub(crate) fn encoded(value: &str) -> String {
+    value.bytes().fold(String::new(), |mut query, byte| {
+        if byte.is_ascii_alphanumeric() {
+            query.push(char::from(byte));
+        } else {
+            let _ = write!(query, "%{byte:02X}");
+        }
+        query
+    })
+}

@@ -1,0 +1,102 @@
+//! The line between a Parlor and its database, which a test can cut, and hold up.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use super::mongo::Database;
+
+/// How the line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Everything passes.
+    Open,
+    /// Nothing passes, and nobody is told.
+    Held,
+    /// All connections are broken, and new ones too.
+    Cut,
+}
+
+/// A line, open at first.
+pub(crate) struct Link {
+    state: watch::Sender<State>,
+    /// Where a server finds its database through it.
+    pub(crate) uri: String,
+}
+
+impl Link {
+    /// To what all tests share.
+    pub(crate) async fn to_the_database() -> Self {
+        Self::to(Database::uri()).await
+    }
+
+    /// To the first host of a connection string. Directly: a replica set would name its members past the line.
+    async fn to(uri: &str) -> Self {
+        let hosts = uri.split_once("://").expect("a connection string").1;
+        let (login, hosts) = hosts.split('/').next().unwrap().rsplit_once('@').unwrap_or(("", hosts));
+        let host = hosts.split([',', '/', '?']).next().unwrap().to_owned();
+        let host = if host.contains(':') { host } else { format!("{host}:27017") };
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = listener.local_addr().unwrap();
+        let (state, _) = watch::channel(State::Open);
+        tokio::spawn(accept(listener, host, state.clone()));
+        Self { state, uri: Self::direct(uri, login, near) }
+    }
+
+    fn direct(uri: &str, login: &str, near: SocketAddr) -> String {
+        let at = if login.is_empty() { "" } else { "@" };
+        let options = uri.split_once('?').map_or("", |(_, options)| options);
+        let kept = options.split('&').filter(|option| {
+            let option = option.to_ascii_lowercase();
+            !option.is_empty()
+                && !option.starts_with("replicaset=")
+                && !option.starts_with("directconnection=")
+        });
+        let options = kept.fold("directConnection=true".to_owned(), |all, option| format!("{all}&{option}"));
+        format!("mongodb://{login}{at}{near}/?{options}")
+    }
+
+    pub(crate) fn set(&self, state: State) {
+        self.state.send_replace(state);
+    }
+}
+
+async fn accept(listener: TcpListener, host: String, state: watch::Sender<State>) {
+    while let Ok((near, _)) = listener.accept().await {
+        if *state.borrow() == State::Cut {
+            continue;
+        }
+        let Ok(far) = TcpStream::connect(&host).await else { continue };
+        let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
+        tokio::spawn(pump(near_in, far_out, state.subscribe()));
+        tokio::spawn(pump(far_in, near_out, state.subscribe()));
+    }
+}
+
+/// Carries one direction until the line is cut or an end is closed.
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut state: watch::Receiver<State>) {
+    let mut bytes = vec![0; 65536];
+    loop {
+        let Ok(now) = state.wait_for(|state| *state != State::Held).await.map(|state| *state) else { return };
+        if now == State::Cut {
+            return;
+        }
+        tokio::select! {
+            read = from.read(&mut bytes) => {
+                let Ok(count @ 1..) = read else { return };
+                // What arrived while the line was being held up waits with the rest.
+                if state.wait_for(|state| *state != State::Held).await.is_err() || *state.borrow() == State::Cut {
+                    return;
+                }
+                if to.write_all(&bytes[..count]).await.is_err() {
+                    return;
+                }
+            }
+            _ = state.changed() => {}
+        }
+    }
+}

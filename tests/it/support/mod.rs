@@ -1,0 +1,41 @@
+//! What every test stands on: one database server for all of them, a Parlor each, and clients that keep a transcript.
+
+mod client;
+mod dial;
+mod frames;
+mod link;
+mod mongo;
+mod server;
+mod token;
+mod transcript;
+
+use std::time::Duration;
+
+pub(crate) use client::Client;
+pub(crate) use dial::{Dial, encoded};
+pub(crate) use frames::{
+    WORDS, chat, deleted, delivered, edited, error, ids_of, listed, matches, next_error, read, said,
+};
+pub(crate) use link::{Link, State};
+pub(crate) use server::{API_KEY, Server};
+pub(crate) use token::{Token, now};
+
+/// How long a test waits for what must come. Far more than any of it takes, on any machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A server, a room of the users 1 and 2, and a socket of each that has read its empty history.
+pub(crate) async fn room_of_two(overrides: &[(&str, &str)]) -> (Server, Client, Client) {
+    let server = Server::start(overrides).await;
+    server.room(&[1, 2]).await;
+    let one = server.join(1, 2).await;
+    let two = server.join(2, 1).await;
+    (server, one, two)
+}
+
+/// A server, a room of the users 1 and 2, and a socket of 1 alone: nothing becomes delivered.
+pub(crate) async fn alone(overrides: &[(&str, &str)]) -> (Server, Client) {
+    let server = Server::start(overrides).await;
+    server.room(&[1, 2]).await;
+    let one = server.join(1, 2).await;
+    (server, one)
+}

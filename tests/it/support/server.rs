@@ -1,0 +1,220 @@
+//! A Parlor of a test's own, in this process, on a database of its own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mongodb::bson::Document;
+use parlor::config::Config;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::mongo::Database;
+use super::transcript::Transcript;
+use super::{Client, Dial, PATIENCE, Token, encoded};
+
+/// What the applications of these tests sign with.
+const SECRET: &str = "a secret of the tests, at least 32 bytes long";
+
+/// What the REST API lets in.
+pub(crate) const API_KEY: &str = "an-api-key-of-the-tests-at-least-32-characters";
+
+/// Limits out of the way; a test about one of them sets it.
+const DEFAULTS: [(&str, &str); 6] = [
+    ("LIMITS__FRAMES_PER_MINUTE", "1000000"),
+    ("LIMITS__MESSAGES_PER_MINUTE", "1000000"),
+    ("LIMITS__SOCKETS_PER_USER", "1000"),
+    ("SHUTDOWN__DRAIN_SECONDS", "5"),
+    ("AUTH__SECRET", SECRET),
+    ("API__KEYS", API_KEY),
+];
+
+/// A running server. It is told to end when this is dropped, and its database goes with it.
+pub(crate) struct Server {
+    address: SocketAddr,
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+    http: reqwest::Client,
+    secret: String,
+    database: Arc<Database>,
+    transcript: Transcript,
+}
+
+impl Server {
+    /// Starts one; `overrides` are settings as in the environment, without `PARLOR__`.
+    pub(crate) async fn start(overrides: &[(&str, &str)]) -> Self {
+        Self::run(overrides, Database::uri(), Arc::new(Database::new()), Transcript::new()).await
+    }
+
+    /// Starts one that reaches its database by another way.
+    pub(crate) async fn start_over(uri: &str, overrides: &[(&str, &str)]) -> Self {
+        Self::run(overrides, uri, Arc::new(Database::new()), Transcript::new()).await
+    }
+
+    /// Starts one more on the same database.
+    pub(crate) async fn beside(&self) -> Self {
+        Self::run(&[], Database::uri(), Arc::clone(&self.database), self.transcript.clone()).await
+    }
+
+    async fn run(
+        overrides: &[(&str, &str)],
+        uri: &str,
+        database: Arc<Database>,
+        transcript: Transcript,
+    ) -> Self {
+        let own = [("MONGODB__URI", uri), ("MONGODB__DATABASE", &database.name)];
+        let settings =
+            DEFAULTS.iter().chain(&own).filter(|(key, _)| !overrides.iter().any(|(o, _)| o == key));
+        let settings = settings.chain(overrides);
+        let secret =
+            settings.clone().find(|(key, _)| *key == "AUTH__SECRET").map_or("", |(_, secret)| secret);
+        let settings = settings.map(|(key, value)| (format!("PARLOR__{key}"), (*value).to_owned()));
+        let config = Config::load(None, settings.collect::<Vec<_>>())
+            .unwrap_or_else(|error| panic!("configuration: {error}"));
+
+        log_with_the_output();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let serve = parlor::serve(config, listener, shutdown.clone());
+        let noted = transcript.clone();
+        let task = tokio::spawn(async move {
+            if let Err(error) = serve.await {
+                noted.note("server", "!!", &format!("ended: {error}"));
+            }
+        });
+        Self {
+            address,
+            shutdown,
+            task,
+            http: reqwest::Client::new(),
+            secret: secret.to_owned(),
+            database,
+            transcript,
+        }
+    }
+
+    /// Tells the server to end, as a deploy does.
+    pub(crate) fn shut_down(&self) {
+        self.shutdown.cancel();
+    }
+
+    /// Waits until the server has ended.
+    pub(crate) async fn ended(&mut self) {
+        let Ok(ended) = timeout(PATIENCE, &mut self.task).await else {
+            panic!("the server still runs {PATIENCE:?} after it was told to end")
+        };
+        ended.unwrap();
+    }
+
+    /// Claims of a user that this server would accept.
+    pub(crate) fn token(&self, user: impl Into<Value>) -> Token {
+        Token::of(&self.secret, user)
+    }
+
+    /// A handshake to be made.
+    pub(crate) fn dial(&self, target: &str) -> Dial {
+        Dial::new(self.address, target, self.transcript.clone())
+    }
+
+    /// A handshake with a query, by a user with a good token.
+    pub(crate) fn dial_as(&self, user: impl Into<Value>, query: &str) -> Dial {
+        let user = user.into();
+        let token = self.token(user.clone()).sign();
+        self.dial(&format!("/ws/chat/?{query}")).called(format!("user {user}")).token(&token)
+    }
+
+    /// Opens a socket as the documented URL has it; its history is still to be read.
+    pub(crate) async fn connect(&self, user: impl Into<Value>, peer: impl Into<Value>) -> Client {
+        let (user, peer) = (user.into(), peer.into());
+        let id = |id: &Value| encoded(id.as_str().unwrap_or(&id.to_string()));
+        let query = format!("firts_user={}&second_user={}/", id(&user), id(&peer));
+        self.dial_as(user, &query).open().await
+    }
+
+    /// Opens a socket and leaves its history aside.
+    pub(crate) async fn join(&self, user: impl Into<Value>, peer: impl Into<Value>) -> Client {
+        let mut client = self.connect(user, peer).await;
+        client.history().await;
+        client
+    }
+
+    /// Opens a socket by the room's id and leaves its history aside.
+    pub(crate) async fn enter(&self, user: i64, room: i64) -> Client {
+        let mut client = self.dial_as(user, &format!("room_id={room}")).open().await;
+        client.history().await;
+        client
+    }
+
+    /// Makes a room of users whose addresses are `user<id>@example.com`.
+    pub(crate) async fn room(&self, users: &[i64]) -> i64 {
+        let member = |user: &i64| json!({"user_id": user, "email": format!("user{user}@example.com")});
+        self.room_of(users.iter().map(member).collect()).await
+    }
+
+    /// Makes a room of members as the API takes them.
+    pub(crate) async fn room_of(&self, members: Vec<Value>) -> i64 {
+        let (status, body) = self.post_room(Some(API_KEY), &json!({"members": members}).to_string()).await;
+        assert!(status == 201 || status == 200, "POST /api/v1/rooms answered {status} {body}");
+        body["room_id"].as_i64().unwrap_or_else(|| panic!("no room_id in {body}"))
+    }
+
+    /// `POST /api/v1/rooms` with any body; what can't be read as JSON is `null`.
+    pub(crate) async fn post_room(&self, key: Option<&str>, body: &str) -> (u16, Value) {
+        let (status, _, body) = self.request(Method::POST, "/api/v1/rooms", key, body).await;
+        (status, serde_json::from_str(&body).unwrap_or_default())
+    }
+
+    /// Status, content type and body of an answer.
+    pub(crate) async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        key: Option<&str>,
+        body: &str,
+    ) -> (u16, String, String) {
+        let mut request = self.http.request(method.clone(), format!("http://{}{path}", self.address));
+        if method == Method::POST {
+            request = request.header("content-type", "application/json").body(body.to_owned());
+        }
+        if let Some(key) = key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        self.transcript.note("http", "->", &format!("{method} {path} {body}"));
+        let answer = timeout(PATIENCE, async {
+            let response = request.send().await.unwrap();
+            let kind = response.headers().get("content-type").map(|kind| kind.to_str().unwrap().to_owned());
+            (response.status().as_u16(), kind.unwrap_or_default(), response.text().await.unwrap())
+        });
+        let Ok(answer) = answer.await else { panic!("{method} {path}: no answer within {PATIENCE:?}") };
+        self.transcript.note("http", "<-", &format!("{} {} {}", answer.0, answer.1, answer.2));
+        answer
+    }
+
+    /// `GET`: the status alone.
+    pub(crate) async fn get(&self, path: &str) -> u16 {
+        self.request(Method::GET, path, None, "").await.0
+    }
+
+    /// A collection of the server's database, for what no client can do.
+    pub(crate) async fn collection(&self, name: &str) -> mongodb::Collection<Document> {
+        let client = mongodb::Client::with_uri_str(Database::uri()).await.unwrap();
+        client.database(&self.database.name).collection(name)
+    }
+}
+
+/// What the server logs of faults stands with the output of the test that met them. `RUST_LOG` shows more.
+fn log_with_the_output() {
+    let level = std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".to_owned());
+    // All but the first test find that it has been done.
+    let _ = tracing_subscriber::fmt().with_env_filter(level).with_ansi(false).with_test_writer().try_init();
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}

@@ -1,0 +1,65 @@
+//! Tokens, good and forged.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::{Value, json};
+
+/// Claims, and how they are signed. By default: HS256 with the server's secret, good for an hour.
+#[derive(Clone)]
+pub(crate) struct Token {
+    claims: Value,
+    secret: String,
+    algorithm: Algorithm,
+}
+
+impl Token {
+    /// Of a user, by the default claim.
+    pub(crate) fn of(secret: &str, user: impl Into<Value>) -> Self {
+        let claims = json!({"user_id": user.into(), "exp": now().as_secs() + 3600});
+        Self { claims, secret: secret.to_owned(), algorithm: Algorithm::HS256 }
+    }
+
+    /// With a claim set or replaced.
+    pub(crate) fn with(mut self, claim: &str, value: impl Into<Value>) -> Self {
+        self.claims[claim] = value.into();
+        self
+    }
+
+    /// Without a claim.
+    pub(crate) fn without(mut self, claim: &str) -> Self {
+        self.claims.as_object_mut().unwrap().remove(claim);
+        self
+    }
+
+    pub(crate) fn secret(mut self, secret: &str) -> Self {
+        secret.clone_into(&mut self.secret);
+        self
+    }
+
+    pub(crate) fn algorithm(mut self, algorithm: Algorithm) -> Self {
+        self.algorithm = algorithm;
+        self
+    }
+
+    pub(crate) fn sign(&self) -> String {
+        self.sign_with(&EncodingKey::from_secret(self.secret.as_bytes()))
+    }
+
+    pub(crate) fn sign_with(&self, key: &EncodingKey) -> String {
+        jsonwebtoken::encode(&Header::new(self.algorithm), &self.claims, key).unwrap()
+    }
+
+    /// The same claims under `{"alg":"none"}`; the signature is left empty.
+    pub(crate) fn unsigned(&self) -> String {
+        let signed = self.sign();
+        let claims = signed.split('.').nth(1).unwrap();
+        // {"alg":"none","typ":"JWT"}
+        format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{claims}.")
+    }
+}
+
+/// The time since 1970.
+pub(crate) fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
+}

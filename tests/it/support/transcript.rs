@@ -1,0 +1,44 @@
+//! Every frame that the sockets of a test said and heard, printed when the test fails.
+
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+/// Shared by all that belongs to one test; the last to let go of it prints it, where the test has failed.
+#[derive(Clone)]
+pub(crate) struct Transcript(Arc<Lines>);
+
+struct Lines {
+    began: Instant,
+    lines: Mutex<Vec<String>>,
+}
+
+impl Transcript {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Lines { began: Instant::now(), lines: Mutex::default() }))
+    }
+
+    /// Notes what `who` said or heard; `mark` is `->` towards the server, `<-` from it.
+    pub(crate) fn note(&self, who: &str, mark: &str, what: &str) {
+        let ms = self.0.began.elapsed().as_millis();
+        let mut line = format!("{ms:>6} ms  {who:<12} {mark} {}", what.chars().take(300).collect::<String>());
+        if what.len() > 300 {
+            let _ = write!(line, " ... ({} bytes)", what.len());
+        }
+        self.0.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        let lines = self.lines.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if std::thread::panicking() {
+            // What led to the failure stands at the end; a flood before it helps nobody.
+            let skipped = lines.len().saturating_sub(300);
+            eprintln!(
+                "\ntranscript ({skipped} lines before these left out):\n{}\n",
+                lines[skipped..].join("\n")
+            );
+        }
+    }
+}
