@@ -14,14 +14,19 @@ use super::{Store, StoreError, Writer, documents};
 const MARGIN: Duration = Duration::from_millis(500);
 
 /// One caller in one room, until one deadline.
-pub(crate) struct BoundRoom {
-    pub(crate) store: Store,
-    pub(crate) writer: Writer,
-    pub(crate) room: RoomId,
-    pub(crate) caller: UserId,
-    pub(crate) deadline: Instant,
+pub struct BoundRoom {
+    /// Where.
+    pub store: Store,
+    /// Through which messages go.
+    pub writer: Writer,
+    /// The room.
+    pub room: RoomId,
+    /// Who writes.
+    pub caller: UserId,
+    /// When the caller stops waiting.
+    pub deadline: Instant,
     /// `mongodb.selection_ms`
-    pub(crate) selection: Duration,
+    pub selection: Duration,
 }
 
 impl BoundRoom {

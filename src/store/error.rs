@@ -43,7 +43,9 @@ impl From<Error> for StoreError {
             | ErrorKind::DnsResolve { .. }
             | ErrorKind::Shutdown => Self::Unreachable(Some(error)),
             // With the second, some of the servers that had to confirm a write did not: it may be rolled back.
-            ErrorKind::Io(_) | ErrorKind::Write(WriteFailure::WriteConcernError(_)) => Self::Unknown(Some(error)),
+            ErrorKind::Io(_) | ErrorKind::Write(WriteFailure::WriteConcernError(_)) => {
+                Self::Unknown(Some(error))
+            }
             ErrorKind::InsertMany(ref failed)
                 if failed.write_concern_error.is_some() && failed.write_errors.is_none() =>
             {

@@ -123,7 +123,11 @@ impl Store {
             },
             "deleted_at": { "$exists": false },
         };
-        let find = self.messages.find(filter).sort(doc! { "_id": -1 }).limit(i64::try_from(limit).unwrap_or(i64::MAX));
+        let find = self
+            .messages
+            .find(filter)
+            .sort(doc! { "_id": -1 })
+            .limit(i64::try_from(limit).unwrap_or(i64::MAX));
         let find = find.batch_size(u32::try_from(limit).unwrap_or(u32::MAX));
         let mut cursor = find.session(&mut *session).await?;
         let documents: Vec<RawDocumentBuf> = cursor.stream(session).try_collect().await?;

@@ -23,7 +23,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Hands marks to the writing task, which runs until it is told to stop.
 #[derive(Clone)]
-pub(crate) struct Receipts(Arc<Shared>);
+pub struct Receipts(Arc<Shared>);
 
 struct Shared {
     waiting: Mutex<HashMap<(RoomId, UserId), Marks>>,

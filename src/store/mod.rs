@@ -23,14 +23,14 @@ use mongodb::options::{ClientOptions, ReadConcern, ReturnDocument, WriteConcern}
 use mongodb::{Client, Collection, Database};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use bound::BoundRoom;
+pub use bound::BoundRoom;
 pub use error::StoreError;
 pub(crate) use history::{Snapshot, WAITING, lowest};
-pub(crate) use marks::Receipts;
+pub use marks::Receipts;
 pub(crate) use numbers::LastNumbers;
 pub use rooms::{NewMember, NewRoom};
 pub use schema::{Advice, inspect};
-pub(crate) use writer::Writer;
+pub use writer::Writer;
 
 use crate::config;
 use crate::metrics::Metrics;
@@ -108,7 +108,7 @@ impl Store {
     }
 
     /// Starts the two writers. They run until `stop`.
-    pub(crate) fn writers(
+    pub fn writers(
         &self,
         limits: &config::Limits,
         metrics: &Arc<Metrics>,

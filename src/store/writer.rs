@@ -48,7 +48,7 @@ struct Entry {
 /// Hands messages to the writing task, which runs until it is told to stop. Whoever waits for an answer from it
 /// waits for the write: there is nothing to be emptied besides.
 #[derive(Clone)]
-pub(crate) struct Writer {
+pub struct Writer {
     queue: mpsc::Sender<Entry>,
     metrics: Arc<Metrics>,
 }
