@@ -3,7 +3,10 @@
 //! Nothing here waits, and nothing is refused in HTTP: a browser can read a close code but not a status, so a
 //! refusal is kept until the socket is open and said there.
 
+use std::borrow::Cow;
+
 use handlers::{RoomId, UserId};
+use percent_encoding::percent_decode_str;
 use salvo::http::HeaderMap;
 use salvo::http::header::{AUTHORIZATION, HeaderName, SEC_WEBSOCKET_PROTOCOL};
 
@@ -119,19 +122,7 @@ impl Parameters {
 
 /// Undoes percent-encoding; `+` is a space, as `URLSearchParams` writes it.
 fn decoded(text: &str) -> Result<String, Close> {
-    const BAD: Close = Close::Malformed("the query is not percent-encoded UTF-8");
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let mut digit = || char::from(rest.next()?).to_digit(16);
-                let (Some(high), Some(low)) = (digit(), digit()) else { return Err(BAD) };
-                u8::try_from(high * 16 + low).map_err(|_| BAD)?
-            }
-            other => other,
-        });
-    }
-    String::from_utf8(bytes).map_err(|_| BAD)
+    let text = text.replace('+', " ");
+    let text = percent_decode_str(&text).decode_utf8();
+    text.map(Cow::into_owned).map_err(|_| Close::Malformed("the query is not UTF-8"))
 }

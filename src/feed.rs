@@ -214,7 +214,7 @@ impl Feed {
             let (_, n) = documents::read_message_id(id)?;
             self.numbers.saw_if_known(room, n.get());
         }
-        if self.hub.has(room) {
+        if self.hub.reached(room, time) {
             self.take_change(event, collection, id, room, time)?;
         }
         Ok(Some(time))

@@ -117,15 +117,16 @@ impl Hub {
         entry.state = State::Open(open);
     }
 
-    /// Whether anyone here would hear of a change in this room.
-    pub(crate) fn has(&self, room: RoomId) -> bool {
-        self.rooms().entries.contains_key(&room)
+    /// Something was committed in a room; whether anyone here would hear of it.
+    pub(crate) fn reached(&self, room: RoomId, time: Timestamp) -> bool {
+        let mut rooms = self.rooms();
+        rooms.reached = Some(time);
+        rooms.entries.contains_key(&room)
     }
 
     /// A change was committed.
     pub(crate) fn committed(&self, room: RoomId, time: Timestamp, change: Change) {
         let mut rooms = self.rooms();
-        rooms.reached = Some(time);
         let Some(entry) = rooms.entries.get_mut(&room) else { return };
         match &mut entry.state {
             State::Open(open) => {
