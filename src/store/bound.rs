@@ -10,7 +10,8 @@ use tokio::time::Instant;
 use super::{Store, StoreError, Writer, documents};
 
 /// How long before the call's deadline a write that can't begin is given up, beyond what choosing a server may
-/// take: time for the client to hear `unavailable`, which is certain, and not `timeout`, which isn't.
+/// take: time for the client to hear `unavailable`, which is certain, and not `timeout`, which isn't. Half of a
+/// deadline that is too short for that.
 const MARGIN: Duration = Duration::from_millis(500);
 
 /// One caller in one room, until one deadline.
@@ -58,7 +59,9 @@ impl BoundRoom {
 impl Room for BoundRoom {
     fn append(&self, text: Text) -> Pending<'_, MessageId> {
         Box::pin(async move {
-            let begin_by = self.deadline.checked_sub(self.selection + MARGIN).unwrap_or(self.deadline);
+            let now = Instant::now();
+            let left = self.deadline.saturating_duration_since(now);
+            let begin_by = now + left.saturating_sub(self.selection + MARGIN).max(left / 2);
             let written = self.writer.append(self.room, self.caller.clone(), text, begin_by).await;
             written.map_err(StoreError::of_write)
         })

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use bson::oid::ObjectId;
 use bson::{Document, RawDocumentBuf, doc};
-use mongodb::options::{ClientOptions, ReadConcern, ReturnDocument, WriteConcern};
+use mongodb::options::{ClientOptions, ReturnDocument, WriteConcern};
 use mongodb::{Client, Collection, Database};
 use tokio_util::sync::CancellationToken;
 
@@ -121,7 +121,9 @@ impl Store {
     }
 }
 
-/// A client with what Parlor needs of every connection: majority in both directions, and a limit on each wait.
+/// A client with what Parlor needs of every connection: majority for every write, and a limit on each wait.
+///
+/// A read concern is given with the reads that need one: a client's own would go before a session's snapshot.
 async fn client(settings: &config::Mongodb) -> Result<Client, StoreError> {
     let uri = settings.uri.as_ref().ok_or_else(|| StoreError::Fault("mongodb.uri is not set".into()))?;
     let mut options = ClientOptions::parse(uri.expose()).await?;
@@ -130,6 +132,5 @@ async fn client(settings: &config::Mongodb) -> Result<Client, StoreError> {
     options.server_selection_timeout.get_or_insert(settings.selection);
     options.connect_timeout.get_or_insert(settings.selection);
     options.write_concern = Some(WriteConcern::majority());
-    options.read_concern = Some(ReadConcern::majority());
     Ok(Client::with_options(options)?)
 }

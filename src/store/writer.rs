@@ -18,6 +18,7 @@ use bson::oid::ObjectId;
 use bson::{RawBsonRef, RawDocumentBuf, doc};
 use handlers::{MessageId, RoomId, Text, Time, UserId};
 use mongodb::error::{Error, ErrorKind};
+use mongodb::options::ReadConcern;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -293,7 +294,12 @@ impl Task {
     async fn written_as(&self, entry: &Entry, n: i64) -> Result<Option<bool>, StoreError> {
         let messages = self.store.messages.clone();
         let filter = doc! { "_id": { "room": entry.room.get(), "n": n } };
-        let found = self.store.bounded(async move { Ok(messages.find_one(filter).await?) }).await?;
+        let found = self
+            .store
+            .bounded(
+                async move { Ok(messages.find_one(filter).read_concern(ReadConcern::majority()).await?) },
+            )
+            .await?;
         Ok(found.map(|message| {
             matches!(message.get("write_id"), Ok(Some(RawBsonRef::ObjectId(id))) if id == entry.write_id)
         }))
