@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use salvo::http::StatusCode;
 use salvo::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use salvo::http::{ParseError, StatusCode};
 use salvo::prelude::*;
 use serde::Deserialize;
 use serde_json::json;
@@ -45,9 +45,7 @@ impl MakeRoom {
     async fn make(&self, req: &mut Request) -> Result<(StatusCode, serde_json::Value), Problem> {
         authorize(req, &self.0.config.api.keys)?;
         let body = req.payload_with_max_size(MAX_BODY_BYTES).await;
-        let body = body.map_err(|_| {
-            Problem::invalid(format!("the body can't be read, or is over {MAX_BODY_BYTES} bytes"))
-        })?;
+        let body = body.map_err(Problem::from)?;
         let Body { members } = serde_json::from_slice(body)
             .map_err(|error| Problem::invalid(format!("the body is not what it should be: {error}")))?;
         check_members(&members).map_err(Problem::invalid)?;
@@ -123,6 +121,19 @@ impl Problem {
             json!({ "title": title, "status": status.as_u16(), "code": code, "detail": detail }),
         ));
         res.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    }
+}
+
+impl From<ParseError> for Problem {
+    fn from(error: ParseError) -> Self {
+        match error {
+            ParseError::PayloadTooLarge => Self {
+                status: StatusCode::PAYLOAD_TOO_LARGE,
+                code: "too_large",
+                detail: format!("the body is over {MAX_BODY_BYTES} bytes").into(),
+            },
+            _ => Self::invalid("the body can't be read"),
+        }
     }
 }
 
