@@ -114,11 +114,9 @@ impl Feed {
     /// Reads on until `stop`.
     pub(crate) async fn run(self, mut stream: ChangeStream<RawDocumentBuf>, stop: CancellationToken) {
         let mut last = Timestamp { time: now_seconds(), increment: 0 };
-        let mut token = stream.resume_token();
         while let Some(event) = stop.run_until_cancelled(stream.next()).await {
-            match event {
+            let token = match event {
                 Some(Ok(event)) => {
-                    token = stream.resume_token();
                     match self.take(&event) {
                         Ok(Some(time)) => last = time,
                         Ok(None) => {}
@@ -132,35 +130,33 @@ impl Feed {
                 Some(Err(error)) => {
                     self.metrics.fault("feed");
                     tracing::warn!(%error, "the change stream broke");
-                    if is_history_lost(&error) {
-                        token = None;
-                    }
+                    stream.resume_token().filter(|_| !is_history_lost(&error))
                 }
                 // An invalidate event ends a stream: the database was dropped. Nothing can be resumed after it.
-                None => token = None,
-            }
-            let Some(reopened) = stop.run_until_cancelled(self.reopen(&mut token, last)).await else {
-                return;
+                None => None,
             };
+            self.hub.broken();
+            let Some(reopened) = stop.run_until_cancelled(self.reopen(token, last)).await else { return };
             stream = reopened;
         }
     }
 
     /// Opens the stream again, at `token` where that is still possible.
-    async fn reopen(&self, token: &mut Option<ResumeToken>, last: Timestamp) -> ChangeStream<RawDocumentBuf> {
+    async fn reopen(&self, mut token: Option<ResumeToken>, last: Timestamp) -> ChangeStream<RawDocumentBuf> {
         loop {
             match self.stream_store.watch(token.clone(), MAX_AWAIT).await {
                 Ok(stream) => {
                     if token.is_none() {
                         self.catch_up(last).await;
                     }
+                    self.hub.mended();
                     return stream;
                 }
                 Err(error) => {
                     self.metrics.fault("feed");
                     tracing::warn!(%error, "the change stream can't be opened; trying again");
                     if is_history_lost(&error) {
-                        *token = None;
+                        token = None;
                     }
                 }
             }
@@ -172,6 +168,12 @@ impl Feed {
     async fn catch_up(&self, last: Timestamp) {
         let since =
             Time(i64::from(last.time).saturating_mul(1000) - i64::try_from(CLOCKS.as_millis()).unwrap_or(0));
+        // The stream begins at what the primary has done, a snapshot shows what a majority has: once a later write
+        // is on a majority nothing lies between the two.
+        while let Err(error) = self.store.beat(self.pulse.server).await {
+            tracing::warn!(%error, "waiting for the database to read what was missed");
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
         let rooms = self.hub.missed();
         self.metrics.fault("feed_history_lost");
         tracing::error!(rooms = rooms.len(), "the change stream's history is lost; reading what was missed");

@@ -88,8 +88,14 @@ fn fail(error: &dyn Display) -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<ExitCode, Failure> {
-    let text = |name: std::ffi::OsString| name.into_string().ok();
-    let env = std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?)));
+    let mut env = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        // Others' variables may hold anything.
+        if let Some(name) = name.into_string().ok().filter(|name| name.starts_with("PARLOR__")) {
+            let value = value.into_string().map_err(|_| format!("{name}: its value is not UTF-8"))?;
+            env.push((name, value));
+        }
+    }
     let config = Config::load(cli.config.as_deref(), env)?;
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve(config).await,

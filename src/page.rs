@@ -62,7 +62,8 @@ pub(crate) async fn make_room(store: &Store) -> Result<(), StoreError> {
 pub(crate) fn routes(server: &Arc<Server>) -> Router {
     let router = Router::new().push(Router::with_path("page/session").post(Session(server.clone())));
     FILES.iter().fold(router, |router, (path, kind, contents)| {
-        router.push(Router::with_path(*path).get(File { kind, contents }))
+        let here = if path.is_empty() { Router::new() } else { Router::with_path(*path) };
+        router.push(here.get(File { kind, contents }))
     })
 }
 

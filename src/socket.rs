@@ -79,7 +79,8 @@ pub(crate) async fn serve(server: Arc<Server>, io: Upgraded, admission: Result<A
 
 /// Everything between the handshake and the close.
 async fn talk(server: &Arc<Server>, ws: &mut WebSocket, outbox: &Arc<Outbox>, admission: Admission) -> End {
-    let opened = opening::open(server, outbox, admission).await;
+    // Boxed: what opening takes is given back before the socket's long life begins.
+    let opened = Box::pin(opening::open(server, outbox, admission)).await;
     server.metrics.connect(opened.as_ref().map_or_else(|close| close.label(), |_| "open"));
     let opened = match opened {
         Ok(opened) => opened,
@@ -220,7 +221,9 @@ impl Socket<'_> {
         self.pinged = None;
         match message {
             Message::Text(frame) => {
-                Ok(Some(Box::pin(self.server.runtime.clone().invoke(frame, self.caller.clone()))))
+                let answer = self.server.runtime.clone().invoke(frame, self.caller.clone());
+                // Whoever ends the server waits for what is under way by now; what comes later isn't begun.
+                Ok((!self.server.is_draining()).then(|| Box::pin(answer) as Answer))
             }
             Message::Binary(_) => {
                 let refusal = self.server.runtime.binary(&self.caller);

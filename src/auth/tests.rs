@@ -99,7 +99,7 @@ fn claims_are_checked() {
         (&plain, json!({"exp": -1}), Some("the token has no exp")),
         (&plain, json!({"exp": "9999999999"}), Some("the token has no exp")),
         (&plain, json!({"exp": true}), Some("the token has no exp")),
-        (&plain, json!({"exp": 4e9 + 0.5}), Some("the token's exp is not a time in seconds")),
+        (&plain, json!({"exp": 4e9 + 0.5}), None),
         (&plain, json!({"exp": 1e300}), Some("the token has no exp")),
         (&plain, json!({"exp": u64::MAX}), Some("the token's exp is not a time in seconds")),
         (&plain, json!({"exp": max + 1}), Some("the token's exp is not a time in seconds")),

@@ -1,8 +1,7 @@
 //! Receipts: raises members' marks in batches, as one `update` command with a statement for each member.
 //!
 //! Marks only ever rise, so raising is idempotent, what waits for one member folds into one statement, and a
-//! batch of unknown outcome is simply written again. A mark that nothing raises any more costs no write: the
-//! statement's filter finds nothing.
+//! batch of unknown outcome is simply written again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -153,18 +152,14 @@ impl Task {
     }
 }
 
-/// `$max`, where there is something to raise.
+/// `$max` by `_id` and nothing else. Asking in the filter whether there is anything to raise takes the statement off
+/// the server's fast path by `_id`, and cost twice its processor time (measured on 6.0.5, batches of 200: 125 instead
+/// of 68 microseconds). A mark raised twice, from two of a reader's sockets, so moves its times, and nothing else.
 fn statement(room: RoomId, user: &UserId, marks: Marks, at: DateTime) -> RawDocumentBuf {
     let id = rawdoc! { "room": room.get(), "user": documents::user(user) };
     let Marks { delivered, read } = marks;
-    if read == delivered {
-        return rawdoc! {
-            "q": { "_id": id, "read": { "$lt": read } },
-            "u": { "$max": { "delivered": delivered, "read": read, "delivered_at": at, "read_at": at } },
-        };
-    }
     rawdoc! {
-        "q": { "_id": id, "$or": [{ "delivered": { "$lt": delivered } }, { "read": { "$lt": read } }] },
-        "u": { "$max": { "delivered": delivered, "read": read, "delivered_at": at } },
+        "q": { "_id": id },
+        "u": { "$max": { "delivered": delivered, "read": read, "delivered_at": at, "read_at": at } },
     }
 }

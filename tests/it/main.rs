@@ -9,6 +9,7 @@
 )]
 
 mod actions;
+mod command;
 mod connect;
 mod contract;
 mod errors;
@@ -17,6 +18,7 @@ mod handshake;
 mod history;
 mod limits;
 mod outage;
+mod page;
 mod properties;
 mod receipts;
 mod rest;

@@ -1,22 +1,28 @@
 //! What every test stands on: one database server for all of them, a Parlor each, and clients that keep a transcript.
 
+mod binary;
+mod browser;
 mod client;
 mod dial;
 mod frames;
 mod link;
 mod mongo;
+mod process;
 mod server;
 mod token;
 mod transcript;
 
 use std::time::Duration;
 
+pub(crate) use binary::{Home, free_port, mongod};
+pub(crate) use browser::{Browser, Pointer, Window, key};
 pub(crate) use client::Client;
 pub(crate) use dial::{Dial, encoded};
 pub(crate) use frames::{
     WORDS, chat, deleted, delivered, edited, error, ids_of, listed, matches, next_error, read, said,
 };
 pub(crate) use link::{Link, State};
+pub(crate) use process::Process;
 pub(crate) use server::{API_KEY, Server};
 pub(crate) use token::{Token, now};
 

@@ -1,0 +1,160 @@
+//! The program as people run it: its arguments, its environment, what it prints, and how it ends.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
+
+use super::process::Process;
+use super::{Dial, transcript::Transcript};
+
+/// How long a server may take to be there; with the private database, on a machine that does much else.
+const START: Duration = Duration::from_mins(1);
+
+/// How long a server that is no longer needed may take to end.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// A directory to run the program in, and its settings. Nothing of this process's own settings gets there.
+pub(crate) struct Home {
+    dir: TempDir,
+    settings: Vec<(String, String)>,
+}
+
+/// How a run of the program went.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) status: ExitStatus,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+/// The program, serving.
+pub(crate) struct Serving {
+    pub(crate) address: SocketAddr,
+    process: Process,
+}
+
+impl Home {
+    /// An empty one: any port of loopback, the private database, its data where the default puts them.
+    pub(crate) async fn new() -> Self {
+        let mongod = mongod().await.display().to_string();
+        Self { dir: tempfile::tempdir().unwrap(), settings: Vec::new() }
+            .set("LISTEN", "127.0.0.1:0")
+            .set("MONGODB__MONGOD", &mongod)
+            .set("SHUTDOWN__DRAIN_SECONDS", "5")
+    }
+
+    /// Sets a key as the environment does, without `PARLOR__`.
+    pub(crate) fn set(mut self, key: &str, value: &str) -> Self {
+        self.settings.retain(|(other, _)| other != key);
+        self.settings.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Runs the program to its end.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Ran {
+        self.run_with(&[], arguments).await
+    }
+
+    /// Runs it to its end with more settings.
+    pub(crate) async fn run_with(&self, settings: &[(&str, &str)], arguments: &[&str]) -> Ran {
+        let mut command = tokio::process::Command::from(self.command(settings, arguments));
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        let Ok(output) = timeout(START, command.output()).await else {
+            panic!("parlor {arguments:?} still runs after {START:?}")
+        };
+        let output = output.unwrap();
+        let text = |bytes| String::from_utf8(bytes).expect("what is printed is UTF-8");
+        Ran { status: output.status, out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// Starts it and waits until it serves.
+    pub(crate) async fn serve(&self) -> Serving {
+        let process = Process::start("parlor", self.command(&[], &[]), GRACE);
+        let address = process.says(" http://", START).await;
+        let mut address: SocketAddr = address.trim_end_matches('/').parse().expect("it says where it serves");
+        if address.ip().is_unspecified() {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        Serving { address, process }
+    }
+
+    fn command(&self, settings: &[(&str, &str)], arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_parlor"));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("PARLOR__") {
+                command.env_remove(name);
+            }
+        }
+        let own = self.settings.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let all = own.chain(settings.iter().copied());
+        command.envs(all.map(|(key, value)| (format!("PARLOR__{key}"), value)));
+        command.args(arguments).current_dir(self.path());
+        command
+    }
+}
+
+impl Ran {
+    /// What it printed; it must have gone well, and said nothing else.
+    pub(crate) fn printed(&self) -> &str {
+        assert!(self.status.success(), "{self:#?}");
+        self.out.trim_end_matches('\n')
+    }
+
+    /// The line that says why it did not go well; what it had logged before aside.
+    pub(crate) fn refused(&self) -> &str {
+        assert_eq!(self.status.code(), Some(1), "{self:#?}");
+        let line = self.err.lines().last().unwrap_or_default();
+        assert!(line.starts_with("parlor: ") && !self.err.contains("panicked"), "{self:#?}");
+        line
+    }
+}
+
+impl Serving {
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// A handshake to be made, by a user with a token.
+    pub(crate) fn dial(&self, query: &str, token: &str) -> Dial {
+        let target = format!("/ws/chat/?{query}");
+        Dial::new(self.address, &target, Transcript::new()).token(token)
+    }
+
+    /// Stops it as an init system does, and gives its log: it must end in good order, however much is open.
+    pub(crate) async fn stop(mut self) -> String {
+        let status = self.process.ended().await;
+        let log = self.process.said();
+        assert!(status.success(), "{status}; it said:\n{log}");
+        log
+    }
+}
+
+/// The database's program: fetched once, for as long as that may take.
+pub(crate) async fn mongod() -> PathBuf {
+    static MONGOD: OnceCell<PathBuf> = OnceCell::const_new();
+    let find = async || {
+        parlor::embedded::find_mongod(None).await.unwrap_or_else(|error| panic!("no mongod: {error}"))
+    };
+    MONGOD.get_or_init(find).await.clone()
+}
+
+/// A free port that stays free: no one is given it who asks for any.
+pub(crate) fn free_port() -> u16 {
+    static TRIED: AtomicU16 = AtomicU16::new(0);
+    // Below the range that the kernel takes such ports from, and from another place in each process.
+    let first = 12_000 + u16::try_from(std::process::id() % 10_000).unwrap();
+    std::iter::repeat_with(|| first + TRIED.fetch_add(1, Ordering::Relaxed) % 10_000)
+        .take(1_000)
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .expect("a free port")
+}
