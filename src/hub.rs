@@ -33,12 +33,16 @@ struct Rooms {
     /// When the last change that came was committed.
     reached: Option<Timestamp>,
     visits: u64,
+    /// The stream is broken: whoever joins now may have in its history what its room will be told as missed.
+    broken: bool,
 }
 
 struct Entry {
     /// Tells this stay of the room in memory from earlier ones.
     visit: u64,
     sockets: Vec<Arc<Outbox>>,
+    /// Those of them that joined while the stream was broken.
+    late: Vec<Arc<Outbox>>,
     state: State,
 }
 
@@ -73,6 +77,18 @@ pub(crate) struct Missed {
     pub(crate) changes: Vec<Change>,
 }
 
+impl Entry {
+    /// Sends those away to a fresh history who joined while the stream was broken: what of the missed is in theirs
+    /// can't be told. False where nobody is left.
+    fn send_late_away(&mut self) -> bool {
+        for socket in std::mem::take(&mut self.late) {
+            socket.close(Close::GoingAway);
+            self.sockets.retain(|other| !Arc::ptr_eq(other, &socket));
+        }
+        !self.sockets.is_empty()
+    }
+}
+
 impl Hub {
     pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
         Self { rooms: Mutex::default(), metrics }
@@ -85,12 +101,16 @@ impl Hub {
     /// From now on the socket gets the room's frames.
     pub(crate) fn join(&self, room: RoomId, socket: &Arc<Outbox>) -> Joined {
         let mut rooms = self.rooms();
-        let Rooms { entries, reached, visits } = &mut *rooms;
+        let Rooms { entries, reached, visits, broken } = &mut *rooms;
         let entry = entries.entry(room).or_insert_with(|| {
             *visits += 1;
-            Entry { visit: *visits, sockets: Vec::with_capacity(2), state: State::Unread(Vec::new()) }
+            let sockets = Vec::with_capacity(2);
+            Entry { visit: *visits, sockets, late: Vec::new(), state: State::Unread(Vec::new()) }
         });
         entry.sockets.push(socket.clone());
+        if *broken {
+            entry.late.push(socket.clone());
+        }
         let unread = matches!(entry.state, State::Unread(_)).then_some(Visit(entry.visit));
         Joined { reached: *reached, unread }
     }
@@ -100,6 +120,7 @@ impl Hub {
         let mut rooms = self.rooms();
         if let Some(entry) = rooms.entries.get_mut(&room) {
             entry.sockets.retain(|other| !Arc::ptr_eq(other, socket));
+            entry.late.retain(|other| !Arc::ptr_eq(other, socket));
             if entry.sockets.is_empty() {
                 rooms.entries.remove(&room);
             }
@@ -145,11 +166,25 @@ impl Hub {
         }
     }
 
+    /// The stream broke.
+    pub(crate) fn broken(&self) {
+        self.rooms().broken = true;
+    }
+
+    /// The stream goes on where it was, or all has been caught up with.
+    pub(crate) fn mended(&self) {
+        let mut rooms = self.rooms();
+        rooms.broken = false;
+        rooms.entries.values_mut().for_each(|entry| entry.late = Vec::new());
+    }
+
     /// Changes were missed. From here on they wait, until each of the rooms given back has
     /// [`caught_up`](Self::caught_up); with each the greatest number that it has told of, where that is known.
     pub(crate) fn missed(&self) -> Vec<(RoomId, Option<i64>)> {
         let mut behind = Vec::new();
-        for (room, entry) in &mut self.rooms().entries {
+        let mut rooms = self.rooms();
+        rooms.entries.retain(|_, entry| entry.send_late_away());
+        for (room, entry) in &mut rooms.entries {
             let state = std::mem::replace(&mut entry.state, State::Unread(Vec::new()));
             entry.state = match state {
                 State::Open(open) => State::Behind(open, Vec::new()),
@@ -166,6 +201,10 @@ impl Hub {
     pub(crate) fn caught_up(&self, room: RoomId, missed: Missed) {
         let mut rooms = self.rooms();
         let Some(entry) = rooms.entries.get_mut(&room) else { return };
+        if !entry.send_late_away() {
+            rooms.entries.remove(&room);
+            return;
+        }
         let State::Behind(mut open, changes) = std::mem::replace(&mut entry.state, State::Unread(Vec::new()))
         else {
             return;

@@ -1,8 +1,9 @@
 //! Runs actions the way a serverless platform would, but warm: finds the one that a frame names, holds it to its
 //! limits and its deadline, and keeps whatever befalls it from the socket it came by.
 //!
-//! An action runs as a task of its own. A panic in it is one `internal` error; past its deadline the client is
-//! told `timeout`; and it outlives a client that leaves, for what was accepted is done.
+//! An action runs as a task of its own. A panic in it is one `internal` error; past its deadline it is dropped and
+//! the client told `timeout`, while what it was writing goes on in the store; and it outlives a client that
+//! leaves, for what was accepted is done.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
@@ -31,6 +33,7 @@ pub(crate) struct Runtime {
     store: Store,
     writer: Writer,
     tracker: TaskTracker,
+    overdue: CancellationToken,
     in_flight: Arc<Semaphore>,
     metrics: Arc<Metrics>,
     deadline: Duration,
@@ -53,20 +56,31 @@ pub(crate) struct Refusal {
     pub(crate) json: Utf8Bytes,
 }
 
+/// What has been accepted and is not answered yet, as shutdown sees it.
+#[derive(Clone, Default)]
+pub(crate) struct UnderWay {
+    /// Waits for it.
+    pub(crate) tracker: TaskTracker,
+    /// Cancelled once there is no time left: whatever still runs is answered with `timeout`.
+    pub(crate) overdue: CancellationToken,
+}
+
 impl Runtime {
     pub(crate) fn new(
         actions: &'static [Action],
         config: &Config,
         store: Store,
         writer: Writer,
-        tracker: TaskTracker,
+        under_way: UnderWay,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let UnderWay { tracker, overdue } = under_way;
         Self {
             actions,
             store,
             writer,
             tracker,
+            overdue,
             in_flight: Arc::new(Semaphore::new(config.limits.handlers_in_flight)),
             metrics,
             deadline: config.limits.handler,
@@ -76,15 +90,24 @@ impl Runtime {
         }
     }
 
-    /// Does what a text frame asks for. None where it went well: the event is the answer.
-    pub(crate) async fn invoke(self: Arc<Self>, frame: Utf8Bytes, caller: Arc<Caller>) -> Option<Refusal> {
-        let mut name = None;
-        let (action, result) = match self.accept(&frame, &caller, &mut name) {
-            Ok(action) => (action.name, self.run(action, frame, &caller).await),
-            Err(error) => ("", Err(error)),
-        };
-        self.metrics.action(action, result.as_ref().map(|_| ()).map_err(Error::code));
-        result.err().map(|error| self.refuse(&error, name.as_deref()))
+    /// Does what a text frame asks for. None where it went well: the event is the answer. Shutdown waits for it
+    /// from this call on, not only from when it is first polled, or has its turn.
+    pub(crate) fn invoke(
+        self: Arc<Self>,
+        frame: Utf8Bytes,
+        caller: Arc<Caller>,
+    ) -> impl Future<Output = Option<Refusal>> + Send {
+        let under_way = self.tracker.token();
+        async move {
+            let mut name = None;
+            let (action, result) = match self.accept(&frame, &caller, &mut name) {
+                Ok(action) => (action.name, self.run(action, frame, &caller).await),
+                Err(error) => ("", Err(error)),
+            };
+            drop(under_way);
+            self.metrics.action(action, result.as_ref().map(|_| ()).map_err(Error::code));
+            result.err().map(|error| self.refuse(&error, name.as_deref()))
+        }
     }
 
     /// The answer to a frame that isn't text.
@@ -138,9 +161,7 @@ impl Runtime {
 
     async fn run(&self, action: &'static Action, frame: Utf8Bytes, caller: &Caller) -> Result<Reply, Error> {
         let deadline = Instant::now() + self.deadline;
-        let late = || Error::new(Code::Timeout, "the action took too long; it may still be done");
-        let Ok(permit) = tokio::time::timeout_at(deadline, self.in_flight.clone().acquire_owned()).await
-        else {
+        let Some(Ok(permit)) = self.in_time(deadline, self.in_flight.clone().acquire_owned()).await else {
             self.metrics.limit("handlers_in_flight");
             return Err(Error::new(Code::Timeout, "the server is busy; nothing was done"));
         };
@@ -156,20 +177,30 @@ impl Runtime {
         let task = self.tracker.spawn(async move {
             let _permit = permit;
             let call = {
-                let fields =
-                    Fields::parse(&frame).map_err(|_| Error::new(Code::BadJson, "not a JSON object"))?;
-                (action.run)(context, &fields)?
+                let fields = Fields::parse(&frame);
+                let fields = fields.map_err(|_| Error::new(Code::BadJson, "not a JSON object"));
+                fields.and_then(|fields| (action.run)(context, &fields))
             };
-            call.await
+            let call = match call {
+                Ok(call) => call,
+                Err(error) => return Some(Err(error)),
+            };
+            // A call that never ends must not keep its place for ever, also when nobody waits for it any more.
+            tokio::time::timeout_at(deadline, call).await.ok()
         });
-        match tokio::time::timeout_at(deadline, task).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(error)) => Err(Error::internal(panicked(error))),
-            Err(_) => {
+        match self.in_time(deadline, task).await {
+            Some(Ok(Some(result))) => result,
+            Some(Err(error)) => Err(Error::internal(panicked(error))),
+            Some(Ok(None)) | None => {
                 self.metrics.limit("handler_ms");
-                Err(late())
+                Err(Error::new(Code::Timeout, "the action took too long; it may still be done"))
             }
         }
+    }
+
+    /// None where the deadline came first, or the end of the server's time.
+    async fn in_time<T>(&self, deadline: Instant, work: impl Future<Output = T>) -> Option<T> {
+        self.overdue.run_until_cancelled(tokio::time::timeout_at(deadline, work)).await?.ok()
     }
 
     fn refuse(&self, error: &Error, action: Option<&str>) -> Refusal {

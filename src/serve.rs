@@ -23,7 +23,7 @@ use crate::hub::{Hub, Joined};
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::registry::Outboxes;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, UnderWay};
 use crate::store::{Receipts, Store, StoreError};
 use crate::users::Users;
 use crate::{embedded, page, routes};
@@ -33,6 +33,10 @@ const START_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The pause between two tries of that.
 const START_PAUSE: Duration = Duration::from_millis(500);
+
+/// What is kept of the time for the end, at most a quarter of it, to tell each socket why it is closed: the
+/// database may have taken all the rest. As long as one close may take.
+const GOODBYE: Duration = Duration::from_secs(4);
 
 /// What all connections of one server share.
 pub(crate) struct Server {
@@ -60,7 +64,7 @@ pub(crate) struct Server {
 impl Server {
     /// Whether it is going away: no new socket, no new frame.
     pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.draining.load(Ordering::SeqCst)
     }
 
     /// A socket's place in a room, until it is dropped.
@@ -173,7 +177,7 @@ impl App {
             pulse.run(store, interval, metrics, stop).await;
         });
         let (writer, receipts) = store.writers(&config.limits, &metrics, &stop);
-        let handlers = TaskTracker::new();
+        let handlers = UnderWay::default();
         let runtime =
             Runtime::new(actions, &config, store.clone(), writer, handlers.clone(), metrics.clone());
         let server = Arc::new(Server {
@@ -205,7 +209,7 @@ impl App {
 /// Accepts connections until `shutdown`, then drains.
 async fn listen(
     server: Arc<Server>,
-    handlers: TaskTracker,
+    handlers: UnderWay,
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
@@ -221,16 +225,20 @@ async fn listen(
 
     let drain = server.config.shutdown.drain;
     let deadline = Instant::now() + drain;
+    let goodbye = deadline - GOODBYE.min(drain / 4);
     tracing::info!(seconds = drain.as_secs(), "going away: finishing what is being done");
-    server.draining.store(true, Ordering::Relaxed);
+    server.draining.store(true, Ordering::SeqCst);
     handle.stop_graceful(Some(drain));
     server.outboxes.wake();
-    handlers.close();
-    if tokio::time::timeout_at(deadline, drained(&server, &handlers)).await.is_err() {
+    handlers.tracker.close();
+    if tokio::time::timeout_at(goodbye, drained(&server, &handlers.tracker)).await.is_err() {
         tracing::warn!("not everything was finished in time");
     }
+    handlers.overdue.cancel();
     server.outboxes.close(Close::GoingAway);
-    if tokio::time::timeout_at(deadline, accepting).await.is_err() {
+    server.tracker.close();
+    let closed = async { tokio::join!(server.tracker.wait(), accepting) };
+    if tokio::time::timeout_at(deadline, closed).await.is_err() {
         tracing::warn!("not every connection was closed in time");
     }
     Ok(())

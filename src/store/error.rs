@@ -46,9 +46,7 @@ impl From<Error> for StoreError {
             ErrorKind::Io(_) | ErrorKind::Write(WriteFailure::WriteConcernError(_)) => {
                 Self::Unknown(Some(error))
             }
-            ErrorKind::InsertMany(ref failed)
-                if failed.write_concern_error.is_some() && failed.write_errors.is_none() =>
-            {
+            ErrorKind::InsertMany(ref failed) if failed.write_concern_error.is_some() => {
                 Self::Unknown(Some(error))
             }
             // A primary that stepped down or is about to stop.

@@ -1,5 +1,7 @@
 //! One socket, as a client holds it.
 
+mod ending;
+
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -12,6 +14,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use super::frames::{chat, error, matches};
 use super::{PATIENCE, transcript::Transcript};
+
+pub(crate) use ending::End;
 
 /// Frames go out and come in one by one; all of them stand in the transcript.
 pub(crate) struct Client {

@@ -1,5 +1,7 @@
 //! Opening a socket: everything about the handshake that a client can choose.
 
+mod places;
+
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 

@@ -4,6 +4,7 @@ mod binary;
 mod browser;
 mod client;
 mod dial;
+mod fault;
 mod frames;
 mod link;
 mod mongo;
@@ -16,12 +17,14 @@ use std::time::Duration;
 
 pub(crate) use binary::{Home, free_port, mongod};
 pub(crate) use browser::{Browser, Pointer, Window, key};
-pub(crate) use client::Client;
+pub(crate) use client::{Client, End};
 pub(crate) use dial::{Dial, encoded};
+pub(crate) use fault::{Mongod, Program, shared_uri};
 pub(crate) use frames::{
     WORDS, chat, deleted, delivered, edited, error, ids_of, listed, matches, next_error, read, said,
 };
 pub(crate) use link::{Link, State};
+pub(crate) use mongo::Database;
 pub(crate) use process::Process;
 pub(crate) use server::{API_KEY, Server};
 pub(crate) use token::{Token, now};

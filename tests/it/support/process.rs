@@ -102,6 +102,8 @@ impl Drop for Process {
         if running {
             self.signal("KILL", "-");
         }
+        // Where there is no `kill` to ask, or the wait below would be for ever.
+        let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = self.watch.kill();
         let _ = self.watch.wait();

@@ -1,0 +1,176 @@
+//! Peers that stopped reading, or living: they cost the others nothing, and their places are given back.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::support::{Client, PATIENCE, Server, chat, read};
+
+/// A peer that makes its handshake, and then does nothing of itself: it answers no ping.
+struct Mute {
+    stream: TcpStream,
+}
+
+impl Mute {
+    async fn connect(address: SocketAddr, token: &str) -> Self {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!(
+            "GET /ws/chat/?firts_user=2&second_user=1/ HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\n\
+             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             Sec-WebSocket-Protocol: Bearer, {token}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.push(stream.read_u8().await.unwrap());
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
+        let mut mute = Self { stream };
+        assert_eq!(mute.frame().await.0, 1, "the history is a text frame");
+        mute
+    }
+
+    /// Opcode and payload of the next frame (RFC 6455, 5.2), which is a short one.
+    async fn frame(&mut self) -> (u8, Vec<u8>) {
+        let read = async {
+            let head = self.stream.read_u8().await?;
+            let len = self.stream.read_u8().await?;
+            let mut payload = vec![0; usize::from(len)];
+            self.stream.read_exact(&mut payload).await?;
+            Ok::<_, std::io::Error>((head & 0x0F, payload))
+        };
+        timeout(PATIENCE, read).await.expect("a frame comes in time").unwrap()
+    }
+
+    /// Sends a frame without payload, masked with zeros.
+    async fn send(&mut self, opcode: u8) {
+        self.stream.write_all(&[0x80 | opcode, 0x80, 0, 0, 0, 0]).await.unwrap();
+    }
+}
+
+/// Waits until the server holds fewer sockets than it may.
+async fn until_let_in(server: &Server, user: i64, peer: i64) -> Client {
+    let query = format!("firts_user={user}&second_user={peer}/");
+    let let_in = async {
+        loop {
+            if let Some(mut client) = server.dial_as(user, &query).open_unless(503).await {
+                client.history().await;
+                return client;
+            }
+        }
+    };
+    let Ok(client) = timeout(PATIENCE, let_in).await else { panic!("no place was free within {PATIENCE:?}") };
+    client
+}
+
+const PING: u8 = 9;
+const PONG: u8 = 10;
+const CLOSE: u8 = 8;
+
+#[tokio::test]
+async fn a_dead_peer_is_let_go_and_its_place_is_given_back() {
+    let overrides =
+        [("SOCKETS__PING_SECONDS", "1"), ("SOCKETS__DEAD_SECONDS", "1"), ("LIMITS__SOCKETS", "1")];
+    let server = Server::start(&overrides).await;
+    server.room(&[1, 2]).await;
+    let token = server.token(2).sign();
+    let mut mute = Mute::connect(server.address(), &token).await;
+    let began = Instant::now();
+    assert_eq!(mute.frame().await.0, PING);
+    assert!((0.9..2.0).contains(&began.elapsed().as_secs_f64()), "a ping after {:?}", began.elapsed());
+    assert_eq!(server.dial_as(1, "firts_user=1&second_user=2/").rejected().await, 503);
+
+    let (opcode, payload) = mute.frame().await;
+    assert_eq!((opcode, &payload[..2]), (CLOSE, &1001_u16.to_be_bytes()[..]), "{payload:?}");
+    assert!((1.9..4.0).contains(&began.elapsed().as_secs_f64()), "given up after {:?}", began.elapsed());
+    until_let_in(&server, 1, 2).await.quiet().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_answers_pings_lives_on() {
+    let overrides = [("SOCKETS__PING_SECONDS", "1"), ("SOCKETS__DEAD_SECONDS", "1")];
+    let server = Server::start(&overrides).await;
+    server.room(&[1, 2]).await;
+    let token = server.token(2).sign();
+    let mut mute = Mute::connect(server.address(), &token).await;
+    for _ in 0..3 {
+        assert_eq!(mute.frame().await.0, PING);
+        mute.send(PONG).await;
+    }
+    let mut one = server.join(1, 2).await;
+    one.say("hi").await;
+    one.until_kind("mark_message_as_read").await;
+}
+
+#[tokio::test]
+async fn a_peer_that_is_cut_off_gives_its_place_back() {
+    let server = Server::start(&[("LIMITS__SOCKETS", "1")]).await;
+    server.room(&[1, 2]).await;
+    for _ in 0..5 {
+        // Each time by a connection that just goes away.
+        drop(until_let_in(&server, 1, 2).await);
+    }
+    // And after every way to be refused.
+    for query in ["", "firts_user=1", "firts_user=2&second_user=1", "firts_user=1&second_user=9"] {
+        let refused = async {
+            loop {
+                if let Some(mut client) = server.dial_as(1, query).open_unless(503).await {
+                    return client.closed().await;
+                }
+            }
+        };
+        timeout(PATIENCE, refused).await.expect("a place is free in time");
+    }
+    until_let_in(&server, 1, 2).await.quiet().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_never_reads_again_slows_nobody_and_gives_its_place_back() {
+    let overrides =
+        [("LIMITS__SEND_QUEUE", "16"), ("LIMITS__SOCKETS", "3"), ("SOCKETS__SEND_BUFFER_BYTES", "8192")];
+    let server = Server::start(&overrides).await;
+    server.room(&[1, 2]).await;
+    let mut one = server.join(1, 2).await;
+    let mut two = server.join(2, 1).await;
+    let deaf = server.dial_as(2, "firts_user=2&second_user=1/").receive_buffer(4096).open().await;
+    assert_eq!(server.dial_as(1, "firts_user=1&second_user=2/").rejected().await, 503);
+    let text = "x".repeat(4096);
+    let mut slowest = Duration::ZERO;
+    for id in 1..=100 {
+        let said = Instant::now();
+        one.say(&text).await;
+        // To the end of it, so that no more waits for the others than what one message brings.
+        for client in [&mut one, &mut two] {
+            client.until(read(id, 1, &text)).await;
+        }
+        slowest = slowest.max(said.elapsed());
+    }
+    // Far less than `limits.write_ms`: nobody waited for the deaf one.
+    assert!(slowest < Duration::from_secs(5), "a message took {slowest:?}");
+    until_let_in(&server, 1, 2).await.quiet().await;
+    drop(deaf);
+}
+
+#[tokio::test]
+async fn a_write_that_takes_too_long_ends_the_socket_even_in_a_quiet_room() {
+    let overrides = [
+        ("LIMITS__WRITE_MS", "500"),
+        ("LIMITS__SOCKETS", "2"),
+        ("SOCKETS__SEND_BUFFER_BYTES", "8192"),
+        ("LIMITS__SEND_QUEUE", "100000"),
+    ];
+    let server = Server::start(&overrides).await;
+    server.room(&[1, 2]).await;
+    let mut one = server.join(1, 2).await;
+    let deaf = server.dial_as(2, "firts_user=2&second_user=1/").receive_buffer(4096).open().await;
+    let text = "x".repeat(4096);
+    for id in 1..=40 {
+        one.say(&text).await;
+        one.until(chat(id, 1, &text)).await;
+    }
+    until_let_in(&server, 1, 2).await.quiet().await;
+    drop(deaf);
+}

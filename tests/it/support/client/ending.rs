@@ -1,0 +1,54 @@
+//! A socket that may end at any moment, since its server may.
+
+use serde_json::Value;
+
+use super::{Client, Heard};
+
+/// How a socket ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// By a close frame with this code.
+    Closed(u16),
+    /// Without one.
+    Lost,
+}
+
+impl Client {
+    /// The next frame, or how the socket ended.
+    pub(crate) async fn next_or_end(&mut self) -> Result<Value, End> {
+        match self.hear().await {
+            Heard::Text(text) => Ok(serde_json::from_str(&text).expect("every frame is JSON")),
+            Heard::Closed(code, _) => Err(End::Closed(code)),
+            Heard::Lost(_) => Err(End::Lost),
+        }
+    }
+
+    /// All that still comes until the socket ends, and how it does.
+    pub(crate) async fn hear_out(&mut self) -> (Vec<Value>, End) {
+        let mut frames = Vec::new();
+        loop {
+            match self.next_or_end().await {
+                Ok(frame) => frames.push(frame),
+                Err(end) => return (frames, end),
+            }
+        }
+    }
+
+    /// Says `text` and waits until it is acknowledged, or refused. Gives all that was heard up to then.
+    pub(crate) async fn say_and_hear(&mut self, text: &str, heard: &mut Vec<Value>) -> Result<Value, End> {
+        if !self.try_send(serde_json::json!({"action": "send", "message": text})).await {
+            // What came before the end may still be read.
+            let (frames, end) = self.hear_out().await;
+            heard.extend(frames);
+            return Err(end);
+        }
+        loop {
+            let frame = self.next_or_end().await?;
+            heard.push(frame.clone());
+            let mine = frame["type"] == "chat_message" && frame["message"]["text"] == text;
+            if mine || frame["type"] == "error" {
+                return Ok(frame);
+            }
+        }
+    }
+}
