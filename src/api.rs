@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::auth::MAX_EMAIL_BYTES;
 use crate::config::Secret;
-use crate::serve::Server;
+use crate::server::Server;
 use crate::store::{NewMember, StoreError};
 
 /// The largest body, in bytes.

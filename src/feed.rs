@@ -9,20 +9,19 @@
 //! own, and is ready only while that comes round.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use bson::{RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, doc, oid::ObjectId};
+use bson::{RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, doc};
 use futures_util::StreamExt;
 use handlers::{RoomId, Time};
 use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::ResumeToken;
 use mongodb::error::{Error, ErrorKind};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::hub::{Hub, Missed};
 use crate::metrics::Metrics;
+use crate::pulse::Pulse;
 use crate::room::Change;
 use crate::store::documents::{self, Marks, Undecodable};
 use crate::store::{LastNumbers, Store, StoreError};
@@ -49,60 +48,6 @@ pub(crate) struct Feed {
     pub(crate) numbers: Arc<LastNumbers>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) pulse: Arc<Pulse>,
-}
-
-/// The heartbeat: what was last written, and what last came round.
-#[derive(Debug)]
-pub(crate) struct Pulse {
-    server: ObjectId,
-    beat: watch::Sender<i64>,
-    heard_ms: AtomicI64,
-}
-
-impl Pulse {
-    pub(crate) fn new() -> Self {
-        Self { server: ObjectId::new(), beat: watch::Sender::new(0), heard_ms: AtomicI64::new(i64::MIN) }
-    }
-
-    /// How long ago a heartbeat came round; none if never.
-    pub(crate) fn age(&self) -> Option<Duration> {
-        let heard = self.heard_ms.load(Ordering::Relaxed);
-        let now = bson::DateTime::now().timestamp_millis();
-        (heard != i64::MIN)
-            .then(|| Duration::from_millis(u64::try_from(now.saturating_sub(heard)).unwrap_or(0)))
-    }
-
-    fn heard(&self, beat: i64) {
-        self.heard_ms.store(bson::DateTime::now().timestamp_millis(), Ordering::Relaxed);
-        self.beat.send_if_modified(|last| std::mem::replace(last, beat.max(*last)) < beat);
-    }
-
-    /// Writes a heartbeat every `interval`, until `stop`.
-    pub(crate) async fn run(
-        &self,
-        store: Store,
-        interval: Duration,
-        metrics: Arc<Metrics>,
-        stop: CancellationToken,
-    ) {
-        let mut ticks = tokio::time::interval(interval);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            if let Err(error) = store.beat(self.server).await {
-                metrics.fault("heartbeat");
-                tracing::warn!(%error, "writing the heartbeat failed");
-            }
-        }
-    }
-
-    /// Resolves when everything that was written before the call has come through the feed.
-    pub(crate) async fn fence(&self, store: &Store) -> Result<(), StoreError> {
-        let mut beat = self.beat.subscribe();
-        let written = store.beat(self.server).await?;
-        // The sender is ours: it can't be gone.
-        let _ = beat.wait_for(|heard| *heard >= written).await;
-        Ok(())
-    }
 }
 
 impl Feed {
@@ -170,7 +115,7 @@ impl Feed {
             Time(i64::from(last.time).saturating_mul(1000) - i64::try_from(CLOCKS.as_millis()).unwrap_or(0));
         // The stream begins at what the primary has done, a snapshot shows what a majority has: once a later write
         // is on a majority nothing lies between the two.
-        while let Err(error) = self.store.beat(self.pulse.server).await {
+        while let Err(error) = self.pulse.beat(&self.store).await {
             tracing::warn!(%error, "waiting for the database to read what was missed");
             tokio::time::sleep(RETRY_PAUSE).await;
         }
@@ -203,7 +148,7 @@ impl Feed {
         let collection = event.get_document("ns")?.get_str("coll")?;
         let key = event.get_document("documentKey")?;
         if collection == "heartbeats" {
-            if key.get_object_id("_id")? == self.pulse.server {
+            if key.get_object_id("_id")? == self.pulse.server() {
                 self.heard(event)?;
             }
             return Ok(None);
@@ -257,7 +202,7 @@ impl Feed {
             _ => return Ok(()),
         };
         if let Some(beat) = documents::read_int_if_any(document, "beat")? {
-            self.pulse.heard(beat);
+            self.pulse.hear(beat);
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 
 use crate::auth;
 use crate::config::{Config, PageEnabled};
-use crate::serve::Server;
+use crate::server::Server;
 use crate::store::{NewMember, Store, StoreError};
 
 /// Nothing but the page's own files, and its own server to talk to.

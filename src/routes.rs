@@ -12,7 +12,7 @@ use salvo::prelude::*;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::serve::Server;
+use crate::server::Server;
 use crate::{admission, api, page, socket};
 
 /// Every route.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use handlers::{Action, RoomId};
+use handlers::Action;
 use salvo::Server as HttpServer;
 use salvo::conn::tcp::TcpAcceptor;
 use tokio::net::TcpListener;
@@ -14,78 +14,25 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{self, AuthError, Verifier};
+use crate::auth::{AuthError, Verifier};
 use crate::close::Close;
-use crate::config::{Config, ConfigError, Mongodb, Secret};
-use crate::embedded::{Embedded, EmbeddedError, Options};
-use crate::feed::{Feed, Pulse};
-use crate::hub::{Hub, Joined};
+use crate::config::{Config, ConfigError};
+use crate::database::{START_PATIENCE, embed, prepare};
+use crate::embedded::EmbeddedError;
+use crate::feed::Feed;
+use crate::hub::Hub;
 use crate::metrics::Metrics;
-use crate::outbox::Outbox;
+use crate::pulse::Pulse;
 use crate::registry::Outboxes;
 use crate::runtime::{Runtime, UnderWay};
-use crate::store::{Receipts, Store, StoreError};
+use crate::server::Server;
+use crate::store::{Store, StoreError};
 use crate::users::Users;
-use crate::{embedded, page, routes};
-
-/// How long a server that starts waits for its database to be there.
-const START_PATIENCE: Duration = Duration::from_secs(30);
-
-/// The pause between two tries of that.
-const START_PAUSE: Duration = Duration::from_millis(500);
+use crate::{page, routes};
 
 /// What is kept of the time for the end, at most a quarter of it, to tell each socket why it is closed: the
 /// database may have taken all the rest. As long as one close may take.
 const GOODBYE: Duration = Duration::from_secs(4);
-
-/// What all connections of one server share.
-pub(crate) struct Server {
-    pub(crate) config: Config,
-    pub(crate) store: Store,
-    pub(crate) hub: Arc<Hub>,
-    pub(crate) runtime: Arc<Runtime>,
-    pub(crate) receipts: Receipts,
-    pub(crate) verifier: Verifier,
-    pub(crate) users: Users,
-    pub(crate) outboxes: Outboxes,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) pulse: Arc<Pulse>,
-    /// Places for sockets; one is taken before the upgrade and given back after the close.
-    pub(crate) places: Arc<Semaphore>,
-    /// Tasks that shutdown waits for: sockets, and what they leave to be done.
-    pub(crate) tracker: TaskTracker,
-    /// Whether the page is served.
-    pub(crate) page: bool,
-    /// Whether tokens are made for whoever opens the page.
-    pub(crate) page_tokens: bool,
-    draining: AtomicBool,
-}
-
-impl Server {
-    /// Whether it is going away: no new socket, no new frame.
-    pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::SeqCst)
-    }
-
-    /// A socket's place in a room, until it is dropped.
-    pub(crate) fn join(&self, room: RoomId, outbox: &Arc<Outbox>) -> (Joined, Stay) {
-        let joined = self.hub.join(room, outbox);
-        (joined, Stay { hub: self.hub.clone(), room, outbox: outbox.clone() })
-    }
-}
-
-/// A socket that is in a room of the hub.
-pub(crate) struct Stay {
-    hub: Arc<Hub>,
-    room: RoomId,
-    outbox: Arc<Outbox>,
-}
-
-impl Drop for Stay {
-    fn drop(&mut self) {
-        self.hub.leave(self.room, &self.outbox);
-    }
-}
 
 /// Serves until `shutdown`, then drains; with the actions that Parlor has. See [`App`].
 ///
@@ -171,11 +118,7 @@ impl App {
         };
         let stream = feed.open().await.map_err(StoreError::from)?;
         tokio::spawn(feed.run(stream, stop.clone()));
-        let beating = (pulse.clone(), store.clone(), config.feed.heartbeat, metrics.clone(), stop.clone());
-        tokio::spawn(async move {
-            let (pulse, store, interval, metrics, stop) = beating;
-            pulse.run(store, interval, metrics, stop).await;
-        });
+        tokio::spawn(pulse.clone().run(store.clone(), config.feed.heartbeat, metrics.clone(), stop.clone()));
         let (writer, receipts) = store.writers(&config.limits, &metrics, &stop);
         let handlers = UnderWay::default();
         let runtime =
@@ -200,7 +143,8 @@ impl App {
         if server.page_tokens {
             page::make_room(&server.store).await?;
         }
-        server.pulse.fence(&server.store).await?;
+        let round = tokio::time::timeout(START_PATIENCE, server.pulse.fence(&server.store)).await;
+        round.map_err(|_| ServeError::new("the change stream brings nothing; see `parlor check`"))??;
         ready(server.page);
         listen(server, handlers, listener, shutdown).await
     }
@@ -256,73 +200,15 @@ async fn drained(server: &Server, handlers: &TaskTracker) {
     server.receipts.settled().await;
 }
 
-/// The database of a configuration, for a command that is done soon: the configured one, else the private one,
-/// which is that of the server that runs on the same data folder, or is started.
-///
-/// # Errors
-/// The configuration can't be used, or the private database can't be started.
-pub async fn open_store(mut config: Config) -> Result<(Store, Option<Embedded>), ServeError> {
-    let embedded = if config.mongodb.uri.is_some() {
-        None
-    } else {
-        match start_embedded(&config.mongodb).await {
-            Ok(embedded) => {
-                config.mongodb.uri = Some(Secret::new(embedded.uri()));
-                Some(embedded)
-            }
-            Err(error @ EmbeddedError::InUse { .. }) => {
-                config.mongodb.uri = embedded::running(&config.mongodb.data_dir).map(Secret::new);
-                if config.mongodb.uri.is_none() {
-                    return Err(error.into());
-                }
-                None
-            }
-            Err(error) => return Err(error.into()),
-        }
-    };
-    let store = Store::open(&config.mongodb, config.limits.rooms_cached).await?;
-    Ok((store, embedded))
-}
-
-async fn start_embedded(mongodb: &Mongodb) -> Result<Embedded, EmbeddedError> {
-    let Mongodb { data_dir, mongod, cache_mib, .. } = mongodb;
-    Embedded::start(&Options { data_dir: data_dir.clone(), mongod: mongod.clone(), cache_mib: *cache_mib })
-        .await
-}
-
-/// Starts the private database and makes a secret, where the configuration has none.
-async fn embed(config: &mut Config) -> Result<Option<Embedded>, ServeError> {
-    if config.auth.secret.is_none() && config.auth.public_key.is_none() {
-        config.auth.secret = Some(auth::keep_secret(&config.mongodb.data_dir)?);
-        tracing::info!(data_dir = %config.mongodb.data_dir.display(), "no key is configured: tokens are signed with the secret kept in data_dir");
-    }
-    if config.mongodb.uri.is_some() {
-        return Ok(None);
-    }
-    let embedded = start_embedded(&config.mongodb).await?;
-    config.mongodb.uri = Some(Secret::new(embedded.uri()));
-    Ok(Some(embedded))
-}
-
-/// Makes collections and indexes, as soon as the database is there.
-async fn prepare(store: &Store, shutdown: &CancellationToken) -> Result<(), ServeError> {
-    let deadline = Instant::now() + START_PATIENCE;
-    loop {
-        match store.prepare().await {
-            Ok(()) => return Ok(()),
-            Err(error @ StoreError::Fault(_)) => return Err(error.into()),
-            Err(error) if Instant::now() > deadline => return Err(error.into()),
-            Err(error) => tracing::warn!(%error, "waiting for the database"),
-        }
-        if shutdown.run_until_cancelled(tokio::time::sleep(START_PAUSE)).await.is_none() {
-            return Err(ServeError("stopped before the database was there".to_owned()));
-        }
-    }
-}
-
 /// Why a server can't be started, in one line.
 #[derive(Debug)]
 pub struct ServeError(String);
+
+impl ServeError {
+    pub(crate) fn new(reason: impl Into<String>) -> Self {
+        Self(reason.into())
+    }
+}
 
 impl fmt::Display for ServeError {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -27,7 +27,7 @@ use crate::admission::Admission;
 use crate::close::Close;
 use crate::outbox::{Frame, Outbox};
 use crate::runtime::{Caller, Refusal};
-use crate::serve::{Server, Stay};
+use crate::server::{Server, Stay};
 use crate::store::documents::Marks;
 
 /// Read and write buffers of a socket. The default of 128 KiB makes 1,000 idle sockets cost 135 MB (design.md).

@@ -16,7 +16,7 @@ use crate::hub::Joined;
 use crate::outbox::Outbox;
 use crate::room::{json, status};
 use crate::runtime::Caller;
-use crate::serve::{Server, Stay};
+use crate::server::{Server, Stay};
 use crate::store::{Snapshot, StoreError};
 
 /// The pause before a snapshot is read again that is older than what the hub has heard of.

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use bson::oid::ObjectId;
 use bson::{Document, RawDocumentBuf, doc};
-use mongodb::options::{ClientOptions, ReturnDocument, WriteConcern};
+use mongodb::options::{ClientOptions, WriteConcern};
 use mongodb::{Client, Collection, Database};
 use tokio_util::sync::CancellationToken;
 
@@ -69,18 +69,16 @@ impl Store {
         &self.db
     }
 
-    /// Writes a server's heartbeat, and gives its number once a majority has it.
-    pub(crate) async fn beat(&self, server: ObjectId) -> Result<i64, StoreError> {
+    /// Writes a server's heartbeat with its number; done once a majority has it.
+    pub(crate) async fn beat(&self, server: ObjectId, beat: i64) -> Result<(), StoreError> {
         let heartbeats = self.db.collection::<Document>("heartbeats");
-        let update = doc! { "$inc": { "beat": 1_i64 }, "$currentDate": { "at": true } };
-        let beat = self
-            .bounded(async move {
-                let next = heartbeats.find_one_and_update(doc! { "_id": server }, update);
-                Ok(next.upsert(true).return_document(ReturnDocument::After).await?)
-            })
-            .await?;
-        beat.and_then(|beat| beat.get_i64("beat").ok())
-            .ok_or_else(|| StoreError::Fault("a heartbeat holds no number".into()))
+        // Of two that overtake each other the later number stays.
+        let update = doc! { "$max": { "beat": beat }, "$currentDate": { "at": true } };
+        self.bounded(async move {
+            heartbeats.update_one(doc! { "_id": server }, update).upsert(true).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// What this server knows of the last number of each room.

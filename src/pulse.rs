@@ -1,0 +1,85 @@
+//! The heartbeat: a document that each server writes and waits to hear of. A change stream on which nothing happens
+//! looks like one that hangs; this tells them apart.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bson::oid::ObjectId;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+use crate::store::{Store, StoreError};
+
+/// What was last written, and what last came round.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    server: ObjectId,
+    written: AtomicI64,
+    heard: watch::Sender<i64>,
+    heard_at: Mutex<Option<Instant>>,
+}
+
+impl Pulse {
+    pub(crate) fn new() -> Self {
+        Self {
+            server: ObjectId::new(),
+            written: AtomicI64::new(0),
+            heard: watch::Sender::new(0),
+            heard_at: Mutex::new(None),
+        }
+    }
+
+    /// The `_id` of the document.
+    pub(crate) fn server(&self) -> ObjectId {
+        self.server
+    }
+
+    /// How long ago a heartbeat came round; none if never.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        self.heard_at.lock().unwrap_or_else(PoisonError::into_inner).map(|at| at.elapsed())
+    }
+
+    /// One came round.
+    pub(crate) fn hear(&self, beat: i64) {
+        *self.heard_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.heard.send_if_modified(|last| std::mem::replace(last, beat.max(*last)) < beat);
+    }
+
+    /// Writes a heartbeat every `interval`, until `stop`.
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        store: Store,
+        interval: Duration,
+        metrics: Arc<Metrics>,
+        stop: CancellationToken,
+    ) {
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            if let Err(error) = self.beat(&store).await {
+                metrics.fault("heartbeat");
+                tracing::warn!(%error, "writing the heartbeat failed");
+            }
+        }
+    }
+
+    /// Resolves when everything that was written before the call has come through the feed. Whoever calls limits how
+    /// long that may take.
+    pub(crate) async fn fence(&self, store: &Store) -> Result<(), StoreError> {
+        let mut heard = self.heard.subscribe();
+        let written = self.beat(store).await?;
+        // The sender is ours: it can't be gone.
+        let _ = heard.wait_for(|heard| *heard >= written).await;
+        Ok(())
+    }
+
+    /// Writes a heartbeat, and gives its number once a majority has it.
+    pub(crate) async fn beat(&self, store: &Store) -> Result<i64, StoreError> {
+        let beat = self.written.fetch_add(1, Ordering::Relaxed) + 1;
+        store.beat(self.server, beat).await?;
+        Ok(beat)
+    }
+}

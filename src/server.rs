@@ -1,0 +1,68 @@
+//! What the connections of one server share, and what each of them holds of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use handlers::RoomId;
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::Verifier;
+use crate::config::Config;
+use crate::hub::{Hub, Joined};
+use crate::metrics::Metrics;
+use crate::outbox::Outbox;
+use crate::pulse::Pulse;
+use crate::registry::Outboxes;
+use crate::runtime::Runtime;
+use crate::store::{Receipts, Store};
+use crate::users::Users;
+
+/// What all connections of one server share.
+pub(crate) struct Server {
+    pub(crate) config: Config,
+    pub(crate) store: Store,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) receipts: Receipts,
+    pub(crate) verifier: Verifier,
+    pub(crate) users: Users,
+    pub(crate) outboxes: Outboxes,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) pulse: Arc<Pulse>,
+    /// Places for sockets; one is taken before the upgrade and given back after the close.
+    pub(crate) places: Arc<Semaphore>,
+    /// Tasks that shutdown waits for: sockets, and what they leave to be done.
+    pub(crate) tracker: TaskTracker,
+    /// Whether the page is served.
+    pub(crate) page: bool,
+    /// Whether tokens are made for whoever opens the page.
+    pub(crate) page_tokens: bool,
+    pub(crate) draining: AtomicBool,
+}
+
+impl Server {
+    /// Whether it is going away: no new socket, no new frame.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// A socket's place in a room, until it is dropped.
+    pub(crate) fn join(&self, room: RoomId, outbox: &Arc<Outbox>) -> (Joined, Stay) {
+        let joined = self.hub.join(room, outbox);
+        (joined, Stay { hub: self.hub.clone(), room, outbox: outbox.clone() })
+    }
+}
+
+/// A socket that is in a room of the hub.
+pub(crate) struct Stay {
+    hub: Arc<Hub>,
+    room: RoomId,
+    outbox: Arc<Outbox>,
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        self.hub.leave(self.room, &self.outbox);
+    }
+}
