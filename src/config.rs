@@ -33,6 +33,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The database.
     pub mongodb: Mongodb,
+    /// What those who run it see.
+    pub admin: Admin,
     /// Tokens.
     pub auth: Auth,
     /// The REST API.
@@ -51,6 +53,13 @@ pub struct Config {
     pub page: Page,
     /// The log.
     pub log: Log,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Where metrics and probes are served; nowhere if none.
+    pub listen: Option<SocketAddr>,
 }
 
 /// `[mongodb]`

@@ -40,4 +40,4 @@ pub mod store;
 mod users;
 
 pub use database::open_store;
-pub use serve::{App, ServeError, serve};
+pub use serve::{App, Ready, ServeError, listen_on, serve};

@@ -14,7 +14,7 @@ use handlers::UserId;
 use parlor::config::{Config, LogFormat};
 use parlor::store::{NewMember, inspect};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -108,9 +108,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
 
 async fn serve(config: Config) -> Result<ExitCode, Failure> {
     log_as(&config)?;
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .map_err(|error| format!("{} can't be listened on: {error}; set PARLOR__LISTEN", config.listen))?;
+    let listener = parlor::listen_on(config.listen, "PARLOR__LISTEN").await?;
     let address = listener.local_addr()?;
     let shutdown = CancellationToken::new();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -120,8 +118,11 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
         signalled.cancel();
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
     });
-    let app = parlor::App::new(config).on_ready(move |page| {
-        let what = if page { "chat is open at" } else { "serving on" };
+    let app = parlor::App::new(config).on_ready(move |ready| {
+        if let Some(admin) = ready.admin {
+            tracing::info!("metrics at http://{admin}/metrics");
+        }
+        let what = if ready.page { "chat is open at" } else { "serving on" };
         tracing::info!("{what} http://{address}/");
     });
     tokio::select! {

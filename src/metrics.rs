@@ -1,103 +1,174 @@
-//! What is counted. Names follow the conventions of Prometheus; one instance a server, handed to whoever counts.
+//! What is counted, for Prometheus: names and units follow its conventions, and none of it names a user or a room.
+//!
+//! One instance a server, handed to whoever counts. Served at `/metrics` on the admin listener.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use handlers::Code;
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
 
 /// The counters of one server.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Metrics {
-    /// By bound's name in `[limits]`: how often it was hit.
-    limits: Labelled,
-    /// By action and outcome.
-    actions: Labelled,
-    /// By how a connect ended: `open`, or the close code.
-    connects: Labelled,
-    /// By where: faults that no client is told of.
-    faults: Labelled,
-    batches: AtomicU64,
-    batched: AtomicU64,
-    commit_us: AtomicU64,
+    registry: Registry,
+    limits: Family<Bound, Counter>,
+    frames: Family<Frame, Counter>,
+    seconds: Family<Action, Histogram, fn() -> Histogram>,
+    connects: Family<Connect, Counter>,
+    faults: Family<Fault, Counter>,
+    sockets: Gauge,
+    batches: Histogram,
+    commits: Histogram,
+    heartbeat: Gauge<f64, std::sync::atomic::AtomicU64>,
 }
 
-type Labels = (&'static str, &'static str);
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Bound {
+    bound: &'static str,
+}
 
-#[derive(Debug, Default)]
-struct Labelled(Mutex<BTreeMap<Labels, u64>>);
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Frame {
+    action: &'static str,
+    outcome: &'static str,
+}
 
-impl Labelled {
-    fn count(&self, labels: Labels) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(labels).or_default() += 1;
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Action {
+    action: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Connect {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Fault {
+    place: &'static str,
+}
+
+/// 0.25 ms to 8 s.
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_25, 2.0, 16))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
 impl Metrics {
+    /// With nothing counted.
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("parlor"),
+            limits: Family::default(),
+            frames: Family::default(),
+            seconds: Family::new_with_constructor(seconds as fn() -> Histogram),
+            connects: Family::default(),
+            faults: Family::default(),
+            sockets: Gauge::default(),
+            batches: Histogram::new(exponential_buckets(1.0, 2.0, 12)),
+            commits: seconds(),
+            heartbeat: Gauge::default(),
+        };
+        let registry = &mut metrics.registry;
+        registry.register(
+            "limits_hit",
+            "How often a bound was hit, by its name in [limits]",
+            metrics.limits.clone(),
+        );
+        registry.register("frames", "Frames of clients, by action and outcome", metrics.frames.clone());
+        registry.register_with_unit(
+            "action_duration",
+            "From a frame to the end of its action",
+            Unit::Seconds,
+            metrics.seconds.clone(),
+        );
+        registry.register("connects", "Connects: open, or why they were refused", metrics.connects.clone());
+        registry.register("faults", "Faults that no client is told of, by place", metrics.faults.clone());
+        registry.register("sockets", "Sockets that are open", metrics.sockets.clone());
+        registry.register(
+            "write_batch_messages",
+            "Messages in one write to the database",
+            metrics.batches.clone(),
+        );
+        registry.register_with_unit(
+            "commit_duration",
+            "How long one write of messages took, majority included",
+            Unit::Seconds,
+            metrics.commits.clone(),
+        );
+        registry.register_with_unit(
+            "heartbeat_age",
+            "How long ago a heartbeat came through the change stream; -1 if never",
+            Unit::Seconds,
+            metrics.heartbeat.clone(),
+        );
+        metrics
+    }
+
     /// A bound was hit.
     pub(crate) fn limit(&self, bound: &'static str) {
-        self.limits.count((bound, ""));
+        self.limits.get_or_create(&Bound { bound }).inc();
     }
 
-    /// An action ended.
-    pub(crate) fn action(&self, action: &'static str, outcome: Result<(), Code>) {
-        self.actions.count((action, outcome.map_or_else(Code::as_str, |()| "ok")));
+    /// A frame was done with. An action that doesn't exist counts as "".
+    pub(crate) fn action(&self, action: &'static str, outcome: Result<(), Code>, took: Duration) {
+        let outcome = outcome.map_or_else(Code::as_str, |()| "ok");
+        self.frames.get_or_create(&Frame { action, outcome }).inc();
+        self.seconds.get_or_create(&Action { action }).observe(took.as_secs_f64());
     }
 
-    /// A connect was let in, or refused with a code.
+    /// A connect was let in, or refused.
     pub(crate) fn connect(&self, outcome: &'static str) {
-        self.connects.count((outcome, ""));
+        self.connects.get_or_create(&Connect { outcome }).inc();
+    }
+
+    /// A socket is open while this is held.
+    pub(crate) fn socket(&self) -> OpenSocket {
+        self.sockets.inc();
+        OpenSocket(self.sockets.clone())
     }
 
     /// Something went wrong that no client is told of.
     pub(crate) fn fault(&self, place: &'static str) {
-        self.faults.count((place, ""));
+        self.faults.get_or_create(&Fault { place }).inc();
     }
 
     /// The writer took a batch of messages.
     pub(crate) fn batch(&self, messages: usize) {
-        self.batches.fetch_add(1, Ordering::Relaxed);
-        self.batched.fetch_add(messages as u64, Ordering::Relaxed);
+        #[expect(clippy::cast_precision_loss, reason = "limits.batch is far below 2^53")]
+        self.batches.observe(messages as f64);
     }
 
     /// An attempt at a batch took so long.
     pub(crate) fn committed(&self, took: Duration) {
-        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.commit_us.fetch_add(us, Ordering::Relaxed);
+        self.commits.observe(took.as_secs_f64());
     }
 
-    /// Everything in the text format of Prometheus.
-    pub fn render(&self) -> String {
-        let mut text = String::new();
-        let mut line = |name: &str, labels: &str, value: f64| {
-            // Writing to a String can't fail.
-            let _ = writeln!(text, "parlor_{name}{labels} {value}");
-        };
-        for (name, labelled, keys) in [
-            ("limits_hit_total", &self.limits, ["bound", ""]),
-            ("actions_total", &self.actions, ["action", "outcome"]),
-            ("connects_total", &self.connects, ["outcome", ""]),
-            ("faults_total", &self.faults, ["place", ""]),
-        ] {
-            for ((first, second), count) in &*labelled.0.lock().unwrap_or_else(PoisonError::into_inner) {
-                let labels = match keys[1] {
-                    "" => format!("{{{}=\"{first}\"}}", keys[0]),
-                    key => format!("{{{}=\"{first}\",{key}=\"{second}\"}}", keys[0]),
-                };
-                #[expect(clippy::cast_precision_loss, reason = "a count past 2^53 is out of reach")]
-                line(name, &labels, *count as f64);
-            }
-        }
-        #[expect(clippy::cast_precision_loss, reason = "a count past 2^53 is out of reach")]
-        for (name, value, scale) in [
-            ("write_batches_total", &self.batches, 1.0),
-            ("written_messages_total", &self.batched, 1.0),
-            ("commit_seconds_total", &self.commit_us, 1e6),
-        ] {
-            line(name, "", value.load(Ordering::Relaxed) as f64 / scale);
-        }
-        text
+    /// Everything, in the text format of `OpenMetrics`; `heartbeat` is its age now.
+    pub(crate) fn render(&self, heartbeat: Option<Duration>) -> String {
+        self.heartbeat.set(heartbeat.map_or(-1.0, |age| age.as_secs_f64()));
+        let mut page = String::new();
+        // Writing to a String can't fail.
+        let _ = text::encode(&mut page, &self.registry);
+        page
+    }
+}
+
+/// Counts one open socket until it is dropped.
+pub(crate) struct OpenSocket(Gauge);
+
+impl Drop for OpenSocket {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

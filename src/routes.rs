@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use salvo::http::header::{
-    CONNECTION, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
-    SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, CONTENT_TYPE, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use salvo::http::{HeaderMap, Method, StatusCode};
 use salvo::hyper::upgrade::OnUpgrade;
@@ -26,6 +26,14 @@ pub(crate) fn router(server: &Arc<Server>) -> Router {
         router = router.push(page::routes(server));
     }
     router
+}
+
+/// What is for those who run it: the admin listener's.
+pub(crate) fn admin(server: &Arc<Server>) -> Router {
+    Router::new()
+        .push(Router::with_path("metrics").get(Measured(server.clone())))
+        .push(Router::with_path("healthz").get(Healthy))
+        .push(Router::with_path("readyz").get(Ready(server.clone())))
 }
 
 /// `/ws/chat/`: the chat socket of one room.
@@ -116,6 +124,19 @@ struct Healthy;
 impl Handler for Healthy {
     async fn handle(&self, _: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
         res.render(Json(json!({ "healthy": true })));
+    }
+}
+
+/// `/metrics`, in the text format of `OpenMetrics`.
+struct Measured(Arc<Server>);
+
+#[async_trait]
+impl Handler for Measured {
+    async fn handle(&self, _: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
+        let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+        res.headers_mut().insert(CONTENT_TYPE, kind);
+        // Text of known length: writing it can't fail.
+        let _ = res.write_body(self.0.metrics.render(self.0.pulse.age()));
     }
 }
 

@@ -98,6 +98,7 @@ impl Runtime {
         caller: Arc<Caller>,
     ) -> impl Future<Output = Option<Refusal>> + Send {
         let under_way = self.tracker.token();
+        let began = Instant::now();
         async move {
             let mut name = None;
             let (action, result) = match self.accept(&frame, &caller, &mut name) {
@@ -105,7 +106,7 @@ impl Runtime {
                 Err(error) => ("", Err(error)),
             };
             drop(under_way);
-            self.metrics.action(action, result.as_ref().map(|_| ()).map_err(Error::code));
+            self.metrics.action(action, result.as_ref().map(|_| ()).map_err(Error::code), began.elapsed());
             result.err().map(|error| self.refuse(&error, name.as_deref()))
         }
     }
@@ -116,7 +117,7 @@ impl Runtime {
             Ok(()) => Error::new(Code::BadJson, "a frame must be text"),
             Err(error) => error,
         };
-        self.metrics.action("", Err(error.code()));
+        self.metrics.action("", Err(error.code()), Duration::ZERO);
         self.refuse(&error, None)
     }
 

@@ -1,6 +1,7 @@
 //! One server, from its configuration to its last closed socket.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -50,7 +51,16 @@ pub async fn serve(
 pub struct App {
     config: Config,
     actions: &'static [Action],
-    ready: Box<dyn FnOnce(bool) + Send>,
+    ready: Box<dyn FnOnce(Ready) + Send>,
+}
+
+/// A server that accepts connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Ready {
+    /// Whether the page is among what is served.
+    pub page: bool,
+    /// Where metrics are served, if anywhere.
+    pub admin: Option<SocketAddr>,
 }
 
 impl App {
@@ -65,9 +75,9 @@ impl App {
         Self { actions, ..self }
     }
 
-    /// Calls this once connections are accepted, with whether the page is among what is served.
+    /// Calls this once connections are accepted.
     #[must_use]
-    pub fn on_ready(self, ready: impl FnOnce(bool) + Send + 'static) -> Self {
+    pub fn on_ready(self, ready: impl FnOnce(Ready) + Send + 'static) -> Self {
         Self { ready: Box::new(ready), ..self }
     }
 
@@ -98,12 +108,16 @@ impl App {
     ) -> Result<(), ServeError> {
         let Self { config, actions, ready } = self;
         config.check()?;
+        let admin = match config.admin.listen {
+            Some(address) => Some(listen_on(address, "PARLOR__ADMIN__LISTEN").await?),
+            None => None,
+        };
         let verifier = Verifier::new(&config.auth)?;
         let store = Store::open(&config.mongodb, config.limits.rooms_cached).await?;
         let stream_store = Store::open(&config.mongodb, config.limits.rooms_cached).await?;
         prepare(&store, &shutdown).await?;
 
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::new(Metrics::new());
         let hub = Arc::new(Hub::new(metrics.clone()));
         let pulse = Arc::new(Pulse::new());
         let stop = CancellationToken::new();
@@ -145,9 +159,23 @@ impl App {
         }
         let round = tokio::time::timeout(START_PATIENCE, server.pulse.fence(&server.store)).await;
         round.map_err(|_| ServeError::new("the change stream brings nothing; see `parlor check`"))??;
-        ready(server.page);
+        let address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
+        if let Some(admin) = admin {
+            let http = HttpServer::new(TcpAcceptor::try_from(admin)?);
+            tokio::spawn(stop.clone().run_until_cancelled_owned(http.try_serve(routes::admin(&server))));
+        }
+        ready(Ready { page: server.page, admin: address });
         listen(server, handlers, listener, shutdown).await
     }
+}
+
+/// Listens on an address of the configuration's.
+///
+/// # Errors
+/// It can't be listened on; the error names `variable`, by which it is set.
+pub async fn listen_on(address: SocketAddr, variable: &str) -> Result<TcpListener, ServeError> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|error| ServeError(format!("{address} can't be listened on: {error}; set {variable}")))
 }
 
 /// Accepts connections until `shutdown`, then drains.

@@ -82,6 +82,7 @@ async fn talk(server: &Arc<Server>, ws: &mut WebSocket, outbox: &Arc<Outbox>, ad
     // Boxed: what opening takes is given back before the socket's long life begins.
     let opened = Box::pin(opening::open(server, outbox, admission)).await;
     server.metrics.connect(opened.as_ref().map_or_else(|close| close.label(), |_| "open"));
+    let _open = server.metrics.socket();
     let opened = match opened {
         Ok(opened) => opened,
         Err(close) => return End::Close(close),

@@ -4,8 +4,8 @@ use std::ops::RangeInclusive;
 
 use super::values::Values;
 use super::{
-    Api, Auth, Config, ConfigError, Feed, Http, Limits, Log, LogFormat, Mongodb, Page, PageEnabled, Secret,
-    Shutdown, Sockets,
+    Admin, Api, Auth, Config, ConfigError, Feed, Http, Limits, Log, LogFormat, Mongodb, Page, PageEnabled,
+    Secret, Shutdown, Sockets,
 };
 
 /// The shortest shared secret, in bytes: as long as the hash of HS256 (RFC 7518, 3.2).
@@ -52,6 +52,12 @@ impl Config {
         let listen = "an address and port such as \"127.0.0.1:8001\"";
         Ok(Self {
             listen: values.parsed("listen", listen, |text| text.parse().ok())?,
+            admin: Admin {
+                listen: values.parsed("admin.listen", listen, |text| match text {
+                    "" => Some(None),
+                    address => address.parse().ok().map(Some),
+                })?,
+            },
             mongodb: Mongodb::read(values)?,
             auth: Auth::read(values)?,
             api: Api { keys: values.list("api.keys")?.into_iter().map(Secret).collect() },

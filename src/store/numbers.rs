@@ -45,3 +45,22 @@ impl LastNumbers {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&room);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_keeps_no_more_rooms_than_it_may_and_never_forgets_upwards() {
+        let numbers = LastNumbers::new(2);
+        let room = |id| RoomId::try_from(id).unwrap();
+        numbers.saw(room(1), 7);
+        numbers.saw(room(1), 5);
+        numbers.saw_if_known(room(2), 9);
+        assert_eq!((numbers.last(room(1)), numbers.last(room(2))), (Some(7), None));
+        numbers.saw(room(2), 1);
+        numbers.saw(room(3), 1);
+        assert_eq!(numbers.known.lock().unwrap().len(), 1, "full, it began anew");
+        assert_eq!((numbers.last(room(1)), numbers.last(room(3))), (None, Some(1)));
+    }
+}

@@ -12,6 +12,7 @@ mod actions;
 mod command;
 mod connect;
 mod contract;
+mod counted;
 mod crash;
 mod direct;
 mod drain;

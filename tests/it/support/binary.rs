@@ -95,6 +95,7 @@ impl Home {
                 command.env_remove(name);
             }
         }
+        command.env("PARLOR__ADMIN__LISTEN", "");
         let own = self.settings.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let all = own.chain(settings.iter().copied());
         command.envs(all.map(|(key, value)| (format!("PARLOR__{key}"), value)));

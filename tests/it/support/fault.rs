@@ -96,6 +96,7 @@ impl Program {
 
     async fn run(settings: Vec<(String, String)>, database: Arc<Database>, transcript: Transcript) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_parlor"));
+        command.env("PARLOR__ADMIN__LISTEN", "");
         command.envs(settings.iter().map(|(key, value)| (key, value)));
         command.env("PARLOR__LISTEN", "127.0.0.1:0").stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = Owned::spawn(command);

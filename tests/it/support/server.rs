@@ -25,7 +25,8 @@ const SECRET: &str = "a secret of the tests, at least 32 bytes long";
 pub(crate) const API_KEY: &str = "an-api-key-of-the-tests-at-least-32-characters";
 
 /// Limits out of the way; a test about one of them sets it.
-const DEFAULTS: [(&str, &str); 6] = [
+const DEFAULTS: [(&str, &str); 7] = [
+    ("ADMIN__LISTEN", ""),
     ("LIMITS__FRAMES_PER_MINUTE", "1000000"),
     ("LIMITS__MESSAGES_PER_MINUTE", "1000000"),
     ("LIMITS__SOCKETS_PER_USER", "1000"),

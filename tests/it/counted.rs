@@ -1,0 +1,131 @@
+//! A bound that is hit is counted, where those who run Parlor look.
+
+use std::collections::HashMap;
+
+use serde_json::json;
+
+use crate::support::{Link, State, alone, error, free_port};
+
+fn free_address() -> String {
+    format!("127.0.0.1:{}", free_port())
+}
+
+/// The samples of `/metrics`, by name and labels.
+async fn samples(admin: &str) -> HashMap<String, String> {
+    let answer = reqwest::get(format!("http://{admin}/metrics")).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+    assert!(kind.starts_with("application/openmetrics-text"), "{kind}");
+    let page = answer.text().await.unwrap();
+    assert!(page.ends_with("# EOF\n"), "{page}");
+    let samples = page.lines().filter(|line| !line.starts_with('#'));
+    samples
+        .map(|line| {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            (name.to_owned(), value.to_owned())
+        })
+        .collect()
+}
+
+async fn hits(admin: &str, bound: &str) -> u32 {
+    let name = format!("parlor_limits_hit_total{{bound=\"{bound}\"}}");
+    samples(admin).await.get(&name).map_or(0, |hits| hits.parse().unwrap())
+}
+
+#[tokio::test]
+async fn sockets_frames_and_actions_are_counted() {
+    let admin = free_address();
+    let (_server, mut one) = alone(&[("ADMIN__LISTEN", &admin)]).await;
+    one.say_alone(1, 1, "hello").await;
+    one.quiet().await;
+    let seen = samples(&admin).await;
+    for (name, expected) in [
+        (r"parlor_sockets", "1"),
+        (r#"parlor_connects_total{outcome="open"}"#, "1"),
+        (r#"parlor_frames_total{action="send",outcome="ok"}"#, "1"),
+        (r#"parlor_frames_total{action="",outcome="unknown_action"}"#, "1"),
+        (r#"parlor_action_duration_seconds_count{action="send"}"#, "1"),
+        (r"parlor_write_batch_messages_sum", "1.0"),
+        (r"parlor_commit_duration_seconds_count", "1"),
+    ] {
+        assert_eq!(seen.get(name).map(String::as_str), Some(expected), "{name}: {seen:#?}");
+    }
+    let age: f64 = seen["parlor_heartbeat_age_seconds"].parse().unwrap();
+    assert!((0.0..5.0).contains(&age), "a heartbeat came round a moment ago: {age}");
+    one.leave().await;
+}
+
+#[tokio::test]
+async fn rates_are_counted() {
+    let admin = free_address();
+    let limits = [
+        ("ADMIN__LISTEN", &*admin),
+        ("LIMITS__MESSAGES_PER_MINUTE", "1"),
+        ("LIMITS__FRAMES_PER_MINUTE", "3"),
+    ];
+    let (_server, mut one) = alone(&limits).await;
+    one.say_alone(1, 1, "my only one").await;
+    one.say("too many").await;
+    assert_eq!(one.next().await["code"], "rate_limited");
+    assert_eq!(hits(&admin, "messages_per_minute").await, 1);
+    one.send(json!({"action": "none"})).await;
+    one.expect(error("unknown_action", Some("none"))).await;
+    one.send(json!({"action": "none"})).await;
+    assert_eq!(one.next().await["code"], "rate_limited");
+    assert_eq!(hits(&admin, "frames_per_minute").await, 1);
+}
+
+#[tokio::test]
+async fn sizes_and_places_are_counted() {
+    let admin = free_address();
+    let limits = [
+        ("ADMIN__LISTEN", &*admin),
+        ("LIMITS__SOCKETS", "2"),
+        ("LIMITS__SOCKETS_PER_USER", "1"),
+        ("LIMITS__FRAME_BYTES", "1024"),
+    ];
+    let (server, mut one) = alone(&limits).await;
+    assert_eq!(server.dial_as(1, "firts_user=1&second_user=2").refused().await, 4029);
+    assert_eq!(hits(&admin, "sockets_per_user").await, 1);
+    let _two = server.join(2, 1).await;
+    assert_eq!(server.dial_as(2, "firts_user=2&second_user=1").rejected().await, 503);
+    assert_eq!(hits(&admin, "sockets").await, 1);
+    let (code, _) = one.closed_while_sending(format!(r#"{{"action":"{}"}}"#, "x".repeat(1024))).await;
+    assert_eq!(code, 1009);
+    assert_eq!(hits(&admin, "frame_bytes").await, 1);
+}
+
+#[tokio::test]
+async fn a_full_queue_of_writes_is_unavailable_and_counted() {
+    let admin = free_address();
+    let link = Link::to_the_database().await;
+    let settings = [
+        ("ADMIN__LISTEN", &*admin),
+        ("MONGODB__URI", &*link.uri),
+        ("LIMITS__WRITE_QUEUE", "1"),
+        ("LIMITS__BATCH", "1"),
+        ("LIMITS__HANDLER_MS", "3000"),
+        ("SHUTDOWN__DRAIN_SECONDS", "1"),
+    ];
+    let (server, mut one) = alone(&settings).await;
+    one.say_alone(1, 1, "before").await;
+    one.quiet().await;
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        others.push(server.join(1, 2).await);
+    }
+    link.set(State::Held);
+    // One is under way, one waits; of four at least two find no place, and are told at once.
+    for client in others.iter_mut().chain([&mut one]) {
+        client.say("now").await;
+    }
+    let mut unavailable = 0;
+    for client in others.iter_mut().chain([&mut one]) {
+        let answer = client.next().await;
+        if answer["code"] == "unavailable" && answer["message"].as_str().unwrap().contains("overloaded") {
+            unavailable += 1;
+        }
+    }
+    assert!(unavailable >= 2, "{unavailable} of four were told");
+    assert_eq!(hits(&admin, "write_queue").await, unavailable);
+}
