@@ -46,7 +46,7 @@ impl MakeRoom {
         authorize(req, &self.0.config.api.keys)?;
         let body = req.payload_with_max_size(MAX_BODY_BYTES).await;
         let body = body.map_err(Problem::from)?;
-        let Body { members } = serde_json::from_slice(body)
+        let Body { members } = parse(body)
             .map_err(|error| Problem::invalid(format!("the body is not what it should be: {error}")))?;
         check_members(&members).map_err(Problem::invalid)?;
         let room = self.0.store.make_room(&members).await?;
@@ -55,6 +55,18 @@ impl MakeRoom {
         let status = if room.made { StatusCode::CREATED } else { StatusCode::OK };
         Ok((status, json!({ "room_id": room.id, "kind": kind, "members": members })))
     }
+}
+
+/// Objects by their fields' names only: what is derived would take an array of their values as well.
+fn parse(body: &[u8]) -> serde_json::Result<Body> {
+    let body: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(body)?;
+    let objects = |list: &serde_json::Value| {
+        list.as_array().is_some_and(|list| list.iter().all(serde_json::Value::is_object))
+    };
+    if !body.get("members").is_some_and(objects) {
+        return Err(serde::de::Error::custom("`members` must be a list of objects"));
+    }
+    serde_json::from_value(body.into())
 }
 
 /// Whether a room can be made with these: from 2 to [`MAX_MEMBERS`] that differ, with addresses that are some.

@@ -114,6 +114,12 @@ pub struct Api {
 pub struct Http {
     /// Accepted origins, in lower case and without a default port, as browsers send them; none: any.
     pub origins: Vec<String>,
+    /// TCP connections that are not sockets, at once.
+    pub connections: usize,
+    /// The largest request head, in bytes.
+    pub head_bytes: usize,
+    /// How long a request's head, its body, or a stalled answer may each take.
+    pub request: Duration,
 }
 
 /// `[limits]`

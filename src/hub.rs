@@ -182,18 +182,21 @@ impl Hub {
     /// [`caught_up`](Self::caught_up); with each the greatest number that it has told of, where that is known.
     pub(crate) fn missed(&self) -> Vec<(RoomId, Option<i64>)> {
         let mut behind = Vec::new();
-        let mut rooms = self.rooms();
-        rooms.entries.retain(|_, entry| entry.send_late_away());
-        for (room, entry) in &mut rooms.entries {
-            let state = std::mem::replace(&mut entry.state, State::Unread(Vec::new()));
-            entry.state = match state {
+        self.rooms().entries.retain(|room, entry| {
+            entry.state = match std::mem::replace(&mut entry.state, State::Unread(Vec::new())) {
                 State::Open(open) => State::Behind(open, Vec::new()),
-                other => other,
+                behind @ State::Behind(..) => behind,
+                // Whatever is read for it now may lack what was missed, and nobody would tell of that.
+                State::Unread(_) => {
+                    entry.sockets.iter().for_each(|socket| socket.close(Close::GoingAway));
+                    return false;
+                }
             };
             if let State::Behind(open, _) = &entry.state {
                 behind.push((*room, open.last()));
             }
-        }
+            entry.send_late_away()
+        });
         behind
     }
 
@@ -226,7 +229,8 @@ impl Hub {
 
     /// Too much was missed to be told: the room's sockets are to come back to a fresh history.
     pub(crate) fn send_away(&self, room: RoomId) {
-        if let Some(entry) = self.rooms().entries.get(&room) {
+        // The room goes with them: who comes back finds it anew, also while the last of them is still leaving.
+        if let Some(entry) = self.rooms().entries.remove(&room) {
             entry.sockets.iter().for_each(|socket| socket.close(Close::GoingAway));
         }
     }

@@ -211,7 +211,11 @@ async fn health(mut address: SocketAddr) -> Result<ExitCode, Failure> {
 }
 
 fn log_as(config: &Config) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&config.log.filter)?;
+    let mut filter = EnvFilter::try_new(&config.log.filter)?;
+    // At finer levels these log frames whole, and with them what people write.
+    for quiet in ["tungstenite=info", "tokio_tungstenite=info"] {
+        filter = filter.add_directive(quiet.parse()?);
+    }
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match config.log.format {
         LogFormat::Json => log.json().init(),

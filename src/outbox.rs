@@ -72,9 +72,19 @@ impl Outbox {
         self.closing.get().copied()
     }
 
-    /// All that waits.
-    pub(crate) fn take(&self) -> VecDeque<Arc<Frame>> {
-        std::mem::take(&mut *self.frames.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// What waits, the first `most` of it. Where that isn't all, [`changed`](Self::changed) resolves at once.
+    pub(crate) fn take(&self, most: usize) -> VecDeque<Arc<Frame>> {
+        let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        if frames.len() <= most {
+            return std::mem::take(&mut *frames);
+        }
+        self.changed.notify_one();
+        frames.drain(..most).collect()
     }
 
     /// Resolves when something was pushed or it is to close; at once where that was so since the last time.

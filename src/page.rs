@@ -12,7 +12,6 @@ use salvo::http::header::{
 use salvo::prelude::*;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::net::TcpListener;
 
 use crate::auth;
 use crate::config::{Config, PageEnabled};
@@ -30,12 +29,27 @@ const TOKEN_TTL: Duration = Duration::from_hours(1);
 const MAX_BODY_BYTES: usize = 1024;
 
 /// The files: path, type, contents.
-const FILES: [(&str, &str, &str); 4] = [
+const FILES: [(&str, &str, &str); 10] = [
     ("", "text/html; charset=utf-8", include_str!("page/index.html")),
     ("page/style.css", "text/css; charset=utf-8", include_str!("page/style.css")),
     ("page/chat.js", "text/javascript; charset=utf-8", include_str!("page/chat.js")),
+    ("page/composer.js", "text/javascript; charset=utf-8", include_str!("page/composer.js")),
+    ("page/connection.js", "text/javascript; charset=utf-8", include_str!("page/connection.js")),
+    ("page/dom.js", "text/javascript; charset=utf-8", include_str!("page/dom.js")),
+    ("page/log.js", "text/javascript; charset=utf-8", include_str!("page/log.js")),
+    ("page/outbox.js", "text/javascript; charset=utf-8", include_str!("page/outbox.js")),
+    ("page/session.js", "text/javascript; charset=utf-8", include_str!("page/session.js")),
     ("page/favicon.svg", "image/svg+xml", include_str!("page/favicon.svg")),
 ];
+
+/// What of it a server serves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Page {
+    /// The page itself.
+    pub(crate) on: bool,
+    /// Tokens, for whoever opens it.
+    pub(crate) tokens: bool,
+}
 
 /// Whether the page is served; `embedded` is whether the database is the private one.
 pub(crate) fn is_on(config: &Config, embedded: bool) -> bool {
@@ -46,11 +60,10 @@ pub(crate) fn is_on(config: &Config, embedded: bool) -> bool {
     }
 }
 
-/// Whether whoever opens the page may have a token: on a private database and on loopback only, where it is the
-/// same person who could read the secret from the disk.
-pub(crate) fn may_make_tokens(config: &Config, embedded: bool, listener: &TcpListener) -> bool {
-    let loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-    embedded && is_on(config, embedded) && loopback && config.auth.secret.is_some()
+/// Whether whoever opens the page may have a token. `private` is a private database and a listener on loopback: there
+/// it is the same person who could read the secret from the disk.
+pub(crate) fn may_make_tokens(config: &Config, private: bool) -> bool {
+    private && is_on(config, private) && config.auth.secret.is_some()
 }
 
 /// The page's two users, and their room.
@@ -112,7 +125,7 @@ impl Handler for Session {
 
 impl Session {
     async fn token(&self, req: &mut Request) -> Result<serde_json::Value, StatusCode> {
-        if !self.0.page_tokens || !asked_on_loopback(req) {
+        if !self.0.page.tokens || !asked_on_loopback(req) {
             return Err(StatusCode::NOT_FOUND);
         }
         let body = req.payload_with_max_size(MAX_BODY_BYTES).await.map_err(|_| StatusCode::BAD_REQUEST)?;

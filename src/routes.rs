@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use salvo::conn::ConnCtrl;
 use salvo::http::header::{
     CONNECTION, CONTENT_TYPE, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
@@ -22,7 +23,7 @@ pub(crate) fn router(server: &Arc<Server>) -> Router {
         .push(Router::with_path("api/v1/rooms").post(api::MakeRoom(server.clone())))
         .push(Router::with_path("healthz").get(Healthy))
         .push(Router::with_path("readyz").get(Ready(server.clone())));
-    if server.page {
+    if server.page.on {
         router = router.push(page::routes(server));
     }
     router
@@ -85,12 +86,15 @@ impl Chat {
         {
             headers.insert(SEC_WEBSOCKET_PROTOCOL, spelling);
         }
+        if let Some(connection) = req.extensions().get::<ConnCtrl>() {
+            // From here on it may be quiet, and what stalls is the socket's own business.
+            connection.relax_timeouts();
+        }
         let server = server.clone();
         self.0.tracker.spawn(async move {
-            let _place = place;
             // An error here is a client that left in the middle of its handshake.
             if let Ok(io) = upgrade.await {
-                socket::serve(server, io, admission).await;
+                socket::serve(server, io, admission, place).await;
             }
         });
         Ok(())
@@ -106,7 +110,8 @@ fn websocket_key(headers: &HeaderMap) -> Result<HeaderValue, StatusCode> {
     if !has(CONNECTION, "upgrade") || !has(UPGRADE, "websocket") || !has(SEC_WEBSOCKET_VERSION, "13") {
         return Err(StatusCode::UPGRADE_REQUIRED);
     }
-    let key = headers.get(SEC_WEBSOCKET_KEY).ok_or(StatusCode::BAD_REQUEST)?;
+    // 16 bytes in base64 (RFC 6455, 4.2.1).
+    let key = headers.get(SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24).ok_or(StatusCode::BAD_REQUEST)?;
     derive_accept_key(key.as_bytes()).try_into().map_err(|_| StatusCode::BAD_REQUEST)
 }
 

@@ -121,9 +121,11 @@ impl Runtime {
         self.refuse(&error, None)
     }
 
-    /// A control frame costs as much as any other; false where it is one too many.
-    pub(crate) fn control(&self, caller: &Caller) -> bool {
-        self.spend_frame(caller).is_ok()
+    /// A control frame costs as much as any other; it is answered where it is one too many.
+    pub(crate) fn control(&self, caller: &Caller) -> Option<Refusal> {
+        let error = self.spend_frame(caller).err()?;
+        self.metrics.action("", Err(error.code()), Duration::ZERO);
+        Some(self.refuse(&error, None))
     }
 
     fn spend_frame(&self, caller: &Caller) -> Result<(), Error> {
@@ -149,6 +151,9 @@ impl Runtime {
         let fields =
             fields.map_err(|_| Error::new(Code::BadJson, "not a JSON object of at most 128 levels"))?;
         fields.once("action")?;
+        if name.as_deref().is_some_and(|name| name.contains('\0')) {
+            return Err(Error::invalid("action: must not hold U+0000"));
+        }
         let action = name.as_deref().and_then(|name| self.actions.iter().find(|action| action.name == name));
         let action = action.ok_or_else(|| Error::new(Code::UnknownAction, "no such action"))?;
         if action.limits.message {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use handlers::Action;
 use salvo::Server as HttpServer;
 use salvo::conn::tcp::TcpAcceptor;
+use salvo::fuse::FuseConfig;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -23,6 +24,7 @@ use crate::embedded::EmbeddedError;
 use crate::feed::Feed;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
+use crate::page::Page;
 use crate::pulse::Pulse;
 use crate::registry::Outboxes;
 use crate::runtime::{Runtime, UnderWay};
@@ -92,8 +94,12 @@ impl App {
         listener: TcpListener,
         shutdown: CancellationToken,
     ) -> Result<(), ServeError> {
+        let admin = match self.config.admin.listen {
+            Some(address) => Some(listen_on(address, "PARLOR__ADMIN__LISTEN").await?),
+            None => None,
+        };
         let private = embed(&mut self.config).await?;
-        let ended = self.serve_on(listener, shutdown, private.is_some()).await;
+        let ended = self.serve_on(Listeners { clients: listener, admin }, shutdown, private.is_some()).await;
         if let Some(database) = private {
             database.stop().await;
         }
@@ -102,59 +108,22 @@ impl App {
 
     async fn serve_on(
         self,
-        listener: TcpListener,
+        listeners: Listeners,
         shutdown: CancellationToken,
         embedded: bool,
     ) -> Result<(), ServeError> {
         let Self { config, actions, ready } = self;
         config.check()?;
-        let admin = match config.admin.listen {
-            Some(address) => Some(listen_on(address, "PARLOR__ADMIN__LISTEN").await?),
-            None => None,
-        };
-        let verifier = Verifier::new(&config.auth)?;
-        let store = Store::open(&config.mongodb, config.limits.rooms_cached).await?;
-        let stream_store = Store::open(&config.mongodb, config.limits.rooms_cached).await?;
-        prepare(&store, &shutdown).await?;
-
-        let metrics = Arc::new(Metrics::new());
-        let hub = Arc::new(Hub::new(metrics.clone()));
-        let pulse = Arc::new(Pulse::new());
+        let Listeners { clients, admin } = listeners;
         let stop = CancellationToken::new();
         let _stop_on_return = stop.clone().drop_guard();
-        let feed = Feed {
-            stream_store,
-            store: store.clone(),
-            hub: hub.clone(),
-            numbers: store.numbers(),
-            metrics: metrics.clone(),
-            pulse: pulse.clone(),
+        let loopback = clients.local_addr()?.ip().is_loopback();
+        let page = Page {
+            on: page::is_on(&config, embedded),
+            tokens: page::may_make_tokens(&config, embedded && loopback),
         };
-        let stream = feed.open().await.map_err(StoreError::from)?;
-        tokio::spawn(feed.run(stream, stop.clone()));
-        tokio::spawn(pulse.clone().run(store.clone(), config.feed.heartbeat, metrics.clone(), stop.clone()));
-        let (writer, receipts) = store.writers(&config.limits, &metrics, &stop);
-        let handlers = UnderWay::default();
-        let runtime =
-            Runtime::new(actions, &config, store.clone(), writer, handlers.clone(), metrics.clone());
-        let server = Arc::new(Server {
-            page_tokens: page::may_make_tokens(&config, embedded, &listener),
-            page: page::is_on(&config, embedded),
-            store,
-            hub,
-            runtime: Arc::new(runtime),
-            receipts,
-            verifier,
-            users: Users::new(config.limits.clone()),
-            outboxes: Outboxes::default(),
-            metrics,
-            pulse,
-            places: Arc::new(Semaphore::new(config.limits.sockets)),
-            tracker: TaskTracker::new(),
-            draining: AtomicBool::new(false),
-            config,
-        });
-        if server.page_tokens {
+        let (server, under_way) = assemble(config, actions, page, &shutdown, &stop).await?;
+        if server.page.tokens {
             page::make_room(&server.store).await?;
         }
         let round = tokio::time::timeout(START_PATIENCE, server.pulse.fence(&server.store)).await;
@@ -162,11 +131,66 @@ impl App {
         let address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
         if let Some(admin) = admin {
             let http = HttpServer::new(TcpAcceptor::try_from(admin)?);
-            tokio::spawn(stop.clone().run_until_cancelled_owned(http.try_serve(routes::admin(&server))));
+            tokio::spawn(stop.run_until_cancelled_owned(http.try_serve(routes::admin(&server))));
         }
-        ready(Ready { page: server.page, admin: address });
-        listen(server, handlers, listener, shutdown).await
+        ready(Ready { page: server.page.on, admin: address });
+        listen(server, under_way, clients, shutdown).await
     }
+}
+
+/// Where a server is reached.
+struct Listeners {
+    clients: TcpListener,
+    admin: Option<TcpListener>,
+}
+
+/// Connects to the database and starts the feed, the heartbeat and the writers, all of which run until `stop`.
+async fn assemble(
+    config: Config,
+    actions: &'static [Action],
+    page: Page,
+    shutdown: &CancellationToken,
+    stop: &CancellationToken,
+) -> Result<(Arc<Server>, UnderWay), ServeError> {
+    let verifier = Verifier::new(&config.auth)?;
+    let store = Store::open(&config.mongodb, config.limits.rooms_cached).await?;
+    let stream_store = Store::open(&config.mongodb, config.limits.rooms_cached).await?;
+    prepare(&store, shutdown).await?;
+
+    let metrics = Arc::new(Metrics::new());
+    let hub = Arc::new(Hub::new(metrics.clone()));
+    let pulse = Arc::new(Pulse::new());
+    let feed = Feed {
+        stream_store,
+        store: store.clone(),
+        hub: hub.clone(),
+        numbers: store.numbers(),
+        metrics: metrics.clone(),
+        pulse: pulse.clone(),
+    };
+    let stream = feed.open().await.map_err(StoreError::from)?;
+    tokio::spawn(feed.run(stream, stop.clone()));
+    tokio::spawn(pulse.clone().run(store.clone(), config.feed.heartbeat, metrics.clone(), stop.clone()));
+    let (writer, receipts) = store.writers(&config.limits, &metrics, stop);
+    let under_way = UnderWay::default();
+    let runtime = Runtime::new(actions, &config, store.clone(), writer, under_way.clone(), metrics.clone());
+    let server = Server {
+        page,
+        store,
+        hub,
+        runtime: Arc::new(runtime),
+        receipts,
+        verifier,
+        users: Users::new(config.limits.clone()),
+        outboxes: Outboxes::default(),
+        metrics,
+        pulse,
+        places: Arc::new(Semaphore::new(config.limits.sockets)),
+        tracker: TaskTracker::new(),
+        draining: AtomicBool::new(false),
+        config,
+    };
+    Ok((Arc::new(server), under_way))
 }
 
 /// Listens on an address of the configuration's.
@@ -190,7 +214,15 @@ async fn listen(
     let socket = socket2::SockRef::from(&listener);
     socket.set_tcp_nodelay(true)?;
     socket.set_send_buffer_size(server.config.sockets.send_buffer_bytes as usize)?;
-    let http = HttpServer::new(TcpAcceptor::try_from(listener)?);
+    let limits = &server.config.http;
+    let mut http =
+        HttpServer::new(TcpAcceptor::try_from(listener)?).max_connections(limits.connections).fuse_config(
+            FuseConfig::default()
+                .with_http1_header_timeout(limits.request)
+                .with_request_body_timeout(limits.request)
+                .with_write_stall_timeout(limits.request),
+        );
+    http.http1_mut().max_buf_size(limits.head_bytes);
     let handle = http.handle();
     let accepting = tokio::spawn(http.try_serve(routes::router(&server)));
     shutdown.cancelled().await;

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::hub::{Hub, Joined};
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
+use crate::page::Page;
 use crate::pulse::Pulse;
 use crate::registry::Outboxes;
 use crate::runtime::Runtime;
@@ -34,10 +35,7 @@ pub(crate) struct Server {
     pub(crate) places: Arc<Semaphore>,
     /// Tasks that shutdown waits for: sockets, and what they leave to be done.
     pub(crate) tracker: TaskTracker,
-    /// Whether the page is served.
-    pub(crate) page: bool,
-    /// Whether tokens are made for whoever opens the page.
-    pub(crate) page_tokens: bool,
+    pub(crate) page: Page,
     pub(crate) draining: AtomicBool,
 }
 

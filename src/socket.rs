@@ -18,6 +18,7 @@ use futures_util::{SinkExt, StreamExt};
 use handlers::{Code, MessageId};
 use salvo::hyper::upgrade::Upgraded;
 use salvo::rt::tokio::TokioIo;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
@@ -35,6 +36,9 @@ const BUFFER_BYTES: usize = 4 * 1024;
 
 /// Refusals by a rate limit after which a socket is closed with 4029, and within what time (protocol.md).
 const TOLD: (usize, Duration) = (10, Duration::from_secs(10));
+
+/// Frames that are written before anything else has its turn.
+const WRITTEN_AT_ONCE: usize = 64;
 
 pub(crate) type WebSocket = WebSocketStream<TokioIo<Upgraded>>;
 
@@ -55,7 +59,12 @@ impl From<Close> for End {
 }
 
 /// Serves one connection from its upgrade to its end.
-pub(crate) async fn serve(server: Arc<Server>, io: Upgraded, admission: Result<Admission, Close>) {
+pub(crate) async fn serve(
+    server: Arc<Server>,
+    io: Upgraded,
+    admission: Result<Admission, Close>,
+    place: OwnedSemaphorePermit,
+) {
     let config = WebSocketConfig::default()
         .read_buffer_size(BUFFER_BYTES)
         .write_buffer_size(BUFFER_BYTES)
@@ -67,8 +76,10 @@ pub(crate) async fn serve(server: Arc<Server>, io: Upgraded, admission: Result<A
     let end = match admission {
         Ok(admission) => Box::pin(talk(&server, &mut ws, &outbox, admission)).await,
         Err(close) => {
+            // Whoever has no token takes nobody's place while he is told so.
+            drop(place);
             server.metrics.connect(close.label());
-            End::Close(close)
+            return closing::close(ws, close).await;
         }
     };
     drop(registered);
@@ -140,7 +151,7 @@ impl Socket<'_> {
             self.pay();
             match self.outbox.closing() {
                 // What is being done is done, and its sender hears of it, before a deploy closes the socket.
-                Some(Close::GoingAway) if running.is_some() => {}
+                Some(Close::GoingAway) if running.is_some() || !self.outbox.is_empty() => {}
                 Some(close) => return Err(close.into()),
                 None => {}
             }
@@ -169,28 +180,32 @@ impl Socket<'_> {
         match tokio::time::timeout(limit, opening::write_text(self.ws.get_mut(), history)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(End::Gone),
-            Err(_) => Err(Close::TooSlow.into()),
+            // A close frame would stand in the middle of this one.
+            Err(_) => {
+                self.server.metrics.limit("write_ms");
+                Err(End::Gone)
+            }
         }
     }
 
-    /// Writes all that waits, in one go.
+    /// Writes what waits, a handful in one go. A reader that is just fast enough for the queue never to run dry has
+    /// its turn at everything else in between.
     async fn write_waiting(&mut self) -> Result<(), End> {
-        loop {
-            let frames = self.outbox.take();
-            if frames.is_empty() {
-                return Ok(());
-            }
-            let mut written = 0;
-            for frame in frames {
-                if self.since.is_some_and(|since| frame.time <= since) {
-                    continue;
-                }
-                self.feed(Message::Text(frame.json.clone())).await?;
-                written = self.delivered(&frame).map_or(written, MessageId::get);
-            }
-            self.flush().await?;
-            self.owed = self.owed.max(written);
+        let frames = self.outbox.take(WRITTEN_AT_ONCE);
+        if frames.is_empty() {
+            return Ok(());
         }
+        let mut written = 0;
+        for frame in frames {
+            if self.since.is_some_and(|since| frame.time <= since) {
+                continue;
+            }
+            self.feed(Message::Text(frame.json.clone())).await?;
+            written = self.delivered(&frame).map_or(written, MessageId::get);
+        }
+        self.flush().await?;
+        self.owed = self.owed.max(written);
+        Ok(())
     }
 
     /// The message that this frame brings to a reader.
@@ -219,7 +234,7 @@ impl Socket<'_> {
             _ => End::Gone,
         })?;
         self.heard = Instant::now();
-        self.pinged = None;
+        let asked = self.pinged.take().is_some();
         match message {
             Message::Text(frame) => {
                 let answer = self.server.runtime.clone().invoke(frame, self.caller.clone());
@@ -232,9 +247,10 @@ impl Socket<'_> {
                 Ok(None)
             }
             Message::Close(_) => Err(Close::Normal.into()),
+            Message::Pong(_) if asked => Ok(None),
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
-                if !self.server.runtime.control(&self.caller) {
-                    self.told()?;
+                if let Some(refusal) = self.server.runtime.control(&self.caller) {
+                    self.refuse(refusal).await?;
                 }
                 Ok(None)
             }
@@ -266,8 +282,7 @@ impl Socket<'_> {
             Some(pinged) => sockets.dead.saturating_sub(pinged.elapsed()),
             None => sockets.ping.saturating_sub(quiet),
         };
-        let token = self.expires_at.duration_since(SystemTime::now()).unwrap_or_default();
-        next.min(token).max(Duration::from_millis(1))
+        next.min(self.until_expiry()).max(Duration::from_millis(1))
     }
 
     async fn tick(&mut self) -> Result<(), End> {
@@ -288,23 +303,31 @@ impl Socket<'_> {
     }
 
     async fn feed(&mut self, message: Message) -> Result<(), End> {
+        let expired = self.until_expiry();
         let Self { ws, outbox, server, .. } = self;
-        limited(outbox, server.config.limits.write, ws.feed(message)).await
+        limited(outbox, server.config.limits.write, expired, ws.feed(message)).await
     }
 
     async fn flush(&mut self) -> Result<(), End> {
+        let expired = self.until_expiry();
         let Self { ws, outbox, server, .. } = self;
-        limited(outbox, server.config.limits.write, ws.flush()).await
+        limited(outbox, server.config.limits.write, expired, ws.flush()).await
+    }
+
+    fn until_expiry(&self) -> Duration {
+        self.expires_at.duration_since(SystemTime::now()).unwrap_or_default()
     }
 }
 
-/// Waits for a write, but no longer than `limit`, nor past the word that the socket is to close.
+/// Waits for a write, but no longer than `limit`, nor than the token is good for (`expired`), nor past the word that
+/// the socket is to close.
 async fn limited(
     outbox: &Outbox,
     limit: Duration,
+    expired: Duration,
     write: impl Future<Output = Result<(), Error>>,
 ) -> Result<(), End> {
-    let write = tokio::time::timeout(limit, write);
+    let write = tokio::time::timeout(limit.min(expired), write);
     tokio::pin!(write);
     loop {
         tokio::select! {
@@ -312,6 +335,7 @@ async fn limited(
             written = &mut write => return match written {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(_)) => Err(End::Gone),
+                Err(_) if expired < limit => Err(Close::Expired.into()),
                 Err(_) => Err(Close::TooSlow.into()),
             },
             () = outbox.changed() => {

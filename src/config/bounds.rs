@@ -42,6 +42,10 @@ const WRITE_QUEUE: Bounds = 1..=10_000_000;
 const SILENCE_SECONDS: Bounds = 1..=3_600;
 /// Linux has 4,608 at least, and half of what it has is its own; an `int` is the end.
 const SEND_BUFFER_BYTES: Bounds = 4_096..=1 << 30;
+const CONNECTIONS: Bounds = 1..=1_000_000;
+/// The least is what the HTTP library reads at once.
+const HEAD_BYTES: Bounds = 8_192..=1_048_576;
+const REQUEST_MS: Bounds = 100..=600_000;
 const FEED_MS: Bounds = 10..=600_000;
 /// Zero doesn't wait.
 const DRAIN_SECONDS: Bounds = 0..=3_600;
@@ -63,6 +67,9 @@ impl Config {
             api: Api { keys: values.list("api.keys")?.into_iter().map(Secret).collect() },
             http: Http {
                 origins: values.list("http.origins")?.iter().map(|text| Http::normal(text)).collect(),
+                connections: values.number("http.connections", CONNECTIONS)?,
+                head_bytes: values.number("http.head_bytes", HEAD_BYTES)?,
+                request: values.millis("http.request_ms", REQUEST_MS)?,
             },
             limits: Limits::read(values)?,
             sockets: Sockets {

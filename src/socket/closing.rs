@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{SinkExt, StreamExt};
 use tokio::io::AsyncReadExt as _;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -19,8 +19,14 @@ const SWALLOWED: u64 = 16 * 1024 * 1024;
 
 /// Closes with the code and its reason, and waits a moment for the peer to have heard it.
 pub(super) async fn close(mut ws: WebSocket, close: Close) {
-    let frame = CloseFrame { code: CloseCode::from(close.code()), reason: close.reason().into() };
-    let said = tokio::time::timeout(PATIENCE, ws.close(Some(frame))).await;
+    tracing::debug!(code = close.code(), reason = close.reason(), "closing a socket");
+    let said = if close == Close::Normal {
+        // The answer to the peer's close stands in the buffer already.
+        tokio::time::timeout(PATIENCE, ws.flush()).await
+    } else {
+        let frame = CloseFrame { code: CloseCode::from(close.code()), reason: close.reason().into() };
+        tokio::time::timeout(PATIENCE, ws.close(Some(frame))).await
+    };
     if !matches!(said, Ok(Ok(()))) {
         return;
     }

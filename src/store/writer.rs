@@ -10,7 +10,7 @@
 //! - A write of unknown outcome is looked up, by the id that each message carries for this, before it is tried
 //!   again, and is tried again with the same number, so that a delayed first try can only collide with it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -172,9 +172,20 @@ impl Task {
     }
 
     /// Answers those whose time is over; gives back the rest.
+    ///
+    /// One that may be written or not takes with it those behind it in its room that may be, too: they keep their
+    /// numbers, and without the one before them these would have a hole.
     fn expire(batch: Vec<Entry>) -> Vec<Entry> {
         let now = Instant::now();
-        let (late, rest): (Vec<_>, Vec<_>) = batch.into_iter().partition(|entry| entry.deadline <= now);
+        let mut given_up = HashSet::new();
+        let (late, rest): (Vec<_>, Vec<_>) = batch.into_iter().partition(|entry| {
+            let tried = entry.tried.is_some();
+            let late = entry.deadline <= now || (tried && given_up.contains(&entry.room));
+            if late && tried {
+                given_up.insert(entry.room);
+            }
+            late
+        });
         for entry in late {
             let error =
                 if entry.tried.is_some() { StoreError::Unknown(None) } else { StoreError::Unreachable(None) };

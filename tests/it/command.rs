@@ -395,7 +395,7 @@ async fn the_first_start_keeps_a_secret_to_itself() {
         assert_eq!(server.dial(&query, &bad).refused().await, 4001);
     }
     let log = server.stop().await;
-    assert!(log.contains("TRACE"), "{log}");
+    assert!(log.contains("DEBUG"), "{log}");
     for hidden in [secret.trim_end(), token, printed.printed()] {
         let line = log.lines().find(|line| line.contains(hidden));
         assert!(line.is_none(), "{line:?}");

@@ -413,6 +413,12 @@ async fn the_page_may_load_nothing_but_itself() {
         ("/", "text/html; charset=utf-8"),
         ("/page/style.css", "text/css; charset=utf-8"),
         ("/page/chat.js", "text/javascript; charset=utf-8"),
+        ("/page/composer.js", "text/javascript; charset=utf-8"),
+        ("/page/connection.js", "text/javascript; charset=utf-8"),
+        ("/page/dom.js", "text/javascript; charset=utf-8"),
+        ("/page/log.js", "text/javascript; charset=utf-8"),
+        ("/page/outbox.js", "text/javascript; charset=utf-8"),
+        ("/page/session.js", "text/javascript; charset=utf-8"),
         ("/page/favicon.svg", "image/svg+xml"),
     ] {
         let answer = reqwest::get(server.url(path)).await.unwrap();
