@@ -166,8 +166,11 @@ impl Runtime {
     }
 
     async fn run(&self, action: &'static Action, frame: Utf8Bytes, caller: &Caller) -> Result<Reply, Error> {
-        let deadline = Instant::now() + self.deadline;
-        let Some(Ok(permit)) = self.in_time(deadline, self.in_flight.clone().acquire_owned()).await else {
+        let began = Instant::now();
+        let deadline = began + self.deadline;
+        // What begins has at least half of its time left: less, and its first wait would end it half done.
+        let begin_by = began + self.deadline / 2;
+        let Some(Ok(permit)) = self.in_time(begin_by, self.in_flight.clone().acquire_owned()).await else {
             self.metrics.limit("handlers_in_flight");
             return Err(Error::new(Code::Timeout, "the server is busy; nothing was done"));
         };

@@ -279,7 +279,8 @@ impl Socket<'_> {
         let sockets = &self.server.config.sockets;
         let quiet = self.heard.elapsed();
         let next = match self.pinged {
-            Some(pinged) => sockets.dead.saturating_sub(pinged.elapsed()),
+            // Where it answers it is asked again in time, however long it might have taken.
+            Some(pinged) => sockets.dead.saturating_sub(pinged.elapsed()).min(sockets.ping),
             None => sockets.ping.saturating_sub(quiet),
         };
         next.min(self.until_expiry()).max(Duration::from_millis(1))
@@ -320,7 +321,7 @@ impl Socket<'_> {
 }
 
 /// Waits for a write, but no longer than `limit`, nor than the token is good for (`expired`), nor past the word that
-/// the socket is to close.
+/// the socket is to close. What else changed in the outbox meanwhile is still to be seen by whoever looks next.
 async fn limited(
     outbox: &Outbox,
     limit: Duration,
@@ -329,21 +330,27 @@ async fn limited(
 ) -> Result<(), End> {
     let write = tokio::time::timeout(limit.min(expired), write);
     tokio::pin!(write);
-    loop {
+    let mut woken = false;
+    let written = loop {
         tokio::select! {
             biased;
-            written = &mut write => return match written {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(_)) => Err(End::Gone),
-                Err(_) if expired < limit => Err(Close::Expired.into()),
-                Err(_) => Err(Close::TooSlow.into()),
-            },
+            written = &mut write => break written,
             () = outbox.changed() => {
+                woken = true;
                 if let Some(close @ Close::TooSlow) = outbox.closing() {
                     return Err(close.into());
                 }
             }
         }
+    };
+    if woken {
+        outbox.wake();
+    }
+    match written {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(End::Gone),
+        Err(_) if expired < limit => Err(Close::Expired.into()),
+        Err(_) => Err(Close::TooSlow.into()),
     }
 }
 

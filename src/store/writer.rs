@@ -10,6 +10,9 @@
 //! - A write of unknown outcome is looked up, by the id that each message carries for this, before it is tried
 //!   again, and is tried again with the same number, so that a delayed first try can only collide with it.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;

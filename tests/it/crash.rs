@@ -20,11 +20,18 @@ type Spoken = (Outcomes, Vec<Value>, Option<End>);
 /// before either.
 type Outcomes = BTreeMap<String, Result<i64, Option<String>>>;
 
-/// Says one thing after another until `enough` or the socket ends, and counts those that were acknowledged.
+/// How many of the things said were answered, and how.
+#[derive(Clone, Copy, Default)]
+struct Answered {
+    acknowledged: usize,
+    refused: usize,
+}
+
+/// Says one thing after another until `enough` or the socket ends, and counts the answers.
 async fn speak(
     mut client: Client,
     name: usize,
-    acknowledged: Arc<watch::Sender<usize>>,
+    answered: Arc<watch::Sender<Answered>>,
     enough: watch::Receiver<bool>,
 ) -> Spoken {
     let (mut outcomes, mut heard) = (Outcomes::new(), Vec::new());
@@ -34,9 +41,12 @@ async fn speak(
         }
         let text = format!("{name}/{n}");
         let outcome = match client.say_and_hear(&text, &mut heard).await {
-            Ok(frame) if frame["type"] == "error" => Err(Some(frame["code"].as_str().unwrap().to_owned())),
+            Ok(frame) if frame["type"] == "error" => {
+                answered.send_modify(|count| count.refused += 1);
+                Err(Some(frame["code"].as_str().unwrap().to_owned()))
+            }
             Ok(frame) => {
-                acknowledged.send_modify(|count| *count += 1);
+                answered.send_modify(|count| count.acknowledged += 1);
                 Ok(frame["message"]["message_id"].as_i64().unwrap())
             }
             Err(end) => {
@@ -52,29 +62,39 @@ async fn speak(
 
 /// Sockets that go on speaking.
 struct Choir {
-    acknowledged: Arc<watch::Sender<usize>>,
+    answered: Arc<watch::Sender<Answered>>,
     enough: watch::Sender<bool>,
     voices: Vec<JoinHandle<Spoken>>,
 }
 
 impl Choir {
     async fn on(server: &Server) -> Self {
-        let (enough, acknowledged) = (watch::Sender::new(false), Arc::new(watch::Sender::new(0)));
+        let (enough, answered) = (watch::Sender::new(false), Arc::new(watch::Sender::default()));
         let mut voices = Vec::new();
         for name in 0..6 {
             let user = if name % 2 == 0 { 1 } else { 2 };
             let client = server.join(user, 3 - user).await;
-            voices.push(tokio::spawn(speak(client, name, acknowledged.clone(), enough.subscribe())));
+            voices.push(tokio::spawn(speak(client, name, answered.clone(), enough.subscribe())));
         }
-        Self { acknowledged, enough, voices }
+        Self { answered, enough, voices }
     }
 
     /// Waits until so many more have been acknowledged.
     async fn sings(&self, more: usize) {
-        let wanted = *self.acknowledged.borrow() + more;
-        let mut acknowledged = self.acknowledged.subscribe();
-        let sung = timeout(4 * PATIENCE, acknowledged.wait_for(|count| *count >= wanted)).await;
-        assert!(sung.is_ok(), "{} of {wanted} messages were acknowledged", *self.acknowledged.borrow());
+        let wanted = self.answered.borrow().acknowledged + more;
+        self.until(&format!("{wanted} acknowledged"), |count| count.acknowledged >= wanted).await;
+    }
+
+    /// Waits until someone has been refused.
+    async fn is_refused(&self) {
+        self.until("one refused", |count| count.refused > 0).await;
+    }
+
+    async fn until(&self, what: &str, reached: impl Fn(Answered) -> bool) {
+        let mut answered = self.answered.subscribe();
+        let answered = timeout(4 * PATIENCE, answered.wait_for(|count| reached(*count))).await;
+        let Answered { acknowledged, refused } = *self.answered.borrow();
+        assert!(answered.is_ok(), "expected {what}, got {acknowledged} acknowledged and {refused} refused");
     }
 
     /// Lets each end what it says, and no more.
@@ -174,6 +194,7 @@ async fn a_killed_database_is_waited_for_and_all_goes_on() {
     mongod.kill().await;
     until_status(&server, "/readyz", 503).await;
     assert_eq!(server.get("/healthz").await, 200);
+    choir.is_refused().await;
 
     mongod.again().await;
     until_status(&server, "/readyz", 200).await;
@@ -181,8 +202,6 @@ async fn a_killed_database_is_waited_for_and_all_goes_on() {
     choir.enough();
     let (outcomes, heard, ends) = choir.outcomes().await;
     assert_eq!(ends, [], "every socket stayed open");
-    let refused = outcomes.values().filter(|outcome| outcome.is_err()).count();
-    assert!(refused > 0, "nobody was told that the database is away");
     let messages = mongod.database(&server.database().name).await.collection("messages");
     let last = i64::try_from(messages.count_documents(doc! {}).await.unwrap()).unwrap();
     assert_kept(messages, &outcomes).await;

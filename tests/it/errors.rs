@@ -197,3 +197,18 @@ async fn a_fault_is_internal_and_told_apart_from_others() {
     assert!(told[0] != told[1] && told[1] != told[2], "each has an id of its own to be found by: {told:?}");
     one.say_alone(2, 1, "the socket is still open").await;
 }
+
+#[tokio::test]
+async fn an_action_with_u0000_is_invalid() {
+    let (_server, mut one) = alone(&[]).await;
+    for (frame, action) in [
+        (r#"{"action":"send\u0000","message":"x"}"#, "send\0"),
+        (r#"{"action":"\u0000"}"#, "\0"),
+        (r#"{"action":"no\u0000body"}"#, "no\0body"),
+    ] {
+        one.send_text(frame).await;
+        let told = one.expect(error("invalid_request", Some(action))).await;
+        assert!(told["message"].as_str().unwrap().contains("action"), "{told}");
+    }
+    one.say_alone(1, 1, "the socket is still open").await;
+}

@@ -1,5 +1,7 @@
 //! Faults made to order in the database: the change stream loses its place, writes fail half-way.
 
+mod away;
+
 use std::collections::BTreeMap;
 
 use futures_util::TryStreamExt;

@@ -9,6 +9,7 @@
 )]
 
 mod actions;
+mod closing;
 mod command;
 mod connect;
 mod contract;
@@ -17,10 +18,12 @@ mod crash;
 mod direct;
 mod drain;
 mod errors;
+mod expiry;
 mod feed;
 mod fields;
 mod handshake;
 mod history;
+mod http;
 mod isolation;
 mod limits;
 mod outage;

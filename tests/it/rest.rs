@@ -121,6 +121,8 @@ async fn what_is_no_room_is_400() {
         r#"{"members":null}"#,
         r#"{"members":{}}"#,
         r#"{"members":[1,2]}"#,
+        r#"[[{"user_id":1},{"user_id":2}]]"#,
+        r#"{"members":[[1,null],[2,null]]}"#,
         r#"{"members":[{"user_id":1},{}]}"#,
         r#"{"members":[{"user_id":1},{"user_id":2,"email":5}]}"#,
         r#"{"members":[{"user_id":1},{"user_id":2}]"#,

@@ -66,6 +66,7 @@ async fn until_let_in(server: &Server, user: i64, peer: i64) -> Client {
     client
 }
 
+const TEXT: u8 = 1;
 const PING: u8 = 9;
 const PONG: u8 = 10;
 const CLOSE: u8 = 8;
@@ -103,6 +104,28 @@ async fn a_peer_that_answers_pings_lives_on() {
     let mut one = server.join(1, 2).await;
     one.say("hi").await;
     one.until_kind("mark_message_as_read").await;
+}
+
+#[tokio::test]
+async fn pings_count_as_frames_and_the_answers_to_the_servers_own_do_not() {
+    let overrides = [("SOCKETS__PING_SECONDS", "1"), ("LIMITS__FRAMES_PER_MINUTE", "2")];
+    let server = Server::start(&overrides).await;
+    server.room(&[1, 2]).await;
+    let token = server.token(2).sign();
+    let mut mute = Mute::connect(server.address(), &token).await;
+    for _ in 0..3 {
+        assert_eq!(mute.frame().await.0, PING);
+        mute.send(PONG).await;
+    }
+    for _ in 0..2 {
+        mute.send(PING).await;
+        assert_eq!(mute.frame().await.0, PONG);
+    }
+    mute.send(PING).await;
+    let heard = [mute.frame().await, mute.frame().await];
+    let told = heard.iter().find(|(opcode, _)| *opcode == TEXT).expect("it is told");
+    let told: serde_json::Value = serde_json::from_slice(&told.1).unwrap();
+    assert_eq!(told["code"], "rate_limited", "{told}");
 }
 
 #[tokio::test]

@@ -69,6 +69,8 @@ impl Browser {
         let arguments = [
             "--headless",
             "--no-sandbox",
+            // Text that fades in has none for the driver at first.
+            "--force-prefers-reduced-motion",
             "--disable-gpu",
             "--disable-quic",
             "--disable-dev-shm-usage",

@@ -1,6 +1,9 @@
 //! A socket that may end at any moment, since its server may.
 
+use futures_util::SinkExt;
 use serde_json::Value;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::{Client, Heard};
 
@@ -32,6 +35,14 @@ impl Client {
                 Err(end) => return (frames, end),
             }
         }
+    }
+
+    /// Closes the socket, with a code or none; gives how the server ends it, whatever it said before.
+    pub(crate) async fn goodbye(mut self, code: Option<u16>) -> End {
+        self.transcript.note(&self.who, "->", &format!("close {code:?}"));
+        let close = code.map(|code| CloseFrame { code: code.into(), reason: "bye".into() });
+        self.write.send(Message::Close(close)).await.unwrap();
+        self.hear_out().await.1
     }
 
     /// Says `text` and waits until it is acknowledged, or refused. Gives all that was heard up to then.

@@ -1,0 +1,100 @@
+//! Which entries of a batch are given up when one's time is over.
+
+use std::future::pending;
+
+use handlers::{Context, Draft, Pending, Role, Room};
+
+use super::*;
+
+/// A room in which nothing ever happens: an action's context wants one, and texts are made by that alone.
+struct Still;
+
+impl Room for Still {
+    fn append(&self, _: Text) -> Pending<'_, MessageId> {
+        Box::pin(pending())
+    }
+
+    fn author(&self, _: MessageId) -> Pending<'_, UserId> {
+        Box::pin(pending())
+    }
+
+    fn edit(&self, _: MessageId, _: Text) -> Pending<'_, ()> {
+        Box::pin(pending())
+    }
+
+    fn delete(&self, _: MessageId) -> Pending<'_, ()> {
+        Box::pin(pending())
+    }
+
+    fn role(&self) -> Pending<'_, Role> {
+        Box::pin(pending())
+    }
+}
+
+fn text() -> Text {
+    let draft: Draft = serde_json::from_str(r#""something""#).unwrap();
+    Context::new(UserId::Int(1), Arc::new(Still), 100).accept(draft, "message").unwrap()
+}
+
+/// An entry that may wait for so many more seconds, or has had to until so long ago; and its answer.
+fn entry(
+    room: i64,
+    seconds: i64,
+    tried: Option<i64>,
+) -> (Entry, oneshot::Receiver<Result<MessageId, StoreError>>) {
+    let (done, answer) = oneshot::channel();
+    let (now, span) = (Instant::now(), Duration::from_secs(seconds.unsigned_abs()));
+    let deadline = if seconds < 0 { now.checked_sub(span).unwrap() } else { now + span };
+    let entry = Entry {
+        room: room.try_into().unwrap(),
+        sender: UserId::Int(1),
+        text: text(),
+        at: Time(0),
+        write_id: ObjectId::new(),
+        deadline,
+        tried,
+        done,
+    };
+    (entry, answer)
+}
+
+/// What becomes of a batch: `-` it waits on, `?` it is of unknown outcome, `0` nothing was written.
+fn expired(entries: &[(i64, i64, Option<i64>)]) -> String {
+    let (batch, answers): (Vec<_>, Vec<_>) =
+        entries.iter().map(|(room, seconds, tried)| entry(*room, *seconds, *tried)).unzip();
+    let ids: Vec<_> = batch.iter().map(|entry| entry.write_id).collect();
+    let rest: Vec<_> = Task::expire(batch).into_iter().map(|entry| entry.write_id).collect();
+    assert!(rest.is_sorted_by_key(|id| ids.iter().position(|other| other == id)), "the order has changed");
+    let outcome = |mut answer: oneshot::Receiver<_>| match answer.try_recv() {
+        Ok(Err(StoreError::Unknown(_))) => '?',
+        Ok(Err(StoreError::Unreachable(_))) => '0',
+        Ok(other) => panic!("{other:?}"),
+        Err(_) => '-',
+    };
+    let outcomes: String = answers.into_iter().map(outcome).collect();
+    assert_eq!(rest.len(), outcomes.matches('-').count(), "who waits on has no answer yet");
+    outcomes
+}
+
+#[test]
+fn who_is_in_time_waits_on() {
+    assert_eq!(expired(&[(1, 60, None), (1, 60, Some(7)), (2, 60, None)]), "---");
+}
+
+#[test]
+fn who_is_late_is_told_whether_it_may_be_written() {
+    assert_eq!(expired(&[(1, -1, None), (2, -1, Some(7)), (3, 60, None)]), "0?-");
+}
+
+#[test]
+fn who_may_be_written_is_given_up_with_the_one_before_it() {
+    // Their numbers are 7, 8 and 9: without the 7 the others would leave a hole.
+    assert_eq!(expired(&[(1, -1, Some(7)), (1, 60, Some(8)), (1, 60, Some(9))]), "???");
+    assert_eq!(expired(&[(1, 60, Some(7)), (1, -1, Some(8)), (1, 60, Some(9))]), "-??");
+}
+
+#[test]
+fn who_has_no_number_yet_or_is_in_another_room_is_not_given_up() {
+    assert_eq!(expired(&[(1, -1, Some(7)), (2, 60, Some(3)), (1, 60, None), (1, 60, Some(8))]), "?--?");
+    assert_eq!(expired(&[(1, -1, None), (1, 60, Some(8))]), "0-");
+}

@@ -1,0 +1,111 @@
+//! A token's end is a socket's, also where the socket is busy with a peer that reads slowly, or not at all.
+
+use std::time::Duration;
+
+use mongodb::bson::DateTime;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::support::{Client, End, PATIENCE, Server, chat, now};
+
+/// What is left of the token, in seconds; all of it is leeway.
+const LEFT: u64 = 3;
+
+/// How much later than that a socket may be closed: what is on its way takes its time.
+const LATE: Duration = Duration::from_secs(2);
+
+const QUERY: &str = "firts_user=1&second_user=2/";
+
+/// Long enough that a few dozen of it are more than the kernel holds for one socket.
+fn long() -> String {
+    "x".repeat(4096)
+}
+
+/// Small buffers, so that a slow reader is soon felt; all else is patient with it.
+async fn server(overrides: &[(&str, &str)]) -> Server {
+    let patient = [
+        ("LIMITS__SEND_QUEUE", "10000"),
+        ("LIMITS__WRITE_MS", "60000"),
+        ("SOCKETS__SEND_BUFFER_BYTES", "8192"),
+    ];
+    let server = Server::start(&[&patient, overrides].concat()).await;
+    server.room(&[1, 2]).await;
+    server
+}
+
+/// A token of user 2 that soon expires, and when, leeway included.
+fn dying(server: &Server) -> (String, Duration) {
+    let ends = now().as_secs() + LEFT;
+    (server.token(2).with("exp", ends - 5).sign(), Duration::from_secs(ends))
+}
+
+/// A socket of user 2, of which little is on its way at any time.
+async fn join_slowly(server: &Server, token: &str) -> Client {
+    let dial = server.dial("/ws/chat/?firts_user=2&second_user=1/").called("slow").token(token);
+    let mut slow = dial.receive_buffer(4096).open().await;
+    slow.history().await;
+    slow
+}
+
+/// Says so many, one after the other.
+async fn flood(one: &mut Client, count: i64) {
+    for id in 1..=count {
+        one.say(&long()).await;
+        one.until(chat(id, 1, &long())).await;
+    }
+}
+
+/// When a message was made, as time since 1970.
+fn created_at(frame: &Value) -> Duration {
+    let made = frame["message"]["created_at"].as_str().expect("a message has its time");
+    let made = DateTime::parse_rfc3339_str(made).unwrap().timestamp_millis();
+    Duration::from_millis(made.try_into().unwrap())
+}
+
+#[tokio::test]
+async fn a_reader_that_is_always_a_little_behind_is_closed_in_time_and_gives_receipts_till_then() {
+    let server = server(&[]).await;
+    let mut one = server.join(1, 2).await;
+    let (token, ends) = dying(&server);
+    let mut slow = join_slowly(&server, &token).await;
+    flood(&mut one, 100).await;
+    let (mut last, mut read) = (100, 0);
+    let end = 'closed: loop {
+        assert!(now() < ends + LATE, "not closed {LATE:?} after the token's end; {read} messages were read");
+        // Something new waits for it before it takes the next: what waits never runs out.
+        last += 1;
+        one.say(&long()).await;
+        for frame in one.until(chat(last, 1, &long())).await {
+            read += usize::from(frame["type"] == "mark_message_as_read");
+        }
+        loop {
+            match slow.next_or_end().await {
+                Ok(frame) if frame["type"] == "chat_message" => {
+                    assert!(created_at(&frame) < ends + LATE, "told after the token's end: {frame}");
+                    break;
+                }
+                Ok(_) => {}
+                Err(end) => break 'closed end,
+            }
+        }
+    };
+    assert_eq!(end, End::Closed(4001));
+    assert!(now() >= ends, "closed before its time");
+    assert!(read > 0, "nothing of what it was told became read");
+}
+
+#[tokio::test]
+async fn a_write_that_stalls_ends_with_the_token() {
+    let server = server(&[("LIMITS__SOCKETS", "2")]).await;
+    let mut one = server.join(1, 2).await;
+    let (token, ends) = dying(&server);
+    let deaf = join_slowly(&server, &token).await;
+    flood(&mut one, 40).await;
+    let let_in = async { while server.dial_as(1, QUERY).open_unless(503).await.is_none() {} };
+    timeout(PATIENCE, let_in).await.expect("the deaf one gives its place back");
+    let over = now();
+    assert!(over >= ends, "closed before its time");
+    // It isn't heard, but waited for.
+    assert!(over < ends + 2 * LATE, "closed at {over:?}, the token ended at {ends:?}");
+    drop(deaf);
+}

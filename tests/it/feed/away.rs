@@ -1,0 +1,74 @@
+//! A room that missed too much to be told: its sockets are sent away, and who comes back hears of everything.
+
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{DateTime, Document, doc};
+use tokio::time::timeout;
+
+use super::{break_stream, say, until_status};
+use crate::support::{Client, End, Mongod, PATIENCE, Server, chat};
+
+/// One more than a room is told of.
+const TOO_MANY: i64 = 1001;
+
+/// Messages as another server would have written them, from `first` on.
+async fn written(mongod: &Mongod, server: &Server, room: i64, first: i64) {
+    let messages = mongod.database(&server.database().name).await.collection::<Document>("messages");
+    let now = DateTime::now();
+    let message = |n: i64| {
+        doc! {
+            "_id": { "room": room, "n": n }, "sender": 2_i64, "text": "missed",
+            "created_at": now, "updated_at": now, "write_id": ObjectId::new(),
+        }
+    };
+    messages.insert_many((first..first + TOO_MANY).map(message)).await.unwrap();
+}
+
+/// Comes back once there is a place.
+async fn come_back(server: &Server) -> Client {
+    let come_back = async {
+        loop {
+            if let Some(client) = server.dial_as(1, "firts_user=1&second_user=2/").open_unless(503).await {
+                return client;
+            }
+        }
+    };
+    timeout(PATIENCE, come_back).await.expect("who was sent away has left its place")
+}
+
+#[tokio::test]
+async fn who_comes_back_to_a_room_that_was_sent_away_hears_of_it_while_another_still_leaves() {
+    let mongod = Mongod::start().await;
+    let overrides = [
+        ("FEED__HEARTBEAT_MS", "50"),
+        ("FEED__STALE_MS", "500"),
+        ("LIMITS__SEND_QUEUE", "10000"),
+        ("LIMITS__SOCKETS", "2"),
+        ("LIMITS__WRITE_MS", "60000"),
+        ("SOCKETS__SEND_BUFFER_BYTES", "8192"),
+    ];
+    let server = Server::start_over(&mongod.uri("parlor"), &overrides).await;
+    let room = server.room(&[1, 2]).await;
+    let mut one = server.join(1, 2).await;
+    let mut deaf = server.dial_as(2, "firts_user=2&second_user=1/").receive_buffer(4096).open().await;
+    // So much that a write to it stalls.
+    let text = "x".repeat(4096);
+    for id in 1..=40 {
+        say(&mut one, id, 1, &text).await;
+    }
+    break_stream(&mongod, &server, 286).await;
+    written(&mongod, &server, room, 41).await;
+    mongod.heal().await;
+    until_status(&server, "/readyz", 200).await;
+    assert_eq!(one.hear_out().await.1, End::Closed(1012));
+
+    let mut back = come_back(&server).await;
+    let last = 40 + TOO_MANY;
+    assert_eq!(back.history().await[0]["message_id"], last);
+    let third = server.dial_as(1, "firts_user=1&second_user=2/");
+    assert_eq!(third.rejected().await, 503, "the one that doesn't read still has its place");
+    for id in last + 1..=last + 3 {
+        back.say("does anyone hear me?").await;
+        back.until(chat(id, 1, "does anyone hear me?")).await;
+    }
+    assert_eq!(deaf.closed_in_the_end().await, 1012);
+}
