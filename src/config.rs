@@ -15,6 +15,7 @@ mod key;
 mod tests;
 mod values;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -43,6 +44,8 @@ pub struct Config {
     pub http: Http,
     /// What clients, sockets and actions may take up.
     pub limits: Limits,
+    /// What calls of each action may take, by its name.
+    pub actions: BTreeMap<&'static str, handlers::Limits>,
     /// Sockets as such.
     pub sockets: Sockets,
     /// The change feed.
@@ -143,8 +146,6 @@ pub struct Limits {
     pub write: Duration,
     /// How long an action may run.
     pub handler: Duration,
-    /// Actions at once.
-    pub handlers_in_flight: usize,
     /// Rooms whose last message number is kept.
     pub rooms_cached: usize,
     /// Messages in a write to the database.

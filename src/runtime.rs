@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use handlers::{Action, Code, Context, Error, ErrorFrame, Fields, Reply, RoomId, UserId};
+use handlers::{Action, Code, Context, Error, ErrorFrame, Fields, Limits, Reply, RoomId, UserId};
 use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 use tokio::time::Instant;
@@ -22,24 +22,35 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::room::json;
 use crate::store::{BoundRoom, Store, Writer};
-use crate::users::Seat;
+use crate::users::{CallRates, Over, Seat};
+
+/// After how long a call is worth trying again that found no place, in milliseconds: a client that heeds it is never
+/// told so ten times in ten seconds, which would close its socket.
+const BUSY_RETRY_MS: u64 = 1_500;
 
 /// How much of a frame's `action` an error repeats, in characters.
 const ACTION_SHOWN: usize = 64;
 
 /// What one server runs actions with.
 pub(crate) struct Runtime {
-    actions: &'static [Action],
+    rows: Box<[Row]>,
     store: Store,
     writer: Writer,
     tracker: TaskTracker,
     overdue: CancellationToken,
-    in_flight: Arc<Semaphore>,
     metrics: Arc<Metrics>,
     deadline: Duration,
     selection: Duration,
     text_chars: usize,
     faults: AtomicU64,
+}
+
+/// An action, the limits that are in force for it, and the places of its calls: whatever becomes of them, those of
+/// other actions are free.
+struct Row {
+    action: &'static Action,
+    limits: Limits,
+    in_flight: Arc<Semaphore>,
 }
 
 /// Whose frames these are.
@@ -75,19 +86,28 @@ impl Runtime {
         metrics: Arc<Metrics>,
     ) -> Self {
         let UnderWay { tracker, overdue } = under_way;
+        let rows = actions.iter().map(|action| {
+            let limits = config.actions.get(action.name).copied().unwrap_or(action.limits);
+            Row { action, limits, in_flight: Arc::new(Semaphore::new(limits.max_in_flight)) }
+        });
         Self {
-            actions,
+            rows: rows.collect(),
             store,
             writer,
             tracker,
             overdue,
-            in_flight: Arc::new(Semaphore::new(config.limits.handlers_in_flight)),
             metrics,
             deadline: config.limits.handler,
             selection: config.mongodb.selection,
             text_chars: config.limits.text_chars,
             faults: AtomicU64::new(0),
         }
+    }
+
+    /// The actions' own rates, in the order by which they are spent.
+    pub(crate) fn call_rates(&self) -> Box<[CallRates]> {
+        let rates = |row: &Row| CallRates { per_minute: row.limits.per_minute, burst: row.limits.burst };
+        self.rows.iter().map(rates).collect()
     }
 
     /// Does what a text frame asks for. None where it went well: the event is the answer. Shutdown waits for it
@@ -102,7 +122,7 @@ impl Runtime {
         async move {
             let mut name = None;
             let (action, result) = match self.accept(&frame, &caller, &mut name) {
-                Ok(action) => (action.name, self.run(action, frame, &caller).await),
+                Ok(row) => (row.action.name, self.run(row, frame, &caller).await),
                 Err(error) => ("", Err(error)),
             };
             drop(under_way);
@@ -136,12 +156,7 @@ impl Runtime {
     }
 
     /// Finds the action and spends what it costs. `name` becomes the frame's `action`, where it has one.
-    fn accept(
-        &self,
-        frame: &str,
-        caller: &Caller,
-        name: &mut Option<String>,
-    ) -> Result<&'static Action, Error> {
+    fn accept(&self, frame: &str, caller: &Caller, name: &mut Option<String>) -> Result<&Row, Error> {
         let rate = self.spend_frame(caller);
         let fields = Fields::parse(frame);
         if let Ok(fields) = &fields {
@@ -154,26 +169,43 @@ impl Runtime {
         if name.as_deref().is_some_and(|name| name.contains('\0')) {
             return Err(Error::invalid("action: must not hold U+0000"));
         }
-        let action = name.as_deref().and_then(|name| self.actions.iter().find(|action| action.name == name));
-        let action = action.ok_or_else(|| Error::new(Code::UnknownAction, "no such action"))?;
-        if action.limits.message {
-            caller.seat.message().map_err(|wait| {
-                self.metrics.limit("messages_per_minute");
-                Error::rate_limited("too many messages", whole_ms(wait))
-            })?;
-        }
-        Ok(action)
+        let at = name.as_deref().and_then(|name| self.rows.iter().position(|row| row.action.name == name));
+        let found = at.and_then(|at| Some((at, self.rows.get(at)?)));
+        let (at, row) = found.ok_or_else(|| Error::new(Code::UnknownAction, "no such action"))?;
+        self.spend_call(frame.len(), at, row, caller)?;
+        Ok(row)
     }
 
-    async fn run(&self, action: &'static Action, frame: Utf8Bytes, caller: &Caller) -> Result<Reply, Error> {
-        let began = Instant::now();
-        let deadline = began + self.deadline;
-        // What begins has at least half of its time left: less, and its first wait would end it half done.
-        let begin_by = began + self.deadline / 2;
-        let Some(Ok(permit)) = self.in_time(begin_by, self.in_flight.clone().acquire_owned()).await else {
-            self.metrics.limit("handlers_in_flight");
-            return Err(Error::new(Code::Timeout, "the server is busy; nothing was done"));
+    /// What the action itself asks of a call.
+    fn spend_call(&self, bytes: usize, at: usize, row: &Row, caller: &Caller) -> Result<(), Error> {
+        if let Some(most) = row.limits.max_bytes.filter(|most| bytes > *most) {
+            self.metrics.limit("action_max_bytes");
+            return Err(Error::invalid(format!("the frame has more than {most} bytes")));
+        }
+        caller.seat.call(at).map_err(|over| {
+            let (bound, message, wait) = match over {
+                Over::Burst(wait) => ("action_burst", "too many at once of this action", wait),
+                Over::PerMinute(wait) => ("action_per_minute", "too many of this action", wait),
+            };
+            self.metrics.limit(bound);
+            Error::rate_limited(message, whole_ms(wait))
+        })?;
+        if !row.limits.message {
+            return Ok(());
+        }
+        caller.seat.message().map_err(|wait| {
+            self.metrics.limit("messages_per_minute");
+            Error::rate_limited("too many messages", whole_ms(wait))
+        })
+    }
+
+    async fn run(&self, row: &Row, frame: Utf8Bytes, caller: &Caller) -> Result<Reply, Error> {
+        let Ok(permit) = row.in_flight.clone().try_acquire_owned() else {
+            self.metrics.limit("action_max_in_flight");
+            return Err(Error::rate_limited("too many calls of this action are under way", BUSY_RETRY_MS));
         };
+        let time = row.limits.timeout_ms.map_or(self.deadline, |ms| Duration::from_millis(ms.into()));
+        let deadline = Instant::now() + time;
         let room = BoundRoom {
             store: self.store.clone(),
             writer: self.writer.clone(),
@@ -183,6 +215,7 @@ impl Runtime {
             selection: self.selection,
         };
         let context = Context::new(caller.user.clone(), Arc::new(room), self.text_chars);
+        let action = row.action;
         let task = self.tracker.spawn(async move {
             let _permit = permit;
             let call = {

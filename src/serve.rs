@@ -174,6 +174,7 @@ async fn assemble(
     let (writer, receipts) = store.writers(&config.limits, &metrics, stop);
     let under_way = UnderWay::default();
     let runtime = Runtime::new(actions, &config, store.clone(), writer, under_way.clone(), metrics.clone());
+    let users = Users::new(config.limits.clone(), runtime.call_rates());
     let server = Server {
         page,
         store,
@@ -181,7 +182,7 @@ async fn assemble(
         runtime: Arc::new(runtime),
         receipts,
         verifier,
-        users: Users::new(config.limits.clone()),
+        users,
         outboxes: Outboxes::default(),
         metrics,
         pulse,

@@ -27,16 +27,34 @@ impl Action {
     }
 }
 
-/// What a call costs its caller, besides one frame.
-#[derive(Clone, Copy, Debug)]
+/// What calls of an action may take. The configuration may set all of it anew but `message`
+/// (`[actions.<name>]`); what is left open here goes by the bounds that hold for all actions (`[limits]`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Counts against the messages that a user may send in a minute.
     pub message: bool,
+    /// Calls that a user may make in a minute, over all of their sockets on one server.
+    pub per_minute: Option<u32>,
+    /// Calls that one socket may make at once, each regained in a `per_minute`th of a minute.
+    pub burst: Option<u32>,
+    /// The largest frame, in bytes.
+    pub max_bytes: Option<usize>,
+    /// How long a call may run, in milliseconds.
+    pub timeout_ms: Option<u32>,
+    /// Calls that may run at once on one server.
+    pub max_in_flight: usize,
 }
 
 impl Limits {
-    /// One frame and nothing else.
-    pub const DEFAULT: Self = Self { message: false };
+    /// What holds for all actions, and as many calls at once as keep the database busy many times over.
+    pub const DEFAULT: Self = Self {
+        message: false,
+        per_minute: None,
+        burst: None,
+        max_bytes: None,
+        timeout_ms: None,
+        max_in_flight: 10_000,
+    };
 }
 
 /// How a call that went well is answered.

@@ -12,7 +12,7 @@ pub struct Request {
 }
 
 /// A message counts as one.
-pub const LIMITS: Limits = Limits { message: true };
+pub const LIMITS: Limits = Limits { message: true, ..Limits::DEFAULT };
 
 /// The message, and its way to its readers.
 pub const EMITS: &[Kind] = &[Kind::ChatMessage, Kind::MarkMessageAsDelivered, Kind::MarkMessageAsRead];

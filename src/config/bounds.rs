@@ -2,6 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use handlers::{ACTIONS, Action};
+
 use super::values::Values;
 use super::{
     Admin, Api, Auth, Config, ConfigError, Feed, Http, Limits, Log, LogFormat, Mongodb, Page, PageEnabled,
@@ -30,11 +32,11 @@ const TEXT_CHARS: Bounds = 1..=100_000;
 /// Less holds no action at all; more is past what a message of the greatest length needs.
 const FRAME_BYTES: Bounds = 64..=1 << 24;
 const PER_MINUTE: Bounds = 1..=1_000_000;
+const IN_FLIGHT: Bounds = 1..=1_000_000;
 /// More than there are descriptors and ports for.
 const SOCKETS: Bounds = 1..=1_000_000;
 const SEND_QUEUE: Bounds = 1..=100_000;
 const WAIT_MS: Bounds = 10..=600_000;
-const HANDLERS: Bounds = 1..=1_000_000;
 const ROOMS_CACHED: Bounds = 1..=100_000_000;
 /// The database takes 100,000 writes in one command at most.
 const BATCH: Bounds = 1..=100_000;
@@ -72,6 +74,7 @@ impl Config {
                 request: values.millis("http.request_ms", REQUEST_MS)?,
             },
             limits: Limits::read(values)?,
+            actions: ACTIONS.iter().map(|action| read_action(values, action)).collect::<Result<_, _>>()?,
             sockets: Sockets {
                 ping: values.seconds("sockets.ping_seconds", SILENCE_SECONDS)?,
                 dead: values.seconds("sockets.dead_seconds", SILENCE_SECONDS)?,
@@ -143,10 +146,27 @@ impl Limits {
             send_queue: values.number("limits.send_queue", SEND_QUEUE)?,
             write: values.millis("limits.write_ms", WAIT_MS)?,
             handler: values.millis("limits.handler_ms", WAIT_MS)?,
-            handlers_in_flight: values.number("limits.handlers_in_flight", HANDLERS)?,
             rooms_cached: values.number("limits.rooms_cached", ROOMS_CACHED)?,
             batch: values.number("limits.batch", BATCH)?,
             write_queue: values.number("limits.write_queue", WRITE_QUEUE)?,
         })
     }
+}
+
+/// `[actions.<name>]`: what stands beside the function, where nothing else is said. Zero is what holds for all.
+fn read_action(
+    values: &mut Values,
+    action: &Action,
+) -> Result<(&'static str, handlers::Limits), ConfigError> {
+    let mut read = |key: &str, bounds: &Bounds| {
+        let number: u32 = values.number(&format!("actions.{}.{key}", action.name), 0..=*bounds.end())?;
+        Ok(Some(number).filter(|number| *number > 0))
+    };
+    let per_minute = read("per_minute", &PER_MINUTE)?;
+    let burst = read("burst", &PER_MINUTE)?;
+    let max_bytes = read("max_bytes", &FRAME_BYTES)?.map(|bytes| bytes as usize);
+    let timeout_ms = read("timeout_ms", &WAIT_MS)?;
+    let max_in_flight = values.number(&format!("actions.{}.max_in_flight", action.name), IN_FLIGHT)?;
+    let message = action.limits.message;
+    Ok((action.name, handlers::Limits { message, per_minute, burst, max_bytes, timeout_ms, max_in_flight }))
 }

@@ -52,6 +52,26 @@ fn the_defaults_stand_by_themselves() {
 }
 
 #[test]
+fn each_action_has_limits_that_may_be_set_anew() {
+    let declared = |action: &str| handlers::Action::named(action).unwrap().limits;
+    let limits = env(&[]).unwrap().actions;
+    assert_eq!(limits.len(), handlers::ACTIONS.len());
+    assert!(limits.iter().all(|(action, limits)| *limits == declared(action)), "{limits:?}");
+
+    let toml = "[actions.send]\nper_minute = 7\nmax_bytes = 100\nmax_in_flight = 3\n";
+    let variables = [
+        ("ACTIONS__SEND__PER_MINUTE", "9"),
+        ("ACTIONS__EDIT__BURST", "2"),
+        ("ACTIONS__EDIT__TIMEOUT_MS", "50"),
+    ];
+    let limits = load(Some(toml), &variables).unwrap().actions;
+    let send =
+        handlers::Limits { per_minute: Some(9), max_bytes: Some(100), max_in_flight: 3, ..declared("send") };
+    let edit = handlers::Limits { burst: Some(2), timeout_ms: Some(50), ..declared("edit") };
+    assert_eq!((limits["send"], limits["edit"], limits["delete"]), (send, edit, declared("delete")));
+}
+
+#[test]
 fn the_file_goes_over_the_defaults_and_the_environment_over_both() {
     let toml = "listen = '[::1]:0'\nlimits.batch = 0x10\n[feed]\nheartbeat_ms = 2_000\n";
     let config = load(Some(toml), &[("LIMITS__BATCH", " 7 "), ("FEED__STALE_MS", "2001")]).unwrap();

@@ -1,5 +1,5 @@
-//! The layers: what `default.toml` has is the schema; a file and the environment may change its values, no
-//! more.
+//! The layers: what `default.toml` has is the schema, and what the actions declare; a file and the environment may
+//! change its values, no more.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
+use handlers::{ACTIONS, Action, Limits};
 use toml::de::{DeTable, DeValue};
 
 use super::ConfigError;
@@ -61,6 +62,7 @@ impl Values {
             let value = Value::of(leaf.value).ok_or_else(|| fault("a key of a type that isn't known"))?;
             values.insert(leaf.key, value);
         }
+        values.extend(ACTIONS.iter().flat_map(of_action));
         let sources = values.keys().map(|key| (key.clone(), Source::Default)).collect();
         Ok(Self { values, sources })
     }
@@ -244,6 +246,21 @@ impl Value {
             Self::List(_) => "a list of strings",
         }
     }
+}
+
+/// The keys of an action: what is said beside its function. Zero stands for what is left open there.
+fn of_action(action: &Action) -> [(String, Value); 5] {
+    let Limits { per_minute, burst, max_bytes, timeout_ms, max_in_flight, .. } = action.limits;
+    let or_zero = |number: Option<u32>| number.map_or(0, i64::from);
+    let bytes = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
+    [
+        ("per_minute", or_zero(per_minute)),
+        ("burst", or_zero(burst)),
+        ("max_bytes", max_bytes.map_or(0, bytes)),
+        ("timeout_ms", or_zero(timeout_ms)),
+        ("max_in_flight", bytes(max_in_flight)),
+    ]
+    .map(|(key, number)| (format!("actions.{}.{key}", action.name), Value::Number(number)))
 }
 
 /// A key as TOML has it: anything but a table with something in it.

@@ -114,8 +114,8 @@ async fn sigint_does_the_same() {
 }
 
 #[tokio::test]
-async fn actions_that_wait_for_their_turn_are_finished_as_well() {
-    ends_well("TERM", &[("LIMITS__HANDLERS_IN_FLIGHT", "1")]).await;
+async fn messages_that_wait_for_their_turn_are_written_as_well() {
+    ends_well("TERM", &[("LIMITS__BATCH", "1")]).await;
 }
 
 #[tokio::test]

@@ -1,9 +1,9 @@
 //! What befalls an action stays with it: a panic, a call without end, a caller that leaves.
 
 use std::future::pending;
+use std::time::{Duration, Instant};
 
 use handlers::{Action, Context, Error, Fields, Limits, Pending, Reply, Text};
-use mongodb::bson::doc;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -29,6 +29,10 @@ static ACTIONS: &[Action] = &[
     action("panics_without_words", |_, _| Ok(Box::pin(async { std::panic::panic_any(7) }))),
     action("fails", |_, _| Ok(Box::pin(async { Err(Error::internal("the secret of its cause")) }))),
     action("never_ends", |_, _| Ok(Box::pin(pending()))),
+    Action {
+        limits: Limits { max_in_flight: 2, ..Limits::DEFAULT },
+        ..action("hangs", |_, _| Ok(Box::pin(pending())))
+    },
     // Writes, and then forgets to end.
     action("writes_and_never_ends", |context, fields| {
         let text = fields.first_text("message").unwrap_or_default();
@@ -117,51 +121,61 @@ async fn what_was_written_before_a_timeout_is_told_all_the_same() {
     two.expect_all(&said(1, 1, "written")).await;
 }
 
-#[tokio::test]
-async fn actions_that_fill_their_bound_are_given_up_and_the_bound_is_free_again() {
-    let overrides = [("LIMITS__HANDLER_MS", "500"), ("LIMITS__HANDLERS_IN_FLIGHT", "3")];
-    let (server, mut one, mut two) = two_sockets(&overrides).await;
-    let mut hogs = Vec::new();
-    for _ in 0..2 {
-        hogs.push(server.join(1, 2).await);
+/// How long each of so many messages takes from its frame to its acknowledgement: the median.
+async fn median_of_sends(client: &mut Client, first: i64, count: i64) -> Duration {
+    let mut took = Vec::new();
+    for id in first..first + count {
+        let began = Instant::now();
+        client.say("on time").await;
+        client.until(chat(id, 2, "on time")).await;
+        took.push(began.elapsed());
     }
-    // One place of three is left: everyone else takes turns on it.
-    for hog in &mut hogs {
-        hog.send(json!({"action": "never_ends"})).await;
-    }
-    for id in 1..=5 {
-        two.say("the last place").await;
-        two.until(chat(id, 2, "the last place")).await;
-    }
-    one.send(json!({"action": "never_ends"})).await;
-    for hog in hogs.iter_mut().chain([&mut one]) {
-        assert_eq!(hog.until_kind("error").await["code"], "timeout");
-    }
-    // Whoever never ends has no place any more.
-    for id in 6..=10 {
-        two.say("all places").await;
-        two.until(chat(id, 2, "all places")).await;
-    }
+    took.sort_unstable();
+    took[took.len() / 2]
 }
 
 #[tokio::test]
-async fn an_action_that_finds_no_place_is_told_so_and_nothing_is_done() {
-    let overrides = [("LIMITS__HANDLER_MS", "2000"), ("LIMITS__HANDLERS_IN_FLIGHT", "1")];
-    let (server, mut one, mut two) = two_sockets(&overrides).await;
-    one.send(json!({"action": "never_ends"})).await;
-    one.send(json!({"action": "never_ends"})).await;
-    one.send(json!({"action": "never_ends"})).await;
-    two.say("is there a place?").await;
-    let answer = timeout(PATIENCE, two.next()).await.unwrap();
-    let stored = server.collection("messages").await.count_documents(doc! {}).await.unwrap();
-    // Where it was so late that the place was free again it is done; else it's told before its time is over.
-    if answer["type"] == "chat_message" {
-        assert_eq!(stored, 1);
-    } else {
-        let expected = json!({"type": "error", "code": "timeout", "message": WORDS, "action": "send"});
-        assert!(matches(&expected, &answer), "{answer}");
-        assert_eq!(stored, 0);
+async fn an_action_that_hangs_at_its_in_flight_limit_slows_no_other() {
+    let (server, mut one, mut two) = two_sockets(&[("LIMITS__HANDLER_MS", "60000")]).await;
+    let before = median_of_sends(&mut two, 1, 60).await;
+    let mut hogs = [server.join(1, 2).await, server.join(1, 2).await];
+    for hog in &mut hogs {
+        hog.send(json!({"action": "hangs"})).await;
     }
+    // Both places are taken once a third call finds none.
+    let refused = async {
+        loop {
+            one.send(json!({"action": "hangs"})).await;
+            let frame = one.until_kind("error").await;
+            if frame["code"] == "rate_limited" {
+                return frame;
+            }
+        }
+    };
+    let refused = timeout(PATIENCE, refused).await.expect("a third call is refused, and at once");
+    let expected = json!({
+        "type": "error", "code": "rate_limited", "message": WORDS, "action": "hangs", "retry_after_ms": 1500,
+    });
+    assert!(matches(&expected, &refused), "{refused}");
+    let during = median_of_sends(&mut two, 61, 60).await;
+    // As long as before, but for what else the machine does.
+    assert!(during < 3 * before + Duration::from_millis(5), "{before:?} became {during:?}");
+}
+
+#[tokio::test]
+async fn calls_that_are_given_up_give_their_places_back() {
+    let (server, mut one, _two) = two_sockets(&[("LIMITS__HANDLER_MS", "500")]).await;
+    let mut hogs = [server.join(1, 2).await, server.join(1, 2).await];
+    for _ in 0..2 {
+        for hog in &mut hogs {
+            hog.send(json!({"action": "hangs"})).await;
+        }
+        for hog in &mut hogs {
+            hog.expect(error("timeout", Some("hangs"))).await;
+        }
+    }
+    one.send(json!({"action": "hangs"})).await;
+    one.expect(error("timeout", Some("hangs"))).await;
 }
 
 #[tokio::test]

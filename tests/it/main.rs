@@ -9,6 +9,7 @@
 )]
 
 mod actions;
+mod calls;
 mod closing;
 mod command;
 mod connect;

@@ -14,6 +14,11 @@ fn a_file_is_refused_by_key_and_line() {
         ("\n[limit]\nbatch = 1", "limit.batch: no such key (x.toml, line 3)"),
         ("[limit]", "limit: no such key (x.toml, line 1)"),
         ("[limits]\n\nbatches = 1", "limits.batches: no such key (x.toml, line 3)"),
+        ("[actions.sent]\nburst = 1", "actions.sent.burst: no such key (x.toml, line 2)"),
+        (
+            "[actions.send]\nmax_in_flight = 0",
+            "actions.send.max_in_flight: must be from 1 to 1000000, which 0 is not (x.toml, line 2)",
+        ),
         ("limits = 1", "limits: a section of keys, not a key itself (x.toml, line 1)"),
         ("[limits.batch]\nx = 1", "limits.batch: takes a whole number, not a table (x.toml, line 2)"),
         ("[auth.secret]", "auth.secret: takes a string, which this table is not (x.toml, line 1)"),

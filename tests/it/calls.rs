@@ -1,0 +1,124 @@
+//! What each action may take by itself, as `[actions.<name>]` says.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, Server, WORDS, alone, edited, error, free_port, matches, next_error};
+
+/// The very next frame says that the action came too often, and when it may come again.
+async fn told_to_wait(client: &mut Client, action: &str) -> Duration {
+    let frame = client.next().await;
+    let wait = frame["retry_after_ms"].as_u64().unwrap_or_default();
+    let expected = json!({
+        "type": "error", "code": "rate_limited", "message": WORDS, "action": action, "retry_after_ms": wait,
+    });
+    assert!(matches(&expected, &frame), "expected rate_limited, got {frame}");
+    assert!((1..=60_000).contains(&wait), "{frame}");
+    Duration::from_millis(wait)
+}
+
+fn edit(text: &str) -> Value {
+    json!({"action": "edit", "message_id": 1, "text": text})
+}
+
+#[tokio::test]
+async fn a_rate_counts_over_all_sockets_of_a_user_and_for_its_action_alone() {
+    let (server, mut one) = alone(&[("ACTIONS__EDIT__PER_MINUTE", "3")]).await;
+    one.say_alone(1, 1, "something").await;
+    let mut second = server.join(1, 2).await;
+    for (client, other) in [(0, "a"), (1, "b"), (0, "c")] {
+        let text = edited(1, other);
+        let speaker = if client == 0 { &mut one } else { &mut second };
+        speaker.send(edit(other)).await;
+        for client in [&mut one, &mut second] {
+            client.expect(text.clone()).await;
+        }
+    }
+    for client in [&mut one, &mut second] {
+        client.send(edit("too soon")).await;
+        told_to_wait(client, "edit").await;
+    }
+    one.send(json!({"action": "delete", "message_id": 1})).await;
+    assert_eq!(one.next().await["type"], "message_deleted", "another action has a rate of its own");
+    // Another user's rate is theirs: an edit of theirs fails for another reason.
+    let mut two = server.join(2, 1).await;
+    two.send(edit("not mine, and gone")).await;
+    two.expect(error("not_found", Some("edit"))).await;
+}
+
+#[tokio::test]
+async fn a_burst_is_a_sockets_own_and_is_regained_in_time() {
+    let limits = [("ACTIONS__EDIT__PER_MINUTE", "60"), ("ACTIONS__EDIT__BURST", "2")];
+    let (server, mut one) = alone(&limits).await;
+    one.say_alone(1, 1, "something").await;
+    for text in ["a", "b"] {
+        one.send(edit(text)).await;
+        one.expect(edited(1, text)).await;
+    }
+    one.send(edit("too soon")).await;
+    let wait = told_to_wait(&mut one, "edit").await;
+    assert!(wait <= Duration::from_secs(1), "one is regained each second: {wait:?}");
+    one.heed(wait).await;
+    one.send(edit("c")).await;
+    one.expect(edited(1, "c")).await;
+    let mut second = server.join(1, 2).await;
+    second.send(edit("d")).await;
+    second.expect(edited(1, "d")).await;
+}
+
+#[tokio::test]
+async fn a_frame_over_the_actions_own_size_is_invalid_and_its_socket_lives() {
+    let (_server, mut one) = alone(&[("ACTIONS__SEND__MAX_BYTES", "100")]).await;
+    let say = |letters: usize| json!({"action": "send", "message": "x".repeat(letters)});
+    let bare = say(0).to_string().len();
+    one.send(say(101 - bare)).await;
+    next_error(&mut one, "invalid_request", "send", "100 bytes").await;
+    one.say_alone(1, 1, &"x".repeat(100 - bare)).await;
+    one.send(json!({"action": "edit", "message_id": 1, "text": "y".repeat(200)})).await;
+    one.expect(edited(1, &"y".repeat(200))).await;
+}
+
+#[tokio::test]
+async fn who_goes_on_calling_is_closed_with_4029() {
+    let (server, mut one) = alone(&[("ACTIONS__EDIT__BURST", "1"), ("ACTIONS__EDIT__PER_MINUTE", "1")]).await;
+    one.say_alone(1, 1, "something").await;
+    one.send(edit("once")).await;
+    one.expect(edited(1, "once")).await;
+    for _ in 0..10 {
+        one.send(edit("again")).await;
+        told_to_wait(&mut one, "edit").await;
+    }
+    assert_eq!(one.closed().await.0, 4029);
+    server.join(1, 2).await.quiet().await;
+}
+
+#[tokio::test]
+async fn each_bound_is_counted() {
+    let admin = format!("127.0.0.1:{}", free_port());
+    let limits = [
+        ("ADMIN__LISTEN", &*admin),
+        ("ACTIONS__EDIT__PER_MINUTE", "1"),
+        ("ACTIONS__DELETE__PER_MINUTE", "60"),
+        ("ACTIONS__DELETE__BURST", "1"),
+        ("ACTIONS__SEND__MAX_BYTES", "100"),
+    ];
+    let server = Server::start(&limits).await;
+    server.room(&[1, 2]).await;
+    let mut one = server.join(1, 2).await;
+    for frame in [
+        edit("none to edit"),
+        edit("too soon"),
+        json!({"action": "delete", "message_id": 1}),
+        json!({"action": "delete", "message_id": 1}),
+        json!({"action": "send", "message": "x".repeat(100)}),
+    ] {
+        one.send(frame).await;
+        assert_eq!(one.next().await["type"], "error");
+    }
+    let page = reqwest::get(format!("http://{admin}/metrics")).await.unwrap().text().await.unwrap();
+    for bound in ["action_per_minute", "action_burst", "action_max_bytes"] {
+        let sample = format!("parlor_limits_hit_total{{bound=\"{bound}\"}} 1\n");
+        assert!(page.contains(&sample), "{sample} is not in {page}");
+    }
+}
