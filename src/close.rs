@@ -1,5 +1,23 @@
 //! Why a socket is closed: every code of the protocol, with the reason that its client reads.
 
+/// When each code is said, for the contract.
+pub(crate) const CODES: &[(u16, &str)] = &[
+    (1000, "the client closed, and is answered"),
+    (1001, "nothing was heard of the client, also when asked by a ping"),
+    (1002, "what came was not WebSocket"),
+    (1007, "a text frame was not UTF-8"),
+    (1009, "a frame over limits.frame_bytes"),
+    (1011, "an internal error"),
+    (1012, "the server is going away: reconnect after a random pause"),
+    (1013, "room or membership can't be known now: try again later"),
+    (4001, "no token, or one that fails a check; later: it has expired"),
+    (4003, "not the token's user, or not a member of the room"),
+    (4004, "there is no such room"),
+    (4008, "the socket reads too slowly"),
+    (4029, "it went on after being told that it sends too much, or the user has too many sockets"),
+    (4400, "an id is missing or malformed, or both users are the same"),
+];
+
 /// A close of the server's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Close {

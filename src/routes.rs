@@ -11,16 +11,18 @@ use salvo::http::{HeaderMap, Method, StatusCode};
 use salvo::hyper::upgrade::OnUpgrade;
 use salvo::prelude::*;
 use serde_json::json;
+use tokio_tungstenite::tungstenite::Bytes;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::server::Server;
-use crate::{admission, api, page, socket};
+use crate::{admission, api, close, page, socket};
 
 /// Every route.
 pub(crate) fn router(server: &Arc<Server>) -> Router {
     let mut router = Router::new()
         .push(Router::with_path("ws/chat").goal(Chat(server.clone())))
         .push(Router::with_path("api/v1/rooms").post(api::MakeRoom(server.clone())))
+        .push(Router::with_path("asyncapi.json").get(Contract(server.runtime.contract(close::CODES).into())))
         .push(Router::with_path("healthz").get(Healthy))
         .push(Router::with_path("readyz").get(Ready(server.clone())));
     if server.page.on {
@@ -120,6 +122,18 @@ fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
     let Some(origin) = headers.get(ORIGIN) else { return true };
     let named = |origin: &str| allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin));
     allowed.is_empty() || origin.to_str().is_ok_and(named)
+}
+
+/// `/asyncapi.json`: what goes over the socket, for programs.
+struct Contract(Bytes);
+
+#[async_trait]
+impl Handler for Contract {
+    async fn handle(&self, _: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
+        res.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        // Bytes of known length: writing them can't fail.
+        let _ = res.write_body(self.0.clone());
+    }
 }
 
 /// `/healthz`: the process lives.

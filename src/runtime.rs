@@ -33,6 +33,7 @@ const ACTION_SHOWN: usize = 64;
 
 /// What one server runs actions with.
 pub(crate) struct Runtime {
+    actions: &'static [Action],
     rows: Box<[Row]>,
     store: Store,
     writer: Writer,
@@ -62,8 +63,9 @@ pub(crate) struct Caller {
 
 /// An answer to one frame, for its own socket alone.
 #[derive(Debug)]
-pub(crate) struct Refusal {
-    pub(crate) code: Code,
+pub(crate) struct Answer {
+    /// What it was refused with; none where it was done.
+    pub(crate) refused: Option<Code>,
     pub(crate) json: Utf8Bytes,
 }
 
@@ -91,6 +93,7 @@ impl Runtime {
             Row { action, limits, in_flight: Arc::new(Semaphore::new(limits.max_in_flight)) }
         });
         Self {
+            actions,
             rows: rows.collect(),
             store,
             writer,
@@ -104,19 +107,24 @@ impl Runtime {
         }
     }
 
+    /// What goes over the socket, as JSON.
+    pub(crate) fn contract(&self, closes: &[(u16, &str)]) -> String {
+        format!("{:#}\n", handlers::asyncapi(self.actions, closes))
+    }
+
     /// The actions' own rates, in the order by which they are spent.
     pub(crate) fn call_rates(&self) -> Box<[CallRates]> {
         let rates = |row: &Row| CallRates { per_minute: row.limits.per_minute, burst: row.limits.burst };
         self.rows.iter().map(rates).collect()
     }
 
-    /// Does what a text frame asks for. None where it went well: the event is the answer. Shutdown waits for it
+    /// Does what a text frame asks for. None where it went well and the event is the answer. Shutdown waits for it
     /// from this call on, not only from when it is first polled, or has its turn.
     pub(crate) fn invoke(
         self: Arc<Self>,
         frame: Utf8Bytes,
         caller: Arc<Caller>,
-    ) -> impl Future<Output = Option<Refusal>> + Send {
+    ) -> impl Future<Output = Option<Answer>> + Send {
         let under_way = self.tracker.token();
         let began = Instant::now();
         async move {
@@ -127,12 +135,16 @@ impl Runtime {
             };
             drop(under_way);
             self.metrics.action(action, result.as_ref().map(|_| ()).map_err(Error::code), began.elapsed());
-            result.err().map(|error| self.refuse(&error, name.as_deref()))
+            match result {
+                Ok(Reply::ByEvent) => None,
+                Ok(Reply::Frame(json)) => Some(Answer { refused: None, json: json.into() }),
+                Err(error) => Some(self.refuse(&error, name.as_deref())),
+            }
         }
     }
 
     /// The answer to a frame that isn't text.
-    pub(crate) fn binary(&self, caller: &Caller) -> Refusal {
+    pub(crate) fn binary(&self, caller: &Caller) -> Answer {
         let error = match self.spend_frame(caller) {
             Ok(()) => Error::new(Code::BadJson, "a frame must be text"),
             Err(error) => error,
@@ -142,7 +154,7 @@ impl Runtime {
     }
 
     /// A control frame costs as much as any other; it is answered where it is one too many.
-    pub(crate) fn control(&self, caller: &Caller) -> Option<Refusal> {
+    pub(crate) fn control(&self, caller: &Caller) -> Option<Answer> {
         let error = self.spend_frame(caller).err()?;
         self.metrics.action("", Err(error.code()), Duration::ZERO);
         Some(self.refuse(&error, None))
@@ -245,7 +257,7 @@ impl Runtime {
         self.overdue.run_until_cancelled(tokio::time::timeout_at(deadline, work)).await?.ok()
     }
 
-    fn refuse(&self, error: &Error, action: Option<&str>) -> Refusal {
+    fn refuse(&self, error: &Error, action: Option<&str>) -> Answer {
         let code = error.code();
         let mut message = error.message().to_owned();
         if matches!(code, Code::Internal | Code::Timeout | Code::Unavailable) {
@@ -260,7 +272,7 @@ impl Runtime {
             action: shown.as_deref(),
             retry_after_ms: error.retry_after_ms(),
         };
-        Refusal { code, json: json(&frame) }
+        Answer { refused: Some(code), json: json(&frame) }
     }
 
     /// What a client can quote, to find its error in the log.

@@ -27,7 +27,7 @@ use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 use crate::admission::Admission;
 use crate::close::Close;
 use crate::outbox::{Frame, Outbox};
-use crate::runtime::{Caller, Refusal};
+use crate::runtime::{Answer, Caller};
 use crate::server::{Server, Stay};
 use crate::store::documents::Marks;
 
@@ -42,7 +42,7 @@ const WRITTEN_AT_ONCE: usize = 64;
 
 pub(crate) type WebSocket = WebSocketStream<TokioIo<Upgraded>>;
 
-type Answer = Pin<Box<dyn Future<Output = Option<Refusal>> + Send>>;
+type Running = Pin<Box<dyn Future<Output = Option<Answer>> + Send>>;
 
 /// Why a socket ended.
 enum End {
@@ -143,7 +143,7 @@ impl Socket<'_> {
     async fn run(&mut self, history: Utf8Bytes, unread: Option<i64>) -> Result<Never, End> {
         self.write_first(history).await?;
         self.owed = unread.unwrap_or_default();
-        let mut running: Option<Answer> = None;
+        let mut running: Option<Running> = None;
         let timer = tokio::time::sleep(self.next_tick());
         tokio::pin!(timer);
         loop {
@@ -157,10 +157,10 @@ impl Socket<'_> {
             }
             tokio::select! {
                 () = self.outbox.changed() => {}
-                refusal = answer(&mut running) => {
+                answer = answer_of(&mut running) => {
                     running = None;
-                    if let Some(refusal) = refusal {
-                        self.refuse(refusal).await?;
+                    if let Some(answer) = answer {
+                        self.answer(answer).await?;
                     }
                 }
                 message = self.ws.next(), if running.is_none() && !self.server.is_draining() => {
@@ -222,7 +222,7 @@ impl Socket<'_> {
     }
 
     /// Takes what came; a frame that is to be done is given back as its coming answer.
-    async fn hear(&mut self, message: Option<Result<Message, Error>>) -> Result<Option<Answer>, End> {
+    async fn hear(&mut self, message: Option<Result<Message, Error>>) -> Result<Option<Running>, End> {
         let Some(message) = message else { return Err(End::Gone) };
         let message = message.map_err(|error| match error {
             Error::Capacity(CapacityError::MessageTooLong { .. }) => {
@@ -239,28 +239,28 @@ impl Socket<'_> {
             Message::Text(frame) => {
                 let answer = self.server.runtime.clone().invoke(frame, self.caller.clone());
                 // Whoever ends the server waits for what is under way by now; what comes later isn't begun.
-                Ok((!self.server.is_draining()).then(|| Box::pin(answer) as Answer))
+                Ok((!self.server.is_draining()).then(|| Box::pin(answer) as Running))
             }
             Message::Binary(_) => {
-                let refusal = self.server.runtime.binary(&self.caller);
-                self.refuse(refusal).await?;
+                let answer = self.server.runtime.binary(&self.caller);
+                self.answer(answer).await?;
                 Ok(None)
             }
             Message::Close(_) => Err(Close::Normal.into()),
             Message::Pong(_) if asked => Ok(None),
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
-                if let Some(refusal) = self.server.runtime.control(&self.caller) {
-                    self.refuse(refusal).await?;
+                if let Some(answer) = self.server.runtime.control(&self.caller) {
+                    self.answer(answer).await?;
                 }
                 Ok(None)
             }
         }
     }
 
-    async fn refuse(&mut self, refusal: Refusal) -> Result<(), End> {
-        self.feed(Message::Text(refusal.json)).await?;
+    async fn answer(&mut self, answer: Answer) -> Result<(), End> {
+        self.feed(Message::Text(answer.json)).await?;
         self.flush().await?;
-        if refusal.code == Code::RateLimited { self.told() } else { Ok(()) }
+        if answer.refused == Some(Code::RateLimited) { self.told() } else { Ok(()) }
     }
 
     /// It was told that it sends too much; once too often, and it is closed.
@@ -354,7 +354,7 @@ async fn limited(
     }
 }
 
-async fn answer(running: &mut Option<Answer>) -> Option<Refusal> {
+async fn answer_of(running: &mut Option<Running>) -> Option<Answer> {
     match running {
         Some(answer) => answer.await,
         None => pending().await,

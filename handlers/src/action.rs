@@ -1,5 +1,8 @@
 //! A row of the table of actions.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Serialize;
+
 use crate::{Code, Context, Error, Fields, Kind, Pending};
 
 /// What the runtime has to know of an action.
@@ -18,6 +21,32 @@ pub struct Action {
     /// # Errors
     /// `invalid_request`, naming the field at fault.
     pub run: fn(Context, &Fields<'_>) -> Result<Pending<'static, Reply>, Error>,
+    /// What its frame and its answer look like.
+    pub schema: fn(&mut SchemaGenerator) -> CallSchema,
+}
+
+/// The shapes of a call's two ends, for the contract.
+#[derive(Debug)]
+pub struct CallSchema {
+    /// The frame's fields but `action`.
+    pub request: Schema,
+    /// The frame that answers it on its own socket, where one does.
+    pub answer: Option<Schema>,
+}
+
+impl CallSchema {
+    /// As a handler's own types say.
+    pub(crate) fn of<Request, Call, A>(
+        _handle: fn(Context, Request) -> Call,
+        generator: &mut SchemaGenerator,
+    ) -> Self
+    where
+        Request: JsonSchema,
+        Call: Future<Output = Result<A, Error>>,
+        A: Answer,
+    {
+        Self { request: generator.subschema_for::<Request>(), answer: A::schema(generator) }
+    }
 }
 
 impl Action {
@@ -62,4 +91,42 @@ impl Limits {
 pub enum Reply {
     /// Not at all: the event that the change causes is the answer, to this socket as to all others.
     ByEvent,
+    /// By this frame, on the caller's own socket alone.
+    Frame(String),
+}
+
+/// What a handler may end in: [`ByEvent`], or whatever can be written as a frame.
+pub trait Answer {
+    /// The answer as the runtime takes it.
+    ///
+    /// # Errors
+    /// `internal`, where it can't be written as JSON.
+    fn reply(self) -> Result<Reply, Error>;
+
+    /// What it looks like; none where there is no frame.
+    fn schema(generator: &mut SchemaGenerator) -> Option<Schema>;
+}
+
+/// The event is the answer.
+#[derive(Clone, Copy, Debug)]
+pub struct ByEvent;
+
+impl Answer for ByEvent {
+    fn reply(self) -> Result<Reply, Error> {
+        Ok(Reply::ByEvent)
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Option<Schema> {
+        None
+    }
+}
+
+impl<T: Serialize + JsonSchema> Answer for T {
+    fn reply(self) -> Result<Reply, Error> {
+        serde_json::to_string(&self).map(Reply::Frame).map_err(Error::internal)
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Option<Schema> {
+        Some(generator.subschema_for::<T>())
+    }
 }

@@ -1,11 +1,12 @@
 //! `{"action":"delete","message_id":63}`: takes a message back.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{Code, Context, Error, Kind, Limits, MessageId, Reply, Role};
+use crate::{ByEvent, Code, Context, Error, Kind, Limits, MessageId, Role};
 
 /// What the frame holds.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request {
     /// Which message.
     message_id: MessageId,
@@ -21,11 +22,11 @@ pub const EMITS: &[Kind] = &[Kind::MessageDeleted];
 pub const FAILS: &[Code] = &[Code::NotFound, Code::NotAuthor];
 
 /// The author may, and in a group its admins.
-pub async fn handle(cx: Context, request: Request) -> Result<Reply, Error> {
+pub async fn handle(cx: Context, request: Request) -> Result<ByEvent, Error> {
     let mine = cx.room().author(request.message_id).await? == *cx.caller();
     if !mine && cx.room().role().await? != Role::Admin {
         return Err(Error::not_author("only its author may delete a message"));
     }
     cx.room().delete(request.message_id).await?;
-    Ok(Reply::ByEvent)
+    Ok(ByEvent)
 }

@@ -1,11 +1,12 @@
 //! `{"action":"edit","message_id":63,"text":"new"}`: changes the text of one's own message.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{Code, Context, Draft, Error, Kind, Limits, MessageId, Reply};
+use crate::{ByEvent, Code, Context, Draft, Error, Kind, Limits, MessageId};
 
 /// What the frame holds.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request {
     /// Which message.
     message_id: MessageId,
@@ -23,11 +24,11 @@ pub const EMITS: &[Kind] = &[Kind::MessageEdited];
 pub const FAILS: &[Code] = &[Code::NotFound, Code::NotAuthor];
 
 /// Only the author may.
-pub async fn handle(cx: Context, request: Request) -> Result<Reply, Error> {
+pub async fn handle(cx: Context, request: Request) -> Result<ByEvent, Error> {
     let text = cx.accept(request.text, "text")?;
     if cx.room().author(request.message_id).await? != *cx.caller() {
         return Err(Error::not_author("only its author may edit a message"));
     }
     cx.room().edit(request.message_id, text).await?;
-    Ok(Reply::ByEvent)
+    Ok(ByEvent)
 }

@@ -1,11 +1,12 @@
 //! Every frame that the server sends, but for the history's array.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{Code, Message, MessageId};
 
 /// What happened in a room, as all of its sockets are told.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event<'a> {
     /// A message is safe on a majority of the database.
@@ -66,7 +67,7 @@ impl Kind {
 }
 
 /// The answer to a frame that can't be done, for its own socket alone.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename = "error")]
 pub struct ErrorFrame<'a> {
     /// What clients branch on.

@@ -2,7 +2,7 @@
 //!
 //! A client's frame names an action. Each action is a file here, named as on the wire, with four things in
 //! it: `Request`, what the frame must hold; `LIMITS`, what it costs; `EMITS` and `FAILS`, what may come of
-//! it; and `handle`, a function of a [`Context`] and a request that ends in a [`Reply`] or an [`Error`].
+//! it; and `handle`, a function of a [`Context`] and a request that ends in an [`Answer`] or an [`Error`].
 //!
 //! A handler reaches the world through its context alone, which is bound to one caller and one [`Room`]
 //! already: it can't name another author or another room, and this crate can't reach a socket, a clock or
@@ -13,14 +13,17 @@
 
 mod action;
 mod context;
+mod contract;
 mod error;
 mod event;
 mod fields;
 mod id;
 mod message;
+mod schema;
 
-pub use action::{Action, Limits, Reply};
+pub use action::{Action, Answer, ByEvent, CallSchema, Limits, Reply};
 pub use context::{Context, Pending, Role, Room};
+pub use contract::asyncapi;
 pub use error::{Code, Error};
 pub use event::{ErrorFrame, Event, Kind};
 pub use fields::{Fields, Malformed};
@@ -40,8 +43,9 @@ macro_rules! actions {
             fails: $name::FAILS,
             run: |context, fields| {
                 let request: $name::Request = fields.decode()?;
-                Ok(Box::pin($name::handle(context, request)))
+                Ok(Box::pin(async move { $name::handle(context, request).await?.reply() }))
             },
+            schema: |generator| CallSchema::of($name::handle, generator),
         }),+];
     };
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
+use schemars::JsonSchema;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -64,7 +65,7 @@ impl Text {
 }
 
 /// How far a message has come with all of its other readers; it never goes back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Stored.
@@ -109,7 +110,7 @@ impl Serialize for Time {
 }
 
 /// A message as events carry it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Message {
     /// Its text, as it came.
     pub text: String,
@@ -126,7 +127,7 @@ pub struct Message {
 }
 
 /// A message as the history's array has it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct HistoryMessage<'a> {
     /// Its number in the room.
     pub message_id: MessageId,

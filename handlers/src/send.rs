@@ -1,11 +1,12 @@
 //! `{"action":"send","message":"Hello"}`: says something in the room.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{Code, Context, Draft, Error, Kind, Limits, Reply};
+use crate::{ByEvent, Code, Context, Draft, Error, Kind, Limits};
 
 /// What the frame holds.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request {
     /// The text, kept exactly as it came.
     message: Draft,
@@ -21,8 +22,8 @@ pub const EMITS: &[Kind] = &[Kind::ChatMessage, Kind::MarkMessageAsDelivered, Ki
 pub const FAILS: &[Code] = &[];
 
 /// Writes the message. Its `chat_message` is the acknowledgement.
-pub async fn handle(cx: Context, request: Request) -> Result<Reply, Error> {
+pub async fn handle(cx: Context, request: Request) -> Result<ByEvent, Error> {
     let text = cx.accept(request.message, "message")?;
     cx.room().append(text).await?;
-    Ok(Reply::ByEvent)
+    Ok(ByEvent)
 }

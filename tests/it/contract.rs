@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 
 use handlers::{ACTIONS, Code};
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Server, chat};
+use crate::support::{Server, chat, checked_in};
 
 /// Errors of the runtime, which any action can meet; no row names them.
 const OF_THE_RUNTIME: [Code; 7] = [
@@ -73,11 +74,24 @@ async fn all_that_comes_of(action: &str) -> Came {
     came
 }
 
+/// The `type` of the frame that answers an action on its own socket, where one does.
+fn answer_of(action: &str) -> Option<String> {
+    let contract = handlers::asyncapi(ACTIONS, &[]);
+    let kind =
+        &contract["components"]["messages"][format!("{action}_answer")]["payload"]["properties"]["type"];
+    kind["const"].as_str().map(str::to_owned)
+}
+
 #[tokio::test]
 async fn every_action_does_what_its_row_says_and_nothing_else() {
     for action in ACTIONS {
         let promised = Came {
-            events: action.emits.iter().map(|kind| kind.as_str().to_owned()).collect(),
+            events: action
+                .emits
+                .iter()
+                .map(|kind| kind.as_str().to_owned())
+                .chain(answer_of(action.name))
+                .collect(),
             errors: action.fails.iter().map(|code| code.as_str().to_owned()).collect(),
         };
         let came = all_that_comes_of(action.name).await;
@@ -109,4 +123,12 @@ async fn each_row_is_found_by_its_name_and_no_other_is() {
     }
     one.say("done").await;
     one.expect(chat(1, 1, "done")).await;
+}
+
+#[tokio::test]
+async fn the_contract_is_the_one_that_is_checked_in() {
+    let server = Server::start(&[]).await;
+    let (status, kind, contract) = server.request(Method::GET, "/asyncapi.json", None, "").await;
+    assert_eq!((status, &*kind), (200, "application/json"));
+    checked_in("config/asyncapi.json", &contract);
 }

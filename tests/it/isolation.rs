@@ -12,7 +12,7 @@ use crate::support::{Client, PATIENCE, Server, WORDS, chat, error, matches, said
 type Run = fn(Context, &Fields<'_>) -> Result<Pending<'static, Reply>, Error>;
 
 const fn action(name: &'static str, run: Run) -> Action {
-    Action { name, limits: Limits::DEFAULT, emits: &[], fails: &[], run }
+    Action { name, limits: Limits::DEFAULT, emits: &[], fails: &[], run, schema: handlers::ACTIONS[0].schema }
 }
 
 /// Parlor's own `send`, and beside it what no action should be like.
@@ -23,6 +23,7 @@ static ACTIONS: &[Action] = &[
         emits: handlers::send::EMITS,
         fails: handlers::send::FAILS,
         run: |context, fields| (Action::named("send").unwrap().run)(context, fields),
+        schema: |generator| (Action::named("send").unwrap().schema)(generator),
     },
     action("panics", |_, _| Ok(Box::pin(async { panic!("a panic with the secret of its cause") }))),
     action("panics_while_decoding", |_, _| panic!("a panic with the secret of its cause")),

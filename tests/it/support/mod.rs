@@ -2,6 +2,7 @@
 
 mod binary;
 mod browser;
+mod checked_in;
 mod client;
 mod dial;
 mod fault;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 pub(crate) use binary::{Home, free_port, mongod};
 pub(crate) use browser::{Browser, Pointer, Window, key};
+pub(crate) use checked_in::checked_in;
 pub(crate) use client::{Client, End};
 pub(crate) use dial::{Dial, encoded};
 pub(crate) use fault::{Mongod, Program, shared_uri};

@@ -1,0 +1,180 @@
+//! The contract in `AsyncAPI` 3, made of the types, limits, events and errors that stand in this crate.
+
+use schemars::generate::SchemaSettings;
+use schemars::{Schema, SchemaGenerator};
+use serde_json::{Map, Value, json};
+
+use crate::{Action, CallSchema, Code, ErrorFrame, Event, HistoryMessage, UserId};
+
+/// The errors that any action may end in; the others are an action's own.
+const ANY_ACTION: &[Code] = &[
+    Code::BadJson,
+    Code::UnknownAction,
+    Code::InvalidRequest,
+    Code::RateLimited,
+    Code::Timeout,
+    Code::Unavailable,
+    Code::Internal,
+];
+
+const CHANNEL: &str = "#/channels/chat";
+
+/// The whole contract of the chat socket: what `actions` take, emit and answer, and by which `closes` (a code, and
+/// when) the server closes it.
+pub fn asyncapi(actions: &[Action], closes: &[(u16, &str)]) -> Value {
+    let (mut takes, mut gives) = (generator(false), generator(true));
+    let mut messages = Map::new();
+    let mut operations = Map::new();
+    let mut told: Vec<String> = vec!["history".to_owned(), "error".to_owned()];
+
+    messages.insert("history".to_owned(), message("The first frame", &of::<Vec<HistoryMessage>>(&mut gives)));
+    messages.insert(
+        "error".to_owned(),
+        message("The answer to a frame that can't be done", &of::<ErrorFrame>(&mut gives)),
+    );
+    for event in one_of(of::<Event>(&mut gives)) {
+        let Some(name) = event.pointer("/properties/type/const").and_then(Value::as_str).map(str::to_owned)
+        else {
+            continue;
+        };
+        told.push(name.clone());
+        messages.insert(name, message("For every socket of the room", &event));
+    }
+    for action in actions {
+        let CallSchema { request, .. } = (action.schema)(&mut takes);
+        let CallSchema { answer, .. } = (action.schema)(&mut gives);
+        messages
+            .insert(action.name.to_owned(), message("From a client", &frame_of(action.name, request.into())));
+        let answered = answer.map(|answer| {
+            let name = format!("{}_answer", action.name);
+            messages.insert(name.clone(), message("For the caller's own socket", &answer.into()));
+            name
+        });
+        operations.insert(action.name.to_owned(), operation(action, answered.as_deref()));
+    }
+    operations.insert("tell".to_owned(), json!({
+        "action": "send",
+        "channel": { "$ref": CHANNEL },
+        "summary": "What the server says by itself: the history first, then events in the order in which they were committed.",
+        "messages": told.iter().map(|name| in_channel(name)).collect::<Vec<_>>(),
+    }));
+    let listed = messages.keys().map(|name| (name.clone(), in_components(name))).collect::<Map<_, _>>();
+    json!({
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Parlor",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Chat over WebSockets: one socket, one room. The subprotocols are `Bearer` and the token.",
+        },
+        "defaultContentType": "application/json",
+        "channels": { "chat": {
+            "address": "/ws/chat/",
+            "messages": listed,
+            "bindings": { "ws": { "method": "GET", "query": query(&mut gives), "headers": headers() } },
+            "x-close-codes": closes.iter().map(|(code, when)| (code.to_string(), json!(when))).collect::<Map<_, _>>(),
+        } },
+        "operations": operations,
+        "components": { "messages": messages },
+    })
+}
+
+/// Schemas as they are written, or as they are read, each whole where it stands.
+fn generator(written: bool) -> SchemaGenerator {
+    let settings = SchemaSettings::draft07().with(|settings| {
+        settings.inline_subschemas = true;
+        settings.meta_schema = None;
+    });
+    if written { settings.for_serialize() } else { settings.for_deserialize() }.into_generator()
+}
+
+fn of<T: schemars::JsonSchema>(generator: &mut SchemaGenerator) -> Value {
+    generator.subschema_for::<T>().into()
+}
+
+fn one_of(schema: Value) -> Vec<Value> {
+    match schema {
+        Value::Object(mut schema) => match schema.remove("oneOf") {
+            Some(Value::Array(alternatives)) => alternatives,
+            _ => Vec::new(),
+        },
+        _ => Vec::new(),
+    }
+}
+
+fn message(summary: &str, payload: &Value) -> Value {
+    json!({ "summary": summary, "payload": payload })
+}
+
+fn in_channel(name: &str) -> Value {
+    json!({ "$ref": format!("{CHANNEL}/messages/{name}") })
+}
+
+fn in_components(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/messages/{name}") })
+}
+
+/// A request with the `action` that it is found by.
+fn frame_of(action: &str, request: Value) -> Value {
+    let mut schema = match request {
+        Value::Object(schema) => schema,
+        _ => Map::new(),
+    };
+    let properties = schema.entry("properties").or_insert_with(|| json!({}));
+    if let Some(properties) = properties.as_object_mut() {
+        properties.insert("action".to_owned(), json!({ "const": action }));
+    }
+    let required = schema.entry("required").or_insert_with(|| json!([]));
+    if let Some(required) = required.as_array_mut() {
+        required.insert(0, json!("action"));
+    }
+    schema.into()
+}
+
+fn operation(action: &Action, answered: Option<&str>) -> Value {
+    let names = |codes: &[Code]| codes.iter().map(|code| code.as_str()).collect::<Vec<_>>();
+    let limits = action.limits;
+    let mut operation = json!({
+        "action": "receive",
+        "channel": { "$ref": CHANNEL },
+        "messages": [in_channel(action.name)],
+        "x-emits": action.emits.iter().map(|kind| kind.as_str()).collect::<Vec<_>>(),
+        "x-fails": names(action.fails),
+        "x-fails-as-any-action": names(ANY_ACTION),
+        "x-limits": {
+            "counts_as_message": limits.message,
+            "per_minute": limits.per_minute,
+            "burst": limits.burst,
+            "max_bytes": limits.max_bytes,
+            "timeout_ms": limits.timeout_ms,
+            "max_in_flight": limits.max_in_flight,
+        },
+    });
+    if let Some(name) = answered {
+        operation["reply"] = json!({ "channel": { "$ref": CHANNEL }, "messages": [in_channel(name)] });
+    }
+    operation
+}
+
+fn query(generator: &mut SchemaGenerator) -> Value {
+    let user: Schema = generator.subschema_for::<UserId>();
+    json!({
+        "type": "object",
+        "description": "The caller and the other person, or the room. Any value may end in one `/`.",
+        "properties": {
+            "firts_user": user,
+            "first_user": { "description": "The same as firts_user; one of the two at most." },
+            "second_user": user,
+            "room_id": { "type": "integer", "minimum": 1, "description": "Instead of second_user." },
+        },
+    })
+}
+
+fn headers() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "Sec-WebSocket-Protocol": { "type": "string", "description": "`Bearer` and the token, in either order." },
+            "Authorization": { "type": "string", "description": "`Bearer <token>`, for clients that can set headers." },
+        },
+    })
+}

@@ -1,0 +1,54 @@
+//! How the types that parse themselves look in the contract.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use crate::{Draft, MAX_ID, MessageId, Time, UserId};
+
+/// `Type => schema;` each stands where it is used.
+macro_rules! schemas {
+    ($($type:ty, |$generator:ident| $schema:expr;)+) => {$(
+        impl JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn json_schema($generator: &mut SchemaGenerator) -> Schema {
+                $schema
+            }
+        }
+    )+};
+}
+
+schemas! {
+    Draft, |_generator| json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "pattern": "^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$",
+        "description": "Not only white space, no U+0000, at most limits.text_chars code points; kept as it came.",
+    });
+
+    MessageId, |generator| if generator.contract().is_deserialize() {
+        json_schema!({ "oneOf": [
+            { "type": "integer", "minimum": 1, "maximum": MAX_ID },
+            { "type": "string", "pattern": "^[0-9]+$" },
+        ] })
+    } else {
+        json_schema!({ "type": "integer", "minimum": 1, "maximum": MAX_ID })
+    };
+
+    UserId, |_generator| json_schema!({
+        "oneOf": [
+            { "type": "integer", "minimum": 0, "maximum": MAX_ID },
+            { "type": "string", "minLength": 1, "maxLength": UserId::MAX_BYTES },
+        ],
+        "description": "As the application's tokens have it. Digits without a leading zero are an integer.",
+    });
+
+    Time, |_generator| json_schema!({ "type": "string", "format": "date-time" });
+}
