@@ -30,7 +30,10 @@ pub fn asyncapi(actions: &[Action], closes: &[(u16, &str)]) -> Value {
     messages.insert("history".to_owned(), message("The first frame", &of::<Vec<HistoryMessage>>(&mut gives)));
     messages.insert(
         "error".to_owned(),
-        message("The answer to a frame that can't be done", &of::<ErrorFrame>(&mut gives)),
+        message(
+            "The answer to a frame that can't be done",
+            &tagged("type", "error", of::<ErrorFrame>(&mut gives)),
+        ),
     );
     for event in one_of(of::<Event>(&mut gives)) {
         let Some(name) = event.pointer("/properties/type/const").and_then(Value::as_str).map(str::to_owned)
@@ -43,11 +46,13 @@ pub fn asyncapi(actions: &[Action], closes: &[(u16, &str)]) -> Value {
     for action in actions {
         let CallSchema { request, .. } = (action.schema)(&mut takes);
         let CallSchema { answer, .. } = (action.schema)(&mut gives);
-        messages
-            .insert(action.name.to_owned(), message("From a client", &frame_of(action.name, request.into())));
+        messages.insert(
+            action.name.to_owned(),
+            message("From a client", &tagged("action", action.name, request.into())),
+        );
         let answered = answer.map(|answer| {
             let name = format!("{}_answer", action.name);
-            messages.insert(name.clone(), message("For the caller's own socket", &answer.into()));
+            messages.insert(name.clone(), message("For the caller's own socket", &only_one(answer.into())));
             name
         });
         operations.insert(action.name.to_owned(), operation(action, answered.as_deref()));
@@ -113,19 +118,27 @@ fn in_components(name: &str) -> Value {
     json!({ "$ref": format!("#/components/messages/{name}") })
 }
 
-/// A request with the `action` that it is found by.
-fn frame_of(action: &str, request: Value) -> Value {
-    let mut schema = match request {
+/// The one shape of a type that has but one.
+fn only_one(schema: Value) -> Value {
+    match one_of(schema.clone()).as_slice() {
+        [one] => one.clone(),
+        _ => schema,
+    }
+}
+
+/// A shape with the field that it is known by.
+fn tagged(tag: &str, name: &str, schema: Value) -> Value {
+    let mut schema = match schema {
         Value::Object(schema) => schema,
         _ => Map::new(),
     };
     let properties = schema.entry("properties").or_insert_with(|| json!({}));
     if let Some(properties) = properties.as_object_mut() {
-        properties.insert("action".to_owned(), json!({ "const": action }));
+        properties.insert(tag.to_owned(), json!({ "const": name }));
     }
     let required = schema.entry("required").or_insert_with(|| json!([]));
     if let Some(required) = required.as_array_mut() {
-        required.insert(0, json!("action"));
+        required.insert(0, json!(tag));
     }
     schema.into()
 }
