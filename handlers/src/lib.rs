@@ -50,4 +50,4 @@ macro_rules! actions {
     };
 }
 
-actions! { delete, edit, send }
+actions! { delete, edit, ping, send }

@@ -1,0 +1,32 @@
+//! `{"action":"ping"}`: asks for a sign of life, for clients that can't see the protocol's own pings.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Code, Context, Error, Kind, Limits};
+
+/// What the frame holds: nothing more.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct Request {}
+
+/// `{"type":"pong"}`
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Answer {
+    /// It lives.
+    Pong,
+}
+
+/// One frame.
+pub const LIMITS: Limits = Limits::DEFAULT;
+
+/// Nothing: it is answered on its own socket.
+pub const EMITS: &[Kind] = &[];
+
+/// Nothing of its own.
+pub const FAILS: &[Code] = &[];
+
+/// Answers, whatever else goes on.
+pub async fn handle(_: Context, _: Request) -> Result<Answer, Error> {
+    Ok(Answer::Pong)
+}
