@@ -161,6 +161,11 @@ impl Feed {
             let (_, n) = documents::read_message_id(id)?;
             self.numbers.saw_if_known(room, n.get());
         }
+        if let Some(made) = event.get("wallTime")?.and_then(RawBsonRef::as_datetime) {
+            let ms = bson::DateTime::now().timestamp_millis() - made.timestamp_millis();
+            // The clocks of two machines may differ either way.
+            self.metrics.lag(Duration::from_millis(u64::try_from(ms).unwrap_or_default()));
+        }
         if self.hub.reached(room, time) {
             self.take_change(event, collection, id, room, time)?;
         }

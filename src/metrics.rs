@@ -25,6 +25,20 @@ pub struct Metrics {
     batches: Histogram,
     commits: Histogram,
     heartbeat: Gauge<f64, std::sync::atomic::AtomicU64>,
+    feed_lag: Histogram,
+    write_queue: Gauge,
+    receipts: Gauge,
+}
+
+/// What is looked up when someone asks, since counting it all the time would cost more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    /// How old the last heartbeat is that came round; none if none did.
+    pub(crate) heartbeat: Option<Duration>,
+    /// Messages that wait for the database.
+    pub(crate) write_queue: usize,
+    /// Members whose marks wait for the database.
+    pub(crate) receipts: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -78,6 +92,9 @@ impl Metrics {
             batches: Histogram::new(exponential_buckets(1.0, 2.0, 12)),
             commits: seconds(),
             heartbeat: Gauge::default(),
+            feed_lag: seconds(),
+            write_queue: Gauge::default(),
+            receipts: Gauge::default(),
         };
         let registry = &mut metrics.registry;
         registry.register(
@@ -111,6 +128,18 @@ impl Metrics {
             "How long ago a heartbeat came through the change stream; -1 if never",
             Unit::Seconds,
             metrics.heartbeat.clone(),
+        );
+        registry.register_with_unit(
+            "feed_lag",
+            "From a change of a room, by the database's clock, to its taking from the change stream",
+            Unit::Seconds,
+            metrics.feed_lag.clone(),
+        );
+        registry.register("write_queue", "Messages that wait for the database", metrics.write_queue.clone());
+        registry.register(
+            "receipts_waiting",
+            "Members whose marks wait for the database",
+            metrics.receipts.clone(),
         );
         metrics
     }
@@ -154,9 +183,17 @@ impl Metrics {
         self.commits.observe(took.as_secs_f64());
     }
 
-    /// Everything, in the text format of `OpenMetrics`; `heartbeat` is its age now.
-    pub(crate) fn render(&self, heartbeat: Option<Duration>) -> String {
-        self.heartbeat.set(heartbeat.map_or(-1.0, |age| age.as_secs_f64()));
+    /// A change came through the stream so long after it was made.
+    pub(crate) fn lag(&self, lag: Duration) {
+        self.feed_lag.observe(lag.as_secs_f64());
+    }
+
+    /// Everything, in the text format of `OpenMetrics`.
+    pub(crate) fn render(&self, now: Now) -> String {
+        let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.heartbeat.set(now.heartbeat.map_or(-1.0, |age| age.as_secs_f64()));
+        self.write_queue.set(whole(now.write_queue));
+        self.receipts.set(whole(now.receipts));
         let mut page = String::new();
         // Writing to a String can't fail.
         let _ = text::encode(&mut page, &self.registry);

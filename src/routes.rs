@@ -155,7 +155,7 @@ impl Handler for Measured {
         let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
         res.headers_mut().insert(CONTENT_TYPE, kind);
         // Text of known length: writing it can't fail.
-        let _ = res.write_body(self.0.metrics.render(self.0.pulse.age()));
+        let _ = res.write_body(self.0.metrics.render(self.0.now()));
     }
 }
 

@@ -7,9 +7,9 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bson::oid::ObjectId;
 use handlers::{Action, Code, Context, Error, ErrorFrame, Fields, Limits, Reply, RoomId, UserId};
 use tokio::sync::Semaphore;
 use tokio::task::JoinError;
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -43,7 +44,6 @@ pub(crate) struct Runtime {
     deadline: Duration,
     selection: Duration,
     text_chars: usize,
-    faults: AtomicU64,
 }
 
 /// An action, the limits that are in force for it, and the places of its calls: whatever becomes of them, those of
@@ -103,8 +103,12 @@ impl Runtime {
             deadline: config.limits.handler,
             selection: config.mongodb.selection,
             text_chars: config.limits.text_chars,
-            faults: AtomicU64::new(0),
         }
+    }
+
+    /// Messages that wait for the database.
+    pub(crate) fn messages_waiting(&self) -> usize {
+        self.writer.waiting()
     }
 
     /// What goes over the socket, as JSON.
@@ -127,20 +131,24 @@ impl Runtime {
     ) -> impl Future<Output = Option<Answer>> + Send {
         let under_way = self.tracker.token();
         let began = Instant::now();
-        async move {
+        let request = ObjectId::new();
+        let answer = async move {
             let mut name = None;
             let (action, result) = match self.accept(&frame, &caller, &mut name) {
-                Ok(row) => (row.action.name, self.run(row, frame, &caller).await),
+                Ok(row) => (row.action.name, self.run(row, request, frame, &caller).await),
                 Err(error) => ("", Err(error)),
             };
             drop(under_way);
-            self.metrics.action(action, result.as_ref().map(|_| ()).map_err(Error::code), began.elapsed());
+            let outcome = result.as_ref().map(|_| ()).map_err(Error::code);
+            self.metrics.action(action, outcome, began.elapsed());
+            tracing::debug!(action, room = %caller.room, outcome = outcome.map_or_else(Code::as_str, |()| "ok"), "done");
             match result {
                 Ok(Reply::ByEvent) => None,
                 Ok(Reply::Frame(json)) => Some(Answer { refused: None, json: json.into() }),
-                Err(error) => Some(self.refuse(&error, name.as_deref())),
+                Err(error) => Some(Self::refuse(&error, request, name.as_deref())),
             }
-        }
+        };
+        answer.instrument(tracing::debug_span!("frame", %request))
     }
 
     /// The answer to a frame that isn't text.
@@ -150,14 +158,14 @@ impl Runtime {
             Err(error) => error,
         };
         self.metrics.action("", Err(error.code()), Duration::ZERO);
-        self.refuse(&error, None)
+        Self::refuse(&error, ObjectId::new(), None)
     }
 
     /// A control frame costs as much as any other; it is answered where it is one too many.
     pub(crate) fn control(&self, caller: &Caller) -> Option<Answer> {
         let error = self.spend_frame(caller).err()?;
         self.metrics.action("", Err(error.code()), Duration::ZERO);
-        Some(self.refuse(&error, None))
+        Some(Self::refuse(&error, ObjectId::new(), None))
     }
 
     fn spend_frame(&self, caller: &Caller) -> Result<(), Error> {
@@ -211,7 +219,13 @@ impl Runtime {
         })
     }
 
-    async fn run(&self, row: &Row, frame: Utf8Bytes, caller: &Caller) -> Result<Reply, Error> {
+    async fn run(
+        &self,
+        row: &Row,
+        request: ObjectId,
+        frame: Utf8Bytes,
+        caller: &Caller,
+    ) -> Result<Reply, Error> {
         let Ok(permit) = row.in_flight.clone().try_acquire_owned() else {
             self.metrics.limit("action_max_in_flight");
             return Err(Error::rate_limited("too many calls of this action are under way", BUSY_RETRY_MS));
@@ -223,12 +237,13 @@ impl Runtime {
             writer: self.writer.clone(),
             room: caller.room,
             caller: caller.user.clone(),
+            request,
             deadline,
             selection: self.selection,
         };
         let context = Context::new(caller.user.clone(), Arc::new(room), self.text_chars);
         let action = row.action;
-        let task = self.tracker.spawn(async move {
+        let call = async move {
             let _permit = permit;
             let call = {
                 let fields = Fields::parse(&frame);
@@ -241,7 +256,8 @@ impl Runtime {
             };
             // A call that never ends must not keep its place for ever, also when nobody waits for it any more.
             tokio::time::timeout_at(deadline, call).await.ok()
-        });
+        };
+        let task = self.tracker.spawn(call.in_current_span());
         match self.in_time(deadline, task).await {
             Some(Ok(Some(result))) => result,
             Some(Err(error)) => Err(Error::internal(panicked(error))),
@@ -257,13 +273,12 @@ impl Runtime {
         self.overdue.run_until_cancelled(tokio::time::timeout_at(deadline, work)).await?.ok()
     }
 
-    fn refuse(&self, error: &Error, action: Option<&str>) -> Answer {
+    fn refuse(error: &Error, request: ObjectId, action: Option<&str>) -> Answer {
         let code = error.code();
         let mut message = error.message().to_owned();
         if matches!(code, Code::Internal | Code::Timeout | Code::Unavailable) {
-            let id = self.fault_id();
-            tracing::error!(id, action, %error, "an action failed");
-            message = format!("{message} ({id})");
+            tracing::error!(%request, action, %error, "an action failed");
+            message = format!("{message} ({request})");
         }
         let shown = action.map(|name| name.chars().take(ACTION_SHOWN).collect::<String>());
         let frame = ErrorFrame {
@@ -273,12 +288,6 @@ impl Runtime {
             retry_after_ms: error.retry_after_ms(),
         };
         Answer { refused: Some(code), json: json(&frame) }
-    }
-
-    /// What a client can quote, to find its error in the log.
-    fn fault_id(&self) -> String {
-        let n = self.faults.fetch_add(1, Ordering::Relaxed);
-        format!("{:x}-{n:x}", bson::DateTime::now().timestamp_millis())
     }
 }
 

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use crate::auth::Verifier;
 use crate::config::Config;
 use crate::hub::{Hub, Joined};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Now};
 use crate::outbox::Outbox;
 use crate::page::Page;
 use crate::pulse::Pulse;
@@ -43,6 +43,15 @@ impl Server {
     /// Whether it is going away: no new socket, no new frame.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
+    }
+
+    /// What its metrics say of this moment.
+    pub(crate) fn now(&self) -> Now {
+        Now {
+            heartbeat: self.pulse.age(),
+            write_queue: self.runtime.messages_waiting(),
+            receipts: self.receipts.waiting(),
+        }
     }
 
     /// A socket's place in a room, until it is dropped.

@@ -24,6 +24,8 @@ pub struct BoundRoom {
     pub room: RoomId,
     /// Who writes.
     pub caller: UserId,
+    /// What this call is known by, in the log as in the database.
+    pub request: ObjectId,
     /// When the caller stops waiting.
     pub deadline: Instant,
     /// `mongodb.selection_ms`
@@ -34,7 +36,9 @@ impl BoundRoom {
     async fn message(&self, id: MessageId) -> Result<documents::Message, Error> {
         let messages = self.store.messages.clone();
         let filter = doc! { "_id": documents::message_id(self.room, id) };
-        let found = self.store.bounded(async move { Ok(messages.find_one(filter).await?) }).await;
+        let comment = self.request;
+        let found =
+            self.store.bounded(async move { Ok(messages.find_one(filter).comment(comment).await?) }).await;
         let document: Option<RawDocumentBuf> = found.map_err(StoreError::of_read)?;
         let Some(document) = document else { return Err(Error::not_found()) };
         documents::read_message(&document).map_err(Error::internal)?.ok_or_else(Error::not_found)
@@ -45,9 +49,12 @@ impl BoundRoom {
     async fn change(&self, id: MessageId, update: Document) -> Result<(), Error> {
         let messages = self.store.messages.clone();
         let filter = doc! { "_id": documents::message_id(self.room, id), "deleted_at": { "$exists": false } };
+        let comment = self.request;
         let changed = self
             .store
-            .bounded(async move { Ok(messages.update_one(filter, update).await?.matched_count) })
+            .bounded(
+                async move { Ok(messages.update_one(filter, update).comment(comment).await?.matched_count) },
+            )
             .await;
         match changed.map_err(StoreError::of_write)? {
             0 => Err(Error::not_found()),
@@ -62,7 +69,8 @@ impl Room for BoundRoom {
             let now = Instant::now();
             let left = self.deadline.saturating_duration_since(now);
             let begin_by = now + left.saturating_sub(self.selection + MARGIN).max(left / 2);
-            let written = self.writer.append(self.room, self.caller.clone(), text, begin_by).await;
+            let written =
+                self.writer.append(self.room, self.caller.clone(), text, self.request, begin_by).await;
             written.map_err(StoreError::of_write)
         })
     }
@@ -74,7 +82,7 @@ impl Room for BoundRoom {
     fn edit(&self, id: MessageId, text: Text) -> Pending<'_, ()> {
         // A change event names only what differs, and the same text again must be told too: `edit` differs each
         // time, and so stands there whole.
-        let edit = doc! { "text": text.as_str(), "id": ObjectId::new() };
+        let edit = doc! { "text": text.as_str(), "id": self.request };
         let now = Bson::DateTime(DateTime::now());
         Box::pin(self.change(id, doc! { "$set": { "text": text.as_str(), "updated_at": now, "edit": edit } }))
     }

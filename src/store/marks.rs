@@ -60,6 +60,11 @@ impl Receipts {
         let _ = self.0.open.subscribe().wait_for(|open| *open == 0).await;
     }
 
+    /// Members whose marks wait to be written, or are being.
+    pub(crate) fn waiting(&self) -> usize {
+        *self.0.open.borrow()
+    }
+
     /// Raises a member's marks, soon. False where too much waits already: the caller still owes it.
     #[must_use]
     pub(crate) fn raise(&self, room: RoomId, user: &UserId, marks: Marks) -> bool {

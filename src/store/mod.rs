@@ -22,6 +22,7 @@ use bson::{Document, RawDocumentBuf, doc};
 use mongodb::options::{ClientOptions, WriteConcern};
 use mongodb::{Client, Collection, Database};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 pub use bound::BoundRoom;
 pub use error::StoreError;
@@ -92,7 +93,7 @@ impl Store {
         &self,
         operation: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, StoreError> {
-        match tokio::time::timeout(self.operation, tokio::spawn(operation)).await {
+        match tokio::time::timeout(self.operation, tokio::spawn(operation.in_current_span())).await {
             Ok(Ok(result)) => result,
             Ok(Err(panic)) => Err(StoreError::Fault(Box::new(panic))),
             Err(_) => Err(StoreError::Unknown(None)),

@@ -14,6 +14,7 @@
 mod tests;
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +50,19 @@ struct Entry {
     done: oneshot::Sender<Result<MessageId, StoreError>>,
 }
 
+/// Shows which requests are in a batch.
+struct Requests<'a>(&'a [Entry]);
+
+impl fmt::Debug for Requests<'_> {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut list = to.debug_list();
+        for entry in self.0 {
+            list.entry(&format_args!("{}", entry.write_id));
+        }
+        list.finish()
+    }
+}
+
 /// Hands messages to the writing task, which runs until it is told to stop. Whoever waits for an answer from it
 /// waits for the write: there is nothing to be emptied besides.
 #[derive(Clone)]
@@ -70,7 +84,7 @@ impl Writer {
         Self { queue, metrics }
     }
 
-    /// Writes a message and gives its number once a majority has it.
+    /// Writes a message and gives its number once a majority has it. `write_id` is its own and no other's.
     ///
     /// # Errors
     /// `Full` and `Unreachable`: nothing was written. `Unknown`: it could not be learnt before `deadline`.
@@ -79,16 +93,22 @@ impl Writer {
         room: RoomId,
         sender: UserId,
         text: Text,
+        write_id: ObjectId,
         deadline: Instant,
     ) -> Result<MessageId, StoreError> {
         let (done, written) = oneshot::channel();
         let at = Time(bson::DateTime::now().timestamp_millis());
-        let entry = Entry { room, sender, text, at, write_id: ObjectId::new(), deadline, tried: None, done };
+        let entry = Entry { room, sender, text, at, write_id, deadline, tried: None, done };
         if self.queue.try_send(entry).is_err() {
             self.metrics.limit("write_queue");
             return Err(StoreError::Full);
         }
         written.await.unwrap_or(Err(StoreError::Unknown(None)))
+    }
+
+    /// Messages that wait to be taken.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
     }
 }
 
@@ -231,6 +251,7 @@ impl Task {
         let inserted =
             self.store.bounded(async move { Ok(messages.insert_many(documents).await.map(|_| ())) }).await;
         self.metrics.committed(began.elapsed());
+        tracing::debug!(requests = ?Requests(batch), ms = began.elapsed().as_millis(), "wrote a batch");
         match inserted {
             Ok(Ok(())) => Attempt::Written,
             Ok(Err(error)) => Self::failed(error),

@@ -47,11 +47,17 @@ async fn sockets_frames_and_actions_are_counted() {
         (r#"parlor_action_duration_seconds_count{action="send"}"#, "1"),
         (r"parlor_write_batch_messages_sum", "1.0"),
         (r"parlor_commit_duration_seconds_count", "1"),
+        (r"parlor_write_queue", "0"),
+        (r"parlor_receipts_waiting", "0"),
     ] {
         assert_eq!(seen.get(name).map(String::as_str), Some(expected), "{name}: {seen:#?}");
     }
     let age: f64 = seen["parlor_heartbeat_age_seconds"].parse().unwrap();
     assert!((0.0..5.0).contains(&age), "a heartbeat came round a moment ago: {age}");
+    let told: u32 = seen["parlor_feed_lag_seconds_count"].parse().unwrap();
+    assert!(told >= 1, "the message came through the stream");
+    let lag: f64 = seen["parlor_feed_lag_seconds_sum"].parse().unwrap();
+    assert!(lag / f64::from(told) < 5.0, "{lag} s for {told}");
     one.leave().await;
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use futures_util::future::join_all;
 use handlers::{Action, Code, Context, Error, Fields, Reply, RoomId, UserId};
+use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{DateTime, Document, doc};
 use parlor::config::Config;
 use parlor::metrics::Metrics;
@@ -53,6 +54,7 @@ impl Side {
             writer: self.writer.clone(),
             room,
             caller: caller.clone(),
+            request: ObjectId::new(),
             deadline: Instant::now() + Duration::from_secs(10),
             selection: self.config.mongodb.selection,
         };

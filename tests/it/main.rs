@@ -27,6 +27,7 @@ mod history;
 mod http;
 mod isolation;
 mod limits;
+mod logs;
 mod outage;
 mod page;
 mod properties;

@@ -129,6 +129,11 @@ impl Program {
         self.child.signal(name);
     }
 
+    /// What it has said in its log up to now.
+    pub(crate) fn log(&self) -> String {
+        self.log.borrow().clone()
+    }
+
     /// Waits until it has said this in its log.
     pub(crate) async fn logged(&mut self, words: &str) {
         let logged = timeout(PATIENCE, self.log.wait_for(|log| log.contains(words))).await;

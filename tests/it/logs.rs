@@ -1,0 +1,65 @@
+//! What the log says of a frame: the same id from the frame to the database, and nothing that is a person's.
+
+use std::time::Duration;
+
+use mongodb::bson::{Document, doc};
+use serde_json::{Value, json};
+
+use crate::support::{Mongod, Program, edited};
+
+/// The lines that are about a request.
+fn lines_of(log: &str, request: &str) -> Vec<Value> {
+    let lines = log.lines().filter(|line| line.contains(request));
+    lines.map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+fn says(lines: &[Value], words: &str) -> bool {
+    lines.iter().any(|line| line["fields"]["message"] == words)
+}
+
+#[tokio::test]
+async fn a_request_has_one_id_from_the_frame_to_the_database() {
+    let mut program = Program::start(&[("LOG__FILTER", "debug"), ("LOG__FORMAT", "json")]).await;
+    program.room(&[1, 2]).await;
+    let mut one = program.join(1, 2).await;
+    one.say_alone(1, 1, "a confidential text").await;
+    one.send(json!({"action": "edit", "message_id": 1, "text": "another confidential text"})).await;
+    one.expect(edited(1, "another confidential text")).await;
+    let stored: Document = program.collection("messages").await.find_one(doc! {}).await.unwrap().unwrap();
+    let sent = stored.get_object_id("write_id").unwrap().to_hex();
+    let edit = stored.get_document("edit").unwrap().get_object_id("id").unwrap().to_hex();
+    assert_ne!(sent, edit);
+
+    program.logged(&edit).await;
+    let log = program.log();
+    let (sent, edit) = (lines_of(&log, &sent), lines_of(&log, &edit));
+    assert!(says(&sent, "done") && says(&sent, "wrote a batch"), "{sent:#?}");
+    assert!(says(&edit, "done"), "{edit:#?}");
+    for line in sent.iter().chain(&edit).filter(|line| line["fields"]["message"] == "done") {
+        assert_eq!((&line["span"]["name"], &line["fields"]["outcome"]), (&json!("frame"), &json!("ok")));
+    }
+    assert!(!log.contains("confidential"), "a message's text is in the log");
+}
+
+#[tokio::test]
+async fn the_id_that_a_client_is_told_is_in_the_log_with_its_cause() {
+    let mongod = Mongod::start().await;
+    let mut program = Program::start_over(&mongod.uri("parlor"), &[("LOG__FORMAT", "json")]).await;
+    program.room(&[1, 2]).await;
+    let mut one = program.join(1, 2).await;
+    let refused = doc! { "failCommands": ["insert"], "errorCode": 8_000 };
+    mongod.fail("parlor", doc! { "times": 1 }, refused).await;
+    one.say("this one fails").await;
+    let told = one.until_kind("error").await;
+    assert_eq!(told["code"], "internal", "{told}");
+    let message = told["message"].as_str().unwrap();
+    let id = message.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).expect("an id to quote");
+    program.logged(id).await;
+    let lines = lines_of(&program.log(), id);
+    let [line] = lines.as_slice() else { panic!("it is told once: {lines:#?}") };
+    assert_eq!((&line["level"], &line["fields"]["action"]), (&json!("ERROR"), &json!("send")));
+    assert!(line["fields"]["error"].as_str().unwrap().contains("8000"), "{line}");
+    assert!(!message.contains("8000"), "the cause is for the log alone");
+    program.signal("TERM");
+    assert_eq!(program.exit_code().await, Some(0), "within {:?}", Duration::from_secs(15));
+}
