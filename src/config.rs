@@ -56,6 +56,8 @@ pub struct Config {
     pub page: Page,
     /// The log.
     pub log: Log,
+    /// Traces.
+    pub traces: Traces,
 }
 
 /// `[admin]`
@@ -215,6 +217,13 @@ pub enum LogFormat {
     Text,
     /// An object a line.
     Json,
+}
+
+/// `[traces]`
+#[derive(Clone, Debug)]
+pub struct Traces {
+    /// Base URL of an OpenTelemetry collector over HTTP; none: no traces.
+    pub otlp: Option<String>,
 }
 
 /// A text that is never shown: it has no `Display`, and its `Debug` says nothing of it.

@@ -25,6 +25,7 @@ mod database;
 pub mod embedded;
 mod feed;
 mod hub;
+pub mod log;
 pub mod metrics;
 mod outbox;
 mod page;

@@ -3,7 +3,7 @@
 #![allow(clippy::doc_markdown, reason = "the doc comments here are what --help prints")]
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,13 +11,12 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use handlers::UserId;
-use parlor::config::{Config, LogFormat};
+use parlor::config::Config;
 use parlor::store::{NewMember, inspect};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 /// Chat beside your application: rooms and messages over WebSockets, kept in MongoDB.
 ///
@@ -107,7 +106,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
 }
 
 async fn serve(config: Config) -> Result<ExitCode, Failure> {
-    log_as(&config)?;
+    let _traces = parlor::log::init(&config)?;
     let listener = parlor::listen_on(config.listen, "PARLOR__LISTEN").await?;
     let address = listener.local_addr()?;
     let shutdown = CancellationToken::new();
@@ -208,20 +207,6 @@ async fn health(mut address: SocketAddr) -> Result<ExitCode, Failure> {
     } else {
         Err("the server is not healthy".into())
     }
-}
-
-fn log_as(config: &Config) -> Result<(), Failure> {
-    let mut filter = EnvFilter::try_new(&config.log.filter)?;
-    // At finer levels these log frames whole, and with them what people write.
-    for quiet in ["tungstenite=info", "tokio_tungstenite=info"] {
-        filter = filter.add_directive(quiet.parse()?);
-    }
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    match config.log.format {
-        LogFormat::Json => log.json().init(),
-        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
-    }
-    Ok(())
 }
 
 /// A number and its unit: s, m, h or d.

@@ -135,7 +135,10 @@ impl Runtime {
         let answer = async move {
             let mut name = None;
             let (action, result) = match self.accept(&frame, &caller, &mut name) {
-                Ok(row) => (row.action.name, self.run(row, request, frame, &caller).await),
+                Ok(row) => {
+                    tracing::Span::current().record("action", row.action.name);
+                    (row.action.name, self.run(row, request, frame, &caller).await)
+                }
                 Err(error) => ("", Err(error)),
             };
             drop(under_way);
@@ -148,7 +151,7 @@ impl Runtime {
                 Err(error) => Some(Self::refuse(&error, request, name.as_deref())),
             }
         };
-        answer.instrument(tracing::debug_span!("frame", %request))
+        answer.instrument(tracing::debug_span!("frame", %request, action = tracing::field::Empty))
     }
 
     /// The answer to a frame that isn't text.
@@ -257,7 +260,7 @@ impl Runtime {
             // A call that never ends must not keep its place for ever, also when nobody waits for it any more.
             tokio::time::timeout_at(deadline, call).await.ok()
         };
-        let task = self.tracker.spawn(call.in_current_span());
+        let task = self.tracker.spawn(call.instrument(tracing::debug_span!("call")));
         match self.in_time(deadline, task).await {
             Some(Ok(Some(result))) => result,
             Some(Err(error)) => Err(Error::internal(panicked(error))),

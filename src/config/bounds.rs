@@ -7,7 +7,7 @@ use handlers::{ACTIONS, Action};
 use super::values::Values;
 use super::{
     Admin, Api, Auth, Config, ConfigError, Feed, Http, Limits, Log, LogFormat, Mongodb, Page, PageEnabled,
-    Secret, Shutdown, Sockets,
+    Secret, Shutdown, Sockets, Traces,
 };
 
 /// The shortest shared secret, in bytes: as long as the hash of HS256 (RFC 7518, 3.2).
@@ -101,6 +101,7 @@ impl Config {
                     _ => None,
                 })?,
             },
+            traces: Traces { otlp: values.optional("traces.otlp")? },
         })
     }
 }

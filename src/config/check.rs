@@ -4,7 +4,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::bounds::MIN_API_KEY_CHARS;
 use super::error::shown;
-use super::{Api, Auth, Config, ConfigError, Http, Mongodb};
+use super::{Api, Auth, Config, ConfigError, Http, Mongodb, Traces};
 
 /// The longest database name, in bytes: the server's own bound.
 const MAX_DATABASE_BYTES: usize = 63;
@@ -39,9 +39,24 @@ impl Config {
             let fault = "must be more than feed.heartbeat_ms, or the server is never ready";
             return Err(ConfigError::new("feed.stale_ms", fault));
         }
+        self.traces.check()?;
         EnvFilter::try_new(&self.log.filter).map(|_| ()).map_err(|error| {
             ConfigError::new("log.filter", format!("{} is no filter: {error}", shown(&self.log.filter)))
         })
+    }
+}
+
+impl Traces {
+    fn check(&self) -> Result<(), ConfigError> {
+        let Some(url) = &self.otlp else { return Ok(()) };
+        if !cfg!(feature = "otlp") {
+            return Err(ConfigError::new("traces.otlp", "this binary was built without the feature otlp"));
+        }
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            let fault = format!("takes a URL such as \"http://127.0.0.1:4318\", which {} is not", shown(url));
+            return Err(ConfigError::new("traces.otlp", fault));
+        }
+        Ok(())
     }
 }
 

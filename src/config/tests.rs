@@ -72,6 +72,14 @@ fn each_action_has_limits_that_may_be_set_anew() {
 }
 
 #[test]
+fn traces_take_the_feature_and_a_url() {
+    let refused = env(&[("TRACES__OTLP", "localhost:4318")]).unwrap_err();
+    assert!(refused.starts_with("traces.otlp: ") && refused.ends_with("(PARLOR__TRACES__OTLP)"), "{refused}");
+    let url = env(&[("TRACES__OTLP", "http://127.0.0.1:4318")]);
+    assert_eq!(url.is_ok(), cfg!(feature = "otlp"), "{url:?}");
+}
+
+#[test]
 fn the_file_goes_over_the_defaults_and_the_environment_over_both() {
     let toml = "listen = '[::1]:0'\nlimits.batch = 0x10\n[feed]\nheartbeat_ms = 2_000\n";
     let config = load(Some(toml), &[("LIMITS__BATCH", " 7 "), ("FEED__STALE_MS", "2001")]).unwrap();

@@ -26,6 +26,7 @@ use mongodb::options::ReadConcern;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::documents;
 use super::rooms::DUPLICATE_KEY;
@@ -248,8 +249,8 @@ impl Task {
             .collect();
         let messages = self.store.messages.clone();
         let began = Instant::now();
-        let inserted =
-            self.store.bounded(async move { Ok(messages.insert_many(documents).await.map(|_| ())) }).await;
+        let insert = self.store.bounded(async move { Ok(messages.insert_many(documents).await.map(|_| ())) });
+        let inserted = insert.instrument(tracing::debug_span!("commit", messages = batch.len())).await;
         self.metrics.committed(began.elapsed());
         tracing::debug!(requests = ?Requests(batch), ms = began.elapsed().as_millis(), "wrote a batch");
         match inserted {

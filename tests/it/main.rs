@@ -38,3 +38,5 @@ mod slow;
 mod support;
 mod texts;
 mod tokens;
+#[cfg(feature = "otlp")]
+mod traces;

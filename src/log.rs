@@ -1,0 +1,95 @@
+//! What is logged, and what is traced: for people or for programs, on stderr and, with the feature `otlp`, at a collector.
+//!
+//! Neither holds a token or a message's text, at any level.
+
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{EnvFilter, Layer, Registry};
+
+use crate::config::{Config, LogFormat};
+
+#[cfg(feature = "otlp")]
+use opentelemetry_sdk::trace::SdkTracerProvider;
+
+type Error = Box<dyn std::error::Error>;
+
+/// Begins to log. What is given back is to be kept until the end: dropped, it sends the traces that are left.
+///
+/// # Errors
+/// The configured filter is none, the collector's URL is none, or something logs already.
+pub fn init(config: &Config) -> Result<Traces, Error> {
+    let mut filter = EnvFilter::try_new(&config.log.filter)?;
+    // At finer levels these log frames whole, and with them what people write.
+    for quiet in ["tungstenite=info", "tokio_tungstenite=info"] {
+        filter = filter.add_directive(quiet.parse()?);
+    }
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match config.log.format {
+        LogFormat::Json => lines.json().with_filter(filter).boxed(),
+        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).with_filter(filter).boxed(),
+    };
+    let traces = Traces::open(config)?;
+    traces.init(lines)?;
+    Ok(traces)
+}
+
+/// The way to the collector, where there is one.
+pub struct Traces {
+    #[cfg(feature = "otlp")]
+    provider: Option<SdkTracerProvider>,
+}
+
+#[cfg(not(feature = "otlp"))]
+impl Traces {
+    /// There is nothing to open.
+    #[expect(clippy::unnecessary_wraps, reason = "with the feature it may fail")]
+    fn open(_: &Config) -> Result<Self, Error> {
+        Ok(Self {})
+    }
+
+    #[expect(clippy::unused_self, reason = "with the feature it has a provider")]
+    fn init(&self, lines: Box<dyn Layer<Registry> + Send + Sync>) -> Result<(), TryInitError> {
+        Registry::default().with(lines).try_init()
+    }
+}
+
+#[cfg(feature = "otlp")]
+impl Traces {
+    fn open(config: &Config) -> Result<Self, Error> {
+        use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+        use opentelemetry_sdk::Resource;
+
+        let Some(base) = &config.traces.otlp else { return Ok(Self { provider: None }) };
+        // A URL that is set by hand is taken as it is (OTLP specification, "Endpoint URLs for OTLP/HTTP").
+        let url = format!("{}/v1/traces", base.trim_end_matches('/'));
+        let exporter = SpanExporter::builder().with_http().with_endpoint(url).build()?;
+        let resource = Resource::builder().with_service_name("parlor").build();
+        let provider =
+            SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(exporter).build();
+        Ok(Self { provider: Some(provider) })
+    }
+
+    fn init(&self, lines: Box<dyn Layer<Registry> + Send + Sync>) -> Result<(), TryInitError> {
+        use opentelemetry::trace::TracerProvider;
+        use tracing::level_filters::LevelFilter;
+        use tracing_subscriber::filter::Targets;
+
+        let spans = self.provider.as_ref().map(|provider| {
+            // Ours alone: those of the libraries below may hold anything.
+            let ours = Targets::new().with_target("parlor", LevelFilter::DEBUG);
+            tracing_opentelemetry::layer().with_tracer(provider.tracer("parlor")).with_filter(ours)
+        });
+        Registry::default().with(lines).with(spans).try_init()
+    }
+}
+
+#[cfg(feature = "otlp")]
+impl Drop for Traces {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.provider.as_ref().map(SdkTracerProvider::shutdown) {
+            tracing::warn!(%error, "the last traces could not be sent");
+        }
+    }
+}
