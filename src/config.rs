@@ -112,6 +112,8 @@ pub struct Auth {
 pub struct Api {
     /// Service keys, [`MIN_API_KEY_CHARS`] or more each; none: the API is closed.
     pub keys: Vec<Secret>,
+    /// Whether the page to read and try it is served.
+    pub docs: bool,
 }
 
 /// `[http]`

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use salvo::catcher::Catcher;
 use salvo::conn::ConnCtrl;
 use salvo::http::header::{
     CONNECTION, CONTENT_TYPE, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
@@ -17,12 +18,18 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use crate::server::Server;
 use crate::{admission, api, close, page, socket};
 
-/// Every route.
-pub(crate) fn router(server: &Arc<Server>) -> Router {
+/// Every route, and what is said where there is none.
+pub(crate) fn service(server: &Arc<Server>) -> Service {
+    Service::new(router(server)).catcher(Catcher::default().hoop(api::Unrouted))
+}
+
+fn router(server: &Arc<Server>) -> Router {
     let mut router = Router::new()
         .push(Router::with_path("ws/chat").goal(Chat(server.clone())))
-        .push(Router::with_path("api/v1/rooms").post(api::MakeRoom(server.clone())))
         .push(Router::with_path("asyncapi.json").get(Contract(server.runtime.contract(close::CODES).into())))
+        .push(api::routes(server))
+        .push(Router::with_path("openapi.json").get(Contract(api::description().into())))
+        .push(api::docs(server))
         .push(Router::with_path("healthz").get(Healthy))
         .push(Router::with_path("readyz").get(Ready(server.clone())));
     if server.page.on {
@@ -124,7 +131,7 @@ fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
     allowed.is_empty() || origin.to_str().is_ok_and(named)
 }
 
-/// `/asyncapi.json`: what goes over the socket, for programs.
+/// `/asyncapi.json` and `/openapi.json`: what goes over the socket, and what the API takes, for programs.
 struct Contract(Bytes);
 
 #[async_trait]

@@ -225,7 +225,7 @@ async fn listen(
         );
     http.http1_mut().max_buf_size(limits.head_bytes);
     let handle = http.handle();
-    let accepting = tokio::spawn(http.try_serve(routes::router(&server)));
+    let accepting = tokio::spawn(http.try_serve(routes::service(&server)));
     shutdown.cancelled().await;
 
     let drain = server.config.shutdown.drain;

@@ -66,7 +66,14 @@ impl Config {
             },
             mongodb: Mongodb::read(values)?,
             auth: Auth::read(values)?,
-            api: Api { keys: values.list("api.keys")?.into_iter().map(Secret).collect() },
+            api: Api {
+                keys: values.list("api.keys")?.into_iter().map(Secret).collect(),
+                docs: values.parsed("api.docs", "\"on\" or \"off\"", |text| match text {
+                    "on" => Some(true),
+                    "off" => Some(false),
+                    _ => None,
+                })?,
+            },
             http: Http {
                 origins: values.list("http.origins")?.iter().map(|text| Http::normal(text)).collect(),
                 connections: values.number("http.connections", CONNECTIONS)?,

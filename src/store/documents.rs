@@ -33,6 +33,34 @@ impl Marks {
     }
 }
 
+/// A room that is not deleted.
+#[derive(Clone, Debug)]
+pub(crate) struct Room {
+    pub(crate) id: RoomId,
+    pub(crate) kind: Kind,
+    pub(crate) name: Option<String>,
+    pub(crate) created_at: Time,
+}
+
+/// What a room is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The one room of two users.
+    Direct,
+    /// Of anyone, who may come and go.
+    Group,
+}
+
+impl Kind {
+    /// As it is stored.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Group => "group",
+        }
+    }
+}
+
 /// A user in a room.
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
@@ -163,6 +191,32 @@ pub(crate) fn read_message(document: &RawDocument) -> Result<Option<Message>, Un
         created_at: read_time(document, "created_at")?,
         updated_at: read_time(document, "updated_at")?,
     }))
+}
+
+/// A room; none where it is deleted, and only what was in it may still be there.
+pub(crate) fn read_room_document(document: &RawDocument) -> Result<Option<Room>, Undecodable> {
+    if document.get("deleted_at")?.is_some() {
+        return Ok(None);
+    }
+    let id = RoomId::try_from(read_int(document, "_id")?).map_err(|error| Undecodable(error.to_string()))?;
+    let kind = match document.get_str("kind")? {
+        "direct" => Kind::Direct,
+        "group" => Kind::Group,
+        _ => return Err(Undecodable("`kind` is neither direct nor group".to_owned())),
+    };
+    let name = match document.get("name")? {
+        Some(RawBsonRef::String(name)) => Some(name.to_owned()),
+        _ => None,
+    };
+    Ok(Some(Room { id, kind, name, created_at: read_time(document, "created_at")? }))
+}
+
+/// A role as it is stored.
+pub(crate) const fn role(role: Role) -> &'static str {
+    match role {
+        Role::Member => "member",
+        Role::Admin => "admin",
+    }
 }
 
 /// A member.

@@ -29,6 +29,7 @@ pub use error::StoreError;
 pub(crate) use history::{Snapshot, WAITING, lowest};
 pub use marks::Receipts;
 pub(crate) use numbers::LastNumbers;
+pub(crate) use rooms::RoomPlan;
 pub use rooms::{NewMember, NewRoom};
 pub use schema::{Advice, inspect};
 pub use writer::Writer;

@@ -1,12 +1,12 @@
 //! Rooms and who is in them.
 
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
-use handlers::{RoomId, UserId};
+use handlers::{Role, RoomId, UserId};
 use mongodb::error::{Error, ErrorKind, WriteFailure};
 use mongodb::options::ReturnDocument;
 use serde::{Deserialize, Serialize};
 
-use super::documents;
+use super::documents::{self, Kind, Room};
 use super::{Store, StoreError};
 
 /// The server's error code for a key that is there already.
@@ -20,6 +20,15 @@ pub struct NewMember {
     /// Shown as `sender_email`; a token that has one replaces it.
     #[serde(default)]
     pub email: Option<String>,
+}
+
+/// A room to be made.
+#[derive(Debug)]
+pub(crate) struct RoomPlan<'a> {
+    /// A direct room is of two members, and found where they have one.
+    pub(crate) kind: Kind,
+    pub(crate) name: Option<&'a str>,
+    pub(crate) members: &'a [(NewMember, Role)],
 }
 
 /// A room that was made, or found where its pair has one.
@@ -59,14 +68,22 @@ impl Store {
 
     /// Makes the room of these users: of two, the one direct room that they have; of more, a new group.
     ///
-    /// Members are written before the room, and a direct room that exists gets the members it lacks: a call
-    /// that was cut short is mended by the same call again, and a room is never seen without its members.
-    ///
     /// # Errors
     /// As the database fails; the members must be two or more and differ.
     pub async fn make_room(&self, members: &[NewMember]) -> Result<NewRoom, StoreError> {
+        let kind = if members.len() == 2 { Kind::Direct } else { Kind::Group };
+        let members: Vec<_> = members.iter().map(|member| (member.clone(), Role::Member)).collect();
+        self.make(RoomPlan { kind, name: None, members: &members }).await
+    }
+
+    /// Makes a room, or finds the direct one that its members have.
+    ///
+    /// Members are written before the room, and a direct room that exists gets the members it lacks: a call
+    /// that was cut short is mended by the same call again, and a room is never seen without its members.
+    pub(crate) async fn make(&self, plan: RoomPlan<'_>) -> Result<NewRoom, StoreError> {
+        let RoomPlan { kind, name, members } = plan;
         let direct = match members {
-            [one, other] => Some(pair(&one.user_id, &other.user_id)),
+            [(one, _), (other, _)] if kind == Kind::Direct => Some(pair(&one.user_id, &other.user_id)),
             _ => None,
         };
         if let Some(pair) = &direct
@@ -77,8 +94,8 @@ impl Store {
         }
         let id = self.next_room().await?;
         self.add_members(id, members).await?;
-        let kind = if direct.is_some() { "direct" } else { "group" };
-        let mut room = doc! { "_id": id.get(), "kind": kind, "created_at": DateTime::now() };
+        let mut room = doc! { "_id": id.get(), "kind": kind.as_str(), "created_at": DateTime::now() };
+        room.extend(name.map(|name| ("name".to_owned(), Bson::from(name))));
         room.extend(direct.clone().map(|pair| ("pair".to_owned(), Bson::Document(pair))));
         let rooms = self.db.collection::<Document>("rooms");
         let inserted = self.bounded(async move { Ok(rooms.insert_one(room).await.map(|_| ())) }).await?;
@@ -111,11 +128,11 @@ impl Store {
     }
 
     /// Adds those who are missing; whoever is there keeps role and marks, and gets an address that is given.
-    async fn add_members(&self, room: RoomId, members: &[NewMember]) -> Result<(), StoreError> {
-        for member in members {
+    async fn add_members(&self, room: RoomId, members: &[(NewMember, Role)]) -> Result<(), StoreError> {
+        for (member, role) in members {
             let id = doc! { "room": room.get(), "user": documents::user_bson(&member.user_id) };
             let mut update = doc! { "$setOnInsert": {
-                "role": "member", "delivered": 0_i64, "read": 0_i64, "joined_at": DateTime::now(),
+                "role": documents::role(*role), "delivered": 0_i64, "read": 0_i64, "joined_at": DateTime::now(),
             } };
             if let Some(email) = &member.email {
                 update.insert("$set", doc! { "email": email });
@@ -145,13 +162,13 @@ impl Store {
         Ok(())
     }
 
-    /// A room's members, as the API answers them.
-    pub(crate) async fn member_list(&self, room: RoomId) -> Result<Vec<NewMember>, StoreError> {
-        let (_, members) = self.members(room).await?;
-        Ok(members
-            .into_iter()
-            .map(|member| NewMember { user_id: member.user, email: member.email })
-            .collect())
+    /// A room; none where there is none, or it is deleted.
+    pub(crate) async fn room(&self, room: RoomId) -> Result<Option<Room>, StoreError> {
+        let rooms = self.db.collection::<RawDocumentBuf>("rooms");
+        let filter = doc! { "_id": room.get() };
+        let found = self.bounded(async move { Ok(rooms.find_one(filter).await?) }).await?;
+        let Some(room) = found else { return Ok(None) };
+        Ok(documents::read_room_document(&room)?)
     }
 }
 

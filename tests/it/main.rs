@@ -28,6 +28,7 @@ mod http;
 mod isolation;
 mod limits;
 mod logs;
+mod openapi;
 mod outage;
 mod page;
 mod properties;

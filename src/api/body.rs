@@ -1,0 +1,67 @@
+//! A body of JSON, bounded, by its fields' names.
+
+use std::fmt;
+
+use salvo::extract::{Extractible, Metadata};
+use salvo::prelude::*;
+use salvo_oapi::{Components, Content, EndpointArgRegister, Operation, RequestBody, Required, ToSchema};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, Error as _};
+use serde_json::{Map, Value};
+
+use super::MAX_BODY_BYTES;
+use super::problem::{Code, Problem, may_fail};
+
+/// A body that was what it should be.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<T> fmt::Debug for Body<T> {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("Body(..)")
+    }
+}
+
+impl<'ex, T: DeserializeOwned> Extractible<'ex> for Body<T> {
+    fn metadata() -> &'static Metadata {
+        static METADATA: Metadata = Metadata::new("");
+        &METADATA
+    }
+
+    #[allow(refining_impl_trait)]
+    async fn extract(req: &'ex mut Request, depot: &'ex mut Depot) -> Result<Self, Problem> {
+        let bytes = match req.payload_with_max_size(MAX_BODY_BYTES).await {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                let problem = Problem::from(error);
+                if problem.code() == Code::TooLarge {
+                    super::Shared::extract(req, depot).await?.metrics.limit("api_body_bytes");
+                }
+                return Err(problem);
+            }
+        };
+        // Objects by their fields' names only: what is derived would take an array of their values as well.
+        let object: Map<String, Value> = serde_json::from_slice(bytes)
+            .map_err(|error| Problem::new(Code::BadJson, format!("the body is no JSON object: {error}")))?;
+        let body = T::deserialize(Value::from(object));
+        body.map(Self).map_err(|error| Problem::invalid(error.to_string()))
+    }
+}
+
+impl<T: ToSchema> EndpointArgRegister for Body<T> {
+    fn register(components: &mut Components, operation: &mut Operation, _: &str) {
+        let content = Content::new(T::to_schema(components));
+        let body = RequestBody::new().required(Required::True).add_content("application/json", content);
+        operation.request_body = Some(body);
+        may_fail(components, operation, &[Code::BadJson, Code::InvalidRequest, Code::TooLarge]);
+    }
+}
+
+/// A list of objects, each by its fields' names.
+pub(super) fn objects<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: DeserializeOwned,
+    D: Deserializer<'de>,
+{
+    let objects = Vec::<Map<String, Value>>::deserialize(deserializer)?;
+    objects.into_iter().map(|object| T::deserialize(Value::from(object)).map_err(D::Error::custom)).collect()
+}

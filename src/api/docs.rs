@@ -1,0 +1,109 @@
+//! The description of the API at `/openapi.json`, and a page at `/docs/` to read it and to try it.
+//!
+//! The page is Swagger UI, of whose files salvo brings a copy that becomes part of the binary. It fetches nothing
+//! from elsewhere, and the policy would not let it.
+
+use std::sync::Arc;
+
+use salvo::http::StatusCode;
+use salvo::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION,
+};
+use salvo::prelude::*;
+use salvo_oapi::security::{Http, HttpAuthScheme};
+use salvo_oapi::swagger_ui::{self, SwaggerFile};
+use salvo_oapi::{Info, OpenApi, SecurityRequirement, SecurityScheme};
+
+use crate::server::Server;
+
+/// Its own files, and its own server to talk to. Swagger UI sets styles of elements, and has its icons in its styles.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+                      img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+                      frame-ancestors 'none'";
+
+const HTML: &str = "text/html; charset=utf-8";
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+
+/// The page, where it is wanted.
+pub(crate) fn routes(server: &Arc<Server>) -> Router {
+    if !server.config.api.docs {
+        return Router::new();
+    }
+    Router::with_path("docs")
+        .get(Index)
+        .push(Router::with_path("try.js").get(File(JAVASCRIPT, include_str!("docs/try.js"))))
+        .push(Router::with_path("swagger-ui.css").get(Swagger(CSS, "swagger-ui.css")))
+        .push(Router::with_path("swagger-ui-bundle.js").get(Swagger(JAVASCRIPT, "swagger-ui-bundle.js")))
+}
+
+/// The OpenAPI document, as it is served and checked in.
+pub(crate) fn description() -> String {
+    let info = Info::new("Parlor", env!("CARGO_PKG_VERSION")).description(
+        "Rooms, and who is in them, for the backend of an application. Errors are problem details (RFC 9457) with \
+         a stable `code`.",
+    );
+    let key = Http::new(HttpAuthScheme::Bearer).description("A service key, one of `api.keys`.");
+    let document = OpenApi::with_info(info)
+        .add_security_scheme("key", SecurityScheme::Http(key))
+        .security([SecurityRequirement::new("key", Vec::<String>::new())])
+        .merge_router(&super::resources());
+    // Our own types have no map with keys that are not strings, and so always encode.
+    let mut text = document.to_pretty_json().unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// `/docs/`, from which the page's other files are found: without its last slash it is sent there.
+struct Index;
+
+#[async_trait]
+impl Handler for Index {
+    async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
+        if req.uri().path().ends_with('/') {
+            return File(HTML, include_str!("docs/index.html")).handle(req, depot, res, ctrl).await;
+        }
+        res.status_code(StatusCode::PERMANENT_REDIRECT);
+        res.headers_mut().insert(LOCATION, HeaderValue::from_static("docs/"));
+    }
+}
+
+/// A file of ours: its type and its text.
+struct File(&'static str, &'static str);
+
+#[async_trait]
+impl Handler for File {
+    async fn handle(&self, _: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
+        protect(res.headers_mut(), self.0);
+        let _ = res.write_body(self.1);
+    }
+}
+
+/// A file of Swagger UI: its type and its name.
+struct Swagger(&'static str, &'static str);
+
+#[async_trait]
+impl Handler for Swagger {
+    async fn handle(&self, _: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
+        let Ok(Some(SwaggerFile { bytes, .. })) =
+            swagger_ui::serve(self.1, "", "", "", &swagger_ui::Config::default())
+        else {
+            res.status_code(StatusCode::NOT_FOUND);
+            return;
+        };
+        protect(res.headers_mut(), self.0);
+        let _ = res.write_body(bytes.into_owned());
+    }
+}
+
+fn protect(headers: &mut HeaderMap, kind: &'static str) {
+    for (name, value) in [
+        (CONTENT_TYPE, kind),
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (CACHE_CONTROL, "no-cache"),
+        (HeaderName::from_static("x-content-type-options"), "nosniff"),
+        (HeaderName::from_static("referrer-policy"), "no-referrer"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}

@@ -1,0 +1,62 @@
+//! The ids in a path.
+
+use std::str::FromStr;
+
+use handlers::{RoomId, UserId};
+use salvo::extract::{Extractible, Metadata};
+use salvo::prelude::*;
+use salvo_oapi::{Components, EndpointArgRegister, Operation, Parameter, ParameterIn, RefOr, Schema};
+
+use super::problem::{Code, Problem, may_fail};
+use super::schema;
+
+/// `{id}`: a room that may or may not be.
+#[derive(Debug)]
+pub(super) struct RoomParam(pub(super) RoomId);
+
+/// `{user}`: whoever it is, percent-encoded where that is needed.
+#[derive(Debug)]
+#[expect(dead_code, reason = "for members and users")]
+pub(super) struct UserParam(pub(super) UserId);
+
+fn read<T: FromStr>(req: &Request, name: &str) -> Result<T, Problem> {
+    let text = req.params().get(name).ok_or_else(|| Problem::internal("a path without its parameter"))?;
+    text.parse().map_err(|_| Problem::invalid(format!("{name}: not an id")))
+}
+
+fn describe(
+    components: &mut Components,
+    operation: &mut Operation,
+    name: &str,
+    description: &str,
+    schema: impl Into<RefOr<Schema>>,
+) {
+    let parameter = Parameter::new(name).location(ParameterIn::Path).required(true);
+    operation.parameters.insert(parameter.description(description).schema(schema));
+    may_fail(components, operation, &[Code::InvalidRequest, Code::NotFound]);
+}
+
+macro_rules! parameter {
+    ($type:ident, $name:literal, $description:literal, $schema:path) => {
+        impl<'ex> Extractible<'ex> for $type {
+            fn metadata() -> &'static Metadata {
+                static METADATA: Metadata = Metadata::new($name);
+                &METADATA
+            }
+
+            #[allow(refining_impl_trait)]
+            async fn extract(req: &'ex mut Request, _: &'ex mut Depot) -> Result<Self, Problem> {
+                read(req, $name).map(Self)
+            }
+        }
+
+        impl EndpointArgRegister for $type {
+            fn register(components: &mut Components, operation: &mut Operation, _: &str) {
+                describe(components, operation, $name, $description, $schema());
+            }
+        }
+    };
+}
+
+parameter! { RoomParam, "id", "The room's id.", schema::id }
+parameter! { UserParam, "user", "The user's id, percent-encoded.", schema::user_id }

@@ -1,0 +1,199 @@
+//! How the API says no: problem details (RFC 9457), with a stable code for programs to branch on.
+//!
+//! What a client reads never holds a cause; that is logged, once, where the problem is made of it.
+
+use std::borrow::Cow;
+
+use salvo::http::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use salvo::http::{ParseError, StatusCode};
+use salvo::prelude::*;
+use salvo_oapi::{Components, Content, EndpointOutRegister, Operation, RefOr, ToSchema};
+use serde::Serialize;
+
+use super::MAX_BODY_BYTES;
+use crate::store::StoreError;
+
+/// The stable part. Where an action of a socket fails in the same way its code is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[salvo(schema(name = ProblemCode))]
+pub(super) enum Code {
+    /// The body is not JSON, or not an object.
+    BadJson,
+    /// A field or parameter is missing, of the wrong type, or out of range; `detail` names it.
+    InvalidRequest,
+    /// No service key, or one that isn't known.
+    Unauthorized,
+    /// There is no such thing.
+    NotFound,
+    /// There is, but nothing to be done with it by this method.
+    MethodNotAllowed,
+    /// The body is too large.
+    TooLarge,
+    /// A fault of the server; its log has the cause.
+    Internal,
+    /// The database is away: try again later.
+    Unavailable,
+}
+
+impl Code {
+    const fn status(self) -> StatusCode {
+        match self {
+            Self::BadJson | Self::InvalidRequest => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// What a description of the API says of it.
+    const fn means(self) -> &'static str {
+        match self {
+            Self::BadJson => "`bad_json`: the body is not JSON, or not an object",
+            Self::InvalidRequest => {
+                "`invalid_request`: a field or parameter is missing, of the wrong type, or out of range"
+            }
+            Self::Unauthorized => "`unauthorized`: no service key, or one that isn't known",
+            Self::NotFound => "`not_found`: there is no such thing",
+            Self::MethodNotAllowed => "`method_not_allowed`",
+            Self::TooLarge => "`too_large`: the body is too large",
+            Self::Internal => "`internal`: a fault of the server; its log has the cause",
+            Self::Unavailable => "`unavailable`: the database is away; try again later",
+        }
+    }
+}
+
+/// An answer that isn't what was asked for.
+#[derive(Debug)]
+pub(super) struct Problem {
+    code: Code,
+    detail: Cow<'static, str>,
+}
+
+/// A problem as it is written.
+#[derive(Serialize, ToSchema)]
+#[salvo(schema(name = Problem))]
+pub(super) struct Details {
+    /// The status in words.
+    title: &'static str,
+    /// The status again.
+    status: u16,
+    /// What programs branch on.
+    code: Code,
+    /// What a person reads.
+    detail: Cow<'static, str>,
+}
+
+impl Problem {
+    pub(super) fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, detail: detail.into() }
+    }
+
+    /// A field or parameter that can't be meant.
+    pub(super) fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::InvalidRequest, detail)
+    }
+
+    pub(super) fn code(&self) -> Code {
+        self.code
+    }
+
+    pub(super) fn no_room() -> Self {
+        Self::new(Code::NotFound, "no such room")
+    }
+
+    /// A fault of ours; the cause is for the log alone.
+    pub(super) fn internal(cause: impl std::fmt::Display) -> Self {
+        tracing::error!(%cause, "an API request failed");
+        Self::new(Code::Internal, "internal error")
+    }
+
+    pub(super) fn render(self, res: &mut Response) {
+        let status = self.code.status();
+        let title = status.canonical_reason().unwrap_or_default();
+        res.status_code(status);
+        if status == StatusCode::UNAUTHORIZED {
+            res.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        let details = Details { title, status: status.as_u16(), code: self.code, detail: self.detail };
+        res.render(Json(details));
+        res.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    }
+}
+
+#[async_trait]
+impl Writer for Problem {
+    async fn write(self, _: &mut Request, _: &mut Depot, res: &mut Response) {
+        self.render(res);
+    }
+}
+
+/// What any endpoint may answer; more is told by its arguments, and by itself with [`may_fail`].
+impl EndpointOutRegister for Problem {
+    fn register(components: &mut Components, operation: &mut Operation) {
+        may_fail(components, operation, &[Code::Unauthorized, Code::Internal, Code::Unavailable]);
+    }
+}
+
+/// Tells of problems in the description of an endpoint.
+pub(super) fn may_fail(components: &mut Components, operation: &mut Operation, codes: &[Code]) {
+    for code in codes {
+        let status = code.status();
+        let told = match operation.responses.get(status.as_str()) {
+            Some(RefOr::Type(response)) if response.description.contains(code.means()) => continue,
+            Some(RefOr::Type(response)) => format!("{}; {}", response.description, code.means()),
+            _ => code.means().to_owned(),
+        };
+        let schema = Details::to_schema(components);
+        let response =
+            salvo_oapi::Response::new(told).add_content("application/problem+json", Content::new(schema));
+        operation.responses.insert(status.as_str(), response);
+    }
+}
+
+impl From<ParseError> for Problem {
+    fn from(error: ParseError) -> Self {
+        match error {
+            ParseError::PayloadTooLarge => {
+                Self::new(Code::TooLarge, format!("the body is over {MAX_BODY_BYTES} bytes"))
+            }
+            _ => Self::new(Code::BadJson, "the body can't be read"),
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Fault(error) => Self::internal(error),
+            error => {
+                tracing::error!(%error, "an API request failed");
+                Self::new(Code::Unavailable, "the database is away")
+            }
+        }
+    }
+}
+
+/// Says by a problem, under `/api`, that a path or its method isn't routed.
+pub(crate) struct Unrouted;
+
+#[async_trait]
+impl Handler for Unrouted {
+    async fn handle(&self, req: &mut Request, _: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
+        let code = match res.status_code {
+            Some(StatusCode::NOT_FOUND) => Code::NotFound,
+            Some(StatusCode::METHOD_NOT_ALLOWED) => Code::MethodNotAllowed,
+            _ => return,
+        };
+        let path = req.uri().path();
+        if path != "/api" && !path.starts_with("/api/") {
+            return;
+        }
+        let detail = if code == Code::NotFound { "no such path" } else { "not by this method" };
+        Problem::new(code, detail).render(res);
+        ctrl.skip_rest();
+    }
+}

@@ -1,0 +1,153 @@
+//! `/rooms`: making and finding them.
+
+use std::collections::HashSet;
+
+use handlers::{RoomId, UserId};
+use salvo::prelude::*;
+use salvo_oapi::{ToSchema, endpoint};
+use serde::Deserialize;
+
+use super::answer::Made;
+use super::body::{Body, objects};
+use super::params::RoomParam;
+use super::problem::Problem;
+use super::view::{Kind, Role, Room};
+use super::{Shared, schema};
+use crate::auth::MAX_EMAIL_BYTES;
+use crate::server::Server;
+use crate::store::{NewMember, RoomPlan};
+
+/// The most members that a room can have.
+pub const MAX_MEMBERS: usize = 500;
+
+/// The longest name of a room, in characters.
+const MAX_NAME_CHARS: usize = 200;
+
+pub(super) fn routes() -> Router {
+    Router::with_path("rooms").post(create_room).push(Router::with_path("{id}").get(get_room))
+}
+
+/// The room to be made.
+#[derive(Deserialize, ToSchema)]
+#[salvo(schema(name = NewRoom))]
+struct NewRoom {
+    /// By default two members make a direct room, and more a group. A group may also be of one or two.
+    kind: Option<Kind>,
+    /// A name to be shown. Of a direct room that is there already it stays as it is.
+    #[salvo(schema(max_length = 200))]
+    name: Option<String>,
+    /// Who is in it, each once.
+    #[serde(deserialize_with = "objects")]
+    #[salvo(schema(min_items = 1, max_items = 500))]
+    members: Vec<MemberToBe>,
+}
+
+/// A user to be in the room.
+#[derive(Deserialize, ToSchema)]
+#[salvo(schema(name = NewMember))]
+struct MemberToBe {
+    /// The id that the user's tokens carry.
+    #[salvo(schema(schema_with = schema::user_id))]
+    user_id: UserId,
+    /// Shown as `sender_email`; a token that has one replaces it.
+    email: Option<String>,
+    /// Only a group has admins.
+    #[serde(default)]
+    role: Role,
+}
+
+/// Makes a room, or finds the direct one that its two members have
+///
+/// A direct room that is there already gets the members it lacks, and keeps all else.
+#[endpoint(operation_id = "create_room", tags("rooms"))]
+async fn create_room(server: Shared, body: Body<NewRoom>) -> Result<Made<Room>, Problem> {
+    let NewRoom { kind, name, members } = body.0;
+    let members: Vec<_> = members
+        .into_iter()
+        .map(|MemberToBe { user_id, email, role }| (NewMember { user_id, email }, role.into()))
+        .collect();
+    let kind = check_kind(kind, &members)?;
+    check(members.iter().map(|(member, _)| member)).map_err(Problem::invalid)?;
+    if let Some(name) = &name {
+        check_name(name)?;
+    }
+    let made =
+        server.store.make(RoomPlan { kind: kind.into(), name: name.as_deref(), members: &members }).await?;
+    Ok(Made { new: made.made, what: show(&server, made.id).await? })
+}
+
+/// A room and its members
+#[endpoint(operation_id = "get_room", tags("rooms"))]
+async fn get_room(server: Shared, id: RoomParam) -> Result<Json<Room>, Problem> {
+    Ok(Json(show(&server, id.0).await?))
+}
+
+async fn show(server: &Server, id: RoomId) -> Result<Room, Problem> {
+    let room = server.store.room(id).await?.ok_or_else(Problem::no_room)?;
+    let (_, members) = server.store.members(id).await?;
+    Ok(Room::of(room, members))
+}
+
+/// The kind that is meant, where it fits the members.
+fn check_kind(kind: Option<Kind>, members: &[(NewMember, handlers::Role)]) -> Result<Kind, Problem> {
+    let count = members.len();
+    let kind = match kind {
+        None if count < 2 => {
+            return Err(Problem::invalid("members: from 2 are needed, but for `kind` group"));
+        }
+        None if count == 2 => Kind::Direct,
+        None => Kind::Group,
+        Some(kind) => kind,
+    };
+    match kind {
+        Kind::Direct if count != 2 => Err(Problem::invalid("members: a direct room has two")),
+        Kind::Direct if members.iter().any(|(_, role)| *role == handlers::Role::Admin) => {
+            Err(Problem::invalid("members: a direct room has no admins"))
+        }
+        _ => Ok(kind),
+    }
+}
+
+fn check_name(name: &str) -> Result<(), Problem> {
+    let fits = (1..=MAX_NAME_CHARS).contains(&name.chars().count());
+    if fits && !name.trim().is_empty() && !name.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(Problem::invalid(format!(
+        "name: must have 1 to {MAX_NAME_CHARS} characters, not only white space and no control characters"
+    )))
+}
+
+/// Whether a room can be made with these: from 2 to [`MAX_MEMBERS`] that differ, with addresses that are some.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn check_members(members: &[NewMember]) -> Result<(), String> {
+    if members.len() < 2 {
+        return Err(format!("members: from 2 to {MAX_MEMBERS} are needed"));
+    }
+    check(members.iter())
+}
+
+fn check<'a>(members: impl ExactSizeIterator<Item = &'a NewMember> + Clone) -> Result<(), String> {
+    let count = members.len();
+    if !(1..=MAX_MEMBERS).contains(&count) {
+        return Err(format!("members: from 1 to {MAX_MEMBERS} are needed"));
+    }
+    let different: HashSet<_> = members.clone().map(|member| &member.user_id).collect();
+    if different.len() < count {
+        return Err("members: a user is named twice".to_owned());
+    }
+    for email in members.filter_map(|member| member.email.as_deref()) {
+        check_email(email).map_err(|fault| format!("members: {fault}"))?;
+    }
+    Ok(())
+}
+
+/// Whether it may be an address.
+pub(super) fn check_email(email: &str) -> Result<(), &'static str> {
+    if email.is_empty() || email.len() > MAX_EMAIL_BYTES || email.chars().any(char::is_control) {
+        return Err("an email is empty, too long, or has control characters");
+    }
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! What the API shows of rooms.
+
+use handlers::{RoomId, Time, UserId};
+use salvo_oapi::ToSchema;
+use serde::{Deserialize, Serialize};
+
+use super::schema;
+use crate::store::documents;
+
+/// A room.
+#[derive(Serialize, ToSchema)]
+#[salvo(schema(name = Room))]
+pub(super) struct Room {
+    #[serde(rename = "room_id")]
+    #[salvo(schema(schema_with = schema::id))]
+    id: RoomId,
+    kind: Kind,
+    name: Option<String>,
+    #[salvo(schema(schema_with = schema::time))]
+    created_at: Time,
+    members: Vec<Member>,
+}
+
+impl Room {
+    pub(super) fn of(room: documents::Room, members: Vec<documents::Member>) -> Self {
+        let documents::Room { id, kind, name, created_at } = room;
+        let members = members.into_iter().map(Member::from).collect();
+        Self { id, kind: kind.into(), name, created_at, members }
+    }
+}
+
+/// What a room is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[salvo(schema(name = Kind))]
+pub(super) enum Kind {
+    /// The one room of two users.
+    Direct,
+    /// Of anyone, who may come and go.
+    Group,
+}
+
+impl From<documents::Kind> for Kind {
+    fn from(kind: documents::Kind) -> Self {
+        match kind {
+            documents::Kind::Direct => Self::Direct,
+            documents::Kind::Group => Self::Group,
+        }
+    }
+}
+
+impl From<Kind> for documents::Kind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Direct => Self::Direct,
+            Kind::Group => Self::Group,
+        }
+    }
+}
+
+/// A user in a room.
+#[derive(Serialize, ToSchema)]
+#[salvo(schema(name = Member))]
+pub(super) struct Member {
+    #[salvo(schema(schema_with = schema::user_id))]
+    user_id: UserId,
+    /// Shown as `sender_email`.
+    email: Option<String>,
+    role: Role,
+    /// Everything up to this number was written to one of the member's sockets.
+    delivered: i64,
+    /// Everything up to this number was read.
+    read: i64,
+}
+
+impl From<documents::Member> for Member {
+    fn from(member: documents::Member) -> Self {
+        let documents::Member { user, email, role, marks } = member;
+        Self { user_id: user, email, role: role.into(), delivered: marks.delivered, read: marks.read }
+    }
+}
+
+/// What a member may do beyond writing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[salvo(schema(name = Role))]
+pub(super) enum Role {
+    /// Nothing more.
+    #[default]
+    Member,
+    /// In a group: may delete anyone's messages.
+    Admin,
+}
+
+impl From<handlers::Role> for Role {
+    fn from(role: handlers::Role) -> Self {
+        match role {
+            handlers::Role::Member => Self::Member,
+            handlers::Role::Admin => Self::Admin,
+        }
+    }
+}
+
+impl From<Role> for handlers::Role {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Member => Self::Member,
+            Role::Admin => Self::Admin,
+        }
+    }
+}

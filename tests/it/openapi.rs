@@ -1,0 +1,102 @@
+//! The API's description: it is what is checked in, all of it stands behind the keys, and the page to try it fetches
+//! nothing from elsewhere.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{API_KEY, Server, checked_in};
+
+async fn description(server: &Server) -> String {
+    let (status, kind, text) = server.request(Method::GET, "/openapi.json", None, "").await;
+    assert_eq!((status, kind.as_str()), (200, "application/json"), "{text}");
+    text
+}
+
+/// Each path with each method that is described.
+fn operations(description: &Value) -> Vec<(String, Method, &Value)> {
+    let paths = description["paths"].as_object().unwrap();
+    let each = |(path, item): (&String, &'_ Value)| (path.clone(), item.as_object().unwrap().clone());
+    let mut operations = Vec::new();
+    for (path, item) in paths.iter().map(each) {
+        for method in item.keys() {
+            let operation = &description["paths"][&path][method];
+            operations.push((path.clone(), method.to_uppercase().parse().unwrap(), operation));
+        }
+    }
+    operations
+}
+
+#[tokio::test]
+async fn the_description_is_what_is_checked_in() {
+    let served = description(&Server::start(&[]).await).await;
+    checked_in("config/openapi.json", &served);
+}
+
+#[tokio::test]
+async fn all_that_is_described_is_there_and_behind_the_keys() {
+    let server = Server::start(&[]).await;
+    let description: Value = serde_json::from_str(&description(&server).await).unwrap();
+    assert_eq!(description["security"], json!([{"key": []}]));
+    assert_eq!(description["components"]["securitySchemes"]["key"]["scheme"], "bearer");
+    let operations = operations(&description);
+    assert!(operations.len() >= 2, "{operations:?}");
+    for (path, method, operation) in operations {
+        assert!(operation["summary"].is_string(), "{method} {path} says what it does: {operation}");
+        assert!(operation["responses"]["401"].is_object(), "{method} {path}: {operation}");
+        let path = path.replace("{id}", "1").replace("{user}", "1").replace("{n}", "1");
+        let (status, _, body) = server.request(method.clone(), &path, None, "{}").await;
+        assert_eq!(status, 401, "{method} {path} without a key answered {body}");
+        let (status, ..) = server.request(method.clone(), &path, Some(API_KEY), "nonsense").await;
+        assert!(status != 405 && status != 401 && status < 500, "{method} {path} answered {status}");
+    }
+}
+
+#[tokio::test]
+async fn what_isnt_routed_under_api_is_told_as_a_problem() {
+    let server = Server::start(&[]).await;
+    for (method, path, status, code) in [
+        (Method::GET, "/api", 404, "not_found"),
+        (Method::GET, "/api/v1/nothing", 404, "not_found"),
+        (Method::POST, "/api/v2/rooms", 404, "not_found"),
+        (Method::DELETE, "/api/v1/rooms", 405, "method_not_allowed"),
+        (Method::POST, "/api/v1/rooms/1", 405, "method_not_allowed"),
+    ] {
+        let (answered, kind, body) = server.request(method.clone(), path, Some(API_KEY), "").await;
+        assert_eq!(answered, status, "{method} {path} answered {body}");
+        assert_eq!(kind, "application/problem+json");
+        let problem: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((&problem["code"], &problem["status"]), (&json!(code), &json!(status)), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_is_all_its_own() {
+    let server = Server::start(&[]).await;
+    let page = reqwest::get(format!("http://{}/docs/", server.address())).await.unwrap();
+    assert_eq!(page.status(), 200);
+    let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{policy}");
+    let html = page.text().await.unwrap();
+    let links = html.split(r#"src=""#).skip(1).chain(html.split(r#"stylesheet" href=""#).skip(1));
+    let names: Vec<_> = links.filter_map(|rest| rest.split('"').next()).collect();
+    assert_eq!(names, ["swagger-ui-bundle.js", "try.js", "swagger-ui.css"]);
+    for name in names {
+        let file = reqwest::get(format!("http://{}/docs/{name}", server.address())).await.unwrap();
+        assert_eq!(file.status(), 200, "{name}");
+        assert_eq!(file.headers()["x-content-type-options"], "nosniff");
+        assert!(!file.text().await.unwrap().is_empty(), "{name}");
+    }
+    assert_eq!(server.get("/docs/oauth2-redirect.html").await, 404);
+    // A reader who leaves out the slash is sent to where the files are found.
+    let (status, _, html) = server.request(Method::GET, "/docs", None, "").await;
+    assert!(status == 200 && html.contains("swagger-ui-bundle.js"), "{status} {html}");
+}
+
+#[tokio::test]
+async fn the_page_can_be_turned_off_and_the_description_stays() {
+    let server = Server::start(&[("API__DOCS", "off")]).await;
+    for path in ["/docs/", "/docs/try.js"] {
+        assert_eq!(server.get(path).await, 404, "{path}");
+    }
+    assert!(description(&server).await.starts_with('{'));
+}
