@@ -10,7 +10,10 @@ pub(crate) const CODES: &[(u16, &str)] = &[
     (1011, "an internal error"),
     (1012, "the server is going away: reconnect after a random pause"),
     (1013, "room or membership can't be known now: try again later"),
-    (4001, "no token, or one that fails a check; later: it has expired"),
+    (
+        4001,
+        "no token, or one that fails a check; later: it has expired, or the application has disconnected its user",
+    ),
     (4003, "not the token's user, or not a member of the room"),
     (4004, "there is no such room"),
     (4008, "the socket reads too slowly"),
@@ -27,6 +30,8 @@ pub(crate) enum Close {
     Unauthorized(&'static str),
     /// 4001: the token's time is over.
     Expired,
+    /// 4001: the application wants this user's sockets closed.
+    Disconnected,
     /// 4003: the token is someone else's.
     NotCaller,
     /// 4003: not in this room.
@@ -66,7 +71,7 @@ impl Close {
             Self::Internal => 1011,
             Self::GoingAway => 1012,
             Self::Unavailable => 1013,
-            Self::Unauthorized(_) | Self::Expired => 4001,
+            Self::Unauthorized(_) | Self::Expired | Self::Disconnected => 4001,
             Self::NotCaller | Self::NotMember => 4003,
             Self::NoRoom => 4004,
             Self::TooSlow => 4008,
@@ -87,6 +92,7 @@ impl Close {
             Self::Unavailable => "the database is away; try again later",
             Self::Unauthorized(reason) | Self::Malformed(reason) => reason,
             Self::Expired => "the token has expired",
+            Self::Disconnected => "disconnected by the application",
             Self::NotCaller => "the token is another user's",
             Self::NotMember => "not a member of this room",
             Self::NoRoom => "no such room",
@@ -108,6 +114,7 @@ impl Close {
             Self::Unavailable => "unavailable",
             Self::Unauthorized(_) => "unauthorized",
             Self::Expired => "expired",
+            Self::Disconnected => "disconnected",
             Self::NotCaller => "not_caller",
             Self::NotMember => "not_member",
             Self::NoRoom => "no_room",

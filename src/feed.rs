@@ -3,7 +3,7 @@
 //! It is the only road by which a socket hears of anything, so one server or twenty behave alike. A stream that
 //! breaks goes on where it was: elections and outages lose nothing. Where the database no longer has what came
 //! after that point, it begins at now, and every open room reads from the collection what it missed: the stream
-//! is the wake-up, the collection is the truth.
+//! is the wake-up, the collection is the truth. Signals have no such truth, and are missed then.
 //!
 //! A stream on which nothing happens looks like one that hangs. So the server writes a heartbeat document of its
 //! own, and is ready only while that comes round.
@@ -19,12 +19,15 @@ use mongodb::change_stream::event::ResumeToken;
 use mongodb::error::{Error, ErrorKind};
 use tokio_util::sync::CancellationToken;
 
+use crate::close::Close;
 use crate::hub::{Hub, Missed};
 use crate::metrics::Metrics;
 use crate::pulse::Pulse;
+use crate::registry::Outboxes;
 use crate::room::Change;
+use crate::signal::Signal;
 use crate::store::documents::{self, Marks, Undecodable};
-use crate::store::{LastNumbers, Store, StoreError};
+use crate::store::{LastNumbers, Store, StoreError, signals};
 
 /// The pause before a stream that can't be opened is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
@@ -45,6 +48,7 @@ pub(crate) struct Feed {
     pub(crate) stream_store: Store,
     pub(crate) store: Store,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) outboxes: Outboxes,
     pub(crate) numbers: Arc<LastNumbers>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) pulse: Arc<Pulse>,
@@ -154,6 +158,10 @@ impl Feed {
             return Ok(None);
         }
         let time = event.get_timestamp("clusterTime")?;
+        if collection == "signals" {
+            self.signalled(time, signals::read(event.get_document("fullDocument")?)?);
+            return Ok(Some(time));
+        }
         let id = key.get_document("_id")?;
         let room = documents::read_room(id)?;
         let inserted = event.get_str("operationType")? == "insert";
@@ -170,6 +178,17 @@ impl Feed {
             self.take_change(event, collection, id, room, time)?;
         }
         Ok(Some(time))
+    }
+
+    fn signalled(&self, time: Timestamp, signal: Signal) {
+        match signal {
+            Signal::Event { room, event } => {
+                if self.hub.reached(room, time) {
+                    self.hub.committed(room, time, Change::Told(event));
+                }
+            }
+            Signal::Disconnect { user } => self.outboxes.close_of(&user, Close::Disconnected),
+        }
     }
 
     fn take_change(
@@ -264,10 +283,14 @@ impl Store {
         token: Option<ResumeToken>,
         max_await: Duration,
     ) -> Result<ChangeStream<RawDocumentBuf>, Error> {
-        let of_interest = doc! { "$match": {
-            "ns.coll": { "$in": ["messages", "members", "heartbeats"] },
-            "operationType": { "$in": ["insert", "update", "delete"] },
-        } };
+        let of_interest = doc! { "$match": { "$or": [
+            {
+                "ns.coll": { "$in": ["messages", "members", "heartbeats"] },
+                "operationType": { "$in": ["insert", "update", "delete"] },
+            },
+            // Their deletes are but their expiry.
+            { "ns.coll": "signals", "operationType": "insert" },
+        ] } };
         let watch =
             self.database().watch().pipeline([of_interest]).max_await_time(max_await).batch_size(1000);
         let stream = match token {

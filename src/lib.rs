@@ -36,6 +36,7 @@ mod routes;
 mod runtime;
 mod serve;
 mod server;
+pub mod signal;
 mod socket;
 pub mod store;
 mod users;

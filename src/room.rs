@@ -12,6 +12,7 @@ use handlers::{Event, Message, MessageId, Status, Time, UserId};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::outbox::Frame;
+use crate::signal::CustomEvent;
 use crate::store::documents::{self, Marks};
 use crate::store::{Snapshot, WAITING, lowest};
 
@@ -35,6 +36,8 @@ pub(crate) enum Change {
     Left {
         user: UserId,
     },
+    /// Nothing of the room's: its sockets are told, and that is all.
+    Told(CustomEvent),
 }
 
 /// The state of an open room, as of one cluster time.
@@ -95,6 +98,7 @@ impl OpenRoom {
                 self.marks.remove(&user);
                 self.tell_marks(time, frames);
             }
+            Change::Told(event) => frames.push(Frame { json: event.into_frame(), time, delivers: None }),
         }
     }
 

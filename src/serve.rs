@@ -160,10 +160,12 @@ async fn assemble(
     let metrics = Arc::new(Metrics::new());
     let hub = Arc::new(Hub::new(metrics.clone()));
     let pulse = Arc::new(Pulse::new());
+    let outboxes = Outboxes::default();
     let feed = Feed {
         stream_store,
         store: store.clone(),
         hub: hub.clone(),
+        outboxes: outboxes.clone(),
         numbers: store.numbers(),
         metrics: metrics.clone(),
         pulse: pulse.clone(),
@@ -183,7 +185,7 @@ async fn assemble(
         receipts,
         verifier,
         users,
-        outboxes: Outboxes::default(),
+        outboxes,
         metrics,
         pulse,
         places: Arc::new(Semaphore::new(config.limits.sockets)),

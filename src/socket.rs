@@ -72,7 +72,9 @@ pub(crate) async fn serve(
         .max_frame_size(Some(server.config.limits.frame_bytes));
     let mut ws = WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, Some(config)).await;
     let outbox = Arc::new(Outbox::new(server.config.limits.send_queue));
-    let registered = server.outboxes.register(&outbox);
+    // Before anything is read for it: what concerns its user from now on concerns it.
+    let user = admission.as_ref().ok().map(|admission| &admission.caller.user);
+    let registered = server.outboxes.register(&outbox, user);
     let end = match admission {
         Ok(admission) => Box::pin(talk(&server, &mut ws, &outbox, admission)).await,
         Err(close) => {

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::{Code, Message, MessageId};
+use crate::{Code, Fields, Message, MessageId};
 
 /// What happened in a room, as all of its sockets are told.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -36,6 +36,19 @@ pub enum Event<'a> {
         /// Which.
         message_id: MessageId,
     },
+    /// What an action of the application's own tells the room. It is not stored.
+    Custom {
+        /// The action.
+        name: &'a str,
+        /// All that it says; never [`RESERVED`](Self::RESERVED).
+        #[serde(flatten)]
+        fields: &'a Fields<'a>,
+    },
+}
+
+impl Event<'_> {
+    /// The fields of an event that are the protocol's, so that a [`Custom`](Self::Custom) one can't have them.
+    pub const RESERVED: &'static [&'static str] = &["type", "name", "ref", "cursor", "room_id"];
 }
 
 /// The events by name, for an action to say which it may lead to.

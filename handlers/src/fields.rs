@@ -7,6 +7,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::value::MapDeserializer;
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde::ser::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::Error;
@@ -14,7 +15,8 @@ use crate::Error;
 /// The deepest nesting that a frame may have.
 const MAX_DEPTH: usize = 128;
 
-/// The fields of a frame in their order, repeated ones included.
+/// The fields of a frame in their order, repeated ones included. Written again as they came.
+#[derive(Clone, Debug)]
 pub struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 /// The frame is not JSON by RFC 8259, nested too deeply, or not an object.
@@ -61,6 +63,11 @@ impl<'a> Fields<'a> {
         serde_json::from_str(value.get()).ok()
     }
 
+    /// The names of all fields.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_ref())
+    }
+
     /// Holds a field to be given at most once.
     ///
     /// # Errors
@@ -96,6 +103,12 @@ impl<'a> Fields<'a> {
                 _ => Error::invalid(fault.to_owned()),
             }
         })
+    }
+}
+
+impl Serialize for Fields<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.0.iter().map(|(name, value)| (name, value)))
     }
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use crate::{Draft, MAX_ID, MessageId, Time, UserId};
+use crate::{Draft, Fields, MAX_ID, MessageId, Time, UserId};
 
 /// `Type => schema;` each stands where it is used.
 macro_rules! schemas {
@@ -49,6 +49,8 @@ schemas! {
         ],
         "description": "As the application's tokens have it. Digits without a leading zero are an integer.",
     });
+
+    Fields<'_>, |_generator| json_schema!({ "type": "object", "additionalProperties": true });
 
     Time, |_generator| json_schema!({ "type": "string", "format": "date-time" });
 }

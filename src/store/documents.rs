@@ -74,6 +74,13 @@ pub(crate) struct Member {
 #[derive(Debug)]
 pub(crate) struct Undecodable(String);
 
+impl Undecodable {
+    /// Says what is wrong.
+    pub(super) fn new(fault: &str) -> Self {
+        Self(fault.to_owned())
+    }
+}
+
 impl fmt::Display for Undecodable {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(to, "a stored document does not decode: {}", self.0)

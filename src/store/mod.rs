@@ -12,6 +12,7 @@ mod marks;
 mod numbers;
 mod rooms;
 mod schema;
+pub(crate) mod signals;
 mod writer;
 
 use std::sync::Arc;

@@ -12,13 +12,16 @@ use super::{Store, StoreError};
 /// Heartbeats of servers that are gone are removed after this long.
 const HEARTBEAT_KEPT: Duration = Duration::from_hours(1);
 
+/// Signals are of no use once every server has heard them.
+const SIGNALS_KEPT: Duration = Duration::from_mins(1);
+
 /// The server's error code for a collection that exists already (`NamespaceExists`).
 const EXISTS: i32 = 48;
 
 impl Store {
     /// Makes what is missing of collections and indexes. Run by every server at its start, in any number at once.
     pub async fn prepare(&self) -> Result<(), StoreError> {
-        for collection in ["rooms", "messages", "members", "counters", "heartbeats"] {
+        for collection in ["rooms", "messages", "members", "counters", "heartbeats", "signals"] {
             let db = self.db.clone();
             let made = self.bounded(async move { Ok(db.create_collection(collection).await?) }).await;
             match made {
@@ -50,14 +53,18 @@ fn indexes() -> Vec<(&'static str, IndexModel)> {
         .partial_filter_expression(doc! { "pair": { "$exists": true } })
         .build();
     let by_user = IndexOptions::builder().name("user".to_owned()).build();
-    let expiring = IndexOptions::builder().name("at".to_owned()).expire_after(HEARTBEAT_KEPT).build();
+    let expiring = |after| {
+        let options = IndexOptions::builder().name("at".to_owned()).expire_after(after).build();
+        IndexModel::builder().keys(doc! { "at": 1 }).options(options).build()
+    };
     vec![
         ("rooms", IndexModel::builder().keys(doc! { "pair": 1 }).options(unique_pair).build()),
         (
             "members",
             IndexModel::builder().keys(doc! { "_id.user": 1, "_id.room": 1 }).options(by_user).build(),
         ),
-        ("heartbeats", IndexModel::builder().keys(doc! { "at": 1 }).options(expiring).build()),
+        ("heartbeats", expiring(HEARTBEAT_KEPT)),
+        ("signals", expiring(SIGNALS_KEPT)),
     ]
 }
 

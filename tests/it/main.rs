@@ -35,6 +35,7 @@ mod properties;
 mod receipts;
 mod rest;
 mod servers;
+mod signals;
 mod slow;
 mod support;
 mod texts;
