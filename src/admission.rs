@@ -36,7 +36,9 @@ pub(crate) enum Wanted {
 pub(crate) fn admit(query: &str, headers: &HeaderMap, verifier: &Verifier) -> Result<Admission, Close> {
     let (first, room) = Parameters::parse(query)?.shape()?;
     let token = token(headers).ok_or(Close::Unauthorized("no token"))?;
-    let caller = verifier.verify(token).map_err(|refused| Close::Unauthorized(refused.as_str()))?;
+    let caller = verifier.verify(token).map_err(|refused| {
+        if refused.is_for_now() { Close::NoKeys } else { Close::Unauthorized(refused.as_str()) }
+    })?;
     if first.is_some_and(|first| first != caller.user) {
         return Err(Close::NotCaller);
     }
@@ -58,7 +60,7 @@ fn items(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
 }
 
 /// The subprotocol that is not `Bearer`; else the `Authorization` header's.
-fn token(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn token(headers: &HeaderMap) -> Option<&str> {
     let mut others = offered(headers).filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(BEARER));
     if spelling(headers).is_some()
         && let Some(token) = others.next()

@@ -1,25 +1,30 @@
 //! A token, to whom it belongs.
 //!
-//! [`Verifier`] promises that a [`Caller`] comes only of a token that the configured key signed with a
+//! [`Verifier`] promises that a [`Caller`] comes only of a token that a configured key signed with a
 //! configured algorithm, that is in force now, and that names a user. It leaves to others where in a request
 //! the token stands, what the caller may do, and closing a socket when its token expires.
 
+pub(crate) mod issuer;
+mod renewal;
 mod secret;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use arc_swap::{ArcSwap, ArcSwapOption};
 use handlers::UserId;
 use jsonwebtoken::errors::{Error as TokenError, ErrorKind};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use self::issuer::Issuer;
+pub(crate) use self::renewal::Renewed;
 pub use self::secret::keep_secret;
-use crate::config::{Auth, ConfigError};
+use crate::config::{Auth, ConfigError, Key, Keys, NamedKey};
 
 /// How far the clocks of whoever issues tokens and of this server may be apart; part of the protocol.
 pub const LEEWAY: Duration = Duration::from_secs(5);
@@ -47,29 +52,55 @@ pub struct Caller {
 
 /// Checks tokens. A clone is the same one.
 #[derive(Clone)]
-pub struct Verifier(Arc<Rules>);
+pub struct Verifier(Arc<Inner>);
+
+struct Inner {
+    /// What holds now: a reload replaces it, and so does an issuer's new key.
+    rules: ArcSwap<Rules>,
+    /// Who the keys come from, where they come from elsewhere.
+    issuer: ArcSwapOption<Issuer>,
+    /// Held by whoever replaces either: an issuer that was left must not bring its keys back.
+    changing: Mutex<()>,
+}
 
 struct Rules {
-    key: DecodingKey,
-    validation: Validation,
+    keys: Checks,
     user_claim: String,
     email_claim: String,
 }
 
+enum Checks {
+    /// Every token's.
+    One(Box<Check>),
+    /// Those of a set, by their names.
+    Several(Vec<(Option<String>, Check)>),
+}
+
+/// A key, and what the library is to check with it.
+struct Check {
+    key: DecodingKey,
+    validation: Validation,
+}
+
 impl Verifier {
-    /// Takes the key in; the file of a public key is read now and not again.
+    /// Takes the keys in; files are read now and not again. Keys that come from an issuer are still to come: see
+    /// [`Self::watch`].
     ///
     /// # Errors
     /// No key, or one that `Config::check` would refuse.
     pub fn new(auth: &Auth) -> Result<Self, ConfigError> {
-        let Some(key) = auth.key()? else {
-            return Err(ConfigError::new("auth.secret", "neither this nor auth.public_key is given"));
+        let rules = match auth.keys()? {
+            Keys::None => {
+                return Err(ConfigError::new("auth.secret", "neither this nor another key is given"));
+            }
+            Keys::One(key) => Rules::new(auth, Checks::One(Box::new(Check::new(auth, key)))),
+            Keys::Set(keys) => Rules::several(auth, keys),
+            Keys::Remote(_) => Rules::several(auth, Vec::new()),
         };
-        Ok(Self(Arc::new(Rules {
-            key: key.decoding,
-            validation: validation(auth, key.algorithms),
-            user_claim: auth.user_claim.clone(),
-            email_claim: auth.email_claim.clone(),
+        Ok(Self(Arc::new(Inner {
+            rules: ArcSwap::from_pointee(rules),
+            issuer: ArcSwapOption::empty(),
+            changing: Mutex::new(()),
         })))
     }
 
@@ -78,11 +109,15 @@ impl Verifier {
     /// # Errors
     /// The first check that it fails.
     pub fn verify(&self, token: &str) -> Result<Caller, Refused> {
-        let rules = &*self.0;
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Refused("the token is too long"));
         }
-        let token = jsonwebtoken::decode::<Map<String, Value>>(token, &rules.key, &rules.validation)
+        let rules = self.0.rules.load();
+        let Some(check) = rules.check(token)? else {
+            let away = self.0.issuer.load().as_ref().is_some_and(|issuer| issuer.is_away());
+            return Err(if away { NO_KEYS } else { Refused("the token's key is not known") });
+        };
+        let token = jsonwebtoken::decode::<Map<String, Value>>(token, &check.key, &check.validation)
             .map_err(|error| Refused::from(&error))?;
         // RFC 7515, 4.1.11: what must be understood and isn't refuses. The library passes over it.
         if token.header.crit.is_some() {
@@ -100,9 +135,62 @@ impl Verifier {
             expires_at,
         })
     }
+
+    /// Where the token's key is not known, and whoever it comes from may have it by now, waits until they were asked;
+    /// at most `auth.fetch_ms`, and not at all where they have just been.
+    pub(crate) async fn ready_for(&self, token: &str) {
+        let Some(issuer) = self.0.issuer.load_full() else { return };
+        let unknown = token.len() <= MAX_TOKEN_BYTES && matches!(self.0.rules.load().check(token), Ok(None));
+        if unknown {
+            issuer.ask().await;
+        }
+    }
+
+    /// What is missing until a token can be checked, if anything is.
+    pub(crate) fn lacks_keys(&self) -> Option<&'static str> {
+        match &self.0.rules.load().keys {
+            Checks::Several(keys) if keys.is_empty() => Some("none could be had of the issuer yet"),
+            Checks::Several(_) | Checks::One(_) => None,
+        }
+    }
+}
+
+impl Check {
+    fn new(auth: &Auth, Key { decoding, algorithms }: Key) -> Self {
+        Self { key: decoding, validation: validation(auth, algorithms) }
+    }
 }
 
 impl Rules {
+    fn new(auth: &Auth, keys: Checks) -> Self {
+        Self { keys, user_claim: auth.user_claim.clone(), email_claim: auth.email_claim.clone() }
+    }
+
+    fn several(auth: &Auth, keys: Vec<NamedKey>) -> Self {
+        let named = |NamedKey { name, key }| (name, Check::new(auth, key));
+        Self::new(auth, Checks::Several(keys.into_iter().map(named).collect()))
+    }
+
+    /// The key that a token is signed with, by its own word; none where that is not known. Where it doesn't say, it is
+    /// the only one that could be: to try one after the other would be work that anyone can cause.
+    fn check(&self, token: &str) -> Result<Option<&Check>, Refused> {
+        let keys = match &self.keys {
+            Checks::One(check) => return Ok(Some(check)),
+            Checks::Several(keys) => keys,
+        };
+        let header = jsonwebtoken::decode_header(token).map_err(|error| Refused::from(&error))?;
+        let named = || keys.iter().filter(|(name, _)| header.kid.is_none() || *name == header.kid);
+        if named().next().is_none() {
+            return Ok(None);
+        }
+        let mut fitting = named().filter(|(_, check)| check.validation.algorithms.contains(&header.alg));
+        match (fitting.next(), fitting.next()) {
+            (Some((_, check)), None) => Ok(Some(check)),
+            (Some(_), Some(_)) => Err(Refused("the token doesn't say which key it is signed with")),
+            (None, _) => Err(Refused("the token's algorithm is not accepted")),
+        }
+    }
+
     fn user(&self, claims: &Map<String, Value>) -> Option<UserId> {
         let given = |claim: &str| claims.get(claim).filter(|value| !value.is_null());
         UserId::deserialize(given(&self.user_claim).or_else(|| given("sub"))?).ok()
@@ -122,7 +210,7 @@ fn validation(auth: &Auth, algorithms: Vec<Algorithm>) -> Validation {
     // It compares `iss` and `aud` only where the token has them, unless they are required. Without an
     // audience to compare with it would refuse every token that has one.
     let mut required = vec!["exp"];
-    if let Some(issuer) = &auth.issuer {
+    if let Some(issuer) = auth.issuer.as_ref().or(auth.discovery.as_ref()) {
         validation.set_issuer(&[issuer]);
         required.push("iss");
     }
@@ -157,7 +245,15 @@ impl Refused {
     pub const fn as_str(self) -> &'static str {
         self.0
     }
+
+    /// Whether the same token may be good in a while.
+    pub(crate) fn is_for_now(self) -> bool {
+        self == NO_KEYS
+    }
 }
+
+/// Not the token's fault: whoever has its key can't be reached.
+const NO_KEYS: Refused = Refused("the issuer's keys can't be had");
 
 const EXPIRED: Refused = Refused("the token has expired");
 

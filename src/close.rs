@@ -54,6 +54,8 @@ pub(crate) enum Close {
     GoingAway,
     /// 1013: room or membership can't be known now.
     Unavailable,
+    /// 1013: the token's key can't be known now.
+    NoKeys,
     /// 1001: nothing came for so long that the peer must be gone.
     Dead,
     /// 1000: the client closed, and is answered.
@@ -70,7 +72,7 @@ impl Close {
             Self::TooLarge => 1009,
             Self::Internal => 1011,
             Self::GoingAway => 1012,
-            Self::Unavailable => 1013,
+            Self::Unavailable | Self::NoKeys => 1013,
             Self::Unauthorized(_) | Self::Expired | Self::Disconnected => 4001,
             Self::NotCaller | Self::NotMember => 4003,
             Self::NoRoom => 4004,
@@ -89,6 +91,7 @@ impl Close {
             Self::TooLarge => "frame too large",
             Self::Internal => "internal error",
             Self::GoingAway => "the server is going away; reconnect after a random pause",
+            Self::NoKeys => "the issuer's keys can't be had; try again later",
             Self::Unavailable => "the database is away; try again later",
             Self::Unauthorized(reason) | Self::Malformed(reason) => reason,
             Self::Expired => "the token has expired",
@@ -102,6 +105,20 @@ impl Close {
         }
     }
 
+    /// Whether it was the connect that asked for what it can't have, and not this server that couldn't give it.
+    pub(crate) const fn is_callers_fault(self) -> bool {
+        matches!(
+            self,
+            Self::Malformed(_)
+                | Self::Unauthorized(_)
+                | Self::Expired
+                | Self::NotCaller
+                | Self::NotMember
+                | Self::NoRoom
+                | Self::TooManySockets
+        )
+    }
+
     /// The label it is counted by.
     pub(crate) const fn label(self) -> &'static str {
         match self {
@@ -112,6 +129,7 @@ impl Close {
             Self::Internal => "internal",
             Self::GoingAway => "going_away",
             Self::Unavailable => "unavailable",
+            Self::NoKeys => "no_keys",
             Self::Unauthorized(_) => "unauthorized",
             Self::Expired => "expired",
             Self::Disconnected => "disconnected",

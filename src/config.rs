@@ -4,13 +4,16 @@
 //! a bad value refuses, and the refusal names the key, what is wrong, and where it stands. No secret is ever
 //! in a refusal, nor in what `Debug` shows. What the values mean is told once, in `config/default.toml`.
 //!
-//! It leaves to others to make a secret where none was given ([`keep_secret`](crate::auth::keep_secret)), and
+//! A running server takes over what [`Config::renewed`] lets it of a new one.
+//!
+//! It leaves to others to make a secret where none was given ([`Config::keep_own_secret`]), and
 //! to honour what a connection string says itself.
 
 mod bounds;
 mod check;
 mod error;
 mod key;
+mod renewal;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -21,11 +24,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use jsonwebtoken::Algorithm;
 
 pub use self::bounds::{MIN_API_KEY_CHARS, MIN_SECRET_BYTES};
 pub use self::error::ConfigError;
+pub(crate) use self::key::{Key, Keys, Location, NamedKey, jwk, safe};
+pub(crate) use self::renewal::Renewal;
 use self::values::Values;
+use crate::auth::{AuthError, keep_secret};
 
 /// All of it. Fields are named as in `config/default.toml`, less the unit where the type has one.
 #[derive(Clone, Debug)]
@@ -42,6 +49,8 @@ pub struct Config {
     pub api: Api,
     /// The HTTP surface.
     pub http: Http,
+    /// TLS.
+    pub tls: Tls,
     /// What clients, sockets and actions may take up.
     pub limits: Limits,
     /// What calls of each action may take, by its name.
@@ -58,6 +67,8 @@ pub struct Config {
     pub log: Log,
     /// Traces.
     pub traces: Traces,
+    /// All of it as it was given, for [`Config::renewed`] to compare with.
+    given: Values,
 }
 
 /// `[admin]`
@@ -95,6 +106,18 @@ pub struct Auth {
     pub secret: Option<Secret>,
     /// Public key of the others: PEM, or the path of a PEM file.
     pub public_key: Option<String>,
+    /// Key set (RFC 7517): the path of a file, or a URL.
+    pub jwks: Option<String>,
+    /// Issuer whose discovery document names the key set.
+    pub discovery: Option<String>,
+    /// Between two looks at the key set of a URL.
+    pub refresh: Duration,
+    /// Between two looks that a token with an unknown key causes, and after one that failed.
+    pub refetch: Duration,
+    /// How long one look may take, and how long a connect waits for it.
+    pub fetch: Duration,
+    /// The largest document that is read there, in bytes.
+    pub fetch_bytes: usize,
     /// Accepted algorithms; none: the first one that fits the key.
     pub algorithms: Vec<Algorithm>,
     /// Required `iss`; none: any or none.
@@ -121,12 +144,32 @@ pub struct Api {
 pub struct Http {
     /// Accepted origins, in lower case and without a default port, as browsers send them; none: any.
     pub origins: Vec<String>,
+    /// Who may say by `X-Forwarded-For` whom a request is from.
+    pub proxies: Vec<IpNet>,
     /// TCP connections that are not sockets, at once.
     pub connections: usize,
     /// The largest request head, in bytes.
     pub head_bytes: usize,
     /// How long a request's head, its body, or a stalled answer may each take.
     pub request: Duration,
+}
+
+/// `[tls]`
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Certificate and its key, by their paths; none: plain HTTP.
+    pub files: Option<TlsFiles>,
+    /// Between two looks at them.
+    pub watch: Duration,
+}
+
+/// `tls.certificate` and `tls.key`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Chain in PEM, the server's own certificate first.
+    pub certificate: PathBuf,
+    /// Private key in PEM.
+    pub key: PathBuf,
 }
 
 /// `[limits]`
@@ -144,6 +187,10 @@ pub struct Limits {
     pub sockets_per_user: usize,
     /// Sockets in all.
     pub sockets: usize,
+    /// Refused connects of an address in a minute.
+    pub refusals_per_minute: u32,
+    /// Addresses whose refused connects are remembered.
+    pub refused_addresses: u32,
     /// Frames that may wait for a socket.
     pub send_queue: usize,
     /// How long a write to a socket may take.
@@ -260,10 +307,25 @@ impl Config {
         file: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let mut values = Values::layered(file, env)?;
-        let config = Self::read(&mut values)?;
+        Self::of(Values::layered(file, env)?)
+    }
+    fn of(given: Values) -> Result<Self, ConfigError> {
+        let mut values = given.clone();
+        let config = Self::read(&mut values, given)?;
         values.all_read()?;
         config.check().map_err(|error| values.locate(error))?;
         Ok(config)
+    }
+
+    /// Where no key is configured, takes the secret that is kept in `mongodb.data_dir`, or makes it; whether it did.
+    ///
+    /// # Errors
+    /// The secret can neither be read nor made.
+    pub fn keep_own_secret(&mut self) -> Result<bool, AuthError> {
+        if self.auth.has_key() {
+            return Ok(false);
+        }
+        self.auth.secret = Some(keep_secret(&self.mongodb.data_dir)?);
+        Ok(true)
     }
 }

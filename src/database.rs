@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth;
 use crate::config::{Config, Mongodb, Secret};
 use crate::embedded::{self, Embedded, EmbeddedError, Options};
 use crate::serve::ServeError;
@@ -53,8 +52,7 @@ async fn start_embedded(mongodb: &Mongodb) -> Result<Embedded, EmbeddedError> {
 
 /// Starts the private database and makes a secret, where the configuration has none.
 pub(crate) async fn embed(config: &mut Config) -> Result<Option<Embedded>, ServeError> {
-    if config.auth.secret.is_none() && config.auth.public_key.is_none() {
-        config.auth.secret = Some(auth::keep_secret(&config.mongodb.data_dir)?);
+    if config.keep_own_secret()? {
         tracing::info!(data_dir = %config.mongodb.data_dir.display(), "no key is configured: tokens are signed with the secret kept in data_dir");
     }
     if config.mongodb.uri.is_some() {

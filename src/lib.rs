@@ -16,6 +16,7 @@
 //!
 //! Only [`store`] and [`feed`] know MongoDB; only [`routes`], [`admission`] and [`socket`] know HTTP.
 
+mod address;
 mod admission;
 pub mod api;
 pub mod auth;
@@ -29,16 +30,22 @@ pub mod log;
 pub mod metrics;
 mod outbox;
 mod page;
+mod places;
 mod pulse;
+mod rates;
+mod refusals;
 mod registry;
+mod reload;
 mod room;
 mod routes;
 mod runtime;
+mod secure;
 mod serve;
 mod server;
 pub mod signal;
 mod socket;
 pub mod store;
+mod tls;
 mod users;
 
 pub use database::open_store;

@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use handlers::UserId;
-use parlor::config::Config;
+use parlor::config::{Config, ConfigError};
 use parlor::store::{NewMember, inspect};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// Chat beside your application: rooms and messages over WebSockets, kept in MongoDB.
@@ -95,18 +96,24 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
             env.push((name, value));
         }
     }
-    let config = Config::load(cli.config.as_deref(), env)?;
+    let config = Config::load(cli.config.as_deref(), env.clone())?;
     match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve(config).await,
+        Command::Serve => serve(config, cli.config, env).await,
         Command::Token(token) => print_token(config, &token),
         Command::Room(room) => make_room(config, room).await,
         Command::Check => check(config).await,
-        Command::Health => health(config.listen).await,
+        Command::Health => health(&config).await,
     }
 }
 
-async fn serve(config: Config) -> Result<ExitCode, Failure> {
+async fn serve(
+    config: Config,
+    file: Option<PathBuf>,
+    env: Vec<(String, String)>,
+) -> Result<ExitCode, Failure> {
     let _traces = parlor::log::init(&config)?;
+    // From here on SIGHUP ends nothing.
+    let reloads = reloads(signal(SignalKind::hangup())?, file, env);
     let listener = parlor::listen_on(config.listen, "PARLOR__LISTEN").await?;
     let address = listener.local_addr()?;
     let shutdown = CancellationToken::new();
@@ -117,12 +124,13 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
         signalled.cancel();
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
     });
-    let app = parlor::App::new(config).on_ready(move |ready| {
+    let app = parlor::App::new(config).reloads(reloads).on_ready(move |ready| {
         if let Some(admin) = ready.admin {
             tracing::info!("metrics at http://{admin}/metrics");
         }
         let what = if ready.page { "chat is open at" } else { "serving on" };
-        tracing::info!("{what} http://{address}/");
+        let scheme = if ready.tls { "https" } else { "http" };
+        tracing::info!("{what} {scheme}://{address}/");
     });
     tokio::select! {
         ended = app.serve(listener, shutdown) => ended?,
@@ -131,10 +139,26 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The configuration as it is read again with each signal. One that comes while another is being taken over is heard
+/// after it.
+fn reloads(
+    mut hangup: Signal,
+    file: Option<PathBuf>,
+    env: Vec<(String, String)>,
+) -> mpsc::Receiver<Result<Config, ConfigError>> {
+    let (sender, reloads) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            if sender.send(Config::load(file.as_deref(), env.clone())).await.is_err() {
+                return;
+            }
+        }
+    });
+    reloads
+}
+
 fn print_token(mut config: Config, token: &Token) -> Result<ExitCode, Failure> {
-    if config.auth.secret.is_none() && config.auth.public_key.is_none() {
-        config.auth.secret = Some(parlor::auth::keep_secret(&config.mongodb.data_dir)?);
-    }
+    config.keep_own_secret()?;
     let token = parlor::auth::sign(&config.auth, &token.user, token.email.as_deref(), token.ttl)?;
     writeln!(io::stdout(), "{token}")?;
     Ok(ExitCode::SUCCESS)
@@ -181,7 +205,13 @@ async fn check(config: Config) -> Result<ExitCode, Failure> {
 /// How long the server may take to say that it lives.
 const HEALTH_PATIENCE: Duration = Duration::from_secs(5);
 
-async fn health(mut address: SocketAddr) -> Result<ExitCode, Failure> {
+/// Where the server speaks TLS it is asked at the admin listener, which doesn't.
+async fn health(config: &Config) -> Result<ExitCode, Failure> {
+    let mut address = match (&config.tls.files, config.admin.listen) {
+        (None, _) => config.listen,
+        (Some(_), Some(admin)) => admin,
+        (Some(_), None) => return Err("with TLS, health is asked at admin.listen, and there is none".into()),
+    };
     if address.ip().is_unspecified() {
         address.set_ip(match address {
             SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),

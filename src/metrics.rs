@@ -21,6 +21,7 @@ pub struct Metrics {
     seconds: Family<Action, Histogram, fn() -> Histogram>,
     connects: Family<Connect, Counter>,
     faults: Family<Fault, Counter>,
+    reloads: Family<Connect, Counter>,
     sockets: Gauge,
     batches: Histogram,
     commits: Histogram,
@@ -88,6 +89,7 @@ impl Metrics {
             seconds: Family::new_with_constructor(seconds as fn() -> Histogram),
             connects: Family::default(),
             faults: Family::default(),
+            reloads: Family::default(),
             sockets: Gauge::default(),
             batches: Histogram::new(exponential_buckets(1.0, 2.0, 12)),
             commits: seconds(),
@@ -111,6 +113,7 @@ impl Metrics {
         );
         registry.register("connects", "Connects: open, or why they were refused", metrics.connects.clone());
         registry.register("faults", "Faults that no client is told of, by place", metrics.faults.clone());
+        registry.register("reloads", "Configurations read again: ok, or refused", metrics.reloads.clone());
         registry.register("sockets", "Sockets that are open", metrics.sockets.clone());
         registry.register(
             "write_batch_messages",
@@ -159,6 +162,11 @@ impl Metrics {
     /// A connect was let in, or refused.
     pub(crate) fn connect(&self, outcome: &'static str) {
         self.connects.get_or_create(&Connect { outcome }).inc();
+    }
+
+    /// A configuration was read again, and taken over or refused.
+    pub(crate) fn reload(&self, outcome: &'static str) {
+        self.reloads.get_or_create(&Connect { outcome }).inc();
     }
 
     /// A socket is open while this is held.

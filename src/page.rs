@@ -6,9 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use handlers::{Time, UserId};
 use salvo::http::StatusCode;
-use salvo::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName, HeaderValue,
-};
+use salvo::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue};
 use salvo::prelude::*;
 use serde::Deserialize;
 use serde_json::json;
@@ -88,13 +86,9 @@ struct File {
 #[async_trait]
 impl Handler for File {
     async fn handle(&self, _: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
-        for (name, value) in [
-            (CONTENT_TYPE, self.kind),
-            (CONTENT_SECURITY_POLICY, POLICY),
-            (CACHE_CONTROL, "no-cache"),
-            (HeaderName::from_static("x-content-type-options"), "nosniff"),
-            (HeaderName::from_static("referrer-policy"), "no-referrer"),
-        ] {
+        for (name, value) in
+            [(CONTENT_TYPE, self.kind), (CONTENT_SECURITY_POLICY, POLICY), (CACHE_CONTROL, "no-cache")]
+        {
             res.headers_mut().insert(name, HeaderValue::from_static(value));
         }
         // Static text: its length is known and writing it can't fail.
@@ -136,7 +130,7 @@ impl Session {
             _ => return Err(StatusCode::BAD_REQUEST),
         };
         let email = format!("user{user}@example.com");
-        let token = auth::sign(&self.0.config.auth, &UserId::Int(user), Some(&email), TOKEN_TTL);
+        let token = auth::sign(&self.0.config.load().auth, &UserId::Int(user), Some(&email), TOKEN_TTL);
         let token = token.map_err(|error| {
             tracing::error!(%error, "a token for the page can't be made");
             StatusCode::INTERNAL_SERVER_ERROR

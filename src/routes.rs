@@ -1,11 +1,12 @@
 //! The whole HTTP surface on one page.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use salvo::catcher::Catcher;
 use salvo::conn::ConnCtrl;
 use salvo::http::header::{
-    CONNECTION, CONTENT_TYPE, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    CONNECTION, CONTENT_TYPE, HeaderValue, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use salvo::http::{HeaderMap, Method, StatusCode};
@@ -16,11 +17,13 @@ use tokio_tungstenite::tungstenite::Bytes;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::server::Server;
-use crate::{admission, api, close, page, socket};
+use crate::{address, admission, api, close, page, secure, socket};
 
-/// Every route, and what is said where there is none.
+/// Every route, what is said where there is none, and what every answer has.
 pub(crate) fn service(server: &Arc<Server>) -> Service {
-    Service::new(router(server)).catcher(Catcher::default().hoop(api::Unrouted))
+    let tls = server.config.load().tls.files.is_some();
+    let unrouted = Catcher::default().hoop(api::Unrouted);
+    Service::new(router(server)).catcher(unrouted).hoop(secure::Headers { tls })
 }
 
 fn router(server: &Arc<Server>) -> Router {
@@ -39,11 +42,12 @@ fn router(server: &Arc<Server>) -> Router {
 }
 
 /// What is for those who run it: the admin listener's.
-pub(crate) fn admin(server: &Arc<Server>) -> Router {
-    Router::new()
+pub(crate) fn admin(server: &Arc<Server>) -> Service {
+    let router = Router::new()
         .push(Router::with_path("metrics").get(Measured(server.clone())))
         .push(Router::with_path("healthz").get(Healthy))
-        .push(Router::with_path("readyz").get(Ready(server.clone())))
+        .push(Router::with_path("readyz").get(Ready(server.clone())));
+    Service::new(router).hoop(secure::Headers { tls: false })
 }
 
 /// `/ws/chat/`: the chat socket of one room.
@@ -52,7 +56,7 @@ struct Chat(Arc<Server>);
 #[async_trait]
 impl Handler for Chat {
     async fn handle(&self, req: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
-        if let Err(status) = self.upgrade(req, res) {
+        if let Err(status) = self.upgrade(req, res).await {
             res.status_code(status);
             if status == StatusCode::UPGRADE_REQUIRED {
                 res.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -66,17 +70,19 @@ impl Handler for Chat {
 impl Chat {
     /// Answers the handshake (RFC 6455, 4.2) and leaves the connection to a task of its own. Whom it is for is
     /// found out before, but told after: see [`admission`].
-    fn upgrade(&self, req: &mut Request, res: &mut Response) -> Result<(), StatusCode> {
+    async fn upgrade(&self, req: &mut Request, res: &mut Response) -> Result<(), StatusCode> {
         let server = &self.0;
         if req.method() != Method::GET {
             return Err(StatusCode::METHOD_NOT_ALLOWED);
         }
         let key = websocket_key(req.headers())?;
-        if !origin_allowed(req.headers(), &server.config.http.origins) {
-            server.metrics.connect("origin");
-            return Err(StatusCode::FORBIDDEN);
+        let address = self.address(req, res)?;
+        // Where the token's key is not known yet, its issuer is asked first; see `auth::issuer` for how often.
+        if let Some(token) = admission::token(req.headers()) {
+            server.verifier.ready_for(token).await;
         }
-        let place = server.places.clone().try_acquire_owned().ok().filter(|_| !server.is_draining());
+        let most = server.config.load().limits.sockets;
+        let place = server.places.take(most).filter(|_| !server.is_draining());
         let place = place.ok_or_else(|| {
             server.metrics.limit("sockets");
             StatusCode::SERVICE_UNAVAILABLE
@@ -103,10 +109,32 @@ impl Chat {
         self.0.tracker.spawn(async move {
             // An error here is a client that left in the middle of its handshake.
             if let Ok(io) = upgrade.await {
-                socket::serve(server, io, admission, place).await;
+                socket::serve(server, io, admission, place, address).await;
             }
         });
         Ok(())
+    }
+}
+
+impl Chat {
+    /// From where this is, unless no more is heard from there for now, or a page elsewhere made it.
+    fn address(&self, req: &Request, res: &mut Response) -> Result<IpAddr, StatusCode> {
+        let server = &self.0;
+        let config = server.config.load();
+        let peer = req.remote_addr().ip().unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+        let address = address::of_client(peer, req.headers(), &config.http.proxies);
+        if let Some(wait) = server.refusals.wait(address, &config) {
+            server.metrics.limit("refusals_per_minute");
+            server.metrics.connect("too_many_refused");
+            res.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
+            return Err(StatusCode::TOO_MANY_REQUESTS);
+        }
+        if !origin_allowed(req.headers(), &config.http.origins) {
+            server.metrics.connect("origin");
+            server.refusals.add(address, &config);
+            return Err(StatusCode::FORBIDDEN);
+        }
+        Ok(address)
     }
 }
 
@@ -174,7 +202,11 @@ impl Handler for Ready {
     async fn handle(&self, _: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
         let server = &self.0;
         let age = server.pulse.age();
-        if !server.is_draining() && age.is_some_and(|age| age <= server.config.feed.stale) {
+        let keys = server.verifier.lacks_keys();
+        if !server.is_draining()
+            && age.is_some_and(|age| age <= server.config.load().feed.stale)
+            && keys.is_none()
+        {
             res.render(Json(json!({ "ready": true })));
             return;
         }
@@ -190,6 +222,7 @@ impl Handler for Ready {
             "database": database.as_ref().map_or_else(ToString::to_string, |()| "ok".to_owned()),
             "feed": if database.is_ok() && !server.is_draining() { "stalled" } else { "unknown" },
             "heartbeat": heartbeat,
+            "keys": keys.unwrap_or("ok"),
         })));
     }
 }

@@ -9,6 +9,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bson::oid::ObjectId;
 use handlers::{Action, Code, Context, Error, ErrorFrame, Fields, Limits, Reply, RoomId, UserId};
 use tokio::sync::Semaphore;
@@ -21,9 +22,10 @@ use tracing::Instrument;
 
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::rates::{CallRates, Over, Rates};
 use crate::room::json;
 use crate::store::{BoundRoom, Store, Writer};
-use crate::users::{CallRates, Over, Seat};
+use crate::users::Seat;
 
 /// After how long a call is worth trying again that found no place, in milliseconds: a client that heeds it is never
 /// told so ten times in ten seconds, which would close its socket.
@@ -35,14 +37,20 @@ const ACTION_SHOWN: usize = 64;
 /// What one server runs actions with.
 pub(crate) struct Runtime {
     actions: &'static [Action],
-    rows: Box<[Row]>,
+    table: ArcSwap<Table>,
     store: Store,
     writer: Writer,
     tracker: TaskTracker,
     overdue: CancellationToken,
     metrics: Arc<Metrics>,
-    deadline: Duration,
     selection: Duration,
+}
+
+/// What holds for frames and actions. A frame is held to the one that it found when it came.
+struct Table {
+    rows: Box<[Row]>,
+    rates: Arc<Rates>,
+    deadline: Duration,
     text_chars: usize,
 }
 
@@ -88,21 +96,15 @@ impl Runtime {
         metrics: Arc<Metrics>,
     ) -> Self {
         let UnderWay { tracker, overdue } = under_way;
-        let rows = actions.iter().map(|action| {
-            let limits = config.actions.get(action.name).copied().unwrap_or(action.limits);
-            Row { action, limits, in_flight: Arc::new(Semaphore::new(limits.max_in_flight)) }
-        });
         Self {
             actions,
-            rows: rows.collect(),
+            table: ArcSwap::from_pointee(Table::new(actions, config, None)),
             store,
             writer,
             tracker,
             overdue,
             metrics,
-            deadline: config.limits.handler,
             selection: config.mongodb.selection,
-            text_chars: config.limits.text_chars,
         }
     }
 
@@ -116,10 +118,11 @@ impl Runtime {
         format!("{:#}\n", handlers::asyncapi(self.actions, closes))
     }
 
-    /// The actions' own rates, in the order by which they are spent.
-    pub(crate) fn call_rates(&self) -> Box<[CallRates]> {
-        let rates = |row: &Row| CallRates { per_minute: row.limits.per_minute, burst: row.limits.burst };
-        self.rows.iter().map(rates).collect()
+    /// Takes over the limits of a new configuration, for the frames that come from now on. Where rates have changed,
+    /// each user has a whole minute's worth of the new ones; where they haven't, what was spent stays spent.
+    pub(crate) fn renew(&self, config: &Config) {
+        let table = Table::new(self.actions, config, Some(&self.table.load()));
+        self.table.store(Arc::new(table));
     }
 
     /// Does what a text frame asks for. None where it went well and the event is the answer. Shutdown waits for it
@@ -134,10 +137,11 @@ impl Runtime {
         let request = ObjectId::new();
         let answer = async move {
             let mut name = None;
-            let (action, result) = match self.accept(&frame, &caller, &mut name) {
+            let table = self.table.load_full();
+            let (action, result) = match self.accept(&table, &frame, &caller, &mut name) {
                 Ok(row) => {
                     tracing::Span::current().record("action", row.action.name);
-                    (row.action.name, self.run(row, request, frame, &caller).await)
+                    (row.action.name, self.run(&table, row, request, frame, &caller).await)
                 }
                 Err(error) => ("", Err(error)),
             };
@@ -156,7 +160,7 @@ impl Runtime {
 
     /// The answer to a frame that isn't text.
     pub(crate) fn binary(&self, caller: &Caller) -> Answer {
-        let error = match self.spend_frame(caller) {
+        let error = match self.spend_frame(&self.table.load().rates, caller) {
             Ok(()) => Error::new(Code::BadJson, "a frame must be text"),
             Err(error) => error,
         };
@@ -166,21 +170,27 @@ impl Runtime {
 
     /// A control frame costs as much as any other; it is answered where it is one too many.
     pub(crate) fn control(&self, caller: &Caller) -> Option<Answer> {
-        let error = self.spend_frame(caller).err()?;
+        let error = self.spend_frame(&self.table.load().rates, caller).err()?;
         self.metrics.action("", Err(error.code()), Duration::ZERO);
         Some(Self::refuse(&error, ObjectId::new(), None))
     }
 
-    fn spend_frame(&self, caller: &Caller) -> Result<(), Error> {
-        caller.seat.frame().map_err(|wait| {
+    fn spend_frame(&self, rates: &Arc<Rates>, caller: &Caller) -> Result<(), Error> {
+        caller.seat.frame(rates).map_err(|wait| {
             self.metrics.limit("frames_per_minute");
             Error::rate_limited("too many frames", whole_ms(wait))
         })
     }
 
     /// Finds the action and spends what it costs. `name` becomes the frame's `action`, where it has one.
-    fn accept(&self, frame: &str, caller: &Caller, name: &mut Option<String>) -> Result<&Row, Error> {
-        let rate = self.spend_frame(caller);
+    fn accept<'a>(
+        &self,
+        table: &'a Table,
+        frame: &str,
+        caller: &Caller,
+        name: &mut Option<String>,
+    ) -> Result<&'a Row, Error> {
+        let rate = self.spend_frame(&table.rates, caller);
         let fields = Fields::parse(frame);
         if let Ok(fields) = &fields {
             *name = fields.first_text("action");
@@ -192,20 +202,27 @@ impl Runtime {
         if name.as_deref().is_some_and(|name| name.contains('\0')) {
             return Err(Error::invalid("action: must not hold U+0000"));
         }
-        let at = name.as_deref().and_then(|name| self.rows.iter().position(|row| row.action.name == name));
-        let found = at.and_then(|at| Some((at, self.rows.get(at)?)));
+        let at = name.as_deref().and_then(|name| table.rows.iter().position(|row| row.action.name == name));
+        let found = at.and_then(|at| Some((at, table.rows.get(at)?)));
         let (at, row) = found.ok_or_else(|| Error::new(Code::UnknownAction, "no such action"))?;
-        self.spend_call(frame.len(), at, row, caller)?;
+        self.spend_call(&table.rates, frame.len(), at, row, caller)?;
         Ok(row)
     }
 
     /// What the action itself asks of a call.
-    fn spend_call(&self, bytes: usize, at: usize, row: &Row, caller: &Caller) -> Result<(), Error> {
+    fn spend_call(
+        &self,
+        rates: &Arc<Rates>,
+        bytes: usize,
+        at: usize,
+        row: &Row,
+        caller: &Caller,
+    ) -> Result<(), Error> {
         if let Some(most) = row.limits.max_bytes.filter(|most| bytes > *most) {
             self.metrics.limit("action_max_bytes");
             return Err(Error::invalid(format!("the frame has more than {most} bytes")));
         }
-        caller.seat.call(at).map_err(|over| {
+        caller.seat.call(rates, at).map_err(|over| {
             let (bound, message, wait) = match over {
                 Over::Burst(wait) => ("action_burst", "too many at once of this action", wait),
                 Over::PerMinute(wait) => ("action_per_minute", "too many of this action", wait),
@@ -216,7 +233,7 @@ impl Runtime {
         if !row.limits.message {
             return Ok(());
         }
-        caller.seat.message().map_err(|wait| {
+        caller.seat.message(rates).map_err(|wait| {
             self.metrics.limit("messages_per_minute");
             Error::rate_limited("too many messages", whole_ms(wait))
         })
@@ -224,6 +241,7 @@ impl Runtime {
 
     async fn run(
         &self,
+        table: &Table,
         row: &Row,
         request: ObjectId,
         frame: Utf8Bytes,
@@ -233,7 +251,7 @@ impl Runtime {
             self.metrics.limit("action_max_in_flight");
             return Err(Error::rate_limited("too many calls of this action are under way", BUSY_RETRY_MS));
         };
-        let time = row.limits.timeout_ms.map_or(self.deadline, |ms| Duration::from_millis(ms.into()));
+        let time = row.limits.timeout_ms.map_or(table.deadline, |ms| Duration::from_millis(ms.into()));
         let deadline = Instant::now() + time;
         let room = BoundRoom {
             store: self.store.clone(),
@@ -244,7 +262,7 @@ impl Runtime {
             deadline,
             selection: self.selection,
         };
-        let context = Context::new(caller.user.clone(), Arc::new(room), self.text_chars);
+        let context = Context::new(caller.user.clone(), Arc::new(room), table.text_chars);
         let action = row.action;
         let call = async move {
             let _permit = permit;
@@ -291,6 +309,36 @@ impl Runtime {
             retry_after_ms: error.retry_after_ms(),
         };
         Answer { refused: Some(code), json: json(&frame) }
+    }
+}
+
+impl Table {
+    /// Where there was one `before`, what it counts goes on being counted, unless its bound has changed. Calls that are
+    /// under way then hold no place among the new ones.
+    fn new(actions: &'static [Action], config: &Config, before: Option<&Self>) -> Self {
+        let rows: Box<[_]> = actions
+            .iter()
+            .map(|action| {
+                let limits = config.actions.get(action.name).copied().unwrap_or(action.limits);
+                let same = |row: &&Row| {
+                    row.action.name == action.name && row.limits.max_in_flight == limits.max_in_flight
+                };
+                let in_flight = before.and_then(|table| table.rows.iter().find(same)).map_or_else(
+                    || Arc::new(Semaphore::new(limits.max_in_flight)),
+                    |row| row.in_flight.clone(),
+                );
+                Row { action, limits, in_flight }
+            })
+            .collect();
+        let call = |row: &Row| CallRates { per_minute: row.limits.per_minute, burst: row.limits.burst };
+        let rates = Rates::new(&config.limits, rows.iter().map(call).collect());
+        let kept = before.map(|table| &table.rates).filter(|before| ***before == rates).cloned();
+        Self {
+            rates: kept.unwrap_or_else(|| Arc::new(rates)),
+            rows,
+            deadline: config.limits.handler,
+            text_chars: config.limits.text_chars,
+        }
     }
 }
 

@@ -8,28 +8,36 @@ use std::time::Duration;
 
 use handlers::Action;
 use salvo::Server as HttpServer;
+use salvo::conn::Acceptor;
+use salvo::conn::rustls::RustlsAcceptor;
 use salvo::conn::tcp::TcpAcceptor;
 use salvo::fuse::FuseConfig;
+use salvo::server::ServerHandle;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::{AuthError, Verifier};
 use crate::close::Close;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Http};
 use crate::database::{START_PATIENCE, embed, prepare};
 use crate::embedded::EmbeddedError;
 use crate::feed::Feed;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::page::Page;
+use crate::places::Places;
 use crate::pulse::Pulse;
+use crate::refusals::Refusals;
 use crate::registry::Outboxes;
+use crate::reload::Reload;
 use crate::runtime::{Runtime, UnderWay};
-use crate::server::Server;
+use crate::server::{Live, Server};
 use crate::store::{Store, StoreError};
+use crate::tls::Certificate;
 use crate::users::Users;
 use crate::{page, routes};
 
@@ -53,6 +61,7 @@ pub async fn serve(
 pub struct App {
     config: Config,
     actions: &'static [Action],
+    reloads: mpsc::Receiver<Result<Config, ConfigError>>,
     ready: Box<dyn FnOnce(Ready) + Send>,
 }
 
@@ -61,6 +70,8 @@ pub struct App {
 pub struct Ready {
     /// Whether the page is among what is served.
     pub page: bool,
+    /// Whether it is served over TLS.
+    pub tls: bool,
     /// Where metrics are served, if anywhere.
     pub admin: Option<SocketAddr>,
 }
@@ -68,13 +79,22 @@ pub struct Ready {
 impl App {
     /// With Parlor's own actions.
     pub fn new(config: Config) -> Self {
-        Self { config, actions: handlers::ACTIONS, ready: Box::new(|_| ()) }
+        // Without a sender there is none to come.
+        let reloads = mpsc::channel(1).1;
+        Self { config, actions: handlers::ACTIONS, reloads, ready: Box::new(|_| ()) }
     }
 
     /// With these actions instead.
     #[must_use]
     pub fn actions(self, actions: &'static [Action]) -> Self {
         Self { actions, ..self }
+    }
+
+    /// Takes over, while it serves, what can be of the configurations that come here; where one could not be read, its
+    /// fault is logged and counted.
+    #[must_use]
+    pub fn reloads(self, reloads: mpsc::Receiver<Result<Config, ConfigError>>) -> Self {
+        Self { reloads, ..self }
     }
 
     /// Calls this once connections are accepted.
@@ -112,8 +132,9 @@ impl App {
         shutdown: CancellationToken,
         embedded: bool,
     ) -> Result<(), ServeError> {
-        let Self { config, actions, ready } = self;
+        let Self { config, actions, reloads, ready } = self;
         config.check()?;
+        let certificate = config.tls.files.as_ref().map(Certificate::load).transpose()?.map(Arc::new);
         let Listeners { clients, admin } = listeners;
         let stop = CancellationToken::new();
         let _stop_on_return = stop.clone().drop_guard();
@@ -131,10 +152,16 @@ impl App {
         let address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
         if let Some(admin) = admin {
             let http = HttpServer::new(TcpAcceptor::try_from(admin)?);
-            tokio::spawn(stop.run_until_cancelled_owned(http.try_serve(routes::admin(&server))));
+            tokio::spawn(stop.clone().run_until_cancelled_owned(http.try_serve(routes::admin(&server))));
         }
-        ready(Ready { page: server.page.on, admin: address });
-        listen(server, under_way, clients, shutdown).await
+        ready(Ready { page: server.page.on, tls: certificate.is_some(), admin: address });
+        let reload = Reload { server: server.clone(), certificate: certificate.clone(), stop: stop.clone() };
+        tokio::spawn(stop.clone().run_until_cancelled_owned(reload.run(reloads)));
+        if let Some(certificate) = &certificate {
+            let watched = certificate.clone().watch(server.config.clone(), server.metrics.clone());
+            tokio::spawn(stop.clone().run_until_cancelled_owned(watched));
+        }
+        listen(server, under_way, Door { clients, certificate }, shutdown).await
     }
 }
 
@@ -142,6 +169,12 @@ impl App {
 struct Listeners {
     clients: TcpListener,
     admin: Option<TcpListener>,
+}
+
+/// Where clients come in, and what it shows them, where it speaks TLS.
+struct Door {
+    clients: TcpListener,
+    certificate: Option<Arc<Certificate>>,
 }
 
 /// Connects to the database and starts the feed, the heartbeat and the writers, all of which run until `stop`.
@@ -175,8 +208,9 @@ async fn assemble(
     tokio::spawn(pulse.clone().run(store.clone(), config.feed.heartbeat, metrics.clone(), stop.clone()));
     let (writer, receipts) = store.writers(&config.limits, &metrics, stop);
     let under_way = UnderWay::default();
+    verifier.watch(&config.auth, &metrics, stop);
     let runtime = Runtime::new(actions, &config, store.clone(), writer, under_way.clone(), metrics.clone());
-    let users = Users::new(config.limits.clone(), runtime.call_rates());
+    let refusals = Refusals::new(&config, metrics.clone());
     let server = Server {
         page,
         store,
@@ -184,14 +218,15 @@ async fn assemble(
         runtime: Arc::new(runtime),
         receipts,
         verifier,
-        users,
+        users: Users::new(),
         outboxes,
         metrics,
         pulse,
-        places: Arc::new(Semaphore::new(config.limits.sockets)),
+        places: Places::default(),
+        refusals,
         tracker: TaskTracker::new(),
         draining: AtomicBool::new(false),
-        config,
+        config: Arc::new(Live::from_pointee(config)),
     };
     Ok((Arc::new(server), under_way))
 }
@@ -209,28 +244,28 @@ pub async fn listen_on(address: SocketAddr, variable: &str) -> Result<TcpListene
 async fn listen(
     server: Arc<Server>,
     handlers: UnderWay,
-    listener: TcpListener,
+    door: Door,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
+    let Door { clients: listener, certificate } = door;
+    let config = server.config.load_full();
     // Accepted connections inherit both. Without the first a small frame waits up to 41 ms for the one before it to
     // be acknowledged; without the second a slow reader holds megabytes in the kernel.
     let socket = socket2::SockRef::from(&listener);
     socket.set_tcp_nodelay(true)?;
-    socket.set_send_buffer_size(server.config.sockets.send_buffer_bytes as usize)?;
-    let limits = &server.config.http;
-    let mut http =
-        HttpServer::new(TcpAcceptor::try_from(listener)?).max_connections(limits.connections).fuse_config(
-            FuseConfig::default()
-                .with_http1_header_timeout(limits.request)
-                .with_request_body_timeout(limits.request)
-                .with_write_stall_timeout(limits.request),
-        );
-    http.http1_mut().max_buf_size(limits.head_bytes);
-    let handle = http.handle();
-    let accepting = tokio::spawn(http.try_serve(routes::service(&server)));
+    socket.set_send_buffer_size(config.sockets.send_buffer_bytes as usize)?;
+    let acceptor = TcpAcceptor::try_from(listener)?;
+    let (handle, accepting) = match certificate {
+        // The certificate is changed by its own watch; what salvo would stop at the end is nothing here.
+        Some(certificate) => {
+            let acceptor = RustlsAcceptor::new(acceptor, certificate.current(), CancellationToken::new());
+            accept(&server, &config.http, acceptor)
+        }
+        None => accept(&server, &config.http, acceptor),
+    };
     shutdown.cancelled().await;
 
-    let drain = server.config.shutdown.drain;
+    let drain = server.config.load().shutdown.drain;
     let deadline = Instant::now() + drain;
     let goodbye = deadline - GOODBYE.min(drain / 4);
     tracing::info!(seconds = drain.as_secs(), "going away: finishing what is being done");
@@ -249,6 +284,27 @@ async fn listen(
         tracing::warn!("not every connection was closed in time");
     }
     Ok(())
+}
+
+/// Serves on what was opened, in a task.
+fn accept<A>(
+    server: &Arc<Server>,
+    limits: &Http,
+    acceptor: A,
+) -> (ServerHandle, JoinHandle<std::io::Result<()>>)
+where
+    A: Acceptor + Send + 'static,
+{
+    let mut http = HttpServer::new(acceptor).max_connections(limits.connections).fuse_config(
+        FuseConfig::default()
+            .with_tls_handshake_timeout(limits.request)
+            .with_http1_header_timeout(limits.request)
+            .with_request_body_timeout(limits.request)
+            .with_write_stall_timeout(limits.request),
+    );
+    http.http1_mut().max_buf_size(limits.head_bytes);
+    let handle = http.handle();
+    (handle, tokio::spawn(http.try_serve(routes::service(server))))
 }
 
 /// What is being done is done, its senders have heard of it, and all receipts are written.

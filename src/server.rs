@@ -1,27 +1,35 @@
 //! What the connections of one server share, and what each of them holds of it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::ArcSwap;
 use handlers::RoomId;
-use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Verifier;
+use crate::close::Close;
 use crate::config::Config;
 use crate::hub::{Hub, Joined};
 use crate::metrics::{Metrics, Now};
 use crate::outbox::Outbox;
 use crate::page::Page;
+use crate::places::Places;
 use crate::pulse::Pulse;
+use crate::refusals::Refusals;
 use crate::registry::Outboxes;
 use crate::runtime::Runtime;
 use crate::store::{Receipts, Store};
 use crate::users::Users;
 
+/// The configuration that holds now.
+pub(crate) type Live = ArcSwap<Config>;
+
 /// What all connections of one server share.
 pub(crate) struct Server {
-    pub(crate) config: Config,
+    /// What holds now: a reload replaces it.
+    pub(crate) config: Arc<Live>,
     pub(crate) store: Store,
     pub(crate) hub: Arc<Hub>,
     pub(crate) runtime: Arc<Runtime>,
@@ -32,7 +40,8 @@ pub(crate) struct Server {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) pulse: Arc<Pulse>,
     /// Places for sockets; one is taken before the upgrade and given back after the close.
-    pub(crate) places: Arc<Semaphore>,
+    pub(crate) places: Places,
+    pub(crate) refusals: Refusals,
     /// Tasks that shutdown waits for: sockets, and what they leave to be done.
     pub(crate) tracker: TaskTracker,
     pub(crate) page: Page,
@@ -51,6 +60,14 @@ impl Server {
             heartbeat: self.pulse.age(),
             write_queue: self.runtime.messages_waiting(),
             receipts: self.receipts.waiting(),
+        }
+    }
+
+    /// A connect was refused; too many of them, and its address is not listened to for a while.
+    pub(crate) fn refused(&self, address: IpAddr, close: Close) {
+        self.metrics.connect(close.label());
+        if close.is_callers_fault() {
+            self.refusals.add(address, &self.config.load());
         }
     }
 

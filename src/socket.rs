@@ -9,6 +9,7 @@ mod opening;
 
 use std::collections::VecDeque;
 use std::future::pending;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -18,7 +19,6 @@ use futures_util::{SinkExt, StreamExt};
 use handlers::{Code, MessageId};
 use salvo::hyper::upgrade::Upgraded;
 use salvo::rt::tokio::TokioIo;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
@@ -27,6 +27,7 @@ use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 use crate::admission::Admission;
 use crate::close::Close;
 use crate::outbox::{Frame, Outbox};
+use crate::places::Place;
 use crate::runtime::{Answer, Caller};
 use crate::server::{Server, Stay};
 use crate::store::documents::Marks;
@@ -63,24 +64,29 @@ pub(crate) async fn serve(
     server: Arc<Server>,
     io: Upgraded,
     admission: Result<Admission, Close>,
-    place: OwnedSemaphorePermit,
+    place: Place,
+    address: IpAddr,
 ) {
+    let (frame_bytes, send_queue) = {
+        let limits = &server.config.load().limits;
+        (limits.frame_bytes, limits.send_queue)
+    };
     let config = WebSocketConfig::default()
         .read_buffer_size(BUFFER_BYTES)
         .write_buffer_size(BUFFER_BYTES)
-        .max_message_size(Some(server.config.limits.frame_bytes))
-        .max_frame_size(Some(server.config.limits.frame_bytes));
+        .max_message_size(Some(frame_bytes))
+        .max_frame_size(Some(frame_bytes));
     let mut ws = WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, Some(config)).await;
-    let outbox = Arc::new(Outbox::new(server.config.limits.send_queue));
+    let outbox = Arc::new(Outbox::new(send_queue));
     // Before anything is read for it: what concerns its user from now on concerns it.
     let user = admission.as_ref().ok().map(|admission| &admission.caller.user);
     let registered = server.outboxes.register(&outbox, user);
     let end = match admission {
-        Ok(admission) => Box::pin(talk(&server, &mut ws, &outbox, admission)).await,
+        Ok(admission) => Box::pin(talk(&server, &mut ws, &outbox, admission, address)).await,
         Err(close) => {
             // Whoever has no token takes nobody's place while he is told so.
             drop(place);
-            server.metrics.connect(close.label());
+            server.refused(address, close);
             return closing::close(ws, close).await;
         }
     };
@@ -91,15 +97,24 @@ pub(crate) async fn serve(
 }
 
 /// Everything between the handshake and the close.
-async fn talk(server: &Arc<Server>, ws: &mut WebSocket, outbox: &Arc<Outbox>, admission: Admission) -> End {
+async fn talk(
+    server: &Arc<Server>,
+    ws: &mut WebSocket,
+    outbox: &Arc<Outbox>,
+    admission: Admission,
+    address: IpAddr,
+) -> End {
     // Boxed: what opening takes is given back before the socket's long life begins.
     let opened = Box::pin(opening::open(server, outbox, admission)).await;
-    server.metrics.connect(opened.as_ref().map_or_else(|close| close.label(), |_| "open"));
-    let _open = server.metrics.socket();
     let opened = match opened {
         Ok(opened) => opened,
-        Err(close) => return End::Close(close),
+        Err(close) => {
+            server.refused(address, close);
+            return End::Close(close);
+        }
     };
+    server.metrics.connect("open");
+    let _open = server.metrics.socket();
     let mut socket = Socket {
         ws,
         server,
@@ -178,7 +193,7 @@ impl Socket<'_> {
 
     /// The history, past the WebSocket's own buffer, which would keep the size of its largest frame for ever.
     async fn write_first(&mut self, history: Utf8Bytes) -> Result<(), End> {
-        let limit = self.server.config.limits.write;
+        let limit = self.server.config.load().limits.write;
         match tokio::time::timeout(limit, opening::write_text(self.ws.get_mut(), history)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(End::Gone),
@@ -278,7 +293,7 @@ impl Socket<'_> {
 
     /// How long until there may be something to do: a ping, a peer to give up, a token to expire.
     fn next_tick(&self) -> Duration {
-        let sockets = &self.server.config.sockets;
+        let sockets = &self.server.config.load().sockets;
         let quiet = self.heard.elapsed();
         let next = match self.pinged {
             // Where it answers it is asked again in time, however long it might have taken.
@@ -289,13 +304,16 @@ impl Socket<'_> {
     }
 
     async fn tick(&mut self) -> Result<(), End> {
-        let sockets = &self.server.config.sockets;
+        let (ping, dead) = {
+            let sockets = &self.server.config.load().sockets;
+            (sockets.ping, sockets.dead)
+        };
         if self.expires_at <= SystemTime::now() {
             return Err(Close::Expired.into());
         }
         match self.pinged {
-            Some(pinged) if pinged.elapsed() >= sockets.dead => return Err(Close::Dead.into()),
-            None if self.heard.elapsed() >= sockets.ping => {
+            Some(pinged) if pinged.elapsed() >= dead => return Err(Close::Dead.into()),
+            None if self.heard.elapsed() >= ping => {
                 self.pinged = Some(Instant::now());
                 self.feed(Message::Ping(Bytes::new())).await?;
                 self.flush().await?;
@@ -308,13 +326,13 @@ impl Socket<'_> {
     async fn feed(&mut self, message: Message) -> Result<(), End> {
         let expired = self.until_expiry();
         let Self { ws, outbox, server, .. } = self;
-        limited(outbox, server.config.limits.write, expired, ws.feed(message)).await
+        limited(outbox, server.config.load().limits.write, expired, ws.feed(message)).await
     }
 
     async fn flush(&mut self) -> Result<(), End> {
         let expired = self.until_expiry();
         let Self { ws, outbox, server, .. } = self;
-        limited(outbox, server.config.limits.write, expired, ws.flush()).await
+        limited(outbox, server.config.load().limits.write, expired, ws.flush()).await
     }
 
     fn until_expiry(&self) -> Duration {

@@ -27,7 +27,7 @@ const CSS: &str = "text/css; charset=utf-8";
 
 /// The page, where it is wanted.
 pub(crate) fn routes(server: &Arc<Server>) -> Router {
-    if !server.config.api.docs {
+    if !server.config.load().api.docs {
         return Router::new();
     }
     Router::with_path("docs")

@@ -15,7 +15,7 @@ pub(super) struct Keys(pub(super) Arc<Server>);
 #[async_trait]
 impl Handler for Keys {
     async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
-        if authorized(req, &self.0.config.api.keys) {
+        if authorized(req, &self.0.config.load().api.keys) {
             depot.insert_typed(self.0.clone());
             return;
         }

@@ -7,7 +7,7 @@ use handlers::{ACTIONS, Action};
 use super::values::Values;
 use super::{
     Admin, Api, Auth, Config, ConfigError, Feed, Http, Limits, Log, LogFormat, Mongodb, Page, PageEnabled,
-    Secret, Shutdown, Sockets, Traces,
+    Secret, Shutdown, Sockets, Tls, TlsFiles, Traces,
 };
 
 /// The shortest shared secret, in bytes: as long as the hash of HS256 (RFC 7518, 3.2).
@@ -35,6 +35,7 @@ const PER_MINUTE: Bounds = 1..=1_000_000;
 const IN_FLIGHT: Bounds = 1..=1_000_000;
 /// More than there are descriptors and ports for.
 const SOCKETS: Bounds = 1..=1_000_000;
+const ADDRESSES: Bounds = 1..=10_000_000;
 const SEND_QUEUE: Bounds = 1..=100_000;
 const WAIT_MS: Bounds = 10..=600_000;
 const ROOMS_CACHED: Bounds = 1..=100_000_000;
@@ -48,13 +49,19 @@ const CONNECTIONS: Bounds = 1..=1_000_000;
 /// The least is what the HTTP library reads at once.
 const HEAD_BYTES: Bounds = 8_192..=1_048_576;
 const REQUEST_MS: Bounds = 100..=600_000;
+/// An issuer is not asked every second, nor only once a week.
+const REFRESH_SECONDS: Bounds = 10..=86_400;
+const REFETCH_MS: Bounds = 10..=600_000;
+const FETCH_MS: Bounds = 100..=60_000;
+const FETCH_BYTES: Bounds = 1_024..=1 << 24;
+const WATCH_MS: Bounds = 10..=3_600_000;
 const FEED_MS: Bounds = 10..=600_000;
 /// Zero doesn't wait.
 const DRAIN_SECONDS: Bounds = 0..=3_600;
 
 impl Config {
     /// Takes every value, each within its own bounds; what they must be to each other is [`Config::check`]'s.
-    pub(super) fn read(values: &mut Values) -> Result<Self, ConfigError> {
+    pub(super) fn read(values: &mut Values, given: Values) -> Result<Self, ConfigError> {
         let listen = "an address and port such as \"127.0.0.1:8001\"";
         Ok(Self {
             listen: values.parsed("listen", listen, |text| text.parse().ok())?,
@@ -74,12 +81,8 @@ impl Config {
                     _ => None,
                 })?,
             },
-            http: Http {
-                origins: values.list("http.origins")?.iter().map(|text| Http::normal(text)).collect(),
-                connections: values.number("http.connections", CONNECTIONS)?,
-                head_bytes: values.number("http.head_bytes", HEAD_BYTES)?,
-                request: values.millis("http.request_ms", REQUEST_MS)?,
-            },
+            http: Http::read(values)?,
+            tls: Tls { files: TlsFiles::read(values)?, watch: values.millis("tls.watch_ms", WATCH_MS)? },
             limits: Limits::read(values)?,
             actions: ACTIONS.iter().map(|action| read_action(values, action)).collect::<Result<_, _>>()?,
             sockets: Sockets {
@@ -109,6 +112,19 @@ impl Config {
                 })?,
             },
             traces: Traces { otlp: values.optional("traces.otlp")? },
+            given,
+        })
+    }
+}
+
+impl Http {
+    fn read(values: &mut Values) -> Result<Self, ConfigError> {
+        Ok(Self {
+            origins: values.list("http.origins")?.iter().map(|text| Self::normal(text)).collect(),
+            proxies: Self::read_proxies(values)?,
+            connections: values.number("http.connections", CONNECTIONS)?,
+            head_bytes: values.number("http.head_bytes", HEAD_BYTES)?,
+            request: values.millis("http.request_ms", REQUEST_MS)?,
         })
     }
 }
@@ -133,6 +149,12 @@ impl Auth {
         Ok(Self {
             secret: values.optional("auth.secret")?.map(Secret),
             public_key: values.optional("auth.public_key")?,
+            jwks: values.optional("auth.jwks")?,
+            discovery: values.optional("auth.discovery")?,
+            refresh: values.seconds("auth.refresh_seconds", REFRESH_SECONDS)?,
+            refetch: values.millis("auth.refetch_ms", REFETCH_MS)?,
+            fetch: values.millis("auth.fetch_ms", FETCH_MS)?,
+            fetch_bytes: values.number("auth.fetch_bytes", FETCH_BYTES)?,
             algorithms: Self::read_algorithms(values)?,
             issuer: values.optional("auth.issuer")?,
             audience: values.optional("auth.audience")?,
@@ -151,6 +173,8 @@ impl Limits {
             messages_per_minute: values.number("limits.messages_per_minute", PER_MINUTE)?,
             sockets_per_user: values.number("limits.sockets_per_user", SOCKETS)?,
             sockets: values.number("limits.sockets", SOCKETS)?,
+            refusals_per_minute: values.number("limits.refusals_per_minute", PER_MINUTE)?,
+            refused_addresses: values.number("limits.refused_addresses", ADDRESSES)?,
             send_queue: values.number("limits.send_queue", SEND_QUEUE)?,
             write: values.millis("limits.write_ms", WAIT_MS)?,
             handler: values.millis("limits.handler_ms", WAIT_MS)?,

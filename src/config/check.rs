@@ -1,10 +1,15 @@
 //! What the values must be to each other, and the texts by themselves.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
 use super::bounds::MIN_API_KEY_CHARS;
 use super::error::shown;
-use super::{Api, Auth, Config, ConfigError, Http, Mongodb, Traces};
+use super::values::Values;
+use super::{Api, Auth, Config, ConfigError, Http, Mongodb, TlsFiles, Traces};
+use crate::tls;
 
 /// The longest database name, in bytes: the server's own bound.
 const MAX_DATABASE_BYTES: usize = 63;
@@ -28,13 +33,14 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         self.auth.check()?;
         let beyond = !self.listen.ip().to_canonical().is_loopback();
-        if beyond && self.auth.secret.is_none() && self.auth.public_key.is_none() {
+        if beyond && !self.auth.has_key() {
             let fault = "beyond loopback a key of your own is required: set auth.secret or auth.public_key";
             return Err(ConfigError::new("listen", fault));
         }
         self.mongodb.check()?;
         self.api.check()?;
         self.http.check()?;
+        self.tls.files.as_ref().map_or(Ok(()), tls::check)?;
         if self.feed.stale <= self.feed.heartbeat {
             let fault = "must be more than feed.heartbeat_ms, or the server is never ready";
             return Err(ConfigError::new("feed.stale_ms", fault));
@@ -62,7 +68,7 @@ impl Traces {
 
 impl Auth {
     fn check(&self) -> Result<(), ConfigError> {
-        self.key()?;
+        self.keys()?;
         for (key, claim) in [("auth.user_claim", &self.user_claim), ("auth.email_claim", &self.email_claim)] {
             if claim.is_empty() {
                 return Err(ConfigError::new(key, "must name a claim"));
@@ -113,6 +119,21 @@ impl Api {
     }
 }
 
+impl TlsFiles {
+    /// Both, or neither.
+    pub(super) fn read(values: &mut Values) -> Result<Option<Self>, ConfigError> {
+        let (certificate, key) = (values.optional("tls.certificate")?, values.optional("tls.key")?);
+        match (certificate, key) {
+            (None, None) => Ok(None),
+            (Some(certificate), Some(key)) => {
+                Ok(Some(Self { certificate: certificate.into(), key: key.into() }))
+            }
+            (Some(_), None) => Err(values.fault("tls.key", "must be given with tls.certificate")),
+            (None, Some(_)) => Err(values.fault("tls.certificate", "must be given with tls.key")),
+        }
+    }
+}
+
 impl Http {
     /// An origin as browsers write it: in lower case, and without its scheme's default port.
     pub(super) fn normal(origin: &str) -> String {
@@ -122,6 +143,19 @@ impl Http {
             Some(short) => short.to_owned(),
             None => origin,
         }
+    }
+
+    pub(super) fn read_proxies(values: &mut Values) -> Result<Vec<IpNet>, ConfigError> {
+        let key = "http.proxies";
+        let network = |text: &String| {
+            let address = text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
+            let network = address.or_else(|_| text.parse::<IpNet>()).map(|network| network.trunc());
+            network
+                .map_err(|_| format!("{} is neither an address nor a network like 10.0.0.0/8", shown(text)))
+        };
+        let listed = values.list(key)?;
+        let networks: Result<Vec<_>, String> = listed.iter().map(network).collect();
+        networks.map_err(|fault| values.fault(key, fault))
     }
 
     fn check(&self) -> Result<(), ConfigError> {

@@ -1,11 +1,15 @@
-//! The key that tokens are checked with, and the algorithms that may use it.
+//! The keys that tokens are checked with, and the algorithms that may use them.
 //!
 //! A key is of one kind and serves the algorithms of that kind alone, so that no token can have a public key
 //! taken for a shared secret.
 
+pub(crate) mod jwk;
+
 use std::fs::File;
 use std::io::Read;
+use std::net::IpAddr;
 
+use http::Uri;
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use jsonwebtoken::{Algorithm, DecodingKey};
 
@@ -34,6 +38,34 @@ pub(crate) struct Key {
     pub(crate) algorithms: Vec<Algorithm>,
 }
 
+/// What tokens are checked with.
+pub(crate) enum Keys {
+    /// Nothing is configured.
+    None,
+    /// One, whatever a token says of its key.
+    One(Key),
+    /// Several, by the names that tokens have for them.
+    Set(Vec<NamedKey>),
+    /// Several that are somewhere else.
+    Remote(Location),
+}
+
+/// A key of a set.
+pub(crate) struct NamedKey {
+    /// Its `kid`.
+    pub(crate) name: Option<String>,
+    pub(crate) key: Key,
+}
+
+/// Where a key set is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Location {
+    /// There.
+    Set(Uri),
+    /// Where the discovery document of this issuer says.
+    Discovery(String),
+}
+
 /// What a key can do.
 struct Kind {
     /// As a refusal names it.
@@ -60,19 +92,55 @@ const EC_P384: Kind = Kind { name: "a P-384 key", algorithms: &[Algorithm::ES384
 const ED: Kind = Kind { name: "an Ed25519 key", algorithms: &[Algorithm::EdDSA] };
 
 impl Auth {
+    /// Whether tokens are checked with anything that was configured; else a secret is to be made.
+    pub(crate) fn has_key(&self) -> bool {
+        self.given().next().is_some()
+    }
+
+    /// What there may be one of.
+    fn given(&self) -> impl Iterator<Item = &'static str> {
+        let given = [
+            ("auth.secret", self.secret.is_some()),
+            ("auth.public_key", self.public_key.is_some()),
+            ("auth.jwks", self.jwks.is_some()),
+            ("auth.discovery", self.discovery.is_some()),
+        ];
+        given.into_iter().filter(|(_, given)| *given).map(|(key, _)| key)
+    }
+
+    /// Where keys are to be looked for.
+    ///
+    /// # Errors
+    /// Two of the ways are given, or one that leads nowhere; what is wrong with a key, or with all of a file's.
+    pub(crate) fn keys(&self) -> Result<Keys, ConfigError> {
+        let mut given = self.given();
+        if let (Some(one), Some(other)) = (given.next(), given.next()) {
+            return Err(ConfigError::new(other, format!("given beside {one}: give one of them")));
+        }
+        let location = |key: &str, url: &str| {
+            safe(url).map_err(|fault| ConfigError::new(key, format!("{} {fault}", shown(url))))
+        };
+        if let Some(issuer) = &self.discovery {
+            location("auth.discovery", issuer)?;
+            return Ok(Keys::Remote(Location::Discovery(issuer.clone())));
+        }
+        if let Some(given) = &self.jwks {
+            if given.contains("://") {
+                return Ok(Keys::Remote(Location::Set(location("auth.jwks", given)?)));
+            }
+            let set = read(given).and_then(|text| jwk::read_file(&text, &self.algorithms));
+            return set.map(Keys::Set).map_err(|fault| ConfigError::new("auth.jwks", fault));
+        }
+        Ok(self.key()?.map_or(Keys::None, Keys::One))
+    }
+
     /// The key with its algorithms; none where none is configured, so that one is to be made.
     ///
     /// # Errors
-    /// Two keys, a key that is none or too weak, algorithms that don't fit it.
+    /// A key that is none or too weak, algorithms that don't fit it.
     pub(crate) fn key(&self) -> Result<Option<Key>, ConfigError> {
         let (decoding, kind) = match (&self.secret, &self.public_key) {
-            (Some(_), Some(_)) => {
-                return Err(ConfigError::new(
-                    "auth.public_key",
-                    "given beside auth.secret: give one of them",
-                ));
-            }
-            (Some(secret), None) => {
+            (Some(secret), _) => {
                 let secret = secret.expose().as_bytes();
                 if secret.len() < MIN_SECRET_BYTES {
                     let fault = format!("has fewer than {MIN_SECRET_BYTES} bytes");
@@ -123,7 +191,11 @@ impl Auth {
 fn public(given: &str) -> Result<(DecodingKey, Kind), String> {
     const BEGIN: &str = "-----BEGIN ";
     // Where a variable can't hold a line break it is often written as `\n`.
-    let pem = if given.contains(BEGIN) { given.replace("\\n", "\n") } else { read(given)? };
+    let pem = if given.contains(BEGIN) {
+        given.replace("\\n", "\n")
+    } else {
+        read(given).map_err(|fault| format!("is neither PEM nor the path of a file: {fault}"))?
+    };
     if pem.contains("PRIVATE KEY-----") {
         return Err("is a private key: give the public one, as from `openssl pkey -pubout`".to_owned());
     }
@@ -154,13 +226,22 @@ fn rsa(pem: &str) -> Result<(DecodingKey, Kind), String> {
     let key = DecodingKey::from_rsa_pem(pem.as_bytes()).map_err(unknown)?;
     let der = key.try_get_as_bytes().map_err(unknown)?;
     let (n, _) = (DEFAULT_PROVIDER.key_utils.rsa_pub_components_from_public_key)(der).map_err(unknown)?;
-    let zeros = n.first().map_or(0, |byte| byte.leading_zeros() as usize);
-    let bits = n.len() * 8 - zeros;
-    if !RSA_BITS.contains(&bits) {
-        let (least, most) = RSA_BITS.into_inner();
-        return Err(format!("is an RSA key of {bits} bits; {least} to {most} are accepted"));
-    }
+    strong(bits(&n))?;
     Ok((key, RSA))
+}
+
+fn bits(number: &[u8]) -> usize {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    let first = number.get(zeros).map_or(0, |byte| byte.leading_zeros() as usize);
+    (number.len() - zeros) * 8 - first
+}
+
+fn strong(bits: usize) -> Result<(), String> {
+    if RSA_BITS.contains(&bits) {
+        return Ok(());
+    }
+    let (least, most) = RSA_BITS.into_inner();
+    Err(format!("is an RSA key of {bits} bits; {least} to {most} are accepted"))
 }
 
 /// What PEM wraps. The library decodes base64 for shared secrets, and tells it from no other.
@@ -172,8 +253,24 @@ fn der(pem: &str) -> Option<Vec<u8>> {
     bytes.try_get_as_bytes().ok().map(<[u8]>::to_vec)
 }
 
+/// A URL that keys may come from: nobody on the way may put in their own.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn safe(url: &str) -> Result<Uri, String> {
+    let uri: Uri = url.parse().map_err(|error| format!("is no URL: {error}"))?;
+    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    match uri.scheme_str() {
+        Some("https") if !host.is_empty() => Ok(uri),
+        Some("http") if here => Ok(uri),
+        Some("http") => Err("must be https: keys that come in the open are anyone's".to_owned()),
+        _ => Err("must be an https URL".to_owned()),
+    }
+}
+
 fn read(path: &str) -> Result<String, String> {
-    let unread = |error| format!("is neither PEM nor the path of a file that can be read: {error}");
+    let unread = |error| format!("can't be read: {error}");
     let mut pem = String::new();
     File::open(path).map_err(unread)?.take(MAX_FILE_BYTES).read_to_string(&mut pem).map_err(unread)?;
     Ok(pem)

@@ -1,7 +1,8 @@
 //! The layers: what `default.toml` has is the schema, and what the actions declare; a file and the environment may
 //! change its values, no more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::ops::RangeInclusive;
@@ -30,10 +31,17 @@ enum Value {
     List(Vec<String>),
 }
 
-/// Values by dotted key, each taken once, and where each came from.
+/// Values by dotted key, each taken once, and where each came from. `Debug` shows none: secrets are among them.
+#[derive(Clone)]
 pub(super) struct Values {
     values: BTreeMap<String, Value>,
     sources: BTreeMap<String, Source>,
+}
+
+impl fmt::Debug for Values {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("Values(..)")
+    }
 }
 
 impl Values {
@@ -138,6 +146,22 @@ impl Values {
             .iter()
             .find(|(known, _)| above(known))
             .map(|(known, value)| (known.as_str(), value.kind()))
+    }
+
+    /// The keys whose values differ.
+    pub(super) fn differing(&self, other: &Self) -> BTreeSet<String> {
+        let keys = self.values.keys().chain(other.values.keys());
+        keys.filter(|key| self.values.get(*key) != other.values.get(*key)).cloned().collect()
+    }
+
+    /// Takes one key from another.
+    pub(super) fn take(&mut self, key: &str, other: &Self) {
+        if let (Some(value), Some(source)) = (other.values.get(key), other.sources.get(key)) {
+            self.set(key.to_owned(), value.clone(), source.clone());
+        } else {
+            self.values.remove(key);
+            self.sources.remove(key);
+        }
     }
 
     /// A string.

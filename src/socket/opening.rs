@@ -50,7 +50,7 @@ pub(super) async fn open(
             found.map_err(|error| refused(server, &error))?.ok_or(Close::NoRoom)?
         }
     };
-    let seat = server.users.enter(&user).ok_or_else(|| {
+    let seat = server.users.enter(&user, server.config.load().limits.sockets_per_user).ok_or_else(|| {
         server.metrics.limit("sockets_per_user");
         Close::TooManySockets
     })?;
@@ -78,7 +78,7 @@ pub(super) async fn open(
 
 /// Reads the room, not older than what the hub has heard, and gives its state to the hub where that is wanted.
 async fn read(server: &Arc<Server>, room: RoomId, joined: Joined) -> Result<Snapshot, Close> {
-    let deadline = Instant::now() + server.config.mongodb.operation;
+    let deadline = Instant::now() + server.config.load().mongodb.operation;
     let (view, members) = loop {
         let (view, members) = server.store.members(room).await.map_err(|error| refused(server, &error))?;
         if joined.reached.is_none_or(|reached| reached <= view.time()) {

@@ -1,0 +1,89 @@
+//! Other keys while the server runs: those of a new configuration, and an issuer's next ones.
+//!
+//! Sockets that are open stay so until the token that they were opened with expires: keys are for who comes.
+
+use std::sync::{Arc, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use super::issuer::Issuer;
+use super::{Check, Checks, Rules, Verifier};
+use crate::config::{Auth, ConfigError, Keys, Location, NamedKey};
+use crate::metrics::Metrics;
+
+/// The rules of a new configuration, to be taken over once all else in it is good too.
+pub(crate) struct Renewed {
+    rules: Rules,
+    issuer: Option<Arc<Issuer>>,
+}
+
+impl Verifier {
+    /// Looks at the key set of whoever it comes from, now and then, until `stop`. A start doesn't wait for that: until
+    /// keys were had the server is not ready, and who connects is told to try again.
+    pub(crate) fn watch(&self, auth: &Auth, metrics: &Arc<Metrics>, stop: &CancellationToken) {
+        if let Ok(Keys::Remote(location)) = auth.keys() {
+            self.follow(Arc::new(Issuer::new(location, auth, metrics.clone(), stop.child_token())));
+        }
+    }
+
+    /// What a new configuration makes of the rules. Where its keys come from elsewhere than before they are had first,
+    /// so that a mistake keeps what there was.
+    ///
+    /// # Errors
+    /// There are no keys, or none that are good.
+    pub(crate) async fn renewed(
+        &self,
+        auth: &Auth,
+        metrics: &Arc<Metrics>,
+        stop: &CancellationToken,
+    ) -> Result<Renewed, ConfigError> {
+        let (rules, issuer) = match auth.keys()? {
+            Keys::Remote(location) => {
+                let before = self.0.issuer.load_full().filter(|before| before.is_of(&location));
+                let key = match location {
+                    Location::Set(_) => "auth.jwks",
+                    Location::Discovery(_) => "auth.discovery",
+                };
+                let issuer = Issuer::new(location, auth, metrics.clone(), stop.child_token());
+                let keys = match before {
+                    Some(before) => before.had().map_or(Ok(Vec::new()), |had| issuer.read(&had)),
+                    None => issuer.fetch().await,
+                };
+                let keys = keys.map_err(|fault| ConfigError::new(key, fault))?;
+                (Rules::several(auth, keys), Some(Arc::new(issuer)))
+            }
+            Keys::One(key) => (Rules::new(auth, Checks::One(Box::new(Check::new(auth, key)))), None),
+            Keys::Set(keys) => (Rules::several(auth, keys), None),
+            Keys::None => {
+                return Err(ConfigError::new("auth.secret", "neither this nor another key is given"));
+            }
+        };
+        Ok(Renewed { rules, issuer })
+    }
+
+    /// Takes the rules over.
+    pub(crate) fn take_over(&self, Renewed { rules, issuer }: Renewed) {
+        let _changing = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = self.0.issuer.swap(None) {
+            before.leave();
+        }
+        self.0.rules.store(Arc::new(rules));
+        if let Some(issuer) = issuer {
+            self.follow(issuer);
+        }
+    }
+
+    /// The issuer's keys as they are now; not of one that was left.
+    pub(super) fn take_keys(&self, auth: &Auth, keys: Vec<NamedKey>, left: &CancellationToken) {
+        let _changing = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        if left.is_cancelled() {
+            return;
+        }
+        self.0.rules.store(Arc::new(Rules::several(auth, keys)));
+    }
+
+    fn follow(&self, issuer: Arc<Issuer>) {
+        self.0.issuer.store(Some(issuer.clone()));
+        tokio::spawn(issuer.run(self.clone()));
+    }
+}

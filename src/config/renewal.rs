@@ -1,0 +1,125 @@
+//! What a running server takes over of a new configuration, and what only a restart changes.
+
+use super::{Config, ConfigError};
+
+/// The keys that a running server takes over; one that ends in a dot is a whole section.
+const LIVE: &[&str] = &[
+    "actions.",
+    "api.keys",
+    "auth.",
+    "http.origins",
+    "http.proxies",
+    "limits.frame_bytes",
+    "limits.frames_per_minute",
+    "limits.handler_ms",
+    "limits.messages_per_minute",
+    "limits.refusals_per_minute",
+    "limits.send_queue",
+    "limits.sockets",
+    "limits.sockets_per_user",
+    "limits.text_chars",
+    "limits.write_ms",
+    "shutdown.drain_seconds",
+    "sockets.dead_seconds",
+    "sockets.ping_seconds",
+    "tls.certificate",
+    "tls.key",
+];
+
+/// A configuration to go on with.
+pub(crate) struct Renewal {
+    /// What holds from now on: the new values of the keys that can change, the old ones of all others.
+    pub(crate) config: Config,
+    /// The keys that have changed with it.
+    pub(crate) changed: Vec<String>,
+    /// The keys that would have changed, but need a restart.
+    pub(crate) restart: Vec<String>,
+}
+
+impl Config {
+    /// What a server that runs with this one takes over of `next`.
+    ///
+    /// # Errors
+    /// What `next` changes doesn't go with what stays as it was.
+    pub(crate) fn renewed(&self, next: &Self) -> Result<Renewal, ConfigError> {
+        let switches_tls = self.tls.files.is_some() != next.tls.files.is_some();
+        let live = |key: &String| {
+            let listed =
+                LIVE.iter().any(|live| key == live || (live.ends_with('.') && key.starts_with(live)));
+            listed && !(switches_tls && key.starts_with("tls."))
+        };
+        let (changed, restart): (Vec<_>, Vec<_>) =
+            self.given.differing(&next.given).into_iter().partition(live);
+        let mut given = next.given.clone();
+        for key in &restart {
+            given.take(key, &self.given);
+        }
+        let mut config = Self::of(given)?;
+        // The start may have filled it in: a private database has no address before it runs.
+        config.mongodb = self.mongodb.clone();
+        Ok(Renewal { config, changed, restart })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(settings: &[(&str, &str)]) -> Config {
+        let env = settings.iter().map(|(key, value)| (format!("PARLOR__{key}"), (*value).to_owned()));
+        Config::load(None, env).unwrap()
+    }
+
+    #[test]
+    fn what_can_change_does_and_the_rest_is_named() {
+        let old = config(&[("LIMITS__BATCH", "7"), ("LIMITS__TEXT_CHARS", "10")]);
+        let next =
+            config(&[("LIMITS__TEXT_CHARS", "11"), ("LISTEN", "127.0.0.1:1"), ("AUTH__ISSUER", "app")]);
+        let Renewal { config, changed, restart } = old.renewed(&next).unwrap();
+        assert_eq!(changed, ["auth.issuer", "limits.text_chars"]);
+        assert_eq!(restart, ["limits.batch", "listen"]);
+        assert_eq!((config.limits.text_chars, config.limits.batch), (11, 7));
+        assert_eq!((config.listen, config.auth.issuer.as_deref()), (old.listen, Some("app")));
+        assert!(config.renewed(&config).unwrap().changed.is_empty());
+    }
+
+    #[test]
+    fn a_section_is_not_taken_for_a_key_that_begins_alike() {
+        for live in LIVE {
+            let keys = include_str!("../../config/default.toml").parse::<toml::Table>().unwrap();
+            let (section, key) = live.split_once('.').unwrap();
+            let known = |key: &str| keys.get(section).is_some_and(|section| section.get(key).is_some());
+            assert!(key.is_empty() || known(key), "{live} is no key");
+        }
+    }
+
+    #[test]
+    fn tls_is_not_switched_on_or_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let plain = config(&[]);
+        let secure = |name: &str| {
+            let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+            let [certificate, key] =
+                ["certificate", "key"].map(|part| dir.path().join(format!("{name}.{part}")));
+            std::fs::write(&certificate, made.cert.pem()).unwrap();
+            std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+            let [certificate, key] = [&certificate, &key].map(|path| path.to_str().unwrap());
+            config(&[("TLS__CERTIFICATE", certificate), ("TLS__KEY", key)])
+        };
+        let (secure, other) = (secure("one"), secure("other"));
+        for (old, next) in [(&plain, &secure), (&secure, &plain)] {
+            let renewal = old.renewed(next).unwrap();
+            assert_eq!(renewal.restart, ["tls.certificate", "tls.key"]);
+            assert_eq!(renewal.config.tls.files, old.tls.files);
+        }
+        let renewal = secure.renewed(&other).unwrap();
+        assert_eq!((renewal.config.tls.files, renewal.restart.len()), (other.tls.files, 0));
+    }
+
+    #[test]
+    fn a_change_that_does_not_go_with_what_stays_is_refused() {
+        let old = config(&[("LISTEN", "0.0.0.0:1"), ("AUTH__SECRET", &"s".repeat(32))]);
+        let error = old.renewed(&config(&[])).err().unwrap();
+        assert_eq!(error.key(), Some("listen"));
+    }
+}

@@ -1,0 +1,70 @@
+//! A new configuration while the server runs.
+//!
+//! All of it is taken over or nothing: what can fail is done first. A socket is never closed by it. Limits hold from the
+//! next frame on, also for those who are connected, and frame size and send queue for the sockets that open from then
+//! on; a bound that is lower than what is open closes nothing, but lets no more in. Keys are for who comes: whoever is in
+//! stays until the token expires.
+//!
+//! Whatever else is to join in has its fallible part in [`prepare`] and the other in [`apply`], and its keys among those
+//! that `config::renewal` lists.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::Renewed;
+use crate::config::{Config, ConfigError, Renewal};
+use crate::serve::ServeError;
+use crate::server::Server;
+use crate::tls::Certificate;
+
+/// What a reload is done to.
+pub(crate) struct Reload {
+    pub(crate) server: Arc<Server>,
+    pub(crate) certificate: Option<Arc<Certificate>>,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Reload {
+    /// Takes over what comes, one after the other, until nothing can come any more.
+    pub(crate) async fn run(self, mut configurations: mpsc::Receiver<Result<Config, ConfigError>>) {
+        while let Some(next) = configurations.recv().await {
+            let prepared = match next {
+                Ok(next) => self.prepare(&next).await,
+                Err(error) => Err(error.into()),
+            };
+            match prepared {
+                Ok((renewal, keys)) => self.apply(renewal, keys),
+                Err(error) => {
+                    self.server.metrics.reload("refused");
+                    tracing::error!(%error, "the configuration is not taken over; the old one stays");
+                }
+            }
+        }
+    }
+
+    /// Everything that can fail.
+    async fn prepare(&self, next: &Config) -> Result<(Renewal, Renewed), ServeError> {
+        let server = &self.server;
+        let mut renewal = server.config.load().renewed(next)?;
+        renewal.config.keep_own_secret()?;
+        let keys = server.verifier.renewed(&renewal.config.auth, &server.metrics, &self.stop).await?;
+        if let (Some(certificate), Some(files)) = (&self.certificate, &renewal.config.tls.files) {
+            certificate.look(files)?;
+        }
+        Ok((renewal, keys))
+    }
+
+    fn apply(&self, Renewal { config, changed, restart }: Renewal, keys: Renewed) {
+        let server = &self.server;
+        server.verifier.take_over(keys);
+        server.runtime.renew(&config);
+        server.config.store(Arc::new(config));
+        server.metrics.reload("ok");
+        tracing::info!(changed = changed.join(", "), "the configuration was read again");
+        if !restart.is_empty() {
+            tracing::warn!(keys = restart.join(", "), "only a restart changes these; they stay as they were");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! What every HTTP answer tells a browser, so that none of ours is taken for what it isn't or shown where it shouldn't
+//! be. A handler that says otherwise is let.
+
+use salvo::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY,
+    STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use salvo::prelude::*;
+
+/// Nothing that is answered is a page, but where a handler has a policy of its own.
+const HEADERS: [(HeaderName, &str); 5] = [
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (REFERRER_POLICY, "no-referrer"),
+    (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    (X_FRAME_OPTIONS, "DENY"),
+    (CACHE_CONTROL, "no-store"),
+];
+
+/// A year; for this name alone, since others of the domain may be served without TLS.
+const ALWAYS_TLS: &str = "max-age=31536000";
+
+/// Sets the headers.
+pub(crate) struct Headers {
+    /// Whether these answers go over TLS.
+    pub(crate) tls: bool,
+}
+
+#[async_trait]
+impl Handler for Headers {
+    async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
+        ctrl.call_next(req, depot, res).await;
+        if res.status_code == Some(StatusCode::SWITCHING_PROTOCOLS) {
+            return;
+        }
+        let tls = self.tls.then_some((STRICT_TRANSPORT_SECURITY, ALWAYS_TLS));
+        for (name, value) in HEADERS.into_iter().chain(tls) {
+            res.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+        }
+    }
+}
