@@ -79,8 +79,13 @@ impl Home {
 
     /// Starts it and waits until it serves.
     pub(crate) async fn serve(&self) -> Serving {
-        let process = Process::start("parlor", self.command(&[], &[]), GRACE);
-        let address = process.says(" http://", START).await;
+        self.start(&[], " http://").await
+    }
+
+    /// Starts it with arguments and waits until it serves, at a URL after these words.
+    pub(crate) async fn start(&self, arguments: &[&str], words: &str) -> Serving {
+        let process = Process::start("parlor", self.command(&[], arguments), GRACE);
+        let address = process.says(words, START).await;
         let mut address: SocketAddr = address.trim_end_matches('/').parse().expect("it says where it serves");
         if address.ip().is_unspecified() {
             address.set_ip(Ipv4Addr::LOCALHOST.into());
@@ -129,6 +134,12 @@ impl Serving {
     pub(crate) fn dial(&self, query: &str, token: &str) -> Dial {
         let target = format!("/ws/chat/?{query}");
         Dial::new(self.address, &target, Transcript::new()).token(token)
+    }
+
+    /// Has it read its configuration again, and waits until its log says so.
+    pub(crate) async fn reload(&self, words: &str) -> String {
+        self.process.signal("HUP", "");
+        self.process.says(words, START).await
     }
 
     /// Stops it as an init system does, and gives its log: it must end in good order, however much is open.

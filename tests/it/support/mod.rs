@@ -7,6 +7,7 @@ mod client;
 mod dial;
 mod fault;
 mod frames;
+mod issuer;
 mod link;
 mod mongo;
 mod process;
@@ -16,7 +17,7 @@ mod transcript;
 
 use std::time::Duration;
 
-pub(crate) use binary::{Home, free_port, mongod};
+pub(crate) use binary::{Home, Serving, free_port, mongod};
 pub(crate) use browser::{Browser, Pointer, Window, key};
 pub(crate) use checked_in::checked_in;
 pub(crate) use client::{Client, End};
@@ -25,6 +26,7 @@ pub(crate) use fault::{Mongod, Program, shared_uri};
 pub(crate) use frames::{
     WORDS, chat, deleted, delivered, edited, error, ids_of, listed, matches, next_error, read, said,
 };
+pub(crate) use issuer::{Issuer, Says, Signer};
 pub(crate) use link::{Link, State};
 pub(crate) use mongo::Database;
 pub(crate) use process::Process;

@@ -82,7 +82,7 @@ impl Process {
     }
 
     /// `group` is `-` for the whole group.
-    fn signal(&self, signal: &str, group: &str) {
+    pub(super) fn signal(&self, signal: &str, group: &str) {
         // Where it has just ended there is nobody to tell, and `kill` says so.
         let _ = Command::new("kill")
             .args(["-s", signal, "--", &format!("{group}{}", self.child.id())])

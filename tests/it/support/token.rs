@@ -50,6 +50,12 @@ impl Token {
         jsonwebtoken::encode(&Header::new(self.algorithm), &self.claims, key).unwrap()
     }
 
+    /// Signed by a key that has a name.
+    pub(crate) fn sign_named(&self, name: &str, key: &EncodingKey) -> String {
+        let header = Header { kid: Some(name.to_owned()), ..Header::new(self.algorithm) };
+        jsonwebtoken::encode(&header, &self.claims, key).unwrap()
+    }
+
     /// The same claims under `{"alg":"none"}`; the signature is left empty.
     pub(crate) fn unsigned(&self) -> String {
         let signed = self.sign();

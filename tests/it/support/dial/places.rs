@@ -1,10 +1,20 @@
 //! A handshake that may find no place.
 
 use tokio_tungstenite::tungstenite::Error;
+use tokio_tungstenite::tungstenite::http::HeaderMap;
 
 use super::{Client, Dial};
 
 impl Dial {
+    /// Status and headers of the answer that is no upgrade.
+    pub(crate) async fn turned_away(self) -> (u16, HeaderMap) {
+        match self.handshake().await {
+            Ok(_) => panic!("expected a status, got an upgrade"),
+            Err(Error::Http(response)) => (response.status().as_u16(), response.headers().clone()),
+            Err(error) => panic!("expected a status, got {error}"),
+        }
+    }
+
     /// Makes the handshake; none where it is answered with this status instead.
     pub(crate) async fn open_unless(self, status: u16) -> Option<Client> {
         let (who, target, transcript) = (self.who.clone(), self.target.clone(), self.transcript.clone());

@@ -1,0 +1,203 @@
+//! Keys that come from an issuer: found, rotated under live sockets, and had while it is away.
+
+use jsonwebtoken::Algorithm;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::support::{Issuer, PATIENCE, Says, Server, Signer, Token, chat, free_port};
+
+const TARGET: &str = "/ws/chat/?firts_user=1&second_user=2/";
+
+/// A server that takes the issuer's tokens, and asks it as often as it likes.
+async fn server_of(issuer: &Issuer, overrides: &[(&str, &str)]) -> Server {
+    let url = issuer.url();
+    let own = [("AUTH__SECRET", ""), ("AUTH__DISCOVERY", &*url), ("AUTH__REFETCH_MS", "10")];
+    let own = own.into_iter().filter(|(key, _)| !overrides.iter().any(|(other, _)| other == key));
+    let server = Server::start(&own.chain(overrides.iter().copied()).collect::<Vec<_>>()).await;
+    server.room(&[1, 2]).await;
+    server
+}
+
+fn token(issuer: &Issuer, user: i64, signer: &Signer) -> String {
+    let token = Token::of("", user).algorithm(Algorithm::EdDSA).with("iss", issuer.url());
+    token.sign_named(&signer.name, &signer.key)
+}
+
+/// How a connect with this token goes: none where it is let in.
+async fn refusal(server: &Server, token: &str) -> Option<u16> {
+    let mut client = server.dial(TARGET).token(token).open().await;
+    client.refused_or_history().await
+}
+
+/// Tries until it goes so.
+async fn until(server: &Server, token: &str, expected: Option<u16>) {
+    let tries = async { while refusal(server, token).await != expected {} };
+    assert!(timeout(PATIENCE, tries).await.is_ok(), "never {expected:?} within {PATIENCE:?}");
+}
+
+/// `/readyz`, and what it says of keys.
+async fn ready(server: &Server) -> (u16, Value) {
+    let (status, _, body) = server.request(reqwest::Method::GET, "/readyz", None, "").await;
+    (status, serde_json::from_str::<Value>(&body).unwrap()["keys"].take())
+}
+
+async fn hits(admin: &str, bound: &str) -> u32 {
+    let page = reqwest::get(format!("http://{admin}/metrics")).await.unwrap().text().await.unwrap();
+    let name = format!("parlor_limits_hit_total{{bound=\"{bound}\"}} ");
+    page.lines().find_map(|line| line.strip_prefix(&name)).map_or(0, |hits| hits.parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_key_is_rotated_under_live_sockets() {
+    let (old, new) = (Signer::new("old"), Signer::new("new"));
+    let issuer = Issuer::start(Says::Keys(vec![old.public.clone()])).await;
+    let server = server_of(&issuer, &[]).await;
+    let mut one = server.dial(TARGET).token(&token(&issuer, 1, &old)).open().await;
+    one.history().await;
+    one.say_alone(1, 1, "by the old key").await;
+
+    // Both are published for a while, as is usual; the new one is known with its first token.
+    issuer.says(Says::Keys(vec![old.public.clone(), new.public.clone()]));
+    until(&server, &token(&issuer, 1, &new), None).await;
+    assert_eq!(refusal(&server, &token(&issuer, 1, &old)).await, None);
+
+    issuer.says(Says::Keys(vec![new.public.clone()]));
+    // A token of a key that nobody has makes it look again.
+    let nobodys = token(&issuer, 1, &Signer::new("nobody's"));
+    let gone = async {
+        while refusal(&server, &token(&issuer, 1, &old)).await.is_none() {
+            assert_eq!(refusal(&server, &nobodys).await, Some(4001));
+        }
+    };
+    timeout(PATIENCE, gone).await.expect("the old key is forgotten in time");
+    assert_eq!(refusal(&server, &token(&issuer, 1, &new)).await, None);
+    // Who was in is in.
+    one.say("still here").await;
+    one.until(chat(2, 1, "still here")).await;
+}
+
+#[tokio::test]
+async fn only_the_issuers_own_tokens_are_taken() {
+    let signer = Signer::new("a");
+    let other = Signer { name: "a".to_owned(), ..Signer::new("b") };
+    let issuer = Issuer::start(Says::Keys(vec![signer.public.clone()])).await;
+    let server = server_of(&issuer, &[]).await;
+    let good = Token::of("", 1).algorithm(Algorithm::EdDSA).with("iss", issuer.url());
+    assert_eq!(refusal(&server, &good.sign_named("a", &signer.key)).await, None);
+    assert_eq!(refusal(&server, &good.sign_with(&signer.key)).await, None, "the only key needs no name");
+    for (case, token) in [
+        ("another's signature", good.sign_named("a", &other.key)),
+        ("no iss", good.clone().without("iss").sign_named("a", &signer.key)),
+        ("another iss", good.clone().with("iss", "https://example.com").sign_named("a", &signer.key)),
+        ("a shared secret", Token::of("", 1).with("iss", issuer.url()).sign()),
+        ("no signature", Token::of("", 1).with("iss", issuer.url()).unsigned()),
+        ("not a token", "a.b".to_owned()),
+    ] {
+        assert_eq!(refusal(&server, &token).await, Some(4001), "{case}");
+    }
+}
+
+#[tokio::test]
+async fn unknown_keys_do_not_make_it_ask_again_and_again() {
+    let admin = format!("127.0.0.1:{}", free_port());
+    let signer = Signer::new("a");
+    let issuer = Issuer::start(Says::Keys(vec![signer.public.clone()])).await;
+    let server = server_of(&issuer, &[("AUTH__REFETCH_MS", "600000"), ("ADMIN__LISTEN", &admin)]).await;
+    assert_eq!(refusal(&server, &token(&issuer, 1, &signer)).await, None);
+    for n in 0..20 {
+        let stranger = Signer::new(&format!("stranger {n}"));
+        assert_eq!(refusal(&server, &token(&issuer, 1, &stranger)).await, Some(4001));
+    }
+    assert_eq!(issuer.asked(), 1);
+    assert_eq!(hits(&admin, "refetch_ms").await, 20);
+}
+
+#[tokio::test]
+async fn while_the_issuer_is_away_its_keys_stay_good() {
+    let (known, new) = (Signer::new("known"), Signer::new("new"));
+    let issuer = Issuer::start(Says::Keys(vec![known.public.clone()])).await;
+    let server = server_of(&issuer, &[("AUTH__FETCH_MS", "300")]).await;
+    assert_eq!(refusal(&server, &token(&issuer, 1, &known)).await, None);
+    for away in
+        [Says::Nothing, Says::Silence, Says::Raw("HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n".into())]
+    {
+        issuer.says(away);
+        // Whether the token is good can't be known: its owner is to come back, not to sign in again.
+        until(&server, &token(&issuer, 1, &new), Some(1013)).await;
+        assert_eq!(refusal(&server, &token(&issuer, 1, &known)).await, None);
+        assert_eq!(ready(&server).await.0, 200);
+        // It is back, with the same key.
+        issuer.says(Says::Keys(vec![known.public.clone()]));
+        until(&server, &token(&issuer, 1, &new), Some(4001)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_start_without_the_issuer_is_not_ready_until_it_is_there() {
+    let signer = Signer::new("a");
+    let issuer = Issuer::start(Says::Nothing).await;
+    let server = server_of(&issuer, &[]).await;
+    assert_eq!(refusal(&server, &token(&issuer, 1, &signer)).await, Some(1013));
+    assert_eq!(ready(&server).await, (503, json!("none could be had of the issuer yet")));
+    issuer.says(Says::Keys(vec![signer.public.clone()]));
+    until(&server, &token(&issuer, 1, &signer), None).await;
+    assert_eq!(ready(&server).await.0, 200);
+}
+
+#[tokio::test]
+async fn what_is_no_good_key_set_is_not_taken() {
+    let admin = format!("127.0.0.1:{}", free_port());
+    let signer = Signer::new("a");
+    let keys = || vec![signer.public.clone()];
+    let issuer = Issuer::start(Says::Nothing).await;
+    let server = server_of(&issuer, &[("AUTH__FETCH_BYTES", "2048"), ("ADMIN__LISTEN", &admin)]).await;
+    let elsewhere = Issuer::start(Says::Keys(keys())).await;
+    let raw = |head: &str, body: &str| {
+        Says::Raw(format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+    };
+    let set = json!({"keys": keys()}).to_string();
+    let secret = json!({"keys": [{"kty": "oct", "kid": "a", "k": "A".repeat(64)}]}).to_string();
+    let private =
+        json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": signer.public["x"], "d": "x"}]});
+    for (case, says) in [
+        ("a redirect", raw(&format!("302 Found\r\nLocation: {}", elsewhere.keys_url()), "")),
+        ("an error with keys in it", raw("500 Internal Server Error", &set)),
+        ("no JSON", raw("200 OK", "<html>")),
+        ("no keys", raw("200 OK", r#"{"keys":[]}"#)),
+        ("a shared secret for all to read", raw("200 OK", &secret)),
+        ("a private key", raw("200 OK", &private.to_string())),
+        ("too large", raw("200 OK", &format!("{set}{}", " ".repeat(2048)))),
+        (
+            "half of it",
+            Says::Raw(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{set}", set.len() + 1)),
+        ),
+        ("another issuer's document", Says::Discovery(json!({"issuer": "https://example.com"}), keys())),
+        ("keys in the open", Says::Discovery(json!({"jwks_uri": "http://192.0.2.1/keys"}), keys())),
+        ("no place of keys", Says::Discovery(json!({"jwks_uri": null}), keys())),
+    ] {
+        issuer.says(says);
+        let visits = issuer.visits();
+        // By the second visit after this the answer of the first has been read.
+        let refused = async {
+            while issuer.visits() < visits + 4 {
+                assert_eq!(refusal(&server, &token(&issuer, 1, &signer)).await, Some(1013), "{case}");
+            }
+        };
+        timeout(PATIENCE, refused).await.expect("it is asked again and again");
+    }
+    assert_eq!(elsewhere.asked(), 0);
+    assert!(hits(&admin, "fetch_bytes").await > 0);
+    issuer.says(Says::Keys(keys()));
+    until(&server, &token(&issuer, 1, &signer), None).await;
+}
+
+#[tokio::test]
+async fn a_key_set_by_its_url_needs_no_discovery() {
+    let signer = Signer::new("a");
+    let issuer = Issuer::start(Says::Keys(vec![signer.public.clone()])).await;
+    let keys = issuer.keys_url();
+    let server = server_of(&issuer, &[("AUTH__DISCOVERY", ""), ("AUTH__JWKS", &keys)]).await;
+    let any = Token::of("", 1).algorithm(Algorithm::EdDSA).with("iss", "anyone");
+    assert_eq!(refusal(&server, &any.sign_named("a", &signer.key)).await, None);
+    assert_eq!(refusal(&server, &any.sign_named("b", &signer.key)).await, Some(4001));
+}

@@ -1,0 +1,204 @@
+//! SIGHUP: what a running server takes over of its file, what it keeps, and what it says of both.
+
+use std::fs;
+
+use jsonwebtoken::Algorithm;
+use serde_json::json;
+
+use crate::support::{Database, Home, Issuer, Says, Serving, Signer, Token, chat, error, free_port};
+
+const ONE: &str = "the first secret of these tests, 32 bytes long";
+const TWO: &str = "the second secret of these tests, as long as that";
+const QUERY: &str = "firts_user=1&second_user=2/";
+
+/// What a reload says where it went well, and where not.
+const TAKEN: &str = "the configuration was read again changed=";
+const KEPT: &str = "the configuration is not taken over; the old one stays error=";
+const RESTART: &str = "only a restart changes these; they stay as they were keys=";
+
+/// A program with its settings in a file, on a database of its own.
+struct Case {
+    home: Home,
+    _database: Database,
+    server: Serving,
+}
+
+impl Case {
+    async fn start(settings: &str) -> Self {
+        let database = Database::new();
+        let home = Home::new()
+            .await
+            .set("MONGODB__URI", Database::uri())
+            .set("MONGODB__DATABASE", &database.name)
+            .set("ADMIN__LISTEN", &format!("127.0.0.1:{}", free_port()));
+        fs::write(home.path().join("settings.toml"), settings).unwrap();
+        let arguments = ["--config", "settings.toml"];
+        let server = home.start(&arguments, "serving on http://").await;
+        let made = home.run(&[&arguments[..], &["room", "--members", "1,2"]].concat()).await;
+        assert_eq!(made.printed(), "1");
+        Self { home, _database: database, server }
+    }
+
+    /// Writes the file and has it read; what stands after these words in the log. Each can be waited for once.
+    async fn reload(&self, settings: &str, words: &str) -> String {
+        fs::write(self.home.path().join("settings.toml"), settings).unwrap();
+        self.server.reload(words).await
+    }
+
+    async fn refusal(&self, token: &str) -> Option<u16> {
+        self.server.dial(QUERY, token).open().await.refused_or_history().await
+    }
+}
+
+fn secret(secret: &str, more: &str) -> String {
+    format!("[auth]\nsecret = \"{secret}\"\n{more}")
+}
+
+#[tokio::test]
+async fn limits_change_for_who_is_connected() {
+    let case = Case::start(&secret(ONE, "[limits]\ntext_chars = 5\n")).await;
+    let mut one = case.server.dial(QUERY, &Token::of(ONE, 1).sign()).open().await;
+    one.history().await;
+    one.say("longer").await;
+    assert_eq!(one.next().await["code"], "invalid_request");
+
+    let told = case.reload(&secret(ONE, "[limits]\ntext_chars = 6\nsockets = 1\n"), TAKEN).await;
+    assert_eq!(told, "\"limits.sockets, limits.text_chars\"");
+    one.say("longer").await;
+    one.expect(chat(1, 1, "longer")).await;
+    // It is one already: who is in stays, and nobody else comes in.
+    let dial = case.server.dial(QUERY, &Token::of(ONE, 1).sign());
+    assert_eq!(dial.rejected().await, 503);
+
+    case.reload(&secret(ONE, "[limits]\nframes_per_minute = 2\n"), &format!("{TAKEN}\"limits.frames")).await;
+    for n in 2..4 {
+        one.say("a frame").await;
+        one.expect(chat(n, 1, "a frame")).await;
+    }
+    one.say("a frame").await;
+    assert_eq!(one.next().await["code"], "rate_limited");
+
+    // An action's own, too; and with other rates a whole minute's worth.
+    let actions = "[actions.send]\nmax_bytes = 60\n[limits]\nframes_per_minute = 1000\n";
+    case.reload(&secret(ONE, actions), &format!("{TAKEN}\"actions.send.max_bytes, ")).await;
+    one.say(&"x".repeat(60)).await;
+    assert_eq!(one.next().await["code"], "invalid_request");
+    one.say("a frame").await;
+    one.expect(chat(4, 1, "a frame")).await;
+    case.server.stop().await;
+}
+
+#[tokio::test]
+async fn keys_change_and_who_is_in_stays() {
+    let case = Case::start(&secret(ONE, "")).await;
+    let (old, new) = (Token::of(ONE, 1).sign(), Token::of(TWO, 1).sign());
+    let mut one = case.server.dial(QUERY, &old).open().await;
+    one.history().await;
+    assert_eq!(case.refusal(&new).await, Some(4001));
+
+    let key = "a-service-key-that-has-32-characters-or-more";
+    let told = case.reload(&secret(TWO, &format!("[api]\nkeys = [\"{key}\"]\n")), TAKEN).await;
+    assert_eq!(told, "\"api.keys, auth.secret\"");
+    assert_eq!(case.refusal(&new).await, None);
+    assert_eq!(case.refusal(&old).await, Some(4001));
+    one.say("still here").await;
+    one.expect(chat(1, 1, "still here")).await;
+
+    let pair = json!({"members": [{"user_id": 3}, {"user_id": 4}]}).to_string();
+    let post = reqwest::Client::new().post(case.server.url("/api/v1/rooms")).bearer_auth(key);
+    let answer = post.header("content-type", "application/json").body(pair).send().await.unwrap();
+    assert_eq!(answer.status(), 201);
+
+    // A file's contents count, whatever its name.
+    let set = case.home.path().join("keys.json");
+    let write = |signer: &Signer| fs::write(&set, json!({"keys": [signer.public]}).to_string()).unwrap();
+    let signers = [Signer::new("a"), Signer::new("b")];
+    let token = Token::of("", 1).algorithm(Algorithm::EdDSA);
+    let tokens = [0, 1].map(|n: usize| token.sign_named(&signers[n].name, &signers[n].key));
+    write(&signers[0]);
+    case.reload("[auth]\njwks = \"keys.json\"\n", &format!("{TAKEN}\"api.keys, auth.jwks, auth.secret\""))
+        .await;
+    assert_eq!((case.refusal(&tokens[0]).await, case.refusal(&tokens[1]).await), (None, Some(4001)));
+    write(&signers[1]);
+    case.reload("[auth]\njwks = \"keys.json\"\n", &format!("{TAKEN}\"\"")).await;
+    assert_eq!((case.refusal(&tokens[0]).await, case.refusal(&tokens[1]).await), (Some(4001), None));
+
+    one.say("still here").await;
+    one.until(chat(2, 1, "still here")).await;
+    let log = case.server.stop().await;
+    for hidden in [ONE, TWO, key, &old, &new] {
+        assert!(!log.contains(hidden), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn a_bad_file_keeps_the_old_one_and_says_why() {
+    let good = secret(ONE, "[limits]\ntext_chars = 5\n");
+    let case = Case::start(&good).await;
+    let token = Token::of(ONE, 1).sign();
+    let mut one = case.server.dial(QUERY, &token).open().await;
+    one.history().await;
+    let away = format!("http://127.0.0.1:{}/keys", free_port());
+    for (settings, fault) in [
+        (
+            format!("{good}batch = \"many\"\n"),
+            "limits.batch: takes a whole number, which this string is not (settings.toml, line 5)",
+        ),
+        (good.replace("text_chars", "text_char"), "limits.text_char: no such key (settings.toml, line 4)"),
+        (secret("hunter2", ""), "auth.secret: has fewer than 32 bytes (settings.toml, line 2)"),
+        (secret("hunter2", "").replace('=', "= ="), "settings.toml, line 2: not TOML"),
+        ("[auth]\njwks = \"none.json\"\n".to_owned(), "auth.jwks: can't be read"),
+        (format!("[auth]\njwks = \"{away}\"\n[limits]\ntext_chars = 6\n"), &format!("auth.jwks: {away}")),
+    ] {
+        case.reload(&settings, &format!("{KEPT}{fault}")).await;
+        one.say("longer").await;
+        assert_eq!(one.next().await["code"], "invalid_request", "{fault}");
+        assert_eq!(case.refusal(&token).await, None, "{fault}");
+    }
+    fs::remove_file(case.home.path().join("settings.toml")).unwrap();
+    case.server.reload(&format!("{KEPT}settings.toml: can't be read")).await;
+    // The next good one is taken.
+    case.reload(&secret(ONE, "[limits]\ntext_chars = 6\n"), TAKEN).await;
+    one.say("longer").await;
+    one.expect(chat(1, 1, "longer")).await;
+    let log = case.server.stop().await;
+    assert!(!log.contains("hunter2"), "{log}");
+}
+
+#[tokio::test]
+async fn what_only_a_restart_changes_is_named() {
+    let case = Case::start(&secret(ONE, "")).await;
+    let settings =
+        format!("listen = \"127.0.0.1:1\"\n{}[limits]\nbatch = 7\ntext_chars = 5\n", secret(ONE, ""));
+    let told = case.reload(&settings, RESTART).await;
+    // The environment goes over the file's `listen`.
+    assert_eq!(told, "\"limits.batch\"");
+    let mut one = case.server.dial(QUERY, &Token::of(ONE, 1).sign()).open().await;
+    one.history().await;
+    one.say("longer").await;
+    one.expect(error("invalid_request", Some("send"))).await;
+    case.server.stop().await;
+}
+
+#[tokio::test]
+async fn an_issuer_can_come_and_go() {
+    let signer = Signer::new("a");
+    let issuer = Issuer::start(Says::Keys(vec![signer.public.clone()])).await;
+    let by_issuer = format!("[auth]\ndiscovery = \"{}\"\nrefetch_ms = 10\n", issuer.url());
+    let case = Case::start(&secret(ONE, "")).await;
+    let own = Token::of(ONE, 1).sign();
+    let token = Token::of("", 1).algorithm(Algorithm::EdDSA).with("iss", issuer.url());
+    let theirs = token.sign_named("a", &signer.key);
+    case.reload(&by_issuer, &format!("{TAKEN}\"auth.discovery, ")).await;
+    assert_eq!((case.refusal(&theirs).await, case.refusal(&own).await), (None, Some(4001)));
+
+    // The same issuer, which is away: its keys are known, and all else can change.
+    issuer.says(Says::Nothing);
+    case.reload(&format!("{by_issuer}[limits]\ntext_chars = 5\n"), &format!("{TAKEN}\"limits.text_chars\""))
+        .await;
+    assert_eq!(case.refusal(&theirs).await, None);
+
+    case.reload(&secret(ONE, ""), &format!("{TAKEN}\"auth.discovery, auth.refetch_ms, auth.secret")).await;
+    assert_eq!((case.refusal(&theirs).await, case.refusal(&own).await), (Some(4001), None));
+    case.server.stop().await;
+}
