@@ -14,6 +14,7 @@ mod check;
 mod error;
 mod key;
 mod renewal;
+mod receivers;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -31,6 +32,7 @@ pub use self::bounds::{MIN_API_KEY_CHARS, MIN_SECRET_BYTES};
 pub use self::error::ConfigError;
 pub(crate) use self::key::{Key, Keys, Location, NamedKey, jwk, safe};
 pub(crate) use self::renewal::Renewal;
+pub use self::receivers::{Function, Receiver};
 use self::values::Values;
 use crate::auth::{AuthError, keep_secret};
 
@@ -55,6 +57,8 @@ pub struct Config {
     pub limits: Limits,
     /// What calls of each action may take, by its name.
     pub actions: BTreeMap<&'static str, handlers::Limits>,
+    /// Actions of the application's own, by their names.
+    pub functions: BTreeMap<String, Function>,
     /// Sockets as such.
     pub sockets: Sockets,
     /// The change feed.
@@ -197,6 +201,8 @@ pub struct Limits {
     pub write: Duration,
     /// How long an action may run.
     pub handler: Duration,
+    /// Largest event that isn't stored, in bytes.
+    pub event_bytes: usize,
     /// Rooms whose last message number is kept.
     pub rooms_cached: usize,
     /// Messages in a write to the database.

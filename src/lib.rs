@@ -28,6 +28,7 @@ mod feed;
 mod hub;
 pub mod log;
 pub mod metrics;
+pub mod outbound;
 mod outbox;
 mod page;
 mod places;

@@ -2,6 +2,8 @@
 //!
 //! One instance a server, handed to whoever counts. Served at `/metrics` on the admin listener.
 
+mod outbound;
+
 use std::time::Duration;
 
 use handlers::Code;
@@ -11,6 +13,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+
+use self::outbound::Outbound;
+pub(crate) use self::outbound::OutboundMetrics;
 
 /// The counters of one server.
 #[derive(Debug)]
@@ -29,6 +34,7 @@ pub struct Metrics {
     feed_lag: Histogram,
     write_queue: Gauge,
     receipts: Gauge,
+    outbound: Outbound,
 }
 
 /// What is looked up when someone asks, since counting it all the time would cost more.
@@ -82,8 +88,10 @@ impl Default for Metrics {
 impl Metrics {
     /// With nothing counted.
     pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("parlor");
         let mut metrics = Self {
-            registry: Registry::with_prefix("parlor"),
+            outbound: Outbound::registered(&mut registry),
+            registry,
             limits: Family::default(),
             frames: Family::default(),
             seconds: Family::new_with_constructor(seconds as fn() -> Histogram),

@@ -6,8 +6,8 @@ use handlers::{ACTIONS, Action};
 
 use super::values::Values;
 use super::{
-    Admin, Api, Auth, Config, ConfigError, Feed, Http, Limits, Log, LogFormat, Mongodb, Page, PageEnabled,
-    Secret, Shutdown, Sockets, Tls, TlsFiles, Traces,
+    Admin, Api, Auth, Config, ConfigError, Feed, Function, Http, Limits, Log, LogFormat, Mongodb, Page,
+    PageEnabled, Secret, Shutdown, Sockets, Tls, TlsFiles, Traces,
 };
 
 /// The shortest shared secret, in bytes: as long as the hash of HS256 (RFC 7518, 3.2).
@@ -19,7 +19,7 @@ pub const MIN_API_KEY_CHARS: usize = 32;
 /// The largest configuration or key file that is read, in bytes.
 pub(super) const MAX_FILE_BYTES: u64 = 1 << 20;
 
-type Bounds = RangeInclusive<u32>;
+pub(super) type Bounds = RangeInclusive<u32>;
 
 /// mongod refuses less than 256 MiB.
 const CACHE_MIB: Bounds = 256..=1_048_576;
@@ -30,14 +30,14 @@ const DATABASE_MS: Bounds = 10..=600_000;
 /// event.
 const TEXT_CHARS: Bounds = 1..=100_000;
 /// Less holds no action at all; more is past what a message of the greatest length needs.
-const FRAME_BYTES: Bounds = 64..=1 << 24;
-const PER_MINUTE: Bounds = 1..=1_000_000;
-const IN_FLIGHT: Bounds = 1..=1_000_000;
+pub(super) const FRAME_BYTES: Bounds = 64..=1 << 24;
+pub(super) const PER_MINUTE: Bounds = 1..=1_000_000;
+pub(super) const IN_FLIGHT: Bounds = 1..=1_000_000;
 /// More than there are descriptors and ports for.
 const SOCKETS: Bounds = 1..=1_000_000;
 const ADDRESSES: Bounds = 1..=10_000_000;
 const SEND_QUEUE: Bounds = 1..=100_000;
-const WAIT_MS: Bounds = 10..=600_000;
+pub(super) const WAIT_MS: Bounds = 10..=600_000;
 const ROOMS_CACHED: Bounds = 1..=100_000_000;
 /// The database takes 100,000 writes in one command at most.
 const BATCH: Bounds = 1..=100_000;
@@ -85,6 +85,7 @@ impl Config {
             tls: Tls { files: TlsFiles::read(values)?, watch: values.millis("tls.watch_ms", WATCH_MS)? },
             limits: Limits::read(values)?,
             actions: ACTIONS.iter().map(|action| read_action(values, action)).collect::<Result<_, _>>()?,
+            functions: Function::read_all(values)?,
             sockets: Sockets {
                 ping: values.seconds("sockets.ping_seconds", SILENCE_SECONDS)?,
                 dead: values.seconds("sockets.dead_seconds", SILENCE_SECONDS)?,
@@ -178,6 +179,7 @@ impl Limits {
             send_queue: values.number("limits.send_queue", SEND_QUEUE)?,
             write: values.millis("limits.write_ms", WAIT_MS)?,
             handler: values.millis("limits.handler_ms", WAIT_MS)?,
+            event_bytes: values.number("limits.event_bytes", FRAME_BYTES)?,
             rooms_cached: values.number("limits.rooms_cached", ROOMS_CACHED)?,
             batch: values.number("limits.batch", BATCH)?,
             write_queue: values.number("limits.write_queue", WRITE_QUEUE)?,

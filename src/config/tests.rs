@@ -1,5 +1,6 @@
 //! What loads, and what comes of it.
 
+mod functions;
 mod refusals;
 
 use std::io::Write;

@@ -1,6 +1,8 @@
 //! The layers: what `default.toml` has is the schema, and what the actions declare; a file and the environment may
 //! change its values, no more.
 
+mod named;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
@@ -33,8 +35,11 @@ enum Value {
 
 /// Values by dotted key, each taken once, and where each came from. `Debug` shows none: secrets are among them.
 #[derive(Clone)]
+#[expect(clippy::struct_field_names, reason = "they are what it is named for, beside what belongs to them")]
 pub(super) struct Values {
     values: BTreeMap<String, Value>,
+    /// What a section with a free name has, by keys with [`NAME`](named::NAME) in the name's place.
+    templates: BTreeMap<String, Value>,
     sources: BTreeMap<String, Source>,
 }
 
@@ -70,9 +75,10 @@ impl Values {
             let value = Value::of(leaf.value).ok_or_else(|| fault("a key of a type that isn't known"))?;
             values.insert(leaf.key, value);
         }
+        let templates = named::take_templates(&mut values);
         values.extend(ACTIONS.iter().flat_map(of_action));
         let sources = values.keys().map(|key| (key.clone(), Source::Default)).collect();
-        Ok(Self { values, sources })
+        Ok(Self { values, templates, sources })
     }
 
     fn lay_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
@@ -90,6 +96,7 @@ impl Values {
 
     fn lay_leaf(&mut self, leaf: &Leaf<'_>, source: Source) -> Result<(), ConfigError> {
         let key = leaf.key.as_str();
+        self.open_section(key).map_err(|error| error.at(source.clone()))?;
         let Some(default) = self.values.get(key) else {
             return match (self.is_section(key), self.above(key)) {
                 // A section's bare heading says nothing, and may.
@@ -113,6 +120,7 @@ impl Values {
     }
 
     fn lay_variable(&mut self, name: String, text: &str) -> Result<(), ConfigError> {
+        self.open_section_of_variable(&name).map_err(|error| error.at(Source::Env(name.clone())))?;
         let Some(key) = self.values.keys().find(|key| variable(key) == name).cloned() else {
             let named = name.strip_prefix(PREFIX).unwrap_or_default().replace(DOT, ".").to_lowercase();
             return Err(ConfigError::new(named, "no such key").at(Source::Env(name)));
@@ -136,7 +144,10 @@ impl Values {
     }
 
     fn is_section(&self, key: &str) -> bool {
-        self.values.keys().any(|known| known.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')))
+        self.values
+            .keys()
+            .chain(self.templates.keys())
+            .any(|known| known.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')))
     }
 
     /// The known key that `key` would be a part of, and what it takes.

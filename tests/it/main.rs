@@ -32,6 +32,7 @@ mod limits;
 mod logs;
 mod openapi;
 mod outage;
+mod outbound;
 mod page;
 mod properties;
 mod proxies;

@@ -11,6 +11,7 @@ mod issuer;
 mod link;
 mod mongo;
 mod process;
+mod receiver;
 mod server;
 mod token;
 mod transcript;
@@ -30,6 +31,7 @@ pub(crate) use issuer::{Issuer, Says, Signer};
 pub(crate) use link::{Link, State};
 pub(crate) use mongo::Database;
 pub(crate) use process::Process;
+pub(crate) use receiver::{Asked, Receiver, Say};
 pub(crate) use server::{API_KEY, Server};
 pub(crate) use token::{Token, now};
 

@@ -1,0 +1,72 @@
+//! Sections whose name is free. `default.toml` has one with [`NAME`] in the name's place: its keys, and their defaults,
+//! are those of each section that the file or the environment names, and no others are known there either.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{DOT, PREFIX, Value, Values, variable};
+use crate::config::ConfigError;
+use crate::config::error::Source;
+
+/// Stands for the name.
+const NAME: &str = "<name>";
+
+/// The longest name, in bytes: what an error repeats of a frame's `action`.
+const MAX_NAME_BYTES: usize = 64;
+
+/// Takes what is of sections with free names out of what `default.toml` has.
+pub(super) fn take_templates(values: &mut BTreeMap<String, Value>) -> BTreeMap<String, Value> {
+    values.extract_if(.., |key, _| key.split('.').nth(1) == Some(NAME)).collect()
+}
+
+impl Values {
+    /// The names that were given in a section such as `functions`.
+    pub(in crate::config) fn names(&self, section: &str) -> BTreeSet<String> {
+        let of_section = |key: &String| {
+            let (above, rest) = key.split_once('.')?;
+            (above == section).then(|| rest.split('.').next().unwrap_or_default().to_owned())
+        };
+        self.values.keys().filter_map(of_section).collect()
+    }
+
+    /// Makes the section with a free name that a key is in, or is itself, where it isn't there yet.
+    pub(super) fn open_section(&mut self, key: &str) -> Result<(), ConfigError> {
+        let mut parts = key.split('.');
+        let (Some(above), Some(name)) = (parts.next(), parts.next()) else { return Ok(()) };
+        let template = format!("{above}.{NAME}.");
+        let keys =
+            self.templates.iter().filter_map(|(key, value)| Some((key.strip_prefix(&template)?, value)));
+        let section: Vec<_> =
+            keys.map(|(key, value)| (format!("{above}.{name}.{key}"), value.clone())).collect();
+        if section.iter().any(|(key, _)| self.values.contains_key(key)) {
+            return Ok(());
+        }
+        if !section.is_empty() && !is_name(name) {
+            let fault = format!("a name is of a-z, 0-9 and single _ between them, {MAX_NAME_BYTES} at most");
+            return Err(ConfigError::new(format!("{above}.{name}"), fault));
+        }
+        for (key, value) in section {
+            self.sources.insert(key.clone(), Source::Default);
+            self.values.insert(key, value);
+        }
+        Ok(())
+    }
+
+    /// The same for a variable that sets one of such a section's keys.
+    pub(super) fn open_section_of_variable(&mut self, name: &str) -> Result<(), ConfigError> {
+        let key = name.strip_prefix(PREFIX).unwrap_or_default().replace(DOT, ".").to_lowercase();
+        let mut parts = key.splitn(3, '.');
+        let (Some(above), Some(_), Some(last)) = (parts.next(), parts.next(), parts.next()) else {
+            return Ok(());
+        };
+        let known = self.templates.contains_key(&format!("{above}.{NAME}.{last}"));
+        if known && variable(&key) == name { self.open_section(&key) } else { Ok(()) }
+    }
+}
+
+/// Written in capitals, and with what stands for a dot beside it, it can still be told from all else.
+fn is_name(name: &str) -> bool {
+    let word = |word: &str| {
+        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    };
+    name.len() <= MAX_NAME_BYTES && name.split('_').all(word)
+}

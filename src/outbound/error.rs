@@ -1,0 +1,106 @@
+//! How a request fails, and why an address can't be used at all.
+
+use std::error::Error;
+use std::fmt;
+
+/// There was no good answer.
+#[derive(Debug)]
+pub enum OutboundError {
+    /// As many requests as may be are under way.
+    Busy,
+    /// It failed again and again, and is left alone for a while.
+    Open,
+    /// There is nobody there.
+    Connect(reqwest::Error),
+    /// The connection broke before the answer was whole.
+    Broken(reqwest::Error),
+    /// It took too long.
+    Timeout,
+    /// The status is not 2xx.
+    Status(u16),
+    /// The answer has more bytes than these.
+    TooLarge(usize),
+}
+
+impl OutboundError {
+    pub(super) fn of(error: reqwest::Error) -> Self {
+        let error = error.without_url();
+        if error.is_connect() { Self::Connect(error) } else { Self::Broken(error) }
+    }
+
+    /// Whether the request may have reached the receiver, and been acted on.
+    pub fn began(&self) -> bool {
+        !matches!(self, Self::Busy | Self::Open | Self::Connect(_))
+    }
+
+    /// Whether the receiver is to be spared if this goes on: it is not there, or says itself that it is ill.
+    pub(super) fn is_failure(&self) -> bool {
+        match self {
+            Self::Connect(_) | Self::Broken(_) | Self::Timeout => true,
+            Self::Status(status) => *status >= 500,
+            Self::Busy | Self::Open | Self::TooLarge(_) => false,
+        }
+    }
+
+    /// As metrics count it.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::Open => "breaker_open",
+            Self::Connect(_) => "connect",
+            Self::Broken(_) => "broken",
+            Self::Timeout => "timeout",
+            Self::Status(_) => "status",
+            Self::TooLarge(_) => "too_large",
+        }
+    }
+}
+
+impl fmt::Display for OutboundError {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy => to.write_str("too many requests to it are under way"),
+            Self::Open => to.write_str("it failed repeatedly and is left alone for a while"),
+            Self::Connect(error) => write!(to, "it can't be reached: {}", chain(error)),
+            Self::Broken(error) => write!(to, "the connection broke: {}", chain(error)),
+            Self::Timeout => to.write_str("it did not answer in time"),
+            Self::Status(status) => write!(to, "it answered with status {status}"),
+            Self::TooLarge(most) => write!(to, "its answer has more than {most} bytes"),
+        }
+    }
+}
+
+impl Error for OutboundError {}
+
+/// An error with all of its causes: the first one alone says but that there was one.
+fn chain(error: &dyn Error) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        said = format!("{said}: {error}");
+        cause = error.source();
+    }
+    said
+}
+
+/// Why an address can't be used. Never shows it.
+#[derive(Debug)]
+pub struct Unusable(String);
+
+impl Unusable {
+    pub(super) fn new(fault: &str) -> Self {
+        Self(fault.to_owned())
+    }
+
+    pub(super) fn client(error: reqwest::Error) -> Self {
+        Self(format!("can't be asked from this machine: {}", chain(&error.without_url())))
+    }
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(&self.0)
+    }
+}
+
+impl Error for Unusable {}

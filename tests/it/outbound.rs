@@ -1,0 +1,219 @@
+//! Requests to the application's own servers: what they look like, and what a bad receiver costs.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::hmac;
+use futures_util::future::join_all;
+use parlor::config::{self, Secret};
+use parlor::metrics::Metrics;
+use parlor::outbound::{OutboundError, Receiver as Outbound};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::support::{Asked, PATIENCE, Receiver, Say};
+
+const SECRET: &str = "a secret of the tests for functions, 32 bytes or more";
+
+fn settings(url: String) -> config::Receiver {
+    config::Receiver {
+        url: Secret::new(url),
+        secret: Some(Secret::new(SECRET)),
+        timeout: PATIENCE,
+        max_in_flight: 10,
+        max_response_bytes: 100,
+        breaker_failures: 3,
+        breaker_open: Duration::from_hours(1),
+    }
+}
+
+fn to(settings: &config::Receiver) -> Outbound {
+    Outbound::new("functions.test", settings, &Arc::new(Metrics::new())).unwrap()
+}
+
+async fn echo() -> Receiver {
+    Receiver::start(|asked| Say::Ok(asked.body.clone())).await
+}
+
+/// Holds a request to what `outbound/signature.rs` promises.
+fn check_signature(asked: &Asked) {
+    let header = &asked.headers["parlor-signature"];
+    let (time, hex) = header.strip_prefix("t=").and_then(|rest| rest.split_once(",v1=")).expect(header);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    assert!(now - time.parse::<u64>().unwrap() < 60, "{header}");
+    let bytes: Vec<u8> =
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
+    hmac::verify(&key, format!("{time}.{}", asked.body).as_bytes(), &bytes).expect("the signature is good");
+}
+
+#[tokio::test]
+async fn a_request_is_signed_json_and_connections_are_used_again() {
+    let receiver = echo().await;
+    let outbound = to(&settings(receiver.url("/a/path?key=1")));
+    for n in 0..3 {
+        let body = format!(r#"{{"n":{n},"text":"é"}}"#);
+        assert_eq!(outbound.post(body.clone()).await.unwrap(), body.as_bytes());
+    }
+    for asked in receiver.asked(3).await {
+        assert_eq!(asked.line, "POST /a/path?key=1");
+        assert_eq!(asked.headers["content-type"], "application/json");
+        assert!(asked.headers["user-agent"].starts_with("parlor/"));
+        check_signature(&asked);
+        assert_eq!(asked.connection, 1, "the first connection is used again");
+    }
+}
+
+#[tokio::test]
+async fn without_a_secret_nothing_is_signed() {
+    let receiver = echo().await;
+    let outbound = to(&config::Receiver { secret: None, ..settings(receiver.url("/")) });
+    outbound.post("{}".to_owned()).await.unwrap();
+    assert!(!receiver.asked(1).await[0].headers.contains_key("parlor-signature"));
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let elsewhere = echo().await;
+    let location = format!("location: {}\r\n", elsewhere.url("/"));
+    let receiver = Receiver::start(move |asked| {
+        let status = asked.json()["status"].as_u64().and_then(|status| status.try_into().ok()).unwrap();
+        Say::Status(status, location.clone(), String::new())
+    })
+    .await;
+    let outbound = to(&settings(receiver.url("/")));
+    for status in [301, 302, 303, 307, 308] {
+        let answer = outbound.post(format!(r#"{{"status":{status}}}"#)).await;
+        assert!(matches!(answer, Err(OutboundError::Status(told)) if told == status), "{answer:?}");
+    }
+    assert_eq!((receiver.count(), elsewhere.count()), (5, 0));
+}
+
+#[tokio::test]
+async fn an_answer_is_read_up_to_its_bound_whether_it_says_its_length_or_not() {
+    let receiver = Receiver::start(|asked| match asked.body.parse::<usize>() {
+        Ok(bytes) => Say::Ok("x".repeat(bytes)),
+        // In chunks, without end.
+        Err(_) => Say::Status(
+            200,
+            "transfer-encoding: chunked\r\n".to_owned(),
+            "10\r\n0123456789abcdef\r\n".repeat(1000),
+        ),
+    })
+    .await;
+    let outbound = to(&settings(receiver.url("/")));
+    assert_eq!(outbound.post("100".to_owned()).await.unwrap().len(), 100);
+    assert_eq!(outbound.post("0".to_owned()).await.unwrap().len(), 0);
+    for body in ["101", "chunks", "1000000"] {
+        let answer = outbound.post(body.to_owned()).await;
+        assert!(matches!(answer, Err(OutboundError::TooLarge(100))), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_receiver_that_hangs_is_given_up_in_time_whatever_it_has_begun() {
+    let receiver = Receiver::start(|asked| if asked.body == "half" { Say::Half } else { Say::Nothing }).await;
+    let outbound =
+        to(&config::Receiver { timeout: Duration::from_millis(200), ..settings(receiver.url("/")) });
+    for body in ["nothing", "half"] {
+        let began = Instant::now();
+        let answer = outbound.post(body.to_owned()).await;
+        assert!(matches!(answer, Err(OutboundError::Timeout)), "{answer:?}");
+        assert!(began.elapsed() >= Duration::from_millis(200));
+    }
+}
+
+#[tokio::test]
+async fn one_request_too_many_is_told_at_once_and_a_place_comes_back() {
+    let receiver = Receiver::start(|_| Say::Nothing).await;
+    let outbound = Arc::new(to(&config::Receiver { max_in_flight: 2, ..settings(receiver.url("/")) }));
+    let hanging: Vec<_> = (0..2)
+        .map(|_| {
+            let outbound = outbound.clone();
+            tokio::spawn(async move { outbound.post("{}".to_owned()).await })
+        })
+        .collect();
+    receiver.asked(2).await;
+    let answer = outbound.post("{}".to_owned()).await;
+    assert!(matches!(answer, Err(OutboundError::Busy)), "{answer:?}");
+    assert_eq!(receiver.count(), 2, "it was not asked");
+    for task in hanging {
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+    }
+    receiver.answers(|_| Say::Ok("back".to_owned()));
+    assert_eq!(outbound.post("{}".to_owned()).await.unwrap(), b"back");
+}
+
+#[tokio::test]
+async fn who_is_not_there_or_hangs_up_is_told_apart_and_then_left_alone() {
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let outbound = to(&settings(format!("http://{nobody}/?key=secret")));
+    for _ in 0..3 {
+        let error = outbound.post("{}".to_owned()).await.unwrap_err();
+        assert!(matches!(error, OutboundError::Connect(_)) && !error.began(), "{error:?}");
+        let shown = format!("{error} {error:?}");
+        assert!(!shown.contains("secret"), "no URL is shown: {shown}");
+        assert!(error.to_string().contains("refused"), "the cause is: {error}");
+    }
+    assert!(matches!(outbound.post("{}".to_owned()).await, Err(OutboundError::Open)));
+
+    let receiver = Receiver::start(|_| Say::HangUp).await;
+    let outbound = to(&settings(receiver.url("/")));
+    for _ in 0..3 {
+        let error = outbound.post("{}".to_owned()).await.unwrap_err();
+        assert!(matches!(error, OutboundError::Broken(_)) && error.began(), "{error:?}");
+    }
+    assert!(matches!(outbound.post("{}".to_owned()).await, Err(OutboundError::Open)));
+    assert_eq!(receiver.count(), 3, "nothing is tried twice, and then nothing at all");
+}
+
+#[tokio::test]
+async fn only_what_says_that_it_is_ill_is_left_alone() {
+    let receiver =
+        Receiver::start(|asked| Say::Status(asked.body.parse().unwrap(), String::new(), String::new())).await;
+    let outbound = to(&settings(receiver.url("/")));
+    for status in ["404", "400", "429", "404", "204", "500", "503", "418", "500", "500", "599"] {
+        let answer = outbound.post(status.to_owned()).await;
+        assert!(!matches!(answer, Err(OutboundError::Open)), "{status}");
+    }
+    assert!(matches!(outbound.post("200".to_owned()).await, Err(OutboundError::Open)));
+}
+
+#[tokio::test]
+async fn a_receiver_that_was_left_alone_is_probed_by_one_request_and_then_asked_again() {
+    let mut receiver = echo().await;
+    let rest = Duration::from_millis(100);
+    let outbound = Arc::new(to(&config::Receiver { breaker_open: rest, ..settings(receiver.url("/")) }));
+    receiver.stop().await;
+    for _ in 0..3 {
+        assert!(matches!(outbound.post("{}".to_owned()).await, Err(OutboundError::Connect(_))));
+    }
+    assert!(matches!(outbound.post("{}".to_owned()).await, Err(OutboundError::Open)));
+    receiver.answers(|_| Say::Nothing);
+    receiver.start_again().await;
+    let mut probes = JoinSet::new();
+    let probing = async {
+        while receiver.count() == 0 {
+            let outbound = outbound.clone();
+            probes.spawn(async move { outbound.post("{}".to_owned()).await });
+            tokio::select! {
+                _ = receiver.asked(1) => {}
+                Some(answer) = probes.join_next() => assert!(matches!(answer, Ok(Err(OutboundError::Open)))),
+            }
+        }
+    };
+    timeout(PATIENCE, probing).await.expect("it is probed in time");
+    // All who come while one probes are told at once.
+    let others = join_all((0..5).map(|_| outbound.post("{}".to_owned()))).await;
+    assert!(others.iter().all(|answer| matches!(answer, Err(OutboundError::Open))), "{others:?}");
+    // A probe that is given up has failed.
+    probes.shutdown().await;
+    assert!(matches!(outbound.post("{}".to_owned()).await, Err(OutboundError::Open)));
+    receiver.answers(|_| Say::Ok("back".to_owned()));
+    let back = async { while outbound.post("{}".to_owned()).await.is_err() {} };
+    timeout(PATIENCE, back).await.expect("it is asked again");
+    let all = join_all((0..5).map(|_| outbound.post("{}".to_owned()))).await;
+    assert!(all.iter().all(Result::is_ok), "{all:?}");
+}

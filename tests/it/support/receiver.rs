@@ -1,0 +1,161 @@
+//! A server of the application's, for functions and hooks: plain HTTP/1.1, answering as a test wants it to.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::PATIENCE;
+
+/// A request as it came.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    /// Method and target.
+    pub(crate) line: String,
+    /// By their names in lower case.
+    pub(crate) headers: HashMap<String, String>,
+    pub(crate) body: String,
+    /// Which of the connections it came by, from 1.
+    pub(crate) connection: usize,
+}
+
+impl Asked {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+}
+
+/// What is answered.
+#[derive(Clone, Debug)]
+pub(crate) enum Say {
+    /// 200 and this body.
+    Ok(String),
+    /// A status with headers, each ended by `\r\n`, and a body.
+    Status(u16, String, String),
+    /// Nothing, and the connection stays.
+    Nothing,
+    /// The beginning of an answer, and no more of it.
+    Half,
+    /// The connection is closed.
+    HangUp,
+}
+
+type Answer = dyn Fn(&Asked) -> Say + Send + Sync;
+
+struct Shared {
+    answer: Mutex<Arc<Answer>>,
+    asked: watch::Sender<Vec<Asked>>,
+}
+
+/// A running one; its connections end when it is dropped.
+pub(crate) struct Receiver {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    tasks: JoinSet<()>,
+}
+
+impl Receiver {
+    pub(crate) async fn start(answer: impl Fn(&Asked) -> Say + Send + Sync + 'static) -> Self {
+        let shared = Shared { answer: Mutex::new(Arc::new(answer)), asked: watch::Sender::new(Vec::new()) };
+        let mut receiver =
+            Self { address: ([127, 0, 0, 1], 0).into(), shared: Arc::new(shared), tasks: JoinSet::new() };
+        receiver.listen().await;
+        receiver
+    }
+
+    async fn listen(&mut self) {
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        self.address = listener.local_addr().unwrap();
+        let shared = self.shared.clone();
+        self.tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(serve(stream, connections.len() + 1, shared.clone()));
+            }
+        });
+    }
+
+    /// Where it is asked.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// From now on it answers so.
+    pub(crate) fn answers(&self, answer: impl Fn(&Asked) -> Say + Send + Sync + 'static) {
+        *self.shared.answer.lock().unwrap() = Arc::new(answer);
+    }
+
+    /// From now on nobody is there.
+    pub(crate) async fn stop(&mut self) {
+        self.tasks.shutdown().await;
+    }
+
+    /// It is there again, at the same address.
+    pub(crate) async fn start_again(&mut self) {
+        self.listen().await;
+    }
+
+    /// All that it was asked, once that is so many.
+    pub(crate) async fn asked(&self, count: usize) -> Vec<Asked> {
+        let mut asked = self.shared.asked.subscribe();
+        let asked = timeout(PATIENCE, asked.wait_for(|asked| asked.len() >= count)).await;
+        let asked = asked.unwrap_or_else(|_| panic!("it was not asked {count} times")).unwrap().clone();
+        assert_eq!(asked.len(), count, "{asked:#?}");
+        asked
+    }
+
+    /// How often it was asked by now.
+    pub(crate) fn count(&self) -> usize {
+        self.shared.asked.borrow().len()
+    }
+}
+
+async fn serve(stream: TcpStream, connection: usize, shared: Arc<Shared>) {
+    let mut stream = BufReader::new(stream);
+    while let Some(asked) = read(&mut stream, connection).await {
+        let answer = shared.answer.lock().unwrap().clone();
+        shared.asked.send_modify(|all| all.push(asked.clone()));
+        let (status, headers, body) = match answer(&asked) {
+            Say::Ok(body) => (200, String::new(), body),
+            Say::Status(status, headers, body) => (status, headers, body),
+            Say::Nothing => return std::future::pending().await,
+            Say::Half => {
+                let half = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{";
+                stream.write_all(half.as_bytes()).await.unwrap();
+                return std::future::pending().await;
+            }
+            Say::HangUp => return,
+        };
+        let chunked = headers.contains("chunked");
+        let length = if chunked { String::new() } else { format!("content-length: {}\r\n", body.len()) };
+        let head = format!("HTTP/1.1 {status} .\r\n{headers}{length}\r\n");
+        if stream.write_all((head + &body).as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// None where the connection ended.
+async fn read(stream: &mut BufReader<TcpStream>, connection: usize) -> Option<Asked> {
+    let mut line = String::new();
+    let mut headers = HashMap::new();
+    if stream.read_line(&mut line).await.ok()? == 0 {
+        return None;
+    }
+    loop {
+        let mut header = String::new();
+        stream.read_line(&mut header).await.ok()?;
+        let Some((name, value)) = header.trim_end().split_once(':') else { break };
+        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+    }
+    let mut body = vec![0; headers.get("content-length")?.parse().ok()?];
+    stream.read_exact(&mut body).await.ok()?;
+    let line = line.trim_end().trim_end_matches(" HTTP/1.1").to_owned();
+    Some(Asked { line, headers, body: String::from_utf8(body).ok()?, connection })
+}
