@@ -1,4 +1,4 @@
-//! The REST API, for an application's backend: rooms and who is in them.
+//! The REST API, for an application's backend: rooms and who is in them, what is said there, and users.
 //!
 //! One file per resource, each endpoint described where it stands; from that comes `/openapi.json`, whose text is
 //! also `config/openapi.json`. Who has no service key gets nowhere ([`keys`]); what goes wrong is told as a
@@ -7,12 +7,19 @@
 mod answer;
 mod body;
 mod docs;
+mod events;
+mod export;
 mod keys;
+mod lines;
+mod messages;
+mod once;
 mod params;
 mod problem;
 mod rooms;
 mod schema;
+mod users;
 mod view;
+mod window;
 
 use std::sync::Arc;
 
@@ -32,12 +39,12 @@ pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// Everything under `/api/v1`, behind the keys.
 pub(crate) fn routes(server: &Arc<Server>) -> Router {
-    resources().hoop(keys::Keys(server.clone()))
+    resources().hoop(keys::Keys(server.clone())).hoop(once::Once(server.clone()))
 }
 
 /// The resources alone: what is described.
 fn resources() -> Router {
-    Router::with_path("api/v1").push(rooms::routes())
+    Router::with_path("api/v1").push(rooms::routes()).push(users::routes())
 }
 
 /// What the endpoints of this server share; an argument of theirs.

@@ -13,8 +13,8 @@ mod bounds;
 mod check;
 mod error;
 mod key;
-mod renewal;
 mod receivers;
+mod renewal;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -31,8 +31,8 @@ use jsonwebtoken::Algorithm;
 pub use self::bounds::{MIN_API_KEY_CHARS, MIN_SECRET_BYTES};
 pub use self::error::ConfigError;
 pub(crate) use self::key::{Key, Keys, Location, NamedKey, jwk, safe};
-pub(crate) use self::renewal::Renewal;
 pub use self::receivers::{Function, Receiver};
+pub(crate) use self::renewal::Renewal;
 use self::values::Values;
 use crate::auth::{AuthError, keep_secret};
 
@@ -141,6 +141,10 @@ pub struct Api {
     pub keys: Vec<Secret>,
     /// Whether the page to read and try it is served.
     pub docs: bool,
+    /// How long an `Idempotency-Key` is good for.
+    pub idempotency: Duration,
+    /// Exports of users at once.
+    pub exports: usize,
 }
 
 /// `[http]`

@@ -24,6 +24,7 @@ mod close;
 pub mod config;
 mod database;
 pub mod embedded;
+mod erasure;
 mod feed;
 mod hub;
 pub mod log;

@@ -14,6 +14,7 @@ use salvo::conn::tcp::TcpAcceptor;
 use salvo::fuse::FuseConfig;
 use salvo::server::ServerHandle;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -25,6 +26,7 @@ use crate::close::Close;
 use crate::config::{Config, ConfigError, Http};
 use crate::database::{START_PATIENCE, embed, prepare};
 use crate::embedded::EmbeddedError;
+use crate::erasure::Eraser;
 use crate::feed::Feed;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
@@ -209,14 +211,19 @@ async fn assemble(
     let (writer, receipts) = store.writers(&config.limits, &metrics, stop);
     let under_way = UnderWay::default();
     verifier.watch(&config.auth, &metrics, stop);
-    let runtime = Runtime::new(actions, &config, store.clone(), writer, under_way.clone(), metrics.clone());
     let refusals = Refusals::new(&config, metrics.clone());
+    let runtime =
+        Runtime::new(actions, &config, store.clone(), writer.clone(), under_way.clone(), metrics.clone());
+    let eraser = Arc::new(Eraser::new(store.clone(), &config, metrics.clone()));
+    tokio::spawn(eraser.clone().run(stop.clone()));
     let server = Server {
         page,
         store,
         hub,
         runtime: Arc::new(runtime),
+        writer,
         receipts,
+        eraser,
         verifier,
         users: Users::new(),
         outboxes,
@@ -224,6 +231,7 @@ async fn assemble(
         pulse,
         places: Places::default(),
         refusals,
+        exports: Arc::new(Semaphore::new(config.api.exports)),
         tracker: TaskTracker::new(),
         draining: AtomicBool::new(false),
         config: Arc::new(Live::from_pointee(config)),

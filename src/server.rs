@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use handlers::RoomId;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Verifier;
 use crate::close::Close;
 use crate::config::Config;
+use crate::erasure::Eraser;
 use crate::hub::{Hub, Joined};
 use crate::metrics::{Metrics, Now};
 use crate::outbox::Outbox;
@@ -20,7 +22,7 @@ use crate::pulse::Pulse;
 use crate::refusals::Refusals;
 use crate::registry::Outboxes;
 use crate::runtime::Runtime;
-use crate::store::{Receipts, Store};
+use crate::store::{Receipts, Store, Writer};
 use crate::users::Users;
 
 /// The configuration that holds now.
@@ -33,7 +35,9 @@ pub(crate) struct Server {
     pub(crate) store: Store,
     pub(crate) hub: Arc<Hub>,
     pub(crate) runtime: Arc<Runtime>,
+    pub(crate) writer: Writer,
     pub(crate) receipts: Receipts,
+    pub(crate) eraser: Arc<Eraser>,
     pub(crate) verifier: Verifier,
     pub(crate) users: Users,
     pub(crate) outboxes: Outboxes,
@@ -42,7 +46,9 @@ pub(crate) struct Server {
     /// Places for sockets; one is taken before the upgrade and given back after the close.
     pub(crate) places: Places,
     pub(crate) refusals: Refusals,
-    /// Tasks that shutdown waits for: sockets, and what they leave to be done.
+    /// Places for exports.
+    pub(crate) exports: Arc<Semaphore>,
+    /// Tasks that shutdown waits for: sockets, requests, and what they leave to be done.
     pub(crate) tracker: TaskTracker,
     pub(crate) page: Page,
     pub(crate) draining: AtomicBool,

@@ -7,6 +7,8 @@
 mod closing;
 mod opening;
 
+pub(crate) use opening::read as read_room;
+
 use std::collections::VecDeque;
 use std::future::pending;
 use std::net::IpAddr;

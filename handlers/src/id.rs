@@ -30,6 +30,17 @@ impl TryFrom<i64> for MessageId {
     }
 }
 
+impl FromStr for MessageId {
+    type Err = OutOfRange;
+
+    fn from_str(digits: &str) -> Result<Self, OutOfRange> {
+        if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(OutOfRange);
+        }
+        digits.parse().map_err(|_| OutOfRange).and_then(|id: i64| Self::try_from(id))
+    }
+}
+
 /// From a number, or from a string of digits, which is what the sample page's delete button sends.
 impl<'de> Deserialize<'de> for MessageId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -28,3 +28,57 @@ impl<T: ToSchema> EndpointOutRegister for Made<T> {
         }
     }
 }
+
+/// What was made (201).
+pub(super) struct New<T>(pub(super) T);
+
+#[async_trait]
+impl<T: Serialize + Send> Writer for New<T> {
+    async fn write(self, _: &mut Request, _: &mut Depot, res: &mut Response) {
+        res.status_code(StatusCode::CREATED);
+        res.render(Json(self.0));
+    }
+}
+
+impl<T: ToSchema> EndpointOutRegister for New<T> {
+    fn register(components: &mut Components, operation: &mut Operation) {
+        let response = salvo_oapi::Response::new("It was made.");
+        let response = response.add_content("application/json", T::to_schema(components));
+        operation.responses.insert("201", response);
+    }
+}
+
+/// What is noted, and will be done (202).
+pub(super) struct Accepted<T>(pub(super) T);
+
+#[async_trait]
+impl<T: Serialize + Send> Writer for Accepted<T> {
+    async fn write(self, _: &mut Request, _: &mut Depot, res: &mut Response) {
+        res.status_code(StatusCode::ACCEPTED);
+        res.render(Json(self.0));
+    }
+}
+
+impl<T: ToSchema> EndpointOutRegister for Accepted<T> {
+    fn register(components: &mut Components, operation: &mut Operation) {
+        let response = salvo_oapi::Response::new("It will be done, whatever becomes of this server.");
+        let response = response.add_content("application/json", T::to_schema(components));
+        operation.responses.insert("202", response);
+    }
+}
+
+/// It was done, and there is nothing to be said (204).
+pub(super) struct Done;
+
+#[async_trait]
+impl Writer for Done {
+    async fn write(self, _: &mut Request, _: &mut Depot, res: &mut Response) {
+        res.status_code(StatusCode::NO_CONTENT);
+    }
+}
+
+impl EndpointOutRegister for Done {
+    fn register(_: &mut Components, operation: &mut Operation) {
+        operation.responses.insert("204", salvo_oapi::Response::new("It was done."));
+    }
+}

@@ -40,14 +40,15 @@ pub(crate) fn routes(server: &Arc<Server>) -> Router {
 /// The OpenAPI document, as it is served and checked in.
 pub(crate) fn description() -> String {
     let info = Info::new("Parlor", env!("CARGO_PKG_VERSION")).description(
-        "Rooms, and who is in them, for the backend of an application. Errors are problem details (RFC 9457) with \
+        "Rooms and who is in them, messages and users, for the backend of an application. Errors are problem details (RFC 9457) with \
          a stable `code`.",
     );
     let key = Http::new(HttpAuthScheme::Bearer).description("A service key, one of `api.keys`.");
-    let document = OpenApi::with_info(info)
+    let mut document = OpenApi::with_info(info)
         .add_security_scheme("key", SecurityScheme::Http(key))
         .security([SecurityRequirement::new("key", Vec::<String>::new())])
         .merge_router(&super::resources());
+    super::once::describe(&mut document);
     // Our own types have no map with keys that are not strings, and so always encode.
     let mut text = document.to_pretty_json().unwrap_or_default();
     text.push('\n');

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use handlers::{RoomId, UserId};
+use handlers::{MessageId, RoomId, UserId};
 use salvo::extract::{Extractible, Metadata};
 use salvo::prelude::*;
 use salvo_oapi::{Components, EndpointArgRegister, Operation, Parameter, ParameterIn, RefOr, Schema};
@@ -14,9 +14,12 @@ use super::schema;
 #[derive(Debug)]
 pub(super) struct RoomParam(pub(super) RoomId);
 
+/// `{n}`: a message of that room.
+#[derive(Debug)]
+pub(super) struct MessageParam(pub(super) MessageId);
+
 /// `{user}`: whoever it is, percent-encoded where that is needed.
 #[derive(Debug)]
-#[expect(dead_code, reason = "for members and users")]
 pub(super) struct UserParam(pub(super) UserId);
 
 fn read<T: FromStr>(req: &Request, name: &str) -> Result<T, Problem> {
@@ -60,3 +63,4 @@ macro_rules! parameter {
 
 parameter! { RoomParam, "id", "The room's id.", schema::id }
 parameter! { UserParam, "user", "The user's id, percent-encoded.", schema::user_id }
+parameter! { MessageParam, "n", "The message's number in its room.", schema::id }

@@ -28,6 +28,16 @@ pub(super) enum Code {
     NotFound,
     /// There is, but nothing to be done with it by this method.
     MethodNotAllowed,
+    /// The sender is not a member of the room.
+    NotMember,
+    /// The `Idempotency-Key` was another request's.
+    KeyReused,
+    /// A request with the same `Idempotency-Key` is under way: try again in a second.
+    UnderWay,
+    /// As many run, or are open, as may: try again later.
+    Busy,
+    /// The database did not answer in time: it may be done, or not.
+    Timeout,
     /// The body is too large.
     TooLarge,
     /// A fault of the server; its log has the cause.
@@ -43,9 +53,13 @@ impl Code {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NotMember => StatusCode::FORBIDDEN,
+            Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::UnderWay => StatusCode::CONFLICT,
+            Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -59,6 +73,13 @@ impl Code {
             Self::Unauthorized => "`unauthorized`: no service key, or one that isn't known",
             Self::NotFound => "`not_found`: there is no such thing",
             Self::MethodNotAllowed => "`method_not_allowed`",
+            Self::NotMember => "`not_member`: the sender is not a member of the room",
+            Self::KeyReused => "`key_reused`: the Idempotency-Key was another request's",
+            Self::UnderWay => {
+                "`under_way`: a request with the same Idempotency-Key is under way; try again in a second"
+            }
+            Self::Busy => "`busy`: as many run, or are open, as may; try again later",
+            Self::Timeout => "`timeout`: the database did not answer in time; it may be done, or not",
             Self::TooLarge => "`too_large`: the body is too large",
             Self::Internal => "`internal`: a fault of the server; its log has the cause",
             Self::Unavailable => "`unavailable`: the database is away; try again later",
@@ -162,6 +183,22 @@ impl From<ParseError> for Problem {
             }
             _ => Self::new(Code::BadJson, "the body can't be read"),
         }
+    }
+}
+
+impl From<handlers::Error> for Problem {
+    fn from(error: handlers::Error) -> Self {
+        let code = match error.code() {
+            handlers::Code::InvalidRequest => Code::InvalidRequest,
+            handlers::Code::NotFound => Code::NotFound,
+            handlers::Code::Timeout => Code::Timeout,
+            handlers::Code::Unavailable => Code::Unavailable,
+            _ => return Self::internal(error),
+        };
+        if matches!(code, Code::Timeout | Code::Unavailable) {
+            tracing::error!(%error, "an API request failed");
+        }
+        Self::new(code, error.message().to_owned())
     }
 }
 

@@ -9,10 +9,11 @@ use serde::Deserialize;
 
 use super::answer::Made;
 use super::body::{Body, objects};
+use super::events::room_events;
 use super::params::RoomParam;
 use super::problem::Problem;
 use super::view::{Kind, Role, Room};
-use super::{Shared, schema};
+use super::{Shared, messages, schema};
 use crate::auth::MAX_EMAIL_BYTES;
 use crate::server::Server;
 use crate::store::{NewMember, RoomPlan};
@@ -24,7 +25,12 @@ pub const MAX_MEMBERS: usize = 500;
 const MAX_NAME_CHARS: usize = 200;
 
 pub(super) fn routes() -> Router {
-    Router::with_path("rooms").post(create_room).push(Router::with_path("{id}").get(get_room))
+    Router::with_path("rooms").post(create_room).push(
+        Router::with_path("{id}")
+            .get(get_room)
+            .push(messages::routes())
+            .push(Router::with_path("events").get(room_events)),
+    )
 }
 
 /// The room to be made.

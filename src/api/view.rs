@@ -1,11 +1,12 @@
 //! What the API shows of rooms.
 
-use handlers::{RoomId, Time, UserId};
+use handlers::{MessageId, RoomId, Status, Text, Time, UserId};
 use salvo_oapi::ToSchema;
 use serde::{Deserialize, Serialize};
 
 use super::schema;
-use crate::store::documents;
+use crate::room::status;
+use crate::store::{Snapshot, documents};
 
 /// A room.
 #[derive(Serialize, ToSchema)]
@@ -107,5 +108,49 @@ impl From<Role> for handlers::Role {
             Role::Member => Self::Member,
             Role::Admin => Self::Admin,
         }
+    }
+}
+
+/// A message that is not deleted.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Message {
+    /// Its number in the room: 1, 2, 3, ...
+    #[salvo(schema(schema_with = schema::id))]
+    message_id: MessageId,
+    text: String,
+    #[salvo(schema(schema_with = schema::user_id))]
+    sender_id: UserId,
+    /// The sender's address, where it is a member who has one.
+    sender_email: Option<String>,
+    /// `send`: stored; `delivered`: written to a socket of each other member; `read` by each of them.
+    #[salvo(schema(value_type = String))]
+    status: Status,
+    #[salvo(schema(schema_with = schema::time))]
+    created_at: Time,
+    /// When its text last changed.
+    #[salvo(schema(schema_with = schema::time))]
+    updated_at: Time,
+}
+
+impl Message {
+    /// One that has just been written.
+    pub(super) fn new(id: MessageId, text: &Text, sender: UserId, email: Option<String>, at: Time) -> Self {
+        let text = text.as_str().to_owned();
+        Self::of(documents::Message { id, sender, text, created_at: at, updated_at: at }, email, Status::Send)
+    }
+
+    pub(super) fn of(message: documents::Message, email: Option<String>, status: Status) -> Self {
+        let documents::Message { id, sender, text, created_at, updated_at } = message;
+        Self { message_id: id, text, sender_id: sender, sender_email: email, status, created_at, updated_at }
+    }
+
+    /// The messages of a snapshot in their order.
+    pub(super) fn all(snapshot: &Snapshot) -> Vec<Self> {
+        let show = |message: &documents::Message| {
+            let sender = snapshot.members.iter().find(|member| member.user == message.sender);
+            let email = sender.and_then(|member| member.email.clone());
+            Self::of(message.clone(), email, status(snapshot.others(&message.sender), message.id))
+        };
+        snapshot.messages.iter().map(show).collect()
     }
 }

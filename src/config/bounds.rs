@@ -55,6 +55,9 @@ const REFETCH_MS: Bounds = 10..=600_000;
 const FETCH_MS: Bounds = 100..=60_000;
 const FETCH_BYTES: Bounds = 1_024..=1 << 24;
 const WATCH_MS: Bounds = 10..=3_600_000;
+/// Less, and a client that tries again after an outage would do it twice; 30 days at most.
+const IDEMPOTENCY_SECONDS: Bounds = 60..=2_592_000;
+const EXPORTS: Bounds = 1..=1_000;
 const FEED_MS: Bounds = 10..=600_000;
 /// Zero doesn't wait.
 const DRAIN_SECONDS: Bounds = 0..=3_600;
@@ -80,6 +83,8 @@ impl Config {
                     "off" => Some(false),
                     _ => None,
                 })?,
+                idempotency: values.seconds("api.idempotency_seconds", IDEMPOTENCY_SECONDS)?,
+                exports: values.number("api.exports", EXPORTS)?,
             },
             http: Http::read(values)?,
             tls: Tls { files: TlsFiles::read(values)?, watch: values.millis("tls.watch_ms", WATCH_MS)? },

@@ -77,7 +77,7 @@ pub(super) async fn open(
 }
 
 /// Reads the room, not older than what the hub has heard, and gives its state to the hub where that is wanted.
-async fn read(server: &Arc<Server>, room: RoomId, joined: Joined) -> Result<Snapshot, Close> {
+pub(crate) async fn read(server: &Arc<Server>, room: RoomId, joined: Joined) -> Result<Snapshot, Close> {
     let deadline = Instant::now() + server.config.load().mongodb.operation;
     let (view, members) = loop {
         let (view, members) = server.store.members(room).await.map_err(|error| refused(server, &error))?;

@@ -32,6 +32,13 @@ pub struct BoundRoom {
     pub selection: Duration,
 }
 
+/// When a write must have begun for its caller to learn its end by `deadline`.
+pub(crate) fn begin_by(deadline: Instant, selection: Duration) -> Instant {
+    let now = Instant::now();
+    let left = deadline.saturating_duration_since(now);
+    now + left.saturating_sub(selection + MARGIN).max(left / 2)
+}
+
 impl BoundRoom {
     async fn message(&self, id: MessageId) -> Result<documents::Message, Error> {
         let messages = self.store.messages.clone();
@@ -66,9 +73,7 @@ impl BoundRoom {
 impl Room for BoundRoom {
     fn append(&self, text: Text) -> Pending<'_, MessageId> {
         Box::pin(async move {
-            let now = Instant::now();
-            let left = self.deadline.saturating_duration_since(now);
-            let begin_by = now + left.saturating_sub(self.selection + MARGIN).max(left / 2);
+            let begin_by = begin_by(self.deadline, self.selection);
             let written =
                 self.writer.append(self.room, self.caller.clone(), text, self.request, begin_by).await;
             written.map_err(StoreError::of_write)

@@ -185,10 +185,15 @@ impl Store {
 
     /// The role of a user in a room; none where it is not a member.
     pub(crate) async fn role(&self, room: RoomId, user: &UserId) -> Result<Option<Role>, StoreError> {
+        Ok(self.member(room, user).await?.map(|member| member.role))
+    }
+
+    /// A user in a room; none where it is not a member.
+    pub(crate) async fn member(&self, room: RoomId, user: &UserId) -> Result<Option<Member>, StoreError> {
         let members = self.members.clone();
         let filter = doc! { "_id": { "room": room.get(), "user": documents::user_bson(user) } };
         let member = self.bounded(async move { Ok(members.find_one(filter).await?) }).await?;
-        Ok(member.map(|member| documents::read_member(&member)).transpose()?.map(|member| member.role))
+        Ok(member.map(|member| documents::read_member(&member)).transpose()?)
     }
 
     /// The greatest number that a room has given out, as a majority has it; 0 in an empty room.
@@ -212,8 +217,8 @@ const MAX_KEY: Bson = Bson::MaxKey;
 
 /// One moment of the database, for reads that belong together.
 pub(crate) struct View {
-    session: ClientSession,
-    time: Timestamp,
+    pub(super) session: ClientSession,
+    pub(super) time: Timestamp,
 }
 
 impl View {

@@ -6,10 +6,14 @@
 
 mod bound;
 pub(crate) mod documents;
+mod erase;
 mod error;
+mod export;
 mod history;
+mod idempotency;
 mod marks;
 mod numbers;
+mod page;
 mod rooms;
 mod schema;
 pub(crate) mod signals;
@@ -26,10 +30,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 pub use bound::BoundRoom;
+pub(crate) use bound::begin_by;
+pub(crate) use erase::Erasure;
 pub use error::StoreError;
+pub(crate) use export::{Authored, Membership};
 pub(crate) use history::{Snapshot, WAITING, lowest};
+pub(crate) use idempotency::{Attempt, Claim, Kept, RequestKey};
 pub use marks::Receipts;
 pub(crate) use numbers::LastNumbers;
+pub(crate) use page::From;
 pub(crate) use rooms::RoomPlan;
 pub use rooms::{NewMember, NewRoom};
 pub use schema::{Advice, inspect};

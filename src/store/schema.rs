@@ -15,13 +15,17 @@ const HEARTBEAT_KEPT: Duration = Duration::from_hours(1);
 /// Signals are of no use once every server has heard them.
 const SIGNALS_KEPT: Duration = Duration::from_mins(1);
 
+/// Every collection.
+const COLLECTIONS: [&str; 8] =
+    ["rooms", "messages", "members", "counters", "heartbeats", "signals", "requests", "erasures"];
+
 /// The server's error code for a collection that exists already (`NamespaceExists`).
 const EXISTS: i32 = 48;
 
 impl Store {
     /// Makes what is missing of collections and indexes. Run by every server at its start, in any number at once.
     pub async fn prepare(&self) -> Result<(), StoreError> {
-        for collection in ["rooms", "messages", "members", "counters", "heartbeats", "signals"] {
+        for collection in COLLECTIONS {
             let db = self.db.clone();
             let made = self.bounded(async move { Ok(db.create_collection(collection).await?) }).await;
             match made {
@@ -57,7 +61,14 @@ fn indexes() -> Vec<(&'static str, IndexModel)> {
         let options = IndexOptions::builder().name("at".to_owned()).expire_after(after).build();
         IndexModel::builder().keys(doc! { "at": 1 }).options(options).build()
     };
+    // What a user wrote is found for its export and its erasure. A tombstone that names nobody isn't in it.
+    let by_sender = IndexOptions::builder().name("sender".to_owned()).sparse(true).build();
+    let spent = IndexOptions::builder().name("expires_at".to_owned()).expire_after(Duration::ZERO).build();
+    let about = IndexOptions::builder().name("about".to_owned()).sparse(true).build();
     vec![
+        ("messages", IndexModel::builder().keys(doc! { "sender": 1 }).options(by_sender).build()),
+        ("requests", IndexModel::builder().keys(doc! { "expires_at": 1 }).options(spent).build()),
+        ("requests", IndexModel::builder().keys(doc! { "about": 1 }).options(about).build()),
         ("rooms", IndexModel::builder().keys(doc! { "pair": 1 }).options(unique_pair).build()),
         (
             "members",

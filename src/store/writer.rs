@@ -97,8 +97,21 @@ impl Writer {
         write_id: ObjectId,
         deadline: Instant,
     ) -> Result<MessageId, StoreError> {
-        let (done, written) = oneshot::channel();
         let at = Time(bson::DateTime::now().timestamp_millis());
+        self.append_at(at, room, sender, text, write_id, deadline).await
+    }
+
+    /// The same, with the message's time, for whoever answers with the message.
+    pub(crate) async fn append_at(
+        &self,
+        at: Time,
+        room: RoomId,
+        sender: UserId,
+        text: Text,
+        write_id: ObjectId,
+        deadline: Instant,
+    ) -> Result<MessageId, StoreError> {
+        let (done, written) = oneshot::channel();
         let entry = Entry { room, sender, text, at, write_id, deadline, tried: None, done };
         if self.queue.try_send(entry).is_err() {
             self.metrics.limit("write_queue");

@@ -32,6 +32,7 @@ pub(crate) use link::{Link, State};
 pub(crate) use mongo::Database;
 pub(crate) use process::Process;
 pub(crate) use receiver::{Asked, Receiver, Say};
+pub(crate) use server::api::Lines;
 pub(crate) use server::{API_KEY, Server};
 pub(crate) use token::{Token, now};
 

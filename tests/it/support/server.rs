@@ -1,5 +1,6 @@
 //! A Parlor of a test's own, in this process, on a database of its own.
 
+pub(super) mod api;
 pub(super) mod others;
 
 use std::net::SocketAddr;

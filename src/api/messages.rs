@@ -1,0 +1,179 @@
+//! `/rooms/{id}/messages`: reading a room, and writing in it for its members or as a service.
+//!
+//! What is written here goes the way of all messages: through the same writer, and by the change stream to every
+//! socket of the room. A service key is trusted: it isn't held to the rates of users, and may edit and delete what
+//! anyone wrote.
+
+use std::sync::Arc;
+
+use bson::DateTime;
+use bson::oid::ObjectId;
+use handlers::{Context, Draft, Room as _, RoomId, Status, Text, Time, UserId};
+use salvo::prelude::*;
+use salvo_oapi::{ToSchema, endpoint};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::answer::{Done, New};
+use super::body::Body;
+use super::once::Tried;
+use super::params::{MessageParam, RoomParam};
+use super::problem::{Code, Problem};
+use super::window::Window;
+use super::{Shared, schema, view};
+use crate::store::{BoundRoom, StoreError, begin_by};
+
+/// Below `/rooms/{id}`.
+pub(super) fn routes() -> Router {
+    let one = Router::with_path("{n}").patch(edit_message).delete(delete_message);
+    Router::with_path("messages").get(list_messages).post(post_message).push(one)
+}
+
+/// Some of a room's messages.
+#[derive(Serialize, ToSchema)]
+struct Page {
+    /// Newest first; oldest first where `after` was given.
+    messages: Vec<view::Message>,
+    /// Whether there are more in that direction.
+    has_more: bool,
+}
+
+/// A room's messages by pages
+///
+/// Those that are not deleted: before a message, after one, or the newest.
+#[endpoint(tags("messages"))]
+async fn list_messages(server: Shared, id: RoomParam, window: Window) -> Result<Json<Page>, Problem> {
+    let read = server.store.history(id.0, window.from, window.limit).await?;
+    let (snapshot, has_more) = read.ok_or_else(Problem::no_room)?;
+    Ok(Json(Page { messages: view::Message::all(&snapshot), has_more }))
+}
+
+/// The message to be written.
+#[derive(Deserialize, ToSchema)]
+struct NewMessage {
+    /// Who says it.
+    #[salvo(schema(schema_with = schema::user_id))]
+    sender_id: UserId,
+    /// Not only white space, without U+0000, kept as it came; `limits.text_chars` code points at most.
+    #[salvo(schema(value_type = String, min_length = 1))]
+    text: Draft,
+    /// As what: by default as a member of the room.
+    #[serde(default, rename = "as")]
+    #[salvo(schema(inline))]
+    by: By,
+}
+
+/// As what a message is written.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum By {
+    /// The sender is a member of the room.
+    #[default]
+    User,
+    /// The sender is whatever the service calls itself, such as `bot:weather`, and needn't be a member.
+    Service,
+}
+
+/// Writes a message
+///
+/// It is on a majority of the database when this is answered. Where the answer is lost, or `timeout`, send it again with
+/// the same `Idempotency-Key`: it makes no second message.
+#[endpoint(tags("messages"))]
+async fn post_message(
+    server: Shared,
+    id: RoomParam,
+    tried: Tried,
+    body: Body<NewMessage>,
+) -> Result<New<view::Message>, Problem> {
+    let NewMessage { sender_id, text, by } = body.0;
+    let text = accept(&server, id.0, &sender_id, text)?;
+    let email = vouch(&server, id.0, &sender_id, by).await?;
+    if let Some(attempt) = &tried.0
+        && let Some(found) = server.store.written(id.0, attempt).await?
+    {
+        let message =
+            found.ok_or_else(|| Problem::new(Code::NotFound, "it was written, and deleted since"))?;
+        return Ok(New(view::Message::of(message, email, Status::Send)));
+    }
+    let at = Time(DateTime::now().timestamp_millis());
+    let write_id = tried.0.map_or_else(ObjectId::new, |attempt| attempt.write_id);
+    let deadline = Instant::now() + server.config.load().limits.handler;
+    let begin_by = begin_by(deadline, server.config.load().mongodb.selection);
+    let appended = server.writer.append_at(at, id.0, sender_id.clone(), text.clone(), write_id, begin_by);
+    let Ok(appended) = tokio::time::timeout_at(deadline, appended).await else {
+        server.metrics.limit("handler_ms");
+        return Err(Problem::new(Code::Timeout, "it took too long; the message may still come to be"));
+    };
+    let message_id = appended.map_err(StoreError::of_write)?;
+    Ok(New(view::Message::new(message_id, &text, sender_id, email, at)))
+}
+
+/// A message's new text.
+#[derive(Deserialize, ToSchema)]
+struct NewText {
+    /// As for a new message; the same one again is an edit too.
+    #[salvo(schema(value_type = String, min_length = 1))]
+    text: Draft,
+}
+
+/// Changes a message's text, whoever wrote it
+#[endpoint(tags("messages"))]
+async fn edit_message(
+    server: Shared,
+    id: RoomParam,
+    n: MessageParam,
+    body: Body<NewText>,
+) -> Result<Json<view::Message>, Problem> {
+    let nobody = UserId::Int(0);
+    let text = accept(&server, id.0, &nobody, body.0.text)?;
+    exists(&server, id.0).await?;
+    bound(&server, id.0, nobody).edit(n.0, text).await?;
+    let snapshot = server.store.message(id.0, n.0).await?.ok_or_else(no_message)?;
+    view::Message::all(&snapshot).pop().map(Json).ok_or_else(no_message)
+}
+
+/// Deletes a message, whoever wrote it
+#[endpoint(tags("messages"))]
+async fn delete_message(server: Shared, id: RoomParam, n: MessageParam) -> Result<Done, Problem> {
+    exists(&server, id.0).await?;
+    bound(&server, id.0, UserId::Int(0)).delete(n.0).await?;
+    Ok(Done)
+}
+
+/// The text, where it keeps within the limit.
+fn accept(server: &Shared, room: RoomId, sender: &UserId, text: Draft) -> Result<Text, Problem> {
+    let room = Arc::new(bound(server, room, sender.clone()));
+    let context = Context::new(sender.clone(), room, server.config.load().limits.text_chars);
+    context.accept(text, "text").map_err(Problem::from)
+}
+
+/// That the sender may write here; and its address, where it has one.
+async fn vouch(server: &Shared, room: RoomId, sender: &UserId, by: By) -> Result<Option<String>, Problem> {
+    exists(server, room).await?;
+    let member = server.store.member(room, sender).await?;
+    match (member, by) {
+        (Some(member), _) => Ok(member.email),
+        (None, By::Service) => Ok(None),
+        (None, By::User) => Err(Problem::new(Code::NotMember, "the sender is not a member of this room")),
+    }
+}
+
+async fn exists(server: &Shared, room: RoomId) -> Result<(), Problem> {
+    if server.store.room_exists(room).await? { Ok(()) } else { Err(Problem::no_room()) }
+}
+
+fn bound(server: &Shared, room: RoomId, caller: UserId) -> BoundRoom {
+    BoundRoom {
+        store: server.store.clone(),
+        writer: server.writer.clone(),
+        room,
+        caller,
+        request: ObjectId::new(),
+        deadline: Instant::now() + server.config.load().limits.handler,
+        selection: server.config.load().mongodb.selection,
+    }
+}
+
+fn no_message() -> Problem {
+    Problem::new(Code::NotFound, "no such message in this room")
+}

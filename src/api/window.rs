@@ -1,0 +1,74 @@
+//! `?before=|after=&limit=`: which of a room's messages are wanted.
+
+use handlers::{MAX_ID, MessageId};
+use salvo::extract::{Extractible, Metadata};
+use salvo::prelude::*;
+use salvo_oapi::{BasicType, Components, EndpointArgRegister, Object, Operation, Parameter, ParameterIn};
+
+use super::problem::{Code, Problem, may_fail};
+use super::schema;
+use crate::store::From;
+
+/// The most messages of one page.
+const MAX_LIMIT: usize = 200;
+
+/// The messages of a page where it isn't said.
+const LIMIT: usize = 50;
+
+/// A page that was asked for.
+#[derive(Debug)]
+pub(super) struct Window {
+    pub(super) from: From,
+    pub(super) limit: usize,
+}
+
+impl<'ex> Extractible<'ex> for Window {
+    fn metadata() -> &'static Metadata {
+        static METADATA: Metadata = Metadata::new("");
+        &METADATA
+    }
+
+    #[allow(refining_impl_trait)]
+    async fn extract(req: &'ex mut Request, _: &'ex mut Depot) -> Result<Self, Problem> {
+        let number = |name: &str| match req.queries().get_vec(name).map(Vec::as_slice) {
+            None => Ok(None),
+            Some([digits]) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                let number = digits.parse::<i64>().ok().filter(|number| *number <= MAX_ID);
+                number.map(Some).ok_or_else(|| Problem::invalid(format!("{name}: out of range")))
+            }
+            Some(_) => Err(Problem::invalid(format!("{name}: must be a whole number, once"))),
+        };
+        let from = match (number("before")?, number("after")?) {
+            (None, None) => From::Newest,
+            (None, Some(after)) => From::After(after),
+            (Some(before), None) => {
+                let before = MessageId::try_from(before);
+                From::Before(before.map_err(|_| Problem::invalid("before: must be 1 or more"))?)
+            }
+            (Some(_), Some(_)) => return Err(Problem::invalid("before, after: one of them, not both")),
+        };
+        let limit = number("limit")?.map_or(Ok(LIMIT), usize::try_from).unwrap_or(0);
+        if !(1..=MAX_LIMIT).contains(&limit) {
+            return Err(Problem::invalid(format!("limit: must be 1 to {MAX_LIMIT}")));
+        }
+        Ok(Self { from, limit })
+    }
+}
+
+impl EndpointArgRegister for Window {
+    fn register(components: &mut Components, operation: &mut Operation, _: &str) {
+        let number = Object::with_type(BasicType::Integer);
+        let after = number.clone().minimum(0).maximum(MAX_ID);
+        let limit = number.minimum(1).maximum(i64::try_from(MAX_LIMIT).unwrap_or(i64::MAX));
+        let limit = limit.default_value(LIMIT.into());
+        for (name, description, schema) in [
+            ("before", "Messages before this one, newest first.", schema::id()),
+            ("after", "Messages after this one, oldest first; 0: from the beginning.", after),
+            ("limit", "How many, at most.", limit),
+        ] {
+            let parameter = Parameter::new(name).location(ParameterIn::Query).required(false);
+            operation.parameters.insert(parameter.description(description).schema(schema));
+        }
+        may_fail(components, operation, &[Code::InvalidRequest]);
+    }
+}

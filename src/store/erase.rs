@@ -1,0 +1,160 @@
+//! Taking a user out of the database, a batch at a time.
+//!
+//! That it is wanted is a document, from which any server takes it up; a lease keeps two from doing it at once. Every
+//! batch stands for itself: what is left to do is read off the documents that still name the user, so an erasure that
+//! was cut short goes on by the same calls. What remains of a message is its number and when it was deleted; its room
+//! tells of it as of any other deletion.
+
+use std::time::Duration;
+
+use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
+use futures_util::TryStreamExt;
+use handlers::UserId;
+use mongodb::Collection;
+
+use super::documents;
+use super::idempotency::later;
+use super::{Store, StoreError};
+
+/// An erasure that this server has taken up.
+#[derive(Debug)]
+pub(crate) struct Erasure {
+    /// Who is to be erased.
+    pub(crate) user: UserId,
+    /// Everything that there was has been erased; what was under way then is still to be looked for.
+    pub(crate) swept: bool,
+    asked_at: DateTime,
+}
+
+impl Store {
+    fn erasures(&self) -> Collection<Document> {
+        self.db.collection("erasures")
+    }
+
+    /// Notes that a user is to be erased.
+    pub(crate) async fn want_erasure(&self, user: &UserId) -> Result<(), StoreError> {
+        let erasures = self.erasures();
+        let filter = doc! { "_id": documents::user_bson(user) };
+        let now = DateTime::now();
+        let update = doc! { "$set": { "asked_at": now, "until": now, "swept": false } };
+        self.bounded(async move { Ok(erasures.update_one(filter, update).upsert(true).await.map(|_| ())?) })
+            .await
+    }
+
+    /// Whether there is still something of a user to be erased.
+    pub(crate) async fn is_being_erased(&self, user: &UserId) -> Result<bool, StoreError> {
+        let erasures = self.erasures();
+        let filter = doc! { "_id": documents::user_bson(user), "swept": false };
+        self.bounded(async move { Ok(erasures.find_one(filter).await?.is_some()) }).await
+    }
+
+    /// Takes up an erasure whose time has come, for as long as `lease`.
+    pub(crate) async fn take_erasure(&self, lease: Duration) -> Result<Option<Erasure>, StoreError> {
+        let erasures = self.erasures();
+        let now = DateTime::now();
+        let filter = doc! { "until": { "$lte": now } };
+        let update = doc! { "$set": { "until": later(now, lease) } };
+        let taken =
+            self.bounded(async move { Ok(erasures.find_one_and_update(filter, update).await?) }).await?;
+        let Some(taken) = taken else { return Ok(None) };
+        let fault = || StoreError::Fault("an erasure does not decode".into());
+        let taken = RawDocumentBuf::try_from(taken).map_err(|_| fault())?;
+        let user = taken.get("_id").ok().flatten().ok_or_else(fault)?;
+        Ok(Some(Erasure {
+            user: documents::read_user(user)?,
+            swept: taken.get_bool("swept").map_err(|_| fault())?,
+            asked_at: taken.get_datetime("asked_at").map_err(|_| fault())?,
+        }))
+    }
+
+    /// Holds an erasure on for as long as `lease` from now. False where it isn't this server's any more, or was asked
+    /// for anew.
+    pub(crate) async fn hold_erasure(&self, erasure: &Erasure, lease: Duration) -> Result<bool, StoreError> {
+        let update = doc! { "$set": { "until": later(DateTime::now(), lease) } };
+        self.update_erasure(erasure, update).await
+    }
+
+    /// Everything is erased that there was; what was under way is to be looked for once `linger` is over since it was
+    /// asked for.
+    pub(crate) async fn erasure_swept(
+        &self,
+        erasure: &Erasure,
+        linger: Duration,
+    ) -> Result<bool, StoreError> {
+        let update = doc! { "$set": { "swept": true, "until": later(erasure.asked_at, linger) } };
+        self.update_erasure(erasure, update).await
+    }
+
+    async fn update_erasure(&self, erasure: &Erasure, update: Document) -> Result<bool, StoreError> {
+        let (erasures, filter) = (self.erasures(), erasure.filter());
+        self.bounded(async move { Ok(erasures.update_one(filter, update).await?.matched_count > 0) }).await
+    }
+
+    /// There is nothing left of it to be done.
+    pub(crate) async fn end_erasure(&self, erasure: &Erasure) -> Result<(), StoreError> {
+        let (erasures, filter) = (self.erasures(), erasure.filter());
+        self.bounded(async move { Ok(erasures.delete_one(filter).await.map(|_| ())?) }).await
+    }
+
+    /// Takes a user out of up to `batch` rooms: address, role and marks go with the membership. Gives how many; none are left at 0.
+    pub(crate) async fn erase_memberships(&self, user: &UserId, batch: i64) -> Result<usize, StoreError> {
+        let members = self.members.clone();
+        let filter = doc! { "_id.user": documents::user_bson(user) };
+        self.bounded(async move {
+            let ids = ids(&members, filter, batch).await?;
+            if ids.is_empty() {
+                return Ok(0);
+            }
+            let found = ids.len();
+            members.delete_many(doc! { "_id": { "$in": ids } }).await?;
+            Ok(found)
+        })
+        .await
+    }
+
+    /// Makes up to `batch` of a user's messages tombstones that name nobody, those that were deleted before
+    /// included. Gives how many; none are left at 0.
+    pub(crate) async fn erase_messages(&self, user: &UserId, batch: i64) -> Result<usize, StoreError> {
+        let messages = self.messages.clone();
+        let filter = doc! { "sender": documents::user_bson(user) };
+        self.bounded(async move {
+            let ids = ids(&messages, filter.clone(), batch).await?;
+            if ids.is_empty() {
+                return Ok(0);
+            }
+            let found = ids.len();
+            let deleted_at = doc! { "$ifNull": ["$deleted_at", DateTime::now()] };
+            let update = vec![
+                doc! { "$set": { "deleted_at": deleted_at } },
+                doc! { "$unset": ["text", "edit", "sender", "client_id"] },
+            ];
+            // By sender once more: it makes no difference who else does the same at the same time.
+            let mut chosen = filter;
+            chosen.insert("_id", doc! { "$in": ids });
+            messages.update_many(chosen, update).await?;
+            Ok(found)
+        })
+        .await
+    }
+}
+
+impl Erasure {
+    /// The same erasure, unless it was asked for anew.
+    fn filter(&self) -> Document {
+        doc! { "_id": documents::user_bson(&self.user), "asked_at": self.asked_at }
+    }
+}
+
+async fn ids(
+    collection: &Collection<RawDocumentBuf>,
+    filter: Document,
+    batch: i64,
+) -> Result<Vec<Bson>, StoreError> {
+    let find = collection.find(filter).projection(doc! { "_id": 1 }).limit(batch);
+    let found: Vec<RawDocumentBuf> = find.await?.try_collect().await?;
+    let ids = found.iter().map(|document| {
+        let id = document.get_document("_id").map_err(documents::Undecodable::from)?;
+        Ok(Bson::Document(id.try_into().map_err(documents::Undecodable::from)?))
+    });
+    ids.collect()
+}

@@ -1,0 +1,102 @@
+//! Everything that is kept of one user, read a batch at a time.
+
+use bson::{RawDocument, RawDocumentBuf, doc};
+use futures_util::StreamExt;
+use handlers::{MessageId, Role, RoomId, Time, UserId};
+use mongodb::Cursor;
+
+use super::documents::{self, Marks, Undecodable};
+use super::{Store, StoreError};
+
+/// Documents that the database hands over at a time: what an export holds in memory.
+const BATCH: u32 = 200;
+
+/// A user's place in a room.
+#[derive(Debug)]
+pub(crate) struct Membership {
+    pub(crate) room: RoomId,
+    pub(crate) email: Option<String>,
+    pub(crate) role: Role,
+    pub(crate) marks: Marks,
+    pub(crate) joined_at: Option<Time>,
+}
+
+/// A message of a user's; `text` is none where it was deleted.
+#[derive(Debug)]
+pub(crate) struct Authored {
+    pub(crate) room: RoomId,
+    pub(crate) id: MessageId,
+    pub(crate) text: Option<String>,
+    pub(crate) created_at: Time,
+    pub(crate) updated_at: Time,
+    pub(crate) deleted_at: Option<Time>,
+}
+
+/// Documents that are read one after the other. Its future must be awaited to its end, as all of the driver's.
+pub(crate) struct Reading<T> {
+    cursor: Cursor<RawDocumentBuf>,
+    read: fn(&RawDocument) -> Result<T, Undecodable>,
+}
+
+impl<T> Reading<T> {
+    /// The next one; none at the end.
+    pub(crate) async fn next(&mut self) -> Option<Result<T, StoreError>> {
+        let document = self.cursor.next().await?;
+        Some(document.map_err(StoreError::from).and_then(|document| Ok((self.read)(&document)?)))
+    }
+}
+
+impl Store {
+    /// The rooms that a user is in.
+    pub(crate) async fn memberships(&self, user: &UserId) -> Result<Reading<Membership>, StoreError> {
+        let members = self.members.clone();
+        let filter = doc! { "_id.user": documents::user_bson(user) };
+        self.bounded(async move {
+            let cursor = members.find(filter).sort(doc! { "_id.room": 1 }).batch_size(BATCH).await?;
+            Ok(Reading { cursor, read: read_membership })
+        })
+        .await
+    }
+
+    /// A user's messages, deleted ones included, roughly as they were written.
+    pub(crate) async fn authored(&self, user: &UserId) -> Result<Reading<Authored>, StoreError> {
+        let messages = self.messages.clone();
+        let filter = doc! { "sender": documents::user_bson(user) };
+        self.bounded(async move {
+            let cursor = messages.find(filter).batch_size(BATCH).await?;
+            Ok(Reading { cursor, read: read_authored })
+        })
+        .await
+    }
+}
+
+fn read_membership(document: &RawDocument) -> Result<Membership, Undecodable> {
+    let room = documents::read_room(document.get_document("_id")?)?;
+    let member = documents::read_member(document)?;
+    let joined_at = document.get("joined_at")?.map(|_| documents::read_time(document, "joined_at"));
+    Ok(Membership {
+        room,
+        email: member.email,
+        role: member.role,
+        marks: member.marks,
+        joined_at: joined_at.transpose()?,
+    })
+}
+
+fn read_authored(document: &RawDocument) -> Result<Authored, Undecodable> {
+    let (room, id) = documents::read_message_id(document.get_document("_id")?)?;
+    let deleted_at = document.get("deleted_at")?.map(|_| documents::read_time(document, "deleted_at"));
+    let deleted_at = deleted_at.transpose()?;
+    let text = match deleted_at {
+        Some(_) => None,
+        None => Some(document.get_str("text")?.to_owned()),
+    };
+    Ok(Authored {
+        room,
+        id,
+        text,
+        created_at: documents::read_time(document, "created_at")?,
+        updated_at: documents::read_time(document, "updated_at")?,
+        deleted_at,
+    })
+}

@@ -1,0 +1,223 @@
+//! Requests that are done once however often they are sent: a document for each `Idempotency-Key`, with what was
+//! asked and what was answered, until it expires.
+//!
+//! A record without an answer belongs to whoever does the work, for as long as that may take. Where that time is
+//! over the work's end is unknown, for its server died or the database was away: the next one to ask takes the
+//! record over, and with it the id by which a write of the first try can be found.
+
+use std::time::Duration;
+
+use bson::oid::ObjectId;
+use bson::{Binary, Bson, DateTime, Document, doc, spec::BinarySubtype};
+use handlers::{RoomId, Time, UserId};
+use mongodb::Collection;
+use mongodb::options::ReadConcern;
+
+use super::documents::{self, Message};
+use super::rooms::is_duplicate;
+use super::{Store, StoreError};
+
+/// How often a record is looked for that comes and goes in the same moment.
+const TRIES: usize = 3;
+
+/// How far the clocks of two servers may be apart, in ms.
+const CLOCKS_MS: i64 = 60_000;
+
+/// Whose key it is, and which.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RequestKey {
+    /// Tells service keys apart without showing them.
+    pub(crate) service: [u8; 16],
+    /// The header as it came.
+    pub(crate) key: String,
+}
+
+/// Work on a request, to be done by whoever holds this.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempt {
+    id: Document,
+    /// The mark of the one write that the request stands for.
+    pub(crate) write_id: ObjectId,
+    /// When the first try began, where this isn't it.
+    pub(crate) first_tried: Option<Time>,
+}
+
+/// An answer that was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+/// What is to be done with a request.
+#[derive(Debug)]
+pub(crate) enum Claim {
+    /// It is to be done.
+    Do(Attempt),
+    /// It was done.
+    Done(Kept),
+    /// It is being done.
+    UnderWay,
+    /// The key was another request's.
+    Different,
+}
+
+impl Store {
+    fn requests(&self) -> Collection<Document> {
+        self.db.collection("requests")
+    }
+
+    /// Looks whether a request was made before, and claims it where it wasn't. `content` tells requests apart;
+    /// `lease` is how long doing it may take, `kept` how long the key is good for.
+    pub(crate) async fn claim(
+        &self,
+        key: &RequestKey,
+        content: [u8; 32],
+        lease: Duration,
+        kept: Duration,
+    ) -> Result<Claim, StoreError> {
+        let id = doc! { "service": binary(&key.service), "key": &key.key };
+        for _ in 0..TRIES {
+            if let Some(attempt) = self.claim_new(&id, content, lease, kept).await? {
+                return Ok(Claim::Do(attempt));
+            }
+            let requests = self.requests();
+            let filter = doc! { "_id": id.clone() };
+            let found = self.bounded(async move { Ok(requests.find_one(filter).await?) }).await?;
+            // It expired in between.
+            let Some(found) = found else { continue };
+            if found.get("content") != Some(&binary(&content)) {
+                return Ok(Claim::Different);
+            }
+            if let Some(kept) = read_answer(&found) {
+                return Ok(Claim::Done(kept));
+            }
+            return self.take_over(id, &found, lease).await;
+        }
+        Err(StoreError::Fault("a request's record came and went".into()))
+    }
+
+    async fn claim_new(
+        &self,
+        id: &Document,
+        content: [u8; 32],
+        lease: Duration,
+        kept: Duration,
+    ) -> Result<Option<Attempt>, StoreError> {
+        let (now, write_id) = (DateTime::now(), ObjectId::new());
+        let record = doc! {
+            "_id": id.clone(),
+            "content": binary(&content),
+            "write_id": write_id,
+            "at": now,
+            "until": later(now, lease),
+            "expires_at": later(now, kept),
+        };
+        let requests = self.requests();
+        let inserted = self.bounded(async move { Ok(requests.insert_one(record).await) }).await?;
+        match inserted {
+            Ok(_) => Ok(Some(Attempt { id: id.clone(), write_id, first_tried: None })),
+            Err(error) if is_duplicate(&error) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Claims a record whose time is over; of several who try, one gets it.
+    async fn take_over(&self, id: Document, found: &Document, lease: Duration) -> Result<Claim, StoreError> {
+        let fault = || StoreError::Fault("a request's record does not decode".into());
+        let until = *found.get_datetime("until").map_err(|_| fault())?;
+        let write_id = found.get_object_id("write_id").map_err(|_| fault())?;
+        let at = found.get_datetime("at").map_err(|_| fault())?.timestamp_millis();
+        let now = DateTime::now();
+        if until > now {
+            return Ok(Claim::UnderWay);
+        }
+        let filter = doc! { "_id": id.clone(), "until": until };
+        let update = doc! { "$set": { "until": later(now, lease) } };
+        let requests = self.requests();
+        let taken =
+            self.bounded(async move { Ok(requests.update_one(filter, update).await?.matched_count) }).await?;
+        Ok(match taken {
+            0 => Claim::UnderWay,
+            _ => Claim::Do(Attempt { id, write_id, first_tried: Some(Time(at)) }),
+        })
+    }
+
+    /// Keeps the answer to a request; `about` are the users whose erasure takes it along.
+    pub(crate) async fn keep_answer(
+        &self,
+        attempt: &Attempt,
+        kept: &Kept,
+        about: &[UserId],
+    ) -> Result<(), StoreError> {
+        let about: Vec<_> = about.iter().map(documents::user_bson).collect();
+        let answer = doc! { "status": i32::from(kept.status), "body": &kept.body };
+        let update = doc! { "$set": { "answer": answer, "about": about }, "$unset": { "until": "" } };
+        self.update_request(attempt, update).await
+    }
+
+    /// Lets the next one try at once: this try ended without an answer that is worth keeping.
+    pub(crate) async fn give_up(&self, attempt: &Attempt) -> Result<(), StoreError> {
+        self.update_request(attempt, doc! { "$set": { "until": DateTime::now() } }).await
+    }
+
+    async fn update_request(&self, attempt: &Attempt, update: Document) -> Result<(), StoreError> {
+        let requests = self.requests();
+        let filter = doc! { "_id": attempt.id.clone() };
+        self.bounded(async move { Ok(requests.update_one(filter, update).await.map(|_| ())?) }).await
+    }
+
+    /// Ends a try that changed nothing: the key is free again, for another request too.
+    pub(crate) async fn forget(&self, attempt: &Attempt) -> Result<(), StoreError> {
+        let requests = self.requests();
+        let filter = doc! { "_id": attempt.id.clone() };
+        self.bounded(async move { Ok(requests.delete_one(filter).await.map(|_| ())?) }).await
+    }
+
+    /// The message that an earlier try has written after all; none where it hasn't, `Some(None)` where it was
+    /// deleted since.
+    pub(crate) async fn written(
+        &self,
+        room: RoomId,
+        attempt: &Attempt,
+    ) -> Result<Option<Option<Message>>, StoreError> {
+        let Some(Time(since)) = attempt.first_tried else { return Ok(None) };
+        let messages = self.messages.clone();
+        let filter = doc! {
+            "_id": documents::of_room(room, "n"),
+            "write_id": attempt.write_id,
+            "created_at": { "$gte": DateTime::from_millis(since.saturating_sub(CLOCKS_MS)) },
+        };
+        // The newest first: a retry comes soon.
+        let found = self
+            .bounded(async move {
+                let find = messages.find_one(filter).sort(doc! { "_id": -1 });
+                Ok(find.read_concern(ReadConcern::majority()).await?)
+            })
+            .await?;
+        Ok(found.map(|message| documents::read_message(&message)).transpose()?)
+    }
+
+    /// Removes the answers that tell of a user. A key of theirs that is sent again is done again.
+    pub(crate) async fn erase_answers(&self, user: &UserId) -> Result<(), StoreError> {
+        let requests = self.requests();
+        let filter = doc! { "about": documents::user_bson(user) };
+        self.bounded(async move { Ok(requests.delete_many(filter).await.map(|_| ())?) }).await
+    }
+}
+
+fn read_answer(record: &Document) -> Option<Kept> {
+    let answer = record.get_document("answer").ok()?;
+    let status = u16::try_from(answer.get_i32("status").ok()?).ok()?;
+    Some(Kept { status, body: answer.get_str("body").ok()?.to_owned() })
+}
+
+fn binary(bytes: &[u8]) -> Bson {
+    Bson::Binary(Binary { subtype: BinarySubtype::Generic, bytes: bytes.to_vec() })
+}
+
+/// A moment so much after another.
+pub(super) fn later(now: DateTime, by: Duration) -> DateTime {
+    let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+    DateTime::from_millis(now.timestamp_millis().saturating_add(by))
+}

@@ -1,0 +1,70 @@
+//! A room's messages by pages, from either end of any message (protocol.md, Level 2, `history`).
+
+use bson::{Bson, RawDocumentBuf, doc};
+use futures_util::TryStreamExt;
+use handlers::{MessageId, RoomId};
+
+use super::documents;
+use super::history::View;
+use super::{Snapshot, Store, StoreError};
+
+/// Where a page begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum From {
+    /// At the newest message, newest first.
+    Newest,
+    /// Before this message, newest first.
+    Before(MessageId),
+    /// After the message with this number, oldest first; 0 is the beginning.
+    After(i64),
+}
+
+impl Store {
+    /// Up to `limit` messages of a room that are not deleted, with its members, all of one moment; and whether
+    /// there are more in that direction. None where there is no such room.
+    pub(crate) async fn history(
+        &self,
+        room: RoomId,
+        from: From,
+        limit: usize,
+    ) -> Result<Option<(Snapshot, bool)>, StoreError> {
+        if !self.room_exists(room).await? {
+            return Ok(None);
+        }
+        let (view, members) = self.members(room).await?;
+        let store = self.clone();
+        self.bounded(async move {
+            let View { mut session, time } = view;
+            let key = |n: Bson| doc! { "room": room.get(), "n": n };
+            let (after, before, order) = match from {
+                From::Newest => (Bson::MinKey, Bson::MaxKey, -1),
+                From::Before(id) => (Bson::MinKey, Bson::Int64(id.get()), -1),
+                From::After(n) => (Bson::Int64(n), Bson::MaxKey, 1),
+            };
+            let filter = doc! {
+                "_id": { "$gt": key(after), "$lt": key(before) },
+                "deleted_at": { "$exists": false },
+            };
+            // One more than asked for tells whether there is one.
+            let most = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+            let find = store.messages.find(filter).sort(doc! { "_id": order }).limit(most);
+            let find = find.batch_size(u32::try_from(most).unwrap_or(u32::MAX));
+            let mut cursor = find.session(&mut session).await?;
+            let documents: Vec<RawDocumentBuf> = cursor.stream(&mut session).try_collect().await?;
+            let messages =
+                documents.iter().take(limit).filter_map(|it| documents::read_message(it).transpose());
+            let messages = messages.collect::<Result<_, _>>()?;
+            let snapshot = Snapshot { time, members, messages, waiting: Vec::new(), complete: true };
+            Ok(Some((snapshot, documents.len() > limit)))
+        })
+        .await
+    }
+
+    /// One message as it is now, with the room's members. None where it, or its room, is not there.
+    pub(crate) async fn message(&self, room: RoomId, id: MessageId) -> Result<Option<Snapshot>, StoreError> {
+        let found = self.history(room, From::After(id.get() - 1), 1).await?;
+        Ok(found
+            .map(|(snapshot, _)| snapshot)
+            .filter(|snapshot| snapshot.messages.first().is_some_and(|message| message.id == id)))
+    }
+}

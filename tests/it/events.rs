@@ -1,0 +1,49 @@
+//! `/rooms/{id}/events`: a room's events as JSON lines, for services and for the terminal.
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::support::{Lines, Server, chat, deleted, edited, listed, matches, room_of_two};
+
+const PATH: &str = "/rooms/1/events";
+
+#[tokio::test]
+async fn a_room_is_heard_from_its_history_on_and_nobody_has_read_it_for_that() {
+    let server = Server::start(&[]).await;
+    server.room(&[1, 2]).await;
+    let other = server.beside().await;
+    let mut one = server.join(1, 2).await;
+    one.say_alone(1, 1, "before").await;
+    let mut lines = Lines::of(other.api(Method::GET, PATH)).await;
+    let first = lines.line().await;
+    assert_eq!(first["type"], "history");
+    assert!(matches(&listed(1, 1, "before", "send"), &first["messages"][0]), "{first}");
+    one.say_alone(2, 1, "after").await;
+    assert!(matches(&chat(2, 1, "after"), &lines.line().await));
+    one.send(json!({"action": "edit", "message_id": 1, "text": "edited"})).await;
+    assert_eq!(lines.line().await, edited(1, "edited"));
+    one.send(json!({"action": "delete", "message_id": 1})).await;
+    assert_eq!(lines.line().await, deleted(1));
+    one.expect_all(&[edited(1, "edited"), deleted(1)]).await;
+    one.quiet().await;
+    let _two = server.join(2, 1).await;
+    // Only now someone reads it; and the lines have it as the sockets do.
+    for kind in ["mark_message_as_delivered", "mark_message_as_read"] {
+        assert_eq!(one.next().await["type"], kind);
+        assert_eq!(lines.line().await["type"], kind);
+    }
+}
+
+#[tokio::test]
+async fn it_ends_with_the_server_and_counts_as_a_socket() {
+    let (mut server, one, two) = room_of_two(&[("LIMITS__SOCKETS", "3")]).await;
+    assert_eq!(server.api_get("/rooms/77/events").await.0, 404);
+    let mut lines = Lines::of(server.api(Method::GET, PATH)).await;
+    assert_eq!(lines.line().await["type"], "history");
+    let (status, refused) = server.api_get(PATH).await;
+    assert_eq!((status, &refused["code"]), (503, &json!("busy")), "{refused}");
+    drop((one, two));
+    server.shut_down();
+    assert!(lines.rest().await.iter().all(|line| line["type"] != "history"));
+    server.ended().await;
+}

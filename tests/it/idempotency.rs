@@ -1,0 +1,203 @@
+//! `Idempotency-Key`: a `POST` that is sent again is done once, and answered as it was.
+
+use mongodb::bson::{DateTime, Document, doc};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::support::{API_KEY, Link, Server, State, alone, chat};
+
+const PATH: &str = "/rooms/1/messages";
+
+fn hello() -> Value {
+    json!({"sender_id": 1, "text": "Hello"})
+}
+
+/// The one record that there is.
+async fn set_record(server: &Server, update: Document) {
+    let requests = server.collection("requests").await;
+    let changed = requests.update_many(doc! {}, update).await.unwrap();
+    assert_eq!(changed.matched_count, 1, "there is one record");
+}
+
+#[tokio::test]
+async fn the_same_request_again_is_answered_as_it_was_on_any_server() {
+    let (server, mut one) = alone(&[]).await;
+    let other = server.beside().await;
+    let first = server.post_once("key 1".replace(' ', "-").as_str(), PATH, &hello()).await;
+    assert_eq!((first.0, &first.1["message_id"]), (201, &json!(1)), "{}", first.1);
+    for server in [&server, &other, &server] {
+        assert_eq!(server.post_once("key-1", PATH, &hello()).await, first);
+    }
+    // As it was, also when it has changed since.
+    assert_eq!(server.api_delete(&format!("{PATH}/1")).await.0, 204);
+    assert_eq!(other.post_once("key-1", PATH, &hello()).await, first);
+    let second = other.post_once("key-2", PATH, &hello()).await;
+    assert_eq!(second.1["message_id"], 2, "another key is another message: {}", second.1);
+    one.expect(chat(1, 1, "Hello")).await;
+    one.until_kind("message_deleted").await;
+    one.expect(chat(2, 1, "Hello")).await;
+    one.quiet().await;
+}
+
+#[tokio::test]
+async fn a_key_of_another_request_is_422_and_nothing_is_done() {
+    let (server, mut one) = alone(&[("API__KEYS", &format!("{API_KEY},{}", "k".repeat(32)))]).await;
+    server.room(&[1, 3]).await;
+    assert_eq!(server.post_once("key", PATH, &hello()).await.0, 201);
+    one.expect(chat(1, 1, "Hello")).await;
+    let longer = json!({"sender_id": 1, "text": "Hello!"});
+    for (path, body) in [
+        (PATH, longer),
+        ("/rooms/2/messages", hello()),
+        ("/rooms", json!({"members": [{"user_id": 8}, {"user_id": 9}]})),
+        ("/users/1/disconnect", json!({})),
+    ] {
+        let (status, refused) = server.post_once("key", path, &body).await;
+        assert_eq!((status, &refused["code"]), (422, &json!("key_reused")), "{path}: {refused}");
+    }
+    one.quiet().await;
+    // A key is its service's: another's is another.
+    let request = server.api(Method::POST, PATH).bearer_auth("k".repeat(32)).header("idempotency-key", "key");
+    let key = request.json(&hello()).build().unwrap().headers()["authorization"].len();
+    assert!(key > 32, "the header was given twice");
+    let http = reqwest::Client::new().post(format!("http://{}/api/v1{PATH}", server.address()));
+    let request = http.bearer_auth("k".repeat(32)).header("idempotency-key", "key").json(&hello());
+    let (status, made) = server.ask(request).await;
+    assert_eq!((status, &made["message_id"]), (201, &json!(2)), "{made}");
+}
+
+#[tokio::test]
+async fn of_many_at_once_one_is_done() {
+    let (server, mut one) = alone(&[]).await;
+    let other = server.beside().await;
+    let tries = (0..16).map(|n| {
+        let server = if n % 2 == 0 { &server } else { &other };
+        async move { server.post_once("key", PATH, &hello()).await }
+    });
+    let answers = futures_util::future::join_all(tries).await;
+    let first = server.post_once("key", PATH, &hello()).await;
+    assert_eq!(first.0, 201, "{}", first.1);
+    for (status, answer) in answers {
+        match status {
+            201 => assert_eq!(answer, first.1),
+            409 => assert_eq!(answer["code"], "under_way"),
+            _ => panic!("{status} {answer}"),
+        }
+    }
+    one.expect(chat(1, 1, "Hello")).await;
+    one.quiet().await;
+}
+
+#[tokio::test]
+async fn one_under_way_is_409_until_its_time_is_over_and_then_it_is_looked_up() {
+    let (server, mut one) = alone(&[]).await;
+    let first = server.post_once("key", PATH, &hello()).await;
+    assert_eq!(first.0, 201, "{}", first.1);
+    one.expect(chat(1, 1, "Hello")).await;
+    let now = DateTime::now().timestamp_millis();
+    let until = |ms| doc! { "until": DateTime::from_millis(now + ms) };
+    // Its server died after the message was written.
+    set_record(&server, doc! { "$unset": { "answer": "" }, "$set": until(600_000) }).await;
+    let response =
+        server.api(Method::POST, PATH).header("idempotency-key", "key").json(&hello()).send().await.unwrap();
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["retry-after"].to_str().unwrap()[..]),
+        (409, "1")
+    );
+    let problem: Value = response.json().await.unwrap();
+    assert_eq!(problem["code"], "under_way", "{problem}");
+    let other = json!({"sender_id": 1, "text": "other"});
+    assert_eq!(server.post_once("key", PATH, &other).await.0, 422, "also while it is under way");
+    set_record(&server, doc! { "$set": until(-1) }).await;
+    let again = server.post_once("key", PATH, &hello()).await;
+    assert_eq!(again, first, "the message that is there");
+    assert_eq!(server.post_once("key", PATH, &hello()).await, first);
+    one.quiet().await;
+
+    // Its server died before.
+    set_record(
+        &server,
+        doc! { "$unset": { "answer": "" }, "$set": { "until": DateTime::from_millis(0), "write_id": mongodb::bson::oid::ObjectId::new() } },
+    )
+    .await;
+    let (status, made) = server.post_once("key", PATH, &hello()).await;
+    assert_eq!((status, &made["message_id"]), (201, &json!(2)), "{made}");
+    one.expect(chat(2, 1, "Hello")).await;
+}
+
+#[tokio::test]
+async fn a_request_that_was_refused_leaves_its_key_free() {
+    let (server, mut one) = alone(&[]).await;
+    let stranger = json!({"sender_id": 3, "text": "Hello"});
+    for _ in 0..2 {
+        let (status, refused) = server.post_once("key", PATH, &stranger).await;
+        assert_eq!((status, &refused["code"]), (403, &json!("not_member")), "{refused}");
+    }
+    assert_eq!(server.post_once("key", PATH, &json!({"nonsense": true})).await.0, 400);
+    let (status, made) = server.post_once("key", PATH, &hello()).await;
+    assert_eq!(status, 201, "{made}");
+    one.expect(chat(1, 1, "Hello")).await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_none_is_400() {
+    let (server, mut one) = alone(&[]).await;
+    let long = "k".repeat(256);
+    for key in ["", "a b", "\u{e9}", "\t", &long] {
+        let request = server.api(Method::POST, PATH).json(&hello());
+        let (status, refused) = server.ask(request.header("idempotency-key", key.as_bytes())).await;
+        assert_eq!((status, &refused["code"]), (400, &json!("invalid_request")), "{key:?}: {refused}");
+        assert!(refused["detail"].as_str().unwrap().contains("Idempotency-Key"), "{refused}");
+    }
+    let twice = server.api(Method::POST, PATH).header("idempotency-key", "a").header("idempotency-key", "a");
+    assert_eq!(server.ask(twice.json(&hello())).await.0, 400);
+    one.quiet().await;
+    assert_eq!(server.post_once(&long[1..], PATH, &hello()).await.0, 201);
+}
+
+#[tokio::test]
+async fn every_post_has_it() {
+    let server = Server::start(&[]).await;
+    let group = json!({"members": [{"user_id": 1}, {"user_id": 2}, {"user_id": 3}]});
+    let first = server.post_once("room", "/rooms", &group).await;
+    assert_eq!(first.0, 201, "{}", first.1);
+    assert_eq!(server.post_once("room", "/rooms", &group).await, first, "no second group");
+    assert_ne!(server.post_once("other", "/rooms", &group).await.1["room_id"], first.1["room_id"]);
+    for _ in 0..2 {
+        let answer = server.post_once("close", "/users/1/disconnect", &json!({})).await;
+        assert_eq!(answer, (204, Value::Null));
+    }
+}
+
+#[tokio::test]
+async fn whoever_leaves_before_the_answer_finds_it_with_the_same_key() {
+    let link = Link::to_the_database().await;
+    let server = Server::start_over(&link.uri, &[]).await;
+    let room = server.room(&[1, 2]).await;
+    let beside = server.beside().await;
+    let mut one = beside.join(1, 2).await;
+    link.set(State::Held);
+    let body = hello().to_string();
+    let request = format!(
+        "POST /api/v1/rooms/{room}/messages HTTP/1.1\r\nHost: parlor\r\nAuthorization: Bearer {API_KEY}\r\n\
+         Idempotency-Key: key\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    drop(stream);
+    link.set(State::Open);
+    one.expect(chat(1, 1, "Hello")).await;
+    let path = format!("/rooms/{room}/messages");
+    // What was done is being noted.
+    let (status, made) = loop {
+        let answer = beside.post_once("key", &path, &hello()).await;
+        if answer.0 != 409 {
+            break answer;
+        }
+    };
+    assert_eq!((status, &made["message_id"]), (201, &json!(1)), "{made}");
+    one.quiet().await;
+}

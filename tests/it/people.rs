@@ -1,0 +1,203 @@
+//! Users by the REST API: disconnected, exported, erased.
+
+use std::collections::BTreeSet;
+
+use futures_util::TryStreamExt;
+use mongodb::bson::{DateTime, Document, doc};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Lines, Server, chat, deleted, room_of_two};
+
+/// Waits until nothing of a user is left to be erased.
+async fn erased(server: &Server, user: &str) {
+    let wait = async {
+        while server.api_get(&format!("/users/{user}")).await.1["erasing"] == true {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(crate::support::PATIENCE, wait).await.expect("an erasure comes to its end");
+}
+
+/// All that the database has, as text.
+async fn everything(server: &Server) -> String {
+    let mut all = String::new();
+    let names = ["rooms", "messages", "members", "requests", "signals", "erasures", "counters"];
+    for name in names {
+        let documents: Vec<Document> =
+            server.collection(name).await.find(doc! {}).await.unwrap().try_collect().await.unwrap();
+        all.push_str(&format!("{name}: {documents:?}\n"));
+    }
+    all
+}
+
+#[tokio::test]
+async fn all_sockets_of_a_user_are_closed_on_every_server() {
+    let (server, one, mut two) = room_of_two(&[]).await;
+    let other = server.beside().await;
+    let mut mine = [one, server.join(1, 2).await, other.join(1, 2).await];
+    assert_eq!(other.api_post("/users/1/disconnect", &json!({})).await, (204, Value::Null));
+    for client in &mut mine {
+        assert_eq!(client.closed().await.0, 4001);
+    }
+    two.quiet().await;
+    server.join(1, 2).await.quiet().await;
+    // Nobody has to be there for it.
+    assert_eq!(server.api_post("/users/auth0%7C7/disconnect", &json!({})).await.0, 204);
+    assert_eq!(server.api_post("/users/%00/disconnect", &json!({})).await.0, 400);
+    two.quiet().await;
+}
+
+#[tokio::test]
+async fn an_erased_user_is_gone_everywhere_and_the_others_stay() {
+    let (server, mut one, mut two) = room_of_two(&[]).await;
+    let other = server.beside().await;
+    let group = server.room(&[1, 2, 3]).await;
+    let mut three = other.enter(3, group).await;
+    one.say("marker of 1").await;
+    two.until_kind("mark_message_as_read").await;
+    two.say("text of 2").await;
+    one.until_kind("mark_message_as_read").await;
+    one.until_kind("mark_message_as_read").await;
+    one.send(json!({"action": "edit", "message_id": 1, "text": "marker edited"})).await;
+    one.until_kind("message_edited").await;
+    let body = json!({"sender_id": 1, "text": "marker in the group"});
+    let kept = server.post_once("key", &format!("/rooms/{group}/messages"), &body).await;
+    assert_eq!(kept.0, 201);
+    three.until_kind("chat_message").await;
+    // One that was deleted before still named its author.
+    assert_eq!(server.api_post("/rooms/1/messages", &json!({"sender_id": 1, "text": "marker"})).await.0, 201);
+    assert_eq!(server.api_delete("/rooms/1/messages/3").await.0, 204);
+    two.until(deleted(3)).await;
+    let before = everything(&server).await;
+    assert!(before.contains("marker") && before.contains("user1@example.com"), "{before}");
+
+    let (status, answer) = other.api_delete("/users/1").await;
+    assert_eq!((status, answer), (202, json!({"user_id": 1, "erasing": true})));
+    let code = one.closed_in_the_end().await;
+    assert!([4001, 4003].contains(&code), "{code}");
+    two.until(deleted(1)).await;
+    three.until(deleted(1)).await;
+    erased(&server, "1").await;
+
+    let after = everything(&server).await;
+    for gone in ["marker", "user1@example.com", "\"sender\": Int64(1)", "\"user\": Int64(1)"] {
+        assert!(!after.contains(gone), "{gone} is in {after}");
+    }
+    assert!(after.contains("text of 2") && after.contains("user2@example.com"), "{after}");
+    assert_eq!(server.dial_as(1, "room_id=1").refused().await, 4003);
+    assert_eq!(server.dial_as(1, &format!("room_id={group}")).refused().await, 4003);
+    let (_, page) = server.api_get("/rooms/1/messages").await;
+    assert_eq!(page["messages"].as_array().unwrap().len(), 1, "{page}");
+    two.say("and on").await;
+    two.until(chat(4, 2, "and on")).await;
+    // The key of a request that told of the user is free; the user may not write any more.
+    assert_eq!(server.post_once("key", &format!("/rooms/{group}/messages"), &body).await.0, 403);
+    let lines = Lines::of(server.api(Method::GET, "/users/1/export")).await.rest().await;
+    assert_eq!(lines.last().unwrap(), &json!({"type": "end", "memberships": 0, "messages": 0}));
+}
+
+#[tokio::test]
+async fn an_erasure_that_a_server_left_is_taken_up_by_another() {
+    let server = Server::start(&[]).await;
+    server.room(&[1, 2]).await;
+    let now = DateTime::now();
+    let message = |n: i64| {
+        doc! {
+            "_id": { "room": 1_i64, "n": n }, "sender": 1 + n % 2, "text": format!("text {n}"),
+            "created_at": now, "updated_at": now, "write_id": mongodb::bson::oid::ObjectId::new(),
+        }
+    };
+    // More than one batch.
+    server.collection("messages").await.insert_many((1..=2500).map(message)).await.unwrap();
+    let left = doc! { "_id": 1_i64, "asked_at": now, "until": DateTime::from_millis(0), "swept": false };
+    server.collection("erasures").await.insert_one(left).await.unwrap();
+    assert_eq!(server.api_get("/users/1").await.1["erasing"], true);
+    // A server that starts looks at once.
+    let other = server.beside().await;
+    erased(&other, "1").await;
+    let messages = server.collection("messages").await;
+    assert_eq!(messages.count_documents(doc! { "sender": 1_i64 }).await.unwrap(), 0);
+    let gone = doc! { "text": { "$exists": false }, "deleted_at": { "$exists": true }, "sender": { "$exists": false } };
+    assert_eq!(messages.count_documents(gone).await.unwrap(), 1250);
+    assert_eq!(
+        messages.count_documents(doc! { "sender": 2_i64, "text": { "$exists": true } }).await.unwrap(),
+        1250
+    );
+}
+
+#[tokio::test]
+async fn what_was_under_way_when_a_user_was_erased_goes_too() {
+    let short = [("LIMITS__HANDLER_MS", "200"), ("MONGODB__OPERATION_MS", "300")];
+    let server = Server::start(&short).await;
+    server.room(&[1, 2]).await;
+    assert_eq!(server.api_delete("/users/1").await.0, 202);
+    erased(&server, "1").await;
+    // Written by what had begun before.
+    let late = json!({"sender_id": 1, "text": "late", "as": "service"});
+    assert_eq!(server.api_post("/rooms/1/messages", &late).await.0, 201);
+    let erasures = server.collection("erasures").await;
+    let ended = async { while erasures.count_documents(doc! {}).await.unwrap() > 0 {} };
+    tokio::time::timeout(crate::support::PATIENCE, ended).await.expect("the last look");
+    assert_eq!(server.api_get("/rooms/1/messages").await.1["messages"], json!([]));
+}
+
+#[tokio::test]
+async fn an_export_has_all_of_a_user_and_nothing_of_others() {
+    let (server, mut one, mut two) = room_of_two(&[]).await;
+    server.room_of(vec![json!({"user_id": 1, "email": "b@example.com"}), json!({"user_id": 3})]).await;
+    for text in ["first", "second"] {
+        one.say(text).await;
+        two.until_kind("mark_message_as_read").await;
+    }
+    two.say("of 2").await;
+    one.until(chat(3, 2, "of 2")).await;
+    one.until_kind("mark_message_as_read").await;
+    assert_eq!(server.api_delete("/rooms/1/messages/2").await.0, 204);
+    let lines = Lines::of(server.api(Method::GET, "/users/1/export")).await.rest().await;
+    let kinds: Vec<_> = lines.iter().map(|line| line["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["user", "membership", "membership", "message", "message", "end"]);
+    assert_eq!(lines[0]["user_id"], 1);
+    assert_eq!((&lines[1]["room_id"], &lines[1]["email"]), (&json!(1), &json!("user1@example.com")));
+    assert_eq!((&lines[1]["role"], &lines[1]["read"]), (&json!("member"), &json!(3)));
+    assert_eq!((&lines[2]["room_id"], &lines[2]["email"]), (&json!(2), &json!("b@example.com")));
+    assert_eq!((&lines[3]["message_id"], &lines[3]["text"]), (&json!(1), &json!("first")));
+    assert_eq!((&lines[4]["message_id"], lines[4].get("text")), (&json!(2), None));
+    assert!(lines[4]["deleted_at"].is_string(), "{}", lines[4]);
+    assert_eq!(lines[5], json!({"type": "end", "memberships": 2, "messages": 2}));
+    // Of one whom nobody knows there is nothing, whatever the id looks like.
+    for user in ["nobody", "a%2Fb", "auth0%7C7", "%25"] {
+        let lines = Lines::of(server.api(Method::GET, &format!("/users/{user}/export"))).await.rest().await;
+        assert_eq!(lines.len(), 2, "{user}: {lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn exports_are_bounded_in_number_and_a_large_one_is_whole() {
+    let server = Server::start(&[("API__EXPORTS", "1")]).await;
+    server.room(&[1, 2]).await;
+    let (now, text) = (DateTime::now(), "x".repeat(4096));
+    let message = |n: i64| {
+        doc! {
+            "_id": { "room": 1_i64, "n": n }, "sender": 1_i64, "text": &text,
+            "created_at": now, "updated_at": now,
+        }
+    };
+    // More than the sockets' buffers take: it can't have ended before it is read.
+    let messages = server.collection("messages").await;
+    for from in (1..=8000).step_by(1000) {
+        messages.insert_many((from..from + 1000).map(message)).await.unwrap();
+    }
+    let lines = Lines::of(server.api(Method::GET, "/users/1/export")).await;
+    let (status, refused) = server.api_get("/users/2/export").await;
+    assert_eq!((status, &refused["code"]), (503, &json!("busy")), "{refused}");
+    let lines = lines.rest().await;
+    assert_eq!(lines.last().unwrap(), &json!({"type": "end", "memberships": 1, "messages": 8000}));
+    let numbers: BTreeSet<_> = lines.iter().filter_map(|line| line["message_id"].as_i64()).collect();
+    assert_eq!(numbers.len(), 8000);
+    // Whoever leaves gives the place back.
+    drop(Lines::of(server.api(Method::GET, "/users/1/export")).await);
+    let free =
+        async { while server.api(Method::GET, "/users/2/export").send().await.unwrap().status() != 200 {} };
+    tokio::time::timeout(crate::support::PATIENCE, free).await.expect("a place that is given back");
+}

@@ -1,0 +1,90 @@
+//! The REST API as a backend uses it.
+
+use reqwest::{Method, RequestBuilder, Response};
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::super::{API_KEY, PATIENCE};
+use super::Server;
+
+impl Server {
+    /// A request below `/api/v1`, with the key of these tests.
+    pub(crate) fn api(&self, method: Method, path: &str) -> RequestBuilder {
+        self.transcript.note("api", "->", &format!("{method} {path}"));
+        self.http.request(method, format!("http://{}/api/v1{path}", self.address)).bearer_auth(API_KEY)
+    }
+
+    /// What a request is answered: its status, and its body where that is JSON.
+    pub(crate) async fn ask(&self, request: RequestBuilder) -> (u16, Value) {
+        let answer = timeout(PATIENCE, async {
+            let response = request.send().await.unwrap();
+            (response.status().as_u16(), response.text().await.unwrap())
+        });
+        let Ok((status, body)) = answer.await else { panic!("no answer within {PATIENCE:?}") };
+        self.transcript.note("api", "<-", &format!("{status} {body}"));
+        (status, serde_json::from_str(&body).unwrap_or_default())
+    }
+
+    pub(crate) async fn api_get(&self, path: &str) -> (u16, Value) {
+        self.ask(self.api(Method::GET, path)).await
+    }
+
+    pub(crate) async fn api_post(&self, path: &str, body: &Value) -> (u16, Value) {
+        self.ask(self.api(Method::POST, path).json(body)).await
+    }
+
+    pub(crate) async fn api_delete(&self, path: &str) -> (u16, Value) {
+        self.ask(self.api(Method::DELETE, path)).await
+    }
+
+    /// A `POST` with an `Idempotency-Key`.
+    pub(crate) async fn post_once(&self, key: &str, path: &str, body: &Value) -> (u16, Value) {
+        self.ask(self.api(Method::POST, path).header("idempotency-key", key).json(body)).await
+    }
+}
+
+/// An answer of JSON lines, read one by one.
+pub(crate) struct Lines {
+    response: Response,
+    waiting: Vec<u8>,
+}
+
+impl Lines {
+    /// Asks for one.
+    pub(crate) async fn of(request: RequestBuilder) -> Self {
+        let response = timeout(PATIENCE, request.send()).await.expect("an answer in time").unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "application/x-ndjson");
+        Self { response, waiting: Vec::new() }
+    }
+
+    /// The next line, none at the end; an answer that breaks off is an error.
+    pub(crate) async fn next(&mut self) -> Result<Option<Value>, reqwest::Error> {
+        loop {
+            if let Some(end) = self.waiting.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<_> = self.waiting.drain(..=end).collect();
+                if line.len() > 1 {
+                    return Ok(Some(serde_json::from_slice(&line).expect("every line is JSON")));
+                }
+                continue;
+            }
+            let chunk = timeout(PATIENCE, self.response.chunk()).await.expect("a line in time")?;
+            let Some(chunk) = chunk else { return Ok(None) };
+            self.waiting.extend_from_slice(&chunk);
+        }
+    }
+
+    /// The next line, which there is.
+    pub(crate) async fn line(&mut self) -> Value {
+        self.next().await.unwrap().expect("another line")
+    }
+
+    /// All that are left.
+    pub(crate) async fn rest(mut self) -> Vec<Value> {
+        let mut lines = Vec::new();
+        while let Some(line) = self.next().await.unwrap() {
+            lines.push(line);
+        }
+        lines
+    }
+}
