@@ -1,10 +1,11 @@
-//! The command line: `serve`, `token`, `room`, `check`, `health`.
+//! The command line: `serve`, `token`, `room`, `check`, `health`; and in [`remote`] what a running server is asked to do.
 
 #![allow(clippy::doc_markdown, reason = "the doc comments here are what --help prints")]
 
+mod remote;
+
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -44,6 +45,8 @@ enum Command {
     Check,
     /// Ask the server on this machine whether it lives; for a container's HEALTHCHECK.
     Health,
+    #[command(flatten)]
+    Remote(remote::Command),
 }
 
 #[derive(Args)]
@@ -103,6 +106,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Room(room) => make_room(config, room).await,
         Command::Check => check(config).await,
         Command::Health => health(&config).await,
+        Command::Remote(command) => remote::run(&config, command).await,
     }
 }
 
@@ -207,17 +211,12 @@ const HEALTH_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where the server speaks TLS it is asked at the admin listener, which doesn't.
 async fn health(config: &Config) -> Result<ExitCode, Failure> {
-    let mut address = match (&config.tls.files, config.admin.listen) {
+    let address = match (&config.tls.files, config.admin.listen) {
         (None, _) => config.listen,
         (Some(_), Some(admin)) => admin,
         (Some(_), None) => return Err("with TLS, health is asked at admin.listen, and there is none".into()),
     };
-    if address.ip().is_unspecified() {
-        address.set_ip(match address {
-            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-        });
-    }
+    let address = remote::reachable(address);
     let ask = async {
         let mut stream = TcpStream::connect(address).await?;
         stream

@@ -16,7 +16,6 @@ use super::problem::{Code, Problem};
 use super::view;
 use crate::outbox::Outbox;
 use crate::places::Place;
-
 use crate::registry::Registered;
 use crate::server::Stay;
 use crate::socket;

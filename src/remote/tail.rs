@@ -1,0 +1,152 @@
+//! `parlor tail`
+
+use std::io::{self, ErrorKind, Write as _};
+use std::time::Duration;
+
+use clap::Args;
+use handlers::RoomId;
+use parlor::config::Config;
+use reqwest::{Method, Response};
+use serde_json::Value;
+
+use super::{Api, Asked, table};
+use crate::Failure;
+
+/// The pause before a stream that broke off is asked for again: a deploy, a network that blinked.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How often that is tried before it is given up.
+const TRIES: u32 = 60;
+
+/// The longest line that is waited for, in bytes: the first holds a whole history.
+const MAX_LINE_BYTES: usize = 64 << 20;
+
+#[derive(Args)]
+pub(crate) struct Tail {
+    /// The room's id.
+    #[arg(long)]
+    room: RoomId,
+    /// How many of the messages before now are shown first: up to 50.
+    #[arg(long, default_value_t = 10, value_name = "MESSAGES")]
+    last: usize,
+    #[command(flatten)]
+    asked: Asked,
+}
+
+/// How a stream ended.
+enum End {
+    /// Nobody reads what is printed any more.
+    Unread,
+    /// It broke off.
+    Broken,
+}
+
+pub(super) async fn run(config: &Config, tail: &Tail) -> Result<(), Failure> {
+    let api = Api::new(config, &tail.asked)?;
+    let mut shown = Shown { tail, newest: None };
+    let mut stream = open(&api, tail).await?;
+    loop {
+        if let End::Unread = shown.follow(stream).await? {
+            return Ok(());
+        }
+        writeln!(io::stderr(), "parlor: the stream broke off; trying again")?;
+        stream = reopen(&api, tail).await?;
+    }
+}
+
+async fn open(api: &Api, tail: &Tail) -> Result<Response, Failure> {
+    let path = ["rooms", &tail.room.to_string(), "events"];
+    api.answer(api.request(Method::GET, &path, &[])?).await
+}
+
+async fn reopen(api: &Api, tail: &Tail) -> Result<Response, Failure> {
+    for _ in 1..TRIES {
+        tokio::time::sleep(PAUSE).await;
+        if let Ok(stream) = open(api, tail).await {
+            return Ok(stream);
+        }
+    }
+    open(api, tail).await
+}
+
+/// What of the room was printed.
+struct Shown<'a> {
+    tail: &'a Tail,
+    /// The newest message that was; none before the first history.
+    newest: Option<i64>,
+}
+
+impl Shown<'_> {
+    async fn follow(&mut self, mut stream: Response) -> Result<End, Failure> {
+        let mut waiting = Vec::new();
+        while let Ok(Some(chunk)) = stream.chunk().await {
+            waiting.extend_from_slice(&chunk);
+            while let Some(end) = waiting.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<_> = waiting.drain(..=end).collect();
+                match self.show(&line) {
+                    Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(End::Unread),
+                    shown => shown?,
+                }
+            }
+            if waiting.len() > MAX_LINE_BYTES {
+                return Err("a line of the stream has no end".into());
+            }
+        }
+        Ok(End::Broken)
+    }
+
+    fn show(&mut self, line: &[u8]) -> io::Result<()> {
+        // A blank one only says that the server is there.
+        if line.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        let event: Value = serde_json::from_slice(line)?;
+        if event["type"] == "history" {
+            return self.show_history(&event);
+        }
+        if event["type"] == "chat_message" {
+            self.newest = self.newest.max(event["message"]["message_id"].as_i64());
+        }
+        if self.tail.asked.json { table::print_json(&event) } else { print(&event) }
+    }
+
+    /// Of the first history the last few, of a later one what came while nobody listened.
+    fn show_history(&mut self, history: &Value) -> io::Result<()> {
+        let messages = history["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let id = |message: &Value| message["message_id"].as_i64();
+        let shown = match self.newest {
+            None => messages.len().min(self.tail.last),
+            newest => messages.iter().take_while(|message| id(message) > newest).count(),
+        };
+        for message in messages[..shown].iter().rev() {
+            let event = serde_json::json!({ "type": "chat_message", "message": message });
+            if self.tail.asked.json { table::print_json(&event)? } else { print(&event)? }
+        }
+        self.newest = self.newest.max(messages.first().and_then(id)).or(Some(0));
+        Ok(())
+    }
+}
+
+/// One line for people.
+fn print(event: &Value) -> io::Result<()> {
+    let message = &event["message"];
+    let text = |value: &Value| table::visible(value.as_str().unwrap_or_default());
+    let mut out = io::stdout();
+    match event["type"].as_str().unwrap_or_default() {
+        "chat_message" => writeln!(
+            out,
+            "{}  #{} {}: {}",
+            text(&message["created_at"]),
+            table::cell(&message["message_id"]),
+            table::cell(&message["sender_id"]),
+            text(&message["text"])
+        ),
+        "mark_message_as_delivered" => writeln!(out, "#{} delivered", table::cell(&message["message_id"])),
+        "mark_message_as_read" => writeln!(out, "#{} read", table::cell(&message["message_id"])),
+        "message_edited" => {
+            writeln!(out, "#{} edited: {}", table::cell(&event["message_id"]), text(&event["text"]))
+        }
+        "message_deleted" => writeln!(out, "#{} deleted", table::cell(&event["message_id"])),
+        _ => writeln!(out, "{}", table::visible(&event.to_string())),
+    }
+}
