@@ -1,6 +1,7 @@
 //! Users by the REST API: disconnected, exported, erased.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use futures_util::TryStreamExt;
 use mongodb::bson::{DateTime, Document, doc};
@@ -26,7 +27,7 @@ async fn everything(server: &Server) -> String {
     for name in names {
         let documents: Vec<Document> =
             server.collection(name).await.find(doc! {}).await.unwrap().try_collect().await.unwrap();
-        all.push_str(&format!("{name}: {documents:?}\n"));
+        writeln!(all, "{name}: {documents:?}").unwrap();
     }
     all
 }
