@@ -5,7 +5,7 @@
 //! on; a bound that is lower than what is open closes nothing, but lets no more in. Keys are for who comes: whoever is in
 //! stays until the token expires.
 //!
-//! Whatever else is to join in has its fallible part in [`prepare`] and the other in [`apply`], and its keys among those
+//! Whatever else is to join in has its fallible part in [`Reload::prepare`] and the other in [`Reload::apply`], and its keys among those
 //! that `config::renewal` lists.
 
 use std::sync::Arc;

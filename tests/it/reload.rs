@@ -198,7 +198,11 @@ async fn an_issuer_can_come_and_go() {
         .await;
     assert_eq!(case.refusal(&theirs).await, None);
 
-    case.reload(&secret(ONE, ""), &format!("{TAKEN}\"auth.discovery, auth.refetch_ms, auth.secret")).await;
+    case.reload(
+        &secret(ONE, ""),
+        &format!("{TAKEN}\"auth.discovery, auth.refetch_ms, auth.secret, limits.text_chars"),
+    )
+    .await;
     assert_eq!((case.refusal(&theirs).await, case.refusal(&own).await), (Some(4001), None));
     case.server.stop().await;
 }
