@@ -9,8 +9,9 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/parlor/target \
     cargo build --release --locked && cp target/release/parlor /usr/local/bin/parlor
 
-# The same Debian as above: the program needs its libc, and nothing else. Root certificates are built in.
+# The same Debian as above: the program needs its libc, and root certificates for issuers and functions on https.
 FROM debian:bookworm-slim
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /usr/local/bin/parlor /usr/local/bin/parlor
 # It writes no file.
 USER 10001:10001

@@ -9,7 +9,7 @@ pub(crate) const CODES: &[(u16, &str)] = &[
     (1009, "a frame over limits.frame_bytes"),
     (1011, "an internal error"),
     (1012, "the server is going away: reconnect after a random pause"),
-    (1013, "room or membership can't be known now: try again later"),
+    (1013, "room or membership, or the token's key, can't be known now: try again later"),
     (
         4001,
         "no token, or one that fails a check; later: it has expired, or the application has disconnected its user",

@@ -8,21 +8,16 @@
 //! for each unknown key however often that is, reads answers of any length, follows redirects to wherever, and refuses
 //! a whole set for one key of a new kind; it knows nothing of discovery. `jwt-authorizer`, `oidc-jwt-validator` and
 //! `jwks` are on older jsonwebtokens with a second crypto library each; `openidconnect` is for signing in and keeps no
-//! keys. So the keys are read by jsonwebtoken, the HTTP is hyper's, and what is here is when to ask.
+//! keys. So the keys are read by jsonwebtoken, the HTTP is reqwest's, as it is for functions, and what is here is when to ask.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::{StatusCode, Uri};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use reqwest::redirect::Policy;
+use reqwest::{Client, StatusCode, Url};
 use serde::Deserialize;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
-use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_tungstenite::tungstenite::Bytes;
 use tokio_util::sync::CancellationToken;
 
@@ -169,12 +164,11 @@ impl Issuer {
     }
 
     async fn get_set(&self) -> Result<Bytes, String> {
-        let client = client()?;
         let set = match &self.location {
             Location::Set(set) => set.clone(),
             Location::Discovery(issuer) => {
                 let document = format!("{}{DISCOVERY}", issuer.trim_end_matches('/'));
-                let document = self.get(&client, safe(&document)?).await?;
+                let document = self.get(safe(&document)?).await?;
                 let found: Discovery = serde_json::from_slice(&document)
                     .map_err(|error| format!("the discovery document is none: {error}"))?;
                 if found.issuer != *issuer {
@@ -183,37 +177,31 @@ impl Issuer {
                 safe(&found.jwks_uri).map_err(|fault| format!("jwks_uri {fault}"))?
             }
         };
-        self.get(&client, set).await
+        self.get(set).await
     }
 
     /// One document. Nothing but a plain 200 will do: who redirects is not who was configured.
-    async fn get(&self, client: &HttpClient, from: Uri) -> Result<Bytes, String> {
-        let answer = client.get(from.clone()).await.map_err(|error| format!("{from}: {}", causes(&error)))?;
+    async fn get(&self, from: Url) -> Result<Bytes, String> {
+        let fault = |error| format!("{from}: {}", causes(&error));
+        // Made for each: minutes lie between two, and no connection is to be kept for that.
+        let client = Client::builder().redirect(Policy::none()).no_proxy();
+        // The system's certificates are looked for where they are needed alone: an image may have none.
+        let client = if from.scheme() == "https" { client } else { client.tls_certs_only([]) };
+        let client = client.build().map_err(|error| fault(error.without_url()))?;
+        let mut answer = client.get(from.clone()).send().await.map_err(|error| fault(error.without_url()))?;
         if answer.status() != StatusCode::OK {
             return Err(format!("{from} answered {}", answer.status()));
         }
-        let body = Limited::new(answer.into_body(), self.auth.fetch_bytes).collect().await;
-        let body = body.map_err(|error| {
-            if error.is::<http_body_util::LengthLimitError>() {
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|error| fault(error.without_url()))? {
+            body.extend_from_slice(&chunk);
+            if body.len() > self.auth.fetch_bytes {
                 self.metrics.limit("fetch_bytes");
+                return Err(format!("{from} is longer than {} bytes", self.auth.fetch_bytes));
             }
-            format!("{from}: {}", causes(&*error))
-        })?;
-        Ok(body.to_bytes())
+        }
+        Ok(body.into())
     }
-}
-
-type HttpClient = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
-
-/// Made for each look: minutes lie between them, and no connection is to be kept for that.
-fn client() -> Result<HttpClient, String> {
-    let connector = HttpsConnectorBuilder::new()
-        .with_provider_and_webpki_roots(default_provider())
-        .map_err(|error| format!("there is no TLS: {error}"))?
-        .https_or_http()
-        .enable_http1()
-        .build();
-    Ok(Client::builder(TokioExecutor::new()).build(connector))
 }
 
 /// An error and what it came of, on one line: the outermost alone says no more than that there was one.

@@ -129,8 +129,8 @@ impl TlsFiles {
             (Some(certificate), Some(key)) => {
                 Ok(Some(Self { certificate: certificate.into(), key: key.into() }))
             }
-            (Some(_), None) => Err(values.fault("tls.key", "must be given with tls.certificate")),
-            (None, Some(_)) => Err(values.fault("tls.certificate", "must be given with tls.key")),
+            (Some(_), None) => Err(values.fault("tls.certificate", "must be given with tls.key")),
+            (None, Some(_)) => Err(values.fault("tls.key", "must be given with tls.certificate")),
         }
     }
 }

@@ -7,16 +7,16 @@ pub(crate) mod jwk;
 
 use std::fs::File;
 use std::io::Read;
-use std::net::IpAddr;
 
-use http::Uri;
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use jsonwebtoken::{Algorithm, DecodingKey};
+use reqwest::Url;
 
 use super::bounds::{MAX_FILE_BYTES, MIN_SECRET_BYTES};
 use super::error::shown;
 use super::values::Values;
 use super::{Auth, ConfigError};
+use crate::outbound;
 
 /// The length of an RSA key, in bits: less is too weak (RFC 7518, 3.3), more isn't verified by the library.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
@@ -61,7 +61,7 @@ pub(crate) struct NamedKey {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Location {
     /// There.
-    Set(Uri),
+    Set(Url),
     /// Where the discovery document of this issuer says.
     Discovery(String),
 }
@@ -257,14 +257,12 @@ fn der(pem: &str) -> Option<Vec<u8>> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) fn safe(url: &str) -> Result<Uri, String> {
-    let uri: Uri = url.parse().map_err(|error| format!("is no URL: {error}"))?;
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-    match uri.scheme_str() {
-        Some("https") if !host.is_empty() => Ok(uri),
-        Some("http") if here => Ok(uri),
-        Some("http") => Err("must be https: keys that come in the open are anyone's".to_owned()),
+pub(crate) fn safe(url: &str) -> Result<Url, String> {
+    let url: Url = url.parse().map_err(|error| format!("is no URL: {error}"))?;
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if outbound::is_loopback(&url) => Ok(url),
+        "http" => Err("must be https: keys that come in the open are anyone's".to_owned()),
         _ => Err("must be an https URL".to_owned()),
     }
 }

@@ -219,8 +219,8 @@ async fn files_that_are_no_pair_refuse_to_start() {
     let other = files.path("other.pem").to_str().unwrap().to_owned();
     let empty = files.path("empty.pem").to_str().unwrap().to_owned();
     for (certificate, key, fault) in [
-        (&**certificate, "", "tls.key: must be given with tls.certificate"),
-        ("", &**key, "tls.certificate: must be given with tls.key"),
+        (&**certificate, "", "tls.certificate: must be given with tls.key"),
+        ("", &**key, "tls.key: must be given with tls.certificate"),
         (certificate, &other, "tls.key: can't be used with tls.certificate"),
         (certificate, &empty, "tls.key: holds no private key in PEM"),
         (certificate, certificate, "tls.key: holds no private key in PEM"),

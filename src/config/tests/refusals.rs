@@ -54,6 +54,12 @@ fn a_file_is_refused_by_key_and_line() {
 fn a_variable_is_refused_by_key_and_name() {
     let secret = long("s");
     for (name, text, refusal) in [
+        (
+            "HTTP__PROXIES",
+            "127.0.0.1,10.0.0.0/33",
+            "http.proxies: \"10.0.0.0/33\" is neither an address nor a network like 10.0.0.0/8",
+        ),
+        ("TLS__KEY", "key.pem", "tls.key: must be given with tls.certificate"),
         ("BATCH", "1", "batch: no such key"),
         ("LIMITS__BATCHES", "1", "limits.batches: no such key"),
         ("LIMITS", "1", "limits: no such key"),
