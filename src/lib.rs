@@ -29,6 +29,7 @@ mod feed;
 mod hub;
 pub mod log;
 pub mod metrics;
+pub mod open_files;
 pub mod outbound;
 mod outbox;
 mod page;

@@ -118,6 +118,7 @@ async fn serve(
     let _traces = parlor::log::init(&config)?;
     // From here on SIGHUP ends nothing.
     let reloads = reloads(signal(SignalKind::hangup())?, file, env);
+    parlor::open_files::raise(&config);
     let listener = parlor::listen_on(config.listen, "PARLOR__LISTEN").await?;
     let address = listener.local_addr()?;
     let shutdown = CancellationToken::new();

@@ -24,6 +24,7 @@ mod events;
 mod expiry;
 mod feed;
 mod fields;
+mod files;
 mod handshake;
 mod history;
 mod http;

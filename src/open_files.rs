@@ -1,0 +1,32 @@
+//! As many open files as this process may have. Each socket is one, and a machine's usual 1,024 would end far below
+//! `limits.sockets`; what holds a process to that is kept low for programs that use `select`, as none of this does.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::config::Config;
+
+/// What is open beside connections of clients, at most some of which the database's client needs.
+const OTHERS: usize = 256;
+
+/// Raises the soft limit to the hard one, and warns where that is less than the configuration's bounds may take.
+pub fn raise(config: &Config) {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let allowed = match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        Ok(()) => maximum,
+        Err(error) => {
+            tracing::warn!(%error, "the limit of open files could not be raised");
+            current
+        }
+    };
+    let needed = config.limits.sockets.saturating_add(config.http.connections).saturating_add(OTHERS);
+    // None is without limit.
+    if let Some(allowed) = allowed
+        && usize::try_from(allowed).is_ok_and(|allowed| allowed < needed)
+    {
+        tracing::warn!(
+            allowed,
+            needed,
+            "fewer open files are allowed than limits.sockets and http.connections may take: raise `ulimit -Hn`, or lower them"
+        );
+    }
+}
