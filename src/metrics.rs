@@ -1,6 +1,9 @@
 //! What is counted, for Prometheus: names and units follow its conventions, and none of it names a user or a room.
 //!
-//! One instance a server, handed to whoever counts. Served at `/metrics` on the admin listener.
+//! One instance a server, handed to whoever counts. Served at `/metrics` on the admin listener; config/grafana.json and
+//! config/alerts.yaml use it.
+
+mod known;
 
 mod outbound;
 
@@ -152,6 +155,12 @@ impl Metrics {
             "Members whose marks wait for the database",
             metrics.receipts.clone(),
         );
+        for place in known::FAULTS {
+            metrics.faults.get_or_create(&Fault { place }).inc_by(0);
+        }
+        for bound in known::BOUNDS {
+            metrics.limits.get_or_create(&Bound { bound }).inc_by(0);
+        }
         metrics
     }
 

@@ -54,3 +54,4 @@ mod tls;
 mod tokens;
 #[cfg(feature = "otlp")]
 mod traces;
+mod watched;

@@ -1,0 +1,34 @@
+//! What is there from zero on. An alert asks by how much a counter rose, and to it one that appears with its first fault
+//! has not risen: that fault would go unseen.
+
+/// Where faults are counted.
+pub(super) const FAULTS: &[&str] = &[
+    "connect",
+    "email",
+    "feed",
+    "feed_history_lost",
+    "feed_undecodable",
+    "heartbeat",
+    "history",
+    "receipts",
+    "writer",
+];
+
+/// The bounds that can be hit.
+pub(super) const BOUNDS: &[&str] = &[
+    "action_burst",
+    "action_max_bytes",
+    "action_max_in_flight",
+    "action_per_minute",
+    "api_body_bytes",
+    "frame_bytes",
+    "frames_per_minute",
+    "handler_ms",
+    "messages_per_minute",
+    "send_queue",
+    "sockets",
+    "sockets_per_user",
+    "waiting_changes",
+    "write_ms",
+    "write_queue",
+];

@@ -1,0 +1,117 @@
+//! The dashboard and the alerts of config/ ask for nothing that a server doesn't count, and what they wait for is there
+//! before it first happens.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::{Server, alone, free_port};
+
+/// Where it stands in the repository.
+fn path(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
+}
+
+async fn metrics(admin: &str) -> String {
+    reqwest::get(format!("http://{admin}/metrics")).await.unwrap().text().await.unwrap()
+}
+
+/// `/metrics` of a server to which nobody has come yet.
+async fn at_first() -> String {
+    let admin = format!("127.0.0.1:{}", free_port());
+    let server = Server::start(&[("ADMIN__LISTEN", &admin)]).await;
+    assert_eq!(server.get("/healthz").await, 200, "it serves by now");
+    metrics(&admin).await
+}
+
+/// The names that samples of these families may have.
+fn sample_names(page: &str) -> BTreeSet<String> {
+    let families = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let names = families.flat_map(|(family, kind)| {
+        let endings: &[&str] = match kind {
+            "counter" => &["_total"],
+            "gauge" => &[""],
+            "histogram" => &["_bucket", "_sum", "_count"],
+            _ => panic!("{family} is a {kind}, which this test knows nothing of"),
+        };
+        endings.iter().map(move |ending| format!("{family}{ending}"))
+    });
+    names.collect()
+}
+
+/// The names of Parlor's metrics in a text.
+fn named(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("parlor_")).map(str::to_owned).collect()
+}
+
+/// What stands between `before` and the next quotation mark, wherever it does.
+fn quoted<'a>(text: &'a str, before: &'a str) -> impl Iterator<Item = &'a str> {
+    text.split(before).skip(1).filter_map(|rest| rest.split_once('"')).map(|(value, _)| value)
+}
+
+/// A family whose labels are only known once something happened isn't on the page before: so someone comes and speaks.
+#[tokio::test]
+async fn dashboard_and_alerts_ask_for_what_is_counted() {
+    let admin = format!("127.0.0.1:{}", free_port());
+    let (_server, mut one) = alone(&[("ADMIN__LISTEN", &admin)]).await;
+    one.say_alone(1, 1, "hello").await;
+    // It has been answered once this has: by then it is counted.
+    one.quiet().await;
+    let counted = sample_names(&metrics(&admin).await);
+    for file in ["config/grafana.json", "config/alerts.yaml"] {
+        let asked = named(&fs::read_to_string(path(file)).unwrap());
+        assert!(asked.contains("parlor_sockets"), "{file} was read: {asked:?}");
+        let unknown: Vec<_> = asked.difference(&counted).collect();
+        assert!(
+            unknown.is_empty(),
+            "{file} asks for {unknown:?}, which no server counts; there are {counted:#?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_alerts_wait_for_is_zero_before_it_happens() {
+    let page = at_first().await;
+    let alerts = fs::read_to_string(path("config/alerts.yaml")).unwrap();
+    let mut waited_for = BTreeSet::new();
+    for value in quoted(&alerts, "place=\"") {
+        waited_for.insert(format!("parlor_faults_total{{place=\"{value}\"}} 0"));
+    }
+    for value in quoted(&alerts, "bound=~\"").flat_map(|values| values.split('|')) {
+        waited_for.insert(format!("parlor_limits_hit_total{{bound=\"{value}\"}} 0"));
+    }
+    assert!(waited_for.len() >= 2, "{waited_for:?}");
+    for sample in &waited_for {
+        assert!(page.lines().any(|line| line == sample), "no line says {sample}:\n{page}");
+    }
+}
+
+#[tokio::test]
+async fn every_bound_and_fault_is_there_from_the_start() {
+    let page = at_first().await;
+    let mut files = vec![path("src")];
+    let mut looked_at = 0;
+    while let Some(file) = files.pop() {
+        if file.is_dir() {
+            files.extend(fs::read_dir(&file).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let Ok(source) = fs::read_to_string(&file) else { continue };
+        for (call, sample) in [
+            ("metrics.limit(\"", "parlor_limits_hit_total{bound="),
+            ("metrics.fault(\"", "parlor_faults_total{place="),
+        ] {
+            for value in quoted(&source, call) {
+                let line = format!("{sample}\"{value}\"}} 0");
+                assert!(
+                    page.lines().any(|said| said == line),
+                    "{} counts `{value}`, which src/metrics/known.rs leaves out",
+                    file.display()
+                );
+                looked_at += 1;
+            }
+        }
+    }
+    assert!(looked_at > 10, "only {looked_at} places that count were found");
+}
