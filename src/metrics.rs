@@ -161,6 +161,9 @@ impl Metrics {
         for bound in known::BOUNDS {
             metrics.limits.get_or_create(&Bound { bound }).inc_by(0);
         }
+        for outcome in known::RELOADS {
+            metrics.reloads.get_or_create(&Connect { outcome }).inc_by(0);
+        }
         metrics
     }
 

@@ -3,6 +3,7 @@
 
 /// Where faults are counted.
 pub(super) const FAULTS: &[&str] = &[
+    "certificate",
     "connect",
     "email",
     "feed",
@@ -10,6 +11,7 @@ pub(super) const FAULTS: &[&str] = &[
     "feed_undecodable",
     "heartbeat",
     "history",
+    "keys",
     "receipts",
     "writer",
 ];
@@ -21,10 +23,19 @@ pub(super) const BOUNDS: &[&str] = &[
     "action_max_in_flight",
     "action_per_minute",
     "api_body_bytes",
+    "fetch_bytes",
+    "fetch_ms",
     "frame_bytes",
     "frames_per_minute",
     "handler_ms",
     "messages_per_minute",
+    "outbound_breaker_failures",
+    "outbound_max_in_flight",
+    "outbound_max_response_bytes",
+    "outbound_timeout_ms",
+    "refetch_ms",
+    "refusals_per_minute",
+    "refused_addresses",
     "send_queue",
     "sockets",
     "sockets_per_user",
@@ -32,3 +43,6 @@ pub(super) const BOUNDS: &[&str] = &[
     "write_ms",
     "write_queue",
 ];
+
+/// How reading the configuration again can end.
+pub(super) const RELOADS: &[&str] = &["ok", "refused"];
