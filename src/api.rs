@@ -11,6 +11,8 @@ mod events;
 mod export;
 mod keys;
 mod lines;
+mod listing;
+mod members;
 mod messages;
 mod once;
 mod params;

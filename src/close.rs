@@ -44,6 +44,8 @@ pub(crate) enum Close {
     TooMuch,
     /// 4029: the user has too many sockets.
     TooManySockets,
+    /// 4029: the user makes too many rooms by connecting.
+    TooManyRooms,
     /// 1009
     TooLarge,
     /// 1002 and 1007: what came was not WebSocket, or a text frame not UTF-8.
@@ -77,7 +79,7 @@ impl Close {
             Self::NotCaller | Self::NotMember => 4003,
             Self::NoRoom => 4004,
             Self::TooSlow => 4008,
-            Self::TooMuch | Self::TooManySockets => 4029,
+            Self::TooMuch | Self::TooManySockets | Self::TooManyRooms => 4029,
             Self::Malformed(_) => 4400,
         }
     }
@@ -102,6 +104,7 @@ impl Close {
             Self::TooSlow => "reading too slowly",
             Self::TooMuch => "too many frames over the limit",
             Self::TooManySockets => "too many sockets",
+            Self::TooManyRooms => "too many rooms in a minute",
         }
     }
 
@@ -139,6 +142,7 @@ impl Close {
             Self::TooSlow => "too_slow",
             Self::TooMuch => "too_much",
             Self::TooManySockets => "too_many_sockets",
+            Self::TooManyRooms => "too_many_rooms",
             Self::Malformed(_) => "malformed",
         }
     }

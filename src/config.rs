@@ -49,6 +49,8 @@ pub struct Config {
     pub auth: Auth,
     /// The REST API.
     pub api: Api,
+    /// Rooms.
+    pub rooms: Rooms,
     /// The HTTP surface.
     pub http: Http,
     /// TLS.
@@ -147,6 +149,26 @@ pub struct Api {
     pub exports: usize,
 }
 
+/// `[rooms]`
+#[derive(Clone, Debug)]
+pub struct Rooms {
+    /// How two users come to their direct room.
+    pub direct: Direct,
+    /// Unread messages of a room that are counted, at most.
+    pub unread_counted: usize,
+    /// How often it is looked for what is left of deleted rooms.
+    pub sweep: Duration,
+}
+
+/// `rooms.direct`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direct {
+    /// By the API alone.
+    Api,
+    /// Also by connecting.
+    OnConnect,
+}
+
 /// `[http]`
 #[derive(Clone, Debug)]
 pub struct Http {
@@ -189,6 +211,8 @@ pub struct Limits {
     pub frame_bytes: usize,
     /// Frames a user may send in a minute.
     pub frames_per_minute: u32,
+    /// Rooms a user may make in a minute by connecting.
+    pub rooms_per_minute: u32,
     /// Messages a user may send in a minute.
     pub messages_per_minute: u32,
     /// Sockets a user may have open.

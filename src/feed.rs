@@ -129,13 +129,17 @@ impl Feed {
         for (room, told) in rooms {
             self.numbers.forget(room);
             let Some(told) = told else {
-                self.hub.send_away(room);
+                self.hub.close(room, Close::GoingAway);
                 continue;
             };
             loop {
                 match self.store.missed(room, told, since).await {
+                    // Whoever comes back to a room that was deleted hears that it was.
+                    Ok(Some((snapshot, _))) if snapshot.members.is_empty() => {
+                        self.hub.close(room, Close::GoingAway);
+                    }
                     Ok(Some((snapshot, changes))) => self.hub.caught_up(room, Missed { snapshot, changes }),
-                    Ok(None) | Err(StoreError::Fault(_)) => self.hub.send_away(room),
+                    Ok(None) | Err(StoreError::Fault(_)) => self.hub.close(room, Close::GoingAway),
                     Err(error) => {
                         tracing::warn!(%error, %room, "reading what a room missed failed; trying again");
                         tokio::time::sleep(RETRY_PAUSE).await;
@@ -160,6 +164,12 @@ impl Feed {
         let time = event.get_timestamp("clusterTime")?;
         if collection == "signals" {
             self.signalled(time, signals::read(event.get_document("fullDocument")?)?);
+            return Ok(Some(time));
+        }
+        if collection == "rooms" {
+            let room = documents::read_room_id(key)?;
+            self.hub.reached(room, time);
+            self.hub.close(room, Close::NoRoom);
             return Ok(Some(time));
         }
         let id = key.get_document("_id")?;
@@ -286,8 +296,12 @@ impl Store {
         let of_interest = doc! { "$match": { "$or": [
             {
                 "ns.coll": { "$in": ["messages", "members", "heartbeats"] },
-                "operationType": { "$in": ["insert", "update", "delete"] },
+                "operationType": { "$in": ["insert", "update"] },
             },
+            // Of messages there are none but where a room is deleted, and then no one is left to be told.
+            { "ns.coll": "members", "operationType": "delete" },
+            // A room that is deleted.
+            { "ns.coll": "rooms", "operationType": "update", "updateDescription.updatedFields.deleted_at": { "$exists": true } },
             // Their deletes are but their expiry.
             { "ns.coll": "signals", "operationType": "insert" },
         ] } };

@@ -213,12 +213,13 @@ impl Hub {
             return;
         };
         let Missed { snapshot, changes: told } = missed;
+        let gone = open.gone(&snapshot.members).into_iter().map(|user| Change::Left { user });
         let marks = snapshot
             .members
             .into_iter()
             .map(|member| Change::Marked { user: member.user, marks: member.marks });
         let mut frames = Vec::new();
-        for change in told.into_iter().chain(marks) {
+        for change in gone.chain(told).chain(marks) {
             open.apply(snapshot.time, change, &mut frames);
         }
         open.reached(snapshot.time);
@@ -227,11 +228,12 @@ impl Hub {
         entry.state = State::Open(open);
     }
 
-    /// Too much was missed to be told: the room's sockets are to come back to a fresh history.
-    pub(crate) fn send_away(&self, room: RoomId) {
+    /// Closes all sockets of a room: with 1012 where too much was missed to be told, and they are to come back to a
+    /// fresh history; with 4004 where it was deleted.
+    pub(crate) fn close(&self, room: RoomId, close: Close) {
         // The room goes with them: who comes back finds it anew, also while the last of them is still leaving.
         if let Some(entry) = self.rooms().entries.remove(&room) {
-            entry.sockets.iter().for_each(|socket| socket.close(Close::GoingAway));
+            entry.sockets.iter().for_each(|socket| socket.close(close));
         }
     }
 

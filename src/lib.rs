@@ -48,6 +48,7 @@ mod server;
 pub mod signal;
 mod socket;
 pub mod store;
+mod sweeper;
 mod tls;
 mod users;
 

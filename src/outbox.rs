@@ -21,6 +21,19 @@ pub(crate) struct Frame {
     pub(crate) time: Timestamp,
     /// The message and its author where this is a `chat_message`: written to a reader's socket it is delivered.
     pub(crate) delivers: Option<(MessageId, UserId)>,
+    /// Who left the room: their sockets in it end here, and for all others this is nothing.
+    pub(crate) dismisses: Option<UserId>,
+}
+
+impl Frame {
+    pub(crate) fn new(json: Utf8Bytes, time: Timestamp) -> Self {
+        Self { json, time, delivers: None, dismisses: None }
+    }
+
+    /// A member left; nothing is written.
+    pub(crate) fn dismissal(user: UserId, time: Timestamp) -> Self {
+        Self { dismisses: Some(user), ..Self::new(Utf8Bytes::default(), time) }
+    }
 }
 
 /// The queue of one socket.

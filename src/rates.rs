@@ -20,6 +20,7 @@ type Limiter = DefaultDirectRateLimiter;
 pub(crate) struct Rates {
     frames: u32,
     messages: u32,
+    rooms: u32,
     /// In the order of the actions.
     calls: Box<[CallRates]>,
 }
@@ -43,7 +44,12 @@ pub(crate) enum Over {
 impl Rates {
     /// `calls` are the actions' own rates, in the order by which they are spent.
     pub(crate) fn new(limits: &Limits, calls: Box<[CallRates]>) -> Self {
-        Self { frames: limits.frames_per_minute, messages: limits.messages_per_minute, calls }
+        Self {
+            frames: limits.frames_per_minute,
+            messages: limits.messages_per_minute,
+            rooms: limits.rooms_per_minute,
+            calls,
+        }
     }
 }
 
@@ -86,6 +92,7 @@ impl<C: Count> Meter<C> {
 pub(crate) struct OfUser {
     frames: Limiter,
     messages: Limiter,
+    rooms: Limiter,
     calls: Box<[Option<Limiter>]>,
 }
 
@@ -98,6 +105,7 @@ impl Count for OfUser {
         Self {
             frames: limiter(rates.frames, rates.frames),
             messages: limiter(rates.messages, rates.messages),
+            rooms: limiter(rates.rooms, rates.rooms),
             calls: rates.calls.iter().map(per_minute).collect(),
         }
     }
@@ -122,6 +130,11 @@ impl OfUser {
     /// Spends a message; where none is left, in how long there is one.
     pub(crate) fn message(&self) -> Result<(), Duration> {
         spend(&self.messages)
+    }
+
+    /// Spends a room that is made by connecting; where none is left, in how long there is one.
+    pub(crate) fn room(&self) -> Result<(), Duration> {
+        spend(&self.rooms)
     }
 
     /// Spends a call of the action at this place of the table.

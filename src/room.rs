@@ -96,10 +96,17 @@ impl OpenRoom {
             }
             Change::Left { user } => {
                 self.marks.remove(&user);
+                frames.push(Frame::dismissal(user, time));
                 self.tell_marks(time, frames);
             }
-            Change::Told(event) => frames.push(Frame { json: event.into_frame(), time, delivers: None }),
+            Change::Told(event) => frames.push(Frame::new(event.into_frame(), time)),
         }
+    }
+
+    /// Those who are not among these any more.
+    pub(crate) fn gone(&self, members: &[documents::Member]) -> Vec<UserId> {
+        let gone = |user: &&UserId| !members.iter().any(|member| member.user == **user);
+        self.marks.keys().filter(gone).cloned().collect()
     }
 
     /// After this, `time` is known too.
@@ -172,7 +179,7 @@ fn event_message(message: documents::Message, status: Status) -> Message {
 }
 
 fn frame(time: Timestamp, event: &Event<'_>) -> Frame {
-    Frame { json: json(event), time, delivers: None }
+    Frame::new(json(event), time)
 }
 
 /// What goes over the wire. Our own types have no map with keys that are not strings, and so always encode.

@@ -118,6 +118,11 @@ impl Runtime {
         format!("{:#}\n", handlers::asyncapi(self.actions, closes))
     }
 
+    /// What users and sockets may do now.
+    pub(crate) fn rates(&self) -> Arc<Rates> {
+        self.table.load().rates.clone()
+    }
+
     /// Takes over the limits of a new configuration, for the frames that come from now on. Where rates have changed,
     /// each user has a whole minute's worth of the new ones; where they haven't, what was spent stays spent.
     pub(crate) fn renew(&self, config: &Config) {

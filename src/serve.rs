@@ -39,9 +39,10 @@ use crate::reload::Reload;
 use crate::runtime::{Runtime, UnderWay};
 use crate::server::{Live, Server};
 use crate::store::{Store, StoreError};
+use crate::sweeper::Sweeper;
 use crate::tls::Certificate;
 use crate::users::Users;
-use crate::{page, routes};
+use crate::{page, routes, sweeper};
 
 /// What is kept of the time for the end, at most a quarter of it, to tell each socket why it is closed: the
 /// database may have taken all the rest. As long as one close may take.
@@ -218,6 +219,7 @@ async fn assemble(
     tokio::spawn(eraser.clone().run(stop.clone()));
     let server = Server {
         page,
+        sweeper: Sweeper::default(),
         store,
         hub,
         runtime: Arc::new(runtime),
@@ -236,7 +238,9 @@ async fn assemble(
         draining: AtomicBool::new(false),
         config: Arc::new(Live::from_pointee(config)),
     };
-    Ok((Arc::new(server), under_way))
+    let server = Arc::new(server);
+    tokio::spawn(sweeper::run(server.clone(), stop.clone()));
+    Ok((server, under_way))
 }
 
 /// Listens on an address of the configuration's.

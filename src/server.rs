@@ -23,6 +23,7 @@ use crate::refusals::Refusals;
 use crate::registry::Outboxes;
 use crate::runtime::Runtime;
 use crate::store::{Receipts, Store, Writer};
+use crate::sweeper::Sweeper;
 use crate::users::Users;
 
 /// The configuration that holds now.
@@ -50,6 +51,7 @@ pub(crate) struct Server {
     pub(crate) exports: Arc<Semaphore>,
     /// Tasks that shutdown waits for: sockets, requests, and what they leave to be done.
     pub(crate) tracker: TaskTracker,
+    pub(crate) sweeper: Sweeper,
     pub(crate) page: Page,
     pub(crate) draining: AtomicBool,
 }

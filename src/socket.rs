@@ -219,6 +219,12 @@ impl Socket<'_> {
             if self.since.is_some_and(|since| frame.time <= since) {
                 continue;
             }
+            if let Some(user) = &frame.dismisses {
+                if *user == self.caller.user {
+                    return Err(Close::NotMember.into());
+                }
+                continue;
+            }
             self.feed(Message::Text(frame.json.clone())).await?;
             written = self.delivered(&frame).map_or(written, MessageId::get);
         }

@@ -84,6 +84,11 @@ impl Seat {
         self.user.spent.spend(rates, OfUser::message)
     }
 
+    /// Spends a room that is made by connecting; where none is left, in how long there is one.
+    pub(crate) fn room(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
+        self.user.spent.spend(rates, OfUser::room)
+    }
+
     /// Spends a call of the action at this place of the table.
     pub(crate) fn call(&self, rates: &Arc<Rates>, action: usize) -> Result<(), Over> {
         self.spent.spend(rates, |socket| socket.call(action))?;

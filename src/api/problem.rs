@@ -38,6 +38,10 @@ pub(super) enum Code {
     Busy,
     /// The database did not answer in time: it may be done, or not.
     Timeout,
+    /// A direct room has the two members that it was made for.
+    DirectRoom,
+    /// The room has as many members as may be.
+    TooManyMembers,
     /// The body is too large.
     TooLarge,
     /// A fault of the server; its log has the cause.
@@ -55,8 +59,8 @@ impl Code {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotMember => StatusCode::FORBIDDEN,
             Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::UnderWay => StatusCode::CONFLICT,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::UnderWay | Self::DirectRoom | Self::TooManyMembers => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
@@ -80,6 +84,8 @@ impl Code {
             }
             Self::Busy => "`busy`: as many run, or are open, as may; try again later",
             Self::Timeout => "`timeout`: the database did not answer in time; it may be done, or not",
+            Self::DirectRoom => "`direct_room`: a direct room has the two members that it was made for",
+            Self::TooManyMembers => "`too_many_members`: the room has as many as may be",
             Self::TooLarge => "`too_large`: the body is too large",
             Self::Internal => "`internal`: a fault of the server; its log has the cause",
             Self::Unavailable => "`unavailable`: the database is away; try again later",

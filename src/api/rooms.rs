@@ -1,4 +1,4 @@
-//! `/rooms`: making and finding them.
+//! `/rooms` and `/rooms/{id}`: making rooms, looking at one, renaming and deleting it.
 
 use std::collections::HashSet;
 
@@ -7,13 +7,14 @@ use salvo::prelude::*;
 use salvo_oapi::{ToSchema, endpoint};
 use serde::Deserialize;
 
-use super::answer::Made;
+use super::answer::{Done, Made};
 use super::body::{Body, objects};
 use super::events::room_events;
+use super::listing::list_rooms;
 use super::params::RoomParam;
 use super::problem::Problem;
 use super::view::{Kind, Role, Room};
-use super::{Shared, messages, schema};
+use super::{Shared, members, messages, schema};
 use crate::auth::MAX_EMAIL_BYTES;
 use crate::server::Server;
 use crate::store::{NewMember, RoomPlan};
@@ -25,9 +26,12 @@ pub const MAX_MEMBERS: usize = 500;
 const MAX_NAME_CHARS: usize = 200;
 
 pub(super) fn routes() -> Router {
-    Router::with_path("rooms").post(create_room).push(
+    Router::with_path("rooms").get(list_rooms).post(create_room).push(
         Router::with_path("{id}")
             .get(get_room)
+            .patch(rename_room)
+            .delete(delete_room)
+            .push(members::routes())
             .push(messages::routes())
             .push(Router::with_path("events").get(room_events)),
     )
@@ -86,6 +90,42 @@ async fn create_room(server: Shared, body: Body<NewRoom>) -> Result<Made<Room>, 
 #[endpoint(operation_id = "get_room", tags("rooms"))]
 async fn get_room(server: Shared, id: RoomParam) -> Result<Json<Room>, Problem> {
     Ok(Json(show(&server, id.0).await?))
+}
+
+/// What a room is to be called.
+#[derive(Deserialize, ToSchema)]
+#[salvo(schema(name = Renaming))]
+struct Renaming {
+    /// `null` takes the name away.
+    #[serde(deserialize_with = "Option::deserialize")]
+    #[salvo(schema(required = true, max_length = 200))]
+    name: Option<String>,
+}
+
+/// Renames a room
+#[endpoint(operation_id = "rename_room", tags("rooms"))]
+async fn rename_room(server: Shared, id: RoomParam, body: Body<Renaming>) -> Result<Json<Room>, Problem> {
+    let Renaming { name } = body.0;
+    if let Some(name) = &name {
+        check_name(name)?;
+    }
+    if !server.store.rename(id.0, name.as_deref()).await? {
+        return Err(Problem::no_room());
+    }
+    Ok(Json(show(&server, id.0).await?))
+}
+
+/// Deletes a room, with all that was said in it
+///
+/// It is gone at once: its sockets are closed with 4004 on every server, and nobody finds it any more. Its messages
+/// are removed in the background.
+#[endpoint(operation_id = "delete_room", tags("rooms"))]
+async fn delete_room(server: Shared, id: RoomParam) -> Result<Done, Problem> {
+    if !server.store.delete_room(id.0).await? {
+        return Err(Problem::no_room());
+    }
+    server.sweeper.wake();
+    Ok(Done)
 }
 
 async fn show(server: &Server, id: RoomId) -> Result<Room, Problem> {

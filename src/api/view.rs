@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::schema;
 use crate::room::status;
-use crate::store::{Snapshot, documents};
+use crate::store::{self, Snapshot, documents, lowest};
 
 /// A room.
 #[derive(Serialize, ToSchema)]
@@ -27,6 +27,55 @@ impl Room {
         let documents::Room { id, kind, name, created_at } = room;
         let members = members.into_iter().map(Member::from).collect();
         Self { id, kind: kind.into(), name, created_at, members }
+    }
+}
+
+/// A room as one of its members sees it.
+#[derive(Serialize, ToSchema)]
+#[salvo(schema(name = ListedRoom))]
+pub(super) struct Listed {
+    #[salvo(schema(schema_with = schema::id))]
+    room_id: RoomId,
+    kind: Kind,
+    name: Option<String>,
+    #[salvo(schema(schema_with = schema::time))]
+    created_at: Time,
+    /// The last message, deleted or not, or else the room's making.
+    #[salvo(schema(schema_with = schema::time))]
+    active_at: Time,
+    members: Vec<Member>,
+    /// The last one that is not deleted.
+    last_message: Option<Message>,
+    /// Others' messages after the user's read mark; no more than `rooms.unread_counted` are counted.
+    unread: i64,
+    /// The user's own marks.
+    delivered: i64,
+    read: i64,
+}
+
+impl Listed {
+    pub(super) fn of(listed: store::Listed) -> Self {
+        let store::Listed { room, members, last, unread, marks, active_at } = listed;
+        let documents::Room { id, kind, name, created_at } = room;
+        let last_message = last.map(|message| {
+            let others = lowest(members.iter().map(|member| (&member.user, member.marks)), &message.sender);
+            let sender = members.iter().find(|member| member.user == message.sender);
+            let email = sender.and_then(|member| member.email.clone());
+            let status = status(others, message.id);
+            Message::of(message, email, status)
+        });
+        Self {
+            room_id: id,
+            kind: kind.into(),
+            name,
+            created_at,
+            active_at,
+            members: members.into_iter().map(Member::from).collect(),
+            last_message,
+            unread,
+            delivered: marks.delivered,
+            read: marks.read,
+        }
     }
 }
 

@@ -6,8 +6,8 @@ use handlers::{ACTIONS, Action};
 
 use super::values::Values;
 use super::{
-    Admin, Api, Auth, Config, ConfigError, Feed, Function, Http, Limits, Log, LogFormat, Mongodb, Page,
-    PageEnabled, Secret, Shutdown, Sockets, Tls, TlsFiles, Traces,
+    Admin, Api, Auth, Config, ConfigError, Direct, Feed, Function, Http, Limits, Log, LogFormat, Mongodb,
+    Page, PageEnabled, Rooms, Secret, Shutdown, Sockets, Tls, TlsFiles, Traces,
 };
 
 /// The shortest shared secret, in bytes: as long as the hash of HS256 (RFC 7518, 3.2).
@@ -42,6 +42,8 @@ const ROOMS_CACHED: Bounds = 1..=100_000_000;
 /// The database takes 100,000 writes in one command at most.
 const BATCH: Bounds = 1..=100_000;
 const WRITE_QUEUE: Bounds = 1..=10_000_000;
+const UNREAD_COUNTED: Bounds = 1..=1_000_000;
+const SWEEP_SECONDS: Bounds = 1..=86_400;
 const SILENCE_SECONDS: Bounds = 1..=3_600;
 /// Linux has 4,608 at least, and half of what it has is its own; an `int` is the end.
 const SEND_BUFFER_BYTES: Bounds = 4_096..=1 << 30;
@@ -86,6 +88,7 @@ impl Config {
                 idempotency: values.seconds("api.idempotency_seconds", IDEMPOTENCY_SECONDS)?,
                 exports: values.number("api.exports", EXPORTS)?,
             },
+            rooms: Rooms::read(values)?,
             http: Http::read(values)?,
             tls: Tls { files: TlsFiles::read(values)?, watch: values.millis("tls.watch_ms", WATCH_MS)? },
             limits: Limits::read(values)?,
@@ -135,6 +138,20 @@ impl Http {
     }
 }
 
+impl Rooms {
+    fn read(values: &mut Values) -> Result<Self, ConfigError> {
+        Ok(Self {
+            direct: values.parsed("rooms.direct", "\"api\" or \"on_connect\"", |text| match text {
+                "api" => Some(Direct::Api),
+                "on_connect" => Some(Direct::OnConnect),
+                _ => None,
+            })?,
+            unread_counted: values.number("rooms.unread_counted", UNREAD_COUNTED)?,
+            sweep: values.seconds("rooms.sweep_seconds", SWEEP_SECONDS)?,
+        })
+    }
+}
+
 impl Mongodb {
     fn read(values: &mut Values) -> Result<Self, ConfigError> {
         Ok(Self {
@@ -176,6 +193,7 @@ impl Limits {
             text_chars: values.number("limits.text_chars", TEXT_CHARS)?,
             frame_bytes: values.number("limits.frame_bytes", FRAME_BYTES)?,
             frames_per_minute: values.number("limits.frames_per_minute", PER_MINUTE)?,
+            rooms_per_minute: values.number("limits.rooms_per_minute", PER_MINUTE)?,
             messages_per_minute: values.number("limits.messages_per_minute", PER_MINUTE)?,
             sockets_per_user: values.number("limits.sockets_per_user", SOCKETS)?,
             sockets: values.number("limits.sockets", SOCKETS)?,

@@ -12,12 +12,14 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use crate::admission::{Admission, Wanted};
 use crate::auth;
 use crate::close::Close;
+use crate::config::Direct;
 use crate::hub::Joined;
 use crate::outbox::Outbox;
 use crate::room::{json, status};
 use crate::runtime::Caller;
 use crate::server::{Server, Stay};
-use crate::store::{Snapshot, StoreError};
+use crate::store::{NewMember, Snapshot, StoreError};
+use crate::users::Seat;
 
 /// The pause before a snapshot is read again that is older than what the hub has heard of.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
@@ -43,17 +45,24 @@ pub(super) async fn open(
     admission: Admission,
 ) -> Result<Opened, Close> {
     let Admission { caller: auth::Caller { user, email, expires_at }, room } = admission;
-    let room = match room {
-        Wanted::Id(room) => room,
+    let found = match &room {
+        Wanted::Id(room) => Some(*room),
         Wanted::With(other) => {
-            let found = server.store.direct_room(&user, &other).await;
-            found.map_err(|error| refused(server, &error))?.ok_or(Close::NoRoom)?
+            let found = server.store.direct_room(&user, other).await;
+            found.map_err(|error| refused(server, &error))?
         }
     };
+    if found.is_none() && server.config.load().rooms.direct == Direct::Api {
+        return Err(Close::NoRoom);
+    }
     let seat = server.users.enter(&user, server.config.load().limits.sockets_per_user).ok_or_else(|| {
         server.metrics.limit("sockets_per_user");
         Close::TooManySockets
     })?;
+    let room = match (found, room) {
+        (Some(room), _) | (None, Wanted::Id(room)) => room,
+        (None, Wanted::With(other)) => make_direct(server, &seat, &user, email.clone(), other).await?,
+    };
     let (joined, stay) = server.join(room, outbox);
     let mut snapshot = read(server, room, joined).await?;
     let Some(member) = snapshot.members.iter_mut().find(|member| member.user == user) else {
@@ -74,6 +83,24 @@ pub(super) async fn open(
         stay,
         expires_at,
     })
+}
+
+/// Makes the room of two of whom one connects. Only the caller's token vouches for anyone: the other becomes a
+/// member without an address.
+async fn make_direct(
+    server: &Server,
+    seat: &Seat,
+    caller: &UserId,
+    email: Option<String>,
+    other: UserId,
+) -> Result<RoomId, Close> {
+    seat.room(&server.runtime.rates()).map_err(|_| {
+        server.metrics.limit("rooms_per_minute");
+        Close::TooManyRooms
+    })?;
+    let caller = NewMember { user_id: caller.clone(), email };
+    let made = server.store.make_room(&[caller, NewMember { user_id: other, email: None }]).await;
+    Ok(made.map_err(|error| refused(server, &error))?.id)
 }
 
 /// Reads the room, not older than what the hub has heard, and gives its state to the hub where that is wanted.

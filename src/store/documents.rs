@@ -120,6 +120,11 @@ pub(crate) fn message_id(room: RoomId, id: MessageId) -> bson::Document {
     bson::doc! { "room": room.get(), "n": id.get() }
 }
 
+/// `{room, user}`, a member's `_id`.
+pub(crate) fn member_id(room: RoomId, user: &UserId) -> bson::Document {
+    bson::doc! { "room": room.get(), "user": user_bson(user) }
+}
+
 /// The range of all `_id`s of a room, for messages (`last` is `n`) and members (`last` is `user`).
 pub(crate) fn of_room(room: RoomId, last: &str) -> bson::Document {
     bson::doc! {
@@ -166,6 +171,11 @@ pub(crate) fn read_room(id: &RawDocument) -> Result<RoomId, Undecodable> {
     RoomId::try_from(read_int(id, "room")?).map_err(|error| Undecodable(error.to_string()))
 }
 
+/// The room whose own document this is, or whose key.
+pub(crate) fn read_room_id(document: &RawDocument) -> Result<RoomId, Undecodable> {
+    RoomId::try_from(read_int(document, "_id")?).map_err(|error| Undecodable(error.to_string()))
+}
+
 /// A number, whichever width a shell or another driver gave it.
 pub(crate) fn read_int(document: &RawDocument, key: &str) -> Result<i64, Undecodable> {
     match document.get(key)? {
@@ -205,7 +215,7 @@ pub(crate) fn read_room_document(document: &RawDocument) -> Result<Option<Room>,
     if document.get("deleted_at")?.is_some() {
         return Ok(None);
     }
-    let id = RoomId::try_from(read_int(document, "_id")?).map_err(|error| Undecodable(error.to_string()))?;
+    let id = read_room_id(document)?;
     let kind = match document.get_str("kind")? {
         "direct" => Kind::Direct,
         "group" => Kind::Group,

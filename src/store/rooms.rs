@@ -52,7 +52,7 @@ impl Store {
 
     /// Whether there is such a room.
     pub(crate) async fn room_exists(&self, room: RoomId) -> Result<bool, StoreError> {
-        Ok(self.find_room(doc! { "_id": room.get() }).await?.is_some())
+        Ok(self.find_room(doc! { "_id": room.get(), "deleted_at": { "$exists": false } }).await?.is_some())
     }
 
     async fn find_room(&self, filter: Document) -> Result<Option<RoomId>, StoreError> {
@@ -61,9 +61,7 @@ impl Store {
             .bounded(async move { Ok(rooms.find_one(filter).projection(doc! { "_id": 1 }).await?) })
             .await?;
         let Some(room) = found else { return Ok(None) };
-        let id = documents::read_int(&room, "_id")?;
-        let id = RoomId::try_from(id).map_err(|error| StoreError::Fault(Box::new(error)))?;
-        Ok(Some(id))
+        Ok(Some(documents::read_room_id(&room)?))
     }
 
     /// Makes the room of these users: of two, the one direct room that they have; of more, a new group.
@@ -130,7 +128,7 @@ impl Store {
     /// Adds those who are missing; whoever is there keeps role and marks, and gets an address that is given.
     async fn add_members(&self, room: RoomId, members: &[(NewMember, Role)]) -> Result<(), StoreError> {
         for (member, role) in members {
-            let id = doc! { "room": room.get(), "user": documents::user_bson(&member.user_id) };
+            let id = documents::member_id(room, &member.user_id);
             let mut update = doc! { "$setOnInsert": {
                 "role": documents::role(*role), "delivered": 0_i64, "read": 0_i64, "joined_at": DateTime::now(),
             } };
@@ -156,10 +154,19 @@ impl Store {
     /// Keeps the address that a user's token shows as the member's.
     pub(crate) async fn set_email(&self, room: RoomId, user: &UserId, email: &str) -> Result<(), StoreError> {
         let members = self.members.clone();
-        let filter = doc! { "_id": { "room": room.get(), "user": documents::user_bson(user) } };
+        let filter = doc! { "_id": documents::member_id(room, user) };
         let update = doc! { "$set": { "email": email } };
         self.bounded(async move { Ok(members.update_one(filter, update).await?) }).await?;
         Ok(())
+    }
+
+    /// Gives a room another name, or none; false where there is no such room.
+    pub(crate) async fn rename(&self, room: RoomId, name: Option<&str>) -> Result<bool, StoreError> {
+        let rooms = self.db.collection::<Document>("rooms");
+        let filter = doc! { "_id": room.get(), "deleted_at": { "$exists": false } };
+        let unnamed = doc! { "$unset": { "name": "" } };
+        let update = name.map_or(unnamed, |name| doc! { "$set": { "name": name } });
+        self.bounded(async move { Ok(rooms.update_one(filter, update).await?.matched_count > 0) }).await
     }
 
     /// A room; none where there is none, or it is deleted.

@@ -56,6 +56,10 @@ fn indexes() -> Vec<(&'static str, IndexModel)> {
         .unique(true)
         .partial_filter_expression(doc! { "pair": { "$exists": true } })
         .build();
+    let deleted = IndexOptions::builder()
+        .name("deleted".to_owned())
+        .partial_filter_expression(doc! { "deleted_at": { "$exists": true } })
+        .build();
     let by_user = IndexOptions::builder().name("user".to_owned()).build();
     let expiring = |after| {
         let options = IndexOptions::builder().name("at".to_owned()).expire_after(after).build();
@@ -70,6 +74,7 @@ fn indexes() -> Vec<(&'static str, IndexModel)> {
         ("requests", IndexModel::builder().keys(doc! { "expires_at": 1 }).options(spent).build()),
         ("requests", IndexModel::builder().keys(doc! { "about": 1 }).options(about).build()),
         ("rooms", IndexModel::builder().keys(doc! { "pair": 1 }).options(unique_pair).build()),
+        ("rooms", IndexModel::builder().keys(doc! { "deleted_at": 1 }).options(deleted).build()),
         (
             "members",
             IndexModel::builder().keys(doc! { "_id.user": 1, "_id.room": 1 }).options(by_user).build(),

@@ -102,10 +102,7 @@ async fn one_under_way_is_409_until_its_time_is_over_and_then_it_is_looked_up() 
     set_record(&server, doc! { "$unset": { "answer": "" }, "$set": until(600_000) }).await;
     let response =
         server.api(Method::POST, PATH).header("idempotency-key", "key").json(&hello()).send().await.unwrap();
-    assert_eq!(
-        (response.status().as_u16(), response.headers()["retry-after"].to_str().unwrap()),
-        (409, "1")
-    );
+    assert_eq!((response.status().as_u16(), response.headers()["retry-after"].to_str().unwrap()), (409, "1"));
     let problem: Value = response.json().await.unwrap();
     assert_eq!(problem["code"], "under_way", "{problem}");
     let other = json!({"sender_id": 1, "text": "other"});

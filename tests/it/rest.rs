@@ -160,7 +160,7 @@ async fn what_isnt_there_is_404_and_another_method_405() {
     for path in ["/nothing", "/api/v1/nothing", "/ws", "/healthz/x"] {
         assert_eq!(server.get(path).await, 404, "{path}");
     }
-    assert_eq!(server.get(ROOMS).await, 405);
+    assert_eq!(server.request(Method::DELETE, ROOMS, Some(API_KEY), "").await.0, 405);
 }
 
 #[tokio::test]

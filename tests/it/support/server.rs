@@ -1,6 +1,7 @@
 //! A Parlor of a test's own, in this process, on a database of its own.
 
 pub(super) mod api;
+mod backend;
 pub(super) mod others;
 
 use std::net::SocketAddr;

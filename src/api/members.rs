@@ -1,0 +1,93 @@
+//! `/rooms/{id}/members/{user}`: who comes into a group, who leaves it, and who may do more there.
+
+use handlers::{RoomId, UserId};
+use salvo::prelude::*;
+use salvo_oapi::{ToSchema, endpoint};
+use serde::Deserialize;
+
+use super::Shared;
+use super::answer::{Done, Made};
+use super::body::Body;
+use super::params::{RoomParam, UserParam};
+use super::problem::{Code, Details, Problem};
+use super::rooms::{MAX_MEMBERS, check_email};
+use super::view::{Member, Role};
+use crate::store::{Entered, Gone, NewMember};
+
+pub(super) fn routes() -> Router {
+    Router::with_path("members/{user}").put(put_member).delete(delete_member)
+}
+
+/// What a member is to be.
+#[derive(Deserialize, ToSchema)]
+#[salvo(schema(name = Membership))]
+struct Membership {
+    /// A new member is `member` by default; who is one already keeps theirs.
+    role: Option<Role>,
+    /// Shown as `sender_email`; a token that has one replaces it.
+    email: Option<String>,
+}
+
+/// Adds a member to a group, or changes one
+///
+/// What was said before is not unread to whoever is new, and can be read in the history.
+#[endpoint(operation_id = "put_member", tags("rooms"), responses((
+    status_code = 409, body = Details, content_type = "application/problem+json",
+    description = "`direct_room`: its members are for ever; `too_many_members`: the group has as many as may be"
+)))]
+async fn put_member(
+    server: Shared,
+    id: RoomParam,
+    user: UserParam,
+    body: Body<Membership>,
+) -> Result<Made<Member>, Problem> {
+    let Membership { role, email } = body.0;
+    if let Some(email) = &email {
+        check_email(email).map_err(Problem::invalid)?;
+    }
+    let member = NewMember { user_id: user.0.clone(), email };
+    let new = match server.store.enter(id.0, member, role.map(Into::into), MAX_MEMBERS).await? {
+        Entered::New => true,
+        Entered::Already => false,
+        Entered::NoRoom => return Err(Problem::no_room()),
+        Entered::Direct => return Err(direct()),
+        Entered::Full => {
+            server.metrics.limit("room_members");
+            let detail = format!("a room has {MAX_MEMBERS} members at most");
+            return Err(Problem::new(Code::TooManyMembers, detail));
+        }
+    };
+    let what = show(&server, id.0, &user.0).await?;
+    Ok(Made { new, what })
+}
+
+/// Removes a member from a group
+///
+/// Their sockets in this room are closed with 4003 on every server. What they said stays.
+#[endpoint(operation_id = "delete_member", tags("rooms"), responses((
+    status_code = 409, body = Details, content_type = "application/problem+json",
+    description = "`direct_room`: its members are for ever"
+)))]
+async fn delete_member(server: Shared, id: RoomParam, user: UserParam) -> Result<Done, Problem> {
+    match server.store.leave(id.0, &user.0).await? {
+        Gone::Left => Ok(Done),
+        Gone::NotMember => Err(no_member()),
+        Gone::NoRoom => Err(Problem::no_room()),
+        Gone::Direct => Err(direct()),
+    }
+}
+
+async fn show(server: &Shared, room: RoomId, user: &UserId) -> Result<Member, Problem> {
+    let (_, members) = server.store.members(room).await?;
+    let member = members.into_iter().find(|member| member.user == *user);
+    // They may have left again by now.
+    member.map(Member::from).ok_or_else(no_member)
+}
+
+fn direct() -> Problem {
+    Problem::new(Code::DirectRoom, "a direct room has the two members that it was made for")
+}
+
+fn no_member() -> Problem {
+    Problem::new(Code::NotFound, "no such member in this room")
+}

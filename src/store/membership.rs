@@ -1,0 +1,140 @@
+//! Who comes into a group, and who leaves it.
+//!
+//! Coming in is a transaction that also touches the room's document: so it can't slip into a room that is being
+//! deleted, and two at once can't make one too many. Its events reach the sockets as any other's.
+
+use bson::{DateTime, Document, RawDocumentBuf, doc};
+use futures_util::FutureExt;
+use handlers::{Role, RoomId};
+use mongodb::ClientSession;
+use mongodb::error::Error;
+
+use super::documents::{self, Kind};
+use super::{NewMember, Store, StoreError};
+
+/// How a user came to be a member, or why not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entered {
+    /// Wasn't one.
+    New,
+    /// Was one, with what was given now.
+    Already,
+    /// There is no such room.
+    NoRoom,
+    /// A direct room has its two members.
+    Direct,
+    /// The group has as many as may be.
+    Full,
+}
+
+/// How a user left, or why not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gone {
+    Left,
+    NotMember,
+    NoRoom,
+    Direct,
+}
+
+impl Store {
+    /// Makes a user a member of a group of at most `most`, or changes what is given of one who is.
+    ///
+    /// Whoever is new begins with marks at the room's last number: what was said before is neither unread to them
+    /// nor turns unread to others.
+    pub(crate) async fn enter(
+        &self,
+        room: RoomId,
+        member: NewMember,
+        role: Option<Role>,
+        most: usize,
+    ) -> Result<Entered, StoreError> {
+        match self.kind(room).await? {
+            None => return Ok(Entered::NoRoom),
+            Some(Kind::Direct) => return Ok(Entered::Direct),
+            Some(Kind::Group) => {}
+        }
+        let entering = Entering { store: self.clone(), room, member, role, most };
+        self.bounded(async move {
+            let mut session = entering.store.client.start_session().await?;
+            let transaction = session.start_transaction();
+            Ok(transaction.and_run(entering, |session, entering| entering.run(session).boxed()).await?)
+        })
+        .await
+    }
+
+    /// Takes a user out of a group.
+    pub(crate) async fn leave(&self, room: RoomId, user: &handlers::UserId) -> Result<Gone, StoreError> {
+        match self.kind(room).await? {
+            None => return Ok(Gone::NoRoom),
+            Some(Kind::Direct) => return Ok(Gone::Direct),
+            Some(Kind::Group) => {}
+        }
+        let members = self.members.clone();
+        let id = documents::member_id(room, user);
+        let left =
+            self.bounded(async move { Ok(members.delete_one(doc! { "_id": id }).await?.deleted_count) });
+        Ok(if left.await? == 0 { Gone::NotMember } else { Gone::Left })
+    }
+
+    async fn kind(&self, room: RoomId) -> Result<Option<Kind>, StoreError> {
+        Ok(self.room(room).await?.map(|room| room.kind))
+    }
+}
+
+/// One user's coming in, which the driver may run anew.
+struct Entering {
+    store: Store,
+    room: RoomId,
+    member: NewMember,
+    role: Option<Role>,
+    most: usize,
+}
+
+impl Entering {
+    async fn run(&self, session: &mut ClientSession) -> Result<Entered, Error> {
+        let rooms = self.store.db.collection::<Document>("rooms");
+        let there = doc! { "_id": self.room.get(), "deleted_at": { "$exists": false } };
+        let touched = rooms.update_one(there, doc! { "$inc": { "revision": 1_i64 } }).session(&mut *session);
+        if touched.await?.matched_count == 0 {
+            return Ok(Entered::NoRoom);
+        }
+        let id = documents::member_id(self.room, &self.member.user_id);
+        let members = &self.store.members;
+        let is_member = members.find_one(doc! { "_id": id.clone() }).session(&mut *session).await?.is_some();
+        if is_member {
+            let mut changed = self.email();
+            changed.extend(self.role.map(|role| ("role".to_owned(), documents::role(role).into())));
+            if !changed.is_empty() {
+                let change = members.update_one(doc! { "_id": id }, doc! { "$set": changed });
+                change.session(&mut *session).await?;
+            }
+            return Ok(Entered::Already);
+        }
+        let of_room = doc! { "_id": documents::of_room(self.room, "user") };
+        let count = members.count_documents(of_room).session(&mut *session).await?;
+        if count >= self.most as u64 {
+            return Ok(Entered::Full);
+        }
+        let last = self.last_number(session).await?;
+        let role = documents::role(self.role.unwrap_or(Role::Member));
+        let mut new = doc! {
+            "_id": id, "role": role, "delivered": last, "read": last, "joined_at": DateTime::now(),
+        };
+        new.extend(self.email());
+        let new = RawDocumentBuf::try_from(&new).map_err(Error::custom)?;
+        members.insert_one(new).session(session).await?;
+        Ok(Entered::New)
+    }
+
+    fn email(&self) -> Document {
+        self.member.email.iter().map(|email| ("email".to_owned(), email.into())).collect()
+    }
+
+    async fn last_number(&self, session: &mut ClientSession) -> Result<i64, Error> {
+        let of_room = doc! { "_id": documents::of_room(self.room, "n") };
+        let last = self.store.messages.find_one(of_room).sort(doc! { "_id": -1 });
+        let Some(last) = last.projection(doc! { "_id": 1 }).session(session).await? else { return Ok(0) };
+        let id = last.get_document("_id").map_err(Error::custom)?;
+        documents::read_int(id, "n").map_err(Error::custom)
+    }
+}

@@ -1,0 +1,46 @@
+//! The task of a server that removes what is left of deleted rooms: its own, and those that a server left that is
+//! gone. Rooms are taken one at a time, so that it costs the database no more than one batch at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::server::Server;
+
+/// Wakes the task before its time.
+#[derive(Debug, Default)]
+pub(crate) struct Sweeper(Notify);
+
+impl Sweeper {
+    /// A room was deleted.
+    pub(crate) fn wake(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// Sweeps when woken and every `rooms.sweep_seconds`, until `stop`.
+pub(crate) async fn run(server: Arc<Server>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let config = server.config.load_full();
+        let swept = server.store.sweep(config.limits.batch, linger(&config)).await;
+        let swept = swept.unwrap_or_else(|error| {
+            server.metrics.fault("sweep");
+            tracing::warn!(%error, "removing what is left of a deleted room failed; it is tried again");
+            false
+        });
+        if !swept {
+            let pause = tokio::time::timeout(config.rooms.sweep, server.sweeper.0.notified());
+            stop.run_until_cancelled(pause).await;
+        }
+    }
+}
+
+/// What an action began in a room is written after so long, or never.
+fn linger(config: &Config) -> Duration {
+    let longest = config.actions.values().filter_map(|limits| limits.timeout_ms).max();
+    let longest = Duration::from_millis(longest.unwrap_or_default().into());
+    longest.max(config.limits.handler) + config.mongodb.operation
+}

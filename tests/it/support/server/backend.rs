@@ -1,0 +1,35 @@
+//! The REST API, as an application's backend calls it.
+
+use reqwest::Method;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::super::{API_KEY, PATIENCE};
+use super::Server;
+
+impl Server {
+    /// An answer's status, and its body where that is JSON. A `body` of null is none.
+    pub(crate) async fn call(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
+        let url = format!("http://{}/api/v1{path}", self.address);
+        let mut request = self.http.request(method.clone(), url).bearer_auth(API_KEY);
+        self.transcript.note("api", "->", &format!("{method} {path} {body}"));
+        if !body.is_null() {
+            request = request.json(&body);
+        }
+        let answer = timeout(PATIENCE, async {
+            let answer = request.send().await.unwrap();
+            (answer.status().as_u16(), answer.text().await.unwrap())
+        });
+        let Ok((status, text)) = answer.await else { panic!("{method} {path}: no answer in {PATIENCE:?}") };
+        self.transcript.note("api", "<-", &format!("{status} {text}"));
+        (status, serde_json::from_str(&text).unwrap_or_default())
+    }
+
+    /// A call that is refused: its status and its code, by RFC 9457.
+    pub(crate) async fn refused(&self, method: Method, path: &str, body: Value) -> (u16, String) {
+        let (status, problem) = self.call(method.clone(), path, body).await;
+        assert!(status >= 400, "{method} {path} was done: {status} {problem}");
+        assert_eq!(problem["status"], status, "{problem}");
+        (status, problem["code"].as_str().unwrap_or_default().to_owned())
+    }
+}
