@@ -65,6 +65,8 @@ pub struct Config {
     pub sockets: Sockets,
     /// The change feed.
     pub feed: Feed,
+    /// Who is connected.
+    pub presence: Presence,
     /// The end.
     pub shutdown: Shutdown,
     /// The chat page.
@@ -257,6 +259,15 @@ pub struct Feed {
     pub heartbeat: Duration,
     /// Without a heartbeat for this long the server is not ready; more than `heartbeat`.
     pub stale: Duration,
+}
+
+/// `[presence]`
+#[derive(Clone, Debug)]
+pub struct Presence {
+    /// From a user's last socket to their being gone.
+    pub grace: Duration,
+    /// A heartbeat that stands still for so long is a dead server's.
+    pub silence: Duration,
 }
 
 /// `[shutdown]`

@@ -34,6 +34,7 @@ pub mod outbound;
 mod outbox;
 mod page;
 mod places;
+mod presence;
 mod pulse;
 mod rates;
 mod refusals;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bson::oid::ObjectId;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +20,8 @@ pub(crate) struct Pulse {
     written: AtomicI64,
     heard: watch::Sender<i64>,
     heard_at: Mutex<Option<Instant>>,
+    /// There was no document of this server's.
+    anew: Notify,
 }
 
 impl Pulse {
@@ -29,12 +31,19 @@ impl Pulse {
             written: AtomicI64::new(0),
             heard: watch::Sender::new(0),
             heard_at: Mutex::new(None),
+            anew: Notify::new(),
         }
     }
 
     /// The `_id` of the document.
     pub(crate) fn server(&self) -> ObjectId {
         self.server
+    }
+
+    /// Resolves when the document was written anew: for the first time, or because another server took this one for
+    /// dead and removed it, with all that was known of it. For one to wait.
+    pub(crate) async fn begun_anew(&self) {
+        self.anew.notified().await;
     }
 
     /// How long ago a heartbeat came round; none if never.
@@ -79,7 +88,9 @@ impl Pulse {
     /// Writes a heartbeat, and gives its number once a majority has it.
     pub(crate) async fn beat(&self, store: &Store) -> Result<i64, StoreError> {
         let beat = self.written.fetch_add(1, Ordering::Relaxed) + 1;
-        store.beat(self.server, beat).await?;
+        if store.beat(self.server, beat).await? {
+            self.anew.notify_one();
+        }
         Ok(beat)
     }
 }

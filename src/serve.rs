@@ -32,6 +32,7 @@ use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::page::Page;
 use crate::places::Places;
+use crate::presence::{self, Present};
 use crate::pulse::Pulse;
 use crate::refusals::Refusals;
 use crate::registry::Outboxes;
@@ -217,6 +218,16 @@ async fn assemble(
         Runtime::new(actions, &config, store.clone(), writer.clone(), under_way.clone(), metrics.clone());
     let eraser = Arc::new(Eraser::new(store.clone(), &config, metrics.clone()));
     tokio::spawn(eraser.clone().run(stop.clone()));
+    let present = Present::default();
+    let task = presence::Task {
+        present: present.clone(),
+        store: store.clone(),
+        pulse: pulse.clone(),
+        settings: config.presence.clone(),
+        batch: config.limits.batch,
+        metrics: metrics.clone(),
+    };
+    task.start(stop);
     let server = Server {
         page,
         sweeper: Sweeper::default(),
@@ -228,6 +239,7 @@ async fn assemble(
         eraser,
         verifier,
         users: Users::new(),
+        present,
         outboxes,
         metrics,
         pulse,

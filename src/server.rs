@@ -18,6 +18,7 @@ use crate::metrics::{Metrics, Now};
 use crate::outbox::Outbox;
 use crate::page::Page;
 use crate::places::Places;
+use crate::presence::Present;
 use crate::pulse::Pulse;
 use crate::refusals::Refusals;
 use crate::registry::Outboxes;
@@ -41,6 +42,7 @@ pub(crate) struct Server {
     pub(crate) eraser: Arc<Eraser>,
     pub(crate) verifier: Verifier,
     pub(crate) users: Users,
+    pub(crate) present: Present,
     pub(crate) outboxes: Outboxes,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) pulse: Arc<Pulse>,

@@ -30,6 +30,7 @@ use crate::admission::Admission;
 use crate::close::Close;
 use crate::outbox::{Frame, Outbox};
 use crate::places::Place;
+use crate::presence::Stays;
 use crate::runtime::{Answer, Caller};
 use crate::server::{Server, Stay};
 use crate::store::documents::Marks;
@@ -122,6 +123,7 @@ async fn talk(
         server,
         outbox,
         _stay: opened.stay,
+        _stays: server.present.enter(&opened.caller.user),
         caller: Arc::new(opened.caller),
         since: opened.since,
         expires_at: opened.expires_at,
@@ -146,6 +148,7 @@ struct Socket<'a> {
     server: &'a Arc<Server>,
     outbox: &'a Arc<Outbox>,
     _stay: Stay,
+    _stays: Stays,
     caller: Arc<Caller>,
     /// What was committed up to then was in the history.
     since: Option<Timestamp>,

@@ -7,7 +7,7 @@ use handlers::{ACTIONS, Action};
 use super::values::Values;
 use super::{
     Admin, Api, Auth, Config, ConfigError, Direct, Feed, Function, Http, Limits, Log, LogFormat, Mongodb,
-    Page, PageEnabled, Rooms, Secret, Shutdown, Sockets, Tls, TlsFiles, Traces,
+    Page, PageEnabled, Presence, Rooms, Secret, Shutdown, Sockets, Tls, TlsFiles, Traces,
 };
 
 /// The shortest shared secret, in bytes: as long as the hash of HS256 (RFC 7518, 3.2).
@@ -61,6 +61,8 @@ const WATCH_MS: Bounds = 10..=3_600_000;
 const IDEMPOTENCY_SECONDS: Bounds = 60..=2_592_000;
 const EXPORTS: Bounds = 1..=1_000;
 const FEED_MS: Bounds = 10..=600_000;
+/// Zero doesn't wait; longer is no grace any more.
+const GRACE_MS: Bounds = 0..=600_000;
 /// Zero doesn't wait.
 const DRAIN_SECONDS: Bounds = 0..=3_600;
 
@@ -102,6 +104,10 @@ impl Config {
             feed: Feed {
                 heartbeat: values.millis("feed.heartbeat_ms", FEED_MS)?,
                 stale: values.millis("feed.stale_ms", FEED_MS)?,
+            },
+            presence: Presence {
+                grace: values.millis("presence.grace_ms", GRACE_MS)?,
+                silence: values.millis("presence.silence_ms", FEED_MS)?,
             },
             shutdown: Shutdown { drain: values.seconds("shutdown.drain_seconds", DRAIN_SECONDS)? },
             page: Page {

@@ -46,6 +46,10 @@ impl Config {
             let fault = "must be more than feed.heartbeat_ms, or the server is never ready";
             return Err(ConfigError::new("feed.stale_ms", fault));
         }
+        if self.presence.silence < 2 * self.feed.heartbeat {
+            let fault = "must be twice feed.heartbeat_ms or more, or servers that live are taken for dead";
+            return Err(ConfigError::new("presence.silence_ms", fault));
+        }
         self.traces.check()?;
         EnvFilter::try_new(&self.log.filter).map(|_| ()).map_err(|error| {
             ConfigError::new("log.filter", format!("{} is no filter: {error}", shown(&self.log.filter)))

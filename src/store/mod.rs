@@ -16,6 +16,7 @@ mod marks;
 mod membership;
 mod numbers;
 mod page;
+pub(crate) mod presence;
 mod removal;
 mod rooms;
 mod schema;
@@ -44,6 +45,7 @@ pub use marks::Receipts;
 pub(crate) use membership::{Entered, Gone};
 pub(crate) use numbers::LastNumbers;
 pub(crate) use page::From;
+pub use presence::Presence;
 pub(crate) use rooms::RoomPlan;
 pub use rooms::{NewMember, NewRoom};
 pub use schema::{Advice, inspect};
@@ -86,14 +88,15 @@ impl Store {
         &self.db
     }
 
-    /// Writes a server's heartbeat with its number; done once a majority has it.
-    pub(crate) async fn beat(&self, server: ObjectId, beat: i64) -> Result<(), StoreError> {
+    /// Writes a server's heartbeat with its number; done once a majority has it. True where there was none to be
+    /// raised: the server is new, or was taken for dead.
+    pub(crate) async fn beat(&self, server: ObjectId, beat: i64) -> Result<bool, StoreError> {
         let heartbeats = self.db.collection::<Document>("heartbeats");
         // Of two that overtake each other the later number stays.
         let update = doc! { "$max": { "beat": beat }, "$currentDate": { "at": true } };
         self.bounded(async move {
-            heartbeats.update_one(doc! { "_id": server }, update).upsert(true).await?;
-            Ok(())
+            let beaten = heartbeats.update_one(doc! { "_id": server }, update).upsert(true).await?;
+            Ok(beaten.upserted_id.is_some())
         })
         .await
     }

@@ -16,8 +16,8 @@ const HEARTBEAT_KEPT: Duration = Duration::from_hours(1);
 const SIGNALS_KEPT: Duration = Duration::from_mins(1);
 
 /// Every collection.
-const COLLECTIONS: [&str; 8] =
-    ["rooms", "messages", "members", "counters", "heartbeats", "signals", "requests", "erasures"];
+const COLLECTIONS: [&str; 9] =
+    ["rooms", "messages", "members", "counters", "heartbeats", "presence", "signals", "requests", "erasures"];
 
 /// The server's error code for a collection that exists already (`NamespaceExists`).
 const EXISTS: i32 = 48;
@@ -69,7 +69,12 @@ fn indexes() -> Vec<(&'static str, IndexModel)> {
     let by_sender = IndexOptions::builder().name("sender".to_owned()).sparse(true).build();
     let spent = IndexOptions::builder().name("expires_at".to_owned()).expire_after(Duration::ZERO).build();
     let about = IndexOptions::builder().name("about".to_owned()).sparse(true).build();
+    let connected = IndexOptions::builder()
+        .name("servers".to_owned())
+        .partial_filter_expression(doc! { "online": true })
+        .build();
     vec![
+        ("presence", IndexModel::builder().keys(doc! { "servers": 1 }).options(connected).build()),
         ("messages", IndexModel::builder().keys(doc! { "sender": 1 }).options(by_sender).build()),
         ("requests", IndexModel::builder().keys(doc! { "expires_at": 1 }).options(spent).build()),
         ("requests", IndexModel::builder().keys(doc! { "about": 1 }).options(about).build()),

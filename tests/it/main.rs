@@ -43,6 +43,7 @@ mod outage;
 mod outbound;
 mod page;
 mod people;
+mod presence;
 mod properties;
 mod proxies;
 mod receipts;

@@ -1,0 +1,231 @@
+//! Who has sockets on this server, written to the database for all servers to see.
+//!
+//! A socket that opens or closes only leaves a word here; a task of its own writes what has changed, in batches, so
+//! that no connect waits for it. Whoever closes the last socket counts as gone only after a short grace: a page that
+//! is loaded anew, or a phone that changes its network, makes no coming and going.
+//!
+//! What a server that died has left is tidied up by any other ([`sweep`]). One that was taken for dead and isn't
+//! finds its heartbeat gone, and says all of it again. A server that ends in good order leaves its users to the
+//! others in the same way: they are about to come back elsewhere.
+
+mod sweep;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bson::DateTime;
+use handlers::UserId;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::config;
+use crate::metrics::Metrics;
+use crate::pulse::Pulse;
+use crate::store::{Store, StoreError};
+
+/// How long changes are gathered for one write. Of thousands who connect at once each costs the less.
+const GATHER: Duration = Duration::from_millis(100);
+
+/// The users of this server. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Present(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// Something is to be written.
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    users: HashMap<UserId, Here>,
+    /// Those who may be here without the database knowing; some twice.
+    arriving: Vec<UserId>,
+    /// Those who closed their last socket, the first to have done so first.
+    leaving: VecDeque<(Instant, UserId)>,
+}
+
+/// One user's sockets.
+#[derive(Default)]
+struct Here {
+    sockets: usize,
+    /// Whether the database knows of them, or may.
+    told: bool,
+    left: Option<(Instant, DateTime)>,
+}
+
+/// A socket, until it is dropped.
+pub(crate) struct Stays {
+    present: Present,
+    user: UserId,
+}
+
+impl Present {
+    /// A user has one more socket.
+    pub(crate) fn enter(&self, user: &UserId) -> Stays {
+        let mut state = self.state();
+        let here = state.users.entry(user.clone()).or_default();
+        here.sockets += 1;
+        here.left = None;
+        if !here.told {
+            state.arriving.push(user.clone());
+            self.0.changed.notify_one();
+        }
+        drop(state);
+        Stays { present: self.clone(), user: user.clone() }
+    }
+
+    /// Resolves when something is to be written, now or after the grace.
+    async fn unsettled(&self) {
+        while self.state().is_settled() {
+            self.0.changed.notified().await;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Stays {
+    fn drop(&mut self) {
+        let mut state = self.present.state();
+        let now = Instant::now();
+        let Some(here) = state.users.get_mut(&self.user) else { return };
+        here.sockets -= 1;
+        if here.sockets == 0 {
+            here.left = Some((now, DateTime::now()));
+            state.leaving.push_back((now, self.user.clone()));
+            self.present.0.changed.notify_one();
+        }
+    }
+}
+
+impl State {
+    /// Up to `most` users of whom the database is to hear; from here on it counts as knowing.
+    fn take_arrivals(&mut self, most: usize) -> Vec<UserId> {
+        let mut arrivals = Vec::new();
+        while arrivals.len() < most
+            && let Some(user) = self.arriving.pop()
+        {
+            if let Some(here) = self.users.get_mut(&user).filter(|here| here.sockets > 0 && !here.told) {
+                here.told = true;
+                arrivals.push(user);
+            }
+        }
+        arrivals
+    }
+
+    /// Up to `most` users who have been gone for `grace`.
+    fn take_departures(&mut self, most: usize, grace: Duration) -> Vec<(UserId, DateTime)> {
+        let mut departures = Vec::new();
+        while departures.len() < most
+            && let Some((_, user)) = self.leaving.pop_front_if(|(left, _)| left.elapsed() >= grace)
+        {
+            let Some(here) = self.users.get(&user) else { continue };
+            let Some((_, at)) = here.left.filter(|(left, _)| left.elapsed() >= grace) else { continue };
+            // Forgotten before it is written: whoever comes back meanwhile is said to have arrived after it.
+            if self.users.remove(&user).is_some_and(|here| here.told) {
+                departures.push((user, at));
+            }
+        }
+        departures
+    }
+
+    fn give_back_arrivals(&mut self, arrivals: Vec<UserId>) {
+        for user in arrivals {
+            // Of those who have left it may be written or not: their going is.
+            if let Some(here) = self.users.get_mut(&user).filter(|here| here.sockets > 0) {
+                here.told = false;
+                self.arriving.push(user);
+            }
+        }
+    }
+
+    fn give_back_departures(&mut self, departures: Vec<(UserId, DateTime)>) {
+        for (user, at) in departures {
+            // Of those who have come back it may be written or not: their coming is.
+            if !self.users.contains_key(&user) {
+                let left = Instant::now();
+                self.users.insert(user.clone(), Here { sockets: 0, told: true, left: Some((left, at)) });
+                self.leaving.push_back((left, user));
+            }
+        }
+    }
+
+    /// The database has forgotten all of them.
+    fn say_again(&mut self) {
+        for (user, here) in &mut self.users {
+            if here.sockets > 0 {
+                here.told = false;
+                self.arriving.push(user.clone());
+            }
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.arriving.is_empty() && self.leaving.is_empty()
+    }
+}
+
+/// What writes, and tidies up.
+pub(crate) struct Task {
+    pub(crate) present: Present,
+    pub(crate) store: Store,
+    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) settings: config::Presence,
+    /// Users in one write.
+    pub(crate) batch: usize,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Task {
+    /// Starts both, until `stop`.
+    pub(crate) fn start(self, stop: &CancellationToken) {
+        let sweep = sweep::Sweep::new(&self);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(sweep.run()));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(self.run()));
+    }
+
+    async fn run(self) {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.pulse.begun_anew() => self.present.state().say_again(),
+                () = self.present.unsettled() => {}
+            }
+            tokio::time::sleep(GATHER).await;
+            if let Err(error) = self.write().await {
+                self.metrics.fault("presence");
+                tracing::warn!(%error, "writing who is connected failed; trying again");
+            }
+        }
+    }
+
+    /// Writes all that is due.
+    async fn write(&self) -> Result<(), StoreError> {
+        let server = self.pulse.server();
+        loop {
+            let arrivals = self.present.state().take_arrivals(self.batch);
+            if arrivals.is_empty() {
+                break;
+            }
+            if let Err(error) = self.store.arrived(server, &arrivals).await {
+                self.present.state().give_back_arrivals(arrivals);
+                return Err(error);
+            }
+        }
+        loop {
+            let departures = self.present.state().take_departures(self.batch, self.settings.grace);
+            if departures.is_empty() {
+                return Ok(());
+            }
+            if let Err(error) = self.store.left(server, &departures).await {
+                self.present.state().give_back_departures(departures);
+                return Err(error);
+            }
+        }
+    }
+}

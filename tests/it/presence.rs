@@ -1,0 +1,211 @@
+//! Who is online, as any server can tell.
+
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use handlers::{Time, UserId};
+use mongodb::bson::{Document, doc};
+use parlor::config::Config;
+use parlor::store::{Presence, Store};
+use tokio::time::timeout;
+
+use crate::support::{Link, PATIENCE, Program, Server, State, now, shared_uri};
+
+/// How long after the fact all that is known of a user is right (protocol.md, Level 3).
+const RIGHT: Duration = Duration::from_secs(5);
+
+/// What goes beside it: the test's own waits, on a machine that does other things too.
+const SLACK: Duration = Duration::from_secs(3);
+
+async fn store_of(server: &Server) -> Store {
+    let settings = [("URI", shared_uri()), ("DATABASE", &server.database().name)];
+    let settings = settings.map(|(key, value)| (format!("PARLOR__MONGODB__{key}"), value.to_owned()));
+    Store::open(&Config::load(None, settings).unwrap().mongodb, 1).await.unwrap()
+}
+
+async fn presence(store: &Store, user: i64) -> Presence {
+    store.presence(&UserId::Int(user)).await.unwrap()
+}
+
+/// Waits until a user is online, or isn't.
+async fn until(store: &Store, user: i64, online: bool) -> Presence {
+    let is = async {
+        loop {
+            let found = presence(store, user).await;
+            if found.online == online {
+                return found;
+            }
+        }
+    };
+    let Ok(found) = timeout(PATIENCE, is).await else {
+        panic!("user {user} is not online: {online} within {PATIENCE:?}")
+    };
+    found
+}
+
+/// What has changed of users' presence, in the order in which it did: whether each came or went.
+async fn changes(
+    server: &Server,
+) -> mongodb::change_stream::ChangeStream<mongodb::change_stream::event::ChangeStreamEvent<Document>> {
+    server.collection("presence").await.watch().await.unwrap()
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap()
+}
+
+#[tokio::test]
+async fn a_user_is_online_from_the_first_socket_to_the_last_on_any_server() {
+    let one = Server::start(&[("PRESENCE__GRACE_MS", "200")]).await;
+    one.room(&[1, 2]).await;
+    let two = one.beside_over(shared_uri(), &[("PRESENCE__GRACE_MS", "200")]).await;
+    let store = store_of(&one).await;
+    assert_eq!(presence(&store, 1).await, Presence { online: false, last_seen: None });
+
+    let (first, second, there) = (one.join(1, 2).await, one.join(1, 2).await, two.join(1, 2).await);
+    assert_eq!(until(&store, 1, true).await.last_seen, None);
+    let presences = one.collection("presence").await;
+    while presences.count_documents(doc! { "_id": 1, "servers": { "$size": 2 } }).await.unwrap() == 0 {}
+    first.leave().await;
+    second.leave().await;
+    while presences.count_documents(doc! { "_id": 1, "servers": { "$size": 1 } }).await.unwrap() == 0 {}
+    assert!(presence(&store, 1).await.online, "a socket on the other server is a socket");
+    let before = now();
+    there.leave().await;
+    let after = until(&store, 1, false).await;
+    let Some(Time(seen)) = after.last_seen else { panic!("{after:?}") };
+    assert!((millis(before) - 1..=millis(now())).contains(&seen), "{seen}, left after {before:?}");
+    assert_eq!(presence(&store, 2).await, Presence { online: false, last_seen: None });
+}
+
+#[tokio::test]
+async fn whoever_was_refused_was_never_here() {
+    let server = Server::start(&[]).await;
+    let room = server.room(&[1, 2]).await;
+    let store = store_of(&server).await;
+    let mut stranger = server.dial_as(3, &format!("room_id={room}")).open().await;
+    assert_eq!(stranger.closed().await.0, 4003);
+    let _member = server.join(1, 2).await;
+    until(&store, 1, true).await;
+    assert_eq!(presence(&store, 3).await, Presence { online: false, last_seen: None });
+}
+
+#[tokio::test]
+async fn a_page_that_is_loaded_anew_makes_no_coming_and_going() {
+    let server = Server::start(&[]).await;
+    server.room(&[1, 2]).await;
+    let other = server.beside().await;
+    let store = store_of(&server).await;
+    let mut socket = server.join(1, 2).await;
+    until(&store, 1, true).await;
+    let mut stream = changes(&server).await;
+    for n in 0..4 {
+        socket.leave().await;
+        socket = server.join(1, 2).await;
+        assert!(presence(&store, 1).await.online, "reload {n}");
+    }
+    socket.leave().await;
+    let socket = other.join(1, 2).await;
+    let presences = server.collection("presence").await;
+    // The first server says so once the grace is over.
+    while presences.count_documents(doc! { "_id": 1, "servers": { "$size": 1 } }).await.unwrap() == 1 {}
+    while presences.count_documents(doc! { "_id": 1, "servers": { "$size": 2 } }).await.unwrap() == 1 {}
+    assert!(presence(&store, 1).await.online);
+    socket.leave().await;
+    until(&store, 1, false).await;
+    let mut online = Vec::new();
+    while online.last() != Some(&false) {
+        let event = timeout(PATIENCE, stream.next()).await.unwrap().unwrap().unwrap();
+        let changed = match event.update_description {
+            Some(update) => update.updated_fields,
+            // The document as a whole: where somebody is left it says nothing new.
+            None => {
+                event.full_document.filter(|whole| !whole.get_bool("online").unwrap()).unwrap_or_default()
+            }
+        };
+        online.extend(changed.get_bool("online"));
+    }
+    assert_eq!(online, [false], "the only change of it is the last going");
+}
+
+#[tokio::test]
+async fn users_of_a_server_that_was_killed_are_gone_within_five_seconds() {
+    let mut program = Program::start(&[]).await;
+    program.room(&[1, 2]).await;
+    let survivor = program.beside().await;
+    let store = store_of(&program).await;
+    let _there = program.join(1, 2).await;
+    let _here = survivor.join(2, 1).await;
+    let _both = (program.join(2, 1).await, until(&store, 1, true).await);
+    until(&store, 2, true).await;
+    let presences = program.collection("presence").await;
+    while presences.count_documents(doc! { "_id": 2, "servers": { "$size": 2 } }).await.unwrap() == 0 {}
+
+    program.signal("KILL");
+    let killed = Instant::now();
+    program.exit_code().await;
+    let after = until(&store, 1, false).await;
+    assert!(killed.elapsed() < RIGHT + SLACK, "{:?}", killed.elapsed());
+    assert!(after.last_seen.is_some(), "as its server was last heard of");
+    while presences.count_documents(doc! { "_id": 2, "servers": { "$size": 1 } }).await.unwrap() == 0 {}
+    assert!(presence(&store, 2).await.online, "of the two servers one lives");
+    let heartbeats = program.collection("heartbeats").await;
+    while heartbeats.count_documents(doc! {}).await.unwrap() > 1 {}
+}
+
+#[tokio::test]
+async fn a_server_alone_tidies_up_after_the_one_before_it() {
+    let mut program = Program::start(&[]).await;
+    program.room(&[1, 2]).await;
+    let store = store_of(&program).await;
+    let socket = program.join(1, 2).await;
+    until(&store, 1, true).await;
+    program.signal("KILL");
+    program.exit_code().await;
+    drop(socket);
+    // Not even its heartbeat is left, as after an hour.
+    program.collection("heartbeats").await.delete_many(doc! {}).await.unwrap();
+    let _next = program.again().await;
+    until(&store, 1, false).await;
+}
+
+#[tokio::test]
+async fn a_server_that_was_taken_for_dead_says_again_who_is_there() {
+    let link = Link::to_the_database().await;
+    let cut = Server::start_over(&link.uri, &[]).await;
+    cut.room(&[1, 2]).await;
+    let other = cut.beside().await;
+    let store = store_of(&cut).await;
+    let _one = cut.join(1, 2).await;
+    let _two = other.join(2, 1).await;
+    until(&store, 1, true).await;
+    link.set(State::Cut);
+    until(&store, 1, false).await;
+    link.set(State::Open);
+    until(&store, 1, true).await;
+    assert!(presence(&store, 2).await.online, "the other was never taken for dead");
+}
+
+#[tokio::test]
+async fn nobody_is_taken_for_gone_because_the_database_was_away() {
+    let link = Link::to_the_database().await;
+    let server = Server::start_over(&link.uri, &[]).await;
+    server.room(&[1, 2]).await;
+    let other = server.beside_over(&link.uri, &[]).await;
+    let store = store_of(&server).await;
+    let (one, mut two) = (server.join(1, 2).await, other.join(2, 1).await);
+    until(&store, 1, true).await;
+    until(&store, 2, true).await;
+    let mut stream = changes(&server).await;
+    link.set(State::Cut);
+    let heartbeats = server.collection("heartbeats").await;
+    let old = doc! { "$expr": { "$lt": ["$at", { "$subtract": ["$$NOW", 4_000] }] } };
+    while heartbeats.count_documents(old.clone()).await.unwrap() < 2 {}
+    link.set(State::Open);
+    while heartbeats.count_documents(old.clone()).await.unwrap() > 0 {}
+    one.leave().await;
+    two.quiet().await;
+    let event = timeout(PATIENCE, stream.next()).await.unwrap().unwrap().unwrap();
+    let id = event.document_key.unwrap();
+    assert_eq!(id.get_i64("_id").unwrap(), 1, "the first change is of the one who left");
+}
