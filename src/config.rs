@@ -12,6 +12,7 @@
 mod bounds;
 mod check;
 mod error;
+mod hooks;
 mod key;
 mod receivers;
 mod renewal;
@@ -30,6 +31,7 @@ use jsonwebtoken::Algorithm;
 
 pub use self::bounds::{MIN_API_KEY_CHARS, MIN_SECRET_BYTES};
 pub use self::error::ConfigError;
+pub use self::hooks::{HookSettings, Hooks, OnFailure};
 pub(crate) use self::key::{Key, Keys, Location, NamedKey, jwk, safe};
 pub use self::receivers::{Function, Receiver};
 pub(crate) use self::renewal::Renewal;
@@ -61,6 +63,8 @@ pub struct Config {
     pub actions: BTreeMap<&'static str, handlers::Limits>,
     /// Actions of the application's own, by their names.
     pub functions: BTreeMap<String, Function>,
+    /// What the application is asked and told.
+    pub hooks: Hooks,
     /// Sockets as such.
     pub sockets: Sockets,
     /// The change feed.

@@ -274,7 +274,7 @@ fn read_marks(id: &RawDocument, fields: &RawDocument) -> Result<Option<Change>, 
     Ok(Some(Change::Marked { user: read_user(id)?, marks }))
 }
 
-fn is_history_lost(error: &Error) -> bool {
+pub(crate) fn is_history_lost(error: &Error) -> bool {
     match &*error.kind {
         ErrorKind::Command(command) => HISTORY_LOST.contains(&command.code),
         ErrorKind::MissingResumeToken => true,

@@ -26,6 +26,7 @@ mod database;
 pub mod embedded;
 mod erasure;
 mod feed;
+mod hooks;
 mod hub;
 pub mod log;
 pub mod metrics;

@@ -5,6 +5,7 @@
 
 mod known;
 
+mod hooks;
 mod outbound;
 
 use std::time::Duration;
@@ -38,6 +39,7 @@ pub struct Metrics {
     write_queue: Gauge,
     receipts: Gauge,
     outbound: Outbound,
+    hooks: hooks::Hooks,
 }
 
 /// What is looked up when someone asks, since counting it all the time would cost more.
@@ -94,6 +96,7 @@ impl Metrics {
         let mut registry = Registry::with_prefix("parlor");
         let mut metrics = Self {
             outbound: Outbound::registered(&mut registry),
+            hooks: hooks::Hooks::registered(&mut registry),
             registry,
             limits: Family::default(),
             frames: Family::default(),

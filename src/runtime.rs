@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bson::oid::ObjectId;
-use handlers::{Action, Code, Context, Error, ErrorFrame, Fields, Limits, Reply, RoomId, UserId};
+use handlers::{Action, Code, Context, Error, ErrorFrame, Fields, Limits, Reply, Room, RoomId, UserId};
 use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 use tokio::time::Instant;
@@ -21,6 +21,8 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::config::Config;
+use crate::hooks::BeforeSend;
+use crate::hooks::before::Asked;
 use crate::metrics::Metrics;
 use crate::rates::{CallRates, Over, Rates};
 use crate::room::json;
@@ -44,6 +46,7 @@ pub(crate) struct Runtime {
     overdue: CancellationToken,
     metrics: Arc<Metrics>,
     selection: Duration,
+    before_send: Option<Arc<BeforeSend>>,
 }
 
 /// What holds for frames and actions. A frame is held to the one that it found when it came.
@@ -105,7 +108,13 @@ impl Runtime {
             overdue,
             metrics,
             selection: config.mongodb.selection,
+            before_send: None,
         }
+    }
+
+    /// The application is asked about each message before it is written.
+    pub(crate) fn asking(self, before_send: Option<Arc<BeforeSend>>) -> Self {
+        Self { before_send, ..self }
     }
 
     /// Messages that wait for the database.
@@ -267,7 +276,11 @@ impl Runtime {
             deadline,
             selection: self.selection,
         };
-        let context = Context::new(caller.user.clone(), Arc::new(room), table.text_chars);
+        let room: Arc<dyn Room> = match &self.before_send {
+            None => Arc::new(room),
+            Some(hook) => Arc::new(Asked { room, hook: hook.clone() }),
+        };
+        let context = Context::new(caller.user.clone(), room, table.text_chars);
         let action = row.action;
         let call = async move {
             let _permit = permit;

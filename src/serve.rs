@@ -28,8 +28,10 @@ use crate::database::{START_PATIENCE, embed, prepare};
 use crate::embedded::EmbeddedError;
 use crate::erasure::Eraser;
 use crate::feed::Feed;
+use crate::hooks::{BeforeSend, Hooks};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
+use crate::outbound::Unusable;
 use crate::page::Page;
 use crate::places::Places;
 use crate::presence::{self, Present};
@@ -198,6 +200,8 @@ async fn assemble(
     let hub = Arc::new(Hub::new(metrics.clone()));
     let pulse = Arc::new(Pulse::new());
     let outboxes = Outboxes::default();
+    let hooks = Hooks::new(&config, pulse.server(), &store, &stream_store, &metrics)?;
+    hooks.begin().await?;
     let feed = Feed {
         stream_store,
         store: store.clone(),
@@ -215,7 +219,8 @@ async fn assemble(
     verifier.watch(&config.auth, &metrics, stop);
     let refusals = Refusals::new(&config, metrics.clone());
     let runtime =
-        Runtime::new(actions, &config, store.clone(), writer.clone(), under_way.clone(), metrics.clone());
+        Runtime::new(actions, &config, store.clone(), writer.clone(), under_way.clone(), metrics.clone())
+            .asking(BeforeSend::new(&config, &metrics)?);
     let eraser = Arc::new(Eraser::new(store.clone(), &config, metrics.clone()));
     tokio::spawn(eraser.clone().run(stop.clone()));
     let present = Present::default();
@@ -239,6 +244,7 @@ async fn assemble(
         eraser,
         verifier,
         users: Users::new(),
+        hooks: hooks.start(),
         present,
         outboxes,
         metrics,
@@ -307,6 +313,7 @@ async fn listen(
     if tokio::time::timeout_at(deadline, closed).await.is_err() {
         tracing::warn!("not every connection was closed in time");
     }
+    server.hooks.end().await;
     Ok(())
 }
 
@@ -371,4 +378,4 @@ macro_rules! from_error {
     )+};
 }
 
-from_error! { ConfigError, AuthError, StoreError, std::io::Error, EmbeddedError }
+from_error! { ConfigError, Unusable, AuthError, StoreError, std::io::Error, EmbeddedError }

@@ -13,6 +13,7 @@ use crate::auth::Verifier;
 use crate::close::Close;
 use crate::config::Config;
 use crate::erasure::Eraser;
+use crate::hooks::Telling;
 use crate::hub::{Hub, Joined};
 use crate::metrics::{Metrics, Now};
 use crate::outbox::Outbox;
@@ -42,6 +43,7 @@ pub(crate) struct Server {
     pub(crate) eraser: Arc<Eraser>,
     pub(crate) verifier: Verifier,
     pub(crate) users: Users,
+    pub(crate) hooks: Telling,
     pub(crate) present: Present,
     pub(crate) outboxes: Outboxes,
     pub(crate) metrics: Arc<Metrics>,

@@ -11,6 +11,7 @@ const ANY_ACTION: &[Code] = &[
     Code::BadJson,
     Code::UnknownAction,
     Code::InvalidRequest,
+    Code::Rejected,
     Code::RateLimited,
     Code::Timeout,
     Code::Unavailable,

@@ -21,6 +21,8 @@ pub enum Code {
     NotFound,
     /// Someone else wrote it.
     NotAuthor,
+    /// The application won't have this message; `message` is its reason.
+    Rejected,
     /// Too much in too short a time.
     RateLimited,
     /// The handler ran out of time. What it was writing may still come to be, and is then told as an event.
@@ -40,6 +42,7 @@ impl Code {
             Self::InvalidRequest => "invalid_request",
             Self::NotFound => "not_found",
             Self::NotAuthor => "not_author",
+            Self::Rejected => "rejected",
             Self::RateLimited => "rate_limited",
             Self::Timeout => "timeout",
             Self::Unavailable => "unavailable",

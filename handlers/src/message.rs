@@ -14,7 +14,10 @@ pub struct Draft(String);
 
 impl Draft {
     /// The text, where it has at most `limit` code points. `field` is where it stood, for the error.
-    pub(crate) fn within(self, limit: usize, field: &str) -> Result<Text, Error> {
+    ///
+    /// # Errors
+    /// `invalid_request` where it has more.
+    pub fn within(self, limit: usize, field: &str) -> Result<Text, Error> {
         // Bytes are never fewer than code points: counting is only for what may be over.
         if self.0.len() > limit && self.0.chars().count() > limit {
             return Err(Error::invalid(format!("{field}: longer than {limit} characters")));

@@ -6,8 +6,8 @@ use handlers::{ACTIONS, Action};
 
 use super::values::Values;
 use super::{
-    Admin, Api, Auth, Config, ConfigError, Direct, Feed, Function, Http, Limits, Log, LogFormat, Mongodb,
-    Page, PageEnabled, Presence, Rooms, Secret, Shutdown, Sockets, Tls, TlsFiles, Traces,
+    Admin, Api, Auth, Config, ConfigError, Direct, Feed, Function, Hooks, Http, Limits, Log, LogFormat,
+    Mongodb, Page, PageEnabled, Presence, Rooms, Secret, Shutdown, Sockets, Tls, TlsFiles, Traces,
 };
 
 /// The shortest shared secret, in bytes: as long as the hash of HS256 (RFC 7518, 3.2).
@@ -96,6 +96,7 @@ impl Config {
             limits: Limits::read(values)?,
             actions: ACTIONS.iter().map(|action| read_action(values, action)).collect::<Result<_, _>>()?,
             functions: Function::read_all(values)?,
+            hooks: Hooks::read(values)?,
             sockets: Sockets {
                 ping: values.seconds("sockets.ping_seconds", SILENCE_SECONDS)?,
                 dead: values.seconds("sockets.dead_seconds", SILENCE_SECONDS)?,

@@ -42,6 +42,7 @@ impl Config {
         self.http.check()?;
         self.tls.files.as_ref().map_or(Ok(()), tls::check)?;
         self.functions.iter().try_for_each(|(name, function)| function.check(name))?;
+        self.hooks.check()?;
         if self.feed.stale <= self.feed.heartbeat {
             let fault = "must be more than feed.heartbeat_ms, or the server is never ready";
             return Err(ConfigError::new("feed.stale_ms", fault));

@@ -1,6 +1,7 @@
 //! What loads, and what comes of it.
 
 mod functions;
+mod hooks;
 mod refusals;
 
 use std::io::Write;

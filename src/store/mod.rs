@@ -10,6 +10,7 @@ mod erase;
 mod error;
 mod export;
 mod history;
+pub(crate) mod hooks;
 mod idempotency;
 mod list;
 mod marks;

@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 use crate::support::{Server, chat, checked_in};
 
 /// Errors of the runtime, which any action can meet; no row names them.
-const OF_THE_RUNTIME: [Code; 7] = [
+const OF_THE_RUNTIME: [Code; 8] = [
     Code::BadJson,
     Code::UnknownAction,
     Code::InvalidRequest,
+    Code::Rejected,
     Code::RateLimited,
     Code::Timeout,
     Code::Unavailable,

@@ -28,6 +28,7 @@ mod fields;
 mod files;
 mod handshake;
 mod history;
+mod hooks;
 mod http;
 mod idempotency;
 mod isolation;

@@ -110,6 +110,15 @@ impl Receiver {
         asked
     }
 
+    /// All that it was asked, once that is enough.
+    pub(crate) async fn until(&self, enough: impl Fn(&[Asked]) -> bool) -> Vec<Asked> {
+        let mut asked = self.shared.asked.subscribe();
+        let Ok(asked) = timeout(PATIENCE, asked.wait_for(|asked| enough(asked))).await else {
+            panic!("it was not asked enough: {:#?}", self.shared.asked.borrow())
+        };
+        asked.unwrap().clone()
+    }
+
     /// How often it was asked by now.
     pub(crate) fn count(&self) -> usize {
         self.shared.asked.borrow().len()

@@ -1,0 +1,42 @@
+//! `[hooks]`: strict sections, off without a URL.
+
+use super::*;
+use crate::config::OnFailure;
+
+#[test]
+fn they_are_off_by_themselves() {
+    let Hooks { before_send, after_send, connected, disconnected, offline, settings } =
+        env(&[]).unwrap().hooks;
+    let all = [before_send, after_send, connected, disconnected, offline];
+    assert!(all.iter().all(Option::is_none), "{all:?}");
+    assert_eq!(settings.on_failure, OnFailure::Open);
+    assert_eq!((settings.lease, settings.offline_wait), (Duration::from_secs(6), Duration::from_secs(5)));
+}
+
+#[test]
+fn a_url_turns_one_on() {
+    let variables = [
+        ("HOOKS__BEFORE_SEND__URL", "http://127.0.0.1:9100/ask"),
+        ("HOOKS__BEFORE_SEND__TIMEOUT_MS", "70"),
+        ("HOOKS__BEFORE_SEND__ON_FAILURE", "closed"),
+    ];
+    let hooks = env(&variables).unwrap().hooks;
+    assert_eq!(hooks.before_send.unwrap().timeout, Duration::from_millis(70));
+    assert_eq!(hooks.settings.on_failure, OnFailure::Closed);
+    assert!(hooks.after_send.is_none());
+}
+
+#[test]
+fn a_bad_value_is_refused_by_key() {
+    for (variables, refusal) in [
+        (vec![("HOOKS__BEFORE_SEND__ON_FAILURE", "ajar")], "hooks.before_send.on_failure: takes"),
+        (vec![("HOOKS__LEASE_MS", "10")], "hooks.lease_ms: "),
+        (vec![("HOOKS__RETRY_MS", "500"), ("HOOKS__RETRY_MAX_MS", "400")], "hooks.retry_max_ms: must be"),
+        (vec![("HOOKS__OFFLINE__URL", "ftp://127.0.0.1/")], "hooks.offline.url: must begin with http"),
+        (vec![("HOOKS__CONNECTED__URL", "https://hooks.example/")], "hooks.connected.secret: must be given"),
+        (vec![("HOOKS__ON_SEND__URL", "http://127.0.0.1/")], "hooks.on_send.url: no such key"),
+    ] {
+        let error = env(&variables).unwrap_err();
+        assert!(error.starts_with(refusal), "{error}");
+    }
+}

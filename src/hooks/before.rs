@@ -1,0 +1,168 @@
+//! `[hooks.before_send]`: asks the application about a message before it is written. It may let it pass, write it
+//! anew, or refuse it with a reason that its sender sees.
+//!
+//! The sender waits for it, and the answer counts within the action's deadline. What becomes of a message when there
+//! is no good answer is configured: open lets it pass, closed tells the sender `unavailable`. Without the hook a
+//! message passes none of this.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use handlers::{Code, Draft, Error, MessageId, Pending, Role, Room, RoomId, Text, UserId};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::config::{Config, OnFailure};
+use crate::metrics::Metrics;
+use crate::outbound::{Receiver, Unusable};
+use crate::store::BoundRoom;
+
+/// The longest reason that a sender is shown, in characters.
+const REASON_CHARS: usize = 200;
+
+/// What asks.
+#[derive(Debug)]
+pub(crate) struct BeforeSend {
+    receiver: Receiver,
+    on_failure: OnFailure,
+    text_chars: usize,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Serialize)]
+struct Question<'a> {
+    id: String,
+    hook: &'static str,
+    room_id: RoomId,
+    sender_id: &'a UserId,
+    text: &'a str,
+}
+
+/// Nothing of it: the message passes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Answer {
+    #[serde(default)]
+    text: Option<Draft>,
+    #[serde(default)]
+    reject: Option<String>,
+}
+
+impl BeforeSend {
+    /// As configured; none where it has no URL.
+    pub(crate) fn new(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Arc<Self>>, Unusable> {
+        let Some(settings) = &config.hooks.before_send else { return Ok(None) };
+        Ok(Some(Arc::new(Self {
+            receiver: Receiver::new("hooks.before_send", settings, metrics)?,
+            on_failure: config.hooks.settings.on_failure,
+            text_chars: config.limits.text_chars,
+            metrics: metrics.clone(),
+        })))
+    }
+
+    /// The text that may be written.
+    async fn ask(&self, room: &BoundRoom, text: Text) -> Result<Text, Error> {
+        let question = Question {
+            id: room.request.to_hex(),
+            hook: "before_send",
+            room_id: room.room,
+            sender_id: &room.caller,
+            text: text.as_str(),
+        };
+        let question = serde_json::to_string(&question).map_err(Error::internal)?;
+        // The writing needs its time, too.
+        let patience = room.deadline.saturating_duration_since(Instant::now()) / 2;
+        let answer = match self.answer(question, patience).await {
+            Ok(answer) => answer,
+            Err(failure) => return self.failed(&failure, text),
+        };
+        match (answer.reject, answer.text) {
+            (Some(reason), _) => {
+                self.metrics.hook("before_send", "rejected");
+                Err(Error::new(Code::Rejected, shown(&reason)))
+            }
+            (None, Some(anew)) => match anew.within(self.text_chars, "text") {
+                Ok(anew) => {
+                    self.metrics.hook("before_send", "rewritten");
+                    Ok(anew)
+                }
+                Err(error) => self.failed(error.message(), text),
+            },
+            (None, None) => {
+                self.metrics.hook("before_send", "passed");
+                Ok(text)
+            }
+        }
+    }
+
+    async fn answer(&self, question: String, patience: Duration) -> Result<Answer, String> {
+        let answer = match tokio::time::timeout(patience, self.receiver.post(question)).await {
+            Ok(answer) => answer.map_err(|error| error.to_string())?,
+            Err(_) => return Err("it did not answer within half of the action's time".to_owned()),
+        };
+        if answer.is_empty() {
+            return Ok(Answer { text: None, reject: None });
+        }
+        if !answer.trim_ascii_start().starts_with(b"{") {
+            return Err("its answer is not an object".to_owned());
+        }
+        // What the parser says may show what it read; where it stood is enough.
+        serde_json::from_slice(&answer).map_err(|error| {
+            format!("its answer is malformed at line {}, column {}", error.line(), error.column())
+        })
+    }
+
+    fn failed(&self, failure: &str, text: Text) -> Result<Text, Error> {
+        match self.on_failure {
+            OnFailure::Open => {
+                self.metrics.hook("before_send", "failed_open");
+                tracing::warn!(failure, "hooks.before_send failed; the message passes");
+                Ok(text)
+            }
+            OnFailure::Closed => {
+                self.metrics.hook("before_send", "failed_closed");
+                let cause = format!("hooks.before_send: {failure}");
+                Err(Error::caused(
+                    Code::Unavailable,
+                    "the message could not be checked; try again later",
+                    cause,
+                ))
+            }
+        }
+    }
+}
+
+fn shown(reason: &str) -> String {
+    match reason.trim() {
+        "" => "the message was rejected".to_owned(),
+        reason => reason.chars().take(REASON_CHARS).collect(),
+    }
+}
+
+/// A room in which each new message is asked about.
+pub(crate) struct Asked {
+    pub(crate) room: BoundRoom,
+    pub(crate) hook: Arc<BeforeSend>,
+}
+
+impl Room for Asked {
+    fn append(&self, text: Text) -> Pending<'_, MessageId> {
+        Box::pin(async move { self.room.append(self.hook.ask(&self.room, text).await?).await })
+    }
+
+    fn author(&self, id: MessageId) -> Pending<'_, UserId> {
+        self.room.author(id)
+    }
+
+    fn edit(&self, id: MessageId, text: Text) -> Pending<'_, ()> {
+        self.room.edit(id, text)
+    }
+
+    fn delete(&self, id: MessageId) -> Pending<'_, ()> {
+        self.room.delete(id)
+    }
+
+    fn role(&self) -> Pending<'_, Role> {
+        self.room.role()
+    }
+}

@@ -1,0 +1,150 @@
+//! Reads the change stream for one hook, from its place on: a task of its own, which waits until whoever tells the
+//! events takes them. So no more of them are in memory than the window holds, and the database's batch.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bson::{Bson, RawDocument, RawDocumentBuf, Timestamp, doc};
+use mongodb::change_stream::ChangeStream;
+use mongodb::change_stream::event::ResumeToken;
+use mongodb::error::Error;
+use tokio::sync::mpsc;
+
+use super::event::{Event, Kind};
+use super::recover;
+use crate::feed::is_history_lost;
+use crate::metrics::Metrics;
+use crate::store::documents::Undecodable;
+use crate::store::hooks::Position;
+use crate::store::{Store, StoreError};
+
+/// How long the database waits for something to happen before it answers that nothing did.
+const MAX_AWAIT: Duration = Duration::from_secs(1);
+
+/// How much of the stream is read at once.
+const BATCH: u32 = 100;
+
+/// A place in the stream, and what happened there.
+pub(super) struct Read {
+    /// None where it says only how far the stream has come.
+    pub(super) event: Option<Event>,
+    /// Once it is told the hook stands there; none where it was read past the stream.
+    pub(super) position: Option<Position>,
+}
+
+pub(super) struct Reader {
+    pub(super) kind: Kind,
+    pub(super) store: Store,
+    pub(super) stream_store: Store,
+    /// How long an event rests before it is told.
+    pub(super) rest: Duration,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) to: mpsc::Sender<Read>,
+}
+
+/// Nobody takes what is read any more.
+pub(super) struct Gone;
+
+impl Reader {
+    /// Reads on from a position until nobody takes it, or the stream breaks.
+    pub(super) async fn run(self, from: Position) -> Result<(), StoreError> {
+        let stream = match self.stream_store.watch_for(self.kind, Some(&from)).await {
+            Ok(stream) => stream,
+            Err(error) if is_history_lost(&error) => {
+                let now = now(&self.stream_store, self.kind).await?;
+                self.metrics.fault("hook_history_lost");
+                tracing::error!(
+                    hook = self.kind.name(),
+                    %error,
+                    "the change stream's history is lost: events may be missing; telling what the collections still show"
+                );
+                if recover::run(&self, &from).await?.is_err() {
+                    return Ok(());
+                }
+                self.stream_store.watch_for(self.kind, Some(&now)).await?
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.follow(stream, from.at).await
+    }
+
+    async fn follow(
+        &self,
+        mut stream: ChangeStream<RawDocumentBuf>,
+        mut at: Timestamp,
+    ) -> Result<(), StoreError> {
+        loop {
+            let change = stream.next_if_any().await?;
+            let (event, token) = match &change {
+                Some(change) => {
+                    at = change.get_timestamp("clusterTime").map_err(Undecodable::from)?;
+                    (self.read(change), token_of(change)?)
+                }
+                None => match stream.resume_token() {
+                    Some(token) => (None, bson::serialize_to_bson(&token).map_err(Undecodable::from)?),
+                    None => continue,
+                },
+            };
+            if self.tell(event, Some(Position { token, at })).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// One that isn't understood would not be the next time either: it is logged, and left out.
+    fn read(&self, change: &RawDocument) -> Option<Event> {
+        self.kind.read(change).unwrap_or_else(|error| {
+            self.metrics.fault("hook_undecodable");
+            tracing::error!(hook = self.kind.name(), %error, "a change was not understood and is not told");
+            None
+        })
+    }
+
+    /// Hands on an event once it has rested.
+    pub(super) async fn tell(&self, event: Option<Event>, position: Option<Position>) -> Result<(), Gone> {
+        if let Some(event) = &event {
+            let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let age =
+                age.saturating_sub(Duration::from_millis(u64::try_from(event.at.0).unwrap_or_default()));
+            // However the clocks differ, it rests no longer than that.
+            tokio::time::sleep(self.rest.saturating_sub(age)).await;
+        }
+        self.to.send(Read { event, position }).await.map_err(|_| Gone)
+    }
+}
+
+/// Where the stream is now.
+pub(super) async fn now(stream_store: &Store, kind: Kind) -> Result<Position, StoreError> {
+    let stream = stream_store.watch_for(kind, None).await?;
+    let token = stream.resume_token();
+    let token = token.ok_or_else(|| StoreError::Fault("a change stream that is nowhere".into()))?;
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let at = Timestamp { time: u32::try_from(seconds).unwrap_or(u32::MAX), increment: 0 };
+    Ok(Position { token: bson::serialize_to_bson(&token).map_err(Undecodable::from)?, at })
+}
+
+fn token_of(change: &RawDocument) -> Result<Bson, Undecodable> {
+    let id = change.get_document("_id")?;
+    Ok(Bson::Document(id.try_into()?))
+}
+
+impl Store {
+    /// Opens the stream of a hook's changes, after a position or from now on.
+    async fn watch_for(
+        &self,
+        kind: Kind,
+        from: Option<&Position>,
+    ) -> Result<ChangeStream<RawDocumentBuf>, Error> {
+        let of_interest = doc! { "$match": kind.changes() };
+        let watch =
+            self.database().watch().pipeline([of_interest]).max_await_time(MAX_AWAIT).batch_size(BATCH);
+        let stream = match from {
+            Some(from) => {
+                let token: ResumeToken = bson::deserialize_from_bson(from.token.clone())?;
+                watch.resume_after(token).await?
+            }
+            None => watch.await?,
+        };
+        Ok(stream.with_type())
+    }
+}

@@ -1,0 +1,86 @@
+//! What is told where the change stream's history is lost: all that the collections show to have happened since the
+//! hook's place. Messages that were deleted meanwhile are told as deleted alone, of several edits the last; who came
+//! and went meanwhile is told as they are now. What had been told before comes again, with the same `id`.
+//!
+//! It reads a whole collection, once: such times have no index, and this should never be needed. Should the server
+//! die of it another begins anew.
+
+use std::time::Duration;
+
+use bson::{DateTime, Document, RawDocument, RawDocumentBuf, Timestamp, doc};
+use futures_util::TryStreamExt;
+use handlers::Time;
+
+use super::event::{self, Event, Kind, What};
+use super::reader::{Gone, Reader};
+use crate::store::documents::{self, Undecodable};
+use crate::store::hooks::Position;
+use crate::store::{StoreError, presence};
+
+/// How far clocks may differ.
+const CLOCKS: Duration = Duration::from_secs(10);
+
+/// Tells what happened since a position. The inner error: nobody listens any more.
+pub(super) async fn run(reader: &Reader, from: &Position) -> Result<Result<(), Gone>, StoreError> {
+    let since = i64::from(from.at.time) * 1000 - i64::try_from(CLOCKS.as_millis()).unwrap_or_default();
+    let (collection, filter) = changed_since(reader.kind, DateTime::from_millis(since));
+    let collection = reader.store.database().collection::<RawDocumentBuf>(collection);
+    // By _id: a room's messages in their order.
+    let mut found = collection.find(filter).sort(doc! { "_id": 1 }).await?;
+    while let Some(document) = found.try_next().await? {
+        for event in read(reader.kind, &document, Time(since), from.at)? {
+            if reader.tell(Some(event), None).await.is_err() {
+                return Ok(Err(Gone));
+            }
+        }
+    }
+    Ok(Ok(()))
+}
+
+fn changed_since(kind: Kind, since: DateTime) -> (&'static str, Document) {
+    let new = doc! { "created_at": { "$gte": since } };
+    match kind {
+        Kind::AfterSend => {
+            let edited = doc! { "updated_at": { "$gte": since } };
+            let deleted = doc! { "deleted_at": { "$gte": since } };
+            ("messages", doc! { "$or": [new, edited, deleted] })
+        }
+        Kind::Offline => ("messages", new),
+        Kind::Connected => ("presence", doc! { "online": true }),
+        Kind::Disconnected => ("presence", doc! { "online": false, "last_seen": { "$gte": since } }),
+    }
+}
+
+fn read(
+    kind: Kind,
+    document: &RawDocument,
+    since: Time,
+    place: Timestamp,
+) -> Result<Vec<Event>, Undecodable> {
+    let now = Time(DateTime::now().timestamp_millis());
+    let event = |at: Time, what: What| Event::new(what, at, place);
+    let mut events = Vec::new();
+    match kind {
+        Kind::AfterSend | Kind::Offline => {
+            if let Some(what @ What::Sent { created_at, .. }) = event::sent(document)?
+                && created_at >= since
+            {
+                events.push(event(created_at, what));
+            }
+            if kind == Kind::AfterSend {
+                let changed = event::changed(document.get_document("_id")?, document)?;
+                events.extend(changed.map(|what| event(now, what)));
+            }
+        }
+        Kind::Connected => {
+            let user_id = presence::read_id(document)?;
+            events.push(event(now, What::Connected { user_id, at: now }));
+        }
+        Kind::Disconnected => {
+            let (user_id, last_seen) =
+                (presence::read_id(document)?, documents::read_time(document, "last_seen")?);
+            events.push(event(last_seen, What::Disconnected { user_id, last_seen }));
+        }
+    }
+    Ok(events)
+}

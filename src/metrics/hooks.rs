@@ -1,0 +1,70 @@
+//! What is counted of hooks, beyond their requests.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::Metrics;
+
+#[derive(Debug)]
+pub(super) struct Hooks {
+    events: Family<Event, Counter>,
+    lag: Family<Hook, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    held: Family<Hook, Gauge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Event {
+    hook: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Hook {
+    hook: &'static str,
+}
+
+impl Hooks {
+    pub(super) fn registered(registry: &mut Registry) -> Self {
+        let hooks = Self { events: Family::default(), lag: Family::default(), held: Family::default() };
+        registry.register(
+            "hook_events",
+            "Events that hooks were told or asked about, by outcome",
+            hooks.events.clone(),
+        );
+        registry.register_with_unit(
+            "hook_lag",
+            "How old the oldest event is that a hook is still to be told, on the server that tells it",
+            Unit::Seconds,
+            hooks.lag.clone(),
+        );
+        registry.register(
+            "hook_lease_held",
+            "1 on the server that tells a hook what happened",
+            hooks.held.clone(),
+        );
+        hooks
+    }
+}
+
+impl Metrics {
+    /// A hook was told of something, or asked about it.
+    pub(crate) fn hook(&self, hook: &'static str, outcome: &'static str) {
+        self.hooks.events.get_or_create(&Event { hook, outcome }).inc();
+    }
+
+    /// So old is the oldest event that a hook is still to be told.
+    pub(crate) fn hook_lag(&self, hook: &'static str, lag: Duration) {
+        self.hooks.lag.get_or_create(&Hook { hook }).set(lag.as_secs_f64());
+    }
+
+    /// This server tells the hook from now on, or no more.
+    pub(crate) fn hook_lease(&self, hook: &'static str, held: bool) {
+        self.hooks.held.get_or_create(&Hook { hook }).set(held.into());
+        self.hook_lag(hook, Duration::ZERO);
+    }
+}

@@ -1,0 +1,91 @@
+//! Which server tells a hook what happened, and how far it has come: a document a hook, by its name.
+//!
+//! | `holder`, `until` | the server that tells, by the `_id` of its heartbeat, and until when by the database's clock |
+//! |---|---|
+//! | `token` | the change stream's: everything up to it has been told |
+//! | `at` | the cluster time of that, for when the stream's history is lost |
+//!
+//! The position is written under the condition that the lease is held: who lost it can't set it back.
+
+use std::time::Duration;
+
+use bson::oid::ObjectId;
+use bson::{Bson, Document, Timestamp, doc};
+use mongodb::options::ReturnDocument;
+
+use super::{Store, StoreError};
+
+/// Where a hook is in the change stream.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Position {
+    pub(crate) token: Bson,
+    pub(crate) at: Timestamp,
+}
+
+impl Store {
+    /// Whether a hook has a position.
+    pub(crate) async fn hook_is_known(&self, hook: &'static str) -> Result<bool, StoreError> {
+        let hooks = self.db.collection::<Document>("hooks");
+        let find = async move { Ok(hooks.find_one(doc! { "_id": hook }).await?.is_some()) };
+        self.bounded(find).await
+    }
+
+    /// Gives a hook its first position; one that has one keeps it.
+    pub(crate) async fn begin_hook(&self, hook: &'static str, from: Position) -> Result<(), StoreError> {
+        let hooks = self.db.collection::<Document>("hooks");
+        let first = doc! { "$setOnInsert": {
+            "token": from.token, "at": from.at, "holder": Bson::Null, "until": bson::DateTime::from_millis(0),
+        } };
+        self.bounded(async move {
+            hooks.update_one(doc! { "_id": hook }, first).upsert(true).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Takes a hook's lease for `lease`, where no other server has it; gives the position to go on from.
+    pub(crate) async fn take_hook(
+        &self,
+        hook: &'static str,
+        server: ObjectId,
+        lease: Duration,
+    ) -> Result<Option<Position>, StoreError> {
+        let hooks = self.db.collection::<Document>("hooks");
+        let free = doc! { "$or": [{ "$lt": ["$until", "$$NOW"] }, { "$eq": ["$holder", server] }] };
+        let filter = doc! { "_id": hook, "$expr": free };
+        let update = vec![doc! { "$set": { "holder": server, "until": until(lease) } }];
+        let take = async move {
+            let take = hooks.find_one_and_update(filter, update).return_document(ReturnDocument::After);
+            Ok(take.await?)
+        };
+        let Some(hook) = self.bounded(take).await? else { return Ok(None) };
+        let missing = || StoreError::Fault("a hook's position is missing".into());
+        let token = hook.get("token").cloned().ok_or_else(missing)?;
+        let at = hook.get_timestamp("at").map_err(|_| missing())?;
+        Ok(Some(Position { token, at }))
+    }
+
+    /// Keeps the lease for `lease` from now, and notes how far the hook has come. False where it is another's.
+    pub(crate) async fn hold_hook(
+        &self,
+        hook: &'static str,
+        server: ObjectId,
+        lease: Duration,
+        position: Position,
+    ) -> Result<bool, StoreError> {
+        let hooks = self.db.collection::<Document>("hooks");
+        let filter = doc! { "_id": hook, "holder": server };
+        let set = doc! {
+            "until": until(lease),
+            "token": { "$literal": position.token },
+            "at": { "$literal": position.at },
+        };
+        let hold = async move { Ok(hooks.update_one(filter, vec![doc! { "$set": set }]).await?) };
+        Ok(self.bounded(hold).await?.matched_count == 1)
+    }
+}
+
+/// By the database's clock: no two servers' need agree.
+fn until(lease: Duration) -> Document {
+    doc! { "$add": ["$$NOW", i64::try_from(lease.as_millis()).unwrap_or(i64::MAX)] }
+}

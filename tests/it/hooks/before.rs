@@ -1,0 +1,161 @@
+//! `[hooks.before_send]`: a message passes, is written anew, or is refused.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{SECRET, content, counted};
+use crate::support::{Receiver, Say, alone, chat, deleted, edited, error, free_port};
+
+const URL: &str = "HOOKS__BEFORE_SEND__URL";
+const ON_FAILURE: &str = "HOOKS__BEFORE_SEND__ON_FAILURE";
+
+#[tokio::test]
+async fn a_message_passes_is_rewritten_or_is_refused_with_the_reason() {
+    let receiver = Receiver::start(|asked| {
+        Say::Ok(match asked.json()["text"].as_str().unwrap() {
+            "bad" => json!({"reject": "no such words here"}).to_string(),
+            "worse" => json!({"reject": "  "}).to_string(),
+            "worst" => json!({"reject": "é".repeat(1000)}).to_string(),
+            "a bit bad" => json!({"text": "***"}).to_string(),
+            "fine" => "{}".to_owned(),
+            _ => String::new(),
+        })
+    })
+    .await;
+    let admin = format!("127.0.0.1:{}", free_port());
+    let settings =
+        [(URL, &*receiver.url("/ask")), ("HOOKS__BEFORE_SEND__SECRET", SECRET), ("ADMIN__LISTEN", &admin)];
+    let (_server, mut one) = alone(&settings).await;
+    one.say_alone(1, 1, "fine").await;
+    one.say("bad").await;
+    let refused = one.expect(error("rejected", Some("send"))).await;
+    assert_eq!(refused["message"], "no such words here");
+    one.say("worse").await;
+    assert_eq!(one.expect(error("rejected", Some("send"))).await["message"], "the message was rejected");
+    one.say("worst").await;
+    assert_eq!(one.expect(error("rejected", Some("send"))).await["message"], "é".repeat(200));
+    one.say("a bit bad").await;
+    one.expect(chat(2, 1, "***")).await;
+    one.say_alone(3, 1, "better").await;
+    one.quiet().await;
+
+    let asked = receiver.asked(6).await;
+    let body = asked[0].json();
+    assert_eq!(asked[0].line, "POST /ask");
+    assert!(asked[0].headers["parlor-signature"].starts_with("t="), "{asked:?}");
+    assert_eq!(body["id"].as_str().unwrap().len(), 24, "the request's, as in the log: {body}");
+    let rest = json!({"id": body["id"], "hook": "before_send", "room_id": 1, "sender_id": 1, "text": "fine"});
+    assert_eq!(body, rest);
+    for (outcome, count) in [("passed", "2"), ("rejected", "3"), ("rewritten", "1")] {
+        let sample = format!(r#"parlor_hook_events_total{{hook="before_send",outcome="{outcome}"}}"#);
+        assert_eq!(counted(&admin, &sample).await, count, "{outcome}");
+    }
+}
+
+/// What no receiver should say.
+fn bad_answers() -> Vec<Say> {
+    let ok = |text: &str| Say::Ok(text.to_owned());
+    vec![
+        ok("garbage"),
+        ok("[]"),
+        ok(r#"{"rejct":"mistyped"}"#),
+        ok(r#"{"text":" "}"#),
+        ok(&json!({"text": "x".repeat(11)}).to_string()),
+        Say::Status(500, String::new(), String::new()),
+        Say::Status(302, "location: /\r\n".to_owned(), String::new()),
+        Say::HangUp,
+        Say::Half,
+        Say::Nothing,
+    ]
+}
+
+#[tokio::test]
+async fn where_there_is_no_good_answer_a_message_passes_if_that_is_wanted() {
+    let receiver = content().await;
+    let settings = [
+        (URL, &*receiver.url("/")),
+        (ON_FAILURE, "open"),
+        ("LIMITS__TEXT_CHARS", "10"),
+        ("HOOKS__BEFORE_SEND__TIMEOUT_MS", "200"),
+        ("HOOKS__BEFORE_SEND__BREAKER_FAILURES", "1000"),
+    ];
+    let (_server, mut one) = alone(&settings).await;
+    for (n, answer) in (1..).zip(bad_answers()) {
+        receiver.answers(move |_| answer.clone());
+        one.say_alone(n, 1, "hello").await;
+    }
+    assert_eq!(receiver.count(), bad_answers().len());
+}
+
+#[tokio::test]
+async fn or_is_refused_and_nothing_is_written() {
+    let receiver = content().await;
+    let admin = format!("127.0.0.1:{}", free_port());
+    let settings = [
+        (URL, &*receiver.url("/")),
+        (ON_FAILURE, "closed"),
+        ("LIMITS__TEXT_CHARS", "10"),
+        ("HOOKS__BEFORE_SEND__TIMEOUT_MS", "200"),
+        ("HOOKS__BEFORE_SEND__BREAKER_FAILURES", "1000"),
+        ("ADMIN__LISTEN", &admin),
+    ];
+    let (_server, mut one) = alone(&settings).await;
+    for answer in bad_answers() {
+        receiver.answers(move |_| answer.clone());
+        one.say("hello").await;
+        one.expect(error("unavailable", Some("send"))).await;
+    }
+    receiver.answers(|_| Say::Ok(String::new()));
+    one.say_alone(1, 1, "at last").await;
+    let sample = r#"parlor_hook_events_total{hook="before_send",outcome="failed_closed"}"#;
+    assert_eq!(counted(&admin, sample).await, bad_answers().len().to_string());
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_not_there_is_soon_left_alone() {
+    let mut receiver = content().await;
+    let settings = [
+        (URL, &*receiver.url("/")),
+        (ON_FAILURE, "closed"),
+        ("HOOKS__BEFORE_SEND__BREAKER_FAILURES", "2"),
+        ("HOOKS__BEFORE_SEND__BREAKER_OPEN_MS", "600000"),
+    ];
+    let (_server, mut one) = alone(&settings).await;
+    receiver.stop().await;
+    for _ in 0..2 {
+        one.say("hello").await;
+        one.expect(error("unavailable", Some("send"))).await;
+    }
+    receiver.start_again().await;
+    one.say("hello").await;
+    one.expect(error("unavailable", Some("send"))).await;
+    assert_eq!(receiver.count(), 0, "it is given time");
+}
+
+#[tokio::test]
+async fn the_hook_leaves_the_writing_its_time() {
+    let receiver = Receiver::start(|_| Say::Nothing).await;
+    let settings = [
+        (URL, &*receiver.url("/")),
+        (ON_FAILURE, "open"),
+        ("HOOKS__BEFORE_SEND__TIMEOUT_MS", "60000"),
+        ("ACTIONS__SEND__TIMEOUT_MS", "2000"),
+    ];
+    let (_server, mut one) = alone(&settings).await;
+    let began = std::time::Instant::now();
+    one.say_alone(1, 1, "hello").await;
+    assert!(began.elapsed() >= Duration::from_millis(900), "it was waited for: {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn edits_and_deletes_are_not_asked_about() {
+    let receiver = content().await;
+    let (_server, mut one) = alone(&[(URL, &receiver.url("/"))]).await;
+    one.say_alone(1, 1, "hello").await;
+    one.send(json!({"action": "edit", "message_id": 1, "text": "new"})).await;
+    one.expect(edited(1, "new")).await;
+    one.send(json!({"action": "delete", "message_id": 1})).await;
+    one.expect(deleted(1)).await;
+    receiver.asked(1).await;
+}

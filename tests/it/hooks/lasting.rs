@@ -1,0 +1,171 @@
+//! What hooks are told when something fails: the receiver, the server that tells, the stream.
+
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{DateTime, doc};
+use serde_json::json;
+
+use super::{content, counted, ids, ill, sent, told, unhappy};
+use crate::support::{Mongod, PATIENCE, Program, Receiver, Say, Server, alone, free_port, shared_uri};
+
+const URL: &str = "HOOKS__AFTER_SEND__URL";
+
+fn first_of(room: i64, count: i64) -> Vec<String> {
+    (1..=count).map(|n| sent(room, n)).collect()
+}
+
+#[tokio::test]
+async fn a_receiver_that_was_away_hears_all_of_it_in_order_and_memory_stays_bounded() {
+    let mut receiver = content().await;
+    let admin = format!("127.0.0.1:{}", free_port());
+    let settings = [
+        (URL, &*receiver.url("/")),
+        ("HOOKS__WINDOW", "4"),
+        ("HOOKS__RETRY_MAX_MS", "200"),
+        ("HOOKS__LEASE_MS", "1000"),
+        ("HOOKS__AFTER_SEND__BREAKER_OPEN_MS", "100"),
+        ("ADMIN__LISTEN", &admin),
+    ];
+    let (_server, mut one) = alone(&settings).await;
+    receiver.stop().await;
+    for n in 1..=20 {
+        one.say_alone(n, 1, "hello").await;
+    }
+    let full = r#"parlor_limits_hit_total{bound="hooks_window"}"#;
+    while counted(&admin, full).await.is_empty() {}
+    let retried = r#"parlor_hook_events_total{hook="after_send",outcome="retried"}"#;
+    while counted(&admin, retried).await.is_empty() {}
+    assert_eq!(counted(&admin, r#"parlor_hook_lease_held{hook="after_send"}"#).await, "1");
+    let lag = r#"parlor_hook_lag_seconds{hook="after_send"}"#;
+    while counted(&admin, lag).await.parse::<f64>().unwrap_or_default() <= 0.0 {}
+    receiver.start_again().await;
+    told(&receiver, 20).await;
+    assert_eq!(ids(&receiver.asked(20).await), first_of(1, 20));
+    while counted(&admin, lag).await != "0.0" {}
+}
+
+#[tokio::test]
+async fn an_event_that_is_refused_is_told_again_and_holds_up_its_own_room_alone() {
+    let receiver =
+        Receiver::start(|asked| if asked.json()["room_id"] == 1 { ill() } else { Say::Ok(String::new()) })
+            .await;
+    let settings = [(URL, &*receiver.url("/")), ("HOOKS__RETRY_MAX_MS", "200")];
+    let (server, mut one) = alone(&settings).await;
+    let other = server.room(&[1, 3]).await;
+    one.say_alone(1, 1, "to a deaf ear").await;
+    one.say_alone(2, 1, "and behind it").await;
+    let mut elsewhere = server.enter(1, other).await;
+    for n in 1..=10 {
+        elsewhere.say_alone(n, 1, "hello").await;
+    }
+    let all = receiver.until(|asked| ids(asked).len() >= 11).await;
+    let mut expected = first_of(other, 10);
+    expected.insert(0, sent(1, 1));
+    let mut heard = ids(&all);
+    heard.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(heard, expected, "the second waits for the first");
+    receiver.answers(|_| Say::Ok(String::new()));
+    told(&receiver, 12).await;
+}
+
+#[tokio::test]
+async fn when_the_server_that_tells_is_killed_another_goes_on_and_nothing_is_missing() {
+    let receiver = unhappy().await;
+    let url = receiver.url("/");
+    let settings = [(URL, &*url), ("HOOKS__LEASE_MS", "1000"), ("HOOKS__RETRY_MAX_MS", "200")];
+    let mut first = Program::start(&settings).await;
+    let room = first.room(&[1, 2]).await;
+    let hooks = first.collection("hooks").await;
+    let holder = async || hooks.find_one(doc! {}).await.unwrap().unwrap().get_object_id("holder").ok();
+    let held = async {
+        loop {
+            if let Some(holder) = holder().await {
+                return holder;
+            }
+        }
+    };
+    let held_first = tokio::time::timeout(PATIENCE, held).await.unwrap();
+    let second = first.again().await;
+    let mut one = second.join(1, 2).await;
+    for n in 1..=10 {
+        one.say_alone(n, 1, "hello").await;
+    }
+    receiver.until(|asked| !asked.is_empty()).await;
+    assert_eq!(holder().await, Some(held_first), "the first holds on to it");
+    first.signal("KILL");
+    first.exit_code().await;
+    for n in 11..=20 {
+        one.say_alone(n, 1, "hello").await;
+    }
+    receiver.answers(|_| Say::Ok(String::new()));
+    let bodies = told(&receiver, 20).await;
+    let heard: Vec<_> = bodies.iter().map(|body| body["id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(heard, first_of(room, 20), "none is missing, and all in order");
+    assert_ne!(holder().await, Some(held_first), "the second took over");
+}
+
+#[tokio::test]
+async fn what_happened_while_no_server_told_it_is_told_later() {
+    let receiver = content().await;
+    let settings = [(URL, &*receiver.url("/"))];
+    let mut server = Server::start(&settings).await;
+    let room = server.room(&[1, 2]).await;
+    let mut one = server.join(1, 2).await;
+    one.say_alone(1, 1, "hello").await;
+    told(&receiver, 1).await;
+    let without = server.beside().await;
+    server.shut_down();
+    server.ended().await;
+    let mut one = without.join(1, 2).await;
+    for n in 2..=4 {
+        one.say_alone(n, 1, "unheard").await;
+    }
+    let _with = without.beside_over(shared_uri(), &settings).await;
+    told(&receiver, 4).await;
+    assert_eq!(ids(&receiver.asked(4).await), first_of(room, 4), "a server that ends well makes no doubles");
+}
+
+/// Gives the lease to nobody for an hour, or to whoever asks.
+async fn set_lease(hooks: &mongodb::Collection<mongodb::bson::Document>, free: bool) {
+    let until = DateTime::from_millis(if free { 0 } else { DateTime::now().timestamp_millis() + 3_600_000 });
+    let lease = doc! { "$set": { "holder": ObjectId::new(), "until": until } };
+    hooks.update_one(doc! { "_id": "after_send" }, lease).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lost_history_is_said_loudly_and_what_the_collections_have_is_told() {
+    let receiver = content().await;
+    let mongod = Mongod::start().await;
+    let admin = format!("127.0.0.1:{}", free_port());
+    let settings = [(URL, &*receiver.url("/")), ("HOOKS__LEASE_MS", "1000"), ("ADMIN__LISTEN", &admin)];
+    let server = Server::start_over(&mongod.uri("the-teller"), &settings).await;
+    let room = server.room(&[1, 2]).await;
+    let mut one = server.join(1, 2).await;
+    one.say_alone(1, 1, "hello").await;
+    let before = told(&receiver, 1).await.remove(0);
+    let hooks = mongod.database(&server.database().name).await.collection("hooks");
+    set_lease(&hooks, false).await;
+    while counted(&admin, r#"parlor_hook_lease_held{hook="after_send"}"#).await != "0" {}
+    for n in 2..=5 {
+        one.say_alone(n, 1, "unheard").await;
+    }
+    one.send(json!({"action": "edit", "message_id": 2, "text": "new"})).await;
+    one.until_kind("message_edited").await;
+    one.send(json!({"action": "delete", "message_id": 3})).await;
+    one.until_kind("message_deleted").await;
+    assert_eq!(receiver.count(), 1, "nobody holds the lease");
+
+    let lost = doc! { "failCommands": ["aggregate"], "errorCode": 286 };
+    mongod.fail("the-teller", doc! { "times": 1 }, lost).await;
+    set_lease(&hooks, true).await;
+    let bodies = told(&receiver, 6).await;
+    let heard: Vec<_> = bodies.iter().map(|body| body["id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(bodies[0], before, "what comes twice is the same");
+    assert_eq!((&*heard[1], &*heard[3]), (&*sent(room, 2), &*format!("deleted-{room}-3")), "{heard:?}");
+    assert!(heard[2].starts_with(&format!("edited-{room}-2-")), "{heard:?}");
+    assert_eq!(heard[4..], [sent(room, 4), sent(room, 5)]);
+    let faults = r#"parlor_faults_total{place="hook_history_lost"}"#;
+    assert_eq!(counted(&admin, faults).await, "1");
+    one.say_alone(6, 1, "and on it goes").await;
+    assert_eq!(told(&receiver, 7).await[6]["id"], sent(room, 6));
+}
