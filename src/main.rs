@@ -5,7 +5,7 @@
 mod remote;
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -116,12 +116,11 @@ async fn serve(
     env: Vec<(String, String)>,
 ) -> Result<ExitCode, Failure> {
     let _traces = parlor::log::init(&config)?;
-    // From here on SIGHUP ends nothing.
-    let reloads = reloads(signal(SignalKind::hangup())?, file, env);
     parlor::open_files::raise(&config);
     let listener = parlor::listen_on(config.listen, "PARLOR__LISTEN").await?;
     let address = listener.local_addr()?;
     let shutdown = CancellationToken::new();
+    let reloads = reloads(signal(SignalKind::hangup())?, file, env, shutdown.clone());
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let signalled = shutdown.clone();
     let second = tokio::spawn(async move {
@@ -145,15 +144,20 @@ async fn serve(
 }
 
 /// The configuration as it is read again with each signal. One that comes while another is being taken over is heard
-/// after it.
+/// after it. Where it was the terminal that hung up, the person at it is gone, and so is the server.
 fn reloads(
     mut hangup: Signal,
     file: Option<PathBuf>,
     env: Vec<(String, String)>,
+    shutdown: CancellationToken,
 ) -> mpsc::Receiver<Result<Config, ConfigError>> {
+    let at_terminal = io::stderr().is_terminal();
     let (sender, reloads) = mpsc::channel(1);
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
+            if at_terminal && !io::stderr().is_terminal() {
+                return shutdown.cancel();
+            }
             if sender.send(Config::load(file.as_deref(), env.clone())).await.is_err() {
                 return;
             }

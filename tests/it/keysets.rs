@@ -122,7 +122,7 @@ async fn a_bad_set_refuses_to_start_and_says_which_key() {
             &[("AUTH__DISCOVERY", "http://example.com")],
             "auth.discovery: \"http://example.com\" must be https",
         ),
-        (&[("AUTH__DISCOVERY", "example.com")], "auth.discovery: \"example.com\" must be an https URL"),
+        (&[("AUTH__DISCOVERY", "example.com")], "auth.discovery: \"example.com\" is no URL"),
         (
             &[("AUTH__JWKS", "https://a.example/k"), ("AUTH__DISCOVERY", "https://a.example")],
             "auth.discovery: given beside auth.jwks: give one of them",
