@@ -1,4 +1,4 @@
-//! Places for sockets: so many as the configuration says at the time, which may change while they are taken.
+//! Places for sockets, and for exports: so many as the configuration says at the time, which may change while they are taken.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

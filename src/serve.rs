@@ -14,7 +14,6 @@ use salvo::conn::tcp::TcpAcceptor;
 use salvo::fuse::FuseConfig;
 use salvo::server::ServerHandle;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -250,8 +249,8 @@ async fn assemble(
         metrics,
         pulse,
         places: Places::default(),
+        exports: Places::default(),
         refusals,
-        exports: Arc::new(Semaphore::new(config.api.exports)),
         tracker: TaskTracker::new(),
         draining: AtomicBool::new(false),
         config: Arc::new(Live::from_pointee(config)),

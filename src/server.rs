@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use handlers::RoomId;
-use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Verifier;
@@ -50,9 +49,9 @@ pub(crate) struct Server {
     pub(crate) pulse: Arc<Pulse>,
     /// Places for sockets; one is taken before the upgrade and given back after the close.
     pub(crate) places: Places,
-    pub(crate) refusals: Refusals,
     /// Places for exports.
-    pub(crate) exports: Arc<Semaphore>,
+    pub(crate) exports: Places,
+    pub(crate) refusals: Refusals,
     /// Tasks that shutdown waits for: sockets, requests, and what they leave to be done.
     pub(crate) tracker: TaskTracker,
     pub(crate) sweeper: Sweeper,

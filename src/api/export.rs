@@ -6,13 +6,13 @@ use handlers::{Time, UserId};
 use salvo::prelude::*;
 use salvo_oapi::endpoint;
 use serde_json::json;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::Shared;
 use super::lines::{Left, LineWriter, Lines};
 use super::params::UserParam;
 use super::problem::{Code, Problem};
 use super::view;
+use crate::places::Place;
 use crate::server::Server;
 use crate::store::{Authored, Membership, StoreError};
 
@@ -22,7 +22,8 @@ use crate::store::{Authored, Membership, StoreError};
 /// Messages that were deleted have no text.
 #[endpoint(tags("users"))]
 pub(super) async fn export_user(server: Shared, user: UserParam) -> Result<Lines, Problem> {
-    let Ok(place) = server.exports.clone().try_acquire_owned() else {
+    let most = server.config.load().api.exports;
+    let Some(place) = server.exports.take(most) else {
         server.metrics.limit("exports");
         return Err(Problem::new(Code::Busy, "as many exports run as may at once; try again later"));
     };
@@ -51,7 +52,7 @@ impl From<StoreError> for Cut {
     }
 }
 
-async fn export(server: Arc<Server>, user: UserId, mut lines: LineWriter, _place: OwnedSemaphorePermit) {
+async fn export(server: Arc<Server>, user: UserId, mut lines: LineWriter, _place: Place) {
     match write(&server, &user, &mut lines).await {
         Ok(()) | Err(Cut::Left) => return,
         Err(Cut::GoingAway) => {}

@@ -91,7 +91,7 @@ impl Whole {
         }
         let mut hash = [0; 32];
         hash.copy_from_slice(content.finish().as_ref());
-        let config = server.config.load();
+        let config = server.config.load_full();
         let lease = config.limits.handler + config.mongodb.operation * OPERATIONS;
         match server.store.claim(&key, hash, lease, config.api.idempotency).await? {
             Claim::Do(attempt) => {

@@ -1,6 +1,6 @@
 //! `/users/{user}`: what is known of a user, and the end of it.
 
-use handlers::{Time, UserId};
+use handlers::{RoomId, Time, UserId};
 use salvo::prelude::*;
 use salvo_oapi::{ToSchema, endpoint};
 use serde::Serialize;
@@ -9,8 +9,12 @@ use super::answer::{Accepted, Done};
 use super::export::export_user;
 use super::params::UserParam;
 use super::problem::Problem;
-use super::{Shared, schema};
+use super::{Shared, schema, view};
 use crate::signal::Signal;
+use crate::store::Membership;
+
+/// The most rooms that are listed of a user.
+const MAX_ROOMS: usize = 200;
 
 pub(super) fn routes() -> Router {
     Router::with_path("users/{user}")
@@ -23,8 +27,9 @@ pub(super) fn routes() -> Router {
 /// What is known of a user.
 #[derive(Serialize, ToSchema)]
 struct User {
+    #[serde(rename = "user_id")]
     #[salvo(schema(schema_with = schema::user_id))]
-    user_id: UserId,
+    id: UserId,
     /// Whether a socket is open on any server; right within 5 s.
     online: bool,
     /// When the last socket was closed; none where one is open, or none was in a long time.
@@ -32,6 +37,32 @@ struct User {
     last_seen: Option<Time>,
     /// Whether an erasure is under way.
     erasing: bool,
+    /// The rooms that the user is in, by their ids, 200 at most; `/rooms?user_id=` has all of them by pages.
+    rooms: Vec<InRoom>,
+    /// Whether there are more.
+    has_more: bool,
+}
+
+/// A user's place in a room.
+#[derive(Serialize, ToSchema)]
+struct InRoom {
+    #[salvo(schema(schema_with = schema::id))]
+    room_id: RoomId,
+    #[salvo(schema(inline))]
+    role: view::Role,
+    /// Shown as `sender_email`.
+    email: Option<String>,
+    /// Everything up to this number was written to one of the user's sockets.
+    delivered: i64,
+    /// Everything up to this number was read.
+    read: i64,
+}
+
+impl From<Membership> for InRoom {
+    fn from(membership: Membership) -> Self {
+        let Membership { room, email, role, marks, .. } = membership;
+        Self { room_id: room, role: role.into(), email, delivered: marks.delivered, read: marks.read }
+    }
 }
 
 /// A user: rooms, whether online, when last seen
@@ -40,7 +71,11 @@ struct User {
 #[endpoint(tags("users"))]
 async fn get_user(server: Shared, user: UserParam) -> Result<Json<User>, Problem> {
     let erasing = server.store.is_being_erased(&user.0).await?;
-    Ok(Json(User { user_id: user.0, online: false, last_seen: None, erasing }))
+    let mut rooms = server.store.some_memberships(&user.0, MAX_ROOMS + 1).await?;
+    let has_more = rooms.len() > MAX_ROOMS;
+    rooms.truncate(MAX_ROOMS);
+    let rooms = rooms.into_iter().map(InRoom::from).collect();
+    Ok(Json(User { id: user.0, online: false, last_seen: None, erasing, rooms, has_more }))
 }
 
 /// An erasure that has been noted.

@@ -164,8 +164,9 @@ impl From<Role> for handlers::Role {
 #[derive(Serialize, ToSchema)]
 pub(super) struct Message {
     /// Its number in the room: 1, 2, 3, ...
+    #[serde(rename = "message_id")]
     #[salvo(schema(schema_with = schema::id))]
-    message_id: MessageId,
+    id: MessageId,
     text: String,
     #[salvo(schema(schema_with = schema::user_id))]
     sender_id: UserId,
@@ -190,7 +191,7 @@ impl Message {
 
     pub(super) fn of(message: documents::Message, email: Option<String>, status: Status) -> Self {
         let documents::Message { id, sender, text, created_at, updated_at } = message;
-        Self { message_id: id, text, sender_id: sender, sender_email: email, status, created_at, updated_at }
+        Self { id, text, sender_id: sender, sender_email: email, status, created_at, updated_at }
     }
 
     /// The messages of a snapshot in their order.

@@ -1,7 +1,7 @@
 //! Everything that is kept of one user, read a batch at a time.
 
 use bson::{RawDocument, RawDocumentBuf, doc};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use handlers::{MessageId, Role, RoomId, Time, UserId};
 use mongodb::Cursor;
 
@@ -54,6 +54,23 @@ impl Store {
         self.bounded(async move {
             let cursor = members.find(filter).sort(doc! { "_id.room": 1 }).batch_size(BATCH).await?;
             Ok(Reading { cursor, read: read_membership })
+        })
+        .await
+    }
+
+    /// The first few of the rooms that a user is in, by their ids.
+    pub(crate) async fn some_memberships(
+        &self,
+        user: &UserId,
+        most: usize,
+    ) -> Result<Vec<Membership>, StoreError> {
+        let members = self.members.clone();
+        let filter = doc! { "_id.user": documents::user_bson(user) };
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        self.bounded(async move {
+            let find = members.find(filter).sort(doc! { "_id.room": 1 }).limit(most);
+            let found: Vec<RawDocumentBuf> = find.await?.try_collect().await?;
+            Ok(found.iter().map(|document| read_membership(document)).collect::<Result<_, _>>()?)
         })
         .await
     }

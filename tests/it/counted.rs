@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
+use mongodb::bson::{DateTime, doc};
+use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{Link, State, alone, error, free_port};
+use crate::support::{Lines, Link, Server, State, alone, error, free_port};
 
 fn free_address() -> String {
     format!("127.0.0.1:{}", free_port())
@@ -134,4 +136,27 @@ async fn a_full_queue_of_writes_is_unavailable_and_counted() {
     }
     assert!(unavailable >= 2, "{unavailable} of four were told");
     assert_eq!(hits(&admin, "write_queue").await, unavailable);
+}
+
+#[tokio::test]
+async fn what_the_api_bounds_is_counted() {
+    let admin = free_address();
+    let settings = [("ADMIN__LISTEN", &*admin), ("LIMITS__SOCKETS", "1"), ("API__EXPORTS", "1")];
+    let server = Server::start(&settings).await;
+    server.room(&[1, 2]).await;
+    let _events = Lines::of(server.api(Method::GET, "/rooms/1/events")).await;
+    assert_eq!(server.api_get("/rooms/1/events").await.0, 503);
+    assert_eq!(hits(&admin, "sockets").await, 1);
+    let message = |n: i64| {
+        let (text, now) = ("x".repeat(4096), DateTime::now());
+        doc! { "_id": { "room": 1_i64, "n": n }, "sender": 1_i64, "text": text, "created_at": now, "updated_at": now }
+    };
+    let messages = server.collection("messages").await;
+    for from in (1..=6000).step_by(1000) {
+        messages.insert_many((from..from + 1000).map(message)).await.unwrap();
+    }
+    // More than the sockets' buffers take: while nobody reads it, it goes on.
+    let _export = Lines::of(server.api(Method::GET, "/users/1/export")).await;
+    assert_eq!(server.api_get("/users/1/export").await.0, 503);
+    assert_eq!(hits(&admin, "exports").await, 1);
 }

@@ -25,7 +25,7 @@ async fn set_record(server: &Server, update: Document) {
 async fn the_same_request_again_is_answered_as_it_was_on_any_server() {
     let (server, mut one) = alone(&[]).await;
     let other = server.beside().await;
-    let first = server.post_once("key 1".replace(' ', "-").as_str(), PATH, &hello()).await;
+    let first = server.post_once("key-1", PATH, &hello()).await;
     assert_eq!((first.0, &first.1["message_id"]), (201, &json!(1)), "{}", first.1);
     for server in [&server, &other, &server] {
         assert_eq!(server.post_once("key-1", PATH, &hello()).await, first);
@@ -59,9 +59,6 @@ async fn a_key_of_another_request_is_422_and_nothing_is_done() {
     }
     one.quiet().await;
     // A key is its service's: another's is another.
-    let request = server.api(Method::POST, PATH).bearer_auth("k".repeat(32)).header("idempotency-key", "key");
-    let key = request.json(&hello()).build().unwrap().headers()["authorization"].len();
-    assert!(key > 32, "the header was given twice");
     let http = reqwest::Client::new().post(format!("http://{}/api/v1{PATH}", server.address()));
     let request = http.bearer_auth("k".repeat(32)).header("idempotency-key", "key").json(&hello());
     let (status, made) = server.ask(request).await;

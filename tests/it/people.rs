@@ -202,3 +202,28 @@ async fn exports_are_bounded_in_number_and_a_large_one_is_whole() {
         async { while server.api(Method::GET, "/users/2/export").send().await.unwrap().status() != 200 {} };
     tokio::time::timeout(crate::support::PATIENCE, free).await.expect("a place that is given back");
 }
+
+#[tokio::test]
+async fn a_user_is_told_of_with_the_rooms() {
+    let (server, mut one, mut two) = room_of_two(&[]).await;
+    let group = server.room(&[1, 3]).await;
+    one.say("Hello").await;
+    two.until_kind("mark_message_as_read").await;
+    one.until_kind("mark_message_as_read").await;
+    let (status, user) = server.api_get("/users/2").await;
+    assert_eq!((status, &user["user_id"], &user["erasing"]), (200, &json!(2), &json!(false)), "{user}");
+    let room =
+        json!({"room_id": 1, "role": "member", "email": "user2@example.com", "delivered": 1, "read": 1});
+    assert_eq!((&user["rooms"], &user["has_more"]), (&json!([room]), &json!(false)));
+    let (_, user) = server.api_get("/users/1").await;
+    let rooms: Vec<_> =
+        user["rooms"].as_array().unwrap().iter().map(|room| room["room_id"].clone()).collect();
+    assert_eq!(rooms, [json!(1), json!(group)]);
+    let (status, nobody) = server.api_get("/users/nobody").await;
+    assert_eq!(
+        (status, &nobody["user_id"], &nobody["rooms"]),
+        (200, &json!("nobody"), &json!([])),
+        "{nobody}"
+    );
+    assert_eq!(server.api_get(&format!("/users/{}", "x".repeat(129))).await.0, 400);
+}
