@@ -32,10 +32,9 @@ impl Api {
     /// # Errors
     /// There is no key, or a URL that is none of a server.
     pub(super) fn new(config: &Config, asked: &Asked) -> Result<Self, Failure> {
-        let url = match &asked.url {
-            Some(url) => url.clone(),
-            None => Url::parse(&format!("http://{}/", reachable(config.listen)))?,
-        };
+        let scheme = if config.tls.files.is_some() { "https" } else { "http" };
+        let own = || Url::parse(&format!("{scheme}://{}/", reachable(config.listen)));
+        let url = asked.url.clone().map_or_else(own, Ok)?;
         if url.cannot_be_a_base() || !matches!(url.scheme(), "http" | "https") {
             return Err(format!("{url} is no server's address: http://HOST:PORT or https://HOST").into());
         }

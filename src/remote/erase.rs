@@ -1,6 +1,7 @@
 //! `parlor erase`
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use handlers::UserId;
@@ -8,6 +9,12 @@ use parlor::config::Config;
 
 use super::{Api, Asked, table};
 use crate::Failure;
+
+/// The pause before it is asked again whether the erasure has come to its end.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// How long that is waited for: some millions of messages.
+const PATIENCE: Duration = Duration::from_mins(10);
 
 #[derive(Args)]
 pub(crate) struct Erase {
@@ -27,7 +34,15 @@ pub(super) async fn run(config: &Config, erase: &Erase) -> Result<(), Failure> {
     if !erase.yes && !is_meant(&user)? {
         return Err("nothing was erased".into());
     }
-    let answer = api.delete(&["users", &user]).await?;
+    let mut answer = api.delete(&["users", &user]).await?;
+    let deadline = Instant::now() + PATIENCE;
+    while answer["erasing"] == true {
+        if Instant::now() > deadline {
+            return Err("it is still under way, and goes on by itself; `parlor users` tells".into());
+        }
+        tokio::time::sleep(PAUSE).await;
+        answer = api.get(&["users", &user], &[]).await?;
+    }
     if erase.asked.json {
         return Ok(table::print_json(&answer)?);
     }

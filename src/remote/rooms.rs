@@ -1,5 +1,7 @@
 //! `parlor rooms`
 
+use std::io::{self, Write as _};
+
 use clap::Args;
 use handlers::UserId;
 use parlor::config::Config;
@@ -33,12 +35,6 @@ pub(super) async fn run(config: &Config, rooms: &Rooms) -> Result<(), Failure> {
         return Ok(table::print_json(&answer)?);
     }
     let rooms = answer["rooms"].as_array().map(Vec::as_slice).unwrap_or_default();
-    table::print(&["ROOM", "KIND", "NAME", "UNREAD", "MEMBERS", "LAST MESSAGE"], rows(rooms))?;
-    Ok(())
-}
-
-/// A row for each room.
-pub(super) fn rows(rooms: &[Value]) -> Vec<Vec<String>> {
     let row = |room: &Value| {
         let members = room["members"].as_array().map(Vec::as_slice).unwrap_or_default();
         let members: Vec<_> = members.iter().map(|member| table::cell(&member["user_id"])).collect();
@@ -51,5 +47,10 @@ pub(super) fn rows(rooms: &[Value]) -> Vec<Vec<String>> {
             room["last_message"]["text"].as_str().map_or_else(|| "-".to_owned(), table::beginning),
         ]
     };
-    rooms.iter().map(row).collect()
+    let rows = rooms.iter().map(row).collect();
+    table::print(&["ROOM", "KIND", "NAME", "UNREAD", "MEMBERS", "LAST MESSAGE"], rows)?;
+    if let Some(next) = answer["next"].as_str() {
+        writeln!(io::stdout(), "more with --before {}", table::visible(next))?;
+    }
+    Ok(())
 }

@@ -6,9 +6,9 @@ use bson::oid::ObjectId;
 use clap::Args;
 use handlers::UserId;
 use parlor::config::Config;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Api, Asked, rooms, table};
+use super::{Api, Asked, table};
 use crate::Failure;
 
 #[derive(Args)]
@@ -39,6 +39,8 @@ pub(super) async fn run(config: &Config, users: &Users) -> Result<(), Failure> {
     let seen = answer["last_seen"].as_str().map_or_else(String::new, |at| format!(", last seen {at}"));
     writeln!(io::stdout(), "{} is {online}{}", table::visible(&user), table::visible(&seen))?;
     let rooms = answer["rooms"].as_array().map(Vec::as_slice).unwrap_or_default();
-    table::print(&["ROOM", "KIND", "NAME", "UNREAD", "MEMBERS", "LAST MESSAGE"], rooms::rows(rooms))?;
+    let fields = ["room_id", "role", "email", "delivered", "read"];
+    let row = |room: &Value| fields.iter().map(|field| table::cell(&room[field])).collect();
+    table::print(&["ROOM", "ROLE", "EMAIL", "DELIVERED", "READ"], rooms.iter().map(row).collect())?;
     Ok(())
 }

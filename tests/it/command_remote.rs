@@ -1,1 +1,161 @@
-//! The commands that ask a server that runs.
+//! The commands that ask a server that runs: what they print for people and for programs, and how they fail.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{Home, Process, free_port};
+
+const KEY: &str = "an-api-key-of-the-tests-at-least-32-characters";
+
+/// A server with a key, and the settings by which a command finds it.
+async fn home() -> Home {
+    Home::new().await.set("API__KEYS", KEY).set("LISTEN", &format!("127.0.0.1:{}", free_port()))
+}
+
+fn lines(printed: &str) -> Vec<Vec<String>> {
+    printed.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+}
+
+#[tokio::test]
+async fn help_tells_of_every_command() {
+    let home = Home::new().await;
+    let help = home.run(&["--help"]).await;
+    for (command, about, options) in [
+        ("rooms", "List a user's rooms", &["--user <USER>", "--before <NEXT>"][..]),
+        ("history", "Show a room's messages by pages", &["--room <ROOM>", "--before", "--after", "--limit"]),
+        ("tail", "Show what happens in a room as it happens", &["--room <ROOM>", "--last <MESSAGES>"]),
+        ("send", "Say something in a room", &["--room <ROOM>", "--user <USER>", "--service", "[TEXT]"]),
+        ("users", "Show a user", &["--user <USER>", "--disconnect"]),
+        ("erase", "Erase a user", &["--user <USER>", "--yes"]),
+        ("export", "Print all that is kept of a user", &["--user <USER>"]),
+    ] {
+        let line = help.printed().lines().find(|line| line.trim_start().starts_with(command));
+        assert!(line.is_some_and(|line| line.contains(about)), "{command}: {}", help.printed());
+        let own = home.run(&[command, "--help"]).await;
+        assert!(own.printed().starts_with(about), "{}", own.printed());
+        for option in options.iter().chain(&["Usage: parlor ", "--url <URL>", "--key <KEY>"]) {
+            assert!(own.printed().contains(option), "{command}: no {option} in\n{}", own.printed());
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_said_is_printed_for_people_and_for_programs() {
+    let home = home().await;
+    let server = home.serve().await;
+    let room = home.run(&["room", "--members", "1,alice"]).await.printed().to_owned();
+    let send = async |user: &str, more: &[&str]| {
+        let arguments = [&["send", "--room", &room, "--user", user], more].concat();
+        home.run(&arguments).await.printed().to_owned()
+    };
+    assert_eq!(send("1", &["Hello"]).await, "1");
+    assert_eq!(send("alice", &["a\u{1b}[31mred\nand\u{202e}back"]).await, "2");
+    assert_eq!(send("bot", &["--service", "It rains"]).await, "3");
+    let json: Value = serde_json::from_str(&send("1", &["--json", "last"]).await).unwrap();
+    assert_eq!((&json["message_id"], &json["text"]), (&json!(4), &json!("last")));
+
+    let history = home.run(&["history", "--room", &room]).await;
+    let rows = lines(history.printed());
+    assert_eq!(rows[0], ["MESSAGE", "TIME", "SENDER", "STATUS", "TEXT"]);
+    let told: Vec<_> =
+        rows[1..].iter().map(|row| (row[0].as_str(), row[2].as_str(), row[4..].join(" "))).collect();
+    assert_eq!(
+        told,
+        [
+            ("1", "1", "Hello".to_owned()),
+            ("2", "alice", r"a\u{1b}[31mred\nand\u{202e}back".to_owned()),
+            ("3", "bot", "It rains".to_owned()),
+            ("4", "1", "last".to_owned()),
+        ],
+        "downwards, and nothing that drives a terminal"
+    );
+    let page = home.run(&["history", "--room", &room, "--before", "3", "--limit", "1", "--json"]).await;
+    let page: Value = serde_json::from_str(page.printed()).unwrap();
+    assert_eq!((&page["messages"][0]["message_id"], &page["has_more"]), (&json!(2), &json!(true)), "{page}");
+
+    let user = home.run(&["users", "--user", "alice"]).await;
+    assert!(user.printed().starts_with("alice is offline"), "{user:#?}");
+    assert!(lines(user.printed()).iter().any(|row| row.first() == Some(&room)), "{user:#?}");
+    let token = home.run(&["token", "--user", "alice"]).await;
+    let mut alice = server.dial(&format!("room_id={room}"), token.printed()).open().await;
+    alice.history().await;
+    assert_eq!(home.run(&["users", "--user", "alice", "--disconnect"]).await.printed(), "");
+    assert_eq!(alice.closed_in_the_end().await, 4001);
+
+    let exported = home.run(&["export", "--user", "alice"]).await;
+    let kinds: Vec<Value> = exported
+        .printed()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["type"].clone())
+        .collect();
+    assert_eq!(kinds, ["user", "membership", "message", "end"]);
+    let asked = home.run(&["erase", "--user", "alice"]).await;
+    assert!(asked.refused().contains("--yes"), "{asked:#?}");
+    assert_eq!(home.run(&["erase", "--user", "alice", "--yes"]).await.printed(), "");
+    let left = home.run(&["history", "--room", &room, "--after", "0"]).await;
+    assert!(!left.printed().contains("alice") && left.printed().contains("Hello"), "{left:#?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn tail_shows_a_room_as_it_lives() {
+    let home = home().await;
+    let server = home.serve().await;
+    let room = home.run(&["room", "--members", "1,2"]).await.printed().to_owned();
+    for text in ["one", "two", "three"] {
+        home.run(&["send", "--room", &room, "--user", "1", text]).await.printed();
+    }
+    let tail = Process::start(
+        "tail",
+        home.command(&[], &["tail", "--room", &room, "--last", "2"]),
+        Duration::from_secs(5),
+    );
+    let raw = Process::start(
+        "tail --json",
+        home.command(&[], &["tail", "--room", &room, "--json"]),
+        Duration::from_secs(5),
+    );
+    tail.says("three", crate::support::PATIENCE).await;
+    raw.says("three", crate::support::PATIENCE).await;
+    home.run(&["send", "--room", &room, "--user", "2", "four"]).await.printed();
+    tail.says("four", crate::support::PATIENCE).await;
+    raw.says("four", crate::support::PATIENCE).await;
+    let said = tail.said();
+    assert!(!said.contains("one") && said.contains("#2 1: two") && said.contains("#4 2: four"), "{said}");
+    let events: Vec<Value> = raw.said().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let ids: Vec<_> = events.iter().map(|event| event["message"]["message_id"].as_i64().unwrap()).collect();
+    assert_eq!(ids, [1, 2, 3, 4]);
+    drop((tail, raw));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_fails_says_why_in_one_line() {
+    let home = home().await;
+    let asked = ["history", "--room", "1"];
+    let nobody = home.run(&asked).await;
+    assert!(nobody.refused().contains("does not answer"), "{nobody:#?}");
+    let server = home.serve().await;
+    for (settings, arguments, why) in [
+        (&[][..], &["history", "--room", "77"][..], "no such room (404"),
+        (&[], &["history", "--room", "1", "--limit", "201"], "limit: must be 1 to 200"),
+        (&[], &["tail", "--room", "77"], "no such room (404"),
+        (&[], &["send", "--room", "77", "--user", "1", "text"], "no such room (404"),
+        (&[], &["history", "--room", "1", "--key", "wrong"], "a service key is needed"),
+        (&[("API__KEYS", "")], &["history", "--room", "1"], "PARLOR__API__KEYS"),
+        (&[], &["history", "--room", "1", "--url", "ftp://127.0.0.1/"], "no server's address"),
+    ] {
+        let refused = home.run_with(settings, arguments).await;
+        assert!(refused.refused().contains(why), "{arguments:?}: {refused:#?}");
+        assert!(!refused.err.contains(KEY) && refused.out.is_empty(), "{refused:#?}");
+    }
+    for arguments in [
+        &["history"][..],
+        &["send", "--room", "x", "--user", "1", "t"],
+        &["history", "--room", "1", "--before", "1", "--after", "1"],
+    ] {
+        assert_eq!(home.run(arguments).await.status.code(), Some(2), "{arguments:?}");
+    }
+    server.stop().await;
+}

@@ -93,7 +93,7 @@ impl Home {
         Serving { address, process }
     }
 
-    fn command(&self, settings: &[(&str, &str)], arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, settings: &[(&str, &str)], arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_parlor"));
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("PARLOR__") {
