@@ -51,8 +51,8 @@ impl Eraser {
                     self.metrics.fault("erasure");
                     tracing::warn!(%error, "erasing a user failed; trying again");
                 }
-                // Either way round: it is looked again.
-                let _ = tokio::time::timeout(PERIOD, self.wanted.notified()).await;
+                // Either way round: it is looked again, and soon enough for what was swept just now.
+                let _ = tokio::time::timeout(PERIOD.min(self.linger), self.wanted.notified()).await;
             }
         };
         stop.run_until_cancelled(work).await;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use handlers::{Time, UserId};
+use handlers::{MessageId, RoomId, Time, UserId};
 use salvo::prelude::*;
 use salvo_oapi::endpoint;
-use serde_json::json;
+use serde::Serialize;
 
 use super::Shared;
 use super::lines::{Left, LineWriter, Lines};
@@ -64,46 +64,73 @@ async fn export(server: Arc<Server>, user: UserId, mut lines: LineWriter, _place
     lines.break_off();
 }
 
+/// A line, by its `type`.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Line<'a> {
+    User {
+        user_id: &'a UserId,
+        exported_at: Time,
+    },
+    Membership {
+        room_id: RoomId,
+        email: Option<String>,
+        role: view::Role,
+        delivered: i64,
+        read: i64,
+        joined_at: Option<Time>,
+    },
+    Message {
+        room_id: RoomId,
+        message_id: MessageId,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
+        created_at: Time,
+        updated_at: Time,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        deleted_at: Option<Time>,
+    },
+    End {
+        memberships: u64,
+        messages: u64,
+    },
+}
+
+impl From<Membership> for Line<'_> {
+    fn from(membership: Membership) -> Self {
+        let Membership { room, email, role, marks, joined_at } = membership;
+        let (delivered, read) = (marks.delivered, marks.read);
+        Self::Membership { room_id: room, email, role: role.into(), delivered, read, joined_at }
+    }
+}
+
+impl From<Authored> for Line<'_> {
+    fn from(message: Authored) -> Self {
+        let Authored { room, id, text, created_at, updated_at, deleted_at } = message;
+        Self::Message { room_id: room, message_id: id, text, created_at, updated_at, deleted_at }
+    }
+}
+
 async fn write(server: &Arc<Server>, user: &UserId, lines: &mut LineWriter) -> Result<(), Cut> {
-    let now = Time(bson::DateTime::now().timestamp_millis());
-    lines.line(&json!({ "type": "user", "user_id": user, "exported_at": now })).await?;
-    let (mut memberships, mut messages) = (0_u64, 0_u64);
+    let exported_at = Time(bson::DateTime::now().timestamp_millis());
+    lines.line(&Line::User { user_id: user, exported_at }).await?;
+    let (mut memberships, mut messages) = (0, 0);
     let mut reading = server.store.memberships(user).await?;
     while let Some(membership) = reading.next().await {
-        lines.line(&membership_line(membership?)).await?;
+        lines.line(&Line::from(membership?)).await?;
         memberships += 1;
         stay(server)?;
     }
     let mut reading = server.store.authored(user).await?;
     while let Some(message) = reading.next().await {
-        lines.line(&message_line(message?)).await?;
+        lines.line(&Line::from(message?)).await?;
         messages += 1;
         stay(server)?;
     }
-    lines.line(&json!({ "type": "end", "memberships": memberships, "messages": messages })).await?;
+    lines.line(&Line::End { memberships, messages }).await?;
     Ok(lines.flush().await?)
 }
 
 fn stay(server: &Server) -> Result<(), Cut> {
     if server.is_draining() { Err(Cut::GoingAway) } else { Ok(()) }
-}
-
-fn membership_line(membership: Membership) -> serde_json::Value {
-    let Membership { room, email, role, marks, joined_at } = membership;
-    json!({
-        "type": "membership", "room_id": room, "email": email, "role": view::Role::from(role),
-        "delivered": marks.delivered, "read": marks.read, "joined_at": joined_at,
-    })
-}
-
-fn message_line(message: Authored) -> serde_json::Value {
-    let Authored { room, id, text, created_at, updated_at, deleted_at } = message;
-    let mut line = json!({
-        "type": "message", "room_id": room, "message_id": id, "created_at": created_at, "updated_at": updated_at,
-    });
-    match deleted_at {
-        Some(at) => line["deleted_at"] = json!(at),
-        None => line["text"] = json!(text),
-    }
-    line
 }

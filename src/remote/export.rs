@@ -6,12 +6,10 @@ use clap::Args;
 use handlers::UserId;
 use parlor::config::Config;
 use reqwest::Method;
+use serde_json::Value;
 
 use super::{Api, Asked};
 use crate::Failure;
-
-/// What the last line of an export that is whole begins with.
-const END: &[u8] = br#"{"type":"end""#;
 
 #[derive(Args)]
 pub(crate) struct Export {
@@ -37,5 +35,6 @@ pub(super) async fn run(config: &Config, export: &Export) -> Result<(), Failure>
         }
     }
     out.flush()?;
-    if last_line.starts_with(END) { Ok(()) } else { Err("the export broke off: its end is missing".into()) }
+    let end: Value = serde_json::from_slice(&last_line).unwrap_or_default();
+    if end["type"] == "end" { Ok(()) } else { Err("the export broke off: its end is missing".into()) }
 }

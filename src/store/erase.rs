@@ -74,14 +74,13 @@ impl Store {
         self.update_erasure(erasure, update).await
     }
 
-    /// Everything is erased that there was; what was under way is to be looked for once `linger` is over since it was
-    /// asked for.
+    /// Everything is erased that there was; what was under way is to be looked for once `linger` is over.
     pub(crate) async fn erasure_swept(
         &self,
         erasure: &Erasure,
         linger: Duration,
     ) -> Result<bool, StoreError> {
-        let update = doc! { "$set": { "swept": true, "until": later(erasure.asked_at, linger) } };
+        let update = doc! { "$set": { "swept": true, "until": later(DateTime::now(), linger) } };
         self.update_erasure(erasure, update).await
     }
 

@@ -129,7 +129,7 @@ async fn an_erasure_that_a_server_left_is_taken_up_by_another() {
 
 #[tokio::test]
 async fn what_was_under_way_when_a_user_was_erased_goes_too() {
-    let short = [("LIMITS__HANDLER_MS", "200"), ("MONGODB__OPERATION_MS", "300")];
+    let short = [("LIMITS__HANDLER_MS", "1000"), ("MONGODB__OPERATION_MS", "2000")];
     let server = Server::start(&short).await;
     server.room(&[1, 2]).await;
     assert_eq!(server.api_delete("/users/1").await.0, 202);
