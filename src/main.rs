@@ -101,7 +101,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     }
     let config = Config::load(cli.config.as_deref(), env.clone())?;
     match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve(config, cli.config, env).await,
+        Command::Serve => Box::pin(serve(config, cli.config, env)).await,
         Command::Token(token) => print_token(config, &token),
         Command::Room(room) => make_room(config, room).await,
         Command::Check => check(config).await,
