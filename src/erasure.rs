@@ -87,6 +87,7 @@ impl Eraser {
 
     async fn look_again(&self, erasure: &Erasure) -> Result<(), StoreError> {
         self.store.erase_answers(&erasure.user).await?;
+        self.store.erase_presence(&erasure.user).await?;
         if self.erase_messages(erasure).await? {
             self.store.end_erasure(erasure).await?;
         }

@@ -11,7 +11,7 @@ use super::params::UserParam;
 use super::problem::Problem;
 use super::{Shared, schema, view};
 use crate::signal::Signal;
-use crate::store::Membership;
+use crate::store::{Membership, Presence};
 
 /// The most rooms that are listed of a user.
 const MAX_ROOMS: usize = 200;
@@ -70,12 +70,13 @@ impl From<Membership> for InRoom {
 /// Anyone may be asked for: Parlor keeps no list of users, and of one that it never saw it knows no rooms.
 #[endpoint(tags("users"))]
 async fn get_user(server: Shared, user: UserParam) -> Result<Json<User>, Problem> {
+    let Presence { online, last_seen } = server.store.presence(&user.0).await?;
     let erasing = server.store.is_being_erased(&user.0).await?;
     let mut rooms = server.store.some_memberships(&user.0, MAX_ROOMS + 1).await?;
     let has_more = rooms.len() > MAX_ROOMS;
     rooms.truncate(MAX_ROOMS);
     let rooms = rooms.into_iter().map(InRoom::from).collect();
-    Ok(Json(User { id: user.0, online: false, last_seen: None, erasing, rooms, has_more }))
+    Ok(Json(User { id: user.0, online, last_seen, erasing, rooms, has_more }))
 }
 
 /// An erasure that has been noted.

@@ -89,6 +89,13 @@ impl Store {
         self.bounded(async move { Ok(erasures.update_one(filter, update).await?.matched_count > 0) }).await
     }
 
+    /// Forgets when a user was last seen. For when no socket is open any more: the last one would write it anew.
+    pub(crate) async fn erase_presence(&self, user: &UserId) -> Result<(), StoreError> {
+        let presence = self.db.collection::<Document>("presence");
+        let filter = doc! { "_id": documents::user_bson(user), "online": false };
+        self.bounded(async move { Ok(presence.delete_many(filter).await.map(|_| ())?) }).await
+    }
+
     /// There is nothing left of it to be done.
     pub(crate) async fn end_erasure(&self, erasure: &Erasure) -> Result<(), StoreError> {
         let (erasures, filter) = (self.erasures(), erasure.filter());
@@ -122,15 +129,17 @@ impl Store {
                 return Ok(0);
             }
             let found = ids.len();
-            let deleted_at = doc! { "$ifNull": ["$deleted_at", DateTime::now()] };
-            let update = vec![
-                doc! { "$set": { "deleted_at": deleted_at } },
-                doc! { "$unset": ["text", "edit", "sender", "client_id"] },
-            ];
-            // By sender once more: it makes no difference who else does the same at the same time.
-            let mut chosen = filter;
-            chosen.insert("_id", doc! { "$in": ids });
-            messages.update_many(chosen, update).await?;
+            // By sender once more: it makes no difference who else does the same at the same time. No pipeline: what
+            // that does may stand in the change stream as a replacement, which tells of no deletion.
+            let gone = doc! { "text": "", "edit": "", "sender": "", "client_id": "" };
+            let mut alive = filter.clone();
+            alive.insert("_id", doc! { "$in": &ids });
+            alive.insert("deleted_at", doc! { "$exists": false });
+            let update = doc! { "$set": { "deleted_at": DateTime::now() }, "$unset": gone.clone() };
+            messages.update_many(alive, update).await?;
+            let mut deleted = filter;
+            deleted.insert("_id", doc! { "$in": ids });
+            messages.update_many(deleted, doc! { "$unset": gone }).await?;
             Ok(found)
         })
         .await

@@ -20,6 +20,19 @@ async fn erased(server: &Server, user: &str) {
     tokio::time::timeout(crate::support::PATIENCE, wait).await.expect("an erasure comes to its end");
 }
 
+/// Waits until a user is told to be online, or not to be; and gives what is told.
+async fn seen(server: &Server, user: &str, online: bool) -> Value {
+    let wait = async {
+        loop {
+            let (_, user) = server.api_get(&format!("/users/{user}")).await;
+            if user["online"] == online {
+                return user;
+            }
+        }
+    };
+    tokio::time::timeout(crate::support::PATIENCE, wait).await.expect("presence is told in time")
+}
+
 /// All that the database has, as text.
 async fn everything(server: &Server) -> String {
     let mut all = String::new();
@@ -132,8 +145,12 @@ async fn what_was_under_way_when_a_user_was_erased_goes_too() {
     let short = [("LIMITS__HANDLER_MS", "1000"), ("MONGODB__OPERATION_MS", "2000")];
     let server = Server::start(&short).await;
     server.room(&[1, 2]).await;
+    let mut one = server.join(1, 2).await;
+    seen(&server, "1", true).await;
     assert_eq!(server.api_delete("/users/1").await.0, 202);
     erased(&server, "1").await;
+    assert!([4001, 4003].contains(&one.closed_in_the_end().await));
+    seen(&server, "1", false).await;
     // Written by what had begun before.
     let late = json!({"sender_id": 1, "text": "late", "as": "service"});
     assert_eq!(server.api_post("/rooms/1/messages", &late).await.0, 201);
@@ -141,6 +158,8 @@ async fn what_was_under_way_when_a_user_was_erased_goes_too() {
     let ended = async { while erasures.count_documents(doc! {}).await.unwrap() > 0 {} };
     tokio::time::timeout(crate::support::PATIENCE, ended).await.expect("the last look");
     assert_eq!(server.api_get("/rooms/1/messages").await.1["messages"], json!([]));
+    let presence = server.collection("presence").await;
+    assert_eq!(presence.count_documents(doc! { "_id": 1_i64 }).await.unwrap(), 0);
 }
 
 #[tokio::test]
@@ -212,6 +231,12 @@ async fn a_user_is_told_of_with_the_rooms() {
     one.until_kind("mark_message_as_read").await;
     let (status, user) = server.api_get("/users/2").await;
     assert_eq!((status, &user["user_id"], &user["erasing"]), (200, &json!(2), &json!(false)), "{user}");
+    // The presence of one who has come is written soon after; true within 5 s.
+    seen(&server, "2", true).await;
+    let other = server.beside().await;
+    two.leave().await;
+    let gone = seen(&other, "2", false).await;
+    assert!(gone["last_seen"].is_string(), "{gone}");
     let room =
         json!({"room_id": 1, "role": "member", "email": "user2@example.com", "delivered": 1, "read": 1});
     assert_eq!((&user["rooms"], &user["has_more"]), (&json!([room]), &json!(false)));
