@@ -14,6 +14,9 @@
 //! to a reader raises its marks, and they come back the same way. There is no other road: a handler never
 //! writes to another's socket, so one server or twenty behave alike.
 //!
+//! An action of the application's own goes the same way, but that its handler is a request to a server of theirs
+//! ([`functions`], [`outbound`]); what it tells a room without storing it is a [`signal`], which takes the same road.
+//!
 //! Only [`store`] and [`feed`] know MongoDB; only [`routes`], [`admission`] and [`socket`] know HTTP.
 
 mod address;
@@ -26,6 +29,7 @@ mod database;
 pub mod embedded;
 mod erasure;
 mod feed;
+mod functions;
 mod hooks;
 mod hub;
 pub mod log;

@@ -8,6 +8,7 @@ mod known;
 mod hooks;
 mod outbound;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use handlers::Code;
@@ -60,13 +61,13 @@ struct Bound {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Frame {
-    action: &'static str,
+    action: Arc<str>,
     outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Action {
-    action: &'static str,
+    action: Arc<str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -176,10 +177,10 @@ impl Metrics {
     }
 
     /// A frame was done with. An action that doesn't exist counts as "".
-    pub(crate) fn action(&self, action: &'static str, outcome: Result<(), Code>, took: Duration) {
+    pub(crate) fn action(&self, action: &Arc<str>, outcome: Result<(), Code>, took: Duration) {
         let outcome = outcome.map_or_else(Code::as_str, |()| "ok");
-        self.frames.get_or_create(&Frame { action, outcome }).inc();
-        self.seconds.get_or_create(&Action { action }).observe(took.as_secs_f64());
+        self.frames.get_or_create(&Frame { action: action.clone(), outcome }).inc();
+        self.seconds.get_or_create(&Action { action: action.clone() }).observe(took.as_secs_f64());
     }
 
     /// A connect was let in, or refused.

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::Renewed;
 use crate::config::{Config, ConfigError, Renewal};
+use crate::functions::{self, Function};
 use crate::serve::ServeError;
 use crate::server::Server;
 use crate::tls::Certificate;
@@ -26,6 +27,9 @@ pub(crate) struct Reload {
     pub(crate) stop: CancellationToken,
 }
 
+/// All that can't fail any more.
+type Prepared = (Renewal, Renewed, Vec<Arc<Function>>);
+
 impl Reload {
     /// Takes over what comes, one after the other, until nothing can come any more.
     pub(crate) async fn run(self, mut configurations: mpsc::Receiver<Result<Config, ConfigError>>) {
@@ -35,7 +39,7 @@ impl Reload {
                 Err(error) => Err(error.into()),
             };
             match prepared {
-                Ok((renewal, keys)) => self.apply(renewal, keys),
+                Ok((renewal, keys, functions)) => self.apply(renewal, keys, functions),
                 Err(error) => {
                     self.server.metrics.reload("refused");
                     tracing::error!(%error, "the configuration is not taken over; the old one stays");
@@ -45,7 +49,7 @@ impl Reload {
     }
 
     /// Everything that can fail.
-    async fn prepare(&self, next: &Config) -> Result<(Renewal, Renewed), ServeError> {
+    async fn prepare(&self, next: &Config) -> Result<Prepared, ServeError> {
         let server = &self.server;
         let mut renewal = server.config.load().renewed(next)?;
         renewal.config.keep_own_secret()?;
@@ -53,13 +57,19 @@ impl Reload {
         if let (Some(certificate), Some(files)) = (&self.certificate, &renewal.config.tls.files) {
             certificate.look(files)?;
         }
-        Ok((renewal, keys))
+        let functions = functions::configured(&renewal.config, &server.store, &server.metrics)?;
+        Ok((renewal, keys, functions))
     }
 
-    fn apply(&self, Renewal { config, changed, restart }: Renewal, keys: Renewed) {
+    fn apply(
+        &self,
+        Renewal { config, changed, restart }: Renewal,
+        keys: Renewed,
+        functions: Vec<Arc<Function>>,
+    ) {
         let server = &self.server;
         server.verifier.take_over(keys);
-        server.runtime.renew(&config);
+        server.runtime.renew(&config, functions);
         server.config.store(Arc::new(config));
         server.metrics.reload("ok");
         tracing::info!(changed = changed.join(", "), "the configuration was read again");

@@ -5,14 +5,15 @@
 //! the client told `timeout`, while what it was writing goes on in the store; and it outlives a client that
 //! leaves, for what was accepted is done.
 
+mod table;
+
 use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bson::oid::ObjectId;
-use handlers::{Action, Code, Context, Error, ErrorFrame, Fields, Limits, Reply, Room, RoomId, UserId};
-use tokio::sync::Semaphore;
+use handlers::{Action, Code, Context, Error, ErrorFrame, Fields, Reply, Room, RoomId, UserId};
 use tokio::task::JoinError;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -20,18 +21,20 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use self::table::{Row, Table};
 use crate::config::Config;
+use crate::functions::{Call, Function};
 use crate::hooks::BeforeSend;
 use crate::hooks::before::Asked;
 use crate::metrics::Metrics;
-use crate::rates::{CallRates, Over, Rates};
+use crate::rates::{Over, Rates};
 use crate::room::json;
 use crate::store::{BoundRoom, Store, Writer};
 use crate::users::Seat;
 
 /// After how long a call is worth trying again that found no place, in milliseconds: a client that heeds it is never
 /// told so ten times in ten seconds, which would close its socket.
-const BUSY_RETRY_MS: u64 = 1_500;
+pub(crate) const BUSY_RETRY_MS: u64 = 1_500;
 
 /// How much of a frame's `action` an error repeats, in characters.
 const ACTION_SHOWN: usize = 64;
@@ -40,6 +43,8 @@ const ACTION_SHOWN: usize = 64;
 pub(crate) struct Runtime {
     actions: &'static [Action],
     table: ArcSwap<Table>,
+    /// What frames that name no action are counted as.
+    none: Arc<str>,
     store: Store,
     writer: Writer,
     tracker: TaskTracker,
@@ -49,25 +54,10 @@ pub(crate) struct Runtime {
     before_send: Option<Arc<BeforeSend>>,
 }
 
-/// What holds for frames and actions. A frame is held to the one that it found when it came.
-struct Table {
-    rows: Box<[Row]>,
-    rates: Arc<Rates>,
-    deadline: Duration,
-    text_chars: usize,
-}
-
-/// An action, the limits that are in force for it, and the places of its calls: whatever becomes of them, those of
-/// other actions are free.
-struct Row {
-    action: &'static Action,
-    limits: Limits,
-    in_flight: Arc<Semaphore>,
-}
-
 /// Whose frames these are.
 pub(crate) struct Caller {
     pub(crate) user: UserId,
+    pub(crate) email: Option<String>,
     pub(crate) room: RoomId,
     pub(crate) seat: Seat,
 }
@@ -92,6 +82,7 @@ pub(crate) struct UnderWay {
 impl Runtime {
     pub(crate) fn new(
         actions: &'static [Action],
+        functions: Vec<Arc<Function>>,
         config: &Config,
         store: Store,
         writer: Writer,
@@ -101,7 +92,8 @@ impl Runtime {
         let UnderWay { tracker, overdue } = under_way;
         Self {
             actions,
-            table: ArcSwap::from_pointee(Table::new(actions, config, None)),
+            table: ArcSwap::from_pointee(Table::new(actions, functions, config, None)),
+            none: "".into(),
             store,
             writer,
             tracker,
@@ -132,10 +124,10 @@ impl Runtime {
         self.table.load().rates.clone()
     }
 
-    /// Takes over the limits of a new configuration, for the frames that come from now on. Where rates have changed,
-    /// each user has a whole minute's worth of the new ones; where they haven't, what was spent stays spent.
-    pub(crate) fn renew(&self, config: &Config) {
-        let table = Table::new(self.actions, config, Some(&self.table.load()));
+    /// Takes over the functions and the limits of a new configuration, for the frames that come from now on. Where rates
+    /// have changed, each user has a whole minute's worth of the new ones; where they haven't, what was spent stays spent.
+    pub(crate) fn renew(&self, config: &Config, functions: Vec<Arc<Function>>) {
+        let table = Table::new(self.actions, functions, config, Some(&self.table.load()));
         self.table.store(Arc::new(table));
     }
 
@@ -154,15 +146,15 @@ impl Runtime {
             let table = self.table.load_full();
             let (action, result) = match self.accept(&table, &frame, &caller, &mut name) {
                 Ok(row) => {
-                    tracing::Span::current().record("action", row.action.name);
-                    (row.action.name, self.run(&table, row, request, frame, &caller).await)
+                    tracing::Span::current().record("action", &*row.name);
+                    (&row.name, self.run(&table, row, request, frame, &caller).await)
                 }
-                Err(error) => ("", Err(error)),
+                Err(error) => (&self.none, Err(error)),
             };
             drop(under_way);
             let outcome = result.as_ref().map(|_| ()).map_err(Error::code);
             self.metrics.action(action, outcome, began.elapsed());
-            tracing::debug!(action, room = %caller.room, outcome = outcome.map_or_else(Code::as_str, |()| "ok"), "done");
+            tracing::debug!(action = &**action, room = %caller.room, outcome = outcome.map_or_else(Code::as_str, |()| "ok"), "done");
             match result {
                 Ok(Reply::ByEvent) => None,
                 Ok(Reply::Frame(json)) => Some(Answer { refused: None, json: json.into() }),
@@ -178,14 +170,14 @@ impl Runtime {
             Ok(()) => Error::new(Code::BadJson, "a frame must be text"),
             Err(error) => error,
         };
-        self.metrics.action("", Err(error.code()), Duration::ZERO);
+        self.metrics.action(&self.none, Err(error.code()), Duration::ZERO);
         Self::refuse(&error, ObjectId::new(), None)
     }
 
     /// A control frame costs as much as any other; it is answered where it is one too many.
     pub(crate) fn control(&self, caller: &Caller) -> Option<Answer> {
         let error = self.spend_frame(&self.table.load().rates, caller).err()?;
-        self.metrics.action("", Err(error.code()), Duration::ZERO);
+        self.metrics.action(&self.none, Err(error.code()), Duration::ZERO);
         Some(Self::refuse(&error, ObjectId::new(), None))
     }
 
@@ -216,7 +208,7 @@ impl Runtime {
         if name.as_deref().is_some_and(|name| name.contains('\0')) {
             return Err(Error::invalid("action: must not hold U+0000"));
         }
-        let at = name.as_deref().and_then(|name| table.rows.iter().position(|row| row.action.name == name));
+        let at = name.as_deref().and_then(|name| table.rows.iter().position(|row| *row.name == *name));
         let found = at.and_then(|at| Some((at, table.rows.get(at)?)));
         let (at, row) = found.ok_or_else(|| Error::new(Code::UnknownAction, "no such action"))?;
         self.spend_call(&table.rates, frame.len(), at, row, caller)?;
@@ -247,10 +239,7 @@ impl Runtime {
         if !row.limits.message {
             return Ok(());
         }
-        caller.seat.message(rates).map_err(|wait| {
-            self.metrics.limit("messages_per_minute");
-            Error::rate_limited("too many messages", whole_ms(wait))
-        })
+        caller.spend_message(rates, &self.metrics)
     }
 
     async fn run(
@@ -259,7 +248,7 @@ impl Runtime {
         row: &Row,
         request: ObjectId,
         frame: Utf8Bytes,
-        caller: &Caller,
+        caller: &Arc<Caller>,
     ) -> Result<Reply, Error> {
         let Ok(permit) = row.in_flight.clone().try_acquire_owned() else {
             self.metrics.limit("action_max_in_flight");
@@ -281,15 +270,10 @@ impl Runtime {
             Some(hook) => Arc::new(Asked { room, hook: hook.clone() }),
         };
         let context = Context::new(caller.user.clone(), room, table.text_chars);
-        let action = row.action;
+        let (run, caller, rates) = (row.run.clone(), caller.clone(), table.rates.clone());
         let call = async move {
             let _permit = permit;
-            let call = {
-                let fields = Fields::parse(&frame);
-                let fields = fields.map_err(|_| Error::new(Code::BadJson, "not a JSON object"));
-                fields.and_then(|fields| (action.run)(context, &fields))
-            };
-            let call = match call {
+            let call = match run.begin(Call { context, caller, rates, request, frame }) {
                 Ok(call) => call,
                 Err(error) => return Some(Err(error)),
             };
@@ -330,33 +314,13 @@ impl Runtime {
     }
 }
 
-impl Table {
-    /// Where there was one `before`, what it counts goes on being counted, unless its bound has changed. Calls that are
-    /// under way then hold no place among the new ones.
-    fn new(actions: &'static [Action], config: &Config, before: Option<&Self>) -> Self {
-        let rows: Box<[_]> = actions
-            .iter()
-            .map(|action| {
-                let limits = config.actions.get(action.name).copied().unwrap_or(action.limits);
-                let same = |row: &&Row| {
-                    row.action.name == action.name && row.limits.max_in_flight == limits.max_in_flight
-                };
-                let in_flight = before.and_then(|table| table.rows.iter().find(same)).map_or_else(
-                    || Arc::new(Semaphore::new(limits.max_in_flight)),
-                    |row| row.in_flight.clone(),
-                );
-                Row { action, limits, in_flight }
-            })
-            .collect();
-        let call = |row: &Row| CallRates { per_minute: row.limits.per_minute, burst: row.limits.burst };
-        let rates = Rates::new(&config.limits, rows.iter().map(call).collect());
-        let kept = before.map(|table| &table.rates).filter(|before| ***before == rates).cloned();
-        Self {
-            rates: kept.unwrap_or_else(|| Arc::new(rates)),
-            rows,
-            deadline: config.limits.handler,
-            text_chars: config.limits.text_chars,
-        }
+impl Caller {
+    /// Spends a message.
+    pub(crate) fn spend_message(&self, rates: &Arc<Rates>, metrics: &Metrics) -> Result<(), Error> {
+        self.seat.message(rates).map_err(|wait| {
+            metrics.limit("messages_per_minute");
+            Error::rate_limited("too many messages", whole_ms(wait))
+        })
     }
 }
 

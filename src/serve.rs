@@ -44,7 +44,7 @@ use crate::store::{Store, StoreError};
 use crate::sweeper::Sweeper;
 use crate::tls::Certificate;
 use crate::users::Users;
-use crate::{page, routes, sweeper};
+use crate::{functions, page, routes, sweeper};
 
 /// What is kept of the time for the end, at most a quarter of it, to tell each socket why it is closed: the
 /// database may have taken all the rest. As long as one close may take.
@@ -217,9 +217,17 @@ async fn assemble(
     let under_way = UnderWay::default();
     verifier.watch(&config.auth, &metrics, stop);
     let refusals = Refusals::new(&config, metrics.clone());
-    let runtime =
-        Runtime::new(actions, &config, store.clone(), writer.clone(), under_way.clone(), metrics.clone())
-            .asking(BeforeSend::new(&config, &metrics)?);
+    let functions = functions::configured(&config, &store, &metrics)?;
+    let runtime = Runtime::new(
+        actions,
+        functions,
+        &config,
+        store.clone(),
+        writer.clone(),
+        under_way.clone(),
+        metrics.clone(),
+    )
+    .asking(BeforeSend::new(&config, &metrics)?);
     let eraser = Arc::new(Eraser::new(store.clone(), &config, metrics.clone()));
     tokio::spawn(eraser.clone().run(stop.clone()));
     let present = Present::default();

@@ -27,7 +27,7 @@ pub enum Code {
     RateLimited,
     /// The handler ran out of time. What it was writing may still come to be, and is then told as an event.
     Timeout,
-    /// The database can't be reached; nothing was written.
+    /// The database, or the server of an action of the application's own, can't be reached; nothing was written.
     Unavailable,
     /// A fault of the server, told with an id that is in its log.
     Internal,

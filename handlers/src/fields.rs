@@ -57,10 +57,14 @@ impl<'a> Fields<'a> {
         Ok(Self(fields))
     }
 
+    /// A field as it was written, where it is there; of a repeated field the first one.
+    pub fn get(&self, name: &str) -> Option<&'a str> {
+        self.0.iter().find(|(field, _)| field == name).map(|(_, value)| value.get())
+    }
+
     /// The text of a field, where it is there and a string; of a repeated field the first one's.
     pub fn first_text(&self, name: &str) -> Option<String> {
-        let (_, value) = self.0.iter().find(|(field, _)| field == name)?;
-        serde_json::from_str(value.get()).ok()
+        serde_json::from_str(self.get(name)?).ok()
     }
 
     /// The names of all fields.

@@ -75,11 +75,12 @@ pub(super) async fn open(
         member.email = Some(email.clone());
         keep_email(server, room, &user, email);
     }
+    let email = member.email.clone();
     Ok(Opened {
         history: history(&snapshot),
         since: snapshot.complete.then_some(snapshot.time),
         unread: snapshot.unread(&user),
-        caller: Caller { user, room, seat },
+        caller: Caller { user, email, room, seat },
         stay,
         expires_at,
     })

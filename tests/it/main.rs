@@ -26,6 +26,7 @@ mod expiry;
 mod feed;
 mod fields;
 mod files;
+mod functions;
 mod handshake;
 mod history;
 mod hooks;

@@ -5,7 +5,9 @@ use std::fs;
 use jsonwebtoken::Algorithm;
 use serde_json::json;
 
-use crate::support::{Database, Home, Issuer, Says, Serving, Signer, Token, chat, error, free_port};
+use crate::support::{
+    Database, Home, Issuer, Receiver, Say, Says, Serving, Signer, Token, chat, error, free_port,
+};
 
 const ONE: &str = "the first secret of these tests, 32 bytes long";
 const TWO: &str = "the second secret of these tests, as long as that";
@@ -204,5 +206,36 @@ async fn an_issuer_can_come_and_go() {
     )
     .await;
     assert_eq!((case.refusal(&theirs).await, case.refusal(&own).await), (Some(4001), None));
+    case.server.stop().await;
+}
+
+#[tokio::test]
+async fn functions_come_change_and_go_for_who_is_connected() {
+    let answering =
+        |text: &'static str| Receiver::start(move |_| Say::Ok(json!({"reply": {"by": text}}).to_string()));
+    let (first, second) = (answering("first").await, answering("second").await);
+    let function = |receiver: &Receiver| {
+        secret(ONE, &format!("[functions.translate]\nurl = \"{}\"\n", receiver.url("/")))
+    };
+    let case = Case::start(&secret(ONE, "")).await;
+    let mut one = case.server.dial(QUERY, &Token::of(ONE, 1).sign()).open().await;
+    one.history().await;
+    one.send(json!({"action": "translate"})).await;
+    one.expect(error("unknown_action", Some("translate"))).await;
+    let words = [r#""functions.translate.breaker_failures, "#, r#""functions.translate.url""#];
+    for ((receiver, by), words) in [(&first, "first"), (&second, "second")].into_iter().zip(words) {
+        case.reload(&function(receiver), &format!("{TAKEN}{words}")).await;
+        one.send(json!({"action": "translate"})).await;
+        one.expect(json!({"type": "translate", "by": by})).await;
+    }
+    let bad = secret(ONE, "[functions.send]\nurl = \"http://127.0.0.1:1/\"\n");
+    let refused = case.reload(&bad, KEPT).await;
+    assert!(refused.contains("functions.send.url: is an action of Parlor's own"), "{refused}");
+    one.send(json!({"action": "translate"})).await;
+    one.expect(json!({"type": "translate", "by": "second"})).await;
+    let none = secret(ONE, "[actions.send]\nmax_bytes = 60\n");
+    case.reload(&none, &format!("{TAKEN}\"actions.send.max_bytes, functions.translate.")).await;
+    one.send(json!({"action": "translate"})).await;
+    one.expect(error("unknown_action", Some("translate"))).await;
     case.server.stop().await;
 }

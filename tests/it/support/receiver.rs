@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -44,6 +44,8 @@ pub(crate) enum Say {
     Half,
     /// The connection is closed.
     HangUp,
+    /// 200 and this body, but only once there is leave to say it.
+    Held(Arc<Semaphore>, String),
 }
 
 type Answer = dyn Fn(&Asked) -> Say + Send + Sync;
@@ -140,6 +142,10 @@ async fn serve(stream: TcpStream, connection: usize, shared: Arc<Shared>) {
                 return std::future::pending().await;
             }
             Say::HangUp => return,
+            Say::Held(leave, body) => {
+                leave.acquire().await.unwrap().forget();
+                (200, String::new(), body)
+            }
         };
         let chunked = headers.contains("chunked");
         let length = if chunked { String::new() } else { format!("content-length: {}\r\n", body.len()) };

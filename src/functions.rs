@@ -1,0 +1,180 @@
+//! Actions of the application's own, in any language: a frame that names one is put to its server over HTTP, and the
+//! answer says what to do. To the [`runtime`](crate::runtime) it is an action like any other.
+//!
+//! Whatever is wrong with an answer is found before anything of it is done. Then it is done in one order: the message
+//! is sent, the event is told, and the caller has its reply; where one fails, those after it are not done.
+
+mod answer;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bson::oid::ObjectId;
+use handlers::{Code, Context, Error, Limits, Pending, Reply, RoomId, UserId};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use self::answer::{Answer, Malformed};
+use crate::config::{self, Config};
+use crate::metrics::Metrics;
+use crate::outbound::{OutboundError, Receiver};
+use crate::rates::Rates;
+use crate::runtime::{BUSY_RETRY_MS, Caller};
+use crate::serve::ServeError;
+use crate::signal::{BadEvent, Signal};
+use crate::store::{Store, StoreError};
+
+/// One of them.
+pub(crate) struct Function {
+    name: Arc<str>,
+    limits: Limits,
+    receiver: Receiver,
+    store: Store,
+    metrics: Arc<Metrics>,
+    event_bytes: usize,
+}
+
+/// One call.
+pub(crate) struct Call {
+    /// Who calls, and what may be done as them.
+    pub(crate) context: Context,
+    pub(crate) caller: Arc<Caller>,
+    pub(crate) rates: Arc<Rates>,
+    pub(crate) request: ObjectId,
+    pub(crate) frame: Utf8Bytes,
+}
+
+/// What a function is told of a call.
+#[derive(Serialize)]
+struct Body<'a> {
+    request_id: String,
+    action: &'a str,
+    user: User<'a>,
+    room_id: RoomId,
+    request: &'a RawValue,
+}
+
+#[derive(Serialize)]
+struct User<'a> {
+    id: &'a UserId,
+    email: Option<&'a str>,
+}
+
+/// The functions of a configuration, with connections and failures of their own: a reload begins anew with both.
+///
+/// # Errors
+/// This machine can't ask one of them; it is named.
+pub(crate) fn configured(
+    config: &Config,
+    store: &Store,
+    metrics: &Arc<Metrics>,
+) -> Result<Vec<Arc<Function>>, ServeError> {
+    let function = |(name, settings): (&String, &config::Function)| {
+        let section = format!("functions.{name}");
+        match Receiver::new(&section, &settings.receiver, metrics) {
+            Ok(receiver) => Ok(Arc::new(Function {
+                name: name.as_str().into(),
+                limits: limits(settings, config.limits.handler),
+                receiver,
+                store: store.clone(),
+                metrics: metrics.clone(),
+                event_bytes: config.limits.event_bytes,
+            })),
+            Err(unusable) => Err(ServeError::new(format!("{section}.url: {unusable}"))),
+        }
+    };
+    config.functions.iter().map(function).collect()
+}
+
+/// A call has the function's time for its answer, and any action's for what is then done.
+fn limits(settings: &config::Function, handler: Duration) -> Limits {
+    let time = settings.receiver.timeout + handler;
+    Limits {
+        // Whether it sends one is not known before it has answered.
+        message: false,
+        per_minute: settings.per_minute,
+        burst: settings.burst,
+        max_bytes: settings.max_bytes,
+        timeout_ms: Some(u32::try_from(time.as_millis()).unwrap_or(u32::MAX)),
+        max_in_flight: settings.receiver.max_in_flight,
+    }
+}
+
+impl Function {
+    /// The wire's `action`.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Asks it, and does what it says.
+    pub(crate) fn call(self: Arc<Self>, call: Call) -> Pending<'static, Reply> {
+        Box::pin(async move {
+            let body = self.body(&call).map_err(Error::internal)?;
+            let answer = self.receiver.post(body).await.map_err(|error| self.unanswered(&error))?;
+            let answer = answer::read(&self.name, &answer, self.event_bytes);
+            let answer = answer.map_err(|malformed| self.malformed(&malformed))?;
+            self.done(call, answer).await
+        })
+    }
+
+    fn body(&self, call: &Call) -> serde_json::Result<String> {
+        serde_json::to_string(&Body {
+            request_id: call.request.to_hex(),
+            action: &self.name,
+            user: User { id: &call.caller.user, email: call.caller.email.as_deref() },
+            room_id: call.caller.room,
+            request: serde_json::from_str(&call.frame)?,
+        })
+    }
+
+    async fn done(&self, call: Call, answer: Answer) -> Result<Reply, Error> {
+        let Call { context, caller, rates, .. } = call;
+        if let Some(draft) = answer.send {
+            let text = context.accept(draft, "message");
+            let text = text.map_err(|error| self.fault(format_args!("its `send` is refused: {error}")))?;
+            caller.spend_message(&rates, &self.metrics)?;
+            context.room().append(text).await?;
+        }
+        if let Some(event) = answer.event {
+            let signal = Signal::Event { room: caller.room, event };
+            self.store.signal(&signal).await.map_err(StoreError::of_write)?;
+        }
+        Ok(answer.reply.map_or(Reply::ByEvent, Reply::Frame))
+    }
+
+    fn unanswered(&self, error: &OutboundError) -> Error {
+        let cause = format!("functions.{}: {error}", self.name);
+        match error {
+            OutboundError::Busy => {
+                Error::rate_limited("too many calls of this action are under way", BUSY_RETRY_MS)
+            }
+            OutboundError::Open | OutboundError::Connect(_) => {
+                Error::caused(Code::Unavailable, "the action's own server is away", cause)
+            }
+            OutboundError::Timeout => {
+                Error::caused(Code::Timeout, "the action took too long; it may still be done", cause)
+            }
+            OutboundError::Broken(_) | OutboundError::Status(_) | OutboundError::TooLarge(_) => {
+                Error::internal(cause)
+            }
+        }
+    }
+
+    fn malformed(&self, malformed: &Malformed) -> Error {
+        if matches!(malformed, Malformed::Event(BadEvent::TooLarge { .. })) {
+            self.metrics.limit("event_bytes");
+        }
+        self.fault(format_args!("{malformed}"))
+    }
+
+    /// The client learns that there was one, the log which.
+    fn fault(&self, fault: fmt::Arguments<'_>) -> Error {
+        Error::internal(format!("functions.{}: {fault}", self.name))
+    }
+}

@@ -1,0 +1,86 @@
+//! What frames are held to, and what each action is: made anew for each configuration.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use handlers::{Action, Code, Error, Fields, Limits, Pending, Reply};
+use tokio::sync::Semaphore;
+
+use crate::config::Config;
+use crate::functions::{Call, Function};
+use crate::rates::{CallRates, Rates};
+
+/// What holds for frames and actions. A frame is held to the one that it found when it came.
+pub(super) struct Table {
+    pub(super) rows: Box<[Row]>,
+    pub(super) rates: Arc<Rates>,
+    pub(super) deadline: Duration,
+    pub(super) text_chars: usize,
+}
+
+/// An action, the limits that are in force for it, and the places of its calls: whatever becomes of them, those of
+/// other actions are free.
+pub(super) struct Row {
+    pub(super) name: Arc<str>,
+    pub(super) run: Run,
+    pub(super) limits: Limits,
+    pub(super) in_flight: Arc<Semaphore>,
+}
+
+/// What a call of an action is.
+#[derive(Clone)]
+pub(super) enum Run {
+    /// Parlor's own.
+    Own(&'static Action),
+    /// The application's.
+    Function(Arc<Function>),
+}
+
+impl Table {
+    /// Where there was one `before`, what it counts goes on being counted, unless its bound has changed. Calls that are
+    /// under way then hold no place among the new ones.
+    pub(super) fn new(
+        actions: &'static [Action],
+        functions: Vec<Arc<Function>>,
+        config: &Config,
+        before: Option<&Self>,
+    ) -> Self {
+        let row = |name: Arc<str>, run, limits: Limits| {
+            let same = |row: &&Row| row.name == name && row.limits.max_in_flight == limits.max_in_flight;
+            let kept = before.and_then(|table| table.rows.iter().find(same)).map(|row| row.in_flight.clone());
+            let in_flight = kept.unwrap_or_else(|| Arc::new(Semaphore::new(limits.max_in_flight)));
+            Row { name, run, limits, in_flight }
+        };
+        let own = actions.iter().map(|action| {
+            let limits = config.actions.get(action.name).copied().unwrap_or(action.limits);
+            row(action.name.into(), Run::Own(action), limits)
+        });
+        let functions = functions
+            .into_iter()
+            .map(|function| row(function.name().clone(), Run::Function(function.clone()), function.limits()));
+        let rows: Box<[_]> = own.chain(functions).collect();
+        let call = |row: &Row| CallRates { per_minute: row.limits.per_minute, burst: row.limits.burst };
+        let rates = Rates::new(&config.limits, rows.iter().map(call).collect());
+        let kept = before.map(|table| &table.rates).filter(|before| ***before == rates).cloned();
+        Self {
+            rates: kept.unwrap_or_else(|| Arc::new(rates)),
+            rows,
+            deadline: config.limits.handler,
+            text_chars: config.limits.text_chars,
+        }
+    }
+}
+
+impl Run {
+    /// Decodes the frame, and gives the call to be run.
+    pub(super) fn begin(self, call: Call) -> Result<Pending<'static, Reply>, Error> {
+        match self {
+            Self::Own(action) => {
+                let fields = Fields::parse(&call.frame);
+                let fields = fields.map_err(|_| Error::new(Code::BadJson, "not a JSON object"))?;
+                (action.run)(call.context, &fields)
+            }
+            Self::Function(function) => Ok(function.call(call)),
+        }
+    }
+}
