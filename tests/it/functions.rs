@@ -4,11 +4,10 @@ mod faults;
 
 use std::sync::Arc;
 
-use aws_lc_rs::hmac;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use crate::support::{Client, Database, Receiver, Say, Server, WORDS, chat, error, matches, said};
+use crate::support::{Asked, Client, Database, Receiver, Say, Server, WORDS, chat, error, matches, said};
 
 const SECRET: &str = "a secret of the tests for functions, 32 bytes or more";
 
@@ -55,12 +54,7 @@ async fn it_is_told_who_calls_where_and_what_and_the_reply_is_the_callers_alone(
     assert!(matches(&expected, &body), "{body}");
     let frame = r#""request":{"action":"translate", "message_id":7,"n":1.50, "to":["de",null]}"#;
     assert!(asked.body.contains(frame), "the frame stands there as it came: {}", asked.body);
-    let (time, hex) = asked.headers["parlor-signature"].split_once(",v1=").unwrap();
-    let signed = format!("{}.{}", time.strip_prefix("t=").unwrap(), asked.body);
-    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
-    let mac: String =
-        hmac::sign(&key, signed.as_bytes()).as_ref().iter().map(|b| format!("{b:02x}")).collect();
-    assert_eq!(hex, mac);
+    asked.is_signed_with(SECRET);
 }
 
 #[tokio::test]
@@ -79,7 +73,7 @@ async fn a_user_may_be_a_text_and_have_no_address_and_each_request_has_an_id_of_
     let mut two = server.dial(query).called("user 2").token(&token).open().await;
     two.history().await;
     two.send(translate(&json!({}))).await;
-    let asked: Vec<Value> = receiver.asked(3).await.iter().map(|asked| asked.json()).collect();
+    let asked: Vec<Value> = receiver.asked(3).await.iter().map(Asked::json).collect();
     assert_eq!(asked[0]["user"], json!({"id": "auth0|1", "email": null}));
     assert_eq!(asked[2]["user"], json!({"id": 2, "email": "new@example.com"}), "as the token says");
     assert_eq!(asked[0]["room_id"], room);

@@ -1,9 +1,8 @@
 //! Requests to the application's own servers: what they look like, and what a bad receiver costs.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use aws_lc_rs::hmac;
 use futures_util::future::join_all;
 use parlor::config::{self, Secret};
 use parlor::metrics::Metrics;
@@ -12,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::support::{Asked, PATIENCE, Receiver, Say};
+use crate::support::{PATIENCE, Receiver, Say};
 
 const SECRET: &str = "a secret of the tests for functions, 32 bytes or more";
 
@@ -36,18 +35,6 @@ async fn echo() -> Receiver {
     Receiver::start(|asked| Say::Ok(asked.body.clone())).await
 }
 
-/// Holds a request to what `outbound/signature.rs` promises.
-fn check_signature(asked: &Asked) {
-    let header = &asked.headers["parlor-signature"];
-    let (time, hex) = header.strip_prefix("t=").and_then(|rest| rest.split_once(",v1=")).expect(header);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    assert!(now - time.parse::<u64>().unwrap() < 60, "{header}");
-    let bytes: Vec<u8> =
-        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
-    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
-    hmac::verify(&key, format!("{time}.{}", asked.body).as_bytes(), &bytes).expect("the signature is good");
-}
-
 #[tokio::test]
 async fn a_request_is_signed_json_and_connections_are_used_again() {
     let receiver = echo().await;
@@ -60,7 +47,7 @@ async fn a_request_is_signed_json_and_connections_are_used_again() {
         assert_eq!(asked.line, "POST /a/path?key=1");
         assert_eq!(asked.headers["content-type"], "application/json");
         assert!(asked.headers["user-agent"].starts_with("parlor/"));
-        check_signature(&asked);
+        asked.is_signed_with(SECRET);
         assert_eq!(asked.connection, 1, "the first connection is used again");
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use aws_lc_rs::hmac;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -11,7 +12,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::PATIENCE;
+use super::{PATIENCE, now};
 
 /// A request as it came.
 #[derive(Clone, Debug)]
@@ -28,6 +29,17 @@ pub(crate) struct Asked {
 impl Asked {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
+    /// Holds it to what `outbound/signature.rs` promises.
+    pub(crate) fn is_signed_with(&self, secret: &str) {
+        let header = &self.headers["parlor-signature"];
+        let (time, hex) = header.strip_prefix("t=").and_then(|rest| rest.split_once(",v1=")).expect(header);
+        assert!(now().as_secs() - time.parse::<u64>().unwrap() < 60, "{header}");
+        let bytes = (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap());
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+        let signed = format!("{time}.{}", self.body);
+        hmac::verify(&key, signed.as_bytes(), &bytes.collect::<Vec<_>>()).expect("the signature is good");
     }
 }
 
