@@ -54,10 +54,11 @@ impl Reload {
         let mut renewal = server.config.load().renewed(next)?;
         renewal.config.keep_own_secret()?;
         let keys = server.verifier.renewed(&renewal.config.auth, &server.metrics, &self.stop).await?;
+        let functions = functions::configured(&renewal.config, &server.store, &server.metrics)?;
+        // The last that can fail, for a new certificate is in force at once.
         if let (Some(certificate), Some(files)) = (&self.certificate, &renewal.config.tls.files) {
             certificate.look(files)?;
         }
-        let functions = functions::configured(&renewal.config, &server.store, &server.metrics)?;
         Ok((renewal, keys, functions))
     }
 
