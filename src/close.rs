@@ -17,7 +17,10 @@ pub(crate) const CODES: &[(u16, &str)] = &[
     (4003, "not the token's user, or not a member of the room"),
     (4004, "there is no such room"),
     (4008, "the socket reads too slowly"),
-    (4029, "it went on after being told that it sends too much, or the user has too many sockets"),
+    (
+        4029,
+        "it went on after being told that it sends too much, or the user has too many sockets or makes too many rooms",
+    ),
     (4400, "an id is missing or malformed, or both users are the same"),
 ];
 

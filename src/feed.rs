@@ -123,6 +123,7 @@ impl Feed {
             tracing::warn!(%error, "waiting for the database to read what was missed");
             tokio::time::sleep(RETRY_PAUSE).await;
         }
+        self.store.activity().forget();
         let rooms = self.hub.missed();
         self.metrics.fault("feed_history_lost");
         tracing::error!(rooms = rooms.len(), "the change stream's history is lost; reading what was missed");
@@ -178,6 +179,8 @@ impl Feed {
         if collection == "messages" && inserted {
             let (_, n) = documents::read_message_id(id)?;
             self.numbers.saw_if_known(room, n.get());
+            let said = documents::read_time(event.get_document("fullDocument")?, "created_at")?;
+            self.store.activity().saw(room, said);
         }
         if let Some(made) = event.get("wallTime")?.and_then(RawBsonRef::as_datetime) {
             let ms = bson::DateTime::now().timestamp_millis() - made.timestamp_millis();

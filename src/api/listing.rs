@@ -37,14 +37,14 @@ struct Listing {
 
 /// A user's rooms, the latest activity first
 ///
-/// Activity is a room's last message, deleted or not, or else its making.
+/// Activity is a room's last message, deleted or not, or the user's joining where that was later.
 #[endpoint(operation_id = "list_rooms", tags("rooms"))]
 pub(super) async fn list_rooms(server: Shared, wanted: Wanted) -> Result<Json<Listing>, Problem> {
     let Wanted { user, before, limit } = wanted;
     let page = Page { before, limit, counted: server.config.load().rooms.unread_counted };
-    let (rooms, has_more) = server.store.rooms_of(&user, page).await?;
-    let next = rooms.last().filter(|_| has_more).map(|last| text_of(last.position()));
-    Ok(Json(Listing { rooms: rooms.into_iter().map(Listed::of).collect(), has_more, next }))
+    let (rooms, next) = server.store.rooms_of(&user, page).await?;
+    let rooms = rooms.into_iter().map(Listed::of).collect();
+    Ok(Json(Listing { rooms, has_more: next.is_some(), next: next.map(text_of) }))
 }
 
 impl<'ex> Extractible<'ex> for Wanted {

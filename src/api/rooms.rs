@@ -76,6 +76,9 @@ async fn create_room(server: Shared, body: Body<NewRoom>) -> Result<Made<Room>, 
         .into_iter()
         .map(|MemberToBe { user_id, email, role }| (NewMember { user_id, email }, role.into()))
         .collect();
+    if members.len() > MAX_MEMBERS {
+        server.metrics.limit("room_members");
+    }
     let kind = check_kind(kind, &members)?;
     check(members.iter().map(|(member, _)| member)).map_err(Problem::invalid)?;
     if let Some(name) = &name {

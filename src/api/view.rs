@@ -40,7 +40,7 @@ pub(super) struct Listed {
     name: Option<String>,
     #[salvo(schema(schema_with = schema::time))]
     created_at: Time,
-    /// The last message, deleted or not, or else the room's making.
+    /// The last message, deleted or not, or the user's joining where that was later.
     #[salvo(schema(schema_with = schema::time))]
     active_at: Time,
     members: Vec<Member>,

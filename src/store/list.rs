@@ -1,16 +1,21 @@
 //! A user's rooms, the latest activity first, in pages.
 //!
-//! Nothing is written for it but what is there anyway: a room's last activity is its last message, deleted or not,
-//! which stands at the end of the room's range of `_id`s, or where there is none the room's beginning. One
-//! aggregation takes the user's rooms from the index by user and looks up one key for each; only for the rooms of the
-//! page is more read. A message costs no second write so, and a list costs by the number of its user's rooms.
+//! Nothing is written for it but what is there anyway. A room's last activity is its last message, deleted or not,
+//! which stands at the end of the room's range of `_id`s and is then followed by [`Activity`](super::activity); or
+//! the user's joining, where that was later. The user's rooms come from the index by user; only of those of the page
+//! is more read.
 
-use bson::{Bson, DateTime, Document, RawDocument, RawDocumentBuf, doc};
+use std::collections::HashMap;
+
+use bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use handlers::{RoomId, Time, UserId};
 
 use super::documents::{self, Marks, Member, Message, Room, Undecodable};
 use super::{Store, StoreError};
+
+/// Rooms whose last activity is read in one operation.
+const READ_AT_ONCE: usize = 500;
 
 /// After which room a page begins: its last activity, and, for rooms of the same moment, its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +38,6 @@ pub(crate) struct Listed {
     pub(crate) active_at: Time,
 }
 
-impl Listed {
-    /// Where the page after this room begins.
-    pub(crate) fn position(&self) -> Position {
-        Position { at: self.active_at, room: self.room.id }
-    }
-}
-
 /// What is asked of [`Store::rooms_of`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Page {
@@ -50,57 +48,117 @@ pub(crate) struct Page {
 }
 
 impl Store {
-    /// A page of a user's rooms, and whether there are more.
+    /// A page of a user's rooms, and after which room there are more.
     pub(crate) async fn rooms_of(
         &self,
         user: &UserId,
         page: Page,
-    ) -> Result<(Vec<Listed>, bool), StoreError> {
+    ) -> Result<(Vec<Listed>, Option<Position>), StoreError> {
+        let mut places = self.places(user).await?;
+        if let Some(before) = page.before {
+            places.retain(|place| (place.at, place.room) < (before.at, before.room));
+        }
+        places.sort_unstable_by_key(|place| std::cmp::Reverse((place.at, place.room)));
+        let more = places.len() > page.limit;
+        places.truncate(page.limit);
+        let next = places.last().copied().filter(|_| more);
+        Ok((self.details(user, &places, page.counted).await?, next))
+    }
+
+    /// All rooms of a user with their last activity, in no order.
+    async fn places(&self, user: &UserId) -> Result<Vec<Position>, StoreError> {
         let members = self.members.clone();
-        let stages = stages(user, page);
-        let user = user.clone();
+        let filter = doc! { "_id.user": documents::user_bson(user) };
+        let joined = self.bounded(async move {
+            let find = members.find(filter).projection(doc! { "_id": 1, "joined_at": 1 });
+            let documents: Vec<RawDocumentBuf> = find.await?.try_collect().await?;
+            let read = |document: &RawDocumentBuf| {
+                let room = documents::read_room(document.get_document("_id")?)?;
+                Ok(Position { at: documents::read_time(document, "joined_at")?, room })
+            };
+            Ok(documents.iter().map(read).collect::<Result<Vec<_>, Undecodable>>()?)
+        });
+        let mut places = joined.await?;
+        let mut asked = self.activity.ask(places.iter().map(|place| place.room));
+        let missing = std::mem::take(&mut asked.missing);
+        for some in missing.chunks(READ_AT_ONCE) {
+            let read = self.last_said(user, some).await?;
+            self.activity.learnt(&mut asked, &read, some);
+        }
+        for place in &mut places {
+            place.at = asked.known.get(&place.room).copied().map_or(place.at, |said| said.max(place.at));
+        }
+        Ok(places)
+    }
+
+    /// When something was last said in these rooms of a user, where anything was.
+    async fn last_said(&self, user: &UserId, rooms: &[RoomId]) -> Result<HashMap<RoomId, Time>, StoreError> {
+        let members = self.members.clone();
+        let stages = [
+            of_user(user, rooms.iter().copied()),
+            doc! { "$project": { "_id": 0, "room": "$_id.room" } },
+            newest(doc! {}, "said", doc! { "_id": 0, "created_at": 1 }),
+            doc! { "$unwind": "$said" },
+            doc! { "$project": { "_id": "$room", "at": "$said.created_at" } },
+        ];
+        self.bounded(async move {
+            let said = members.aggregate(stages).with_type::<RawDocumentBuf>().await?;
+            let documents: Vec<RawDocumentBuf> = said.try_collect().await?;
+            let read = |document: &RawDocumentBuf| {
+                Ok((documents::read_room_id(document)?, documents::read_time(document, "at")?))
+            };
+            Ok(documents.iter().map(read).collect::<Result<_, Undecodable>>()?)
+        })
+        .await
+    }
+
+    /// What is shown of a page's rooms, in their order.
+    async fn details(
+        &self,
+        user: &UserId,
+        places: &[Position],
+        counted: usize,
+    ) -> Result<Vec<Listed>, StoreError> {
+        let members = self.members.clone();
+        let stages = stages(user, places, counted);
+        let (user, order) = (user.clone(), places.to_vec());
         self.bounded(async move {
             let rooms = members.aggregate(stages).with_type::<RawDocumentBuf>().await?;
             let documents: Vec<RawDocumentBuf> = rooms.try_collect().await?;
-            let more = documents.len() > page.limit;
-            let shown = documents.iter().take(page.limit);
-            let rooms = shown.map(|document| read(document, &user)).collect::<Result<_, _>>()?;
-            Ok((rooms, more))
+            let mut listed = Vec::with_capacity(documents.len());
+            for Position { at, room } in order {
+                let id = room.get();
+                if let Some(document) =
+                    documents.iter().find(|document| document.get_i64("room").is_ok_and(|room| room == id))
+                {
+                    listed.push(read(document, &user, at)?);
+                }
+            }
+            Ok(listed)
         })
         .await
     }
 }
 
-fn stages(user: &UserId, page: Page) -> Vec<Document> {
-    let user = documents::user_bson(user);
-    let one_more = i64::try_from(page.limit).unwrap_or(i64::MAX).saturating_add(1);
-    let mut stages = vec![
-        doc! { "$match": { "_id.user": user.clone() } },
+/// The user's memberships of these rooms, from the index by user.
+fn of_user(user: &UserId, rooms: impl Iterator<Item = RoomId>) -> Document {
+    let rooms: Vec<_> = rooms.map(RoomId::get).collect();
+    doc! { "$match": { "_id.user": documents::user_bson(user), "_id.room": { "$in": rooms } } }
+}
+
+fn stages(user: &UserId, places: &[Position], counted: usize) -> Vec<Document> {
+    vec![
+        of_user(user, places.iter().map(|place| place.room)),
         doc! { "$project": { "_id": 0, "room": "$_id.room", "read": 1 } },
         doc! { "$lookup": { "from": "rooms", "localField": "room", "foreignField": "_id", "as": "doc" } },
         doc! { "$unwind": "$doc" },
         doc! { "$match": { "doc.deleted_at": { "$exists": false } } },
-        newest(doc! {}, "newest", doc! { "_id": 0, "created_at": 1 }),
-        doc! { "$set": { "active_at": {
-            "$ifNull": [{ "$first": "$newest.created_at" }, "$doc.created_at"],
-        } } },
-    ];
-    if let Some(Position { at, room }) = page.before {
-        let at = DateTime::from_millis(at.0);
-        let earlier = doc! { "active_at": { "$lt": at } };
-        let of_the_moment = doc! { "active_at": at, "room": { "$lt": room.get() } };
-        stages.push(doc! { "$match": { "$or": [earlier, of_the_moment] } });
-    }
-    stages.extend([
-        doc! { "$sort": { "active_at": -1, "room": -1 } },
-        doc! { "$limit": one_more },
         newest(doc! { "deleted_at": { "$exists": false } }, "last", doc! { "write_id": 0 }),
-        unread(user, page.counted),
+        unread(documents::user_bson(user), counted),
         doc! { "$lookup": { "from": "members", "let": { "room": "$room" }, "as": "members", "pipeline": [
             { "$match": { "$expr": { "$and": range("user", "$gte", Bson::MinKey) } } },
         ] } },
-    ]);
-    stages
+    ]
 }
 
 /// The conditions on a key of the room, from `first` on (`$gte`) or after it (`$gt`).
@@ -135,7 +193,7 @@ fn unread(user: Bson, counted: usize) -> Document {
     } }
 }
 
-fn read(document: &RawDocument, user: &UserId) -> Result<Listed, Undecodable> {
+fn read(document: &RawDocument, user: &UserId, active_at: Time) -> Result<Listed, Undecodable> {
     let room = documents::read_room_document(document.get_document("doc")?)?
         .ok_or_else(|| Undecodable::new("a deleted room is listed"))?;
     let members = documents_in(document, "members")?.into_iter().map(documents::read_member);
@@ -149,7 +207,7 @@ fn read(document: &RawDocument, user: &UserId) -> Result<Listed, Undecodable> {
         last: last.transpose()?.flatten(),
         unread: unread.transpose()?.unwrap_or_default(),
         marks: marks.unwrap_or_default(),
-        active_at: documents::read_time(document, "active_at")?,
+        active_at,
     })
 }
 

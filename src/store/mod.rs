@@ -4,6 +4,7 @@
 //! longer than `mongodb.operation_ms`. Nothing here knows of sockets; what is written is heard of by
 //! [`feed`](crate::feed) alone.
 
+pub(crate) mod activity;
 mod bound;
 pub(crate) mod documents;
 mod erase;
@@ -34,6 +35,7 @@ use mongodb::{Client, Collection, Database};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use activity::Activity;
 pub use bound::BoundRoom;
 pub(crate) use bound::begin_by;
 pub(crate) use erase::Erasure;
@@ -64,6 +66,7 @@ pub struct Store {
     members: Collection<RawDocumentBuf>,
     operation: Duration,
     numbers: Arc<LastNumbers>,
+    activity: Arc<Activity>,
 }
 
 impl Store {
@@ -81,6 +84,7 @@ impl Store {
             db,
             operation: settings.operation,
             numbers: Arc::new(LastNumbers::new(rooms_cached)),
+            activity: Arc::new(Activity::new(rooms_cached)),
         })
     }
 
@@ -100,6 +104,11 @@ impl Store {
             Ok(beaten.upserted_id.is_some())
         })
         .await
+    }
+
+    /// What this server knows of the rooms' last activity.
+    pub(crate) fn activity(&self) -> &Activity {
+        &self.activity
     }
 
     /// What this server knows of the last number of each room.

@@ -104,6 +104,24 @@ async fn sizes_and_places_are_counted() {
 }
 
 #[tokio::test]
+async fn what_the_api_refuses_for_its_size_is_counted() {
+    let admin = free_address();
+    let server = Server::start(&[("ADMIN__LISTEN", &*admin)]).await;
+    let body = |count: i64, padding: usize| {
+        let members: Vec<_> = (1..=count).map(|user| json!({"user_id": user})).collect();
+        json!({"kind": "group", "members": members, "padding": "x".repeat(padding)})
+    };
+    assert_eq!(server.call(Method::POST, "/rooms", body(2, 64 * 1024)).await.0, 413);
+    assert_eq!(hits(&admin, "api_body_bytes").await, 1);
+    assert_eq!(server.call(Method::POST, "/rooms", body(501, 0)).await.0, 400);
+    assert_eq!(hits(&admin, "room_members").await, 1);
+    let (_, full) = server.call(Method::POST, "/rooms", body(500, 0)).await;
+    let path = format!("/rooms/{}/members/501", full["room_id"]);
+    assert_eq!(server.call(Method::PUT, &path, json!({})).await.0, 409);
+    assert_eq!(hits(&admin, "room_members").await, 2);
+}
+
+#[tokio::test]
 async fn a_full_queue_of_writes_is_unavailable_and_counted() {
     let admin = free_address();
     let link = Link::to_the_database().await;

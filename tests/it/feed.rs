@@ -1,6 +1,7 @@
 //! Faults made to order in the database: the change stream loses its place, writes fail half-way.
 
 mod away;
+mod left;
 
 use std::collections::BTreeMap;
 

@@ -175,6 +175,32 @@ async fn rooms_are_listed_with_what_is_new_in_them() {
 }
 
 #[tokio::test]
+async fn the_order_follows_what_is_said_on_any_server() {
+    let server = Server::start(&[]).await;
+    let beside = server.beside().await;
+    let (first, second) = (server.room(&[1, 2]).await, server.room(&[1, 3]).await);
+    let (mut here, mut there) = (server.join(1, 2).await, server.join(1, 3).await);
+    let (mut two, mut three) = (beside.join(2, 1).await, beside.join(3, 1).await);
+    for server in [&server, &beside] {
+        assert_eq!(ids(&list(server, "user_id=1").await), [second, first]);
+    }
+    for id in 1..=3 {
+        two.say("hello").await;
+        hears(&mut two, id, 2, "hello").await;
+        hears(&mut here, id, 2, "hello").await;
+        for server in [&server, &beside] {
+            assert_eq!(ids(&list(server, "user_id=1").await), [first, second]);
+        }
+        three.say("hello, too").await;
+        hears(&mut three, id, 3, "hello, too").await;
+        hears(&mut there, id, 3, "hello, too").await;
+        for server in [&server, &beside] {
+            assert_eq!(ids(&list(server, "user_id=1").await), [second, first]);
+        }
+    }
+}
+
+#[tokio::test]
 async fn unread_messages_are_counted_up_to_the_bound() {
     let server = Server::start(&[("ROOMS__UNREAD_COUNTED", "2")]).await;
     server.room(&[1, 2]).await;
@@ -193,10 +219,10 @@ async fn pages_have_each_room_once_also_where_many_are_of_one_moment() {
         made.push(server.room(&[1, other]).await);
     }
     // Of one moment: of these the last one made is the first.
-    let rooms = server.collection("rooms").await;
+    let members = server.collection("members").await;
     let at = mongodb::bson::DateTime::now();
-    rooms
-        .update_many(mongodb::bson::doc! {}, mongodb::bson::doc! { "$set": { "created_at": at } })
+    members
+        .update_many(mongodb::bson::doc! {}, mongodb::bson::doc! { "$set": { "joined_at": at } })
         .await
         .unwrap();
     made.reverse();
