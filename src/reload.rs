@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::Renewed;
 use crate::config::{Config, ConfigError, Renewal};
 use crate::functions::{self, Function};
+use crate::hooks::BeforeSend;
 use crate::serve::ServeError;
 use crate::server::Server;
 use crate::tls::Certificate;
@@ -28,7 +29,12 @@ pub(crate) struct Reload {
 }
 
 /// All that can't fail any more.
-type Prepared = (Renewal, Renewed, Vec<Arc<Function>>);
+struct Prepared {
+    renewal: Renewal,
+    keys: Renewed,
+    functions: Vec<Arc<Function>>,
+    before_send: Option<Arc<BeforeSend>>,
+}
 
 impl Reload {
     /// Takes over what comes, one after the other, until nothing can come any more.
@@ -39,7 +45,7 @@ impl Reload {
                 Err(error) => Err(error.into()),
             };
             match prepared {
-                Ok((renewal, keys, functions)) => self.apply(renewal, keys, functions),
+                Ok(prepared) => self.apply(prepared),
                 Err(error) => {
                     self.server.metrics.reload("refused");
                     tracing::error!(%error, "the configuration is not taken over; the old one stays");
@@ -55,20 +61,19 @@ impl Reload {
         renewal.config.keep_own_secret()?;
         let keys = server.verifier.renewed(&renewal.config.auth, &server.metrics, &self.stop).await?;
         let functions = functions::configured(&renewal.config, &server.store, &server.metrics)?;
+        let before_send = BeforeSend::new(&renewal.config, &server.metrics)?;
         // The last that can fail, for a new certificate is in force at once.
         if let (Some(certificate), Some(files)) = (&self.certificate, &renewal.config.tls.files) {
             certificate.look(files)?;
         }
-        Ok((renewal, keys, functions))
+        Ok(Prepared { renewal, keys, functions, before_send })
     }
 
-    fn apply(
-        &self,
-        Renewal { config, changed, restart }: Renewal,
-        keys: Renewed,
-        functions: Vec<Arc<Function>>,
-    ) {
+    fn apply(&self, prepared: Prepared) {
+        let Prepared { renewal, keys, functions, before_send } = prepared;
+        let Renewal { config, changed, restart } = renewal;
         let server = &self.server;
+        server.runtime.ask(before_send);
         server.verifier.take_over(keys);
         server.runtime.renew(&config, functions);
         server.config.store(Arc::new(config));

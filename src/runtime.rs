@@ -11,7 +11,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bson::oid::ObjectId;
 use handlers::{Action, Code, Context, Error, ErrorFrame, Fields, Reply, Room, RoomId, UserId};
 use tokio::task::JoinError;
@@ -51,7 +51,7 @@ pub(crate) struct Runtime {
     overdue: CancellationToken,
     metrics: Arc<Metrics>,
     selection: Duration,
-    before_send: Option<Arc<BeforeSend>>,
+    before_send: ArcSwapOption<BeforeSend>,
 }
 
 /// Whose frames these are.
@@ -100,13 +100,13 @@ impl Runtime {
             overdue,
             metrics,
             selection: config.mongodb.selection,
-            before_send: None,
+            before_send: ArcSwapOption::empty(),
         }
     }
 
-    /// The application is asked about each message before it is written.
-    pub(crate) fn asking(self, before_send: Option<Arc<BeforeSend>>) -> Self {
-        Self { before_send, ..self }
+    /// The application is asked about each message before it is written, from now on, or isn't.
+    pub(crate) fn ask(&self, before_send: Option<Arc<BeforeSend>>) {
+        self.before_send.store(before_send);
     }
 
     /// Messages that wait for the database.
@@ -265,9 +265,9 @@ impl Runtime {
             deadline,
             selection: self.selection,
         };
-        let room: Arc<dyn Room> = match &self.before_send {
+        let room: Arc<dyn Room> = match self.before_send.load_full() {
             None => Arc::new(room),
-            Some(hook) => Arc::new(Asked { room, hook: hook.clone() }),
+            Some(hook) => Arc::new(Asked { room, hook }),
         };
         let context = Context::new(caller.user.clone(), room, table.text_chars);
         let (run, caller, rates) = (row.run.clone(), caller.clone(), table.rates.clone());

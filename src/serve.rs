@@ -226,8 +226,8 @@ async fn assemble(
         writer.clone(),
         under_way.clone(),
         metrics.clone(),
-    )
-    .asking(BeforeSend::new(&config, &metrics)?);
+    );
+    runtime.ask(BeforeSend::new(&config, &metrics)?);
     let eraser = Arc::new(Eraser::new(store.clone(), &config, metrics.clone()));
     tokio::spawn(eraser.clone().run(stop.clone()));
     let present = Present::default();

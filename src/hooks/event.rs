@@ -95,7 +95,7 @@ impl Kind {
         let online = |online: bool| doc! { "updateDescription.updatedFields.online": online };
         match self {
             Self::AfterSend => {
-                doc! { "ns.coll": "messages", "operationType": { "$in": ["insert", "update"] } }
+                doc! { "ns.coll": "messages", "operationType": { "$in": ["insert", "update", "replace"] } }
             }
             Self::Offline => doc! { "ns.coll": "messages", "operationType": "insert" },
             Self::Connected => {
@@ -119,17 +119,11 @@ impl Kind {
         };
         let what = match self {
             Self::AfterSend | Self::Offline if inserted => sent(change.get_document("fullDocument")?)?,
-            Self::AfterSend => {
-                let fields = change.get_document("updateDescription")?.get_document("updatedFields")?;
-                changed(id.get_document("_id")?, fields)?
-            }
+            Self::AfterSend => changed(id.get_document("_id")?, fields_of(change)?)?,
             Self::Offline => None,
             Self::Connected => Some(What::Connected { user_id: presence::read_id(id)?, at }),
             Self::Disconnected => {
-                let fields = match change.get_str("operationType")? {
-                    "replace" => change.get_document("fullDocument")?,
-                    _ => change.get_document("updateDescription")?.get_document("updatedFields")?,
-                };
+                let fields = fields_of(change)?;
                 let last_seen = match fields.get("last_seen")? {
                     Some(_) => documents::read_time(fields, "last_seen")?,
                     None => at,
@@ -139,6 +133,14 @@ impl Kind {
         };
         let time = change.get_timestamp("clusterTime")?;
         Ok(what.map(|what| Event::new(what, at, time)))
+    }
+}
+
+/// What a change has set; of an update by a pipeline the database may tell the whole document instead.
+fn fields_of(change: &RawDocument) -> Result<&RawDocument, Undecodable> {
+    match change.get_str("operationType")? {
+        "replace" => Ok(change.get_document("fullDocument")?),
+        _ => Ok(change.get_document("updateDescription")?.get_document("updatedFields")?),
     }
 }
 

@@ -7,9 +7,11 @@ use handlers::{Time, UserId};
 use mongodb::bson::{Document, doc};
 use parlor::config::Config;
 use parlor::store::{Presence, Store};
+use reqwest::Method;
+use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::support::{Link, PATIENCE, Program, Server, State, now, shared_uri};
+use crate::support::{API_KEY, Link, PATIENCE, Program, Server, State, now, shared_uri};
 
 /// How long after the fact all that is known of a user is right (protocol.md, Level 3).
 const RIGHT: Duration = Duration::from_secs(5);
@@ -64,6 +66,13 @@ async fn a_user_is_online_from_the_first_socket_to_the_last_on_any_server() {
 
     let (first, second, there) = (one.join(1, 2).await, one.join(1, 2).await, two.join(1, 2).await);
     assert_eq!(until(&store, 1, true).await.last_seen, None);
+    let user = async || {
+        let (status, _, body) = two.request(Method::GET, "/api/v1/users/1", Some(API_KEY), "").await;
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str::<Value>(&body).unwrap()
+    };
+    let body = user().await;
+    assert_eq!((&body["online"], &body["last_seen"]), (&Value::Bool(true), &Value::Null), "{body}");
     let presences = one.collection("presence").await;
     while presences.count_documents(doc! { "_id": 1, "servers": { "$size": 2 } }).await.unwrap() == 0 {}
     first.leave().await;
@@ -73,6 +82,9 @@ async fn a_user_is_online_from_the_first_socket_to_the_last_on_any_server() {
     let before = now();
     there.leave().await;
     let after = until(&store, 1, false).await;
+    let body = user().await;
+    assert_eq!(body["online"], false, "{body}");
+    assert!(body["last_seen"].as_str().is_some_and(|time| time.ends_with('Z')), "{body}");
     let Some(Time(seen)) = after.last_seen else { panic!("{after:?}") };
     assert!((millis(before) - 1..=millis(now())).contains(&seen), "{seen}, left after {before:?}");
     assert_eq!(presence(&store, 2).await, Presence { online: false, last_seen: None });

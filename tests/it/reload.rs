@@ -57,6 +57,23 @@ fn secret(secret: &str, more: &str) -> String {
 }
 
 #[tokio::test]
+async fn who_is_asked_before_a_message_is_written_comes_and_goes() {
+    let receiver = Receiver::start(|_| Say::Ok(r#"{"reject":"no"}"#.to_owned())).await;
+    let case = Case::start(&secret(ONE, "")).await;
+    let mut one = case.server.dial(QUERY, &Token::of(ONE, 1).sign()).open().await;
+    one.history().await;
+    one.say_alone(1, 1, "unasked").await;
+    let hook = format!("[hooks.before_send]\nurl = \"{}\"\n", receiver.url("/"));
+    let told = case.reload(&secret(ONE, &hook), TAKEN).await;
+    assert!(told.contains("hooks.before_send.url"), "{told}");
+    one.say("asked").await;
+    one.expect(error("rejected", Some("send"))).await;
+    case.reload(&secret(ONE, ""), TAKEN).await;
+    one.say_alone(2, 1, "unasked").await;
+    receiver.asked(1).await;
+}
+
+#[tokio::test]
 async fn limits_change_for_who_is_connected() {
     let case = Case::start(&secret(ONE, "[limits]\ntext_chars = 5\n")).await;
     let mut one = case.server.dial(QUERY, &Token::of(ONE, 1).sign()).open().await;
