@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::Renewed;
 use crate::config::{Config, ConfigError, Renewal};
 use crate::functions::{self, Function};
-use crate::hooks::BeforeSend;
+use crate::hooks::{BeforeSend, Hooks};
 use crate::serve::ServeError;
 use crate::server::Server;
 use crate::tls::Certificate;
@@ -34,6 +34,8 @@ struct Prepared {
     keys: Renewed,
     functions: Vec<Arc<Function>>,
     before_send: Option<Arc<BeforeSend>>,
+    /// Those that are told, where they have changed.
+    hooks: Option<Hooks>,
 }
 
 impl Reload {
@@ -45,7 +47,7 @@ impl Reload {
                 Err(error) => Err(error.into()),
             };
             match prepared {
-                Ok(prepared) => self.apply(prepared),
+                Ok(prepared) => self.apply(prepared).await,
                 Err(error) => {
                     self.server.metrics.reload("refused");
                     tracing::error!(%error, "the configuration is not taken over; the old one stays");
@@ -62,18 +64,36 @@ impl Reload {
         let keys = server.verifier.renewed(&renewal.config.auth, &server.metrics, &self.stop).await?;
         let functions = functions::configured(&renewal.config, &server.store, &server.metrics)?;
         let before_send = BeforeSend::new(&renewal.config, &server.metrics)?;
+        let hooks = self.hooks(&renewal).await?;
         // The last that can fail, for a new certificate is in force at once.
         if let (Some(certificate), Some(files)) = (&self.certificate, &renewal.config.tls.files) {
             certificate.look(files)?;
         }
-        Ok(Prepared { renewal, keys, functions, before_send })
+        Ok(Prepared { renewal, keys, functions, before_send, hooks })
     }
 
-    fn apply(&self, prepared: Prepared) {
-        let Prepared { renewal, keys, functions, before_send } = prepared;
+    /// The hooks as they are to be told from now on; each goes on from its place, and a new one from here.
+    async fn hooks(&self, renewal: &Renewal) -> Result<Option<Hooks>, ServeError> {
+        let asked = |key: &String| key.starts_with("hooks.before_send.");
+        if !renewal.changed.iter().any(|key| key.starts_with("hooks.") && !asked(key)) {
+            return Ok(None);
+        }
+        let Server { store, stream_store, metrics, pulse, .. } = &*self.server;
+        let hooks = Hooks::new(&renewal.config, pulse.server(), store, stream_store, metrics)?;
+        hooks.begin().await?;
+        Ok(Some(hooks))
+    }
+
+    async fn apply(&self, prepared: Prepared) {
+        let Prepared { renewal, keys, functions, before_send, hooks } = prepared;
         let Renewal { config, changed, restart } = renewal;
         let server = &self.server;
         server.runtime.ask(before_send);
+        if let Some(hooks) = hooks {
+            // The leases are this server's: they are given back before they are taken again.
+            server.hooks.load().end().await;
+            server.hooks.store(Arc::new(hooks.start()));
+        }
         server.verifier.take_over(keys);
         server.runtime.renew(&config, functions);
         server.config.store(Arc::new(config));

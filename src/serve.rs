@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use handlers::Action;
 use salvo::Server as HttpServer;
 use salvo::conn::Acceptor;
@@ -202,7 +203,7 @@ async fn assemble(
     let hooks = Hooks::new(&config, pulse.server(), &store, &stream_store, &metrics)?;
     hooks.begin().await?;
     let feed = Feed {
-        stream_store,
+        stream_store: stream_store.clone(),
         store: store.clone(),
         hub: hub.clone(),
         outboxes: outboxes.clone(),
@@ -251,7 +252,8 @@ async fn assemble(
         eraser,
         verifier,
         users: Users::new(),
-        hooks: hooks.start(),
+        hooks: ArcSwap::from_pointee(hooks.start()),
+        stream_store,
         present,
         outboxes,
         metrics,
@@ -320,7 +322,7 @@ async fn listen(
     if tokio::time::timeout_at(deadline, closed).await.is_err() {
         tracing::warn!("not every connection was closed in time");
     }
-    server.hooks.end().await;
+    server.hooks.load().end().await;
     Ok(())
 }
 

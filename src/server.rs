@@ -42,7 +42,10 @@ pub(crate) struct Server {
     pub(crate) eraser: Arc<Eraser>,
     pub(crate) verifier: Verifier,
     pub(crate) users: Users,
-    pub(crate) hooks: Telling,
+    /// The hooks that are being told: a reload replaces them.
+    pub(crate) hooks: ArcSwap<Telling>,
+    /// A store with a client of its own, for what waits on change streams.
+    pub(crate) stream_store: Store,
     pub(crate) present: Present,
     pub(crate) outboxes: Outboxes,
     pub(crate) metrics: Arc<Metrics>,

@@ -8,7 +8,7 @@ const LIVE: &[&str] = &[
     "api.keys",
     "auth.",
     "functions.",
-    "hooks.before_send.",
+    "hooks.",
     "http.origins",
     "http.proxies",
     "limits.event_bytes",

@@ -351,7 +351,9 @@ async fn health_asks_the_server_of_the_same_settings() {
 
     // A port in use says so, and what to set.
     let _taken = answer.await.unwrap();
-    let refused = home.run_with(&[("LISTEN", &own)], &["serve"]).await;
+    // No more sockets than any machine allows: nothing is logged before.
+    let settings = [("LISTEN", &*own), ("LIMITS__SOCKETS", "100"), ("HTTP__CONNECTIONS", "100")];
+    let refused = home.run_with(&settings, &["serve"]).await;
     let told = refused.refused();
     assert!(told.contains(&own) && told.contains("in use") && told.contains("PARLOR__LISTEN"), "{told}");
     assert_eq!(refused.err.lines().count(), 1, "{refused:#?}");

@@ -74,6 +74,27 @@ async fn who_is_asked_before_a_message_is_written_comes_and_goes() {
 }
 
 #[tokio::test]
+async fn who_is_told_of_messages_comes_and_changes() {
+    let (first, second) = (
+        Receiver::start(|_| Say::Ok(String::new())).await,
+        Receiver::start(|_| Say::Ok(String::new())).await,
+    );
+    let case = Case::start(&secret(ONE, "")).await;
+    let mut one = case.server.dial(QUERY, &Token::of(ONE, 1).sign()).open().await;
+    one.history().await;
+    one.say_alone(1, 1, "untold").await;
+    for (id, receiver) in [(2, &first), (3, &second)] {
+        let hook = format!("[hooks.after_send]\nurl = \"{}\"\n", receiver.url("/"));
+        let told = case.reload(&secret(ONE, &hook), TAKEN).await;
+        assert!(told.contains("hooks.after_send.url"), "{told}");
+        one.say_alone(id, 1, "told").await;
+        let body = receiver.asked(1).await[0].json();
+        assert_eq!((&body["type"], &body["message_id"]), (&json!("sent"), &json!(id)), "{body}");
+    }
+    first.asked(1).await;
+}
+
+#[tokio::test]
 async fn limits_change_for_who_is_connected() {
     let case = Case::start(&secret(ONE, "[limits]\ntext_chars = 5\n")).await;
     let mut one = case.server.dial(QUERY, &Token::of(ONE, 1).sign()).open().await;
