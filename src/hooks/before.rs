@@ -1,5 +1,5 @@
-//! `[hooks.before_send]`: asks the application about a message before it is written. It may let it pass, write it
-//! anew, or refuse it with a reason that its sender sees.
+//! `[hooks.before_send]`: asks the application about a message before it is written, and about an edit, or that would be
+//! the way around it. It may let it pass, write it anew, or refuse it with a reason that its sender sees.
 //!
 //! The sender waits for it, and the answer counts within the action's deadline. What becomes of a message when there
 //! is no good answer is configured: open lets it pass, closed tells the sender `unavailable`. Without the hook a
@@ -35,6 +35,9 @@ struct Question<'a> {
     hook: &'static str,
     room_id: RoomId,
     sender_id: &'a UserId,
+    /// Which message is edited; none where it is a new one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_id: Option<MessageId>,
     text: &'a str,
 }
 
@@ -61,12 +64,13 @@ impl BeforeSend {
     }
 
     /// The text that may be written.
-    async fn ask(&self, room: &BoundRoom, text: Text) -> Result<Text, Error> {
+    async fn ask(&self, room: &BoundRoom, message_id: Option<MessageId>, text: Text) -> Result<Text, Error> {
         let question = Question {
             id: room.request.to_hex(),
             hook: "before_send",
             room_id: room.room,
             sender_id: &room.caller,
+            message_id,
             text: text.as_str(),
         };
         let question = serde_json::to_string(&question).map_err(Error::internal)?;
@@ -139,7 +143,7 @@ fn shown(reason: &str) -> String {
     }
 }
 
-/// A room in which each new message is asked about.
+/// A room in which each new text is asked about.
 pub(crate) struct Asked {
     pub(crate) room: BoundRoom,
     pub(crate) hook: Arc<BeforeSend>,
@@ -147,7 +151,7 @@ pub(crate) struct Asked {
 
 impl Room for Asked {
     fn append(&self, text: Text) -> Pending<'_, MessageId> {
-        Box::pin(async move { self.room.append(self.hook.ask(&self.room, text).await?).await })
+        Box::pin(async move { self.room.append(self.hook.ask(&self.room, None, text).await?).await })
     }
 
     fn author(&self, id: MessageId) -> Pending<'_, UserId> {
@@ -155,7 +159,7 @@ impl Room for Asked {
     }
 
     fn edit(&self, id: MessageId, text: Text) -> Pending<'_, ()> {
-        self.room.edit(id, text)
+        Box::pin(async move { self.room.edit(id, self.hook.ask(&self.room, Some(id), text).await?).await })
     }
 
     fn delete(&self, id: MessageId) -> Pending<'_, ()> {

@@ -53,6 +53,33 @@ async fn a_message_passes_is_rewritten_or_is_refused_with_the_reason() {
     }
 }
 
+#[tokio::test]
+async fn an_edit_is_asked_about_as_well() {
+    let receiver = Receiver::start(|asked| {
+        Say::Ok(match asked.json()["text"].as_str().unwrap() {
+            "bad" => json!({"reject": "no such words here"}).to_string(),
+            "a bit bad" => json!({"text": "***"}).to_string(),
+            _ => "{}".to_owned(),
+        })
+    })
+    .await;
+    let (_server, mut one) = alone(&[(URL, &*receiver.url("/ask"))]).await;
+    one.say_alone(1, 1, "fine").await;
+    let edit = |text: &str| json!({"action": "edit", "message_id": 1, "text": text});
+    one.send(edit("bad")).await;
+    assert_eq!(one.expect(error("rejected", Some("edit"))).await["message"], "no such words here");
+    for (text, written) in [("a bit bad", "***"), ("better", "better")] {
+        one.send(edit(text)).await;
+        one.expect(edited(1, written)).await;
+    }
+    let asked = receiver.asked(4).await;
+    let body = asked[1].json();
+    let rest = json!({
+        "id": body["id"], "hook": "before_send", "room_id": 1, "sender_id": 1, "message_id": 1, "text": "bad",
+    });
+    assert_eq!(body, rest);
+}
+
 /// What no receiver should say.
 fn bad_answers() -> Vec<Say> {
     let ok = |text: &str| Say::Ok(text.to_owned());
@@ -149,12 +176,10 @@ async fn the_hook_leaves_the_writing_its_time() {
 }
 
 #[tokio::test]
-async fn edits_and_deletes_are_not_asked_about() {
+async fn a_delete_is_not_asked_about() {
     let receiver = content().await;
     let (_server, mut one) = alone(&[(URL, &receiver.url("/"))]).await;
     one.say_alone(1, 1, "hello").await;
-    one.send(json!({"action": "edit", "message_id": 1, "text": "new"})).await;
-    one.expect(edited(1, "new")).await;
     one.send(json!({"action": "delete", "message_id": 1})).await;
     one.expect(deleted(1)).await;
     receiver.asked(1).await;
