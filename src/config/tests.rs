@@ -83,13 +83,13 @@ fn traces_take_the_feature_and_a_url() {
 
 #[test]
 fn the_file_goes_over_the_defaults_and_the_environment_over_both() {
-    let toml = "listen = '[::1]:0'\nlimits.batch = 0x10\n[feed]\nheartbeat_ms = 2_000\n";
+    let toml = "listen = '[::1]:0'\nlimits.batch = 0x10\n[feed]\nheartbeat_ms = 1_500\n";
     let config = load(Some(toml), &[("LIMITS__BATCH", " 7 "), ("FEED__STALE_MS", "2001")]).unwrap();
     assert_eq!(config.listen.to_string(), "[::1]:0");
     assert_eq!(config.limits.batch, 7);
     assert_eq!(
         (config.feed.heartbeat, config.feed.stale),
-        (Duration::from_secs(2), Duration::from_millis(2_001))
+        (Duration::from_millis(1_500), Duration::from_millis(2_001))
     );
     assert_eq!(config.limits.text_chars, 4_096);
 }
@@ -163,7 +163,8 @@ fn every_number_is_bounded() {
             assert!(error.starts_with(&format!("{section}.{key}: ")), "{error}");
             assert!(error.ends_with(&format!("(PARLOR__{name})")), "{error}");
         }
-        // To wait for nothing at the end makes sense; nowhere else does zero.
-        assert_eq!(env(&[(&name, "0")]).is_ok(), key == "drain_seconds", "{key}");
+        // To wait for nothing at the end makes sense, and for nobody who may come back; nowhere else does zero.
+        let may_be_zero = matches!(key.as_str(), "drain_seconds" | "grace_ms");
+        assert_eq!(env(&[(&name, "0")]).is_ok(), may_be_zero, "{key}");
     }
 }
