@@ -2,7 +2,7 @@
 //!
 //! One file per resource, each endpoint described where it stands; from that comes `/openapi.json`, whose text is
 //! also `config/openapi.json`. Who has no service key gets nowhere ([`keys`]); what goes wrong is told as a
-//! [`Problem`](problem::Problem).
+//! [`Problem`].
 
 mod answer;
 mod body;

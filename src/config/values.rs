@@ -38,7 +38,7 @@ enum Value {
 #[expect(clippy::struct_field_names, reason = "they are what it is named for, beside what belongs to them")]
 pub(super) struct Values {
     values: BTreeMap<String, Value>,
-    /// What a section with a free name has, by keys with [`NAME`](named::NAME) in the name's place.
+    /// What a section with a free name has, by keys with `<name>` in the name's place.
     templates: BTreeMap<String, Value>,
     sources: BTreeMap<String, Source>,
 }
