@@ -21,6 +21,16 @@ const BEARER: &str = "Bearer";
 pub(crate) struct Admission {
     pub(crate) caller: Caller,
     pub(crate) room: Wanted,
+    pub(crate) ask: Ask,
+}
+
+/// What a client asks of its socket beyond Level 1 (protocol.md, Level 2).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ask {
+    /// Level 2, from this cursor on, or anew where it is no cursor.
+    pub(crate) since: Option<String>,
+    /// What is read is said by hand.
+    pub(crate) receipts_by_hand: bool,
 }
 
 /// The room that a URL means.
@@ -34,7 +44,9 @@ pub(crate) enum Wanted {
 
 /// Checks shape, token and identity, in this order.
 pub(crate) fn admit(query: &str, headers: &HeaderMap, verifier: &Verifier) -> Result<Admission, Close> {
-    let (first, room) = Parameters::parse(query)?.shape()?;
+    let mut parameters = Parameters::parse(query)?;
+    let ask = parameters.ask()?;
+    let (first, room) = parameters.shape()?;
     let token = token(headers).ok_or(Close::Unauthorized("no token"))?;
     let caller = verifier.verify(token).map_err(|refused| {
         if refused.is_for_now() { Close::NoKeys } else { Close::Unauthorized(refused.as_str()) }
@@ -42,7 +54,7 @@ pub(crate) fn admit(query: &str, headers: &HeaderMap, verifier: &Verifier) -> Re
     if first.is_some_and(|first| first != caller.user) {
         return Err(Close::NotCaller);
     }
-    Ok(Admission { caller, room })
+    Ok(Admission { caller, room, ask })
 }
 
 /// The client's spelling of `Bearer`, where it offers that: the only thing that a handshake answers.
@@ -78,6 +90,8 @@ struct Parameters {
     first: Option<String>,
     second: Option<String>,
     room: Option<String>,
+    since: Option<String>,
+    receipts: Option<String>,
 }
 
 impl Parameters {
@@ -89,6 +103,8 @@ impl Parameters {
                 "firts_user" | "first_user" => &mut parameters.first,
                 "second_user" => &mut parameters.second,
                 "room_id" => &mut parameters.room,
+                "since" => &mut parameters.since,
+                "receipts" => &mut parameters.receipts,
                 _ => continue,
             };
             let value = decoded(value)?;
@@ -98,6 +114,16 @@ impl Parameters {
             }
         }
         Ok(parameters)
+    }
+
+    /// What is asked for beyond Level 1.
+    fn ask(&mut self) -> Result<Ask, Close> {
+        let receipts_by_hand = match self.receipts.take().as_deref() {
+            None => false,
+            Some("manual") => true,
+            Some(_) => return Err(Close::Malformed("receipts can only be manual")),
+        };
+        Ok(Ask { since: self.since.take(), receipts_by_hand })
     }
 
     /// The caller, where named, and the room.

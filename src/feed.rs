@@ -200,6 +200,11 @@ impl Feed {
                     self.hub.committed(room, time, Change::Told(event));
                 }
             }
+            Signal::Typing { room, user } => {
+                if self.hub.reached(room, time) {
+                    self.hub.committed(room, time, Change::Typing { user });
+                }
+            }
             Signal::Disconnect { user } => self.outboxes.close_of(&user, Close::Disconnected),
         }
     }
@@ -257,13 +262,10 @@ fn read_user(id: &RawDocument) -> Result<handlers::UserId, Undecodable> {
 fn read_update(id: &RawDocument, fields: &RawDocument) -> Result<Option<Change>, Undecodable> {
     let (_, id) = documents::read_message_id(id)?;
     if fields.get("deleted_at")?.is_some() {
-        return Ok(Some(Change::Deleted { id }));
+        return Ok(Some(Change::Deleted { id, revision: documents::read_revision(fields)? }));
     }
-    if fields.get("edit")?.is_none() {
-        return Ok(None);
-    }
-    let text = fields.get_document("edit")?.get_str("text")?.to_owned();
-    Ok(Some(Change::Edited { id, text, updated_at: documents::read_time(fields, "updated_at")? }))
+    let Some((text, updated_at)) = documents::read_edit(fields)? else { return Ok(None) };
+    Ok(Some(Change::Edited { id, text, updated_at, revision: documents::read_revision(fields)? }))
 }
 
 /// Marks of a member, where the update raised any.

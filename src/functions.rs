@@ -17,11 +17,12 @@ use serde_json::value::RawValue;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use self::answer::{Answer, Malformed};
+use crate::caller::Caller;
 use crate::config::{self, Config};
 use crate::metrics::Metrics;
 use crate::outbound::{OutboundError, Receiver};
 use crate::rates::Rates;
-use crate::runtime::{BUSY_RETRY_MS, Caller};
+use crate::runtime::BUSY_RETRY_MS;
 use crate::serve::ServeError;
 use crate::signal::{BadEvent, Signal};
 use crate::store::{Store, StoreError};
@@ -139,7 +140,7 @@ impl Function {
             let text = context.accept(draft, "message");
             let text = text.map_err(|error| self.fault(format_args!("its `send` is refused: {error}")))?;
             caller.spend_message(&rates, &self.metrics)?;
-            context.room().append(text).await?;
+            context.room().append(text, None).await?;
         }
         if let Some(event) = answer.event {
             let signal = Signal::Event { room: caller.room, event };

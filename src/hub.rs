@@ -3,7 +3,8 @@
 //!
 //! A socket joins *before* its history is read, so that nothing falls between the two; what its history had
 //! already it drops by the frames' times. The room's own state is read with the first socket's history; until
-//! then changes wait.
+//! then changes wait. Where several join meanwhile, the earliest of their histories counts, once all have theirs: of
+//! what came after it each drops what it has, and none lacks any.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,11 +48,21 @@ struct Entry {
 }
 
 enum State {
-    /// Not read yet; what came meanwhile.
-    Unread(Vec<(Timestamp, Change)>),
+    Unread(Opening),
     Open(OpenRoom),
     /// Changes may have been missed since; what came after.
     Behind(OpenRoom, Vec<(Timestamp, Change)>),
+}
+
+/// A room whose state isn't read yet.
+#[derive(Default)]
+struct Opening {
+    /// What came meanwhile.
+    changes: Vec<(Timestamp, Change)>,
+    /// Those who are reading it.
+    readers: Vec<Arc<Outbox>>,
+    /// The earliest that was read.
+    earliest: Option<OpenRoom>,
 }
 
 /// What a socket that joins has to know.
@@ -105,9 +116,12 @@ impl Hub {
         let entry = entries.entry(room).or_insert_with(|| {
             *visits += 1;
             let sockets = Vec::with_capacity(2);
-            Entry { visit: *visits, sockets, late: Vec::new(), state: State::Unread(Vec::new()) }
+            Entry { visit: *visits, sockets, late: Vec::new(), state: State::Unread(Opening::default()) }
         });
         entry.sockets.push(socket.clone());
+        if let State::Unread(opening) = &mut entry.state {
+            opening.readers.push(socket.clone());
+        }
         if *broken {
             entry.late.push(socket.clone());
         }
@@ -123,17 +137,35 @@ impl Hub {
             entry.late.retain(|other| !Arc::ptr_eq(other, socket));
             if entry.sockets.is_empty() {
                 rooms.entries.remove(&room);
+                return;
+            }
+            if let State::Unread(opening) = &mut entry.state {
+                opening.readers.retain(|other| !Arc::ptr_eq(other, socket));
+                self.open(entry);
             }
         }
     }
 
-    /// The state of a room was read; what waited for it is told. The first one counts.
-    pub(crate) fn opened(&self, room: RoomId, visit: Visit, snapshot: &Snapshot) {
+    /// A socket has read the state of a room; what waited for it is told once all have who are reading.
+    pub(crate) fn opened(&self, room: RoomId, visit: Visit, socket: &Arc<Outbox>, snapshot: &Snapshot) {
         let mut rooms = self.rooms();
         let Some(entry) = rooms.entries.get_mut(&room).filter(|entry| entry.visit == visit.0) else { return };
-        let State::Unread(changes) = &mut entry.state else { return };
-        let changes = std::mem::take(changes);
-        let mut open = OpenRoom::of(snapshot);
+        let State::Unread(opening) = &mut entry.state else { return };
+        opening.readers.retain(|other| !Arc::ptr_eq(other, socket));
+        if opening.earliest.as_ref().is_none_or(|earliest| snapshot.time < earliest.time()) {
+            opening.earliest = Some(OpenRoom::of(snapshot));
+        }
+        self.open(entry);
+    }
+
+    /// Opens a room where nobody reads it any more and somebody has.
+    fn open(&self, entry: &mut Entry) {
+        let State::Unread(opening) = &mut entry.state else { return };
+        if !opening.readers.is_empty() {
+            return;
+        }
+        let Some(mut open) = opening.earliest.take() else { return };
+        let changes = std::mem::take(&mut opening.changes);
         self.replay(&entry.sockets, &mut open, changes);
         entry.state = State::Open(open);
     }
@@ -155,7 +187,7 @@ impl Hub {
                 open.apply(time, change, &mut frames);
                 self.tell(&entry.sockets, frames);
             }
-            State::Unread(waiting) | State::Behind(_, waiting) => {
+            State::Unread(Opening { changes: waiting, .. }) | State::Behind(_, waiting) => {
                 waiting.push((time, change));
                 if waiting.len() > WAITING_CHANGES {
                     self.metrics.limit("waiting_changes");
@@ -183,7 +215,7 @@ impl Hub {
     pub(crate) fn missed(&self) -> Vec<(RoomId, Option<i64>)> {
         let mut behind = Vec::new();
         self.rooms().entries.retain(|room, entry| {
-            entry.state = match std::mem::replace(&mut entry.state, State::Unread(Vec::new())) {
+            entry.state = match std::mem::replace(&mut entry.state, State::Unread(Opening::default())) {
                 State::Open(open) => State::Behind(open, Vec::new()),
                 behind @ State::Behind(..) => behind,
                 // Whatever is read for it now may lack what was missed, and nobody would tell of that.
@@ -208,7 +240,8 @@ impl Hub {
             rooms.entries.remove(&room);
             return;
         }
-        let State::Behind(mut open, changes) = std::mem::replace(&mut entry.state, State::Unread(Vec::new()))
+        let State::Behind(mut open, changes) =
+            std::mem::replace(&mut entry.state, State::Unread(Opening::default()))
         else {
             return;
         };

@@ -7,11 +7,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bson::Timestamp;
+use bson::oid::ObjectId;
 use handlers::{MessageId, UserId};
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::close::Close;
+use crate::cursor::Position;
 
 /// An event, encoded once and shared by all sockets that it goes to.
 #[derive(Debug)]
@@ -21,13 +23,32 @@ pub(crate) struct Frame {
     pub(crate) time: Timestamp,
     /// The message and its author where this is a `chat_message`: written to a reader's socket it is delivered.
     pub(crate) delivers: Option<(MessageId, UserId)>,
+    /// How far the room has come by it.
+    pub(crate) reaches: Position,
+    /// The request that caused it, where that is known.
+    pub(crate) cause: Option<ObjectId>,
+    /// Who is typing, where this tells of that: it is for the others, on Level 2 sockets.
+    pub(crate) typist: Option<UserId>,
     /// Who left the room: their sockets in it end here, and for all others this is nothing.
     pub(crate) dismisses: Option<UserId>,
 }
 
 impl Frame {
     pub(crate) fn new(json: Utf8Bytes, time: Timestamp) -> Self {
-        Self { json, time, delivers: None, dismisses: None }
+        Self {
+            json,
+            time,
+            delivers: None,
+            reaches: Position::default(),
+            cause: None,
+            typist: None,
+            dismisses: None,
+        }
+    }
+
+    /// The room has come so far by it, and this request caused it.
+    pub(crate) fn caused(self, reaches: Position, cause: Option<ObjectId>) -> Self {
+        Self { reaches, cause, ..self }
     }
 
     /// A member left; nothing is written.

@@ -77,6 +77,11 @@ impl Present {
         Stays { present: self.clone(), user: user.clone() }
     }
 
+    /// Whether a user has a socket on this server, also where the database doesn't know of it yet.
+    pub(crate) fn is_here(&self, user: &UserId) -> bool {
+        self.state().users.get(user).is_some_and(|here| here.sockets > 0)
+    }
+
     /// Resolves when something is to be written, now or after the grace.
     async fn unsettled(&self) {
         while self.state().is_settled() {

@@ -11,9 +11,10 @@ use bson::Timestamp;
 use handlers::{Event, Message, MessageId, Status, Time, UserId};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
+use crate::cursor::Position;
 use crate::outbox::Frame;
 use crate::signal::CustomEvent;
-use crate::store::documents::{self, Marks};
+use crate::store::documents::{self, Marks, Revision};
 use crate::store::{Snapshot, WAITING, lowest};
 
 /// What the database did, in one room.
@@ -24,9 +25,11 @@ pub(crate) enum Change {
         id: MessageId,
         text: String,
         updated_at: Time,
+        revision: Revision,
     },
     Deleted {
         id: MessageId,
+        revision: Revision,
     },
     /// A member is there, new or not, with at least these marks.
     Marked {
@@ -34,6 +37,10 @@ pub(crate) enum Change {
         marks: Marks,
     },
     Left {
+        user: UserId,
+    },
+    /// Nothing of the room's: Level 2 sockets of others are told that this user is typing.
+    Typing {
         user: UserId,
     },
     /// Nothing of the room's: its sockets are told, and that is all.
@@ -67,6 +74,11 @@ impl OpenRoom {
         room
     }
 
+    /// The moment that it is of.
+    pub(crate) fn time(&self) -> Timestamp {
+        self.time
+    }
+
     /// The greatest number seen; none where that is not known.
     pub(crate) fn last(&self) -> Option<i64> {
         self.last
@@ -79,14 +91,16 @@ impl OpenRoom {
         }
         match change {
             Change::Sent(message) => self.sent(time, message, frames),
-            Change::Edited { id, text, updated_at } => {
-                frames.push(frame(time, &Event::MessageEdited { message_id: id, text: &text }));
+            Change::Edited { id, text, updated_at, revision } => {
+                let told = frame(time, &Event::MessageEdited { message_id: id, text: &text });
+                frames.push(told.caused(Position::revision(revision.number), revision.request));
                 if let Some(message) = self.waiting.iter_mut().find(|message| message.message_id == id) {
                     (message.text, message.updated_at) = (text, updated_at);
                 }
             }
-            Change::Deleted { id } => {
-                frames.push(frame(time, &Event::MessageDeleted { message_id: id }));
+            Change::Deleted { id, revision } => {
+                let told = frame(time, &Event::MessageDeleted { message_id: id });
+                frames.push(told.caused(Position::revision(revision.number), revision.request));
                 self.waiting.retain(|message| message.message_id != id);
             }
             Change::Marked { user, marks } => {
@@ -98,6 +112,10 @@ impl OpenRoom {
                 self.marks.remove(&user);
                 frames.push(Frame::dismissal(user, time));
                 self.tell_marks(time, frames);
+            }
+            Change::Typing { user } => {
+                let told = frame(time, &Event::Typing { sender_id: &user });
+                frames.push(Frame { typist: Some(user), ..told });
             }
             Change::Told(event) => frames.push(Frame::new(event.into_frame(), time)),
         }
@@ -116,8 +134,10 @@ impl OpenRoom {
 
     fn sent(&mut self, time: Timestamp, message: documents::Message, frames: &mut Vec<Frame>) {
         self.last = self.last.map(|last| last.max(message.id.get()));
+        let write_id = message.write_id;
         let message = event_message(message, Status::Send);
-        let mut told = frame(time, &Event::ChatMessage { message: &message });
+        let told = frame(time, &Event::ChatMessage { message: &message });
+        let mut told = told.caused(Position::message(message.message_id.get()), write_id);
         told.delivers = Some((message.message_id, message.sender_id.clone()));
         frames.push(told);
         self.keep(message);

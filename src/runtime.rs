@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bson::oid::ObjectId;
-use handlers::{Action, Code, Context, Error, ErrorFrame, Fields, Reply, Room, RoomId, UserId};
+use handlers::{Action, Code, Context, Error, ErrorFrame, Fields, Reply, Room};
 use tokio::task::JoinError;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -22,6 +22,8 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use self::table::{Row, Table};
+use crate::auth::Verifier;
+use crate::caller::{BoundSocket, Caller};
 use crate::config::Config;
 use crate::functions::{Call, Function};
 use crate::hooks::BeforeSend;
@@ -29,8 +31,8 @@ use crate::hooks::before::Asked;
 use crate::metrics::Metrics;
 use crate::rates::{Over, Rates};
 use crate::room::json;
-use crate::store::{BoundRoom, Store, Writer};
-use crate::users::Seat;
+use crate::splice::splice;
+use crate::store::{BoundRoom, Receipts, Store, Writer};
 
 /// After how long a call is worth trying again that found no place, in milliseconds: a client that heeds it is never
 /// told so ten times in ten seconds, which would close its socket.
@@ -47,6 +49,8 @@ pub(crate) struct Runtime {
     none: Arc<str>,
     store: Store,
     writer: Writer,
+    receipts: Receipts,
+    verifier: Verifier,
     tracker: TaskTracker,
     overdue: CancellationToken,
     metrics: Arc<Metrics>,
@@ -54,12 +58,12 @@ pub(crate) struct Runtime {
     before_send: ArcSwapOption<BeforeSend>,
 }
 
-/// Whose frames these are.
-pub(crate) struct Caller {
-    pub(crate) user: UserId,
-    pub(crate) email: Option<String>,
-    pub(crate) room: RoomId,
-    pub(crate) seat: Seat,
+/// What actions reach the world by.
+pub(crate) struct Ports {
+    pub(crate) store: Store,
+    pub(crate) writer: Writer,
+    pub(crate) receipts: Receipts,
+    pub(crate) verifier: Verifier,
 }
 
 /// An answer to one frame, for its own socket alone.
@@ -84,18 +88,20 @@ impl Runtime {
         actions: &'static [Action],
         functions: Vec<Arc<Function>>,
         config: &Config,
-        store: Store,
-        writer: Writer,
+        ports: Ports,
         under_way: UnderWay,
         metrics: Arc<Metrics>,
     ) -> Self {
         let UnderWay { tracker, overdue } = under_way;
+        let Ports { store, writer, receipts, verifier } = ports;
         Self {
             actions,
             table: ArcSwap::from_pointee(Table::new(actions, functions, config, None)),
             none: "".into(),
             store,
             writer,
+            receipts,
+            verifier,
             tracker,
             overdue,
             metrics,
@@ -142,11 +148,14 @@ impl Runtime {
         let began = Instant::now();
         let request = ObjectId::new();
         let answer = async move {
-            let mut name = None;
+            let mut heading = Heading::default();
             let table = self.table.load_full();
-            let (action, result) = match self.accept(&table, &frame, &caller, &mut name) {
+            let (action, result) = match self.accept(&table, &frame, &caller, &mut heading) {
                 Ok(row) => {
                     tracing::Span::current().record("action", &*row.name);
+                    if let Some(reference) = &heading.reference {
+                        caller.expect(request, reference.clone(), &self.metrics);
+                    }
                     (&row.name, self.run(&table, row, request, frame, &caller).await)
                 }
                 Err(error) => (&self.none, Err(error)),
@@ -157,8 +166,14 @@ impl Runtime {
             tracing::debug!(action = &**action, room = %caller.room, outcome = outcome.map_or_else(Code::as_str, |()| "ok"), "done");
             match result {
                 Ok(Reply::ByEvent) => None,
-                Ok(Reply::Frame(json)) => Some(Answer { refused: None, json: json.into() }),
-                Err(error) => Some(Self::refuse(&error, request, name.as_deref())),
+                Ok(Reply::Frame(json)) => Some(Answer { refused: None, json: heading.answer(json) }),
+                Err(error) => {
+                    // After any other there is nothing to come.
+                    if error.code() != Code::Timeout {
+                        caller.forget(request);
+                    }
+                    Some(Self::refuse(&error, request, &heading))
+                }
             }
         };
         answer.instrument(tracing::debug_span!("frame", %request, action = tracing::field::Empty))
@@ -171,14 +186,14 @@ impl Runtime {
             Err(error) => error,
         };
         self.metrics.action(&self.none, Err(error.code()), Duration::ZERO);
-        Self::refuse(&error, ObjectId::new(), None)
+        Self::refuse(&error, ObjectId::new(), &Heading::default())
     }
 
     /// A control frame costs as much as any other; it is answered where it is one too many.
     pub(crate) fn control(&self, caller: &Caller) -> Option<Answer> {
         let error = self.spend_frame(&self.table.load().rates, caller).err()?;
         self.metrics.action(&self.none, Err(error.code()), Duration::ZERO);
-        Some(Self::refuse(&error, ObjectId::new(), None))
+        Some(Self::refuse(&error, ObjectId::new(), &Heading::default()))
     }
 
     fn spend_frame(&self, rates: &Arc<Rates>, caller: &Caller) -> Result<(), Error> {
@@ -188,27 +203,33 @@ impl Runtime {
         })
     }
 
-    /// Finds the action and spends what it costs. `name` becomes the frame's `action`, where it has one.
+    /// Finds the action and spends what it costs. `heading` becomes the frame's own.
     fn accept<'a>(
         &self,
         table: &'a Table,
         frame: &str,
         caller: &Caller,
-        name: &mut Option<String>,
+        heading: &mut Heading,
     ) -> Result<&'a Row, Error> {
         let rate = self.spend_frame(&table.rates, caller);
-        let fields = Fields::parse(frame);
-        if let Ok(fields) = &fields {
-            *name = fields.first_text("action");
-        }
+        let fields = Fields::parse(frame).map(|fields| caller.known(fields));
+        let reference = match &fields {
+            Ok(fields) => {
+                heading.action = fields.first_text("action");
+                fields.reference().map(|reference| heading.reference = reference)
+            }
+            Err(_) => Ok(()),
+        };
         rate?;
         let fields =
             fields.map_err(|_| Error::new(Code::BadJson, "not a JSON object of at most 128 levels"))?;
+        reference?;
         fields.once("action")?;
-        if name.as_deref().is_some_and(|name| name.contains('\0')) {
+        let name = heading.action.as_deref();
+        if name.is_some_and(|name| name.contains('\0')) {
             return Err(Error::invalid("action: must not hold U+0000"));
         }
-        let at = name.as_deref().and_then(|name| table.rows.iter().position(|row| *row.name == *name));
+        let at = name.and_then(|name| table.rows.iter().position(|row| *row.name == *name));
         let found = at.and_then(|at| Some((at, table.rows.get(at)?)));
         let (at, row) = found.ok_or_else(|| Error::new(Code::UnknownAction, "no such action"))?;
         self.spend_call(&table.rates, frame.len(), at, row, caller)?;
@@ -259,6 +280,7 @@ impl Runtime {
         let room = BoundRoom {
             store: self.store.clone(),
             writer: self.writer.clone(),
+            receipts: self.receipts.clone(),
             room: caller.room,
             caller: caller.user.clone(),
             request,
@@ -269,7 +291,8 @@ impl Runtime {
             None => Arc::new(room),
             Some(hook) => Arc::new(Asked { room, hook }),
         };
-        let context = Context::new(caller.user.clone(), room, table.text_chars);
+        let socket = BoundSocket { caller: caller.clone(), verifier: self.verifier.clone() };
+        let context = Context::new(caller.user.clone(), room, Arc::new(socket), table.text_chars);
         let (run, caller, rates) = (row.run.clone(), caller.clone(), table.rates.clone());
         let call = async move {
             let _permit = permit;
@@ -296,7 +319,8 @@ impl Runtime {
         self.overdue.run_until_cancelled(tokio::time::timeout_at(deadline, work)).await?.ok()
     }
 
-    fn refuse(error: &Error, request: ObjectId, action: Option<&str>) -> Answer {
+    fn refuse(error: &Error, request: ObjectId, heading: &Heading) -> Answer {
+        let action = heading.action.as_deref();
         let code = error.code();
         let mut message = error.message().to_owned();
         if matches!(code, Code::Internal | Code::Timeout | Code::Unavailable) {
@@ -310,22 +334,32 @@ impl Runtime {
             action: shown.as_deref(),
             retry_after_ms: error.retry_after_ms(),
         };
-        Answer { refused: Some(code), json: json(&frame) }
+        Answer { refused: Some(code), json: heading.answer(json(&frame)) }
     }
 }
 
-impl Caller {
-    /// Spends a message.
-    pub(crate) fn spend_message(&self, rates: &Arc<Rates>, metrics: &Metrics) -> Result<(), Error> {
-        self.seat.message(rates).map_err(|wait| {
-            metrics.limit("messages_per_minute");
-            Error::rate_limited("too many messages", whole_ms(wait))
-        })
+/// What a frame says of itself, which its answer repeats.
+#[derive(Default)]
+struct Heading {
+    /// What is to be done, where it says so.
+    action: Option<String>,
+    /// What its sender calls it.
+    reference: Option<String>,
+}
+
+impl Heading {
+    /// The answer with the frame's `ref`.
+    fn answer(&self, json: impl Into<Utf8Bytes>) -> Utf8Bytes {
+        let json = json.into();
+        match &self.reference {
+            Some(reference) => splice(&json, &[("ref", reference)]),
+            None => json,
+        }
     }
 }
 
 /// At least 1: a client that waits so long finds its frame let in.
-fn whole_ms(wait: Duration) -> u64 {
+pub(crate) fn whole_ms(wait: Duration) -> u64 {
     u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
 }
 

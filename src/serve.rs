@@ -34,12 +34,12 @@ use crate::metrics::Metrics;
 use crate::outbound::Unusable;
 use crate::page::Page;
 use crate::places::Places;
-use crate::presence::{self, Present};
+use crate::presence;
 use crate::pulse::Pulse;
 use crate::refusals::Refusals;
 use crate::registry::Outboxes;
 use crate::reload::Reload;
-use crate::runtime::{Runtime, UnderWay};
+use crate::runtime::{Ports, Runtime, UnderWay};
 use crate::server::{Live, Server};
 use crate::store::{Store, StoreError};
 use crate::sweeper::Sweeper;
@@ -223,15 +223,19 @@ async fn assemble(
         actions,
         functions,
         &config,
-        store.clone(),
-        writer.clone(),
+        Ports {
+            store: store.clone(),
+            writer: writer.clone(),
+            receipts: receipts.clone(),
+            verifier: verifier.clone(),
+        },
         under_way.clone(),
         metrics.clone(),
     );
     runtime.ask(BeforeSend::new(&config, &metrics)?);
     let eraser = Arc::new(Eraser::new(store.clone(), &config, metrics.clone()));
     tokio::spawn(eraser.clone().run(stop.clone()));
-    let present = Present::default();
+    let present = store.present();
     let task = presence::Task {
         present: present.clone(),
         store: store.clone(),

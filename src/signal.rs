@@ -21,6 +21,13 @@ pub enum Signal {
         /// The frame.
         event: CustomEvent,
     },
+    /// A user is typing, for the room's other Level 2 sockets.
+    Typing {
+        /// The room.
+        room: RoomId,
+        /// Who.
+        user: UserId,
+    },
     /// All sockets that a user has open are closed with 4001. A token that is still good opens new ones.
     Disconnect {
         /// Whose.

@@ -14,7 +14,7 @@ use std::future::pending;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bson::Timestamp;
 use futures_util::{SinkExt, StreamExt};
@@ -27,12 +27,15 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 
 use crate::admission::Admission;
+use crate::caller::Caller;
 use crate::close::Close;
+use crate::cursor::{Position, RoomCursor};
 use crate::outbox::{Frame, Outbox};
 use crate::places::Place;
 use crate::presence::Stays;
-use crate::runtime::{Answer, Caller};
+use crate::runtime::Answer;
 use crate::server::{Server, Stay};
+use crate::splice::splice;
 use crate::store::documents::Marks;
 
 /// Read and write buffers of a socket. The default of 128 KiB makes 1,000 idle sockets cost 135 MB (design.md).
@@ -126,7 +129,7 @@ async fn talk(
         _stays: server.present.enter(&opened.caller.user),
         caller: Arc::new(opened.caller),
         since: opened.since,
-        expires_at: opened.expires_at,
+        position: opened.position,
         owed: 0,
         heard: Instant::now(),
         pinged: None,
@@ -152,7 +155,8 @@ struct Socket<'a> {
     caller: Arc<Caller>,
     /// What was committed up to then was in the history.
     since: Option<Timestamp>,
-    expires_at: SystemTime,
+    /// How far it has been told, where it is a Level 2 socket.
+    position: Option<Position>,
     /// The newest message of others that was written to this socket, and whose mark is still to be handed on.
     owed: i64,
     heard: Instant,
@@ -184,6 +188,8 @@ impl Socket<'_> {
                     if let Some(answer) = answer {
                         self.answer(answer).await?;
                     }
+                    // It may have brought another token.
+                    timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
                 }
                 message = self.ws.next(), if running.is_none() && !self.server.is_draining() => {
                     running = self.hear(message).await?;
@@ -228,7 +234,13 @@ impl Socket<'_> {
                 }
                 continue;
             }
-            self.feed(Message::Text(frame.json.clone())).await?;
+            if let Some(user) = &frame.typist
+                && (*user == self.caller.user || self.position.is_none())
+            {
+                continue;
+            }
+            let text = self.text(&frame);
+            self.feed(Message::Text(text)).await?;
             written = self.delivered(&frame).map_or(written, MessageId::get);
         }
         self.flush().await?;
@@ -236,14 +248,31 @@ impl Socket<'_> {
         Ok(())
     }
 
+    /// A frame as this socket has it.
+    fn text(&mut self, frame: &Frame) -> Utf8Bytes {
+        let reference = frame.cause.and_then(|request| self.caller.take_ref(request));
+        let cursor = self.position.as_mut().filter(|_| frame.typist.is_none()).map(|position| {
+            *position = position.max(frame.reaches);
+            RoomCursor { room: self.caller.room, position: *position }.to_string()
+        });
+        if reference.is_none() && cursor.is_none() {
+            return frame.json.clone();
+        }
+        let fields = [("ref", reference.as_deref()), ("cursor", cursor.as_deref())];
+        let fields: Vec<_> = fields.iter().filter_map(|(name, text)| Some((*name, (*text)?))).collect();
+        splice(&frame.json, &fields)
+    }
+
     /// The message that this frame brings to a reader.
     fn delivered(&self, frame: &Frame) -> Option<MessageId> {
         frame.delivers.as_ref().filter(|(_, author)| *author != self.caller.user).map(|(id, _)| *id)
     }
 
-    /// Hands on the mark that is owed. An open room is being looked at: what is written is read.
+    /// Hands on the mark that is owed. An open room is being looked at: what is written is read, unless that is said
+    /// by hand.
     fn pay(&mut self) {
-        let marks = Marks { delivered: self.owed, read: self.owed };
+        let read = if self.caller.receipts_by_hand() { 0 } else { self.owed };
+        let marks = Marks { delivered: self.owed, read };
         if self.owed > 0 && self.server.receipts.raise(self.caller.room, &self.caller.user, marks) {
             self.owed = 0;
         }
@@ -319,7 +348,7 @@ impl Socket<'_> {
             let sockets = &self.server.config.load().sockets;
             (sockets.ping, sockets.dead)
         };
-        if self.expires_at <= SystemTime::now() {
+        if self.until_expiry().is_zero() {
             return Err(Close::Expired.into());
         }
         match self.pinged {
@@ -347,7 +376,7 @@ impl Socket<'_> {
     }
 
     fn until_expiry(&self) -> Duration {
-        self.expires_at.duration_since(SystemTime::now()).unwrap_or_default()
+        self.caller.until_expiry()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::{Draft, Error, MessageId, Text, UserId};
+use crate::{ClientId, Draft, Error, HistoryMessage, Message, MessageId, Text, Time, UserId};
 
 /// The end of something asynchronous, boxed so that a port can be a trait object.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
@@ -13,13 +13,19 @@ pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send +
 pub struct Context {
     caller: UserId,
     room: Arc<dyn Room>,
+    connection: Arc<dyn Connection>,
     text_chars: usize,
 }
 
 impl Context {
     /// Binds a call. `text_chars` is the longest text that may be written, in code points.
-    pub fn new(caller: UserId, room: Arc<dyn Room>, text_chars: usize) -> Self {
-        Self { caller, room, text_chars }
+    pub fn new(
+        caller: UserId,
+        room: Arc<dyn Room>,
+        connection: Arc<dyn Connection>,
+        text_chars: usize,
+    ) -> Self {
+        Self { caller, room, connection, text_chars }
     }
 
     /// The user whose token opened the socket.
@@ -30,6 +36,11 @@ impl Context {
     /// The room the socket is in, as its caller may use it.
     pub fn room(&self) -> &dyn Room {
         &*self.room
+    }
+
+    /// The socket that the frame came by.
+    pub fn connection(&self) -> &dyn Connection {
+        &*self.connection
     }
 
     /// Makes a text of what the client typed in `field`; there is no other way to one.
@@ -47,8 +58,9 @@ impl Context {
 /// All of it fails with `unavailable` where the database can't be reached, and nothing was written then;
 /// with `timeout` where the outcome of a write could not be learnt in time; and with `internal` on a fault.
 pub trait Room: Send + Sync {
-    /// Adds a message by the caller and gives its number.
-    fn append(&self, text: Text) -> Pending<'_, MessageId>;
+    /// Adds a message by the caller. Where the caller gave the same `client_id` before, nothing is added, and the
+    /// message of then is told instead.
+    fn append(&self, text: Text, client_id: Option<ClientId>) -> Pending<'_, Appended>;
 
     /// Who wrote a message. `not_found` where there is none, or it was deleted.
     fn author(&self, id: MessageId) -> Pending<'_, UserId>;
@@ -61,6 +73,58 @@ pub trait Room: Send + Sync {
 
     /// The caller's role in this room.
     fn role(&self) -> Pending<'_, Role>;
+
+    /// Up to `limit` messages that are not deleted, as they are now.
+    fn history(&self, from: From, limit: usize) -> Pending<'_, History>;
+
+    /// The caller has read everything up to this message, or to the last one where that is less. It is written soon,
+    /// and shutdown waits for it.
+    fn read(&self, id: MessageId) -> Pending<'_, ()>;
+
+    /// Tells the room's other users that the caller is typing. Nothing is kept of it, and nothing is done where it was
+    /// told a moment ago or nobody else is there.
+    fn typing(&self) -> Pending<'_, ()>;
+}
+
+/// The port to the caller's own socket.
+pub trait Connection: Send + Sync {
+    /// Takes a new token in the place of the one that opened the socket, and gives its expiry.
+    ///
+    /// # Errors
+    /// `invalid_token` where it fails a check or is another user's; the one before stays in force. `unavailable` where
+    /// its key can't be known now.
+    fn renew<'a>(&'a self, token: &'a str) -> Pending<'a, Time>;
+}
+
+/// What came of a message.
+#[derive(Debug)]
+pub enum Appended {
+    /// It was added, with this number.
+    New(MessageId),
+    /// It was there before, and is so now.
+    Before(Message),
+    /// It was there before, and has been deleted since.
+    Deleted(MessageId),
+}
+
+/// Where a page of a room's history begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// At the newest message, newest first.
+    Newest,
+    /// Before this message, newest first.
+    Before(MessageId),
+    /// After the message with this number, oldest first; 0 is the beginning.
+    After(i64),
+}
+
+/// A page of a room's history.
+#[derive(Debug)]
+pub struct History {
+    /// In the order that was asked for.
+    pub messages: Vec<HistoryMessage<'static>>,
+    /// Whether there are more in that direction.
+    pub has_more: bool,
 }
 
 /// What a member may do beyond writing.

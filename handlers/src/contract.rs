@@ -4,7 +4,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use crate::{Action, CallSchema, Code, ErrorFrame, Event, HistoryMessage, UserId};
+use crate::{Action, CallSchema, Code, ErrorFrame, Event, HistoryMessage, Resumed, UserId};
 
 /// The errors that any action may end in; the others are an action's own.
 const ANY_ACTION: &[Code] = &[
@@ -26,14 +26,17 @@ pub fn asyncapi(actions: &[Action], closes: &[(u16, &str)]) -> Value {
     let (mut takes, mut gives) = (generator(false), generator(true));
     let mut messages = Map::new();
     let mut operations = Map::new();
-    let mut told: Vec<String> = vec!["history".to_owned(), "error".to_owned()];
+    let mut told: Vec<String> = ["first_history", "resumed", "error"].map(str::to_owned).into();
 
-    messages.insert("history".to_owned(), message("The first frame", &of::<Vec<HistoryMessage>>(&mut gives)));
+    let history = of::<Vec<HistoryMessage>>(&mut gives);
+    messages.insert("first_history".to_owned(), message("The first frame of a Level 1 socket", &history));
+    let resumed = tagged("type", "resumed", of::<Resumed>(&mut gives));
+    messages.insert("resumed".to_owned(), message("The first frame of a Level 2 socket", &resumed));
     messages.insert(
         "error".to_owned(),
         message(
             "The answer to a frame that can't be done",
-            &tagged("type", "error", of::<ErrorFrame>(&mut gives)),
+            &with_ref(tagged("type", "error", of::<ErrorFrame>(&mut gives))),
         ),
     );
     for event in one_of(of::<Event>(&mut gives)) {
@@ -42,18 +45,22 @@ pub fn asyncapi(actions: &[Action], closes: &[(u16, &str)]) -> Value {
             continue;
         };
         told.push(name.clone());
-        messages.insert(name, message("For every socket of the room", &event));
+        let event = with_extras(event, &name);
+        messages.insert(name.clone(), message("For every socket of the room", &event));
     }
     for action in actions {
         let CallSchema { request, .. } = (action.schema)(&mut takes);
         let CallSchema { answer, .. } = (action.schema)(&mut gives);
         messages.insert(
             action.name.to_owned(),
-            message("From a client", &tagged("action", action.name, request.into())),
+            message("From a client", &with_ref(tagged("action", action.name, request.into()))),
         );
         let answered = answer.map(|answer| {
             let name = format!("{}_answer", action.name);
-            messages.insert(name.clone(), message("For the caller's own socket", &only_one(answer.into())));
+            messages.insert(
+                name.clone(),
+                message("For the caller's own socket", &with_ref(only_one(answer.into()))),
+            );
             name
         });
         operations.insert(action.name.to_owned(), operation(action, answered.as_deref()));
@@ -144,6 +151,44 @@ fn tagged(tag: &str, name: &str, schema: Value) -> Value {
     schema.into()
 }
 
+/// A frame that may carry a `ref`.
+fn with_ref(schema: Value) -> Value {
+    let is = json!({ "type": "string", "maxLength": 64, "description": "As the frame had it that this belongs to." });
+    with_field(schema, "ref", &is)
+}
+
+/// An event with what only some sockets see of it.
+fn with_extras(event: Value, name: &str) -> Value {
+    if name == "typing" {
+        return event;
+    }
+    let is =
+        json!({ "type": "string", "description": "On Level 2 sockets: where to resume from, having this." });
+    let event = with_field(event, "cursor", &is);
+    if matches!(name, "chat_message" | "message_edited" | "message_deleted") {
+        with_ref(event)
+    } else {
+        event
+    }
+}
+
+fn with_field(mut schema: Value, name: &str, is: &Value) -> Value {
+    // A shape of several alternatives has it in each.
+    if let Some(Value::Array(alternatives)) = schema.get_mut("oneOf") {
+        for alternative in alternatives {
+            *alternative = with_field(alternative.take(), name, is);
+        }
+        return schema;
+    }
+    if let Some(schema) = schema.as_object_mut() {
+        let properties = schema.entry("properties").or_insert_with(|| json!({}));
+        if let Some(properties) = properties.as_object_mut() {
+            properties.insert(name.to_owned(), is.clone());
+        }
+    }
+    schema
+}
+
 fn operation(action: &Action, answered: Option<&str>) -> Value {
     let names = |codes: &[Code]| codes.iter().map(|code| code.as_str()).collect::<Vec<_>>();
     let limits = action.limits;
@@ -179,6 +224,8 @@ fn query(generator: &mut SchemaGenerator) -> Value {
             "first_user": { "description": "The same as firts_user; one of the two at most." },
             "second_user": user,
             "room_id": { "type": "integer", "minimum": 1, "description": "Instead of second_user." },
+            "since": { "type": "string", "description": "Makes a Level 2 socket: the last cursor, or nothing to begin with." },
+            "receipts": { "const": "manual", "description": "What was read is said by `read`; delivered is automatic all the same." },
         },
     })
 }

@@ -21,6 +21,8 @@ pub enum Code {
     NotFound,
     /// Someone else wrote it.
     NotAuthor,
+    /// The new token fails a check, or is another user's.
+    InvalidToken,
     /// The application won't have this message; `message` is its reason.
     Rejected,
     /// Too much in too short a time.
@@ -42,6 +44,7 @@ impl Code {
             Self::InvalidRequest => "invalid_request",
             Self::NotFound => "not_found",
             Self::NotAuthor => "not_author",
+            Self::InvalidToken => "invalid_token",
             Self::Rejected => "rejected",
             Self::RateLimited => "rate_limited",
             Self::Timeout => "timeout",

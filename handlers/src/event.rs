@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::{Code, Fields, Message, MessageId};
+use crate::{Code, Fields, HistoryMessage, Message, MessageId, UserId};
 
 /// What happened in a room, as all of its sockets are told.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -36,6 +36,11 @@ pub enum Event<'a> {
         /// Which.
         message_id: MessageId,
     },
+    /// Another user is typing. Told to Level 2 sockets alone.
+    Typing {
+        /// Who.
+        sender_id: &'a UserId,
+    },
     /// What an action of the application's own tells the room. It is not stored.
     Custom {
         /// The action.
@@ -64,6 +69,8 @@ pub enum Kind {
     MessageEdited,
     /// `message_deleted`
     MessageDeleted,
+    /// `typing`
+    Typing,
 }
 
 impl Kind {
@@ -75,6 +82,7 @@ impl Kind {
             Self::MarkMessageAsRead => "mark_message_as_read",
             Self::MessageEdited => "message_edited",
             Self::MessageDeleted => "message_deleted",
+            Self::Typing => "typing",
         }
     }
 }
@@ -93,4 +101,36 @@ pub struct ErrorFrame<'a> {
     /// With `rate_limited`: in how many milliseconds the frame would pass.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
+}
+
+/// The first frame of a Level 2 socket, instead of the history's array: what changed since its cursor, or, where that
+/// is no good, the last messages.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(tag = "type", rename = "resumed")]
+pub struct Resumed<'a> {
+    /// Whether all that changed since the cursor is told.
+    pub resumed: bool,
+    /// New ones as they are now, oldest first; where it isn't resumed, the last ones of the room.
+    pub messages: Vec<HistoryMessage<'a>>,
+    /// Older ones whose text has changed since, as they are now.
+    pub edited: Vec<HistoryMessage<'a>>,
+    /// Older ones that have been deleted since.
+    pub deleted: Vec<MessageId>,
+    /// Every member's marks, from which each status follows.
+    pub marks: Vec<Mark>,
+    /// Whether there are more messages: after these where it is resumed, else before them.
+    pub has_more: bool,
+    /// Where to resume from, having this.
+    pub cursor: String,
+}
+
+/// How far a member has come: everything up to these numbers.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Mark {
+    /// Who.
+    pub user_id: UserId,
+    /// Written to one of the member's sockets.
+    pub delivered: i64,
+    /// Read.
+    pub read: i64,
 }

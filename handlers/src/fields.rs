@@ -10,10 +10,13 @@ use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::Error;
+use crate::{ClientId, Error};
 
 /// The deepest nesting that a frame may have.
 const MAX_DEPTH: usize = 128;
+
+/// The longest `ref`, in characters (protocol.md, Level 2).
+const REF_CHARS: usize = 64;
 
 /// The fields of a frame in their order, repeated ones included. Written again as they came.
 #[derive(Clone, Debug)]
@@ -55,6 +58,37 @@ impl<'a> Fields<'a> {
         let fields = deserializer.deserialize_map(Object).map_err(|_| Malformed)?;
         deserializer.end().map_err(|_| Malformed)?;
         Ok(Self(fields))
+    }
+
+    /// What the sender calls this frame (`ref`, protocol.md, Level 2), where it does: up to 64 characters.
+    ///
+    /// # Errors
+    /// `invalid_request`, where it is anything else.
+    pub fn reference(&self) -> Result<Option<String>, Error> {
+        let Some(json) = self.get("ref") else { return Ok(None) };
+        self.once("ref")?;
+        let text = serde_json::from_str(json).ok();
+        let good = |text: &String| text.chars().count() <= REF_CHARS && !text.contains('\0');
+        let fault = || {
+            Error::invalid(format!("ref: must be a string of up to {REF_CHARS} characters, without U+0000"))
+        };
+        text.filter(good).map(Some).ok_or_else(fault)
+    }
+
+    /// Leaves out the fields of later levels that don't mean what they mean there: a client that knows Level 1 alone
+    /// may call anything of its own by these names, and what it doesn't know is ignored.
+    #[must_use]
+    pub fn of_level_1(mut self) -> Self {
+        let client_id =
+            self.get("client_id").is_none_or(|json| serde_json::from_str::<ClientId>(json).is_ok());
+        let reference = self.reference().is_ok();
+        let client_id = client_id && self.once("client_id").is_ok();
+        self.0.retain(|(name, _)| match name.as_ref() {
+            "ref" => reference,
+            "client_id" => client_id,
+            _ => true,
+        });
+        self
     }
 
     /// A field as it was written, where it is there; of a repeated field the first one.

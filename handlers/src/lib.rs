@@ -22,13 +22,13 @@ mod message;
 mod schema;
 
 pub use action::{Action, Answer, ByEvent, CallSchema, Limits, Reply};
-pub use context::{Context, Pending, Role, Room};
+pub use context::{Appended, Connection, Context, From, History, Pending, Role, Room};
 pub use contract::asyncapi;
 pub use error::{Code, Error};
-pub use event::{ErrorFrame, Event, Kind};
+pub use event::{ErrorFrame, Event, Kind, Mark, Resumed};
 pub use fields::{Fields, Malformed};
 pub use id::{MAX_ID, MessageId, RoomId, UserId};
-pub use message::{Draft, HistoryMessage, Message, Status, Text, Time};
+pub use message::{ClientId, Draft, HistoryMessage, Message, Status, Text, Time};
 
 /// Declares the modules of the actions and, in the same order, their table.
 macro_rules! actions {
@@ -50,4 +50,4 @@ macro_rules! actions {
     };
 }
 
-actions! { delete, edit, ping, send }
+actions! { auth, delete, edit, history, ping, read, send, typing }

@@ -1,5 +1,6 @@
 //! A message and its parts.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 use schemars::JsonSchema;
@@ -64,6 +65,33 @@ impl Text {
     /// As it came.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// What a client calls a message before it has a number: 1 to 64 characters, its own for each message of a sender.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientId(String);
+
+impl ClientId {
+    /// The longest one, in characters.
+    pub const MAX_CHARS: usize = 64;
+
+    /// As it came.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for ClientId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let id = String::deserialize(deserializer)?;
+        if id.is_empty() || id.chars().count() > Self::MAX_CHARS || id.contains('\0') {
+            return Err(de::Error::custom(format!(
+                "must have 1 to {} characters, without U+0000",
+                Self::MAX_CHARS
+            )));
+        }
+        Ok(Self(id))
     }
 }
 
@@ -135,17 +163,28 @@ pub struct HistoryMessage<'a> {
     /// Its number in the room.
     pub message_id: MessageId,
     /// Its text, as it came.
-    pub text: &'a str,
+    pub text: Cow<'a, str>,
     /// Its author.
-    pub sender_id: &'a UserId,
+    pub sender_id: UserId,
     /// The author's address, where it is known.
-    pub sender_email: Option<&'a str>,
+    pub sender_email: Option<Cow<'a, str>>,
     /// How far it has come.
     pub status: Status,
     /// When it was sent, by the server's clock.
     pub created_at: Time,
     /// When its text last changed.
     pub updated_at: Time,
+}
+
+impl HistoryMessage<'_> {
+    /// The same, on its own.
+    pub fn into_owned(self) -> HistoryMessage<'static> {
+        HistoryMessage {
+            text: self.text.into_owned().into(),
+            sender_email: self.sender_email.map(|email| email.into_owned().into()),
+            ..self
+        }
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use crate::{Draft, Fields, MAX_ID, MessageId, Time, UserId};
+use crate::{ClientId, Draft, Fields, MAX_ID, MessageId, Time, UserId};
 
 /// `Type => schema;` each stands where it is used.
 macro_rules! schemas {
@@ -32,6 +32,8 @@ schemas! {
         "pattern": "^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$",
         "description": "Not only white space, no U+0000, at most limits.text_chars code points; kept as it came.",
     });
+
+    ClientId, |_generator| json_schema!({ "type": "string", "minLength": 1, "maxLength": ClientId::MAX_CHARS });
 
     MessageId, |generator| if generator.contract().is_deserialize() {
         json_schema!({ "oneOf": [

@@ -1,15 +1,19 @@
 //! `{"action":"send","message":"Hello"}`: says something in the room.
 
-use schemars::JsonSchema;
-use serde::Deserialize;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
 
-use crate::{ByEvent, Code, Context, Draft, Error, Kind, Limits};
+use crate::{
+    Answer, Appended, ClientId, Code, Context, Draft, Error, Kind, Limits, Message, MessageId, Reply,
+};
 
 /// What the frame holds.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request {
     /// The text, kept exactly as it came.
     message: Draft,
+    /// The same one again, by the same sender in the same room, makes no second message.
+    client_id: Option<ClientId>,
 }
 
 /// A message counts as one.
@@ -21,9 +25,51 @@ pub const EMITS: &[Kind] = &[Kind::ChatMessage, Kind::MarkMessageAsDelivered, Ki
 /// Nothing of its own.
 pub const FAILS: &[Code] = &[];
 
-/// Writes the message. Its `chat_message` is the acknowledgement.
-pub async fn handle(cx: Context, request: Request) -> Result<ByEvent, Error> {
+/// Writes the message. Its `chat_message` is the acknowledgement: told to the room where it is new, and to this socket
+/// alone, as it is now, where its `client_id` was given before.
+pub async fn handle(cx: Context, request: Request) -> Result<Sent, Error> {
     let text = cx.accept(request.message, "message")?;
-    cx.room().append(text).await?;
-    Ok(ByEvent)
+    Ok(match cx.room().append(text, request.client_id).await? {
+        Appended::New(_) => Sent::New,
+        Appended::Before(message) => Sent::Before(Repeated::ChatMessage { message }),
+        Appended::Deleted(message_id) => Sent::Before(Repeated::MessageDeleted { message_id }),
+    })
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub enum Sent {
+    /// Told by its event.
+    New,
+    /// Told by this frame.
+    Before(Repeated),
+}
+
+/// What has become of the message that had this `client_id` first.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Repeated {
+    /// It is there.
+    ChatMessage {
+        /// As it is now.
+        message: Message,
+    },
+    /// It has been deleted.
+    MessageDeleted {
+        /// Which.
+        message_id: MessageId,
+    },
+}
+
+impl Answer for Sent {
+    fn reply(self) -> Result<Reply, Error> {
+        match self {
+            Self::New => Ok(Reply::ByEvent),
+            Self::Before(repeated) => repeated.reply(),
+        }
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Option<Schema> {
+        Repeated::schema(generator)
+    }
 }

@@ -46,7 +46,7 @@ pub(super) async fn room_events(server: Shared, id: RoomParam) -> Result<Lines, 
     let outbox = Arc::new(Outbox::new(server.config.load().limits.send_queue));
     let registered = server.outboxes.register(&outbox, None);
     let (joined, stay) = server.join(id.0, &outbox);
-    let snapshot = socket::read_room(&server.0, id.0, joined).await;
+    let snapshot = socket::read_room(&server.0, id.0, joined, &outbox).await;
     let snapshot = snapshot.map_err(|close| Problem::new(Code::Unavailable, close.reason()))?;
     let (mut lines, answer) = Lines::new(&server);
     let follower = Follower {
@@ -77,7 +77,7 @@ impl Follower {
     async fn follow(&self, lines: &mut LineWriter) -> Result<(), Left> {
         loop {
             for frame in self.outbox.take(TAKEN_AT_ONCE) {
-                if self.since.is_none_or(|since| frame.time > since) {
+                if frame.typist.is_none() && self.since.is_none_or(|since| frame.time > since) {
                     lines.encoded(&frame.json).await?;
                 }
             }

@@ -4,11 +4,9 @@
 //! socket of the room. A service key is trusted: it isn't held to the rates of users, and may edit and delete what
 //! anyone wrote.
 
-use std::sync::Arc;
-
 use bson::DateTime;
 use bson::oid::ObjectId;
-use handlers::{Context, Draft, Room as _, RoomId, Status, Text, Time, UserId};
+use handlers::{Draft, Room as _, RoomId, Status, Text, Time, UserId};
 use salvo::prelude::*;
 use salvo_oapi::{ToSchema, endpoint};
 use serde::{Deserialize, Serialize};
@@ -21,7 +19,7 @@ use super::params::{MessageParam, RoomParam};
 use super::problem::{Code, Problem};
 use super::window::Window;
 use super::{Shared, schema, view};
-use crate::store::{BoundRoom, StoreError, begin_by};
+use crate::store::{BoundRoom, StoreError, Written, begin_by, documents};
 
 /// Below `/rooms/{id}`.
 pub(super) fn routes() -> Router {
@@ -86,7 +84,7 @@ async fn post_message(
     body: Body<NewMessage>,
 ) -> Result<New<view::Message>, Problem> {
     let NewMessage { sender_id, text, by } = body.0;
-    let text = accept(&server, id.0, &sender_id, text)?;
+    let text = accept(&server, text)?;
     let email = vouch(&server, id.0, &sender_id, by).await?;
     if let Some(attempt) = &tried.0
         && let Some(found) = server.store.written(id.0, attempt).await?
@@ -99,12 +97,19 @@ async fn post_message(
     let write_id = tried.0.map_or_else(ObjectId::new, |attempt| attempt.write_id);
     let deadline = Instant::now() + server.config.load().limits.handler;
     let begin_by = begin_by(deadline, server.config.load().mongodb.selection);
-    let appended = server.writer.append_at(at, id.0, sender_id.clone(), text.clone(), write_id, begin_by);
-    let Ok(appended) = tokio::time::timeout_at(deadline, appended).await else {
+    let draft = documents::Draft {
+        room: id.0,
+        sender: sender_id.clone(),
+        text: text.clone(),
+        client_id: None,
+        at,
+        write_id,
+    };
+    let Ok(appended) = tokio::time::timeout_at(deadline, server.writer.append(draft, begin_by)).await else {
         server.metrics.limit("handler_ms");
         return Err(Problem::new(Code::Timeout, "it took too long; the message may still come to be"));
     };
-    let message_id = appended.map_err(StoreError::of_write)?;
+    let (Written::New(message_id) | Written::Before(message_id)) = appended.map_err(StoreError::of_write)?;
     Ok(New(view::Message::new(message_id, &text, sender_id, email, at)))
 }
 
@@ -124,10 +129,9 @@ async fn edit_message(
     n: MessageParam,
     body: Body<NewText>,
 ) -> Result<Json<view::Message>, Problem> {
-    let nobody = UserId::Int(0);
-    let text = accept(&server, id.0, &nobody, body.0.text)?;
+    let text = accept(&server, body.0.text)?;
     exists(&server, id.0).await?;
-    bound(&server, id.0, nobody).edit(n.0, text).await?;
+    bound(&server, id.0).edit(n.0, text).await?;
     let snapshot = server.store.message(id.0, n.0).await?.ok_or_else(no_message)?;
     view::Message::all(&snapshot).pop().map(Json).ok_or_else(no_message)
 }
@@ -136,15 +140,13 @@ async fn edit_message(
 #[endpoint(tags("messages"))]
 async fn delete_message(server: Shared, id: RoomParam, n: MessageParam) -> Result<Done, Problem> {
     exists(&server, id.0).await?;
-    bound(&server, id.0, UserId::Int(0)).delete(n.0).await?;
+    bound(&server, id.0).delete(n.0).await?;
     Ok(Done)
 }
 
 /// The text, where it keeps within the limit.
-fn accept(server: &Shared, room: RoomId, sender: &UserId, text: Draft) -> Result<Text, Problem> {
-    let room = Arc::new(bound(server, room, sender.clone()));
-    let context = Context::new(sender.clone(), room, server.config.load().limits.text_chars);
-    context.accept(text, "text").map_err(Problem::from)
+fn accept(server: &Shared, text: Draft) -> Result<Text, Problem> {
+    text.within(server.config.load().limits.text_chars, "text").map_err(Problem::from)
 }
 
 /// That the sender may write here; and its address, where it has one.
@@ -162,12 +164,14 @@ async fn exists(server: &Shared, room: RoomId) -> Result<(), Problem> {
     if server.store.room_exists(room).await? { Ok(()) } else { Err(Problem::no_room()) }
 }
 
-fn bound(server: &Shared, room: RoomId, caller: UserId) -> BoundRoom {
+/// The room, for what anyone's messages are changed by: the caller is nobody.
+fn bound(server: &Shared, room: RoomId) -> BoundRoom {
     BoundRoom {
         store: server.store.clone(),
         writer: server.writer.clone(),
+        receipts: server.receipts.clone(),
         room,
-        caller,
+        caller: UserId::Int(0),
         request: ObjectId::new(),
         deadline: Instant::now() + server.config.load().limits.handler,
         selection: server.config.load().mongodb.selection,

@@ -186,11 +186,15 @@ impl Message {
     /// One that has just been written.
     pub(super) fn new(id: MessageId, text: &Text, sender: UserId, email: Option<String>, at: Time) -> Self {
         let text = text.as_str().to_owned();
-        Self::of(documents::Message { id, sender, text, created_at: at, updated_at: at }, email, Status::Send)
+        Self::of(
+            documents::Message { id, sender, text, created_at: at, updated_at: at, write_id: None },
+            email,
+            Status::Send,
+        )
     }
 
     pub(super) fn of(message: documents::Message, email: Option<String>, status: Status) -> Self {
-        let documents::Message { id, sender, text, created_at, updated_at } = message;
+        let documents::Message { id, sender, text, created_at, updated_at, .. } = message;
         Self { id, text, sender_id: sender, sender_email: email, status, created_at, updated_at }
     }
 

@@ -7,7 +7,7 @@ use salvo_oapi::{BasicType, Components, EndpointArgRegister, Object, Operation, 
 
 use super::problem::{Code, Problem, may_fail};
 use super::schema;
-use crate::store::From;
+use handlers::From;
 
 /// The most messages of one page.
 const MAX_LIMIT: usize = 200;

@@ -8,7 +8,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use handlers::{Code, Draft, Error, MessageId, Pending, Role, Room, RoomId, Text, UserId};
+use handlers::{Appended, ClientId, Code, Draft, Error, From, History, MessageId, Pending, Role, Room};
+use handlers::{RoomId, Text, UserId};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -150,8 +151,11 @@ pub(crate) struct Asked {
 }
 
 impl Room for Asked {
-    fn append(&self, text: Text) -> Pending<'_, MessageId> {
-        Box::pin(async move { self.room.append(self.hook.ask(&self.room, None, text).await?).await })
+    fn append(&self, text: Text, client_id: Option<ClientId>) -> Pending<'_, Appended> {
+        Box::pin(async move {
+            let text = self.hook.ask(&self.room, None, text).await?;
+            self.room.append(text, client_id).await
+        })
     }
 
     fn author(&self, id: MessageId) -> Pending<'_, UserId> {
@@ -168,5 +172,17 @@ impl Room for Asked {
 
     fn role(&self) -> Pending<'_, Role> {
         self.room.role()
+    }
+
+    fn history(&self, from: From, limit: usize) -> Pending<'_, History> {
+        self.room.history(from, limit)
+    }
+
+    fn read(&self, id: MessageId) -> Pending<'_, ()> {
+        self.room.read(id)
+    }
+
+    fn typing(&self) -> Pending<'_, ()> {
+        self.room.typing()
     }
 }

@@ -163,17 +163,9 @@ pub(super) fn changed(id: &RawDocument, fields: &RawDocument) -> Result<Option<W
         let deleted_at = documents::read_time(fields, "deleted_at")?;
         return Ok(Some(What::Deleted { room_id, message_id, deleted_at }));
     }
-    if fields.get("edit")?.is_none() {
-        return Ok(None);
-    }
-    let edit = fields.get_document("edit")?;
-    Ok(Some(What::Edited {
-        room_id,
-        message_id,
-        edit: edit.get_object_id("id")?,
-        text: edit.get_str("text")?.to_owned(),
-        updated_at: documents::read_time(fields, "updated_at")?,
-    }))
+    let Some((text, updated_at)) = documents::read_edit(fields)? else { return Ok(None) };
+    let edit = fields.get_document("edit")?.get_object_id("id")?;
+    Ok(Some(What::Edited { room_id, message_id, edit, text, updated_at }))
 }
 
 impl What {

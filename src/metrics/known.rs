@@ -46,6 +46,7 @@ pub(super) const BOUNDS: &[&str] = &[
     "outbound_max_response_bytes",
     "outbound_timeout_ms",
     "refetch_ms",
+    "refs",
     "refusals_per_minute",
     "refused_addresses",
     "room_members",

@@ -78,6 +78,7 @@ impl Run {
             Self::Own(action) => {
                 let fields = Fields::parse(&call.frame);
                 let fields = fields.map_err(|_| Error::new(Code::BadJson, "not a JSON object"))?;
+                let fields = call.caller.known(fields);
                 (action.run)(call.context, &fields)
             }
             Self::Function(function) => Ok(function.call(call)),

@@ -1,24 +1,26 @@
 //! From an admission to the first frame: room, membership, the place in the hub, the history.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bson::Timestamp;
-use handlers::{HistoryMessage, RoomId, UserId};
+use handlers::{Mark, Resumed, RoomId, UserId};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use crate::admission::{Admission, Wanted};
+use crate::admission::{Admission, Ask, Wanted};
 use crate::auth;
+use crate::caller::Caller;
 use crate::close::Close;
 use crate::config::Direct;
+use crate::cursor::{Position, RoomCursor};
 use crate::hub::Joined;
 use crate::outbox::Outbox;
-use crate::room::{json, status};
-use crate::runtime::Caller;
+use crate::room::json;
 use crate::server::{Server, Stay};
-use crate::store::{NewMember, Snapshot, StoreError};
+use crate::store::documents;
+use crate::store::{Changed, NewMember, Snapshot, StoreError};
 use crate::users::Seat;
 
 /// The pause before a snapshot is read again that is older than what the hub has heard of.
@@ -29,11 +31,12 @@ pub(super) struct Opened {
     pub(super) caller: Caller,
     /// The place in the hub.
     pub(super) stay: Stay,
-    pub(super) expires_at: SystemTime,
     /// The first frame.
     pub(super) history: Utf8Bytes,
     /// What was committed up to then is in it.
     pub(super) since: Option<Timestamp>,
+    /// Where a Level 2 socket stands, having the first frame.
+    pub(super) position: Option<Position>,
     /// What the caller has read once it has the history, where that is news.
     pub(super) unread: Option<i64>,
 }
@@ -44,7 +47,7 @@ pub(super) async fn open(
     outbox: &Arc<Outbox>,
     admission: Admission,
 ) -> Result<Opened, Close> {
-    let Admission { caller: auth::Caller { user, email, expires_at }, room } = admission;
+    let Admission { caller: auth::Caller { user, email, expires_at }, room, ask } = admission;
     let found = match &room {
         Wanted::Id(room) => Some(*room),
         Wanted::With(other) => {
@@ -64,7 +67,7 @@ pub(super) async fn open(
         (None, Wanted::With(other)) => make_direct(server, &seat, &user, email.clone(), other).await?,
     };
     let (joined, stay) = server.join(room, outbox);
-    let mut snapshot = read(server, room, joined).await?;
+    let (mut snapshot, changed) = read_as(server, room, joined, outbox, ask.since.as_deref()).await?;
     let Some(member) = snapshot.members.iter_mut().find(|member| member.user == user) else {
         let exists = server.store.room_exists(room).await.map_err(|error| refused(server, &error))?;
         return Err(if exists { Close::NotMember } else { Close::NoRoom });
@@ -77,13 +80,18 @@ pub(super) async fn open(
     }
     let email = member.email.clone();
     Ok(Opened {
-        history: history(&snapshot),
+        history: first_frame(&snapshot, room, &ask, changed.as_ref()),
         since: snapshot.complete.then_some(snapshot.time),
-        unread: snapshot.unread(&user),
-        caller: Caller { user, email, room, seat },
+        position: ask.since.as_ref().map(|_| changed.map(|changed| changed.position).unwrap_or_default()),
+        unread: snapshot.unread(&user, ask.receipts_by_hand),
+        caller: Caller::new(user, email, room, seat, ask, expires_at),
         stay,
-        expires_at,
     })
+}
+
+/// Where a client says that it was in this room; none where that can't be told.
+fn place(since: &str, room: RoomId) -> Option<Position> {
+    since.parse().ok().filter(|cursor: &RoomCursor| cursor.room == room).map(|cursor| cursor.position)
 }
 
 /// Makes the room of two of whom one connects. Only the caller's token vouches for anyone: the other becomes a
@@ -105,7 +113,23 @@ async fn make_direct(
 }
 
 /// Reads the room, not older than what the hub has heard, and gives its state to the hub where that is wanted.
-pub(crate) async fn read(server: &Arc<Server>, room: RoomId, joined: Joined) -> Result<Snapshot, Close> {
+pub(crate) async fn read(
+    server: &Arc<Server>,
+    room: RoomId,
+    joined: Joined,
+    outbox: &Arc<Outbox>,
+) -> Result<Snapshot, Close> {
+    Ok(read_as(server, room, joined, outbox, None).await?.0)
+}
+
+/// The same; and what a Level 2 socket is told first, of the same moment.
+async fn read_as(
+    server: &Arc<Server>,
+    room: RoomId,
+    joined: Joined,
+    outbox: &Arc<Outbox>,
+    since: Option<&str>,
+) -> Result<(Snapshot, Option<Changed>), Close> {
     let deadline = Instant::now() + server.config.load().mongodb.operation;
     let (view, members) = loop {
         let (view, members) = server.store.members(room).await.map_err(|error| refused(server, &error))?;
@@ -118,19 +142,28 @@ pub(crate) async fn read(server: &Arc<Server>, room: RoomId, joined: Joined) -> 
         tokio::time::sleep(RETRY_PAUSE).await;
     };
     let time = view.time();
-    let read = server.store.snapshot(room, view, members.clone(), joined.unread.is_some()).await;
-    let snapshot = read.unwrap_or_else(|error| {
+    let waiting = joined.unread.is_some();
+    let read = match since {
+        None => server.store.snapshot(room, view, members.clone(), waiting).await.map(|read| (read, None)),
+        Some(since) => {
+            let from = place(since, room);
+            let changed = server.store.changed(room, view, members.clone(), waiting, from).await;
+            changed.map(|(read, changed)| (read, Some(changed)))
+        }
+    };
+    let (snapshot, changed) = read.unwrap_or_else(|error| {
         server.metrics.fault("history");
         tracing::error!(%error, %room, "a history can't be read; the socket starts with none");
-        Snapshot { time, members, messages: Vec::new(), waiting: Vec::new(), complete: false }
+        let snapshot = Snapshot { time, members, messages: Vec::new(), waiting: Vec::new(), complete: false };
+        (snapshot, None)
     });
     if let Some(newest) = snapshot.messages.first() {
         server.store.numbers().saw(room, newest.id.get());
     }
     if let Some(visit) = joined.unread {
-        server.hub.opened(room, visit, &snapshot);
+        server.hub.opened(room, visit, outbox, &snapshot);
     }
-    Ok(snapshot)
+    Ok((snapshot, changed))
 }
 
 /// Room or membership can't be known.
@@ -154,22 +187,31 @@ fn keep_email(server: &Arc<Server>, room: RoomId, user: &UserId, email: String) 
     });
 }
 
-fn history(snapshot: &Snapshot) -> Utf8Bytes {
-    let email = |user: &UserId| snapshot.members.iter().find(|member| member.user == *user)?.email.as_deref();
-    let messages: Vec<_> = snapshot
-        .messages
-        .iter()
-        .map(|message| HistoryMessage {
-            message_id: message.id,
-            text: &message.text,
-            sender_id: &message.sender,
-            sender_email: email(&message.sender),
-            status: status(snapshot.others(&message.sender), message.id),
-            created_at: message.created_at,
-            updated_at: message.updated_at,
-        })
-        .collect();
-    json(&messages)
+/// The history's array; for a Level 2 socket what it missed, with where to resume from after it. Where nothing could be
+/// read that is nowhere.
+fn first_frame(snapshot: &Snapshot, room: RoomId, ask: &Ask, changed: Option<&Changed>) -> Utf8Bytes {
+    if ask.since.is_none() {
+        return json(&snapshot.shown().collect::<Vec<_>>());
+    }
+    let mark = |member: &documents::Member| {
+        let documents::Member { user, marks, .. } = member;
+        Mark { user_id: user.clone(), delivered: marks.delivered, read: marks.read }
+    };
+    let marks = snapshot.members.iter().map(mark).collect();
+    let Some(changed) = changed else {
+        let (messages, edited, deleted) = (Vec::new(), Vec::new(), Vec::new());
+        let cursor = String::new();
+        return json(&Resumed { resumed: false, messages, edited, deleted, marks, has_more: false, cursor });
+    };
+    json(&Resumed {
+        resumed: changed.resumed,
+        messages: changed.messages.iter().map(|message| snapshot.show(message)).collect(),
+        edited: changed.edited.iter().map(|message| snapshot.show(message)).collect(),
+        deleted: changed.deleted.clone(),
+        marks,
+        has_more: changed.has_more,
+        cursor: RoomCursor { room, position: changed.position }.to_string(),
+    })
 }
 
 /// Writes one text frame straight to the connection, before anything else was written by the WebSocket: its

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use bson::oid::ObjectId;
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
-use handlers::{Error, MessageId, Pending, Role, Room, RoomId, Text, UserId};
+use handlers::{Appended, ClientId, Error, From, History, Message, MessageId, Pending};
+use handlers::{Role, Room, RoomId, Text, Time, UserId};
 use tokio::time::Instant;
 
-use super::{Store, StoreError, Writer, documents};
+use super::documents::{self, Draft, Marks};
+use super::{Receipts, Store, StoreError, Writer, Written};
 
 /// How long before the call's deadline a write that can't begin is given up, beyond what choosing a server may
 /// take: time for the client to hear `unavailable`, which is certain, and not `timeout`, which isn't. Half of a
@@ -20,6 +22,8 @@ pub struct BoundRoom {
     pub store: Store,
     /// Through which messages go.
     pub writer: Writer,
+    /// Through which marks go.
+    pub receipts: Receipts,
     /// The room.
     pub room: RoomId,
     /// Who writes.
@@ -51,32 +55,56 @@ impl BoundRoom {
         documents::read_message(&document).map_err(Error::internal)?.ok_or_else(Error::not_found)
     }
 
-    /// Changes one message of the room that is not deleted. The driver tries again once by itself, and the
-    /// server recognises the second try.
+    /// Changes one message of the room that is not deleted.
     async fn change(&self, id: MessageId, update: Document) -> Result<(), Error> {
-        let messages = self.store.messages.clone();
-        let filter = doc! { "_id": documents::message_id(self.room, id), "deleted_at": { "$exists": false } };
-        let comment = self.request;
-        let changed = self
-            .store
-            .bounded(
-                async move { Ok(messages.update_one(filter, update).comment(comment).await?.matched_count) },
-            )
-            .await;
-        match changed.map_err(StoreError::of_write)? {
-            0 => Err(Error::not_found()),
-            _ => Ok(()),
+        let changed = self.store.revise(self.room, id, update, self.request).await;
+        if changed.map_err(StoreError::of_write)? { Ok(()) } else { Err(Error::not_found()) }
+    }
+
+    /// What has become of a message that was there before.
+    async fn again(&self, id: MessageId) -> Result<Appended, Error> {
+        let found = self.store.message(self.room, id).await.map_err(StoreError::of_read)?;
+        let message = found.and_then(|snapshot| snapshot.told().into_iter().next());
+        Ok(message.map_or(Appended::Deleted(id), |message| {
+            Appended::Before(Message {
+                text: message.text.into_owned(),
+                message_id: message.message_id,
+                sender_id: message.sender_id,
+                status: message.status,
+                created_at: message.created_at,
+                updated_at: message.updated_at,
+            })
+        }))
+    }
+
+    /// The number itself, or the room's last one where that is less.
+    async fn within(&self, id: MessageId) -> Result<i64, StoreError> {
+        let numbers = self.store.numbers();
+        if let Some(last) = numbers.last(self.room).filter(|last| *last >= id.get()) {
+            return Ok(last.min(id.get()));
         }
+        let last = self.store.last_number(self.room).await?;
+        numbers.saw(self.room, last);
+        Ok(last.min(id.get()))
     }
 }
 
 impl Room for BoundRoom {
-    fn append(&self, text: Text) -> Pending<'_, MessageId> {
+    fn append(&self, text: Text, client_id: Option<ClientId>) -> Pending<'_, Appended> {
         Box::pin(async move {
             let begin_by = begin_by(self.deadline, self.selection);
-            let written =
-                self.writer.append(self.room, self.caller.clone(), text, self.request, begin_by).await;
-            written.map_err(StoreError::of_write)
+            let draft = Draft {
+                room: self.room,
+                sender: self.caller.clone(),
+                text,
+                client_id,
+                at: Time(DateTime::now().timestamp_millis()),
+                write_id: self.request,
+            };
+            match self.writer.append(draft, begin_by).await.map_err(StoreError::of_write)? {
+                Written::New(id) => Ok(Appended::New(id)),
+                Written::Before(id) => self.again(id).await,
+            }
         })
     }
 
@@ -85,18 +113,17 @@ impl Room for BoundRoom {
     }
 
     fn edit(&self, id: MessageId, text: Text) -> Pending<'_, ()> {
-        // A change event names only what differs, and the same text again must be told too: `edit` differs each
-        // time, and so stands there whole.
-        let edit = doc! { "text": text.as_str(), "id": self.request };
+        // A change event names only what differs, and the same text again must be told too, and the same millisecond:
+        // `edit` differs each time, and so stands there whole.
         let now = Bson::DateTime(DateTime::now());
+        let edit = doc! { "text": text.as_str(), "id": self.request, "at": &now };
         Box::pin(self.change(id, doc! { "$set": { "text": text.as_str(), "updated_at": now, "edit": edit } }))
     }
 
     fn delete(&self, id: MessageId) -> Pending<'_, ()> {
         let now = Bson::DateTime(DateTime::now());
-        Box::pin(
-            self.change(id, doc! { "$set": { "deleted_at": now }, "$unset": { "text": "", "edit": "" } }),
-        )
+        let gone = doc! { "deleted_at": now, "deletion": self.request };
+        Box::pin(self.change(id, doc! { "$set": gone, "$unset": { "text": "", "edit": "" } }))
     }
 
     fn role(&self) -> Pending<'_, Role> {
@@ -104,5 +131,30 @@ impl Room for BoundRoom {
             let role = self.store.role(self.room, &self.caller).await.map_err(StoreError::of_read)?;
             Ok(role.unwrap_or(Role::Member))
         })
+    }
+
+    fn history(&self, from: From, limit: usize) -> Pending<'_, History> {
+        Box::pin(async move {
+            let page = self.store.history(self.room, from, limit).await.map_err(StoreError::of_read)?;
+            let (snapshot, has_more) = page.ok_or_else(Error::not_found)?;
+            Ok(History { messages: snapshot.told(), has_more })
+        })
+    }
+
+    fn read(&self, id: MessageId) -> Pending<'_, ()> {
+        Box::pin(async move {
+            let read = self.within(id).await.map_err(StoreError::of_read)?;
+            let marks = Marks { delivered: read, read };
+            if read == 0 || self.receipts.raise(self.room, &self.caller, marks) {
+                return Ok(());
+            }
+            Err(StoreError::Full.of_write())
+        })
+    }
+
+    fn typing(&self) -> Pending<'_, ()> {
+        Box::pin(
+            async move { self.store.typing(self.room, &self.caller).await.map_err(StoreError::of_write) },
+        )
     }
 }

@@ -6,8 +6,9 @@
 use std::fmt;
 
 use bson::oid::ObjectId;
+use bson::raw::cstr;
 use bson::{Bson, DateTime, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
-use handlers::{MessageId, Role, RoomId, Text, Time, UserId};
+use handlers::{ClientId, MessageId, Role, RoomId, Text, Time, UserId};
 
 /// A message that has not been deleted.
 #[derive(Clone, Debug)]
@@ -17,6 +18,15 @@ pub(crate) struct Message {
     pub(crate) text: String,
     pub(crate) created_at: Time,
     pub(crate) updated_at: Time,
+    /// The request that wrote it, where that is known.
+    pub(crate) write_id: Option<ObjectId>,
+}
+
+/// What revised a message last: which edit or delete of its room it was, and by which request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Revision {
+    pub(crate) number: Option<i64>,
+    pub(crate) request: Option<ObjectId>,
 }
 
 /// How far a member has come in a room: everything up to these numbers. `read` is never past `delivered`.
@@ -95,23 +105,34 @@ impl From<bson::error::Error> for Undecodable {
     }
 }
 
-/// A message to be inserted. `write_id` is the write's own mark: a write of unknown outcome is looked up by it.
-pub(crate) fn message(
-    room: RoomId,
-    n: i64,
-    sender: &UserId,
-    text: &Text,
-    at: Time,
-    write_id: ObjectId,
-) -> RawDocumentBuf {
-    let at = DateTime::from_millis(at.0);
-    rawdoc! {
-        "_id": { "room": room.get(), "n": n },
-        "sender": user(sender),
-        "text": text.as_str(),
-        "created_at": at,
-        "updated_at": at,
-        "write_id": write_id,
+/// A message that is still to be written. `write_id` is the write's own mark: a write of unknown outcome is looked up
+/// by it.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) room: RoomId,
+    pub(crate) sender: UserId,
+    pub(crate) text: Text,
+    pub(crate) client_id: Option<ClientId>,
+    pub(crate) at: Time,
+    pub(crate) write_id: ObjectId,
+}
+
+impl Draft {
+    /// With this number.
+    pub(crate) fn numbered(&self, n: i64) -> RawDocumentBuf {
+        let at = DateTime::from_millis(self.at.0);
+        let mut document = rawdoc! {
+            "_id": { "room": self.room.get(), "n": n },
+            "sender": user(&self.sender),
+            "text": self.text.as_str(),
+            "created_at": at,
+            "updated_at": at,
+            "write_id": self.write_id,
+        };
+        if let Some(client_id) = &self.client_id {
+            document.append(cstr!("client_id"), client_id.as_str());
+        }
+        document
     }
 }
 
@@ -194,6 +215,37 @@ pub(crate) fn read_time(document: &RawDocument, key: &str) -> Result<Time, Undec
     Ok(Time(document.get_datetime(key)?.timestamp_millis()))
 }
 
+/// The id of a request, where it is there.
+pub(crate) fn read_request(document: &RawDocument, key: &str) -> Result<Option<ObjectId>, Undecodable> {
+    match document.get(key)? {
+        Some(RawBsonRef::ObjectId(id)) => Ok(Some(id)),
+        _ => Ok(None),
+    }
+}
+
+/// What revised a message last, of its document or of an update's fields.
+pub(crate) fn read_revision(document: &RawDocument) -> Result<Revision, Undecodable> {
+    let edit = match document.get("edit")? {
+        Some(RawBsonRef::Document(edit)) => read_request(edit, "id")?,
+        _ => None,
+    };
+    let request = match edit {
+        Some(id) => Some(id),
+        None => read_request(document, "deletion")?,
+    };
+    Ok(Revision { number: read_int_if_any(document, "rev")?, request })
+}
+
+/// The text and the time of an edit, of an update's fields; none where it is no edit.
+///
+/// They stand whole in `edit`, for a change event names only what differs. A server of an older version has the time
+/// beside it.
+pub(crate) fn read_edit(fields: &RawDocument) -> Result<Option<(String, Time)>, Undecodable> {
+    let Some(RawBsonRef::Document(edit)) = fields.get("edit")? else { return Ok(None) };
+    let at = if edit.get("at")?.is_some() { read_time(edit, "at") } else { read_time(fields, "updated_at") };
+    Ok(Some((edit.get_str("text")?.to_owned(), at?)))
+}
+
 /// A message; none where it is a tombstone.
 pub(crate) fn read_message(document: &RawDocument) -> Result<Option<Message>, Undecodable> {
     let (_, id) = read_message_id(document.get_document("_id")?)?;
@@ -207,6 +259,7 @@ pub(crate) fn read_message(document: &RawDocument) -> Result<Option<Message>, Un
         text: document.get_str("text")?.to_owned(),
         created_at: read_time(document, "created_at")?,
         updated_at: read_time(document, "updated_at")?,
+        write_id: read_request(document, "write_id")?,
     }))
 }
 

@@ -7,9 +7,10 @@
 
 use std::time::Duration;
 
+use bson::oid::ObjectId;
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
-use handlers::UserId;
+use handlers::{MessageId, RoomId, UserId};
 use mongodb::Collection;
 
 use super::documents;
@@ -123,23 +124,28 @@ impl Store {
     pub(crate) async fn erase_messages(&self, user: &UserId, batch: i64) -> Result<usize, StoreError> {
         let messages = self.messages.clone();
         let filter = doc! { "sender": documents::user_bson(user) };
+        let alive = {
+            let (messages, filter) = (messages.clone(), filter.clone());
+            self.bounded(async move { alive(&messages, filter, batch).await }).await?
+        };
+        // Each as a revision of its room, so that whoever resumes hears of it as of any other deletion. No pipeline: what
+        // that does may stand in the change stream as a replacement, which tells of no deletion.
+        let gone = doc! { "text": "", "edit": "", "sender": "", "client_id": "" };
+        for (room, id) in &alive {
+            let update = doc! { "$set": { "deleted_at": DateTime::now() }, "$unset": gone.clone() };
+            self.revise(*room, *id, update, ObjectId::new()).await?;
+        }
+        if !alive.is_empty() {
+            return Ok(alive.len());
+        }
         self.bounded(async move {
             let ids = ids(&messages, filter.clone(), batch).await?;
-            if ids.is_empty() {
-                return Ok(0);
-            }
             let found = ids.len();
-            // By sender once more: it makes no difference who else does the same at the same time. No pipeline: what
-            // that does may stand in the change stream as a replacement, which tells of no deletion.
-            let gone = doc! { "text": "", "edit": "", "sender": "", "client_id": "" };
-            let mut alive = filter.clone();
-            alive.insert("_id", doc! { "$in": &ids });
-            alive.insert("deleted_at", doc! { "$exists": false });
-            let update = doc! { "$set": { "deleted_at": DateTime::now() }, "$unset": gone.clone() };
-            messages.update_many(alive, update).await?;
-            let mut deleted = filter;
-            deleted.insert("_id", doc! { "$in": ids });
-            messages.update_many(deleted, doc! { "$unset": gone }).await?;
+            if found > 0 {
+                let mut deleted = filter;
+                deleted.insert("_id", doc! { "$in": ids });
+                messages.update_many(deleted, doc! { "$unset": gone }).await?;
+            }
             Ok(found)
         })
         .await
@@ -165,4 +171,17 @@ async fn ids(
         Ok(Bson::Document(id.try_into().map_err(documents::Undecodable::from)?))
     });
     ids.collect()
+}
+
+/// Some of the messages that are not deleted.
+async fn alive(
+    messages: &Collection<RawDocumentBuf>,
+    mut filter: Document,
+    batch: i64,
+) -> Result<Vec<(RoomId, MessageId)>, StoreError> {
+    filter.insert("deleted_at", doc! { "$exists": false });
+    let find = messages.find(filter).projection(doc! { "_id": 1 }).limit(batch);
+    let found: Vec<RawDocumentBuf> = find.await?.try_collect().await?;
+    let read = |document: &RawDocumentBuf| documents::read_message_id(document.get_document("_id")?);
+    Ok(found.iter().map(read).collect::<Result<_, documents::Undecodable>>()?)
 }

@@ -6,12 +6,12 @@
 
 use bson::{Bson, RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt;
-use handlers::{Role, RoomId, Time, UserId};
+use handlers::{HistoryMessage, Role, RoomId, Time, UserId};
 use mongodb::ClientSession;
 
 use super::documents::{self, Marks, Member, Message};
 use super::{Store, StoreError};
-use crate::room::Change;
+use crate::room::{Change, status};
 
 /// How many messages the first frame of a socket holds (protocol.md, History).
 pub(crate) const HISTORY: usize = 50;
@@ -43,9 +43,36 @@ impl Snapshot {
         lowest(self.members.iter().map(|member| (&member.user, member.marks)), author)
     }
 
+    /// Its messages as clients are shown them, in their order.
+    pub(crate) fn shown(&self) -> impl Iterator<Item = HistoryMessage<'_>> {
+        self.messages.iter().map(|message| self.show(message))
+    }
+
+    /// The same, on their own.
+    pub(crate) fn told(&self) -> Vec<HistoryMessage<'static>> {
+        self.shown().map(HistoryMessage::into_owned).collect()
+    }
+
+    /// A message of the room as clients are shown it.
+    pub(crate) fn show<'a>(&'a self, message: &'a Message) -> HistoryMessage<'a> {
+        let sender = self.members.iter().find(|member| member.user == message.sender);
+        HistoryMessage {
+            message_id: message.id,
+            text: message.text.as_str().into(),
+            sender_id: message.sender.clone(),
+            sender_email: sender.and_then(|member| member.email.as_deref()).map(Into::into),
+            status: status(self.others(&message.sender), message.id),
+            created_at: message.created_at,
+            updated_at: message.updated_at,
+        }
+    }
+
     /// The number that `reader` has read up to once all of this is on its screen; none where that is so already.
-    pub(crate) fn unread(&self, reader: &UserId) -> Option<i64> {
-        let read = self.members.iter().find(|member| member.user == *reader)?.marks.read;
+    ///
+    /// Where reading is said by hand (`by_hand`): the number that was delivered up to.
+    pub(crate) fn unread(&self, reader: &UserId, by_hand: bool) -> Option<i64> {
+        let marks = self.members.iter().find(|member| member.user == *reader)?.marks;
+        let reached = if by_hand { marks.delivered } else { marks.read };
         let newest =
             self.messages.iter().find(|message| message.sender != *reader).map(|message| message.id.get());
         // Where the page is full of the reader's own, older ones by others may still wait.
@@ -53,7 +80,7 @@ impl Snapshot {
             let full = self.messages.len() >= HISTORY;
             self.messages.last().filter(|_| full).map(|message| message.id.get() - 1)
         };
-        newest.or_else(older).filter(|n| *n > read)
+        newest.or_else(older).filter(|n| *n > reached)
     }
 }
 
@@ -94,21 +121,32 @@ impl Store {
     ) -> Result<Snapshot, StoreError> {
         let store = self.clone();
         self.bounded(async move {
-            let View { mut session, time } = view;
-            let messages = store.page(&mut session, room, 0, MAX_KEY, HISTORY).await?;
-            let mut snapshot = Snapshot { time, members, messages, waiting: Vec::new(), complete: true };
-            let oldest = snapshot.messages.last().map_or(0, |message| message.id.get());
-            let read = snapshot.members.iter().map(|member| member.marks.read).min().unwrap_or_default();
-            if waiting && read < oldest - 1 && snapshot.messages.len() == HISTORY {
-                snapshot.waiting = store.page(&mut session, room, read, oldest, WAITING - HISTORY).await?;
-            }
-            Ok(snapshot)
+            let mut view = view;
+            store.read_snapshot(&mut view, room, members, waiting).await
         })
         .await
     }
 
+    pub(super) async fn read_snapshot(
+        &self,
+        view: &mut View,
+        room: RoomId,
+        members: Vec<Member>,
+        waiting: bool,
+    ) -> Result<Snapshot, StoreError> {
+        let View { session, time } = view;
+        let messages = self.page(session, room, 0, MAX_KEY, HISTORY).await?;
+        let mut snapshot = Snapshot { time: *time, members, messages, waiting: Vec::new(), complete: true };
+        let oldest = snapshot.messages.last().map_or(0, |message| message.id.get());
+        let read = snapshot.members.iter().map(|member| member.marks.read).min().unwrap_or_default();
+        if waiting && read < oldest - 1 && snapshot.messages.len() == HISTORY {
+            snapshot.waiting = self.page(session, room, read, oldest, WAITING - HISTORY).await?;
+        }
+        Ok(snapshot)
+    }
+
     /// Up to `limit` messages that are not deleted, with numbers above `after` and below `before`, newest first.
-    async fn page(
+    pub(super) async fn page(
         &self,
         session: &mut ClientSession,
         room: RoomId,
@@ -168,11 +206,12 @@ impl Store {
                 let (_, id) = documents::read_message_id(id)?;
                 changes.push(match documents::read_message(document)? {
                     None if id.get() > told => continue,
-                    None => Change::Deleted { id },
+                    None => Change::Deleted { id, revision: documents::read_revision(document)? },
                     Some(message) if id.get() > told => Change::Sent(message),
                     Some(message) if message.updated_at == message.created_at => continue,
                     Some(message) => {
-                        Change::Edited { id, text: message.text, updated_at: message.updated_at }
+                        let revision = documents::read_revision(document)?;
+                        Change::Edited { id, text: message.text, updated_at: message.updated_at, revision }
                     }
                 });
             }

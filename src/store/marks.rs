@@ -163,8 +163,10 @@ impl Task {
 fn statement(room: RoomId, user: &UserId, marks: Marks, at: DateTime) -> RawDocumentBuf {
     let id = rawdoc! { "room": room.get(), "user": documents::user(user) };
     let Marks { delivered, read } = marks;
-    rawdoc! {
-        "q": { "_id": id },
-        "u": { "$max": { "delivered": delivered, "read": read, "delivered_at": at, "read_at": at } },
-    }
+    let raised = if read > 0 {
+        rawdoc! { "delivered": delivered, "read": read, "delivered_at": at, "read_at": at }
+    } else {
+        rawdoc! { "delivered": delivered, "delivered_at": at }
+    };
+    rawdoc! { "q": { "_id": id }, "u": { "$max": raised } }
 }

@@ -20,9 +20,12 @@ mod numbers;
 mod page;
 pub(crate) mod presence;
 mod removal;
+mod resume;
+mod revisions;
 mod rooms;
 mod schema;
 pub(crate) mod signals;
+mod typing;
 mod writer;
 
 use std::sync::Arc;
@@ -47,15 +50,18 @@ pub(crate) use list::{Listed, Page, Position};
 pub use marks::Receipts;
 pub(crate) use membership::{Entered, Gone};
 pub(crate) use numbers::LastNumbers;
-pub(crate) use page::From;
 pub use presence::Presence;
+pub(crate) use resume::Changed;
+use revisions::Revisions;
 pub(crate) use rooms::RoomPlan;
 pub use rooms::{NewMember, NewRoom};
 pub use schema::{Advice, inspect};
-pub use writer::Writer;
+use typing::Typists;
+pub use writer::{Writer, Written};
 
 use crate::config;
 use crate::metrics::Metrics;
+use crate::presence::Present;
 
 /// The database, as handlers, sockets and the API use it. Cheap to clone.
 #[derive(Clone)]
@@ -67,6 +73,9 @@ pub struct Store {
     operation: Duration,
     numbers: Arc<LastNumbers>,
     activity: Arc<Activity>,
+    revisions: Arc<Revisions>,
+    typists: Arc<Typists>,
+    present: Present,
 }
 
 impl Store {
@@ -85,6 +94,9 @@ impl Store {
             operation: settings.operation,
             numbers: Arc::new(LastNumbers::new(rooms_cached)),
             activity: Arc::new(Activity::new(rooms_cached)),
+            revisions: Arc::new(Revisions::new(rooms_cached)),
+            typists: Arc::default(),
+            present: Present::default(),
         })
     }
 
@@ -109,6 +121,11 @@ impl Store {
     /// What this server knows of the rooms' last activity.
     pub(crate) fn activity(&self) -> &Activity {
         &self.activity
+    }
+
+    /// Who has sockets on this server.
+    pub(crate) fn present(&self) -> Present {
+        self.present.clone()
     }
 
     /// What this server knows of the last number of each room.

@@ -2,22 +2,11 @@
 
 use bson::{Bson, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
-use handlers::{MessageId, RoomId};
+use handlers::{From, MessageId, RoomId};
 
 use super::documents;
 use super::history::View;
 use super::{Snapshot, Store, StoreError};
-
-/// Where a page begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum From {
-    /// At the newest message, newest first.
-    Newest,
-    /// Before this message, newest first.
-    Before(MessageId),
-    /// After the message with this number, oldest first; 0 is the beginning.
-    After(i64),
-}
 
 impl Store {
     /// Up to `limit` messages of a room that are not deleted, with its members, all of one moment; and whether

@@ -19,6 +19,9 @@ const SIGNALS_KEPT: Duration = Duration::from_mins(1);
 const COLLECTIONS: [&str; 9] =
     ["rooms", "messages", "members", "counters", "heartbeats", "presence", "signals", "requests", "erasures"];
 
+/// The index by which a sender's `client_id` is one message's in a room.
+pub(super) const BY_CLIENT: &str = "client_id";
+
 /// The server's error code for a collection that exists already (`NamespaceExists`).
 const EXISTS: i32 = 48;
 
@@ -67,6 +70,18 @@ fn indexes() -> Vec<(&'static str, IndexModel)> {
     };
     // What a user wrote is found for its export and its erasure. A tombstone that names nobody isn't in it.
     let by_sender = IndexOptions::builder().name("sender".to_owned()).sparse(true).build();
+    let by_client = IndexOptions::builder()
+        .name(BY_CLIENT.to_owned())
+        .unique(true)
+        .partial_filter_expression(doc! { "client_id": { "$exists": true } })
+        .build();
+    let client = doc! { "_id.room": 1, "sender": 1, "client_id": 1 };
+    let by_revision = IndexOptions::builder()
+        .name("rev".to_owned())
+        .unique(true)
+        .partial_filter_expression(doc! { "rev": { "$exists": true } })
+        .build();
+    let revision = doc! { "_id.room": 1, "rev": 1 };
     let spent = IndexOptions::builder().name("expires_at".to_owned()).expire_after(Duration::ZERO).build();
     let about = IndexOptions::builder().name("about".to_owned()).sparse(true).build();
     let connected = IndexOptions::builder()
@@ -76,6 +91,8 @@ fn indexes() -> Vec<(&'static str, IndexModel)> {
     vec![
         ("presence", IndexModel::builder().keys(doc! { "servers": 1 }).options(connected).build()),
         ("messages", IndexModel::builder().keys(doc! { "sender": 1 }).options(by_sender).build()),
+        ("messages", IndexModel::builder().keys(client).options(by_client).build()),
+        ("messages", IndexModel::builder().keys(revision).options(by_revision).build()),
         ("requests", IndexModel::builder().keys(doc! { "expires_at": 1 }).options(spent).build()),
         ("requests", IndexModel::builder().keys(doc! { "about": 1 }).options(about).build()),
         ("rooms", IndexModel::builder().keys(doc! { "pair": 1 }).options(unique_pair).build()),

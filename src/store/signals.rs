@@ -1,4 +1,4 @@
-//! The documents of signals: `{_id, at, room, frame}`, or `{_id, at, disconnect}`.
+//! The documents of signals: `{_id, at, room, frame}`, `{_id, at, room, typing}` or `{_id, at, disconnect}`.
 
 use bson::oid::ObjectId;
 use bson::{DateTime, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
@@ -29,6 +29,9 @@ fn write(signal: &Signal) -> RawDocumentBuf {
         Signal::Event { room, event } => {
             rawdoc! { "_id": id, "at": at, "room": room.get(), "frame": event.frame() }
         }
+        Signal::Typing { room, user } => {
+            rawdoc! { "_id": id, "at": at, "room": room.get(), "typing": documents::user(user) }
+        }
         Signal::Disconnect { user } => rawdoc! { "_id": id, "at": at, "disconnect": documents::user(user) },
     }
 }
@@ -37,6 +40,12 @@ fn write(signal: &Signal) -> RawDocumentBuf {
 pub(crate) fn read(document: &RawDocument) -> Result<Signal, Undecodable> {
     if let Some(user) = document.get("disconnect")? {
         return Ok(Signal::Disconnect { user: documents::read_user(user)? });
+    }
+    if let Some(user) = document.get("typing")? {
+        return Ok(Signal::Typing {
+            room: documents::read_room(document)?,
+            user: documents::read_user(user)?,
+        });
     }
     match document.get("frame")? {
         Some(RawBsonRef::String(frame)) => {

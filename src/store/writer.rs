@@ -9,6 +9,8 @@
 //!   room's true end is read, from the majority, and the rest of the batch goes on from there.
 //! - A write of unknown outcome is looked up, by the id that each message carries for this, before it is tried
 //!   again, and is tried again with the same number, so that a delayed first try can only collide with it.
+//! - Of the messages to which a sender gives one `client_id` in a room one is written: a unique index says which, and
+//!   whoever comes later is given its number.
 
 #[cfg(test)]
 mod tests;
@@ -18,9 +20,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::oid::ObjectId;
 use bson::{RawBsonRef, RawDocumentBuf, doc};
-use handlers::{MessageId, RoomId, Text, Time, UserId};
+use handlers::{MessageId, RoomId};
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::ReadConcern;
 use tokio::sync::{mpsc, oneshot};
@@ -28,8 +29,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::documents;
+use super::documents::{self, Draft};
 use super::rooms::DUPLICATE_KEY;
+use super::schema::BY_CLIENT;
 use super::{LastNumbers, Store, StoreError};
 use crate::config;
 use crate::metrics::Metrics;
@@ -39,16 +41,21 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// One message on its way.
 struct Entry {
-    room: RoomId,
-    sender: UserId,
-    text: Text,
-    at: Time,
-    write_id: ObjectId,
+    draft: Draft,
     /// When its caller stops waiting; it isn't begun after that.
     deadline: Instant,
     /// The number it was last tried with, where the outcome of that is unknown.
     tried: Option<i64>,
-    done: oneshot::Sender<Result<MessageId, StoreError>>,
+    done: oneshot::Sender<Result<Written, StoreError>>,
+}
+
+/// A message that is on a majority of the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// By this call.
+    New(MessageId),
+    /// By an earlier one, with the same `client_id`.
+    Before(MessageId),
 }
 
 /// Shows which requests are in a batch.
@@ -58,7 +65,7 @@ impl fmt::Debug for Requests<'_> {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut list = to.debug_list();
         for entry in self.0 {
-            list.entry(&format_args!("{}", entry.write_id));
+            list.entry(&format_args!("{}", entry.draft.write_id));
         }
         list.finish()
     }
@@ -85,34 +92,13 @@ impl Writer {
         Self { queue, metrics }
     }
 
-    /// Writes a message and gives its number once a majority has it. `write_id` is its own and no other's.
+    /// Writes a message and gives its number once a majority has it. The `write_id` is its own and no other's.
     ///
     /// # Errors
     /// `Full` and `Unreachable`: nothing was written. `Unknown`: it could not be learnt before `deadline`.
-    pub(crate) async fn append(
-        &self,
-        room: RoomId,
-        sender: UserId,
-        text: Text,
-        write_id: ObjectId,
-        deadline: Instant,
-    ) -> Result<MessageId, StoreError> {
-        let at = Time(bson::DateTime::now().timestamp_millis());
-        self.append_at(at, room, sender, text, write_id, deadline).await
-    }
-
-    /// The same, with the message's time, for whoever answers with the message.
-    pub(crate) async fn append_at(
-        &self,
-        at: Time,
-        room: RoomId,
-        sender: UserId,
-        text: Text,
-        write_id: ObjectId,
-        deadline: Instant,
-    ) -> Result<MessageId, StoreError> {
+    pub(crate) async fn append(&self, draft: Draft, deadline: Instant) -> Result<Written, StoreError> {
         let (done, written) = oneshot::channel();
-        let entry = Entry { room, sender, text, at, write_id, deadline, tried: None, done };
+        let entry = Entry { draft, deadline, tried: None, done };
         if self.queue.try_send(entry).is_err() {
             self.metrics.limit("write_queue");
             return Err(StoreError::Full);
@@ -139,6 +125,8 @@ enum Attempt {
     Written,
     /// The entries before this one are written; its number is another message's.
     Taken(usize),
+    /// The entries before this one are written; its sender has given its `client_id` before.
+    Repeated(usize),
     /// Nothing of it was begun.
     NotBegun(StoreError),
     /// It may be written, all, in part, or not.
@@ -182,12 +170,34 @@ impl Task {
                     self.await_majority(&rest[0], numbers[at]).await;
                     batch = self.look_up(rest).await;
                 }
+                Attempt::Repeated(at) => {
+                    let mut rest = batch.split_off(at);
+                    self.answer(batch, &numbers);
+                    let repeated = rest.remove(0);
+                    batch = match self.written_before(&repeated.draft).await {
+                        Ok(Some(written)) => {
+                            let _ = repeated.done.send(Ok(written));
+                            rest
+                        }
+                        // The first one isn't on a majority yet, and may still be rolled back.
+                        Ok(None) => {
+                            tokio::time::sleep(RETRY_PAUSE).await;
+                            rest.insert(0, repeated);
+                            rest
+                        }
+                        Err(error) => {
+                            self.pause("looking up a repeated message", &error).await;
+                            rest.insert(0, repeated);
+                            rest
+                        }
+                    };
+                }
                 Attempt::NotBegun(error) => self.pause("writing messages", &error).await,
                 Attempt::Unknown(error) => {
                     self.pause("writing messages", &error).await;
                     for (entry, n) in batch.iter_mut().zip(&numbers) {
                         entry.tried = Some(*n);
-                        self.numbers.forget(entry.room);
+                        self.numbers.forget(entry.draft.room);
                     }
                     batch = self.look_up(batch).await;
                 }
@@ -217,9 +227,9 @@ impl Task {
         let mut given_up = HashSet::new();
         let (late, rest): (Vec<_>, Vec<_>) = batch.into_iter().partition(|entry| {
             let tried = entry.tried.is_some();
-            let late = entry.deadline <= now || (tried && given_up.contains(&entry.room));
+            let late = entry.deadline <= now || (tried && given_up.contains(&entry.draft.room));
             if late && tried {
-                given_up.insert(entry.room);
+                given_up.insert(entry.draft.room);
             }
             late
         });
@@ -236,30 +246,25 @@ impl Task {
         let mut next: HashMap<RoomId, i64> = HashMap::with_capacity(batch.len());
         let mut numbers = Vec::with_capacity(batch.len());
         for entry in batch {
-            let last = match (next.get(&entry.room), self.numbers.last(entry.room)) {
+            let last = match (next.get(&entry.draft.room), self.numbers.last(entry.draft.room)) {
                 (Some(last), _) => *last,
                 (None, Some(last)) => last,
                 (None, None) => {
-                    let last = self.store.last_number(entry.room).await?;
-                    self.numbers.saw(entry.room, last);
+                    let last = self.store.last_number(entry.draft.room).await?;
+                    self.numbers.saw(entry.draft.room, last);
                     last
                 }
             };
             let n = entry.tried.unwrap_or(last + 1);
-            next.insert(entry.room, n.max(last));
+            next.insert(entry.draft.room, n.max(last));
             numbers.push(n);
         }
         Ok(numbers)
     }
 
     async fn attempt(&self, batch: &[Entry], numbers: &[i64]) -> Attempt {
-        let documents: Vec<RawDocumentBuf> = batch
-            .iter()
-            .zip(numbers)
-            .map(|(entry, n)| {
-                documents::message(entry.room, *n, &entry.sender, &entry.text, entry.at, entry.write_id)
-            })
-            .collect();
+        let documents: Vec<RawDocumentBuf> =
+            batch.iter().zip(numbers).map(|(entry, n)| entry.draft.numbered(*n)).collect();
         let messages = self.store.messages.clone();
         let began = Instant::now();
         let insert = self.store.bounded(async move { Ok(messages.insert_many(documents).await.map(|_| ())) });
@@ -280,7 +285,11 @@ impl Task {
             && insert.write_concern_error.is_none()
         {
             let (at, code) = (write.index, write.code);
-            return if code == DUPLICATE_KEY { Attempt::Taken(at) } else { Attempt::Refused(at, error) };
+            return match code {
+                DUPLICATE_KEY if is_of_client(&write.message) => Attempt::Repeated(at),
+                DUPLICATE_KEY => Attempt::Taken(at),
+                _ => Attempt::Refused(at, error),
+            };
         }
         match StoreError::from(error.clone()) {
             error @ StoreError::Unreachable(_) => Attempt::NotBegun(error),
@@ -292,9 +301,9 @@ impl Task {
     /// Waits until the message that has an entry's number is on a majority. What isn't may be rolled back, and
     /// going on from there would leave a hole.
     async fn await_majority(&self, entry: &Entry, n: i64) {
-        self.numbers.forget(entry.room);
+        self.numbers.forget(entry.draft.room);
         while entry.deadline > Instant::now() {
-            match self.store.last_number(entry.room).await {
+            match self.store.last_number(entry.draft.room).await {
                 Ok(last) if last >= n => return,
                 Ok(_) => tokio::time::sleep(RETRY_PAUSE).await,
                 Err(error) => self.pause("reading a taken number", &error).await,
@@ -321,7 +330,7 @@ impl Task {
                     continue;
                 }
                 (Ok(Some(_)), _) => {
-                    self.numbers.forget(entry.room);
+                    self.numbers.forget(entry.draft.room);
                     entry.tried = None;
                     blocked = true;
                 }
@@ -342,7 +351,7 @@ impl Task {
     /// Whether the message with this number is this entry; none where there is no such message.
     async fn written_as(&self, entry: &Entry, n: i64) -> Result<Option<bool>, StoreError> {
         let messages = self.store.messages.clone();
-        let filter = doc! { "_id": { "room": entry.room.get(), "n": n } };
+        let filter = doc! { "_id": { "room": entry.draft.room.get(), "n": n } };
         let found = self
             .store
             .bounded(
@@ -350,14 +359,36 @@ impl Task {
             )
             .await?;
         Ok(found.map(|message| {
-            matches!(message.get("write_id"), Ok(Some(RawBsonRef::ObjectId(id))) if id == entry.write_id)
+            matches!(message.get("write_id"), Ok(Some(RawBsonRef::ObjectId(id))) if id == entry.draft.write_id)
         }))
+    }
+
+    /// The message that this one's sender gave its `client_id` first, once a majority has it.
+    async fn written_before(&self, draft: &Draft) -> Result<Option<Written>, StoreError> {
+        let messages = self.store.messages.clone();
+        let client_id = draft.client_id.as_ref().map(|id| id.as_str().to_owned());
+        let filter = doc! {
+            "_id.room": draft.room.get(),
+            "sender": documents::user_bson(&draft.sender),
+            "client_id": client_id,
+        };
+        let find = async move {
+            let find = messages.find_one(filter).projection(doc! { "_id": 1, "write_id": 1 });
+            Ok(find.read_concern(ReadConcern::majority()).await?)
+        };
+        let Some(found) = self.store.bounded(find).await? else { return Ok(None) };
+        let id = found.get_document("_id").map_err(documents::Undecodable::from)?;
+        let (_, id) = documents::read_message_id(id)?;
+        // One of unknown outcome may meet itself.
+        let mine = documents::read_request(&found, "write_id")? == Some(draft.write_id);
+        Ok(Some(if mine { Written::New(id) } else { Written::Before(id) }))
     }
 
     fn answer(&self, written: Vec<Entry>, numbers: &[i64]) {
         for (entry, n) in written.into_iter().zip(numbers) {
-            self.numbers.saw(entry.room, *n);
-            let id = MessageId::try_from(*n).map_err(|error| StoreError::Fault(Box::new(error)));
+            self.numbers.saw(entry.draft.room, *n);
+            let id = MessageId::try_from(*n).map(Written::New);
+            let id = id.map_err(|error| StoreError::Fault(Box::new(error)));
             // A caller that is gone has its message all the same.
             let _ = entry.done.send(id);
         }
@@ -368,4 +399,10 @@ impl Task {
         tracing::warn!(%error, "{what} failed; trying again");
         tokio::time::sleep(RETRY_PAUSE).await;
     }
+}
+
+/// Which unique index a duplicate's error names. What follows it there are the values of the key: a client's own words.
+fn is_of_client(message: &str) -> bool {
+    let before_key = message.split(" dup key").next().unwrap_or_default();
+    before_key.split_whitespace().any(|word| word == BY_CLIENT)
 }

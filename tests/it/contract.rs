@@ -7,7 +7,7 @@ use handlers::{ACTIONS, Code};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Server, chat, checked_in};
+use crate::support::{Client, Server, chat, checked_in};
 
 /// Errors of the runtime, which any action can meet; no row names them.
 const OF_THE_RUNTIME: [Code; 8] = [
@@ -44,35 +44,44 @@ impl Came {
 async fn all_that_comes_of(action: &str) -> Came {
     let server = Server::start(&[]).await;
     server.room(&[1, 2]).await;
-    let mut one = server.join(1, 2).await;
-    let mut two = server.join(2, 1).await;
+    let mut one = server.dial_as(1, "firts_user=1&second_user=2&receipts=manual").open().await;
+    assert!(one.history().await.is_empty());
+    let mut two = server.dial_as(2, "firts_user=2&second_user=1&since=").open().await;
     one.say("own").await;
     one.until_kind("mark_message_as_read").await;
     two.say("another's").await;
-    one.until_kind("mark_message_as_read").await;
+    one.until_kind("mark_message_as_delivered").await;
+    while two.until_kind("mark_message_as_delivered").await["message"]["message_id"] != 2 {}
 
     let mut came = Came::default();
-    for id in [json!(1), json!(2), json!(999_999)] {
-        one.send(json!({"action": action, "message_id": id, "message": "new", "text": "new"})).await;
-        let first = one.next().await;
-        assert!(
-            first["type"] != "error" || first["code"] != "invalid_request",
-            "this test's frame must be a valid one for every action; {action} answered {first}"
-        );
-        came.note(&first);
+    let (mine, theirs) = (server.token(1).sign(), server.token(2).sign());
+    for (id, token) in [(1, &*mine), (2, &*theirs), (999_999, "none")] {
+        let frame =
+            json!({"action": action, "message_id": id, "message": "new", "text": "new", "token": token});
+        one.send(frame).await;
         // By the time a message said afterwards is read, everything before it has come.
         let fence = format!("fence {id}");
         one.say(&fence).await;
-        loop {
-            let frame = one.next().await;
-            if frame["message"]["text"] != *fence {
-                came.note(&frame);
-            } else if frame["type"] == "mark_message_as_read" {
-                break;
-            }
-        }
+        note_until_read(&mut one, &fence, &mut came).await;
+        // What the other alone is told counts as well.
+        note_until_read(&mut two, &fence, &mut came).await;
     }
     came
+}
+
+async fn note_until_read(client: &mut Client, fence: &str, came: &mut Came) {
+    loop {
+        let frame = client.next().await;
+        assert!(
+            frame["type"] != "error" || frame["code"] != "invalid_request",
+            "this test's frame must be a valid one for every action: {frame}"
+        );
+        if frame["message"]["text"] != *fence {
+            came.note(&frame);
+        } else if frame["type"] == "mark_message_as_read" {
+            return;
+        }
+    }
 }
 
 /// The `type` of the frame that answers an action on its own socket, where one does.
@@ -116,11 +125,15 @@ async fn each_row_is_found_by_its_name_and_no_other_is() {
     let mut one = server.join(1, 2).await;
     for action in ACTIONS {
         one.send(json!({"action": action.name})).await;
-        let answer = one.next().await;
-        assert_ne!(answer["code"], "unknown_action", "{answer}");
-        one.send(json!({"action": format!("{}x", action.name)})).await;
-        let answer = one.next().await;
-        assert_eq!(answer["code"], "unknown_action", "{answer}");
+        let other = format!("{}x", action.name);
+        one.send(json!({"action": other})).await;
+        loop {
+            let answer = one.next().await;
+            if answer["code"] == "unknown_action" {
+                assert_eq!(answer["action"], other, "{answer}");
+                break;
+            }
+        }
     }
     one.say("done").await;
     one.expect(chat(1, 1, "done")).await;

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use futures_util::future::join_all;
-use handlers::{Action, Code, Context, Error, Fields, Reply, RoomId, UserId};
+use handlers::{Action, Code, Connection, Context, Error, Fields, Pending, Reply, RoomId, Time, UserId};
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{DateTime, Document, doc};
 use parlor::config::Config;
 use parlor::metrics::Metrics;
-use parlor::store::{BoundRoom, NewMember, Store, Writer};
+use parlor::store::{BoundRoom, NewMember, Receipts, Store, Writer};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
@@ -21,10 +21,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{Database, shared_uri};
 
+/// There is none: what an action asks of its socket is refused.
+struct NoSocket;
+
+impl Connection for NoSocket {
+    fn renew<'a>(&'a self, _: &'a str) -> Pending<'a, Time> {
+        Box::pin(async { Err(Error::internal("there is no socket")) })
+    }
+}
+
 /// A store with its writer, as a server has them.
 struct Side {
     store: Store,
     writer: Writer,
+    receipts: Receipts,
     config: Config,
     stop: CancellationToken,
 }
@@ -37,8 +47,8 @@ impl Side {
         let store = Store::open(&config.mongodb, 100).await.unwrap();
         store.prepare().await.unwrap();
         let stop = CancellationToken::new();
-        let (writer, _) = store.writers(&config.limits, &Arc::new(Metrics::default()), &stop);
-        Self { store, writer, config, stop }
+        let (writer, receipts) = store.writers(&config.limits, &Arc::new(Metrics::default()), &stop);
+        Self { store, writer, receipts, config, stop }
     }
 
     async fn room(&self, users: &[i64]) -> RoomId {
@@ -52,6 +62,7 @@ impl Side {
         let bound = BoundRoom {
             store: self.store.clone(),
             writer: self.writer.clone(),
+            receipts: self.receipts.clone(),
             room,
             caller: caller.clone(),
             request: ObjectId::new(),
@@ -61,7 +72,7 @@ impl Side {
         let action = Action::named(frame["action"].as_str().unwrap()).unwrap();
         let frame = frame.to_string();
         let fields = Fields::parse(&frame).unwrap();
-        (action.run)(Context::new(caller, Arc::new(bound), 4096), &fields)?.await
+        (action.run)(Context::new(caller, Arc::new(bound), Arc::new(NoSocket), 4096), &fields)?.await
     }
 
     async fn send(&self, user: i64, room: RoomId, text: &str) {

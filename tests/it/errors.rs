@@ -102,7 +102,7 @@ async fn a_binary_frame_is_bad_json_even_with_json_in_it() {
 #[tokio::test]
 async fn an_action_that_nobody_handles_is_unknown() {
     let (_server, mut one) = alone(&[]).await;
-    for action in ["", "Send", "SEND", " send", "send ", "sénd", "chat_message", "handle", "typing", "pong"]
+    for action in ["", "Send", "SEND", " send", "send ", "sénd", "chat_message", "handle", "Typing", "pong"]
     {
         one.send(json!({"action": action, "message": "x", "message_id": 1, "text": "x"})).await;
         one.expect(error("unknown_action", Some(action))).await;

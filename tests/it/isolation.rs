@@ -39,7 +39,7 @@ static ACTIONS: &[Action] = &[
         let text = fields.first_text("message").unwrap_or_default();
         Ok(Box::pin(async move {
             let text: Text = context.accept(serde_json::from_value(json!(text)).unwrap(), "message")?;
-            context.room().append(text).await?;
+            context.room().append(text, None).await?;
             pending().await
         }))
     }),

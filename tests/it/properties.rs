@@ -63,7 +63,7 @@ fn values() -> impl Strategy<Value = Value> {
 /// Text frames from noise to requests that are all but right.
 fn frames() -> impl Strategy<Value = String> {
     let field = proptest::sample::select(vec!["action", "message", "message_id", "text", "ref", "x"]);
-    let action = proptest::sample::select(vec!["send", "edit", "delete", "typing", ""]);
+    let action = proptest::sample::select(vec!["send", "edit", "delete", "ping", "history", ""]);
     let object =
         (action, proptest::collection::hash_map(field, values(), 0..5)).prop_map(|(action, fields)| {
             let mut object: serde_json::Map<_, _> =
@@ -92,7 +92,7 @@ async fn answered_once(client: &Mutex<Client>, frame: &str) {
     let client = &mut *client.lock().await;
     client.send_text(frame).await;
     let answer = client.next().await;
-    let kinds = ["error", "chat_message", "message_edited", "message_deleted"];
+    let kinds = ["error", "chat_message", "message_edited", "message_deleted", "pong", "history"];
     assert!(kinds.iter().any(|kind| answer["type"] == *kind), "{frame} was answered with {answer}");
     client.quiet().await;
 }

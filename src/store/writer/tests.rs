@@ -1,39 +1,13 @@
 //! Which entries of a batch are given up when one's time is over.
 
-use std::future::pending;
-
-use handlers::{Context, Draft, Pending, Role, Room};
+use bson::oid::ObjectId;
+use handlers::{Text, Time, UserId};
 
 use super::*;
 
-/// A room in which nothing ever happens: an action's context wants one, and texts are made by that alone.
-struct Still;
-
-impl Room for Still {
-    fn append(&self, _: Text) -> Pending<'_, MessageId> {
-        Box::pin(pending())
-    }
-
-    fn author(&self, _: MessageId) -> Pending<'_, UserId> {
-        Box::pin(pending())
-    }
-
-    fn edit(&self, _: MessageId, _: Text) -> Pending<'_, ()> {
-        Box::pin(pending())
-    }
-
-    fn delete(&self, _: MessageId) -> Pending<'_, ()> {
-        Box::pin(pending())
-    }
-
-    fn role(&self) -> Pending<'_, Role> {
-        Box::pin(pending())
-    }
-}
-
 fn text() -> Text {
-    let draft: Draft = serde_json::from_str(r#""something""#).unwrap();
-    Context::new(UserId::Int(1), Arc::new(Still), 100).accept(draft, "message").unwrap()
+    let draft: handlers::Draft = serde_json::from_str(r#""something""#).unwrap();
+    draft.within(100, "message").unwrap()
 }
 
 /// An entry that may wait for so many more seconds, or has had to until so long ago; and its answer.
@@ -41,20 +15,19 @@ fn entry(
     room: i64,
     seconds: i64,
     tried: Option<i64>,
-) -> (Entry, oneshot::Receiver<Result<MessageId, StoreError>>) {
+) -> (Entry, oneshot::Receiver<Result<Written, StoreError>>) {
     let (done, answer) = oneshot::channel();
     let (now, span) = (Instant::now(), Duration::from_secs(seconds.unsigned_abs()));
     let deadline = if seconds < 0 { now.checked_sub(span).unwrap() } else { now + span };
-    let entry = Entry {
+    let draft = Draft {
         room: room.try_into().unwrap(),
         sender: UserId::Int(1),
         text: text(),
+        client_id: None,
         at: Time(0),
         write_id: ObjectId::new(),
-        deadline,
-        tried,
-        done,
     };
+    let entry = Entry { draft, deadline, tried, done };
     (entry, answer)
 }
 
@@ -62,8 +35,8 @@ fn entry(
 fn expired(entries: &[(i64, i64, Option<i64>)]) -> String {
     let (batch, answers): (Vec<_>, Vec<_>) =
         entries.iter().map(|(room, seconds, tried)| entry(*room, *seconds, *tried)).unzip();
-    let ids: Vec<_> = batch.iter().map(|entry| entry.write_id).collect();
-    let rest: Vec<_> = Task::expire(batch).into_iter().map(|entry| entry.write_id).collect();
+    let ids: Vec<_> = batch.iter().map(|entry| entry.draft.write_id).collect();
+    let rest: Vec<_> = Task::expire(batch).into_iter().map(|entry| entry.draft.write_id).collect();
     assert!(rest.is_sorted_by_key(|id| ids.iter().position(|other| other == id)), "the order has changed");
     let outcome = |mut answer: oneshot::Receiver<_>| match answer.try_recv() {
         Ok(Err(StoreError::Unknown(_))) => '?',

@@ -1,0 +1,46 @@
+//! `{"action":"auth","token":"<jwt>"}`: replaces the socket's token before it expires.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Code, Context, Error, Kind, Limits, Time};
+
+/// What the frame holds.
+#[derive(Deserialize, JsonSchema)]
+pub struct Request {
+    /// A token of the same user.
+    token: String,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("Request { token: .. }")
+    }
+}
+
+/// `{"type":"auth","expires_at":"..."}`
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Answer {
+    /// It is in force.
+    Auth {
+        /// When it expires, without leeway.
+        expires_at: Time,
+    },
+}
+
+/// One frame.
+pub const LIMITS: Limits = Limits::DEFAULT;
+
+/// Nothing: it is answered on its own socket.
+pub const EMITS: &[Kind] = &[];
+
+/// The new token is no good.
+pub const FAILS: &[Code] = &[Code::InvalidToken];
+
+/// Checks the token as a connect does.
+pub async fn handle(cx: Context, request: Request) -> Result<Answer, Error> {
+    Ok(Answer::Auth { expires_at: cx.connection().renew(&request.token).await? })
+}

@@ -1,0 +1,64 @@
+//! `{"action":"history","before":45,"limit":50}`: a page of the room's messages.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Code, Context, Error, From, HistoryMessage, Kind, Limits, MAX_ID, MessageId};
+
+/// Messages of a page: where nothing is said, and at most (protocol.md, Level 2).
+const LIMIT: (u32, u32) = (50, 200);
+
+/// What the frame holds.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct Request {
+    /// The messages before this one, newest first. Without this and `after`: the newest.
+    before: Option<MessageId>,
+    /// The messages after this one, oldest first; 0: from the beginning.
+    after: Option<u64>,
+    /// How many at most: 1 to 200, by default 50.
+    limit: Option<u32>,
+}
+
+/// `{"type":"history",...}`
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Answer {
+    /// A page.
+    History {
+        /// Newest first; oldest first for `after`.
+        messages: Vec<HistoryMessage<'static>>,
+        /// Whether there are more in that direction.
+        has_more: bool,
+    },
+}
+
+/// One frame.
+pub const LIMITS: Limits = Limits::DEFAULT;
+
+/// Nothing: it is answered on its own socket.
+pub const EMITS: &[Kind] = &[];
+
+/// Nothing of its own.
+pub const FAILS: &[Code] = &[];
+
+/// Reads a page.
+pub async fn handle(cx: Context, request: Request) -> Result<Answer, Error> {
+    let limit = request.limit.unwrap_or(LIMIT.0);
+    if !(1..=LIMIT.1).contains(&limit) {
+        return Err(Error::invalid(format!("limit: must be 1 to {}", LIMIT.1)));
+    }
+    let from = match (request.before, request.after) {
+        (None, None) => From::Newest,
+        (Some(before), None) => From::Before(before),
+        (None, Some(after)) => From::After(number(after)?),
+        (Some(_), Some(_)) => return Err(Error::invalid("before: excludes after")),
+    };
+    let page = cx.room().history(from, limit as usize).await?;
+    Ok(Answer::History { messages: page.messages, has_more: page.has_more })
+}
+
+/// A message's number, or 0.
+fn number(after: u64) -> Result<i64, Error> {
+    let number = i64::try_from(after).ok().filter(|number| *number <= MAX_ID);
+    number.ok_or_else(|| Error::invalid("after: no message has such a number"))
+}

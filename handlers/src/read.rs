@@ -1,0 +1,28 @@
+//! `{"action":"read","message_id":45}`: everything up to this message has been read.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::{ByEvent, Code, Context, Error, Kind, Limits, MessageId};
+
+/// What the frame holds.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct Request {
+    /// The last one that was read; past the room's last message it means that one.
+    message_id: MessageId,
+}
+
+/// One frame.
+pub const LIMITS: Limits = Limits::DEFAULT;
+
+/// How far the messages have come with their readers. Delivered they are before that, where nothing is said by hand.
+pub const EMITS: &[Kind] = &[Kind::MarkMessageAsRead];
+
+/// Nothing of its own.
+pub const FAILS: &[Code] = &[];
+
+/// Raises the caller's marks; they never fall.
+pub async fn handle(cx: Context, request: Request) -> Result<ByEvent, Error> {
+    cx.room().read(request.message_id).await?;
+    Ok(ByEvent)
+}

@@ -1,0 +1,92 @@
+//! Who is typing: told to the others of a room, kept nowhere.
+//!
+//! It is a signal, and so takes the one road that all else takes. Where none of the others has a socket on any server
+//! nothing is written at all.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bson::{RawDocumentBuf, doc};
+use futures_util::TryStreamExt;
+use handlers::{RoomId, UserId};
+
+use super::documents::{self, Undecodable};
+use super::{Store, StoreError};
+use crate::signal::Signal;
+
+/// Of a user in a room one is passed on in this time (protocol.md, Level 2).
+const PERIOD: Duration = Duration::from_secs(3);
+
+/// Those who are remembered before it is looked who can be forgotten.
+const REMEMBERED: usize = 1_000;
+
+/// Who has just been typing.
+#[derive(Default)]
+pub(crate) struct Typists(Mutex<HashMap<(RoomId, UserId), Instant>>);
+
+impl Typists {
+    /// Whether it is news that this user is typing there; from now on it isn't for a while.
+    fn is_news(&self, room: RoomId, user: &UserId) -> bool {
+        let mut typists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if typists.len() >= REMEMBERED {
+            typists.retain(|_, told| told.elapsed() < PERIOD);
+        }
+        let key = (room, user.clone());
+        if typists.get(&key).is_some_and(|told| told.elapsed() < PERIOD) {
+            return false;
+        }
+        typists.insert(key, Instant::now());
+        true
+    }
+}
+
+impl Store {
+    /// Tells the others of a room that a user is typing, where it is news and one of them is there.
+    pub(crate) async fn typing(&self, room: RoomId, user: &UserId) -> Result<(), StoreError> {
+        if !self.typists.is_news(room, user) || !self.is_anyone_else_online(room, user).await? {
+            return Ok(());
+        }
+        self.signal(&Signal::Typing { room, user: user.clone() }).await
+    }
+
+    async fn is_anyone_else_online(&self, room: RoomId, user: &UserId) -> Result<bool, StoreError> {
+        let members = self.members.clone();
+        let presence = self.db.collection::<RawDocumentBuf>("presence");
+        let filter = doc! { "_id": documents::of_room(room, "user") };
+        let (user, present) = (user.clone(), self.present());
+        self.bounded(async move {
+            let found: Vec<RawDocumentBuf> =
+                members.find(filter).projection(doc! { "_id": 1 }).await?.try_collect().await?;
+            let read = |member: &RawDocumentBuf| {
+                let id = member.get_document("_id")?;
+                documents::read_user(id.get("user")?.unwrap_or(bson::RawBsonRef::Null))
+            };
+            let others = found.iter().map(read).collect::<Result<Vec<_>, Undecodable>>()?;
+            let others: Vec<_> = others.into_iter().filter(|other| *other != user).collect();
+            if others.iter().any(|other| present.is_here(other)) {
+                return Ok(true);
+            }
+            let others: Vec<_> = others.iter().map(documents::user_bson).collect();
+            let online = doc! { "_id": { "$in": others }, "online": true };
+            Ok(presence.find_one(online).projection(doc! { "_id": 1 }).await?.is_some())
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_news_once_for_each_user_and_room() {
+        let typists = Typists::default();
+        let room = |id| RoomId::try_from(id).unwrap();
+        let news = |id, user| typists.is_news(room(id), &UserId::Int(user));
+        assert_eq!(
+            [news(1, 1), news(1, 1), news(1, 2), news(2, 1), news(2, 1)],
+            [true, false, true, true, false]
+        );
+    }
+}
