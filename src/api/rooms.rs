@@ -11,6 +11,7 @@ use super::answer::{Done, Made};
 use super::body::{Body, objects};
 use super::events::room_events;
 use super::listing::list_rooms;
+use super::once::Tried;
 use super::params::RoomParam;
 use super::problem::Problem;
 use super::view::{Kind, Role, Room};
@@ -70,7 +71,7 @@ struct MemberToBe {
 ///
 /// A direct room that is there already gets the members it lacks, and keeps all else.
 #[endpoint(operation_id = "create_room", tags("rooms"))]
-async fn create_room(server: Shared, body: Body<NewRoom>) -> Result<Made<Room>, Problem> {
+async fn create_room(server: Shared, tried: Tried, body: Body<NewRoom>) -> Result<Made<Room>, Problem> {
     let NewRoom { kind, name, members } = body.0;
     let members: Vec<_> = members
         .into_iter()
@@ -84,8 +85,9 @@ async fn create_room(server: Shared, body: Body<NewRoom>) -> Result<Made<Room>, 
     if let Some(name) = &name {
         check_name(name)?;
     }
-    let made =
-        server.store.make(RoomPlan { kind: kind.into(), name: name.as_deref(), members: &members }).await?;
+    let plan =
+        RoomPlan { kind: kind.into(), name: name.as_deref(), members: &members, attempt: tried.0.as_ref() };
+    let made = server.store.make(plan).await?;
     Ok(Made { new: made.made, what: show(&server, made.id).await? })
 }
 

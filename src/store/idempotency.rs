@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use bson::oid::ObjectId;
-use bson::{Binary, Bson, DateTime, Document, doc, spec::BinarySubtype};
+use bson::{Binary, Bson, DateTime, Document, RawDocumentBuf, doc, spec::BinarySubtype};
 use handlers::{RoomId, Time, UserId};
 use mongodb::Collection;
 use mongodb::options::ReadConcern;
@@ -196,6 +196,20 @@ impl Store {
             })
             .await?;
         Ok(found.map(|message| documents::read_message(&message)).transpose()?)
+    }
+
+    /// The room that a try of this request has made; it may have been deleted since.
+    ///
+    /// Tries may overlap, so the read is linearizable: it finds what another has written just now, and only once
+    /// nothing can take that back.
+    pub(crate) async fn made(&self, attempt: &Attempt) -> Result<Option<RoomId>, StoreError> {
+        let rooms = self.db.collection::<RawDocumentBuf>("rooms");
+        let filter = doc! { "write_id": attempt.write_id };
+        let found = self.bounded(async move {
+            let find = rooms.find_one(filter).projection(doc! { "_id": 1 });
+            Ok(find.read_concern(ReadConcern::linearizable()).await?)
+        });
+        Ok(found.await?.map(|room| documents::read_room_id(&room)).transpose()?)
     }
 
     /// Removes the answers that tell of a user. A key of theirs that is sent again is done again.

@@ -1,13 +1,15 @@
 //! Rooms and who is in them.
 
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
+use futures_util::FutureExt;
 use handlers::{Role, RoomId, UserId};
+use mongodb::ClientSession;
 use mongodb::error::{Error, ErrorKind, WriteFailure};
 use mongodb::options::ReturnDocument;
 use serde::{Deserialize, Serialize};
 
 use super::documents::{self, Kind, Room};
-use super::{Store, StoreError};
+use super::{Attempt, Store, StoreError};
 
 /// The server's error code for a key that is there already.
 pub(super) const DUPLICATE_KEY: i32 = 11_000;
@@ -29,6 +31,8 @@ pub(crate) struct RoomPlan<'a> {
     pub(crate) kind: Kind,
     pub(crate) name: Option<&'a str>,
     pub(crate) members: &'a [(NewMember, Role)],
+    /// The try of a request that makes it, where that is to make one room however often it is sent.
+    pub(crate) attempt: Option<&'a Attempt>,
 }
 
 /// A room that was made, or found where its pair has one.
@@ -71,43 +75,77 @@ impl Store {
     pub async fn make_room(&self, members: &[NewMember]) -> Result<NewRoom, StoreError> {
         let kind = if members.len() == 2 { Kind::Direct } else { Kind::Group };
         let members: Vec<_> = members.iter().map(|member| (member.clone(), Role::Member)).collect();
-        self.make(RoomPlan { kind, name: None, members: &members }).await
+        self.make(RoomPlan { kind, name: None, members: &members, attempt: None }).await
     }
 
-    /// Makes a room, or finds the direct one that its members have.
+    /// Makes a room, or finds the direct one that its members have, or the one that another try has made.
     ///
-    /// Members are written before the room, and a direct room that exists gets the members it lacks: a call
-    /// that was cut short is mended by the same call again, and a room is never seen without its members.
+    /// A direct room that exists gets the members it lacks. A room comes with its members or not at all, and two that
+    /// are made for one pair, or by two tries of one request, can't both come: whoever is late finds the other's.
     pub(crate) async fn make(&self, plan: RoomPlan<'_>) -> Result<NewRoom, StoreError> {
-        let RoomPlan { kind, name, members } = plan;
-        let direct = match members {
+        let RoomPlan { kind, name, members, attempt } = plan;
+        let pair = match members {
             [(one, _), (other, _)] if kind == Kind::Direct => Some(pair(&one.user_id, &other.user_id)),
             _ => None,
         };
-        if let Some(pair) = &direct
-            && let Some(id) = self.find_room(doc! { "pair": pair.clone() }).await?
-        {
-            self.add_members(id, members).await?;
-            return Ok(NewRoom { id, made: false });
+        let earlier = attempt.filter(|attempt| attempt.first_tried.is_some());
+        if let Some(made) = self.made_already(earlier, pair.as_ref(), members).await? {
+            return Ok(made);
         }
         let id = self.next_room().await?;
-        self.add_members(id, members).await?;
         let mut room = doc! { "_id": id.get(), "kind": kind.as_str(), "created_at": DateTime::now() };
         room.extend(name.map(|name| ("name".to_owned(), Bson::from(name))));
-        room.extend(direct.clone().map(|pair| ("pair".to_owned(), Bson::Document(pair))));
-        let rooms = self.db.collection::<Document>("rooms");
-        let inserted = self.bounded(async move { Ok(rooms.insert_one(room).await.map(|_| ())) }).await?;
-        match (inserted, direct) {
-            (Ok(()), _) => Ok(NewRoom { id, made: true }),
-            // Another server made the pair's room in this moment; ours was never seen by anyone.
-            (Err(error), Some(pair)) if is_duplicate(&error) => {
-                let found = self.find_room(doc! { "pair": pair }).await?;
-                let found = found.ok_or_else(|| StoreError::Fault("the pair's room came and went".into()))?;
-                self.remove_members(id).await?;
-                Ok(NewRoom { id: found, made: false })
+        room.extend(pair.clone().map(|pair| ("pair".to_owned(), Bson::Document(pair))));
+        room.extend(attempt.map(|attempt| ("write_id".to_owned(), attempt.write_id.into())));
+        match self.insert_room(id, room, members).await? {
+            Ok(()) => Ok(NewRoom { id, made: true }),
+            Err(error) if is_duplicate(&error) => {
+                let made = self.made_already(attempt, pair.as_ref(), members).await?;
+                made.ok_or_else(|| error.into())
             }
-            (Err(error), _) => Err(error.into()),
+            Err(error) => Err(error.into()),
         }
+    }
+
+    /// The room that a try of the same request, or anyone for the same pair, has made.
+    async fn made_already(
+        &self,
+        attempt: Option<&Attempt>,
+        pair: Option<&Document>,
+        members: &[(NewMember, Role)],
+    ) -> Result<Option<NewRoom>, StoreError> {
+        if let Some(attempt) = attempt
+            && let Some(id) = self.made(attempt).await?
+        {
+            return Ok(Some(NewRoom { id, made: true }));
+        }
+        let Some(pair) = pair else { return Ok(None) };
+        let Some(id) = self.find_room(doc! { "pair": pair.clone() }).await? else { return Ok(None) };
+        self.add_members(id, members).await?;
+        Ok(Some(NewRoom { id, made: false }))
+    }
+
+    /// Writes a room and its members in one transaction; the inner error is the database's own.
+    async fn insert_room(
+        &self,
+        id: RoomId,
+        room: Document,
+        members: &[(NewMember, Role)],
+    ) -> Result<Result<(), Error>, StoreError> {
+        let mut first_members = Vec::with_capacity(members.len());
+        for (member, role) in members {
+            let mut document = doc! { "_id": documents::member_id(id, &member.user_id) };
+            document.extend(new_member(*role));
+            document.extend(member.email.as_ref().map(|email| ("email".to_owned(), email.into())));
+            first_members.push(RawDocumentBuf::try_from(&document).map_err(documents::Undecodable::from)?);
+        }
+        let insertion = Insertion { store: self.clone(), room, members: first_members };
+        self.bounded(async move {
+            let mut session = insertion.store.client.start_session().await?;
+            let transaction = session.start_transaction();
+            Ok(transaction.and_run(insertion, |session, insertion| insertion.run(session).boxed()).await)
+        })
+        .await
     }
 
     /// The next room's id. Ids count up; one whose room never came to be leaves a hole, which harms nothing.
@@ -129,9 +167,7 @@ impl Store {
     async fn add_members(&self, room: RoomId, members: &[(NewMember, Role)]) -> Result<(), StoreError> {
         for (member, role) in members {
             let id = documents::member_id(room, &member.user_id);
-            let mut update = doc! { "$setOnInsert": {
-                "role": documents::role(*role), "delivered": 0_i64, "read": 0_i64, "joined_at": DateTime::now(),
-            } };
+            let mut update = doc! { "$setOnInsert": new_member(*role) };
             if let Some(email) = &member.email {
                 update.insert("$set", doc! { "email": email });
             }
@@ -141,13 +177,6 @@ impl Store {
             )
             .await?;
         }
-        Ok(())
-    }
-
-    async fn remove_members(&self, room: RoomId) -> Result<(), StoreError> {
-        let members = self.members.clone();
-        let filter = doc! { "_id": documents::of_room(room, "user") };
-        self.bounded(async move { Ok(members.delete_many(filter).await?) }).await?;
         Ok(())
     }
 
@@ -177,6 +206,28 @@ impl Store {
         let Some(room) = found else { return Ok(None) };
         Ok(documents::read_room_document(&room)?)
     }
+}
+
+/// A room's coming to be, which the driver may run anew.
+struct Insertion {
+    store: Store,
+    room: Document,
+    members: Vec<RawDocumentBuf>,
+}
+
+impl Insertion {
+    async fn run(&self, session: &mut ClientSession) -> Result<(), Error> {
+        let rooms = self.store.db.collection::<Document>("rooms");
+        // First: where there is one already, nothing else needs to be written and taken back.
+        rooms.insert_one(&self.room).session(&mut *session).await?;
+        self.store.members.insert_many(&self.members).session(session).await?;
+        Ok(())
+    }
+}
+
+/// What a room's first members begin with, but for their addresses.
+fn new_member(role: Role) -> Document {
+    doc! { "role": documents::role(role), "delivered": 0_i64, "read": 0_i64, "joined_at": DateTime::now() }
 }
 
 pub(super) fn is_duplicate(error: &Error) -> bool {

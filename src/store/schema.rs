@@ -59,6 +59,8 @@ fn indexes() -> Vec<(&'static str, IndexModel)> {
         .unique(true)
         .partial_filter_expression(doc! { "pair": { "$exists": true } })
         .build();
+    // Of the tries of one request only one makes a room.
+    let made_once = IndexOptions::builder().name("write_id".to_owned()).unique(true).sparse(true).build();
     let deleted = IndexOptions::builder()
         .name("deleted".to_owned())
         .partial_filter_expression(doc! { "deleted_at": { "$exists": true } })
@@ -96,6 +98,7 @@ fn indexes() -> Vec<(&'static str, IndexModel)> {
         ("requests", IndexModel::builder().keys(doc! { "expires_at": 1 }).options(spent).build()),
         ("requests", IndexModel::builder().keys(doc! { "about": 1 }).options(about).build()),
         ("rooms", IndexModel::builder().keys(doc! { "pair": 1 }).options(unique_pair).build()),
+        ("rooms", IndexModel::builder().keys(doc! { "write_id": 1 }).options(made_once).build()),
         ("rooms", IndexModel::builder().keys(doc! { "deleted_at": 1 }).options(deleted).build()),
         (
             "members",

@@ -14,6 +14,10 @@ fn hello() -> Value {
     json!({"sender_id": 1, "text": "Hello"})
 }
 
+fn group() -> Value {
+    json!({"members": [{"user_id": 1}, {"user_id": 2}, {"user_id": 3}], "name": "three"})
+}
+
 /// The one record that there is.
 async fn set_record(server: &Server, update: Document) {
     let requests = server.collection("requests").await;
@@ -121,6 +125,77 @@ async fn one_under_way_is_409_until_its_time_is_over_and_then_it_is_looked_up() 
     one.expect(chat(2, 1, "Hello")).await;
 }
 
+/// The server died that was to answer the one request there is; its time is over.
+async fn died(server: &Server) {
+    let over = doc! { "$unset": { "answer": "" }, "$set": { "until": DateTime::from_millis(0) } };
+    set_record(server, over).await;
+}
+
+/// Rooms and memberships that there are.
+async fn counts(server: &Server) -> (u64, u64) {
+    let (rooms, members) = (server.collection("rooms").await, server.collection("members").await);
+    (rooms.count_documents(doc! {}).await.unwrap(), members.count_documents(doc! {}).await.unwrap())
+}
+
+#[tokio::test]
+async fn a_room_is_looked_up_whose_maker_died_before_it_answered() {
+    for (body, members) in [(group(), 3), (json!({"members": [{"user_id": 1}, {"user_id": 2}]}), 2)] {
+        let server = Server::start(&[]).await;
+        let other = server.beside().await;
+        let first = server.post_once("key", "/rooms", &body).await;
+        assert_eq!(first.0, 201, "{}", first.1);
+        for server in [&other, &server] {
+            died(server).await;
+            assert_eq!(server.post_once("key", "/rooms", &body).await, first, "the room that is there");
+            assert_eq!(counts(server).await, (1, members));
+        }
+        // Whoever found it before its maker's client did may have deleted it.
+        died(&server).await;
+        assert_eq!(server.api_delete(&format!("/rooms/{}", first.1["room_id"])).await.0, 204);
+        let (status, gone) = server.post_once("key", "/rooms", &body).await;
+        assert_eq!((status, &gone["code"]), (404, &json!("not_found")), "{gone}");
+    }
+}
+
+#[tokio::test]
+async fn tries_that_overlap_make_one_room() {
+    let server = Server::start(&[]).await;
+    let other = server.beside().await;
+    let requests = server.collection("requests").await;
+    // No try has any time: each is taken over while it is under way.
+    let hurry = async {
+        let over = doc! { "$set": { "until": DateTime::from_millis(0) } };
+        loop {
+            requests.update_many(doc! { "until": { "$exists": true } }, over.clone()).await.unwrap();
+        }
+    };
+    let rounds = async {
+        for round in 1..=10 {
+            let key = format!("key-{round}");
+            let tries = [&server, &other].repeat(4).into_iter().map(async |server| {
+                loop {
+                    let answer = server.post_once(&key, "/rooms", &group()).await;
+                    if answer.0 != 409 {
+                        break answer;
+                    }
+                }
+            });
+            let answers = futures_util::future::join_all(tries).await;
+            assert_eq!(answers[0].0, 201, "{}", answers[0].1);
+            assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:#?}");
+            assert_eq!(
+                counts(&server).await,
+                (round, 3 * round),
+                "nobody is left in a room that isn't there"
+            );
+        }
+    };
+    tokio::select! {
+        () = rounds => {}
+        () = hurry => unreachable!("it goes on"),
+    }
+}
+
 #[tokio::test]
 async fn a_request_that_was_refused_leaves_its_key_free() {
     let (server, mut one) = alone(&[]).await;
@@ -154,7 +229,7 @@ async fn a_key_that_is_none_is_400() {
 #[tokio::test]
 async fn every_post_has_it() {
     let server = Server::start(&[]).await;
-    let group = json!({"members": [{"user_id": 1}, {"user_id": 2}, {"user_id": 3}]});
+    let group = group();
     let first = server.post_once("room", "/rooms", &group).await;
     assert_eq!(first.0, 201, "{}", first.1);
     assert_eq!(server.post_once("room", "/rooms", &group).await, first, "no second group");
