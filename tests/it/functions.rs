@@ -1,6 +1,7 @@
 //! Actions of the application's own: what its server is asked, and what its answer does.
 
 mod faults;
+mod https;
 
 use std::sync::Arc;
 

@@ -72,6 +72,7 @@ pub(crate) struct Program {
     server: Server,
     child: Owned,
     log: watch::Receiver<String>,
+    /// All of its environment that is not the test's.
     settings: Vec<(String, String)>,
 }
 
@@ -85,6 +86,16 @@ impl Program {
     pub(crate) async fn start_over(uri: &str, overrides: &[(&str, &str)]) -> Self {
         let database = Arc::new(Database::new());
         let settings = settings(uri, &database.name, overrides);
+        Self::run(settings, database, Transcript::new()).await
+    }
+
+    /// Starts it where the certificates in this file are all that the system trusts.
+    pub(crate) async fn start_trusting(certificates: &Path, overrides: &[(&str, &str)]) -> Self {
+        let database = Arc::new(Database::new());
+        let mut settings = settings(Database::uri(), &database.name, overrides);
+        settings.push(("SSL_CERT_FILE".to_owned(), certificates.to_str().unwrap().to_owned()));
+        // What this names would be trusted besides.
+        settings.push(("SSL_CERT_DIR".to_owned(), String::new()));
         Self::run(settings, database, Transcript::new()).await
     }
 

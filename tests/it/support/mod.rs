@@ -1,5 +1,6 @@
 //! What every test stands on: one database server for all of them, a Parlor each, and clients that keep a transcript.
 
+mod authority;
 mod binary;
 mod browser;
 mod checked_in;
@@ -18,6 +19,7 @@ mod transcript;
 
 use std::time::Duration;
 
+pub(crate) use authority::Authority;
 pub(crate) use binary::{Home, Serving, free_port, mongod};
 pub(crate) use browser::{Browser, Pointer, Window, key};
 pub(crate) use checked_in::checked_in;

@@ -1,4 +1,4 @@
-//! A server of the application's, for functions and hooks: plain HTTP/1.1, answering as a test wants it to.
+//! A server of the application's, for functions and hooks: HTTP/1.1, plain or over TLS, answering as a test wants it to.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -6,11 +6,14 @@ use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::hmac;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{
+    AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
+};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
 use super::{PATIENCE, now};
 
@@ -70,15 +73,28 @@ struct Shared {
 /// A running one; its connections end when it is dropped.
 pub(crate) struct Receiver {
     address: SocketAddr,
+    tls: Option<TlsAcceptor>,
     shared: Arc<Shared>,
     tasks: JoinSet<()>,
 }
 
 impl Receiver {
     pub(crate) async fn start(answer: impl Fn(&Asked) -> Say + Send + Sync + 'static) -> Self {
+        Self::run(None, answer).await
+    }
+
+    /// Starts one that is asked over TLS.
+    pub(crate) async fn start_tls(
+        tls: TlsAcceptor,
+        answer: impl Fn(&Asked) -> Say + Send + Sync + 'static,
+    ) -> Self {
+        Self::run(Some(tls), answer).await
+    }
+
+    async fn run(tls: Option<TlsAcceptor>, answer: impl Fn(&Asked) -> Say + Send + Sync + 'static) -> Self {
         let shared = Shared { answer: Mutex::new(Arc::new(answer)), asked: watch::Sender::new(Vec::new()) };
-        let mut receiver =
-            Self { address: ([127, 0, 0, 1], 0).into(), shared: Arc::new(shared), tasks: JoinSet::new() };
+        let address = ([127, 0, 0, 1], 0).into();
+        let mut receiver = Self { address, tls, shared: Arc::new(shared), tasks: JoinSet::new() };
         receiver.listen().await;
         receiver
     }
@@ -86,18 +102,25 @@ impl Receiver {
     async fn listen(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
         self.address = listener.local_addr().unwrap();
-        let shared = self.shared.clone();
+        let (shared, tls) = (self.shared.clone(), self.tls.clone());
         self.tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(serve(stream, connections.len() + 1, shared.clone()));
+                let (number, shared, tls) = (connections.len() + 1, shared.clone(), tls.clone());
+                connections.spawn(async move {
+                    let Some(tls) = tls else { return serve(stream, number, shared).await };
+                    // Whoever doesn't like the certificate has left.
+                    let Ok(stream) = tls.accept(stream).await else { return };
+                    serve(stream, number, shared).await;
+                });
             }
         });
     }
 
     /// Where it is asked.
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}{path}", self.address)
     }
 
     /// From now on it answers so.
@@ -139,7 +162,7 @@ impl Receiver {
     }
 }
 
-async fn serve(stream: TcpStream, connection: usize, shared: Arc<Shared>) {
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, connection: usize, shared: Arc<Shared>) {
     let mut stream = BufReader::new(stream);
     while let Some(asked) = read(&mut stream, connection).await {
         let answer = shared.answer.lock().unwrap().clone();
@@ -162,14 +185,16 @@ async fn serve(stream: TcpStream, connection: usize, shared: Arc<Shared>) {
         let chunked = headers.contains("chunked");
         let length = if chunked { String::new() } else { format!("content-length: {}\r\n", body.len()) };
         let head = format!("HTTP/1.1 {status} .\r\n{headers}{length}\r\n");
-        if stream.write_all((head + &body).as_bytes()).await.is_err() {
+        let answered = stream.write_all((head + &body).as_bytes()).await;
+        // TLS may keep back what is not flushed.
+        if answered.is_err() || stream.flush().await.is_err() {
             return;
         }
     }
 }
 
 /// None where the connection ended.
-async fn read(stream: &mut BufReader<TcpStream>, connection: usize) -> Option<Asked> {
+async fn read(stream: &mut (impl AsyncBufRead + Unpin), connection: usize) -> Option<Asked> {
     let mut line = String::new();
     let mut headers = HashMap::new();
     if stream.read_line(&mut line).await.ok()? == 0 {
