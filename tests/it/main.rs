@@ -35,6 +35,7 @@ mod idempotency;
 mod isolation;
 mod issuers;
 mod keysets;
+mod level2;
 mod limits;
 mod logs;
 mod members;

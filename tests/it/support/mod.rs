@@ -27,7 +27,7 @@ pub(crate) use client::{Client, End};
 pub(crate) use dial::{Dial, encoded};
 pub(crate) use fault::{Mongod, Program, shared_uri};
 pub(crate) use frames::{
-    WORDS, chat, deleted, delivered, edited, error, ids_of, listed, matches, next_error, read, said,
+    TIME, WORDS, chat, deleted, delivered, edited, error, ids_of, listed, matches, next_error, read, said,
 };
 pub(crate) use issuer::{Issuer, Says, Signer};
 pub(crate) use link::{Link, State};

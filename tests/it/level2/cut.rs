@@ -1,0 +1,206 @@
+//! A client that is cut off again and again ends with exactly what the room has, and is told nothing twice.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::{Live, Told, delete, edit, id_of, text_of};
+use crate::support::{Client, Server, deleted, edited, encoded, now, shared_uri};
+
+/// What each of the two who write does before they take their leave.
+const CHANGES: usize = 90;
+
+const ROOMY: [(&str, &str); 1] = [("LIMITS__SEND_QUEUE", "10000")];
+
+/// `SplitMix64` (Steele, Lea and Flood, 2014): the same throws for the same seed.
+struct Dice(u64);
+
+impl Dice {
+    /// One of `0..sides`.
+    fn below(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((mixed ^ (mixed >> 31)) % u64::try_from(sides).unwrap()).unwrap()
+    }
+}
+
+/// From `PARLOR_IT_SEED`, else of this moment. What the two servers do meanwhile is their own affair: the same seed
+/// makes the same plan, not the same run.
+fn seed() -> u64 {
+    let given = std::env::var("PARLOR_IT_SEED").ok().map(|seed| seed.parse().expect("a seed is a number"));
+    let seed = given.unwrap_or_else(|| u64::try_from(now().as_micros()).unwrap());
+    eprintln!("PARLOR_IT_SEED={seed} makes the same plan again");
+    seed
+}
+
+fn done(user: i64) -> String {
+    format!("{user} is done")
+}
+
+/// Says, edits and deletes; no two texts are the same. Each waits for its own event before the next.
+async fn write(mut client: Client, user: i64, mut dice: Dice) {
+    let mut own: Vec<i64> = Vec::new();
+    for n in 0..CHANGES {
+        let text = format!("{user}/{n}");
+        let at = dice.below(own.len().max(1));
+        match dice.below(10) {
+            0..=3 if !own.is_empty() => {
+                client.send(edit(own[at], &text)).await;
+                client.until(edited(own[at], &text)).await;
+            }
+            4..=5 if !own.is_empty() => {
+                let id = own.swap_remove(at);
+                client.send(delete(id)).await;
+                client.until(deleted(id)).await;
+            }
+            _ => own.push(say(&mut client, &text).await),
+        }
+    }
+    say(&mut client, &done(user)).await;
+}
+
+/// Says `text` and waits for its number.
+async fn say(client: &mut Client, text: &str) -> i64 {
+    client.say(text).await;
+    loop {
+        let event = client.until_kind("chat_message").await;
+        if event["message"]["text"] == text {
+            return id_of(&event);
+        }
+    }
+}
+
+/// What a client knows of a room that it has been told all of.
+#[derive(Default)]
+struct Known {
+    messages: BTreeMap<i64, String>,
+    newest: i64,
+}
+
+impl Known {
+    fn learn(&mut self, told: Told) {
+        for (id, text) in told.messages {
+            self.add(id, text);
+        }
+        for (id, text) in told.edited {
+            self.edit(id, text);
+        }
+        for id in told.deleted {
+            self.delete(id);
+        }
+    }
+
+    fn hear(&mut self, event: &Value) {
+        match event["type"].as_str().unwrap() {
+            "chat_message" => self.add(id_of(event), text_of(&event["message"])),
+            "message_edited" => self.edit(id_of(event), text_of(event)),
+            "message_deleted" => self.delete(id_of(event)),
+            "mark_message_as_delivered" | "mark_message_as_read" => {}
+            other => panic!("{other} is no event"),
+        }
+    }
+
+    fn add(&mut self, id: i64, text: String) {
+        assert!(id > self.newest, "{id} comes after {}: twice, or too late", self.newest);
+        self.newest = id;
+        self.messages.insert(id, text);
+    }
+
+    fn edit(&mut self, id: i64, text: String) {
+        let before = self.messages.insert(id, text.clone());
+        assert!(before.is_some(), "{id} was edited to {text:?} and had never been told of");
+        assert_ne!(before, Some(text), "{id} was told to be edited, twice");
+    }
+
+    fn delete(&mut self, id: i64) {
+        assert!(self.messages.remove(&id).is_some(), "{id} was deleted, and is not known or already gone");
+    }
+
+    fn has_all(&self) -> bool {
+        [1, 2].iter().all(|user| self.messages.values().any(|text| *text == done(*user)))
+    }
+}
+
+/// Follows the room, cut off at random, until both who write are done. Gives the last cursor as well.
+async fn follow(servers: [&Server; 2], room: i64, mut cursor: String, mut dice: Dice) -> (Known, String) {
+    let mut known = Known::default();
+    let mut cuts = 0;
+    while !known.has_all() {
+        let server = servers[dice.below(2)];
+        if dice.below(8) == 0 {
+            // Gone before it has read anything.
+            let query = format!("room_id={room}&since={}", encoded(&cursor));
+            drop(server.dial_as(3, &query).open().await);
+        }
+        let (mut live, frame) = Live::open(server, 3, room, &cursor).await;
+        assert_eq!((&frame["resumed"], &frame["has_more"]), (&json!(true), &json!(false)), "{frame}");
+        known.learn(Told::by(&frame));
+        for _ in 0..dice.below(16) {
+            if known.has_all() {
+                break;
+            }
+            known.hear(&live.next().await);
+        }
+        cursor.clone_from(&live.cursor);
+        cuts += 1;
+        // It is dropped here, without a word.
+    }
+    assert!(cuts > 10, "it was cut off {cuts} times only");
+    (known, cursor)
+}
+
+#[tokio::test]
+async fn whoever_is_cut_off_at_random_ends_with_what_the_room_has() {
+    let seed = seed();
+    let here = Server::start(&ROOMY).await;
+    let there = here.beside_over(shared_uri(), &ROOMY).await;
+    let room = here.room(&[1, 2, 3]).await;
+    let start = Live::fresh(&here, 3, room).await.cursor;
+    let (one, two) = (here.enter(1, room).await, there.enter(2, room).await);
+    let ((known, cursor), (), ()) = tokio::join!(
+        follow([&here, &there], room, start, Dice(seed)),
+        write(one, 1, Dice(seed ^ 1)),
+        write(two, 2, Dice(seed ^ 2)),
+    );
+    let (status, page) = here.api_get(&format!("/rooms/{room}/messages?after=0&limit=200")).await;
+    assert_eq!((status, &page["has_more"]), (200, &json!(false)));
+    let all: BTreeMap<_, _> = super::texts(&page["messages"]).into_iter().collect();
+    assert_eq!(known.messages, all, "with the seed {seed}");
+    let (_, frame) = Live::open(&there, 3, room, &cursor).await;
+    assert_eq!(Told::by(&frame), Told::default(), "with the seed {seed}");
+}
+
+#[tokio::test]
+async fn between_a_first_frame_and_its_events_no_edit_is_lost_or_doubled() {
+    const EDITS: usize = 300;
+    let (server, room) = super::room(&ROOMY).await;
+    let there = server.beside_over(shared_uri(), &ROOMY).await;
+    let mut one = server.enter(1, room).await;
+    one.say_alone(1, 1, "0").await;
+    let mut cursor = Live::fresh(&server, 1, room).await.cursor;
+    let writing = async {
+        for version in 1..=EDITS {
+            one.send(edit(1, &version.to_string())).await;
+            one.expect(edited(1, &version.to_string())).await;
+        }
+    };
+    let reading = async {
+        let mut seen = 0;
+        while seen < EDITS {
+            let (mut live, frame) = Live::open([&server, &there][seen % 2], 1, room, &cursor).await;
+            for (_, text) in Told::by(&frame).edited {
+                let version = text.parse().unwrap();
+                assert!(version > seen, "version {version} was told after version {seen}: {frame}");
+                seen = version;
+            }
+            for version in seen + 1..=EDITS.min(seen + 3) {
+                live.hear(edited(1, &version.to_string())).await;
+                seen = version;
+            }
+            cursor.clone_from(&live.cursor);
+        }
+    };
+    tokio::join!(writing, reading);
+}

@@ -1,0 +1,140 @@
+//! `typing`: told to the others who can hear it, seldom enough, and forgotten.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::time::interval;
+
+use super::{Live, Told, missed, room};
+use crate::support::{PATIENCE, Server, chat};
+
+/// At most one in this time is passed on for a user in a room.
+const PACE: Duration = Duration::from_secs(3);
+
+/// How much earlier the second may seem to be: the first may have been late.
+const SLACK: Duration = Duration::from_millis(500);
+
+fn typing() -> Value {
+    json!({"action": "typing"})
+}
+
+fn typed_by(user: i64) -> Value {
+    json!({"type": "typing", "sender_id": user})
+}
+
+#[tokio::test]
+async fn it_goes_to_the_other_users_level_2_sockets_on_every_server() {
+    let server = Server::start(&[]).await;
+    let there = server.beside().await;
+    let room = server.room(&[1, 2, 3]).await;
+    let mut one = Live::fresh(&server, 1, room).await;
+    let mut own = [Live::fresh(&server, 1, room).await, Live::fresh(&there, 1, room).await];
+    let mut others = [
+        Live::fresh(&server, 2, room).await,
+        Live::fresh(&there, 2, room).await,
+        Live::by_hand(&there, 3, room).await,
+    ];
+    let mut level1 = [server.enter(2, room).await, there.enter(3, room).await];
+    one.send(typing()).await;
+    for other in &mut others {
+        other.expect(typed_by(1)).await;
+    }
+    // Those who were not told hear what comes next, first.
+    one.say("done").await;
+    one.hear(chat(1, 1, "done")).await;
+    for live in own.iter_mut().chain(&mut others) {
+        live.hear(chat(1, 1, "done")).await;
+    }
+    for client in &mut level1 {
+        client.expect(chat(1, 1, "done")).await;
+    }
+}
+
+#[tokio::test]
+async fn another_room_hears_nothing_and_has_a_pace_of_its_own() {
+    let server = Server::start(&[]).await;
+    let (room, other) = (server.room(&[1, 2]).await, server.room(&[1, 3]).await);
+    let (mut one, mut two) = (Live::fresh(&server, 1, room).await, Live::fresh(&server, 2, room).await);
+    let (mut beside, mut three) =
+        (Live::fresh(&server, 1, other).await, Live::fresh(&server, 3, other).await);
+    one.send(typing()).await;
+    two.expect(typed_by(1)).await;
+    three.quiet().await;
+    beside.send(typing()).await;
+    three.expect(typed_by(1)).await;
+    // Nor does one user's keep another's back.
+    two.send(typing()).await;
+    one.expect(typed_by(2)).await;
+    two.quiet().await;
+}
+
+#[tokio::test]
+async fn at_most_one_in_3_s_is_passed_on() {
+    let (server, room) = room(&[]).await;
+    let mut one = Live::fresh(&server, 1, room).await;
+    let mut two = Live::fresh(&server, 2, room).await;
+    // As long as someone types.
+    let mut keys = interval(Duration::from_millis(250));
+    let typing_on = async {
+        loop {
+            keys.tick().await;
+            one.send(typing()).await;
+        }
+    };
+    let listening = async {
+        two.expect(typed_by(1)).await;
+        let first = Instant::now();
+        two.expect(typed_by(1)).await;
+        first.elapsed()
+    };
+    let apart = tokio::select! {
+        () = typing_on => unreachable!(),
+        apart = listening => apart,
+    };
+    assert!(apart + SLACK >= PACE, "passed on again after {apart:?}");
+    assert!(apart < PATIENCE);
+    two.say("I see").await;
+    two.hear(chat(1, 2, "I see")).await;
+}
+
+#[tokio::test]
+async fn several_sockets_of_a_user_are_one_who_types() {
+    let (server, room) = room(&[]).await;
+    let mut own = [Live::fresh(&server, 1, room).await, Live::fresh(&server, 1, room).await];
+    let mut two = Live::fresh(&server, 2, room).await;
+    for at in [0, 1, 0] {
+        own[at].send(typing()).await;
+        // It has been handled; that it came too soon is no error.
+        own[at].quiet().await;
+    }
+    two.expect(typed_by(1)).await;
+    own[0].say("done").await;
+    two.hear(chat(1, 1, "done")).await;
+}
+
+#[tokio::test]
+async fn nothing_is_stored() {
+    let (server, room) = room(&[]).await;
+    let mut one = Live::fresh(&server, 1, room).await;
+    let mut two = Live::fresh(&server, 2, room).await;
+    let cursor = one.cursor.clone();
+    one.send(typing()).await;
+    two.expect(typed_by(1)).await;
+    // Whoever comes later is not told, and not by what they resume either.
+    let mut late = Live::fresh(&server, 2, room).await;
+    assert_eq!(missed(&server, room, &cursor).await, Told::default());
+    one.say("done").await;
+    late.hear(chat(1, 1, "done")).await;
+}
+
+#[tokio::test]
+async fn a_user_whose_id_is_a_string_is_told_as_one() {
+    let server = Server::start(&[]).await;
+    let members = ["auth0|7", "auth0|8"].map(|user| json!({"user_id": user}));
+    let room = server.room_of(members.to_vec()).await;
+    let query = format!("room_id={room}&since=");
+    let mut one = Live::at(&server, "auth0|7", &query).await.0;
+    let mut two = Live::at(&server, "auth0|8", &query).await.0;
+    one.send(typing()).await;
+    two.expect(json!({"type": "typing", "sender_id": "auth0|7"})).await;
+}
