@@ -1,0 +1,28 @@
+/** The first pause is up to this, in ms; it doubles with each failure ... */
+const FIRST = 1_000;
+/** ... up to this. */
+const MOST = 30_000;
+
+/**
+ * How long to wait before the next try. "Full jitter": any part of the pause may be it, so that the clients of a
+ * server that died don't come back in step. https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+ */
+export class Backoff {
+  #failures = 0;
+
+  constructor(readonly random: () => number) {}
+
+  /** In ms; longer each time. */
+  next(): number {
+    return this.random() * Math.min(MOST, FIRST * 2 ** this.#failures++);
+  }
+
+  /** In ms, for who was told to slow down: at least half of the longest. */
+  patient(): number {
+    return MOST * (0.5 + this.random() / 2);
+  }
+
+  reset(): void {
+    this.#failures = 0;
+  }
+}

@@ -1,0 +1,22 @@
+/** Tells listeners what happened. `Events` maps each name to what its listeners are given. */
+export class Emitter<Events> {
+  readonly #listeners = new Map<keyof Events, Set<(event: never) => void>>();
+
+  /** Calls the listener for each such event from now on, until the function that this returns is called. */
+  on<Name extends keyof Events>(name: Name, listener: (event: Events[Name]) => void): () => void {
+    const listeners = this.#listeners.get(name) ?? new Set();
+    this.#listeners.set(name, listeners.add(listener));
+    return () => listeners.delete(listener);
+  }
+
+  emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
+    for (const listener of [...(this.#listeners.get(name) ?? [])]) {
+      try {
+        listener(event as never);
+      } catch (error) {
+        // A fault of the page must not stop the frame half way through the model; it is still seen as uncaught.
+        queueMicrotask(() => { throw error; });
+      }
+    }
+  }
+}

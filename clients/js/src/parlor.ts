@@ -1,0 +1,295 @@
+import { Calls } from "./calls.js";
+import { type Clock, systemClock } from "./clock.js";
+import { Connection, type ConnectionState } from "./connection.js";
+import { Emitter } from "./emitter.js";
+import { ParlorError, reasonOf } from "./errors.js";
+import type { Events } from "./events.js";
+import { Filler } from "./filler.js";
+import type { Action, Incoming, Message, Page, UserId } from "./level3.js";
+import { Outbox } from "./outbox.js";
+import type { Outgoing } from "./outgoing.js";
+import { Renewal } from "./renewal.js";
+import type { Room } from "./room.js";
+import { Rooms } from "./rooms.js";
+import type { StorageLike } from "./shelf.js";
+import type { SocketClass } from "./socket.js";
+
+/** The server passes one on in so long, in ms; more would be said in vain. */
+const TYPING_EVERY = 3_000;
+/** Later than any room's last activity: the first page of rooms. */
+const LATEST = "9999-12-31T23:59:59.999Z";
+/** After these errors an action may be tried again, by default in so long, in ms. */
+const PASSING: readonly string[] = ["rate_limited", "timeout", "unavailable", "internal"];
+const AGAIN = 5_000;
+
+export interface ParlorOptions {
+  /** `wss://chat.example.com/ws/` */
+  url: string;
+  /** A JWT of the user; asked for at each connect and before the last one expires. `refused`: no cached one will do. */
+  token(why: { refused: boolean }): Promise<string>;
+  /** Who the tokens speak for, where that is known before the server says it: then messages are kept from the first. */
+  userId?: UserId;
+  /** Where messages wait until the server has them, such as `localStorage`. Without it they end with the page. */
+  storage?: StorageLike;
+  /** The browser's, where there is one. */
+  WebSocket?: SocketClass;
+  /** From 0 up to 1. */
+  random?(): number;
+  clock?: Clock;
+}
+
+/** A user's chat: one connection for all of the user's rooms. */
+export class Parlor {
+  readonly #emitter = new Emitter<Events>();
+  readonly #rooms = new Rooms(this.#emitter);
+  readonly #clock: Clock;
+  readonly #connection: Connection;
+  readonly #calls: Calls;
+  readonly #outbox: Outbox;
+  readonly #filler: Filler;
+  readonly #renewal: Renewal;
+  readonly #open = new Set<number>(); // rooms that are looked at, by what was asked for
+  readonly #reads = new Map<number, number>(); // marks that the server hasn't answered yet
+  #again = (): void => {}; // takes back that the two are said again
+  readonly #typed = new Map<number, number>(); // when it was last said
+  #userId: UserId | undefined;
+
+  constructor(options: ParlorOptions) {
+    const { url, token, storage, random = Math.random, clock = systemClock } = options;
+    const WebSocket = options.WebSocket ?? globalThis.WebSocket;
+    if (!WebSocket) throw new TypeError("there is no WebSocket here: give one as an option");
+    const error = (error: ParlorError): void => this.#emitter.emit("error", error);
+    this.#clock = clock;
+    this.#userId = options.userId;
+    this.#connection = new Connection({
+      url, token, WebSocket, clock, random, error,
+      since: () => this.#rooms.cursor,
+      frame: (frame) => this.#heard(frame),
+      state: (state) => this.#stateChanged(state),
+    });
+    this.#calls = new Calls(clock, (frame) => this.#connection.send(frame));
+    this.#outbox = new Outbox({
+      calls: this.#calls, clock, random, storage, error,
+      changed: (outgoing) => this.#emitter.emit("outgoing", outgoing),
+    });
+    this.#filler = new Filler(clock, (room, after) => this.#page(room, { after, limit: 200 }));
+    this.#renewal = new Renewal(clock, () => this.#renew(token), (reason) => {
+      error(reason instanceof ParlorError ? reason : new ParlorError("no_token", reasonOf(reason)));
+    });
+    if (this.#userId !== undefined) this.#outbox.belongsTo(this.#userId);
+  }
+
+  /** Calls the listener for each such event, until the function that this returns is called. */
+  on<Name extends keyof Events>(name: Name, listener: (event: Events[Name]) => void): () => void {
+    return this.#emitter.on(name, listener);
+  }
+
+  /** Connects, and again whenever the connection is lost; at once, where it waits. Call it when the network is back. */
+  connect(): void {
+    this.#connection.connect();
+  }
+
+  /** Until `connect()`. What wasn't sent stays in the outbox. */
+  close(): void {
+    this.#connection.close();
+  }
+
+  get connection(): ConnectionState {
+    return this.#connection.state;
+  }
+
+  /** Undefined before the first connection, where it wasn't given. */
+  get userId(): UserId | undefined {
+    return this.#userId;
+  }
+
+  // --- Rooms ---
+
+  /** Those that are known, the latest activity first. */
+  get rooms(): readonly Room[] {
+    return this.#rooms.list();
+  }
+
+  room(roomId: number): Room | undefined {
+    return this.#rooms.get(roomId);
+  }
+
+  /** Brings the next rooms of the list; false where there are no more. */
+  async moreRooms(): Promise<boolean> {
+    const { next } = this.#rooms;
+    if (next) await this.#askRooms(next, true);
+    return this.#rooms.hasMore;
+  }
+
+  /** From now on the user looks at this room: what is there and what comes is read. */
+  open(roomId: number): void {
+    this.#open.add(roomId);
+    this.#look(roomId, true);
+  }
+
+  closeRoom(roomId: number): void {
+    this.#open.delete(roomId);
+    this.#look(roomId, false);
+  }
+
+  /** Everything up to this message is read. Said again after a lost connection, until the server has it. */
+  read(roomId: number, messageId: number): void {
+    const room = this.room(roomId);
+    // Past the last message it means that one, and must not stand in the way of the next.
+    const upTo = Math.min(messageId, room?.lastMessage?.message_id ?? messageId);
+    if (upTo <= Math.max(this.#reads.get(roomId) ?? 0, room?.read ?? 0)) return;
+    this.#reads.set(roomId, upTo);
+    this.#say({ action: "read", room_id: roomId, message_id: upTo });
+  }
+
+  /** To be called at each key; it is said once in 3 s. */
+  typing(roomId: number): void {
+    const now = this.#clock.now();
+    if (now - (this.#typed.get(roomId) ?? -Infinity) < TYPING_EVERY) return;
+    if (this.#say({ action: "typing", room_id: roomId })) this.#typed.set(roomId, now);
+  }
+
+  // --- Messages ---
+
+  /** Sends it, as soon as that is possible and after those before it; it is never lost without a word. */
+  send(roomId: number, text: string): Outgoing {
+    return this.#outbox.add(roomId, text);
+  }
+
+  /** What was sent to a room and isn't acknowledged yet, oldest first; after a reload, too. */
+  pending(roomId: number): readonly Outgoing[] {
+    return this.#outbox.list(roomId);
+  }
+
+  /** Resolves when it is done. A ParlorError `disconnected` or `no_answer` leaves open whether it was. */
+  async edit(roomId: number, messageId: number, text: string): Promise<void> {
+    await this.#calls.call({ action: "edit", room_id: roomId, message_id: messageId, text });
+  }
+
+  /** As `edit`. */
+  async delete(roomId: number, messageId: number): Promise<void> {
+    await this.#calls.call({ action: "delete", room_id: roomId, message_id: messageId });
+  }
+
+  /** A page, oldest message first. What touches `room.messages` is in there as well from then on. */
+  async history(roomId: number, page: Page = {}): Promise<{ messages: Message[]; hasMore: boolean }> {
+    const room = this.room(roomId);
+    if (!room) throw new ParlorError("not_found", "no such room is known", "history");
+    return this.#page(room, page);
+  }
+
+  // --- Inside ---
+
+  #heard(frame: Incoming): void {
+    if (frame.type === "ready" && !this.#isOurs(frame.user_id)) return;
+    this.#rooms.apply(frame);
+    if (frame.type === "ready") this.#ready(frame.resumed);
+    const answered = this.#calls.settle(frame);
+    if (frame.type === "error" && !answered) this.#refused(ParlorError.from(frame));
+    if ("room_id" in frame) this.#after(frame.room_id);
+  }
+
+  #ready(resumed: boolean): void {
+    this.#emitter.emit("ready", { resumed });
+    this.#restate();
+    for (const room of this.rooms) this.#filler.fill(room);
+    this.#outbox.opened();
+  }
+
+  /** What the user looks at and has read: a new connection doesn't know it. */
+  #restate(): void {
+    for (const roomId of this.#open) this.#look(roomId, true);
+    for (const [roomId, messageId] of this.#reads) {
+      if ((this.room(roomId)?.read ?? 0) >= messageId) this.#reads.delete(roomId);
+      else this.#say({ action: "read", room_id: roomId, message_id: messageId });
+    }
+  }
+
+  /** What nobody waits for. */
+  #refused(error: ParlorError): void {
+    this.#emitter.emit("error", error);
+    const { action = "", code, retryAfterMs = AGAIN } = error;
+    if (!["open", "close", "read"].includes(action) || !PASSING.includes(code)) return;
+    this.#again();
+    this.#again = this.#clock.after(retryAfterMs, () => this.#restate());
+  }
+
+  /** What an event of a room leaves to be done. */
+  #after(roomId: number): void {
+    const room = this.room(roomId);
+    if (!room && this.#rooms.incomplete) this.#findStrays();
+    if (!room) return;
+    room.open = this.#open.has(roomId);
+    if (room.read >= (this.#reads.get(roomId) ?? Infinity)) this.#reads.delete(roomId);
+    this.#filler.fill(room);
+  }
+
+  #stateChanged(state: ConnectionState): void {
+    if (state.state === "open") this.#renewal.start(this.#connection.token);
+    else {
+      this.#renewal.stop();
+      this.#outbox.lost("code" in state ? state.code : 0);
+      this.#calls.abandon();
+    }
+    this.#emitter.emit("connection", state);
+  }
+
+  /** One chat is one user's. With another user's token, messages would go out under the wrong name. */
+  #isOurs(userId: UserId): boolean {
+    if (this.#userId === undefined || this.#userId === userId) {
+      this.#userId = userId;
+      this.#outbox.belongsTo(userId);
+      return true;
+    }
+    this.close();
+    this.#emitter.emit("error", new ParlorError("wrong_user", `the token is of ${userId}, not of ${this.#userId}`));
+    return false;
+  }
+
+  async #renew(token: ParlorOptions["token"]): Promise<string> {
+    const next = await token({ refused: false });
+    await this.#calls.call({ action: "auth", token: next });
+    return next;
+  }
+
+  async #page(room: Room, page: Page): Promise<{ messages: Message[]; hasMore: boolean }> {
+    const upTo = room.asked();
+    let answer: Incoming;
+    try {
+      answer = await this.#calls.call({ action: "history", room_id: room.id, ...page });
+      if (answer.type !== "history") throw new ParlorError("internal", `not a page: ${answer.type}`, "history");
+    } catch (error) {
+      room.failed();
+      throw error;
+    }
+    const { messages, has_more: hasMore } = answer;
+    this.#rooms.history(room, page, messages, hasMore, upTo);
+    return { messages: page.after === undefined ? [...messages].reverse() : messages, hasMore };
+  }
+
+  async #askRooms(from: { before: string; before_room?: number }, isNext: boolean): Promise<void> {
+    const answer = await this.#calls.call({ action: "rooms", ...from });
+    if (answer.type !== "rooms") throw new ParlorError("internal", `not a list of rooms: ${answer.type}`, "rooms");
+    this.#rooms.page(answer.rooms, answer.has_more, isNext);
+  }
+
+  #finding = false;
+  /** A room that wasn't listed yet has been heard of. It is among the latest now. */
+  #findStrays(): void {
+    if (this.#finding) return;
+    this.#finding = true;
+    // Where this fails, the next thing that is heard of such a room tries again.
+    this.#askRooms({ before: LATEST }, false).catch(() => {}).finally(() => { this.#finding = false; });
+  }
+
+  #look(roomId: number, open: boolean): void {
+    const room = this.room(roomId);
+    if (room) room.open = open;
+    this.#say({ action: open ? "open" : "close", room_id: roomId });
+  }
+
+  /** Without an answer to wait for; what is wrong with it is told as an `error` event. */
+  #say(frame: Action): boolean {
+    return this.#connection.send(frame);
+  }
+}

@@ -1,0 +1,54 @@
+import type { UserId } from "./level3.js";
+import { Outgoing } from "./outgoing.js";
+
+/** What is used of `localStorage`, or of anything that does this much. */
+export interface StorageLike {
+  readonly length: number;
+  key(index: number): string | null;
+  getItem(key: string): string | null;
+  setItem(key: string, value: string): void;
+  removeItem(key: string): void;
+}
+
+/**
+ * Where messages wait that the server hasn't acknowledged, so that they outlive the page.
+ *
+ * A key for each, and no list of them: two tabs that change one value at a time would overwrite each other's. A user's
+ * keys are found by their beginning, so that nobody else's are sent from the same browser.
+ */
+export class Shelf {
+  readonly #prefix: string;
+
+  constructor(readonly storage: StorageLike, user: UserId) {
+    // As JSON, for 7 and "7" are two.
+    this.#prefix = `parlor:outgoing:${JSON.stringify(user)}:`;
+  }
+
+  put({ roomId, text, clientId, at }: Outgoing): void {
+    this.storage.setItem(this.#prefix + clientId, JSON.stringify({ roomId, text, at }));
+  }
+
+  remove({ clientId }: Outgoing): void {
+    this.storage.removeItem(this.#prefix + clientId);
+  }
+
+  /** All that is there, also what other tabs put there: sent twice it is one message all the same. */
+  all(): Outgoing[] {
+    const keys = Array.from({ length: this.storage.length }, (_, index) => this.storage.key(index));
+    const own = keys.filter((key) => key !== null).filter((key) => key.startsWith(this.#prefix));
+    return own.flatMap((key) => parse(key.slice(this.#prefix.length), this.storage.getItem(key)) ?? []);
+  }
+}
+
+/** Undefined for what an older version, or someone else, may have left there. */
+function parse(clientId: string, value: string | null): Outgoing | undefined {
+  try {
+    const entry: unknown = JSON.parse(value ?? "");
+    if (typeof entry !== "object" || entry === null) return undefined;
+    const { roomId, text, at } = entry as Record<string, unknown>;
+    if (typeof roomId !== "number" || typeof text !== "string" || typeof at !== "number") return undefined;
+    return new Outgoing(roomId, text, clientId, at);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,457 @@
+// Made by `npm run types` from config/asyncapi.json. Don't edit it here.
+
+/** What the frame holds. */
+export type AuthFrame = {
+  action: "auth";
+  /** As the frame had it that this belongs to. */
+  ref?: string;
+  /** A token of the same user. */
+  token: string;
+};
+
+/** It is in force. */
+export type AuthAnswerFrame = {
+  /** When it expires, without leeway. */
+  expires_at: string;
+  /** As the frame had it that this belongs to. */
+  ref?: string;
+  type: "auth";
+};
+
+/** A message is safe on a majority of the database. */
+export type ChatMessageFrame = {
+  /** On Level 2 sockets: where to resume from, having this. */
+  cursor?: string;
+  /** With status `send`. */
+  message: {
+    /** When it was sent, by the server's clock. */
+    created_at: string;
+    /** Its number in the room. */
+    message_id: number;
+    /** Its author. */
+    sender_id: number | string;
+    /** How far it has come. */
+    status:
+      /** Stored. */
+      | "send"
+      /** Written to a socket of each other member. */
+      | "delivered"
+      /** Read by each other member. */
+      | "read";
+    /** Its text, as it came. */
+    text: string;
+    /** When its text last changed. */
+    updated_at: string;
+  };
+  /** As the frame had it that this belongs to. */
+  ref?: string;
+  type: "chat_message";
+};
+
+/** What an action of the application's own tells the room. It is not stored. */
+export type CustomFrame = {
+  /** On Level 2 sockets: where to resume from, having this. */
+  cursor?: string;
+  /** The action. */
+  name: string;
+  type: "custom";
+  [key: string]: unknown;
+};
+
+/** What the frame holds. */
+export type DeleteFrame = {
+  action: "delete";
+  /** Which message. */
+  message_id: number | string;
+  /** As the frame had it that this belongs to. */
+  ref?: string;
+};
+
+/** What the frame holds. */
+export type EditFrame = {
+  action: "edit";
+  /** Which message. */
+  message_id: number | string;
+  /** As the frame had it that this belongs to. */
+  ref?: string;
+  /** Its new text; the same one again is an edit too. */
+  text: string;
+};
+
+/** The answer to a frame that can't be done, for its own socket alone. */
+export type ErrorFrame = {
+  /** The frame's `action`, cut to 64 characters; left out where there was none. */
+  action?: string | null;
+  /** What clients branch on. */
+  code:
+    /** The frame is not JSON, not an object, or binary. */
+    | "bad_json"
+    /** No handler has the frame's `action`, or it has none. */
+    | "unknown_action"
+    /** A field is missing, of the wrong type, or out of range. */
+    | "invalid_request"
+    /** There is no such message in this room; a deleted one counts as none. */
+    | "not_found"
+    /** Someone else wrote it. */
+    | "not_author"
+    /** The new token fails a check, or is another user's. */
+    | "invalid_token"
+    /** The application won't have this message; `message` is its reason. */
+    | "rejected"
+    /** Too much in too short a time. */
+    | "rate_limited"
+    /** The handler ran out of time. What it was writing may still come to be, and is then told as an event. */
+    | "timeout"
+    /** The database, or the server of an action of the application's own, can't be reached; nothing was written. */
+    | "unavailable"
+    /** A fault of the server, told with an id that is in its log. */
+    | "internal";
+  /** What they may show. */
+  message: string;
+  /** As the frame had it that this belongs to. */
+  ref?: string;
+  /** With `rate_limited`: in how many milliseconds the frame would pass. */
+  retry_after_ms?: number | null;
+  type: "error";
+};
+
+/** The first frame of a Level 1 socket */
+export type FirstHistoryFrame = {
+  /** When it was sent, by the server's clock. */
+  created_at: string;
+  /** Its number in the room. */
+  message_id: number;
+  /** The author's address, where it is known. */
+  sender_email: string | null;
+  /** Its author. */
+  sender_id: number | string;
+  /** How far it has come. */
+  status:
+    /** Stored. */
+    | "send"
+    /** Written to a socket of each other member. */
+    | "delivered"
+    /** Read by each other member. */
+    | "read";
+  /** Its text, as it came. */
+  text: string;
+  /** When its text last changed. */
+  updated_at: string;
+}[];
+
+/** What the frame holds. */
+export type HistoryFrame = {
+  action: "history";
+  /** The messages after this one, oldest first; 0: from the beginning. */
+  after?: number | null;
+  /** The messages before this one, newest first. Without this and `after`: the newest. */
+  before?: number | string | null;
+  /** How many at most: 1 to 200, by default 50. */
+  limit?: number | null;
+  /** As the frame had it that this belongs to. */
+  ref?: string;
+};
+
+/** A page. */
+export type HistoryAnswerFrame = {
+  /** Whether there are more in that direction. */
+  has_more: boolean;
+  /** Newest first; oldest first for `after`. */
+  messages: {
+    /** When it was sent, by the server's clock. */
+    created_at: string;
+    /** Its number in the room. */
+    message_id: number;
+    /** The author's address, where it is known. */
+    sender_email: string | null;
+    /** Its author. */
+    sender_id: number | string;
+    /** How far it has come. */
+    status:
+      /** Stored. */
+      | "send"
+      /** Written to a socket of each other member. */
+      | "delivered"
+      /** Read by each other member. */
+      | "read";
+    /** Its text, as it came. */
+    text: string;
+    /** When its text last changed. */
+    updated_at: string;
+  }[];
+  /** As the frame had it that this belongs to. */
+  ref?: string;
+  type: "history";
+};
+
+/** It was written to a socket of each other member. */
+export type MarkMessageAsDeliveredFrame = {
+  /** On Level 2 sockets: where to resume from, having this. */
+  cursor?: string;
+  /** With status `delivered`. */
+  message: {
+    /** When it was sent, by the server's clock. */
+    created_at: string;
+    /** Its number in the room. */
+    message_id: number;
+    /** Its author. */
+    sender_id: number | string;
+    /** How far it has come. */
+    status:
+      /** Stored. */
+      | "send"
+      /** Written to a socket of each other member. */
+      | "delivered"
+      /** Read by each other member. */
+      | "read";
+    /** Its text, as it came. */
+    text: string;
+    /** When its text last changed. */
+    updated_at: string;
+  };
+  type: "mark_message_as_delivered";
+};
+
+/** Each other member has read it. */
+export type MarkMessageAsReadFrame = {
+  /** On Level 2 sockets: where to resume from, having this. */
+  cursor?: string;
+  /** With status `read`. */
+  message: {
+    /** When it was sent, by the server's clock. */
+    created_at: string;
+    /** Its number in the room. */
+    message_id: number;
+    /** Its author. */
+    sender_id: number | string;
+    /** How far it has come. */
+    status:
+      /** Stored. */
+      | "send"
+      /** Written to a socket of each other member. */
+      | "delivered"
+      /** Read by each other member. */
+      | "read";
+    /** Its text, as it came. */
+    text: string;
+    /** When its text last changed. */
+    updated_at: string;
+  };
+  type: "mark_message_as_read";
+};
+
+/** It is gone. */
+export type MessageDeletedFrame = {
+  /** On Level 2 sockets: where to resume from, having this. */
+  cursor?: string;
+  /** Which. */
+  message_id: number;
+  /** As the frame had it that this belongs to. */
+  ref?: string;
+  type: "message_deleted";
+};
+
+/** Its author changed its text. */
+export type MessageEditedFrame = {
+  /** On Level 2 sockets: where to resume from, having this. */
+  cursor?: string;
+  /** Which. */
+  message_id: number;
+  /** As the frame had it that this belongs to. */
+  ref?: string;
+  /** The new text. */
+  text: string;
+  type: "message_edited";
+};
+
+/** What the frame holds: nothing more. */
+export type PingFrame = {
+  action: "ping";
+  /** As the frame had it that this belongs to. */
+  ref?: string;
+};
+
+/** It lives. */
+export type PingAnswerFrame = {
+  /** As the frame had it that this belongs to. */
+  ref?: string;
+  type: "pong";
+};
+
+/** What the frame holds. */
+export type ReadFrame = {
+  action: "read";
+  /** The last one that was read; past the room's last message it means that one. */
+  message_id: number | string;
+  /** As the frame had it that this belongs to. */
+  ref?: string;
+};
+
+/**
+ * The first frame of a Level 2 socket, instead of the history's array: what changed since its cursor, or, where that
+ * is no good, the last messages.
+ */
+export type ResumedFrame = {
+  /** Where to resume from, having this. */
+  cursor: string;
+  /** Older ones that have been deleted since. */
+  deleted: number[];
+  /** Older ones whose text has changed since, as they are now. */
+  edited: {
+    /** When it was sent, by the server's clock. */
+    created_at: string;
+    /** Its number in the room. */
+    message_id: number;
+    /** The author's address, where it is known. */
+    sender_email: string | null;
+    /** Its author. */
+    sender_id: number | string;
+    /** How far it has come. */
+    status:
+      /** Stored. */
+      | "send"
+      /** Written to a socket of each other member. */
+      | "delivered"
+      /** Read by each other member. */
+      | "read";
+    /** Its text, as it came. */
+    text: string;
+    /** When its text last changed. */
+    updated_at: string;
+  }[];
+  /** Whether there are more messages: after these where it is resumed, else before them. */
+  has_more: boolean;
+  /** Every member's marks, from which each status follows. */
+  marks: {
+    /** Written to one of the member's sockets. */
+    delivered: number;
+    /** Read. */
+    read: number;
+    /** Who. */
+    user_id: number | string;
+  }[];
+  /** New ones as they are now, oldest first; where it isn't resumed, the last ones of the room. */
+  messages: {
+    /** When it was sent, by the server's clock. */
+    created_at: string;
+    /** Its number in the room. */
+    message_id: number;
+    /** The author's address, where it is known. */
+    sender_email: string | null;
+    /** Its author. */
+    sender_id: number | string;
+    /** How far it has come. */
+    status:
+      /** Stored. */
+      | "send"
+      /** Written to a socket of each other member. */
+      | "delivered"
+      /** Read by each other member. */
+      | "read";
+    /** Its text, as it came. */
+    text: string;
+    /** When its text last changed. */
+    updated_at: string;
+  }[];
+  /** Whether all that changed since the cursor is told. */
+  resumed: boolean;
+  type: "resumed";
+};
+
+/** What the frame holds. */
+export type SendFrame = {
+  action: "send";
+  /** The same one again, by the same sender in the same room, makes no second message. */
+  client_id?: string | null;
+  /** The text, kept exactly as it came. */
+  message: string;
+  /** As the frame had it that this belongs to. */
+  ref?: string;
+};
+
+/** What has become of the message that had this `client_id` first. */
+export type SendAnswerFrame = {
+  /** As it is now. */
+  message: {
+    /** When it was sent, by the server's clock. */
+    created_at: string;
+    /** Its number in the room. */
+    message_id: number;
+    /** Its author. */
+    sender_id: number | string;
+    /** How far it has come. */
+    status:
+      /** Stored. */
+      | "send"
+      /** Written to a socket of each other member. */
+      | "delivered"
+      /** Read by each other member. */
+      | "read";
+    /** Its text, as it came. */
+    text: string;
+    /** When its text last changed. */
+    updated_at: string;
+  };
+  /** As the frame had it that this belongs to. */
+  ref?: string;
+  type: "chat_message";
+} | {
+  /** Which. */
+  message_id: number;
+  /** As the frame had it that this belongs to. */
+  ref?: string;
+  type: "message_deleted";
+};
+
+/** What the frame holds: nothing more. */
+export type TypingFrame = {
+  action: "typing";
+  /** As the frame had it that this belongs to. */
+  ref?: string;
+};
+
+/** What a client says. */
+export type ClientFrame =
+  | AuthFrame
+  | DeleteFrame
+  | EditFrame
+  | HistoryFrame
+  | PingFrame
+  | ReadFrame
+  | SendFrame
+  | TypingFrame;
+
+/** What the server says. */
+export type ServerFrame =
+  | AuthAnswerFrame
+  | ChatMessageFrame
+  | CustomFrame
+  | ErrorFrame
+  | FirstHistoryFrame
+  | HistoryAnswerFrame
+  | MarkMessageAsDeliveredFrame
+  | MarkMessageAsReadFrame
+  | MessageDeletedFrame
+  | MessageEditedFrame
+  | PingAnswerFrame
+  | ResumedFrame
+  | SendAnswerFrame
+  | TypingFrame;
+
+/** What it means when the server closes a socket. */
+export const CLOSE_CODES: Readonly<Record<number, string>> = {
+  1000: "the client closed, and is answered",
+  1001: "nothing was heard of the client, also when asked by a ping",
+  1002: "what came was not WebSocket",
+  1007: "a text frame was not UTF-8",
+  1009: "a frame over limits.frame_bytes",
+  1011: "an internal error",
+  1012: "the server is going away: reconnect after a random pause",
+  1013: "room or membership, or the token's key, can't be known now: try again later",
+  4001: "no token, or one that fails a check; later: it has expired, or the application has disconnected its user",
+  4003: "not the token's user, or not a member of the room",
+  4004: "there is no such room",
+  4008: "the socket reads too slowly",
+  4029: "it went on after being told that it sends too much, or the user has too many sockets or makes too many rooms",
+  4400: "an id is missing or malformed, or both users are the same",
+};

@@ -1,0 +1,160 @@
+// A server that says what a test tells it to, and time that passes when a test says so.
+
+import assert from "node:assert/strict";
+import { Parlor, type Message, type ParlorOptions, type Socket, type SocketClass, type StorageLike } from "../src/index.js";
+import type { Clock } from "../src/clock.js";
+import type { Incoming, Member, RoomView } from "../src/level3.js";
+
+/** Lets everything run that waits for nothing but its turn. */
+export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+export class ManualClock implements Clock {
+  #now = 1_000_000;
+  #timers: { at: number; run: () => void }[] = [];
+
+  now(): number {
+    return this.#now;
+  }
+
+  after(ms: number, run: () => void): () => void {
+    const timer = { at: this.#now + ms, run };
+    this.#timers.push(timer);
+    return () => { this.#timers = this.#timers.filter((other) => other !== timer); };
+  }
+
+  async pass(ms: number): Promise<void> {
+    const end = this.#now + ms;
+    for (;;) {
+      const next = this.#timers.filter(({ at }) => at <= end).sort((a, b) => a.at - b.at)[0];
+      if (!next) break;
+      this.#timers = this.#timers.filter((other) => other !== next);
+      this.#now = Math.max(this.#now, next.at);
+      next.run();
+      await turn();
+    }
+    this.#now = end;
+    await turn();
+  }
+}
+
+export type Sent = Record<string, unknown> & { action: string; ref?: string };
+
+export class FakeSocket implements Socket {
+  readonly sent: Sent[] = [];
+  closed = false;
+  /** It answers each ping by itself. */
+  pongs = false;
+  readonly #message: ((event: { data: unknown }) => void)[] = [];
+  readonly #close: ((event: { code: number; reason: string }) => void)[] = [];
+
+  constructor(readonly url: string, readonly protocols: string[]) {}
+
+  send(data: string): void {
+    assert.ok(!this.closed, "sent on a closed socket");
+    const frame = JSON.parse(data) as Sent;
+    this.sent.push(frame);
+    if (frame.action === "ping" && this.pongs) void this.says({ type: "pong" });
+  }
+
+  close(): void {
+    this.closed = true;
+  }
+
+  addEventListener(type: "message" | "close", listener: (event: never) => void): void {
+    if (type === "message") this.#message.push(listener as (event: { data: unknown }) => void);
+    else this.#close.push(listener as (event: { code: number; reason: string }) => void);
+  }
+
+  // --- What the server does ---
+
+  async says(...frames: Incoming[]): Promise<void> {
+    for (const frame of frames) {
+      for (const listener of this.#message) listener({ data: JSON.stringify(frame) });
+      await turn();
+    }
+  }
+
+  async ends(code: number, reason = ""): Promise<void> {
+    this.closed = true;
+    for (const listener of this.#close) listener({ code, reason });
+    await turn();
+  }
+
+  actions(action: string): Sent[] {
+    return this.sent.filter((frame) => frame.action === action);
+  }
+}
+
+export class MemoryStorage implements StorageLike {
+  readonly map = new Map<string, string>();
+  get length(): number { return this.map.size; }
+  key(index: number): string | null { return [...this.map.keys()][index] ?? null; }
+  getItem(key: string): string | null { return this.map.get(key) ?? null; }
+  setItem(key: string, value: string): void { this.map.set(key, value); }
+  removeItem(key: string): void { this.map.delete(key); }
+}
+
+/** A chat of user 1, its server, and all that it has told. */
+export function stage(options: Partial<ParlorOptions> = {}) {
+  const sockets: FakeSocket[] = [];
+  const WebSocket: SocketClass = class extends FakeSocket {
+    constructor(url: string, protocols: string[]) {
+      assert.ok(sockets.every(({ closed }) => closed), "a second socket while there is one");
+      super(url, protocols);
+      sockets.push(this);
+    }
+  };
+  const clock = new ManualClock();
+  const chat = new Parlor({ url: "ws://parlor.test/ws/", token: async () => "jwt", WebSocket, clock, random: () => 0.5, ...options });
+  const told: string[] = [];
+  chat.on("message", ({ room, message }) => told.push(`message ${room.id}/${message.message_id} ${message.text}`));
+  chat.on("edited", ({ room, message }) => told.push(`edited ${room.id}/${message.message_id} ${message.text}`));
+  chat.on("deleted", ({ room, messageId }) => told.push(`deleted ${room.id}/${messageId}`));
+  chat.on("marks", ({ room }) => told.push(`marks ${room.id}`));
+  chat.on("unread", ({ room }) => told.push(`unread ${room.id} ${room.unread}`));
+  chat.on("typing", ({ room, userId }) => told.push(`typing ${room.id} ${userId}`));
+  chat.on("presence", ({ userId, online }) => told.push(`presence ${userId} ${online}`));
+  chat.on("roomAdded", ({ room }) => told.push(`added ${room.id}`));
+  chat.on("roomChanged", ({ room }) => told.push(`changed ${room.id}`));
+  chat.on("roomRemoved", ({ room }) => told.push(`removed ${room.id}`));
+  chat.on("ready", ({ resumed }) => told.push(`ready ${resumed}`));
+  chat.on("error", ({ code }) => told.push(`error ${code}`));
+  const last = (): FakeSocket => {
+    const socket = sockets.at(-1);
+    assert.ok(socket, "there is no socket");
+    return socket;
+  };
+  return {
+    chat, clock, sockets, told, last,
+    /** What was told since this was asked for last. */
+    news: (): string[] => told.splice(0),
+    /** Connects, with these rooms. */
+    async connected(...rooms: RoomView[]): Promise<FakeSocket> {
+      chat.connect();
+      await turn();
+      await last().says(ready(rooms));
+      told.length = 0;
+      return last();
+    },
+  };
+}
+
+export const ready = (rooms: RoomView[] = [], more: { has_more?: boolean; cursor?: string; user_id?: number } = {}): Incoming =>
+  ({ type: "ready", user_id: 1, resumed: false, cursor: "c0", has_more: false, online: [], rooms, ...more });
+
+export const member = (user_id: number, marks: { delivered?: number; read?: number } = {}): Member =>
+  ({ user_id, email: null, role: "member", delivered: 0, read: 0, online: false, ...marks });
+
+export const view = (room_id: number, more: Partial<RoomView> = {}): RoomView => ({
+  room_id, kind: "direct", name: null, last_activity: at(0), members: [member(1), member(2)],
+  last_message: null, unread: 0, delivered: 0, read: 0, ...more,
+});
+
+/** A time; a message's is its number. */
+export const at = (second: number): string => new Date(Date.UTC(2025, 1, 18) + second * 1000).toISOString();
+
+export const message = (message_id: number, text = `m${message_id}`, sender_id = 2, more: Partial<Message> = {}): Message =>
+  ({ message_id, text, sender_id, status: "send", created_at: at(message_id), updated_at: at(message_id), ...more });
+
+export const said = (room_id: number, said: Message, more: { ref?: string; cursor?: string } = {}): Incoming =>
+  ({ type: "chat_message", room_id, message: said, cursor: `c${said.message_id}`, ...more });

@@ -1,0 +1,88 @@
+// Any interleaving ends with what the server has: events arrive in order, some messages not at all, and a page of
+// history is read at one moment and arrives at a later one, when it is older than what was heard meanwhile.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Message } from "../src/index.js";
+import type { Incoming } from "../src/level3.js";
+import { at, message, said, stage, turn, view } from "./fake.js";
+
+const ROUNDS = 60;
+const STEPS = 80;
+
+/** https://en.wikipedia.org/wiki/Xorshift, for a failure that can be had again. */
+function randomOf(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) % below;
+  };
+}
+
+for (let round = 1; round <= ROUNDS; round++) {
+  test(`round ${round}`, async () => {
+    const random = randomOf(round * 7_919);
+    const { chat, connected } = stage();
+    const socket = await connected(view(7));
+    const stored = new Map<number, Message>();
+    let lastId = 0;
+    let edits = 0;
+    const underWay: Incoming[] = []; // written by the server, not yet arrived
+    const unsent: Incoming[] = []; // pages that are read, but not yet written
+    let asked = 0;
+
+    const write = (isLost: boolean): void => {
+      const made = message(++lastId, `m${lastId}`, 1 + random(2));
+      stored.set(lastId, made);
+      if (!isLost) underWay.push(said(7, made));
+    };
+    const some = (): number => [...stored.keys()][random(Math.max(1, stored.size))] ?? 0;
+    const answer = (): void => {
+      const [frame] = socket.actions("history").slice(asked);
+      if (!frame) return;
+      asked++;
+      const rest = [...stored.values()].filter(({ message_id }) => message_id > Number(frame.after));
+      const limit = 1 + random(4);
+      unsent.push({ type: "history", messages: rest.slice(0, limit) as never, has_more: rest.length > limit, ref: frame.ref ?? "" });
+    };
+    const arrive = async (): Promise<void> => {
+      const frame = underWay.shift();
+      if (frame) await socket.says(frame);
+    };
+
+    for (let step = 0; step < STEPS; step++) {
+      const id = some();
+      const old = stored.get(id);
+      switch (random(8)) {
+        case 0: case 1: write(random(4) === 0); break;
+        case 2: {
+          if (!old) break;
+          const text = `e${++edits}`;
+          stored.set(id, { ...old, text, updated_at: at(10_000 + edits) });
+          underWay.push({ type: "message_edited", room_id: 7, message_id: id, text });
+          break;
+        }
+        case 3:
+          if (stored.delete(id)) underWay.push({ type: "message_deleted", room_id: 7, message_id: id });
+          break;
+        case 4: answer(); break;
+        case 5: underWay.push(...unsent.splice(0)); break;
+        default: await arrive();
+      }
+    }
+    write(false); // by this one the last gap shows
+    do {
+      answer();
+      underWay.push(...unsent.splice(0));
+      await arrive();
+      await turn();
+    } while (underWay.length > 0 || asked < socket.actions("history").length);
+
+    const text = (messages: Iterable<Message>): string[] => [...messages].map(({ message_id, text }) => `${message_id} ${text}`);
+    const room = chat.room(7);
+    assert.ok(room && !room.behind);
+    assert.deepEqual(text(room.messages), text(stored.values()));
+  });
+}

@@ -1,0 +1,62 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { at, message, ready, said, stage, turn, view } from "./fake.js";
+
+test("rooms come and go, and are in the order of their activity", async () => {
+  const { chat, connected, news } = stage();
+  const socket = await connected(view(7, { last_activity: at(3) }), view(8, { last_activity: at(2) }));
+  await socket.says({ type: "room_added", room_id: 9, room: view(9, { last_activity: at(1) }) });
+  assert.deepEqual(chat.rooms.map(({ id }) => id), [7, 8, 9]);
+  await socket.says(said(9, message(60)), { type: "room_changed", room_id: 8, room: view(8, { name: "new" }) });
+  assert.deepEqual(chat.rooms.map(({ id }) => id), [9, 7, 8]);
+  assert.equal(chat.room(8)?.name, "new");
+  await socket.says({ type: "room_removed", room_id: 7 });
+  assert.deepEqual(chat.rooms.map(({ id }) => id), [9, 8]);
+  assert.deepEqual(news().filter((line) => /added|changed|removed/.test(line)), ["added 9", "changed 8", "removed 7"]);
+});
+
+test("more rooms, page by page", async () => {
+  const { chat, last, connected } = stage();
+  await connected();
+  await last().ends(1006);
+  chat.connect();
+  await turn();
+  await last().says(ready([view(9, { last_activity: at(9) }), view(8, { last_activity: at(8) })], { has_more: true }));
+  const more = chat.moreRooms();
+  const [asked] = last().actions("rooms");
+  assert.deepEqual([asked?.before, asked?.before_room], [at(8), 8]);
+  await last().says({ type: "rooms", rooms: [view(7, { last_activity: at(7) })], has_more: false, ref: asked?.ref ?? "" });
+  assert.equal(await more, false);
+  assert.deepEqual(chat.rooms.map(({ id }) => id), [9, 8, 7]);
+  assert.equal(await chat.moreRooms(), false);
+  assert.equal(last().actions("rooms").length, 1);
+});
+
+test("a message in a room further down than was listed brings it up", async () => {
+  const { chat, connected, news } = stage();
+  const socket = await connected(view(9));
+  await socket.says(said(7, message(5)));
+  const [asked] = socket.actions("rooms");
+  await socket.says(said(7, message(6)));
+  assert.equal(socket.actions("rooms").length, 1);
+  await socket.says({ type: "rooms", rooms: [view(7, { last_message: message(5), unread: 1 })], has_more: true, ref: asked?.ref ?? "" });
+  assert.deepEqual(news(), ["added 7", "message 7/6 m6", "unread 7 2"]);
+  assert.deepEqual(chat.room(7)?.messages.map(({ text }) => text), ["m5", "m6"]);
+});
+
+test("presence, in every room of the two; typing; and what an application's action tells", async () => {
+  const { chat, connected, news } = stage();
+  const socket = await connected(view(7), view(8));
+  const custom: unknown[] = [];
+  chat.on("custom", ({ frame }) => custom.push(frame.name));
+  await socket.says(
+    { type: "presence", user_id: 2, online: true },
+    { type: "typing", room_id: 7, sender_id: 2 },
+    { type: "custom", name: "poll", room_id: 7, answer: 42 },
+    { type: "presence", user_id: 2, online: false, last_seen: at(5) },
+    { type: "something new" } as never,
+  );
+  assert.deepEqual(news(), ["presence 2 true", "typing 7 2", "presence 2 false"]);
+  assert.equal(chat.room(8)?.members.get(2)?.last_seen, at(5));
+  assert.deepEqual(custom, ["poll"]);
+});
