@@ -33,6 +33,15 @@ pub(crate) struct Ask {
     pub(crate) receipts_by_hand: bool,
 }
 
+/// What the path of a handshake says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Path {
+    /// `/ws/chat/`: one room.
+    Room,
+    /// `/ws/`: all rooms of the caller.
+    All,
+}
+
 /// The room that a URL means.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
@@ -40,13 +49,23 @@ pub(crate) enum Wanted {
     With(UserId),
     /// The room of this id.
     Id(RoomId),
+    /// All rooms of the caller.
+    All,
 }
 
 /// Checks shape, token and identity, in this order.
-pub(crate) fn admit(query: &str, headers: &HeaderMap, verifier: &Verifier) -> Result<Admission, Close> {
+pub(crate) fn admit(
+    path: Path,
+    query: &str,
+    headers: &HeaderMap,
+    verifier: &Verifier,
+) -> Result<Admission, Close> {
     let mut parameters = Parameters::parse(query)?;
     let ask = parameters.ask()?;
-    let (first, room) = parameters.shape()?;
+    let (first, room) = match path {
+        Path::Room => parameters.shape()?,
+        Path::All => (None, Wanted::All),
+    };
     let token = token(headers).ok_or(Close::Unauthorized("no token"))?;
     let caller = verifier.verify(token).map_err(|refused| {
         if refused.is_for_now() { Close::NoKeys } else { Close::Unauthorized(refused.as_str()) }

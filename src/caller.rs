@@ -1,28 +1,32 @@
 //! Whose frames come by a socket, and what its actions may know and change of it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bson::oid::ObjectId;
-use handlers::{Code, Connection, Error, Fields, Pending, RoomId, Time, UserId};
+use handlers::{Code, Connection, Error, Fields, Pending, RoomId, RoomPage, Time, UserId};
 
 use crate::admission::Ask;
 use crate::auth::{self, Verifier};
 use crate::metrics::Metrics;
 use crate::rates::Rates;
 use crate::runtime::whole_ms;
+use crate::store::{Page, Position, Store, StoreError, see};
 use crate::users::Seat;
 
 /// Frames with a `ref` whose events are still to come, at most; of more the first one's event has none.
 const REFS: usize = 1_000;
 
+/// Rooms of a page, and of a first frame (protocol.md, Level 3).
+pub(crate) const ROOMS: usize = 50;
+
 /// One socket, for the actions that are called by it.
 pub(crate) struct Caller {
     pub(crate) user: UserId,
     pub(crate) email: Option<String>,
-    pub(crate) room: RoomId,
+    pub(crate) place: Place,
     pub(crate) seat: Seat,
     /// What its client asked for beyond Level 1.
     ask: Ask,
@@ -32,17 +36,65 @@ pub(crate) struct Caller {
     refs: Mutex<VecDeque<(ObjectId, String)>>,
 }
 
+/// Where a socket is.
+pub(crate) enum Place {
+    /// In one room.
+    Room(RoomId),
+    /// In all rooms of its user.
+    Inbox(Arc<Inbox>),
+}
+
+/// The rooms of a user, as one socket knows them.
+#[derive(Default)]
+pub(crate) struct Inbox(Mutex<HashMap<RoomId, bool>>);
+
+impl Inbox {
+    /// The user is in this room. False where that was known.
+    pub(crate) fn enter(&self, room: RoomId) -> bool {
+        let mut rooms = self.rooms();
+        let new = !rooms.contains_key(&room);
+        rooms.entry(room).or_default();
+        new
+    }
+
+    /// The user isn't in this room any more. False where that was known.
+    pub(crate) fn leave(&self, room: RoomId) -> bool {
+        self.rooms().remove(&room).is_some()
+    }
+
+    /// Whether the user is in this room.
+    pub(crate) fn has(&self, room: RoomId) -> bool {
+        self.rooms().contains_key(&room)
+    }
+
+    /// Whether the room is being looked at.
+    pub(crate) fn is_open(&self, room: RoomId) -> bool {
+        self.rooms().get(&room).copied().unwrap_or_default()
+    }
+
+    fn look(&self, room: RoomId, open: bool) {
+        if let Some(is_open) = self.rooms().get_mut(&room) {
+            *is_open = open;
+        }
+    }
+
+    /// Each with whether it is being looked at.
+    fn rooms(&self) -> MutexGuard<'_, HashMap<RoomId, bool>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Caller {
     pub(crate) fn new(
         user: UserId,
         email: Option<String>,
-        room: RoomId,
+        place: Place,
         seat: Seat,
         ask: Ask,
         expires_at: SystemTime,
     ) -> Self {
         let expires_at = AtomicU64::new(millis(expires_at));
-        Self { user, email, room, seat, ask, expires_at, refs: Mutex::default() }
+        Self { user, email, place, seat, ask, expires_at, refs: Mutex::default() }
     }
 
     /// Whether what is read is said by hand: what is written to the socket is delivered, and no more.
@@ -52,7 +104,25 @@ impl Caller {
 
     /// What of a frame its client can mean.
     pub(crate) fn known<'a>(&self, fields: Fields<'a>) -> Fields<'a> {
-        if self.ask == Ask::default() { fields.of_level_1() } else { fields }
+        let level_1 = self.ask == Ask::default() && matches!(self.place, Place::Room(_));
+        if level_1 { fields.of_level_1() } else { fields }
+    }
+
+    /// The room that a frame means; none where it has to say so and doesn't.
+    pub(crate) fn room(&self, fields: &Fields<'_>) -> Result<Option<RoomId>, Error> {
+        let inbox = match &self.place {
+            Place::Room(room) => return Ok(Some(*room)),
+            Place::Inbox(inbox) => inbox,
+        };
+        let Some(json) = fields.get("room_id") else { return Ok(None) };
+        fields.once("room_id")?;
+        let room = serde_json::from_str(json).map_err(|_| Error::invalid("room_id: is not a room's id"))?;
+        if inbox.has(room) { Ok(Some(room)) } else { Err(Error::new(Code::NotFound, "no such room")) }
+    }
+
+    /// Whether its socket is in all rooms of its user.
+    pub(crate) fn is_in_many(&self) -> bool {
+        matches!(self.place, Place::Inbox(_))
     }
 
     /// How long the token is still good for.
@@ -99,7 +169,22 @@ impl Caller {
 /// The port to a socket, for one call.
 pub(crate) struct BoundSocket {
     pub(crate) caller: Arc<Caller>,
+    /// The room that the call means, where it means one.
+    pub(crate) room: Option<RoomId>,
     pub(crate) verifier: Verifier,
+    pub(crate) store: Store,
+    /// `rooms.unread_counted`
+    pub(crate) counted: usize,
+}
+
+impl BoundSocket {
+    fn look(&self, open: bool) -> Result<(), Error> {
+        let room = self.room.ok_or_else(|| Error::invalid("room_id: is needed"))?;
+        if let Place::Inbox(inbox) = &self.caller.place {
+            inbox.look(room, open);
+        }
+        Ok(())
+    }
 }
 
 impl Connection for BoundSocket {
@@ -116,6 +201,31 @@ impl Connection for BoundSocket {
             self.caller.expires_at.store(millis(expires_at), Ordering::Relaxed);
             let named = millis(expires_at - auth::LEEWAY);
             Ok(Time(i64::try_from(named).unwrap_or(i64::MAX)))
+        })
+    }
+
+    fn open(&self) -> Result<(), Error> {
+        self.look(true)
+    }
+
+    fn close(&self) -> Result<(), Error> {
+        self.look(false)
+    }
+
+    fn rooms(&self, before: Option<String>, room: Option<RoomId>) -> Pending<'_, RoomPage> {
+        Box::pin(async move {
+            let at = before.map(bson::DateTime::parse_rfc3339_str).transpose();
+            let at = at.map_err(|_| Error::invalid("before: not a time of RFC 3339"))?;
+            let before =
+                at.map(|at| Position { at: Time(at.timestamp_millis()), room: room.unwrap_or(RoomId::MIN) });
+            let page = Page { before, limit: ROOMS, counted: self.counted };
+            let rooms = self.store.inbox(&self.caller.user, page).await.map_err(StoreError::of_read)?;
+            let present = self.store.presences_in(&rooms.shown).await.map_err(StoreError::of_read)?;
+            let has_more = rooms.has_more;
+            Ok(RoomPage {
+                rooms: rooms.shown.into_iter().map(|room| see(room, &present)).collect(),
+                has_more,
+            })
         })
     }
 }

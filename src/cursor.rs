@@ -7,6 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use bson::Timestamp;
 use handlers::RoomId;
 
 /// How far a room has come.
@@ -54,6 +55,30 @@ impl fmt::Display for RoomCursor {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Position { message, revision } = self.position;
         write!(to, "{ROOM}.{}.{message}.{revision}", self.room)
+    }
+}
+
+/// How far a socket of all rooms of a user has been told, as clients keep it: `u1.<seconds>.<increment>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct InboxCursor {
+    /// When the latest of what it was told was committed.
+    pub(crate) time: Timestamp,
+}
+
+/// Tells the cursor of all rooms, in this form of it, from all others.
+const INBOX: &str = "u1";
+
+impl InboxCursor {
+    /// It was told what was committed then.
+    pub(crate) fn reach(&mut self, time: Timestamp) {
+        self.time = self.time.max(time);
+    }
+}
+
+impl fmt::Display for InboxCursor {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Timestamp { time, increment } = self.time;
+        write!(to, "{INBOX}.{time}.{increment}")
     }
 }
 

@@ -22,12 +22,13 @@ use tokio_util::sync::CancellationToken;
 use crate::close::Close;
 use crate::hub::{Hub, Missed};
 use crate::metrics::Metrics;
+use crate::presence::tell::Changes;
 use crate::pulse::Pulse;
 use crate::registry::Outboxes;
 use crate::room::Change;
 use crate::signal::Signal;
 use crate::store::documents::{self, Marks, Undecodable};
-use crate::store::{LastNumbers, Store, StoreError, signals};
+use crate::store::{LastNumbers, Store, StoreError, presence, signals};
 
 /// The pause before a stream that can't be opened is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
@@ -52,6 +53,7 @@ pub(crate) struct Feed {
     pub(crate) numbers: Arc<LastNumbers>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) pulse: Arc<Pulse>,
+    pub(crate) presence: Changes,
 }
 
 impl Feed {
@@ -158,19 +160,27 @@ impl Feed {
         let key = event.get_document("documentKey")?;
         if collection == "heartbeats" {
             if key.get_object_id("_id")? == self.pulse.server() {
+                self.hub.passed(event.get_timestamp("clusterTime")?);
                 self.heard(event)?;
             }
             return Ok(None);
         }
         let time = event.get_timestamp("clusterTime")?;
+        if collection == "presence" {
+            if self.hub.has_inboxes() {
+                let (user, seen) = (presence::read_id(key)?, presence::read_change(event)?);
+                if let Some(presence) = seen {
+                    self.presence.saw(user, presence);
+                }
+            }
+            return Ok(None);
+        }
         if collection == "signals" {
             self.signalled(time, signals::read(event.get_document("fullDocument")?)?);
             return Ok(Some(time));
         }
         if collection == "rooms" {
-            let room = documents::read_room_id(key)?;
-            self.hub.reached(room, time);
-            self.hub.close(room, Close::NoRoom);
+            self.take_room(event, documents::read_room_id(key)?, time)?;
             return Ok(Some(time));
         }
         let id = key.get_document("_id")?;
@@ -187,10 +197,25 @@ impl Feed {
             // The clocks of two machines may differ either way.
             self.metrics.lag(Duration::from_millis(u64::try_from(ms).unwrap_or_default()));
         }
-        if self.hub.reached(room, time) {
+        let listened = self.hub.reached(room, time);
+        if listened {
             self.take_change(event, collection, id, room, time)?;
         }
+        if collection == "members" && is_of_membership(event)? {
+            self.hub.look(room, Some(&documents::read_member_user(id)?), time);
+        }
         Ok(Some(time))
+    }
+
+    /// A room was made, renamed or deleted.
+    fn take_room(&self, event: &RawDocument, room: RoomId, time: Timestamp) -> Result<(), Undecodable> {
+        self.hub.reached(room, time);
+        self.hub.look(room, None, time);
+        let updated = event.get_str("operationType")? == "update";
+        if updated && updated_fields(event)?.get("deleted_at")?.is_some() {
+            self.hub.close(room, Close::NoRoom);
+        }
+        Ok(())
     }
 
     fn signalled(&self, time: Timestamp, signal: Signal) {
@@ -228,7 +253,7 @@ impl Feed {
                 Some(Change::Marked { user: member.user, marks: member.marks })
             }
             ("members", "update") => read_marks(id, updated_fields(event)?)?,
-            ("members", "delete") => Some(Change::Left { user: read_user(id)? }),
+            ("members", "delete") => Some(Change::Left { user: documents::read_member_user(id)? }),
             _ => None,
         };
         if let Some(change) = change {
@@ -250,12 +275,17 @@ impl Feed {
     }
 }
 
-fn updated_fields(event: &RawDocument) -> Result<&RawDocument, Undecodable> {
-    Ok(event.get_document("updateDescription")?.get_document("updatedFields")?)
+/// Whether a change of a member is one of who is in the room, and as what.
+fn is_of_membership(event: &RawDocument) -> Result<bool, Undecodable> {
+    if event.get_str("operationType")? != "update" {
+        return Ok(true);
+    }
+    let fields = updated_fields(event)?;
+    Ok(fields.get("role")?.is_some() || fields.get("email")?.is_some())
 }
 
-fn read_user(id: &RawDocument) -> Result<handlers::UserId, Undecodable> {
-    documents::read_user(id.get("user")?.unwrap_or(RawBsonRef::Null))
+fn updated_fields(event: &RawDocument) -> Result<&RawDocument, Undecodable> {
+    Ok(event.get_document("updateDescription")?.get_document("updatedFields")?)
 }
 
 /// An edit or a delete of a message.
@@ -276,7 +306,7 @@ fn read_marks(id: &RawDocument, fields: &RawDocument) -> Result<Option<Change>, 
         return Ok(None);
     }
     let marks = Marks { delivered: delivered.unwrap_or_default(), read: read.unwrap_or_default() };
-    Ok(Some(Change::Marked { user: read_user(id)?, marks }))
+    Ok(Some(Change::Marked { user: documents::read_member_user(id)?, marks }))
 }
 
 pub(crate) fn is_history_lost(error: &Error) -> bool {
@@ -305,8 +335,20 @@ impl Store {
             },
             // Of messages there are none but where a room is deleted, and then no one is left to be told.
             { "ns.coll": "members", "operationType": "delete" },
-            // A room that is deleted.
-            { "ns.coll": "rooms", "operationType": "update", "updateDescription.updatedFields.deleted_at": { "$exists": true } },
+            // A room that is made, renamed or deleted.
+            { "ns.coll": "rooms", "operationType": "insert" },
+            { "ns.coll": "rooms", "operationType": "update", "$or": [
+                { "updateDescription.updatedFields.deleted_at": { "$exists": true } },
+                { "updateDescription.updatedFields.name": { "$exists": true } },
+                { "updateDescription.removedFields": "name" },
+            ] },
+            // Who has come, and who has gone.
+            { "ns.coll": "presence", "operationType": { "$in": ["insert", "replace"] } },
+            {
+                "ns.coll": "presence",
+                "operationType": "update",
+                "updateDescription.updatedFields.online": { "$exists": true },
+            },
             // Their deletes are but their expiry.
             { "ns.coll": "signals", "operationType": "insert" },
         ] } };

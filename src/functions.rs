@@ -42,6 +42,8 @@ pub(crate) struct Call {
     /// Who calls, and what may be done as them.
     pub(crate) context: Context,
     pub(crate) caller: Arc<Caller>,
+    /// Where, where that is said.
+    pub(crate) room: Option<RoomId>,
     pub(crate) rates: Arc<Rates>,
     pub(crate) request: ObjectId,
     pub(crate) frame: Utf8Bytes,
@@ -116,25 +118,26 @@ impl Function {
     /// Asks it, and does what it says.
     pub(crate) fn call(self: Arc<Self>, call: Call) -> Pending<'static, Reply> {
         Box::pin(async move {
-            let body = self.body(&call).map_err(Error::internal)?;
+            let room = call.room.ok_or_else(|| Error::invalid("room_id: is needed"))?;
+            let body = self.body(&call, room).map_err(Error::internal)?;
             let answer = self.receiver.post(body).await.map_err(|error| self.unanswered(&error))?;
             let answer = answer::read(&self.name, &answer, self.event_bytes);
             let answer = answer.map_err(|malformed| self.malformed(&malformed))?;
-            self.done(call, answer).await
+            self.done(call, room, answer).await
         })
     }
 
-    fn body(&self, call: &Call) -> serde_json::Result<String> {
+    fn body(&self, call: &Call, room: RoomId) -> serde_json::Result<String> {
         serde_json::to_string(&Body {
             request_id: call.request.to_hex(),
             action: &self.name,
             user: User { id: &call.caller.user, email: call.caller.email.as_deref() },
-            room_id: call.caller.room,
+            room_id: room,
             request: serde_json::from_str(&call.frame)?,
         })
     }
 
-    async fn done(&self, call: Call, answer: Answer) -> Result<Reply, Error> {
+    async fn done(&self, call: Call, room: RoomId, answer: Answer) -> Result<Reply, Error> {
         let Call { context, caller, rates, .. } = call;
         if let Some(draft) = answer.send {
             let text = context.accept(draft, "message");
@@ -143,7 +146,7 @@ impl Function {
             context.room().append(text, None).await?;
         }
         if let Some(event) = answer.event {
-            let signal = Signal::Event { room: caller.room, event };
+            let signal = Signal::Event { room, event };
             self.store.signal(&signal).await.map_err(StoreError::of_write)?;
         }
         Ok(answer.reply.map_or(Reply::ByEvent, Reply::Frame))

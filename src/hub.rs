@@ -5,12 +5,18 @@
 //! already it drops by the frames' times. The room's own state is read with the first socket's history; until
 //! then changes wait. Where several join meanwhile, the earliest of their histories counts, once all have theirs: of
 //! what came after it each drops what it has, and none lacks any.
+//!
+//! A socket of all of a user's rooms ([`inboxes`]) is in each of them, and reads none: a room in which nobody else is
+//! sleeps until something happens in it, and its state is then read as it was just before.
+
+mod inboxes;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bson::Timestamp;
-use handlers::RoomId;
+use handlers::{RoomId, UserId};
+use tokio::sync::mpsc;
 
 use crate::close::Close;
 use crate::metrics::Metrics;
@@ -25,12 +31,24 @@ const WAITING_CHANGES: usize = 10_000;
 /// All rooms with sockets here.
 pub(crate) struct Hub {
     rooms: Mutex<Rooms>,
+    /// Rooms whose state is to be read by [`Opener`](crate::opener::Opener): each stands here once while it is open.
+    wanted: mpsc::UnboundedSender<Wanted>,
     metrics: Arc<Metrics>,
+}
+
+/// A room whose state is to be read, as it was at a moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) room: RoomId,
+    pub(crate) visit: Visit,
+    pub(crate) at: Timestamp,
 }
 
 #[derive(Default)]
 struct Rooms {
     entries: HashMap<RoomId, Entry>,
+    /// Sockets of all of a user's rooms.
+    inboxes: HashMap<UserId, Vec<Arc<Outbox>>>,
     /// When the last change that came was committed.
     reached: Option<Timestamp>,
     visits: u64,
@@ -41,6 +59,8 @@ struct Rooms {
 struct Entry {
     /// Tells this stay of the room in memory from earlier ones.
     visit: u64,
+    /// All that was committed after this is told to the room since then.
+    from: Option<Timestamp>,
     sockets: Vec<Arc<Outbox>>,
     /// Those of them that joined while the stream was broken.
     late: Vec<Arc<Outbox>>,
@@ -48,6 +68,8 @@ struct Entry {
 }
 
 enum State {
+    /// Nothing happened in it, and nobody is in it who would read it.
+    Asleep,
     Unread(Opening),
     Open(OpenRoom),
     /// Changes may have been missed since; what came after.
@@ -63,6 +85,8 @@ struct Opening {
     readers: Vec<Arc<Outbox>>,
     /// The earliest that was read.
     earliest: Option<OpenRoom>,
+    /// It is read by none of them, but for all.
+    wanted: bool,
 }
 
 /// What a socket that joins has to know.
@@ -89,6 +113,10 @@ pub(crate) struct Missed {
 }
 
 impl Entry {
+    fn new(visit: u64, from: Option<Timestamp>, state: State) -> Self {
+        Self { visit, from, sockets: Vec::with_capacity(2), late: Vec::new(), state }
+    }
+
     /// Sends those away to a fresh history who joined while the stream was broken: what of the missed is in theirs
     /// can't be told. False where nobody is left.
     fn send_late_away(&mut self) -> bool {
@@ -101,8 +129,10 @@ impl Entry {
 }
 
 impl Hub {
-    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
-        Self { rooms: Mutex::default(), metrics }
+    /// And the rooms whose state is to be read for it.
+    pub(crate) fn new(metrics: Arc<Metrics>) -> (Self, mpsc::UnboundedReceiver<Wanted>) {
+        let (wanted, rooms) = mpsc::unbounded_channel();
+        (Self { rooms: Mutex::default(), wanted, metrics }, rooms)
     }
 
     fn rooms(&self) -> MutexGuard<'_, Rooms> {
@@ -112,20 +142,28 @@ impl Hub {
     /// From now on the socket gets the room's frames.
     pub(crate) fn join(&self, room: RoomId, socket: &Arc<Outbox>) -> Joined {
         let mut rooms = self.rooms();
-        let Rooms { entries, reached, visits, broken } = &mut *rooms;
+        let Rooms { entries, reached, visits, broken, .. } = &mut *rooms;
         let entry = entries.entry(room).or_insert_with(|| {
             *visits += 1;
-            let sockets = Vec::with_capacity(2);
-            Entry { visit: *visits, sockets, late: Vec::new(), state: State::Unread(Opening::default()) }
+            Entry::new(*visits, *reached, State::Unread(Opening::default()))
         });
         entry.sockets.push(socket.clone());
-        if let State::Unread(opening) = &mut entry.state {
-            opening.readers.push(socket.clone());
-        }
         if *broken {
             entry.late.push(socket.clone());
         }
-        let unread = matches!(entry.state, State::Unread(_)).then_some(Visit(entry.visit));
+        if let State::Asleep = entry.state {
+            // Those who are in it have all that was told, and no more: it is read as of then.
+            entry.from = *reached;
+            entry.state = State::Unread(Opening::default());
+            self.want(room, entry);
+        }
+        let unread = match &mut entry.state {
+            State::Unread(opening) if !opening.wanted => {
+                opening.readers.push(socket.clone());
+                Some(Visit(entry.visit))
+            }
+            _ => None,
+        };
         Joined { reached: *reached, unread }
     }
 
@@ -146,16 +184,41 @@ impl Hub {
         }
     }
 
+    /// Has the state of a room read for all who are in it.
+    fn want(&self, room: RoomId, entry: &mut Entry) {
+        let State::Unread(opening) = &mut entry.state else { return };
+        let Some(at) = entry.from.filter(|_| !opening.wanted) else { return };
+        opening.wanted = true;
+        opening.readers = Vec::new();
+        opening.earliest = None;
+        // Its reader lives as long as the server.
+        let _ = self.wanted.send(Wanted { room, visit: Visit(entry.visit), at });
+    }
+
     /// A socket has read the state of a room; what waited for it is told once all have who are reading.
     pub(crate) fn opened(&self, room: RoomId, visit: Visit, socket: &Arc<Outbox>, snapshot: &Snapshot) {
         let mut rooms = self.rooms();
         let Some(entry) = rooms.entries.get_mut(&room).filter(|entry| entry.visit == visit.0) else { return };
         let State::Unread(opening) = &mut entry.state else { return };
+        if opening.wanted {
+            return;
+        }
         opening.readers.retain(|other| !Arc::ptr_eq(other, socket));
         if opening.earliest.as_ref().is_none_or(|earliest| snapshot.time < earliest.time()) {
-            opening.earliest = Some(OpenRoom::of(snapshot));
+            opening.earliest = Some(OpenRoom::of(room, snapshot));
         }
         self.open(entry);
+    }
+
+    /// The state that was wanted of a room was read.
+    pub(crate) fn opened_for_all(&self, wanted: Wanted, snapshot: &Snapshot) {
+        let mut rooms = self.rooms();
+        let entry = rooms.entries.get_mut(&wanted.room).filter(|entry| entry.visit == wanted.visit.0);
+        let Some(entry) = entry else { return };
+        if let State::Unread(opening) = &mut entry.state {
+            opening.earliest = Some(OpenRoom::of(wanted.room, snapshot));
+            self.open(entry);
+        }
     }
 
     /// Opens a room where nobody reads it any more and somebody has.
@@ -181,7 +244,13 @@ impl Hub {
     pub(crate) fn committed(&self, room: RoomId, time: Timestamp, change: Change) {
         let mut rooms = self.rooms();
         let Some(entry) = rooms.entries.get_mut(&room) else { return };
+        if let State::Asleep = entry.state {
+            entry.from = Some(just_before(time));
+            entry.state = State::Unread(Opening::default());
+            self.want(room, entry);
+        }
         match &mut entry.state {
+            State::Asleep => {}
             State::Open(open) => {
                 let mut frames = Vec::new();
                 open.apply(time, change, &mut frames);
@@ -214,12 +283,16 @@ impl Hub {
     /// [`caught_up`](Self::caught_up); with each the greatest number that it has told of, where that is known.
     pub(crate) fn missed(&self) -> Vec<(RoomId, Option<i64>)> {
         let mut behind = Vec::new();
-        self.rooms().entries.retain(|room, entry| {
+        let mut rooms = self.rooms();
+        // What rooms a user is in may have changed, too.
+        rooms.inboxes.values().flatten().for_each(|socket| socket.close(Close::GoingAway));
+        rooms.entries.retain(|room, entry| {
+            entry.sockets.retain(|socket| !socket.is_of_inbox());
             entry.state = match std::mem::replace(&mut entry.state, State::Unread(Opening::default())) {
                 State::Open(open) => State::Behind(open, Vec::new()),
                 behind @ State::Behind(..) => behind,
                 // Whatever is read for it now may lack what was missed, and nobody would tell of that.
-                State::Unread(_) => {
+                State::Unread(_) | State::Asleep => {
                     entry.sockets.iter().for_each(|socket| socket.close(Close::GoingAway));
                     return false;
                 }
@@ -266,7 +339,8 @@ impl Hub {
     pub(crate) fn close(&self, room: RoomId, close: Close) {
         // The room goes with them: who comes back finds it anew, also while the last of them is still leaving.
         if let Some(entry) = self.rooms().entries.remove(&room) {
-            entry.sockets.iter().for_each(|socket| socket.close(close));
+            let of_room = |socket: &&Arc<Outbox>| close != Close::NoRoom || !socket.is_of_inbox();
+            entry.sockets.iter().filter(of_room).for_each(|socket| socket.close(close));
         }
     }
 
@@ -281,10 +355,22 @@ impl Hub {
     fn tell(&self, sockets: &[Arc<Outbox>], frames: Vec<Frame>) {
         for frame in frames.into_iter().map(Arc::new) {
             for socket in sockets {
-                if !socket.push(&frame) {
-                    self.metrics.limit("send_queue");
-                }
+                self.push(socket, &frame);
             }
         }
+    }
+
+    fn push(&self, socket: &Outbox, frame: &Arc<Frame>) {
+        if (socket.is_of_inbox() || !frame.is_for_inboxes()) && !socket.push(frame) {
+            self.metrics.limit("send_queue");
+        }
+    }
+}
+
+/// The moment before one at which something was committed.
+fn just_before(time: Timestamp) -> Timestamp {
+    match time.increment.checked_sub(1) {
+        Some(increment) => Timestamp { increment, ..time },
+        None => Timestamp { time: time.time.saturating_sub(1), increment: u32::MAX },
     }
 }

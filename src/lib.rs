@@ -37,6 +37,7 @@ mod hub;
 pub mod log;
 pub mod metrics;
 pub mod open_files;
+mod opener;
 pub mod outbound;
 mod outbox;
 mod page;

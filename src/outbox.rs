@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bson::Timestamp;
 use bson::oid::ObjectId;
-use handlers::{MessageId, UserId};
+use handlers::{MessageId, RoomId, UserId};
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
@@ -27,10 +27,32 @@ pub(crate) struct Frame {
     pub(crate) reaches: Position,
     /// The request that caused it, where that is known.
     pub(crate) cause: Option<ObjectId>,
-    /// Who is typing, where this tells of that: it is for the others, on Level 2 sockets.
-    pub(crate) typist: Option<UserId>,
+    /// Of whom this tells, where it tells of someone: it is for the others, and not for Level 1 sockets.
+    pub(crate) about: Option<UserId>,
     /// Who left the room: their sockets in it end here, and for all others this is nothing.
     pub(crate) dismisses: Option<UserId>,
+    /// Where it happened, and what it is to sockets of all rooms. For those of one room that is nothing.
+    pub(crate) inbox: Option<Inbox>,
+}
+
+/// What a frame is to a user's own socket.
+#[derive(Clone, Debug)]
+pub(crate) struct Inbox {
+    pub(crate) room: RoomId,
+    pub(crate) what: What,
+}
+
+/// What a user's own socket makes of it.
+#[derive(Clone, Debug)]
+pub(crate) enum What {
+    /// An event of the room, as for all of its sockets.
+    Event,
+    /// A message is gone: it may have been unread.
+    Deleted,
+    /// A member has read further. There is no frame of it for anyone.
+    Read(UserId),
+    /// The room, or who is in it, is not what it was: it is to be looked at. There is no frame of it for anyone.
+    Look,
 }
 
 impl Frame {
@@ -41,14 +63,25 @@ impl Frame {
             delivers: None,
             reaches: Position::default(),
             cause: None,
-            typist: None,
+            about: None,
             dismisses: None,
+            inbox: None,
         }
     }
 
     /// The room has come so far by it, and this request caused it.
     pub(crate) fn caused(self, reaches: Position, cause: Option<ObjectId>) -> Self {
         Self { reaches, cause, ..self }
+    }
+
+    /// For sockets of all rooms alone; what they write of it they find out.
+    pub(crate) fn inbox(room: RoomId, what: What, time: Timestamp) -> Self {
+        Self { inbox: Some(Inbox { room, what }), ..Self::new(Utf8Bytes::default(), time) }
+    }
+
+    /// Whether it is for sockets of all rooms alone.
+    pub(crate) fn is_for_inboxes(&self) -> bool {
+        matches!(self.inbox, Some(Inbox { what: What::Read(_) | What::Look, .. }))
     }
 
     /// A member left; nothing is written.
@@ -60,6 +93,8 @@ impl Frame {
 /// The queue of one socket.
 #[derive(Debug)]
 pub(crate) struct Outbox {
+    /// Whether it is of a socket of all of a user's rooms.
+    of_inbox: bool,
     frames: Mutex<VecDeque<Arc<Frame>>>,
     limit: usize,
     closing: OnceLock<Close>,
@@ -68,7 +103,23 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { frames: Mutex::default(), limit, closing: OnceLock::new(), changed: Notify::new() }
+        Self {
+            of_inbox: false,
+            frames: Mutex::default(),
+            limit,
+            closing: OnceLock::new(),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Of a socket of all of a user's rooms.
+    pub(crate) fn of_inbox(limit: usize) -> Self {
+        Self { of_inbox: true, ..Self::new(limit) }
+    }
+
+    /// Whether it is of a socket of all of a user's rooms.
+    pub(crate) fn is_of_inbox(&self) -> bool {
+        self.of_inbox
     }
 
     /// Puts a frame at the end. False, and the socket is told to close, where the queue is full.

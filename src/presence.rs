@@ -9,6 +9,7 @@
 //! others in the same way: they are about to come back elsewhere.
 
 mod sweep;
+pub(crate) mod tell;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -8,11 +8,11 @@
 use std::collections::{HashMap, VecDeque};
 
 use bson::Timestamp;
-use handlers::{Event, Message, MessageId, Status, Time, UserId};
+use handlers::{Event, Message, MessageId, RoomId, Status, Time, UserId};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::cursor::Position;
-use crate::outbox::Frame;
+use crate::outbox::{Frame, Inbox, What};
 use crate::signal::CustomEvent;
 use crate::store::documents::{self, Marks, Revision};
 use crate::store::{Snapshot, WAITING, lowest};
@@ -50,6 +50,7 @@ pub(crate) enum Change {
 /// The state of an open room, as of one cluster time.
 #[derive(Debug)]
 pub(crate) struct OpenRoom {
+    id: RoomId,
     time: Timestamp,
     marks: HashMap<UserId, Marks>,
     /// Ascending; messages that are read may stand between those that aren't.
@@ -60,8 +61,9 @@ pub(crate) struct OpenRoom {
 
 impl OpenRoom {
     /// As a snapshot with its `waiting` has it.
-    pub(crate) fn of(snapshot: &Snapshot) -> Self {
+    pub(crate) fn of(id: RoomId, snapshot: &Snapshot) -> Self {
         let mut room = Self {
+            id,
             time: snapshot.time,
             marks: snapshot.members.iter().map(|member| (member.user.clone(), member.marks)).collect(),
             waiting: VecDeque::new(),
@@ -89,6 +91,14 @@ impl OpenRoom {
         if time <= self.time {
             return;
         }
+        let told = frames.len();
+        self.change(time, change, frames);
+        for frame in frames.iter_mut().skip(told) {
+            frame.inbox.get_or_insert(Inbox { room: self.id, what: What::Event });
+        }
+    }
+
+    fn change(&mut self, time: Timestamp, change: Change, frames: &mut Vec<Frame>) {
         match change {
             Change::Sent(message) => self.sent(time, message, frames),
             Change::Edited { id, text, updated_at, revision } => {
@@ -100,12 +110,16 @@ impl OpenRoom {
             }
             Change::Deleted { id, revision } => {
                 let told = frame(time, &Event::MessageDeleted { message_id: id });
-                frames.push(told.caused(Position::revision(revision.number), revision.request));
+                let told = told.caused(Position::revision(revision.number), revision.request);
+                frames.push(Frame { inbox: Some(Inbox { room: self.id, what: What::Deleted }), ..told });
                 self.waiting.retain(|message| message.message_id != id);
             }
             Change::Marked { user, marks } => {
-                let known = self.marks.entry(user).or_default();
-                *known = known.max(marks);
+                let known = self.marks.entry(user.clone()).or_default();
+                let raised = known.max(marks);
+                if raised.read > std::mem::replace(known, raised).read {
+                    frames.push(Frame::inbox(self.id, What::Read(user), time));
+                }
                 self.tell_marks(time, frames);
             }
             Change::Left { user } => {
@@ -115,7 +129,7 @@ impl OpenRoom {
             }
             Change::Typing { user } => {
                 let told = frame(time, &Event::Typing { sender_id: &user });
-                frames.push(Frame { typist: Some(user), ..told });
+                frames.push(Frame { about: Some(user), ..told });
             }
             Change::Told(event) => frames.push(Frame::new(event.into_frame(), time)),
         }

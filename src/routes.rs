@@ -16,6 +16,7 @@ use serde_json::json;
 use tokio_tungstenite::tungstenite::Bytes;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::admission::Path;
 use crate::server::Server;
 use crate::{address, admission, api, close, page, secure, socket};
 
@@ -28,7 +29,8 @@ pub(crate) fn service(server: &Arc<Server>) -> Service {
 
 fn router(server: &Arc<Server>) -> Router {
     let mut router = Router::new()
-        .push(Router::with_path("ws/chat").goal(Chat(server.clone())))
+        .push(Router::with_path("ws/chat").goal(Chat(server.clone(), Path::Room)))
+        .push(Router::with_path("ws").goal(Chat(server.clone(), Path::All)))
         .push(Router::with_path("asyncapi.json").get(Contract(server.runtime.contract(close::CODES).into())))
         .push(api::routes(server))
         .push(Router::with_path("openapi.json").get(Contract(api::description().into())))
@@ -50,8 +52,8 @@ pub(crate) fn admin(server: &Arc<Server>) -> Service {
     Service::new(router).hoop(secure::Headers { tls: false })
 }
 
-/// `/ws/chat/`: the chat socket of one room.
-struct Chat(Arc<Server>);
+/// `/ws/chat/` and `/ws/`: the sockets of one room, and of all rooms of a user.
+struct Chat(Arc<Server>, Path);
 
 #[async_trait]
 impl Handler for Chat {
@@ -89,7 +91,7 @@ impl Chat {
         })?;
         let upgrade = req.extensions_mut().remove::<OnUpgrade>().ok_or(StatusCode::BAD_REQUEST)?;
         let admission =
-            admission::admit(req.uri().query().unwrap_or_default(), req.headers(), &server.verifier);
+            admission::admit(self.1, req.uri().query().unwrap_or_default(), req.headers(), &server.verifier);
 
         res.status_code(StatusCode::SWITCHING_PROTOCOLS);
         let headers = res.headers_mut();

@@ -5,6 +5,7 @@
 //! the client told `timeout`, while what it was writing goes on in the store; and it outlives a client that
 //! leaves, for what was accepted is done.
 
+mod no_room;
 mod table;
 
 use std::any::Any;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bson::oid::ObjectId;
-use handlers::{Action, Code, Context, Error, ErrorFrame, Fields, Reply, Room};
+use handlers::{Action, Code, Context, Error, ErrorFrame, Fields, Reply, Room, RoomId};
 use tokio::task::JoinError;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use self::no_room::NoRoom;
 use self::table::{Row, Table};
 use crate::auth::Verifier;
 use crate::caller::{BoundSocket, Caller};
@@ -31,7 +33,7 @@ use crate::hooks::before::Asked;
 use crate::metrics::Metrics;
 use crate::rates::{Over, Rates};
 use crate::room::json;
-use crate::splice::splice;
+use crate::splice::{quoted, splice};
 use crate::store::{BoundRoom, Receipts, Store, Writer};
 
 /// After how long a call is worth trying again that found no place, in milliseconds: a client that heeds it is never
@@ -156,14 +158,18 @@ impl Runtime {
                     if let Some(reference) = &heading.reference {
                         caller.expect(request, reference.clone(), &self.metrics);
                     }
-                    (&row.name, self.run(&table, row, request, frame, &caller).await)
+                    (&row.name, self.run(&table, row, request, frame, &caller, &heading).await)
                 }
                 Err(error) => (&self.none, Err(error)),
             };
             drop(under_way);
             let outcome = result.as_ref().map(|_| ()).map_err(Error::code);
             self.metrics.action(action, outcome, began.elapsed());
-            tracing::debug!(action = &**action, room = %caller.room, outcome = outcome.map_or_else(Code::as_str, |()| "ok"), "done");
+            tracing::debug!(
+                action = &**action,
+                outcome = outcome.map_or_else(Code::as_str, |()| "ok"),
+                "done"
+            );
             match result {
                 Ok(Reply::ByEvent) => None,
                 Ok(Reply::Frame(json)) => Some(Answer { refused: None, json: heading.answer(json) }),
@@ -233,6 +239,8 @@ impl Runtime {
         let found = at.and_then(|at| Some((at, table.rows.get(at)?)));
         let (at, row) = found.ok_or_else(|| Error::new(Code::UnknownAction, "no such action"))?;
         self.spend_call(&table.rates, frame.len(), at, row, caller)?;
+        heading.room = caller.room(&fields)?;
+        heading.named_room = heading.room.filter(|_| caller.is_in_many());
         Ok(row)
     }
 
@@ -270,6 +278,7 @@ impl Runtime {
         request: ObjectId,
         frame: Utf8Bytes,
         caller: &Arc<Caller>,
+        heading: &Heading,
     ) -> Result<Reply, Error> {
         let Ok(permit) = row.in_flight.clone().try_acquire_owned() else {
             self.metrics.limit("action_max_in_flight");
@@ -277,26 +286,34 @@ impl Runtime {
         };
         let time = row.limits.timeout_ms.map_or(table.deadline, |ms| Duration::from_millis(ms.into()));
         let deadline = Instant::now() + time;
-        let room = BoundRoom {
+        let room = heading.room;
+        let bound = room.map(|room| BoundRoom {
             store: self.store.clone(),
             writer: self.writer.clone(),
             receipts: self.receipts.clone(),
-            room: caller.room,
+            room,
             caller: caller.user.clone(),
             request,
             deadline,
             selection: self.selection,
+        });
+        let port: Arc<dyn Room> = match (bound, self.before_send.load_full()) {
+            (None, _) => Arc::new(NoRoom),
+            (Some(room), None) => Arc::new(room),
+            (Some(room), Some(hook)) => Arc::new(Asked { room, hook }),
         };
-        let room: Arc<dyn Room> = match self.before_send.load_full() {
-            None => Arc::new(room),
-            Some(hook) => Arc::new(Asked { room, hook }),
+        let socket = BoundSocket {
+            caller: caller.clone(),
+            room,
+            verifier: self.verifier.clone(),
+            store: self.store.clone(),
+            counted: table.unread_counted,
         };
-        let socket = BoundSocket { caller: caller.clone(), verifier: self.verifier.clone() };
-        let context = Context::new(caller.user.clone(), room, Arc::new(socket), table.text_chars);
+        let context = Context::new(caller.user.clone(), port, Arc::new(socket), table.text_chars);
         let (run, caller, rates) = (row.run.clone(), caller.clone(), table.rates.clone());
         let call = async move {
             let _permit = permit;
-            let call = match run.begin(Call { context, caller, rates, request, frame }) {
+            let call = match run.begin(Call { context, caller, room, rates, request, frame }) {
                 Ok(call) => call,
                 Err(error) => return Some(Err(error)),
             };
@@ -345,15 +362,23 @@ struct Heading {
     action: Option<String>,
     /// What its sender calls it.
     reference: Option<String>,
+    /// Where it is to be done, where that is said: by it, or by its socket's being in one room.
+    room: Option<RoomId>,
+    /// The same, where the frame says it.
+    named_room: Option<RoomId>,
 }
 
 impl Heading {
-    /// The answer with the frame's `ref`.
+    /// The answer with the frame's `ref`, and with its room where its socket is in many.
     fn answer(&self, json: impl Into<Utf8Bytes>) -> Utf8Bytes {
         let json = json.into();
-        match &self.reference {
-            Some(reference) => splice(&json, &[("ref", reference)]),
-            None => json,
+        let room = self.named_room.map(|room| room.to_string());
+        let reference = self.reference.as_deref().map(quoted);
+        match (room, reference) {
+            (None, None) => json,
+            (Some(room), None) => splice(&json, &[("room_id", &room)]),
+            (None, Some(reference)) => splice(&json, &[("ref", &reference)]),
+            (Some(room), Some(reference)) => splice(&json, &[("room_id", &room), ("ref", &reference)]),
         }
     }
 }

@@ -31,6 +31,7 @@ use crate::feed::Feed;
 use crate::hooks::{BeforeSend, Hooks};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
+use crate::opener::Opener;
 use crate::outbound::Unusable;
 use crate::page::Page;
 use crate::places::Places;
@@ -197,11 +198,22 @@ async fn assemble(
     prepare(&store, shutdown).await?;
 
     let metrics = Arc::new(Metrics::new());
-    let hub = Arc::new(Hub::new(metrics.clone()));
+    let (hub, wanted) = Hub::new(metrics.clone());
+    let hub = Arc::new(hub);
+    let opener = Opener { store: store.clone(), hub: hub.clone(), metrics: metrics.clone() };
+    tokio::spawn(opener.run(wanted, stop.clone()));
     let pulse = Arc::new(Pulse::new());
     let outboxes = Outboxes::default();
     let hooks = Hooks::new(&config, pulse.server(), &store, &stream_store, &metrics)?;
     hooks.begin().await?;
+    let changes = presence::tell::Changes::default();
+    let teller = presence::tell::Teller {
+        changes: changes.clone(),
+        store: store.clone(),
+        hub: hub.clone(),
+        metrics: metrics.clone(),
+    };
+    tokio::spawn(teller.run(stop.clone()));
     let feed = Feed {
         stream_store: stream_store.clone(),
         store: store.clone(),
@@ -210,6 +222,7 @@ async fn assemble(
         numbers: store.numbers(),
         metrics: metrics.clone(),
         pulse: pulse.clone(),
+        presence: changes,
     };
     let stream = feed.open().await.map_err(StoreError::from)?;
     tokio::spawn(feed.run(stream, stop.clone()));

@@ -4,7 +4,9 @@
 //! written. Every wait has a limit: a write that stalls and a queue that fills close the socket with 4008, a
 //! peer that falls silent is asked by a ping and then let go, a token that expires closes it with 4001.
 
+mod all_rooms;
 mod closing;
+mod one_room;
 mod opening;
 
 pub(crate) use opening::read as read_room;
@@ -16,9 +18,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bson::Timestamp;
 use futures_util::{SinkExt, StreamExt};
-use handlers::{Code, MessageId};
+use handlers::Code;
 use salvo::hyper::upgrade::Upgraded;
 use salvo::rt::tokio::TokioIo;
 use tokio_tungstenite::WebSocketStream;
@@ -26,17 +27,16 @@ use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 
-use crate::admission::Admission;
+use self::all_rooms::AllRooms;
+use self::one_room::OneRoom;
+use crate::admission::{Admission, Wanted};
 use crate::caller::Caller;
 use crate::close::Close;
-use crate::cursor::{Position, RoomCursor};
-use crate::outbox::{Frame, Outbox};
+use crate::outbox::Outbox;
 use crate::places::Place;
 use crate::presence::Stays;
 use crate::runtime::Answer;
-use crate::server::{Server, Stay};
-use crate::splice::splice;
-use crate::store::documents::Marks;
+use crate::server::Server;
 
 /// Read and write buffers of a socket. The default of 128 KiB makes 1,000 idle sockets cost 135 MB (design.md).
 const BUFFER_BYTES: usize = 4 * 1024;
@@ -83,7 +83,9 @@ pub(crate) async fn serve(
         .max_message_size(Some(frame_bytes))
         .max_frame_size(Some(frame_bytes));
     let mut ws = WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, Some(config)).await;
-    let outbox = Arc::new(Outbox::new(send_queue));
+    let of_inbox = admission.as_ref().is_ok_and(|admission| admission.room == Wanted::All);
+    let outbox = if of_inbox { Outbox::of_inbox(send_queue) } else { Outbox::new(send_queue) };
+    let outbox = Arc::new(outbox);
     // Before anything is read for it: what concerns its user from now on concerns it.
     let user = admission.as_ref().ok().map(|admission| &admission.caller.user);
     let registered = server.outboxes.register(&outbox, user);
@@ -125,17 +127,14 @@ async fn talk(
         ws,
         server,
         outbox,
-        _stay: opened.stay,
         _stays: server.present.enter(&opened.caller.user),
-        caller: Arc::new(opened.caller),
-        since: opened.since,
-        position: opened.position,
-        owed: 0,
+        caller: opened.caller,
+        view: opened.view,
         heard: Instant::now(),
         pinged: None,
         refusals: VecDeque::new(),
     };
-    let ended = socket.run(opened.history, opened.unread).await;
+    let ended = socket.run(opened.first_frame).await;
     match ended {
         Ok(never) => match never {},
         Err(end) => end,
@@ -145,20 +144,22 @@ async fn talk(
 /// Nothing is of this type: a socket's loop ends by an [`End`] alone.
 enum Never {}
 
+/// What a socket makes of what happens.
+enum View {
+    /// In its one room.
+    Room(OneRoom),
+    /// In all rooms of its user.
+    Inbox(Box<AllRooms>),
+}
+
 /// An open socket.
 struct Socket<'a> {
     ws: &'a mut WebSocket,
     server: &'a Arc<Server>,
     outbox: &'a Arc<Outbox>,
-    _stay: Stay,
     _stays: Stays,
     caller: Arc<Caller>,
-    /// What was committed up to then was in the history.
-    since: Option<Timestamp>,
-    /// How far it has been told, where it is a Level 2 socket.
-    position: Option<Position>,
-    /// The newest message of others that was written to this socket, and whose mark is still to be handed on.
-    owed: i64,
+    view: View,
     heard: Instant,
     pinged: Option<Instant>,
     /// When the last few frames were refused by a rate limit.
@@ -166,9 +167,8 @@ struct Socket<'a> {
 }
 
 impl Socket<'_> {
-    async fn run(&mut self, history: Utf8Bytes, unread: Option<i64>) -> Result<Never, End> {
-        self.write_first(history).await?;
-        self.owed = unread.unwrap_or_default();
+    async fn run(&mut self, first_frame: Utf8Bytes) -> Result<Never, End> {
+        self.write_first(first_frame).await?;
         let mut running: Option<Running> = None;
         let timer = tokio::time::sleep(self.next_tick());
         tokio::pin!(timer);
@@ -202,7 +202,7 @@ impl Socket<'_> {
         }
     }
 
-    /// The history, past the WebSocket's own buffer, which would keep the size of its largest frame for ever.
+    /// The first frame, past the WebSocket's own buffer, which would keep the size of its largest frame for ever.
     async fn write_first(&mut self, history: Utf8Bytes) -> Result<(), End> {
         let limit = self.server.config.load().limits.write;
         match tokio::time::timeout(limit, opening::write_text(self.ws.get_mut(), history)).await {
@@ -223,58 +223,34 @@ impl Socket<'_> {
         if frames.is_empty() {
             return Ok(());
         }
-        let mut written = 0;
-        for frame in frames {
-            if self.since.is_some_and(|since| frame.time <= since) {
-                continue;
+        let mut written = Vec::with_capacity(frames.len());
+        for frame in &frames {
+            let (text, more) = match &mut self.view {
+                View::Room(view) => (view.take(frame, &self.caller)?, None),
+                View::Inbox(view) => view.take(frame).await?,
+            };
+            if text.is_some() {
+                written.push(frame);
             }
-            if let Some(user) = &frame.dismisses {
-                if *user == self.caller.user {
-                    return Err(Close::NotMember.into());
-                }
-                continue;
+            for text in text.into_iter().chain(more) {
+                self.feed(Message::Text(text)).await?;
             }
-            if let Some(user) = &frame.typist
-                && (*user == self.caller.user || self.position.is_none())
-            {
-                continue;
-            }
-            let text = self.text(&frame);
-            self.feed(Message::Text(text)).await?;
-            written = self.delivered(&frame).map_or(written, MessageId::get);
         }
         self.flush().await?;
-        self.owed = self.owed.max(written);
+        for frame in written {
+            match &mut self.view {
+                View::Room(view) => view.wrote(frame, &self.caller),
+                View::Inbox(view) => view.wrote(frame),
+            }
+        }
         Ok(())
     }
 
-    /// A frame as this socket has it.
-    fn text(&mut self, frame: &Frame) -> Utf8Bytes {
-        let reference = frame.cause.and_then(|request| self.caller.take_ref(request));
-        let cursor = self.position.as_mut().filter(|_| frame.typist.is_none()).map(|position| {
-            *position = position.max(frame.reaches);
-            RoomCursor { room: self.caller.room, position: *position }.to_string()
-        });
-        if reference.is_none() && cursor.is_none() {
-            return frame.json.clone();
-        }
-        let fields = [("ref", reference.as_deref()), ("cursor", cursor.as_deref())];
-        let fields: Vec<_> = fields.iter().filter_map(|(name, text)| Some((*name, (*text)?))).collect();
-        splice(&frame.json, &fields)
-    }
-
-    /// The message that this frame brings to a reader.
-    fn delivered(&self, frame: &Frame) -> Option<MessageId> {
-        frame.delivers.as_ref().filter(|(_, author)| *author != self.caller.user).map(|(id, _)| *id)
-    }
-
-    /// Hands on the mark that is owed. An open room is being looked at: what is written is read, unless that is said
-    /// by hand.
+    /// Hands on the marks that are owed.
     fn pay(&mut self) {
-        let read = if self.caller.receipts_by_hand() { 0 } else { self.owed };
-        let marks = Marks { delivered: self.owed, read };
-        if self.owed > 0 && self.server.receipts.raise(self.caller.room, &self.caller.user, marks) {
-            self.owed = 0;
+        match &mut self.view {
+            View::Room(view) => view.pay(self.server, &self.caller),
+            View::Inbox(view) => view.pay(),
         }
     }
 

@@ -3,25 +3,29 @@
 
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-/// The object with these fields at its end.
+/// The object with these fields at its end; their values are JSON.
 pub(crate) fn splice(object: &str, fields: &[(&str, &str)]) -> Utf8Bytes {
     let Some(open) = object.strip_suffix('}') else { return object.to_owned().into() };
-    let more: usize = fields.iter().map(|(name, text)| name.len() + text.len() + 8).sum();
+    let more: usize = fields.iter().map(|(name, json)| name.len() + json.len() + 4).sum();
     let mut spliced = String::with_capacity(object.len() + more);
     spliced.push_str(open);
-    for (name, text) in fields {
+    for (name, json) in fields {
         if !spliced.ends_with('{') {
             spliced.push(',');
         }
-        // A text can always be written as JSON.
-        let text = serde_json::to_string(text).unwrap_or_default();
         spliced.push('"');
         spliced.push_str(name);
         spliced.push_str("\":");
-        spliced.push_str(&text);
+        spliced.push_str(json);
     }
     spliced.push('}');
     spliced.into()
+}
+
+/// A text as JSON.
+pub(crate) fn quoted(text: &str) -> String {
+    // A text can always be written so.
+    serde_json::to_string(text).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -30,11 +34,9 @@ mod tests {
 
     #[test]
     fn fields_stand_behind_those_that_are_there() {
-        assert_eq!(
-            splice(r#"{"a":{}}"#, &[("b", "c\""), ("d", "")]).as_str(),
-            r#"{"a":{},"b":"c\"","d":""}"#
-        );
-        assert_eq!(splice("{}", &[("b", "c")]).as_str(), r#"{"b":"c"}"#);
-        assert_eq!(splice("", &[("b", "c")]).as_str(), "");
+        let fields = [("b", &*quoted("c\"")), ("d", "7")];
+        assert_eq!(splice(r#"{"a":{}}"#, &fields).as_str(), r#"{"a":{},"b":"c\"","d":7}"#);
+        assert_eq!(splice("{}", &[("b", "null")]).as_str(), r#"{"b":null}"#);
+        assert_eq!(splice("", &[("b", "7")]).as_str(), "");
     }
 }

@@ -3,7 +3,12 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::{ClientId, Draft, Error, HistoryMessage, Message, MessageId, Text, Time, UserId};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::{
+    ClientId, Draft, Error, HistoryMessage, Message, MessageId, RoomId, RoomPage, Text, Time, UserId,
+};
 
 /// The end of something asynchronous, boxed so that a port can be a trait object.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
@@ -94,6 +99,25 @@ pub trait Connection: Send + Sync {
     /// `invalid_token` where it fails a check or is another user's; the one before stays in force. `unavailable` where
     /// its key can't be known now.
     fn renew<'a>(&'a self, token: &'a str) -> Pending<'a, Time>;
+
+    /// The room is being looked at by this socket from now on: what is written to it there is read.
+    ///
+    /// # Errors
+    /// `invalid_request` where the frame names no room and its socket is in many.
+    fn open(&self) -> Result<(), Error>;
+
+    /// It isn't any more.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    fn close(&self) -> Result<(), Error>;
+
+    /// A page of the caller's rooms, the latest first, after the room of this last activity (as it was shown), and, of
+    /// those of the same moment, of this id.
+    ///
+    /// # Errors
+    /// `invalid_request` where `before` is not a time.
+    fn rooms(&self, before: Option<String>, room: Option<RoomId>) -> Pending<'_, RoomPage>;
 }
 
 /// What came of a message.
@@ -128,7 +152,8 @@ pub struct History {
 }
 
 /// What a member may do beyond writing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Nothing more. Both members of a direct room are this.
     Member,

@@ -4,7 +4,9 @@ use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use crate::{Action, CallSchema, Code, ErrorFrame, Event, HistoryMessage, Resumed, UserId};
+use crate::{
+    Action, CallSchema, Code, ErrorFrame, Event, HistoryMessage, InboxEvent, Ready, Resumed, UserId,
+};
 
 /// The errors that any action may end in; the others are an action's own.
 const ANY_ACTION: &[Code] = &[
@@ -19,6 +21,7 @@ const ANY_ACTION: &[Code] = &[
 ];
 
 const CHANNEL: &str = "#/channels/chat";
+const INBOX: &str = "#/channels/inbox";
 
 /// The whole contract of the chat socket: what `actions` take, emit and answer, and by which `closes` (a code, and
 /// when) the server closes it.
@@ -27,6 +30,7 @@ pub fn asyncapi(actions: &[Action], closes: &[(u16, &str)]) -> Value {
     let mut messages = Map::new();
     let mut operations = Map::new();
     let mut told: Vec<String> = ["first_history", "resumed", "error"].map(str::to_owned).into();
+    let mut told_of_all: Vec<String> = ["ready", "error"].map(str::to_owned).into();
 
     let history = of::<Vec<HistoryMessage>>(&mut gives);
     messages.insert("first_history".to_owned(), message("The first frame of a Level 1 socket", &history));
@@ -39,14 +43,21 @@ pub fn asyncapi(actions: &[Action], closes: &[(u16, &str)]) -> Value {
             &with_ref(tagged("type", "error", of::<ErrorFrame>(&mut gives))),
         ),
     );
+    let ready = tagged("type", "ready", of::<Ready>(&mut gives));
+    messages.insert("ready".to_owned(), message("The first frame of a socket of all rooms", &ready));
     for event in one_of(of::<Event>(&mut gives)) {
-        let Some(name) = event.pointer("/properties/type/const").and_then(Value::as_str).map(str::to_owned)
-        else {
-            continue;
-        };
+        let Some(kind) = kind_of(&event) else { continue };
+        // An action has the same name.
+        let name = if kind == "typing" { "typing_event".to_owned() } else { kind.clone() };
         told.push(name.clone());
-        let event = with_extras(event, &name);
-        messages.insert(name.clone(), message("For every socket of the room", &event));
+        told_of_all.push(name.clone());
+        messages.insert(name, message("For every socket of the room", &with_extras(event, &kind)));
+    }
+    for event in one_of(of::<InboxEvent>(&mut gives)) {
+        let Some(kind) = kind_of(&event) else { continue };
+        told_of_all.push(kind.clone());
+        let event = if kind == "presence" { event } else { with_cursor(with_room(event)) };
+        messages.insert(kind, message("For sockets of all rooms", &event));
     }
     for action in actions {
         let CallSchema { request, .. } = (action.schema)(&mut takes);
@@ -71,16 +82,27 @@ pub fn asyncapi(actions: &[Action], closes: &[(u16, &str)]) -> Value {
         "summary": "What the server says by itself: the history first, then events in the order in which they were committed.",
         "messages": told.iter().map(|name| in_channel(name)).collect::<Vec<_>>(),
     }));
+    operations.insert("tell_of_all_rooms".to_owned(), json!({
+        "action": "send",
+        "channel": { "$ref": INBOX },
+        "summary": "What the server says by itself on a socket of all rooms: the rooms first, then what happens in them.",
+        "messages": told_of_all.iter().map(|name| json!({ "$ref": format!("{INBOX}/messages/{name}") })).collect::<Vec<_>>(),
+    }));
     let listed = messages.keys().map(|name| (name.clone(), in_components(name))).collect::<Map<_, _>>();
     json!({
         "asyncapi": "3.0.0",
         "info": {
             "title": "Parlor",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Chat over WebSockets: one socket, one room. The subprotocols are `Bearer` and the token.",
+            "description": "Chat over WebSockets: a socket of one room, or of all of a user's. The subprotocols are `Bearer` and the token.",
         },
         "defaultContentType": "application/json",
-        "channels": { "chat": {
+        "channels": { "inbox": {
+            "address": "/ws/",
+            "description": "All rooms of the caller. Every action is as on the other channel, and takes `room_id` besides.",
+            "messages": listed.clone(),
+            "bindings": { "ws": { "method": "GET", "query": since(), "headers": headers() } },
+        }, "chat": {
             "address": "/ws/chat/",
             "messages": listed,
             "bindings": { "ws": { "method": "GET", "query": query(&mut gives), "headers": headers() } },
@@ -151,8 +173,9 @@ fn tagged(tag: &str, name: &str, schema: Value) -> Value {
     schema.into()
 }
 
-/// A frame that may carry a `ref`.
+/// A frame that may carry a `ref`, and says on a socket of all rooms which one it means.
 fn with_ref(schema: Value) -> Value {
+    let schema = with_room(schema);
     let is = json!({ "type": "string", "maxLength": 64, "description": "As the frame had it that this belongs to." });
     with_field(schema, "ref", &is)
 }
@@ -160,16 +183,28 @@ fn with_ref(schema: Value) -> Value {
 /// An event with what only some sockets see of it.
 fn with_extras(event: Value, name: &str) -> Value {
     if name == "typing" {
-        return event;
+        return with_room(event);
     }
-    let is =
-        json!({ "type": "string", "description": "On Level 2 sockets: where to resume from, having this." });
-    let event = with_field(event, "cursor", &is);
+    let event = with_room(with_cursor(event));
     if matches!(name, "chat_message" | "message_edited" | "message_deleted") {
         with_ref(event)
     } else {
         event
     }
+}
+
+fn with_cursor(event: Value) -> Value {
+    let is = json!({ "type": "string", "description": "Not on Level 1 sockets: where to resume from, having this." });
+    with_field(event, "cursor", &is)
+}
+
+fn with_room(schema: Value) -> Value {
+    let is = json!({ "type": "integer", "description": "On sockets of all rooms: in which one." });
+    with_field(schema, "room_id", &is)
+}
+
+fn kind_of(event: &Value) -> Option<String> {
+    event.pointer("/properties/type/const").and_then(Value::as_str).map(str::to_owned)
 }
 
 fn with_field(mut schema: Value, name: &str, is: &Value) -> Value {
@@ -224,10 +259,17 @@ fn query(generator: &mut SchemaGenerator) -> Value {
             "first_user": { "description": "The same as firts_user; one of the two at most." },
             "second_user": user,
             "room_id": { "type": "integer", "minimum": 1, "description": "Instead of second_user." },
-            "since": { "type": "string", "description": "Makes a Level 2 socket: the last cursor, or nothing to begin with." },
+            "since": since()["properties"]["since"],
             "receipts": { "const": "manual", "description": "What was read is said by `read`; delivered is automatic all the same." },
         },
     })
+}
+
+fn since() -> Value {
+    json!({ "type": "object", "properties": { "since": {
+        "type": "string",
+        "description": "The last cursor, or nothing to begin with. Makes a socket of one room a Level 2 socket.",
+    } } })
 }
 
 fn headers() -> Value {

@@ -16,6 +16,9 @@ pub const MAX_ID: i64 = (1 << 53) - 1;
 pub struct MessageId(i64);
 
 impl MessageId {
+    /// No message of a room has a greater one.
+    pub const MAX: Self = Self(MAX_ID);
+
     /// The number itself, 1 to [`MAX_ID`].
     pub const fn get(self) -> i64 {
         self.0
@@ -74,10 +77,14 @@ impl<'de> Deserialize<'de> for MessageId {
 }
 
 /// A room's id: a positive integer that fits a JavaScript number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(try_from = "i64")]
 pub struct RoomId(i64);
 
 impl RoomId {
+    /// No room has a lower one.
+    pub const MIN: Self = Self(1);
+
     /// The id itself, 1 to [`MAX_ID`].
     pub const fn get(self) -> i64 {
         self.0

@@ -18,6 +18,7 @@ mod error;
 mod event;
 mod fields;
 mod id;
+mod inbox;
 mod message;
 mod schema;
 
@@ -28,6 +29,7 @@ pub use error::{Code, Error};
 pub use event::{ErrorFrame, Event, Kind, Mark, Resumed};
 pub use fields::{Fields, Malformed};
 pub use id::{MAX_ID, MessageId, RoomId, UserId};
+pub use inbox::{InboxEvent, MemberView, Ready, RoomChange, RoomKind, RoomPage, RoomView};
 pub use message::{ClientId, Draft, HistoryMessage, Message, Status, Text, Time};
 
 /// Declares the modules of the actions and, in the same order, their table.
@@ -50,4 +52,4 @@ macro_rules! actions {
     };
 }
 
-actions! { auth, delete, edit, history, ping, read, send, typing }
+actions! { auth, close, delete, edit, history, open, ping, read, rooms, send, typing }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use crate::{ClientId, Draft, Fields, MAX_ID, MessageId, Time, UserId};
+use crate::{ClientId, Draft, Fields, MAX_ID, MessageId, RoomId, Time, UserId};
 
 /// `Type => schema;` each stands where it is used.
 macro_rules! schemas {
@@ -43,6 +43,8 @@ schemas! {
     } else {
         json_schema!({ "type": "integer", "minimum": 1, "maximum": MAX_ID })
     };
+
+    RoomId, |_generator| json_schema!({ "type": "integer", "minimum": 1, "maximum": MAX_ID });
 
     UserId, |_generator| json_schema!({
         "oneOf": [

@@ -77,7 +77,7 @@ impl Follower {
     async fn follow(&self, lines: &mut LineWriter) -> Result<(), Left> {
         loop {
             for frame in self.outbox.take(TAKEN_AT_ONCE) {
-                if frame.typist.is_none() && self.since.is_none_or(|since| frame.time > since) {
+                if frame.about.is_none() && self.since.is_none_or(|since| frame.time > since) {
                     lines.encoded(&frame.json).await?;
                 }
             }

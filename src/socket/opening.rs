@@ -1,24 +1,27 @@
 //! From an admission to the first frame: room, membership, the place in the hub, the history.
 
+mod inbox;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::Timestamp;
 use handlers::{Mark, Resumed, RoomId, UserId};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
+use super::View;
+use super::one_room::OneRoom;
 use crate::admission::{Admission, Ask, Wanted};
 use crate::auth;
-use crate::caller::Caller;
+use crate::caller::{Caller, Place};
 use crate::close::Close;
 use crate::config::Direct;
 use crate::cursor::{Position, RoomCursor};
 use crate::hub::Joined;
 use crate::outbox::Outbox;
 use crate::room::json;
-use crate::server::{Server, Stay};
+use crate::server::Server;
 use crate::store::documents;
 use crate::store::{Changed, NewMember, Snapshot, StoreError};
 use crate::users::Seat;
@@ -26,23 +29,36 @@ use crate::users::Seat;
 /// The pause before a snapshot is read again that is older than what the hub has heard of.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-/// A socket that is in its room.
+/// A socket that is in its room, or in all of its user's.
 pub(super) struct Opened {
-    pub(super) caller: Caller,
-    /// The place in the hub.
-    pub(super) stay: Stay,
-    /// The first frame.
-    pub(super) history: Utf8Bytes,
-    /// What was committed up to then is in it.
-    pub(super) since: Option<Timestamp>,
-    /// Where a Level 2 socket stands, having the first frame.
-    pub(super) position: Option<Position>,
-    /// What the caller has read once it has the history, where that is news.
-    pub(super) unread: Option<i64>,
+    pub(super) caller: Arc<Caller>,
+    pub(super) view: View,
+    pub(super) first_frame: Utf8Bytes,
+}
+
+/// Opens what is asked for.
+pub(super) async fn open(
+    server: &Arc<Server>,
+    outbox: &Arc<Outbox>,
+    admission: Admission,
+) -> Result<Opened, Close> {
+    if admission.room == Wanted::All {
+        inbox::open(server, outbox, admission).await
+    } else {
+        open_room(server, outbox, admission).await
+    }
+}
+
+/// A place among the sockets of its user.
+fn take_seat(server: &Server, user: &UserId) -> Result<Seat, Close> {
+    server.users.enter(user, server.config.load().limits.sockets_per_user).ok_or_else(|| {
+        server.metrics.limit("sockets_per_user");
+        Close::TooManySockets
+    })
 }
 
 /// Finds the room, joins it and reads its history.
-pub(super) async fn open(
+async fn open_room(
     server: &Arc<Server>,
     outbox: &Arc<Outbox>,
     admission: Admission,
@@ -50,6 +66,7 @@ pub(super) async fn open(
     let Admission { caller: auth::Caller { user, email, expires_at }, room, ask } = admission;
     let found = match &room {
         Wanted::Id(room) => Some(*room),
+        Wanted::All => None,
         Wanted::With(other) => {
             let found = server.store.direct_room(&user, other).await;
             found.map_err(|error| refused(server, &error))?
@@ -58,13 +75,11 @@ pub(super) async fn open(
     if found.is_none() && server.config.load().rooms.direct == Direct::Api {
         return Err(Close::NoRoom);
     }
-    let seat = server.users.enter(&user, server.config.load().limits.sockets_per_user).ok_or_else(|| {
-        server.metrics.limit("sockets_per_user");
-        Close::TooManySockets
-    })?;
+    let seat = take_seat(server, &user)?;
     let room = match (found, room) {
         (Some(room), _) | (None, Wanted::Id(room)) => room,
         (None, Wanted::With(other)) => make_direct(server, &seat, &user, email.clone(), other).await?,
+        (None, Wanted::All) => return Err(Close::NoRoom),
     };
     let (joined, stay) = server.join(room, outbox);
     let (mut snapshot, changed) = read_as(server, room, joined, outbox, ask.since.as_deref()).await?;
@@ -79,14 +94,16 @@ pub(super) async fn open(
         keep_email(server, room, &user, email);
     }
     let email = member.email.clone();
-    Ok(Opened {
-        history: first_frame(&snapshot, room, &ask, changed.as_ref()),
+    let first_frame = first_frame(&snapshot, room, &ask, changed.as_ref());
+    let view = OneRoom {
+        room,
+        _stay: stay,
         since: snapshot.complete.then_some(snapshot.time),
         position: ask.since.as_ref().map(|_| changed.map(|changed| changed.position).unwrap_or_default()),
-        unread: snapshot.unread(&user, ask.receipts_by_hand),
-        caller: Caller::new(user, email, room, seat, ask, expires_at),
-        stay,
-    })
+        owed: snapshot.unread(&user, ask.receipts_by_hand).unwrap_or_default(),
+    };
+    let caller = Arc::new(Caller::new(user, email, Place::Room(room), seat, ask, expires_at));
+    Ok(Opened { caller, view: View::Room(view), first_frame })
 }
 
 /// Where a client says that it was in this room; none where that can't be told.

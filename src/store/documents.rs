@@ -187,6 +187,11 @@ pub(crate) fn read_message_id(id: &RawDocument) -> Result<(RoomId, MessageId), U
     Ok((read_room(id)?, n))
 }
 
+/// The user in a member's `_id`.
+pub(crate) fn read_member_user(id: &RawDocument) -> Result<UserId, Undecodable> {
+    read_user(id.get("user")?.unwrap_or(RawBsonRef::Null))
+}
+
 /// The room in an `_id`.
 pub(crate) fn read_room(id: &RawDocument) -> Result<RoomId, Undecodable> {
     RoomId::try_from(read_int(id, "room")?).map_err(|error| Undecodable(error.to_string()))

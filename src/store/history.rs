@@ -43,6 +43,13 @@ impl Snapshot {
         lowest(self.members.iter().map(|member| (&member.user, member.marks)), author)
     }
 
+    /// Between which numbers there may be messages before those of the page that someone has still to read.
+    pub(super) fn before_page(&self) -> Option<(i64, i64)> {
+        let oldest = self.messages.last().map_or(0, |message| message.id.get());
+        let read = self.members.iter().map(|member| member.marks.read).min().unwrap_or_default();
+        (read < oldest - 1 && self.messages.len() == HISTORY).then_some((read, oldest))
+    }
+
     /// Its messages as clients are shown them, in their order.
     pub(crate) fn shown(&self) -> impl Iterator<Item = HistoryMessage<'_>> {
         self.messages.iter().map(|message| self.show(message))
@@ -137,9 +144,7 @@ impl Store {
         let View { session, time } = view;
         let messages = self.page(session, room, 0, MAX_KEY, HISTORY).await?;
         let mut snapshot = Snapshot { time: *time, members, messages, waiting: Vec::new(), complete: true };
-        let oldest = snapshot.messages.last().map_or(0, |message| message.id.get());
-        let read = snapshot.members.iter().map(|member| member.marks.read).min().unwrap_or_default();
-        if waiting && read < oldest - 1 && snapshot.messages.len() == HISTORY {
+        if waiting && let Some((read, oldest)) = snapshot.before_page() {
             snapshot.waiting = self.page(session, room, read, oldest, WAITING - HISTORY).await?;
         }
         Ok(snapshot)
@@ -252,7 +257,7 @@ impl Store {
 }
 
 /// What sorts after every number.
-const MAX_KEY: Bson = Bson::MaxKey;
+pub(super) const MAX_KEY: Bson = Bson::MaxKey;
 
 /// One moment of the database, for reads that belong together.
 pub(crate) struct View {

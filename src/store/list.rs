@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use handlers::{RoomId, Time, UserId};
+use mongodb::ClientSession;
 
 use super::documents::{self, Marks, Member, Message, Room, Undecodable};
 use super::{Store, StoreError};
@@ -54,13 +55,7 @@ impl Store {
         user: &UserId,
         page: Page,
     ) -> Result<(Vec<Listed>, Option<Position>), StoreError> {
-        let mut places = self.places(user).await?;
-        if let Some(before) = page.before {
-            places.retain(|place| (place.at, place.room) < (before.at, before.room));
-        }
-        places.sort_unstable_by_key(|place| std::cmp::Reverse((place.at, place.room)));
-        let more = places.len() > page.limit;
-        places.truncate(page.limit);
+        let (places, more) = paged(self.places(user).await?, page);
         let next = places.last().copied().filter(|_| more);
         Ok((self.details(user, &places, page.counted).await?, next))
     }
@@ -72,22 +67,11 @@ impl Store {
         let joined = self.bounded(async move {
             let find = members.find(filter).projection(doc! { "_id": 1, "joined_at": 1 });
             let documents: Vec<RawDocumentBuf> = find.await?.try_collect().await?;
-            let read = |document: &RawDocumentBuf| {
-                let room = documents::read_room(document.get_document("_id")?)?;
-                Ok(Position { at: documents::read_time(document, "joined_at")?, room })
-            };
-            Ok(documents.iter().map(read).collect::<Result<Vec<_>, Undecodable>>()?)
+            let places = documents.iter().map(|document| self::joined(document));
+            Ok(places.collect::<Result<Vec<_>, Undecodable>>()?)
         });
         let mut places = joined.await?;
-        let mut asked = self.activity.ask(places.iter().map(|place| place.room));
-        let missing = std::mem::take(&mut asked.missing);
-        for some in missing.chunks(READ_AT_ONCE) {
-            let read = self.last_said(user, some).await?;
-            self.activity.learnt(&mut asked, &read, some);
-        }
-        for place in &mut places {
-            place.at = asked.known.get(&place.room).copied().map_or(place.at, |said| said.max(place.at));
-        }
+        self.with_activity(user, &mut places).await?;
         Ok(places)
     }
 
@@ -125,19 +109,77 @@ impl Store {
         self.bounded(async move {
             let rooms = members.aggregate(stages).with_type::<RawDocumentBuf>().await?;
             let documents: Vec<RawDocumentBuf> = rooms.try_collect().await?;
-            let mut listed = Vec::with_capacity(documents.len());
-            for Position { at, room } in order {
-                let id = room.get();
-                if let Some(document) =
-                    documents.iter().find(|document| document.get_i64("room").is_ok_and(|room| room == id))
-                {
-                    listed.push(read(document, &user, at)?);
-                }
-            }
-            Ok(listed)
+            Ok(in_order(&documents, &user, &order)?)
         })
         .await
     }
+
+    /// The same, of a session's moment.
+    pub(super) async fn details_in(
+        &self,
+        session: &mut ClientSession,
+        user: &UserId,
+        places: &[Position],
+        counted: usize,
+    ) -> Result<Vec<Listed>, StoreError> {
+        let stages = stages(user, places, counted);
+        let rooms = self.members.aggregate(stages).with_type::<RawDocumentBuf>().session(&mut *session);
+        let mut cursor = rooms.await?;
+        let documents: Vec<RawDocumentBuf> = cursor.stream(session).try_collect().await?;
+        Ok(in_order(&documents, user, places)?)
+    }
+
+    /// When something was last said in rooms of a user, or the user came in, where that was later.
+    pub(super) async fn with_activity(
+        &self,
+        user: &UserId,
+        places: &mut [Position],
+    ) -> Result<(), StoreError> {
+        let mut asked = self.activity.ask(places.iter().map(|place| place.room));
+        let missing = std::mem::take(&mut asked.missing);
+        for some in missing.chunks(READ_AT_ONCE) {
+            let read = self.last_said(user, some).await?;
+            self.activity.learnt(&mut asked, &read, some);
+        }
+        for place in places {
+            place.at = asked.known.get(&place.room).copied().map_or(place.at, |said| said.max(place.at));
+        }
+        Ok(())
+    }
+}
+
+fn in_order(
+    documents: &[RawDocumentBuf],
+    user: &UserId,
+    order: &[Position],
+) -> Result<Vec<Listed>, Undecodable> {
+    let mut listed = Vec::with_capacity(documents.len());
+    for Position { at, room } in order {
+        let id = room.get();
+        if let Some(document) =
+            documents.iter().find(|document| document.get_i64("room").is_ok_and(|room| room == id))
+        {
+            listed.push(read(document, user, *at)?);
+        }
+    }
+    Ok(listed)
+}
+
+/// Of a membership: the room, and since when.
+pub(super) fn joined(document: &RawDocument) -> Result<Position, Undecodable> {
+    let room = documents::read_room(document.get_document("_id")?)?;
+    Ok(Position { at: documents::read_time(document, "joined_at")?, room })
+}
+
+/// The page of rooms that is asked for, the latest first; and whether there are more.
+pub(super) fn paged(mut places: Vec<Position>, page: Page) -> (Vec<Position>, bool) {
+    if let Some(before) = page.before {
+        places.retain(|place| (place.at, place.room) < (before.at, before.room));
+    }
+    places.sort_unstable_by_key(|place| std::cmp::Reverse((place.at, place.room)));
+    let more = places.len() > page.limit;
+    places.truncate(page.limit);
+    (places, more)
 }
 
 /// The user's memberships of these rooms, from the index by user.

@@ -58,10 +58,7 @@ impl Store {
         self.bounded(async move {
             let found: Vec<RawDocumentBuf> =
                 members.find(filter).projection(doc! { "_id": 1 }).await?.try_collect().await?;
-            let read = |member: &RawDocumentBuf| {
-                let id = member.get_document("_id")?;
-                documents::read_user(id.get("user")?.unwrap_or(bson::RawBsonRef::Null))
-            };
+            let read = |member: &RawDocumentBuf| documents::read_member_user(member.get_document("_id")?);
             let others = found.iter().map(read).collect::<Result<Vec<_>, Undecodable>>()?;
             let others: Vec<_> = others.into_iter().filter(|other| *other != user).collect();
             if others.iter().any(|other| present.is_here(other)) {

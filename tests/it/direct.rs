@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use futures_util::future::join_all;
-use handlers::{Action, Code, Connection, Context, Error, Fields, Pending, Reply, RoomId, Time, UserId};
+use handlers::{
+    Action, Code, Connection, Context, Error, Fields, Pending, Reply, RoomId, RoomPage, Time, UserId,
+};
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{DateTime, Document, doc};
 use parlor::config::Config;
@@ -26,6 +28,18 @@ struct NoSocket;
 
 impl Connection for NoSocket {
     fn renew<'a>(&'a self, _: &'a str) -> Pending<'a, Time> {
+        Box::pin(async { Err(Error::internal("there is no socket")) })
+    }
+
+    fn open(&self) -> Result<(), Error> {
+        Err(Error::internal("there is no socket"))
+    }
+
+    fn close(&self) -> Result<(), Error> {
+        Err(Error::internal("there is no socket"))
+    }
+
+    fn rooms(&self, _: Option<String>, _: Option<RoomId>) -> Pending<'_, RoomPage> {
         Box::pin(async { Err(Error::internal("there is no socket")) })
     }
 }

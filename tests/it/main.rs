@@ -32,6 +32,7 @@ mod history;
 mod hooks;
 mod http;
 mod idempotency;
+mod inbox;
 mod isolation;
 mod issuers;
 mod keysets;

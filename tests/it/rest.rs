@@ -157,7 +157,7 @@ async fn a_body_without_bounds_is_refused() {
 #[tokio::test]
 async fn what_isnt_there_is_404_and_another_method_405() {
     let server = Server::start(&[]).await;
-    for path in ["/nothing", "/api/v1/nothing", "/ws", "/healthz/x"] {
+    for path in ["/nothing", "/api/v1/nothing", "/wss", "/healthz/x"] {
         assert_eq!(server.get(path).await, 404, "{path}");
     }
     assert_eq!(server.request(Method::DELETE, ROOMS, Some(API_KEY), "").await.0, 405);

@@ -1,0 +1,129 @@
+//! What a user's own socket is told of rooms (protocol.md, Level 3).
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::{HistoryMessage, Role, RoomId, Time, UserId};
+
+/// The first frame: the caller's rooms.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(tag = "type", rename = "ready")]
+pub struct Ready {
+    /// The caller.
+    pub user_id: UserId,
+    /// Whether this is what changed since the cursor, and not the plain start.
+    pub resumed: bool,
+    /// The rooms, the latest first: all that have changed, or the first page.
+    pub rooms: Vec<RoomView>,
+    /// Whether there are more rooms, by `rooms`.
+    pub has_more: bool,
+    /// Who of the members of these rooms is online.
+    pub online: Vec<UserId>,
+    /// Where to resume from, having this.
+    pub cursor: String,
+}
+
+/// A room as one of its members sees it.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct RoomView {
+    /// Its id.
+    pub room_id: RoomId,
+    /// What it is for.
+    pub kind: RoomKind,
+    /// Its name, where it has one.
+    pub name: Option<String>,
+    /// The last message, deleted or not, or the caller's joining where that was later.
+    pub last_activity: Time,
+    /// Everyone, the caller included.
+    pub members: Vec<MemberView>,
+    /// The last one that is not deleted.
+    pub last_message: Option<HistoryMessage<'static>>,
+    /// Others' messages after the caller's read mark; no more than `rooms.unread_counted` are counted.
+    pub unread: i64,
+    /// The caller's own marks.
+    pub delivered: i64,
+    /// The same.
+    pub read: i64,
+}
+
+/// What a room is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RoomKind {
+    /// The one room of two users.
+    Direct,
+    /// Of anyone, who may come and go.
+    Group,
+}
+
+/// A user in a room.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct MemberView {
+    /// Who.
+    pub user_id: UserId,
+    /// Shown as `sender_email`.
+    pub email: Option<String>,
+    /// What the member may do beyond writing.
+    pub role: Role,
+    /// Everything up to this number was written to one of the member's sockets.
+    pub delivered: i64,
+    /// Everything up to this number was read.
+    pub read: i64,
+    /// Whether there is a socket of theirs, on any server.
+    pub online: bool,
+}
+
+/// What happened to the caller's rooms, beside what happened in them.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum InboxEvent {
+    /// The caller is in one more room.
+    RoomAdded {
+        /// As in `ready`.
+        room: Box<RoomView>,
+    },
+    /// Its name or its members are others now.
+    RoomChanged {
+        /// As it is now.
+        room: RoomChange,
+    },
+    /// The caller isn't in it any more, or it is gone.
+    RoomRemoved {},
+    /// One of the caller's own marks, or a delete, has changed what is unread.
+    Unread {
+        /// Others' messages after the caller's read mark.
+        unread: i64,
+        /// The mark.
+        read: i64,
+    },
+    /// Someone who shares a room has come or gone.
+    Presence {
+        /// Who.
+        user_id: UserId,
+        /// Whether there is a socket of theirs, on any server.
+        online: bool,
+        /// When the last one was closed, where there is none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        last_seen: Option<Time>,
+    },
+}
+
+/// What can change of a room beside its messages.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct RoomChange {
+    /// What it is for.
+    pub kind: RoomKind,
+    /// Its name, where it has one.
+    pub name: Option<String>,
+    /// Everyone, the caller included.
+    pub members: Vec<MemberView>,
+}
+
+/// A page of the caller's rooms.
+#[derive(Debug)]
+pub struct RoomPage {
+    /// The latest first.
+    pub rooms: Vec<RoomView>,
+    /// Whether there are more.
+    pub has_more: bool,
+}

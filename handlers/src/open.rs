@@ -1,0 +1,27 @@
+//! `{"action":"open","room_id":7}`: the room is being looked at from now on, until `close`.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::{ByEvent, Code, Context, Error, Kind, Limits, MessageId};
+
+/// What the frame holds: nothing more than which room.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct Request {}
+
+/// One frame.
+pub const LIMITS: Limits = Limits::DEFAULT;
+
+/// How far the messages have come that this brings to their reader.
+pub const EMITS: &[Kind] = &[Kind::MarkMessageAsRead];
+
+/// Nothing of its own.
+pub const FAILS: &[Code] = &[];
+
+/// What is there is read, and so is what is written to this socket from now on.
+pub async fn handle(cx: Context, _: Request) -> Result<ByEvent, Error> {
+    // In this order: what comes in between is read by the first, or by the second.
+    cx.connection().open()?;
+    cx.room().read(MessageId::MAX).await?;
+    Ok(ByEvent)
+}

@@ -1,0 +1,43 @@
+//! What an action finds that needs a room where its frame named none, on a socket of all of a user's rooms.
+
+use handlers::{Appended, ClientId, Error, From, History, MessageId, Pending, Role, Room, Text, UserId};
+
+pub(super) struct NoRoom;
+
+fn missing<T>() -> Pending<'static, T> {
+    Box::pin(async { Err(Error::invalid("room_id: is needed")) })
+}
+
+impl Room for NoRoom {
+    fn append(&self, _: Text, _: Option<ClientId>) -> Pending<'_, Appended> {
+        missing()
+    }
+
+    fn author(&self, _: MessageId) -> Pending<'_, UserId> {
+        missing()
+    }
+
+    fn edit(&self, _: MessageId, _: Text) -> Pending<'_, ()> {
+        missing()
+    }
+
+    fn delete(&self, _: MessageId) -> Pending<'_, ()> {
+        missing()
+    }
+
+    fn role(&self) -> Pending<'_, Role> {
+        missing()
+    }
+
+    fn history(&self, _: From, _: usize) -> Pending<'_, History> {
+        missing()
+    }
+
+    fn read(&self, _: MessageId) -> Pending<'_, ()> {
+        missing()
+    }
+
+    fn typing(&self) -> Pending<'_, ()> {
+        missing()
+    }
+}

@@ -1,0 +1,218 @@
+//! What a socket of all rooms of a user makes of what happens in them (protocol.md, Level 3).
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use bson::Timestamp;
+use handlers::{InboxEvent, Ready, RoomChange, RoomId, UserId};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use crate::caller::{Caller, Inbox};
+use crate::close::Close;
+use crate::cursor::InboxCursor;
+use crate::outbox::{self, Frame, Outbox, What};
+use crate::room::json;
+use crate::server::Server;
+use crate::splice::{quoted, splice};
+use crate::store::documents::Marks;
+use crate::store::{Presence, Rooms, StoreError, see};
+
+/// Before everything.
+const NEVER: Timestamp = Timestamp { time: 0, increment: 0 };
+
+/// A socket's place in all rooms of its user, until it is dropped.
+pub(super) struct AllRooms {
+    server: Arc<Server>,
+    caller: Arc<Caller>,
+    outbox: Arc<Outbox>,
+    /// The user's rooms, as the socket's actions know them, too.
+    rooms: Arc<Inbox>,
+    /// The rooms that this hears of in the hub: of some of them its user is no member yet, or not any more.
+    joined: HashSet<RoomId>,
+    /// What was committed up to then was in the first frame.
+    pub(super) since: Timestamp,
+    /// The same of rooms that the user came into later.
+    since_in: HashMap<RoomId, Timestamp>,
+    /// How far it has been told.
+    cursor: InboxCursor,
+    /// The newest messages of others that were written to this socket, and whose marks are still to be handed on.
+    owed: HashMap<RoomId, i64>,
+}
+
+impl AllRooms {
+    pub(super) fn new(
+        server: &Arc<Server>,
+        caller: &Arc<Caller>,
+        outbox: &Arc<Outbox>,
+        rooms: &Arc<Inbox>,
+    ) -> Self {
+        server.hub.enter_inbox(&caller.user, outbox);
+        Self {
+            server: server.clone(),
+            caller: caller.clone(),
+            outbox: outbox.clone(),
+            rooms: rooms.clone(),
+            joined: HashSet::new(),
+            since: NEVER,
+            since_in: HashMap::new(),
+            cursor: InboxCursor { time: NEVER },
+            owed: HashMap::new(),
+        }
+    }
+
+    /// From now on this hears of these rooms. Gives how far the hub has come: what is read must not be older.
+    pub(super) fn join(&mut self, rooms: &[RoomId]) -> Option<Timestamp> {
+        let new: Vec<_> = rooms.iter().copied().filter(|room| self.joined.insert(*room)).collect();
+        self.server.hub.join_inbox(&new, &self.outbox)
+    }
+
+    /// Whether this hears of all of these.
+    pub(super) fn hears_of(&self, rooms: &[RoomId]) -> bool {
+        rooms.iter().all(|room| self.joined.contains(room))
+    }
+
+    /// The first frame: these are the user's rooms, as of then.
+    pub(super) fn begin(&mut self, rooms: Rooms, present: &HashMap<UserId, Presence>) -> Utf8Bytes {
+        let Rooms { time, all, shown, has_more } = rooms;
+        (self.since, self.cursor) = (time, InboxCursor { time });
+        for room in all {
+            self.rooms.enter(room);
+        }
+        for room in &shown {
+            // Its last message is on its way, and with it all before it.
+            if let Some(last) = &room.last
+                && last.id.get() > room.marks.delivered
+            {
+                self.owe(room.room.id, last.id.get());
+            }
+        }
+        json(&Ready {
+            user_id: self.caller.user.clone(),
+            resumed: false,
+            online: present.iter().filter(|(_, there)| there.online).map(|(user, _)| user.clone()).collect(),
+            rooms: shown.into_iter().map(|room| see(room, present)).collect(),
+            has_more,
+            cursor: self.cursor.to_string(),
+        })
+    }
+
+    /// A frame as this socket has it, where it has it; and what follows from it.
+    pub(super) async fn take(
+        &mut self,
+        frame: &Frame,
+    ) -> Result<(Option<Utf8Bytes>, Option<Utf8Bytes>), Close> {
+        let Some(outbox::Inbox { room, what }) = &frame.inbox else {
+            // Of someone who shares a room.
+            let others = frame.about.as_ref() != Some(&self.caller.user);
+            return Ok((others.then(|| frame.json.clone()), None));
+        };
+        let room = *room;
+        let since = self.since_in.get(&room).copied().unwrap_or(self.since);
+        if frame.time <= since {
+            return Ok((None, None));
+        }
+        match what {
+            What::Look => Ok((None, self.look(room, frame.time).await?)),
+            _ if !self.rooms.has(room) || frame.dismisses.is_some() => Ok((None, None)),
+            What::Read(user) if *user != self.caller.user => Ok((None, None)),
+            What::Read(_) => Ok((None, self.unread(room, frame.time).await?)),
+            What::Event => Ok((self.event(room, frame), None)),
+            What::Deleted => Ok((self.event(room, frame), self.unread(room, frame.time).await?)),
+        }
+    }
+
+    /// A room, or who is in it, has changed.
+    async fn look(&mut self, room: RoomId, time: Timestamp) -> Result<Option<Utf8Bytes>, Close> {
+        let user = self.caller.user.clone();
+        // First, so that nothing falls between this and what is read.
+        self.join(&[room]);
+        let counted = self.server.config.load().rooms.unread_counted;
+        let read = self.server.store.room_of(&user, room, counted).await;
+        let (read_at, listed) = read.map_err(|error| self.failed(&error))?;
+        let Some(listed) = listed else {
+            // Not one of the user's rooms: not any more, or not yet.
+            let told = self.rooms.leave(room).then(|| self.told(room, time, &InboxEvent::RoomRemoved {}));
+            self.since_in.remove(&room);
+            return Ok(told);
+        };
+        let present = self.server.store.presences_in(std::slice::from_ref(&listed)).await;
+        let view = see(listed, &present.map_err(|error| self.failed(&error))?);
+        let event = if self.rooms.enter(room) {
+            self.since_in.insert(room, read_at);
+            InboxEvent::RoomAdded { room: Box::new(view) }
+        } else {
+            let room = RoomChange { kind: view.kind, name: view.name, members: view.members };
+            InboxEvent::RoomChanged { room }
+        };
+        Ok(Some(self.told(room, time, &event)))
+    }
+
+    /// What is unread in a room since this moment.
+    async fn unread(&mut self, room: RoomId, time: Timestamp) -> Result<Option<Utf8Bytes>, Close> {
+        let counted = self.server.config.load().rooms.unread_counted;
+        let unread = self.server.store.unread_at(room, &self.caller.user, time, counted).await;
+        let unread = unread.map_err(|error| self.failed(&error))?;
+        Ok(unread.map(|unread| {
+            let event = InboxEvent::Unread { unread: unread.unread, read: unread.read };
+            self.told(room, time, &event)
+        }))
+    }
+
+    fn event(&mut self, room: RoomId, frame: &Frame) -> Option<Utf8Bytes> {
+        let id = room.to_string();
+        if let Some(user) = &frame.about {
+            return (*user != self.caller.user).then(|| splice(&frame.json, &[("room_id", &id)]));
+        }
+        let reference = frame.cause.and_then(|request| self.caller.take_ref(request));
+        self.cursor.reach(frame.time);
+        let cursor = quoted(&self.cursor.to_string());
+        let mut fields = vec![("room_id", id.as_str())];
+        let reference = reference.as_deref().map(quoted);
+        fields.extend(reference.as_deref().map(|reference| ("ref", reference)));
+        fields.push(("cursor", &cursor));
+        Some(splice(&frame.json, &fields))
+    }
+
+    fn told(&mut self, room: RoomId, time: Timestamp, event: &InboxEvent) -> Utf8Bytes {
+        self.cursor.reach(time);
+        let cursor = quoted(&self.cursor.to_string());
+        splice(&json(event), &[("room_id", &room.to_string()), ("cursor", &cursor)])
+    }
+
+    /// It was written.
+    pub(super) fn wrote(&mut self, frame: &Frame) {
+        if let (Some((id, author)), Some(outbox::Inbox { room, .. })) = (&frame.delivers, &frame.inbox)
+            && *author != self.caller.user
+        {
+            self.owe(*room, id.get());
+        }
+    }
+
+    /// This message of a room was written, and all before it.
+    pub(super) fn owe(&mut self, room: RoomId, message: i64) {
+        let owed = self.owed.entry(room).or_default();
+        *owed = message.max(*owed);
+    }
+
+    /// Hands on the marks that are owed. What is written in a room that is being looked at is read.
+    pub(super) fn pay(&mut self) {
+        let Self { owed, server, caller, rooms, .. } = self;
+        owed.retain(|room, message| {
+            let read = if rooms.is_open(*room) { *message } else { 0 };
+            !server.receipts.raise(*room, &caller.user, Marks { delivered: *message, read })
+        });
+    }
+
+    /// What has happened can't be told: the socket is to come back.
+    fn failed(&self, error: &StoreError) -> Close {
+        self.server.metrics.fault("inbox");
+        tracing::error!(%error, "what happened in a user's rooms can't be read; the socket is to come back");
+        Close::Unavailable
+    }
+}
+
+impl Drop for AllRooms {
+    fn drop(&mut self) {
+        self.server.hub.leave_inbox(&self.caller.user, self.joined.drain(), &self.outbox);
+    }
+}

@@ -1,0 +1,56 @@
+//! The same for a socket of all rooms of its user: the places in the hub, and the rooms as of one moment.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{Opened, RETRY_PAUSE, refused, take_seat};
+use crate::admission::Admission;
+use crate::auth;
+use crate::caller::{Caller, Inbox, Place, ROOMS};
+use crate::close::Close;
+use crate::outbox::Outbox;
+use crate::server::Server;
+use crate::socket::View;
+use crate::socket::all_rooms::AllRooms;
+use crate::store::{Page, Rooms};
+
+/// Joins all rooms and reads them.
+pub(super) async fn open(
+    server: &Arc<Server>,
+    outbox: &Arc<Outbox>,
+    admission: Admission,
+) -> Result<Opened, Close> {
+    let Admission { caller: auth::Caller { user, email, expires_at }, ask, .. } = admission;
+    let seat = take_seat(server, &user)?;
+    let rooms = Arc::new(Inbox::default());
+    let caller = Arc::new(Caller::new(user, email, Place::Inbox(rooms.clone()), seat, ask, expires_at));
+    let mut view = AllRooms::new(server, &caller, outbox, &rooms);
+    let read = read(server, &caller, &mut view).await?;
+    let present = server.store.presences_in(&read.shown).await.map_err(|error| refused(server, &error))?;
+    let first_frame = view.begin(read, &present);
+    Ok(Opened { caller, view: View::Inbox(Box::new(view)), first_frame })
+}
+
+/// The rooms, not older than what the hub has heard, and none that it isn't joined to.
+async fn read(server: &Arc<Server>, caller: &Caller, view: &mut AllRooms) -> Result<Rooms, Close> {
+    let (patience, counted) = {
+        let config = server.config.load();
+        (config.mongodb.operation, config.rooms.unread_counted)
+    };
+    let deadline = Instant::now() + patience;
+    let mut known = server.store.room_ids(&caller.user).await.map_err(|error| refused(server, &error))?;
+    loop {
+        let reached = view.join(&known);
+        let page = Page { before: None, limit: ROOMS, counted };
+        let rooms = server.store.inbox(&caller.user, page).await.map_err(|error| refused(server, &error))?;
+        if reached.is_none_or(|reached| reached <= rooms.time) && view.hears_of(&rooms.all) {
+            return Ok(rooms);
+        }
+        if Instant::now() > deadline {
+            return Err(Close::Unavailable);
+        }
+        known = rooms.all;
+        tokio::time::sleep(RETRY_PAUSE).await;
+    }
+}

@@ -1,0 +1,118 @@
+//! Reading what was there at a moment just past: the change stream tells that something happened, and this how things
+//! stood just before, or then.
+//!
+//! The database keeps what is needed for it for five minutes (`minSnapshotHistoryWindowInSeconds`); what is asked for
+//! here is seconds old. The driver has no way to name the moment of a read, so these are commands.
+
+use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
+use handlers::{RoomId, UserId};
+use mongodb::error::Error;
+
+use super::documents::{self, Marks, Member, Message, Undecodable};
+use super::history::{HISTORY, MAX_KEY, Snapshot, WAITING};
+use super::{Store, StoreError};
+
+/// Unread messages of a member, as of a moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unread {
+    pub(crate) unread: i64,
+    pub(crate) read: i64,
+}
+
+impl Store {
+    /// A room as it was at a moment, with what someone had still to read.
+    pub(crate) async fn snapshot_at(&self, room: RoomId, at: Timestamp) -> Result<Snapshot, StoreError> {
+        let store = self.clone();
+        self.bounded(async move {
+            let members = doc! { "_id": documents::of_room(room, "user") };
+            let members = store.find_at(at, doc! { "find": "members", "filter": members }).await?;
+            let members = members.iter().map(|member| documents::read_member(member));
+            let members = members.collect::<Result<Vec<Member>, Undecodable>>()?;
+            let messages = store.page_at(room, at, 0, MAX_KEY, HISTORY).await?;
+            let time = at;
+            let mut snapshot = Snapshot { time, members, messages, waiting: Vec::new(), complete: true };
+            if let Some((read, oldest)) = snapshot.before_page() {
+                let oldest = Bson::Int64(oldest);
+                snapshot.waiting = store.page_at(room, at, read, oldest, WAITING - HISTORY).await?;
+            }
+            Ok(snapshot)
+        })
+        .await
+    }
+
+    /// What a member had still to read at a moment; no more than `counted` are counted. None where it was no member.
+    pub(crate) async fn unread_at(
+        &self,
+        room: RoomId,
+        user: &UserId,
+        at: Timestamp,
+        counted: usize,
+    ) -> Result<Option<Unread>, StoreError> {
+        let (store, user) = (self.clone(), user.clone());
+        self.bounded(async move {
+            let member = doc! { "find": "members", "filter": { "_id": documents::member_id(room, &user) } };
+            let Some(member) = store.find_at(at, member).await?.pop() else { return Ok(None) };
+            let Marks { read, .. } = documents::read_member(&member)?.marks;
+            let others = doc! {
+                "_id": {
+                    "$gt": { "room": room.get(), "n": read },
+                    "$lte": { "room": room.get(), "n": Bson::MaxKey },
+                },
+                "sender": { "$ne": documents::user_bson(&user) },
+                "deleted_at": { "$exists": false },
+            };
+            let counted = i64::try_from(counted).unwrap_or(i64::MAX);
+            let count = doc! {
+                "aggregate": "messages",
+                "pipeline": [{ "$match": others }, { "$limit": counted }, { "$count": "count" }],
+                "cursor": {},
+            };
+            let found = store.command_at(at, count).await?;
+            let unread = found.first().map(|found| documents::read_int(found, "count")).transpose()?;
+            Ok(Some(Unread { unread: unread.unwrap_or_default(), read }))
+        })
+        .await
+    }
+
+    async fn page_at(
+        &self,
+        room: RoomId,
+        at: Timestamp,
+        after: i64,
+        before: Bson,
+        limit: usize,
+    ) -> Result<Vec<Message>, StoreError> {
+        let filter = doc! {
+            "_id": { "$gt": { "room": room.get(), "n": after }, "$lt": { "room": room.get(), "n": before } },
+            "deleted_at": { "$exists": false },
+        };
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let find = doc! { "find": "messages", "filter": filter, "sort": { "_id": -1 }, "limit": limit };
+        let found = self.find_at(at, find).await?;
+        let messages = found.iter().filter_map(|document| documents::read_message(document).transpose());
+        Ok(messages.collect::<Result<_, _>>()?)
+    }
+
+    /// The documents that a `find` gives, of which there are no more than fit one answer.
+    async fn find_at(&self, at: Timestamp, mut find: Document) -> Result<Vec<RawDocumentBuf>, StoreError> {
+        find.insert("singleBatch", true);
+        find.insert("batchSize", i32::MAX);
+        self.command_at(at, find).await
+    }
+
+    async fn command_at(
+        &self,
+        at: Timestamp,
+        mut command: Document,
+    ) -> Result<Vec<RawDocumentBuf>, StoreError> {
+        command.insert("readConcern", doc! { "level": "snapshot", "atClusterTime": at });
+        let answer = self.db.run_command(command).await?;
+        let batch = answer.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
+        let batch = batch.map_err(Error::custom)?;
+        let raw = |item: &Bson| {
+            let document = item.as_document().ok_or_else(|| Undecodable::new("a batch of something else"))?;
+            RawDocumentBuf::try_from(document).map_err(Undecodable::from)
+        };
+        Ok(batch.iter().map(raw).collect::<Result<_, Undecodable>>()?)
+    }
+}

@@ -1,0 +1,107 @@
+//! Rooms that come, change and go while the socket is open.
+
+use reqwest::Method;
+use serde_json::json;
+
+use super::{expect, inbox};
+use crate::support::{Server, chat};
+
+#[tokio::test]
+async fn a_room_that_is_made_is_added_and_heard_of_at_once() {
+    let server = Server::start(&[]).await;
+    let (mut one, ready) = inbox(&server, 1).await;
+    assert_eq!(ready["rooms"], json!([]));
+    let room = server.room(&[1, 2]).await;
+    let added = one.next().await;
+    assert_eq!((&added["type"], &added["room_id"]), (&json!("room_added"), &json!(room)), "{added}");
+    assert_eq!((&added["room"]["unread"], &added["room"]["kind"]), (&json!(0), &json!("direct")));
+    let mut two = server.join(2, 1).await;
+    two.say("hi").await;
+    expect_after_presence(&mut one, room).await;
+}
+
+/// The other's coming may be told before.
+async fn expect_after_presence(one: &mut crate::support::Client, room: i64) {
+    let frame = one.until_kind("chat_message").await;
+    assert_eq!((&frame["room_id"], &frame["message"]["text"]), (&json!(room), &json!("hi")));
+}
+
+#[tokio::test]
+async fn a_member_of_a_group_comes_and_goes() {
+    let server = Server::start(&[]).await;
+    let group = server.room(&[1, 2, 3]).await;
+    let (mut one, _) = inbox(&server, 1).await;
+    let (mut four, ready) = inbox(&server, 4).await;
+    assert_eq!(ready["rooms"], json!([]));
+
+    let (status, _) = server.call(Method::PUT, &format!("/rooms/{group}/members/4"), json!({})).await;
+    assert_eq!(status, 201);
+    let added = four.until_kind("room_added").await;
+    assert_eq!(added["room_id"], group);
+    let changed = one.until_kind("room_changed").await;
+    assert_eq!(changed["room_id"], group);
+    assert_eq!(changed["room"]["members"].as_array().unwrap().len(), 4);
+    four.send(json!({"action": "send", "room_id": group, "message": "hello all"})).await;
+    one.until_kind("chat_message").await;
+
+    let (status, _) = server.call(Method::DELETE, &format!("/rooms/{group}/members/4"), json!({})).await;
+    assert_eq!(status, 204);
+    let removed = four.until_kind("room_removed").await;
+    assert_eq!(removed["room_id"], group);
+    let changed = one.until_kind("room_changed").await;
+    assert_eq!(changed["room"]["members"].as_array().unwrap().len(), 3);
+    one.send(json!({"action": "send", "room_id": group, "message": "without four"})).await;
+    one.until_kind("chat_message").await;
+    // Nothing of it came to the one who left, and nothing can be done there any more.
+    four.send(json!({"action": "send", "room_id": group, "message": "still here?"})).await;
+    assert_eq!(four.until_kind("error").await["code"], "not_found");
+}
+
+#[tokio::test]
+async fn a_room_is_renamed_and_deleted() {
+    let server = Server::start(&[]).await;
+    let group = server.room(&[1, 2, 3]).await;
+    let (mut one, _) = inbox(&server, 1).await;
+    server.call(Method::PATCH, &format!("/rooms/{group}"), json!({"name": "the group"})).await;
+    let changed = one.until_kind("room_changed").await;
+    assert_eq!(changed["room"]["name"], "the group");
+    server.call(Method::PATCH, &format!("/rooms/{group}"), json!({"name": null})).await;
+    assert_eq!(one.until_kind("room_changed").await["room"]["name"], json!(null));
+    server.call(Method::DELETE, &format!("/rooms/{group}"), json!({})).await;
+    assert_eq!(one.until_kind("room_removed").await["room_id"], group);
+    one.quiet().await;
+}
+
+#[tokio::test]
+async fn a_room_made_by_another_server_is_heard_of_here() {
+    let server = Server::start(&[]).await;
+    let other = server.beside().await;
+    let (mut one, _) = inbox(&server, 1).await;
+    let room = other.room(&[1, 2]).await;
+    assert_eq!(one.until_kind("room_added").await["room_id"], room);
+    let mut two = other.join(2, 1).await;
+    two.say("from there").await;
+    let frame = one.until_kind("chat_message").await;
+    assert_eq!(frame["room_id"], room);
+    two.expect(chat(1, 2, "from there")).await;
+    one.send(json!({"action": "history", "room_id": room})).await;
+    assert_eq!(one.until_kind("history").await["messages"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_said_in_a_room_right_after_it_was_made_is_told_once() {
+    let server = Server::start(&[]).await;
+    let (mut one, _) = inbox(&server, 1).await;
+    for other in 2..12 {
+        let room = server.room(&[1, other]).await;
+        let said = json!({"sender_id": other, "text": "at once"});
+        server.call(Method::POST, &format!("/rooms/{room}/messages"), said).await;
+        let added = one.until_kind("room_added").await;
+        assert_eq!(added["room_id"], room);
+        if added["room"]["last_message"].is_null() {
+            expect(&mut one, room, chat(1, other, "at once")).await;
+        } else {
+            assert_eq!(added["room"]["unread"], 1);
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Who is there, to those who share a room.
+
+use serde_json::json;
+
+use super::inbox;
+use crate::support::Server;
+
+#[tokio::test]
+async fn a_coming_and_a_going_are_told_to_who_shares_a_room_and_to_no_one_else() {
+    let server = Server::start(&[("PRESENCE__GRACE_MS", "50")]).await;
+    let other = server.beside().await;
+    server.room(&[1, 2]).await;
+    let (mut one, _) = inbox(&server, 1).await;
+    let (mut stranger, _) = inbox(&server, 3).await;
+    let two = other.join(2, 1).await;
+    let came = one.until_kind("presence").await;
+    assert_eq!(came, json!({"type": "presence", "user_id": 2, "online": true}));
+    let (_, ready) = inbox(&server, 1).await;
+    let members = ready["rooms"][0]["members"].as_array().unwrap();
+    assert!(members.iter().any(|member| member["user_id"] == 2 && member["online"] == true), "{ready}");
+    two.leave().await;
+    let went = one.until_kind("presence").await;
+    assert_eq!((&went["user_id"], &went["online"]), (&json!(2), &json!(false)));
+    assert!(went["last_seen"].as_str().is_some_and(|seen| seen.ends_with('Z')), "{went}");
+    stranger.quiet().await;
+}
+
+#[tokio::test]
+async fn a_reload_of_a_page_is_neither_a_coming_nor_a_going() {
+    let server = Server::start(&[]).await;
+    server.room(&[1, 2]).await;
+    let (mut one, _) = inbox(&server, 1).await;
+    let two = server.join(2, 1).await;
+    one.until_kind("presence").await;
+    two.leave().await;
+    let mut two = server.join(2, 1).await;
+    two.say("back").await;
+    let mut frame = one.next().await;
+    while frame["type"] != "chat_message" {
+        assert_ne!(frame["type"], "presence", "{frame}");
+        frame = one.next().await;
+    }
+}
