@@ -13,7 +13,7 @@ use crate::auth::{self, Verifier};
 use crate::metrics::Metrics;
 use crate::rates::Rates;
 use crate::runtime::whole_ms;
-use crate::store::{Page, Position, Store, StoreError, see};
+use crate::store::{Page, Position, Resumable, Store, StoreError, see};
 use crate::users::Seat;
 
 /// Frames with a `ref` whose events are still to come, at most; of more the first one's event has none.
@@ -219,7 +219,11 @@ impl Connection for BoundSocket {
             let before =
                 at.map(|at| Position { at: Time(at.timestamp_millis()), room: room.unwrap_or(RoomId::MIN) });
             let page = Page { before, limit: ROOMS, counted: self.counted };
-            let rooms = self.store.inbox(&self.caller.user, page).await.map_err(StoreError::of_read)?;
+            let rooms = self
+                .store
+                .inbox(&self.caller.user, Resumable { page, from: None })
+                .await
+                .map_err(StoreError::of_read)?;
             let present = self.store.presences_in(&rooms.shown).await.map_err(StoreError::of_read)?;
             let has_more = rooms.has_more;
             Ok(RoomPage {

@@ -4,6 +4,7 @@
 //! on any server and after any restart, for they stand in the documents themselves. Marks need none: all of them are
 //! told whenever a socket resumes.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -58,27 +59,91 @@ impl fmt::Display for RoomCursor {
     }
 }
 
-/// How far a socket of all rooms of a user has been told, as clients keep it: `u1.<seconds>.<increment>`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How far a socket of all rooms of a user has been told, as clients keep it:
+/// `u1.<seconds>.<increment>` and, for each room in which something was told lately, `.<room>-<message>-<revision>`.
+///
+/// What was committed [`SETTLED`] seconds before the latest of what was told has been told. What came after that is told
+/// apart by the rooms' own numbers: the database's stamps in the documents are from a moment before their commits, and
+/// of what was written at the same time some may have been told, and some not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct InboxCursor {
-    /// When the latest of what it was told was committed.
-    pub(crate) time: Timestamp,
+    latest: Option<Timestamp>,
+    rooms: BTreeMap<RoomId, (Position, Timestamp)>,
 }
+
+/// How much earlier than its commit a write can have been stamped, in seconds. It takes milliseconds; a server that
+/// needs longer for one write answers nobody.
+const SETTLED: u32 = 10;
+
+/// Rooms that a client's cursor may name, at most; of more no honest one tells.
+const NAMED: usize = 10_000;
 
 /// Tells the cursor of all rooms, in this form of it, from all others.
 const INBOX: &str = "u1";
 
 impl InboxCursor {
-    /// It was told what was committed then.
-    pub(crate) fn reach(&mut self, time: Timestamp) {
-        self.time = self.time.max(time);
+    /// One who was told everything up to this moment.
+    pub(crate) fn at(latest: Timestamp) -> Self {
+        Self { latest: Some(latest), rooms: BTreeMap::new() }
     }
+
+    /// A room was told of up to this position, by what was committed then.
+    pub(crate) fn reach(&mut self, room: RoomId, position: Position, time: Timestamp) {
+        let (known, at) = self.rooms.entry(room).or_insert((Position::default(), time));
+        (*known, *at) = (known.max(position), time.max(*at));
+        self.latest = self.latest.max(Some(time));
+        let settled = self.settled();
+        self.rooms.retain(|_, (_, at)| *at > settled);
+    }
+
+    /// All that was committed up to then has been told.
+    pub(crate) fn settled(&self) -> Timestamp {
+        settled(self.latest.unwrap_or(Timestamp { time: 0, increment: 0 }))
+    }
+
+    /// How far a room was told of, where it was lately; 0 is what isn't known.
+    pub(crate) fn position(&self, room: RoomId) -> Option<Position> {
+        self.rooms.get(&room).map(|(position, _)| *position)
+    }
+}
+
+/// What is settled when this has been told.
+pub(crate) fn settled(latest: Timestamp) -> Timestamp {
+    Timestamp { time: latest.time.saturating_sub(SETTLED), increment: latest.increment }
 }
 
 impl fmt::Display for InboxCursor {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Timestamp { time, increment } = self.time;
-        write!(to, "{INBOX}.{time}.{increment}")
+        let Some(Timestamp { time, increment }) = self.latest else { return Ok(()) };
+        write!(to, "{INBOX}.{time}.{increment}")?;
+        for (room, (Position { message, revision }, _)) in &self.rooms {
+            write!(to, ".{room}-{message}-{revision}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for InboxCursor {
+    type Err = NoCursor;
+
+    fn from_str(text: &str) -> Result<Self, NoCursor> {
+        let mut parts = text.split('.');
+        if parts.next() != Some(INBOX) {
+            return Err(NoCursor);
+        }
+        let mut half = || u32::try_from(number(parts.next())?).map_err(|_| NoCursor);
+        let latest = Timestamp { time: half()?, increment: half()? };
+        let mut rooms = BTreeMap::new();
+        for part in parts {
+            let mut numbers = part.split('-');
+            let room = numbers.next().ok_or(NoCursor)?.parse().map_err(|_| NoCursor)?;
+            let position = Position { message: number(numbers.next())?, revision: number(numbers.next())? };
+            if numbers.next().is_some() || rooms.len() >= NAMED {
+                return Err(NoCursor);
+            }
+            rooms.insert(room, (position, latest));
+        }
+        Ok(Self { latest: Some(latest), rooms })
     }
 }
 
@@ -128,5 +193,33 @@ mod tests {
             assert_eq!(bad.parse::<RoomCursor>(), Err(NoCursor), "{bad}");
         }
         assert_eq!("r1.7.99999999999999999999.3".parse::<RoomCursor>(), Err(NoCursor));
+    }
+
+    #[test]
+    fn a_cursor_of_all_rooms_names_those_of_the_last_seconds() {
+        let room = |id| RoomId::try_from(id).unwrap();
+        let at = |time| Timestamp { time, increment: 7 };
+        let mut cursor = InboxCursor::at(at(100));
+        cursor.reach(room(1), Position::message(45), at(101));
+        cursor.reach(room(2), Position::revision(Some(3)), at(105));
+        assert_eq!(cursor.to_string(), "u1.105.7.1-45-0.2-0-3");
+        let read: InboxCursor = cursor.to_string().parse().unwrap();
+        assert_eq!((read.settled(), read.position(room(1))), (at(95), Some(Position::message(45))));
+        cursor.reach(room(2), Position::message(9), at(112));
+        assert_eq!(cursor.to_string(), "u1.112.7.2-9-3", "of the other all is settled");
+        for bad in [
+            "",
+            "u1",
+            "u1.5",
+            "u1.5.x",
+            "u1.5.7.",
+            "u1.5.7.1",
+            "u1.5.7.1-2",
+            "u1.5.7.1-2-3-4",
+            "u1.5.7.0-2-3",
+        ] {
+            assert_eq!(bad.parse::<InboxCursor>(), Err(NoCursor), "{bad}");
+        }
+        assert_eq!("u1.4294967296.1".parse::<InboxCursor>(), Err(NoCursor));
     }
 }

@@ -126,6 +126,7 @@ impl Feed {
             tokio::time::sleep(RETRY_PAUSE).await;
         }
         self.store.activity().forget();
+        self.store.touched().forget();
         let rooms = self.hub.missed();
         self.metrics.fault("feed_history_lost");
         tracing::error!(rooms = rooms.len(), "the change stream's history is lost; reading what was missed");
@@ -160,7 +161,9 @@ impl Feed {
         let key = event.get_document("documentKey")?;
         if collection == "heartbeats" {
             if key.get_object_id("_id")? == self.pulse.server() {
-                self.hub.passed(event.get_timestamp("clusterTime")?);
+                let time = event.get_timestamp("clusterTime")?;
+                self.store.touched().passed(time);
+                self.hub.passed(time);
                 self.heard(event)?;
             }
             return Ok(None);
@@ -197,6 +200,8 @@ impl Feed {
             // The clocks of two machines may differ either way.
             self.metrics.lag(Duration::from_millis(u64::try_from(ms).unwrap_or_default()));
         }
+        // First: whoever joins once the hub has come so far finds it there.
+        self.store.touched().saw(room, time);
         let listened = self.hub.reached(room, time);
         if listened {
             self.take_change(event, collection, id, room, time)?;
@@ -209,6 +214,7 @@ impl Feed {
 
     /// A room was made, renamed or deleted.
     fn take_room(&self, event: &RawDocument, room: RoomId, time: Timestamp) -> Result<(), Undecodable> {
+        self.store.touched().saw(room, time);
         self.hub.reached(room, time);
         self.hub.look(room, None, time);
         let updated = event.get_str("operationType")? == "update";

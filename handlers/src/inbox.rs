@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::{HistoryMessage, Role, RoomId, Time, UserId};
+use crate::{HistoryMessage, MessageId, Role, RoomId, Time, UserId};
 
 /// The first frame: the caller's rooms.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -13,14 +13,40 @@ pub struct Ready {
     pub user_id: UserId,
     /// Whether this is what changed since the cursor, and not the plain start.
     pub resumed: bool,
-    /// The rooms, the latest first: all that have changed, or the first page.
-    pub rooms: Vec<RoomView>,
+    /// The rooms, the latest first: all in which anything has changed, or the first page.
+    pub rooms: Vec<ReadyRoom>,
     /// Whether there are more rooms, by `rooms`.
     pub has_more: bool,
+    /// Where it is resumed: all rooms that the caller is in. What is known besides has been left, or is gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub room_ids: Option<Vec<RoomId>>,
     /// Who of the members of these rooms is online.
     pub online: Vec<UserId>,
     /// Where to resume from, having this.
     pub cursor: String,
+}
+
+/// A room as it is now; and where it is resumed, what was missed in it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ReadyRoom {
+    /// As it is now.
+    #[serde(flatten)]
+    pub room: RoomView,
+    /// The caller came in since: there is nothing that was missed, but all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub added: Option<bool>,
+    /// New messages as they are now, oldest first; at most 1,000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub messages: Option<Vec<HistoryMessage<'static>>>,
+    /// Older ones whose text has changed since, as they are now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edited: Option<Vec<HistoryMessage<'static>>>,
+    /// Older ones that have been deleted since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<Vec<MessageId>>,
+    /// Whether there are more new messages after these, by `history`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub has_more: Option<bool>,
 }
 
 /// A room as one of its members sees it.

@@ -29,7 +29,7 @@ pub use error::{Code, Error};
 pub use event::{ErrorFrame, Event, Kind, Mark, Resumed};
 pub use fields::{Fields, Malformed};
 pub use id::{MAX_ID, MessageId, RoomId, UserId};
-pub use inbox::{InboxEvent, MemberView, Ready, RoomChange, RoomKind, RoomPage, RoomView};
+pub use inbox::{InboxEvent, MemberView, Ready, ReadyRoom, RoomChange, RoomKind, RoomPage, RoomView};
 pub use message::{ClientId, Draft, HistoryMessage, Message, Status, Text, Time};
 
 /// Declares the modules of the actions and, in the same order, their table.

@@ -9,13 +9,13 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::caller::{Caller, Inbox};
 use crate::close::Close;
-use crate::cursor::InboxCursor;
+use crate::cursor::{InboxCursor, Position};
 use crate::outbox::{self, Frame, Outbox, What};
 use crate::room::json;
 use crate::server::Server;
 use crate::splice::{quoted, splice};
 use crate::store::documents::Marks;
-use crate::store::{Presence, Rooms, StoreError, see};
+use crate::store::{Presence, Rooms, StoreError, see, see_missed};
 
 /// Before everything.
 const NEVER: Timestamp = Timestamp { time: 0, increment: 0 };
@@ -55,7 +55,7 @@ impl AllRooms {
             joined: HashSet::new(),
             since: NEVER,
             since_in: HashMap::new(),
-            cursor: InboxCursor { time: NEVER },
+            cursor: InboxCursor::default(),
             owed: HashMap::new(),
         }
     }
@@ -71,12 +71,26 @@ impl AllRooms {
         rooms.iter().all(|room| self.joined.contains(room))
     }
 
-    /// The first frame: these are the user's rooms, as of then.
-    pub(super) fn begin(&mut self, rooms: Rooms, present: &HashMap<UserId, Presence>) -> Utf8Bytes {
-        let Rooms { time, all, shown, has_more } = rooms;
-        (self.since, self.cursor) = (time, InboxCursor { time });
-        for room in all {
-            self.rooms.enter(room);
+    /// The first frame: these are the user's rooms, as of then. `reached` is how far the hub had come when they were
+    /// joined: of rooms that are not shown, what came after that is still to be told.
+    pub(super) fn begin(
+        &mut self,
+        rooms: Rooms,
+        reached: Option<Timestamp>,
+        present: &HashMap<UserId, Presence>,
+    ) -> Utf8Bytes {
+        let Rooms { time, all, shown, has_more, missed, positions } = rooms;
+        self.cursor = InboxCursor::at(time);
+        for (room, position) in positions {
+            self.cursor.reach(room, position, time);
+        }
+        self.since = time;
+        if missed.is_some() {
+            self.since = reached.unwrap_or(time);
+            self.since_in = shown.iter().map(|room| (room.room.id, time)).collect();
+        }
+        for room in &all {
+            self.rooms.enter(*room);
         }
         for room in &shown {
             // Its last message is on its way, and with it all before it.
@@ -86,12 +100,20 @@ impl AllRooms {
                 self.owe(room.room.id, last.id.get());
             }
         }
+        let of = |room: RoomId| missed.as_ref().and_then(|missed| missed.get(&room));
         json(&Ready {
             user_id: self.caller.user.clone(),
-            resumed: false,
+            resumed: missed.is_some(),
             online: present.iter().filter(|(_, there)| there.online).map(|(user, _)| user.clone()).collect(),
-            rooms: shown.into_iter().map(|room| see(room, present)).collect(),
+            rooms: shown
+                .into_iter()
+                .map(|room| {
+                    let id = room.room.id;
+                    see_missed(room, of(id), present)
+                })
+                .collect(),
             has_more,
+            room_ids: missed.is_some().then_some(all),
             cursor: self.cursor.to_string(),
         })
     }
@@ -164,7 +186,7 @@ impl AllRooms {
             return (*user != self.caller.user).then(|| splice(&frame.json, &[("room_id", &id)]));
         }
         let reference = frame.cause.and_then(|request| self.caller.take_ref(request));
-        self.cursor.reach(frame.time);
+        self.cursor.reach(room, frame.reaches, frame.time);
         let cursor = quoted(&self.cursor.to_string());
         let mut fields = vec![("room_id", id.as_str())];
         let reference = reference.as_deref().map(quoted);
@@ -174,7 +196,7 @@ impl AllRooms {
     }
 
     fn told(&mut self, room: RoomId, time: Timestamp, event: &InboxEvent) -> Utf8Bytes {
-        self.cursor.reach(time);
+        self.cursor.reach(room, Position::default(), time);
         let cursor = quoted(&self.cursor.to_string());
         splice(&json(event), &[("room_id", &room.to_string()), ("cursor", &cursor)])
     }

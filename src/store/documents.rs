@@ -7,7 +7,7 @@ use std::fmt;
 
 use bson::oid::ObjectId;
 use bson::raw::cstr;
-use bson::{Bson, DateTime, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
+use bson::{Bson, DateTime, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, rawdoc};
 use handlers::{ClientId, MessageId, Role, RoomId, Text, Time, UserId};
 
 /// A message that has not been deleted.
@@ -128,6 +128,8 @@ impl Draft {
             "created_at": at,
             "updated_at": at,
             "write_id": self.write_id,
+            // The database puts its own time in this place.
+            "stamp": Timestamp { time: 0, increment: 0 },
         };
         if let Some(client_id) = &self.client_id {
             document.append(cstr!("client_id"), client_id.as_str());
@@ -249,6 +251,15 @@ pub(crate) fn read_edit(fields: &RawDocument) -> Result<Option<(String, Time)>, 
     let Some(RawBsonRef::Document(edit)) = fields.get("edit")? else { return Ok(None) };
     let at = if edit.get("at")?.is_some() { read_time(edit, "at") } else { read_time(fields, "updated_at") };
     Ok(Some((edit.get_str("text")?.to_owned(), at?)))
+}
+
+/// When the database took a write, by its own time, which is no later than that of the commit; none where a server of an
+/// older version wrote it.
+pub(crate) fn read_stamp(document: &RawDocument, key: &str) -> Result<Option<Timestamp>, Undecodable> {
+    match document.get(key)? {
+        Some(RawBsonRef::Timestamp(time)) => Ok(Some(time)),
+        _ => Ok(None),
+    }
 }
 
 /// A message; none where it is a tombstone.

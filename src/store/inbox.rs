@@ -4,12 +4,14 @@ use std::collections::HashMap;
 
 use bson::{RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt;
-use handlers::{HistoryMessage, MemberView, RoomId, RoomKind, RoomView, UserId};
+use handlers::{HistoryMessage, MemberView, ReadyRoom, RoomId, RoomKind, RoomView, UserId};
+use mongodb::ClientSession;
 
-use super::documents::{self, Kind, Undecodable};
+use super::documents::{self, Kind, Member, Message, Undecodable};
 use super::list::{self, Listed, Page, Position};
 use super::presence::Presence;
-use super::{Store, StoreError, lowest};
+use super::{Changed, Store, StoreError, lowest};
+use crate::cursor::{self, InboxCursor, Position as Reached};
 use crate::room::status;
 
 /// A user's rooms.
@@ -23,7 +25,36 @@ pub(crate) struct Rooms {
     pub(crate) shown: Vec<Listed>,
     /// Whether there are more than are shown.
     pub(crate) has_more: bool,
+    /// Where it resumes: what was missed in those that are shown.
+    pub(crate) missed: Option<HashMap<RoomId, Missed>>,
+    /// How far rooms had come at that moment in which something happened just before.
+    pub(crate) positions: Vec<(RoomId, Reached)>,
 }
+
+/// What was missed in a room.
+#[derive(Debug)]
+pub(crate) enum Missed {
+    /// All of it: the user came in meanwhile.
+    Room,
+    /// This.
+    Changed(Changed),
+}
+
+/// What a socket asks to resume from.
+#[derive(Debug)]
+pub(crate) struct Resumable<'a> {
+    pub(crate) page: Page,
+    pub(crate) from: Option<&'a InboxCursor>,
+}
+
+/// Rooms that a socket resumes, at most; where more have changed it starts anew.
+const RESUMED: usize = 500;
+
+/// Messages that are told to a socket that resumes, in all rooms; where there are more it starts anew.
+const MESSAGES: usize = 20_000;
+
+/// Rooms whose position is read for a plain start.
+const RECENT: usize = 200;
 
 impl Store {
     /// The ids of all rooms of a user.
@@ -59,9 +90,9 @@ impl Store {
         .await
     }
 
-    /// All rooms of a user, and what is shown of a page of them, of one moment.
-    pub(crate) async fn inbox(&self, user: &UserId, page: Page) -> Result<Rooms, StoreError> {
-        let (store, user) = (self.clone(), user.clone());
+    /// All rooms of a user, of one moment; and what is shown of them: what was missed since a cursor, or a page.
+    pub(crate) async fn inbox(&self, user: &UserId, asked: Resumable<'_>) -> Result<Rooms, StoreError> {
+        let (store, user, page, from) = (self.clone(), user.clone(), asked.page, asked.from.cloned());
         self.bounded(async move {
             let mut session = store.client.start_session().snapshot(true).await?;
             let filter = doc! { "_id.user": documents::user_bson(&user) };
@@ -70,15 +101,94 @@ impl Store {
             let found: Vec<RawDocumentBuf> = cursor.stream(&mut session).try_collect().await?;
             let places = found.iter().map(|member| list::joined(member));
             let mut places = places.collect::<Result<Vec<Position>, Undecodable>>()?;
-            let all = places.iter().map(|place| place.room).collect();
+            let all: Vec<RoomId> = places.iter().map(|place| place.room).collect();
+            let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
+            let missed = match &from {
+                Some(from) => store.missed_in(&mut session, &places, from, time).await?,
+                None => None,
+            };
+            if let Some(missed) = &missed {
+                places.retain(|place| missed.contains_key(&place.room));
+            }
             // Their order is no part of the moment.
             store.with_activity(&user, &mut places).await?;
-            let (places, has_more) = list::paged(places, page);
+            let (places, has_more) = match missed {
+                Some(_) => list::paged(places, Page { before: None, limit: usize::MAX, ..page }),
+                None => list::paged(places, page),
+            };
             let shown = store.details_in(&mut session, &user, &places, page.counted).await?;
-            let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
-            Ok(Rooms { time, all, shown, has_more })
+            let positions = match &missed {
+                Some(missed) => reached(missed),
+                None => store.recent(&mut session, &all, &places, time).await?,
+            };
+            Ok(Rooms { time, all, shown, has_more, missed, positions })
         })
         .await
+    }
+
+    /// What was missed in each room in which something happened since; none where that can't be said, or is too much.
+    async fn missed_in(
+        &self,
+        session: &mut ClientSession,
+        places: &[Position],
+        from: &InboxCursor,
+        time: Timestamp,
+    ) -> Result<Option<HashMap<RoomId, Missed>>, StoreError> {
+        let then = from.settled();
+        if then > time {
+            return Ok(None);
+        }
+        let all: Vec<_> = places.iter().map(|place| place.room).collect();
+        let changed = self.touched.after(then, &all).unwrap_or(all);
+        if changed.len() > RESUMED {
+            return Ok(None);
+        }
+        let entered = |room: RoomId| {
+            let at = places.iter().find(|place| place.room == room).map_or(0, |place| place.at.0);
+            at >= i64::from(then.time).saturating_mul(1000)
+        };
+        let (mut missed, mut messages) = (HashMap::new(), 0);
+        for room in changed {
+            let known = from.position(room);
+            if known.is_none() && entered(room) {
+                missed.insert(room, Missed::Room);
+                continue;
+            }
+            let Some(position) = self.position_at(session, room, known.unwrap_or_default(), then).await?
+            else {
+                return Ok(None);
+            };
+            let now = self.position(session, room).await?;
+            if !now.reaches(position) {
+                return Ok(None);
+            }
+            let Some(changed) = self.missed_after(session, room, position, now).await? else {
+                return Ok(None);
+            };
+            messages += changed.messages.len();
+            if messages > MESSAGES {
+                return Ok(None);
+            }
+            missed.insert(room, Missed::Changed(changed));
+        }
+        Ok(Some(missed))
+    }
+
+    /// How far those rooms have come in which something happened just now; where that isn't known, those that are shown.
+    async fn recent(
+        &self,
+        session: &mut ClientSession,
+        all: &[RoomId],
+        shown: &[Position],
+        time: Timestamp,
+    ) -> Result<Vec<(RoomId, Reached)>, StoreError> {
+        let recent = self.touched.after(cursor::settled(time), all);
+        let recent = recent.unwrap_or_else(|| shown.iter().map(|place| place.room).collect());
+        let mut positions = Vec::with_capacity(recent.len().min(RECENT));
+        for room in recent.into_iter().take(RECENT) {
+            positions.push((room, self.position(session, room).await?));
+        }
+        Ok(positions)
     }
 
     /// One room as one of its members sees it, and the moment that this is of; none where the user is no member or
@@ -118,22 +228,57 @@ impl Store {
     }
 }
 
+/// How far the rooms have come in which something was missed.
+fn reached(missed: &HashMap<RoomId, Missed>) -> Vec<(RoomId, Reached)> {
+    let position = |(room, missed): (&RoomId, &Missed)| match missed {
+        Missed::Room => None,
+        Missed::Changed(changed) => Some((*room, changed.position)),
+    };
+    missed.iter().filter_map(position).collect()
+}
+
+/// A room as its member is shown it, and what the member has missed in it.
+pub(crate) fn see_missed(
+    listed: Listed,
+    missed: Option<&Missed>,
+    present: &HashMap<UserId, Presence>,
+) -> ReadyRoom {
+    let changed = match missed {
+        Some(Missed::Changed(changed)) => Some(changed),
+        _ => None,
+    };
+    let all = |messages: &[Message]| {
+        messages.iter().map(|message| show(message.clone(), &listed.members)).collect::<Vec<_>>()
+    };
+    ReadyRoom {
+        added: matches!(missed, Some(Missed::Room)).then_some(true),
+        messages: changed.map(|changed| all(&changed.messages)),
+        edited: changed.map(|changed| all(&changed.edited)),
+        deleted: changed.map(|changed| changed.deleted.clone()),
+        has_more: changed.map(|changed| changed.has_more),
+        room: see(listed, present),
+    }
+}
+
+/// A message as the members of its room are shown it.
+fn show(message: Message, members: &[Member]) -> HistoryMessage<'static> {
+    let others = lowest(members.iter().map(|member| (&member.user, member.marks)), &message.sender);
+    let sender = members.iter().find(|member| member.user == message.sender);
+    HistoryMessage {
+        message_id: message.id,
+        status: status(others, message.id),
+        sender_email: sender.and_then(|member| member.email.clone()).map(Into::into),
+        text: message.text.into(),
+        sender_id: message.sender,
+        created_at: message.created_at,
+        updated_at: message.updated_at,
+    }
+}
+
 /// A room as its member is shown it.
 pub(crate) fn see(listed: Listed, present: &HashMap<UserId, Presence>) -> RoomView {
     let Listed { room, members, last, unread, marks, active_at } = listed;
-    let last_message = last.map(|message| {
-        let others = lowest(members.iter().map(|member| (&member.user, member.marks)), &message.sender);
-        let sender = members.iter().find(|member| member.user == message.sender);
-        HistoryMessage {
-            message_id: message.id,
-            status: status(others, message.id),
-            sender_email: sender.and_then(|member| member.email.clone()).map(Into::into),
-            text: message.text.into(),
-            sender_id: message.sender,
-            created_at: message.created_at,
-            updated_at: message.updated_at,
-        }
-    });
+    let last_message = last.map(|message| show(message, &members));
     let member = |member: documents::Member| MemberView {
         online: present.get(&member.user).is_some_and(|presence| presence.online),
         user_id: member.user,

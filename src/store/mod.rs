@@ -6,6 +6,7 @@
 
 pub(crate) mod activity;
 mod bound;
+mod boundary;
 pub(crate) mod documents;
 mod erase;
 mod error;
@@ -27,6 +28,7 @@ mod revisions;
 mod rooms;
 mod schema;
 pub(crate) mod signals;
+mod touched;
 mod typing;
 mod writer;
 
@@ -48,7 +50,7 @@ pub use error::StoreError;
 pub(crate) use export::{Authored, Membership};
 pub(crate) use history::{Snapshot, WAITING, lowest};
 pub(crate) use idempotency::{Attempt, Claim, Kept, RequestKey};
-pub(crate) use inbox::{Rooms, see};
+pub(crate) use inbox::{Resumable, Rooms, see, see_missed};
 pub(crate) use list::{Listed, Page, Position};
 pub use marks::Receipts;
 pub(crate) use membership::{Entered, Gone};
@@ -59,6 +61,7 @@ use revisions::Revisions;
 pub(crate) use rooms::RoomPlan;
 pub use rooms::{NewMember, NewRoom};
 pub use schema::{Advice, inspect};
+use touched::Touched;
 use typing::Typists;
 pub use writer::{Writer, Written};
 
@@ -79,6 +82,7 @@ pub struct Store {
     revisions: Arc<Revisions>,
     typists: Arc<Typists>,
     present: Present,
+    touched: Arc<Touched>,
 }
 
 impl Store {
@@ -100,6 +104,7 @@ impl Store {
             revisions: Arc::new(Revisions::new(rooms_cached)),
             typists: Arc::default(),
             present: Present::default(),
+            touched: Arc::new(Touched::new(rooms_cached)),
         })
     }
 
@@ -124,6 +129,11 @@ impl Store {
     /// What this server knows of the rooms' last activity.
     pub(crate) fn activity(&self) -> &Activity {
         &self.activity
+    }
+
+    /// In which rooms anything has happened.
+    pub(crate) fn touched(&self) -> &Touched {
+        &self.touched
     }
 
     /// Who has sockets on this server.

@@ -65,7 +65,11 @@ impl Store {
     }
 
     /// How far a room has come.
-    async fn position(&self, session: &mut ClientSession, room: RoomId) -> Result<Position, StoreError> {
+    pub(super) async fn position(
+        &self,
+        session: &mut ClientSession,
+        room: RoomId,
+    ) -> Result<Position, StoreError> {
         let last = self.messages.find_one(doc! { "_id": documents::of_room(room, "n") });
         let last = last.sort(doc! { "_id": -1 }).projection(doc! { "_id": 1 }).session(&mut *session).await?;
         let revised = self.messages.find_one(revised_after(room, 0)).sort(doc! { "rev": -1 });
@@ -80,7 +84,7 @@ impl Store {
     }
 
     /// None where it is too much.
-    async fn missed_after(
+    pub(super) async fn missed_after(
         &self,
         session: &mut ClientSession,
         room: RoomId,

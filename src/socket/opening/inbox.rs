@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bson::Timestamp;
 use tokio::time::Instant;
 
 use super::{Opened, RETRY_PAUSE, refused, take_seat};
@@ -9,11 +10,12 @@ use crate::admission::Admission;
 use crate::auth;
 use crate::caller::{Caller, Inbox, Place, ROOMS};
 use crate::close::Close;
+use crate::cursor::InboxCursor;
 use crate::outbox::Outbox;
 use crate::server::Server;
 use crate::socket::View;
 use crate::socket::all_rooms::AllRooms;
-use crate::store::{Page, Rooms};
+use crate::store::{Page, Resumable, Rooms};
 
 /// Joins all rooms and reads them.
 pub(super) async fn open(
@@ -24,16 +26,22 @@ pub(super) async fn open(
     let Admission { caller: auth::Caller { user, email, expires_at }, ask, .. } = admission;
     let seat = take_seat(server, &user)?;
     let rooms = Arc::new(Inbox::default());
+    let from = ask.since.as_deref().and_then(|since| since.parse().ok());
     let caller = Arc::new(Caller::new(user, email, Place::Inbox(rooms.clone()), seat, ask, expires_at));
     let mut view = AllRooms::new(server, &caller, outbox, &rooms);
-    let read = read(server, &caller, &mut view).await?;
+    let (read, reached) = read(server, &caller, &mut view, from.as_ref()).await?;
     let present = server.store.presences_in(&read.shown).await.map_err(|error| refused(server, &error))?;
-    let first_frame = view.begin(read, &present);
+    let first_frame = view.begin(read, reached, &present);
     Ok(Opened { caller, view: View::Inbox(Box::new(view)), first_frame })
 }
 
 /// The rooms, not older than what the hub has heard, and none that it isn't joined to.
-async fn read(server: &Arc<Server>, caller: &Caller, view: &mut AllRooms) -> Result<Rooms, Close> {
+async fn read(
+    server: &Arc<Server>,
+    caller: &Caller,
+    view: &mut AllRooms,
+    from: Option<&InboxCursor>,
+) -> Result<(Rooms, Option<Timestamp>), Close> {
     let (patience, counted) = {
         let config = server.config.load();
         (config.mongodb.operation, config.rooms.unread_counted)
@@ -43,9 +51,10 @@ async fn read(server: &Arc<Server>, caller: &Caller, view: &mut AllRooms) -> Res
     loop {
         let reached = view.join(&known);
         let page = Page { before: None, limit: ROOMS, counted };
-        let rooms = server.store.inbox(&caller.user, page).await.map_err(|error| refused(server, &error))?;
+        let asked = Resumable { page, from };
+        let rooms = server.store.inbox(&caller.user, asked).await.map_err(|error| refused(server, &error))?;
         if reached.is_none_or(|reached| reached <= rooms.time) && view.hears_of(&rooms.all) {
-            return Ok(rooms);
+            return Ok((rooms, reached));
         }
         if Instant::now() > deadline {
             return Err(Close::Unavailable);

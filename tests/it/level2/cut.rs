@@ -5,35 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{Live, Told, delete, edit, id_of, text_of};
-use crate::support::{Client, Server, deleted, edited, encoded, now, shared_uri};
+use crate::support::{Client, Dice, Server, deleted, edited, encoded, seed, shared_uri};
 
 /// What each of the two who write does before they take their leave.
 const CHANGES: usize = 90;
 
 const ROOMY: [(&str, &str); 1] = [("LIMITS__SEND_QUEUE", "10000")];
-
-/// `SplitMix64` (Steele, Lea and Flood, 2014): the same throws for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    /// One of `0..sides`.
-    fn below(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((mixed ^ (mixed >> 31)) % u64::try_from(sides).unwrap()).unwrap()
-    }
-}
-
-/// From `PARLOR_IT_SEED`, else of this moment. What the two servers do meanwhile is their own affair: the same seed
-/// makes the same plan, not the same run.
-fn seed() -> u64 {
-    let given = std::env::var("PARLOR_IT_SEED").ok().map(|seed| seed.parse().expect("a seed is a number"));
-    let seed = given.unwrap_or_else(|| u64::try_from(now().as_micros()).unwrap());
-    eprintln!("PARLOR_IT_SEED={seed} makes the same plan again");
-    seed
-}
 
 fn done(user: i64) -> String {
     format!("{user} is done")
@@ -160,9 +137,9 @@ async fn whoever_is_cut_off_at_random_ends_with_what_the_room_has() {
     let start = Live::fresh(&here, 3, room).await.cursor;
     let (one, two) = (here.enter(1, room).await, there.enter(2, room).await);
     let ((known, cursor), (), ()) = tokio::join!(
-        follow([&here, &there], room, start, Dice(seed)),
-        write(one, 1, Dice(seed ^ 1)),
-        write(two, 2, Dice(seed ^ 2)),
+        follow([&here, &there], room, start, Dice::of(seed)),
+        write(one, 1, Dice::of(seed ^ 1)),
+        write(two, 2, Dice::of(seed ^ 2)),
     );
     let (status, page) = here.api_get(&format!("/rooms/{room}/messages?after=0&limit=200")).await;
     assert_eq!((status, &page["has_more"]), (200, &json!(false)));

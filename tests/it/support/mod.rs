@@ -6,6 +6,7 @@ mod browser;
 mod checked_in;
 mod client;
 mod dial;
+mod dice;
 mod fault;
 mod frames;
 mod issuer;
@@ -25,6 +26,7 @@ pub(crate) use browser::{Browser, Pointer, Window, key};
 pub(crate) use checked_in::checked_in;
 pub(crate) use client::{Client, End};
 pub(crate) use dial::{Dial, encoded};
+pub(crate) use dice::{Dice, seed};
 pub(crate) use fault::{Mongod, Program, shared_uri};
 pub(crate) use frames::{
     TIME, WORDS, chat, deleted, delivered, edited, error, ids_of, listed, matches, next_error, read, said,

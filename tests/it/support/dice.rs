@@ -1,0 +1,30 @@
+//! Throws of dice that can be made again: a test prints its seed.
+
+use super::now;
+
+/// `SplitMix64` (Steele, Lea and Flood, 2014): the same throws for the same seed.
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) const fn of(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// One of `0..sides`.
+    pub(crate) fn below(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((mixed ^ (mixed >> 31)) % u64::try_from(sides).unwrap()).unwrap()
+    }
+}
+
+/// From `PARLOR_IT_SEED`, else of this moment. What the two servers do meanwhile is their own affair: the same seed
+/// makes the same plan, not the same run.
+pub(crate) fn seed() -> u64 {
+    let given = std::env::var("PARLOR_IT_SEED").ok().map(|seed| seed.parse().expect("a seed is a number"));
+    let seed = given.unwrap_or_else(|| u64::try_from(now().as_micros()).unwrap());
+    eprintln!("PARLOR_IT_SEED={seed} makes the same plan again");
+    seed
+}
