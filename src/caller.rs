@@ -1,6 +1,6 @@
 //! Whose frames come by a socket, and what its actions may know and change of it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,7 +13,8 @@ use crate::auth::{self, Verifier};
 use crate::metrics::Metrics;
 use crate::rates::Rates;
 use crate::runtime::whole_ms;
-use crate::store::{Page, Position, Resumable, Store, StoreError, see};
+use crate::store::documents::Marks;
+use crate::store::{Page, Position, Receipts, Resumable, Store, StoreError, see};
 use crate::users::Seat;
 
 /// Frames with a `ref` whose events are still to come, at most; of more the first one's event has none.
@@ -46,40 +47,61 @@ pub(crate) enum Place {
 
 /// The rooms of a user, as one socket knows them.
 #[derive(Default)]
-pub(crate) struct Inbox(Mutex<HashMap<RoomId, bool>>);
+pub(crate) struct Inbox(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    /// Each with whether it is being looked at.
+    rooms: HashMap<RoomId, bool>,
+    /// Those that are to be looked at anew: whether the user is in them isn't sure.
+    in_doubt: HashSet<RoomId>,
+}
 
 impl Inbox {
     /// The user is in this room. False where that was known.
     pub(crate) fn enter(&self, room: RoomId) -> bool {
-        let mut rooms = self.rooms();
-        let new = !rooms.contains_key(&room);
-        rooms.entry(room).or_default();
+        let mut known = self.known();
+        let new = !known.rooms.contains_key(&room);
+        known.rooms.entry(room).or_default();
         new
     }
 
     /// The user isn't in this room any more. False where that was known.
     pub(crate) fn leave(&self, room: RoomId) -> bool {
-        self.rooms().remove(&room).is_some()
+        self.known().rooms.remove(&room).is_some()
     }
 
     /// Whether the user is in this room.
     pub(crate) fn has(&self, room: RoomId) -> bool {
-        self.rooms().contains_key(&room)
+        self.known().rooms.contains_key(&room)
     }
 
     /// Whether the room is being looked at.
     pub(crate) fn is_open(&self, room: RoomId) -> bool {
-        self.rooms().get(&room).copied().unwrap_or_default()
+        self.known().rooms.get(&room).copied().unwrap_or_default()
     }
 
     fn look(&self, room: RoomId, open: bool) {
-        if let Some(is_open) = self.rooms().get_mut(&room) {
+        if let Some(is_open) = self.known().rooms.get_mut(&room) {
             *is_open = open;
         }
     }
 
-    /// Each with whether it is being looked at.
-    fn rooms(&self) -> MutexGuard<'_, HashMap<RoomId, bool>> {
+    /// Whether the user is in this room isn't sure any more. False where that was so already.
+    pub(crate) fn doubt(&self, room: RoomId) -> bool {
+        self.known().in_doubt.insert(room)
+    }
+
+    /// It is being looked at: what changes from now on is in doubt anew.
+    pub(crate) fn look_at(&self, room: RoomId) {
+        self.known().in_doubt.remove(&room);
+    }
+
+    fn is_in_doubt(&self, room: RoomId) -> bool {
+        self.known().in_doubt.contains(&room)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -118,6 +140,11 @@ impl Caller {
         fields.once("room_id")?;
         let room = serde_json::from_str(json).map_err(|_| Error::invalid("room_id: is not a room's id"))?;
         if inbox.has(room) { Ok(Some(room)) } else { Err(Error::new(Code::NotFound, "no such room")) }
+    }
+
+    /// Whether it has to be looked up whether the user is still in this room: a change of that waits to be told.
+    pub(crate) fn is_in_doubt(&self, room: RoomId) -> bool {
+        matches!(&self.place, Place::Inbox(inbox) if inbox.is_in_doubt(room))
     }
 
     /// Whether its socket is in all rooms of its user.
@@ -173,6 +200,7 @@ pub(crate) struct BoundSocket {
     pub(crate) room: Option<RoomId>,
     pub(crate) verifier: Verifier,
     pub(crate) store: Store,
+    pub(crate) receipts: Receipts,
     /// `rooms.unread_counted`
     pub(crate) counted: usize,
 }
@@ -225,6 +253,13 @@ impl Connection for BoundSocket {
                 .await
                 .map_err(StoreError::of_read)?;
             let present = self.store.presences_in(&rooms.shown).await.map_err(StoreError::of_read)?;
+            for room in &rooms.shown {
+                if let Some(message) = room.undelivered() {
+                    // Where it can't be taken now, it is with the next message.
+                    let marks = Marks { delivered: message, read: 0 };
+                    let _ = self.receipts.raise(room.room.id, &self.caller.user, marks);
+                }
+            }
             let has_more = rooms.has_more;
             Ok(RoomPage {
                 rooms: rooms.shown.into_iter().map(|room| see(room, &present)).collect(),

@@ -127,7 +127,14 @@ impl Feed {
         }
         self.store.activity().forget();
         self.store.touched().forget();
-        let rooms = self.hub.missed();
+        let now = loop {
+            match self.store.moment().await {
+                Ok(now) => break now,
+                Err(error) => tracing::warn!(%error, "waiting for the database to say what time it is"),
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        };
+        let rooms = self.hub.missed(now);
         self.metrics.fault("feed_history_lost");
         tracing::error!(rooms = rooms.len(), "the change stream's history is lost; reading what was missed");
         for (room, told) in rooms {
@@ -287,7 +294,7 @@ fn is_of_membership(event: &RawDocument) -> Result<bool, Undecodable> {
         return Ok(true);
     }
     let fields = updated_fields(event)?;
-    Ok(fields.get("role")?.is_some() || fields.get("email")?.is_some())
+    Ok(fields.get("role")?.is_some())
 }
 
 fn updated_fields(event: &RawDocument) -> Result<&RawDocument, Undecodable> {

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bson::Timestamp;
 use handlers::{RoomId, UserId};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::close::Close;
 use crate::metrics::Metrics;
@@ -42,6 +43,8 @@ pub(crate) struct Wanted {
     pub(crate) room: RoomId,
     pub(crate) visit: Visit,
     pub(crate) at: Timestamp,
+    /// Since when it is waited for.
+    pub(crate) since: Instant,
 }
 
 #[derive(Default)]
@@ -153,18 +156,22 @@ impl Hub {
         }
         if let State::Asleep = entry.state {
             // Those who are in it have all that was told, and no more: it is read as of then.
-            entry.from = *reached;
+            entry.from = reached.map(just_before);
             entry.state = State::Unread(Opening::default());
             self.want(room, entry);
         }
-        let unread = match &mut entry.state {
-            State::Unread(opening) if !opening.wanted => {
-                opening.readers.push(socket.clone());
-                Some(Visit(entry.visit))
-            }
-            _ => None,
+        let State::Unread(opening) = &mut entry.state else {
+            return Joined { reached: *reached, unread: None };
         };
-        Joined { reached: *reached, unread }
+        if let Some(earliest) = &opening.earliest {
+            // It is opened soon: whoever comes now waits for no one, and has to have no less than it.
+            return Joined { reached: (*reached).max(Some(earliest.time())), unread: None };
+        }
+        if opening.wanted {
+            return Joined { reached: *reached, unread: None };
+        }
+        opening.readers.push(socket.clone());
+        Joined { reached: *reached, unread: Some(Visit(entry.visit)) }
     }
 
     /// The last socket to leave takes the room's state with it.
@@ -192,7 +199,7 @@ impl Hub {
         opening.readers = Vec::new();
         opening.earliest = None;
         // Its reader lives as long as the server.
-        let _ = self.wanted.send(Wanted { room, visit: Visit(entry.visit), at });
+        let _ = self.wanted.send(Wanted { room, visit: Visit(entry.visit), at, since: Instant::now() });
     }
 
     /// A socket has read the state of a room; what waited for it is told once all have who are reading.
@@ -281,9 +288,12 @@ impl Hub {
 
     /// Changes were missed. From here on they wait, until each of the rooms given back has
     /// [`caught_up`](Self::caught_up); with each the greatest number that it has told of, where that is known.
-    pub(crate) fn missed(&self) -> Vec<(RoomId, Option<i64>)> {
+    ///
+    /// `now` is a moment after all that was missed.
+    pub(crate) fn missed(&self, now: Timestamp) -> Vec<(RoomId, Option<i64>)> {
         let mut behind = Vec::new();
         let mut rooms = self.rooms();
+        rooms.reached = rooms.reached.max(Some(now));
         // What rooms a user is in may have changed, too.
         rooms.inboxes.values().flatten().for_each(|socket| socket.close(Close::GoingAway));
         rooms.entries.retain(|room, entry| {
@@ -344,6 +354,16 @@ impl Hub {
         }
     }
 
+    /// Closes the sockets of a room whose state can't be read, unless it was left and entered anew meanwhile.
+    pub(crate) fn close_visit(&self, wanted: Wanted, close: Close) {
+        let mut rooms = self.rooms();
+        if rooms.entries.get(&wanted.room).is_some_and(|entry| entry.visit == wanted.visit.0)
+            && let Some(entry) = rooms.entries.remove(&wanted.room)
+        {
+            entry.sockets.iter().for_each(|socket| socket.close(close));
+        }
+    }
+
     fn replay(&self, sockets: &[Arc<Outbox>], open: &mut OpenRoom, changes: Vec<(Timestamp, Change)>) {
         for (time, change) in changes {
             let mut frames = Vec::new();
@@ -361,7 +381,7 @@ impl Hub {
     }
 
     fn push(&self, socket: &Outbox, frame: &Arc<Frame>) {
-        if (socket.is_of_inbox() || !frame.is_for_inboxes()) && !socket.push(frame) {
+        if socket.is_for(frame) && !socket.push(frame) {
             self.metrics.limit("send_queue");
         }
     }

@@ -4,14 +4,23 @@
 //! as it was just before; until then what happens waits in the [`hub`](crate::hub).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::close::Close;
 use crate::hub::{Hub, Wanted};
 use crate::metrics::Metrics;
 use crate::store::Store;
+
+/// How long a room may take to be read, its turn included. Less than what a cursor takes for
+/// [settled](crate::cursor): what waits here is told before it counts as told.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The pause before a read that failed is tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Rooms that are read at the same time.
 const AT_ONCE: usize = 32;
@@ -38,13 +47,17 @@ impl Opener {
     }
 
     async fn open(&self, wanted: Wanted) {
-        match self.store.snapshot_at(wanted.room, wanted.at).await {
-            Ok(snapshot) => self.hub.opened_for_all(wanted, &snapshot),
-            Err(error) => {
-                self.metrics.fault("open_room");
-                tracing::error!(%error, room = %wanted.room, "a room can't be read; its sockets are to come back");
-                self.hub.close(wanted.room, Close::GoingAway);
+        let end = wanted.since + PATIENCE;
+        let error = loop {
+            match tokio::time::timeout_at(end, self.store.snapshot_at(wanted.room, wanted.at)).await {
+                Ok(Ok(snapshot)) => return self.hub.opened_for_all(wanted, &snapshot),
+                Ok(Err(error)) if Instant::now() >= end => break error.to_string(),
+                Ok(Err(_)) => tokio::time::sleep(RETRY_PAUSE).await,
+                Err(_) => break format!("it took longer than {PATIENCE:?}"),
             }
-        }
+        };
+        self.metrics.fault("open_room");
+        tracing::error!(%error, room = %wanted.room, "a room can't be read; its sockets are to come back");
+        self.hub.close_visit(wanted, Close::GoingAway);
     }
 }

@@ -12,6 +12,7 @@ use handlers::{MessageId, RoomId, UserId};
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
+use crate::caller::Inbox as Rooms;
 use crate::close::Close;
 use crate::cursor::Position;
 
@@ -48,7 +49,7 @@ pub(crate) enum What {
     /// An event of the room, as for all of its sockets.
     Event,
     /// A message is gone: it may have been unread.
-    Deleted,
+    Deleted(MessageId),
     /// A member has read further. There is no frame of it for anyone.
     Read(UserId),
     /// The room, or who is in it, is not what it was: it is to be looked at. There is no frame of it for anyone.
@@ -91,10 +92,9 @@ impl Frame {
 }
 
 /// The queue of one socket.
-#[derive(Debug)]
 pub(crate) struct Outbox {
-    /// Whether it is of a socket of all of a user's rooms.
-    of_inbox: bool,
+    /// Whose rooms, where it is of a socket of all of a user's.
+    inbox: Option<(UserId, Arc<Rooms>)>,
     frames: Mutex<VecDeque<Arc<Frame>>>,
     limit: usize,
     closing: OnceLock<Close>,
@@ -104,7 +104,7 @@ pub(crate) struct Outbox {
 impl Outbox {
     pub(crate) fn new(limit: usize) -> Self {
         Self {
-            of_inbox: false,
+            inbox: None,
             frames: Mutex::default(),
             limit,
             closing: OnceLock::new(),
@@ -112,14 +112,30 @@ impl Outbox {
         }
     }
 
-    /// Of a socket of all of a user's rooms.
-    pub(crate) fn of_inbox(limit: usize) -> Self {
-        Self { of_inbox: true, ..Self::new(limit) }
+    /// Of a socket of all of a user's rooms, which are these.
+    pub(crate) fn of_inbox(limit: usize, user: UserId, rooms: Arc<Rooms>) -> Self {
+        Self { inbox: Some((user, rooms)), ..Self::new(limit) }
+    }
+
+    /// The rooms of its user, where it is of a socket of all of them.
+    pub(crate) fn rooms(&self) -> Option<&Arc<Rooms>> {
+        self.inbox.as_ref().map(|(_, rooms)| rooms)
     }
 
     /// Whether it is of a socket of all of a user's rooms.
     pub(crate) fn is_of_inbox(&self) -> bool {
-        self.of_inbox
+        self.inbox.is_some()
+    }
+
+    /// Whether a frame is anything to this socket. A room that it is to look at is in doubt until it has, and one that
+    /// is in doubt already needs no second look.
+    pub(crate) fn is_for(&self, frame: &Frame) -> bool {
+        match (&frame.inbox, &self.inbox) {
+            (Some(Inbox { what: What::Read(user), .. }), Some((owner, _))) => user == owner,
+            (Some(Inbox { what: What::Look, room }), Some((_, rooms))) => rooms.doubt(*room),
+            (Some(Inbox { what: What::Read(_) | What::Look, .. }), None) => false,
+            _ => true,
+        }
     }
 
     /// Puts a frame at the end. False, and the socket is told to close, where the queue is full.

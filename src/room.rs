@@ -111,7 +111,7 @@ impl OpenRoom {
             Change::Deleted { id, revision } => {
                 let told = frame(time, &Event::MessageDeleted { message_id: id });
                 let told = told.caused(Position::revision(revision.number), revision.request);
-                frames.push(Frame { inbox: Some(Inbox { room: self.id, what: What::Deleted }), ..told });
+                frames.push(Frame { inbox: Some(Inbox { room: self.id, what: What::Deleted(id) }), ..told });
                 self.waiting.retain(|message| message.message_id != id);
             }
             Change::Marked { user, marks } => {

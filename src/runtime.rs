@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use self::no_room::NoRoom;
-use self::table::{Row, Table};
+use self::table::{Row, Run, Table};
 use crate::auth::Verifier;
 use crate::caller::{BoundSocket, Caller};
 use crate::config::Config;
@@ -34,7 +34,7 @@ use crate::metrics::Metrics;
 use crate::rates::{Over, Rates};
 use crate::room::json;
 use crate::splice::{quoted, splice};
-use crate::store::{BoundRoom, Receipts, Store, Writer};
+use crate::store::{BoundRoom, Receipts, Store, StoreError, Writer};
 
 /// After how long a call is worth trying again that found no place, in milliseconds: a client that heeds it is never
 /// told so ten times in ten seconds, which would close its socket.
@@ -152,15 +152,18 @@ impl Runtime {
         let answer = async move {
             let mut heading = Heading::default();
             let table = self.table.load_full();
-            let (action, result) = match self.accept(&table, &frame, &caller, &mut heading) {
+            let (own, action, result) = match self.accept(&table, &frame, &caller, &mut heading) {
                 Ok(row) => {
                     tracing::Span::current().record("action", &*row.name);
-                    if let Some(reference) = &heading.reference {
+                    if let Some(reference) = &heading.reference
+                        && row.tells
+                    {
                         caller.expect(request, reference.clone(), &self.metrics);
                     }
-                    (&row.name, self.run(&table, row, request, frame, &caller, &heading).await)
+                    let own = matches!(row.run, Run::Own(_));
+                    (own, &row.name, self.run(&table, row, request, frame, &caller, &heading).await)
                 }
-                Err(error) => (&self.none, Err(error)),
+                Err(error) => (true, &self.none, Err(error)),
             };
             drop(under_way);
             let outcome = result.as_ref().map(|_| ()).map_err(Error::code);
@@ -172,7 +175,13 @@ impl Runtime {
             );
             match result {
                 Ok(Reply::ByEvent) => None,
-                Ok(Reply::Frame(json)) => Some(Answer { refused: None, json: heading.answer(json) }),
+                Ok(Reply::Frame(json)) => {
+                    // A function may do both, and its event comes by the id of its call.
+                    if own {
+                        caller.forget(request);
+                    }
+                    Some(Answer { refused: None, json: heading.answer(json) })
+                }
                 Err(error) => {
                     // After any other there is nothing to come.
                     if error.code() != Code::Timeout {
@@ -287,6 +296,10 @@ impl Runtime {
         let time = row.limits.timeout_ms.map_or(table.deadline, |ms| Duration::from_millis(ms.into()));
         let deadline = Instant::now() + time;
         let room = heading.room;
+        if let Some(room) = room.filter(|room| caller.is_in_doubt(*room)) {
+            let role = self.store.role(room, &caller.user).await.map_err(StoreError::of_read)?;
+            role.ok_or_else(|| Error::new(Code::NotFound, "no such room"))?;
+        }
         let bound = room.map(|room| BoundRoom {
             store: self.store.clone(),
             writer: self.writer.clone(),
@@ -307,6 +320,7 @@ impl Runtime {
             room,
             verifier: self.verifier.clone(),
             store: self.store.clone(),
+            receipts: self.receipts.clone(),
             counted: table.unread_counted,
         };
         let context = Context::new(caller.user.clone(), port, Arc::new(socket), table.text_chars);

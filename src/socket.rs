@@ -83,9 +83,12 @@ pub(crate) async fn serve(
         .max_message_size(Some(frame_bytes))
         .max_frame_size(Some(frame_bytes));
     let mut ws = WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, Some(config)).await;
-    let of_inbox = admission.as_ref().is_ok_and(|admission| admission.room == Wanted::All);
-    let outbox = if of_inbox { Outbox::of_inbox(send_queue) } else { Outbox::new(send_queue) };
-    let outbox = Arc::new(outbox);
+    let outbox = Arc::new(match &admission {
+        Ok(Admission { room: Wanted::All, caller, .. }) => {
+            Outbox::of_inbox(send_queue, caller.user.clone(), Arc::default())
+        }
+        _ => Outbox::new(send_queue),
+    });
     // Before anything is read for it: what concerns its user from now on concerns it.
     let user = admission.as_ref().ok().map(|admission| &admission.caller.user);
     let registered = server.outboxes.register(&outbox, user);
@@ -224,10 +227,15 @@ impl Socket<'_> {
             return Ok(());
         }
         let mut written = Vec::with_capacity(frames.len());
-        for frame in &frames {
+        let mut frames = frames;
+        while let Some(frame) = frames.pop_front() {
+            let expired = self.caller.until_expiry();
             let (text, more) = match &mut self.view {
-                View::Room(view) => (view.take(frame, &self.caller)?, None),
-                View::Inbox(view) => view.take(frame).await?,
+                View::Room(view) => (view.take(&frame, &self.caller)?, None),
+                View::Inbox(view) => match tokio::time::timeout(expired, view.take(&frame, &frames)).await {
+                    Ok(taken) => taken?,
+                    Err(_) => return Err(Close::Expired.into()),
+                },
             };
             if text.is_some() {
                 written.push(frame);
@@ -239,8 +247,8 @@ impl Socket<'_> {
         self.flush().await?;
         for frame in written {
             match &mut self.view {
-                View::Room(view) => view.wrote(frame, &self.caller),
-                View::Inbox(view) => view.wrote(frame),
+                View::Room(view) => view.wrote(&frame, &self.caller),
+                View::Inbox(view) => view.wrote(&frame),
             }
         }
         Ok(())

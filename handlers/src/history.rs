@@ -32,8 +32,8 @@ pub enum Answer {
     },
 }
 
-/// One frame.
-pub const LIMITS: Limits = Limits::DEFAULT;
+/// Deleted messages are looked through for those that are there.
+pub const LIMITS: Limits = Limits { max_in_flight: 256, ..Limits::DEFAULT };
 
 /// Nothing: it is answered on its own socket.
 pub const EMITS: &[Kind] = &[];

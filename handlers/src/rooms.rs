@@ -27,8 +27,8 @@ pub enum Answer {
     },
 }
 
-/// One frame.
-pub const LIMITS: Limits = Limits::DEFAULT;
+/// A page of rooms is dear: some may have thousands of members.
+pub const LIMITS: Limits = Limits { per_minute: Some(60), max_in_flight: 32, ..Limits::DEFAULT };
 
 /// Nothing: it is answered on its own socket.
 pub const EMITS: &[Kind] = &[];

@@ -1,5 +1,6 @@
 //! Sockets of all of a user's rooms, in the hub.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bson::Timestamp;
@@ -35,13 +36,16 @@ impl Hub {
     /// committed: what is read for the socket must not be older.
     pub(crate) fn join_inbox(&self, of: &[RoomId], socket: &Arc<Outbox>) -> Option<Timestamp> {
         let mut rooms = self.rooms();
-        let super::Rooms { entries, reached, visits, .. } = &mut *rooms;
+        let super::Rooms { entries, reached, visits, broken, .. } = &mut *rooms;
         for room in of {
             let entry = entries.entry(*room).or_insert_with(|| {
                 *visits += 1;
                 Entry::new(*visits, *reached, State::Asleep)
             });
             entry.sockets.push(socket.clone());
+            if *broken {
+                entry.late.push(socket.clone());
+            }
             // What those read who are reading it may be later than what this socket will have been told.
             self.want(*room, entry);
         }
@@ -60,8 +64,8 @@ impl Hub {
         let here = rooms.entries.get(&room).map_or(&[][..], |entry| &entry.sockets);
         let own = user.and_then(|user| rooms.inboxes.get(user)).map_or(&[][..], Vec::as_slice);
         let frame = Arc::new(Frame::inbox(room, What::Look, time));
-        let others = own.iter().filter(|socket| !here.iter().any(|other| Arc::ptr_eq(other, socket)));
-        for socket in here.iter().chain(others) {
+        // One that is told so twice looks once.
+        for socket in here.iter().chain(own) {
             self.push(socket, &frame);
         }
     }
@@ -74,12 +78,11 @@ impl Hub {
     /// Tells sockets of all of a user's rooms that are in any of these, each once.
     pub(crate) fn tell_inboxes(&self, of: &[RoomId], frame: &Arc<Frame>) {
         let rooms = self.rooms();
-        let mut told: Vec<&Arc<Outbox>> = Vec::new();
+        let mut told = HashSet::new();
         for entry in of.iter().filter_map(|room| rooms.entries.get(room)) {
             for socket in entry.sockets.iter().filter(|socket| socket.is_of_inbox()) {
-                if !told.iter().any(|other| Arc::ptr_eq(other, socket)) {
+                if told.insert(Arc::as_ptr(socket)) {
                     self.push(socket, frame);
-                    told.push(socket);
                 }
             }
         }

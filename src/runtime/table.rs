@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use handlers::{Action, Code, Error, Fields, Limits, Pending, Reply};
+use handlers::{Action, Code, Error, Fields, Kind, Limits, Pending, Reply};
 use tokio::sync::Semaphore;
 
 use crate::config::Config;
@@ -25,8 +25,13 @@ pub(super) struct Row {
     pub(super) name: Arc<str>,
     pub(super) run: Run,
     pub(super) limits: Limits,
+    /// Whether an event may come of it that carries its frame's `ref`.
+    pub(super) tells: bool,
     pub(super) in_flight: Arc<Semaphore>,
 }
+
+/// The events that carry the `ref` of what caused them (protocol.md, Level 2).
+const CARRY_REF: [Kind; 3] = [Kind::ChatMessage, Kind::MessageEdited, Kind::MessageDeleted];
 
 /// What a call of an action is.
 #[derive(Clone)]
@@ -50,7 +55,11 @@ impl Table {
             let same = |row: &&Row| row.name == name && row.limits.max_in_flight == limits.max_in_flight;
             let kept = before.and_then(|table| table.rows.iter().find(same)).map(|row| row.in_flight.clone());
             let in_flight = kept.unwrap_or_else(|| Arc::new(Semaphore::new(limits.max_in_flight)));
-            Row { name, run, limits, in_flight }
+            let tells = match &run {
+                Run::Own(action) => action.emits.iter().any(|kind| CARRY_REF.contains(kind)),
+                Run::Function(_) => true,
+            };
+            Row { name, run, limits, tells, in_flight }
         };
         let own = actions.iter().map(|action| {
             let limits = config.actions.get(action.name).copied().unwrap_or(action.limits);

@@ -1,10 +1,12 @@
 //! What a socket of all rooms of a user makes of what happens in them (protocol.md, Level 3).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bson::Timestamp;
 use handlers::{InboxEvent, Ready, RoomChange, RoomId, UserId};
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::caller::{Caller, Inbox};
@@ -15,7 +17,10 @@ use crate::room::json;
 use crate::server::Server;
 use crate::splice::{quoted, splice};
 use crate::store::documents::Marks;
-use crate::store::{Presence, Rooms, StoreError, see, see_missed};
+use crate::store::{Listed, Presence, Rooms, StoreError, see, see_missed};
+
+/// The pause before a room is read again that is older than what the hub has heard of.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Before everything.
 const NEVER: Timestamp = Timestamp { time: 0, increment: 0 };
@@ -33,6 +38,10 @@ pub(super) struct AllRooms {
     pub(super) since: Timestamp,
     /// The same of rooms that the user came into later.
     since_in: HashMap<RoomId, Timestamp>,
+    /// As of when rooms were looked at that had changed.
+    looked_at: HashMap<RoomId, Timestamp>,
+    /// The user's read marks, as far as they were told here.
+    read: HashMap<RoomId, i64>,
     /// How far it has been told.
     cursor: InboxCursor,
     /// The newest messages of others that were written to this socket, and whose marks are still to be handed on.
@@ -55,6 +64,8 @@ impl AllRooms {
             joined: HashSet::new(),
             since: NEVER,
             since_in: HashMap::new(),
+            looked_at: HashMap::new(),
+            read: HashMap::new(),
             cursor: InboxCursor::default(),
             owed: HashMap::new(),
         }
@@ -93,11 +104,10 @@ impl AllRooms {
             self.rooms.enter(*room);
         }
         for room in &shown {
+            self.read.insert(room.room.id, room.marks.read);
             // Its last message is on its way, and with it all before it.
-            if let Some(last) = &room.last
-                && last.id.get() > room.marks.delivered
-            {
-                self.owe(room.room.id, last.id.get());
+            if let Some(message) = room.undelivered() {
+                self.owe(room.room.id, message);
             }
         }
         let of = |room: RoomId| missed.as_ref().and_then(|missed| missed.get(&room));
@@ -118,10 +128,12 @@ impl AllRooms {
         })
     }
 
-    /// A frame as this socket has it, where it has it; and what follows from it.
+    /// A frame as this socket has it, where it has it; and what follows from it. `behind` are the frames that wait
+    /// behind it: what is unread is counted once for all of them.
     pub(super) async fn take(
         &mut self,
         frame: &Frame,
+        behind: &VecDeque<Arc<Frame>>,
     ) -> Result<(Option<Utf8Bytes>, Option<Utf8Bytes>), Close> {
         let Some(outbox::Inbox { room, what }) = &frame.inbox else {
             // Of someone who shares a room.
@@ -129,38 +141,57 @@ impl AllRooms {
             return Ok((others.then(|| frame.json.clone()), None));
         };
         let room = *room;
+        if let What::Look = what {
+            return Ok((None, self.look(room, frame.time).await?));
+        }
         let since = self.since_in.get(&room).copied().unwrap_or(self.since);
-        if frame.time <= since {
+        if frame.time <= since || !self.rooms.has(room) || frame.dismisses.is_some() {
             return Ok((None, None));
         }
-        match what {
-            What::Look => Ok((None, self.look(room, frame.time).await?)),
-            _ if !self.rooms.has(room) || frame.dismisses.is_some() => Ok((None, None)),
-            What::Read(user) if *user != self.caller.user => Ok((None, None)),
-            What::Read(_) => Ok((None, self.unread(room, frame.time).await?)),
-            What::Event => Ok((self.event(room, frame), None)),
-            What::Deleted => Ok((self.event(room, frame), self.unread(room, frame.time).await?)),
-        }
+        let told = match what {
+            What::Look | What::Read(_) => None,
+            What::Event | What::Deleted(_) => self.event(room, frame),
+        };
+        let counts = match what {
+            What::Look | What::Event => false,
+            What::Read(user) => *user == self.caller.user,
+            What::Deleted(id) => self.read.get(&room).is_none_or(|read| id.get() > *read),
+        };
+        let counted_later =
+            || behind.iter().any(|frame| is_counted(frame, room, &self.caller.user, self.read.get(&room)));
+        let unread = if counts && !counted_later() { self.unread(room, frame.time).await? } else { None };
+        Ok((told, unread))
     }
 
     /// A room, or who is in it, has changed.
     async fn look(&mut self, room: RoomId, time: Timestamp) -> Result<Option<Utf8Bytes>, Close> {
-        let user = self.caller.user.clone();
+        // What changes from here on makes another look.
+        self.rooms.look_at(room);
+        if self.looked_at.get(&room).copied().unwrap_or(self.since) >= time {
+            return Ok(None);
+        }
         // First, so that nothing falls between this and what is read.
-        self.join(&[room]);
-        let counted = self.server.config.load().rooms.unread_counted;
-        let read = self.server.store.room_of(&user, room, counted).await;
-        let (read_at, listed) = read.map_err(|error| self.failed(&error))?;
+        let reached = self.join(&[room]).max(Some(time));
+        let (read_at, listed) = self.read_room(room, reached).await?;
+        self.looked_at.insert(room, read_at);
         let Some(listed) = listed else {
-            // Not one of the user's rooms: not any more, or not yet.
+            // Not one of the user's rooms any more.
             let told = self.rooms.leave(room).then(|| self.told(room, time, &InboxEvent::RoomRemoved {}));
             self.since_in.remove(&room);
+            if self.joined.remove(&room) {
+                self.server.hub.leave(room, &self.outbox);
+            }
             return Ok(told);
         };
+        let (undelivered, marks) = (listed.undelivered(), listed.marks);
         let present = self.server.store.presences_in(std::slice::from_ref(&listed)).await;
         let view = see(listed, &present.map_err(|error| self.failed(&error))?);
         let event = if self.rooms.enter(room) {
             self.since_in.insert(room, read_at);
+            self.read.insert(room, marks.read);
+            if let Some(message) = undelivered {
+                self.owe(room, message);
+            }
             InboxEvent::RoomAdded { room: Box::new(view) }
         } else {
             let room = RoomChange { kind: view.kind, name: view.name, members: view.members };
@@ -169,12 +200,37 @@ impl AllRooms {
         Ok(Some(self.told(room, time, &event)))
     }
 
+    /// A room, not older than what the hub has heard.
+    async fn read_room(
+        &self,
+        room: RoomId,
+        reached: Option<Timestamp>,
+    ) -> Result<(Timestamp, Option<Listed>), Close> {
+        let (patience, counted) = {
+            let config = self.server.config.load();
+            (config.mongodb.operation, config.rooms.unread_counted)
+        };
+        let deadline = Instant::now() + patience;
+        loop {
+            let read = self.server.store.room_of(&self.caller.user, room, counted).await;
+            let read = read.map_err(|error| self.failed(&error))?;
+            if reached.is_none_or(|reached| reached <= read.0) {
+                return Ok(read);
+            }
+            if Instant::now() > deadline {
+                return Err(Close::Unavailable);
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
     /// What is unread in a room since this moment.
     async fn unread(&mut self, room: RoomId, time: Timestamp) -> Result<Option<Utf8Bytes>, Close> {
         let counted = self.server.config.load().rooms.unread_counted;
         let unread = self.server.store.unread_at(room, &self.caller.user, time, counted).await;
         let unread = unread.map_err(|error| self.failed(&error))?;
         Ok(unread.map(|unread| {
+            self.read.insert(room, unread.read);
             let event = InboxEvent::Unread { unread: unread.unread, read: unread.read };
             self.told(room, time, &event)
         }))
@@ -236,5 +292,16 @@ impl AllRooms {
 impl Drop for AllRooms {
     fn drop(&mut self) {
         self.server.hub.leave_inbox(&self.caller.user, self.joined.drain(), &self.outbox);
+    }
+}
+
+/// Whether what is unread for this user in this room, who has read so far, is counted after this frame.
+fn is_counted(frame: &Frame, of: RoomId, user: &UserId, read: Option<&i64>) -> bool {
+    match &frame.inbox {
+        Some(outbox::Inbox { room, what: What::Read(reader) }) => *room == of && reader == user,
+        Some(outbox::Inbox { room, what: What::Deleted(id) }) => {
+            *room == of && read.is_none_or(|read| id.get() > *read)
+        }
+        _ => false,
     }
 }

@@ -99,7 +99,8 @@ async fn open_room(
         room,
         _stay: stay,
         since: snapshot.complete.then_some(snapshot.time),
-        position: ask.since.as_ref().map(|_| changed.map(|changed| changed.position).unwrap_or_default()),
+        // Where nothing could be read there is nothing to resume from.
+        position: changed.map(|changed| changed.position),
         owed: snapshot.unread(&user, ask.receipts_by_hand).unwrap_or_default(),
     };
     let caller = Arc::new(Caller::new(user, email, Place::Room(room), seat, ask, expires_at));

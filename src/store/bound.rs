@@ -57,24 +57,35 @@ impl BoundRoom {
 
     /// Changes one message of the room that is not deleted.
     async fn change(&self, id: MessageId, update: Document) -> Result<(), Error> {
-        let changed = self.store.revise(self.room, id, update, self.request).await;
-        if changed.map_err(StoreError::of_write)? { Ok(()) } else { Err(Error::not_found()) }
+        let changed = self.store.revise(self.room, vec![id], update, self.request).await;
+        if changed.map_err(StoreError::of_write)? > 0 { Ok(()) } else { Err(Error::not_found()) }
     }
 
     /// What has become of a message that was there before.
     async fn again(&self, id: MessageId) -> Result<Appended, Error> {
         let found = self.store.message(self.room, id).await.map_err(StoreError::of_read)?;
-        let message = found.and_then(|snapshot| snapshot.told().into_iter().next());
-        Ok(message.map_or(Appended::Deleted(id), |message| {
-            Appended::Before(Message {
-                text: message.text.into_owned(),
-                message_id: message.message_id,
-                sender_id: message.sender_id,
-                status: message.status,
-                created_at: message.created_at,
-                updated_at: message.updated_at,
-            })
+        let Some(message) = found.and_then(|snapshot| snapshot.told().into_iter().next()) else {
+            return self.deleted(id).await;
+        };
+        Ok(Appended::Before(Message {
+            text: message.text.into_owned(),
+            message_id: message.message_id,
+            sender_id: message.sender_id,
+            status: message.status,
+            created_at: message.created_at,
+            updated_at: message.updated_at,
         }))
+    }
+
+    /// That a message is deleted. Where it isn't, what didn't see it was behind.
+    async fn deleted(&self, id: MessageId) -> Result<Appended, Error> {
+        let messages = self.store.messages.clone();
+        let filter = doc! { "_id": documents::message_id(self.room, id), "deleted_at": { "$exists": true } };
+        let find = async move { Ok(messages.find_one(filter).projection(doc! { "_id": 1 }).await?) };
+        match self.store.bounded(find).await.map_err(StoreError::of_read)? {
+            Some(_) => Ok(Appended::Deleted(id)),
+            None => Err(StoreError::Unreachable(None).of_read()),
+        }
     }
 
     /// The number itself, or the room's last one where that is less.

@@ -5,6 +5,7 @@
 //! was cut short goes on by the same calls. What remains of a message is its number and when it was deleted; its room
 //! tells of it as of any other deletion.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bson::oid::ObjectId;
@@ -131,17 +132,28 @@ impl Store {
         // Each as a revision of its room, so that whoever resumes hears of it as of any other deletion. No pipeline: what
         // that does may stand in the change stream as a replacement, which tells of no deletion.
         let gone = doc! { "text": "", "edit": "", "sender": "", "client_id": "" };
-        for (room, id) in &alive {
-            let update = doc! { "$set": { "deleted_at": DateTime::now() }, "$unset": gone.clone() };
-            self.revise(*room, *id, update, ObjectId::new()).await?;
+        let mut by_room: HashMap<_, Vec<_>> = HashMap::new();
+        for (room, id) in alive {
+            by_room.entry(room).or_default().push(id);
         }
-        if !alive.is_empty() {
-            return Ok(alive.len());
+        let mut revised = 0;
+        for (room, ids) in by_room {
+            let update = doc! { "$set": { "deleted_at": DateTime::now() }, "$unset": gone.clone() };
+            revised += self.revise(room, ids, update, ObjectId::new()).await?;
+        }
+        if revised > 0 {
+            return Ok(usize::try_from(revised).unwrap_or(usize::MAX));
         }
         self.bounded(async move {
             let ids = ids(&messages, filter.clone(), batch).await?;
             let found = ids.len();
             if found > 0 {
+                // Of rooms that are gone there may still be some that aren't deleted: nobody is told of them.
+                let mut left = filter.clone();
+                left.insert("_id", doc! { "$in": &ids });
+                left.insert("deleted_at", doc! { "$exists": false });
+                let update = doc! { "$set": { "deleted_at": DateTime::now() }, "$unset": gone.clone() };
+                messages.update_many(left, update).await?;
                 let mut deleted = filter;
                 deleted.insert("_id", doc! { "$in": ids });
                 messages.update_many(deleted, doc! { "$unset": gone }).await?;

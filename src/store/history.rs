@@ -206,20 +206,24 @@ impl Store {
                 return Ok(None);
             }
             let mut changes = Vec::with_capacity(documents.len());
+            let mut revised = Vec::new();
             for document in &documents {
                 let id = document.get_document("_id").map_err(documents::Undecodable::from)?;
                 let (_, id) = documents::read_message_id(id)?;
-                changes.push(match documents::read_message(document)? {
-                    None if id.get() > told => continue,
-                    None => Change::Deleted { id, revision: documents::read_revision(document)? },
-                    Some(message) if id.get() > told => Change::Sent(message),
-                    Some(message) if message.updated_at == message.created_at => continue,
-                    Some(message) => {
-                        let revision = documents::read_revision(document)?;
-                        Change::Edited { id, text: message.text, updated_at: message.updated_at, revision }
+                let revision = documents::read_revision(document)?;
+                match documents::read_message(document)? {
+                    None if id.get() > told => {}
+                    None => revised.push((revision.number, Change::Deleted { id, revision })),
+                    Some(message) if id.get() > told => changes.push(Change::Sent(message)),
+                    Some(message) if message.updated_at == message.created_at => {}
+                    Some(Message { text, updated_at, .. }) => {
+                        revised.push((revision.number, Change::Edited { id, text, updated_at, revision }));
                     }
-                });
+                }
             }
+            // In their order, for whoever is cut off in between resumes after the last of them that was told.
+            revised.sort_by_key(|(number, _)| *number);
+            changes.extend(revised.into_iter().map(|(_, change)| change));
             let snapshot =
                 Snapshot { time, members, messages: Vec::new(), waiting: Vec::new(), complete: true };
             Ok(Some((snapshot, changes)))

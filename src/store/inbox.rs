@@ -50,8 +50,9 @@ pub(crate) struct Resumable<'a> {
 /// Rooms that a socket resumes, at most; where more have changed it starts anew.
 const RESUMED: usize = 500;
 
-/// Messages that are told to a socket that resumes, in all rooms; where there are more it starts anew.
-const MESSAGES: usize = 20_000;
+/// Bytes of text that are told to a socket that resumes, in all rooms, each message counted as some more; where there
+/// are more it starts anew.
+const BYTES: usize = 8 << 20;
 
 /// Rooms whose position is read for a plain start.
 const RECENT: usize = 200;
@@ -147,7 +148,7 @@ impl Store {
             let at = places.iter().find(|place| place.room == room).map_or(0, |place| place.at.0);
             at >= i64::from(then.time).saturating_mul(1000)
         };
-        let (mut missed, mut messages) = (HashMap::new(), 0);
+        let (mut missed, mut bytes) = (HashMap::new(), 0);
         for room in changed {
             let known = from.position(room);
             if known.is_none() && entered(room) {
@@ -165,8 +166,8 @@ impl Store {
             let Some(changed) = self.missed_after(session, room, position, now).await? else {
                 return Ok(None);
             };
-            messages += changed.messages.len();
-            if messages > MESSAGES {
+            bytes += changed.bytes();
+            if bytes > BYTES {
                 return Ok(None);
             }
             missed.insert(room, Missed::Changed(changed));

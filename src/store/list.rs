@@ -15,6 +15,10 @@ use mongodb::ClientSession;
 use super::documents::{self, Marks, Member, Message, Room, Undecodable};
 use super::{Store, StoreError};
 
+/// Messages that are looked at for each that may be counted as unread: beyond that, what one has written oneself or was
+/// deleted is not looked through for more.
+pub(super) const LOOKED_AT: i64 = 10;
+
 /// Rooms whose last activity is read in one operation.
 const READ_AT_ONCE: usize = 500;
 
@@ -37,6 +41,13 @@ pub(crate) struct Listed {
     /// How far the user has come.
     pub(crate) marks: Marks,
     pub(crate) active_at: Time,
+}
+
+impl Listed {
+    /// The last message, where it and all before it are still to be delivered to the user.
+    pub(crate) fn undelivered(&self) -> Option<i64> {
+        self.last.as_ref().map(|last| last.id.get()).filter(|last| *last > self.marks.delivered)
+    }
 }
 
 /// What is asked of [`Store::rooms_of`].
@@ -224,14 +235,19 @@ fn newest(filter: Document, name: &str, shown: Document) -> Document {
 fn unread(user: Bson, counted: usize) -> Document {
     let counted = i64::try_from(counted).unwrap_or(i64::MAX);
     let after = range("n", "$gt", "$$read".into());
-    let others = doc! {
-        "$expr": { "$and": after }, "sender": { "$ne": user }, "deleted_at": { "$exists": false },
-    };
+    let others = doc! { "sender": { "$ne": user }, "deleted_at": { "$exists": false } };
+    let looked_at = counted.saturating_mul(LOOKED_AT);
     doc! { "$lookup": {
         "from": "messages",
         "let": { "room": "$room", "read": { "$ifNull": ["$read", 0] } },
         "as": "unread",
-        "pipeline": [{ "$match": others }, { "$limit": counted }, { "$count": "count" }],
+        "pipeline": [
+            { "$match": { "$expr": { "$and": after } } },
+            { "$limit": looked_at },
+            { "$match": others },
+            { "$limit": counted },
+            { "$count": "count" },
+        ],
     } }
 }
 

@@ -101,7 +101,7 @@ impl Store {
             operation: settings.operation,
             numbers: Arc::new(LastNumbers::new(rooms_cached)),
             activity: Arc::new(Activity::new(rooms_cached)),
-            revisions: Arc::new(Revisions::new(rooms_cached)),
+            revisions: Arc::default(),
             typists: Arc::default(),
             present: Present::default(),
             touched: Arc::new(Touched::new(rooms_cached)),

@@ -10,6 +10,7 @@ use mongodb::error::Error;
 
 use super::documents::{self, Marks, Member, Message, Undecodable};
 use super::history::{HISTORY, MAX_KEY, Snapshot, WAITING};
+use super::list::LOOKED_AT;
 use super::{Store, StoreError};
 
 /// Unread messages of a member, as of a moment.
@@ -20,6 +21,18 @@ pub(crate) struct Unread {
 }
 
 impl Store {
+    /// A moment of the database's: all that a majority had when this was called is no later.
+    pub(crate) async fn moment(&self) -> Result<Timestamp, StoreError> {
+        let store = self.clone();
+        self.bounded(async move {
+            let mut session = store.client.start_session().snapshot(true).await?;
+            let heartbeats = store.db.collection::<RawDocumentBuf>("heartbeats");
+            heartbeats.find_one(doc! {}).session(&mut session).await?;
+            session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))
+        })
+        .await
+    }
+
     /// A room as it was at a moment, with what someone had still to read.
     pub(crate) async fn snapshot_at(&self, room: RoomId, at: Timestamp) -> Result<Snapshot, StoreError> {
         let store = self.clone();
@@ -53,18 +66,24 @@ impl Store {
             let member = doc! { "find": "members", "filter": { "_id": documents::member_id(room, &user) } };
             let Some(member) = store.find_at(at, member).await?.pop() else { return Ok(None) };
             let Marks { read, .. } = documents::read_member(&member)?.marks;
+            let after = doc! { "_id": {
+                "$gt": { "room": room.get(), "n": read },
+                "$lte": { "room": room.get(), "n": Bson::MaxKey },
+            } };
             let others = doc! {
-                "_id": {
-                    "$gt": { "room": room.get(), "n": read },
-                    "$lte": { "room": room.get(), "n": Bson::MaxKey },
-                },
                 "sender": { "$ne": documents::user_bson(&user) },
                 "deleted_at": { "$exists": false },
             };
             let counted = i64::try_from(counted).unwrap_or(i64::MAX);
             let count = doc! {
                 "aggregate": "messages",
-                "pipeline": [{ "$match": others }, { "$limit": counted }, { "$count": "count" }],
+                "pipeline": [
+                    { "$match": after },
+                    { "$limit": counted.saturating_mul(LOOKED_AT) },
+                    { "$match": others },
+                    { "$limit": counted },
+                    { "$count": "count" },
+                ],
                 "cursor": {},
             };
             let found = store.command_at(at, count).await?;

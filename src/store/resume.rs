@@ -15,7 +15,7 @@ use crate::cursor::Position;
 const MESSAGES: usize = 1_000;
 
 /// Edits and deletes of older messages that are told to a socket that resumes; where there are more it starts anew.
-const REVISED: usize = 5_000;
+const REVISED: i64 = 1_000;
 
 /// What a socket missed, or the room's last messages where that can't be said.
 #[derive(Debug)]
@@ -32,6 +32,13 @@ pub(crate) struct Changed {
     pub(crate) has_more: bool,
     /// How far the room has come, all of this included.
     pub(crate) position: Position,
+}
+
+impl Changed {
+    /// What its messages take, in bytes: their texts, and about what else is told of each.
+    pub(super) fn bytes(&self) -> usize {
+        self.messages.iter().chain(&self.edited).map(|message| message.text.len() + 200).sum()
+    }
 }
 
 impl Store {
@@ -91,15 +98,15 @@ impl Store {
         from: Position,
         position: Position,
     ) -> Result<Option<Changed>, StoreError> {
-        let mut filter = revised_after(room, from.revision);
-        filter.insert("_id.n", doc! { "$lte": from.message });
-        let most = i64::try_from(REVISED).unwrap_or(i64::MAX) + 1;
-        let find = self.messages.find(filter).sort(doc! { "rev": 1 }).limit(most);
-        let mut cursor = find.session(&mut *session).await?;
-        let revised: Vec<RawDocumentBuf> = cursor.stream(session).try_collect().await?;
-        if revised.len() > REVISED {
+        // Also a bound of what is looked through for those that are older.
+        if position.revision - from.revision > REVISED {
             return Ok(None);
         }
+        let mut filter = revised_after(room, from.revision);
+        filter.insert("_id.n", doc! { "$lte": from.message });
+        let find = self.messages.find(filter).sort(doc! { "rev": 1 });
+        let mut cursor = find.session(&mut *session).await?;
+        let revised: Vec<RawDocumentBuf> = cursor.stream(session).try_collect().await?;
         let (mut edited, mut deleted) = (Vec::new(), Vec::new());
         for document in &revised {
             if let Some(message) = documents::read_message(document)? {

@@ -189,6 +189,14 @@ impl Store {
         Ok(())
     }
 
+    /// The same in all rooms of the user.
+    pub(crate) async fn set_email_everywhere(&self, user: &UserId, email: &str) -> Result<(), StoreError> {
+        let members = self.members.clone();
+        let filter = doc! { "_id.user": documents::user_bson(user), "email": { "$ne": email } };
+        let update = doc! { "$set": { "email": email } };
+        self.bounded(async move { Ok(members.update_many(filter, update).await.map(|_| ())?) }).await
+    }
+
     /// Gives a room another name, or none; false where there is no such room.
     pub(crate) async fn rename(&self, room: RoomId, name: Option<&str>) -> Result<bool, StoreError> {
         let rooms = self.db.collection::<Document>("rooms");

@@ -80,7 +80,6 @@ fn indexes() -> Vec<(&'static str, IndexModel)> {
     let client = doc! { "_id.room": 1, "sender": 1, "client_id": 1 };
     let by_revision = IndexOptions::builder()
         .name("rev".to_owned())
-        .unique(true)
         .partial_filter_expression(doc! { "rev": { "$exists": true } })
         .build();
     let revision = doc! { "_id.room": 1, "rev": 1 };

@@ -174,6 +174,7 @@ impl Task {
                     let mut rest = batch.split_off(at);
                     self.answer(batch, &numbers);
                     let repeated = rest.remove(0);
+                    self.renumber(repeated.draft.room, &mut rest);
                     batch = match self.written_before(&repeated.draft).await {
                         Ok(Some(written)) => {
                             let _ = repeated.done.send(Ok(written));
@@ -204,13 +205,24 @@ impl Task {
                 Attempt::Refused(at, error) => {
                     let mut rest = batch.split_off(at);
                     self.answer(batch, &numbers);
-                    Self::refuse(rest.remove(0), &error);
+                    let refused = rest.remove(0);
+                    self.renumber(refused.draft.room, &mut rest);
+                    Self::refuse(refused, &error);
                     batch = rest;
                 }
                 Attempt::AllRefused(error) => {
                     return batch.into_iter().for_each(|entry| Self::refuse(entry, &error));
                 }
             }
+        }
+    }
+
+    /// One of this room has no number after all. Those behind it were never written, for every try was ordered and ended
+    /// there: they take numbers anew, or it would leave a hole.
+    fn renumber(&self, room: RoomId, behind: &mut [Entry]) {
+        self.numbers.forget(room);
+        for entry in behind.iter_mut().filter(|entry| entry.draft.room == room) {
+            entry.tried = None;
         }
     }
 

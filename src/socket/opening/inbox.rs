@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use bson::Timestamp;
+use handlers::UserId;
 use tokio::time::Instant;
 
 use super::{Opened, RETRY_PAUSE, refused, take_seat};
 use crate::admission::Admission;
 use crate::auth;
-use crate::caller::{Caller, Inbox, Place, ROOMS};
+use crate::caller::{Caller, Place, ROOMS};
 use crate::close::Close;
 use crate::cursor::InboxCursor;
 use crate::outbox::Outbox;
@@ -25,14 +26,28 @@ pub(super) async fn open(
 ) -> Result<Opened, Close> {
     let Admission { caller: auth::Caller { user, email, expires_at }, ask, .. } = admission;
     let seat = take_seat(server, &user)?;
-    let rooms = Arc::new(Inbox::default());
+    let rooms = outbox.rooms().cloned().unwrap_or_default();
     let from = ask.since.as_deref().and_then(|since| since.parse().ok());
+    if let Some(email) = &email {
+        keep_email(server, &user, email.clone());
+    }
     let caller = Arc::new(Caller::new(user, email, Place::Inbox(rooms.clone()), seat, ask, expires_at));
     let mut view = AllRooms::new(server, &caller, outbox, &rooms);
     let (read, reached) = read(server, &caller, &mut view, from.as_ref()).await?;
     let present = server.store.presences_in(&read.shown).await.map_err(|error| refused(server, &error))?;
     let first_frame = view.begin(read, reached, &present);
     Ok(Opened { caller, view: View::Inbox(Box::new(view)), first_frame })
+}
+
+/// The token's address becomes the member's in all rooms. The socket needn't wait: others see it soon.
+fn keep_email(server: &Arc<Server>, user: &UserId, email: String) {
+    let (store, metrics, user) = (server.store.clone(), server.metrics.clone(), user.clone());
+    server.tracker.spawn(async move {
+        if let Err(error) = store.set_email_everywhere(&user, &email).await {
+            metrics.fault("email");
+            tracing::warn!(%error, "a user's address could not be kept; the next connect tries again");
+        }
+    });
 }
 
 /// The rooms, not older than what the hub has heard, and none that it isn't joined to.

@@ -183,8 +183,12 @@ impl Known {
             let none = vec![];
             let all = |key: &str| room[key].as_array().unwrap_or(&none).clone();
             assert_ne!(room["has_more"], true, "{room}");
-            all("messages").iter().for_each(|message| self.put(id, message, true));
-            all("edited").iter().for_each(|message| self.put(id, message, false));
+            for message in all("messages") {
+                self.put(id, &message, true);
+            }
+            for message in all("edited") {
+                self.put(id, &message, false);
+            }
             for gone in all("deleted") {
                 self.rooms.entry(id).or_default().remove(&gone.as_i64().unwrap());
             }
