@@ -179,3 +179,29 @@ async fn whoever_is_not_let_in_is_refused_as_on_level_1() {
     assert_eq!(server.dial(&format!("/ws/chat/?{}", by_room(room))).refused().await, 4001);
     assert_eq!(server.dial_as(1, &format!("since={since}")).refused().await, 4400);
 }
+
+/// A message that is edited again leaves the number of its first edit free; a server that knows of neither must not
+/// give it to a later edit, for whoever has seen the second resumes after that.
+#[tokio::test]
+async fn a_later_change_never_has_an_earlier_number() {
+    let (server, room) = room(&[]).await;
+    let there = server.beside().await;
+    let mut one = Live::fresh(&server, 1, room).await;
+    let mut other = Live::fresh(&there, 1, room).await;
+    for id in 1..=3 {
+        one.say_alone(id, 1, "text").await;
+    }
+    for round in 0..5 {
+        let last = format!("there {round}");
+        other.send(edit(3, &last)).await;
+        one.hear_until(edited(3, &last)).await;
+        for text in ["a", "b", "c"] {
+            one.send(edit(1, &format!("{text}{round}"))).await;
+        }
+        one.hear_until(edited(1, &format!("c{round}"))).await;
+        let seen = one.cursor.clone();
+        other.send(edit(2, &last)).await;
+        one.hear_until(edited(2, &last)).await;
+        assert_eq!(missed(&server, room, &seen).await.edited, [(2, last)], "since {seen}");
+    }
+}
