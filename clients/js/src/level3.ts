@@ -1,44 +1,36 @@
-// What the server says and hears at Level 3, as far as config/asyncapi.json, and so wire.ts, doesn't have it yet.
-// To be dropped for the generated types once it does.
+// Level 3 as the client deals with it: the generated types under names for what they are, and what the server's
+// description leaves open: that on this socket each event of a room says which, and what a resumed room has besides.
 
 import type {
-  AuthAnswerFrame, ChatMessageFrame, CustomFrame, ErrorFrame, FirstHistoryFrame, HistoryAnswerFrame,
+  AuthAnswerFrame, ChatMessageFrame, CustomFrame, ErrorFrame, HistoryAnswerFrame, HistoryFrame,
   MarkMessageAsDeliveredFrame, MarkMessageAsReadFrame, MessageDeletedFrame, MessageEditedFrame, PingAnswerFrame,
+  PresenceFrame, ReadyFrame as PlainReadyFrame, RoomAddedFrame, RoomChangedFrame, RoomRemovedFrame, RoomsAnswerFrame,
+  TypingEventFrame, UnreadFrame,
 } from "./wire.js";
 
+/** A room as lists of rooms have it. `delivered` and `read` are the caller's own marks. */
+export type RoomView = PlainReadyFrame["rooms"][number];
+
+/** A member of a room; everything up to its marks is delivered to it, and read by it. */
+export type Member = RoomView["members"][number] & {
+  /** Since when it isn't online, where that was told. */
+  last_seen?: string;
+};
+
 /** As the application's tokens have it: an integer, or a string that doesn't look like one. */
-export type UserId = number | string;
+export type UserId = Member["user_id"];
 
 /** A message; `sender_email` is there where it came by a list, not where it came by itself. */
-export type Message = ChatMessageFrame["message"] & Partial<Pick<FirstHistoryFrame[number], "sender_email">>;
+export type Message = ChatMessageFrame["message"] & Partial<Pick<ListedMessage, "sender_email">>;
+
+/** As lists of messages have it. */
+export type ListedMessage = HistoryAnswerFrame["messages"][number];
 
 /** How far a message has come with all of its other readers. */
 export type Status = Message["status"];
 
-/** A member of a room; everything up to its marks is delivered to it, and read by it. */
-export type Member = {
-  user_id: UserId;
-  email: string | null;
-  role: "member" | "admin";
-  delivered: number;
-  read: number;
-  online: boolean;
-  last_seen?: string;
-};
-
-/** A room as lists of rooms have it. `delivered` and `read` are the caller's own marks. */
-export type RoomView = {
-  room_id: number;
-  kind: "direct" | "group";
-  name: string | null;
-  last_activity: string;
-  /** All, the caller included. */
-  members: Member[];
-  last_message: Message | null;
-  unread: number;
-  delivered: number;
-  read: number;
-};
+/** What `room_changed` tells: no message and no count, for those have events of their own. */
+export type RoomChange = Pick<RoomView, "kind" | "name" | "members"> & Partial<Pick<RoomView, "last_activity">>;
 
 /** A room in which something changed while the client was away; the lists are missing where it was `added`. */
 export type ResumedRoom = RoomView & {
@@ -54,50 +46,38 @@ export type ResumedRoom = RoomView & {
 };
 
 /** The first frame. */
-export type ReadyFrame = {
-  type: "ready";
-  user_id: UserId;
-  cursor: string;
-  /** Who is online of those who share a room with the caller. */
-  online: UserId[];
-} & (
+export type ReadyFrame = Pick<PlainReadyFrame, "type" | "user_id" | "cursor" | "online"> & (
   | { resumed: false; has_more: boolean; rooms: RoomView[] }
   | { resumed: true; rooms: ResumedRoom[]; removed?: number[] }
 );
 
-/** What every event of a room has besides. `ref` is there on the socket that caused it. */
-type Placed = { room_id: number; cursor?: string; ref?: string };
-type Reply = { ref?: string };
-
-export type TypingEvent = { type: "typing"; room_id: number; sender_id: UserId };
-export type UnreadEvent = { type: "unread"; room_id: number; unread: number; read: number; cursor?: string };
-export type PresenceEvent = { type: "presence"; user_id: UserId; online: boolean; last_seen?: string };
-export type RoomsAnswer = { type: "rooms"; rooms: RoomView[]; has_more: boolean } & Reply;
+/** On this socket each event of a room says which. `ref` is there on the socket that caused it. */
+type Placed<Frame> = Frame & { room_id: number; ref?: string };
 
 /** What happens in one room. */
 export type RoomEvent =
-  | (ChatMessageFrame & Placed)
-  | (MarkMessageAsDeliveredFrame & Placed)
-  | (MarkMessageAsReadFrame & Placed)
-  | (MessageEditedFrame & Placed)
-  | (MessageDeletedFrame & Placed)
-  | (CustomFrame & Placed)
-  | TypingEvent
-  | UnreadEvent
-  | ({ type: "room_added"; room: RoomView } & Placed)
-  | ({ type: "room_changed"; room: RoomView } & Placed)
-  | ({ type: "room_removed" } & Placed);
+  | Placed<ChatMessageFrame>
+  | Placed<MarkMessageAsDeliveredFrame>
+  | Placed<MarkMessageAsReadFrame>
+  | Placed<MessageEditedFrame>
+  | Placed<MessageDeletedFrame>
+  | Placed<CustomFrame>
+  | Placed<TypingEventFrame>
+  | Placed<UnreadFrame>
+  | Placed<RoomAddedFrame>
+  | Placed<RoomChangedFrame>
+  | Placed<RoomRemovedFrame>;
 
 /** All that the server says. */
 export type Incoming =
   | ReadyFrame
   | RoomEvent
-  | PresenceEvent
-  | RoomsAnswer
-  | (HistoryAnswerFrame & Reply)
-  | (AuthAnswerFrame & Reply)
-  | (PingAnswerFrame & Reply)
-  | (ErrorFrame & Reply);
+  | PresenceFrame
+  | RoomsAnswerFrame
+  | HistoryAnswerFrame
+  | AuthAnswerFrame
+  | PingAnswerFrame
+  | ErrorFrame;
 
 /** Which page of a room's history: before or after a message, or the newest where neither is said. */
 export type Page = { before?: number; after?: number; limit?: number };
@@ -107,7 +87,7 @@ export type Action = { ref?: string } & (
   | { action: "send"; room_id: number; message: string; client_id: string }
   | { action: "edit"; room_id: number; message_id: number; text: string }
   | { action: "delete" | "read"; room_id: number; message_id: number }
-  | ({ action: "history"; room_id: number } & Page)
+  | ({ action: HistoryFrame["action"]; room_id: number } & Page)
   | { action: "typing" | "open" | "close"; room_id: number }
   | { action: "rooms"; before: string; before_room?: number }
   | { action: "auth"; token: string }

@@ -10,6 +10,8 @@ import { Shelf, type StorageLike } from "./shelf.js";
 const PASSING: readonly string[] = ["timeout", "unavailable", "internal", "no_answer"];
 /** A fault of the server that one message meets so often is taken for that message's. */
 const FAULTS = 5;
+/** After `rate_limited` nothing is sent for so long at least, in ms: a socket that is told so 10 times in 10 s is closed. */
+const LIMITED = 1_500;
 /** The close code for a frame over the server's limit. */
 const TOO_LARGE = 1009;
 
@@ -36,6 +38,7 @@ export class Outbox {
   #shelf: Shelf | undefined; // once it is known whose
   #open = false;
   #pauseUntil = 0; // of all rooms: rates are the user's
+  #limited = false; // until all is sent: one is under way at a time, of all rooms, so that one refusal comes of it
   #cancel = (): void => {};
   #lastAt = 0;
 
@@ -93,13 +96,15 @@ export class Outbox {
   }
 
   #pumpAll(): void {
-    for (const roomId of this.#queues.keys()) this.#pump(roomId);
+    const heads = [...this.#queues.values()].flatMap(([head]) => head ?? []);
+    for (const { roomId } of heads.sort((a, b) => a.at - b.at)) this.#pump(roomId);
   }
 
   #pump(roomId: number): void {
     const queue = this.#queues.get(roomId) ?? [];
     const next = queue[0];
     if (!next || !this.#open || queue.some(({ state }) => state === "sending")) return;
+    if (this.#limited && this.#sending().length > 0) return;
     const pause = this.#pauseUntil - this.#options.clock.now();
     if (pause > 0) {
       this.#cancel();
@@ -123,7 +128,8 @@ export class Outbox {
     } catch (error) {
       this.#failed(outgoing, error);
     }
-    this.#pump(roomId);
+    if (this.#limited) this.#pumpAll();
+    else this.#pump(roomId);
   }
 
   #succeed(outgoing: Outgoing, messageId: number): void {
@@ -149,7 +155,10 @@ export class Outbox {
       this.#open = false; // until it is opened anew, or this would go round and round
       return 0;
     }
-    if (code === "rate_limited") return retryAfterMs ?? this.#backoff.next();
+    if (code === "rate_limited") {
+      this.#limited = true;
+      return Math.max(LIMITED, retryAfterMs ?? this.#backoff.next());
+    }
     if (!PASSING.includes(code)) return undefined;
     if (code === "internal") {
       const faults = (this.#faults.get(outgoing) ?? 0) + 1;
@@ -167,15 +176,19 @@ export class Outbox {
 
   /** The close doesn't say which it was. Were it sent again, the next connection would be closed for it, too. */
   #refuseLargest(): void {
-    const underWay = [...this.#queues.values()].flat().filter(({ state }) => state === "sending");
-    const largest = underWay.sort((a, b) => b.text.length - a.text.length)[0];
+    const largest = this.#sending().sort((a, b) => b.text.length - a.text.length)[0];
     if (largest) this.#refuse(largest, new ParlorError("too_large", "larger than the server takes", "send"));
+  }
+
+  #sending(): Outgoing[] {
+    return [...this.#queues.values()].flat().filter(({ state }) => state === "sending");
   }
 
   #leave(outgoing: Outgoing): void {
     const rest = this.list(outgoing.roomId).filter((other) => other !== outgoing);
     if (rest.length > 0) this.#queues.set(outgoing.roomId, [...rest]);
     else this.#queues.delete(outgoing.roomId);
+    if (this.#queues.size === 0) this.#limited = false;
     this.#faults.delete(outgoing);
     this.#store(() => this.#shelf?.remove(outgoing));
   }

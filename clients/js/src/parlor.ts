@@ -186,7 +186,7 @@ export class Parlor {
     if (frame.type === "ready") this.#ready(frame.resumed);
     const answered = this.#calls.settle(frame);
     if (frame.type === "error" && !answered) this.#refused(ParlorError.from(frame));
-    if ("room_id" in frame) this.#after(frame.room_id);
+    if ("room_id" in frame && frame.room_id !== undefined) this.#after(frame.room_id);
   }
 
   #ready(resumed: boolean): void {

@@ -1,4 +1,4 @@
-import type { Member, Message, Page, ResumedRoom, RoomView, Status, UserId } from "./level3.js";
+import type { Member, Message, Page, ResumedRoom, RoomChange, RoomView, Status, UserId } from "./level3.js";
 import { Window } from "./window.js";
 
 /** In their order; a status never goes back. */
@@ -79,10 +79,10 @@ export class Room {
   }
 
   /** Name and members, but no message and no count: they have events of their own. */
-  describe(view: RoomView): void {
+  describe(view: RoomChange): void {
     this.kind = view.kind;
     this.name = view.name;
-    if (view.last_activity > this.lastActivity) this.lastActivity = view.last_activity;
+    if (view.last_activity !== undefined && view.last_activity > this.lastActivity) this.lastActivity = view.last_activity;
     const members = view.members.map((member) => {
       const { delivered, read } = this.members.get(member.user_id) ?? member;
       // Marks never fall, and events may have told of higher ones already.

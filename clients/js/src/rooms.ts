@@ -1,7 +1,8 @@
 import type { Emitter } from "./emitter.js";
 import type { Events } from "./events.js";
-import type { Incoming, Message, Page, PresenceEvent, ReadyFrame, ResumedRoom, RoomEvent, RoomView, UserId } from "./level3.js";
+import type { Incoming, Message, Page, ReadyFrame, ResumedRoom, RoomEvent, RoomView, UserId } from "./level3.js";
 import { Room } from "./room.js";
+import type { PresenceFrame } from "./wire.js";
 
 /** Frames kept of rooms that are being asked for, at most; a snapshot that comes later makes up for what is dropped. */
 const STRAYS = 1_000;
@@ -159,7 +160,8 @@ export class Rooms {
     }
   }
 
-  #presence({ user_id: userId, online, last_seen: lastSeen }: PresenceEvent): void {
+  #presence({ user_id: userId, online, last_seen }: PresenceFrame): void {
+    const lastSeen = last_seen ?? undefined;
     for (const room of this.#rooms.values()) {
       const member = room.members.get(userId);
       if (!member) continue;

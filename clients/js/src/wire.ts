@@ -5,6 +5,8 @@ export type AuthFrame = {
   action: "auth";
   /** As the frame had it that this belongs to. */
   ref?: string;
+  /** On sockets of all rooms: in which one. */
+  room_id?: number;
   /** A token of the same user. */
   token: string;
 };
@@ -15,12 +17,14 @@ export type AuthAnswerFrame = {
   expires_at: string;
   /** As the frame had it that this belongs to. */
   ref?: string;
+  /** On sockets of all rooms: in which one. */
+  room_id?: number;
   type: "auth";
 };
 
 /** A message is safe on a majority of the database. */
 export type ChatMessageFrame = {
-  /** On Level 2 sockets: where to resume from, having this. */
+  /** Not on Level 1 sockets: where to resume from, having this. */
   cursor?: string;
   /** With status `send`. */
   message: {
@@ -45,15 +49,28 @@ export type ChatMessageFrame = {
   };
   /** As the frame had it that this belongs to. */
   ref?: string;
+  /** On sockets of all rooms: in which one. */
+  room_id?: number;
   type: "chat_message";
+};
+
+/** What the frame holds: nothing more than which room. */
+export type CloseFrame = {
+  action: "close";
+  /** As the frame had it that this belongs to. */
+  ref?: string;
+  /** On sockets of all rooms: in which one. */
+  room_id?: number;
 };
 
 /** What an action of the application's own tells the room. It is not stored. */
 export type CustomFrame = {
-  /** On Level 2 sockets: where to resume from, having this. */
+  /** Not on Level 1 sockets: where to resume from, having this. */
   cursor?: string;
   /** The action. */
   name: string;
+  /** On sockets of all rooms: in which one. */
+  room_id?: number;
   type: "custom";
   [key: string]: unknown;
 };
@@ -65,6 +82,8 @@ export type DeleteFrame = {
   message_id: number | string;
   /** As the frame had it that this belongs to. */
   ref?: string;
+  /** On sockets of all rooms: in which one. */
+  room_id?: number;
 };
 
 /** What the frame holds. */
@@ -74,6 +93,8 @@ export type EditFrame = {
   message_id: number | string;
   /** As the frame had it that this belongs to. */
   ref?: string;
+  /** On sockets of all rooms: in which one. */
+  room_id?: number;
   /** Its new text; the same one again is an edit too. */
   text: string;
 };
@@ -112,6 +133,8 @@ export type ErrorFrame = {
   ref?: string;
   /** With `rate_limited`: in how many milliseconds the frame would pass. */
   retry_after_ms?: number | null;
+  /** On sockets of all rooms: in which one. */
+  room_id?: number;
   type: "error";
 };
 
@@ -150,6 +173,8 @@ export type HistoryFrame = {
   limit?: number | null;
   /** As the frame had it that this belongs to. */
   ref?: string;
+  /** On sockets of all rooms: in which one. */
+  room_id?: number;
 };
 
 /** A page. */
@@ -181,12 +206,14 @@ export type HistoryAnswerFrame = {
   }[];
   /** As the frame had it that this belongs to. */
   ref?: string;
+  /** On sockets of all rooms: in which one. */
+  room_id?: number;
   type: "history";
 };
 
 /** It was written to a socket of each other member. */
 export type MarkMessageAsDeliveredFrame = {
-  /** On Level 2 sockets: where to resume from, having this. */
+  /** Not on Level 1 sockets: where to resume from, having this. */
   cursor?: string;
   /** With status `delivered`. */
   message: {
@@ -209,12 +236,14 @@ export type MarkMessageAsDeliveredFrame = {
     /** When its text last changed. */
     updated_at: string;
   };
+  /** On sockets of all rooms: in which one. */
+  room_id?: number;
   type: "mark_message_as_delivered";
 };
 
 /** Each other member has read it. */
 export type MarkMessageAsReadFrame = {
-  /** On Level 2 sockets: where to resume from, having this. */
+  /** Not on Level 1 sockets: where to resume from, having this. */
   cursor?: string;
   /** With status `read`. */
   message: {
@@ -237,31 +266,46 @@ export type MarkMessageAsReadFrame = {
     /** When its text last changed. */
     updated_at: string;
   };
+  /** On sockets of all rooms: in which one. */
+  room_id?: number;
   type: "mark_message_as_read";
 };
 
 /** It is gone. */
 export type MessageDeletedFrame = {
-  /** On Level 2 sockets: where to resume from, having this. */
+  /** Not on Level 1 sockets: where to resume from, having this. */
   cursor?: string;
   /** Which. */
   message_id: number;
   /** As the frame had it that this belongs to. */
   ref?: string;
+  /** On sockets of all rooms: in which one. */
+  room_id?: number;
   type: "message_deleted";
 };
 
 /** Its author changed its text. */
 export type MessageEditedFrame = {
-  /** On Level 2 sockets: where to resume from, having this. */
+  /** Not on Level 1 sockets: where to resume from, having this. */
   cursor?: string;
   /** Which. */
   message_id: number;
   /** As the frame had it that this belongs to. */
   ref?: string;
+  /** On sockets of all rooms: in which one. */
+  room_id?: number;
   /** The new text. */
   text: string;
   type: "message_edited";
+};
+
+/** What the frame holds: nothing more than which room. */
+export type OpenFrame = {
+  action: "open";
+  /** As the frame had it that this belongs to. */
+  ref?: string;
+  /** On sockets of all rooms: in which one. */
+  room_id?: number;
 };
 
 /** What the frame holds: nothing more. */
@@ -269,13 +313,28 @@ export type PingFrame = {
   action: "ping";
   /** As the frame had it that this belongs to. */
   ref?: string;
+  /** On sockets of all rooms: in which one. */
+  room_id?: number;
 };
 
 /** It lives. */
 export type PingAnswerFrame = {
   /** As the frame had it that this belongs to. */
   ref?: string;
+  /** On sockets of all rooms: in which one. */
+  room_id?: number;
   type: "pong";
+};
+
+/** Someone who shares a room has come or gone. */
+export type PresenceFrame = {
+  /** When the last one was closed, where there is none. */
+  last_seen?: string | null;
+  /** Whether there is a socket of theirs, on any server. */
+  online: boolean;
+  type: "presence";
+  /** Who. */
+  user_id: number | string;
 };
 
 /** What the frame holds. */
@@ -285,6 +344,86 @@ export type ReadFrame = {
   message_id: number | string;
   /** As the frame had it that this belongs to. */
   ref?: string;
+  /** On sockets of all rooms: in which one. */
+  room_id?: number;
+};
+
+/** The first frame: the caller's rooms. */
+export type ReadyFrame = {
+  /** Where to resume from, having this. */
+  cursor: string;
+  /** Whether there are more rooms, by `rooms`. */
+  has_more: boolean;
+  /** Who of the members of these rooms is online. */
+  online: (number | string)[];
+  /** Whether this is what changed since the cursor, and not the plain start. */
+  resumed: boolean;
+  /** The rooms, the latest first: all that have changed, or the first page. */
+  rooms: {
+    /** The caller's own marks. */
+    delivered: number;
+    /** What it is for. */
+    kind:
+      /** The one room of two users. */
+      | "direct"
+      /** Of anyone, who may come and go. */
+      | "group";
+    /** The last message, deleted or not, or the caller's joining where that was later. */
+    last_activity: string;
+    /** The last one that is not deleted. */
+    last_message: {
+      /** When it was sent, by the server's clock. */
+      created_at: string;
+      /** Its number in the room. */
+      message_id: number;
+      /** The author's address, where it is known. */
+      sender_email: string | null;
+      /** Its author. */
+      sender_id: number | string;
+      /** How far it has come. */
+      status:
+        /** Stored. */
+        | "send"
+        /** Written to a socket of each other member. */
+        | "delivered"
+        /** Read by each other member. */
+        | "read";
+      /** Its text, as it came. */
+      text: string;
+      /** When its text last changed. */
+      updated_at: string;
+    } | null;
+    /** Everyone, the caller included. */
+    members: {
+      /** Everything up to this number was written to one of the member's sockets. */
+      delivered: number;
+      /** Shown as `sender_email`. */
+      email: string | null;
+      /** Whether there is a socket of theirs, on any server. */
+      online: boolean;
+      /** Everything up to this number was read. */
+      read: number;
+      /** What the member may do beyond writing. */
+      role:
+        /** Nothing more. Both members of a direct room are this. */
+        | "member"
+        /** In a group: may delete anyone's messages. */
+        | "admin";
+      /** Who. */
+      user_id: number | string;
+    }[];
+    /** Its name, where it has one. */
+    name: string | null;
+    /** The same. */
+    read: number;
+    /** Its id. */
+    room_id: number;
+    /** Others' messages after the caller's read mark; no more than `rooms.unread_counted` are counted. */
+    unread: number;
+  }[];
+  type: "ready";
+  /** The caller. */
+  user_id: number | string;
 };
 
 /**
@@ -358,6 +497,213 @@ export type ResumedFrame = {
   type: "resumed";
 };
 
+/** The caller is in one more room. */
+export type RoomAddedFrame = {
+  /** Not on Level 1 sockets: where to resume from, having this. */
+  cursor?: string;
+  /** As in `ready`. */
+  room: {
+    /** The caller's own marks. */
+    delivered: number;
+    /** What it is for. */
+    kind:
+      /** The one room of two users. */
+      | "direct"
+      /** Of anyone, who may come and go. */
+      | "group";
+    /** The last message, deleted or not, or the caller's joining where that was later. */
+    last_activity: string;
+    /** The last one that is not deleted. */
+    last_message: {
+      /** When it was sent, by the server's clock. */
+      created_at: string;
+      /** Its number in the room. */
+      message_id: number;
+      /** The author's address, where it is known. */
+      sender_email: string | null;
+      /** Its author. */
+      sender_id: number | string;
+      /** How far it has come. */
+      status:
+        /** Stored. */
+        | "send"
+        /** Written to a socket of each other member. */
+        | "delivered"
+        /** Read by each other member. */
+        | "read";
+      /** Its text, as it came. */
+      text: string;
+      /** When its text last changed. */
+      updated_at: string;
+    } | null;
+    /** Everyone, the caller included. */
+    members: {
+      /** Everything up to this number was written to one of the member's sockets. */
+      delivered: number;
+      /** Shown as `sender_email`. */
+      email: string | null;
+      /** Whether there is a socket of theirs, on any server. */
+      online: boolean;
+      /** Everything up to this number was read. */
+      read: number;
+      /** What the member may do beyond writing. */
+      role:
+        /** Nothing more. Both members of a direct room are this. */
+        | "member"
+        /** In a group: may delete anyone's messages. */
+        | "admin";
+      /** Who. */
+      user_id: number | string;
+    }[];
+    /** Its name, where it has one. */
+    name: string | null;
+    /** The same. */
+    read: number;
+    /** Its id. */
+    room_id: number;
+    /** Others' messages after the caller's read mark; no more than `rooms.unread_counted` are counted. */
+    unread: number;
+  };
+  /** On sockets of all rooms: in which one. */
+  room_id?: number;
+  type: "room_added";
+};
+
+/** Its name or its members are others now. */
+export type RoomChangedFrame = {
+  /** Not on Level 1 sockets: where to resume from, having this. */
+  cursor?: string;
+  /** As it is now. */
+  room: {
+    /** What it is for. */
+    kind:
+      /** The one room of two users. */
+      | "direct"
+      /** Of anyone, who may come and go. */
+      | "group";
+    /** Everyone, the caller included. */
+    members: {
+      /** Everything up to this number was written to one of the member's sockets. */
+      delivered: number;
+      /** Shown as `sender_email`. */
+      email: string | null;
+      /** Whether there is a socket of theirs, on any server. */
+      online: boolean;
+      /** Everything up to this number was read. */
+      read: number;
+      /** What the member may do beyond writing. */
+      role:
+        /** Nothing more. Both members of a direct room are this. */
+        | "member"
+        /** In a group: may delete anyone's messages. */
+        | "admin";
+      /** Who. */
+      user_id: number | string;
+    }[];
+    /** Its name, where it has one. */
+    name: string | null;
+  };
+  /** On sockets of all rooms: in which one. */
+  room_id?: number;
+  type: "room_changed";
+};
+
+/** The caller isn't in it any more, or it is gone. */
+export type RoomRemovedFrame = {
+  /** Not on Level 1 sockets: where to resume from, having this. */
+  cursor?: string;
+  /** On sockets of all rooms: in which one. */
+  room_id?: number;
+  type: "room_removed";
+};
+
+/** What the frame holds. */
+export type RoomsFrame = {
+  action: "rooms";
+  /** The `last_activity` of the last room that is known. Without: the latest rooms. */
+  before?: string | null;
+  /** The id of that room, where others may have been active in the same millisecond. */
+  before_room?: number | null;
+  /** As the frame had it that this belongs to. */
+  ref?: string;
+  /** On sockets of all rooms: in which one. */
+  room_id?: number;
+};
+
+/** A page. */
+export type RoomsAnswerFrame = {
+  /** Whether there are more. */
+  has_more: boolean;
+  /** As the frame had it that this belongs to. */
+  ref?: string;
+  /** On sockets of all rooms: in which one. */
+  room_id?: number;
+  /** The latest first. */
+  rooms: {
+    /** The caller's own marks. */
+    delivered: number;
+    /** What it is for. */
+    kind:
+      /** The one room of two users. */
+      | "direct"
+      /** Of anyone, who may come and go. */
+      | "group";
+    /** The last message, deleted or not, or the caller's joining where that was later. */
+    last_activity: string;
+    /** The last one that is not deleted. */
+    last_message: {
+      /** When it was sent, by the server's clock. */
+      created_at: string;
+      /** Its number in the room. */
+      message_id: number;
+      /** The author's address, where it is known. */
+      sender_email: string | null;
+      /** Its author. */
+      sender_id: number | string;
+      /** How far it has come. */
+      status:
+        /** Stored. */
+        | "send"
+        /** Written to a socket of each other member. */
+        | "delivered"
+        /** Read by each other member. */
+        | "read";
+      /** Its text, as it came. */
+      text: string;
+      /** When its text last changed. */
+      updated_at: string;
+    } | null;
+    /** Everyone, the caller included. */
+    members: {
+      /** Everything up to this number was written to one of the member's sockets. */
+      delivered: number;
+      /** Shown as `sender_email`. */
+      email: string | null;
+      /** Whether there is a socket of theirs, on any server. */
+      online: boolean;
+      /** Everything up to this number was read. */
+      read: number;
+      /** What the member may do beyond writing. */
+      role:
+        /** Nothing more. Both members of a direct room are this. */
+        | "member"
+        /** In a group: may delete anyone's messages. */
+        | "admin";
+      /** Who. */
+      user_id: number | string;
+    }[];
+    /** Its name, where it has one. */
+    name: string | null;
+    /** The same. */
+    read: number;
+    /** Its id. */
+    room_id: number;
+    /** Others' messages after the caller's read mark; no more than `rooms.unread_counted` are counted. */
+    unread: number;
+  }[];
+  type: "rooms";
+};
+
 /** What the frame holds. */
 export type SendFrame = {
   action: "send";
@@ -367,6 +713,8 @@ export type SendFrame = {
   message: string;
   /** As the frame had it that this belongs to. */
   ref?: string;
+  /** On sockets of all rooms: in which one. */
+  room_id?: number;
 };
 
 /** What has become of the message that had this `client_id` first. */
@@ -394,12 +742,16 @@ export type SendAnswerFrame = {
   };
   /** As the frame had it that this belongs to. */
   ref?: string;
+  /** On sockets of all rooms: in which one. */
+  room_id?: number;
   type: "chat_message";
 } | {
   /** Which. */
   message_id: number;
   /** As the frame had it that this belongs to. */
   ref?: string;
+  /** On sockets of all rooms: in which one. */
+  room_id?: number;
   type: "message_deleted";
 };
 
@@ -408,16 +760,43 @@ export type TypingFrame = {
   action: "typing";
   /** As the frame had it that this belongs to. */
   ref?: string;
+  /** On sockets of all rooms: in which one. */
+  room_id?: number;
+};
+
+/** Another user is typing. Told to Level 2 sockets alone. */
+export type TypingEventFrame = {
+  /** On sockets of all rooms: in which one. */
+  room_id?: number;
+  /** Who. */
+  sender_id: number | string;
+  type: "typing";
+};
+
+/** One of the caller's own marks, or a delete, has changed what is unread. */
+export type UnreadFrame = {
+  /** Not on Level 1 sockets: where to resume from, having this. */
+  cursor?: string;
+  /** The mark. */
+  read: number;
+  /** On sockets of all rooms: in which one. */
+  room_id?: number;
+  type: "unread";
+  /** Others' messages after the caller's read mark. */
+  unread: number;
 };
 
 /** What a client says. */
 export type ClientFrame =
   | AuthFrame
+  | CloseFrame
   | DeleteFrame
   | EditFrame
   | HistoryFrame
+  | OpenFrame
   | PingFrame
   | ReadFrame
+  | RoomsFrame
   | SendFrame
   | TypingFrame;
 
@@ -434,9 +813,16 @@ export type ServerFrame =
   | MessageDeletedFrame
   | MessageEditedFrame
   | PingAnswerFrame
+  | PresenceFrame
+  | ReadyFrame
   | ResumedFrame
+  | RoomAddedFrame
+  | RoomChangedFrame
+  | RoomRemovedFrame
+  | RoomsAnswerFrame
   | SendAnswerFrame
-  | TypingFrame;
+  | TypingEventFrame
+  | UnreadFrame;
 
 /** What it means when the server closes a socket. */
 export const CLOSE_CODES: Readonly<Record<number, string>> = {

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { Parlor, type Message, type ParlorOptions, type Socket, type SocketClass, type StorageLike } from "../src/index.js";
 import type { Clock } from "../src/clock.js";
-import type { Incoming, Member, RoomView } from "../src/level3.js";
+import type { Incoming, ListedMessage, Member, RoomView } from "../src/level3.js";
 
 /** Lets everything run that waits for nothing but its turn. */
 export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
@@ -153,8 +153,8 @@ export const view = (room_id: number, more: Partial<RoomView> = {}): RoomView =>
 /** A time; a message's is its number. */
 export const at = (second: number): string => new Date(Date.UTC(2025, 1, 18) + second * 1000).toISOString();
 
-export const message = (message_id: number, text = `m${message_id}`, sender_id = 2, more: Partial<Message> = {}): Message =>
-  ({ message_id, text, sender_id, status: "send", created_at: at(message_id), updated_at: at(message_id), ...more });
+export const message = (message_id: number, text = `m${message_id}`, sender_id = 2, more: Partial<ListedMessage> = {}): ListedMessage =>
+  ({ message_id, text, sender_id, sender_email: null, status: "send", created_at: at(message_id), updated_at: at(message_id), ...more });
 
 export const said = (room_id: number, said: Message, more: { ref?: string; cursor?: string } = {}): Incoming =>
   ({ type: "chat_message", room_id, message: said, cursor: `c${said.message_id}`, ...more });

@@ -69,12 +69,26 @@ test("rate_limited waits as long as it is told, with all rooms", async () => {
   const { chat, clock, connected } = stage();
   const socket = await connected(view(7), view(8));
   chat.send(7, "a");
-  await refuse(socket, "rate_limited", { retry_after_ms: 1_500 });
+  await refuse(socket, "rate_limited", { retry_after_ms: 2_500 });
   chat.send(8, "b");
-  await clock.pass(1_499);
+  await clock.pass(2_499);
   assert.deepEqual(texts(socket), ["a"]);
   await clock.pass(1);
+  // One of all rooms is under way at a time, so that one refusal comes of it if it is still too much.
+  assert.deepEqual(texts(socket), ["a", "a"]);
+  await acknowledge(socket, 1);
   assert.deepEqual(texts(socket), ["a", "a", "b"]);
+});
+
+test("a socket that is refused 10 times in 10 s is closed, so a short wait is made longer", async () => {
+  const { chat, clock, connected } = stage();
+  const socket = await connected(view(7));
+  chat.send(7, "a");
+  for (let second = 0; second < 10; second += 0.25) {
+    if (chat.pending(7)[0]?.state === "sending") await refuse(socket, "rate_limited", { retry_after_ms: 250 });
+    await clock.pass(250);
+  }
+  assert.ok(texts(socket).length < 9, `${texts(socket).length}`);
 });
 
 for (const code of ["invalid_request", "rejected", "not_found", "not_author"]) {
