@@ -1,191 +1,323 @@
-// The chat page: two people, one room, Level 1 of the wire protocol and nothing more, so that it can be read
-// as an example of a client. It promises: what people type is shown as text, nothing is sent twice without a
-// click, and a socket that closed says why.
+// A small messenger on Level 3 of the wire protocol: one socket for all of a user's rooms. It is here to try Parlor
+// out, and to be read as an example of a client. Connecting, resuming, sending again and counting are the library's
+// (clients/js, in parlor/); what is left is to show it.
 //
-// Start here: what the server says and what it changes, what people do and what it sends. The rest is left to
-//   session.js      who I am, and the token that proves it
-//   connection.js   the socket: connecting, close codes, trying again
-//   outbox.js       messages on their way: one at a time, and what is in doubt
-//   log.js          the messages there are
+// Start here: what the library tells and what it changes in the page, what people do and what is called for it. The
+// rest is left to
+//   start.js        who is to chat, and where the URL leads   session.js   the token that proves it
+//   connection.js   how it stands with the connection
+//   list.js         the rooms           newroom.js   making one
+//   header.js       the open room: who is there, who types
+//   log.js          its messages        message.js, buttons.js   one of them, and its buttons
+//   pending.js      messages on their way
 //   composer.js     the box people type in
+//   notify.js       desktop notifications
 //
 // Tests hold on to these; the rest of the markup may change:
-//   #choose-1 #choose-2 #use-token       the chooser: no #1 or #2 in the URL
-//   #token #own-id #peer-id #enter       the form where the server hands out no sessions
-//   #state[data-state=open|connecting|waiting|refused]
-//   #banner #why[data-code] #countdown #try-again      why a socket closed; hidden while open
+//   #choose-1 #choose-2 #use-token     the chooser: nobody in the URL      #sign-in: #token #enter
+//   #state[data-state=open|connecting|waiting|closed]   #banner #why[data-code] #countdown #try-again
+//   .room[data-room], in it .name .preview .unread .dot; aria-current   #add-room #people #new-room-name #new-room-make
+//   #room-name #presence #typing #back #other-side
 //   #composer #send #counter #editing #cancel-edit     #composer is the textarea
-//   .message[data-id][data-status=send|delivered|read], with .own or .theirs; in it .text, .edited,
-//     .status[aria-label], time, .day, [data-action=edit|delete], then [data-action=confirm-delete|keep]
-//   .message.pending[data-status=queued|sending|unsure|failed]: no chat_message for it yet;
-//     in it .text, .reason and, once failed, [data-action=retry|discard]
-//   #notice (the message of an error frame)   #new-messages (the pill)   #empty   #other-side
+//   .message[data-id][data-status=send|delivered|read], with .own or .theirs; in it .text, .edited, .readers,
+//     .status[aria-label][title], time, .day, [data-action=edit|delete], then [data-action=confirm-delete|keep]
+//   .message.pending[data-status=queued|sending|failed]; in it .text, .reason, once failed [data-action=retry|discard]
+//   #notice (what went wrong)   #new-messages (the pill)   #empty   #older   #notify
 
+import * as buttons from "./buttons.js";
 import * as composer from "./composer.js";
 import * as connection from "./connection.js";
-import { $ } from "./dom.js";
+import { $, called, nameOf, others, setText, showAvatar } from "./dom.js";
+import * as header from "./header.js";
+import * as list from "./list.js";
 import * as log from "./log.js";
-import * as outbox from "./outbox.js";
-import { called, enter, isOwn, session } from "./session.js";
+import * as newroom from "./newroom.js";
+import * as notices from "./notify.js";
+import { Parlor } from "./parlor/index.js";
+import * as pending from "./pending.js";
+import { NoSession, session, token } from "./session.js";
 
 const NOTICE_FOR = 7e3; // ms
-const STATES = {
-  open: "Connected",
-  connecting: "Connecting…",
-  waiting: "Reconnecting…",
-  refused: "Not connected",
-};
+const MARKS_EVERY = 3e3; // ms between two questions who in a group has read what
 
-// --- What the server says ---------------------------------------------------------------------
+let on;
+let chat; // the library, for the user of this tab
+let room; // the open one
+let wanted; // the id of the one that is to be opened, while it isn't known yet
+let moreRooms = true; // there may be more of them than are listed
 
-// By their type. One that isn't here is ignored: a later server may say more.
+// Whom to tell, each a function: signIn(why), where a token has to come from whoever is there; moved(id), to a room,
+// or to none.
+export function listen(callbacks) {
+  on = callbacks;
+}
+
+// --- Beginning and end -------------------------------------------------------------------------
+
+// For the user of this session; `id` is the room to begin with, where there is one.
+export function begin(id) {
+  if (chat) end();
+  wanted = id;
+  const itsChat = new Parlor({
+    url: `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws/`,
+    token: (why) => token(why).catch(noToken),
+    storage: storage(),
+    userId: session.user_id,
+  });
+  chat = itsChat;
+  for (const [name, listener] of Object.entries(events)) chat.on(name, (event) => itsChat === chat && listener(event));
+  $("add-room").hidden = session.pasted === true;
+  notices.showButton();
+  chat.connect();
+}
+
+function end() {
+  const ended = chat;
+  if (room) close();
+  chat = undefined;
+  moreRooms = true;
+  ended.close();
+}
+
+function noToken(error) {
+  if (error instanceof NoSession) {
+    chat.close();
+    on.signIn("This server hands out no sessions. Paste a token of your own; it isn't stored.");
+  }
+  throw error;
+}
+
+// What was typed outlives a reload, where the browser lets it.
+function storage() {
+  try {
+    return localStorage;
+  } catch {
+    return undefined;
+  }
+}
+
+// --- What the library tells -------------------------------------------------------------------
+
+// A room is told of after it has changed, so most of it is to draw anew what shows it.
 const events = {
-  chat_message({ message }) {
-    if (isOwn(message)) outbox.confirm(message);
-    log.add(message);
+  connection(state) {
+    connection.show(state);
+    pending.show(chat, room);
+    if (state.state !== "open") for (const { user_id: id } of room?.members.values() ?? []) header.stopped(id);
   },
-  mark_message_as_delivered: ({ message }) => log.mark(message),
-  mark_message_as_read: ({ message }) => log.mark(message),
-  message_edited: ({ message_id: id, text }) => log.edit(id, text),
-  message_deleted: ({ message_id: id }) => log.remove(id),
-  error(frame) {
-    notice(frame.message);
-    outbox.refuse(frame);
+  ready({ resumed }) {
+    setText($("me"), called(chat.userId));
+    showAvatar($("my-avatar"), chat.userId);
+    drawList();
+    // The room may have gone meanwhile, or be further down the list than was told.
+    if (room && !chat.room(room.id)) open(room.id);
+    else if (room && !resumed) log.restart();
+    else log.update();
+    header.draw();
+    if (!room) openFirst();
   },
-};
-
-connection.listen({
-  state: showState,
-  countdown: (seconds) => { $("countdown").textContent = `Next try in ${seconds} s.`; },
-  noSession: () => showSignIn("This server hands out no sessions. Paste a token of your own; it isn't stored."),
-  history(messages) {
-    const fresh = messages.filter((message) => message.message_id > log.newest && isOwn(message));
-    log.replace(messages);
-    outbox.resume(fresh);
+  message({ room: where, message }) {
+    drawList();
+    if (message.sender_id !== chat.userId) {
+      notices.notify({
+        title: nameOf(where, chat.userId),
+        body: where.kind === "group" ? `${called(message.sender_id)}: ${message.text}` : message.text,
+        tag: String(where.id),
+        open: () => open(where.id),
+      });
+    }
+    if (where !== room) return;
+    header.stopped(message.sender_id);
+    log.update();
+    askMarks();
+  },
+  edited: changed,
+  deleted: changed,
+  marks: changed,
+  unread: drawList,
+  typing({ room: where, userId }) {
+    if (where !== room) return;
+    header.typing(userId);
+    askMarks();
+  },
+  presence() {
+    drawList();
+    header.draw();
+  },
+  roomAdded({ room: added }) {
+    drawList();
+    if (added.id === wanted) open(added.id);
+  },
+  roomChanged(event) {
+    changed(event);
+    if (event.room === room) header.draw();
+  },
+  roomRemoved({ room: removed }) {
+    drawList();
+    if (removed !== room) return;
+    close();
+    notice("You are no longer in this room");
+  },
+  outgoing(outgoing) {
+    pending.changed(outgoing);
     showEmpty();
   },
-  event(frame) {
-    if (Object.hasOwn(events, frame.type)) events[frame.type](frame);
+  error({ code, message }) {
+    // What a connection is closed for, and that there is none, stands in the banner.
+    if (!["closed", "disconnected", "cannot_connect"].includes(code)) notice(message);
   },
-  lost: outbox.lost,
-});
+};
+
+function changed({ room: where }) {
+  drawList();
+  if (where === room) log.update();
+}
+
+// Events tell what all members of a group have read. Who of them has is asked for: where someone in it is
+// active, or wants to know.
+let askedMarks = 0;
+let marksTimer;
+function askMarks() {
+  if (room?.kind !== "group" || marksTimer) return;
+  marksTimer = setTimeout(() => {
+    marksTimer = undefined;
+    askedMarks = Date.now();
+    chat?.refreshMarks().catch(() => {}); // it is asked for again soon enough
+  }, Math.max(0, askedMarks + MARKS_EVERY - Date.now()));
+}
 
 // --- What people do ---------------------------------------------------------------------------
 
+list.listen({
+  open,
+  async more() {
+    moreRooms = await attempt(() => chat.moreRooms()) ?? true;
+    drawList();
+  },
+});
+newroom.listen({ made: open });
+
 composer.listen({
-  send: outbox.add,
-  edit: (id, text) => transmit({ action: "edit", message_id: id, text }),
+  send(text) {
+    log.toEnd();
+    chat.send(room.id, text);
+  },
+  edit: (id, text) => attempt(() => chat.edit(room.id, id, text).then(() => true)),
+  typing: () => chat.typing(room.id),
+  lastOwn: log.lastOwn,
+});
+log.listen({ gone: composer.letGo, trouble: ({ message }) => notice(message) });
+buttons.listen({
+  edit: (id) => composer.edit(room.message(id)),
+  delete: (id) => attempt(() => chat.delete(room.id, id)),
+  pointed: askMarks,
 });
 
-log.listen({
-  edit: composer.edit,
-  delete: (id) => transmit({ action: "delete", message_id: id }),
-  gone: composer.letGo,
-});
-
-// False, and a notice, where it can't be sent now.
-function transmit(frame) {
-  const sent = connection.send(frame);
-  if (!sent) notice("Not connected: this has to wait");
-  return sent;
+// What it resolves to; undefined, and a notice, where it fails.
+async function attempt(action) {
+  try {
+    return await action();
+  } catch ({ code, message }) {
+    notice(code === "disconnected" ? "Not connected: this has to wait" : message);
+  }
 }
 
-$("chat").addEventListener("keydown", (event) => {
-  if (event.key !== "Escape" || event.isComposing) return;
-  if (!log.keep()) composer.cancel();
-});
-
-$("try-again").addEventListener("click", () => {
-  if ($("state").dataset.state === "refused" && session.pasted) showSignIn($("why").textContent);
-  else connection.connect();
-});
-
-// --- What is shown ----------------------------------------------------------------------------
-
-function showView(name) {
-  for (const id of ["chooser", "sign-in", "chat"]) $(id).hidden = id !== name;
-}
-
-function showSignIn(why) {
-  if (why) $("sign-in-why").textContent = why;
-  showView("sign-in");
-  $("token").focus();
-}
-
-function showChat() {
-  const { user_id: me, peer_id: peer, pasted = false } = session;
-  $("peer-name").textContent = called(peer);
-  $("peer-avatar").textContent = String(peer).slice(0, 1).toUpperCase();
-  $("peer-avatar").classList.toggle("two", String(peer) === "2");
-  $("me").textContent = `You: ${called(me)}`;
-  $("other-side").hidden = pasted;
-  $("other-side").href = `#${peer}`;
-  $("other-side").lastElementChild.textContent = `Open as ${called(peer)}`;
-  $("empty-hint").textContent = pasted ? "Say hello." : `Say hello, then open a second tab as user ${peer}.`;
-  showView("chat");
-  log.showUnseen();
+// What leads here: a click, a link, a notification. A room further down the list is looked for first.
+export async function open(id) {
+  if (room?.id === id && chat.room(id) === room) return;
+  wanted = id;
+  while (!chat.room(id) && moreRooms && chat.connection.state === "open") {
+    moreRooms = await attempt(() => chat.moreRooms()) ?? false;
+  }
+  const next = chat.room(id);
+  if (!next || wanted !== id) return;
+  wanted = undefined;
+  if (room && room !== next) chat.closeRoom(room.id);
+  room = next;
+  on.moved(id);
+  $("messenger").dataset.pane = "room";
+  if (!document.hidden) chat.open(id);
+  header.show(chat.userId, room);
+  pending.show(chat, room);
+  composer.show(room);
+  log.show(chat, room);
+  drawList();
+  showOtherSide();
+  askMarks();
   // On a phone the keyboard would cover the log.
   if (matchMedia("(hover: hover)").matches) $("composer").focus();
 }
 
-function showState(state, code, why) {
-  $("state").dataset.state = $("banner").dataset.state = state;
-  $("state").textContent = STATES[state];
-  $("countdown").textContent = "";
-  if (why || state === "open") {
-    $("why").textContent = why ? `${why}.` : "";
-    $("why").dataset.code = code ?? "";
-  }
-  $("banner").hidden = !$("why").textContent; // it stays during a new try, or it would flicker
-  $("try-again").disabled = state === "connecting";
-  $("try-again").textContent = state === "refused" ? "Try again" : "Try now";
+// Back to the list.
+export function close() {
+  if (room) chat.closeRoom(room.id);
+  room = wanted = undefined;
+  $("messenger").dataset.pane = "rooms";
+  on.moved();
+  composer.show();
+  pending.show(chat);
+  log.show(chat);
+  drawList();
+}
+
+// Where there is room beside the list, and just one to open, nobody needs to choose.
+function openFirst() {
+  if (wanted) open(wanted);
+  else if (chat.rooms.length === 1 && matchMedia("(min-width: 44rem)").matches) open(chat.rooms[0].id);
+}
+
+$("back").addEventListener("click", close);
+$("messenger").addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || event.isComposing) return;
+  if (!buttons.keep()) composer.cancel();
+});
+$("try-again").addEventListener("click", () => {
+  if (chat.connection.state === "closed" && session.pasted) on.signIn($("why").textContent);
+  else chat.connect();
+});
+
+// --- Whether anyone looks ---------------------------------------------------------------------
+
+document.addEventListener("visibilitychange", () => {
+  if (!chat) return;
+  // What comes while nobody looks isn't read.
+  if (room && document.hidden) chat.closeRoom(room.id);
+  if (document.hidden) return;
+  if (room) chat.open(room.id);
+  wake();
+  log.showUnseen();
+});
+// There is no use in waiting any longer; and a laptop that slept has a connection that looks alive and is dead.
+const wake = () => ["open", "waiting"].includes(chat?.connection.state) && chat.connect();
+addEventListener("online", wake);
+// Whoever goes on to another page is gone, also where the browser keeps this one for coming back.
+addEventListener("pagehide", () => chat?.close());
+addEventListener("pageshow", ({ persisted }) => persisted && chat?.connect());
+
+// --- What is shown ----------------------------------------------------------------------------
+
+function drawList() {
+  list.draw(chat, room?.id, moreRooms && chat.rooms.length >= 50);
+  const unread = chat.rooms.reduce((sum, room) => sum + room.unread, 0);
+  document.title = `${unread ? `(${unread}) ` : ""}${chat.userId === undefined ? "" : `${called(chat.userId)} · `}Parlor`;
+  showEmpty();
 }
 
 function showEmpty() {
-  $("empty").hidden = !connection.isOpen() || $("content").querySelector(".message") !== null;
+  $("empty").hidden = !room || room.messages.length > 0 || room.from > 1 || pending.has();
 }
-const lists = new MutationObserver(showEmpty);
-for (const id of ["messages", "pending"]) lists.observe($(id), { childList: true });
+
+// For trying out alone: the same room as the other one sees it, in a tab of its own.
+function showOtherSide() {
+  const other = others(room, chat.userId)[0]?.user_id;
+  $("other-side").hidden = session.pasted === true || room.kind !== "direct" || typeof other !== "number";
+  $("other-side").href = `#${other}/${room.id}`;
+  setText($("other-side").lastElementChild, `Open as ${called(other)}`);
+}
 
 let noticeTimer;
 function notice(message) {
-  $("notice").textContent = message;
+  setText($("notice"), message);
   clearTimeout(noticeTimer);
-  noticeTimer = setTimeout(() => { $("notice").textContent = ""; }, NOTICE_FOR);
+  noticeTimer = setTimeout(() => setText($("notice"), ""), NOTICE_FOR);
 }
-
-// --- Start ------------------------------------------------------------------------------------
-
-$("use-token").addEventListener("click", () => showSignIn());
-
-$("sign-in-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const [token, me, peer] = ["token", "own-id", "peer-id"].map((id) => $(id).value.trim());
-  // The token travels as a subprotocol, which can't be made of anything else.
-  if (!/^[\w.-]+$/.test(token)) return showSignIn("That is no token: it should be letters, digits and dots.");
-  if (session && (String(session.user_id) !== me || String(session.peer_id) !== peer)) {
-    log.clear();
-    outbox.clear();
-  }
-  $("token").value = "";
-  begin({ user_id: me, peer_id: peer, token, pasted: true });
-});
-
-// A link can open the page as one of the two: /#1 or /#2. Another hash in an open chat starts afresh.
-addEventListener("hashchange", () => (session ? location.reload() : start()));
-
-function start() {
-  if (!/^#[12]$/.test(location.hash)) return showView("chooser");
-  const me = Number(location.hash.slice(1));
-  $("own-id").value = me;
-  $("peer-id").value = 3 - me;
-  begin({ user_id: me, peer_id: 3 - me }); // as the server will say; the token is to come
-}
-
-function begin(who) {
-  enter(who);
-  showChat();
-  connection.connect();
-}
-
-start();

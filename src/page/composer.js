@@ -1,32 +1,41 @@
 // The box people type in: for a new message, or for an edit of an old one.
 //
-// It promises that text goes out as it was typed, spaces and all, that one which the server would refuse for
-// its length can't be sent, and that what was typed is still there after an edit, cancelled or not. It leaves
-// to chat.js what is done with the text.
+// It promises that text goes out as it was typed, spaces and all, that one which the server would refuse for its length
+// can't be sent, and that what was typed is still there after an edit, cancelled or not, and after a look into another
+// room. It leaves to chat.js what is done with the text.
 
 import { $ } from "./dom.js";
-import * as log from "./log.js";
 
 const MAX_CODE_POINTS = 4096; // of a text; the server's default
 const COUNTER_FROM = 200;     // the counter shows when so few are left
 
 const composer = $("composer");
+const drafts = new Map(); // room id -> what was typed there
 let on;
-let editing; // {id, draft}: the message that the box edits, and what was in it before
+let room;
+let editing; // {message, draft}: the message that the box edits, and what was in it before
 
-// Whom to tell, each a function: send(text), and edit(id, text), which is false where that has to wait.
+// Whom to tell, each a function: send(text); edit(id, text), which resolves to false where that wasn't done; typing();
+// and lastOwn(), which gives the message that is edited by going up.
 export function listen(callbacks) {
   on = callbacks;
 }
 
-export function edit(id) {
+// For another room.
+export function show(itsRoom) {
   if (editing) stopEditing();
-  const { message, element } = log.get(id);
-  editing = { id, draft: composer.value };
-  element.classList.add("editing");
+  if (room) drafts.set(room.id, composer.value);
+  room = itsRoom;
+  put(drafts.get(room?.id) ?? "");
+}
+
+export function edit(message) {
+  if (editing) stopEditing();
+  editing = { message, draft: composer.value };
+  markEdited(true);
   $("editing-text").textContent = message.text;
   $("editing").hidden = false;
-  fill(message.text);
+  put(message.text);
   composer.focus();
 }
 
@@ -34,35 +43,42 @@ export function cancel() {
   if (editing) stopEditing();
 }
 
-// A message is about to go; if it is the one being edited, what was typed stays, as a new message.
+// A message has gone; if it is the one being edited, what was typed stays, as a new message.
 export function letGo(id) {
-  if (editing?.id === id) stopEditing(composer.value);
+  if (editing?.message.message_id === id) stopEditing(composer.value);
 }
 
 function stopEditing(draft = editing.draft) {
-  log.get(editing.id).element.classList.remove("editing");
+  markEdited(false);
   editing = undefined;
   $("editing").hidden = true;
-  fill(draft);
+  put(draft);
   composer.focus();
+}
+
+function markEdited(on) {
+  const element = document.querySelector(`.message[data-id="${editing.message.message_id}"]`);
+  element?.classList.toggle("editing", on);
 }
 
 // Half of a surrogate pair can't be sent as UTF-8, and so not as JSON.
 const sendable = () => composer.value.trim() !== "" && composer.value.isWellFormed();
 const tooMany = () => [...composer.value].length - MAX_CODE_POINTS; // code points, not UTF-16 units
 
-function submit() {
+async function submit() {
   const text = composer.value;
   if (!sendable() || tooMany() > 0) return;
   if (!editing) {
-    fill("");
+    put("");
     return on.send(text);
   }
-  const changed = text !== log.get(editing.id).message.text;
-  if (!changed || on.edit(editing.id, text)) stopEditing();
+  const edited = editing;
+  const changed = text !== edited.message.text;
+  const done = !changed || (await on.edit(edited.message.message_id, text));
+  if (done && editing === edited) stopEditing();
 }
 
-function fill(text) {
+function put(text) {
   composer.value = text;
   changed();
 }
@@ -80,13 +96,16 @@ function changed() {
 }
 
 function editLast(event) {
-  const last = log.lastOwn();
+  const last = on.lastOwn();
   if (!last) return;
   event.preventDefault(); // or the caret would jump to the start
-  edit(last.message.message_id);
+  edit(last);
 }
 
-composer.addEventListener("input", changed);
+composer.addEventListener("input", () => {
+  changed();
+  if (!editing && composer.value) on.typing();
+});
 composer.addEventListener("keydown", (event) => {
   if (event.isComposing) return; // Enter picks a word in an input method
   if (event.key === "ArrowUp" && !composer.value && !editing) editLast(event);

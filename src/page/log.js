@@ -1,197 +1,227 @@
-// The messages that the server has confirmed: their bubbles, days, ticks and buttons, and the scrolling.
+// The messages of the open room: which of them are in the page, and the scrolling.
 //
-// It promises that text is shown as text, whatever people type, that a status never goes back, that the log
-// follows its end for who is there and stays put for who isn't, and that it never grows past MAX_MESSAGES.
-// It leaves to chat.js what an event means and what a button sends, and to outbox.js what isn't confirmed yet.
+// The library knows a part of the room without a hole; a part of that is in the page. It promises that the page never
+// holds more than MOST messages, however long the room is; that the log follows its end for who is there, and stays put
+// for who isn't, whatever is added above or below; and that each message is there once, in its order: the page is
+// always drawn from the library's list, and what differs is changed.
 
-import { $, clone } from "./dom.js";
-import { called, isOwn, session } from "./session.js";
+import { $, setText } from "./dom.js";
+import { arrange, fill, make, showReaders } from "./message.js";
 
-const MAX_MESSAGES = 500;      // bubbles kept in the page
-const GROUP_WITHIN = 5 * 60e3; // ms between two messages that look like one turn
-const AT_THE_END = 40;         // px from the end of the log that still count as there
-const LOUD_AFTER = 500;        // ms after the history from which new messages are read out
-const TICKS = { send: "Sent", delivered: "Delivered", read: "Read" };
-const STATUSES = Object.keys(TICKS); // in their order
+const MOST = 200;         // messages in the page ...
+const PAGE = 50;          // ... of which so many come or go at a time
+const NEAR = 600;         // px from the upper or lower end at which more come
+const AT_THE_END = 40;    // px from the end that still count as there
+const AGAIN = 5e3;        // ms after which history that wasn't to be had is asked for again
+const LOUD_AFTER = 500;   // ms after which new messages are read out
 
 const scroller = $("scroller");
-const rows = new Map(); // message_id -> {message, element}, oldest first
+const list = $("messages");
+const rows = new Map(); // message_id -> {message, element}: those in the page
 
-export let newest = 0; // the highest message id seen
 let on;
-let stick = true; // the log follows its end
-let unseen = 0;   // messages that came below the fold, or while the tab was hidden
+let chat;
+let room;
+let from = 0;          // the first one that is to be in the page, and ...
+let to = Infinity;     // ... the last one; Infinity: up to the room's end
+let stick = true;      // the log follows its end
+let seen = 0;          // others' messages after this one are news
+let loading = false;
+let stale = false;     // the library started anew: what is in the page stays until there is history again
 
-// Whom to tell, each a function: edit(id) and delete(id), by its buttons; gone(id), just before a message goes.
+// Whom to tell, each a function: gone(id), when a message has gone from the room; trouble(error).
 export function listen(callbacks) {
   on = callbacks;
 }
 
-export const get = (id) => rows.get(id);
-export const lastOwn = () => [...rows.values()].reverse().find(({ message }) => isOwn(message));
+export const lastOwn = () => room.messages.findLast(({ sender_id: id }) => id === chat.userId);
 
-// --- What the server says ---------------------------------------------------------------------
-
-// The history is all that is sure: older messages may have been edited or deleted while we were away, so
-// bubbles that aren't in it go.
-export function replace(history) {
-  const listed = new Set(history.map((message) => message.message_id));
-  for (const id of [...rows.keys()]) if (!listed.has(id)) remove(id);
-  for (const message of [...history].reverse()) show(message);
-  newest = history[0]?.message_id ?? 0;
+// Another room, or none.
+export function show(itsChat, itsRoom) {
+  [chat, room] = [itsChat, itsRoom];
+  [from, to, stick, loading, stale] = [0, Infinity, true, false, false];
+  rows.clear();
+  list.replaceChildren();
+  $("log").setAttribute("aria-live", "off");
+  if (!room) return;
+  from = room.messages.at(-PAGE)?.message_id ?? 0;
+  seen = room.lastMessage?.message_id ?? 0;
+  update();
   setTimeout(() => $("log").setAttribute("aria-live", "polite"), LOUD_AFTER);
 }
 
-export function add(message) {
-  newest = Math.max(newest, message.message_id);
-  show(message);
+// Something changed in the room.
+export function update() {
+  if (!room || stale) return;
+  keepPlace(draw);
+  showUnseen();
+  more();
 }
 
-// These three may be told of messages older than what this page holds.
-export function edit(id, text) {
-  const row = rows.get(id);
-  if (!row) return;
-  Object.assign(row.message, { text, edited: true });
-  fill(row);
+// The library knows nothing but the room's last message, for what was there may have changed without a word.
+export async function restart() {
+  if (!room) return;
+  const asked = room;
+  stale = true;
+  try {
+    if (room.from > 1) await chat.history(room.id, { before: room.from, limit: Math.min(MOST, Math.max(PAGE, rows.size)) });
+  } catch (error) {
+    // The next connection comes back to it by itself.
+    if (room === asked && error.code !== "disconnected") setTimeout(() => room === asked && stale && restart(), AGAIN);
+    return;
+  }
+  if (room !== asked) return;
+  stale = loading = false;
+  if (room.from > from || to < room.from) [from, to] = [room.messages.at(-MOST)?.message_id ?? 0, Infinity];
+  update();
 }
 
-export function mark({ message_id: id, status }) {
-  const row = rows.get(id);
-  if (!row || STATUSES.indexOf(status) < STATUSES.indexOf(row.message.status)) return;
-  row.message.status = status;
-  fill(row);
+// --- What is in the page ------------------------------------------------------------------------
+
+function shown() {
+  const { messages } = room;
+  let end = to === Infinity ? messages.length : indexOf(to + 1);
+  let start = Math.min(indexOf(from), end);
+  if (end - start > MOST) {
+    // Who is at the end doesn't miss what is far above, and the other way round.
+    if (stick) start = end - MOST;
+    else end = start + MOST;
+    setRange(start, end);
+  }
+  return messages.slice(start, end);
 }
 
-export function remove(id) {
-  const { element } = rows.get(id) ?? {};
-  if (!element) return;
-  on.gone(id);
+function setRange(start, end) {
+  const { messages } = room;
+  from = messages[start]?.message_id ?? 0;
+  to = end >= messages.length ? Infinity : messages[end - 1].message_id;
+}
+
+// Where in the room's messages this one is, or would be.
+function indexOf(id) {
+  let [low, high] = [0, room.messages.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (room.messages[middle].message_id < id) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+function draw() {
+  const messages = shown();
+  const wanted = new Set(messages.map(({ message_id: id }) => id));
+  for (const id of [...rows.keys()]) if (!wanted.has(id)) remove(id);
+  messages.forEach((message, index) => {
+    const row = rows.get(message.message_id) ?? make(message, chat.userId);
+    rows.set(message.message_id, row);
+    fill(row, message);
+    const there = list.children[index];
+    if (there !== row.element) list.insertBefore(row.element, there ?? null);
+    arrange(row, messages[index - 1]);
+    row.element.classList.toggle("deletable", mayDelete(message));
+  });
+  const others = [...room.members.values()].filter(({ user_id: id }) => id !== chat.userId);
+  showReaders(messages.filter(({ sender_id: id }) => id === chat.userId), rows, others);
+}
+
+// Its author may, and in a group its admins.
+function mayDelete({ sender_id: author }) {
+  return author === chat.userId || (room.kind === "group" && room.members.get(chat.userId)?.role === "admin");
+}
+
+function remove(id) {
+  const { element } = rows.get(id);
+  if (!room.message(id)) on.gone(id);
   if (element.contains(document.activeElement)) $("composer").focus();
-  const after = rows.get(Number(element.nextElementSibling?.dataset.id));
   element.remove();
   rows.delete(id);
-  if (after) arrange(after);
 }
 
-// For another room.
-export function clear() {
-  for (const id of [...rows.keys()]) remove(id);
-  newest = 0;
+// --- Older and newer ones -----------------------------------------------------------------------
+
+function more() {
+  if (scroller.scrollTop < NEAR) older();
+  else if (to !== Infinity && leftBelow() < NEAR) newer();
 }
 
-// --- Bubbles ----------------------------------------------------------------------------------
+async function older() {
+  if (loading) return;
+  const asked = room;
+  if (indexOf(from) === 0) {
+    if (room.from <= 1) return showOlder("");
+    loading = true;
+    showOlder("Loading…");
+    try {
+      await chat.history(room.id, { before: room.from, limit: PAGE });
+    } catch (error) {
+      if (room === asked && error.code !== "disconnected") on.trouble(error);
+      return;
+    } finally {
+      if (room === asked) loading = false;
+    }
+    if (room !== asked || stale) return;
+  }
+  const first = indexOf(from);
+  const start = Math.max(0, first - PAGE);
+  const end = to === Infinity ? room.messages.length : indexOf(to + 1);
+  setRange(start, Math.min(end, start + MOST));
+  if (to !== Infinity) stick = false;
+  keepPlace(draw);
+  showOlder("");
+  more();
+}
 
-function show(message) {
-  const known = rows.get(message.message_id);
-  if (known) return fill(Object.assign(known, { message }));
-  const row = { message, element: clone("message-template") };
-  prepare(row);
-  fill(row);
-  rows.set(message.message_id, row);
-  $("messages").append(row.element);
-  if (arrange(row)) rows.forEach(arrange); // a new day: "Today" has become "Yesterday"
-  if (rows.size > MAX_MESSAGES) remove(rows.keys().next().value);
-  if (newest && !isOwn(message)) unseen++; // the first history isn't news
-  showUnseen();
+function newer() {
+  const end = Math.min(room.messages.length, indexOf(to + 1) + PAGE);
+  setRange(Math.max(indexOf(from), end - MOST), end);
+  keepPlace(draw);
+}
+
+function showOlder(text) {
+  $("older").hidden = text === "";
+  setText($("older"), text);
+}
+
+// --- Scrolling ----------------------------------------------------------------------------------
+
+const leftBelow = () => scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight;
+
+// Browsers keep the place by themselves, but not at the very top, where it matters most; and some not at all.
+function keepPlace(change) {
+  const { top } = scroller.getBoundingClientRect();
+  const place = (element) => element.getBoundingClientRect();
+  const anchor = [...list.children].find((element) => place(element).bottom > top);
+  const before = anchor && place(anchor).top;
+  change();
   if (stick) toEnd();
+  else if (anchor?.isConnected) scroller.scrollTop += place(anchor).top - before;
 }
-
-// What never changes in a message.
-function prepare({ message, element }) {
-  const own = isOwn(message);
-  const created = new Date(message.created_at);
-  element.dataset.id = message.message_id;
-  element.classList.add(own ? "own" : "theirs");
-  element.querySelector(".author").textContent = own ? "You: " : `${called(message.sender_id)}: `;
-  Object.assign(element.querySelector("time"), {
-    dateTime: message.created_at,
-    title: created.toLocaleString(),
-    textContent: created.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }),
-  });
-  if (!own) for (const part of element.querySelectorAll(".actions, .status")) part.remove();
-}
-
-// What may change. By textContent: what people type is never markup.
-function fill({ message, element }) {
-  const text = element.querySelector(".text");
-  if (text.textContent !== message.text) text.textContent = message.text;
-  element.dataset.status = message.status;
-  element.querySelector(".status")?.setAttribute("aria-label", TICKS[message.status]);
-  // An edit changes updated_at, a status doesn't.
-  element.querySelector(".edited").hidden = !message.edited && message.updated_at === message.created_at;
-}
-
-// How a message stands to the one before it: a new day, a new turn. True for a new day.
-function arrange({ message, element }) {
-  const before = rows.get(Number(element.previousElementSibling?.dataset.id))?.message;
-  const [now, then] = [new Date(message.created_at), new Date(before?.created_at ?? 0)];
-  const newDay = now.toDateString() !== then.toDateString();
-  const day = element.querySelector(".day");
-  day.hidden = !newDay;
-  day.textContent = newDay ? dayName(now) : "";
-  const sameTurn = before && !newDay && isOwn(before) === isOwn(message) && now - then < GROUP_WITHIN;
-  element.classList.toggle("first", !sameTurn);
-  return newDay;
-}
-
-function dayName(date) {
-  const [today, yesterday] = [new Date(), new Date()];
-  yesterday.setDate(today.getDate() - 1);
-  if (date.toDateString() === today.toDateString()) return "Today";
-  if (date.toDateString() === yesterday.toDateString()) return "Yesterday";
-  return date.toLocaleDateString([], { weekday: "long", day: "numeric", month: "long", year: "numeric" });
-}
-
-// --- Buttons: deleting can't be undone, so it takes two ---------------------------------------
-
-const actions = {
-  edit: (id) => on.edit(id),
-  delete(id, element) {
-    confirming()?.classList.remove("confirming");
-    element.classList.add("confirming");
-    element.querySelector("[data-action=keep]").focus();
-  },
-  "confirm-delete": (id) => on.delete(id),
-  keep,
-};
-
-const confirming = () => document.querySelector(".confirming");
-
-// Takes back the first of the two; false where there was none.
-export function keep() {
-  const element = confirming();
-  element?.classList.remove("confirming");
-  element?.querySelector("[data-action=delete]").focus();
-  return Boolean(element);
-}
-
-$("messages").addEventListener("click", (event) => {
-  const action = event.target.closest("[data-action]")?.dataset.action;
-  const element = event.target.closest(".message");
-  if (!action || event.detail > 1) return; // the second half of a double click confirms nothing
-  actions[action](Number(element.dataset.id), element);
-});
-
-// --- Scrolling: only who is at the end of the log is taken along when it grows ----------------
 
 export function toEnd() {
   stick = true;
+  if (room && to !== Infinity) {
+    setRange(Math.max(0, room.messages.length - PAGE), room.messages.length);
+    draw();
+  }
   scroller.scrollTop = scroller.scrollHeight;
 }
 
 export function showUnseen() {
-  if (stick && !document.hidden) unseen = 0;
-  $("new-messages").hidden = stick || unseen === 0;
-  $("new-messages").textContent = unseen === 1 ? "1 new message ↓" : `${unseen} new messages ↓`;
-  document.title = `${unseen ? `(${unseen}) ` : ""}${called(session.user_id)} · Parlor`;
+  if (!room) return;
+  if (stick && !document.hidden) seen = Math.max(seen, room.lastMessage?.message_id ?? 0);
+  const news = room.messages.slice(indexOf(seen + 1)).filter(({ sender_id: id }) => id !== chat.userId).length;
+  $("new-messages").hidden = stick || news === 0;
+  setText($("new-messages"), news === 1 ? "1 new message ↓" : `${news} new messages ↓`);
 }
 
 scroller.addEventListener("scroll", () => {
-  stick = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < AT_THE_END;
+  if (!room || stale) return;
+  stick = to === Infinity && leftBelow() < AT_THE_END;
   showUnseen();
+  more();
 });
-document.addEventListener("visibilitychange", () => session && showUnseen());
 const follow = new ResizeObserver(() => stick && toEnd());
 follow.observe(scroller);
 follow.observe($("content"));
-$("new-messages").addEventListener("click", () => { toEnd(); $("composer").focus(); });
+$("new-messages").addEventListener("click", () => { toEnd(); showUnseen(); $("composer").focus(); });

@@ -1,40 +1,45 @@
-// Who has this tab, who the other one is, and the token that proves it: a JWT.
+// Who has this tab, and the token that proves it: a JWT.
 //
-// It promises that a token is stored nowhere, so that it is gone when the tab is, and that one which the
-// server hands out lasts for a while yet. How a client comes by its token is no part of the protocol: this
-// page asks its own server, and where that hands out none, chat.js asks the person. When one is needed, and
-// what a refused one means, is left to connection.js.
+// It promises that a token is stored nowhere, so that it is gone when the tab is, and that one which the server
+// hands out lasts for a while yet. How a client comes by its token is no part of the protocol: this page asks its
+// own server, and where that hands out none, chat.js asks the person. An application asks its own backend, and that
+// is also where its rooms are made.
 
-const TOKEN_SPARE = 30e3;   // ms of life below which a token isn't used for another try
+const TOKEN_SPARE = 90e3;   // ms of life below which a token isn't used any more: more than the library waits for
 const ANSWER_WITHIN = 15e3; // ms; a server that doesn't answer for so long is taken for gone
 
-// The server is there, but has no session for us at the moment.
-export class BadAnswer extends Error {}
+// This server hands out no tokens.
+export class NoSession extends Error {}
 
-export let session; // {user_id, peer_id, token, expires_at}, or {user_id, peer_id, token, pasted}
+export let session; // {user_id, people, token, expires_at} of the server, or {token, pasted: true}
 
 export function enter(who) {
   session = who;
 }
 
-// Sees to it that there is a token to connect with: a new one where the last was refused or is about to
-// expire. False where the server hands out none; throws BadAnswer, or what fetch throws.
-export async function renew(wasRefused) {
+// What the library asks for: a token to connect with. A new one where the last was refused or is about to expire.
+export async function token({ refused }) {
   const lasts = Date.parse(session.expires_at) - Date.now() > TOKEN_SPARE;
-  if (session.pasted || (lasts && !wasRefused)) return true;
-  const answer = await fetch("/page/session", {
+  if (session.pasted || (lasts && !refused)) return session.token;
+  session = await post("/page/session", { user: session.user_id });
+  return session.token;
+}
+
+// The room of this user and another one, or a new group; its id.
+export async function makeRoom(members, name) {
+  const { room_id: id } = await post("/page/room", { members, name }, { Authorization: `Bearer ${session.token}` });
+  return id;
+}
+
+async function post(path, body, headers = {}) {
+  const answer = await fetch(path, {
     method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ user: session.user_id }),
+    headers: { "Content-Type": "application/json", ...headers },
+    body: JSON.stringify(body),
     cache: "no-store",
     signal: AbortSignal.timeout(ANSWER_WITHIN),
   });
-  if (answer.status === 404) return false;
-  if (!answer.ok) throw new BadAnswer(`The server answered ${answer.status} to the request for a session`);
-  session = await answer.json();
-  return true;
+  if (answer.status === 404) throw new NoSession("This server hands out no sessions");
+  if (!answer.ok) throw new Error(`The server answered ${answer.status}`);
+  return answer.json();
 }
-
-// An id is a number or a string; both go into the URL the same way, and no two look the same.
-export const isOwn = (message) => String(message.sender_id) === String(session.user_id);
-export const called = (id) => (/^\d+$/.test(id) ? `User ${id}` : String(id));

@@ -121,9 +121,10 @@ export class Parlor {
     return this.#rooms.hasMore;
   }
 
-  /** From now on the user looks at this room: what is there and what comes is read. */
+  /** From now on the user looks at this room: what is there and what comes is read. Others needn't hold so much. */
   open(roomId: number): void {
     this.#open.add(roomId);
+    for (const room of this.rooms) if (!this.#open.has(room.id)) room.shrink();
     this.#look(roomId, true);
   }
 
@@ -147,6 +148,11 @@ export class Parlor {
     const now = this.#clock.now();
     if (now - (this.#typed.get(roomId) ?? -Infinity) < TYPING_EVERY) return;
     if (this.#say({ action: "typing", room_id: roomId })) this.#typed.set(roomId, now);
+  }
+
+  /** Asks how far each member of the latest rooms has read: of a group, events tell only what all have read. */
+  async refreshMarks(): Promise<void> {
+    await this.#askRooms({ before: LATEST }, false);
   }
 
   // --- Messages ---

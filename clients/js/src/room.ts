@@ -3,7 +3,7 @@ import { Window } from "./window.js";
 
 /** In their order; a status never goes back. */
 const STATUSES: readonly Status[] = ["send", "delivered", "read"];
-/** Messages kept of a room that is looked at, and of one that isn't. */
+/** Messages kept of a room that is looked at, and of one that isn't; besides older ones that were asked for. */
 const KEPT_OPEN = 2_000;
 const KEPT = 200;
 
@@ -20,6 +20,7 @@ export class Room {
   open = false;
   readonly #me: UserId;
   readonly #window = new Window();
+  #askedFor = 0; // older messages, until another room is looked at
   #counted = 0; // the highest message that the server's count takes into account
 
   constructor(view: RoomView, me: UserId) {
@@ -74,6 +75,7 @@ export class Room {
     this.describe(view);
     this.unread = view.unread;
     this.#window.restart(view.last_message);
+    this.#askedFor = 0;
     this.#counted = view.last_message?.message_id ?? 0;
     this.#settleStatuses();
   }
@@ -91,6 +93,19 @@ export class Room {
     });
     this.members = new Map(members);
     this.#settleStatuses();
+  }
+
+  /** Each member has come so far at least. True where that was news. */
+  raise(members: readonly Member[]): boolean {
+    let news = false;
+    for (const { user_id, delivered, read } of members) {
+      const known = this.members.get(user_id);
+      if (!known || (known.delivered >= delivered && known.read >= read)) continue;
+      known.delivered = Math.max(known.delivered, delivered);
+      known.read = Math.max(known.read, read);
+      news = true;
+    }
+    return this.#settleStatuses() || news;
   }
 
   /** What changed while the client was away. */
@@ -119,7 +134,7 @@ export class Room {
     if (came === "new") this.#count(message); // else when it is known, too
     if (message.created_at > this.lastActivity) this.lastActivity = message.created_at;
     this.#settleStatuses();
-    this.#window.trim(this.open ? KEPT_OPEN : KEPT);
+    this.#trim();
     return came === "new" ? this.message(message.message_id) : undefined;
   }
 
@@ -168,6 +183,12 @@ export class Room {
     return news;
   }
 
+  /** Another one is looked at, and this one needn't hold so much. */
+  shrink(): void {
+    this.#askedFor = 0;
+    this.#trim();
+  }
+
   asked(): number {
     return this.#window.asked();
   }
@@ -179,15 +200,20 @@ export class Room {
 
   /** A page of history; `upTo` is what `asked` returned for it. Returns those in it that are newer than all before. */
   page(page: Page, messages: readonly Message[], hasMore: boolean, upTo: number): Message[] {
-    const { last } = this;
+    const { last, from } = this;
     const fresh = this.#window.merge(page, messages, hasMore, upTo).filter(({ message_id }) => message_id > last);
     this.#window.answered();
+    if (this.from < from) this.#askedFor += messages.length;
     for (const message of fresh) this.#count(message);
     this.#settleStatuses();
     return this.#known(fresh);
   }
 
   // --- Inside ---
+
+  #trim(): void {
+    this.#window.trim((this.open ? KEPT_OPEN : KEPT) + this.#askedFor);
+  }
 
   #count({ message_id: id, sender_id: author }: Message): void {
     if (id > this.#counted && author !== this.#me && !this.open) this.unread++;

@@ -60,7 +60,11 @@ export class Rooms {
       this.hasMore = hasMore;
       this.#oldest = views.at(-1) ?? this.#oldest;
     }
-    for (const view of views) this.#add(view);
+    for (const view of views) {
+      const room = this.#rooms.get(view.room_id);
+      if (!room) this.#add(view);
+      else if (room.raise(view.members)) this.#emitter.emit("marks", { room });
+    }
     for (const stray of this.#strays.splice(0)) if (this.#rooms.has(stray.room_id)) this.#event(stray);
   }
 

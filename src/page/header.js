@@ -1,0 +1,55 @@
+// The head of the open room: who it is with, who is there, and who is typing.
+
+import { $, called, nameOf, others, setText, showRoomAvatar, shortly, timeOf } from "./dom.js";
+
+const TYPES_FOR = 5e3; // ms; it is told at most once in 3 s, and never that it has ended
+
+const typists = new Map(); // user id -> timer
+let me;
+let room;
+
+export function show(itsMe, itsRoom) {
+  [me, room] = [itsMe, itsRoom];
+  $("room").dataset.kind = room.kind;
+  for (const id of [...typists.keys()]) stopped(id);
+  draw();
+}
+
+export function draw() {
+  if (!room) return;
+  setText($("room-name"), nameOf(room, me));
+  showRoomAvatar($("room-avatar"), room, me);
+  setText($("presence"), presence());
+  $("presence").dataset.online = others(room, me).some(({ online }) => online);
+}
+
+function presence() {
+  const there = others(room, me);
+  if (room.kind === "group") {
+    const online = there.filter((member) => member.online).length;
+    return `${room.members.size} members, ${online === 0 ? "no one else" : online} online`;
+  }
+  const other = there[0];
+  if (!other || other.online) return other ? "online" : "";
+  if (!other.last_seen) return "offline";
+  const seen = new Date(other.last_seen);
+  const today = seen.toDateString() === new Date().toDateString();
+  return `last seen ${today ? `at ${timeOf(seen)}` : shortly(seen)}`;
+}
+
+export function typing(userId) {
+  clearTimeout(typists.get(userId));
+  typists.set(userId, setTimeout(() => stopped(userId), TYPES_FOR));
+  drawTyping();
+}
+
+// Whoever has sent it types no more.
+export function stopped(userId) {
+  clearTimeout(typists.get(userId));
+  if (typists.delete(userId)) drawTyping();
+}
+
+function drawTyping() {
+  const names = [...typists.keys()].map(called);
+  setText($("typing"), names.length === 0 ? "" : `${names.join(", ")} ${names.length === 1 ? "is" : "are"} typing…`);
+}

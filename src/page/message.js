@@ -1,0 +1,79 @@
+// One message in the log: its bubble, ticks and buttons, and how it stands to the one before.
+//
+// It promises that text is shown as text, whatever people type.
+
+import { called, clone, dayOf, setText, timeOf } from "./dom.js";
+
+const ONE_TURN = 5 * 60e3; // ms between two messages that look like one turn
+const TICKS = { send: "Sent", delivered: "Delivered", read: "Read" };
+
+// {message, element}
+export function make(message, me) {
+  const row = { element: clone("message-template") };
+  const own = message.sender_id === me;
+  row.element.dataset.id = message.message_id;
+  row.element.classList.add(own ? "own" : "theirs");
+  const created = new Date(message.created_at);
+  Object.assign(row.element.querySelector("time"), {
+    dateTime: message.created_at,
+    title: created.toLocaleString(),
+    textContent: timeOf(created),
+  });
+  setText(row.element.querySelector(".author"), own ? "You" : called(message.sender_id));
+  if (!own) for (const part of row.element.querySelectorAll("[data-action=edit], .status")) part.remove();
+  fill(row, message);
+  return row;
+}
+
+// What may change. By textContent: what people type is never markup.
+export function fill(row, message) {
+  if (row.message === message) return;
+  const { element } = row;
+  const text = element.querySelector(".text");
+  // An edit changes updated_at, a status doesn't; but an edit that was just heard of has only its text.
+  row.edited ||= message.updated_at !== message.created_at || (row.message && row.message.text !== message.text);
+  row.message = message;
+  setText(text, message.text);
+  element.dataset.status = message.status;
+  element.querySelector(".status")?.setAttribute("aria-label", TICKS[message.status]);
+  element.querySelector(".edited").hidden = !row.edited;
+}
+
+// How a message stands to the one before it: a new day, a new turn.
+export function arrange({ message, element }, before) {
+  const [now, then] = [new Date(message.created_at), new Date(before?.created_at ?? 0)];
+  const newDay = now.toDateString() !== then.toDateString();
+  const day = element.querySelector(".day");
+  day.hidden = !newDay;
+  setText(day, newDay ? dayOf(now) : "");
+  const sameTurn = before && !newDay && before.sender_id === message.sender_id && now - then < ONE_TURN;
+  element.classList.toggle("first", !sameTurn);
+}
+
+// Who has read what. `messages` are the user's own that are shown, oldest first: under the last one that a member has
+// read stands the member's name, and each one says it all to whoever points at its ticks.
+export function showReaders(messages, rows, readers) {
+  const below = new Map(); // message id -> names
+  for (const { user_id: id, read } of readers) {
+    const last = messages.findLast(({ message_id }) => message_id <= read);
+    if (last) below.set(last.message_id, [...(below.get(last.message_id) ?? []), called(id)]);
+  }
+  for (const { message_id: id } of messages) {
+    const { element } = rows.get(id);
+    const line = element.querySelector(".readers");
+    const names = below.get(id);
+    line.hidden = !names;
+    setText(line, names ? `Read by ${names.join(", ")}` : "");
+    const title = told(id, readers);
+    const status = element.querySelector(".status");
+    if (status.title !== title) status.title = title;
+  }
+}
+
+function told(id, readers) {
+  const names = (members) => members.map(({ user_id }) => called(user_id)).join(", ");
+  const read = readers.filter((member) => member.read >= id);
+  const delivered = readers.filter((member) => member.read < id && member.delivered >= id);
+  const parts = [read.length && `Read by ${names(read)}`, delivered.length && `Delivered to ${names(delivered)}`];
+  return parts.filter(Boolean).join("\n") || "Sent";
+}

@@ -1,0 +1,135 @@
+//! Connections that end: by a server that goes and comes back, and by a refusal.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{OPEN, SECRET, enter, message, note, noted, say, sign_in, texts};
+use crate::support::{Browser, Home, Pointer, Window, free_port, key};
+
+const OTHER_SECRET: &str = "another secret, of which the server knows nothing";
+
+/// There is no use in waiting for the next try.
+async fn online(window: &Window<'_>) {
+    window.script("dispatchEvent(new Event('online'))").await;
+}
+
+#[tokio::test]
+async fn after_a_restart_nothing_is_missing_or_there_twice() {
+    let port = free_port();
+    let home = Home::new().await.set("LISTEN", &format!("127.0.0.1:{port}"));
+    let server = home.serve().await;
+    let browser = Browser::open(Pointer::Mouse).await;
+    let url = server.url("/");
+    let (one, two) = (enter(&browser, &url, 1).await, enter(&browser, &url, 2).await);
+    let token = home.run(&["token", "--user", "2"]).await.printed().to_owned();
+    say(&one, "Before").await;
+    say(&one, "To be edited").await;
+    say(&one, "To be deleted").await;
+    two.see(&message("To be deleted")).await;
+
+    note(&one, "#why", "data-code").await;
+    server.stop().await;
+    one.see("#banner:not([hidden])").await;
+    one.see("#state[data-state=waiting], #state[data-state=connecting]").await;
+    one.see("#why[data-code='1006']").await;
+    let codes = noted(&one).await;
+    assert_eq!(codes, json!(["1012", "1006"]), "a deploy, and then nobody there");
+    assert!(one.text("#why").await.contains("(1006)"));
+    let mut expected = vec!["Before", "To be edited!"];
+    for text in ["One", "Two", "Three"] {
+        one.fill("#composer", text).await;
+        one.press(key::ENTER).await;
+        one.see(&format!("//li[contains(@class,'pending')][.//*[@class='text'][.='{text}']]")).await;
+        expected.push(text);
+    }
+    one.see(".pending[data-status=queued] .reason:not(:empty)").await;
+
+    // What the others do before they are back isn't missed either.
+    let server = home.serve().await;
+    let author = home.run(&["token", "--user", "1"]).await.printed().to_owned();
+    let mut elsewhere = server.dial("firts_user=1&second_user=2/", &author).open().await;
+    elsewhere.history().await;
+    elsewhere.send(json!({"action": "edit", "message_id": 2, "text": "To be edited!"})).await;
+    elsewhere.send(json!({"action": "delete", "message_id": 3})).await;
+    elsewhere.until_kind("message_deleted").await;
+    let mut second = server.dial("firts_user=2&second_user=1/", &token).open().await;
+    second.history().await;
+    second.say("Meanwhile").await;
+    second.until_kind("chat_message").await;
+
+    for window in [&one, &two] {
+        online(window).await;
+        window.see(OPEN).await;
+        window.see("#banner[hidden]").await;
+    }
+    for text in &expected {
+        two.see(&message(text)).await;
+        one.see(&message(text)).await;
+    }
+    one.miss("//li[contains(@class,'pending')]").await;
+    expected.insert(2, "Meanwhile");
+    // Those that waited here may have come before it.
+    let sorted = |texts: Value| {
+        let mut texts: Vec<String> = serde_json::from_value(texts).unwrap();
+        texts.sort_unstable();
+        texts
+    };
+    let all = sorted(json!(expected));
+    for window in [&one, &two] {
+        window.see(&message("Meanwhile")).await;
+        assert_eq!(sorted(texts(window).await), all);
+    }
+    assert_eq!(texts(&one).await, texts(&two).await);
+
+    // And it goes on.
+    say(&two, "After").await;
+    one.see(&message("After")).await;
+    browser.close().await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_comes_back_is_found_by_itself() {
+    let port = free_port();
+    let home = Home::new().await.set("LISTEN", &format!("127.0.0.1:{port}"));
+    let server = home.serve().await;
+    let browser = Browser::open(Pointer::Mouse).await;
+    let window = enter(&browser, &server.url("/"), 1).await;
+    server.stop().await;
+    window.see("#state[data-state=waiting]").await;
+    window.see("//*[@id='countdown'][starts-with(., 'Next try in')]").await;
+    let server = home.serve().await;
+    // Every 30 s at the least.
+    window.see_within(Duration::from_mins(1), OPEN).await;
+    say(&window, "Found").await;
+    browser.close().await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_refusal_shows_its_code() {
+    let home = Home::new().await.set("LISTEN", "0.0.0.0:0").set("AUTH__SECRET", SECRET);
+    let server = home.serve().await;
+    home.run(&["room", "--members", "1,2"]).await.printed();
+    let good = home.run(&["token", "--user", "1"]).await;
+    let forged = home.run_with(&[("AUTH__SECRET", OTHER_SECRET)], &["token", "--user", "1"]).await;
+
+    let browser = Browser::open(Pointer::Mouse).await;
+    // On a server that serves more than this machine nobody gets a token for the asking.
+    let window = browser.window(&server.url("/#1")).await;
+    window.see("#sign-in:not([hidden])").await;
+    sign_in(&window, forged.printed()).await;
+    window.see("#why[data-code='4001']").await;
+    window.see("#state[data-state=closed]").await;
+    assert!(window.text("#why").await.contains("(4001)"));
+    window.click("#try-again").await;
+    sign_in(&window, "no token at all").await;
+    window.see("//*[@id='sign-in-why'][contains(., 'That is no token')]").await;
+    sign_in(&window, good.printed()).await;
+    window.see(OPEN).await;
+    window.see("#banner[hidden]").await;
+    assert!(!window.see("#add-room").await.is_displayed().await.unwrap(), "rooms are the application's");
+    say(&window, "It fits").await;
+    browser.close().await;
+}

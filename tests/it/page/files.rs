@@ -1,0 +1,141 @@
+//! What the page consists of, who gets it, and who gets tokens and rooms of it.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::SECRET;
+use crate::support::Home;
+
+#[tokio::test]
+async fn the_page_may_load_nothing_but_itself() {
+    let home = Home::new().await;
+    let server = home.serve().await;
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/page");
+    let scripts = ["", "parlor/"].map(|folder| scripts_in(&page, folder)).concat();
+    assert!(scripts.len() > 30, "{scripts:?}");
+    let scripts = scripts.into_iter().map(|path| (path, "text/javascript; charset=utf-8"));
+    let others = [
+        ("/", "text/html; charset=utf-8"),
+        ("/page/style.css", "text/css; charset=utf-8"),
+        ("/page/messenger.css", "text/css; charset=utf-8"),
+        ("/page/messages.css", "text/css; charset=utf-8"),
+        ("/page/favicon.svg", "image/svg+xml"),
+    ];
+    for (path, kind) in others.map(|(path, kind)| (path.to_owned(), kind)).into_iter().chain(scripts) {
+        let answer = reqwest::get(server.url(&path)).await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        let header = |name: &str| answer.headers()[name].to_str().unwrap();
+        assert_eq!(header("content-type"), kind);
+        assert_eq!(header("x-content-type-options"), "nosniff");
+        assert_eq!(header("referrer-policy"), "no-referrer");
+        let policy = header("content-security-policy");
+        for rule in [
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "connect-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+        ] {
+            assert!(policy.split(';').any(|part| part.trim() == rule), "{rule} is not in {policy}");
+        }
+        assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
+    }
+    for path in [
+        "/page",
+        "/page/",
+        "/page/chat",
+        "/page/parlor/",
+        "/page/demo.rs",
+        "/page/../Cargo.toml",
+        "/index.html",
+    ] {
+        assert_eq!(reqwest::get(server.url(path)).await.unwrap().status(), 404, "{path}");
+    }
+}
+
+/// The paths of all scripts that there are in a folder of the page's.
+fn scripts_in(page: &Path, folder: &str) -> Vec<String> {
+    let paths = fs::read_dir(page.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+    let scripts = paths.filter(|path| path.extension().is_some_and(|kind| kind == "js"));
+    let names = scripts.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
+    names.map(|name| format!("/page/{folder}{name}")).collect()
+}
+
+#[tokio::test]
+async fn only_this_machine_gets_a_session() {
+    let home = Home::new().await;
+    let server = home.serve().await;
+    let session = async |url: &str, host: &str, body: &str| {
+        let request = reqwest::Client::new().post(format!("{url}/page/session"));
+        let answer = request.header("host", host).body(body.to_owned()).send().await.unwrap();
+        answer.status().as_u16()
+    };
+    let one = r#"{"user":1}"#;
+    let url = server.url("");
+    let port = server.address.port();
+    for host in ["localhost".to_owned(), format!("localhost:{port}"), format!("127.0.0.1:{port}")] {
+        assert_eq!(session(&url, &host, one).await, 200, "{host}");
+    }
+    // A name that its owner has made to mean 127.0.0.1.
+    for host in [format!("evil.example:{port}"), "127.0.0.1.evil.example".to_owned()] {
+        assert_eq!(session(&url, &host, one).await, 404, "{host}");
+    }
+    for body in ["", "1", "{}", r#"{"user":0}"#, r#"{"user":10}"#, r#"{"user":"1"}"#] {
+        assert_eq!(session(&url, "localhost", body).await, 400, "{body}");
+    }
+    server.stop().await;
+
+    let home = home.set("LISTEN", "0.0.0.0:0").set("AUTH__SECRET", SECRET);
+    let server = home.serve().await;
+    assert_eq!(session(&server.url(""), "localhost", one).await, 404);
+    assert_eq!(reqwest::get(server.url("/")).await.unwrap().status(), 200);
+    server.stop().await;
+
+    let home = home.set("LISTEN", "127.0.0.1:0").set("PAGE__ENABLED", "off");
+    let server = home.serve().await;
+    assert_eq!(session(&server.url(""), "localhost", one).await, 404);
+    assert_eq!(reqwest::get(server.url("/")).await.unwrap().status(), 404);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn rooms_are_made_for_whoever_has_a_token() {
+    let home = Home::new().await;
+    let server = home.serve().await;
+    let token = async |user: &str| home.run(&["token", "--user", user]).await.printed().to_owned();
+    let (one, stranger) = (token("1").await, token("10").await);
+    let http = reqwest::Client::new();
+    let make = async |token: &str, body: Value| {
+        let request = http.post(server.url("/page/room")).bearer_auth(token).body(body.to_string());
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
+    };
+    // Of two there is one room, however often it is asked for; and a name makes a group.
+    assert_eq!(make(&one, json!({"members": [2]})).await, (200, json!({"room_id": 1})));
+    assert_eq!(make(&one, json!({"members": [2, 3], "name": "Lunch"})).await, (200, json!({"room_id": 2})));
+    assert_eq!(make(&one, json!({"members": [2], "name": "Us"})).await, (200, json!({"room_id": 3})));
+    assert_eq!(make(&one, json!({"members": [9]})).await, (200, json!({"room_id": 4})));
+    for body in [
+        json!({}),
+        json!({"members": []}),
+        json!({"members": [1]}),
+        json!({"members": [2, 2]}),
+        json!({"members": [10]}),
+        json!({"members": ["2"]}),
+        json!({"members": [2, 3], "name": ""}),
+        json!({"members": [2, 3], "name": "a\nb"}),
+        json!({"members": [2, 3], "name": "x".repeat(61)}),
+    ] {
+        assert_eq!(make(&one, body.clone()).await.0, 400, "{body}");
+    }
+    assert_eq!(make("nonsense", json!({"members": [2]})).await.0, 401);
+    assert_eq!(make(&stranger, json!({"members": [2]})).await.0, 403);
+    let evil = http.post(server.url("/page/room")).header("host", "evil.example").bearer_auth(&one);
+    let answer = evil.body(r#"{"members":[2]}"#).send().await.unwrap();
+    assert_eq!(answer.status(), 404);
+    server.stop().await;
+}

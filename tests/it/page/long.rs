@@ -1,0 +1,141 @@
+//! Rooms in which much was said.
+
+use mongodb::bson::{DateTime, doc, oid::ObjectId};
+use serde_json::Value;
+
+use super::{OPEN, message, say, sign_in};
+use crate::support::{Browser, Pointer, Server, Window};
+
+/// So many messages were written before.
+const MANY: i64 = 10_000;
+
+/// The page may hold no more of them at a time.
+const MOST: u64 = 200;
+
+/// A server that has the page, and a room of two where so much was said.
+async fn long_room(count: i64) -> Server {
+    let server = Server::start(&[("PAGE__ENABLED", "on")]).await;
+    let room = server.room(&[1, 2]).await;
+    let start = DateTime::now().timestamp_millis() - count * 1000;
+    let message = |n: i64| {
+        let at = DateTime::from_millis(start + n * 1000);
+        doc! {
+            "_id": { "room": room, "n": n }, "sender": n % 2 + 1, "text": format!("number {n}"),
+            "created_at": at, "updated_at": at, "write_id": ObjectId::new(),
+        }
+    };
+    server.collection("messages").await.insert_many((1..=count).map(message)).await.unwrap();
+    server
+}
+
+async fn enter<'b>(browser: &'b Browser, server: &Server) -> Window<'b> {
+    let window = browser.window(&format!("http://{}/", server.address())).await;
+    window.click("#use-token").await;
+    sign_in(&window, &server.token(1).sign()).await;
+    window.see(OPEN).await;
+    window
+}
+
+/// In ms, from the click to its being in the log; the text must be a new one.
+async fn time_to_send(window: &Window<'_>, text: &str) -> f64 {
+    let script = format!(
+        "const box = document.getElementById('composer'); box.value = '{text}'; \
+         box.dispatchEvent(new Event('input')); \
+         const last = () => [...document.querySelectorAll('#messages .text')].at(-1)?.textContent; \
+         return new Promise((resolve) => {{ \
+           const began = performance.now(); \
+           new MutationObserver(() => last() === '{text}' && resolve(performance.now() - began)) \
+             .observe(document.getElementById('messages'), {{ childList: true, subtree: true }}); \
+           document.getElementById('send').click(); \
+         }})"
+    );
+    window.script(&script).await.as_f64().unwrap()
+}
+
+async fn in_page(window: &Window<'_>) -> u64 {
+    window.script("return document.querySelectorAll('.message').length").await.as_u64().unwrap()
+}
+
+#[tokio::test]
+async fn older_ones_come_by_scrolling_up_and_the_place_is_kept() {
+    let server = long_room(130).await;
+    let browser = Browser::open(Pointer::Mouse).await;
+    let window = enter(&browser, &server).await;
+    window.see(&message("number 130")).await;
+    window.see(&message("number 81")).await;
+    let at_end = "const { scrollHeight, scrollTop, clientHeight } = document.getElementById('scroller'); \
+                  return scrollHeight - scrollTop - clientHeight < 2";
+    assert_eq!(window.script(at_end).await, true);
+
+    let scroll = "const scroller = document.getElementById('scroller'); \
+        const first = document.querySelector('.message'); \
+        return new Promise((resolve) => { \
+          new MutationObserver((_, observer) => { \
+            observer.disconnect(); \
+            resolve([first.dataset.id, Math.round(first.getBoundingClientRect().top - before)]); \
+          }).observe(document.getElementById('messages'), { childList: true }); \
+          scroller.scrollTop = 100; \
+          const before = first.getBoundingClientRect().top; \
+        })";
+    let moved: Value = window.script(scroll).await;
+    assert_eq!(moved[1], 0, "{moved}");
+    window.script("document.getElementById('scroller').scrollTop = 0").await;
+    window.see(&message("number 1")).await;
+    assert_eq!(window.script("return document.querySelectorAll('.message').length").await, 130);
+
+    // Who reads there isn't taken away by what comes; it is told below.
+    let mut two = server.join(2, 1).await;
+    two.say("And another").await;
+    window.see("//*[@id='new-messages'][not(@hidden)][starts-with(., '1 new message')]").await;
+    assert_eq!(window.script(at_end).await, false);
+    window.click("#new-messages").await;
+    window.see(&message("And another")).await;
+    window.see("#new-messages[hidden]").await;
+    assert_eq!(window.script(at_end).await, true);
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn ten_thousand_messages_make_it_no_slower() {
+    let server = long_room(MANY).await;
+    let browser = Browser::open(Pointer::Mouse).await;
+    let window = enter(&browser, &server).await;
+    window.see(&message("number 10000")).await;
+    let time = time_to_send(&window, "at once").await;
+    assert!(time < 1000.0, "{time} ms");
+
+    // All the way up, and it holds no more of them than before.
+    let up = "const scroller = document.getElementById('scroller'); \
+        const first = () => Number(document.querySelector('.message').dataset.id); \
+        return new Promise((resolve) => { \
+          const look = () => { \
+            scroller.scrollTop = 0; \
+            if (first() <= 8000) resolve(first()); else setTimeout(look, 5); \
+          }; \
+          look(); \
+        })";
+    let first = window.script(up).await;
+    assert!(in_page(&window).await <= MOST, "{first}");
+    // Down again a page at a time, without a hole.
+    let down = "const scroller = document.getElementById('scroller'); \
+        const ids = () => [...document.querySelectorAll('#messages .message')].map(({ dataset }) => Number(dataset.id)); \
+        return new Promise((resolve) => { \
+          const holes = []; \
+          const look = () => { \
+            scroller.scrollTop = scroller.scrollHeight; \
+            const now = ids(); \
+            now.forEach((id, at) => { if (at > 0 && id !== now[at - 1] + 1) holes.push(id); }); \
+            if (now.at(-1) > 8500 || holes.length) resolve(holes); else setTimeout(look, 5); \
+          }; \
+          look(); \
+        })";
+    assert_eq!(window.script(down).await, serde_json::json!([]));
+    assert!(in_page(&window).await <= MOST);
+    // From up there, too, what is sent is shown at once.
+    let time = time_to_send(&window, "from far above").await;
+    assert!(time < 1000.0, "{time} ms");
+    assert!(in_page(&window).await <= MOST);
+    say(&window, "and on").await;
+    assert_eq!(browser.log().await, [""; 0]);
+    browser.close().await;
+}
