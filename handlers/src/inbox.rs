@@ -19,8 +19,9 @@ pub struct Ready {
     pub has_more: bool,
     /// Where it is resumed: all rooms that the caller is in. What is known besides has been left, or is gone.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<RoomId>")]
     pub room_ids: Option<Vec<RoomId>>,
-    /// Who of the members of these rooms is online.
+    /// Who is online: of the members of these rooms, or, where it is resumed, of all of the caller's.
     pub online: Vec<UserId>,
     /// Where to resume from, having this.
     pub cursor: String,
@@ -34,18 +35,23 @@ pub struct ReadyRoom {
     pub room: RoomView,
     /// The caller came in since: there is nothing that was missed, but all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "bool")]
     pub added: Option<bool>,
     /// New messages as they are now, oldest first; at most 1,000.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<HistoryMessage<'static>>")]
     pub messages: Option<Vec<HistoryMessage<'static>>>,
     /// Older ones whose text has changed since, as they are now.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<HistoryMessage<'static>>")]
     pub edited: Option<Vec<HistoryMessage<'static>>>,
     /// Older ones that have been deleted since.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<MessageId>")]
     pub deleted: Option<Vec<MessageId>>,
     /// Whether there are more new messages after these, by `history`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "bool")]
     pub has_more: Option<bool>,
 }
 
@@ -130,6 +136,7 @@ pub enum InboxEvent {
         online: bool,
         /// When the last one was closed, where there is none.
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "Time")]
         last_seen: Option<Time>,
     },
 }

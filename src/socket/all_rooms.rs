@@ -89,6 +89,7 @@ impl AllRooms {
         rooms: Rooms,
         reached: Option<Timestamp>,
         present: &HashMap<UserId, Presence>,
+        online: Vec<UserId>,
     ) -> Utf8Bytes {
         let Rooms { time, all, shown, has_more, missed, positions } = rooms;
         self.cursor = InboxCursor::at(time);
@@ -114,7 +115,7 @@ impl AllRooms {
         json(&Ready {
             user_id: self.caller.user.clone(),
             resumed: missed.is_some(),
-            online: present.iter().filter(|(_, there)| there.online).map(|(user, _)| user.clone()).collect(),
+            online,
             rooms: shown
                 .into_iter()
                 .map(|room| {

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use bson::{RawDocumentBuf, Timestamp, doc};
+use bson::{Bson, RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt;
 use handlers::{HistoryMessage, MemberView, ReadyRoom, RoomId, RoomKind, RoomView, UserId};
 use mongodb::ClientSession;
 
 use super::documents::{self, Kind, Member, Message, Undecodable};
 use super::list::{self, Listed, Page, Position};
-use super::presence::Presence;
+use super::presence::{self, Presence};
 use super::{Changed, Store, StoreError, lowest};
 use crate::cursor::{self, InboxCursor, Position as Reached};
 use crate::room::status;
@@ -46,6 +46,9 @@ pub(crate) struct Resumable<'a> {
     pub(crate) page: Page,
     pub(crate) from: Option<&'a InboxCursor>,
 }
+
+/// Members of a room who are looked at for who is online, where it is resumed.
+const CONTACTS: i64 = 100;
 
 /// Rooms that a socket resumes, at most; where more have changed it starts anew.
 const RESUMED: usize = 500;
@@ -212,6 +215,33 @@ impl Store {
             let listed = store.details_in(&mut session, &user, &places, counted).await?;
             let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
             Ok((time, listed.into_iter().next()))
+        })
+        .await
+    }
+
+    /// Who is online of those that share a room with a user; of a room with more members than are looked at, of some.
+    pub(crate) async fn contacts_online(&self, user: &UserId) -> Result<Vec<UserId>, StoreError> {
+        let members = self.members.clone();
+        let stages = [
+            doc! { "$match": { "_id.user": documents::user_bson(user) } },
+            doc! { "$project": { "_id": 0, "room": "$_id.room" } },
+            doc! { "$lookup": { "from": "members", "let": { "room": "$room" }, "as": "members", "pipeline": [
+                { "$match": { "$expr": { "$and": list::range("user", "$gte", Bson::MinKey) } } },
+                { "$limit": CONTACTS },
+                { "$project": { "_id": 0, "user": "$_id.user" } },
+            ] } },
+            doc! { "$unwind": "$members" },
+            doc! { "$group": { "_id": "$members.user" } },
+            doc! { "$lookup": {
+                "from": "presence", "localField": "_id", "foreignField": "_id", "as": "presence",
+            } },
+            doc! { "$match": { "presence.online": true } },
+            doc! { "$project": { "_id": 1 } },
+        ];
+        self.bounded(async move {
+            let found = members.aggregate(stages).with_type::<RawDocumentBuf>().await?;
+            let found: Vec<RawDocumentBuf> = found.try_collect().await?;
+            Ok(found.iter().map(|user| presence::read_id(user)).collect::<Result<_, Undecodable>>()?)
         })
         .await
     }

@@ -215,7 +215,7 @@ fn stages(user: &UserId, places: &[Position], counted: usize) -> Vec<Document> {
 }
 
 /// The conditions on a key of the room, from `first` on (`$gte`) or after it (`$gt`).
-fn range(last: &str, above: &str, first: Bson) -> Vec<Document> {
+pub(super) fn range(last: &str, above: &str, first: Bson) -> Vec<Document> {
     vec![
         doc! { above: ["$_id", { "room": "$$room", last: first }] },
         doc! { "$lte": ["$_id", { "room": "$$room", last: Bson::MaxKey }] },

@@ -9,7 +9,7 @@ import type {
 } from "./wire.js";
 
 /** A room as lists of rooms have it. `delivered` and `read` are the caller's own marks. */
-export type RoomView = PlainReadyFrame["rooms"][number];
+export type RoomView = RoomsAnswerFrame["rooms"][number];
 
 /** A member of a room; everything up to its marks is delivered to it, and read by it. */
 export type Member = RoomView["members"][number] & {
@@ -48,7 +48,7 @@ export type ResumedRoom = RoomView & {
 /** The first frame. */
 export type ReadyFrame = Pick<PlainReadyFrame, "type" | "user_id" | "cursor" | "online"> & (
   | { resumed: false; has_more: boolean; rooms: RoomView[] }
-  | { resumed: true; rooms: ResumedRoom[]; removed?: number[] }
+  | { resumed: true; rooms: ResumedRoom[]; room_ids: number[] }
 );
 
 /** On this socket each event of a room says which. `ref` is there on the socket that caused it. */

@@ -78,7 +78,8 @@ export class Rooms {
   #ready(frame: ReadyFrame): void {
     this.me = frame.user_id;
     if (frame.resumed) {
-      for (const id of frame.removed ?? []) this.#remove(id);
+      // What is known besides has been left, or is gone.
+      for (const id of this.#rooms.keys()) if (!frame.room_ids.includes(id)) this.#remove(id);
       for (const view of frame.rooms) this.#resume(view);
     } else this.#restart(frame.rooms, frame.has_more);
     for (const room of this.#rooms.values()) {

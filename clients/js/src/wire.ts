@@ -329,7 +329,7 @@ export type PingAnswerFrame = {
 /** Someone who shares a room has come or gone. */
 export type PresenceFrame = {
   /** When the last one was closed, where there is none. */
-  last_seen?: string | null;
+  last_seen?: string;
   /** Whether there is a socket of theirs, on any server. */
   online: boolean;
   type: "presence";
@@ -358,10 +358,41 @@ export type ReadyFrame = {
   online: (number | string)[];
   /** Whether this is what changed since the cursor, and not the plain start. */
   resumed: boolean;
-  /** The rooms, the latest first: all that have changed, or the first page. */
+  /** Where it is resumed: all rooms that the caller is in. What is known besides has been left, or is gone. */
+  room_ids?: number[];
+  /** The rooms, the latest first: all in which anything has changed, or the first page. */
   rooms: {
+    /** The caller came in since: there is nothing that was missed, but all of it. */
+    added?: boolean;
+    /** Older ones that have been deleted since. */
+    deleted?: number[];
     /** The caller's own marks. */
     delivered: number;
+    /** Older ones whose text has changed since, as they are now. */
+    edited?: {
+      /** When it was sent, by the server's clock. */
+      created_at: string;
+      /** Its number in the room. */
+      message_id: number;
+      /** The author's address, where it is known. */
+      sender_email: string | null;
+      /** Its author. */
+      sender_id: number | string;
+      /** How far it has come. */
+      status:
+        /** Stored. */
+        | "send"
+        /** Written to a socket of each other member. */
+        | "delivered"
+        /** Read by each other member. */
+        | "read";
+      /** Its text, as it came. */
+      text: string;
+      /** When its text last changed. */
+      updated_at: string;
+    }[];
+    /** Whether there are more new messages after these, by `history`. */
+    has_more?: boolean;
     /** What it is for. */
     kind:
       /** The one room of two users. */
@@ -411,6 +442,29 @@ export type ReadyFrame = {
         | "admin";
       /** Who. */
       user_id: number | string;
+    }[];
+    /** New messages as they are now, oldest first; at most 1,000. */
+    messages?: {
+      /** When it was sent, by the server's clock. */
+      created_at: string;
+      /** Its number in the room. */
+      message_id: number;
+      /** The author's address, where it is known. */
+      sender_email: string | null;
+      /** Its author. */
+      sender_id: number | string;
+      /** How far it has come. */
+      status:
+        /** Stored. */
+        | "send"
+        /** Written to a socket of each other member. */
+        | "delivered"
+        /** Read by each other member. */
+        | "read";
+      /** Its text, as it came. */
+      text: string;
+      /** When its text last changed. */
+      updated_at: string;
     }[];
     /** Its name, where it has one. */
     name: string | null;

@@ -8,7 +8,7 @@ const texts = (room: Room | undefined): string[] => (room?.messages ?? []).map((
 const statuses = (room: Room | undefined): string => (room?.messages ?? []).map(({ status }) => status).join(" ");
 
 const resumed = (rooms: ResumedRoom[], more: object = {}): Incoming =>
-  ({ type: "ready", user_id: 1, resumed: true, cursor: "c9", online: [], rooms, ...more });
+  ({ type: "ready", user_id: 1, resumed: true, cursor: "c9", online: [], rooms, room_ids: [7, 8, 9], ...more });
 
 const page = (socket: FakeSocket, messages: object[], has_more = false): Promise<void> => {
   const ref = socket.actions("history").at(-1)?.ref;
@@ -241,7 +241,7 @@ test("resumed: rooms joined and left", async () => {
   await socket.ends(1006);
   await clock.pass(500);
   news();
-  await last().says(resumed([{ ...view(8), added: true }], { removed: [7] }));
+  await last().says(resumed([{ ...view(8), added: true }], { room_ids: [8] }));
   assert.deepEqual(chat.rooms.map(({ id }) => id), [8]);
   assert.deepEqual(news(), ["removed 7", "added 8", "ready true"]);
 });
