@@ -29,7 +29,7 @@ macro_rules! scripts {
 }
 
 /// What isn't a script: path, type, contents.
-const FILES: [(&str, &str, &str); 5] = [
+const FILES: &[(&str, &str, &str)] = &[
     ("", "text/html; charset=utf-8", include_str!("page/index.html")),
     ("page/style.css", "text/css; charset=utf-8", include_str!("page/style.css")),
     ("page/messenger.css", "text/css; charset=utf-8", include_str!("page/messenger.css")),
@@ -38,7 +38,7 @@ const FILES: [(&str, &str, &str); 5] = [
 ];
 
 /// The page's own, by what they are for.
-const SCRIPTS: [(&str, &str, &str); 14] = scripts![
+const SCRIPTS: &[(&str, &str, &str)] = &scripts![
     "buttons.js",
     "chat.js",
     "composer.js",
@@ -47,8 +47,11 @@ const SCRIPTS: [(&str, &str, &str); 14] = scripts![
     "header.js",
     "list.js",
     "log.js",
+    "looking.js",
+    "marks.js",
     "message.js",
     "newroom.js",
+    "notice.js",
     "notify.js",
     "pending.js",
     "session.js",
@@ -56,7 +59,7 @@ const SCRIPTS: [(&str, &str, &str); 14] = scripts![
 ];
 
 /// The client library, `clients/js`, as `npm run page` puts it there.
-const LIBRARY: [(&str, &str, &str); 19] = scripts![
+const LIBRARY: &[(&str, &str, &str)] = &scripts![
     "parlor/backoff.js",
     "parlor/calls.js",
     "parlor/clock.js",
@@ -114,7 +117,7 @@ fn person(number: i64) -> NewMember {
 
 pub(crate) fn routes(server: &Arc<Server>) -> Router {
     let router = demo::routes(server);
-    FILES.iter().chain(&SCRIPTS).chain(&LIBRARY).fold(router, |router, (path, kind, contents)| {
+    FILES.iter().chain(SCRIPTS).chain(LIBRARY).fold(router, |router, (path, kind, contents)| {
         let here = if path.is_empty() { Router::new() } else { Router::with_path(*path) };
         router.push(here.get(File { kind, contents }))
     })

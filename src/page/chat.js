@@ -11,7 +11,8 @@
 //   log.js          its messages        message.js, buttons.js   one of them, and its buttons
 //   pending.js      messages on their way
 //   composer.js     the box people type in
-//   notify.js       desktop notifications
+//   notify.js       desktop notifications   notice.js   what went wrong
+//   looking.js      whether anyone looks    marks.js    who in a group has read what
 //
 // Tests hold on to these; the rest of the markup may change:
 //   #choose-1 #choose-2 #use-token     the chooser: nobody in the URL      #sign-in: #token #enter
@@ -27,18 +28,18 @@
 import * as buttons from "./buttons.js";
 import * as composer from "./composer.js";
 import * as connection from "./connection.js";
-import { $, called, nameOf, others, setText, showAvatar } from "./dom.js";
+import { $, called, setText, showAvatar } from "./dom.js";
 import * as header from "./header.js";
 import * as list from "./list.js";
 import * as log from "./log.js";
+import * as looking from "./looking.js";
+import * as marks from "./marks.js";
 import * as newroom from "./newroom.js";
-import * as notices from "./notify.js";
+import { notice } from "./notice.js";
+import { notify } from "./notify.js";
 import { Parlor } from "./parlor/index.js";
 import * as pending from "./pending.js";
 import { NoSession, session, token } from "./session.js";
-
-const NOTICE_FOR = 7e3; // ms
-const MARKS_EVERY = 3e3; // ms between two questions who in a group has read what
 
 let on;
 let chat; // the library, for the user of this tab
@@ -67,7 +68,7 @@ export function begin(id) {
   chat = itsChat;
   for (const [name, listener] of Object.entries(events)) chat.on(name, (event) => itsChat === chat && listener(event));
   $("add-room").hidden = session.pasted === true;
-  notices.showButton();
+  looking.at(chat);
   chat.connect();
 }
 
@@ -108,6 +109,7 @@ const events = {
   ready({ resumed }) {
     setText($("me"), called(chat.userId));
     showAvatar($("my-avatar"), chat.userId);
+    if (!resumed) moreRooms = true;
     drawList();
     // The room may have gone meanwhile, or be further down the list than was told.
     if (room && !chat.room(room.id)) open(room.id);
@@ -118,27 +120,25 @@ const events = {
   },
   message({ room: where, message }) {
     drawList();
-    if (message.sender_id !== chat.userId) {
-      notices.notify({
-        title: nameOf(where, chat.userId),
-        body: where.kind === "group" ? `${called(message.sender_id)}: ${message.text}` : message.text,
-        tag: String(where.id),
-        open: () => open(where.id),
-      });
-    }
+    if (message.sender_id !== chat.userId) notify(where, message, chat.userId, () => open(where.id));
     if (where !== room) return;
     header.stopped(message.sender_id);
     log.update();
-    askMarks();
+    marks.ask(chat, room);
   },
   edited: changed,
-  deleted: changed,
+  deleted(event) {
+    changed(event);
+    const { id, lastMessage, from } = event.room;
+    // It was all that was known of the room: the list wants to show the one before.
+    if (!lastMessage && from > 1) chat.history(id, { before: from, limit: 1 }).then(drawList, () => {});
+  },
   marks: changed,
   unread: drawList,
   typing({ room: where, userId }) {
     if (where !== room) return;
     header.typing(userId);
-    askMarks();
+    marks.ask(chat, room);
   },
   presence() {
     drawList();
@@ -173,19 +173,6 @@ function changed({ room: where }) {
   if (where === room) log.update();
 }
 
-// Events tell what all members of a group have read. Who of them has is asked for: where someone in it is
-// active, or wants to know.
-let askedMarks = 0;
-let marksTimer;
-function askMarks() {
-  if (room?.kind !== "group" || marksTimer) return;
-  marksTimer = setTimeout(() => {
-    marksTimer = undefined;
-    askedMarks = Date.now();
-    chat?.refreshMarks().catch(() => {}); // it is asked for again soon enough
-  }, Math.max(0, askedMarks + MARKS_EVERY - Date.now()));
-}
-
 // --- What people do ---------------------------------------------------------------------------
 
 list.listen({
@@ -210,7 +197,7 @@ log.listen({ gone: composer.letGo, trouble: ({ message }) => notice(message) });
 buttons.listen({
   edit: (id) => composer.edit(room.message(id)),
   delete: (id) => attempt(() => chat.delete(room.id, id)),
-  pointed: askMarks,
+  pointed: () => marks.ask(chat, room),
 });
 
 // What it resolves to; undefined, and a notice, where it fails.
@@ -232,26 +219,24 @@ export async function open(id) {
   const next = chat.room(id);
   if (!next || wanted !== id) return;
   wanted = undefined;
-  if (room && room !== next) chat.closeRoom(room.id);
   room = next;
+  looking.at(chat, room);
   on.moved(id);
   $("messenger").dataset.pane = "room";
-  if (!document.hidden) chat.open(id);
   header.show(chat.userId, room);
   pending.show(chat, room);
   composer.show(room);
   log.show(chat, room);
   drawList();
-  showOtherSide();
-  askMarks();
+  marks.ask(chat, room);
   // On a phone the keyboard would cover the log.
   if (matchMedia("(hover: hover)").matches) $("composer").focus();
 }
 
 // Back to the list.
 export function close() {
-  if (room) chat.closeRoom(room.id);
   room = wanted = undefined;
+  looking.at(chat);
   $("messenger").dataset.pane = "rooms";
   on.moved();
   composer.show();
@@ -276,24 +261,6 @@ $("try-again").addEventListener("click", () => {
   else chat.connect();
 });
 
-// --- Whether anyone looks ---------------------------------------------------------------------
-
-document.addEventListener("visibilitychange", () => {
-  if (!chat) return;
-  // What comes while nobody looks isn't read.
-  if (room && document.hidden) chat.closeRoom(room.id);
-  if (document.hidden) return;
-  if (room) chat.open(room.id);
-  wake();
-  log.showUnseen();
-});
-// There is no use in waiting any longer; and a laptop that slept has a connection that looks alive and is dead.
-const wake = () => ["open", "waiting"].includes(chat?.connection.state) && chat.connect();
-addEventListener("online", wake);
-// Whoever goes on to another page is gone, also where the browser keeps this one for coming back.
-addEventListener("pagehide", () => chat?.close());
-addEventListener("pageshow", ({ persisted }) => persisted && chat?.connect());
-
 // --- What is shown ----------------------------------------------------------------------------
 
 function drawList() {
@@ -305,19 +272,4 @@ function drawList() {
 
 function showEmpty() {
   $("empty").hidden = !room || room.messages.length > 0 || room.from > 1 || pending.has();
-}
-
-// For trying out alone: the same room as the other one sees it, in a tab of its own.
-function showOtherSide() {
-  const other = others(room, chat.userId)[0]?.user_id;
-  $("other-side").hidden = session.pasted === true || room.kind !== "direct" || typeof other !== "number";
-  $("other-side").href = `#${other}/${room.id}`;
-  setText($("other-side").lastElementChild, `Open as ${called(other)}`);
-}
-
-let noticeTimer;
-function notice(message) {
-  setText($("notice"), message);
-  clearTimeout(noticeTimer);
-  noticeTimer = setTimeout(() => setText($("notice"), ""), NOTICE_FOR);
 }

@@ -16,7 +16,7 @@ let reason;  // {code, why} of the last close, until there is a connection again
 
 // `state` is the library's ConnectionState.
 export function show({ state, ms, code, why }) {
-  $("state").dataset.state = $("banner").dataset.state = state;
+  $("messenger").dataset.connection = $("state").dataset.state = $("banner").dataset.state = state;
   $("state").textContent = STATES[state];
   if (why) reason = { code, why };
   if (state === "open") reason = undefined;

@@ -1,6 +1,7 @@
 // The head of the open room: who it is with, who is there, and who is typing.
 
 import { $, called, nameOf, others, setText, showRoomAvatar, shortly, timeOf } from "./dom.js";
+import { session } from "./session.js";
 
 const TYPES_FOR = 5e3; // ms; it is told at most once in 3 s, and never that it has ended
 
@@ -12,7 +13,16 @@ export function show(itsMe, itsRoom) {
   [me, room] = [itsMe, itsRoom];
   $("room").dataset.kind = room.kind;
   for (const id of [...typists.keys()]) stopped(id);
+  showOtherSide();
   draw();
+}
+
+// For trying out alone: the same room as the other one sees it, in a tab of its own.
+function showOtherSide() {
+  const other = others(room, me)[0]?.user_id;
+  $("other-side").hidden = session.pasted === true || room.kind !== "direct" || typeof other !== "number";
+  $("other-side").href = `#${other}/${room.id}`;
+  setText($("other-side").lastElementChild, `Open as ${called(other)}`);
 }
 
 export function draw() {

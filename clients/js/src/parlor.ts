@@ -52,6 +52,7 @@ export class Parlor {
   readonly #reads = new Map<number, number>(); // marks that the server hasn't answered yet
   #again = (): void => {}; // takes back that the two are said again
   readonly #typed = new Map<number, number>(); // when it was last said
+  #finding = false; // a room that wasn't listed
   #userId: UserId | undefined;
 
   constructor(options: ParlorOptions) {
@@ -59,8 +60,7 @@ export class Parlor {
     const WebSocket = options.WebSocket ?? globalThis.WebSocket;
     if (!WebSocket) throw new TypeError("there is no WebSocket here: give one as an option");
     const error = (error: ParlorError): void => this.#emitter.emit("error", error);
-    this.#clock = clock;
-    this.#userId = options.userId;
+    [this.#clock, this.#userId] = [clock, options.userId];
     this.#connection = new Connection({
       url, token, WebSocket, clock, random, error,
       since: () => this.#rooms.cursor,
@@ -116,8 +116,7 @@ export class Parlor {
 
   /** Brings the next rooms of the list; false where there are no more. */
   async moreRooms(): Promise<boolean> {
-    const { next } = this.#rooms;
-    if (next) await this.#askRooms(next, true);
+    if (this.#rooms.next) await this.#askRooms(this.#rooms.next, true);
     return this.#rooms.hasMore;
   }
 
@@ -279,7 +278,6 @@ export class Parlor {
     this.#rooms.page(answer.rooms, answer.has_more, isNext);
   }
 
-  #finding = false;
   /** A room that wasn't listed yet has been heard of. It is among the latest now. */
   #findStrays(): void {
     if (this.#finding) return;

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { at, message, ready, said, stage, turn, view } from "./fake.js";
+import type { RoomView } from "../src/level3.js";
+import { at, member, message, ready, said, stage, turn, view } from "./fake.js";
 
 test("rooms come and go, and are in the order of their activity", async () => {
   const { chat, connected, news } = stage();
@@ -59,4 +60,46 @@ test("presence, in every room of the two; typing; and what an application's acti
   assert.deepEqual(news(), ["presence 2 true", "typing 7 2", "presence 2 false"]);
   assert.equal(chat.room(8)?.members.get(2)?.last_seen, at(5));
   assert.deepEqual(custom, ["poll"]);
+});
+
+test("who in a group has read what is asked for, and only ever rises", async () => {
+  const { chat, connected, news } = stage();
+  const group = (two: number, three: number) => view(7, {
+    kind: "group", last_message: message(5, "mine", 1),
+    members: [member(1), member(2, { delivered: 5, read: two }), member(3, { delivered: 5, read: three })],
+  });
+  const socket = await connected(group(0, 4));
+  const read = (id: number): number | undefined => chat.room(7)?.members.get(id)?.read;
+  const refresh = async (...rooms: RoomView[]): Promise<void> => {
+    const done = chat.refreshMarks();
+    await socket.says({ type: "rooms", rooms, has_more: false, ref: socket.actions("rooms").at(-1)?.ref ?? "" });
+    await done;
+  };
+  news();
+  await refresh(group(5, 3));
+  assert.deepEqual([read(2), read(3)], [5, 4]);
+  assert.equal(chat.room(7)?.messages[0]?.status, "delivered");
+  assert.deepEqual(news(), ["marks 7"]);
+  await refresh(group(5, 4));
+  assert.deepEqual(news(), []);
+  await refresh(group(5, 5));
+  assert.equal(chat.room(7)?.messages[0]?.status, "read");
+});
+
+test("a room that is looked at keeps what was asked for, until another one is", async () => {
+  const { chat, connected } = stage();
+  const socket = await connected(view(7, { last_message: message(1_000) }), view(8));
+  chat.open(7);
+  const older = chat.history(7, { before: 1_000, limit: 200 });
+  const page = Array.from({ length: 200 }, (_, index) => message(999 - index));
+  await socket.says({ type: "history", messages: page, has_more: true, ref: socket.actions("history")[0]?.ref ?? "" });
+  await older;
+  for (let id = 1_001; id <= 3_100; id++) await socket.says(said(7, message(id)));
+  assert.equal(chat.room(7)?.messages.length, 2_200);
+  assert.equal(chat.room(7)?.from, 901);
+  chat.closeRoom(7);
+  await socket.says(said(7, message(3_101)));
+  assert.equal(chat.room(7)?.messages.length, 400);
+  chat.open(8);
+  assert.equal(chat.room(7)?.messages.length, 200);
 });

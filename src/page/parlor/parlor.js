@@ -28,6 +28,7 @@ export class Parlor {
     #reads = new Map(); // marks that the server hasn't answered yet
     #again = () => { }; // takes back that the two are said again
     #typed = new Map(); // when it was last said
+    #finding = false; // a room that wasn't listed
     #userId;
     constructor(options) {
         const { url, token, storage, random = Math.random, clock = systemClock } = options;
@@ -35,8 +36,7 @@ export class Parlor {
         if (!WebSocket)
             throw new TypeError("there is no WebSocket here: give one as an option");
         const error = (error) => this.#emitter.emit("error", error);
-        this.#clock = clock;
-        this.#userId = options.userId;
+        [this.#clock, this.#userId] = [clock, options.userId];
         this.#connection = new Connection({
             url, token, WebSocket, clock, random, error,
             since: () => this.#rooms.cursor,
@@ -84,9 +84,8 @@ export class Parlor {
     }
     /** Brings the next rooms of the list; false where there are no more. */
     async moreRooms() {
-        const { next } = this.#rooms;
-        if (next)
-            await this.#askRooms(next, true);
+        if (this.#rooms.next)
+            await this.#askRooms(this.#rooms.next, true);
         return this.#rooms.hasMore;
     }
     /** From now on the user looks at this room: what is there and what comes is read. Others needn't hold so much. */
@@ -247,7 +246,6 @@ export class Parlor {
             throw new ParlorError("internal", `not a list of rooms: ${answer.type}`, "rooms");
         this.#rooms.page(answer.rooms, answer.has_more, isNext);
     }
-    #finding = false;
     /** A room that wasn't listed yet has been heard of. It is among the latest now. */
     #findStrays() {
         if (this.#finding)
