@@ -203,8 +203,13 @@ export class Outbox {
   }
 }
 
-/** A UUID; a page that came without TLS has no randomUUID, but randomness all the same. */
+/** A UUID where there are any; a page that came without TLS has none, and Node before 20 has nothing of the kind. */
 function newId(): string {
-  if (typeof crypto.randomUUID === "function") return crypto.randomUUID();
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const crypto = globalThis.crypto as Crypto | undefined;
+  if (typeof crypto?.randomUUID === "function") return crypto.randomUUID();
+  const bytes = new Uint8Array(16);
+  if (crypto) crypto.getRandomValues(bytes);
+  // It is no secret: it has to differ from this user's other ones.
+  else bytes.forEach((_, index) => { bytes[index] = Math.random() * 256; });
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
