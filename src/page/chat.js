@@ -28,7 +28,7 @@
 import * as buttons from "./buttons.js";
 import * as composer from "./composer.js";
 import * as connection from "./connection.js";
-import { $, called, setText, showAvatar } from "./dom.js";
+import { $, called, setText, showAvatar, soon } from "./dom.js";
 import * as header from "./header.js";
 import * as list from "./list.js";
 import * as log from "./log.js";
@@ -134,7 +134,7 @@ const events = {
     if (!lastMessage && from > 1) chat.history(id, { before: from, limit: 1 }).then(drawList, () => {});
   },
   marks: changed,
-  unread: drawList,
+  unread: () => drawList(),
   typing({ room: where, userId }) {
     if (where !== room) return;
     header.typing(userId);
@@ -263,12 +263,13 @@ $("try-again").addEventListener("click", () => {
 
 // --- What is shown ----------------------------------------------------------------------------
 
-function drawList() {
+const drawList = soon(() => {
+  if (!chat) return;
   list.draw(chat, room?.id, moreRooms && chat.rooms.length >= 50);
   const unread = chat.rooms.reduce((sum, room) => sum + room.unread, 0);
   document.title = `${unread ? `(${unread}) ` : ""}${chat.userId === undefined ? "" : `${called(chat.userId)} · `}Parlor`;
   showEmpty();
-}
+});
 
 function showEmpty() {
   $("empty").hidden = !room || room.messages.length > 0 || room.from > 1 || pending.has();

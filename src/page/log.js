@@ -5,7 +5,7 @@
 // for who isn't, whatever is added above or below; and that each message is there once, in its order: the page is
 // always drawn from the library's list, and what differs is changed.
 
-import { $, setText } from "./dom.js";
+import { $, setText, soon } from "./dom.js";
 import { arrange, fill, make, showReaders } from "./message.js";
 
 const MOST = 200;         // messages in the page ...
@@ -51,12 +51,12 @@ export function show(itsChat, itsRoom) {
 }
 
 // Something changed in the room.
-export function update() {
+export const update = soon(() => {
   if (!room || stale) return;
   keepPlace(draw);
   showUnseen();
   more();
-}
+});
 
 // The library knows nothing but the room's last message, for what was there may have changed without a word.
 export async function restart() {

@@ -2,7 +2,7 @@
 //
 // It promises that text is shown as text, whatever people type.
 
-import { called, clone, dayOf, setText, timeOf } from "./dom.js";
+import { called, clone, dayOf, momentOf, setText, timeOf } from "./dom.js";
 
 const ONE_TURN = 5 * 60e3; // ms between two messages that look like one turn
 const TICKS = { send: "Sent", delivered: "Delivered", read: "Read" };
@@ -16,7 +16,7 @@ export function make(message, me) {
   const created = new Date(message.created_at);
   Object.assign(row.element.querySelector("time"), {
     dateTime: message.created_at,
-    title: created.toLocaleString(),
+    title: momentOf(created),
     textContent: timeOf(created),
   });
   setText(row.element.querySelector(".author"), own ? "You" : called(message.sender_id));

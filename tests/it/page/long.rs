@@ -1,10 +1,12 @@
 //! Rooms in which much was said.
 
+use std::net::SocketAddr;
+
 use mongodb::bson::{DateTime, doc, oid::ObjectId};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{OPEN, message, say, sign_in};
-use crate::support::{Browser, Pointer, Server, Window};
+use crate::support::{Browser, Link, Pointer, Server, State, Window};
 
 /// So many messages were written before.
 const MANY: i64 = 10_000;
@@ -28,8 +30,9 @@ async fn long_room(count: i64) -> Server {
     server
 }
 
-async fn enter<'b>(browser: &'b Browser, server: &Server) -> Window<'b> {
-    let window = browser.window(&format!("http://{}/", server.address())).await;
+/// Enters through a server's own address, or that of a line to it.
+async fn enter<'b>(browser: &'b Browser, server: &Server, address: SocketAddr) -> Window<'b> {
+    let window = browser.window(&format!("http://{address}/")).await;
     window.click("#use-token").await;
     sign_in(&window, &server.token(1).sign()).await;
     window.see(OPEN).await;
@@ -60,7 +63,7 @@ async fn in_page(window: &Window<'_>) -> u64 {
 async fn older_ones_come_by_scrolling_up_and_the_place_is_kept() {
     let server = long_room(130).await;
     let browser = Browser::open(Pointer::Mouse).await;
-    let window = enter(&browser, &server).await;
+    let window = enter(&browser, &server, server.address()).await;
     window.see(&message("number 130")).await;
     window.see(&message("number 81")).await;
     let at_end = "const { scrollHeight, scrollTop, clientHeight } = document.getElementById('scroller'); \
@@ -96,10 +99,44 @@ async fn older_ones_come_by_scrolling_up_and_the_place_is_kept() {
 }
 
 #[tokio::test]
+async fn after_a_long_absence_there_is_no_hole() {
+    let server = long_room(20).await;
+    let link = Link::to_a_server(server.address()).await;
+    let browser = Browser::open(Pointer::Mouse).await;
+    let window = enter(&browser, &server, link.address).await;
+    window.see(&message("number 20")).await;
+    link.set(State::Cut);
+    window.see("#state[data-state=waiting]").await;
+    let mut two = server.join(2, 1).await;
+    for n in 21..=320 {
+        two.say(&format!("number {n}")).await;
+    }
+    while two.until_kind("chat_message").await["message"]["message_id"] != 320 {}
+    link.set(State::Open);
+    window.script("dispatchEvent(new Event('online'))").await;
+    window.see(OPEN).await;
+    window.see(&message("number 320")).await;
+    let up = "const scroller = document.getElementById('scroller'); \
+        const ids = () => [...document.querySelectorAll('#messages .message')].map(({ dataset }) => Number(dataset.id)); \
+        return new Promise((resolve) => { \
+          const seen = new Set(), holes = []; \
+          const look = () => { \
+            scroller.scrollTop = 0; \
+            const now = ids(); \
+            now.forEach((id, at) => { seen.add(id); if (at > 0 && id !== now[at - 1] + 1) holes.push(id); }); \
+            if (now[0] === 1 || holes.length) resolve([seen.size, holes]); else setTimeout(look, 5); \
+          }; \
+          look(); \
+        })";
+    assert_eq!(window.script(up).await, json!([320, []]));
+    browser.close().await;
+}
+
+#[tokio::test]
 async fn ten_thousand_messages_make_it_no_slower() {
     let server = long_room(MANY).await;
     let browser = Browser::open(Pointer::Mouse).await;
-    let window = enter(&browser, &server).await;
+    let window = enter(&browser, &server, server.address()).await;
     window.see(&message("number 10000")).await;
     let time = time_to_send(&window, "at once").await;
     assert!(time < 1000.0, "{time} ms");
@@ -129,7 +166,7 @@ async fn ten_thousand_messages_make_it_no_slower() {
           }; \
           look(); \
         })";
-    assert_eq!(window.script(down).await, serde_json::json!([]));
+    assert_eq!(window.script(down).await, json!([]));
     assert!(in_page(&window).await <= MOST);
     // From up there, too, what is sent is shown at once.
     let time = time_to_send(&window, "from far above").await;

@@ -1,4 +1,4 @@
-//! The line between a Parlor and its database, which a test can cut, and hold up.
+//! The line between a Parlor and its database, or its clients, which a test can cut, and hold up.
 
 use std::net::SocketAddr;
 
@@ -25,12 +25,19 @@ pub(crate) struct Link {
     state: watch::Sender<State>,
     /// Where a server finds its database through it.
     pub(crate) uri: String,
+    /// Its near end.
+    pub(crate) address: SocketAddr,
 }
 
 impl Link {
     /// To what all tests share.
     pub(crate) async fn to_the_database() -> Self {
         Self::to(Database::uri()).await
+    }
+
+    /// To a server, for its clients.
+    pub(crate) async fn to_a_server(server: SocketAddr) -> Self {
+        Self::to(&format!("http://{server}")).await
     }
 
     /// To the first host of a connection string. Directly: a replica set would name its members past the line.
@@ -44,7 +51,7 @@ impl Link {
         let near = listener.local_addr().unwrap();
         let (state, _) = watch::channel(State::Open);
         tokio::spawn(accept(listener, host, state.clone()));
-        Self { state, uri: Self::direct(uri, login, near) }
+        Self { state, uri: Self::direct(uri, login, near), address: near }
     }
 
     fn direct(uri: &str, login: &str, near: SocketAddr) -> String {
