@@ -4,6 +4,7 @@ mod membership;
 mod presence;
 mod resume;
 mod unread;
+mod unread_model;
 
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -9,7 +9,7 @@ use super::inbox;
 use crate::support::{Client, Dice, Server, seed};
 
 /// Opens the socket again with what it last had.
-async fn resume(server: &Server, user: i64, cursor: &str) -> (Client, Value) {
+pub(super) async fn resume(server: &Server, user: i64, cursor: &str) -> (Client, Value) {
     let token = server.token(user).sign();
     let path = format!("/ws/?since={cursor}");
     let mut client = server.dial(&path).called(format!("inbox of {user}")).token(&token).open().await;

@@ -1,0 +1,169 @@
+//! What must be unread, and what a client makes of what it is told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use crate::support::Client;
+
+/// All rooms, by their ids.
+pub(super) type Model = BTreeMap<i64, Room>;
+
+/// A room by what was acknowledged in it.
+pub(super) struct Room {
+    pub(super) members: Vec<i64>,
+    /// Who said each message.
+    pub(super) said: BTreeMap<i64, i64>,
+    pub(super) deleted: BTreeSet<i64>,
+    /// Up to which each member has read for certain. A mark may also stand on own messages right after it.
+    pub(super) read: BTreeMap<i64, i64>,
+}
+
+impl Room {
+    pub(super) fn of(members: Vec<i64>) -> Self {
+        let read = members.iter().map(|member| (*member, 0)).collect();
+        Self { members, said: BTreeMap::new(), deleted: BTreeSet::new(), read }
+    }
+
+    /// The model: others' messages after the mark that are not deleted.
+    pub(super) fn unread(&self, user: i64) -> i64 {
+        let others = self.said.range(self.read[&user] + 1..);
+        let others = others.filter(|(id, sender)| **sender != user && !self.deleted.contains(id));
+        i64::try_from(others.count()).unwrap()
+    }
+
+    fn last(&self) -> i64 {
+        self.said.keys().next_back().copied().unwrap_or_default()
+    }
+
+    /// All that is there by now was shown to this member.
+    pub(super) fn read_all(&mut self, user: i64) {
+        let newest = self.said.iter().rev().find(|(_, sender)| **sender != user).map_or(0, |(id, _)| *id);
+        let read = self.read.get_mut(&user).unwrap();
+        *read = newest.max(*read);
+    }
+}
+
+/// A room as a device knows it.
+#[derive(Debug, Default)]
+pub(super) struct View {
+    pub(super) unread: i64,
+    pub(super) read: i64,
+    /// The newest message that it was told of.
+    pub(super) seen: i64,
+    pub(super) open: bool,
+}
+
+/// A socket of all rooms, and what its client makes of what it is told.
+pub(super) struct Device {
+    pub(super) user: i64,
+    /// On which server.
+    pub(super) on: usize,
+    pub(super) client: Client,
+    pub(super) cursor: String,
+    pub(super) rooms: BTreeMap<i64, View>,
+    /// Frames that are still to be answered.
+    asked: usize,
+}
+
+impl Device {
+    pub(super) fn of(user: i64, on: usize, client: Client, ready: &Value) -> Self {
+        let rooms = BTreeMap::new();
+        let mut device = Self { user, on, client, cursor: String::new(), rooms, asked: 0 };
+        device.begin(ready);
+        device
+    }
+
+    pub(super) fn begin(&mut self, ready: &Value) {
+        for room in ready["rooms"].as_array().unwrap() {
+            let view = self.rooms.entry(room["room_id"].as_i64().unwrap()).or_default();
+            view.overwrite(room);
+            view.seen = room["last_message"]["message_id"].as_i64().unwrap_or_default().max(view.seen);
+        }
+        ready["cursor"].as_str().unwrap().clone_into(&mut self.cursor);
+    }
+
+    /// Asks for something that is answered.
+    pub(super) async fn ask(&mut self, mut frame: Value) {
+        frame["ref"] = "asked".into();
+        self.asked += 1;
+        self.client.send(frame).await;
+    }
+
+    pub(super) async fn next(&mut self, model: &mut Model) -> Value {
+        let frame = self.client.next().await;
+        self.hear(&frame, model);
+        frame
+    }
+
+    /// By the rules for clients: one more for another user's message unless it is being looked at; what the server
+    /// says of the count overwrites it.
+    pub(super) fn hear(&mut self, frame: &Value, model: &mut Model) {
+        let answer = frame["ref"].is_string();
+        self.asked -= usize::from(answer);
+        if let Some(cursor) = frame["cursor"].as_str() {
+            cursor.clone_into(&mut self.cursor);
+        }
+        let Some(id) = frame["room_id"].as_i64() else {
+            let gone = frame["type"] == "error" && frame["code"] == "not_found" && answer;
+            let others = ["presence", "pong"].iter().any(|kind| frame["type"] == *kind);
+            return assert!(gone || others, "{frame}");
+        };
+        let (view, room) = (self.rooms.entry(id).or_default(), model.get_mut(&id).unwrap());
+        match frame["type"].as_str().unwrap() {
+            "chat_message" => {
+                let message = frame["message"]["message_id"].as_i64().unwrap();
+                let sender = frame["message"]["sender_id"].as_i64().unwrap();
+                assert!(message > view.seen, "twice, or too late: {frame}");
+                view.seen = message;
+                view.unread += i64::from(sender != self.user && !view.open);
+                if answer {
+                    room.said.insert(message, sender);
+                }
+            }
+            "message_deleted" if answer => {
+                room.deleted.insert(frame["message_id"].as_i64().unwrap());
+            }
+            "error" => assert_eq!(frame["code"], "not_found", "of who deletes twice: {frame}"),
+            "unread" => view.overwrite(frame),
+            _ => {}
+        }
+    }
+
+    /// Whether it may go without leaving anything open.
+    pub(super) fn is_idle(&self) -> bool {
+        self.asked == 0 && !self.rooms.values().any(|view| view.open)
+    }
+
+    /// Whether it was told of the last message of each room, and of how far its user has read.
+    pub(super) fn knows_all(&self, model: &Model) -> bool {
+        self.rooms.iter().all(|(id, view)| {
+            let room = &model[id];
+            view.seen >= room.last() && view.read >= room.read[&self.user]
+        })
+    }
+
+    pub(super) async fn answered(&mut self, model: &mut Model) {
+        while self.asked > 0 {
+            self.next(model).await;
+        }
+    }
+
+    /// Looks at no room any more. What is written from now on is not read by it.
+    pub(super) async fn close_all(&mut self, model: &mut Model) {
+        for (room, view) in &mut self.rooms {
+            if std::mem::take(&mut view.open) {
+                self.client.send(json!({"action": "close", "room_id": room})).await;
+            }
+        }
+        self.client.send(json!({"action": "ping"})).await;
+        while self.next(model).await["type"] != "pong" {}
+    }
+}
+
+impl View {
+    fn overwrite(&mut self, told: &Value) {
+        self.unread = told["unread"].as_i64().unwrap();
+        self.read = told["read"].as_i64().unwrap();
+    }
+}
