@@ -1,5 +1,6 @@
 //! The socket of all of a user's rooms (protocol.md, Level 3).
 
+mod cut;
 mod membership;
 mod presence;
 mod resume;

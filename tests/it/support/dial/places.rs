@@ -1,4 +1,4 @@
-//! A handshake that may find no place.
+//! A handshake that may find no place, or nobody.
 
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::http::HeaderMap;
@@ -22,6 +22,16 @@ impl Dial {
             Ok((socket, protocol)) => Some(Client::new(who, protocol, socket, transcript)),
             Err(Error::Http(response)) if response.status().as_u16() == status => None,
             Err(error) => panic!("{who}: the handshake of {target} failed: {error}"),
+        }
+    }
+
+    /// Makes the handshake; none where nobody is there, or not any more.
+    pub(crate) async fn open_if_there(self) -> Option<Client> {
+        let (who, target, transcript) = (self.who.clone(), self.target.clone(), self.transcript.clone());
+        match self.handshake().await {
+            Ok((socket, protocol)) => Some(Client::new(who, protocol, socket, transcript)),
+            Err(Error::Http(response)) => panic!("{who}: {target} was answered with {}", response.status()),
+            Err(_) => None,
         }
     }
 }

@@ -1,0 +1,165 @@
+//! What a client has of its rooms, and how it comes by it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, End};
+
+/// Texts by their numbers, by room.
+pub(super) type History = BTreeMap<i64, BTreeMap<i64, String>>;
+
+#[derive(Default)]
+struct Room {
+    messages: BTreeMap<i64, String>,
+    /// The greatest number that it was told of.
+    newest: i64,
+    /// The same, by an event since the first frame.
+    live: Option<i64>,
+}
+
+/// A client's copy of its rooms.
+#[derive(Default)]
+pub(super) struct Copy {
+    rooms: BTreeMap<i64, Room>,
+    /// What it would go on from.
+    pub(super) cursor: String,
+    /// How often it had to begin anew.
+    pub(super) anew: usize,
+}
+
+impl Copy {
+    /// Takes a first frame. False where it isn't what was missed, and all is to be read anew.
+    pub(super) fn begin(&mut self, ready: &Value) -> bool {
+        assert_eq!(ready["type"], "ready", "{ready}");
+        if ready["resumed"] != true {
+            return false;
+        }
+        for listed in ready["rooms"].as_array().unwrap() {
+            assert_ne!(listed["has_more"], true, "{listed}");
+            let id = listed["room_id"].as_i64().unwrap();
+            let all = |key: &str| listed[key].as_array().unwrap_or_else(|| panic!("no {key}: {listed}"));
+            let room = self.rooms.entry(id).or_default();
+            for message in all("messages") {
+                room.add(message);
+            }
+            for message in all("edited") {
+                room.edit(message);
+            }
+            for gone in all("deleted") {
+                room.delete(gone);
+            }
+        }
+        self.note(ready);
+        true
+    }
+
+    /// Reads the histories of all rooms of a plain start; what happens meanwhile is told after them.
+    pub(super) async fn begin_anew(&mut self, ready: &Value, client: &mut Client) -> Result<(), End> {
+        *self = Self { anew: self.anew + 1, ..Self::default() };
+        let (mut rooms, mut meanwhile) = (BTreeMap::new(), Vec::new());
+        for listed in ready["rooms"].as_array().unwrap() {
+            let id = listed["room_id"].as_i64().unwrap();
+            let messages = history(client, id, |frame| meanwhile.push(frame)).await?;
+            // A page is of a later moment than the first frame, and what happened between the two is told as well.
+            let newest = listed["last_message"]["message_id"].as_i64().unwrap_or_default();
+            rooms.insert(id, Room { messages, newest, live: None });
+        }
+        self.rooms = rooms;
+        self.note(ready);
+        for frame in &meanwhile {
+            self.hear(frame);
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, ready: &Value) {
+        ready["cursor"].as_str().unwrap().clone_into(&mut self.cursor);
+        self.rooms.values_mut().for_each(|room| room.live = None);
+    }
+
+    /// Takes an event.
+    pub(super) fn hear(&mut self, frame: &Value) {
+        let Some(cursor) = frame["cursor"].as_str() else {
+            return assert!(frame["type"] == "presence" || frame["type"] == "pong", "{frame}");
+        };
+        cursor.clone_into(&mut self.cursor);
+        let room = self.rooms.entry(frame["room_id"].as_i64().unwrap()).or_default();
+        match frame["type"].as_str().unwrap() {
+            "chat_message" => room.hear(&frame["message"]),
+            "message_edited" => room.edit(frame),
+            "message_deleted" => room.delete(&frame["message_id"]),
+            "mark_message_as_delivered" | "mark_message_as_read" | "unread" => {}
+            other => panic!("{other} is not expected here: {frame}"),
+        }
+    }
+
+    pub(super) fn rooms(&self) -> Vec<i64> {
+        self.rooms.keys().copied().collect()
+    }
+
+    pub(super) fn messages(&self) -> History {
+        self.rooms.iter().map(|(id, room)| (*id, room.messages.clone())).collect()
+    }
+}
+
+impl Room {
+    /// A new message: its number was never told before.
+    fn add(&mut self, message: &Value) {
+        let (id, text) = parts(message);
+        assert!(id > self.newest, "told after {}, twice or too late: {message}", self.newest);
+        self.newest = id;
+        self.messages.insert(id, text);
+    }
+
+    /// The same by its event, which comes right after that of the one before it.
+    fn hear(&mut self, message: &Value) {
+        self.add(message);
+        let before = self.live.replace(self.newest);
+        assert!(before.is_none_or(|before| before + 1 == self.newest), "a hole after {before:?}: {message}");
+    }
+
+    fn edit(&mut self, message: &Value) {
+        let (id, text) = parts(message);
+        // Of a room that was read anew it may be gone by now.
+        assert!(id <= self.newest, "it was never told of: {message}");
+        if let Some(known) = self.messages.get_mut(&id) {
+            *known = text;
+        }
+    }
+
+    fn delete(&mut self, id: &Value) {
+        let id = id.as_i64().unwrap();
+        assert!(id <= self.newest, "{id} was never told of");
+        self.messages.remove(&id);
+    }
+}
+
+fn parts(message: &Value) -> (i64, String) {
+    (message["message_id"].as_i64().unwrap(), message["text"].as_str().unwrap().to_owned())
+}
+
+/// A room's messages, page by page; what comes in between is handed on.
+pub(super) async fn history(
+    client: &mut Client,
+    room: i64,
+    mut other: impl FnMut(Value),
+) -> Result<BTreeMap<i64, String>, End> {
+    let (mut messages, mut after) = (BTreeMap::new(), 0);
+    loop {
+        client.try_send(json!({"action": "history", "room_id": room, "after": after, "limit": 200})).await;
+        let page = loop {
+            let frame = client.next_or_end().await?;
+            if frame["type"] == "history" {
+                break frame;
+            }
+            assert_ne!(frame["type"], "error", "{frame}");
+            other(frame);
+        };
+        messages.extend(page["messages"].as_array().unwrap().iter().map(parts));
+        after = messages.keys().next_back().copied().unwrap_or(after);
+        if page["has_more"] == false {
+            return Ok(messages);
+        }
+    }
+}
