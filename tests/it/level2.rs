@@ -10,6 +10,7 @@ mod refs;
 mod repeated;
 mod restart;
 mod resume;
+mod revisions;
 mod token;
 mod typing;
 
