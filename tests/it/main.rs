@@ -36,6 +36,7 @@ mod inbox;
 mod isolation;
 mod issuers;
 mod keysets;
+mod large;
 mod level2;
 mod limits;
 mod logs;

@@ -1,0 +1,199 @@
+//! A room of a million messages costs no more than what is shown of it: no page, first frame or resume reads more documents
+//! than it tells, and a few.
+
+use std::time::Instant;
+
+use futures_util::TryStreamExt;
+use mongodb::Database;
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{Bson, DateTime, Document, Timestamp, doc};
+use serde_json::{Value, json};
+
+use crate::support::{Client, Mongod, Server, encoded, ids_of};
+
+/// Messages in the room, in two factors: no list in the making is longer than these.
+const MESSAGES: i64 = THOUSANDS * 1_000;
+const THOUSANDS: i64 = 1_000;
+
+/// Documents and keys that a read may look at beyond those that it gives.
+const BESIDE: i64 = 10;
+
+/// The largest page that may be asked for, and one more that tells whether there are more.
+const PAGE: i64 = 200 + 1;
+
+/// Makes the messages inside the database, as `store::documents` writes them.
+async fn make_messages(database: &Database, room: i64) {
+    let started = Instant::now();
+    let at = DateTime::now();
+    let first = doc! { "$multiply": ["$$thousand", 1_000_i64] };
+    let stages = [
+        doc! { "$documents": { "$map": {
+            "input": { "$range": [0, THOUSANDS] }, "as": "thousand", "in": { "first": first },
+        } } },
+        doc! { "$project": { "n": { "$range": [{ "$toInt": { "$add": ["$first", 1] } }, { "$toInt": { "$add": ["$first", 1_001] } }] } } },
+        doc! { "$unwind": "$n" },
+        doc! { "$project": {
+            "_id": { "room": { "$literal": room }, "n": { "$toLong": "$n" } },
+            "sender": { "$toLong": { "$add": [1, { "$mod": ["$n", 2] }] } },
+            "text": { "$concat": ["message ", { "$toString": "$n" }] },
+            "created_at": { "$literal": at },
+            "updated_at": { "$literal": at },
+            "write_id": { "$literal": ObjectId::new() },
+            "stamp": { "$literal": Timestamp { time: u32::try_from(at.timestamp_millis() / 1000).unwrap(), increment: 1 } },
+        } },
+        // Its indexes stay.
+        doc! { "$out": "messages" },
+    ];
+    database.aggregate(stages).await.unwrap();
+    let made = database.collection::<Document>("messages").estimated_document_count().await.unwrap();
+    assert_eq!(i64::try_from(made).unwrap(), MESSAGES);
+    eprintln!("{MESSAGES} messages were made in {:?}", started.elapsed());
+}
+
+/// From now on the database notes what each operation looks at.
+async fn profile(database: &Database) {
+    let size = 16 << 20;
+    database.create_collection("system.profile").capped(true).size(size).await.unwrap();
+    database.run_command(doc! { "profile": 2 }).await.unwrap();
+}
+
+/// What was noted of reads, of messages and of whatever is looked up together with them.
+async fn noted(database: &Database) -> Vec<Document> {
+    database.run_command(doc! { "profile": 0 }).await.unwrap();
+    let namespaces = ["messages", "members", "rooms"].map(|name| format!("{}.{name}", database.name()));
+    let reads = doc! {
+        "ns": { "$in": namespaces.to_vec() },
+        "$or": [
+            { "op": { "$in": ["query", "getmore"] } },
+            { "command.aggregate": { "$exists": true } },
+        ],
+    };
+    let noted = database.collection::<Document>("system.profile");
+    noted.find(reads).sort(doc! { "ts": 1 }).await.unwrap().try_collect().await.unwrap()
+}
+
+fn count(entry: &Document, key: &str) -> i64 {
+    match entry.get(key) {
+        Some(Bson::Int32(n)) => i64::from(*n),
+        Some(Bson::Int64(n)) => *n,
+        None => 0,
+        other => panic!("{key} is {other:?} in {entry}"),
+    }
+}
+
+/// A page by `history`, whose ids are these.
+async fn page(client: &mut Client, mut frame: Value, expected: impl Iterator<Item = i64>) {
+    frame["action"] = "history".into();
+    client.send(frame).await;
+    let page = client.until_kind("history").await;
+    assert_eq!(ids(&page["messages"]), expected.collect::<Vec<_>>());
+}
+
+fn ids(messages: &Value) -> Vec<i64> {
+    let messages = messages.as_array().unwrap_or_else(|| panic!("no messages: {messages}"));
+    messages.iter().map(|message| message["message_id"].as_i64().unwrap()).collect()
+}
+
+/// Pages in the middle and at both ends. On a socket of all rooms each frame names this one.
+async fn pages(client: &mut Client, room: Option<i64>) {
+    let middle = MESSAGES / 2;
+    let of = |frame: Value| {
+        let mut frame = frame;
+        if let Some(room) = room {
+            frame["room_id"] = room.into();
+        }
+        frame
+    };
+    page(client, of(json!({})), (MESSAGES - 49..=MESSAGES).rev()).await;
+    page(client, of(json!({"limit": 200})), (MESSAGES - 199..=MESSAGES).rev()).await;
+    page(client, of(json!({"before": middle, "limit": 200})), (middle - 200..middle).rev()).await;
+    page(client, of(json!({"after": middle, "limit": 200})), middle + 1..=middle + 200).await;
+    page(client, of(json!({"after": 0, "limit": 200})), 1..=200).await;
+    page(client, of(json!({"before": 11})), (1..=10).rev()).await;
+    page(client, of(json!({"after": MESSAGES - 10})), MESSAGES - 9..=MESSAGES).await;
+}
+
+/// Opens the room in each way there is, from the beginning and from where it was left.
+async fn look_at(server: &Server, room: i64) {
+    let mut client = server.dial_as(1, &format!("room_id={room}")).open().await;
+    assert_eq!(
+        ids(&Value::from(client.history().await)),
+        (MESSAGES - 49..=MESSAGES).rev().collect::<Vec<_>>()
+    );
+
+    let mut client = server.dial_as(1, &format!("room_id={room}&since=")).open().await;
+    let first = client.next().await;
+    assert_eq!(ids(&first["messages"]), (MESSAGES - 49..=MESSAGES).collect::<Vec<_>>());
+    pages(&mut client, None).await;
+
+    let since = format!("r1.{room}.{}.0", MESSAGES - 100);
+    let mut client = server.dial_as(1, &format!("room_id={room}&since={since}")).open().await;
+    let resumed = client.next().await;
+    assert_eq!(resumed["resumed"], true);
+    assert_eq!(ids(&resumed["messages"]), (MESSAGES - 99..=MESSAGES).collect::<Vec<_>>());
+
+    let token = server.token(1).sign();
+    let inbox =
+        |since: &str| server.dial(&format!("/ws/?since={}", encoded(since))).called("inbox").token(&token);
+    let mut client = inbox("").open().await;
+    let ready = client.next().await;
+    let listed = &ready["rooms"][0];
+    assert_eq!(
+        (&listed["room_id"], &listed["last_message"]["message_id"], &listed["unread"]),
+        (&json!(room), &json!(MESSAGES), &json!(0))
+    );
+    pages(&mut client, Some(room)).await;
+
+    // As one has it who was told of all but the last hundred messages just now.
+    let now: Vec<_> = ready["cursor"].as_str().unwrap().split('.').take(3).collect();
+    let since = format!("{}.{room}-{}-0", now.join("."), MESSAGES - 100);
+    let resumed = inbox(&since).open().await.next().await;
+    assert_eq!(resumed["resumed"], true, "{}", resumed["cursor"]);
+    assert_eq!(ids(&resumed["rooms"][0]["messages"]), (MESSAGES - 99..=MESSAGES).collect::<Vec<_>>());
+
+    // One more finds its number, and whoever reads it has read all.
+    client.send(json!({"action": "send", "room_id": room, "message": "one more"})).await;
+    let told = client.until_kind("chat_message").await;
+    assert_eq!(ids_of(&[told], "chat_message"), [MESSAGES + 1]);
+    let mut other = server.dial_as(2, &format!("room_id={room}")).open().await;
+    assert_eq!(other.history().await.len(), 50);
+    client.until_kind("mark_message_as_read").await;
+}
+
+/// All is read by both of its members before: unread messages are counted one by one, up to `rooms.unread_counted`.
+#[tokio::test]
+async fn what_is_shown_of_a_room_of_a_million_messages_is_all_that_is_read_of_it() {
+    let mongod = Mongod::start().await;
+    let uri = mongod.uri("parlor");
+    let mut server = Server::start_over(&uri, &[]).await;
+    let room = server.room(&[1, 2]).await;
+    // No server hears of each of them.
+    server.shut_down();
+    server.ended().await;
+    let database = mongod.database(&server.database().name).await;
+    make_messages(&database, room).await;
+    let read = doc! { "$set": { "delivered": MESSAGES, "read": MESSAGES } };
+    let marked = database.collection::<Document>("members").update_many(doc! {}, read).await.unwrap();
+    assert_eq!(marked.modified_count, 2);
+
+    let server = server.beside_over(&uri, &[]).await;
+    assert_eq!(server.get("/healthz").await, 200, "it serves by now");
+    profile(&database).await;
+    look_at(&server, room).await;
+    let entries = noted(&database).await;
+    let of_messages = format!("{}.messages", database.name());
+    let pages = entries.iter().filter(|entry| {
+        entry.get_str("ns").is_ok_and(|ns| ns == of_messages) && count(entry, "nreturned") >= 50
+    });
+    // That they are counted at all is seen by those that can't be read without.
+    let pages = pages.filter(|entry| count(entry, "docsExamined") >= count(entry, "nreturned"));
+    assert!(pages.count() >= 14, "pages were read: {entries:#?}");
+    for entry in &entries {
+        let given = count(entry, "nreturned");
+        assert!(given <= PAGE, "more than a page: {entry:#}");
+        for key in ["docsExamined", "keysExamined"] {
+            assert!(count(entry, key) <= given + BESIDE, "{key} is too much for {given}: {entry:#}");
+        }
+    }
+    eprintln!("{} reads looked at no more than {BESIDE} beyond what they gave", entries.len());
+}
