@@ -35,13 +35,12 @@ pub(super) async fn open(
     let mut view = AllRooms::new(server, &caller, outbox, &rooms);
     let (read, reached) = read(server, &caller, &mut view, from.as_ref()).await?;
     let present = server.store.presences_in(&read.shown).await.map_err(|error| refused(server, &error))?;
-    let online = match &read.missed {
-        None => present.iter().filter(|(_, there)| there.online).map(|(user, _)| user.clone()).collect(),
+    let online = if read.missed.is_some() {
         // Also of those in rooms in which nothing else has changed.
-        Some(_) => {
-            let online = server.store.contacts_online(&caller.user).await;
-            online.map_err(|error| refused(server, &error))?
-        }
+        let online = server.store.contacts_online(&caller.user).await;
+        online.map_err(|error| refused(server, &error))?
+    } else {
+        present.iter().filter(|(_, there)| there.online).map(|(user, _)| user.clone()).collect()
     };
     let first_frame = view.begin(read, reached, &present, online);
     Ok(Opened { caller, view: View::Inbox(Box::new(view)), first_frame })
