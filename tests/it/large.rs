@@ -15,6 +15,13 @@ use crate::support::{Client, Mongod, Server, encoded, ids_of};
 const MESSAGES: i64 = THOUSANDS * 1_000;
 const THOUSANDS: i64 = 1_000;
 
+/// Every so manieth was edited, in their order.
+const EDITED: i64 = 100;
+const REVISIONS: i64 = MESSAGES / EDITED;
+
+/// Where one stands who was told of all but the last hundred messages and ten edits.
+const LEFT: (i64, i64) = (MESSAGES - 100, REVISIONS - 10);
+
 /// Documents and keys that a read may look at beyond those that it gives.
 const BESIDE: i64 = 10;
 
@@ -25,21 +32,33 @@ const PAGE: i64 = 200 + 1;
 async fn make_messages(database: &Database, room: i64) {
     let started = Instant::now();
     let at = DateTime::now();
+    let stamp = Timestamp { time: u32::try_from(at.timestamp_millis() / 1000).unwrap(), increment: 1 };
+    let id = ObjectId::new();
+    let text = doc! { "$concat": ["message ", { "$toString": "$n" }] };
+    // Where it wasn't edited there are no such fields.
+    let edited =
+        |value: Bson| doc! { "$cond": [{ "$eq": [{ "$mod": ["$n", EDITED] }, 0] }, value, "$$REMOVE"] };
+    let edit = doc! { "text": &text, "id": { "$literal": id }, "at": { "$literal": at } };
     let first = doc! { "$multiply": ["$$thousand", 1_000_i64] };
     let stages = [
         doc! { "$documents": { "$map": {
             "input": { "$range": [0, THOUSANDS] }, "as": "thousand", "in": { "first": first },
         } } },
-        doc! { "$project": { "n": { "$range": [{ "$toInt": { "$add": ["$first", 1] } }, { "$toInt": { "$add": ["$first", 1_001] } }] } } },
+        doc! { "$project": { "n": { "$range": [
+            { "$toInt": { "$add": ["$first", 1] } }, { "$toInt": { "$add": ["$first", 1_001] } },
+        ] } } },
         doc! { "$unwind": "$n" },
         doc! { "$project": {
             "_id": { "room": { "$literal": room }, "n": { "$toLong": "$n" } },
             "sender": { "$toLong": { "$add": [1, { "$mod": ["$n", 2] }] } },
-            "text": { "$concat": ["message ", { "$toString": "$n" }] },
+            "text": &text,
             "created_at": { "$literal": at },
             "updated_at": { "$literal": at },
-            "write_id": { "$literal": ObjectId::new() },
-            "stamp": { "$literal": Timestamp { time: u32::try_from(at.timestamp_millis() / 1000).unwrap(), increment: 1 } },
+            "write_id": { "$literal": id },
+            "stamp": { "$literal": stamp },
+            "edit": edited(edit.into()),
+            "rev": edited(doc! { "$toLong": { "$divide": ["$n", EDITED] } }.into()),
+            "revised": edited(doc! { "$literal": stamp }.into()),
         } },
         // Its indexes stay.
         doc! { "$out": "messages" },
@@ -113,6 +132,13 @@ async fn pages(client: &mut Client, room: Option<i64>) {
     page(client, of(json!({"after": MESSAGES - 10})), MESSAGES - 9..=MESSAGES).await;
 }
 
+/// What was missed by one who was [`LEFT`].
+fn assert_missed(told: &Value) {
+    assert_eq!(ids(&told["messages"]), (LEFT.0 + 1..=MESSAGES).collect::<Vec<_>>());
+    // The last one of those is a new message.
+    assert_eq!(ids(&told["edited"]), (LEFT.1 + 1..REVISIONS).map(|n| n * EDITED).collect::<Vec<_>>());
+}
+
 /// Opens the room in each way there is, from the beginning and from where it was left.
 async fn look_at(server: &Server, room: i64) {
     let mut client = server.dial_as(1, &format!("room_id={room}")).open().await;
@@ -126,11 +152,11 @@ async fn look_at(server: &Server, room: i64) {
     assert_eq!(ids(&first["messages"]), (MESSAGES - 49..=MESSAGES).collect::<Vec<_>>());
     pages(&mut client, None).await;
 
-    let since = format!("r1.{room}.{}.0", MESSAGES - 100);
+    let since = format!("r1.{room}.{}.{}", LEFT.0, LEFT.1);
     let mut client = server.dial_as(1, &format!("room_id={room}&since={since}")).open().await;
     let resumed = client.next().await;
     assert_eq!(resumed["resumed"], true);
-    assert_eq!(ids(&resumed["messages"]), (MESSAGES - 99..=MESSAGES).collect::<Vec<_>>());
+    assert_missed(&resumed);
 
     let token = server.token(1).sign();
     let inbox =
@@ -144,20 +170,27 @@ async fn look_at(server: &Server, room: i64) {
     );
     pages(&mut client, Some(room)).await;
 
-    // As one has it who was told of all but the last hundred messages just now.
+    // As one has it who was told just now.
     let now: Vec<_> = ready["cursor"].as_str().unwrap().split('.').take(3).collect();
-    let since = format!("{}.{room}-{}-0", now.join("."), MESSAGES - 100);
+    let since = format!("{}.{room}-{}-{}", now.join("."), LEFT.0, LEFT.1);
     let resumed = inbox(&since).open().await.next().await;
     assert_eq!(resumed["resumed"], true, "{}", resumed["cursor"]);
-    assert_eq!(ids(&resumed["rooms"][0]["messages"]), (MESSAGES - 99..=MESSAGES).collect::<Vec<_>>());
+    assert_missed(&resumed["rooms"][0]);
 
-    // One more finds its number, and whoever reads it has read all.
+    // One more finds its number, as does one more edit; and whoever reads it has read all.
     client.send(json!({"action": "send", "room_id": room, "message": "one more"})).await;
     let told = client.until_kind("chat_message").await;
     assert_eq!(ids_of(&[told], "chat_message"), [MESSAGES + 1]);
+    let edit = json!({"action": "edit", "room_id": room, "message_id": MESSAGES + 1, "text": "one more!"});
+    client.send(edit).await;
+    client.until_kind("message_edited").await;
     let mut other = server.dial_as(2, &format!("room_id={room}")).open().await;
     assert_eq!(other.history().await.len(), 50);
     client.until_kind("mark_message_as_read").await;
+    other.say("the last one").await;
+    // By the same user's sockets in the room.
+    let unread = client.until_kind("unread").await;
+    assert_eq!((&unread["unread"], &unread["read"]), (&json!(0), &json!(MESSAGES + 2)));
 }
 
 /// All is read by both of its members before: unread messages are counted one by one, up to `rooms.unread_counted`.

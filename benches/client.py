@@ -1,0 +1,51 @@
+"""As little of a client as the measurements beside it take: tokens, and WebSocket frames of their own making."""
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import os
+import time
+
+SECRET = "bench-secret-bench-secret-bench-secret"
+
+
+def token(user):
+    def part(data):
+        return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+    head = part(b'{"alg":"HS256","typ":"JWT"}')
+    body = part(json.dumps({"user_id": user, "exp": int(time.time()) + 3600}).encode())
+    signed = head + b"." + body
+    return (signed + b"." + part(hmac.new(SECRET.encode(), signed, hashlib.sha256).digest())).decode()
+
+
+def text_frame(text):
+    """A client's frame of under 126 bytes; the mask is zero, which RFC 6455 allows a load generator well enough."""
+    return bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text.encode()
+
+
+async def open_socket(port, user, path):
+    """Opens a socket for a user: reader and writer, the handshake done."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 26)
+    key = base64.b64encode(os.urandom(16)).decode()
+    writer.write((
+        f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Protocol: Bearer, {token(user)}\r\n\r\n"
+    ).encode())
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert b" 101 " in head, head
+    return reader, writer
+
+
+async def read_frame(reader):
+    """The next text frame of the server's, which are never masked, and here never in parts."""
+    while True:
+        first, length = await reader.readexactly(2)
+        if length == 126:
+            length = int.from_bytes(await reader.readexactly(2))
+        elif length == 127:
+            length = int.from_bytes(await reader.readexactly(8))
+        text = await reader.readexactly(length)
+        if first == 0x81:
+            return json.loads(text)
