@@ -1,5 +1,5 @@
 // Level 3 as the client deals with it: the generated types under names for what they are, and what the server's
-// description leaves open: that on this socket each event of a room says which, and what a resumed room has besides.
+// description leaves open: that on this socket each event of a room says which, and what is there when it is resumed.
 
 import type {
   AuthAnswerFrame, ChatMessageFrame, CustomFrame, ErrorFrame, HistoryAnswerFrame, HistoryFrame,
@@ -33,20 +33,10 @@ export type Status = Message["status"];
 export type RoomChange = Pick<RoomView, "kind" | "name" | "members"> & Partial<Pick<RoomView, "last_activity">>;
 
 /** A room in which something changed while the client was away; the lists are missing where it was `added`. */
-export type ResumedRoom = RoomView & {
-  added?: boolean;
-  /** New ones, oldest first. */
-  messages?: Message[];
-  /** Older ones, as they are now. */
-  edited?: Message[];
-  /** Older ones. */
-  deleted?: number[];
-  /** More new ones than `messages`, by history after the last of them. */
-  has_more?: boolean;
-};
+export type ResumedRoom = PlainReadyFrame["rooms"][number];
 
 /** The first frame. */
-export type ReadyFrame = Pick<PlainReadyFrame, "type" | "user_id" | "cursor" | "online"> & (
+export type ReadyFrame = Omit<PlainReadyFrame, "resumed" | "rooms" | "room_ids" | "has_more"> & (
   | { resumed: false; has_more: boolean; rooms: RoomView[] }
   | { resumed: true; rooms: ResumedRoom[]; room_ids: number[] }
 );

@@ -78,14 +78,21 @@ export class Rooms {
   #ready(frame: ReadyFrame): void {
     this.me = frame.user_id;
     if (frame.resumed) {
-      // What is known besides has been left, or is gone.
-      for (const id of this.#rooms.keys()) if (!frame.room_ids.includes(id)) this.#remove(id);
+      const mine = new Set(frame.room_ids);
+      for (const id of [...this.#rooms.keys()]) if (!mine.has(id)) this.#remove(id);
       for (const view of frame.rooms) this.#resume(view);
     } else this.#restart(frame.rooms, frame.has_more);
+    this.#presences(frame);
+  }
+
+  /** It is told of the members of the rooms that are listed, and who they are in others is the same. */
+  #presences({ rooms, online }: ReadyFrame): void {
+    const told = new Map(rooms.flatMap(({ members }) => members).map(({ user_id }) => [user_id, false]));
+    for (const userId of online) told.set(userId, true);
     for (const room of this.#rooms.values()) {
-      for (const member of room.members.values()) {
-        member.online = member.user_id === this.me || frame.online.includes(member.user_id);
-      }
+      for (const member of room.members.values()) member.online = told.get(member.user_id) ?? member.online;
+      const me = this.me === undefined ? undefined : room.members.get(this.me);
+      if (me) me.online = true;
     }
   }
 

@@ -359,13 +359,13 @@ export type ReadyFrame = {
   /** Whether this is what changed since the cursor, and not the plain start. */
   resumed: boolean;
   /** Where it is resumed: all rooms that the caller is in. What is known besides has been left, or is gone. */
-  room_ids?: number[];
+  room_ids?: number[] | null;
   /** The rooms, the latest first: all in which anything has changed, or the first page. */
   rooms: {
     /** The caller came in since: there is nothing that was missed, but all of it. */
-    added?: boolean;
+    added?: boolean | null;
     /** Older ones that have been deleted since. */
-    deleted?: number[];
+    deleted?: number[] | null;
     /** The caller's own marks. */
     delivered: number;
     /** Older ones whose text has changed since, as they are now. */
@@ -390,9 +390,9 @@ export type ReadyFrame = {
       text: string;
       /** When its text last changed. */
       updated_at: string;
-    }[];
+    }[] | null;
     /** Whether there are more new messages after these, by `history`. */
-    has_more?: boolean;
+    has_more?: boolean | null;
     /** What it is for. */
     kind:
       /** The one room of two users. */
@@ -465,7 +465,7 @@ export type ReadyFrame = {
       text: string;
       /** When its text last changed. */
       updated_at: string;
-    }[];
+    }[] | null;
     /** Its name, where it has one. */
     name: string | null;
     /** The same. */

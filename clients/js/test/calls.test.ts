@@ -70,13 +70,13 @@ test("a new connection is told what is open, and what was read on the old one", 
   assert.deepEqual(socket.actions("read").map(({ message_id }) => message_id), [3, 5]);
   await socket.ends(1006);
   await clock.pass(500);
-  await last().says({ type: "ready", user_id: 1, resumed: true, cursor: "c", online: [], rooms: [], room_ids: [7] });
+  await last().says({ type: "ready", user_id: 1, resumed: true, cursor: "c", online: [], rooms: [], room_ids: [7, 8] });
   assert.deepEqual(last().sent.map(({ action }) => action), ["open", "read"]);
   await last().says({ type: "unread", room_id: 7, unread: 0, read: 5 });
   await last().ends(1006);
   await clock.pass(1_000);
   chat.closeRoom(7);
-  await last().says({ type: "ready", user_id: 1, resumed: true, cursor: "c", online: [], rooms: [], room_ids: [7] });
+  await last().says({ type: "ready", user_id: 1, resumed: true, cursor: "c", online: [], rooms: [], room_ids: [7, 8] });
   assert.deepEqual(last().sent, []);
 });
 

@@ -8,7 +8,7 @@ const texts = (room: Room | undefined): string[] => (room?.messages ?? []).map((
 const statuses = (room: Room | undefined): string => (room?.messages ?? []).map(({ status }) => status).join(" ");
 
 const resumed = (rooms: ResumedRoom[], more: object = {}): Incoming =>
-  ({ type: "ready", user_id: 1, resumed: true, cursor: "c9", online: [], rooms, room_ids: [7, 8, 9], ...more });
+  ({ type: "ready", user_id: 1, resumed: true, cursor: "c9", online: [], rooms, room_ids: [7], ...more });
 
 const page = (socket: FakeSocket, messages: object[], has_more = false): Promise<void> => {
   const ref = socket.actions("history").at(-1)?.ref;
@@ -244,6 +244,17 @@ test("resumed: rooms joined and left", async () => {
   await last().says(resumed([{ ...view(8), added: true }], { room_ids: [8] }));
   assert.deepEqual(chat.rooms.map(({ id }) => id), [8]);
   assert.deepEqual(news(), ["removed 7", "added 8", "ready true"]);
+});
+
+test("resumed: who is online is told of the rooms that changed, and stays as it was elsewhere", async () => {
+  const { chat, clock, last, socket } = await talking();
+  await socket.says({ type: "room_added", room_id: 8, room: view(8, { members: [member(1), member(2), member(3)] }) });
+  for (const user_id of [2, 3]) await socket.says({ type: "presence", user_id, online: true });
+  await socket.ends(1006);
+  await clock.pass(500);
+  await last().says(resumed([view(7)], { room_ids: [7, 8], online: [] }));
+  const online = (room: number): unknown[] => [...(chat.room(room)?.members.values() ?? [])].map((member) => member.online);
+  assert.deepEqual([online(7), online(8)], [[true, false], [true, false, true]]);
 });
 
 test("a busy room that isn't looked at keeps its newest messages", async () => {

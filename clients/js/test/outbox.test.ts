@@ -50,7 +50,7 @@ test("what wasn't acknowledged is sent again, as the same message, before what c
   await socket.ends(1006);
   assert.equal(a.state, "queued");
   await clock.pass(500);
-  await last().says({ type: "ready", user_id: 1, resumed: true, cursor: "c", online: [], rooms: [], room_ids: [7] });
+  await last().says({ type: "ready", user_id: 1, resumed: true, cursor: "c", online: [], rooms: [], room_ids: [7, 8] });
   assert.deepEqual(texts(last()), ["a"]);
   assert.equal(lastSend(last()).client_id, lastSend(socket).client_id);
   await acknowledge(last(), 1);

@@ -31,12 +31,11 @@ async fn long_room(count: i64) -> Server {
 }
 
 /// Enters through a server's own address, or that of a line to it.
-async fn enter<'b>(browser: &'b Browser, server: &Server, address: SocketAddr) -> Window<'b> {
-    let window = browser.window(&format!("http://{address}/")).await;
+async fn enter(window: &Window<'_>, server: &Server, address: SocketAddr) {
+    window.goto(&format!("http://{address}/")).await;
     window.click("#use-token").await;
-    sign_in(&window, &server.token(1).sign()).await;
+    sign_in(window, &server.token(1).sign()).await;
     window.see(OPEN).await;
-    window
 }
 
 /// In ms, from the click to its being in the log; the text must be a new one.
@@ -63,7 +62,8 @@ async fn in_page(window: &Window<'_>) -> u64 {
 async fn older_ones_come_by_scrolling_up_and_the_place_is_kept() {
     let server = long_room(130).await;
     let browser = Browser::open(Pointer::Mouse).await;
-    let window = enter(&browser, &server, server.address()).await;
+    let window = browser.window("about:blank").await;
+    enter(&window, &server, server.address()).await;
     window.see(&message("number 130")).await;
     window.see(&message("number 81")).await;
     let at_end = "const { scrollHeight, scrollTop, clientHeight } = document.getElementById('scroller'); \
@@ -100,10 +100,27 @@ async fn older_ones_come_by_scrolling_up_and_the_place_is_kept() {
 
 #[tokio::test]
 async fn after_a_long_absence_there_is_no_hole() {
+    long_absence("").await;
+}
+
+/// A cursor that is no good, as one that is too old: then all of it is looked at anew.
+#[tokio::test]
+async fn nor_where_it_is_too_late_to_resume() {
+    let forget = "const Real = WebSocket; \
+        window.WebSocket = class extends Real { \
+          constructor(url, protocols) { super(url.replace(/since=.*/, 'since=forgotten'), protocols); } \
+        }";
+    long_absence(forget).await;
+}
+
+/// The page begins with a script.
+async fn long_absence(script: &str) {
     let server = long_room(20).await;
     let link = Link::to_a_server(server.address()).await;
     let browser = Browser::open(Pointer::Mouse).await;
-    let window = enter(&browser, &server, link.address).await;
+    let window = browser.window("about:blank").await;
+    window.begin_with(script).await;
+    enter(&window, &server, link.address).await;
     window.see(&message("number 20")).await;
     link.set(State::Cut);
     window.see("#state[data-state=waiting]").await;
@@ -136,7 +153,8 @@ async fn after_a_long_absence_there_is_no_hole() {
 async fn ten_thousand_messages_make_it_no_slower() {
     let server = long_room(MANY).await;
     let browser = Browser::open(Pointer::Mouse).await;
-    let window = enter(&browser, &server, server.address()).await;
+    let window = browser.window("about:blank").await;
+    enter(&window, &server, server.address()).await;
     window.see(&message("number 10000")).await;
     let time = time_to_send(&window, "at once").await;
     assert!(time < 1000.0, "{time} ms");

@@ -192,6 +192,12 @@ impl Window<'_> {
         client.execute(script, Vec::new()).await.unwrap_or_else(|error| panic!("{script}: {error}"))
     }
 
+    /// Has each page that is opened from now on begin with a script of the test's.
+    pub(crate) async fn begin_with(&self, script: &str) {
+        let command = json!({"cmd": "Page.addScriptToEvaluateOnNewDocument", "params": {"source": script}});
+        self.front().await.issue_cmd(Chrome("goog/cdp/execute", command)).await.unwrap();
+    }
+
     /// Makes it a phone's screen, so wide in CSS pixels; a window can't be as narrow.
     pub(crate) async fn phone(&self, width: u32) {
         let metrics = json!({"width": width, "height": 740, "deviceScaleFactor": 1, "mobile": true});

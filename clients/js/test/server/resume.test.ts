@@ -7,8 +7,6 @@ import { Server, User } from "./server.js";
 import { WebSocket } from "./websocket.js";
 
 const LIMIT = { timeout: 90_000 };
-/** What a place in the feed of all rooms is for. Until the server takes one it answers with the plain start. */
-const RESUMED = { ...LIMIT, todo: "the server doesn't resume a socket of all rooms yet" };
 let server: Server;
 const users: User[] = [];
 let lastUser = 0;
@@ -23,7 +21,7 @@ const user = (options?: ConstructorParameters<typeof User>[2]): User => {
   return made;
 };
 
-test("after a lost connection all that changed is there, and nothing twice", RESUMED, async () => {
+test("after a lost connection all that changed is there, and nothing twice", LIMIT, async () => {
   const [a, b] = [user(), user()];
   const [room, other] = [await server.room(a.userId, b.userId), await server.room(a.userId, b.userId, 9_001)];
   await Promise.all([a.connected(), b.connected()]);
@@ -48,7 +46,7 @@ test("after a lost connection all that changed is there, and nothing twice", RES
   await a.until("delivered", () => a.room(room).messages.every(({ status }) => status !== "send"));
 });
 
-test("a network that is cut again and again loses no message and keeps their order", RESUMED, async () => {
+test("a network that is cut again and again loses no message and keeps their order", LIMIT, async () => {
   const [a, b] = [user(), user()];
   const room = await server.room(a.userId, b.userId);
   await Promise.all([a.connected(), b.connected()]);
@@ -66,7 +64,7 @@ test("a network that is cut again and again loses no message and keeps their ord
   assert.equal(told.length, texts.length, "each is told once");
 });
 
-test("a restart: what was written meanwhile is sent after it, once and in order", RESUMED, async () => {
+test("a restart: what was written meanwhile is sent after it, once and in order", LIMIT, async () => {
   const storage = new MemoryStorage();
   const [a, b] = [user({ storage }), user()];
   const room = await server.room(a.userId, b.userId);
