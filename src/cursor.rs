@@ -75,8 +75,9 @@ pub(crate) struct InboxCursor {
 /// needs longer for one write answers nobody.
 const SETTLED: u32 = 10;
 
-/// Rooms that a client's cursor may name, at most; of more no honest one tells.
-const NAMED: usize = 10_000;
+/// Rooms that a cursor names, at most, so that it fits into a URL: about 3 KB. Of more the first ones to have been told
+/// of are left out, and may be told of twice.
+const NAMED: usize = 200;
 
 /// Tells the cursor of all rooms, in this form of it, from all others.
 const INBOX: &str = "u1";
@@ -94,6 +95,11 @@ impl InboxCursor {
         self.latest = self.latest.max(Some(time));
         let settled = self.settled();
         self.rooms.retain(|_, (_, at)| *at > settled);
+        if self.rooms.len() > NAMED
+            && let Some(first) = self.rooms.iter().min_by_key(|(_, (_, at))| *at).map(|(room, _)| *room)
+        {
+            self.rooms.remove(&first);
+        }
     }
 
     /// All that was committed up to then has been told.
@@ -221,5 +227,10 @@ mod tests {
             assert_eq!(bad.parse::<InboxCursor>(), Err(NoCursor), "{bad}");
         }
         assert_eq!("u1.4294967296.1".parse::<InboxCursor>(), Err(NoCursor));
+        for id in 1..=300 {
+            cursor.reach(room(id), Position::message(9), at(112));
+        }
+        let text = cursor.to_string();
+        assert!(text.len() < 4_000 && text.parse::<InboxCursor>().is_ok(), "{text}");
     }
 }

@@ -354,18 +354,18 @@ export type ReadyFrame = {
   cursor: string;
   /** Whether there are more rooms, by `rooms`. */
   has_more: boolean;
-  /** Who of the members of these rooms is online. */
+  /** Who is online: of the members of these rooms, or, where it is resumed, of all of the caller's. */
   online: (number | string)[];
   /** Whether this is what changed since the cursor, and not the plain start. */
   resumed: boolean;
   /** Where it is resumed: all rooms that the caller is in. What is known besides has been left, or is gone. */
-  room_ids?: number[] | null;
+  room_ids?: number[];
   /** The rooms, the latest first: all in which anything has changed, or the first page. */
   rooms: {
     /** The caller came in since: there is nothing that was missed, but all of it. */
-    added?: boolean | null;
+    added?: boolean;
     /** Older ones that have been deleted since. */
-    deleted?: number[] | null;
+    deleted?: number[];
     /** The caller's own marks. */
     delivered: number;
     /** Older ones whose text has changed since, as they are now. */
@@ -390,9 +390,9 @@ export type ReadyFrame = {
       text: string;
       /** When its text last changed. */
       updated_at: string;
-    }[] | null;
+    }[];
     /** Whether there are more new messages after these, by `history`. */
-    has_more?: boolean | null;
+    has_more?: boolean;
     /** What it is for. */
     kind:
       /** The one room of two users. */
@@ -465,7 +465,7 @@ export type ReadyFrame = {
       text: string;
       /** When its text last changed. */
       updated_at: string;
-    }[] | null;
+    }[];
     /** Its name, where it has one. */
     name: string | null;
     /** The same. */
