@@ -1,9 +1,17 @@
 //! Who is there, to those who share a room.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
 use super::inbox;
-use crate::support::Server;
+use crate::support::{Program, Server};
+
+/// How soon all that is known of users is right (protocol.md, Level 3)...
+const WITHIN: Duration = Duration::from_secs(5);
+
+/// ...on a machine that has nothing else to do.
+const SLACK: Duration = Duration::from_secs(3);
 
 #[tokio::test]
 async fn a_coming_and_a_going_are_told_to_who_shares_a_room_and_to_no_one_else() {
@@ -40,4 +48,20 @@ async fn a_reload_of_a_page_is_neither_a_coming_nor_a_going() {
         assert_ne!(frame["type"], "presence", "{frame}");
         frame = one.next().await;
     }
+}
+
+#[tokio::test]
+async fn who_was_on_a_server_that_died_is_told_to_be_gone_within_5_s() {
+    let mut dying = Program::start(&[]).await;
+    dying.room(&[1, 2]).await;
+    let survivor = dying.beside().await;
+    let (mut one, _) = inbox(&survivor, 1).await;
+    let _two = dying.join(2, 1).await;
+    assert_eq!(one.until_kind("presence").await["online"], true);
+    dying.signal("KILL");
+    let killed = Instant::now();
+    dying.exit_code().await;
+    let gone = one.until_kind("presence").await;
+    assert_eq!((&gone["user_id"], &gone["online"]), (&json!(2), &json!(false)));
+    assert!(killed.elapsed() < WITHIN + SLACK, "{:?}", killed.elapsed());
 }
