@@ -33,6 +33,13 @@ pub(crate) struct Ask {
     pub(crate) receipts_by_hand: bool,
 }
 
+impl Ask {
+    /// Whether it is to go on from where its client was.
+    pub(crate) fn resumes(&self) -> bool {
+        self.since.as_ref().is_some_and(|since| !since.is_empty())
+    }
+}
+
 /// What the path of a handshake says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Path {

@@ -124,6 +124,11 @@ impl Caller {
         self.ask.receipts_by_hand
     }
 
+    /// Whether its client was here before, and wants to know what it missed.
+    pub(crate) fn resumes(&self) -> bool {
+        self.ask.resumes()
+    }
+
     /// What of a frame its client can mean.
     pub(crate) fn known<'a>(&self, fields: Fields<'a>) -> Fields<'a> {
         let level_1 = self.ask == Ask::default() && matches!(self.place, Place::Room(_));

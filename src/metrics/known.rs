@@ -51,6 +51,7 @@ pub(super) const BOUNDS: &[&str] = &[
     "refs",
     "refusals_per_minute",
     "refused_addresses",
+    "resume",
     "room_members",
     "rooms_per_minute",
     "send_queue",

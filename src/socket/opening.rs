@@ -94,6 +94,9 @@ async fn open_room(
         keep_email(server, room, &user, email);
     }
     let email = member.email.clone();
+    if changed.as_ref().is_some_and(|changed| !changed.resumed) && ask.resumes() {
+        server.metrics.limit("resume");
+    }
     let first_frame = first_frame(&snapshot, room, &ask, changed.as_ref());
     let view = OneRoom {
         room,

@@ -35,6 +35,9 @@ pub(super) async fn open(
     let mut view = AllRooms::new(server, &caller, outbox, &rooms);
     let (read, reached) = read(server, &caller, &mut view, from.as_ref()).await?;
     let present = server.store.presences_in(&read.shown).await.map_err(|error| refused(server, &error))?;
+    if read.missed.is_none() && caller.resumes() {
+        server.metrics.limit("resume");
+    }
     let online = if read.missed.is_some() {
         // Also of those in rooms in which nothing else has changed.
         let online = server.store.contacts_online(&caller.user).await;
