@@ -10,6 +10,8 @@
 //! sleeps until something happens in it, and its state is then read as it was just before.
 
 mod inboxes;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

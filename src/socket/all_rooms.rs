@@ -35,7 +35,7 @@ pub(super) struct AllRooms {
     /// The rooms that this hears of in the hub: of some of them its user is no member yet, or not any more.
     joined: HashSet<RoomId>,
     /// What was committed up to then was in the first frame.
-    pub(super) since: Timestamp,
+    since: Timestamp,
     /// The same of rooms that the user came into later.
     since_in: HashMap<RoomId, Timestamp>,
     /// As of when rooms were looked at that had changed.

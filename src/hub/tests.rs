@@ -1,0 +1,88 @@
+//! Who is told what where several open a room at once.
+
+use handlers::{MessageId, Time, UserId};
+
+use super::*;
+use crate::store::documents::{self, Marks, Member};
+
+fn at(time: u32) -> Timestamp {
+    Timestamp { time, increment: 1 }
+}
+
+fn snapshot(time: u32) -> Snapshot {
+    let member = |user| Member {
+        user: UserId::Int(user),
+        email: None,
+        role: handlers::Role::Member,
+        marks: Marks::default(),
+    };
+    let members = vec![member(1), member(2)];
+    Snapshot { time: at(time), members, messages: Vec::new(), waiting: Vec::new(), complete: true }
+}
+
+fn said(id: i64) -> Change {
+    Change::Sent(documents::Message {
+        id: MessageId::try_from(id).unwrap(),
+        sender: UserId::Int(1),
+        text: "hello".to_owned(),
+        created_at: Time(0),
+        updated_at: Time(0),
+        write_id: None,
+    })
+}
+
+fn told(socket: &Outbox) -> Vec<Timestamp> {
+    socket.take(100).iter().map(|frame| frame.time).collect()
+}
+
+fn hub() -> (Hub, RoomId) {
+    let (hub, _) = Hub::new(Arc::new(Metrics::new()));
+    (hub, RoomId::try_from(1).unwrap())
+}
+
+#[test]
+fn what_came_between_two_histories_is_told_though_the_later_one_was_there_first() {
+    let (hub, room) = hub();
+    let (early, late) = (Arc::new(Outbox::new(10)), Arc::new(Outbox::new(10)));
+    let visits = [&early, &late].map(|socket| hub.join(room, socket).unread.unwrap());
+    for (time, id) in [(7, 1), (12, 2)] {
+        hub.reached(room, at(time));
+        hub.committed(room, at(time), said(id));
+    }
+    hub.opened(room, visits[1], &late, &snapshot(10));
+    assert_eq!(told(&late), [], "the earlier one is still being read");
+    hub.opened(room, visits[0], &early, &snapshot(5));
+    assert_eq!(told(&early), [at(7), at(12)]);
+    assert_eq!(told(&late), [at(7), at(12)], "of which its socket drops what its history has");
+}
+
+#[test]
+fn whoever_leaves_while_reading_holds_up_nobody() {
+    let (hub, room) = hub();
+    let (gone, stays) = (Arc::new(Outbox::new(10)), Arc::new(Outbox::new(10)));
+    let visits = [&gone, &stays].map(|socket| hub.join(room, socket).unread.unwrap());
+    hub.reached(room, at(7));
+    hub.committed(room, at(7), said(1));
+    hub.opened(room, visits[1], &stays, &snapshot(5));
+    assert_eq!(told(&stays), []);
+    hub.leave(room, &gone);
+    assert_eq!(told(&stays), [at(7)]);
+}
+
+#[test]
+fn a_sleeping_room_that_is_joined_is_read_as_before_what_is_about_to_be_told() {
+    let (hub, mut wanted) = Hub::new(Arc::new(Metrics::new()));
+    let room = RoomId::try_from(1).unwrap();
+    let inbox = Arc::new(Outbox::of_inbox(10, UserId::Int(1), Arc::default()));
+    hub.passed(at(3));
+    hub.join_inbox(&[room], &inbox);
+    // The hub has heard of it, and is about to be given it.
+    hub.reached(room, at(7));
+    let socket = Arc::new(Outbox::new(10));
+    assert!(hub.join(room, &socket).unread.is_none(), "it is read for all");
+    hub.committed(room, at(7), said(1));
+    let wanted = wanted.try_recv().unwrap();
+    assert!(wanted.at < at(7), "{:?}", wanted.at);
+    hub.opened_for_all(wanted, &Snapshot { time: wanted.at, ..snapshot(0) });
+    assert_eq!(told(&inbox), [at(7)]);
+}
