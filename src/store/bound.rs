@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use bson::oid::ObjectId;
-use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
+use bson::{Bson, DateTime, RawDocumentBuf, doc};
 use handlers::{Appended, ClientId, Error, From, History, Message, MessageId, Pending};
 use handlers::{Role, Room, RoomId, Text, Time, UserId};
 use tokio::time::Instant;
 
 use super::documents::{self, Draft, Marks};
+use super::revisions::Change;
 use super::{Receipts, Store, StoreError, Writer, Written};
 
 /// How long before the call's deadline a write that can't begin is given up, beyond what choosing a server may
@@ -56,8 +57,8 @@ impl BoundRoom {
     }
 
     /// Changes one message of the room that is not deleted.
-    async fn change(&self, id: MessageId, update: Document) -> Result<(), Error> {
-        let changed = self.store.revise(self.room, vec![id], update, self.request).await;
+    async fn change(&self, id: MessageId, change: Change) -> Result<(), Error> {
+        let changed = self.store.revise(self.room, vec![id], change, self.request).await;
         if changed.map_err(StoreError::of_write)? > 0 { Ok(()) } else { Err(Error::not_found()) }
     }
 
@@ -128,13 +129,14 @@ impl Room for BoundRoom {
         // `edit` differs each time, and so stands there whole.
         let now = Bson::DateTime(DateTime::now());
         let edit = doc! { "text": text.as_str(), "id": self.request, "at": &now };
-        Box::pin(self.change(id, doc! { "$set": { "text": text.as_str(), "updated_at": now, "edit": edit } }))
+        let set = doc! { "text": text.as_str(), "updated_at": now, "edit": edit };
+        Box::pin(self.change(id, Change { set, unset: &[] }))
     }
 
     fn delete(&self, id: MessageId) -> Pending<'_, ()> {
         let now = Bson::DateTime(DateTime::now());
-        let gone = doc! { "deleted_at": now, "deletion": self.request };
-        Box::pin(self.change(id, doc! { "$set": gone, "$unset": { "text": "", "edit": "" } }))
+        let set = doc! { "deleted_at": now, "deletion": self.request };
+        Box::pin(self.change(id, Change { set, unset: &["text", "edit"] }))
     }
 
     fn role(&self) -> Pending<'_, Role> {

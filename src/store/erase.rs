@@ -16,7 +16,11 @@ use mongodb::Collection;
 
 use super::documents;
 use super::idempotency::later;
+use super::revisions::Change;
 use super::{Store, StoreError};
+
+/// What a message has of its sender.
+const PERSONAL: [&str; 4] = ["text", "edit", "sender", "client_id"];
 
 /// An erasure that this server has taken up.
 #[derive(Debug)]
@@ -131,15 +135,14 @@ impl Store {
         };
         // Each as a revision of its room, so that whoever resumes hears of it as of any other deletion. No pipeline: what
         // that does may stand in the change stream as a replacement, which tells of no deletion.
-        let gone = doc! { "text": "", "edit": "", "sender": "", "client_id": "" };
         let mut by_room: HashMap<_, Vec<_>> = HashMap::new();
         for (room, id) in alive {
             by_room.entry(room).or_default().push(id);
         }
         let mut revised = 0;
         for (room, ids) in by_room {
-            let update = doc! { "$set": { "deleted_at": DateTime::now() }, "$unset": gone.clone() };
-            revised += self.revise(room, ids, update, ObjectId::new()).await?;
+            let change = Change { set: doc! { "deleted_at": DateTime::now() }, unset: &PERSONAL };
+            revised += self.revise(room, ids, change, ObjectId::new()).await?;
         }
         if revised > 0 {
             return Ok(usize::try_from(revised).unwrap_or(usize::MAX));
@@ -148,6 +151,7 @@ impl Store {
             let ids = ids(&messages, filter.clone(), batch).await?;
             let found = ids.len();
             if found > 0 {
+                let gone: Document = PERSONAL.iter().map(|field| ((*field).to_owned(), "".into())).collect();
                 // Of rooms that are gone there may still be some that aren't deleted: nobody is told of them.
                 let mut left = filter.clone();
                 left.insert("_id", doc! { "$in": &ids });

@@ -1,24 +1,29 @@
 //! Edits and deletes, numbered within their room: a message has the number of its last revision, and what was revised
 //! after another one is a range of an index. That is what a client resumes by.
 //!
-//! Whoever resumes after a number must never lack one that is lower and came later. So the number is taken from the
-//! room's document in the transaction that changes the message: a second one on the same room waits for its end, or is
-//! run anew. Numbers may have holes. A unique index, as it numbers the messages themselves, would not do: a message
-//! that is revised again leaves its number free, and another server could still take it.
+//! Whoever resumes after a number must never lack one that is lower and came later. So a revision is first written into
+//! the journal of its room's document, by the one update that also takes its number; then all that stands in the journal
+//! is done, in order, and taken out. What a server that died has left there is done by whoever comes next, in its order
+//! and once, for a message that has a number takes none that is lower. Numbers may have holes.
+//!
+//! A transaction over both documents would be shorter. But one whose server dies in it holds the room's document until
+//! the database gives it up, after a minute (`transactionLifetimeLimitSeconds`), and meanwhile nothing in the room can be
+//! revised. A unique index, as it numbers the messages themselves, would not do either: a message that is revised again
+//! leaves its number free, and another server could still take it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 
 use bson::oid::ObjectId;
 use bson::{Bson, Document, doc};
-use futures_util::FutureExt;
+use futures_util::TryStreamExt;
 use handlers::{MessageId, RoomId};
-use mongodb::ClientSession;
+use mongodb::Collection;
 use mongodb::error::Error;
-use mongodb::options::ReturnDocument;
+use mongodb::options::{ReturnDocument, WriteConcern};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::documents;
 use super::{Store, StoreError};
 
 /// Rooms in which something is being revised: on one server one after the other, for they would only run into each
@@ -42,68 +47,166 @@ impl Revisions {
     }
 }
 
+/// The field by which the rooms are found whose journal isn't empty.
+pub(super) const UNFINISHED: &str = "journal.id";
+
+/// What is changed of messages, in fields that are set and others that are removed.
+pub(super) struct Change {
+    pub(super) set: Document,
+    pub(super) unset: &'static [&'static str],
+}
+
+/// What a room's document has of revisions.
+#[derive(Deserialize)]
+struct Revised {
+    #[serde(rename = "_id")]
+    room: i64,
+    /// The number of the last one.
+    revisions: i64,
+    /// Those that may not have been carried out, in order.
+    journal: Vec<Revision>,
+}
+
+/// A change of messages, each of which has a number of its own.
+#[derive(Deserialize, Serialize)]
+struct Revision {
+    id: ObjectId,
+    /// The messages' numbers.
+    messages: Vec<i64>,
+    set: Document,
+    unset: Vec<String>,
+}
+
 impl Store {
     /// Changes those of these messages that are not deleted, each as a next revision of its room. Gives how many.
     pub(super) async fn revise(
         &self,
         room: RoomId,
         ids: Vec<MessageId>,
-        update: Document,
+        Change { set, unset }: Change,
         request: ObjectId,
     ) -> Result<u64, StoreError> {
+        let (id, count) = (ObjectId::new(), ids.len() as u64);
+        let messages = ids.into_iter().map(MessageId::get).collect();
+        let revision =
+            Revision { id, messages, set, unset: unset.iter().map(|&field| field.to_owned()).collect() };
         let turn = self.revisions.turn(room).await;
-        let revision = Revision { store: self.clone(), room, ids, update, request };
+        let store = self.clone();
         self.bounded(async move {
             // Also for who comes next, until this has come to its end, whether its caller waits for it or not.
             let _turn = turn;
-            let mut session = revision.store.client.start_session().await?;
-            let transaction = session.start_transaction();
-            Ok(transaction.and_run(revision, |session, revision| revision.run(session).boxed()).await?)
+            let Some(revised) = store.note(room, revision).await? else { return Ok(0) };
+            let first = store.carry_out(&revised, request).await?;
+            if first { Ok(count) } else { store.count_done(&revised, id).await }
         })
         .await
     }
-}
 
-/// One change, which the driver may run anew.
-struct Revision {
-    store: Store,
-    room: RoomId,
-    ids: Vec<MessageId>,
-    update: Document,
-    request: ObjectId,
-}
-
-impl Revision {
-    async fn run(&self, session: &mut ClientSession) -> Result<u64, Error> {
-        let Self { store, room, ids, update, request } = self;
-        let count = i64::try_from(ids.len()).map_err(Error::custom)?;
-        let rooms = store.db.collection::<Document>("rooms");
-        let there = doc! { "_id": room.get(), "deleted_at": { "$exists": false } };
-        let numbers = rooms.find_one_and_update(there, doc! { "$inc": { "revisions": count } });
-        let numbers = numbers.projection(doc! { "revisions": 1 }).return_document(ReturnDocument::After);
-        let Some(numbers) = numbers.session(&mut *session).await? else { return Ok(0) };
-        let last = numbers.get_i64("revisions").map_err(Error::custom)?;
-        let mut revised = 0;
-        for (id, number) in ids.iter().zip(last - count + 1..) {
-            let alive = doc! { "_id": documents::message_id(*room, *id), "deleted_at": { "$exists": false } };
-            let change = store.messages.update_one(alive, numbered(update.clone(), number));
-            revised += change.comment(*request).session(&mut *session).await?.matched_count;
-        }
-        Ok(revised)
+    /// Carries out what servers have left in the journals that are gone: what was `seen` there before. Gives what is
+    /// seen there now and isn't done.
+    pub(crate) async fn carry_out_what_was_left(
+        &self,
+        seen: &HashSet<ObjectId>,
+    ) -> Result<HashSet<ObjectId>, StoreError> {
+        let (store, seen) = (self.clone(), seen.clone());
+        self.bounded(async move {
+            let rooms = store.rooms();
+            let find = rooms.find(doc! { UNFINISHED: { "$exists": true } }).projection(revised_fields());
+            let unfinished: Vec<Revised> = find.await?.try_collect().await?;
+            let mut left = HashSet::new();
+            for revised in unfinished {
+                if revised.journal.iter().any(|revision| seen.contains(&revision.id)) {
+                    tracing::warn!(room = %revised.room, "edits or deletes that a server left are carried out");
+                    store.carry_out(&revised, ObjectId::new()).await?;
+                } else {
+                    left.extend(revised.journal.iter().map(|revision| revision.id));
+                }
+            }
+            Ok(left)
+        })
+        .await
     }
+
+    fn rooms(&self) -> Collection<Revised> {
+        self.db.collection("rooms")
+    }
+
+    /// Writes a revision into the room's journal. Gives the whole of that, or none where there is no such room.
+    async fn note(&self, room: RoomId, revision: Revision) -> Result<Option<Revised>, StoreError> {
+        let there = doc! { "_id": room.get(), "deleted_at": { "$exists": false } };
+        let count = i64::try_from(revision.messages.len()).map_err(Error::custom)?;
+        let revision = bson::serialize_to_bson(&revision).map_err(Error::custom)?;
+        let update = doc! { "$inc": { "revisions": count }, "$push": { "journal": revision } };
+        let rooms = self.rooms();
+        let noted = rooms.find_one_and_update(there, update).return_document(ReturnDocument::After);
+        Ok(noted.projection(revised_fields()).await?)
+    }
+
+    /// Does all that stands in a journal, in order, and takes it out. True where each message was changed by this.
+    async fn carry_out(&self, revised: &Revised, request: ObjectId) -> Result<bool, StoreError> {
+        let updates: Vec<_> = revised.updates().collect();
+        let count = updates.len();
+        let command = doc! {
+            "update": "messages",
+            "updates": updates,
+            "ordered": true,
+            "writeConcern": { "w": "majority" },
+            "comment": request,
+        };
+        let answer = self.db.run_command(command).await?;
+        if answer.contains_key("writeErrors") || answer.contains_key("writeConcernError") {
+            tracing::warn!(room = %revised.room, %answer, "edits or deletes were not carried out");
+            return Err(StoreError::Unknown(None));
+        }
+        let ids: Vec<_> = revised.journal.iter().map(|revision| revision.id).collect();
+        let done = doc! { "$pull": { "journal": { "id": { "$in": ids } } } };
+        // Where this is lost, it is done once more, without effect: no majority needs to have it.
+        let rooms = self.rooms();
+        let taken_out = rooms.update_one(doc! { "_id": revised.room }, done);
+        taken_out.write_concern(WriteConcern::nodes(1)).await?;
+        Ok(answer.get_i32("n").is_ok_and(|n| usize::try_from(n) == Ok(count)))
+    }
+
+    /// How many messages have what this revision was to change, or something later.
+    async fn count_done(&self, revised: &Revised, id: ObjectId) -> Result<u64, StoreError> {
+        let own = revised.numbered().filter(|(revision, ..)| revision.id == id);
+        let done = own.map(|(_, message, number)| doc! { "_id": message, "rev": { "$gte": number } });
+        Ok(self.messages.count_documents(doc! { "$or": done.collect::<Vec<_>>() }).await?)
+    }
+}
+
+impl Revised {
+    /// Each message that is to be changed, and the number it is to have.
+    fn numbered(&self) -> impl Iterator<Item = (&Revision, Document, i64)> {
+        let all = self.journal.iter().flat_map(move |revision| {
+            let messages = revision.messages.iter();
+            messages.map(move |n| (revision, doc! { "room": self.room, "n": *n }))
+        });
+        let count = self.journal.iter().map(|revision| revision.messages.len()).sum::<usize>();
+        let first = self.revisions - i64::try_from(count).unwrap_or(i64::MAX) + 1;
+        all.zip(first..).map(|((revision, message), number)| (revision, message, number))
+    }
+
+    /// The statements of an update. When each is made is the database's own word.
+    fn updates(&self) -> impl Iterator<Item = Document> {
+        self.numbered().map(|(revision, message, number)| {
+            let mut set = revision.set.clone();
+            set.insert("rev", number);
+            let mut change = doc! { "$set": set, "$currentDate": { "revised": { "$type": "timestamp" } } };
+            let unset = revision.unset.iter().map(|field| (field.clone(), Bson::from("")));
+            change.insert("$unset", unset.collect::<Document>());
+            // What was done before is not done again, nor over what came later.
+            let rev = doc! { "$not": { "$gte": number } };
+            doc! { "q": { "_id": message, "deleted_at": { "$exists": false }, "rev": rev }, "u": change }
+        })
+    }
+}
+
+fn revised_fields() -> Document {
+    doc! { "revisions": 1, "journal": 1 }
 }
 
 /// The messages of a room that were revised after this one.
 pub(super) fn revised_after(room: RoomId, revision: i64) -> Document {
     doc! { "_id.room": room.get(), "rev": { "$gt": revision } }
-}
-
-/// The same change, as the revision of this number. When it was made is the database's own word.
-fn numbered(mut update: Document, revision: i64) -> Document {
-    let set = update.entry("$set".to_owned()).or_insert_with(|| Bson::Document(Document::new()));
-    if let Bson::Document(set) = set {
-        set.insert("rev", revision);
-    }
-    update.insert("$currentDate", doc! { "revised": { "$type": "timestamp" } });
-    update
 }

@@ -7,6 +7,7 @@ use mongodb::IndexModel;
 use mongodb::error::ErrorKind;
 use mongodb::options::IndexOptions;
 
+use super::revisions::UNFINISHED;
 use super::{Store, StoreError};
 
 /// Heartbeats of servers that are gone are removed after this long.
@@ -83,6 +84,10 @@ fn indexes() -> Vec<(&'static str, IndexModel)> {
         .partial_filter_expression(doc! { "rev": { "$exists": true } })
         .build();
     let revision = doc! { "_id.room": 1, "rev": 1 };
+    let unfinished = IndexOptions::builder()
+        .name("journal".to_owned())
+        .partial_filter_expression(doc! { UNFINISHED: { "$exists": true } })
+        .build();
     let spent = IndexOptions::builder().name("expires_at".to_owned()).expire_after(Duration::ZERO).build();
     let about = IndexOptions::builder().name("about".to_owned()).sparse(true).build();
     let connected = IndexOptions::builder()
@@ -99,6 +104,7 @@ fn indexes() -> Vec<(&'static str, IndexModel)> {
         ("rooms", IndexModel::builder().keys(doc! { "pair": 1 }).options(unique_pair).build()),
         ("rooms", IndexModel::builder().keys(doc! { "write_id": 1 }).options(made_once).build()),
         ("rooms", IndexModel::builder().keys(doc! { "deleted_at": 1 }).options(deleted).build()),
+        ("rooms", IndexModel::builder().keys(doc! { UNFINISHED: 1 }).options(unfinished).build()),
         (
             "members",
             IndexModel::builder().keys(doc! { "_id.user": 1, "_id.room": 1 }).options(by_user).build(),

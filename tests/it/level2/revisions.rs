@@ -1,7 +1,13 @@
 //! Edits and deletes are numbered in the order in which they are told, whichever server makes them.
 
+use std::time::Instant;
+
+use mongodb::bson::doc;
+use mongodb::bson::oid::ObjectId;
+use serde_json::json;
+
 use super::{Live, Told, edit, missed};
-use crate::support::{Server, chat, edited};
+use crate::support::{PATIENCE, Program, Server, chat, edited, shared_uri};
 
 /// A message that is edited twice in a row gives the number of the first of the two away. A server that wrote before
 /// both must not take it: whoever was told of the second would never hear of what was numbered before it.
@@ -32,4 +38,90 @@ async fn a_number_that_is_free_again_is_nobodys() {
     let text = one_edits(&mut two, &mut one, 2).await;
     let told = Told { edited: vec![(2, text)], ..Told::default() };
     assert_eq!(missed(&here, room, &since).await, told, "since {since}");
+}
+
+/// Notes an edit and dies of it, as a server may.
+async fn note(server: &Server, room: i64, message: i64, text: &str) {
+    let noted = doc! { "id": ObjectId::new(), "messages": [message], "unset": [], "set": {
+        "text": text,
+        "edit": { "text": text, "id": ObjectId::new(), "at": mongodb::bson::DateTime::now() },
+    } };
+    let update = doc! { "$inc": { "revisions": 1_i64 }, "$push": { "journal": noted } };
+    let rooms = server.collection("rooms").await;
+    assert_eq!(rooms.update_one(doc! { "_id": room }, update).await.unwrap().modified_count, 1);
+}
+
+async fn unfinished(server: &Server) -> u64 {
+    server.collection("rooms").await.count_documents(doc! { "journal.0": { "$exists": true } }).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_a_server_left_half_done_is_done_by_another() {
+    let server = Server::start(&[]).await;
+    let room = server.room(&[1, 2]).await;
+    let mut live = Live::fresh(&server, 1, room).await;
+    live.say_alone(1, 1, "said").await;
+    note(&server, room, 1, "edited and gone").await;
+    live.hear(edited(1, "edited and gone")).await;
+    let since = live.cursor.clone();
+    live.send(edit(1, "edited here")).await;
+    live.hear(edited(1, "edited here")).await;
+    let told = Told { edited: vec![(1, "edited here".to_owned())], ..Told::default() };
+    assert_eq!(missed(&server, room, &since).await, told);
+}
+
+/// Or else whoever is told of the later one would never hear of the earlier.
+#[tokio::test]
+async fn what_was_left_is_done_before_what_comes_after_it_and_once() {
+    let server = Server::start(&[]).await;
+    let room = server.room(&[1, 2]).await;
+    let mut live = Live::fresh(&server, 1, room).await;
+    for id in 1..=3 {
+        live.say_alone(id, 1, "said").await;
+    }
+    note(&server, room, 2, "left first").await;
+    note(&server, room, 3, "left second").await;
+    note(&server, room, 2, "left last").await;
+    live.send(edit(1, "edited here")).await;
+    for (id, text) in [(2, "left first"), (3, "left second"), (2, "left last"), (1, "edited here")] {
+        live.hear(edited(id, text)).await;
+    }
+    let began = Instant::now();
+    while unfinished(&server).await > 0 {
+        assert!(began.elapsed() < PATIENCE, "what is done is taken out");
+    }
+    live.say_alone(4, 1, "nothing was told twice").await;
+}
+
+/// A server that is killed while it edits holds nobody up: not for the minute for which the database would keep the
+/// locks of a transaction.
+#[tokio::test]
+async fn a_server_that_is_killed_in_an_edit_holds_nobody_up() {
+    let stays = Program::start_over(shared_uri(), &[]).await;
+    let room = stays.room(&[1, 2]).await;
+    let path = format!("/ws/chat/?room_id={room}");
+    let mut here = stays.dial(&path).token(&stays.token(1).sign()).open().await;
+    here.next().await;
+    here.say("said").await;
+    here.until_kind("chat_message").await;
+    for round in 0..10 {
+        let mut dies = stays.again().await;
+        let mut there = dies.dial(&path).token(&dies.token(1).sign()).open().await;
+        there.next().await;
+        for n in 0..20 {
+            there.send(edit(1, &format!("{round}, {n}"))).await;
+        }
+        there.until_kind("message_edited").await;
+        dies.signal("KILL");
+        assert_eq!(dies.exit_code().await, None);
+        let text = format!("{round}, and on");
+        here.send(edit(1, &text)).await;
+        loop {
+            let frame = here.next().await;
+            assert_ne!(frame["type"], "error", "{frame}");
+            if frame["text"] == json!(text) {
+                break;
+            }
+        }
+    }
 }
