@@ -119,6 +119,11 @@ impl Caller {
         Self { user, email, place, seat, ask, expires_at, refs: Mutex::default() }
     }
 
+    /// Whether it is told who is typing: above Level 1.
+    pub(crate) fn hears_typing(&self) -> bool {
+        self.ask.since.is_some() || matches!(self.place, Place::Inbox(_))
+    }
+
     /// Whether what is read is said by hand: what is written to the socket is delivered, and no more.
     pub(crate) fn receipts_by_hand(&self) -> bool {
         self.ask.receipts_by_hand
@@ -206,8 +211,6 @@ pub(crate) struct BoundSocket {
     pub(crate) verifier: Verifier,
     pub(crate) store: Store,
     pub(crate) receipts: Receipts,
-    /// `rooms.unread_counted`
-    pub(crate) counted: usize,
 }
 
 impl BoundSocket {
@@ -251,7 +254,7 @@ impl Connection for BoundSocket {
             let at = at.map_err(|_| Error::invalid("before: not a time of RFC 3339"))?;
             let before =
                 at.map(|at| Position { at: Time(at.timestamp_millis()), room: room.unwrap_or(RoomId::MIN) });
-            let page = Page { before, limit: ROOMS, counted: self.counted };
+            let page = Page { before, limit: ROOMS };
             let rooms = self
                 .store
                 .inbox(&self.caller.user, Resumable { page, from: None })

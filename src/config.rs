@@ -160,8 +160,6 @@ pub struct Api {
 pub struct Rooms {
     /// How two users come to their direct room.
     pub direct: Direct,
-    /// Unread messages of a room that are counted, at most.
-    pub unread_counted: usize,
     /// How often it is looked for what is left of deleted rooms.
     pub sweep: Duration,
 }

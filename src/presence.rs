@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bson::DateTime;
+use bson::oid::ObjectId;
 use handlers::UserId;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +35,7 @@ pub(crate) struct Present(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
+    server: ObjectId,
     state: Mutex<State>,
     /// Something is to be written.
     changed: Notify,
@@ -52,6 +54,8 @@ struct State {
 #[derive(Default)]
 struct Here {
     sockets: usize,
+    /// Those of them that hear of who is typing.
+    hearing: usize,
     /// Whether the database knows of them, or may.
     told: bool,
     left: Option<(Instant, DateTime)>,
@@ -61,26 +65,33 @@ struct Here {
 pub(crate) struct Stays {
     present: Present,
     user: UserId,
+    hears: bool,
 }
 
 impl Present {
-    /// A user has one more socket.
-    pub(crate) fn enter(&self, user: &UserId) -> Stays {
+    /// The `_id` of this server's heartbeat.
+    pub(crate) fn server(&self) -> ObjectId {
+        self.0.server
+    }
+
+    /// A user has one more socket, and whether it hears of who is typing.
+    pub(crate) fn enter(&self, user: &UserId, hears: bool) -> Stays {
         let mut state = self.state();
         let here = state.users.entry(user.clone()).or_default();
         here.sockets += 1;
+        here.hearing += usize::from(hears);
         here.left = None;
         if !here.told {
             state.arriving.push(user.clone());
             self.0.changed.notify_one();
         }
         drop(state);
-        Stays { present: self.clone(), user: user.clone() }
+        Stays { present: self.clone(), user: user.clone(), hears }
     }
 
-    /// Whether a user has a socket on this server, also where the database doesn't know of it yet.
-    pub(crate) fn is_here(&self, user: &UserId) -> bool {
-        self.state().users.get(user).is_some_and(|here| here.sockets > 0)
+    /// Whether one of a user's sockets on this server hears of who is typing, also where the database doesn't know of it yet.
+    pub(crate) fn hears(&self, user: &UserId) -> bool {
+        self.state().users.get(user).is_some_and(|here| here.hearing > 0)
     }
 
     /// Resolves when something is to be written, now or after the grace.
@@ -101,6 +112,7 @@ impl Drop for Stays {
         let now = Instant::now();
         let Some(here) = state.users.get_mut(&self.user) else { return };
         here.sockets -= 1;
+        here.hearing -= usize::from(self.hears);
         if here.sockets == 0 {
             here.left = Some((now, DateTime::now()));
             state.leaving.push_back((now, self.user.clone()));
@@ -155,7 +167,10 @@ impl State {
             // Of those who have come back it may be written or not: their coming is.
             if !self.users.contains_key(&user) {
                 let left = Instant::now();
-                self.users.insert(user.clone(), Here { sockets: 0, told: true, left: Some((left, at)) });
+                self.users.insert(
+                    user.clone(),
+                    Here { sockets: 0, hearing: 0, told: true, left: Some((left, at)) },
+                );
                 self.leaving.push_back((left, user));
             }
         }

@@ -25,9 +25,9 @@ pub(crate) struct Pulse {
 }
 
 impl Pulse {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(server: ObjectId) -> Self {
         Self {
-            server: ObjectId::new(),
+            server,
             written: AtomicI64::new(0),
             heard: watch::Sender::new(0),
             heard_at: Mutex::new(None),

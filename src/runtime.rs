@@ -321,7 +321,6 @@ impl Runtime {
             verifier: self.verifier.clone(),
             store: self.store.clone(),
             receipts: self.receipts.clone(),
-            counted: table.unread_counted,
         };
         let context = Context::new(caller.user.clone(), port, Arc::new(socket), table.text_chars);
         let (run, caller, rates) = (row.run.clone(), caller.clone(), table.rates.clone());

@@ -202,7 +202,7 @@ async fn assemble(
     let hub = Arc::new(hub);
     let opener = Opener { store: store.clone(), hub: hub.clone(), metrics: metrics.clone() };
     tokio::spawn(opener.run(wanted, stop.clone()));
-    let pulse = Arc::new(Pulse::new());
+    let pulse = Arc::new(Pulse::new(store.present().server()));
     let outboxes = Outboxes::default();
     let hooks = Hooks::new(&config, pulse.server(), &store, &stream_store, &metrics)?;
     hooks.begin().await?;

@@ -130,7 +130,7 @@ async fn talk(
         ws,
         server,
         outbox,
-        _stays: server.present.enter(&opened.caller.user),
+        _stays: server.present.enter(&opened.caller.user, opened.caller.hears_typing()),
         caller: opened.caller,
         view: opened.view,
         heard: Instant::now(),

@@ -70,7 +70,7 @@ pub struct RoomView {
     pub members: Vec<MemberView>,
     /// The last one that is not deleted.
     pub last_message: Option<HistoryMessage<'static>>,
-    /// Others' messages after the caller's read mark; no more than `rooms.unread_counted` are counted.
+    /// Others' messages after the caller's read mark, deleted ones not counted.
     pub unread: i64,
     /// The caller's own marks.
     pub delivered: i64,

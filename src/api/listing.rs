@@ -41,7 +41,7 @@ struct Listing {
 #[endpoint(operation_id = "list_rooms", tags("rooms"))]
 pub(super) async fn list_rooms(server: Shared, wanted: Wanted) -> Result<Json<Listing>, Problem> {
     let Wanted { user, before, limit } = wanted;
-    let page = Page { before, limit, counted: server.config.load().rooms.unread_counted };
+    let page = Page { before, limit };
     let (rooms, next) = server.store.rooms_of(&user, page).await?;
     let rooms = rooms.into_iter().map(Listed::of).collect();
     Ok(Json(Listing { rooms, has_more: next.is_some(), next: next.map(text_of) }))

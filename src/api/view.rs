@@ -46,7 +46,7 @@ pub(super) struct Listed {
     members: Vec<Member>,
     /// The last one that is not deleted.
     last_message: Option<Message>,
-    /// Others' messages after the user's read mark; no more than `rooms.unread_counted` are counted.
+    /// Others' messages after the user's read mark, deleted ones not counted.
     unread: i64,
     /// The user's own marks.
     delivered: i64,

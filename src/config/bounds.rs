@@ -42,7 +42,6 @@ const ROOMS_CACHED: Bounds = 1..=100_000_000;
 /// The database takes 100,000 writes in one command at most.
 const BATCH: Bounds = 1..=100_000;
 const WRITE_QUEUE: Bounds = 1..=10_000_000;
-const UNREAD_COUNTED: Bounds = 1..=1_000_000;
 const SWEEP_SECONDS: Bounds = 1..=86_400;
 const SILENCE_SECONDS: Bounds = 1..=3_600;
 /// Linux has 4,608 at least, and half of what it has is its own; an `int` is the end.
@@ -153,7 +152,6 @@ impl Rooms {
                 "on_connect" => Some(Direct::OnConnect),
                 _ => None,
             })?,
-            unread_counted: values.number("rooms.unread_counted", UNREAD_COUNTED)?,
             sweep: values.seconds("rooms.sweep_seconds", SWEEP_SECONDS)?,
         })
     }

@@ -16,7 +16,6 @@ pub(super) struct Table {
     pub(super) rates: Arc<Rates>,
     pub(super) deadline: Duration,
     pub(super) text_chars: usize,
-    pub(super) unread_counted: usize,
 }
 
 /// An action, the limits that are in force for it, and the places of its calls: whatever becomes of them, those of
@@ -77,7 +76,6 @@ impl Table {
             rows,
             deadline: config.limits.handler,
             text_chars: config.limits.text_chars,
-            unread_counted: config.rooms.unread_counted,
         }
     }
 }

@@ -207,13 +207,10 @@ impl AllRooms {
         room: RoomId,
         reached: Option<Timestamp>,
     ) -> Result<(Timestamp, Option<Listed>), Close> {
-        let (patience, counted) = {
-            let config = self.server.config.load();
-            (config.mongodb.operation, config.rooms.unread_counted)
-        };
+        let patience = self.server.config.load().mongodb.operation;
         let deadline = Instant::now() + patience;
         loop {
-            let read = self.server.store.room_of(&self.caller.user, room, counted).await;
+            let read = self.server.store.room_of(&self.caller.user, room).await;
             let read = read.map_err(|error| self.failed(&error))?;
             if reached.is_none_or(|reached| reached <= read.0) {
                 return Ok(read);
@@ -227,8 +224,7 @@ impl AllRooms {
 
     /// What is unread in a room since this moment.
     async fn unread(&mut self, room: RoomId, time: Timestamp) -> Result<Option<Utf8Bytes>, Close> {
-        let counted = self.server.config.load().rooms.unread_counted;
-        let unread = self.server.store.unread_at(room, &self.caller.user, time, counted).await;
+        let unread = self.server.store.unread_at(room, &self.caller.user, time).await;
         let unread = unread.map_err(|error| self.failed(&error))?;
         Ok(unread.map(|unread| {
             self.read.insert(room, unread.read);

@@ -143,6 +143,17 @@ pub(crate) fn message_id(room: RoomId, id: MessageId) -> bson::Document {
     bson::doc! { "room": room.get(), "n": id.get() }
 }
 
+/// The messages of a room that are not deleted and whose numbers are so. One that is deleted has no text, and isn't in the
+/// index that this is read from: however many were deleted in a row, none of them is looked at.
+pub(super) fn alive(room: RoomId, n: bson::Document) -> bson::Document {
+    bson::doc! { "_id.room": room.get(), "_id.n": n, "text": { "$exists": true } }
+}
+
+/// The order of [`alive`] messages: 1 upwards, -1 downwards.
+pub(super) fn by_number(direction: i32) -> bson::Document {
+    bson::doc! { "_id.n": direction }
+}
+
 /// `{room, user}`, a member's `_id`.
 pub(crate) fn member_id(room: RoomId, user: &UserId) -> bson::Document {
     bson::doc! { "room": room.get(), "user": user_bson(user) }
@@ -330,4 +341,16 @@ fn read_role(member: &RawDocument) -> Result<Role, Undecodable> {
         None | Some(RawBsonRef::String("member")) => Ok(Role::Member),
         _ => Err(Undecodable("`role` is neither member nor admin".to_owned())),
     }
+}
+
+/// The documents of an array.
+pub(super) fn documents_in<'a>(
+    document: &'a RawDocument,
+    key: &str,
+) -> Result<Vec<&'a RawDocument>, Undecodable> {
+    let documents = document.get_array(key)?.into_iter();
+    let read = |item: bson::error::Result<RawBsonRef<'a>>| {
+        item?.as_document().ok_or_else(|| Undecodable::new("a list of something else than documents"))
+    };
+    documents.map(read).collect()
 }

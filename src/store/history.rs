@@ -4,7 +4,7 @@
 //! earlier one is in what was read, a later one is not: that is what makes the seam between the history and
 //! the events exact, for edits and marks as well as for messages.
 
-use bson::{Bson, RawDocumentBuf, Timestamp, doc};
+use bson::{RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt;
 use handlers::{HistoryMessage, Role, RoomId, Time, UserId};
 use mongodb::ClientSession;
@@ -142,7 +142,7 @@ impl Store {
         waiting: bool,
     ) -> Result<Snapshot, StoreError> {
         let View { session, time } = view;
-        let messages = self.page(session, room, 0, MAX_KEY, HISTORY).await?;
+        let messages = self.page(session, room, 0, i64::MAX, HISTORY).await?;
         let mut snapshot = Snapshot { time: *time, members, messages, waiting: Vec::new(), complete: true };
         if waiting && let Some((read, oldest)) = snapshot.before_page() {
             snapshot.waiting = self.page(session, room, read, oldest, WAITING - HISTORY).await?;
@@ -156,20 +156,14 @@ impl Store {
         session: &mut ClientSession,
         room: RoomId,
         after: i64,
-        before: impl Into<Bson>,
+        before: i64,
         limit: usize,
     ) -> Result<Vec<Message>, StoreError> {
-        let filter = doc! {
-            "_id": {
-                "$gt": { "room": room.get(), "n": after },
-                "$lt": { "room": room.get(), "n": before.into() },
-            },
-            "deleted_at": { "$exists": false },
-        };
+        let numbers = doc! { "$gt": after, "$lt": before };
         let find = self
             .messages
-            .find(filter)
-            .sort(doc! { "_id": -1 })
+            .find(documents::alive(room, numbers))
+            .sort(documents::by_number(-1))
             .limit(i64::try_from(limit).unwrap_or(i64::MAX));
         let find = find.batch_size(u32::try_from(limit).unwrap_or(u32::MAX));
         let mut cursor = find.session(&mut *session).await?;
@@ -259,9 +253,6 @@ impl Store {
         Ok(documents::read_message_id(id)?.1.get())
     }
 }
-
-/// What sorts after every number.
-pub(super) const MAX_KEY: Bson = Bson::MaxKey;
 
 /// One moment of the database, for reads that belong together.
 pub(crate) struct View {

@@ -117,10 +117,10 @@ impl Store {
             // Their order is no part of the moment.
             store.with_activity(&user, &mut places).await?;
             let (places, has_more) = match missed {
-                Some(_) => list::paged(places, Page { before: None, limit: usize::MAX, ..page }),
+                Some(_) => list::paged(places, Page { before: None, limit: usize::MAX }),
                 None => list::paged(places, page),
             };
-            let shown = store.details_in(&mut session, &user, &places, page.counted).await?;
+            let shown = store.details_in(&mut session, &user, &places).await?;
             let positions = match &missed {
                 Some(missed) => reached(missed),
                 None => store.recent(&mut session, &all, &places, time).await?,
@@ -201,7 +201,6 @@ impl Store {
         &self,
         user: &UserId,
         room: RoomId,
-        counted: usize,
     ) -> Result<(Timestamp, Option<Listed>), StoreError> {
         let (store, user) = (self.clone(), user.clone());
         self.bounded(async move {
@@ -212,7 +211,7 @@ impl Store {
                 places[0] = list::joined(&member)?;
             }
             store.with_activity(&user, &mut places).await?;
-            let listed = store.details_in(&mut session, &user, &places, counted).await?;
+            let listed = store.details_in(&mut session, &user, &places).await?;
             let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
             Ok((time, listed.into_iter().next()))
         })

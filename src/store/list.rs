@@ -13,11 +13,7 @@ use handlers::{RoomId, Time, UserId};
 use mongodb::ClientSession;
 
 use super::documents::{self, Marks, Member, Message, Room, Undecodable};
-use super::{Store, StoreError};
-
-/// Messages that are looked at for each that may be counted as unread: beyond that, what one has written oneself or was
-/// deleted is not looked through for more.
-pub(super) const LOOKED_AT: i64 = 10;
+use super::{Store, StoreError, unread};
 
 /// Rooms whose last activity is read in one operation.
 const READ_AT_ONCE: usize = 500;
@@ -55,8 +51,6 @@ impl Listed {
 pub(crate) struct Page {
     pub(crate) before: Option<Position>,
     pub(crate) limit: usize,
-    /// Unread messages that are counted, at most.
-    pub(crate) counted: usize,
 }
 
 impl Store {
@@ -68,7 +62,7 @@ impl Store {
     ) -> Result<(Vec<Listed>, Option<Position>), StoreError> {
         let (places, more) = paged(self.places(user).await?, page);
         let next = places.last().copied().filter(|_| more);
-        Ok((self.details(user, &places, page.counted).await?, next))
+        Ok((self.details(user, &places).await?, next))
     }
 
     /// All rooms of a user with their last activity, in no order.
@@ -92,7 +86,7 @@ impl Store {
         let stages = [
             of_user(user, rooms.iter().copied()),
             doc! { "$project": { "_id": 0, "room": "$_id.room" } },
-            newest(doc! {}, "said", doc! { "_id": 0, "created_at": 1 }),
+            newest("said", doc! { "_id": 0, "created_at": 1 }),
             doc! { "$unwind": "$said" },
             doc! { "$project": { "_id": "$room", "at": "$said.created_at" } },
         ];
@@ -108,14 +102,9 @@ impl Store {
     }
 
     /// What is shown of a page's rooms, in their order.
-    async fn details(
-        &self,
-        user: &UserId,
-        places: &[Position],
-        counted: usize,
-    ) -> Result<Vec<Listed>, StoreError> {
+    async fn details(&self, user: &UserId, places: &[Position]) -> Result<Vec<Listed>, StoreError> {
         let members = self.members.clone();
-        let stages = stages(user, places, counted);
+        let stages = stages(user, places);
         let (user, order) = (user.clone(), places.to_vec());
         self.bounded(async move {
             let rooms = members.aggregate(stages).with_type::<RawDocumentBuf>().await?;
@@ -131,9 +120,8 @@ impl Store {
         session: &mut ClientSession,
         user: &UserId,
         places: &[Position],
-        counted: usize,
     ) -> Result<Vec<Listed>, StoreError> {
-        let stages = stages(user, places, counted);
+        let stages = stages(user, places);
         let rooms = self.members.aggregate(stages).with_type::<RawDocumentBuf>().session(&mut *session);
         let mut cursor = rooms.await?;
         let documents: Vec<RawDocumentBuf> = cursor.stream(session).try_collect().await?;
@@ -199,19 +187,20 @@ fn of_user(user: &UserId, rooms: impl Iterator<Item = RoomId>) -> Document {
     doc! { "$match": { "_id.user": documents::user_bson(user), "_id.room": { "$in": rooms } } }
 }
 
-fn stages(user: &UserId, places: &[Position], counted: usize) -> Vec<Document> {
-    vec![
+fn stages(user: &UserId, places: &[Position]) -> Vec<Document> {
+    let mut stages = vec![
         of_user(user, places.iter().map(|place| place.room)),
         doc! { "$project": { "_id": 0, "room": "$_id.room", "read": 1 } },
         doc! { "$lookup": { "from": "rooms", "localField": "room", "foreignField": "_id", "as": "doc" } },
         doc! { "$unwind": "$doc" },
         doc! { "$match": { "doc.deleted_at": { "$exists": false } } },
-        newest(doc! { "deleted_at": { "$exists": false } }, "last", doc! { "write_id": 0 }),
-        unread(documents::user_bson(user), counted),
+        newest_alive(),
         doc! { "$lookup": { "from": "members", "let": { "room": "$room" }, "as": "members", "pipeline": [
             { "$match": { "$expr": { "$and": range("user", "$gte", Bson::MinKey) } } },
         ] } },
-    ]
+    ];
+    stages.extend(unread::stages(user));
+    stages
 }
 
 /// The conditions on a key of the room, from `first` on (`$gte`) or after it (`$gt`).
@@ -222,57 +211,35 @@ pub(super) fn range(last: &str, above: &str, first: Bson) -> Vec<Document> {
     ]
 }
 
-/// Looks up the room's last message that is so.
-fn newest(filter: Document, name: &str, shown: Document) -> Document {
-    let mut filter = filter;
-    filter.insert("$expr", doc! { "$and": range("n", "$gte", Bson::MinKey) });
+/// Looks up the room's last message that is not deleted; as [`documents::alive`] finds it.
+fn newest_alive() -> Document {
+    let filter = doc! { "$expr": { "$eq": ["$_id.room", "$$room"] }, "text": { "$exists": true } };
+    doc! { "$lookup": { "from": "messages", "let": { "room": "$room" }, "as": "last", "pipeline": [
+        { "$match": filter }, { "$sort": documents::by_number(-1) }, { "$limit": 1 }, { "$project": { "write_id": 0 } },
+    ] } }
+}
+
+/// Looks up the room's last message, deleted or not.
+pub(super) fn newest(name: &str, shown: Document) -> Document {
+    let filter = doc! { "$expr": { "$and": range("n", "$gte", Bson::MinKey) } };
     doc! { "$lookup": { "from": "messages", "let": { "room": "$room" }, "as": name, "pipeline": [
         { "$match": filter }, { "$sort": { "_id": -1 } }, { "$limit": 1 }, { "$project": shown },
     ] } }
 }
 
-/// Counts others' messages after the mark.
-fn unread(user: Bson, counted: usize) -> Document {
-    let counted = i64::try_from(counted).unwrap_or(i64::MAX);
-    let after = range("n", "$gt", "$$read".into());
-    let others = doc! { "sender": { "$ne": user }, "deleted_at": { "$exists": false } };
-    let looked_at = counted.saturating_mul(LOOKED_AT);
-    doc! { "$lookup": {
-        "from": "messages",
-        "let": { "room": "$room", "read": { "$ifNull": ["$read", 0] } },
-        "as": "unread",
-        "pipeline": [
-            { "$match": { "$expr": { "$and": after } } },
-            { "$limit": looked_at },
-            { "$match": others },
-            { "$limit": counted },
-            { "$count": "count" },
-        ],
-    } }
-}
-
 fn read(document: &RawDocument, user: &UserId, active_at: Time) -> Result<Listed, Undecodable> {
     let room = documents::read_room_document(document.get_document("doc")?)?
         .ok_or_else(|| Undecodable::new("a deleted room is listed"))?;
-    let members = documents_in(document, "members")?.into_iter().map(documents::read_member);
+    let members = documents::documents_in(document, "members")?.into_iter().map(documents::read_member);
     let members = members.collect::<Result<Vec<_>, _>>()?;
-    let last = documents_in(document, "last")?.first().map(|last| documents::read_message(last));
-    let unread = documents_in(document, "unread")?.first().map(|count| documents::read_int(count, "count"));
+    let last = documents::documents_in(document, "last")?.first().map(|last| documents::read_message(last));
     let marks = members.iter().find(|member| member.user == *user).map(|member| member.marks);
     Ok(Listed {
         room,
         members,
         last: last.transpose()?.flatten(),
-        unread: unread.transpose()?.unwrap_or_default(),
+        unread: unread::read(document)?,
         marks: marks.unwrap_or_default(),
         active_at,
     })
-}
-
-fn documents_in<'a>(document: &'a RawDocument, key: &str) -> Result<Vec<&'a RawDocument>, Undecodable> {
-    let documents = document.get_array(key)?.into_iter();
-    let read = |item: bson::error::Result<bson::RawBsonRef<'a>>| {
-        item?.as_document().ok_or_else(|| Undecodable::new("a list of something else than documents"))
-    };
-    documents.map(read).collect()
 }

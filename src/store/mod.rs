@@ -30,6 +30,7 @@ mod schema;
 pub(crate) mod signals;
 mod touched;
 mod typing;
+mod unread;
 mod writer;
 
 use std::sync::Arc;

@@ -8,9 +8,9 @@ use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
 use handlers::{RoomId, UserId};
 use mongodb::error::Error;
 
-use super::documents::{self, Marks, Member, Message, Undecodable};
-use super::history::{HISTORY, MAX_KEY, Snapshot, WAITING};
-use super::list::LOOKED_AT;
+use super::documents::{self, Member, Message, Undecodable};
+use super::history::{HISTORY, Snapshot, WAITING};
+use super::unread;
 use super::{Store, StoreError};
 
 /// Unread messages of a member, as of a moment.
@@ -41,11 +41,10 @@ impl Store {
             let members = store.find_at(at, doc! { "find": "members", "filter": members }).await?;
             let members = members.iter().map(|member| documents::read_member(member));
             let members = members.collect::<Result<Vec<Member>, Undecodable>>()?;
-            let messages = store.page_at(room, at, 0, MAX_KEY, HISTORY).await?;
+            let messages = store.page_at(room, at, 0, i64::MAX, HISTORY).await?;
             let time = at;
             let mut snapshot = Snapshot { time, members, messages, waiting: Vec::new(), complete: true };
             if let Some((read, oldest)) = snapshot.before_page() {
-                let oldest = Bson::Int64(oldest);
                 snapshot.waiting = store.page_at(room, at, read, oldest, WAITING - HISTORY).await?;
             }
             Ok(snapshot)
@@ -53,42 +52,26 @@ impl Store {
         .await
     }
 
-    /// What a member had still to read at a moment; no more than `counted` are counted. None where it was no member.
+    /// What a member had still to read at a moment. None where it was no member.
     pub(crate) async fn unread_at(
         &self,
         room: RoomId,
         user: &UserId,
         at: Timestamp,
-        counted: usize,
     ) -> Result<Option<Unread>, StoreError> {
         let (store, user) = (self.clone(), user.clone());
         self.bounded(async move {
-            let member = doc! { "find": "members", "filter": { "_id": documents::member_id(room, &user) } };
-            let Some(member) = store.find_at(at, member).await?.pop() else { return Ok(None) };
-            let Marks { read, .. } = documents::read_member(&member)?.marks;
-            let after = doc! { "_id": {
-                "$gt": { "room": room.get(), "n": read },
-                "$lte": { "room": room.get(), "n": Bson::MaxKey },
-            } };
-            let others = doc! {
-                "sender": { "$ne": documents::user_bson(&user) },
-                "deleted_at": { "$exists": false },
-            };
-            let counted = i64::try_from(counted).unwrap_or(i64::MAX);
-            let count = doc! {
-                "aggregate": "messages",
-                "pipeline": [
-                    { "$match": after },
-                    { "$limit": counted.saturating_mul(LOOKED_AT) },
-                    { "$match": others },
-                    { "$limit": counted },
-                    { "$count": "count" },
-                ],
-                "cursor": {},
-            };
+            let mut stages = vec![
+                doc! { "$match": { "_id": documents::member_id(room, &user) } },
+                doc! { "$project": { "_id": 0, "room": "$_id.room", "read": 1 } },
+            ];
+            stages.extend(unread::stages(&user));
+            let count = doc! { "aggregate": "members", "pipeline": stages, "cursor": {} };
             let found = store.command_at(at, count).await?;
-            let unread = found.first().map(|found| documents::read_int(found, "count")).transpose()?;
-            Ok(Some(Unread { unread: unread.unwrap_or_default(), read }))
+            let read = |member: &RawDocumentBuf| {
+                Ok(Unread { unread: unread::read(member)?, read: documents::read_int(member, "read")? })
+            };
+            Ok(found.first().map(read).transpose().map_err(|error: Undecodable| error)?)
         })
         .await
     }
@@ -98,15 +81,13 @@ impl Store {
         room: RoomId,
         at: Timestamp,
         after: i64,
-        before: Bson,
+        before: i64,
         limit: usize,
     ) -> Result<Vec<Message>, StoreError> {
-        let filter = doc! {
-            "_id": { "$gt": { "room": room.get(), "n": after }, "$lt": { "room": room.get(), "n": before } },
-            "deleted_at": { "$exists": false },
-        };
+        let filter = documents::alive(room, doc! { "$gt": after, "$lt": before });
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let find = doc! { "find": "messages", "filter": filter, "sort": { "_id": -1 }, "limit": limit };
+        let order = documents::by_number(-1);
+        let find = doc! { "find": "messages", "filter": filter, "sort": order, "limit": limit };
         let found = self.find_at(at, find).await?;
         let messages = found.iter().filter_map(|document| documents::read_message(document).transpose());
         Ok(messages.collect::<Result<_, _>>()?)

@@ -1,6 +1,6 @@
 //! A room's messages by pages, from either end of any message (protocol.md, Level 2, `history`).
 
-use bson::{Bson, RawDocumentBuf, doc};
+use bson::{RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use handlers::{From, MessageId, RoomId};
 
@@ -24,19 +24,15 @@ impl Store {
         let store = self.clone();
         self.bounded(async move {
             let View { mut session, time } = view;
-            let key = |n: Bson| doc! { "room": room.get(), "n": n };
-            let (after, before, order) = match from {
-                From::Newest => (Bson::MinKey, Bson::MaxKey, -1),
-                From::Before(id) => (Bson::MinKey, Bson::Int64(id.get()), -1),
-                From::After(n) => (Bson::Int64(n), Bson::MaxKey, 1),
-            };
-            let filter = doc! {
-                "_id": { "$gt": key(after), "$lt": key(before) },
-                "deleted_at": { "$exists": false },
+            let (numbers, order) = match from {
+                From::Newest => (doc! { "$gt": 0 }, -1),
+                From::Before(id) => (doc! { "$lt": id.get() }, -1),
+                From::After(n) => (doc! { "$gt": n }, 1),
             };
             // One more than asked for tells whether there is one.
             let most = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
-            let find = store.messages.find(filter).sort(doc! { "_id": order }).limit(most);
+            let find = store.messages.find(documents::alive(room, numbers));
+            let find = find.sort(documents::by_number(order)).limit(most);
             let find = find.batch_size(u32::try_from(most).unwrap_or(u32::MAX));
             let mut cursor = find.session(&mut session).await?;
             let documents: Vec<RawDocumentBuf> = cursor.stream(&mut session).try_collect().await?;

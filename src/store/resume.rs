@@ -127,12 +127,9 @@ impl Store {
         room: RoomId,
         n: i64,
     ) -> Result<(Vec<Message>, bool), StoreError> {
-        let filter = doc! {
-            "_id": { "$gt": { "room": room.get(), "n": n }, "$lte": { "room": room.get(), "n": bson::Bson::MaxKey } },
-            "deleted_at": { "$exists": false },
-        };
         let most = i64::try_from(MESSAGES).unwrap_or(i64::MAX) + 1;
-        let find = self.messages.find(filter).sort(doc! { "_id": 1 }).limit(most);
+        let find = self.messages.find(documents::alive(room, doc! { "$gt": n }));
+        let find = find.sort(documents::by_number(1)).limit(most);
         let mut cursor = find.session(&mut *session).await?;
         let found: Vec<RawDocumentBuf> = cursor.stream(session).try_collect().await?;
         let messages = found.iter().take(MESSAGES).filter_map(|it| documents::read_message(it).transpose());

@@ -72,7 +72,17 @@ fn indexes() -> Vec<(&'static str, IndexModel)> {
         IndexModel::builder().keys(doc! { "at": 1 }).options(options).build()
     };
     // What a user wrote is found for its export and its erasure. A tombstone that names nobody isn't in it.
-    let by_sender = IndexOptions::builder().name("sender".to_owned()).sparse(true).build();
+    // What of it comes after a mark is counted.
+    let by_sender = IndexOptions::builder()
+        .name("sender_room".to_owned())
+        .partial_filter_expression(doc! { "sender": { "$exists": true } })
+        .build();
+    let sender = doc! { "sender": 1, "_id.room": 1, "_id.n": 1 };
+    let of_room = |name: &str, field: &str| {
+        let options = IndexOptions::builder().name(name.to_owned());
+        let options = options.partial_filter_expression(doc! { field: { "$exists": true } }).build();
+        IndexModel::builder().keys(doc! { "_id.room": 1, "_id.n": 1 }).options(options).build()
+    };
     let by_client = IndexOptions::builder()
         .name(BY_CLIENT.to_owned())
         .unique(true)
@@ -96,7 +106,9 @@ fn indexes() -> Vec<(&'static str, IndexModel)> {
         .build();
     vec![
         ("presence", IndexModel::builder().keys(doc! { "servers": 1 }).options(connected).build()),
-        ("messages", IndexModel::builder().keys(doc! { "sender": 1 }).options(by_sender).build()),
+        ("messages", IndexModel::builder().keys(sender).options(by_sender).build()),
+        ("messages", of_room("alive", "text")),
+        ("messages", of_room("gone", "deleted_at")),
         ("messages", IndexModel::builder().keys(client).options(by_client).build()),
         ("messages", IndexModel::builder().keys(revision).options(by_revision).build()),
         ("requests", IndexModel::builder().keys(doc! { "expires_at": 1 }).options(spent).build()),

@@ -1,7 +1,7 @@
 //! Who is typing: told to the others of a room, kept nowhere.
 //!
-//! It is a signal, and so takes the one road that all else takes. Where none of the others has a socket on any server
-//! nothing is written at all.
+//! It is a signal, and so takes the one road that all else takes. Where none of the others is there to hear of it nothing
+//! is written at all. Of another server's sockets it is not known which would hear.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -44,13 +44,13 @@ impl Typists {
 impl Store {
     /// Tells the others of a room that a user is typing, where it is news and one of them is there.
     pub(crate) async fn typing(&self, room: RoomId, user: &UserId) -> Result<(), StoreError> {
-        if !self.typists.is_news(room, user) || !self.is_anyone_else_online(room, user).await? {
+        if !self.typists.is_news(room, user) || !self.may_anyone_hear(room, user).await? {
             return Ok(());
         }
         self.signal(&Signal::Typing { room, user: user.clone() }).await
     }
 
-    async fn is_anyone_else_online(&self, room: RoomId, user: &UserId) -> Result<bool, StoreError> {
+    async fn may_anyone_hear(&self, room: RoomId, user: &UserId) -> Result<bool, StoreError> {
         let members = self.members.clone();
         let presence = self.db.collection::<RawDocumentBuf>("presence");
         let filter = doc! { "_id": documents::of_room(room, "user") };
@@ -61,11 +61,12 @@ impl Store {
             let read = |member: &RawDocumentBuf| documents::read_member_user(member.get_document("_id")?);
             let others = found.iter().map(read).collect::<Result<Vec<_>, Undecodable>>()?;
             let others: Vec<_> = others.into_iter().filter(|other| *other != user).collect();
-            if others.iter().any(|other| present.is_here(other)) {
+            if others.iter().any(|other| present.hears(other)) {
                 return Ok(true);
             }
             let others: Vec<_> = others.iter().map(documents::user_bson).collect();
-            let online = doc! { "_id": { "$in": others }, "online": true };
+            let elsewhere = doc! { "$elemMatch": { "$ne": present.server() } };
+            let online = doc! { "_id": { "$in": others }, "online": true, "servers": elsewhere };
             Ok(presence.find_one(online).projection(doc! { "_id": 1 }).await?.is_some())
         })
         .await

@@ -472,7 +472,7 @@ export type ReadyFrame = {
     read: number;
     /** Its id. */
     room_id: number;
-    /** Others' messages after the caller's read mark; no more than `rooms.unread_counted` are counted. */
+    /** Others' messages after the caller's read mark, deleted ones not counted. */
     unread: number;
   }[];
   type: "ready";
@@ -615,7 +615,7 @@ export type RoomAddedFrame = {
     read: number;
     /** Its id. */
     room_id: number;
-    /** Others' messages after the caller's read mark; no more than `rooms.unread_counted` are counted. */
+    /** Others' messages after the caller's read mark, deleted ones not counted. */
     unread: number;
   };
   /** On sockets of all rooms: in which one. */
@@ -752,7 +752,7 @@ export type RoomsAnswerFrame = {
     read: number;
     /** Its id. */
     room_id: number;
-    /** Others' messages after the caller's read mark; no more than `rooms.unread_counted` are counted. */
+    /** Others' messages after the caller's read mark, deleted ones not counted. */
     unread: number;
   }[];
   type: "rooms";

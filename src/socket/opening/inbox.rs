@@ -67,15 +67,12 @@ async fn read(
     view: &mut AllRooms,
     from: Option<&InboxCursor>,
 ) -> Result<(Rooms, Option<Timestamp>), Close> {
-    let (patience, counted) = {
-        let config = server.config.load();
-        (config.mongodb.operation, config.rooms.unread_counted)
-    };
+    let patience = server.config.load().mongodb.operation;
     let deadline = Instant::now() + patience;
     let mut known = server.store.room_ids(&caller.user).await.map_err(|error| refused(server, &error))?;
     loop {
         let reached = view.join(&known);
-        let page = Page { before: None, limit: ROOMS, counted };
+        let page = Page { before: None, limit: ROOMS };
         let asked = Resumable { page, from };
         let rooms = server.store.inbox(&caller.user, asked).await.map_err(|error| refused(server, &error))?;
         if reached.is_none_or(|reached| reached <= rooms.time) && view.hears_of(&rooms.all) {

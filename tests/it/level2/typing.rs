@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use mongodb::bson::doc;
 use serde_json::{Value, json};
 use tokio::time::interval;
 
@@ -137,4 +138,26 @@ async fn a_user_whose_id_is_a_string_is_told_as_one() {
     let mut two = Live::at(&server, "auth0|8", &query).await.0;
     one.send(typing()).await;
     two.expect(json!({"type": "typing", "sender_id": "auth0|7"})).await;
+}
+
+#[tokio::test]
+async fn nothing_is_written_where_nobody_would_hear() {
+    let (server, room) = room(&[]).await;
+    let signals = server.collection("signals").await;
+    let written = async || signals.count_documents(doc! {}).await.unwrap();
+    let mut one = Live::fresh(&server, 1, room).await;
+    one.send(typing()).await;
+    one.quiet().await;
+    assert_eq!(written().await, 0, "nobody else is there");
+    let mut level1 = server.enter(2, room).await;
+    let with_two = server.room(&[2, 4]).await;
+    let mut four = Live::fresh(&server, 4, with_two).await;
+    four.send(typing()).await;
+    four.quiet().await;
+    assert_eq!(written().await, 0, "a Level 1 socket hears nothing of it");
+    let mut two = Live::fresh(&server, 2, room).await;
+    two.send(typing()).await;
+    one.expect(typed_by(2)).await;
+    assert_eq!(written().await, 1);
+    level1.quiet().await;
 }
