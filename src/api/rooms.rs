@@ -21,7 +21,7 @@ use crate::server::Server;
 use crate::store::{NewMember, RoomPlan};
 
 /// The most members that a room can have.
-pub const MAX_MEMBERS: usize = 500;
+pub const MAX_MEMBERS: usize = 1_000;
 
 /// The longest name of a room, in characters.
 const MAX_NAME_CHARS: usize = 200;

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Server, chat};
+use crate::support::{Client, Server, chat, deleted};
 
 /// Makes a room as the API takes it; gives the answer.
 async fn make(server: &Server, room: Value) -> Value {
@@ -69,7 +69,7 @@ async fn what_is_no_room_is_refused_by_name() {
         json!({"kind": "direct", "members": members(3)}),
         json!({"kind": "group", "members": []}),
         json!({"kind": "channel", "members": members(2)}),
-        json!({"kind": "group", "members": members(501)}),
+        json!({"kind": "group", "members": members(1_001)}),
         json!({"members": admin}),
         json!({"members": [{"user_id": 1, "role": "owner"}, {"user_id": 2}, {"user_id": 3}]}),
         json!({"members": [{"user_id": 1, "email": ""}, {"user_id": 2}]}),
@@ -83,7 +83,7 @@ async fn what_is_no_room_is_refused_by_name() {
         assert_eq!(refused, refusal(400, "invalid_request"), "{body}");
     }
     assert_eq!(server.refused(Method::POST, "/rooms", json!([])).await, refusal(400, "bad_json"));
-    make(&server, json!({"members": members(500), "name": "x".repeat(200)})).await;
+    make(&server, json!({"members": members(1_000), "name": "x".repeat(200)})).await;
 }
 
 #[tokio::test]
@@ -201,12 +201,20 @@ async fn the_order_follows_what_is_said_on_any_server() {
 }
 
 #[tokio::test]
-async fn unread_messages_are_counted_up_to_the_bound() {
-    let server = Server::start(&[("ROOMS__UNREAD_COUNTED", "2")]).await;
-    server.room(&[1, 2]).await;
-    let mut two = server.join(2, 1).await;
-    for id in 1..=3 {
-        two.say_alone(id, 2, "more").await;
+async fn neither_deleted_nor_own_messages_are_unread() {
+    let server = Server::start(&[]).await;
+    let room = server.room(&[1, 2]).await;
+    let mut one = server.enter(1, room).await;
+    one.say_alone(1, 1, "own").await;
+    one.leave().await;
+    let mut two = server.enter(2, room).await;
+    for _ in 2..=5 {
+        two.say("more").await;
+        two.until_kind("chat_message").await;
+    }
+    for id in [3, 5] {
+        two.send(json!({"action": "delete", "message_id": id})).await;
+        two.expect(deleted(id)).await;
     }
     assert_eq!(list(&server, "user_id=1").await["rooms"][0]["unread"], 2);
 }
