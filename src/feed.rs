@@ -27,8 +27,8 @@ use crate::pulse::Pulse;
 use crate::registry::Outboxes;
 use crate::room::Change;
 use crate::signal::Signal;
-use crate::store::documents::{self, Marks, Undecodable};
-use crate::store::{LastNumbers, Store, StoreError, presence, signals};
+use crate::store::documents::{self, Undecodable};
+use crate::store::{LastNumbers, Store, StoreError, presence, raised, signals};
 
 /// The pause before a stream that can't be opened is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
@@ -193,6 +193,10 @@ impl Feed {
             self.take_room(event, documents::read_room_id(key)?, time)?;
             return Ok(Some(time));
         }
+        if collection == "marks" {
+            self.raised(event, time)?;
+            return Ok(Some(time));
+        }
         let id = key.get_document("_id")?;
         let room = documents::read_room(id)?;
         let inserted = event.get_str("operationType")? == "insert";
@@ -202,11 +206,7 @@ impl Feed {
             let said = documents::read_time(event.get_document("fullDocument")?, "created_at")?;
             self.store.activity().saw(room, said);
         }
-        if let Some(made) = event.get("wallTime")?.and_then(RawBsonRef::as_datetime) {
-            let ms = bson::DateTime::now().timestamp_millis() - made.timestamp_millis();
-            // The clocks of two machines may differ either way.
-            self.metrics.lag(Duration::from_millis(u64::try_from(ms).unwrap_or_default()));
-        }
+        self.note_lag(event)?;
         // First: whoever joins once the hub has come so far finds it there.
         self.store.touched().saw(room, time);
         let listened = self.hub.reached(room, time);
@@ -217,6 +217,28 @@ impl Feed {
             self.hub.look(room, Some(&documents::read_member_user(id)?), time);
         }
         Ok(Some(time))
+    }
+
+    /// How long ago it was made.
+    fn note_lag(&self, event: &RawDocument) -> Result<(), Undecodable> {
+        if let Some(made) = event.get("wallTime")?.and_then(RawBsonRef::as_datetime) {
+            let ms = bson::DateTime::now().timestamp_millis() - made.timestamp_millis();
+            // The clocks of two machines may differ either way.
+            self.metrics.lag(Duration::from_millis(u64::try_from(ms).unwrap_or_default()));
+        }
+        Ok(())
+    }
+
+    /// Marks of some members were raised.
+    fn raised(&self, event: &RawDocument, time: Timestamp) -> Result<(), Undecodable> {
+        self.note_lag(event)?;
+        for ((room, user), marks) in raised::read(event.get_document("fullDocument")?)? {
+            self.store.touched().saw(room, time);
+            if self.hub.reached(room, time) {
+                self.hub.committed(room, time, Change::Marked { user, marks });
+            }
+        }
+        Ok(())
     }
 
     /// A room was made, renamed or deleted.
@@ -265,7 +287,6 @@ impl Feed {
                 let member = documents::read_member(event.get_document("fullDocument")?)?;
                 Some(Change::Marked { user: member.user, marks: member.marks })
             }
-            ("members", "update") => read_marks(id, updated_fields(event)?)?,
             ("members", "delete") => Some(Change::Left { user: documents::read_member_user(id)? }),
             _ => None,
         };
@@ -311,17 +332,6 @@ fn read_update(id: &RawDocument, fields: &RawDocument) -> Result<Option<Change>,
     Ok(Some(Change::Edited { id, text, updated_at, revision: documents::read_revision(fields)? }))
 }
 
-/// Marks of a member, where the update raised any.
-fn read_marks(id: &RawDocument, fields: &RawDocument) -> Result<Option<Change>, Undecodable> {
-    let delivered = documents::read_int_if_any(fields, "delivered")?;
-    let read = documents::read_int_if_any(fields, "read")?;
-    if delivered.is_none() && read.is_none() {
-        return Ok(None);
-    }
-    let marks = Marks { delivered: delivered.unwrap_or_default(), read: read.unwrap_or_default() };
-    Ok(Some(Change::Marked { user: documents::read_member_user(id)?, marks }))
-}
-
 pub(crate) fn is_history_lost(error: &Error) -> bool {
     match &*error.kind {
         ErrorKind::Command(command) => HISTORY_LOST.contains(&command.code),
@@ -343,8 +353,15 @@ impl Store {
     ) -> Result<ChangeStream<RawDocumentBuf>, Error> {
         let of_interest = doc! { "$match": { "$or": [
             {
-                "ns.coll": { "$in": ["messages", "members", "heartbeats"] },
+                "ns.coll": { "$in": ["messages", "heartbeats"] },
                 "operationType": { "$in": ["insert", "update"] },
+            },
+            { "ns.coll": { "$in": ["members", "marks"] }, "operationType": "insert" },
+            // Of marks that are folded it has heard before.
+            {
+                "ns.coll": "members",
+                "operationType": "update",
+                "updateDescription.updatedFields.role": { "$exists": true },
             },
             // Of messages there are none but where a room is deleted, and then no one is left to be told.
             { "ns.coll": "members", "operationType": "delete" },

@@ -34,6 +34,8 @@ pub(super) struct Sweep {
     orphans_at: Option<Instant>,
     /// Edits and deletes that were noted and not carried out at the last look, and when that was.
     unfinished: HashSet<ObjectId>,
+    /// The same of receipts that weren't folded.
+    unfolded: HashSet<ObjectId>,
     unfinished_at: Instant,
     metrics: Arc<Metrics>,
 }
@@ -47,6 +49,7 @@ impl Sweep {
             seen: HashMap::new(),
             orphans_at: None,
             unfinished: HashSet::new(),
+            unfolded: HashSet::new(),
             unfinished_at: Instant::now(),
             metrics: task.metrics.clone(),
         }
@@ -72,6 +75,7 @@ impl Sweep {
         }
         if self.unfinished_at.elapsed() >= LOOK_FOR_UNFINISHED {
             self.unfinished = self.store.carry_out_what_was_left(&self.unfinished).await?;
+            self.unfolded = self.store.fold_what_was_left(&self.unfolded).await?;
             self.unfinished_at = Instant::now();
         }
         let asked = Instant::now();

@@ -10,7 +10,7 @@ use handlers::{HistoryMessage, Role, RoomId, Time, UserId};
 use mongodb::ClientSession;
 
 use super::documents::{self, Marks, Member, Message};
-use super::{Store, StoreError};
+use super::{Store, StoreError, raised};
 use crate::room::{Change, status};
 
 /// How many messages the first frame of a socket holds (protocol.md, History).
@@ -105,13 +105,10 @@ impl Store {
         let store = self.clone();
         self.bounded(async move {
             let mut session = store.client.start_session().snapshot(true).await?;
-            let filter = doc! { "_id": documents::of_room(room, "user") };
-            let mut cursor = store.members.find(filter).session(&mut session).await?;
+            let members = store.members.aggregate(raised::members(room)).with_type::<RawDocumentBuf>();
+            let mut cursor = members.session(&mut session).await?;
             let documents: Vec<RawDocumentBuf> = cursor.stream(&mut session).try_collect().await?;
-            let members = documents
-                .iter()
-                .map(|document| documents::read_member(document))
-                .collect::<Result<_, _>>()?;
+            let members = raised::read_members(&documents)?;
             let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
             Ok((View { session, time }, members))
         })

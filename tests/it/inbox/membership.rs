@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use super::{expect, inbox};
+use super::{expect, inbox, next};
 use crate::support::{Server, chat};
 
 #[tokio::test]
@@ -103,5 +103,10 @@ async fn what_is_said_in_a_room_right_after_it_was_made_is_told_once() {
         } else {
             assert_eq!(added["room"]["unread"], 1);
         }
+        let delivered = next(&mut one).await;
+        assert_eq!(
+            (&delivered["type"], &delivered["room_id"]),
+            (&json!("mark_message_as_delivered"), &json!(room))
+        );
     }
 }
