@@ -1,10 +1,12 @@
 //! The socket of all of a user's rooms (protocol.md, Level 3).
 
 mod cut;
+mod device;
 mod membership;
 mod presence;
 mod resume;
 mod unread;
+mod unread_crash;
 mod unread_model;
 
 use reqwest::Method;

@@ -1,14 +1,10 @@
 //! What is unread is exact at all times, on every device: histories by chance, held against a few lines that count.
 
-mod device;
-
-use std::collections::BTreeMap;
-
 use serde_json::json;
 
-use self::device::{Device, Model, Room};
-use super::{inbox, resume};
-use crate::support::{Dice, End, Server, encoded, seed, shared_uri};
+use super::device::{Device, Model, Room, one_of, rooms_of, unread_in, unread_of};
+use super::inbox;
+use crate::support::{Dice, End, Server, seed, shared_uri};
 
 /// Between each of them all is compared.
 const ROUNDS: usize = 40;
@@ -29,50 +25,28 @@ struct World {
 }
 
 impl World {
-    /// A throw that decides among what there is; none where there is nothing.
-    fn one_of<T: Copy>(&mut self, some: &[T]) -> Option<T> {
-        (!some.is_empty()).then(|| some[self.dice.below(some.len())])
-    }
-
-    fn rooms_of(&self, user: i64) -> Vec<i64> {
-        let own = self.model.iter().filter(|(_, room)| room.members.contains(&user));
-        own.map(|(id, _)| *id).collect()
-    }
-
-    /// Drops a device's socket where it still has one, and opens another, anew or from where it was.
+    /// Opens a device's socket again.
     async fn back(&mut self, at: usize) {
-        let on = self.dice.below(2);
-        let Device { user, cursor, .. } = &self.devices[at];
-        if self.dice.below(2) == 0 {
-            let (client, ready) = inbox(&self.servers[on], *user).await;
-            self.devices[at] = Device::of(*user, on, client, &ready);
-            return;
-        }
-        let (client, ready) = resume::resume(&self.servers[on], *user, &encoded(cursor)).await;
-        assert_eq!(ready["resumed"], true, "{ready}");
-        let device = &mut self.devices[at];
-        (device.client, device.on) = (client, on);
-        device.begin(&ready);
+        let (on, anew) = (self.dice.below(2), self.dice.below(2) == 0);
+        self.devices[at].back(on, &self.servers[on], anew).await;
     }
 
     /// Something is done by a device, and not waited for.
     async fn act(&mut self, at: usize, may_go: bool) {
         let user = self.devices[at].user;
-        let own = self.rooms_of(user);
-        let id = self.one_of(&own).unwrap();
+        let own = rooms_of(&self.model, user);
+        let id = one_of(&mut self.dice, &own).unwrap();
         let room = &self.model[&id];
         match self.dice.below(12) {
             0..=1 => {
-                let mine = room.said.iter().filter(|(it, by)| **by == user && !room.deleted.contains(it));
-                let mine: Vec<_> = mine.map(|(message, _)| *message).collect();
-                if let Some(message) = self.one_of(&mine) {
+                if let Some(message) = one_of(&mut self.dice, &room.own(user)) {
                     let delete = json!({"action": "delete", "room_id": id, "message_id": message});
                     self.devices[at].ask(delete).await;
                 }
             }
             2..=3 => {
                 let known: Vec<_> = room.said.keys().copied().collect();
-                if let Some(message) = self.one_of(&known) {
+                if let Some(message) = one_of(&mut self.dice, &known) {
                     let read = json!({"action": "read", "room_id": id, "message_id": message});
                     self.devices[at].client.send(read).await;
                     let mark = self.model.get_mut(&id).unwrap().read.get_mut(&user).unwrap();
@@ -104,8 +78,8 @@ impl World {
             1 => {
                 // A socket of that room alone.
                 let user = self.devices[at].user;
-                let own = self.rooms_of(user);
-                let room = self.one_of(&own).unwrap();
+                let own = rooms_of(&self.model, user);
+                let room = one_of(&mut self.dice, &own).unwrap();
                 self.servers[self.dice.below(2)].enter(user, room).await.leave().await;
                 self.model.get_mut(&room).unwrap().read_all(user);
             }
@@ -116,7 +90,7 @@ impl World {
     /// Much at once by these devices.
     async fn burst(&mut self, devices: &[usize], may_go: bool) {
         for _ in 0..self.dice.below(12) {
-            if let Some(at) = self.one_of(devices) {
+            if let Some(at) = one_of(&mut self.dice, devices) {
                 self.act(at, may_go).await;
             }
         }
@@ -132,11 +106,8 @@ impl World {
         self.servers[server].shut_down();
         self.burst(&here, false).await;
         for at in &away {
-            let (frames, end) = self.devices[*at].client.hear_out().await;
+            let end = self.devices[*at].hear_out(&mut self.model).await;
             assert_eq!(end, End::Closed(1012));
-            for frame in &frames {
-                self.devices[*at].hear(frame, &mut self.model);
-            }
         }
         self.servers[server].ended().await;
         self.servers[server] = self.servers[1 - server].beside_over(shared_uri(), &ROOMY).await;
@@ -159,7 +130,7 @@ impl World {
             let members = &self.model[&room].members;
             let of_members = (0..self.devices.len()).filter(|at| members.contains(&self.devices[*at].user));
             let of_members: Vec<_> = of_members.collect();
-            let at = self.one_of(&of_members).unwrap();
+            let at = one_of(&mut self.dice, &of_members).unwrap();
             self.say(at, room).await;
         }
         self.answered().await;
@@ -178,21 +149,14 @@ impl World {
     /// Every device, and whoever comes anew to either server, has what the model says.
     async fn compare(&mut self, round: usize) {
         for user in USERS {
-            let must: BTreeMap<_, _> =
-                self.rooms_of(user).into_iter().map(|room| (room, self.model[&room].unread(user))).collect();
+            let must = unread_of(&self.model, user);
             self.counted += must.values().sum::<i64>();
             for device in self.devices.iter().filter(|device| device.user == user) {
-                let has: BTreeMap<_, _> =
-                    device.rooms.iter().map(|(room, view)| (*room, view.unread)).collect();
-                assert_eq!(has, must, "a device of user {user} in round {round}");
+                assert_eq!(device.unread(), must, "a device of user {user} in round {round}");
             }
             for server in &self.servers {
                 let (_, ready) = inbox(server, user).await;
-                let listed = ready["rooms"].as_array().unwrap().iter();
-                let has: BTreeMap<_, _> = listed
-                    .map(|room| (room["room_id"].as_i64().unwrap(), room["unread"].as_i64().unwrap()))
-                    .collect();
-                assert_eq!(has, must, "user {user}, anew, in round {round}");
+                assert_eq!(unread_in(&ready), must, "user {user}, anew, in round {round}");
             }
         }
     }

@@ -4,10 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::support::Client;
+use super::{inbox, resume};
+use crate::support::{Client, Dice, End, Server, encoded};
 
 /// All rooms, by their ids.
 pub(super) type Model = BTreeMap<i64, Room>;
+
+/// How many are unread, by room.
+pub(super) type Unread = BTreeMap<i64, i64>;
 
 /// A room by what was acknowledged in it.
 pub(super) struct Room {
@@ -32,6 +36,12 @@ impl Room {
         i64::try_from(others.count()).unwrap()
     }
 
+    /// This member's messages that are still there.
+    pub(super) fn own(&self, user: i64) -> Vec<i64> {
+        let own = self.said.iter().filter(|(id, sender)| **sender == user && !self.deleted.contains(id));
+        own.map(|(id, _)| *id).collect()
+    }
+
     fn last(&self) -> i64 {
         self.said.keys().next_back().copied().unwrap_or_default()
     }
@@ -42,6 +52,27 @@ impl Room {
         let read = self.read.get_mut(&user).unwrap();
         *read = newest.max(*read);
     }
+}
+
+pub(super) fn rooms_of(model: &Model, user: i64) -> Vec<i64> {
+    let own = model.iter().filter(|(_, room)| room.members.contains(&user));
+    own.map(|(id, _)| *id).collect()
+}
+
+/// What there must be in each of a user's rooms.
+pub(super) fn unread_of(model: &Model, user: i64) -> Unread {
+    rooms_of(model, user).into_iter().map(|room| (room, model[&room].unread(user))).collect()
+}
+
+/// What a first frame says.
+pub(super) fn unread_in(ready: &Value) -> Unread {
+    let listed = ready["rooms"].as_array().unwrap().iter();
+    listed.map(|room| (room["room_id"].as_i64().unwrap(), room["unread"].as_i64().unwrap())).collect()
+}
+
+/// A throw that decides among what there is; none where there is nothing.
+pub(super) fn one_of<T: Copy>(dice: &mut Dice, some: &[T]) -> Option<T> {
+    (!some.is_empty()).then(|| some[dice.below(some.len())])
 }
 
 /// A room as a device knows it.
@@ -83,6 +114,19 @@ impl Device {
         ready["cursor"].as_str().unwrap().clone_into(&mut self.cursor);
     }
 
+    /// Drops its socket where it still has one, and opens another, anew or from where it was.
+    pub(super) async fn back(&mut self, on: usize, server: &Server, anew: bool) {
+        if anew {
+            let (client, ready) = inbox(server, self.user).await;
+            *self = Self::of(self.user, on, client, &ready);
+            return;
+        }
+        let (client, ready) = resume::resume(server, self.user, &encoded(&self.cursor)).await;
+        assert_eq!(ready["resumed"], true, "{ready}");
+        (self.client, self.on) = (client, on);
+        self.begin(&ready);
+    }
+
     /// Asks for something that is answered.
     pub(super) async fn ask(&mut self, mut frame: Value) {
         frame["ref"] = "asked".into();
@@ -94,6 +138,23 @@ impl Device {
         let frame = self.client.next().await;
         self.hear(&frame, model);
         frame
+    }
+
+    /// Hears all that still comes until the socket ends, and how it does.
+    pub(super) async fn hear_out(&mut self, model: &mut Model) -> End {
+        let (frames, end) = self.client.hear_out().await;
+        for frame in &frames {
+            self.hear(frame, model);
+        }
+        end
+    }
+
+    /// Its server was killed: what wasn't answered by then never is, and nothing is being looked at any more. Gives how
+    /// many answers that are.
+    pub(super) async fn cut_off(&mut self, model: &mut Model) -> usize {
+        self.hear_out(model).await;
+        self.rooms.values_mut().for_each(|view| view.open = false);
+        std::mem::take(&mut self.asked)
     }
 
     /// By the rules for clients: one more for another user's message unless it is being looked at; what the server
@@ -143,6 +204,16 @@ impl Device {
         })
     }
 
+    pub(super) fn unread(&self) -> Unread {
+        self.rooms.iter().map(|(room, view)| (*room, view.unread)).collect()
+    }
+
+    /// Hears what there is by now.
+    pub(super) async fn ping(&mut self, model: &mut Model) {
+        self.client.send(json!({"action": "ping"})).await;
+        while self.next(model).await["type"] != "pong" {}
+    }
+
     pub(super) async fn answered(&mut self, model: &mut Model) {
         while self.asked > 0 {
             self.next(model).await;
@@ -156,8 +227,7 @@ impl Device {
                 self.client.send(json!({"action": "close", "room_id": room})).await;
             }
         }
-        self.client.send(json!({"action": "ping"})).await;
-        while self.next(model).await["type"] != "pong" {}
+        self.ping(model).await;
     }
 }
 
