@@ -8,6 +8,7 @@
 //! A stream on which nothing happens looks like one that hangs. So the server writes a heartbeat document of its
 //! own, and is ready only while that comes round.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -165,6 +166,9 @@ impl Feed {
     /// Takes one event; gives its time where it was a room's.
     fn take(&self, event: &RawDocument) -> Result<Option<Timestamp>, Undecodable> {
         let collection = event.get_document("ns")?.get_str("coll")?;
+        if !is_of_interest(event, collection)? {
+            return Ok(None);
+        }
         let key = event.get_document("documentKey")?;
         if collection == "heartbeats" {
             if key.get_object_id("_id")? == self.pulse.server() {
@@ -232,10 +236,15 @@ impl Feed {
     /// Marks of some members were raised.
     fn raised(&self, event: &RawDocument, time: Timestamp) -> Result<(), Undecodable> {
         self.note_lag(event)?;
+        // What becomes of a room's messages by all of them is told once.
+        let mut by_room: HashMap<_, Vec<_>> = HashMap::new();
         for ((room, user), marks) in raised::read(event.get_document("fullDocument")?)? {
+            by_room.entry(room).or_default().push((user, marks));
+        }
+        for (room, marks) in by_room {
             self.store.touched().saw(room, time);
             if self.hub.reached(room, time) {
-                self.hub.committed(room, time, Change::Marked { user, marks });
+                self.hub.committed(room, time, Change::Marked(marks));
             }
         }
         Ok(())
@@ -285,7 +294,7 @@ impl Feed {
             ("messages", "update") => read_update(id, updated_fields(event)?)?,
             ("members", "insert") => {
                 let member = documents::read_member(event.get_document("fullDocument")?)?;
-                Some(Change::Marked { user: member.user, marks: member.marks })
+                Some(Change::Entered { user: member.user, marks: member.marks })
             }
             ("members", "delete") => Some(Change::Left { user: documents::read_member_user(id)? }),
             _ => None,
@@ -307,6 +316,27 @@ impl Feed {
         }
         Ok(())
     }
+}
+
+/// Whether anyone is told of such a change.
+fn is_of_interest(event: &RawDocument, collection: &str) -> Result<bool, Undecodable> {
+    Ok(match (collection, event.get_str("operationType")?) {
+        // Of messages there are deletes only where a room is deleted, and then no one is left to be told.
+        ("messages" | "heartbeats", "insert" | "update")
+        | ("members", "insert" | "update" | "delete")
+        | ("presence", "insert" | "update" | "replace")
+        // Of signals deletes are but their expiry, and of marks that they are folded.
+        | ("marks" | "rooms" | "signals", "insert") => true,
+        // One that is renamed or deleted.
+        ("rooms", "update") => {
+            let fields = updated_fields(event)?;
+            let mut removed = event.get_document("updateDescription")?.get_array("removedFields")?.into_iter();
+            fields.get("deleted_at")?.is_some()
+                || fields.get("name")?.is_some()
+                || removed.any(|field| field.is_ok_and(|field| field.as_str() == Some("name")))
+        }
+        _ => false,
+    })
 }
 
 /// Whether a change of a member is one of who is in the room, and as what.
@@ -351,39 +381,14 @@ impl Store {
         token: Option<ResumeToken>,
         max_await: Duration,
     ) -> Result<ChangeStream<RawDocumentBuf>, Error> {
-        let of_interest = doc! { "$match": { "$or": [
-            {
-                "ns.coll": { "$in": ["messages", "heartbeats"] },
-                "operationType": { "$in": ["insert", "update"] },
-            },
-            { "ns.coll": { "$in": ["members", "marks"] }, "operationType": "insert" },
-            // Of marks that are folded it has heard before.
-            {
-                "ns.coll": "members",
-                "operationType": "update",
-                "updateDescription.updatedFields.role": { "$exists": true },
-            },
-            // Of messages there are none but where a room is deleted, and then no one is left to be told.
-            { "ns.coll": "members", "operationType": "delete" },
-            // A room that is made, renamed or deleted.
-            { "ns.coll": "rooms", "operationType": "insert" },
-            { "ns.coll": "rooms", "operationType": "update", "$or": [
-                { "updateDescription.updatedFields.deleted_at": { "$exists": true } },
-                { "updateDescription.updatedFields.name": { "$exists": true } },
-                { "updateDescription.removedFields": "name" },
-            ] },
-            // Who has come, and who has gone.
-            { "ns.coll": "presence", "operationType": { "$in": ["insert", "replace"] } },
-            {
-                "ns.coll": "presence",
-                "operationType": "update",
-                "updateDescription.updatedFields.online": { "$exists": true },
-            },
-            // Their deletes are but their expiry.
-            { "ns.coll": "signals", "operationType": "insert" },
-        ] } };
-        let watch =
-            self.database().watch().pipeline([of_interest]).max_await_time(max_await).batch_size(1000);
+        // As little as will do, for it is asked of each change: with all of `is_of_interest` said here an event took the
+        // database 20 microseconds, and so 7 (6.0.5, one insert of 50 messages after the other).
+        let not_folded = doc! { "$match": {
+            "operationType": { "$in": ["insert", "update", "replace", "delete"] },
+            "ns.coll": { "$nin": ["requests", "counters", "erasures"] },
+            "updateDescription.updatedFields.delivered_at": { "$exists": false },
+        } };
+        let watch = self.database().watch().pipeline([not_folded]).max_await_time(max_await).batch_size(1000);
         let stream = match token {
             Some(token) => watch.resume_after(token).await?,
             None => watch.await?,

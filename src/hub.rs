@@ -157,8 +157,9 @@ impl Hub {
             entry.late.push(socket.clone());
         }
         if let State::Asleep = entry.state {
-            // Those who are in it have all that was told, and no more: it is read as of then.
-            entry.from = reached.map(just_before);
+            // Those who are in it have all that was told, and no more: it is read as of then. Not as of before the first
+            // of them came, who has that: of what was given before, the room here has heard nothing.
+            entry.from = entry.from.max(reached.map(just_before));
             entry.state = State::Unread(Opening::default());
             self.want(room, entry);
         }
@@ -254,7 +255,7 @@ impl Hub {
         let mut rooms = self.rooms();
         let Some(entry) = rooms.entries.get_mut(&room) else { return };
         if let State::Asleep = entry.state {
-            entry.from = Some(just_before(time));
+            entry.from = entry.from.max(Some(just_before(time)));
             entry.state = State::Unread(Opening::default());
             self.want(room, entry);
         }
@@ -335,7 +336,7 @@ impl Hub {
         let marks = snapshot
             .members
             .into_iter()
-            .map(|member| Change::Marked { user: member.user, marks: member.marks });
+            .map(|member| Change::Entered { user: member.user, marks: member.marks });
         let mut frames = Vec::new();
         for change in gone.chain(told).chain(marks) {
             open.apply(snapshot.time, change, &mut frames);

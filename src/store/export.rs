@@ -37,8 +37,11 @@ pub(crate) struct Authored {
 /// Documents that are read one after the other. Its future must be awaited to its end, as all of the driver's.
 pub(crate) struct Reading<T> {
     cursor: Cursor<RawDocumentBuf>,
-    read: Box<dyn Fn(&RawDocument) -> Result<T, Undecodable> + Send>,
+    read: Read<T>,
 }
+
+/// How a document is read.
+type Read<T> = Box<dyn Fn(&RawDocument) -> Result<T, Undecodable> + Send>;
 
 impl<T> Reading<T> {
     /// The next one; none at the end.

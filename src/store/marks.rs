@@ -31,6 +31,8 @@ struct Shared {
     /// How many there are that wait or are being written.
     open: watch::Sender<usize>,
     limit: usize,
+    store: Store,
+    unfolded: Unfolded,
     metrics: Arc<Metrics>,
 }
 
@@ -46,20 +48,24 @@ impl Receipts {
             raised: Notify::new(),
             open: watch::Sender::new(0),
             limit: limits.write_queue,
+            store: store.clone(),
+            unfolded: Unfolded::default(),
             metrics,
         });
-        let unfolded = Unfolded::default();
-        let folding = store.clone().go_on_folding(unfolded.clone(), shared.metrics.clone());
+        let folding = store.go_on_folding(shared.unfolded.clone(), shared.metrics.clone());
         tokio::spawn(stop.clone().run_until_cancelled_owned(folding));
-        let task = Task { store, shared: shared.clone(), unfolded, batch: limits.batch };
+        let task = Task { shared: shared.clone(), batch: limits.batch };
         tokio::spawn(stop.run_until_cancelled_owned(task.run()));
         Self(shared)
     }
 
-    /// Resolves when everything that was raised is written.
+    /// Resolves when everything that was raised is written, and folded where that can be done.
     pub(crate) async fn settled(&self) {
         // The sender is in `self`: it can't be gone.
         let _ = self.0.open.subscribe().wait_for(|open| *open == 0).await;
+        if let Err(error) = self.0.store.fold_all(&self.0.unfolded).await {
+            tracing::info!(%error, "receipts are left to be folded by another server");
+        }
     }
 
     /// Members whose marks wait to be written, or are being.
@@ -93,9 +99,7 @@ impl Receipts {
 }
 
 struct Task {
-    store: Store,
     shared: Arc<Shared>,
-    unfolded: Unfolded,
     batch: usize,
 }
 
@@ -107,7 +111,7 @@ impl Task {
                 self.shared.raised.notified().await;
                 continue;
             }
-            match self.store.raise(&batch, &self.unfolded).await {
+            match self.shared.store.raise(&batch, &self.shared.unfolded).await {
                 Ok(()) => self.shared.open.send_modify(|open| *open -= batch.len()),
                 Err(error) => {
                     self.shared.metrics.fault("receipts");

@@ -84,16 +84,24 @@ impl Store {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let written = unfolded.take();
-            if written.ids.is_empty() {
-                continue;
-            }
-            if let Err(error) = self.fold(&written).await {
+            if let Err(error) = self.fold_all(&unfolded).await {
                 metrics.fault("receipts");
                 tracing::warn!(%error, "folding receipts failed; trying again");
-                unfolded.add(written.ids, written.marks);
             }
         }
+    }
+
+    /// Folds what was written; what can't be folded stays.
+    pub(super) async fn fold_all(&self, unfolded: &Unfolded) -> Result<(), StoreError> {
+        let written = unfolded.take();
+        if written.ids.is_empty() {
+            return Ok(());
+        }
+        let folded = self.fold(&written).await;
+        if folded.is_err() {
+            unfolded.add(written.ids, written.marks);
+        }
+        folded
     }
 
     /// Folds what servers have left that are gone: what was `seen` there before. Gives what is seen there now.

@@ -113,10 +113,10 @@ async fn what_the_api_refuses_for_its_size_is_counted() {
     };
     assert_eq!(server.call(Method::POST, "/rooms", body(2, 64 * 1024)).await.0, 413);
     assert_eq!(hits(&admin, "api_body_bytes").await, 1);
-    assert_eq!(server.call(Method::POST, "/rooms", body(501, 0)).await.0, 400);
+    assert_eq!(server.call(Method::POST, "/rooms", body(1_001, 0)).await.0, 400);
     assert_eq!(hits(&admin, "room_members").await, 1);
-    let (_, full) = server.call(Method::POST, "/rooms", body(500, 0)).await;
-    let path = format!("/rooms/{}/members/501", full["room_id"]);
+    let (_, full) = server.call(Method::POST, "/rooms", body(1_000, 0)).await;
+    let path = format!("/rooms/{}/members/1001", full["room_id"]);
     assert_eq!(server.call(Method::PUT, &path, json!({})).await.0, 409);
     assert_eq!(hits(&admin, "room_members").await, 2);
 }

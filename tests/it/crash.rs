@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::support::{Client, End, Mongod, PATIENCE, Program, Server, ids_of};
+use crate::support::{Client, End, Link, Mongod, PATIENCE, Program, Server, State, ids_of, shared_uri};
 
 /// What a socket said and what became of it, all that it heard, and how it ended where it didn't leave by itself.
 type Spoken = (Outcomes, Vec<Value>, Option<End>);
@@ -176,48 +176,103 @@ async fn a_killed_server_has_lost_nothing_that_it_acknowledged() {
     assert_shown(&again, &outcomes).await;
 }
 
+/// For servers that find out soon.
+const HURRIED: [(&str, &str); 6] = [
+    ("MONGODB__SELECTION_MS", "500"),
+    ("MONGODB__OPERATION_MS", "2000"),
+    ("LIMITS__HANDLER_MS", "3000"),
+    ("FEED__HEARTBEAT_MS", "100"),
+    ("FEED__STALE_MS", "1000"),
+    ("LIMITS__SEND_QUEUE", "10000"),
+];
+
+/// Sockets that speak while something happens to the database, and one that only listens.
+struct Ordeal {
+    server: Server,
+    listener: Client,
+    choir: Choir,
+}
+
+impl Ordeal {
+    async fn begin(uri: &str) -> Self {
+        let server = Server::start_over(uri, &HURRIED).await;
+        server.room(&[1, 2]).await;
+        let listener = server.join(2, 1).await;
+        let choir = Choir::on(&server).await;
+        choir.sings(100).await;
+        Self { server, listener, choir }
+    }
+
+    /// It is noticed, and said to who asks and to who speaks.
+    async fn is_noticed(&self) {
+        until_status(&self.server, "/readyz", 503).await;
+        assert_eq!(self.server.get("/healthz").await, 200);
+        self.choir.is_refused().await;
+    }
+
+    /// All goes on, for the same sockets; nothing that was acknowledged is lost, nothing is there twice, the order is
+    /// kept, the numbers have no hole, and whoever was there has heard of each message once. `uri` leads to the database
+    /// past whatever happened.
+    async fn survived(self, uri: &str) {
+        let Self { server, mut listener, choir } = self;
+        until_status(&server, "/readyz", 200).await;
+        choir.sings(100).await;
+        choir.enough();
+        let (outcomes, heard, ends) = choir.outcomes().await;
+        assert_eq!(ends, [], "every socket stayed open");
+        let client = mongodb::Client::with_uri_str(uri).await.unwrap();
+        let messages = client.database(&server.database().name).collection("messages");
+        let last = i64::try_from(messages.count_documents(doc! {}).await.unwrap()).unwrap();
+        assert_kept(messages, &outcomes).await;
+        let all: Vec<i64> = (1..=last).collect();
+        let mut told = Vec::new();
+        while ids_of(&told, "chat_message").len() < all.len() {
+            told.push(listener.next().await);
+        }
+        assert_eq!(ids_of(&told, "chat_message"), all);
+        for heard in heard {
+            let ids = ids_of(&heard, "chat_message");
+            assert!(ids.windows(2).all(|pair| pair[1] == pair[0] + 1), "a hole or a double in {ids:?}");
+        }
+        assert_shown(&server, &outcomes).await;
+    }
+}
+
 #[tokio::test]
 async fn a_killed_database_is_waited_for_and_all_goes_on() {
     let mut mongod = Mongod::start().await;
-    let overrides = [
-        ("MONGODB__SELECTION_MS", "500"),
-        ("LIMITS__HANDLER_MS", "3000"),
-        ("FEED__HEARTBEAT_MS", "100"),
-        ("FEED__STALE_MS", "1000"),
-        ("LIMITS__SEND_QUEUE", "10000"),
-    ];
-    let server = Server::start_over(&mongod.uri("parlor"), &overrides).await;
-    server.room(&[1, 2]).await;
-    let mut listener = server.join(2, 1).await;
-    let choir = Choir::on(&server).await;
-    choir.sings(100).await;
+    let ordeal = Ordeal::begin(&mongod.uri("parlor")).await;
     mongod.kill().await;
-    until_status(&server, "/readyz", 503).await;
-    assert_eq!(server.get("/healthz").await, 200);
-    choir.is_refused().await;
-
+    ordeal.is_noticed().await;
     mongod.again().await;
-    until_status(&server, "/readyz", 200).await;
-    choir.sings(100).await;
-    choir.enough();
-    let (outcomes, heard, ends) = choir.outcomes().await;
-    assert_eq!(ends, [], "every socket stayed open");
-    let messages = mongod.database(&server.database().name).await.collection("messages");
-    let last = i64::try_from(messages.count_documents(doc! {}).await.unwrap()).unwrap();
-    assert_kept(messages, &outcomes).await;
+    ordeal.survived(&mongod.uri("the-test")).await;
+}
 
-    // The stream went on where it was: whoever was there has heard of each message once.
-    let all: Vec<i64> = (1..=last).collect();
-    let mut told = Vec::new();
-    while ids_of(&told, "chat_message").len() < all.len() {
-        told.push(listener.next().await);
+/// Another is elected; what only the first had written nobody was told of.
+#[tokio::test]
+async fn a_killed_primary_of_three_is_replaced_and_all_goes_on() {
+    let mut three = Mongod::start_three().await;
+    let hosts = three.each_ref().map(Mongod::host).join(",");
+    let uri = format!("mongodb://{hosts}/?replicaSet=rs0&appName=parlor&heartbeatFrequencyMS=500");
+    let ordeal = Ordeal::begin(&uri).await;
+    three[0].kill().await;
+    ordeal.choir.sings(100).await;
+    // It is the primary again once it has what it missed.
+    three[0].again().await;
+    ordeal.survived(&uri).await;
+}
+
+/// The line to the database is cut, or carries nothing any more in one of its directions or both, and is whole again.
+#[tokio::test]
+async fn a_line_that_is_cut_or_hangs_is_waited_for_and_all_goes_on() {
+    for state in State::FAULTS {
+        let link = Link::to_the_database().await;
+        let ordeal = Ordeal::begin(&link.uri).await;
+        link.set(state);
+        ordeal.is_noticed().await;
+        link.set(State::Open);
+        ordeal.survived(shared_uri()).await;
     }
-    assert_eq!(ids_of(&told, "chat_message"), all);
-    for heard in heard {
-        let ids = ids_of(&heard, "chat_message");
-        assert!(ids.windows(2).all(|pair| pair[1] == pair[0] + 1), "a hole or a double in {ids:?}");
-    }
-    assert_shown(&server, &outcomes).await;
 }
 
 #[tokio::test]

@@ -192,15 +192,38 @@ pub(crate) struct Mongod {
 impl Mongod {
     /// Starts one and makes it a replica set.
     pub(crate) async fn start() -> Self {
+        let mongod = Self::spawn().await;
+        let members = [doc! { "_id": 0, "host": mongod.host() }];
+        mongod.admin(doc! { "replSetInitiate": { "_id": "rs0", "members": members } }).await;
+        mongod.primary().await;
+        mongod
+    }
+
+    /// Starts three that are one replica set, the primary first. Another is elected soon where that is gone.
+    pub(crate) async fn start_three() -> [Self; 3] {
+        let three = [Self::spawn().await, Self::spawn().await, Self::spawn().await];
+        let members: Vec<_> = three
+            .iter()
+            .zip(0..)
+            .map(|(mongod, id)| doc! { "_id": id, "host": mongod.host(), "priority": if id == 0 { 2 } else { 1 } })
+            .collect();
+        let settings = doc! { "electionTimeoutMillis": 1_000 };
+        let set = doc! { "_id": "rs0", "members": members, "settings": settings };
+        three[0].admin(doc! { "replSetInitiate": set }).await;
+        three[0].primary().await;
+        three
+    }
+
+    async fn spawn() -> Self {
         let binary = parlor::embedded::find_mongod(None).await.unwrap_or_else(|error| panic!("{error}"));
         let files = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let child = Owned::spawn(command(&binary, port, files.path()));
-        let mongod = Self { child, binary, port, files };
-        let members = [doc! { "_id": 0, "host": format!("127.0.0.1:{port}") }];
-        mongod.admin(doc! { "replSetInitiate": { "_id": "rs0", "members": members } }).await;
-        mongod.primary().await;
-        mongod
+        Self { child, binary, port, files }
+    }
+
+    pub(crate) fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     /// Where it is, for a server called so. Whoever was told by a fault that this is no primary any more asks again
@@ -215,7 +238,7 @@ impl Mongod {
         self.child.ended().await;
     }
 
-    /// Starts it again at the same port with the same files.
+    /// Starts it again at the same port with the same files, and waits until it is the primary.
     pub(crate) async fn again(&mut self) {
         self.child = Owned::spawn(command(&self.binary, self.port, self.files.path()));
         self.primary().await;

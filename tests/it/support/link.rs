@@ -16,8 +16,33 @@ pub(crate) enum State {
     Open,
     /// Nothing passes, and nobody is told.
     Held,
+    /// The same of what goes to the far end.
+    HeldThere,
+    /// The same of what comes back from it.
+    HeldBack,
     /// All connections are broken, and new ones too.
     Cut,
+}
+
+impl State {
+    /// All but open.
+    pub(crate) const FAULTS: [Self; 4] = [Self::Cut, Self::Held, Self::HeldThere, Self::HeldBack];
+}
+
+/// Of the two, which one a pump carries.
+#[derive(Clone, Copy)]
+enum Way {
+    There,
+    Back,
+}
+
+impl Way {
+    fn is_held(self, state: State) -> bool {
+        matches!(
+            (self, state),
+            (_, State::Held) | (Self::There, State::HeldThere) | (Self::Back, State::HeldBack)
+        )
+    }
 }
 
 /// A line, open at first.
@@ -79,16 +104,16 @@ async fn accept(listener: TcpListener, host: String, state: watch::Sender<State>
         }
         let Ok(far) = TcpStream::connect(&host).await else { continue };
         let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
-        tokio::spawn(pump(near_in, far_out, state.subscribe()));
-        tokio::spawn(pump(far_in, near_out, state.subscribe()));
+        tokio::spawn(pump(near_in, far_out, Way::There, state.subscribe()));
+        tokio::spawn(pump(far_in, near_out, Way::Back, state.subscribe()));
     }
 }
 
 /// Carries one direction until the line is cut or an end is closed.
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut state: watch::Receiver<State>) {
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: Way, mut state: watch::Receiver<State>) {
     let mut bytes = vec![0; 65536];
     loop {
-        let Ok(now) = state.wait_for(|state| *state != State::Held).await.map(|state| *state) else { return };
+        let Ok(now) = state.wait_for(|state| !way.is_held(*state)).await.map(|state| *state) else { return };
         if now == State::Cut {
             return;
         }
@@ -96,7 +121,7 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut state: watch:
             read = from.read(&mut bytes) => {
                 let Ok(count @ 1..) = read else { return };
                 // What arrived while the line was being held up waits with the rest.
-                if state.wait_for(|state| *state != State::Held).await.is_err() || *state.borrow() == State::Cut {
+                if state.wait_for(|state| !way.is_held(*state)).await.is_err() || *state.borrow() == State::Cut {
                     return;
                 }
                 if to.write_all(&bytes[..count]).await.is_err() {
