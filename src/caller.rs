@@ -119,11 +119,6 @@ impl Caller {
         Self { user, email, place, seat, ask, expires_at, refs: Mutex::default() }
     }
 
-    /// Whether it is told who is typing: above Level 1.
-    pub(crate) fn hears_typing(&self) -> bool {
-        self.ask.since.is_some() || matches!(self.place, Place::Inbox(_))
-    }
-
     /// Whether what is read is said by hand: what is written to the socket is delivered, and no more.
     pub(crate) fn receipts_by_hand(&self) -> bool {
         self.ask.receipts_by_hand

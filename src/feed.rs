@@ -176,6 +176,8 @@ impl Feed {
                 self.store.touched().passed(time);
                 self.hub.passed(time);
                 self.heard(event)?;
+            } else {
+                self.store.present().heard_another();
             }
             return Ok(None);
         }

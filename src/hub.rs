@@ -25,7 +25,7 @@ use crate::close::Close;
 use crate::metrics::Metrics;
 use crate::outbox::{Frame, Outbox};
 use crate::room::{Change, OpenRoom};
-use crate::store::Snapshot;
+use crate::store::{Audience, Snapshot};
 
 /// Changes that may wait for a room's state to be read. It takes milliseconds; at this many the room's sockets
 /// are sent away, to come back to a fresh one.
@@ -133,6 +133,12 @@ impl Entry {
     }
 }
 
+impl Audience for Hub {
+    fn hears(&self, room: RoomId, typist: &UserId) -> bool {
+        self.hears(room, typist)
+    }
+}
+
 impl Hub {
     /// And the rooms whose state is to be read for it.
     pub(crate) fn new(metrics: Arc<Metrics>) -> (Self, mpsc::UnboundedReceiver<Wanted>) {
@@ -142,6 +148,15 @@ impl Hub {
 
     fn rooms(&self) -> MutexGuard<'_, Rooms> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a socket here would be told that a user is typing in a room.
+    pub(crate) fn hears(&self, room: RoomId, typist: &UserId) -> bool {
+        let rooms = self.rooms();
+        rooms
+            .entries
+            .get(&room)
+            .is_some_and(|entry| entry.sockets.iter().any(|socket| socket.hears_of(typist)))
     }
 
     /// From now on the socket gets the room's frames.

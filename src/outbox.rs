@@ -95,6 +95,8 @@ impl Frame {
 pub(crate) struct Outbox {
     /// Whose rooms, where it is of a socket of all of a user's.
     inbox: Option<(UserId, Arc<Rooms>)>,
+    /// Its user, where it is of one room and above Level 1.
+    hears: Option<UserId>,
     frames: Mutex<VecDeque<Arc<Frame>>>,
     limit: usize,
     closing: OnceLock<Close>,
@@ -105,11 +107,23 @@ impl Outbox {
     pub(crate) fn new(limit: usize) -> Self {
         Self {
             inbox: None,
+            hears: None,
             frames: Mutex::default(),
             limit,
             closing: OnceLock::new(),
             changed: Notify::new(),
         }
+    }
+
+    /// Of a socket of one room on which this user hears of who is typing there.
+    pub(crate) fn of_listener(limit: usize, user: UserId) -> Self {
+        Self { hears: Some(user), ..Self::new(limit) }
+    }
+
+    /// Whether it would be told that this user is typing.
+    pub(crate) fn hears_of(&self, typist: &UserId) -> bool {
+        let user = self.hears.as_ref().or_else(|| self.inbox.as_ref().map(|(user, _)| user));
+        user.is_some_and(|user| user != typist)
     }
 
     /// Of a socket of all of a user's rooms, which are these.

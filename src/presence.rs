@@ -43,6 +43,10 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
+    /// It was looked for other servers, and none was there.
+    alone: bool,
+    /// How often one was heard of.
+    heard_others: u64,
     users: HashMap<UserId, Here>,
     /// Those who may be here without the database knowing; some twice.
     arriving: Vec<UserId>,
@@ -54,8 +58,6 @@ struct State {
 #[derive(Default)]
 struct Here {
     sockets: usize,
-    /// Those of them that hear of who is typing.
-    hearing: usize,
     /// Whether the database knows of them, or may.
     told: bool,
     left: Option<(Instant, DateTime)>,
@@ -65,7 +67,6 @@ struct Here {
 pub(crate) struct Stays {
     present: Present,
     user: UserId,
-    hears: bool,
 }
 
 impl Present {
@@ -74,24 +75,41 @@ impl Present {
         self.0.server
     }
 
-    /// A user has one more socket, and whether it hears of who is typing.
-    pub(crate) fn enter(&self, user: &UserId, hears: bool) -> Stays {
+    /// Another server's heart was heard beating.
+    pub(crate) fn heard_another(&self) {
+        let mut state = self.state();
+        state.alone = false;
+        state.heard_others += 1;
+    }
+
+    /// How often one was heard of.
+    fn heard_others(&self) -> u64 {
+        self.state().heard_others
+    }
+
+    /// It was looked for other servers once they had been heard of so often.
+    fn looked_for_others(&self, heard: u64, found: bool) {
+        let mut state = self.state();
+        state.alone = !found && state.heard_others == heard;
+    }
+
+    /// Whether there is no other server.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.state().alone
+    }
+
+    /// A user has one more socket.
+    pub(crate) fn enter(&self, user: &UserId) -> Stays {
         let mut state = self.state();
         let here = state.users.entry(user.clone()).or_default();
         here.sockets += 1;
-        here.hearing += usize::from(hears);
         here.left = None;
         if !here.told {
             state.arriving.push(user.clone());
             self.0.changed.notify_one();
         }
         drop(state);
-        Stays { present: self.clone(), user: user.clone(), hears }
-    }
-
-    /// Whether one of a user's sockets on this server hears of who is typing, also where the database doesn't know of it yet.
-    pub(crate) fn hears(&self, user: &UserId) -> bool {
-        self.state().users.get(user).is_some_and(|here| here.hearing > 0)
+        Stays { present: self.clone(), user: user.clone() }
     }
 
     /// Resolves when something is to be written, now or after the grace.
@@ -112,7 +130,6 @@ impl Drop for Stays {
         let now = Instant::now();
         let Some(here) = state.users.get_mut(&self.user) else { return };
         here.sockets -= 1;
-        here.hearing -= usize::from(self.hears);
         if here.sockets == 0 {
             here.left = Some((now, DateTime::now()));
             state.leaving.push_back((now, self.user.clone()));
@@ -167,10 +184,7 @@ impl State {
             // Of those who have come back it may be written or not: their coming is.
             if !self.users.contains_key(&user) {
                 let left = Instant::now();
-                self.users.insert(
-                    user.clone(),
-                    Here { sockets: 0, hearing: 0, told: true, left: Some((left, at)) },
-                );
+                self.users.insert(user.clone(), Here { sockets: 0, told: true, left: Some((left, at)) });
                 self.leaving.push_back((left, user));
             }
         }

@@ -34,7 +34,7 @@ use crate::metrics::Metrics;
 use crate::rates::{Over, Rates};
 use crate::room::json;
 use crate::splice::{quoted, splice};
-use crate::store::{BoundRoom, Receipts, Store, StoreError, Writer};
+use crate::store::{Audience, BoundRoom, Receipts, Store, StoreError, Writer};
 
 /// After how long a call is worth trying again that found no place, in milliseconds: a client that heeds it is never
 /// told so ten times in ten seconds, which would close its socket.
@@ -53,6 +53,7 @@ pub(crate) struct Runtime {
     writer: Writer,
     receipts: Receipts,
     verifier: Verifier,
+    audience: Arc<dyn Audience>,
     tracker: TaskTracker,
     overdue: CancellationToken,
     metrics: Arc<Metrics>,
@@ -66,6 +67,7 @@ pub(crate) struct Ports {
     pub(crate) writer: Writer,
     pub(crate) receipts: Receipts,
     pub(crate) verifier: Verifier,
+    pub(crate) audience: Arc<dyn Audience>,
 }
 
 /// An answer to one frame, for its own socket alone.
@@ -95,7 +97,7 @@ impl Runtime {
         metrics: Arc<Metrics>,
     ) -> Self {
         let UnderWay { tracker, overdue } = under_way;
-        let Ports { store, writer, receipts, verifier } = ports;
+        let Ports { store, writer, receipts, verifier, audience } = ports;
         Self {
             actions,
             table: ArcSwap::from_pointee(Table::new(actions, functions, config, None)),
@@ -104,6 +106,7 @@ impl Runtime {
             writer,
             receipts,
             verifier,
+            audience,
             tracker,
             overdue,
             metrics,
@@ -307,6 +310,7 @@ impl Runtime {
             room,
             caller: caller.user.clone(),
             request,
+            audience: self.audience.clone(),
             deadline,
             selection: self.selection,
         });

@@ -241,6 +241,7 @@ async fn assemble(
             writer: writer.clone(),
             receipts: receipts.clone(),
             verifier: verifier.clone(),
+            audience: hub.clone(),
         },
         under_way.clone(),
         metrics.clone(),

@@ -87,6 +87,9 @@ pub(crate) async fn serve(
         Ok(Admission { room: Wanted::All, caller, .. }) => {
             Outbox::of_inbox(send_queue, caller.user.clone(), Arc::default())
         }
+        Ok(Admission { caller, ask, .. }) if ask.since.is_some() => {
+            Outbox::of_listener(send_queue, caller.user.clone())
+        }
         _ => Outbox::new(send_queue),
     });
     // Before anything is read for it: what concerns its user from now on concerns it.
@@ -130,7 +133,7 @@ async fn talk(
         ws,
         server,
         outbox,
-        _stays: server.present.enter(&opened.caller.user, opened.caller.hears_typing()),
+        _stays: server.present.enter(&opened.caller.user),
         caller: opened.caller,
         view: opened.view,
         heard: Instant::now(),

@@ -173,6 +173,7 @@ fn bound(server: &Shared, room: RoomId) -> BoundRoom {
         room,
         caller: UserId::Int(0),
         request: ObjectId::new(),
+        audience: server.hub.clone(),
         deadline: Instant::now() + server.config.load().limits.handler,
         selection: server.config.load().mongodb.selection,
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bson::oid::ObjectId;
 use tokio::time::MissedTickBehavior;
 
-use super::Task;
+use super::{Present, Task};
 use crate::metrics::Metrics;
 use crate::store::presence::Beat;
 use crate::store::{Store, StoreError};
@@ -26,6 +26,7 @@ const LOOK_FOR_ORPHANS: Duration = Duration::from_mins(1);
 const LOOK_FOR_UNFINISHED: Duration = Duration::from_secs(2);
 
 pub(super) struct Sweep {
+    present: Present,
     store: Store,
     server: ObjectId,
     silence: Duration,
@@ -43,6 +44,7 @@ pub(super) struct Sweep {
 impl Sweep {
     pub(super) fn new(task: &Task) -> Self {
         Self {
+            present: task.present.clone(),
             store: task.store.clone(),
             server: task.pulse.server(),
             silence: task.settings.silence,
@@ -79,7 +81,10 @@ impl Sweep {
             self.unfinished_at = Instant::now();
         }
         let asked = Instant::now();
+        let heard = self.present.heard_others();
         let beats = self.store.beats().await?;
+        let others = beats.iter().any(|beat| beat.server != self.server && !beat.dead);
+        self.present.looked_for_others(heard, others);
         if asked.elapsed() >= self.silence {
             // A database that took so long for this has kept the others waiting, too.
             self.seen.clear();

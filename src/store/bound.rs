@@ -1,5 +1,6 @@
 //! The handlers' port: the store, bound to one call's caller, room and deadline.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bson::oid::ObjectId;
@@ -10,7 +11,7 @@ use tokio::time::Instant;
 
 use super::documents::{self, Draft, Marks};
 use super::revisions::Change;
-use super::{Receipts, Store, StoreError, Writer, Written};
+use super::{Audience, Receipts, Store, StoreError, Writer, Written};
 
 /// How long before the call's deadline a write that can't begin is given up, beyond what choosing a server may
 /// take: time for the client to hear `unavailable`, which is certain, and not `timeout`, which isn't. Half of a
@@ -31,6 +32,8 @@ pub struct BoundRoom {
     pub caller: UserId,
     /// What this call is known by, in the log as in the database.
     pub request: ObjectId,
+    /// Who hears of it here.
+    pub audience: Arc<dyn Audience>,
     /// When the caller stops waiting.
     pub deadline: Instant,
     /// `mongodb.selection_ms`
@@ -166,8 +169,8 @@ impl Room for BoundRoom {
     }
 
     fn typing(&self) -> Pending<'_, ()> {
-        Box::pin(
-            async move { self.store.typing(self.room, &self.caller).await.map_err(StoreError::of_write) },
-        )
+        Box::pin(async move {
+            self.store.typing(self.room, &self.caller, &*self.audience).await.map_err(StoreError::of_write)
+        })
     }
 }

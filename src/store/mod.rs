@@ -64,6 +64,7 @@ pub(crate) use rooms::RoomPlan;
 pub use rooms::{NewMember, NewRoom};
 pub use schema::{Advice, inspect};
 use touched::Touched;
+pub use typing::Audience;
 use typing::Typists;
 pub use writer::{Writer, Written};
 

@@ -1,7 +1,8 @@
 //! Who is typing: told to the others of a room, kept nowhere.
 //!
 //! It is a signal, and so takes the one road that all else takes. Where none of the others is there to hear of it nothing
-//! is written at all. Of another server's sockets it is not known which would hear.
+//! is written; and nothing is read, where there is no other server on which they might be. Of another server's sockets it is
+//! not known which would hear.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -14,6 +15,12 @@ use handlers::{RoomId, UserId};
 use super::documents::{self, Undecodable};
 use super::{Store, StoreError};
 use crate::signal::Signal;
+
+/// Who hears of a room on this server.
+pub trait Audience: Send + Sync {
+    /// Whether someone other than the user who is typing would be told.
+    fn hears(&self, room: RoomId, typist: &UserId) -> bool;
+}
 
 /// Of a user in a room one is passed on in this time (protocol.md, Level 2).
 const PERIOD: Duration = Duration::from_secs(3);
@@ -43,14 +50,23 @@ impl Typists {
 
 impl Store {
     /// Tells the others of a room that a user is typing, where it is news and one of them is there.
-    pub(crate) async fn typing(&self, room: RoomId, user: &UserId) -> Result<(), StoreError> {
-        if !self.typists.is_news(room, user) || !self.may_anyone_hear(room, user).await? {
+    pub(crate) async fn typing(
+        &self,
+        room: RoomId,
+        user: &UserId,
+        here: &dyn Audience,
+    ) -> Result<(), StoreError> {
+        if !self.typists.is_news(room, user) {
+            return Ok(());
+        }
+        let heard_here = here.hears(room, user);
+        if !heard_here && (self.present().is_alone() || !self.is_anyone_elsewhere(room, user).await?) {
             return Ok(());
         }
         self.signal(&Signal::Typing { room, user: user.clone() }).await
     }
 
-    async fn may_anyone_hear(&self, room: RoomId, user: &UserId) -> Result<bool, StoreError> {
+    async fn is_anyone_elsewhere(&self, room: RoomId, user: &UserId) -> Result<bool, StoreError> {
         let members = self.members.clone();
         let presence = self.db.collection::<RawDocumentBuf>("presence");
         let filter = doc! { "_id": documents::of_room(room, "user") };
@@ -61,9 +77,6 @@ impl Store {
             let read = |member: &RawDocumentBuf| documents::read_member_user(member.get_document("_id")?);
             let others = found.iter().map(read).collect::<Result<Vec<_>, Undecodable>>()?;
             let others: Vec<_> = others.into_iter().filter(|other| *other != user).collect();
-            if others.iter().any(|other| present.hears(other)) {
-                return Ok(true);
-            }
             let others: Vec<_> = others.iter().map(documents::user_bson).collect();
             let elsewhere = doc! { "$elemMatch": { "$ne": present.server() } };
             let online = doc! { "_id": { "$in": others }, "online": true, "servers": elsewhere };

@@ -13,7 +13,7 @@ use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{DateTime, Document, doc};
 use parlor::config::Config;
 use parlor::metrics::Metrics;
-use parlor::store::{BoundRoom, NewMember, Receipts, Store, Writer};
+use parlor::store::{Audience, BoundRoom, NewMember, Receipts, Store, Writer};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
@@ -22,6 +22,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{Database, shared_uri};
+
+/// No socket is anywhere.
+struct Nobody;
+
+impl Audience for Nobody {
+    fn hears(&self, _: RoomId, _: &UserId) -> bool {
+        false
+    }
+}
 
 /// There is none: what an action asks of its socket is refused.
 struct NoSocket;
@@ -80,6 +89,7 @@ impl Side {
             room,
             caller: caller.clone(),
             request: ObjectId::new(),
+            audience: Arc::new(Nobody),
             deadline: Instant::now() + Duration::from_secs(10),
             selection: self.config.mongodb.selection,
         };

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::interval;
 
 use super::{Live, Told, missed, room};
-use crate::support::{PATIENCE, Server, chat};
+use crate::support::{PATIENCE, Server, chat, shared_uri};
 
 /// At most one in this time is passed on for a user in a room.
 const PACE: Duration = Duration::from_secs(3);
@@ -160,4 +160,34 @@ async fn nothing_is_written_where_nobody_would_hear() {
     one.expect(typed_by(2)).await;
     assert_eq!(written().await, 1);
     level1.quiet().await;
+}
+
+/// Where there is no other server that is known without asking the database.
+#[tokio::test]
+async fn nothing_is_read_either_where_nobody_can_hear() {
+    let server = Server::start(&[]).await;
+    let client = mongodb::Client::with_uri_str(shared_uri()).await.unwrap();
+    let database = client.database(&server.database().name);
+    database.run_command(doc! { "profile": 2 }).await.unwrap();
+    let read = async || {
+        let of = ["members", "presence"].map(|name| format!("{}.{name}", database.name()));
+        let reads = doc! { "op": "query", "ns": { "$in": of.to_vec() } };
+        let noted = database.collection::<mongodb::bson::Document>("system.profile");
+        noted.count_documents(reads).await.unwrap()
+    };
+    let began = Instant::now();
+    for other in 2.. {
+        let room = server.room(&[1, other]).await;
+        let mut one = Live::fresh(&server, 1, room).await;
+        let before = read().await;
+        one.send(typing()).await;
+        one.quiet().await;
+        if read().await == before {
+            break;
+        }
+        // It has just started, and not looked for others.
+        assert!(began.elapsed() < PATIENCE, "it is read who might hear");
+    }
+    assert_eq!(server.collection("signals").await.count_documents(doc! {}).await.unwrap(), 0);
+    database.run_command(doc! { "profile": 0 }).await.unwrap();
 }
