@@ -286,15 +286,12 @@ impl Mongod {
 
     async fn primary(&self) {
         let admin = self.database("admin").await;
-        let elected = async {
-            while !admin
-                .run_command(doc! { "hello": 1 })
-                .await
-                .unwrap()
-                .get_bool("isWritablePrimary")
-                .unwrap()
-            {}
+        // One that takes back what only it had written hangs up meanwhile.
+        let is_primary = async || {
+            let hello = admin.run_command(doc! { "hello": 1 }).await;
+            hello.is_ok_and(|hello| hello.get_bool("isWritablePrimary").unwrap_or(false))
         };
+        let elected = async { while !is_primary().await {} };
         let Ok(()) = timeout(2 * PATIENCE, elected).await else { panic!("mongod is not primary") };
     }
 }
