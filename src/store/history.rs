@@ -105,9 +105,10 @@ impl Store {
         let store = self.clone();
         self.bounded(async move {
             let mut session = store.client.start_session().snapshot(true).await?;
-            let members = store.members.aggregate(raised::members(room)).with_type::<RawDocumentBuf>();
-            let mut cursor = members.session(&mut session).await?;
-            let documents: Vec<RawDocumentBuf> = cursor.stream(&mut session).try_collect().await?;
+            let filter = doc! { "_id": documents::of_room(room, "user") };
+            let mut cursor = store.members.find(filter).session(&mut session).await?;
+            let mut documents: Vec<RawDocumentBuf> = cursor.stream(&mut session).try_collect().await?;
+            documents.extend(store.raised_in(&mut session, room).await?);
             let members = raised::read_members(&documents)?;
             let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
             Ok((View { session, time }, members))

@@ -15,6 +15,7 @@ use bson::oid::ObjectId;
 use bson::{Bson, DateTime, Document, RawArrayBuf, RawDocument, RawDocumentBuf, doc, rawdoc};
 use futures_util::TryStreamExt;
 use handlers::{RoomId, UserId};
+use mongodb::ClientSession;
 use mongodb::options::WriteConcern;
 
 use super::documents::{self, Marks, Member, Undecodable};
@@ -182,6 +183,19 @@ impl Store {
         .await
     }
 
+    /// The batches in which marks of a room are raised, of these its own alone.
+    pub(super) async fn raised_in(
+        &self,
+        session: &mut ClientSession,
+        room: RoomId,
+    ) -> Result<Vec<RawDocumentBuf>, StoreError> {
+        let journal = self.journal();
+        let find = journal.find(doc! { "marks.room": room.get() });
+        let find = find.projection(doc! { "marks": of_room(room) }).session(&mut *session);
+        let mut cursor = find.await?;
+        Ok(cursor.stream(session).try_collect().await?)
+    }
+
     fn journal(&self) -> mongodb::Collection<RawDocumentBuf> {
         self.db.collection("marks")
     }
@@ -217,14 +231,18 @@ fn read_mark(mark: &RawDocument) -> Result<(Whose, Marks), Undecodable> {
 
 /// The members of a room, and after them the batches in which some of them are raised, of `members`.
 pub(super) fn members(room: RoomId) -> [Document; 2] {
-    let of_room = doc! { "$filter": { "input": "$marks", "cond": { "$eq": ["$$this.room", room.get()] } } };
     [
         doc! { "$match": { "_id": documents::of_room(room, "user") } },
         doc! { "$unionWith": { "coll": "marks", "pipeline": [
             { "$match": { "marks.room": room.get() } },
-            { "$project": { "marks": of_room } },
+            { "$project": { "marks": of_room(room) } },
         ] } },
     ]
+}
+
+/// The marks of a batch that are of this room.
+fn of_room(room: RoomId) -> Document {
+    doc! { "$filter": { "input": "$marks", "cond": { "$eq": ["$$this.room", room.get()] } } }
 }
 
 /// What [`members`] gave, each with its highest marks.
