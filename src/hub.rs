@@ -135,7 +135,11 @@ impl Entry {
 
 impl Audience for Hub {
     fn hears(&self, room: RoomId, typist: &UserId) -> bool {
-        self.hears(room, typist)
+        let rooms = self.rooms();
+        rooms
+            .entries
+            .get(&room)
+            .is_some_and(|entry| entry.sockets.iter().any(|socket| socket.hears_of(typist)))
     }
 }
 
@@ -148,15 +152,6 @@ impl Hub {
 
     fn rooms(&self) -> MutexGuard<'_, Rooms> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether a socket here would be told that a user is typing in a room.
-    pub(crate) fn hears(&self, room: RoomId, typist: &UserId) -> bool {
-        let rooms = self.rooms();
-        rooms
-            .entries
-            .get(&room)
-            .is_some_and(|entry| entry.sockets.iter().any(|socket| socket.hears_of(typist)))
     }
 
     /// From now on the socket gets the room's frames.
@@ -351,7 +346,7 @@ impl Hub {
         let marks = snapshot
             .members
             .into_iter()
-            .map(|member| Change::Entered { user: member.user, marks: member.marks });
+            .map(|member| Change::Marked { user: member.user, marks: member.marks });
         let mut frames = Vec::new();
         for change in gone.chain(told).chain(marks) {
             open.apply(snapshot.time, change, &mut frames);

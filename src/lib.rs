@@ -34,6 +34,7 @@ mod feed;
 mod functions;
 mod hooks;
 mod hub;
+mod leftovers;
 pub mod log;
 pub mod metrics;
 pub mod open_files;

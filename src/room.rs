@@ -32,12 +32,10 @@ pub(crate) enum Change {
         revision: Revision,
     },
     /// A member is there, new or not, with at least these marks.
-    Entered {
+    Marked {
         user: UserId,
         marks: Marks,
     },
-    /// Members have at least these marks. Of one who has left meanwhile it is too late.
-    Marked(Vec<(UserId, Marks)>),
     Left {
         user: UserId,
     },
@@ -116,14 +114,11 @@ impl OpenRoom {
                 frames.push(Frame { inbox: Some(Inbox { room: self.id, what: What::Deleted(id) }), ..told });
                 self.waiting.retain(|message| message.message_id != id);
             }
-            Change::Entered { user, marks } => {
-                self.marks.entry(user.clone()).or_default();
-                self.raise(time, user, marks, frames);
-                self.tell_marks(time, frames);
-            }
-            Change::Marked(marks) => {
-                for (user, marks) in marks {
-                    self.raise(time, user, marks, frames);
+            Change::Marked { user, marks } => {
+                let known = self.marks.entry(user.clone()).or_default();
+                let raised = known.max(marks);
+                if raised.read > std::mem::replace(known, raised).read {
+                    frames.push(Frame::inbox(self.id, What::Read(user), time));
                 }
                 self.tell_marks(time, frames);
             }
@@ -137,15 +132,6 @@ impl OpenRoom {
                 frames.push(Frame { about: Some(user), ..told });
             }
             Change::Told(event) => frames.push(Frame::new(event.into_frame(), time)),
-        }
-    }
-
-    /// Raises the marks of a member.
-    fn raise(&mut self, time: Timestamp, user: UserId, marks: Marks, frames: &mut Vec<Frame>) {
-        let Some(known) = self.marks.get_mut(&user) else { return };
-        let raised = known.max(marks);
-        if raised.read > std::mem::replace(known, raised).read {
-            frames.push(Frame::inbox(self.id, What::Read(user), time));
         }
     }
 

@@ -46,7 +46,7 @@ use crate::store::{Store, StoreError};
 use crate::sweeper::Sweeper;
 use crate::tls::Certificate;
 use crate::users::Users;
-use crate::{functions, page, routes, sweeper};
+use crate::{functions, leftovers, page, routes, sweeper};
 
 /// What is kept of the time for the end, at most a quarter of it, to tell each socket why it is closed: the
 /// database may have taken all the rest. As long as one close may take.
@@ -259,6 +259,7 @@ async fn assemble(
         metrics: metrics.clone(),
     };
     task.start(stop);
+    tokio::spawn(stop.clone().run_until_cancelled_owned(leftovers::run(store.clone(), metrics.clone())));
     let server = Server {
         page,
         sweeper: Sweeper::default(),

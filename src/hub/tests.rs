@@ -93,33 +93,9 @@ fn a_sleeping_room_is_not_read_as_before_the_first_who_came() {
     let (hub, mut wanted) = Hub::new(Arc::new(Metrics::new()));
     let room = RoomId::try_from(1).unwrap();
     hub.reached(room, at(7));
-    hub.committed(room, at(7), Change::Entered { user: UserId::Int(2), marks: Marks::default() });
+    hub.committed(room, at(7), Change::Marked { user: UserId::Int(2), marks: Marks::default() });
     let inbox = Arc::new(Outbox::of_inbox(10, UserId::Int(1), Arc::default()));
     hub.join_inbox(&[room], &inbox);
     assert!(hub.join(room, &Arc::new(Outbox::new(10))).unread.is_none(), "it is read for all");
     assert_eq!(wanted.try_recv().unwrap().at, at(7));
-}
-
-/// Marks are written in batches, and one may come after its member has left. The others' messages must not wait for it.
-#[test]
-fn a_mark_of_one_who_has_left_is_no_members() {
-    let (hub, room) = hub();
-    let socket = Arc::new(Outbox::new(10));
-    let visit = hub.join(room, &socket).unread.unwrap();
-    let user = |id| UserId::Int(id);
-    let mut three = snapshot(5);
-    three.members.push(Member { user: user(3), ..three.members[0].clone() });
-    hub.opened(room, visit, &socket, &three);
-    let read = |n| Marks { delivered: n, read: n };
-    for (time, change) in [
-        (7, Change::Left { user: user(3) }),
-        (8, Change::Marked(vec![(user(3), Marks::default())])),
-        (9, said(1)),
-        (10, Change::Marked(vec![(user(2), read(1)), (user(1), read(1))])),
-    ] {
-        hub.reached(room, at(time));
-        hub.committed(room, at(time), change);
-    }
-    let told: Vec<_> = socket.take(100).iter().map(|frame| frame.json.to_string()).collect();
-    assert!(told.iter().any(|frame| frame.contains("mark_message_as_read")), "{told:?}");
 }

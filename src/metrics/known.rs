@@ -19,6 +19,7 @@ pub(super) const FAULTS: &[&str] = &[
     "idempotency",
     "inbox",
     "keys",
+    "leftovers",
     "open_room",
     "presence",
     "receipts",

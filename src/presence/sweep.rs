@@ -1,10 +1,10 @@
-//! Finds servers that died, takes their sockets from whoever had any, and finishes what they left half done.
+//! Finds servers that died, and takes their sockets from whoever had any.
 //!
 //! A server is dead when its heartbeat stood still for `presence.silence_ms` before this one's eyes: not by anyone's
 //! clock, and not across a time in which this one could not see, for then nobody's heart could be heard beating.
 //! All servers look, and each step can be repeated and taken by several: whoever does the work may die of it, too.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,9 +22,6 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Between two looks for users of servers that have no heartbeat left.
 const LOOK_FOR_ORPHANS: Duration = Duration::from_mins(1);
 
-/// Between two looks for edits and deletes that a server has left half done. What is there at both is finished.
-const LOOK_FOR_UNFINISHED: Duration = Duration::from_secs(2);
-
 pub(super) struct Sweep {
     present: Present,
     store: Store,
@@ -33,11 +30,6 @@ pub(super) struct Sweep {
     /// What each server's heartbeat was when it last changed, and when that was seen.
     seen: HashMap<ObjectId, (i64, bool, Instant)>,
     orphans_at: Option<Instant>,
-    /// Edits and deletes that were noted and not carried out at the last look, and when that was.
-    unfinished: HashSet<ObjectId>,
-    /// The same of receipts that weren't folded.
-    unfolded: HashSet<ObjectId>,
-    unfinished_at: Instant,
     metrics: Arc<Metrics>,
 }
 
@@ -50,9 +42,6 @@ impl Sweep {
             silence: task.settings.silence,
             seen: HashMap::new(),
             orphans_at: None,
-            unfinished: HashSet::new(),
-            unfolded: HashSet::new(),
-            unfinished_at: Instant::now(),
             metrics: task.metrics.clone(),
         }
     }
@@ -74,11 +63,6 @@ impl Sweep {
         if self.orphans_at.is_none_or(|at| at.elapsed() >= LOOK_FOR_ORPHANS) {
             self.store.declare_orphans().await?;
             self.orphans_at = Some(Instant::now());
-        }
-        if self.unfinished_at.elapsed() >= LOOK_FOR_UNFINISHED {
-            self.unfinished = self.store.carry_out_what_was_left(&self.unfinished).await?;
-            self.unfolded = self.store.fold_what_was_left(&self.unfolded).await?;
-            self.unfinished_at = Instant::now();
         }
         let asked = Instant::now();
         let heard = self.present.heard_others();

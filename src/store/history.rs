@@ -10,7 +10,7 @@ use handlers::{HistoryMessage, Role, RoomId, Time, UserId};
 use mongodb::ClientSession;
 
 use super::documents::{self, Marks, Member, Message};
-use super::{Store, StoreError, raised};
+use super::{Store, StoreError};
 use crate::room::{Change, status};
 
 /// How many messages the first frame of a socket holds (protocol.md, History).
@@ -107,9 +107,11 @@ impl Store {
             let mut session = store.client.start_session().snapshot(true).await?;
             let filter = doc! { "_id": documents::of_room(room, "user") };
             let mut cursor = store.members.find(filter).session(&mut session).await?;
-            let mut documents: Vec<RawDocumentBuf> = cursor.stream(&mut session).try_collect().await?;
-            documents.extend(store.raised_in(&mut session, room).await?);
-            let members = raised::read_members(&documents)?;
+            let documents: Vec<RawDocumentBuf> = cursor.stream(&mut session).try_collect().await?;
+            let members = documents
+                .iter()
+                .map(|document| documents::read_member(document))
+                .collect::<Result<_, _>>()?;
             let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
             Ok((View { session, time }, members))
         })

@@ -13,7 +13,7 @@ use handlers::{RoomId, Time, UserId};
 use mongodb::ClientSession;
 
 use super::documents::{self, Marks, Member, Message, Room, Undecodable};
-use super::{Store, StoreError, raised, unread};
+use super::{Store, StoreError, unread};
 
 /// Rooms whose last activity is read in one operation.
 const READ_AT_ONCE: usize = 500;
@@ -199,7 +199,6 @@ fn stages(user: &UserId, places: &[Position]) -> Vec<Document> {
             { "$match": { "$expr": { "$and": range("user", "$gte", Bson::MinKey) } } },
         ] } },
     ];
-    stages.extend(raised::stages(user));
     stages.extend(unread::stages(user));
     stages
 }
@@ -232,8 +231,7 @@ fn read(document: &RawDocument, user: &UserId, active_at: Time) -> Result<Listed
     let room = documents::read_room_document(document.get_document("doc")?)?
         .ok_or_else(|| Undecodable::new("a deleted room is listed"))?;
     let members = documents::documents_in(document, "members")?.into_iter().map(documents::read_member);
-    let mut members = members.collect::<Result<Vec<_>, _>>()?;
-    raised::raise(&mut members, documents::documents_in(document, "raised")?)?;
+    let members = members.collect::<Result<Vec<_>, _>>()?;
     let last = documents::documents_in(document, "last")?.first().map(|last| documents::read_message(last));
     let marks = members.iter().find(|member| member.user == *user).map(|member| member.marks);
     Ok(Listed {

@@ -22,7 +22,6 @@ mod moment;
 mod numbers;
 mod page;
 pub(crate) mod presence;
-pub(crate) mod raised;
 mod removal;
 mod resume;
 mod revisions;

@@ -8,9 +8,10 @@ use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
 use handlers::{RoomId, UserId};
 use mongodb::error::Error;
 
-use super::documents::{self, Message, Undecodable};
+use super::documents::{self, Member, Message, Undecodable};
 use super::history::{HISTORY, Snapshot, WAITING};
-use super::{Store, StoreError, raised, unread};
+use super::unread;
+use super::{Store, StoreError};
 
 /// Unread messages of a member, as of a moment.
 #[derive(Clone, Copy, Debug)]
@@ -36,13 +37,10 @@ impl Store {
     pub(crate) async fn snapshot_at(&self, room: RoomId, at: Timestamp) -> Result<Snapshot, StoreError> {
         let store = self.clone();
         self.bounded(async move {
-            // Of which there are no more than fit one answer.
-            let members = doc! {
-                "aggregate": "members",
-                "pipeline": raised::members(room).to_vec(),
-                "cursor": { "batchSize": i32::MAX },
-            };
-            let members = raised::read_members(&store.command_at(at, members).await?)?;
+            let members = doc! { "_id": documents::of_room(room, "user") };
+            let members = store.find_at(at, doc! { "find": "members", "filter": members }).await?;
+            let members = members.iter().map(|member| documents::read_member(member));
+            let members = members.collect::<Result<Vec<Member>, Undecodable>>()?;
             let messages = store.page_at(room, at, 0, i64::MAX, HISTORY).await?;
             let time = at;
             let mut snapshot = Snapshot { time, members, messages, waiting: Vec::new(), complete: true };
@@ -67,7 +65,6 @@ impl Store {
                 doc! { "$match": { "_id": documents::member_id(room, &user) } },
                 doc! { "$project": { "_id": 0, "room": "$_id.room", "read": 1 } },
             ];
-            stages.extend(raised::stages(&user));
             stages.extend(unread::stages(&user));
             let count = doc! { "aggregate": "members", "pipeline": stages, "cursor": {} };
             let found = store.command_at(at, count).await?;

@@ -47,6 +47,9 @@ impl Revisions {
     }
 }
 
+/// Rooms whose journals are looked at, at once.
+const LEFT: i64 = 1_000;
+
 /// The field by which the rooms are found whose journal isn't empty.
 pub(super) const UNFINISHED: &str = "journal.id";
 
@@ -108,23 +111,28 @@ impl Store {
         &self,
         seen: &HashSet<ObjectId>,
     ) -> Result<HashSet<ObjectId>, StoreError> {
-        let (store, seen) = (self.clone(), seen.clone());
-        self.bounded(async move {
-            let rooms = store.rooms();
-            let find = rooms.find(doc! { UNFINISHED: { "$exists": true } }).projection(revised_fields());
-            let unfinished: Vec<Revised> = find.await?.try_collect().await?;
-            let mut left = HashSet::new();
-            for revised in unfinished {
-                if revised.journal.iter().any(|revision| seen.contains(&revision.id)) {
-                    tracing::warn!(room = %revised.room, "edits or deletes that a server left are carried out");
-                    store.carry_out(&revised, ObjectId::new()).await?;
-                } else {
-                    left.extend(revised.journal.iter().map(|revision| revision.id));
-                }
+        let rooms = self.rooms();
+        let unfinished: Vec<Revised> = self
+            .bounded(async move {
+                let find = rooms.find(doc! { UNFINISHED: { "$exists": true } }).limit(LEFT);
+                Ok(find.projection(revised_fields()).await?.try_collect().await?)
+            })
+            .await?;
+        let mut left = HashSet::new();
+        for revised in unfinished {
+            if !revised.journal.iter().any(|revision| seen.contains(&revision.id)) {
+                left.extend(revised.journal.iter().map(|revision| revision.id));
+                continue;
             }
-            Ok(left)
-        })
-        .await
+            tracing::warn!(room = %revised.room, "edits or deletes that a server left are carried out");
+            let store = self.clone();
+            let done = self.bounded(async move { store.carry_out(&revised, ObjectId::new()).await });
+            // One that can't be, as long as it can't, keeps nobody from the others.
+            if let Err(error) = done.await {
+                tracing::warn!(%error, "they could not be carried out; trying again");
+            }
+        }
+        Ok(left)
     }
 
     fn rooms(&self) -> Collection<Revised> {

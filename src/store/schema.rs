@@ -17,18 +17,8 @@ const HEARTBEAT_KEPT: Duration = Duration::from_hours(1);
 const SIGNALS_KEPT: Duration = Duration::from_mins(1);
 
 /// Every collection.
-const COLLECTIONS: [&str; 10] = [
-    "rooms",
-    "messages",
-    "members",
-    "marks",
-    "counters",
-    "heartbeats",
-    "presence",
-    "signals",
-    "requests",
-    "erasures",
-];
+const COLLECTIONS: [&str; 9] =
+    ["rooms", "messages", "members", "counters", "heartbeats", "presence", "signals", "requests", "erasures"];
 
 /// The index by which a sender's `client_id` is one message's in a room.
 pub(super) const BY_CLIENT: &str = "client_id";
@@ -118,7 +108,6 @@ fn indexes() -> Vec<(&'static str, IndexModel)> {
         ("presence", IndexModel::builder().keys(doc! { "servers": 1 }).options(connected).build()),
         ("messages", IndexModel::builder().keys(sender).options(by_sender).build()),
         ("messages", of_room("alive", "text")),
-        ("marks", IndexModel::builder().keys(doc! { "marks.room": 1 }).build()),
         ("messages", of_room("gone", "deleted_at")),
         ("messages", IndexModel::builder().keys(client).options(by_client).build()),
         ("messages", IndexModel::builder().keys(revision).options(by_revision).build()),

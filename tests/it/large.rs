@@ -9,9 +9,7 @@ use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, DateTime, Document, Timestamp, doc};
 use serde_json::{Value, json};
 
-use tokio::time::timeout;
-
-use crate::support::{Client, Mongod, PATIENCE, Server, encoded, ids_of};
+use crate::support::{Client, Mongod, Server, encoded, ids_of};
 
 /// Messages in the room, in two factors: no list in the making is longer than these.
 const MESSAGES: i64 = THOUSANDS * 1_000;
@@ -247,9 +245,6 @@ async fn what_is_shown_of_a_room_of_a_million_messages_is_all_that_is_read_of_it
     eprintln!("{} reads looked at no more than {BESIDE} beyond what they gave", entries.len());
 
     // What is unread is exact however much it is: here every second message, and one more by the other.
-    let journal = database.collection::<Document>("marks");
-    let folded = async { while journal.count_documents(doc! {}).await.unwrap() > 0 {} };
-    timeout(PATIENCE, folded).await.expect("marks are folded into the members' documents");
     let unread = doc! { "$set": { "delivered": 0_i64, "read": 0_i64 } };
     members.update_one(doc! { "_id.user": 1 }, unread).await.unwrap();
     let started = Instant::now();
