@@ -7,6 +7,23 @@ use serde_json::{Value, json};
 use super::{inbox, resume};
 use crate::support::{Client, Dice, End, Server, encoded};
 
+pub(super) const USERS: [i64; 3] = [1, 2, 3];
+
+/// Their rooms, and two devices of each, on whichever server the dice say.
+pub(super) async fn begin(servers: [&Server; 2], dice: &mut Dice) -> (Model, Vec<Device>) {
+    let mut model = Model::new();
+    for members in [vec![1, 2], vec![1, 3], vec![1, 2, 3]] {
+        model.insert(servers[0].room(&members).await, Room::of(members));
+    }
+    let mut devices = Vec::new();
+    for user in USERS.into_iter().flat_map(|user| [user, user]) {
+        let on = dice.below(2);
+        let (client, ready) = inbox(servers[on], user).await;
+        devices.push(Device::of(user, on, client, &ready));
+    }
+    (model, devices)
+}
+
 /// All rooms, by their ids.
 pub(super) type Model = BTreeMap<i64, Room>;
 

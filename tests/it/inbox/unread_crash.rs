@@ -8,14 +8,12 @@ use mongodb::Collection;
 use mongodb::bson::{Document, doc};
 use serde_json::json;
 
-use super::device::{Device, Model, Room, Unread, one_of, rooms_of, unread_in, unread_of};
+use super::device::{self, Device, Model, Room, USERS, Unread, one_of, rooms_of, unread_in, unread_of};
 use super::inbox;
 use crate::support::{Dice, PATIENCE, Program, seed};
 
 /// In each of them a server is killed.
 const ROUNDS: usize = 12;
-
-const USERS: [i64; 3] = [1, 2, 3];
 
 /// What is done at once, less than.
 const BURST: usize = 60;
@@ -202,20 +200,9 @@ async fn what_is_unread_is_exact_after_any_crash() {
     let mut dice = Dice::of(seed());
     let one = Program::start(&[("LIMITS__SEND_QUEUE", "10000")]).await;
     let servers = [one.again().await, one];
-    let mut model = Model::new();
-    for members in [vec![1, 2], vec![1, 3], vec![1, 2, 3]] {
-        model.insert(servers[0].room(&members).await, Room::of(members));
-    }
     let (messages, members) =
         (servers[0].collection("messages").await, servers[0].collection("members").await);
-    let mut devices = Vec::new();
-    for user in USERS {
-        for _ in 0..2 {
-            let on = dice.below(2);
-            let (client, ready) = inbox(&servers[on], user).await;
-            devices.push(Device::of(user, on, client, &ready));
-        }
-    }
+    let (model, devices) = device::begin([&servers[0], &servers[1]], &mut dice).await;
     let mut world =
         World { servers, messages, members, devices, model, dice, said: 0, unanswered: 0, counted: 0 };
     for round in 0..ROUNDS {

@@ -2,14 +2,12 @@
 
 use serde_json::json;
 
-use super::device::{Device, Model, Room, one_of, rooms_of, unread_in, unread_of};
+use super::device::{self, Device, Model, USERS, one_of, rooms_of, unread_in, unread_of};
 use super::inbox;
 use crate::support::{Dice, End, Server, seed, shared_uri};
 
 /// Between each of them all is compared.
 const ROUNDS: usize = 40;
-
-const USERS: [i64; 3] = [1, 2, 3];
 
 const ROOMY: [(&str, &str); 1] = [("LIMITS__SEND_QUEUE", "10000")];
 
@@ -168,18 +166,7 @@ async fn what_is_unread_is_exact_on_every_device_whatever_happens() {
     let mut dice = Dice::of(seed());
     let here = Server::start(&ROOMY).await;
     let servers = [here.beside_over(shared_uri(), &ROOMY).await, here];
-    let mut model = Model::new();
-    for members in [vec![1, 2], vec![1, 3], vec![1, 2, 3]] {
-        model.insert(servers[0].room(&members).await, Room::of(members));
-    }
-    let mut devices = Vec::new();
-    for user in USERS {
-        for _ in 0..2 {
-            let on = dice.below(2);
-            let (client, ready) = inbox(&servers[on], user).await;
-            devices.push(Device::of(user, on, client, &ready));
-        }
-    }
+    let (model, devices) = device::begin([&servers[0], &servers[1]], &mut dice).await;
     let mut world = World { servers, devices, model, dice, said: 0, counted: 0 };
     for round in 0..ROUNDS {
         world.begin().await;
