@@ -261,6 +261,17 @@ pub struct Feed {
     pub heartbeat: Duration,
     /// Without a heartbeat for this long the server is not ready; more than `heartbeat`.
     pub stale: Duration,
+    /// Whose change stream it is.
+    pub read_from: ReadFrom,
+}
+
+/// `feed.read_from`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// The primary's.
+    Primary,
+    /// A secondary's, where there is one.
+    Secondary,
 }
 
 /// `[presence]`

@@ -17,9 +17,11 @@ use handlers::{RoomId, Time};
 use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::ResumeToken;
 use mongodb::error::{Error, ErrorKind};
+use mongodb::options::{ReadPreference, SelectionCriteria};
 use tokio_util::sync::CancellationToken;
 
 use crate::close::Close;
+use crate::config::ReadFrom;
 use crate::hub::{Hub, Missed};
 use crate::metrics::Metrics;
 use crate::presence::tell::Changes;
@@ -47,6 +49,7 @@ const HISTORY_LOST: [i32; 4] = [280, 286, 136, 260];
 pub(crate) struct Feed {
     /// A store with a client of its own, since a waiting stream holds one of the pool's connections.
     pub(crate) stream_store: Store,
+    pub(crate) read_from: ReadFrom,
     pub(crate) store: Store,
     pub(crate) hub: Arc<Hub>,
     pub(crate) outboxes: Outboxes,
@@ -59,7 +62,7 @@ pub(crate) struct Feed {
 impl Feed {
     /// Opens the stream: what is written from now on will be heard.
     pub(crate) async fn open(&self) -> Result<ChangeStream<RawDocumentBuf>, Error> {
-        self.stream_store.watch(None, MAX_AWAIT).await
+        self.stream_store.watch(None, self.read_from).await
     }
 
     /// Reads on until `stop`.
@@ -95,7 +98,7 @@ impl Feed {
     /// Opens the stream again, at `token` where that is still possible.
     async fn reopen(&self, mut token: Option<ResumeToken>, last: Timestamp) -> ChangeStream<RawDocumentBuf> {
         loop {
-            match self.stream_store.watch(token.clone(), MAX_AWAIT).await {
+            match self.stream_store.watch(token.clone(), self.read_from).await {
                 Ok(stream) => {
                     if token.is_none() {
                         self.catch_up(last).await;
@@ -365,7 +368,7 @@ impl Store {
     async fn watch(
         &self,
         token: Option<ResumeToken>,
-        max_await: Duration,
+        read_from: ReadFrom,
     ) -> Result<ChangeStream<RawDocumentBuf>, Error> {
         // As little as will do, for it is asked of each change: with all of `is_of_interest` said here an event took the
         // database 20 microseconds, with the kinds of operations alone 12 (6.0.5, one insert of 50 messages after the other,
@@ -374,7 +377,12 @@ impl Store {
             "operationType": { "$in": ["insert", "update", "replace", "delete"] },
             "ns.coll": { "$nin": ["requests", "counters", "erasures"] },
         } };
-        let watch = self.database().watch().pipeline([changes]).max_await_time(max_await).batch_size(1000);
+        let watch = self.database().watch().pipeline([changes]).max_await_time(MAX_AWAIT).batch_size(1000);
+        let member = match read_from {
+            ReadFrom::Primary => ReadPreference::Primary,
+            ReadFrom::Secondary => ReadPreference::SecondaryPreferred { options: None },
+        };
+        let watch = watch.selection_criteria(SelectionCriteria::ReadPreference(member));
         let stream = match token {
             Some(token) => watch.resume_after(token).await?,
             None => watch.await?,

@@ -216,6 +216,7 @@ async fn assemble(
     tokio::spawn(teller.run(stop.clone()));
     let feed = Feed {
         stream_store: stream_store.clone(),
+        read_from: config.feed.read_from,
         store: store.clone(),
         hub: hub.clone(),
         outboxes: outboxes.clone(),

@@ -7,7 +7,7 @@ use handlers::{ACTIONS, Action};
 use super::values::Values;
 use super::{
     Admin, Api, Auth, Config, ConfigError, Direct, Feed, Function, Hooks, Http, Limits, Log, LogFormat,
-    Mongodb, Page, PageEnabled, Presence, Rooms, Secret, Shutdown, Sockets, Tls, TlsFiles, Traces,
+    Mongodb, Page, PageEnabled, Presence, ReadFrom, Rooms, Secret, Shutdown, Sockets, Tls, TlsFiles, Traces,
 };
 
 /// The shortest shared secret, in bytes: as long as the hash of HS256 (RFC 7518, 3.2).
@@ -104,6 +104,15 @@ impl Config {
             feed: Feed {
                 heartbeat: values.millis("feed.heartbeat_ms", FEED_MS)?,
                 stale: values.millis("feed.stale_ms", FEED_MS)?,
+                read_from: values.parsed(
+                    "feed.read_from",
+                    "\"primary\" or \"secondary\"",
+                    |text| match text {
+                        "primary" => Some(ReadFrom::Primary),
+                        "secondary" => Some(ReadFrom::Secondary),
+                        _ => None,
+                    },
+                )?,
             },
             presence: Presence {
                 grace: values.millis("presence.grace_ms", GRACE_MS)?,

@@ -2,6 +2,7 @@
 
 mod away;
 mod left;
+mod secondary;
 
 use std::collections::BTreeMap;
 

@@ -103,6 +103,11 @@ fn a_variable_is_refused_by_key_and_name() {
             "1000",
             "feed.stale_ms: must be more than feed.heartbeat_ms, or the server is never ready",
         ),
+        (
+            "FEED__READ_FROM",
+            "nearest",
+            "feed.read_from: takes \"primary\" or \"secondary\", which \"nearest\" is not",
+        ),
         ("LOG__FORMAT", "xml", "log.format: takes \"text\" or \"json\", which \"xml\" is not"),
     ] {
         assert_eq!(env(&[(name, text)]).unwrap_err(), format!("{refusal} (PARLOR__{name})"));
