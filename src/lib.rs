@@ -22,6 +22,7 @@
 mod address;
 mod admission;
 pub mod api;
+mod arrivals;
 pub mod auth;
 mod caller;
 mod close;

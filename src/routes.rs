@@ -107,6 +107,11 @@ impl Chat {
             // From here on it may be quiet, and what stalls is the socket's own business.
             connection.relax_timeouts();
         }
+        if admission.is_ok()
+            && let Some(peer) = req.remote_addr().clone().into_std()
+        {
+            server.arrivals.leave(peer);
+        }
         let server = server.clone();
         self.0.tracker.spawn(async move {
             // An error here is a client that left in the middle of its handshake.
