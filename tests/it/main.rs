@@ -32,6 +32,7 @@ mod functions;
 mod handshake;
 mod history;
 mod hooks;
+mod hostile;
 mod http;
 mod idempotency;
 mod inbox;
