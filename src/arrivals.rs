@@ -118,7 +118,9 @@ mod tests {
             arrivals.leave(peer(first));
             assert!(arrivals.enter(peer(third), 2) && !arrivals.enter(peer(first), 2));
             assert_eq!(arrivals.count(), 3);
-            [second, third, stranger].iter().for_each(|left| arrivals.leave(peer(left)));
+            for left in [second, third, stranger] {
+                arrivals.leave(peer(left));
+            }
             assert_eq!(arrivals.count(), 0);
             assert!(arrivals.known().is_empty(), "nothing is kept of who left");
         }

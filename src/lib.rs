@@ -33,6 +33,9 @@ pub mod embedded;
 mod erasure;
 mod feed;
 mod functions;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod hooks;
 mod hub;
 mod leftovers;

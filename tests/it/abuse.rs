@@ -83,7 +83,7 @@ fn post(headers: &str, body: &str) -> Vec<u8> {
 #[tokio::test]
 async fn heads_that_are_none_have_a_status() {
     let abused = Abused::start().await;
-    let many: String = (0..200).map(|n| format!("h{n}: x\r\n")).collect();
+    let many = "h: x\r\n".repeat(200);
     let long = "x".repeat(60_000);
     let mut nul = get("A: b\r\n");
     let at = nul.iter().position(|byte| *byte == b'b').unwrap();
@@ -229,8 +229,8 @@ async fn handshakes_that_are_odd_are_served_as_they_are_meant() {
         assert!(head.starts_with("HTTP/1.1 101 "), "{what}: {head}");
         assert!(!head.to_lowercase().contains("sec-websocket-extensions"), "{what}: {head}");
         for expected in ["[]", r#"{"type":"pong"}"#] {
-            let heard = wire.next().await.unwrap_or_else(|| panic!("{what}: it ended before {expected}"));
-            assert_eq!(String::from_utf8_lossy(&heard.payload), expected, "{what}");
+            let next = wire.next().await.unwrap_or_else(|| panic!("{what}: it ended before {expected}"));
+            assert_eq!(String::from_utf8_lossy(&next.payload), expected, "{what}");
         }
     }
     abused.is_well().await;

@@ -75,7 +75,7 @@ async fn without_the_flood(metered: &Metered) -> u64 {
 
 #[tokio::test]
 async fn who_says_nothing_has_a_share_of_the_connections() {
-    for says in [&b""[..], b"GET /healthz HT", handshake(TARGET, "")[..90].as_bytes()] {
+    for says in [&b""[..], b"GET /healthz HT", &handshake(TARGET, "").as_bytes()[..90]] {
         let metered = Metered::new();
         let server = server(&metered, &[]).await;
         let mut before = dial(&server).open().await;

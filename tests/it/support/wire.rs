@@ -133,11 +133,11 @@ pub(crate) fn piece(first: u8, payload: &[u8]) -> Vec<u8> {
     match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
         (Ok(len @ ..126), _) => bytes.push(0x80 | len),
         (_, Ok(len)) => {
-            bytes.push(0x80 | 126);
+            bytes.push(0xFE);
             bytes.extend(len.to_be_bytes());
         }
         _ => {
-            bytes.push(0x80 | 127);
+            bytes.push(0xFF);
             bytes.extend(u64::try_from(payload.len()).unwrap().to_be_bytes());
         }
     }
