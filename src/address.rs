@@ -44,7 +44,8 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-fn is_listed(address: IpAddr, proxies: &[IpNet]) -> bool {
+/// Whether it is one of the proxies.
+pub(crate) fn is_listed(address: IpAddr, proxies: &[IpNet]) -> bool {
     proxies.iter().any(|network| network.contains(&address))
 }
 

@@ -9,6 +9,8 @@ mod body;
 mod docs;
 mod events;
 mod export;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod keys;
 mod lines;
 mod listing;

@@ -245,10 +245,7 @@ impl Connection for BoundSocket {
 
     fn rooms(&self, before: Option<String>, room: Option<RoomId>) -> Pending<'_, RoomPage> {
         Box::pin(async move {
-            let at = before.map(bson::DateTime::parse_rfc3339_str).transpose();
-            let at = at.map_err(|_| Error::invalid("before: not a time of RFC 3339"))?;
-            let before =
-                at.map(|at| Position { at: Time(at.timestamp_millis()), room: room.unwrap_or(RoomId::MIN) });
+            let before = page_after(before, room)?;
             let page = Page { before, limit: ROOMS };
             let rooms = self
                 .store
@@ -270,6 +267,13 @@ impl Connection for BoundSocket {
             })
         })
     }
+}
+
+/// Where a page of rooms begins: after the room of this last activity, as it was shown, and of this id.
+pub(crate) fn page_after(before: Option<String>, room: Option<RoomId>) -> Result<Option<Position>, Error> {
+    let at = before.map(bson::DateTime::parse_rfc3339_str).transpose();
+    let at = at.map_err(|_| Error::invalid("before: not a time of RFC 3339"))?;
+    Ok(at.map(|at| Position { at: Time(at.timestamp_millis()), room: room.unwrap_or(RoomId::MIN) }))
 }
 
 /// Since 1970.

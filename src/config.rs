@@ -182,6 +182,8 @@ pub struct Http {
     pub proxies: Vec<IpNet>,
     /// TCP connections that are not sockets, at once.
     pub connections: usize,
+    /// The same of one address; none: any number.
+    pub connections_per_address: Option<usize>,
     /// The largest request head, in bytes.
     pub head_bytes: usize,
     /// How long a request's head, its body, or a stalled answer may each take.

@@ -4,7 +4,7 @@
 //! Whatever is wrong with an answer is found before anything of it is done. Then it is done in one order: the message
 //! is sent, the event is told, and the caller has its reply; where one fails, those after it are not done.
 
-mod answer;
+pub(crate) mod answer;
 
 use std::fmt;
 use std::sync::Arc;

@@ -22,6 +22,7 @@
 mod address;
 mod admission;
 pub mod api;
+mod arrivals;
 pub mod auth;
 mod caller;
 mod close;
@@ -32,6 +33,9 @@ pub mod embedded;
 mod erasure;
 mod feed;
 mod functions;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod hooks;
 mod hub;
 mod leftovers;

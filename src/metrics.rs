@@ -33,6 +33,7 @@ pub struct Metrics {
     faults: Family<Fault, Counter>,
     reloads: Family<Connect, Counter>,
     sockets: Gauge,
+    connections: Gauge,
     batches: Histogram,
     commits: Histogram,
     heartbeat: Gauge<f64, std::sync::atomic::AtomicU64>,
@@ -52,6 +53,8 @@ pub(crate) struct Now {
     pub(crate) write_queue: usize,
     /// Members whose marks wait for the database.
     pub(crate) receipts: usize,
+    /// Connections that are no sockets.
+    pub(crate) connections: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -106,6 +109,7 @@ impl Metrics {
             faults: Family::default(),
             reloads: Family::default(),
             sockets: Gauge::default(),
+            connections: Gauge::default(),
             batches: Histogram::new(exponential_buckets(1.0, 2.0, 12)),
             commits: seconds(),
             heartbeat: Gauge::default(),
@@ -130,6 +134,7 @@ impl Metrics {
         registry.register("faults", "Faults that no client is told of, by place", metrics.faults.clone());
         registry.register("reloads", "Configurations read again: ok, or refused", metrics.reloads.clone());
         registry.register("sockets", "Sockets that are open", metrics.sockets.clone());
+        registry.register("connections", "Connections that are no sockets", metrics.connections.clone());
         registry.register(
             "write_batch_messages",
             "Messages in one write to the database",
@@ -226,6 +231,7 @@ impl Metrics {
         self.heartbeat.set(now.heartbeat.map_or(-1.0, |age| age.as_secs_f64()));
         self.write_queue.set(whole(now.write_queue));
         self.receipts.set(whole(now.receipts));
+        self.connections.set(whole(now.connections));
         let mut page = String::new();
         // Writing to a String can't fail.
         let _ = text::encode(&mut page, &self.registry);

@@ -107,6 +107,11 @@ impl Chat {
             // From here on it may be quiet, and what stalls is the socket's own business.
             connection.relax_timeouts();
         }
+        if admission.is_ok()
+            && let Some(peer) = req.remote_addr().clone().into_std()
+        {
+            server.arrivals.leave(peer);
+        }
         let server = server.clone();
         self.0.tracker.spawn(async move {
             // An error here is a client that left in the middle of its handshake.
@@ -141,7 +146,7 @@ impl Chat {
 }
 
 /// The answer to the client's key, where this is a handshake at all.
-fn websocket_key(headers: &HeaderMap) -> Result<HeaderValue, StatusCode> {
+pub(crate) fn websocket_key(headers: &HeaderMap) -> Result<HeaderValue, StatusCode> {
     let has = |name, token: &str| {
         let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
         values.flat_map(|list| list.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
@@ -155,7 +160,7 @@ fn websocket_key(headers: &HeaderMap) -> Result<HeaderValue, StatusCode> {
 }
 
 /// A client that names no origin is no browser, and has none to be checked.
-fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
+pub(crate) fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
     let Some(origin) = headers.get(ORIGIN) else { return true };
     let named = |origin: &str| allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin));
     allowed.is_empty() || origin.to_str().is_ok_and(named)

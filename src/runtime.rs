@@ -5,8 +5,10 @@
 //! the client told `timeout`, while what it was writing goes on in the store; and it outlives a client that
 //! leaves, for what was accepted is done.
 
-mod no_room;
-mod table;
+mod accept;
+pub(crate) mod heading;
+pub(crate) mod no_room;
+pub(crate) mod table;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bson::oid::ObjectId;
-use handlers::{Action, Code, Context, Error, ErrorFrame, Fields, Reply, Room, RoomId};
+use handlers::{Action, Code, Context, Error, Reply, Room};
 use tokio::task::JoinError;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -22,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use self::heading::Heading;
 use self::no_room::NoRoom;
 use self::table::{Row, Run, Table};
 use crate::auth::Verifier;
@@ -31,17 +34,12 @@ use crate::functions::{Call, Function};
 use crate::hooks::BeforeSend;
 use crate::hooks::before::Asked;
 use crate::metrics::Metrics;
-use crate::rates::{Over, Rates};
-use crate::room::json;
-use crate::splice::{quoted, splice};
+use crate::rates::Rates;
 use crate::store::{Audience, BoundRoom, Receipts, Store, StoreError, Writer};
 
 /// After how long a call is worth trying again that found no place, in milliseconds: a client that heeds it is never
 /// told so ten times in ten seconds, which would close its socket.
 pub(crate) const BUSY_RETRY_MS: u64 = 1_500;
-
-/// How much of a frame's `action` an error repeats, in characters.
-const ACTION_SHOWN: usize = 64;
 
 /// What one server runs actions with.
 pub(crate) struct Runtime {
@@ -155,7 +153,7 @@ impl Runtime {
         let answer = async move {
             let mut heading = Heading::default();
             let table = self.table.load_full();
-            let (own, action, result) = match self.accept(&table, &frame, &caller, &mut heading) {
+            let (own, action, result) = match table.accept(&frame, &caller, &mut heading, &self.metrics) {
                 Ok(row) => {
                     tracing::Span::current().record("action", &*row.name);
                     if let Some(reference) = &heading.reference
@@ -190,7 +188,7 @@ impl Runtime {
                     if error.code() != Code::Timeout {
                         caller.forget(request);
                     }
-                    Some(Self::refuse(&error, request, &heading))
+                    Some(heading.refuse(&error, request))
                 }
             }
         };
@@ -199,88 +197,19 @@ impl Runtime {
 
     /// The answer to a frame that isn't text.
     pub(crate) fn binary(&self, caller: &Caller) -> Answer {
-        let error = match self.spend_frame(&self.table.load().rates, caller) {
+        let error = match self.table.load().spend_frame(caller, &self.metrics) {
             Ok(()) => Error::new(Code::BadJson, "a frame must be text"),
             Err(error) => error,
         };
         self.metrics.action(&self.none, Err(error.code()), Duration::ZERO);
-        Self::refuse(&error, ObjectId::new(), &Heading::default())
+        Heading::default().refuse(&error, ObjectId::new())
     }
 
     /// A control frame costs as much as any other; it is answered where it is one too many.
     pub(crate) fn control(&self, caller: &Caller) -> Option<Answer> {
-        let error = self.spend_frame(&self.table.load().rates, caller).err()?;
+        let error = self.table.load().spend_frame(caller, &self.metrics).err()?;
         self.metrics.action(&self.none, Err(error.code()), Duration::ZERO);
-        Some(Self::refuse(&error, ObjectId::new(), &Heading::default()))
-    }
-
-    fn spend_frame(&self, rates: &Arc<Rates>, caller: &Caller) -> Result<(), Error> {
-        caller.seat.frame(rates).map_err(|wait| {
-            self.metrics.limit("frames_per_minute");
-            Error::rate_limited("too many frames", whole_ms(wait))
-        })
-    }
-
-    /// Finds the action and spends what it costs. `heading` becomes the frame's own.
-    fn accept<'a>(
-        &self,
-        table: &'a Table,
-        frame: &str,
-        caller: &Caller,
-        heading: &mut Heading,
-    ) -> Result<&'a Row, Error> {
-        let rate = self.spend_frame(&table.rates, caller);
-        let fields = Fields::parse(frame).map(|fields| caller.known(fields));
-        let reference = match &fields {
-            Ok(fields) => {
-                heading.action = fields.first_text("action");
-                fields.reference().map(|reference| heading.reference = reference)
-            }
-            Err(_) => Ok(()),
-        };
-        rate?;
-        let fields =
-            fields.map_err(|_| Error::new(Code::BadJson, "not a JSON object of at most 128 levels"))?;
-        reference?;
-        fields.once("action")?;
-        let name = heading.action.as_deref();
-        if name.is_some_and(|name| name.contains('\0')) {
-            return Err(Error::invalid("action: must not hold U+0000"));
-        }
-        let at = name.and_then(|name| table.rows.iter().position(|row| *row.name == *name));
-        let found = at.and_then(|at| Some((at, table.rows.get(at)?)));
-        let (at, row) = found.ok_or_else(|| Error::new(Code::UnknownAction, "no such action"))?;
-        self.spend_call(&table.rates, frame.len(), at, row, caller)?;
-        heading.room = caller.room(&fields)?;
-        heading.named_room = heading.room.filter(|_| caller.is_in_many());
-        Ok(row)
-    }
-
-    /// What the action itself asks of a call.
-    fn spend_call(
-        &self,
-        rates: &Arc<Rates>,
-        bytes: usize,
-        at: usize,
-        row: &Row,
-        caller: &Caller,
-    ) -> Result<(), Error> {
-        if let Some(most) = row.limits.max_bytes.filter(|most| bytes > *most) {
-            self.metrics.limit("action_max_bytes");
-            return Err(Error::invalid(format!("the frame has more than {most} bytes")));
-        }
-        caller.seat.call(rates, at).map_err(|over| {
-            let (bound, message, wait) = match over {
-                Over::Burst(wait) => ("action_burst", "too many at once of this action", wait),
-                Over::PerMinute(wait) => ("action_per_minute", "too many of this action", wait),
-            };
-            self.metrics.limit(bound);
-            Error::rate_limited(message, whole_ms(wait))
-        })?;
-        if !row.limits.message {
-            return Ok(());
-        }
-        caller.spend_message(rates, &self.metrics)
+        Some(Heading::default().refuse(&error, ObjectId::new()))
     }
 
     async fn run(
@@ -351,52 +280,6 @@ impl Runtime {
     /// None where the deadline came first, or the end of the server's time.
     async fn in_time<T>(&self, deadline: Instant, work: impl Future<Output = T>) -> Option<T> {
         self.overdue.run_until_cancelled(tokio::time::timeout_at(deadline, work)).await?.ok()
-    }
-
-    fn refuse(error: &Error, request: ObjectId, heading: &Heading) -> Answer {
-        let action = heading.action.as_deref();
-        let code = error.code();
-        let mut message = error.message().to_owned();
-        if matches!(code, Code::Internal | Code::Timeout | Code::Unavailable) {
-            tracing::error!(%request, action, %error, "an action failed");
-            message = format!("{message} ({request})");
-        }
-        let shown = action.map(|name| name.chars().take(ACTION_SHOWN).collect::<String>());
-        let frame = ErrorFrame {
-            code,
-            message: &message,
-            action: shown.as_deref(),
-            retry_after_ms: error.retry_after_ms(),
-        };
-        Answer { refused: Some(code), json: heading.answer(json(&frame)) }
-    }
-}
-
-/// What a frame says of itself, which its answer repeats.
-#[derive(Default)]
-struct Heading {
-    /// What is to be done, where it says so.
-    action: Option<String>,
-    /// What its sender calls it.
-    reference: Option<String>,
-    /// Where it is to be done, where that is said: by it, or by its socket's being in one room.
-    room: Option<RoomId>,
-    /// The same, where the frame says it.
-    named_room: Option<RoomId>,
-}
-
-impl Heading {
-    /// The answer with the frame's `ref`, and with its room where its socket is in many.
-    fn answer(&self, json: impl Into<Utf8Bytes>) -> Utf8Bytes {
-        let json = json.into();
-        let room = self.named_room.map(|room| room.to_string());
-        let reference = self.reference.as_deref().map(quoted);
-        match (room, reference) {
-            (None, None) => json,
-            (Some(room), None) => splice(&json, &[("room_id", &room)]),
-            (None, Some(reference)) => splice(&json, &[("ref", &reference)]),
-            (Some(room), Some(reference)) => splice(&json, &[("room_id", &room), ("ref", &reference)]),
-        }
     }
 }
 

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::arrivals::{Arrivals, Gate};
 use crate::auth::{AuthError, Verifier};
 use crate::close::Close;
 use crate::config::{Config, ConfigError, Http};
@@ -280,6 +281,7 @@ async fn assemble(
         pulse,
         places: Places::default(),
         exports: Places::default(),
+        arrivals: Arrivals::default(),
         refusals,
         tracker: TaskTracker::new(),
         draining: AtomicBool::new(false),
@@ -355,13 +357,13 @@ fn accept<A>(
 where
     A: Acceptor + Send + 'static,
 {
-    let mut http = HttpServer::new(acceptor).max_connections(limits.connections).fuse_config(
-        FuseConfig::default()
-            .with_tls_handshake_timeout(limits.request)
-            .with_http1_header_timeout(limits.request)
-            .with_request_body_timeout(limits.request)
-            .with_write_stall_timeout(limits.request),
-    );
+    let fuse = FuseConfig::default()
+        .with_tls_handshake_timeout(limits.request)
+        .with_http1_header_timeout(limits.request)
+        .with_request_body_timeout(limits.request)
+        .with_write_stall_timeout(limits.request);
+    let gate = Gate { server: server.clone(), fuse };
+    let mut http = HttpServer::new(acceptor).max_connections(limits.connections).fuse_policy(gate);
     http.http1_mut().max_buf_size(limits.head_bytes);
     let handle = http.handle();
     (handle, tokio::spawn(http.try_serve(routes::service(server))))

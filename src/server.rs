@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use handlers::RoomId;
 use tokio_util::task::TaskTracker;
 
+use crate::arrivals::Arrivals;
 use crate::auth::Verifier;
 use crate::close::Close;
 use crate::config::Config;
@@ -54,6 +55,8 @@ pub(crate) struct Server {
     pub(crate) places: Places,
     /// Places for exports.
     pub(crate) exports: Places,
+    /// Connections that are no sockets.
+    pub(crate) arrivals: Arrivals,
     pub(crate) refusals: Refusals,
     /// Tasks that shutdown waits for: sockets, requests, and what they leave to be done.
     pub(crate) tracker: TaskTracker,
@@ -74,6 +77,7 @@ impl Server {
             heartbeat: self.pulse.age(),
             write_queue: self.runtime.messages_waiting(),
             receipts: self.receipts.waiting(),
+            connections: self.arrivals.count(),
         }
     }
 

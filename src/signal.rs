@@ -39,6 +39,9 @@ pub enum Signal {
 #[derive(Clone, Debug)]
 pub struct CustomEvent(Utf8Bytes);
 
+/// How much of a field's name is shown, in characters.
+const SHOWN_CHARS: usize = 64;
+
 /// Why there is no such event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadEvent {
@@ -95,7 +98,10 @@ impl fmt::Display for BadEvent {
             Self::Reserved(field) => {
                 write!(to, "an event can't have a field {field:?}: it is the protocol's")
             }
-            Self::Twice(field) => write!(to, "the event has its field {field:?} twice"),
+            Self::Twice(field) => {
+                let shown: String = field.chars().take(SHOWN_CHARS).collect();
+                write!(to, "the event has its field {shown:?} twice")
+            }
             Self::TooLarge { bytes, most } => write!(to, "the event has {bytes} bytes, and may have {most}"),
         }
     }

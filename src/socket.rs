@@ -81,12 +81,8 @@ pub(crate) async fn serve(
         let limits = &server.config.load().limits;
         (limits.frame_bytes, limits.send_queue)
     };
-    let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BYTES)
-        .write_buffer_size(WRITE_BYTES)
-        .max_message_size(Some(frame_bytes))
-        .max_frame_size(Some(frame_bytes));
-    let mut ws = WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, Some(config)).await;
+    let config = Some(bounded(frame_bytes));
+    let mut ws = WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, config).await;
     let outbox = Arc::new(match &admission {
         Ok(Admission { room: Wanted::All, caller, .. }) => {
             Outbox::of_inbox(send_queue, caller.user.clone(), Arc::default())
@@ -111,6 +107,25 @@ pub(crate) async fn serve(
     drop(registered);
     if let End::Close(close) = end {
         closing::close(ws, close).await;
+    }
+}
+
+/// A WebSocket whose messages have so many bytes, in whatever fragments they come.
+pub(crate) fn bounded(frame_bytes: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BYTES)
+        .write_buffer_size(WRITE_BYTES)
+        .max_message_size(Some(frame_bytes))
+        .max_frame_size(Some(frame_bytes))
+}
+
+/// What is said to who sent what is no message; none where there is nobody left to tell.
+pub(crate) fn close_for(error: &Error) -> Option<Close> {
+    match error {
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(Close::TooLarge),
+        Error::Capacity(_) | Error::Protocol(_) => Some(Close::BadFraming(1002)),
+        Error::Utf8(_) => Some(Close::BadFraming(1007)),
+        _ => None,
     }
 }
 
@@ -272,14 +287,12 @@ impl Socket<'_> {
     /// Takes what came; a frame that is to be done is given back as its coming answer.
     async fn hear(&mut self, message: Option<Result<Message, Error>>) -> Result<Option<Running>, End> {
         let Some(message) = message else { return Err(End::Gone) };
-        let message = message.map_err(|error| match error {
-            Error::Capacity(CapacityError::MessageTooLong { .. }) => {
+        let message = message.map_err(|error| {
+            let close = close_for(&error);
+            if close == Some(Close::TooLarge) {
                 self.server.metrics.limit("frame_bytes");
-                End::Close(Close::TooLarge)
             }
-            Error::Capacity(_) | Error::Protocol(_) => End::Close(Close::BadFraming(1002)),
-            Error::Utf8(_) => End::Close(Close::BadFraming(1007)),
-            _ => End::Gone,
+            close.map_or(End::Gone, End::Close)
         })?;
         self.heard = Instant::now();
         let asked = self.pinged.take().is_some();

@@ -18,6 +18,9 @@ const MAX_DEPTH: usize = 128;
 /// The longest `ref`, in characters (protocol.md, Level 2).
 const REF_CHARS: usize = 64;
 
+/// What is said of a value that can't be decoded, at most, in characters: the parser repeats a text as it is.
+const FAULT_CHARS: usize = 200;
+
 /// The fields of a frame in their order, repeated ones included. Written again as they came.
 #[derive(Clone, Debug)]
 pub struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
@@ -134,11 +137,12 @@ impl<'a> Fields<'a> {
             let fault = error.to_string();
             // The position is one within the field's value, of no use to anyone.
             let fault = fault.split(" at line ").next().unwrap_or_default();
+            let fault: String = fault.chars().take(FAULT_CHARS).collect();
             match field {
                 Some(field) if !fault.contains("field `") => {
                     Error::invalid(format!("{}: {fault}", field.chars().take(64).collect::<String>()))
                 }
-                _ => Error::invalid(fault.to_owned()),
+                _ => Error::invalid(fault),
             }
         })
     }

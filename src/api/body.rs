@@ -12,6 +12,9 @@ use serde_json::{Map, Value};
 use super::MAX_BODY_BYTES;
 use super::problem::{Code, Problem, may_fail};
 
+/// What is said of a body that can't be read, at most, in characters.
+const FAULT_CHARS: usize = 250;
+
 /// A body that was what it should be.
 pub(super) struct Body<T>(pub(super) T);
 
@@ -39,12 +42,24 @@ impl<'ex, T: DeserializeOwned> Extractible<'ex> for Body<T> {
                 return Err(problem);
             }
         };
-        // Objects by their fields' names only: what is derived would take an array of their values as well.
-        let object: Map<String, Value> = serde_json::from_slice(bytes)
-            .map_err(|error| Problem::new(Code::BadJson, format!("the body is no JSON object: {error}")))?;
-        let body = T::deserialize(Value::from(object));
-        body.map(Self).map_err(|error| Problem::invalid(error.to_string()))
+        Self::read(bytes)
     }
+}
+
+impl<T: DeserializeOwned> Body<T> {
+    /// Objects by their fields' names only: what is derived would take an array of their values as well.
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, Problem> {
+        let object: Map<String, Value> = serde_json::from_slice(bytes).map_err(|error| {
+            Problem::new(Code::BadJson, format!("the body is no JSON object: {}", short(&error)))
+        })?;
+        let body = T::deserialize(Value::from(object));
+        body.map(Self).map_err(|error| Problem::invalid(short(&error)))
+    }
+}
+
+/// What the parser says, which repeats a text that it did not expect, however long that is.
+fn short(error: &serde_json::Error) -> String {
+    error.to_string().chars().take(FAULT_CHARS).collect()
 }
 
 impl<T: ToSchema> EndpointArgRegister for Body<T> {

@@ -15,14 +15,14 @@ use super::{Shared, schema};
 use crate::store::{Page, Position};
 
 /// Rooms of a page where nothing else is said, and at most.
-const LIMIT: (usize, usize) = (50, 100);
+pub(super) const LIMIT: (usize, usize) = (50, 100);
 
 /// Which rooms.
 #[derive(Debug)]
-struct Wanted {
-    user: UserId,
-    before: Option<Position>,
-    limit: usize,
+pub(super) struct Wanted {
+    pub(super) user: UserId,
+    pub(super) before: Option<Position>,
+    pub(super) limit: usize,
 }
 
 /// Rooms of a user.
@@ -91,11 +91,11 @@ impl EndpointArgRegister for Wanted {
 }
 
 /// `<milliseconds>-<room>`: clients hand it back as it came.
-fn text_of(position: Position) -> String {
+pub(super) fn text_of(position: Position) -> String {
     format!("{}-{}", position.at.0, position.room)
 }
 
-fn position(text: &str) -> Option<Position> {
+pub(super) fn position(text: &str) -> Option<Position> {
     let (at, room) = text.split_once('-')?;
     let room: RoomId = room.parse().ok()?;
     let digits = at.bytes().all(|byte| byte.is_ascii_digit());

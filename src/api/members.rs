@@ -21,11 +21,19 @@ pub(super) fn routes() -> Router {
 /// What a member is to be.
 #[derive(Deserialize, ToSchema)]
 #[salvo(schema(name = Membership))]
-struct Membership {
+pub(super) struct Membership {
     /// A new member is `member` by default; who is one already keeps theirs.
     role: Option<Role>,
     /// Shown as `sender_email`; a token that has one replaces it.
     email: Option<String>,
+}
+
+impl Membership {
+    /// Role and address, where that can be one.
+    pub(super) fn checked(self) -> Result<(Option<Role>, Option<String>), Problem> {
+        self.email.as_deref().map_or(Ok(()), check_email).map_err(Problem::invalid)?;
+        Ok((self.role, self.email))
+    }
 }
 
 /// Adds a member to a group, or changes one
@@ -41,10 +49,7 @@ async fn put_member(
     user: UserParam,
     body: Body<Membership>,
 ) -> Result<Made<Member>, Problem> {
-    let Membership { role, email } = body.0;
-    if let Some(email) = &email {
-        check_email(email).map_err(Problem::invalid)?;
-    }
+    let (role, email) = body.0.checked()?;
     let member = NewMember { user_id: user.0.clone(), email };
     let new = match server.store.enter(id.0, member, role.map(Into::into), MAX_MEMBERS).await? {
         Entered::New => true,

@@ -48,13 +48,13 @@ async fn list_messages(server: Shared, id: RoomParam, window: Window) -> Result<
 
 /// The message to be written.
 #[derive(Deserialize, ToSchema)]
-struct NewMessage {
+pub(super) struct NewMessage {
     /// Who says it.
     #[salvo(schema(schema_with = schema::user_id))]
-    sender_id: UserId,
+    pub(super) sender_id: UserId,
     /// Not only white space, without U+0000, kept as it came; `limits.text_chars` code points at most.
     #[salvo(schema(value_type = String, min_length = 1))]
-    text: Draft,
+    pub(super) text: Draft,
     /// As what: by default as a member of the room.
     #[serde(default, rename = "as")]
     #[salvo(schema(inline))]
@@ -115,10 +115,10 @@ async fn post_message(
 
 /// A message's new text.
 #[derive(Deserialize, ToSchema)]
-struct NewText {
+pub(super) struct NewText {
     /// As for a new message; the same one again is an edit too.
     #[salvo(schema(value_type = String, min_length = 1))]
-    text: Draft,
+    pub(super) text: Draft,
 }
 
 /// Changes a message's text, whoever wrote it

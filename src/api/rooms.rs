@@ -41,7 +41,7 @@ pub(super) fn routes() -> Router {
 /// The room to be made.
 #[derive(Deserialize, ToSchema)]
 #[salvo(schema(name = NewRoom))]
-struct NewRoom {
+pub(super) struct NewRoom {
     /// By default two members make a direct room, and more a group. A group may also be of one or two.
     kind: Option<Kind>,
     /// A name to be shown. Of a direct room that is there already it stays as it is.
@@ -67,24 +67,39 @@ struct MemberToBe {
     role: Role,
 }
 
+/// A room that can be made.
+pub(super) struct Planned {
+    pub(super) kind: Kind,
+    pub(super) name: Option<String>,
+    pub(super) members: Vec<(NewMember, handlers::Role)>,
+}
+
+impl NewRoom {
+    /// What is meant, where it can be.
+    pub(super) fn planned(self) -> Result<Planned, Problem> {
+        let Self { kind, name, members } = self;
+        let members: Vec<_> = members
+            .into_iter()
+            .map(|MemberToBe { user_id, email, role }| (NewMember { user_id, email }, role.into()))
+            .collect();
+        let kind = check_kind(kind, &members)?;
+        check(members.iter().map(|(member, _)| member)).map_err(Problem::invalid)?;
+        if let Some(name) = &name {
+            check_name(name)?;
+        }
+        Ok(Planned { kind, name, members })
+    }
+}
+
 /// Makes a room, or finds the direct one that its two members have
 ///
 /// A direct room that is there already gets the members it lacks, and keeps all else.
 #[endpoint(operation_id = "create_room", tags("rooms"))]
 async fn create_room(server: Shared, tried: Tried, body: Body<NewRoom>) -> Result<Made<Room>, Problem> {
-    let NewRoom { kind, name, members } = body.0;
-    let members: Vec<_> = members
-        .into_iter()
-        .map(|MemberToBe { user_id, email, role }| (NewMember { user_id, email }, role.into()))
-        .collect();
-    if members.len() > MAX_MEMBERS {
+    if body.0.members.len() > MAX_MEMBERS {
         server.metrics.limit("room_members");
     }
-    let kind = check_kind(kind, &members)?;
-    check(members.iter().map(|(member, _)| member)).map_err(Problem::invalid)?;
-    if let Some(name) = &name {
-        check_name(name)?;
-    }
+    let Planned { kind, name, members } = body.0.planned()?;
     let plan =
         RoomPlan { kind: kind.into(), name: name.as_deref(), members: &members, attempt: tried.0.as_ref() };
     let made = server.store.make(plan).await?;
@@ -100,20 +115,25 @@ async fn get_room(server: Shared, id: RoomParam) -> Result<Json<Room>, Problem> 
 /// What a room is to be called.
 #[derive(Deserialize, ToSchema)]
 #[salvo(schema(name = Renaming))]
-struct Renaming {
+pub(super) struct Renaming {
     /// `null` takes the name away.
     #[serde(deserialize_with = "Option::deserialize")]
     #[salvo(schema(required = true, max_length = 200))]
     name: Option<String>,
 }
 
+impl Renaming {
+    /// The name, where it can be one.
+    pub(super) fn name(self) -> Result<Option<String>, Problem> {
+        self.name.as_deref().map_or(Ok(()), check_name)?;
+        Ok(self.name)
+    }
+}
+
 /// Renames a room
 #[endpoint(operation_id = "rename_room", tags("rooms"))]
 async fn rename_room(server: Shared, id: RoomParam, body: Body<Renaming>) -> Result<Json<Room>, Problem> {
-    let Renaming { name } = body.0;
-    if let Some(name) = &name {
-        check_name(name)?;
-    }
+    let name = body.0.name()?;
     if !server.store.rename(id.0, name.as_deref()).await? {
         return Err(Problem::no_room());
     }

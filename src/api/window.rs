@@ -10,7 +10,7 @@ use super::schema;
 use handlers::From;
 
 /// The most messages of one page.
-const MAX_LIMIT: usize = 200;
+pub(super) const MAX_LIMIT: usize = 200;
 
 /// The messages of a page where it isn't said.
 const LIMIT: usize = 50;

@@ -47,6 +47,8 @@ const SILENCE_SECONDS: Bounds = 1..=3_600;
 /// Linux has 4,608 at least, and half of what it has is its own; an `int` is the end.
 const SEND_BUFFER_BYTES: Bounds = 4_096..=1 << 30;
 const CONNECTIONS: Bounds = 1..=1_000_000;
+/// Zero bounds nothing.
+const CONNECTIONS_PER_ADDRESS: Bounds = 0..=1_000_000;
 /// The least is what the HTTP library reads at once.
 const HEAD_BYTES: Bounds = 8_192..=1_048_576;
 const REQUEST_MS: Bounds = 100..=600_000;
@@ -147,6 +149,10 @@ impl Http {
             origins: values.list("http.origins")?.iter().map(|text| Self::normal(text)).collect(),
             proxies: Self::read_proxies(values)?,
             connections: values.number("http.connections", CONNECTIONS)?,
+            connections_per_address: Some(
+                values.number("http.connections_per_address", CONNECTIONS_PER_ADDRESS)?,
+            )
+            .filter(|most| *most > 0),
             head_bytes: values.number("http.head_bytes", HEAD_BYTES)?,
             request: values.millis("http.request_ms", REQUEST_MS)?,
         })

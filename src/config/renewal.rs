@@ -9,6 +9,7 @@ const LIVE: &[&str] = &[
     "auth.",
     "functions.",
     "hooks.",
+    "http.connections_per_address",
     "http.origins",
     "http.proxies",
     "limits.event_bytes",

@@ -5,28 +5,34 @@ use std::fmt;
 
 use handlers::{Draft, Fields};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::signal::{BadEvent, CustomEvent};
 
+/// What is said of a fault within a part, at most, in characters.
+const FAULT_CHARS: usize = 200;
+
 /// What is to be done.
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// As the caller.
-    pub(super) send: Option<Draft>,
+    pub(crate) send: Option<Draft>,
     /// To the room.
-    pub(super) event: Option<CustomEvent>,
+    pub(crate) event: Option<CustomEvent>,
     /// To the caller's socket: the frame.
-    pub(super) reply: Option<String>,
+    pub(crate) reply: Option<String>,
 }
 
 /// What is wrong with an answer. Says where, never what stands there.
 #[derive(Debug)]
-pub(super) enum Malformed {
+pub(crate) enum Malformed {
     /// Not an object of JSON.
     NotJson,
     /// A field that is unknown, or given twice.
     Field(String),
     /// `send`, `event` or `reply` is not an object.
     NotObject(&'static str),
+    /// A number in it is beyond all that a double can be.
+    Number(&'static str),
     Send(serde_json::Error),
     Event(BadEvent),
     Reply(serde_json::Error),
@@ -47,7 +53,7 @@ struct Typed<'a> {
 }
 
 /// Reads the answer of the function `name`, whose event's frame may have `event_bytes`.
-pub(super) fn read(name: &str, body: &[u8], event_bytes: usize) -> Result<Answer, Malformed> {
+pub(crate) fn read(name: &str, body: &[u8], event_bytes: usize) -> Result<Answer, Malformed> {
     let body = str::from_utf8(body).map_err(|_| Malformed::NotJson)?;
     let fields = Fields::parse(body).map_err(|_| Malformed::NotJson)?;
     if let Some(odd) = fields.names().find(|name| !matches!(*name, "send" | "event" | "reply")) {
@@ -56,7 +62,11 @@ pub(super) fn read(name: &str, body: &[u8], event_bytes: usize) -> Result<Answer
     let part = |name: &'static str| {
         fields.once(name).map_err(|_| Malformed::Field(name.to_owned()))?;
         let json = fields.get(name);
-        json.map(|json| Fields::parse(json).map_err(|_| Malformed::NotObject(name))).transpose()
+        let Some(json) = json else { return Ok(None) };
+        let fields = Fields::parse(json).map_err(|_| Malformed::NotObject(name))?;
+        // JSON by its grammar, but many a client's parser takes no part of a frame that has such a number.
+        serde_json::from_str::<Value>(json).map_err(|_| Malformed::Number(name))?;
+        Ok(Some(fields))
     };
     let send = match part("send")? {
         Some(_) => {
@@ -94,9 +104,15 @@ impl fmt::Display for Malformed {
                 write!(to, "its answer has a field {shown:?} that is unknown or given twice")
             }
             Self::NotObject(name) => write!(to, "`{name}` in its answer is not an object"),
-            Self::Send(error) => write!(to, "`send` in its answer can't be done: {error}"),
+            Self::Number(name) => write!(to, "`{name}` in its answer has a number that is out of range"),
+            Self::Send(error) => write!(to, "`send` in its answer can't be done: {}", short(error)),
             Self::Event(error) => write!(to, "`event` in its answer can't be told: {error}"),
-            Self::Reply(error) => write!(to, "`reply` in its answer can't be written: {error}"),
+            Self::Reply(error) => write!(to, "`reply` in its answer can't be written: {}", short(error)),
         }
     }
+}
+
+/// What the parser says, which repeats a name that it doesn't know, however long that is.
+fn short(error: &serde_json::Error) -> String {
+    error.to_string().chars().take(FAULT_CHARS).collect()
 }

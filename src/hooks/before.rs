@@ -19,7 +19,7 @@ use crate::outbound::{Receiver, Unusable};
 use crate::store::BoundRoom;
 
 /// The longest reason that a sender is shown, in characters.
-const REASON_CHARS: usize = 200;
+pub(crate) const REASON_CHARS: usize = 200;
 
 /// What asks.
 #[derive(Debug)]
@@ -45,11 +45,11 @@ struct Question<'a> {
 /// Nothing of it: the message passes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Answer {
+pub(crate) struct Answer {
     #[serde(default)]
-    text: Option<Draft>,
+    pub(crate) text: Option<Draft>,
     #[serde(default)]
-    reject: Option<String>,
+    pub(crate) reject: Option<String>,
 }
 
 impl BeforeSend {
@@ -105,16 +105,7 @@ impl BeforeSend {
             Ok(answer) => answer.map_err(|error| error.to_string())?,
             Err(_) => return Err("it did not answer within half of the action's time".to_owned()),
         };
-        if answer.is_empty() {
-            return Ok(Answer { text: None, reject: None });
-        }
-        if !answer.trim_ascii_start().starts_with(b"{") {
-            return Err("its answer is not an object".to_owned());
-        }
-        // What the parser says may show what it read; where it stood is enough.
-        serde_json::from_slice(&answer).map_err(|error| {
-            format!("its answer is malformed at line {}, column {}", error.line(), error.column())
-        })
+        read(&answer)
     }
 
     fn failed(&self, failure: &str, text: Text) -> Result<Text, Error> {
@@ -137,7 +128,22 @@ impl BeforeSend {
     }
 }
 
-fn shown(reason: &str) -> String {
+/// Reads an answer. What is wrong with it is said without anything of it.
+pub(crate) fn read(answer: &[u8]) -> Result<Answer, String> {
+    if answer.is_empty() {
+        return Ok(Answer { text: None, reject: None });
+    }
+    if !answer.trim_ascii_start().starts_with(b"{") {
+        return Err("its answer is not an object".to_owned());
+    }
+    // What the parser says may show what it read; where it stood is enough.
+    serde_json::from_slice(answer).map_err(|error| {
+        format!("its answer is malformed at line {}, column {}", error.line(), error.column())
+    })
+}
+
+/// A reason as the sender sees it.
+pub(crate) fn shown(reason: &str) -> String {
     match reason.trim() {
         "" => "the message was rejected".to_owned(),
         reason => reason.chars().take(REASON_CHARS).collect(),

@@ -34,6 +34,7 @@ pub(super) const BOUNDS: &[&str] = &[
     "action_max_in_flight",
     "action_per_minute",
     "api_body_bytes",
+    "connections_per_address",
     "event_bytes",
     "exports",
     "fetch_bytes",

@@ -2,7 +2,7 @@
 
 use handlers::{Appended, ClientId, Error, From, History, MessageId, Pending, Role, Room, Text, UserId};
 
-pub(super) struct NoRoom;
+pub(crate) struct NoRoom;
 
 fn missing<T>() -> Pending<'static, T> {
     Box::pin(async { Err(Error::invalid("room_id: is needed")) })

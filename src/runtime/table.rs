@@ -11,22 +11,22 @@ use crate::functions::{Call, Function};
 use crate::rates::{CallRates, Rates};
 
 /// What holds for frames and actions. A frame is held to the one that it found when it came.
-pub(super) struct Table {
-    pub(super) rows: Box<[Row]>,
-    pub(super) rates: Arc<Rates>,
-    pub(super) deadline: Duration,
-    pub(super) text_chars: usize,
+pub(crate) struct Table {
+    pub(crate) rows: Box<[Row]>,
+    pub(crate) rates: Arc<Rates>,
+    pub(crate) deadline: Duration,
+    pub(crate) text_chars: usize,
 }
 
 /// An action, the limits that are in force for it, and the places of its calls: whatever becomes of them, those of
 /// other actions are free.
-pub(super) struct Row {
-    pub(super) name: Arc<str>,
-    pub(super) run: Run,
-    pub(super) limits: Limits,
+pub(crate) struct Row {
+    pub(crate) name: Arc<str>,
+    pub(crate) run: Run,
+    pub(crate) limits: Limits,
     /// Whether an event may come of it that carries its frame's `ref`.
-    pub(super) tells: bool,
-    pub(super) in_flight: Arc<Semaphore>,
+    pub(crate) tells: bool,
+    pub(crate) in_flight: Arc<Semaphore>,
 }
 
 /// The events that carry the `ref` of what caused them (protocol.md, Level 2).
@@ -34,7 +34,7 @@ const CARRY_REF: [Kind; 3] = [Kind::ChatMessage, Kind::MessageEdited, Kind::Mess
 
 /// What a call of an action is.
 #[derive(Clone)]
-pub(super) enum Run {
+pub(crate) enum Run {
     /// Parlor's own.
     Own(&'static Action),
     /// The application's.
@@ -44,7 +44,7 @@ pub(super) enum Run {
 impl Table {
     /// Where there was one `before`, what it counts goes on being counted, unless its bound has changed. Calls that are
     /// under way then hold no place among the new ones.
-    pub(super) fn new(
+    pub(crate) fn new(
         actions: &'static [Action],
         functions: Vec<Arc<Function>>,
         config: &Config,
@@ -82,7 +82,7 @@ impl Table {
 
 impl Run {
     /// Decodes the frame, and gives the call to be run.
-    pub(super) fn begin(self, call: Call) -> Result<Pending<'static, Reply>, Error> {
+    pub(crate) fn begin(self, call: Call) -> Result<Pending<'static, Reply>, Error> {
         match self {
             Self::Own(action) => {
                 let fields = Fields::parse(&call.frame);

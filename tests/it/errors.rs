@@ -3,7 +3,7 @@
 use mongodb::bson::doc;
 use serde_json::json;
 
-use crate::support::{Client, Server, WORDS, alone, chat, error, matches, room_of_two, said};
+use crate::support::{API_KEY, Client, Server, WORDS, alone, chat, error, matches, room_of_two, said};
 
 /// `levels` of nesting: the frame's object is the first.
 fn nested(levels: usize) -> String {
@@ -211,4 +211,26 @@ async fn an_action_with_u0000_is_invalid() {
         assert!(told["message"].as_str().unwrap().contains("action"), "{told}");
     }
     one.say_alone(1, 1, "the socket is still open").await;
+}
+
+#[tokio::test]
+async fn what_an_error_says_is_short_whatever_it_is_said_of() {
+    let (server, mut one) = alone(&[]).await;
+    for long in ["x".repeat(60_000), "\u{200b}".repeat(20_000)] {
+        for frame in [
+            json!({"action": "history", "limit": long}),
+            json!({"action": "edit", "message_id": long, "text": "x"}),
+            json!({"action": "read", "message_id": {"x": long}}),
+        ] {
+            one.send(frame.clone()).await;
+            let told = one.expect(error("invalid_request", frame["action"].as_str())).await;
+            let chars = told["message"].as_str().unwrap().chars().count();
+            assert!(chars < 300, "{chars} characters for {}", frame["action"]);
+        }
+        let body = json!({"kind": long, "members": []}).to_string();
+        let (status, problem) = server.post_room(Some(API_KEY), &body).await;
+        assert_eq!(status, 400);
+        let chars = problem["detail"].as_str().unwrap().chars().count();
+        assert!(chars < 300, "{chars} characters");
+    }
 }

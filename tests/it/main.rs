@@ -8,6 +8,7 @@
     reason = "a test ends by panicking, and says why where its reader looks"
 )]
 
+mod abuse;
 mod actions;
 mod calls;
 mod closing;
@@ -26,10 +27,12 @@ mod expiry;
 mod feed;
 mod fields;
 mod files;
+mod floods;
 mod functions;
 mod handshake;
 mod history;
 mod hooks;
+mod hostile;
 mod http;
 mod idempotency;
 mod inbox;

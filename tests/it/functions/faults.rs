@@ -47,6 +47,8 @@ async fn a_malformed_answer_is_internal_and_nothing_of_it_is_done() {
         r#"{"event":{"type":"chat_message"}}"#,
         r#"{"event":{"name":"other"}}"#,
         r#"{"event":{"a":1,"a":2}}"#,
+        r#"{"event":{"a":1e999}}"#,
+        r#"{"reply":{"a":[-1e999]}}"#,
         r#"{"send":"hello"}"#,
         r#"{"send":{}}"#,
         r#"{"send":{"message":7}}"#,

@@ -3,7 +3,7 @@
 mod places;
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -21,6 +21,7 @@ pub(crate) struct Dial {
     who: String,
     headers: Vec<(HeaderName, String)>,
     receive_buffer: Option<u32>,
+    own: Ipv4Addr,
     transcript: Transcript,
 }
 
@@ -34,6 +35,7 @@ impl Dial {
             who,
             headers: Vec::new(),
             receive_buffer: None,
+            own: Ipv4Addr::LOCALHOST,
             transcript,
         }
     }
@@ -66,6 +68,12 @@ impl Dial {
     /// A kernel buffer so small that a client that doesn't read is soon felt by the server.
     pub(crate) fn receive_buffer(mut self, bytes: u32) -> Self {
         self.receive_buffer = Some(bytes);
+        self
+    }
+
+    /// From this address of loopback.
+    pub(crate) fn from(mut self, own: [u8; 4]) -> Self {
+        self.own = own.into();
         self
     }
 
@@ -104,6 +112,9 @@ impl Dial {
         }
         self.transcript.note(&self.who, "->", &format!("GET {}", self.target));
         let tcp = TcpSocket::new_v4().unwrap();
+        if self.own != Ipv4Addr::LOCALHOST {
+            tcp.bind((IpAddr::V4(self.own), 0).into()).unwrap();
+        }
         if let Some(bytes) = self.receive_buffer {
             tcp.set_recv_buffer_size(bytes).unwrap();
         }

@@ -140,6 +140,13 @@ impl Program {
         self.child.signal(name);
     }
 
+    /// The memory that it has in use, in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.pid)).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux says so");
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// What it has said in its log up to now.
     pub(crate) fn log(&self) -> String {
         self.log.borrow().clone()

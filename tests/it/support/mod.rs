@@ -11,12 +11,14 @@ mod fault;
 mod frames;
 mod issuer;
 mod link;
+mod metered;
 mod mongo;
 mod process;
 mod receiver;
 mod server;
 mod token;
 mod transcript;
+mod wire;
 
 use std::time::Duration;
 
@@ -33,12 +35,14 @@ pub(crate) use frames::{
 };
 pub(crate) use issuer::{Issuer, Says, Signer};
 pub(crate) use link::{Link, State};
+pub(crate) use metered::Metered;
 pub(crate) use mongo::Database;
 pub(crate) use process::Process;
 pub(crate) use receiver::{Asked, Receiver, Say};
 pub(crate) use server::api::Lines;
 pub(crate) use server::{API_KEY, Server};
 pub(crate) use token::{Token, now};
+pub(crate) use wire::{Heard, Wire, frame, handshake, piece};
 
 /// How long a test waits for what must come. Far more than any of it takes, on any machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);

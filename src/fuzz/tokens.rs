@@ -1,0 +1,47 @@
+//! Tokens: as they come, and with any header and claims under a good signature.
+
+use std::sync::LazyLock;
+use std::time::SystemTime;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, EncodingKey, crypto};
+
+use super::{CONFIG, SECRET};
+use crate::auth::{Caller, MAX_EMAIL_BYTES, Refused, Verifier};
+
+static VERIFIER: LazyLock<Verifier> =
+    LazyLock::new(|| Verifier::new(&CONFIG.auth).expect("there is a secret"));
+
+/// Two lines are header and claims, to be signed; anything else is a token.
+pub fn tokens(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    let token = match text.split_once('\n') {
+        Some((header, claims)) => signed(header, claims),
+        None => text.to_owned(),
+    };
+    match verified(&token) {
+        Ok(Caller { user, email, expires_at }) => {
+            assert_eq!(user.to_string().parse(), Ok(user));
+            assert!(email.is_none_or(|email| (1..=MAX_EMAIL_BYTES).contains(&email.len())));
+            assert!(expires_at > SystemTime::now());
+        }
+        // It is a close's reason.
+        Err(refused) => assert!((1..=123).contains(&refused.as_str().len()), "{refused}"),
+    }
+}
+
+pub(super) fn verified(token: &str) -> Result<Caller, Refused> {
+    verifier().verify(token)
+}
+
+pub(super) fn verifier() -> &'static Verifier {
+    &VERIFIER
+}
+
+fn signed(header: &str, claims: &str) -> String {
+    let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    let signature = crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
+    format!("{message}.{signature}")
+}

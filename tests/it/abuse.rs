@@ -1,0 +1,299 @@
+//! Requests that no client makes: each has a clear status, or its connection is closed in time; nothing is left open, and
+//! whoever comes next is served.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::{API_KEY, Metered, Server, Wire, chat, frame, handshake};
+
+const TARGET: &str = "/ws/chat/?firts_user=1&second_user=2/";
+
+/// How long a head or a body may take, in these tests.
+const REQUEST_MS: &str = "500";
+
+/// Says nothing, or nothing of HTTP, before it closes.
+const CLOSED: u16 = 0;
+
+struct Abused {
+    server: Server,
+    metered: Metered,
+}
+
+impl Abused {
+    async fn start() -> Self {
+        let metered = Metered::new();
+        let server = Server::start(&[metered.setting(), ("HTTP__REQUEST_MS", REQUEST_MS)]).await;
+        server.room(&[1, 2]).await;
+        Self { server, metered }
+    }
+
+    /// The statuses of all answers to these bytes, until the server closes; [`CLOSED`] where there is none.
+    async fn statuses(&self, bytes: &[u8]) -> Vec<u16> {
+        let mut wire = Wire::to(self.server.address()).await;
+        wire.say(bytes).await;
+        let heard = wire.heard_out().await;
+        let heard = String::from_utf8_lossy(&heard);
+        // A body has no line of its own before it.
+        let heads = heard.split("HTTP/1.").skip(1);
+        let statuses: Vec<u16> = heads.filter_map(|head| head.get(2..5)?.parse().ok()).collect();
+        if statuses.is_empty() { vec![CLOSED] } else { statuses }
+    }
+
+    /// Each is answered with one of its statuses, and with no 2xx besides.
+    async fn refused(&self, cases: &[(&str, Vec<u8>, &[u16])]) {
+        for (what, bytes, expected) in cases {
+            let statuses = self.statuses(bytes).await;
+            let shown: String = String::from_utf8_lossy(bytes).chars().take(200).collect();
+            assert_eq!(statuses.len(), 1, "{what}: {statuses:?} answered {shown:?}");
+            assert!(expected.contains(&statuses[0]), "{what}: {statuses:?} answered {shown:?}");
+        }
+    }
+
+    /// Nothing is open but what was before, and an honest client is served.
+    async fn is_well(&self) {
+        self.metered.until("parlor_connections", 0).await;
+        self.metered.until("parlor_sockets", 0).await;
+        assert_eq!(self.server.get("/healthz").await, 200);
+        let mut one = self.server.join(1, 2).await;
+        one.quiet().await;
+        one.leave().await;
+        self.metered.until("parlor_sockets", 0).await;
+    }
+}
+
+/// A request for the health of the server, with more header lines, each with its end.
+fn get(headers: &str) -> Vec<u8> {
+    format!("GET /healthz HTTP/1.1\r\nHost: parlor\r\n{headers}\r\n").into_bytes()
+}
+
+fn line(line: &str) -> Vec<u8> {
+    format!("{line}\r\nHost: parlor\r\n\r\n").into_bytes()
+}
+
+/// A room to be made, by whoever has the key; the head ends with these lines, and the body is this.
+fn post(headers: &str, body: &str) -> Vec<u8> {
+    format!(
+        "POST /api/v1/rooms HTTP/1.1\r\nHost: parlor\r\nAuthorization: Bearer {API_KEY}\r\n\
+         Content-Type: application/json\r\n{headers}\r\n{body}"
+    )
+    .into_bytes()
+}
+
+#[tokio::test]
+async fn heads_that_are_none_have_a_status() {
+    let abused = Abused::start().await;
+    let many = "h: x\r\n".repeat(200);
+    let long = "x".repeat(60_000);
+    let mut nul = get("A: b\r\n");
+    let at = nul.iter().position(|byte| *byte == b'b').unwrap();
+    nul[at] = 0;
+    abused
+        .refused(&[
+            ("200 headers", get(&many), &[431]),
+            ("a header of 60 KB", get(&format!("a: {long}\r\n")), &[431]),
+            ("a name of 60 KB", get(&format!("{long}: a\r\n")), &[431]),
+            ("a target of 60 KB", line(&format!("GET /{long} HTTP/1.1")), &[414, 431]),
+            ("a query of 60 KB", line(&format!("GET {TARGET}&x={long} HTTP/1.1")), &[414, 431]),
+            ("U+0000 in a value", nul, &[400]),
+            ("U+0000 in the target", line("GET /health\0z HTTP/1.1"), &[400]),
+            ("a control character in the target", line("GET /health\x07z HTTP/1.1"), &[400]),
+            ("a space in the target", line("GET /health z HTTP/1.1"), &[400]),
+            ("no colon", get("header\r\n"), &[400]),
+            ("a space before the colon", get("Header : x\r\n"), &[400]),
+            ("no name", get(": x\r\n"), &[400]),
+            ("a folded line", get("A: x\r\n y: z\r\n"), &[400]),
+            ("a bare return", get("A: x\rB: y\r\n"), &[400]),
+            ("no method", line(" /healthz HTTP/1.1"), &[400]),
+            ("no target", line("GET HTTP/1.1"), &[400]),
+            ("no version", b"GET /healthz\r\n\r\n".to_vec(), &[400]),
+            ("version 0.9", line("GET /healthz HTTP/0.9"), &[400]),
+            ("version 3", line("GET /healthz HTTP/3.0"), &[400]),
+            ("the preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), &[CLOSED, 400]),
+            ("a TLS hello", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(), &[400]),
+            ("noise", vec![0xff; 4096], &[400]),
+            ("a tunnel", line("CONNECT parlor:80 HTTP/1.1"), &[404, 405, 400]),
+        ])
+        .await;
+    abused.is_well().await;
+}
+
+#[tokio::test]
+async fn no_request_hides_in_another_ones_body() {
+    let abused = Abused::start().await;
+    let pair = r#"{"members":[{"user_id":1},{"user_id":2}]}"#;
+    let length = pair.len();
+    let hidden = format!(
+        "{}\r\n{pair}\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+        format_args!("{length:x}")
+    );
+    abused
+        .refused(&[
+            ("two lengths", post("Content-Length: 5\r\nContent-Length: 41\r\n", pair), &[400]),
+            ("two lengths in one", post("Content-Length: 5, 41\r\n", pair), &[400]),
+            ("a signed length", post("Content-Length: +41\r\n", pair), &[400]),
+            ("a negative length", post("Content-Length: -1\r\n", pair), &[400]),
+            ("a length in hex", post("Content-Length: 0x29\r\n", pair), &[400]),
+            ("a length beyond all numbers", post("Content-Length: 99999999999999999999\r\n", pair), &[400]),
+            ("another coding", post("Transfer-Encoding: identity\r\n", pair), &[400]),
+            ("chunked, and then not", post("Transfer-Encoding: chunked, identity\r\n", pair), &[400]),
+            ("not quite chunked", post("Transfer-Encoding: xchunked\r\n", pair), &[400]),
+            ("a size that is none", post("Transfer-Encoding: chunked\r\n", "zz\r\nx\r\n0\r\n\r\n"), &[400]),
+            ("a size beyond all", post("Transfer-Encoding: chunked\r\n", "FFFFFFFFFFFFFFFFF\r\nx"), &[400]),
+            ("a negative size", post("Transfer-Encoding: chunked\r\n", "-1\r\nx\r\n0\r\n\r\n"), &[400]),
+            ("a chunk without its end", post("Transfer-Encoding: chunked\r\n", "1\r\nxx0\r\n\r\n"), &[400]),
+            ("a body of 10 MB in chunks", chunks(10_000_000), &[413]),
+            ("a body of 10 MB", post("Content-Length: 10000000\r\n", &"x".repeat(1_000_000)), &[413]),
+        ])
+        .await;
+    // The coding goes before the length, and what follows such a request is never taken for one (RFC 9112, 6.1).
+    let both = post(&format!("Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n"), &hidden);
+    let statuses = abused.statuses(&both).await;
+    assert!(matches!(statuses[..], [200 | 400]), "{statuses:?} answered both a length and chunks");
+    let headless = b"GET /healthz HTTP/1.1\r\n\r\n";
+    assert_eq!(abused.statuses(headless).await, [200], "a host is not needed: there is one service");
+    abused.is_well().await;
+}
+
+/// A body in chunks of 50,000 bytes.
+fn chunks(bytes: usize) -> Vec<u8> {
+    let chunk = format!("C350\r\n{}\r\n", "x".repeat(50_000));
+    post("Transfer-Encoding: chunked\r\n", &format!("{}0\r\n\r\n", chunk.repeat(bytes / 50_000)))
+}
+
+#[tokio::test]
+async fn handshakes_that_are_none_have_a_status() {
+    let abused = Abused::start().await;
+    let token = abused.server.token(1).sign();
+    let good = handshake(TARGET, &format!("Authorization: Bearer {token}\r\n"));
+    let with = |from: &str, to: &str| {
+        assert!(good.contains(from), "{from}");
+        good.replace(from, to).replace("\r\n\r\n", "\r\nX-Last: 1\r\n\r\n").into_bytes()
+    };
+    abused
+        .refused(&[
+            ("another version", with("Version: 13", "Version: 8"), &[426]),
+            ("no version", with("Sec-WebSocket-Version: 13\r\n", ""), &[426]),
+            ("no upgrade", with("Connection: Upgrade", "Connection: keep-alive"), &[426]),
+            ("to close", with("Connection: Upgrade", "Connection: close"), &[426]),
+            ("to HTTP/2", with("Upgrade: websocket", "Upgrade: h2c"), &[426]),
+            ("to what is only like it", with("Upgrade: websocket", "Upgrade: websocketx"), &[426]),
+            ("no key", with("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", ""), &[400]),
+            ("a long key", with("dGhlIHNhbXBsZSBub25jZQ==", &"x".repeat(500)), &[400]),
+            ("a key of bytes", with("dGhlIHNhbXBsZSBub25jZQ==", "\u{e9}\u{e9}"), &[400]),
+            ("by POST", with("GET ", "POST "), &[405]),
+            ("by HEAD", with("GET ", "HEAD "), &[405]),
+            ("by a word", with("GET ", "UPGRADE "), &[405]),
+            ("on HTTP/1.0", with("HTTP/1.1", "HTTP/1.0"), &[400, 426]),
+            ("elsewhere", with("/ws/chat/?", "/healthz?"), &[200]),
+            ("nowhere", with("/ws/chat/?", "/ws/chat/more/?"), &[404]),
+        ])
+        .await;
+    for (target, code) in [
+        ("/ws/chat/?firts_user=%zz&second_user=2", 4003),
+        ("/ws/chat/?firts_user=%&second_user=2", 4003),
+        ("/ws/chat/?firts_user=1&second_user=%ff", 4400),
+        ("/ws/chat/?firts_user=1&second_user=%00", 4400),
+        ("/ws/chat/?firts_user=1&second_user=%c3%28", 4400),
+        ("/ws/chat/?%ff=1&firts_user=1&second_user=2", 4400),
+        ("/ws/chat/?firts_user=1&second_user=%2f", 4400),
+        ("/ws/chat/?firts_user=1#&second_user=2", 4400),
+    ] {
+        let dial = abused.server.dial(target).authorization(&token);
+        assert_eq!(dial.refused().await, code, "{target}");
+    }
+    abused.is_well().await;
+}
+
+#[tokio::test]
+async fn handshakes_that_are_odd_are_served_as_they_are_meant() {
+    let abused = Abused::start().await;
+    let token = abused.server.token(1).sign();
+    let lines = |more: &str| format!("Authorization: Bearer {token}\r\n{more}");
+    let shouted = handshake(TARGET, &lines(""))
+        .replace("Connection: Upgrade", "CONNECTION:upgrade")
+        .replace("Upgrade: websocket", "upgrade:\tWebSocket ")
+        .replace("Sec-WebSocket-", "SEC-WEBSOCKET-");
+    for (what, handshake) in [
+        ("words in other cases", shouted),
+        ("several of each", handshake(TARGET, &lines("Connection: keep-alive\r\nUpgrade: h2c\r\n"))),
+        ("extensions", handshake(TARGET, &lines("Sec-WebSocket-Extensions: permessage-deflate\r\n"))),
+        ("an absolute target", handshake(&format!("http://elsewhere{TARGET}"), &lines(""))),
+        ("99 parameters", handshake(&format!("{TARGET}&{}", "x=1&".repeat(99)), &lines(""))),
+    ] {
+        let mut wire = Wire::to(abused.server.address()).await;
+        // What is said before the answer is heard like all else.
+        let early = frame(1, br#"{"action":"ping"}"#);
+        wire.say(&[handshake.as_bytes(), &early].concat()).await;
+        let head = wire.head().await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{what}: {head}");
+        assert!(!head.to_lowercase().contains("sec-websocket-extensions"), "{what}: {head}");
+        for expected in ["[]", r#"{"type":"pong"}"#] {
+            let next = wire.next().await.unwrap_or_else(|| panic!("{what}: it ended before {expected}"));
+            assert_eq!(String::from_utf8_lossy(&next.payload), expected, "{what}");
+        }
+    }
+    abused.is_well().await;
+}
+
+#[tokio::test]
+async fn requests_in_one_go_are_answered_in_their_order() {
+    let abused = Abused::start().await;
+    let many = 300;
+    let mut requests = Vec::new();
+    for n in 0..many {
+        let path = if n % 3 == 2 { "nowhere" } else { "healthz" };
+        requests.extend(format!("GET /{path} HTTP/1.1\r\nHost: parlor\r\n\r\n").into_bytes());
+    }
+    requests.extend(get("Connection: close\r\n"));
+    requests.extend(get(""));
+    let statuses = abused.statuses(&requests).await;
+    let expected: Vec<u16> =
+        (0..many).map(|n| if n % 3 == 2 { 404 } else { 200 }).chain(std::iter::once(200)).collect();
+    assert_eq!(statuses, expected, "and none after that which said `close`");
+
+    for (what, request) in [
+        ("HTTP/1.0", line("GET /healthz HTTP/1.0")),
+        ("an absolute target", line("GET http://elsewhere/healthz HTTP/1.1")),
+        ("lines without returns", b"GET /healthz HTTP/1.1\nHost: parlor\n\n".to_vec()),
+        ("empty lines before it", b"\r\n\r\nGET /healthz HTTP/1.1\r\nHost: parlor\r\n\r\n".to_vec()),
+    ] {
+        assert_eq!(abused.statuses(&request).await, [200], "{what}");
+    }
+    abused.is_well().await;
+}
+
+#[tokio::test]
+async fn who_drips_is_let_go_and_holds_up_nobody() {
+    let abused = Abused::start().await;
+    let mut one = abused.server.join(1, 2).await;
+    let mut drips = Vec::new();
+    for request in [get("A: b\r\n"), handshake(TARGET, "").into_bytes(), post("Content-Length: 900\r\n", "{")]
+    {
+        for _ in 0..10 {
+            drips.push((Wire::to(abused.server.address()).await, request.clone()));
+        }
+    }
+    // A byte of each at a time, ever slower: nobody's head is whole before it was given up.
+    let dripping = drips.into_iter().map(|(mut wire, request)| async move {
+        for byte in request {
+            if !wire.say(&[byte]).await || wire.ends_within(Duration::from_millis(20)).await {
+                return true;
+            }
+        }
+        wire.heard_out().await.is_empty()
+    });
+    let dripping = futures_util::future::join_all(dripping);
+    let talking = async {
+        for id in 1..=50 {
+            one.say("meanwhile").await;
+            one.expect(chat(id, 1, "meanwhile")).await;
+        }
+    };
+    let (ended, ()) = tokio::join!(dripping, talking);
+    assert!(ended.iter().all(|ended| *ended), "{ended:?}");
+    one.send(json!({"action": "ping"})).await;
+    one.expect(json!({"type": "pong"})).await;
+    one.leave().await;
+    abused.is_well().await;
+}

@@ -1,0 +1,155 @@
+//! One address that connects and connects: it has its share of the connections, and the others' are left to them.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::support::{Client, Dial, Metered, Server, Wire, chat, handshake};
+
+const TARGET: &str = "/ws/chat/?firts_user=1&second_user=2/";
+
+/// Connections of a flood.
+const FLOOD: usize = 2_000;
+
+/// Connections that an address may have, in these tests, and how many that leaves of a flood's.
+const MOST: usize = 50;
+const TOO_MANY: u64 = (FLOOD - MOST) as u64;
+
+/// Long enough that no connection of a flood is given up meanwhile for saying nothing.
+const REQUEST_MS: &str = "60000";
+
+/// Where the flood comes from, and where somebody else is.
+const FLOODED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 7);
+const ELSEWHERE: [u8; 4] = [127, 0, 0, 2];
+
+async fn server(metered: &Metered, overrides: &[(&str, &str)]) -> Server {
+    let most = MOST.to_string();
+    let own = [
+        metered.setting(),
+        ("HTTP__CONNECTIONS_PER_ADDRESS", most.as_str()),
+        ("HTTP__CONNECTIONS", "200"),
+        ("HTTP__REQUEST_MS", REQUEST_MS),
+    ];
+    let kept = own.iter().filter(|(key, _)| !overrides.iter().any(|(other, _)| other == key));
+    let settings: Vec<_> = kept.chain(overrides).copied().collect();
+    let server = Server::start(&settings).await;
+    server.room(&[1, 2]).await;
+    metered.until("parlor_connections", 1).await;
+    server
+}
+
+fn dial(server: &Server) -> Dial {
+    server.dial(TARGET).token(&server.token(1).sign()).from(ELSEWHERE)
+}
+
+/// Connects one after the other and says the same by each.
+async fn flood(server: &Server, says: &[u8]) -> Vec<Wire> {
+    let mut wires = Vec::with_capacity(FLOOD);
+    for _ in 0..FLOOD {
+        let mut wire = Wire::from(FLOODED, server.address()).await;
+        wire.say(says).await;
+        wires.push(wire);
+    }
+    wires
+}
+
+/// Those that the server has not closed.
+async fn left(wires: Vec<Wire>) -> Vec<Wire> {
+    let looked = wires.into_iter().map(|mut wire| async {
+        let ended = wire.ends_within(Duration::from_secs(1)).await;
+        (!ended).then_some(wire)
+    });
+    join_all(looked).await.into_iter().flatten().collect()
+}
+
+async fn is_served(one: &mut Client, id: i64) {
+    one.say("meanwhile").await;
+    one.expect(chat(id, 1, "meanwhile")).await;
+}
+
+/// The server's own connections, of the client that made the room, are closed or kept as it likes.
+async fn without_the_flood(metered: &Metered) -> u64 {
+    metered.sample("parlor_connections").await
+}
+
+#[tokio::test]
+async fn who_says_nothing_has_a_share_of_the_connections() {
+    for says in [&b""[..], b"GET /healthz HT", &handshake(TARGET, "").as_bytes()[..90]] {
+        let metered = Metered::new();
+        let server = server(&metered, &[]).await;
+        let mut before = dial(&server).open().await;
+        before.history().await;
+        let honest = without_the_flood(&metered).await;
+
+        let left = left(flood(&server, says).await).await;
+        assert_eq!(left.len(), MOST, "after {:?}", String::from_utf8_lossy(says));
+        assert_eq!(metered.hits("connections_per_address").await, TOO_MANY);
+        assert_eq!(without_the_flood(&metered).await, honest + MOST as u64);
+        is_served(&mut before, 1).await;
+        let mut after = dial(&server).open().await;
+        assert_eq!(after.history().await.len(), 1);
+        is_served(&mut after, 2).await;
+        assert!(Wire::from(FLOODED, server.address()).await.ends_within(Duration::from_secs(5)).await);
+
+        // Its places are its own again once they are given back.
+        drop(left);
+        metered.until("parlor_connections", honest).await;
+        dial(&server).from(FLOODED.octets()).open().await.history().await;
+    }
+}
+
+#[tokio::test]
+async fn who_has_no_token_keeps_a_place_until_they_have_heard_so() {
+    let metered = Metered::new();
+    let server = server(&metered, &[]).await;
+    let mut before = dial(&server).open().await;
+    before.history().await;
+    let honest = without_the_flood(&metered).await;
+    let forged = server.token(1).secret("somebody else's secret, of 32 bytes").sign();
+    let hello = handshake(TARGET, &format!("Authorization: Bearer {forged}\r\n"));
+    // None of them reads, or answers its close.
+    let wires = flood(&server, hello.as_bytes()).await;
+    let there = without_the_flood(&metered).await;
+    assert!(there <= honest + MOST as u64, "{there} at once");
+    is_served(&mut before, 1).await;
+    dial(&server).open().await.history().await;
+    let told = metered.sample(r#"parlor_connects_total{outcome="unauthorized"}"#).await;
+    let closed = metered.hits("connections_per_address").await;
+    assert_eq!(told + closed, FLOOD as u64, "each is told, or closed before it is read");
+    assert!(closed > 0);
+    // Who doesn't hear is not waited for.
+    metered.until("parlor_connections", honest).await;
+    assert_eq!(metered.sample("parlor_sockets").await, 1);
+    drop(wires);
+}
+
+#[tokio::test]
+async fn sockets_are_not_counted_and_the_bound_may_be_another_or_none() {
+    let metered = Metered::new();
+    let server = server(&metered, &[("HTTP__CONNECTIONS_PER_ADDRESS", "2")]).await;
+    let mut sockets = Vec::new();
+    for _ in 0..20 {
+        let mut socket = dial(&server).open().await;
+        socket.history().await;
+        sockets.push(socket);
+    }
+    for socket in &mut sockets {
+        socket.quiet().await;
+    }
+    let free = Metered::new();
+    let settings = [("HTTP__CONNECTIONS_PER_ADDRESS", "0"), ("HTTP__CONNECTIONS", "10000")];
+    let server = self::server(&free, &settings).await;
+    assert_eq!(left(flood(&server, b"").await).await.len(), FLOOD);
+    assert_eq!(free.hits("connections_per_address").await, 0);
+}
+
+#[tokio::test]
+async fn proxies_are_not_held_to_it() {
+    let metered = Metered::new();
+    let flooded = FLOODED.to_string();
+    let server = server(&metered, &[("HTTP__PROXIES", &flooded), ("HTTP__CONNECTIONS", "10000")]).await;
+    assert_eq!(left(flood(&server, b"").await).await.len(), FLOOD);
+    assert_eq!(metered.hits("connections_per_address").await, 0);
+    dial(&server).open().await.history().await;
+}

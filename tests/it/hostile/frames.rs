@@ -1,0 +1,219 @@
+//! The frames, as bytes of a WebSocket, with what has to come of each.
+
+use super::{Dice, frame, piece};
+
+/// What comes of a frame.
+pub(super) enum Ends {
+    /// An error.
+    Refused,
+    /// An error, or what it asked for, or nothing.
+    Answered,
+    /// Nothing that is a frame of the protocol.
+    Silently,
+    /// The socket is closed, with one of these codes.
+    Closed(&'static [u16]),
+}
+
+pub(super) struct Hostile {
+    pub(super) bytes: Vec<u8>,
+    pub(super) ends: Ends,
+}
+
+/// What honest clients send, for all else to be made of.
+const GOOD: &[&str] = &[
+    r#"{"action":"send","message":"Hello"}"#,
+    r#"{"action":"send","message":"Hello","client_id":"c","ref":"r","room_id":1}"#,
+    r#"{"action":"edit","message_id":63,"text":"new"}"#,
+    r#"{"action":"edit","message_id":"1","text":"new","room_id":1}"#,
+    r#"{"action":"delete","message_id":63,"ref":"r"}"#,
+    r#"{"action":"history","before":45,"limit":50,"room_id":1}"#,
+    r#"{"action":"read","message_id":45,"room_id":1}"#,
+    r#"{"action":"auth","token":"a.b.c"}"#,
+    r#"{"action":"open","room_id":1}"#,
+    r#"{"action":"rooms","before":"2025-02-18T18:28:52.258Z","before_room":7}"#,
+    r#"{"action":"typing"}"#,
+    r#"{"action":"ping"}"#,
+];
+
+/// Values that belong nowhere.
+const ODD: &[&str] = &[
+    "null",
+    "true",
+    "-1",
+    "0",
+    "1.5",
+    "1e999",
+    "-1e-999",
+    "9007199254740993",
+    "18446744073709551616",
+    "[]",
+    "{}",
+    "\"\"",
+    "\" \"",
+    r#""\u0000""#,
+    r#"{"a":[1,{"b":null}]}"#,
+    "\"63\"",
+    "\"-1\"",
+    "\"\u{202e}\"",
+];
+
+/// Names that the protocol knows.
+const FIELDS: &[&str] = &[
+    "message",
+    "message_id",
+    "text",
+    "client_id",
+    "ref",
+    "room_id",
+    "before",
+    "after",
+    "limit",
+    "token",
+    "action",
+];
+
+/// Frames that are no object of JSON.
+const BROKEN: &[&str] = &[
+    "",
+    " ",
+    "{",
+    "}",
+    "null",
+    "5",
+    "[]",
+    "\"send\"",
+    r#"{"action":"ping"} x"#,
+    r#"{"action":"ping",}"#,
+    r#"{action:"ping"}"#,
+    r#"{"action":"x","x":01}"#,
+    r#"{"action":"x","x":"\ud83d"}"#,
+    "{\"action\":\"a\nb\"}",
+];
+
+fn one_of<'a>(dice: &mut Dice, of: &[&'a str]) -> &'a str {
+    of[dice.below(of.len())]
+}
+
+fn bytes(dice: &mut Dice, most: usize) -> Vec<u8> {
+    (0..dice.below(most)).map(|_| u8::try_from(dice.below(256)).unwrap()).collect()
+}
+
+fn refused(text: impl AsRef<[u8]>) -> Hostile {
+    Hostile { bytes: frame(1, text.as_ref()), ends: Ends::Refused }
+}
+
+fn answered(text: impl AsRef<[u8]>) -> Hostile {
+    Hostile { bytes: frame(1, text.as_ref()), ends: Ends::Answered }
+}
+
+impl Hostile {
+    /// One of all kinds; now and then one that ends its socket.
+    pub(super) fn thrown(dice: &mut Dice) -> Self {
+        if dice.below(2_000) == 0 {
+            return Self::fatal(dice);
+        }
+        match dice.below(16) {
+            0 => refused(one_of(dice, BROKEN)),
+            1 => refused(String::from_utf8_lossy(&bytes(dice, 200)).replace('{', "(")),
+            2 => Self { bytes: frame(2, &bytes(dice, 500)), ends: Ends::Refused },
+            3 => refused(Self::cut(dice)),
+            4 => refused(Self::nested(dice)),
+            5 => refused(format!(r#"{{"action":"{}"}}"#, "x".repeat(dice.below(2_000)))),
+            6 => refused(format!(r#"{{"action":{}}}"#, one_of(dice, ODD))),
+            7 => refused(format!(r#"{{"x":{}}}"#, one_of(dice, ODD))),
+            8 => refused(format!(r#"{{"action":"edit","message_id":{},"text":"x"}}"#, Self::number(dice))),
+            9 => refused(format!(r#"{{"action":"send","room_id":1,"message":{}}}"#, Self::no_text(dice))),
+            10 => answered(Self::mutated(dice)),
+            11 => answered(Self::with_an_odd_field(dice)),
+            12 => Self {
+                bytes: frame(9 + u8::try_from(dice.below(2)).unwrap(), &bytes(dice, 125)),
+                ends: Ends::Silently,
+            },
+            13 => Self::in_fragments(dice),
+            14 if dice.below(64) == 0 => refused(format!(r#"{{"action":"x","x":"{}"}}"#, "y".repeat(60_000))),
+            _ => refused(format!(r#"{{"action":"nobody {}","x":{}}}"#, dice.below(100), one_of(dice, ODD))),
+        }
+    }
+
+    /// A good one without its end.
+    fn cut(dice: &mut Dice) -> &'static str {
+        let whole = GOOD[dice.below(GOOD.len())];
+        &whole[..dice.below(whole.len())]
+    }
+
+    fn nested(dice: &mut Dice) -> String {
+        let levels = 129 + dice.below(2_000);
+        let open = if dice.below(2) == 0 { "[" } else { r#"{"a":"# };
+        format!(r#"{{"action":"ping","x":{}"#, open.repeat(levels))
+    }
+
+    /// No message has it.
+    fn number(dice: &mut Dice) -> String {
+        match dice.below(3) {
+            0 => format!("{}", 9_007_199_254_740_992_u64 + dice.below(1_000_000) as u64),
+            1 => format!("{}{}", 1 + dice.below(9), "0".repeat(16 + dice.below(400))),
+            _ => format!("-{}.{}e{}", dice.below(99), dice.below(99), dice.below(500)),
+        }
+    }
+
+    /// Nothing that could be said.
+    fn no_text(dice: &mut Dice) -> String {
+        match dice.below(4) {
+            0 => "5".to_owned(),
+            1 => format!("\"{}\"", " ".repeat(dice.below(50))),
+            2 => format!("\"{}\"", "\u{1f600}".repeat(4_097 + dice.below(1_000))),
+            _ => r#""a\u0000b""#.to_owned(),
+        }
+    }
+
+    /// A good one with some of its bytes changed, or with some more.
+    fn mutated(dice: &mut Dice) -> String {
+        let mut changed = GOOD[dice.below(GOOD.len())].as_bytes().to_vec();
+        for _ in 0..=dice.below(4) {
+            let at = dice.below(changed.len());
+            match dice.below(3) {
+                0 => changed[at] = u8::try_from(dice.below(128)).unwrap(),
+                1 => drop(changed.remove(at)),
+                _ => changed.insert(at, changed[dice.below(changed.len())]),
+            }
+        }
+        String::from_utf8_lossy(&changed).into_owned()
+    }
+
+    fn with_an_odd_field(dice: &mut Dice) -> String {
+        let whole = GOOD[dice.below(GOOD.len())];
+        let (field, value) = (one_of(dice, FIELDS), one_of(dice, ODD));
+        format!(r#"{},"{field}":{value}}}"#, &whole[..whole.len() - 1])
+    }
+
+    /// What makes one frame in the end, with a ping among its pieces.
+    fn in_fragments(dice: &mut Dice) -> Self {
+        let whole = br#"{"action":"nobody at all"}"#;
+        let (first, rest) = whole.split_at(dice.below(whole.len()));
+        let mut bytes = piece(1, first);
+        bytes.extend(frame(9, b"in between"));
+        for byte in &rest[..rest.len() - 1] {
+            bytes.extend(piece(0, &[*byte]));
+        }
+        bytes.extend(piece(0x80, &rest[rest.len() - 1..]));
+        Self { bytes, ends: Ends::Refused }
+    }
+
+    /// What is no WebSocket, or too much.
+    fn fatal(dice: &mut Dice) -> Self {
+        let (bytes, codes): (Vec<u8>, &[u16]) = match dice.below(10) {
+            0 => (frame(1, &vec![b'x'; 65_537 + dice.below(200_000)]), &[1009]),
+            1 => ([piece(1, &vec![b'x'; 40_000]), piece(0x80, &vec![b'x'; 40_000])].concat(), &[1009]),
+            2 => (frame(1, b"\xff\xfe"), &[1007]),
+            3 => (frame(3, b"x"), &[1002]),
+            4 => (piece(0xC1, b"x"), &[1002]),
+            5 => (frame(9, &[b'x'; 126]), &[1002]),
+            6 => (piece(9, b"x"), &[1002]),
+            7 => (frame(0, b"x"), &[1002]),
+            8 => ([piece(1, b"x"), frame(1, b"x")].concat(), &[1002]),
+            // Not masked.
+            _ => (vec![0x81, 1, b'x'], &[1002]),
+        };
+        Self { bytes, ends: Ends::Closed(codes) }
+    }
+}

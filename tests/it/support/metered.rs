@@ -1,0 +1,51 @@
+//! What a server counts, looked at from outside.
+
+use tokio::time::timeout;
+
+use super::{PATIENCE, free_port};
+
+/// The admin listener of a server that is started with [`Metered::setting`].
+pub(crate) struct Metered(String);
+
+impl Metered {
+    /// At a free port.
+    pub(crate) fn new() -> Self {
+        Self(format!("127.0.0.1:{}", free_port()))
+    }
+
+    /// What the server is to have among its settings.
+    pub(crate) fn setting(&self) -> (&str, &str) {
+        ("ADMIN__LISTEN", &self.0)
+    }
+
+    /// All that is counted.
+    pub(crate) async fn page(&self) -> String {
+        reqwest::get(format!("http://{}/metrics", self.0)).await.unwrap().text().await.unwrap()
+    }
+
+    /// A sample by its name and labels; 0 where there is none.
+    pub(crate) async fn sample(&self, name: &str) -> u64 {
+        let page = self.page().await;
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse().unwrap())
+    }
+
+    /// How often a bound was hit.
+    pub(crate) async fn hits(&self, bound: &str) -> u64 {
+        self.sample(&format!("parlor_limits_hit_total{{bound=\"{bound}\"}}")).await
+    }
+
+    /// Waits until a sample is this.
+    pub(crate) async fn until(&self, name: &str, value: u64) {
+        let mut last = 0;
+        let waited = timeout(PATIENCE, async {
+            loop {
+                last = self.sample(name).await;
+                if last == value {
+                    return;
+                }
+            }
+        });
+        assert!(waited.await.is_ok(), "{name} is {last} and not {value} after {PATIENCE:?}");
+    }
+}
