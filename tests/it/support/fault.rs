@@ -1,5 +1,8 @@
 //! What a test can kill: the real binary, and a MongoDB of the test's own.
 
+mod memory;
+mod oplog;
+
 use std::net::{SocketAddr, TcpListener};
 use std::ops::{Deref, DerefMut};
 use std::os::unix::process::CommandExt as _;
@@ -9,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
+use mongodb::error::ErrorKind;
 use mongodb::options::ClientOptions;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -187,21 +191,50 @@ pub(crate) struct Mongod {
     binary: std::path::PathBuf,
     port: u16,
     files: TempDir,
+    oplog: Oplog,
+}
+
+/// How far the oplog of one reaches back.
+#[derive(Clone, Copy)]
+enum Oplog {
+    /// Longer than any test.
+    Long,
+    /// 1 MB, of which the rest goes once there is a checkpoint: every second.
+    Short,
+}
+
+impl Oplog {
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Long => &["--oplogSize", "64"],
+            Self::Short => &["--oplogSize", "1", "--syncdelay", "1"],
+        }
+    }
 }
 
 impl Mongod {
     /// Starts one and makes it a replica set.
     pub(crate) async fn start() -> Self {
-        let mongod = Self::spawn().await;
+        Self::spawn(Oplog::Long).await.initiated().await
+    }
+
+    /// The same, with an oplog that soon has rolled over.
+    pub(crate) async fn start_with_a_short_oplog() -> Self {
+        Self::spawn(Oplog::Short).await.initiated().await
+    }
+
+    async fn initiated(self) -> Self {
+        let mongod = self;
         let members = [doc! { "_id": 0, "host": mongod.host() }];
         mongod.admin(doc! { "replSetInitiate": { "_id": "rs0", "members": members } }).await;
-        mongod.primary().await;
+        mongod.is_primary().await;
         mongod
     }
 
     /// Starts three that are one replica set, the primary first. Another is elected soon where that is gone.
     pub(crate) async fn start_three() -> [Self; 3] {
-        let three = [Self::spawn().await, Self::spawn().await, Self::spawn().await];
+        let three =
+            [Self::spawn(Oplog::Long).await, Self::spawn(Oplog::Long).await, Self::spawn(Oplog::Long).await];
         let members: Vec<_> = three
             .iter()
             .zip(0..)
@@ -210,16 +243,16 @@ impl Mongod {
         let settings = doc! { "electionTimeoutMillis": 1_000 };
         let set = doc! { "_id": "rs0", "members": members, "settings": settings };
         three[0].admin(doc! { "replSetInitiate": set }).await;
-        three[0].primary().await;
+        three[0].is_primary().await;
         three
     }
 
-    async fn spawn() -> Self {
+    async fn spawn(oplog: Oplog) -> Self {
         let binary = parlor::embedded::find_mongod(None).await.unwrap_or_else(|error| panic!("{error}"));
         let files = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let child = Owned::spawn(command(&binary, port, files.path()));
-        Self { child, binary, port, files }
+        let child = Owned::spawn(command(&binary, port, files.path(), oplog));
+        Self { child, binary, port, files, oplog }
     }
 
     pub(crate) fn host(&self) -> String {
@@ -240,8 +273,8 @@ impl Mongod {
 
     /// Starts it again at the same port with the same files, and waits until it is the primary.
     pub(crate) async fn again(&mut self) {
-        self.child = Owned::spawn(command(&self.binary, self.port, self.files.path()));
-        self.primary().await;
+        self.child = Owned::spawn(command(&self.binary, self.port, self.files.path(), self.oplog));
+        self.is_primary().await;
     }
 
     /// Makes commands of the server called `app` fail; `mode` and `data` as `failCommand` has them.
@@ -284,7 +317,26 @@ impl Mongod {
         answer.unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
-    async fn primary(&self) {
+    /// Has it step down, whoever else is there. It may be elected again a moment later.
+    pub(crate) async fn steps_down(&self) {
+        // One that is busy may find that the time for which it was to do so is over before it has begun.
+        const TOO_LATE: i32 = 262;
+        let admin = self.database("admin").await;
+        let step_down = doc! { "replSetStepDown": 2, "secondaryCatchUpPeriodSecs": 1, "force": true };
+        while let Err(error) = admin.run_command(step_down.clone()).await {
+            let code = if let ErrorKind::Command(refused) = &*error.kind { refused.code } else { 0 };
+            assert_eq!(code, TOO_LATE, "{error}");
+        }
+    }
+
+    /// Where several are that are one replica set, for a server called so.
+    pub(crate) fn uri_of(all: &[Self], app: &str) -> String {
+        let hosts: Vec<_> = all.iter().map(Self::host).collect();
+        format!("mongodb://{}/?replicaSet=rs0&appName={app}&heartbeatFrequencyMS=500", hosts.join(","))
+    }
+
+    /// Waits until it is the primary.
+    pub(crate) async fn is_primary(&self) {
         let admin = self.database("admin").await;
         // One that takes back what only it had written hangs up meanwhile.
         let is_primary = async || {
@@ -296,7 +348,7 @@ impl Mongod {
     }
 }
 
-fn command(binary: &Path, port: u16, files: &Path) -> Command {
+fn command(binary: &Path, port: u16, files: &Path, oplog: Oplog) -> Command {
     let mut command = Command::new(binary);
     command
         .arg("--dbpath")
@@ -304,7 +356,8 @@ fn command(binary: &Path, port: u16, files: &Path) -> Command {
         .arg("--logpath")
         .arg(files.join("mongod.log"))
         .args(["--port", &port.to_string(), "--bind_ip", "127.0.0.1", "--nounixsocket"])
-        .args(["--replSet", "rs0", "--oplogSize", "64", "--wiredTigerCacheSizeGB", "0.25", "--quiet"])
+        .args(oplog.arguments())
+        .args(["--replSet", "rs0", "--wiredTigerCacheSizeGB", "0.25", "--quiet"])
         .args(["--logappend", "--setParameter", "enableTestCommands=1"])
         .args(["--setParameter", "diagnosticDataCollectionEnabled=false"])
         .stdout(Stdio::null())

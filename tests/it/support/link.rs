@@ -60,6 +60,11 @@ impl Link {
         Self::to(Database::uri()).await
     }
 
+    /// To a database that a test has for itself, by its host and port. The server is called `parlor` there.
+    pub(crate) async fn to_one(host: &str) -> Self {
+        Self::to(&format!("mongodb://{host}/?appName=parlor")).await
+    }
+
     /// To a server, for its clients.
     pub(crate) async fn to_a_server(server: SocketAddr) -> Self {
         Self::to(&format!("http://{server}")).await

@@ -4,6 +4,7 @@ mod authority;
 mod binary;
 mod browser;
 mod checked_in;
+mod choir;
 mod client;
 mod dial;
 mod dice;
@@ -17,6 +18,7 @@ mod receiver;
 mod server;
 mod token;
 mod transcript;
+mod truth;
 
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ pub(crate) use authority::Authority;
 pub(crate) use binary::{Home, Serving, free_port, mongod};
 pub(crate) use browser::{Browser, Pointer, Window, key};
 pub(crate) use checked_in::checked_in;
+pub(crate) use choir::{Choir, assert_in_order, assert_kept, assert_shown};
 pub(crate) use client::{Client, End};
 pub(crate) use dial::{Dial, encoded};
 pub(crate) use dice::{Dice, seed};
@@ -39,6 +42,7 @@ pub(crate) use receiver::{Asked, Receiver, Say};
 pub(crate) use server::api::Lines;
 pub(crate) use server::{API_KEY, Server};
 pub(crate) use token::{Token, now};
+pub(crate) use truth::Truth;
 
 /// How long a test waits for what must come. Far more than any of it takes, on any machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
