@@ -15,6 +15,7 @@ mod link;
 mod mongo;
 mod process;
 mod receiver;
+mod samples;
 mod server;
 mod token;
 mod transcript;
@@ -30,7 +31,7 @@ pub(crate) use choir::{Choir, assert_in_order, assert_kept, assert_shown};
 pub(crate) use client::{Client, End};
 pub(crate) use dial::{Dial, encoded};
 pub(crate) use dice::{Dice, seed};
-pub(crate) use fault::{Mongod, Program, shared_uri};
+pub(crate) use fault::{Clock, Mongod, Program, shared_uri};
 pub(crate) use frames::{
     TIME, WORDS, chat, deleted, delivered, edited, error, ids_of, listed, matches, next_error, read, said,
 };
@@ -39,6 +40,7 @@ pub(crate) use link::{Link, State};
 pub(crate) use mongo::Database;
 pub(crate) use process::Process;
 pub(crate) use receiver::{Asked, Receiver, Say};
+pub(crate) use samples::{Samples, may_open_many_files};
 pub(crate) use server::api::Lines;
 pub(crate) use server::{API_KEY, Server};
 pub(crate) use token::{Token, now};
