@@ -51,8 +51,18 @@ impl Program {
 
     /// Starts it again, as it was, at another port.
     pub(crate) async fn again(&self) -> Self {
-        let (database, transcript) = (Arc::clone(self.database()), self.transcript().clone());
-        Self::run(self.settings.clone(), database, transcript).await
+        self.again_with(&[]).await
+    }
+
+    /// The same with some settings anew.
+    pub(crate) async fn again_with(&self, overrides: &[(&str, &str)]) -> Self {
+        let mut settings = self.settings.clone();
+        for (key, value) in overrides {
+            let key = format!("PARLOR__{key}");
+            settings.retain(|(other, _)| *other != key);
+            settings.push((key, (*value).to_owned()));
+        }
+        Self::run(settings, Arc::clone(self.database()), self.transcript().clone()).await
     }
 
     pub(super) async fn run(
