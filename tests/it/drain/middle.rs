@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::support::{
-    Choir, Client, Dice, End, Journey, PATIENCE, Program, Server, Stage, Traveller, assert_in_order,
-    assert_kept, assert_shown, encoded, matches,
+    Choir, Client, Dice, Doors, End, Journey, Ledger, PATIENCE, Program, Server, Stage, Travelled, Traveller,
+    assert_in_order, assert_kept, assert_shown, encoded, matches,
 };
 
 /// What a message has become, by all that was acknowledged: its text, or none once it was deleted.
@@ -111,41 +111,21 @@ async fn resume(server: Arc<Program>, room: i64) -> i64 {
 }
 
 /// Three who go on elsewhere, where the server is gone.
-fn travellers(
-    server: &Server,
-    room: i64,
-    doors: &watch::Sender<Vec<Option<std::net::SocketAddr>>>,
-) -> Travellers {
-    let (stage, acknowledged) = (watch::Sender::new(Stage::Speak), Arc::new(watch::Sender::new(0)));
-    let journey = Journey {
-        doors: doors.subscribe(),
-        room,
-        stage: stage.subscribe(),
-        acknowledged: acknowledged.clone(),
-        query: "",
-    };
+fn travellers(server: &Server, room: i64, doors: Doors) -> Travellers {
+    let (stage, ledger) = (watch::Sender::new(Stage::Speak), Arc::new(Ledger::default()));
+    let journey = Journey { doors, room, stage: stage.subscribe(), ledger: ledger.clone(), query: "" };
     let travel = |n: i64| {
         let token = server.token(n).sign();
         let traveller = Traveller::new(journey.clone(), format!("traveller {n}"), token, Dice::of(0));
         tokio::spawn(traveller.travel(true))
     };
-    Travellers { stage, acknowledged, all: (1..=3).map(travel).collect() }
+    Travellers { stage, ledger, all: (1..=3).map(travel).collect() }
 }
 
 struct Travellers {
     stage: watch::Sender<Stage>,
-    acknowledged: Arc<watch::Sender<usize>>,
-    all: Vec<JoinHandle<crate::support::Travelled>>,
-}
-
-impl Travellers {
-    /// Waits until so many more of their messages have been acknowledged.
-    async fn speak(&self, more: usize) {
-        let wanted = *self.acknowledged.borrow() + more;
-        let mut acknowledged = self.acknowledged.subscribe();
-        let spoken = timeout(4 * PATIENCE, acknowledged.wait_for(|count| *count >= wanted)).await;
-        assert!(spoken.is_ok(), "{wanted} were not acknowledged");
-    }
+    ledger: Arc<Ledger>,
+    all: Vec<JoinHandle<Travelled>>,
 }
 
 async fn stored(server: &Server, room: i64) -> Vec<Document> {
@@ -168,13 +148,13 @@ async fn sigterm_in_the_middle_of_everything_loses_doubles_and_forgets_nothing()
         program.room(&[1, 2, 3]).await,
     );
     let doors = watch::Sender::new(vec![Some(program.address())]);
-    let travellers = travellers(&program, travelled, &doors);
+    let travellers = travellers(&program, travelled, doors.subscribe());
     let choir = Choir::on(&[&program]).await;
     let revising = tokio::spawn(revise(program.enter(1, revised).await));
     let posting = tokio::spawn(post(program.clone(), posted));
     let resuming = [(); 3].map(|()| tokio::spawn(resume(program.clone(), spoken)));
     choir.sings(300).await;
-    travellers.speak(20).await;
+    travellers.ledger.grows_by(20, 4 * PATIENCE).await;
     program.signal("TERM");
     doors.send_replace(vec![None]);
 
@@ -228,7 +208,7 @@ async fn sigterm_in_the_middle_of_everything_loses_doubles_and_forgets_nothing()
     assert_eq!(texts.len(), posts.len(), "each is there once: {texts:?}");
     assert!(posts.keys().all(|key| texts.contains(key)), "each is there: {texts:?}");
 
-    travellers.speak(20).await;
+    travellers.ledger.grows_by(20, 4 * PATIENCE).await;
     travellers.stage.send_replace(Stage::Listen);
     let mut last = again.enter(1, travelled).await;
     let last = last.say_and_hear("the end", &mut Vec::new()).await.unwrap();

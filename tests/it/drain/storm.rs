@@ -48,7 +48,7 @@ impl Room {
                 doors: if at % 2 == 0 { doors.clone() } else { door(servers[1].address()) },
                 room,
                 stage: stage.subscribe(),
-                acknowledged: Arc::default(),
+                ledger: Arc::default(),
                 query: "&receipts=manual",
             };
             let name = format!("{n}/{at}");

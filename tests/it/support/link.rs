@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::mongo::Database;
 
 /// How the line is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum State {
     /// Everything passes.
     Open,

@@ -45,7 +45,7 @@ pub(crate) use samples::{Samples, may_open_many_files};
 pub(crate) use server::api::Lines;
 pub(crate) use server::{API_KEY, Server};
 pub(crate) use token::{Token, now};
-pub(crate) use traveller::{Doors, Journey, Stage, Travelled, Traveller};
+pub(crate) use traveller::{Doors, Journey, Ledger, Stage, Travelled, Traveller};
 pub(crate) use truth::Truth;
 
 /// How long a test waits for what must come. Far more than any of it takes, on any machine.

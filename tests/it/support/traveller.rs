@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -34,14 +34,51 @@ pub(crate) enum Stage {
     Until(i64),
 }
 
+/// All that was acknowledged: of each room each text with its number.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    said: Mutex<BTreeMap<i64, BTreeMap<String, i64>>>,
+    count: watch::Sender<usize>,
+}
+
+impl Ledger {
+    /// What has been acknowledged in a room by now.
+    pub(crate) fn of(&self, room: i64) -> BTreeMap<String, i64> {
+        self.said().get(&room).cloned().unwrap_or_default()
+    }
+
+    /// How much has been by now.
+    pub(crate) fn count(&self) -> usize {
+        *self.count.borrow()
+    }
+
+    /// Waits until so much more has been.
+    pub(crate) async fn grows_by(&self, more: usize, limit: Duration) {
+        let wanted = self.count() + more;
+        let mut count = self.count.subscribe();
+        let grown = timeout(limit, count.wait_for(|count| *count >= wanted)).await;
+        let count = self.count();
+        assert!(grown.is_ok(), "{wanted} were to be acknowledged within {limit:?}, but {count} were");
+    }
+
+    fn note(&self, room: i64, text: String, id: i64) {
+        self.said().entry(room).or_default().insert(text, id);
+        self.count.send_modify(|count| *count += 1);
+    }
+
+    fn said(&self) -> MutexGuard<'_, BTreeMap<i64, BTreeMap<String, i64>>> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What travellers share, and are watched by.
 #[derive(Clone)]
 pub(crate) struct Journey {
     pub(crate) doors: Doors,
     pub(crate) room: i64,
     pub(crate) stage: watch::Receiver<Stage>,
-    /// Messages that were acknowledged, of all.
-    pub(crate) acknowledged: Arc<watch::Sender<usize>>,
+    /// What was acknowledged, of all.
+    pub(crate) ledger: Arc<Ledger>,
     /// What stands in each query, besides.
     pub(crate) query: &'static str,
 }
@@ -224,7 +261,7 @@ impl Traveller {
         }
         if self.pending.take_if(|pending| pending == text).is_some() {
             self.travelled.said.insert(text.to_owned(), id);
-            self.journey.acknowledged.send_modify(|count| *count += 1);
+            self.journey.ledger.note(self.journey.room, text.to_owned(), id);
         }
     }
 

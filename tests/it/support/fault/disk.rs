@@ -9,9 +9,6 @@ use tokio::process::Command;
 
 use super::Mongod;
 
-/// Room for an empty database with its journal and oplog, and what a test writes.
-const SIZE: &str = "size=320m";
-
 /// Mounted where it is wanted, as long as its holder lives; that ends with this process, however that ends.
 pub(super) struct Disk {
     holder: Child,
@@ -19,14 +16,14 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Mounts one over an empty directory.
-    pub(super) fn at(directory: &Path) -> Option<Self> {
+    /// Mounts one of so many MiB over an empty directory.
+    pub(super) fn at(directory: &Path, mib: u32) -> Self {
         // Once it has said so it waits for its input to end.
         let script = r#"mount -t tmpfs -o "$2" tmpfs "$1" && echo mounted && exec cat"#;
         let mut holder = std::process::Command::new("unshare")
             .args(["--map-root-user", "--mount", "sh", "-c", script, "sh"])
             .arg(directory)
-            .arg(SIZE)
+            .arg(format!("size={mib}m"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -45,7 +42,7 @@ impl Disk {
                  kernel.apparmor_restrict_unprivileged_userns=0), or run this test as root"
             );
         }
-        Some(Self { holder, at: directory.to_owned() })
+        Self { holder, at: directory.to_owned() }
     }
 
     /// Runs a program for which it is there.

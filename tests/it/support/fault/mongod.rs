@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::super::PATIENCE;
+use super::super::{Link, PATIENCE};
 use super::Owned;
 use super::disk::Disk;
 
@@ -46,6 +46,12 @@ impl Oplog {
     }
 }
 
+/// Room for an empty database with its journal and oplog, and what a test writes.
+const DISK_MIB: u32 = 320;
+
+/// The same for hours.
+const LARGE_DISK_MIB: u32 = 2_048;
+
 impl Mongod {
     /// Starts one and makes it a replica set.
     pub(crate) async fn start() -> Self {
@@ -69,25 +75,37 @@ impl Mongod {
     pub(crate) async fn start_three() -> [Self; 3] {
         let three =
             [Self::spawn(Oplog::Long).await, Self::spawn(Oplog::Long).await, Self::spawn(Oplog::Long).await];
-        let members: Vec<_> = three
-            .iter()
-            .zip(0..)
-            .map(|(mongod, id)| doc! { "_id": id, "host": mongod.host(), "priority": if id == 0 { 2 } else { 1 } })
-            .collect();
-        for mongod in &three {
-            // Whoever isn't there yet can't be a member.
-            mongod.admin(doc! { "ping": 1 }).await;
+        Self::initiate(&three, three.each_ref().map(Self::host)).await;
+        three
+    }
+
+    /// The same, each on a disk of its own, and each known to the others and to all by a line to it.
+    pub(crate) async fn start_three_behind_links() -> ([Self; 3], [Link; 3]) {
+        let disk = |db: &Path| Some(Disk::at(db, LARGE_DISK_MIB));
+        let spawn = async || Self::spawn_on(Oplog::Long, disk).await;
+        let three = [spawn().await, spawn().await, spawn().await];
+        let [one, two, other] = three.each_ref().map(Self::host);
+        let links = [Link::to_one(&one).await, Link::to_one(&two).await, Link::to_one(&other).await];
+        Self::initiate(&three, links.each_ref().map(|link| link.address.to_string())).await;
+        (three, links)
+    }
+
+    /// Makes them one replica set, whose members are known by these names.
+    async fn initiate(three: &[Self; 3], hosts: [String; 3]) {
+        let member = |(id, host)| doc! { "_id": id, "host": host, "priority": if id == 0 { 2 } else { 1 } };
+        let members: Vec<_> = (0..).zip(hosts).map(member).collect();
+        for mongod in three {
+            mongod.is_there().await;
         }
         let settings = doc! { "electionTimeoutMillis": 1_000 };
         let set = doc! { "_id": "rs0", "members": members, "settings": settings };
         three[0].admin(doc! { "replSetInitiate": set }).await;
         three[0].is_primary().await;
-        three
     }
 
     /// The same, with its files on a disk of their own that can be full.
     pub(crate) async fn start_on_a_disk() -> Self {
-        Self::spawn_on(Oplog::Long, Disk::at).await.initiated().await
+        Self::spawn_on(Oplog::Long, |db| Some(Disk::at(db, DISK_MIB))).await.initiated().await
     }
 
     async fn spawn(oplog: Oplog) -> Self {
@@ -123,9 +141,19 @@ impl Mongod {
 
     /// Starts it again at the same port with the same files, and waits until it is the primary.
     pub(crate) async fn again(&mut self) {
+        self.restarted().await;
+        self.is_primary().await;
+    }
+
+    /// Starts it again, and waits until it answers; whoever is the primary then.
+    pub(crate) async fn restarted(&mut self) {
         let command = command(&self.binary, self.port, self.files.path(), self.oplog, self.disk.as_ref());
         self.child = Owned::spawn(command);
-        self.is_primary().await;
+        self.is_there().await;
+    }
+
+    async fn is_there(&self) {
+        self.admin(doc! { "ping": 1 }).await;
     }
 
     /// Makes commands of the server called `app` fail; `mode` and `data` as `failCommand` has them.
@@ -188,14 +216,14 @@ impl Mongod {
 
     /// Waits until it is the primary.
     pub(crate) async fn is_primary(&self) {
-        let admin = self.database("admin").await;
-        // One that takes back what only it had written hangs up meanwhile.
-        let is_primary = async || {
-            let hello = admin.run_command(doc! { "hello": 1 }).await;
-            hello.is_ok_and(|hello| hello.get_bool("isWritablePrimary").unwrap_or(false))
-        };
-        let elected = async { while !is_primary().await {} };
+        let elected = async { while !self.is_primary_now().await {} };
         let Ok(()) = timeout(2 * PATIENCE, elected).await else { panic!("mongod is not primary") };
+    }
+
+    /// Whether it says that it is. One that takes back what only it had written hangs up meanwhile.
+    pub(crate) async fn is_primary_now(&self) -> bool {
+        let hello = self.database("admin").await.run_command(doc! { "hello": 1 }).await;
+        hello.is_ok_and(|hello| hello.get_bool("isWritablePrimary").unwrap_or(false))
     }
 }
 

@@ -54,6 +54,13 @@ impl Program {
         self.again_with(&[]).await
     }
 
+    /// The same by everyone's clock, where it had its own.
+    pub(crate) async fn again_by_everyones_clock(&self) -> Self {
+        let mut settings = self.settings.clone();
+        settings.retain(|(name, _)| name.starts_with("PARLOR__"));
+        Self::run(settings, Arc::clone(self.database()), self.transcript().clone()).await
+    }
+
     /// The same with some settings anew.
     pub(crate) async fn again_with(&self, overrides: &[(&str, &str)]) -> Self {
         let mut settings = self.settings.clone();
