@@ -6,7 +6,7 @@ use futures_util::TryStreamExt;
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
-use super::{HURRIED, STALE, until_status};
+use super::{HURRIED, until_status};
 use crate::support::{
     Choir, Client, Clock, End, Mongod, Program, Server, Truth, assert_in_order, assert_kept, assert_shown,
     chat, deleted, edited, ids_of, matches, now, shared_uri,
@@ -17,6 +17,12 @@ const HOUR: i64 = 60 * MINUTE;
 
 /// Presence is right within this (protocol.md, Level 3), and a busy machine's own time.
 const PRESENT: Duration = Duration::from_secs(7);
+
+/// As it is by default: nothing breaks here, and a busy machine is no fault.
+const STALE: Duration = Duration::from_secs(5);
+
+/// With limits out of the way, and soon to find out of each other.
+const SETTINGS: [(&str, &str); 2] = [("FEED__HEARTBEAT_MS", "100"), ("LIMITS__SEND_QUEUE", "10000")];
 
 /// A socket of all rooms that has read its first frame.
 async fn inbox(server: &Server, user: i64) -> Client {
@@ -52,8 +58,8 @@ async fn presence(watcher: &mut Client, user: i64, online: bool) {
 #[tokio::test]
 async fn clocks_hours_apart_that_jump_lose_and_double_nothing_and_keep_the_order() {
     let clock = Clock::ahead_by(-3 * HOUR);
-    let late = Program::start_by(&clock, shared_uri(), &HURRIED).await;
-    let right = late.beside_over(shared_uri(), &HURRIED).await;
+    let late = Program::start_by(&clock, shared_uri(), &SETTINGS).await;
+    let right = late.beside_over(shared_uri(), &SETTINGS).await;
     let room = late.room(&[1, 2]).await;
     let group = late.room(&[3, 4, 5, 6]).await;
     let mut watcher = inbox(&right, 3).await;
@@ -155,4 +161,27 @@ async fn an_edit_by_a_server_whose_clock_is_behind_is_told_after_a_gap_in_the_st
     for wanted in [edited(1, "edited"), deleted(2), chat(4, 1, "after")] {
         assert!(told.iter().any(|event| matches(&wanted, event)), "{wanted} is not among {told:#?}");
     }
+}
+
+/// Of a request that is under way on one server another says so, whatever time it has.
+#[tokio::test]
+async fn a_post_that_is_under_way_by_one_clock_is_not_done_again_by_another() {
+    const PATH: &str = "/rooms/1/messages";
+    let mongod = Mongod::start().await;
+    let clock = Clock::ahead_by(-2 * HOUR);
+    let late = Program::start_by(&clock, &mongod.uri("parlor"), &[]).await;
+    let right = late.beside_over(&mongod.uri("unharmed"), &[]).await;
+    late.room(&[1, 2]).await;
+    let body = json!({"sender_id": 1, "text": "once"});
+    mongod.hold_up("parlor", "insert", Duration::from_secs(2)).await;
+    let meanwhile = async {
+        mongod.held_up().await;
+        right.post_once("a-key", PATH, &body).await
+    };
+    let ((status, made), (other, answer)) = tokio::join!(late.post_once("a-key", PATH, &body), meanwhile);
+    assert_eq!((other, &answer["code"]), (409, &json!("under_way")));
+    assert_eq!(status, 201, "{made}");
+    assert_eq!(right.post_once("a-key", PATH, &body).await, (201, made));
+    let (_, page) = right.api_get(PATH).await;
+    assert_eq!(page["messages"].as_array().map(Vec::len), Some(1), "{page}");
 }
