@@ -44,12 +44,12 @@ const HURRIED: [(&str, &str); 6] = [
     ("MONGODB__OPERATION_MS", "2000"),
     ("LIMITS__HANDLER_MS", "3000"),
     ("FEED__HEARTBEAT_MS", "100"),
-    ("FEED__STALE_MS", "1000"),
+    ("FEED__STALE_MS", "2000"),
     ("LIMITS__SEND_QUEUE", "10000"),
 ];
 
 /// As `FEED__STALE_MS` has it above.
-const STALE: Duration = Duration::from_secs(1);
+const STALE: Duration = Duration::from_secs(2);
 
 /// By how much a server's resident memory may have grown through an ordeal. It has as many sockets and rooms as before;
 /// what is left is what the allocator keeps of the worst moment, and connections to the database that were opened anew.

@@ -9,7 +9,7 @@ async fn a_full_disk_under_the_database_is_said_and_all_goes_on_once_there_is_ro
     let mut mongod = Mongod::start_on_a_disk().await;
     let ordeal = Ordeal::begin(&mongod.uri("parlor")).await;
     ordeal.truth.fault();
-    mongod.fill_the_disk();
+    mongod.fill_the_disk().await;
     ordeal.is_noticed().await;
     mongod.kill().await;
     mongod.clear_the_disk();

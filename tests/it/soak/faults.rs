@@ -122,7 +122,7 @@ impl World {
             }
             Fault::DiskFull => {
                 let primary = self.primary().await;
-                self.set[primary].fill_the_disk();
+                self.set[primary].fill_the_disk().await;
                 self.lasts(Duration::from_secs(4)).await;
                 self.set[primary].kill().await;
                 self.set[primary].clear_the_disk();

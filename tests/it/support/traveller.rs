@@ -205,12 +205,9 @@ impl Traveller {
             for message in first["messages"].as_array().unwrap() {
                 self.note(message);
             }
-            if first["has_more"] == true && !self.read_on(client).await {
-                return false;
-            }
         }
         first["cursor"].as_str().unwrap().clone_into(&mut self.cursor);
-        true
+        first["has_more"] != true || self.read_on(client).await
     }
 
     /// Reads the rest by pages, of what a first frame has no room for.
@@ -231,6 +228,11 @@ impl Traveller {
                         if frame["has_more"] == true {
                             break;
                         }
+                        // What came meanwhile may stand in the pages, too.
+                        later.retain(|event: &Value| {
+                            event["type"] != "chat_message"
+                                || event["message"]["message_id"].as_i64() > Some(self.travelled.last)
+                        });
                         for event in later {
                             self.hear(&event);
                         }
@@ -243,13 +245,11 @@ impl Traveller {
         }
     }
 
-    /// A message that was not heard of before is the next one.
+    /// What is told of what was missed begins with the next message, and has no hole.
     fn note(&mut self, message: &Value) {
         let id = message["message_id"].as_i64().unwrap();
-        if id > self.travelled.last {
-            assert_eq!(id, self.travelled.last + 1, "{}: a hole before {message}", self.name);
-            self.travelled.last = id;
-        }
+        assert_eq!(id, self.travelled.last + 1, "{}: a hole or a double at {message}", self.name);
+        self.travelled.last = id;
         self.settle(message, id);
     }
 

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
+use mongodb::bson::doc;
 use tokio::process::Command;
 
 use super::Mongod;
@@ -74,8 +75,8 @@ impl Drop for Disk {
 }
 
 impl Mongod {
-    /// Takes all room that is left on its disk.
-    pub(crate) fn fill_the_disk(&self) {
+    /// Takes all room that is left on its disk, and has it write what it would else have kept back for a while.
+    pub(crate) async fn fill_the_disk(&self) {
         let mut filler = std::fs::File::create(self.disk().filler()).unwrap();
         let zeros = vec![0; 1 << 16];
         let mut step = zeros.len();
@@ -85,6 +86,8 @@ impl Mongod {
                 step /= 2;
             }
         }
+        // It may end of this, and not answer.
+        let _ = self.database("admin").await.run_command(doc! { "fsync": 1 }).await;
     }
 
     /// Makes room again.
