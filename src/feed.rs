@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, doc};
 use futures_util::StreamExt;
-use handlers::{RoomId, Time};
+use handlers::RoomId;
 use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::ResumeToken;
 use mongodb::error::{Error, ErrorKind};
@@ -38,8 +38,9 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// How long the database waits for something to happen before it answers that nothing did.
 const MAX_AWAIT: Duration = Duration::from_secs(1);
 
-/// How far clocks may differ: changes this much older than the last one heard of are told again after a gap.
-const CLOCKS: Duration = Duration::from_secs(10);
+/// A revision is stamped a moment before it is committed: those this much older than the last change heard of are told
+/// again after a gap.
+const STAMPED_BEFORE: Duration = Duration::from_secs(10);
 
 /// `ChangeStreamFatalError`, `ChangeStreamHistoryLost`, `CappedPositionLost`, `InvalidResumeToken`: the point to
 /// go on from is gone.
@@ -67,7 +68,8 @@ impl Feed {
 
     /// Reads on until `stop`.
     pub(crate) async fn run(self, mut stream: ChangeStream<RawDocumentBuf>, stop: CancellationToken) {
-        let mut last = Timestamp { time: now_seconds(), increment: 0 };
+        // No one comes in before the first heartbeat has come round.
+        let mut last = Timestamp { time: 0, increment: 0 };
         while let Some(event) = stop.run_until_cancelled(stream.next()).await {
             let token = match event {
                 Some(Ok(event)) => {
@@ -120,8 +122,8 @@ impl Feed {
 
     /// Reads for every open room what it missed since `last`.
     async fn catch_up(&self, last: Timestamp) {
-        let since =
-            Time(i64::from(last.time).saturating_mul(1000) - i64::try_from(CLOCKS.as_millis()).unwrap_or(0));
+        let before = u32::try_from(STAMPED_BEFORE.as_secs()).unwrap_or(u32::MAX);
+        let since = Timestamp { time: last.time.saturating_sub(before), increment: 0 };
         // The stream begins at what the primary has done, a snapshot shows what a majority has: once a later write
         // is on a majority nothing lies between the two.
         while let Err(error) = self.pulse.beat(&self.store).await {
@@ -165,7 +167,7 @@ impl Feed {
         }
     }
 
-    /// Takes one event; gives its time where it was a room's.
+    /// Takes one event; gives its time where it was a room's, or a heartbeat.
     fn take(&self, event: &RawDocument) -> Result<Option<Timestamp>, Undecodable> {
         let collection = event.get_document("ns")?.get_str("coll")?;
         if !is_of_interest(event, collection)? {
@@ -178,9 +180,9 @@ impl Feed {
                 self.store.touched().passed(time);
                 self.hub.passed(time);
                 self.heard(event)?;
-            } else {
-                self.store.present().heard_another();
+                return Ok(Some(time));
             }
+            self.store.present().heard_another();
             return Ok(None);
         }
         let time = event.get_timestamp("clusterTime")?;
@@ -357,10 +359,6 @@ pub(crate) fn is_history_lost(error: &Error) -> bool {
         ErrorKind::MissingResumeToken => true,
         _ => false,
     }
-}
-
-fn now_seconds() -> u32 {
-    u32::try_from(bson::DateTime::now().timestamp_millis() / 1000).unwrap_or(u32::MAX)
 }
 
 impl Store {

@@ -152,7 +152,8 @@ impl Outbox {
         }
     }
 
-    /// Puts a frame at the end. False, and the socket is told to close, where the queue is full.
+    /// Puts a frame at the end. False where that closes the socket, since the queue is full; one that is closing anyway has
+    /// no use for it.
     pub(crate) fn push(&self, frame: &Arc<Frame>) -> bool {
         let fits = {
             let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
@@ -164,17 +165,21 @@ impl Outbox {
         };
         if fits {
             self.changed.notify_one();
-        } else {
-            self.close(Close::TooSlow);
         }
-        fits
+        fits || !self.is_first_to_close(Close::TooSlow)
     }
 
     /// Tells the socket to close. The first word counts.
     pub(crate) fn close(&self, close: Close) {
-        if self.closing.set(close).is_ok() {
+        self.is_first_to_close(close);
+    }
+
+    fn is_first_to_close(&self, close: Close) -> bool {
+        let first = self.closing.set(close).is_ok();
+        if first {
             self.changed.notify_one();
         }
+        first
     }
 
     /// Makes the socket look at its server's state anew.

@@ -6,7 +6,7 @@
 
 use bson::{RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt;
-use handlers::{HistoryMessage, Role, RoomId, Time, UserId};
+use handlers::{HistoryMessage, Role, RoomId, UserId};
 use mongodb::ClientSession;
 
 use super::documents::{self, Marks, Member, Message};
@@ -173,24 +173,22 @@ impl Store {
     }
 
     /// A room as it is now, and what changed in it after message `told` and since `since`, oldest first; none
-    /// where that is more than [`MISSED`].
+    /// where that is more than [`MISSED`]. By the database's own stamps: the servers' clocks may differ.
     pub(crate) async fn missed(
         &self,
         room: RoomId,
         told: i64,
-        since: Time,
+        since: Timestamp,
     ) -> Result<Option<(Snapshot, Vec<Change>)>, StoreError> {
         let (view, members) = self.members(room).await?;
         let View { mut session, time } = view;
         let store = self.clone();
         self.bounded(async move {
-            let since = bson::DateTime::from_millis(since.0);
             let filter = doc! {
                 "_id": documents::of_room(room, "n"),
                 "$or": [
                     { "_id": { "$gt": { "room": room.get(), "n": told } } },
-                    { "updated_at": { "$gte": since } },
-                    { "deleted_at": { "$gte": since } },
+                    { "revised": { "$gte": since } },
                 ],
             };
             let find = store.messages.find(filter).sort(doc! { "_id": 1 }).limit(MISSED + 1);
@@ -209,7 +207,6 @@ impl Store {
                     None if id.get() > told => {}
                     None => revised.push((revision.number, Change::Deleted { id, revision })),
                     Some(message) if id.get() > told => changes.push(Change::Sent(message)),
-                    Some(message) if message.updated_at == message.created_at => {}
                     Some(Message { text, updated_at, .. }) => {
                         revised.push((revision.number, Change::Edited { id, text, updated_at, revision }));
                     }

@@ -3,13 +3,14 @@
 //!
 //! A record without an answer belongs to whoever does the work, for as long as that may take. Where that time is
 //! over the work's end is unknown, for its server died or the database was away: the next one to ask takes the
-//! record over, and with it the id by which a write of the first try can be found.
+//! record over, and with it the id by which a write of the first try can be found. All times are the database's: by the
+//! clocks of two servers a try may be over for the one that for the other is under way.
 
 use std::time::Duration;
 
 use bson::oid::ObjectId;
 use bson::{Binary, Bson, DateTime, Document, RawDocumentBuf, doc, spec::BinarySubtype};
-use handlers::{RoomId, Time, UserId};
+use handlers::{RoomId, UserId};
 use mongodb::Collection;
 use mongodb::options::ReadConcern;
 
@@ -19,9 +20,6 @@ use super::{Store, StoreError};
 
 /// How often a record is looked for that comes and goes in the same moment.
 const TRIES: usize = 3;
-
-/// How far the clocks of two servers may be apart, in ms.
-const CLOCKS_MS: i64 = 60_000;
 
 /// Whose key it is, and which.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +36,8 @@ pub(crate) struct Attempt {
     id: Document,
     /// The mark of the one write that the request stands for.
     pub(crate) write_id: ObjectId,
-    /// When the first try began, where this isn't it.
-    pub(crate) first_tried: Option<Time>,
+    /// Whether there was a try before this one.
+    pub(crate) is_another: bool,
 }
 
 /// An answer that was given.
@@ -104,19 +102,22 @@ impl Store {
         lease: Duration,
         kept: Duration,
     ) -> Result<Option<Attempt>, StoreError> {
-        let (now, write_id) = (DateTime::now(), ObjectId::new());
-        let record = doc! {
-            "_id": id.clone(),
+        let write_id = ObjectId::new();
+        // No record is like this. Where there is one of this key, another is tried to be inserted, and refused.
+        let none = doc! { "_id": id.clone(), "is_none": true };
+        let record = doc! { "$replaceWith": {
+            "_id": { "$literal": id.clone() },
             "content": binary(&content),
             "write_id": write_id,
-            "at": now,
-            "until": later(now, lease),
-            "expires_at": later(now, kept),
-        };
+            "at": "$$NOW",
+            "until": from_now(lease),
+            "expires_at": from_now(kept),
+        } };
         let requests = self.requests();
-        let inserted = self.bounded(async move { Ok(requests.insert_one(record).await) }).await?;
+        let insert = async move { Ok(requests.update_one(none, vec![record]).upsert(true).await) };
+        let inserted = self.bounded(insert).await?;
         match inserted {
-            Ok(_) => Ok(Some(Attempt { id: id.clone(), write_id, first_tried: None })),
+            Ok(_) => Ok(Some(Attempt { id: id.clone(), write_id, is_another: false })),
             Err(error) if is_duplicate(&error) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -127,19 +128,15 @@ impl Store {
         let fault = || StoreError::Fault("a request's record does not decode".into());
         let until = *found.get_datetime("until").map_err(|_| fault())?;
         let write_id = found.get_object_id("write_id").map_err(|_| fault())?;
-        let at = found.get_datetime("at").map_err(|_| fault())?.timestamp_millis();
-        let now = DateTime::now();
-        if until > now {
-            return Ok(Claim::UnderWay);
-        }
-        let filter = doc! { "_id": id.clone(), "until": until };
-        let update = doc! { "$set": { "until": later(now, lease) } };
+        let over = doc! { "$lte": ["$until", "$$NOW"] };
+        let filter = doc! { "_id": id.clone(), "until": until, "$expr": over };
+        let update = vec![doc! { "$set": { "until": from_now(lease) } }];
         let requests = self.requests();
         let taken =
             self.bounded(async move { Ok(requests.update_one(filter, update).await?.matched_count) }).await?;
         Ok(match taken {
             0 => Claim::UnderWay,
-            _ => Claim::Do(Attempt { id, write_id, first_tried: Some(Time(at)) }),
+            _ => Claim::Do(Attempt { id, write_id, is_another: true }),
         })
     }
 
@@ -158,7 +155,7 @@ impl Store {
 
     /// Lets the next one try at once: this try ended without an answer that is worth keeping.
     pub(crate) async fn give_up(&self, attempt: &Attempt) -> Result<(), StoreError> {
-        self.update_request(attempt, doc! { "$set": { "until": DateTime::now() } }).await
+        self.update_request(attempt, doc! { "$set": { "until": DateTime::from_millis(0) } }).await
     }
 
     async fn update_request(&self, attempt: &Attempt, update: Document) -> Result<(), StoreError> {
@@ -181,13 +178,11 @@ impl Store {
         room: RoomId,
         attempt: &Attempt,
     ) -> Result<Option<Option<Message>>, StoreError> {
-        let Some(Time(since)) = attempt.first_tried else { return Ok(None) };
+        if !attempt.is_another {
+            return Ok(None);
+        }
         let messages = self.messages.clone();
-        let filter = doc! {
-            "_id": documents::of_room(room, "n"),
-            "write_id": attempt.write_id,
-            "created_at": { "$gte": DateTime::from_millis(since.saturating_sub(CLOCKS_MS)) },
-        };
+        let filter = doc! { "_id": documents::of_room(room, "n"), "write_id": attempt.write_id };
         // The newest first: a retry comes soon.
         let found = self
             .bounded(async move {
@@ -228,6 +223,11 @@ fn read_answer(record: &Document) -> Option<Kept> {
 
 fn binary(bytes: &[u8]) -> Bson {
     Bson::Binary(Binary { subtype: BinarySubtype::Generic, bytes: bytes.to_vec() })
+}
+
+/// So much after the database's now.
+fn from_now(by: Duration) -> Document {
+    doc! { "$add": ["$$NOW", i64::try_from(by.as_millis()).unwrap_or(i64::MAX)] }
 }
 
 /// A moment so much after another.

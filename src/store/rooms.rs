@@ -88,7 +88,7 @@ impl Store {
             [(one, _), (other, _)] if kind == Kind::Direct => Some(pair(&one.user_id, &other.user_id)),
             _ => None,
         };
-        let earlier = attempt.filter(|attempt| attempt.first_tried.is_some());
+        let earlier = attempt.filter(|attempt| attempt.is_another);
         if let Some(made) = self.made_already(earlier, pair.as_ref(), members).await? {
             return Ok(made);
         }

@@ -1,37 +1,18 @@
 //! A bound that is hit is counted, where those who run Parlor look.
 
-use std::collections::HashMap;
-
 use mongodb::bson::{DateTime, doc};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{Lines, Link, Server, State, alone, error, free_port};
+use crate::support::{Lines, Link, Samples, Server, State, alone, error, free_port};
 
 fn free_address() -> String {
     format!("127.0.0.1:{}", free_port())
 }
 
-/// The samples of `/metrics`, by name and labels.
-async fn samples(admin: &str) -> HashMap<String, String> {
-    let answer = reqwest::get(format!("http://{admin}/metrics")).await.unwrap();
-    assert_eq!(answer.status(), 200);
-    let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
-    assert!(kind.starts_with("application/openmetrics-text"), "{kind}");
-    let page = answer.text().await.unwrap();
-    assert!(page.ends_with("# EOF\n"), "{page}");
-    let samples = page.lines().filter(|line| !line.starts_with('#'));
-    samples
-        .map(|line| {
-            let (name, value) = line.rsplit_once(' ').unwrap();
-            (name.to_owned(), value.to_owned())
-        })
-        .collect()
-}
-
 async fn hits(admin: &str, bound: &str) -> u32 {
     let name = format!("parlor_limits_hit_total{{bound=\"{bound}\"}}");
-    samples(admin).await.get(&name).map_or(0, |hits| hits.parse().unwrap())
+    Samples { admin: admin.to_owned() }.number(&name).await
 }
 
 #[tokio::test]
@@ -40,7 +21,7 @@ async fn sockets_frames_and_actions_are_counted() {
     let (_server, mut one) = alone(&[("ADMIN__LISTEN", &admin)]).await;
     one.say_alone(1, 1, "hello").await;
     one.quiet().await;
-    let seen = samples(&admin).await;
+    let seen = Samples { admin: admin.clone() }.all().await;
     for (name, expected) in [
         (r"parlor_sockets", "1"),
         (r#"parlor_connects_total{outcome="open"}"#, "1"),

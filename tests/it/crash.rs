@@ -1,158 +1,20 @@
-//! `kill -9`, of the server and of its database: what was acknowledged is there, once.
+//! `kill -9` of the server and of its database, step-downs, lines that are cut or hang, an oplog that rolled over: what was
+//! acknowledged is there, once, and `/readyz` told the truth.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod clock;
+mod disk;
+mod oplog;
 
-use futures_util::TryStreamExt;
-use futures_util::future::join_all;
-use mongodb::bson::{Document, doc};
+use std::time::Duration;
+
 use serde_json::Value;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::support::{Client, End, Link, Mongod, PATIENCE, Program, Server, State, ids_of, shared_uri};
-
-/// What a socket said and what became of it, all that it heard, and how it ended where it didn't leave by itself.
-type Spoken = (Outcomes, Vec<Value>, Option<End>);
-
-/// What became of each text that was said: its number, or the code it was refused with; none where the end came
-/// before either.
-type Outcomes = BTreeMap<String, Result<i64, Option<String>>>;
-
-/// How many of the things said were answered, and how.
-#[derive(Clone, Copy, Default)]
-struct Answered {
-    acknowledged: usize,
-    refused: usize,
-}
-
-/// Says one thing after another until `enough` or the socket ends, and counts the answers.
-async fn speak(
-    mut client: Client,
-    name: usize,
-    answered: Arc<watch::Sender<Answered>>,
-    enough: watch::Receiver<bool>,
-) -> Spoken {
-    let (mut outcomes, mut heard) = (Outcomes::new(), Vec::new());
-    for n in 0.. {
-        if *enough.borrow() {
-            break;
-        }
-        let text = format!("{name}/{n}");
-        let outcome = match client.say_and_hear(&text, &mut heard).await {
-            Ok(frame) if frame["type"] == "error" => {
-                answered.send_modify(|count| count.refused += 1);
-                Err(Some(frame["code"].as_str().unwrap().to_owned()))
-            }
-            Ok(frame) => {
-                answered.send_modify(|count| count.acknowledged += 1);
-                Ok(frame["message"]["message_id"].as_i64().unwrap())
-            }
-            Err(end) => {
-                // What it was told before its end counts as well.
-                outcomes.insert(text, Err(None));
-                return (outcomes, heard, Some(end));
-            }
-        };
-        outcomes.insert(text, outcome);
-    }
-    (outcomes, heard, None)
-}
-
-/// Sockets that go on speaking.
-struct Choir {
-    answered: Arc<watch::Sender<Answered>>,
-    enough: watch::Sender<bool>,
-    voices: Vec<JoinHandle<Spoken>>,
-}
-
-impl Choir {
-    async fn on(server: &Server) -> Self {
-        let (enough, answered) = (watch::Sender::new(false), Arc::new(watch::Sender::default()));
-        let mut voices = Vec::new();
-        for name in 0..6 {
-            let user = if name % 2 == 0 { 1 } else { 2 };
-            let client = server.join(user, 3 - user).await;
-            voices.push(tokio::spawn(speak(client, name, answered.clone(), enough.subscribe())));
-        }
-        Self { answered, enough, voices }
-    }
-
-    /// Waits until so many more have been acknowledged.
-    async fn sings(&self, more: usize) {
-        let wanted = self.answered.borrow().acknowledged + more;
-        self.until(&format!("{wanted} acknowledged"), |count| count.acknowledged >= wanted).await;
-    }
-
-    /// Waits until someone has been refused.
-    async fn is_refused(&self) {
-        self.until("one refused", |count| count.refused > 0).await;
-    }
-
-    async fn until(&self, what: &str, reached: impl Fn(Answered) -> bool) {
-        let mut answered = self.answered.subscribe();
-        let answered = timeout(4 * PATIENCE, answered.wait_for(|count| reached(*count))).await;
-        let Answered { acknowledged, refused } = *self.answered.borrow();
-        assert!(answered.is_ok(), "expected {what}, got {acknowledged} acknowledged and {refused} refused");
-    }
-
-    /// Lets each end what it says, and no more.
-    fn enough(&self) {
-        self.enough.send_replace(true);
-    }
-
-    /// What became of everything that was said, and what each socket has heard, once all have ended.
-    async fn outcomes(self) -> (Outcomes, Vec<Vec<Value>>, Vec<End>) {
-        let (mut outcomes, mut heard, mut ends) = (Outcomes::new(), Vec::new(), Vec::new());
-        for voice in join_all(self.voices).await {
-            let (of_one, frames, end) = voice.unwrap();
-            outcomes.extend(of_one);
-            heard.push(frames);
-            ends.extend(end);
-        }
-        (outcomes, heard, ends)
-    }
-}
-
-/// The room's numbers have no hole, what was acknowledged is there once with its number, what was refused for
-/// certain isn't, and all else is there once at most.
-async fn assert_kept(messages: mongodb::Collection<Document>, outcomes: &Outcomes) {
-    let all: Vec<Document> =
-        messages.find(doc! {}).sort(doc! { "_id": 1 }).await.unwrap().try_collect().await.unwrap();
-    let mut numbers: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
-    for (at, message) in all.iter().enumerate() {
-        let n = message.get_document("_id").unwrap().get_i64("n").unwrap();
-        assert_eq!(n, i64::try_from(at).unwrap() + 1, "the numbers have no hole");
-        numbers.entry(message.get_str("text").unwrap()).or_default().push(n);
-    }
-    for (text, outcome) in outcomes {
-        let stored = numbers.remove(text.as_str()).unwrap_or_default();
-        match outcome {
-            Ok(n) => assert_eq!(stored, [*n], "{text:?} was acknowledged with {n}"),
-            Err(Some(code)) if code == "unavailable" => {
-                assert!(stored.is_empty(), "{text:?} was `unavailable`, but is there as {stored:?}");
-            }
-            Err(Some(code)) => {
-                assert_eq!(code, "timeout", "{text:?}");
-                assert!(stored.len() <= 1, "{text:?} is there as {stored:?}");
-            }
-            Err(None) => assert!(stored.len() <= 1, "{text:?} is there as {stored:?}"),
-        }
-    }
-    assert!(numbers.is_empty(), "nobody said {numbers:?}");
-}
-
-/// What is stored is what a new socket is shown.
-async fn assert_shown(server: &Server, outcomes: &Outcomes) {
-    let history = server.connect(1, 2).await.history().await;
-    let last = outcomes.values().filter_map(|outcome| outcome.as_ref().ok()).max().unwrap();
-    assert!(history[0]["message_id"].as_i64() >= Some(*last), "{}", history[0]);
-    for message in &history {
-        let outcome = &outcomes[message["text"].as_str().unwrap()];
-        assert!(outcome.as_ref().map_or(true, |n| message["message_id"] == *n), "{message}: {outcome:?}");
-    }
-}
+use crate::support::{
+    Choir, Client, End, Link, Mongod, PATIENCE, Program, Server, State, Truth, assert_in_order, assert_kept,
+    assert_shown, ids_of, shared_uri,
+};
 
 async fn until_status(server: &Server, path: &str, status: u16) {
     let reached = async { while server.get(path).await != status {} };
@@ -163,8 +25,8 @@ async fn until_status(server: &Server, path: &str, status: u16) {
 #[tokio::test]
 async fn a_killed_server_has_lost_nothing_that_it_acknowledged() {
     let mut program = Program::start(&[]).await;
-    program.room(&[1, 2]).await;
-    let choir = Choir::on(&program).await;
+    let room = program.room(&[1, 2]).await;
+    let choir = Choir::on(&[&program]).await;
     choir.sings(200).await;
     program.signal("KILL");
     let (outcomes, _, ends) = choir.outcomes().await;
@@ -172,7 +34,7 @@ async fn a_killed_server_has_lost_nothing_that_it_acknowledged() {
     assert_eq!(program.exit_code().await, None);
 
     let again = program.again().await;
-    assert_kept(again.collection("messages").await, &outcomes).await;
+    assert_kept(again.collection("messages").await, room, &outcomes).await;
     assert_shown(&again, &outcomes).await;
 }
 
@@ -182,25 +44,55 @@ const HURRIED: [(&str, &str); 6] = [
     ("MONGODB__OPERATION_MS", "2000"),
     ("LIMITS__HANDLER_MS", "3000"),
     ("FEED__HEARTBEAT_MS", "100"),
-    ("FEED__STALE_MS", "1000"),
+    ("FEED__STALE_MS", "2000"),
     ("LIMITS__SEND_QUEUE", "10000"),
 ];
 
-/// Sockets that speak while something happens to the database, and one that only listens.
+/// As `FEED__STALE_MS` has it above.
+const STALE: Duration = Duration::from_secs(2);
+
+/// By how much a server's resident memory may have grown through an ordeal. It has as many sockets and rooms as before;
+/// what is left is what the allocator keeps of the worst moment, and connections to the database that were opened anew.
+const GROWTH_KIB: u64 = 8 << 10;
+
+/// What is said last.
+const LAST: &str = "that was all";
+
+/// All that a socket hears up to the last word.
+async fn listen(mut client: Client) -> Vec<Value> {
+    let mut told = Vec::new();
+    loop {
+        let frame = client.next_in_the_end().await.expect("it stays open");
+        let last = frame["type"] == "chat_message" && frame["message"]["text"] == LAST;
+        told.push(frame);
+        if last {
+            return told;
+        }
+    }
+}
+
+/// Sockets that speak while something happens to the database, one that only listens, and one who holds `/readyz` to its
+/// word.
 struct Ordeal {
-    server: Server,
-    listener: Client,
+    server: Program,
+    room: i64,
+    listener: JoinHandle<Vec<Value>>,
     choir: Choir,
+    truth: Truth,
+    resident: u64,
 }
 
 impl Ordeal {
     async fn begin(uri: &str) -> Self {
-        let server = Server::start_over(uri, &HURRIED).await;
-        server.room(&[1, 2]).await;
-        let listener = server.join(2, 1).await;
-        let choir = Choir::on(&server).await;
+        let server = Program::start_over(uri, &HURRIED).await;
+        let room = server.room(&[1, 2]).await;
+        let listener = tokio::spawn(listen(server.join(2, 1).await));
+        let truth = Truth::of(&server, STALE).await;
+        let choir = Choir::on(&[&server]).await;
         choir.sings(100).await;
-        Self { server, listener, choir }
+        truth.serves().await;
+        let resident = server.resident_kib();
+        Self { server, room, listener, choir, truth, resident }
     }
 
     /// It is noticed, and said to who asks and to who speaks.
@@ -211,28 +103,30 @@ impl Ordeal {
     }
 
     /// All goes on, for the same sockets; nothing that was acknowledged is lost, nothing is there twice, the order is
-    /// kept, the numbers have no hole, and whoever was there has heard of each message once. `uri` leads to the database
-    /// past whatever happened.
+    /// kept, the numbers have no hole, and whoever was there has heard of each message once; `/readyz` has told the truth
+    /// all along, and memory is what it was. `uri` leads to the database past whatever happened.
     async fn survived(self, uri: &str) {
-        let Self { server, mut listener, choir } = self;
+        let Self { server, room, listener, choir, truth, resident } = self;
+        truth.over();
         until_status(&server, "/readyz", 200).await;
         choir.sings(100).await;
+        truth.serves().await;
+        let now = server.resident_kib();
         choir.enough();
-        let (outcomes, heard, ends) = choir.outcomes().await;
+        let (mut outcomes, mut heard, ends) = choir.outcomes().await;
         assert_eq!(ends, [], "every socket stayed open");
+        let last = server.join(1, 2).await.say_and_hear(LAST, &mut Vec::new()).await.unwrap();
+        outcomes.insert(LAST.to_owned(), Ok(last["message"]["message_id"].as_i64().unwrap()));
+        eprintln!("/readyz: {}; resident: {resident} KiB before, {now} KiB after", truth.told().await);
+        assert!(now < resident + GROWTH_KIB, "{resident} KiB have become {now} KiB");
         let client = mongodb::Client::with_uri_str(uri).await.unwrap();
         let messages = client.database(&server.database().name).collection("messages");
-        let last = i64::try_from(messages.count_documents(doc! {}).await.unwrap()).unwrap();
-        assert_kept(messages, &outcomes).await;
-        let all: Vec<i64> = (1..=last).collect();
-        let mut told = Vec::new();
-        while ids_of(&told, "chat_message").len() < all.len() {
-            told.push(listener.next().await);
-        }
-        assert_eq!(ids_of(&told, "chat_message"), all);
+        assert_kept(messages, room, &outcomes).await;
+        let told = timeout(PATIENCE, listener).await.expect("the last word is heard").unwrap();
+        assert_eq!(ids_of(&told, "chat_message").first(), Some(&1));
+        heard.push(told);
         for heard in heard {
-            let ids = ids_of(&heard, "chat_message");
-            assert!(ids.windows(2).all(|pair| pair[1] == pair[0] + 1), "a hole or a double in {ids:?}");
+            assert_in_order(&heard);
         }
         assert_shown(&server, &outcomes).await;
     }
@@ -242,6 +136,7 @@ impl Ordeal {
 async fn a_killed_database_is_waited_for_and_all_goes_on() {
     let mut mongod = Mongod::start().await;
     let ordeal = Ordeal::begin(&mongod.uri("parlor")).await;
+    ordeal.truth.fault();
     mongod.kill().await;
     ordeal.is_noticed().await;
     mongod.again().await;
@@ -252,13 +147,40 @@ async fn a_killed_database_is_waited_for_and_all_goes_on() {
 #[tokio::test]
 async fn a_killed_primary_of_three_is_replaced_and_all_goes_on() {
     let mut three = Mongod::start_three().await;
-    let hosts = three.each_ref().map(Mongod::host).join(",");
-    let uri = format!("mongodb://{hosts}/?replicaSet=rs0&appName=parlor&heartbeatFrequencyMS=500");
+    let uri = Mongod::uri_of(&three, "parlor");
     let ordeal = Ordeal::begin(&uri).await;
+    ordeal.truth.fault();
     three[0].kill().await;
     ordeal.choir.sings(100).await;
     // It is the primary again once it has what it missed.
     three[0].again().await;
+    ordeal.survived(&uri).await;
+}
+
+/// The one there is steps down, and is elected again; writes that were on their way are refused or of unknown outcome.
+#[tokio::test]
+async fn a_database_that_steps_down_again_and_again_is_waited_for_and_all_goes_on() {
+    let mongod = Mongod::start().await;
+    let ordeal = Ordeal::begin(&mongod.uri("parlor")).await;
+    ordeal.truth.fault();
+    for _ in 0..2 {
+        mongod.steps_down().await;
+        mongod.is_primary().await;
+        ordeal.choir.sings(50).await;
+    }
+    ordeal.survived(&mongod.uri("the-test")).await;
+}
+
+/// Another is elected, and hands over to the first again as soon as that may be.
+#[tokio::test]
+async fn a_primary_of_three_that_steps_down_is_replaced_and_all_goes_on() {
+    let three = Mongod::start_three().await;
+    let uri = Mongod::uri_of(&three, "parlor");
+    let ordeal = Ordeal::begin(&uri).await;
+    ordeal.truth.fault();
+    three[0].steps_down().await;
+    ordeal.choir.sings(100).await;
+    three[0].is_primary().await;
     ordeal.survived(&uri).await;
 }
 
@@ -268,6 +190,7 @@ async fn a_line_that_is_cut_or_hangs_is_waited_for_and_all_goes_on() {
     for state in State::FAULTS {
         let link = Link::to_the_database().await;
         let ordeal = Ordeal::begin(&link.uri).await;
+        ordeal.truth.fault();
         link.set(state);
         ordeal.is_noticed().await;
         link.set(State::Open);
@@ -279,8 +202,8 @@ async fn a_line_that_is_cut_or_hangs_is_waited_for_and_all_goes_on() {
 async fn a_server_and_its_database_killed_together_have_lost_nothing_acknowledged() {
     let mut mongod = Mongod::start().await;
     let mut program = Program::start_over(&mongod.uri("parlor"), &[]).await;
-    program.room(&[1, 2]).await;
-    let choir = Choir::on(&program).await;
+    let room = program.room(&[1, 2]).await;
+    let choir = Choir::on(&[&program]).await;
     choir.sings(200).await;
     program.signal("KILL");
     mongod.kill().await;
@@ -291,6 +214,6 @@ async fn a_server_and_its_database_killed_together_have_lost_nothing_acknowledge
     mongod.again().await;
     let again = program.again().await;
     let messages = mongod.database(&again.database().name).await.collection("messages");
-    assert_kept(messages, &outcomes).await;
+    assert_kept(messages, room, &outcomes).await;
     assert_shown(&again, &outcomes).await;
 }

@@ -1,5 +1,8 @@
 //! A deploy: the real binary is told to end while it is being used.
 
+mod middle;
+mod storm;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

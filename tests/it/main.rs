@@ -61,6 +61,7 @@ mod rooms;
 mod servers;
 mod signals;
 mod slow;
+mod soak;
 mod support;
 mod texts;
 mod tls;

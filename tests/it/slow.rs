@@ -1,5 +1,7 @@
 //! Peers that stopped reading, or living: they cost the others nothing, and their places are given back.
 
+mod thousand;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 

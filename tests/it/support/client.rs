@@ -2,6 +2,8 @@
 
 mod ending;
 
+use std::time::Duration;
+
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -97,9 +99,13 @@ impl Client {
     }
 
     async fn hear(&mut self) -> Heard {
+        self.hear_within(PATIENCE).await
+    }
+
+    async fn hear_within(&mut self, limit: Duration) -> Heard {
         loop {
-            let Ok(message) = timeout(PATIENCE, self.read.next()).await else {
-                panic!("{}: nothing came within {PATIENCE:?}", self.who)
+            let Ok(message) = timeout(limit, self.read.next()).await else {
+                panic!("{}: nothing came within {limit:?}", self.who)
             };
             let heard = match message {
                 Some(Ok(Message::Text(text))) => Heard::Text(text.to_string()),
@@ -205,7 +211,7 @@ impl Client {
     }
 
     /// Listens for as long as a server asked this client to wait; nothing comes.
-    pub(crate) async fn heed(&mut self, wait: std::time::Duration) {
+    pub(crate) async fn heed(&mut self, wait: Duration) {
         if let Ok(message) = timeout(wait, self.read.next()).await {
             panic!("{}: expected nothing within {wait:?}, got {message:?}", self.who);
         }

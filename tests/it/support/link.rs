@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::mongo::Database;
 
 /// How the line is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum State {
     /// Everything passes.
     Open,
@@ -58,6 +58,11 @@ impl Link {
     /// To what all tests share.
     pub(crate) async fn to_the_database() -> Self {
         Self::to(Database::uri()).await
+    }
+
+    /// To a database that a test has for itself, by its host and port. The server is called `parlor` there.
+    pub(crate) async fn to_one(host: &str) -> Self {
+        Self::to(&format!("mongodb://{host}/?appName=parlor")).await
     }
 
     /// To a server, for its clients.

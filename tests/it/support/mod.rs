@@ -4,6 +4,7 @@ mod authority;
 mod binary;
 mod browser;
 mod checked_in;
+mod choir;
 mod client;
 mod dial;
 mod dice;
@@ -15,9 +16,12 @@ mod metered;
 mod mongo;
 mod process;
 mod receiver;
+mod samples;
 mod server;
 mod token;
 mod transcript;
+mod traveller;
+mod truth;
 mod wire;
 
 use std::time::Duration;
@@ -26,10 +30,11 @@ pub(crate) use authority::Authority;
 pub(crate) use binary::{Home, Serving, free_port, mongod};
 pub(crate) use browser::{Browser, Pointer, Window, key};
 pub(crate) use checked_in::checked_in;
+pub(crate) use choir::{Choir, assert_in_order, assert_kept, assert_shown};
 pub(crate) use client::{Client, End};
 pub(crate) use dial::{Dial, encoded};
 pub(crate) use dice::{Dice, seed};
-pub(crate) use fault::{Mongod, Program, shared_uri};
+pub(crate) use fault::{Clock, Mongod, Program, shared_uri};
 pub(crate) use frames::{
     TIME, WORDS, chat, deleted, delivered, edited, error, ids_of, listed, matches, next_error, read, said,
 };
@@ -39,9 +44,12 @@ pub(crate) use metered::Metered;
 pub(crate) use mongo::Database;
 pub(crate) use process::Process;
 pub(crate) use receiver::{Asked, Receiver, Say};
+pub(crate) use samples::{Samples, may_open_many_files};
 pub(crate) use server::api::Lines;
 pub(crate) use server::{API_KEY, Server};
 pub(crate) use token::{Token, now};
+pub(crate) use traveller::{Doors, Journey, Ledger, Stage, Travelled, Traveller};
+pub(crate) use truth::Truth;
 pub(crate) use wire::{Heard, Wire, frame, handshake, piece};
 
 /// How long a test waits for what must come. Far more than any of it takes, on any machine.

@@ -1,8 +1,12 @@
 //! Every frame that the sockets of a test said and heard, printed when the test fails.
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
+
+/// Lines that are kept. What led to a failure stands at the end; a flood before it helps nobody.
+const KEPT: usize = 300;
 
 /// Shared by all that belongs to one test; the last to let go of it prints it, where the test has failed.
 #[derive(Clone)]
@@ -10,7 +14,13 @@ pub(crate) struct Transcript(Arc<Lines>);
 
 struct Lines {
     began: Instant,
-    lines: Mutex<Vec<String>>,
+    lines: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    lines: VecDeque<String>,
+    skipped: usize,
 }
 
 impl Transcript {
@@ -25,20 +35,21 @@ impl Transcript {
         if what.len() > 300 {
             let _ = write!(line, " ... ({} bytes)", what.len());
         }
-        self.0.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        let mut kept = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.lines.len() >= KEPT {
+            kept.lines.pop_front();
+            kept.skipped += 1;
+        }
+        kept.lines.push_back(line);
     }
 }
 
 impl Drop for Lines {
     fn drop(&mut self) {
-        let lines = self.lines.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Kept { lines, skipped } = self.lines.get_mut().unwrap_or_else(PoisonError::into_inner);
         if std::thread::panicking() {
-            // What led to the failure stands at the end; a flood before it helps nobody.
-            let skipped = lines.len().saturating_sub(300);
-            eprintln!(
-                "\ntranscript ({skipped} lines before these left out):\n{}\n",
-                lines[skipped..].join("\n")
-            );
+            let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+            eprintln!("\ntranscript ({skipped} lines before these left out):\n{}\n", lines.join("\n"));
         }
     }
 }

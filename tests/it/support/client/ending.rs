@@ -5,7 +5,7 @@ use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-use super::{Client, Heard};
+use super::{Client, Heard, PATIENCE};
 
 /// How a socket ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,15 @@ impl Client {
     /// The next frame, or how the socket ended.
     pub(crate) async fn next_or_end(&mut self) -> Result<Value, End> {
         match self.hear().await {
+            Heard::Text(text) => Ok(serde_json::from_str(&text).expect("every frame is JSON")),
+            Heard::Closed(code, _) => Err(End::Closed(code)),
+            Heard::Lost(_) => Err(End::Lost),
+        }
+    }
+
+    /// The next frame or the end, for one who hears nothing while something is down.
+    pub(crate) async fn next_in_the_end(&mut self) -> Result<Value, End> {
+        match self.hear_within(8 * PATIENCE).await {
             Heard::Text(text) => Ok(serde_json::from_str(&text).expect("every frame is JSON")),
             Heard::Closed(code, _) => Err(End::Closed(code)),
             Heard::Lost(_) => Err(End::Lost),

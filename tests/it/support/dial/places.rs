@@ -34,4 +34,11 @@ impl Dial {
             Err(_) => None,
         }
     }
+
+    /// Makes the handshake; none where anything else comes of it.
+    pub(crate) async fn open_or_not(self) -> Option<Client> {
+        let (who, transcript) = (self.who.clone(), self.transcript.clone());
+        let (socket, protocol) = self.handshake().await.ok()?;
+        Some(Client::new(who, protocol, socket, transcript))
+    }
 }

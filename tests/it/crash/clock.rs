@@ -1,0 +1,187 @@
+//! Clocks that differ by hours, and jump: the order is that of the numbers, and nothing waits for a time of day but tokens.
+
+use std::time::{Duration, Instant};
+
+use futures_util::TryStreamExt;
+use mongodb::bson::{Document, doc};
+use serde_json::{Value, json};
+
+use super::{HURRIED, until_status};
+use crate::support::{
+    Choir, Client, Clock, End, Mongod, Program, Server, Truth, assert_in_order, assert_kept, assert_shown,
+    chat, deleted, edited, ids_of, matches, now, shared_uri,
+};
+
+const MINUTE: i64 = 60;
+const HOUR: i64 = 60 * MINUTE;
+
+/// Presence is right within this (protocol.md, Level 3), and a busy machine's own time.
+const PRESENT: Duration = Duration::from_secs(7);
+
+/// As it is by default: nothing breaks here, and a busy machine is no fault.
+const STALE: Duration = Duration::from_secs(5);
+
+/// With limits out of the way, and soon to find out of each other.
+const SETTINGS: [(&str, &str); 2] = [("FEED__HEARTBEAT_MS", "100"), ("LIMITS__SEND_QUEUE", "10000")];
+
+/// A socket of all rooms that has read its first frame.
+async fn inbox(server: &Server, user: i64) -> Client {
+    let token = server.token(user).sign();
+    let mut client = server.dial("/ws/?since=").called(format!("inbox of {user}")).token(&token).open().await;
+    client.next().await;
+    client
+}
+
+/// One who comes to a server and leaves it, and types while there, is seen to by another on another server.
+async fn comes_types_and_goes(there: &Server, visitor: i64, room: i64, watcher: &mut Client) {
+    let user = visitor;
+    let mut visitor = there.dial_as(user, &format!("room_id={room}&since=")).open().await;
+    let began = Instant::now();
+    presence(watcher, user, true).await;
+    visitor.send(json!({"action": "typing"})).await;
+    let typing = watcher.until_kind("typing").await;
+    assert_eq!((&typing["sender_id"], &typing["room_id"]), (&json!(user), &json!(room)));
+    visitor.leave().await;
+    presence(watcher, user, false).await;
+    assert!(began.elapsed() < 2 * PRESENT, "coming and going took {:?}", began.elapsed());
+}
+
+async fn presence(watcher: &mut Client, user: i64, online: bool) {
+    loop {
+        let event = watcher.until_kind("presence").await;
+        if event["user_id"] == user && event["online"] == online {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn clocks_hours_apart_that_jump_lose_and_double_nothing_and_keep_the_order() {
+    let clock = Clock::ahead_by(-3 * HOUR);
+    let late = Program::start_by(&clock, shared_uri(), &SETTINGS).await;
+    let right = late.beside_over(shared_uri(), &SETTINGS).await;
+    let room = late.room(&[1, 2]).await;
+    let group = late.room(&[3, 4, 5, 6]).await;
+    let mut watcher = inbox(&right, 3).await;
+    let truths = [Truth::of(&late, STALE).await, Truth::of(&right, STALE).await];
+    let mut listeners = [late.join(2, 1).await, right.join(2, 1).await];
+    let choir = Choir::on(&[&late, &right]).await;
+    choir.sings(60).await;
+    // Ahead of all others, and then back by an hour.
+    for ahead in [50 * MINUTE, -10 * MINUTE] {
+        clock.set(ahead);
+        choir.sings(60).await;
+    }
+    for truth in &truths {
+        truth.serves().await;
+    }
+    choir.enough();
+    let (outcomes, heard, ends) = choir.outcomes().await;
+    assert_eq!(ends, [], "every socket stayed open");
+    assert!(outcomes.values().all(Result::is_ok), "nothing was refused: {outcomes:?}");
+    assert_kept(late.collection("messages").await, room, &outcomes).await;
+    for heard in heard {
+        assert_in_order(&heard);
+    }
+    let all: Vec<_> = (1..=i64::try_from(outcomes.len()).unwrap()).collect();
+    for listener in &mut listeners {
+        let mut told = Vec::new();
+        while ids_of(&told, "chat_message").len() < all.len() {
+            told.push(listener.next().await);
+        }
+        assert_eq!(ids_of(&told, "chat_message"), all);
+    }
+    assert_shown(&late, &outcomes).await;
+    assert_shown(&right, &outcomes).await;
+    drop(listeners);
+    // Each types once: a user's typing is passed on once in 3 s.
+    for (visitor, ahead) in (4..).zip([-10 * MINUTE, 50 * MINUTE, -3 * HOUR]) {
+        clock.set(ahead);
+        comes_types_and_goes(&late, visitor, group, &mut watcher).await;
+    }
+    for truth in truths {
+        // No fault was announced: it has been 200 all along.
+        eprintln!("/readyz: {}", truth.told().await);
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_good_by_the_clock_of_its_server() {
+    let clock = Clock::ahead_by(0);
+    let server = Program::start_by(&clock, shared_uri(), &[("SOCKETS__PING_SECONDS", "1")]).await;
+    server.room(&[1, 2]).await;
+    let expiring = |seconds: u64| server.token(1).with("exp", now().as_secs() + seconds).sign();
+    let dial = |token: &str| server.dial("/ws/chat/?firts_user=1&second_user=2/").token(token);
+    let mut hour = dial(&expiring(3_600)).open().await;
+    let mut day = dial(&expiring(86_400)).open().await;
+    for client in [&mut hour, &mut day] {
+        client.history().await;
+    }
+    // A clock that jumps is looked at with the next ping.
+    clock.set(2 * HOUR);
+    assert_eq!(hour.hear_out().await, (Vec::new(), End::Closed(4001)));
+    assert_eq!(dial(&expiring(3_600)).refused().await, 4001);
+    day.quiet().await;
+    clock.set(-2 * HOUR);
+    day.quiet().await;
+    // Good by this clock, though not by others.
+    let mut long_over = server.dial("/ws/chat/?firts_user=1&second_user=2/");
+    long_over = long_over.token(&server.token(1).with("exp", now().as_secs() - 3_600).sign());
+    long_over.open().await.history().await;
+}
+
+/// What was missed is told by the database's time: that of the server that wrote it may be any.
+#[tokio::test]
+async fn an_edit_by_a_server_whose_clock_is_behind_is_told_after_a_gap_in_the_stream() {
+    let mongod = Mongod::start().await;
+    let clock = Clock::ahead_by(-2 * HOUR);
+    let late = Program::start_by(&clock, &mongod.uri("unharmed"), &HURRIED).await;
+    let server = late.beside_over(&mongod.uri("parlor"), &HURRIED).await;
+    let room = late.room(&[1, 2]).await;
+    let (mut one, mut elsewhere) = (server.join(1, 2).await, late.join(1, 2).await);
+    for id in 1..=3 {
+        elsewhere.say_alone(id, 1, "before").await;
+        one.expect(chat(id, 1, "before")).await;
+    }
+    let stored: Vec<Document> = {
+        let messages = mongod.database(&late.database().name).await.collection("messages");
+        messages.find(doc! { "_id.room": room }).await.unwrap().try_collect().await.unwrap()
+    };
+    assert_eq!(stored.len(), 3);
+    let fault = doc! { "failCommands": ["aggregate", "getMore"], "errorCode": 286 };
+    mongod.fail("parlor", "alwaysOn", fault).await;
+    until_status(&server, "/readyz", 503).await;
+    elsewhere.send(json!({"action": "edit", "message_id": 1, "text": "edited"})).await;
+    elsewhere.expect(edited(1, "edited")).await;
+    elsewhere.send(json!({"action": "delete", "message_id": 2})).await;
+    elsewhere.expect(deleted(2)).await;
+    elsewhere.say_alone(4, 1, "after").await;
+    mongod.heal().await;
+    let told: Vec<Value> = one.take(3).await;
+    for wanted in [edited(1, "edited"), deleted(2), chat(4, 1, "after")] {
+        assert!(told.iter().any(|event| matches(&wanted, event)), "{wanted} is not among {told:#?}");
+    }
+}
+
+/// Of a request that is under way on one server another says so, whatever time it has.
+#[tokio::test]
+async fn a_post_that_is_under_way_by_one_clock_is_not_done_again_by_another() {
+    const PATH: &str = "/rooms/1/messages";
+    let mongod = Mongod::start().await;
+    let clock = Clock::ahead_by(-2 * HOUR);
+    let late = Program::start_by(&clock, &mongod.uri("parlor"), &[]).await;
+    let right = late.beside_over(&mongod.uri("unharmed"), &[]).await;
+    late.room(&[1, 2]).await;
+    let body = json!({"sender_id": 1, "text": "once"});
+    mongod.hold_up("parlor", "insert", Duration::from_secs(2)).await;
+    let meanwhile = async {
+        mongod.held_up().await;
+        right.post_once("a-key", PATH, &body).await
+    };
+    let ((status, made), (other, answer)) = tokio::join!(late.post_once("a-key", PATH, &body), meanwhile);
+    assert_eq!((other, &answer["code"]), (409, &json!("under_way")));
+    assert_eq!(status, 201, "{made}");
+    assert_eq!(right.post_once("a-key", PATH, &body).await, (201, made));
+    let (_, page) = right.api_get(PATH).await;
+    assert_eq!(page["messages"].as_array().map(Vec::len), Some(1), "{page}");
+}

@@ -1,0 +1,100 @@
+//! The oplog rolled over while a server was cut off: its stream can't go on where it was (286), and what was missed is read
+//! from the collections.
+
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::{HURRIED, STALE, until_status};
+use crate::support::{
+    Client, Link, Mongod, PATIENCE, Program, Server, State, Truth, chat, deleted, edited, encoded, ids_of,
+    matches,
+};
+
+/// Messages that are missed.
+const MISSED: i64 = 60;
+
+/// Hears until a message of this number has come, and gives all.
+async fn hear(client: &mut Client, last: i64) -> Vec<Value> {
+    let mut told = Vec::new();
+    while ids_of(&told, "chat_message").last() != Some(&last) {
+        told.push(client.next().await);
+    }
+    told
+}
+
+/// Says `more` things and waits for each; the room's numbers go on from `first`.
+async fn says(client: &mut Client, first: i64, more: i64) {
+    for id in first..first + more {
+        client.say("missed").await;
+        client.until(chat(id, 1, "missed")).await;
+    }
+}
+
+/// A room that both hear, on a server that is to be cut off and on one that stays.
+async fn two_servers(mongod: &Mongod, link: &Link) -> (Program, Server, i64) {
+    let server = Program::start_over(&link.uri, &HURRIED).await;
+    let other = server.beside_over(&mongod.uri("unharmed"), &HURRIED).await;
+    let room = server.room(&[1, 2]).await;
+    (server, other, room)
+}
+
+#[tokio::test]
+async fn what_was_missed_while_the_oplog_rolled_over_is_told_once_and_in_order() {
+    let mongod = Mongod::start_with_a_short_oplog().await;
+    let link = Link::to_one(&mongod.host()).await;
+    let (mut server, other, room) = two_servers(&mongod, &link).await;
+    let truth = Truth::of(&server, STALE).await;
+    let (mut one, mut elsewhere) = (server.join(1, 2).await, other.join(1, 2).await);
+    // One of Level 2, that goes and comes back with its cursor once all is over, and one of all rooms.
+    let mut live = server.dial_as(2, &format!("room_id={room}&since=")).open().await;
+    live.next().await;
+    says(&mut elsewhere, 1, 4).await;
+    hear(&mut one, 4).await;
+    let cursor = loop {
+        let event = live.next().await;
+        if matches(&chat(4, 1, "missed")["message"]["message_id"], &event["message"]["message_id"]) {
+            break event["cursor"].as_str().unwrap().to_owned();
+        }
+    };
+    live.leave().await;
+    truth.serves().await;
+
+    truth.fault();
+    link.set(State::Cut);
+    until_status(&server, "/readyz", 503).await;
+    let cut = mongod.now().await;
+    says(&mut elsewhere, 5, MISSED).await;
+    elsewhere.send(json!({"action": "edit", "message_id": 1, "text": "edited"})).await;
+    elsewhere.until(edited(1, "edited")).await;
+    elsewhere.send(json!({"action": "delete", "message_id": 2})).await;
+    elsewhere.until(deleted(2)).await;
+    mongod.rolls_over(cut).await;
+    link.set(State::Open);
+    truth.over();
+
+    until_status(&server, "/readyz", 200).await;
+    server.logged("history is lost").await;
+    let last = 4 + MISSED;
+    let mut told = hear(&mut one, last).await;
+    assert_eq!(ids_of(&told, "chat_message"), (5..=last).collect::<Vec<_>>(), "each once, in order");
+    let changed = |told: &[Value]| {
+        [edited(1, "edited"), deleted(2)].iter().all(|want| told.iter().any(|event| matches(want, event)))
+    };
+    let all = timeout(PATIENCE, async {
+        while !changed(&told) {
+            told.push(one.next().await);
+        }
+    });
+    all.await.expect("what was edited and deleted is told as well");
+    // Who comes back with a place from before needs no oplog for it.
+    let mut back = server.dial_as(2, &format!("room_id={room}&since={}", encoded(&cursor))).open().await;
+    let frame = back.next().await;
+    assert_eq!(frame["resumed"], true, "{frame}");
+    let missed = frame["messages"].as_array().unwrap().iter().map(|message| message["message_id"].as_i64());
+    assert_eq!(missed.collect::<Option<Vec<_>>>().unwrap(), (5..=last).collect::<Vec<_>>());
+    assert_eq!((&frame["edited"][0]["message_id"], &frame["deleted"]), (&json!(1), &json!([2])), "{frame}");
+
+    says(&mut one, last + 1, 1).await;
+    elsewhere.until(chat(last + 1, 1, "missed")).await;
+    eprintln!("/readyz: {}", truth.told().await);
+}

@@ -1,0 +1,121 @@
+//! A storm of reconnects: one of two servers is deployed anew, and all who were on it come to the other at once, each with
+//! its cursor.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::support::{
+    Client, Dice, Doors, Journey, PATIENCE, Program, Samples, Server, Stage, Travelled, Traveller, Truth,
+    chat, may_open_many_files,
+};
+
+/// Sockets on each of the two servers...
+const SOCKETS: usize = 500;
+
+/// ...in so many rooms.
+const ROOMS: usize = 10;
+
+/// How long it may take until all who were on the one are served by the other: by a debug build, on a core that the
+/// database and the test share. A release build lets in thousands a second.
+const IN_TIME: Duration = Duration::from_secs(15);
+
+/// As `feed.stale_ms` is by default.
+const STALE: Duration = Duration::from_secs(5);
+
+/// A room, the travellers in it, and one who talks there.
+struct Room {
+    talker: Client,
+    said: i64,
+    stage: watch::Sender<Stage>,
+    travellers: Vec<tokio::task::JoinHandle<Travelled>>,
+}
+
+impl Room {
+    /// Half of its sockets are on each server at first; once `doors` are others, all are where those lead.
+    async fn begin(servers: [&Server; 2], n: usize, doors: &Doors) -> Self {
+        let (user, peer) = (1, i64::try_from(n).unwrap() + 10);
+        let room = servers[1].room(&[user, peer]).await;
+        let talker = servers[1].enter(user, room).await;
+        let (stage, token) = (watch::Sender::new(Stage::Speak), servers[0].token(peer).sign());
+        let mut travellers = Vec::new();
+        for at in 0..2 * SOCKETS / ROOMS {
+            let journey = Journey {
+                doors: if at % 2 == 0 { doors.clone() } else { door(servers[1].address()) },
+                room,
+                stage: stage.subscribe(),
+                ledger: Arc::default(),
+                query: "&receipts=manual",
+            };
+            let name = format!("{n}/{at}");
+            let traveller = Traveller::new(journey, name, token.clone(), Dice::of(0));
+            travellers.push(tokio::spawn(traveller.travel(false)));
+        }
+        Self { talker, said: 0, stage, travellers }
+    }
+
+    /// Says one thing, and waits for it.
+    async fn say(&mut self) {
+        self.said += 1;
+        self.talker.say("on and on").await;
+        self.talker.until(chat(self.said, 1, "on and on")).await;
+    }
+}
+
+/// One that stays.
+fn door(address: SocketAddr) -> Doors {
+    watch::Sender::new(vec![Some(address)]).subscribe()
+}
+
+/// All rooms go on until a server has so many sockets.
+async fn until_has(samples: &Samples, rooms: &mut [Room], sockets: usize, limit: Duration) {
+    let began = Instant::now();
+    while usize::try_from(samples.number("parlor_sockets").await).unwrap() < sockets {
+        join_all(rooms.iter_mut().map(Room::say)).await;
+        assert!(began.elapsed() < limit, "{sockets} sockets were not open within {limit:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_deploy_sends_five_hundred_sockets_to_the_other_server_at_once_and_each_has_each_message_once() {
+    may_open_many_files();
+    let samples = [Samples::new(), Samples::new()];
+    let mut old = Program::start(&[("ADMIN__LISTEN", &samples[0].admin)]).await;
+    let stays = old.again_with(&[("ADMIN__LISTEN", &samples[1].admin)]).await;
+    let doors = watch::Sender::new(vec![Some(old.address())]);
+    let mut rooms = Vec::new();
+    for n in 0..ROOMS {
+        rooms.push(Room::begin([&old, &stays], n, &doors.subscribe()).await);
+    }
+    until_has(&samples[0], &mut rooms, SOCKETS, 2 * PATIENCE).await;
+    until_has(&samples[1], &mut rooms, SOCKETS + ROOMS, 2 * PATIENCE).await;
+    let truth = Truth::of(&stays, STALE).await;
+    truth.serves().await;
+
+    old.signal("TERM");
+    let told = Instant::now();
+    doors.send_replace(vec![Some(stays.address())]);
+    until_has(&samples[1], &mut rooms, 2 * SOCKETS + ROOMS, IN_TIME).await;
+    let back = told.elapsed();
+    assert_eq!(old.exit_code().await, Some(0));
+    truth.serves().await;
+    // No fault of this one's: it was ready all along.
+    eprintln!("{SOCKETS} sockets were back in {back:?}; /readyz: {}", truth.told().await);
+    let (mut all, mut returns) = (0, 0);
+    for room in rooms {
+        room.stage.send_replace(Stage::Until(room.said));
+        let travelled =
+            timeout(2 * PATIENCE, join_all(room.travellers)).await.expect("all hear the last message");
+        for travelled in travelled {
+            let travelled = travelled.unwrap();
+            assert_eq!(travelled.last, room.said, "each was heard, once and in order");
+            returns += travelled.returns;
+            all += 1;
+        }
+    }
+    assert_eq!((all, returns), (2 * SOCKETS, SOCKETS), "each of the one server's came back once");
+}

@@ -1,0 +1,116 @@
+//! A thousand sockets that don't read, in the room of two who talk: the two are served in time, each of the thousand is
+//! closed and counted, and what they cost is given back.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use tokio::time::timeout;
+
+use crate::support::{Client, End, PATIENCE, Program, Samples, Server, chat, may_open_many_files};
+
+const DEAF: usize = 1_000;
+
+/// Opened at once.
+const AT_ONCE: usize = 50;
+
+/// What is said before they come, so that all is there that a talk takes.
+const WARM: usize = 50;
+
+/// Sockets that were closed with 4008 since their queue was full.
+const CLOSED: &str = r#"parlor_limits_hit_total{bound="send_queue"}"#;
+
+/// How long a message may take to its peer while it is also queued, and written, for a thousand others: by a debug
+/// build, on a core that the database and the test share.
+const IN_TIME: Duration = Duration::from_secs(5);
+
+/// By how much resident memory may have grown once the first thousand are gone: what the allocator keeps of their worst
+/// moment, 64 KiB each...
+const KEPT_KIB: u64 = 64 << 10;
+
+/// ...and what each further thousand may add, which find that already there.
+const LEAKED_KIB: u64 = 8 << 10;
+
+/// They do nothing, with so small a buffer that the server soon feels it.
+async fn deaf(server: &Server, user: i64) -> Vec<Client> {
+    let mut all = Vec::with_capacity(DEAF);
+    for _ in 0..DEAF / AT_ONCE {
+        let query = format!("firts_user={user}&second_user=1/");
+        let dial = || server.dial_as(user, &query).receive_buffer(4096).open();
+        all.extend(join_all((0..AT_ONCE).map(|_| dial())).await);
+    }
+    all
+}
+
+/// The two who talk, and the last number of their room.
+struct Talk {
+    two: [Client; 2],
+    last: i64,
+}
+
+impl Talk {
+    async fn of(server: &Server, peer: i64) -> Self {
+        server.room(&[1, peer]).await;
+        let mut talk = Self { two: [server.join(1, peer).await, server.join(peer, 1).await], last: 0 };
+        for _ in 0..WARM {
+            talk.say("warm").await;
+        }
+        talk
+    }
+
+    /// Says something, and waits until both have heard it; gives how long that took.
+    async fn say(&mut self, text: &str) -> Duration {
+        let said = Instant::now();
+        self.last += 1;
+        self.two[0].say(text).await;
+        for client in &mut self.two {
+            client.until(chat(self.last, 1, text)).await;
+        }
+        said.elapsed()
+    }
+}
+
+/// A thousand come, and the two talk until all of them are closed.
+async fn round(server: &Server, samples: &Samples, peer: i64) {
+    let mut talk = Talk::of(server, peer).await;
+    let closed = samples.number(CLOSED).await;
+    let deaf = deaf(server, peer).await;
+    let (began, text, mut slowest) = (Instant::now(), "x".repeat(4096), Duration::ZERO);
+    while samples.number("parlor_sockets").await > 2 {
+        slowest = slowest.max(talk.say(&text).await);
+        assert!(began.elapsed() < 2 * PATIENCE, "they are still open after {:?}", 2 * PATIENCE);
+    }
+    assert!(slowest < IN_TIME, "a message took {slowest:?}");
+    let closed = samples.number(CLOSED).await - closed;
+    assert_eq!(usize::try_from(closed).unwrap(), DEAF, "each was closed for its queue, once");
+    eprintln!("{} messages, the slowest in {slowest:?}, all closed in {:?}", talk.last, began.elapsed());
+    let ends = timeout(PATIENCE, join_all(deaf.into_iter().map(async |mut deaf| deaf.hear_out().await.1)));
+    for end in ends.await.expect("they end") {
+        // Who reads again in time hears why.
+        assert!(matches!(end, End::Closed(4008) | End::Lost), "{end:?}");
+    }
+    for client in talk.two {
+        client.leave().await;
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_peers_that_never_read_slow_nobody_and_leave_nothing_behind() {
+    may_open_many_files();
+    let samples = Samples::new();
+    let overrides = [
+        ("ADMIN__LISTEN", samples.admin.as_str()),
+        ("LIMITS__SEND_QUEUE", "64"),
+        ("LIMITS__SOCKETS_PER_USER", "2000"),
+        ("SOCKETS__SEND_BUFFER_BYTES", "8192"),
+    ];
+    let server = Program::start(&overrides).await;
+    drop(Talk::of(&server, 2).await);
+    let before = server.resident_kib();
+    round(&server, &samples, 3).await;
+    let after = server.resident_kib();
+    round(&server, &samples, 4).await;
+    let again = server.resident_kib();
+    eprintln!("resident: {before} KiB before, {after} KiB after a thousand, {again} KiB after another");
+    assert!(after < before + KEPT_KIB, "{before} KiB have become {after} KiB");
+    assert!(again < after + LEAKED_KIB, "{after} KiB have become {again} KiB");
+}

@@ -1,0 +1,40 @@
+//! Hours of everything at once: two servers on a replica set of three, travellers who speak and listen on them, and faults by
+//! dice, one after the other. After each the ledger is held against the database.
+//!
+//! Run by hand, for `SOAK_MINUTES` (30 where it isn't said):
+//!
+//! ```sh
+//! SOAK_MINUTES=120 cargo test --test it -- --ignored --nocapture soak
+//! ```
+
+mod faults;
+mod world;
+
+use std::time::{Duration, Instant};
+
+use self::faults::Fault;
+use self::world::World;
+use crate::support::{Dice, may_open_many_files, seed};
+
+/// How long it runs where nothing else is said, in minutes.
+const MINUTES: u64 = 30;
+
+fn duration() -> Duration {
+    let minutes =
+        std::env::var("SOAK_MINUTES").ok().map(|minutes| minutes.parse().expect("a number of minutes"));
+    Duration::from_secs(60 * minutes.unwrap_or(MINUTES))
+}
+
+/// Prints its seed; `PARLOR_IT_SEED` gives another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes as long as it is asked to: SOAK_MINUTES=30 cargo test --test it -- --ignored --nocapture soak"]
+async fn soak() {
+    may_open_many_files();
+    let (mut dice, until) = (Dice::of(seed()), Instant::now() + duration());
+    let mut world = World::begin(&mut dice).await;
+    while Instant::now() < until {
+        let fault = Fault::ALL[dice.below(Fault::ALL.len())];
+        world.suffers(fault, &mut dice).await;
+    }
+    world.ends().await;
+}

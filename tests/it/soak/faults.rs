@@ -1,0 +1,152 @@
+//! What can happen to the world.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use mongodb::bson::doc;
+
+use super::world::{ROOMS, World};
+use crate::support::{Dice, State};
+
+/// All kinds of faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Fault {
+    ServerKilled,
+    ServerTerminated,
+    BothServersKilled,
+    PrimaryKilled,
+    SecondaryKilled,
+    AllDatabasesKilled,
+    PrimarySteppedDown,
+    PrimaryCut(State),
+    DiskFull,
+    HistoryLost,
+    ClockJumped,
+    DeafCame,
+}
+
+impl Fault {
+    pub(super) const ALL: [Self; 15] = [
+        Self::ServerKilled,
+        Self::ServerTerminated,
+        Self::BothServersKilled,
+        Self::PrimaryKilled,
+        Self::SecondaryKilled,
+        Self::AllDatabasesKilled,
+        Self::PrimarySteppedDown,
+        Self::PrimaryCut(State::Cut),
+        Self::PrimaryCut(State::Held),
+        Self::PrimaryCut(State::HeldThere),
+        Self::PrimaryCut(State::HeldBack),
+        Self::DiskFull,
+        Self::HistoryLost,
+        Self::ClockJumped,
+        Self::DeafCame,
+    ];
+
+    /// Whether servers may be unready for it that nothing happened to themselves.
+    pub(super) fn is_of_the_database(self) -> bool {
+        match self {
+            Self::PrimaryKilled
+            | Self::AllDatabasesKilled
+            | Self::PrimarySteppedDown
+            | Self::PrimaryCut(_)
+            | Self::DiskFull
+            | Self::HistoryLost => true,
+            Self::ServerKilled
+            | Self::ServerTerminated
+            | Self::BothServersKilled
+            | Self::SecondaryKilled
+            | Self::ClockJumped
+            | Self::DeafCame => false,
+        }
+    }
+}
+
+/// Of those who come and don't read.
+const DEAF: usize = 100;
+
+/// How far a clock may be set off, in seconds either way: tokens of these tests are good for an hour, less what has passed.
+const CLOCK: usize = 1_200;
+
+impl World {
+    /// Makes it happen, and makes it good again. Meanwhile all go on as they can.
+    pub(super) async fn inflict(&mut self, fault: Fault, dice: &mut Dice) {
+        match fault {
+            Fault::ServerKilled => {
+                let at = dice.below(2);
+                self.server_ends(at, "KILL").await;
+                self.server_begins(at).await;
+            }
+            Fault::ServerTerminated => {
+                let at = dice.below(2);
+                self.server_ends(at, "TERM").await;
+                self.server_begins(at).await;
+            }
+            Fault::BothServersKilled => {
+                self.server_ends(0, "KILL").await;
+                self.server_ends(1, "KILL").await;
+                self.server_begins(0).await;
+                self.server_begins(1).await;
+            }
+            Fault::PrimaryKilled => {
+                let primary = self.primary().await;
+                self.set[primary].kill().await;
+                self.sings(20).await;
+                self.set[primary].restarted().await;
+            }
+            Fault::SecondaryKilled => {
+                let secondary = (self.primary().await + 1) % 3;
+                self.set[secondary].kill().await;
+                self.sings(20).await;
+                self.set[secondary].restarted().await;
+            }
+            Fault::AllDatabasesKilled => {
+                for mongod in &mut self.set {
+                    mongod.kill().await;
+                }
+                for mongod in &mut self.set {
+                    mongod.restarted().await;
+                }
+            }
+            Fault::PrimarySteppedDown => {
+                let primary = self.primary().await;
+                self.set[primary].steps_down().await;
+            }
+            Fault::PrimaryCut(state) => {
+                let primary = self.primary().await;
+                self.links[primary].set(state);
+                // Others are elected, or not, as the fault has it.
+                self.lasts(Duration::from_secs(4)).await;
+                self.links[primary].set(State::Open);
+            }
+            Fault::DiskFull => {
+                let primary = self.primary().await;
+                self.set[primary].fill_the_disk().await;
+                self.lasts(Duration::from_secs(4)).await;
+                self.set[primary].kill().await;
+                self.set[primary].clear_the_disk();
+                self.set[primary].restarted().await;
+            }
+            Fault::HistoryLost => {
+                let primary = self.primary().await;
+                let lost = doc! { "failCommands": ["aggregate", "getMore"], "errorCode": 286 };
+                self.set[primary].fail("parlor", doc! { "times": 6 }, lost).await;
+                self.sings(10).await;
+                self.set[primary].heal().await;
+            }
+            Fault::ClockJumped => {
+                let ahead = i64::try_from(dice.below(2 * CLOCK)).unwrap() - i64::try_from(CLOCK).unwrap();
+                self.clock.set(ahead);
+            }
+            Fault::DeafCame => {
+                let (room, server) = (dice.below(ROOMS), &self.servers[dice.below(2)]);
+                let query = format!("room_id={}", self.rooms[room].room);
+                let dial = |_| server.dial_as(1, &query).receive_buffer(4096).open();
+                let deaf = join_all((0..DEAF).map(dial)).await;
+                self.sings(200).await;
+                drop(deaf);
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Sockets that speak while something happens, and a ledger of what became of all that they said.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::TryStreamExt;
+use futures_util::future::join_all;
+use mongodb::bson::{Document, doc};
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::{Client, End, PATIENCE, Server, ids_of};
+
+/// What a socket said and what became of it, all that it heard, and how it ended where it didn't leave by itself.
+type Spoken = (Outcomes, Vec<Value>, Option<End>);
+
+/// What became of each text that was said: its number, or the code it was refused with; none where the end came
+/// before either.
+pub(crate) type Outcomes = BTreeMap<String, Result<i64, Option<String>>>;
+
+/// How many of the things said were answered, and how.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Answered {
+    pub(crate) acknowledged: usize,
+    pub(crate) refused: usize,
+}
+
+/// Says one thing after another until `enough` or the socket ends, and counts the answers.
+async fn speak(
+    mut client: Client,
+    name: usize,
+    answered: Arc<watch::Sender<Answered>>,
+    enough: watch::Receiver<bool>,
+) -> Spoken {
+    let (mut outcomes, mut heard) = (Outcomes::new(), Vec::new());
+    for n in 0.. {
+        if *enough.borrow() {
+            break;
+        }
+        let text = format!("{name}/{n}");
+        let outcome = match client.say_and_hear(&text, &mut heard).await {
+            Ok(frame) if frame["type"] == "error" => {
+                answered.send_modify(|count| count.refused += 1);
+                Err(Some(frame["code"].as_str().unwrap().to_owned()))
+            }
+            Ok(frame) => {
+                answered.send_modify(|count| count.acknowledged += 1);
+                Ok(frame["message"]["message_id"].as_i64().unwrap())
+            }
+            Err(end) => {
+                // What it was told before its end counts as well.
+                outcomes.insert(text, Err(None));
+                return (outcomes, heard, Some(end));
+            }
+        };
+        outcomes.insert(text, outcome);
+    }
+    (outcomes, heard, None)
+}
+
+/// How many speak.
+pub(crate) const VOICES: usize = 6;
+
+/// Sockets that go on speaking.
+pub(crate) struct Choir {
+    answered: Arc<watch::Sender<Answered>>,
+    enough: watch::Sender<bool>,
+    voices: Vec<JoinHandle<Spoken>>,
+}
+
+impl Choir {
+    /// Six, of the users 1 and 2 in their room, on these servers in turn.
+    pub(crate) async fn on(servers: &[&Server]) -> Self {
+        let (enough, answered) = (watch::Sender::new(false), Arc::new(watch::Sender::default()));
+        let mut voices = Vec::new();
+        for name in 0..VOICES {
+            let user = if name % 2 == 0 { 1 } else { 2 };
+            let client = servers[name % servers.len()].join(user, 3 - user).await;
+            voices.push(tokio::spawn(speak(client, name, answered.clone(), enough.subscribe())));
+        }
+        Self { answered, enough, voices }
+    }
+
+    /// Waits until so many more have been acknowledged.
+    pub(crate) async fn sings(&self, more: usize) {
+        let wanted = self.answered.borrow().acknowledged + more;
+        self.until(&format!("{wanted} acknowledged"), |count| count.acknowledged >= wanted).await;
+    }
+
+    /// Waits until someone has been refused.
+    pub(crate) async fn is_refused(&self) {
+        self.until("one refused", |count| count.refused > 0).await;
+    }
+
+    async fn until(&self, what: &str, reached: impl Fn(Answered) -> bool) {
+        let mut answered = self.answered.subscribe();
+        let answered = timeout(4 * PATIENCE, answered.wait_for(|count| reached(*count))).await;
+        let Answered { acknowledged, refused } = *self.answered.borrow();
+        assert!(answered.is_ok(), "expected {what}, got {acknowledged} acknowledged and {refused} refused");
+    }
+
+    /// Lets each end what it says, and no more.
+    pub(crate) fn enough(&self) {
+        self.enough.send_replace(true);
+    }
+
+    /// What became of everything that was said, and what each socket has heard, once all have ended.
+    pub(crate) async fn outcomes(self) -> (Outcomes, Vec<Vec<Value>>, Vec<End>) {
+        let (mut outcomes, mut heard, mut ends) = (Outcomes::new(), Vec::new(), Vec::new());
+        for voice in join_all(self.voices).await {
+            let (of_one, frames, end) = voice.unwrap();
+            outcomes.extend(of_one);
+            heard.push(frames);
+            ends.extend(end);
+        }
+        (outcomes, heard, ends)
+    }
+}
+
+/// The room's numbers have no hole, what was acknowledged is there once with its number, what was refused for
+/// certain isn't, and all else is there once at most.
+pub(crate) async fn assert_kept(messages: mongodb::Collection<Document>, room: i64, outcomes: &Outcomes) {
+    let find = messages.find(doc! { "_id.room": room }).sort(doc! { "_id": 1 });
+    let all: Vec<Document> = find.await.unwrap().try_collect().await.unwrap();
+    let mut numbers: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
+    for (at, message) in all.iter().enumerate() {
+        let n = message.get_document("_id").unwrap().get_i64("n").unwrap();
+        assert_eq!(n, i64::try_from(at).unwrap() + 1, "the numbers have no hole");
+        numbers.entry(message.get_str("text").unwrap()).or_default().push(n);
+    }
+    for (text, outcome) in outcomes {
+        let stored = numbers.remove(text.as_str()).unwrap_or_default();
+        match outcome {
+            Ok(n) => assert_eq!(stored, [*n], "{text:?} was acknowledged with {n}"),
+            Err(Some(code)) if code == "unavailable" => {
+                assert!(stored.is_empty(), "{text:?} was `unavailable`, but is there as {stored:?}");
+            }
+            Err(Some(code)) => {
+                assert_eq!(code, "timeout", "{text:?}");
+                assert!(stored.len() <= 1, "{text:?} is there as {stored:?}");
+            }
+            Err(None) => assert!(stored.len() <= 1, "{text:?} is there as {stored:?}"),
+        }
+    }
+    assert!(numbers.is_empty(), "nobody said {numbers:?}");
+}
+
+/// What is stored is what a new socket is shown.
+pub(crate) async fn assert_shown(server: &Server, outcomes: &Outcomes) {
+    let history = server.connect(1, 2).await.history().await;
+    let last = outcomes.values().filter_map(|outcome| outcome.as_ref().ok()).max().unwrap();
+    assert!(history[0]["message_id"].as_i64() >= Some(*last), "{}", history[0]);
+    for message in &history {
+        let outcome = &outcomes[message["text"].as_str().unwrap()];
+        assert!(outcome.as_ref().map_or(true, |n| message["message_id"] == *n), "{message}: {outcome:?}");
+    }
+}
+
+/// Each message that a socket heard of was the one after the message before: no hole, no double, in order.
+pub(crate) fn assert_in_order(frames: &[Value]) {
+    let ids = ids_of(frames, "chat_message");
+    assert!(ids.windows(2).all(|pair| pair[1] == pair[0] + 1), "a hole or a double in {ids:?}");
+}

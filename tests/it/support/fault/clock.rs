@@ -1,0 +1,81 @@
+//! A server process whose clock is another than everyone's, and jumps: by `libfaketime`, which stands between the process
+//! and the C library. Its sense of how time passes (`CLOCK_MONOTONIC`) stays as it is, as when a clock is set.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use mongodb::bson::DateTime;
+use tempfile::TempDir;
+
+use super::super::mongo::Database;
+use super::super::server::others::settings;
+use super::super::transcript::Transcript;
+use super::Program;
+
+/// Where Debian's package has it; the loader knows what `$LIB` is on this machine.
+const LIBRARY: &str = "/usr/$LIB/faketime/libfaketimeMT.so.1";
+
+/// How far a clock may be from where it was set.
+const ABOUT: i64 = 60_000;
+
+/// A clock that a test sets.
+pub(crate) struct Clock {
+    files: TempDir,
+}
+
+impl Clock {
+    /// One that goes so many seconds before everyone's.
+    pub(crate) fn ahead_by(seconds: i64) -> Self {
+        let clock = Self { files: tempfile::tempdir().unwrap() };
+        clock.set(seconds);
+        clock
+    }
+
+    /// From now on it goes so many seconds before everyone's.
+    pub(crate) fn set(&self, seconds: i64) {
+        // The process reads the file whenever it looks at its clock: it must never be found half written.
+        let new = self.files.path().join("new");
+        std::fs::write(&new, format!("{seconds:+}")).unwrap();
+        std::fs::rename(new, self.file()).unwrap();
+    }
+
+    fn file(&self) -> PathBuf {
+        self.files.path().join("offset")
+    }
+
+    fn ahead(&self) -> i64 {
+        std::fs::read_to_string(self.file()).unwrap().parse().unwrap()
+    }
+
+    fn environment(&self) -> [(String, String); 4] {
+        let file = self.file().display().to_string();
+        [
+            ("LD_PRELOAD", LIBRARY),
+            ("FAKETIME_TIMESTAMP_FILE", &*file),
+            ("FAKETIME_NO_CACHE", "1"),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    }
+}
+
+impl Program {
+    /// Starts one that goes by this clock.
+    pub(crate) async fn start_by(clock: &Clock, uri: &str, overrides: &[(&str, &str)]) -> Self {
+        let database = Arc::new(Database::new());
+        let mut settings = settings(uri, &database.name, overrides);
+        settings.extend(clock.environment());
+        let program = Self::run(settings, database, Transcript::new()).await;
+        // Its log says what time it has.
+        let log = program.log();
+        let has = log.split_whitespace().next().unwrap_or_default();
+        let has = DateTime::parse_rfc3339_str(has).unwrap_or_else(|_| panic!("no time in {log:?}"));
+        let must = DateTime::now().timestamp_millis() + clock.ahead() * 1000;
+        let differ = (has.timestamp_millis() - must).abs();
+        assert!(
+            differ < ABOUT,
+            "its clock is {differ} ms off: install libfaketime (Debian's package `faketime`)"
+        );
+        program
+    }
+}

@@ -1,0 +1,12 @@
+//! What a server process has in memory.
+
+use super::Program;
+
+impl Program {
+    /// Its resident memory, in KiB, as Linux has it (`VmRSS`, proc(5)).
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.pid)).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line of its memory");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+}

@@ -1,0 +1,245 @@
+//! A MongoDB that can be killed, made to step down, and made to fail.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use mongodb::bson::{Document, doc};
+use mongodb::error::ErrorKind;
+use mongodb::options::ClientOptions;
+use tempfile::TempDir;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use super::super::{Link, PATIENCE};
+use super::Owned;
+use super::disk::Disk;
+
+/// A MongoDB that one test has for itself, with the commands by which faults are made. It is killed when this is
+/// dropped, and its files go with it.
+pub(crate) struct Mongod {
+    child: Owned,
+    binary: PathBuf,
+    port: u16,
+    files: TempDir,
+    oplog: Oplog,
+    /// What its files are on, where that isn't what everything is on.
+    pub(super) disk: Option<Disk>,
+}
+
+/// How far the oplog of one reaches back.
+#[derive(Clone, Copy)]
+enum Oplog {
+    /// Longer than any test.
+    Long,
+    /// 1 MB, of which the rest goes once there is a checkpoint: every second.
+    Short,
+}
+
+impl Oplog {
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Long => &["--oplogSize", "64"],
+            Self::Short => &["--oplogSize", "1", "--syncdelay", "1"],
+        }
+    }
+}
+
+/// Room for an empty database with its journal and oplog, and what a test writes.
+const DISK_MIB: u32 = 320;
+
+/// The same for hours.
+const LARGE_DISK_MIB: u32 = 2_048;
+
+impl Mongod {
+    /// Starts one and makes it a replica set.
+    pub(crate) async fn start() -> Self {
+        Self::spawn(Oplog::Long).await.initiated().await
+    }
+
+    /// The same, with an oplog that soon has rolled over.
+    pub(crate) async fn start_with_a_short_oplog() -> Self {
+        Self::spawn(Oplog::Short).await.initiated().await
+    }
+
+    async fn initiated(self) -> Self {
+        let mongod = self;
+        let members = [doc! { "_id": 0, "host": mongod.host() }];
+        mongod.admin(doc! { "replSetInitiate": { "_id": "rs0", "members": members } }).await;
+        mongod.is_primary().await;
+        mongod
+    }
+
+    /// Starts three that are one replica set, the primary first. Another is elected soon where that is gone.
+    pub(crate) async fn start_three() -> [Self; 3] {
+        let three =
+            [Self::spawn(Oplog::Long).await, Self::spawn(Oplog::Long).await, Self::spawn(Oplog::Long).await];
+        Self::initiate(&three, three.each_ref().map(Self::host)).await;
+        three
+    }
+
+    /// The same, each on a disk of its own, and each known to the others and to all by a line to it.
+    pub(crate) async fn start_three_behind_links() -> ([Self; 3], [Link; 3]) {
+        let disk = |db: &Path| Some(Disk::at(db, LARGE_DISK_MIB));
+        let spawn = async || Self::spawn_on(Oplog::Long, disk).await;
+        let three = [spawn().await, spawn().await, spawn().await];
+        let [one, two, other] = three.each_ref().map(Self::host);
+        let links = [Link::to_one(&one).await, Link::to_one(&two).await, Link::to_one(&other).await];
+        Self::initiate(&three, links.each_ref().map(|link| link.address.to_string())).await;
+        (three, links)
+    }
+
+    /// Makes them one replica set, whose members are known by these names.
+    async fn initiate(three: &[Self; 3], hosts: [String; 3]) {
+        let member = |(id, host)| doc! { "_id": id, "host": host, "priority": if id == 0 { 2 } else { 1 } };
+        let members: Vec<_> = (0..).zip(hosts).map(member).collect();
+        for mongod in three {
+            mongod.is_there().await;
+        }
+        let settings = doc! { "electionTimeoutMillis": 1_000 };
+        let set = doc! { "_id": "rs0", "members": members, "settings": settings };
+        three[0].admin(doc! { "replSetInitiate": set }).await;
+        three[0].is_primary().await;
+    }
+
+    /// The same, with its files on a disk of their own that can be full.
+    pub(crate) async fn start_on_a_disk() -> Self {
+        Self::spawn_on(Oplog::Long, |db| Some(Disk::at(db, DISK_MIB))).await.initiated().await
+    }
+
+    async fn spawn(oplog: Oplog) -> Self {
+        Self::spawn_on(oplog, |_| None).await
+    }
+
+    async fn spawn_on(oplog: Oplog, disk: impl FnOnce(&Path) -> Option<Disk>) -> Self {
+        let binary = parlor::embedded::find_mongod(None).await.unwrap_or_else(|error| panic!("{error}"));
+        let files = tempfile::tempdir().unwrap();
+        let db = files.path().join("db");
+        std::fs::create_dir(&db).unwrap();
+        let disk = disk(&db);
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let child = Owned::spawn(command(&binary, port, files.path(), oplog, disk.as_ref()));
+        Self { child, binary, port, files, oplog, disk }
+    }
+
+    pub(crate) fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Where it is, for a server called so. Whoever was told by a fault that this is no primary any more asks again
+    /// soon: there is no election that would tell.
+    pub(crate) fn uri(&self, app: &str) -> String {
+        format!("mongodb://127.0.0.1:{}/?replicaSet=rs0&appName={app}&heartbeatFrequencyMS=500", self.port)
+    }
+
+    /// `kill -9`, where it hasn't ended by itself.
+    pub(crate) async fn kill(&mut self) {
+        let _ = self.child.child.start_kill();
+        self.child.ended().await;
+    }
+
+    /// Starts it again at the same port with the same files, and waits until it is the primary.
+    pub(crate) async fn again(&mut self) {
+        self.restarted().await;
+        self.is_primary().await;
+    }
+
+    /// Starts it again, and waits until it answers; whoever is the primary then.
+    pub(crate) async fn restarted(&mut self) {
+        let command = command(&self.binary, self.port, self.files.path(), self.oplog, self.disk.as_ref());
+        self.child = Owned::spawn(command);
+        self.is_there().await;
+    }
+
+    async fn is_there(&self) {
+        self.admin(doc! { "ping": 1 }).await;
+    }
+
+    /// Makes commands of the server called `app` fail; `mode` and `data` as `failCommand` has them.
+    pub(crate) async fn fail(&self, app: &str, mode: impl Into<mongodb::bson::Bson>, mut data: Document) {
+        data.insert("appName", app);
+        self.admin(doc! { "configureFailPoint": "failCommand", "mode": mode.into(), "data": data }).await;
+    }
+
+    /// Makes the next such command of the server called `app` wait before it is done.
+    pub(crate) async fn hold_up(&self, app: &str, command: &str, wait: Duration) {
+        let wait = i64::try_from(wait.as_millis()).unwrap();
+        let data = doc! { "failCommands": [command], "blockConnection": true, "blockTimeMS": wait };
+        self.fail(app, doc! { "times": 1 }, data).await;
+    }
+
+    /// Waits until a command has met its fault.
+    pub(crate) async fn held_up(&self) {
+        let limit = i64::try_from(PATIENCE.as_millis()).unwrap();
+        self.admin(doc! { "waitForFailPoint": "failCommand", "timesEntered": 1_i64, "maxTimeMS": limit })
+            .await;
+    }
+
+    /// Makes no command fail any more.
+    pub(crate) async fn heal(&self) {
+        self.admin(doc! { "configureFailPoint": "failCommand", "mode": "off" }).await;
+    }
+
+    /// A database of it, for what no client can do.
+    pub(crate) async fn database(&self, name: &str) -> mongodb::Database {
+        let mut options = ClientOptions::parse(self.uri("the-test")).await.unwrap();
+        options.direct_connection = Some(true);
+        options.repl_set_name = None;
+        options.server_selection_timeout = Some(PATIENCE);
+        mongodb::Client::with_options(options).unwrap().database(name)
+    }
+
+    pub(super) async fn admin(&self, command: Document) -> Document {
+        let name = format!("{command}");
+        let answer = self.database("admin").await.run_command(command).await;
+        answer.unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// Has it step down, whoever else is there. It may be elected again a moment later.
+    pub(crate) async fn steps_down(&self) {
+        // One that is busy may find that the time for which it was to do so is over before it has begun.
+        const TOO_LATE: i32 = 262;
+        let admin = self.database("admin").await;
+        let step_down = doc! { "replSetStepDown": 2, "secondaryCatchUpPeriodSecs": 1, "force": true };
+        while let Err(error) = admin.run_command(step_down.clone()).await {
+            let code = if let ErrorKind::Command(refused) = &*error.kind { refused.code } else { 0 };
+            assert_eq!(code, TOO_LATE, "{error}");
+        }
+    }
+
+    /// Where several are that are one replica set, for a server called so.
+    pub(crate) fn uri_of(all: &[Self], app: &str) -> String {
+        let hosts: Vec<_> = all.iter().map(Self::host).collect();
+        format!("mongodb://{}/?replicaSet=rs0&appName={app}&heartbeatFrequencyMS=500", hosts.join(","))
+    }
+
+    /// Waits until it is the primary.
+    pub(crate) async fn is_primary(&self) {
+        let elected = async { while !self.is_primary_now().await {} };
+        let Ok(()) = timeout(2 * PATIENCE, elected).await else { panic!("mongod is not primary") };
+    }
+
+    /// Whether it says that it is. One that takes back what only it had written hangs up meanwhile.
+    pub(crate) async fn is_primary_now(&self) -> bool {
+        let hello = self.database("admin").await.run_command(doc! { "hello": 1 }).await;
+        hello.is_ok_and(|hello| hello.get_bool("isWritablePrimary").unwrap_or(false))
+    }
+}
+
+fn command(binary: &Path, port: u16, files: &Path, oplog: Oplog, disk: Option<&Disk>) -> Command {
+    let mut command = disk.map_or_else(|| Command::new(binary), |disk| disk.command(binary));
+    command
+        .arg("--dbpath")
+        .arg(files.join("db"))
+        .arg("--logpath")
+        .arg(files.join("mongod.log"))
+        .args(["--port", &port.to_string(), "--bind_ip", "127.0.0.1", "--nounixsocket"])
+        .args(oplog.arguments())
+        .args(["--replSet", "rs0", "--wiredTigerCacheSizeGB", "0.25", "--quiet"])
+        .args(["--logappend", "--setParameter", "enableTestCommands=1"])
+        .args(["--setParameter", "diagnosticDataCollectionEnabled=false"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+}

@@ -1,0 +1,152 @@
+//! The server as a process.
+
+use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::super::mongo::Database;
+use super::super::server::others::settings;
+use super::super::transcript::Transcript;
+use super::super::{PATIENCE, Server};
+use super::Owned;
+
+/// The real binary, serving. It is killed when this is dropped.
+pub(crate) struct Program {
+    server: Server,
+    pub(super) child: Owned,
+    log: watch::Receiver<String>,
+    /// All of its environment that is not the test's.
+    settings: Vec<(String, String)>,
+}
+
+impl Program {
+    /// Starts it on a database of its own in what all tests share.
+    pub(crate) async fn start(overrides: &[(&str, &str)]) -> Self {
+        Self::start_over(Database::uri(), overrides).await
+    }
+
+    /// Starts it on a database that it reaches by another way.
+    pub(crate) async fn start_over(uri: &str, overrides: &[(&str, &str)]) -> Self {
+        let database = Arc::new(Database::new());
+        let settings = settings(uri, &database.name, overrides);
+        Self::run(settings, database, Transcript::new()).await
+    }
+
+    /// Starts it where the certificates in this file are all that the system trusts.
+    pub(crate) async fn start_trusting(certificates: &Path, overrides: &[(&str, &str)]) -> Self {
+        let database = Arc::new(Database::new());
+        let mut settings = settings(Database::uri(), &database.name, overrides);
+        settings.push(("SSL_CERT_FILE".to_owned(), certificates.to_str().unwrap().to_owned()));
+        // What this names would be trusted besides.
+        settings.push(("SSL_CERT_DIR".to_owned(), String::new()));
+        Self::run(settings, database, Transcript::new()).await
+    }
+
+    /// Starts it again, as it was, at another port.
+    pub(crate) async fn again(&self) -> Self {
+        self.again_with(&[]).await
+    }
+
+    /// The same by everyone's clock, where it had its own.
+    pub(crate) async fn again_by_everyones_clock(&self) -> Self {
+        let mut settings = self.settings.clone();
+        settings.retain(|(name, _)| name.starts_with("PARLOR__"));
+        Self::run(settings, Arc::clone(self.database()), self.transcript().clone()).await
+    }
+
+    /// The same with some settings anew.
+    pub(crate) async fn again_with(&self, overrides: &[(&str, &str)]) -> Self {
+        let mut settings = self.settings.clone();
+        for (key, value) in overrides {
+            let key = format!("PARLOR__{key}");
+            settings.retain(|(other, _)| *other != key);
+            settings.push((key, (*value).to_owned()));
+        }
+        Self::run(settings, Arc::clone(self.database()), self.transcript().clone()).await
+    }
+
+    pub(super) async fn run(
+        settings: Vec<(String, String)>,
+        database: Arc<Database>,
+        transcript: Transcript,
+    ) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_parlor"));
+        command.env("PARLOR__ADMIN__LISTEN", "");
+        command.envs(settings.iter().map(|(key, value)| (key, value)));
+        command.env("PARLOR__LISTEN", "127.0.0.1:0").stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = Owned::spawn(command);
+        let (said, mut log) = watch::channel(String::new());
+        let mut lines = BufReader::new(child.child.stderr.take().unwrap()).lines();
+        let noted = transcript.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                noted.note("parlor", "!!", &line);
+                said.send_modify(|log| {
+                    log.push_str(&line);
+                    log.push('\n');
+                });
+            }
+        });
+        let serving = log.wait_for(|log| log.contains("serving on"));
+        let Ok(serving) = timeout(2 * PATIENCE, serving).await.map(|log| log.map(|log| log.clone())) else {
+            panic!("parlor does not serve {:?} after its start", 2 * PATIENCE)
+        };
+        let Ok(log_so_far) = serving else {
+            panic!("parlor ended before it served: {:?}", child.ended().await)
+        };
+        let server = Server::at(address(&log_so_far), database, transcript);
+        Self { server, child, log, settings }
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        self.transcript().note("parlor", "<-", name);
+        self.child.signal(name);
+    }
+
+    /// What it has said in its log up to now.
+    pub(crate) fn log(&self) -> String {
+        self.log.borrow().clone()
+    }
+
+    /// Waits until it has said this in its log.
+    pub(crate) async fn logged(&mut self, words: &str) {
+        let logged = timeout(PATIENCE, self.log.wait_for(|log| log.contains(words))).await;
+        assert!(matches!(logged, Ok(Ok(_))), "the log does not say {words:?} within {PATIENCE:?}");
+    }
+
+    /// Waits until it has ended, and gives its exit code; none where a signal ended it.
+    pub(crate) async fn exit_code(&mut self) -> Option<i32> {
+        let code = self.child.ended().await.code();
+        self.server.transcript().note("parlor", "!!", &format!("ended with {code:?}"));
+        code
+    }
+}
+
+impl Deref for Program {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl DerefMut for Program {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.server
+    }
+}
+
+/// Where a server says that it serves.
+fn address(log: &str) -> SocketAddr {
+    let url = log.split("serving on http://").nth(1).unwrap_or_default();
+    let address = url.split('/').next().unwrap_or_default();
+    address.parse().unwrap_or_else(|_| panic!("no address in {log:?}"))
+}
