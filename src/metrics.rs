@@ -39,6 +39,7 @@ pub struct Metrics {
     feed_lag: Histogram,
     write_queue: Gauge,
     receipts: Gauge,
+    marks: Gauge,
     outbound: Outbound,
     hooks: hooks::Hooks,
 }
@@ -52,6 +53,8 @@ pub(crate) struct Now {
     pub(crate) write_queue: usize,
     /// Members whose marks wait for the database.
     pub(crate) receipts: usize,
+    /// Marks in memory that members' documents may lack.
+    pub(crate) marks: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -112,6 +115,7 @@ impl Metrics {
             feed_lag: seconds(),
             write_queue: Gauge::default(),
             receipts: Gauge::default(),
+            marks: Gauge::default(),
         };
         let registry = &mut metrics.registry;
         registry.register(
@@ -158,6 +162,11 @@ impl Metrics {
             "receipts_waiting",
             "Members whose marks wait for the database",
             metrics.receipts.clone(),
+        );
+        registry.register(
+            "marks_kept",
+            "Marks in memory: those that were raised in the last seconds",
+            metrics.marks.clone(),
         );
         for place in known::FAULTS {
             metrics.faults.get_or_create(&Fault { place }).inc_by(0);
@@ -226,6 +235,7 @@ impl Metrics {
         self.heartbeat.set(now.heartbeat.map_or(-1.0, |age| age.as_secs_f64()));
         self.write_queue.set(whole(now.write_queue));
         self.receipts.set(whole(now.receipts));
+        self.marks.set(whole(now.marks));
         let mut page = String::new();
         // Writing to a String can't fail.
         let _ = text::encode(&mut page, &self.registry);

@@ -74,6 +74,7 @@ impl Server {
             heartbeat: self.pulse.age(),
             write_queue: self.runtime.messages_waiting(),
             receipts: self.receipts.waiting(),
+            marks: self.store.overlay().kept(),
         }
     }
 
