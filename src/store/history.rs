@@ -128,6 +128,11 @@ impl Store {
         Ok((view, members))
     }
 
+    /// The same, with all marks that are known here by now.
+    pub(crate) async fn members_known(&self, room: RoomId) -> Result<(View, Vec<Member>), StoreError> {
+        self.members_marked(room, LATEST).await
+    }
+
     async fn members_unraised(&self, room: RoomId) -> Result<(View, Vec<Member>), StoreError> {
         let store = self.clone();
         self.bounded(async move {
@@ -207,7 +212,7 @@ impl Store {
         told: i64,
         since: Time,
     ) -> Result<Option<(Snapshot, Vec<Change>)>, StoreError> {
-        let (view, members) = self.members_marked(room, LATEST).await?;
+        let (view, members) = self.members_known(room).await?;
         let View { mut session, time } = view;
         let store = self.clone();
         self.bounded(async move {

@@ -217,7 +217,8 @@ impl Store {
             }
             let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
             store.with_activity(&user, &mut places).await?;
-            let marks = store.caught_up(time).await;
+            // What was raised after that is told.
+            let marks = store.reached.by(time);
             let listed = store.details_in(&mut session, &user, &places, marks).await?;
             Ok((AsOf { time, marks }, listed.into_iter().next()))
         })

@@ -41,6 +41,11 @@ impl Reached {
         *self.time.borrow()
     }
 
+    /// Up to when all marks are known, and no later than a moment.
+    pub(super) fn by(&self, time: Timestamp) -> Timestamp {
+        self.last().min(time)
+    }
+
     async fn until(&self, time: Timestamp) {
         // The sender is ours: it can't be gone.
         let _ = self.time.subscribe().wait_for(|last| *last >= time).await;
@@ -70,7 +75,7 @@ impl Store {
                 tracing::debug!("the change stream is behind: marks are shown as of where it is");
             }
         }
-        reached.last().min(to)
+        reached.by(to)
     }
 
     /// Makes something happen in the stream.
