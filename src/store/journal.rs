@@ -40,7 +40,7 @@ const FOLDED: usize = 100;
 pub(crate) const MARKED_AT: &CStr = cstr!("marked_at");
 
 /// The highest marks of a member, and when they were raised last.
-type Highest = HashMap<(RoomId, UserId), (Marks, DateTime)>;
+type Highest = ((RoomId, UserId), (Marks, DateTime));
 
 impl Store {
     /// Writes marks; done once a majority has them.
@@ -106,14 +106,14 @@ impl Store {
     }
 
     async fn fold_batches(&self, batches: &[Batch]) -> Result<(), StoreError> {
-        let mut highest = Highest::new();
+        let mut highest = HashMap::new();
         for Batch { at, marks, .. } in batches {
             for Mark { room, user, marks } in marks {
                 let (known, last) = highest.entry((*room, user.clone())).or_insert((*marks, *at));
-                (*known, *last) = (known.max(*marks), (*last).max(*at));
+                (*known, *last) = (Marks::max(*known, *marks), (*last).max(*at));
             }
         }
-        let all: Vec<_> = highest.into_iter().collect();
+        let all: Vec<Highest> = highest.into_iter().collect();
         for some in all.chunks(FOLDED) {
             let began = Instant::now();
             self.fold_into(some).await?;
@@ -128,7 +128,7 @@ impl Store {
         .await
     }
 
-    async fn fold_into(&self, members: &[((RoomId, UserId), (Marks, DateTime))]) -> Result<(), StoreError> {
+    async fn fold_into(&self, members: &[Highest]) -> Result<(), StoreError> {
         let mut statements = RawArrayBuf::new();
         for ((room, user), (Marks { delivered, read }, at)) in members {
             let id = rawdoc! { "room": room.get(), "user": documents::user(user) };
