@@ -243,6 +243,8 @@ pub struct Limits {
     pub batch: usize,
     /// Messages and marks that may wait for the database.
     pub write_queue: usize,
+    /// Marks that may wait to be folded into members' documents, at most; over it no more are written.
+    pub unfolded_marks: usize,
 }
 
 /// `[sockets]`

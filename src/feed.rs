@@ -9,7 +9,7 @@
 //! own, and is ready only while that comes round.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, doc};
 use futures_util::StreamExt;
@@ -30,7 +30,8 @@ use crate::registry::Outboxes;
 use crate::room::Change;
 use crate::signal::Signal;
 use crate::store::documents::{self, Marks, Undecodable};
-use crate::store::{LastNumbers, Store, StoreError, presence, signals};
+use crate::store::overlay::Mark;
+use crate::store::{LastNumbers, Store, StoreError, journal, presence, signals};
 
 /// The pause before a stream that can't be opened is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
@@ -66,6 +67,13 @@ impl Feed {
         self.stream_store.watch(None, self.read_from).await
     }
 
+    /// Takes the marks that were there before the stream was opened.
+    pub(crate) async fn begin(&self) -> Result<(), StoreError> {
+        // As in `catch_up`.
+        self.pulse.beat(&self.store).await?;
+        self.store.read_journal().await
+    }
+
     /// Reads on until `stop`.
     pub(crate) async fn run(self, mut stream: ChangeStream<RawDocumentBuf>, stop: CancellationToken) {
         // No one comes in before the first heartbeat has come round.
@@ -80,6 +88,9 @@ impl Feed {
                             self.metrics.fault("feed_undecodable");
                             tracing::error!(%error, "a change was not understood and is not told");
                         }
+                    }
+                    if let Ok(time) = event.get_timestamp("clusterTime") {
+                        self.store.reached().saw(time);
                     }
                     continue;
                 }
@@ -128,6 +139,10 @@ impl Feed {
         // is on a majority nothing lies between the two.
         while let Err(error) = self.pulse.beat(&self.store).await {
             tracing::warn!(%error, "waiting for the database to read what was missed");
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+        while let Err(error) = self.store.read_journal().await {
+            tracing::warn!(%error, "waiting for the database to read the marks that were missed");
             tokio::time::sleep(RETRY_PAUSE).await;
         }
         self.store.activity().forget();
@@ -203,19 +218,23 @@ impl Feed {
             self.take_room(event, documents::read_room_id(key)?, time)?;
             return Ok(Some(time));
         }
+        if collection == "marks" {
+            self.take_marks(event, key, time)?;
+            return Ok(Some(time));
+        }
         let id = key.get_document("_id")?;
         let room = documents::read_room(id)?;
-        let inserted = event.get_str("operationType")? == "insert";
+        let operation = event.get_str("operationType")?;
+        let inserted = operation == "insert";
         if collection == "messages" && inserted {
             let (_, n) = documents::read_message_id(id)?;
             self.numbers.saw_if_known(room, n.get());
             let said = documents::read_time(event.get_document("fullDocument")?, "created_at")?;
             self.store.activity().saw(room, said);
         }
-        if let Some(made) = event.get("wallTime")?.and_then(RawBsonRef::as_datetime) {
-            let ms = bson::DateTime::now().timestamp_millis() - made.timestamp_millis();
-            // The clocks of two machines may differ either way.
-            self.metrics.lag(Duration::from_millis(u64::try_from(ms).unwrap_or_default()));
+        self.note_lag(event)?;
+        if collection == "members" && operation == "delete" {
+            self.store.overlay().left(room, &documents::read_member_user(id)?, time);
         }
         // First: whoever joins once the hub has come so far finds it there.
         self.store.touched().saw(room, time);
@@ -227,6 +246,39 @@ impl Feed {
             self.hub.look(room, Some(&documents::read_member_user(id)?), time);
         }
         Ok(Some(time))
+    }
+
+    /// How long ago it was made.
+    fn note_lag(&self, event: &RawDocument) -> Result<(), Undecodable> {
+        if let Some(made) = event.get("wallTime")?.and_then(RawBsonRef::as_datetime) {
+            let ms = bson::DateTime::now().timestamp_millis() - made.timestamp_millis();
+            // The clocks of two machines may differ either way.
+            self.metrics.lag(Duration::from_millis(u64::try_from(ms).unwrap_or_default()));
+        }
+        Ok(())
+    }
+
+    /// Marks were raised, or have been folded.
+    fn take_marks(&self, event: &RawDocument, key: &RawDocument, time: Timestamp) -> Result<(), Undecodable> {
+        if event.get_str("operationType")? == "delete" {
+            self.store.overlay().folded(key.get_object_id("_id")?, Instant::now());
+            return Ok(());
+        }
+        self.note_lag(event)?;
+        let mut batch = journal::read_batch(event.get_document("fullDocument")?)?;
+        // First: whoever joins once the hub has come so far finds it there.
+        self.store.overlay().heard(time, &batch, Instant::now());
+        // What becomes of a room's messages by all of them is told once.
+        batch.marks.sort_by_key(|mark| mark.room);
+        for of_room in batch.marks.chunk_by(|one, other| one.room == other.room) {
+            let room = of_room[0].room;
+            self.store.touched().saw(room, time);
+            if self.hub.reached(room, time) {
+                let marks = of_room.iter().map(|Mark { user, marks, .. }| (user.clone(), *marks));
+                self.hub.committed(room, time, Change::Marked(marks.collect()));
+            }
+        }
+        Ok(())
     }
 
     /// A room was made, renamed or deleted.
@@ -273,7 +325,7 @@ impl Feed {
             ("messages", "update") => read_update(id, updated_fields(event)?)?,
             ("members", "insert") => {
                 let member = documents::read_member(event.get_document("fullDocument")?)?;
-                Some(Change::Marked { user: member.user, marks: member.marks })
+                Some(Change::Entered { user: member.user, marks: member.marks })
             }
             ("members", "update") => read_marks(id, updated_fields(event)?)?,
             ("members", "delete") => Some(Change::Left { user: documents::read_member_user(id)? }),
@@ -305,6 +357,8 @@ fn is_of_interest(event: &RawDocument, collection: &str) -> Result<bool, Undecod
         ("messages" | "heartbeats", "insert" | "update")
         | ("members", "insert" | "update" | "delete")
         | ("presence", "insert" | "update" | "replace")
+        // Deleted are those that are folded.
+        | ("marks", "insert" | "delete")
         // Of signals deletes are but their expiry.
         | ("rooms" | "signals", "insert") => true,
         // One that is renamed or deleted.
@@ -342,7 +396,7 @@ fn read_update(id: &RawDocument, fields: &RawDocument) -> Result<Option<Change>,
     Ok(Some(Change::Edited { id, text, updated_at, revision: documents::read_revision(fields)? }))
 }
 
-/// Marks of a member, where the update raised any.
+/// Marks of a member, where the update raised any: a server of an older version raises them so.
 fn read_marks(id: &RawDocument, fields: &RawDocument) -> Result<Option<Change>, Undecodable> {
     let delivered = documents::read_int_if_any(fields, "delivered")?;
     let read = documents::read_int_if_any(fields, "read")?;
@@ -350,7 +404,7 @@ fn read_marks(id: &RawDocument, fields: &RawDocument) -> Result<Option<Change>, 
         return Ok(None);
     }
     let marks = Marks { delivered: delivered.unwrap_or_default(), read: read.unwrap_or_default() };
-    Ok(Some(Change::Marked { user: documents::read_member_user(id)?, marks }))
+    Ok(Some(Change::Marked(vec![(documents::read_member_user(id)?, marks)])))
 }
 
 pub(crate) fn is_history_lost(error: &Error) -> bool {
@@ -374,6 +428,8 @@ impl Store {
         let changes = doc! { "$match": {
             "operationType": { "$in": ["insert", "update", "replace", "delete"] },
             "ns.coll": { "$nin": ["requests", "counters", "erasures"] },
+            // Marks that are folded were told when they were raised.
+            format!("updateDescription.updatedFields.{}", journal::MARKED_AT.as_str()): { "$exists": false },
         } };
         let watch = self.database().watch().pipeline([changes]).max_await_time(MAX_AWAIT).batch_size(1000);
         let member = match read_from {

@@ -31,6 +31,9 @@ use crate::store::{Audience, Snapshot};
 /// are sent away, to come back to a fresh one.
 const WAITING_CHANGES: usize = 10_000;
 
+/// Before everything.
+const NEVER: Timestamp = Timestamp { time: 0, increment: 0 };
+
 /// All rooms with sockets here.
 pub(crate) struct Hub {
     rooms: Mutex<Rooms>,
@@ -100,6 +103,8 @@ pub(crate) struct Joined {
     /// When the last change that the hub had was committed: a history read as of before lacks what nobody will
     /// tell of again.
     pub(crate) reached: Option<Timestamp>,
+    /// All marks that were raised after this will be told: a history has those up to then.
+    pub(crate) marked: Timestamp,
     /// The room's state isn't read yet: whoever has it gives it to [`Hub::opened`], with this.
     pub(crate) unread: Option<Visit>,
 }
@@ -173,18 +178,19 @@ impl Hub {
             entry.state = State::Unread(Opening::default());
             self.want(room, entry);
         }
-        let State::Unread(opening) = &mut entry.state else {
-            return Joined { reached: *reached, unread: None };
-        };
+        let joined = Joined { reached: *reached, marked: reached.unwrap_or(NEVER), unread: None };
+        let State::Unread(opening) = &mut entry.state else { return joined };
         if let Some(earliest) = &opening.earliest {
             // It is opened soon: whoever comes now waits for no one, and has to have no less than it.
-            return Joined { reached: (*reached).max(Some(earliest.time())), unread: None };
+            return Joined { reached: (*reached).max(Some(earliest.time())), ..joined };
         }
         if opening.wanted {
-            return Joined { reached: *reached, unread: None };
+            return joined;
         }
         opening.readers.push(socket.clone());
-        Joined { reached: *reached, unread: Some(Visit(entry.visit)) }
+        // Those who read it now have its marks as of one moment, whichever of them is the earliest.
+        let marked = entry.from.unwrap_or(NEVER);
+        Joined { marked, unread: Some(Visit(entry.visit)), ..joined }
     }
 
     /// The last socket to leave takes the room's state with it.
@@ -346,7 +352,7 @@ impl Hub {
         let marks = snapshot
             .members
             .into_iter()
-            .map(|member| Change::Marked { user: member.user, marks: member.marks });
+            .map(|member| Change::Entered { user: member.user, marks: member.marks });
         let mut frames = Vec::new();
         for change in gone.chain(told).chain(marks) {
             open.apply(snapshot.time, change, &mut frames);

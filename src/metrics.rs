@@ -40,6 +40,7 @@ pub struct Metrics {
     feed_lag: Histogram,
     write_queue: Gauge,
     receipts: Gauge,
+    marks: Gauge,
     outbound: Outbound,
     hooks: hooks::Hooks,
 }
@@ -55,6 +56,8 @@ pub(crate) struct Now {
     pub(crate) receipts: usize,
     /// Connections that are no sockets.
     pub(crate) connections: usize,
+    /// Marks in memory that members' documents may lack.
+    pub(crate) marks: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -116,6 +119,7 @@ impl Metrics {
             feed_lag: seconds(),
             write_queue: Gauge::default(),
             receipts: Gauge::default(),
+            marks: Gauge::default(),
         };
         let registry = &mut metrics.registry;
         registry.register(
@@ -163,6 +167,11 @@ impl Metrics {
             "receipts_waiting",
             "Members whose marks wait for the database",
             metrics.receipts.clone(),
+        );
+        registry.register(
+            "marks_kept",
+            "Marks in memory: those that were raised in the last seconds",
+            metrics.marks.clone(),
         );
         for place in known::FAULTS {
             metrics.faults.get_or_create(&Fault { place }).inc_by(0);
@@ -232,6 +241,7 @@ impl Metrics {
         self.write_queue.set(whole(now.write_queue));
         self.receipts.set(whole(now.receipts));
         self.connections.set(whole(now.connections));
+        self.marks.set(whole(now.marks));
         let mut page = String::new();
         // Writing to a String can't fail.
         let _ = text::encode(&mut page, &self.registry);

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bson::Timestamp;
 use bson::oid::ObjectId;
-use handlers::{MessageId, RoomId, UserId};
+use handlers::{MessageId, RoomId, Status, UserId};
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
@@ -20,10 +20,13 @@ use crate::cursor::Position;
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) json: Utf8Bytes,
-    /// When the database committed what it tells of. A history with this time or a later one has it already.
+    /// When the database committed what it tells of. A history with this time or a later one has it already, unless it is
+    /// of marks.
     pub(crate) time: Timestamp,
     /// The message and its author where this is a `chat_message`: written to a reader's socket it is delivered.
     pub(crate) delivers: Option<(MessageId, UserId)>,
+    /// The message, its author and how far it has come, where it tells of that.
+    pub(crate) marks: Option<(MessageId, UserId, Status)>,
     /// How far the room has come by it.
     pub(crate) reaches: Position,
     /// The request that caused it, where that is known.
@@ -62,6 +65,7 @@ impl Frame {
             json,
             time,
             delivers: None,
+            marks: None,
             reaches: Position::default(),
             cause: None,
             about: None,

@@ -32,10 +32,12 @@ pub(crate) enum Change {
         revision: Revision,
     },
     /// A member is there, new or not, with at least these marks.
-    Marked {
+    Entered {
         user: UserId,
         marks: Marks,
     },
+    /// Members have at least these marks. Of one who has left meanwhile it is too late.
+    Marked(Vec<(UserId, Marks)>),
     Left {
         user: UserId,
     },
@@ -86,9 +88,10 @@ impl OpenRoom {
         self.last
     }
 
-    /// Takes a change and gives the frames that tell of it. A change that this state has already gives none.
+    /// Takes a change and gives the frames that tell of it. A change that this state has already gives none: of marks that
+    /// is seen by themselves, for those of a snapshot may be of a moment before its own.
     pub(crate) fn apply(&mut self, time: Timestamp, change: Change, frames: &mut Vec<Frame>) {
-        if time <= self.time {
+        if time <= self.time && !matches!(change, Change::Marked(_)) {
             return;
         }
         let told = frames.len();
@@ -114,11 +117,14 @@ impl OpenRoom {
                 frames.push(Frame { inbox: Some(Inbox { room: self.id, what: What::Deleted(id) }), ..told });
                 self.waiting.retain(|message| message.message_id != id);
             }
-            Change::Marked { user, marks } => {
-                let known = self.marks.entry(user.clone()).or_default();
-                let raised = known.max(marks);
-                if raised.read > std::mem::replace(known, raised).read {
-                    frames.push(Frame::inbox(self.id, What::Read(user), time));
+            Change::Entered { user, marks } => {
+                self.marks.entry(user.clone()).or_default();
+                self.raise(time, user, marks, frames);
+                self.tell_marks(time, frames);
+            }
+            Change::Marked(marks) => {
+                for (user, marks) in marks {
+                    self.raise(time, user, marks, frames);
                 }
                 self.tell_marks(time, frames);
             }
@@ -132,6 +138,15 @@ impl OpenRoom {
                 frames.push(Frame { about: Some(user), ..told });
             }
             Change::Told(event) => frames.push(Frame::new(event.into_frame(), time)),
+        }
+    }
+
+    /// Raises the marks of a member.
+    fn raise(&mut self, time: Timestamp, user: UserId, marks: Marks, frames: &mut Vec<Frame>) {
+        let Some(known) = self.marks.get_mut(&user) else { return };
+        let raised = known.max(marks);
+        if raised.read > std::mem::replace(known, raised).read {
+            frames.push(Frame::inbox(self.id, What::Read(user), time));
         }
     }
 
@@ -177,11 +192,11 @@ impl OpenRoom {
             let now = status(lowest, message.message_id);
             if message.status < Status::Delivered && now >= Status::Delivered {
                 message.status = Status::Delivered;
-                frames.push(frame(time, &Event::MarkMessageAsDelivered { message }));
+                frames.push(marked(time, message, &Event::MarkMessageAsDelivered { message }));
             }
             if message.status < Status::Read && now >= Status::Read {
                 message.status = Status::Read;
-                frames.push(frame(time, &Event::MarkMessageAsRead { message }));
+                frames.push(marked(time, message, &Event::MarkMessageAsRead { message }));
             }
         }
         self.waiting.retain(|message| message.status != Status::Read);
@@ -210,6 +225,12 @@ fn event_message(message: documents::Message, status: Status) -> Message {
         created_at: message.created_at,
         updated_at: message.updated_at,
     }
+}
+
+/// That a message has come as far as its status says.
+fn marked(time: Timestamp, message: &Message, event: &Event<'_>) -> Frame {
+    let marks = (message.message_id, message.sender_id.clone(), message.status);
+    Frame { marks: Some(marks), ..frame(time, event) }
 }
 
 fn frame(time: Timestamp, event: &Event<'_>) -> Frame {

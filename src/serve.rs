@@ -227,6 +227,7 @@ async fn assemble(
         presence: changes,
     };
     let stream = feed.open().await.map_err(StoreError::from)?;
+    feed.begin().await?;
     tokio::spawn(feed.run(stream, stop.clone()));
     tokio::spawn(pulse.clone().run(store.clone(), config.feed.heartbeat, metrics.clone(), stop.clone()));
     let (writer, receipts) = store.writers(&config.limits, &metrics, stop);
@@ -379,6 +380,15 @@ async fn drained(server: &Server, handlers: &TaskTracker) {
     server.tracker.close();
     server.tracker.wait().await;
     server.receipts.settled().await;
+    if let Err(error) = fold_what_is_left(server).await {
+        tracing::info!(%error, "receipts are left to be folded by another server");
+    }
+}
+
+/// Folds the receipts that this server has written last, once it has heard of them.
+async fn fold_what_is_left(server: &Server) -> Result<(), StoreError> {
+    server.pulse.fence(&server.store).await?;
+    server.store.fold().await
 }
 
 /// Why a server can't be started, in one line.

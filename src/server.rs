@@ -78,6 +78,7 @@ impl Server {
             write_queue: self.runtime.messages_waiting(),
             receipts: self.receipts.waiting(),
             connections: self.arrivals.count(),
+            marks: self.store.overlay().kept(),
         }
     }
 

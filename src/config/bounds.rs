@@ -42,6 +42,7 @@ const ROOMS_CACHED: Bounds = 1..=100_000_000;
 /// The database takes 100,000 writes in one command at most.
 const BATCH: Bounds = 1..=100_000;
 const WRITE_QUEUE: Bounds = 1..=10_000_000;
+const UNFOLDED_MARKS: Bounds = 1..=10_000_000;
 const SWEEP_SECONDS: Bounds = 1..=86_400;
 const SILENCE_SECONDS: Bounds = 1..=3_600;
 /// Linux has 4,608 at least, and half of what it has is its own; an `int` is the end.
@@ -226,6 +227,7 @@ impl Limits {
             rooms_cached: values.number("limits.rooms_cached", ROOMS_CACHED)?,
             batch: values.number("limits.batch", BATCH)?,
             write_queue: values.number("limits.write_queue", WRITE_QUEUE)?,
+            unfolded_marks: values.number("limits.unfolded_marks", UNFOLDED_MARKS)?,
         })
     }
 }

@@ -241,7 +241,7 @@ impl Dispatcher {
         sender: &UserId,
         event: &Event,
     ) -> Result<Vec<UserId>, StoreError> {
-        let (_, members) = self.store.members(room).await?;
+        let (_, members) = self.store.members_known(room).await?;
         let others = members.into_iter().filter(|member| member.user != *sender);
         let waiting = others.filter(|member| member.marks.delivered < message);
         let users: Vec<UserId> = waiting.map(|member| member.user).collect();

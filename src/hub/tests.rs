@@ -93,9 +93,56 @@ fn a_sleeping_room_is_not_read_as_before_the_first_who_came() {
     let (hub, mut wanted) = Hub::new(Arc::new(Metrics::new()));
     let room = RoomId::try_from(1).unwrap();
     hub.reached(room, at(7));
-    hub.committed(room, at(7), Change::Marked { user: UserId::Int(2), marks: Marks::default() });
+    hub.committed(room, at(7), Change::Entered { user: UserId::Int(2), marks: Marks::default() });
     let inbox = Arc::new(Outbox::of_inbox(10, UserId::Int(1), Arc::default()));
     hub.join_inbox(&[room], &inbox);
     assert!(hub.join(room, &Arc::new(Outbox::new(10))).unread.is_none(), "it is read for all");
     assert_eq!(wanted.try_recv().unwrap().at, at(7));
+}
+
+/// Marks are written in batches, and one may come after its member has left. The others' messages must not wait for it.
+#[test]
+fn a_mark_of_one_who_has_left_is_no_members() {
+    let (hub, room) = hub();
+    let socket = Arc::new(Outbox::new(10));
+    let visit = hub.join(room, &socket).unread.unwrap();
+    let user = |id| UserId::Int(id);
+    let mut three = snapshot(5);
+    three.members.push(Member { user: user(3), ..three.members[0].clone() });
+    hub.opened(room, visit, &socket, &three);
+    for (time, change) in [
+        (7, Change::Left { user: user(3) }),
+        (8, Change::Marked(vec![(user(3), Marks::default())])),
+        (9, said(1)),
+        (10, Change::Marked(vec![(user(2), read(1)), (user(1), read(1))])),
+    ] {
+        hub.reached(room, at(time));
+        hub.committed(room, at(time), change);
+    }
+    let told: Vec<_> = socket.take(100).iter().map(|frame| frame.json.to_string()).collect();
+    assert!(told.iter().any(|frame| frame.contains("mark_message_as_read")), "{told:?}");
+}
+
+fn read(n: i64) -> Marks {
+    Marks { delivered: n, read: n }
+}
+
+/// A history has the marks that were heard of before its socket joined, and all else up to its own moment.
+#[test]
+fn marks_that_came_between_the_joining_and_the_history_are_told() {
+    let (hub, room) = hub();
+    let socket = Arc::new(Outbox::new(10));
+    hub.passed(at(3));
+    let joined = hub.join(room, &socket);
+    assert_eq!(joined.marked, at(3));
+    for (time, change) in [(5, said(1)), (7, Change::Marked(vec![(UserId::Int(2), read(1))]))] {
+        hub.reached(room, at(time));
+        hub.committed(room, at(time), change);
+    }
+    let Change::Sent(message) = said(1) else { unreachable!() };
+    let history = Snapshot { messages: vec![message], ..snapshot(10) };
+    hub.opened(room, joined.unread.unwrap(), &socket, &history);
+    assert_eq!(told(&socket), [at(7); 2], "delivered, and read");
+    let late = hub.join(room, &Arc::new(Outbox::new(10)));
+    assert_eq!((late.unread, late.marked), (None, at(7)));
 }

@@ -17,7 +17,7 @@ use crate::room::json;
 use crate::server::Server;
 use crate::splice::{quoted, splice};
 use crate::store::documents::Marks;
-use crate::store::{Listed, Presence, Rooms, StoreError, see, see_missed};
+use crate::store::{AsOf, Listed, Presence, Rooms, StoreError, see, see_missed};
 
 /// The pause before a room is read again that is older than what the hub has heard of.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
@@ -35,9 +35,9 @@ pub(super) struct AllRooms {
     /// The rooms that this hears of in the hub: of some of them its user is no member yet, or not any more.
     joined: HashSet<RoomId>,
     /// What was committed up to then was in the first frame.
-    since: Timestamp,
+    since: AsOf,
     /// The same of rooms that the user came into later.
-    since_in: HashMap<RoomId, Timestamp>,
+    since_in: HashMap<RoomId, AsOf>,
     /// As of when rooms were looked at that had changed.
     looked_at: HashMap<RoomId, Timestamp>,
     /// The user's read marks, as far as they were told here.
@@ -62,7 +62,7 @@ impl AllRooms {
             outbox: outbox.clone(),
             rooms: rooms.clone(),
             joined: HashSet::new(),
-            since: NEVER,
+            since: AsOf { time: NEVER, marks: NEVER },
             since_in: HashMap::new(),
             looked_at: HashMap::new(),
             read: HashMap::new(),
@@ -91,15 +91,15 @@ impl AllRooms {
         present: &HashMap<UserId, Presence>,
         online: Vec<UserId>,
     ) -> Utf8Bytes {
-        let Rooms { time, all, shown, has_more, missed, positions } = rooms;
-        self.cursor = InboxCursor::at(time);
+        let Rooms { as_of, all, shown, has_more, missed, positions } = rooms;
+        self.cursor = InboxCursor::at(as_of.time);
         for (room, position) in positions {
-            self.cursor.reach(room, position, time);
+            self.cursor.reach(room, position, as_of.time);
         }
-        self.since = time;
+        self.since = as_of;
         if missed.is_some() {
-            self.since = reached.unwrap_or(time);
-            self.since_in = shown.iter().map(|room| (room.room.id, time)).collect();
+            self.since = reached.map_or(as_of, |reached| AsOf { time: reached, marks: reached });
+            self.since_in = shown.iter().map(|room| (room.room.id, as_of)).collect();
         }
         for room in &all {
             self.rooms.enter(*room);
@@ -146,6 +146,8 @@ impl AllRooms {
             return Ok((None, self.look(room, frame.time).await?));
         }
         let since = self.since_in.get(&room).copied().unwrap_or(self.since);
+        let of_marks = frame.marks.is_some() || matches!(what, What::Read(_));
+        let since = if of_marks { since.marks } else { since.time };
         if frame.time <= since || !self.rooms.has(room) || frame.dismisses.is_some() {
             return Ok((None, None));
         }
@@ -168,13 +170,13 @@ impl AllRooms {
     async fn look(&mut self, room: RoomId, time: Timestamp) -> Result<Option<Utf8Bytes>, Close> {
         // What changes from here on makes another look.
         self.rooms.look_at(room);
-        if self.looked_at.get(&room).copied().unwrap_or(self.since) >= time {
+        if self.looked_at.get(&room).copied().unwrap_or(self.since.time) >= time {
             return Ok(None);
         }
         // First, so that nothing falls between this and what is read.
         let reached = self.join(&[room]).max(Some(time));
         let (read_at, listed) = self.read_room(room, reached).await?;
-        self.looked_at.insert(room, read_at);
+        self.looked_at.insert(room, read_at.time);
         let Some(listed) = listed else {
             // Not one of the user's rooms any more.
             let told = self.rooms.leave(room).then(|| self.told(room, time, &InboxEvent::RoomRemoved {}));
@@ -206,13 +208,13 @@ impl AllRooms {
         &self,
         room: RoomId,
         reached: Option<Timestamp>,
-    ) -> Result<(Timestamp, Option<Listed>), Close> {
+    ) -> Result<(AsOf, Option<Listed>), Close> {
         let patience = self.server.config.load().mongodb.operation;
         let deadline = Instant::now() + patience;
         loop {
             let read = self.server.store.room_of(&self.caller.user, room).await;
             let read = read.map_err(|error| self.failed(&error))?;
-            if reached.is_none_or(|reached| reached <= read.0) {
+            if reached.is_none_or(|reached| reached <= read.0.time) {
                 return Ok(read);
             }
             if Instant::now() > deadline {

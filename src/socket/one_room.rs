@@ -1,23 +1,25 @@
 //! What a socket of one room makes of what happens in it (protocol.md, Levels 1 and 2).
 
 use bson::Timestamp;
-use handlers::RoomId;
+use handlers::{MessageId, RoomId, Status, UserId};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::caller::Caller;
 use crate::close::Close;
 use crate::cursor::{Position, RoomCursor};
 use crate::outbox::Frame;
+use crate::room::status;
 use crate::server::{Server, Stay};
 use crate::splice::{quoted, splice};
+use crate::store::Snapshot;
 use crate::store::documents::Marks;
 
 /// A socket's place in its room.
 pub(super) struct OneRoom {
     pub(super) room: RoomId,
     pub(super) _stay: Stay,
-    /// What was committed up to then was in the history.
-    pub(super) since: Option<Timestamp>,
+    /// What was in the history.
+    pub(super) shown: Option<Shown>,
     /// How far it has been told, where it is a Level 2 socket.
     pub(super) position: Option<Position>,
     /// The newest message of others that was written to this socket, and whose mark is still to be handed on.
@@ -27,7 +29,7 @@ pub(super) struct OneRoom {
 impl OneRoom {
     /// A frame as this socket has it, where it has it.
     pub(super) fn take(&mut self, frame: &Frame, caller: &Caller) -> Result<Option<Utf8Bytes>, Close> {
-        if frame.is_for_inboxes() || self.since.is_some_and(|since| frame.time <= since) {
+        if frame.is_for_inboxes() || self.shown.as_mut().is_some_and(|shown| shown.has(frame)) {
             return Ok(None);
         }
         if let Some(user) = &frame.dismisses {
@@ -73,5 +75,126 @@ impl OneRoom {
         if self.owed > 0 && server.receipts.raise(self.room, &caller.user, marks) {
             self.owed = 0;
         }
+    }
+}
+
+/// What a history has shown.
+pub(super) struct Shown {
+    /// All that was committed up to then, but marks.
+    time: Timestamp,
+    /// Of those as many as were known: until something later comes they have to be looked at.
+    marks: Option<Box<Lowest>>,
+}
+
+/// The lowest marks of a room's members.
+struct Lowest {
+    delivered: Low,
+    read: Low,
+}
+
+/// The lowest number, whose it is, and the lowest of the others.
+struct Low {
+    number: i64,
+    whose: UserId,
+    next: Option<i64>,
+}
+
+impl Shown {
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
+        let members = &snapshot.members;
+        let delivered = Low::of(members.iter().map(|member| (&member.user, member.marks.delivered)));
+        let read = Low::of(members.iter().map(|member| (&member.user, member.marks.read)));
+        let marks = delivered.zip(read).map(|(delivered, read)| Box::new(Lowest { delivered, read }));
+        Self { time: snapshot.time, marks }
+    }
+
+    /// Whether this was shown. Frames come in the order of their times.
+    fn has(&mut self, frame: &Frame) -> bool {
+        if frame.time > self.time {
+            self.marks = None;
+            return false;
+        }
+        match (&frame.marks, &self.marks) {
+            (Some((message, author, reached)), Some(marks)) => marks.status(author, *message) >= *reached,
+            _ => true,
+        }
+    }
+}
+
+impl Lowest {
+    fn status(&self, author: &UserId, message: MessageId) -> Status {
+        let (delivered, read) = (self.delivered.but(author), self.read.but(author));
+        status(delivered.zip(read).map(|(delivered, read)| Marks { delivered, read }), message)
+    }
+}
+
+impl Low {
+    fn of<'a>(mut all: impl Iterator<Item = (&'a UserId, i64)>) -> Option<Self> {
+        let (whose, number) = all.next()?;
+        let first = Self { number, whose: whose.clone(), next: None };
+        Some(all.fold(first, |low, (user, number)| {
+            if number < low.number {
+                return Self { number, whose: user.clone(), next: Some(low.number) };
+            }
+            Self { next: Some(low.next.map_or(number, |next| next.min(number))), ..low }
+        }))
+    }
+
+    fn but(&self, user: &UserId) -> Option<i64> {
+        if self.whose == *user { self.next } else { Some(self.number) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use handlers::Role;
+
+    use super::*;
+    use crate::outbox::Frame;
+    use crate::store::documents::Member;
+
+    fn at(time: u32) -> Timestamp {
+        Timestamp { time, increment: 1 }
+    }
+
+    fn shown(marks: &[(i64, i64, i64)]) -> Shown {
+        let member = |(user, delivered, read): &(i64, i64, i64)| Member {
+            user: UserId::Int(*user),
+            email: None,
+            role: Role::Member,
+            marks: Marks { delivered: *delivered, read: *read },
+        };
+        let members = marks.iter().map(member).collect();
+        let (messages, waiting) = (Vec::new(), Vec::new());
+        Shown::of(&Snapshot { time: at(10), members, messages, waiting, complete: true })
+    }
+
+    fn marked(message: i64, author: i64, reached: Status, time: u32) -> Frame {
+        let marks = (MessageId::try_from(message).unwrap(), UserId::Int(author), reached);
+        Frame { marks: Some(marks), ..Frame::new("{}".into(), at(time)) }
+    }
+
+    #[test]
+    fn a_mark_was_shown_where_the_marks_of_the_history_say_so_whenever_it_came() {
+        let mut history = shown(&[(1, 9, 9), (2, 7, 5), (3, 8, 4)]);
+        for (message, author, reached, expected) in [
+            (7, 1, Status::Delivered, true),
+            (8, 1, Status::Delivered, false),
+            (4, 1, Status::Read, true),
+            (5, 1, Status::Read, false),
+            // By another's marks: the author's own never count.
+            (8, 2, Status::Delivered, true),
+            (9, 2, Status::Delivered, false),
+            (5, 3, Status::Read, true),
+            (6, 3, Status::Read, false),
+        ] {
+            assert_eq!(history.has(&marked(message, author, reached, 9)), expected, "{message} by {author}");
+        }
+        assert!(history.has(&Frame::new("{}".into(), at(10))));
+        assert!(!history.has(&marked(4, 1, Status::Read, 11)), "what comes after the history is told");
+        assert!(
+            !shown(&[(1, 9, 9)]).has(&marked(5, 1, Status::Delivered, 9)),
+            "to nobody there is nothing shown"
+        );
     }
 }

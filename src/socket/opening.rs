@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::View;
-use super::one_room::OneRoom;
+use super::one_room::{OneRoom, Shown};
 use crate::admission::{Admission, Ask, Wanted};
 use crate::auth;
 use crate::caller::{Caller, Place};
@@ -101,7 +101,7 @@ async fn open_room(
     let view = OneRoom {
         room,
         _stay: stay,
-        since: snapshot.complete.then_some(snapshot.time),
+        shown: snapshot.complete.then(|| Shown::of(&snapshot)),
         // Where nothing could be read there is nothing to resume from.
         position: changed.map(|changed| changed.position),
         owed: snapshot.unread(&user, ask.receipts_by_hand).unwrap_or_default(),
@@ -153,7 +153,8 @@ async fn read_as(
 ) -> Result<(Snapshot, Option<Changed>), Close> {
     let deadline = Instant::now() + server.config.load().mongodb.operation;
     let (view, members) = loop {
-        let (view, members) = server.store.members(room).await.map_err(|error| refused(server, &error))?;
+        let members = server.store.members_marked(room, joined.marked).await;
+        let (view, members) = members.map_err(|error| refused(server, &error))?;
         if joined.reached.is_none_or(|reached| reached <= view.time()) {
             break (view, members);
         }

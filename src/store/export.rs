@@ -1,5 +1,7 @@
 //! Everything that is kept of one user, read a batch at a time.
 
+use std::collections::HashMap;
+
 use bson::{RawDocument, RawDocumentBuf, doc};
 use futures_util::{StreamExt, TryStreamExt};
 use handlers::{MessageId, Role, RoomId, Time, UserId};
@@ -35,8 +37,11 @@ pub(crate) struct Authored {
 /// Documents that are read one after the other. Its future must be awaited to its end, as all of the driver's.
 pub(crate) struct Reading<T> {
     cursor: Cursor<RawDocumentBuf>,
-    read: fn(&RawDocument) -> Result<T, Undecodable>,
+    read: Read<T>,
 }
+
+/// How a document is read.
+type Read<T> = Box<dyn Fn(&RawDocument) -> Result<T, Undecodable> + Send>;
 
 impl<T> Reading<T> {
     /// The next one; none at the end.
@@ -49,11 +54,12 @@ impl<T> Reading<T> {
 impl Store {
     /// The rooms that a user is in.
     pub(crate) async fn memberships(&self, user: &UserId) -> Result<Reading<Membership>, StoreError> {
+        let raised = self.raised_of(user).await?;
         let members = self.members.clone();
         let filter = doc! { "_id.user": documents::user_bson(user) };
         self.bounded(async move {
             let cursor = members.find(filter).sort(doc! { "_id.room": 1 }).batch_size(BATCH).await?;
-            Ok(Reading { cursor, read: read_membership })
+            Ok(Reading { cursor, read: Box::new(move |document| read_membership(document, &raised)) })
         })
         .await
     }
@@ -64,15 +70,23 @@ impl Store {
         user: &UserId,
         most: usize,
     ) -> Result<Vec<Membership>, StoreError> {
+        let raised = self.raised_of(user).await?;
         let members = self.members.clone();
         let filter = doc! { "_id.user": documents::user_bson(user) };
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         self.bounded(async move {
             let find = members.find(filter).sort(doc! { "_id.room": 1 }).limit(most);
             let found: Vec<RawDocumentBuf> = find.await?.try_collect().await?;
-            Ok(found.iter().map(|document| read_membership(document)).collect::<Result<_, _>>()?)
+            Ok(found.iter().map(|document| read_membership(document, &raised)).collect::<Result<_, _>>()?)
         })
         .await
+    }
+
+    /// What of a user's marks was raised by now and may not stand in the documents yet. To be asked before they are read:
+    /// what is folded meanwhile is in both.
+    async fn raised_of(&self, user: &UserId) -> Result<HashMap<RoomId, Marks>, StoreError> {
+        let known = self.caught_up(self.moment().await?).await;
+        Ok(self.overlay.of_user(user, self.room_ids(user).await?, known))
     }
 
     /// A user's messages, deleted ones included, roughly as they were written.
@@ -81,13 +95,16 @@ impl Store {
         let filter = doc! { "sender": documents::user_bson(user) };
         self.bounded(async move {
             let cursor = messages.find(filter).batch_size(BATCH).await?;
-            Ok(Reading { cursor, read: read_authored })
+            Ok(Reading { cursor, read: Box::new(read_authored) })
         })
         .await
     }
 }
 
-fn read_membership(document: &RawDocument) -> Result<Membership, Undecodable> {
+fn read_membership(
+    document: &RawDocument,
+    raised: &HashMap<RoomId, Marks>,
+) -> Result<Membership, Undecodable> {
     let room = documents::read_room(document.get_document("_id")?)?;
     let member = documents::read_member(document)?;
     let joined_at = document.get("joined_at")?.map(|_| documents::read_time(document, "joined_at"));
@@ -95,7 +112,7 @@ fn read_membership(document: &RawDocument) -> Result<Membership, Undecodable> {
         room,
         email: member.email,
         role: member.role,
-        marks: member.marks,
+        marks: member.marks.max(raised.get(&room).copied().unwrap_or_default()),
         joined_at: joined_at.transpose()?,
     })
 }

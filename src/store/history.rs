@@ -2,7 +2,11 @@
 //!
 //! All of it is read from one snapshot, whose cluster time comes with it. A change event with that time or an
 //! earlier one is in what was read, a later one is not: that is what makes the seam between the history and
-//! the events exact, for edits and marks as well as for messages.
+//! the events exact, for edits as well as for messages.
+//!
+//! Marks are raised by what this server has heard of others that are not in the documents yet ([`overlay`](super::overlay)).
+//! A socket has those up to the moment when it joined its room, and each that comes after that as an event. Some of these
+//! may have been folded into the documents by the moment of the snapshot: what a history has shown is seen by its marks.
 
 use bson::{RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt;
@@ -99,9 +103,37 @@ pub(crate) fn lowest<'a>(marks: impl Iterator<Item = (&'a UserId, Marks)>, but: 
     })
 }
 
+/// After everything.
+const LATEST: Timestamp = Timestamp { time: u32::MAX, increment: u32::MAX };
+
 impl Store {
-    /// The members of a room, and the cluster time that the session's further reads are of.
+    /// The members of a room, and the cluster time that the session's further reads are of. Their marks are of that time,
+    /// too: for whoever is told of no later ones.
     pub(crate) async fn members(&self, room: RoomId) -> Result<(View, Vec<Member>), StoreError> {
+        let (view, mut members) = self.members_unraised(room).await?;
+        let known = self.caught_up(view.time).await;
+        self.overlay.raise(room, known, &mut members);
+        Ok((view, members))
+    }
+
+    /// The same, but that their marks are those that were raised up to a moment that the change stream has come to, at
+    /// least: for a socket that is told of all that come after it.
+    pub(crate) async fn members_marked(
+        &self,
+        room: RoomId,
+        until: Timestamp,
+    ) -> Result<(View, Vec<Member>), StoreError> {
+        let (view, mut members) = self.members_unraised(room).await?;
+        self.overlay.raise(room, until, &mut members);
+        Ok((view, members))
+    }
+
+    /// The same, with all marks that are known here by now.
+    pub(crate) async fn members_known(&self, room: RoomId) -> Result<(View, Vec<Member>), StoreError> {
+        self.members_marked(room, LATEST).await
+    }
+
+    async fn members_unraised(&self, room: RoomId) -> Result<(View, Vec<Member>), StoreError> {
         let store = self.clone();
         self.bounded(async move {
             let mut session = store.client.start_session().snapshot(true).await?;
@@ -180,7 +212,7 @@ impl Store {
         told: i64,
         since: Timestamp,
     ) -> Result<Option<(Snapshot, Vec<Change>)>, StoreError> {
-        let (view, members) = self.members(room).await?;
+        let (view, members) = self.members_known(room).await?;
         let View { mut session, time } = view;
         let store = self.clone();
         self.bounded(async move {

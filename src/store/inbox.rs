@@ -14,11 +14,20 @@ use super::{Changed, Store, StoreError, lowest};
 use crate::cursor::{self, InboxCursor, Position as Reached};
 use crate::room::status;
 
+/// Up to which moments something was read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AsOf {
+    /// Everything but marks.
+    pub(crate) time: Timestamp,
+    /// Marks.
+    pub(crate) marks: Timestamp,
+}
+
 /// A user's rooms.
 #[derive(Debug)]
 pub(crate) struct Rooms {
-    /// The moment that they are of.
-    pub(crate) time: Timestamp,
+    /// The moments that they are of: that of the marks is no later one, and mostly the same.
+    pub(crate) as_of: AsOf,
     /// All of them.
     pub(crate) all: Vec<RoomId>,
     /// Some, in their order.
@@ -99,12 +108,7 @@ impl Store {
         let (store, user, page, from) = (self.clone(), user.clone(), asked.page, asked.from.cloned());
         self.bounded(async move {
             let mut session = store.client.start_session().snapshot(true).await?;
-            let filter = doc! { "_id.user": documents::user_bson(&user) };
-            let find = store.members.find(filter).projection(doc! { "_id": 1, "joined_at": 1 });
-            let mut cursor = find.session(&mut session).await?;
-            let found: Vec<RawDocumentBuf> = cursor.stream(&mut session).try_collect().await?;
-            let places = found.iter().map(|member| list::joined(member));
-            let mut places = places.collect::<Result<Vec<Position>, Undecodable>>()?;
+            let mut places = store.places_in(&mut session, &user).await?;
             let all: Vec<RoomId> = places.iter().map(|place| place.room).collect();
             let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
             let missed = match &from {
@@ -120,12 +124,13 @@ impl Store {
                 Some(_) => list::paged(places, Page { before: None, limit: usize::MAX }),
                 None => list::paged(places, page),
             };
-            let shown = store.details_in(&mut session, &user, &places).await?;
+            let marks = store.caught_up(time).await;
+            let shown = store.details_in(&mut session, &user, &places, marks).await?;
             let positions = match &missed {
                 Some(missed) => reached(missed),
                 None => store.recent(&mut session, &all, &places, time).await?,
             };
-            Ok(Rooms { time, all, shown, has_more, missed, positions })
+            Ok(Rooms { as_of: AsOf { time, marks }, all, shown, has_more, missed, positions })
         })
         .await
     }
@@ -195,13 +200,13 @@ impl Store {
         Ok(positions)
     }
 
-    /// One room as one of its members sees it, and the moment that this is of; none where the user is no member or
-    /// there is no such room.
+    /// One room as one of its members sees it, and the moments that this and its marks are of; none where the user is no
+    /// member or there is no such room.
     pub(crate) async fn room_of(
         &self,
         user: &UserId,
         room: RoomId,
-    ) -> Result<(Timestamp, Option<Listed>), StoreError> {
+    ) -> Result<(AsOf, Option<Listed>), StoreError> {
         let (store, user) = (self.clone(), user.clone());
         self.bounded(async move {
             let mut session = store.client.start_session().snapshot(true).await?;
@@ -210,10 +215,12 @@ impl Store {
             if let Some(member) = find.session(&mut session).await? {
                 places[0] = list::joined(&member)?;
             }
-            store.with_activity(&user, &mut places).await?;
-            let listed = store.details_in(&mut session, &user, &places).await?;
             let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
-            Ok((time, listed.into_iter().next()))
+            store.with_activity(&user, &mut places).await?;
+            // What was raised after that is told.
+            let marks = store.reached.by(time);
+            let listed = store.details_in(&mut session, &user, &places, marks).await?;
+            Ok((AsOf { time, marks }, listed.into_iter().next()))
         })
         .await
     }

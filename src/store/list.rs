@@ -7,13 +7,13 @@
 
 use std::collections::HashMap;
 
-use bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
+use bson::{Bson, Document, RawDocument, RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt;
 use handlers::{RoomId, Time, UserId};
 use mongodb::ClientSession;
 
 use super::documents::{self, Marks, Member, Message, Room, Undecodable};
-use super::{Store, StoreError, unread};
+use super::{Store, StoreError, journal, unread};
 
 /// Rooms whose last activity is read in one operation.
 const READ_AT_ONCE: usize = 500;
@@ -60,24 +60,31 @@ impl Store {
         user: &UserId,
         page: Page,
     ) -> Result<(Vec<Listed>, Option<Position>), StoreError> {
-        let (places, more) = paged(self.places(user).await?, page);
-        let next = places.last().copied().filter(|_| more);
-        Ok((self.details(user, &places).await?, next))
+        let (store, user) = (self.clone(), user.clone());
+        self.bounded(async move {
+            let mut session = store.client.start_session().snapshot(true).await?;
+            let mut places = store.places_in(&mut session, &user).await?;
+            let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
+            store.with_activity(&user, &mut places).await?;
+            let (places, more) = paged(places, page);
+            let next = places.last().copied().filter(|_| more);
+            let known = store.caught_up(time).await;
+            Ok((store.details_in(&mut session, &user, &places, known).await?, next))
+        })
+        .await
     }
 
-    /// All rooms of a user with their last activity, in no order.
-    async fn places(&self, user: &UserId) -> Result<Vec<Position>, StoreError> {
-        let members = self.members.clone();
-        let filter = doc! { "_id.user": documents::user_bson(user) };
-        let joined = self.bounded(async move {
-            let find = members.find(filter).projection(doc! { "_id": 1, "joined_at": 1 });
-            let documents: Vec<RawDocumentBuf> = find.await?.try_collect().await?;
-            let places = documents.iter().map(|document| self::joined(document));
-            Ok(places.collect::<Result<Vec<_>, Undecodable>>()?)
-        });
-        let mut places = joined.await?;
-        self.with_activity(user, &mut places).await?;
-        Ok(places)
+    /// All rooms of a user, in no order, and when the user came in.
+    pub(super) async fn places_in(
+        &self,
+        session: &mut ClientSession,
+        user: &UserId,
+    ) -> Result<Vec<Position>, StoreError> {
+        let find = self.members.find(doc! { "_id.user": documents::user_bson(user) });
+        let find = find.projection(doc! { "_id": 1, "joined_at": 1 });
+        let mut cursor = find.session(&mut *session).await?;
+        let found: Vec<RawDocumentBuf> = cursor.stream(session).try_collect().await?;
+        Ok(found.iter().map(|member| joined(member)).collect::<Result<_, Undecodable>>()?)
     }
 
     /// When something was last said in these rooms of a user, where anything was.
@@ -101,31 +108,27 @@ impl Store {
         .await
     }
 
-    /// What is shown of a page's rooms, in their order.
-    async fn details(&self, user: &UserId, places: &[Position]) -> Result<Vec<Listed>, StoreError> {
-        let members = self.members.clone();
-        let stages = stages(user, places);
-        let (user, order) = (user.clone(), places.to_vec());
-        self.bounded(async move {
-            let rooms = members.aggregate(stages).with_type::<RawDocumentBuf>().await?;
-            let documents: Vec<RawDocumentBuf> = rooms.try_collect().await?;
-            Ok(in_order(&documents, &user, &order)?)
-        })
-        .await
-    }
-
-    /// The same, of a session's moment.
+    /// What is shown of a page's rooms, in their order, of a session's moment; with the marks that were raised up to
+    /// `known`.
     pub(super) async fn details_in(
         &self,
         session: &mut ClientSession,
         user: &UserId,
         places: &[Position],
+        known: Timestamp,
     ) -> Result<Vec<Listed>, StoreError> {
-        let stages = stages(user, places);
-        let rooms = self.members.aggregate(stages).with_type::<RawDocumentBuf>().session(&mut *session);
-        let mut cursor = rooms.await?;
+        let own = self.overlay.of_user(user, places.iter().map(|place| place.room), known);
+        let rooms = self.members.aggregate(stages(user, places, &own)).with_type::<RawDocumentBuf>();
+        let mut cursor = rooms.session(&mut *session).await?;
         let documents: Vec<RawDocumentBuf> = cursor.stream(session).try_collect().await?;
-        Ok(in_order(&documents, user, places)?)
+        let mut listed = in_order(&documents, user, places)?;
+        for Listed { room, members, marks, .. } in &mut listed {
+            self.overlay.raise(room.id, known, members);
+            if let Some(own) = members.iter().find(|member| member.user == *user) {
+                *marks = own.marks;
+            }
+        }
+        Ok(listed)
     }
 
     /// When something was last said in rooms of a user, or the user came in, where that was later.
@@ -187,7 +190,7 @@ fn of_user(user: &UserId, rooms: impl Iterator<Item = RoomId>) -> Document {
     doc! { "$match": { "_id.user": documents::user_bson(user), "_id.room": { "$in": rooms } } }
 }
 
-fn stages(user: &UserId, places: &[Position]) -> Vec<Document> {
+fn stages(user: &UserId, places: &[Position], own: &HashMap<RoomId, Marks>) -> Vec<Document> {
     let mut stages = vec![
         of_user(user, places.iter().map(|place| place.room)),
         doc! { "$project": { "_id": 0, "room": "$_id.room", "read": 1 } },
@@ -199,6 +202,7 @@ fn stages(user: &UserId, places: &[Position]) -> Vec<Document> {
             { "$match": { "$expr": { "$and": range("user", "$gte", Bson::MinKey) } } },
         ] } },
     ];
+    stages.extend(journal::raised_read(own));
     stages.extend(unread::stages(user));
     stages
 }

@@ -1,19 +1,18 @@
-//! Receipts: raises members' marks in batches, as one `update` command with a statement for each member.
+//! Receipts: raises members' marks in batches, each a document of a [journal](super::journal).
 //!
-//! Marks only ever rise, so raising is idempotent, what waits for one member folds into one statement, and a
-//! batch of unknown outcome is simply written again.
+//! Marks only ever rise, so raising is idempotent, what waits for one member folds into one mark, and a batch of unknown
+//! outcome is simply written again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bson::{DateTime, RawArrayBuf, RawDocumentBuf, rawdoc};
 use handlers::{RoomId, UserId};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::documents::{self, Marks};
-use super::{Store, StoreError};
+use super::Store;
+use super::documents::Marks;
 use crate::config;
 use crate::metrics::Metrics;
 
@@ -31,6 +30,8 @@ struct Shared {
     /// How many there are that wait or are being written.
     open: watch::Sender<usize>,
     limit: usize,
+    /// Marks that may wait to be folded, at most.
+    unfolded: usize,
     metrics: Arc<Metrics>,
 }
 
@@ -46,8 +47,11 @@ impl Receipts {
             raised: Notify::new(),
             open: watch::Sender::new(0),
             limit: limits.write_queue,
+            unfolded: limits.unfolded_marks,
             metrics,
         });
+        let folding = store.clone().go_on_folding(shared.metrics.clone());
+        tokio::spawn(stop.clone().run_until_cancelled_owned(folding));
         tokio::spawn(
             stop.run_until_cancelled_owned(Task { store, shared: shared.clone(), batch: limits.batch }.run()),
         );
@@ -104,7 +108,11 @@ impl Task {
                 self.shared.raised.notified().await;
                 continue;
             }
-            match self.write(&batch).await {
+            while self.store.overlay().unfolded() >= self.shared.unfolded {
+                self.shared.metrics.limit("unfolded_marks");
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+            match self.store.raise(&batch).await {
                 Ok(()) => self.shared.open.send_modify(|open| *open -= batch.len()),
                 Err(error) => {
                     self.shared.metrics.fault("receipts");
@@ -135,38 +143,4 @@ impl Task {
             waiting.insert(key, newer.map_or(marks, |newer| newer.max(marks)));
         }
     }
-
-    async fn write(&self, batch: &[((RoomId, UserId), Marks)]) -> Result<(), StoreError> {
-        let at = DateTime::now();
-        let mut statements = RawArrayBuf::new();
-        for ((room, user), marks) in batch {
-            statements.push(statement(*room, user, *marks, at));
-        }
-        let command = rawdoc! {
-            "update": "members",
-            "updates": statements,
-            "ordered": false,
-            "writeConcern": { "w": "majority" },
-        };
-        let db = self.store.db.clone();
-        let answer = self.store.bounded(async move { Ok(db.run_raw_command(command).await?) }).await?;
-        if let Some(errors) = answer.get("writeErrors").or_else(|| answer.get("writeConcernError")) {
-            return Err(StoreError::Fault(errors.to_string().into()));
-        }
-        Ok(())
-    }
-}
-
-/// `$max` by `_id` and nothing else. Asking in the filter whether there is anything to raise takes the statement off
-/// the server's fast path by `_id`, and cost twice its processor time (measured on 6.0.5, batches of 200: 125 instead
-/// of 68 microseconds). A mark raised twice, from two of a reader's sockets, so moves its times, and nothing else.
-fn statement(room: RoomId, user: &UserId, marks: Marks, at: DateTime) -> RawDocumentBuf {
-    let id = rawdoc! { "room": room.get(), "user": documents::user(user) };
-    let Marks { delivered, read } = marks;
-    let raised = if read > 0 {
-        rawdoc! { "delivered": delivered, "read": read, "delivered_at": at, "read_at": at }
-    } else {
-        rawdoc! { "delivered": delivered, "delivered_at": at }
-    };
-    rawdoc! { "q": { "_id": id }, "u": { "$max": raised } }
 }

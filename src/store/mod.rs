@@ -15,13 +15,16 @@ mod history;
 pub(crate) mod hooks;
 mod idempotency;
 mod inbox;
+pub(crate) mod journal;
 mod list;
 mod marks;
 mod membership;
 mod moment;
 mod numbers;
+pub(crate) mod overlay;
 mod page;
 pub(crate) mod presence;
+mod reached;
 mod removal;
 mod resume;
 mod revisions;
@@ -51,12 +54,14 @@ pub use error::StoreError;
 pub(crate) use export::{Authored, Membership};
 pub(crate) use history::{Snapshot, WAITING, lowest};
 pub(crate) use idempotency::{Attempt, Claim, Kept, RequestKey};
-pub(crate) use inbox::{Resumable, Rooms, see, see_missed};
+pub(crate) use inbox::{AsOf, Resumable, Rooms, see, see_missed};
 pub(crate) use list::{Listed, Page, Position};
 pub use marks::Receipts;
 pub(crate) use membership::{Entered, Gone};
 pub(crate) use numbers::LastNumbers;
+use overlay::Overlay;
 pub use presence::Presence;
+use reached::Reached;
 pub(crate) use resume::Changed;
 use revisions::Revisions;
 pub(crate) use rooms::RoomPlan;
@@ -85,6 +90,8 @@ pub struct Store {
     typists: Arc<Typists>,
     present: Present,
     touched: Arc<Touched>,
+    overlay: Arc<Overlay>,
+    reached: Arc<Reached>,
 }
 
 impl Store {
@@ -107,6 +114,8 @@ impl Store {
             typists: Arc::default(),
             present: Present::default(),
             touched: Arc::new(Touched::new(rooms_cached)),
+            overlay: Arc::default(),
+            reached: Arc::default(),
         })
     }
 
@@ -136,6 +145,16 @@ impl Store {
     /// In which rooms anything has happened.
     pub(crate) fn touched(&self) -> &Touched {
         &self.touched
+    }
+
+    /// Marks that members' documents may still lack.
+    pub(crate) fn overlay(&self) -> &Overlay {
+        &self.overlay
+    }
+
+    /// How far the change stream has come here.
+    pub(crate) fn reached(&self) -> &Reached {
+        &self.reached
     }
 
     /// Who has sockets on this server.

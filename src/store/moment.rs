@@ -10,8 +10,7 @@ use mongodb::error::Error;
 
 use super::documents::{self, Member, Message, Undecodable};
 use super::history::{HISTORY, Snapshot, WAITING};
-use super::unread;
-use super::{Store, StoreError};
+use super::{Store, StoreError, journal, unread};
 
 /// Unread messages of a member, as of a moment.
 #[derive(Clone, Copy, Debug)]
@@ -33,14 +32,15 @@ impl Store {
         .await
     }
 
-    /// A room as it was at a moment, with what someone had still to read.
+    /// A room as it was at a moment that the change stream has come to, with what someone had still to read.
     pub(crate) async fn snapshot_at(&self, room: RoomId, at: Timestamp) -> Result<Snapshot, StoreError> {
         let store = self.clone();
         self.bounded(async move {
             let members = doc! { "_id": documents::of_room(room, "user") };
             let members = store.find_at(at, doc! { "find": "members", "filter": members }).await?;
             let members = members.iter().map(|member| documents::read_member(member));
-            let members = members.collect::<Result<Vec<Member>, Undecodable>>()?;
+            let mut members = members.collect::<Result<Vec<Member>, Undecodable>>()?;
+            store.overlay.raise(room, at, &mut members);
             let messages = store.page_at(room, at, 0, i64::MAX, HISTORY).await?;
             let time = at;
             let mut snapshot = Snapshot { time, members, messages, waiting: Vec::new(), complete: true };
@@ -52,7 +52,7 @@ impl Store {
         .await
     }
 
-    /// What a member had still to read at a moment. None where it was no member.
+    /// What a member had still to read at a moment that the change stream has come to. None where it was no member.
     pub(crate) async fn unread_at(
         &self,
         room: RoomId,
@@ -60,11 +60,13 @@ impl Store {
         at: Timestamp,
     ) -> Result<Option<Unread>, StoreError> {
         let (store, user) = (self.clone(), user.clone());
+        let own = self.overlay.of_user(&user, [room], at);
         self.bounded(async move {
             let mut stages = vec![
                 doc! { "$match": { "_id": documents::member_id(room, &user) } },
                 doc! { "$project": { "_id": 0, "room": "$_id.room", "read": 1 } },
             ];
+            stages.extend(journal::raised_read(&own));
             stages.extend(unread::stages(&user));
             let count = doc! { "aggregate": "members", "pipeline": stages, "cursor": {} };
             let found = store.command_at(at, count).await?;

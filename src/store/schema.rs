@@ -17,8 +17,18 @@ const HEARTBEAT_KEPT: Duration = Duration::from_hours(1);
 const SIGNALS_KEPT: Duration = Duration::from_mins(1);
 
 /// Every collection.
-const COLLECTIONS: [&str; 9] =
-    ["rooms", "messages", "members", "counters", "heartbeats", "presence", "signals", "requests", "erasures"];
+const COLLECTIONS: [&str; 10] = [
+    "rooms",
+    "messages",
+    "members",
+    "marks",
+    "counters",
+    "heartbeats",
+    "presence",
+    "signals",
+    "requests",
+    "erasures",
+];
 
 /// The index by which a sender's `client_id` is one message's in a room.
 pub(super) const BY_CLIENT: &str = "client_id";

@@ -43,6 +43,7 @@ mod large;
 mod level2;
 mod limits;
 mod logs;
+mod marks;
 mod members;
 mod messages;
 mod on_connect;
