@@ -28,10 +28,13 @@ const CALM: usize = 150;
 /// How long it may take until all goes on after a fault.
 const RECOVERY: Duration = Duration::from_mins(2);
 
-/// `feed.stale_ms` and `mongodb.operation_ms`, as `SETTINGS` have them. Another primary may be elected in less: then the
-/// server is ready, but what was on a line when that began to hang is given up after an operation's time only, and who
-/// comes to the same room waits behind it.
-const STALE: Duration = Duration::from_secs(3 + 3);
+/// As `SETTINGS` have it.
+const STALE: Duration = Duration::from_secs(3);
+
+/// `mongodb.operation_ms`, as they have it. Another primary may be elected in less than a heartbeat is missed in: then the
+/// server is ready, but what was on a line when that began to hang is given up after so long, and who comes to the same
+/// room waits behind it.
+const OPERATION: Duration = Duration::from_secs(3);
 
 /// By how much the resident memory of a server may be above what it was after its first calm.
 const GROWTH_KIB: u64 = 64 << 10;
@@ -157,7 +160,7 @@ impl World {
             if let Some(truth) = self.truths[at].take() {
                 truth.told().await;
             }
-            let truth = Truth::of(&self.servers[at], STALE).await;
+            let truth = Truth::of_one_that_may_hang(&self.servers[at], STALE, OPERATION).await;
             truth.serves().await;
             self.truths[at] = Some(truth);
             let now = self.servers[at].resident_kib();

@@ -155,8 +155,8 @@ impl Traveller {
                 _ = ticks.tick(), if says => {
                     let next = || format!("{}/{}", self.name, self.travelled.said.len());
                     let text = self.pending.get_or_insert_with(next);
-                    let send = json!({"action": "send", "message": text, "client_id": text});
-                    if !client.try_send(send).await {
+                    let frame = json!({"action": "send", "message": text, "client_id": text});
+                    if !client.try_send(frame).await {
                         return Err(End::Lost);
                     }
                     sent = true;

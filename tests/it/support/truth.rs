@@ -1,7 +1,7 @@
 //! Whether `/readyz` tells the truth: it is asked all along, and held against what a fresh socket meets.
 //!
 //! - After a 200, who comes is served in time, or the 200 is taken back in time.
-//! - While nothing is wrong there is no other answer than 200.
+//! - While nothing is wrong, and whoever comes is served, there is no other answer than 200.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -57,6 +57,13 @@ pub(crate) struct Truth {
     notes: Arc<Mutex<Notes>>,
     stop: DropGuard,
     tasks: [JoinHandle<Option<()>>; 2],
+    limits: Limits,
+}
+
+#[derive(Clone, Copy)]
+struct Limits {
+    /// For so long no heartbeat came round where the answer isn't 200.
+    stale: Duration,
     /// In this time a 200 is taken back that is not true any more.
     within: Duration,
 }
@@ -64,20 +71,25 @@ pub(crate) struct Truth {
 impl Truth {
     /// Begins to watch a server by which a heartbeat is missed after `stale`.
     pub(crate) async fn of(server: &Server, stale: Duration) -> Self {
+        Self::of_one_that_may_hang(server, stale, Duration::ZERO).await
+    }
+
+    /// The same of one that a single operation may keep waiting for so long, while others are done.
+    pub(crate) async fn of_one_that_may_hang(server: &Server, stale: Duration, hang: Duration) -> Self {
         let room = server.room(&PROBERS).await;
         let (notes, stop) = (Arc::new(Mutex::new(Notes::default())), CancellationToken::new());
         let token = server.token(PROBERS[0]).sign();
-        let within = stale + SLACK;
+        let limits = Limits { stale, within: stale + hang + SLACK };
         let asking = stop.clone().run_until_cancelled_owned(ask(server.address(), notes.clone()));
         let trying = stop.clone().run_until_cancelled_owned(probe(
             server.address(),
             room,
             token,
-            within,
+            limits.within,
             notes.clone(),
         ));
         let tasks = [tokio::spawn(asking), tokio::spawn(trying)];
-        Self { notes, stop: stop.drop_guard(), tasks, within }
+        Self { notes, stop: stop.drop_guard(), tasks, limits }
     }
 
     /// From here on it may be unready.
@@ -112,7 +124,7 @@ impl Truth {
             task.await.unwrap();
         }
         let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
-        let lies = notes.lies(self.within);
+        let lies = notes.lies(self.limits);
         assert!(lies.is_empty(), "/readyz did not tell the truth:\n{lies}");
         let unready = notes.samples.iter().filter(|sample| !sample.ready).count();
         let served = notes.probes.iter().filter(|probe| probe.served.is_some()).count();
@@ -128,7 +140,8 @@ impl Truth {
 
 impl Notes {
     /// All that was not true, a line each.
-    fn lies(&self, within: Duration) -> String {
+    fn lies(&self, limits: Limits) -> String {
+        let Limits { stale, within } = limits;
         let mut lies = String::new();
         let began = self.samples.first().map_or_else(Instant::now, |sample| sample.asked);
         let at = |instant: Instant| instant.saturating_duration_since(began).as_millis();
@@ -145,11 +158,22 @@ impl Notes {
             }
         }
         for sample in self.samples.iter().filter(|sample| !sample.ready) {
-            if !self.faults.iter().any(|fault| self.explains(*fault, sample, within)) {
+            let excused = self.faults.iter().any(|fault| self.explains(*fault, sample, within));
+            if !excused && self.serves_before(sample, stale) {
                 let _ = writeln!(lies, "not 200 at {} ms, and nothing was wrong", at(sample.asked));
             }
         }
         lies
+    }
+
+    /// Whether someone came and was served in the time in which it says that no heartbeat came round: on a machine that is
+    /// too busy for anything neither does.
+    fn serves_before(&self, unready: &Sample, stale: Duration) -> bool {
+        let within = |probe: &&Probe| {
+            probe.begun + stale > unready.answered
+                && probe.served.is_some_and(|served| served < unready.asked)
+        };
+        self.probes.iter().any(|probe| within(&probe))
     }
 
     /// Whether a fault was there then, or not yet got over: a heartbeat that was missed in it may be missed as late as
