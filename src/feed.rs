@@ -266,10 +266,11 @@ impl Feed {
         }
         self.note_lag(event)?;
         let mut batch = journal::read_batch(event.get_document("fullDocument")?)?;
-        // First: whoever joins once the hub has come so far finds it there.
-        self.store.overlay().heard(time, &batch, Instant::now());
         // What becomes of a room's messages by all of them is told once.
         batch.marks.sort_by_key(|mark| mark.room);
+        let batch = Arc::new(batch);
+        // First: whoever joins once the hub has come so far finds it there.
+        self.store.overlay().heard(time, &batch, Instant::now());
         for of_room in batch.marks.chunk_by(|one, other| one.room == other.room) {
             let room = of_room[0].room;
             self.store.touched().saw(room, time);

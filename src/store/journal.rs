@@ -64,7 +64,7 @@ impl Store {
             let mut session = store.client.start_session().snapshot(true).await?;
             let mut cursor = store.journal().find(doc! {}).session(&mut session).await?;
             let found: Vec<RawDocumentBuf> = cursor.stream(&mut session).try_collect().await?;
-            let batches = found.iter().map(|document| read_batch(document));
+            let batches = found.iter().map(|document| read_batch(document).map(Arc::new));
             store.overlay.reload(&batches.collect::<Result<Vec<_>, _>>()?, Instant::now());
             Ok(())
         })
@@ -105,9 +105,10 @@ impl Store {
         self.operation * 2 + LEFT
     }
 
-    async fn fold_batches(&self, batches: &[Batch]) -> Result<(), StoreError> {
+    async fn fold_batches(&self, batches: &[Arc<Batch>]) -> Result<(), StoreError> {
         let mut highest = HashMap::new();
-        for Batch { at, marks, .. } in batches {
+        for batch in batches {
+            let Batch { at, marks, .. } = &**batch;
             for Mark { room, user, marks } in marks {
                 let (known, last) = highest.entry((*room, user.clone())).or_insert((*marks, *at));
                 (*known, *last) = (Marks::max(*known, *marks), (*last).max(*at));

@@ -10,7 +10,7 @@
 //! until they are folded.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bson::oid::ObjectId;
@@ -75,13 +75,13 @@ struct Raised {
 }
 
 enum Kept {
-    Unfolded { batch: Batch, heard: Instant, taken: Option<Instant> },
+    Unfolded { batch: Arc<Batch>, heard: Instant, taken: Option<Instant> },
     Folded(Instant),
 }
 
 impl Overlay {
     /// These were committed then.
-    pub(crate) fn heard(&self, time: Timestamp, batch: &Batch, now: Instant) {
+    pub(crate) fn heard(&self, time: Timestamp, batch: &Arc<Batch>, now: Instant) {
         self.known().add(time, batch, now);
     }
 
@@ -97,9 +97,12 @@ impl Overlay {
         let mut fewer = 0;
         for kept in known.batches.values_mut() {
             if let Kept::Unfolded { batch, .. } = kept {
-                let before = batch.marks.len();
-                batch.marks.retain(|mark| mark.room != room || mark.user != *user);
-                fewer += before - batch.marks.len();
+                let of_user = |mark: &Mark| mark.room == room && mark.user == *user;
+                let gone = batch.marks.iter().filter(|mark| of_user(mark)).count();
+                if gone > 0 {
+                    Arc::make_mut(batch).marks.retain(|mark| !of_user(mark));
+                    fewer += gone;
+                }
             }
         }
         known.unfolded -= fewer;
@@ -111,7 +114,7 @@ impl Overlay {
     }
 
     /// These are all that the journal has; events may have been missed.
-    pub(crate) fn reload(&self, journal: &[Batch], now: Instant) {
+    pub(crate) fn reload(&self, journal: &[Arc<Batch>], now: Instant) {
         let mut known = self.known();
         let there: HashSet<_> = journal.iter().map(|batch| batch.id).collect();
         let gone: Vec<_> = known.times.keys().filter(|id| !there.contains(id)).copied().collect();
@@ -150,7 +153,7 @@ impl Overlay {
 
     /// Takes up what is to be folded: of this server what was heard of at all, and of any what was `age` ago and so is left
     /// by one that is gone.
-    pub(crate) fn take(&self, own: ObjectId, age: Duration, now: Instant) -> Vec<Batch> {
+    pub(crate) fn take(&self, own: ObjectId, age: Duration, now: Instant) -> Vec<Arc<Batch>> {
         let mut due = Vec::new();
         for kept in self.known().batches.values_mut() {
             if let Kept::Unfolded { batch, heard, taken } = kept
@@ -165,10 +168,10 @@ impl Overlay {
     }
 
     /// These could not be folded: they are to be taken up again.
-    pub(crate) fn give_back(&self, batches: &[Batch]) {
+    pub(crate) fn give_back(&self, batches: &[Arc<Batch>]) {
         let mut known = self.known();
-        for Batch { id, .. } in batches {
-            let key = known.times.get(id).map(|time| (*time, *id));
+        for id in batches.iter().map(|batch| batch.id) {
+            let key = known.times.get(&id).map(|time| (*time, id));
             if let Some(Kept::Unfolded { taken, .. }) = key.and_then(|key| known.batches.get_mut(&key)) {
                 *taken = None;
             }
@@ -230,7 +233,7 @@ impl Overlay {
 }
 
 impl Known {
-    fn add(&mut self, time: Timestamp, batch: &Batch, now: Instant) {
+    fn add(&mut self, time: Timestamp, batch: &Arc<Batch>, now: Instant) {
         if self.times.contains_key(&batch.id) {
             return;
         }
@@ -283,14 +286,14 @@ mod tests {
         Timestamp { time, increment: 1 }
     }
 
-    fn batch(by: ObjectId, of: &[(i64, i64)]) -> Batch {
+    fn batch(by: ObjectId, of: &[(i64, i64)]) -> Arc<Batch> {
         let mark = |(user, n): &(i64, i64)| Mark {
             room: room(),
             user: UserId::Int(*user),
             marks: Marks { delivered: *n, read: *n - 1 },
         };
         let marks = of.iter().map(mark).collect();
-        Batch { id: ObjectId::new(), by, at: DateTime::from_millis(0), marks }
+        Arc::new(Batch { id: ObjectId::new(), by, at: DateTime::from_millis(0), marks })
     }
 
     /// How far this many members are delivered to, whose documents say 3.
@@ -332,7 +335,8 @@ mod tests {
         assert_eq!(delivered(&overlay, 20, LATEST)[..2], [3, 5]);
         overlay.heard(at(12), &batch(own, &[(1, 4)]), now);
         assert_eq!(delivered(&overlay, 2, LATEST), [4, 5]);
-        let folded: Vec<_> = overlay.take(own, AGE, now).into_iter().flat_map(|batch| batch.marks).collect();
+        let folded: Vec<_> =
+            overlay.take(own, AGE, now).iter().flat_map(|batch| batch.marks.clone()).collect();
         let folded: Vec<_> = folded.iter().map(|mark| (mark.user.clone(), mark.marks.delivered)).collect();
         assert_eq!(folded, [(UserId::Int(2), 5), (UserId::Int(1), 4)], "what was before isn't folded");
         assert_eq!(overlay.unfolded(), 2);
