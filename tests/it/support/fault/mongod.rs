@@ -152,8 +152,12 @@ impl Mongod {
         self.is_there().await;
     }
 
+    /// Waits until it answers; after a crash it first replays its journal.
     async fn is_there(&self) {
-        self.admin(doc! { "ping": 1 }).await;
+        let admin = self.database("admin").await;
+        let there = async { while admin.run_command(doc! { "ping": 1 }).await.is_err() {} };
+        let there = timeout(4 * PATIENCE, there).await;
+        assert!(there.is_ok(), "mongod does not answer {:?} after its start", 4 * PATIENCE);
     }
 
     /// Makes commands of the server called `app` fail; `mode` and `data` as `failCommand` has them.

@@ -94,12 +94,15 @@ impl Program {
                 });
             }
         });
+        // It gives up by itself, and says why, before this does.
         let serving = log.wait_for(|log| log.contains("serving on"));
-        let Ok(serving) = timeout(2 * PATIENCE, serving).await.map(|log| log.map(|log| log.clone())) else {
-            panic!("parlor does not serve {:?} after its start", 2 * PATIENCE)
+        let serving = timeout(4 * PATIENCE, serving).await.map(|log| log.map(|log| log.clone()));
+        let Ok(serving) = serving else {
+            panic!("parlor does not serve {:?} after its start; it said:\n{}", 4 * PATIENCE, *log.borrow())
         };
         let Ok(log_so_far) = serving else {
-            panic!("parlor ended before it served: {:?}", child.ended().await)
+            let (status, log) = (child.ended().await, log.borrow().clone());
+            panic!("parlor ended before it served, with {status:?}; it said:\n{log}")
         };
         let server = Server::at(address(&log_so_far), database, transcript);
         Self { server, child, log, settings }
