@@ -6,8 +6,10 @@
 //! what one has left that is gone any other folds. Until then the marks are in every server's [overlay](super::overlay),
 //! by which whoever reads members raises them: readers never look here.
 //!
-//! That a batch was folded is known when the change stream tells of its deletion, which a majority has then, and with it all
-//! that was written before, for the database's log keeps the order. So folding itself waits for no majority.
+//! That a batch was folded is known when the change stream tells of its deletion, which a majority has then. Folding waits for
+//! a majority, too: where a write that waits for none is under way, one beside it that does may be left waiting for the
+//! 100 ms after which the database flushes its journal by itself. (Seen on 6.0.5, of one node: at 1,000 messages/s an insert
+//! of 103 ms every few seconds, and 5 to 76 ms to the peer at p99 instead of 4.)
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +21,6 @@ use bson::{DateTime, Document, RawArrayBuf, RawDocument, RawDocumentBuf, doc, ra
 use futures_util::TryStreamExt;
 use handlers::{RoomId, UserId};
 use mongodb::Collection;
-use mongodb::options::WriteConcern;
 use tokio::time::MissedTickBehavior;
 
 use super::documents::{self, Marks, Undecodable};
@@ -33,8 +34,9 @@ const PERIOD: Duration = Duration::from_secs(2);
 /// What wasn't folded after so long is left: a server that is alive is done with its own by then.
 const LEFT: Duration = Duration::from_secs(10);
 
-/// Members in one update. After it comes a pause as long as it took, so that whoever writes messages waits for no more.
-const FOLDED: usize = 100;
+/// Documents in one write. After it comes a pause as long as it took, so that whoever writes messages, and whoever waits for
+/// an event behind those of what is deleted, waits for no more.
+const FOLDED: usize = 50;
 
 /// When a member's marks were raised last: an update that sets it is one that folds, of which nobody is told.
 pub(crate) const MARKED_AT: &CStr = cstr!("marked_at");
@@ -121,12 +123,17 @@ impl Store {
             tokio::time::sleep(began.elapsed()).await;
         }
         let ids: Vec<_> = batches.iter().map(|batch| batch.id).collect();
-        let journal = self.journal();
-        self.bounded(async move {
-            let delete = journal.delete_many(doc! { "_id": { "$in": ids } });
-            Ok(delete.write_concern(WriteConcern::nodes(1)).await.map(|_| ())?)
-        })
-        .await
+        for some in ids.chunks(FOLDED) {
+            let began = Instant::now();
+            self.delete(some).await?;
+            tokio::time::sleep(began.elapsed()).await;
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, batches: &[ObjectId]) -> Result<(), StoreError> {
+        let (journal, filter) = (self.journal(), doc! { "_id": { "$in": batches } });
+        self.bounded(async move { Ok(journal.delete_many(filter).await.map(|_| ())?) }).await
     }
 
     async fn fold_into(&self, members: &[Highest]) -> Result<(), StoreError> {
@@ -143,7 +150,7 @@ impl Store {
             "update": "members",
             "updates": statements,
             "ordered": false,
-            "writeConcern": { "w": 1 },
+            "writeConcern": { "w": "majority" },
         };
         let db = self.db.clone();
         let answer = self.bounded(async move { Ok(db.run_raw_command(command).await?) }).await?;

@@ -20,7 +20,7 @@ use futures_util::TryStreamExt;
 use handlers::{MessageId, RoomId};
 use mongodb::Collection;
 use mongodb::error::Error;
-use mongodb::options::{ReturnDocument, WriteConcern};
+use mongodb::options::ReturnDocument;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -168,10 +168,9 @@ impl Store {
         }
         let ids: Vec<_> = revised.journal.iter().map(|revision| revision.id).collect();
         let done = doc! { "$pull": { "journal": { "id": { "$in": ids } } } };
-        // Where this is lost, it is done once more, without effect: no majority needs to have it.
-        let rooms = self.rooms();
-        let taken_out = rooms.update_one(doc! { "_id": revised.room }, done);
-        taken_out.write_concern(WriteConcern::nodes(1)).await?;
+        // Where this is lost, it is done once more, without effect; a majority is waited for only since others, who wait for
+        // one, might have to wait longer beside a write that doesn't: see `journal`.
+        self.rooms().update_one(doc! { "_id": revised.room }, done).await?;
         Ok(answer.get_i32("n").is_ok_and(|n| usize::try_from(n) == Ok(count)))
     }
 
