@@ -8,6 +8,8 @@
 //! A stream on which nothing happens looks like one that hangs. So the server writes a heartbeat document of its
 //! own, and is ready only while that comes round.
 
+mod event;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,7 +31,7 @@ use crate::pulse::Pulse;
 use crate::registry::Outboxes;
 use crate::room::Change;
 use crate::signal::Signal;
-use crate::store::documents::{self, Marks, Undecodable};
+use crate::store::documents::{self, Undecodable};
 use crate::store::overlay::Mark;
 use crate::store::{LastNumbers, Store, StoreError, journal, presence, signals};
 
@@ -185,7 +187,7 @@ impl Feed {
     /// Takes one event; gives its time where it was a room's, or a heartbeat.
     fn take(&self, event: &RawDocument) -> Result<Option<Timestamp>, Undecodable> {
         let collection = event.get_document("ns")?.get_str("coll")?;
-        if !is_of_interest(event, collection)? {
+        if !event::is_of_interest(event, collection)? {
             return Ok(None);
         }
         let key = event.get_document("documentKey")?;
@@ -242,7 +244,7 @@ impl Feed {
         if listened {
             self.take_change(event, collection, id, room, time)?;
         }
-        if collection == "members" && is_of_membership(event)? {
+        if collection == "members" && event::is_of_membership(event)? {
             self.hub.look(room, Some(&documents::read_member_user(id)?), time);
         }
         Ok(Some(time))
@@ -288,7 +290,7 @@ impl Feed {
         self.hub.reached(room, time);
         self.hub.look(room, None, time);
         let updated = event.get_str("operationType")? == "update";
-        if updated && updated_fields(event)?.get("deleted_at")?.is_some() {
+        if updated && event::updated_fields(event)?.get("deleted_at")?.is_some() {
             self.hub.close(room, Close::NoRoom);
         }
         Ok(())
@@ -318,21 +320,7 @@ impl Feed {
         room: RoomId,
         time: Timestamp,
     ) -> Result<(), Undecodable> {
-        let operation = event.get_str("operationType")?;
-        let change = match (collection, operation) {
-            ("messages", "insert") => {
-                documents::read_message(event.get_document("fullDocument")?)?.map(Change::Sent)
-            }
-            ("messages", "update") => read_update(id, updated_fields(event)?)?,
-            ("members", "insert") => {
-                let member = documents::read_member(event.get_document("fullDocument")?)?;
-                Some(Change::Entered { user: member.user, marks: member.marks })
-            }
-            ("members", "update") => read_marks(id, updated_fields(event)?)?,
-            ("members", "delete") => Some(Change::Left { user: documents::read_member_user(id)? }),
-            _ => None,
-        };
-        if let Some(change) = change {
+        if let Some(change) = event::read(event, collection, id)? {
             self.hub.committed(room, time, change);
         }
         Ok(())
@@ -341,7 +329,7 @@ impl Feed {
     fn heard(&self, event: &RawDocument) -> Result<(), Undecodable> {
         let document = match event.get_str("operationType")? {
             "insert" => event.get_document("fullDocument")?,
-            "update" => updated_fields(event)?,
+            "update" => event::updated_fields(event)?,
             _ => return Ok(()),
         };
         if let Some(beat) = documents::read_int_if_any(document, "beat")? {
@@ -349,63 +337,6 @@ impl Feed {
         }
         Ok(())
     }
-}
-
-/// Whether anyone is told of such a change.
-fn is_of_interest(event: &RawDocument, collection: &str) -> Result<bool, Undecodable> {
-    Ok(match (collection, event.get_str("operationType")?) {
-        // Of messages there are deletes only where a room is deleted, and then no one is left to be told.
-        ("messages" | "heartbeats", "insert" | "update")
-        | ("members", "insert" | "update" | "delete")
-        | ("presence", "insert" | "update" | "replace")
-        // Deleted are those that are folded.
-        | ("marks", "insert" | "delete")
-        // Of signals deletes are but their expiry.
-        | ("rooms" | "signals", "insert") => true,
-        // One that is renamed or deleted.
-        ("rooms", "update") => {
-            let fields = updated_fields(event)?;
-            let mut removed = event.get_document("updateDescription")?.get_array("removedFields")?.into_iter();
-            fields.get("deleted_at")?.is_some()
-                || fields.get("name")?.is_some()
-                || removed.any(|field| field.is_ok_and(|field| field.as_str() == Some("name")))
-        }
-        _ => false,
-    })
-}
-
-/// Whether a change of a member is one of who is in the room, and as what.
-fn is_of_membership(event: &RawDocument) -> Result<bool, Undecodable> {
-    if event.get_str("operationType")? != "update" {
-        return Ok(true);
-    }
-    let fields = updated_fields(event)?;
-    Ok(fields.get("role")?.is_some())
-}
-
-fn updated_fields(event: &RawDocument) -> Result<&RawDocument, Undecodable> {
-    Ok(event.get_document("updateDescription")?.get_document("updatedFields")?)
-}
-
-/// An edit or a delete of a message.
-fn read_update(id: &RawDocument, fields: &RawDocument) -> Result<Option<Change>, Undecodable> {
-    let (_, id) = documents::read_message_id(id)?;
-    if fields.get("deleted_at")?.is_some() {
-        return Ok(Some(Change::Deleted { id, revision: documents::read_revision(fields)? }));
-    }
-    let Some((text, updated_at)) = documents::read_edit(fields)? else { return Ok(None) };
-    Ok(Some(Change::Edited { id, text, updated_at, revision: documents::read_revision(fields)? }))
-}
-
-/// Marks of a member, where the update raised any: a server of an older version raises them so.
-fn read_marks(id: &RawDocument, fields: &RawDocument) -> Result<Option<Change>, Undecodable> {
-    let delivered = documents::read_int_if_any(fields, "delivered")?;
-    let read = documents::read_int_if_any(fields, "read")?;
-    if delivered.is_none() && read.is_none() {
-        return Ok(None);
-    }
-    let marks = Marks { delivered: delivered.unwrap_or_default(), read: read.unwrap_or_default() };
-    Ok(Some(Change::Marked(vec![(documents::read_member_user(id)?, marks)])))
 }
 
 pub(crate) fn is_history_lost(error: &Error) -> bool {

@@ -146,18 +146,7 @@ impl Store {
             let raised = rawdoc! { "delivered": *delivered, "read": *read, MARKED_AT: *at };
             statements.push(rawdoc! { "q": { "_id": id }, "u": { "$max": raised } });
         }
-        let command = rawdoc! {
-            "update": "members",
-            "updates": statements,
-            "ordered": false,
-            "writeConcern": { "w": "majority" },
-        };
-        let db = self.db.clone();
-        let answer = self.bounded(async move { Ok(db.run_raw_command(command).await?) }).await?;
-        match answer.get("writeErrors").or_else(|| answer.get("writeConcernError")) {
-            Some(errors) => Err(StoreError::Fault(errors.to_string().into())),
-            None => Ok(()),
-        }
+        self.update_each("members", statements).await
     }
 
     fn journal(&self) -> Collection<RawDocumentBuf> {

@@ -40,7 +40,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bson::oid::ObjectId;
-use bson::{Document, RawDocumentBuf, doc};
+use bson::{Document, RawArrayBuf, RawDocumentBuf, doc, rawdoc};
 use mongodb::options::{ClientOptions, WriteConcern};
 use mongodb::{Client, Collection, Database};
 use tokio_util::sync::CancellationToken;
@@ -177,6 +177,22 @@ impl Store {
             Ok(Ok(result)) => result,
             Ok(Err(panic)) => Err(StoreError::Fault(Box::new(panic))),
             Err(_) => Err(StoreError::Unknown(None)),
+        }
+    }
+
+    /// Does such statements of an `update` command, whichever of them come to nothing; done once a majority has them.
+    async fn update_each(&self, collection: &str, statements: RawArrayBuf) -> Result<(), StoreError> {
+        let command = rawdoc! {
+            "update": collection,
+            "updates": statements,
+            "ordered": false,
+            "writeConcern": { "w": "majority" },
+        };
+        let db = self.db.clone();
+        let answer = self.bounded(async move { Ok(db.run_raw_command(command).await?) }).await?;
+        match answer.get("writeErrors").or_else(|| answer.get("writeConcernError")) {
+            Some(errors) => Err(StoreError::Fault(errors.to_string().into())),
+            None => Ok(()),
         }
     }
 

@@ -85,7 +85,7 @@ impl Store {
                 "upsert": true,
             });
         }
-        self.update_presence(statements).await
+        self.update_each("presence", statements).await
     }
 
     /// These users have no socket on this server any more, since the times that stand beside them.
@@ -100,22 +100,7 @@ impl Store {
             let statement = RawDocumentBuf::try_from(&statement).map_err(Undecodable::from)?;
             statements.push(statement);
         }
-        self.update_presence(statements).await
-    }
-
-    async fn update_presence(&self, statements: RawArrayBuf) -> Result<(), StoreError> {
-        let command = rawdoc! {
-            "update": "presence",
-            "updates": statements,
-            "ordered": false,
-            "writeConcern": { "w": "majority" },
-        };
-        let db = self.db.clone();
-        let answer = self.bounded(async move { Ok(db.run_raw_command(command).await?) }).await?;
-        match answer.get("writeErrors").or_else(|| answer.get("writeConcernError")) {
-            Some(errors) => Err(StoreError::Fault(errors.to_string().into())),
-            None => Ok(()),
-        }
+        self.update_each("presence", statements).await
     }
 
     /// The heartbeat of each server.
