@@ -179,9 +179,8 @@ async fn read_as(
         let snapshot = Snapshot { time, members, messages: Vec::new(), waiting: Vec::new(), complete: false };
         (snapshot, None)
     });
-    if let Some(newest) = snapshot.messages.first() {
-        server.store.numbers().saw(room, newest.id.get());
-    }
+    // Of a room without messages it is known, too, that its first one is the first.
+    server.store.numbers().saw(room, snapshot.messages.first().map_or(0, |newest| newest.id.get()));
     if let Some(visit) = joined.unread {
         server.hub.opened(room, visit, outbox, &snapshot);
     }

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use handlers::{RoomId, UserId};
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Store;
 use super::documents::Marks;
+use super::{Store, pace};
 use crate::config;
 use crate::metrics::Metrics;
 
@@ -112,8 +113,12 @@ impl Task {
                 self.shared.metrics.limit("unfolded_marks");
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
+            let began = Instant::now();
             match self.store.raise(&batch).await {
-                Ok(()) => self.shared.open.send_modify(|open| *open -= batch.len()),
+                Ok(()) => {
+                    self.shared.open.send_modify(|open| *open -= batch.len());
+                    pace::keep(began, batch.len()).await;
+                }
                 Err(error) => {
                     self.shared.metrics.fault("receipts");
                     tracing::warn!(%error, marks = batch.len(), "writing receipts failed; trying again");

@@ -22,6 +22,7 @@ mod membership;
 mod moment;
 mod numbers;
 pub(crate) mod overlay;
+mod pace;
 mod page;
 pub(crate) mod presence;
 mod reached;

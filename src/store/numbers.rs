@@ -19,7 +19,7 @@ impl LastNumbers {
         Self { known: Mutex::default(), limit }
     }
 
-    /// A message with this number exists.
+    /// A message with this number exists; 0 where it is known of none.
     pub(crate) fn saw(&self, room: RoomId, n: i64) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= self.limit && !known.contains_key(&room) {

@@ -1,5 +1,6 @@
 //! Group commit: one task takes all messages that wait and writes them as one ordered `insert_many`; meanwhile
-//! the next batch gathers. There is no timer: on an idle server a single message is written at once.
+//! the next batch gathers. On an idle server a single message is written at once; on a busy one batches keep a
+//! [pace](super::pace).
 //!
 //! What it promises:
 //! - A message that is reported as written is on a majority of the database, once.
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bson::{RawBsonRef, RawDocumentBuf, doc};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use handlers::{MessageId, RoomId};
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::ReadConcern;
@@ -32,12 +34,16 @@ use tracing::Instrument;
 use super::documents::{self, Draft};
 use super::rooms::DUPLICATE_KEY;
 use super::schema::BY_CLIENT;
-use super::{LastNumbers, Store, StoreError};
+use super::{LastNumbers, Store, StoreError, pace};
 use crate::config;
 use crate::metrics::Metrics;
 
 /// The pause before a batch is tried again. An election takes seconds, a connection that broke much less.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// Rooms whose last numbers are read at once, of a batch with rooms that no one here has open. A read waits for the
+/// database more than it has it work: one after the other 200 of them kept all messages waiting for 100 ms.
+const ROOMS_READ: usize = 16;
 
 /// One message on its way.
 struct Entry {
@@ -141,8 +147,10 @@ impl Task {
     async fn run(self, mut entries: mpsc::Receiver<Entry>) {
         let mut batch = Vec::with_capacity(self.batch);
         while entries.recv_many(&mut batch, self.batch).await > 0 {
-            self.metrics.batch(batch.len());
+            let (taken, began) = (batch.len(), Instant::now());
+            self.metrics.batch(taken);
             self.write(std::mem::take(&mut batch)).await;
+            pace::keep(began, taken).await;
             batch.reserve(self.batch.min(entries.len()));
         }
     }
@@ -255,23 +263,34 @@ impl Task {
 
     /// A number for each entry: the one it was tried with, else the next of its room.
     async fn numbers_for(&self, batch: &[Entry]) -> Result<Vec<i64>, StoreError> {
-        let mut next: HashMap<RoomId, i64> = HashMap::with_capacity(batch.len());
-        let mut numbers = Vec::with_capacity(batch.len());
-        for entry in batch {
-            let last = match (next.get(&entry.draft.room), self.numbers.last(entry.draft.room)) {
-                (Some(last), _) => *last,
-                (None, Some(last)) => last,
-                (None, None) => {
-                    let last = self.store.last_number(entry.draft.room).await?;
-                    self.numbers.saw(entry.draft.room, last);
-                    last
-                }
-            };
-            let n = entry.tried.unwrap_or(last + 1);
-            next.insert(entry.draft.room, n.max(last));
-            numbers.push(n);
+        let mut last = self.last_numbers(batch).await?;
+        let number = |entry: &Entry| {
+            let last = last.entry(entry.draft.room).or_default();
+            let n = entry.tried.unwrap_or(*last + 1);
+            *last = n.max(*last);
+            n
+        };
+        Ok(batch.iter().map(number).collect())
+    }
+
+    /// The last number of each room in a batch. Those that aren't known are read, for all rooms wait meanwhile.
+    async fn last_numbers(&self, batch: &[Entry]) -> Result<HashMap<RoomId, i64>, StoreError> {
+        let mut last = HashMap::with_capacity(batch.len());
+        let mut unknown = HashSet::new();
+        for room in batch.iter().map(|entry| entry.draft.room) {
+            if let Some(n) = self.numbers.last(room) {
+                last.insert(room, n);
+            } else {
+                unknown.insert(room);
+            }
         }
-        Ok(numbers)
+        let read = |room| async move { Ok::<_, StoreError>((room, self.store.last_number(room).await?)) };
+        let mut found = stream::iter(unknown).map(read).buffer_unordered(ROOMS_READ);
+        while let Some((room, n)) = found.try_next().await? {
+            self.numbers.saw(room, n);
+            last.insert(room, n);
+        }
+        Ok(last)
     }
 
     async fn attempt(&self, batch: &[Entry], numbers: &[i64]) -> Attempt {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::join_all;
 use mongodb::bson::doc;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{API_KEY, Client, Server, chat, ids_of, matches};
@@ -242,4 +243,34 @@ async fn a_history_and_its_events_are_everything_once_while_messages_fly() {
         let history: Vec<_> = history.iter().map(essence).collect();
         assert_eq!(history, state(before), "join {n}: the array is what was before its events");
     }
+}
+
+#[tokio::test]
+async fn rooms_that_a_server_meets_all_at_once_go_on_with_their_numbers() {
+    let one = Server::start(&[]).await;
+    let two = one.beside().await;
+    let rooms = join_all((0..40).map(async |n| one.room(&[2 * n + 1, 2 * n + 2]).await)).await;
+    for (server, n) in [(&one, 1), (&two, 2), (&one, 3)] {
+        let said = join_all(rooms.iter().zip(0..).map(|(room, at)| async move {
+            let path = format!("/api/v1/rooms/{room}/messages");
+            let body = json!({"sender_id": 2 * at + 1, "text": "hello"}).to_string();
+            let (status, _, body) = server.request(Method::POST, &path, Some(API_KEY), &body).await;
+            (status, serde_json::from_str::<Value>(&body).unwrap()["message_id"].as_i64())
+        }));
+        assert_eq!(said.await, vec![(201, Some(n)); rooms.len()]);
+    }
+}
+
+#[tokio::test]
+async fn a_room_of_nothing_but_deleted_messages_goes_on_with_its_numbers() {
+    let one = Server::start(&[]).await;
+    let two = one.beside().await;
+    one.room(&[1, 2]).await;
+    let mut voice = Voice::on(&one, 1, 2).await;
+    assert_eq!(voice.say("never mind").await, 1);
+    voice.client.send(json!({"action": "delete", "message_id": 1})).await;
+    voice.client.until_kind("message_deleted").await;
+
+    let mut voice = Voice::on(&two, 2, 1).await;
+    assert_eq!(voice.say("what was it?").await, 2);
 }
