@@ -230,7 +230,7 @@ async fn assemble(
     feed.begin().await?;
     tokio::spawn(feed.run(stream, stop.clone()));
     tokio::spawn(pulse.clone().run(store.clone(), config.feed.heartbeat, metrics.clone(), stop.clone()));
-    let (writer, receipts) = store.writers(&config.limits, &metrics, stop);
+    let (writer, receipts) = store.writers(&config, &metrics, stop).await?;
     let under_way = UnderWay::default();
     verifier.watch(&config.auth, &metrics, stop);
     let refusals = Refusals::new(&config, metrics.clone());

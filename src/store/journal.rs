@@ -46,7 +46,11 @@ type Highest = ((RoomId, UserId), (Marks, DateTime));
 
 impl Store {
     /// Writes marks; done once a majority has them.
-    pub(super) async fn raise(&self, batch: &[((RoomId, UserId), Marks)]) -> Result<(), StoreError> {
+    pub(super) async fn raise(
+        &self,
+        journal: &Collection<RawDocumentBuf>,
+        batch: &[((RoomId, UserId), Marks)],
+    ) -> Result<(), StoreError> {
         let mut marks = RawArrayBuf::new();
         for ((room, user), Marks { delivered, read }) in batch {
             let user = documents::user(user);
@@ -54,7 +58,7 @@ impl Store {
         }
         let (id, by) = (ObjectId::new(), self.present.server());
         let document = rawdoc! { "_id": id, "by": by, "at": DateTime::now(), "marks": marks };
-        let journal = self.journal();
+        let journal = journal.clone();
         self.bounded(async move { Ok(journal.insert_one(document).await.map(|_| ())?) }).await
     }
 

@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bson::RawDocumentBuf;
 use handlers::{RoomId, UserId};
+use mongodb::Collection;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -39,6 +41,7 @@ struct Shared {
 impl Receipts {
     pub(super) fn start(
         store: Store,
+        journal: Collection<RawDocumentBuf>,
         limits: &config::Limits,
         metrics: Arc<Metrics>,
         stop: CancellationToken,
@@ -53,9 +56,9 @@ impl Receipts {
         });
         let folding = store.clone().go_on_folding(shared.metrics.clone());
         tokio::spawn(stop.clone().run_until_cancelled_owned(folding));
-        tokio::spawn(
-            stop.run_until_cancelled_owned(Task { store, shared: shared.clone(), batch: limits.batch }.run()),
-        );
+        tokio::spawn(stop.run_until_cancelled_owned(
+            Task { store, journal, shared: shared.clone(), batch: limits.batch }.run(),
+        ));
         Self(shared)
     }
 
@@ -97,6 +100,8 @@ impl Receipts {
 
 struct Task {
     store: Store,
+    /// By a client that doesn't repeat what fails.
+    journal: Collection<RawDocumentBuf>,
     shared: Arc<Shared>,
     batch: usize,
 }
@@ -114,7 +119,7 @@ impl Task {
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
             let began = Instant::now();
-            match self.store.raise(&batch).await {
+            match self.store.raise(&self.journal, &batch).await {
                 Ok(()) => {
                     self.shared.open.send_modify(|open| *open -= batch.len());
                     pace::keep(began, batch.len()).await;

@@ -24,6 +24,7 @@ use std::time::Duration;
 use bson::{RawBsonRef, RawDocumentBuf, doc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use handlers::{MessageId, RoomId};
+use mongodb::Collection;
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::ReadConcern;
 use tokio::sync::{mpsc, oneshot};
@@ -88,12 +89,14 @@ pub struct Writer {
 impl Writer {
     pub(super) fn start(
         store: Store,
+        messages: Collection<RawDocumentBuf>,
         limits: &config::Limits,
         metrics: Arc<Metrics>,
         stop: CancellationToken,
     ) -> Self {
         let (queue, entries) = mpsc::channel(limits.write_queue);
-        let task = Task { numbers: store.numbers(), store, batch: limits.batch, metrics: metrics.clone() };
+        let (numbers, batch) = (store.numbers(), limits.batch);
+        let task = Task { numbers, store, messages, batch, metrics: metrics.clone() };
         tokio::spawn(stop.run_until_cancelled_owned(task.run(entries)));
         Self { queue, metrics }
     }
@@ -120,6 +123,8 @@ impl Writer {
 
 struct Task {
     store: Store,
+    /// By a client that doesn't repeat what fails.
+    messages: Collection<RawDocumentBuf>,
     numbers: Arc<LastNumbers>,
     batch: usize,
     metrics: Arc<Metrics>,
@@ -296,7 +301,7 @@ impl Task {
     async fn attempt(&self, batch: &[Entry], numbers: &[i64]) -> Attempt {
         let documents: Vec<RawDocumentBuf> =
             batch.iter().zip(numbers).map(|(entry, n)| entry.draft.numbered(*n)).collect();
-        let messages = self.store.messages.clone();
+        let messages = self.messages.clone();
         let began = Instant::now();
         let insert = self.store.bounded(async move { Ok(messages.insert_many(documents).await.map(|_| ())) });
         let inserted = insert.instrument(tracing::debug_span!("commit", messages = batch.len())).await;

@@ -70,7 +70,8 @@ impl Side {
         let store = Store::open(&config.mongodb, 100).await.unwrap();
         store.prepare().await.unwrap();
         let stop = CancellationToken::new();
-        let (writer, receipts) = store.writers(&config.limits, &Arc::new(Metrics::default()), &stop);
+        let metrics = Arc::new(Metrics::default());
+        let (writer, receipts) = store.writers(&config, &metrics, &stop).await.unwrap();
         Self { store, writer, receipts, config, stop }
     }
 
