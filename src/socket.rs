@@ -230,15 +230,15 @@ impl Socket<'_> {
     /// The first frame, past the WebSocket's own buffer, which would keep the size of its largest frame for ever.
     async fn write_first(&mut self, history: Utf8Bytes) -> Result<(), End> {
         let limit = self.server.config.load().limits.write;
-        match tokio::time::timeout(limit, opening::write_text(self.ws.get_mut(), history)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(End::Gone),
-            // A close frame would stand in the middle of this one.
-            Err(_) => {
-                self.server.metrics.limit("write_ms");
-                Err(End::Gone)
+        let Self { ws, outbox, server, .. } = self;
+        let write = async { opening::write_text(ws.get_mut(), history).await.map_err(Error::from) };
+        limited(outbox, limit, Duration::MAX, write).await.map_err(|end| {
+            if matches!(end, End::Close(Close::TooSlow)) && outbox.closing().is_none() {
+                server.metrics.limit("write_ms");
             }
-        }
+            // A close frame would stand in the middle of this one.
+            End::Gone
+        })
     }
 
     /// Writes what waits, a handful in one go. A reader that is just fast enough for the queue never to run dry has

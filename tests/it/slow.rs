@@ -153,6 +153,35 @@ async fn a_peer_that_is_cut_off_gives_its_place_back() {
 }
 
 #[tokio::test]
+async fn a_peer_that_never_reads_its_history_is_let_go_once_too_much_waits_behind_it() {
+    let overrides = [
+        ("LIMITS__SEND_QUEUE", "16"),
+        ("LIMITS__SOCKETS", "2"),
+        ("LIMITS__WRITE_MS", "60000"),
+        ("SOCKETS__SEND_BUFFER_BYTES", "8192"),
+    ];
+    let server = Server::start(&overrides).await;
+    server.room(&[1, 2]).await;
+    let mut one = server.join(1, 2).await;
+    let text = "x".repeat(4096);
+    for id in 1..=50 {
+        one.say(&text).await;
+        one.until(chat(id, 1, &text)).await;
+    }
+    let _deaf = server.dial_as(2, "firts_user=2&second_user=1/").receive_buffer(4096).open().await;
+    let let_in = async {
+        for id in 51.. {
+            one.say(&text).await;
+            one.until(chat(id, 1, &text)).await;
+            if server.dial_as(1, "firts_user=1&second_user=2/").open_unless(503).await.is_some() {
+                break;
+            }
+        }
+    };
+    timeout(PATIENCE, let_in).await.expect("its place is free in time");
+}
+
+#[tokio::test]
 async fn a_peer_that_never_reads_again_slows_nobody_and_gives_its_place_back() {
     let overrides =
         [("LIMITS__SEND_QUEUE", "16"), ("LIMITS__SOCKETS", "3"), ("SOCKETS__SEND_BUFFER_BYTES", "8192")];

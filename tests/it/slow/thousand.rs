@@ -74,6 +74,11 @@ async fn round(server: &Server, samples: &Samples, peer: i64) {
     let mut talk = Talk::of(server, peer).await;
     let closed = samples.number(CLOSED).await;
     let deaf = deaf(server, peer).await;
+    // One that is still to come in would have what the two say in its history, and end by another bound.
+    let began = Instant::now();
+    while samples.number("parlor_sockets").await < (DEAF + 2).try_into().unwrap() {
+        assert!(began.elapsed() < PATIENCE, "they are not all in after {PATIENCE:?}");
+    }
     let (began, text, mut slowest) = (Instant::now(), "x".repeat(4096), Duration::ZERO);
     while samples.number("parlor_sockets").await > 2 {
         slowest = slowest.max(talk.say(&text).await);
