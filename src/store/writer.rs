@@ -1,6 +1,6 @@
 //! Group commit: one task takes all messages that wait and writes them as one ordered `insert_many`; meanwhile
 //! the next batch gathers. On an idle server a single message is written at once; on a busy one batches keep a
-//! [pace](super::pace).
+//! [`pace`].
 //!
 //! What it promises:
 //! - A message that is reported as written is on a majority of the database, once.
