@@ -3,7 +3,7 @@
 use std::fmt;
 
 use handlers::Code;
-use mongodb::error::{Error, ErrorKind, WriteFailure};
+use mongodb::error::{Error, ErrorKind, InsertManyError, WriteFailure};
 
 use super::documents::Undecodable;
 
@@ -46,26 +46,27 @@ impl From<Error> for StoreError {
             ErrorKind::Io(_) | ErrorKind::Write(WriteFailure::WriteConcernError(_)) => {
                 Self::Unknown(Some(error))
             }
-            ErrorKind::InsertMany(ref failed) if failed.write_concern_error.is_some() => {
+            ErrorKind::InsertMany(ref failed)
+                if failed.write_concern_error.is_some() || is_passing(failed) =>
+            {
                 Self::Unknown(Some(error))
             }
-            // A primary that stepped down or is about to stop.
-            _ if error.contains_label("RetryableWriteError") || is_state_change(&error) => {
-                Self::Unknown(Some(error))
-            }
+            ErrorKind::Command(ref command) if PASSING.contains(&command.code) => Self::Unknown(Some(error)),
+            _ if error.contains_label("RetryableWriteError") => Self::Unknown(Some(error)),
             _ => Self::Fault(Box::new(error)),
         }
     }
 }
 
-/// Error codes of a server that stops being the primary (the drivers' SDAM specification, "not writable
-/// primary" and "node is recovering").
-fn is_state_change(error: &Error) -> bool {
-    matches!(
-        &*error.kind,
-        ErrorKind::Command(command)
-            if matches!(command.code, 91 | 189 | 10058 | 10107 | 11600 | 11602 | 13435 | 13436)
-    )
+/// Error codes of a server that stops being the primary (the drivers' SDAM specification, "not writable primary" and "node
+/// is recovering"), and of a router that can't reach one (the "retryable error" of their retryable writes). The database
+/// labels them where the driver may try again itself; the writers' may not.
+const PASSING: [i32; 13] = [6, 7, 89, 91, 189, 262, 9001, 10058, 10107, 11600, 11602, 13435, 13436];
+
+/// Whether the first document that wasn't inserted failed by such an error: a router gives them by document.
+fn is_passing(failed: &InsertManyError) -> bool {
+    let first = failed.write_errors.as_ref().and_then(|errors| errors.first());
+    first.is_some_and(|error| PASSING.contains(&error.code))
 }
 
 impl From<Undecodable> for StoreError {

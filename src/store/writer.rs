@@ -315,22 +315,19 @@ impl Task {
     }
 
     fn failed(error: Error) -> Attempt {
-        if let ErrorKind::InsertMany(insert) = &*error.kind
-            && let Some(write) = insert.write_errors.as_ref().and_then(|errors| errors.first())
-            // Without the majority's word for those before it, their outcome is as unknown as the rest's.
-            && insert.write_concern_error.is_none()
-        {
-            let (at, code) = (write.index, write.code);
-            return match code {
-                DUPLICATE_KEY if is_of_client(&write.message) => Attempt::Repeated(at),
-                DUPLICATE_KEY => Attempt::Taken(at),
-                _ => Attempt::Refused(at, error),
-            };
-        }
         match StoreError::from(error.clone()) {
-            error @ StoreError::Unreachable(_) => Attempt::NotBegun(error),
-            StoreError::Fault(_) => Attempt::AllRefused(error),
-            error => Attempt::Unknown(error),
+            StoreError::Fault(_) => {}
+            error @ StoreError::Unreachable(_) => return Attempt::NotBegun(error),
+            // Without the majority's word for those before the one that failed, their outcome is as unknown as the rest's.
+            error => return Attempt::Unknown(error),
+        }
+        let ErrorKind::InsertMany(insert) = &*error.kind else { return Attempt::AllRefused(error) };
+        let first = insert.write_errors.as_ref().and_then(|errors| errors.first());
+        match first {
+            Some(write) if write.code != DUPLICATE_KEY => Attempt::Refused(write.index, error),
+            Some(write) if is_of_client(&write.message) => Attempt::Repeated(write.index),
+            Some(write) => Attempt::Taken(write.index),
+            None => Attempt::AllRefused(error),
         }
     }
 

@@ -237,11 +237,13 @@ async fn a_write_that_fails_half_way_is_done_once_and_told_once() {
         ("the primary has stepped down", doc! { "errorCode": 10107 }),
         ("the primary is shutting down", doc! { "errorCode": 91 }),
         ("it was interrupted by a step-down", doc! { "errorCode": 11602 }),
+        ("a router can't reach the shard", doc! { "errorCode": 6 }),
+        ("a router's time was up", doc! { "errorCode": 262 }),
         // These are done, but that is not known.
         ("no majority in time", doc! { "writeConcernError": confirmed_by_none(64) }),
         ("no majority, shutting down", doc! { "writeConcernError": confirmed_by_none(91) }),
     ] {
-        // Once is mended by the driver; several times, only by looking it up.
+        // Several times: the second try may meet the first one.
         for times in [1, 2, 5] {
             id += 1;
             let mut data = data.clone();

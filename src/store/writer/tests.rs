@@ -1,4 +1,4 @@
-//! Which entries of a batch are given up when one's time is over.
+//! Which entries of a batch are given up when one's time is over, and what its failures are taken for.
 
 use bson::oid::ObjectId;
 use handlers::{Text, Time, UserId};
@@ -70,4 +70,18 @@ fn who_may_be_written_is_given_up_with_the_one_before_it() {
 fn who_has_no_number_yet_or_is_in_another_room_is_not_given_up() {
     assert_eq!(expired(&[(1, -1, Some(7)), (2, 60, Some(3)), (1, 60, None), (1, 60, Some(8))]), "?--?");
     assert_eq!(expired(&[(1, -1, None), (1, 60, Some(8))]), "0-");
+}
+
+#[test]
+fn what_a_router_says_of_one_message_while_its_shard_has_no_primary_is_no_refusal() {
+    let attempt = |code: i32| {
+        let errors = serde_json::json!({ "writeErrors": [{ "index": 1, "code": code, "errmsg": "" }] });
+        let failed: mongodb::error::InsertManyError = serde_json::from_value(errors).unwrap();
+        Task::failed(ErrorKind::InsertMany(failed).into())
+    };
+    for code in [6, 7, 89, 91, 189, 262, 9001, 10107, 11600, 11602] {
+        assert!(matches!(attempt(code), Attempt::Unknown(_)), "{code}");
+    }
+    assert!(matches!(attempt(DUPLICATE_KEY), Attempt::Taken(1)));
+    assert!(matches!(attempt(121), Attempt::Refused(1, _)));
 }
