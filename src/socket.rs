@@ -229,16 +229,10 @@ impl Socket<'_> {
 
     /// The first frame, past the WebSocket's own buffer, which would keep the size of its largest frame for ever.
     async fn write_first(&mut self, history: Utf8Bytes) -> Result<(), End> {
-        let limit = self.server.config.load().limits.write;
         let Self { ws, outbox, server, .. } = self;
         let write = async { opening::write_text(ws.get_mut(), history).await.map_err(Error::from) };
-        limited(outbox, limit, Duration::MAX, write).await.map_err(|end| {
-            if matches!(end, End::Close(Close::TooSlow)) && outbox.closing().is_none() {
-                server.metrics.limit("write_ms");
-            }
-            // A close frame would stand in the middle of this one.
-            End::Gone
-        })
+        // A close frame would stand in the middle of this one.
+        limited(server, outbox, Duration::MAX, write).await.map_err(|_| End::Gone)
     }
 
     /// Writes what waits, a handful in one go. A reader that is just fast enough for the queue never to run dry has
@@ -370,13 +364,13 @@ impl Socket<'_> {
     async fn feed(&mut self, message: Message) -> Result<(), End> {
         let expired = self.until_expiry();
         let Self { ws, outbox, server, .. } = self;
-        limited(outbox, server.config.load().limits.write, expired, ws.feed(message)).await
+        limited(server, outbox, expired, ws.feed(message)).await
     }
 
     async fn flush(&mut self) -> Result<(), End> {
         let expired = self.until_expiry();
         let Self { ws, outbox, server, .. } = self;
-        limited(outbox, server.config.load().limits.write, expired, ws.flush()).await
+        limited(server, outbox, expired, ws.flush()).await
     }
 
     fn until_expiry(&self) -> Duration {
@@ -384,14 +378,15 @@ impl Socket<'_> {
     }
 }
 
-/// Waits for a write, but no longer than `limit`, nor than the token is good for (`expired`), nor past the word that
+/// Waits for a write, but no longer than `limits.write_ms`, nor than the token is good for (`expired`), nor past the word that
 /// the socket is to close. What else changed in the outbox meanwhile is still to be seen by whoever looks next.
 async fn limited(
+    server: &Server,
     outbox: &Outbox,
-    limit: Duration,
     expired: Duration,
     write: impl Future<Output = Result<(), Error>>,
 ) -> Result<(), End> {
+    let limit = server.config.load().limits.write;
     let write = tokio::time::timeout(limit.min(expired), write);
     tokio::pin!(write);
     let mut woken = false;
@@ -414,7 +409,10 @@ async fn limited(
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(End::Gone),
         Err(_) if expired < limit => Err(Close::Expired.into()),
-        Err(_) => Err(Close::TooSlow.into()),
+        Err(_) => {
+            server.metrics.limit("write_ms");
+            Err(Close::TooSlow.into())
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::support::{Client, PATIENCE, Server, chat, read};
+use crate::support::{Client, Metered, PATIENCE, Server, chat, read};
 
 /// A peer that makes its handshake, and then does nothing of itself: it answers no ping.
 struct Mute {
@@ -210,7 +210,9 @@ async fn a_peer_that_never_reads_again_slows_nobody_and_gives_its_place_back() {
 
 #[tokio::test]
 async fn a_write_that_takes_too_long_ends_the_socket_even_in_a_quiet_room() {
+    let metered = Metered::new();
     let overrides = [
+        metered.setting(),
         ("LIMITS__WRITE_MS", "500"),
         ("LIMITS__SOCKETS", "2"),
         ("SOCKETS__SEND_BUFFER_BYTES", "8192"),
@@ -226,5 +228,6 @@ async fn a_write_that_takes_too_long_ends_the_socket_even_in_a_quiet_room() {
         one.until(chat(id, 1, &text)).await;
     }
     until_let_in(&server, 1, 2).await.quiet().await;
+    assert_eq!(metered.hits("write_ms").await, 1);
     drop(deaf);
 }
