@@ -63,11 +63,6 @@ const CACHE_MIN_MIB: u32 = 256;
 /// together, so mongod's own default, a twentieth of the disk, would be wasted.
 const OPLOG_MIB: &str = "512";
 
-/// How large a page may grow in memory before `WiredTiger` writes it out; whoever would write to it waits meanwhile. By
-/// default that is 10 MB, which is written for 30 ms and more, once a second at 6,500 messages/s. Measured there and at
-/// 5,000/s, medians of runs in turn: to the peer 20 to 27 ms at p99 instead of 42 to 46.
-const PAGES: &str = "memory_page_max=512k";
-
 /// What the private `mongod` is started with; the `[mongodb]` section of the configuration has the keys.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -214,7 +209,6 @@ fn command(setpriv: Option<&Path>, mongod: &Path, home: &Home, port: u16, cache_
         .args(["--port", &port.to_string(), "--bind_ip", "127.0.0.1", "--nounixsocket"])
         .args(["--replSet", SET, "--oplogSize", OPLOG_MIB])
         .args(["--wiredTigerCacheSizeGB", &cache_gb.to_string()])
-        .args(["--wiredTigerCollectionConfigString", PAGES, "--wiredTigerIndexConfigString", PAGES])
         .args(["--setParameter", "diagnosticDataCollectionEnabled=false", "--quiet", "--logappend"]);
     command
 }
