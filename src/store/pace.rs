@@ -18,24 +18,23 @@ const PERIOD: Duration = Duration::from_millis(6);
 
 /// To be called when a batch of `taken`, begun at `began`, is written; resolves when the next one may be taken.
 pub(super) async fn keep(began: Instant, taken: usize) {
-    if let Some(next) = next(began, taken) {
-        tokio::time::sleep_until(next).await;
+    if taken >= MANY {
+        tokio::time::sleep_until(began + PERIOD).await;
     }
-}
-
-/// When the next batch may be taken, where that is not at once.
-fn next(began: Instant, taken: usize) -> Option<Instant> {
-    (taken >= MANY).then(|| began + PERIOD)
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
-    #[test]
-    fn only_a_batch_of_many_is_waited_after() {
+    #[tokio::test]
+    async fn only_a_batch_of_many_that_took_less_than_a_period_is_waited_after() {
         let began = Instant::now();
-        assert_eq!(next(began, MANY - 1), None);
-        assert_eq!(next(began, MANY), Some(began + PERIOD));
+        assert!(keep(began, MANY - 1).now_or_never().is_some());
+        keep(began, MANY).await;
+        assert!(began.elapsed() >= PERIOD);
+        assert!(keep(began, MANY).now_or_never().is_some());
     }
 }
