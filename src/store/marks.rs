@@ -14,8 +14,9 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::Store;
 use super::documents::Marks;
-use super::{Store, pace};
+use super::pace::Pace;
 use crate::config;
 use crate::metrics::Metrics;
 
@@ -42,6 +43,7 @@ impl Receipts {
     pub(super) fn start(
         store: Store,
         journal: Collection<RawDocumentBuf>,
+        pace: Pace,
         limits: &config::Limits,
         metrics: Arc<Metrics>,
         stop: CancellationToken,
@@ -57,7 +59,7 @@ impl Receipts {
         let folding = store.clone().go_on_folding(shared.metrics.clone());
         tokio::spawn(stop.clone().run_until_cancelled_owned(folding));
         tokio::spawn(stop.run_until_cancelled_owned(
-            Task { store, journal, shared: shared.clone(), batch: limits.batch }.run(),
+            Task { store, journal, pace, shared: shared.clone(), batch: limits.batch }.run(),
         ));
         Self(shared)
     }
@@ -102,6 +104,7 @@ struct Task {
     store: Store,
     /// By a client that doesn't repeat what fails.
     journal: Collection<RawDocumentBuf>,
+    pace: Pace,
     shared: Arc<Shared>,
     batch: usize,
 }
@@ -122,7 +125,7 @@ impl Task {
             match self.store.raise(&self.journal, &batch).await {
                 Ok(()) => {
                     self.shared.open.send_modify(|open| *open -= batch.len());
-                    pace::keep(began, batch.len()).await;
+                    self.pace.keep(began, batch.len()).await;
                 }
                 Err(error) => {
                     self.shared.metrics.fault("receipts");

@@ -1,6 +1,6 @@
 //! Group commit: one task takes all messages that wait and writes them as one ordered `insert_many`; meanwhile
 //! the next batch gathers. On an idle server a single message is written at once; on a busy one batches keep a
-//! [`pace`].
+//! [`pace`](super::pace).
 //!
 //! What it promises:
 //! - A message that is reported as written is on a majority of the database, once.
@@ -33,9 +33,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::documents::{self, Draft};
+use super::pace::Pace;
 use super::rooms::DUPLICATE_KEY;
 use super::schema::BY_CLIENT;
-use super::{LastNumbers, Store, StoreError, pace};
+use super::{LastNumbers, Store, StoreError};
 use crate::config;
 use crate::metrics::Metrics;
 
@@ -90,13 +91,14 @@ impl Writer {
     pub(super) fn start(
         store: Store,
         messages: Collection<RawDocumentBuf>,
+        pace: Pace,
         limits: &config::Limits,
         metrics: Arc<Metrics>,
         stop: CancellationToken,
     ) -> Self {
         let (queue, entries) = mpsc::channel(limits.write_queue);
         let (numbers, batch) = (store.numbers(), limits.batch);
-        let task = Task { numbers, store, messages, batch, metrics: metrics.clone() };
+        let task = Task { numbers, store, messages, pace, batch, metrics: metrics.clone() };
         tokio::spawn(stop.run_until_cancelled_owned(task.run(entries)));
         Self { queue, metrics }
     }
@@ -125,6 +127,7 @@ struct Task {
     store: Store,
     /// By a client that doesn't repeat what fails.
     messages: Collection<RawDocumentBuf>,
+    pace: Pace,
     numbers: Arc<LastNumbers>,
     batch: usize,
     metrics: Arc<Metrics>,
@@ -155,7 +158,7 @@ impl Task {
             let (taken, began) = (batch.len(), Instant::now());
             self.metrics.batch(taken);
             self.write(std::mem::take(&mut batch)).await;
-            pace::keep(began, taken).await;
+            self.pace.keep(began, taken).await;
             batch.reserve(self.batch.min(entries.len()));
         }
     }
