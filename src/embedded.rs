@@ -63,6 +63,15 @@ const CACHE_MIN_MIB: u32 = 256;
 /// together, so mongod's own default, a twentieth of the disk, would be wasted.
 const OPLOG_MIB: &str = "512";
 
+/// How large a page may grow in memory before `WiredTiger` writes it out; whoever would write to it waits meanwhile. By
+/// default one of an index grows so large that this takes 40 ms.
+const PAGES: &str = "memory_page_max=512k";
+
+/// One thread writes pages out. The four of the default do so at the same time, every few seconds, and on two cores nothing
+/// else comes to run for 50 ms. Measured there at 8,000 messages/s, with [`PAGES`], medians of four runs in turn: to the
+/// peer 37 ms at p99 instead of 61, the slowest after 59 instead of 84; at full speed 4% more messages.
+const EVICTION: &str = "eviction=(threads_min=1,threads_max=1)";
+
 /// What the private `mongod` is started with; the `[mongodb]` section of the configuration has the keys.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -208,7 +217,8 @@ fn command(setpriv: Option<&Path>, mongod: &Path, home: &Home, port: u16, cache_
         .arg(home.log())
         .args(["--port", &port.to_string(), "--bind_ip", "127.0.0.1", "--nounixsocket"])
         .args(["--replSet", SET, "--oplogSize", OPLOG_MIB])
-        .args(["--wiredTigerCacheSizeGB", &cache_gb.to_string()])
+        .args(["--wiredTigerCacheSizeGB", &cache_gb.to_string(), "--wiredTigerEngineConfigString", EVICTION])
+        .args(["--wiredTigerCollectionConfigString", PAGES, "--wiredTigerIndexConfigString", PAGES])
         .args(["--setParameter", "diagnosticDataCollectionEnabled=false", "--quiet", "--logappend"]);
     command
 }
