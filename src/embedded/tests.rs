@@ -101,6 +101,26 @@ async fn starts_with_change_streams_and_keeps_data_and_port_over_a_restart() {
 }
 
 #[tokio::test]
+async fn pages_of_collections_and_indexes_are_small_and_one_thread_writes_them_out() {
+    let folder = Folder::new();
+    let embedded = Embedded::start(&folder.options()).await.unwrap();
+    insert(&embedded, 1).await;
+    let db = Client::with_uri_str(embedded.uri()).await.unwrap().database("parlor");
+
+    let made = db.run_command(doc! { "collStats": "things", "indexDetails": true }).await.unwrap();
+    let collection = made.get_document("wiredTiger").unwrap();
+    let index = made.get_document("indexDetails").unwrap().get_document("_id_").unwrap();
+    for of in [collection, index] {
+        let made_with = of.get_str("creationString").unwrap();
+        assert!(made_with.contains("memory_page_max=512k,"), "{made_with}");
+    }
+    let status = db.run_command(doc! { "serverStatus": 1 }).await.unwrap();
+    let cache = status.get_document("wiredTiger").unwrap().get_document("cache").unwrap();
+    assert_eq!(cache.get_i32("eviction worker thread active").unwrap(), 1, "{cache}");
+    embedded.stop().await;
+}
+
+#[tokio::test]
 async fn moves_to_another_port_when_its_last_one_is_taken() {
     let folder = Folder::new();
     let first = Embedded::start(&folder.options()).await.unwrap();
