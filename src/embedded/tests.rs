@@ -116,7 +116,7 @@ async fn pages_of_collections_and_indexes_are_small_and_one_thread_writes_them_o
     }
     let status = db.run_command(doc! { "serverStatus": 1 }).await.unwrap();
     let cache = status.get_document("wiredTiger").unwrap().get_document("cache").unwrap();
-    assert_eq!(cache.get_i32("eviction worker thread active").unwrap(), 1, "{cache}");
+    assert_eq!(cache.get_i32("eviction worker thread active").unwrap(), 1);
     embedded.stop().await;
 }
 
