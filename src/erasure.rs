@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -43,19 +42,16 @@ impl Eraser {
         self.wanted.notify_one();
     }
 
-    /// Erases until `stop`.
-    pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let work = async {
-            loop {
-                if let Err(error) = self.work_off().await {
-                    self.metrics.fault("erasure");
-                    tracing::warn!(%error, "erasing a user failed; trying again");
-                }
-                // Either way round: it is looked again, and soon enough for what was swept just now.
-                let _ = tokio::time::timeout(PERIOD.min(self.linger), self.wanted.notified()).await;
+    /// Erases, for ever.
+    pub(crate) async fn run(self: Arc<Self>) {
+        loop {
+            if let Err(error) = self.work_off().await {
+                self.metrics.fault("erasure");
+                tracing::warn!(%error, "erasing a user failed; trying again");
             }
-        };
-        stop.run_until_cancelled(work).await;
+            // Either way round: it is looked again, and soon enough for what was swept just now.
+            let _ = tokio::time::timeout(PERIOD.min(self.linger), self.wanted.notified()).await;
+        }
     }
 
     async fn work_off(&self) -> Result<(), StoreError> {

@@ -20,7 +20,6 @@ use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::ResumeToken;
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::{ReadPreference, SelectionCriteria};
-use tokio_util::sync::CancellationToken;
 
 use crate::close::Close;
 use crate::config::ReadFrom;
@@ -49,7 +48,7 @@ const STAMPED_BEFORE: Duration = Duration::from_secs(10);
 /// go on from is gone.
 const HISTORY_LOST: [i32; 4] = [280, 286, 136, 260];
 
-/// Reads the stream until `stop`.
+/// Reads the stream.
 pub(crate) struct Feed {
     /// A store with a client of its own, since a waiting stream holds one of the pool's connections.
     pub(crate) stream_store: Store,
@@ -76,12 +75,12 @@ impl Feed {
         self.store.read_journal().await
     }
 
-    /// Reads on until `stop`.
-    pub(crate) async fn run(self, mut stream: ChangeStream<RawDocumentBuf>, stop: CancellationToken) {
+    /// Reads on, for ever.
+    pub(crate) async fn run(self, mut stream: ChangeStream<RawDocumentBuf>) {
         // No one comes in before the first heartbeat has come round.
         let mut last = Timestamp { time: 0, increment: 0 };
-        while let Some(event) = stop.run_until_cancelled(stream.next()).await {
-            let token = match event {
+        loop {
+            let token = match stream.next().await {
                 Some(Ok(event)) => {
                     match self.take(&event) {
                         Ok(Some(time)) => last = time,
@@ -105,8 +104,7 @@ impl Feed {
                 None => None,
             };
             self.hub.broken();
-            let Some(reopened) = stop.run_until_cancelled(self.reopen(token, last)).await else { return };
-            stream = reopened;
+            stream = self.reopen(token, last).await;
         }
     }
 

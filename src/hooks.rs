@@ -37,6 +37,7 @@ use crate::config::{self, Config};
 use crate::metrics::Metrics;
 use crate::outbound::{Receiver, Unusable};
 use crate::store::{Store, StoreError};
+use crate::supervisor::Supervisor;
 
 /// How long the end waits for the leases to be given back.
 const PARTING: Duration = Duration::from_secs(1);
@@ -91,10 +92,11 @@ impl Hooks {
     }
 
     /// Begins to tell them.
-    pub(crate) fn start(self) -> Telling {
+    pub(crate) fn start(self, supervisor: &Supervisor) -> Telling {
         let telling = Telling { stop: CancellationToken::new(), tracker: TaskTracker::new() };
         for dispatcher in self.dispatchers {
-            telling.tracker.spawn(dispatcher.run(telling.stop.clone()));
+            let name = dispatcher.kind.name();
+            telling.tracker.spawn(supervisor.clone().hold(name, dispatcher.run(telling.stop.clone())));
         }
         telling.tracker.close();
         telling

@@ -63,6 +63,7 @@ pub mod signal;
 mod socket;
 mod splice;
 pub mod store;
+pub mod supervisor;
 mod sweeper;
 mod tls;
 mod users;

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::close::Close;
 use crate::hub::{Hub, Wanted};
@@ -32,11 +31,11 @@ pub(crate) struct Opener {
 }
 
 impl Opener {
-    /// Reads what is wanted until `stop`.
-    pub(crate) async fn run(self, mut wanted: mpsc::UnboundedReceiver<Wanted>, stop: CancellationToken) {
+    /// Reads what is wanted.
+    pub(crate) async fn run(self, mut wanted: mpsc::UnboundedReceiver<Wanted>) {
         let places = Arc::new(Semaphore::new(AT_ONCE));
         let this = Arc::new(self);
-        while let Some(Some(room)) = stop.run_until_cancelled(wanted.recv()).await {
+        while let Some(room) = wanted.recv().await {
             let Ok(place) = places.clone().acquire_owned().await else { return };
             let this = this.clone();
             tokio::spawn(async move {

@@ -19,12 +19,12 @@ use bson::DateTime;
 use bson::oid::ObjectId;
 use handlers::UserId;
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::metrics::Metrics;
 use crate::pulse::Pulse;
 use crate::store::{Store, StoreError};
+use crate::supervisor::Supervisor;
 
 /// How long changes are gathered for one write. Of thousands who connect at once each costs the less.
 const GATHER: Duration = Duration::from_millis(100);
@@ -217,11 +217,11 @@ pub(crate) struct Task {
 }
 
 impl Task {
-    /// Starts both, until `stop`.
-    pub(crate) fn start(self, stop: &CancellationToken) {
+    /// Starts both.
+    pub(crate) fn start(self, supervisor: &Supervisor) {
         let sweep = sweep::Sweep::new(&self);
-        tokio::spawn(stop.clone().run_until_cancelled_owned(sweep.run()));
-        tokio::spawn(stop.clone().run_until_cancelled_owned(self.run()));
+        supervisor.spawn("presence sweep", sweep.run());
+        supervisor.spawn("presence", self.run());
     }
 
     async fn run(self) {

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use bson::oid::ObjectId;
 use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
-use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
@@ -57,17 +56,12 @@ impl Pulse {
         self.heard.send_if_modified(|last| std::mem::replace(last, beat.max(*last)) < beat);
     }
 
-    /// Writes a heartbeat every `interval`, until `stop`.
-    pub(crate) async fn run(
-        self: Arc<Self>,
-        store: Store,
-        interval: Duration,
-        metrics: Arc<Metrics>,
-        stop: CancellationToken,
-    ) {
+    /// Writes a heartbeat every `interval`, for ever.
+    pub(crate) async fn run(self: Arc<Self>, store: Store, interval: Duration, metrics: Arc<Metrics>) {
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        loop {
+            ticks.tick().await;
             if let Err(error) = self.beat(&store).await {
                 metrics.fault("heartbeat");
                 tracing::warn!(%error, "writing the heartbeat failed");

@@ -11,7 +11,6 @@
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use crate::auth::Renewed;
 use crate::config::{Config, ConfigError, Renewal};
@@ -19,13 +18,14 @@ use crate::functions::{self, Function};
 use crate::hooks::{BeforeSend, Hooks};
 use crate::serve::ServeError;
 use crate::server::Server;
+use crate::supervisor::Supervisor;
 use crate::tls::Certificate;
 
 /// What a reload is done to.
 pub(crate) struct Reload {
     pub(crate) server: Arc<Server>,
     pub(crate) certificate: Option<Arc<Certificate>>,
-    pub(crate) stop: CancellationToken,
+    pub(crate) supervisor: Supervisor,
 }
 
 /// All that can't fail any more.
@@ -61,7 +61,8 @@ impl Reload {
         let server = &self.server;
         let mut renewal = server.config.load().renewed(next)?;
         renewal.config.keep_own_secret()?;
-        let keys = server.verifier.renewed(&renewal.config.auth, &server.metrics, &self.stop).await?;
+        let keys =
+            server.verifier.renewed(&renewal.config.auth, &server.metrics, self.supervisor.stop()).await?;
         let functions = functions::configured(&renewal.config, &server.store, &server.metrics)?;
         let before_send = BeforeSend::new(&renewal.config, &server.metrics)?;
         let hooks = self.hooks(&renewal).await?;
@@ -92,7 +93,7 @@ impl Reload {
         if let Some(hooks) = hooks {
             // The leases are this server's: they are given back before they are taken again.
             server.hooks.load().end().await;
-            server.hooks.store(Arc::new(hooks.start()));
+            server.hooks.store(Arc::new(hooks.start(&self.supervisor)));
         }
         server.verifier.take_over(keys);
         server.runtime.renew(&config, functions);

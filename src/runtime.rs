@@ -290,8 +290,11 @@ pub(crate) fn whole_ms(wait: Duration) -> u64 {
 
 fn panicked(error: JoinError) -> String {
     let Ok(panic) = error.try_into_panic() else { return "the action was ended from outside".to_owned() };
-    let panic: &(dyn Any + Send) = &*panic;
-    let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    format!("the action panicked: {}", text.unwrap_or_else(|| "without a text".to_owned()))
+    format!("the action panicked: {}", panic_text(&*panic))
+}
+
+/// What a panic says of itself.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a text")
 }

@@ -44,6 +44,7 @@ use crate::reload::Reload;
 use crate::runtime::{Ports, Runtime, UnderWay};
 use crate::server::{Live, Server};
 use crate::store::{Store, StoreError};
+use crate::supervisor::Supervisor;
 use crate::sweeper::Sweeper;
 use crate::tls::Certificate;
 use crate::users::Users;
@@ -116,7 +117,8 @@ impl App {
     /// 1012, receipts are written; all within `shutdown.drain_seconds`.
     ///
     /// # Errors
-    /// The configuration can't be used, or the database isn't there within 30 s.
+    /// The configuration can't be used, the database isn't there within 30 s, or a task panicked that the server can't do
+    /// without: it has drained by then, as at `shutdown`.
     pub async fn serve(
         mut self,
         listener: TcpListener,
@@ -146,12 +148,13 @@ impl App {
         let Listeners { clients, admin } = listeners;
         let stop = CancellationToken::new();
         let _stop_on_return = stop.clone().drop_guard();
+        let supervisor = Supervisor::new(stop.clone());
         let loopback = clients.local_addr()?.ip().is_loopback();
         let page = Page {
             on: page::is_on(&config, embedded),
             tokens: page::may_make_tokens(&config, embedded && loopback),
         };
-        let (server, under_way) = assemble(config, actions, page, &shutdown, &stop).await?;
+        let (server, under_way) = assemble(config, actions, page, &shutdown, &supervisor).await?;
         if server.page.tokens {
             page::make_room(&server.store).await?;
         }
@@ -163,13 +166,18 @@ impl App {
             tokio::spawn(stop.clone().run_until_cancelled_owned(http.try_serve(routes::admin(&server))));
         }
         ready(Ready { page: server.page.on, tls: certificate.is_some(), admin: address });
-        let reload = Reload { server: server.clone(), certificate: certificate.clone(), stop: stop.clone() };
+        let reload = Reload {
+            server: server.clone(),
+            certificate: certificate.clone(),
+            supervisor: supervisor.clone(),
+        };
+        // Its panic would be a mistake in a file that nobody uses yet: what there is goes on.
         tokio::spawn(stop.clone().run_until_cancelled_owned(reload.run(reloads)));
         if let Some(certificate) = &certificate {
             let watched = certificate.clone().watch(server.config.clone(), server.metrics.clone());
-            tokio::spawn(stop.clone().run_until_cancelled_owned(watched));
+            supervisor.spawn("certificate", watched);
         }
-        listen(server, under_way, Door { clients, certificate }, shutdown).await
+        listen(server, under_way, Door { clients, certificate }, shutdown, &supervisor).await
     }
 }
 
@@ -185,13 +193,13 @@ struct Door {
     certificate: Option<Arc<Certificate>>,
 }
 
-/// Connects to the database and starts the feed, the heartbeat and the writers, all of which run until `stop`.
+/// Connects to the database and starts the feed, the heartbeat and the writers, all under `supervisor`.
 async fn assemble(
     config: Config,
     actions: &'static [Action],
     page: Page,
     shutdown: &CancellationToken,
-    stop: &CancellationToken,
+    supervisor: &Supervisor,
 ) -> Result<(Arc<Server>, UnderWay), ServeError> {
     let verifier = Verifier::new(&config.auth)?;
     let store = Store::open(&config.mongodb, config.limits.rooms_cached).await?;
@@ -202,7 +210,7 @@ async fn assemble(
     let (hub, wanted) = Hub::new(metrics.clone());
     let hub = Arc::new(hub);
     let opener = Opener { store: store.clone(), hub: hub.clone(), metrics: metrics.clone() };
-    tokio::spawn(opener.run(wanted, stop.clone()));
+    supervisor.spawn("opener", opener.run(wanted));
     let pulse = Arc::new(Pulse::new(store.present().server()));
     let outboxes = Outboxes::default();
     let hooks = Hooks::new(&config, pulse.server(), &store, &stream_store, &metrics)?;
@@ -214,7 +222,7 @@ async fn assemble(
         hub: hub.clone(),
         metrics: metrics.clone(),
     };
-    tokio::spawn(teller.run(stop.clone()));
+    supervisor.spawn("presence teller", teller.run());
     let feed = Feed {
         stream_store: stream_store.clone(),
         read_from: config.feed.read_from,
@@ -228,11 +236,11 @@ async fn assemble(
     };
     let stream = feed.open().await.map_err(StoreError::from)?;
     feed.begin().await?;
-    tokio::spawn(feed.run(stream, stop.clone()));
-    tokio::spawn(pulse.clone().run(store.clone(), config.feed.heartbeat, metrics.clone(), stop.clone()));
-    let (writer, receipts) = store.writers(&config, &metrics, stop).await?;
+    supervisor.spawn("feed", feed.run(stream));
+    supervisor.spawn("heartbeat", pulse.clone().run(store.clone(), config.feed.heartbeat, metrics.clone()));
+    let (writer, receipts) = store.writers(&config, &metrics, supervisor).await?;
     let under_way = UnderWay::default();
-    verifier.watch(&config.auth, &metrics, stop);
+    verifier.watch(&config.auth, &metrics, supervisor.stop());
     let refusals = Refusals::new(&config, metrics.clone());
     let functions = functions::configured(&config, &store, &metrics)?;
     let runtime = Runtime::new(
@@ -251,7 +259,7 @@ async fn assemble(
     );
     runtime.ask(BeforeSend::new(&config, &metrics)?);
     let eraser = Arc::new(Eraser::new(store.clone(), &config, metrics.clone()));
-    tokio::spawn(eraser.clone().run(stop.clone()));
+    supervisor.spawn("eraser", eraser.clone().run());
     let present = store.present();
     let task = presence::Task {
         present: present.clone(),
@@ -261,8 +269,8 @@ async fn assemble(
         batch: config.limits.batch,
         metrics: metrics.clone(),
     };
-    task.start(stop);
-    tokio::spawn(stop.clone().run_until_cancelled_owned(leftovers::run(store.clone(), metrics.clone())));
+    task.start(supervisor);
+    supervisor.spawn("leftovers", leftovers::run(store.clone(), metrics.clone()));
     let server = Server {
         page,
         sweeper: Sweeper::default(),
@@ -274,7 +282,7 @@ async fn assemble(
         eraser,
         verifier,
         users: Users::new(),
-        hooks: ArcSwap::from_pointee(hooks.start()),
+        hooks: ArcSwap::from_pointee(hooks.start(supervisor)),
         stream_store,
         present,
         outboxes,
@@ -289,7 +297,7 @@ async fn assemble(
         config: Arc::new(Live::from_pointee(config)),
     };
     let server = Arc::new(server);
-    tokio::spawn(sweeper::run(server.clone(), stop.clone()));
+    supervisor.spawn("sweeper", sweeper::run(server.clone()));
     Ok((server, under_way))
 }
 
@@ -302,12 +310,13 @@ pub async fn listen_on(address: SocketAddr, variable: &str) -> Result<TcpListene
     listener.map_err(|error| ServeError(format!("{address} can't be listened on: {error}; set {variable}")))
 }
 
-/// Accepts connections until `shutdown`, then drains.
+/// Accepts connections until `shutdown`, or a task is lost that all need; then drains.
 async fn listen(
     server: Arc<Server>,
     handlers: UnderWay,
     door: Door,
     shutdown: CancellationToken,
+    supervisor: &Supervisor,
 ) -> Result<(), ServeError> {
     let Door { clients: listener, certificate } = door;
     let config = server.config.load_full();
@@ -325,7 +334,10 @@ async fn listen(
         }
         None => accept(&server, &config.http, acceptor),
     };
-    shutdown.cancelled().await;
+    let lost = tokio::select! {
+        () = shutdown.cancelled() => None,
+        lost = supervisor.lost() => Some(lost),
+    };
 
     let drain = server.config.load().shutdown.drain;
     let deadline = Instant::now() + drain;
@@ -346,7 +358,10 @@ async fn listen(
         tracing::warn!("not every connection was closed in time");
     }
     server.hooks.load().end().await;
-    Ok(())
+    match lost {
+        Some(task) => Err(ServeError(format!("a task panicked that the server can't do without: {task}"))),
+        None => Ok(()),
+    }
 }
 
 /// Serves on what was opened, in a task.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::server::Server;
@@ -21,9 +20,9 @@ impl Sweeper {
     }
 }
 
-/// Sweeps when woken and every `rooms.sweep_seconds`, until `stop`.
-pub(crate) async fn run(server: Arc<Server>, stop: CancellationToken) {
-    while !stop.is_cancelled() {
+/// Sweeps when woken and every `rooms.sweep_seconds`, for ever.
+pub(crate) async fn run(server: Arc<Server>) {
+    loop {
         let config = server.config.load_full();
         let swept = server.store.sweep(config.limits.batch, linger(&config)).await;
         let swept = swept.unwrap_or_else(|error| {
@@ -32,8 +31,7 @@ pub(crate) async fn run(server: Arc<Server>, stop: CancellationToken) {
             false
         });
         if !swept {
-            let pause = tokio::time::timeout(config.rooms.sweep, server.sweeper.0.notified());
-            stop.run_until_cancelled(pause).await;
+            let _ = tokio::time::timeout(config.rooms.sweep, server.sweeper.0.notified()).await;
         }
     }
 }

@@ -10,7 +10,6 @@ use std::time::Duration;
 use bson::Timestamp;
 use handlers::{InboxEvent, UserId};
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
 use crate::hub::Hub;
 use crate::metrics::Metrics;
@@ -69,12 +68,8 @@ pub(crate) struct Teller {
 }
 
 impl Teller {
-    /// Tells until `stop`.
-    pub(crate) async fn run(self, stop: CancellationToken) {
-        stop.run_until_cancelled(self.tell()).await;
-    }
-
-    async fn tell(&self) {
+    /// Tells, for ever.
+    pub(crate) async fn run(self) {
         loop {
             let some = self.changes.take();
             if some.is_empty() {

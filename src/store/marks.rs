@@ -12,13 +12,13 @@ use handlers::{RoomId, UserId};
 use mongodb::Collection;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::Store;
 use super::documents::Marks;
 use super::pace::Pace;
 use crate::config;
 use crate::metrics::Metrics;
+use crate::supervisor::Supervisor;
 
 /// The pause before a batch that failed is written again.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -46,7 +46,7 @@ impl Receipts {
         pace: Pace,
         limits: &config::Limits,
         metrics: Arc<Metrics>,
-        stop: CancellationToken,
+        supervisor: &Supervisor,
     ) -> Self {
         let shared = Arc::new(Shared {
             waiting: Mutex::default(),
@@ -57,10 +57,9 @@ impl Receipts {
             metrics,
         });
         let folding = store.clone().go_on_folding(shared.metrics.clone());
-        tokio::spawn(stop.clone().run_until_cancelled_owned(folding));
-        tokio::spawn(stop.run_until_cancelled_owned(
-            Task { store, journal, pace, shared: shared.clone(), batch: limits.batch }.run(),
-        ));
+        supervisor.spawn("folding", folding);
+        let task = Task { store, journal, pace, shared: shared.clone(), batch: limits.batch };
+        supervisor.spawn("receipts", task.run());
         Self(shared)
     }
 

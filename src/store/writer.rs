@@ -29,7 +29,6 @@ use mongodb::error::{Error, ErrorKind};
 use mongodb::options::ReadConcern;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::documents::{self, Draft};
@@ -39,6 +38,7 @@ use super::schema::BY_CLIENT;
 use super::{LastNumbers, Store, StoreError};
 use crate::config;
 use crate::metrics::Metrics;
+use crate::supervisor::Supervisor;
 
 /// The pause before a batch is tried again. An election takes seconds, a connection that broke much less.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
@@ -94,12 +94,12 @@ impl Writer {
         pace: Pace,
         limits: &config::Limits,
         metrics: Arc<Metrics>,
-        stop: CancellationToken,
+        supervisor: &Supervisor,
     ) -> Self {
         let (queue, entries) = mpsc::channel(limits.write_queue);
         let (numbers, batch) = (store.numbers(), limits.batch);
         let task = Task { numbers, store, messages, pace, batch, metrics: metrics.clone() };
-        tokio::spawn(stop.run_until_cancelled_owned(task.run(entries)));
+        supervisor.spawn("writer", task.run(entries));
         Self { queue, metrics }
     }
 

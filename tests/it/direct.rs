@@ -14,6 +14,7 @@ use mongodb::bson::{DateTime, Document, doc};
 use parlor::config::Config;
 use parlor::metrics::Metrics;
 use parlor::store::{Audience, BoundRoom, NewMember, Receipts, Store, Writer};
+use parlor::supervisor::Supervisor;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
@@ -71,7 +72,8 @@ impl Side {
         store.prepare().await.unwrap();
         let stop = CancellationToken::new();
         let metrics = Arc::new(Metrics::default());
-        let (writer, receipts) = store.writers(&config, &metrics, &stop).await.unwrap();
+        let (writer, receipts) =
+            store.writers(&config, &metrics, &Supervisor::new(stop.clone())).await.unwrap();
         Self { store, writer, receipts, config, stop }
     }
 
