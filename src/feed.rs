@@ -13,7 +13,7 @@ mod event;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bson::{RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, doc};
+use bson::{RawDocument, RawDocumentBuf, Timestamp, doc};
 use futures_util::StreamExt;
 use handlers::RoomId;
 use mongodb::change_stream::ChangeStream;
@@ -21,6 +21,7 @@ use mongodb::change_stream::event::ResumeToken;
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::{ReadPreference, SelectionCriteria};
 
+use self::event::Event;
 use crate::close::Close;
 use crate::config::ReadFrom;
 use crate::hub::{Hub, Missed};
@@ -32,7 +33,7 @@ use crate::room::Change;
 use crate::signal::Signal;
 use crate::store::documents::{self, Undecodable};
 use crate::store::overlay::Mark;
-use crate::store::{LastNumbers, Store, StoreError, journal, presence, signals};
+use crate::store::{LastNumbers, Presence, Store, StoreError, journal, presence, signals};
 
 /// The pause before a stream that can't be opened is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
@@ -82,16 +83,18 @@ impl Feed {
         loop {
             let token = match stream.next().await {
                 Some(Ok(event)) => {
-                    match self.take(&event) {
+                    let taken = Event::read(&event).and_then(|event| {
+                        let taken = self.take(&event);
+                        self.store.reached().saw(event.time);
+                        taken
+                    });
+                    match taken {
                         Ok(Some(time)) => last = time,
                         Ok(None) => {}
                         Err(error) => {
                             self.metrics.fault("feed_undecodable");
                             tracing::error!(%error, "a change was not understood and is not told");
                         }
-                    }
-                    if let Ok(time) = event.get_timestamp("clusterTime") {
-                        self.store.reached().saw(time);
                     }
                     continue;
                 }
@@ -183,89 +186,90 @@ impl Feed {
     }
 
     /// Takes one event; gives its time where it was a room's, or a heartbeat.
-    fn take(&self, event: &RawDocument) -> Result<Option<Timestamp>, Undecodable> {
-        let collection = event.get_document("ns")?.get_str("coll")?;
-        if !event::is_of_interest(event, collection)? {
+    fn take(&self, event: &Event<'_>) -> Result<Option<Timestamp>, Undecodable> {
+        if !event.is_of_interest()? {
             return Ok(None);
         }
-        let key = event.get_document("documentKey")?;
-        if collection == "heartbeats" {
-            if key.get_object_id("_id")? == self.pulse.server() {
-                let time = event.get_timestamp("clusterTime")?;
+        let (key, time) = (event.key, event.time);
+        match event.collection {
+            "heartbeats" => {
+                if key.get_object_id("_id")? != self.pulse.server() {
+                    self.store.present().heard_another();
+                    return Ok(None);
+                }
                 self.store.touched().passed(time);
                 self.hub.passed(time);
                 self.heard(event)?;
-                return Ok(Some(time));
             }
-            self.store.present().heard_another();
-            return Ok(None);
-        }
-        let time = event.get_timestamp("clusterTime")?;
-        if collection == "presence" {
-            if self.hub.has_inboxes() {
-                let (user, seen) = (presence::read_id(key)?, presence::read_change(event)?);
-                if let Some(presence) = seen {
-                    self.presence.saw(user, presence);
+            "presence" => {
+                if self.hub.has_inboxes() {
+                    self.take_presence(event)?;
                 }
+                return Ok(None);
             }
-            return Ok(None);
-        }
-        if collection == "signals" {
-            self.signalled(time, signals::read(event.get_document("fullDocument")?)?);
-            return Ok(Some(time));
-        }
-        if collection == "rooms" {
-            self.take_room(event, documents::read_room_id(key)?, time)?;
-            return Ok(Some(time));
-        }
-        if collection == "marks" {
-            self.take_marks(event, key, time)?;
-            return Ok(Some(time));
-        }
-        let id = key.get_document("_id")?;
-        let room = documents::read_room(id)?;
-        let operation = event.get_str("operationType")?;
-        let inserted = operation == "insert";
-        if collection == "messages" && inserted {
-            let (_, n) = documents::read_message_id(id)?;
-            self.numbers.saw_if_known(room, n.get());
-            let said = documents::read_time(event.get_document("fullDocument")?, "created_at")?;
-            self.store.activity().saw(room, said);
-        }
-        self.note_lag(event)?;
-        if collection == "members" && operation == "delete" {
-            self.store.overlay().left(room, &documents::read_member_user(id)?, time);
-        }
-        // First: whoever joins once the hub has come so far finds it there.
-        self.store.touched().saw(room, time);
-        let listened = self.hub.reached(room, time);
-        if listened {
-            self.take_change(event, collection, id, room, time)?;
-        }
-        if collection == "members" && event::is_of_membership(event)? {
-            self.hub.look(room, Some(&documents::read_member_user(id)?), time);
+            "signals" => self.signalled(time, signals::read(event.document()?)?),
+            "rooms" => self.take_room(event, documents::read_room_id(key)?)?,
+            "marks" => self.take_marks(event)?,
+            _ => self.take_message_or_member(event, key.get_document("_id")?)?,
         }
         Ok(Some(time))
     }
 
+    fn take_message_or_member(&self, event: &Event<'_>, id: &RawDocument) -> Result<(), Undecodable> {
+        let (room, time) = (documents::read_room(id)?, event.time);
+        if event.collection == "messages" && event.operation == "insert" {
+            let (_, n) = documents::read_message_id(id)?;
+            self.numbers.saw_if_known(room, n.get());
+            self.store.activity().saw(room, documents::read_time(event.document()?, "created_at")?);
+        }
+        self.note_lag(event);
+        if event.collection == "members" && event.operation == "delete" {
+            self.store.overlay().left(room, &documents::read_member_user(id)?, time);
+        }
+        // First: whoever joins once the hub has come so far finds it there.
+        self.store.touched().saw(room, time);
+        if self.hub.reached(room, time)
+            && let Some(change) = event.change(id)?
+        {
+            self.hub.committed(room, time, change);
+        }
+        if event.collection == "members" && event.is_of_membership()? {
+            self.hub.look(room, Some(&documents::read_member_user(id)?), time);
+        }
+        Ok(())
+    }
+
     /// How long ago it was made.
-    fn note_lag(&self, event: &RawDocument) -> Result<(), Undecodable> {
-        if let Some(made) = event.get("wallTime")?.and_then(RawBsonRef::as_datetime) {
+    fn note_lag(&self, event: &Event<'_>) {
+        if let Some(made) = event.made {
             let ms = bson::DateTime::now().timestamp_millis() - made.timestamp_millis();
             // The clocks of two machines may differ either way.
             self.metrics.lag(Duration::from_millis(u64::try_from(ms).unwrap_or_default()));
+        }
+    }
+
+    /// Someone came, or went.
+    fn take_presence(&self, event: &Event<'_>) -> Result<(), Undecodable> {
+        let user = presence::read_id(event.key)?;
+        let presence = match event.operation {
+            "update" => presence::read_update(event.updated_fields()?)?,
+            _ => Some(Presence::read(event.document()?)?),
+        };
+        if let Some(presence) = presence {
+            self.presence.saw(user, presence);
         }
         Ok(())
     }
 
     /// Marks were raised, or have been folded.
-    fn take_marks(&self, event: &RawDocument, key: &RawDocument, time: Timestamp) -> Result<(), Undecodable> {
-        if event.get_str("operationType")? == "delete" {
-            self.store.overlay().folded(key.get_object_id("_id")?, Instant::now());
+    fn take_marks(&self, event: &Event<'_>) -> Result<(), Undecodable> {
+        let time = event.time;
+        if event.operation == "delete" {
+            self.store.overlay().folded(event.key.get_object_id("_id")?, Instant::now());
             return Ok(());
         }
-        self.note_lag(event)?;
-        let mut batch = journal::read_batch(event.get_document("fullDocument")?)?;
+        self.note_lag(event);
+        let mut batch = journal::read_batch(event.document()?)?;
         // What becomes of a room's messages by all of them is told once.
         batch.marks.sort_by_key(|mark| mark.room);
         let batch = Arc::new(batch);
@@ -283,12 +287,12 @@ impl Feed {
     }
 
     /// A room was made, renamed or deleted.
-    fn take_room(&self, event: &RawDocument, room: RoomId, time: Timestamp) -> Result<(), Undecodable> {
+    fn take_room(&self, event: &Event<'_>, room: RoomId) -> Result<(), Undecodable> {
+        let time = event.time;
         self.store.touched().saw(room, time);
         self.hub.reached(room, time);
         self.hub.look(room, None, time);
-        let updated = event.get_str("operationType")? == "update";
-        if updated && event::updated_fields(event)?.get("deleted_at")?.is_some() {
+        if event.operation == "update" && event.updated_fields()?.get("deleted_at")?.is_some() {
             self.hub.close(room, Close::NoRoom);
         }
         Ok(())
@@ -310,25 +314,10 @@ impl Feed {
         }
     }
 
-    fn take_change(
-        &self,
-        event: &RawDocument,
-        collection: &str,
-        id: &RawDocument,
-        room: RoomId,
-        time: Timestamp,
-    ) -> Result<(), Undecodable> {
-        if let Some(change) = event::read(event, collection, id)? {
-            self.hub.committed(room, time, change);
-        }
-        Ok(())
-    }
-
-    fn heard(&self, event: &RawDocument) -> Result<(), Undecodable> {
-        let document = match event.get_str("operationType")? {
-            "insert" => event.get_document("fullDocument")?,
-            "update" => event::updated_fields(event)?,
-            _ => return Ok(()),
+    fn heard(&self, event: &Event<'_>) -> Result<(), Undecodable> {
+        let document = match event.operation {
+            "update" => event.updated_fields()?,
+            _ => event.document()?,
         };
         if let Some(beat) = documents::read_int_if_any(document, "beat")? {
             self.pulse.hear(beat);

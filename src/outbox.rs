@@ -201,14 +201,17 @@ impl Outbox {
         self.frames.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// What waits, the first `most` of it. Where that isn't all, [`changed`](Self::changed) resolves at once.
-    pub(crate) fn take(&self, most: usize) -> VecDeque<Arc<Frame>> {
+    /// Moves what waits into `taken`, which is empty, the first `most` of it. Where that isn't all,
+    /// [`changed`](Self::changed) resolves at once.
+    pub(crate) fn take(&self, most: usize, taken: &mut VecDeque<Arc<Frame>>) {
         let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
         if frames.len() <= most {
-            return std::mem::take(&mut *frames);
+            // What there was room for in the one there is in the other: nothing is allocated for a frame.
+            std::mem::swap(&mut *frames, taken);
+        } else {
+            taken.extend(frames.drain(..most));
+            self.changed.notify_one();
         }
-        self.changed.notify_one();
-        frames.drain(..most).collect()
     }
 
     /// Resolves when something was pushed or it is to close; at once where that was so since the last time.

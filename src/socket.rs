@@ -18,7 +18,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use handlers::Code;
 use salvo::hyper::upgrade::Upgraded;
 use salvo::rt::tokio::TokioIo;
@@ -32,7 +32,7 @@ use self::one_room::OneRoom;
 use crate::admission::{Admission, Wanted};
 use crate::caller::Caller;
 use crate::close::Close;
-use crate::outbox::Outbox;
+use crate::outbox::{Frame, Outbox};
 use crate::places::Place;
 use crate::presence::Stays;
 use crate::runtime::Answer;
@@ -157,6 +157,8 @@ async fn talk(
         view: opened.view,
         heard: Instant::now(),
         pinged: None,
+        taken: VecDeque::new(),
+        written: Vec::new(),
         refusals: VecDeque::new(),
     };
     let ended = socket.run(opened.first_frame).await;
@@ -187,6 +189,9 @@ struct Socket<'a> {
     view: View,
     heard: Instant,
     pinged: Option<Instant>,
+    /// Taken to be written, and written: both empty between two writes.
+    taken: VecDeque<Arc<Frame>>,
+    written: Vec<Arc<Frame>>,
     /// When the last few frames were refused by a rate limit.
     refusals: VecDeque<Instant>,
 }
@@ -232,36 +237,38 @@ impl Socket<'_> {
         let Self { ws, outbox, server, .. } = self;
         let write = async { opening::write_text(ws.get_mut(), history).await.map_err(Error::from) };
         // A close frame would stand in the middle of this one.
-        limited(server, outbox, Duration::MAX, write).await.map_err(|_| End::Gone)
+        limited(server, outbox, || Duration::MAX, write).await.map_err(|_| End::Gone)
     }
 
     /// Writes what waits, a handful in one go. A reader that is just fast enough for the queue never to run dry has
     /// its turn at everything else in between.
     async fn write_waiting(&mut self) -> Result<(), End> {
-        let frames = self.outbox.take(WRITTEN_AT_ONCE);
-        if frames.is_empty() {
+        self.outbox.take(WRITTEN_AT_ONCE, &mut self.taken);
+        if self.taken.is_empty() {
             return Ok(());
         }
-        let mut written = Vec::with_capacity(frames.len());
-        let mut frames = frames;
-        while let Some(frame) = frames.pop_front() {
-            let expired = self.caller.until_expiry();
+        while let Some(frame) = self.taken.pop_front() {
             let (text, more) = match &mut self.view {
                 View::Room(view) => (view.take(&frame, &self.caller)?, None),
-                View::Inbox(view) => match tokio::time::timeout(expired, view.take(&frame, &frames)).await {
-                    Ok(taken) => taken?,
-                    Err(_) => return Err(Close::Expired.into()),
-                },
+                View::Inbox(view) => {
+                    let expired = self.caller.until_expiry();
+                    let taken = tokio::time::timeout(expired, view.take(&frame, &self.taken)).await;
+                    taken.map_err(|_| Close::Expired)??
+                }
             };
             if text.is_some() {
-                written.push(frame);
+                self.written.push(frame);
             }
             for text in text.into_iter().chain(more) {
                 self.feed(Message::Text(text)).await?;
             }
         }
+        // What a burst took is not kept for ever.
+        if self.taken.capacity() > WRITTEN_AT_ONCE {
+            self.taken = VecDeque::new();
+        }
         self.flush().await?;
-        for frame in written {
+        for frame in self.written.drain(..) {
             match &mut self.view {
                 View::Room(view) => view.wrote(&frame, &self.caller),
                 View::Inbox(view) => view.wrote(&frame),
@@ -362,15 +369,13 @@ impl Socket<'_> {
     }
 
     async fn feed(&mut self, message: Message) -> Result<(), End> {
-        let expired = self.until_expiry();
-        let Self { ws, outbox, server, .. } = self;
-        limited(server, outbox, expired, ws.feed(message)).await
+        let Self { ws, outbox, server, caller, .. } = self;
+        limited(server, outbox, || caller.until_expiry(), ws.feed(message)).await
     }
 
     async fn flush(&mut self) -> Result<(), End> {
-        let expired = self.until_expiry();
-        let Self { ws, outbox, server, .. } = self;
-        limited(server, outbox, expired, ws.flush()).await
+        let Self { ws, outbox, server, caller, .. } = self;
+        limited(server, outbox, || caller.until_expiry(), ws.flush()).await
     }
 
     fn until_expiry(&self) -> Duration {
@@ -378,15 +383,20 @@ impl Socket<'_> {
     }
 }
 
-/// Waits for a write, but no longer than `limits.write_ms`, nor than the token is good for (`expired`), nor past the word that
+/// Waits for a write, but no longer than `limits.write_ms`, nor than the token is good for, nor past the word that
 /// the socket is to close. What else changed in the outbox meanwhile is still to be seen by whoever looks next.
 async fn limited(
     server: &Server,
     outbox: &Outbox,
-    expired: Duration,
+    until_expiry: impl FnOnce() -> Duration,
     write: impl Future<Output = Result<(), Error>>,
 ) -> Result<(), End> {
-    let limit = server.config.load().limits.write;
+    tokio::pin!(write);
+    // Most find room in the kernel's buffer, and need no clock.
+    if let Some(written) = (&mut write).now_or_never() {
+        return written.map_err(|_| End::Gone);
+    }
+    let (limit, expired) = (server.config.load().limits.write, until_expiry());
     let write = tokio::time::timeout(limit.min(expired), write);
     tokio::pin!(write);
     let mut woken = false;

@@ -1,7 +1,7 @@
 //! A message and its parts.
 
 use std::borrow::Cow;
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::de::{self, Deserializer, Visitor};
@@ -133,10 +133,7 @@ impl fmt::Display for Time {
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut text = String::with_capacity(24);
-        // Writing to a String can't fail.
-        let _ = write!(text, "{self}");
-        serializer.serialize_str(&text)
+        serializer.collect_str(self)
     }
 }
 

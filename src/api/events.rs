@@ -1,6 +1,7 @@
 //! `/rooms/{id}/events`: what happens in a room as it happens, as JSON lines. It is for services, and for whoever
 //! looks after a room: nobody needs to be a member, and nothing becomes delivered or read by it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,8 +76,10 @@ struct Follower {
 impl Follower {
     /// Writes events until there are no more to come.
     async fn follow(&self, lines: &mut LineWriter) -> Result<(), Left> {
+        let mut taken = VecDeque::new();
         loop {
-            for frame in self.outbox.take(TAKEN_AT_ONCE) {
+            self.outbox.take(TAKEN_AT_ONCE, &mut taken);
+            for frame in taken.drain(..) {
                 if frame.about.is_none() && self.since.is_none_or(|since| frame.time > since) {
                     lines.encoded(&frame.json).await?;
                 }

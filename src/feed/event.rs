@@ -1,66 +1,116 @@
 //! What an event of the change stream says of rooms, their messages and members.
 
-use bson::RawDocument;
+use bson::{DateTime, RawDocument, Timestamp};
 
 use crate::room::Change;
 use crate::store::documents::{self, Marks, Undecodable};
 
-/// The change of a room, where this is one that its sockets are told of.
-pub(super) fn read(
-    event: &RawDocument,
-    collection: &str,
-    id: &RawDocument,
-) -> Result<Option<Change>, Undecodable> {
-    let operation = event.get_str("operationType")?;
-    Ok(match (collection, operation) {
-        ("messages", "insert") => {
-            documents::read_message(event.get_document("fullDocument")?)?.map(Change::Sent)
-        }
-        ("messages", "update") => read_update(id, updated_fields(event)?)?,
-        ("members", "insert") => {
-            let member = documents::read_member(event.get_document("fullDocument")?)?;
-            Some(Change::Entered { user: member.user, marks: member.marks })
-        }
-        ("members", "update") => read_marks(id, updated_fields(event)?)?,
-        ("members", "delete") => Some(Change::Left { user: documents::read_member_user(id)? }),
-        _ => None,
-    })
+/// An event, its fields found in one pass: there are ten, and looking each up by its name begins at the first.
+pub(super) struct Event<'a> {
+    pub(super) operation: &'a str,
+    pub(super) collection: &'a str,
+    /// When it was committed.
+    pub(super) time: Timestamp,
+    /// When it was made, by the clock of the database's machine.
+    pub(super) made: Option<DateTime>,
+    /// The `documentKey`.
+    pub(super) key: &'a RawDocument,
+    /// All of it, where it was inserted or replaced.
+    document: Option<&'a RawDocument>,
+    /// What changed in it, where it was updated.
+    update: Option<&'a RawDocument>,
 }
 
-/// Whether anyone is told of such a change.
-pub(super) fn is_of_interest(event: &RawDocument, collection: &str) -> Result<bool, Undecodable> {
-    Ok(match (collection, event.get_str("operationType")?) {
-        // Of messages there are deletes only where a room is deleted, and then no one is left to be told.
-        ("messages" | "heartbeats", "insert" | "update")
-        | ("members", "insert" | "update" | "delete")
-        | ("presence", "insert" | "update" | "replace")
-        // Deleted are those that are folded.
-        | ("marks", "insert" | "delete")
-        // Of signals deletes are but their expiry.
-        | ("rooms" | "signals", "insert") => true,
-        // One that is renamed or deleted.
-        ("rooms", "update") => {
-            let fields = updated_fields(event)?;
-            let mut removed = event.get_document("updateDescription")?.get_array("removedFields")?.into_iter();
-            fields.get("deleted_at")?.is_some()
-                || fields.get("name")?.is_some()
-                || removed.any(|field| field.is_ok_and(|field| field.as_str() == Some("name")))
+impl<'a> Event<'a> {
+    pub(super) fn read(event: &'a RawDocument) -> Result<Self, Undecodable> {
+        let (mut operation, mut namespace, mut time, mut key) = (None, None, None, None);
+        let (mut made, mut document, mut update) = (None, None, None);
+        for field in event {
+            let (name, value) = field?;
+            match name.as_str() {
+                "operationType" => operation = value.as_str(),
+                "ns" => namespace = value.as_document(),
+                "clusterTime" => time = value.as_timestamp(),
+                "wallTime" => made = value.as_datetime(),
+                "documentKey" => key = value.as_document(),
+                "fullDocument" => document = value.as_document(),
+                "updateDescription" => update = value.as_document(),
+                _ => {}
+            }
         }
-        _ => false,
-    })
-}
-
-/// Whether a change of a member is one of who is in the room, and as what.
-pub(super) fn is_of_membership(event: &RawDocument) -> Result<bool, Undecodable> {
-    if event.get_str("operationType")? != "update" {
-        return Ok(true);
+        Ok(Self {
+            operation: found(operation, "operationType")?,
+            collection: found(namespace, "ns")?.get_str("coll")?,
+            time: found(time, "clusterTime")?,
+            made,
+            key: found(key, "documentKey")?,
+            document,
+            update,
+        })
     }
-    let fields = updated_fields(event)?;
-    Ok(fields.get("role")?.is_some())
+
+    pub(super) fn document(&self) -> Result<&'a RawDocument, Undecodable> {
+        found(self.document, "fullDocument")
+    }
+
+    pub(super) fn updated_fields(&self) -> Result<&'a RawDocument, Undecodable> {
+        Ok(self.update()?.get_document("updatedFields")?)
+    }
+
+    fn update(&self) -> Result<&'a RawDocument, Undecodable> {
+        found(self.update, "updateDescription")
+    }
+
+    /// The change of the room, where this is one that its sockets are told of; `id` is the document's.
+    pub(super) fn change(&self, id: &RawDocument) -> Result<Option<Change>, Undecodable> {
+        Ok(match (self.collection, self.operation) {
+            ("messages", "insert") => documents::read_message(self.document()?)?.map(Change::Sent),
+            ("messages", "update") => read_update(id, self.updated_fields()?)?,
+            ("members", "insert") => {
+                let member = documents::read_member(self.document()?)?;
+                Some(Change::Entered { user: member.user, marks: member.marks })
+            }
+            ("members", "update") => read_marks(id, self.updated_fields()?)?,
+            ("members", "delete") => Some(Change::Left { user: documents::read_member_user(id)? }),
+            _ => None,
+        })
+    }
+
+    /// Whether anyone is told of such a change.
+    pub(super) fn is_of_interest(&self) -> Result<bool, Undecodable> {
+        Ok(match (self.collection, self.operation) {
+            // Of messages there are deletes only where a room is deleted, and then no one is left to be told.
+            ("messages" | "heartbeats", "insert" | "update")
+            | ("members", "insert" | "update" | "delete")
+            | ("presence", "insert" | "update" | "replace")
+            // Deleted are those that are folded.
+            | ("marks", "insert" | "delete")
+            // Of signals deletes are but their expiry.
+            | ("rooms" | "signals", "insert") => true,
+            // One that is renamed or deleted.
+            ("rooms", "update") => {
+                let fields = self.updated_fields()?;
+                let mut removed = self.update()?.get_array("removedFields")?.into_iter();
+                fields.get("deleted_at")?.is_some()
+                    || fields.get("name")?.is_some()
+                    || removed.any(|field| field.is_ok_and(|field| field.as_str() == Some("name")))
+            }
+            _ => false,
+        })
+    }
+
+    /// Whether a change of a member is one of who is in the room, and as what.
+    pub(super) fn is_of_membership(&self) -> Result<bool, Undecodable> {
+        if self.operation != "update" {
+            return Ok(true);
+        }
+        Ok(self.updated_fields()?.get("role")?.is_some())
+    }
 }
 
-pub(super) fn updated_fields(event: &RawDocument) -> Result<&RawDocument, Undecodable> {
-    Ok(event.get_document("updateDescription")?.get_document("updatedFields")?)
+/// What stands in a field, of the type that it should be.
+fn found<T>(value: Option<T>, name: &str) -> Result<T, Undecodable> {
+    value.ok_or_else(|| Undecodable::new(&format!("no `{name}`")))
 }
 
 /// An edit or a delete of a message.

@@ -1,5 +1,7 @@
 //! Who is told what where several open a room at once.
 
+use std::collections::VecDeque;
+
 use handlers::{MessageId, Time, UserId};
 
 use super::*;
@@ -31,8 +33,14 @@ fn said(id: i64) -> Change {
     })
 }
 
+fn taken(socket: &Outbox) -> VecDeque<Arc<Frame>> {
+    let mut taken = VecDeque::new();
+    socket.take(100, &mut taken);
+    taken
+}
+
 fn told(socket: &Outbox) -> Vec<Timestamp> {
-    socket.take(100).iter().map(|frame| frame.time).collect()
+    taken(socket).iter().map(|frame| frame.time).collect()
 }
 
 fn hub() -> (Hub, RoomId) {
@@ -119,7 +127,7 @@ fn a_mark_of_one_who_has_left_is_no_members() {
         hub.reached(room, at(time));
         hub.committed(room, at(time), change);
     }
-    let told: Vec<_> = socket.take(100).iter().map(|frame| frame.json.to_string()).collect();
+    let told: Vec<_> = taken(&socket).iter().map(|frame| frame.json.to_string()).collect();
     assert!(told.iter().any(|frame| frame.contains("mark_message_as_read")), "{told:?}");
 }
 

@@ -86,7 +86,7 @@ pub(crate) struct Undecodable(String);
 
 impl Undecodable {
     /// Says what is wrong.
-    pub(super) fn new(fault: &str) -> Self {
+    pub(crate) fn new(fault: &str) -> Self {
         Self(fault.to_owned())
     }
 }

@@ -220,10 +220,10 @@ impl Store {
         let mut options = client_options(&config.mongodb).await?;
         options.retry_writes = Some(false);
         let db = Client::with_options(options)?.database(self.db.name());
-        let (messages, journal) = (db.collection("messages"), db.collection("marks"));
+        let journal = db.collection("marks");
         let (limits, pace) = (&config.limits, Pace::start());
         Ok((
-            Writer::start(self.clone(), messages, pace, limits, metrics.clone(), supervisor),
+            Writer::start(self.clone(), db, pace, limits, metrics.clone(), supervisor),
             Receipts::start(self.clone(), journal, pace, limits, metrics.clone(), supervisor),
         ))
     }

@@ -160,12 +160,8 @@ fn without(server: ObjectId, at: DateTime) -> Vec<Document> {
     ]
 }
 
-/// What a change of the change stream's says: whether a user came or went; none where it is neither.
-pub(crate) fn read_change(event: &RawDocument) -> Result<Option<Presence>, Undecodable> {
-    if event.get_str("operationType")? != "update" {
-        return Ok(Some(Presence::read(event.get_document("fullDocument")?)?));
-    }
-    let fields = event.get_document("updateDescription")?.get_document("updatedFields")?;
+/// What an update says: whether a user came or went; none where it is neither.
+pub(crate) fn read_update(fields: &RawDocument) -> Result<Option<Presence>, Undecodable> {
     if fields.get("online")?.is_none() {
         return Ok(None);
     }

@@ -21,11 +21,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::{RawBsonRef, RawDocumentBuf, doc};
+use bson::{RawArrayBuf, RawBsonRef, RawDocumentBuf, doc, rawdoc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use handlers::{MessageId, RoomId};
-use mongodb::Collection;
-use mongodb::error::{Error, ErrorKind};
+use mongodb::Database;
+use mongodb::error::{Error, ErrorKind, InsertManyError};
 use mongodb::options::ReadConcern;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -46,6 +46,13 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Rooms whose last numbers are read at once, of a batch with rooms that no one here has open. A read waits for the
 /// database more than it has it work: one after the other 200 of them kept all messages waiting for 100 ms.
 const ROOMS_READ: usize = 16;
+
+/// Texts in one command, in bytes, with [`AROUND`] each: together they have to be a document of the database's, which is 16 MiB
+/// at most.
+const COMMAND_BYTES: usize = 8 << 20;
+
+/// What of a message is no text, in bytes: less than this.
+const AROUND: usize = 1024;
 
 /// One message on its way.
 struct Entry {
@@ -90,7 +97,7 @@ pub struct Writer {
 impl Writer {
     pub(super) fn start(
         store: Store,
-        messages: Collection<RawDocumentBuf>,
+        db: Database,
         pace: Pace,
         limits: &config::Limits,
         metrics: Arc<Metrics>,
@@ -98,7 +105,7 @@ impl Writer {
     ) -> Self {
         let (queue, entries) = mpsc::channel(limits.write_queue);
         let (numbers, batch) = (store.numbers(), limits.batch);
-        let task = Task { numbers, store, messages, pace, batch, metrics: metrics.clone() };
+        let task = Task { numbers, store, db, pace, batch, metrics: metrics.clone() };
         supervisor.spawn("writer", task.run(entries));
         Self { queue, metrics }
     }
@@ -126,7 +133,7 @@ impl Writer {
 struct Task {
     store: Store,
     /// By a client that doesn't repeat what fails.
-    messages: Collection<RawDocumentBuf>,
+    db: Database,
     pace: Pace,
     numbers: Arc<LastNumbers>,
     batch: usize,
@@ -157,7 +164,10 @@ impl Task {
         while entries.recv_many(&mut batch, self.batch).await > 0 {
             let (taken, began) = (batch.len(), Instant::now());
             self.metrics.batch(taken);
-            self.write(std::mem::take(&mut batch)).await;
+            while !batch.is_empty() {
+                let later = batch.split_off(in_one_command(&batch));
+                self.write(std::mem::replace(&mut batch, later)).await;
+            }
             self.pace.keep(began, taken).await;
             batch.reserve(self.batch.min(entries.len()));
         }
@@ -302,11 +312,9 @@ impl Task {
     }
 
     async fn attempt(&self, batch: &[Entry], numbers: &[i64]) -> Attempt {
-        let documents: Vec<RawDocumentBuf> =
-            batch.iter().zip(numbers).map(|(entry, n)| entry.draft.numbered(*n)).collect();
-        let messages = self.messages.clone();
+        let (db, command) = (self.db.clone(), insert(batch, numbers));
         let began = Instant::now();
-        let insert = self.store.bounded(async move { Ok(messages.insert_many(documents).await.map(|_| ())) });
+        let insert = self.store.bounded(async move { Ok(command_insert(&db, command).await) });
         let inserted = insert.instrument(tracing::debug_span!("commit", messages = batch.len())).await;
         self.metrics.committed(began.elapsed());
         tracing::debug!(requests = ?Requests(batch), ms = began.elapsed().as_millis(), "wrote a batch");
@@ -435,6 +443,32 @@ impl Task {
         tracing::warn!(%error, "{what} failed; trying again");
         tokio::time::sleep(RETRY_PAUSE).await;
     }
+}
+
+/// How many of a batch fit into one command, and at least one.
+fn in_one_command(batch: &[Entry]) -> usize {
+    let mut bytes = 0;
+    let fits = |entry: &&Entry| {
+        bytes += entry.draft.text.as_str().len() + AROUND;
+        bytes <= COMMAND_BYTES
+    };
+    batch.iter().take_while(fits).count().max(1)
+}
+
+/// Inserts messages in their order, up to the first that fails, on a majority. Said by ourselves: the driver's `insert_many`
+/// takes every document apart again, for its `_id`.
+fn insert(batch: &[Entry], numbers: &[i64]) -> RawDocumentBuf {
+    let documents: RawArrayBuf =
+        batch.iter().zip(numbers).map(|(entry, n)| entry.draft.numbered(*n)).collect();
+    rawdoc! { "insert": "messages", "ordered": true, "writeConcern": { "w": "majority" }, "documents": documents }
+}
+
+/// What fails of an insert stands in its answer, in the form of the driver's own.
+async fn command_insert(db: &Database, command: RawDocumentBuf) -> Result<(), Error> {
+    let answer = db.run_raw_command(command).await?;
+    let failed: InsertManyError = bson::deserialize_from_document(answer)?;
+    let written = failed.write_errors.is_none() && failed.write_concern_error.is_none();
+    if written { Ok(()) } else { Err(ErrorKind::InsertMany(failed).into()) }
 }
 
 /// Which unique index a duplicate's error names. What follows it there are the values of the key: a client's own words.

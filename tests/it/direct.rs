@@ -24,6 +24,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{Database, shared_uri};
 
+/// As many as a configuration may allow at most.
+const TEXT_CHARS: usize = 100_000;
+
 /// No socket is anywhere.
 struct Nobody;
 
@@ -99,7 +102,7 @@ impl Side {
         let action = Action::named(frame["action"].as_str().unwrap()).unwrap();
         let frame = frame.to_string();
         let fields = Fields::parse(&frame).unwrap();
-        (action.run)(Context::new(caller, Arc::new(bound), Arc::new(NoSocket), 4096), &fields)?.await
+        (action.run)(Context::new(caller, Arc::new(bound), Arc::new(NoSocket), TEXT_CHARS), &fields)?.await
     }
 
     async fn send(&self, user: i64, room: RoomId, text: &str) {
@@ -161,6 +164,22 @@ async fn send_writes_the_next_number_of_its_room() {
 }
 
 #[tokio::test]
+async fn what_is_too_much_for_one_command_is_written_in_several() {
+    let database = Database::new();
+    let side = Side::on(&database).await;
+    let room = side.room(&[1, 2]).await;
+    // 400 KB each: a batch of them, which gathers while the first is written, is more than a document may be.
+    let text = "🦀".repeat(TEXT_CHARS);
+    join_all((0..60).map(|_| side.send(1, room, &text))).await;
+    let stored = all(&database, "messages").await;
+    assert_eq!(stored.len(), 60);
+    for (message, n) in stored.iter().zip(1..) {
+        assert_eq!(message.get_document("_id").unwrap(), &id(room, n));
+        assert_eq!(message.get_str("text").unwrap(), text);
+    }
+}
+
+#[tokio::test]
 async fn edit_changes_text_and_time_and_nothing_else() {
     let database = Database::new();
     let side = Side::on(&database).await;
@@ -208,7 +227,7 @@ async fn what_cant_be_done_is_refused_and_writes_nothing() {
     side.send(1, room, "gone").await;
     side.call(1, room, json!({"action": "delete", "message_id": 3})).await.unwrap();
     let before = all(&database, "messages").await;
-    let long = "x".repeat(4097);
+    let long = "x".repeat(TEXT_CHARS + 1);
     for (room, frame, code) in [
         (room, json!({"action": "send"}), Code::InvalidRequest),
         (room, json!({"action": "send", "message": 7}), Code::InvalidRequest),
