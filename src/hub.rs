@@ -9,6 +9,7 @@
 //! A socket of all of a user's rooms ([`inboxes`]) is in each of them, and reads none: a room in which nobody else is
 //! sleeps until something happens in it, and its state is then read as it was just before.
 
+mod deferred;
 mod inboxes;
 #[cfg(test)]
 mod tests;
@@ -21,9 +22,10 @@ use handlers::{RoomId, UserId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use self::deferred::Deferred;
 use crate::close::Close;
 use crate::metrics::Metrics;
-use crate::outbox::{Frame, Outbox};
+use crate::outbox::{Frame, Outbox, Pushed};
 use crate::room::{Change, OpenRoom};
 use crate::store::{Audience, Snapshot};
 
@@ -39,6 +41,7 @@ pub(crate) struct Hub {
     rooms: Mutex<Rooms>,
     /// Rooms whose state is to be read by [`Opener`](crate::opener::Opener): each stands here once while it is open.
     wanted: mpsc::UnboundedSender<Wanted>,
+    deferred: Deferred,
     metrics: Arc<Metrics>,
 }
 
@@ -152,7 +155,7 @@ impl Hub {
     /// And the rooms whose state is to be read for it.
     pub(crate) fn new(metrics: Arc<Metrics>) -> (Self, mpsc::UnboundedReceiver<Wanted>) {
         let (wanted, rooms) = mpsc::unbounded_channel();
-        (Self { rooms: Mutex::default(), wanted, metrics }, rooms)
+        (Self { rooms: Mutex::default(), wanted, deferred: Deferred::default(), metrics }, rooms)
     }
 
     fn rooms(&self) -> MutexGuard<'_, Rooms> {
@@ -399,10 +402,20 @@ impl Hub {
         }
     }
 
-    fn push(&self, socket: &Outbox, frame: &Arc<Frame>) {
-        if socket.is_for(frame) && !socket.push(frame) {
-            self.metrics.limit("send_queue");
+    fn push(&self, socket: &Arc<Outbox>, frame: &Arc<Frame>) {
+        if !socket.is_for(frame) {
+            return;
         }
+        match socket.push(frame) {
+            Pushed::Queued => {}
+            Pushed::Waits => self.deferred.add(socket),
+            Pushed::Full => self.metrics.limit("send_queue"),
+        }
+    }
+
+    /// Wakes sockets for the frames that could wait, for ever.
+    pub(crate) async fn wake_deferred(self: Arc<Self>) {
+        self.deferred.wake().await;
     }
 }
 

@@ -4,7 +4,7 @@
 //! for it reads too slowly, and no other socket notices.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bson::Timestamp;
 use bson::oid::ObjectId;
@@ -95,24 +95,49 @@ impl Frame {
     }
 }
 
+/// Frames from which on a socket is woken for those that can wait, too.
+pub(crate) const MANY: usize = 32;
+
 /// The queue of one socket.
 pub(crate) struct Outbox {
-    /// Whose rooms, where it is of a socket of all of a user's.
-    inbox: Option<(UserId, Arc<Rooms>)>,
-    /// Its user, where it is of one room and above Level 1.
-    hears: Option<UserId>,
-    frames: Mutex<VecDeque<Arc<Frame>>>,
+    /// Whose socket it is, where that is known.
+    user: Option<UserId>,
+    /// The rooms of its user, where it is of a socket of all of them.
+    rooms: Option<Arc<Rooms>>,
+    /// Whether it hears of who is typing.
+    listens: bool,
+    queue: Mutex<Queue>,
     limit: usize,
     closing: OnceLock<Close>,
     changed: Notify,
 }
 
+#[derive(Default)]
+struct Queue {
+    frames: VecDeque<Arc<Frame>>,
+    /// Something of it is to be written now.
+    due: bool,
+}
+
+/// What became of a frame that was given to an outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// It is written with what is there, or the socket is closing anyway.
+    Queued,
+    /// It can wait a moment, and nothing else is to be written: someone has to say when it is [`due`](Outbox::due).
+    Waits,
+    /// The queue is full, which closes the socket.
+    Full,
+}
+
 impl Outbox {
-    pub(crate) fn new(limit: usize) -> Self {
+    /// Of a socket of one room.
+    pub(crate) fn new(limit: usize, user: Option<UserId>) -> Self {
         Self {
-            inbox: None,
-            hears: None,
-            frames: Mutex::default(),
+            user,
+            rooms: None,
+            listens: false,
+            queue: Mutex::default(),
             limit,
             closing: OnceLock::new(),
             changed: Notify::new(),
@@ -121,56 +146,76 @@ impl Outbox {
 
     /// Of a socket of one room on which this user hears of who is typing there.
     pub(crate) fn of_listener(limit: usize, user: UserId) -> Self {
-        Self { hears: Some(user), ..Self::new(limit) }
-    }
-
-    /// Whether it would be told that this user is typing.
-    pub(crate) fn hears_of(&self, typist: &UserId) -> bool {
-        let user = self.hears.as_ref().or_else(|| self.inbox.as_ref().map(|(user, _)| user));
-        user.is_some_and(|user| user != typist)
+        Self { listens: true, ..Self::new(limit, Some(user)) }
     }
 
     /// Of a socket of all of a user's rooms, which are these.
     pub(crate) fn of_inbox(limit: usize, user: UserId, rooms: Arc<Rooms>) -> Self {
-        Self { inbox: Some((user, rooms)), ..Self::new(limit) }
+        Self { rooms: Some(rooms), ..Self::of_listener(limit, user) }
+    }
+
+    /// Whether it would be told that this user is typing.
+    pub(crate) fn hears_of(&self, typist: &UserId) -> bool {
+        self.listens && self.user.as_ref() != Some(typist)
     }
 
     /// The rooms of its user, where it is of a socket of all of them.
     pub(crate) fn rooms(&self) -> Option<&Arc<Rooms>> {
-        self.inbox.as_ref().map(|(_, rooms)| rooms)
+        self.rooms.as_ref()
     }
 
     /// Whether it is of a socket of all of a user's rooms.
     pub(crate) fn is_of_inbox(&self) -> bool {
-        self.inbox.is_some()
+        self.rooms.is_some()
     }
 
     /// Whether a frame is anything to this socket. A room that it is to look at is in doubt until it has, and one that
     /// is in doubt already needs no second look.
     pub(crate) fn is_for(&self, frame: &Frame) -> bool {
-        match (&frame.inbox, &self.inbox) {
-            (Some(Inbox { what: What::Read(user), .. }), Some((owner, _))) => user == owner,
-            (Some(Inbox { what: What::Look, room }), Some((_, rooms))) => rooms.doubt(*room),
+        match (&frame.inbox, &self.rooms) {
+            (Some(Inbox { what: What::Read(user), .. }), Some(_)) => self.user.as_ref() == Some(user),
+            (Some(Inbox { what: What::Look, room }), Some(rooms)) => rooms.doubt(*room),
             (Some(Inbox { what: What::Read(_) | What::Look, .. }), None) => false,
             _ => true,
         }
     }
 
-    /// Puts a frame at the end. False where that closes the socket, since the queue is full; one that is closing anyway has
-    /// no use for it.
-    pub(crate) fn push(&self, frame: &Arc<Frame>) -> bool {
-        let fits = {
-            let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
-            let fits = frames.len() < self.limit;
-            if fits {
-                frames.push_back(frame.clone());
+    /// Puts a frame at the end.
+    ///
+    /// How far a message has come is news to its author. The others made it so, or are one of many: for them it can wait until
+    /// there is something else to be written, or it is [`due`](Self::due).
+    pub(crate) fn push(&self, frame: &Arc<Frame>) -> Pushed {
+        let can_wait = frame.marks.as_ref().is_some_and(|(_, author, _)| self.user.as_ref() != Some(author));
+        let (before, due) = {
+            let mut queue = self.queue();
+            let before = queue.frames.len();
+            if before < self.limit {
+                queue.frames.push_back(frame.clone());
+                queue.due |= !can_wait || before >= MANY;
             }
-            fits
+            (before, queue.due)
         };
-        if fits {
+        if before >= self.limit {
+            return if self.is_first_to_close(Close::TooSlow) { Pushed::Full } else { Pushed::Queued };
+        }
+        if due {
             self.changed.notify_one();
         }
-        fits || !self.is_first_to_close(Close::TooSlow)
+        if due || before > 0 { Pushed::Queued } else { Pushed::Waits }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What could wait is to be written now.
+    pub(crate) fn due(&self) {
+        let mut queue = self.queue();
+        // It may have been written with something else.
+        if !queue.frames.is_empty() {
+            queue.due = true;
+            self.changed.notify_one();
+        }
     }
 
     /// Tells the socket to close. The first word counts.
@@ -181,6 +226,8 @@ impl Outbox {
     fn is_first_to_close(&self, close: Close) -> bool {
         let first = self.closing.set(close).is_ok();
         if first {
+            // What could wait is written before the close.
+            self.queue().due = true;
             self.changed.notify_one();
         }
         first
@@ -198,18 +245,22 @@ impl Outbox {
 
     /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
-        self.frames.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.queue().frames.is_empty()
     }
 
     /// Moves what waits into `taken`, which is empty, the first `most` of it. Where that isn't all,
-    /// [`changed`](Self::changed) resolves at once.
+    /// [`changed`](Self::changed) resolves at once. Nothing where all of it can wait.
     pub(crate) fn take(&self, most: usize, taken: &mut VecDeque<Arc<Frame>>) {
-        let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
-        if frames.len() <= most {
+        let mut queue = self.queue();
+        if !queue.due {
+            return;
+        }
+        if queue.frames.len() <= most {
             // What there was room for in the one there is in the other: nothing is allocated for a frame.
-            std::mem::swap(&mut *frames, taken);
+            std::mem::swap(&mut queue.frames, taken);
+            queue.due = false;
         } else {
-            taken.extend(frames.drain(..most));
+            taken.extend(queue.frames.drain(..most));
             self.changed.notify_one();
         }
     }

@@ -209,6 +209,7 @@ async fn assemble(
     let metrics = Arc::new(Metrics::new());
     let (hub, wanted) = Hub::new(metrics.clone());
     let hub = Arc::new(hub);
+    supervisor.spawn("deferred frames", hub.clone().wake_deferred());
     let opener = Opener { store: store.clone(), hub: hub.clone(), metrics: metrics.clone() };
     supervisor.spawn("opener", opener.run(wanted));
     let pulse = Arc::new(Pulse::new(store.present().server()));

@@ -90,7 +90,8 @@ pub(crate) async fn serve(
         Ok(Admission { caller, ask, .. }) if ask.since.is_some() => {
             Outbox::of_listener(send_queue, caller.user.clone())
         }
-        _ => Outbox::new(send_queue),
+        Ok(Admission { caller, .. }) => Outbox::new(send_queue, Some(caller.user.clone())),
+        Err(_) => Outbox::new(send_queue, None),
     });
     // Before anything is read for it: what concerns its user from now on concerns it.
     let user = admission.as_ref().ok().map(|admission| &admission.caller.user);

@@ -44,7 +44,7 @@ pub(super) async fn room_events(server: Shared, id: RoomParam) -> Result<Lines, 
     if !server.store.room_exists(id.0).await? {
         return Err(Problem::no_room());
     }
-    let outbox = Arc::new(Outbox::new(server.config.load().limits.send_queue));
+    let outbox = Arc::new(Outbox::new(server.config.load().limits.send_queue, None));
     let registered = server.outboxes.register(&outbox, None);
     let (joined, stay) = server.join(id.0, &outbox);
     let snapshot = socket::read_room(&server.0, id.0, joined, &outbox).await;

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use handlers::{MessageId, Time, UserId};
 
 use super::*;
+use crate::outbox::MANY;
 use crate::store::documents::{self, Marks, Member};
 
 fn at(time: u32) -> Timestamp {
@@ -51,7 +52,7 @@ fn hub() -> (Hub, RoomId) {
 #[test]
 fn what_came_between_two_histories_is_told_though_the_later_one_was_there_first() {
     let (hub, room) = hub();
-    let (early, late) = (Arc::new(Outbox::new(10)), Arc::new(Outbox::new(10)));
+    let (early, late) = (Arc::new(Outbox::new(10, None)), Arc::new(Outbox::new(10, None)));
     let visits = [&early, &late].map(|socket| hub.join(room, socket).unread.unwrap());
     for (time, id) in [(7, 1), (12, 2)] {
         hub.reached(room, at(time));
@@ -67,7 +68,7 @@ fn what_came_between_two_histories_is_told_though_the_later_one_was_there_first(
 #[test]
 fn whoever_leaves_while_reading_holds_up_nobody() {
     let (hub, room) = hub();
-    let (gone, stays) = (Arc::new(Outbox::new(10)), Arc::new(Outbox::new(10)));
+    let (gone, stays) = (Arc::new(Outbox::new(10, None)), Arc::new(Outbox::new(10, None)));
     let visits = [&gone, &stays].map(|socket| hub.join(room, socket).unread.unwrap());
     hub.reached(room, at(7));
     hub.committed(room, at(7), said(1));
@@ -86,7 +87,7 @@ fn a_sleeping_room_that_is_joined_is_read_as_before_what_is_about_to_be_told() {
     hub.join_inbox(&[room], &inbox);
     // The hub has heard of it, and is about to be given it.
     hub.reached(room, at(7));
-    let socket = Arc::new(Outbox::new(10));
+    let socket = Arc::new(Outbox::new(10, None));
     assert!(hub.join(room, &socket).unread.is_none(), "it is read for all");
     hub.committed(room, at(7), said(1));
     let wanted = wanted.try_recv().unwrap();
@@ -104,7 +105,7 @@ fn a_sleeping_room_is_not_read_as_before_the_first_who_came() {
     hub.committed(room, at(7), Change::Entered { user: UserId::Int(2), marks: Marks::default() });
     let inbox = Arc::new(Outbox::of_inbox(10, UserId::Int(1), Arc::default()));
     hub.join_inbox(&[room], &inbox);
-    assert!(hub.join(room, &Arc::new(Outbox::new(10))).unread.is_none(), "it is read for all");
+    assert!(hub.join(room, &Arc::new(Outbox::new(10, None))).unread.is_none(), "it is read for all");
     assert_eq!(wanted.try_recv().unwrap().at, at(7));
 }
 
@@ -112,7 +113,7 @@ fn a_sleeping_room_is_not_read_as_before_the_first_who_came() {
 #[test]
 fn a_mark_of_one_who_has_left_is_no_members() {
     let (hub, room) = hub();
-    let socket = Arc::new(Outbox::new(10));
+    let socket = Arc::new(Outbox::new(10, None));
     let visit = hub.join(room, &socket).unread.unwrap();
     let user = |id| UserId::Int(id);
     let mut three = snapshot(5);
@@ -139,7 +140,7 @@ fn read(n: i64) -> Marks {
 #[test]
 fn marks_that_came_between_the_joining_and_the_history_are_told() {
     let (hub, room) = hub();
-    let socket = Arc::new(Outbox::new(10));
+    let socket = Arc::new(Outbox::new(10, Some(UserId::Int(1))));
     hub.passed(at(3));
     let joined = hub.join(room, &socket);
     assert_eq!(joined.marked, at(3));
@@ -151,6 +152,69 @@ fn marks_that_came_between_the_joining_and_the_history_are_told() {
     let history = Snapshot { messages: vec![message], ..snapshot(10) };
     hub.opened(room, joined.unread.unwrap(), &socket, &history);
     assert_eq!(told(&socket), [at(7); 2], "delivered, and read");
-    let late = hub.join(room, &Arc::new(Outbox::new(10)));
+    let late = hub.join(room, &Arc::new(Outbox::new(10, None)));
     assert_eq!((late.unread, late.marked), (None, at(7)));
+}
+
+/// A message of user 1's, read by user 2: what their sockets have to write since, in this order.
+fn read_by_another() -> (Hub, RoomId, Arc<Outbox>, Arc<Outbox>) {
+    let (hub, room) = hub();
+    let sockets = [1, 2].map(|user| Arc::new(Outbox::new(10, Some(UserId::Int(user)))));
+    let visits = [0, 1].map(|at| hub.join(room, &sockets[at]).unread.unwrap());
+    for (socket, visit) in sockets.iter().zip(visits) {
+        hub.opened(room, visit, socket, &snapshot(5));
+    }
+    hub.reached(room, at(7));
+    hub.committed(room, at(7), said(1));
+    let [author, reader] = sockets;
+    assert_eq!((told(&author), told(&reader)), (vec![at(7)], vec![at(7)]));
+    hub.reached(room, at(8));
+    hub.committed(room, at(8), Change::Marked(vec![(UserId::Int(2), read(1))]));
+    (hub, room, author, reader)
+}
+
+#[test]
+fn how_far_a_message_has_come_is_told_to_its_author_at_once_and_to_others_with_what_comes_next() {
+    let (hub, room, author, reader) = read_by_another();
+    assert_eq!(told(&author), [at(8); 2], "delivered, and read");
+    assert_eq!(told(&reader), []);
+    hub.reached(room, at(9));
+    hub.committed(room, at(9), said(2));
+    assert_eq!(told(&reader), [at(8), at(8), at(9)]);
+}
+
+#[tokio::test]
+async fn what_can_wait_is_due_soon_also_where_nothing_comes() {
+    let began = Instant::now();
+    let (hub, _, _, reader) = read_by_another();
+    tokio::spawn(Arc::new(hub).wake_deferred());
+    while told_next(&reader).await != [at(8); 2] {}
+    assert!(began.elapsed() >= deferred::TURN);
+}
+
+/// What a socket has to write the next time that it is woken.
+async fn told_next(socket: &Outbox) -> Vec<Timestamp> {
+    tokio::time::timeout(std::time::Duration::from_secs(10), socket.changed()).await.unwrap();
+    told(socket)
+}
+
+#[test]
+fn what_can_wait_is_written_before_a_close() {
+    let (_, _, _, reader) = read_by_another();
+    reader.close(Close::NoRoom);
+    assert_eq!(told(&reader), [at(8); 2]);
+}
+
+#[test]
+fn what_can_wait_is_due_when_there_is_much_of_it() {
+    let reader = Outbox::new(100, Some(UserId::Int(2)));
+    let marks = (MessageId::try_from(1).unwrap(), UserId::Int(1), handlers::Status::Read);
+    let frame = Arc::new(Frame { marks: Some(marks), ..Frame::new("".into(), at(1)) });
+    assert_eq!(reader.push(&frame), Pushed::Waits);
+    for _ in 1..MANY {
+        assert_eq!(reader.push(&frame), Pushed::Queued);
+    }
+    assert_eq!(told(&reader), []);
+    reader.push(&frame);
+    assert_eq!(told(&reader).len(), MANY + 1);
 }
