@@ -95,7 +95,8 @@ impl Frame {
     }
 }
 
-/// Frames from which on a socket is woken for those that can wait, too.
+/// Frames from which on a socket is woken for those that can wait, too; or half of what fits, where that is less: what waits
+/// by our choice must not look like a reader that is too slow.
 pub(crate) const MANY: usize = 32;
 
 /// The queue of one socket.
@@ -191,7 +192,7 @@ impl Outbox {
             let before = queue.frames.len();
             if before < self.limit {
                 queue.frames.push_back(frame.clone());
-                queue.due |= !can_wait || before >= MANY;
+                queue.due |= !can_wait || before >= MANY.min(self.limit / 2);
             }
             (before, queue.due)
         };

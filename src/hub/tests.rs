@@ -207,14 +207,19 @@ fn what_can_wait_is_written_before_a_close() {
 
 #[test]
 fn what_can_wait_is_due_when_there_is_much_of_it() {
-    let reader = Outbox::new(100, Some(UserId::Int(2)));
-    let marks = (MessageId::try_from(1).unwrap(), UserId::Int(1), handlers::Status::Read);
-    let frame = Arc::new(Frame { marks: Some(marks), ..Frame::new("".into(), at(1)) });
-    assert_eq!(reader.push(&frame), Pushed::Waits);
-    for _ in 1..MANY {
-        assert_eq!(reader.push(&frame), Pushed::Queued);
+    for (limit, waits) in [(100, MANY), (6, 3), (1, 0)] {
+        let reader = Outbox::new(limit, Some(UserId::Int(2)));
+        for _ in 0..waits {
+            reader.push(&mark());
+        }
+        assert_eq!(told(&reader), []);
+        assert_eq!(reader.push(&mark()), Pushed::Queued);
+        assert_eq!(told(&reader).len(), waits + 1);
     }
-    assert_eq!(told(&reader), []);
-    reader.push(&frame);
-    assert_eq!(told(&reader).len(), MANY + 1);
+}
+
+/// That a message of user 1's was read.
+fn mark() -> Arc<Frame> {
+    let marks = (MessageId::try_from(1).unwrap(), UserId::Int(1), handlers::Status::Read);
+    Arc::new(Frame { marks: Some(marks), ..Frame::new("".into(), at(1)) })
 }
