@@ -1,7 +1,8 @@
 //! A private database for when no URI is configured: `mongod` as a child process of the server.
 //!
 //! It promises a writable primary of a replica set with one member, on a loopback port, with its files
-//! under `data_dir/mongod` (0700), and that the child ends with the server, however the server ends:
+//! under `data_dir/mongod` (0700), that one that ends unasked is started again, and that the child ends with the server,
+//! however the server ends:
 //! - [`Embedded::stop`] and `Drop` end it with SIGTERM, and past a limit with SIGKILL;
 //! - the kernel ends it when the server is killed, where `setpriv` is there to ask for that;
 //! - the next start on the same directory ends one that was left all the same.
@@ -12,13 +13,14 @@
 //! It leaves to others what is kept in the database. There is no password: whoever may open a loopback
 //! connection on this machine may read it. Where that is too open, configure a URI.
 //!
-//! `home` has the files, `find` and `fetch` the binary, `child` the process, `replica` the replica set.
+//! `home` has the files, `find` and `fetch` the binary, `child` the process, `keeper` the next one, `replica` the replica set.
 
 mod child;
 mod error;
 mod fetch;
 mod find;
 mod home;
+mod keeper;
 mod replica;
 #[cfg(test)]
 mod tests;
@@ -38,6 +40,7 @@ pub use error::EmbeddedError;
 use child::Child;
 use find::Sources;
 use home::Home;
+use keeper::{Keeper, Program};
 use replica::{NotPrimary, SET};
 
 /// How long `mongod` may take to become primary. Long, since after a crash it first replays its journal;
@@ -89,7 +92,7 @@ pub struct Options {
 pub struct Embedded {
     uri: String,
     // Before the lock: fields are dropped in order, and the lock has to outlive the child.
-    child: Child,
+    keeper: Keeper,
     _lock: File,
 }
 
@@ -97,40 +100,40 @@ impl Embedded {
     /// Starts `mongod` and returns once it is a writable primary. That takes less than a second, save for
     /// the one time that the binary has to be fetched, and for what a crash has left to clear up.
     pub async fn start(options: &Options) -> Result<Self, EmbeddedError> {
-        let home = Home::claim(&options.data_dir)?;
+        let (home, lock) = Home::claim(&options.data_dir)?;
         let mongod = find_mongod(options.mongod.as_deref()).await?;
         let started = Instant::now();
         home.end_leftover(STOP_LIMIT).await?;
         home.set_log_aside();
-        let setpriv = child::setpriv().await;
         let mut last_port = home.last_port();
+        let setpriv = child::setpriv().await;
+        let program = Program { setpriv, mongod, home, cache_mib: options.cache_mib };
+        let home = &program.home;
         for _ in 0..PORTS_TRIED {
-            let port = free_port(last_port.take()).map_err(|cause| start_error(&home, &cause.to_string()))?;
-            let command = command(setpriv.as_deref(), &mongod, &home, port, options.cache_mib);
-            let child = Child::spawn(command).map_err(|cause| start_error(&home, &cause.to_string()))?;
+            let port = free_port(last_port.take()).map_err(|cause| start_error(home, &cause.to_string()))?;
+            let child = program.spawn(port)?;
             let fault = match primary(&child, port, &home.db(), started + START_LIMIT).await {
                 Ok(()) => {
                     home.keep_port(port)?;
                     let (ms, data) = (started.elapsed().as_millis(), home.path().display());
                     tracing::info!(pid = child.pid(), port, ms, %data, "the private MongoDB is up");
-                    child.tell_if_it_ends(home.log());
-                    let uri = uri(port);
-                    return Ok(Self { uri, child, _lock: home.into_lock() });
+                    let keeper = Keeper::of(child, program, port);
+                    return Ok(Self { uri: uri(port), keeper, _lock: lock });
                 }
                 Err(fault) => fault,
             };
             child.stop(STOP_LIMIT).await;
             match fault {
                 NotPrimary::PortTaken => {}
-                NotPrimary::Ended(how) => return Err(start_error(&home, &how)),
+                NotPrimary::Ended(how) => return Err(start_error(home, &how)),
                 NotPrimary::Slow(last) => {
                     let outcome = format!("it was not primary within {} s ({last})", START_LIMIT.as_secs());
-                    return Err(start_error(&home, &outcome));
+                    return Err(start_error(home, &outcome));
                 }
             }
         }
         let outcome = format!("{PORTS_TRIED} free ports were taken before it could listen on them");
-        Err(start_error(&home, &outcome))
+        Err(start_error(home, &outcome))
     }
 
     /// The connection string: loopback, with the replica set's name, so that change streams and retried
@@ -141,13 +144,14 @@ impl Embedded {
 
     /// The child's process id, while it runs.
     pub fn pid(&self) -> Option<u32> {
-        self.child.is_running().then(|| self.child.pid())
+        let child = self.keeper.child();
+        child.is_running().then(|| child.pid())
     }
 
     /// Ends the child with a checkpoint and waits until it is gone: a second as a rule, 20 at most; then it
     /// is killed, and recovers from its journal at the next start.
     pub async fn stop(self) {
-        self.child.stop(STOP_LIMIT).await;
+        self.keeper.stop(STOP_LIMIT).await;
     }
 }
 

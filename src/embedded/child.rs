@@ -8,8 +8,6 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,9 +17,8 @@ use tokio::time::timeout;
 
 use super::tool;
 
-/// How long a dropped child may take to end by SIGTERM before SIGKILL. Shorter than for an orderly stop,
-/// since a drop blocks its thread.
-const DROP_LIMIT: Duration = Duration::from_secs(5);
+/// How long a child may take to end by SIGTERM before SIGKILL, where that blocks a thread: shorter than for an orderly stop.
+const END_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long the kernel may take to clear away a killed process.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
@@ -32,7 +29,6 @@ pub(super) struct Child {
     pid: u32,
     // `Some` once it ended; closed without it where its status could not be learned.
     status: watch::Receiver<Option<ExitStatus>>,
-    ending: Arc<AtomicBool>,
 }
 
 impl Child {
@@ -54,7 +50,7 @@ impl Child {
             }
         })?;
         let pid = pid.recv().map_err(io::Error::other)??;
-        Ok(Self { pid, status, ending: Arc::default() })
+        Ok(Self { pid, status })
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -67,20 +63,8 @@ impl Child {
 
     /// Waits until the process is gone. `None`: it is, and how it ended is not known.
     pub(super) async fn exited(&self) -> Option<ExitStatus> {
-        exited(self.status.clone()).await
-    }
-
-    /// A database that goes away unasked is told to the log once, with what to do; its clients only see
-    /// that it can't be reached.
-    pub(super) fn tell_if_it_ends(&self, log: PathBuf) {
-        let (pid, status, ending) = (self.pid, self.status.clone(), Arc::clone(&self.ending));
-        tokio::spawn(async move {
-            let status = exited(status).await.map_or_else(|| "unknown status".to_owned(), |s| s.to_string());
-            if !ending.load(Ordering::Relaxed) {
-                let log = log.display();
-                tracing::error!(pid, %status, %log, "the private MongoDB ended unasked; restart the server");
-            }
-        });
+        let mut status = self.status.clone();
+        status.wait_for(Option::is_some).await.ok().and_then(|status| *status)
     }
 
     /// Ends the process and waits until it is gone: SIGTERM, and past `limit` SIGKILL.
@@ -93,8 +77,18 @@ impl Child {
         }
     }
 
+    /// The same for who can't wait: it blocks for some seconds at most.
+    pub(super) fn end(&self) {
+        for (name, limit) in [("TERM", END_LIMIT), ("KILL", KILL_LIMIT)] {
+            self.signal(name);
+            let since = Instant::now();
+            while self.is_running() && since.elapsed() < limit {
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
     fn signal(&self, name: &str) {
-        self.ending.store(true, Ordering::Relaxed);
         // Once reaped, its id may be another's.
         if self.is_running() && !tool::signal(name, self.pid) {
             tracing::warn!(pid = self.pid, signal = name, "could not signal the private MongoDB");
@@ -104,18 +98,8 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        for (name, limit) in [("TERM", DROP_LIMIT), ("KILL", KILL_LIMIT)] {
-            self.signal(name);
-            let since = Instant::now();
-            while self.is_running() && since.elapsed() < limit {
-                thread::sleep(Duration::from_millis(5));
-            }
-        }
+        self.end();
     }
-}
-
-async fn exited(mut status: watch::Receiver<Option<ExitStatus>>) -> Option<ExitStatus> {
-    status.wait_for(Option::is_some).await.ok().and_then(|status| *status)
 }
 
 /// The `setpriv` through which a child asks the kernel for SIGTERM when its parent dies. `None` where there

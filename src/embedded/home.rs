@@ -16,17 +16,16 @@ use super::{EmbeddedError, tool};
 /// What is passed on of a line of mongod's log, in characters.
 const COMPLAINT_CHARS: usize = 300;
 
-/// A directory that no other living server uses.
+/// A directory that no other living server uses, while its lock is held.
 #[derive(Debug)]
 pub(super) struct Home {
     path: PathBuf,
-    lock: File,
 }
 
 impl Home {
     /// Makes `data_dir/mongod` and takes it; [`EmbeddedError::InUse`] where a living server has it. The
-    /// claim is the kernel's lock on an open file, so it ends with its process, however that ends.
-    pub(super) fn claim(data_dir: &Path) -> Result<Self, EmbeddedError> {
+    /// claim is the kernel's lock on an open file, so it ends with its process, however that ends; and with the file.
+    pub(super) fn claim(data_dir: &Path) -> Result<(Self, File), EmbeddedError> {
         let wanted = data_dir.join("mongod");
         let claimed = private_dir(&wanted).and_then(|()| fs::canonicalize(&wanted)).and_then(|path| {
             private_dir(&path.join("db"))?;
@@ -35,14 +34,10 @@ impl Home {
         });
         let (path, lock) = claimed.map_err(|cause| EmbeddedError::Files { path: wanted, cause })?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path, lock }),
+            Ok(()) => Ok((Self { path }, lock)),
             Err(TryLockError::WouldBlock) => Err(EmbeddedError::InUse { data_dir: data_dir.to_owned() }),
             Err(TryLockError::Error(cause)) => Err(EmbeddedError::Files { path: path.join("lock"), cause }),
         }
-    }
-
-    pub(super) fn into_lock(self) -> File {
-        self.lock
     }
 
     pub(super) fn path(&self) -> &Path {

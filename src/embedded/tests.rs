@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use mongodb::Client;
 use mongodb::bson::{Document, doc};
+use tokio::time::timeout;
 
 use super::*;
 
@@ -149,7 +150,7 @@ async fn a_port_that_another_has_is_noticed_and_the_other_left_alone() {
     assert!(matches!(outcome, Err(NotPrimary::PortTaken)));
 
     // Taken between the look for a free port and the start.
-    let home = Home::claim(&other.options().data_dir).unwrap();
+    let (home, _lock) = Home::claim(&other.options().data_dir).unwrap();
     let mongod = find_mongod(None).await.unwrap();
     let child = Child::spawn(command(None, &mongod, &home, port(&first), 256)).unwrap();
     let status = child.exited().await.unwrap();
@@ -177,7 +178,12 @@ async fn a_child_left_by_a_crash_is_ended_and_its_data_kept() {
     let folder = Folder::new();
     let first = Embedded::start(&folder.options()).await.unwrap();
     insert(&first, 1).await;
-    let Embedded { child, _lock: lock, .. } = first;
+    let port = port(&first);
+    first.stop().await;
+    let (home, lock) = Home::claim(&folder.options().data_dir).unwrap();
+    let child = Child::spawn(command(None, &find_mongod(None).await.unwrap(), &home, port, 256)).unwrap();
+    let soon = Instant::now() + Duration::from_secs(20);
+    assert!(primary(&child, port, &home.db(), soon).await.is_ok());
     // As when the kernel has closed the files of a server that died, and nothing ended its child.
     drop(lock);
 
@@ -190,9 +196,74 @@ async fn a_child_left_by_a_crash_is_ended_and_its_data_kept() {
 #[tokio::test]
 async fn another_program_with_the_stale_id_is_left_alone() {
     let folder = Folder::new();
-    let home = Home::claim(&folder.options().data_dir).unwrap();
+    let (home, _lock) = Home::claim(&folder.options().data_dir).unwrap();
     fs::write(home.db().join("mongod.lock"), format!("{}\n", std::process::id())).unwrap();
     home.end_leftover(Duration::ZERO).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_that_is_killed_is_started_again_where_it_was_and_no_more_once_it_is_stopped() {
+    let folder = Folder::new();
+    let embedded = Embedded::start(&folder.options()).await.unwrap();
+    let client = Client::with_uri_str(embedded.uri()).await.unwrap();
+    insert(&embedded, 1).await;
+    for id in 2..4 {
+        let pid = embedded.pid().unwrap();
+        assert!(tool::signal("KILL", pid));
+        // By who was connected before, too.
+        let things = client.database("parlor").collection::<Document>("things");
+        let inserted = async { while things.insert_one(doc! { "_id": id }).await.is_err() {} };
+        timeout(Duration::from_secs(20), inserted).await.unwrap();
+        assert_ne!(embedded.pid().unwrap(), pid);
+    }
+    assert_eq!(count(&embedded).await, 3);
+    let pid = embedded.pid().unwrap();
+    embedded.stop().await;
+    assert!(!is_alive(pid));
+    // Its files are free, and nobody comes back to them.
+    let again = Embedded::start(&folder.options()).await.unwrap();
+    assert_eq!(count(&again).await, 3);
+    again.stop().await;
+}
+
+#[tokio::test]
+async fn one_whose_port_is_taken_meanwhile_comes_back_when_it_is_free() {
+    let folder = Folder::new();
+    let embedded = Embedded::start(&folder.options()).await.unwrap();
+    insert(&embedded, 1).await;
+    let port = port(&embedded);
+    let bound = async {
+        loop {
+            // It may have come back faster than we took its port.
+            embedded.pid().map(|pid| tool::signal("KILL", pid));
+            if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+                break listener;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let squatter = timeout(Duration::from_mins(1), bound).await.unwrap();
+    let mut seen = std::collections::HashSet::new();
+    let refused = async {
+        // What is started while another has its port ends by itself.
+        while seen.len() < 2 {
+            seen.extend(embedded.pid());
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_mins(1), refused).await.unwrap();
+    drop(squatter);
+    let counted = timeout(Duration::from_mins(1), async {
+        let client = Client::with_uri_str(embedded.uri()).await.unwrap();
+        let things = client.database("parlor").collection::<Document>("things");
+        loop {
+            if let Ok(count) = things.count_documents(doc! {}).await {
+                break count;
+            }
+        }
+    });
+    assert_eq!(counted.await.unwrap(), 1);
+    embedded.stop().await;
 }
 
 #[test]

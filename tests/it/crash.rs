@@ -4,6 +4,7 @@
 mod clock;
 mod disk;
 mod oplog;
+mod private;
 
 use std::time::Duration;
 
@@ -84,7 +85,10 @@ struct Ordeal {
 
 impl Ordeal {
     async fn begin(uri: &str) -> Self {
-        let server = Program::start_over(uri, &HURRIED).await;
+        Self::of(Program::start_over(uri, &HURRIED).await).await
+    }
+
+    async fn of(server: Program) -> Self {
         let room = server.room(&[1, 2]).await;
         let listener = tokio::spawn(listen(server.join(2, 1).await));
         let truth = Truth::of(&server, STALE).await;

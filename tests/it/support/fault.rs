@@ -45,8 +45,7 @@ impl Owned {
 
     /// Sends a signal by its name.
     fn signal(&self, name: &str) {
-        let sent = std::process::Command::new("kill").args(["-s", name, &self.pid.to_string()]).status();
-        assert!(sent.unwrap().success(), "{name} could not be sent to process {}", self.pid);
+        signal(name, self.pid);
     }
 
     async fn ended(&mut self) -> ExitStatus {
@@ -55,6 +54,12 @@ impl Owned {
         };
         status.unwrap()
     }
+}
+
+/// Sends a signal by its name to a process that runs.
+pub(crate) fn signal(name: &str, pid: u32) {
+    let sent = std::process::Command::new("kill").args(["-s", name, &pid.to_string()]).status();
+    assert!(sent.unwrap().success(), "{name} could not be sent to process {pid}");
 }
 
 impl Drop for Owned {

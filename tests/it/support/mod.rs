@@ -34,7 +34,7 @@ pub(crate) use choir::{Choir, assert_in_order, assert_kept, assert_shown};
 pub(crate) use client::{Client, End};
 pub(crate) use dial::{Dial, encoded};
 pub(crate) use dice::{Dice, seed};
-pub(crate) use fault::{Clock, Mongod, Program, shared_uri};
+pub(crate) use fault::{Clock, Mongod, Program, shared_uri, signal};
 pub(crate) use frames::{
     TIME, WORDS, chat, deleted, delivered, edited, error, ids_of, listed, matches, next_error, read, said,
 };

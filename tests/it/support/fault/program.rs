@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::super::mongo::Database;
 use super::super::server::others::settings;
 use super::super::transcript::Transcript;
-use super::super::{PATIENCE, Server};
+use super::super::{PATIENCE, Server, mongod};
 use super::Owned;
 
 /// The real binary, serving. It is killed when this is dropped.
@@ -36,6 +36,20 @@ impl Program {
     pub(crate) async fn start_over(uri: &str, overrides: &[(&str, &str)]) -> Self {
         let database = Arc::new(Database::new());
         let settings = settings(uri, &database.name, overrides);
+        Self::run(settings, database, Transcript::new()).await
+    }
+
+    /// Starts it with a private database, whose files are in this folder.
+    pub(crate) async fn start_private(data: &Path, overrides: &[(&str, &str)]) -> Self {
+        let database = Arc::new(Database::new());
+        let mut settings = settings("", &database.name, overrides);
+        settings.retain(|(key, _)| key != "PARLOR__MONGODB__URI");
+        // By default there is a page over such a database.
+        settings.push(("PARLOR__PAGE__ENABLED".to_owned(), "off".to_owned()));
+        let own = [("DATA_DIR", data), ("MONGOD", &*mongod().await)];
+        settings.extend(
+            own.map(|(key, path)| (format!("PARLOR__MONGODB__{key}"), path.to_str().unwrap().to_owned())),
+        );
         Self::run(settings, database, Transcript::new()).await
     }
 

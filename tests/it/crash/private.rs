@@ -1,0 +1,26 @@
+//! The private database is killed, as the kernel does that runs out of memory: the server starts it again by itself.
+
+use std::fs;
+use std::path::Path;
+
+use super::{HURRIED, Ordeal};
+use crate::support::{Program, signal};
+
+/// The process that has the database's files: its own lock file says.
+fn mongod_on(home: &Path) -> u32 {
+    fs::read_to_string(home.join("db/mongod.lock")).unwrap().trim().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_private_database_that_is_killed_comes_back_by_itself_and_all_goes_on() {
+    let data = tempfile::tempdir().unwrap();
+    let home = data.path().join("mongod");
+    let ordeal = Ordeal::of(Program::start_private(data.path(), &HURRIED).await).await;
+    let first = mongod_on(&home);
+    ordeal.truth.fault();
+    signal("KILL", first);
+    ordeal.choir.sings(100).await;
+    assert_ne!(mongod_on(&home), first);
+    let port = fs::read_to_string(home.join("port")).unwrap();
+    ordeal.survived(&format!("mongodb://127.0.0.1:{port}/?replicaSet=parlor")).await;
+}
