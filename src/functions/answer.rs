@@ -12,6 +12,9 @@ use crate::signal::{BadEvent, CustomEvent};
 /// What is said of a fault within a part, at most, in characters.
 const FAULT_CHARS: usize = 200;
 
+/// What Parlor writes into a reply itself: it would stand there twice.
+const RESERVED: [&str; 2] = ["ref", "room_id"];
+
 /// What is to be done.
 pub(crate) struct Answer {
     /// As the caller.
@@ -27,7 +30,7 @@ pub(crate) struct Answer {
 pub(crate) enum Malformed {
     /// Not an object of JSON.
     NotJson,
-    /// A field that is unknown, or given twice.
+    /// A field that is unknown, reserved, or given twice.
     Field(String),
     /// `send`, `event` or `reply` is not an object.
     NotObject(&'static str),
@@ -83,8 +86,8 @@ pub(crate) fn read(name: &str, body: &[u8], event_bytes: usize) -> Result<Answer
 }
 
 fn reply(name: &str, fields: &Fields<'_>) -> Result<String, Malformed> {
-    if let Some(twice) = fields.names().find(|name| fields.once(name).is_err()) {
-        return Err(Malformed::Field(twice.to_owned()));
+    if let Some(odd) = fields.names().find(|name| RESERVED.contains(name) || fields.once(name).is_err()) {
+        return Err(Malformed::Field(odd.to_owned()));
     }
     let typed = fields.names().any(|name| name == "type");
     let frame = if typed {
@@ -101,7 +104,7 @@ impl fmt::Display for Malformed {
             Self::NotJson => to.write_str("its answer is not an object of JSON"),
             Self::Field(name) => {
                 let shown: String = name.chars().take(64).collect();
-                write!(to, "its answer has a field {shown:?} that is unknown or given twice")
+                write!(to, "its answer has a field {shown:?} that is unknown, reserved or given twice")
             }
             Self::NotObject(name) => write!(to, "`{name}` in its answer is not an object"),
             Self::Number(name) => write!(to, "`{name}` in its answer has a number that is out of range"),

@@ -1,9 +1,9 @@
 //! Taking a user out of the database, a batch at a time.
 //!
-//! That it is wanted is a document, from which any server takes it up; a lease keeps two from doing it at once. Every
-//! batch stands for itself: what is left to do is read off the documents that still name the user, so an erasure that
-//! was cut short goes on by the same calls. What remains of a message is its number and when it was deleted; its room
-//! tells of it as of any other deletion.
+//! That it is wanted is a document, from which any server takes it up; a lease, by the database's clock, keeps two from
+//! doing it at once. Every batch stands for itself: what is left to do is read off the documents that still name the user,
+//! so an erasure that was cut short goes on by the same calls. What remains of a message is its number and when it was
+//! deleted; its room tells of it as of any other deletion.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,9 +15,8 @@ use handlers::{MessageId, RoomId, UserId};
 use mongodb::Collection;
 
 use super::documents;
-use super::idempotency::later;
 use super::revisions::Change;
-use super::{Store, StoreError};
+use super::{Store, StoreError, from_now};
 
 /// What a message has of its sender.
 const PERSONAL: [&str; 4] = ["text", "edit", "sender", "client_id"];
@@ -41,8 +40,7 @@ impl Store {
     pub(crate) async fn want_erasure(&self, user: &UserId) -> Result<(), StoreError> {
         let erasures = self.erasures();
         let filter = doc! { "_id": documents::user_bson(user) };
-        let now = DateTime::now();
-        let update = doc! { "$set": { "asked_at": now, "until": now, "swept": false } };
+        let update = vec![doc! { "$set": { "asked_at": "$$NOW", "until": "$$NOW", "swept": false } }];
         self.bounded(async move { Ok(erasures.update_one(filter, update).upsert(true).await.map(|_| ())?) })
             .await
     }
@@ -57,9 +55,8 @@ impl Store {
     /// Takes up an erasure whose time has come, for as long as `lease`.
     pub(crate) async fn take_erasure(&self, lease: Duration) -> Result<Option<Erasure>, StoreError> {
         let erasures = self.erasures();
-        let now = DateTime::now();
-        let filter = doc! { "until": { "$lte": now } };
-        let update = doc! { "$set": { "until": later(now, lease) } };
+        let filter = doc! { "$expr": { "$lte": ["$until", "$$NOW"] } };
+        let update = vec![doc! { "$set": { "until": from_now(lease) } }];
         let taken =
             self.bounded(async move { Ok(erasures.find_one_and_update(filter, update).await?) }).await?;
         let Some(taken) = taken else { return Ok(None) };
@@ -76,7 +73,7 @@ impl Store {
     /// Holds an erasure on for as long as `lease` from now. False where it isn't this server's any more, or was asked
     /// for anew.
     pub(crate) async fn hold_erasure(&self, erasure: &Erasure, lease: Duration) -> Result<bool, StoreError> {
-        let update = doc! { "$set": { "until": later(DateTime::now(), lease) } };
+        let update = doc! { "$set": { "until": from_now(lease) } };
         self.update_erasure(erasure, update).await
     }
 
@@ -86,13 +83,14 @@ impl Store {
         erasure: &Erasure,
         linger: Duration,
     ) -> Result<bool, StoreError> {
-        let update = doc! { "$set": { "swept": true, "until": later(DateTime::now(), linger) } };
+        let update = doc! { "$set": { "swept": true, "until": from_now(linger) } };
         self.update_erasure(erasure, update).await
     }
 
     async fn update_erasure(&self, erasure: &Erasure, update: Document) -> Result<bool, StoreError> {
         let (erasures, filter) = (self.erasures(), erasure.filter());
-        self.bounded(async move { Ok(erasures.update_one(filter, update).await?.matched_count > 0) }).await
+        self.bounded(async move { Ok(erasures.update_one(filter, vec![update]).await?.matched_count > 0) })
+            .await
     }
 
     /// Forgets when a user was last seen. For when no socket is open any more: the last one would write it anew.

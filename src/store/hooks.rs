@@ -13,7 +13,7 @@ use bson::oid::ObjectId;
 use bson::{Bson, Document, Timestamp, doc};
 use mongodb::options::ReturnDocument;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, from_now};
 
 /// Where a hook is in the change stream.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,7 +53,7 @@ impl Store {
         let hooks = self.db.collection::<Document>("hooks");
         let free = doc! { "$or": [{ "$lt": ["$until", "$$NOW"] }, { "$eq": ["$holder", server] }] };
         let filter = doc! { "_id": hook, "$expr": free };
-        let update = vec![doc! { "$set": { "holder": server, "until": until(lease) } }];
+        let update = vec![doc! { "$set": { "holder": server, "until": from_now(lease) } }];
         let take = async move {
             let take = hooks.find_one_and_update(filter, update).return_document(ReturnDocument::After);
             Ok(take.await?)
@@ -76,16 +76,11 @@ impl Store {
         let hooks = self.db.collection::<Document>("hooks");
         let filter = doc! { "_id": hook, "holder": server };
         let set = doc! {
-            "until": until(lease),
+            "until": from_now(lease),
             "token": { "$literal": position.token },
             "at": { "$literal": position.at },
         };
         let hold = async move { Ok(hooks.update_one(filter, vec![doc! { "$set": set }]).await?) };
         Ok(self.bounded(hold).await?.matched_count == 1)
     }
-}
-
-/// By the database's clock: no two servers' need agree.
-fn until(lease: Duration) -> Document {
-    doc! { "$add": ["$$NOW", i64::try_from(lease.as_millis()).unwrap_or(i64::MAX)] }
 }

@@ -16,7 +16,7 @@ use mongodb::options::ReadConcern;
 
 use super::documents::{self, Message};
 use super::rooms::is_duplicate;
-use super::{Store, StoreError};
+use super::{Store, StoreError, from_now};
 
 /// How often a record is looked for that comes and goes in the same moment.
 const TRIES: usize = 3;
@@ -223,15 +223,4 @@ fn read_answer(record: &Document) -> Option<Kept> {
 
 fn binary(bytes: &[u8]) -> Bson {
     Bson::Binary(Binary { subtype: BinarySubtype::Generic, bytes: bytes.to_vec() })
-}
-
-/// So much after the database's now.
-fn from_now(by: Duration) -> Document {
-    doc! { "$add": ["$$NOW", i64::try_from(by.as_millis()).unwrap_or(i64::MAX)] }
-}
-
-/// A moment so much after another.
-pub(super) fn later(now: DateTime, by: Duration) -> DateTime {
-    let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
-    DateTime::from_millis(now.timestamp_millis().saturating_add(by))
 }

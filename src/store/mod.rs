@@ -242,3 +242,8 @@ async fn client_options(settings: &config::Mongodb) -> Result<ClientOptions, Sto
     options.write_concern = Some(WriteConcern::majority());
     Ok(options)
 }
+
+/// So much after the database's now, for leases: no two servers' clocks need agree.
+fn from_now(by: Duration) -> Document {
+    doc! { "$add": ["$$NOW", i64::try_from(by.as_millis()).unwrap_or(i64::MAX)] }
+}

@@ -15,7 +15,7 @@ use mongodb::error::Error;
 use mongodb::options::ReturnDocument;
 
 use super::documents;
-use super::{Store, StoreError};
+use super::{Store, StoreError, from_now};
 
 impl Store {
     /// Deletes a room; false where there is none. What was in it is still to be [swept](Self::sweep).
@@ -114,8 +114,7 @@ impl Store {
     }
 }
 
-/// The update that makes a room be left alone for so long, by the database's clock.
+/// The update that makes a room be left alone for so long.
 fn until(time: Duration) -> Document {
-    let ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-    doc! { "$set": { "sweep_after": { "$add": ["$$NOW", ms] } } }
+    doc! { "$set": { "sweep_after": from_now(time) } }
 }

@@ -13,6 +13,7 @@
 //! - Of the messages to which a sender gives one `client_id` in a room one is written: a unique index says which, and
 //!   whoever comes later is given its number.
 
+mod attempt;
 #[cfg(test)]
 mod tests;
 
@@ -21,20 +22,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::{RawArrayBuf, RawBsonRef, RawDocumentBuf, doc, rawdoc};
+use bson::{RawBsonRef, doc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use handlers::{MessageId, RoomId};
 use mongodb::Database;
-use mongodb::error::{Error, ErrorKind, InsertManyError};
+use mongodb::error::Error;
 use mongodb::options::ReadConcern;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use self::attempt::Attempt;
 use super::documents::{self, Draft};
 use super::pace::Pace;
-use super::rooms::DUPLICATE_KEY;
-use super::schema::BY_CLIENT;
 use super::{LastNumbers, Store, StoreError};
 use crate::config;
 use crate::metrics::Metrics;
@@ -46,13 +46,6 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Rooms whose last numbers are read at once, of a batch with rooms that no one here has open. A read waits for the
 /// database more than it has it work: one after the other 200 of them kept all messages waiting for 100 ms.
 const ROOMS_READ: usize = 16;
-
-/// Texts in one command, in bytes, with [`AROUND`] each: together they have to be a document of the database's, which is 16 MiB
-/// at most.
-const COMMAND_BYTES: usize = 8 << 20;
-
-/// What of a message is no text, in bytes: less than this.
-const AROUND: usize = 1024;
 
 /// One message on its way.
 struct Entry {
@@ -140,24 +133,6 @@ struct Task {
     metrics: Arc<Metrics>,
 }
 
-/// How an attempt at a batch ended.
-enum Attempt {
-    /// All of it is written.
-    Written,
-    /// The entries before this one are written; its number is another message's.
-    Taken(usize),
-    /// The entries before this one are written; its sender has given its `client_id` before.
-    Repeated(usize),
-    /// Nothing of it was begun.
-    NotBegun(StoreError),
-    /// It may be written, all, in part, or not.
-    Unknown(StoreError),
-    /// The entries before this one are written; this one the database won't have.
-    Refused(usize, Error),
-    /// The database won't have any of it.
-    AllRefused(Error),
-}
-
 impl Task {
     async fn run(self, mut entries: mpsc::Receiver<Entry>) {
         let mut batch = Vec::with_capacity(self.batch);
@@ -165,7 +140,7 @@ impl Task {
             let (taken, began) = (batch.len(), Instant::now());
             self.metrics.batch(taken);
             while !batch.is_empty() {
-                let later = batch.split_off(in_one_command(&batch));
+                let later = batch.split_off(attempt::in_one_command(&batch));
                 self.write(std::mem::replace(&mut batch, later)).await;
             }
             self.pace.keep(began, taken).await;
@@ -312,34 +287,13 @@ impl Task {
     }
 
     async fn attempt(&self, batch: &[Entry], numbers: &[i64]) -> Attempt {
-        let (db, command) = (self.db.clone(), insert(batch, numbers));
+        let (db, command) = (self.db.clone(), attempt::insert(batch, numbers));
         let began = Instant::now();
-        let insert = self.store.bounded(async move { Ok(command_insert(&db, command).await) });
+        let insert = self.store.bounded(async move { Ok(Attempt::run(&db, command).await) });
         let inserted = insert.instrument(tracing::debug_span!("commit", messages = batch.len())).await;
         self.metrics.committed(began.elapsed());
         tracing::debug!(requests = ?Requests(batch), ms = began.elapsed().as_millis(), "wrote a batch");
-        match inserted {
-            Ok(Ok(())) => Attempt::Written,
-            Ok(Err(error)) => Self::failed(error),
-            Err(error) => Attempt::Unknown(error),
-        }
-    }
-
-    fn failed(error: Error) -> Attempt {
-        match StoreError::from(error.clone()) {
-            StoreError::Fault(_) => {}
-            error @ StoreError::Unreachable(_) => return Attempt::NotBegun(error),
-            // Without the majority's word for those before the one that failed, their outcome is as unknown as the rest's.
-            error => return Attempt::Unknown(error),
-        }
-        let ErrorKind::InsertMany(insert) = &*error.kind else { return Attempt::AllRefused(error) };
-        let first = insert.write_errors.as_ref().and_then(|errors| errors.first());
-        match first {
-            Some(write) if write.code != DUPLICATE_KEY => Attempt::Refused(write.index, error),
-            Some(write) if is_of_client(&write.message) => Attempt::Repeated(write.index),
-            Some(write) => Attempt::Taken(write.index),
-            None => Attempt::AllRefused(error),
-        }
+        inserted.unwrap_or_else(Attempt::Unknown)
     }
 
     /// Waits until the message that has an entry's number is on a majority. What isn't may be rolled back, and
@@ -443,36 +397,4 @@ impl Task {
         tracing::warn!(%error, "{what} failed; trying again");
         tokio::time::sleep(RETRY_PAUSE).await;
     }
-}
-
-/// How many of a batch fit into one command, and at least one.
-fn in_one_command(batch: &[Entry]) -> usize {
-    let mut bytes = 0;
-    let fits = |entry: &&Entry| {
-        bytes += entry.draft.text.as_str().len() + AROUND;
-        bytes <= COMMAND_BYTES
-    };
-    batch.iter().take_while(fits).count().max(1)
-}
-
-/// Inserts messages in their order, up to the first that fails, on a majority. Said by ourselves: the driver's `insert_many`
-/// takes every document apart again, for its `_id`.
-fn insert(batch: &[Entry], numbers: &[i64]) -> RawDocumentBuf {
-    let documents: RawArrayBuf =
-        batch.iter().zip(numbers).map(|(entry, n)| entry.draft.numbered(*n)).collect();
-    rawdoc! { "insert": "messages", "ordered": true, "writeConcern": { "w": "majority" }, "documents": documents }
-}
-
-/// What fails of an insert stands in its answer, in the form of the driver's own.
-async fn command_insert(db: &Database, command: RawDocumentBuf) -> Result<(), Error> {
-    let answer = db.run_raw_command(command).await?;
-    let failed: InsertManyError = bson::deserialize_from_document(answer)?;
-    let written = failed.write_errors.is_none() && failed.write_concern_error.is_none();
-    if written { Ok(()) } else { Err(ErrorKind::InsertMany(failed).into()) }
-}
-
-/// Which unique index a duplicate's error names. What follows it there are the values of the key: a client's own words.
-fn is_of_client(message: &str) -> bool {
-    let before_key = message.split(" dup key").next().unwrap_or_default();
-    before_key.split_whitespace().any(|word| word == BY_CLIENT)
 }

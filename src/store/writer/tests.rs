@@ -1,8 +1,10 @@
 //! Which entries of a batch are given up when one's time is over, and what its failures are taken for.
 
+use bson::Bson;
 use bson::oid::ObjectId;
 use handlers::{Text, Time, UserId};
 
+use super::super::rooms::DUPLICATE_KEY;
 use super::*;
 
 fn text() -> Text {
@@ -75,13 +77,21 @@ fn who_has_no_number_yet_or_is_in_another_room_is_not_given_up() {
 #[test]
 fn what_a_router_says_of_one_message_while_its_shard_has_no_primary_is_no_refusal() {
     let attempt = |code: i32| {
-        let errors = serde_json::json!({ "writeErrors": [{ "index": 1, "code": code, "errmsg": "" }] });
-        let failed: mongodb::error::InsertManyError = serde_json::from_value(errors).unwrap();
-        Task::failed(ErrorKind::InsertMany(failed).into())
+        let errors = [doc! { "index": 1, "code": code, "errmsg": "" }];
+        Attempt::answered(doc! { "ok": 1, "n": 1, "writeErrors": errors })
     };
     for code in [6, 7, 89, 91, 189, 262, 9001, 10107, 11600, 11602] {
         assert!(matches!(attempt(code), Attempt::Unknown(_)), "{code}");
     }
     assert!(matches!(attempt(DUPLICATE_KEY), Attempt::Taken(1)));
     assert!(matches!(attempt(121), Attempt::Refused(1, _)));
+}
+
+#[test]
+fn an_answer_that_cannot_be_read_is_no_refusal_and_no_promise() {
+    assert!(matches!(Attempt::answered(doc! { "ok": 1, "n": 2 }), Attempt::Written));
+    for of_another_kind in [Bson::from(7), "none".into(), doc! { "index": 1 }.into()] {
+        let answer = doc! { "ok": 1, "writeErrors": of_another_kind };
+        assert!(matches!(Attempt::answered(answer.clone()), Attempt::Unknown(_)), "{answer}");
+    }
 }

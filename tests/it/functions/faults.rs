@@ -42,6 +42,8 @@ async fn a_malformed_answer_is_internal_and_nothing_of_it_is_done() {
         r#"{"reply":"hello"}"#,
         r#"{"reply":null}"#,
         r#"{"reply":{"a":1,"a":2}}"#,
+        r#"{"reply":{"ref":"mine"}}"#,
+        r#"{"reply":{"a":1,"room_id":2}}"#,
         r#"{"reply":{"a":"\ud800"}}"#,
         r#"{"event":[]}"#,
         r#"{"event":{"type":"chat_message"}}"#,
