@@ -3,10 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use handlers::Action;
 use salvo::Server as HttpServer;
 use salvo::conn::Acceptor;
@@ -17,42 +14,24 @@ use salvo::server::ServerHandle;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use crate::arrivals::{Arrivals, Gate};
-use crate::auth::{AuthError, Verifier};
-use crate::close::Close;
+use crate::arrivals::Gate;
+use crate::assemble::assemble;
+use crate::auth::AuthError;
 use crate::config::{Config, ConfigError, Http};
-use crate::database::{START_PATIENCE, embed, prepare};
+use crate::database::{START_PATIENCE, embed};
+use crate::drain::drain;
 use crate::embedded::EmbeddedError;
-use crate::erasure::Eraser;
-use crate::feed::Feed;
-use crate::hooks::{BeforeSend, Hooks};
-use crate::hub::Hub;
-use crate::metrics::Metrics;
-use crate::opener::Opener;
 use crate::outbound::Unusable;
-use crate::page::Page;
-use crate::places::Places;
-use crate::presence;
-use crate::pulse::Pulse;
-use crate::refusals::Refusals;
-use crate::registry::Outboxes;
+use crate::page::{self, Page};
 use crate::reload::Reload;
-use crate::runtime::{Ports, Runtime, UnderWay};
-use crate::server::{Live, Server};
-use crate::store::{Store, StoreError};
+use crate::routes;
+use crate::runtime::UnderWay;
+use crate::server::Server;
+use crate::store::StoreError;
 use crate::supervisor::Supervisor;
-use crate::sweeper::Sweeper;
 use crate::tls::Certificate;
-use crate::users::Users;
-use crate::{functions, leftovers, page, routes, sweeper};
-
-/// What is kept of the time for the end, at most a quarter of it, to tell each socket why it is closed: the
-/// database may have taken all the rest. As long as one close may take.
-const GOODBYE: Duration = Duration::from_secs(4);
 
 /// Serves until `shutdown`, then drains; with the actions that Parlor has. See [`App`].
 ///
@@ -193,115 +172,6 @@ struct Door {
     certificate: Option<Arc<Certificate>>,
 }
 
-/// Connects to the database and starts the feed, the heartbeat and the writers, all under `supervisor`.
-async fn assemble(
-    config: Config,
-    actions: &'static [Action],
-    page: Page,
-    shutdown: &CancellationToken,
-    supervisor: &Supervisor,
-) -> Result<(Arc<Server>, UnderWay), ServeError> {
-    let verifier = Verifier::new(&config.auth)?;
-    let store = Store::open(&config.mongodb, config.limits.rooms_cached).await?;
-    let stream_store = Store::open(&config.mongodb, config.limits.rooms_cached).await?;
-    prepare(&store, shutdown).await?;
-
-    let metrics = Arc::new(Metrics::new());
-    let (hub, wanted) = Hub::new(metrics.clone());
-    let hub = Arc::new(hub);
-    supervisor.spawn("deferred frames", hub.clone().wake_deferred());
-    let opener = Opener { store: store.clone(), hub: hub.clone(), metrics: metrics.clone() };
-    supervisor.spawn("opener", opener.run(wanted));
-    let pulse = Arc::new(Pulse::new(store.present().server()));
-    let outboxes = Outboxes::default();
-    let hooks = Hooks::new(&config, pulse.server(), &store, &stream_store, &metrics)?;
-    hooks.begin().await?;
-    let changes = presence::tell::Changes::default();
-    let teller = presence::tell::Teller {
-        changes: changes.clone(),
-        store: store.clone(),
-        hub: hub.clone(),
-        metrics: metrics.clone(),
-    };
-    supervisor.spawn("presence teller", teller.run());
-    let feed = Feed {
-        stream_store: stream_store.clone(),
-        read_from: config.feed.read_from,
-        store: store.clone(),
-        hub: hub.clone(),
-        outboxes: outboxes.clone(),
-        numbers: store.numbers(),
-        metrics: metrics.clone(),
-        pulse: pulse.clone(),
-        presence: changes,
-    };
-    let stream = feed.open().await.map_err(StoreError::from)?;
-    feed.begin().await?;
-    supervisor.spawn("feed", feed.run(stream));
-    supervisor.spawn("heartbeat", pulse.clone().run(store.clone(), config.feed.heartbeat, metrics.clone()));
-    let (writer, receipts) = store.writers(&config, &metrics, supervisor).await?;
-    let under_way = UnderWay::default();
-    verifier.watch(&config.auth, &metrics, supervisor.stop());
-    let refusals = Refusals::new(&config, metrics.clone());
-    let functions = functions::configured(&config, &store, &metrics)?;
-    let runtime = Runtime::new(
-        actions,
-        functions,
-        &config,
-        Ports {
-            store: store.clone(),
-            writer: writer.clone(),
-            receipts: receipts.clone(),
-            verifier: verifier.clone(),
-            audience: hub.clone(),
-        },
-        under_way.clone(),
-        metrics.clone(),
-    );
-    runtime.ask(BeforeSend::new(&config, &metrics)?);
-    let eraser = Arc::new(Eraser::new(store.clone(), &config, metrics.clone()));
-    supervisor.spawn("eraser", eraser.clone().run());
-    let present = store.present();
-    let task = presence::Task {
-        present: present.clone(),
-        store: store.clone(),
-        pulse: pulse.clone(),
-        settings: config.presence.clone(),
-        batch: config.limits.batch,
-        metrics: metrics.clone(),
-    };
-    task.start(supervisor);
-    supervisor.spawn("leftovers", leftovers::run(store.clone(), metrics.clone()));
-    let server = Server {
-        page,
-        sweeper: Sweeper::default(),
-        store,
-        hub,
-        runtime: Arc::new(runtime),
-        writer,
-        receipts,
-        eraser,
-        verifier,
-        users: Users::new(),
-        hooks: ArcSwap::from_pointee(hooks.start(supervisor)),
-        stream_store,
-        present,
-        outboxes,
-        metrics,
-        pulse,
-        places: Places::default(),
-        exports: Places::default(),
-        arrivals: Arrivals::default(),
-        refusals,
-        tracker: TaskTracker::new(),
-        draining: AtomicBool::new(false),
-        config: Arc::new(Live::from_pointee(config)),
-    };
-    let server = Arc::new(server);
-    supervisor.spawn("sweeper", sweeper::run(server.clone()));
-    Ok((server, under_way))
-}
-
 /// Listens on an address of the configuration's.
 ///
 /// # Errors
@@ -340,25 +210,7 @@ async fn listen(
         lost = supervisor.lost() => Some(lost),
     };
 
-    let drain = server.config.load().shutdown.drain;
-    let deadline = Instant::now() + drain;
-    let goodbye = deadline - GOODBYE.min(drain / 4);
-    tracing::info!(seconds = drain.as_secs(), "going away: finishing what is being done");
-    server.draining.store(true, Ordering::SeqCst);
-    handle.stop_graceful(Some(drain));
-    server.outboxes.wake();
-    handlers.tracker.close();
-    if tokio::time::timeout_at(goodbye, drained(&server, &handlers.tracker)).await.is_err() {
-        tracing::warn!("not everything was finished in time");
-    }
-    handlers.overdue.cancel();
-    server.outboxes.close(Close::GoingAway);
-    server.tracker.close();
-    let closed = async { tokio::join!(server.tracker.wait(), accepting) };
-    if tokio::time::timeout_at(deadline, closed).await.is_err() {
-        tracing::warn!("not every connection was closed in time");
-    }
-    server.hooks.load().end().await;
+    drain(&server, handlers, handle, accepting).await;
     match lost {
         Some(task) => Err(ServeError(format!("a task panicked that the server can't do without: {task}"))),
         None => Ok(()),
@@ -384,27 +236,6 @@ where
     http.http1_mut().max_buf_size(limits.head_bytes);
     let handle = http.handle();
     (handle, tokio::spawn(http.try_serve(routes::service(server))))
-}
-
-/// What is being done is done, its senders have heard of it, and all receipts are written.
-async fn drained(server: &Server, handlers: &TaskTracker) {
-    handlers.wait().await;
-    if let Err(error) = server.pulse.fence(&server.store).await {
-        tracing::warn!(%error, "the last events could not be waited for");
-    }
-    server.outboxes.close(Close::GoingAway);
-    server.tracker.close();
-    server.tracker.wait().await;
-    server.receipts.settled().await;
-    if let Err(error) = fold_what_is_left(server).await {
-        tracing::info!(%error, "receipts are left to be folded by another server");
-    }
-}
-
-/// Folds the receipts that this server has written last, once it has heard of them.
-async fn fold_what_is_left(server: &Server) -> Result<(), StoreError> {
-    server.pulse.fence(&server.store).await?;
-    server.store.fold().await
 }
 
 /// Why a server can't be started, in one line.
