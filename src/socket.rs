@@ -8,6 +8,7 @@ mod all_rooms;
 mod closing;
 mod one_room;
 mod opening;
+mod writing;
 
 pub(crate) use opening::read as read_room;
 
@@ -18,7 +19,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::{FutureExt, SinkExt, StreamExt};
+use futures_util::StreamExt;
 use handlers::Code;
 use salvo::hyper::upgrade::Upgraded;
 use salvo::rt::tokio::TokioIo;
@@ -47,9 +48,6 @@ const WRITE_BYTES: usize = 4 * 1024;
 
 /// Refusals by a rate limit after which a socket is closed with 4029, and within what time (protocol.md).
 const TOLD: (usize, Duration) = (10, Duration::from_secs(10));
-
-/// Frames that are written before anything else has its turn.
-const WRITTEN_AT_ONCE: usize = 64;
 
 pub(crate) type WebSocket = WebSocketStream<TokioIo<Upgraded>>;
 
@@ -233,51 +231,6 @@ impl Socket<'_> {
         }
     }
 
-    /// The first frame, past the WebSocket's own buffer, which would keep the size of its largest frame for ever.
-    async fn write_first(&mut self, history: Utf8Bytes) -> Result<(), End> {
-        let Self { ws, outbox, server, .. } = self;
-        let write = async { opening::write_text(ws.get_mut(), history).await.map_err(Error::from) };
-        // A close frame would stand in the middle of this one.
-        limited(server, outbox, || Duration::MAX, write).await.map_err(|_| End::Gone)
-    }
-
-    /// Writes what waits, a handful in one go. A reader that is just fast enough for the queue never to run dry has
-    /// its turn at everything else in between.
-    async fn write_waiting(&mut self) -> Result<(), End> {
-        self.outbox.take(WRITTEN_AT_ONCE, &mut self.taken);
-        if self.taken.is_empty() {
-            return Ok(());
-        }
-        while let Some(frame) = self.taken.pop_front() {
-            let (text, more) = match &mut self.view {
-                View::Room(view) => (view.take(&frame, &self.caller)?, None),
-                View::Inbox(view) => {
-                    let expired = self.caller.until_expiry();
-                    let taken = tokio::time::timeout(expired, view.take(&frame, &self.taken)).await;
-                    taken.map_err(|_| Close::Expired)??
-                }
-            };
-            if text.is_some() {
-                self.written.push(frame);
-            }
-            for text in text.into_iter().chain(more) {
-                self.feed(Message::Text(text)).await?;
-            }
-        }
-        // What a burst took is not kept for ever.
-        if self.taken.capacity() > WRITTEN_AT_ONCE {
-            self.taken = VecDeque::new();
-        }
-        self.flush().await?;
-        for frame in self.written.drain(..) {
-            match &mut self.view {
-                View::Room(view) => view.wrote(&frame, &self.caller),
-                View::Inbox(view) => view.wrote(&frame),
-            }
-        }
-        Ok(())
-    }
-
     /// Hands on the marks that are owed.
     fn pay(&mut self) {
         match &mut self.view {
@@ -369,61 +322,8 @@ impl Socket<'_> {
         Ok(())
     }
 
-    async fn feed(&mut self, message: Message) -> Result<(), End> {
-        let Self { ws, outbox, server, caller, .. } = self;
-        limited(server, outbox, || caller.until_expiry(), ws.feed(message)).await
-    }
-
-    async fn flush(&mut self) -> Result<(), End> {
-        let Self { ws, outbox, server, caller, .. } = self;
-        limited(server, outbox, || caller.until_expiry(), ws.flush()).await
-    }
-
     fn until_expiry(&self) -> Duration {
         self.caller.until_expiry()
-    }
-}
-
-/// Waits for a write, but no longer than `limits.write_ms`, nor than the token is good for, nor past the word that
-/// the socket is to close. What else changed in the outbox meanwhile is still to be seen by whoever looks next.
-async fn limited(
-    server: &Server,
-    outbox: &Outbox,
-    until_expiry: impl FnOnce() -> Duration,
-    write: impl Future<Output = Result<(), Error>>,
-) -> Result<(), End> {
-    tokio::pin!(write);
-    // Most find room in the kernel's buffer, and need no clock.
-    if let Some(written) = (&mut write).now_or_never() {
-        return written.map_err(|_| End::Gone);
-    }
-    let (limit, expired) = (server.config.load().limits.write, until_expiry());
-    let write = tokio::time::timeout(limit.min(expired), write);
-    tokio::pin!(write);
-    let mut woken = false;
-    let written = loop {
-        tokio::select! {
-            biased;
-            written = &mut write => break written,
-            () = outbox.changed() => {
-                woken = true;
-                if let Some(close @ Close::TooSlow) = outbox.closing() {
-                    return Err(close.into());
-                }
-            }
-        }
-    };
-    if woken {
-        outbox.wake();
-    }
-    match written {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(End::Gone),
-        Err(_) if expired < limit => Err(Close::Expired.into()),
-        Err(_) => {
-            server.metrics.limit("write_ms");
-            Err(Close::TooSlow.into())
-        }
     }
 }
 
