@@ -41,7 +41,7 @@ impl Case {
         Self { home, _database: database, server }
     }
 
-    /// Writes the file and has it read; what stands after these words in the log. Each can be waited for once.
+    /// Writes the file and has it read; what then stands after these words in the log.
     async fn reload(&self, settings: &str, words: &str) -> String {
         fs::write(self.home.path().join("settings.toml"), settings).unwrap();
         self.server.reload(words).await

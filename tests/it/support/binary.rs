@@ -138,8 +138,9 @@ impl Serving {
 
     /// Has it read its configuration again, and waits until its log says so.
     pub(crate) async fn reload(&self, words: &str) -> String {
+        let before = self.process.said().len();
         self.process.signal("HUP", "");
-        self.process.says(words, START).await
+        self.process.says_after(before, words, START).await
     }
 
     /// Stops it as an init system does, and gives its log: it must end in good order, however much is open.

@@ -58,8 +58,13 @@ impl Process {
 
     /// Waits until it has written a line with these words, and gives what stands after them on it.
     pub(crate) async fn says(&self, words: &str, limit: Duration) -> String {
+        self.says_after(0, words, limit).await
+    }
+
+    /// The same of what it writes after so many bytes.
+    pub(crate) async fn says_after(&self, before: usize, words: &str, limit: Duration) -> String {
         let after = |said: &str| {
-            let (line, _) = said.split_once(words)?.1.split_once('\n')?;
+            let (line, _) = said.get(before..)?.split_once(words)?.1.split_once('\n')?;
             Some(line.trim_end().to_owned())
         };
         let mut said = self.said.clone();
