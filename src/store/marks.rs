@@ -4,7 +4,7 @@
 //! outcome is simply written again.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bson::RawDocumentBuf;
@@ -110,21 +110,24 @@ struct Task {
 
 impl Task {
     async fn run(self) {
+        let mut began = Instant::now();
         loop {
-            let batch = self.take();
-            if batch.is_empty() {
+            let waiting = self.waiting().len();
+            if waiting == 0 {
                 self.shared.raised.notified().await;
                 continue;
             }
+            self.pace.gather(waiting, began).await;
+            let batch = self.take();
+            self.pace.took(batch.len());
             while self.store.overlay().unfolded() >= self.shared.unfolded {
                 self.shared.metrics.limit("unfolded_marks");
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
-            let began = Instant::now();
+            began = Instant::now();
             match self.store.raise(&self.journal, &batch).await {
                 Ok(()) => {
                     self.shared.open.send_modify(|open| *open -= batch.len());
-                    self.pace.keep(began, batch.len()).await;
                 }
                 Err(error) => {
                     self.shared.metrics.fault("receipts");
@@ -136,8 +139,12 @@ impl Task {
         }
     }
 
+    fn waiting(&self) -> MutexGuard<'_, HashMap<(RoomId, UserId), Marks>> {
+        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn take(&self) -> Vec<((RoomId, UserId), Marks)> {
-        let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting();
         if waiting.len() <= self.batch {
             return waiting.drain().collect();
         }
@@ -146,7 +153,7 @@ impl Task {
     }
 
     fn give_back(&self, batch: Vec<((RoomId, UserId), Marks)>) {
-        let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting();
         for (key, marks) in batch {
             let newer = waiting.get(&key).copied();
             if newer.is_some() {

@@ -223,7 +223,7 @@ impl Store {
         let journal = db.collection("marks");
         let (limits, pace) = (&config.limits, Pace::start());
         Ok((
-            Writer::start(self.clone(), db, pace, limits, metrics.clone(), supervisor),
+            Writer::start(self.clone(), db, pace.clone(), limits, metrics.clone(), supervisor),
             Receipts::start(self.clone(), journal, pace, limits, metrics.clone(), supervisor),
         ))
     }

@@ -135,15 +135,21 @@ struct Task {
 
 impl Task {
     async fn run(self, mut entries: mpsc::Receiver<Entry>) {
-        let mut batch = Vec::with_capacity(self.batch);
+        let (mut batch, mut began) = (Vec::with_capacity(self.batch), Instant::now());
         while entries.recv_many(&mut batch, self.batch).await > 0 {
-            let (taken, began) = (batch.len(), Instant::now());
-            self.metrics.batch(taken);
+            self.pace.gather(batch.len(), began).await;
+            while batch.len() < self.batch
+                && let Ok(entry) = entries.try_recv()
+            {
+                batch.push(entry);
+            }
+            began = Instant::now();
+            self.pace.took(batch.len());
+            self.metrics.batch(batch.len());
             while !batch.is_empty() {
                 let later = batch.split_off(attempt::in_one_command(&batch));
                 self.write(std::mem::replace(&mut batch, later)).await;
             }
-            self.pace.keep(began, taken).await;
             batch.reserve(self.batch.min(entries.len()));
         }
     }
