@@ -3,10 +3,11 @@
 //! for their answers come in bursts, all that were in one batch together: without lingering the first of a burst goes alone,
 //! and all others wait for it. Messages and receipts go by one pace, so that one flush of the journal can do for both.
 //!
-//! Measured with 6.0.5 on two cores, medians of three runs in turn, processor time of server and database for that of the
-//! load generator. Saturated, 200 rooms: 7,392 messages/s at 3.77, with a wait after each batch of [`MANY`] alone, to the next
-//! moment, 6,337 at 4.21: of 1,025 batches then 380 were of up to four messages. At 4,000/s: 4.02 instead of 4.69, to the peer
-//! 10.3 instead of 9.4 ms at the median and 24 instead of 28 at p99. Lingering 2 ms or 4, or until 48 or 64 wait: less done.
+//! Measured with 6.0.5 on two cores, medians of three runs in turn; processor time of server and database for that of the load
+//! generator, which does the same for each message. Saturated, 200 rooms: 3.48, and with a wait after each batch of [`MANY`]
+//! alone, to the next moment, 3.87 (in another hour 3.73 and 3.94): of 1,025 batches 380 were then of up to four messages. At
+//! 4,000/s 4.02 and 4.69, to the peer 10.3 and 9.4 ms at the median, 24 and 28 at p99. Lingering 2 or 4 ms, or until 48 or 64
+//! wait: less done, or more time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
