@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use futures_util::TryStreamExt;
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::{HURRIED, until_status};
 use crate::support::{
-    Choir, Client, Clock, End, Mongod, Program, Server, Truth, assert_in_order, assert_kept, assert_shown,
-    chat, deleted, edited, ids_of, matches, now, shared_uri,
+    Choir, Client, Clock, End, Mongod, PATIENCE, Program, Server, Truth, assert_in_order, assert_kept,
+    assert_shown, chat, deleted, edited, ids_of, matches, now, shared_uri,
 };
 
 const MINUTE: i64 = 60;
@@ -184,4 +185,19 @@ async fn a_post_that_is_under_way_by_one_clock_is_not_done_again_by_another() {
     assert_eq!(right.post_once("a-key", PATH, &body).await, (201, made));
     let (_, page) = right.api_get(PATH).await;
     assert_eq!(page["messages"].as_array().map(Vec::len), Some(1), "{page}");
+}
+
+/// Who is being erased has a server's lease on it, and what was under way then is looked for once more a while later.
+#[tokio::test]
+async fn an_erasure_comes_to_its_end_while_its_servers_clock_goes_back() {
+    let clock = Clock::ahead_by(HOUR);
+    let server = Program::start_by(&clock, shared_uri(), &HURRIED).await;
+    server.room(&[1, 2]).await;
+    assert_eq!(server.api_delete("/users/1").await.0, 202);
+    let erased = async { while server.api_get("/users/1").await.1["erasing"] == true {} };
+    timeout(PATIENCE, erased).await.expect("what there was is erased");
+    clock.set(0);
+    let erasures = server.collection("erasures").await;
+    let over = async { while erasures.find_one(doc! {}).await.unwrap().is_some() {} };
+    timeout(2 * PATIENCE, over).await.expect("nothing of it is left within its time");
 }
