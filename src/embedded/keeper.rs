@@ -11,7 +11,6 @@ use tokio::time::{Instant, sleep};
 
 use super::child::Child;
 use super::home::Home;
-use super::replica::NotPrimary;
 use super::{EmbeddedError, START_LIMIT, STOP_LIMIT, primary, start_error};
 
 /// The pause before one that ended is started again; each time after that which comes soon it is twice as long.
@@ -127,14 +126,11 @@ async fn again(now: &Mutex<Now>, program: &Program, port: u16) -> Result<u32, Em
         now.child.clone()
     };
     let home = &program.home;
-    let outcome = match primary(&child, port, &home.db(), Instant::now() + START_LIMIT).await {
-        Ok(()) => return Ok(child.pid()),
-        Err(NotPrimary::PortTaken) => format!("another program has its port, {port}"),
-        Err(NotPrimary::Ended(how)) => how,
-        Err(NotPrimary::Slow(last)) => {
-            format!("it was not primary within {} s ({last})", START_LIMIT.as_secs())
+    match primary(&child, port, &home.db(), Instant::now() + START_LIMIT).await {
+        Ok(()) => Ok(child.pid()),
+        Err(fault) => {
+            child.stop(STOP_LIMIT).await;
+            Err(start_error(home, &fault.to_string()))
         }
-    };
-    child.stop(STOP_LIMIT).await;
-    Err(start_error(home, &outcome))
+    }
 }

@@ -5,6 +5,7 @@
 //! set, which is mended by a forced reconfiguration. First it asks at the old port whether that is itself: a
 //! program there that listens but stays silent holds it up for half a minute.
 
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use mongodb::error::ErrorKind;
 use mongodb::options::{ClientOptions, ServerAddress};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
+
+use super::START_LIMIT;
 
 /// The set's name.
 pub(super) const SET: &str = "parlor";
@@ -35,6 +38,16 @@ pub(super) enum NotPrimary {
     PortTaken,
     /// Time is up; what it waited for last.
     Slow(String),
+}
+
+impl fmt::Display for NotPrimary {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ended(how) => to.write_str(how),
+            Self::PortTaken => to.write_str("another program has its port"),
+            Self::Slow(last) => write!(to, "it was not primary within {} s ({last})", START_LIMIT.as_secs()),
+        }
+    }
 }
 
 /// Returns once the `mongod` on `port`, with its files in `db`, is a writable primary. May be dropped at any

@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use mongodb::Client;
 use mongodb::bson::{Document, doc};
+use mongodb::{Client, Collection};
 use tokio::time::timeout;
 
 use super::*;
@@ -64,14 +64,17 @@ fn port(embedded: &Embedded) -> u16 {
     rest.split('/').next().unwrap().parse().unwrap()
 }
 
-async fn insert(embedded: &Embedded, id: i32) {
+async fn things(embedded: &Embedded) -> Collection<Document> {
     let client = Client::with_uri_str(embedded.uri()).await.unwrap();
-    client.database("parlor").collection::<Document>("things").insert_one(doc! { "_id": id }).await.unwrap();
+    client.database("parlor").collection("things")
+}
+
+async fn insert(embedded: &Embedded, id: i32) {
+    things(embedded).await.insert_one(doc! { "_id": id }).await.unwrap();
 }
 
 async fn count(embedded: &Embedded) -> u64 {
-    let client = Client::with_uri_str(embedded.uri()).await.unwrap();
-    client.database("parlor").collection::<Document>("things").count_documents(doc! {}).await.unwrap()
+    things(embedded).await.count_documents(doc! {}).await.unwrap()
 }
 
 fn is_alive(pid: u32) -> bool {
@@ -205,13 +208,12 @@ async fn another_program_with_the_stale_id_is_left_alone() {
 async fn one_that_is_killed_is_started_again_where_it_was_and_no_more_once_it_is_stopped() {
     let folder = Folder::new();
     let embedded = Embedded::start(&folder.options()).await.unwrap();
-    let client = Client::with_uri_str(embedded.uri()).await.unwrap();
+    let things = things(&embedded).await;
     insert(&embedded, 1).await;
     for id in 2..4 {
         let pid = embedded.pid().unwrap();
         assert!(tool::signal("KILL", pid));
         // By who was connected before, too.
-        let things = client.database("parlor").collection::<Document>("things");
         let inserted = async { while things.insert_one(doc! { "_id": id }).await.is_err() {} };
         timeout(Duration::from_secs(20), inserted).await.unwrap();
         assert_ne!(embedded.pid().unwrap(), pid);
@@ -254,8 +256,7 @@ async fn one_whose_port_is_taken_meanwhile_comes_back_when_it_is_free() {
     timeout(Duration::from_mins(1), refused).await.unwrap();
     drop(squatter);
     let counted = timeout(Duration::from_mins(1), async {
-        let client = Client::with_uri_str(embedded.uri()).await.unwrap();
-        let things = client.database("parlor").collection::<Document>("things");
+        let things = things(&embedded).await;
         loop {
             if let Ok(count) = things.count_documents(doc! {}).await {
                 break count;
