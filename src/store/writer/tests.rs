@@ -1,7 +1,7 @@
 //! Which entries of a batch are given up when one's time is over, and what its failures are taken for.
 
-use bson::Bson;
 use bson::oid::ObjectId;
+use bson::{Bson, doc};
 use handlers::{Text, Time, UserId};
 
 use super::super::rooms::DUPLICATE_KEY;
