@@ -1,17 +1,16 @@
 //! The command line, by the program itself: what it prints, what it refuses and why, and how it ends.
 
+mod check;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
-use mongodb::bson::doc;
 use serde_json::json;
 
-use crate::support::{Home, PATIENCE, Process, chat, free_port, mongod};
+use crate::support::{Home, chat, free_port};
 
 const SECRET: &str = "a secret of the tests, at least 32 bytes long";
 
@@ -134,83 +133,6 @@ async fn a_pair_has_one_room() {
         let refused = home.run(&["room", "--members", members]).await;
         assert!(refused.refused().contains(why), "{refused:#?}");
     }
-}
-
-#[tokio::test]
-async fn check_finds_nothing_wrong_with_a_replica_set() {
-    let home = Home::new().await;
-    let checked = home.run(&["check"]).await;
-    let found: Vec<_> = checked.printed().lines().collect();
-    assert!(found.iter().all(|line| line.starts_with("ok ")), "{found:#?}");
-    for what in ["configuration", "replica set `parlor`", "collections and indexes"] {
-        assert!(found.iter().any(|line| line.contains(what)), "{what} is not in {found:#?}");
-    }
-    let server = home.serve().await;
-    assert_eq!(home.run(&["check"]).await.printed().lines().count(), found.len());
-    server.stop().await;
-
-    let uri = format!("mongodb://127.0.0.1:{}/?serverSelectionTimeoutMS=300", free_port());
-    let away = home.run_with(&[("MONGODB__URI", &uri)], &["check"]).await;
-    assert!(away.refused().contains("the database can't be reached"), "{away:#?}");
-}
-
-#[tokio::test]
-async fn check_names_a_standalone_server_as_the_fault() {
-    let dir = tempfile::tempdir().unwrap();
-    let (_mongod, port) = start_mongod(dir.path(), &[]).await;
-    let home = Home::new().await.set("MONGODB__URI", &format!("mongodb://127.0.0.1:{port}/"));
-    let checked = home.run(&["check"]).await;
-    assert_eq!(checked.status.code(), Some(1), "{checked:#?}");
-    let fault = checked.out.lines().find(|line| line.starts_with("FAULT")).unwrap_or_default();
-    assert!(fault.contains("a standalone server") && fault.contains("--replSet"), "{checked:#?}");
-
-    let refused = home.run_with(&[("AUTH__SECRET", SECRET)], &["serve"]).await;
-    assert!(refused.refused().contains("replica set"), "{refused:#?}");
-}
-
-#[tokio::test]
-async fn check_names_an_arbiter_as_the_fault() {
-    let (data, arbiter) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let set = ["--replSet", "test"];
-    let ((_data, port), (_arbiter, arbiter)) =
-        tokio::join!(start_mongod(data.path(), &set), start_mongod(arbiter.path(), &set));
-    let uri = format!("mongodb://127.0.0.1:{port}/?directConnection=true");
-    let client = mongodb::Client::with_uri_str(&uri).await.unwrap();
-    let arbiter = format!("127.0.0.1:{arbiter}");
-    let config = doc! {
-        "_id": "test",
-        "members": [
-            {"_id": 0, "host": format!("127.0.0.1:{port}")},
-            {"_id": 1, "host": &arbiter, "arbiterOnly": true},
-        ],
-        // Or the first election would wait for ten seconds.
-        "settings": {"electionTimeoutMillis": 500},
-    };
-    client.database("admin").run_command(doc! {"replSetInitiate": config}).await.unwrap();
-
-    let home = Home::new()
-        .await
-        .set("MONGODB__URI", &format!("mongodb://127.0.0.1:{port}/?replicaSet=test"))
-        .set("MONGODB__SELECTION_MS", "30000");
-    let checked = home.run(&["check"]).await;
-    assert_eq!(checked.status.code(), Some(1), "{checked:#?}");
-    let fault = checked.out.lines().find(|line| line.starts_with("FAULT")).unwrap_or_default();
-    assert!(fault.contains("an arbiter") && fault.contains(&arbiter), "{checked:#?}");
-}
-
-/// A database server as someone else runs it.
-async fn start_mongod(dir: &Path, arguments: &[&str]) -> (Process, u16) {
-    let port = free_port();
-    let mut command = Command::new(mongod().await);
-    command
-        .arg("--dbpath")
-        .arg(dir)
-        .args(["--port", &port.to_string(), "--bind_ip", "127.0.0.1", "--nounixsocket"])
-        .args(["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "16"])
-        .args(arguments);
-    let process = Process::start("mongod", command, Duration::ZERO);
-    process.says("Waiting for connections", PATIENCE).await;
-    (process, port)
 }
 
 #[tokio::test]
