@@ -11,7 +11,6 @@ use bson::RawDocumentBuf;
 use handlers::{RoomId, UserId};
 use mongodb::Collection;
 use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
 
 use super::Store;
 use super::documents::Marks;
@@ -110,21 +109,19 @@ struct Task {
 
 impl Task {
     async fn run(self) {
-        let mut began = Instant::now();
         loop {
             let waiting = self.waiting().len();
             if waiting == 0 {
                 self.shared.raised.notified().await;
                 continue;
             }
-            self.pace.gather(waiting, began).await;
+            self.pace.gather(waiting).await;
             let batch = self.take();
             self.pace.took(batch.len());
             while self.store.overlay().unfolded() >= self.shared.unfolded {
                 self.shared.metrics.limit("unfolded_marks");
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
-            began = Instant::now();
             match self.store.raise(&self.journal, &batch).await {
                 Ok(()) => {
                     self.shared.open.send_modify(|open| *open -= batch.len());

@@ -221,7 +221,7 @@ impl Store {
         options.retry_writes = Some(false);
         let db = Client::with_options(options)?.database(self.db.name());
         let journal = db.collection("marks");
-        let (limits, pace) = (&config.limits, Pace::start());
+        let (limits, pace) = (&config.limits, Pace::default());
         Ok((
             Writer::start(self.clone(), db, pace.clone(), limits, metrics.clone(), supervisor),
             Receipts::start(self.clone(), journal, pace, limits, metrics.clone(), supervisor),

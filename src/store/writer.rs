@@ -134,15 +134,14 @@ struct Task {
 
 impl Task {
     async fn run(self, mut entries: mpsc::Receiver<Entry>) {
-        let (mut batch, mut began) = (Vec::with_capacity(self.batch), Instant::now());
+        let mut batch = Vec::with_capacity(self.batch);
         while entries.recv_many(&mut batch, self.batch).await > 0 {
-            self.pace.gather(batch.len(), began).await;
+            self.pace.gather(batch.len()).await;
             while batch.len() < self.batch
                 && let Ok(entry) = entries.try_recv()
             {
                 batch.push(entry);
             }
-            began = Instant::now();
             self.pace.took(batch.len());
             self.metrics.batch(batch.len());
             while !batch.is_empty() {
