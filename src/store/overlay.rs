@@ -258,9 +258,9 @@ impl Known {
     }
 }
 
-/// Puts it behind all that isn't later: mostly at the end.
+/// Puts it behind all that isn't later: mostly at the end, so it is looked for from there.
 fn insert(all: &mut Vec<Raised>, raised: Raised) {
-    let at = all.partition_point(|other| other.time <= raised.time);
+    let at = all.iter().rposition(|other| other.time <= raised.time).map_or(0, |before| before + 1);
     all.insert(at, raised);
 }
 
