@@ -1,4 +1,4 @@
-//! How the database fails, in the three ways that matter to a caller.
+//! How the database fails, in the ways that matter to a caller.
 
 use std::fmt;
 
@@ -38,10 +38,14 @@ impl std::error::Error for StoreError {}
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
         match *error.kind {
-            ErrorKind::ServerSelection { .. }
-            | ErrorKind::ConnectionPoolCleared { .. }
-            | ErrorKind::DnsResolve { .. }
-            | ErrorKind::Shutdown => Self::Unreachable(Some(error)),
+            ErrorKind::ServerSelection { .. } | ErrorKind::DnsResolve { .. } | ErrorKind::Shutdown => {
+                Self::Unreachable(Some(error))
+            }
+            // The driver says so as well of an operation that it broke off, since its monitor was not answered.
+            ErrorKind::ConnectionPoolCleared { ref message, .. } if message.starts_with(NO_CONNECTION) => {
+                Self::Unreachable(Some(error))
+            }
+            ErrorKind::ConnectionPoolCleared { .. } => Self::Unknown(Some(error)),
             // With the second, some of the servers that had to confirm a write did not: it may be rolled back.
             ErrorKind::Io(_) | ErrorKind::Write(WriteFailure::WriteConcernError(_)) => {
                 Self::Unknown(Some(error))
@@ -57,6 +61,9 @@ impl From<Error> for StoreError {
         }
     }
 }
+
+/// How the driver begins to say that an operation got no connection. Should its words change, the outcome is unknown.
+const NO_CONNECTION: &str = "Connection pool for ";
 
 /// Error codes of a server that stops being the primary (the drivers' SDAM specification, "not writable primary" and "node
 /// is recovering"), and of a router that can't reach one (the "retryable error" of their retryable writes). The database

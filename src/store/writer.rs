@@ -1,4 +1,4 @@
-//! Group commit: one task takes all messages that wait and writes them as one ordered `insert_many`; meanwhile
+//! Group commit: one task takes all messages that wait and writes them as one ordered `insert`; meanwhile
 //! the next batch gathers. On an idle server a single message is written at once; on a busy one batches keep a
 //! [`pace`](super::pace).
 //!
@@ -291,10 +291,10 @@ impl Task {
     }
 
     async fn attempt(&self, batch: &[Entry], numbers: &[i64]) -> Attempt {
-        let (db, command) = (self.db.clone(), attempt::insert(batch, numbers));
+        let (db, command, messages) = (self.db.clone(), attempt::insert(batch, numbers), batch.len());
         let began = Instant::now();
-        let insert = self.store.bounded(async move { Ok(Attempt::run(&db, command).await) });
-        let inserted = insert.instrument(tracing::debug_span!("commit", messages = batch.len())).await;
+        let insert = self.store.bounded(async move { Ok(Attempt::run(&db, command, messages).await) });
+        let inserted = insert.instrument(tracing::debug_span!("commit", messages)).await;
         self.metrics.committed(began.elapsed());
         tracing::debug!(requests = ?Requests(batch), ms = began.elapsed().as_millis(), "wrote a batch");
         inserted.unwrap_or_else(Attempt::Unknown)

@@ -13,15 +13,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::support::{
-    Choir, Client, End, Link, Mongod, PATIENCE, Program, Server, State, Truth, assert_in_order, assert_kept,
+    Choir, Client, End, Link, Mongod, PATIENCE, Program, State, Truth, assert_in_order, assert_kept,
     assert_shown, ids_of, shared_uri,
 };
-
-async fn until_status(server: &Server, path: &str, status: u16) {
-    let reached = async { while server.get(path).await != status {} };
-    let reached = timeout(4 * PATIENCE, reached).await;
-    assert!(reached.is_ok(), "{path} was not {status} within {:?}", 4 * PATIENCE);
-}
 
 #[tokio::test]
 async fn a_killed_server_has_lost_nothing_that_it_acknowledged() {
@@ -101,7 +95,7 @@ impl Ordeal {
 
     /// It is noticed, and said to who asks and to who speaks.
     async fn is_noticed(&self) {
-        until_status(&self.server, "/readyz", 503).await;
+        self.server.until_status("/readyz", 503).await;
         assert_eq!(self.server.get("/healthz").await, 200);
         self.choir.is_refused().await;
     }
@@ -112,7 +106,7 @@ impl Ordeal {
     async fn survived(self, uri: &str) {
         let Self { server, room, listener, choir, truth, resident } = self;
         truth.over();
-        until_status(&server, "/readyz", 200).await;
+        server.until_status("/readyz", 200).await;
         choir.sings(100).await;
         truth.serves().await;
         let now = server.resident_kib();
@@ -200,6 +194,18 @@ async fn a_line_that_is_cut_or_hangs_is_waited_for_and_all_goes_on() {
         link.set(State::Open);
         ordeal.survived(shared_uri()).await;
     }
+}
+
+/// The driver finds out before an operation's time is over, and breaks it off: by then it may be done.
+#[tokio::test]
+async fn what_hangs_and_is_broken_off_may_be_written_and_is_never_called_unavailable() {
+    let link = Link::to_the_database().await;
+    let ordeal = Ordeal::begin(&format!("{}&heartbeatFrequencyMS=500", link.uri)).await;
+    ordeal.truth.fault();
+    link.set(State::HeldBack);
+    ordeal.is_noticed().await;
+    link.set(State::Open);
+    ordeal.survived(shared_uri()).await;
 }
 
 #[tokio::test]

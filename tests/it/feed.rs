@@ -11,9 +11,8 @@ use futures_util::future::join_all;
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::time::timeout;
 
-use crate::support::{Client, End, Mongod, PATIENCE, Server, chat, deleted, edited, ids_of, matches};
+use crate::support::{Client, End, Mongod, Server, chat, deleted, edited, ids_of, matches};
 
 /// A server that finds out soon what its stream suffers; commands fail by this name.
 async fn server(mongod: &Mongod) -> Server {
@@ -29,18 +28,12 @@ async fn unharmed(mongod: &Mongod, server: &Server) -> Server {
     server.beside_over(&mongod.uri("unharmed"), &[("LIMITS__SEND_QUEUE", "10000")]).await
 }
 
-async fn until_status(server: &Server, path: &str, status: u16) {
-    let reached = async { while server.get(path).await != status {} };
-    let reached = timeout(2 * PATIENCE, reached).await;
-    assert!(reached.is_ok(), "{path} was not {status} within {:?}", 2 * PATIENCE);
-}
-
 /// The stream breaks with this code, and can't be opened again for now.
 async fn break_stream(mongod: &Mongod, server: &Server, code: i32) {
-    until_status(server, "/readyz", 200).await;
+    server.until_status("/readyz", 200).await;
     let fault = doc! { "failCommands": ["aggregate", "getMore"], "errorCode": code };
     mongod.fail("parlor", "alwaysOn", fault).await;
-    until_status(server, "/readyz", 503).await;
+    server.until_status("/readyz", 503).await;
 }
 
 /// Says something and waits until it is acknowledged.
@@ -105,7 +98,7 @@ async fn what_was_missed_while_the_streams_history_is_lost_is_told_afterwards() 
             assert_eq!(ids_of(&told, kind), [first, first + 2, first + 3, first + 4], "{kind}");
         }
         theirs.expect(chat(n + 1, 3, "written, but not told yet")).await;
-        until_status(&server, "/readyz", 200).await;
+        server.until_status("/readyz", 200).await;
     }
     // And from here on as ever.
     say(&mut one, 11, 1, "on we go").await;
@@ -136,7 +129,7 @@ async fn what_is_written_just_when_the_stream_is_opened_anew_is_not_missed_eithe
     for _ in 0..4 {
         break_stream(&mongod, &server, 286).await;
         mongod.heal().await;
-        until_status(&server, "/readyz", 200).await;
+        server.until_status("/readyz", 200).await;
     }
     enough.send_replace(true);
     let last = chatting.await.unwrap();
@@ -171,7 +164,7 @@ async fn who_joins_while_the_stream_is_lost_hears_everything_once_as_well() {
         say(&mut third, id - 1, 1, "missed by all").await;
     }
     mongod.heal().await;
-    until_status(&server, "/readyz", 200).await;
+    server.until_status("/readyz", 200).await;
     say(&mut elsewhere, 6, 1, "after").await;
     say(&mut third, 5, 1, "after").await;
     for (client, wanted) in
@@ -209,7 +202,7 @@ async fn a_stream_that_ends_with_its_database_is_opened_anew() {
     mongod.database(&server.database().name).await.drop().await.unwrap();
     server.room(&[5, 6]).await;
     let mut five = server.join(5, 6).await;
-    until_status(&server, "/readyz", 200).await;
+    server.until_status("/readyz", 200).await;
     say(&mut five, 1, 5, "a new beginning").await;
 }
 

@@ -39,13 +39,6 @@ async fn say_until_taken(client: &mut Client) -> Value {
     taken
 }
 
-async fn until_status(server: &Server, path: &str, status: u16) {
-    let reached = async { while server.get(path).await != status {} };
-    let Ok(()) = timeout(2 * PATIENCE, reached).await else {
-        panic!("{path} was not {status} within {:?}", 2 * PATIENCE)
-    };
-}
-
 #[tokio::test]
 async fn a_new_socket_is_told_to_try_again_later() {
     let (link, server) = behind_a_link().await;
@@ -129,12 +122,12 @@ async fn a_write_that_takes_too_long_is_a_timeout() {
 #[tokio::test]
 async fn a_server_without_its_database_is_healthy_but_not_ready() {
     let (link, server) = behind_a_link().await;
-    until_status(&server, "/readyz", 200).await;
+    server.until_status("/readyz", 200).await;
     link.set(State::Cut);
-    until_status(&server, "/readyz", 503).await;
+    server.until_status("/readyz", 503).await;
     assert_eq!(server.get("/healthz").await, 200);
     link.set(State::Open);
-    until_status(&server, "/readyz", 200).await;
+    server.until_status("/readyz", 200).await;
 }
 
 #[tokio::test]

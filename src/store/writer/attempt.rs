@@ -1,6 +1,6 @@
 //! One try at a batch, as one command, and what its answer is taken for.
 
-use bson::{Document, RawArrayBuf, RawDocumentBuf, rawdoc};
+use bson::{Document, RawArrayBuf, RawDocumentBuf, Utf8Lossy, rawdoc};
 use mongodb::Database;
 use mongodb::error::{Error, ErrorKind, InsertManyError};
 
@@ -53,23 +53,36 @@ pub(super) fn insert(batch: &[Entry], numbers: &[i64]) -> RawDocumentBuf {
 }
 
 impl Attempt {
-    /// Runs what [`insert`] made.
-    pub(super) async fn run(db: &Database, insert: RawDocumentBuf) -> Self {
+    /// Runs what [`insert`] made of so many messages.
+    pub(super) async fn run(db: &Database, insert: RawDocumentBuf, messages: usize) -> Self {
         match db.run_raw_command(insert).await {
-            Ok(answer) => Self::answered(answer),
+            Ok(answer) => Self::answered(answer, messages),
+            Err(error) if matches!(*error.kind, ErrorKind::Bson(_)) => Self::unreadable(error, messages),
             Err(error) => Self::failed(error),
         }
     }
 
+    /// Of a key that is taken the database quotes the first 150 bytes, up to the middle of a character (SERVER-24007).
+    fn unreadable(error: Error, messages: usize) -> Self {
+        match error.server_response().map(Utf8Lossy::<Document>::try_from) {
+            Some(Ok(Utf8Lossy(answer))) => Self::answered(answer, messages),
+            _ => Self::Unknown(StoreError::Unknown(Some(error))),
+        }
+    }
+
     /// What fails of an insert stands in its answer, in the form of the driver's own.
-    pub(super) fn answered(answer: Document) -> Self {
+    pub(super) fn answered(answer: Document, messages: usize) -> Self {
         let failed: InsertManyError = match bson::deserialize_from_document(answer) {
             Ok(failed) => failed,
             // An answer that says nothing: it was written, or in part, or not.
             Err(error) => return Self::Unknown(StoreError::Unknown(Some(error.into()))),
         };
-        if failed.write_errors.is_none() && failed.write_concern_error.is_none() {
-            return Self::Written;
+        let Some(errors) = &failed.write_errors else {
+            let concern = failed.write_concern_error.is_some();
+            return if concern { Self::failed(ErrorKind::InsertMany(failed).into()) } else { Self::Written };
+        };
+        if errors.iter().any(|error| error.index >= messages) {
+            return Self::Unknown(StoreError::Unknown(Some(ErrorKind::InsertMany(failed).into())));
         }
         Self::failed(ErrorKind::InsertMany(failed).into())
     }

@@ -1,6 +1,11 @@
 //! What became of a message that may be written or not, or whose number or `client_id` is another's.
 
-use bson::{RawBsonRef, doc};
+use std::collections::HashMap;
+
+use bson::oid::ObjectId;
+use bson::{RawDocumentBuf, doc};
+use futures_util::TryStreamExt;
+use handlers::RoomId;
 use mongodb::options::ReadConcern;
 use tokio::time::Instant;
 
@@ -23,55 +28,60 @@ impl Task {
     }
 
     /// Answers the entries that an earlier try has written after all, and frees those whose number is another
-    /// message's. Gives back what is still to be written.
+    /// message's. Gives back what is still to be written; all of it, as it was, where that can't be read.
     ///
     /// An entry of which there is nothing keeps its number, for the first try may still be under way. Behind an
     /// entry that is another's it needn't: the first try was ordered, too, and ends there.
     pub(super) async fn look_up(&self, batch: Vec<Entry>) -> Vec<Entry> {
+        let there = match self.with_numbers_of(&batch).await {
+            Ok(there) => there,
+            Err(error) => {
+                self.pause("looking up a write", &error).await;
+                return batch;
+            }
+        };
         let (mut rest, mut blocked) = (Vec::with_capacity(batch.len()), false);
-        let mut entries = batch.into_iter();
-        while let Some(mut entry) = entries.next() {
-            let found = match entry.tried {
-                Some(n) => self.written_as(&entry, n).await,
-                None => Ok(None),
-            };
-            match (found, entry.tried) {
-                (Ok(Some(true)), Some(n)) => {
+        for mut entry in batch {
+            let room = entry.draft.room;
+            match entry.tried.and_then(|n| Some((n, there.get(&(room, n))?))) {
+                Some((n, write_id)) if *write_id == Some(entry.draft.write_id) => {
                     self.answer(vec![entry], &[n]);
                     continue;
                 }
-                (Ok(Some(_)), _) => {
-                    self.numbers.forget(entry.draft.room);
+                Some(_) => {
+                    self.numbers.forget(room);
                     entry.tried = None;
                     blocked = true;
                 }
-                (Ok(None), _) if blocked => entry.tried = None,
-                (Ok(None), _) => {}
-                (Err(error), _) => {
-                    self.pause("looking up a write", &error).await;
-                    rest.push(entry);
-                    rest.extend(entries);
-                    return rest;
-                }
+                None if blocked => entry.tried = None,
+                None => {}
             }
             rest.push(entry);
         }
         rest
     }
 
-    /// Whether the message with this number is this entry; none where there is no such message.
-    async fn written_as(&self, entry: &Entry, n: i64) -> Result<Option<bool>, StoreError> {
+    /// What each message is known by that has a number which one of these was tried with. Read at once: all rooms wait
+    /// meanwhile.
+    async fn with_numbers_of(
+        &self,
+        batch: &[Entry],
+    ) -> Result<HashMap<(RoomId, i64), Option<ObjectId>>, StoreError> {
+        let tried = |entry: &Entry| Some(doc! { "room": entry.draft.room.get(), "n": entry.tried? });
+        let tried: Vec<_> = batch.iter().filter_map(tried).collect();
         let messages = self.store.messages.clone();
-        let filter = doc! { "_id": { "room": entry.draft.room.get(), "n": n } };
-        let found = self
-            .store
-            .bounded(
-                async move { Ok(messages.find_one(filter).read_concern(ReadConcern::majority()).await?) },
-            )
-            .await?;
-        Ok(found.map(|message| {
-            matches!(message.get("write_id"), Ok(Some(RawBsonRef::ObjectId(id))) if id == entry.draft.write_id)
-        }))
+        let find = async move {
+            let find = messages.find(doc! { "_id": { "$in": tried } });
+            let find = find.projection(doc! { "_id": 1, "write_id": 1 });
+            Ok(find.read_concern(ReadConcern::majority()).await?.try_collect().await?)
+        };
+        let found: Vec<RawDocumentBuf> = self.store.bounded(find).await?;
+        let known = |message: &RawDocumentBuf| {
+            let id = message.get_document("_id").map_err(documents::Undecodable::from)?;
+            let (room, id) = documents::read_message_id(id)?;
+            Ok(((room, id.get()), documents::read_request(message, "write_id")?))
+        };
+        found.iter().map(known).collect()
     }
 
     /// The message that this one's sender gave its `client_id` first, once a majority has it.

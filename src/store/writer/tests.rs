@@ -78,7 +78,7 @@ fn who_has_no_number_yet_or_is_in_another_room_is_not_given_up() {
 fn what_a_router_says_of_one_message_while_its_shard_has_no_primary_is_no_refusal() {
     let attempt = |code: i32| {
         let errors = [doc! { "index": 1, "code": code, "errmsg": "" }];
-        Attempt::answered(doc! { "ok": 1, "n": 1, "writeErrors": errors })
+        Attempt::answered(doc! { "ok": 1, "n": 1, "writeErrors": errors }, 2)
     };
     for code in [6, 7, 89, 91, 189, 262, 9001, 10107, 11600, 11602] {
         assert!(matches!(attempt(code), Attempt::Unknown(_)), "{code}");
@@ -89,9 +89,10 @@ fn what_a_router_says_of_one_message_while_its_shard_has_no_primary_is_no_refusa
 
 #[test]
 fn an_answer_that_cannot_be_read_is_no_refusal_and_no_promise() {
-    assert!(matches!(Attempt::answered(doc! { "ok": 1, "n": 2 }), Attempt::Written));
-    for of_another_kind in [Bson::from(7), "none".into(), doc! { "index": 1 }.into()] {
-        let answer = doc! { "ok": 1, "writeErrors": of_another_kind };
-        assert!(matches!(Attempt::answered(answer.clone()), Attempt::Unknown(_)), "{answer}");
+    assert!(matches!(Attempt::answered(doc! { "ok": 1, "n": 2 }, 2), Attempt::Written));
+    let of_none = [doc! { "index": 2, "code": DUPLICATE_KEY, "errmsg": "" }];
+    for senseless in [Bson::from(7), "none".into(), doc! { "index": 1 }.into(), of_none.to_vec().into()] {
+        let answer = doc! { "ok": 1, "writeErrors": senseless };
+        assert!(matches!(Attempt::answered(answer.clone(), 2), Attempt::Unknown(_)), "{answer}");
     }
 }

@@ -7,7 +7,7 @@ use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{HURRIED, until_status};
+use super::HURRIED;
 use crate::support::{
     Choir, Client, Clock, End, Mongod, PATIENCE, Program, Server, Truth, assert_in_order, assert_kept,
     assert_shown, chat, deleted, edited, ids_of, matches, now, shared_uri,
@@ -151,7 +151,7 @@ async fn an_edit_by_a_server_whose_clock_is_behind_is_told_after_a_gap_in_the_st
     assert_eq!(stored.len(), 3);
     let fault = doc! { "failCommands": ["aggregate", "getMore"], "errorCode": 286 };
     mongod.fail("parlor", "alwaysOn", fault).await;
-    until_status(&server, "/readyz", 503).await;
+    server.until_status("/readyz", 503).await;
     elsewhere.send(json!({"action": "edit", "message_id": 1, "text": "edited"})).await;
     elsewhere.expect(edited(1, "edited")).await;
     elsewhere.send(json!({"action": "delete", "message_id": 2})).await;

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{HURRIED, STALE, until_status};
+use super::{HURRIED, STALE};
 use crate::support::{
     Client, Link, Mongod, PATIENCE, Program, Server, State, Truth, chat, deleted, edited, encoded, ids_of,
     matches,
@@ -61,7 +61,7 @@ async fn what_was_missed_while_the_oplog_rolled_over_is_told_once_and_in_order()
 
     truth.fault();
     link.set(State::Cut);
-    until_status(&server, "/readyz", 503).await;
+    server.until_status("/readyz", 503).await;
     let cut = mongod.now().await;
     says(&mut elsewhere, 5, MISSED).await;
     elsewhere.send(json!({"action": "edit", "message_id": 1, "text": "edited"})).await;
@@ -72,7 +72,7 @@ async fn what_was_missed_while_the_oplog_rolled_over_is_told_once_and_in_order()
     link.set(State::Open);
     truth.over();
 
-    until_status(&server, "/readyz", 200).await;
+    server.until_status("/readyz", 200).await;
     server.logged("history is lost").await;
     let last = 4 + MISSED;
     let mut told = hear(&mut one, last).await;

@@ -4,7 +4,7 @@ use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{DateTime, Document, doc};
 use tokio::time::timeout;
 
-use super::{break_stream, say, until_status};
+use super::{break_stream, say};
 use crate::support::{Client, End, Mongod, PATIENCE, Server, chat};
 
 /// One more than a room is told of.
@@ -58,7 +58,7 @@ async fn who_comes_back_to_a_room_that_was_sent_away_hears_of_it_while_another_s
     break_stream(&mongod, &server, 286).await;
     written(&mongod, &server, room, 41).await;
     mongod.heal().await;
-    until_status(&server, "/readyz", 200).await;
+    server.until_status("/readyz", 200).await;
     assert_eq!(one.hear_out().await.1, End::Closed(1012));
 
     let mut back = come_back(&server).await;

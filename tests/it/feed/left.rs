@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{break_stream, say, server, unharmed, until_status};
+use super::{break_stream, say, server, unharmed};
 use crate::support::{End, Mongod, chat};
 
 #[tokio::test]
@@ -34,7 +34,7 @@ async fn sockets_whose_place_was_lost_while_the_stream_was_end_as_they_should() 
     let new = made["room_id"].as_i64().unwrap();
     say(&mut elsewhere, 2, 3, "the latest").await;
     mongod.heal().await;
-    until_status(&server, "/readyz", 200).await;
+    server.until_status("/readyz", 200).await;
 
     assert_eq!(leaves.hear_out().await, (Vec::new(), End::Closed(4003)), "and nothing of what was said then");
     assert_eq!(inside.hear_out().await, (Vec::new(), End::Closed(1012)), "to come back, and be told");

@@ -199,6 +199,13 @@ impl Server {
         answer
     }
 
+    /// Waits until a `GET` is answered with this status.
+    pub(crate) async fn until_status(&self, path: &str, status: u16) {
+        let limit = 4 * PATIENCE;
+        let reached = timeout(limit, async { while self.get(path).await != status {} }).await;
+        assert!(reached.is_ok(), "{path} was not {status} within {limit:?}");
+    }
+
     /// `GET`: the status alone.
     pub(crate) async fn get(&self, path: &str) -> u16 {
         self.request(Method::GET, path, None, "").await.0
