@@ -30,7 +30,7 @@ use crate::store::{Store, StoreError};
 use crate::supervisor::Supervisor;
 use crate::sweeper::Sweeper;
 use crate::users::Users;
-use crate::{functions, leftovers, presence, sweeper};
+use crate::{erasure, functions, leftovers, presence, sweeper};
 
 /// Connects to the database and starts the feed, the heartbeat and the writers, all under `supervisor`.
 pub(crate) async fn assemble(
@@ -98,8 +98,6 @@ pub(crate) async fn assemble(
         metrics.clone(),
     );
     runtime.ask(BeforeSend::new(&config, &metrics)?);
-    let eraser = Arc::new(Eraser::new(store.clone(), &config, metrics.clone()));
-    supervisor.spawn("eraser", eraser.clone().run());
     let present = store.present();
     let task = presence::Task {
         present: present.clone(),
@@ -119,7 +117,7 @@ pub(crate) async fn assemble(
         runtime: Arc::new(runtime),
         writer,
         receipts,
-        eraser,
+        eraser: Eraser::default(),
         verifier,
         users: Users::new(),
         hooks: ArcSwap::from_pointee(hooks.start(supervisor)),
@@ -138,5 +136,6 @@ pub(crate) async fn assemble(
     };
     let server = Arc::new(server);
     supervisor.spawn("sweeper", sweeper::run(server.clone()));
+    supervisor.spawn("eraser", erasure::run(server.clone()));
     Ok((server, under_way))
 }

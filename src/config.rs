@@ -371,12 +371,22 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         Self::of(Values::layered(file, env)?)
     }
+
     fn of(given: Values) -> Result<Self, ConfigError> {
         let mut values = given.clone();
         let config = Self::read(&mut values, given)?;
         values.all_read()?;
         config.check().map_err(|error| values.locate(error))?;
         Ok(config)
+    }
+
+    /// What an action, built in or of the application's own, writes it has written after so long, or never.
+    pub(crate) fn action_over(&self) -> Duration {
+        let actions = self.actions.values().filter_map(|limits| limits.timeout_ms);
+        let actions = actions.map(|ms| Duration::from_millis(ms.into()));
+        let functions = self.functions.values().map(|function| function.deadline(self.limits.handler));
+        let longest = actions.chain(functions).fold(self.limits.handler, Duration::max);
+        longest + self.mongodb.operation
     }
 
     /// Where no key is configured, takes the secret that is kept in `mongodb.data_dir`, or makes it; whether it did.

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::config::Config;
-use crate::metrics::Metrics;
+use crate::server::Server;
 use crate::signal::Signal;
 use crate::store::{Erasure, Store, StoreError};
 
@@ -19,41 +18,44 @@ const PERIOD: Duration = Duration::from_secs(10);
 /// Documents in one go: a fraction of a second, so that chat goes on beside it.
 const BATCH: i64 = 500;
 
-/// The one that erases on this server.
-pub(crate) struct Eraser {
+/// Wakes the task before its time.
+#[derive(Debug, Default)]
+pub(crate) struct Eraser(Notify);
+
+impl Eraser {
+    /// A user is to be erased.
+    pub(crate) fn wake(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// Erases when woken and every few seconds, for ever.
+pub(crate) async fn run(server: Arc<Server>) {
+    loop {
+        let config = server.config.load_full();
+        let task = Task {
+            store: server.store.clone(),
+            lease: config.mongodb.operation * 3,
+            linger: config.action_over(),
+        };
+        if let Err(error) = task.work_off().await {
+            server.metrics.fault("erasure");
+            tracing::warn!(%error, "erasing a user failed; trying again");
+        }
+        // Either way round: it is looked again, and soon enough for what was swept just now.
+        let _ = tokio::time::timeout(PERIOD.min(task.linger), server.eraser.0.notified()).await;
+    }
+}
+
+struct Task {
     store: Store,
-    metrics: Arc<Metrics>,
-    wanted: Notify,
     /// How long one batch may take, and a server that doesn't go on is waited for.
     lease: Duration,
     /// How long what a user was doing may still take.
     linger: Duration,
 }
 
-impl Eraser {
-    pub(crate) fn new(store: Store, config: &Config, metrics: Arc<Metrics>) -> Self {
-        let lease = config.mongodb.operation * 3;
-        let linger = config.limits.handler + config.mongodb.operation;
-        Self { store, metrics, wanted: Notify::new(), lease, linger }
-    }
-
-    /// Looks for what is to be done now rather than soon.
-    pub(crate) fn wake(&self) {
-        self.wanted.notify_one();
-    }
-
-    /// Erases, for ever.
-    pub(crate) async fn run(self: Arc<Self>) {
-        loop {
-            if let Err(error) = self.work_off().await {
-                self.metrics.fault("erasure");
-                tracing::warn!(%error, "erasing a user failed; trying again");
-            }
-            // Either way round: it is looked again, and soon enough for what was swept just now.
-            let _ = tokio::time::timeout(PERIOD.min(self.linger), self.wanted.notified()).await;
-        }
-    }
-
+impl Task {
     async fn work_off(&self) -> Result<(), StoreError> {
         while let Some(erasure) = self.store.take_erasure(self.lease).await? {
             if erasure.swept {

@@ -91,9 +91,8 @@ pub(crate) fn configured(
     config.functions.iter().map(function).collect()
 }
 
-/// A call has the function's time for its answer, and any action's for what is then done.
 fn limits(settings: &config::Function, handler: Duration) -> Limits {
-    let time = settings.receiver.timeout + handler;
+    let time = settings.deadline(handler);
     Limits {
         // Whether it sends one is not known before it has answered.
         message: false,

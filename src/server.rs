@@ -40,7 +40,7 @@ pub(crate) struct Server {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) writer: Writer,
     pub(crate) receipts: Receipts,
-    pub(crate) eraser: Arc<Eraser>,
+    pub(crate) eraser: Eraser,
     pub(crate) verifier: Verifier,
     pub(crate) users: Users,
     /// The hooks that are being told: a reload replaces them.

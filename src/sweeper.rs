@@ -2,11 +2,9 @@
 //! gone. Rooms are taken one at a time, so that it costs the database no more than one batch at once.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::config::Config;
 use crate::server::Server;
 
 /// Wakes the task before its time.
@@ -24,7 +22,7 @@ impl Sweeper {
 pub(crate) async fn run(server: Arc<Server>) {
     loop {
         let config = server.config.load_full();
-        let swept = server.store.sweep(config.limits.batch, linger(&config)).await;
+        let swept = server.store.sweep(config.limits.batch, config.action_over()).await;
         let swept = swept.unwrap_or_else(|error| {
             server.metrics.fault("sweep");
             tracing::warn!(%error, "removing what is left of a deleted room failed; it is tried again");
@@ -34,11 +32,4 @@ pub(crate) async fn run(server: Arc<Server>) {
             let _ = tokio::time::timeout(config.rooms.sweep, server.sweeper.0.notified()).await;
         }
     }
-}
-
-/// What an action began in a room is written after so long, or never.
-fn linger(config: &Config) -> Duration {
-    let longest = config.actions.values().filter_map(|limits| limits.timeout_ms).max();
-    let longest = Duration::from_millis(longest.unwrap_or_default().into());
-    longest.max(config.limits.handler) + config.mongodb.operation
 }

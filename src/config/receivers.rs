@@ -99,6 +99,11 @@ impl Function {
         })
     }
 
+    /// A call has the function's time for its answer, and any action's, `handler`, for what is then done.
+    pub(crate) fn deadline(&self, handler: Duration) -> Duration {
+        self.receiver.timeout + handler
+    }
+
     pub(super) fn check(&self, name: &str) -> Result<(), ConfigError> {
         let section = format!("functions.{name}");
         if Action::named(name).is_some() {

@@ -2,13 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use mongodb::bson::{DateTime, Document, doc};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
-use crate::support::{Lines, Server, chat, deleted, room_of_two};
+use crate::support::{Lines, PATIENCE, Receiver, Say, Server, chat, deleted, room_of_two};
 
 /// Waits until nothing of a user is left to be erased.
 async fn erased(server: &Server, user: &str) {
@@ -17,7 +21,14 @@ async fn erased(server: &Server, user: &str) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(crate::support::PATIENCE, wait).await.expect("an erasure comes to its end");
+    timeout(PATIENCE, wait).await.expect("an erasure comes to its end");
+}
+
+/// Waits until it was looked once more for what was under way when someone was erased.
+async fn last_look(server: &Server) {
+    let erasures = server.collection("erasures").await;
+    let ended = async { while erasures.count_documents(doc! {}).await.unwrap() > 0 {} };
+    timeout(PATIENCE, ended).await.expect("the last look");
 }
 
 /// Waits until a user is told to be online, or not to be; and gives what is told.
@@ -30,7 +41,7 @@ async fn seen(server: &Server, user: &str, online: bool) -> Value {
             }
         }
     };
-    tokio::time::timeout(crate::support::PATIENCE, wait).await.expect("presence is told in time")
+    timeout(PATIENCE, wait).await.expect("presence is told in time")
 }
 
 /// All that the database has, as text.
@@ -154,12 +165,40 @@ async fn what_was_under_way_when_a_user_was_erased_goes_too() {
     // Written by what had begun before.
     let late = json!({"sender_id": 1, "text": "late", "as": "service"});
     assert_eq!(server.api_post("/rooms/1/messages", &late).await.0, 201);
-    let erasures = server.collection("erasures").await;
-    let ended = async { while erasures.count_documents(doc! {}).await.unwrap() > 0 {} };
-    tokio::time::timeout(crate::support::PATIENCE, ended).await.expect("the last look");
+    last_look(&server).await;
     assert_eq!(server.api_get("/rooms/1/messages").await.1["messages"], json!([]));
     let presence = server.collection("presence").await;
     assert_eq!(presence.count_documents(doc! { "_id": 1_i64 }).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn what_a_function_says_late_for_an_erased_user_goes_too() {
+    let leave = Arc::new(Semaphore::new(0));
+    let held = leave.clone();
+    let said = r#"{"send":{"message":"late"}}"#;
+    let receiver = Receiver::start(move |_| Say::Held(held.clone(), said.to_owned())).await;
+    let url = receiver.url("/");
+    let server = Server::start(&[
+        ("FUNCTIONS__SLOW__URL", &url),
+        ("FUNCTIONS__SLOW__TIMEOUT_MS", "6000"),
+        ("LIMITS__HANDLER_MS", "200"),
+        ("MONGODB__OPERATION_MS", "1000"),
+    ])
+    .await;
+    server.room(&[1, 2]).await;
+    let (mut one, mut two) = (server.join(1, 2).await, server.join(2, 1).await);
+    one.send(json!({"action": "slow"})).await;
+    receiver.asked(1).await;
+    assert_eq!(server.api_delete("/users/1").await.0, 202);
+    one.closed_in_the_end().await;
+    // No action of Parlor's own takes so long, nor does its write.
+    let early = timeout(Duration::from_secs(3), last_look(&server)).await;
+    assert!(early.is_err(), "the function still has its time");
+    leave.add_permits(1);
+    two.until(chat(1, 1, "late")).await;
+    last_look(&server).await;
+    assert_eq!(server.api_get("/rooms/1/messages").await.1["messages"], json!([]));
+    two.until(deleted(1)).await;
 }
 
 #[tokio::test]
@@ -219,7 +258,7 @@ async fn exports_are_bounded_in_number_and_a_large_one_is_whole() {
     drop(Lines::of(server.api(Method::GET, "/users/1/export")).await);
     let free =
         async { while server.api(Method::GET, "/users/2/export").send().await.unwrap().status() != 200 {} };
-    tokio::time::timeout(crate::support::PATIENCE, free).await.expect("a place that is given back");
+    timeout(PATIENCE, free).await.expect("a place that is given back");
 }
 
 #[tokio::test]
