@@ -74,7 +74,12 @@ pub(crate) async fn prepare(store: &Store, shutdown: &CancellationToken) -> Resu
             Err(error) => tracing::warn!(%error, "waiting for the database"),
         }
         if shutdown.run_until_cancelled(tokio::time::sleep(START_PAUSE)).await.is_none() {
-            return Err(ServeError::new("stopped before the database was there"));
+            return Err(stopped_early());
         }
     }
+}
+
+/// It was told to end before it had begun.
+pub(crate) fn stopped_early() -> ServeError {
+    ServeError::new("stopped before the database was there")
 }

@@ -41,7 +41,8 @@ enum Command {
     Token(Token),
     /// Make the room of these users, or find the one that a pair has, and print its id.
     Room(Room),
-    /// Look at configuration, database, indexes and replica set, and say what is wrong.
+    /// Look at configuration, database and replica set, make the collections and indexes that are missing, and say what is
+    /// wrong.
     Check,
     /// Ask the server on this machine whether it lives; for a container's HEALTHCHECK.
     Health,

@@ -20,7 +20,7 @@ use crate::arrivals::Gate;
 use crate::assemble::assemble;
 use crate::auth::AuthError;
 use crate::config::{Config, ConfigError, Http};
-use crate::database::{START_PATIENCE, embed};
+use crate::database::{START_PATIENCE, embed, stopped_early};
 use crate::drain::drain;
 use crate::embedded::EmbeddedError;
 use crate::outbound::Unusable;
@@ -93,7 +93,7 @@ impl App {
 
     /// Serves on `listener` until `shutdown`: connects wait in its backlog until the database is there. Then no
     /// socket and no frame is taken any more, what is being done is finished and told, sockets are closed with
-    /// 1012, receipts are written; all within `shutdown.drain_seconds`.
+    /// 1012, receipts are written; all within `shutdown.drain_seconds` and a second. The private database then ends.
     ///
     /// # Errors
     /// The configuration can't be used, the database isn't there within 30 s, or a task panicked that the server can't do
@@ -107,7 +107,8 @@ impl App {
             Some(address) => Some(listen_on(address, "PARLOR__ADMIN__LISTEN").await?),
             None => None,
         };
-        let private = embed(&mut self.config).await?;
+        let embedded = shutdown.run_until_cancelled(embed(&mut self.config)).await;
+        let private = embedded.ok_or_else(stopped_early)??;
         let ended = self.serve_on(Listeners { clients: listener, admin }, shutdown, private.is_some()).await;
         if let Some(database) = private {
             database.stop().await;

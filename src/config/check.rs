@@ -34,7 +34,7 @@ impl Config {
         self.auth.check()?;
         let beyond = !self.listen.ip().to_canonical().is_loopback();
         if beyond && !self.auth.has_key() {
-            let fault = "beyond loopback a key of your own is required: set auth.secret or auth.public_key";
+            let fault = "beyond loopback a key of your own is required: set auth.secret, auth.public_key, auth.jwks or auth.discovery";
             return Err(ConfigError::new("listen", fault));
         }
         self.mongodb.check()?;

@@ -71,12 +71,12 @@ fn a_variable_is_refused_by_key_and_name() {
         (
             "LISTEN",
             "0.0.0.0:80",
-            "listen: beyond loopback a key of your own is required: set auth.secret or auth.public_key",
+            "listen: beyond loopback a key of your own is required: set auth.secret, auth.public_key, auth.jwks or auth.discovery",
         ),
         (
             "LISTEN",
             "[::]:80",
-            "listen: beyond loopback a key of your own is required: set auth.secret or auth.public_key",
+            "listen: beyond loopback a key of your own is required: set auth.secret, auth.public_key, auth.jwks or auth.discovery",
         ),
         ("MONGODB__URI", "localhost", "mongodb.uri: must begin with mongodb:// or mongodb+srv://"),
         ("MONGODB__DATABASE", "", "mongodb.database: must have 1 to 63 bytes"),
