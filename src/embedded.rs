@@ -198,7 +198,7 @@ fn free_port(wanted: Option<u16>) -> std::io::Result<u16> {
     wanted.map_or_else(|| bind(0), |port| bind(port).or_else(|_| bind(0)))
 }
 
-/// The command line. Options are those of every release since 5.0.
+/// The command line. Options are those of every release since 6.0.
 fn command(setpriv: Option<&Path>, mongod: &Path, home: &Home, port: u16, cache_mib: u32) -> Command {
     let mut command = match setpriv {
         Some(setpriv) => {

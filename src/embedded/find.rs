@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::{EmbeddedError, fetch, tool};
 
-/// The oldest usable release: snapshot reads outside a transaction came with it.
-pub(super) const OLDEST: &str = "5.0";
-const OLDEST_MAJOR: u32 = 5;
+/// The oldest release that all of this is tested with.
+pub(super) const OLDEST: &str = "6.0";
+const OLDEST_MAJOR: u32 = 6;
 
 /// What this machine has to offer. Read from the environment in one place, so that tests can offer less.
 #[derive(Debug)]

@@ -52,6 +52,11 @@ impl Home {
         self.path.join("mongod.log")
     }
 
+    /// Where the log of the run before is.
+    pub(super) fn log_aside(&self) -> PathBuf {
+        self.path.join("mongod.log.old")
+    }
+
     pub(super) fn last_port(&self) -> Option<u16> {
         last_port(&self.path)
     }
@@ -64,7 +69,7 @@ impl Home {
     /// Keeps the last run's log and no older ones; `mongod` itself would keep all, or one that only grows.
     pub(super) fn set_log_aside(&self) {
         // Missing at the first start; and where it can't be moved, mongod says so itself.
-        let _ = fs::rename(self.log(), self.path.join("mongod.log.old"));
+        let _ = fs::rename(self.log(), self.log_aside());
     }
 
     /// The first line of error in mongod's log, shortened; what follows it is the way down from there.
@@ -127,6 +132,8 @@ pub(super) fn private_dir(path: &Path) -> io::Result<()> {
 fn complaint(log: &str) -> Option<String> {
     let line = log
         .lines()
+        // Most of thousands are neither, and need not be taken apart.
+        .filter(|line| line.contains(r#""s":"E""#) || line.contains(r#""s":"F""#))
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .find(|line| matches!(line["s"].as_str(), Some("E" | "F")))?;
     let message = line["msg"].as_str().unwrap_or_default().trim();

@@ -101,8 +101,9 @@ async fn keep(now: Arc<Mutex<Now>>, program: Program, port: u16) {
         if began.elapsed() > LONGEST_PAUSE {
             pause = PAUSE;
         }
-        let (pid, log) = (child.pid(), program.home.log());
-        tracing::error!(pid, %status, log = %log.display(), ?pause, "the private MongoDB ended unasked; starting it again");
+        let (pid, said, log) = (child.pid(), program.home.complaint(), program.home.log_aside());
+        let (said, log) = (said.unwrap_or_default(), log.display());
+        tracing::error!(pid, %status, said, %log, ?pause, "the private MongoDB ended unasked; starting it again");
         sleep(pause).await;
         pause = LONGEST_PAUSE.min(2 * pause);
         began = Instant::now();
@@ -121,6 +122,7 @@ async fn again(now: &Mutex<Now>, program: &Program, port: u16) -> Result<u32, Em
     let child = {
         let mut now = locked(now);
         if !now.over {
+            program.home.set_log_aside();
             now.child = Arc::new(program.spawn(port)?);
         }
         now.child.clone()

@@ -324,7 +324,7 @@ async fn a_configured_mongod_that_is_missing_broken_or_old_is_refused() {
         (folder.0.join("nowhere"), "No such file"),
         (folder.script("broken", "echo 'broken: no libcrypto.so.3' >&2; exit 127"), "no libcrypto.so.3"),
         (folder.script("other", "echo hello"), "doesn't tell a version"),
-        (folder.script("old", "echo 'db version v4.4.29'"), "4.4.29, is older than 5.0"),
+        (folder.script("old", "echo 'db version v4.4.29'"), "4.4.29, is older than 6.0"),
     ];
     for (mongod, reason) in cases {
         let error = find_mongod(Some(&mongod)).await.unwrap_err().to_string();

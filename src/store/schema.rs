@@ -17,7 +17,7 @@ const HEARTBEAT_KEPT: Duration = Duration::from_hours(1);
 const SIGNALS_KEPT: Duration = Duration::from_mins(1);
 
 /// Every collection.
-const COLLECTIONS: [&str; 10] = [
+const COLLECTIONS: [&str; 11] = [
     "rooms",
     "messages",
     "members",
@@ -28,6 +28,7 @@ const COLLECTIONS: [&str; 10] = [
     "signals",
     "requests",
     "erasures",
+    "hooks",
 ];
 
 /// The index by which a sender's `client_id` is one message's in a room.
@@ -145,7 +146,10 @@ pub struct Advice {
     pub finding: String,
 }
 
-/// Looks at the deployment: its version and whether it is a replica set whose members all hold data.
+/// `maxWireVersion` of MongoDB 6.0.
+const OLDEST_WIRE_VERSION: i32 = 17;
+
+/// Looks at the deployment: its version, and whether it is a replica set whose members all hold data.
 ///
 /// # Errors
 /// [`StoreError::Unreachable`] where none of it answers.
@@ -153,10 +157,10 @@ pub async fn inspect(store: &Store) -> Result<Vec<Advice>, StoreError> {
     let mut advice = Vec::new();
     let mut say = |fatal, finding: String| advice.push(Advice { fatal, finding });
     let admin = store.client.database("admin");
-    let hello = {
-        let admin = admin.clone();
-        store.bounded(async move { Ok(admin.run_command(doc! { "hello": 1 }).await?) }).await?
-    };
+    let hello = store.bounded(async move { Ok(admin.run_command(doc! { "hello": 1 }).await?) }).await?;
+    if hello.get_i32("maxWireVersion").unwrap_or_default() < OLDEST_WIRE_VERSION {
+        say(true, "MongoDB older than 6.0, the oldest that Parlor is tested with".to_owned());
+    }
     let sharded = hello.get_str("msg").is_ok_and(|kind| kind == "isdbgrid");
     match hello.get_str("setName") {
         Ok(set) => say(false, format!("replica set `{set}`, primary {}", hello.get_str("primary").unwrap_or("unknown"))),
