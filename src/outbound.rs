@@ -75,7 +75,7 @@ impl Receiver {
     /// Dropped half way it counts as failed.
     ///
     /// # Errors
-    /// There was no such answer; [`OutboundError::began`] says whether the request may have been seen.
+    /// There was no such answer.
     pub async fn post(&self, body: String) -> Result<Vec<u8>, OutboundError> {
         let began = Instant::now();
         let posted = self.attempt(body).await;

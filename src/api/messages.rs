@@ -6,7 +6,7 @@
 
 use bson::DateTime;
 use bson::oid::ObjectId;
-use handlers::{Draft, Room as _, RoomId, Status, Text, Time, UserId};
+use handlers::{Draft, Room as _, RoomId, Text, Time, UserId};
 use salvo::prelude::*;
 use salvo_oapi::{ToSchema, endpoint};
 use serde::{Deserialize, Serialize};
@@ -91,7 +91,7 @@ async fn post_message(
     {
         let message =
             found.ok_or_else(|| Problem::new(Code::NotFound, "it was written, and deleted since"))?;
-        return Ok(New(view::Message::of(message, email, Status::Send)));
+        return Ok(New(view::Message::written(message, email)));
     }
     let at = Time(DateTime::now().timestamp_millis());
     let write_id = tried.0.map_or_else(ObjectId::new, |attempt| attempt.write_id);

@@ -49,7 +49,7 @@ pub(super) struct NewRoom {
     name: Option<String>,
     /// Who is in it, each once.
     #[serde(deserialize_with = "objects")]
-    #[salvo(schema(min_items = 1, max_items = 500))]
+    #[salvo(schema(min_items = 1, max_items = 1000))]
     members: Vec<MemberToBe>,
 }
 

@@ -1,12 +1,13 @@
 //! What the API shows of rooms.
 
-use handlers::{MessageId, RoomId, Status, Text, Time, UserId};
+use std::borrow::Cow;
+
+use handlers::{HistoryMessage, MessageId, RoomId, Status, Text, Time, UserId};
 use salvo_oapi::ToSchema;
 use serde::{Deserialize, Serialize};
 
 use super::schema;
-use crate::room::status;
-use crate::store::{self, Snapshot, documents, lowest};
+use crate::store::{self, Snapshot, documents, show};
 
 /// A room.
 #[derive(Serialize, ToSchema)]
@@ -57,13 +58,7 @@ impl Listed {
     pub(super) fn of(listed: store::Listed) -> Self {
         let store::Listed { room, members, last, unread, marks, active_at } = listed;
         let documents::Room { id, kind, name, created_at } = room;
-        let last_message = last.map(|message| {
-            let others = lowest(members.iter().map(|member| (&member.user, member.marks)), &message.sender);
-            let sender = members.iter().find(|member| member.user == message.sender);
-            let email = sender.and_then(|member| member.email.clone());
-            let status = status(others, message.id);
-            Message::of(message, email, status)
-        });
+        let last_message = last.map(|message| show(&message, &members).into());
         Self {
             room_id: id,
             kind: kind.into(),
@@ -186,25 +181,33 @@ impl Message {
     /// One that has just been written.
     pub(super) fn new(id: MessageId, text: &Text, sender: UserId, email: Option<String>, at: Time) -> Self {
         let text = text.as_str().to_owned();
-        Self::of(
-            documents::Message { id, sender, text, created_at: at, updated_at: at, write_id: None },
-            email,
-            Status::Send,
-        )
+        let message = documents::Message { id, sender, text, created_at: at, updated_at: at, write_id: None };
+        Self::written(message, email)
     }
 
-    pub(super) fn of(message: documents::Message, email: Option<String>, status: Status) -> Self {
+    /// The same, as it was written.
+    pub(super) fn written(message: documents::Message, email: Option<String>) -> Self {
         let documents::Message { id, sender, text, created_at, updated_at, .. } = message;
+        let status = Status::Send;
         Self { id, text, sender_id: sender, sender_email: email, status, created_at, updated_at }
     }
 
     /// The messages of a snapshot in their order.
     pub(super) fn all(snapshot: &Snapshot) -> Vec<Self> {
-        let show = |message: &documents::Message| {
-            let sender = snapshot.members.iter().find(|member| member.user == message.sender);
-            let email = sender.and_then(|member| member.email.clone());
-            Self::of(message.clone(), email, status(snapshot.others(&message.sender), message.id))
-        };
-        snapshot.messages.iter().map(show).collect()
+        snapshot.shown().map(Self::from).collect()
+    }
+}
+
+impl From<HistoryMessage<'_>> for Message {
+    fn from(message: HistoryMessage<'_>) -> Self {
+        Self {
+            id: message.message_id,
+            text: message.text.into_owned(),
+            sender_id: message.sender_id,
+            sender_email: message.sender_email.map(Cow::into_owned),
+            status: message.status,
+            created_at: message.created_at,
+            updated_at: message.updated_at,
+        }
     }
 }

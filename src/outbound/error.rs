@@ -28,11 +28,6 @@ impl OutboundError {
         if error.is_connect() { Self::Connect(error) } else { Self::Broken(error) }
     }
 
-    /// Whether the request may have reached the receiver, and been acted on.
-    pub fn began(&self) -> bool {
-        !matches!(self, Self::Busy | Self::Open | Self::Connect(_))
-    }
-
     /// Whether the receiver is to be spared if this goes on: it is not there, or says itself that it is ill.
     pub(super) fn is_failure(&self) -> bool {
         match self {

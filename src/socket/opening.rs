@@ -22,8 +22,7 @@ use crate::hub::Joined;
 use crate::outbox::Outbox;
 use crate::room::json;
 use crate::server::Server;
-use crate::store::documents;
-use crate::store::{Changed, NewMember, Snapshot, StoreError};
+use crate::store::{self, Changed, NewMember, Snapshot, StoreError, documents};
 use crate::users::Seat;
 
 /// The pause before a snapshot is read again that is older than what the hub has heard of.
@@ -224,10 +223,11 @@ fn first_frame(snapshot: &Snapshot, room: RoomId, ask: &Ask, changed: Option<&Ch
         let cursor = String::new();
         return json(&Resumed { resumed: false, messages, edited, deleted, marks, has_more: false, cursor });
     };
+    let show = |message| store::show(message, &snapshot.members);
     json(&Resumed {
         resumed: changed.resumed,
-        messages: changed.messages.iter().map(|message| snapshot.show(message)).collect(),
-        edited: changed.edited.iter().map(|message| snapshot.show(message)).collect(),
+        messages: changed.messages.iter().map(show).collect(),
+        edited: changed.edited.iter().map(show).collect(),
         deleted: changed.deleted.clone(),
         marks,
         has_more: changed.has_more,

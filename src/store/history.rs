@@ -41,12 +41,6 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// How far all members but `author` have come: the lowest of their marks, and so the status of the
-    /// author's messages. None where there is nobody else.
-    pub(crate) fn others(&self, author: &UserId) -> Option<Marks> {
-        lowest(self.members.iter().map(|member| (&member.user, member.marks)), author)
-    }
-
     /// Between which numbers there may be messages before those of the page that someone has still to read.
     pub(super) fn before_page(&self) -> Option<(i64, i64)> {
         let oldest = self.messages.last().map_or(0, |message| message.id.get());
@@ -56,26 +50,12 @@ impl Snapshot {
 
     /// Its messages as clients are shown them, in their order.
     pub(crate) fn shown(&self) -> impl Iterator<Item = HistoryMessage<'_>> {
-        self.messages.iter().map(|message| self.show(message))
+        self.messages.iter().map(|message| show(message, &self.members))
     }
 
     /// The same, on their own.
     pub(crate) fn told(&self) -> Vec<HistoryMessage<'static>> {
         self.shown().map(HistoryMessage::into_owned).collect()
-    }
-
-    /// A message of the room as clients are shown it.
-    pub(crate) fn show<'a>(&'a self, message: &'a Message) -> HistoryMessage<'a> {
-        let sender = self.members.iter().find(|member| member.user == message.sender);
-        HistoryMessage {
-            message_id: message.id,
-            text: message.text.as_str().into(),
-            sender_id: message.sender.clone(),
-            sender_email: sender.and_then(|member| member.email.as_deref()).map(Into::into),
-            status: status(self.others(&message.sender), message.id),
-            created_at: message.created_at,
-            updated_at: message.updated_at,
-        }
     }
 
     /// The number that `reader` has read up to once all of this is on its screen; none where that is so already.
@@ -95,7 +75,22 @@ impl Snapshot {
     }
 }
 
-/// The lowest marks of all members but one.
+/// A message as these members of its room are shown it.
+pub(crate) fn show<'a>(message: &'a Message, members: &'a [Member]) -> HistoryMessage<'a> {
+    let others = lowest(members.iter().map(|member| (&member.user, member.marks)), &message.sender);
+    let sender = members.iter().find(|member| member.user == message.sender);
+    HistoryMessage {
+        message_id: message.id,
+        text: message.text.as_str().into(),
+        sender_id: message.sender.clone(),
+        sender_email: sender.and_then(|member| member.email.as_deref()).map(Into::into),
+        status: status(others, message.id),
+        created_at: message.created_at,
+        updated_at: message.updated_at,
+    }
+}
+
+/// The lowest marks of all members but one, and so how far its messages have come. None where there is nobody else.
 pub(crate) fn lowest<'a>(marks: impl Iterator<Item = (&'a UserId, Marks)>, but: &UserId) -> Option<Marks> {
     marks.filter(|(user, _)| *user != but).map(|(_, marks)| marks).reduce(|one, other| Marks {
         delivered: one.delivered.min(other.delivered),

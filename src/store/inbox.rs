@@ -4,15 +4,14 @@ use std::collections::HashMap;
 
 use bson::{Bson, RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt;
-use handlers::{HistoryMessage, MemberView, ReadyRoom, RoomId, RoomKind, RoomView, UserId};
+use handlers::{MemberView, ReadyRoom, RoomId, RoomKind, RoomView, UserId};
 use mongodb::ClientSession;
 
-use super::documents::{self, Kind, Member, Message, Undecodable};
+use super::documents::{self, Kind, Message, Undecodable};
 use super::list::{self, Listed, Page, Position};
 use super::presence::{self, Presence};
-use super::{Changed, Store, StoreError, lowest};
+use super::{Changed, Store, StoreError, show};
 use crate::cursor::{self, InboxCursor, Position as Reached};
-use crate::room::status;
 
 /// Up to which moments something was read.
 #[derive(Clone, Copy, Debug)]
@@ -285,7 +284,7 @@ pub(crate) fn see_missed(
         _ => None,
     };
     let all = |messages: &[Message]| {
-        messages.iter().map(|message| show(message.clone(), &listed.members)).collect::<Vec<_>>()
+        messages.iter().map(|message| show(message, &listed.members).into_owned()).collect::<Vec<_>>()
     };
     ReadyRoom {
         added: matches!(missed, Some(Missed::Room)).then_some(true),
@@ -297,25 +296,10 @@ pub(crate) fn see_missed(
     }
 }
 
-/// A message as the members of its room are shown it.
-fn show(message: Message, members: &[Member]) -> HistoryMessage<'static> {
-    let others = lowest(members.iter().map(|member| (&member.user, member.marks)), &message.sender);
-    let sender = members.iter().find(|member| member.user == message.sender);
-    HistoryMessage {
-        message_id: message.id,
-        status: status(others, message.id),
-        sender_email: sender.and_then(|member| member.email.clone()).map(Into::into),
-        text: message.text.into(),
-        sender_id: message.sender,
-        created_at: message.created_at,
-        updated_at: message.updated_at,
-    }
-}
-
 /// A room as its member is shown it.
 pub(crate) fn see(listed: Listed, present: &HashMap<UserId, Presence>) -> RoomView {
     let Listed { room, members, last, unread, marks, active_at } = listed;
-    let last_message = last.map(|message| show(message, &members));
+    let last_message = last.map(|message| show(&message, &members).into_owned());
     let member = |member: documents::Member| MemberView {
         online: present.get(&member.user).is_some_and(|presence| presence.online),
         user_id: member.user,

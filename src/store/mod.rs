@@ -1,8 +1,8 @@
 //! MongoDB: the documents, their indexes, and every operation on them.
 //!
-//! It promises that what it reports as written is on a majority of the database, and that no operation waits
-//! longer than `mongodb.operation_ms`. Nothing here knows of sockets; what is written is heard of by
-//! [`feed`](crate::feed) alone.
+//! It promises that what it reports as written is on a majority of the database, and that no operation but streams and
+//! exports waits longer than `mongodb.operation_ms`. Nothing here knows of sockets: what is written they hear of by
+//! [`feed`](crate::feed).
 
 pub(crate) mod activity;
 mod bound;
@@ -52,7 +52,7 @@ pub(crate) use bound::begin_by;
 pub(crate) use erase::Erasure;
 pub use error::StoreError;
 pub(crate) use export::{Authored, Membership};
-pub(crate) use history::{Snapshot, WAITING, lowest};
+pub(crate) use history::{Snapshot, WAITING, lowest, show};
 pub(crate) use idempotency::{Attempt, Claim, Kept, RequestKey};
 pub(crate) use inbox::{AsOf, Resumable, Rooms, see, see_missed};
 pub(crate) use list::{Listed, Page, Position};
@@ -221,7 +221,7 @@ impl Store {
         options.retry_writes = Some(false);
         let db = Client::with_options(options)?.database(self.db.name());
         let journal = db.collection("marks");
-        let (limits, pace) = (&config.limits, Pace::default());
+        let (limits, pace) = (&config.limits, Pace::of(config.limits.batch));
         Ok((
             Writer::start(self.clone(), db, pace.clone(), limits, metrics.clone(), supervisor),
             Receipts::start(self.clone(), journal, pace, limits, metrics.clone(), supervisor),
