@@ -1,4 +1,4 @@
-//! The one change stream of a server: what any server wrote -> [`Change`]s of rooms -> the hub.
+//! The change stream of a server, but for [`hooks`](crate::hooks): what any server wrote -> [`Change`]s of rooms -> the hub.
 //!
 //! It is the only road by which a socket hears of anything, so one server or twenty behave alike. A stream that
 //! breaks goes on where it was: elections and outages lose nothing. Where the database no longer has what came

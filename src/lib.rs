@@ -17,7 +17,7 @@
 //! An action of the application's own goes the same way, but that its handler is a request to a server of theirs
 //! ([`functions`], [`outbound`]); what it tells a room without storing it is a [`signal`], which takes the same road.
 //!
-//! Only [`store`] and [`feed`] know MongoDB; only [`routes`], [`admission`] and [`socket`] know HTTP.
+//! Only [`store`], [`feed`] and [`hooks`] know MongoDB, and [`embedded`] how to run one.
 
 mod address;
 mod admission;

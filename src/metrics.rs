@@ -122,11 +122,7 @@ impl Metrics {
             marks: Gauge::default(),
         };
         let registry = &mut metrics.registry;
-        registry.register(
-            "limits_hit",
-            "How often a bound was hit, by its name in [limits]",
-            metrics.limits.clone(),
-        );
+        registry.register("limits_hit", "How often a bound was hit, by its name", metrics.limits.clone());
         registry.register("frames", "Frames of clients, by action and outcome", metrics.frames.clone());
         registry.register_with_unit(
             "action_duration",
@@ -170,7 +166,7 @@ impl Metrics {
         );
         registry.register(
             "marks_kept",
-            "Marks in memory: those that were raised in the last seconds",
+            "Marks in memory: those not folded yet, and those folded in the last half minute",
             metrics.marks.clone(),
         );
         for place in known::FAULTS {

@@ -40,7 +40,7 @@ use crate::runtime::Answer;
 use crate::server::Server;
 
 /// What is read of a socket at once, and so what each takes while it is idle: all of it is written over before every read.
-/// A frame of chat fits; a longer one takes more reads. The default of 128 KiB makes 1,000 idle sockets cost 135 MB (design.md).
+/// A frame of chat fits; a longer one takes more reads. The default of 128 KiB makes 1,000 idle sockets cost 135 MB.
 const READ_BYTES: usize = 1024;
 
 /// Frames are written once they are so much, or no more wait.

@@ -32,7 +32,7 @@ pub enum Answer {
     },
 }
 
-/// Deleted messages are looked through for those that are there.
+/// A page may be of 200 messages, so fewer are made at once than of what answers with one.
 pub const LIMITS: Limits = Limits { max_in_flight: 256, ..Limits::DEFAULT };
 
 /// Nothing: it is answered on its own socket.

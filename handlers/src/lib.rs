@@ -1,12 +1,12 @@
 //! What Parlor does, apart from everything that carries it.
 //!
-//! A client's frame names an action. Each action is a file here, named as on the wire, with four things in
+//! A client's frame names an action. Each action is a file here, named as on the wire, with five things in
 //! it: `Request`, what the frame must hold; `LIMITS`, what it costs; `EMITS` and `FAILS`, what may come of
 //! it; and `handle`, a function of a [`Context`] and a request that ends in an [`Answer`] or an [`Error`].
 //!
 //! A handler reaches the world through its context alone, which is bound to one caller and one [`Room`]
-//! already: it can't name another author or another room, and this crate can't reach a socket, a clock or
-//! a database, for Cargo gives it none. Deadlines, rates and panics are the runtime's; what an action
+//! already: it can't name another author or another room, and this crate has neither a runtime nor a database's
+//! client, for Cargo gives it none. Deadlines, rates and panics are the runtime's; what an action
 //! changes comes back to all sockets as [`Event`]s by way of the database, never from the handler.
 //!
 //! A new action is one new file and one word in [`actions!`](self) below.

@@ -73,7 +73,7 @@ impl Socket<'_> {
 }
 
 /// Waits for a write, but no longer than `limits.write_ms`, nor than the token is good for, nor past the word that
-/// the socket is to close. What else changed in the outbox meanwhile is still to be seen by whoever looks next.
+/// the socket reads too slowly. What else changed in the outbox meanwhile is still to be seen by whoever looks next.
 async fn limited(
     server: &Server,
     outbox: &Outbox,

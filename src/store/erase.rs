@@ -2,8 +2,8 @@
 //!
 //! That it is wanted is a document, from which any server takes it up; a lease, by the database's clock, keeps two from
 //! doing it at once. Every batch stands for itself: what is left to do is read off the documents that still name the user,
-//! so an erasure that was cut short goes on by the same calls. What remains of a message is its number and when it was
-//! deleted; its room tells of it as of any other deletion.
+//! so an erasure that was cut short goes on by the same calls. What remains of a message is its number and its times,
+//! nothing of what was said or by whom; its room tells of it as of any other deletion.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -22,7 +22,7 @@ use super::documents::{Marks, Member};
 /// How long a batch that was taken up to be folded is left alone.
 const TAKEN: Duration = Duration::from_secs(10);
 
-/// Before everything: of when marks are that were there before the stream began.
+/// Before everything: the time given to marks that were there before the stream began.
 const EVER: Timestamp = Timestamp { time: 0, increment: 0 };
 
 /// So many members' marks are found faster one by one.
