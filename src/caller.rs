@@ -1,10 +1,12 @@
 //! Whose frames come by a socket, and what its actions may know and change of it.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bson::Timestamp;
 use bson::oid::ObjectId;
 use handlers::{Code, Connection, Error, Fields, Pending, RoomId, RoomPage, Time, UserId};
 
@@ -53,8 +55,8 @@ pub(crate) struct Inbox(Mutex<Known>);
 struct Known {
     /// Each with whether it is being looked at.
     rooms: HashMap<RoomId, bool>,
-    /// Those that are to be looked at anew: whether the user is in them isn't sure.
-    in_doubt: HashSet<RoomId>,
+    /// Those that are to be looked at anew: whether the user is in them isn't sure. With the last change that made it so.
+    in_doubt: HashMap<RoomId, Timestamp>,
 }
 
 impl Inbox {
@@ -87,18 +89,27 @@ impl Inbox {
         }
     }
 
-    /// Whether the user is in this room isn't sure any more. False where that was so already.
-    pub(crate) fn doubt(&self, room: RoomId) -> bool {
-        self.known().in_doubt.insert(room)
+    /// Whether the user is in this room isn't sure any more, for what changed then. False where that was so already.
+    pub(crate) fn doubt(&self, room: RoomId, changed: Timestamp) -> bool {
+        match self.known().in_doubt.entry(room) {
+            Entry::Occupied(mut last) => {
+                *last.get_mut() = changed.max(*last.get());
+                false
+            }
+            Entry::Vacant(first) => {
+                first.insert(changed);
+                true
+            }
+        }
     }
 
-    /// It is being looked at: what changes from now on is in doubt anew.
-    pub(crate) fn look_at(&self, room: RoomId) {
-        self.known().in_doubt.remove(&room);
+    /// It is being looked at: what changes from now on is in doubt anew. Gives the last change until now.
+    pub(crate) fn look_at(&self, room: RoomId) -> Option<Timestamp> {
+        self.known().in_doubt.remove(&room)
     }
 
     fn is_in_doubt(&self, room: RoomId) -> bool {
-        self.known().in_doubt.contains(&room)
+        self.known().in_doubt.contains_key(&room)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

@@ -175,7 +175,7 @@ impl Outbox {
     pub(crate) fn is_for(&self, frame: &Frame) -> bool {
         match (&frame.inbox, &self.rooms) {
             (Some(Inbox { what: What::Read(user), .. }), Some(_)) => self.user.as_ref() == Some(user),
-            (Some(Inbox { what: What::Look, room }), Some(rooms)) => rooms.doubt(*room),
+            (Some(Inbox { what: What::Look, room }), Some(rooms)) => rooms.doubt(*room, frame.time),
             (Some(Inbox { what: What::Read(_) | What::Look, .. }), None) => false,
             _ => true,
         }

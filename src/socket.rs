@@ -214,6 +214,8 @@ impl Socket<'_> {
                 () = self.outbox.changed() => {}
                 answer = answer_of(&mut running) => {
                     running = None;
+                    // Whether the peer answered is seen only now.
+                    self.pinged = self.pinged.map(|_| Instant::now());
                     if let Some(answer) = answer {
                         self.answer(answer).await?;
                     }
@@ -224,7 +226,7 @@ impl Socket<'_> {
                     running = self.hear(message).await?;
                 }
                 () = &mut timer => {
-                    self.tick().await?;
+                    self.tick(running.is_some()).await?;
                     timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
                 }
             }
@@ -302,7 +304,8 @@ impl Socket<'_> {
         next.min(self.until_expiry()).max(Duration::from_millis(1))
     }
 
-    async fn tick(&mut self) -> Result<(), End> {
+    /// While a frame is being done nothing else is read: a peer that answers can't be told from one that is gone.
+    async fn tick(&mut self, busy: bool) -> Result<(), End> {
         let (ping, dead) = {
             let sockets = &self.server.config.load().sockets;
             (sockets.ping, sockets.dead)
@@ -310,14 +313,16 @@ impl Socket<'_> {
         if self.until_expiry().is_zero() {
             return Err(Close::Expired.into());
         }
-        match self.pinged {
-            Some(pinged) if pinged.elapsed() >= dead => return Err(Close::Dead.into()),
-            None if self.heard.elapsed() >= ping => {
-                self.pinged = Some(Instant::now());
-                self.feed(Message::Ping(Bytes::new())).await?;
-                self.flush().await?;
-            }
-            _ => {}
+        let due = match self.pinged {
+            Some(pinged) if pinged.elapsed() < dead => false,
+            Some(_) if busy => true,
+            Some(_) => return Err(Close::Dead.into()),
+            None => self.heard.elapsed() >= ping,
+        };
+        if due {
+            self.pinged = Some(Instant::now());
+            self.feed(Message::Ping(Bytes::new())).await?;
+            self.flush().await?;
         }
         Ok(())
     }

@@ -223,3 +223,19 @@ fn mark() -> Arc<Frame> {
     let marks = (MessageId::try_from(1).unwrap(), UserId::Int(1), handlers::Status::Read);
     Arc::new(Frame { marks: Some(marks), ..Frame::new("".into(), at(1)) })
 }
+
+/// What is read for the first look may be older than the second change, of which nothing else tells.
+#[test]
+fn a_room_that_changes_behind_a_look_is_looked_at_as_of_then() {
+    let (hub, room) = hub();
+    let rooms = Arc::<crate::caller::Inbox>::default();
+    let inbox = Arc::new(Outbox::of_inbox(10, UserId::Int(1), rooms.clone()));
+    hub.join_inbox(&[room], &inbox);
+    for time in [7, 9] {
+        hub.look(room, None, at(time));
+    }
+    assert_eq!(told(&inbox), [at(7)], "one look is enough");
+    assert_eq!(rooms.look_at(room), Some(at(9)));
+    hub.look(room, None, at(11));
+    assert_eq!(told(&inbox), [at(11)], "it is being looked at, and changes again");
+}

@@ -168,8 +168,8 @@ impl AllRooms {
 
     /// A room, or who is in it, has changed.
     async fn look(&mut self, room: RoomId, time: Timestamp) -> Result<Option<Utf8Bytes>, Close> {
-        // What changes from here on makes another look.
-        self.rooms.look_at(room);
+        // What changes from here on makes another look; what has changed behind this frame made none of its own.
+        let time = self.rooms.look_at(room).map_or(time, |last| last.max(time));
         if self.looked_at.get(&room).copied().unwrap_or(self.since.time) >= time {
             return Ok(None);
         }

@@ -82,6 +82,8 @@ impl OneRoom {
 pub(super) struct Shown {
     /// All that was committed up to then, but marks.
     time: Timestamp,
+    /// The number of its last message. One that comes again, since the stream had to be caught up with, has a later time.
+    newest: i64,
     /// Of those as many as were known: until something later comes they have to be looked at.
     marks: Option<Box<Lowest>>,
 }
@@ -105,14 +107,15 @@ impl Shown {
         let delivered = Low::of(members.iter().map(|member| (&member.user, member.marks.delivered)));
         let read = Low::of(members.iter().map(|member| (&member.user, member.marks.read)));
         let marks = delivered.zip(read).map(|(delivered, read)| Box::new(Lowest { delivered, read }));
-        Self { time: snapshot.time, marks }
+        let newest = snapshot.messages.first().map_or(0, |message| message.id.get());
+        Self { time: snapshot.time, newest, marks }
     }
 
     /// Whether this was shown. Frames come in the order of their times.
     fn has(&mut self, frame: &Frame) -> bool {
         if frame.time > self.time {
             self.marks = None;
-            return false;
+            return frame.delivers.as_ref().is_some_and(|(message, _)| message.get() <= self.newest);
         }
         match (&frame.marks, &self.marks) {
             (Some((message, author, reached)), Some(marks)) => marks.status(author, *message) >= *reached,

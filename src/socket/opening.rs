@@ -235,9 +235,9 @@ fn first_frame(snapshot: &Snapshot, room: RoomId, ask: &Ask, changed: Option<&Ch
     })
 }
 
-/// Writes one text frame straight to the connection, before anything else was written by the WebSocket: its
-/// header (RFC 6455, 5.2: final, text, not masked, the length in 7, 16 or 64 bits) and its text.
-pub(super) async fn write_text(io: &mut (impl AsyncWrite + Unpin), text: Utf8Bytes) -> std::io::Result<()> {
+/// One text frame, for before anything else was written by the WebSocket: its header (RFC 6455, 5.2: final, text, not
+/// masked, the length in 7, 16 or 64 bits) and its text.
+pub(super) fn text_frame(text: &str) -> Vec<u8> {
     let mut frame = Vec::with_capacity(text.len() + 10);
     frame.push(0x81);
     match (u8::try_from(text.len()), u16::try_from(text.len())) {
@@ -252,6 +252,11 @@ pub(super) async fn write_text(io: &mut (impl AsyncWrite + Unpin), text: Utf8Byt
         }
     }
     frame.extend(text.as_bytes());
-    io.write_all(&frame).await?;
+    frame
+}
+
+/// Writes straight to the connection.
+pub(super) async fn write(io: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> std::io::Result<()> {
+    io.write_all(bytes).await?;
     io.flush().await
 }

@@ -12,16 +12,23 @@ use crate::close::Close;
 use crate::outbox::Outbox;
 use crate::server::Server;
 
+/// Of the first frame, what is written within one `limits.write_ms`: what a line of 13 kbit/s carries in its 10 s.
+const FIRST_BYTES: usize = 16 * 1024;
+
 /// Frames that are written before anything else has its turn.
 const WRITTEN_AT_ONCE: usize = 64;
 
 impl Socket<'_> {
     /// The first frame, past the WebSocket's own buffer, which would keep the size of its largest frame for ever.
     pub(super) async fn write_first(&mut self, history: Utf8Bytes) -> Result<(), End> {
-        let Self { ws, outbox, server, .. } = self;
-        let write = async { opening::write_text(ws.get_mut(), history).await.map_err(Error::from) };
-        // A close frame would stand in the middle of this one.
-        limited(server, outbox, || Duration::MAX, write).await.map_err(|_| End::Gone)
+        let Self { ws, outbox, server, caller, .. } = self;
+        // It may be of megabytes, for a line that is slow: the limit is for each part of it.
+        for part in opening::text_frame(&history).chunks(FIRST_BYTES) {
+            let write = async { opening::write(ws.get_mut(), part).await.map_err(Error::from) };
+            // A close frame would stand in the middle of this one.
+            limited(server, outbox, || caller.until_expiry(), write).await.map_err(|_| End::Gone)?;
+        }
+        Ok(())
     }
 
     /// Writes what waits, a handful in one go. A reader that is just fast enough for the queue never to run dry has

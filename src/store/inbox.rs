@@ -110,8 +110,10 @@ impl Store {
             let mut places = store.places_in(&mut session, &user).await?;
             let all: Vec<RoomId> = places.iter().map(|place| place.room).collect();
             let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
+            // First: what was touched is known once the stream has come to this moment.
+            let marks = store.caught_up(time).await;
             let missed = match &from {
-                Some(from) => store.missed_in(&mut session, &places, from, time).await?,
+                Some(from) => store.missed_in(&mut session, &places, from, AsOf { time, marks }).await?,
                 None => None,
             };
             if let Some(missed) = &missed {
@@ -123,7 +125,6 @@ impl Store {
                 Some(_) => list::paged(places, Page { before: None, limit: usize::MAX }),
                 None => list::paged(places, page),
             };
-            let marks = store.caught_up(time).await;
             let shown = store.details_in(&mut session, &user, &places, marks).await?;
             let positions = match &missed {
                 Some(missed) => reached(missed),
@@ -140,14 +141,15 @@ impl Store {
         session: &mut ClientSession,
         places: &[Position],
         from: &InboxCursor,
-        time: Timestamp,
+        now: AsOf,
     ) -> Result<Option<HashMap<RoomId, Missed>>, StoreError> {
         let then = from.settled();
-        if then > time {
+        if then > now.time {
             return Ok(None);
         }
         let all: Vec<_> = places.iter().map(|place| place.room).collect();
-        let changed = self.touched.after(then, &all).unwrap_or(all);
+        let touched = self.touched.after(then, &all).filter(|_| now.marks >= now.time);
+        let changed = touched.unwrap_or(all);
         if changed.len() > RESUMED {
             return Ok(None);
         }

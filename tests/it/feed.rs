@@ -138,6 +138,30 @@ async fn what_is_written_just_when_the_stream_is_opened_anew_is_not_missed_eithe
     }
 }
 
+/// It hangs before it is known to be lost, and whoever joins then is like anyone who joined before.
+#[tokio::test]
+async fn who_joins_while_the_stream_hangs_hears_everything_once_as_well() {
+    let mongod = Mongod::start().await;
+    let server = server(&mongod).await;
+    let other = unharmed(&mongod, &server).await;
+    let mut early = server.join(1, 2).await;
+    let mut elsewhere = other.join(1, 2).await;
+    say(&mut elsewhere, 1, 1, "before").await;
+    early.until(chat(1, 1, "before")).await;
+    let hangs = doc! {
+        "failCommands": ["getMore"], "blockConnection": true, "blockTimeMS": 2000, "errorCode": 286,
+    };
+    mongod.fail("parlor", doc! { "times": 1 }, hangs).await;
+    mongod.held_up().await;
+    say(&mut elsewhere, 2, 1, "while it hangs").await;
+    let mut late = server.connect(1, 2).await;
+    assert_eq!(late.history().await.len(), 2);
+    early.until(chat(2, 1, "while it hangs")).await;
+    say(&mut elsewhere, 3, 1, "after").await;
+    let told = late.until(chat(3, 1, "after")).await;
+    assert_eq!(ids_of(&told, "chat_message"), [3]);
+}
+
 #[tokio::test]
 async fn who_joins_while_the_stream_is_lost_hears_everything_once_as_well() {
     let mongod = Mongod::start().await;

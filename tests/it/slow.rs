@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::support::{Client, Metered, PATIENCE, Server, chat, read};
@@ -18,7 +18,16 @@ struct Mute {
 
 impl Mute {
     async fn connect(address: SocketAddr, token: &str) -> Self {
-        let mut stream = TcpStream::connect(address).await.unwrap();
+        let mut mute = Self::shake_hands(address, token).await;
+        assert_eq!(mute.frame().await.0, 1, "the history is a text frame");
+        mute
+    }
+
+    /// The kernel takes little for it.
+    async fn shake_hands(address: SocketAddr, token: &str) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
         let request = format!(
             "GET /ws/chat/?firts_user=2&second_user=1/ HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\n\
              Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
@@ -30,9 +39,7 @@ impl Mute {
             answer.push(stream.read_u8().await.unwrap());
         }
         assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
-        let mut mute = Self { stream };
-        assert_eq!(mute.frame().await.0, 1, "the history is a text frame");
-        mute
+        Self { stream }
     }
 
     /// Opcode and payload of the next frame (RFC 6455, 5.2), which is a short one.
@@ -179,6 +186,35 @@ async fn a_peer_that_never_reads_its_history_is_let_go_once_too_much_waits_behin
         }
     };
     timeout(PATIENCE, let_in).await.expect("its place is free in time");
+}
+
+/// Its first frame takes longer than one write may, but never stands still for so long.
+#[tokio::test]
+async fn a_peer_that_reads_slowly_gets_its_whole_history() {
+    let overrides = [("LIMITS__WRITE_MS", "400"), ("SOCKETS__SEND_BUFFER_BYTES", "8192")];
+    let server = Server::start(&overrides).await;
+    server.room(&[1, 2]).await;
+    let mut one = server.join(1, 2).await;
+    let text = "x".repeat(4_000);
+    for id in 1..=50 {
+        one.say(&text).await;
+        one.until(chat(id, 1, &text)).await;
+    }
+    let token = server.token(2).sign();
+    let mut slow = Mute::shake_hands(server.address(), &token).await;
+    let began = Instant::now();
+    let (mut read, mut total) = (vec![0; 4 * 1024], 0);
+    while total < 50 * text.len() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let more = timeout(PATIENCE, slow.stream.read(&mut read)).await.expect("it goes on").unwrap();
+        assert_ne!(more, 0, "it was cut off after {total} bytes");
+        total += more;
+    }
+    assert!(
+        began.elapsed() > Duration::from_millis(800),
+        "{:?} is too fast to show anything",
+        began.elapsed()
+    );
 }
 
 #[tokio::test]

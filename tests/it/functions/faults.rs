@@ -1,8 +1,10 @@
 //! A function that is slow, gone, or raves: its caller is told, and nobody else notices.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::{obedient, server_with, translate, two_sockets};
@@ -278,4 +280,22 @@ async fn the_log_says_what_was_wrong_but_nothing_of_what_was_said() {
     assert_eq!(program.exit_code().await, Some(0));
     let log = program.log();
     assert!(!log.contains("hunter2") && !log.contains(super::SECRET), "{log}");
+}
+
+/// While it is being called nothing is read of the socket, nor that it answers pings.
+#[tokio::test]
+async fn whoever_waits_for_it_for_long_is_not_taken_for_dead() {
+    let leave = Arc::new(Semaphore::new(0));
+    let held = leave.clone();
+    let receiver = Receiver::start(move |_| Say::Held(held.clone(), r#"{"reply":{}}"#.to_owned())).await;
+    let short = [("SOCKETS__PING_SECONDS", "1"), ("SOCKETS__DEAD_SECONDS", "1")];
+    let (_server, mut one, _two) = two_sockets(&receiver, &short).await;
+    one.send(translate(&json!({}))).await;
+    let early = timeout(Duration::from_secs(4), one.next_or_end()).await;
+    assert!(early.is_err(), "{early:?}");
+    leave.add_permits(1);
+    one.expect(json!({"type": "translate"})).await;
+    // And goes on living.
+    let early = timeout(Duration::from_secs(3), one.next_or_end()).await;
+    assert!(early.is_err(), "{early:?}");
 }

@@ -96,9 +96,9 @@ impl Choir {
 
     async fn until(&self, what: &str, reached: impl Fn(Answered) -> bool) {
         let mut answered = self.answered.subscribe();
-        let answered = timeout(4 * PATIENCE, answered.wait_for(|count| reached(*count))).await;
+        let answered = timeout(4 * PATIENCE, answered.wait_for(|count| reached(*count))).await.is_ok();
         let Answered { acknowledged, refused } = *self.answered.borrow();
-        assert!(answered.is_ok(), "expected {what}, got {acknowledged} acknowledged and {refused} refused");
+        assert!(answered, "expected {what}, got {acknowledged} acknowledged and {refused} refused");
     }
 
     /// Lets each end what it says, and no more.
