@@ -68,15 +68,7 @@ impl Task {
     }
 
     async fn sweep(&self, erasure: &Erasure) -> Result<(), StoreError> {
-        let user = &erasure.user;
-        while self.store.erase_memberships(user, BATCH).await? > 0 {
-            if !self.store.hold_erasure(erasure, self.lease).await? {
-                return Ok(());
-            }
-        }
-        self.store.signal(&Signal::Disconnect { user: user.clone() }).await?;
-        self.store.erase_answers(user).await?;
-        if self.erase_messages(erasure).await? {
+        if self.erase(erasure).await? {
             self.store.erasure_swept(erasure, self.linger).await?;
             tracing::info!("a user was erased");
         }
@@ -84,12 +76,24 @@ impl Task {
     }
 
     async fn look_again(&self, erasure: &Erasure) -> Result<(), StoreError> {
-        self.store.erase_answers(&erasure.user).await?;
         self.store.erase_presence(&erasure.user).await?;
-        if self.erase_messages(erasure).await? {
+        if self.erase(erasure).await? {
             self.store.end_erasure(erasure).await?;
         }
         Ok(())
+    }
+
+    /// False where another server has it now.
+    async fn erase(&self, erasure: &Erasure) -> Result<bool, StoreError> {
+        let user = &erasure.user;
+        while self.store.erase_memberships(user, BATCH).await? > 0 {
+            if !self.store.hold_erasure(erasure, self.lease).await? {
+                return Ok(false);
+            }
+        }
+        self.store.signal(&Signal::Disconnect { user: user.clone() }).await?;
+        self.store.erase_answers(user).await?;
+        self.erase_messages(erasure).await
     }
 
     /// False where another server has it now.

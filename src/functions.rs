@@ -138,6 +138,11 @@ impl Function {
 
     async fn done(&self, call: Call, room: RoomId, answer: Answer) -> Result<Reply, Error> {
         let Call { context, caller, rates, .. } = call;
+        if answer.send.is_some() || answer.event.is_some() {
+            // It may have taken its time.
+            let role = self.store.role(room, &caller.user).await.map_err(StoreError::of_read)?;
+            role.ok_or_else(|| Error::new(Code::NotFound, "no such room"))?;
+        }
         if let Some(draft) = answer.send {
             let text = context.accept(draft, "message");
             let text = text.map_err(|error| self.fault(format_args!("its `send` is refused: {error}")))?;

@@ -77,8 +77,8 @@ impl ClientId {
     pub const MAX_CHARS: usize = 64;
 
     /// As it came.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    pub fn into_string(self) -> String {
+        self.0
     }
 }
 

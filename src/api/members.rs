@@ -51,7 +51,12 @@ async fn put_member(
 ) -> Result<Made<Member>, Problem> {
     let (role, email) = body.0.checked()?;
     let member = NewMember { user_id: user.0.clone(), email };
-    let new = match server.store.enter(id.0, member, role.map(Into::into), MAX_MEMBERS).await? {
+    let new = match server
+        .store
+        .enter(id.0, member, role.map(Into::into), MAX_MEMBERS)
+        .await
+        .map_err(Problem::of_write)?
+    {
         Entered::New => true,
         Entered::Already => false,
         Entered::NoRoom => return Err(Problem::no_room()),
@@ -74,7 +79,7 @@ async fn put_member(
     description = "`direct_room`: its members are for ever"
 )))]
 async fn delete_member(server: Shared, id: RoomParam, user: UserParam) -> Result<Done, Problem> {
-    match server.store.leave(id.0, &user.0).await? {
+    match server.store.leave(id.0, &user.0).await.map_err(Problem::of_write)? {
         Gone::Left => Ok(Done),
         Gone::NotMember => Err(no_member()),
         Gone::NoRoom => Err(Problem::no_room()),

@@ -16,7 +16,7 @@ use super::answer::{Done, New};
 use super::body::Body;
 use super::once::Tried;
 use super::params::{MessageParam, RoomParam};
-use super::problem::{Code, Problem};
+use super::problem::{Code, Details, Problem};
 use super::window::Window;
 use super::{Shared, schema, view};
 use crate::store::{BoundRoom, StoreError, Written, begin_by, documents};
@@ -76,7 +76,10 @@ enum By {
 ///
 /// It is on a majority of the database when this is answered. Where the answer is lost, or `timeout`, send it again with
 /// the same `Idempotency-Key`: it makes no second message.
-#[endpoint(tags("messages"))]
+#[endpoint(tags("messages"), responses((
+    status_code = 403, body = Details, content_type = "application/problem+json",
+    description = "`not_member`: the sender is not a member of the room"
+)))]
 async fn post_message(
     server: Shared,
     id: RoomParam,
@@ -85,23 +88,21 @@ async fn post_message(
 ) -> Result<New<view::Message>, Problem> {
     let NewMessage { sender_id, text, by } = body.0;
     let text = accept(&server, text)?;
-    let email = vouch(&server, id.0, &sender_id, by).await?;
-    if let Some(attempt) = &tried.0
-        && let Some(found) = server.store.written(id.0, attempt).await?
-    {
-        let message =
-            found.ok_or_else(|| Problem::new(Code::NotFound, "it was written, and deleted since"))?;
-        return Ok(New(view::Message::written(message, email)));
+    // Also where its sender has left since.
+    if let Some(found) = written(&server, id.0, &tried).await? {
+        return Ok(found);
     }
+    let email = vouch(&server, id.0, &sender_id, by).await?;
     let at = Time(DateTime::now().timestamp_millis());
-    let write_id = tried.0.map_or_else(ObjectId::new, |attempt| attempt.write_id);
+    let write_id = tried.0.as_ref().map_or_else(ObjectId::new, |attempt| attempt.write_id);
     let deadline = Instant::now() + server.config.load().limits.handler;
     let begin_by = begin_by(deadline, server.config.load().mongodb.selection);
     let draft = documents::Draft {
         room: id.0,
         sender: sender_id.clone(),
         text: text.clone(),
-        client_id: None,
+        // An earlier try may still be under way: of both one is written.
+        client_id: tried.0.as_ref().map(|_| format!("request {write_id}")),
         at,
         write_id,
     };
@@ -110,7 +111,25 @@ async fn post_message(
         return Err(Problem::new(Code::Timeout, "it took too long; the message may still come to be"));
     };
     let (Written::New(message_id) | Written::Before(message_id)) = appended.map_err(StoreError::of_write)?;
+    // As it was first written.
+    if let Some(found) = written(&server, id.0, &tried).await? {
+        return Ok(found);
+    }
     Ok(New(view::Message::new(message_id, &text, sender_id, email, at)))
+}
+
+/// The message that an earlier try of the request has written.
+async fn written(
+    server: &Shared,
+    room: RoomId,
+    tried: &Tried,
+) -> Result<Option<New<view::Message>>, Problem> {
+    let Some(attempt) = &tried.0 else { return Ok(None) };
+    let Some(found) = server.store.written(room, attempt).await? else { return Ok(None) };
+    exists(server, room).await?;
+    let message = found.ok_or_else(|| Problem::new(Code::NotFound, "it was written, and deleted since"))?;
+    let email = server.store.member(room, &message.sender).await?.and_then(|member| member.email);
+    Ok(Some(New(view::Message::written(message, email))))
 }
 
 /// A message's new text.

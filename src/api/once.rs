@@ -116,14 +116,15 @@ impl Whole {
         self.ctrl.call_next(&mut self.req, &mut self.depot, &mut self.res).await;
     }
 
-    /// Keeps the answer, or lets the next one try.
+    /// Keeps the answer, or lets the next one try. What was refused at once has changed nothing; what is refused when it
+    /// is sent again may have been done before.
     async fn settle(&self, server: &Arc<Server>, attempt: &Attempt) {
         let status = self.res.status_code.unwrap_or(StatusCode::OK);
         let settled = if status.is_success() {
             let body = text(&self.res.body);
             let about = users(&body);
             server.store.keep_answer(attempt, &Kept { status: status.as_u16(), body }, &about).await
-        } else if status.is_client_error() {
+        } else if status.is_client_error() && !attempt.is_another {
             server.store.forget(attempt).await
         } else {
             server.store.give_up(attempt).await
@@ -213,11 +214,16 @@ impl EndpointArgRegister for Tried {
     fn register(_: &mut Components, _: &mut Operation, _: &str) {}
 }
 
-/// Tells of the header at every `POST` of the description.
+/// Tells of the header at every `POST` of the description, and of what may become of everything that writes.
 pub(super) fn describe(document: &mut OpenApi) {
     let OpenApi { paths, components, .. } = document;
-    for item in paths.values_mut() {
-        let Some(operation) = item.operations.get_mut(&PathItemType::Post) else { continue };
+    for (kind, operation) in paths.values_mut().flat_map(|item| item.operations.iter_mut()) {
+        if *kind != PathItemType::Get {
+            may_fail(components, operation, &[Code::Timeout]);
+        }
+        if *kind != PathItemType::Post {
+            continue;
+        }
         let schema = Object::with_type(BasicType::String).min_length(1).max_length(MAX_KEY_CHARS);
         let parameter = Parameter::new("Idempotency-Key").location(ParameterIn::Header).required(false);
         let parameter = parameter.description(

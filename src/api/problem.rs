@@ -208,6 +208,14 @@ impl From<handlers::Error> for Problem {
     }
 }
 
+impl Problem {
+    /// Of a write, which may be done where the database did not answer.
+    pub(super) fn of_write(error: StoreError) -> Self {
+        error.of_write().into()
+    }
+}
+
+/// Of a read.
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {

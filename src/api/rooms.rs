@@ -102,7 +102,7 @@ async fn create_room(server: Shared, tried: Tried, body: Body<NewRoom>) -> Resul
     let Planned { kind, name, members } = body.0.planned()?;
     let plan =
         RoomPlan { kind: kind.into(), name: name.as_deref(), members: &members, attempt: tried.0.as_ref() };
-    let made = server.store.make(plan).await?;
+    let made = server.store.make(plan).await.map_err(Problem::of_write)?;
     Ok(Made { new: made.made, what: show(&server, made.id).await? })
 }
 
@@ -134,7 +134,7 @@ impl Renaming {
 #[endpoint(operation_id = "rename_room", tags("rooms"))]
 async fn rename_room(server: Shared, id: RoomParam, body: Body<Renaming>) -> Result<Json<Room>, Problem> {
     let name = body.0.name()?;
-    if !server.store.rename(id.0, name.as_deref()).await? {
+    if !server.store.rename(id.0, name.as_deref()).await.map_err(Problem::of_write)? {
         return Err(Problem::no_room());
     }
     Ok(Json(show(&server, id.0).await?))
@@ -146,7 +146,7 @@ async fn rename_room(server: Shared, id: RoomParam, body: Body<Renaming>) -> Res
 /// are removed in the background.
 #[endpoint(operation_id = "delete_room", tags("rooms"))]
 async fn delete_room(server: Shared, id: RoomParam) -> Result<Done, Problem> {
-    if !server.store.delete_room(id.0).await? {
+    if !server.store.delete_room(id.0).await.map_err(Problem::of_write)? {
         return Err(Problem::no_room());
     }
     server.sweeper.wake();

@@ -95,7 +95,7 @@ struct Erasing {
 /// a message is its number, without text or sender.
 #[endpoint(tags("users"))]
 async fn erase_user(server: Shared, user: UserParam) -> Result<Accepted<Erasing>, Problem> {
-    server.store.want_erasure(&user.0).await?;
+    server.store.want_erasure(&user.0).await.map_err(Problem::of_write)?;
     server.eraser.wake();
     Ok(Accepted(Erasing { user_id: user.0, erasing: true }))
 }
@@ -106,6 +106,6 @@ async fn erase_user(server: Shared, user: UserParam) -> Result<Accepted<Erasing>
 /// first, or remove the user from the rooms.
 #[endpoint(tags("users"))]
 async fn disconnect_user(server: Shared, user: UserParam) -> Result<Done, Problem> {
-    server.store.signal(&Signal::Disconnect { user: user.0 }).await?;
+    server.store.signal(&Signal::Disconnect { user: user.0 }).await.map_err(Problem::of_write)?;
     Ok(Done)
 }

@@ -130,7 +130,7 @@ impl Room for Willing {
         // What was there before is answered by a frame.
         match client_id {
             Some(id) => {
-                assert!((1..=ClientId::MAX_CHARS).contains(&id.as_str().chars().count()));
+                assert!((1..=ClientId::MAX_CHARS).contains(&id.into_string().chars().count()));
                 now(Appended::Deleted(MessageId::MAX))
             }
             None => now(Appended::New(MessageId::MAX)),

@@ -112,7 +112,7 @@ impl Room for BoundRoom {
                 room: self.room,
                 sender: self.caller.clone(),
                 text,
-                client_id,
+                client_id: client_id.map(ClientId::into_string),
                 at: Time(DateTime::now().timestamp_millis()),
                 write_id: self.request,
             };

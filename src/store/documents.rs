@@ -8,7 +8,7 @@ use std::fmt;
 use bson::oid::ObjectId;
 use bson::raw::cstr;
 use bson::{Bson, DateTime, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, rawdoc};
-use handlers::{ClientId, MessageId, Role, RoomId, Text, Time, UserId};
+use handlers::{MessageId, Role, RoomId, Text, Time, UserId};
 
 /// A message that has not been deleted.
 #[derive(Clone, Debug)]
@@ -112,7 +112,8 @@ pub(crate) struct Draft {
     pub(crate) room: RoomId,
     pub(crate) sender: UserId,
     pub(crate) text: Text,
-    pub(crate) client_id: Option<ClientId>,
+    /// What its sender calls it, or the key of the request: no second one of the sender's is called so in the room.
+    pub(crate) client_id: Option<String>,
     pub(crate) at: Time,
     pub(crate) write_id: ObjectId,
 }

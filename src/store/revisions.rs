@@ -93,7 +93,8 @@ impl Store {
         let messages = ids.into_iter().map(MessageId::get).collect();
         let revision =
             Revision { id, messages, set, unset: unset.iter().map(|&field| field.to_owned()).collect() };
-        let turn = self.revisions.turn(room).await;
+        let turn = tokio::time::timeout(self.operation, self.revisions.turn(room)).await;
+        let turn = turn.map_err(|_| StoreError::Unreachable(None))?;
         let store = self.clone();
         self.bounded(async move {
             // Also for who comes next, until this has come to its end, whether its caller waits for it or not.

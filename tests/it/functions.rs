@@ -177,6 +177,25 @@ async fn what_it_sends_is_sent_though_the_caller_has_left_and_the_server_waits_f
 }
 
 #[tokio::test]
+async fn it_says_nothing_for_who_was_removed_meanwhile() {
+    let leave = Arc::new(Semaphore::new(0));
+    let held = leave.clone();
+    let says = r#"{"send":{"message":"late"},"event":{"n":1}}"#;
+    let receiver = Receiver::start(move |_| Say::Held(held.clone(), says.to_owned())).await;
+    let server = server_with(&receiver, &[]).await;
+    let group = server.room(&[1, 2, 3]).await;
+    let (mut one, mut two) = (server.enter(1, group).await, server.enter(2, group).await);
+    one.send(translate(&json!({}))).await;
+    receiver.asked(1).await;
+    assert_eq!(server.api_delete(&format!("/rooms/{group}/members/1")).await.0, 204);
+    assert_eq!(one.closed().await.0, 4003);
+    leave.add_permits(1);
+    two.quiet().await;
+    two.say("on").await;
+    two.expect(chat(1, 2, "on")).await;
+}
+
+#[tokio::test]
 async fn it_is_held_to_limits_like_any_action() {
     let receiver = obedient().await;
     let limits = [

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::support::{API_KEY, Link, Server, State, alone, chat};
+use crate::support::{API_KEY, Link, Mongod, Server, State, alone, chat};
 
 const PATH: &str = "/rooms/1/messages";
 
@@ -152,9 +152,60 @@ async fn a_room_is_looked_up_whose_maker_died_before_it_answered() {
         // Whoever found it before its maker's client did may have deleted it.
         died(&server).await;
         assert_eq!(server.api_delete(&format!("/rooms/{}", first.1["room_id"])).await.0, 204);
-        let (status, gone) = server.post_once("key", "/rooms", &body).await;
+        for _ in 0..2 {
+            let (status, gone) = server.post_once("key", "/rooms", &body).await;
+            assert_eq!((status, &gone["code"]), (404, &json!("not_found")), "{gone}");
+        }
+        let there = doc! { "deleted_at": { "$exists": false } };
+        let there = server.collection("rooms").await.count_documents(there).await.unwrap();
+        assert_eq!(there, 0, "it is not made again");
+    }
+}
+
+#[tokio::test]
+async fn a_message_whose_answer_was_lost_is_not_written_again_though_it_was_deleted_or_its_sender_left() {
+    let (server, mut one) = alone(&[]).await;
+    let group = server.room(&[1, 2, 3]).await;
+    let path = format!("/rooms/{group}/messages");
+    let first = server.post_once("key", &path, &hello()).await;
+    assert_eq!(first.0, 201, "{}", first.1);
+    died(&server).await;
+    assert_eq!(server.api_delete(&format!("/rooms/{group}/members/1")).await.0, 204);
+    let again = server.post_once("key", &path, &hello()).await;
+    assert_eq!((again.0, &again.1["message_id"]), (201, &json!(1)), "{}", again.1);
+    died(&server).await;
+    assert_eq!(server.api_delete(&format!("{path}/1")).await.0, 204);
+    for _ in 0..2 {
+        let (status, gone) = server.post_once("key", &path, &hello()).await;
         assert_eq!((status, &gone["code"]), (404, &json!("not_found")), "{gone}");
     }
+    let last = json!({"sender_id": 2, "text": "on"});
+    assert_eq!(server.api_post(&path, &last).await.1["message_id"], 2);
+    one.quiet().await;
+}
+
+/// The first insert is still under way when the second try looks for what was written.
+#[tokio::test]
+async fn tries_that_overlap_write_one_message() {
+    let mongod = Mongod::start().await;
+    let server = Server::start_over(&mongod.uri("parlor"), &[("LIMITS__HANDLER_MS", "2000")]).await;
+    server.room(&[1, 2]).await;
+    let mut one = server.join(1, 2).await;
+    let late = doc! { "failCommands": ["insert"], "blockConnection": true, "blockTimeMS": 2300 };
+    mongod.fail("parlor", doc! { "times": 1 }, late).await;
+    let (status, late) = server.post_once("key", PATH, &hello()).await;
+    assert_eq!((status, &late["code"]), (504, &json!("timeout")), "{late}");
+    let (status, made) = loop {
+        let answer = server.post_once("key", PATH, &hello()).await;
+        if answer.0 == 201 {
+            break answer;
+        }
+    };
+    assert_eq!((status, &made["message_id"]), (201, &json!(1)), "{made}");
+    one.until(chat(1, 1, "Hello")).await;
+    assert_eq!(server.api_get(PATH).await.1["messages"].as_array().unwrap().len(), 1);
+    one.say("on").await;
+    one.until(chat(2, 1, "on")).await;
 }
 
 #[tokio::test]

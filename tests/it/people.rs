@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::support::{Lines, PATIENCE, Receiver, Say, Server, chat, deleted, room_of_two};
+use crate::support::{Lines, Mongod, PATIENCE, Receiver, Say, Server, chat, deleted, room_of_two};
 
 /// Waits until nothing of a user is left to be erased.
 async fn erased(server: &Server, user: &str) {
@@ -169,6 +169,31 @@ async fn what_was_under_way_when_a_user_was_erased_goes_too() {
     assert_eq!(server.api_get("/rooms/1/messages").await.1["messages"], json!([]));
     let presence = server.collection("presence").await;
     assert_eq!(presence.count_documents(doc! { "_id": 1_i64 }).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn who_was_being_added_to_a_room_when_they_were_erased_is_in_none() {
+    let mongod = Mongod::start().await;
+    let short = [("LIMITS__HANDLER_MS", "1000"), ("MONGODB__OPERATION_MS", "4000")];
+    let server = Server::start_over(&mongod.uri("parlor"), &short).await;
+    let group = server.room(&[2, 3, 4]).await;
+    let late = doc! { "failCommands": ["commitTransaction"], "blockConnection": true, "blockTimeMS": 2000 };
+    mongod.fail("parlor", doc! { "times": 1 }, late).await;
+    let path = format!("/rooms/{group}/members/1");
+    let add = server.call(Method::PUT, &path, json!({"email": "late@example.com"}));
+    let erase = async {
+        mongod.held_up().await;
+        assert_eq!(server.api_delete("/users/1").await.0, 202);
+        erased(&server, "1").await;
+    };
+    let (added, ()) = tokio::join!(add, erase);
+    assert_eq!(added.0, 201, "{}", added.1);
+    let database = mongod.database(&server.database().name).await;
+    let erasures = database.collection::<Document>("erasures");
+    let ended = async { while erasures.count_documents(doc! {}).await.unwrap() > 0 {} };
+    timeout(PATIENCE, ended).await.expect("the last look");
+    let members = database.collection::<Document>("members");
+    assert_eq!(members.count_documents(doc! { "_id.user": 1_i64 }).await.unwrap(), 0);
 }
 
 #[tokio::test]

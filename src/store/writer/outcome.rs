@@ -87,11 +87,10 @@ impl Task {
     /// The message that this one's sender gave its `client_id` first, once a majority has it.
     pub(super) async fn written_before(&self, draft: &Draft) -> Result<Option<Written>, StoreError> {
         let messages = self.store.messages.clone();
-        let client_id = draft.client_id.as_ref().map(|id| id.as_str().to_owned());
         let filter = doc! {
             "_id.room": draft.room.get(),
             "sender": documents::user_bson(&draft.sender),
-            "client_id": client_id,
+            "client_id": draft.client_id.clone(),
         };
         let find = async move {
             let find = messages.find_one(filter).projection(doc! { "_id": 1, "write_id": 1 });
