@@ -15,7 +15,6 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bson::DateTime;
 use bson::oid::ObjectId;
 use handlers::UserId;
 use tokio::sync::Notify;
@@ -60,7 +59,7 @@ struct Here {
     sockets: usize,
     /// Whether the database knows of them, or may.
     told: bool,
-    left: Option<(Instant, DateTime)>,
+    left: Option<(Instant, Instant)>,
 }
 
 /// A socket, until it is dropped.
@@ -131,7 +130,7 @@ impl Drop for Stays {
         let Some(here) = state.users.get_mut(&self.user) else { return };
         here.sockets -= 1;
         if here.sockets == 0 {
-            here.left = Some((now, DateTime::now()));
+            here.left = Some((now, now));
             state.leaving.push_back((now, self.user.clone()));
             self.present.0.changed.notify_one();
         }
@@ -154,7 +153,7 @@ impl State {
     }
 
     /// Up to `most` users who have been gone for `grace`.
-    fn take_departures(&mut self, most: usize, grace: Duration) -> Vec<(UserId, DateTime)> {
+    fn take_departures(&mut self, most: usize, grace: Duration) -> Vec<(UserId, Instant)> {
         let mut departures = Vec::new();
         while departures.len() < most
             && let Some((_, user)) = self.leaving.pop_front_if(|(left, _)| left.elapsed() >= grace)
@@ -179,7 +178,7 @@ impl State {
         }
     }
 
-    fn give_back_departures(&mut self, departures: Vec<(UserId, DateTime)>) {
+    fn give_back_departures(&mut self, departures: Vec<(UserId, Instant)>) {
         for (user, at) in departures {
             // Of those who have come back it may be written or not: their coming is.
             if !self.users.contains_key(&user) {

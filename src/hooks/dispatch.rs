@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::event::{Event, Kind, What};
-use super::reader::{self, Read, Reader};
+use super::reader::{self, Clock, Read, Reader};
 use super::window::Window;
 use crate::config::HookSettings;
 use crate::metrics::Metrics;
@@ -138,15 +138,12 @@ impl Dispatcher {
     fn read(&self, from: Position) -> (mpsc::Receiver<Read>, JoinHandle<Result<(), StoreError>>) {
         let (to, reads) = mpsc::channel(1);
         let rest = if self.kind == Kind::Offline { self.settings.offline_wait } else { Duration::ZERO };
-        let reader = Reader {
-            kind: self.kind,
-            store: self.store.clone(),
-            stream_store: self.stream_store.clone(),
-            rest,
-            metrics: self.metrics.clone(),
-            to,
+        let Self { kind, store, stream_store, metrics, .. } = self.clone();
+        let reading = async move {
+            let clock = Clock::of(&store).await?;
+            Reader { kind, store, stream_store, rest, clock, metrics, to }.run(from).await
         };
-        (reads, tokio::spawn(reader.run(from)))
+        (reads, tokio::spawn(reading))
     }
 
     /// Keeps the lease and notes the place; gives until when.

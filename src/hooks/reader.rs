@@ -2,13 +2,15 @@
 //! events takes them. So no more of them are in memory than the window holds, and the database's batch.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bson::{Bson, RawDocument, RawDocumentBuf, Timestamp, doc};
+use handlers::Time;
 use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::ResumeToken;
 use mongodb::error::Error;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::event::{Event, Kind};
 use super::recover;
@@ -38,6 +40,7 @@ pub(super) struct Reader {
     pub(super) stream_store: Store,
     /// How long an event rests before it is told.
     pub(super) rest: Duration,
+    pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
     pub(super) to: mpsc::Sender<Read>,
 }
@@ -45,27 +48,47 @@ pub(super) struct Reader {
 /// Nobody takes what is read any more.
 pub(super) struct Gone;
 
+/// The database's clock, by which changes are dated, as it was at an instant of ours.
+#[derive(Clone, Copy)]
+pub(super) struct Clock(i64, Instant);
+
+impl Clock {
+    pub(super) async fn of(store: &Store) -> Result<Self, StoreError> {
+        Ok(Self(store.clock().await?.timestamp_millis(), Instant::now()))
+    }
+
+    fn age(self, at: Time) -> Duration {
+        let Self(then, instant) = self;
+        let now = then.saturating_add(i64::try_from(instant.elapsed().as_millis()).unwrap_or(i64::MAX));
+        Duration::from_millis(u64::try_from(now.saturating_sub(at.0)).unwrap_or_default())
+    }
+}
+
 impl Reader {
     /// Reads on from a position until nobody takes it, or the stream breaks.
-    pub(super) async fn run(self, from: Position) -> Result<(), StoreError> {
-        let stream = match self.stream_store.watch_for(self.kind, Some(&from)).await {
-            Ok(stream) => stream,
-            Err(error) if is_history_lost(&error) => {
-                let now = now(&self.stream_store, self.kind).await?;
-                self.metrics.fault("hook_history_lost");
-                tracing::error!(
-                    hook = self.kind.name(),
-                    %error,
-                    "the change stream's history is lost: events may be missing; telling what the collections still show"
-                );
-                if recover::run(&self, &from).await?.is_err() {
-                    return Ok(());
+    pub(super) async fn run(self, mut from: Position) -> Result<(), StoreError> {
+        loop {
+            match self.stream_store.watch_for(self.kind, Some(&from)).await {
+                Ok(stream) => return self.follow(stream, from.at).await,
+                Err(error) if is_history_lost(&error) => {
+                    let now = now(&self.stream_store, self.kind).await?;
+                    self.metrics.fault("hook_history_lost");
+                    tracing::error!(
+                        hook = self.kind.name(),
+                        %error,
+                        "the change stream's history is lost: events may be missing; telling what the collections still show"
+                    );
+                    // Once all of it is told the hook stands here: telling it may outlast what the stream remembers.
+                    if recover::run(&self, &from).await?.is_err()
+                        || self.tell(None, Some(now.clone())).await.is_err()
+                    {
+                        return Ok(());
+                    }
+                    from = now;
                 }
-                self.stream_store.watch_for(self.kind, Some(&now)).await?
+                Err(error) => return Err(error.into()),
             }
-            Err(error) => return Err(error.into()),
-        };
-        self.follow(stream, from.at).await
+        }
     }
 
     async fn follow(
@@ -103,11 +126,7 @@ impl Reader {
     /// Hands on an event once it has rested.
     pub(super) async fn tell(&self, event: Option<Event>, position: Option<Position>) -> Result<(), Gone> {
         if let Some(event) = &event {
-            let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let age =
-                age.saturating_sub(Duration::from_millis(u64::try_from(event.at.0).unwrap_or_default()));
-            // However the clocks differ, it rests no longer than that.
-            tokio::time::sleep(self.rest.saturating_sub(age)).await;
+            tokio::time::sleep(self.rest.saturating_sub(self.clock.age(event.at))).await;
         }
         self.to.send(Read { event, position }).await.map_err(|_| Gone)
     }
@@ -115,11 +134,10 @@ impl Reader {
 
 /// Where the stream is now.
 pub(super) async fn now(stream_store: &Store, kind: Kind) -> Result<Position, StoreError> {
+    let at = stream_store.moment().await?;
     let stream = stream_store.watch_for(kind, None).await?;
     let token = stream.resume_token();
     let token = token.ok_or_else(|| StoreError::Fault("a change stream that is nowhere".into()))?;
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let at = Timestamp { time: u32::try_from(seconds).unwrap_or(u32::MAX), increment: 0 };
     Ok(Position { token: bson::serialize_to_bson(&token).map_err(Undecodable::from)?, at })
 }
 

@@ -17,18 +17,22 @@ use crate::store::documents::{self, Undecodable};
 use crate::store::hooks::Position;
 use crate::store::{StoreError, presence};
 
-/// How far clocks may differ.
-const CLOCKS: Duration = Duration::from_secs(10);
+/// What happened is stamped a moment before it is committed: so much earlier is begun.
+const BEFORE: Duration = Duration::from_secs(10);
+
+/// Documents at once: who tells them may take long over each.
+const BATCH: u32 = 100;
 
 /// Tells what happened since a position. The inner error: nobody listens any more.
 pub(super) async fn run(reader: &Reader, from: &Position) -> Result<Result<(), Gone>, StoreError> {
-    let since = i64::from(from.at.time) * 1000 - i64::try_from(CLOCKS.as_millis()).unwrap_or_default();
-    let (collection, filter) = changed_since(reader.kind, DateTime::from_millis(since));
+    let before = u32::try_from(BEFORE.as_secs()).unwrap_or(u32::MAX);
+    let since = Timestamp { time: from.at.time.saturating_sub(before), increment: 0 };
+    let (collection, filter) = changed_since(reader.kind, since);
     let collection = reader.store.database().collection::<RawDocumentBuf>(collection);
     // By _id: a room's messages in their order.
-    let mut found = collection.find(filter).sort(doc! { "_id": 1 }).await?;
+    let mut found = collection.find(filter).sort(doc! { "_id": 1 }).batch_size(BATCH).await?;
     while let Some(document) = found.try_next().await? {
-        for event in read(reader.kind, &document, Time(since), from.at)? {
+        for event in read(reader.kind, &document, since, from.at)? {
             if reader.tell(Some(event), None).await.is_err() {
                 return Ok(Err(Gone));
             }
@@ -37,24 +41,24 @@ pub(super) async fn run(reader: &Reader, from: &Position) -> Result<Result<(), G
     Ok(Ok(()))
 }
 
-fn changed_since(kind: Kind, since: DateTime) -> (&'static str, Document) {
-    let new = doc! { "created_at": { "$gte": since } };
+/// By the database's clock.
+fn changed_since(kind: Kind, since: Timestamp) -> (&'static str, Document) {
+    let new = doc! { "stamp": { "$gte": since } };
     match kind {
-        Kind::AfterSend => {
-            let edited = doc! { "updated_at": { "$gte": since } };
-            let deleted = doc! { "deleted_at": { "$gte": since } };
-            ("messages", doc! { "$or": [new, edited, deleted] })
-        }
+        Kind::AfterSend => ("messages", doc! { "$or": [new, { "revised": { "$gte": since } }] }),
         Kind::Offline => ("messages", new),
         Kind::Connected => ("presence", doc! { "online": true }),
-        Kind::Disconnected => ("presence", doc! { "online": false, "last_seen": { "$gte": since } }),
+        Kind::Disconnected => {
+            let since = DateTime::from_millis(i64::from(since.time) * 1000);
+            ("presence", doc! { "online": false, "last_seen": { "$gte": since } })
+        }
     }
 }
 
 fn read(
     kind: Kind,
     document: &RawDocument,
-    since: Time,
+    since: Timestamp,
     place: Timestamp,
 ) -> Result<Vec<Event>, Undecodable> {
     let now = Time(DateTime::now().timestamp_millis());
@@ -63,7 +67,7 @@ fn read(
     match kind {
         Kind::AfterSend | Kind::Offline => {
             if let Some(what @ What::Sent { created_at, .. }) = event::sent(document)?
-                && created_at >= since
+                && documents::read_stamp(document, "stamp")?.is_some_and(|stamp| stamp >= since)
             {
                 events.push(event(created_at, what));
             }

@@ -53,7 +53,8 @@ impl Store {
             Some(Kind::Direct) => return Ok(Entered::Direct),
             Some(Kind::Group) => {}
         }
-        let entering = Entering { store: self.clone(), room, member, role, most };
+        let now = self.clock().await?;
+        let entering = Entering { store: self.clone(), room, member, role, most, now };
         self.bounded(async move {
             let mut session = entering.store.client.start_session().await?;
             let transaction = session.start_transaction();
@@ -88,6 +89,7 @@ struct Entering {
     member: NewMember,
     role: Option<Role>,
     most: usize,
+    now: DateTime,
 }
 
 impl Entering {
@@ -118,7 +120,7 @@ impl Entering {
         let last = self.last_number(session).await?;
         let role = documents::role(self.role.unwrap_or(Role::Member));
         let mut new = doc! {
-            "_id": id, "role": role, "delivered": last, "read": last, "joined_at": DateTime::now(),
+            "_id": id, "role": role, "delivered": last, "read": last, "joined_at": self.now,
         };
         new.extend(self.email());
         let new = RawDocumentBuf::try_from(&new).map_err(Error::custom)?;

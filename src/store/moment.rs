@@ -4,7 +4,7 @@
 //! The database keeps what is needed for it for five minutes (`minSnapshotHistoryWindowInSeconds`); what is asked for
 //! here is seconds old. The driver has no way to name the moment of a read, so these are commands.
 
-use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
+use bson::{Bson, DateTime, Document, RawDocumentBuf, Timestamp, doc};
 use handlers::{RoomId, UserId};
 use mongodb::error::Error;
 
@@ -20,6 +20,13 @@ pub(crate) struct Unread {
 }
 
 impl Store {
+    /// The database's clock.
+    pub(crate) async fn clock(&self) -> Result<DateTime, StoreError> {
+        let admin = self.client.database("admin");
+        let hello = self.bounded(async move { Ok(admin.run_command(doc! { "hello": 1 }).await?) }).await?;
+        Ok(*hello.get_datetime("localTime").map_err(|error| StoreError::Fault(Box::new(error)))?)
+    }
+
     /// A moment of the database's: all that a majority had when this was called is no later.
     pub(crate) async fn moment(&self) -> Result<Timestamp, StoreError> {
         let store = self.clone();

@@ -13,6 +13,7 @@
 //! agree on anything, and a batch of unknown outcome is simply written again.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use bson::oid::ObjectId;
 use bson::{Bson, DateTime, Document, RawArrayBuf, RawDocument, RawDocumentBuf, doc, rawdoc};
@@ -89,14 +90,13 @@ impl Store {
     }
 
     /// These users have no socket on this server any more, since the times that stand beside them.
-    pub(crate) async fn left(
-        &self,
-        server: ObjectId,
-        users: &[(UserId, DateTime)],
-    ) -> Result<(), StoreError> {
+    pub(crate) async fn left(&self, server: ObjectId, users: &[(UserId, Instant)]) -> Result<(), StoreError> {
         let mut statements = RawArrayBuf::new();
         for (user, at) in users {
-            let statement = doc! { "q": { "_id": documents::user_bson(user) }, "u": without(server, *at) };
+            // By the database's clock.
+            let ago = i64::try_from(at.elapsed().as_millis()).unwrap_or(i64::MAX);
+            let seen = doc! { "$subtract": ["$$NOW", ago] };
+            let statement = doc! { "q": { "_id": documents::user_bson(user) }, "u": without(server, seen) };
             let statement = RawDocumentBuf::try_from(&statement).map_err(Undecodable::from)?;
             statements.push(statement);
         }
@@ -152,10 +152,10 @@ impl Store {
 }
 
 /// What is left of a user's presence without this server, by a pipeline: all of it in one update.
-fn without(server: ObjectId, at: DateTime) -> Vec<Document> {
+fn without(server: ObjectId, seen: impl Into<Bson>) -> Vec<Document> {
     let others = doc! { "$filter": { "input": "$servers", "cond": { "$ne": ["$$this", server] } } };
     vec![
-        doc! { "$set": { "servers": others, "last_seen": { "$max": ["$last_seen", at] } } },
+        doc! { "$set": { "servers": others, "last_seen": { "$max": ["$last_seen", seen.into()] } } },
         doc! { "$set": { "online": { "$ne": ["$servers", []] } } },
     ]
 }

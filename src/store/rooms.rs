@@ -132,10 +132,11 @@ impl Store {
         room: Document,
         members: &[(NewMember, Role)],
     ) -> Result<Result<(), Error>, StoreError> {
+        let now = self.clock().await?;
         let mut first_members = Vec::with_capacity(members.len());
         for (member, role) in members {
             let mut document = doc! { "_id": documents::member_id(id, &member.user_id) };
-            document.extend(new_member(*role));
+            document.extend(new_member(*role, now));
             document.extend(member.email.as_ref().map(|email| ("email".to_owned(), email.into())));
             first_members.push(RawDocumentBuf::try_from(&document).map_err(documents::Undecodable::from)?);
         }
@@ -165,9 +166,10 @@ impl Store {
 
     /// Adds those who are missing; whoever is there keeps role and marks, and gets an address that is given.
     async fn add_members(&self, room: RoomId, members: &[(NewMember, Role)]) -> Result<(), StoreError> {
+        let now = self.clock().await?;
         for (member, role) in members {
             let id = documents::member_id(room, &member.user_id);
-            let mut update = doc! { "$setOnInsert": new_member(*role) };
+            let mut update = doc! { "$setOnInsert": new_member(*role, now) };
             if let Some(email) = &member.email {
                 update.insert("$set", doc! { "email": email });
             }
@@ -234,8 +236,8 @@ impl Insertion {
 }
 
 /// What a room's first members begin with, but for their addresses.
-fn new_member(role: Role) -> Document {
-    doc! { "role": documents::role(role), "delivered": 0_i64, "read": 0_i64, "joined_at": DateTime::now() }
+fn new_member(role: Role, now: DateTime) -> Document {
+    doc! { "role": documents::role(role), "delivered": 0_i64, "read": 0_i64, "joined_at": now }
 }
 
 pub(super) fn is_duplicate(error: &Error) -> bool {

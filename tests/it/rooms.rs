@@ -290,8 +290,11 @@ async fn a_server_without_its_database_says_so() {
         (Method::PUT, format!("{path}/members/4"), json!({})),
         (Method::DELETE, format!("{path}/members/1"), Value::Null),
     ] {
+        // What was to be written may be, once the database is there again.
+        let expected =
+            if method == Method::GET { refusal(503, "unavailable") } else { refusal(504, "timeout") };
         let refused = server.refused(method.clone(), &path, body).await;
-        assert_eq!(refused, refusal(503, "unavailable"), "{method} {path}");
+        assert_eq!(refused, expected, "{method} {path}");
     }
 }
 

@@ -9,8 +9,8 @@ use tokio::time::timeout;
 
 use super::HURRIED;
 use crate::support::{
-    Choir, Client, Clock, End, Mongod, PATIENCE, Program, Server, Truth, assert_in_order, assert_kept,
-    assert_shown, chat, deleted, edited, ids_of, matches, now, shared_uri,
+    Choir, Client, Clock, End, Mongod, PATIENCE, Program, Receiver, Say, Server, Truth, assert_in_order,
+    assert_kept, assert_shown, chat, deleted, edited, ids_of, matches, now, shared_uri,
 };
 
 const MINUTE: i64 = 60;
@@ -200,4 +200,40 @@ async fn an_erasure_comes_to_its_end_while_its_servers_clock_goes_back() {
     let erasures = server.collection("erasures").await;
     let over = async { while erasures.find_one(doc! {}).await.unwrap().is_some() {} };
     timeout(2 * PATIENCE, over).await.expect("nothing of it is left within its time");
+}
+
+/// Waits until the API says so.
+async fn is_seen(server: &Server, user: i64, online: bool) {
+    let seen = async { while server.api_get(&format!("/users/{user}")).await.1["online"] != online {} };
+    timeout(PRESENT, seen).await.expect("who comes and goes is seen");
+}
+
+/// Who left, and since when, is told by the database's clock, and so is how long a message has waited to be told.
+#[tokio::test]
+async fn whoever_is_not_there_is_told_of_soon_whatever_the_servers_clock_says() {
+    for ahead in [50 * MINUTE, -3 * HOUR] {
+        let receiver = Receiver::start(|_| Say::Ok(String::new())).await;
+        let url = receiver.url("/");
+        let own = [
+            ("HOOKS__OFFLINE__URL", &*url),
+            ("HOOKS__OFFLINE__WAIT_MS", "1000"),
+            ("PRESENCE__GRACE_MS", "100"),
+        ];
+        let server =
+            Program::start_by(&Clock::ahead_by(ahead), shared_uri(), &[&SETTINGS[..], &own].concat()).await;
+        let room = server.room(&[1, 2]).await;
+        let (mut one, two) = (server.join(1, 2).await, server.join(2, 1).await);
+        is_seen(&server, 2, true).await;
+        two.leave().await;
+        is_seen(&server, 2, false).await;
+        let began = Instant::now();
+        for n in 1..=10 {
+            one.say("hello").await;
+            one.until(chat(n, 1, "hello")).await;
+        }
+        let asked = receiver.until(|asked| asked.len() >= 10).await;
+        assert!(began.elapsed() < Duration::from_secs(6), "{ahead} s ahead: {:?}", began.elapsed());
+        let last = asked.last().unwrap().json();
+        assert_eq!(last["id"], format!("offline-{room}-10-2"), "{last}");
+    }
 }

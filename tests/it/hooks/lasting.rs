@@ -1,8 +1,11 @@
 //! What hooks are told when something fails: the receiver, the server that tells, the stream.
 
+use std::sync::Arc;
+
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{DateTime, doc};
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use super::{content, counted, ids, ill, sent, told, unhappy};
 use crate::support::{Mongod, PATIENCE, Program, Receiver, Say, Server, alone, free_port, shared_uri};
@@ -168,4 +171,44 @@ async fn a_lost_history_is_said_loudly_and_what_the_collections_have_is_told() {
     assert_eq!(counted(&admin, faults).await, "1");
     one.say_alone(6, 1, "and on it goes").await;
     assert_eq!(told(&receiver, 7).await[6]["id"], sent(room, 6));
+}
+
+/// Telling it may take longer than the stream remembers. What was told until then is not begun anew.
+#[tokio::test]
+async fn a_history_that_is_lost_again_while_it_is_told_is_gone_on_with() {
+    let leave = Arc::new(Semaphore::new(1));
+    let held = leave.clone();
+    let receiver = Receiver::start(move |_| Say::Held(held.clone(), String::new())).await;
+    let mongod = Mongod::start().await;
+    let admin = format!("127.0.0.1:{}", free_port());
+    let settings = [
+        (URL, &*receiver.url("/")),
+        ("HOOKS__LEASE_MS", "3000"),
+        ("HOOKS__WINDOW", "2"),
+        ("HOOKS__AFTER_SEND__TIMEOUT_MS", "60000"),
+        ("ADMIN__LISTEN", &admin),
+    ];
+    let server = Server::start_over(&mongod.uri("the-teller"), &settings).await;
+    let room = server.room(&[1, 2]).await;
+    let mut one = server.join(1, 2).await;
+    one.say_alone(1, 1, "hello").await;
+    receiver.asked(1).await;
+    let hooks = mongod.database(&server.database().name).await.collection("hooks");
+    set_lease(&hooks, false).await;
+    while counted(&admin, r#"parlor_hook_lease_held{hook="after_send"}"#).await != "0" {}
+    for n in 2..=5 {
+        one.say_alone(n, 1, "unheard").await;
+    }
+    let lost = doc! { "failCommands": ["aggregate"], "errorCode": 286 };
+    mongod.fail("the-teller", doc! { "times": 1 }, lost.clone()).await;
+    set_lease(&hooks, true).await;
+    // As many wait as may: the collection is being read.
+    receiver.until(|asked| asked.len() >= 2).await;
+    mongod.fail("the-teller", doc! { "times": 1 }, lost).await;
+    leave.add_permits(100);
+    one.say_alone(6, 1, "and on it goes").await;
+    receiver.until(|asked| asked.iter().any(|asked| asked.json()["id"] == sent(room, 6))).await;
+    let faults =
+        async |place: &str| counted(&admin, &format!("parlor_faults_total{{place=\"{place}\"}}")).await;
+    assert_eq!((&*faults("hook_history_lost").await, &*faults("hooks").await), ("2", "0"));
 }
