@@ -219,8 +219,8 @@ async fn whoever_is_not_there_is_told_of_soon_whatever_the_servers_clock_says() 
             ("HOOKS__OFFLINE__WAIT_MS", "1000"),
             ("PRESENCE__GRACE_MS", "100"),
         ];
-        let server =
-            Program::start_by(&Clock::ahead_by(ahead), shared_uri(), &[&SETTINGS[..], &own].concat()).await;
+        let clock = Clock::ahead_by(ahead);
+        let server = Program::start_by(&clock, shared_uri(), &[&SETTINGS[..], &own].concat()).await;
         let room = server.room(&[1, 2]).await;
         let (mut one, two) = (server.join(1, 2).await, server.join(2, 1).await);
         is_seen(&server, 2, true).await;
