@@ -59,6 +59,7 @@ struct Here {
     sockets: usize,
     /// Whether the database knows of them, or may.
     told: bool,
+    /// Since when their going has rested, and when the last socket was closed: of a write that failed it rests anew.
     left: Option<(Instant, Instant)>,
 }
 

@@ -51,12 +51,8 @@ async fn put_member(
 ) -> Result<Made<Member>, Problem> {
     let (role, email) = body.0.checked()?;
     let member = NewMember { user_id: user.0.clone(), email };
-    let new = match server
-        .store
-        .enter(id.0, member, role.map(Into::into), MAX_MEMBERS)
-        .await
-        .map_err(Problem::of_write)?
-    {
+    let entered = server.store.enter(id.0, member, role.map(Into::into), MAX_MEMBERS).await;
+    let new = match entered.map_err(Problem::of_write)? {
         Entered::New => true,
         Entered::Already => false,
         Entered::NoRoom => return Err(Problem::no_room()),

@@ -1,6 +1,7 @@
 //! What is told where the change stream's history is lost: all that the collections show to have happened since the
 //! hook's place. Messages that were deleted meanwhile are told as deleted alone, of several edits the last; who came
-//! and went meanwhile is told as they are now. What had been told before comes again, with the same `id`.
+//! and went meanwhile is told as they are now. What had been told before comes again, with the same `id`. Messages of a
+//! version that did not stamp them yet are left out.
 //!
 //! It reads a whole collection, once: such times have no index, and this should never be needed. Should the server
 //! die of it another begins anew.

@@ -205,6 +205,7 @@ async fn a_peer_that_reads_slowly_gets_its_whole_history() {
     let began = Instant::now();
     let (mut read, mut total) = (vec![0; 4 * 1024], 0);
     while total < 50 * text.len() {
+        // What makes it slow.
         tokio::time::sleep(Duration::from_millis(20)).await;
         let more = timeout(PATIENCE, slow.stream.read(&mut read)).await.expect("it goes on").unwrap();
         assert_ne!(more, 0, "it was cut off after {total} bytes");

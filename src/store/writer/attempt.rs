@@ -77,14 +77,12 @@ impl Attempt {
             // An answer that says nothing: it was written, or in part, or not.
             Err(error) => return Self::Unknown(StoreError::Unknown(Some(error.into()))),
         };
-        let Some(errors) = &failed.write_errors else {
-            let concern = failed.write_concern_error.is_some();
-            return if concern { Self::failed(ErrorKind::InsertMany(failed).into()) } else { Self::Written };
-        };
-        if errors.iter().any(|error| error.index >= messages) {
-            return Self::Unknown(StoreError::Unknown(Some(ErrorKind::InsertMany(failed).into())));
+        if failed.write_errors.is_none() && failed.write_concern_error.is_none() {
+            return Self::Written;
         }
-        Self::failed(ErrorKind::InsertMany(failed).into())
+        let senseless = failed.write_errors.iter().flatten().any(|error| error.index >= messages);
+        let error = ErrorKind::InsertMany(failed).into();
+        if senseless { Self::Unknown(StoreError::Unknown(Some(error))) } else { Self::failed(error) }
     }
 
     fn failed(error: Error) -> Self {
