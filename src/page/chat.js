@@ -46,6 +46,7 @@ let chat; // the library, for the user of this tab
 let room; // the open one
 let wanted; // the id of the one that is to be opened, while it isn't known yet
 let moreRooms = true; // there may be more of them than are listed
+let author; // whose are the drafts, and what was given up
 
 // Whom to tell, each a function: signIn(why), where a token has to come from whoever is there; moved(id), to a room,
 // or to none.
@@ -78,6 +79,7 @@ function end() {
   chat = undefined;
   moreRooms = true;
   ended.close();
+  drawList();
 }
 
 function noToken(error) {
@@ -110,10 +112,15 @@ const events = {
     setText($("me"), called(chat.userId));
     showAvatar($("my-avatar"), chat.userId);
     if (!resumed) moreRooms = true;
+    if (chat.userId !== author) {
+      composer.forget();
+      pending.forget();
+    }
+    author = chat.userId;
     drawList();
     // The room may have gone meanwhile, or be further down the list than was told.
     if (room && !chat.room(room.id)) open(room.id);
-    else if (room && !resumed) log.restart();
+    else if (room && (!resumed || log.isStale())) log.restart();
     else log.update();
     header.draw();
     if (!room) openFirst();
@@ -154,9 +161,7 @@ const events = {
   },
   roomRemoved({ room: removed }) {
     drawList();
-    if (removed !== room) return;
-    close();
-    notice("You are no longer in this room");
+    if (removed === room) leave();
   },
   outgoing(outgoing) {
     pending.changed(outgoing);
@@ -195,7 +200,11 @@ composer.listen({
 });
 log.listen({ gone: composer.letGo, trouble: ({ message }) => notice(message) });
 buttons.listen({
-  edit: (id) => composer.edit(room.message(id)),
+  edit(id) {
+    // While the library starts anew, what is shown may not be known.
+    const message = room.message(id);
+    if (message) composer.edit(message);
+  },
   delete: (id) => attempt(() => chat.delete(room.id, id)),
   pointed: () => marks.ask(chat, room),
 });
@@ -214,10 +223,14 @@ export async function open(id) {
   if (room?.id === id && chat.room(id) === room) return;
   wanted = id;
   while (!chat.room(id) && moreRooms && chat.connection.state === "open") {
-    moreRooms = await attempt(() => chat.moreRooms()) ?? false;
+    const more = await attempt(() => chat.moreRooms());
+    if (more === undefined) break; // the next connection comes back to it
+    moreRooms = more;
   }
+  if (wanted !== id) return;
   const next = chat.room(id);
-  if (!next || wanted !== id) return;
+  if (!next && room?.id === id && !moreRooms) return leave();
+  if (!next) return;
   wanted = undefined;
   room = next;
   looking.at(chat, room);
@@ -249,6 +262,12 @@ export function close() {
 function openFirst() {
   if (wanted) open(wanted);
   else if (chat.rooms.length === 1 && matchMedia("(min-width: 44rem)").matches) open(chat.rooms[0].id);
+}
+
+// The user was removed from the open one.
+function leave() {
+  close();
+  notice("You are no longer in this room");
 }
 
 $("back").addEventListener("click", close);

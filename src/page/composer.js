@@ -21,6 +21,11 @@ export function listen(callbacks) {
   on = callbacks;
 }
 
+// What was typed, in all rooms.
+export function forget() {
+  drafts.clear();
+}
+
 // For another room.
 export function show(itsRoom) {
   if (editing) stopEditing();

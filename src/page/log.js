@@ -25,6 +25,7 @@ let room;
 let from = 0;          // the first one that is to be in the page, and ...
 let to = Infinity;     // ... the last one; Infinity: up to the room's end
 let stick = true;      // the log follows its end
+let top = 0;           // where it stood when that was last decided
 let seen = 0;          // others' messages after this one are news
 let loading = false;
 let stale = false;     // the library started anew: what is in the page stays until there is history again
@@ -34,12 +35,15 @@ export function listen(callbacks) {
   on = callbacks;
 }
 
+// There is no history yet after the library started anew.
+export const isStale = () => stale;
+
 export const lastOwn = () => room.messages.findLast(({ sender_id: id }) => id === chat.userId);
 
 // Another room, or none.
 export function show(itsChat, itsRoom) {
   [chat, room] = [itsChat, itsRoom];
-  [from, to, stick, loading, stale] = [0, Infinity, true, false, false];
+  [from, to, stick, top, loading, stale] = [0, Infinity, true, 0, false, false];
   rows.clear();
   list.replaceChildren();
   $("log").setAttribute("aria-live", "off");
@@ -80,6 +84,8 @@ export async function restart() {
 
 function shown() {
   const { messages } = room;
+  // So much was said that what was shown isn't known any more.
+  if (to < room.from) toNewest();
   let end = to === Infinity ? messages.length : indexOf(to + 1);
   let start = Math.min(indexOf(from), end);
   if (end - start > MOST) {
@@ -89,6 +95,11 @@ function shown() {
     setRange(start, end);
   }
   return messages.slice(start, end);
+}
+
+function toNewest() {
+  stick = true;
+  setRange(Math.max(0, room.messages.length - PAGE), room.messages.length);
 }
 
 function setRange(start, end) {
@@ -132,7 +143,8 @@ function mayDelete({ sender_id: author }) {
 
 function remove(id) {
   const { element } = rows.get(id);
-  if (!room.message(id)) on.gone(id);
+  // One before the first that is known may still be there.
+  if (id >= room.from && !room.message(id)) on.gone(id);
   if (element.contains(document.activeElement)) $("composer").focus();
   element.remove();
   rows.delete(id);
@@ -201,10 +213,11 @@ function keepPlace(change) {
 export function toEnd() {
   stick = true;
   if (room && to !== Infinity) {
-    setRange(Math.max(0, room.messages.length - PAGE), room.messages.length);
+    toNewest();
     draw();
   }
   scroller.scrollTop = scroller.scrollHeight;
+  top = scroller.scrollTop;
 }
 
 export function showUnseen() {
@@ -217,7 +230,10 @@ export function showUnseen() {
 
 scroller.addEventListener("scroll", () => {
   if (!room || stale) return;
-  stick = to === Infinity && leftBelow() < AT_THE_END;
+  // Only who goes up leaves the end; by the time this is told of, more may stand below, or the log have less height.
+  const up = scroller.scrollTop < top - 1;
+  top = up ? scroller.scrollTop : Math.max(top, scroller.scrollTop);
+  stick = to === Infinity && (leftBelow() < AT_THE_END || (stick && !up));
   showUnseen();
   more();
 });

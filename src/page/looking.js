@@ -18,9 +18,10 @@ document.addEventListener("visibilitychange", () => {
   wake();
 });
 
-// There is no use in waiting any longer; and a laptop that slept has a connection that looks alive and is dead.
+// There is no use in waiting any longer; a laptop that slept has a connection that looks alive and is dead, and what is
+// being tried may have begun without a network.
 function wake() {
-  if (["open", "waiting"].includes(chat?.connection.state)) chat.connect();
+  if (["open", "waiting", "connecting"].includes(chat?.connection.state)) chat.connect();
 }
 addEventListener("online", wake);
 

@@ -20,6 +20,11 @@ export function changed(outgoing) {
   if (outgoing.roomId === room?.id) draw();
 }
 
+// What was given up, for good.
+export function forget() {
+  failed.length = 0;
+}
+
 export const has = () => elements.size > 0;
 
 function draw() {

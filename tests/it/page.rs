@@ -1,5 +1,6 @@
 //! The messenger as people have it: in a browser, on the program's own server.
 
+mod again;
 mod away;
 mod elsewhere;
 mod files;
@@ -8,9 +9,11 @@ mod long;
 mod talk;
 mod wide;
 
+use std::net::SocketAddr;
+
 use serde_json::Value;
 
-use crate::support::{Browser, Window};
+use crate::support::{Browser, Server, Window};
 
 const SECRET: &str = "a secret of the tests, at least 32 bytes long";
 
@@ -42,6 +45,19 @@ async fn enter<'b>(browser: &'b Browser, url: &str, user: u8) -> Window<'b> {
     let window = browser.window(&format!("{url}#{user}")).await;
     window.see(OPEN).await;
     window
+}
+
+/// Enters as user 1 with a token of one's own, through a server's own address, or that of a line to it.
+async fn enter_by_token(window: &Window<'_>, server: &Server, address: SocketAddr) {
+    window.goto(&format!("http://{address}/")).await;
+    window.click("#use-token").await;
+    sign_in(window, &server.token(1).sign()).await;
+    window.see(OPEN).await;
+}
+
+/// There is no use in waiting for the next try.
+async fn online(window: &Window<'_>) {
+    window.script("dispatchEvent(new Event('online'))").await;
 }
 
 async fn say(window: &Window<'_>, text: &str) {

@@ -7,6 +7,9 @@ import type { PresenceFrame } from "./wire.js";
 /** Frames kept of rooms that are being asked for, at most; a snapshot that comes later makes up for what is dropped. */
 const STRAYS = 1_000;
 
+/** Members of a room of whom a resumed start tells whether they are online, all of them; of a larger one it tells of some. */
+const TOLD_WHOLE = 100;
+
 /**
  * All rooms that are known, and the cursor that belongs to just this state: what came before it is in the state, and
  * what came after it isn't. It lives as long as the page; a cursor kept longer than its state would be worth nothing.
@@ -18,6 +21,8 @@ export class Rooms {
   hasMore = false;
   /** Of these rooms something was heard that isn't known; they are among the latest. */
   readonly #strays: RoomEvent[] = [];
+  /** Left since the start: a page of rooms that comes now may have been read before. */
+  readonly #left = new Set<number>();
   readonly #rooms = new Map<number, Room>();
   readonly #emitter: Emitter<Events>;
   #oldest: RoomView | undefined; // of what was listed, for the next page
@@ -61,6 +66,7 @@ export class Rooms {
       this.#oldest = views.at(-1) ?? this.#oldest;
     }
     for (const view of views) {
+      if (this.#left.has(view.room_id)) continue;
       const room = this.#rooms.get(view.room_id);
       if (!room) this.#add(view);
       else if (room.raise(view.members)) this.#emitter.emit("marks", { room });
@@ -77,6 +83,9 @@ export class Rooms {
 
   #ready(frame: ReadyFrame): void {
     this.me = frame.user_id;
+    // What rooms are told of from now on is newer than these.
+    this.#strays.length = 0;
+    this.#left.clear();
     if (frame.resumed) {
       const mine = new Set(frame.room_ids);
       for (const id of [...this.#rooms.keys()]) if (!mine.has(id)) this.#remove(id);
@@ -85,12 +94,18 @@ export class Rooms {
     this.#presences(frame);
   }
 
-  /** It is told of the members of the rooms that are listed, and who they are in others is the same. */
-  #presences({ rooms, online }: ReadyFrame): void {
+  /**
+   * It is told of the members of the rooms that are listed, and who they are in others is the same; where it is resumed, of
+   * all rooms', but of large ones of some.
+   */
+  #presences({ rooms, online, resumed }: ReadyFrame): void {
     const told = new Map(rooms.flatMap(({ members }) => members).map(({ user_id }) => [user_id, false]));
     for (const userId of online) told.set(userId, true);
     for (const room of this.#rooms.values()) {
-      for (const member of room.members.values()) member.online = told.get(member.user_id) ?? member.online;
+      const all = resumed && room.members.size <= TOLD_WHOLE;
+      for (const member of room.members.values()) {
+        member.online = told.get(member.user_id) ?? (all ? false : member.online);
+      }
       const me = this.me === undefined ? undefined : room.members.get(this.me);
       if (me) me.online = true;
     }
@@ -100,7 +115,6 @@ export class Rooms {
   #restart(views: readonly RoomView[], hasMore: boolean): void {
     const before = new Map(this.#rooms);
     this.#rooms.clear();
-    this.#strays.length = 0;
     this.hasMore = hasMore;
     this.#oldest = views.at(-1);
     for (const view of views) {
@@ -127,7 +141,11 @@ export class Rooms {
   }
 
   #event(frame: RoomEvent): void {
-    if (frame.type === "room_added") return this.#add(frame.room);
+    if (frame.type === "room_added") {
+      this.#left.delete(frame.room_id);
+      return this.#add(frame.room);
+    }
+    if (frame.type === "room_removed") this.#left.add(frame.room_id);
     const room = this.#rooms.get(frame.room_id);
     // A room further down the list than has been looked. Its next message brings it up; what else happens there waits
     // for that, too, while it is being asked for.

@@ -2,6 +2,7 @@
 export interface Socket {
   send(data: string): void;
   close(): void;
+  addEventListener(type: "open" | "error", listener: () => void): void;
   addEventListener(type: "message", listener: (event: { data: unknown }) => void): void;
   addEventListener(type: "close", listener: (event: { code: number; reason: string }) => void): void;
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { message, said, stage, turn, view } from "./fake.js";
+import { message, ready, said, stage, turn, view } from "./fake.js";
 
 test("an edit and a delete are done when their events come back", async () => {
   const { chat, connected } = stage();
@@ -78,6 +78,35 @@ test("a new connection is told what is open, and what was read on the old one", 
   chat.closeRoom(7);
   await last().says({ type: "ready", user_id: 1, resumed: true, cursor: "c", online: [], rooms: [], room_ids: [7, 8] });
   assert.deepEqual(last().sent, []);
+});
+
+test("of a room that is gone nothing is said any more", async () => {
+  const { chat, clock, last, connected } = stage();
+  const socket = await connected(view(7), view(8));
+  for (const room of [7, 8]) chat.open(room);
+  await socket.says({ type: "room_removed", room_id: 7 });
+  chat.closeRoom(7);
+  assert.deepEqual(socket.actions("close"), []);
+  await socket.ends(1006);
+  await clock.pass(500);
+  await last().says(ready([view(9)]));
+  chat.closeRoom(8);
+  assert.deepEqual(last().sent, []);
+});
+
+test("a room that isn't listed yet is looked at once it is", async () => {
+  const { chat, last, connected } = stage();
+  await connected(view(7));
+  chat.open(7);
+  await last().ends(1006);
+  chat.connect();
+  await turn();
+  await last().says(ready([view(8)], { has_more: true }));
+  assert.deepEqual(last().sent, []);
+  void chat.moreRooms();
+  await last().says({ type: "rooms", rooms: [view(7)], has_more: false, ref: last().actions("rooms")[0]?.ref ?? "" });
+  assert.deepEqual(last().actions("open").map(({ room_id }) => room_id), [7]);
+  assert.ok(chat.room(7)?.open);
 });
 
 test("what was read is said again where it didn't pass", async () => {

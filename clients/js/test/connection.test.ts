@@ -93,6 +93,29 @@ test("a refused token is replaced once, then that is told", async () => {
   assert.equal(chat.connection.state, "open");
 });
 
+test("a token that was refused is not taken again after an attempt that came to nothing", async () => {
+  const asked: boolean[] = [];
+  let fails = false;
+  const { chat, clock, last } = stage({
+    token: async ({ refused }) => { asked.push(refused); if (fails) throw new Error("offline"); return "jwt"; },
+  });
+  chat.connect();
+  await turn();
+  fails = true;
+  await last().ends(4001);
+  fails = false;
+  await clock.pass(500);
+  await last().ends(1006);
+  chat.connect();
+  await turn();
+  assert.deepEqual(asked, [false, true, true, true]);
+  await last().says(ready());
+  await clock.pass(10_000);
+  await last().ends(1006);
+  await clock.pass(500);
+  assert.deepEqual(asked.slice(4), [false]);
+});
+
 test("a token that lasted is replaced without a word", async () => {
   const { clock, last, news, connected } = stage();
   const socket = await connected();
@@ -158,6 +181,77 @@ test("a first frame that doesn't come isn't waited for", async () => {
   await clock.pass(15_000);
   assert.ok(last().closed);
   assert.equal(chat.connection.state, "waiting");
+});
+
+test("one that is on its way when it is given up has twice as long the next time", async () => {
+  const { chat, clock, last } = stage();
+  const given = async (limit: number): Promise<void> => {
+    await clock.pass(limit - 1);
+    assert.ok(!last().closed, `${limit}`);
+    await clock.pass(1);
+    assert.ok(last().closed, `${limit}`);
+    assert.ok(chat.connection.state === "waiting");
+    await clock.pass(chat.connection.ms);
+  };
+  chat.connect();
+  await turn();
+  await given(15_000); // nobody was there
+  for (const limit of [15_000, 30_000, 60_000, 120_000, 240_000, 240_000]) {
+    await last().opens();
+    await given(limit);
+  }
+  await last().opens();
+  await last().says(ready());
+  await last().ends(1006);
+  chat.connect();
+  await turn();
+  await last().opens();
+  await given(15_000);
+});
+
+test("an attempt that fails says so in two ways, and is listened to in both", async () => {
+  const { chat, last } = stage();
+  chat.connect();
+  await turn();
+  await last().fails();
+  assert.equal(chat.connection.state, "waiting");
+});
+
+test("connect() during an attempt: where that is lost there is another one at once, but no third", async () => {
+  const { chat, last, sockets, connected } = stage();
+  chat.connect();
+  await turn();
+  chat.connect(); // the network is back
+  await last().ends(1006);
+  assert.equal(sockets.length, 2);
+  await last().ends(1006);
+  assert.equal(chat.connection.state, "waiting");
+
+  chat.connect();
+  await turn();
+  chat.connect();
+  await last().ends(1013); // this has reached the server
+  assert.equal(chat.connection.state, "waiting");
+
+  const opening = connected();
+  chat.connect();
+  await opening; // and it hasn't been lost
+  await last().ends(1006);
+  assert.equal(chat.connection.state, "waiting");
+  assert.equal(sockets.length, 4);
+});
+
+test("where there was no token, connect() during the asking asks again at once", async () => {
+  const asked: (() => void)[] = [];
+  const { chat, sockets } = stage({ token: () => new Promise((_, reject) => asked.push(() => reject(new Error("offline")))) });
+  chat.connect();
+  chat.connect();
+  asked[0]?.();
+  await turn();
+  assert.deepEqual([asked.length, chat.connection.state], [2, "connecting"]);
+  asked[1]?.();
+  await turn();
+  assert.deepEqual([asked.length, chat.connection.state, sockets.length], [2, "waiting", 0]);
 });
 
 test("there is one socket, however often it is connected and closed", async () => {

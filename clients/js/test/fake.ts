@@ -37,6 +37,8 @@ export class ManualClock implements Clock {
   }
 }
 
+type Kind = "open" | "message" | "error" | "close";
+
 export type Sent = Record<string, unknown> & { action: string; ref?: string };
 
 export class FakeSocket implements Socket {
@@ -44,8 +46,7 @@ export class FakeSocket implements Socket {
   closed = false;
   /** It answers each ping by itself. */
   pongs = false;
-  readonly #message: ((event: { data: unknown }) => void)[] = [];
-  readonly #close: ((event: { code: number; reason: string }) => void)[] = [];
+  readonly #listeners: Record<Kind, ((event: never) => void)[]> = { open: [], message: [], error: [], close: [] };
 
   constructor(readonly url: string, readonly protocols: string[]) {}
 
@@ -60,24 +61,40 @@ export class FakeSocket implements Socket {
     this.closed = true;
   }
 
-  addEventListener(type: "message" | "close", listener: (event: never) => void): void {
-    if (type === "message") this.#message.push(listener as (event: { data: unknown }) => void);
-    else this.#close.push(listener as (event: { code: number; reason: string }) => void);
+  addEventListener(type: Kind, listener: (event: never) => void): void {
+    this.#listeners[type].push(listener);
   }
 
   // --- What the server does ---
 
+  /** The handshake is done. */
+  async opens(): Promise<void> {
+    this.#tell("open", {});
+    await turn();
+  }
+
+  /** It can't be reached. An error that nobody listens to is thrown, as Node's `ws` does. */
+  async fails(): Promise<void> {
+    assert.ok(this.#listeners.error.length > 0, "nobody listens to the error");
+    this.#tell("error", {});
+    await this.ends(1006);
+  }
+
   async says(...frames: Incoming[]): Promise<void> {
     for (const frame of frames) {
-      for (const listener of this.#message) listener({ data: JSON.stringify(frame) });
+      this.#tell("message", { data: JSON.stringify(frame) });
       await turn();
     }
   }
 
   async ends(code: number, reason = ""): Promise<void> {
     this.closed = true;
-    for (const listener of this.#close) listener({ code, reason });
+    this.#tell("close", { code, reason });
     await turn();
+  }
+
+  #tell(kind: Kind, event: object): void {
+    for (const listener of this.#listeners[kind]) listener(event as never);
   }
 
   actions(action: string): Sent[] {

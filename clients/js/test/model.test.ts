@@ -246,15 +246,19 @@ test("resumed: rooms joined and left", async () => {
   assert.deepEqual(news(), ["removed 7", "added 8", "ready true"]);
 });
 
-test("resumed: who is online is told of the rooms that changed, and stays as it was elsewhere", async () => {
+test("resumed: who is online is told of all rooms, and of some in those that are large", async () => {
   const { chat, clock, last, socket } = await talking();
-  await socket.says({ type: "room_added", room_id: 8, room: view(8, { members: [member(1), member(2), member(3)] }) });
-  for (const user_id of [2, 3]) await socket.says({ type: "presence", user_id, online: true });
+  await socket.says({ type: "room_added", room_id: 8, room: view(8, { members: [member(1), member(2), member(3), member(4)] }) });
+  const many = Array.from({ length: 101 }, (_, at) => member(at + 1));
+  await socket.says({ type: "room_added", room_id: 9, room: view(9, { members: many }) });
+  for (const user_id of [2, 3, 4, 101]) await socket.says({ type: "presence", user_id, online: true });
   await socket.ends(1006);
   await clock.pass(500);
-  await last().says(resumed([view(7)], { room_ids: [7, 8], online: [] }));
-  const online = (room: number): unknown[] => [...(chat.room(room)?.members.values() ?? [])].map((member) => member.online);
-  assert.deepEqual([online(7), online(8)], [[true, false], [true, false, true]]);
+  await last().says(resumed([view(7)], { room_ids: [7, 8, 9], online: [4] }));
+  const online = (room: number): unknown[] =>
+    [...(chat.room(room)?.members.values() ?? [])].filter((member) => member.online).map((member) => member.user_id);
+  assert.deepEqual([online(7), online(8)], [[1], [1, 4]]);
+  assert.deepEqual(online(9), [1, 3, 4, 101]);
 });
 
 test("a busy room that isn't looked at keeps its newest messages", async () => {

@@ -161,6 +161,32 @@ test("what closes the socket for its size isn't sent again", async () => {
   assert.equal(small.state, "sending");
 });
 
+test("the largest is the one with the most bytes", async () => {
+  const { chat, connected } = stage();
+  const socket = await connected(view(7), view(8));
+  const [longer, larger] = [chat.send(7, "x".repeat(40_000)), chat.send(8, "€".repeat(30_000))];
+  await socket.ends(1009);
+  assert.deepEqual([longer.state, larger.state], ["queued", "failed"]);
+});
+
+test("a small message isn't what a socket was closed for, unless it is so each time", async () => {
+  const { chat, last, connected } = stage();
+  await connected(view(7));
+  const small = chat.send(7, "a");
+  const edit = assert.rejects(chat.edit(7, 1, "x".repeat(70_000)), { code: "disconnected" });
+  for (const _ of Array(4)) {
+    await last().ends(1009);
+    assert.equal(small.state, "queued");
+    chat.connect();
+    await turn();
+    await last().says(ready([view(7)]));
+    assert.deepEqual(texts(last()), ["a"]);
+  }
+  await edit;
+  await last().ends(1009); // this server takes very little
+  await assert.rejects(small.done, { code: "too_large" });
+});
+
 test("a page that closes the moment it is connected keeps what it has", async () => {
   const { chat, connected, last } = stage();
   chat.send(7, "a");

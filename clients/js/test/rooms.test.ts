@@ -45,6 +45,20 @@ test("a message in a room further down than was listed brings it up", async () =
   assert.deepEqual(chat.room(7)?.messages.map(({ text }) => text), ["m5", "m6"]);
 });
 
+test("what was heard of a room before it was listed doesn't outlive the connection, but that it is to be listed does", async () => {
+  const { chat, last, connected } = stage();
+  await connected(view(9));
+  await last().says(said(7, message(5)), { type: "message_edited", room_id: 7, message_id: 5, text: "then" });
+  await last().ends(1006);
+  chat.connect();
+  await turn();
+  await last().says({ type: "ready", user_id: 1, resumed: true, cursor: "c", online: [], rooms: [], room_ids: [7, 9] });
+  const [asked] = last().actions("rooms");
+  const now = message(5, "now", 2, { updated_at: at(8) });
+  await last().says({ type: "rooms", rooms: [view(7, { last_message: now })], has_more: false, ref: asked?.ref ?? "" });
+  assert.deepEqual(chat.room(7)?.messages.map(({ text }) => text), ["now"]);
+});
+
 test("presence, in every room of the two; typing; and what an application's action tells", async () => {
   const { chat, connected, news } = stage();
   const socket = await connected(view(7), view(8));
@@ -102,4 +116,17 @@ test("a room that is looked at keeps what was asked for, until another one is", 
   assert.equal(chat.room(7)?.messages.length, 400);
   chat.open(8);
   assert.equal(chat.room(7)?.messages.length, 200);
+});
+
+test("a page that was read before a room was left doesn't bring it back, and another invitation does", async () => {
+  const { chat, connected } = stage();
+  const socket = await connected(view(9));
+  await socket.says({ type: "room_added", room_id: 7, room: view(7) });
+  await socket.says(said(8, message(5)));
+  const [asked] = socket.actions("rooms");
+  await socket.says({ type: "room_removed", room_id: 7 });
+  await socket.says({ type: "rooms", rooms: [view(9), view(8), view(7)], has_more: false, ref: asked?.ref ?? "" });
+  assert.deepEqual(chat.rooms.map(({ id }) => id).sort(), [8, 9]);
+  await socket.says({ type: "room_added", room_id: 7, room: view(7) });
+  assert.deepEqual(chat.rooms.map(({ id }) => id).sort(), [7, 8, 9]);
 });

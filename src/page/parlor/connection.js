@@ -4,6 +4,11 @@ import { ParlorError, reasonOf } from "./errors.js";
 import { Liveness } from "./liveness.js";
 /** A token or a first frame that doesn't come in so long isn't waited for, in ms. */
 const OPEN_WITHIN = 15_000;
+/**
+ * Where the handshake was done in that time the next try has twice as long, up to this, in ms: after a long absence the
+ * first frame can have 8 MiB, and lines are slow.
+ */
+const OPEN_WITHIN_AT_MOST = 240_000;
 /** A connection has to last for so long before what went wrong earlier is forgotten, in ms. */
 const STEADY = 10_000;
 /** The longest pause after a server went away that was told to go, in ms. */
@@ -23,6 +28,9 @@ export class Connection {
     #token = "";
     #attempt = 0; // what belongs to an earlier one isn't listened to
     #cancel = () => { }; // the timer of what is waited for: the next try, or the first frame
+    #within = OPEN_WITHIN; // how long a try may take
+    #upgraded = false; // its handshake is done
+    #asked = false; // connect() was called during it
     #openSince = 0;
     #refusals = 0; // 4001s, and ...
     #departures = 0; // ... 1012s since a connection was steady
@@ -42,11 +50,13 @@ export class Connection {
     connect() {
         if (this.#state.state === "open")
             return this.#liveness.ask();
-        if (this.#state.state === "connecting")
+        if (this.#state.state === "connecting") {
+            this.#asked = true;
             return;
+        }
         if (this.#state.state === "closed")
             this.#forget();
-        void this.#try(false);
+        this.#tryAgain();
     }
     close() {
         this.#drop();
@@ -59,11 +69,15 @@ export class Connection {
         this.#socket?.send(JSON.stringify(frame));
         return true;
     }
+    /** A token that was refused is no better after an attempt that came to nothing. */
+    #tryAgain() {
+        void this.#try(this.#refusals > 0);
+    }
     async #try(refused) {
         this.#drop();
         const attempt = this.#attempt;
         this.#set({ state: "connecting" });
-        this.#cancel = this.#options.clock.after(OPEN_WITHIN, () => this.#lost(LOST, "no answer"));
+        this.#cancel = this.#options.clock.after(this.#within, () => this.#late());
         let token;
         try {
             token = await this.#options.token({ refused });
@@ -92,7 +106,13 @@ export class Connection {
         }
         this.#socket = socket;
         this.#token = token;
+        // A close follows; but where nobody listens to the error, Node's `ws` throws it.
+        socket.addEventListener("error", () => { });
         // One that was given up may still have something to say; nobody listens.
+        socket.addEventListener("open", () => {
+            if (socket === this.#socket)
+                this.#upgraded = true;
+        });
         socket.addEventListener("message", ({ data }) => {
             if (socket === this.#socket)
                 this.#heard(data);
@@ -110,11 +130,18 @@ export class Connection {
         // It is open with its first frame: a refusal comes after the handshake, too.
         if (frame.type === "ready" && this.#state.state === "connecting") {
             this.#cancel();
+            this.#within = OPEN_WITHIN;
             this.#openSince = this.#options.clock.now();
             this.#set({ state: "open" });
         }
         if (this.#state.state === "open")
             this.#options.frame(frame);
+    }
+    /** The first frame may be on its way, and only too large for the line: given up as soon each time, it never comes. */
+    #late() {
+        if (this.#upgraded)
+            this.#within = Math.min(2 * this.#within, OPEN_WITHIN_AT_MOST);
+        this.#lost(LOST, "no answer");
     }
     #lost(code, reason) {
         const steady = this.#state.state === "open" && this.#options.clock.now() - this.#openSince >= STEADY;
@@ -142,7 +169,10 @@ export class Connection {
         }
     }
     #wait(ms, code, why) {
-        this.#cancel = this.#options.clock.after(ms, () => void this.#try(false));
+        // What was lost may have begun before the network was back.
+        if (this.#asked && code === LOST)
+            return this.#tryAgain();
+        this.#cancel = this.#options.clock.after(ms, () => this.#tryAgain());
         this.#set({ state: "waiting", ms, code, why });
     }
     #end(error, code, why) {
@@ -154,6 +184,7 @@ export class Connection {
         this.#attempt++;
         this.#cancel();
         this.#liveness.stop();
+        this.#upgraded = false;
         const socket = this.#socket;
         this.#socket = undefined;
         socket?.close();
@@ -164,6 +195,7 @@ export class Connection {
         this.#departures = 0;
     }
     #set(state) {
+        this.#asked = false;
         this.#state = state;
         this.#options.state(state);
     }

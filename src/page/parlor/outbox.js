@@ -4,12 +4,14 @@ import { Outgoing } from "./outgoing.js";
 import { Shelf } from "./shelf.js";
 /** After these the message may be there or not. Its client_id makes sending it again safe. */
 const PASSING = ["timeout", "unavailable", "internal", "no_answer"];
-/** A fault of the server that one message meets so often is taken for that message's. */
+/** A fault that one message meets so often is taken for that message's. */
 const FAULTS = 5;
 /** After `rate_limited` nothing is sent for so long at least, in ms: a socket that is told so 10 times in 10 s is closed. */
 const LIMITED = 1_500;
 /** The close code for a frame over the server's limit. */
 const TOO_LARGE = 1009;
+/** Half of that limit by default, in bytes: where no message is larger, it was for another frame, such as an edit. */
+const LARGE = 32 * 1024;
 /**
  * Messages on their way to the server, in order within each room.
  *
@@ -150,24 +152,30 @@ export class Outbox {
         }
         if (!PASSING.includes(code))
             return undefined;
-        if (code === "internal") {
-            const faults = (this.#faults.get(outgoing) ?? 0) + 1;
-            this.#faults.set(outgoing, faults);
-            if (faults === FAULTS)
-                return undefined;
-        }
+        if (code === "internal" && this.#isToBlame(outgoing))
+            return undefined;
         return this.#backoff.next();
+    }
+    /** Notes a fault; true where it is taken for the message's own. */
+    #isToBlame(outgoing) {
+        const faults = (this.#faults.get(outgoing) ?? 0) + 1;
+        this.#faults.set(outgoing, faults);
+        return faults >= FAULTS;
     }
     #refuse(outgoing, error) {
         this.#leave(outgoing);
         outgoing.fail(error);
         this.#options.changed(outgoing);
     }
-    /** The close doesn't say which it was. Were it sent again, the next connection would be closed for it, too. */
+    /**
+     * The close doesn't say which frame it was. Were that sent again, the next connection would be closed for it, too; so
+     * where none is large, but the server's limit may be low, it is not sent again for ever either.
+     */
     #refuseLargest() {
-        const largest = this.#sending().sort((a, b) => b.text.length - a.text.length)[0];
-        if (largest)
-            this.#refuse(largest, new ParlorError("too_large", "larger than the server takes", "send"));
+        const largest = this.#sending().sort((a, b) => sizeOf(b) - sizeOf(a))[0];
+        if (!largest || (sizeOf(largest) <= LARGE && !this.#isToBlame(largest)))
+            return;
+        this.#refuse(largest, new ParlorError("too_large", "larger than the server takes", "send"));
     }
     #sending() {
         return [...this.#queues.values()].flat().filter(({ state }) => state === "sending");
@@ -193,6 +201,8 @@ export class Outbox {
         }
     }
 }
+/** In bytes, as it goes out. */
+const sizeOf = ({ text }) => new TextEncoder().encode(JSON.stringify(text)).length;
 /** A UUID where there are any; a page that came without TLS has none, and Node before 20 has nothing of the kind. */
 function newId() {
     const crypto = globalThis.crypto;

@@ -54,6 +54,10 @@ export class Parlor {
         });
         if (this.#userId !== undefined)
             this.#outbox.belongsTo(this.#userId);
+        this.on("roomAdded", ({ room }) => {
+            if (this.#open.has(room.id))
+                this.#look(room.id, true);
+        });
     }
     /** Calls the listener for each such event, until the function that this returns is called. */
     on(name, listener) {
@@ -150,18 +154,21 @@ export class Parlor {
     #heard(frame) {
         if (frame.type === "ready" && !this.#isOurs(frame.user_id))
             return;
+        const { incomplete } = this.#rooms;
         this.#rooms.apply(frame);
         if (frame.type === "ready")
-            this.#ready(frame.resumed);
+            this.#ready(frame.resumed, incomplete);
         const answered = this.#calls.settle(frame);
         if (frame.type === "error" && !answered)
             this.#refused(ParlorError.from(frame));
         if ("room_id" in frame && frame.room_id !== undefined)
             this.#after(frame.room_id);
     }
-    #ready(resumed) {
+    #ready(resumed, wasIncomplete) {
         this.#emitter.emit("ready", { resumed });
         this.#restate();
+        if (resumed && wasIncomplete)
+            this.#findStrays(); // the answer didn't come on the connection before
         for (const room of this.rooms)
             this.#filler.fill(room);
         this.#outbox.opened();
@@ -256,8 +263,10 @@ export class Parlor {
     }
     #look(roomId, open) {
         const room = this.room(roomId);
-        if (room)
-            room.open = open;
+        // Where it is gone the server says so to whoever speaks of it; where it isn't listed yet, this waits until it is.
+        if (!room)
+            return;
+        room.open = open;
         this.#say({ action: open ? "open" : "close", room_id: roomId });
     }
     /** Without an answer to wait for; what is wrong with it is told as an `error` event. */

@@ -1,6 +1,8 @@
 import { Room } from "./room.js";
 /** Frames kept of rooms that are being asked for, at most; a snapshot that comes later makes up for what is dropped. */
 const STRAYS = 1_000;
+/** Members of a room of whom a resumed start tells whether they are online, all of them; of a larger one it tells of some. */
+const TOLD_WHOLE = 100;
 /**
  * All rooms that are known, and the cursor that belongs to just this state: what came before it is in the state, and
  * what came after it isn't. It lives as long as the page; a cursor kept longer than its state would be worth nothing.
@@ -12,6 +14,8 @@ export class Rooms {
     hasMore = false;
     /** Of these rooms something was heard that isn't known; they are among the latest. */
     #strays = [];
+    /** Left since the start: a page of rooms that comes now may have been read before. */
+    #left = new Set();
     #rooms = new Map();
     #emitter;
     #oldest; // of what was listed, for the next page
@@ -53,6 +57,8 @@ export class Rooms {
             this.#oldest = views.at(-1) ?? this.#oldest;
         }
         for (const view of views) {
+            if (this.#left.has(view.room_id))
+                continue;
             const room = this.#rooms.get(view.room_id);
             if (!room)
                 this.#add(view);
@@ -73,6 +79,9 @@ export class Rooms {
     }
     #ready(frame) {
         this.me = frame.user_id;
+        // What rooms are told of from now on is newer than these.
+        this.#strays.length = 0;
+        this.#left.clear();
         if (frame.resumed) {
             const mine = new Set(frame.room_ids);
             for (const id of [...this.#rooms.keys()])
@@ -85,14 +94,19 @@ export class Rooms {
             this.#restart(frame.rooms, frame.has_more);
         this.#presences(frame);
     }
-    /** It is told of the members of the rooms that are listed, and who they are in others is the same. */
-    #presences({ rooms, online }) {
+    /**
+     * It is told of the members of the rooms that are listed, and who they are in others is the same; where it is resumed, of
+     * all rooms', but of large ones of some.
+     */
+    #presences({ rooms, online, resumed }) {
         const told = new Map(rooms.flatMap(({ members }) => members).map(({ user_id }) => [user_id, false]));
         for (const userId of online)
             told.set(userId, true);
         for (const room of this.#rooms.values()) {
-            for (const member of room.members.values())
-                member.online = told.get(member.user_id) ?? member.online;
+            const all = resumed && room.members.size <= TOLD_WHOLE;
+            for (const member of room.members.values()) {
+                member.online = told.get(member.user_id) ?? (all ? false : member.online);
+            }
             const me = this.me === undefined ? undefined : room.members.get(this.me);
             if (me)
                 me.online = true;
@@ -102,7 +116,6 @@ export class Rooms {
     #restart(views, hasMore) {
         const before = new Map(this.#rooms);
         this.#rooms.clear();
-        this.#strays.length = 0;
         this.hasMore = hasMore;
         this.#oldest = views.at(-1);
         for (const view of views) {
@@ -130,8 +143,12 @@ export class Rooms {
         this.#emitter.emit("roomChanged", { room });
     }
     #event(frame) {
-        if (frame.type === "room_added")
+        if (frame.type === "room_added") {
+            this.#left.delete(frame.room_id);
             return this.#add(frame.room);
+        }
+        if (frame.type === "room_removed")
+            this.#left.add(frame.room_id);
         const room = this.#rooms.get(frame.room_id);
         // A room further down the list than has been looked. Its next message brings it up; what else happens there waits
         // for that, too, while it is being asked for.

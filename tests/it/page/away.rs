@@ -4,15 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{OPEN, SECRET, enter, message, note, noted, say, sign_in, texts};
-use crate::support::{Browser, Home, Pointer, Window, free_port, key};
+use super::{OPEN, SECRET, enter, enter_by_token, message, note, noted, online, room, say, sign_in, texts};
+use crate::support::{Browser, Home, Pointer, Server, free_port, key};
 
 const OTHER_SECRET: &str = "another secret, of which the server knows nothing";
-
-/// There is no use in waiting for the next try.
-async fn online(window: &Window<'_>) {
-    window.script("dispatchEvent(new Event('online'))").await;
-}
 
 #[tokio::test]
 async fn after_a_restart_nothing_is_missing_or_there_twice() {
@@ -131,5 +126,46 @@ async fn a_refusal_shows_its_code() {
     window.see("#banner[hidden]").await;
     assert!(!window.see("#add-room").await.is_displayed().await.unwrap(), "rooms are the application's");
     say(&window, "It fits").await;
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn the_next_user_finds_nothing_of_the_one_before() {
+    let server = Server::start(&[("PAGE__ENABLED", "on"), ("LIMITS__TEXT_CHARS", "10")]).await;
+    server.room(&[1, 2]).await;
+    let browser = Browser::open(Pointer::Mouse).await;
+    let window = browser.window("about:blank").await;
+    let keep = "const Real = WebSocket; \
+        window.WebSocket = class extends Real { \
+          constructor(url, protocols) { super(url, protocols); window.last = this; } \
+        }";
+    window.begin_with(keep).await;
+    enter_by_token(&window, &server, server.address()).await;
+    window.fill("#composer", "more than ten letters").await;
+    window.click("#send").await;
+    window.see(".pending[data-status=failed]").await;
+    window.fill("#composer", "a draft").await;
+    let refuse = "last.dispatchEvent(new CloseEvent('close', { code: 4003 }))";
+    let typed = "return document.getElementById('composer').value";
+
+    // It may be the same one, with a new token.
+    window.script(refuse).await;
+    window.click("#try-again").await;
+    sign_in(&window, &server.token(1).sign()).await;
+    window.see(".pending[data-status=failed]").await;
+    assert_eq!(window.script(typed).await, "a draft");
+
+    window.script("location.hash = ''").await;
+    window.see("#messenger[data-pane=rooms]").await;
+    window.script(refuse).await;
+    window.click("#try-again").await;
+    sign_in(&window, &server.token(2).secret(OTHER_SECRET).sign()).await;
+    window.see("#why[data-code='4001']").await;
+    window.miss(&room("User 2")).await;
+    window.click("#try-again").await;
+    sign_in(&window, &server.token(2).sign()).await;
+    window.see("//h2[@id='room-name'][.='User 1']").await;
+    window.miss("//li[contains(@class,'pending')]").await;
+    assert_eq!(window.script(typed).await, "");
     browser.close().await;
 }

@@ -1,12 +1,12 @@
 //! Rooms in which much was said.
 
-use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 
 use mongodb::bson::{DateTime, doc, oid::ObjectId};
 use serde_json::{Value, json};
 
-use super::{OPEN, message, say, sign_in};
-use crate::support::{Browser, Link, Pointer, Server, State, Window};
+use super::{OPEN, enter_by_token, message, online, say};
+use crate::support::{Browser, Link, Pointer, Server, State, Window, edited, key};
 
 /// So many messages were written before.
 const MANY: i64 = 10_000;
@@ -14,11 +14,35 @@ const MANY: i64 = 10_000;
 /// The page may hold no more of them at a time.
 const MOST: u64 = 200;
 
+/// Whether the log stands at its end.
+const AT_END: &str = "const { scrollHeight, scrollTop, clientHeight } = document.getElementById('scroller'); \
+                      return scrollHeight - scrollTop - clientHeight < 2";
+
+/// For scripts: waits until what was changed is drawn, and its events have been told.
+const DRAWN: &str = "const drawn = () => new Promise((resolve) => \
+                       requestAnimationFrame(() => setTimeout(resolve)));";
+
+/// Goes up as far as there are messages.
+const TO_THE_TOP: &str = "const scroller = document.getElementById('scroller'); \
+    return new Promise((resolve) => { \
+      const look = () => { \
+        scroller.scrollTop = 0; \
+        if (document.querySelector('.message').dataset.id === '1') resolve(); else setTimeout(look, 5); \
+      }; \
+      look(); \
+    })";
+
 /// A server that has the page, and a room of two where so much was said.
-async fn long_room(count: i64) -> Server {
+pub(super) async fn long_room(count: i64) -> Server {
     let server = Server::start(&[("PAGE__ENABLED", "on")]).await;
     let room = server.room(&[1, 2]).await;
-    let start = DateTime::now().timestamp_millis() - count * 1000;
+    write(&server, room, 1..=count).await;
+    server
+}
+
+/// Writes messages of these numbers, the two in turn.
+async fn write(server: &Server, room: i64, numbers: RangeInclusive<i64>) {
+    let start = DateTime::now().timestamp_millis() - MANY * 1000;
     let message = |n: i64| {
         let at = DateTime::from_millis(start + n * 1000);
         doc! {
@@ -26,16 +50,7 @@ async fn long_room(count: i64) -> Server {
             "created_at": at, "updated_at": at, "write_id": ObjectId::new(),
         }
     };
-    server.collection("messages").await.insert_many((1..=count).map(message)).await.unwrap();
-    server
-}
-
-/// Enters through a server's own address, or that of a line to it.
-async fn enter(window: &Window<'_>, server: &Server, address: SocketAddr) {
-    window.goto(&format!("http://{address}/")).await;
-    window.click("#use-token").await;
-    sign_in(window, &server.token(1).sign()).await;
-    window.see(OPEN).await;
+    server.collection("messages").await.insert_many(numbers.map(message)).await.unwrap();
 }
 
 /// In ms, from the click to its being in the log; the text must be a new one.
@@ -63,12 +78,10 @@ async fn older_ones_come_by_scrolling_up_and_the_place_is_kept() {
     let server = long_room(130).await;
     let browser = Browser::open(Pointer::Mouse).await;
     let window = browser.window("about:blank").await;
-    enter(&window, &server, server.address()).await;
+    enter_by_token(&window, &server, server.address()).await;
     window.see(&message("number 130")).await;
     window.see(&message("number 81")).await;
-    let at_end = "const { scrollHeight, scrollTop, clientHeight } = document.getElementById('scroller'); \
-                  return scrollHeight - scrollTop - clientHeight < 2";
-    assert_eq!(window.script(at_end).await, true);
+    assert_eq!(window.script(AT_END).await, true);
 
     let scroll = "const scroller = document.getElementById('scroller'); \
         const first = document.querySelector('.message'); \
@@ -90,11 +103,111 @@ async fn older_ones_come_by_scrolling_up_and_the_place_is_kept() {
     let mut two = server.join(2, 1).await;
     two.say("And another").await;
     window.see("//*[@id='new-messages'][not(@hidden)][starts-with(., '1 new message')]").await;
-    assert_eq!(window.script(at_end).await, false);
+    assert_eq!(window.script(AT_END).await, false);
     window.click("#new-messages").await;
     window.see(&message("And another")).await;
     window.see("#new-messages[hidden]").await;
-    assert_eq!(window.script(at_end).await, true);
+    assert_eq!(window.script(AT_END).await, true);
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn the_end_is_followed_also_where_the_log_has_less_height() {
+    let server = long_room(20).await;
+    let browser = Browser::open(Pointer::Mouse).await;
+    let window = browser.window("about:blank").await;
+    enter_by_token(&window, &server, server.address()).await;
+    window.see(&message("number 1")).await;
+    // The banner is there before anyone is told that the log went to its end.
+    let shrink = "const scroller = document.getElementById('scroller'); \
+        return (async () => { \
+          scroller.scrollTop -= 1; \
+          await drawn(); \
+          scroller.scrollTop = scroller.scrollHeight; \
+          document.getElementById('banner').hidden = false; \
+          await drawn(); \
+          await drawn(); \
+        })()";
+    window.script(&format!("{DRAWN} {shrink}")).await;
+    assert_eq!(window.script(AT_END).await, true);
+
+    // Who goes up, however slowly, is left there.
+    let slowly = "const scroller = document.getElementById('scroller'); \
+        return (async () => { \
+          for (let step = 0; step < 60; step++) { scroller.scrollTop -= 1; await drawn(); } \
+          document.getElementById('banner').hidden = true; \
+          await drawn(); \
+        })()";
+    window.script(&format!("{DRAWN} {slowly}")).await;
+    assert_eq!(window.script(AT_END).await, false);
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn who_writes_from_above_sees_it() {
+    let server = long_room(20).await;
+    let link = Link::to_a_server(server.address()).await;
+    let browser = Browser::open(Pointer::Mouse).await;
+    let window = browser.window("about:blank").await;
+    enter_by_token(&window, &server, link.address).await;
+    window.see(&message("number 1")).await;
+    // While it is on its way, too.
+    link.set(State::Held);
+    let text = "words".repeat(100);
+    let send = format!(
+        "const scroller = document.getElementById('scroller'); \
+         const box = document.getElementById('composer'); \
+         return (async () => {{ \
+           scroller.scrollTop = 0; \
+           await drawn(); \
+           box.value = '{text}'; \
+           box.dispatchEvent(new Event('input')); \
+           document.getElementById('send').click(); \
+           await drawn(); \
+           await drawn(); \
+         }})()"
+    );
+    window.script(&format!("{DRAWN} {send}")).await;
+    window.see(".pending").await;
+    assert_eq!(window.script(AT_END).await, true);
+    link.set(State::Open);
+    window.see(&message(&text)).await;
+    window.script(&format!("{DRAWN} return drawn()")).await;
+    assert_eq!(window.script(AT_END).await, true);
+    browser.close().await;
+}
+
+/// More than the page is told of, and more than the library fills up.
+#[tokio::test]
+async fn who_was_far_above_before_too_much_was_said_comes_to_the_end() {
+    let server = long_room(300).await;
+    let room = server.room(&[1, 2]).await;
+    let link = Link::to_a_server(server.address()).await;
+    let browser = Browser::open(Pointer::Mouse).await;
+    let window = browser.window("about:blank").await;
+    enter_by_token(&window, &server, link.address).await;
+    window.see(&message("number 300")).await;
+    window.script(TO_THE_TOP).await;
+    window.miss(&message("number 300")).await;
+    window.click(&format!("{}//button[@data-action='edit']", message("number 2"))).await;
+    window.press(key::END).await;
+    window.press(", as it was").await;
+
+    link.set(State::Cut);
+    window.see("#state[data-state=waiting]").await;
+    write(&server, room, 301..=2400).await;
+    link.set(State::Open);
+    online(&window).await;
+    window.see(&message("number 2400")).await;
+    window.see(&message("number 2351")).await;
+    assert_eq!(window.script(AT_END).await, true);
+
+    // What is being edited isn't in the page any more, but it is still there.
+    let mut two = server.join(2, 1).await;
+    window.see("#editing:not([hidden])").await;
+    window.click("#send").await;
+    two.until(edited(2, "number 2, as it was")).await;
+    window.see("#editing[hidden]").await;
     browser.close().await;
 }
 
@@ -120,7 +233,7 @@ async fn long_absence(script: &str) {
     let browser = Browser::open(Pointer::Mouse).await;
     let window = browser.window("about:blank").await;
     window.begin_with(script).await;
-    enter(&window, &server, link.address).await;
+    enter_by_token(&window, &server, link.address).await;
     window.see(&message("number 20")).await;
     link.set(State::Cut);
     window.see("#state[data-state=waiting]").await;
@@ -130,7 +243,7 @@ async fn long_absence(script: &str) {
     }
     while two.until_kind("chat_message").await["message"]["message_id"] != 320 {}
     link.set(State::Open);
-    window.script("dispatchEvent(new Event('online'))").await;
+    online(&window).await;
     window.see(OPEN).await;
     window.see(&message("number 320")).await;
     let up = "const scroller = document.getElementById('scroller'); \
@@ -154,7 +267,7 @@ async fn ten_thousand_messages_make_it_no_slower() {
     let server = long_room(MANY).await;
     let browser = Browser::open(Pointer::Mouse).await;
     let window = browser.window("about:blank").await;
-    enter(&window, &server, server.address()).await;
+    enter_by_token(&window, &server, server.address()).await;
     window.see(&message("number 10000")).await;
     let time = time_to_send(&window, "at once").await;
     assert!(time < 1000.0, "{time} ms");

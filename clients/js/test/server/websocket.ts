@@ -8,7 +8,12 @@ import type { Socket } from "../../src/index.js";
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"; // section 1.3
 const [CONTINUED, TEXT, CLOSE, PING, PONG] = [0x0, 0x1, 0x8, 0x9, 0xa]; // section 5.2
 
-type Listeners = { message: ((event: { data: string }) => void)[]; close: ((event: { code: number; reason: string }) => void)[] };
+type Listeners = {
+  open: (() => void)[];
+  message: ((event: { data: string }) => void)[];
+  error: (() => void)[];
+  close: ((event: { code: number; reason: string }) => void)[];
+};
 
 export class WebSocket implements Socket {
   #tcp: TcpSocket | undefined;
@@ -16,7 +21,7 @@ export class WebSocket implements Socket {
   #parts: Buffer[] = [];
   #over = false;
   #closing = false;
-  readonly #listeners: Listeners = { message: [], close: [] };
+  readonly #listeners: Listeners = { open: [], message: [], error: [], close: [] };
 
   constructor(url: string, protocols: string[]) {
     const key = randomBytes(16).toString("base64");
@@ -28,21 +33,23 @@ export class WebSocket implements Socket {
     handshake.on("upgrade", (response, tcp, head) => {
       const accept = createHash("sha1").update(key + GUID).digest("base64");
       if (response.headers["sec-websocket-accept"] !== accept || response.headers["sec-websocket-protocol"] !== protocols[0]) {
-        return this.#end(1006, "the handshake is wrong");
+        return this.#fail("the handshake is wrong");
       }
       this.#tcp = tcp;
       tcp.on("data", (data) => this.#data(data)).on("error", () => {}).on("close", () => this.#end(1006, ""));
+      for (const listener of this.#listeners.open) listener();
       this.#data(head);
       if (this.#closing) this.close();
     });
-    handshake.on("response", (response) => this.#end(1006, `status ${response.statusCode}`));
-    handshake.on("error", (error) => this.#end(1006, error.message));
+    handshake.on("response", (response) => this.#fail(`status ${response.statusCode}`));
+    handshake.on("error", (error) => this.#fail(error.message));
     handshake.end();
   }
 
+  addEventListener(type: "open" | "error", listener: () => void): void;
   addEventListener(type: "message", listener: (event: { data: string }) => void): void;
   addEventListener(type: "close", listener: (event: { code: number; reason: string }) => void): void;
-  addEventListener(type: "message" | "close", listener: (event: never) => void): void {
+  addEventListener(type: keyof Listeners, listener: (event: never) => void): void {
     (this.#listeners[type] as ((event: never) => void)[]).push(listener);
   }
 
@@ -98,6 +105,13 @@ export class WebSocket implements Socket {
     if (!final) return;
     const data = Buffer.concat(this.#parts.splice(0)).toString();
     for (const listener of this.#listeners.message) listener({ data });
+  }
+
+  /** An error that nobody listens to is thrown, as Node's `ws` does. */
+  #fail(reason: string): void {
+    if (this.#listeners.error.length === 0) throw new Error(reason);
+    for (const listener of this.#listeners.error) listener();
+    this.#end(1006, reason);
   }
 
   #end(code: number, reason: string): void {
