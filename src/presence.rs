@@ -57,10 +57,19 @@ struct State {
 #[derive(Default)]
 struct Here {
     sockets: usize,
-    /// Whether the database knows of them, or may.
-    told: bool,
+    told: Told,
     /// Since when their going has rested, and when the last socket was closed: of a write that failed it rests anew.
     left: Option<(Instant, Instant)>,
+}
+
+/// Whether the database knows of a user's sockets.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Told {
+    #[default]
+    No,
+    /// It was written or it wasn't: it is to be written again, and their going is, too.
+    Perhaps,
+    Yes,
 }
 
 /// A socket, until it is dropped.
@@ -104,7 +113,7 @@ impl Present {
         let here = state.users.entry(user.clone()).or_default();
         here.sockets += 1;
         here.left = None;
-        if !here.told {
+        if here.told != Told::Yes {
             state.arriving.push(user.clone());
             self.0.changed.notify_one();
         }
@@ -145,8 +154,10 @@ impl State {
         while arrivals.len() < most
             && let Some(user) = self.arriving.pop()
         {
-            if let Some(here) = self.users.get_mut(&user).filter(|here| here.sockets > 0 && !here.told) {
-                here.told = true;
+            if let Some(here) =
+                self.users.get_mut(&user).filter(|here| here.sockets > 0 && here.told != Told::Yes)
+            {
+                here.told = Told::Yes;
                 arrivals.push(user);
             }
         }
@@ -162,7 +173,7 @@ impl State {
             let Some(here) = self.users.get(&user) else { continue };
             let Some((_, at)) = here.left.filter(|(left, _)| left.elapsed() >= grace) else { continue };
             // Forgotten before it is written: whoever comes back meanwhile is said to have arrived after it.
-            if self.users.remove(&user).is_some_and(|here| here.told) {
+            if self.users.remove(&user).is_some_and(|here| here.told != Told::No) {
                 departures.push((user, at));
             }
         }
@@ -171,9 +182,8 @@ impl State {
 
     fn give_back_arrivals(&mut self, arrivals: Vec<UserId>) {
         for user in arrivals {
-            // Of those who have left it may be written or not: their going is.
-            if let Some(here) = self.users.get_mut(&user).filter(|here| here.sockets > 0) {
-                here.told = false;
+            if let Some(here) = self.users.get_mut(&user) {
+                here.told = Told::Perhaps;
                 self.arriving.push(user);
             }
         }
@@ -184,7 +194,7 @@ impl State {
             // Of those who have come back it may be written or not: their coming is.
             if !self.users.contains_key(&user) {
                 let left = Instant::now();
-                self.users.insert(user.clone(), Here { sockets: 0, told: true, left: Some((left, at)) });
+                self.users.insert(user.clone(), Here { sockets: 0, told: Told::Yes, left: Some((left, at)) });
                 self.leaving.push_back((left, user));
             }
         }
@@ -194,7 +204,7 @@ impl State {
     fn say_again(&mut self) {
         for (user, here) in &mut self.users {
             if here.sockets > 0 {
-                here.told = false;
+                here.told = Told::No;
                 self.arriving.push(user.clone());
             }
         }
@@ -262,5 +272,33 @@ impl Task {
                 return Err(error);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_who_leaves_while_it_is_not_sure_that_they_were_told_of_it_is_told_that_they_left() {
+        let (present, user) = (Present::default(), UserId::Int(1));
+        let stays = present.enter(&user);
+        let arrivals = present.state().take_arrivals(10);
+        assert_eq!(arrivals, std::slice::from_ref(&user));
+        // The write may have been done, or not.
+        present.state().give_back_arrivals(arrivals);
+        drop(stays);
+        assert_eq!(present.state().take_arrivals(10), []);
+        let departures = present.state().take_departures(10, Duration::ZERO);
+        assert_eq!(departures.into_iter().map(|(user, _)| user).collect::<Vec<_>>(), [user]);
+    }
+
+    #[test]
+    fn of_whom_the_database_has_never_heard_nothing_is_told() {
+        let (present, user) = (Present::default(), UserId::Int(1));
+        drop(present.enter(&user));
+        assert_eq!(present.state().take_arrivals(10), []);
+        assert_eq!(present.state().take_departures(10, Duration::ZERO), []);
+        assert!(present.state().is_settled());
     }
 }

@@ -13,6 +13,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::{Present, Task};
 use crate::metrics::Metrics;
+use crate::pulse::Pulse;
 use crate::store::presence::Beat;
 use crate::store::{Store, StoreError};
 
@@ -25,7 +26,7 @@ const LOOK_FOR_ORPHANS: Duration = Duration::from_mins(1);
 pub(super) struct Sweep {
     present: Present,
     store: Store,
-    server: ObjectId,
+    pulse: Arc<Pulse>,
     silence: Duration,
     /// What each server's heartbeat was when it last changed, and when that was seen.
     seen: HashMap<ObjectId, (i64, bool, Instant)>,
@@ -38,7 +39,7 @@ impl Sweep {
         Self {
             present: task.present.clone(),
             store: task.store.clone(),
-            server: task.pulse.server(),
+            pulse: task.pulse.clone(),
             silence: task.settings.silence,
             seen: HashMap::new(),
             orphans_at: None,
@@ -67,15 +68,17 @@ impl Sweep {
         let asked = Instant::now();
         let heard = self.present.heard_others();
         let beats = self.store.beats().await?;
-        let others = beats.iter().any(|beat| beat.server != self.server && !beat.dead);
+        let own = self.pulse.server();
+        let others = beats.iter().any(|beat| beat.server != own && !beat.dead);
         self.present.looked_for_others(heard, others);
-        if asked.elapsed() >= self.silence {
-            // A database that took so long for this has kept the others waiting, too.
+        let own_is_late = self.pulse.age().is_none_or(|age| age + LOOK >= self.silence);
+        if own_is_late || asked.elapsed() >= self.silence {
+            // A database that takes so long for this, or for a heartbeat to come round, keeps the others waiting, too.
             self.seen.clear();
         }
         self.seen.retain(|server, _| beats.iter().any(|beat| beat.server == *server));
         for beat in beats {
-            if beat.server != self.server && self.is_silent(&beat) {
+            if beat.server != own && self.is_silent(&beat) {
                 self.tidy(beat).await?;
             }
         }

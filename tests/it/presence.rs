@@ -11,7 +11,7 @@ use reqwest::Method;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::support::{API_KEY, Link, PATIENCE, Program, Server, State, now, shared_uri};
+use crate::support::{API_KEY, Link, Mongod, PATIENCE, Program, Server, State, now, shared_uri};
 
 /// How long after the fact all that is known of a user is right (protocol.md, Level 3).
 const RIGHT: Duration = Duration::from_secs(5);
@@ -20,7 +20,11 @@ const RIGHT: Duration = Duration::from_secs(5);
 const SLACK: Duration = Duration::from_secs(3);
 
 async fn store_of(server: &Server) -> Store {
-    let settings = [("URI", shared_uri()), ("DATABASE", &server.database().name)];
+    store_at(shared_uri(), server).await
+}
+
+async fn store_at(uri: &str, server: &Server) -> Store {
+    let settings = [("URI", uri), ("DATABASE", &server.database().name)];
     let settings = settings.map(|(key, value)| (format!("PARLOR__MONGODB__{key}"), value.to_owned()));
     Store::open(&Config::load(None, settings).unwrap().mongodb, 1).await.unwrap()
 }
@@ -220,4 +224,32 @@ async fn nobody_is_taken_for_gone_because_the_database_was_away() {
     let event = timeout(PATIENCE, stream.next()).await.unwrap().unwrap().unwrap();
     let id = event.document_key.unwrap();
     assert_eq!(id.get_i64("_id").unwrap(), 1, "the first change is of the one who left");
+}
+
+/// The secondaries lag: each heartbeat takes longer than a server may be silent, while reads are as quick as ever.
+#[tokio::test]
+async fn nobody_is_taken_for_gone_because_heartbeats_take_long() {
+    let mongod = Mongod::start().await;
+    let settings = [("PRESENCE__SILENCE_MS", "1000"), ("FEED__HEARTBEAT_MS", "200")];
+    let server = Server::start_over(&mongod.uri("parlor"), &settings).await;
+    let other = server.beside_over(&mongod.uri("parlor"), &settings).await;
+    server.room(&[1, 2]).await;
+    let store = store_at(&mongod.uri("the-test"), &server).await;
+    let _one = server.join(1, 2).await;
+    let _two = other.join(2, 1).await;
+    for user in [1, 2] {
+        until(&store, user, true).await;
+    }
+    let heartbeats = format!("{}.heartbeats", server.database().name);
+    let slow = doc! {
+        "failCommands": ["update", "findAndModify"], "namespace": heartbeats, "blockConnection": true, "blockTimeMS": 1500,
+    };
+    mongod.fail("parlor", "alwaysOn", slow).await;
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(6) {
+        for user in [1, 2] {
+            assert!(presence(&store, user).await.online, "user {user} after {:?}", began.elapsed());
+        }
+    }
+    mongod.heal().await;
 }
