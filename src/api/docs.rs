@@ -3,6 +3,7 @@
 //! The page is Swagger UI, of whose files salvo brings a copy that becomes part of the binary. It fetches nothing
 //! from elsewhere, and the policy would not let it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use salvo::http::StatusCode;
@@ -13,6 +14,7 @@ use salvo::prelude::*;
 use salvo_oapi::security::{Http, HttpAuthScheme};
 use salvo_oapi::swagger_ui::{self, SwaggerFile};
 use salvo_oapi::{Info, OpenApi, SecurityRequirement, SecurityScheme};
+use tokio_tungstenite::tungstenite::Bytes;
 
 use crate::server::Server;
 
@@ -93,7 +95,11 @@ impl Handler for Swagger {
             return;
         };
         protect(res.headers_mut(), self.0);
-        let _ = res.write_body(bytes.into_owned());
+        // In the binary, as a release has it, it needs no copy for each who asks.
+        let _ = res.write_body(match bytes {
+            Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+            Cow::Owned(bytes) => bytes.into(),
+        });
     }
 }
 
