@@ -10,7 +10,7 @@ use percent_encoding::percent_decode_str;
 use salvo::http::HeaderMap;
 use salvo::http::header::{AUTHORIZATION, HeaderName, SEC_WEBSOCKET_PROTOCOL};
 
-use crate::auth::{Caller, Verifier};
+use crate::auth::{Caller, Refused};
 use crate::close::Close;
 
 /// The one subprotocol, in any case.
@@ -60,12 +60,11 @@ pub(crate) enum Wanted {
     All,
 }
 
-/// Checks shape, token and identity, in this order.
+/// Checks shape, token and identity, in this order. `caller` is whom the token names, where there is one.
 pub(crate) fn admit(
     path: Path,
     query: &str,
-    headers: &HeaderMap,
-    verifier: &Verifier,
+    caller: Option<Result<Caller, Refused>>,
 ) -> Result<Admission, Close> {
     let mut parameters = Parameters::parse(query)?;
     let ask = parameters.ask()?;
@@ -73,8 +72,7 @@ pub(crate) fn admit(
         Path::Room => parameters.shape()?,
         Path::All => (None, Wanted::All),
     };
-    let token = token(headers).ok_or(Close::Unauthorized("no token"))?;
-    let caller = verifier.verify(token).map_err(|refused| {
+    let caller = caller.ok_or(Close::Unauthorized("no token"))?.map_err(|refused| {
         if refused.is_for_now() { Close::NoKeys } else { Close::Unauthorized(refused.as_str()) }
     })?;
     if first.is_some_and(|first| first != caller.user) {

@@ -38,9 +38,6 @@ pub use rooms::{MAX_MEMBERS, check_members};
 use crate::server::Server;
 use problem::Problem;
 
-/// The largest body, in bytes.
-pub const MAX_BODY_BYTES: usize = 64 * 1024;
-
 /// Everything under `/api/v1`, behind the keys.
 pub(crate) fn routes(server: &Arc<Server>) -> Router {
     resources().hoop(keys::Keys(server.clone())).hoop(once::Once(server.clone()))

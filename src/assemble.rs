@@ -16,6 +16,7 @@ use crate::erasure::Eraser;
 use crate::feed::Feed;
 use crate::hooks::{BeforeSend, Hooks};
 use crate::hub::Hub;
+use crate::log::Dropped;
 use crate::metrics::Metrics;
 use crate::opener::Opener;
 use crate::page::Page;
@@ -30,88 +31,56 @@ use crate::store::{Store, StoreError};
 use crate::supervisor::Supervisor;
 use crate::sweeper::Sweeper;
 use crate::users::Users;
-use crate::{erasure, functions, leftovers, presence, sweeper};
+use crate::{changed, erasure, functions, leftovers, presence, sweeper};
+
+/// What a server is made of.
+pub(crate) struct Plan {
+    pub(crate) config: Config,
+    pub(crate) actions: &'static [Action],
+    pub(crate) page: Page,
+    pub(crate) log_dropped: Dropped,
+}
 
 /// Connects to the database and starts the feed, the heartbeat and the writers, all under `supervisor`.
 pub(crate) async fn assemble(
-    config: Config,
-    actions: &'static [Action],
-    page: Page,
+    plan: Plan,
     shutdown: &CancellationToken,
     supervisor: &Supervisor,
 ) -> Result<(Arc<Server>, UnderWay), ServeError> {
+    let Plan { config, actions, page, log_dropped } = plan;
     let verifier = Verifier::new(&config.auth)?;
-    let store = Store::open(&config.mongodb, config.limits.rooms_cached).await?;
-    let stream_store = Store::open(&config.mongodb, config.limits.rooms_cached).await?;
-    prepare(&store, shutdown).await?;
-
     let metrics = Arc::new(Metrics::new());
-    let (hub, wanted) = Hub::new(metrics.clone());
-    let hub = Arc::new(hub);
-    supervisor.spawn("deferred frames", hub.clone().wake_deferred());
-    let opener = Opener { store: store.clone(), hub: hub.clone(), metrics: metrics.clone() };
-    supervisor.spawn("opener", opener.run(wanted));
-    let pulse = Arc::new(Pulse::new(store.present().server()));
-    let outboxes = Outboxes::default();
-    let hooks = Hooks::new(&config, pulse.server(), &store, &stream_store, &metrics)?;
+    let base = Base {
+        store: Store::open(&config.mongodb, config.limits.rooms_cached).await?,
+        stream_store: Store::open(&config.mongodb, config.limits.rooms_cached).await?,
+        metrics: metrics.clone(),
+    };
+    prepare(&base.store, shutdown).await?;
+    let pulse = Arc::new(Pulse::new(base.store.present().server()));
+    let hooks = Hooks::new(&config, pulse.server(), &base.store, &base.stream_store, &metrics)?;
     hooks.begin().await?;
-    let changes = presence::tell::Changes::default();
-    let teller = presence::tell::Teller {
-        changes: changes.clone(),
-        store: store.clone(),
-        hub: hub.clone(),
-        metrics: metrics.clone(),
-    };
-    supervisor.spawn("presence teller", teller.run());
-    let feed = Feed {
-        stream_store: stream_store.clone(),
-        read_from: config.feed.read_from,
-        store: store.clone(),
-        hub: hub.clone(),
-        outboxes: outboxes.clone(),
-        numbers: store.numbers(),
-        metrics: metrics.clone(),
-        pulse: pulse.clone(),
-        presence: changes,
-    };
-    let stream = feed.open().await.map_err(StoreError::from)?;
-    feed.begin().await?;
-    supervisor.spawn("feed", feed.run(stream));
-    supervisor.spawn("heartbeat", pulse.clone().run(store.clone(), config.feed.heartbeat, metrics.clone()));
-    let (writer, receipts) = store.writers(&config, &metrics, supervisor).await?;
-    let under_way = UnderWay::default();
+    let (hub, outboxes) = base.hear(&config, &pulse, supervisor).await?;
+    let (writer, receipts) = base.store.writers(&config, &metrics, supervisor).await?;
     verifier.watch(&config.auth, &metrics, supervisor.stop());
     let refusals = Refusals::new(&config, metrics.clone());
-    let functions = functions::configured(&config, &store, &metrics)?;
-    let runtime = Runtime::new(
-        actions,
-        functions,
-        &config,
-        Ports {
-            store: store.clone(),
-            writer: writer.clone(),
-            receipts: receipts.clone(),
-            verifier: verifier.clone(),
-            audience: hub.clone(),
-        },
-        under_way.clone(),
-        metrics.clone(),
-    );
-    runtime.ask(BeforeSend::new(&config, &metrics)?);
-    let present = store.present();
-    let task = presence::Task {
-        present: present.clone(),
-        store: store.clone(),
-        pulse: pulse.clone(),
-        settings: config.presence.clone(),
-        batch: config.limits.batch,
-        metrics: metrics.clone(),
+    let ports = Ports {
+        store: base.store.clone(),
+        writer: writer.clone(),
+        receipts: receipts.clone(),
+        verifier: verifier.clone(),
+        audience: hub.clone(),
     };
-    task.start(supervisor);
+    let functions = functions::configured(&config, &base.store, &metrics)?;
+    let under_way = UnderWay::default();
+    let runtime = Runtime::new(actions, functions, &config, ports, under_way.clone(), metrics.clone());
+    runtime.ask(BeforeSend::new(&config, &metrics)?);
+    base.watch_presence(&config, &pulse, supervisor);
+    let Base { store, stream_store, .. } = base;
     supervisor.spawn("leftovers", leftovers::run(store.clone(), metrics.clone()));
     let server = Server {
         page,
         sweeper: Sweeper::default(),
+        present: store.present(),
         store,
         hub,
         runtime: Arc::new(runtime),
@@ -122,10 +91,10 @@ pub(crate) async fn assemble(
         users: Users::new(),
         hooks: ArcSwap::from_pointee(hooks.start(supervisor)),
         stream_store,
-        present,
         outboxes,
         metrics,
         pulse,
+        log_dropped,
         places: Places::default(),
         exports: Places::default(),
         arrivals: Arrivals::default(),
@@ -138,4 +107,76 @@ pub(crate) async fn assemble(
     supervisor.spawn("sweeper", sweeper::run(server.clone()));
     supervisor.spawn("eraser", erasure::run(server.clone()));
     Ok((server, under_way))
+}
+
+/// What everything else stands on.
+struct Base {
+    store: Store,
+    stream_store: Store,
+    metrics: Arc<Metrics>,
+}
+
+impl Base {
+    /// Begins to hear what happens in the database, and to tell the hub of it.
+    async fn hear(
+        &self,
+        config: &Config,
+        pulse: &Arc<Pulse>,
+        supervisor: &Supervisor,
+    ) -> Result<(Arc<Hub>, Outboxes), ServeError> {
+        let Self { store, stream_store, metrics } = self;
+        let (hub, wanted) = Hub::new(metrics.clone());
+        let hub = Arc::new(hub);
+        supervisor.spawn("deferred frames", hub.clone().wake_deferred());
+        let opener = Opener { store: store.clone(), hub: hub.clone(), metrics: metrics.clone() };
+        supervisor.spawn("opener", opener.run(wanted));
+        let changes = changed::Changes::default();
+        let teller = changed::Teller {
+            changes: changes.clone(),
+            store: store.clone(),
+            hub: hub.clone(),
+            metrics: metrics.clone(),
+        };
+        supervisor.spawn("room changes", teller.run());
+        let coming = presence::tell::Changes::default();
+        let teller = presence::tell::Teller {
+            changes: coming.clone(),
+            store: store.clone(),
+            hub: hub.clone(),
+            metrics: metrics.clone(),
+        };
+        supervisor.spawn("presence teller", teller.run());
+        let outboxes = Outboxes::default();
+        let feed = Feed {
+            stream_store: stream_store.clone(),
+            read_from: config.feed.read_from,
+            store: store.clone(),
+            hub: hub.clone(),
+            outboxes: outboxes.clone(),
+            numbers: store.numbers(),
+            metrics: metrics.clone(),
+            pulse: pulse.clone(),
+            changes,
+            presence: coming,
+        };
+        let stream = feed.open().await.map_err(StoreError::from)?;
+        feed.begin().await?;
+        supervisor.spawn("feed", feed.run(stream));
+        let heartbeat = pulse.clone().run(store.clone(), config.feed.heartbeat, metrics.clone());
+        supervisor.spawn("heartbeat", heartbeat);
+        Ok((hub, outboxes))
+    }
+
+    /// Begins to write who is here.
+    fn watch_presence(&self, config: &Config, pulse: &Arc<Pulse>, supervisor: &Supervisor) {
+        let task = presence::Task {
+            present: self.store.present(),
+            store: self.store.clone(),
+            pulse: pulse.clone(),
+            settings: config.presence.clone(),
+            batch: config.limits.batch,
+            metrics: self.metrics.clone(),
+        };
+        task.start(supervisor);
+    }
 }

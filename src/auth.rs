@@ -115,7 +115,7 @@ impl Verifier {
         let rules = self.0.rules.load();
         let Some(check) = rules.check(token)? else {
             let away = self.0.issuer.load().as_ref().is_some_and(|issuer| issuer.is_away());
-            return Err(if away { NO_KEYS } else { Refused("the token's key is not known") });
+            return Err(if away { NO_KEYS } else { UNKNOWN_KEY });
         };
         let token = jsonwebtoken::decode::<Map<String, Value>>(token, &check.key, &check.validation)
             .map_err(|error| Refused::from(&error))?;
@@ -136,14 +136,16 @@ impl Verifier {
         })
     }
 
-    /// Where the token's key is not known, and whoever it comes from may have it by now, waits until they were asked;
-    /// at most `auth.fetch_ms`, and not at all where they have just been.
-    pub(crate) async fn ready_for(&self, token: &str) {
-        let Some(issuer) = self.0.issuer.load_full() else { return };
-        let unknown = token.len() <= MAX_TOKEN_BYTES && matches!(self.0.rules.load().check(token), Ok(None));
-        if unknown {
-            issuer.ask().await;
-        }
+    /// As [`verify`](Self::verify), but where whoever the keys come from may have another by now, under a new name or the
+    /// same, they are asked first: that takes `auth.fetch_ms` at most, and is left out where it has just been done.
+    pub(crate) async fn verify_or_ask(&self, token: &str) -> Result<Caller, Refused> {
+        let verified = self.verify(token);
+        let Err(refused) = &verified else { return verified };
+        let Some(issuer) = self.0.issuer.load_full().filter(|_| refused.is_of_the_key()) else {
+            return verified;
+        };
+        issuer.ask().await;
+        self.verify(token)
     }
 
     /// What is missing until a token can be checked, if anything is.
@@ -187,7 +189,7 @@ impl Rules {
         match (fitting.next(), fitting.next()) {
             (Some((_, check)), None) => Ok(Some(check)),
             (Some(_), Some(_)) => Err(Refused("the token doesn't say which key it is signed with")),
-            (None, _) => Err(Refused("the token's algorithm is not accepted")),
+            (None, _) => Err(WRONG_ALGORITHM),
         }
     }
 
@@ -250,10 +252,21 @@ impl Refused {
     pub(crate) fn is_for_now(self) -> bool {
         self == NO_KEYS
     }
+
+    /// Whether another key might have let it pass.
+    fn is_of_the_key(self) -> bool {
+        [NO_KEYS, UNKNOWN_KEY, WRONG_SIGNATURE, WRONG_ALGORITHM].contains(&self)
+    }
 }
 
 /// Not the token's fault: whoever has its key can't be reached.
 const NO_KEYS: Refused = Refused("the issuer's keys can't be had");
+
+const UNKNOWN_KEY: Refused = Refused("the token's key is not known");
+
+const WRONG_SIGNATURE: Refused = Refused("the token's signature is wrong");
+
+const WRONG_ALGORITHM: Refused = Refused("the token's algorithm is not accepted");
 
 const EXPIRED: Refused = Refused("the token has expired");
 
@@ -262,10 +275,8 @@ impl From<&TokenError> for Refused {
         Self(match error.kind() {
             ErrorKind::ExpiredSignature => return EXPIRED,
             ErrorKind::ImmatureSignature => "the token is not in force yet",
-            ErrorKind::InvalidSignature => "the token's signature is wrong",
-            ErrorKind::InvalidAlgorithm | ErrorKind::InvalidKeyFormat => {
-                "the token's algorithm is not accepted"
-            }
+            ErrorKind::InvalidSignature => return WRONG_SIGNATURE,
+            ErrorKind::InvalidAlgorithm | ErrorKind::InvalidKeyFormat => return WRONG_ALGORITHM,
             ErrorKind::InvalidIssuer => "the token's iss is not the expected one",
             ErrorKind::InvalidAudience => "the token's aud is not the expected one",
             ErrorKind::MissingRequiredClaim(claim) => match claim.as_str() {

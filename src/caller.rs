@@ -15,8 +15,7 @@ use crate::auth::{self, Verifier};
 use crate::metrics::Metrics;
 use crate::rates::Rates;
 use crate::runtime::whole_ms;
-use crate::store::documents::Marks;
-use crate::store::{Page, Position, Receipts, Resumable, Store, StoreError, see};
+use crate::store::{Page, Position, Resumable, Store, StoreError, see};
 use crate::users::Seat;
 
 /// Frames with a `ref` whose events are still to come, at most; of more the first one's event has none.
@@ -57,6 +56,8 @@ struct Known {
     rooms: HashMap<RoomId, bool>,
     /// Those that are to be looked at anew: whether the user is in them isn't sure. With the last change that made it so.
     in_doubt: HashMap<RoomId, Timestamp>,
+    /// The last messages of rooms that an action's answer shows.
+    shown: Vec<(RoomId, i64)>,
 }
 
 impl Inbox {
@@ -106,6 +107,15 @@ impl Inbox {
     /// It is being looked at: what changes from now on is in doubt anew. Gives the last change until now.
     pub(crate) fn look_at(&self, room: RoomId) -> Option<Timestamp> {
         self.known().in_doubt.remove(&room)
+    }
+
+    fn show(&self, last: Vec<(RoomId, i64)>) {
+        self.known().shown = last;
+    }
+
+    /// The last messages of rooms that the last answer shows.
+    pub(crate) fn take_shown(&self) -> Vec<(RoomId, i64)> {
+        std::mem::take(&mut self.known().shown)
     }
 
     fn is_in_doubt(&self, room: RoomId) -> bool {
@@ -216,7 +226,6 @@ pub(crate) struct BoundSocket {
     pub(crate) room: Option<RoomId>,
     pub(crate) verifier: Verifier,
     pub(crate) store: Store,
-    pub(crate) receipts: Receipts,
 }
 
 impl BoundSocket {
@@ -232,8 +241,8 @@ impl BoundSocket {
 impl Connection for BoundSocket {
     fn renew<'a>(&'a self, token: &'a str) -> Pending<'a, Time> {
         Box::pin(async move {
-            self.verifier.ready_for(token).await;
-            let auth::Caller { user, expires_at, .. } = self.verifier.verify(token).map_err(|refused| {
+            let verified = self.verifier.verify_or_ask(token).await;
+            let auth::Caller { user, expires_at, .. } = verified.map_err(|refused| {
                 let code = if refused.is_for_now() { Code::Unavailable } else { Code::InvalidToken };
                 Error::new(code, refused.as_str())
             })?;
@@ -260,16 +269,13 @@ impl Connection for BoundSocket {
             let page = Page { before, limit: ROOMS };
             let rooms = self
                 .store
-                .inbox(&self.caller.user, Resumable { page, from: None })
+                .inbox(&self.caller.user, Resumable { page, first: false, from: None })
                 .await
                 .map_err(StoreError::of_read)?;
             let present = self.store.presences_in(&rooms.shown).await.map_err(StoreError::of_read)?;
-            for room in &rooms.shown {
-                if let Some(message) = room.undelivered() {
-                    // Where it can't be taken now, it is with the next message.
-                    let marks = Marks { delivered: message, read: 0 };
-                    let _ = self.receipts.raise(room.room.id, &self.caller.user, marks);
-                }
+            if let Place::Inbox(inbox) = &self.caller.place {
+                let last = rooms.shown.iter().filter_map(|room| Some((room.room.id, room.undelivered()?)));
+                inbox.show(last.collect());
             }
             let has_more = rooms.has_more;
             Ok(RoomPage {

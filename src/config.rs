@@ -140,6 +140,8 @@ pub struct Auth {
     pub user_claim: String,
     /// Claim with the user's e-mail address.
     pub email_claim: String,
+    /// The secret is the one that was made at first start: no key was given.
+    pub(crate) secret_is_own: bool,
 }
 
 /// `[api]`
@@ -153,6 +155,8 @@ pub struct Api {
     pub idempotency: Duration,
     /// Exports of users at once.
     pub exports: usize,
+    /// The largest body of a request, in bytes.
+    pub body_bytes: usize,
 }
 
 /// `[rooms]`
@@ -256,6 +260,8 @@ pub struct Sockets {
     pub dead: Duration,
     /// Kernel send buffer, in bytes.
     pub send_buffer_bytes: u32,
+    /// Between two counts of what is unread in a room, for one socket.
+    pub unread: Duration,
 }
 
 /// `[feed]`
@@ -319,6 +325,8 @@ pub struct Log {
     pub filter: String,
     /// What a line looks like.
     pub format: LogFormat,
+    /// Lines that wait to be written, at most.
+    pub queue_lines: usize,
 }
 
 /// `log.format`
@@ -398,6 +406,7 @@ impl Config {
             return Ok(false);
         }
         self.auth.secret = Some(keep_secret(&self.mongodb.data_dir)?);
+        self.auth.secret_is_own = true;
         Ok(true)
     }
 }

@@ -1,7 +1,8 @@
 //! Erases users in the background, a batch at a time: what one server began and didn't end another goes on with.
 //!
 //! A user leaves their rooms first, and their sockets are closed; so nothing new comes while the messages go. What was
-//! under way at that moment is looked for once more, when it must have come to its end.
+//! under way at that moment is looked for once more, when it must have come to its end; and where that had let them into a
+//! room, what they did there, a last time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +37,7 @@ pub(crate) async fn run(server: Arc<Server>) {
         let task = Task {
             store: server.store.clone(),
             lease: config.mongodb.operation * 3,
-            linger: config.action_over(),
+            linger: config.action_over() + config.presence.grace,
         };
         if let Err(error) = task.work_off().await {
             server.metrics.fault("erasure");
@@ -51,7 +52,7 @@ struct Task {
     store: Store,
     /// How long one batch may take, and a server that doesn't go on is waited for.
     lease: Duration,
-    /// How long what a user was doing may still take.
+    /// How long what a user was doing may still take, and it to be noted that they are gone.
     linger: Duration,
 }
 
@@ -68,7 +69,7 @@ impl Task {
     }
 
     async fn sweep(&self, erasure: &Erasure) -> Result<(), StoreError> {
-        if self.erase(erasure).await? {
+        if self.erase(erasure).await?.is_some() {
             self.store.erasure_swept(erasure, self.linger).await?;
             tracing::info!("a user was erased");
         }
@@ -77,23 +78,34 @@ impl Task {
 
     async fn look_again(&self, erasure: &Erasure) -> Result<(), StoreError> {
         self.store.erase_presence(&erasure.user).await?;
-        if self.erase(erasure).await? {
-            self.store.end_erasure(erasure).await?;
+        match self.erase(erasure).await? {
+            None => Ok(()),
+            // Whoever came into a room meanwhile may have been there, and is seen for the last time by now.
+            Some(1..) if !erasure.looked => self.store.erasure_looked(erasure, self.linger).await,
+            Some(_) => self.store.end_erasure(erasure).await,
         }
-        Ok(())
     }
 
-    /// False where another server has it now.
-    async fn erase(&self, erasure: &Erasure) -> Result<bool, StoreError> {
+    /// Gives how many rooms the user was in; none where another server has it now.
+    async fn erase(&self, erasure: &Erasure) -> Result<Option<usize>, StoreError> {
         let user = &erasure.user;
-        while self.store.erase_memberships(user, BATCH).await? > 0 {
+        let mut rooms = 0;
+        loop {
+            let left = self.store.erase_memberships(user, BATCH).await?;
+            if left == 0 {
+                break;
+            }
+            rooms += left;
             if !self.store.hold_erasure(erasure, self.lease).await? {
-                return Ok(false);
+                return Ok(None);
             }
         }
-        self.store.signal(&Signal::Disconnect { user: user.clone() }).await?;
+        // Who comes back later, and is let into no room, is somebody new.
+        if rooms > 0 || !erasure.swept {
+            self.store.signal(&Signal::Disconnect { user: user.clone() }).await?;
+        }
         self.store.erase_answers(user).await?;
-        self.erase_messages(erasure).await
+        Ok(self.erase_messages(erasure).await?.then_some(rooms))
     }
 
     /// False where another server has it now.

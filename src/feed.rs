@@ -22,6 +22,7 @@ use mongodb::error::{Error, ErrorKind};
 use mongodb::options::{ReadPreference, SelectionCriteria};
 
 use self::event::Event;
+use crate::changed;
 use crate::close::Close;
 use crate::config::ReadFrom;
 use crate::hub::{Hub, Missed};
@@ -60,6 +61,8 @@ pub(crate) struct Feed {
     pub(crate) numbers: Arc<LastNumbers>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) pulse: Arc<Pulse>,
+    /// Rooms that have changed.
+    pub(crate) changes: changed::Changes,
     pub(crate) presence: Changes,
 }
 
@@ -235,6 +238,7 @@ impl Feed {
         }
         if event.collection == "members" && event.is_of_membership()? {
             self.hub.look(room, Some(&documents::read_member_user(id)?), time);
+            self.room_changed(room, time);
         }
         Ok(())
     }
@@ -291,11 +295,20 @@ impl Feed {
         let time = event.time;
         self.store.touched().saw(room, time);
         self.hub.reached(room, time);
-        self.hub.look(room, None, time);
         if event.operation == "update" && event.updated_fields()?.get("deleted_at")?.is_some() {
+            self.hub.look(room, None, time);
             self.hub.close(room, Close::NoRoom);
+        } else {
+            self.room_changed(room, time);
         }
         Ok(())
+    }
+
+    /// A room, or who is in it, has changed.
+    fn room_changed(&self, room: RoomId, time: Timestamp) {
+        if self.hub.has_inboxes_in(room) {
+            self.changes.saw(room, time);
+        }
     }
 
     fn signalled(&self, time: Timestamp, signal: Signal) {

@@ -26,6 +26,7 @@ mod arrivals;
 mod assemble;
 pub mod auth;
 mod caller;
+mod changed;
 mod close;
 pub mod config;
 mod cursor;

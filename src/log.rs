@@ -1,9 +1,12 @@
 //! What is logged, and what is traced: for people or for programs, on stderr and, with the feature `otlp`, at a collector.
 //!
 //! Neither holds a token or a message's text, at any level.
+//!
+//! A thread of its own writes to stderr, from a queue: who logs never waits for whoever reads it.
 
 use std::io::{self, IsTerminal};
 
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer, Registry};
@@ -15,28 +18,57 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 
 type Error = Box<dyn std::error::Error>;
 
-/// Begins to log. What is given back is to be kept until the end: dropped, it sends the traces that are left.
+/// Begins to log. What is given back is to be kept until the end: dropped, it sends the traces that are left and writes the
+/// lines that are, for a second at most.
 ///
 /// # Errors
 /// The configured filter is none, the collector's URL is none, or something logs already.
-pub fn init(config: &Config) -> Result<Traces, Error> {
+pub fn init(config: &Config) -> Result<Log, Error> {
     let mut filter = EnvFilter::try_new(&config.log.filter)?;
     // At finer levels these log frames whole, and with them what people write.
     for quiet in ["tungstenite=info", "tokio_tungstenite=info"] {
         filter = filter.add_directive(quiet.parse()?);
     }
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let queue = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(config.log.queue_lines);
+    let (queue, written) = queue.thread_name("log").finish(io::stderr());
+    let dropped = Dropped(Some(queue.error_counter()));
+    let lines = tracing_subscriber::fmt::layer().with_writer(queue);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match config.log.format {
         LogFormat::Json => lines.json().with_filter(filter).boxed(),
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).with_filter(filter).boxed(),
     };
     let traces = Traces::open(config)?;
     traces.init(lines)?;
-    Ok(traces)
+    Ok(Log { _traces: traces, _written: written, dropped })
+}
+
+/// The log, for as long as it is to be written. What the traces have to say at their end is its last line.
+pub struct Log {
+    _traces: Traces,
+    _written: WorkerGuard,
+    dropped: Dropped,
+}
+
+impl Log {
+    /// For the server's metrics.
+    pub fn dropped(&self) -> Dropped {
+        self.dropped.clone()
+    }
+}
+
+/// The lines that found `log.queue_lines` others waiting and were not written.
+#[derive(Clone, Debug, Default)]
+pub struct Dropped(Option<ErrorCounter>);
+
+impl Dropped {
+    /// How many there were.
+    pub(crate) fn lines(&self) -> u64 {
+        self.0.as_ref().map_or(0, |counter| u64::try_from(counter.dropped_lines()).unwrap_or(u64::MAX))
+    }
 }
 
 /// The way to the collector, where there is one.
-pub struct Traces {
+struct Traces {
     #[cfg(feature = "otlp")]
     provider: Option<SdkTracerProvider>,
 }

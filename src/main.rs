@@ -86,9 +86,18 @@ fn main() -> ExitCode {
     ended.unwrap_or_else(|error| fail(&error))
 }
 
+/// How long the last line may wait for whoever reads stderr.
+const LAST_LINE_PATIENCE: Duration = Duration::from_secs(1);
+
 fn fail(error: &dyn Display) -> ExitCode {
-    // Where stderr is closed there is nobody to tell.
-    let _ = writeln!(io::stderr(), "parlor: {error}");
+    let line = format!("parlor: {error}\n");
+    let (written, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let _ = io::stderr().write_all(line.as_bytes());
+        let _ = written.send(());
+    });
+    // Where stderr is closed, or full and not read, there is nobody to tell.
+    let _ = told.recv_timeout(LAST_LINE_PATIENCE);
     ExitCode::FAILURE
 }
 
@@ -117,7 +126,7 @@ async fn serve(
     file: Option<PathBuf>,
     env: Vec<(String, String)>,
 ) -> Result<ExitCode, Failure> {
-    let _traces = parlor::log::init(&config)?;
+    let log = parlor::log::init(&config)?;
     parlor::open_files::raise(&config);
     let listener = parlor::listen_on(config.listen, "PARLOR__LISTEN").await?;
     let address = listener.local_addr()?;
@@ -130,7 +139,7 @@ async fn serve(
         signalled.cancel();
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
     });
-    let app = parlor::App::new(config).reloads(reloads).on_ready(move |ready| {
+    let app = parlor::App::new(config).reloads(reloads).log_dropped(log.dropped()).on_ready(move |ready| {
         if let Some(admin) = ready.admin {
             tracing::info!("metrics at http://{admin}/metrics");
         }

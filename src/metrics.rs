@@ -9,6 +9,7 @@ mod hooks;
 mod outbound;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use handlers::Code;
@@ -58,6 +59,8 @@ pub(crate) struct Now {
     pub(crate) connections: usize,
     /// Marks in memory that members' documents may lack.
     pub(crate) marks: usize,
+    /// Lines of the log that were dropped, since it began.
+    pub(crate) log_dropped: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -238,6 +241,8 @@ impl Metrics {
         self.receipts.set(whole(now.receipts));
         self.connections.set(whole(now.connections));
         self.marks.set(whole(now.marks));
+        let dropped = self.limits.get_or_create(&Bound { bound: "log_queue_lines" });
+        dropped.inner().fetch_max(now.log_dropped, Ordering::Relaxed);
         let mut page = String::new();
         // Writing to a String can't fail.
         let _ = text::encode(&mut page, &self.registry);

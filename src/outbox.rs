@@ -51,10 +51,10 @@ pub(crate) struct Inbox {
 pub(crate) enum What {
     /// An event of the room, as for all of its sockets.
     Event,
-    /// A message is gone: it may have been unread.
-    Deleted(MessageId),
-    /// A member has read further. There is no frame of it for anyone.
-    Read(UserId),
+    /// A message is gone that was unread, or may have been, but to its author: who is known where it waited to be read.
+    Deleted { id: MessageId, author: Option<UserId> },
+    /// A member has read further, up to this message, and whether that is all there is. There is no frame of it for anyone.
+    Read { user: UserId, up_to: i64, all: bool },
     /// The room, or who is in it, is not what it was: it is to be looked at. There is no frame of it for anyone.
     Look,
 }
@@ -86,7 +86,7 @@ impl Frame {
 
     /// Whether it is for sockets of all rooms alone.
     pub(crate) fn is_for_inboxes(&self) -> bool {
-        matches!(self.inbox, Some(Inbox { what: What::Read(_) | What::Look, .. }))
+        matches!(self.inbox, Some(Inbox { what: What::Read { .. } | What::Look, .. }))
     }
 
     /// A member left; nothing is written.
@@ -174,9 +174,9 @@ impl Outbox {
     /// is in doubt already needs no second look.
     pub(crate) fn is_for(&self, frame: &Frame) -> bool {
         match (&frame.inbox, &self.rooms) {
-            (Some(Inbox { what: What::Read(user), .. }), Some(_)) => self.user.as_ref() == Some(user),
+            (Some(Inbox { what: What::Read { user, .. }, .. }), Some(_)) => self.user.as_ref() == Some(user),
             (Some(Inbox { what: What::Look, room }), Some(rooms)) => rooms.doubt(*room, frame.time),
-            (Some(Inbox { what: What::Read(_) | What::Look, .. }), None) => false,
+            (Some(Inbox { what: What::Read { .. } | What::Look, .. }), None) => false,
             _ => true,
         }
     }

@@ -100,9 +100,10 @@ pub(crate) fn is_on(config: &Config, embedded: bool) -> bool {
 }
 
 /// Whether whoever opens the page may have a token. `private` is a private database and a listener on loopback: there
-/// it is the same person who could read the secret from the disk.
+/// it is the same person who could read the secret from the disk. One that was configured may be an application's, and
+/// whoever comes from elsewhere by a proxy here looks like someone on this machine.
 pub(crate) fn may_make_tokens(config: &Config, private: bool) -> bool {
-    private && is_on(config, private) && config.auth.secret.is_some()
+    private && is_on(config, private) && config.auth.secret_is_own && config.http.proxies.is_empty()
 }
 
 /// The first two of the page's people, and their room.

@@ -119,7 +119,8 @@ mod tests {
         }
         refusals.0.run_pending_tasks();
         assert!(refusals.0.entry_count() <= 10);
-        let now = Now { heartbeat: None, write_queue: 0, receipts: 0, connections: 0, marks: 0 };
+        let now =
+            Now { heartbeat: None, write_queue: 0, receipts: 0, connections: 0, marks: 0, log_dropped: 0 };
         assert!(metrics.render(now).contains("limits_hit_total{bound=\"refused_addresses\"} 90"));
     }
 }

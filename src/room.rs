@@ -1,8 +1,8 @@
 //! A room that has sockets on this server: what turns a change of the database into events.
 //!
 //! Kept is no more than that takes: every member's marks, for a message's status is the lowest of its other
-//! readers', and those of the newest [`WAITING`] messages that someone has still to read, for their marks are
-//! told with the whole message. Both begin with a snapshot and follow the feed from its cluster time on, so all
+//! readers', and those of the newest [`WAITING`] messages that someone has still to read, as far as their texts fit
+//! [`WAITING_BYTES`], for their marks are told with the whole message. Both begin with a snapshot and follow the feed from its cluster time on, so all
 //! servers that have the room open derive the same events in the same order.
 
 use std::collections::{HashMap, VecDeque};
@@ -15,7 +15,11 @@ use crate::cursor::Position;
 use crate::outbox::{Frame, Inbox, What};
 use crate::signal::CustomEvent;
 use crate::store::documents::{self, Marks, Revision};
-use crate::store::{Snapshot, WAITING, lowest};
+use crate::store::{Lowest, Snapshot, WAITING};
+
+/// The texts of messages that a room keeps because someone has still to read them, in bytes, but for the newest one's. 200 of
+/// 4,096 ASCII characters fit.
+const WAITING_BYTES: usize = 1024 * 1024;
 
 /// What the database did, in one room.
 #[derive(Clone, Debug)]
@@ -57,6 +61,8 @@ pub(crate) struct OpenRoom {
     marks: HashMap<UserId, Marks>,
     /// Ascending; messages that are read may stand between those that aren't.
     waiting: VecDeque<Message>,
+    /// Those after this number that someone has still to read are all among these.
+    waiting_after: i64,
     /// The greatest number seen; none where the messages could not be read.
     last: Option<i64>,
 }
@@ -69,11 +75,16 @@ impl OpenRoom {
             time: snapshot.time,
             marks: snapshot.members.iter().map(|member| (member.user.clone(), member.marks)).collect(),
             waiting: VecDeque::new(),
+            waiting_after: snapshot.known_after(),
             last: snapshot.complete.then(|| snapshot.messages.first().map_or(0, |message| message.id.get())),
         };
+        let members = snapshot.members.iter().map(|member| (&member.user, member.marks));
+        let lowest = Lowest::of(members);
+        let status = |message: &documents::Message| {
+            lowest.as_ref().map_or(Status::Send, |lowest| lowest.status(&message.sender, message.id))
+        };
         for message in snapshot.waiting.iter().rev().chain(snapshot.messages.iter().rev()) {
-            let status = room.status(&message.sender, message.id);
-            room.keep(event_message(message.clone(), status));
+            room.keep(event_message(message.clone(), status(message)));
         }
         room
     }
@@ -114,7 +125,13 @@ impl OpenRoom {
             Change::Deleted { id, revision } => {
                 let told = frame(time, &Event::MessageDeleted { message_id: id });
                 let told = told.caused(Position::revision(revision.number), revision.request);
-                frames.push(Frame { inbox: Some(Inbox { room: self.id, what: What::Deleted(id) }), ..told });
+                let waited = self.waiting.iter().find(|message| message.message_id == id);
+                let what = match waited {
+                    Some(message) => What::Deleted { id, author: Some(message.sender_id.clone()) },
+                    None if id.get() > self.waiting_after => What::Event,
+                    None => What::Deleted { id, author: None },
+                };
+                frames.push(Frame { inbox: Some(Inbox { room: self.id, what }), ..told });
                 self.waiting.retain(|message| message.message_id != id);
             }
             Change::Entered { user, marks } => {
@@ -146,7 +163,8 @@ impl OpenRoom {
         let Some(known) = self.marks.get_mut(&user) else { return };
         let raised = known.max(marks);
         if raised.read > std::mem::replace(known, raised).read {
-            frames.push(Frame::inbox(self.id, What::Read(user), time));
+            let all = self.last.is_some_and(|last| raised.read >= last);
+            frames.push(Frame::inbox(self.id, What::Read { user, up_to: raised.read, all }, time));
         }
     }
 
@@ -177,19 +195,20 @@ impl OpenRoom {
             return;
         }
         self.waiting.push_back(message);
-        if self.waiting.len() > WAITING {
-            self.waiting.pop_front();
+        let mut bytes: usize = self.waiting.iter().map(|message| message.text.len()).sum();
+        while (self.waiting.len() > WAITING || bytes > WAITING_BYTES && self.waiting.len() > 1)
+            && let Some(first) = self.waiting.pop_front()
+        {
+            bytes -= first.text.len();
+            self.waiting_after = self.waiting_after.max(first.message_id.get());
         }
     }
 
     /// Tells of each message that has come further, the oldest first, one step after the other.
     fn tell_marks(&mut self, time: Timestamp, frames: &mut Vec<Frame>) {
-        let mut others = HashMap::new();
+        let Some(lowest) = Lowest::of(self.marks.iter().map(|(user, marks)| (user, *marks))) else { return };
         for message in &mut self.waiting {
-            let lowest = *others.entry(message.sender_id.clone()).or_insert_with_key(|author| {
-                lowest(self.marks.iter().map(|(user, marks)| (user, *marks)), author)
-            });
-            let now = status(lowest, message.message_id);
+            let now = lowest.status(&message.sender_id, message.message_id);
             if message.status < Status::Delivered && now >= Status::Delivered {
                 message.status = Status::Delivered;
                 frames.push(marked(time, message, &Event::MarkMessageAsDelivered { message }));
@@ -200,10 +219,6 @@ impl OpenRoom {
             }
         }
         self.waiting.retain(|message| message.status != Status::Read);
-    }
-
-    fn status(&self, author: &UserId, id: MessageId) -> Status {
-        status(lowest(self.marks.iter().map(|(user, marks)| (user, *marks)), author), id)
     }
 }
 

@@ -36,7 +36,7 @@ fn router(server: &Arc<Server>) -> Router {
         .push(Router::with_path("openapi.json").get(Contract(api::description().into())))
         .push(api::docs(server))
         .push(Router::with_path("healthz").get(Healthy))
-        .push(Router::with_path("readyz").get(Ready(server.clone())));
+        .push(Router::with_path("readyz").get(Ready { server: server.clone(), in_full: false }));
     if server.page.on {
         router = router.push(page::routes(server));
     }
@@ -48,7 +48,7 @@ pub(crate) fn admin(server: &Arc<Server>) -> Service {
     let router = Router::new()
         .push(Router::with_path("metrics").get(Measured(server.clone())))
         .push(Router::with_path("healthz").get(Healthy))
-        .push(Router::with_path("readyz").get(Ready(server.clone())));
+        .push(Router::with_path("readyz").get(Ready { server: server.clone(), in_full: true }));
     Service::new(router).hoop(secure::Headers { tls: false })
 }
 
@@ -80,9 +80,10 @@ impl Chat {
         let key = websocket_key(req.headers())?;
         let address = self.address(req, res)?;
         // Where the token's key is not known yet, its issuer is asked first; see `auth::issuer` for how often.
-        if let Some(token) = admission::token(req.headers()) {
-            server.verifier.ready_for(token).await;
-        }
+        let caller = match admission::token(req.headers()) {
+            Some(token) => Some(server.verifier.verify_or_ask(token).await),
+            None => None,
+        };
         let most = server.config.load().limits.sockets;
         let place = server.places.take(most).filter(|_| !server.is_draining());
         let place = place.ok_or_else(|| {
@@ -90,8 +91,7 @@ impl Chat {
             StatusCode::SERVICE_UNAVAILABLE
         })?;
         let upgrade = req.extensions_mut().remove::<OnUpgrade>().ok_or(StatusCode::BAD_REQUEST)?;
-        let admission =
-            admission::admit(self.1, req.uri().query().unwrap_or_default(), req.headers(), &server.verifier);
+        let admission = admission::admit(self.1, req.uri().query().unwrap_or_default(), caller);
 
         res.status_code(StatusCode::SWITCHING_PROTOCOLS);
         let headers = res.headers_mut();
@@ -202,12 +202,16 @@ impl Handler for Measured {
 }
 
 /// `/readyz`: 200 while a heartbeat comes round, which takes the database and the feed; else 503 and which is not.
-struct Ready(Arc<Server>);
+struct Ready {
+    server: Arc<Server>,
+    /// With what the driver says of the database, which names its members: for those who run it.
+    in_full: bool,
+}
 
 #[async_trait]
 impl Handler for Ready {
     async fn handle(&self, _: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
-        let server = &self.0;
+        let Self { server, in_full } = self;
         let age = server.pulse.age();
         let keys = server.verifier.lacks_keys();
         if !server.is_draining()
@@ -218,6 +222,11 @@ impl Handler for Ready {
             return;
         }
         let database = server.store.ping().await;
+        let told = match &database {
+            Ok(()) => "ok".to_owned(),
+            Err(error) if *in_full => error.to_string(),
+            Err(_) => "away".to_owned(),
+        };
         let heartbeat = age.map_or_else(
             || "none has come round yet".to_owned(),
             |age| format!("the last one came round {} ms ago", age.as_millis()),
@@ -226,7 +235,7 @@ impl Handler for Ready {
         res.render(Json(json!({
             "ready": false,
             "draining": server.is_draining(),
-            "database": database.as_ref().map_or_else(ToString::to_string, |()| "ok".to_owned()),
+            "database": told,
             "feed": if database.is_ok() && !server.is_draining() { "stalled" } else { "unknown" },
             "heartbeat": heartbeat,
             "keys": keys.unwrap_or("ok"),

@@ -253,7 +253,6 @@ impl Runtime {
             room,
             verifier: self.verifier.clone(),
             store: self.store.clone(),
-            receipts: self.receipts.clone(),
         };
         let context = Context::new(caller.user.clone(), port, Arc::new(socket), table.text_chars);
         let (run, caller, rates) = (row.run.clone(), caller.clone(), table.rates.clone());

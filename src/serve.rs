@@ -17,12 +17,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::arrivals::Gate;
-use crate::assemble::assemble;
+use crate::assemble::{Plan, assemble};
 use crate::auth::AuthError;
 use crate::config::{Config, ConfigError, Http};
 use crate::database::{START_PATIENCE, embed, stopped_early};
 use crate::drain::drain;
 use crate::embedded::EmbeddedError;
+use crate::log::Dropped;
 use crate::outbound::Unusable;
 use crate::page::{self, Page};
 use crate::reload::Reload;
@@ -50,6 +51,7 @@ pub struct App {
     config: Config,
     actions: &'static [Action],
     reloads: mpsc::Receiver<Result<Config, ConfigError>>,
+    log_dropped: Dropped,
     ready: Box<dyn FnOnce(Ready) + Send>,
 }
 
@@ -69,7 +71,8 @@ impl App {
     pub fn new(config: Config) -> Self {
         // Without a sender there is none to come.
         let reloads = mpsc::channel(1).1;
-        Self { config, actions: handlers::ACTIONS, reloads, ready: Box::new(|_| ()) }
+        let log_dropped = Dropped::default();
+        Self { config, actions: handlers::ACTIONS, reloads, log_dropped, ready: Box::new(|_| ()) }
     }
 
     /// With these actions instead.
@@ -83,6 +86,12 @@ impl App {
     #[must_use]
     pub fn reloads(self, reloads: mpsc::Receiver<Result<Config, ConfigError>>) -> Self {
         Self { reloads, ..self }
+    }
+
+    /// Counts in its metrics what the log dropped.
+    #[must_use]
+    pub fn log_dropped(self, log_dropped: Dropped) -> Self {
+        Self { log_dropped, ..self }
     }
 
     /// Calls this once connections are accepted.
@@ -122,7 +131,7 @@ impl App {
         shutdown: CancellationToken,
         embedded: bool,
     ) -> Result<(), ServeError> {
-        let Self { config, actions, reloads, ready } = self;
+        let Self { config, actions, reloads, log_dropped, ready } = self;
         config.check()?;
         let certificate = config.tls.files.as_ref().map(Certificate::load).transpose()?.map(Arc::new);
         let Listeners { clients, admin } = listeners;
@@ -134,7 +143,8 @@ impl App {
             on: page::is_on(&config, embedded),
             tokens: page::may_make_tokens(&config, embedded && loopback),
         };
-        let (server, under_way) = assemble(config, actions, page, &shutdown, &supervisor).await?;
+        let plan = Plan { config, actions, page, log_dropped };
+        let (server, under_way) = assemble(plan, &shutdown, &supervisor).await?;
         if server.page.tokens {
             page::make_room(&server.store).await?;
         }

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::erasure::Eraser;
 use crate::hooks::Telling;
 use crate::hub::{Hub, Joined};
+use crate::log::Dropped;
 use crate::metrics::{Metrics, Now};
 use crate::outbox::Outbox;
 use crate::page::Page;
@@ -51,6 +52,7 @@ pub(crate) struct Server {
     pub(crate) outboxes: Outboxes,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) pulse: Arc<Pulse>,
+    pub(crate) log_dropped: Dropped,
     /// Places for sockets; one is taken before the upgrade and given back after the close.
     pub(crate) places: Places,
     /// Places for exports.
@@ -79,6 +81,7 @@ impl Server {
             receipts: self.receipts.waiting(),
             connections: self.arrivals.count(),
             marks: self.store.overlay().kept(),
+            log_dropped: self.log_dropped.lines(),
         }
     }
 

@@ -10,6 +10,7 @@ mod one_room;
 mod opening;
 mod writing;
 
+pub(crate) use one_room::Shown;
 pub(crate) use opening::read as read_room;
 
 use std::collections::VecDeque;
@@ -212,6 +213,7 @@ impl Socket<'_> {
             }
             tokio::select! {
                 () = self.outbox.changed() => {}
+                () = due(self.next_count()) => self.write_count().await?,
                 answer = answer_of(&mut running) => {
                     running = None;
                     // Whether the peer answered is seen only now.
@@ -230,6 +232,14 @@ impl Socket<'_> {
                     timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
                 }
             }
+        }
+    }
+
+    /// When the socket is to be told what is unread in some room.
+    fn next_count(&self) -> Option<tokio::time::Instant> {
+        match &self.view {
+            View::Room(_) => None,
+            View::Inbox(view) => view.next_count(),
         }
     }
 
@@ -278,6 +288,9 @@ impl Socket<'_> {
     async fn answer(&mut self, answer: Answer) -> Result<(), End> {
         self.feed(Message::Text(answer.json)).await?;
         self.flush().await?;
+        if let View::Inbox(view) = &self.view {
+            view.answered(answer.refused.is_none());
+        }
         if answer.refused == Some(Code::RateLimited) { self.told() } else { Ok(()) }
     }
 
@@ -329,6 +342,14 @@ impl Socket<'_> {
 
     fn until_expiry(&self) -> Duration {
         self.caller.until_expiry()
+    }
+}
+
+/// When this moment has come; never where there is none.
+async fn due(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => pending().await,
     }
 }
 

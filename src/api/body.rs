@@ -3,14 +3,16 @@
 use std::fmt;
 
 use salvo::extract::{Extractible, Metadata};
+use salvo::http::ParseError;
+use salvo::http::header::CONTENT_LENGTH;
 use salvo::prelude::*;
 use salvo_oapi::{Components, Content, EndpointArgRegister, Operation, RequestBody, Required, ToSchema};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde_json::{Map, Value};
 
-use super::MAX_BODY_BYTES;
 use super::problem::{Code, Problem, may_fail};
+use crate::server::Server;
 
 /// What is said of a body that can't be read, at most, in characters.
 const FAULT_CHARS: usize = 250;
@@ -32,17 +34,32 @@ impl<'ex, T: DeserializeOwned> Extractible<'ex> for Body<T> {
 
     #[allow(refining_impl_trait)]
     async fn extract(req: &'ex mut Request, depot: &'ex mut Depot) -> Result<Self, Problem> {
-        let bytes = match req.payload_with_max_size(MAX_BODY_BYTES).await {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                let problem = Problem::from(error);
-                if problem.code() == Code::TooLarge {
-                    super::Shared::extract(req, depot).await?.metrics.limit("api_body_bytes");
-                }
-                return Err(problem);
-            }
-        };
-        Self::read(bytes)
+        let server = super::Shared::extract(req, depot).await?;
+        Self::read(bytes(req, &server).await?)
+    }
+}
+
+/// A whole body, of `api.body_bytes` at most and within `http.request_ms`.
+pub(super) async fn bytes<'req>(req: &'req mut Request, server: &Server) -> Result<&'req [u8], Problem> {
+    let config = server.config.load_full();
+    let (most, patience) = (config.api.body_bytes, config.http.request);
+    let too_large = || {
+        server.metrics.limit("api_body_bytes");
+        Problem::new(Code::TooLarge, format!("the body is over {most} bytes"))
+    };
+    let said = req.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if said.is_some_and(|length: usize| length > most) {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(patience, req.payload_with_max_size(most)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(ParseError::PayloadTooLarge)) => Err(too_large()),
+        Ok(Err(_)) => Err(Problem::new(Code::BadJson, "the body can't be read")),
+        Err(_) => {
+            server.metrics.limit("request_ms");
+            let detail = format!("the body did not come within {} ms", patience.as_millis());
+            Err(Problem::new(Code::BadJson, detail))
+        }
     }
 }
 

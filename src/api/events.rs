@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::Timestamp;
 use salvo::prelude::*;
 use salvo_oapi::endpoint;
 use serde_json::json;
@@ -19,7 +18,7 @@ use crate::outbox::Outbox;
 use crate::places::Place;
 use crate::registry::Registered;
 use crate::server::Stay;
-use crate::socket;
+use crate::socket::{self, Shown};
 
 /// An empty line goes out when there was nothing to say for so long: a client that hears nothing knows that nobody is
 /// there, and so does the server.
@@ -41,18 +40,19 @@ pub(super) async fn room_events(server: Shared, id: RoomParam) -> Result<Lines, 
         server.metrics.limit("sockets");
         return Err(Problem::new(Code::Busy, "as many sockets are open as may be; try again later"));
     };
-    if !server.store.room_exists(id.0).await? {
-        return Err(Problem::no_room());
-    }
     let outbox = Arc::new(Outbox::new(server.config.load().limits.send_queue, None));
     let registered = server.outboxes.register(&outbox, None);
     let (joined, stay) = server.join(id.0, &outbox);
+    // Once it would be told of a deletion.
+    if !server.store.room_exists(id.0).await? {
+        return Err(Problem::no_room());
+    }
     let snapshot = socket::read_room(&server.0, id.0, joined, &outbox).await;
     let snapshot = snapshot.map_err(|close| Problem::new(Code::Unavailable, close.reason()))?;
     let (mut lines, answer) = Lines::new(&server);
-    let follower = Follower {
+    let mut follower = Follower {
         outbox,
-        since: snapshot.complete.then_some(snapshot.time),
+        shown: snapshot.complete.then(|| Shown::of(&snapshot)),
         _held: (place, registered, stay),
     };
     server.tracker.spawn(async move {
@@ -68,19 +68,20 @@ pub(super) async fn room_events(server: Shared, id: RoomParam) -> Result<Lines, 
 /// Someone who hears a room, and what is held for it.
 struct Follower {
     outbox: Arc<Outbox>,
-    /// What was committed up to then was in the history.
-    since: Option<Timestamp>,
+    /// What was in the history.
+    shown: Option<Shown>,
     _held: (Place, Registered, Stay),
 }
 
 impl Follower {
     /// Writes events until there are no more to come.
-    async fn follow(&self, lines: &mut LineWriter) -> Result<(), Left> {
+    async fn follow(&mut self, lines: &mut LineWriter) -> Result<(), Left> {
         let mut taken = VecDeque::new();
         loop {
             self.outbox.take(TAKEN_AT_ONCE, &mut taken);
             for frame in taken.drain(..) {
-                if frame.about.is_none() && self.since.is_none_or(|since| frame.time > since) {
+                let is_event = frame.about.is_none() && frame.dismisses.is_none();
+                if is_event && !self.shown.as_mut().is_some_and(|shown| shown.has(&frame)) {
                     lines.encoded(&frame.json).await?;
                 }
             }

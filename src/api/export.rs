@@ -14,7 +14,7 @@ use super::problem::{Code, Problem};
 use super::view;
 use crate::places::Place;
 use crate::server::Server;
-use crate::store::{Authored, Membership, StoreError};
+use crate::store::{Authored, Membership, Presence, StoreError};
 
 /// All that is kept of a user
 ///
@@ -71,6 +71,8 @@ enum Line<'a> {
     User {
         user_id: &'a UserId,
         exported_at: Time,
+        online: bool,
+        last_seen: Option<Time>,
     },
     Membership {
         room_id: RoomId,
@@ -113,7 +115,8 @@ impl From<Authored> for Line<'_> {
 
 async fn write(server: &Arc<Server>, user: &UserId, lines: &mut LineWriter) -> Result<(), Cut> {
     let exported_at = Time(bson::DateTime::now().timestamp_millis());
-    lines.line(&Line::User { user_id: user, exported_at }).await?;
+    let Presence { online, last_seen } = server.store.presence(user).await?;
+    lines.line(&Line::User { user_id: user, exported_at, online, last_seen }).await?;
     let (mut memberships, mut messages) = (0, 0);
     let mut reading = server.store.memberships(user).await?;
     while let Some(membership) = reading.next().await {

@@ -19,7 +19,7 @@ use super::params::{MessageParam, RoomParam};
 use super::problem::{Code, Details, Problem};
 use super::window::Window;
 use super::{Shared, schema, view};
-use crate::store::{BoundRoom, StoreError, Written, begin_by, documents};
+use crate::store::{Attempt, BoundRoom, StoreError, Written, begin_by, documents};
 
 /// Below `/rooms/{id}`.
 pub(super) fn routes() -> Router {
@@ -89,7 +89,7 @@ async fn post_message(
     let NewMessage { sender_id, text, by } = body.0;
     let text = accept(&server, text)?;
     // Also where its sender has left since.
-    if let Some(found) = written(&server, id.0, &tried).await? {
+    if let Some(found) = written(&server, id.0, &sender_id, &tried).await? {
         return Ok(found);
     }
     let email = vouch(&server, id.0, &sender_id, by).await?;
@@ -101,8 +101,7 @@ async fn post_message(
         room: id.0,
         sender: sender_id.clone(),
         text: text.clone(),
-        // An earlier try may still be under way: of both one is written.
-        client_id: tried.0.as_ref().map(|_| format!("request {write_id}")),
+        client_id: tried.0.as_ref().map(Attempt::client_id),
         at,
         write_id,
     };
@@ -112,7 +111,7 @@ async fn post_message(
     };
     let (Written::New(message_id) | Written::Before(message_id)) = appended.map_err(StoreError::of_write)?;
     // As it was first written.
-    if let Some(found) = written(&server, id.0, &tried).await? {
+    if let Some(found) = written(&server, id.0, &sender_id, &tried).await? {
         return Ok(found);
     }
     Ok(New(view::Message::new(message_id, &text, sender_id, email, at)))
@@ -122,10 +121,11 @@ async fn post_message(
 async fn written(
     server: &Shared,
     room: RoomId,
+    sender: &UserId,
     tried: &Tried,
 ) -> Result<Option<New<view::Message>>, Problem> {
     let Some(attempt) = &tried.0 else { return Ok(None) };
-    let Some(found) = server.store.written(room, attempt).await? else { return Ok(None) };
+    let Some(found) = server.store.written(room, sender, attempt).await? else { return Ok(None) };
     exists(server, room).await?;
     let message = found.ok_or_else(|| Problem::new(Code::NotFound, "it was written, and deleted since"))?;
     let email = server.store.member(room, &message.sender).await?.and_then(|member| member.email);

@@ -20,7 +20,7 @@ use salvo_oapi::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::MAX_BODY_BYTES;
+use super::body;
 use super::problem::{Code, Problem, may_fail};
 use crate::server::Server;
 use crate::store::{Attempt, Claim, Kept, RequestKey};
@@ -79,11 +79,7 @@ impl Whole {
             return Ok(());
         };
         let (method, target) = (self.req.method().to_string(), self.req.uri().to_string());
-        let Ok(body) = self.req.payload_with_max_size(MAX_BODY_BYTES).await else {
-            // Whoever is to take the body says what is wrong with it.
-            self.next().await;
-            return Ok(());
-        };
+        let body = body::bytes(&mut self.req, server).await?;
         let mut content = digest::Context::new(&SHA256);
         for part in [method.as_bytes(), target.as_bytes(), body] {
             content.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
@@ -93,7 +89,9 @@ impl Whole {
         hash.copy_from_slice(content.finish().as_ref());
         let config = server.config.load_full();
         let lease = config.limits.handler + config.mongodb.operation * OPERATIONS;
-        match server.store.claim(&key, hash, lease, config.api.idempotency).await? {
+        // A try that is under way is not forgotten.
+        let kept = config.api.idempotency.max(lease);
+        match server.store.claim(&key, hash, lease, kept).await? {
             Claim::Do(attempt) => {
                 self.depot.insert_typed(attempt.clone());
                 self.next().await;

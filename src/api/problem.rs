@@ -4,13 +4,12 @@
 
 use std::borrow::Cow;
 
+use salvo::http::StatusCode;
 use salvo::http::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
-use salvo::http::{ParseError, StatusCode};
 use salvo::prelude::*;
 use salvo_oapi::{Components, Content, EndpointOutRegister, Operation, RefOr, ToSchema};
 use serde::Serialize;
 
-use super::MAX_BODY_BYTES;
 use crate::store::StoreError;
 
 /// The stable part. Where an action of a socket fails in the same way its code is the same.
@@ -123,11 +122,6 @@ impl Problem {
     pub(super) fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::InvalidRequest, detail)
     }
-
-    pub(super) fn code(&self) -> Code {
-        self.code
-    }
-
     pub(super) fn no_room() -> Self {
         Self::new(Code::NotFound, "no such room")
     }
@@ -178,17 +172,6 @@ pub(super) fn may_fail(components: &mut Components, operation: &mut Operation, c
         let response =
             salvo_oapi::Response::new(told).add_content("application/problem+json", Content::new(schema));
         operation.responses.insert(status.as_str(), response);
-    }
-}
-
-impl From<ParseError> for Problem {
-    fn from(error: ParseError) -> Self {
-        match error {
-            ParseError::PayloadTooLarge => {
-                Self::new(Code::TooLarge, format!("the body is over {MAX_BODY_BYTES} bytes"))
-            }
-            _ => Self::new(Code::BadJson, "the body can't be read"),
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use salvo_oapi::ToSchema;
 use serde::{Deserialize, Serialize};
 
 use super::schema;
-use crate::store::{self, Snapshot, documents, show};
+use crate::store::{self, Showing, Snapshot, documents};
 
 /// A room.
 #[derive(Serialize, ToSchema)]
@@ -58,7 +58,7 @@ impl Listed {
     pub(super) fn of(listed: store::Listed) -> Self {
         let store::Listed { room, members, last, unread, marks, active_at } = listed;
         let documents::Room { id, kind, name, created_at } = room;
-        let last_message = last.map(|message| show(&message, &members).into());
+        let last_message = last.map(|message| Showing::to(&members).show(&message).into());
         Self {
             room_id: id,
             kind: kind.into(),

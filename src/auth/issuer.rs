@@ -54,13 +54,15 @@ struct Discovery {
 }
 
 impl Issuer {
+    /// `had` is the key set that was had of it before, where it was.
     pub(super) fn new(
         location: Location,
         auth: &Auth,
         metrics: Arc<Metrics>,
         stop: CancellationToken,
+        had: Option<Bytes>,
     ) -> Self {
-        let (auth, had) = (auth.clone(), Mutex::new(None));
+        let (auth, had) = (auth.clone(), Mutex::new(had));
         Self { location, auth, metrics, wanted: Notify::new(), last: watch::Sender::default(), had, stop }
     }
 

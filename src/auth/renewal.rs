@@ -22,7 +22,7 @@ impl Verifier {
     /// keys were had the server is not ready, and who connects is told to try again.
     pub(crate) fn watch(&self, auth: &Auth, metrics: &Arc<Metrics>, stop: &CancellationToken) {
         if let Ok(Keys::Remote(location)) = auth.keys() {
-            self.follow(Arc::new(Issuer::new(location, auth, metrics.clone(), stop.child_token())));
+            self.follow(Arc::new(Issuer::new(location, auth, metrics.clone(), stop.child_token(), None)));
         }
     }
 
@@ -44,9 +44,11 @@ impl Verifier {
                     Location::Set(_) => "auth.jwks",
                     Location::Discovery(_) => "auth.discovery",
                 };
-                let issuer = Issuer::new(location, auth, metrics.clone(), stop.child_token());
-                let keys = match before {
-                    Some(before) => before.had().map_or(Ok(Vec::new()), |had| issuer.read(&had)),
+                let had = before.as_ref().map(|before| before.had());
+                let known = had.clone().flatten();
+                let issuer = Issuer::new(location, auth, metrics.clone(), stop.child_token(), known);
+                let keys = match had {
+                    Some(had) => had.map_or(Ok(Vec::new()), |had| issuer.read(&had)),
                     None => issuer.fetch().await,
                 };
                 let keys = keys.map_err(|fault| ConfigError::new(key, fault))?;

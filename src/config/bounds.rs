@@ -47,6 +47,7 @@ const SWEEP_SECONDS: Bounds = 1..=86_400;
 const SILENCE_SECONDS: Bounds = 1..=3_600;
 /// Linux has 4,608 at least, and half of what it has is its own; an `int` is the end.
 const SEND_BUFFER_BYTES: Bounds = 4_096..=1 << 30;
+const UNREAD_MS: Bounds = 10..=60_000;
 const CONNECTIONS: Bounds = 1..=1_000_000;
 /// Zero bounds nothing.
 const CONNECTIONS_PER_ADDRESS: Bounds = 0..=1_000_000;
@@ -62,9 +63,12 @@ const WATCH_MS: Bounds = 10..=3_600_000;
 /// Less, and a client that tries again after an outage would do it twice; 30 days at most.
 const IDEMPOTENCY_SECONDS: Bounds = 60..=2_592_000;
 const EXPORTS: Bounds = 1..=1_000;
+const BODY_BYTES: Bounds = 65_536..=1 << 24;
 const FEED_MS: Bounds = 10..=600_000;
 /// Zero doesn't wait; longer is no grace any more.
 const GRACE_MS: Bounds = 0..=600_000;
+/// Lines of a few hundred bytes each.
+const QUEUE_LINES: Bounds = 1..=1_000_000;
 /// Zero doesn't wait.
 const DRAIN_SECONDS: Bounds = 0..=3_600;
 
@@ -91,6 +95,7 @@ impl Config {
                 })?,
                 idempotency: values.seconds("api.idempotency_seconds", IDEMPOTENCY_SECONDS)?,
                 exports: values.number("api.exports", EXPORTS)?,
+                body_bytes: values.number("api.body_bytes", BODY_BYTES)?,
             },
             rooms: Rooms::read(values)?,
             http: Http::read(values)?,
@@ -103,6 +108,7 @@ impl Config {
                 ping: values.seconds("sockets.ping_seconds", SILENCE_SECONDS)?,
                 dead: values.seconds("sockets.dead_seconds", SILENCE_SECONDS)?,
                 send_buffer_bytes: values.number("sockets.send_buffer_bytes", SEND_BUFFER_BYTES)?,
+                unread: values.millis("sockets.unread_ms", UNREAD_MS)?,
             },
             feed: Feed {
                 heartbeat: values.millis("feed.heartbeat_ms", FEED_MS)?,
@@ -137,6 +143,7 @@ impl Config {
                     "json" => Some(LogFormat::Json),
                     _ => None,
                 })?,
+                queue_lines: values.number("log.queue_lines", QUEUE_LINES)?,
             },
             traces: Traces { otlp: values.optional("traces.otlp")? },
             given,
@@ -204,6 +211,7 @@ impl Auth {
             audience: values.optional("auth.audience")?,
             user_claim: values.text("auth.user_claim")?,
             email_claim: values.text("auth.email_claim")?,
+            secret_is_own: false,
         })
     }
 }

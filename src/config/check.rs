@@ -114,14 +114,18 @@ impl Mongodb {
 
 impl Api {
     fn check(&self) -> Result<(), ConfigError> {
-        match self.keys.iter().position(|key| key.expose().chars().count() < MIN_API_KEY_CHARS) {
-            None => Ok(()),
-            Some(at) => {
-                let fault =
-                    format!("key {} of the list has fewer than {MIN_API_KEY_CHARS} characters", at + 1);
-                Err(ConfigError::new("api.keys", fault))
+        for (key, at) in self.keys.iter().zip(1..) {
+            let key = key.expose();
+            if key.chars().count() < MIN_API_KEY_CHARS {
+                let fault = format!("key {at} of the list has fewer than {MIN_API_KEY_CHARS} characters");
+                return Err(ConfigError::new("api.keys", fault));
+            }
+            if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+                let fault = format!("key {at} of the list has what no header carries: visible ASCII alone");
+                return Err(ConfigError::new("api.keys", fault));
             }
         }
+        Ok(())
     }
 }
 

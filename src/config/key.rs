@@ -259,6 +259,9 @@ fn der(pem: &str) -> Option<Vec<u8>> {
 /// What is wrong with it.
 pub(crate) fn safe(url: &str) -> Result<Url, String> {
     let url: Url = url.parse().map_err(|error| format!("is no URL: {error}"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must have no login in it: it is logged".to_owned());
+    }
     match url.scheme() {
         "https" => Ok(url),
         "http" if outbound::is_loopback(&url) => Ok(url),

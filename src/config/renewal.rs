@@ -28,6 +28,7 @@ const LIVE: &[&str] = &[
     "shutdown.drain_seconds",
     "sockets.dead_seconds",
     "sockets.ping_seconds",
+    "sockets.unread_ms",
     "tls.certificate",
     "tls.key",
 ];

@@ -33,7 +33,8 @@ pub fn urls(data: &[u8]) {
         }
     }
     for path in [Path::Room, Path::All] {
-        match admission::admit(path, uri.query().unwrap_or_default(), &headers, tokens::verifier()) {
+        let caller = admission::token(&headers).map(tokens::verified);
+        match admission::admit(path, uri.query().unwrap_or_default(), caller) {
             Ok(admission) => assert_meant(path, &admission),
             Err(close) => assert_listed(close),
         }

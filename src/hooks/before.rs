@@ -159,8 +159,12 @@ pub(crate) struct Asked {
 impl Room for Asked {
     fn append(&self, text: Text, client_id: Option<ClientId>) -> Pending<'_, Appended> {
         Box::pin(async move {
-            let text = self.hook.ask(&self.room, None, text).await?;
-            self.room.append(text, client_id).await
+            match (self.hook.ask(&self.room, None, text).await, client_id) {
+                (Ok(text), client_id) => self.room.append(text, client_id).await,
+                (Err(refused), None) => Err(refused),
+                // Sent again after its answer was lost: what is there stays so, whatever is thought of it by now.
+                (Err(refused), Some(client_id)) => self.room.appended_before(client_id).await?.ok_or(refused),
+            }
         })
     }
 

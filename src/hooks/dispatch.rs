@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bson::oid::ObjectId;
-use handlers::{RoomId, UserId};
+use handlers::{MessageId, RoomId, UserId};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -223,24 +223,27 @@ impl Dispatcher {
             |body: Result<String, serde_json::Error>| body.map_err(|error| StoreError::Fault(error.into()));
         match &event.what {
             What::Sent { room_id, message_id, sender_id, .. } if self.kind == Kind::Offline => {
-                let absent = self.absent(*room_id, message_id.get(), sender_id, event).await?;
+                let absent = self.absent(*room_id, *message_id, sender_id, event).await?;
                 absent.iter().map(|user| body(event.body_for(user))).collect()
             }
             _ => Ok(vec![body(event.body(self.kind))?]),
         }
     }
 
-    /// The members who had no socket anywhere from a message's commit on.
+    /// The members who had no socket anywhere from a message's commit on; nobody where it was deleted meanwhile.
     async fn absent(
         &self,
         room: RoomId,
-        message: i64,
+        message: MessageId,
         sender: &UserId,
         event: &Event,
     ) -> Result<Vec<UserId>, StoreError> {
+        if self.store.is_deleted(room, message).await? {
+            return Ok(Vec::new());
+        }
         let (_, members) = self.store.members_known(room).await?;
         let others = members.into_iter().filter(|member| member.user != *sender);
-        let waiting = others.filter(|member| member.marks.delivered < message);
+        let waiting = others.filter(|member| member.marks.delivered < message.get());
         let users: Vec<UserId> = waiting.map(|member| member.user).collect();
         let found: HashMap<UserId, Presence> = self.store.presences(&users).await?;
         let was_there = |user: &UserId| {

@@ -65,10 +65,12 @@ impl Hub {
                     return false;
                 }
             };
-            if let State::Behind(open, _) = &entry.state {
+            let stays = entry.send_late_away();
+            // What nobody is left to be told isn't read.
+            if stays && let State::Behind(open, _) = &entry.state {
                 behind.push((*room, open.last()));
             }
-            entry.send_late_away()
+            stays
         });
         behind
     }

@@ -7,6 +7,7 @@ use bson::Timestamp;
 use handlers::{RoomId, UserId};
 
 use super::{Entry, Hub, State};
+use crate::close::Close;
 use crate::outbox::{Frame, Outbox, What};
 
 impl Hub {
@@ -57,22 +58,36 @@ impl Hub {
         self.rooms().reached = Some(time);
     }
 
-    /// A room, or who is in it, has changed: sockets of all of a user's rooms look at it, those of its members and
-    /// those of `user`, who may not have been one, or is none any more.
+    /// Whether this user is in a room has changed, or what they are there; where no user is given, whether anyone is. Their
+    /// sockets of all rooms look.
     pub(crate) fn look(&self, room: RoomId, user: Option<&UserId>, time: Timestamp) {
         let rooms = self.rooms();
-        let here = rooms.entries.get(&room).map_or(&[][..], |entry| &entry.sockets);
-        let own = user.and_then(|user| rooms.inboxes.get(user)).map_or(&[][..], Vec::as_slice);
+        let sockets = match user {
+            Some(user) => rooms.inboxes.get(user),
+            None => rooms.entries.get(&room).map(|entry| &entry.sockets),
+        };
         let frame = Arc::new(Frame::inbox(room, What::Look, time));
-        // One that is told so twice looks once.
-        for socket in here.iter().chain(own) {
+        for socket in sockets.into_iter().flatten() {
             self.push(socket, &frame);
         }
+    }
+
+    /// Whether there is any socket of all of a user's rooms in this one.
+    pub(crate) fn has_inboxes_in(&self, room: RoomId) -> bool {
+        let rooms = self.rooms();
+        rooms.entries.get(&room).is_some_and(|entry| entry.sockets.iter().any(|socket| socket.is_of_inbox()))
     }
 
     /// Whether there is any socket of all of a user's rooms here.
     pub(crate) fn has_inboxes(&self) -> bool {
         !self.rooms().inboxes.is_empty()
+    }
+
+    /// Sends the sockets of all of a user's rooms that are in this one away, to come back to how it is.
+    pub(crate) fn send_inboxes_away(&self, room: RoomId) {
+        let rooms = self.rooms();
+        let here = rooms.entries.get(&room).into_iter().flat_map(|entry| &entry.sockets);
+        here.filter(|socket| socket.is_of_inbox()).for_each(|socket| socket.close(Close::GoingAway));
     }
 
     /// Tells sockets of all of a user's rooms that are in any of these, each once.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use handlers::{Role, Time};
 use salvo::http::StatusCode;
-use salvo::http::header::HOST;
+use salvo::http::header::{HOST, HeaderName};
 use salvo::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -25,6 +25,13 @@ const TOKEN_TTL: Duration = Duration::from_hours(1);
 
 /// The longest name of a room made here, in characters.
 const MAX_NAME_CHARS: usize = 60;
+
+/// What proxies say of whom they ask for.
+const FORWARDED: [HeaderName; 3] = [
+    HeaderName::from_static("forwarded"),
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-real-ip"),
+];
 
 /// The largest body of a request, in bytes.
 const MAX_BODY_BYTES: usize = 1024;
@@ -114,10 +121,13 @@ impl NewRoom {
 
 /// What is asked for, where this server has it for whoever asks.
 async fn asked<T: for<'a> Deserialize<'a>>(server: &Server, req: &mut Request) -> Result<T, StatusCode> {
-    if !server.page.tokens || !asked_on_loopback(req) {
+    let config = server.config.load_full();
+    // The keys may have changed since the start.
+    if !server.page.tokens || !config.auth.secret_is_own || !asked_on_loopback(req) {
         return Err(StatusCode::NOT_FOUND);
     }
-    let body = req.payload_with_max_size(MAX_BODY_BYTES).await.map_err(|_| StatusCode::BAD_REQUEST)?;
+    let body = tokio::time::timeout(config.http.request, req.payload_with_max_size(MAX_BODY_BYTES)).await;
+    let body = body.map_err(|_| StatusCode::REQUEST_TIMEOUT)?.map_err(|_| StatusCode::BAD_REQUEST)?;
     serde_json::from_slice(body).map_err(|_| StatusCode::BAD_REQUEST)
 }
 
@@ -141,8 +151,12 @@ fn failed(error: &StoreError) -> StatusCode {
     StatusCode::SERVICE_UNAVAILABLE
 }
 
-/// A page elsewhere can make a browser call 127.0.0.1 under a name of its own (DNS rebinding); the `Host` tells.
+/// A page elsewhere can make a browser call 127.0.0.1 under a name of its own (DNS rebinding); the `Host` tells. And what a
+/// proxy passes on isn't asked here.
 fn asked_on_loopback(req: &Request) -> bool {
+    if FORWARDED.iter().any(|name| req.headers().contains_key(name)) {
+        return false;
+    }
     let host = req.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let name = host.rsplit_once(':').map_or(host, |(name, port)| {
         if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { host }

@@ -1,14 +1,17 @@
 //! What a socket of all rooms of a user makes of what happens in them (protocol.md, Level 3).
 
+mod counts;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bson::Timestamp;
-use handlers::{InboxEvent, Ready, RoomChange, RoomId, UserId};
+use handlers::{InboxEvent, Ready, RoomId, UserId};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
+use self::counts::Counts;
 use crate::caller::{Caller, Inbox};
 use crate::close::Close;
 use crate::cursor::{InboxCursor, Position};
@@ -17,13 +20,20 @@ use crate::room::json;
 use crate::server::Server;
 use crate::splice::{quoted, splice};
 use crate::store::documents::Marks;
-use crate::store::{AsOf, Listed, Presence, Rooms, StoreError, see, see_missed};
+use crate::store::{AsOf, Listed, Presence, Rooms, StoreError, Unread, see, see_missed};
 
-/// The pause before a room is read again that is older than what the hub has heard of.
+/// The pause before what could not be read is read again, or is older than what the hub has heard of.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Before everything.
 const NEVER: Timestamp = Timestamp { time: 0, increment: 0 };
+
+/// What a frame does to the count of what is unread.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    AsBefore,
+    Anew,
+}
 
 /// A socket's place in all rooms of its user, until it is dropped.
 pub(super) struct AllRooms {
@@ -40,8 +50,9 @@ pub(super) struct AllRooms {
     since_in: HashMap<RoomId, AsOf>,
     /// As of when rooms were looked at that had changed.
     looked_at: HashMap<RoomId, Timestamp>,
-    /// The user's read marks, as far as they were told here.
-    read: HashMap<RoomId, i64>,
+    /// What is unread in rooms where that is known, and up to where they are read.
+    unread: HashMap<RoomId, Unread>,
+    counts: Counts,
     /// How far it has been told.
     cursor: InboxCursor,
     /// The newest messages of others that were written to this socket, and whose marks are still to be handed on.
@@ -65,7 +76,8 @@ impl AllRooms {
             since: AsOf { time: NEVER, marks: NEVER },
             since_in: HashMap::new(),
             looked_at: HashMap::new(),
-            read: HashMap::new(),
+            unread: HashMap::new(),
+            counts: Counts::default(),
             cursor: InboxCursor::default(),
             owed: HashMap::new(),
         }
@@ -105,7 +117,7 @@ impl AllRooms {
             self.rooms.enter(*room);
         }
         for room in &shown {
-            self.read.insert(room.room.id, room.marks.read);
+            self.unread.insert(room.room.id, Unread { unread: room.unread, read: room.marks.read });
             // Its last message is on its way, and with it all before it.
             if let Some(message) = room.undelivered() {
                 self.owe(room.room.id, message);
@@ -146,61 +158,133 @@ impl AllRooms {
             return Ok((None, self.look(room, frame.time).await?));
         }
         let since = self.since_in.get(&room).copied().unwrap_or(self.since);
-        let of_marks = frame.marks.is_some() || matches!(what, What::Read(_));
-        let since = if of_marks { since.marks } else { since.time };
-        if frame.time <= since || !self.rooms.has(room) || frame.dismisses.is_some() {
+        let of_marks = frame.marks.is_some() || matches!(what, What::Read { .. });
+        let told = if of_marks { since.marks } else { since.time };
+        if frame.time <= told || !self.rooms.has(room) || frame.dismisses.is_some() {
             return Ok((None, None));
         }
+        self.counts.told(room, frame.time);
         let told = match what {
-            What::Look | What::Read(_) => None,
-            What::Event | What::Deleted(_) => self.event(room, frame),
+            What::Look | What::Read { .. } => None,
+            What::Event | What::Deleted { .. } => self.event(room, frame),
         };
-        let counts = match what {
-            What::Look | What::Event => false,
-            What::Read(user) => *user == self.caller.user,
-            What::Deleted(id) => self.read.get(&room).is_none_or(|read| id.get() > *read),
+        let counted = self.reckon(room, frame, since.time);
+        let told_later = || behind.iter().any(|frame| self.changes_unread(room, frame));
+        if counted == Counted::AsBefore || told_later() {
+            return Ok((told, None));
+        }
+        let unread = match self.unread.get(&room).copied() {
+            Some(unread) => Some(self.tell_unread(room, frame.time, unread)),
+            // All that was shown counts, also of after a mark.
+            None => self.count_in_turn(room, frame.time.max(since.time)).await?,
         };
-        let counted_later =
-            || behind.iter().any(|frame| is_counted(frame, room, &self.caller.user, self.read.get(&room)));
-        let unread = if counts && !counted_later() { self.unread(room, frame.time).await? } else { None };
         Ok((told, unread))
     }
 
-    /// A room, or who is in it, has changed.
+    /// Whether a frame changes what is unread in a room; not whether it was told.
+    fn changes_unread(&self, of: RoomId, frame: &Frame) -> bool {
+        let Some(outbox::Inbox { room, what }) = &frame.inbox else { return false };
+        let own = |user: &UserId| *user == self.caller.user;
+        *room == of
+            && match what {
+                What::Look | What::Event => false,
+                What::Read { user, .. } => own(user),
+                What::Deleted { id, author } => {
+                    !author.as_ref().is_some_and(own)
+                        && self.unread.get(&of).is_none_or(|unread| id.get() > unread.read)
+                }
+            }
+    }
+
+    /// Takes a frame into what is unread in a room, and forgets that where it can't be known without counting. What was
+    /// `shown` in the beginning may be later than a mark.
+    fn reckon(&mut self, room: RoomId, frame: &Frame, shown: Timestamp) -> Counted {
+        if let Some((id, author)) = &frame.delivers
+            && *author != self.caller.user
+            && let Some(known) = self.unread.get_mut(&room).filter(|known| id.get() > known.read)
+        {
+            // Whoever hears of the message counts it by themselves.
+            known.unread += 1;
+        }
+        if !self.changes_unread(room, frame) {
+            return Counted::AsBefore;
+        }
+        match frame.inbox.as_ref().map(|inbox| &inbox.what) {
+            Some(What::Read { up_to, all: true, .. }) if frame.time > shown => {
+                self.counts.forget(room);
+                self.unread.insert(room, Unread { unread: 0, read: *up_to });
+            }
+            Some(What::Deleted { author: Some(_), .. }) => {
+                if let Some(known) = self.unread.get_mut(&room) {
+                    known.unread -= 1;
+                }
+            }
+            _ => drop(self.unread.remove(&room)),
+        }
+        Counted::Anew
+    }
+
+    /// What is unread in a room, counted now or once its turn comes.
+    async fn count_in_turn(&mut self, room: RoomId, time: Timestamp) -> Result<Option<Utf8Bytes>, Close> {
+        if self.counts.is_now(room, time, Instant::now(), self.pause()) {
+            return self.count(room, time).await;
+        }
+        self.server.metrics.limit("unread_ms");
+        Ok(None)
+    }
+
+    /// When what is unread in some room is to be counted; none where nothing is.
+    pub(super) fn next_count(&self) -> Option<Instant> {
+        self.counts.next()
+    }
+
+    /// What is unread in a room that waited to be counted.
+    pub(super) async fn count_next(&mut self) -> Result<Option<Utf8Bytes>, Close> {
+        match self.counts.take(Instant::now(), self.pause()) {
+            Some((room, time)) if self.rooms.has(room) => self.count(room, time).await,
+            _ => Ok(None),
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        self.server.config.load().sockets.unread
+    }
+
+    /// Whether the user is in a room may have changed. It is told as of this moment, for frames of before the last change
+    /// still wait.
     async fn look(&mut self, room: RoomId, time: Timestamp) -> Result<Option<Utf8Bytes>, Close> {
         // What changes from here on makes another look; what has changed behind this frame made none of its own.
-        let time = self.rooms.look_at(room).map_or(time, |last| last.max(time));
-        if self.looked_at.get(&room).copied().unwrap_or(self.since.time) >= time {
+        let last = self.rooms.look_at(room).map_or(time, |last| last.max(time));
+        if self.looked_at.get(&room).copied().unwrap_or(self.since.time) >= last {
             return Ok(None);
         }
         // First, so that nothing falls between this and what is read.
-        let reached = self.join(&[room]).max(Some(time));
+        let reached = self.join(&[room]).max(Some(last));
         let (read_at, listed) = self.read_room(room, reached).await?;
         self.looked_at.insert(room, read_at.time);
         let Some(listed) = listed else {
             // Not one of the user's rooms any more.
             let told = self.rooms.leave(room).then(|| self.told(room, time, &InboxEvent::RoomRemoved {}));
             self.since_in.remove(&room);
+            self.unread.remove(&room);
+            self.counts.forget(room);
             if self.joined.remove(&room) {
                 self.server.hub.leave(room, &self.outbox);
             }
             return Ok(told);
         };
-        let (undelivered, marks) = (listed.undelivered(), listed.marks);
-        let present = self.server.store.presences_in(std::slice::from_ref(&listed)).await;
-        let view = see(listed, &present.map_err(|error| self.failed(&error))?);
-        let event = if self.rooms.enter(room) {
-            self.since_in.insert(room, read_at);
-            self.read.insert(room, marks.read);
-            if let Some(message) = undelivered {
-                self.owe(room, message);
-            }
-            InboxEvent::RoomAdded { room: Box::new(view) }
-        } else {
-            let room = RoomChange { kind: view.kind, name: view.name, members: view.members };
-            InboxEvent::RoomChanged { room }
-        };
-        Ok(Some(self.told(room, time, &event)))
+        if !self.rooms.enter(room) {
+            return Ok(None);
+        }
+        self.since_in.insert(room, read_at);
+        self.unread.insert(room, Unread { unread: listed.unread, read: listed.marks.read });
+        if let Some(message) = listed.undelivered() {
+            self.owe(room, message);
+        }
+        let listed_alone = std::slice::from_ref(&listed);
+        let present = self.read(self.deadline(), || self.server.store.presences_in(listed_alone)).await?;
+        let view = Box::new(see(listed, &present));
+        Ok(Some(self.told(room, time, &InboxEvent::RoomAdded { room: view })))
     }
 
     /// A room, not older than what the hub has heard.
@@ -209,11 +293,9 @@ impl AllRooms {
         room: RoomId,
         reached: Option<Timestamp>,
     ) -> Result<(AsOf, Option<Listed>), Close> {
-        let patience = self.server.config.load().mongodb.operation;
-        let deadline = Instant::now() + patience;
+        let deadline = self.deadline();
         loop {
-            let read = self.server.store.room_of(&self.caller.user, room).await;
-            let read = read.map_err(|error| self.failed(&error))?;
+            let read = self.read(deadline, || self.server.store.room_of(&self.caller.user, room)).await?;
             if reached.is_none_or(|reached| reached <= read.0.time) {
                 return Ok(read);
             }
@@ -224,15 +306,40 @@ impl AllRooms {
         }
     }
 
-    /// What is unread in a room since this moment.
-    async fn unread(&mut self, room: RoomId, time: Timestamp) -> Result<Option<Utf8Bytes>, Close> {
-        let unread = self.server.store.unread_at(room, &self.caller.user, time).await;
-        let unread = unread.map_err(|error| self.failed(&error))?;
-        Ok(unread.map(|unread| {
-            self.read.insert(room, unread.read);
-            let event = InboxEvent::Unread { unread: unread.unread, read: unread.read };
-            self.told(room, time, &event)
-        }))
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.server.config.load().mongodb.operation
+    }
+
+    /// What is read, where the database doesn't have it at once by another try: a primary that steps down is no reason to
+    /// send sockets away.
+    async fn read<T, R>(&self, deadline: Instant, read: impl Fn() -> R) -> Result<T, Close>
+    where
+        R: Future<Output = Result<T, StoreError>>,
+    {
+        loop {
+            match read().await {
+                Ok(read) => return Ok(read),
+                Err(error @ StoreError::Fault(_)) => return Err(self.failed(&error)),
+                Err(error) if Instant::now() > deadline => return Err(self.failed(&error)),
+                Err(error) => {
+                    tracing::debug!(%error, "what happened in a user's rooms can't be read; trying again");
+                }
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    /// What is unread in a room as of this moment.
+    async fn count(&mut self, room: RoomId, time: Timestamp) -> Result<Option<Utf8Bytes>, Close> {
+        let count = || self.server.store.unread_at(room, &self.caller.user, time);
+        let unread = self.read(self.deadline(), count).await?;
+        Ok(unread.map(|unread| self.tell_unread(room, time, unread)))
+    }
+
+    fn tell_unread(&mut self, room: RoomId, time: Timestamp, unread: Unread) -> Utf8Bytes {
+        self.unread.insert(room, unread);
+        let Unread { unread, read } = unread;
+        self.told(room, time, &InboxEvent::Unread { unread, read })
     }
 
     fn event(&mut self, room: RoomId, frame: &Frame) -> Option<Utf8Bytes> {
@@ -271,6 +378,17 @@ impl AllRooms {
         *owed = message.max(*owed);
     }
 
+    /// An action was answered, and the answer written: the last message of each room that it shows is delivered.
+    pub(super) fn answered(&self, done: bool) {
+        for (room, message) in self.rooms.take_shown() {
+            if done {
+                // Where it can't be taken now, it is with the next message.
+                let marks = Marks { delivered: message, read: 0 };
+                let _ = self.server.receipts.raise(room, &self.caller.user, marks);
+            }
+        }
+    }
+
     /// Hands on the marks that are owed. What is written in a room that is being looked at is read.
     pub(super) fn pay(&mut self) {
         let Self { owed, server, caller, rooms, .. } = self;
@@ -291,16 +409,5 @@ impl AllRooms {
 impl Drop for AllRooms {
     fn drop(&mut self) {
         self.server.hub.leave_inbox(&self.caller.user, self.joined.drain(), &self.outbox);
-    }
-}
-
-/// Whether what is unread for this user in this room, who has read so far, is counted after this frame.
-fn is_counted(frame: &Frame, of: RoomId, user: &UserId, read: Option<&i64>) -> bool {
-    match &frame.inbox {
-        Some(outbox::Inbox { room, what: What::Read(reader) }) => *room == of && reader == user,
-        Some(outbox::Inbox { room, what: What::Deleted(id) }) => {
-            *room == of && read.is_none_or(|read| id.get() > *read)
-        }
-        _ => false,
     }
 }

@@ -1,18 +1,17 @@
 //! What a socket of one room makes of what happens in it (protocol.md, Levels 1 and 2).
 
 use bson::Timestamp;
-use handlers::{MessageId, RoomId, Status, UserId};
+use handlers::{RoomId, UserId};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::caller::Caller;
 use crate::close::Close;
 use crate::cursor::{Position, RoomCursor};
 use crate::outbox::Frame;
-use crate::room::status;
 use crate::server::{Server, Stay};
 use crate::splice::{quoted, splice};
-use crate::store::Snapshot;
 use crate::store::documents::Marks;
+use crate::store::{Lowest, Snapshot};
 
 /// A socket's place in its room.
 pub(super) struct OneRoom {
@@ -79,40 +78,25 @@ impl OneRoom {
 }
 
 /// What a history has shown.
-pub(super) struct Shown {
+pub(crate) struct Shown {
     /// All that was committed up to then, but marks.
     time: Timestamp,
     /// The number of its last message. One that comes again, since the stream had to be caught up with, has a later time.
     newest: i64,
     /// Of those as many as were known: until something later comes they have to be looked at.
-    marks: Option<Box<Lowest>>,
-}
-
-/// The lowest marks of a room's members.
-struct Lowest {
-    delivered: Low,
-    read: Low,
-}
-
-/// The lowest number, whose it is, and the lowest of the others.
-struct Low {
-    number: i64,
-    whose: UserId,
-    next: Option<i64>,
+    marks: Option<Box<Lowest<UserId>>>,
 }
 
 impl Shown {
-    pub(super) fn of(snapshot: &Snapshot) -> Self {
-        let members = &snapshot.members;
-        let delivered = Low::of(members.iter().map(|member| (&member.user, member.marks.delivered)));
-        let read = Low::of(members.iter().map(|member| (&member.user, member.marks.read)));
-        let marks = delivered.zip(read).map(|(delivered, read)| Box::new(Lowest { delivered, read }));
+    pub(crate) fn of(snapshot: &Snapshot) -> Self {
+        let members = snapshot.members.iter().map(|member| (&member.user, member.marks));
+        let marks = Lowest::of(members).map(|lowest| Box::new(lowest.owned()));
         let newest = snapshot.messages.first().map_or(0, |message| message.id.get());
         Self { time: snapshot.time, newest, marks }
     }
 
     /// Whether this was shown. Frames come in the order of their times.
-    fn has(&mut self, frame: &Frame) -> bool {
+    pub(crate) fn has(&mut self, frame: &Frame) -> bool {
         if frame.time > self.time {
             self.marks = None;
             return frame.delivers.as_ref().is_some_and(|(message, _)| message.get() <= self.newest);
@@ -124,33 +108,9 @@ impl Shown {
     }
 }
 
-impl Lowest {
-    fn status(&self, author: &UserId, message: MessageId) -> Status {
-        let (delivered, read) = (self.delivered.but(author), self.read.but(author));
-        status(delivered.zip(read).map(|(delivered, read)| Marks { delivered, read }), message)
-    }
-}
-
-impl Low {
-    fn of<'a>(mut all: impl Iterator<Item = (&'a UserId, i64)>) -> Option<Self> {
-        let (whose, number) = all.next()?;
-        let first = Self { number, whose: whose.clone(), next: None };
-        Some(all.fold(first, |low, (user, number)| {
-            if number < low.number {
-                return Self { number, whose: user.clone(), next: Some(low.number) };
-            }
-            Self { next: Some(low.next.map_or(number, |next| next.min(number))), ..low }
-        }))
-    }
-
-    fn but(&self, user: &UserId) -> Option<i64> {
-        if self.whose == *user { self.next } else { Some(self.number) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use handlers::Role;
+    use handlers::{MessageId, Role, Status};
 
     use super::*;
     use crate::outbox::Frame;

@@ -22,7 +22,7 @@ use crate::hub::Joined;
 use crate::outbox::Outbox;
 use crate::room::json;
 use crate::server::Server;
-use crate::store::{self, Changed, NewMember, Snapshot, StoreError, documents};
+use crate::store::{Changed, NewMember, Showing, Snapshot, StoreError, documents};
 use crate::users::Seat;
 
 /// The pause before a snapshot is read again that is older than what the hub has heard of.
@@ -223,7 +223,8 @@ fn first_frame(snapshot: &Snapshot, room: RoomId, ask: &Ask, changed: Option<&Ch
         let cursor = String::new();
         return json(&Resumed { resumed: false, messages, edited, deleted, marks, has_more: false, cursor });
     };
-    let show = |message| store::show(message, &snapshot.members);
+    let showing = Showing::to(&snapshot.members);
+    let show = |message| showing.show(message);
     json(&Resumed {
         resumed: changed.resumed,
         messages: changed.messages.iter().map(show).collect(),

@@ -68,6 +68,17 @@ impl Socket<'_> {
         Ok(())
     }
 
+    /// What is unread in a room where that waited to be counted.
+    pub(super) async fn write_count(&mut self) -> Result<(), End> {
+        let View::Inbox(view) = &mut self.view else { return Ok(()) };
+        let counted = tokio::time::timeout(self.caller.until_expiry(), view.count_next()).await;
+        if let Some(unread) = counted.map_err(|_| Close::Expired)?? {
+            self.feed(Message::Text(unread)).await?;
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
     pub(super) async fn feed(&mut self, message: Message) -> Result<(), End> {
         let Self { ws, outbox, server, caller, .. } = self;
         limited(server, outbox, || caller.until_expiry(), ws.feed(message)).await

@@ -83,12 +83,18 @@ impl BoundRoom {
 
     /// That a message is deleted. Where it isn't, what didn't see it was behind.
     async fn deleted(&self, id: MessageId) -> Result<Appended, Error> {
-        let messages = self.store.messages.clone();
-        let filter = doc! { "_id": documents::message_id(self.room, id), "deleted_at": { "$exists": true } };
-        let find = async move { Ok(messages.find_one(filter).projection(doc! { "_id": 1 }).await?) };
-        match self.store.bounded(find).await.map_err(StoreError::of_read)? {
-            Some(_) => Ok(Appended::Deleted(id)),
-            None => Err(StoreError::Unreachable(None).of_read()),
+        if self.store.is_deleted(self.room, id).await.map_err(StoreError::of_read)? {
+            return Ok(Appended::Deleted(id));
+        }
+        Err(StoreError::Unreachable(None).of_read())
+    }
+
+    /// What has become of the message that the caller gave this `client_id` first; none where there is none.
+    pub(crate) async fn appended_before(&self, client_id: ClientId) -> Result<Option<Appended>, Error> {
+        let found = self.store.of_client_id(self.room, &self.caller, &client_id.into_string()).await;
+        match found.map_err(StoreError::of_read)? {
+            Some((id, _)) => self.again(id).await.map(Some),
+            None => Ok(None),
         }
     }
 

@@ -28,6 +28,8 @@ pub(crate) struct Erasure {
     pub(crate) user: UserId,
     /// Everything that there was has been erased; what was under way then is still to be looked for.
     pub(crate) swept: bool,
+    /// That was looked for, and this is the last time.
+    pub(crate) looked: bool,
     asked_at: DateTime,
 }
 
@@ -40,7 +42,8 @@ impl Store {
     pub(crate) async fn want_erasure(&self, user: &UserId) -> Result<(), StoreError> {
         let erasures = self.erasures();
         let filter = doc! { "_id": documents::user_bson(user) };
-        let update = vec![doc! { "$set": { "asked_at": "$$NOW", "until": "$$NOW", "swept": false } }];
+        let update =
+            vec![doc! { "$set": { "asked_at": "$$NOW", "until": "$$NOW", "swept": false, "looked": false } }];
         self.bounded(async move { Ok(erasures.update_one(filter, update).upsert(true).await.map(|_| ())?) })
             .await
     }
@@ -66,6 +69,7 @@ impl Store {
         Ok(Some(Erasure {
             user: documents::read_user(user)?,
             swept: taken.get_bool("swept").map_err(|_| fault())?,
+            looked: taken.get_bool("looked").unwrap_or_default(),
             asked_at: taken.get_datetime("asked_at").map_err(|_| fault())?,
         }))
     }
@@ -85,6 +89,12 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let update = doc! { "$set": { "swept": true, "until": from_now(linger) } };
         self.update_erasure(erasure, update).await
+    }
+
+    /// What was under way was found, and what came of that is to be looked for once `linger` is over.
+    pub(crate) async fn erasure_looked(&self, erasure: &Erasure, linger: Duration) -> Result<(), StoreError> {
+        let update = doc! { "$set": { "looked": true, "until": from_now(linger) } };
+        self.update_erasure(erasure, update).await.map(|_| ())
     }
 
     async fn update_erasure(&self, erasure: &Erasure, update: Document) -> Result<bool, StoreError> {

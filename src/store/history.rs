@@ -10,12 +10,14 @@
 
 use bson::{RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt;
-use handlers::{HistoryMessage, Role, RoomId, UserId};
+use handlers::{HistoryMessage, Role, RoomId, Status, UserId};
 use mongodb::ClientSession;
 
-use super::documents::{self, Marks, Member, Message};
+use super::documents::{self, Member, Message};
+use super::lowest::Lowest;
+use super::revisions::revised_after;
 use super::{Store, StoreError};
-use crate::room::{Change, status};
+use crate::room::Change;
 
 /// How many messages the first frame of a socket holds (protocol.md, History).
 pub(crate) const HISTORY: usize = 50;
@@ -48,9 +50,20 @@ impl Snapshot {
         (read < oldest - 1 && self.messages.len() == HISTORY).then_some((read, oldest))
     }
 
+    /// All messages after this number that someone has still to read are here.
+    pub(crate) fn known_after(&self) -> i64 {
+        if !self.complete {
+            return i64::MAX;
+        }
+        let all = self.before_page().is_none() || (1..WAITING - HISTORY).contains(&self.waiting.len());
+        let oldest = self.waiting.last().or(self.messages.last()).filter(|_| !all);
+        oldest.map_or(0, |message| message.id.get() - 1)
+    }
+
     /// Its messages as clients are shown them, in their order.
     pub(crate) fn shown(&self) -> impl Iterator<Item = HistoryMessage<'_>> {
-        self.messages.iter().map(|message| show(message, &self.members))
+        let showing = Showing::to(&self.members);
+        self.messages.iter().map(move |message| showing.show(message))
     }
 
     /// The same, on their own.
@@ -75,27 +88,31 @@ impl Snapshot {
     }
 }
 
-/// A message as these members of its room are shown it.
-pub(crate) fn show<'a>(message: &'a Message, members: &'a [Member]) -> HistoryMessage<'a> {
-    let others = lowest(members.iter().map(|member| (&member.user, member.marks)), &message.sender);
-    let sender = members.iter().find(|member| member.user == message.sender);
-    HistoryMessage {
-        message_id: message.id,
-        text: message.text.as_str().into(),
-        sender_id: message.sender.clone(),
-        sender_email: sender.and_then(|member| member.email.as_deref()).map(Into::into),
-        status: status(others, message.id),
-        created_at: message.created_at,
-        updated_at: message.updated_at,
-    }
+/// How the members of a room are shown its messages.
+pub(crate) struct Showing<'a> {
+    members: &'a [Member],
+    lowest: Option<Lowest<&'a UserId>>,
 }
 
-/// The lowest marks of all members but one, and so how far its messages have come. None where there is nobody else.
-pub(crate) fn lowest<'a>(marks: impl Iterator<Item = (&'a UserId, Marks)>, but: &UserId) -> Option<Marks> {
-    marks.filter(|(user, _)| *user != but).map(|(_, marks)| marks).reduce(|one, other| Marks {
-        delivered: one.delivered.min(other.delivered),
-        read: one.read.min(other.read),
-    })
+impl<'a> Showing<'a> {
+    pub(crate) fn to(members: &'a [Member]) -> Self {
+        Self { members, lowest: Lowest::of(members.iter().map(|member| (&member.user, member.marks))) }
+    }
+
+    /// A message as they are shown it.
+    pub(crate) fn show(&self, message: &'a Message) -> HistoryMessage<'a> {
+        let sender = self.members.iter().find(|member| member.user == message.sender);
+        let status = |lowest: &Lowest<&UserId>| lowest.status(&message.sender, message.id);
+        HistoryMessage {
+            message_id: message.id,
+            text: message.text.as_str().into(),
+            sender_id: message.sender.clone(),
+            sender_email: sender.and_then(|member| member.email.as_deref()).map(Into::into),
+            status: self.lowest.as_ref().map_or(Status::Send, status),
+            created_at: message.created_at,
+            updated_at: message.updated_at,
+        }
+    }
 }
 
 /// After everything.
@@ -211,37 +228,49 @@ impl Store {
         let View { mut session, time } = view;
         let store = self.clone();
         self.bounded(async move {
-            let filter = doc! {
-                "_id": documents::of_room(room, "n"),
-                "$or": [
-                    { "_id": { "$gt": { "room": room.get(), "n": told } } },
-                    { "revised": { "$gte": since } },
-                ],
-            };
-            let find = store.messages.find(filter).sort(doc! { "_id": 1 }).limit(MISSED + 1);
+            let most = usize::try_from(MISSED).unwrap_or(usize::MAX);
+            // Each by an index of its own, and no further than to where it was told: a room may be of millions.
+            let mut later = documents::of_room(room, "n");
+            later.insert("$gt", doc! { "room": room.get(), "n": told });
+            let later = doc! { "_id": later };
+            let find = store.messages.find(later).sort(doc! { "_id": 1 }).limit(MISSED + 1);
             let mut cursor = find.session(&mut session).await?;
-            let documents: Vec<RawDocumentBuf> = cursor.stream(&mut session).try_collect().await?;
-            if documents.len() > usize::try_from(MISSED).unwrap_or(usize::MAX) {
+            let later: Vec<RawDocumentBuf> = cursor.stream(&mut session).try_collect().await?;
+            let find = store.messages.find(revised_after(room, 0)).sort(doc! { "rev": -1 }).limit(MISSED + 1);
+            let mut cursor = find.session(&mut session).await?;
+            let mut revised = Vec::new();
+            {
+                let mut latest = cursor.stream(&mut session);
+                while let Some(document) = latest.try_next().await? {
+                    if documents::read_stamp(&document, "revised")?.is_none_or(|revised| revised < since) {
+                        break;
+                    }
+                    revised.push(document);
+                }
+            }
+            if later.len() + revised.len() > most {
                 return Ok(None);
             }
-            let mut changes = Vec::with_capacity(documents.len());
-            let mut revised = Vec::new();
-            for document in &documents {
+            let mut changes = Vec::with_capacity(later.len() + revised.len());
+            let messages = later.iter().filter_map(|document| documents::read_message(document).transpose());
+            for message in messages {
+                changes.push(Change::Sent(message?));
+            }
+            // In their order, for whoever is cut off in between resumes after the last of them that was told.
+            for document in revised.iter().rev() {
                 let id = document.get_document("_id").map_err(documents::Undecodable::from)?;
                 let (_, id) = documents::read_message_id(id)?;
                 let revision = documents::read_revision(document)?;
-                match documents::read_message(document)? {
-                    None if id.get() > told => {}
-                    None => revised.push((revision.number, Change::Deleted { id, revision })),
-                    Some(message) if id.get() > told => changes.push(Change::Sent(message)),
-                    Some(Message { text, updated_at, .. }) => {
-                        revised.push((revision.number, Change::Edited { id, text, updated_at, revision }));
-                    }
+                if id.get() > told {
+                    continue;
                 }
+                changes.push(match documents::read_message(document)? {
+                    None => Change::Deleted { id, revision },
+                    Some(Message { text, updated_at, .. }) => {
+                        Change::Edited { id, text, updated_at, revision }
+                    }
+                });
             }
-            // In their order, for whoever is cut off in between resumes after the last of them that was told.
-            revised.sort_by_key(|(number, _)| *number);
-            changes.extend(revised.into_iter().map(|(_, change)| change));
             let snapshot =
                 Snapshot { time, members, messages: Vec::new(), waiting: Vec::new(), complete: true };
             Ok(Some((snapshot, changes)))

@@ -40,6 +40,13 @@ pub(crate) struct Attempt {
     pub(crate) is_another: bool,
 }
 
+impl Attempt {
+    /// What a message of it is known by, in place of a client's own: of tries that overlap one is written.
+    pub(crate) fn client_id(&self) -> String {
+        format!("request {}", self.write_id)
+    }
+}
+
 /// An answer that was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Kept {
@@ -176,21 +183,20 @@ impl Store {
     pub(crate) async fn written(
         &self,
         room: RoomId,
+        sender: &UserId,
         attempt: &Attempt,
     ) -> Result<Option<Option<Message>>, StoreError> {
         if !attempt.is_another {
             return Ok(None);
         }
+        let Some((id, _)) = self.of_client_id(room, sender, &attempt.client_id()).await? else {
+            return Ok(None);
+        };
         let messages = self.messages.clone();
-        let filter = doc! { "_id": documents::of_room(room, "n"), "write_id": attempt.write_id };
-        // The newest first: a retry comes soon.
-        let found = self
-            .bounded(async move {
-                let find = messages.find_one(filter).sort(doc! { "_id": -1 });
-                Ok(find.read_concern(ReadConcern::majority()).await?)
-            })
-            .await?;
-        Ok(found.map(|message| documents::read_message(&message)).transpose()?)
+        let filter = doc! { "_id": documents::message_id(room, id) };
+        let find = async move { Ok(messages.find_one(filter).read_concern(ReadConcern::majority()).await?) };
+        let found = self.bounded(find).await?;
+        Ok(Some(found.map(|message| documents::read_message(&message)).transpose()?.flatten()))
     }
 
     /// The room that a try of this request has made; it may have been deleted since.

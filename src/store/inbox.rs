@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use bson::{Bson, RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt;
-use handlers::{MemberView, ReadyRoom, RoomId, RoomKind, RoomView, UserId};
+use handlers::{MemberView, ReadyRoom, RoomChange, RoomId, RoomKind, RoomView, UserId};
 use mongodb::ClientSession;
 
 use super::documents::{self, Kind, Message, Undecodable};
 use super::list::{self, Listed, Page, Position};
 use super::presence::{self, Presence};
-use super::{Changed, Store, StoreError, show};
+use super::{Changed, Showing, Store, StoreError};
 use crate::cursor::{self, InboxCursor, Position as Reached};
 
 /// Up to which moments something was read.
@@ -52,6 +52,8 @@ pub(crate) enum Missed {
 #[derive(Debug)]
 pub(crate) struct Resumable<'a> {
     pub(crate) page: Page,
+    /// Whether a cursor begins with it.
+    pub(crate) first: bool,
     pub(crate) from: Option<&'a InboxCursor>,
 }
 
@@ -104,7 +106,8 @@ impl Store {
 
     /// All rooms of a user, of one moment; and what is shown of them: what was missed since a cursor, or a page.
     pub(crate) async fn inbox(&self, user: &UserId, asked: Resumable<'_>) -> Result<Rooms, StoreError> {
-        let (store, user, page, from) = (self.clone(), user.clone(), asked.page, asked.from.cloned());
+        let Resumable { page, first, from } = asked;
+        let (store, user, from) = (self.clone(), user.clone(), from.cloned());
         self.bounded(async move {
             let mut session = store.client.start_session().snapshot(true).await?;
             let mut places = store.places_in(&mut session, &user).await?;
@@ -128,6 +131,7 @@ impl Store {
             let shown = store.details_in(&mut session, &user, &places, marks).await?;
             let positions = match &missed {
                 Some(missed) => reached(missed),
+                None if !first => Vec::new(),
                 None => store.recent(&mut session, &all, &places, time).await?,
             };
             Ok(Rooms { as_of: AsOf { time, marks }, all, shown, has_more, missed, positions })
@@ -226,6 +230,19 @@ impl Store {
         .await
     }
 
+    /// A room as all who are in it are shown it, and the moment that this is of; none where there is no such room.
+    pub(crate) async fn change_of(
+        &self,
+        room: RoomId,
+    ) -> Result<Option<(Timestamp, RoomChange)>, StoreError> {
+        let (view, members) = self.members_known(room).await?;
+        let Some(documents::Room { kind, name, .. }) = self.room(room).await? else { return Ok(None) };
+        let users: Vec<_> = members.iter().map(|member| member.user.clone()).collect();
+        let present = self.presences(&users).await?;
+        let change = RoomChange { kind: see_kind(kind), name, members: see_members(members, &present) };
+        Ok(Some((view.time(), change)))
+    }
+
     /// Who is online of those that share a room with a user; of a room with more members than are looked at, of some.
     pub(crate) async fn contacts_online(&self, user: &UserId) -> Result<Vec<UserId>, StoreError> {
         let members = self.members.clone();
@@ -285,13 +302,16 @@ pub(crate) fn see_missed(
         Some(Missed::Changed(changed)) => Some(changed),
         _ => None,
     };
-    let all = |messages: &[Message]| {
-        messages.iter().map(|message| show(message, &listed.members).into_owned()).collect::<Vec<_>>()
+    let showing = Showing::to(&listed.members);
+    let all = |messages: &[Message]| -> Vec<_> {
+        messages.iter().map(|message| showing.show(message).into_owned()).collect()
     };
+    let (messages, edited) =
+        (changed.map(|changed| all(&changed.messages)), changed.map(|changed| all(&changed.edited)));
     ReadyRoom {
         added: matches!(missed, Some(Missed::Room)).then_some(true),
-        messages: changed.map(|changed| all(&changed.messages)),
-        edited: changed.map(|changed| all(&changed.edited)),
+        messages,
+        edited,
         deleted: changed.map(|changed| changed.deleted.clone()),
         has_more: changed.map(|changed| changed.has_more),
         room: see(listed, present),
@@ -301,8 +321,29 @@ pub(crate) fn see_missed(
 /// A room as its member is shown it.
 pub(crate) fn see(listed: Listed, present: &HashMap<UserId, Presence>) -> RoomView {
     let Listed { room, members, last, unread, marks, active_at } = listed;
-    let last_message = last.map(|message| show(&message, &members).into_owned());
-    let member = |member: documents::Member| MemberView {
+    let last_message = last.map(|message| Showing::to(&members).show(&message).into_owned());
+    RoomView {
+        room_id: room.id,
+        kind: see_kind(room.kind),
+        name: room.name,
+        last_activity: active_at,
+        members: see_members(members, present),
+        last_message,
+        unread,
+        delivered: marks.delivered,
+        read: marks.read,
+    }
+}
+
+fn see_kind(kind: Kind) -> RoomKind {
+    match kind {
+        Kind::Direct => RoomKind::Direct,
+        Kind::Group => RoomKind::Group,
+    }
+}
+
+fn see_members(members: Vec<documents::Member>, present: &HashMap<UserId, Presence>) -> Vec<MemberView> {
+    let see = |member: documents::Member| MemberView {
         online: present.get(&member.user).is_some_and(|presence| presence.online),
         user_id: member.user,
         email: member.email,
@@ -310,18 +351,5 @@ pub(crate) fn see(listed: Listed, present: &HashMap<UserId, Presence>) -> RoomVi
         delivered: member.marks.delivered,
         read: member.marks.read,
     };
-    RoomView {
-        room_id: room.id,
-        kind: match room.kind {
-            Kind::Direct => RoomKind::Direct,
-            Kind::Group => RoomKind::Group,
-        },
-        name: room.name,
-        last_activity: active_at,
-        members: members.into_iter().map(member).collect(),
-        last_message,
-        unread,
-        delivered: marks.delivered,
-        read: marks.read,
-    }
+    members.into_iter().map(see).collect()
 }

@@ -1,8 +1,10 @@
 //! A room's messages by pages, from either end of any message (protocol.md, Level 2, `history`).
 
+use bson::oid::ObjectId;
 use bson::{RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
-use handlers::{From, MessageId, RoomId};
+use handlers::{From, MessageId, RoomId, UserId};
+use mongodb::options::ReadConcern;
 
 use super::documents;
 use super::history::View;
@@ -51,5 +53,37 @@ impl Store {
         Ok(found
             .map(|(snapshot, _)| snapshot)
             .filter(|snapshot| snapshot.messages.first().is_some_and(|message| message.id == id)))
+    }
+
+    /// Whether a message is deleted: false also where there never was one.
+    pub(crate) async fn is_deleted(&self, room: RoomId, id: MessageId) -> Result<bool, StoreError> {
+        let messages = self.messages.clone();
+        let filter = doc! { "_id": documents::message_id(room, id), "deleted_at": { "$exists": true } };
+        let find = async move { Ok(messages.find_one(filter).projection(doc! { "_id": 1 }).await?) };
+        Ok(self.bounded(find).await?.is_some())
+    }
+
+    /// The message that its sender gave this `client_id` first, deleted or not, with the request that wrote it; once a
+    /// majority has it.
+    pub(crate) async fn of_client_id(
+        &self,
+        room: RoomId,
+        sender: &UserId,
+        client_id: &str,
+    ) -> Result<Option<(MessageId, Option<ObjectId>)>, StoreError> {
+        let messages = self.messages.clone();
+        let filter = doc! {
+            "_id.room": room.get(),
+            "sender": documents::user_bson(sender),
+            "client_id": client_id,
+        };
+        let find = async move {
+            let find = messages.find_one(filter).projection(doc! { "_id": 1, "write_id": 1 });
+            Ok(find.read_concern(ReadConcern::majority()).await?)
+        };
+        let Some(found) = self.bounded(find).await? else { return Ok(None) };
+        let id = found.get_document("_id").map_err(documents::Undecodable::from)?;
+        let (_, id) = documents::read_message_id(id)?;
+        Ok(Some((id, documents::read_request(&found, "write_id")?)))
     }
 }

@@ -87,7 +87,7 @@ async fn sizes_and_places_are_counted() {
 #[tokio::test]
 async fn what_the_api_refuses_for_its_size_is_counted() {
     let admin = free_address();
-    let server = Server::start(&[("ADMIN__LISTEN", &*admin)]).await;
+    let server = Server::start(&[("ADMIN__LISTEN", &*admin), ("API__BODY_BYTES", "65536")]).await;
     let body = |count: i64, padding: usize| {
         let members: Vec<_> = (1..=count).map(|user| json!({"user_id": user})).collect();
         json!({"kind": "group", "members": members, "padding": "x".repeat(padding)})

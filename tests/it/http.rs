@@ -1,12 +1,13 @@
 //! The bounds of plain HTTP: connections, heads, bodies, and the time that each may take.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::support::{API_KEY, PATIENCE, Server};
+use crate::support::{API_KEY, Metered, PATIENCE, Server};
 
 /// A connection on which some bytes have been sent.
 async fn said(address: SocketAddr, bytes: &str) -> TcpStream {
@@ -48,6 +49,40 @@ async fn a_body_that_never_ends_is_given_up() {
     );
     let answer = heard(said(server.address(), &request).await).await;
     assert!(!answer.starts_with("HTTP/1.1 2"), "{answer}");
+}
+
+/// Each byte comes in time, and all of them never.
+#[tokio::test]
+async fn a_body_that_drips_is_given_up() {
+    let metered = Metered::new();
+    let server = Server::start(&[metered.setting(), ("HTTP__REQUEST_MS", "400")]).await;
+    let started = Instant::now();
+    for idempotent in ["", "Idempotency-Key: a\r\n"] {
+        let request = format!(
+            "POST /api/v1/rooms HTTP/1.1\r\nHost: parlor\r\nAuthorization: Bearer {API_KEY}\r\n{idempotent}\
+             Connection: close\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+        );
+        let (mut answer, mut body) = said(server.address(), &request).await.into_split();
+        let mut drops = tokio::time::interval(Duration::from_millis(100));
+        let dripping = async {
+            loop {
+                drops.tick().await;
+                // Until nobody takes it any more.
+                if body.write_all(b" ").await.is_err() {
+                    return std::future::pending().await;
+                }
+            }
+        };
+        let mut said = Vec::new();
+        tokio::select! {
+            () = dripping => unreachable!(),
+            _ = timeout(PATIENCE, answer.read_to_end(&mut said)) => {}
+        }
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.starts_with("HTTP/1.1 400") && said.contains("did not come within 400 ms"), "{said}");
+    }
+    assert!(started.elapsed() < PATIENCE);
+    assert_eq!(metered.hits("request_ms").await, 2);
 }
 
 #[tokio::test]

@@ -1,12 +1,13 @@
 //! `Idempotency-Key`: a `POST` that is sent again is done once, and answered as it was.
 
+use futures_util::TryStreamExt;
 use mongodb::bson::{DateTime, Document, doc};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::support::{API_KEY, Link, Mongod, Server, State, alone, chat};
+use crate::support::{API_KEY, Link, Mongod, Server, State, alone, chat, shared_uri};
 
 const PATH: &str = "/rooms/1/messages";
 
@@ -320,4 +321,37 @@ async fn whoever_leaves_before_the_answer_finds_it_with_the_same_key() {
     };
     assert_eq!((status, &made["message_id"]), (201, &json!(1)), "{made}");
     one.quiet().await;
+}
+
+/// A try that wrote nothing is looked for by an index, and not in all that the room has.
+#[tokio::test]
+async fn what_was_not_written_is_not_looked_for_in_the_whole_room() {
+    let (server, _one) = alone(&[]).await;
+    let messages = server.collection("messages").await;
+    let now = DateTime::now();
+    let message = |n: i64| {
+        doc! {
+            "_id": { "room": 1_i64, "n": n }, "sender": 2_i64, "text": "x", "created_at": now, "updated_at": now,
+        }
+    };
+    messages.insert_many((1..=500).map(message)).await.unwrap();
+    let first = server.post_once("key", PATH, &hello()).await;
+    assert_eq!((first.0, &first.1["message_id"]), (201, &json!(501)), "{}", first.1);
+    died(&server).await;
+    let never = doc! { "_id": { "room": 1_i64, "n": 501_i64 } };
+    assert_eq!(messages.delete_one(never).await.unwrap().deleted_count, 1);
+    let client = mongodb::Client::with_uri_str(shared_uri()).await.unwrap();
+    let database = client.database(&server.database().name);
+    database.run_command(doc! { "profile": 2 }).await.unwrap();
+    let again = server.post_once("key", PATH, &hello()).await;
+    assert_eq!(again.0, 201, "{}", again.1);
+    database.run_command(doc! { "profile": 0 }).await.unwrap();
+    let noted = database.collection::<Document>("system.profile");
+    let of_messages = doc! { "ns": format!("{}.messages", database.name()), "op": "query" };
+    let queries: Vec<Document> = noted.find(of_messages).await.unwrap().try_collect().await.unwrap();
+    assert!(!queries.is_empty());
+    for query in queries {
+        let examined = query.get_i32("docsExamined").unwrap();
+        assert!(examined < 10, "{query}");
+    }
 }

@@ -3,6 +3,7 @@
 mod cut;
 mod device;
 mod membership;
+mod pages;
 mod presence;
 mod resume;
 mod unread;

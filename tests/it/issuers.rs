@@ -76,6 +76,22 @@ async fn a_key_is_rotated_under_live_sockets() {
     one.until(chat(2, 1, "still here")).await;
 }
 
+/// Some issuers have one key, and no name for it or always the same.
+#[tokio::test]
+async fn a_key_is_replaced_under_its_name() {
+    let old = Signer::new("the key");
+    let new = Signer { name: "the key".to_owned(), ..Signer::new("the key") };
+    let issuer = Issuer::start(Says::Keys(vec![old.public.clone()])).await;
+    let server = server_of(&issuer, &[]).await;
+    let mut one = server.dial(TARGET).token(&token(&issuer, 1, &old)).open().await;
+    one.history().await;
+    issuer.says(Says::Keys(vec![new.public.clone()]));
+    until(&server, &token(&issuer, 1, &new), None).await;
+    assert_eq!(refusal(&server, &token(&issuer, 1, &old)).await, Some(4001));
+    one.send(json!({"action": "auth", "token": token(&issuer, 1, &new)})).await;
+    assert_eq!(one.until_kind("auth").await["type"], "auth");
+}
+
 #[tokio::test]
 async fn only_the_issuers_own_tokens_are_taken() {
     let signer = Signer::new("a");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
-use crate::support::{Mongod, Program, edited};
+use crate::support::{Metered, Mongod, Program, edited};
 
 /// The lines that are about a request.
 fn lines_of(log: &str, request: &str) -> Vec<Value> {
@@ -60,6 +60,26 @@ async fn the_id_that_a_client_is_told_is_in_the_log_with_its_cause() {
     assert_eq!((&line["level"], &line["fields"]["action"]), (&json!("ERROR"), &json!("send")));
     assert!(line["fields"]["error"].as_str().unwrap().contains("8000"), "{line}");
     assert!(!message.contains("8000"), "the cause is for the log alone");
+    program.signal("TERM");
+    assert_eq!(program.exit_code().await, Some(0), "within {:?}", Duration::from_secs(15));
+}
+
+/// Someone scrolls in the terminal, a log shipper hangs: the pipe is full after 64 KiB.
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_nobody_up() {
+    let metered = Metered::new();
+    let settings = [metered.setting(), ("LOG__FILTER", "debug"), ("LOG__QUEUE_LINES", "10")];
+    let mut program = Program::start(&settings).await;
+    program.room(&[1, 2]).await;
+    let (mut one, mut two) = (program.join(1, 2).await, program.join(2, 1).await);
+    program.deafen();
+    let mut said = 0;
+    while metered.hits("log_queue_lines").await < 100 {
+        one.say("does anybody hear me?").await;
+        two.until_kind("chat_message").await;
+        said += 1;
+        assert!(said < 10_000, "this is all that it has to say");
+    }
     program.signal("TERM");
     assert_eq!(program.exit_code().await, Some(0), "within {:?}", Duration::from_secs(15));
 }

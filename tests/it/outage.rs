@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::support::{Client, Link, PATIENCE, Server, State, chat, error, said};
+use crate::support::{Client, Link, PATIENCE, Server, State, chat, error, free_port, said};
 
 /// A server whose line to the database can be cut, and that finds out soon.
 async fn behind_a_link() -> (Link, Server) {
@@ -121,11 +121,20 @@ async fn a_write_that_takes_too_long_is_a_timeout() {
 
 #[tokio::test]
 async fn a_server_without_its_database_is_healthy_but_not_ready() {
-    let (link, server) = behind_a_link().await;
+    let link = Link::to_the_database().await;
+    let admin = format!("127.0.0.1:{}", free_port());
+    let server = Server::start_over(&link.uri, &[("ADMIN__LISTEN", &admin)]).await;
     server.until_status("/readyz", 200).await;
     link.set(State::Cut);
     server.until_status("/readyz", 503).await;
     assert_eq!(server.get("/healthz").await, 200);
+    // Where the database is and what is wrong with it is for those who run it.
+    let members = link.uri.trim_start_matches("mongodb://").split('/').next().unwrap();
+    let told = async |url: String| reqwest::get(url).await.unwrap().text().await.unwrap();
+    let everyone = told(format!("http://{}/readyz", server.address())).await;
+    assert!(everyone.contains(r#""database":"away""#) && !everyone.contains(members), "{everyone}");
+    let admins = told(format!("http://{admin}/readyz")).await;
+    assert!(admins.contains(members), "{admins} doesn't name {members}");
     link.set(State::Open);
     server.until_status("/readyz", 200).await;
 }

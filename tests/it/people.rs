@@ -174,7 +174,8 @@ async fn what_was_under_way_when_a_user_was_erased_goes_too() {
 #[tokio::test]
 async fn who_was_being_added_to_a_room_when_they_were_erased_is_in_none() {
     let mongod = Mongod::start().await;
-    let short = [("LIMITS__HANDLER_MS", "1000"), ("MONGODB__OPERATION_MS", "4000")];
+    let short =
+        [("LIMITS__HANDLER_MS", "1000"), ("MONGODB__OPERATION_MS", "3000"), ("PRESENCE__GRACE_MS", "100")];
     let server = Server::start_over(&mongod.uri("parlor"), &short).await;
     let group = server.room(&[2, 3, 4]).await;
     let late = doc! { "failCommands": ["commitTransaction"], "blockConnection": true, "blockTimeMS": 2000 };
@@ -188,12 +189,19 @@ async fn who_was_being_added_to_a_room_when_they_were_erased_is_in_none() {
     };
     let (added, ()) = tokio::join!(add, erase);
     assert_eq!(added.0, 201, "{}", added.1);
+    let mut one = server.enter(1, group).await;
+    seen(&server, "1", true).await;
+    let code = one.closed_in_the_end().await;
+    assert!([4001, 4003].contains(&code), "{code}");
     let database = mongod.database(&server.database().name).await;
     let erasures = database.collection::<Document>("erasures");
     let ended = async { while erasures.count_documents(doc! {}).await.unwrap() > 0 {} };
-    timeout(PATIENCE, ended).await.expect("the last look");
+    timeout(2 * PATIENCE, ended).await.expect("the last look");
     let members = database.collection::<Document>("members");
     assert_eq!(members.count_documents(doc! { "_id.user": 1_i64 }).await.unwrap(), 0);
+    // When they were seen for the last time was written after they had been found.
+    let presence = database.collection::<Document>("presence");
+    assert_eq!(presence.count_documents(doc! { "_id": 1_i64 }).await.unwrap(), 0);
 }
 
 #[tokio::test]
@@ -241,6 +249,7 @@ async fn an_export_has_all_of_a_user_and_nothing_of_others() {
     let kinds: Vec<_> = lines.iter().map(|line| line["type"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["user", "membership", "membership", "message", "message", "end"]);
     assert_eq!(lines[0]["user_id"], 1);
+    assert!(lines[0]["online"].is_boolean() && lines[0].get("last_seen").is_some(), "{}", lines[0]);
     assert_eq!((&lines[1]["room_id"], &lines[1]["email"]), (&json!(1), &json!("user1@example.com")));
     assert_eq!((&lines[1]["role"], &lines[1]["read"]), (&json!("member"), &json!(3)));
     assert_eq!((&lines[2]["room_id"], &lines[2]["email"]), (&json!(2), &json!("b@example.com")));

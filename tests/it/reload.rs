@@ -237,6 +237,10 @@ async fn an_issuer_can_come_and_go() {
     case.reload(&format!("{by_issuer}[limits]\ntext_chars = 5\n"), &format!("{TAKEN}\"limits.text_chars\""))
         .await;
     assert_eq!(case.refusal(&theirs).await, None);
+    // However often.
+    case.reload(&format!("{by_issuer}[limits]\ntext_chars = 6\n"), &format!("{TAKEN}\"limits.text_chars\""))
+        .await;
+    assert_eq!(case.refusal(&theirs).await, None);
 
     case.reload(
         &secret(ONE, ""),

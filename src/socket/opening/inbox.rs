@@ -73,7 +73,7 @@ async fn read(
     loop {
         let reached = view.join(&known);
         let page = Page { before: None, limit: ROOMS };
-        let asked = Resumable { page, from };
+        let asked = Resumable { page, first: true, from };
         let rooms = server.store.inbox(&caller.user, asked).await.map_err(|error| refused(server, &error))?;
         if reached.is_none_or(|reached| reached <= rooms.as_of.time) && view.hears_of(&rooms.all) {
             return Ok((rooms, reached));

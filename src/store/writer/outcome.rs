@@ -86,21 +86,10 @@ impl Task {
 
     /// The message that this one's sender gave its `client_id` first, once a majority has it.
     pub(super) async fn written_before(&self, draft: &Draft) -> Result<Option<Written>, StoreError> {
-        let messages = self.store.messages.clone();
-        let filter = doc! {
-            "_id.room": draft.room.get(),
-            "sender": documents::user_bson(&draft.sender),
-            "client_id": draft.client_id.clone(),
-        };
-        let find = async move {
-            let find = messages.find_one(filter).projection(doc! { "_id": 1, "write_id": 1 });
-            Ok(find.read_concern(ReadConcern::majority()).await?)
-        };
-        let Some(found) = self.store.bounded(find).await? else { return Ok(None) };
-        let id = found.get_document("_id").map_err(documents::Undecodable::from)?;
-        let (_, id) = documents::read_message_id(id)?;
+        let Some(client_id) = &draft.client_id else { return Ok(None) };
+        let found = self.store.of_client_id(draft.room, &draft.sender, client_id).await?;
         // One of unknown outcome may meet itself.
-        let mine = documents::read_request(&found, "write_id")? == Some(draft.write_id);
-        Ok(Some(if mine { Written::New(id) } else { Written::Before(id) }))
+        let mine = |write_id: Option<ObjectId>| write_id == Some(draft.write_id);
+        Ok(found.map(|(id, write_id)| if mine(write_id) { Written::New(id) } else { Written::Before(id) }))
     }
 }

@@ -184,3 +184,34 @@ async fn a_delete_is_not_asked_about() {
     one.expect(deleted(1)).await;
     receiver.asked(1).await;
 }
+
+/// Its answer was lost, and by now the receiver thinks otherwise: of what everyone has nobody is told that it was refused.
+#[tokio::test]
+async fn what_was_written_before_is_answered_as_it_is_whatever_is_thought_of_it_now() {
+    let receiver = content().await;
+    for failure in [
+        Say::Ok(json!({"reject": "said before"}).to_string()),
+        Say::Status(500, String::new(), String::new()),
+    ] {
+        receiver.answers(|_| Say::Ok(String::new()));
+        let settings = [(URL, &*receiver.url("/")), (ON_FAILURE, "closed")];
+        let (server, mut listener) = alone(&settings).await;
+        let mut one = server.dial_as(1, "room_id=1&since=").open().await;
+        assert_eq!(one.next().await["type"], "resumed");
+        let hello = json!({"action": "send", "message": "hello", "client_id": "a"});
+        one.send(hello.clone()).await;
+        assert_eq!(one.next().await["message"]["message_id"], 1);
+        listener.expect(chat(1, 1, "hello")).await;
+        receiver.answers(move |_| failure.clone());
+        one.send(hello).await;
+        let again = one.next().await;
+        assert_eq!(
+            (&again["type"], &again["message"]["message_id"]),
+            (&json!("chat_message"), &json!(1)),
+            "{again}"
+        );
+        one.send(json!({"action": "send", "message": "hello", "client_id": "b"})).await;
+        assert_eq!(one.next().await["type"], "error");
+        listener.quiet().await;
+    }
+}

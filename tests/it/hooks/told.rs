@@ -147,3 +147,20 @@ async fn a_hook_that_hangs_keeps_no_other_from_being_told() {
     }
     receiver.asked(20).await;
 }
+
+/// What is taken back in time goes to nobody's phone.
+#[tokio::test]
+async fn a_message_that_was_deleted_meanwhile_is_told_to_nobody_who_is_not_there() {
+    let receiver = content().await;
+    let settings = [("HOOKS__OFFLINE__URL", &*receiver.url("/")), ("HOOKS__OFFLINE__WAIT_MS", "1000")];
+    let server = Server::start(&settings).await;
+    server.room(&[1, 2]).await;
+    let mut one = server.join(1, 2).await;
+    one.say("taken back").await;
+    one.until_kind("chat_message").await;
+    one.send(json!({"action": "delete", "message_id": 1})).await;
+    one.until_kind("message_deleted").await;
+    one.say("meant").await;
+    let first = told(&receiver, 1).await.remove(0);
+    assert_eq!((&first["message_id"], &first["text"]), (&json!(2), &json!("meant")), "{first}");
+}

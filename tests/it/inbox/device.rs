@@ -63,9 +63,10 @@ impl Room {
         self.said.keys().next_back().copied().unwrap_or_default()
     }
 
-    /// All that is there by now was shown to this member.
+    /// All that is there by now was shown to this member. What was deleted before is not.
     pub(super) fn read_all(&mut self, user: i64) {
-        let newest = self.said.iter().rev().find(|(_, sender)| **sender != user).map_or(0, |(id, _)| *id);
+        let mut shown = self.said.iter().rev().filter(|(id, _)| !self.deleted.contains(id));
+        let newest = shown.find(|(_, sender)| **sender != user).map_or(0, |(id, _)| *id);
         let read = self.read.get_mut(&user).unwrap();
         *read = newest.max(*read);
     }

@@ -1,10 +1,11 @@
 //! Rooms that come, change and go while the socket is open.
 
+use mongodb::bson::doc;
 use reqwest::Method;
 use serde_json::json;
 
 use super::{expect, inbox, next};
-use crate::support::{Server, chat};
+use crate::support::{Server, chat, shared_uri};
 
 #[tokio::test]
 async fn a_room_that_is_made_is_added_and_heard_of_at_once() {
@@ -109,4 +110,35 @@ async fn what_is_said_in_a_room_right_after_it_was_made_is_told_once() {
             (&json!("mark_message_as_delivered"), &json!(room))
         );
     }
+}
+
+/// It is the same for all of them: each by itself would read as many members as there are.
+#[tokio::test]
+async fn a_change_of_a_group_is_read_once_for_all_who_are_in_it() {
+    let server = Server::start(&[]).await;
+    let users: Vec<i64> = (1..=12).collect();
+    let group = server.room(&users).await;
+    let mut all = Vec::new();
+    for user in users {
+        all.push(inbox(&server, user).await.0);
+    }
+    let client = mongodb::Client::with_uri_str(shared_uri()).await.unwrap();
+    let database = client.database(&server.database().name);
+    database.run_command(doc! { "profile": 2 }).await.unwrap();
+    let changed = server.call(Method::PATCH, &format!("/rooms/{group}"), json!({"name": "Lunch"})).await;
+    assert_eq!(changed.0, 200, "{}", changed.1);
+    for one in &mut all {
+        let told = one.until_kind("room_changed").await;
+        let members = told["room"]["members"].as_array().unwrap();
+        assert_eq!((&told["room"]["name"], members.len()), (&json!("Lunch"), 12));
+    }
+    database.run_command(doc! { "profile": 0 }).await.unwrap();
+    let reads = doc! {
+        "ns": format!("{}.members", database.name()),
+        "op": { "$in": ["query", "command"] },
+        "$or": [{ "command.find": "members" }, { "command.aggregate": "members" }],
+    };
+    let noted = database.collection::<mongodb::bson::Document>("system.profile");
+    let reads = noted.count_documents(reads).await.unwrap();
+    assert!((1..=3).contains(&reads), "members were read {reads} times");
 }

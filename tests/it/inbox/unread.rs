@@ -1,9 +1,14 @@
 //! What is unread: the server's own count, told when a mark or a delete changes it.
 
+use std::time::{Duration, Instant};
+
+use mongodb::Database;
+use mongodb::bson::{DateTime, Document, doc};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::inbox;
-use crate::support::{Client, Server};
+use crate::support::{Client, Metered, Mongod, PATIENCE, Server, shared_uri};
 
 async fn unread(client: &mut Client) -> Value {
     let told = client.until_kind("unread").await;
@@ -69,4 +74,152 @@ async fn a_message_that_is_deleted_is_unread_no_more() {
     two.send(json!({"action": "delete", "message_id": 1})).await;
     assert_eq!(one.until_kind("message_deleted").await["message_id"], 1);
     assert_eq!(unread(&mut one).await, json!([room, 1, 0]));
+}
+
+/// What is asked of the database, by its profile.
+struct Noted(Database);
+
+impl Noted {
+    async fn of(server: &Server) -> Self {
+        let client = mongodb::Client::with_uri_str(shared_uri()).await.unwrap();
+        let database = client.database(&server.database().name);
+        database.run_command(doc! { "profile": 2 }).await.unwrap();
+        Self(database)
+    }
+
+    /// How often what is unread was counted.
+    async fn counts(&self) -> u64 {
+        let members = format!("{}.members", self.0.name());
+        let counted = doc! { "ns": members, "command.aggregate": "members", "command.readConcern.atClusterTime": { "$exists": true } };
+        self.0.collection::<Document>("system.profile").count_documents(counted).await.unwrap()
+    }
+
+    async fn end(self) {
+        self.0.run_command(doc! { "profile": 0 }).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_room_that_is_read_to_its_end_is_not_counted() {
+    let server = Server::start(&[]).await;
+    let room = server.room(&[1, 2]).await;
+    let mut two = server.join(2, 1).await;
+    let (mut one, _) = inbox(&server, 1).await;
+    one.send(json!({"action": "open", "room_id": room})).await;
+    let noted = Noted::of(&server).await;
+    for id in 1..=5 {
+        two.say("read at once").await;
+        assert_eq!(unread(&mut one).await, json!([room, 0, id]));
+    }
+    assert_eq!(noted.counts().await, 0);
+    // What is left over is.
+    one.send(json!({"action": "close", "room_id": room})).await;
+    for _ in 0..2 {
+        two.say("later").await;
+        one.until_kind("chat_message").await;
+    }
+    one.send(json!({"action": "read", "room_id": room, "message_id": 6})).await;
+    assert_eq!(unread(&mut one).await, json!([room, 1, 6]));
+    assert_eq!(noted.counts().await, 1);
+    noted.end().await;
+}
+
+/// What a client makes of what it is told of a room, up to so many unread and so many messages and deletes heard of: a count
+/// has all messages that were told before it, and none that are told after it. Gives how many counts there were.
+async fn reckon(one: &mut Client, mut unread: i64, until: i64, events: usize) -> u64 {
+    let (mut heard, mut told) = (0, 0);
+    let reckoning = async {
+        while (unread, heard) != (until, events) {
+            let frame = one.next().await;
+            match frame["type"].as_str().unwrap() {
+                "chat_message" => (unread, heard) = (unread + 1, heard + 1),
+                "message_deleted" => heard += 1,
+                "unread" => (unread, told) = (frame["unread"].as_i64().unwrap(), told + 1),
+                _ => {}
+            }
+        }
+    };
+    timeout(PATIENCE, reckoning).await.expect("the last count is right");
+    told
+}
+
+#[tokio::test]
+async fn deletes_of_what_waits_to_be_read_are_told_and_not_counted() {
+    let server = Server::start(&[]).await;
+    let room = server.room(&[1, 2]).await;
+    let mut two = server.join(2, 1).await;
+    for _ in 0..=40 {
+        two.say("unread").await;
+        two.until_kind("chat_message").await;
+    }
+    let (mut one, ready) = inbox(&server, 1).await;
+    assert_eq!(ready["rooms"][0]["unread"], 41);
+    let noted = Noted::of(&server).await;
+    // One of one's own is not unread to oneself.
+    one.send(json!({"action": "send", "room_id": room, "message": "mine"})).await;
+    one.send(json!({"action": "delete", "room_id": room, "message_id": 42})).await;
+    one.until_kind("message_deleted").await;
+    for id in 1..=40 {
+        two.send(json!({"action": "delete", "message_id": id})).await;
+        two.until_kind("message_deleted").await;
+    }
+    two.say("and one more").await;
+    let told = reckon(&mut one, 41, 2, 41).await;
+    assert!((1..=40).contains(&told), "told {told} times");
+    assert_eq!(noted.counts().await, 0);
+    noted.end().await;
+}
+
+/// Of what a room doesn't keep in memory each delete is a count for every socket that has the message unread.
+#[tokio::test]
+async fn deletes_that_have_to_be_counted_are_counted_a_few_times() {
+    let metered = Metered::new();
+    let pause = Duration::from_millis(500);
+    let server = Server::start(&[metered.setting(), ("SOCKETS__UNREAD_MS", "500")]).await;
+    server.room(&[1, 2]).await;
+    let now = DateTime::now();
+    let message = |n: i64| {
+        doc! {
+            "_id": { "room": 1_i64, "n": n }, "sender": 2_i64, "text": "x", "created_at": now, "updated_at": now,
+        }
+    };
+    server.collection("messages").await.insert_many((1..=300).map(message)).await.unwrap();
+    let (mut one, ready) = inbox(&server, 1).await;
+    assert_eq!(ready["rooms"][0]["unread"], 300);
+    let noted = Noted::of(&server).await;
+    let began = Instant::now();
+    for id in 1..=40 {
+        assert_eq!(server.api_delete(&format!("/rooms/1/messages/{id}")).await.0, 204);
+    }
+    let more = json!({"sender_id": 2, "text": "and one more"});
+    assert_eq!(server.api_post("/rooms/1/messages", &more).await.0, 201);
+    let told = reckon(&mut one, 300, 261, 41).await;
+    let most = u64::try_from(began.elapsed().as_millis() / pause.as_millis()).unwrap() + 2;
+    let counts = noted.counts().await;
+    assert!((1..=most).contains(&counts), "{counts} counts where {most} are allowed");
+    assert!((1..=counts).contains(&told), "{told} of {counts} counts were told");
+    assert!(metered.hits("unread_ms").await > 0);
+    noted.end().await;
+}
+
+/// As where the primary steps down: the socket needn't go for that.
+#[tokio::test]
+async fn a_count_that_fails_is_made_again() {
+    let mongod = Mongod::start().await;
+    let server = Server::start_over(&mongod.uri("parlor"), &[]).await;
+    let room = server.room(&[1, 2]).await;
+    let mut two = server.join(2, 1).await;
+    let (mut one, _) = inbox(&server, 1).await;
+    for _ in 0..2 {
+        two.say("hello").await;
+        one.until_kind("chat_message").await;
+    }
+    // `InterruptedDueToReplStateChange`
+    let refused = doc! { "failCommands": ["aggregate"], "errorCode": 11602 };
+    mongod.fail("parlor", doc! { "times": 3 }, refused).await;
+    one.send(json!({"action": "read", "room_id": room, "message_id": 1})).await;
+    mongod.held_up().await;
+    assert_eq!(unread(&mut one).await, json!([room, 1, 1]));
+    one.send(json!({"action": "ping"})).await;
+    one.until_kind("pong").await;
 }

@@ -89,7 +89,21 @@ async fn only_this_machine_gets_a_session() {
     }
     server.stop().await;
 
-    let home = home.set("LISTEN", "0.0.0.0:0").set("AUTH__SECRET", SECRET);
+    // What a proxy passes on, and what is signed with an application's own key, may be for someone elsewhere.
+    let http = reqwest::Client::new();
+    let proxied = home.serve().await;
+    for header in ["forwarded", "x-forwarded-for", "x-real-ip"] {
+        let request = http.post(proxied.url("/page/session")).header(header, "192.0.2.1").body(one);
+        assert_eq!(request.send().await.unwrap().status(), 404, "{header}");
+    }
+    proxied.stop().await;
+    let home = home.set("AUTH__SECRET", SECRET);
+    let server = home.serve().await;
+    assert_eq!(session(&server.url(""), "localhost", one).await, 404);
+    assert_eq!(reqwest::get(server.url("/")).await.unwrap().status(), 200);
+    server.stop().await;
+
+    let home = home.set("LISTEN", "0.0.0.0:0");
     let server = home.serve().await;
     assert_eq!(session(&server.url(""), "localhost", one).await, 404);
     assert_eq!(reqwest::get(server.url("/")).await.unwrap().status(), 200);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use super::super::mongo::Database;
@@ -22,6 +22,7 @@ pub(crate) struct Program {
     server: Server,
     pub(super) child: Owned,
     log: watch::Receiver<String>,
+    deaf: Arc<Notify>,
     /// All of its environment that is not the test's.
     settings: Vec<(String, String)>,
 }
@@ -99,8 +100,16 @@ impl Program {
         let (said, mut log) = watch::channel(String::new());
         let mut lines = BufReader::new(child.child.stderr.take().unwrap()).lines();
         let noted = transcript.clone();
+        let deaf = Arc::new(Notify::new());
+        let deafened = deaf.clone();
         tokio::spawn(async move {
-            while let Ok(Some(line)) = lines.next_line().await {
+            loop {
+                let line = tokio::select! {
+                    line = lines.next_line() => line,
+                    // The pipe stays open, and fills.
+                    () = deafened.notified() => std::future::pending().await,
+                };
+                let Ok(Some(line)) = line else { return };
                 noted.note("parlor", "!!", &line);
                 said.send_modify(|log| {
                     log.push_str(&line);
@@ -119,7 +128,7 @@ impl Program {
             panic!("parlor ended before it served, with {status:?}; it said:\n{log}")
         };
         let server = Server::at(address(&log_so_far), database, transcript);
-        Self { server, child, log, settings }
+        Self { server, child, log, deaf, settings }
     }
 
     /// Sends a signal by its name.
@@ -131,6 +140,11 @@ impl Program {
     /// What it has said in its log up to now.
     pub(crate) fn log(&self) -> String {
         self.log.borrow().clone()
+    }
+
+    /// Reads no more of its log.
+    pub(crate) fn deafen(&self) {
+        self.deaf.notify_one();
     }
 
     /// Waits until it has said this in its log.

@@ -1,0 +1,120 @@
+//! Tells sockets of all of a user's rooms that a room, or who is in it, has changed.
+//!
+//! It is the same for all who are in the room, so it is read once for all of them, by a task of its own: in a group of a
+//! thousand each would read a thousand members. Of several changes that come close together the last one counts. Whether a
+//! socket's own user is in the room that socket finds out by itself.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bson::Timestamp;
+use handlers::{InboxEvent, RoomId};
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
+
+use crate::hub::Hub;
+use crate::metrics::Metrics;
+use crate::outbox::{Frame, Inbox, What};
+use crate::room::json;
+use crate::store::Store;
+
+/// How long a change may take to be told, its turn included. Less than what a cursor takes for
+/// [settled](crate::cursor): what waits here is told before it counts as told.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The pause before a room is read again that could not be read, or is older than its change.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// Rooms that are read at the same time.
+const AT_ONCE: usize = 16;
+
+/// What is still to be told. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Changes(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    /// At most as many as there are rooms with sockets here.
+    rooms: Mutex<HashMap<RoomId, Pending>>,
+    some: Notify,
+}
+
+#[derive(Clone, Copy)]
+struct Pending {
+    /// When it changed last.
+    time: Timestamp,
+    /// Since when the first of the changes waits.
+    since: Instant,
+}
+
+impl Changes {
+    /// A room has changed.
+    pub(crate) fn saw(&self, room: RoomId, time: Timestamp) {
+        let mut rooms = self.rooms();
+        let pending = rooms.entry(room).or_insert_with(|| Pending { time, since: Instant::now() });
+        pending.time = time.max(pending.time);
+        self.0.some.notify_one();
+    }
+
+    fn take(&self) -> Option<(RoomId, Pending)> {
+        let mut rooms = self.rooms();
+        let first = *rooms.iter().min_by_key(|(_, pending)| pending.since)?.0;
+        rooms.remove_entry(&first)
+    }
+
+    fn rooms(&self) -> MutexGuard<'_, HashMap<RoomId, Pending>> {
+        self.0.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What tells it.
+pub(crate) struct Teller {
+    pub(crate) changes: Changes,
+    pub(crate) store: Store,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Teller {
+    /// Tells, for ever.
+    pub(crate) async fn run(self) {
+        let places = Arc::new(Semaphore::new(AT_ONCE));
+        let this = Arc::new(self);
+        loop {
+            let Ok(place) = places.clone().acquire_owned().await else { return };
+            let Some((room, pending)) = this.changes.take() else {
+                this.changes.0.some.notified().await;
+                continue;
+            };
+            let this = this.clone();
+            tokio::spawn(async move {
+                this.tell(room, pending).await;
+                drop(place);
+            });
+        }
+    }
+
+    async fn tell(&self, room: RoomId, Pending { time, since }: Pending) {
+        let end = since + PATIENCE;
+        let error = loop {
+            match tokio::time::timeout_at(end, self.store.change_of(room)).await {
+                Ok(Ok(Some((read_at, change)))) if read_at >= time => {
+                    let event = json(&InboxEvent::RoomChanged { room: change });
+                    let inbox = Some(Inbox { room, what: What::Event });
+                    let frame = Arc::new(Frame { inbox, ..Frame::new(event, time) });
+                    return self.hub.tell_inboxes(&[room], &frame);
+                }
+                // It was deleted: each of its members is told so.
+                Ok(Ok(None)) => return,
+                Ok(Ok(Some(_))) if Instant::now() >= end => break "what is read is older".to_owned(),
+                Ok(Err(error)) if Instant::now() >= end => break error.to_string(),
+                Ok(_) => tokio::time::sleep(RETRY_PAUSE).await,
+                Err(_) => break format!("it took longer than {PATIENCE:?}"),
+            }
+        };
+        self.metrics.fault("inbox");
+        tracing::error!(%error, %room, "how a room has changed can't be told; its sockets are to come back");
+        self.hub.send_inboxes_away(room);
+    }
+}
