@@ -71,7 +71,8 @@ impl Sweep {
         let own = self.pulse.server();
         let others = beats.iter().any(|beat| beat.server != own && !beat.dead);
         self.present.looked_for_others(heard, others);
-        let own_is_late = self.pulse.age().is_none_or(|age| age + LOOK >= self.silence);
+        // A little less than for the others: what is written is seen before it comes round.
+        let own_is_late = self.pulse.age().is_none_or(|age| age >= self.silence * 3 / 4);
         if own_is_late || asked.elapsed() >= self.silence {
             // A database that takes so long for this, or for a heartbeat to come round, keeps the others waiting, too.
             self.seen.clear();

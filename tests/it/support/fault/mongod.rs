@@ -212,6 +212,12 @@ impl Mongod {
         }
     }
 
+    /// Whether it applies what it hears of its primary. Where most of a set don't no majority has what is written.
+    pub(crate) async fn applies(&self, it_does: bool) {
+        let mode = if it_does { "off" } else { "alwaysOn" };
+        self.admin(doc! { "configureFailPoint": "rsSyncApplyStop", "mode": mode }).await;
+    }
+
     /// Where several are that are one replica set, for a server called so.
     pub(crate) fn uri_of(all: &[Self], app: &str) -> String {
         let hosts: Vec<_> = all.iter().map(Self::host).collect();
