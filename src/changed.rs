@@ -4,7 +4,7 @@
 //! thousand each would read a thousand members. Of several changes that come close together the last one counts. Whether a
 //! socket's own user is in the room that socket finds out by itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,9 +35,16 @@ pub(crate) struct Changes(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    /// At most as many as there are rooms with sockets here.
-    rooms: Mutex<HashMap<RoomId, Pending>>,
+    rooms: Mutex<Rooms>,
     some: Notify,
+}
+
+/// At most as many as there are rooms with sockets here.
+#[derive(Default)]
+struct Rooms {
+    pending: HashMap<RoomId, Pending>,
+    /// Those that are being told of: a later change waits until the one before it was told.
+    told: HashSet<RoomId>,
 }
 
 #[derive(Clone, Copy)]
@@ -52,18 +59,27 @@ impl Changes {
     /// A room has changed.
     pub(crate) fn saw(&self, room: RoomId, time: Timestamp) {
         let mut rooms = self.rooms();
-        let pending = rooms.entry(room).or_insert_with(|| Pending { time, since: Instant::now() });
+        let pending = rooms.pending.entry(room).or_insert_with(|| Pending { time, since: Instant::now() });
         pending.time = time.max(pending.time);
         self.0.some.notify_one();
     }
 
     fn take(&self) -> Option<(RoomId, Pending)> {
         let mut rooms = self.rooms();
-        let first = *rooms.iter().min_by_key(|(_, pending)| pending.since)?.0;
-        rooms.remove_entry(&first)
+        let Rooms { pending, told } = &mut *rooms;
+        let free = pending.iter().filter(|(room, _)| !told.contains(*room));
+        let first = *free.min_by_key(|(_, pending)| pending.since)?.0;
+        told.insert(first);
+        pending.remove_entry(&first)
     }
 
-    fn rooms(&self) -> MutexGuard<'_, HashMap<RoomId, Pending>> {
+    /// A change was told; another of the room may be.
+    fn done(&self, room: RoomId) {
+        self.rooms().told.remove(&room);
+        self.0.some.notify_one();
+    }
+
+    fn rooms(&self) -> MutexGuard<'_, Rooms> {
         self.0.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -90,6 +106,7 @@ impl Teller {
             let this = this.clone();
             tokio::spawn(async move {
                 this.tell(room, pending).await;
+                this.changes.done(room);
                 drop(place);
             });
         }
@@ -116,5 +133,26 @@ impl Teller {
         self.metrics.fault("inbox");
         tracing::error!(%error, %room, "how a room has changed can't be told; its sockets are to come back");
         self.hub.send_inboxes_away(room);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_room_is_told_of_by_one_at_a_time_and_of_what_came_meanwhile_once() {
+        let (changes, room) = (Changes::default(), RoomId::MIN);
+        let at = |time| Timestamp { time, increment: 1 };
+        changes.saw(room, at(1));
+        assert_eq!(changes.take().unwrap().1.time, at(1));
+        for time in [2, 4, 3] {
+            changes.saw(room, at(time));
+        }
+        assert!(changes.take().is_none(), "it is being told of");
+        changes.done(room);
+        assert_eq!(changes.take().unwrap().1.time, at(4));
+        changes.done(room);
+        assert!(changes.take().is_none());
     }
 }

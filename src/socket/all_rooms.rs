@@ -157,10 +157,7 @@ impl AllRooms {
         if let What::Look = what {
             return Ok((None, self.look(room, frame.time).await?));
         }
-        let since = self.since_in.get(&room).copied().unwrap_or(self.since);
-        let of_marks = frame.marks.is_some() || matches!(what, What::Read { .. });
-        let told = if of_marks { since.marks } else { since.time };
-        if frame.time <= told || !self.rooms.has(room) || frame.dismisses.is_some() {
+        if self.was_shown(room, what, frame) || !self.rooms.has(room) || frame.dismisses.is_some() {
             return Ok((None, None));
         }
         self.counts.told(room, frame.time);
@@ -168,7 +165,8 @@ impl AllRooms {
             What::Look | What::Read { .. } => None,
             What::Event | What::Deleted { .. } => self.event(room, frame),
         };
-        let counted = self.reckon(room, frame, since.time);
+        let shown = self.shown_in(room).time;
+        let counted = self.reckon(room, frame, shown);
         let told_later = || behind.iter().any(|frame| self.changes_unread(room, frame));
         if counted == Counted::AsBefore || told_later() {
             return Ok((told, None));
@@ -176,16 +174,29 @@ impl AllRooms {
         let unread = match self.unread.get(&room).copied() {
             Some(unread) => Some(self.tell_unread(room, frame.time, unread)),
             // All that was shown counts, also of after a mark.
-            None => self.count_in_turn(room, frame.time.max(since.time)).await?,
+            None => self.count_in_turn(room, frame.time.max(shown)).await?,
         };
         Ok((told, unread))
     }
 
-    /// Whether a frame changes what is unread in a room; not whether it was told.
+    /// Up to which moments a room was shown in the beginning.
+    fn shown_in(&self, room: RoomId) -> AsOf {
+        self.since_in.get(&room).copied().unwrap_or(self.since)
+    }
+
+    /// Whether what a frame tells was shown in the beginning.
+    fn was_shown(&self, room: RoomId, what: &What, frame: &Frame) -> bool {
+        let AsOf { time, marks } = self.shown_in(room);
+        let of_marks = frame.marks.is_some() || matches!(what, What::Read { .. });
+        frame.time <= if of_marks { marks } else { time }
+    }
+
+    /// Whether a frame is to change what is unread in a room.
     fn changes_unread(&self, of: RoomId, frame: &Frame) -> bool {
         let Some(outbox::Inbox { room, what }) = &frame.inbox else { return false };
         let own = |user: &UserId| *user == self.caller.user;
         *room == of
+            && !self.was_shown(of, what, frame)
             && match what {
                 What::Look | What::Event => false,
                 What::Read { user, .. } => own(user),
