@@ -17,6 +17,7 @@ COPY --from=build /usr/local/bin/parlor /usr/local/bin/parlor
 USER 10001:10001
 ENV PARLOR__LISTEN=0.0.0.0:8001
 EXPOSE 8001
+# With a file of settings set PARLOR_CONFIG to its path, rather than --config: then this reads it, too.
 HEALTHCHECK --interval=10s --timeout=6s --start-period=40s CMD ["/usr/local/bin/parlor", "health"]
 # No shell in between: SIGTERM reaches the server, which then drains. Leave it more than shutdown.drain_seconds.
 ENTRYPOINT ["/usr/local/bin/parlor"]

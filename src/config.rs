@@ -380,12 +380,28 @@ impl Config {
         Self::of(Values::layered(file, env)?)
     }
 
+    /// The same without the check of the whole: what the settings are, not whether a server can be started with them.
+    ///
+    /// # Errors
+    /// A value can't be read, or a key is unknown; also where `file` can't be read.
+    pub fn load_unchecked(
+        file: Option<&Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        Ok(Self::read_all(Values::layered(file, env)?)?.0)
+    }
+
     fn of(given: Values) -> Result<Self, ConfigError> {
+        let (config, values) = Self::read_all(given)?;
+        config.check().map_err(|error| values.locate(error))?;
+        Ok(config)
+    }
+
+    fn read_all(given: Values) -> Result<(Self, Values), ConfigError> {
         let mut values = given.clone();
         let config = Self::read(&mut values, given)?;
         values.all_read()?;
-        config.check().map_err(|error| values.locate(error))?;
-        Ok(config)
+        Ok((config, values))
     }
 
     /// What an action, built in or of the application's own, writes it has written after so long, or never.

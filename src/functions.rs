@@ -137,7 +137,11 @@ impl Function {
     }
 
     async fn done(&self, call: Call, room: RoomId, answer: Answer) -> Result<Reply, Error> {
-        let Call { context, caller, rates, .. } = call;
+        let Call { context, caller, rates, request, .. } = call;
+        if answer.send.is_none() {
+            // No message of it will come that carries the `ref`.
+            caller.forget(request);
+        }
         if answer.send.is_some() || answer.event.is_some() {
             // It may have taken its time.
             let role = self.store.role(room, &caller.user).await.map_err(StoreError::of_read)?;

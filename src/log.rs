@@ -5,6 +5,8 @@
 //! A thread of its own writes to stderr, from a queue: who logs never waits for whoever reads it.
 
 use std::io::{self, IsTerminal};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::layer::SubscriberExt;
@@ -39,14 +41,36 @@ pub fn init(config: &Config) -> Result<Log, Error> {
     };
     let traces = Traces::open(config)?;
     traces.init(lines)?;
-    Ok(Log { _traces: traces, _written: written, dropped })
+    Ok(Log { traces: Some(traces), written: Some(written), dropped })
 }
+
+/// How long the last lines may wait for whoever reads stderr.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// The log, for as long as it is to be written. What the traces have to say at their end is its last line.
 pub struct Log {
-    _traces: Traces,
-    _written: WorkerGuard,
+    traces: Option<Traces>,
+    written: Option<WorkerGuard>,
     dropped: Dropped,
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.traces = None;
+        let written = self.written.take();
+        // Where its queue is full the library says so on stdout, which may be what nobody reads.
+        for_at_most(LAST_LINES, move || drop(written));
+    }
+}
+
+/// Does what may wait for somebody, and waits for it no longer than this.
+pub fn for_at_most(limit: Duration, work: impl FnOnce() + Send + 'static) {
+    let (done, waits) = mpsc::channel();
+    std::thread::spawn(move || {
+        work();
+        let _ = done.send(());
+    });
+    let _ = waits.recv_timeout(limit);
 }
 
 impl Log {

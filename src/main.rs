@@ -7,6 +7,7 @@ mod remote;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 #[command(version)]
 struct Cli {
     /// Settings that go over the defaults, in TOML; the environment goes over both.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", env = "PARLOR_CONFIG")]
     config: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
@@ -91,13 +92,8 @@ const LAST_LINE_PATIENCE: Duration = Duration::from_secs(1);
 
 fn fail(error: &dyn Display) -> ExitCode {
     let line = format!("parlor: {error}\n");
-    let (written, told) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let _ = io::stderr().write_all(line.as_bytes());
-        let _ = written.send(());
-    });
     // Where stderr is closed, or full and not read, there is nobody to tell.
-    let _ = told.recv_timeout(LAST_LINE_PATIENCE);
+    parlor::log::for_at_most(LAST_LINE_PATIENCE, move || drop(io::stderr().write_all(line.as_bytes())));
     ExitCode::FAILURE
 }
 
@@ -110,14 +106,26 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
             env.push((name, value));
         }
     }
-    let config = Config::load(cli.config.as_deref(), env.clone())?;
-    match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => Box::pin(serve(config, cli.config, env)).await,
-        Command::Token(token) => print_token(config, &token),
-        Command::Room(room) => make_room(config, room).await,
-        Command::Check => check(config).await,
-        Command::Health => health(&config).await,
-        Command::Remote(command) => remote::run(&config, command).await,
+    let file = cli.config;
+    let load = |env| Config::load(file.as_deref(), env);
+    let done: Pin<Box<dyn Future<Output = Result<ExitCode, Failure>>>> =
+        match cli.command.unwrap_or(Command::Serve) {
+            Command::Serve => return Box::pin(serve(load(env.clone())?, file, env)).await,
+            // What has broken since the server began is no reason to end it.
+            Command::Health => Box::pin(health(Config::load_unchecked(file.as_deref(), env)?)),
+            Command::Token(token) => return print_token(load(env)?, &token),
+            Command::Room(room) => Box::pin(make_room(load(env)?, room)),
+            Command::Check => Box::pin(check(load(env)?)),
+            Command::Remote(command) => Box::pin(remote::run(load(env)?, command)),
+        };
+    // The first process of a container isn't ended by a signal that nobody listens for.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let ended_by =
+        |signal: SignalKind| Ok(ExitCode::from(128_u8.saturating_add(signal.as_raw_value().try_into()?)));
+    tokio::select! {
+        done = done => done,
+        _ = terminate.recv() => ended_by(SignalKind::terminate()),
+        _ = interrupt.recv() => ended_by(SignalKind::interrupt()),
     }
 }
 
@@ -127,6 +135,11 @@ async fn serve(
     env: Vec<(String, String)>,
 ) -> Result<ExitCode, Failure> {
     let log = parlor::log::init(&config)?;
+    // On stderr itself it would wait for whoever reads that.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "panicked: {}", panic.payload_as_str().unwrap_or("without a text"));
+    }));
     parlor::open_files::raise(&config);
     let listener = parlor::listen_on(config.listen, "PARLOR__LISTEN").await?;
     let address = listener.local_addr()?;
@@ -188,6 +201,7 @@ async fn make_room(config: Config, room: Room) -> Result<ExitCode, Failure> {
     let members: Vec<_> =
         room.members.into_iter().map(|user_id| NewMember { user_id, email: None }).collect();
     parlor::api::check_members(&members)?;
+    let _log = parlor::log::init(&config)?;
     let (store, embedded) = parlor::open_store(config).await?;
     let made = match store.prepare().await {
         Ok(()) => store.make_room(&members).await,
@@ -203,6 +217,7 @@ async fn make_room(config: Config, room: Room) -> Result<ExitCode, Failure> {
 async fn check(config: Config) -> Result<ExitCode, Failure> {
     let mut out = io::stdout();
     writeln!(out, "ok     configuration")?;
+    let _log = parlor::log::init(&config)?;
     let (store, embedded) = parlor::open_store(config).await?;
     let looked = async {
         let advice = inspect(&store).await?;
@@ -226,7 +241,7 @@ async fn check(config: Config) -> Result<ExitCode, Failure> {
 const HEALTH_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where the server speaks TLS it is asked at the admin listener, which doesn't.
-async fn health(config: &Config) -> Result<ExitCode, Failure> {
+async fn health(config: Config) -> Result<ExitCode, Failure> {
     let address = match (&config.tls.files, config.admin.listen) {
         (None, _) => config.listen,
         (Some(_), Some(admin)) => admin,

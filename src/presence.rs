@@ -204,7 +204,7 @@ impl State {
     fn say_again(&mut self) {
         for (user, here) in &mut self.users {
             if here.sockets > 0 {
-                here.told = Told::No;
+                here.told = Told::Perhaps;
                 self.arriving.push(user.clone());
             }
         }

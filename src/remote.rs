@@ -59,15 +59,15 @@ struct Asked {
 }
 
 /// Runs a command to its end.
-pub(crate) async fn run(config: &Config, command: Command) -> Result<ExitCode, Failure> {
+pub(crate) async fn run(config: Config, command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Rooms(rooms) => rooms::run(config, &rooms).await?,
-        Command::History(history) => history::run(config, &history).await?,
-        Command::Tail(tail) => tail::run(config, &tail).await?,
-        Command::Send(send) => send::run(config, send).await?,
-        Command::Users(users) => users::run(config, &users).await?,
-        Command::Erase(erase) => erase::run(config, &erase).await?,
-        Command::Export(export) => export::run(config, &export).await?,
+        Command::Rooms(rooms) => rooms::run(&config, &rooms).await?,
+        Command::History(history) => history::run(&config, &history).await?,
+        Command::Tail(tail) => tail::run(&config, &tail).await?,
+        Command::Send(send) => send::run(&config, send).await?,
+        Command::Users(users) => users::run(&config, &users).await?,
+        Command::Erase(erase) => erase::run(&config, &erase).await?,
+        Command::Export(export) => export::run(&config, &export).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -79,7 +79,7 @@ impl Chat {
         }
         let key = websocket_key(req.headers())?;
         let address = self.address(req, res)?;
-        // Where the token's key is not known yet, its issuer is asked first; see `auth::issuer` for how often.
+        // Where no known key has signed the token, the issuer is asked first; see `auth::issuer` for how often.
         let caller = match admission::token(req.headers()) {
             Some(token) => Some(server.verifier.verify_or_ask(token).await),
             None => None,

@@ -70,7 +70,7 @@ impl CustomEvent {
         if let Some(twice) = fields.names().find(|name| fields.once(name).is_err()) {
             return Err(BadEvent::Twice(twice.to_owned()));
         }
-        let frame = json(&Event::Custom { name, fields });
+        let frame = one_line(&json(&Event::Custom { name, fields }));
         if frame.len() > most {
             return Err(BadEvent::TooLarge { bytes: frame.len(), most });
         }
@@ -79,7 +79,7 @@ impl CustomEvent {
 
     /// As the database has it.
     pub(crate) fn stored(frame: &str) -> Self {
-        Self(frame.into())
+        Self(one_line(frame))
     }
 
     /// The frame as the sockets get it.
@@ -108,3 +108,8 @@ impl fmt::Display for BadEvent {
 }
 
 impl std::error::Error for BadEvent {}
+
+/// JSON as it came, on one line: what is told by lines must not break them. A text in it has none of these as they are.
+fn one_line(json: &str) -> Utf8Bytes {
+    if json.contains(['\n', '\r']) { json.replace(['\n', '\r'], " ").into() } else { json.into() }
+}

@@ -52,16 +52,16 @@ impl Certificate {
     /// Takes over what stands in the files now; whether it is new.
     ///
     /// # Errors
-    /// As [`check`], once for each contents; what was in force stays so.
+    /// As [`check`]; what was in force stays so.
     pub(crate) fn look(&self, files: &TlsFiles) -> Result<bool, ConfigError> {
         let pair = Pair::read(files)?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if *seen == pair {
             return Ok(false);
         }
-        let acceptor = pair.acceptor();
+        let acceptor = pair.acceptor()?;
         *seen = pair;
-        self.current.store(Some(Arc::new(acceptor?)));
+        self.current.store(Some(Arc::new(acceptor)));
         Ok(true)
     }
 
@@ -83,13 +83,15 @@ impl Certificate {
                         tracing::info!("the certificate was renewed");
                     }
                 }
-                Ok(Err(error)) if !told => {
-                    told = true;
+                Ok(Err(error)) => {
+                    // As long as it is so: the one in force will be over some day.
                     metrics.fault("certificate");
-                    tracing::warn!(%error, "the certificate can't be renewed; the old one stays");
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(%error, "the certificate can't be renewed; the old one stays");
+                    }
                 }
-                // Told already; or the process is ending.
-                Ok(Err(_)) | Err(_) => {}
+                // The process is ending.
+                Err(_) => {}
             }
         }
     }

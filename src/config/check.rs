@@ -121,7 +121,7 @@ impl Api {
                 return Err(ConfigError::new("api.keys", fault));
             }
             if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-                let fault = format!("key {at} of the list has what no header carries: visible ASCII alone");
+                let fault = format!("key {at} of the list must be visible ASCII without spaces");
                 return Err(ConfigError::new("api.keys", fault));
             }
         }

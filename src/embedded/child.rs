@@ -12,6 +12,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -69,8 +70,8 @@ impl Child {
 
     /// Ends the process and waits until it is gone: SIGTERM, and past `limit` SIGKILL.
     pub(super) async fn stop(&self, limit: Duration) {
-        for (name, limit) in [("TERM", limit), ("KILL", KILL_LIMIT)] {
-            self.signal(name);
+        for (signal, limit) in [(Signal::TERM, limit), (Signal::KILL, KILL_LIMIT)] {
+            self.signal(signal);
             if timeout(limit, self.exited()).await.is_ok() {
                 return;
             }
@@ -79,8 +80,8 @@ impl Child {
 
     /// The same for who can't wait: it blocks for some seconds at most.
     pub(super) fn end(&self) {
-        for (name, limit) in [("TERM", END_LIMIT), ("KILL", KILL_LIMIT)] {
-            self.signal(name);
+        for (signal, limit) in [(Signal::TERM, END_LIMIT), (Signal::KILL, KILL_LIMIT)] {
+            self.signal(signal);
             let since = Instant::now();
             while self.is_running() && since.elapsed() < limit {
                 thread::sleep(Duration::from_millis(5));
@@ -88,10 +89,10 @@ impl Child {
         }
     }
 
-    fn signal(&self, name: &str) {
+    fn signal(&self, signal: Signal) {
         // Once reaped, its id may be another's.
-        if self.is_running() && !tool::signal(name, self.pid) {
-            tracing::warn!(pid = self.pid, signal = name, "could not signal the private MongoDB");
+        if self.is_running() && !tool::signal(signal, self.pid) {
+            tracing::warn!(pid = self.pid, ?signal, "could not signal the private MongoDB");
         }
     }
 }

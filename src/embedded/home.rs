@@ -10,6 +10,8 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use super::replica::SET;
 use super::{EmbeddedError, tool};
 
@@ -87,10 +89,10 @@ impl Home {
     pub(super) async fn end_leftover(&self, limit: Duration) -> Result<(), EmbeddedError> {
         let Some(pid) = self.leftover() else { return Ok(()) };
         tracing::info!(pid, "ending the MongoDB that an earlier server left running");
-        for name in ["TERM", "KILL"] {
+        for signal in [Signal::TERM, Signal::KILL] {
             let since = Instant::now();
             // Not sent: it has just ended, or it is another user's and won't end for us.
-            let sent = tool::signal(name, pid);
+            let sent = tool::signal(signal, pid);
             while self.is_ours(pid) && sent && since.elapsed() < limit {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }

@@ -10,6 +10,8 @@ use mongodb::bson::{Document, doc};
 use mongodb::{Client, Collection};
 use tokio::time::timeout;
 
+use rustix::process::Signal;
+
 use super::*;
 
 /// With this in its environment the test binary plays a server, until it is killed.
@@ -212,7 +214,7 @@ async fn one_that_is_killed_is_started_again_where_it_was_and_no_more_once_it_is
     insert(&embedded, 1).await;
     for id in 2..4 {
         let pid = embedded.pid().unwrap();
-        assert!(tool::signal("KILL", pid));
+        assert!(tool::signal(Signal::KILL, pid));
         // By who was connected before, too.
         let inserted = async { while things.insert_one(doc! { "_id": id }).await.is_err() {} };
         timeout(Duration::from_secs(20), inserted).await.unwrap();
@@ -237,7 +239,7 @@ async fn one_whose_port_is_taken_meanwhile_comes_back_when_it_is_free() {
     let bound = async {
         loop {
             // It may have come back faster than we took its port.
-            embedded.pid().map(|pid| tool::signal("KILL", pid));
+            embedded.pid().map(|pid| tool::signal(Signal::KILL, pid));
             if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
                 break listener;
             }

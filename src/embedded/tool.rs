@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -43,14 +44,8 @@ pub(super) async fn run(command: &mut Command, limit: Duration) -> Result<String
     Err(last.map_or_else(|| output.status.to_string(), str::to_owned))
 }
 
-/// Sends a signal through the shell's own `kill`, since the standard library only knows SIGKILL. Whether it
-/// went out; it blocks for the millisecond that the shell takes.
-pub(super) fn signal(name: &str, pid: u32) -> bool {
-    std::process::Command::new("sh")
-        .args(["-c", r#"kill -s "$1" "$2""#, "sh", name, &pid.to_string()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
+/// Sends a signal; whether it went out.
+pub(super) fn signal(signal: Signal, pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| kill_process(pid, signal).is_ok())
 }

@@ -1,6 +1,7 @@
 //! What is counted of requests to the application's own servers, by the section that configures each.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -63,14 +64,17 @@ impl Outbound {
 pub(crate) struct OutboundMetrics {
     metrics: Arc<Metrics>,
     receiver: Receiver,
+    /// Whether it is this one that is left alone: beside it there may be one of the same section that is to take its place.
+    open: AtomicBool,
 }
 
 impl Metrics {
     /// The counters of the receiver that is configured in this section.
     pub(crate) fn outbound(self: &Arc<Self>, section: &str) -> OutboundMetrics {
         let receiver = Receiver { receiver: section.into() };
-        self.outbound.open.get_or_create(&receiver).set(0);
-        OutboundMetrics { metrics: self.clone(), receiver }
+        // There from now on; as it is, where there is one.
+        drop(self.outbound.open.get_or_create(&receiver));
+        OutboundMetrics { metrics: self.clone(), receiver, open: AtomicBool::new(false) }
     }
 }
 
@@ -95,6 +99,36 @@ impl OutboundMetrics {
 
     /// It is left alone from now on, or no more.
     pub(crate) fn breaker(&self, open: bool) {
+        self.open.store(open, Ordering::Relaxed);
         self.metrics.outbound.open.get_or_create(&self.receiver).set(open.into());
+    }
+}
+
+impl Drop for OutboundMetrics {
+    fn drop(&mut self) {
+        if *self.open.get_mut() {
+            self.breaker(false);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receiver_that_is_left_alone_is_not_any_more_once_it_is_gone_and_no_other_says_so() {
+        let metrics = Arc::new(Metrics::new());
+        let section = Receiver { receiver: "functions.test".into() };
+        let open = || metrics.outbound.open.get_or_create(&section).get();
+        let one = metrics.outbound("functions.test");
+        one.breaker(true);
+        // It is configured anew, and what was prepared for that isn't taken over.
+        drop(metrics.outbound("functions.test"));
+        assert_eq!(open(), 1);
+        let other = metrics.outbound("functions.test");
+        drop(one);
+        assert_eq!(open(), 0);
+        drop(other);
     }
 }

@@ -91,6 +91,7 @@ impl Drop for Attempt<'_> {
                     "failed repeatedly; it is left alone for a while"
                 );
             }
+            (State::Probing, State::Open(_)) => self.metrics.breaker(true),
             (State::Probing, State::Closed(_)) => {
                 self.metrics.breaker(false);
                 tracing::info!(receiver = self.metrics.receiver(), "answers again");

@@ -1,7 +1,7 @@
 //! The REST API from the other side: one request, its answer, and one line where it failed.
 
 use std::error::Error;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use parlor::config::{Config, Secret};
@@ -11,6 +11,7 @@ use reqwest::{Client, Method, RequestBuilder, Response, Url};
 use serde_json::Value;
 
 use super::Asked;
+use super::table::visible;
 use crate::Failure;
 
 /// How long a connection may take to be there.
@@ -40,7 +41,10 @@ impl Api {
         }
         let key = asked.key.clone().map(Secret::new).or_else(|| config.api.keys.first().cloned());
         let key = key.ok_or("a service key is needed: --key, or PARLOR__API__KEYS")?;
-        let http = Client::builder()
+        let http = Client::builder();
+        // What is on this machine is no proxy's business, and the key isn't either.
+        let http = if is_loopback(&url) { http.no_proxy() } else { http };
+        let http = http
             .connect_timeout(CONNECT)
             .read_timeout(SILENCE)
             // The key is for this server and no other.
@@ -56,6 +60,9 @@ impl Api {
         path: &[&str],
         query: &[(&str, String)],
     ) -> Result<RequestBuilder, Failure> {
+        if let Some(dots) = path.iter().find(|segment| matches!(**segment, "." | "..")) {
+            return Err(format!("{dots} can't be asked for: in a URL it means another place").into());
+        }
         let mut url = self.url.clone();
         // A URL that can't be a base was refused.
         if let Ok(mut segments) = url.path_segments_mut() {
@@ -102,7 +109,7 @@ impl Api {
         let body = answer.text().await.unwrap_or_default();
         let problem: Value = serde_json::from_str(&body).unwrap_or_default();
         Err(match (problem["detail"].as_str(), problem["code"].as_str()) {
-            (Some(detail), Some(code)) => format!("{detail} ({status}, {code})"),
+            (Some(detail), Some(code)) => format!("{} ({status}, {})", visible(detail), visible(code)),
             _ => format!("{} answers {status}: is this Parlor?", self.url),
         }
         .into())
@@ -127,4 +134,11 @@ pub(crate) fn reachable(mut address: SocketAddr) -> SocketAddr {
         });
     }
     address
+}
+
+/// Whether it names this machine.
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }

@@ -18,6 +18,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How often that is tried before it is given up.
 const TRIES: u32 = 60;
 
+/// Messages of a page, where more were missed than a history has.
+const PAGE: usize = 200;
+
 /// The longest line that is waited for, in bytes: the first holds a whole history.
 const MAX_LINE_BYTES: usize = 64 << 20;
 
@@ -46,7 +49,7 @@ pub(super) async fn run(config: &Config, tail: &Tail) -> Result<(), Failure> {
     let mut shown = Shown { tail, newest: None };
     let mut stream = open(&api, tail).await?;
     loop {
-        if let End::Unread = shown.follow(stream).await? {
+        if let End::Unread = shown.follow(&api, stream).await? {
             return Ok(());
         }
         writeln!(io::stderr(), "parlor: the stream broke off; trying again")?;
@@ -77,13 +80,20 @@ struct Shown<'a> {
 }
 
 impl Shown<'_> {
-    async fn follow(&mut self, mut stream: Response) -> Result<End, Failure> {
+    async fn follow(&mut self, api: &Api, mut stream: Response) -> Result<End, Failure> {
         let mut waiting = Vec::new();
         while let Ok(Some(chunk)) = stream.chunk().await {
             waiting.extend_from_slice(&chunk);
             while let Some(end) = waiting.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<_> = waiting.drain(..=end).collect();
-                match self.show(&line) {
+                // A blank one only says that the server is there.
+                if line.trim_ascii().is_empty() {
+                    continue;
+                }
+                let event: Value = serde_json::from_slice(&line)?;
+                let missed = self.missed(api, &event).await?;
+                let shown = missed.iter().try_for_each(|message| self.show_message(message));
+                match shown.and_then(|()| self.show(&event)) {
                     Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(End::Unread),
                     shown => shown?,
                 }
@@ -95,36 +105,55 @@ impl Shown<'_> {
         Ok(End::Broken)
     }
 
-    fn show(&mut self, line: &[u8]) -> io::Result<()> {
-        // A blank one only says that the server is there.
-        if line.trim_ascii().is_empty() {
-            return Ok(());
+    /// What was said between what was shown and the beginning of a history, oldest first.
+    async fn missed(&self, api: &Api, event: &Value) -> Result<Vec<Value>, Failure> {
+        let mut missed = Vec::new();
+        let oldest = event["messages"].as_array().and_then(|all| all.last()).and_then(id);
+        let (Some(mut newest), Some(oldest)) = (self.newest, oldest) else { return Ok(missed) };
+        let room = self.tail.room.to_string();
+        while newest + 1 < oldest {
+            let after = [("after", newest.to_string()), ("limit", PAGE.to_string())];
+            let page = api.get(&["rooms", &room, "messages"], &after).await?;
+            let messages = page["messages"].as_array().cloned().unwrap_or_default();
+            let last = messages.last().and_then(id);
+            missed.extend(messages.into_iter().filter(|message| id(message) < Some(oldest)));
+            let Some(last) = last else { break };
+            newest = last;
         }
-        let event: Value = serde_json::from_slice(line)?;
+        Ok(missed)
+    }
+
+    fn show(&mut self, event: &Value) -> io::Result<()> {
         if event["type"] == "history" {
-            return self.show_history(&event);
+            return self.show_history(event);
         }
         if event["type"] == "chat_message" {
-            self.newest = self.newest.max(event["message"]["message_id"].as_i64());
+            self.newest = self.newest.max(id(&event["message"]));
         }
-        if self.tail.asked.json { table::print_json(&event) } else { print(&event) }
+        if self.tail.asked.json { table::print_json(event) } else { print(event) }
+    }
+
+    fn show_message(&mut self, message: &Value) -> io::Result<()> {
+        self.show(&serde_json::json!({ "type": "chat_message", "message": message }))
     }
 
     /// Of the first history the last few, of a later one what came while nobody listened.
     fn show_history(&mut self, history: &Value) -> io::Result<()> {
         let messages = history["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let id = |message: &Value| message["message_id"].as_i64();
         let shown = match self.newest {
             None => messages.len().min(self.tail.last),
             newest => messages.iter().take_while(|message| id(message) > newest).count(),
         };
         for message in messages[..shown].iter().rev() {
-            let event = serde_json::json!({ "type": "chat_message", "message": message });
-            if self.tail.asked.json { table::print_json(&event)? } else { print(&event)? }
+            self.show_message(message)?;
         }
         self.newest = self.newest.max(messages.first().and_then(id)).or(Some(0));
         Ok(())
     }
+}
+
+fn id(message: &Value) -> Option<i64> {
+    message["message_id"].as_i64()
 }
 
 /// One line for people.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bson::oid::ObjectId;
 use bson::{Binary, Bson, DateTime, Document, RawDocumentBuf, doc, spec::BinarySubtype};
-use handlers::{RoomId, UserId};
+use handlers::{ClientId, RoomId, UserId};
 use mongodb::Collection;
 use mongodb::options::ReadConcern;
 
@@ -41,9 +41,10 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    /// What a message of it is known by, in place of a client's own: of tries that overlap one is written.
+    /// What a message of it is known by, in place of a client's own: of tries that overlap one is written. It is longer than
+    /// any that a client can send.
     pub(crate) fn client_id(&self) -> String {
-        format!("request {}", self.write_id)
+        format!("{:.>1$}", format_args!("request {}", self.write_id).to_string(), ClientId::MAX_CHARS + 1)
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Home, Process, free_port};
+use crate::support::{Home, Link, PATIENCE, Process, State, free_port};
 
 const KEY: &str = "an-api-key-of-the-tests-at-least-32-characters";
 
@@ -130,6 +130,34 @@ async fn tail_shows_a_room_as_it_lives() {
     server.stop().await;
 }
 
+/// More was said than a history has.
+#[tokio::test]
+async fn tail_misses_nothing_while_it_is_cut_off() {
+    let home = home().await;
+    let server = home.serve().await;
+    let room = home.run(&["room", "--members", "1,2"]).await.printed().to_owned();
+    let link = Link::to_a_server(server.address).await;
+    let url = format!("http://{}/", link.address);
+    let arguments = ["tail", "--room", &room, "--url", &url];
+    let tail = Process::start("tail", home.command(&[], &arguments), Duration::from_secs(5));
+    home.run(&["send", "--room", &room, "--user", "1", "before"]).await.printed();
+    tail.says("#1 1: before", PATIENCE).await;
+    link.set(State::Cut);
+    tail.says("the stream broke off", PATIENCE).await;
+    let http = reqwest::Client::new();
+    for n in 2..=270 {
+        let message = serde_json::json!({"sender_id": 2, "text": format!("message {n}")});
+        let post = http.post(server.url(&format!("/api/v1/rooms/{room}/messages"))).bearer_auth(KEY);
+        assert_eq!(post.json(&message).send().await.unwrap().status(), 201);
+    }
+    link.set(State::Open);
+    tail.says("#270 2: message 270", PATIENCE).await;
+    let said = tail.said();
+    let numbers = said.lines().filter_map(|line| line.split_once('#')?.1.split(' ').next()?.parse().ok());
+    assert_eq!(numbers.collect::<Vec<i64>>(), (1..=270).collect::<Vec<_>>());
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn what_fails_says_why_in_one_line() {
     let home = home().await;
@@ -142,6 +170,7 @@ async fn what_fails_says_why_in_one_line() {
         (&[], &["history", "--room", "1", "--limit", "201"], "limit: must be 1 to 200"),
         (&[], &["tail", "--room", "77"], "no such room (404"),
         (&[], &["send", "--room", "77", "--user", "1", "text"], "no such room (404"),
+        (&[], &["export", "--user", ".."], ".. can't be asked for"),
         (&[], &["history", "--room", "1", "--key", "wrong"], "a service key is needed"),
         (&[("API__KEYS", "")], &["history", "--room", "1"], "PARLOR__API__KEYS"),
         (&[], &["history", "--room", "1", "--url", "ftp://127.0.0.1/"], "no server's address"),

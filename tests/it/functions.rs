@@ -8,7 +8,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use crate::support::{Asked, Client, Database, Receiver, Say, Server, WORDS, chat, error, matches, said};
+use crate::support::{Asked, Client, Database, Lines, Metered, Receiver, Say, Server};
+use crate::support::{WORDS, chat, error, matches, said};
 
 const SECRET: &str = "a secret of the tests for functions, 32 bytes or more";
 
@@ -123,6 +124,44 @@ async fn its_event_is_heard_by_the_whole_room_on_every_server_and_by_nobody_else
     assert!(other.connect(1, 2).await.history().await.is_empty(), "it is not stored");
     room[2].send(translate(&json!({}))).await;
     room[2].expect(error("unknown_action", Some("translate"))).await;
+}
+
+/// Frameworks indent what they answer. What is told by lines has each event on one.
+#[tokio::test]
+async fn its_event_is_one_line_however_it_was_written() {
+    let indented = "{\r\n  \"event\": {\r\n    \"of\": {\n      \"n\": \"a\\nb\"\n    }\n  }\n}\n";
+    let receiver = Receiver::start(|_| Say::Ok(indented.to_owned())).await;
+    let (server, mut one, mut two) = two_sockets(&receiver, &[]).await;
+    let mut lines = Lines::of(server.api(reqwest::Method::GET, "/rooms/1/events")).await;
+    assert_eq!(lines.line().await["type"], "history");
+    one.send(translate(&json!({}))).await;
+    let event = json!({"type": "custom", "name": "translate", "of": {"n": "a\nb"}});
+    for client in [&mut one, &mut two] {
+        client.expect(event.clone()).await;
+    }
+    assert_eq!(lines.line().await, event);
+    one.say("and on").await;
+    assert_eq!(lines.line().await["type"], "chat_message");
+}
+
+#[tokio::test]
+async fn a_ref_of_which_no_message_comes_is_forgotten() {
+    let metered = Metered::new();
+    let receiver = obedient().await;
+    let many = [
+        metered.setting(),
+        ("LIMITS__FRAMES_PER_MINUTE", "100000"),
+        ("FUNCTIONS__TRANSLATE__PER_MINUTE", "100000"),
+        ("FUNCTIONS__TRANSLATE__BURST", "10000"),
+    ];
+    let (_server, mut one, _two) = two_sockets(&receiver, &many).await;
+    for n in 0..1_001 {
+        let mut call = translate(&json!({"reply": {"n": n}}));
+        call["ref"] = n.to_string().into();
+        one.send(call).await;
+        one.expect(json!({"type": "translate", "n": n, "ref": n.to_string()})).await;
+    }
+    assert_eq!(metered.hits("refs").await, 0);
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use crate::support::{Database, Home, PATIENCE, Server, chat, free_port, matches};
+use crate::support::{Database, Home, Metered, PATIENCE, Server, chat, free_port, matches};
 
 /// A certificate of localhost that signs itself, and its key.
 struct Pair {
@@ -185,18 +185,15 @@ async fn what_is_no_tls_is_not_served() {
 async fn a_certificate_is_renewed_under_live_sockets() {
     let (old, new) = (Pair::new(), Pair::new());
     let files = Files::new(&old);
-    let admin = format!("127.0.0.1:{}", free_port());
-    let (_plain, secure) = servers(&files, &[("TLS__WATCH_MS", "10"), ("ADMIN__LISTEN", &admin)]).await;
+    let metered = Metered::new();
+    let (_plain, secure) = servers(&files, &[("TLS__WATCH_MS", "10"), metered.setting()]).await;
     let mut socket = open(&secure, &old).await;
 
     // Between the two renames the files don't fit each other.
     files.write("certificate.pem", &new.certificate);
-    let fault = "parlor_faults_total{place=\"certificate\"} 1\n";
-    let seen = async {
-        let url = format!("http://{admin}/metrics");
-        while !reqwest::get(&url).await.unwrap().text().await.unwrap().contains(fault) {}
-    };
-    timeout(PATIENCE, seen).await.expect("what doesn't fit is counted");
+    let faults = async || metered.sample("parlor_faults_total{place=\"certificate\"}").await;
+    let seen = async { while faults().await < 3 {} };
+    timeout(PATIENCE, seen).await.expect("what doesn't fit is counted as long as it doesn't");
     assert!(get(&secure, &old, "/healthz").await.starts_with("HTTP/1.1 200"));
 
     files.write("key.pem", &new.key);
