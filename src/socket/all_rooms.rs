@@ -1,6 +1,7 @@
 //! What a socket of all rooms of a user makes of what happens in them (protocol.md, Level 3).
 
 mod counts;
+mod unread;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -27,13 +28,6 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Before everything.
 const NEVER: Timestamp = Timestamp { time: 0, increment: 0 };
-
-/// What a frame does to the count of what is unread.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Counted {
-    AsBefore,
-    Anew,
-}
 
 /// A socket's place in all rooms of its user, until it is dropped.
 pub(super) struct AllRooms {
@@ -165,17 +159,7 @@ impl AllRooms {
             What::Look | What::Read { .. } => None,
             What::Event | What::Deleted { .. } => self.event(room, frame),
         };
-        let shown = self.shown_in(room).time;
-        let counted = self.reckon(room, frame, shown);
-        let told_later = || behind.iter().any(|frame| self.changes_unread(room, frame));
-        if counted == Counted::AsBefore || told_later() {
-            return Ok((told, None));
-        }
-        let unread = match self.unread.get(&room).copied() {
-            Some(unread) => Some(self.tell_unread(room, frame.time, unread)),
-            // All that was shown counts, also of after a mark.
-            None => self.count_in_turn(room, frame.time.max(shown)).await?,
-        };
+        let unread = self.unread_after(room, frame, behind).await?;
         Ok((told, unread))
     }
 
@@ -189,76 +173,6 @@ impl AllRooms {
         let AsOf { time, marks } = self.shown_in(room);
         let of_marks = frame.marks.is_some() || matches!(what, What::Read { .. });
         frame.time <= if of_marks { marks } else { time }
-    }
-
-    /// Whether a frame is to change what is unread in a room.
-    fn changes_unread(&self, of: RoomId, frame: &Frame) -> bool {
-        let Some(outbox::Inbox { room, what }) = &frame.inbox else { return false };
-        let own = |user: &UserId| *user == self.caller.user;
-        *room == of
-            && !self.was_shown(of, what, frame)
-            && match what {
-                What::Look | What::Event => false,
-                What::Read { user, .. } => own(user),
-                What::Deleted { id, author } => {
-                    !author.as_ref().is_some_and(own)
-                        && self.unread.get(&of).is_none_or(|unread| id.get() > unread.read)
-                }
-            }
-    }
-
-    /// Takes a frame into what is unread in a room, and forgets that where it can't be known without counting. What was
-    /// `shown` in the beginning may be later than a mark.
-    fn reckon(&mut self, room: RoomId, frame: &Frame, shown: Timestamp) -> Counted {
-        if let Some((id, author)) = &frame.delivers
-            && *author != self.caller.user
-            && let Some(known) = self.unread.get_mut(&room).filter(|known| id.get() > known.read)
-        {
-            // Whoever hears of the message counts it by themselves.
-            known.unread += 1;
-        }
-        if !self.changes_unread(room, frame) {
-            return Counted::AsBefore;
-        }
-        match frame.inbox.as_ref().map(|inbox| &inbox.what) {
-            Some(What::Read { up_to, all: true, .. }) if frame.time > shown => {
-                self.counts.forget(room);
-                self.unread.insert(room, Unread { unread: 0, read: *up_to });
-            }
-            Some(What::Deleted { author: Some(_), .. }) => {
-                if let Some(known) = self.unread.get_mut(&room) {
-                    known.unread -= 1;
-                }
-            }
-            _ => drop(self.unread.remove(&room)),
-        }
-        Counted::Anew
-    }
-
-    /// What is unread in a room, counted now or once its turn comes.
-    async fn count_in_turn(&mut self, room: RoomId, time: Timestamp) -> Result<Option<Utf8Bytes>, Close> {
-        if self.counts.is_now(room, time, Instant::now(), self.pause()) {
-            return self.count(room, time).await;
-        }
-        self.server.metrics.limit("unread_ms");
-        Ok(None)
-    }
-
-    /// When what is unread in some room is to be counted; none where nothing is.
-    pub(super) fn next_count(&self) -> Option<Instant> {
-        self.counts.next()
-    }
-
-    /// What is unread in a room that waited to be counted.
-    pub(super) async fn count_next(&mut self) -> Result<Option<Utf8Bytes>, Close> {
-        match self.counts.take(Instant::now(), self.pause()) {
-            Some((room, time)) if self.rooms.has(room) => self.count(room, time).await,
-            _ => Ok(None),
-        }
-    }
-
-    fn pause(&self) -> Duration {
-        self.server.config.load().sockets.unread
     }
 
     /// Whether the user is in a room may have changed. It is told as of this moment, for frames of before the last change
@@ -338,19 +252,6 @@ impl AllRooms {
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         }
-    }
-
-    /// What is unread in a room as of this moment.
-    async fn count(&mut self, room: RoomId, time: Timestamp) -> Result<Option<Utf8Bytes>, Close> {
-        let count = || self.server.store.unread_at(room, &self.caller.user, time);
-        let unread = self.read(self.deadline(), count).await?;
-        Ok(unread.map(|unread| self.tell_unread(room, time, unread)))
-    }
-
-    fn tell_unread(&mut self, room: RoomId, time: Timestamp, unread: Unread) -> Utf8Bytes {
-        self.unread.insert(room, unread);
-        let Unread { unread, read } = unread;
-        self.told(room, time, &InboxEvent::Unread { unread, read })
     }
 
     fn event(&mut self, room: RoomId, frame: &Frame) -> Option<Utf8Bytes> {
