@@ -14,6 +14,7 @@ mod check;
 mod error;
 mod hooks;
 mod key;
+mod load;
 mod receivers;
 mod renewal;
 #[cfg(test)]
@@ -23,7 +24,7 @@ mod values;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -36,7 +37,6 @@ pub(crate) use self::key::{Key, Keys, Location, NamedKey, jwk, safe};
 pub use self::receivers::{Function, Receiver};
 pub(crate) use self::renewal::Renewal;
 use self::values::Values;
-use crate::auth::{AuthError, keep_secret};
 
 /// All of it. Fields are named as in `config/default.toml`, less the unit where the type has one.
 #[derive(Clone, Debug)]
@@ -364,65 +364,5 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         to.write_str("Secret(..)")
-    }
-}
-
-impl Config {
-    /// Reads the defaults, `file` over them, and of `env` the variables that begin with `PARLOR__`, and
-    /// checks the whole. Of `env` all else is passed over.
-    ///
-    /// # Errors
-    /// The first thing found wrong; also where `file` can't be read.
-    pub fn load(
-        file: Option<&Path>,
-        env: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Self, ConfigError> {
-        Self::of(Values::layered(file, env)?)
-    }
-
-    /// The same without the check of the whole: what the settings are, not whether a server can be started with them.
-    ///
-    /// # Errors
-    /// A value can't be read, or a key is unknown; also where `file` can't be read.
-    pub fn load_unchecked(
-        file: Option<&Path>,
-        env: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Self, ConfigError> {
-        Ok(Self::read_all(Values::layered(file, env)?)?.0)
-    }
-
-    fn of(given: Values) -> Result<Self, ConfigError> {
-        let (config, values) = Self::read_all(given)?;
-        config.check().map_err(|error| values.locate(error))?;
-        Ok(config)
-    }
-
-    fn read_all(given: Values) -> Result<(Self, Values), ConfigError> {
-        let mut values = given.clone();
-        let config = Self::read(&mut values, given)?;
-        values.all_read()?;
-        Ok((config, values))
-    }
-
-    /// What an action, built in or of the application's own, writes it has written after so long, or never.
-    pub(crate) fn action_over(&self) -> Duration {
-        let actions = self.actions.values().filter_map(|limits| limits.timeout_ms);
-        let actions = actions.map(|ms| Duration::from_millis(ms.into()));
-        let functions = self.functions.values().map(|function| function.deadline(self.limits.handler));
-        let longest = actions.chain(functions).fold(self.limits.handler, Duration::max);
-        longest + self.mongodb.operation
-    }
-
-    /// Where no key is configured, takes the secret that is kept in `mongodb.data_dir`, or makes it; whether it did.
-    ///
-    /// # Errors
-    /// The secret can neither be read nor made.
-    pub fn keep_own_secret(&mut self) -> Result<bool, AuthError> {
-        if self.auth.has_key() {
-            return Ok(false);
-        }
-        self.auth.secret = Some(keep_secret(&self.mongodb.data_dir)?);
-        self.auth.secret_is_own = true;
-        Ok(true)
     }
 }

@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use std::path::Path;
+
 use super::*;
 
 /// Stands in every secret here, and may stand in nothing that is shown.
