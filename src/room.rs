@@ -256,3 +256,82 @@ fn frame(time: Timestamp, event: &Event<'_>) -> Frame {
 pub(crate) fn json(value: &impl serde::Serialize) -> Utf8Bytes {
     serde_json::to_string(value).unwrap_or_default().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use handlers::Role;
+
+    use super::*;
+    use crate::store::documents::Member;
+
+    const ROOM: RoomId = RoomId::MIN;
+
+    fn at(n: i64) -> Timestamp {
+        Timestamp { time: 10 + u32::try_from(n).unwrap(), increment: 1 }
+    }
+
+    fn id(n: i64) -> MessageId {
+        MessageId::try_from(n).unwrap()
+    }
+
+    /// Of users 1 and 2, with nothing in it.
+    fn room() -> OpenRoom {
+        let member = |user| Member {
+            user: UserId::Int(user),
+            email: None,
+            role: Role::Member,
+            marks: Marks::default(),
+        };
+        let (members, messages, waiting) = ([1, 2].map(member).to_vec(), Vec::new(), Vec::new());
+        OpenRoom::of(ROOM, &Snapshot { time: at(0), members, messages, waiting, complete: true })
+    }
+
+    fn say(room: &mut OpenRoom, n: i64, bytes: usize) {
+        let message = documents::Message {
+            id: id(n),
+            sender: UserId::Int(1),
+            text: "x".repeat(bytes),
+            created_at: Time(0),
+            updated_at: Time(0),
+            write_id: None,
+        };
+        room.apply(at(n), Change::Sent(message), &mut Vec::new());
+    }
+
+    /// What a delete is to sockets of all rooms.
+    fn delete(room: &mut OpenRoom, n: i64, time: i64) -> What {
+        let mut frames = Vec::new();
+        let revision = Revision { number: Some(time), request: None };
+        room.apply(at(time), Change::Deleted { id: id(n), revision }, &mut frames);
+        frames.pop().unwrap().inbox.unwrap().what
+    }
+
+    #[test]
+    fn what_waits_to_be_read_is_bounded_in_bytes_and_what_was_dropped_is_not_taken_for_read() {
+        let mut room = room();
+        for n in 1..=100 {
+            say(&mut room, n, 20_000);
+        }
+        let kept: usize = room.waiting.iter().map(|message| message.text.len()).sum();
+        assert!((WAITING_BYTES - 20_000..=WAITING_BYTES).contains(&kept), "{kept}");
+        assert!(matches!(delete(&mut room, 1, 101), What::Deleted { author: None, .. }));
+        assert!(matches!(delete(&mut room, 99, 102), What::Deleted { author: Some(_), .. }));
+        say(&mut room, 101, 2 * WAITING_BYTES);
+        assert_eq!(room.waiting.len(), 1, "the newest is kept, whatever its size");
+    }
+
+    #[test]
+    fn the_delete_of_what_everyone_has_read_changes_nothing_that_is_unread() {
+        let mut room = room();
+        say(&mut room, 1, 1);
+        let read = Marks { delivered: 1, read: 1 };
+        let mut frames = Vec::new();
+        room.apply(at(2), Change::Marked(vec![(UserId::Int(2), read)]), &mut frames);
+        let all = |frame: &Frame| {
+            let what = frame.inbox.as_ref().map(|inbox| &inbox.what);
+            matches!(what, Some(What::Read { user: UserId::Int(2), up_to: 1, all: true }))
+        };
+        assert!(frames.iter().any(all), "{frames:?}");
+        assert!(matches!(delete(&mut room, 1, 3), What::Event));
+    }
+}

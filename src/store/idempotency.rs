@@ -44,7 +44,8 @@ impl Attempt {
     /// What a message of it is known by, in place of a client's own: of tries that overlap one is written. It is longer than
     /// any that a client can send.
     pub(crate) fn client_id(&self) -> String {
-        format!("{:.>1$}", format_args!("request {}", self.write_id).to_string(), ClientId::MAX_CHARS + 1)
+        let id = format!("request {}", self.write_id);
+        format!("{id:.>width$}", width = ClientId::MAX_CHARS + 1)
     }
 }
 

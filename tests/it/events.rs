@@ -1,9 +1,11 @@
 //! `/rooms/{id}/events`: a room's events as JSON lines, for services and for the terminal.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{Lines, Server, chat, deleted, edited, listed, matches, room_of_two};
+use crate::support::{Lines, Mongod, Server, chat, deleted, edited, listed, matches, room_of_two};
 
 const PATH: &str = "/rooms/1/events";
 
@@ -46,4 +48,32 @@ async fn it_ends_with_the_server_and_counts_as_a_socket() {
     server.shut_down();
     assert!(lines.rest().await.iter().all(|line| line["type"] != "history"));
     server.ended().await;
+}
+
+/// It hangs: what was read meanwhile isn't in the history, which has the marks as of where the stream is.
+#[tokio::test]
+async fn a_mark_of_while_the_stream_hung_is_told_after_the_history() {
+    let mongod = Mongod::start().await;
+    let server = Server::start_over(&mongod.uri("parlor"), &[]).await;
+    let other = server.beside_over(&mongod.uri("other"), &[]).await;
+    server.room(&[1, 2]).await;
+    let mut one = server.join(1, 2).await;
+    one.say_alone(1, 1, "hello").await;
+    mongod.hold_up("parlor", "getMore", Duration::from_secs(3)).await;
+    mongod.held_up().await;
+    let mut two = other.connect(2, 1).await;
+    two.history().await;
+    let kinds = ["mark_message_as_delivered", "mark_message_as_read"];
+    for kind in kinds {
+        two.until_kind(kind).await;
+    }
+    let mut lines = Lines::of(server.api(Method::GET, PATH)).await;
+    let first = lines.line().await;
+    assert!(
+        matches(&listed(1, 1, "hello", "send"), &first["messages"][0]),
+        "the stream still hangs: {first}"
+    );
+    for kind in kinds {
+        assert_eq!(lines.line().await["type"], kind);
+    }
 }
