@@ -84,6 +84,18 @@ impl Changes {
     }
 }
 
+/// A room is being told of, until this is dropped: also where whoever tells it panics.
+struct Telling {
+    changes: Changes,
+    room: RoomId,
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        self.changes.done(self.room);
+    }
+}
+
 /// What tells it.
 pub(crate) struct Teller {
     pub(crate) changes: Changes,
@@ -103,11 +115,11 @@ impl Teller {
                 this.changes.0.some.notified().await;
                 continue;
             };
+            let telling = Telling { changes: this.changes.clone(), room };
             let this = this.clone();
             tokio::spawn(async move {
                 this.tell(room, pending).await;
-                this.changes.done(room);
-                drop(place);
+                drop((telling, place));
             });
         }
     }
