@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bson::Timestamp;
 use bson::oid::ObjectId;
-use handlers::{Code, Connection, Error, Fields, Pending, RoomId, RoomPage, Time, UserId};
+use handlers::{Code, Connection, Error, Fields, Pending, RoomId, RoomPage, RoomsFrom, Time, UserId};
 
 use crate::admission::Ask;
 use crate::auth::{self, Verifier};
@@ -36,6 +36,8 @@ pub(crate) struct Caller {
     expires_at: AtomicU64,
     /// The `ref`s of requests whose events are still to come.
     refs: Mutex<VecDeque<(ObjectId, String)>>,
+    /// The last room of the last page of rooms that this socket had.
+    page_end: Mutex<Option<Position>>,
 }
 
 /// Where a socket is.
@@ -137,7 +139,7 @@ impl Caller {
         expires_at: SystemTime,
     ) -> Self {
         let expires_at = AtomicU64::new(millis(expires_at));
-        Self { user, email, place, seat, ask, expires_at, refs: Mutex::default() }
+        Self { user, email, place, seat, ask, expires_at, refs: Mutex::default(), page_end: Mutex::default() }
     }
 
     /// Whether what is read is said by hand: what is written to the socket is delivered, and no more.
@@ -206,6 +208,15 @@ impl Caller {
         refs.remove(at).map(|(_, reference)| reference)
     }
 
+    /// Notes where the page of rooms ended that this socket has now.
+    pub(crate) fn page_ended(&self, at: Option<Position>) {
+        *self.page_end.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+
+    fn page_end(&self) -> Option<Position> {
+        *self.page_end.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Spends a message.
     pub(crate) fn spend_message(&self, rates: &Arc<Rates>, metrics: &Metrics) -> Result<(), Error> {
         self.seat.message(rates).map_err(|wait| {
@@ -263,9 +274,9 @@ impl Connection for BoundSocket {
         self.look(false)
     }
 
-    fn rooms(&self, before: Option<String>, room: Option<RoomId>) -> Pending<'_, RoomPage> {
+    fn rooms(&self, from: RoomsFrom) -> Pending<'_, RoomPage> {
         Box::pin(async move {
-            let before = page_after(before, room)?;
+            let before = page_after(from, self.caller.page_end())?;
             let page = Page { before, limit: ROOMS };
             let rooms = self
                 .store
@@ -277,20 +288,31 @@ impl Connection for BoundSocket {
                 let last = rooms.shown.iter().filter_map(|room| Some((room.room.id, room.undelivered()?)));
                 inbox.show(last.collect());
             }
-            let has_more = rooms.has_more;
-            Ok(RoomPage {
-                rooms: rooms.shown.into_iter().map(|room| see(room, &present)).collect(),
-                has_more,
-            })
+            self.caller.page_ended(rooms.next);
+            let next = rooms.next.map(|next| next.to_string());
+            Ok(RoomPage { rooms: rooms.shown.into_iter().map(|room| see(room, &present)).collect(), next })
         })
     }
 }
 
-/// Where a page of rooms begins: after the room of this last activity, as it was shown, and of this id.
-pub(crate) fn page_after(before: Option<String>, room: Option<RoomId>) -> Result<Option<Position>, Error> {
-    let at = before.map(bson::DateTime::parse_rfc3339_str).transpose();
-    let at = at.map_err(|_| Error::invalid("before: not a time of RFC 3339"))?;
-    Ok(at.map(|at| Position { at: Time(at.timestamp_millis()), room: room.unwrap_or(RoomId::MIN) }))
+/// Returns the room after which a page begins. `last` is the end of the page that the socket had before.
+///
+/// A time alone doesn't say which of the rooms of its millisecond are known. If the page before ended in that
+/// millisecond, the next page goes on from there. Otherwise all rooms of the millisecond come again. So a client that
+/// pages by time alone misses no room and comes to an end.
+pub(crate) fn page_after(from: RoomsFrom, last: Option<Position>) -> Result<Option<Position>, Error> {
+    let (at, room) = match from {
+        RoomsFrom::Latest => return Ok(None),
+        RoomsFrom::Next(next) => {
+            let next = next.parse().map_err(|_| Error::invalid("next: not the `next` of a page"));
+            return next.map(Some);
+        }
+        RoomsFrom::Before { at, room } => (at, room),
+    };
+    let at = bson::DateTime::parse_rfc3339_str(at);
+    let at = Time(at.map_err(|_| Error::invalid("before: not a time of RFC 3339"))?.timestamp_millis());
+    let of_last = || last.filter(|last| last.at == at).map(|last| last.room);
+    Ok(Some(Position { at, room: room.or_else(of_last).unwrap_or(RoomId::MAX) }))
 }
 
 /// Since 1970.

@@ -9,6 +9,8 @@ use crate::{Code, Context, Error, Fields, Kind, Pending};
 pub struct Action {
     /// The wire's `action`.
     pub name: &'static str,
+    /// The lowest Level of the protocol that has it. Each higher Level has it, too.
+    pub level: Level,
     /// What one call costs its caller.
     pub limits: Limits,
     /// The events that a call may lead to, for every socket of the room.
@@ -54,6 +56,17 @@ impl Action {
     pub fn named(name: &str) -> Option<&'static Self> {
         crate::ACTIONS.iter().find(|action| action.name == name)
     }
+}
+
+/// The Levels of the protocol: each adds to the ones below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Level 1: one room, nothing to resume.
+    Basic = 1,
+    /// Level 2: one room, resumed by a cursor.
+    Resumable = 2,
+    /// Level 3: all rooms of a user on one socket.
+    Inbox = 3,
 }
 
 /// What calls of an action may take. The configuration may set all of it anew but `message`

@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Code, Context, Error, Kind, Limits, Time};
+use crate::{Code, Context, Error, Kind, Level, Limits, Time};
 
 /// What the frame holds.
 #[derive(Deserialize, JsonSchema)]
@@ -33,6 +33,9 @@ pub enum Answer {
 
 /// One frame.
 pub const LIMITS: Limits = Limits::DEFAULT;
+
+/// The lowest Level of the protocol that has it.
+pub const LEVEL: Level = Level::Resumable;
 
 /// Nothing: it is answered on its own socket.
 pub const EMITS: &[Kind] = &[];

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
-    ClientId, Draft, Error, HistoryMessage, Message, MessageId, RoomId, RoomPage, Text, Time, UserId,
+    ClientId, Draft, Error, HistoryMessage, Message, MessageId, RoomPage, RoomsFrom, Text, Time, UserId,
 };
 
 /// The end of something asynchronous, boxed so that a port can be a trait object.
@@ -112,12 +112,11 @@ pub trait Connection: Send + Sync {
     /// As [`open`](Self::open).
     fn close(&self) -> Result<(), Error>;
 
-    /// A page of the caller's rooms, the latest first, after the room of this last activity (as it was shown), and, of
-    /// those of the same moment, of this id.
+    /// Reads a page of the caller's rooms, the latest activity first.
     ///
     /// # Errors
-    /// `invalid_request` where `before` is not a time.
-    fn rooms(&self, before: Option<String>, room: Option<RoomId>) -> Pending<'_, RoomPage>;
+    /// `invalid_request` if `from` is neither a page's `next` nor a time.
+    fn rooms(&self, from: RoomsFrom) -> Pending<'_, RoomPage>;
 }
 
 /// What came of a message.

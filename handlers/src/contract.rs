@@ -1,11 +1,14 @@
 //! The contract in `AsyncAPI` 3, made of the types, limits, events and errors that stand in this crate.
 
+mod channel;
+
 use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+use self::channel::{ALL, CHAT, Channel, INBOX, message};
 use crate::{
-    Action, CallSchema, Code, ErrorFrame, Event, HistoryMessage, InboxEvent, Ready, Resumed, UserId,
+    Action, CallSchema, Code, ErrorFrame, Event, HistoryMessage, InboxEvent, Level, Ready, Resumed, UserId,
 };
 
 /// The errors that any action may end in; the others are an action's own.
@@ -20,91 +23,84 @@ const ANY_ACTION: &[Code] = &[
     Code::Internal,
 ];
 
-const CHANNEL: &str = "#/channels/chat";
-const INBOX: &str = "#/channels/inbox";
-
 /// The whole contract of the chat socket: what `actions` take, emit and answer, and by which `closes` (a code, and
 /// when) the server closes it.
 pub fn asyncapi(actions: &[Action], closes: &[(u16, &str)]) -> Value {
     let (mut takes, mut gives) = (generator(false), generator(true));
     let mut messages = Map::new();
     let mut operations = Map::new();
-    let mut told: Vec<String> = ["first_history", "resumed", "error"].map(str::to_owned).into();
-    let mut told_of_all: Vec<String> = ["ready", "error"].map(str::to_owned).into();
+    let mut said: Vec<String> = ["first_history", "resumed", "ready", "error"].map(str::to_owned).into();
 
     let history = of::<Vec<HistoryMessage>>(&mut gives);
-    messages.insert("first_history".to_owned(), message("The first frame of a Level 1 socket", &history));
+    let first = message("The first frame of a Level 1 socket", &history, &[Level::Basic]);
+    messages.insert("first_history".to_owned(), first);
     let resumed = tagged("type", "resumed", of::<Resumed>(&mut gives));
-    messages.insert("resumed".to_owned(), message("The first frame of a Level 2 socket", &resumed));
-    messages.insert(
-        "error".to_owned(),
-        message(
-            "The answer to a frame that can't be done",
-            &with_ref(tagged("type", "error", of::<ErrorFrame>(&mut gives))),
-        ),
-    );
+    let first = message("The first frame of a Level 2 socket", &resumed, &[Level::Resumable]);
+    messages.insert("resumed".to_owned(), first);
+    let error = with_ref(tagged("type", "error", of::<ErrorFrame>(&mut gives)));
+    messages.insert("error".to_owned(), message("The answer to a frame that can't be done", &error, ALL));
     let ready = tagged("type", "ready", of::<Ready>(&mut gives));
-    messages.insert("ready".to_owned(), message("The first frame of a socket of all rooms", &ready));
+    let first = message("The first frame of a socket of all rooms", &ready, INBOX.levels);
+    messages.insert("ready".to_owned(), first);
     for event in one_of(of::<Event>(&mut gives)) {
         let Some(kind) = kind_of(&event) else { continue };
         // An action has the same name.
-        let name = if kind == "typing" { "typing_event".to_owned() } else { kind.clone() };
-        told.push(name.clone());
-        told_of_all.push(name.clone());
-        messages.insert(name, message("For every socket of the room", &with_extras(event, &kind)));
+        let is_typing = kind == "typing";
+        let name = if is_typing { "typing_event".to_owned() } else { kind.clone() };
+        said.push(name.clone());
+        let levels = if is_typing { &ALL[1..] } else { ALL };
+        let event = with_extras(event, &kind);
+        messages.insert(name, message("For every socket of the room", &event, levels));
     }
     for event in one_of(of::<InboxEvent>(&mut gives)) {
         let Some(kind) = kind_of(&event) else { continue };
-        told_of_all.push(kind.clone());
+        said.push(kind.clone());
         let event = if kind == "presence" { event } else { with_cursor(with_room(event)) };
-        messages.insert(kind, message("For sockets of all rooms", &event));
+        messages.insert(kind, message("For sockets of all rooms", &event, INBOX.levels));
     }
     for action in actions {
         let CallSchema { request, .. } = (action.schema)(&mut takes);
         let CallSchema { answer, .. } = (action.schema)(&mut gives);
-        messages.insert(
-            action.name.to_owned(),
-            message("From a client", &with_ref(tagged("action", action.name, request.into()))),
-        );
+        let levels: Vec<_> = ALL.iter().copied().filter(|level| *level >= action.level).collect();
+        let request = with_ref(tagged("action", action.name, request.into()));
+        messages.insert(action.name.to_owned(), message("From a client", &request, &levels));
         let answered = answer.map(|answer| {
             let name = format!("{}_answer", action.name);
-            messages.insert(
-                name.clone(),
-                message("For the caller's own socket", &with_ref(only_one(answer.into()))),
-            );
+            let answer = with_ref(only_one(answer.into()));
+            messages.insert(name.clone(), message("For the caller's own socket", &answer, &levels));
             name
         });
-        operations.insert(action.name.to_owned(), operation(action, answered.as_deref()));
+        for (prefix, channel) in [("", &CHAT), ("inbox_", &INBOX)] {
+            if channel.has_any(&levels) {
+                let operation = operation(action, answered.as_deref(), channel);
+                operations.insert(format!("{prefix}{}", action.name), operation);
+            }
+        }
     }
-    operations.insert("tell".to_owned(), json!({
-        "action": "send",
-        "channel": { "$ref": CHANNEL },
-        "summary": "What the server says by itself: the history first, then events in the order in which they were committed.",
-        "messages": told.iter().map(|name| in_channel(name)).collect::<Vec<_>>(),
-    }));
-    operations.insert("tell_of_all_rooms".to_owned(), json!({
-        "action": "send",
-        "channel": { "$ref": INBOX },
-        "summary": "What the server says by itself on a socket of all rooms: the rooms first, then what happens in them.",
-        "messages": told_of_all.iter().map(|name| json!({ "$ref": format!("{INBOX}/messages/{name}") })).collect::<Vec<_>>(),
-    }));
-    let listed = messages.keys().map(|name| (name.clone(), in_components(name))).collect::<Map<_, _>>();
+    operations.insert("tell".to_owned(), CHAT.told(
+        "What the server says by itself: the history first, then events in the order in which they were committed.",
+        &said, &messages,
+    ));
+    operations.insert("tell_of_all_rooms".to_owned(), INBOX.told(
+        "What the server says by itself on a socket of all rooms: the rooms first, then what happens in them.",
+        &said, &messages,
+    ));
     json!({
         "asyncapi": "3.0.0",
         "info": {
             "title": "Parlor",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Chat over WebSockets: a socket of one room, or of all of a user's. The subprotocols are `Bearer` and the token.",
+            "description": "Chat over WebSockets: a socket of one room, or of all of a user's. The subprotocols are `Bearer` and the token. `x-levels` says which Levels of the protocol have a message: 1 and 2 are sockets of one room, without and with `since`; 3 is a socket of all rooms.",
         },
         "defaultContentType": "application/json",
         "channels": { "inbox": {
             "address": "/ws/",
             "description": "All rooms of the caller. Every action is as on the other channel, and takes `room_id` besides.",
-            "messages": listed.clone(),
+            "messages": INBOX.listed(&messages),
             "bindings": { "ws": { "method": "GET", "query": since(), "headers": headers() } },
         }, "chat": {
             "address": "/ws/chat/",
-            "messages": listed,
+            "messages": CHAT.listed(&messages),
             "bindings": { "ws": { "method": "GET", "query": query(&mut gives), "headers": headers() } },
             "x-close-codes": closes.iter().map(|(code, when)| (code.to_string(), json!(when))).collect::<Map<_, _>>(),
         } },
@@ -134,18 +130,6 @@ fn one_of(schema: Value) -> Vec<Value> {
         },
         _ => Vec::new(),
     }
-}
-
-fn message(summary: &str, payload: &Value) -> Value {
-    json!({ "summary": summary, "payload": payload })
-}
-
-fn in_channel(name: &str) -> Value {
-    json!({ "$ref": format!("{CHANNEL}/messages/{name}") })
-}
-
-fn in_components(name: &str) -> Value {
-    json!({ "$ref": format!("#/components/messages/{name}") })
 }
 
 /// The one shape of a type that has but one.
@@ -224,13 +208,13 @@ fn with_field(mut schema: Value, name: &str, is: &Value) -> Value {
     schema
 }
 
-fn operation(action: &Action, answered: Option<&str>) -> Value {
+fn operation(action: &Action, answered: Option<&str>, channel: &Channel) -> Value {
     let names = |codes: &[Code]| codes.iter().map(|code| code.as_str()).collect::<Vec<_>>();
     let limits = action.limits;
     let mut operation = json!({
         "action": "receive",
-        "channel": { "$ref": CHANNEL },
-        "messages": [in_channel(action.name)],
+        "channel": { "$ref": channel.reference },
+        "messages": [channel.reference_to(action.name)],
         "x-emits": action.emits.iter().map(|kind| kind.as_str()).collect::<Vec<_>>(),
         "x-fails": names(action.fails),
         "x-fails-as-any-action": names(ANY_ACTION),
@@ -244,7 +228,8 @@ fn operation(action: &Action, answered: Option<&str>) -> Value {
         },
     });
     if let Some(name) = answered {
-        operation["reply"] = json!({ "channel": { "$ref": CHANNEL }, "messages": [in_channel(name)] });
+        operation["reply"] =
+            json!({ "channel": { "$ref": channel.reference }, "messages": [channel.reference_to(name)] });
     }
     operation
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{ByEvent, Code, Context, Draft, Error, Kind, Limits, MessageId};
+use crate::{ByEvent, Code, Context, Draft, Error, Kind, Level, Limits, MessageId};
 
 /// What the frame holds.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -16,6 +16,9 @@ pub struct Request {
 
 /// One frame.
 pub const LIMITS: Limits = Limits::DEFAULT;
+
+/// The lowest Level of the protocol that has it.
+pub const LEVEL: Level = Level::Basic;
 
 /// The new text.
 pub const EMITS: &[Kind] = &[Kind::MessageEdited];

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Code, Context, Error, From, HistoryMessage, Kind, Limits, MAX_ID, MessageId};
+use crate::{Code, Context, Error, From, HistoryMessage, Kind, Level, Limits, MAX_ID, MessageId};
 
 /// Messages of a page: where nothing is said, and at most (protocol.md, Level 2).
 const LIMIT: (u32, u32) = (50, 200);
@@ -34,6 +34,9 @@ pub enum Answer {
 
 /// A page may be of 200 messages, so fewer are made at once than of what answers with one.
 pub const LIMITS: Limits = Limits { max_in_flight: 256, ..Limits::DEFAULT };
+
+/// The lowest Level of the protocol that has it.
+pub const LEVEL: Level = Level::Resumable;
 
 /// Nothing: it is answered on its own socket.
 pub const EMITS: &[Kind] = &[];

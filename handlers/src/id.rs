@@ -85,6 +85,9 @@ impl RoomId {
     /// No room has a lower one.
     pub const MIN: Self = Self(1);
 
+    /// No room has a greater one.
+    pub const MAX: Self = Self(MAX_ID);
+
     /// The id itself, 1 to [`MAX_ID`].
     pub const fn get(self) -> i64 {
         self.0

@@ -17,6 +17,10 @@ pub struct Ready {
     pub rooms: Vec<ReadyRoom>,
     /// Whether there are more rooms, by `rooms`.
     pub has_more: bool,
+    /// Where there are more: what to ask `rooms` for them with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub next: Option<String>,
     /// Where it is resumed: all rooms that the caller is in. What is known besides has been left, or is gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<RoomId>")]
@@ -157,6 +161,22 @@ pub struct RoomChange {
 pub struct RoomPage {
     /// The latest first.
     pub rooms: Vec<RoomView>,
-    /// Whether there are more.
-    pub has_more: bool,
+    /// Where the next page begins, if there are more rooms.
+    pub next: Option<String>,
+}
+
+/// Where a page of the caller's rooms begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoomsFrom {
+    /// At the room with the latest activity.
+    Latest,
+    /// Where the page before ended, as that page said.
+    Next(String),
+    /// After the room with this last activity, and this id if the caller names one.
+    Before {
+        /// As the room showed it.
+        at: String,
+        /// Rooms of the same millisecond are in the order of their ids, the highest first.
+        room: Option<RoomId>,
+    },
 }

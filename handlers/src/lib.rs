@@ -1,7 +1,7 @@
 //! What Parlor does, apart from everything that carries it.
 //!
-//! A client's frame names an action. Each action is a file here, named as on the wire, with five things in
-//! it: `Request`, what the frame must hold; `LIMITS`, what it costs; `EMITS` and `FAILS`, what may come of
+//! A client's frame names an action. Each action is a file here, named as on the wire, with six things in
+//! it: `Request`, what the frame must hold; `LEVEL`, which clients use it; `LIMITS`, what it costs; `EMITS` and `FAILS`, what may come of
 //! it; and `handle`, a function of a [`Context`] and a request that ends in an [`Answer`] or an [`Error`].
 //!
 //! A handler reaches the world through its context alone, which is bound to one caller and one [`Room`]
@@ -22,14 +22,16 @@ mod inbox;
 mod message;
 mod schema;
 
-pub use action::{Action, Answer, ByEvent, CallSchema, Limits, Reply};
+pub use action::{Action, Answer, ByEvent, CallSchema, Level, Limits, Reply};
 pub use context::{Appended, Connection, Context, From, History, Pending, Role, Room};
 pub use contract::asyncapi;
 pub use error::{Code, Error};
 pub use event::{ErrorFrame, Event, Kind, Mark, Resumed};
 pub use fields::{Fields, Malformed};
 pub use id::{MAX_ID, MessageId, RoomId, UserId};
-pub use inbox::{InboxEvent, MemberView, Ready, ReadyRoom, RoomChange, RoomKind, RoomPage, RoomView};
+pub use inbox::{
+    InboxEvent, MemberView, Ready, ReadyRoom, RoomChange, RoomKind, RoomPage, RoomView, RoomsFrom,
+};
 pub use message::{ClientId, Draft, HistoryMessage, Message, Status, Text, Time};
 
 /// Declares the modules of the actions and, in the same order, their table.
@@ -40,6 +42,7 @@ macro_rules! actions {
         /// Every action that a frame can name.
         pub const ACTIONS: &[Action] = &[$(Action {
             name: stringify!($name),
+            level: $name::LEVEL,
             limits: $name::LIMITS,
             emits: $name::EMITS,
             fails: $name::FAILS,

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{ByEvent, Code, Context, Error, Kind, Limits, MessageId};
+use crate::{ByEvent, Code, Context, Error, Kind, Level, Limits, MessageId};
 
 /// What the frame holds: nothing more than which room.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -11,6 +11,9 @@ pub struct Request {}
 
 /// One frame.
 pub const LIMITS: Limits = Limits::DEFAULT;
+
+/// The lowest Level of the protocol that has it.
+pub const LEVEL: Level = Level::Inbox;
 
 /// How far the messages have come that this brings to their reader.
 pub const EMITS: &[Kind] = &[Kind::MarkMessageAsRead];

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Code, Context, Error, Kind, Limits};
+use crate::{Code, Context, Error, Kind, Level, Limits};
 
 /// What the frame holds: nothing more.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -19,6 +19,9 @@ pub enum Answer {
 
 /// One frame.
 pub const LIMITS: Limits = Limits::DEFAULT;
+
+/// The lowest Level of the protocol that has it.
+pub const LEVEL: Level = Level::Resumable;
 
 /// Nothing: it is answered on its own socket.
 pub const EMITS: &[Kind] = &[];

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{ByEvent, Code, Context, Error, Kind, Limits, MessageId};
+use crate::{ByEvent, Code, Context, Error, Kind, Level, Limits, MessageId};
 
 /// What the frame holds.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -14,6 +14,9 @@ pub struct Request {
 
 /// One frame.
 pub const LIMITS: Limits = Limits::DEFAULT;
+
+/// The lowest Level of the protocol that has it.
+pub const LEVEL: Level = Level::Resumable;
 
 /// How far the messages have come with their readers. Delivered they are before that, where nothing is said by hand.
 pub const EMITS: &[Kind] = &[Kind::MarkMessageAsRead];

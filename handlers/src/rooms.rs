@@ -1,17 +1,30 @@
-//! `{"action":"rooms","before":"2025-02-18T18:28:52.258Z"}`: more of the caller's rooms.
+//! `{"action":"rooms","next":"..."}`: more of the caller's rooms.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Code, Context, Error, Kind, Limits, RoomId, RoomView};
+use crate::{Code, Context, Error, Kind, Level, Limits, RoomId, RoomPage, RoomView, RoomsFrom};
 
 /// What the frame holds.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request {
-    /// The `last_activity` of the last room that is known. Without: the latest rooms.
+    /// The `next` of `ready` or of the page before, as it came. Without it and without `before`: the latest rooms.
+    next: Option<String>,
+    /// Instead of `next`: the `last_activity` of the last room that is known. Rooms of the same millisecond may come again.
     before: Option<String>,
-    /// The id of that room, where others may have been active in the same millisecond.
+    /// The id of that room: no room comes again.
     before_room: Option<RoomId>,
+}
+
+impl Request {
+    fn from(self) -> Result<RoomsFrom, Error> {
+        match (self.next, self.before) {
+            (Some(_), Some(_)) => Err(Error::invalid("next, before: one of them, not both")),
+            (Some(next), None) => Ok(RoomsFrom::Next(next)),
+            (None, Some(at)) => Ok(RoomsFrom::Before { at, room: self.before_room }),
+            (None, None) => Ok(RoomsFrom::Latest),
+        }
+    }
 }
 
 /// `{"type":"rooms",...}`
@@ -24,11 +37,18 @@ pub enum Answer {
         rooms: Vec<RoomView>,
         /// Whether there are more.
         has_more: bool,
+        /// Where there are more: what to ask for the next page with.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "String")]
+        next: Option<String>,
     },
 }
 
 /// A page of rooms is dear: some may have thousands of members.
 pub const LIMITS: Limits = Limits { per_minute: Some(60), max_in_flight: 32, ..Limits::DEFAULT };
+
+/// The lowest Level of the protocol that has it.
+pub const LEVEL: Level = Level::Inbox;
 
 /// Nothing: it is answered on its own socket.
 pub const EMITS: &[Kind] = &[];
@@ -38,6 +58,6 @@ pub const FAILS: &[Code] = &[];
 
 /// Reads a page.
 pub async fn handle(cx: Context, request: Request) -> Result<Answer, Error> {
-    let page = cx.connection().rooms(request.before, request.before_room).await?;
-    Ok(Answer::Rooms { rooms: page.rooms, has_more: page.has_more })
+    let RoomPage { rooms, next } = cx.connection().rooms(request.from()?).await?;
+    Ok(Answer::Rooms { rooms, has_more: next.is_some(), next })
 }

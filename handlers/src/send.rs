@@ -4,7 +4,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Answer, Appended, ClientId, Code, Context, Draft, Error, Kind, Limits, Message, MessageId, Reply,
+    Answer, Appended, ClientId, Code, Context, Draft, Error, Kind, Level, Limits, Message, MessageId, Reply,
 };
 
 /// What the frame holds.
@@ -18,6 +18,9 @@ pub struct Request {
 
 /// A message counts as one.
 pub const LIMITS: Limits = Limits { message: true, ..Limits::DEFAULT };
+
+/// The lowest Level of the protocol that has it.
+pub const LEVEL: Level = Level::Basic;
 
 /// The message, and its way to its readers.
 pub const EMITS: &[Kind] = &[Kind::ChatMessage, Kind::MarkMessageAsDelivered, Kind::MarkMessageAsRead];

@@ -16,6 +16,7 @@ use super::problem::Problem;
 use super::rooms::{MAX_MEMBERS, NewRoom, Planned, Renaming};
 use super::window::{MAX_LIMIT, Window};
 use crate::fuzz::SAID_CHARS;
+use crate::store::Position;
 
 /// The longest text, in characters: the default.
 const TEXT_CHARS: usize = 4096;
@@ -69,8 +70,8 @@ pub(crate) fn query(uri: &Uri) {
 
 /// A page's `next`, as it is handed back.
 pub(crate) fn page(text: &str) {
-    if let Some(position) = listing::position(text) {
-        assert_eq!(listing::position(&listing::text_of(position)), Some(position));
+    if let Ok(position) = text.parse::<Position>() {
+        assert_eq!(position.to_string().parse(), Ok(position));
     }
 }
 

@@ -1,6 +1,6 @@
 //! `GET /rooms?user_id=`: a user's rooms, the latest activity first, by pages.
 
-use handlers::{RoomId, Time, UserId};
+use handlers::UserId;
 use salvo::extract::{Extractible, Metadata};
 use salvo::prelude::*;
 use salvo_oapi::{
@@ -44,7 +44,7 @@ pub(super) async fn list_rooms(server: Shared, wanted: Wanted) -> Result<Json<Li
     let page = Page { before, limit };
     let (rooms, next) = server.store.rooms_of(&user, page).await?;
     let rooms = rooms.into_iter().map(Listed::of).collect();
-    Ok(Json(Listing { rooms, has_more: next.is_some(), next: next.map(text_of) }))
+    Ok(Json(Listing { rooms, has_more: next.is_some(), next: next.map(|next| next.to_string()) }))
 }
 
 impl<'ex> Extractible<'ex> for Wanted {
@@ -59,9 +59,7 @@ impl<'ex> Extractible<'ex> for Wanted {
         let user = given("user_id").ok_or_else(|| Problem::invalid("user_id: is needed"))?;
         let user = user.parse().map_err(|_| Problem::invalid("user_id: not an id"))?;
         let before = match given("before") {
-            Some(text) => {
-                Some(position(text).ok_or_else(|| Problem::invalid("before: not a page's `next`"))?)
-            }
+            Some(text) => Some(text.parse().map_err(|_| Problem::invalid("before: not a page's `next`"))?),
             None => None,
         };
         let (default, most) = LIMIT;
@@ -88,16 +86,4 @@ impl EndpointArgRegister for Wanted {
         }
         may_fail(components, operation, &[Code::InvalidRequest]);
     }
-}
-
-/// `<milliseconds>-<room>`: clients hand it back as it came.
-pub(super) fn text_of(position: Position) -> String {
-    format!("{}-{}", position.at.0, position.room)
-}
-
-pub(super) fn position(text: &str) -> Option<Position> {
-    let (at, room) = text.split_once('-')?;
-    let room: RoomId = room.parse().ok()?;
-    let digits = at.bytes().all(|byte| byte.is_ascii_digit());
-    Some(Position { at: Time(at.parse().ok().filter(|_| digits)?), room })
 }

@@ -7,7 +7,7 @@ use bson::oid::ObjectId;
 use futures_util::FutureExt;
 use handlers::{
     ACTIONS, Appended, ClientId, Code, Connection, Context, Error, Fields, From, History, MessageId, Pending,
-    Reply, Role, Room, RoomId, RoomPage, Text, Time, UserId,
+    Reply, Role, Room, RoomId, RoomPage, RoomsFrom, Text, Time, UserId,
 };
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -185,10 +185,10 @@ impl Connection for Willing {
         Ok(())
     }
 
-    fn rooms(&self, before: Option<String>, room: Option<RoomId>) -> Pending<'_, RoomPage> {
+    fn rooms(&self, from: RoomsFrom) -> Pending<'_, RoomPage> {
         Box::pin(async move {
-            page_after(before, room)?;
-            Ok(RoomPage { rooms: Vec::new(), has_more: false })
+            page_after(from, None)?;
+            Ok(RoomPage { rooms: Vec::new(), next: None })
         })
     }
 }

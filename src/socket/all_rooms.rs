@@ -97,7 +97,8 @@ impl AllRooms {
         present: &HashMap<UserId, Presence>,
         online: Vec<UserId>,
     ) -> Utf8Bytes {
-        let Rooms { as_of, all, shown, has_more, missed, positions } = rooms;
+        let Rooms { as_of, all, shown, next, missed, positions } = rooms;
+        self.caller.page_ended(next);
         self.cursor = InboxCursor::at(as_of.time);
         for (room, position) in positions {
             self.cursor.reach(room, position, as_of.time);
@@ -129,7 +130,8 @@ impl AllRooms {
                     see_missed(room, of(id), present)
                 })
                 .collect(),
-            has_more,
+            has_more: next.is_some(),
+            next: next.map(|next| next.to_string()),
             room_ids: missed.is_some().then_some(all),
             cursor: self.cursor.to_string(),
         })

@@ -31,8 +31,8 @@ pub(crate) struct Rooms {
     pub(crate) all: Vec<RoomId>,
     /// Some, in their order.
     pub(crate) shown: Vec<Listed>,
-    /// Whether there are more than are shown.
-    pub(crate) has_more: bool,
+    /// The last one that is shown, if there are more.
+    pub(crate) next: Option<Position>,
     /// Where it resumes: what was missed in those that are shown.
     pub(crate) missed: Option<HashMap<RoomId, Missed>>,
     /// How far rooms had come at that moment in which something happened just before.
@@ -128,13 +128,14 @@ impl Store {
                 Some(_) => list::paged(places, Page { before: None, limit: usize::MAX }),
                 None => list::paged(places, page),
             };
+            let next = places.last().copied().filter(|_| has_more);
             let shown = store.details_in(&mut session, &user, &places, marks).await?;
             let positions = match &missed {
                 Some(missed) => reached(missed),
                 None if !first => Vec::new(),
                 None => store.recent(&mut session, &all, &places, time).await?,
             };
-            Ok(Rooms { as_of: AsOf { time, marks }, all, shown, has_more, missed, positions })
+            Ok(Rooms { as_of: AsOf { time, marks }, all, shown, next, missed, positions })
         })
         .await
     }

@@ -6,6 +6,8 @@
 //! is more read.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
 
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt;
@@ -23,6 +25,28 @@ const READ_AT_ONCE: usize = 500;
 pub(crate) struct Position {
     pub(crate) at: Time,
     pub(crate) room: RoomId,
+}
+
+/// `<milliseconds>-<room>`: a page's `next`, which clients hand back as it came.
+impl fmt::Display for Position {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "{}-{}", self.at.0, self.room)
+    }
+}
+
+/// A text is no page's `next`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoPosition;
+
+impl FromStr for Position {
+    type Err = NoPosition;
+
+    fn from_str(text: &str) -> Result<Self, NoPosition> {
+        let (at, room) = text.split_once('-').ok_or(NoPosition)?;
+        let digits = at.bytes().all(|byte| byte.is_ascii_digit());
+        let at = at.parse().ok().filter(|_| digits).ok_or(NoPosition)?;
+        Ok(Self { at: Time(at), room: room.parse().map_err(|_| NoPosition)? })
+    }
 }
 
 /// A room as one of its members sees it.

@@ -139,6 +139,47 @@ async fn each_row_is_found_by_its_name_and_no_other_is() {
     one.expect(chat(1, 1, "done")).await;
 }
 
+/// The names of the messages that an operation of a channel takes or gives.
+fn named<'a>(operation: &'a Value, channel: &str) -> impl Iterator<Item = &'a str> {
+    let prefix = format!("#/channels/{channel}/messages/");
+    let all = [&operation["messages"], &operation["reply"]["messages"]];
+    let all = all.into_iter().filter_map(Value::as_array).flatten();
+    all.map(move |message| message["$ref"].as_str().unwrap().strip_prefix(&*prefix).unwrap())
+}
+
+#[test]
+fn actions_and_events_stand_on_the_channels_that_have_them() {
+    let contract = handlers::asyncapi(ACTIONS, &[]);
+    let mut met: BTreeSet<(&str, &str)> = BTreeSet::new();
+    for (name, operation) in contract["operations"].as_object().unwrap() {
+        let channel = operation["channel"]["$ref"].as_str().unwrap().strip_prefix("#/channels/").unwrap();
+        assert_eq!(channel == "inbox", name.starts_with("inbox_") || name == "tell_of_all_rooms", "{name}");
+        met.extend(named(operation, channel).map(|message| (channel, message)));
+    }
+    for (channel, levels) in [("chat", &[1, 2][..]), ("inbox", &[3])] {
+        let listed = contract["channels"][channel]["messages"].as_object().unwrap();
+        for (name, message) in contract["components"]["messages"].as_object().unwrap() {
+            let of = message["x-levels"].as_array().unwrap();
+            let here = levels.iter().any(|level| of.contains(&json!(level)));
+            assert_eq!(listed.contains_key(name), here, "{name} on {channel}");
+            assert_eq!(met.contains(&(channel, &**name)), here, "an operation of {channel} has {name}");
+        }
+    }
+    let has = |channel: &str, name: &str| contract["channels"][channel]["messages"].get(name).is_some();
+    for action in ACTIONS {
+        assert!(has("inbox", action.name), "a socket of all rooms takes `{}`", action.name);
+    }
+    for (name, on_chat, on_inbox) in [
+        ("first_history", true, false),
+        ("ready", false, true),
+        ("presence", false, true),
+        ("open", false, true),
+        ("custom", true, true),
+    ] {
+        assert_eq!((has("chat", name), has("inbox", name)), (on_chat, on_inbox), "{name}");
+    }
+}
+
 #[tokio::test]
 async fn the_contract_is_the_one_that_is_checked_in() {
     let server = Server::start(&[]).await;

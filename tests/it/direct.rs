@@ -7,7 +7,8 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use futures_util::future::join_all;
 use handlers::{
-    Action, Code, Connection, Context, Error, Fields, Pending, Reply, RoomId, RoomPage, Time, UserId,
+    Action, Code, Connection, Context, Error, Fields, Pending, Reply, RoomId, RoomPage, RoomsFrom, Time,
+    UserId,
 };
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{DateTime, Document, doc};
@@ -52,7 +53,7 @@ impl Connection for NoSocket {
         Err(Error::internal("there is no socket"))
     }
 
-    fn rooms(&self, _: Option<String>, _: Option<RoomId>) -> Pending<'_, RoomPage> {
+    fn rooms(&self, _: RoomsFrom) -> Pending<'_, RoomPage> {
         Box::pin(async { Err(Error::internal("there is no socket")) })
     }
 }

@@ -3,7 +3,7 @@
 use std::future::pending;
 use std::time::{Duration, Instant};
 
-use handlers::{Action, Context, Error, Fields, Limits, Pending, Reply, Text};
+use handlers::{Action, Context, Error, Fields, Level, Limits, Pending, Reply, Text};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -12,13 +12,22 @@ use crate::support::{Client, PATIENCE, Server, WORDS, chat, error, matches, said
 type Run = fn(Context, &Fields<'_>) -> Result<Pending<'static, Reply>, Error>;
 
 const fn action(name: &'static str, run: Run) -> Action {
-    Action { name, limits: Limits::DEFAULT, emits: &[], fails: &[], run, schema: handlers::ACTIONS[0].schema }
+    Action {
+        name,
+        level: Level::Basic,
+        limits: Limits::DEFAULT,
+        emits: &[],
+        fails: &[],
+        run,
+        schema: handlers::ACTIONS[0].schema,
+    }
 }
 
 /// Parlor's own `send`, and beside it what no action should be like.
 static ACTIONS: &[Action] = &[
     Action {
         name: "send",
+        level: Level::Basic,
         limits: handlers::send::LIMITS,
         emits: handlers::send::EMITS,
         fails: handlers::send::FAILS,

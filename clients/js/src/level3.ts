@@ -35,9 +35,15 @@ export type RoomChange = Pick<RoomView, "kind" | "name" | "members"> & Partial<P
 /** A room in which something changed while the client was away; the lists are missing where it was `added`. */
 export type ResumedRoom = PlainReadyFrame["rooms"][number];
 
+/** A page of the user's rooms. */
+export type RoomsPage = Pick<RoomsAnswerFrame, "rooms" | "has_more" | "next">;
+
+/** Where a page of rooms begins: where the one before ended, or before a room. */
+export type RoomsFrom = { next: string } | { before: string; before_room?: number };
+
 /** The first frame. */
-export type ReadyFrame = Omit<PlainReadyFrame, "resumed" | "rooms" | "room_ids" | "has_more"> & (
-  | { resumed: false; has_more: boolean; rooms: RoomView[] }
+export type ReadyFrame = Omit<PlainReadyFrame, "resumed" | "rooms" | "room_ids" | "has_more" | "next"> & (
+  | ({ resumed: false } & RoomsPage)
   | { resumed: true; rooms: ResumedRoom[]; room_ids: number[] }
 );
 
@@ -79,7 +85,7 @@ export type Action = { ref?: string } & (
   | { action: "delete" | "read"; room_id: number; message_id: number }
   | ({ action: HistoryFrame["action"]; room_id: number } & Page)
   | { action: "typing" | "open" | "close"; room_id: number }
-  | { action: "rooms"; before: string; before_room?: number }
+  | ({ action: "rooms" } & RoomsFrom)
   | { action: "auth"; token: string }
   | { action: "ping" }
 );

@@ -5,7 +5,7 @@ import { Emitter } from "./emitter.js";
 import { ParlorError, reasonOf } from "./errors.js";
 import type { Events } from "./events.js";
 import { Filler } from "./filler.js";
-import type { Action, Incoming, Message, Page, UserId } from "./level3.js";
+import type { Action, Incoming, Message, Page, RoomsFrom, UserId } from "./level3.js";
 import { Outbox } from "./outbox.js";
 import type { Outgoing } from "./outgoing.js";
 import { Renewal } from "./renewal.js";
@@ -277,10 +277,10 @@ export class Parlor {
     return { messages: page.after === undefined ? [...messages].reverse() : messages, hasMore };
   }
 
-  async #askRooms(from: { before: string; before_room?: number }, isNext: boolean): Promise<void> {
+  async #askRooms(from: RoomsFrom, isNext: boolean): Promise<void> {
     const answer = await this.#calls.call({ action: "rooms", ...from });
     if (answer.type !== "rooms") throw new ParlorError("internal", `not a list of rooms: ${answer.type}`, "rooms");
-    this.#rooms.page(answer.rooms, answer.has_more, isNext);
+    this.#rooms.page(answer, isNext);
   }
 
   /** A room that wasn't listed yet has been heard of. It is among the latest now. */

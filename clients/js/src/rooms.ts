@@ -1,6 +1,8 @@
 import type { Emitter } from "./emitter.js";
 import type { Events } from "./events.js";
-import type { Incoming, Message, Page, ReadyFrame, ResumedRoom, RoomEvent, RoomView, UserId } from "./level3.js";
+import type {
+  Incoming, Message, Page, ReadyFrame, ResumedRoom, RoomEvent, RoomsFrom, RoomsPage, RoomView, UserId,
+} from "./level3.js";
 import { Room } from "./room.js";
 import type { PresenceFrame } from "./wire.js";
 
@@ -26,6 +28,7 @@ export class Rooms {
   readonly #rooms = new Map<number, Room>();
   readonly #emitter: Emitter<Events>;
   #oldest: RoomView | undefined; // of what was listed, for the next page
+  #next: string | undefined; // the same as the server says it
 
   constructor(emitter: Emitter<Events>) {
     this.#emitter = emitter;
@@ -41,9 +44,11 @@ export class Rooms {
   }
 
   /** Where the next page of rooms begins. */
-  get next(): { before: string; before_room: number } | undefined {
-    if (!this.hasMore || !this.#oldest) return undefined;
-    return { before: this.#oldest.last_activity, before_room: this.#oldest.room_id };
+  get next(): RoomsFrom | undefined {
+    if (!this.hasMore) return undefined;
+    if (this.#next !== undefined) return { next: this.#next };
+    // An older server names no next page.
+    return this.#oldest && { before: this.#oldest.last_activity, before_room: this.#oldest.room_id };
   }
 
   /** Whether something was heard of a room that isn't known. */
@@ -59,10 +64,11 @@ export class Rooms {
     if ("cursor" in frame && typeof frame.cursor === "string") this.cursor = frame.cursor;
   }
 
-  /** A page of rooms: `next` where it goes on from what is listed. */
-  page(views: readonly RoomView[], hasMore: boolean, isNext: boolean): void {
+  /** A page of rooms; `isNext` if it goes on from what is listed. */
+  page({ rooms: views, has_more: hasMore, next }: RoomsPage, isNext: boolean): void {
     if (isNext) {
       this.hasMore = hasMore;
+      this.#next = next;
       this.#oldest = views.at(-1) ?? this.#oldest;
     }
     for (const view of views) {
@@ -90,7 +96,7 @@ export class Rooms {
       const mine = new Set(frame.room_ids);
       for (const id of [...this.#rooms.keys()]) if (!mine.has(id)) this.#remove(id);
       for (const view of frame.rooms) this.#resume(view);
-    } else this.#restart(frame.rooms, frame.has_more);
+    } else this.#restart(frame);
     this.#presences(frame);
   }
 
@@ -112,10 +118,11 @@ export class Rooms {
   }
 
   /** A room that was known stays the same object, so that what a page holds on to stays good. */
-  #restart(views: readonly RoomView[], hasMore: boolean): void {
+  #restart({ rooms: views, has_more: hasMore, next }: RoomsPage): void {
     const before = new Map(this.#rooms);
     this.#rooms.clear();
     this.hasMore = hasMore;
+    this.#next = next;
     this.#oldest = views.at(-1);
     for (const view of views) {
       const known = before.get(view.room_id);

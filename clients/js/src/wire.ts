@@ -354,6 +354,8 @@ export type ReadyFrame = {
   cursor: string;
   /** Whether there are more rooms, by `rooms`. */
   has_more: boolean;
+  /** Where there are more: what to ask `rooms` for them with. */
+  next?: string;
   /** Who is online: of the members of these rooms, or, where it is resumed, of all of the caller's. */
   online: (number | string)[];
   /** Whether this is what changed since the cursor, and not the plain start. */
@@ -674,10 +676,12 @@ export type RoomRemovedFrame = {
 /** What the frame holds. */
 export type RoomsFrame = {
   action: "rooms";
-  /** The `last_activity` of the last room that is known. Without: the latest rooms. */
+  /** Instead of `next`: the `last_activity` of the last room that is known. Rooms of the same millisecond may come again. */
   before?: string | null;
-  /** The id of that room, where others may have been active in the same millisecond. */
+  /** The id of that room: no room comes again. */
   before_room?: number | null;
+  /** The `next` of `ready` or of the page before, as it came. Without it and without `before`: the latest rooms. */
+  next?: string | null;
   /** As the frame had it that this belongs to. */
   ref?: string;
   /** On sockets of all rooms: in which one. */
@@ -688,6 +692,8 @@ export type RoomsFrame = {
 export type RoomsAnswerFrame = {
   /** Whether there are more. */
   has_more: boolean;
+  /** Where there are more: what to ask for the next page with. */
+  next?: string;
   /** As the frame had it that this belongs to. */
   ref?: string;
   /** On sockets of all rooms: in which one. */

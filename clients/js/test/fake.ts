@@ -156,7 +156,7 @@ export function stage(options: Partial<ParlorOptions> = {}) {
   };
 }
 
-export const ready = (rooms: RoomView[] = [], more: { has_more?: boolean; cursor?: string; user_id?: number } = {}): Incoming =>
+export const ready = (rooms: RoomView[] = [], more: { has_more?: boolean; next?: string; cursor?: string; user_id?: number } = {}): Incoming =>
   ({ type: "ready", user_id: 1, resumed: false, cursor: "c0", has_more: false, online: [], rooms, ...more });
 
 export const member = (user_id: number, marks: { delivered?: number; read?: number } = {}): Member =>

@@ -33,6 +33,24 @@ test("more rooms, page by page", async () => {
   assert.equal(last().actions("rooms").length, 1);
 });
 
+test("the next page begins where the server says that the last one ended", async () => {
+  const { chat, last } = stage();
+  chat.connect();
+  await turn();
+  await last().says(ready([view(9), view(8)], { has_more: true, next: "a" }));
+  const pages = [chat.moreRooms()];
+  assert.equal(last().actions("rooms")[0]?.next, "a");
+  await last().says({ type: "rooms", rooms: [view(7), view(6)], has_more: true, next: "b", ref: last().actions("rooms")[0]?.ref ?? "" });
+  // What was asked for besides moves nothing.
+  pages.push(chat.refreshMarks().then(() => true));
+  await last().says({ type: "rooms", rooms: [view(9)], has_more: true, next: "c", ref: last().actions("rooms")[1]?.ref ?? "" });
+  pages.push(chat.moreRooms());
+  assert.deepEqual([last().actions("rooms")[2]?.next, last().actions("rooms")[2]?.before], ["b", undefined]);
+  await last().says({ type: "rooms", rooms: [view(5)], has_more: false, ref: last().actions("rooms")[2]?.ref ?? "" });
+  assert.deepEqual(await Promise.all(pages), [true, true, false]);
+  assert.deepEqual(chat.rooms.map(({ id }) => id), [9, 8, 7, 6, 5]);
+});
+
 test("a message in a room further down than was listed brings it up", async () => {
   const { chat, connected, news } = stage();
   const socket = await connected(view(9));

@@ -251,7 +251,7 @@ export class Parlor {
         const answer = await this.#calls.call({ action: "rooms", ...from });
         if (answer.type !== "rooms")
             throw new ParlorError("internal", `not a list of rooms: ${answer.type}`, "rooms");
-        this.#rooms.page(answer.rooms, answer.has_more, isNext);
+        this.#rooms.page(answer, isNext);
     }
     /** A room that wasn't listed yet has been heard of. It is among the latest now. */
     #findStrays() {

@@ -19,6 +19,7 @@ export class Rooms {
     #rooms = new Map();
     #emitter;
     #oldest; // of what was listed, for the next page
+    #next; // the same as the server says it
     constructor(emitter) {
         this.#emitter = emitter;
     }
@@ -31,9 +32,12 @@ export class Rooms {
     }
     /** Where the next page of rooms begins. */
     get next() {
-        if (!this.hasMore || !this.#oldest)
+        if (!this.hasMore)
             return undefined;
-        return { before: this.#oldest.last_activity, before_room: this.#oldest.room_id };
+        if (this.#next !== undefined)
+            return { next: this.#next };
+        // An older server names no next page.
+        return this.#oldest && { before: this.#oldest.last_activity, before_room: this.#oldest.room_id };
     }
     /** Whether something was heard of a room that isn't known. */
     get incomplete() {
@@ -50,10 +54,11 @@ export class Rooms {
         if ("cursor" in frame && typeof frame.cursor === "string")
             this.cursor = frame.cursor;
     }
-    /** A page of rooms: `next` where it goes on from what is listed. */
-    page(views, hasMore, isNext) {
+    /** A page of rooms; `isNext` if it goes on from what is listed. */
+    page({ rooms: views, has_more: hasMore, next }, isNext) {
         if (isNext) {
             this.hasMore = hasMore;
+            this.#next = next;
             this.#oldest = views.at(-1) ?? this.#oldest;
         }
         for (const view of views) {
@@ -91,7 +96,7 @@ export class Rooms {
                 this.#resume(view);
         }
         else
-            this.#restart(frame.rooms, frame.has_more);
+            this.#restart(frame);
         this.#presences(frame);
     }
     /**
@@ -113,10 +118,11 @@ export class Rooms {
         }
     }
     /** A room that was known stays the same object, so that what a page holds on to stays good. */
-    #restart(views, hasMore) {
+    #restart({ rooms: views, has_more: hasMore, next }) {
         const before = new Map(this.#rooms);
         this.#rooms.clear();
         this.hasMore = hasMore;
+        this.#next = next;
         this.#oldest = views.at(-1);
         for (const view of views) {
             const known = before.get(view.room_id);

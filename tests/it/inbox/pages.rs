@@ -1,10 +1,13 @@
-//! Pages of rooms: what an answer shows is delivered once it is written, and not before.
+//! Pages of rooms: each room is shown, and what an answer shows is delivered once it is written, and not before.
 
-use serde_json::json;
+use std::collections::BTreeSet;
+
+use mongodb::bson::{DateTime, doc};
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::inbox;
-use crate::support::{Metered, PATIENCE, Server};
+use crate::support::{Client, Metered, PATIENCE, Server, error};
 
 /// Rooms of user 1, each with a message of another's. The first frame shows 50 of them.
 const ROOMS: i64 = 70;
@@ -61,4 +64,102 @@ async fn what_a_page_would_have_shown_is_not() {
     metered.until("parlor_sockets", 0).await;
     // A mark that had been raised would have been written in that half second.
     assert_eq!(delivered_in(&server, rooms[0]).await, 0);
+}
+
+/// Rooms of one millisecond: more than two pages.
+const ALIKE: i64 = 130;
+
+/// Makes rooms of user 1 that all have the same last activity.
+async fn rooms_of_one_millisecond(server: &Server) -> BTreeSet<i64> {
+    let mut made = BTreeSet::new();
+    for other in 2..2 + ALIKE {
+        made.insert(server.room(&[1, other]).await);
+    }
+    let same = doc! { "$set": { "joined_at": DateTime::now() } };
+    server.collection("members").await.update_many(doc! {}, same).await.unwrap();
+    made
+}
+
+fn ids(page: &Value) -> Vec<i64> {
+    let rooms = page["rooms"].as_array().unwrap_or_else(|| panic!("no rooms: {page}"));
+    rooms.iter().map(|room| room["room_id"].as_i64().unwrap()).collect()
+}
+
+async fn page(client: &mut Client, mut frame: Value) -> Value {
+    frame["action"] = "rooms".into();
+    client.send(frame).await;
+    client.until_kind("rooms").await
+}
+
+#[tokio::test]
+async fn rooms_of_one_millisecond_are_each_shown_once_by_next() {
+    let server = Server::start(&[]).await;
+    let made = rooms_of_one_millisecond(&server).await;
+    let (mut one, first) = inbox(&server, 1).await;
+    let (mut last, mut seen) = (first.clone(), Vec::new());
+    loop {
+        seen.extend(ids(&last));
+        assert_eq!(last["has_more"], json!(last["next"].is_string()), "{last}");
+        if last["has_more"] == false {
+            break;
+        }
+        last = page(&mut one, json!({"next": last["next"]})).await;
+    }
+    assert_eq!((seen.len(), seen.into_iter().collect::<BTreeSet<_>>()), (made.len(), made));
+    // It is good on another socket, on another server, and more than once.
+    let other = server.beside().await;
+    let (mut two, _) = inbox(&other, 1).await;
+    let again = page(&mut two, json!({"next": first["next"]})).await;
+    assert_eq!(ids(&again), ids(&page(&mut one, json!({"next": first["next"]})).await));
+}
+
+#[tokio::test]
+async fn rooms_of_one_millisecond_are_all_shown_by_before_alone() {
+    let server = Server::start(&[]).await;
+    let made = rooms_of_one_millisecond(&server).await;
+    let (mut one, first) = inbox(&server, 1).await;
+    for fresh in [false, true] {
+        if fresh {
+            // A socket that had no page ending in this millisecond begins with its first room.
+            one = inbox(&server, 1).await.0;
+            let before = json!({"before": "9999-12-31T23:59:59.999Z"});
+            assert_eq!(ids(&page(&mut one, before).await), ids(&first));
+        }
+        let (mut last, mut seen) = (first.clone(), BTreeSet::new());
+        for _ in 0..ALIKE {
+            seen.extend(ids(&last));
+            if last["has_more"] == false {
+                break;
+            }
+            let before = last["rooms"].as_array().unwrap().last().unwrap()["last_activity"].clone();
+            last = page(&mut one, json!({"before": before})).await;
+        }
+        assert_eq!(last["has_more"], false, "it comes to an end");
+        assert_eq!(seen, made);
+    }
+    // Without a page that ended there, the rooms of that very millisecond come again.
+    let shown = page(&mut one, json!({"before": first["rooms"][0]["last_activity"]})).await;
+    assert_eq!(ids(&shown), ids(&first));
+}
+
+#[tokio::test]
+async fn a_next_that_is_none_is_an_invalid_request() {
+    let server = Server::start(&[]).await;
+    server.room(&[1, 2]).await;
+    let (mut one, ready) = inbox(&server, 1).await;
+    assert_eq!((&ready["has_more"], ready.get("next")), (&json!(false), None));
+    let time = &ready["rooms"][0]["last_activity"];
+    for bad in [
+        json!({"next": ""}),
+        json!({"next": "5"}),
+        json!({"next": "x-1"}),
+        json!({"next": "1-0"}),
+        json!({"next": 5}),
+        json!({"next": "5-1", "before": time}),
+    ] {
+        let mut frame = bad;
+        frame["action"] = "rooms".into();
+        one.send(frame).await;
+        one.expect(error("invalid_request", Some("rooms"))).await;
+    }
 }
