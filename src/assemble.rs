@@ -51,7 +51,10 @@ pub(crate) async fn assemble(
     let verifier = Verifier::new(&config.auth)?;
     let metrics = Arc::new(Metrics::new());
     let base = Base {
-        store: Store::open(&config.mongodb, config.limits.rooms_cached).await?,
+        store: Store::open(&config.mongodb, config.limits.rooms_cached)
+            .await?
+            .with_bulk_reads(&config, &metrics)
+            .await?,
         stream_store: Store::open(&config.mongodb, config.limits.rooms_cached).await?,
         metrics: metrics.clone(),
     };

@@ -237,6 +237,8 @@ pub(crate) struct BoundSocket {
     pub(crate) room: Option<RoomId>,
     pub(crate) verifier: Verifier,
     pub(crate) store: Store,
+    pub(crate) rates: Arc<Rates>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl BoundSocket {
@@ -278,12 +280,21 @@ impl Connection for BoundSocket {
         Box::pin(async move {
             let before = page_after(from, self.caller.page_end())?;
             let page = Page { before, limit: ROOMS };
-            let rooms = self
+            let (store, _turn) = self
                 .store
+                .bulk(Some(&self.caller.user))
+                .await
+                .map_err(|busy| StoreError::from(busy).of_read())?;
+            self.caller.seat.may_read(&self.rates).map_err(|wait| {
+                self.metrics.limit("documents_per_minute");
+                Error::rate_limited("too many documents were read", whole_ms(wait))
+            })?;
+            let rooms = store
                 .inbox(&self.caller.user, Resumable { page, first: false, from: None })
                 .await
                 .map_err(StoreError::of_read)?;
-            let present = self.store.presences_in(&rooms.shown).await.map_err(StoreError::of_read)?;
+            self.caller.seat.read(&self.rates, rooms.documents());
+            let present = store.presences_in(&rooms.shown).await.map_err(StoreError::of_read)?;
             if let Place::Inbox(inbox) = &self.caller.place {
                 let last = rooms.shown.iter().filter_map(|room| Some((room.room.id, room.undelivered()?)));
                 inbox.show(last.collect());

@@ -9,7 +9,10 @@ pub(crate) const CODES: &[(u16, &str)] = &[
     (1009, "a frame over limits.frame_bytes"),
     (1011, "an internal error"),
     (1012, "the server is going away: reconnect after a random pause"),
-    (1013, "room or membership, or the token's key, can't be known now: try again later"),
+    (
+        1013,
+        "room or membership, or the token's key, can't be known now, or the server is busy: try again later",
+    ),
     (
         4001,
         "no token, or one that fails a check; later: it has expired, or the application has disconnected its user",
@@ -19,7 +22,7 @@ pub(crate) const CODES: &[(u16, &str)] = &[
     (4008, "the socket reads too slowly"),
     (
         4029,
-        "it went on after being told that it sends too much, or the user has too many sockets or makes too many rooms",
+        "it went on after being told that it sends too much, or the user has too many sockets, connects too often, or makes too many rooms",
     ),
     (4400, "an id is missing or malformed, or both users are the same"),
 ];
@@ -47,6 +50,8 @@ pub(crate) enum Close {
     TooMuch,
     /// 4029: the user has too many sockets.
     TooManySockets,
+    /// 4029: the user connects too often, or reads too much by connecting.
+    TooManyConnects,
     /// 4029: the user makes too many rooms by connecting.
     TooManyRooms,
     /// 1009
@@ -59,6 +64,8 @@ pub(crate) enum Close {
     GoingAway,
     /// 1013: room or membership can't be known now.
     Unavailable,
+    /// 1013: the first frame could not be read in time, for so many others are.
+    Busy,
     /// 1013: the token's key can't be known now.
     NoKeys,
     /// 1001: nothing came for so long that the peer must be gone.
@@ -77,12 +84,12 @@ impl Close {
             Self::TooLarge => 1009,
             Self::Internal => 1011,
             Self::GoingAway => 1012,
-            Self::Unavailable | Self::NoKeys => 1013,
+            Self::Unavailable | Self::Busy | Self::NoKeys => 1013,
             Self::Unauthorized(_) | Self::Expired | Self::Disconnected => 4001,
             Self::NotCaller | Self::NotMember => 4003,
             Self::NoRoom => 4004,
             Self::TooSlow => 4008,
-            Self::TooMuch | Self::TooManySockets | Self::TooManyRooms => 4029,
+            Self::TooMuch | Self::TooManySockets | Self::TooManyConnects | Self::TooManyRooms => 4029,
             Self::Malformed(_) => 4400,
         }
     }
@@ -97,6 +104,7 @@ impl Close {
             Self::Internal => "internal error",
             Self::GoingAway => "the server is going away; reconnect after a random pause",
             Self::NoKeys => "the issuer's keys can't be had; try again later",
+            Self::Busy => "the server is busy; try again later",
             Self::Unavailable => "the database is away; try again later",
             Self::Unauthorized(reason) | Self::Malformed(reason) => reason,
             Self::Expired => "the token has expired",
@@ -107,6 +115,7 @@ impl Close {
             Self::TooSlow => "reading too slowly",
             Self::TooMuch => "too many frames over the limit",
             Self::TooManySockets => "too many sockets",
+            Self::TooManyConnects => "too many connects; retry in a minute",
             Self::TooManyRooms => "too many rooms in a minute",
         }
     }
@@ -134,6 +143,7 @@ impl Close {
             Self::TooLarge => "too_large",
             Self::Internal => "internal",
             Self::GoingAway => "going_away",
+            Self::Busy => "busy",
             Self::Unavailable => "unavailable",
             Self::NoKeys => "no_keys",
             Self::Unauthorized(_) => "unauthorized",
@@ -145,6 +155,7 @@ impl Close {
             Self::TooSlow => "too_slow",
             Self::TooMuch => "too_much",
             Self::TooManySockets => "too_many_sockets",
+            Self::TooManyConnects => "too_many_connects",
             Self::TooManyRooms => "too_many_rooms",
             Self::Malformed(_) => "malformed",
         }

@@ -225,6 +225,16 @@ pub struct Limits {
     pub rooms_per_minute: u32,
     /// Messages a user may send in a minute.
     pub messages_per_minute: u32,
+    /// Connects of a user in a minute.
+    pub connects_per_minute: u32,
+    /// Documents that a user's connects and pages of rooms may read in a minute.
+    pub documents_per_minute: u32,
+    /// Bulk reads at the same time.
+    pub bulk_reads: usize,
+    /// The same of one user.
+    pub bulk_reads_per_user: usize,
+    /// How long a bulk read waits for its turn.
+    pub bulk_wait: Duration,
     /// Sockets a user may have open.
     pub sockets_per_user: usize,
     /// Sockets in all.

@@ -4,8 +4,8 @@
 //! with the first frame that is spent, and anew once the rates are others: a reload costs nothing until someone speaks.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use governor::clock::{Clock, DefaultClock};
@@ -21,6 +21,8 @@ pub(crate) struct Rates {
     frames: u32,
     messages: u32,
     rooms: u32,
+    connects: u32,
+    documents: u32,
     /// In the order of the actions.
     calls: Box<[CallRates]>,
 }
@@ -48,6 +50,8 @@ impl Rates {
             frames: limits.frames_per_minute,
             messages: limits.messages_per_minute,
             rooms: limits.rooms_per_minute,
+            connects: limits.connects_per_minute,
+            documents: limits.documents_per_minute,
             calls,
         }
     }
@@ -93,6 +97,8 @@ pub(crate) struct OfUser {
     frames: Limiter,
     messages: Limiter,
     rooms: Limiter,
+    connects: Limiter,
+    documents: Budget,
     calls: Box<[Option<Limiter>]>,
 }
 
@@ -106,6 +112,8 @@ impl Count for OfUser {
             frames: limiter(rates.frames, rates.frames),
             messages: limiter(rates.messages, rates.messages),
             rooms: limiter(rates.rooms, rates.rooms),
+            connects: limiter(rates.connects, rates.connects),
+            documents: Budget::new(rates.documents),
             calls: rates.calls.iter().map(per_minute).collect(),
         }
     }
@@ -137,6 +145,16 @@ impl OfUser {
         spend(&self.rooms)
     }
 
+    /// Spends a connect; where none is left, in how long there is one.
+    pub(crate) fn connect(&self) -> Result<(), Duration> {
+        spend(&self.connects)
+    }
+
+    /// The documents that may still be read.
+    pub(crate) fn documents(&self) -> &Budget {
+        &self.documents
+    }
+
     /// Spends a call of the action at this place of the table.
     pub(crate) fn call(&self, action: usize) -> Result<(), Over> {
         spend_at(&self.calls, action).map_err(Over::PerMinute)
@@ -147,6 +165,42 @@ impl OfSocket {
     /// Spends a call of the action at this place of the table.
     pub(crate) fn call(&self, action: usize) -> Result<(), Over> {
         spend_at(&self.0, action).map_err(Over::Burst)
+    }
+}
+
+/// A rate of what costs an amount that is known only afterwards. So it may fall below zero, and then nothing more is let
+/// through until it is regained.
+pub(crate) struct Budget {
+    per_second: f64,
+    most: f64,
+    /// What is left, and since when.
+    left: Mutex<(f64, Instant)>,
+}
+
+impl Budget {
+    fn new(per_minute: u32) -> Self {
+        let most = f64::from(per_minute);
+        Self { per_second: most / 60.0, most, left: Mutex::new((most, Instant::now())) }
+    }
+
+    /// Fails where nothing is left, with the time until something is.
+    pub(crate) fn check(&self, now: Instant) -> Result<(), Duration> {
+        let left = self.update(now, 0);
+        if left > 0.0 { Ok(()) } else { Err(Duration::from_secs_f64((1.0 - left) / self.per_second)) }
+    }
+
+    /// Spends an amount, also more than is left.
+    pub(crate) fn spend(&self, amount: usize, now: Instant) {
+        self.update(now, u32::try_from(amount).unwrap_or(u32::MAX));
+    }
+
+    fn update(&self, now: Instant, amount: u32) -> f64 {
+        let mut state = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let (left, since) = &mut *state;
+        let regained = now.saturating_duration_since(*since).as_secs_f64() * self.per_second;
+        *left = (*left + regained).min(self.most) - f64::from(amount);
+        *since = now.max(*since);
+        *left
     }
 }
 
@@ -165,4 +219,22 @@ fn spend_at(limiters: &[Option<Limiter>], action: usize) -> Result<(), Duration>
 
 fn spend(limiter: &Limiter) -> Result<(), Duration> {
     limiter.check().map_err(|until| until.wait_time_from(DefaultClock::default().now()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_refuses_while_in_debt_and_is_regained() {
+        let (budget, now) = (Budget::new(600), Instant::now());
+        budget.spend(1_000, now);
+        let wait = budget.check(now).unwrap_err();
+        assert!((40.0..40.2).contains(&wait.as_secs_f64()), "{wait:?}");
+        assert_eq!(budget.check(now + Duration::from_secs(20)).map_err(|wait| wait.as_secs()), Err(20));
+        assert!(budget.check(now + wait).is_ok());
+        let later = now + Duration::from_hours(1);
+        budget.spend(600, later);
+        assert!(budget.check(later).is_err(), "no more is regained than a minute's worth");
+    }
 }

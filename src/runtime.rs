@@ -253,6 +253,8 @@ impl Runtime {
             room,
             verifier: self.verifier.clone(),
             store: self.store.clone(),
+            rates: table.rates.clone(),
+            metrics: self.metrics.clone(),
         };
         let context = Context::new(caller.user.clone(), port, Arc::new(socket), table.text_chars);
         let (run, caller, rates) = (row.run.clone(), caller.clone(), table.rates.clone());

@@ -89,6 +89,21 @@ impl Seat {
         self.user.spent.spend(rates, OfUser::room)
     }
 
+    /// Spends a connect; where none is left, in how long there is one.
+    pub(crate) fn connect(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
+        self.user.spent.spend(rates, OfUser::connect)
+    }
+
+    /// Fails where the user has read too many documents, with the time until reading goes on.
+    pub(crate) fn may_read(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
+        self.user.spent.spend(rates, |user| user.documents().check(Instant::now()))
+    }
+
+    /// Spends documents that were read.
+    pub(crate) fn read(&self, rates: &Arc<Rates>, documents: usize) {
+        self.user.spent.spend(rates, |user| user.documents().spend(documents, Instant::now()));
+    }
+
     /// Spends a call of the action at this place of the table.
     pub(crate) fn call(&self, rates: &Arc<Rates>, action: usize) -> Result<(), Over> {
         self.spent.spend(rates, |socket| socket.call(action))?;

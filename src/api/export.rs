@@ -114,17 +114,18 @@ impl From<Authored> for Line<'_> {
 }
 
 async fn write(server: &Arc<Server>, user: &UserId, lines: &mut LineWriter) -> Result<(), Cut> {
+    let store = server.store.on_bulk_connections();
     let exported_at = Time(bson::DateTime::now().timestamp_millis());
-    let Presence { online, last_seen } = server.store.presence(user).await?;
+    let Presence { online, last_seen } = store.presence(user).await?;
     lines.line(&Line::User { user_id: user, exported_at, online, last_seen }).await?;
     let (mut memberships, mut messages) = (0, 0);
-    let mut reading = server.store.memberships(user).await?;
+    let mut reading = store.memberships(user).await?;
     while let Some(membership) = reading.next().await {
         lines.line(&Line::from(membership?)).await?;
         memberships += 1;
         stay(server)?;
     }
-    let mut reading = server.store.authored(user).await?;
+    let mut reading = store.authored(user).await?;
     while let Some(message) = reading.next().await {
         lines.line(&Line::from(message?)).await?;
         messages += 1;

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::problem::{Code, Problem, may_fail};
 use super::view::Listed;
 use super::{Shared, schema};
-use crate::store::{Page, Position};
+use crate::store::{Page, Position, StoreError};
 
 /// Rooms of a page where nothing else is said, and at most.
 pub(super) const LIMIT: (usize, usize) = (50, 100);
@@ -42,7 +42,8 @@ struct Listing {
 pub(super) async fn list_rooms(server: Shared, wanted: Wanted) -> Result<Json<Listing>, Problem> {
     let Wanted { user, before, limit } = wanted;
     let page = Page { before, limit };
-    let (rooms, next) = server.store.rooms_of(&user, page).await?;
+    let (store, _turn) = server.store.bulk(None).await.map_err(StoreError::from)?;
+    let (rooms, next) = store.rooms_of(&user, page).await?;
     let rooms = rooms.into_iter().map(Listed::of).collect();
     Ok(Json(Listing { rooms, has_more: next.is_some(), next: next.map(|next| next.to_string()) }))
 }

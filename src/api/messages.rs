@@ -19,7 +19,7 @@ use super::params::{MessageParam, RoomParam};
 use super::problem::{Code, Details, Problem};
 use super::window::Window;
 use super::{Shared, schema, view};
-use crate::store::{Attempt, BoundRoom, StoreError, Written, begin_by, documents};
+use crate::store::{Attempt, BoundRoom, SMALL_HISTORY, StoreError, Written, begin_by, documents};
 
 /// Below `/rooms/{id}`.
 pub(super) fn routes() -> Router {
@@ -41,7 +41,12 @@ struct Page {
 /// Those that are not deleted: before a message, after one, or the newest.
 #[endpoint(tags("messages"))]
 async fn list_messages(server: Shared, id: RoomParam, window: Window) -> Result<Json<Page>, Problem> {
-    let read = server.store.history(id.0, window.from, window.limit).await?;
+    let (store, _turn) = if window.limit > SMALL_HISTORY {
+        server.store.bulk(None).await.map_err(StoreError::from)?
+    } else {
+        (server.store.clone(), None)
+    };
+    let read = store.history(id.0, window.from, window.limit).await?;
     let (snapshot, has_more) = read.ok_or_else(Problem::no_room)?;
     Ok(Json(Page { messages: view::Message::all(&snapshot), has_more }))
 }

@@ -36,6 +36,10 @@ pub(super) const IN_FLIGHT: Bounds = 1..=1_000_000;
 /// More than there are descriptors and ports for.
 const SOCKETS: Bounds = 1..=1_000_000;
 const ADDRESSES: Bounds = 1..=10_000_000;
+/// Each has a database connection.
+const BULK_READS: Bounds = 1..=10_000;
+/// Less, and one first frame of a large account would be a minute's worth.
+const DOCUMENTS: Bounds = 1_000..=1_000_000_000;
 const SEND_QUEUE: Bounds = 1..=100_000;
 pub(super) const WAIT_MS: Bounds = 10..=600_000;
 const ROOMS_CACHED: Bounds = 1..=100_000_000;
@@ -224,6 +228,11 @@ impl Limits {
             frames_per_minute: values.number("limits.frames_per_minute", PER_MINUTE)?,
             rooms_per_minute: values.number("limits.rooms_per_minute", PER_MINUTE)?,
             messages_per_minute: values.number("limits.messages_per_minute", PER_MINUTE)?,
+            connects_per_minute: values.number("limits.connects_per_minute", PER_MINUTE)?,
+            documents_per_minute: values.number("limits.documents_per_minute", DOCUMENTS)?,
+            bulk_reads: values.number("limits.bulk_reads", BULK_READS)?,
+            bulk_reads_per_user: values.number("limits.bulk_reads_per_user", BULK_READS)?,
+            bulk_wait: values.millis("limits.bulk_wait_ms", WAIT_MS)?,
             sockets_per_user: values.number("limits.sockets_per_user", SOCKETS)?,
             sockets: values.number("limits.sockets", SOCKETS)?,
             refusals_per_minute: values.number("limits.refusals_per_minute", PER_MINUTE)?,

@@ -12,6 +12,8 @@ const LIVE: &[&str] = &[
     "http.connections_per_address",
     "http.origins",
     "http.proxies",
+    "limits.connects_per_minute",
+    "limits.documents_per_minute",
     "limits.event_bytes",
     "limits.frame_bytes",
     "limits.frames_per_minute",

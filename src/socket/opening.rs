@@ -22,7 +22,7 @@ use crate::hub::Joined;
 use crate::outbox::Outbox;
 use crate::room::json;
 use crate::server::Server;
-use crate::store::{Changed, NewMember, Showing, Snapshot, StoreError, documents};
+use crate::store::{Changed, NewMember, NoTurn, Showing, Snapshot, Store, StoreError, documents};
 use crate::users::Seat;
 
 /// The pause before a snapshot is read again that is older than what the hub has heard of.
@@ -50,9 +50,22 @@ pub(super) async fn open(
 
 /// A place among the sockets of its user.
 fn take_seat(server: &Server, user: &UserId) -> Result<Seat, Close> {
-    server.users.enter(user, server.config.load().limits.sockets_per_user).ok_or_else(|| {
+    let seat = server.users.enter(user, server.config.load().limits.sockets_per_user).ok_or_else(|| {
         server.metrics.limit("sockets_per_user");
         Close::TooManySockets
+    })?;
+    seat.connect(&server.runtime.rates()).map_err(|_| {
+        server.metrics.limit("connects_per_minute");
+        Close::TooManyConnects
+    })?;
+    Ok(seat)
+}
+
+/// Fails where the user's connects have read too many documents.
+fn may_read(server: &Server, seat: &Seat) -> Result<(), Close> {
+    seat.may_read(&server.runtime.rates()).map_err(|_| {
+        server.metrics.limit("documents_per_minute");
+        Close::TooManyConnects
     })
 }
 
@@ -80,8 +93,18 @@ async fn open_room(
         (None, Wanted::With(other)) => make_direct(server, &seat, &user, email.clone(), other).await?,
         (None, Wanted::All) => return Err(Close::NoRoom),
     };
+    // Only a resume can be large.
+    let (store, _turn) = if ask.resumes() {
+        server.store.bulk(Some(&user)).await.map_err(|NoTurn| Close::Busy)?
+    } else {
+        (server.store.clone(), None)
+    };
+    may_read(server, &seat)?;
     let (joined, stay) = server.join(room, outbox);
-    let (mut snapshot, changed) = read_as(server, room, joined, outbox, ask.since.as_deref()).await?;
+    let since = ask.since.as_deref();
+    let (mut snapshot, changed) = read_as(server, &store, room, joined, outbox, since).await?;
+    let missed = changed.as_ref().map_or(0, |changed| changed.messages.len() + changed.edited.len());
+    seat.read(&server.runtime.rates(), snapshot.members.len() + snapshot.messages.len() + missed);
     let Some(member) = snapshot.members.iter_mut().find(|member| member.user == user) else {
         let exists = server.store.room_exists(room).await.map_err(|error| refused(server, &error))?;
         return Err(if exists { Close::NotMember } else { Close::NoRoom });
@@ -139,12 +162,13 @@ pub(crate) async fn read(
     joined: Joined,
     outbox: &Arc<Outbox>,
 ) -> Result<Snapshot, Close> {
-    Ok(read_as(server, room, joined, outbox, None).await?.0)
+    Ok(read_as(server, &server.store, room, joined, outbox, None).await?.0)
 }
 
 /// The same; and what a Level 2 socket is told first, of the same moment.
 async fn read_as(
     server: &Arc<Server>,
+    store: &Store,
     room: RoomId,
     joined: Joined,
     outbox: &Arc<Outbox>,
@@ -152,7 +176,7 @@ async fn read_as(
 ) -> Result<(Snapshot, Option<Changed>), Close> {
     let deadline = Instant::now() + server.config.load().mongodb.operation;
     let (view, members) = loop {
-        let members = server.store.members_marked(room, joined.marked).await;
+        let members = store.members_marked(room, joined.marked).await;
         let (view, members) = members.map_err(|error| refused(server, &error))?;
         if joined.reached.is_none_or(|reached| reached <= view.time()) {
             break (view, members);
@@ -165,10 +189,10 @@ async fn read_as(
     let time = view.time();
     let waiting = joined.unread.is_some();
     let read = match since {
-        None => server.store.snapshot(room, view, members.clone(), waiting).await.map(|read| (read, None)),
+        None => store.snapshot(room, view, members.clone(), waiting).await.map(|read| (read, None)),
         Some(since) => {
             let from = place(since, room);
-            let changed = server.store.changed(room, view, members.clone(), waiting, from).await;
+            let changed = store.changed(room, view, members.clone(), waiting, from).await;
             changed.map(|(read, changed)| (read, Some(changed)))
         }
     };

@@ -9,6 +9,7 @@ use handlers::{Appended, ClientId, Error, From, History, Message, MessageId, Pen
 use handlers::{Role, Room, RoomId, Text, Time, UserId};
 use tokio::time::Instant;
 
+use super::bulk::SMALL_HISTORY;
 use super::documents::{self, Draft, Marks};
 use super::revisions::Change;
 use super::{Audience, Receipts, Store, StoreError, Writer, Written};
@@ -157,7 +158,13 @@ impl Room for BoundRoom {
 
     fn history(&self, from: From, limit: usize) -> Pending<'_, History> {
         Box::pin(async move {
-            let page = self.store.history(self.room, from, limit).await.map_err(StoreError::of_read)?;
+            let (store, _turn) = if limit > SMALL_HISTORY {
+                let turn = self.store.bulk(Some(&self.caller)).await;
+                turn.map_err(|busy| StoreError::from(busy).of_read())?
+            } else {
+                (self.store.clone(), None)
+            };
+            let page = store.history(self.room, from, limit).await.map_err(StoreError::of_read)?;
             let (snapshot, has_more) = page.ok_or_else(Error::not_found)?;
             Ok(History { messages: snapshot.told(), has_more })
         })

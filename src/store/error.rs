@@ -16,7 +16,7 @@ pub enum StoreError {
     Unknown(Option<Error>),
     /// The database answered that it won't, or with something that makes no sense.
     Fault(Box<dyn std::error::Error + Send + Sync>),
-    /// More waits for the database than may (`limits.write_queue`).
+    /// More waits for the database than may (`limits.write_queue`, `limits.bulk_wait_ms`).
     Full,
 }
 

@@ -39,6 +39,19 @@ pub(crate) struct Rooms {
     pub(crate) positions: Vec<(RoomId, Reached)>,
 }
 
+impl Rooms {
+    /// The documents that were read for it: memberships, rooms with their members, messages.
+    pub(crate) fn documents(&self) -> usize {
+        let shown: usize = self.shown.iter().map(|room| room.members.len() + 2).sum();
+        let messages = |missed: &Missed| match missed {
+            Missed::Room => 0,
+            Missed::Changed(changed) => changed.messages.len() + changed.edited.len(),
+        };
+        let missed: usize = self.missed.iter().flat_map(HashMap::values).map(messages).sum();
+        self.all.len() + shown + missed
+    }
+}
+
 /// What was missed in a room.
 #[derive(Debug)]
 pub(crate) enum Missed {

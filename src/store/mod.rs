@@ -7,6 +7,7 @@
 pub(crate) mod activity;
 mod bound;
 mod boundary;
+mod bulk;
 pub(crate) mod documents;
 mod erase;
 mod error;
@@ -50,6 +51,8 @@ use tracing::Instrument;
 use activity::Activity;
 pub use bound::BoundRoom;
 pub(crate) use bound::begin_by;
+use bulk::Bulk;
+pub(crate) use bulk::{NoTurn, SMALL_HISTORY};
 pub(crate) use erase::Erasure;
 pub use error::StoreError;
 pub(crate) use export::{Authored, Membership};
@@ -97,6 +100,8 @@ pub struct Store {
     touched: Arc<Touched>,
     overlay: Arc<Overlay>,
     reached: Arc<Reached>,
+    /// None where bulk reads have no bound: in a command, and in a store of bulk reads itself.
+    bulk: Option<Arc<Bulk>>,
 }
 
 impl Store {
@@ -121,6 +126,7 @@ impl Store {
             touched: Arc::new(Touched::new(rooms_cached)),
             overlay: Arc::default(),
             reached: Arc::default(),
+            bulk: None,
         })
     }
 

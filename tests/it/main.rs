@@ -10,6 +10,7 @@
 
 mod abuse;
 mod actions;
+mod bulk;
 mod calls;
 mod closing;
 mod command;

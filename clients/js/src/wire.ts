@@ -893,11 +893,11 @@ export const CLOSE_CODES: Readonly<Record<number, string>> = {
   1009: "a frame over limits.frame_bytes",
   1011: "an internal error",
   1012: "the server is going away: reconnect after a random pause",
-  1013: "room or membership, or the token's key, can't be known now: try again later",
+  1013: "room or membership, or the token's key, can't be known now, or the server is busy: try again later",
   4001: "no token, or one that fails a check; later: it has expired, or the application has disconnected its user",
   4003: "not the token's user, or not a member of the room",
   4004: "there is no such room",
   4008: "the socket reads too slowly",
-  4029: "it went on after being told that it sends too much, or the user has too many sockets or makes too many rooms",
+  4029: "it went on after being told that it sends too much, or the user has too many sockets, connects too often, or makes too many rooms",
   4400: "an id is missing or malformed, or both users are the same",
 };

@@ -6,7 +6,7 @@ use bson::Timestamp;
 use handlers::UserId;
 use tokio::time::Instant;
 
-use super::{Opened, RETRY_PAUSE, refused, take_seat};
+use super::{Opened, RETRY_PAUSE, may_read, refused, take_seat};
 use crate::admission::Admission;
 use crate::auth;
 use crate::caller::{Caller, Place, ROOMS};
@@ -16,7 +16,7 @@ use crate::outbox::Outbox;
 use crate::server::Server;
 use crate::socket::View;
 use crate::socket::all_rooms::AllRooms;
-use crate::store::{Page, Resumable, Rooms};
+use crate::store::{NoTurn, Page, Resumable, Rooms, Store};
 
 /// Joins all rooms and reads them.
 pub(super) async fn open(
@@ -26,6 +26,8 @@ pub(super) async fn open(
 ) -> Result<Opened, Close> {
     let Admission { caller: auth::Caller { user, email, expires_at }, ask, .. } = admission;
     let seat = take_seat(server, &user)?;
+    let (store, _turn) = server.store.bulk(Some(&user)).await.map_err(|NoTurn| Close::Busy)?;
+    may_read(server, &seat)?;
     let rooms = outbox.rooms().cloned().unwrap_or_default();
     let from = ask.since.as_deref().and_then(|since| since.parse().ok());
     if let Some(email) = &email {
@@ -33,14 +35,15 @@ pub(super) async fn open(
     }
     let caller = Arc::new(Caller::new(user, email, Place::Inbox(rooms.clone()), seat, ask, expires_at));
     let mut view = AllRooms::new(server, &caller, outbox, &rooms);
-    let (read, reached) = read(server, &caller, &mut view, from.as_ref()).await?;
-    let present = server.store.presences_in(&read.shown).await.map_err(|error| refused(server, &error))?;
+    let (read, reached) = read(server, &store, &caller, &mut view, from.as_ref()).await?;
+    caller.seat.read(&server.runtime.rates(), read.documents());
+    let present = store.presences_in(&read.shown).await.map_err(|error| refused(server, &error))?;
     if read.missed.is_none() && caller.resumes() {
         server.metrics.limit("resume");
     }
     let online = if read.missed.is_some() {
         // Also of those in rooms in which nothing else has changed.
-        let online = server.store.contacts_online(&caller.user).await;
+        let online = store.contacts_online(&caller.user).await;
         online.map_err(|error| refused(server, &error))?
     } else {
         present.iter().filter(|(_, there)| there.online).map(|(user, _)| user.clone()).collect()
@@ -63,18 +66,19 @@ fn keep_email(server: &Arc<Server>, user: &UserId, email: String) {
 /// The rooms, not older than what the hub has heard, and none that it isn't joined to.
 async fn read(
     server: &Arc<Server>,
+    store: &Store,
     caller: &Caller,
     view: &mut AllRooms,
     from: Option<&InboxCursor>,
 ) -> Result<(Rooms, Option<Timestamp>), Close> {
     let patience = server.config.load().mongodb.operation;
     let deadline = Instant::now() + patience;
-    let mut known = server.store.room_ids(&caller.user).await.map_err(|error| refused(server, &error))?;
+    let mut known = store.room_ids(&caller.user).await.map_err(|error| refused(server, &error))?;
     loop {
         let reached = view.join(&known);
         let page = Page { before: None, limit: ROOMS };
         let asked = Resumable { page, first: true, from };
-        let rooms = server.store.inbox(&caller.user, asked).await.map_err(|error| refused(server, &error))?;
+        let rooms = store.inbox(&caller.user, asked).await.map_err(|error| refused(server, &error))?;
         if reached.is_none_or(|reached| reached <= rooms.as_of.time) && view.hears_of(&rooms.all) {
             return Ok((rooms, reached));
         }

@@ -1,0 +1,137 @@
+//! Bulk reads: first frames of inbox connections, resumes, pages of rooms, large histories, lists and exports of the API.
+//!
+//! One of them can keep the database busy for a second. So they are bounded in number, for a server and for a user, and
+//! run on database connections of their own: writes and small reads never queue behind them for a connection. A read
+//! first waits for its user's turn, then for the server's: the waiting reads of one user hold nothing that others need.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use handlers::UserId;
+use mongodb::Client;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use super::{Store, StoreError, client_options};
+use crate::config::Config;
+use crate::metrics::Metrics;
+
+/// A history of more messages than this is a bulk read.
+pub(crate) const SMALL_HISTORY: usize = 100;
+
+/// Users that are remembered before those without a read are removed.
+const REMEMBERED: usize = 1_000;
+
+/// The bound of bulk reads, and the client that they use.
+pub(super) struct Bulk {
+    client: Client,
+    server: Arc<Semaphore>,
+    users: Mutex<HashMap<UserId, Arc<Semaphore>>>,
+    per_user: usize,
+    wait: Duration,
+    metrics: Arc<Metrics>,
+}
+
+/// The permit of one bulk read, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct BulkTurn {
+    _permits: Vec<OwnedSemaphorePermit>,
+}
+
+/// No turn came within `limits.bulk_wait_ms`.
+#[derive(Debug)]
+pub(crate) struct NoTurn;
+
+impl From<NoTurn> for StoreError {
+    fn from(_: NoTurn) -> Self {
+        Self::Full
+    }
+}
+
+impl Store {
+    /// Gives bulk reads their bound and their own database client.
+    ///
+    /// # Errors
+    /// As of [`open`](Self::open).
+    pub(crate) async fn with_bulk_reads(
+        mut self,
+        config: &Config,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, StoreError> {
+        let limits = &config.limits;
+        let mut options = client_options(&config.mongodb).await?;
+        // An export has a turn of its own (`api.exports`), since it lasts as long as its client reads.
+        let most = u32::try_from(limits.bulk_reads + config.api.exports).unwrap_or(u32::MAX);
+        options.max_pool_size = Some(options.max_pool_size.map_or(most, |set| set.min(most)));
+        self.bulk = Some(Arc::new(Bulk {
+            client: Client::with_options(options)?,
+            server: Arc::new(Semaphore::new(limits.bulk_reads)),
+            users: Mutex::default(),
+            per_user: limits.bulk_reads_per_user,
+            wait: limits.bulk_wait,
+            metrics: metrics.clone(),
+        }));
+        Ok(self)
+    }
+
+    /// Waits for the turn of a bulk read of a user, or of the API. Gives the store to read with, and the turn, which
+    /// is to be held until what was read is encoded.
+    pub(crate) async fn bulk(&self, user: Option<&UserId>) -> Result<(Self, Option<BulkTurn>), NoTurn> {
+        let Some(bulk) = &self.bulk else { return Ok((self.clone(), None)) };
+        let turn = bulk.turn(user).await?;
+        Ok((self.on_bulk_connections(), Some(turn)))
+    }
+
+    /// The same store on the connections of bulk reads, for what has a turn already.
+    pub(crate) fn on_bulk_connections(&self) -> Self {
+        let Some(bulk) = &self.bulk else { return self.clone() };
+        let db = bulk.client.database(self.db.name());
+        Self {
+            client: bulk.client.clone(),
+            messages: db.collection("messages"),
+            members: db.collection("members"),
+            db,
+            bulk: None,
+            ..self.clone()
+        }
+    }
+}
+
+impl Bulk {
+    async fn turn(&self, user: Option<&UserId>) -> Result<BulkTurn, NoTurn> {
+        let end = Instant::now() + self.wait;
+        let mut permits = Vec::with_capacity(2);
+        if let Some(user) = user {
+            permits.push(self.permit(self.of_user(user), "bulk_reads_per_user", end).await?);
+        }
+        permits.push(self.permit(self.server.clone(), "bulk_reads", end).await?);
+        Ok(BulkTurn { _permits: permits })
+    }
+
+    async fn permit(
+        &self,
+        of: Arc<Semaphore>,
+        bound: &'static str,
+        end: Instant,
+    ) -> Result<OwnedSemaphorePermit, NoTurn> {
+        if let Ok(permit) = of.clone().try_acquire_owned() {
+            return Ok(permit);
+        }
+        self.metrics.limit(bound);
+        if let Ok(Ok(permit)) = tokio::time::timeout_at(end, of.acquire_owned()).await {
+            return Ok(permit);
+        }
+        self.metrics.limit("bulk_wait_ms");
+        Err(NoTurn)
+    }
+
+    fn of_user(&self, user: &UserId) -> Arc<Semaphore> {
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        if users.len() >= REMEMBERED {
+            users
+                .retain(|_, reads| Arc::strong_count(reads) > 1 || reads.available_permits() < self.per_user);
+        }
+        users.entry(user.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.per_user))).clone()
+    }
+}
