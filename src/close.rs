@@ -6,7 +6,7 @@ pub(crate) const CODES: &[(u16, &str)] = &[
     (1001, "nothing was heard of the client, also when asked by a ping"),
     (1002, "what came was not WebSocket"),
     (1007, "a text frame was not UTF-8"),
-    (1009, "a frame over limits.frame_bytes"),
+    (1009, "a frame over limits.frame_bytes, or a message of more fragments than limits.message_fragments"),
     (1011, "an internal error"),
     (1012, "the server is going away: reconnect after a random pause"),
     (
@@ -56,6 +56,8 @@ pub(crate) enum Close {
     TooManyRooms,
     /// 1009
     TooLarge,
+    /// 1009: a message of too many fragments.
+    TooFragmented,
     /// 1002 and 1007: what came was not WebSocket, or a text frame not UTF-8.
     BadFraming(u16),
     /// 1011
@@ -81,7 +83,7 @@ impl Close {
             Self::Normal => 1000,
             Self::Dead => 1001,
             Self::BadFraming(code) => code,
-            Self::TooLarge => 1009,
+            Self::TooLarge | Self::TooFragmented => 1009,
             Self::Internal => 1011,
             Self::GoingAway => 1012,
             Self::Unavailable | Self::Busy | Self::NoKeys => 1013,
@@ -101,6 +103,7 @@ impl Close {
             Self::Dead => "nothing was heard of you",
             Self::BadFraming(_) => "not a frame of the WebSocket protocol",
             Self::TooLarge => "frame too large",
+            Self::TooFragmented => "too many fragments in one message",
             Self::Internal => "internal error",
             Self::GoingAway => "the server is going away; reconnect after a random pause",
             Self::NoKeys => "the issuer's keys can't be had; try again later",
@@ -134,6 +137,11 @@ impl Close {
         )
     }
 
+    /// Whether the frames that follow can't be read any more.
+    pub(crate) const fn ends_framing(self) -> bool {
+        matches!(self, Self::TooLarge | Self::TooFragmented | Self::BadFraming(_))
+    }
+
     /// The label it is counted by.
     pub(crate) const fn label(self) -> &'static str {
         match self {
@@ -141,6 +149,7 @@ impl Close {
             Self::Dead => "dead",
             Self::BadFraming(_) => "bad_framing",
             Self::TooLarge => "too_large",
+            Self::TooFragmented => "too_fragmented",
             Self::Internal => "internal",
             Self::GoingAway => "going_away",
             Self::Busy => "busy",

@@ -219,6 +219,8 @@ pub struct Limits {
     pub text_chars: usize,
     /// Largest frame from a client, in bytes.
     pub frame_bytes: usize,
+    /// Fragments that a message may come in.
+    pub message_fragments: u32,
     /// Frames a user may send in a minute.
     pub frames_per_minute: u32,
     /// Rooms a user may make in a minute by connecting.
@@ -268,6 +270,8 @@ pub struct Sockets {
     pub ping: Duration,
     /// Silence after a ping before the socket is closed.
     pub dead: Duration,
+    /// How long the frames of a client that can't be written to any more are still executed.
+    pub last_frames: Duration,
     /// Kernel send buffer, in bytes.
     pub send_buffer_bytes: u32,
     /// Between two counts of what is unread in a room, for one socket.

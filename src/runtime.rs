@@ -205,6 +205,16 @@ impl Runtime {
         Heading::default().refuse(&error, ObjectId::new())
     }
 
+    /// Spends frames that bring no answer of their own, such as the fragments of a message. Where too few are left, the
+    /// message itself is refused.
+    pub(crate) fn spend_frames(&self, caller: &Caller, frames: u32) {
+        if frames > 0 {
+            let table = self.table.load();
+            // Once none is left there is none for the next either.
+            let _ = (0..frames).try_for_each(|_| table.spend_frame(caller, &self.metrics));
+        }
+    }
+
     /// A control frame costs as much as any other; it is answered where it is one too many.
     pub(crate) fn control(&self, caller: &Caller) -> Option<Answer> {
         let error = self.table.load().spend_frame(caller, &self.metrics).err()?;

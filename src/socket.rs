@@ -6,6 +6,7 @@
 
 mod all_rooms;
 mod closing;
+mod line;
 mod one_room;
 mod opening;
 mod writing;
@@ -30,6 +31,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 
 use self::all_rooms::AllRooms;
+use self::line::Line;
 use self::one_room::OneRoom;
 use crate::admission::{Admission, Wanted};
 use crate::caller::Caller;
@@ -50,7 +52,7 @@ const WRITE_BYTES: usize = 4 * 1024;
 /// Refusals by a rate limit after which a socket is closed with 4029, and within what time (protocol.md).
 const TOLD: (usize, Duration) = (10, Duration::from_secs(10));
 
-pub(crate) type WebSocket = WebSocketStream<TokioIo<Upgraded>>;
+pub(crate) type WebSocket = WebSocketStream<Line<TokioIo<Upgraded>>>;
 
 type Running = Pin<Box<dyn Future<Output = Option<Answer>> + Send>>;
 
@@ -76,12 +78,13 @@ pub(crate) async fn serve(
     place: Place,
     address: IpAddr,
 ) {
-    let (frame_bytes, send_queue) = {
+    let (frame_bytes, fragments, send_queue) = {
         let limits = &server.config.load().limits;
-        (limits.frame_bytes, limits.send_queue)
+        (limits.frame_bytes, limits.message_fragments, limits.send_queue)
     };
     let config = Some(bounded(frame_bytes));
-    let mut ws = WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, config).await;
+    let line = Line::new(TokioIo::new(io), fragments);
+    let mut ws = WebSocketStream::from_raw_socket(line, Role::Server, config).await;
     let outbox = Arc::new(match &admission {
         Ok(Admission { room: Wanted::All, caller, .. }) => {
             Outbox::of_inbox(send_queue, caller.user.clone(), Arc::default())
@@ -200,11 +203,17 @@ impl Socket<'_> {
     async fn run(&mut self, first_frame: Utf8Bytes) -> Result<Never, End> {
         self.write_first(first_frame).await?;
         let mut running: Option<Running> = None;
+        let mut was_lost = false;
         let timer = tokio::time::sleep(self.next_tick());
         tokio::pin!(timer);
         loop {
             self.write_waiting().await?;
-            self.pay();
+            if !self.is_lost() {
+                self.pay();
+            } else if !std::mem::replace(&mut was_lost, true) {
+                // What was dropped is not delivered; and from now on there is a limit to how long it goes on.
+                timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
+            }
             match self.outbox.closing() {
                 // What is being done is done, and its sender hears of it, before a deploy closes the socket.
                 Some(Close::GoingAway) if running.is_some() || !self.outbox.is_empty() => {}
@@ -254,14 +263,11 @@ impl Socket<'_> {
     /// Takes what came; a frame that is to be done is given back as its coming answer.
     async fn hear(&mut self, message: Option<Result<Message, Error>>) -> Result<Option<Running>, End> {
         let Some(message) = message else { return Err(End::Gone) };
-        let message = message.map_err(|error| {
-            let close = close_for(&error);
-            if close == Some(Close::TooLarge) {
-                self.server.metrics.limit("frame_bytes");
-            }
-            close.map_or(End::Gone, End::Close)
-        })?;
+        let message = message.map_err(|error| self.end_for(&error))?;
         self.heard = Instant::now();
+        // The frame that ends a message is counted with it, as a control frame is.
+        let fragments = self.ws.get_mut().take_fragments();
+        self.server.runtime.spend_frames(&self.caller, fragments);
         let asked = self.pinged.take().is_some();
         match message {
             Message::Text(frame) => {
@@ -277,6 +283,8 @@ impl Socket<'_> {
             Message::Close(_) => Err(Close::Normal.into()),
             Message::Pong(_) if asked => Ok(None),
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
+                // Pongs must not pile up for a client that sends pings and reads nothing.
+                self.flush().await?;
                 if let Some(answer) = self.server.runtime.control(&self.caller) {
                     self.answer(answer).await?;
                 }
@@ -285,11 +293,28 @@ impl Socket<'_> {
         }
     }
 
+    /// Returns how the socket ends after this error, and counts the bound that was hit.
+    fn end_for(&self, error: &Error) -> End {
+        let close = close_for(error)
+            .or_else(|| self.ws.get_ref().is_too_fragmented().then_some(Close::TooFragmented));
+        match close {
+            Some(Close::TooLarge) => self.server.metrics.limit("frame_bytes"),
+            Some(Close::TooFragmented) => self.server.metrics.limit("message_fragments"),
+            _ => {}
+        }
+        close.map_or(End::Gone, End::Close)
+    }
+
+    /// Whether a write has failed: the client's last frames are still read and executed, and nothing is answered.
+    fn is_lost(&self) -> bool {
+        self.ws.get_ref().lost_at().is_some()
+    }
+
     async fn answer(&mut self, answer: Answer) -> Result<(), End> {
         self.feed(Message::Text(answer.json)).await?;
         self.flush().await?;
         if let View::Inbox(view) = &self.view {
-            view.answered(answer.refused.is_none());
+            view.answered(answer.refused.is_none() && !self.is_lost());
         }
         if answer.refused == Some(Code::RateLimited) { self.told() } else { Ok(()) }
     }
@@ -314,15 +339,23 @@ impl Socket<'_> {
             Some(pinged) => sockets.dead.saturating_sub(pinged.elapsed()).min(sockets.ping),
             None => sockets.ping.saturating_sub(quiet),
         };
+        let next = match self.ws.get_ref().lost_at() {
+            Some(lost) => next.min(sockets.last_frames.saturating_sub(lost.elapsed())),
+            None => next,
+        };
         next.min(self.until_expiry()).max(Duration::from_millis(1))
     }
 
     /// While a frame is being done nothing else is read: a peer that answers can't be told from one that is gone.
     async fn tick(&mut self, busy: bool) -> Result<(), End> {
-        let (ping, dead) = {
+        let (ping, dead, last_frames) = {
             let sockets = &self.server.config.load().sockets;
-            (sockets.ping, sockets.dead)
+            (sockets.ping, sockets.dead, sockets.last_frames)
         };
+        if self.ws.get_ref().lost_at().is_some_and(|lost| lost.elapsed() >= last_frames) {
+            self.server.metrics.limit("last_frames_ms");
+            return Err(End::Gone);
+        }
         if self.until_expiry().is_zero() {
             return Err(Close::Expired.into());
         }

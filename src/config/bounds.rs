@@ -31,6 +31,8 @@ const DATABASE_MS: Bounds = 10..=600_000;
 const TEXT_CHARS: Bounds = 1..=100_000;
 /// Less holds no action at all; more is past what a message of the greatest length needs.
 pub(super) const FRAME_BYTES: Bounds = 64..=1 << 24;
+/// One is a message that does not come in fragments at all.
+const MESSAGE_FRAGMENTS: Bounds = 1..=65_536;
 pub(super) const PER_MINUTE: Bounds = 1..=1_000_000;
 pub(super) const IN_FLIGHT: Bounds = 1..=1_000_000;
 /// More than there are descriptors and ports for.
@@ -111,6 +113,7 @@ impl Config {
             sockets: Sockets {
                 ping: values.seconds("sockets.ping_seconds", SILENCE_SECONDS)?,
                 dead: values.seconds("sockets.dead_seconds", SILENCE_SECONDS)?,
+                last_frames: values.millis("sockets.last_frames_ms", WAIT_MS)?,
                 send_buffer_bytes: values.number("sockets.send_buffer_bytes", SEND_BUFFER_BYTES)?,
                 unread: values.millis("sockets.unread_ms", UNREAD_MS)?,
             },
@@ -225,6 +228,7 @@ impl Limits {
         Ok(Self {
             text_chars: values.number("limits.text_chars", TEXT_CHARS)?,
             frame_bytes: values.number("limits.frame_bytes", FRAME_BYTES)?,
+            message_fragments: values.number("limits.message_fragments", MESSAGE_FRAGMENTS)?,
             frames_per_minute: values.number("limits.frames_per_minute", PER_MINUTE)?,
             rooms_per_minute: values.number("limits.rooms_per_minute", PER_MINUTE)?,
             messages_per_minute: values.number("limits.messages_per_minute", PER_MINUTE)?,

@@ -38,6 +38,10 @@ impl Socket<'_> {
         if self.taken.is_empty() {
             return Ok(());
         }
+        if self.is_lost() {
+            self.taken.clear();
+            return Ok(());
+        }
         while let Some(frame) = self.taken.pop_front() {
             let (text, more) = match &mut self.view {
                 View::Room(view) => (view.take(&frame, &self.caller)?, None),
@@ -59,6 +63,9 @@ impl Socket<'_> {
             self.taken = VecDeque::new();
         }
         self.flush().await?;
+        if self.is_lost() {
+            self.written.clear();
+        }
         for frame in self.written.drain(..) {
             match &mut self.view {
                 View::Room(view) => view.wrote(&frame, &self.caller),

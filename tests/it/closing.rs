@@ -1,6 +1,6 @@
 //! A client's goodbye is answered by one, whatever it says.
 
-use crate::support::{End, Server, alone};
+use crate::support::{End, Server, Wire, alone, frame, handshake, piece};
 
 #[tokio::test]
 async fn a_clients_close_is_answered_with_its_code() {
@@ -25,4 +25,76 @@ async fn a_close_is_answered_behind_what_was_to_be_told() {
     // What it said is said.
     let mut two = server.connect(2, 1).await;
     assert_eq!(two.history().await.len(), 20);
+}
+
+const TARGET: &str = "/ws/chat/?firts_user=1&second_user=2/";
+
+/// More than the buffers of a connection hold unread before its sender is made to wait.
+const MORE: usize = 64 * 1024;
+
+/// What comes after the frame that ends the socket.
+fn more() -> Vec<u8> {
+    frame(1, br#"{"action":"nobody"}"#).repeat(MORE / 25)
+}
+
+#[tokio::test]
+async fn a_close_reaches_a_client_that_sends_on() {
+    let server = Server::start(&[]).await;
+    server.room(&[1, 2]).await;
+    for (what, bytes, code) in [
+        ("a frame that is not masked", vec![0x81, 1, b'x'], 1002),
+        ("a reserved opcode", frame(3, b"x"), 1002),
+        ("a lone continuation", frame(0, b"x"), 1002),
+        ("a ping that is too long", frame(9, &[b'x'; 126]), 1002),
+        ("bytes that are not UTF-8", frame(1, b"\xff\xfe"), 1007),
+        ("a frame that is too large", frame(1, &vec![b'x'; 65_537]), 1009),
+        (
+            "a message of too many fragments",
+            piece(1, b"").iter().copied().chain(piece(0, b"").repeat(500)).collect(),
+            1009,
+        ),
+    ] {
+        let mut wire = Wire::open(server.address(), TARGET, &server.token(1).sign()).await;
+        wire.say(&[bytes, more()].concat()).await;
+        assert_eq!(wire.next().await.and_then(|heard| heard.code()), Some(code), "{what}");
+        assert!(wire.ends_cleanly().await, "{what}: the connection was reset");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_reaches_a_client_that_sends_on() {
+    let server = Server::start(&[]).await;
+    server.room(&[1, 2]).await;
+    let forged = server.token(1).secret("somebody else's secret, of 32 bytes").sign();
+    for (what, token, code) in
+        [("a forged token", forged, 4001), ("another user's token", server.token(3).sign(), 4003)]
+    {
+        // Frames that can be read, and frames that can't.
+        for rest in [more(), vec![0xFF; MORE]] {
+            let mut wire = Wire::to(server.address()).await;
+            let head = handshake(TARGET, &format!("Authorization: Bearer {token}\r\n"));
+            wire.say(&[head.as_bytes(), &rest].concat()).await;
+            wire.head().await;
+            assert_eq!(wire.next().await.and_then(|heard| heard.code()), Some(code), "{what}");
+            // The client answers the close behind what it had sent.
+            wire.say(&frame(8, &code.to_be_bytes())).await;
+            assert!(wire.ends_cleanly().await, "{what}: the connection was reset");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_close_for_a_rate_reaches_a_client_that_sends_on() {
+    let server = Server::start(&[("LIMITS__FRAMES_PER_MINUTE", "5")]).await;
+    server.room(&[1, 2]).await;
+    let mut wire = Wire::open(server.address(), TARGET, &server.token(1).sign()).await;
+    wire.say(&more()).await;
+    let code = loop {
+        if let Some(code) = wire.next().await.expect("a close frame before the end").code() {
+            break code;
+        }
+    };
+    assert_eq!(code, 4029);
+    wire.say(&frame(8, &code.to_be_bytes())).await;
+    assert!(wire.ends_cleanly().await, "the connection was reset");
 }

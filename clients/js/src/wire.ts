@@ -890,7 +890,7 @@ export const CLOSE_CODES: Readonly<Record<number, string>> = {
   1001: "nothing was heard of the client, also when asked by a ping",
   1002: "what came was not WebSocket",
   1007: "a text frame was not UTF-8",
-  1009: "a frame over limits.frame_bytes",
+  1009: "a frame over limits.frame_bytes, or a message of more fragments than limits.message_fragments",
   1011: "an internal error",
   1012: "the server is going away: reconnect after a random pause",
   1013: "room or membership, or the token's key, can't be known now, or the server is busy: try again later",

@@ -61,6 +61,12 @@ impl Wire {
         heard
     }
 
+    /// Reads until the server closes the connection, and returns whether it did so without a reset.
+    pub(crate) async fn ends_cleanly(&mut self) -> bool {
+        let mut rest = Vec::new();
+        timeout(PATIENCE, self.read.read_to_end(&mut rest)).await.is_ok_and(|ended| ended.is_ok())
+    }
+
     /// Whether the server has closed it, or does so within the time.
     pub(crate) async fn ends_within(&mut self, limit: std::time::Duration) -> bool {
         let mut byte = [0];

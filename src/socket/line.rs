@@ -1,0 +1,266 @@
+//! The connection under a WebSocket. It counts the frames that the WebSocket library keeps to itself, and it lets a
+//! socket read on after a write has failed.
+//!
+//! The library joins the fragments of a message and shows only the whole: a client could send empty fragments for ever,
+//! and no rate would see them. So each frame's head is read here, too, and a message has a bound of fragments.
+//!
+//! A client that sends and closes at once makes the next write fail, while its last frames still wait in the kernel. From
+//! the first failed write on, everything that is written is dropped here, and reading goes on to the end of the stream.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+/// The longest head of a frame, in bytes (RFC 6455, 5.2).
+const HEAD_BYTES: usize = 14;
+
+/// A connection whose frames are counted.
+#[derive(Debug)]
+pub(crate) struct Line<S> {
+    io: S,
+    heads: Heads,
+    /// The most fragments that a message may have, but for the one that ends it.
+    most_fragments: u32,
+    lost_at: Option<Instant>,
+}
+
+impl<S> Line<S> {
+    /// Wraps a connection of which nothing was read yet.
+    pub(crate) fn new(io: S, most_fragments: u32) -> Self {
+        Self { io, heads: Heads::default(), most_fragments, lost_at: None }
+    }
+
+    /// Returns when a write first failed; none while the peer takes what is written.
+    pub(crate) fn lost_at(&self) -> Option<Instant> {
+        self.lost_at
+    }
+
+    /// Whether a message has more fragments than it may.
+    pub(crate) fn is_too_fragmented(&self) -> bool {
+        self.heads.fragments > self.most_fragments
+    }
+
+    /// Returns how many fragments came since the last call that did not end their message.
+    pub(crate) fn take_fragments(&mut self) -> u32 {
+        std::mem::take(&mut self.heads.uncounted)
+    }
+
+    /// Takes the result of a write, and drops what is written from the first failure on.
+    fn written(&mut self, written: Poll<io::Result<usize>>, bytes: usize) -> Poll<io::Result<usize>> {
+        let written = ready!(written);
+        if let Some(written) = written.ok().filter(|written| *written > 0 || bytes == 0) {
+            return Poll::Ready(Ok(written));
+        }
+        self.lost_at = Some(Instant::now());
+        Poll::Ready(Ok(bytes))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
+    /// Ends the writing side, and discards what comes until the peer ends its own, up to `most` bytes. A connection that
+    /// is closed with something unread is reset, and a reset can take with it what was written last.
+    pub(crate) async fn discard(&mut self, most: u64) {
+        if self.io.shutdown().await.is_ok() {
+            let mut rest = (&mut self.io).take(most);
+            let _ = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Line<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        // Only now: what came before it in the same read is taken first.
+        if this.is_too_fragmented() {
+            return Poll::Ready(Err(io::Error::other("too many fragments")));
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+        let scanned = this.heads.scan(buf.filled().get(before..).unwrap_or_default(), this.most_fragments);
+        buf.set_filled(before + scanned);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Line<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.lost_at.is_some() {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let written = Pin::new(&mut this.io).poll_write(cx, buf);
+        this.written(written, buf.len())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.lost_at.is_none() && ready!(Pin::new(&mut this.io).poll_flush(cx)).is_err() {
+            this.lost_at = Some(Instant::now());
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let bytes = bufs.iter().map(|buf| buf.len()).sum();
+        if this.lost_at.is_some() {
+            return Poll::Ready(Ok(bytes));
+        }
+        let written = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
+        this.written(written, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}
+
+/// The heads of the frames in a stream of bytes.
+#[derive(Debug, Default)]
+struct Heads {
+    /// What has come of the next head.
+    head: [u8; HEAD_BYTES],
+    come: usize,
+    /// What is to come of the current frame's payload.
+    payload: u64,
+    /// The fragments of the message that is being sent, but for the one that ends it.
+    fragments: u32,
+    /// The same of all messages, since they were last taken.
+    uncounted: u32,
+}
+
+impl Heads {
+    /// Counts the frames that begin in these bytes. Returns how many of the bytes were looked at: all, or those up to the
+    /// head by which a message has more fragments than it may.
+    fn scan(&mut self, read: &[u8], most_fragments: u32) -> usize {
+        let mut bytes = read;
+        loop {
+            // A payload that does not fit in memory does not end within these bytes.
+            let skipped = usize::try_from(self.payload).unwrap_or(usize::MAX).min(bytes.len());
+            self.payload -= skipped as u64;
+            let Some((next, rest)) = bytes.get(skipped..).and_then(<[u8]>::split_first) else {
+                return read.len();
+            };
+            bytes = rest;
+            if let Some(place) = self.head.get_mut(self.come) {
+                *place = *next;
+                self.come += 1;
+            }
+            if let Some(payload) = self.payload_of_head() {
+                self.payload = payload;
+                self.come = 0;
+                self.count();
+                if self.fragments > most_fragments {
+                    return read.len() - bytes.len();
+                }
+            }
+        }
+    }
+
+    /// Returns the payload's length once the whole head has come.
+    fn payload_of_head(&self) -> Option<u64> {
+        let come = self.head.get(..self.come)?;
+        let (second, rest) = come.get(1..)?.split_first()?;
+        let (extended, masked) = (second & 0x7F, second & 0x80 != 0);
+        let (length, rest) = match extended {
+            126 => {
+                rest.split_first_chunk().map(|(bytes, rest)| (u64::from(u16::from_be_bytes(*bytes)), rest))?
+            }
+            127 => rest.split_first_chunk().map(|(bytes, rest)| (u64::from_be_bytes(*bytes), rest))?,
+            short => (u64::from(short), rest),
+        };
+        (rest.len() >= if masked { 4 } else { 0 }).then_some(length)
+    }
+
+    /// Counts the frame whose head has come.
+    fn count(&mut self) {
+        let [first, ..] = self.head;
+        let (ends, is_control) = (first & 0x80 != 0, first & 0x08 != 0);
+        if is_control {
+            return;
+        }
+        if ends {
+            self.fragments = 0;
+        } else {
+            self.fragments = self.fragments.saturating_add(1);
+            self.uncounted = self.uncounted.saturating_add(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A frame as a client sends it, masked by zeros.
+    fn frame(first: u8, payload: usize) -> Vec<u8> {
+        let mut bytes = vec![first];
+        match payload {
+            ..126 => bytes.push(0x80 | u8::try_from(payload).unwrap()),
+            126..65_536 => {
+                bytes.push(0xFE);
+                bytes.extend(u16::try_from(payload).unwrap().to_be_bytes());
+            }
+            _ => {
+                bytes.push(0xFF);
+                bytes.extend((payload as u64).to_be_bytes());
+            }
+        }
+        // A payload that looks like heads.
+        bytes.extend([0; 4]);
+        bytes.extend(std::iter::repeat_n(0x01, payload));
+        bytes
+    }
+
+    #[test]
+    fn fragments_are_counted_however_the_bytes_come() {
+        let bytes: Vec<u8> = [
+            frame(0x81, 5),
+            frame(0x01, 200),
+            frame(0x89, 3),
+            frame(0x00, 0),
+            frame(0x00, 70_000),
+            frame(0x80, 1),
+            frame(0x02, 125),
+            frame(0x00, 126),
+            frame(0x8A, 0),
+        ]
+        .concat();
+        for step in [1, 2, 3, 7, 1024, bytes.len()] {
+            let mut heads = Heads::default();
+            for part in bytes.chunks(step) {
+                assert_eq!(heads.scan(part, 10), part.len());
+            }
+            assert_eq!((heads.uncounted, heads.fragments), (5, 2), "in steps of {step}");
+            assert_eq!((heads.payload, heads.come), (0, 0), "in steps of {step}");
+        }
+        let mut heads = Heads::default();
+        let until = frame(0x81, 5).len() + 2 * frame(0x01, 200).len() - 200;
+        assert_eq!(heads.scan(&[frame(0x81, 5), frame(0x01, 200).repeat(3)].concat(), 1), until);
+    }
+
+    #[tokio::test]
+    async fn a_lost_peer_is_read_to_the_end_and_writes_are_dropped() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        theirs.write_all(b"\x81\x80\0\0\0\0").await.unwrap();
+        drop(theirs);
+        let mut line = Line::new(ours, 1);
+        line.write_all(b"nobody takes this").await.unwrap();
+        line.flush().await.unwrap();
+        assert!(line.lost_at().is_some());
+        let mut read = Vec::new();
+        line.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read.len(), 6);
+    }
+}
