@@ -60,15 +60,28 @@ impl fmt::Display for RoomCursor {
 }
 
 /// How far a socket of all rooms of a user has been told, as clients keep it:
-/// `u1.<seconds>.<increment>` and, for each room in which something was told lately, `.<room>-<message>-<revision>`.
+/// `u1.<seconds>.<increment>` and, for each room in which something was told lately, `.<room>-<message>-<revision>`. If the
+/// membership in that room has begun lately, its beginning follows: `-<seconds after what is settled>-<increment>`.
 ///
 /// What was committed [`SETTLED`] seconds before the latest of what was told has been told. What came after that is told
 /// apart by the rooms' own numbers: the database's stamps in the documents are from a moment before their commits, and
-/// of what was written at the same time some may have been told, and some not.
+/// of what was written at the same time some may have been told, and some not. The same holds for memberships: the client
+/// knows those that began before the last [`SETTLED`] seconds, and of the later ones those that are named with just this
+/// beginning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct InboxCursor {
     latest: Option<Timestamp>,
-    rooms: BTreeMap<RoomId, (Position, Timestamp)>,
+    rooms: BTreeMap<RoomId, Told>,
+}
+
+/// How far a room was told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Told {
+    position: Position,
+    /// When that was committed which was told last.
+    at: Timestamp,
+    /// When the membership began, if that was lately.
+    beginning: Option<Timestamp>,
 }
 
 /// How much earlier than its commit a write can have been stamped, in seconds. It takes milliseconds; a server that
@@ -90,16 +103,34 @@ impl InboxCursor {
 
     /// A room was told of up to this position, by what was committed then.
     pub(crate) fn reach(&mut self, room: RoomId, position: Position, time: Timestamp) {
-        let (known, at) = self.rooms.entry(room).or_insert((Position::default(), time));
-        (*known, *at) = (known.max(position), time.max(*at));
+        let new = Told { position, at: time, beginning: None };
+        let told = self.rooms.entry(room).or_insert(new);
+        (told.position, told.at) = (told.position.max(position), time.max(told.at));
         self.latest = self.latest.max(Some(time));
         let settled = self.settled();
-        self.rooms.retain(|_, (_, at)| *at > settled);
-        if self.rooms.len() > NAMED
-            && let Some(first) = self.rooms.iter().min_by_key(|(_, (_, at))| *at).map(|(room, _)| *room)
-        {
-            self.rooms.remove(&first);
+        self.rooms.retain(|_, told| told.at > settled);
+        if self.rooms.len() > NAMED {
+            // One whose membership is older can still be told apart by the stamps.
+            let first = self.rooms.iter().min_by_key(|(_, told)| (told.beginning > Some(settled), told.at));
+            if let Some(first) = first.map(|(room, _)| *room) {
+                self.rooms.remove(&first);
+            }
         }
+    }
+
+    /// A room was told of whose membership began at `beginning`, up to this position.
+    pub(crate) fn enter(&mut self, room: RoomId, beginning: Timestamp, position: Position, time: Timestamp) {
+        self.reach(room, position, time);
+        // It may have begun after what was told last: then it is named until that is settled, too.
+        if let Some(told) = self.rooms.get_mut(&room) {
+            (told.beginning, told.at) = (Some(beginning), beginning.max(told.at));
+        }
+    }
+
+    /// Whether the client was told of the membership that began at `beginning`.
+    pub(crate) fn knows(&self, room: RoomId, beginning: Timestamp) -> bool {
+        beginning <= self.settled()
+            || self.rooms.get(&room).is_some_and(|told| told.beginning == Some(beginning))
     }
 
     /// All that was committed up to then has been told.
@@ -109,7 +140,7 @@ impl InboxCursor {
 
     /// How far a room was told of, where it was lately; 0 is what isn't known.
     pub(crate) fn position(&self, room: RoomId) -> Option<Position> {
-        self.rooms.get(&room).map(|(position, _)| *position)
+        self.rooms.get(&room).map(|told| told.position)
     }
 }
 
@@ -122,8 +153,12 @@ impl fmt::Display for InboxCursor {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(Timestamp { time, increment }) = self.latest else { return Ok(()) };
         write!(to, "{INBOX}.{time}.{increment}")?;
-        for (room, (Position { message, revision }, _)) in &self.rooms {
+        let settled = self.settled();
+        for (room, Told { position: Position { message, revision }, beginning, .. }) in &self.rooms {
             write!(to, ".{room}-{message}-{revision}")?;
+            if let Some(beginning) = beginning.filter(|beginning| *beginning > settled) {
+                write!(to, "-{}-{}", beginning.time - settled.time, beginning.increment)?;
+            }
         }
         Ok(())
     }
@@ -139,15 +174,21 @@ impl FromStr for InboxCursor {
         }
         let mut half = || u32::try_from(number(parts.next())?).map_err(|_| NoCursor);
         let latest = Timestamp { time: half()?, increment: half()? };
+        let settled = settled(latest);
         let mut rooms = BTreeMap::new();
         for part in parts {
             let mut numbers = part.split('-');
             let room = numbers.next().ok_or(NoCursor)?.parse().map_err(|_| NoCursor)?;
             let position = Position { message: number(numbers.next())?, revision: number(numbers.next())? };
+            let beginning = match numbers.next() {
+                Some(after) => Some(beginning(settled, after, numbers.next())?),
+                None => None,
+            };
             if numbers.next().is_some() || rooms.len() >= NAMED {
                 return Err(NoCursor);
             }
-            rooms.insert(room, (position, latest));
+            let beginning = beginning.filter(|beginning| *beginning > settled);
+            rooms.insert(room, Told { position, at: latest, beginning });
         }
         Ok(Self { latest: Some(latest), rooms })
     }
@@ -169,6 +210,13 @@ impl FromStr for RoomCursor {
         let position = Position { message: number(parts.next())?, revision: number(parts.next())? };
         if parts.next().is_some() { Err(NoCursor) } else { Ok(Self { room, position }) }
     }
+}
+
+/// The beginning of a membership, so many seconds after a moment.
+fn beginning(settled: Timestamp, after: &str, increment: Option<&str>) -> Result<Timestamp, NoCursor> {
+    let half = |digits| u32::try_from(number(digits)?).map_err(|_| NoCursor);
+    let time = settled.time.checked_add(half(Some(after))?).ok_or(NoCursor)?;
+    Ok(Timestamp { time, increment: half(increment)? })
 }
 
 fn number(digits: Option<&str>) -> Result<i64, NoCursor> {
@@ -222,6 +270,9 @@ mod tests {
             "u1.5.7.1",
             "u1.5.7.1-2",
             "u1.5.7.1-2-3-4",
+            "u1.5.7.1-2-3-4294967295-1",
+            "u1.5.7.1-2-3-4-",
+            "u1.5.7.1-2-3-4-5-6",
             "u1.5.7.0-2-3",
         ] {
             assert_eq!(bad.parse::<InboxCursor>(), Err(NoCursor), "{bad}");
@@ -232,5 +283,32 @@ mod tests {
         }
         let text = cursor.to_string();
         assert!(text.len() < 4_000 && text.parse::<InboxCursor>().is_ok(), "{text}");
+    }
+
+    #[test]
+    fn a_membership_is_known_by_its_beginning_and_no_other_is() {
+        let room = |id| RoomId::try_from(id).unwrap();
+        let at = |time, increment| Timestamp { time, increment };
+        let mut cursor = InboxCursor::at(at(100, 7));
+        cursor.enter(room(1), at(98, 3), Position::message(45), at(99, 1));
+        cursor.enter(room(2), at(99, 9), Position::default(), at(101, 2));
+        assert_eq!(cursor.to_string(), "u1.101.2.1-45-0-7-3.2-0-0-8-9");
+        let read: InboxCursor = cursor.to_string().parse().unwrap();
+        for cursor in [&cursor, &read] {
+            assert!(cursor.knows(room(1), at(98, 3)) && cursor.knows(room(3), at(91, 2)));
+            for (id, beginning) in [(1, at(98, 4)), (1, at(101, 1)), (3, at(98, 3)), (3, at(91, 3))] {
+                assert!(!cursor.knows(room(id), beginning), "{id} {beginning}");
+            }
+        }
+        // What happens in it later keeps the beginning, until that is settled.
+        let mut cursor = read;
+        cursor.reach(room(1), Position::message(46), at(107, 1));
+        assert_eq!(cursor.to_string(), "u1.107.1.1-46-0-1-3.2-0-0-2-9");
+        cursor.reach(room(1), Position::message(47), at(109, 1));
+        assert_eq!(cursor.to_string(), "u1.109.1.1-47-0.2-0-0-0-9");
+        assert!(cursor.knows(room(1), at(98, 3)));
+        // A client of an older server names no beginning.
+        let old: InboxCursor = "u1.101.2.1-45-0".parse().unwrap();
+        assert!(!old.knows(room(1), at(98, 3)) && old.knows(room(1), at(91, 2)));
     }
 }

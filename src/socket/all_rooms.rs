@@ -21,7 +21,7 @@ use crate::room::json;
 use crate::server::Server;
 use crate::splice::{quoted, splice};
 use crate::store::documents::Marks;
-use crate::store::{AsOf, Listed, Presence, Rooms, StoreError, Unread, see, see_missed};
+use crate::store::{AsOf, Known, Listed, Presence, Rooms, StoreError, Unread, see, see_missed};
 
 /// The pause before what could not be read is read again, or is older than what the hub has heard of.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
@@ -40,6 +40,8 @@ pub(super) struct AllRooms {
     joined: HashSet<RoomId>,
     /// What was committed up to then was in the first frame.
     since: AsOf,
+    /// The moment of the first frame: it knew of all memberships that had begun by then.
+    began: Timestamp,
     /// The same of rooms that the user came into later.
     since_in: HashMap<RoomId, AsOf>,
     /// As of when rooms were looked at that had changed.
@@ -68,6 +70,7 @@ impl AllRooms {
             rooms: rooms.clone(),
             joined: HashSet::new(),
             since: AsOf { time: NEVER, marks: NEVER },
+            began: NEVER,
             since_in: HashMap::new(),
             looked_at: HashMap::new(),
             unread: HashMap::new(),
@@ -100,10 +103,10 @@ impl AllRooms {
         let Rooms { as_of, all, shown, next, missed, positions } = rooms;
         self.caller.page_ended(next);
         self.cursor = InboxCursor::at(as_of.time);
-        for (room, position) in positions {
-            self.cursor.reach(room, position, as_of.time);
+        for Known { room, position, beginning } in positions {
+            self.cursor.enter(room, beginning, position, as_of.time);
         }
-        self.since = as_of;
+        (self.since, self.began) = (as_of, as_of.time);
         if missed.is_some() {
             self.since = reached.map_or(as_of, |reached| AsOf { time: reached, marks: reached });
             self.since_in = shown.iter().map(|room| (room.room.id, as_of)).collect();
@@ -151,7 +154,7 @@ impl AllRooms {
         };
         let room = *room;
         if let What::Look = what {
-            return Ok((None, self.look(room, frame.time).await?));
+            return self.look(room, frame.time).await;
         }
         if self.was_shown(room, what, frame) || !self.rooms.has(room) || frame.dismisses.is_some() {
             return Ok((None, None));
@@ -179,17 +182,21 @@ impl AllRooms {
 
     /// Whether the user is in a room may have changed. It is told as of this moment, for frames of before the last change
     /// still wait.
-    async fn look(&mut self, room: RoomId, time: Timestamp) -> Result<Option<Utf8Bytes>, Close> {
+    async fn look(
+        &mut self,
+        room: RoomId,
+        time: Timestamp,
+    ) -> Result<(Option<Utf8Bytes>, Option<Utf8Bytes>), Close> {
         // What changes from here on makes another look; what has changed behind this frame made none of its own.
         let last = self.rooms.look_at(room).map_or(time, |last| last.max(time));
         if self.looked_at.get(&room).copied().unwrap_or(self.since.time) >= last {
-            return Ok(None);
+            return Ok((None, None));
         }
         // First, so that nothing falls between this and what is read.
         let reached = self.join(&[room]).max(Some(last));
         let (read_at, listed) = self.read_room(room, reached).await?;
-        self.looked_at.insert(room, read_at.time);
-        let Some(listed) = listed else {
+        let looked_before = self.looked_at.insert(room, read_at.time).unwrap_or(self.began);
+        let Some((listed, known)) = listed else {
             // Not one of the user's rooms any more.
             let told = self.rooms.leave(room).then(|| self.told(room, time, &InboxEvent::RoomRemoved {}));
             self.since_in.remove(&room);
@@ -198,10 +205,19 @@ impl AllRooms {
             if self.joined.remove(&room) {
                 self.server.hub.leave(room, &self.outbox);
             }
-            return Ok(told);
+            return Ok((told, None));
         };
-        if !self.rooms.enter(room) {
-            return Ok(None);
+        // The client knows the membership, unless another one has begun since, and the one before is over.
+        let over = !self.rooms.enter(room);
+        if over && known.beginning <= looked_before {
+            return Ok((None, None));
+        }
+        let removed = over.then(|| self.told(room, time, &InboxEvent::RoomRemoved {}));
+        if over {
+            // It is looked at no more, and what was counted there is of before.
+            self.rooms.leave(room);
+            self.rooms.enter(room);
+            self.counts.forget(room);
         }
         self.since_in.insert(room, read_at);
         self.unread.insert(room, Unread { unread: listed.unread, read: listed.marks.read });
@@ -210,8 +226,9 @@ impl AllRooms {
         }
         let listed_alone = std::slice::from_ref(&listed);
         let present = self.read(self.deadline(), || self.server.store.presences_in(listed_alone)).await?;
+        self.cursor.enter(room, known.beginning, known.position, time);
         let view = Box::new(see(listed, &present));
-        Ok(Some(self.told(room, time, &InboxEvent::RoomAdded { room: view })))
+        Ok((removed, Some(self.told(room, time, &InboxEvent::RoomAdded { room: view }))))
     }
 
     /// A room, not older than what the hub has heard.
@@ -219,7 +236,7 @@ impl AllRooms {
         &self,
         room: RoomId,
         reached: Option<Timestamp>,
-    ) -> Result<(AsOf, Option<Listed>), Close> {
+    ) -> Result<(AsOf, Option<(Listed, Known)>), Close> {
         let deadline = self.deadline();
         loop {
             let read = self.read(deadline, || self.server.store.room_of(&self.caller.user, room)).await?;

@@ -274,6 +274,22 @@ pub(crate) fn read_stamp(document: &RawDocument, key: &str) -> Result<Option<Tim
     }
 }
 
+/// What a membership's beginning is written as. The database puts its own time in this place, when it takes the insert.
+pub(crate) const BEGINS: Timestamp = Timestamp { time: 0, increment: 0 };
+
+/// When a membership began, by the database's own time, which is no later than that of the commit. A user who leaves a
+/// room and enters it again has another beginning, which is later than the end of the membership before.
+///
+/// A server of an older version noted the clock alone: the same instant, less finely.
+pub(crate) fn read_beginning(member: &RawDocument) -> Result<Timestamp, Undecodable> {
+    if let Some(stamp) = read_stamp(member, "joined")?.filter(|stamp| *stamp > BEGINS) {
+        return Ok(stamp);
+    }
+    let ms = read_time(member, "joined_at")?.0;
+    let time = u32::try_from(ms.div_euclid(1000)).unwrap_or_default();
+    Ok(Timestamp { time, increment: u32::try_from(ms.rem_euclid(1000)).unwrap_or_default() })
+}
+
 /// A message; none where it is a tombstone.
 pub(crate) fn read_message(document: &RawDocument) -> Result<Option<Message>, Undecodable> {
     let (_, id) = read_message_id(document.get_document("_id")?)?;

@@ -1,5 +1,6 @@
 //! All rooms of a user at one moment, for the socket that hears of all of them (protocol.md, Level 3).
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use bson::{Bson, RawDocumentBuf, Timestamp, doc};
@@ -36,7 +37,15 @@ pub(crate) struct Rooms {
     /// Where it resumes: what was missed in those that are shown.
     pub(crate) missed: Option<HashMap<RoomId, Missed>>,
     /// How far rooms had come at that moment in which something happened just before.
-    pub(crate) positions: Vec<(RoomId, Reached)>,
+    pub(crate) positions: Vec<Known>,
+}
+
+/// How far a room had come when it was read, and when the user's membership there began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    pub(crate) room: RoomId,
+    pub(crate) position: Reached,
+    pub(crate) beginning: Timestamp,
 }
 
 impl Rooms {
@@ -44,7 +53,7 @@ impl Rooms {
     pub(crate) fn documents(&self) -> usize {
         let shown: usize = self.shown.iter().map(|room| room.members.len() + 2).sum();
         let messages = |missed: &Missed| match missed {
-            Missed::Room => 0,
+            Missed::Room(_) => 0,
             Missed::Changed(changed) => changed.messages.len() + changed.edited.len(),
         };
         let missed: usize = self.missed.iter().flat_map(HashMap::values).map(messages).sum();
@@ -55,8 +64,8 @@ impl Rooms {
 /// What was missed in a room.
 #[derive(Debug)]
 pub(crate) enum Missed {
-    /// All of it: the user came in meanwhile.
-    Room,
+    /// All of it: the user came in meanwhile. This is how far it had come.
+    Room(Reached),
     /// This.
     Changed(Changed),
 }
@@ -123,13 +132,16 @@ impl Store {
         let (store, user, from) = (self.clone(), user.clone(), from.cloned());
         self.bounded(async move {
             let mut session = store.client.start_session().snapshot(true).await?;
-            let mut places = store.places_in(&mut session, &user).await?;
+            let memberships = store.memberships_in(&mut session, &user).await?;
+            let joined = memberships.iter().map(|member| list::joined(member));
+            let mut places = joined.collect::<Result<Vec<_>, Undecodable>>()?;
+            let began = beginnings(&memberships)?;
             let all: Vec<RoomId> = places.iter().map(|place| place.room).collect();
             let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
             // First: what was touched is known once the stream has come to this moment.
             let marks = store.caught_up(time).await;
             let missed = match &from {
-                Some(from) => store.missed_in(&mut session, &places, from, AsOf { time, marks }).await?,
+                Some(from) => store.missed_in(&mut session, &began, from, AsOf { time, marks }).await?,
                 None => None,
             };
             if let Some(missed) = &missed {
@@ -144,9 +156,9 @@ impl Store {
             let next = places.last().copied().filter(|_| has_more);
             let shown = store.details_in(&mut session, &user, &places, marks).await?;
             let positions = match &missed {
-                Some(missed) => reached(missed),
+                Some(missed) => reached(missed, &began),
                 None if !first => Vec::new(),
-                None => store.recent(&mut session, &all, &places, time).await?,
+                None => store.recent(&mut session, &began, &places, time).await?,
             };
             Ok(Rooms { as_of: AsOf { time, marks }, all, shown, next, missed, positions })
         })
@@ -157,7 +169,7 @@ impl Store {
     async fn missed_in(
         &self,
         session: &mut ClientSession,
-        places: &[Position],
+        began: &HashMap<RoomId, Timestamp>,
         from: &InboxCursor,
         now: AsOf,
     ) -> Result<Option<HashMap<RoomId, Missed>>, StoreError> {
@@ -165,25 +177,24 @@ impl Store {
         if then > now.time {
             return Ok(None);
         }
-        let all: Vec<_> = places.iter().map(|place| place.room).collect();
+        let all: Vec<_> = began.keys().copied().collect();
         let touched = self.touched.after(then, &all).filter(|_| now.marks >= now.time);
         let changed = touched.unwrap_or(all);
         if changed.len() > RESUMED {
             return Ok(None);
         }
-        let entered = |room: RoomId| {
-            let at = places.iter().find(|place| place.room == room).map_or(0, |place| place.at.0);
-            at >= i64::from(then.time).saturating_mul(1000)
-        };
         let (mut missed, mut bytes) = (HashMap::new(), 0);
         for room in changed {
-            let known = from.position(room);
-            if known.is_none() && entered(room) {
-                missed.insert(room, Missed::Room);
+            let known = from.position(room).unwrap_or_default();
+            if !began.get(&room).is_some_and(|beginning| from.knows(room, *beginning)) {
+                let now = self.position(session, room).await?;
+                if !now.reaches(known) {
+                    return Ok(None);
+                }
+                missed.insert(room, Missed::Room(now));
                 continue;
             }
-            let Some(position) = self.position_at(session, room, known.unwrap_or_default(), then).await?
-            else {
+            let Some(position) = self.position_at(session, room, known, then).await? else {
                 return Ok(None);
             };
             let now = self.position(session, room).await?;
@@ -203,43 +214,63 @@ impl Store {
     }
 
     /// How far those rooms have come in which something happened just now; where that isn't known, those that are shown.
+    /// First those that the user came into just now.
     async fn recent(
         &self,
         session: &mut ClientSession,
-        all: &[RoomId],
+        began: &HashMap<RoomId, Timestamp>,
         shown: &[Position],
         time: Timestamp,
-    ) -> Result<Vec<(RoomId, Reached)>, StoreError> {
-        let recent = self.touched.after(cursor::settled(time), all);
-        let recent = recent.unwrap_or_else(|| shown.iter().map(|place| place.room).collect());
+    ) -> Result<Vec<Known>, StoreError> {
+        let all: Vec<_> = began.keys().copied().collect();
+        let settled = cursor::settled(time);
+        let recent = self.touched.after(settled, &all);
+        let mut recent = recent.unwrap_or_else(|| shown.iter().map(|place| place.room).collect());
+        recent.extend(began.iter().filter(|(_, beginning)| **beginning > settled).map(|(room, _)| *room));
+        recent.sort_unstable_by_key(|room| (Reverse(began.get(room)), *room));
+        recent.dedup();
         let mut positions = Vec::with_capacity(recent.len().min(RECENT));
         for room in recent.into_iter().take(RECENT) {
-            positions.push((room, self.position(session, room).await?));
+            positions.extend(self.known_in(session, room, began).await?);
         }
         Ok(positions)
     }
 
-    /// One room as one of its members sees it, and the moments that this and its marks are of; none where the user is no
-    /// member or there is no such room.
+    /// How far a room of the user's has come.
+    async fn known_in(
+        &self,
+        session: &mut ClientSession,
+        room: RoomId,
+        began: &HashMap<RoomId, Timestamp>,
+    ) -> Result<Option<Known>, StoreError> {
+        let Some(beginning) = began.get(&room).copied() else { return Ok(None) };
+        Ok(Some(Known { room, position: self.position(session, room).await?, beginning }))
+    }
+
+    /// One room as one of its members sees it, how far it has come, and the moments that this and its marks are of; none
+    /// where the user is no member or there is no such room.
     pub(crate) async fn room_of(
         &self,
         user: &UserId,
         room: RoomId,
-    ) -> Result<(AsOf, Option<Listed>), StoreError> {
+    ) -> Result<(AsOf, Option<(Listed, Known)>), StoreError> {
         let (store, user) = (self.clone(), user.clone());
         self.bounded(async move {
             let mut session = store.client.start_session().snapshot(true).await?;
             let mut places = [Position { at: handlers::Time(0), room }];
+            let mut known = None;
             let find = store.members.find_one(doc! { "_id": documents::member_id(room, &user) });
             if let Some(member) = find.session(&mut session).await? {
                 places[0] = list::joined(&member)?;
+                let beginning = documents::read_beginning(&member)?;
+                known = Some(Known { room, position: store.position(&mut session, room).await?, beginning });
             }
             let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
             store.with_activity(&user, &mut places).await?;
             // What was raised after that is told.
             let marks = store.reached.by(time);
             let listed = store.details_in(&mut session, &user, &places, marks).await?;
-            Ok((AsOf { time, marks }, listed.into_iter().next()))
+            Ok((AsOf { time, marks }, listed.into_iter().next().zip(known)))
         })
         .await
     }
@@ -298,12 +329,23 @@ impl Store {
 }
 
 /// How far the rooms have come in which something was missed.
-fn reached(missed: &HashMap<RoomId, Missed>) -> Vec<(RoomId, Reached)> {
-    let position = |(room, missed): (&RoomId, &Missed)| match missed {
-        Missed::Room => None,
-        Missed::Changed(changed) => Some((*room, changed.position)),
+fn reached(missed: &HashMap<RoomId, Missed>, began: &HashMap<RoomId, Timestamp>) -> Vec<Known> {
+    let known = |(room, missed): (&RoomId, &Missed)| {
+        let position = match missed {
+            Missed::Room(position) => *position,
+            Missed::Changed(changed) => changed.position,
+        };
+        Some(Known { room: *room, position, beginning: *began.get(room)? })
     };
-    missed.iter().filter_map(position).collect()
+    missed.iter().filter_map(known).collect()
+}
+
+/// When each of a user's memberships began.
+fn beginnings(memberships: &[RawDocumentBuf]) -> Result<HashMap<RoomId, Timestamp>, Undecodable> {
+    let began = |member: &RawDocumentBuf| {
+        Ok((documents::read_room(member.get_document("_id")?)?, documents::read_beginning(member)?))
+    };
+    memberships.iter().map(began).collect()
 }
 
 /// A room as its member is shown it, and what the member has missed in it.
@@ -323,7 +365,7 @@ pub(crate) fn see_missed(
     let (messages, edited) =
         (changed.map(|changed| all(&changed.messages)), changed.map(|changed| all(&changed.edited)));
     ReadyRoom {
-        added: matches!(missed, Some(Missed::Room)).then_some(true),
+        added: matches!(missed, Some(Missed::Room(_))).then_some(true),
         messages,
         edited,
         deleted: changed.map(|changed| changed.deleted.clone()),

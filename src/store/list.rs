@@ -104,11 +104,20 @@ impl Store {
         session: &mut ClientSession,
         user: &UserId,
     ) -> Result<Vec<Position>, StoreError> {
-        let find = self.members.find(doc! { "_id.user": documents::user_bson(user) });
-        let find = find.projection(doc! { "_id": 1, "joined_at": 1 });
-        let mut cursor = find.session(&mut *session).await?;
-        let found: Vec<RawDocumentBuf> = cursor.stream(session).try_collect().await?;
+        let found = self.memberships_in(session, user).await?;
         Ok(found.iter().map(|member| joined(member)).collect::<Result<_, Undecodable>>()?)
+    }
+
+    /// Reads of all of a user's memberships the room and the beginning.
+    pub(super) async fn memberships_in(
+        &self,
+        session: &mut ClientSession,
+        user: &UserId,
+    ) -> Result<Vec<RawDocumentBuf>, StoreError> {
+        let find = self.members.find(doc! { "_id.user": documents::user_bson(user) });
+        let find = find.projection(doc! { "_id": 1, "joined_at": 1, "joined": 1 });
+        let mut cursor = find.session(&mut *session).await?;
+        Ok(cursor.stream(session).try_collect().await?)
     }
 
     /// When something was last said in these rooms of a user, where anything was.

@@ -121,6 +121,7 @@ impl Entering {
         let role = documents::role(self.role.unwrap_or(Role::Member));
         let mut new = doc! {
             "_id": id, "role": role, "delivered": last, "read": last, "joined_at": self.now,
+            "joined": documents::BEGINS,
         };
         new.extend(self.email());
         let new = RawDocumentBuf::try_from(&new).map_err(Error::custom)?;

@@ -58,7 +58,7 @@ pub use error::StoreError;
 pub(crate) use export::{Authored, Membership};
 pub(crate) use history::{Showing, Snapshot, WAITING};
 pub(crate) use idempotency::{Attempt, Claim, Kept, RequestKey};
-pub(crate) use inbox::{AsOf, Resumable, Rooms, see, see_missed};
+pub(crate) use inbox::{AsOf, Known, Resumable, Rooms, see, see_missed};
 pub(crate) use list::{Listed, Page, Position};
 pub(crate) use lowest::Lowest;
 pub use marks::Receipts;

@@ -135,10 +135,7 @@ impl Store {
         let now = self.clock().await?;
         let mut first_members = Vec::with_capacity(members.len());
         for (member, role) in members {
-            let mut document = doc! { "_id": documents::member_id(id, &member.user_id) };
-            document.extend(new_member(*role, now));
-            document.extend(member.email.as_ref().map(|email| ("email".to_owned(), email.into())));
-            first_members.push(RawDocumentBuf::try_from(&document).map_err(documents::Undecodable::from)?);
+            first_members.push(first_member(id, member, *role, now)?);
         }
         let insertion = Insertion { store: self.clone(), room, members: first_members };
         self.bounded(async move {
@@ -165,19 +162,23 @@ impl Store {
     }
 
     /// Adds those who are missing; whoever is there keeps role and marks, and gets an address that is given.
+    ///
+    /// By inserts: the database notes when a membership begins for no other write.
     async fn add_members(&self, room: RoomId, members: &[(NewMember, Role)]) -> Result<(), StoreError> {
         let now = self.clock().await?;
         for (member, role) in members {
-            let id = documents::member_id(room, &member.user_id);
-            let mut update = doc! { "$setOnInsert": new_member(*role, now) };
-            if let Some(email) = &member.email {
-                update.insert("$set", doc! { "email": email });
-            }
+            let new = first_member(room, member, *role, now)?;
             let members = self.members.clone();
-            self.bounded(
-                async move { Ok(members.update_one(doc! { "_id": id }, update).upsert(true).await?) },
-            )
-            .await?;
+            let inserted = self.bounded(async move { Ok(members.insert_one(new).await) }).await?;
+            match (inserted, &member.email) {
+                (Ok(_), _) => {}
+                (Err(error), email) if is_duplicate(&error) => {
+                    if let Some(email) = email {
+                        self.set_email(room, &member.user_id, email).await?;
+                    }
+                }
+                (Err(error), _) => return Err(error.into()),
+            }
         }
         Ok(())
     }
@@ -235,9 +236,19 @@ impl Insertion {
     }
 }
 
-/// What a room's first members begin with, but for their addresses.
-fn new_member(role: Role, now: DateTime) -> Document {
-    doc! { "role": documents::role(role), "delivered": 0_i64, "read": 0_i64, "joined_at": now }
+/// What one of a room's first members begins with.
+fn first_member(
+    room: RoomId,
+    NewMember { user_id, email }: &NewMember,
+    role: Role,
+    now: DateTime,
+) -> Result<RawDocumentBuf, documents::Undecodable> {
+    let mut document = doc! {
+        "_id": documents::member_id(room, user_id), "role": documents::role(role), "delivered": 0_i64, "read": 0_i64,
+        "joined_at": now, "joined": documents::BEGINS,
+    };
+    document.extend(email.as_ref().map(|email| ("email".to_owned(), email.into())));
+    Ok(RawDocumentBuf::try_from(&document)?)
 }
 
 pub(super) fn is_duplicate(error: &Error) -> bool {

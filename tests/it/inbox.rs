@@ -3,8 +3,10 @@
 mod cut;
 mod device;
 mod membership;
+mod membership_model;
 mod pages;
 mod presence;
+mod rejoin;
 mod resume;
 mod unread;
 mod unread_crash;
