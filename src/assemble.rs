@@ -48,6 +48,7 @@ pub(crate) async fn assemble(
     supervisor: &Supervisor,
 ) -> Result<(Arc<Server>, UnderWay), ServeError> {
     let Plan { config, actions, page, log_dropped } = plan;
+    config.mongodb.options_without_effect().iter().for_each(|option| tracing::warn!("{option}"));
     let verifier = Verifier::new(&config.auth)?;
     let metrics = Arc::new(Metrics::new());
     let base = Base {

@@ -19,6 +19,7 @@ mod receivers;
 mod renewal;
 #[cfg(test)]
 mod tests;
+mod uri;
 mod values;
 
 use std::collections::BTreeMap;

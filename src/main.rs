@@ -217,6 +217,9 @@ async fn make_room(config: Config, room: Room) -> Result<ExitCode, Failure> {
 async fn check(config: Config) -> Result<ExitCode, Failure> {
     let mut out = io::stdout();
     writeln!(out, "ok     configuration")?;
+    for option in config.mongodb.options_without_effect() {
+        writeln!(out, "ok     {option}")?;
+    }
     let _log = parlor::log::init(&config)?;
     let (store, embedded) = parlor::open_store(config).await?;
     let looked = async {

@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 use super::bounds::MIN_API_KEY_CHARS;
 use super::error::shown;
 use super::values::Values;
-use super::{Api, Auth, Config, ConfigError, Http, Mongodb, TlsFiles, Traces};
+use super::{Api, Auth, Config, ConfigError, Http, Mongodb, TlsFiles, Traces, uri};
 use crate::tls;
 
 /// The longest database name, in bytes: the server's own bound.
@@ -91,10 +91,18 @@ impl Auth {
 }
 
 impl Mongodb {
+    /// Returns a sentence for each option of the URI that has no effect.
+    pub fn options_without_effect(&self) -> Vec<String> {
+        self.uri.as_ref().map_or_else(Vec::new, |uri| uri::without_effect(uri.expose()))
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let scheme = |uri: &str| uri.starts_with("mongodb://") || uri.starts_with("mongodb+srv://");
         if self.uri.as_ref().is_some_and(|uri| !scheme(uri.expose())) {
             return Err(ConfigError::new("mongodb.uri", "must begin with mongodb:// or mongodb+srv://"));
+        }
+        if let Some(uri) = &self.uri {
+            uri::check(uri.expose()).map_err(|fault| ConfigError::new("mongodb.uri", fault))?;
         }
         let name = &self.database;
         if name.is_empty() || name.len() > MAX_DATABASE_BYTES {

@@ -44,7 +44,7 @@ use std::time::Duration;
 
 use bson::oid::ObjectId;
 use bson::{Document, RawArrayBuf, RawDocumentBuf, doc, rawdoc};
-use mongodb::options::{ClientOptions, WriteConcern};
+use mongodb::options::{ClientOptions, ReadPreference, SelectionCriteria, WriteConcern};
 use mongodb::{Client, Collection, Database};
 use tracing::Instrument;
 
@@ -238,9 +238,10 @@ impl Store {
     }
 }
 
-/// What Parlor needs of every connection: majority for every write, and a limit on each wait.
+/// What Parlor needs of every connection: reads from the primary, majority for every write, and a limit on each wait.
 ///
-/// A read concern is given with the reads that need one: a client's own would go before a session's snapshot.
+/// A read concern is given with the reads that need one: a client's own would go before a session's snapshot. The
+/// configuration refuses options of the URI that say otherwise (`config/uri.rs`); those of a DNS record end here.
 async fn client_options(settings: &config::Mongodb) -> Result<ClientOptions, StoreError> {
     let uri = settings.uri.as_ref().ok_or_else(|| StoreError::Fault("mongodb.uri is not set".into()))?;
     let mut options = ClientOptions::parse(uri.expose()).await?;
@@ -248,7 +249,12 @@ async fn client_options(settings: &config::Mongodb) -> Result<ClientOptions, Sto
     options.max_pool_size.get_or_insert(settings.pool_size);
     options.server_selection_timeout.get_or_insert(settings.selection);
     options.connect_timeout.get_or_insert(settings.selection);
+    options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+    options.read_concern = None;
     options.write_concern = Some(WriteConcern::majority());
+    if options.load_balanced == Some(true) {
+        return Err(StoreError::Fault("loadBalanced=true in the URI's DNS record is not supported".into()));
+    }
     Ok(options)
 }
 

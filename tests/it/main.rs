@@ -19,6 +19,7 @@ mod connect;
 mod contract;
 mod counted;
 mod crash;
+mod database_uri;
 mod deletion;
 mod direct;
 mod drain;

@@ -1,0 +1,164 @@
+//! The options of `mongodb.uri`: which of them contradict what Parlor needs of the database.
+//!
+//! Every operation states its own read preference, read concern and write concern. An option of the URI must not
+//! change them without a word, so an option that would is refused by its name.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
+/// An option that Parlor can't follow, and what to do instead.
+struct Rule {
+    /// As MongoDB's documentation spells it.
+    option: &'static str,
+    /// The values that change nothing, in lower case.
+    accepted: &'static [&'static str],
+    advice: &'static str,
+}
+
+const RULES: &[Rule] = &[
+    Rule {
+        option: "readPreference",
+        accepted: &["primary"],
+        advice: "Parlor reads from the primary, so that it never misses its own writes; remove the option. To read change streams \
+                 from a secondary set feed.read_from = \"secondary\"",
+    },
+    Rule {
+        option: "readPreferenceTags",
+        accepted: &[],
+        advice: "Parlor reads from the primary, which has no tags to be chosen by; remove the option",
+    },
+    Rule {
+        option: "maxStalenessSeconds",
+        accepted: &["-1"],
+        advice: "Parlor reads from the primary, which is never stale; remove the option",
+    },
+    Rule {
+        option: "readConcernLevel",
+        accepted: &["local"],
+        advice: "each of Parlor's reads states its own read concern; remove the option",
+    },
+    Rule {
+        option: "w",
+        accepted: &["majority"],
+        advice: "Parlor acknowledges what a majority has; remove the option, or set w=majority",
+    },
+    Rule {
+        option: "journal",
+        accepted: &["true"],
+        advice: "Parlor acknowledges what is in the journal of a majority; remove the option",
+    },
+    Rule {
+        option: "wtimeoutMS",
+        accepted: &["0"],
+        advice: "a write that times out is not undone; remove the option. mongodb.operation_ms limits every operation",
+    },
+    Rule {
+        option: "retryWrites",
+        accepted: &["true"],
+        advice: "without retries an election fails the requests of that moment; remove the option",
+    },
+    Rule {
+        option: "retryReads",
+        accepted: &["true"],
+        advice: "without retries an election fails the requests of that moment; remove the option",
+    },
+    Rule {
+        option: "loadBalanced",
+        accepted: &["false"],
+        advice: "Parlor needs to see the members of the replica set or the routers of the cluster; name these, and remove the option",
+    },
+];
+
+/// Options that the driver reads and does not follow, with what to set instead.
+const WITHOUT_EFFECT: &[(&str, &str)] = &[
+    ("socketTimeoutMS", "mongodb.operation_ms limits every operation"),
+    ("waitQueueTimeoutMS", "mongodb.operation_ms limits every operation"),
+];
+
+/// Refuses a URI with an option that contradicts what Parlor needs. Returns what is wrong and what to do; the option's
+/// value is not in it.
+pub(super) fn check(uri: &str) -> Result<(), String> {
+    for (name, value) in options(uri) {
+        let value = value.to_ascii_lowercase();
+        let rule = RULES.iter().find(|rule| name.eq_ignore_ascii_case(rule.option));
+        if let Some(Rule { option, advice, .. }) = rule.filter(|rule| !rule.accepted.contains(&&*value)) {
+            return Err(format!("its option {option} contradicts what Parlor needs: {advice}"));
+        }
+    }
+    Ok(())
+}
+
+/// Returns a sentence for each option of a URI that has no effect.
+pub(super) fn without_effect(uri: &str) -> Vec<String> {
+    let options = options(uri);
+    let given = |name: &str| options.iter().any(|(option, _)| option.eq_ignore_ascii_case(name));
+    let found = WITHOUT_EFFECT.iter().filter(|(name, _)| given(name));
+    found.map(|(name, instead)| format!("mongodb.uri: {name} has no effect: {instead}")).collect()
+}
+
+/// Splits a URI's options as the driver does: after the first question mark, separated by ampersands.
+fn options(uri: &str) -> Vec<(&str, Cow<'_, str>)> {
+    let options = uri.split_once('?').map_or("", |(_, options)| options);
+    let pairs = options.split('&').filter_map(|option| option.split_once('='));
+    pairs.map(|(name, value)| (name, percent_decode_str(value).decode_utf8_lossy())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_that_contradict_are_refused_by_name() {
+        for (option, name) in [
+            ("readPreference=secondary", "readPreference"),
+            ("READPREFERENCE=primaryPreferred", "readPreference"),
+            ("readPreference=%6Eearest", "readPreference"),
+            ("readPreferenceTags=dc:ny", "readPreferenceTags"),
+            ("maxStalenessSeconds=120", "maxStalenessSeconds"),
+            ("readConcernLevel=majority", "readConcernLevel"),
+            ("readConcernLevel=snapshot", "readConcernLevel"),
+            ("w=1", "w"),
+            ("w=0", "w"),
+            ("w=aTag", "w"),
+            ("journal=false", "journal"),
+            ("wtimeoutMS=100", "wtimeoutMS"),
+            ("retryWrites=false", "retryWrites"),
+            ("retryReads=false", "retryReads"),
+            ("loadBalanced=true", "loadBalanced"),
+        ] {
+            for uri in [
+                format!("mongodb://a:hunter2@one,two/chat?{option}"),
+                format!("mongodb+srv://example.com/?appName=x&{option}&tls=true"),
+            ] {
+                let fault = check(&uri).unwrap_err();
+                let begin = format!("its option {name} contradicts what Parlor needs: ");
+                assert!(fault.starts_with(&begin) && !fault.contains("hunter2"), "{uri}: {fault}");
+                assert!(fault.contains("remove the option"), "it says what to do: {fault}");
+            }
+        }
+    }
+
+    #[test]
+    fn options_that_change_nothing_are_accepted() {
+        for options in [
+            "",
+            "?",
+            "?retryWrites=true&w=majority&appName=x",
+            "?readPreference=primary&readConcernLevel=local&journal=true&wtimeoutMS=0",
+            "?maxStalenessSeconds=-1&retryReads=true&loadBalanced=false",
+            "?replicaSet=rs0&authSource=admin&directConnection=true&compressors=zstd,snappy,zlib",
+        ] {
+            let uri = format!("mongodb://localhost/{options}");
+            assert_eq!(check(&uri), Ok(()), "{uri}");
+            assert_eq!(without_effect(&uri), Vec::<String>::new(), "{uri}");
+        }
+    }
+
+    #[test]
+    fn options_that_the_driver_ignores_are_named() {
+        let said = without_effect("mongodb://localhost/?sockettimeoutms=5000&waitQueueTimeoutMS=1");
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(said[0].starts_with("mongodb.uri: socketTimeoutMS has no effect: "), "{said:?}");
+    }
+}
