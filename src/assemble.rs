@@ -60,7 +60,7 @@ pub(crate) async fn assemble(
         metrics: metrics.clone(),
     };
     prepare(&base.store, shutdown).await?;
-    let pulse = Arc::new(Pulse::new(base.store.present().server()));
+    let pulse = Arc::new(Pulse::new(base.store.present().server(), config.feed.overdue));
     let hooks = Hooks::new(&config, pulse.server(), &base.store, &base.stream_store, &metrics)?;
     hooks.begin().await?;
     let (hub, outboxes) = base.hear(&config, &pulse, supervisor).await?;
@@ -73,6 +73,7 @@ pub(crate) async fn assemble(
         receipts: receipts.clone(),
         verifier: verifier.clone(),
         audience: hub.clone(),
+        pulse: pulse.clone(),
     };
     let functions = functions::configured(&config, &base.store, &metrics)?;
     let under_way = UnderWay::default();
@@ -80,6 +81,7 @@ pub(crate) async fn assemble(
     runtime.ask(BeforeSend::new(&config, &metrics)?);
     base.watch_presence(&config, &pulse, supervisor);
     let Base { store, stream_store, .. } = base;
+    supervisor.spawn("indexes", store.clone().keep_indexes(config.mongodb.indexes, metrics.clone()));
     supervisor.spawn("leftovers", leftovers::run(store.clone(), metrics.clone()));
     let server = Server {
         page,
@@ -153,7 +155,7 @@ impl Base {
         let outboxes = Outboxes::default();
         let feed = Feed {
             stream_store: stream_store.clone(),
-            read_from: config.feed.read_from,
+            settings: config.feed.clone(),
             store: store.clone(),
             hub: hub.clone(),
             outboxes: outboxes.clone(),
@@ -168,6 +170,8 @@ impl Base {
         supervisor.spawn("feed", feed.run(stream));
         let heartbeat = pulse.clone().run(store.clone(), config.feed.heartbeat, metrics.clone());
         supervisor.spawn("heartbeat", heartbeat);
+        let silence = pulse.clone().watch(config.feed.close, outboxes.clone(), metrics.clone());
+        supervisor.spawn("silence", silence);
         Ok((hub, outboxes))
     }
 

@@ -3,7 +3,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bson::Timestamp;
@@ -12,6 +12,7 @@ use handlers::{Code, Connection, Error, Fields, Pending, RoomId, RoomPage, Rooms
 
 use crate::admission::Ask;
 use crate::auth::{self, Verifier};
+use crate::close::Close;
 use crate::metrics::Metrics;
 use crate::rates::Rates;
 use crate::runtime::whole_ms;
@@ -38,6 +39,8 @@ pub(crate) struct Caller {
     refs: Mutex<VecDeque<(ObjectId, String)>>,
     /// The last room of the last page of rooms that this socket had.
     page_end: Mutex<Option<Position>>,
+    /// Why its socket is to be closed, where a call has found that out.
+    ended: OnceLock<Close>,
 }
 
 /// Where a socket is.
@@ -139,7 +142,17 @@ impl Caller {
         expires_at: SystemTime,
     ) -> Self {
         let expires_at = AtomicU64::new(millis(expires_at));
-        Self { user, email, place, seat, ask, expires_at, refs: Mutex::default(), page_end: Mutex::default() }
+        Self {
+            user,
+            email,
+            place,
+            seat,
+            ask,
+            expires_at,
+            refs: Mutex::default(),
+            page_end: Mutex::default(),
+            ended: OnceLock::new(),
+        }
     }
 
     /// Whether what is read is said by hand: what is written to the socket is delivered, and no more.
@@ -173,6 +186,16 @@ impl Caller {
     /// Whether it has to be looked up whether the user is still in this room: a change of that waits to be told.
     pub(crate) fn is_in_doubt(&self, room: RoomId) -> bool {
         matches!(&self.place, Place::Inbox(inbox) if inbox.is_in_doubt(room))
+    }
+
+    /// Its socket is to be closed.
+    pub(crate) fn end(&self, close: Close) {
+        self.ended.get_or_init(|| close);
+    }
+
+    /// Why its socket is to be closed.
+    pub(crate) fn ended(&self) -> Option<Close> {
+        self.ended.get().copied()
     }
 
     /// Whether its socket is in all rooms of its user.

@@ -106,6 +106,8 @@ pub struct Mongodb {
     pub cache_mib: u32,
     /// Connections to each server, at most.
     pub pool_size: u32,
+    /// Between two looks whether the indexes are there.
+    pub indexes: Duration,
     /// How long an operation waits for a server.
     pub selection: Duration,
     /// How long an operation may take in all.
@@ -286,6 +288,12 @@ pub struct Feed {
     pub heartbeat: Duration,
     /// Without a heartbeat for this long the server is not ready; more than `heartbeat`.
     pub stale: Duration,
+    /// Without a heartbeat for this long the stream is overdue; more than `heartbeat`, `stale` at most.
+    pub overdue: Duration,
+    /// Without a heartbeat for this long sockets are closed; more than `overdue`.
+    pub close: Duration,
+    /// Calls of the driver that hang and are left behind, at most.
+    pub hanging: usize,
     /// Whose change stream it is.
     pub read_from: ReadFrom,
 }

@@ -6,25 +6,33 @@
 //! is the wake-up, the collection is the truth. Signals have no such truth, and are missed then.
 //!
 //! A stream on which nothing happens looks like one that hangs. So the server writes a heartbeat document of its
-//! own, and is ready only while that comes round.
+//! own, and is ready only while that comes round. Where a heartbeat that was written doesn't come round, and nothing else
+//! does, the stream hangs: it is left behind, and another is opened on another connection, from the last event on.
+//!
+//! An event that is too large to be sent breaks every stream that comes to it. The next one begins at now, as after a loss
+//! of history.
 
 mod event;
+mod stream;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bson::{RawDocument, RawDocumentBuf, Timestamp, doc};
+use bson::{RawDocument, RawDocumentBuf, Timestamp};
 use futures_util::StreamExt;
 use handlers::RoomId;
 use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::ResumeToken;
-use mongodb::error::{Error, ErrorKind};
-use mongodb::options::{ReadPreference, SelectionCriteria};
+use mongodb::error::Error;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::MissedTickBehavior;
 
-use self::event::Event;
+use self::event::{Event, Told};
+use self::stream::{Backoff, token_after};
+pub(crate) use self::stream::{is_history_lost, is_too_large};
 use crate::changed;
 use crate::close::Close;
-use crate::config::ReadFrom;
+use crate::config;
 use crate::hub::{Hub, Missed};
 use crate::metrics::Metrics;
 use crate::presence::tell::Changes;
@@ -34,27 +42,26 @@ use crate::room::Change;
 use crate::signal::Signal;
 use crate::store::documents::{self, Undecodable};
 use crate::store::overlay::Mark;
-use crate::store::{LastNumbers, Presence, Store, StoreError, journal, presence, signals};
+use crate::store::{Last, LastNumbers, Presence, Store, StoreError, journal, presence, signals};
 
 /// The pause before a stream that can't be opened is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// How long the database waits for something to happen before it answers that nothing did.
-const MAX_AWAIT: Duration = Duration::from_secs(1);
+/// How long opening a stream may take at first; it doubles with each try that took longer...
+const FIRST_OPENING: Duration = Duration::from_secs(5);
+
+/// ...up to this: the database passes over all that happened since the resume token before it answers.
+const LONGEST_OPENING: Duration = Duration::from_mins(10);
 
 /// A revision is stamped a moment before it is committed: those this much older than the last change heard of are told
 /// again after a gap.
 const STAMPED_BEFORE: Duration = Duration::from_secs(10);
 
-/// `ChangeStreamFatalError`, `ChangeStreamHistoryLost`, `CappedPositionLost`, `InvalidResumeToken`: the point to
-/// go on from is gone.
-const HISTORY_LOST: [i32; 4] = [280, 286, 136, 260];
-
 /// Reads the stream.
 pub(crate) struct Feed {
     /// A store with a client of its own, since a waiting stream holds one of the pool's connections.
     pub(crate) stream_store: Store,
-    pub(crate) read_from: ReadFrom,
+    pub(crate) settings: config::Feed,
     pub(crate) store: Store,
     pub(crate) hub: Arc<Hub>,
     pub(crate) outboxes: Outboxes,
@@ -66,58 +73,201 @@ pub(crate) struct Feed {
     pub(crate) presence: Changes,
 }
 
+/// Why a stream is followed no more.
+struct Stopped {
+    /// Where the next one goes on; none where that is lost.
+    token: Option<ResumeToken>,
+    /// Whether any event came.
+    any: bool,
+    /// Whether the database answered that it won't go on.
+    refused: bool,
+}
+
+/// For how long nothing has come. Its clock is looked at only while nothing does.
+struct Quiet {
+    ticks: tokio::time::Interval,
+    quiet: u32,
+}
+
+impl Quiet {
+    /// So many ticks are a quiet time that is [long](Self::is_long).
+    const LONG: u32 = 4;
+
+    fn new(long: Duration) -> Self {
+        let mut ticks = tokio::time::interval(long / Self::LONG);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { ticks, quiet: 0 }
+    }
+
+    async fn tick(&mut self) {
+        self.ticks.tick().await;
+        self.quiet = self.quiet.saturating_add(1);
+    }
+
+    fn is_long(&self) -> bool {
+        self.quiet > Self::LONG
+    }
+
+    /// Something came.
+    fn ends(&mut self) {
+        self.quiet = 0;
+    }
+}
+
 impl Feed {
     /// Opens the stream: what is written from now on will be heard.
     pub(crate) async fn open(&self) -> Result<ChangeStream<RawDocumentBuf>, Error> {
-        self.stream_store.watch(None, self.read_from).await
+        self.stream_store.watch(None, self.settings.read_from).await
     }
 
     /// Takes the marks that were there before the stream was opened.
     pub(crate) async fn begin(&self) -> Result<(), StoreError> {
+        self.store.read_clock().await?;
         // As in `catch_up`.
         self.pulse.beat(&self.store).await?;
         self.store.read_journal().await
     }
 
     /// Reads on, for ever.
-    pub(crate) async fn run(self, mut stream: ChangeStream<RawDocumentBuf>) {
+    pub(crate) async fn run(mut self, mut stream: ChangeStream<RawDocumentBuf>) {
         // No one comes in before the first heartbeat has come round.
         let mut last = Timestamp { time: 0, increment: 0 };
+        // Hanging calls of the driver that may be left behind.
+        let calls = Arc::new(Semaphore::new(self.settings.hanging));
+        let mut backoff = Backoff::default();
         loop {
-            let token = match stream.next().await {
-                Some(Ok(event)) => {
-                    let taken = Event::read(&event).and_then(|event| {
-                        let taken = self.take(&event);
-                        self.store.reached().saw(event.time);
-                        taken
-                    });
-                    match taken {
-                        Ok(Some(time)) => last = time,
-                        Ok(None) => {}
-                        Err(error) => {
-                            self.metrics.fault("feed_undecodable");
-                            tracing::error!(%error, "a change was not understood and is not told");
+            let Stopped { mut token, any, refused } = self.follow(stream, &mut last, &calls).await;
+            self.hub.broken();
+            if any {
+                backoff = Backoff::default();
+            } else {
+                tokio::time::sleep(backoff.next()).await;
+            }
+            if refused && backoff.refused() {
+                token = None;
+            }
+            stream = self.reopen(token, last, &calls, &mut backoff).await;
+        }
+    }
+
+    /// Takes events until the stream breaks, or hangs.
+    async fn follow(
+        &mut self,
+        mut stream: ChangeStream<RawDocumentBuf>,
+        last: &mut Timestamp,
+        calls: &Arc<Semaphore>,
+    ) -> Stopped {
+        let opened_at = stream.resume_token();
+        let mut newest: Option<RawDocumentBuf> = None;
+        let mut quiet = Quiet::new(self.settings.overdue);
+        loop {
+            let next = tokio::select! {
+                biased;
+                next = stream.next() => next,
+                () = quiet.tick() => {
+                    if quiet.is_long() && self.pulse.is_missing() {
+                        match calls.clone().try_acquire_owned() {
+                            Ok(permit) => {
+                                self.leave_behind(stream, permit);
+                                let token = newest.as_deref().map_or(opened_at, token_after);
+                                return Stopped { token, any: newest.is_some(), refused: false };
+                            }
+                            Err(_) => self.metrics.limit("feed_hanging"),
                         }
                     }
                     continue;
                 }
-                Some(Err(error)) => {
-                    self.metrics.fault("feed");
-                    tracing::warn!(%error, "the change stream broke");
-                    stream.resume_token().filter(|_| !is_history_lost(&error))
-                }
-                // An invalidate event ends a stream: the database was dropped. Nothing can be resumed after it.
-                None => None,
             };
-            self.hub.broken();
-            stream = self.reopen(token, last).await;
+            quiet.ends();
+            let error = match next {
+                Some(Ok(event)) => {
+                    self.take_or_log(&event, last);
+                    newest = Some(event);
+                    continue;
+                }
+                Some(Err(error)) => error,
+                // An invalidate event ends a stream: the database was dropped. Nothing can be resumed after it.
+                None => {
+                    self.store.indexes().doubt();
+                    return Stopped { token: None, any: newest.is_some(), refused: false };
+                }
+            };
+            self.metrics.fault("feed");
+            tracing::warn!(%error, "the change stream broke");
+            let token = stream.resume_token().filter(|_| !self.is_point_lost(&error));
+            let refused = matches!(StoreError::from(error), StoreError::Fault(_));
+            return Stopped { token, any: newest.is_some(), refused };
         }
     }
 
+    /// Leaves a stream behind that hangs. The driver's future ends by itself, with its connection: it must not be dropped
+    /// half way.
+    fn leave_behind(&mut self, mut stream: ChangeStream<RawDocumentBuf>, permit: OwnedSemaphorePermit) {
+        self.metrics.fault("feed_hangs");
+        tracing::error!(
+            "the change stream hangs: heartbeats are written and don't come round; opening another"
+        );
+        tokio::spawn(async move {
+            let _permit = permit;
+            // Also an error of a connection that is closed in the end.
+            drop(stream.next().await);
+        });
+        self.reconnect();
+    }
+
+    /// From now on streams are opened on connections of their own.
+    fn reconnect(&mut self) {
+        match self.stream_store.reconnected() {
+            Ok(store) => self.stream_store = store,
+            Err(error) => {
+                tracing::warn!(%error, "no new connections for the change stream; keeping the old ones");
+            }
+        }
+    }
+
+    fn take_or_log(&self, event: &RawDocument, last: &mut Timestamp) {
+        let taken = Event::read(event).and_then(|told| {
+            let (taken, time) = match told {
+                Told::Change(event) => (self.take(&event), event.time),
+                Told::Dropped { collection, all, time } => {
+                    self.take_drop(collection, all);
+                    (Ok(Some(time)), time)
+                }
+            };
+            self.store.reached().saw(time);
+            taken
+        });
+        match taken {
+            Ok(Some(time)) => *last = time,
+            Ok(None) => {}
+            Err(error) => {
+                self.metrics.fault("feed_undecodable");
+                tracing::error!(%error, "a change was not understood and is not told");
+            }
+        }
+    }
+
+    /// Whether a stream can't go on at its resume token after this error.
+    fn is_point_lost(&self, error: &Error) -> bool {
+        if is_too_large(error) {
+            self.metrics.fault("feed_event_too_large");
+            tracing::error!("a change event is too large for the database to send; going on after it");
+            return true;
+        }
+        is_history_lost(error)
+    }
+
     /// Opens the stream again, at `token` where that is still possible.
-    async fn reopen(&self, mut token: Option<ResumeToken>, last: Timestamp) -> ChangeStream<RawDocumentBuf> {
+    async fn reopen(
+        &mut self,
+        mut token: Option<ResumeToken>,
+        last: Timestamp,
+        calls: &Arc<Semaphore>,
+        backoff: &mut Backoff,
+    ) -> ChangeStream<RawDocumentBuf> {
+        let mut limit = FIRST_OPENING;
         loop {
-            match self.stream_store.watch(token.clone(), self.read_from).await {
+            match self.open_at(token.clone(), calls, limit).await {
                 Ok(stream) => {
                     if token.is_none() {
                         self.catch_up(last).await;
@@ -128,12 +278,42 @@ impl Feed {
                 Err(error) => {
                     self.metrics.fault("feed");
                     tracing::warn!(%error, "the change stream can't be opened; trying again");
-                    if is_history_lost(&error) {
+                    if let StoreError::Fault(error) = &error
+                        && (error.downcast_ref().is_some_and(|error| self.is_point_lost(error))
+                            || backoff.refused())
+                    {
                         token = None;
+                    }
+                    if let StoreError::Unknown(None) = error {
+                        limit = (limit * 2).min(LONGEST_OPENING);
                     }
                 }
             }
-            tokio::time::sleep(RETRY_PAUSE).await;
+            tokio::time::sleep(backoff.next()).await;
+        }
+    }
+
+    /// Opens a stream within a limit. Past it the call is left behind, and the next one goes over other connections.
+    async fn open_at(
+        &mut self,
+        token: Option<ResumeToken>,
+        calls: &Arc<Semaphore>,
+        limit: Duration,
+    ) -> Result<ChangeStream<RawDocumentBuf>, StoreError> {
+        // Nobody closes it.
+        let permit = calls.clone().acquire_owned().await.ok();
+        let (store, read_from) = (self.stream_store.clone(), self.settings.read_from);
+        let opening = tokio::spawn(async move {
+            let _permit = permit;
+            store.watch(token, read_from).await
+        });
+        match tokio::time::timeout(limit, opening).await {
+            Ok(Ok(opened)) => Ok(opened?),
+            Ok(Err(panic)) => Err(StoreError::Fault(Box::new(panic))),
+            Err(_) => {
+                self.reconnect();
+                Err(StoreError::Unknown(None))
+            }
         }
     }
 
@@ -151,6 +331,7 @@ impl Feed {
             tracing::warn!(%error, "waiting for the database to read the marks that were missed");
             tokio::time::sleep(RETRY_PAUSE).await;
         }
+        self.numbers.forget_all();
         self.store.activity().forget();
         self.store.touched().forget();
         let now = loop {
@@ -164,7 +345,6 @@ impl Feed {
         self.metrics.fault("feed_history_lost");
         tracing::error!(rooms = rooms.len(), "the change stream's history is lost; reading what was missed");
         for (room, told) in rooms {
-            self.numbers.forget(room);
             let Some(told) = told else {
                 self.hub.close(room, Close::GoingAway);
                 continue;
@@ -185,6 +365,22 @@ impl Feed {
                 }
                 break;
             }
+        }
+    }
+
+    /// A collection, or an index of it, was dropped by somebody. What is missing is made again; clients come back to what
+    /// there is then.
+    fn take_drop(&self, collection: &str, all: bool) {
+        self.metrics.fault("dropped");
+        tracing::error!(collection, all, "a collection or an index of Parlor's was dropped; making it again");
+        self.store.indexes().doubt();
+        match collection {
+            "rooms" | "messages" | "members" | "marks" if all => {
+                self.store.forget_rooms();
+                self.hub.send_all_away();
+            }
+            "presence" if all => self.pulse.begin_anew(),
+            _ => {}
         }
     }
 
@@ -222,8 +418,13 @@ impl Feed {
         let (room, time) = (documents::read_room(id)?, event.time);
         if event.collection == "messages" && event.operation == "insert" {
             let (_, n) = documents::read_message_id(id)?;
-            self.numbers.saw_if_known(room, n.get());
-            self.store.activity().saw(room, documents::read_time(event.document()?, "created_at")?);
+            let at = documents::read_time(event.document()?, "created_at")?;
+            self.numbers.saw_if_known(room, Last { n: n.get(), at });
+            self.store.activity().saw(room, at);
+        } else if event.collection == "messages"
+            && let Ok(at) = documents::read_time(event.updated_fields()?, "updated_at")
+        {
+            self.numbers.saw_if_known(room, Last { at, ..Last::default() });
         }
         self.note_lag(event);
         if event.collection == "members" && event.operation == "delete" {
@@ -246,8 +447,8 @@ impl Feed {
     /// How long ago it was made.
     fn note_lag(&self, event: &Event<'_>) {
         if let Some(made) = event.made {
-            let ms = bson::DateTime::now().timestamp_millis() - made.timestamp_millis();
-            // The clocks of two machines may differ either way.
+            let ms = self.store.now().0 - made.timestamp_millis();
+            // The database's clock is estimated: it may differ either way.
             self.metrics.lag(Duration::from_millis(u64::try_from(ms).unwrap_or_default()));
         }
     }
@@ -333,46 +534,11 @@ impl Feed {
             _ => event.document()?,
         };
         if let Some(beat) = documents::read_int_if_any(document, "beat")? {
-            self.pulse.hear(beat);
+            let now = Instant::now();
+            if let Some(sent) = self.pulse.hear(beat) {
+                self.store.database_clock().read(documents::read_time(document, "at")?, sent, now);
+            }
         }
         Ok(())
-    }
-}
-
-pub(crate) fn is_history_lost(error: &Error) -> bool {
-    match &*error.kind {
-        ErrorKind::Command(command) => HISTORY_LOST.contains(&command.code),
-        ErrorKind::MissingResumeToken => true,
-        _ => false,
-    }
-}
-
-impl Store {
-    /// Opens the stream on this database, after `token`, or from now on.
-    async fn watch(
-        &self,
-        token: Option<ResumeToken>,
-        read_from: ReadFrom,
-    ) -> Result<ChangeStream<RawDocumentBuf>, Error> {
-        // As little as will do, for it is asked of each change: with all of `is_of_interest` said here an event took the
-        // database 20 microseconds, with the kinds of operations alone 12 (6.0.5, one insert of 50 messages after the other,
-        // medians of three).
-        let changes = doc! { "$match": {
-            "operationType": { "$in": ["insert", "update", "replace", "delete"] },
-            "ns.coll": { "$nin": ["requests", "counters", "erasures"] },
-            // Marks that are folded were told when they were raised.
-            format!("updateDescription.updatedFields.{}", journal::MARKED_AT.as_str()): { "$exists": false },
-        } };
-        let watch = self.database().watch().pipeline([changes]).max_await_time(MAX_AWAIT).batch_size(1000);
-        let member = match read_from {
-            ReadFrom::Primary => ReadPreference::Primary,
-            ReadFrom::Secondary => ReadPreference::SecondaryPreferred { options: None },
-        };
-        let watch = watch.selection_criteria(SelectionCriteria::ReadPreference(member));
-        let stream = match token {
-            Some(token) => watch.resume_after(token).await?,
-            None => watch.await?,
-        };
-        Ok(stream.with_type())
     }
 }

@@ -214,9 +214,11 @@ impl Handler for Ready {
         let Self { server, in_full } = self;
         let age = server.pulse.age();
         let keys = server.verifier.lacks_keys();
+        let indexes = server.store.indexes().fault();
         if !server.is_draining()
             && age.is_some_and(|age| age <= server.config.load().feed.stale)
             && keys.is_none()
+            && indexes.is_none()
         {
             res.render(Json(json!({ "ready": true })));
             return;
@@ -231,6 +233,11 @@ impl Handler for Ready {
             || "none has come round yet".to_owned(),
             |age| format!("the last one came round {} ms ago", age.as_millis()),
         );
+        let indexes = match indexes {
+            None => "ok".to_owned(),
+            Some(fault) if *in_full => fault,
+            Some(_) => "missing".to_owned(),
+        };
         res.status_code(StatusCode::SERVICE_UNAVAILABLE);
         res.render(Json(json!({
             "ready": false,
@@ -239,6 +246,7 @@ impl Handler for Ready {
             "feed": if database.is_ok() && !server.is_draining() { "stalled" } else { "unknown" },
             "heartbeat": heartbeat,
             "keys": keys.unwrap_or("ok"),
+            "indexes": indexes,
         })));
     }
 }

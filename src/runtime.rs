@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bson::oid::ObjectId;
-use handlers::{Action, Code, Context, Error, Reply, Room};
+use handlers::{Action, Code, Context, Error, Reply, Room, RoomId};
 use tokio::task::JoinError;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -29,11 +29,13 @@ use self::no_room::NoRoom;
 use self::table::{Row, Run, Table};
 use crate::auth::Verifier;
 use crate::caller::{BoundSocket, Caller};
+use crate::close::Close;
 use crate::config::Config;
 use crate::functions::{Call, Function};
 use crate::hooks::BeforeSend;
 use crate::hooks::before::Asked;
 use crate::metrics::Metrics;
+use crate::pulse::Pulse;
 use crate::rates::Rates;
 use crate::store::{Audience, BoundRoom, Receipts, Store, StoreError, Writer};
 
@@ -52,6 +54,7 @@ pub(crate) struct Runtime {
     receipts: Receipts,
     verifier: Verifier,
     audience: Arc<dyn Audience>,
+    pulse: Arc<Pulse>,
     tracker: TaskTracker,
     overdue: CancellationToken,
     metrics: Arc<Metrics>,
@@ -66,6 +69,7 @@ pub(crate) struct Ports {
     pub(crate) receipts: Receipts,
     pub(crate) verifier: Verifier,
     pub(crate) audience: Arc<dyn Audience>,
+    pub(crate) pulse: Arc<Pulse>,
 }
 
 /// An answer to one frame, for its own socket alone.
@@ -95,7 +99,7 @@ impl Runtime {
         metrics: Arc<Metrics>,
     ) -> Self {
         let UnderWay { tracker, overdue } = under_way;
-        let Ports { store, writer, receipts, verifier, audience } = ports;
+        let Ports { store, writer, receipts, verifier, audience, pulse } = ports;
         Self {
             actions,
             table: ArcSwap::from_pointee(Table::new(actions, functions, config, None)),
@@ -105,6 +109,7 @@ impl Runtime {
             receipts,
             verifier,
             audience,
+            pulse,
             tracker,
             overdue,
             metrics,
@@ -238,9 +243,10 @@ impl Runtime {
         let time = row.limits.timeout_ms.map_or(table.deadline, |ms| Duration::from_millis(ms.into()));
         let deadline = Instant::now() + time;
         let room = heading.room;
-        if let Some(room) = room.filter(|room| caller.is_in_doubt(*room)) {
-            let role = self.store.role(room, &caller.user).await.map_err(StoreError::of_read)?;
-            role.ok_or_else(|| Error::new(Code::NotFound, "no such room"))?;
+        if let Some(room) = room
+            && (caller.is_in_doubt(room) || self.pulse.is_overdue())
+        {
+            self.confirm_member(caller, room).await?;
         }
         let bound = room.map(|room| BoundRoom {
             store: self.store.clone(),
@@ -286,6 +292,18 @@ impl Runtime {
                 Err(Error::new(Code::Timeout, "the action took too long; it may still be done"))
             }
         }
+    }
+
+    /// Looks up whether a caller is still in a room, where the change stream can't be trusted to have said so.
+    async fn confirm_member(&self, caller: &Caller, room: RoomId) -> Result<(), Error> {
+        if self.store.role(room, &caller.user).await.map_err(StoreError::of_read)?.is_some() {
+            return Ok(());
+        }
+        if !caller.is_in_many() {
+            let exists = self.store.room_exists(room).await.map_err(StoreError::of_read)?;
+            caller.end(if exists { Close::NotMember } else { Close::NoRoom });
+        }
+        Err(Error::new(Code::NotFound, "no such room"))
     }
 
     /// None where the deadline came first, or the end of the server's time.

@@ -144,7 +144,8 @@ impl App {
             tokens: page::may_make_tokens(&config, embedded && loopback),
         };
         let plan = Plan { config, actions, page, log_dropped };
-        let (server, under_way) = assemble(plan, &shutdown, &supervisor).await?;
+        // Boxed: it is large, and over before the long wait begins.
+        let (server, under_way) = Box::pin(assemble(plan, &shutdown, &supervisor)).await?;
         if server.page.tokens {
             page::make_room(&server.store).await?;
         }

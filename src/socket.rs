@@ -227,6 +227,9 @@ impl Socket<'_> {
                     running = None;
                     // Whether the peer answered is seen only now.
                     self.pinged = self.pinged.map(|_| Instant::now());
+                    if let Some(close) = self.caller.ended() {
+                        return Err(close.into());
+                    }
                     if let Some(answer) = answer {
                         self.answer(answer).await?;
                     }

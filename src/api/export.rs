@@ -115,7 +115,7 @@ impl From<Authored> for Line<'_> {
 
 async fn write(server: &Arc<Server>, user: &UserId, lines: &mut LineWriter) -> Result<(), Cut> {
     let store = server.store.on_bulk_connections();
-    let exported_at = Time(bson::DateTime::now().timestamp_millis());
+    let exported_at = store.now();
     let Presence { online, last_seen } = store.presence(user).await?;
     lines.line(&Line::User { user_id: user, exported_at, online, last_seen }).await?;
     let (mut memberships, mut messages) = (0, 0);

@@ -4,9 +4,8 @@
 //! socket of the room. A service key is trusted: it isn't held to the rates of users, and may edit and delete what
 //! anyone wrote.
 
-use bson::DateTime;
 use bson::oid::ObjectId;
-use handlers::{Draft, Room as _, RoomId, Text, Time, UserId};
+use handlers::{Draft, Room as _, RoomId, Text, UserId};
 use salvo::prelude::*;
 use salvo_oapi::{ToSchema, endpoint};
 use serde::{Deserialize, Serialize};
@@ -98,7 +97,6 @@ async fn post_message(
         return Ok(found);
     }
     let email = vouch(&server, id.0, &sender_id, by).await?;
-    let at = Time(DateTime::now().timestamp_millis());
     let write_id = tried.0.as_ref().map_or_else(ObjectId::new, |attempt| attempt.write_id);
     let deadline = Instant::now() + server.config.load().limits.handler;
     let begin_by = begin_by(deadline, server.config.load().mongodb.selection);
@@ -107,14 +105,17 @@ async fn post_message(
         sender: sender_id.clone(),
         text: text.clone(),
         client_id: tried.0.as_ref().map(Attempt::client_id),
-        at,
+        at: server.store.now(),
         write_id,
     };
     let Ok(appended) = tokio::time::timeout_at(deadline, server.writer.append(draft, begin_by)).await else {
         server.metrics.limit("handler_ms");
         return Err(Problem::new(Code::Timeout, "it took too long; the message may still come to be"));
     };
-    let (Written::New(message_id) | Written::Before(message_id)) = appended.map_err(StoreError::of_write)?;
+    let (message_id, at) = match appended.map_err(StoreError::of_write)? {
+        Written::New(message_id, at) => (message_id, at),
+        Written::Before(message_id) => (message_id, server.store.now()),
+    };
     // As it was first written.
     if let Some(found) = written(&server, id.0, &sender_id, &tried).await? {
         return Ok(found);

@@ -1,6 +1,7 @@
 //! What each number may be, and reading them all into their places.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use handlers::{ACTIONS, Action};
 
@@ -71,6 +72,11 @@ const IDEMPOTENCY_SECONDS: Bounds = 60..=2_592_000;
 const EXPORTS: Bounds = 1..=1_000;
 const BODY_BYTES: Bounds = 65_536..=1 << 24;
 const FEED_MS: Bounds = 10..=600_000;
+const INDEXES_SECONDS: Bounds = 1..=86_400;
+/// Zero is made of the others.
+const OVERDUE_MS: Bounds = 0..=600_000;
+/// Each holds a connection, and some memory.
+const HANGING: Bounds = 1..=100;
 /// Zero doesn't wait; longer is no grace any more.
 const GRACE_MS: Bounds = 0..=600_000;
 /// Lines of a few hundred bytes each.
@@ -117,19 +123,7 @@ impl Config {
                 send_buffer_bytes: values.number("sockets.send_buffer_bytes", SEND_BUFFER_BYTES)?,
                 unread: values.millis("sockets.unread_ms", UNREAD_MS)?,
             },
-            feed: Feed {
-                heartbeat: values.millis("feed.heartbeat_ms", FEED_MS)?,
-                stale: values.millis("feed.stale_ms", FEED_MS)?,
-                read_from: values.parsed(
-                    "feed.read_from",
-                    "\"primary\" or \"secondary\"",
-                    |text| match text {
-                        "primary" => Some(ReadFrom::Primary),
-                        "secondary" => Some(ReadFrom::Secondary),
-                        _ => None,
-                    },
-                )?,
-            },
+            feed: Feed::read(values)?,
             presence: Presence {
                 grace: values.millis("presence.grace_ms", GRACE_MS)?,
                 silence: values.millis("presence.silence_ms", FEED_MS)?,
@@ -187,6 +181,34 @@ impl Rooms {
     }
 }
 
+/// How long after a heartbeat is due the stream is overdue, where nothing else is said.
+const HEARTBEAT_GRACE: Duration = Duration::from_secs(1);
+
+impl Feed {
+    fn read(values: &mut Values) -> Result<Self, ConfigError> {
+        let heartbeat = values.millis("feed.heartbeat_ms", FEED_MS)?;
+        let stale = values.millis("feed.stale_ms", FEED_MS)?;
+        let overdue = values.millis("feed.overdue_ms", OVERDUE_MS)?;
+        let by_default = (heartbeat + HEARTBEAT_GRACE).min(stale);
+        Ok(Self {
+            heartbeat,
+            stale,
+            overdue: if overdue.is_zero() { by_default } else { overdue },
+            close: values.millis("feed.close_ms", FEED_MS)?,
+            hanging: values.number("feed.hanging", HANGING)?,
+            read_from: values.parsed(
+                "feed.read_from",
+                "\"primary\" or \"secondary\"",
+                |text| match text {
+                    "primary" => Some(ReadFrom::Primary),
+                    "secondary" => Some(ReadFrom::Secondary),
+                    _ => None,
+                },
+            )?,
+        })
+    }
+}
+
 impl Mongodb {
     fn read(values: &mut Values) -> Result<Self, ConfigError> {
         Ok(Self {
@@ -196,6 +218,7 @@ impl Mongodb {
             mongod: values.optional("mongodb.mongod")?.map(Into::into),
             cache_mib: values.number("mongodb.cache_mib", CACHE_MIB)?,
             pool_size: values.number("mongodb.pool_size", POOL_SIZE)?,
+            indexes: values.seconds("mongodb.indexes_seconds", INDEXES_SECONDS)?,
             selection: values.millis("mongodb.selection_ms", DATABASE_MS)?,
             operation: values.millis("mongodb.operation_ms", DATABASE_MS)?,
         })

@@ -47,6 +47,14 @@ impl Config {
             let fault = "must be more than feed.heartbeat_ms, or the server is never ready";
             return Err(ConfigError::new("feed.stale_ms", fault));
         }
+        if self.feed.overdue <= self.feed.heartbeat || self.feed.overdue > self.feed.stale {
+            let fault = "must be more than feed.heartbeat_ms, and feed.stale_ms at most";
+            return Err(ConfigError::new("feed.overdue_ms", fault));
+        }
+        if self.feed.close <= self.feed.overdue {
+            let fault = "must be more than feed.overdue_ms, or sockets are closed for nothing";
+            return Err(ConfigError::new("feed.close_ms", fault));
+        }
         if self.presence.silence < 2 * self.feed.heartbeat {
             let fault = "must be twice feed.heartbeat_ms or more, or servers that live are taken for dead";
             return Err(ConfigError::new("presence.silence_ms", fault));

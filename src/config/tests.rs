@@ -95,6 +95,18 @@ fn the_file_goes_over_the_defaults_and_the_environment_over_both() {
 }
 
 #[test]
+fn a_stream_is_overdue_a_second_after_its_heartbeat_by_default() {
+    for (settings, ms) in [
+        (&[][..], 2_000),
+        (&[("FEED__HEARTBEAT_MS", "100")], 1_100),
+        (&[("FEED__HEARTBEAT_MS", "100"), ("FEED__STALE_MS", "500")], 500),
+        (&[("FEED__OVERDUE_MS", "4000")], 4_000),
+    ] {
+        assert_eq!(env(settings).unwrap().feed.overdue, Duration::from_millis(ms), "{settings:?}");
+    }
+}
+
+#[test]
 fn the_environment_can_say_it_all() {
     let keys = format!(" {} , {} ", long("a"), long("b"));
     let digits = "1".repeat(32);

@@ -68,13 +68,16 @@ const RULES: &[Rule] = &[
         accepted: &["false"],
         advice: "Parlor needs to see the members of the replica set or the routers of the cluster; name these, and remove the option",
     },
+    Rule {
+        option: "socketTimeoutMS",
+        accepted: &[],
+        advice: "it would end operations whose outcome is then unknown; remove the option. mongodb.operation_ms limits every operation",
+    },
 ];
 
 /// Options that the driver reads and does not follow, with what to set instead.
-const WITHOUT_EFFECT: &[(&str, &str)] = &[
-    ("socketTimeoutMS", "mongodb.operation_ms limits every operation"),
-    ("waitQueueTimeoutMS", "mongodb.operation_ms limits every operation"),
-];
+const WITHOUT_EFFECT: &[(&str, &str)] =
+    &[("waitQueueTimeoutMS", "mongodb.operation_ms limits every operation")];
 
 /// Refuses a URI with an option that contradicts what Parlor needs. Returns what is wrong and what to do; the option's
 /// value is not in it.
@@ -126,6 +129,7 @@ mod tests {
             ("retryWrites=false", "retryWrites"),
             ("retryReads=false", "retryReads"),
             ("loadBalanced=true", "loadBalanced"),
+            ("socketTimeoutMS=5000", "socketTimeoutMS"),
         ] {
             for uri in [
                 format!("mongodb://a:hunter2@one,two/chat?{option}"),
@@ -157,8 +161,8 @@ mod tests {
 
     #[test]
     fn options_that_the_driver_ignores_are_named() {
-        let said = without_effect("mongodb://localhost/?sockettimeoutms=5000&waitQueueTimeoutMS=1");
-        assert_eq!(said.len(), 2, "{said:?}");
-        assert!(said[0].starts_with("mongodb.uri: socketTimeoutMS has no effect: "), "{said:?}");
+        let said = without_effect("mongodb://localhost/?appName=x&waitqueuetimeoutms=1");
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].starts_with("mongodb.uri: waitQueueTimeoutMS has no effect: "), "{said:?}");
     }
 }

@@ -21,8 +21,24 @@ pub(super) struct Event<'a> {
     update: Option<&'a RawDocument>,
 }
 
+/// What is told of a collection itself, and of none of its documents.
+const OF_COLLECTIONS: [&str; 3] = ["drop", "rename", "dropIndexes"];
+
+/// What an event of the stream tells of.
+pub(super) enum Told<'a> {
+    /// A document.
+    Change(Event<'a>),
+    /// A collection that isn't there any more by its name, or lacks an index.
+    Dropped {
+        collection: &'a str,
+        /// Whether all that was in it is gone, too.
+        all: bool,
+        time: Timestamp,
+    },
+}
+
 impl<'a> Event<'a> {
-    pub(super) fn read(event: &'a RawDocument) -> Result<Self, Undecodable> {
+    pub(super) fn read(event: &'a RawDocument) -> Result<Told<'a>, Undecodable> {
         let (mut operation, mut namespace, mut time, mut key) = (None, None, None, None);
         let (mut made, mut document, mut update) = (None, None, None);
         for field in event {
@@ -38,15 +54,13 @@ impl<'a> Event<'a> {
                 _ => {}
             }
         }
-        Ok(Self {
-            operation: found(operation, "operationType")?,
-            collection: found(namespace, "ns")?.get_str("coll")?,
-            time: found(time, "clusterTime")?,
-            made,
-            key: found(key, "documentKey")?,
-            document,
-            update,
-        })
+        let operation = found(operation, "operationType")?;
+        let (collection, time) = (found(namespace, "ns")?.get_str("coll")?, found(time, "clusterTime")?);
+        if OF_COLLECTIONS.contains(&operation) {
+            return Ok(Told::Dropped { collection, all: operation != "dropIndexes", time });
+        }
+        let key = found(key, "documentKey")?;
+        Ok(Told::Change(Self { operation, collection, time, made, key, document, update }))
     }
 
     pub(super) fn document(&self) -> Result<&'a RawDocument, Undecodable> {

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bson::oid::ObjectId;
-use handlers::{MessageId, RoomId, UserId};
+use handlers::{MessageId, RoomId, Time, UserId};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -80,7 +80,12 @@ impl Dispatcher {
                         End::Failed(error) => self.failed("telling a hook stopped", &error),
                     }
                 }
-                Ok(None) => {}
+                // Another server has it; or the place of the hook was dropped, and it begins where the stream is now.
+                Ok(None) => {
+                    if let Err(error) = self.begin().await {
+                        self.failed("giving a hook a place failed", &error);
+                    }
+                }
                 Err(error) => self.failed("asking for the lease of a hook failed", &error),
             }
             if stop.run_until_cancelled(tokio::time::sleep(lease / RENEWALS)).await.is_none() {
@@ -149,7 +154,8 @@ impl Dispatcher {
     /// Keeps the lease and notes the place; gives until when.
     async fn renew(&self, window: &Window, until: Instant) -> Result<Instant, End> {
         let (hook, lease) = (self.kind.name(), self.settings.lease);
-        let age = window.oldest().map_or(Duration::ZERO, age);
+        let now = self.store.now();
+        let age = window.oldest().map_or(Duration::ZERO, |event| age(event, now));
         self.metrics.hook_lag(hook, age);
         let renewed = Instant::now() + lease;
         let hold = self.store.hold_hook(hook, self.server, lease, window.position().clone());
@@ -255,9 +261,9 @@ impl Dispatcher {
     }
 }
 
-fn age(event: &Event) -> Duration {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    now.saturating_sub(Duration::from_millis(u64::try_from(event.at.0).unwrap_or_default()))
+/// How long ago an event happened, by the database's clock `now`.
+fn age(event: &Event, now: Time) -> Duration {
+    Duration::from_millis(u64::try_from(now.0.saturating_sub(event.at.0)).unwrap_or_default())
 }
 
 fn failed(error: JoinError) -> End {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::{Bson, RawDocument, RawDocumentBuf, Timestamp, doc};
+use bson::{Bson, RawDocument, RawDocumentBuf, doc};
 use handlers::Time;
 use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::ResumeToken;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::event::{Event, Kind};
 use super::recover;
-use crate::feed::is_history_lost;
+use crate::feed::{is_history_lost, is_too_large};
 use crate::metrics::Metrics;
 use crate::store::documents::Undecodable;
 use crate::store::hooks::Position;
@@ -68,39 +68,62 @@ impl Reader {
     /// Reads on from a position until nobody takes it, or the stream breaks.
     pub(super) async fn run(self, mut from: Position) -> Result<(), StoreError> {
         loop {
-            match self.stream_store.watch_for(self.kind, Some(&from)).await {
-                Ok(stream) => return self.follow(stream, from.at).await,
-                Err(error) if is_history_lost(&error) => {
-                    let now = now(&self.stream_store, self.kind).await?;
-                    self.metrics.fault("hook_history_lost");
-                    tracing::error!(
-                        hook = self.kind.name(),
-                        %error,
-                        "the change stream's history is lost: events may be missing; telling what the collections still show"
-                    );
-                    // Once all of it is told the hook stands here: telling it may outlast what the stream remembers.
-                    if recover::run(&self, &from).await?.is_err()
-                        || self.tell(None, Some(now.clone())).await.is_err()
-                    {
-                        return Ok(());
-                    }
-                    from = now;
-                }
-                Err(error) => return Err(error.into()),
+            let error = match self.stream_store.watch_for(self.kind, Some(&from)).await {
+                Ok(stream) => match self.follow(stream, &mut from).await {
+                    Ok(()) => return Ok(()),
+                    Err(error) => error,
+                },
+                Err(error) => error.into(),
+            };
+            if !self.is_point_lost(&error) {
+                return Err(error);
             }
+            let now = now(&self.stream_store, self.kind).await?;
+            // Once all of it is told the hook stands here: telling it may outlast what the stream remembers.
+            if recover::run(&self, &from).await?.is_err() || self.tell(None, Some(now.clone())).await.is_err()
+            {
+                return Ok(());
+            }
+            from = now;
         }
     }
 
+    /// Whether the stream can't go on at its position after this error.
+    fn is_point_lost(&self, error: &StoreError) -> bool {
+        let StoreError::Fault(fault) = error else { return false };
+        let Some(fault) = fault.downcast_ref::<Error>() else { return false };
+        let hook = self.kind.name();
+        if is_too_large(fault) {
+            self.metrics.fault("hook_event_too_large");
+            tracing::error!(
+                hook,
+                "a change event is too large for the database to send; going on after it, with what the collections show"
+            );
+            return true;
+        }
+        if is_history_lost(fault) {
+            self.metrics.fault("hook_history_lost");
+            tracing::error!(
+                hook,
+                %error,
+                "the change stream's history is lost: events may be missing; telling what the collections still show"
+            );
+            return true;
+        }
+        false
+    }
+
+    /// Hands on what comes, until nobody takes it; `from` goes along.
     async fn follow(
         &self,
         mut stream: ChangeStream<RawDocumentBuf>,
-        mut at: Timestamp,
+        from: &mut Position,
     ) -> Result<(), StoreError> {
         loop {
             let change = stream.next_if_any().await?;
             let (event, token) = match &change {
                 Some(change) => {
-                    at = change.get_timestamp("clusterTime").map_err(Undecodable::from)?;
+                    from.at = change.get_timestamp("clusterTime").map_err(Undecodable::from)?;
                     (self.read(change), token_of(change)?)
                 }
                 None => match stream.resume_token() {
@@ -108,7 +131,8 @@ impl Reader {
                     None => continue,
                 },
             };
-            if self.tell(event, Some(Position { token, at })).await.is_err() {
+            from.token = token;
+            if self.tell(event, Some(from.clone())).await.is_err() {
                 return Ok(());
             }
         }

@@ -33,7 +33,7 @@ pub(super) async fn run(reader: &Reader, from: &Position) -> Result<Result<(), G
     // By _id: a room's messages in their order.
     let mut found = collection.find(filter).sort(doc! { "_id": 1 }).batch_size(BATCH).await?;
     while let Some(document) = found.try_next().await? {
-        for event in read(reader.kind, &document, since, from.at)? {
+        for event in read(reader, &document, since, from.at)? {
             if reader.tell(Some(event), None).await.is_err() {
                 return Ok(Err(Gone));
             }
@@ -57,12 +57,12 @@ fn changed_since(kind: Kind, since: Timestamp) -> (&'static str, Document) {
 }
 
 fn read(
-    kind: Kind,
+    reader: &Reader,
     document: &RawDocument,
     since: Timestamp,
     place: Timestamp,
 ) -> Result<Vec<Event>, Undecodable> {
-    let now = Time(DateTime::now().timestamp_millis());
+    let (kind, now) = (reader.kind, reader.store.now());
     let event = |at: Time, what: What| Event::new(what, at, place);
     let mut events = Vec::new();
     match kind {

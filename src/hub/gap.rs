@@ -75,6 +75,14 @@ impl Hub {
         behind
     }
 
+    /// Sends all sockets away, to come back to what there is: that is not what they know of.
+    pub(crate) fn send_all_away(&self) {
+        let mut rooms = self.rooms();
+        let of_rooms = rooms.entries.values().flat_map(|entry| &entry.sockets);
+        of_rooms.chain(rooms.inboxes.values().flatten()).for_each(|socket| socket.close(Close::GoingAway));
+        rooms.entries.clear();
+    }
+
     /// Tells a room what it missed, and then what waited.
     pub(crate) fn caught_up(&self, room: RoomId, missed: Missed) {
         let mut rooms = self.rooms();

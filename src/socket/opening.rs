@@ -22,7 +22,7 @@ use crate::hub::Joined;
 use crate::outbox::Outbox;
 use crate::room::json;
 use crate::server::Server;
-use crate::store::{Changed, NewMember, NoTurn, Showing, Snapshot, Store, StoreError, documents};
+use crate::store::{Changed, Last, NewMember, NoTurn, Showing, Snapshot, Store, StoreError, documents};
 use crate::users::Seat;
 
 /// The pause before a snapshot is read again that is older than what the hub has heard of.
@@ -41,6 +41,10 @@ pub(super) async fn open(
     outbox: &Arc<Outbox>,
     admission: Admission,
 ) -> Result<Opened, Close> {
+    // Nothing would be heard here; another server may be better off.
+    if server.pulse.is_silent() {
+        return Err(Close::Unavailable);
+    }
     if admission.room == Wanted::All {
         inbox::open(server, outbox, admission).await
     } else {
@@ -203,7 +207,9 @@ async fn read_as(
         (snapshot, None)
     });
     // Of a room without messages it is known, too, that its first one is the first.
-    server.store.numbers().saw(room, snapshot.messages.first().map_or(0, |newest| newest.id.get()));
+    let newest = snapshot.messages.first();
+    let last = newest.map(|newest| Last { n: newest.id.get(), at: newest.created_at }).unwrap_or_default();
+    server.store.numbers().saw(room, last);
     if let Some(visit) = joined.unread {
         server.hub.opened(room, visit, outbox, &snapshot);
     }

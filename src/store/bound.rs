@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bson::oid::ObjectId;
-use bson::{Bson, DateTime, RawDocumentBuf, doc};
+use bson::{Bson, RawDocumentBuf, doc};
 use handlers::{Appended, ClientId, Error, From, History, Message, MessageId, Pending};
-use handlers::{Role, Room, RoomId, Text, Time, UserId};
+use handlers::{Role, Room, RoomId, Text, UserId};
 use tokio::time::Instant;
 
 use super::bulk::SMALL_HISTORY;
@@ -102,12 +102,12 @@ impl BoundRoom {
     /// The number itself, or the room's last one where that is less.
     async fn within(&self, id: MessageId) -> Result<i64, StoreError> {
         let numbers = self.store.numbers();
-        if let Some(last) = numbers.last(self.room).filter(|last| *last >= id.get()) {
-            return Ok(last.min(id.get()));
+        if let Some(last) = numbers.last(self.room).filter(|last| last.n >= id.get()) {
+            return Ok(last.n.min(id.get()));
         }
         let last = self.store.last_number(self.room).await?;
         numbers.saw(self.room, last);
-        Ok(last.min(id.get()))
+        Ok(last.n.min(id.get()))
     }
 }
 
@@ -120,11 +120,11 @@ impl Room for BoundRoom {
                 sender: self.caller.clone(),
                 text,
                 client_id: client_id.map(ClientId::into_string),
-                at: Time(DateTime::now().timestamp_millis()),
+                at: self.store.now(),
                 write_id: self.request,
             };
             match self.writer.append(draft, begin_by).await.map_err(StoreError::of_write)? {
-                Written::New(id) => Ok(Appended::New(id)),
+                Written::New(id, _) => Ok(Appended::New(id)),
                 Written::Before(id) => self.again(id).await,
             }
         })
@@ -137,14 +137,14 @@ impl Room for BoundRoom {
     fn edit(&self, id: MessageId, text: Text) -> Pending<'_, ()> {
         // A change event names only what differs, and the same text again must be told too, and the same millisecond:
         // `edit` differs each time, and so stands there whole.
-        let now = Bson::DateTime(DateTime::now());
+        let now = Bson::DateTime(self.store.now_in(self.room));
         let edit = doc! { "text": text.as_str(), "id": self.request, "at": &now };
         let set = doc! { "text": text.as_str(), "updated_at": now, "edit": edit };
         Box::pin(self.change(id, Change { set, unset: &[] }))
     }
 
     fn delete(&self, id: MessageId) -> Pending<'_, ()> {
-        let now = Bson::DateTime(DateTime::now());
+        let now = Bson::DateTime(self.store.now_in(self.room));
         let set = doc! { "deleted_at": now, "deletion": self.request };
         Box::pin(self.change(id, Change { set, unset: &["text", "edit"] }))
     }

@@ -10,6 +10,8 @@ use bson::raw::cstr;
 use bson::{Bson, DateTime, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, rawdoc};
 use handlers::{MessageId, Role, RoomId, Text, Time, UserId};
 
+use super::numbers::Last;
+
 /// A message that has not been deleted.
 #[derive(Clone, Debug)]
 pub(crate) struct Message {
@@ -114,14 +116,15 @@ pub(crate) struct Draft {
     pub(crate) text: Text,
     /// What its sender calls it, or the key of the request: no second one of the sender's is called so in the room.
     pub(crate) client_id: Option<String>,
+    /// By the database's clock, as it is estimated. It is written with a later time where the one before it has that.
     pub(crate) at: Time,
     pub(crate) write_id: ObjectId,
 }
 
 impl Draft {
-    /// With this number.
-    pub(crate) fn numbered(&self, n: i64) -> RawDocumentBuf {
-        let at = DateTime::from_millis(self.at.0);
+    /// With this number and time.
+    pub(crate) fn numbered(&self, Last { n, at }: Last) -> RawDocumentBuf {
+        let at = DateTime::from_millis(at.0);
         let mut document = rawdoc! {
             "_id": { "room": self.room.get(), "n": n },
             "sender": user(&self.sender),

@@ -149,12 +149,13 @@ impl Store {
         }
         let mut revised = 0;
         for (room, ids) in by_room {
-            let change = Change { set: doc! { "deleted_at": DateTime::now() }, unset: &PERSONAL };
+            let change = Change { set: doc! { "deleted_at": self.now_in(room) }, unset: &PERSONAL };
             revised += self.revise(room, ids, change, ObjectId::new()).await?;
         }
         if revised > 0 {
             return Ok(usize::try_from(revised).unwrap_or(usize::MAX));
         }
+        let now = DateTime::from_millis(self.now().0);
         self.bounded(async move {
             let ids = ids(&messages, filter.clone(), batch).await?;
             let found = ids.len();
@@ -164,7 +165,7 @@ impl Store {
                 let mut left = filter.clone();
                 left.insert("_id", doc! { "$in": &ids });
                 left.insert("deleted_at", doc! { "$exists": false });
-                let update = doc! { "$set": { "deleted_at": DateTime::now() }, "$unset": gone.clone() };
+                let update = doc! { "$set": { "deleted_at": now }, "$unset": gone.clone() };
                 messages.update_many(left, update).await?;
                 let mut deleted = filter;
                 deleted.insert("_id", doc! { "$in": ids });

@@ -10,11 +10,12 @@
 
 use bson::{RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt;
-use handlers::{HistoryMessage, Role, RoomId, Status, UserId};
+use handlers::{HistoryMessage, MessageId, Role, RoomId, Status, Time, UserId};
 use mongodb::ClientSession;
 
 use super::documents::{self, Member, Message};
 use super::lowest::Lowest;
+use super::numbers::Last;
 use super::revisions::revised_after;
 use super::{Store, StoreError};
 use crate::room::Change;
@@ -291,19 +292,32 @@ impl Store {
         Ok(member.map(|member| documents::read_member(&member)).transpose()?)
     }
 
-    /// The greatest number that a room has given out, as a majority has it; 0 in an empty room.
-    pub(crate) async fn last_number(&self, room: RoomId) -> Result<i64, StoreError> {
+    /// The greatest number that a room has given out, as a majority has it, and its message's time; 0 in an empty room.
+    pub(crate) async fn last_number(&self, room: RoomId) -> Result<Last, StoreError> {
         let messages = self.messages.clone();
         let filter = doc! { "_id": documents::of_room(room, "n") };
         let last = self
             .bounded(async move {
-                let find = messages.find_one(filter).sort(doc! { "_id": -1 }).projection(doc! { "_id": 1 });
+                let find = messages.find_one(filter).sort(doc! { "_id": -1 });
+                let find = find.projection(doc! { "_id": 1, "created_at": 1 });
                 Ok(find.read_concern(mongodb::options::ReadConcern::majority()).await?)
             })
             .await?;
-        let Some(last) = last else { return Ok(0) };
+        let Some(last) = last else { return Ok(Last::default()) };
         let id = last.get_document("_id").map_err(documents::Undecodable::from)?;
-        Ok(documents::read_message_id(id)?.1.get())
+        let n = documents::read_message_id(id)?.1.get();
+        // A message that somebody wrote by hand may lack it.
+        let at = documents::read_time(&last, "created_at").unwrap_or(Last::default().at);
+        Ok(Last { n, at })
+    }
+
+    /// When a message was written; none where it isn't there.
+    pub(super) async fn sent_at(&self, room: RoomId, id: MessageId) -> Result<Option<Time>, StoreError> {
+        let messages = self.messages.clone();
+        let filter = doc! { "_id": documents::message_id(room, id) };
+        let find = async move { Ok(messages.find_one(filter).projection(doc! { "created_at": 1 }).await?) };
+        let found = self.bounded(find).await?;
+        Ok(found.map(|message| documents::read_time(&message, "created_at")).transpose()?)
     }
 }
 

@@ -57,7 +57,8 @@ impl Store {
             marks.push(rawdoc! { "room": room.get(), "user": user, "delivered": *delivered, "read": *read });
         }
         let (id, by) = (ObjectId::new(), self.present.server());
-        let document = rawdoc! { "_id": id, "by": by, "at": DateTime::now(), "marks": marks };
+        let document =
+            rawdoc! { "_id": id, "by": by, "at": DateTime::from_millis(self.now().0), "marks": marks };
         let journal = journal.clone();
         self.bounded(async move { Ok(journal.insert_one(document).await.map(|_| ())?) }).await
     }

@@ -8,6 +8,7 @@ pub(crate) mod activity;
 mod bound;
 mod boundary;
 mod bulk;
+mod clock;
 pub(crate) mod documents;
 mod erase;
 mod error;
@@ -16,6 +17,7 @@ mod history;
 pub(crate) mod hooks;
 mod idempotency;
 mod inbox;
+mod indexes;
 pub(crate) mod journal;
 mod list;
 mod lowest;
@@ -43,7 +45,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bson::oid::ObjectId;
-use bson::{Document, RawArrayBuf, RawDocumentBuf, doc, rawdoc};
+use bson::{DateTime, Document, RawArrayBuf, RawDocumentBuf, doc, rawdoc};
+use handlers::{RoomId, Time};
 use mongodb::options::{ClientOptions, ReadPreference, SelectionCriteria, WriteConcern};
 use mongodb::{Client, Collection, Database};
 use tracing::Instrument;
@@ -53,18 +56,20 @@ pub use bound::BoundRoom;
 pub(crate) use bound::begin_by;
 use bulk::Bulk;
 pub(crate) use bulk::{NoTurn, SMALL_HISTORY};
+use clock::DatabaseClock;
 pub(crate) use erase::Erasure;
 pub use error::StoreError;
 pub(crate) use export::{Authored, Membership};
 pub(crate) use history::{Showing, Snapshot, WAITING};
 pub(crate) use idempotency::{Attempt, Claim, Kept, RequestKey};
 pub(crate) use inbox::{AsOf, Known, Resumable, Rooms, see, see_missed};
+use indexes::Indexes;
 pub(crate) use list::{Listed, Page, Position};
 pub(crate) use lowest::Lowest;
 pub use marks::Receipts;
 pub(crate) use membership::{Entered, Gone};
 pub(crate) use moment::Unread;
-pub(crate) use numbers::LastNumbers;
+pub(crate) use numbers::{Last, LastNumbers};
 use overlay::Overlay;
 use pace::Pace;
 pub use presence::Presence;
@@ -88,6 +93,7 @@ use crate::supervisor::Supervisor;
 #[derive(Clone)]
 pub struct Store {
     client: Client,
+    options: Arc<ClientOptions>,
     db: Database,
     messages: Collection<RawDocumentBuf>,
     members: Collection<RawDocumentBuf>,
@@ -102,6 +108,8 @@ pub struct Store {
     reached: Arc<Reached>,
     /// None where bulk reads have no bound: in a command, and in a store of bulk reads itself.
     bulk: Option<Arc<Bulk>>,
+    indexes: Arc<Indexes>,
+    database_clock: Arc<DatabaseClock>,
 }
 
 impl Store {
@@ -110,12 +118,14 @@ impl Store {
     /// # Errors
     /// [`StoreError::Fault`] where there is no URI, or one that can't be used.
     pub async fn open(settings: &config::Mongodb, rooms_cached: usize) -> Result<Self, StoreError> {
-        let client = Client::with_options(client_options(settings).await?)?;
+        let options = client_options(settings).await?;
+        let client = Client::with_options(options.clone())?;
         let db = client.database(&settings.database);
         Ok(Self {
             messages: db.collection("messages"),
             members: db.collection("members"),
             client,
+            options: Arc::new(options),
             db,
             operation: settings.operation,
             numbers: Arc::new(LastNumbers::new(rooms_cached)),
@@ -127,7 +137,17 @@ impl Store {
             overlay: Arc::default(),
             reached: Arc::default(),
             bulk: None,
+            indexes: Arc::default(),
+            database_clock: Arc::default(),
         })
+    }
+
+    /// Returns the same store with connections of its own: those that there are may hang.
+    pub(crate) fn reconnected(&self) -> Result<Self, StoreError> {
+        let client = Client::with_options(ClientOptions::clone(&self.options))?;
+        let db = client.database(self.db.name());
+        let (messages, members) = (db.collection("messages"), db.collection("members"));
+        Ok(Self { client, db, messages, members, ..self.clone() })
     }
 
     /// The database itself, for the feed.
@@ -146,6 +166,31 @@ impl Store {
             Ok(beaten.upserted_id.is_some())
         })
         .await
+    }
+
+    /// What the database's clock shows now, as far as this server can tell.
+    pub(crate) fn database_clock(&self) -> &DatabaseClock {
+        &self.database_clock
+    }
+
+    /// The time for what is written now: the database's, and not that of this machine.
+    pub(crate) fn now(&self) -> Time {
+        self.database_clock.now()
+    }
+
+    /// The same for what is written in a room: no earlier than what is known to have been written there.
+    pub(crate) fn now_in(&self, room: RoomId) -> DateTime {
+        let last = self.numbers.last(room).unwrap_or_default();
+        DateTime::from_millis(self.now().max(last.at).0)
+    }
+
+    /// Forgets all that this server knows of rooms: they may be others, or begin from the start.
+    pub(crate) fn forget_rooms(&self) {
+        self.numbers.forget_all();
+        self.activity.forget();
+        self.touched.forget();
+        self.typists.forget();
+        self.overlay.forget();
     }
 
     /// What this server knows of the rooms' last activity.

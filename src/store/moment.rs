@@ -4,8 +4,10 @@
 //! The database keeps what is needed for it for five minutes (`minSnapshotHistoryWindowInSeconds`); what is asked for
 //! here is seconds old. The driver has no way to name the moment of a read, so these are commands.
 
+use std::time::Instant;
+
 use bson::{Bson, DateTime, Document, RawDocumentBuf, Timestamp, doc};
-use handlers::{RoomId, UserId};
+use handlers::{RoomId, Time, UserId};
 use mongodb::error::Error;
 
 use super::documents::{self, Member, Message, Undecodable};
@@ -25,6 +27,14 @@ impl Store {
         let admin = self.client.database("admin");
         let hello = self.bounded(async move { Ok(admin.run_command(doc! { "hello": 1 }).await?) }).await?;
         Ok(*hello.get_datetime("localTime").map_err(|error| StoreError::Fault(Box::new(error)))?)
+    }
+
+    /// Reads the database's clock, so that what is written before the first heartbeat comes round is dated by it, too.
+    pub(crate) async fn read_clock(&self) -> Result<(), StoreError> {
+        let sent = Instant::now();
+        let time = self.clock().await?;
+        self.database_clock.read(Time(time.timestamp_millis()), sent, Instant::now());
+        Ok(())
     }
 
     /// A moment of the database's: all that a majority had when this was called is no later.

@@ -126,6 +126,11 @@ impl Overlay {
         }
     }
 
+    /// Forgets all of it: the journal, or the members whose marks these are, were dropped.
+    pub(crate) fn forget(&self) {
+        *self.known() = Known::default();
+    }
+
     /// Forgets what was folded `grace` ago.
     pub(crate) fn sweep(&self, grace: Duration, now: Instant) {
         let mut known = self.known();

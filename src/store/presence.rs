@@ -125,9 +125,10 @@ impl Store {
     pub(crate) async fn declare_orphans(&self) -> Result<(), StoreError> {
         let presence = self.db.collection::<Document>("presence");
         let heartbeats = self.db.collection::<Document>("heartbeats");
+        let now = DateTime::from_millis(self.now().0);
         self.bounded(async move {
             for server in presence.distinct("servers", doc! { "online": true }).await? {
-                let dead = doc! { "$setOnInsert": { "beat": 0_i64, "at": DateTime::now(), "dead": true } };
+                let dead = doc! { "$setOnInsert": { "beat": 0_i64, "at": now, "dead": true } };
                 heartbeats.update_one(doc! { "_id": server }, dead).upsert(true).await?;
             }
             Ok(())

@@ -5,10 +5,11 @@ use futures_util::FutureExt;
 use handlers::{Role, RoomId, UserId};
 use mongodb::ClientSession;
 use mongodb::error::{Error, ErrorKind, WriteFailure};
-use mongodb::options::ReturnDocument;
+use mongodb::options::{Hint, ReturnDocument};
 use serde::{Deserialize, Serialize};
 
 use super::documents::{self, Kind, Room};
+use super::indexes::lacks_index;
 use super::{Attempt, Store, StoreError};
 
 /// The server's error code for a key that is there already.
@@ -93,16 +94,24 @@ impl Store {
             return Ok(made);
         }
         let id = self.next_room().await?;
-        let mut room = doc! { "_id": id.get(), "kind": kind.as_str(), "created_at": DateTime::now() };
+        let mut room = doc! { "_id": id.get(), "kind": kind.as_str(), "created_at": DateTime::from_millis(self.now().0) };
         room.extend(name.map(|name| ("name".to_owned(), Bson::from(name))));
         room.extend(pair.clone().map(|pair| ("pair".to_owned(), Bson::Document(pair))));
         room.extend(attempt.map(|attempt| ("write_id".to_owned(), attempt.write_id.into())));
-        match self.insert_room(id, room, members).await? {
+        let mut unique = Vec::new();
+        unique.extend(pair.clone().map(|pair| ("pair", doc! { "pair": pair })));
+        unique.extend(attempt.map(|attempt| ("write_id", doc! { "write_id": attempt.write_id })));
+        match self.insert_room(id, room, members, unique).await? {
             Ok(()) => Ok(NewRoom { id, made: true }),
             Err(error) if is_duplicate(&error) => {
                 let made = self.made_already(attempt, pair.as_ref(), members).await?;
-                made.ok_or_else(|| error.into())
+                if made.is_none() {
+                    // The id itself was taken: the counter is behind, and the next try finds it raised.
+                    self.raise_room_counter().await?;
+                }
+                made.ok_or(StoreError::Unreachable(Some(error)))
             }
+            Err(error) if lacks_index(&error) => Err(self.without_index()),
             Err(error) => Err(error.into()),
         }
     }
@@ -125,19 +134,21 @@ impl Store {
         Ok(Some(NewRoom { id, made: false }))
     }
 
-    /// Writes a room and its members in one transaction; the inner error is the database's own.
+    /// Writes a room and its members in one transaction; the inner error is the database's own. `unique` are the indexes
+    /// that see to it that there is no other such room.
     async fn insert_room(
         &self,
         id: RoomId,
         room: Document,
         members: &[(NewMember, Role)],
+        unique: Vec<(&'static str, Document)>,
     ) -> Result<Result<(), Error>, StoreError> {
         let now = self.clock().await?;
         let mut first_members = Vec::with_capacity(members.len());
         for (member, role) in members {
             first_members.push(first_member(id, member, *role, now)?);
         }
-        let insertion = Insertion { store: self.clone(), room, members: first_members };
+        let insertion = Insertion { store: self.clone(), room, members: first_members, unique };
         self.bounded(async move {
             let mut session = insertion.store.client.start_session().await?;
             let transaction = session.start_transaction();
@@ -224,11 +235,17 @@ struct Insertion {
     store: Store,
     room: Document,
     members: Vec<RawDocumentBuf>,
+    unique: Vec<(&'static str, Document)>,
 }
 
 impl Insertion {
     async fn run(&self, session: &mut ClientSession) -> Result<(), Error> {
         let rooms = self.store.db.collection::<Document>("rooms");
+        // Fails where an index isn't there, and in a transaction it stays: without it nothing would keep two from coming.
+        for (index, filter) in &self.unique {
+            let hint = Hint::Name((*index).to_owned());
+            rooms.find_one(filter.clone()).hint(hint).session(&mut *session).await?;
+        }
         // First: where there is one already, nothing else needs to be written and taken back.
         rooms.insert_one(&self.room).session(&mut *session).await?;
         self.store.members.insert_many(&self.members).session(session).await?;

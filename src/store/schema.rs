@@ -55,7 +55,7 @@ impl Store {
             let collection = self.db.collection::<Document>(collection);
             self.bounded(async move { Ok(collection.create_index(index).await?) }).await?;
         }
-        Ok(())
+        self.raise_room_counter().await
     }
 }
 
@@ -65,7 +65,7 @@ fn already_there(error: &(dyn std::error::Error + Send + Sync + 'static)) -> boo
 }
 
 /// Every index, by collection. `_id` carries the rest: a room's messages and members are ranges of it.
-fn indexes() -> Vec<(&'static str, IndexModel)> {
+pub(super) fn indexes() -> Vec<(&'static str, IndexModel)> {
     let unique_pair = IndexOptions::builder()
         .name("pair".to_owned())
         .unique(true)

@@ -14,7 +14,7 @@ impl Store {
     /// As any write's. Where it is [`StoreError::Unknown`] it may be heard all the same.
     pub async fn signal(&self, signal: &Signal) -> Result<(), StoreError> {
         let signals = self.db.collection::<RawDocumentBuf>("signals");
-        let document = write(signal);
+        let document = write(signal, DateTime::from_millis(self.now().0));
         self.bounded(async move {
             signals.insert_one(document).await?;
             Ok(())
@@ -23,8 +23,8 @@ impl Store {
     }
 }
 
-fn write(signal: &Signal) -> RawDocumentBuf {
-    let (id, at) = (ObjectId::new(), DateTime::now());
+fn write(signal: &Signal, at: DateTime) -> RawDocumentBuf {
+    let id = ObjectId::new();
     match signal {
         Signal::Event { room, event } => {
             rawdoc! { "_id": id, "at": at, "room": room.get(), "frame": event.frame() }

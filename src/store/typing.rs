@@ -46,6 +46,10 @@ impl Typists {
         typists.insert(key, Instant::now());
         true
     }
+
+    pub(super) fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
 }
 
 impl Store {

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use handlers::{MessageId, RoomId};
+use handlers::{MessageId, RoomId, Time};
 use mongodb::Database;
 use mongodb::error::Error;
 use tokio::sync::{mpsc, oneshot};
@@ -33,6 +33,7 @@ use tracing::Instrument;
 
 use self::attempt::Attempt;
 use super::documents::Draft;
+use super::numbers::Last;
 use super::pace::Pace;
 use super::{LastNumbers, Store, StoreError};
 use crate::config;
@@ -59,8 +60,8 @@ struct Entry {
 /// A message that is on a majority of the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
-    /// By this call.
-    New(MessageId),
+    /// By this call, with this time.
+    New(MessageId, Time),
     /// By an earlier one, with the same `client_id`.
     Before(MessageId),
 }
@@ -171,8 +172,8 @@ impl Task {
                 Attempt::Taken(at) => {
                     let mut rest = batch.split_off(at);
                     self.answer(batch, &numbers);
-                    rest[0].tried = Some(numbers[at]);
-                    self.await_majority(&rest[0], numbers[at]).await;
+                    rest[0].tried = Some(numbers[at].n);
+                    self.await_majority(&rest[0], numbers[at].n).await;
                     batch = self.look_up(rest).await;
                 }
                 Attempt::Repeated(at) => {
@@ -202,7 +203,7 @@ impl Task {
                 Attempt::Unknown(error) => {
                     self.pause("writing messages", &error).await;
                     for (entry, n) in batch.iter_mut().zip(&numbers) {
-                        entry.tried = Some(*n);
+                        entry.tried = Some(n.n);
                         self.numbers.forget(entry.draft.room);
                     }
                     batch = self.look_up(batch).await;
@@ -258,39 +259,40 @@ impl Task {
         rest
     }
 
-    /// A number for each entry: the one it was tried with, else the next of its room.
-    async fn numbers_for(&self, batch: &[Entry]) -> Result<Vec<i64>, StoreError> {
+    /// A number for each entry: the one it was tried with, else the next of its room. And its time, no earlier than that of
+    /// the one before it.
+    async fn numbers_for(&self, batch: &[Entry]) -> Result<Vec<Last>, StoreError> {
         let mut last = self.last_numbers(batch).await?;
         let number = |entry: &Entry| {
             let last = last.entry(entry.draft.room).or_default();
-            let n = entry.tried.unwrap_or(*last + 1);
-            *last = n.max(*last);
-            n
+            let own = Last { n: entry.tried.unwrap_or(last.n + 1), at: entry.draft.at.max(last.at) };
+            *last = last.max(own);
+            own
         };
         Ok(batch.iter().map(number).collect())
     }
 
     /// The last number of each room in a batch. Those that aren't known are read, for all rooms wait meanwhile.
-    async fn last_numbers(&self, batch: &[Entry]) -> Result<HashMap<RoomId, i64>, StoreError> {
+    async fn last_numbers(&self, batch: &[Entry]) -> Result<HashMap<RoomId, Last>, StoreError> {
         let mut last = HashMap::with_capacity(batch.len());
         let mut unknown = HashSet::new();
         for room in batch.iter().map(|entry| entry.draft.room) {
-            if let Some(n) = self.numbers.last(room) {
-                last.insert(room, n);
+            if let Some(known) = self.numbers.last(room) {
+                last.insert(room, known);
             } else {
                 unknown.insert(room);
             }
         }
         let read = |room| async move { Ok::<_, StoreError>((room, self.store.last_number(room).await?)) };
         let mut found = stream::iter(unknown).map(read).buffer_unordered(ROOMS_READ);
-        while let Some((room, n)) = found.try_next().await? {
-            self.numbers.saw(room, n);
-            last.insert(room, n);
+        while let Some((room, read)) = found.try_next().await? {
+            self.numbers.saw(room, read);
+            last.insert(room, read);
         }
         Ok(last)
     }
 
-    async fn attempt(&self, batch: &[Entry], numbers: &[i64]) -> Attempt {
+    async fn attempt(&self, batch: &[Entry], numbers: &[Last]) -> Attempt {
         let (db, command, messages) = (self.db.clone(), attempt::insert(batch, numbers), batch.len());
         let began = Instant::now();
         let insert = self.store.bounded(async move { Ok(Attempt::run(&db, command, messages).await) });
@@ -300,10 +302,10 @@ impl Task {
         inserted.unwrap_or_else(Attempt::Unknown)
     }
 
-    fn answer(&self, written: Vec<Entry>, numbers: &[i64]) {
-        for (entry, n) in written.into_iter().zip(numbers) {
-            self.numbers.saw(entry.draft.room, *n);
-            let id = MessageId::try_from(*n).map(Written::New);
+    fn answer(&self, written: Vec<Entry>, numbers: &[Last]) {
+        for (entry, last) in written.into_iter().zip(numbers) {
+            self.numbers.saw(entry.draft.room, *last);
+            let id = MessageId::try_from(last.n).map(|id| Written::New(id, last.at));
             let id = id.map_err(|error| StoreError::Fault(Box::new(error)));
             // A caller that is gone has its message all the same.
             let _ = entry.done.send(id);

@@ -29,9 +29,9 @@ async fn serve_and_check_refuse_a_contradicting_uri_option() {
 #[tokio::test]
 async fn check_names_uri_options_without_effect() {
     let mongod = Mongod::start().await;
-    let uri = format!("{}&socketTimeoutMS=5000", mongod.uri("parlor"));
+    let uri = format!("{}&waitQueueTimeoutMS=5000", mongod.uri("parlor"));
     let checked = Home::new().await.set("MONGODB__URI", &uri).run(&["check"]).await;
-    let line = checked.printed().lines().find(|line| line.contains("socketTimeoutMS"));
+    let line = checked.printed().lines().find(|line| line.contains("waitQueueTimeoutMS"));
     assert!(line.is_some_and(|line| line.contains("has no effect")), "{checked:#?}");
 }
 

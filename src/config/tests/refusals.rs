@@ -106,6 +106,28 @@ fn a_variable_is_refused_by_key_and_name() {
             "feed.stale_ms: must be more than feed.heartbeat_ms, or the server is never ready",
         ),
         (
+            "FEED__OVERDUE_MS",
+            "1000",
+            "feed.overdue_ms: must be more than feed.heartbeat_ms, and feed.stale_ms at most",
+        ),
+        (
+            "FEED__OVERDUE_MS",
+            "5001",
+            "feed.overdue_ms: must be more than feed.heartbeat_ms, and feed.stale_ms at most",
+        ),
+        (
+            "FEED__CLOSE_MS",
+            "2000",
+            "feed.close_ms: must be more than feed.overdue_ms, or sockets are closed for nothing",
+        ),
+        ("FEED__HANGING", "0", "feed.hanging: must be from 1 to 100, which 0 is not"),
+        ("MONGODB__INDEXES_SECONDS", "0", "mongodb.indexes_seconds: must be from 1 to 86400, which 0 is not"),
+        (
+            "MONGODB__URI",
+            "mongodb://localhost/?retryWrites=true&w=1",
+            "mongodb.uri: its option w contradicts what Parlor needs: Parlor acknowledges what a majority has; remove the option, or set w=majority",
+        ),
+        (
             "FEED__READ_FROM",
             "nearest",
             "feed.read_from: takes \"primary\" or \"secondary\", which \"nearest\" is not",

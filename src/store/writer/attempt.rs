@@ -5,6 +5,7 @@ use mongodb::Database;
 use mongodb::error::{Error, ErrorKind, InsertManyError};
 
 use super::super::StoreError;
+use super::super::numbers::Last;
 use super::super::rooms::DUPLICATE_KEY;
 use super::super::schema::BY_CLIENT;
 use super::Entry;
@@ -46,7 +47,7 @@ pub(super) fn in_one_command(batch: &[Entry]) -> usize {
 
 /// Inserts messages in their order, up to the first that fails, on a majority. Said by ourselves: the driver's `insert_many`
 /// takes every document apart again, for its `_id`.
-pub(super) fn insert(batch: &[Entry], numbers: &[i64]) -> RawDocumentBuf {
+pub(super) fn insert(batch: &[Entry], numbers: &[Last]) -> RawDocumentBuf {
     let documents: RawArrayBuf =
         batch.iter().zip(numbers).map(|(entry, n)| entry.draft.numbered(*n)).collect();
     rawdoc! { "insert": "messages", "ordered": true, "writeConcern": { "w": "majority" }, "documents": documents }

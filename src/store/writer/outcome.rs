@@ -5,13 +5,20 @@ use std::collections::HashMap;
 use bson::oid::ObjectId;
 use bson::{RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
-use handlers::RoomId;
+use handlers::{RoomId, Time};
 use mongodb::options::ReadConcern;
 use tokio::time::Instant;
 
 use super::super::StoreError;
 use super::super::documents::{self, Draft};
+use super::super::numbers::Last;
 use super::{Entry, RETRY_PAUSE, Task, Written};
+
+/// A message that has a number with which another was tried.
+struct Found {
+    write_id: Option<ObjectId>,
+    at: Time,
+}
 
 impl Task {
     /// Waits until the message that has an entry's number is on a majority. What isn't may be rolled back, and
@@ -20,7 +27,7 @@ impl Task {
         self.numbers.forget(entry.draft.room);
         while entry.deadline > Instant::now() {
             match self.store.last_number(entry.draft.room).await {
-                Ok(last) if last >= n => return,
+                Ok(last) if last.n >= n => return,
                 Ok(_) => tokio::time::sleep(RETRY_PAUSE).await,
                 Err(error) => self.pause("reading a taken number", &error).await,
             }
@@ -44,8 +51,8 @@ impl Task {
         for mut entry in batch {
             let room = entry.draft.room;
             match entry.tried.and_then(|n| Some((n, there.get(&(room, n))?))) {
-                Some((n, write_id)) if *write_id == Some(entry.draft.write_id) => {
-                    self.answer(vec![entry], &[n]);
+                Some((n, found)) if found.write_id == Some(entry.draft.write_id) => {
+                    self.answer(vec![entry], &[Last { n, at: found.at }]);
                     continue;
                 }
                 Some(_) => {
@@ -61,25 +68,23 @@ impl Task {
         rest
     }
 
-    /// What each message is known by that has a number which one of these was tried with. Read at once: all rooms wait
+    /// What each message is known by, and its time, that has a number which one of these was tried with. Read at once: all rooms wait
     /// meanwhile.
-    async fn with_numbers_of(
-        &self,
-        batch: &[Entry],
-    ) -> Result<HashMap<(RoomId, i64), Option<ObjectId>>, StoreError> {
+    async fn with_numbers_of(&self, batch: &[Entry]) -> Result<HashMap<(RoomId, i64), Found>, StoreError> {
         let tried = |entry: &Entry| Some(doc! { "room": entry.draft.room.get(), "n": entry.tried? });
         let tried: Vec<_> = batch.iter().filter_map(tried).collect();
         let messages = self.store.messages.clone();
         let find = async move {
             let find = messages.find(doc! { "_id": { "$in": tried } });
-            let find = find.projection(doc! { "_id": 1, "write_id": 1 });
+            let find = find.projection(doc! { "_id": 1, "write_id": 1, "created_at": 1 });
             Ok(find.read_concern(ReadConcern::majority()).await?.try_collect().await?)
         };
         let found: Vec<RawDocumentBuf> = self.store.bounded(find).await?;
         let known = |message: &RawDocumentBuf| {
             let id = message.get_document("_id").map_err(documents::Undecodable::from)?;
             let (room, id) = documents::read_message_id(id)?;
-            Ok(((room, id.get()), documents::read_request(message, "write_id")?))
+            let write_id = documents::read_request(message, "write_id")?;
+            Ok(((room, id.get()), Found { write_id, at: documents::read_time(message, "created_at")? }))
         };
         found.iter().map(known).collect()
     }
@@ -88,8 +93,12 @@ impl Task {
     pub(super) async fn written_before(&self, draft: &Draft) -> Result<Option<Written>, StoreError> {
         let Some(client_id) = &draft.client_id else { return Ok(None) };
         let found = self.store.of_client_id(draft.room, &draft.sender, client_id).await?;
+        let Some((id, write_id)) = found else { return Ok(None) };
+        if write_id != Some(draft.write_id) {
+            return Ok(Some(Written::Before(id)));
+        }
         // One of unknown outcome may meet itself.
-        let mine = |write_id: Option<ObjectId>| write_id == Some(draft.write_id);
-        Ok(found.map(|(id, write_id)| if mine(write_id) { Written::New(id) } else { Written::Before(id) }))
+        let at = self.store.sent_at(draft.room, id).await?;
+        Ok(Some(Written::New(id, at.unwrap_or(draft.at))))
     }
 }

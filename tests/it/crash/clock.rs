@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{DateTime, Document, doc};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -236,4 +236,81 @@ async fn whoever_is_not_there_is_told_of_soon_whatever_the_servers_clock_says() 
         let last = asked.last().unwrap().json();
         assert_eq!(last["id"], format!("offline-{room}-10-2"), "{last}");
     }
+}
+
+/// When a message says that it was written and changed.
+fn times(message: &Value) -> [i64; 2] {
+    ["created_at", "updated_at"].map(|field| {
+        let time = message[field].as_str().unwrap_or_else(|| panic!("no {field} in {message}"));
+        DateTime::parse_rfc3339_str(time).unwrap().timestamp_millis()
+    })
+}
+
+/// The rooms of a user, as listed.
+async fn listed(server: &Server, user: i64) -> Vec<i64> {
+    let (status, page) = server.api_get(&format!("/rooms?user_id={user}")).await;
+    assert_eq!(status, 200, "{page}");
+    page["rooms"].as_array().unwrap().iter().map(|room| room["room_id"].as_i64().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn times_go_by_the_databases_clock_whatever_a_servers_shows() {
+    let clock = Clock::ahead_by(-2);
+    let late = Program::start_by(&clock, shared_uri(), &SETTINGS).await;
+    let right = late.beside_over(shared_uri(), &SETTINGS).await;
+    let rooms = [late.room(&[1, 2]).await, right.room(&[1, 3]).await, late.room(&[1, 4]).await];
+    let servers: [&Server; 2] = [&late, &right];
+    let mut sockets = Vec::new();
+    for (at, room) in rooms.into_iter().enumerate() {
+        sockets.push([late.enter(1, room).await, right.enter(1, room).await]);
+        // By turns, and the last time by the one that is late.
+        let begin = DateTime::now().timestamp_millis();
+        let mut before = 0;
+        for n in 1..=8_i64 {
+            let by = usize::from(n % 2 == 1);
+            sockets[at][by].say("what time is it?").await;
+            let event = sockets[at][by].until(chat(n, 1, "what time is it?")).await;
+            let [created, updated] = times(&event.last().unwrap()["message"]);
+            assert!(created >= before && updated == created, "message {n} of room {room}: {event:?}");
+            before = created;
+        }
+        // And by REST.
+        for server in servers {
+            let path = format!("/rooms/{room}/messages");
+            let (status, posted) = server.api_post(&path, &json!({"sender_id": 1, "text": "by REST"})).await;
+            assert_eq!(status, 201, "{posted}");
+            let [created, _] = times(&posted);
+            assert!(created >= before, "{posted}");
+            before = created;
+            let n = posted["message_id"].as_i64().unwrap();
+            let (_, page) = server.api_get(&path).await;
+            let stored =
+                page["messages"].as_array().unwrap().iter().find(|message| message["message_id"] == n);
+            assert_eq!(times(stored.unwrap()), times(&posted), "as it is stored");
+        }
+        let off = before - begin;
+        assert!((-1_000..60_000).contains(&off), "by the database's clock, which is the test's: {off} ms");
+        sockets[at][0].send(json!({"action": "edit", "message_id": 8, "text": "edited"})).await;
+        sockets[at][0].until_kind("message_edited").await;
+        let (_, page) = late.api_get(&format!("/rooms/{room}/messages")).await;
+        let edited = page["messages"].as_array().unwrap().iter().find(|message| message["message_id"] == 8);
+        let [created, updated] = times(edited.unwrap());
+        assert!(updated >= before && before >= created, "an edit is later than what was there: {edited:?}");
+    }
+    let expected: Vec<_> = rooms.into_iter().rev().collect();
+    for server in servers {
+        assert_eq!(listed(server, 1).await, expected, "the room spoken in last is first");
+    }
+    let restarted = late.beside_over(shared_uri(), &SETTINGS).await;
+    assert_eq!(listed(&restarted, 1).await, expected);
+    // The clock jumps while the server runs.
+    for ahead in [HOUR, -HOUR] {
+        clock.set(ahead);
+        let begin = DateTime::now().timestamp_millis();
+        let path = format!("/rooms/{}/messages", rooms[0]);
+        let (_, posted) = late.api_post(&path, &json!({"sender_id": 1, "text": "and now?"})).await;
+        let off = times(&posted)[0] - begin;
+        assert!((-1_000..60_000).contains(&off), "{off} ms");
+    }
+    assert_eq!(listed(&right, 1).await[0], rooms[0]);
 }

@@ -1,6 +1,8 @@
 //! The line between a Parlor and its database, or its clients, which a test can cut, and hold up.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -48,10 +50,71 @@ impl Way {
 /// A line, open at first.
 pub(crate) struct Link {
     state: watch::Sender<State>,
+    connections: Connections,
     /// Where a server finds its database through it.
     pub(crate) uri: String,
     /// Its near end.
     pub(crate) address: SocketAddr,
+}
+
+/// What a command that opens a change stream holds.
+const STREAM: &[u8] = b"$changeStream";
+
+/// Which change streams hang. Their connections stay open, and nothing passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Streams {
+    /// None.
+    Pass,
+    /// Those that are open now, and no others.
+    OpenOnesHang,
+    /// These and all that are opened later.
+    AllHang,
+}
+
+/// All connections there have been by a line.
+#[derive(Clone)]
+struct Connections(Arc<Mutex<Known>>);
+
+struct Known {
+    all: Vec<Arc<Connection>>,
+    streams: Streams,
+}
+
+/// One of them.
+struct Connection {
+    /// Whether a change stream was opened by it.
+    streams: AtomicBool,
+    hangs: watch::Sender<bool>,
+}
+
+impl Connections {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(Known { all: Vec::new(), streams: Streams::Pass })))
+    }
+
+    fn add(&self) -> Arc<Connection> {
+        let connection =
+            Arc::new(Connection { streams: AtomicBool::new(false), hangs: watch::Sender::new(false) });
+        self.0.lock().unwrap().all.push(connection.clone());
+        connection
+    }
+
+    fn set(&self, streams: Streams) {
+        let mut known = self.0.lock().unwrap();
+        known.streams = streams;
+        for connection in known.all.iter().filter(|one| one.streams.load(Ordering::SeqCst)) {
+            connection.hangs.send_replace(streams != Streams::Pass);
+        }
+    }
+
+    /// A connection opens a change stream.
+    fn opens_stream(&self, connection: &Connection) {
+        let known = self.0.lock().unwrap();
+        connection.streams.store(true, Ordering::SeqCst);
+        if known.streams == Streams::AllHang {
+            connection.hangs.send_replace(true);
+        }
+    }
 }
 
 impl Link {
@@ -80,8 +143,9 @@ impl Link {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let near = listener.local_addr().unwrap();
         let (state, _) = watch::channel(State::Open);
-        tokio::spawn(accept(listener, host, state.clone()));
-        Self { state, uri: Self::direct(uri, login, near), address: near }
+        let connections = Connections::new();
+        tokio::spawn(accept(listener, host, state.clone(), connections.clone()));
+        Self { state, connections, uri: Self::direct(uri, login, near), address: near }
     }
 
     fn direct(uri: &str, login: &str, near: SocketAddr) -> String {
@@ -100,22 +164,42 @@ impl Link {
     pub(crate) fn set(&self, state: State) {
         self.state.send_replace(state);
     }
+
+    /// Makes change streams hang, and nothing else.
+    pub(crate) fn set_streams(&self, streams: Streams) {
+        self.connections.set(streams);
+    }
 }
 
-async fn accept(listener: TcpListener, host: String, state: watch::Sender<State>) {
+async fn accept(listener: TcpListener, host: String, state: watch::Sender<State>, connections: Connections) {
     while let Ok((near, _)) = listener.accept().await {
         if *state.borrow() == State::Cut {
             continue;
         }
         let Ok(far) = TcpStream::connect(&host).await else { continue };
         let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
-        tokio::spawn(pump(near_in, far_out, Way::There, state.subscribe()));
-        tokio::spawn(pump(far_in, near_out, Way::Back, state.subscribe()));
+        let connection = connections.add();
+        let hangs = (connection.hangs.subscribe(), connection.hangs.subscribe());
+        let known = connections.clone();
+        let there = move |bytes: &[u8]| {
+            if bytes.windows(STREAM.len()).any(|window| window == STREAM) {
+                known.opens_stream(&connection);
+            }
+        };
+        tokio::spawn(pump(near_in, far_out, Way::There, state.subscribe(), hangs.0, there));
+        tokio::spawn(pump(far_in, near_out, Way::Back, state.subscribe(), hangs.1, |_| {}));
     }
 }
 
 /// Carries one direction until the line is cut or an end is closed.
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: Way, mut state: watch::Receiver<State>) {
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    way: Way,
+    mut state: watch::Receiver<State>,
+    mut hangs: watch::Receiver<bool>,
+    saw: impl Fn(&[u8]),
+) {
     let mut bytes = vec![0; 65536];
     loop {
         let Ok(now) = state.wait_for(|state| !way.is_held(*state)).await.map(|state| *state) else { return };
@@ -125,6 +209,10 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: Way, mut sta
         tokio::select! {
             read = from.read(&mut bytes) => {
                 let Ok(count @ 1..) = read else { return };
+                saw(&bytes[..count]);
+                if hangs.wait_for(|hangs| !hangs).await.is_err() {
+                    return;
+                }
                 // What arrived while the line was being held up waits with the rest.
                 if state.wait_for(|state| !way.is_held(*state)).await.is_err() || *state.borrow() == State::Cut {
                     return;

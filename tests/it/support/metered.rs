@@ -35,6 +35,12 @@ impl Metered {
         self.sample(&format!("parlor_limits_hit_total{{bound=\"{bound}\"}}")).await
     }
 
+    /// Waits until a sample is this, or more.
+    pub(crate) async fn until_at_least(&self, name: &str, value: u64) {
+        let waited = timeout(2 * PATIENCE, async { while self.sample(name).await < value {} });
+        assert!(waited.await.is_ok(), "{name} is less than {value} after {:?}", 2 * PATIENCE);
+    }
+
     /// Waits until a sample is this.
     pub(crate) async fn until(&self, name: &str, value: u64) {
         let mut last = 0;

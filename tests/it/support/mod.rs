@@ -39,7 +39,7 @@ pub(crate) use frames::{
     TIME, WORDS, chat, deleted, delivered, edited, error, ids_of, listed, matches, next_error, read, said,
 };
 pub(crate) use issuer::{Issuer, Says, Signer};
-pub(crate) use link::{Link, State};
+pub(crate) use link::{Link, State, Streams};
 pub(crate) use metered::Metered;
 pub(crate) use mongo::Database;
 pub(crate) use process::Process;

@@ -1,0 +1,195 @@
+//! Somebody drops the database, a collection or an index under a running server.
+
+use std::collections::BTreeSet;
+
+use futures_util::TryStreamExt;
+use futures_util::future::join_all;
+use mongodb::Database;
+use mongodb::bson::{Document, doc};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::{say, server, unharmed};
+use crate::support::{End, Metered, Mongod, PATIENCE, Server, chat};
+
+/// Requests at once for the room of one pair.
+const AT_ONCE: usize = 64;
+
+async fn database(mongod: &Mongod, server: &Server) -> Database {
+    mongod.database(&server.database().name).await
+}
+
+/// All indexes, as `collection.index`.
+async fn indexes(database: &Database) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for collection in database.list_collection_names().await.unwrap() {
+        let listed = database.run_command(doc! { "listIndexes": &collection }).await.unwrap();
+        let listed = listed.get_document("cursor").unwrap().get_array("firstBatch").unwrap();
+        let name =
+            |index: &mongodb::bson::Bson| index.as_document().unwrap().get_str("name").unwrap().to_owned();
+        all.extend(listed.iter().map(|index| format!("{collection}.{}", name(index))));
+    }
+    all
+}
+
+/// Waits until there are all of these.
+async fn until_there(database: &Database, wanted: &BTreeSet<String>) {
+    let there = async { while !indexes(database).await.is_superset(wanted) {} };
+    assert!(timeout(2 * PATIENCE, there).await.is_ok(), "missing: {:?}", wanted - &indexes(database).await);
+}
+
+/// Asks many times at once for the room of a pair; each is answered by a room, or told to try again. Gives the rooms that
+/// there are of it then.
+async fn rooms_of_a_pair(server: &Server, database: &Database, pair: [i64; 2]) -> usize {
+    let body = json!({"members": [{"user_id": pair[0]}, {"user_id": pair[1]}]});
+    let asked = join_all((0..AT_ONCE).map(|_| server.api_post("/rooms", &body))).await;
+    for (status, answer) in &asked {
+        assert!([200, 201, 503].contains(status), "{status}: {answer}");
+    }
+    let of_pair = doc! { "pair.a": pair[0], "pair.b": pair[1] };
+    let rooms = database.collection::<Document>("rooms");
+    usize::try_from(rooms.count_documents(of_pair).await.unwrap()).unwrap()
+}
+
+/// Asks until the pair has a room.
+pub(super) async fn made(server: &Server, pair: [i64; 2]) -> i64 {
+    let body = json!({"members": [{"user_id": pair[0]}, {"user_id": pair[1]}]});
+    let made = async {
+        loop {
+            if let (200 | 201, room) = server.api_post("/rooms", &body).await {
+                return room["room_id"].as_i64().unwrap();
+            }
+        }
+    };
+    timeout(2 * PATIENCE, made).await.expect("the room is made in the end")
+}
+
+#[tokio::test]
+async fn a_dropped_database_is_prepared_again() {
+    let mongod = Mongod::start().await;
+    let (server, other) = {
+        let server = server(&mongod).await;
+        let other = unharmed(&mongod, &server).await;
+        (server, other)
+    };
+    let database = database(&mongod, &server).await;
+    let wanted = indexes(&database).await;
+    assert!(wanted.contains("rooms.pair") && wanted.contains("messages.client_id"), "{wanted:?}");
+    other.until_status("/readyz", 200).await;
+    let mut one = server.join(1, 2).await;
+    for id in 1..=5 {
+        say(&mut one, id, 1, "before").await;
+    }
+    database.drop().await.unwrap();
+    assert!(rooms_of_a_pair(&server, &database, [5, 6]).await <= 1);
+    assert_eq!(one.hear_out().await.1, End::Closed(1012), "to come back to what there is");
+    until_there(&database, &wanted).await;
+    server.until_status("/readyz", 200).await;
+    other.until_status("/readyz", 200).await;
+    for server in [&server, &other] {
+        assert!(rooms_of_a_pair(server, &database, [7, 8]).await <= 1);
+    }
+    // A room that has the id of one that was: its numbers begin again, on both.
+    database.drop().await.unwrap();
+    let room = made(&server, [1, 2]).await;
+    assert_eq!(room, 1, "ids begin again");
+    until_there(&database, &wanted).await;
+    for (id, server) in (1..).zip([&server, &other, &server]) {
+        let mut one = server.enter(1, room).await;
+        say(&mut one, id, 1, "a new beginning").await;
+        one.leave().await;
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_unique_index_is_made_again() {
+    let mongod = Mongod::start().await;
+    let metered = Metered::new();
+    let settings = [("FEED__HEARTBEAT_MS", "50"), metered.setting()];
+    let server = Server::start_over(&mongod.uri("parlor"), &settings).await;
+    server.room(&[1, 2]).await;
+    let database = database(&mongod, &server).await;
+    let wanted = indexes(&database).await;
+    for (pair, (collection, index)) in
+        (10..).zip([("rooms", "pair"), ("rooms", "write_id"), ("messages", "client_id"), ("members", "user")])
+    {
+        database.collection::<Document>(collection).drop_index(index).await.unwrap();
+        assert!(rooms_of_a_pair(&server, &database, [pair, 99]).await <= 1, "{collection}.{index}");
+        until_there(&database, &wanted).await;
+        server.until_status("/readyz", 200).await;
+        made(&server, [pair, 99]).await;
+    }
+    assert!(metered.sample(r#"parlor_faults_total{place="dropped"}"#).await >= 4);
+}
+
+#[tokio::test]
+async fn a_server_is_not_ready_without_a_unique_index() {
+    let mongod = Mongod::start().await;
+    let metered = Metered::new();
+    let settings = [("FEED__HEARTBEAT_MS", "50"), ("MONGODB__INDEXES_SECONDS", "1"), metered.setting()];
+    let server = Server::start_over(&mongod.uri("parlor"), &settings).await;
+    server.room(&[1, 2]).await;
+    server.until_status("/readyz", 200).await;
+    let database = database(&mongod, &server).await;
+    // Nobody but the server is kept from making it again.
+    let refused = doc! { "failCommands": ["createIndexes"], "errorCode": 13 };
+    mongod.fail("parlor", "alwaysOn", refused).await;
+    let rooms = database.collection::<Document>("rooms");
+    rooms.drop_index("pair").await.unwrap();
+    server.until_status("/readyz", 503).await;
+    let (status, _, body) = server.request(reqwest::Method::GET, "/readyz", None, "").await;
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &body["indexes"]), (503, &json!("missing")), "{body}");
+    assert_eq!(rooms_of_a_pair(&server, &database, [3, 4]).await, 0);
+    // Two of one pair, made by hand: now there can be no such index.
+    let pair = doc! { "a": 1_i64, "b": 2_i64 };
+    rooms.insert_one(doc! { "_id": 1000_i64, "kind": "direct", "pair": pair }).await.unwrap();
+    mongod.heal().await;
+    metered.until_at_least(r#"parlor_faults_total{place="indexes"}"#, 3).await;
+    assert_eq!(server.get("/readyz").await, 503);
+    rooms.delete_one(doc! { "_id": 1000_i64 }).await.unwrap();
+    server.until_status("/readyz", 200).await;
+    assert_eq!(rooms_of_a_pair(&server, &database, [3, 4]).await, 1);
+}
+
+#[tokio::test]
+async fn an_index_that_the_stream_says_nothing_of_is_found() {
+    let mongod = Mongod::start().await;
+    let settings = [("FEED__HEARTBEAT_MS", "50"), ("MONGODB__INDEXES_SECONDS", "1")];
+    let server = Server::start_over(&mongod.uri("parlor"), &settings).await;
+    server.until_status("/readyz", 200).await;
+    let database = database(&mongod, &server).await;
+    let wanted = indexes(&database).await;
+    // Of this collection no change is followed.
+    database.collection::<Document>("requests").drop().await.unwrap();
+    until_there(&database, &wanted).await;
+}
+
+#[tokio::test]
+async fn rooms_go_on_after_their_messages_were_dropped() {
+    let mongod = Mongod::start().await;
+    let server = server(&mongod).await;
+    let database = database(&mongod, &server).await;
+    let mut one = server.join(1, 2).await;
+    for id in 1..=3 {
+        say(&mut one, id, 1, "before").await;
+    }
+    database.collection::<Document>("messages").drop().await.unwrap();
+    assert_eq!(one.hear_out().await.1, End::Closed(1012));
+    let (mut one, mut two) = (server.join(1, 2).await, server.join(2, 1).await);
+    say(&mut one, 1, 1, "from the start").await;
+    two.until(chat(1, 1, "from the start")).await;
+    let messages: Vec<Document> =
+        database.collection("messages").find(doc! {}).await.unwrap().try_collect().await.unwrap();
+    assert_eq!(messages.len(), 1, "{messages:?}");
+}
+
+#[tokio::test]
+async fn rooms_are_made_after_their_counter_was_dropped() {
+    let mongod = Mongod::start().await;
+    let server = server(&mongod).await;
+    let database = database(&mongod, &server).await;
+    let last = made(&server, [1, 3]).await;
+    database.collection::<Document>("counters").drop().await.unwrap();
+    assert!(made(&server, [1, 4]).await > last);
+}
