@@ -51,11 +51,9 @@ pub(crate) async fn assemble(
     config.mongodb.options_without_effect().iter().for_each(|option| tracing::warn!("{option}"));
     let verifier = Verifier::new(&config.auth)?;
     let metrics = Arc::new(Metrics::new());
+    let store = Store::open(&config.mongodb, config.limits.rooms_cached).await?;
     let base = Base {
-        store: Store::open(&config.mongodb, config.limits.rooms_cached)
-            .await?
-            .with_bulk_reads(&config, &metrics)
-            .await?,
+        store: store.for_server(&config, &metrics).await?,
         stream_store: Store::open(&config.mongodb, config.limits.rooms_cached).await?,
         metrics: metrics.clone(),
     };

@@ -317,14 +317,15 @@ impl Connection for BoundSocket {
                 .await
                 .map_err(StoreError::of_read)?;
             self.caller.seat.read(&self.rates, rooms.documents());
-            let present = store.presences_in(&rooms.shown).await.map_err(StoreError::of_read)?;
+            let online =
+                store.online_in(&rooms.shown, Some(rooms.as_of)).await.map_err(StoreError::of_read)?;
             if let Place::Inbox(inbox) = &self.caller.place {
                 let last = rooms.shown.iter().filter_map(|room| Some((room.room.id, room.undelivered()?)));
                 inbox.show(last.collect());
             }
             self.caller.page_ended(rooms.next);
             let next = rooms.next.map(|next| next.to_string());
-            Ok(RoomPage { rooms: rooms.shown.into_iter().map(|room| see(room, &present)).collect(), next })
+            Ok(RoomPage { rooms: rooms.shown.into_iter().map(|room| see(room, &online)).collect(), next })
         })
     }
 }

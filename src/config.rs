@@ -258,6 +258,10 @@ pub struct Limits {
     pub event_bytes: usize,
     /// Rooms whose last message number is kept.
     pub rooms_cached: usize,
+    /// Members of rooms that are kept for who is online.
+    pub members_cached: u64,
+    /// Words of 64 message numbers that are kept of deleted messages.
+    pub deletions_cached: u64,
     /// Messages in a write to the database.
     pub batch: usize,
     /// Messages and marks that may wait for the database.

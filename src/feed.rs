@@ -125,6 +125,7 @@ impl Feed {
         self.store.read_clock().await?;
         // As in `catch_up`.
         self.pulse.beat(&self.store).await?;
+        self.store.read_online().await?;
         self.store.read_journal().await
     }
 
@@ -332,6 +333,12 @@ impl Feed {
             tokio::time::sleep(RETRY_PAUSE).await;
         }
         self.numbers.forget_all();
+        self.store.contacts().forget();
+        self.store.deletions().forget();
+        while let Err(error) = self.store.read_online().await {
+            tracing::warn!(%error, "could not read who is online; trying again");
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
         self.store.activity().forget();
         self.store.touched().forget();
         let now = loop {
@@ -379,7 +386,10 @@ impl Feed {
                 self.store.forget_rooms();
                 self.hub.send_all_away();
             }
-            "presence" if all => self.pulse.begin_anew(),
+            "presence" if all => {
+                self.store.contacts().all_went_offline();
+                self.pulse.begin_anew();
+            }
             _ => {}
         }
     }
@@ -401,9 +411,7 @@ impl Feed {
                 self.heard(event)?;
             }
             "presence" => {
-                if self.hub.has_inboxes() {
-                    self.take_presence(event)?;
-                }
+                self.take_presence(event)?;
                 return Ok(None);
             }
             "signals" => self.signalled(time, signals::read(event.document()?)?),
@@ -429,6 +437,9 @@ impl Feed {
         self.note_lag(event);
         if event.collection == "members" && event.operation == "delete" {
             self.store.overlay().left(room, &documents::read_member_user(id)?, time);
+        }
+        if event.collection == "members" && event.operation != "update" {
+            self.store.contacts().changed(room);
         }
         // First: whoever joins once the hub has come so far finds it there.
         self.store.touched().saw(room, time);
@@ -461,7 +472,10 @@ impl Feed {
             _ => Some(Presence::read(event.document()?)?),
         };
         if let Some(presence) = presence {
-            self.presence.saw(user, presence);
+            self.store.contacts().saw(&user, presence.online);
+            if self.hub.has_inboxes() {
+                self.presence.saw(user, presence);
+            }
         }
         Ok(())
     }

@@ -269,6 +269,8 @@ impl Limits {
             handler: values.millis("limits.handler_ms", WAIT_MS)?,
             event_bytes: values.number("limits.event_bytes", FRAME_BYTES)?,
             rooms_cached: values.number("limits.rooms_cached", ROOMS_CACHED)?,
+            members_cached: values.number("limits.members_cached", ROOMS_CACHED)?,
+            deletions_cached: values.number("limits.deletions_cached", ROOMS_CACHED)?,
             batch: values.number("limits.batch", BATCH)?,
             write_queue: values.number("limits.write_queue", WRITE_QUEUE)?,
             unfolded_marks: values.number("limits.unfolded_marks", UNFOLDED_MARKS)?,

@@ -21,7 +21,7 @@ use crate::room::json;
 use crate::server::Server;
 use crate::splice::{quoted, splice};
 use crate::store::documents::Marks;
-use crate::store::{AsOf, Known, Listed, Presence, Rooms, StoreError, Unread, see, see_missed};
+use crate::store::{AsOf, Known, Listed, Rooms, StoreError, Unread, see, see_missed};
 
 /// The pause before what could not be read is read again, or is older than what the hub has heard of.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
@@ -97,8 +97,7 @@ impl AllRooms {
         &mut self,
         rooms: Rooms,
         reached: Option<Timestamp>,
-        present: &HashMap<UserId, Presence>,
-        online: Vec<UserId>,
+        online: HashSet<UserId>,
     ) -> Utf8Bytes {
         let Rooms { as_of, all, shown, next, missed, positions } = rooms;
         self.caller.page_ended(next);
@@ -122,17 +121,18 @@ impl AllRooms {
             }
         }
         let of = |room: RoomId| missed.as_ref().and_then(|missed| missed.get(&room));
+        let shown = shown
+            .into_iter()
+            .map(|room| {
+                let id = room.room.id;
+                see_missed(room, of(id), &online)
+            })
+            .collect();
         json(&Ready {
             user_id: self.caller.user.clone(),
             resumed: missed.is_some(),
-            online,
-            rooms: shown
-                .into_iter()
-                .map(|room| {
-                    let id = room.room.id;
-                    see_missed(room, of(id), present)
-                })
-                .collect(),
+            rooms: shown,
+            online: online.into_iter().collect(),
             has_more: next.is_some(),
             next: next.map(|next| next.to_string()),
             room_ids: missed.is_some().then_some(all),
@@ -225,9 +225,9 @@ impl AllRooms {
             self.owe(room, message);
         }
         let listed_alone = std::slice::from_ref(&listed);
-        let present = self.read(self.deadline(), || self.server.store.presences_in(listed_alone)).await?;
+        let online = self.read(self.deadline(), || self.server.store.online_in(listed_alone, None)).await?;
         self.cursor.enter(room, known.beginning, known.position, time);
-        let view = Box::new(see(listed, &present));
+        let view = Box::new(see(listed, &online));
         Ok((removed, Some(self.told(room, time, &InboxEvent::RoomAdded { room: view }))))
     }
 

@@ -13,6 +13,8 @@ use mongodb::Client;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::contacts::Contacts;
+use super::deletions::Deletions;
 use super::{Store, StoreError, client_options};
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -50,11 +52,12 @@ impl From<NoTurn> for StoreError {
 }
 
 impl Store {
-    /// Gives bulk reads their bound and their own database client.
+    /// Gives a server's store its bounds: bulk reads their number and their own database client, and what is kept in
+    /// memory of rooms.
     ///
     /// # Errors
     /// As of [`open`](Self::open).
-    pub(crate) async fn with_bulk_reads(
+    pub(crate) async fn for_server(
         mut self,
         config: &Config,
         metrics: &Arc<Metrics>,
@@ -72,6 +75,8 @@ impl Store {
             wait: limits.bulk_wait,
             metrics: metrics.clone(),
         }));
+        self.contacts = Arc::new(Contacts::new(limits.members_cached, Some(metrics.clone())));
+        self.deletions = Arc::new(Deletions::new(limits.deletions_cached, Some(metrics.clone())));
         Ok(self)
     }
 

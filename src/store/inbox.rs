@@ -1,16 +1,15 @@
 //! All rooms of a user at one moment, for the socket that hears of all of them (protocol.md, Level 3).
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use bson::{Bson, RawDocumentBuf, Timestamp, doc};
+use bson::{RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt;
 use handlers::{MemberView, ReadyRoom, RoomChange, RoomId, RoomKind, RoomView, UserId};
 use mongodb::ClientSession;
 
 use super::documents::{self, Kind, Message, Undecodable};
 use super::list::{self, Listed, Page, Position};
-use super::presence::{self, Presence};
 use super::{Changed, Showing, Store, StoreError};
 use crate::cursor::{self, InboxCursor, Position as Reached};
 
@@ -21,6 +20,13 @@ pub(crate) struct AsOf {
     pub(crate) time: Timestamp,
     /// Marks.
     pub(crate) marks: Timestamp,
+}
+
+impl AsOf {
+    /// Whether marks, and all else that follows the change stream, are of the same moment.
+    pub(super) fn is_whole(self) -> bool {
+        self.marks >= self.time
+    }
 }
 
 /// A user's rooms.
@@ -78,9 +84,6 @@ pub(crate) struct Resumable<'a> {
     pub(crate) first: bool,
     pub(crate) from: Option<&'a InboxCursor>,
 }
-
-/// Members of a room who are looked at for who is online, where it is resumed.
-const CONTACTS: i64 = 100;
 
 /// Rooms that a socket resumes, at most; where more have changed it starts anew.
 const RESUMED: usize = 500;
@@ -282,49 +285,9 @@ impl Store {
     ) -> Result<Option<(Timestamp, RoomChange)>, StoreError> {
         let (view, members) = self.members_known(room).await?;
         let Some(documents::Room { kind, name, .. }) = self.room(room).await? else { return Ok(None) };
-        let users: Vec<_> = members.iter().map(|member| member.user.clone()).collect();
-        let present = self.presences(&users).await?;
-        let change = RoomChange { kind: see_kind(kind), name, members: see_members(members, &present) };
+        let online = self.online_of(members.iter().map(|member| &member.user), None).await?;
+        let change = RoomChange { kind: see_kind(kind), name, members: see_members(members, &online) };
         Ok(Some((view.time(), change)))
-    }
-
-    /// Who is online of those that share a room with a user; of a room with more members than are looked at, of some.
-    pub(crate) async fn contacts_online(&self, user: &UserId) -> Result<Vec<UserId>, StoreError> {
-        let members = self.members.clone();
-        let stages = [
-            doc! { "$match": { "_id.user": documents::user_bson(user) } },
-            doc! { "$project": { "_id": 0, "room": "$_id.room" } },
-            doc! { "$lookup": { "from": "members", "let": { "room": "$room" }, "as": "members", "pipeline": [
-                { "$match": { "$expr": { "$and": list::range("user", "$gte", Bson::MinKey) } } },
-                { "$limit": CONTACTS },
-                { "$project": { "_id": 0, "user": "$_id.user" } },
-            ] } },
-            doc! { "$unwind": "$members" },
-            doc! { "$group": { "_id": "$members.user" } },
-            doc! { "$lookup": {
-                "from": "presence", "localField": "_id", "foreignField": "_id", "as": "presence",
-            } },
-            doc! { "$match": { "presence.online": true } },
-            doc! { "$project": { "_id": 1 } },
-        ];
-        self.bounded(async move {
-            let found = members.aggregate(stages).with_type::<RawDocumentBuf>().await?;
-            let found: Vec<RawDocumentBuf> = found.try_collect().await?;
-            Ok(found.iter().map(|user| presence::read_id(user)).collect::<Result<_, Undecodable>>()?)
-        })
-        .await
-    }
-
-    /// Who of these rooms' members is online.
-    pub(crate) async fn presences_in(
-        &self,
-        rooms: &[Listed],
-    ) -> Result<HashMap<UserId, Presence>, StoreError> {
-        let mut users: Vec<_> =
-            rooms.iter().flat_map(|room| &room.members).map(|member| member.user.clone()).collect();
-        users.sort_unstable();
-        users.dedup();
-        self.presences(&users).await
     }
 }
 
@@ -349,11 +312,7 @@ fn beginnings(memberships: &[RawDocumentBuf]) -> Result<HashMap<RoomId, Timestam
 }
 
 /// A room as its member is shown it, and what the member has missed in it.
-pub(crate) fn see_missed(
-    listed: Listed,
-    missed: Option<&Missed>,
-    present: &HashMap<UserId, Presence>,
-) -> ReadyRoom {
+pub(crate) fn see_missed(listed: Listed, missed: Option<&Missed>, online: &HashSet<UserId>) -> ReadyRoom {
     let changed = match missed {
         Some(Missed::Changed(changed)) => Some(changed),
         _ => None,
@@ -370,12 +329,12 @@ pub(crate) fn see_missed(
         edited,
         deleted: changed.map(|changed| changed.deleted.clone()),
         has_more: changed.map(|changed| changed.has_more),
-        room: see(listed, present),
+        room: see(listed, online),
     }
 }
 
 /// A room as its member is shown it.
-pub(crate) fn see(listed: Listed, present: &HashMap<UserId, Presence>) -> RoomView {
+pub(crate) fn see(listed: Listed, online: &HashSet<UserId>) -> RoomView {
     let Listed { room, members, last, unread, marks, active_at } = listed;
     let last_message = last.map(|message| Showing::to(&members).show(&message).into_owned());
     RoomView {
@@ -383,7 +342,7 @@ pub(crate) fn see(listed: Listed, present: &HashMap<UserId, Presence>) -> RoomVi
         kind: see_kind(room.kind),
         name: room.name,
         last_activity: active_at,
-        members: see_members(members, present),
+        members: see_members(members, online),
         last_message,
         unread,
         delivered: marks.delivered,
@@ -398,9 +357,9 @@ fn see_kind(kind: Kind) -> RoomKind {
     }
 }
 
-fn see_members(members: Vec<documents::Member>, present: &HashMap<UserId, Presence>) -> Vec<MemberView> {
+fn see_members(members: Vec<documents::Member>, online: &HashSet<UserId>) -> Vec<MemberView> {
     let see = |member: documents::Member| MemberView {
-        online: present.get(&member.user).is_some_and(|presence| presence.online),
+        online: online.contains(&member.user),
         user_id: member.user,
         email: member.email,
         role: member.role,

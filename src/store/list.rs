@@ -15,10 +15,11 @@ use handlers::{RoomId, Time, UserId};
 use mongodb::ClientSession;
 
 use super::documents::{self, Marks, Member, Message, Room, Undecodable};
+use super::unread::Many;
 use super::{Store, StoreError, journal, unread};
 
 /// Rooms whose last activity is read in one operation.
-const READ_AT_ONCE: usize = 500;
+pub(super) const READ_AT_ONCE: usize = 500;
 
 /// After which room a page begins: its last activity, and, for rooms of the same moment, its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,6 +156,13 @@ impl Store {
         let mut cursor = rooms.session(&mut *session).await?;
         let documents: Vec<RawDocumentBuf> = cursor.stream(session).try_collect().await?;
         let mut listed = in_order(&documents, user, places)?;
+        for document in &documents {
+            let Some(Many { room, read, others }) = unread::read_many(document)? else { continue };
+            let deleted = self.deleted_in(session, room, user, read).await?;
+            if let Some(listed) = listed.iter_mut().find(|listed| listed.room.id == room) {
+                listed.unread = (others - deleted).max(0);
+            }
+        }
         for Listed { room, members, marks, .. } in &mut listed {
             self.overlay.raise(room.id, known, members);
             if let Some(own) = members.iter().find(|member| member.user == *user) {
@@ -162,6 +170,24 @@ impl Store {
             }
         }
         Ok(listed)
+    }
+
+    /// How many of others' messages after a number are deleted, of a session's moment.
+    async fn deleted_in(
+        &self,
+        session: &mut ClientSession,
+        room: RoomId,
+        user: &UserId,
+        read: i64,
+    ) -> Result<i64, StoreError> {
+        let revision = self.position(session, room).await?.revision;
+        if let Some(deleted) = self.deleted_after(room, user, read, revision).await? {
+            return Ok(deleted);
+        }
+        let count = self.messages.aggregate(unread::count_deleted(room, user, read));
+        let mut cursor = count.with_type::<RawDocumentBuf>().session(&mut *session).await?;
+        let found: Option<RawDocumentBuf> = cursor.stream(session).try_next().await?;
+        Ok(unread::deleted(found.as_deref())?)
     }
 
     /// When something was last said in rooms of a user, or the user came in, where that was later.
@@ -218,7 +244,7 @@ pub(super) fn paged(mut places: Vec<Position>, page: Page) -> (Vec<Position>, bo
 }
 
 /// The user's memberships of these rooms, from the index by user.
-fn of_user(user: &UserId, rooms: impl Iterator<Item = RoomId>) -> Document {
+pub(super) fn of_user(user: &UserId, rooms: impl Iterator<Item = RoomId>) -> Document {
     let rooms: Vec<_> = rooms.map(RoomId::get).collect();
     doc! { "$match": { "_id.user": documents::user_bson(user), "_id.room": { "$in": rooms } } }
 }

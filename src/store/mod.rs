@@ -9,6 +9,8 @@ mod bound;
 mod boundary;
 mod bulk;
 mod clock;
+mod contacts;
+mod deletions;
 pub(crate) mod documents;
 mod erase;
 mod error;
@@ -57,6 +59,8 @@ pub(crate) use bound::begin_by;
 use bulk::Bulk;
 pub(crate) use bulk::{NoTurn, SMALL_HISTORY};
 use clock::DatabaseClock;
+use contacts::Contacts;
+use deletions::Deletions;
 pub(crate) use erase::Erasure;
 pub use error::StoreError;
 pub(crate) use export::{Authored, Membership};
@@ -110,6 +114,8 @@ pub struct Store {
     bulk: Option<Arc<Bulk>>,
     indexes: Arc<Indexes>,
     database_clock: Arc<DatabaseClock>,
+    contacts: Arc<Contacts>,
+    deletions: Arc<Deletions>,
 }
 
 impl Store {
@@ -139,6 +145,8 @@ impl Store {
             bulk: None,
             indexes: Arc::default(),
             database_clock: Arc::default(),
+            contacts: Arc::new(Contacts::new(0, None)),
+            deletions: Arc::new(Deletions::new(0, None)),
         })
     }
 
@@ -191,6 +199,8 @@ impl Store {
         self.touched.forget();
         self.typists.forget();
         self.overlay.forget();
+        self.contacts.forget_rooms();
+        self.deletions.forget();
     }
 
     /// What this server knows of the rooms' last activity.
@@ -201,6 +211,16 @@ impl Store {
     /// In which rooms anything has happened.
     pub(crate) fn touched(&self) -> &Touched {
         &self.touched
+    }
+
+    /// Who is online, and who is in rooms.
+    pub(crate) fn contacts(&self) -> &Contacts {
+        &self.contacts
+    }
+
+    /// Which messages are deleted.
+    pub(crate) fn deletions(&self) -> &Deletions {
+        &self.deletions
     }
 
     /// Marks that members' documents may still lack.

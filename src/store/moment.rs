@@ -12,6 +12,8 @@ use mongodb::error::Error;
 
 use super::documents::{self, Member, Message, Undecodable};
 use super::history::{HISTORY, Snapshot, WAITING};
+use super::revisions::revised_after;
+use super::unread::Many;
 use super::{Store, StoreError, journal, unread};
 
 /// Unread messages of a member, as of a moment.
@@ -87,12 +89,34 @@ impl Store {
             stages.extend(unread::stages(&user));
             let count = doc! { "aggregate": "members", "pipeline": stages, "cursor": {} };
             let found = store.command_at(at, count).await?;
-            let read = |member: &RawDocumentBuf| {
-                Ok(Unread { unread: unread::read(member)?, read: documents::read_int(member, "read")? })
-            };
-            Ok(found.first().map(read).transpose().map_err(|error: Undecodable| error)?)
+            let Some(member) = found.first() else { return Ok(None) };
+            let known = Unread { unread: unread::read(member)?, read: documents::read_int(member, "read")? };
+            let Some(Many { read, others, .. }) = unread::read_many(member)? else { return Ok(Some(known)) };
+            let deleted = store.deleted_at(room, &user, read, at).await?;
+            Ok(Some(Unread { unread: (others - deleted).max(0), ..known }))
         })
         .await
+    }
+
+    /// How many of others' messages after a number were deleted at a moment that the change stream has come to.
+    async fn deleted_at(
+        &self,
+        room: RoomId,
+        user: &UserId,
+        read: i64,
+        at: Timestamp,
+    ) -> Result<i64, StoreError> {
+        let (filter, order) = (revised_after(room, 0), doc! { "rev": -1 });
+        let last = doc! { "find": "messages", "filter": filter, "sort": order, "limit": 1, "projection": { "rev": 1 } };
+        let last = self.find_at(at, last).await?;
+        let revision = last.first().map(|last| documents::read_int(last, "rev")).transpose()?;
+        if let Some(deleted) = self.deleted_after(room, user, read, revision.unwrap_or_default()).await? {
+            return Ok(deleted);
+        }
+        let stages = unread::count_deleted(room, user, read);
+        let found =
+            self.command_at(at, doc! { "aggregate": "messages", "pipeline": stages, "cursor": {} }).await?;
+        Ok(unread::deleted(found.first().map(|found| &**found))?)
     }
 
     async fn page_at(

@@ -1,44 +1,92 @@
 //! How many of others' messages a member has still to read.
 //!
 //! A room's numbers have no hole, so it is a subtraction: those after the mark, less the member's own and less those of
-//! others that are deleted. So it is exact however many there are, and costs what was deleted and what the member wrote
-//! since the mark, each of which an index counts.
+//! others that are deleted. So it is exact however many there are, and costs what the member wrote since the mark, which an
+//! index counts. So it counts what others deleted, up to [`COUNTED`]; more than that is known in memory
+//! ([`deletions`](super::deletions)), or the cost would be theirs to raise.
 
 use bson::{Bson, Document, RawDocument, doc};
-use handlers::UserId;
+use handlers::{RoomId, UserId};
 
 use super::documents::{self, Undecodable};
 use super::list::newest;
+
+/// Deleted messages that are counted in the database.
+const COUNTED: i64 = 200;
+
+/// What is unread in a room in which others have deleted more than [`COUNTED`] messages after the mark.
+pub(super) struct Many {
+    pub(super) room: RoomId,
+    /// The mark.
+    pub(super) read: i64,
+    /// Messages after it, less the member's own, deleted ones included.
+    pub(super) others: i64,
+}
 
 /// Looks up, by a member's `room` and `read`, what [`read`] needs.
 pub(super) fn stages(user: &UserId) -> [Document; 3] {
     let user = documents::user_bson(user);
     let own = doc! { "sender": &user };
     let gone = doc! { "sender": { "$ne": user }, "deleted_at": { "$exists": true } };
-    [newest("end", doc! { "_id": 1 }), counted("own", own), counted("gone", gone)]
+    let most = [doc! { "$limit": COUNTED + 1 }];
+    [newest("end", doc! { "_id": 1 }), counted("own", own, &[]), counted("gone", gone, &most)]
 }
 
 /// Counts the room's messages after the mark that are so.
-fn counted(name: &str, filter: Document) -> Document {
-    let mut filter = filter;
+fn counted(name: &str, mut filter: Document, bound: &[Document]) -> Document {
     let after = [doc! { "$eq": ["$_id.room", "$$room"] }, doc! { "$gt": ["$_id.n", "$$read"] }];
     filter.insert("$expr", doc! { "$and": after.to_vec() });
+    let mut pipeline = vec![doc! { "$match": filter }];
+    pipeline.extend_from_slice(bound);
+    pipeline.push(doc! { "$count": "count" });
     doc! { "$lookup": {
         "from": "messages",
         "let": { "room": "$room", "read": { "$ifNull": ["$read", Bson::Int64(0)] } },
         "as": name,
-        "pipeline": [{ "$match": filter }, { "$count": "count" }],
+        "pipeline": pipeline,
     } }
 }
 
-/// The number of unread messages of a document that has gone through the [`stages`].
+/// The number of unread messages of a document that has gone through the [`stages`]; too high where there are [`Many`].
 pub(super) fn read(document: &RawDocument) -> Result<i64, Undecodable> {
-    let first = |name| Ok::<_, Undecodable>(documents::documents_in(document, name)?.into_iter().next());
-    let last = match first("end")? {
+    Ok((others(document)? - count(document, "gone")?).max(0))
+}
+
+/// The same where it takes more to tell.
+pub(super) fn read_many(document: &RawDocument) -> Result<Option<Many>, Undecodable> {
+    if count(document, "gone")? <= COUNTED {
+        return Ok(None);
+    }
+    Ok(Some(Many {
+        room: documents::read_room(document)?,
+        read: documents::read_int_if_any(document, "read")?.unwrap_or_default(),
+        others: others(document)?,
+    }))
+}
+
+/// Counts others' deleted messages after the mark in the database, however many there are.
+pub(super) fn count_deleted(room: RoomId, user: &UserId, read: i64) -> Vec<Document> {
+    let filter = doc! {
+        "_id.room": room.get(), "_id.n": { "$gt": read },
+        "sender": { "$ne": documents::user_bson(user) }, "deleted_at": { "$exists": true },
+    };
+    vec![doc! { "$match": filter }, doc! { "$count": "count" }]
+}
+
+/// What [`count_deleted`] gave.
+pub(super) fn deleted(found: Option<&RawDocument>) -> Result<i64, Undecodable> {
+    found.map_or(Ok(0), |found| documents::read_int(found, "count"))
+}
+
+fn others(document: &RawDocument) -> Result<i64, Undecodable> {
+    let last = match documents::documents_in(document, "end")?.first() {
         Some(last) => documents::read_message_id(last.get_document("_id")?)?.1.get(),
         None => 0,
     };
-    let count = |name| first(name)?.map_or(Ok(0), |found| documents::read_int(found, "count"));
     let after = last - documents::read_int_if_any(document, "read")?.unwrap_or_default();
-    Ok((after - count("own")? - count("gone")?).max(0))
+    Ok(after - count(document, "own")?)
+}
+
+fn count(document: &RawDocument, name: &str) -> Result<i64, Undecodable> {
+    deleted(documents::documents_in(document, name)?.first().copied())
 }

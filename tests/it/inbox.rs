@@ -1,5 +1,6 @@
 //! The socket of all of a user's rooms (protocol.md, Level 3).
 
+mod cost;
 mod cut;
 mod device;
 mod membership;

@@ -37,18 +37,17 @@ pub(super) async fn open(
     let mut view = AllRooms::new(server, &caller, outbox, &rooms);
     let (read, reached) = read(server, &store, &caller, &mut view, from.as_ref()).await?;
     caller.seat.read(&server.runtime.rates(), read.documents());
-    let present = store.presences_in(&read.shown).await.map_err(|error| refused(server, &error))?;
     if read.missed.is_none() && caller.resumes() {
         server.metrics.limit("resume");
     }
     let online = if read.missed.is_some() {
         // Also of those in rooms in which nothing else has changed.
-        let online = store.contacts_online(&caller.user).await;
-        online.map_err(|error| refused(server, &error))?
+        store.contacts_online(&caller.user, &read.all, read.as_of).await
     } else {
-        present.iter().filter(|(_, there)| there.online).map(|(user, _)| user.clone()).collect()
+        store.online_in(&read.shown, Some(read.as_of)).await
     };
-    let first_frame = view.begin(read, reached, &present, online);
+    let online = online.map_err(|error| refused(server, &error))?;
+    let first_frame = view.begin(read, reached, online);
     Ok(Opened { caller, view: View::Inbox(Box::new(view)), first_frame })
 }
 
