@@ -10,12 +10,13 @@ import time
 SECRET = "bench-secret-bench-secret-bench-secret"
 
 
-def token(user):
+def token(user, email=None):
     def part(data):
         return base64.urlsafe_b64encode(data).rstrip(b"=")
 
     head = part(b'{"alg":"HS256","typ":"JWT"}')
-    body = part(json.dumps({"user_id": user, "exp": int(time.time()) + 3600}).encode())
+    claims = {"user_id": user, "exp": int(time.time()) + 3600} | ({"email": email} if email else {})
+    body = part(json.dumps(claims).encode())
     signed = head + b"." + body
     return (signed + b"." + part(hmac.new(SECRET.encode(), signed, hashlib.sha256).digest())).decode()
 
@@ -25,13 +26,13 @@ def text_frame(text):
     return bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text.encode()
 
 
-async def open_socket(port, user, path):
+async def open_socket(port, user, path, email=None):
     """Opens a socket for a user: reader and writer, the handshake done."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 26)
     key = base64.b64encode(os.urandom(16)).decode()
     writer.write((
         f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Protocol: Bearer, {token(user)}\r\n\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Protocol: Bearer, {token(user, email)}\r\n\r\n"
     ).encode())
     head = await reader.readuntil(b"\r\n\r\n")
     assert b" 101 " in head, head
