@@ -40,6 +40,11 @@ async def open_socket(port, user, path, email=None):
 
 
 async def read_frame(reader):
+    """The next text frame of the server's, parsed."""
+    return json.loads(await read_text(reader))
+
+
+async def read_text(reader):
     """The next text frame of the server's, which are never masked, and here never in parts."""
     while True:
         first, length = await reader.readexactly(2)
@@ -49,4 +54,4 @@ async def read_frame(reader):
             length = int.from_bytes(await reader.readexactly(8))
         text = await reader.readexactly(length)
         if first == 0x81:
-            return json.loads(text)
+            return text

@@ -3,6 +3,8 @@
 //! One of them can keep the database busy for a second. So they are bounded in number, for a server and for a user, and
 //! run on database connections of their own: writes and small reads never queue behind them for a connection. A read
 //! first waits for its user's turn, then for the server's: the waiting reads of one user hold nothing that others need.
+//! After a read its user's turn rests for twice as long as the read took. So one user keeps the database busy for a third
+//! of the time at most, and the median of what others do is as without that user.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +12,7 @@ use std::time::Duration;
 
 use handlers::UserId;
 use mongodb::Client;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -35,10 +38,30 @@ pub(super) struct Bulk {
     metrics: Arc<Metrics>,
 }
 
-/// The permit of one bulk read, given back when dropped.
+/// How much longer than a read its user's turn rests after it.
+const REST: u32 = 2;
+
+/// The longest such rest.
+const LONGEST_REST: Duration = Duration::from_secs(5);
+
+/// The permits of one bulk read. The server's is given back when dropped, the user's after its rest.
 #[derive(Debug)]
 pub(crate) struct BulkTurn {
-    _permits: Vec<OwnedSemaphorePermit>,
+    user: Option<OwnedSemaphorePermit>,
+    _server: OwnedSemaphorePermit,
+    began: Instant,
+}
+
+impl Drop for BulkTurn {
+    fn drop(&mut self) {
+        let (user, rest) = (self.user.take(), (self.began.elapsed() * REST).min(LONGEST_REST));
+        if let (Some(user), Ok(runtime)) = (user, Handle::try_current()) {
+            runtime.spawn(async move {
+                tokio::time::sleep(rest).await;
+                drop(user);
+            });
+        }
+    }
 }
 
 /// No turn came within `limits.bulk_wait_ms`.
@@ -106,12 +129,12 @@ impl Store {
 impl Bulk {
     async fn turn(&self, user: Option<&UserId>) -> Result<BulkTurn, NoTurn> {
         let end = Instant::now() + self.wait;
-        let mut permits = Vec::with_capacity(2);
-        if let Some(user) = user {
-            permits.push(self.permit(self.of_user(user), "bulk_reads_per_user", end).await?);
-        }
-        permits.push(self.permit(self.server.clone(), "bulk_reads", end).await?);
-        Ok(BulkTurn { _permits: permits })
+        let user = match user {
+            Some(user) => Some(self.permit(self.of_user(user), "bulk_reads_per_user", end).await?),
+            None => None,
+        };
+        let server = self.permit(self.server.clone(), "bulk_reads", end).await?;
+        Ok(BulkTurn { user, _server: server, began: Instant::now() })
     }
 
     async fn permit(
