@@ -124,6 +124,9 @@ impl fmt::Display for RoomId {
 /// Digits without a leading zero, up to [`MAX_ID`], are an integer; anything else of 1 to
 /// [`UserId::MAX_BYTES`] bytes without control characters is a string. So `7` and `"7"` are one user,
 /// `"007"` is another, and a pair of users has one order everywhere: integers first.
+///
+/// An id with a `.` or `..` between slashes is refused: HTTP clients and proxies resolve such a path segment, also a
+/// percent-encoded one, and the request would reach another resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(untagged)]
 pub enum UserId {
@@ -141,12 +144,10 @@ fn as_str<S: Serializer>(name: &Arc<str>, serializer: S) -> Result<S::Ok, S::Err
 impl UserId {
     /// The longest id that is not an integer, in bytes of UTF-8.
     pub const MAX_BYTES: usize = 128;
-}
 
-impl FromStr for UserId {
-    type Err = OutOfRange;
-
-    fn from_str(id: &str) -> Result<Self, OutOfRange> {
+    /// Reads an id that the database holds. It may be one that [`from_str`](Self::from_str) refuses today: a room
+    /// with such a member must stay readable, and the user erasable.
+    pub fn from_stored(id: &str) -> Result<Self, OutOfRange> {
         let digits = id.bytes().all(|byte| byte.is_ascii_digit()) && (id == "0" || !id.starts_with('0'));
         if digits
             && let Ok(n) = id.parse::<i64>()
@@ -158,6 +159,18 @@ impl FromStr for UserId {
             return Err(OutOfRange);
         }
         Ok(Self::Name(id.into()))
+    }
+}
+
+impl FromStr for UserId {
+    type Err = OutOfRange;
+
+    fn from_str(id: &str) -> Result<Self, OutOfRange> {
+        // A backslash is a slash to every browser.
+        if id.split(['/', '\\']).any(|segment| matches!(segment, "." | "..")) {
+            return Err(OutOfRange);
+        }
+        Self::from_stored(id)
     }
 }
 
@@ -211,3 +224,20 @@ impl fmt::Display for OutOfRange {
 }
 
 impl std::error::Error for OutOfRange {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_resolve_in_a_path_are_refused() {
+        for id in [".", "..", "../7", "a/..", "a/./b", "..\\7", "/..", "../", "./"] {
+            assert!(id.parse::<UserId>().is_err(), "{id}");
+            assert!(serde_json::from_value::<UserId>(id.into()).is_err(), "{id}");
+            assert_eq!(UserId::from_stored(id), Ok(UserId::Name(id.into())));
+        }
+        for id in ["...", ".a", "a..b", "user.", "auth0|7", "a/b", "a@b.example", "%2e%2e"] {
+            assert_eq!(id.parse::<UserId>(), Ok(UserId::Name(id.into())));
+        }
+    }
+}

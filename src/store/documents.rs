@@ -193,7 +193,7 @@ pub(crate) fn read_user(value: RawBsonRef<'_>) -> Result<UserId, Undecodable> {
     match value {
         RawBsonRef::Int64(n) => Ok(UserId::Int(n)),
         RawBsonRef::Int32(n) => Ok(UserId::Int(n.into())),
-        RawBsonRef::String(name) => name.parse().map_err(|_| fault()),
+        RawBsonRef::String(name) => UserId::from_stored(name).map_err(|_| fault()),
         _ => Err(fault()),
     }
 }
