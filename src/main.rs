@@ -84,7 +84,16 @@ fn main() -> ExitCode {
     // What is to be finished is by now. The database's driver says goodbye in tasks of its own, which would panic, with a
     // trace behind the one line that counts, if the runtime were taken from under them: they end with the process.
     std::mem::forget(runtime);
-    ended.unwrap_or_else(|error| fail(&error))
+    match ended {
+        Ok(code) => code,
+        Err(error) if is_unread(&*error) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+/// Whether the reader of what is printed has left, as `head` does once it has its lines: no failure, and nobody to tell.
+fn is_unread(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// How long the last line may wait for whoever reads stderr.

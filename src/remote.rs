@@ -9,6 +9,7 @@ mod api;
 mod erase;
 mod export;
 mod history;
+mod lines;
 mod rooms;
 mod send;
 mod table;

@@ -1,14 +1,16 @@
 //! The REST API from the other side: one request, its answer, and one line where it failed.
 
 use std::error::Error;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use parlor::config::{Config, Secret};
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Method, RequestBuilder, Response, Url};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::Asked;
 use super::table::visible;
@@ -19,6 +21,15 @@ const CONNECT: Duration = Duration::from_secs(5);
 
 /// How long the server may say nothing; a stream says something every 15 s.
 const SILENCE: Duration = Duration::from_secs(45);
+
+/// How long a whole answer may take, however often something of it comes.
+const ANSWER: Duration = Duration::from_mins(2);
+
+/// The longest answer that is read, in bytes: a page of the longest texts.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+/// The longest refusal, in bytes; problem details are far shorter.
+const MAX_REFUSAL_BYTES: usize = 64 << 10;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -60,9 +71,6 @@ impl Api {
         path: &[&str],
         query: &[(&str, String)],
     ) -> Result<RequestBuilder, Failure> {
-        if let Some(dots) = path.iter().find(|segment| matches!(**segment, "." | "..")) {
-            return Err(format!("{dots} can't be asked for: in a URL it means another place").into());
-        }
         let mut url = self.url.clone();
         // A URL that can't be a base was refused.
         if let Ok(mut segments) = url.path_segments_mut() {
@@ -94,35 +102,84 @@ impl Api {
     }
 
     async fn json(&self, request: RequestBuilder) -> Result<Value, Failure> {
-        let body = self.answer(request).await?.text().await.map_err(|error| self.unanswered(&error))?;
+        let answer = self.answer(request).await?;
+        let body = self.whole(answer, MAX_ANSWER_BYTES).await?;
         // 204 has none.
-        if body.is_empty() { Ok(Value::Null) } else { Ok(serde_json::from_str(&body)?) }
+        if body.is_empty() { Ok(Value::Null) } else { Ok(serde_json::from_slice(&body)?) }
     }
 
     /// An answer that is no refusal; its body is still to be read.
     pub(super) async fn answer(&self, request: RequestBuilder) -> Result<Response, Failure> {
-        let answer = request.send().await.map_err(|error| self.unanswered(&error))?;
+        let answer = timeout(ANSWER, request.send()).await.map_err(|_| self.endless())?;
+        let answer = answer.map_err(|error| self.unanswered(&error))?;
         let status = answer.status();
         if status.is_success() {
             return Ok(answer);
         }
-        let body = answer.text().await.unwrap_or_default();
-        let problem: Value = serde_json::from_str(&body).unwrap_or_default();
-        Err(match (problem["detail"].as_str(), problem["code"].as_str()) {
+        let body = self.whole(answer, MAX_REFUSAL_BYTES).await.unwrap_or_default();
+        let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let reason = match (problem["detail"].as_str(), problem["code"].as_str()) {
             (Some(detail), Some(code)) => format!("{} ({status}, {})", visible(detail), visible(code)),
             _ => format!("{} answers {status}: is this Parlor?", self.url),
-        }
-        .into())
+        };
+        Err(Refused { status, reason }.into())
     }
 
-    /// The last of the causes says what happened; those before it, that something did.
-    fn unanswered(&self, error: &reqwest::Error) -> Failure {
-        let mut cause: &dyn Error = error;
-        while let Some(deeper) = cause.source() {
-            cause = deeper;
-        }
-        format!("{} does not answer: {cause}", self.url).into()
+    /// A body within its bounds.
+    async fn whole(&self, mut answer: Response, most: usize) -> Result<Vec<u8>, Failure> {
+        let read = async {
+            let mut body = Vec::new();
+            while let Some(chunk) = answer.chunk().await.map_err(|error| self.unanswered(&error))? {
+                if body.len() + chunk.len() > most {
+                    let reason = format!("{} answers with over {most} bytes: is this Parlor?", self.url);
+                    return Err(Failure::from(reason));
+                }
+                body.extend_from_slice(&chunk);
+            }
+            Ok(body)
+        };
+        timeout(ANSWER, read).await.map_err(|_| self.endless())?
     }
+
+    fn unanswered(&self, error: &reqwest::Error) -> Failure {
+        format!("{} does not answer: {}", self.url, cause(error)).into()
+    }
+
+    fn endless(&self) -> Failure {
+        format!("{} does not end its answer within {} s", self.url, ANSWER.as_secs()).into()
+    }
+}
+
+/// What a server refused, and why.
+#[derive(Debug)]
+pub(super) struct Refused {
+    status: StatusCode,
+    reason: String,
+}
+
+impl Refused {
+    /// Whether the same request will be refused again.
+    pub(super) fn is_final(&self) -> bool {
+        let passing = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+        self.status.is_client_error() && !passing.contains(&self.status)
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(&self.reason)
+    }
+}
+
+impl Error for Refused {}
+
+/// The last of the causes says what happened; those before it, that something did.
+pub(super) fn cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
 }
 
 /// Where whoever is on this machine reaches a server that listens on `address`.

@@ -9,6 +9,8 @@ use parlor::config::Config;
 use reqwest::{Method, Response};
 use serde_json::Value;
 
+use super::api::Refused;
+use super::lines::{AnswerLines, Next};
 use super::{Api, Asked, table};
 use crate::Failure;
 
@@ -20,9 +22,6 @@ const TRIES: u32 = 60;
 
 /// Messages of a page, where more were missed than a history has.
 const PAGE: usize = 200;
-
-/// The longest line that is waited for, in bytes: the first holds a whole history.
-const MAX_LINE_BYTES: usize = 64 << 20;
 
 #[derive(Args)]
 pub(crate) struct Tail {
@@ -65,8 +64,13 @@ async fn open(api: &Api, tail: &Tail) -> Result<Response, Failure> {
 async fn reopen(api: &Api, tail: &Tail) -> Result<Response, Failure> {
     for _ in 1..TRIES {
         tokio::time::sleep(PAUSE).await;
-        if let Ok(stream) = open(api, tail).await {
-            return Ok(stream);
+        match open(api, tail).await {
+            Ok(stream) => return Ok(stream),
+            // The room or the key is gone, and no try brings it back.
+            Err(error) if error.downcast_ref::<Refused>().is_some_and(Refused::is_final) => {
+                return Err(error);
+            }
+            Err(_) => {}
         }
     }
     open(api, tail).await
@@ -80,26 +84,19 @@ struct Shown<'a> {
 }
 
 impl Shown<'_> {
-    async fn follow(&mut self, api: &Api, mut stream: Response) -> Result<End, Failure> {
-        let mut waiting = Vec::new();
-        while let Ok(Some(chunk)) = stream.chunk().await {
-            waiting.extend_from_slice(&chunk);
-            while let Some(end) = waiting.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<_> = waiting.drain(..=end).collect();
-                // A blank one only says that the server is there.
-                if line.trim_ascii().is_empty() {
-                    continue;
-                }
-                let event: Value = serde_json::from_slice(&line)?;
-                let missed = self.missed(api, &event).await?;
-                let shown = missed.iter().try_for_each(|message| self.show_message(message));
-                match shown.and_then(|()| self.show(&event)) {
-                    Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(End::Unread),
-                    shown => shown?,
-                }
+    async fn follow(&mut self, api: &Api, stream: Response) -> Result<End, Failure> {
+        let mut lines = AnswerLines::of(stream);
+        while let Next::Line(line) = lines.next().await? {
+            // A blank one only says that the server is there.
+            if line.trim_ascii().is_empty() {
+                continue;
             }
-            if waiting.len() > MAX_LINE_BYTES {
-                return Err("a line of the stream has no end".into());
+            let event: Value = serde_json::from_slice(&line)?;
+            let missed = self.missed(api, &event).await?;
+            let shown = missed.iter().try_for_each(|message| self.show_message(message));
+            match shown.and_then(|()| self.show(&event)) {
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(End::Unread),
+                shown => shown?,
             }
         }
         Ok(End::Broken)

@@ -1,8 +1,11 @@
 //! The commands that ask a server that runs: what they print for people and for programs, and how they fail.
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use crate::support::{Home, Link, PATIENCE, Process, State, free_port};
 
@@ -170,7 +173,6 @@ async fn what_fails_says_why_in_one_line() {
         (&[], &["history", "--room", "1", "--limit", "201"], "limit: must be 1 to 200"),
         (&[], &["tail", "--room", "77"], "no such room (404"),
         (&[], &["send", "--room", "77", "--user", "1", "text"], "no such room (404"),
-        (&[], &["export", "--user", ".."], ".. can't be asked for"),
         (&[], &["history", "--room", "1", "--key", "wrong"], "a service key is needed"),
         (&[("API__KEYS", "")], &["history", "--room", "1"], "PARLOR__API__KEYS"),
         (&[], &["history", "--room", "1", "--url", "ftp://127.0.0.1/"], "no server's address"),
@@ -182,9 +184,76 @@ async fn what_fails_says_why_in_one_line() {
     for arguments in [
         &["history"][..],
         &["send", "--room", "x", "--user", "1", "t"],
+        &["export", "--user", ".."],
+        &["erase", "--yes", "--user", "."],
         &["history", "--room", "1", "--before", "1", "--after", "1"],
     ] {
         assert_eq!(home.run(arguments).await.status.code(), Some(2), "{arguments:?}");
+    }
+    server.stop().await;
+}
+
+/// What pretends to be a server answers without an end.
+#[tokio::test]
+async fn an_endless_answer_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let answering = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut request = vec![0; 4096];
+                let _ = stream.read(&mut request).await;
+                let status =
+                    if request.starts_with(b"GET /api/v1/rooms/2/") { "404 Not Found" } else { "200 OK" };
+                let _ = stream.write_all(format!("HTTP/1.1 {status}\r\n\r\n").as_bytes()).await;
+                let piece = vec![b' '; 1 << 20];
+                while stream.write_all(&piece).await.is_ok() {}
+            });
+        }
+    });
+    let home = Home::new().await.set("API__KEYS", KEY);
+    for (arguments, why) in [
+        (&["history", "--room", "1"][..], "answers with over 67108864 bytes"),
+        (&["users", "--user", "1"], "answers with over 67108864 bytes"),
+        (&["history", "--room", "2"], "answers 404 Not Found: is this Parlor?"),
+        (&["tail", "--room", "1"], "a line of the answer has over 67108864 bytes"),
+        (&["export", "--user", "1"], "a line of the answer has over 67108864 bytes"),
+    ] {
+        let arguments = [arguments, &["--url", &url]].concat();
+        let refused = home.run(&arguments).await;
+        assert!(refused.refused().contains(why), "{arguments:?}: {refused:#?}");
+    }
+    answering.abort();
+}
+
+/// As after `head`, once it has its lines.
+#[tokio::test]
+async fn a_closed_pipe_ends_every_command_quietly() {
+    let home = home().await;
+    let server = home.serve().await;
+    let room = home.run(&["room", "--members", "1,2"]).await.printed().to_owned();
+    home.run(&["send", "--room", &room, "--user", "1", "text"]).await.printed();
+    for arguments in [
+        &["history", "--room", &room][..],
+        &["history", "--room", &room, "--json"],
+        &["rooms", "--user", "1"],
+        &["users", "--user", "1"],
+        &["export", "--user", "1"],
+        &["send", "--room", &room, "--user", "1", "text"],
+        &["tail", "--room", &room],
+        &["token", "--user", "1"],
+        &["room", "--members", "1,2"],
+        &["check"],
+    ] {
+        let mut command = tokio::process::Command::from(home.command(&[], arguments));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().unwrap();
+        drop(child.stdout.take());
+        let ended = tokio::time::timeout(4 * PATIENCE, child.wait_with_output()).await;
+        let ended = ended.unwrap_or_else(|_| panic!("{arguments:?} goes on")).unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(ended.status.success() && said.is_empty(), "{arguments:?}: {} {said}", ended.status);
     }
     server.stop().await;
 }
