@@ -32,11 +32,10 @@ use salvo::prelude::*;
 use salvo_oapi::{Components, EndpointArgRegister, Operation};
 
 pub(crate) use docs::{description, routes as docs};
-pub(crate) use problem::Unrouted;
+pub(crate) use problem::{Code, Problem, Unrouted};
 pub use rooms::{MAX_MEMBERS, check_members};
 
 use crate::server::Server;
-use problem::Problem;
 
 /// Everything under `/api/v1`, behind the keys.
 pub(crate) fn routes(server: &Arc<Server>) -> Router {

@@ -7,6 +7,9 @@
 //!
 //! The address is the connection's own: what proxies write stands in a head that has not been read yet. Listed ones
 //! are exempt.
+//!
+//! The admin listener has bounds of its own, in all and for each address, and closes what is over either: connections there
+//! must not take the files that clients' connections need.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -56,8 +59,46 @@ impl Arrivals {
     }
 }
 
+/// Whose connections pass a gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// Clients'.
+    Clients,
+    /// Those of whoever runs the server.
+    Admin,
+}
+
+impl Door {
+    /// Who has come in by this door.
+    fn arrivals(self, server: &Server) -> &Arrivals {
+        match self {
+            Self::Clients => &server.arrivals,
+            Self::Admin => &server.admin_arrivals,
+        }
+    }
+
+    /// Takes a connection in. Fails with the bound that it is over.
+    fn enter(self, server: &Server, peer: SocketAddr) -> Result<(), &'static str> {
+        let config = server.config.load();
+        let arrivals = self.arrivals(server);
+        let (most, bound) = match self {
+            Self::Clients => {
+                let http = &config.http;
+                let exempt = address::is_listed(peer.ip().to_canonical(), &http.proxies);
+                let most = http.connections_per_address.filter(|_| !exempt).unwrap_or(usize::MAX);
+                (most, "connections_per_address")
+            }
+            // One task accepts: nobody comes in between the count and the entry.
+            Self::Admin if arrivals.count() >= config.admin.connections => return Err("admin_connections"),
+            Self::Admin => (config.admin.connections_per_address, "admin_connections_per_address"),
+        };
+        if arrivals.enter(peer, most) { Ok(()) } else { Err(bound) }
+    }
+}
+
 /// What each connection passes as it is accepted.
 pub(crate) struct Gate {
+    pub(crate) door: Door,
     pub(crate) server: Arc<Server>,
     /// What it is held to from there on.
     pub(crate) fuse: FuseConfig,
@@ -67,26 +108,24 @@ pub(crate) struct Gate {
 impl FusePolicy for Gate {
     async fn decide(&self, info: &FuseInfo) -> FuseAction {
         let Some(peer) = info.remote_addr.clone().into_std() else { return FuseAction::Accept(self.fuse) };
-        let most = {
-            let http = &self.server.config.load().http;
-            let exempt = address::is_listed(peer.ip().to_canonical(), &http.proxies);
-            http.connections_per_address.filter(|_| !exempt).unwrap_or(usize::MAX)
-        };
-        if self.server.arrivals.enter(peer, most) {
-            return FuseAction::Accept(self.fuse);
+        match self.door.enter(&self.server, peer) {
+            Ok(()) => FuseAction::Accept(self.fuse),
+            Err(bound) => {
+                self.server.metrics.limit(bound);
+                FuseAction::Reject
+            }
         }
-        self.server.metrics.limit("connections_per_address");
-        FuseAction::Reject
     }
 
     fn observe(&self, info: &FuseInfo, _: &ConnCtrl) -> Option<ArcConnObserver> {
         let peer = info.remote_addr.clone().into_std()?;
-        Some(Arc::new(Arrival { server: self.server.clone(), peer }))
+        Some(Arc::new(Arrival { door: self.door, server: self.server.clone(), peer }))
     }
 }
 
 /// Goes with the connection, whatever becomes of it.
 struct Arrival {
+    door: Door,
     server: Arc<Server>,
     peer: SocketAddr,
 }
@@ -95,7 +134,7 @@ impl ConnObserver for Arrival {}
 
 impl Drop for Arrival {
     fn drop(&mut self) {
-        self.server.arrivals.leave(self.peer);
+        self.door.arrivals(&self.server).leave(self.peer);
     }
 }
 

@@ -102,6 +102,7 @@ pub(crate) async fn assemble(
         places: Places::default(),
         exports: Places::default(),
         arrivals: Arrivals::default(),
+        admin_arrivals: Arrivals::default(),
         refusals,
         tracker: TaskTracker::new(),
         draining: AtomicBool::new(false),

@@ -89,6 +89,10 @@ pub struct Config {
 pub struct Admin {
     /// Where metrics and probes are served; nowhere if none.
     pub listen: Option<SocketAddr>,
+    /// TCP connections there, at once.
+    pub connections: usize,
+    /// The same of one address.
+    pub connections_per_address: usize,
 }
 
 /// `[mongodb]`
@@ -195,6 +199,10 @@ pub struct Http {
     pub head_bytes: usize,
     /// How long a request's head, its body, or a stalled answer may each take.
     pub request: Duration,
+    /// How much of a body that nobody reads is read and dropped, in bytes.
+    pub discard_bytes: usize,
+    /// How long that may take.
+    pub discard: Duration,
 }
 
 /// `[tls]`

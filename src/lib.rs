@@ -17,6 +17,8 @@
 //! An action of the application's own goes the same way, but that its handler is a request to a server of theirs
 //! ([`functions`], [`outbound`]); what it tells a room without storing it is a [`signal`], which takes the same road.
 //!
+//! What holds for every HTTP request, whatever it asks for, is in [`http`](crate::http).
+//!
 //! Only [`store`], [`feed`] and [`hooks`] know MongoDB, and [`embedded`] how to run one.
 
 mod address;
@@ -40,6 +42,7 @@ mod functions;
 #[doc(hidden)]
 pub mod fuzz;
 mod hooks;
+mod http;
 mod hub;
 mod leftovers;
 pub mod log;

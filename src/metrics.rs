@@ -3,6 +3,7 @@
 //! One instance a server, handed to whoever counts. Served at `/metrics` on the admin listener; config/grafana.json and
 //! config/alerts.yaml use it.
 
+mod classic;
 mod known;
 
 mod hooks;
@@ -22,6 +23,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use self::outbound::Outbound;
 pub(crate) use self::outbound::OutboundMetrics;
+use crate::http::negotiation::MetricsFormat;
 
 /// The counters of one server.
 #[derive(Debug)]
@@ -233,8 +235,8 @@ impl Metrics {
         self.feed_lag.observe(lag.as_secs_f64());
     }
 
-    /// Everything, in the text format of `OpenMetrics`.
-    pub(crate) fn render(&self, now: Now) -> String {
+    /// Everything, in this format.
+    pub(crate) fn render(&self, now: Now, format: MetricsFormat) -> String {
         let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.heartbeat.set(now.heartbeat.map_or(-1.0, |age| age.as_secs_f64()));
         self.write_queue.set(whole(now.write_queue));
@@ -246,7 +248,10 @@ impl Metrics {
         let mut page = String::new();
         // Writing to a String can't fail.
         let _ = text::encode(&mut page, &self.registry);
-        page
+        match format {
+            MetricsFormat::OpenMetrics => page,
+            MetricsFormat::Classic => classic::of_openmetrics(&page),
+        }
     }
 }
 

@@ -18,7 +18,8 @@ pub fn raise(config: &Config) {
             current
         }
     };
-    let needed = config.limits.sockets.saturating_add(config.http.connections).saturating_add(OTHERS);
+    let connections = config.http.connections.saturating_add(config.admin.connections);
+    let needed = config.limits.sockets.saturating_add(connections).saturating_add(OTHERS);
     // None is without limit.
     let Some(allowed) = allowed.filter(|allowed| usize::try_from(*allowed).is_ok_and(|most| most < needed))
     else {

@@ -6,10 +6,10 @@ mod demo;
 use std::sync::Arc;
 
 use handlers::UserId;
-use salvo::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
 use salvo::prelude::*;
 
 use crate::config::{Config, PageEnabled};
+use crate::http::asset::Asset;
 use crate::server::Server;
 use crate::store::{NewMember, Store, StoreError};
 
@@ -120,24 +120,6 @@ pub(crate) fn routes(server: &Arc<Server>) -> Router {
     let router = demo::routes(server);
     FILES.iter().chain(SCRIPTS).chain(LIBRARY).fold(router, |router, (path, kind, contents)| {
         let here = if path.is_empty() { Router::new() } else { Router::with_path(*path) };
-        router.push(here.get(File { kind, contents }))
+        router.push(here.get(Asset::new(kind, *contents).policy(POLICY)))
     })
-}
-
-struct File {
-    kind: &'static str,
-    contents: &'static str,
-}
-
-#[async_trait]
-impl Handler for File {
-    async fn handle(&self, _: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
-        for (name, value) in
-            [(CONTENT_TYPE, self.kind), (CONTENT_SECURITY_POLICY, POLICY), (CACHE_CONTROL, "no-cache")]
-        {
-            res.headers_mut().insert(name, HeaderValue::from_static(value));
-        }
-        // Static text: its length is known and writing it can't fail.
-        let _ = res.write_body(self.contents);
-    }
 }

@@ -121,6 +121,7 @@ mod tests {
         assert!(refusals.0.entry_count() <= 10);
         let now =
             Now { heartbeat: None, write_queue: 0, receipts: 0, connections: 0, marks: 0, log_dropped: 0 };
-        assert!(metrics.render(now).contains("limits_hit_total{bound=\"refused_addresses\"} 90"));
+        let page = metrics.render(now, crate::http::negotiation::MetricsFormat::OpenMetrics);
+        assert!(page.contains("limits_hit_total{bound=\"refused_addresses\"} 90"));
     }
 }

@@ -3,37 +3,50 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use salvo::catcher::Catcher;
 use salvo::conn::ConnCtrl;
 use salvo::http::header::{
-    CONNECTION, CONTENT_TYPE, HeaderValue, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    ACCEPT, ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER,
+    SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE, VARY,
 };
 use salvo::http::{HeaderMap, Method, StatusCode};
 use salvo::hyper::upgrade::OnUpgrade;
 use salvo::prelude::*;
 use serde_json::json;
-use tokio_tungstenite::tungstenite::Bytes;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::admission::Path;
+use crate::http::asset::Asset;
+use crate::http::head::{self, AsGet};
+use crate::http::negotiation::MetricsFormat;
+use crate::http::strict::Strict;
+use crate::http::unread::Unread;
 use crate::server::Server;
 use crate::{address, admission, api, close, page, secure, socket};
 
 /// Every route, what is said where there is none, and what every answer has.
 pub(crate) fn service(server: &Arc<Server>) -> Service {
     let tls = server.config.load().tls.files.is_some();
-    let unrouted = Catcher::default().hoop(api::Unrouted);
-    Service::new(router(server)).catcher(unrouted).hoop(secure::Headers { tls })
+    served(server, router(server), tls)
+}
+
+fn served(server: &Arc<Server>, router: Router, tls: bool) -> Service {
+    let router = Arc::new(router);
+    let unrouted = Catcher::default().hoop(api::Unrouted(router.clone()));
+    let service = Service::new(router).catcher(unrouted);
+    service.hoop(secure::Headers { tls }).hoop(Unread(server.clone())).hoop(Strict)
 }
 
 fn router(server: &Arc<Server>) -> Router {
-    let mut router = Router::new()
+    let contract = |text: String| Asset::new("application/json", text);
+    let mut router = Router::with_filter(AsGet)
         .push(Router::with_path("ws/chat").goal(Chat(server.clone(), Path::Room)))
         .push(Router::with_path("ws").goal(Chat(server.clone(), Path::All)))
-        .push(Router::with_path("asyncapi.json").get(Contract(server.runtime.contract(close::CODES).into())))
+        .push(Router::with_path("asyncapi.json").get(contract(server.runtime.contract(close::CODES))))
         .push(api::routes(server))
-        .push(Router::with_path("openapi.json").get(Contract(api::description().into())))
+        .push(Router::with_path("openapi.json").get(contract(api::description())))
         .push(api::docs(server))
         .push(Router::with_path("healthz").get(Healthy))
         .push(Router::with_path("readyz").get(Ready { server: server.clone(), in_full: false }));
@@ -45,11 +58,11 @@ fn router(server: &Arc<Server>) -> Router {
 
 /// What is for those who run it: the admin listener's.
 pub(crate) fn admin(server: &Arc<Server>) -> Service {
-    let router = Router::new()
+    let router = Router::with_filter(AsGet)
         .push(Router::with_path("metrics").get(Measured(server.clone())))
         .push(Router::with_path("healthz").get(Healthy))
         .push(Router::with_path("readyz").get(Ready { server: server.clone(), in_full: true }));
-    Service::new(router).hoop(secure::Headers { tls: false })
+    served(server, router, false)
 }
 
 /// `/ws/chat/` and `/ws/`: the sockets of one room, and of all rooms of a user.
@@ -58,24 +71,31 @@ struct Chat(Arc<Server>, Path);
 #[async_trait]
 impl Handler for Chat {
     async fn handle(&self, req: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
-        if let Err(status) = self.upgrade(req, res).await {
+        if let Err(Refusal(status, reason)) = self.upgrade(req, res).await {
             res.status_code(status);
+            let headers = res.headers_mut();
             if status == StatusCode::UPGRADE_REQUIRED {
-                res.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
-                res.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+                headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+                headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             }
-            res.render(status.canonical_reason().unwrap_or_default());
+            if status == StatusCode::METHOD_NOT_ALLOWED {
+                headers.insert(ALLOW, HeaderValue::from_static("GET"));
+            }
+            res.render(reason);
         }
     }
 }
 
+/// Why there is no upgrade: the status, and what a person reads.
+pub(crate) struct Refusal(pub(crate) StatusCode, pub(crate) &'static str);
+
 impl Chat {
     /// Answers the handshake (RFC 6455, 4.2) and leaves the connection to a task of its own. Whom it is for is
     /// found out before, but told after: see [`admission`].
-    async fn upgrade(&self, req: &mut Request, res: &mut Response) -> Result<(), StatusCode> {
+    async fn upgrade(&self, req: &mut Request, res: &mut Response) -> Result<(), Refusal> {
         let server = &self.0;
-        if req.method() != Method::GET {
-            return Err(StatusCode::METHOD_NOT_ALLOWED);
+        if req.method() != Method::GET || head::is_head(req) {
+            return Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket is opened by GET"));
         }
         let key = websocket_key(req.headers())?;
         let address = self.address(req, res)?;
@@ -88,9 +108,11 @@ impl Chat {
         let place = server.places.take(most).filter(|_| !server.is_draining());
         let place = place.ok_or_else(|| {
             server.metrics.limit("sockets");
-            StatusCode::SERVICE_UNAVAILABLE
+            let reason = "the server has no place for another socket: try again later, or elsewhere";
+            Refusal(StatusCode::SERVICE_UNAVAILABLE, reason)
         })?;
-        let upgrade = req.extensions_mut().remove::<OnUpgrade>().ok_or(StatusCode::BAD_REQUEST)?;
+        let upgrade = req.extensions_mut().remove::<OnUpgrade>();
+        let upgrade = upgrade.ok_or(Refusal(StatusCode::BAD_REQUEST, "this connection can't be upgraded"))?;
         let admission = admission::admit(self.1, req.uri().query().unwrap_or_default(), caller);
 
         res.status_code(StatusCode::SWITCHING_PROTOCOLS);
@@ -125,7 +147,7 @@ impl Chat {
 
 impl Chat {
     /// From where this is, unless no more is heard from there for now, or a page elsewhere made it.
-    fn address(&self, req: &Request, res: &mut Response) -> Result<IpAddr, StatusCode> {
+    fn address(&self, req: &Request, res: &mut Response) -> Result<IpAddr, Refusal> {
         let server = &self.0;
         let config = server.config.load();
         let peer = req.remote_addr().ip().unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
@@ -134,29 +156,58 @@ impl Chat {
             server.metrics.limit("refusals_per_minute");
             server.metrics.connect("too_many_refused");
             res.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
-            return Err(StatusCode::TOO_MANY_REQUESTS);
+            let reason = "too many connects from this address were refused: see Retry-After";
+            return Err(Refusal(StatusCode::TOO_MANY_REQUESTS, reason));
         }
         if !origin_allowed(req.headers(), &config.http.origins) {
             server.metrics.connect("origin");
             server.refusals.add(address, &config);
-            return Err(StatusCode::FORBIDDEN);
+            return Err(Refusal(StatusCode::FORBIDDEN, "pages of this origin may not connect"));
         }
         Ok(address)
     }
 }
 
+/// Base64 as every client writes it. Bits of the last character that say nothing may be anything (RFC 4648, 3.5).
+const KEY_ENCODING: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
+
+/// The length of a client's key, in bytes (RFC 6455, 4.2.1).
+const KEY_BYTES: usize = 16;
+
 /// The answer to the client's key, where this is a handshake at all.
-pub(crate) fn websocket_key(headers: &HeaderMap) -> Result<HeaderValue, StatusCode> {
-    let has = |name, token: &str| {
-        let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|list| list.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
-    };
-    if !has(CONNECTION, "upgrade") || !has(UPGRADE, "websocket") || !has(SEC_WEBSOCKET_VERSION, "13") {
-        return Err(StatusCode::UPGRADE_REQUIRED);
+pub(crate) fn websocket_key(headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
+    let bad = |reason| Refusal(StatusCode::BAD_REQUEST, reason);
+    let required = |reason| Refusal(StatusCode::UPGRADE_REQUIRED, reason);
+    let has = |name, token: &str| items(headers, name).any(|item| item.eq_ignore_ascii_case(token));
+    if !has(CONNECTION, "upgrade") || !has(UPGRADE, "websocket") {
+        return Err(required("this is for WebSockets: Connection: Upgrade, Upgrade: websocket"));
     }
-    // 16 bytes in base64 (RFC 6455, 4.2.1).
-    let key = headers.get(SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24).ok_or(StatusCode::BAD_REQUEST)?;
-    derive_accept_key(key.as_bytes()).try_into().map_err(|_| StatusCode::BAD_REQUEST)
+    let mut versions = items(headers, SEC_WEBSOCKET_VERSION);
+    let version = versions.next();
+    if versions.next().is_some() {
+        return Err(bad("Sec-WebSocket-Version: is given twice"));
+    }
+    if version != Some("13") {
+        return Err(required("Sec-WebSocket-Version: must be 13"));
+    }
+    let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).into_iter();
+    let key = keys.next().ok_or(bad("Sec-WebSocket-Key: is missing"))?;
+    if keys.next().is_some() {
+        return Err(bad("Sec-WebSocket-Key: is given twice"));
+    }
+    let is_key = KEY_ENCODING.decode(key).is_ok_and(|bytes| bytes.len() == KEY_BYTES);
+    let accept = Some(key).filter(|_| is_key).map(|key| derive_accept_key(key.as_bytes()));
+    let accept = accept.and_then(|accept| accept.try_into().ok());
+    accept.ok_or(bad("Sec-WebSocket-Key: must be 16 bytes in base64"))
+}
+
+/// The items of all lists that a header has. A value that is no text counts as one that nobody knows.
+fn items(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let lists = headers.get_all(name).into_iter().map(|value| value.to_str().unwrap_or("?"));
+    lists.flat_map(|list| list.split(',')).map(str::trim)
 }
 
 /// A client that names no origin is no browser, and has none to be checked.
@@ -164,18 +215,6 @@ pub(crate) fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
     let Some(origin) = headers.get(ORIGIN) else { return true };
     let named = |origin: &str| allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin));
     allowed.is_empty() || origin.to_str().is_ok_and(named)
-}
-
-/// `/asyncapi.json` and `/openapi.json`: what goes over the socket, and what the API takes, for programs.
-struct Contract(Bytes);
-
-#[async_trait]
-impl Handler for Contract {
-    async fn handle(&self, _: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
-        res.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        // Bytes of known length: writing them can't fail.
-        let _ = res.write_body(self.0.clone());
-    }
 }
 
 /// `/healthz`: the process lives.
@@ -188,16 +227,18 @@ impl Handler for Healthy {
     }
 }
 
-/// `/metrics`, in the text format of `OpenMetrics`.
+/// `/metrics`, in the format that the client prefers.
 struct Measured(Arc<Server>);
 
 #[async_trait]
 impl Handler for Measured {
-    async fn handle(&self, _: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
-        let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-        res.headers_mut().insert(CONTENT_TYPE, kind);
+    async fn handle(&self, req: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
+        let format = MetricsFormat::wanted(req.headers());
+        let headers = res.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
+        headers.insert(VARY, HeaderValue::from_name(ACCEPT));
         // Text of known length: writing it can't fail.
-        let _ = res.write_body(self.0.metrics.render(self.0.now()));
+        let _ = res.write_body(self.0.metrics.render(self.0.now(), format));
     }
 }
 
@@ -215,11 +256,8 @@ impl Handler for Ready {
         let age = server.pulse.age();
         let keys = server.verifier.lacks_keys();
         let indexes = server.store.indexes().fault();
-        if !server.is_draining()
-            && age.is_some_and(|age| age <= server.config.load().feed.stale)
-            && keys.is_none()
-            && indexes.is_none()
-        {
+        let fresh = age.is_some_and(|age| age <= server.config.load().feed.stale);
+        if !server.is_draining() && fresh && keys.is_none() && indexes.is_none() {
             res.render(Json(json!({ "ready": true })));
             return;
         }
@@ -243,7 +281,12 @@ impl Handler for Ready {
             "ready": false,
             "draining": server.is_draining(),
             "database": told,
-            "feed": if database.is_ok() && !server.is_draining() { "stalled" } else { "unknown" },
+            "feed": match &database {
+                _ if fresh => "ok",
+                // Without the database no heartbeat is written that could come round.
+                Ok(()) if !server.is_draining() => "stalled",
+                _ => "unknown",
+            },
             "heartbeat": heartbeat,
             "keys": keys.unwrap_or("ok"),
             "indexes": indexes,

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::arrivals::Gate;
+use crate::arrivals::{Door, Gate};
 use crate::assemble::{Plan, assemble};
 use crate::auth::AuthError;
 use crate::config::{Config, ConfigError, Http};
@@ -153,7 +153,8 @@ impl App {
         round.map_err(|_| ServeError::new("the change stream brings nothing; see `parlor check`"))??;
         let address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
         if let Some(admin) = admin {
-            let http = HttpServer::new(TcpAcceptor::try_from(admin)?);
+            let limits = &server.config.load().http;
+            let http = bounded(TcpAcceptor::try_from(admin)?, &server, limits, Door::Admin);
             tokio::spawn(stop.clone().run_until_cancelled_owned(http.try_serve(routes::admin(&server))));
         }
         ready(Ready { page: server.page.on, tls: certificate.is_some(), admin: address });
@@ -168,7 +169,7 @@ impl App {
             let watched = certificate.clone().watch(server.config.clone(), server.metrics.clone());
             supervisor.spawn("certificate", watched);
         }
-        listen(server, under_way, Door { clients, certificate }, shutdown, &supervisor).await
+        listen(server, under_way, Entrance { clients, certificate }, shutdown, &supervisor).await
     }
 }
 
@@ -179,7 +180,7 @@ struct Listeners {
 }
 
 /// Where clients come in, and what it shows them, where it speaks TLS.
-struct Door {
+struct Entrance {
     clients: TcpListener,
     certificate: Option<Arc<Certificate>>,
 }
@@ -197,11 +198,11 @@ pub async fn listen_on(address: SocketAddr, variable: &str) -> Result<TcpListene
 async fn listen(
     server: Arc<Server>,
     handlers: UnderWay,
-    door: Door,
+    entrance: Entrance,
     shutdown: CancellationToken,
     supervisor: &Supervisor,
 ) -> Result<(), ServeError> {
-    let Door { clients: listener, certificate } = door;
+    let Entrance { clients: listener, certificate } = entrance;
     let config = server.config.load_full();
     // Accepted connections inherit both. Without the first a small frame waits up to 41 ms for the one before it to
     // be acknowledged; without the second a slow reader holds megabytes in the kernel.
@@ -238,16 +239,25 @@ fn accept<A>(
 where
     A: Acceptor + Send + 'static,
 {
+    let http = bounded(acceptor, server, limits, Door::Clients).max_connections(limits.connections);
+    let handle = http.handle();
+    (handle, tokio::spawn(http.try_serve(routes::service(server))))
+}
+
+/// A listener whose connections pass a gate, and are held to the same times and sizes.
+fn bounded<A>(acceptor: A, server: &Arc<Server>, limits: &Http, door: Door) -> HttpServer<A>
+where
+    A: Acceptor + Send,
+{
     let fuse = FuseConfig::default()
         .with_tls_handshake_timeout(limits.request)
         .with_http1_header_timeout(limits.request)
         .with_request_body_timeout(limits.request)
         .with_write_stall_timeout(limits.request);
-    let gate = Gate { server: server.clone(), fuse };
-    let mut http = HttpServer::new(acceptor).max_connections(limits.connections).fuse_policy(gate);
+    let gate = Gate { door, server: server.clone(), fuse };
+    let mut http = HttpServer::new(acceptor).fuse_policy(gate);
     http.http1_mut().max_buf_size(limits.head_bytes);
-    let handle = http.handle();
-    (handle, tokio::spawn(http.try_serve(routes::service(server))))
+    http
 }
 
 /// Why a server can't be started, in one line.

@@ -59,6 +59,8 @@ pub(crate) struct Server {
     pub(crate) exports: Places,
     /// Connections that are no sockets.
     pub(crate) arrivals: Arrivals,
+    /// Connections to the admin listener.
+    pub(crate) admin_arrivals: Arrivals,
     pub(crate) refusals: Refusals,
     /// Tasks that shutdown waits for: sockets, requests, and what they leave to be done.
     pub(crate) tracker: TaskTracker,

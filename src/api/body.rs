@@ -3,15 +3,15 @@
 use std::fmt;
 
 use salvo::extract::{Extractible, Metadata};
-use salvo::http::ParseError;
-use salvo::http::header::CONTENT_LENGTH;
 use salvo::prelude::*;
 use salvo_oapi::{Components, Content, EndpointArgRegister, Operation, RequestBody, Required, ToSchema};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde_json::{Map, Value};
+use tokio_tungstenite::tungstenite::Bytes;
 
 use super::problem::{Code, Problem, may_fail};
+use crate::http::body::{self, BodyFault};
 use crate::server::Server;
 
 /// What is said of a body that can't be read, at most, in characters.
@@ -35,32 +35,30 @@ impl<'ex, T: DeserializeOwned> Extractible<'ex> for Body<T> {
     #[allow(refining_impl_trait)]
     async fn extract(req: &'ex mut Request, depot: &'ex mut Depot) -> Result<Self, Problem> {
         let server = super::Shared::extract(req, depot).await?;
-        Self::read(bytes(req, &server).await?)
+        Self::read(&bytes(req, &server).await?)
     }
 }
 
 /// A whole body, of `api.body_bytes` at most and within `http.request_ms`.
-pub(super) async fn bytes<'req>(req: &'req mut Request, server: &Server) -> Result<&'req [u8], Problem> {
+pub(super) async fn bytes(req: &mut Request, server: &Server) -> Result<Bytes, Problem> {
     let config = server.config.load_full();
     let (most, patience) = (config.api.body_bytes, config.http.request);
-    let too_large = || {
-        server.metrics.limit("api_body_bytes");
-        Problem::new(Code::TooLarge, format!("the body is over {most} bytes"))
-    };
-    let said = req.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if said.is_some_and(|length: usize| length > most) {
-        return Err(too_large());
-    }
-    match tokio::time::timeout(patience, req.payload_with_max_size(most)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(ParseError::PayloadTooLarge)) => Err(too_large()),
-        Ok(Err(_)) => Err(Problem::new(Code::BadJson, "the body can't be read")),
-        Err(_) => {
+    let read = body::read(req, most, patience).await;
+    read.map_err(|fault| match fault {
+        BodyFault::TooLarge => {
+            server.metrics.limit("api_body_bytes");
+            Problem::new(Code::TooLarge, format!("the body is over {most} bytes"))
+        }
+        BodyFault::Late => {
             server.metrics.limit("request_ms");
             let detail = format!("the body did not come within {} ms", patience.as_millis());
-            Err(Problem::new(Code::BadJson, detail))
+            Problem::new(Code::RequestTimeout, detail)
         }
-    }
+        BodyFault::Encoded => {
+            Problem::new(Code::UnsupportedMediaType, "Content-Encoding: a body must not be compressed")
+        }
+        BodyFault::Broken => Problem::new(Code::BadJson, "the body can't be read"),
+    })
 }
 
 impl<T: DeserializeOwned> Body<T> {
@@ -84,7 +82,9 @@ impl<T: ToSchema> EndpointArgRegister for Body<T> {
         let content = Content::new(T::to_schema(components));
         let body = RequestBody::new().required(Required::True).add_content("application/json", content);
         operation.request_body = Some(body);
-        may_fail(components, operation, &[Code::BadJson, Code::InvalidRequest, Code::TooLarge]);
+        let codes = [Code::BadJson, Code::InvalidRequest, Code::TooLarge, Code::RequestTimeout];
+        may_fail(components, operation, &codes);
+        may_fail(components, operation, &[Code::UnsupportedMediaType]);
     }
 }
 

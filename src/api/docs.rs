@@ -7,15 +7,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use salvo::http::StatusCode;
-use salvo::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION,
-};
+use salvo::http::header::{HeaderValue, LOCATION};
 use salvo::prelude::*;
 use salvo_oapi::security::{Http, HttpAuthScheme};
 use salvo_oapi::swagger_ui::{self, SwaggerFile};
 use salvo_oapi::{Info, OpenApi, SecurityRequirement, SecurityScheme};
 use tokio_tungstenite::tungstenite::Bytes;
 
+use crate::http::asset::Asset;
 use crate::server::Server;
 
 /// Its own files, and its own server to talk to. Swagger UI sets styles of elements, and has its icons in its styles.
@@ -33,10 +32,10 @@ pub(crate) fn routes(server: &Arc<Server>) -> Router {
         return Router::new();
     }
     Router::with_path("docs")
-        .get(Index)
-        .push(Router::with_path("try.js").get(File(JAVASCRIPT, include_str!("docs/try.js"))))
-        .push(Router::with_path("swagger-ui.css").get(Swagger(CSS, "swagger-ui.css")))
-        .push(Router::with_path("swagger-ui-bundle.js").get(Swagger(JAVASCRIPT, "swagger-ui-bundle.js")))
+        .get(Index(file(HTML, include_str!("docs/index.html"))))
+        .push(Router::with_path("try.js").get(file(JAVASCRIPT, include_str!("docs/try.js"))))
+        .push(swagger(CSS, "swagger-ui.css"))
+        .push(swagger(JAVASCRIPT, "swagger-ui-bundle.js"))
 }
 
 /// The OpenAPI document, as it is served and checked in.
@@ -58,59 +57,32 @@ pub(crate) fn description() -> String {
 }
 
 /// `/docs/`, from which the page's other files are found: without its last slash it is sent there.
-struct Index;
+struct Index(Asset);
 
 #[async_trait]
 impl Handler for Index {
     async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
         if req.uri().path().ends_with('/') {
-            return File(HTML, include_str!("docs/index.html")).handle(req, depot, res, ctrl).await;
+            return self.0.handle(req, depot, res, ctrl).await;
         }
         res.status_code(StatusCode::PERMANENT_REDIRECT);
         res.headers_mut().insert(LOCATION, HeaderValue::from_static("docs/"));
     }
 }
 
-/// A file of ours: its type and its text.
-struct File(&'static str, &'static str);
-
-#[async_trait]
-impl Handler for File {
-    async fn handle(&self, _: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
-        protect(res.headers_mut(), self.0);
-        let _ = res.write_body(self.1);
-    }
+fn file(kind: &'static str, contents: impl Into<Bytes>) -> Asset {
+    Asset::new(kind, contents).policy(POLICY)
 }
 
-/// A file of Swagger UI: its type and its name.
-struct Swagger(&'static str, &'static str);
-
-#[async_trait]
-impl Handler for Swagger {
-    async fn handle(&self, _: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
-        let Ok(Some(SwaggerFile { bytes, .. })) =
-            swagger_ui::serve(self.1, "", "", "", &swagger_ui::Config::default())
-        else {
-            res.status_code(StatusCode::NOT_FOUND);
-            return;
-        };
-        protect(res.headers_mut(), self.0);
+/// The route of a file of Swagger UI; none where its copy lacks it.
+fn swagger(kind: &'static str, name: &'static str) -> Router {
+    let router = Router::with_path(name);
+    match swagger_ui::serve(name, "", "", "", &swagger_ui::Config::default()) {
         // In the binary, as a release has it, it needs no copy for each who asks.
-        let _ = res.write_body(match bytes {
-            Cow::Borrowed(bytes) => Bytes::from_static(bytes),
-            Cow::Owned(bytes) => bytes.into(),
-        });
-    }
-}
-
-fn protect(headers: &mut HeaderMap, kind: &'static str) {
-    for (name, value) in [
-        (CONTENT_TYPE, kind),
-        (CONTENT_SECURITY_POLICY, POLICY),
-        (CACHE_CONTROL, "no-cache"),
-        (HeaderName::from_static("x-content-type-options"), "nosniff"),
-        (HeaderName::from_static("referrer-policy"), "no-referrer"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
+        Ok(Some(SwaggerFile { bytes: Cow::Borrowed(bytes), .. })) => {
+            router.get(file(kind, Bytes::from_static(bytes)))
+        }
+        Ok(Some(SwaggerFile { bytes: Cow::Owned(bytes), .. })) => router.get(file(kind, bytes)),
+        _ => router,
     }
 }

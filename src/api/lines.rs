@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use salvo::http::ResBody;
 use salvo::http::body::BodySender;
-use salvo::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use salvo::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use salvo::prelude::*;
 use salvo_oapi::{BasicType, Components, Content, EndpointOutRegister, Object, Operation};
 use serde::Serialize;
 
+use super::problem::{Code, may_fail};
 use crate::metrics::Metrics;
 use crate::server::Server;
+
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// What is gathered before it is written, in bytes.
 const CHUNK_BYTES: usize = 32 * 1024;
@@ -88,12 +91,15 @@ impl Writer for Lines {
     async fn write(self, _: &mut Request, _: &mut Depot, res: &mut Response) {
         res.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
         res.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        // nginx, and proxies that follow it, would hold lines back until they have a buffer full of them.
+        res.headers_mut().insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
         res.body(self.0);
     }
 }
 
 impl EndpointOutRegister for Lines {
-    fn register(_: &mut Components, operation: &mut Operation) {
+    fn register(components: &mut Components, operation: &mut Operation) {
+        may_fail(components, operation, &[Code::Busy]);
         let line = Object::with_type(BasicType::Object).description("One on each line.");
         let response = salvo_oapi::Response::new("JSON lines.");
         operation.responses.insert("200", response.add_content("application/x-ndjson", Content::new(line)));

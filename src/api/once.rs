@@ -81,7 +81,7 @@ impl Whole {
         let (method, target) = (self.req.method().to_string(), self.req.uri().to_string());
         let body = body::bytes(&mut self.req, server).await?;
         let mut content = digest::Context::new(&SHA256);
-        for part in [method.as_bytes(), target.as_bytes(), body] {
+        for part in [method.as_bytes(), target.as_bytes(), &body] {
             content.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
             content.update(part);
         }

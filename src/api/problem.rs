@@ -3,10 +3,12 @@
 //! What a client reads never holds a cause; that is logged, once, where the problem is made of it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use salvo::http::StatusCode;
-use salvo::http::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use salvo::http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use salvo::http::{Method, StatusCode};
 use salvo::prelude::*;
+use salvo::routing::PathState;
 use salvo_oapi::{Components, Content, EndpointOutRegister, Operation, RefOr, ToSchema};
 use serde::Serialize;
 
@@ -16,7 +18,7 @@ use crate::store::StoreError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[salvo(schema(name = ProblemCode))]
-pub(super) enum Code {
+pub(crate) enum Code {
     /// The body is not JSON, or not an object.
     BadJson,
     /// A field or parameter is missing, of the wrong type, or out of range; `detail` names it.
@@ -43,6 +45,10 @@ pub(super) enum Code {
     TooManyMembers,
     /// The body is too large.
     TooLarge,
+    /// The body did not come in time.
+    RequestTimeout,
+    /// The body is compressed, or coded otherwise.
+    UnsupportedMediaType,
     /// A fault of the server; its log has the cause.
     Internal,
     /// The database is away: try again later.
@@ -61,6 +67,8 @@ impl Code {
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Self::UnderWay | Self::DirectRoom | Self::TooManyMembers => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -86,6 +94,10 @@ impl Code {
             Self::DirectRoom => "`direct_room`: a direct room has the two members that it was made for",
             Self::TooManyMembers => "`too_many_members`: the room has as many as may be",
             Self::TooLarge => "`too_large`: the body is too large",
+            Self::RequestTimeout => "`request_timeout`: the body did not come in time",
+            Self::UnsupportedMediaType => {
+                "`unsupported_media_type`: the body is compressed, or coded otherwise"
+            }
             Self::Internal => "`internal`: a fault of the server; its log has the cause",
             Self::Unavailable => "`unavailable`: the database is away; try again later",
         }
@@ -94,7 +106,7 @@ impl Code {
 
 /// An answer that isn't what was asked for.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     code: Code,
     detail: Cow<'static, str>,
 }
@@ -114,12 +126,12 @@ pub(super) struct Details {
 }
 
 impl Problem {
-    pub(super) fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { code, detail: detail.into() }
     }
 
     /// A field or parameter that can't be meant.
-    pub(super) fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::InvalidRequest, detail)
     }
     pub(super) fn no_room() -> Self {
@@ -132,12 +144,15 @@ impl Problem {
         Self::new(Code::Internal, "internal error")
     }
 
-    pub(super) fn render(self, res: &mut Response) {
+    pub(crate) fn render(self, res: &mut Response) {
         let status = self.code.status();
         let title = status.canonical_reason().unwrap_or_default();
         res.status_code(status);
         if status == StatusCode::UNAUTHORIZED {
             res.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+            res.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         let details = Details { title, status: status.as_u16(), code: self.code, detail: self.detail };
         res.render(Json(details));
@@ -211,23 +226,47 @@ impl From<StoreError> for Problem {
     }
 }
 
-/// Says by a problem, under `/api`, that a path or its method isn't routed.
-pub(crate) struct Unrouted;
+/// Says by a problem that a path or its method isn't routed.
+pub(crate) struct Unrouted(pub(crate) Arc<Router>);
 
 #[async_trait]
 impl Handler for Unrouted {
     async fn handle(&self, req: &mut Request, _: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
-        let code = match res.status_code {
-            Some(StatusCode::NOT_FOUND) => Code::NotFound,
-            Some(StatusCode::METHOD_NOT_ALLOWED) => Code::MethodNotAllowed,
+        let (code, detail) = match res.status_code {
+            Some(StatusCode::NOT_FOUND) => (Code::NotFound, "no such path"),
+            Some(StatusCode::METHOD_NOT_ALLOWED) => (Code::MethodNotAllowed, "not by this method"),
             _ => return,
         };
-        let path = req.uri().path();
-        if path != "/api" && !path.starts_with("/api/") {
-            return;
+        if code == Code::MethodNotAllowed && !res.headers().contains_key(ALLOW) {
+            let allowed = self.allowed(req).await;
+            if let Ok(allowed) = HeaderValue::try_from(allowed.join(", ")) {
+                res.headers_mut().insert(ALLOW, allowed);
+            }
         }
-        let detail = if code == Code::NotFound { "no such path" } else { "not by this method" };
         Problem::new(code, detail).render(res);
         ctrl.skip_rest();
+    }
+}
+
+impl Unrouted {
+    /// What this path is routed for. HEAD is wherever GET is, and the router knows nothing of that.
+    async fn allowed(&self, req: &mut Request) -> Vec<&'static str> {
+        let (path, came_as) = (req.uri().path().to_owned(), req.method().clone());
+        let mut allowed = Vec::new();
+        for (method, names) in [
+            (Method::GET, &["GET", "HEAD"][..]),
+            (Method::POST, &["POST"]),
+            (Method::PUT, &["PUT"]),
+            (Method::PATCH, &["PATCH"]),
+            (Method::DELETE, &["DELETE"]),
+        ] {
+            *req.method_mut() = method;
+            let mut state = PathState::from_borrowed_path(&path);
+            if self.0.detect(req, &mut state).await.is_some() {
+                allowed.extend(names);
+            }
+        }
+        *req.method_mut() = came_as;
+        allowed
     }
 }

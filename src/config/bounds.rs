@@ -61,6 +61,11 @@ const CONNECTIONS_PER_ADDRESS: Bounds = 0..=1_000_000;
 /// The least is what the HTTP library reads at once.
 const HEAD_BYTES: Bounds = 8_192..=1_048_576;
 const REQUEST_MS: Bounds = 100..=600_000;
+/// Zero reads nothing more.
+const DISCARD_BYTES: Bounds = 0..=1 << 30;
+const DISCARD_MS: Bounds = 10..=60_000;
+/// Fewer, and a scrape and a probe shut each other out.
+const ADMIN_CONNECTIONS: Bounds = 4..=10_000;
 /// An issuer is not asked every second, nor only once a week.
 const REFRESH_SECONDS: Bounds = 10..=86_400;
 const REFETCH_MS: Bounds = 10..=600_000;
@@ -95,6 +100,8 @@ impl Config {
                     "" => Some(None),
                     address => address.parse().ok().map(Some),
                 })?,
+                connections: values.number("admin.connections", ADMIN_CONNECTIONS)?,
+                connections_per_address: values.number("admin.connections_per_address", ADMIN_CONNECTIONS)?,
             },
             mongodb: Mongodb::read(values)?,
             auth: Auth::read(values)?,
@@ -164,6 +171,8 @@ impl Http {
             .filter(|most| *most > 0),
             head_bytes: values.number("http.head_bytes", HEAD_BYTES)?,
             request: values.millis("http.request_ms", REQUEST_MS)?,
+            discard_bytes: values.number("http.discard_bytes", DISCARD_BYTES)?,
+            discard: values.millis("http.discard_ms", DISCARD_MS)?,
         })
     }
 }

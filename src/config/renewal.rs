@@ -5,11 +5,15 @@ use super::{Config, ConfigError};
 /// The keys that a running server takes over; one that ends in a dot is a whole section.
 const LIVE: &[&str] = &[
     "actions.",
+    "admin.connections",
+    "admin.connections_per_address",
     "api.keys",
     "auth.",
     "functions.",
     "hooks.",
     "http.connections_per_address",
+    "http.discard_bytes",
+    "http.discard_ms",
     "http.origins",
     "http.proxies",
     "limits.connects_per_minute",

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::person;
+use crate::http::body::{self, BodyFault};
 use crate::server::Server;
 use crate::store::documents::Kind;
 use crate::store::{RoomPlan, StoreError};
@@ -127,9 +128,14 @@ async fn asked<T: for<'a> Deserialize<'a>>(server: &Server, req: &mut Request) -
     if !may || !asked_on_loopback(req) {
         return Err(StatusCode::NOT_FOUND);
     }
-    let body = tokio::time::timeout(config.http.request, req.payload_with_max_size(MAX_BODY_BYTES)).await;
-    let body = body.map_err(|_| StatusCode::REQUEST_TIMEOUT)?.map_err(|_| StatusCode::BAD_REQUEST)?;
-    serde_json::from_slice(body).map_err(|_| StatusCode::BAD_REQUEST)
+    let body = body::read(req, MAX_BODY_BYTES, config.http.request).await;
+    let body = body.map_err(|fault| match fault {
+        BodyFault::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        BodyFault::Late => StatusCode::REQUEST_TIMEOUT,
+        BodyFault::Encoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        BodyFault::Broken => StatusCode::BAD_REQUEST,
+    })?;
+    serde_json::from_slice(&body).map_err(|_| StatusCode::BAD_REQUEST)
 }
 
 fn answer(res: &mut Response, answer: Result<Value, StatusCode>) {

@@ -12,6 +12,9 @@ const TARGET: &str = "/ws/chat/?firts_user=1&second_user=2/";
 /// How long a head or a body may take, in these tests.
 const REQUEST_MS: &str = "500";
 
+/// A line of a handshake.
+const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
 /// Says nothing, or nothing of HTTP, before it closes.
 const CLOSED: u16 = 0;
 
@@ -23,7 +26,9 @@ struct Abused {
 impl Abused {
     async fn start() -> Self {
         let metered = Metered::new();
-        let server = Server::start(&[metered.setting(), ("HTTP__REQUEST_MS", REQUEST_MS)]).await;
+        let settings =
+            [metered.setting(), ("HTTP__REQUEST_MS", REQUEST_MS), ("HTTP__DISCARD_MS", REQUEST_MS)];
+        let server = Server::start(&settings).await;
         server.room(&[1, 2]).await;
         Self { server, metered }
     }
@@ -150,8 +155,49 @@ async fn no_request_hides_in_another_ones_body() {
     let both = post(&format!("Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n"), &hidden);
     let statuses = abused.statuses(&both).await;
     assert!(matches!(statuses[..], [200 | 400]), "{statuses:?} answered both a length and chunks");
-    let headless = b"GET /healthz HTTP/1.1\r\n\r\n";
-    assert_eq!(abused.statuses(headless).await, [200], "a host is not needed: there is one service");
+    abused.is_well().await;
+}
+
+#[tokio::test]
+async fn requests_without_one_valid_host_are_400() {
+    let abused = Abused::start().await;
+    let asked =
+        |hosts: &str| format!("GET /healthz HTTP/1.1\r\n{hosts}Connection: close\r\n\r\n").into_bytes();
+    let token = abused.server.token(1).sign();
+    let good = handshake(TARGET, &format!("Authorization: Bearer {token}\r\n"));
+    abused
+        .refused(&[
+            ("no host", asked(""), &[400]),
+            (
+                "no host, absolute",
+                b"GET http://a/healthz HTTP/1.1\r\nConnection: close\r\n\r\n".to_vec(),
+                &[400],
+            ),
+            ("two hosts", asked("Host: a\r\nHost: b\r\n"), &[400]),
+            ("the same host twice", asked("Host: a\r\nHost: a\r\n"), &[400]),
+            ("two hosts in one", asked("Host: a, b\r\n"), &[400]),
+            ("an empty host", asked("Host:\r\n"), &[400]),
+            ("a path", asked("Host: a/b\r\n"), &[400]),
+            ("a login", asked("Host: a@b\r\n"), &[400]),
+            ("no port", asked("Host: a:b\r\n"), &[400]),
+            (
+                "two hosts on HTTP/1.0",
+                b"GET /healthz HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n".to_vec(),
+                &[400],
+            ),
+            ("a handshake", good.replace("Host: parlor\r\n", "").into_bytes(), &[400]),
+            (
+                "a handshake by two",
+                good.replace("Host: parlor", "Host: parlor\r\nHost: b").into_bytes(),
+                &[400],
+            ),
+        ])
+        .await;
+    for good in
+        [asked("Host: a:8001\r\n"), asked("Host: [::1]:1\r\n"), b"GET /healthz HTTP/1.0\r\n\r\n".to_vec()]
+    {
+        assert_eq!(abused.statuses(&good).await, [200]);
+    }
     abused.is_well().await;
 }
 
@@ -181,6 +227,11 @@ async fn handshakes_that_are_none_have_a_status() {
             ("no key", with("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", ""), &[400]),
             ("a long key", with("dGhlIHNhbXBsZSBub25jZQ==", &"x".repeat(500)), &[400]),
             ("a key of bytes", with("dGhlIHNhbXBsZSBub25jZQ==", "\u{e9}\u{e9}"), &[400]),
+            ("a key that is no base64", with("dGhlIHNhbXBsZSBub25jZQ==", "!!!!!!!!!!!!!!!!!!!!!!!!"), &[400]),
+            ("a key of 18 bytes", with("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZTEy"), &[400]),
+            ("two keys", with("Sec-WebSocket-Key:", &format!("{KEY}Sec-WebSocket-Key:")), &[400]),
+            ("two versions", with("Sec-WebSocket-V", "Sec-WebSocket-Version: 8\r\nSec-WebSocket-V"), &[400]),
+            ("two versions in one", with("Version: 13", "Version: 13, 8"), &[400]),
             ("by POST", with("GET ", "POST "), &[405]),
             ("by HEAD", with("GET ", "HEAD "), &[405]),
             ("by a word", with("GET ", "UPGRADE "), &[405]),

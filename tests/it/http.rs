@@ -1,5 +1,10 @@
 //! The bounds of plain HTTP: connections, heads, bodies, and the time that each may take.
 
+mod admin;
+mod bodies;
+mod paths;
+mod served;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -42,20 +47,21 @@ async fn a_head_that_never_ends_is_given_up() {
 
 #[tokio::test]
 async fn a_body_that_never_ends_is_given_up() {
-    let server = Server::start(&[("HTTP__REQUEST_MS", "300")]).await;
+    let server = Server::start(&[("HTTP__REQUEST_MS", "300"), ("HTTP__DISCARD_MS", "300")]).await;
     let request = format!(
         "POST /api/v1/rooms HTTP/1.1\r\nHost: parlor\r\nAuthorization: Bearer {API_KEY}\r\n\
          Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{\"members\""
     );
     let answer = heard(said(server.address(), &request).await).await;
-    assert!(!answer.starts_with("HTTP/1.1 2"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("request_timeout"), "{answer}");
 }
 
 /// Each byte comes in time, and all of them never.
 #[tokio::test]
 async fn a_body_that_drips_is_given_up() {
     let metered = Metered::new();
-    let server = Server::start(&[metered.setting(), ("HTTP__REQUEST_MS", "400")]).await;
+    let settings = [metered.setting(), ("HTTP__REQUEST_MS", "400"), ("HTTP__DISCARD_MS", "300")];
+    let server = Server::start(&settings).await;
     let started = Instant::now();
     for idempotent in ["", "Idempotency-Key: a\r\n"] {
         let request = format!(
@@ -79,7 +85,8 @@ async fn a_body_that_drips_is_given_up() {
             _ = timeout(PATIENCE, answer.read_to_end(&mut said)) => {}
         }
         let said = String::from_utf8_lossy(&said);
-        assert!(said.starts_with("HTTP/1.1 400") && said.contains("did not come within 400 ms"), "{said}");
+        assert!(said.starts_with("HTTP/1.1 408") && said.contains("did not come within 400 ms"), "{said}");
+        assert!(said.contains("\"request_timeout\"") && said.contains("connection: close\r\n"), "{said}");
     }
     assert!(started.elapsed() < PATIENCE);
     assert_eq!(metered.hits("request_ms").await, 2);

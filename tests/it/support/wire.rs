@@ -77,6 +77,12 @@ impl Wire {
         }
     }
 
+    /// Whether an answer comes before the connection ends.
+    pub(crate) async fn is_answered(&mut self) -> bool {
+        let byte = timeout(PATIENCE, self.read.read_u8()).await;
+        byte.expect("an answer or an end comes in time").is_ok()
+    }
+
     /// The head of the next answer, without the empty line at its end.
     pub(crate) async fn head(&mut self) -> String {
         let mut head = Vec::new();

@@ -1,0 +1,67 @@
+//! The admin listener's own bounds: what is open there takes nothing from clients.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use tokio::time::timeout;
+
+use crate::support::{Metered, PATIENCE, Server, Wire};
+
+const TWO: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+const THREE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
+
+fn address(metered: &Metered) -> SocketAddr {
+    metered.setting().1.parse().unwrap()
+}
+
+/// Waits until one from this address may stay, and gives that.
+async fn admitted(from: Ipv4Addr, address: SocketAddr) -> Wire {
+    let admitted = timeout(PATIENCE, async {
+        loop {
+            let mut wire = Wire::from(from, address).await;
+            wire.say(b"GET /healthz HTTP/1.1\r\nHost: parlor\r\n\r\n").await;
+            if wire.is_answered().await {
+                return wire;
+            }
+        }
+    });
+    admitted.await.expect("a place is given back")
+}
+
+#[tokio::test]
+async fn admin_connections_over_the_bounds_are_closed() {
+    let metered = Metered::new();
+    let bounds = [("ADMIN__CONNECTIONS", "6"), ("ADMIN__CONNECTIONS_PER_ADDRESS", "4")];
+    let server = Server::start(&[&bounds[..], &[metered.setting()]].concat()).await;
+    server.room(&[1, 2]).await;
+    let admin = address(&metered);
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        open.push(admitted(TWO, admin).await);
+    }
+    assert!(Wire::from(TWO, admin).await.heard_out().await.is_empty());
+    for _ in 0..2 {
+        open.push(admitted(THREE, admin).await);
+    }
+    assert!(Wire::from(THREE, admin).await.heard_out().await.is_empty());
+    // Nobody outside notices.
+    let mut one = server.join(1, 2).await;
+    one.quiet().await;
+
+    open.truncate(1);
+    drop(admitted(Ipv4Addr::LOCALHOST, admin).await);
+    drop(admitted(TWO, admin).await);
+    assert_eq!(metered.hits("admin_connections_per_address").await, 1);
+    assert!(metered.hits("admin_connections").await >= 1);
+}
+
+#[tokio::test]
+async fn silent_admin_connections_are_closed_in_time() {
+    let metered = Metered::new();
+    let server = Server::start(&[metered.setting(), ("HTTP__REQUEST_MS", "300")]).await;
+    server.until_status("/healthz", 200).await;
+    for said in ["", "GET /metrics HT", "GET /healthz HTTP/1.1\r\nHost: parlor\r\n\r\n"] {
+        let mut wire = Wire::to(address(&metered)).await;
+        wire.say(said.as_bytes()).await;
+        wire.heard_out().await;
+    }
+}
