@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 use handlers::Action;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -64,6 +65,7 @@ pub(crate) async fn assemble(
     let (hub, outboxes) = base.hear(&config, &pulse, supervisor).await?;
     let (writer, receipts) = base.store.writers(&config, &metrics, supervisor).await?;
     verifier.watch(&config.auth, &metrics, supervisor.stop());
+    supervisor.spawn("removed keys", wake_at_removed_keys(verifier.clone(), outboxes.clone()));
     let refusals = Refusals::new(&config, metrics.clone());
     let ports = Ports {
         store: base.store.clone(),
@@ -103,6 +105,7 @@ pub(crate) async fn assemble(
         exports: Places::default(),
         arrivals: Arrivals::default(),
         admin_arrivals: Arrivals::default(),
+        reloads: watch::Sender::default(),
         refusals,
         tracker: TaskTracker::new(),
         draining: AtomicBool::new(false),
@@ -112,6 +115,14 @@ pub(crate) async fn assemble(
     supervisor.spawn("sweeper", sweeper::run(server.clone()));
     supervisor.spawn("eraser", erasure::run(server.clone()));
     Ok((server, under_way))
+}
+
+/// Has every socket look whether the key of its token is still in force, whenever keys were removed.
+async fn wake_at_removed_keys(verifier: Verifier, outboxes: Outboxes) {
+    loop {
+        verifier.keys_removed().await;
+        outboxes.wake();
+    }
 }
 
 /// What everything else stands on.

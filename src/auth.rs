@@ -4,6 +4,7 @@
 //! configured algorithm, that is in force now, and that names a user. It leaves to others where in a request
 //! the token stands, what the caller may do, and closing a socket when its token expires.
 
+mod in_force;
 pub(crate) mod issuer;
 mod renewal;
 mod secret;
@@ -20,7 +21,10 @@ use jsonwebtoken::errors::{Error as TokenError, ErrorKind};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use tokio::sync::Notify;
 
+pub(crate) use self::in_force::KeyState;
+use self::in_force::{By, KeysInForce};
 use self::issuer::Issuer;
 pub(crate) use self::renewal::Renewed;
 pub use self::secret::keep_secret;
@@ -48,6 +52,8 @@ pub struct Caller {
     pub email: Option<String>,
     /// When the token is no longer good: its `exp` and [`LEEWAY`]. At most the end of the year 9999.
     pub expires_at: SystemTime,
+    /// Whether the token's key is still in force.
+    pub(crate) key: KeyState,
 }
 
 /// Checks tokens. A clone is the same one.
@@ -60,7 +66,9 @@ struct Inner {
     /// Who the keys come from, where they come from elsewhere.
     issuer: ArcSwapOption<Issuer>,
     /// Held by whoever replaces either: an issuer that was left must not bring its keys back.
-    changing: Mutex<()>,
+    changing: Mutex<KeysInForce>,
+    /// A key was taken away.
+    removed: Notify,
 }
 
 struct Rules {
@@ -80,6 +88,7 @@ enum Checks {
 struct Check {
     key: DecodingKey,
     validation: Validation,
+    state: KeyState,
 }
 
 impl Verifier {
@@ -89,7 +98,7 @@ impl Verifier {
     /// # Errors
     /// No key, or one that `Config::check` would refuse.
     pub fn new(auth: &Auth) -> Result<Self, ConfigError> {
-        let rules = match auth.keys()? {
+        let mut rules = match auth.keys()? {
             Keys::None => {
                 return Err(ConfigError::new("auth.secret", "neither this nor another key is given"));
             }
@@ -97,10 +106,13 @@ impl Verifier {
             Keys::Set(keys) => Rules::several(auth, keys),
             Keys::Remote(_) => Rules::several(auth, Vec::new()),
         };
+        let mut in_force = KeysInForce::default();
+        in_force.renew(&mut rules, By::Operator);
         Ok(Self(Arc::new(Inner {
             rules: ArcSwap::from_pointee(rules),
             issuer: ArcSwapOption::empty(),
-            changing: Mutex::new(()),
+            changing: Mutex::new(in_force),
+            removed: Notify::new(),
         })))
     }
 
@@ -133,6 +145,7 @@ impl Verifier {
             user: rules.user(&claims).ok_or(Refused("the token names no user"))?,
             email: rules.email(&claims),
             expires_at,
+            key: check.state.clone(),
         })
     }
 
@@ -159,7 +172,7 @@ impl Verifier {
 
 impl Check {
     fn new(auth: &Auth, Key { decoding, algorithms }: Key) -> Self {
-        Self { key: decoding, validation: validation(auth, algorithms) }
+        Self { key: decoding, validation: validation(auth, algorithms), state: KeyState::default() }
     }
 }
 

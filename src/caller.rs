@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use bson::Timestamp;
 use bson::oid::ObjectId;
 use handlers::{Code, Connection, Error, Fields, Pending, RoomId, RoomPage, RoomsFrom, Time, UserId};
 
 use crate::admission::Ask;
-use crate::auth::{self, Verifier};
+use crate::auth::{self, KeyState, Verifier};
 use crate::close::Close;
 use crate::metrics::Metrics;
 use crate::rates::Rates;
@@ -35,6 +36,8 @@ pub(crate) struct Caller {
     ask: Ask,
     /// When the token expires, leeway included, in milliseconds since 1970.
     expires_at: AtomicU64,
+    /// Whether the token's key is still in force.
+    key: ArcSwap<KeyState>,
     /// The `ref`s of requests whose events are still to come.
     refs: Mutex<VecDeque<(ObjectId, String)>>,
     /// The last room of the last page of rooms that this socket had.
@@ -149,10 +152,22 @@ impl Caller {
             seat,
             ask,
             expires_at,
+            key: ArcSwap::default(),
             refs: Mutex::default(),
             page_end: Mutex::default(),
             ended: OnceLock::new(),
         }
+    }
+
+    /// With a token that is signed with this key.
+    pub(crate) fn signed_with(self, key: KeyState) -> Self {
+        self.key.store(Arc::new(key));
+        self
+    }
+
+    /// Whether the key that its token is signed with was taken away.
+    pub(crate) fn has_lost_key(&self) -> bool {
+        self.key.load().is_removed()
     }
 
     /// Whether what is read is said by hand: what is written to the socket is delivered, and no more.
@@ -278,7 +293,7 @@ impl Connection for BoundSocket {
     fn renew<'a>(&'a self, token: &'a str) -> Pending<'a, Time> {
         Box::pin(async move {
             let verified = self.verifier.verify_or_ask(token).await;
-            let auth::Caller { user, expires_at, .. } = verified.map_err(|refused| {
+            let auth::Caller { user, expires_at, key, .. } = verified.map_err(|refused| {
                 let code = if refused.is_for_now() { Code::Unavailable } else { Code::InvalidToken };
                 Error::new(code, refused.as_str())
             })?;
@@ -286,6 +301,7 @@ impl Connection for BoundSocket {
                 return Err(Error::new(Code::InvalidToken, "the token is another user's"));
             }
             self.caller.expires_at.store(millis(expires_at), Ordering::Relaxed);
+            self.caller.key.store(Arc::new(key));
             let named = millis(expires_at - auth::LEEWAY);
             Ok(Time(i64::try_from(named).unwrap_or(i64::MAX)))
         })

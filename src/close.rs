@@ -15,7 +15,8 @@ pub(crate) const CODES: &[(u16, &str)] = &[
     ),
     (
         4001,
-        "no token, or one that fails a check; later: it has expired, or the application has disconnected its user",
+        "no token, or one that fails a check; later: it has expired, its key was removed, or the application has \
+         disconnected its user",
     ),
     (4003, "not the token's user, or not a member of the room"),
     (4004, "there is no such room"),
@@ -36,6 +37,8 @@ pub(crate) enum Close {
     Unauthorized(&'static str),
     /// 4001: the token's time is over.
     Expired,
+    /// 4001: the key that the token is signed with was taken away.
+    KeyRemoved,
     /// 4001: the application wants this user's sockets closed.
     Disconnected,
     /// 4003: the token is someone else's.
@@ -87,7 +90,7 @@ impl Close {
             Self::Internal => 1011,
             Self::GoingAway => 1012,
             Self::Unavailable | Self::Busy | Self::NoKeys => 1013,
-            Self::Unauthorized(_) | Self::Expired | Self::Disconnected => 4001,
+            Self::Unauthorized(_) | Self::Expired | Self::KeyRemoved | Self::Disconnected => 4001,
             Self::NotCaller | Self::NotMember => 4003,
             Self::NoRoom => 4004,
             Self::TooSlow => 4008,
@@ -111,6 +114,7 @@ impl Close {
             Self::Unavailable => "the database is away; try again later",
             Self::Unauthorized(reason) | Self::Malformed(reason) => reason,
             Self::Expired => "the token has expired",
+            Self::KeyRemoved => "the token's key was removed",
             Self::Disconnected => "disconnected by the application",
             Self::NotCaller => "the token is another user's",
             Self::NotMember => "not a member of this room",
@@ -157,6 +161,7 @@ impl Close {
             Self::NoKeys => "no_keys",
             Self::Unauthorized(_) => "unauthorized",
             Self::Expired => "expired",
+            Self::KeyRemoved => "key_removed",
             Self::Disconnected => "disconnected",
             Self::NotCaller => "not_caller",
             Self::NotMember => "not_member",

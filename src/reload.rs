@@ -1,9 +1,9 @@
 //! A new configuration while the server runs.
 //!
-//! All of it is taken over or nothing: what can fail is done first. A socket is never closed by it. Limits hold from the
+//! All of it is taken over or nothing: what can fail is done first. Limits hold from the
 //! next frame on, also for those who are connected, and frame size and send queue for the sockets that open from then
-//! on; a bound that is lower than what is open closes nothing, but lets no more in. Keys are for who comes: whoever is in
-//! stays until the token expires.
+//! on; a bound that is lower than what is open closes nothing, but lets no more in. A key that is removed ends what it opened:
+//! sockets whose tokens it signed close with 4001, and streams and exports of a service key break off.
 //!
 //! Whatever else is to join in has its fallible part in [`Reload::prepare`] and the other in [`Reload::apply`], and its keys among those
 //! that `config::renewal` lists.
@@ -98,6 +98,7 @@ impl Reload {
         server.verifier.take_over(keys);
         server.runtime.renew(&config, functions);
         server.config.store(Arc::new(config));
+        server.reloads.send_replace(());
         server.metrics.reload("ok");
         tracing::info!(changed = changed.join(", "), "the configuration was read again");
         if !restart.is_empty() {

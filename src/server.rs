@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use handlers::RoomId;
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::arrivals::Arrivals;
@@ -36,6 +37,8 @@ pub(crate) type Live = ArcSwap<Config>;
 pub(crate) struct Server {
     /// What holds now: a reload replaces it.
     pub(crate) config: Arc<Live>,
+    /// Sends when a reload has replaced it.
+    pub(crate) reloads: watch::Sender<()>,
     pub(crate) store: Store,
     pub(crate) hub: Arc<Hub>,
     pub(crate) runtime: Arc<Runtime>,

@@ -208,6 +208,9 @@ impl Socket<'_> {
         tokio::pin!(timer);
         loop {
             self.write_waiting().await?;
+            if self.caller.has_lost_key() {
+                return Err(Close::KeyRemoved.into());
+            }
             if !self.is_lost() {
                 self.pay();
             } else if !std::mem::replace(&mut was_lost, true) {

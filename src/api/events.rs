@@ -10,6 +10,7 @@ use salvo_oapi::endpoint;
 use serde_json::json;
 
 use super::Shared;
+use super::keys::Access;
 use super::lines::{Left, LineWriter, Lines};
 use super::params::RoomParam;
 use super::problem::{Code, Problem};
@@ -31,10 +32,10 @@ const TAKEN_AT_ONCE: usize = 64;
 ///
 /// JSON lines: first `{"type":"history","messages":[...]}` with the last 50, newest first, and then every event that a
 /// socket of the room hears, in the same order; none is lost or doubled between the two. An empty line says that
-/// nothing happened for 15 s. It ends when the server goes away, when the room is deleted, and where its reader is too
-/// slow; it counts as one of the server's sockets.
+/// nothing happened for 15 s. It ends when the server goes away, when the room is deleted, when its service key is removed,
+/// and where its reader is too slow; it counts as one of the server's sockets.
 #[endpoint(tags("messages"))]
-pub(super) async fn room_events(server: Shared, id: RoomParam) -> Result<Lines, Problem> {
+pub(super) async fn room_events(server: Shared, id: RoomParam, access: Access) -> Result<Lines, Problem> {
     let most = server.config.load().limits.sockets;
     let Some(place) = server.places.take(most).filter(|_| !server.is_draining()) else {
         server.metrics.limit("sockets");
@@ -49,7 +50,7 @@ pub(super) async fn room_events(server: Shared, id: RoomParam) -> Result<Lines, 
     }
     let snapshot = socket::read_room(&server.0, id.0, joined, &outbox).await;
     let snapshot = snapshot.map_err(|close| Problem::new(Code::Unavailable, close.reason()))?;
-    let (mut lines, answer) = Lines::new(&server);
+    let (mut lines, answer) = Lines::new(&server, access);
     let mut follower = Follower {
         outbox,
         shown: snapshot.complete.then(|| Shown::of(&snapshot)),
@@ -89,7 +90,11 @@ impl Follower {
             if self.outbox.closing().is_some() && self.outbox.is_empty() {
                 return Ok(());
             }
-            if tokio::time::timeout(KEEP_ALIVE, self.outbox.changed()).await.is_err() {
+            let changed = tokio::select! {
+                left = lines.removed() => return Err(left),
+                changed = tokio::time::timeout(KEEP_ALIVE, self.outbox.changed()) => changed,
+            };
+            if changed.is_err() {
                 lines.encoded("").await?;
             }
         }

@@ -8,6 +8,7 @@ use salvo_oapi::endpoint;
 use serde::Serialize;
 
 use super::Shared;
+use super::keys::Access;
 use super::lines::{Left, LineWriter, Lines};
 use super::params::UserParam;
 use super::problem::{Code, Problem};
@@ -21,13 +22,13 @@ use crate::store::{Authored, Membership, Presence, StoreError};
 /// JSON lines: a `user`, each `membership`, each `message`, and at last the `end`, without which it is not whole.
 /// Messages that were deleted have no text.
 #[endpoint(tags("users"))]
-pub(super) async fn export_user(server: Shared, user: UserParam) -> Result<Lines, Problem> {
+pub(super) async fn export_user(server: Shared, user: UserParam, access: Access) -> Result<Lines, Problem> {
     let most = server.config.load().api.exports;
     let Some(place) = server.exports.take(most) else {
         server.metrics.limit("exports");
         return Err(Problem::new(Code::Busy, "as many exports run as may at once; try again later"));
     };
-    let (lines, answer) = Lines::new(&server);
+    let (lines, answer) = Lines::new(&server, access);
     // A task of its own: the driver's futures must not be dropped half way, and clients leave whenever they like.
     server.tracker.spawn(export(server.0.clone(), user.0, lines, place));
     Ok(answer)

@@ -1,6 +1,7 @@
 //! Answers that are made line by line: one JSON object each, written as the client takes them.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use salvo::prelude::*;
 use salvo_oapi::{BasicType, Components, Content, EndpointOutRegister, Object, Operation};
 use serde::Serialize;
 
+use super::keys::Access;
 use super::problem::{Code, may_fail};
 use crate::metrics::Metrics;
 use crate::server::Server;
@@ -30,18 +32,21 @@ pub(super) struct LineWriter {
     /// How long the client may take nothing.
     limit: Duration,
     metrics: Arc<Metrics>,
+    /// Resolves when the client's service key is removed.
+    removed: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
-/// The client takes nothing more.
+/// The client takes nothing more, or may have nothing more.
 #[derive(Debug)]
 pub(super) struct Left;
 
 impl Lines {
     /// An answer, and the end that it is written at.
-    pub(super) fn new(server: &Server) -> (LineWriter, Self) {
+    pub(super) fn new(server: &Server, access: Access) -> (LineWriter, Self) {
         let (sender, body) = ResBody::channel();
         let (limit, metrics) = (server.config.load().limits.write, server.metrics.clone());
-        (LineWriter { sender, waiting: String::new(), limit, metrics }, Self(body))
+        let removed = Box::pin(access.removed());
+        (LineWriter { sender, waiting: String::new(), limit, metrics, removed }, Self(body))
     }
 }
 
@@ -70,7 +75,12 @@ impl LineWriter {
             return Ok(());
         }
         let chunk = std::mem::take(&mut self.waiting);
-        match tokio::time::timeout(self.limit, self.sender.send_data(chunk)).await {
+        let sent = tokio::select! {
+            biased;
+            () = &mut self.removed => return Err(self.refuse()),
+            sent = tokio::time::timeout(self.limit, self.sender.send_data(chunk)) => sent,
+        };
+        match sent {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Left),
             Err(_) => {
@@ -78,6 +88,19 @@ impl LineWriter {
                 Err(Left)
             }
         }
+    }
+
+    /// Waits until the client's service key is removed: nothing more may be written then.
+    pub(super) async fn removed(&mut self) -> Left {
+        (&mut self.removed).await;
+        self.refuse()
+    }
+
+    /// Breaks the answer off for a client without a key.
+    fn refuse(&mut self) -> Left {
+        self.removed = Box::pin(std::future::ready(()));
+        self.sender.send_error(io::Error::other("the service key was removed"));
+        Left
     }
 
     /// Breaks the answer off, so that its reader notices that it isn't whole.

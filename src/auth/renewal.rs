@@ -1,11 +1,12 @@
 //! Other keys while the server runs: those of a new configuration, and an issuer's next ones.
 //!
-//! Sockets that are open stay so until the token that they were opened with expires: keys are for who comes.
+//! A socket whose token is signed with a key that is taken away ends; see [`in_force`](super::in_force) for when that is. All other sockets stay.
 
 use std::sync::{Arc, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use super::in_force::By;
 use super::issuer::Issuer;
 use super::{Check, Checks, Rules, Verifier};
 use crate::config::{Auth, ConfigError, Keys, Location, NamedKey};
@@ -64,12 +65,13 @@ impl Verifier {
     }
 
     /// Takes the rules over.
-    pub(crate) fn take_over(&self, Renewed { rules, issuer }: Renewed) {
-        let _changing = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn take_over(&self, Renewed { mut rules, issuer }: Renewed) {
+        let mut in_force = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(before) = self.0.issuer.swap(None) {
             before.leave();
         }
-        self.0.rules.store(Arc::new(rules));
+        let removed = in_force.renew(&mut rules, By::Operator);
+        self.store(rules, removed);
         if let Some(issuer) = issuer {
             self.follow(issuer);
         }
@@ -77,11 +79,25 @@ impl Verifier {
 
     /// The issuer's keys as they are now; not of one that was left.
     pub(super) fn take_keys(&self, auth: &Auth, keys: Vec<NamedKey>, left: &CancellationToken) {
-        let _changing = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut in_force = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
         if left.is_cancelled() {
             return;
         }
-        self.0.rules.store(Arc::new(Rules::several(auth, keys)));
+        let mut rules = Rules::several(auth, keys);
+        let removed = in_force.renew(&mut rules, By::Issuer);
+        self.store(rules, removed);
+    }
+
+    fn store(&self, rules: Rules, removed: bool) {
+        self.0.rules.store(Arc::new(rules));
+        if removed {
+            self.0.removed.notify_one();
+        }
+    }
+
+    /// Waits until keys were taken away. One task at a time may wait.
+    pub(crate) async fn keys_removed(&self) {
+        self.0.removed.notified().await;
     }
 
     fn follow(&self, issuer: Arc<Issuer>) {

@@ -79,7 +79,7 @@ async fn open_room(
     outbox: &Arc<Outbox>,
     admission: Admission,
 ) -> Result<Opened, Close> {
-    let Admission { caller: auth::Caller { user, email, expires_at }, room, ask } = admission;
+    let Admission { caller: auth::Caller { user, email, expires_at, key }, room, ask } = admission;
     let found = match &room {
         Wanted::Id(room) => Some(*room),
         Wanted::All => None,
@@ -132,7 +132,8 @@ async fn open_room(
         position: changed.map(|changed| changed.position),
         owed: snapshot.unread(&user, ask.receipts_by_hand).unwrap_or_default(),
     };
-    let caller = Arc::new(Caller::new(user, email, Place::Room(room), seat, ask, expires_at));
+    let caller = Caller::new(user, email, Place::Room(room), seat, ask, expires_at).signed_with(key);
+    let caller = Arc::new(caller);
     Ok(Opened { caller, view: View::Room(view), first_frame })
 }
 

@@ -55,11 +55,17 @@ async fn a_key_is_rotated_under_live_sockets() {
     let mut one = server.dial(TARGET).token(&token(&issuer, 1, &old)).open().await;
     one.history().await;
     one.say_alone(1, 1, "by the old key").await;
+    let mut renewed = server.dial(TARGET).token(&token(&issuer, 1, &old)).open().await;
+    renewed.history().await;
 
     // Both are published for a while, as is usual; the new one is known with its first token.
     issuer.says(Says::Keys(vec![old.public.clone(), new.public.clone()]));
     until(&server, &token(&issuer, 1, &new), None).await;
     assert_eq!(refusal(&server, &token(&issuer, 1, &old)).await, None);
+    one.say("still here").await;
+    one.until(chat(2, 1, "still here")).await;
+    renewed.send(json!({"action": "auth", "token": token(&issuer, 1, &new)})).await;
+    renewed.until_kind("auth").await;
 
     issuer.says(Says::Keys(vec![new.public.clone()]));
     // A token of a key that nobody has makes it look again.
@@ -71,9 +77,20 @@ async fn a_key_is_rotated_under_live_sockets() {
     };
     timeout(PATIENCE, gone).await.expect("the old key is forgotten in time");
     assert_eq!(refusal(&server, &token(&issuer, 1, &new)).await, None);
-    // Who was in is in.
-    one.say("still here").await;
-    one.until(chat(2, 1, "still here")).await;
+    // The second look that misses it ends the sockets it opened, and no others.
+    let ended = async {
+        let closed = one.closed_in_the_end();
+        tokio::pin!(closed);
+        loop {
+            tokio::select! {
+                code = &mut closed => return code,
+                refused = refusal(&server, &nobodys) => assert_eq!(refused, Some(4001)),
+            }
+        }
+    };
+    assert_eq!(timeout(PATIENCE, ended).await.expect("its socket ends in time"), 4001);
+    renewed.say("still here").await;
+    renewed.until(chat(3, 1, "still here")).await;
 }
 
 /// Some issuers have one key, and no name for it or always the same.
@@ -87,9 +104,10 @@ async fn a_key_is_replaced_under_its_name() {
     one.history().await;
     issuer.says(Says::Keys(vec![new.public.clone()]));
     until(&server, &token(&issuer, 1, &new), None).await;
-    assert_eq!(refusal(&server, &token(&issuer, 1, &old)).await, Some(4001));
+    // The issuer has missed the old one once: its socket may still take a token of the new one.
     one.send(json!({"action": "auth", "token": token(&issuer, 1, &new)})).await;
     assert_eq!(one.until_kind("auth").await["type"], "auth");
+    assert_eq!(refusal(&server, &token(&issuer, 1, &old)).await, Some(4001));
 }
 
 #[tokio::test]
@@ -155,6 +173,10 @@ async fn a_start_without_the_issuer_is_not_ready_until_it_is_there() {
     let server = server_of(&issuer, &[]).await;
     assert_eq!(refusal(&server, &token(&issuer, 1, &signer)).await, Some(1013));
     assert_eq!(ready(&server).await, (503, json!("none could be had of the issuer yet")));
+    // Nothing else is to blame.
+    let (_, _, body) = server.request(reqwest::Method::GET, "/readyz", None, "").await;
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((&body["feed"], &body["database"]), (&json!("ok"), &json!("ok")), "{body}");
     issuer.says(Says::Keys(vec![signer.public.clone()]));
     until(&server, &token(&issuer, 1, &signer), None).await;
     assert_eq!(ready(&server).await.0, 200);

@@ -1,17 +1,23 @@
 //! SIGHUP: what a running server takes over of its file, what it keeps, and what it says of both.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use jsonwebtoken::Algorithm;
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::support::{
-    Database, Home, Issuer, Receiver, Say, Says, Serving, Signer, Token, chat, error, free_port,
+    Database, Home, Issuer, Lines, PATIENCE, Process, Receiver, Say, Says, Serving, Signer, Token, Wire,
+    chat, error, free_port,
 };
 
 const ONE: &str = "the first secret of these tests, 32 bytes long";
 const TWO: &str = "the second secret of these tests, as long as that";
 const QUERY: &str = "firts_user=1&second_user=2/";
+
+/// After this time without an event a stream writes an empty line.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// What a reload says where it went well, and where not.
 const TAKEN: &str = "the configuration was read again changed=";
@@ -129,7 +135,7 @@ async fn limits_change_for_who_is_connected() {
 }
 
 #[tokio::test]
-async fn keys_change_and_who_is_in_stays() {
+async fn removed_keys_end_the_sockets_they_opened() {
     let case = Case::start(&secret(ONE, "")).await;
     let (old, new) = (Token::of(ONE, 1).sign(), Token::of(TWO, 1).sign());
     let mut one = case.server.dial(QUERY, &old).open().await;
@@ -141,8 +147,9 @@ async fn keys_change_and_who_is_in_stays() {
     assert_eq!(told, "\"api.keys, auth.secret\"");
     assert_eq!(case.refusal(&new).await, None);
     assert_eq!(case.refusal(&old).await, Some(4001));
-    one.say("still here").await;
-    one.expect(chat(1, 1, "still here")).await;
+    assert_eq!(one.closed().await, (4001, "the token's key was removed".to_owned()));
+    let mut one = case.server.dial(QUERY, &new).open().await;
+    one.history().await;
 
     let pair = json!({"members": [{"user_id": 3}, {"user_id": 4}]}).to_string();
     let post = reqwest::Client::new().post(case.server.url("/api/v1/rooms")).bearer_auth(key);
@@ -151,24 +158,97 @@ async fn keys_change_and_who_is_in_stays() {
 
     // A file's contents count, whatever its name.
     let set = case.home.path().join("keys.json");
-    let write = |signer: &Signer| fs::write(&set, json!({"keys": [signer.public]}).to_string()).unwrap();
+    let write = |signers: &[&Signer]| {
+        let keys: Vec<_> = signers.iter().map(|signer| &signer.public).collect();
+        fs::write(&set, json!({"keys": keys}).to_string()).unwrap();
+    };
     let signers = [Signer::new("a"), Signer::new("b")];
     let token = Token::of("", 1).algorithm(Algorithm::EdDSA);
     let tokens = [0, 1].map(|n: usize| token.sign_named(&signers[n].name, &signers[n].key));
-    write(&signers[0]);
+    write(&[&signers[0]]);
     case.reload("[auth]\njwks = \"keys.json\"\n", &format!("{TAKEN}\"api.keys, auth.jwks, auth.secret\""))
         .await;
     assert_eq!((case.refusal(&tokens[0]).await, case.refusal(&tokens[1]).await), (None, Some(4001)));
-    write(&signers[1]);
+    assert_eq!(one.closed_in_the_end().await, 4001);
+    let [mut one, mut renewed] =
+        [case.server.dial(QUERY, &tokens[0]).open().await, case.server.dial(QUERY, &tokens[0]).open().await];
+    one.history().await;
+    renewed.history().await;
+    // A key that is added ends nothing, and a token of it can take the other one's place.
+    write(&[&signers[1], &signers[0]]);
+    case.reload("[auth]\njwks = \"keys.json\"\n", &format!("{TAKEN}\"\"")).await;
+    one.say("still here").await;
+    one.until(chat(1, 1, "still here")).await;
+    renewed.send(json!({"action": "auth", "token": tokens[1]})).await;
+    renewed.until_kind("auth").await;
+    write(&[&signers[1]]);
     case.reload("[auth]\njwks = \"keys.json\"\n", &format!("{TAKEN}\"\"")).await;
     assert_eq!((case.refusal(&tokens[0]).await, case.refusal(&tokens[1]).await), (Some(4001), None));
-
-    one.say("still here").await;
-    one.until(chat(2, 1, "still here")).await;
+    assert_eq!(one.closed_in_the_end().await, 4001);
+    renewed.say("still here").await;
+    renewed.until(chat(2, 1, "still here")).await;
     let log = case.server.stop().await;
     for hidden in [ONE, TWO, key, &old, &new] {
         assert!(!log.contains(hidden), "{log}");
     }
+}
+
+/// What one service key opened ends with that key, also while its client reads nothing.
+#[tokio::test]
+async fn removed_service_keys_end_what_they_opened() {
+    let keys = ["the-first-service-key-32-characters", "the-second-service-key-32-characters"];
+    let both = secret(ONE, &format!("[api]\nkeys = [\"{}\", \"{}\"]\n", keys[0], keys[1]));
+    let case = Case::start(&both).await;
+    let http = reqwest::Client::new();
+    let post = |room: i64, text: String| {
+        let message = json!({"sender_id": 1, "text": text});
+        let url = case.server.url(&format!("/api/v1/rooms/{room}/messages"));
+        http.post(url).bearer_auth(keys[1]).json(&message).send()
+    };
+    // An export of more than the connection holds, by another room: 6 bytes for each of these characters.
+    assert_eq!(
+        case.home.run(&["--config", "settings.toml", "room", "--members", "1,3"]).await.printed(),
+        "2"
+    );
+    for _ in 0..10 {
+        let posts = (0..70).map(|_| post(2, "\u{1}".repeat(4_000)));
+        let posted = futures_util::future::join_all(posts).await;
+        assert!(posted.into_iter().all(|answer| answer.unwrap().status() == 201));
+    }
+    let events = |key: &str| http.get(case.server.url("/api/v1/rooms/1/events")).bearer_auth(key);
+    let mut streams = [Lines::of(events(keys[0])).await, Lines::of(events(keys[1])).await];
+    for stream in &mut streams {
+        assert_eq!(stream.line().await["type"], "history");
+    }
+    let arguments = ["tail", "--room", "1", "--key", keys[0], "--url", &case.server.url("/")];
+    let tail = Process::start("tail", case.home.command(&[], &arguments), Duration::from_secs(5));
+    assert_eq!(post(1, "seen".to_owned()).await.unwrap().status(), 201);
+    tail.says("seen", PATIENCE).await;
+    for stream in &mut streams {
+        assert_eq!(stream.line().await["message"]["text"], "seen");
+    }
+    let mut export = Wire::to(case.server.address).await;
+    let request = format!(
+        "GET /api/v1/users/1/export HTTP/1.1\r\nHost: parlor\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
+        keys[0]
+    );
+    export.say(request.as_bytes()).await;
+    assert!(export.head().await.starts_with("HTTP/1.1 200"));
+
+    let [mut ended, mut lasting] = streams;
+    let one = secret(ONE, &format!("[api]\nkeys = [\"{}\"]\n", keys[1]));
+    let reloaded = Instant::now();
+    case.reload(&one, &format!("{TAKEN}\"api.keys\"")).await;
+    let last = async { while let Ok(Some(_)) = ended.next().await {} };
+    timeout(PATIENCE, last).await.expect("the stream of the removed key ends");
+    assert!(reloaded.elapsed() < KEEP_ALIVE, "it ended by the next line that it wrote");
+    tail.says("a service key is needed", PATIENCE).await;
+    let exported = export.heard_out().await;
+    assert!(!String::from_utf8_lossy(&exported).contains(r#"{"type":"end""#), "the export was finished");
+
+    assert_eq!(post(1, "by the other".to_owned()).await.unwrap().status(), 201);
+    while lasting.line().await["message"]["text"] != "by the other" {}
+    case.server.stop().await;
 }
 
 #[tokio::test]

@@ -894,7 +894,7 @@ export const CLOSE_CODES: Readonly<Record<number, string>> = {
   1011: "an internal error",
   1012: "the server is going away: reconnect after a random pause",
   1013: "room or membership, or the token's key, can't be known now, or the server is busy: try again later",
-  4001: "no token, or one that fails a check; later: it has expired, or the application has disconnected its user",
+  4001: "no token, or one that fails a check; later: it has expired, its key was removed, or the application has disconnected its user",
   4003: "not the token's user, or not a member of the room",
   4004: "there is no such room",
   4008: "the socket reads too slowly",

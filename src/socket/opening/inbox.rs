@@ -24,7 +24,7 @@ pub(super) async fn open(
     outbox: &Arc<Outbox>,
     admission: Admission,
 ) -> Result<Opened, Close> {
-    let Admission { caller: auth::Caller { user, email, expires_at }, ask, .. } = admission;
+    let Admission { caller: auth::Caller { user, email, expires_at, key }, ask, .. } = admission;
     let seat = take_seat(server, &user)?;
     let (store, _turn) = server.store.bulk(Some(&user)).await.map_err(|NoTurn| Close::Busy)?;
     may_read(server, &seat)?;
@@ -33,7 +33,8 @@ pub(super) async fn open(
     if let Some(email) = &email {
         keep_email(server, &user, email.clone());
     }
-    let caller = Arc::new(Caller::new(user, email, Place::Inbox(rooms.clone()), seat, ask, expires_at));
+    let caller = Caller::new(user, email, Place::Inbox(rooms.clone()), seat, ask, expires_at);
+    let caller = Arc::new(caller.signed_with(key));
     let mut view = AllRooms::new(server, &caller, outbox, &rooms);
     let (read, reached) = read(server, &store, &caller, &mut view, from.as_ref()).await?;
     caller.seat.read(&server.runtime.rates(), read.documents());
