@@ -28,7 +28,7 @@ use crate::registry::Outboxes;
 use crate::runtime::{Ports, Runtime, UnderWay};
 use crate::serve::ServeError;
 use crate::server::{Live, Server};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, warn_of_small_pool};
 use crate::supervisor::Supervisor;
 use crate::sweeper::Sweeper;
 use crate::users::Users;
@@ -58,6 +58,7 @@ pub(crate) async fn assemble(
         stream_store: Store::open(&config.mongodb, config.limits.rooms_cached).await?,
         metrics: metrics.clone(),
     };
+    warn_of_small_pool(&config.mongodb).await;
     prepare(&base.store, shutdown).await?;
     let pulse = Arc::new(Pulse::new(base.store.present().server(), config.feed.overdue));
     let hooks = Hooks::new(&config, pulse.server(), &base.store, &base.stream_store, &metrics)?;

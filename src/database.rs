@@ -67,7 +67,11 @@ pub(crate) async fn embed(config: &mut Config) -> Result<Option<Embedded>, Serve
 pub(crate) async fn prepare(store: &Store, shutdown: &CancellationToken) -> Result<(), ServeError> {
     let deadline = Instant::now() + START_PATIENCE;
     loop {
-        match store.prepare().await {
+        let prepared = match store.check_version().await {
+            Ok(()) => store.prepare().await,
+            Err(error) => Err(error),
+        };
+        match prepared {
             Ok(()) => return Ok(()),
             Err(error @ StoreError::Fault(_)) => return Err(error.into()),
             Err(error) if Instant::now() > deadline => return Err(error.into()),

@@ -23,7 +23,10 @@ pub enum StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable(Some(error)) => write!(to, "the database can't be reached: {error}"),
+            Self::Unreachable(Some(error)) => {
+                write!(to, "the database can't be reached: {error}")?;
+                hint(&error.to_string()).map_or(Ok(()), |hint| write!(to, "; {hint}"))
+            }
             Self::Unreachable(None) => to.write_str("the database can't be reached"),
             Self::Unknown(Some(error)) => write!(to, "the database did not answer: {error}"),
             Self::Unknown(None) => to.write_str("the database did not answer in time"),
@@ -31,6 +34,15 @@ impl fmt::Display for StoreError {
             Self::Full => to.write_str("too much waits for the database"),
         }
     }
+}
+
+/// What often is behind such words of the driver: of TLS they say nothing.
+fn hint(words: &str) -> Option<&'static str> {
+    const ENDED: [&str; 3] = ["unexpected end of file", "early eof", "Connection reset by peer"];
+    if ENDED.iter().any(|ended| words.contains(ended)) {
+        return Some("if it takes TLS connections only, add tls=true to mongodb.uri");
+    }
+    words.contains("InvalidContentType").then_some("if it speaks no TLS, take tls=true out of mongodb.uri")
 }
 
 impl std::error::Error for StoreError {}

@@ -5,6 +5,7 @@
 //! [`feed`](crate::feed).
 
 pub(crate) mod activity;
+mod advice;
 mod bound;
 mod boundary;
 mod bulk;
@@ -54,6 +55,7 @@ use mongodb::{Client, Collection, Database};
 use tracing::Instrument;
 
 use activity::Activity;
+pub(crate) use advice::warn_of_small_pool;
 pub use bound::BoundRoom;
 pub(crate) use bound::begin_by;
 use bulk::Bulk;

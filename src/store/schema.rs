@@ -149,6 +149,22 @@ pub struct Advice {
 /// `maxWireVersion` of MongoDB 6.0.
 const OLDEST_WIRE_VERSION: i32 = 17;
 
+/// What is said of such a one.
+const TOO_OLD: &str = "MongoDB is older than 6.0, the oldest that Parlor works with: upgrade it";
+
+fn is_too_old(hello: &Document) -> bool {
+    hello.get_i32("maxWireVersion").unwrap_or_default() < OLDEST_WIRE_VERSION
+}
+
+impl Store {
+    /// Refuses a database that is too old.
+    pub(crate) async fn check_version(&self) -> Result<(), StoreError> {
+        let admin = self.client.database("admin");
+        let hello = self.bounded(async move { Ok(admin.run_command(doc! { "hello": 1 }).await?) }).await?;
+        if is_too_old(&hello) { Err(StoreError::Fault(TOO_OLD.into())) } else { Ok(()) }
+    }
+}
+
 /// Looks at the deployment: its version, and whether it is a replica set whose members all hold data.
 ///
 /// # Errors
@@ -158,8 +174,8 @@ pub async fn inspect(store: &Store) -> Result<Vec<Advice>, StoreError> {
     let mut say = |fatal, finding: String| advice.push(Advice { fatal, finding });
     let admin = store.client.database("admin");
     let hello = store.bounded(async move { Ok(admin.run_command(doc! { "hello": 1 }).await?) }).await?;
-    if hello.get_i32("maxWireVersion").unwrap_or_default() < OLDEST_WIRE_VERSION {
-        say(true, "MongoDB older than 6.0, the oldest that Parlor is tested with".to_owned());
+    if is_too_old(&hello) {
+        say(true, TOO_OLD.to_owned());
     }
     let sharded = hello.get_str("msg").is_ok_and(|kind| kind == "isdbgrid");
     match hello.get_str("setName") {

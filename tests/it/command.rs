@@ -1,6 +1,7 @@
 //! The command line, by the program itself: what it prints, what it refuses and why, and how it ends.
 
 mod check;
+mod databases;
 
 use std::ffi::OsStr;
 use std::fs;

@@ -72,7 +72,7 @@ async fn check_names_an_arbiter_as_the_fault() {
 }
 
 /// A database server as someone else runs it.
-async fn start_mongod(dir: &Path, arguments: &[&str]) -> (Process, u16) {
+pub(super) async fn start_mongod(dir: &Path, arguments: &[&str]) -> (Process, u16) {
     let port = free_port();
     let mut command = Command::new(mongod().await);
     command
