@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::database::prepare;
 use crate::erasure::Eraser;
 use crate::feed::Feed;
+use crate::held::Held;
 use crate::hooks::{BeforeSend, Hooks};
 use crate::hub::Hub;
 use crate::log::Dropped;
@@ -25,6 +26,7 @@ use crate::places::Places;
 use crate::pulse::Pulse;
 use crate::refusals::Refusals;
 use crate::registry::Outboxes;
+use crate::room::TextPool;
 use crate::runtime::{Ports, Runtime, UnderWay};
 use crate::serve::ServeError;
 use crate::server::{Live, Server};
@@ -63,7 +65,8 @@ pub(crate) async fn assemble(
     let pulse = Arc::new(Pulse::new(base.store.present().server(), config.feed.overdue));
     let hooks = Hooks::new(&config, pulse.server(), &base.store, &base.stream_store, &metrics)?;
     hooks.begin().await?;
-    let (hub, outboxes) = base.hear(&config, &pulse, supervisor).await?;
+    let held = Held::new(config.limits.server_bytes);
+    let (hub, outboxes) = base.hear(&config, &pulse, &held, supervisor).await?;
     let (writer, receipts) = base.store.writers(&config, &metrics, supervisor).await?;
     verifier.watch(&config.auth, &metrics, supervisor.stop());
     supervisor.spawn("removed keys", wake_at_removed_keys(verifier.clone(), outboxes.clone()));
@@ -99,6 +102,7 @@ pub(crate) async fn assemble(
         hooks: ArcSwap::from_pointee(hooks.start(supervisor)),
         stream_store,
         outboxes,
+        held,
         metrics,
         pulse,
         log_dropped,
@@ -113,6 +117,9 @@ pub(crate) async fn assemble(
         config: Arc::new(Live::from_pointee(config)),
     };
     let server = Arc::new(server);
+    let (held, outboxes) = (server.held.clone(), server.outboxes.clone());
+    let relief = held.relieve(outboxes, server.metrics.clone());
+    supervisor.spawn("relief", relief);
     supervisor.spawn("sweeper", sweeper::run(server.clone()));
     supervisor.spawn("eraser", erasure::run(server.clone()));
     Ok((server, under_way))
@@ -139,10 +146,12 @@ impl Base {
         &self,
         config: &Config,
         pulse: &Arc<Pulse>,
+        held: &Held,
         supervisor: &Supervisor,
     ) -> Result<(Arc<Hub>, Outboxes), ServeError> {
         let Self { store, stream_store, metrics } = self;
-        let (hub, wanted) = Hub::new(metrics.clone());
+        let (hub, wanted) =
+            Hub::new(held.clone(), TextPool::new(config.limits.unread_text_bytes), metrics.clone());
         let hub = Arc::new(hub);
         supervisor.spawn("deferred frames", hub.clone().wake_deferred());
         let opener = Opener { store: store.clone(), hub: hub.clone(), metrics: metrics.clone() };

@@ -276,6 +276,8 @@ pub(crate) struct BoundSocket {
     pub(crate) verifier: Verifier,
     pub(crate) store: Store,
     pub(crate) rates: Arc<Rates>,
+    /// `limits.page_bytes`
+    pub(crate) page_bytes: usize,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -318,7 +320,7 @@ impl Connection for BoundSocket {
     fn rooms(&self, from: RoomsFrom) -> Pending<'_, RoomPage> {
         Box::pin(async move {
             let before = page_after(from, self.caller.page_end())?;
-            let page = Page { before, limit: ROOMS };
+            let page = Page { before, limit: ROOMS, bytes: self.page_bytes };
             let (store, _turn) = self
                 .store
                 .bulk(Some(&self.caller.user))
@@ -338,6 +340,9 @@ impl Connection for BoundSocket {
             if let Place::Inbox(inbox) = &self.caller.place {
                 let last = rooms.shown.iter().filter_map(|room| Some((room.room.id, room.undelivered()?)));
                 inbox.show(last.collect());
+            }
+            if rooms.next.is_some() && rooms.shown.len() < ROOMS {
+                self.metrics.limit("page_bytes");
             }
             self.caller.page_ended(rooms.next);
             let next = rooms.next.map(|next| next.to_string());

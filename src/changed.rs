@@ -131,8 +131,8 @@ impl Teller {
                 Ok(Ok(Some((read_at, change)))) if read_at >= time => {
                     let event = json(&InboxEvent::RoomChanged { room: change });
                     let inbox = Some(Inbox { room, what: What::Event });
-                    let frame = Arc::new(Frame { inbox, ..Frame::new(event, time) });
-                    return self.hub.tell_inboxes(&[room], &frame);
+                    let frame = Frame { inbox, ..Frame::new(event, time) };
+                    return self.hub.tell_inboxes(&[room], frame);
                 }
                 // It was deleted: each of its members is told so.
                 Ok(Ok(None)) => return,

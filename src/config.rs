@@ -258,6 +258,14 @@ pub struct Limits {
     pub refused_addresses: u32,
     /// Frames that may wait for a socket.
     pub send_queue: usize,
+    /// Bytes that may wait for a socket.
+    pub send_queue_bytes: usize,
+    /// Bytes that may wait for all sockets of a user.
+    pub user_bytes: usize,
+    /// Bytes that may wait for all sockets.
+    pub server_bytes: usize,
+    /// The largest first frame and the largest page, in bytes of JSON.
+    pub page_bytes: usize,
     /// How long a write to a socket may take.
     pub write: Duration,
     /// How long an action may run.
@@ -270,6 +278,8 @@ pub struct Limits {
     pub members_cached: u64,
     /// Words of 64 message numbers that are kept of deleted messages.
     pub deletions_cached: u64,
+    /// Texts that rooms keep beyond their own until they are read, in bytes.
+    pub unread_text_bytes: usize,
     /// Messages in a write to the database.
     pub batch: usize,
     /// Messages and marks that may wait for the database.
@@ -287,6 +297,10 @@ pub struct Sockets {
     pub dead: Duration,
     /// How long the frames of a client that can't be written to any more are still executed.
     pub last_frames: Duration,
+    /// How long a user's silent socket has to answer when a new one needs its place; zero: it keeps it.
+    pub probe: Duration,
+    /// The least that a client takes of what waits for it.
+    pub min_bytes_per_second: u32,
     /// Kernel send buffer, in bytes.
     pub send_buffer_bytes: u32,
     /// Between two counts of what is unread in a room, for one socket.

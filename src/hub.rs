@@ -26,9 +26,10 @@ use tokio::time::Instant;
 use self::deferred::Deferred;
 pub(crate) use self::gap::Missed;
 use crate::close::Close;
+use crate::held::Held;
 use crate::metrics::Metrics;
 use crate::outbox::{Frame, Outbox, Pushed};
-use crate::room::{Change, OpenRoom};
+use crate::room::{Change, OpenRoom, TextPool};
 use crate::store::{Audience, Snapshot};
 
 /// Changes that may wait for a room's state to be read. It takes milliseconds; at this many the room's sockets
@@ -44,6 +45,8 @@ pub(crate) struct Hub {
     /// Rooms whose state is to be read by [`Opener`](crate::opener::Opener): each stands here once while it is open.
     wanted: mpsc::UnboundedSender<Wanted>,
     deferred: Deferred,
+    held: Held,
+    texts: TextPool,
     metrics: Arc<Metrics>,
 }
 
@@ -85,6 +88,8 @@ enum State {
     Asleep,
     Unread(Opening),
     Open(OpenRoom),
+    /// Texts are being read that the first of these changes is to be told with.
+    Filling(OpenRoom, Vec<(Timestamp, Change)>),
     /// Changes may have been missed since; what came after.
     Behind(OpenRoom, Vec<(Timestamp, Change)>),
 }
@@ -136,9 +141,13 @@ impl Audience for Hub {
 
 impl Hub {
     /// And the rooms whose state is to be read for it.
-    pub(crate) fn new(metrics: Arc<Metrics>) -> (Self, mpsc::UnboundedReceiver<Wanted>) {
+    pub(crate) fn new(
+        held: Held,
+        texts: TextPool,
+        metrics: Arc<Metrics>,
+    ) -> (Self, mpsc::UnboundedReceiver<Wanted>) {
         let (wanted, rooms) = mpsc::unbounded_channel();
-        (Self { rooms: Mutex::default(), wanted, deferred: Deferred::default(), metrics }, rooms)
+        (Self { rooms: Mutex::default(), wanted, deferred: Deferred::default(), held, texts, metrics }, rooms)
     }
 
     fn rooms(&self) -> MutexGuard<'_, Rooms> {
@@ -217,7 +226,7 @@ impl Hub {
         }
         opening.readers.retain(|other| !Arc::ptr_eq(other, socket));
         if opening.earliest.as_ref().is_none_or(|earliest| snapshot.time < earliest.time()) {
-            opening.earliest = Some(OpenRoom::of(room, snapshot));
+            opening.earliest = Some(OpenRoom::of(room, snapshot, &self.texts));
         }
         self.open(entry);
     }
@@ -227,8 +236,10 @@ impl Hub {
         let mut rooms = self.rooms();
         let entry = rooms.entries.get_mut(&wanted.room).filter(|entry| entry.visit == wanted.visit.0);
         let Some(entry) = entry else { return };
-        if let State::Unread(opening) = &mut entry.state {
-            opening.earliest = Some(OpenRoom::of(wanted.room, snapshot));
+        if let State::Filling(..) = &entry.state {
+            self.filled(entry, snapshot);
+        } else if let State::Unread(opening) = &mut entry.state {
+            opening.earliest = Some(OpenRoom::of(wanted.room, snapshot, &self.texts));
             self.open(entry);
         }
     }
@@ -243,6 +254,28 @@ impl Hub {
         let changes = std::mem::take(&mut opening.changes);
         self.replay(&entry.sockets, &mut open, changes);
         entry.state = State::Open(open);
+    }
+
+    /// Has the texts read that a room has left out, as they were before a change. Until then what happens in it waits.
+    fn fill(&self, room: RoomId, entry: &mut Entry, at: Timestamp) {
+        entry.state = match std::mem::replace(&mut entry.state, State::Asleep) {
+            State::Open(open) => State::Filling(open, Vec::new()),
+            other => other,
+        };
+        // Its reader lives as long as the server.
+        let _ = self.wanted.send(Wanted { room, visit: Visit(entry.visit), at, since: Instant::now() });
+    }
+
+    /// The texts were read.
+    fn filled(&self, entry: &mut Entry, snapshot: &Snapshot) {
+        entry.state = match std::mem::replace(&mut entry.state, State::Asleep) {
+            State::Filling(mut open, changes) => {
+                open.fill(snapshot);
+                self.replay(&entry.sockets, &mut open, changes);
+                State::Open(open)
+            }
+            other => other,
+        };
     }
 
     /// Something was committed in a room; whether anyone here would hear of it.
@@ -261,14 +294,20 @@ impl Hub {
             entry.state = State::Unread(Opening::default());
             self.want(room, entry);
         }
+        if matches!(&entry.state, State::Open(open) if open.lacks_texts_for(time, &change)) {
+            self.fill(room, entry, just_before(time));
+        }
         match &mut entry.state {
             State::Asleep => {}
             State::Open(open) => {
                 let mut frames = Vec::new();
                 open.apply(time, change, &mut frames);
                 self.tell(&entry.sockets, frames);
+                self.trim(open);
             }
-            State::Unread(Opening { changes: waiting, .. }) | State::Behind(_, waiting) => {
+            State::Unread(Opening { changes: waiting, .. })
+            | State::Filling(_, waiting)
+            | State::Behind(_, waiting) => {
                 waiting.push((time, change));
                 if waiting.len() > WAITING_CHANGES {
                     self.metrics.limit("waiting_changes");
@@ -305,10 +344,19 @@ impl Hub {
             open.apply(time, change, &mut frames);
             self.tell(sockets, frames);
         }
+        self.trim(open);
+    }
+
+    /// Leaves texts of a room out that are more than it may keep.
+    fn trim(&self, open: &mut OpenRoom) {
+        if open.trim() {
+            self.metrics.limit("unread_text_bytes");
+        }
     }
 
     fn tell(&self, sockets: &[Arc<Outbox>], frames: Vec<Frame>) {
-        for frame in frames.into_iter().map(Arc::new) {
+        for frame in frames {
+            let frame = frame.charged(&self.held);
             for socket in sockets {
                 self.push(socket, &frame);
             }
@@ -322,7 +370,7 @@ impl Hub {
         match socket.push(frame) {
             Pushed::Queued => {}
             Pushed::Waits => self.deferred.add(socket),
-            Pushed::Full => self.metrics.limit("send_queue"),
+            Pushed::Full(bound) => self.metrics.limit(bound),
         }
     }
 

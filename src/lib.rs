@@ -41,6 +41,7 @@ mod functions;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
+mod held;
 mod hooks;
 mod http;
 mod hub;

@@ -1,20 +1,25 @@
 //! What waits for one socket: a bounded queue of frames, and the word to close.
 //!
 //! The hub pushes, the socket's task takes. Pushing never waits: a socket whose queue is full is told to close,
-//! for it reads too slowly, and no other socket notices.
+//! for it reads too slowly, and no other socket notices. A queue is full by its frames, by their bytes, or by the bytes
+//! of all sockets of its user.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use bson::Timestamp;
 use bson::oid::ObjectId;
 use handlers::{MessageId, RoomId, Status, UserId};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::caller::Inbox as Rooms;
 use crate::close::Close;
+use crate::config::Limits;
 use crate::cursor::Position;
+use crate::held::{Charge, Held};
 
 /// An event, encoded once and shared by all sockets that it goes to.
 #[derive(Debug)]
@@ -37,6 +42,8 @@ pub(crate) struct Frame {
     pub(crate) dismisses: Option<UserId>,
     /// Where it happened, and what it is to sockets of all rooms. For those of one room that is nothing.
     pub(crate) inbox: Option<Inbox>,
+    /// What it counts for while it waits anywhere.
+    pub(crate) charge: Charge,
 }
 
 /// What a frame is to a user's own socket.
@@ -71,7 +78,19 @@ impl Frame {
             about: None,
             dismisses: None,
             inbox: None,
+            charge: Charge::default(),
         }
+    }
+
+    /// Returns the bytes that it takes while it waits.
+    fn bytes(&self) -> usize {
+        self.json.len() + FRAME_BYTES
+    }
+
+    /// Counts it among what this server holds.
+    pub(crate) fn charged(mut self, held: &Held) -> Arc<Self> {
+        self.charge = held.charge(self.bytes());
+        Arc::new(self)
     }
 
     /// The room has come so far by it, and this request caused it.
@@ -95,6 +114,34 @@ impl Frame {
     }
 }
 
+/// What a frame takes beside its text, and its places in queues, in bytes.
+const FRAME_BYTES: usize = 256;
+
+/// What may wait for a socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Frames of one socket.
+    frames: usize,
+    /// Their bytes.
+    bytes: usize,
+    /// The bytes of all sockets of a user.
+    user_bytes: usize,
+}
+
+impl Bounds {
+    pub(crate) fn of(limits: &Limits) -> Self {
+        let Limits { send_queue, send_queue_bytes, user_bytes, .. } = limits;
+        Self { frames: *send_queue, bytes: *send_queue_bytes, user_bytes: *user_bytes }
+    }
+}
+
+#[cfg(test)]
+impl From<usize> for Bounds {
+    fn from(frames: usize) -> Self {
+        Self { frames, bytes: usize::MAX, user_bytes: usize::MAX }
+    }
+}
+
 /// Frames from which on a socket is woken for those that can wait, too; or half of what fits, where that is less: what waits
 /// by our choice must not look like a reader that is too slow.
 pub(crate) const MANY: usize = 32;
@@ -108,7 +155,14 @@ pub(crate) struct Outbox {
     /// Whether it hears of who is typing.
     listens: bool,
     queue: Mutex<Queue>,
-    limit: usize,
+    bounds: Bounds,
+    /// The bytes that wait for all sockets of its user.
+    of_user: OnceLock<Arc<AtomicUsize>>,
+    /// The bytes that are held for it beside its queue.
+    beside: AtomicUsize,
+    /// Whether its client is to be asked by a ping.
+    asked: AtomicBool,
+    probe: Mutex<Probe>,
     closing: OnceLock<Close>,
     changed: Notify,
 }
@@ -118,6 +172,10 @@ struct Queue {
     frames: VecDeque<Arc<Frame>>,
     /// Something of it is to be written now.
     due: bool,
+    /// The bytes of these frames, and of those that are being written.
+    bytes: usize,
+    /// The bytes of those that were taken last.
+    writing: usize,
 }
 
 /// What became of a frame that was given to an outbox.
@@ -127,32 +185,99 @@ pub(crate) enum Pushed {
     Queued,
     /// It can wait a moment, and nothing else is to be written: someone has to say when it is [`due`](Outbox::due).
     Waits,
-    /// The queue is full, which closes the socket.
-    Full,
+    /// This bound is crossed, which closes the socket.
+    Full(&'static str),
+}
+
+/// What is known of whether a socket's client is there.
+#[derive(Default)]
+struct Probe {
+    /// When something last came of the client; none before the socket is open.
+    heard: Option<Instant>,
+    /// Those who wait for the next time.
+    askers: Vec<oneshot::Sender<()>>,
+}
+
+/// A socket whose client was asked whether it is there.
+pub(crate) struct Asked {
+    pub(crate) outbox: Arc<Outbox>,
+    /// Resolves once something came of the client.
+    pub(crate) answer: oneshot::Receiver<()>,
+}
+
+/// Bytes that a user's socket holds beside its queue, until this is dropped.
+pub(crate) struct Holding<'a> {
+    outbox: &'a Outbox,
+    bytes: usize,
+}
+
+impl Drop for Holding<'_> {
+    fn drop(&mut self) {
+        self.outbox.beside.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.outbox.give_back(self.bytes);
+    }
 }
 
 impl Outbox {
     /// Of a socket of one room.
-    pub(crate) fn new(limit: usize, user: Option<UserId>) -> Self {
+    pub(crate) fn new(bounds: impl Into<Bounds>, user: Option<UserId>) -> Self {
         Self {
             user,
             rooms: None,
             listens: false,
             queue: Mutex::default(),
-            limit,
+            bounds: bounds.into(),
+            of_user: OnceLock::new(),
+            beside: AtomicUsize::default(),
+            asked: AtomicBool::default(),
+            probe: Mutex::default(),
             closing: OnceLock::new(),
             changed: Notify::new(),
         }
     }
 
     /// Of a socket of one room on which this user hears of who is typing there.
-    pub(crate) fn of_listener(limit: usize, user: UserId) -> Self {
-        Self { listens: true, ..Self::new(limit, Some(user)) }
+    pub(crate) fn of_listener(bounds: impl Into<Bounds>, user: UserId) -> Self {
+        let mut outbox = Self::new(bounds, Some(user));
+        outbox.listens = true;
+        outbox
     }
 
     /// Of a socket of all of a user's rooms, which are these.
-    pub(crate) fn of_inbox(limit: usize, user: UserId, rooms: Arc<Rooms>) -> Self {
-        Self { rooms: Some(rooms), ..Self::of_listener(limit, user) }
+    pub(crate) fn of_inbox(bounds: impl Into<Bounds>, user: UserId, rooms: Arc<Rooms>) -> Self {
+        let mut outbox = Self::of_listener(bounds, user);
+        outbox.rooms = Some(rooms);
+        outbox
+    }
+
+    /// Counts its bytes with those of its user's other sockets. Only the first call counts.
+    pub(crate) fn count_for(&self, of_user: Arc<AtomicUsize>) {
+        let _ = self.of_user.set(of_user);
+    }
+
+    /// Returns the bytes that wait for it.
+    pub(crate) fn bytes(&self) -> usize {
+        self.queue().bytes + self.beside.load(Ordering::Relaxed)
+    }
+
+    /// Counts bytes that are held for the socket beside its queue; none where its user is over the bound by them.
+    pub(crate) fn hold(&self, bytes: usize) -> Option<Holding<'_>> {
+        let fits = self.take_up(bytes);
+        self.beside.fetch_add(bytes, Ordering::Relaxed);
+        let holding = Holding { outbox: self, bytes };
+        fits.then_some(holding)
+    }
+
+    /// Counts bytes for the user; false where that is over the bound, though they are counted.
+    fn take_up(&self, bytes: usize) -> bool {
+        let Some(of_user) = self.of_user.get() else { return true };
+        of_user.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= self.bounds.user_bytes
+    }
+
+    fn give_back(&self, bytes: usize) {
+        if let Some(of_user) = self.of_user.get() {
+            of_user.fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
 
     /// Whether it would be told that this user is typing.
@@ -187,17 +312,25 @@ impl Outbox {
     /// there is something else to be written, or it is [`due`](Self::due).
     pub(crate) fn push(&self, frame: &Arc<Frame>) -> Pushed {
         let can_wait = frame.marks.as_ref().is_some_and(|(_, author, _)| self.user.as_ref() != Some(author));
-        let (before, due) = {
+        let bytes = frame.bytes();
+        let (before, due, crossed) = {
             let mut queue = self.queue();
             let before = queue.frames.len();
-            if before < self.limit {
+            let crossed = if before >= self.bounds.frames {
+                Some("send_queue")
+            } else if queue.bytes > 0 && queue.bytes + bytes > self.bounds.bytes {
+                // One frame always has room.
+                Some("send_queue_bytes")
+            } else {
                 queue.frames.push_back(frame.clone());
-                queue.due |= !can_wait || before >= MANY.min(self.limit / 2);
-            }
-            (before, queue.due)
+                queue.bytes += bytes;
+                queue.due |= !can_wait || before >= MANY.min(self.bounds.frames / 2);
+                (!self.take_up(bytes)).then_some("user_bytes")
+            };
+            (before, queue.due, crossed)
         };
-        if before >= self.limit {
-            return if self.is_first_to_close(Close::TooSlow) { Pushed::Full } else { Pushed::Queued };
+        if let Some(bound) = crossed {
+            return if self.is_first_to_close(Close::TooSlow) { Pushed::Full(bound) } else { Pushed::Queued };
         }
         if due {
             self.changed.notify_one();
@@ -224,7 +357,8 @@ impl Outbox {
         self.is_first_to_close(close);
     }
 
-    fn is_first_to_close(&self, close: Close) -> bool {
+    /// The same; false where it was told so already.
+    pub(crate) fn is_first_to_close(&self, close: Close) -> bool {
         let first = self.closing.set(close).is_ok();
         if first {
             // What could wait is written before the close.
@@ -232,6 +366,42 @@ impl Outbox {
             self.changed.notify_one();
         }
         first
+    }
+
+    /// Something came of the client, or the socket is at work for it.
+    pub(crate) fn heard(&self) {
+        let mut probe = self.probe();
+        probe.heard = Some(Instant::now());
+        for asker in probe.askers.drain(..) {
+            // It may have stopped waiting.
+            let _ = asker.send(());
+        }
+    }
+
+    /// Returns when something last came of the client; none before the socket is open, and once it is to close.
+    pub(crate) fn heard_at(&self) -> Option<Instant> {
+        self.probe().heard.filter(|_| self.closing().is_none())
+    }
+
+    /// Has the client asked whether it is there.
+    pub(crate) fn ask(self: &Arc<Self>) -> Asked {
+        let (asker, answer) = oneshot::channel();
+        let mut probe = self.probe();
+        probe.askers.retain(|asker| !asker.is_closed());
+        probe.askers.push(asker);
+        drop(probe);
+        self.asked.store(true, Ordering::Relaxed);
+        self.changed.notify_one();
+        Asked { outbox: self.clone(), answer }
+    }
+
+    /// Whether the client is to be asked: true once for each time.
+    pub(crate) fn take_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) && self.asked.swap(false, Ordering::Relaxed)
+    }
+
+    fn probe(&self) -> MutexGuard<'_, Probe> {
+        self.probe.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes the socket look at its server's state anew.
@@ -253,6 +423,12 @@ impl Outbox {
     /// [`changed`](Self::changed) resolves at once. Nothing where all of it can wait.
     pub(crate) fn take(&self, most: usize, taken: &mut VecDeque<Arc<Frame>>) {
         let mut queue = self.queue();
+        // What was taken before is written by now.
+        let written = std::mem::take(&mut queue.writing);
+        queue.bytes -= written;
+        if written > 0 {
+            self.give_back(written);
+        }
         if !queue.due {
             return;
         }
@@ -260,8 +436,10 @@ impl Outbox {
             // What there was room for in the one there is in the other: nothing is allocated for a frame.
             std::mem::swap(&mut queue.frames, taken);
             queue.due = false;
+            queue.writing = queue.bytes;
         } else {
             taken.extend(queue.frames.drain(..most));
+            queue.writing = taken.iter().map(|frame| frame.bytes()).sum();
             self.changed.notify_one();
         }
     }
@@ -269,5 +447,12 @@ impl Outbox {
     /// Resolves when something was pushed or it is to close; at once where that was so since the last time.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        let bytes = self.queue().bytes;
+        self.give_back(bytes);
     }
 }

@@ -1,9 +1,12 @@
 //! A room that has sockets on this server: what turns a change of the database into events.
 //!
 //! Kept is no more than that takes: every member's marks, for a message's status is the lowest of its other
-//! readers', and those of the newest [`WAITING`] messages that someone has still to read, as far as their texts fit
-//! [`WAITING_BYTES`], for their marks are told with the whole message. Both begin with a snapshot and follow the feed from its cluster time on, so all
+//! readers', and the newest [`WAITING`] messages that someone has still to read, for their marks are told with the whole
+//! message. Of these the oldest texts are left out where they are too much ([`texts`]), and read again once their marks are
+//! told. Both begin with a snapshot and follow the feed from its cluster time on, so all
 //! servers that have the room open derive the same events in the same order.
+
+mod texts;
 
 use std::collections::{HashMap, VecDeque};
 
@@ -17,9 +20,12 @@ use crate::signal::CustomEvent;
 use crate::store::documents::{self, Marks, Revision};
 use crate::store::{Lowest, Snapshot, WAITING};
 
-/// The texts of messages that a room keeps because someone has still to read them, in bytes, but for the newest one's. 200 of
-/// 4,096 ASCII characters fit.
-const WAITING_BYTES: usize = 1024 * 1024;
+use self::texts::Share;
+pub(crate) use self::texts::TextPool;
+
+/// The texts of messages that a room keeps of its own because someone has still to read them, in bytes: one of the greatest
+/// length.
+const OWN_BYTES: usize = 16 * 1024;
 
 /// What the database did, in one room.
 #[derive(Clone, Debug)]
@@ -59,8 +65,10 @@ pub(crate) struct OpenRoom {
     id: RoomId,
     time: Timestamp,
     marks: HashMap<UserId, Marks>,
-    /// Ascending; messages that are read may stand between those that aren't.
+    /// Ascending; messages that are read may stand between those that aren't. An empty text is one that is left out.
     waiting: VecDeque<Message>,
+    /// What their texts take of the pool.
+    share: Share,
     /// Those after this number that someone has still to read are all among these.
     waiting_after: i64,
     /// The greatest number seen; none where the messages could not be read.
@@ -68,13 +76,14 @@ pub(crate) struct OpenRoom {
 }
 
 impl OpenRoom {
-    /// As a snapshot with its `waiting` has it.
-    pub(crate) fn of(id: RoomId, snapshot: &Snapshot) -> Self {
+    /// As a snapshot with its `waiting` has it, with all texts until it is [trimmed](Self::trim).
+    pub(crate) fn of(id: RoomId, snapshot: &Snapshot, pool: &TextPool) -> Self {
         let mut room = Self {
             id,
             time: snapshot.time,
             marks: snapshot.members.iter().map(|member| (member.user.clone(), member.marks)).collect(),
             waiting: VecDeque::new(),
+            share: pool.share(),
             waiting_after: snapshot.known_after(),
             last: snapshot.complete.then(|| snapshot.messages.first().map_or(0, |message| message.id.get())),
         };
@@ -195,12 +204,69 @@ impl OpenRoom {
             return;
         }
         self.waiting.push_back(message);
-        let mut bytes: usize = self.waiting.iter().map(|message| message.text.len()).sum();
-        while (self.waiting.len() > WAITING || bytes > WAITING_BYTES && self.waiting.len() > 1)
+        while self.waiting.len() > WAITING
             && let Some(first) = self.waiting.pop_front()
         {
-            bytes -= first.text.len();
             self.waiting_after = self.waiting_after.max(first.message_id.get());
+        }
+    }
+
+    /// Leaves the oldest texts out where they are more than the room may keep. Returns whether it did.
+    pub(crate) fn trim(&mut self) -> bool {
+        let mut bytes: usize = self.waiting.iter().map(|message| message.text.len()).sum();
+        let mut trimmed = false;
+        let mut oldest = self.waiting.iter_mut();
+        while !self.share.resize(bytes.saturating_sub(OWN_BYTES)) {
+            let Some(message) = oldest.next() else { break };
+            bytes -= message.text.len();
+            trimmed |= !message.text.is_empty();
+            message.text = String::new();
+        }
+        trimmed
+    }
+
+    /// Whether texts are left out.
+    pub(crate) fn is_trimmed(&self) -> bool {
+        self.waiting.iter().any(|message| message.text.is_empty())
+    }
+
+    /// Whether a change is to be told with texts that are left out.
+    pub(crate) fn lacks_texts_for(&self, time: Timestamp, change: &Change) -> bool {
+        let may_rise = match change {
+            Change::Marked(_) => true,
+            Change::Entered { .. } | Change::Left { .. } => time > self.time,
+            _ => false,
+        };
+        if !may_rise || !self.is_trimmed() {
+            return false;
+        }
+        let mut marks = self.marks.clone();
+        let mut raise = |user: &UserId, to: &Marks| {
+            if let Some(known) = marks.get_mut(user) {
+                *known = known.max(*to);
+            }
+        };
+        match change {
+            Change::Marked(raised) => raised.iter().for_each(|(user, to)| raise(user, to)),
+            Change::Entered { user, marks: to } => raise(user, to),
+            Change::Left { user } => {
+                marks.remove(user);
+            }
+            _ => return false,
+        }
+        let Some(lowest) = Lowest::of(marks.iter().map(|(user, marks)| (user, *marks))) else { return false };
+        let rises =
+            |message: &Message| lowest.status(&message.sender_id, message.message_id) > message.status;
+        self.waiting.iter().any(|message| message.text.is_empty() && rises(message))
+    }
+
+    /// Takes the texts that are left out from a snapshot of the room.
+    pub(crate) fn fill(&mut self, snapshot: &Snapshot) {
+        for message in self.waiting.iter_mut().filter(|message| message.text.is_empty()) {
+            let mut read = snapshot.messages.iter().chain(&snapshot.waiting);
+            if let Some(read) = read.find(|read| read.id == message.message_id) {
+                message.text.clone_from(&read.text);
+            }
         }
     }
 
@@ -211,11 +277,11 @@ impl OpenRoom {
             let now = lowest.status(&message.sender_id, message.message_id);
             if message.status < Status::Delivered && now >= Status::Delivered {
                 message.status = Status::Delivered;
-                frames.push(marked(time, message, &Event::MarkMessageAsDelivered { message }));
+                frames.extend(marked(time, message, &Event::MarkMessageAsDelivered { message }));
             }
             if message.status < Status::Read && now >= Status::Read {
                 message.status = Status::Read;
-                frames.push(marked(time, message, &Event::MarkMessageAsRead { message }));
+                frames.extend(marked(time, message, &Event::MarkMessageAsRead { message }));
             }
         }
         self.waiting.retain(|message| message.status != Status::Read);
@@ -242,19 +308,30 @@ fn event_message(message: documents::Message, status: Status) -> Message {
     }
 }
 
-/// That a message has come as far as its status says.
-fn marked(time: Timestamp, message: &Message, event: &Event<'_>) -> Frame {
+/// That a message has come as far as its status says. None where its text could not be had: it is gone by then.
+fn marked(time: Timestamp, message: &Message, event: &Event<'_>) -> Option<Frame> {
+    if message.text.is_empty() {
+        return None;
+    }
     let marks = (message.message_id, message.sender_id.clone(), message.status);
-    Frame { marks: Some(marks), ..frame(time, event) }
+    Some(Frame { marks: Some(marks), ..frame(time, event) })
 }
 
 fn frame(time: Timestamp, event: &Event<'_>) -> Frame {
     Frame::new(json(event), time)
 }
 
+/// What an encoded text may take beyond its length.
+const SLACK_BYTES: usize = 1024;
+
 /// What goes over the wire. Our own types have no map with keys that are not strings, and so always encode.
 pub(crate) fn json(value: &impl serde::Serialize) -> Utf8Bytes {
-    serde_json::to_string(value).unwrap_or_default().into()
+    let mut text = serde_json::to_string(value).unwrap_or_default();
+    // It grew by doubling, and may be held for long.
+    if text.capacity() - text.len() > SLACK_BYTES {
+        text.shrink_to_fit();
+    }
+    text.into()
 }
 
 #[cfg(test)]
@@ -265,6 +342,7 @@ mod tests {
     use crate::store::documents::Member;
 
     const ROOM: RoomId = RoomId::MIN;
+    const POOL: usize = 1 << 20;
 
     fn at(n: i64) -> Timestamp {
         Timestamp { time: 10 + u32::try_from(n).unwrap(), increment: 1 }
@@ -283,7 +361,8 @@ mod tests {
             marks: Marks::default(),
         };
         let (members, messages, waiting) = ([1, 2].map(member).to_vec(), Vec::new(), Vec::new());
-        OpenRoom::of(ROOM, &Snapshot { time: at(0), members, messages, waiting, complete: true })
+        let snapshot = Snapshot { time: at(0), members, messages, waiting, complete: true };
+        OpenRoom::of(ROOM, &snapshot, &TextPool::new(POOL))
     }
 
     fn say(room: &mut OpenRoom, n: i64, bytes: usize) {
@@ -307,17 +386,34 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_to_be_read_is_bounded_in_bytes_and_what_was_dropped_is_not_taken_for_read() {
+    fn texts_that_are_too_much_are_left_out_and_filled_again() {
         let mut room = room();
         for n in 1..=100 {
             say(&mut room, n, 20_000);
+            room.trim();
         }
         let kept: usize = room.waiting.iter().map(|message| message.text.len()).sum();
-        assert!((WAITING_BYTES - 20_000..=WAITING_BYTES).contains(&kept), "{kept}");
-        assert!(matches!(delete(&mut room, 1, 101), What::Deleted { author: None, .. }));
-        assert!(matches!(delete(&mut room, 99, 102), What::Deleted { author: Some(_), .. }));
-        say(&mut room, 101, 2 * WAITING_BYTES);
-        assert_eq!(room.waiting.len(), 1, "the newest is kept, whatever its size");
+        assert!((POOL..=POOL + OWN_BYTES).contains(&kept), "{kept}");
+        assert_eq!(room.waiting.len(), 100);
+        let marked = |n| Change::Marked(vec![(UserId::Int(2), Marks { delivered: n, read: 0 })]);
+        assert!(room.lacks_texts_for(at(101), &marked(1)));
+        assert!(!room.lacks_texts_for(at(101), &marked(0)), "no status rises");
+        assert!(matches!(delete(&mut room, 1, 101), What::Deleted { author: Some(_), .. }));
+
+        let texts = (2..=100).map(|n| documents::Message {
+            id: id(n),
+            sender: UserId::Int(1),
+            text: "read again".to_owned(),
+            created_at: Time(0),
+            updated_at: Time(0),
+            write_id: None,
+        });
+        let (members, messages, waiting) = (Vec::new(), texts.collect(), Vec::new());
+        room.fill(&Snapshot { time: at(101), members, messages, waiting, complete: true });
+        assert!(!room.is_trimmed() && !room.lacks_texts_for(at(102), &marked(100)));
+        let mut frames = Vec::new();
+        room.apply(at(102), marked(100), &mut frames);
+        assert_eq!(frames.len(), 99);
     }
 
     #[test]

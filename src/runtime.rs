@@ -257,6 +257,7 @@ impl Runtime {
             request,
             audience: self.audience.clone(),
             deadline,
+            page_bytes: table.page_bytes,
             selection: self.selection,
         });
         let port: Arc<dyn Room> = match (bound, self.before_send.load_full()) {
@@ -270,6 +271,7 @@ impl Runtime {
             verifier: self.verifier.clone(),
             store: self.store.clone(),
             rates: table.rates.clone(),
+            page_bytes: table.page_bytes,
             metrics: self.metrics.clone(),
         };
         let context = Context::new(caller.user.clone(), port, Arc::new(socket), table.text_chars);

@@ -43,7 +43,7 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
-    App::new(config).serve(listener, shutdown).await
+    Box::pin(App::new(config).serve(listener, shutdown)).await
 }
 
 /// A server to be started.

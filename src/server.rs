@@ -14,6 +14,7 @@ use crate::auth::Verifier;
 use crate::close::Close;
 use crate::config::Config;
 use crate::erasure::Eraser;
+use crate::held::Held;
 use crate::hooks::Telling;
 use crate::hub::{Hub, Joined};
 use crate::log::Dropped;
@@ -53,6 +54,8 @@ pub(crate) struct Server {
     pub(crate) stream_store: Store,
     pub(crate) present: Present,
     pub(crate) outboxes: Outboxes,
+    /// The bytes that wait for all sockets.
+    pub(crate) held: Held,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) log_dropped: Dropped,

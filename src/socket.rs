@@ -9,6 +9,7 @@ mod closing;
 mod line;
 mod one_room;
 mod opening;
+mod pace;
 mod writing;
 
 pub(crate) use one_room::Shown;
@@ -33,10 +34,12 @@ use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 use self::all_rooms::AllRooms;
 use self::line::Line;
 use self::one_room::OneRoom;
+use self::pace::Pace;
+use self::writing::LARGE_BYTES;
 use crate::admission::{Admission, Wanted};
 use crate::caller::Caller;
 use crate::close::Close;
-use crate::outbox::{Frame, Outbox};
+use crate::outbox::{Bounds, Frame, Outbox};
 use crate::places::Place;
 use crate::presence::Stays;
 use crate::runtime::Answer;
@@ -78,22 +81,22 @@ pub(crate) async fn serve(
     place: Place,
     address: IpAddr,
 ) {
-    let (frame_bytes, fragments, send_queue) = {
+    let (frame_bytes, fragments, bounds) = {
         let limits = &server.config.load().limits;
-        (limits.frame_bytes, limits.message_fragments, limits.send_queue)
+        (limits.frame_bytes, limits.message_fragments, Bounds::of(limits))
     };
     let config = Some(bounded(frame_bytes));
     let line = Line::new(TokioIo::new(io), fragments);
     let mut ws = WebSocketStream::from_raw_socket(line, Role::Server, config).await;
     let outbox = Arc::new(match &admission {
         Ok(Admission { room: Wanted::All, caller, .. }) => {
-            Outbox::of_inbox(send_queue, caller.user.clone(), Arc::default())
+            Outbox::of_inbox(bounds, caller.user.clone(), Arc::default())
         }
         Ok(Admission { caller, ask, .. }) if ask.since.is_some() => {
-            Outbox::of_listener(send_queue, caller.user.clone())
+            Outbox::of_listener(bounds, caller.user.clone())
         }
-        Ok(Admission { caller, .. }) => Outbox::new(send_queue, Some(caller.user.clone())),
-        Err(_) => Outbox::new(send_queue, None),
+        Ok(Admission { caller, .. }) => Outbox::new(bounds, Some(caller.user.clone())),
+        Err(_) => Outbox::new(bounds, None),
     });
     // Before anything is read for it: what concerns its user from now on concerns it.
     let user = admission.as_ref().ok().map(|admission| &admission.caller.user);
@@ -162,6 +165,7 @@ async fn talk(
         pinged: None,
         taken: VecDeque::new(),
         written: Vec::new(),
+        pace: Pace::default(),
         refusals: VecDeque::new(),
     };
     let ended = socket.run(opened.first_frame).await;
@@ -195,13 +199,16 @@ struct Socket<'a> {
     /// Taken to be written, and written: both empty between two writes.
     taken: VecDeque<Arc<Frame>>,
     written: Vec<Arc<Frame>>,
+    pace: Pace,
     /// When the last few frames were refused by a rate limit.
     refusals: VecDeque<Instant>,
 }
 
 impl Socket<'_> {
     async fn run(&mut self, first_frame: Utf8Bytes) -> Result<Never, End> {
-        self.write_first(first_frame).await?;
+        self.write_large(&first_frame).await?;
+        drop(first_frame);
+        self.outbox.heard();
         let mut running: Option<Running> = None;
         let mut was_lost = false;
         let timer = tokio::time::sleep(self.next_tick());
@@ -215,6 +222,10 @@ impl Socket<'_> {
                 self.pay();
             } else if !std::mem::replace(&mut was_lost, true) {
                 // What was dropped is not delivered; and from now on there is a limit to how long it goes on.
+                timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
+            }
+            if self.outbox.take_asked() {
+                self.ask(running.is_some()).await?;
                 timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
             }
             match self.outbox.closing() {
@@ -271,6 +282,7 @@ impl Socket<'_> {
         let Some(message) = message else { return Err(End::Gone) };
         let message = message.map_err(|error| self.end_for(&error))?;
         self.heard = Instant::now();
+        self.outbox.heard();
         // The frame that ends a message is counted with it, as a control frame is.
         let fragments = self.ws.get_mut().take_fragments();
         self.server.runtime.spend_frames(&self.caller, fragments);
@@ -317,8 +329,13 @@ impl Socket<'_> {
     }
 
     async fn answer(&mut self, answer: Answer) -> Result<(), End> {
-        self.feed(Message::Text(answer.json)).await?;
-        self.flush().await?;
+        if answer.json.len() > LARGE_BYTES {
+            self.flush().await?;
+            self.write_large(&answer.json).await?;
+        } else {
+            self.feed(Message::Text(answer.json)).await?;
+            self.flush().await?;
+        }
         if let View::Inbox(view) = &self.view {
             view.answered(answer.refused.is_none() && !self.is_lost());
         }
@@ -372,6 +389,19 @@ impl Socket<'_> {
             None => self.heard.elapsed() >= ping,
         };
         if due {
+            self.pinged = Some(Instant::now());
+            self.feed(Message::Ping(Bytes::new())).await?;
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Someone waits to know whether the client is there. While a frame is being done nothing is read, and it came of a
+    /// client that was there.
+    async fn ask(&mut self, busy: bool) -> Result<(), End> {
+        if busy {
+            self.outbox.heard();
+        } else if self.pinged.is_none() {
             self.pinged = Some(Instant::now());
             self.feed(Message::Ping(Bytes::new())).await?;
             self.flush().await?;

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use handlers::UserId;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::rates::{Meter, OfSocket, OfUser, Over, Rates};
 
@@ -24,6 +26,9 @@ struct Known {
 /// One user's sockets and rates.
 pub(crate) struct User {
     sockets: AtomicUsize,
+    /// Connects that wait for a place.
+    waiting: AtomicUsize,
+    freed: Notify,
     left: Mutex<Instant>,
     spent: Meter<OfUser>,
 }
@@ -53,6 +58,19 @@ impl Users {
     }
 }
 
+impl Users {
+    /// Waits for a place of a user who has none free; none where `most` connects wait already.
+    pub(crate) fn wait(&self, id: &UserId, most: usize) -> Option<Waiting> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let user = known.users.get(id)?;
+        if user.waiting.load(Ordering::Relaxed) >= most {
+            return None;
+        }
+        user.waiting.fetch_add(1, Ordering::Relaxed);
+        Some(Waiting(user.clone()))
+    }
+}
+
 impl Known {
     /// Forgets those who left, once a minute at most: a socket that opens pays for all who have gone.
     fn sweep(&mut self) {
@@ -69,7 +87,8 @@ impl Known {
 
 impl User {
     fn new() -> Self {
-        Self { sockets: AtomicUsize::new(0), left: Mutex::new(Instant::now()), spent: Meter::default() }
+        let (sockets, waiting, freed) = (AtomicUsize::new(0), AtomicUsize::new(0), Notify::new());
+        Self { sockets, waiting, freed, left: Mutex::new(Instant::now()), spent: Meter::default() }
     }
 }
 
@@ -115,5 +134,22 @@ impl Drop for Seat {
     fn drop(&mut self) {
         *self.user.left.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.user.sockets.fetch_sub(1, Ordering::Relaxed);
+        self.user.freed.notify_waiters();
+    }
+}
+
+/// A connect that waits for a place, until this is dropped.
+pub(crate) struct Waiting(Arc<User>);
+
+impl Waiting {
+    /// Resolves when one of the user's sockets gives its place back.
+    pub(crate) fn freed(&self) -> Notified<'_> {
+        self.0.freed.notified()
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -15,7 +15,7 @@ use super::lines::{Left, LineWriter, Lines};
 use super::params::RoomParam;
 use super::problem::{Code, Problem};
 use super::view;
-use crate::outbox::Outbox;
+use crate::outbox::{Bounds, Outbox};
 use crate::places::Place;
 use crate::registry::Registered;
 use crate::server::Stay;
@@ -41,7 +41,7 @@ pub(super) async fn room_events(server: Shared, id: RoomParam, access: Access) -
         server.metrics.limit("sockets");
         return Err(Problem::new(Code::Busy, "as many sockets are open as may be; try again later"));
     };
-    let outbox = Arc::new(Outbox::new(server.config.load().limits.send_queue, None));
+    let outbox = Arc::new(Outbox::new(Bounds::of(&server.config.load().limits), None));
     let registered = server.outboxes.register(&outbox, None);
     let (joined, stay) = server.join(id.0, &outbox);
     // Once it would be told of a deletion.

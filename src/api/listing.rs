@@ -41,7 +41,7 @@ struct Listing {
 #[endpoint(operation_id = "list_rooms", tags("rooms"))]
 pub(super) async fn list_rooms(server: Shared, wanted: Wanted) -> Result<Json<Listing>, Problem> {
     let Wanted { user, before, limit } = wanted;
-    let page = Page { before, limit };
+    let page = Page { before, limit, bytes: server.config.load().limits.page_bytes };
     let (store, _turn) = server.store.bulk(None).await.map_err(StoreError::from)?;
     let (rooms, next) = store.rooms_of(&user, page).await?;
     let rooms = rooms.into_iter().map(Listed::of).collect();

@@ -40,12 +40,13 @@ struct Page {
 /// Those that are not deleted: before a message, after one, or the newest.
 #[endpoint(tags("messages"))]
 async fn list_messages(server: Shared, id: RoomParam, window: Window) -> Result<Json<Page>, Problem> {
+    let bytes = server.config.load().limits.page_bytes;
     let (store, _turn) = if window.limit > SMALL_HISTORY {
         server.store.bulk(None).await.map_err(StoreError::from)?
     } else {
         (server.store.clone(), None)
     };
-    let read = store.history(id.0, window.from, window.limit).await?;
+    let read = store.history(id.0, window.from, window.limit, bytes).await?;
     let (snapshot, has_more) = read.ok_or_else(Problem::no_room)?;
     Ok(Json(Page { messages: view::Message::all(&snapshot), has_more }))
 }
@@ -200,6 +201,7 @@ fn bound(server: &Shared, room: RoomId) -> BoundRoom {
         request: ObjectId::new(),
         audience: server.hub.clone(),
         deadline: Instant::now() + server.config.load().limits.handler,
+        page_bytes: server.config.load().limits.page_bytes,
         selection: server.config.load().mongodb.selection,
     }
 }

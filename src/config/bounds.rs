@@ -44,7 +44,14 @@ const BULK_READS: Bounds = 1..=10_000;
 /// Less, and one first frame of a large account would be a minute's worth.
 const DOCUMENTS: Bounds = 1_000..=1_000_000_000;
 const SEND_QUEUE: Bounds = 1..=100_000;
+/// Less does not hold one event of the greatest length.
+const QUEUE_BYTES: Bounds = 65_536..=1 << 30;
+/// Less does not hold one message of the greatest length, and what is told of its room.
+const PAGE_BYTES: Bounds = 65_536..=1 << 26;
+/// Zero lets a client take any time.
+const BYTES_PER_SECOND: Bounds = 0..=1 << 20;
 pub(super) const WAIT_MS: Bounds = 10..=600_000;
+const TEXT_BYTES: Bounds = 0..=1 << 30;
 const ROOMS_CACHED: Bounds = 1..=100_000_000;
 /// The database takes 100,000 writes in one command at most.
 const BATCH: Bounds = 1..=100_000;
@@ -54,6 +61,8 @@ const SWEEP_SECONDS: Bounds = 1..=86_400;
 const SILENCE_SECONDS: Bounds = 1..=3_600;
 /// Linux has 4,608 at least, and half of what it has is its own; an `int` is the end.
 const SEND_BUFFER_BYTES: Bounds = 4_096..=1 << 30;
+/// Zero asks nobody.
+const PROBE_MS: Bounds = 0..=60_000;
 const UNREAD_MS: Bounds = 10..=60_000;
 const CONNECTIONS: Bounds = 1..=1_000_000;
 /// Zero bounds nothing.
@@ -127,6 +136,8 @@ impl Config {
                 ping: values.seconds("sockets.ping_seconds", SILENCE_SECONDS)?,
                 dead: values.seconds("sockets.dead_seconds", SILENCE_SECONDS)?,
                 last_frames: values.millis("sockets.last_frames_ms", WAIT_MS)?,
+                probe: values.millis("sockets.probe_ms", PROBE_MS)?,
+                min_bytes_per_second: values.number("sockets.min_bytes_per_second", BYTES_PER_SECOND)?,
                 send_buffer_bytes: values.number("sockets.send_buffer_bytes", SEND_BUFFER_BYTES)?,
                 unread: values.millis("sockets.unread_ms", UNREAD_MS)?,
             },
@@ -274,12 +285,17 @@ impl Limits {
             refusals_per_minute: values.number("limits.refusals_per_minute", PER_MINUTE)?,
             refused_addresses: values.number("limits.refused_addresses", ADDRESSES)?,
             send_queue: values.number("limits.send_queue", SEND_QUEUE)?,
+            send_queue_bytes: values.number("limits.send_queue_bytes", QUEUE_BYTES)?,
+            user_bytes: values.number("limits.user_bytes", QUEUE_BYTES)?,
+            server_bytes: values.number("limits.server_bytes", QUEUE_BYTES)?,
+            page_bytes: values.number("limits.page_bytes", PAGE_BYTES)?,
             write: values.millis("limits.write_ms", WAIT_MS)?,
             handler: values.millis("limits.handler_ms", WAIT_MS)?,
             event_bytes: values.number("limits.event_bytes", FRAME_BYTES)?,
             rooms_cached: values.number("limits.rooms_cached", ROOMS_CACHED)?,
             members_cached: values.number("limits.members_cached", ROOMS_CACHED)?,
             deletions_cached: values.number("limits.deletions_cached", ROOMS_CACHED)?,
+            unread_text_bytes: values.number("limits.unread_text_bytes", TEXT_BYTES)?,
             batch: values.number("limits.batch", BATCH)?,
             write_queue: values.number("limits.write_queue", WRITE_QUEUE)?,
             unfolded_marks: values.number("limits.unfolded_marks", UNFOLDED_MARKS)?,

@@ -57,10 +57,10 @@ impl Hub {
         rooms.entries.retain(|room, entry| {
             entry.sockets.retain(|socket| !socket.is_of_inbox());
             entry.state = match std::mem::replace(&mut entry.state, State::Unread(Opening::default())) {
-                State::Open(open) => State::Behind(open, Vec::new()),
+                State::Open(open) if !open.is_trimmed() => State::Behind(open, Vec::new()),
                 behind @ State::Behind(..) => behind,
                 // Whatever is read for it now may lack what was missed, and nobody would tell of that.
-                State::Unread(_) | State::Asleep => {
+                State::Unread(_) | State::Asleep | State::Open(_) | State::Filling(..) => {
                     entry.sockets.iter().for_each(|socket| socket.close(Close::GoingAway));
                     return false;
                 }

@@ -66,7 +66,7 @@ impl Hub {
             Some(user) => rooms.inboxes.get(user),
             None => rooms.entries.get(&room).map(|entry| &entry.sockets),
         };
-        let frame = Arc::new(Frame::inbox(room, What::Look, time));
+        let frame = Frame::inbox(room, What::Look, time).charged(&self.held);
         for socket in sockets.into_iter().flatten() {
             self.push(socket, &frame);
         }
@@ -91,13 +91,14 @@ impl Hub {
     }
 
     /// Tells sockets of all of a user's rooms that are in any of these, each once.
-    pub(crate) fn tell_inboxes(&self, of: &[RoomId], frame: &Arc<Frame>) {
+    pub(crate) fn tell_inboxes(&self, of: &[RoomId], frame: Frame) {
+        let frame = frame.charged(&self.held);
         let rooms = self.rooms();
         let mut told = HashSet::new();
         for entry in of.iter().filter_map(|room| rooms.entries.get(room)) {
             for socket in entry.sockets.iter().filter(|socket| socket.is_of_inbox()) {
                 if told.insert(Arc::as_ptr(socket)) {
-                    self.push(socket, frame);
+                    self.push(socket, &frame);
                 }
             }
         }

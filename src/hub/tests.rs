@@ -45,14 +45,14 @@ fn told(socket: &Outbox) -> Vec<Timestamp> {
 }
 
 fn hub() -> (Hub, RoomId) {
-    let (hub, _) = Hub::new(Arc::new(Metrics::new()));
+    let (hub, _) = Hub::new(Held::new(usize::MAX), TextPool::new(usize::MAX), Arc::new(Metrics::new()));
     (hub, RoomId::try_from(1).unwrap())
 }
 
 #[test]
 fn what_came_between_two_histories_is_told_though_the_later_one_was_there_first() {
     let (hub, room) = hub();
-    let (early, late) = (Arc::new(Outbox::new(10, None)), Arc::new(Outbox::new(10, None)));
+    let (early, late) = (Arc::new(Outbox::new(10_usize, None)), Arc::new(Outbox::new(10_usize, None)));
     let visits = [&early, &late].map(|socket| hub.join(room, socket).unread.unwrap());
     for (time, id) in [(7, 1), (12, 2)] {
         hub.reached(room, at(time));
@@ -68,7 +68,7 @@ fn what_came_between_two_histories_is_told_though_the_later_one_was_there_first(
 #[test]
 fn whoever_leaves_while_reading_holds_up_nobody() {
     let (hub, room) = hub();
-    let (gone, stays) = (Arc::new(Outbox::new(10, None)), Arc::new(Outbox::new(10, None)));
+    let (gone, stays) = (Arc::new(Outbox::new(10_usize, None)), Arc::new(Outbox::new(10_usize, None)));
     let visits = [&gone, &stays].map(|socket| hub.join(room, socket).unread.unwrap());
     hub.reached(room, at(7));
     hub.committed(room, at(7), said(1));
@@ -80,14 +80,15 @@ fn whoever_leaves_while_reading_holds_up_nobody() {
 
 #[test]
 fn a_sleeping_room_that_is_joined_is_read_as_before_what_is_about_to_be_told() {
-    let (hub, mut wanted) = Hub::new(Arc::new(Metrics::new()));
+    let (hub, mut wanted) =
+        Hub::new(Held::new(usize::MAX), TextPool::new(usize::MAX), Arc::new(Metrics::new()));
     let room = RoomId::try_from(1).unwrap();
-    let inbox = Arc::new(Outbox::of_inbox(10, UserId::Int(1), Arc::default()));
+    let inbox = Arc::new(Outbox::of_inbox(10_usize, UserId::Int(1), Arc::default()));
     hub.passed(at(3));
     hub.join_inbox(&[room], &inbox);
     // The hub has heard of it, and is about to be given it.
     hub.reached(room, at(7));
-    let socket = Arc::new(Outbox::new(10, None));
+    let socket = Arc::new(Outbox::new(10_usize, None));
     assert!(hub.join(room, &socket).unread.is_none(), "it is read for all");
     hub.committed(room, at(7), said(1));
     let wanted = wanted.try_recv().unwrap();
@@ -99,13 +100,14 @@ fn a_sleeping_room_that_is_joined_is_read_as_before_what_is_about_to_be_told() {
 /// What was committed then, the making of the room itself perhaps, the hub was given while nobody was there to be told.
 #[test]
 fn a_sleeping_room_is_not_read_as_before_the_first_who_came() {
-    let (hub, mut wanted) = Hub::new(Arc::new(Metrics::new()));
+    let (hub, mut wanted) =
+        Hub::new(Held::new(usize::MAX), TextPool::new(usize::MAX), Arc::new(Metrics::new()));
     let room = RoomId::try_from(1).unwrap();
     hub.reached(room, at(7));
     hub.committed(room, at(7), Change::Entered { user: UserId::Int(2), marks: Marks::default() });
-    let inbox = Arc::new(Outbox::of_inbox(10, UserId::Int(1), Arc::default()));
+    let inbox = Arc::new(Outbox::of_inbox(10_usize, UserId::Int(1), Arc::default()));
     hub.join_inbox(&[room], &inbox);
-    assert!(hub.join(room, &Arc::new(Outbox::new(10, None))).unread.is_none(), "it is read for all");
+    assert!(hub.join(room, &Arc::new(Outbox::new(10_usize, None))).unread.is_none(), "it is read for all");
     assert_eq!(wanted.try_recv().unwrap().at, at(7));
 }
 
@@ -113,7 +115,7 @@ fn a_sleeping_room_is_not_read_as_before_the_first_who_came() {
 #[test]
 fn a_mark_of_one_who_has_left_is_no_members() {
     let (hub, room) = hub();
-    let socket = Arc::new(Outbox::new(10, None));
+    let socket = Arc::new(Outbox::new(10_usize, None));
     let visit = hub.join(room, &socket).unread.unwrap();
     let user = |id| UserId::Int(id);
     let mut three = snapshot(5);
@@ -140,7 +142,7 @@ fn read(n: i64) -> Marks {
 #[test]
 fn marks_that_came_between_the_joining_and_the_history_are_told() {
     let (hub, room) = hub();
-    let socket = Arc::new(Outbox::new(10, Some(UserId::Int(1))));
+    let socket = Arc::new(Outbox::new(10_usize, Some(UserId::Int(1))));
     hub.passed(at(3));
     let joined = hub.join(room, &socket);
     assert_eq!(joined.marked, at(3));
@@ -152,14 +154,14 @@ fn marks_that_came_between_the_joining_and_the_history_are_told() {
     let history = Snapshot { messages: vec![message], ..snapshot(10) };
     hub.opened(room, joined.unread.unwrap(), &socket, &history);
     assert_eq!(told(&socket), [at(7); 2], "delivered, and read");
-    let late = hub.join(room, &Arc::new(Outbox::new(10, None)));
+    let late = hub.join(room, &Arc::new(Outbox::new(10_usize, None)));
     assert_eq!((late.unread, late.marked), (None, at(7)));
 }
 
 /// A message of user 1's, read by user 2: what their sockets have to write since, in this order.
 fn read_by_another() -> (Hub, RoomId, Arc<Outbox>, Arc<Outbox>) {
     let (hub, room) = hub();
-    let sockets = [1, 2].map(|user| Arc::new(Outbox::new(10, Some(UserId::Int(user)))));
+    let sockets = [1, 2].map(|user| Arc::new(Outbox::new(10_usize, Some(UserId::Int(user)))));
     let visits = [0, 1].map(|at| hub.join(room, &sockets[at]).unread.unwrap());
     for (socket, visit) in sockets.iter().zip(visits) {
         hub.opened(room, visit, socket, &snapshot(5));
@@ -207,7 +209,7 @@ fn what_can_wait_is_written_before_a_close() {
 
 #[test]
 fn what_can_wait_is_due_when_there_is_much_of_it() {
-    for (limit, waits) in [(100, MANY), (6, 3), (1, 0)] {
+    for (limit, waits) in [(100_usize, MANY), (6, 3), (1, 0)] {
         let reader = Outbox::new(limit, Some(UserId::Int(2)));
         for _ in 0..waits {
             reader.push(&mark());
@@ -229,7 +231,7 @@ fn mark() -> Arc<Frame> {
 fn a_room_that_changes_behind_a_look_is_looked_at_as_of_then() {
     let (hub, room) = hub();
     let rooms = Arc::<crate::caller::Inbox>::default();
-    let inbox = Arc::new(Outbox::of_inbox(10, UserId::Int(1), rooms.clone()));
+    let inbox = Arc::new(Outbox::of_inbox(10_usize, UserId::Int(1), rooms.clone()));
     hub.join_inbox(&[room], &inbox);
     for time in [7, 9] {
         hub.look(room, None, at(time));

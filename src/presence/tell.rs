@@ -96,7 +96,7 @@ impl Teller {
                 last_seen: presence.last_seen,
             };
             let frame = Frame::new(json(&event), Timestamp { time: 0, increment: 0 });
-            self.hub.tell_inboxes(rooms, &Arc::new(Frame { about: Some(user.clone()), ..frame }));
+            self.hub.tell_inboxes(rooms, Frame { about: Some(user.clone()), ..frame });
         }
         Ok(())
     }

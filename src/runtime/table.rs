@@ -16,6 +16,7 @@ pub(crate) struct Table {
     pub(crate) rates: Arc<Rates>,
     pub(crate) deadline: Duration,
     pub(crate) text_chars: usize,
+    pub(crate) page_bytes: usize,
 }
 
 /// An action, the limits that are in force for it, and the places of its calls: whatever becomes of them, those of
@@ -76,6 +77,7 @@ impl Table {
             rows,
             deadline: config.limits.handler,
             text_chars: config.limits.text_chars,
+            page_bytes: config.limits.page_bytes,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! From an admission to the first frame: room, membership, the place in the hub, the history.
 
 mod inbox;
+mod seats;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,11 +54,8 @@ pub(super) async fn open(
 }
 
 /// A place among the sockets of its user.
-fn take_seat(server: &Server, user: &UserId) -> Result<Seat, Close> {
-    let seat = server.users.enter(user, server.config.load().limits.sockets_per_user).ok_or_else(|| {
-        server.metrics.limit("sockets_per_user");
-        Close::TooManySockets
-    })?;
+async fn take_seat(server: &Server, user: &UserId) -> Result<Seat, Close> {
+    let seat = seats::take(server, user).await?;
     seat.connect(&server.runtime.rates()).map_err(|_| {
         server.metrics.limit("connects_per_minute");
         Close::TooManyConnects
@@ -91,17 +89,18 @@ async fn open_room(
     if found.is_none() && server.config.load().rooms.direct == Direct::Api {
         return Err(Close::NoRoom);
     }
-    let seat = take_seat(server, &user)?;
+    let seat = take_seat(server, &user).await?;
     let room = match (found, room) {
         (Some(room), _) | (None, Wanted::Id(room)) => room,
         (None, Wanted::With(other)) => make_direct(server, &seat, &user, email.clone(), other).await?,
         (None, Wanted::All) => return Err(Close::NoRoom),
     };
-    // Only a resume can be large.
+    // Only a resume is large for the database. But 20 histories at once are 200 MB of memory.
     let (store, _turn) = if ask.resumes() {
         server.store.bulk(Some(&user)).await.map_err(|NoTurn| Close::Busy)?
     } else {
-        (server.store.clone(), None)
+        let turn = server.store.own_turn(&user).await.map_err(|NoTurn| Close::Busy)?;
+        (server.store.clone(), turn)
     };
     may_read(server, &seat)?;
     let (joined, stay) = server.join(room, outbox);
@@ -120,6 +119,9 @@ async fn open_room(
         keep_email(server, room, &user, email);
     }
     let email = member.email.clone();
+    if changed.as_ref().is_some_and(Changed::is_cut) {
+        server.metrics.limit("page_bytes");
+    }
     if changed.as_ref().is_some_and(|changed| !changed.resumed) && ask.resumes() {
         server.metrics.limit("resume");
     }
@@ -179,7 +181,11 @@ async fn read_as(
     outbox: &Arc<Outbox>,
     since: Option<&str>,
 ) -> Result<(Snapshot, Option<Changed>), Close> {
-    let deadline = Instant::now() + server.config.load().mongodb.operation;
+    let (operation, page_bytes) = {
+        let config = server.config.load();
+        (config.mongodb.operation, config.limits.page_bytes)
+    };
+    let deadline = Instant::now() + operation;
     let (view, members) = loop {
         let members = store.members_marked(room, joined.marked).await;
         let (view, members) = members.map_err(|error| refused(server, &error))?;
@@ -197,7 +203,7 @@ async fn read_as(
         None => store.snapshot(room, view, members.clone(), waiting).await.map(|read| (read, None)),
         Some(since) => {
             let from = place(since, room);
-            let changed = store.changed(room, view, members.clone(), waiting, from).await;
+            let changed = store.changed(room, view, members.clone(), waiting, from, page_bytes).await;
             changed.map(|(read, changed)| (read, Some(changed)))
         }
     };
@@ -267,24 +273,22 @@ fn first_frame(snapshot: &Snapshot, room: RoomId, ask: &Ask, changed: Option<&Ch
     })
 }
 
-/// One text frame, for before anything else was written by the WebSocket: its header (RFC 6455, 5.2: final, text, not
-/// masked, the length in 7, 16 or 64 bits) and its text.
-pub(super) fn text_frame(text: &str) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(text.len() + 10);
-    frame.push(0x81);
-    match (u8::try_from(text.len()), u16::try_from(text.len())) {
-        (Ok(len), _) if len < 126 => frame.push(len),
-        (_, Ok(len)) => {
-            frame.push(126);
-            frame.extend(len.to_be_bytes());
+/// Returns the head of a text frame for a text of this many bytes (RFC 6455, 5.2): final, text, not masked, the length in 7, 16
+/// or 64 bits.
+pub(super) fn head(bytes: usize) -> Vec<u8> {
+    let mut head = vec![0x81];
+    match (u8::try_from(bytes), u16::try_from(bytes)) {
+        (Ok(short), _) if short < 126 => head.push(short),
+        (_, Ok(long)) => {
+            head.push(126);
+            head.extend(long.to_be_bytes());
         }
         _ => {
-            frame.push(127);
-            frame.extend((text.len() as u64).to_be_bytes());
+            head.push(127);
+            head.extend((bytes as u64).to_be_bytes());
         }
     }
-    frame.extend(text.as_bytes());
-    frame
+    head
 }
 
 /// Writes straight to the connection.

@@ -1,32 +1,43 @@
 //! What a socket writes: what waits for it in its outbox, and never without a limit.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, SinkExt};
 use tokio_tungstenite::tungstenite::error::Error;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
+use super::pace::Pace;
 use super::{End, Socket, View, opening};
 use crate::close::Close;
 use crate::outbox::Outbox;
 use crate::server::Server;
 
-/// Of the first frame, what is written within one `limits.write_ms`: what a line of 13 kbit/s carries in its 10 s.
-const FIRST_BYTES: usize = 16 * 1024;
+/// A larger text is written past the WebSocket's own buffer, which would keep the size of its largest frame for ever, and in
+/// parts of this size: each within one `limits.write_ms`.
+pub(super) const LARGE_BYTES: usize = 16 * 1024;
 
 /// Frames that are written before anything else has its turn.
 const WRITTEN_AT_ONCE: usize = 64;
 
 impl Socket<'_> {
-    /// The first frame, past the WebSocket's own buffer, which would keep the size of its largest frame for ever.
-    pub(super) async fn write_first(&mut self, history: Utf8Bytes) -> Result<(), End> {
-        let Self { ws, outbox, server, caller, .. } = self;
-        // It may be of megabytes, for a line that is slow: the limit is for each part of it.
-        for part in opening::text_frame(&history).chunks(FIRST_BYTES) {
+    /// Writes a first frame or another large text, after which nothing of the WebSocket's own waits to be written.
+    pub(super) async fn write_large(&mut self, text: &Utf8Bytes) -> Result<(), End> {
+        let Self { ws, outbox, server, caller, pace, .. } = self;
+        let _charge = server.held.charge(text.len());
+        let Some(_held) = outbox.hold(text.len()) else {
+            server.metrics.limit("user_bytes");
+            return Err(Close::TooSlow.into());
+        };
+        let head = opening::head(text.len());
+        // A small one goes in one write.
+        let (first, rest) = text.as_bytes().split_at(text.len().min(LARGE_BYTES));
+        let first = [&*head, first].concat();
+        for part in std::iter::once(&*first).chain(rest.chunks(LARGE_BYTES)) {
             let write = async { opening::write(ws.get_mut(), part).await.map_err(Error::from) };
+            let writing = Writing { server, outbox, pace, bytes: part.len() };
             // A close frame would stand in the middle of this one.
-            limited(server, outbox, || caller.until_expiry(), write).await.map_err(|_| End::Gone)?;
+            writing.limited(|| caller.until_expiry(), write).await.map_err(|_| End::Gone)?;
         }
         Ok(())
     }
@@ -36,6 +47,7 @@ impl Socket<'_> {
     pub(super) async fn write_waiting(&mut self) -> Result<(), End> {
         self.outbox.take(WRITTEN_AT_ONCE, &mut self.taken);
         if self.taken.is_empty() {
+            self.pace.caught_up();
             return Ok(());
         }
         if self.is_lost() {
@@ -87,55 +99,78 @@ impl Socket<'_> {
     }
 
     pub(super) async fn feed(&mut self, message: Message) -> Result<(), End> {
-        let Self { ws, outbox, server, caller, .. } = self;
-        limited(server, outbox, || caller.until_expiry(), ws.feed(message)).await
+        let Self { ws, outbox, server, caller, pace, .. } = self;
+        let writing = Writing { server, outbox, pace, bytes: message.len() };
+        writing.limited(|| caller.until_expiry(), ws.feed(message)).await
     }
 
     pub(super) async fn flush(&mut self) -> Result<(), End> {
-        let Self { ws, outbox, server, caller, .. } = self;
-        limited(server, outbox, || caller.until_expiry(), ws.flush()).await
+        let Self { ws, outbox, server, caller, pace, .. } = self;
+        // What is flushed was counted as it was fed.
+        let writing = Writing { server, outbox, pace, bytes: 0 };
+        writing.limited(|| caller.until_expiry(), ws.flush()).await
     }
 }
 
-/// Waits for a write, but no longer than `limits.write_ms`, nor than the token is good for, nor past the word that
-/// the socket reads too slowly. What else changed in the outbox meanwhile is still to be seen by whoever looks next.
-async fn limited(
-    server: &Server,
-    outbox: &Outbox,
-    until_expiry: impl FnOnce() -> Duration,
-    write: impl Future<Output = Result<(), Error>>,
-) -> Result<(), End> {
-    tokio::pin!(write);
-    // Most find room in the kernel's buffer, and need no clock.
-    if let Some(written) = (&mut write).now_or_never() {
-        return written.map_err(|_| End::Gone);
-    }
-    let (limit, expired) = (server.config.load().limits.write, until_expiry());
-    let write = tokio::time::timeout(limit.min(expired), write);
-    tokio::pin!(write);
-    let mut woken = false;
-    let written = loop {
-        tokio::select! {
-            biased;
-            written = &mut write => break written,
-            () = outbox.changed() => {
-                woken = true;
-                if let Some(close @ Close::TooSlow) = outbox.closing() {
-                    return Err(close.into());
+/// One write, and what bounds it.
+struct Writing<'a> {
+    server: &'a Server,
+    outbox: &'a Outbox,
+    pace: &'a mut Pace,
+    bytes: usize,
+}
+
+impl Writing<'_> {
+    /// Waits for the write, but no longer than `limits.write_ms`, than `sockets.min_bytes_per_second` allows or than the token
+    /// is good for, and not past the word that the socket is to be closed for its client. What else changed in the outbox
+    /// meanwhile is still to be seen by whoever looks next.
+    async fn limited(
+        self,
+        until_expiry: impl FnOnce() -> Duration,
+        write: impl Future<Output = Result<(), Error>>,
+    ) -> Result<(), End> {
+        let Self { server, outbox, pace, bytes } = self;
+        tokio::pin!(write);
+        // Most find room in the kernel's buffer, and need no clock.
+        if let Some(written) = (&mut write).now_or_never() {
+            pace.wrote(bytes);
+            return written.map_err(|_| End::Gone);
+        }
+        let (limit, rate) = {
+            let config = server.config.load();
+            (config.limits.write, config.sockets.min_bytes_per_second)
+        };
+        let expired = until_expiry();
+        let pace_limit = if rate > 0 { pace.wait(bytes, rate, limit, Instant::now()) } else { Duration::MAX };
+        let write = tokio::time::timeout(limit.min(expired).min(pace_limit), write);
+        tokio::pin!(write);
+        let mut woken = false;
+        let written = loop {
+            tokio::select! {
+                biased;
+                written = &mut write => break written,
+                () = outbox.changed() => {
+                    woken = true;
+                    if let Some(close @ (Close::TooSlow | Close::Dead)) = outbox.closing() {
+                        return Err(close.into());
+                    }
                 }
             }
+        };
+        if woken {
+            outbox.wake();
         }
-    };
-    if woken {
-        outbox.wake();
-    }
-    match written {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(End::Gone),
-        Err(_) if expired < limit => Err(Close::Expired.into()),
-        Err(_) => {
-            server.metrics.limit("write_ms");
-            Err(Close::TooSlow.into())
+        match written {
+            Ok(Ok(())) => {
+                pace.wrote(bytes);
+                Ok(())
+            }
+            Ok(Err(_)) => Err(End::Gone),
+            Err(_) if expired < limit.min(pace_limit) => Err(Close::Expired.into()),
+            Err(_) => {
+                server.metrics.limit(if pace_limit < limit { "min_bytes_per_second" } else { "write_ms" });
+                Err(Close::TooSlow.into())
+            }
         }
     }
 }

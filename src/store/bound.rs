@@ -37,6 +37,8 @@ pub struct BoundRoom {
     pub audience: Arc<dyn Audience>,
     /// When the caller stops waiting.
     pub deadline: Instant,
+    /// `limits.page_bytes`
+    pub page_bytes: usize,
     /// `mongodb.selection_ms`
     pub selection: Duration,
 }
@@ -162,9 +164,12 @@ impl Room for BoundRoom {
                 let turn = self.store.bulk(Some(&self.caller)).await;
                 turn.map_err(|busy| StoreError::from(busy).of_read())?
             } else {
-                (self.store.clone(), None)
+                // A page of the greatest texts is large, too.
+                let turn = self.store.own_turn(&self.caller).await;
+                (self.store.clone(), turn.map_err(|busy| StoreError::from(busy).of_read())?)
             };
-            let page = store.history(self.room, from, limit).await.map_err(StoreError::of_read)?;
+            let page =
+                store.history(self.room, from, limit, self.page_bytes).await.map_err(StoreError::of_read)?;
             let (snapshot, has_more) = page.ok_or_else(Error::not_found)?;
             Ok(History { messages: snapshot.told(), has_more })
         })

@@ -28,11 +28,19 @@ pub(crate) const SMALL_HISTORY: usize = 100;
 /// Users that are remembered before those without a read are removed.
 const REMEMBERED: usize = 1_000;
 
+/// Reads of a user at once that are small for the database, but may take some MB of memory.
+const SMALL_READS: usize = 2;
+
+/// The turns of each user.
+type Turns = Mutex<HashMap<UserId, Arc<Semaphore>>>;
+
 /// The bound of bulk reads, and the client that they use.
 pub(super) struct Bulk {
     client: Client,
     server: Arc<Semaphore>,
-    users: Mutex<HashMap<UserId, Arc<Semaphore>>>,
+    users: Turns,
+    /// Of reads that are small for the database.
+    small: Turns,
     per_user: usize,
     wait: Duration,
     metrics: Arc<Metrics>,
@@ -94,6 +102,7 @@ impl Store {
             client: Client::with_options(options)?,
             server: Arc::new(Semaphore::new(limits.bulk_reads)),
             users: Mutex::default(),
+            small: Mutex::default(),
             per_user: limits.bulk_reads_per_user,
             wait: limits.bulk_wait,
             metrics: metrics.clone(),
@@ -109,6 +118,15 @@ impl Store {
         let Some(bulk) = &self.bulk else { return Ok((self.clone(), None)) };
         let turn = bulk.turn(user).await?;
         Ok((self.on_bulk_connections(), Some(turn)))
+    }
+
+    /// Waits for the turn of a read that is small for the database, but takes memory: [`SMALL_READS`] of a user at a time.
+    pub(crate) async fn own_turn(&self, user: &UserId) -> Result<Option<BulkTurn>, NoTurn> {
+        let Some(bulk) = &self.bulk else { return Ok(None) };
+        let end = Instant::now() + bulk.wait;
+        let permit = bulk.permit(of_user(&bulk.small, user, SMALL_READS), "bulk_reads_per_user", end).await?;
+        // It needs no rest.
+        Ok(Some(BulkTurn { user: None, _server: permit, began: Instant::now() }))
     }
 
     /// The same store on the connections of bulk reads, for what has a turn already.
@@ -130,7 +148,10 @@ impl Bulk {
     async fn turn(&self, user: Option<&UserId>) -> Result<BulkTurn, NoTurn> {
         let end = Instant::now() + self.wait;
         let user = match user {
-            Some(user) => Some(self.permit(self.of_user(user), "bulk_reads_per_user", end).await?),
+            Some(user) => {
+                let turns = of_user(&self.users, user, self.per_user);
+                Some(self.permit(turns, "bulk_reads_per_user", end).await?)
+            }
             None => None,
         };
         let server = self.permit(self.server.clone(), "bulk_reads", end).await?;
@@ -153,13 +174,13 @@ impl Bulk {
         self.metrics.limit("bulk_wait_ms");
         Err(NoTurn)
     }
+}
 
-    fn of_user(&self, user: &UserId) -> Arc<Semaphore> {
-        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        if users.len() >= REMEMBERED {
-            users
-                .retain(|_, reads| Arc::strong_count(reads) > 1 || reads.available_permits() < self.per_user);
-        }
-        users.entry(user.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.per_user))).clone()
+/// Returns the turns of a user, of which there are `most`.
+fn of_user(turns: &Turns, user: &UserId, most: usize) -> Arc<Semaphore> {
+    let mut users = turns.lock().unwrap_or_else(PoisonError::into_inner);
+    if users.len() >= REMEMBERED {
+        users.retain(|_, reads| Arc::strong_count(reads) > 1 || reads.available_permits() < most);
     }
+    users.entry(user.clone()).or_insert_with(|| Arc::new(Semaphore::new(most))).clone()
 }

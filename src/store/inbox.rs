@@ -10,7 +10,8 @@ use mongodb::ClientSession;
 
 use super::documents::{self, Kind, Message, Undecodable};
 use super::list::{self, Listed, Page, Position};
-use super::{Changed, Showing, Store, StoreError};
+use super::resume::MessageBytes;
+use super::{Changed, Showing, Store, StoreError, size};
 use crate::cursor::{self, InboxCursor, Position as Reached};
 
 /// Up to which moments something was read.
@@ -88,10 +89,6 @@ pub(crate) struct Resumable<'a> {
 /// Rooms that a socket resumes, at most; where more have changed it starts anew.
 const RESUMED: usize = 500;
 
-/// Bytes of text that are told to a socket that resumes, in all rooms, each message counted as some more; where there
-/// are more it starts anew.
-const BYTES: usize = 8 << 20;
-
 /// Rooms whose position is read for a plain start.
 const RECENT: usize = 200;
 
@@ -144,28 +141,48 @@ impl Store {
             // First: what was touched is known once the stream has come to this moment.
             let marks = store.caught_up(time).await;
             let missed = match &from {
-                Some(from) => store.missed_in(&mut session, &began, from, AsOf { time, marks }).await?,
+                Some(from) => {
+                    let now = AsOf { time, marks };
+                    store.missed_in(&mut session, &began, from, now, page.bytes / 4 * 3).await?
+                }
                 None => None,
             };
-            if let Some(missed) = &missed {
-                places.retain(|place| missed.contains_key(&place.room));
+            let as_of = AsOf { time, marks };
+            if let Some(missed) = missed {
+                let changed =
+                    places.iter().filter(|place| missed.contains_key(&place.room)).copied().collect();
+                let shown = store.changed_in(&mut session, &user, changed, marks, page.bytes / 4).await?;
+                if let Some(shown) = shown {
+                    let positions = reached(&missed, &began);
+                    return Ok(Rooms { as_of, all, shown, next: None, missed: Some(missed), positions });
+                }
             }
             // Their order is no part of the moment.
             store.with_activity(&user, &mut places).await?;
-            let (places, has_more) = match missed {
-                Some(_) => list::paged(places, Page { before: None, limit: usize::MAX }),
-                None => list::paged(places, page),
-            };
-            let next = places.last().copied().filter(|_| has_more);
-            let shown = store.details_in(&mut session, &user, &places, marks).await?;
-            let positions = match &missed {
-                Some(missed) => reached(missed, &began),
-                None if !first => Vec::new(),
-                None => store.recent(&mut session, &began, &places, time).await?,
-            };
-            Ok(Rooms { as_of: AsOf { time, marks }, all, shown, next, missed, positions })
+            let (mut places, has_more) = list::paged(places, page);
+            let fitted = store.details_within(&mut session, &user, &mut places, marks, page.bytes).await?;
+            let next = places.last().copied().filter(|_| has_more || fitted.cut);
+            let positions =
+                if first { store.recent(&mut session, &began, &places, time).await? } else { Vec::new() };
+            Ok(Rooms { as_of, all, shown: fitted.shown, next, missed: None, positions })
         })
         .await
+    }
+
+    /// The rooms in which something was missed, of about so many bytes of JSON; none where they are more.
+    async fn changed_in(
+        &self,
+        session: &mut ClientSession,
+        user: &UserId,
+        mut changed: Vec<Position>,
+        marks: Timestamp,
+        bytes: usize,
+    ) -> Result<Option<Vec<Listed>>, StoreError> {
+        // Their order is no part of the moment.
+        self.with_activity(user, &mut changed).await?;
+        let (mut changed, _) = list::paged(changed, Page { before: None, limit: usize::MAX, bytes });
+        let fitted = self.details_within(session, user, &mut changed, marks, bytes).await?;
+        Ok((!fitted.cut).then_some(fitted.shown))
     }
 
     /// What was missed in each room in which something happened since; none where that can't be said, or is too much.
@@ -175,6 +192,7 @@ impl Store {
         began: &HashMap<RoomId, Timestamp>,
         from: &InboxCursor,
         now: AsOf,
+        most: usize,
     ) -> Result<Option<HashMap<RoomId, Missed>>, StoreError> {
         let then = from.settled();
         if then > now.time {
@@ -187,6 +205,7 @@ impl Store {
             return Ok(None);
         }
         let (mut missed, mut bytes) = (HashMap::new(), 0);
+        let fitting = MessageBytes { bytes: most, email: size::EMAIL };
         for room in changed {
             let known = from.position(room).unwrap_or_default();
             if !began.get(&room).is_some_and(|beginning| from.knows(room, *beginning)) {
@@ -204,11 +223,11 @@ impl Store {
             if !now.reaches(position) {
                 return Ok(None);
             }
-            let Some(changed) = self.missed_after(session, room, position, now).await? else {
+            let Some(changed) = self.missed_after(session, room, position, now, fitting).await? else {
                 return Ok(None);
             };
             bytes += changed.bytes();
-            if bytes > BYTES {
+            if bytes > most {
                 return Ok(None);
             }
             missed.insert(room, Missed::Changed(changed));

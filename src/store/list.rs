@@ -15,11 +15,23 @@ use handlers::{RoomId, Time, UserId};
 use mongodb::ClientSession;
 
 use super::documents::{self, Marks, Member, Message, Room, Undecodable};
+use super::size::{self, Fitting};
 use super::unread::Many;
 use super::{Store, StoreError, journal, unread};
 
 /// Rooms whose last activity is read in one operation.
 pub(super) const READ_AT_ONCE: usize = 500;
+
+/// Rooms whose members are read before it is known how many they are like, and at most at once.
+const FIRST_ROOMS: usize = 10;
+const MOST_ROOMS: usize = 100;
+
+/// Rooms that fit.
+pub(super) struct Fitted {
+    pub(super) shown: Vec<Listed>,
+    /// Whether there are more.
+    pub(super) cut: bool,
+}
 
 /// After which room a page begins: its last activity, and, for rooms of the same moment, its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +88,8 @@ impl Listed {
 pub(crate) struct Page {
     pub(crate) before: Option<Position>,
     pub(crate) limit: usize,
+    /// About how many bytes of JSON.
+    pub(crate) bytes: usize,
 }
 
 impl Store {
@@ -91,10 +105,10 @@ impl Store {
             let mut places = store.places_in(&mut session, &user).await?;
             let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
             store.with_activity(&user, &mut places).await?;
-            let (places, more) = paged(places, page);
-            let next = places.last().copied().filter(|_| more);
+            let (mut places, more) = paged(places, page);
             let known = store.caught_up(time).await;
-            Ok((store.details_in(&mut session, &user, &places, known).await?, next))
+            let listed = store.details_within(&mut session, &user, &mut places, known, page.bytes).await?;
+            Ok((listed.shown, places.last().copied().filter(|_| more || listed.cut)))
         })
         .await
     }
@@ -188,6 +202,35 @@ impl Store {
         let mut cursor = count.with_type::<RawDocumentBuf>().session(&mut *session).await?;
         let found: Option<RawDocumentBuf> = cursor.stream(session).try_next().await?;
         Ok(unread::deleted(found.as_deref())?)
+    }
+
+    /// The same of as many of these rooms, in their order, as fit into about so many bytes of JSON; of the others their places
+    /// are removed. Rooms are read a few at a time, for one may have thousands of members.
+    pub(super) async fn details_within(
+        &self,
+        session: &mut ClientSession,
+        user: &UserId,
+        places: &mut Vec<Position>,
+        known: Timestamp,
+        bytes: usize,
+    ) -> Result<Fitted, StoreError> {
+        let (mut shown, mut fitting, mut read, mut step) = (Vec::new(), Fitting::new(bytes), 0, FIRST_ROOMS);
+        while read < places.len() {
+            let some: Vec<_> = places.iter().skip(read).take(step).copied().collect();
+            read += some.len();
+            for room in self.details_in(session, user, &some, known).await? {
+                if !fitting.takes(size::of_listed(&room)) {
+                    let at = places.iter().position(|place| place.room == room.room.id);
+                    places.truncate(at.unwrap_or(places.len()));
+                    return Ok(Fitted { shown, cut: true });
+                }
+                shown.push(room);
+            }
+            // As many as fit if they are like those before.
+            let each = (bytes.saturating_sub(fitting.left()) / read).max(1);
+            step = (fitting.left() / each).clamp(1, MOST_ROOMS);
+        }
+        Ok(Fitted { shown, cut: false })
     }
 
     /// When something was last said in rooms of a user, or the user came in, where that was later.

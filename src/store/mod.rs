@@ -39,6 +39,7 @@ mod revisions;
 mod rooms;
 mod schema;
 pub(crate) mod signals;
+pub(crate) mod size;
 mod touched;
 mod typing;
 mod unread;

@@ -1,23 +1,24 @@
 //! A room's messages by pages, from either end of any message (protocol.md, Level 2, `history`).
 
+use bson::doc;
 use bson::oid::ObjectId;
-use bson::{RawDocumentBuf, doc};
-use futures_util::TryStreamExt;
 use handlers::{From, MessageId, RoomId, UserId};
 use mongodb::options::ReadConcern;
 
 use super::documents;
 use super::history::View;
-use super::{Snapshot, Store, StoreError};
+use super::resume::{BATCH, MessageBytes};
+use super::{Snapshot, Store, StoreError, size};
 
 impl Store {
-    /// Up to `limit` messages of a room that are not deleted, with its members, all of one moment; and whether
-    /// there are more in that direction. None where there is no such room.
+    /// Up to `limit` messages of a room that are not deleted, of about so many bytes of JSON, with its members, all of one
+    /// moment; and whether there are more in that direction. None where there is no such room.
     pub(crate) async fn history(
         &self,
         room: RoomId,
         from: From,
         limit: usize,
+        bytes: usize,
     ) -> Result<Option<(Snapshot, bool)>, StoreError> {
         if !self.room_exists(room).await? {
             return Ok(None);
@@ -35,21 +36,19 @@ impl Store {
             let most = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
             let find = store.messages.find(documents::alive(room, numbers));
             let find = find.sort(documents::by_number(order)).limit(most);
-            let find = find.batch_size(u32::try_from(most).unwrap_or(u32::MAX));
+            let find = find.batch_size(u32::try_from(most).unwrap_or(u32::MAX).min(BATCH));
             let mut cursor = find.session(&mut session).await?;
-            let documents: Vec<RawDocumentBuf> = cursor.stream(&mut session).try_collect().await?;
-            let messages =
-                documents.iter().take(limit).filter_map(|it| documents::read_message(it).transpose());
-            let messages = messages.collect::<Result<_, _>>()?;
+            let fitting = MessageBytes { bytes, email: size::of_longest_email(&members) };
+            let (messages, has_more) = fitting.messages(cursor.stream(&mut session), limit).await?;
             let snapshot = Snapshot { time, members, messages, waiting: Vec::new(), complete: true };
-            Ok(Some((snapshot, documents.len() > limit)))
+            Ok(Some((snapshot, has_more)))
         })
         .await
     }
 
     /// One message as it is now, with the room's members. None where it, or its room, is not there.
     pub(crate) async fn message(&self, room: RoomId, id: MessageId) -> Result<Option<Snapshot>, StoreError> {
-        let found = self.history(room, From::After(id.get() - 1), 1).await?;
+        let found = self.history(room, From::After(id.get() - 1), 1, usize::MAX).await?;
         Ok(found
             .map(|(snapshot, _)| snapshot)
             .filter(|snapshot| snapshot.messages.first().is_some_and(|message| message.id == id)))

@@ -1,13 +1,15 @@
 //! What changed in a room since a socket was last there: messages by their numbers, edits and deletes by theirs.
 
 use bson::{RawDocumentBuf, doc};
-use futures_util::TryStreamExt;
+use futures_util::{Stream, TryStreamExt};
 use handlers::{MessageId, RoomId};
 use mongodb::ClientSession;
+use mongodb::error::Error;
 
 use super::documents::{self, Member, Message, Undecodable};
 use super::history::{HISTORY, View};
 use super::revisions::revised_after;
+use super::size::{self, Fitting};
 use super::{Snapshot, Store, StoreError};
 use crate::cursor::Position;
 
@@ -16,6 +18,40 @@ const MESSAGES: usize = 1_000;
 
 /// Edits and deletes of older messages that are told to a socket that resumes; where there are more it starts anew.
 const REVISED: i64 = 1_000;
+
+/// What the number of a message takes in a list.
+const NUMBER: usize = 17;
+
+/// Documents that come from the database at once: messages of the greatest length are 1 MB of them.
+pub(super) const BATCH: u32 = 64;
+
+/// How much of a room is told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MessageBytes {
+    /// About how many bytes of JSON.
+    pub(super) bytes: usize,
+    /// What the address of a sender takes of them at most.
+    pub(super) email: usize,
+}
+
+impl MessageBytes {
+    /// Reads messages as long as they fit, up to `most`. Returns them, and whether there are more.
+    pub(super) async fn messages(
+        self,
+        mut found: impl Stream<Item = Result<RawDocumentBuf, Error>> + Unpin,
+        most: usize,
+    ) -> Result<(Vec<Message>, bool), StoreError> {
+        let (mut messages, mut fitting) = (Vec::new(), Fitting::new(self.bytes));
+        while let Some(document) = found.try_next().await? {
+            let Some(message) = documents::read_message(&document)? else { continue };
+            if messages.len() == most || !fitting.takes(size::of_message(&message, self.email)) {
+                return Ok((messages, true));
+            }
+            messages.push(message);
+        }
+        Ok((messages, false))
+    }
+}
 
 /// What a socket missed, or the room's last messages where that can't be said.
 #[derive(Debug)]
@@ -35,14 +71,22 @@ pub(crate) struct Changed {
 }
 
 impl Changed {
-    /// What its messages take, in bytes: their texts, and about what else is told of each.
+    /// Whether messages were left out for their bytes, and not for their number.
+    pub(crate) fn is_cut(&self) -> bool {
+        let most = if self.resumed { MESSAGES } else { HISTORY };
+        self.has_more && self.messages.len() < most
+    }
+
+    /// Returns about how many bytes it takes as JSON.
     pub(super) fn bytes(&self) -> usize {
-        self.messages.iter().chain(&self.edited).map(|message| message.text.len() + 200).sum()
+        let messages = self.messages.iter().chain(&self.edited);
+        messages.map(|message| size::of_message(message, size::EMAIL)).sum::<usize>()
+            + self.deleted.len() * NUMBER
     }
 }
 
 impl Store {
-    /// As [`snapshot`](Self::snapshot), and of the same moment what changed after `from`.
+    /// As [`snapshot`](Self::snapshot), and of the same moment what changed after `from`; of about so many bytes of JSON.
     pub(crate) async fn changed(
         &self,
         room: RoomId,
@@ -50,6 +94,7 @@ impl Store {
         members: Vec<Member>,
         waiting: bool,
         from: Option<Position>,
+        bytes: usize,
     ) -> Result<(Snapshot, Changed), StoreError> {
         let store = self.clone();
         self.bounded(async move {
@@ -59,12 +104,15 @@ impl Store {
             let position = store.position(session, room).await?;
             let from = from.filter(|from| position.reaches(*from));
             let missed = match from {
-                Some(from) => store.missed_after(session, room, from, position).await?,
+                Some(from) => {
+                    let email = size::of_longest_email(&snapshot.members);
+                    store.missed_after(session, room, from, position, MessageBytes { bytes, email }).await?
+                }
                 None => None,
             };
             let changed = match missed {
                 Some(changed) => changed,
-                None => store.anew(session, room, &snapshot, position).await?,
+                None => store.anew(session, room, &snapshot, position, bytes).await?,
             };
             Ok((snapshot, changed))
         })
@@ -90,13 +138,14 @@ impl Store {
         })
     }
 
-    /// None where it is too much.
+    /// None where it is too much: where the edits alone don't fit. New messages that don't fit are left out.
     pub(super) async fn missed_after(
         &self,
         session: &mut ClientSession,
         room: RoomId,
         from: Position,
         position: Position,
+        MessageBytes { bytes, email }: MessageBytes,
     ) -> Result<Option<Changed>, StoreError> {
         // Also a bound of what is looked through for those that are older.
         if position.revision - from.revision > REVISED {
@@ -104,19 +153,27 @@ impl Store {
         }
         let mut filter = revised_after(room, from.revision);
         filter.insert("_id.n", doc! { "$lte": from.message });
-        let find = self.messages.find(filter).sort(doc! { "rev": 1 });
+        let find = self.messages.find(filter).sort(doc! { "rev": 1 }).batch_size(BATCH);
         let mut cursor = find.session(&mut *session).await?;
-        let revised: Vec<RawDocumentBuf> = cursor.stream(session).try_collect().await?;
-        let (mut edited, mut deleted) = (Vec::new(), Vec::new());
-        for document in &revised {
-            if let Some(message) = documents::read_message(document)? {
+        let (mut edited, mut deleted, mut fitting) = (Vec::new(), Vec::new(), Fitting::new(bytes));
+        let mut revised = cursor.stream(&mut *session);
+        while let Some(document) = revised.try_next().await? {
+            let fits = if let Some(message) = documents::read_message(&document)? {
+                let fits = fitting.takes(size::of_message(&message, email));
                 edited.push(message);
+                fits
             } else {
                 let id = document.get_document("_id").map_err(Undecodable::from)?;
                 deleted.push(documents::read_message_id(id)?.1);
+                fitting.takes(NUMBER)
+            };
+            if !fits {
+                return Ok(None);
             }
         }
-        let (messages, has_more) = self.after(session, room, from.message).await?;
+        drop(revised);
+        let left = MessageBytes { bytes: fitting.left(), email };
+        let (messages, has_more) = self.after(session, room, from.message, left).await?;
         Ok(Some(Changed { resumed: true, messages, edited, deleted, has_more, position }))
     }
 
@@ -126,14 +183,13 @@ impl Store {
         session: &mut ClientSession,
         room: RoomId,
         n: i64,
+        fitting: MessageBytes,
     ) -> Result<(Vec<Message>, bool), StoreError> {
         let most = i64::try_from(MESSAGES).unwrap_or(i64::MAX) + 1;
         let find = self.messages.find(documents::alive(room, doc! { "$gt": n }));
-        let find = find.sort(documents::by_number(1)).limit(most);
+        let find = find.sort(documents::by_number(1)).limit(most).batch_size(BATCH);
         let mut cursor = find.session(&mut *session).await?;
-        let found: Vec<RawDocumentBuf> = cursor.stream(session).try_collect().await?;
-        let messages = found.iter().take(MESSAGES).filter_map(|it| documents::read_message(it).transpose());
-        Ok((messages.collect::<Result<_, _>>()?, found.len() > MESSAGES))
+        fitting.messages(cursor.stream(session), MESSAGES).await
     }
 
     /// The last messages of a room, as a snapshot has them.
@@ -143,10 +199,16 @@ impl Store {
         room: RoomId,
         snapshot: &Snapshot,
         position: Position,
+        bytes: usize,
     ) -> Result<Changed, StoreError> {
-        let messages: Vec<_> = snapshot.messages.iter().rev().cloned().collect();
+        let (email, mut fitting) = (size::of_longest_email(&snapshot.members), Fitting::new(bytes));
+        let fits = |message: &&Message| fitting.takes(size::of_message(message, email));
+        let mut messages: Vec<_> = snapshot.messages.iter().take_while(fits).cloned().collect();
+        messages.reverse();
         let oldest = messages.first().map_or(0, |message| message.id.get());
-        let has_more = messages.len() == HISTORY && !self.page(session, room, 0, oldest, 1).await?.is_empty();
+        let cut = messages.len() < snapshot.messages.len();
+        let has_more =
+            cut || messages.len() == HISTORY && !self.page(session, room, 0, oldest, 1).await?.is_empty();
         let (edited, deleted) = (Vec::new(), Vec::new());
         Ok(Changed { resumed: false, messages, edited, deleted, has_more, position })
     }

@@ -192,7 +192,7 @@ async fn a_socket_is_closed_with_4001_when_its_token_expires() {
 
 #[tokio::test]
 async fn a_user_with_too_many_sockets_is_4029_until_one_is_gone() {
-    let (server, one) = alone(&[("LIMITS__SOCKETS_PER_USER", "2")]).await;
+    let (server, one) = alone(&[("LIMITS__SOCKETS_PER_USER", "2"), ("SOCKETS__PROBE_MS", "0")]).await;
     let mut other = server.join(1, 2).await;
     let query = "firts_user=1&second_user=2/";
     assert_eq!(server.dial_as(1, query).refused().await, 4029);

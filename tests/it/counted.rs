@@ -71,6 +71,7 @@ async fn sizes_and_places_are_counted() {
         ("ADMIN__LISTEN", &*admin),
         ("LIMITS__SOCKETS", "2"),
         ("LIMITS__SOCKETS_PER_USER", "1"),
+        ("SOCKETS__PROBE_MS", "0"),
         ("LIMITS__FRAME_BYTES", "1024"),
     ];
     let (server, mut one) = alone(&limits).await;

@@ -98,6 +98,7 @@ impl Side {
             request: ObjectId::new(),
             audience: Arc::new(Nobody),
             deadline: Instant::now() + Duration::from_secs(10),
+            page_bytes: 1 << 20,
             selection: self.config.mongodb.selection,
         };
         let action = Action::named(frame["action"].as_str().unwrap()).unwrap();

@@ -73,4 +73,5 @@ mod tls;
 mod tokens;
 #[cfg(feature = "otlp")]
 mod traces;
+mod waiting;
 mod watched;

@@ -1,5 +1,7 @@
 //! Peers that stopped reading, or living: they cost the others nothing, and their places are given back.
 
+mod held;
+mod seats;
 mod thousand;
 
 use std::net::SocketAddr;
@@ -52,6 +54,19 @@ impl Mute {
             Ok::<_, std::io::Error>((head & 0x0F, payload))
         };
         timeout(PATIENCE, read).await.expect("a frame comes in time").unwrap()
+    }
+
+    /// Reads so many bytes after each pause, until the connection ends; gives how many they were in all.
+    async fn trickle(&mut self, bytes: usize, pause: Duration) -> usize {
+        let (mut read, mut total) = (vec![0; bytes], 0);
+        loop {
+            // What makes it slow.
+            tokio::time::sleep(pause).await;
+            match self.stream.read(&mut read).await {
+                Ok(0) | Err(_) => return total,
+                Ok(more) => total += more,
+            }
+        }
     }
 
     /// Sends a frame without payload, masked with zeros.

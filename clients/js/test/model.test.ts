@@ -213,6 +213,21 @@ test("resumed with more than it tells: history brings the rest, counted once", a
   assert.equal(room().unread, 4);
 });
 
+test("pages that are cut below their limit are followed to the end", async () => {
+  const { clock, last, socket, room } = await talking();
+  await socket.ends(1006);
+  await clock.pass(500);
+  await last().says(resumed([{ ...view(7, { unread: 4, last_message: message(7) }), messages: [message(4)], has_more: true }]));
+  for (const id of [5, 6]) {
+    assert.equal(last().actions("history").at(-1)?.after, id - 1);
+    await page(last(), [message(id)], true);
+  }
+  // The last message is known.
+  assert.deepEqual(texts(room()), ["m1", "m2", "m3", "m4", "m5", "m6", "m7"]);
+  assert.equal(room().unread, 4);
+  assert.equal(last().actions("history").length, 2);
+});
+
 test("a gap outlives the connection that it was seen on", async () => {
   const { clock, last, socket, room } = await talking();
   await socket.says(said(7, message(5)));

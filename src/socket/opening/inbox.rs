@@ -16,7 +16,7 @@ use crate::outbox::Outbox;
 use crate::server::Server;
 use crate::socket::View;
 use crate::socket::all_rooms::AllRooms;
-use crate::store::{NoTurn, Page, Resumable, Rooms, Store};
+use crate::store::{NoTurn, Page, Resumable, Rooms, Store, size};
 
 /// Joins all rooms and reads them.
 pub(super) async fn open(
@@ -25,9 +25,10 @@ pub(super) async fn open(
     admission: Admission,
 ) -> Result<Opened, Close> {
     let Admission { caller: auth::Caller { user, email, expires_at, key }, ask, .. } = admission;
-    let seat = take_seat(server, &user)?;
+    let seat = take_seat(server, &user).await?;
     let (store, _turn) = server.store.bulk(Some(&user)).await.map_err(|NoTurn| Close::Busy)?;
     may_read(server, &seat)?;
+    let page_bytes = server.config.load().limits.page_bytes;
     let rooms = outbox.rooms().cloned().unwrap_or_default();
     let from = ask.since.as_deref().and_then(|since| since.parse().ok());
     if let Some(email) = &email {
@@ -36,14 +37,25 @@ pub(super) async fn open(
     let caller = Caller::new(user, email, Place::Inbox(rooms.clone()), seat, ask, expires_at);
     let caller = Arc::new(caller.signed_with(key));
     let mut view = AllRooms::new(server, &caller, outbox, &rooms);
-    let (read, reached) = read(server, &store, &caller, &mut view, from.as_ref()).await?;
+    let (mut read, mut reached) = self::read(server, &store, &caller, &mut view, from.as_ref()).await?;
+    let mut contacts = Vec::new();
+    if read.missed.is_some() {
+        // Also of those in rooms in which nothing else has changed.
+        let online = store.contacts_online(&caller.user, &read.all, read.as_of).await;
+        contacts = online.map_err(|error| refused(server, &error))?;
+        if contacts.iter().map(|user| size::of_user(user) + 1).sum::<usize>() > page_bytes / 4 {
+            (read, reached) = self::read(server, &store, &caller, &mut view, None).await?;
+        }
+    }
     caller.seat.read(&server.runtime.rates(), read.documents());
     if read.missed.is_none() && caller.resumes() {
         server.metrics.limit("resume");
     }
+    if read.next.is_some() && read.shown.len() < ROOMS {
+        server.metrics.limit("page_bytes");
+    }
     let online = if read.missed.is_some() {
-        // Also of those in rooms in which nothing else has changed.
-        store.contacts_online(&caller.user, &read.all, read.as_of).await
+        Ok(contacts)
     } else {
         store.online_in(&read.shown, Some(read.as_of)).await
     };
@@ -76,7 +88,7 @@ async fn read(
     let mut known = store.room_ids(&caller.user).await.map_err(|error| refused(server, &error))?;
     loop {
         let reached = view.join(&known);
-        let page = Page { before: None, limit: ROOMS };
+        let page = Page { before: None, limit: ROOMS, bytes: server.config.load().limits.page_bytes };
         let asked = Resumable { page, first: true, from };
         let rooms = store.inbox(&caller.user, asked).await.map_err(|error| refused(server, &error))?;
         if reached.is_none_or(|reached| reached <= rooms.as_of.time) && view.hears_of(&rooms.all) {

@@ -106,6 +106,8 @@ async fn a_thousand_peers_that_never_read_slow_nobody_and_leave_nothing_behind()
         ("ADMIN__LISTEN", samples.admin.as_str()),
         ("LIMITS__SEND_QUEUE", "64"),
         ("LIMITS__SOCKETS_PER_USER", "2000"),
+        // All are of one user.
+        ("LIMITS__USER_BYTES", "1073741824"),
         ("SOCKETS__SEND_BUFFER_BYTES", "8192"),
     ];
     let server = Program::start(&overrides).await;

@@ -1,0 +1,77 @@
+//! The texts that rooms keep because someone has still to read their messages. A status is told with the whole message,
+//! so a text at hand saves a read; but 200 of the greatest length are 3 MB a room. Each room keeps a little of its own,
+//! and what it keeps beyond that it takes from a pool that all rooms of the server share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The bytes of texts that all rooms may keep beyond their own.
+#[derive(Clone, Debug)]
+pub(crate) struct TextPool(Arc<Pool>);
+
+#[derive(Debug)]
+struct Pool {
+    used: AtomicUsize,
+    most: usize,
+}
+
+impl TextPool {
+    /// With nothing taken of so many bytes.
+    pub(crate) fn new(most: usize) -> Self {
+        Self(Arc::new(Pool { used: AtomicUsize::default(), most }))
+    }
+
+    /// Returns a room's share, with nothing in it.
+    pub(crate) fn share(&self) -> Share {
+        Share { pool: self.0.clone(), bytes: 0 }
+    }
+}
+
+/// What one room has of a pool, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Share {
+    pool: Arc<Pool>,
+    bytes: usize,
+}
+
+impl Share {
+    /// Makes the share this large; false where the pool has not so much left, and the share stays as it was.
+    pub(crate) fn resize(&mut self, bytes: usize) -> bool {
+        if bytes == self.bytes {
+            return true;
+        }
+        if let Some(more) = bytes.checked_sub(self.bytes) {
+            let most = self.pool.most;
+            let take = |used: usize| Some(used + more).filter(|used| *used <= most);
+            if self.pool.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
+                return false;
+            }
+        } else {
+            self.pool.used.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
+        }
+        self.bytes = bytes;
+        true
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.pool.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_of_a_pool_are_bounded_together_and_given_back() {
+        let pool = TextPool::new(10);
+        let (mut one, mut two) = (pool.share(), pool.share());
+        assert!(one.resize(6) && two.resize(4));
+        assert!(!one.resize(7) && one.resize(6));
+        assert!(two.resize(3) && one.resize(7));
+        drop(one);
+        assert!(two.resize(10));
+    }
+}

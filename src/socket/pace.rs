@@ -1,0 +1,60 @@
+//! How fast a client takes what is written to it. Each write has a limit of time; a client that takes a little just before
+//! each limit would still hold what waits for it for hours. So a client that keeps a socket waiting has to take at least
+//! `sockets.min_bytes_per_second`, averaged over the whole time that the socket was behind.
+
+use std::time::{Duration, Instant};
+
+/// The time since a socket fell behind, and what it wrote meanwhile.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace(Option<Behind>);
+
+#[derive(Clone, Copy, Debug)]
+struct Behind {
+    since: Instant,
+    bytes: usize,
+}
+
+impl Pace {
+    /// The socket has to wait for its client. Returns how long it may wait for a write of this many bytes, at a rate of this
+    /// many bytes a second beyond the first `grace`.
+    pub(super) fn wait(&mut self, bytes: usize, rate: u32, grace: Duration, now: Instant) -> Duration {
+        let behind = self.0.get_or_insert(Behind { since: now, bytes: 0 });
+        let taken = behind.bytes.saturating_add(bytes);
+        let allowed = grace.saturating_add(time_for(taken, rate));
+        allowed.saturating_sub(now.saturating_duration_since(behind.since))
+    }
+
+    /// A write was taken.
+    pub(super) fn wrote(&mut self, bytes: usize) {
+        if let Some(behind) = &mut self.0 {
+            behind.bytes = behind.bytes.saturating_add(bytes);
+        }
+    }
+
+    /// Nothing waits any more.
+    pub(super) fn caught_up(&mut self) {
+        self.0 = None;
+    }
+}
+
+fn time_for(bytes: usize, rate: u32) -> Duration {
+    let millis = (bytes as u64).saturating_mul(1000) / u64::from(rate.max(1));
+    Duration::from_millis(millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_may_take_as_long_as_the_rate_and_the_grace_allow() {
+        let (mut pace, start, grace) = (Pace::default(), Instant::now(), Duration::from_secs(10));
+        let after = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(pace.wait(2_000, 1_000, grace, start), Duration::from_secs(12));
+        pace.wrote(2_000);
+        assert_eq!(pace.wait(1_000, 1_000, grace, after(11)), Duration::from_secs(2));
+        assert_eq!(pace.wait(1_000, 1_000, grace, after(20)), Duration::ZERO);
+        pace.caught_up();
+        assert_eq!(pace.wait(0, 1_000, grace, after(20)), grace);
+    }
+}
