@@ -24,7 +24,7 @@ use crate::outbound::{OutboundError, Receiver};
 use crate::rates::Rates;
 use crate::runtime::BUSY_RETRY_MS;
 use crate::serve::ServeError;
-use crate::signal::{BadEvent, Signal};
+use crate::signal::{BadEvent, CustomEvent, Signal};
 use crate::store::{Store, StoreError};
 
 /// One of them.
@@ -144,9 +144,9 @@ impl Function {
         }
         if answer.send.is_some() || answer.event.is_some() {
             // It may have taken its time.
-            let role = self.store.role(room, &caller.user).await.map_err(StoreError::of_read)?;
-            role.ok_or_else(|| Error::new(Code::NotFound, "no such room"))?;
+            self.recheck(room, &caller).await?;
         }
+        let sends = answer.send.is_some();
         if let Some(draft) = answer.send {
             let text = context.accept(draft, "message");
             let text = text.map_err(|error| self.fault(format_args!("its `send` is refused: {error}")))?;
@@ -154,10 +154,37 @@ impl Function {
             context.room().append(text, None).await?;
         }
         if let Some(event) = answer.event {
-            let signal = Signal::Event { room, event };
-            self.store.signal(&signal).await.map_err(StoreError::of_write)?;
+            let published = self.publish(room, event, &caller, sends).await;
+            if sends {
+                // The message was written: no error may claim that nothing was done.
+                let partly =
+                    |error| Error::caused(Code::Timeout, "the message was sent, its event was not", error);
+                published.map_err(partly)?;
+            } else {
+                published?;
+            }
         }
         Ok(answer.reply.map_or(Reply::ByEvent, Reply::Frame))
+    }
+
+    /// Publishes the event to the room. `waited`: writing the call's message came between it and the last check.
+    async fn publish(
+        &self,
+        room: RoomId,
+        event: CustomEvent,
+        caller: &Caller,
+        waited: bool,
+    ) -> Result<(), Error> {
+        if waited {
+            self.recheck(room, caller).await?;
+        }
+        self.store.signal(&Signal::Event { room, event }).await.map_err(StoreError::of_write)
+    }
+
+    /// Checks that the caller is still a member.
+    async fn recheck(&self, room: RoomId, caller: &Caller) -> Result<(), Error> {
+        let role = self.store.role(room, &caller.user).await.map_err(StoreError::of_read)?;
+        role.map(|_| ()).ok_or_else(|| Error::new(Code::NotFound, "no such room"))
     }
 
     fn unanswered(&self, error: &OutboundError) -> Error {

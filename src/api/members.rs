@@ -1,6 +1,5 @@
 //! `/rooms/{id}/members/{user}`: who comes into a group, who leaves it, and who may do more there.
 
-use handlers::{RoomId, UserId};
 use salvo::prelude::*;
 use salvo_oapi::{ToSchema, endpoint};
 use serde::Deserialize;
@@ -52,9 +51,10 @@ async fn put_member(
     let (role, email) = body.0.checked()?;
     let member = NewMember { user_id: user.0.clone(), email };
     let entered = server.store.enter(id.0, member, role.map(Into::into), MAX_MEMBERS).await;
-    let new = match entered.map_err(Problem::of_write)? {
-        Entered::New => true,
-        Entered::Already => false,
+    // What the transaction wrote is the answer: read again, the member may be gone by now.
+    let (new, member) = match entered.map_err(Problem::of_write)? {
+        Entered::New(member) => (true, member),
+        Entered::Already(member) => (false, member),
         Entered::NoRoom => return Err(Problem::no_room()),
         Entered::Direct => return Err(direct()),
         Entered::Full => {
@@ -63,8 +63,7 @@ async fn put_member(
             return Err(Problem::new(Code::TooManyMembers, detail));
         }
     };
-    let what = show(&server, id.0, &user.0).await?;
-    Ok(Made { new, what })
+    Ok(Made { new, what: member.into() })
 }
 
 /// Removes a member from a group
@@ -81,13 +80,6 @@ async fn delete_member(server: Shared, id: RoomParam, user: UserParam) -> Result
         Gone::NoRoom => Err(Problem::no_room()),
         Gone::Direct => Err(direct()),
     }
-}
-
-async fn show(server: &Shared, room: RoomId, user: &UserId) -> Result<Member, Problem> {
-    let (_, members) = server.store.members(room).await?;
-    let member = members.into_iter().find(|member| member.user == *user);
-    // They may have left again by now.
-    member.map(Member::from).ok_or_else(no_member)
 }
 
 fn direct() -> Problem {

@@ -5,7 +5,7 @@
 //! anyone wrote.
 
 use bson::oid::ObjectId;
-use handlers::{Draft, Room as _, RoomId, Text, UserId};
+use handlers::{Draft, From, RoomId, Text, UserId};
 use salvo::prelude::*;
 use salvo_oapi::{ToSchema, endpoint};
 use serde::{Deserialize, Serialize};
@@ -94,7 +94,7 @@ async fn post_message(
     let NewMessage { sender_id, text, by } = body.0;
     let text = accept(&server, text)?;
     // Also where its sender has left since.
-    if let Some(found) = written(&server, id.0, &sender_id, &tried).await? {
+    if let Some(found) = written(&server, id.0, &sender_id, &text, &tried).await? {
         return Ok(found);
     }
     let email = vouch(&server, id.0, &sender_id, by).await?;
@@ -108,33 +108,36 @@ async fn post_message(
         client_id: tried.0.as_ref().map(Attempt::client_id),
         at: server.store.now(),
         write_id,
+        by_member: by == By::User,
     };
     let Ok(appended) = tokio::time::timeout_at(deadline, server.writer.append(draft, begin_by)).await else {
         server.metrics.limit("handler_ms");
         return Err(Problem::new(Code::Timeout, "it took too long; the message may still come to be"));
     };
-    let (message_id, at) = match appended.map_err(StoreError::of_write)? {
-        Written::New(message_id, at) => (message_id, at),
-        Written::Before(message_id) => (message_id, server.store.now()),
+    let (message_id, at) = match appended {
+        Ok(Written::New(message_id, at)) => (message_id, at),
+        // As the other try wrote it. The message stands: where it can't be read again, it is shown as this try has it.
+        Ok(Written::Before(message_id)) => match written(&server, id.0, &sender_id, &text, &tried).await {
+            Ok(Some(found)) => return Ok(found),
+            Ok(None) | Err(_) => (message_id, server.store.now()),
+        },
+        Err(StoreError::NotMember) => return Err(not_member()),
+        Err(error) => return Err(Problem::of_write(error)),
     };
-    // As it was first written.
-    if let Some(found) = written(&server, id.0, &sender_id, &tried).await? {
-        return Ok(found);
-    }
     Ok(New(view::Message::new(message_id, &text, sender_id, email, at)))
 }
 
-/// The message that an earlier try of the request has written.
+/// The message that an earlier try of the request has written. Its first answer was lost, so this one is the same: also
+/// where the message was deleted since. The text is the request's own.
 async fn written(
     server: &Shared,
     room: RoomId,
     sender: &UserId,
+    text: &Text,
     tried: &Tried,
 ) -> Result<Option<New<view::Message>>, Problem> {
     let Some(attempt) = &tried.0 else { return Ok(None) };
-    let Some(found) = server.store.written(room, sender, attempt).await? else { return Ok(None) };
-    exists(server, room).await?;
-    let message = found.ok_or_else(|| Problem::new(Code::NotFound, "it was written, and deleted since"))?;
+    let Some(message) = server.store.written(room, sender, text, attempt).await? else { return Ok(None) };
     let email = server.store.member(room, &message.sender).await?.and_then(|member| member.email);
     Ok(Some(New(view::Message::written(message, email))))
 }
@@ -148,6 +151,8 @@ pub(super) struct NewText {
 }
 
 /// Changes a message's text, whoever wrote it
+///
+/// The answer is the message as this edit made it. Another edit or a delete may follow before the answer arrives.
 #[endpoint(tags("messages"))]
 async fn edit_message(
     server: Shared,
@@ -156,17 +161,20 @@ async fn edit_message(
     body: Body<NewText>,
 ) -> Result<Json<view::Message>, Problem> {
     let text = accept(&server, body.0.text)?;
-    exists(&server, id.0).await?;
-    bound(&server, id.0).edit(n.0, text).await?;
-    let snapshot = server.store.message(id.0, n.0).await?.ok_or_else(no_message)?;
-    view::Message::all(&snapshot).pop().map(Json).ok_or_else(no_message)
+    // Read first: once the edit is written, nothing may turn the answer into a refusal.
+    let before = server.store.history(id.0, From::After(n.0.get() - 1), 1).await?;
+    let (snapshot, _) = before.ok_or_else(Problem::no_room)?;
+    let message = view::Message::all(&snapshot).pop().filter(|message| message.is(n.0));
+    let message = message.ok_or_else(no_message)?;
+    let updated_at = bound(&server, id.0).edit_as_service(n.0, &text).await?;
+    Ok(Json(message.edited(&text, updated_at)))
 }
 
 /// Deletes a message, whoever wrote it
 #[endpoint(tags("messages"))]
 async fn delete_message(server: Shared, id: RoomParam, n: MessageParam) -> Result<Done, Problem> {
     exists(&server, id.0).await?;
-    bound(&server, id.0).delete(n.0).await?;
+    bound(&server, id.0).delete_as_service(n.0).await?;
     Ok(Done)
 }
 
@@ -182,8 +190,12 @@ async fn vouch(server: &Shared, room: RoomId, sender: &UserId, by: By) -> Result
     match (member, by) {
         (Some(member), _) => Ok(member.email),
         (None, By::Service) => Ok(None),
-        (None, By::User) => Err(Problem::new(Code::NotMember, "the sender is not a member of this room")),
+        (None, By::User) => Err(not_member()),
     }
+}
+
+fn not_member() -> Problem {
+    Problem::new(Code::NotMember, "the sender is not a member of this room")
 }
 
 async fn exists(server: &Shared, room: RoomId) -> Result<(), Problem> {

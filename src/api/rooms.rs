@@ -18,7 +18,7 @@ use super::view::{Kind, Role, Room};
 use super::{Shared, members, messages, schema};
 use crate::auth::MAX_EMAIL_BYTES;
 use crate::server::Server;
-use crate::store::{NewMember, RoomPlan};
+use crate::store::{NewMember, RoomPlan, documents};
 
 /// The most members that a room can have.
 pub const MAX_MEMBERS: usize = 1_000;
@@ -103,7 +103,25 @@ async fn create_room(server: Shared, tried: Tried, body: Body<NewRoom>) -> Resul
     let plan =
         RoomPlan { kind: kind.into(), name: name.as_deref(), members: &members, attempt: tried.0.as_ref() };
     let made = server.store.make(plan).await.map_err(Problem::of_write)?;
-    Ok(Made { new: made.made, what: show(&server, made.id).await? })
+    let Some(created_at) = made.created_at else {
+        return Ok(Made { new: made.made, what: show(&server, made.id).await? });
+    };
+    // As it was made: read again, it may have been deleted by now.
+    let room = documents::Room { id: made.id, kind: kind.into(), name, created_at };
+    Ok(Made { new: true, what: Room::of(room, first_members(members)) })
+}
+
+/// The members of a room as they begin, in the order of their ids.
+fn first_members(members: Vec<(NewMember, handlers::Role)>) -> Vec<documents::Member> {
+    let member = |(NewMember { user_id, email }, role)| documents::Member {
+        user: user_id,
+        email,
+        role,
+        marks: documents::Marks::default(),
+    };
+    let mut members: Vec<_> = members.into_iter().map(member).collect();
+    members.sort_by(|one, other| one.user.cmp(&other.user));
+    members
 }
 
 /// A room and its members
@@ -134,10 +152,10 @@ impl Renaming {
 #[endpoint(operation_id = "rename_room", tags("rooms"))]
 async fn rename_room(server: Shared, id: RoomParam, body: Body<Renaming>) -> Result<Json<Room>, Problem> {
     let name = body.0.name()?;
-    if !server.store.rename(id.0, name.as_deref()).await.map_err(Problem::of_write)? {
-        return Err(Problem::no_room());
-    }
-    Ok(Json(show(&server, id.0).await?))
+    // Read first: once the name is written, nothing may turn the answer into a refusal.
+    let (_, members) = server.store.members(id.0).await?;
+    let room = server.store.rename(id.0, name.as_deref()).await.map_err(Problem::of_write)?;
+    Ok(Json(Room::of(room.ok_or_else(Problem::no_room)?, members)))
 }
 
 /// Deletes a room, with all that was said in it

@@ -192,6 +192,16 @@ impl Message {
         Self { id, text, sender_id: sender, sender_email: email, status, created_at, updated_at }
     }
 
+    /// Whether it has this number.
+    pub(super) fn is(&self, id: MessageId) -> bool {
+        self.id == id
+    }
+
+    /// The same after an edit.
+    pub(super) fn edited(self, text: &Text, updated_at: Time) -> Self {
+        Self { text: text.as_str().to_owned(), updated_at, ..self }
+    }
+
     /// The messages of a snapshot in their order.
     pub(super) fn all(snapshot: &Snapshot) -> Vec<Self> {
         snapshot.shown().map(Self::from).collect()

@@ -4,6 +4,9 @@
 //! The sender waits for it, and the answer counts within the action's deadline. What becomes of a message when there
 //! is no good answer is configured: open lets it pass, closed tells the sender `unavailable`. Without the hook a
 //! message passes none of this.
+//!
+//! The caller may be removed from the room while the answer is awaited. So the membership is read again after each wait,
+//! before anything is written. Without the hook there is no wait and no such read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,8 +67,19 @@ impl BeforeSend {
         })))
     }
 
-    /// The text that may be written.
+    /// The text that may be written, once the caller is known to be a member still.
     async fn ask(&self, room: &BoundRoom, message_id: Option<MessageId>, text: Text) -> Result<Text, Error> {
+        let text = self.answered(room, message_id, text).await?;
+        room.recheck().await?;
+        Ok(text)
+    }
+
+    async fn answered(
+        &self,
+        room: &BoundRoom,
+        message_id: Option<MessageId>,
+        text: Text,
+    ) -> Result<Text, Error> {
         let question = Question {
             id: room.request.to_hex(),
             hook: "before_send",

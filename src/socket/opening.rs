@@ -229,6 +229,7 @@ fn refused(server: &Server, error: &StoreError) -> Close {
     tracing::error!(%error, "a connect failed");
     match error {
         StoreError::Unreachable(_) | StoreError::Unknown(_) | StoreError::Full => Close::Unavailable,
+        StoreError::NotMember => Close::NotMember,
         StoreError::Fault(_) => Close::Internal,
     }
 }

@@ -119,6 +119,8 @@ pub(crate) struct Draft {
     /// By the database's clock, as it is estimated. It is written with a later time where the one before it has that.
     pub(crate) at: Time,
     pub(crate) write_id: ObjectId,
+    /// Whether the sender must be a member of the room.
+    pub(crate) by_member: bool,
 }
 
 impl Draft {

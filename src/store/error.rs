@@ -18,6 +18,8 @@ pub enum StoreError {
     Fault(Box<dyn std::error::Error + Send + Sync>),
     /// More waits for the database than may (`limits.write_queue`, `limits.bulk_wait_ms`).
     Full,
+    /// The sender left the room, or was removed, while the write waited. Nothing was written.
+    NotMember,
 }
 
 impl fmt::Display for StoreError {
@@ -32,6 +34,7 @@ impl fmt::Display for StoreError {
             Self::Unknown(None) => to.write_str("the database did not answer in time"),
             Self::Fault(error) => write!(to, "the database refused: {error}"),
             Self::Full => to.write_str("too much waits for the database"),
+            Self::NotMember => to.write_str("the sender is no longer a member of the room"),
         }
     }
 }
@@ -95,11 +98,20 @@ impl From<Undecodable> for StoreError {
 }
 
 impl StoreError {
+    /// As an error of a later step. The step before it has been written, so the outcome is never "nothing was written".
+    pub(crate) fn after_a_write(self) -> Self {
+        match self {
+            Self::Unreachable(cause) => Self::Unknown(cause),
+            error => error,
+        }
+    }
+
     /// As the client is told of a write.
     pub(crate) fn of_write(self) -> handlers::Error {
         match self {
             Self::Unreachable(_) => handlers::Error::caused(Code::Unavailable, "the database is away", self),
             Self::Full => handlers::Error::caused(Code::Unavailable, "the server is overloaded", self),
+            Self::NotMember => handlers::Error::new(Code::NotFound, "no such room"),
             Self::Unknown(_) => handlers::Error::caused(
                 Code::Timeout,
                 "the database did not answer in time; it may still be done",

@@ -117,7 +117,7 @@ impl<'a> Showing<'a> {
 }
 
 /// After everything.
-const LATEST: Timestamp = Timestamp { time: u32::MAX, increment: u32::MAX };
+pub(super) const LATEST: Timestamp = Timestamp { time: u32::MAX, increment: u32::MAX };
 
 impl Store {
     /// The members of a room, and the cluster time that the session's further reads are of. Their marks are of that time,

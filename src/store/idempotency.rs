@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bson::oid::ObjectId;
 use bson::{Binary, Bson, DateTime, Document, RawDocumentBuf, doc, spec::BinarySubtype};
-use handlers::{ClientId, RoomId, UserId};
+use handlers::{ClientId, RoomId, Text, UserId};
 use mongodb::Collection;
 use mongodb::options::ReadConcern;
 
@@ -180,14 +180,15 @@ impl Store {
         self.bounded(async move { Ok(requests.delete_one(filter).await.map(|_| ())?) }).await
     }
 
-    /// The message that an earlier try has written after all; none where it hasn't, `Some(None)` where it was
-    /// deleted since.
+    /// The message that an earlier try has written after all; none where it hasn't. A deleted one is shown with the text
+    /// of the request, as its first answer showed it.
     pub(crate) async fn written(
         &self,
         room: RoomId,
         sender: &UserId,
+        text: &Text,
         attempt: &Attempt,
-    ) -> Result<Option<Option<Message>>, StoreError> {
+    ) -> Result<Option<Message>, StoreError> {
         if !attempt.is_another {
             return Ok(None);
         }
@@ -198,7 +199,13 @@ impl Store {
         let filter = doc! { "_id": documents::message_id(room, id) };
         let find = async move { Ok(messages.find_one(filter).read_concern(ReadConcern::majority()).await?) };
         let found = self.bounded(find).await?;
-        Ok(Some(found.map(|message| documents::read_message(&message)).transpose()?.flatten()))
+        let Some(found) = found else { return Ok(None) };
+        if let Some(message) = documents::read_message(&found)? {
+            return Ok(Some(message));
+        }
+        let (text, sender) = (text.as_str().to_owned(), sender.clone());
+        let created_at = documents::read_time(&found, "created_at")?;
+        Ok(Some(Message { id, sender, text, created_at, updated_at: created_at, write_id: None }))
     }
 
     /// The room that a try of this request has made; it may have been deleted since.

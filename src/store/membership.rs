@@ -9,16 +9,17 @@ use handlers::{Role, RoomId};
 use mongodb::ClientSession;
 use mongodb::error::Error;
 
-use super::documents::{self, Kind};
+use super::documents::{self, Kind, Marks, Member};
+use super::history::LATEST;
 use super::{NewMember, Store, StoreError};
 
 /// How a user came to be a member, or why not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Entered {
-    /// Wasn't one.
-    New,
-    /// Was one, with what was given now.
-    Already,
+    /// Wasn't one, and is this one now.
+    New(Member),
+    /// Was one, and is this one with what was given now.
+    Already(Member),
     /// There is no such room.
     NoRoom,
     /// A direct room has its two members.
@@ -55,12 +56,17 @@ impl Store {
         }
         let now = self.clock().await?;
         let entering = Entering { store: self.clone(), room, member, role, most, now };
-        self.bounded(async move {
-            let mut session = entering.store.client.start_session().await?;
-            let transaction = session.start_transaction();
-            Ok(transaction.and_run(entering, |session, entering| entering.run(session).boxed()).await?)
-        })
-        .await
+        let mut entered = self
+            .bounded(async move {
+                let mut session = entering.store.client.start_session().await?;
+                let transaction = session.start_transaction();
+                Ok(transaction.and_run(entering, |session, entering| entering.run(session).boxed()).await?)
+            })
+            .await?;
+        if let Entered::Already(member) = &mut entered {
+            self.overlay.raise(room, LATEST, std::slice::from_mut(member));
+        }
+        Ok(entered)
     }
 
     /// Takes a user out of a group.
@@ -102,15 +108,18 @@ impl Entering {
         }
         let id = documents::member_id(self.room, &self.member.user_id);
         let members = &self.store.members;
-        let is_member = members.find_one(doc! { "_id": id.clone() }).session(&mut *session).await?.is_some();
-        if is_member {
+        let there = members.find_one(doc! { "_id": id.clone() }).session(&mut *session).await?;
+        if let Some(there) = there {
+            let mut member = documents::read_member(&there).map_err(Error::custom)?;
+            member.role = self.role.unwrap_or(member.role);
+            member.email = self.member.email.clone().or(member.email);
             let mut changed = self.email();
             changed.extend(self.role.map(|role| ("role".to_owned(), documents::role(role).into())));
             if !changed.is_empty() {
                 let change = members.update_one(doc! { "_id": id }, doc! { "$set": changed });
                 change.session(&mut *session).await?;
             }
-            return Ok(Entered::Already);
+            return Ok(Entered::Already(member));
         }
         let of_room = doc! { "_id": documents::of_room(self.room, "user") };
         let count = members.count_documents(of_room).session(&mut *session).await?;
@@ -118,15 +127,17 @@ impl Entering {
             return Ok(Entered::Full);
         }
         let last = self.last_number(session).await?;
-        let role = documents::role(self.role.unwrap_or(Role::Member));
+        let role = self.role.unwrap_or(Role::Member);
         let mut new = doc! {
-            "_id": id, "role": role, "delivered": last, "read": last, "joined_at": self.now,
+            "_id": id, "role": documents::role(role), "delivered": last, "read": last, "joined_at": self.now,
             "joined": documents::BEGINS,
         };
         new.extend(self.email());
         let new = RawDocumentBuf::try_from(&new).map_err(Error::custom)?;
         members.insert_one(new).session(session).await?;
-        Ok(Entered::New)
+        let NewMember { user_id, email } = self.member.clone();
+        let marks = Marks { delivered: last, read: last };
+        Ok(Entered::New(Member { user: user_id, email, role, marks }))
     }
 
     fn email(&self) -> Document {

@@ -81,9 +81,28 @@ struct Revision {
 }
 
 impl Store {
+    /// Waits until no other revision of the room is under way on this server, for `mongodb.operation_ms` at most.
+    pub(super) async fn revision_turn(&self, room: RoomId) -> Result<OwnedMutexGuard<()>, StoreError> {
+        let turn = tokio::time::timeout(self.operation, self.revisions.turn(room)).await;
+        turn.map_err(|_| StoreError::Unreachable(None))
+    }
+
     /// Changes those of these messages that are not deleted, each as a next revision of its room. Gives how many.
     pub(super) async fn revise(
         &self,
+        room: RoomId,
+        ids: Vec<MessageId>,
+        change: Change,
+        request: ObjectId,
+    ) -> Result<u64, StoreError> {
+        let turn = self.revision_turn(room).await?;
+        self.revise_in(turn, room, ids, change, request).await
+    }
+
+    /// The same, in the room's turn, which it keeps until it has come to its end.
+    pub(super) async fn revise_in(
+        &self,
+        turn: OwnedMutexGuard<()>,
         room: RoomId,
         ids: Vec<MessageId>,
         Change { set, unset }: Change,
@@ -93,15 +112,18 @@ impl Store {
         let messages = ids.into_iter().map(MessageId::get).collect();
         let revision =
             Revision { id, messages, set, unset: unset.iter().map(|&field| field.to_owned()).collect() };
-        let turn = tokio::time::timeout(self.operation, self.revisions.turn(room)).await;
-        let turn = turn.map_err(|_| StoreError::Unreachable(None))?;
         let store = self.clone();
         self.bounded(async move {
             // Also for who comes next, until this has come to its end, whether its caller waits for it or not.
             let _turn = turn;
             let Some(revised) = store.note(room, revision).await? else { return Ok(0) };
-            let first = store.carry_out(&revised, request).await?;
-            if first { Ok(count) } else { store.count_done(&revised, id).await }
+            // The journal holds the revision from here on, and some server will apply it. No error may claim that nothing
+            // was written.
+            let first = store.carry_out(&revised, request).await.map_err(StoreError::after_a_write)?;
+            if first {
+                return Ok(count);
+            }
+            store.count_done(&revised, id).await.map_err(StoreError::after_a_write)
         })
         .await
     }

@@ -2,7 +2,7 @@
 
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use futures_util::FutureExt;
-use handlers::{Role, RoomId, UserId};
+use handlers::{Role, RoomId, Time, UserId};
 use mongodb::ClientSession;
 use mongodb::error::{Error, ErrorKind, WriteFailure};
 use mongodb::options::{Hint, ReturnDocument};
@@ -43,6 +43,8 @@ pub struct NewRoom {
     pub id: RoomId,
     /// Whether it was made by this call.
     pub made: bool,
+    /// When, where this call made it.
+    pub(crate) created_at: Option<Time>,
 }
 
 impl Store {
@@ -94,7 +96,9 @@ impl Store {
             return Ok(made);
         }
         let id = self.next_room().await?;
-        let mut room = doc! { "_id": id.get(), "kind": kind.as_str(), "created_at": DateTime::from_millis(self.now().0) };
+        let now = self.now();
+        let mut room =
+            doc! { "_id": id.get(), "kind": kind.as_str(), "created_at": DateTime::from_millis(now.0) };
         room.extend(name.map(|name| ("name".to_owned(), Bson::from(name))));
         room.extend(pair.clone().map(|pair| ("pair".to_owned(), Bson::Document(pair))));
         room.extend(attempt.map(|attempt| ("write_id".to_owned(), attempt.write_id.into())));
@@ -102,7 +106,7 @@ impl Store {
         unique.extend(pair.clone().map(|pair| ("pair", doc! { "pair": pair })));
         unique.extend(attempt.map(|attempt| ("write_id", doc! { "write_id": attempt.write_id })));
         match self.insert_room(id, room, members, unique).await? {
-            Ok(()) => Ok(NewRoom { id, made: true }),
+            Ok(()) => Ok(NewRoom { id, made: true, created_at: Some(now) }),
             Err(error) if is_duplicate(&error) => {
                 let made = self.made_already(attempt, pair.as_ref(), members).await?;
                 if made.is_none() {
@@ -126,12 +130,12 @@ impl Store {
         if let Some(attempt) = attempt
             && let Some(id) = self.made(attempt).await?
         {
-            return Ok(Some(NewRoom { id, made: true }));
+            return Ok(Some(NewRoom { id, made: true, created_at: None }));
         }
         let Some(pair) = pair else { return Ok(None) };
         let Some(id) = self.find_room(doc! { "pair": pair.clone() }).await? else { return Ok(None) };
         self.add_members(id, members).await?;
-        Ok(Some(NewRoom { id, made: false }))
+        Ok(Some(NewRoom { id, made: false, created_at: None }))
     }
 
     /// Writes a room and its members in one transaction; the inner error is the database's own. `unique` are the indexes
@@ -211,13 +215,20 @@ impl Store {
         self.bounded(async move { Ok(members.update_many(filter, update).await.map(|_| ())?) }).await
     }
 
-    /// Gives a room another name, or none; false where there is no such room.
-    pub(crate) async fn rename(&self, room: RoomId, name: Option<&str>) -> Result<bool, StoreError> {
-        let rooms = self.db.collection::<Document>("rooms");
+    /// Gives a room another name, or none. Returns the room as it is then; none where there is no such room.
+    pub(crate) async fn rename(&self, room: RoomId, name: Option<&str>) -> Result<Option<Room>, StoreError> {
+        let rooms = self.db.collection::<RawDocumentBuf>("rooms");
         let filter = doc! { "_id": room.get(), "deleted_at": { "$exists": false } };
         let unnamed = doc! { "$unset": { "name": "" } };
         let update = name.map_or(unnamed, |name| doc! { "$set": { "name": name } });
-        self.bounded(async move { Ok(rooms.update_one(filter, update).await?.matched_count > 0) }).await
+        let renamed = self
+            .bounded(async move {
+                let rename = rooms.find_one_and_update(filter, update);
+                Ok(rename.return_document(ReturnDocument::After).await?)
+            })
+            .await?;
+        let Some(renamed) = renamed else { return Ok(None) };
+        Ok(documents::read_room_document(&renamed)?)
     }
 
     /// A room; none where there is none, or it is deleted.

@@ -15,6 +15,7 @@
 
 mod attempt;
 mod outcome;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -52,6 +53,8 @@ struct Entry {
     draft: Draft,
     /// When its caller stops waiting; it isn't begun after that.
     deadline: Instant,
+    /// When its sender was last known to be a member of the room.
+    vouched: Instant,
     /// The number it was last tried with, where the outcome of that is unknown.
     tried: Option<i64>,
     done: oneshot::Sender<Result<Written, StoreError>>,
@@ -106,10 +109,10 @@ impl Writer {
     /// Writes a message and gives its number once a majority has it. The `write_id` is its own and no other's.
     ///
     /// # Errors
-    /// `Full` and `Unreachable`: nothing was written. `Unknown`: it could not be learnt before `deadline`.
+    /// `Full`, `Unreachable` and `NotMember`: nothing was written. `Unknown`: it could not be learnt before `deadline`.
     pub(crate) async fn append(&self, draft: Draft, deadline: Instant) -> Result<Written, StoreError> {
         let (done, written) = oneshot::channel();
-        let entry = Entry { draft, deadline, tried: None, done };
+        let entry = Entry { draft, deadline, vouched: Instant::now(), tried: None, done };
         if self.queue.try_send(entry).is_err() {
             self.metrics.limit("write_queue");
             return Err(StoreError::Full);
@@ -157,6 +160,14 @@ impl Task {
     async fn write(&self, mut batch: Vec<Entry>) {
         loop {
             batch = Self::expire(batch);
+            batch = match self.refuse_former_members(batch).await {
+                Ok(batch) => batch,
+                Err((waiting, error)) => {
+                    self.pause("reading who is still a member", &error).await;
+                    batch = waiting;
+                    continue;
+                }
+            };
             if batch.is_empty() {
                 return;
             }

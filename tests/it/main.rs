@@ -10,6 +10,7 @@
 
 mod abuse;
 mod actions;
+mod answers;
 mod bulk;
 mod calls;
 mod closing;
@@ -60,6 +61,7 @@ mod presence;
 mod properties;
 mod proxies;
 mod receipts;
+mod rechecks;
 mod reload;
 mod rest;
 mod rooms;

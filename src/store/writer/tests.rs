@@ -28,8 +28,9 @@ fn entry(
         client_id: None,
         at: Time(0),
         write_id: ObjectId::new(),
+        by_member: true,
     };
-    let entry = Entry { draft, deadline, tried, done };
+    let entry = Entry { draft, deadline, vouched: now, tried, done };
     (entry, answer)
 }
 

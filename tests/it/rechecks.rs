@@ -1,0 +1,213 @@
+//! What a caller was allowed when a call began is checked again when the call has waited.
+
+use std::sync::Arc;
+
+use mongodb::bson::{Document, doc};
+use reqwest::Method;
+use serde_json::json;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::support::{Client, Metered, Mongod, PATIENCE, Receiver, Say, Server, chat};
+
+/// How long a command of the database is held up. Far longer than the wait after which a caller is checked again.
+const HELD_MS: i64 = 5_000;
+
+/// The database holds up the next such command of the server.
+async fn hold(mongod: &Mongod, command: &str) {
+    let slow = doc! { "failCommands": [command], "blockConnection": true, "blockTimeMS": HELD_MS };
+    mongod.fail("parlor", doc! { "times": 1 }, slow).await;
+}
+
+/// Waits until such an operation is under way in the database.
+async fn under_way(mongod: &Mongod, command: &str, collection: &str) {
+    let admin = mongod.database("admin").await;
+    let waited = timeout(PATIENCE, async {
+        loop {
+            let op = doc! { "currentOp": 1, format!("command.{command}"): collection };
+            let found: Document = admin.run_command(op).await.unwrap();
+            if !found.get_array("inprog").unwrap().is_empty() {
+                return;
+            }
+        }
+    });
+    assert!(waited.await.is_ok(), "no {command} on {collection} came");
+}
+
+/// Waits until the database has been asked for this message.
+async fn asked_for(database: &mongodb::Database, n: i64) {
+    let noted = database.collection::<Document>("system.profile");
+    let of = doc! { "op": "query", "command.find": "messages", "command.filter._id.n": n };
+    let waited = timeout(PATIENCE, async { while noted.find_one(of.clone()).await.unwrap().is_none() {} });
+    assert!(waited.await.is_ok(), "nobody asked for message {n}");
+}
+
+async fn remove(server: &Server, room: i64, user: i64) {
+    assert_eq!(server.api_delete(&format!("/rooms/{room}/members/{user}")).await.0, 204);
+}
+
+/// A server whose database can be held up, a group of three, and the sockets of 1 and 2 there.
+async fn held_up(mongod: &Mongod, metered: &Metered) -> (Server, i64, Client, Client) {
+    let settings = [("LIMITS__HANDLER_MS", "60000"), metered.setting()];
+    let server = Server::start_over(&mongod.uri("parlor"), &settings).await;
+    let room = server.room(&[1, 2, 3]).await;
+    let (one, two) = (server.enter(1, room).await, server.enter(2, room).await);
+    (server, room, one, two)
+}
+
+#[tokio::test]
+async fn a_message_is_not_written_when_its_sender_left_in_the_queue() {
+    let (mongod, metered) = (Mongod::start().await, Metered::new());
+    let (server, room, mut one, mut two) = held_up(&mongod, &metered).await;
+    hold(&mongod, "insert").await;
+    one.say("slow").await;
+    under_way(&mongod, "insert", "messages").await;
+    two.say("late").await;
+    metered.until("parlor_write_queue", 1).await;
+    remove(&server, room, 2).await;
+    one.until(chat(1, 1, "slow")).await;
+    metered.until(r#"parlor_frames_total{action="send",outcome="not_found"}"#, 1).await;
+    one.say("on").await;
+    one.until(chat(2, 1, "on")).await;
+}
+
+#[tokio::test]
+async fn an_edit_is_not_written_when_its_author_left_in_the_queue() {
+    let (mongod, metered) = (Mongod::start().await, Metered::new());
+    let (server, room, mut one, mut two) = held_up(&mongod, &metered).await;
+    one.say("first").await;
+    two.until(chat(1, 1, "first")).await;
+    two.say("second").await;
+    one.until(chat(2, 2, "second")).await;
+    let database = mongod.database(&server.database().name).await;
+    database.run_command(doc! { "profile": 2 }).await.unwrap();
+    hold(&mongod, "findAndModify").await;
+    one.send(json!({"action": "edit", "message_id": 1, "text": "slow"})).await;
+    under_way(&mongod, "findAndModify", "rooms").await;
+    two.send(json!({"action": "edit", "message_id": 2, "text": "late"})).await;
+    asked_for(&database, 2).await;
+    remove(&server, room, 2).await;
+    metered.until(r#"parlor_frames_total{action="edit",outcome="not_found"}"#, 1).await;
+    let (_, page) = server.api_get(&format!("/rooms/{room}/messages")).await;
+    let texts: Vec<_> = page["messages"].as_array().unwrap().iter().map(|message| &message["text"]).collect();
+    assert_eq!(texts, ["second", "slow"], "{page}");
+}
+
+#[tokio::test]
+async fn a_delete_is_not_written_when_an_admin_lost_the_role_in_the_queue() {
+    let (mongod, metered) = (Mongod::start().await, Metered::new());
+    let (server, room, mut one, mut two) = held_up(&mongod, &metered).await;
+    let member = format!("/rooms/{room}/members/2");
+    assert_eq!(server.call(Method::PUT, &member, json!({"role": "admin"})).await.0, 200);
+    for n in 1..=2 {
+        one.say("by another").await;
+        two.until(chat(n, 1, "by another")).await;
+    }
+    let database = mongod.database(&server.database().name).await;
+    database.run_command(doc! { "profile": 2 }).await.unwrap();
+    hold(&mongod, "findAndModify").await;
+    one.send(json!({"action": "edit", "message_id": 1, "text": "slow"})).await;
+    under_way(&mongod, "findAndModify", "rooms").await;
+    two.send(json!({"action": "delete", "message_id": 2})).await;
+    asked_for(&database, 2).await;
+    let noted = database.collection::<Document>("system.profile");
+    let role = doc! { "op": "query", "command.find": "members", "command.filter._id.user": 2 };
+    let read = timeout(PATIENCE, async { while noted.find_one(role.clone()).await.unwrap().is_none() {} });
+    assert!(read.await.is_ok(), "the role was not read");
+    assert_eq!(server.call(Method::PUT, &member, json!({"role": "member"})).await.0, 200);
+    assert_eq!(two.until_kind("error").await["code"], "not_author");
+    let (status, page) = server.api_get(&format!("/rooms/{room}/messages")).await;
+    assert_eq!((status, page["messages"].as_array().unwrap().len()), (200, 2), "{page}");
+}
+
+/// A `before_send` that answers when the test lets it, a server with it, and a group with a message of 1.
+async fn asking(metered: &Metered) -> (Receiver, Arc<Semaphore>, Server, i64, Client) {
+    let receiver = Receiver::start(|_| Say::Ok(String::new())).await;
+    let url = receiver.url("/");
+    let server = Server::start(&[("HOOKS__BEFORE_SEND__URL", &*url), metered.setting()]).await;
+    let room = server.room(&[1, 2, 3]).await;
+    let mut one = server.dial_as(1, &format!("room_id={room}&since=")).open().await;
+    one.next().await;
+    one.send(json!({"action": "send", "message": "before", "client_id": "a"})).await;
+    one.until_kind("chat_message").await;
+    let leave = Arc::new(Semaphore::new(0));
+    let held = leave.clone();
+    receiver.answers(move |_| Say::Held(held.clone(), String::new()));
+    (receiver, leave, server, room, one)
+}
+
+fn frames(action: &str) -> String {
+    format!(r#"parlor_frames_total{{action="{action}",outcome="not_found"}}"#)
+}
+
+#[tokio::test]
+async fn nothing_is_written_when_the_sender_left_while_a_hook_was_asked() {
+    let send = json!({"action": "send", "message": "late"});
+    let again = json!({"action": "send", "message": "late", "client_id": "a"});
+    let edit = json!({"action": "edit", "message_id": 1, "text": "late"});
+    for (frame, path) in [
+        (&send, "/rooms/1/members/1"),
+        (&edit, "/rooms/1/members/1"),
+        (&again, "/rooms/1/members/1"),
+        (&send, "/rooms/1"),
+        (&edit, "/rooms/1"),
+        (&send, "/users/1"),
+    ] {
+        let metered = Metered::new();
+        let (receiver, leave, server, room, mut one) = asking(&metered).await;
+        assert_eq!(room, 1);
+        one.send(frame.clone()).await;
+        receiver.asked(2).await;
+        let (status, _) = server.api_delete(path).await;
+        assert!(status == 204 || status == 202, "{path}: {status}");
+        // An erasure goes on in the background: its first step takes the memberships.
+        let members = server.collection("members").await;
+        let mine = doc! { "_id.user": 1 };
+        let gone = async { while members.count_documents(mine.clone()).await.unwrap() > 0 {} };
+        timeout(PATIENCE, gone).await.expect("the membership goes");
+        leave.add_permits(1);
+        metered.until(&frames(frame["action"].as_str().unwrap()), 1).await;
+        let messages = server.collection("messages").await;
+        let late = doc! { "text": "late" };
+        assert_eq!(messages.count_documents(late).await.unwrap(), 0, "{frame} after {path}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_is_not_published_when_the_caller_left_in_the_queue() {
+    let (mongod, metered) = (Mongod::start().await, Metered::new());
+    let says = r#"{"send":{"message":"slow"},"event":{"n":1}}"#;
+    let receiver = Receiver::start(|_| Say::Ok(says.to_owned())).await;
+    let url = receiver.url("/");
+    let settings = [("FUNCTIONS__DO__URL", &*url), ("LIMITS__HANDLER_MS", "60000"), metered.setting()];
+    let server = Server::start_over(&mongod.uri("parlor"), &settings).await;
+    let room = server.room(&[1, 2, 3]).await;
+    let (mut one, mut two) = (server.enter(1, room).await, server.enter(2, room).await);
+    hold(&mongod, "insert").await;
+    two.send(json!({"action": "do"})).await;
+    under_way(&mongod, "insert", "messages").await;
+    remove(&server, room, 2).await;
+    one.until(chat(1, 2, "slow")).await;
+    metered.until(r#"parlor_frames_total{action="do",outcome="timeout"}"#, 1).await;
+    one.say("on").await;
+    let heard = one.until(chat(2, 1, "on")).await;
+    assert!(heard.iter().all(|frame| frame["type"] != "custom"), "{heard:?}");
+}
+
+/// Without a hook nothing is read again: a plain message costs one write and no read of members.
+#[tokio::test]
+async fn a_plain_message_reads_no_membership() {
+    let server = Server::start(&[]).await;
+    let room = server.room(&[1, 2, 3]).await;
+    let mut one = server.enter(1, room).await;
+    let client = mongodb::Client::with_uri_str(crate::support::shared_uri()).await.unwrap();
+    let database = client.database(&server.database().name);
+    database.run_command(doc! { "profile": 2 }).await.unwrap();
+    one.say_alone(1, 1, "plain").await;
+    database.run_command(doc! { "profile": 0 }).await.unwrap();
+    let noted = database.collection::<Document>("system.profile");
+    let wrote = doc! { "ns": format!("{}.messages", database.name()), "op": "insert" };
+    assert_eq!(noted.count_documents(wrote).await.unwrap(), 1);
+    let read = doc! { "ns": format!("{}.members", database.name()), "op": "query" };
+    assert_eq!(noted.count_documents(read).await.unwrap(), 0);
+}
