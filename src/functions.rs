@@ -119,7 +119,8 @@ impl Function {
         Box::pin(async move {
             let room = call.room.ok_or_else(|| Error::invalid("room_id: is needed"))?;
             let body = self.body(&call, room).map_err(Error::internal)?;
-            let answer = self.receiver.post(body).await.map_err(|error| self.unanswered(&error))?;
+            let answer =
+                self.receiver.post(&call.caller.user, body).await.map_err(|error| self.unanswered(&error))?;
             let answer = answer::read(&self.name, &answer, self.event_bytes);
             let answer = answer.map_err(|malformed| self.malformed(&malformed))?;
             self.done(call, room, answer).await
@@ -190,9 +191,14 @@ impl Function {
     fn unanswered(&self, error: &OutboundError) -> Error {
         let cause = format!("functions.{}: {error}", self.name);
         match error {
-            OutboundError::Busy => {
+            OutboundError::Busy | OutboundError::CallerBusy => {
                 Error::rate_limited("too many calls of this action are under way", BUSY_RETRY_MS)
             }
+            OutboundError::HeldBack { .. } => Error::caused(
+                Code::Unavailable,
+                "your calls of this action failed repeatedly; try again later",
+                cause,
+            ),
             OutboundError::Open | OutboundError::Connect(_) => {
                 Error::caused(Code::Unavailable, "the action's own server is away", cause)
             }

@@ -1,17 +1,20 @@
 //! Requests to the application's own servers: its functions and hooks. One signed POST of JSON, and the answer's body.
 //!
 //! It promises that a receiver that hangs, dies or raves costs nobody but its own callers: every request has a
-//! deadline, only so many are under way at once, an answer is read up to its bound, redirects are not followed, and
-//! after repeated failures none is made for a while ([`breaker`]). Connections are kept and used again. Nothing is
+//! deadline, only so many are under way at once, of these only some for one caller, an answer is read up to its bound,
+//! redirects are not followed, and after repeated failures none is made for a while ([`breaker`]). Connections are kept and used again. Nothing is
 //! tried twice here: what may be repeated only the caller knows.
 //!
 //! No error and no log line holds a URL, for it may have a key in it, nor anything of a body.
 
 mod breaker;
 mod error;
+mod shares;
 mod signature;
 
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
@@ -19,8 +22,9 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url, retry};
 use tokio::sync::Semaphore;
 
-use self::breaker::Breaker;
+use self::breaker::{Breaker, Refused, Settings};
 pub use self::error::{OutboundError, Unusable};
+use self::shares::Shares;
 pub use self::signature::SIGNATURE;
 use self::signature::Signer;
 use crate::config;
@@ -39,8 +43,13 @@ pub struct Receiver {
     timeout: Duration,
     max_response_bytes: usize,
     in_flight: Semaphore,
+    shares: Shares,
     breaker: Breaker,
-    metrics: OutboundMetrics,
+    /// Tells callers apart. With a key of its own, so that nobody can choose an id that is taken for another's.
+    callers: RandomState,
+    /// Requests that were answered with 2xx.
+    answered: AtomicU64,
+    metrics: Arc<OutboundMetrics>,
 }
 
 impl Receiver {
@@ -50,6 +59,7 @@ impl Receiver {
     /// The URL is none, or this machine has no certificates to trust where it is one of https.
     pub fn new(name: &str, settings: &config::Receiver, metrics: &Arc<Metrics>) -> Result<Self, Unusable> {
         let url = parse(settings.url.expose())?;
+        let metrics = Arc::new(metrics.outbound(name));
         let client = Client::builder()
             .redirect(Policy::none())
             .retry(retry::never())
@@ -65,32 +75,60 @@ impl Receiver {
             timeout: settings.timeout,
             max_response_bytes: settings.max_response_bytes,
             in_flight: Semaphore::new(settings.max_in_flight),
-            breaker: Breaker::new(settings.breaker_failures, settings.breaker_open),
-            metrics: metrics.outbound(name),
+            shares: Shares::new(settings.max_in_flight_per_user),
+            breaker: Breaker::new(
+                Settings {
+                    failures: settings.breaker_failures,
+                    callers: settings.breaker_callers,
+                    rest: settings.breaker_open,
+                    remembered: settings.breaker_remembered,
+                },
+                metrics.clone(),
+            ),
+            callers: RandomState::new(),
+            answered: AtomicU64::new(0),
+            metrics,
         })
     }
 
-    /// Posts a body of JSON, signed, and gives the body of the answer where its status is 2xx.
+    /// How many requests were answered with 2xx by now.
+    pub(crate) fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Posts a body of JSON, signed, and gives the body of the answer where its status is 2xx. `caller` is whose request
+    /// it is: failures and shares count by it.
     ///
     /// Dropped half way it counts as failed.
     ///
     /// # Errors
     /// There was no such answer.
-    pub async fn post(&self, body: String) -> Result<Vec<u8>, OutboundError> {
+    pub async fn post(&self, caller: &impl Hash, body: String) -> Result<Vec<u8>, OutboundError> {
         let began = Instant::now();
-        let posted = self.attempt(body).await;
+        let posted = self.attempt(self.callers.hash_one(caller), body).await;
         self.metrics.posted(posted.as_ref().map_or_else(OutboundError::label, |_| "ok"), began.elapsed());
         posted
     }
 
-    async fn attempt(&self, body: String) -> Result<Vec<u8>, OutboundError> {
+    async fn attempt(&self, caller: u64, body: String) -> Result<Vec<u8>, OutboundError> {
+        let Some(_share) = self.shares.take(caller) else {
+            self.metrics.limit("outbound_max_in_flight_per_user");
+            return Err(OutboundError::CallerBusy);
+        };
         let Ok(_place) = self.in_flight.try_acquire() else {
             self.metrics.limit("outbound_max_in_flight");
             return Err(OutboundError::Busy);
         };
-        let Some(attempt) = self.breaker.attempt(&self.metrics) else {
-            self.metrics.limit("outbound_breaker_failures");
-            return Err(OutboundError::Open);
+        let attempt = match self.breaker.attempt(caller) {
+            Ok(attempt) => attempt,
+            Err(Refused::Open) => {
+                self.metrics.limit("outbound_breaker_failures");
+                return Err(OutboundError::Open);
+            }
+            Err(Refused::HeldBack { others }) => {
+                self.metrics.limit("outbound_caller_failures");
+                return Err(OutboundError::HeldBack { others });
+            }
         };
         let answer = tokio::time::timeout(self.timeout, self.exchange(body)).await;
         let answer = answer.unwrap_or_else(|_| {
@@ -98,8 +136,11 @@ impl Receiver {
             Err(OutboundError::Timeout)
         });
         match &answer {
-            Err(error) if error.is_failure() => drop(attempt),
-            _ => attempt.succeeded(),
+            Ok(_) => {
+                self.answered.fetch_add(1, Ordering::Relaxed);
+                attempt.ended(breaker::Ended::Answered);
+            }
+            Err(error) => attempt.ended(error.ended()),
         }
         answer
     }

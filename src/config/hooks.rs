@@ -57,11 +57,9 @@ pub enum OnFailure {
 
 impl Hooks {
     pub(super) fn read(values: &mut Values) -> Result<Self, ConfigError> {
-        let mut receiver = |name: &str| {
-            let receiver = Receiver::read(values, &format!("hooks.{name}"))?;
-            Ok(Some(receiver).filter(|receiver| !receiver.url.expose().is_empty()))
-        };
-        let before_send = receiver("before_send")?;
+        let given = |receiver: Receiver| Some(receiver).filter(|receiver| !receiver.url.expose().is_empty());
+        let before_send = given(Receiver::read_shared(values, "hooks.before_send")?);
+        let mut receiver = |name: &str| Ok(given(Receiver::read(values, &format!("hooks.{name}"))?));
         let after_send = receiver("after_send")?;
         let connected = receiver("connected")?;
         let disconnected = receiver("disconnected")?;

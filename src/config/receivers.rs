@@ -12,6 +12,9 @@ use crate::outbound;
 
 const RESPONSE_BYTES: Bounds = 64..=1 << 24;
 const FAILURES: Bounds = 1..=1_000_000;
+/// One opens it by the failures of any caller.
+const CALLERS: Bounds = 1..=1_000;
+const REMEMBERED: Bounds = 1..=1_000_000;
 
 /// An address that takes signed requests.
 #[derive(Clone, Debug)]
@@ -24,10 +27,16 @@ pub struct Receiver {
     pub timeout: Duration,
     /// Requests at once.
     pub max_in_flight: usize,
+    /// Requests of one caller at once.
+    pub max_in_flight_per_user: usize,
     /// Largest answer, in bytes.
     pub max_response_bytes: usize,
-    /// Failures in a row after which it is left alone.
+    /// Failures in a row after which it is left alone, or a caller is held back.
     pub breaker_failures: u32,
+    /// Different callers among these, for it to be left alone.
+    pub breaker_callers: usize,
+    /// Callers whose failures are remembered.
+    pub breaker_remembered: u64,
     /// For how long it is.
     pub breaker_open: Duration,
 }
@@ -56,8 +65,19 @@ impl Receiver {
             max_in_flight: values.number(&key("max_in_flight"), IN_FLIGHT)?,
             max_response_bytes: values.number(&key("max_response_bytes"), RESPONSE_BYTES)?,
             breaker_failures: values.number(&key("breaker_failures"), FAILURES)?,
+            breaker_callers: values.number(&key("breaker_callers"), CALLERS)?,
+            breaker_remembered: values.number(&key("breaker_remembered"), REMEMBERED)?,
             breaker_open: values.millis(&key("breaker_open_ms"), WAIT_MS)?,
+            // Of what is told one after the other nobody has more than one.
+            max_in_flight_per_user: usize::MAX,
         })
+    }
+
+    /// The same of one that users call: each has a share of its places.
+    pub(super) fn read_shared(values: &mut Values, section: &str) -> Result<Self, ConfigError> {
+        let receiver = Self::read(values, section)?;
+        let share = values.number(&format!("{section}.max_in_flight_per_user"), IN_FLIGHT)?;
+        Ok(Self { max_in_flight_per_user: share, ..receiver })
     }
 
     /// That it can be asked, and that nobody beyond this machine is asked without a signature.
@@ -86,7 +106,7 @@ impl Function {
     }
 
     fn read(values: &mut Values, section: &str) -> Result<Self, ConfigError> {
-        let receiver = Receiver::read(values, section)?;
+        let receiver = Receiver::read_shared(values, section)?;
         let mut above_zero = |key: &str, bounds: &Bounds| {
             let number: u32 = values.number(&format!("{section}.{key}"), 0..=*bounds.end())?;
             Ok(Some(number).filter(|number| *number > 0))

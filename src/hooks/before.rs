@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::config::{Config, OnFailure};
 use crate::metrics::Metrics;
-use crate::outbound::{Receiver, Unusable};
+use crate::outbound::{OutboundError, Receiver, Unusable};
 use crate::store::BoundRoom;
 
 /// The longest reason that a sender is shown, in characters.
@@ -45,6 +45,15 @@ struct Question<'a> {
     text: &'a str,
 }
 
+/// There was no good answer.
+struct Unanswered {
+    failure: String,
+    /// Whether it was asked at all.
+    waited: bool,
+    /// Whether that is the caller's own fault.
+    own: bool,
+}
+
 /// Nothing of it: the message passes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,17 +78,20 @@ impl BeforeSend {
 
     /// The text that may be written, once the caller is known to be a member still.
     async fn ask(&self, room: &BoundRoom, message_id: Option<MessageId>, text: Text) -> Result<Text, Error> {
-        let text = self.answered(room, message_id, text).await?;
-        room.recheck().await?;
+        let (text, waited) = self.answered(room, message_id, text).await?;
+        if waited {
+            room.recheck().await?;
+        }
         Ok(text)
     }
 
+    /// The text that may be written, and whether the receiver was waited for.
     async fn answered(
         &self,
         room: &BoundRoom,
         message_id: Option<MessageId>,
         text: Text,
-    ) -> Result<Text, Error> {
+    ) -> Result<(Text, bool), Error> {
         let question = Question {
             id: room.request.to_hex(),
             hook: "before_send",
@@ -91,10 +103,18 @@ impl BeforeSend {
         let question = serde_json::to_string(&question).map_err(Error::internal)?;
         // The writing needs its time, too.
         let patience = room.deadline.saturating_duration_since(Instant::now()) / 2;
-        let answer = match self.answer(question, patience).await {
+        let answer = match self.answer(&room.caller, question, patience).await {
             Ok(answer) => answer,
-            Err(failure) => return self.failed(&failure, text),
+            Err(Unanswered { failure, waited, own }) => {
+                return Ok((self.failed(&failure, own, text)?, waited));
+            }
         };
+        let text = self.decided(answer, text)?;
+        Ok((text, true))
+    }
+
+    /// What a good answer makes of the text.
+    fn decided(&self, answer: Answer, text: Text) -> Result<Text, Error> {
         match (answer.reject, answer.text) {
             (Some(reason), _) => {
                 self.metrics.hook("before_send", "rejected");
@@ -105,7 +125,7 @@ impl BeforeSend {
                     self.metrics.hook("before_send", "rewritten");
                     Ok(anew)
                 }
-                Err(error) => self.failed(error.message(), text),
+                Err(error) => self.failed(error.message(), false, text),
             },
             (None, None) => {
                 self.metrics.hook("before_send", "passed");
@@ -114,22 +134,34 @@ impl BeforeSend {
         }
     }
 
-    async fn answer(&self, question: String, patience: Duration) -> Result<Answer, String> {
-        let answer = match tokio::time::timeout(patience, self.receiver.post(question)).await {
-            Ok(answer) => answer.map_err(|error| error.to_string())?,
-            Err(_) => return Err("it did not answer within half of the action's time".to_owned()),
+    async fn answer(
+        &self,
+        caller: &UserId,
+        question: String,
+        patience: Duration,
+    ) -> Result<Answer, Unanswered> {
+        let bad = |failure: String| Unanswered { failure, waited: true, own: false };
+        let answer = match tokio::time::timeout(patience, self.receiver.post(caller, question)).await {
+            Ok(answer) => answer.map_err(|error| Unanswered {
+                failure: error.to_string(),
+                waited: !error.is_not_begun(),
+                own: matches!(error, OutboundError::CallerBusy | OutboundError::HeldBack { others: true }),
+            })?,
+            Err(_) => return Err(bad("it did not answer within half of the action's time".to_owned())),
         };
-        read(&answer)
+        read(&answer).map_err(bad)
     }
 
-    fn failed(&self, failure: &str, text: Text) -> Result<Text, Error> {
+    /// `own`: the receiver answers others, and fails at this caller's messages alone. These pass in no case: else a few
+    /// texts that make the receiver fail would be the way around it.
+    fn failed(&self, failure: &str, own: bool, text: Text) -> Result<Text, Error> {
         match self.on_failure {
-            OnFailure::Open => {
+            OnFailure::Open if !own => {
                 self.metrics.hook("before_send", "failed_open");
                 tracing::warn!(failure, "hooks.before_send failed; the message passes");
                 Ok(text)
             }
-            OnFailure::Closed => {
+            OnFailure::Open | OnFailure::Closed => {
                 self.metrics.hook("before_send", "failed_closed");
                 let cause = format!("hooks.before_send: {failure}");
                 Err(Error::caused(

@@ -11,7 +11,7 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::event::{Event, Kind, What};
+use super::event::{Event, Kind, Lane, What};
 use super::reader::{self, Clock, Read, Reader};
 use super::window::Window;
 use crate::config::HookSettings;
@@ -185,7 +185,7 @@ impl Dispatcher {
         let mut bodies = None;
         loop {
             let told = match &mut bodies {
-                Some(bodies) => self.post_all(bodies).await,
+                Some(bodies) => self.post_all(&event.lane(), bodies).await,
                 None => match self.bodies(&event).await {
                     Ok(made) => {
                         bodies = Some(made);
@@ -214,9 +214,9 @@ impl Dispatcher {
     }
 
     /// Posts them, the last first, and takes off what was posted.
-    async fn post_all(&self, bodies: &mut Vec<String>) -> Result<(), String> {
+    async fn post_all(&self, lane: &Lane, bodies: &mut Vec<String>) -> Result<(), String> {
         while let Some(body) = bodies.last() {
-            self.receiver.post(body.clone()).await.map_err(|error| error.to_string())?;
+            self.receiver.post(lane, body.clone()).await.map_err(|error| error.to_string())?;
             self.metrics.hook(self.kind.name(), "told");
             bodies.pop();
         }

@@ -3,13 +3,22 @@
 use std::error::Error;
 use std::fmt;
 
+use super::breaker::Ended;
+
 /// There was no good answer.
 #[derive(Debug)]
 pub enum OutboundError {
     /// As many requests as may be are under way.
     Busy,
+    /// As many requests of this caller as may be are under way.
+    CallerBusy,
     /// It failed again and again, and is left alone for a while.
     Open,
+    /// The caller's requests failed again and again, and the caller is held back for a while.
+    HeldBack {
+        /// Meanwhile the receiver answered requests of others.
+        others: bool,
+    },
     /// There is nobody there.
     Connect(reqwest::Error),
     /// The connection broke before the answer was whole.
@@ -28,20 +37,31 @@ impl OutboundError {
         if error.is_connect() { Self::Connect(error) } else { Self::Broken(error) }
     }
 
-    /// Whether the receiver is to be spared if this goes on: it is not there, or says itself that it is ill.
-    pub(super) fn is_failure(&self) -> bool {
+    /// What it says of the receiver: it is not there, or it failed at this request. The second may be the request's own
+    /// fault. An answer that is only refused or too large shows that the receiver works.
+    pub(super) fn ended(&self) -> Ended {
         match self {
-            Self::Connect(_) | Self::Broken(_) | Self::Timeout => true,
-            Self::Status(status) => *status >= 500,
-            Self::Busy | Self::Open | Self::TooLarge(_) => false,
+            Self::Connect(_) => Ended::Unconnected,
+            Self::Broken(_) | Self::Timeout => Ended::Failed,
+            Self::Status(status) if *status >= 500 => Ended::Failed,
+            Self::Status(_) | Self::TooLarge(_) => Ended::Answered,
+            // No request was made, and none is judged.
+            Self::Busy | Self::CallerBusy | Self::Open | Self::HeldBack { .. } => Ended::Answered,
         }
+    }
+
+    /// Whether no request was made at all.
+    pub(crate) fn is_not_begun(&self) -> bool {
+        matches!(self, Self::Busy | Self::CallerBusy | Self::Open | Self::HeldBack { .. })
     }
 
     /// As metrics count it.
     pub(super) fn label(&self) -> &'static str {
         match self {
             Self::Busy => "busy",
+            Self::CallerBusy => "caller_busy",
             Self::Open => "breaker_open",
+            Self::HeldBack { .. } => "held_back",
             Self::Connect(_) => "connect",
             Self::Broken(_) => "broken",
             Self::Timeout => "timeout",
@@ -55,7 +75,11 @@ impl fmt::Display for OutboundError {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Busy => to.write_str("too many requests to it are under way"),
+            Self::CallerBusy => to.write_str("too many requests of this caller are under way"),
             Self::Open => to.write_str("it failed repeatedly and is left alone for a while"),
+            Self::HeldBack { .. } => to.write_str(
+                "it failed repeatedly at this caller's requests; the caller is held back for a while",
+            ),
             Self::Connect(error) => write!(to, "it can't be reached: {}", chain(error)),
             Self::Broken(error) => write!(to, "the connection broke: {}", chain(error)),
             Self::Timeout => to.write_str("it did not answer in time"),

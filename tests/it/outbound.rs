@@ -21,8 +21,11 @@ fn settings(url: String) -> config::Receiver {
         secret: Some(Secret::new(SECRET)),
         timeout: PATIENCE,
         max_in_flight: 10,
+        max_in_flight_per_user: 10,
         max_response_bytes: 100,
         breaker_failures: 3,
+        breaker_callers: 3,
+        breaker_remembered: 1_000,
         breaker_open: Duration::from_hours(1),
     }
 }
@@ -41,7 +44,7 @@ async fn a_request_is_signed_json_and_connections_are_used_again() {
     let outbound = to(&settings(receiver.url("/a/path?key=1")));
     for n in 0..3 {
         let body = format!(r#"{{"n":{n},"text":"é"}}"#);
-        assert_eq!(outbound.post(body.clone()).await.unwrap(), body.as_bytes());
+        assert_eq!(outbound.post(&1, body.clone()).await.unwrap(), body.as_bytes());
     }
     for asked in receiver.asked(3).await {
         assert_eq!(asked.line, "POST /a/path?key=1");
@@ -56,7 +59,7 @@ async fn a_request_is_signed_json_and_connections_are_used_again() {
 async fn without_a_secret_nothing_is_signed() {
     let receiver = echo().await;
     let outbound = to(&config::Receiver { secret: None, ..settings(receiver.url("/")) });
-    outbound.post("{}".to_owned()).await.unwrap();
+    outbound.post(&1, "{}".to_owned()).await.unwrap();
     assert!(!receiver.asked(1).await[0].headers.contains_key("parlor-signature"));
 }
 
@@ -71,7 +74,7 @@ async fn a_redirect_is_not_followed() {
     .await;
     let outbound = to(&settings(receiver.url("/")));
     for status in [301, 302, 303, 307, 308] {
-        let answer = outbound.post(format!(r#"{{"status":{status}}}"#)).await;
+        let answer = outbound.post(&1, format!(r#"{{"status":{status}}}"#)).await;
         assert!(matches!(answer, Err(OutboundError::Status(told)) if told == status), "{answer:?}");
     }
     assert_eq!((receiver.count(), elsewhere.count()), (5, 0));
@@ -90,10 +93,10 @@ async fn an_answer_is_read_up_to_its_bound_whether_it_says_its_length_or_not() {
     })
     .await;
     let outbound = to(&settings(receiver.url("/")));
-    assert_eq!(outbound.post("100".to_owned()).await.unwrap().len(), 100);
-    assert_eq!(outbound.post("0".to_owned()).await.unwrap().len(), 0);
+    assert_eq!(outbound.post(&1, "100".to_owned()).await.unwrap().len(), 100);
+    assert_eq!(outbound.post(&1, "0".to_owned()).await.unwrap().len(), 0);
     for body in ["101", "chunks", "1000000"] {
-        let answer = outbound.post(body.to_owned()).await;
+        let answer = outbound.post(&1, body.to_owned()).await;
         assert!(matches!(answer, Err(OutboundError::TooLarge(100))), "{answer:?}");
     }
 }
@@ -105,7 +108,7 @@ async fn a_receiver_that_hangs_is_given_up_in_time_whatever_it_has_begun() {
         to(&config::Receiver { timeout: Duration::from_millis(200), ..settings(receiver.url("/")) });
     for body in ["nothing", "half"] {
         let began = Instant::now();
-        let answer = outbound.post(body.to_owned()).await;
+        let answer = outbound.post(&1, body.to_owned()).await;
         assert!(matches!(answer, Err(OutboundError::Timeout)), "{answer:?}");
         assert!(began.elapsed() >= Duration::from_millis(200));
     }
@@ -118,11 +121,11 @@ async fn one_request_too_many_is_told_at_once_and_a_place_comes_back() {
     let hanging: Vec<_> = (0..2)
         .map(|_| {
             let outbound = outbound.clone();
-            tokio::spawn(async move { outbound.post("{}".to_owned()).await })
+            tokio::spawn(async move { outbound.post(&1, "{}".to_owned()).await })
         })
         .collect();
     receiver.asked(2).await;
-    let answer = outbound.post("{}".to_owned()).await;
+    let answer = outbound.post(&1, "{}".to_owned()).await;
     assert!(matches!(answer, Err(OutboundError::Busy)), "{answer:?}");
     assert_eq!(receiver.count(), 2, "it was not asked");
     for task in hanging {
@@ -130,7 +133,7 @@ async fn one_request_too_many_is_told_at_once_and_a_place_comes_back() {
         assert!(task.await.unwrap_err().is_cancelled());
     }
     receiver.answers(|_| Say::Ok("back".to_owned()));
-    assert_eq!(outbound.post("{}".to_owned()).await.unwrap(), b"back");
+    assert_eq!(outbound.post(&1, "{}".to_owned()).await.unwrap(), b"back");
 }
 
 #[tokio::test]
@@ -138,21 +141,21 @@ async fn who_is_not_there_or_hangs_up_is_told_apart_and_then_left_alone() {
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let outbound = to(&settings(format!("http://{nobody}/?key=secret")));
     for _ in 0..3 {
-        let error = outbound.post("{}".to_owned()).await.unwrap_err();
+        let error = outbound.post(&1, "{}".to_owned()).await.unwrap_err();
         assert!(matches!(error, OutboundError::Connect(_)), "{error:?}");
         let shown = format!("{error} {error:?}");
         assert!(!shown.contains("secret"), "no URL is shown: {shown}");
         assert!(error.to_string().contains("refused"), "the cause is: {error}");
     }
-    assert!(matches!(outbound.post("{}".to_owned()).await, Err(OutboundError::Open)));
+    assert!(matches!(outbound.post(&1, "{}".to_owned()).await, Err(OutboundError::Open)));
 
     let receiver = Receiver::start(|_| Say::HangUp).await;
     let outbound = to(&settings(receiver.url("/")));
-    for _ in 0..3 {
-        let error = outbound.post("{}".to_owned()).await.unwrap_err();
+    for caller in 1..=3 {
+        let error = outbound.post(&caller, "{}".to_owned()).await.unwrap_err();
         assert!(matches!(error, OutboundError::Broken(_)), "{error:?}");
     }
-    assert!(matches!(outbound.post("{}".to_owned()).await, Err(OutboundError::Open)));
+    assert!(matches!(outbound.post(&4, "{}".to_owned()).await, Err(OutboundError::Open)));
     assert_eq!(receiver.count(), 3, "nothing is tried twice, and then nothing at all");
 }
 
@@ -161,11 +164,12 @@ async fn only_what_says_that_it_is_ill_is_left_alone() {
     let receiver =
         Receiver::start(|asked| Say::Status(asked.body.parse().unwrap(), String::new(), String::new())).await;
     let outbound = to(&settings(receiver.url("/")));
-    for status in ["404", "400", "429", "404", "204", "500", "503", "418", "500", "500", "599"] {
-        let answer = outbound.post(status.to_owned()).await;
+    let statuses = ["404", "400", "429", "404", "204", "500", "503", "418", "500", "500", "599"];
+    for (caller, status) in statuses.into_iter().enumerate() {
+        let answer = outbound.post(&caller, status.to_owned()).await;
         assert!(!matches!(answer, Err(OutboundError::Open)), "{status}");
     }
-    assert!(matches!(outbound.post("200".to_owned()).await, Err(OutboundError::Open)));
+    assert!(matches!(outbound.post(&99, "200".to_owned()).await, Err(OutboundError::Open)));
 }
 
 #[tokio::test]
@@ -175,16 +179,16 @@ async fn a_receiver_that_was_left_alone_is_probed_by_one_request_and_then_asked_
     let outbound = Arc::new(to(&config::Receiver { breaker_open: rest, ..settings(receiver.url("/")) }));
     receiver.stop().await;
     for _ in 0..3 {
-        assert!(matches!(outbound.post("{}".to_owned()).await, Err(OutboundError::Connect(_))));
+        assert!(matches!(outbound.post(&1, "{}".to_owned()).await, Err(OutboundError::Connect(_))));
     }
-    assert!(matches!(outbound.post("{}".to_owned()).await, Err(OutboundError::Open)));
+    assert!(matches!(outbound.post(&1, "{}".to_owned()).await, Err(OutboundError::Open)));
     receiver.answers(|_| Say::Nothing);
     receiver.start_again().await;
     let mut probes = JoinSet::new();
     let probing = async {
         while receiver.count() == 0 {
             let outbound = outbound.clone();
-            probes.spawn(async move { outbound.post("{}".to_owned()).await });
+            probes.spawn(async move { outbound.post(&1, "{}".to_owned()).await });
             tokio::select! {
                 _ = receiver.asked(1) => {}
                 Some(answer) = probes.join_next() => assert!(matches!(answer, Ok(Err(OutboundError::Open)))),
@@ -193,14 +197,56 @@ async fn a_receiver_that_was_left_alone_is_probed_by_one_request_and_then_asked_
     };
     timeout(PATIENCE, probing).await.expect("it is probed in time");
     // All who come while one probes are told at once.
-    let others = join_all((0..5).map(|_| outbound.post("{}".to_owned()))).await;
+    let others = join_all((0..5).map(|_| outbound.post(&1, "{}".to_owned()))).await;
     assert!(others.iter().all(|answer| matches!(answer, Err(OutboundError::Open))), "{others:?}");
     // A probe that is given up has failed.
     probes.shutdown().await;
-    assert!(matches!(outbound.post("{}".to_owned()).await, Err(OutboundError::Open)));
+    assert!(matches!(outbound.post(&1, "{}".to_owned()).await, Err(OutboundError::Open)));
     receiver.answers(|_| Say::Ok("back".to_owned()));
-    let back = async { while outbound.post("{}".to_owned()).await.is_err() {} };
+    let back = async { while outbound.post(&1, "{}".to_owned()).await.is_err() {} };
     timeout(PATIENCE, back).await.expect("it is asked again");
-    let all = join_all((0..5).map(|_| outbound.post("{}".to_owned()))).await;
+    let all = join_all((0..5).map(|_| outbound.post(&1, "{}".to_owned()))).await;
     assert!(all.iter().all(Result::is_ok), "{all:?}");
+}
+
+#[tokio::test]
+async fn one_caller_whose_requests_fail_is_held_back_alone() {
+    let receiver = Receiver::start(|asked| match asked.body.as_str() {
+        "poison" => Say::Status(500, String::new(), String::new()),
+        "hang" => Say::Nothing,
+        _ => Say::Ok(String::new()),
+    })
+    .await;
+    let quick = config::Receiver { timeout: Duration::from_millis(200), ..settings(receiver.url("/")) };
+    for poison in ["poison", "hang"] {
+        let outbound = to(&quick);
+        for _ in 0..3 {
+            assert!(outbound.post(&1, poison.to_owned()).await.is_err());
+        }
+        let held = outbound.post(&1, "fine".to_owned()).await;
+        assert!(matches!(held, Err(OutboundError::HeldBack { others: false })), "{held:?}");
+        outbound.post(&2, "fine".to_owned()).await.expect("others are served");
+        let held = outbound.post(&1, "fine".to_owned()).await;
+        assert!(matches!(held, Err(OutboundError::HeldBack { others: true })), "{held:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_caller_whose_requests_hang_has_a_share_of_the_places() {
+    let receiver =
+        Receiver::start(|asked| if asked.body == "hang" { Say::Nothing } else { Say::Ok(String::new()) })
+            .await;
+    let shared = config::Receiver { max_in_flight_per_user: 2, ..settings(receiver.url("/")) };
+    let outbound = Arc::new(to(&shared));
+    let mut hanging = JoinSet::new();
+    for _ in 0..2 {
+        let outbound = outbound.clone();
+        hanging.spawn(async move { outbound.post(&1, "hang".to_owned()).await });
+    }
+    receiver.asked(2).await;
+    let answer = outbound.post(&1, "fine".to_owned()).await;
+    assert!(matches!(answer, Err(OutboundError::CallerBusy)), "{answer:?}");
+    outbound.post(&2, "fine".to_owned()).await.expect("others have places");
+    hanging.shutdown().await;
+    outbound.post(&1, "fine".to_owned()).await.expect("a place comes back");
 }

@@ -122,6 +122,7 @@ async fn after_repeated_failures_it_is_not_asked_for_a_while_and_then_probed() {
     let limits = [
         ("ADMIN__LISTEN", &*admin),
         ("FUNCTIONS__TRANSLATE__BREAKER_FAILURES", "3"),
+        ("FUNCTIONS__TRANSLATE__BREAKER_CALLERS", "1"),
         ("FUNCTIONS__TRANSLATE__BREAKER_OPEN_MS", "1000"),
     ];
     let (_server, mut one, _two) = two_sockets(&receiver, &limits).await;
@@ -298,4 +299,28 @@ async fn whoever_waits_for_it_for_long_is_not_taken_for_dead() {
     // And goes on living.
     let early = timeout(Duration::from_secs(3), one.next_or_end()).await;
     assert!(early.is_err(), "{early:?}");
+}
+
+#[tokio::test]
+async fn one_users_failing_calls_leave_the_calls_of_others() {
+    let receiver = Receiver::start(|asked| {
+        if asked.json()["user"]["id"] == 1 {
+            Say::Status(500, String::new(), String::new())
+        } else {
+            Say::Ok(r#"{"reply":{}}"#.to_owned())
+        }
+    })
+    .await;
+    let settings = [
+        ("FUNCTIONS__TRANSLATE__BREAKER_FAILURES", "3"),
+        ("FUNCTIONS__TRANSLATE__BREAKER_OPEN_MS", "600000"),
+    ];
+    let (_server, mut one, mut two) = two_sockets(&receiver, &settings).await;
+    for code in ["internal", "internal", "internal", "unavailable"] {
+        one.send(translate(&json!({}))).await;
+        one.expect(error(code, Some("translate"))).await;
+    }
+    two.send(translate(&json!({}))).await;
+    two.expect(json!({"type": "translate"})).await;
+    assert_eq!(receiver.count(), 4, "the failing caller is held back alone");
 }

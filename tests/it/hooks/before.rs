@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{SECRET, content, counted};
-use crate::support::{Receiver, Say, alone, chat, deleted, edited, error, free_port};
+use crate::support::{Receiver, Say, Server, alone, chat, deleted, edited, error, free_port};
 
 const URL: &str = "HOOKS__BEFORE_SEND__URL";
 const ON_FAILURE: &str = "HOOKS__BEFORE_SEND__ON_FAILURE";
@@ -213,5 +213,43 @@ async fn what_was_written_before_is_answered_as_it_is_whatever_is_thought_of_it_
         one.send(json!({"action": "send", "message": "hello", "client_id": "b"})).await;
         assert_eq!(one.next().await["type"], "error");
         listener.quiet().await;
+    }
+}
+
+/// Of four users, 1 sends what makes the hook fail.
+#[tokio::test]
+async fn one_users_poison_leaves_others_messages_checked() {
+    for on_failure in ["open", "closed"] {
+        let receiver = Receiver::start(|asked| match asked.json()["text"].as_str().unwrap() {
+            "poison" => Say::Status(500, String::new(), String::new()),
+            "bad" => Say::Ok(json!({"reject": "no such words here"}).to_string()),
+            _ => Say::Ok(String::new()),
+        })
+        .await;
+        let settings = [
+            (URL, &*receiver.url("/")),
+            (ON_FAILURE, on_failure),
+            ("HOOKS__BEFORE_SEND__BREAKER_FAILURES", "3"),
+            ("HOOKS__BEFORE_SEND__BREAKER_OPEN_MS", "600000"),
+        ];
+        let server = Server::start(&settings).await;
+        let (room, other) = (server.room(&[1, 2, 3]).await, server.room(&[2, 3, 4]).await);
+        let mut one = server.enter(1, room).await;
+        let mut two = server.enter(2, other).await;
+        for n in 1..=3 {
+            one.say("poison").await;
+            match on_failure {
+                "open" => one.expect(chat(n, 1, "poison")).await,
+                _ => one.expect(error("unavailable", Some("send"))).await,
+            };
+        }
+        two.say("bad").await;
+        assert_eq!(two.expect(error("rejected", Some("send"))).await["message"], "no such words here");
+        two.say_alone(1, 2, "fine").await;
+        // Its own messages pass in no case: three bad texts are no way around the hook.
+        let asked = receiver.count();
+        one.say("bad").await;
+        one.expect(error("unavailable", Some("send"))).await;
+        assert_eq!(receiver.count(), asked, "the sender is held back");
     }
 }
