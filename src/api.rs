@@ -21,6 +21,7 @@ mod params;
 mod problem;
 mod rooms;
 mod schema;
+mod set_aside;
 mod users;
 mod view;
 mod window;
@@ -44,7 +45,7 @@ pub(crate) fn routes(server: &Arc<Server>) -> Router {
 
 /// The resources alone: what is described.
 fn resources() -> Router {
-    Router::with_path("api/v1").push(rooms::routes()).push(users::routes())
+    Router::with_path("api/v1").push(rooms::routes()).push(users::routes()).push(set_aside::routes())
 }
 
 /// What the endpoints of this server share; an argument of theirs.

@@ -105,6 +105,7 @@ impl Task {
             self.store.signal(&Signal::Disconnect { user: user.clone() }).await?;
         }
         self.store.erase_answers(user).await?;
+        self.store.erase_set_aside(user).await?;
         Ok(self.erase_messages(erasure).await?.then_some(rooms))
     }
 

@@ -4,12 +4,15 @@
 //! done already, and cost whoever does it nothing: they read the database's change stream. What they promise:
 //!
 //! - At least once. A hook's place in the stream is kept in the database and moves on only behind what the receiver
-//!   has answered with 2xx; whatever it answers else is sent again, with pauses that grow. Nobody gives up.
+//!   has answered with 2xx; whatever it answers else is sent again, with pauses that grow. An event that the receiver
+//!   can't take while it takes others is set aside after some tries ([`patience`]): it is kept, listed, and can be sent
+//!   again by hand.
 //! - In order within a room, or of one user: the next event waits for the one before it. Rooms don't wait for each
-//!   other.
+//!   other. A user's `connected` and `disconnected` have one order, over both hooks: they are read from one stream.
 //! - By one server at a time, which holds a lease in the database. When it dies another goes on from the place
 //!   that was kept, so that some events come twice, with the same `id`.
-//! - One hook never waits for another: each has a stream, a place, a lease of its own.
+//! - One hook never waits for another: each has a stream, a place, a lease of its own. Only `connected` and
+//!   `disconnected` share them, since the order of a user's events is one.
 //! - Bounded memory, however long a receiver is away: the stream is read no further than `hooks.window` events past
 //!   the oldest that isn't told.
 //!
@@ -17,22 +20,28 @@
 //! told is read from the collections ([`recover`]).
 
 pub(crate) mod before;
+mod deliver;
 mod dispatch;
 mod event;
+mod patience;
 mod reader;
 mod recover;
+mod resend;
 mod window;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bson::oid::ObjectId;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use self::before::BeforeSend;
-use self::dispatch::Dispatcher;
+use self::dispatch::{Dispatcher, Target};
 pub(crate) use self::event::Kind;
+use self::event::Source;
+pub(crate) use self::resend::Resent;
 use crate::config::{self, Config};
 use crate::metrics::Metrics;
 use crate::outbound::{Receiver, Unusable};
@@ -60,27 +69,23 @@ impl Hooks {
         metrics: &Arc<Metrics>,
     ) -> Result<Self, Unusable> {
         let hooks = &config.hooks;
-        let of_kind = |(kind, settings): (Kind, &Option<config::Receiver>)| {
-            let settings = settings.as_ref()?;
-            let receiver = Receiver::new(&format!("hooks.{}", kind.name()), settings, metrics);
-            Some(receiver.map(|receiver| Dispatcher {
-                kind,
-                receiver: Arc::new(receiver),
-                at_once: settings.max_in_flight,
-                settings: hooks.settings.clone(),
-                server,
-                store: store.clone(),
-                stream_store: stream_store.clone(),
-                metrics: metrics.clone(),
-            }))
-        };
-        let all = [
-            (Kind::AfterSend, &hooks.after_send),
-            (Kind::Connected, &hooks.connected),
-            (Kind::Disconnected, &hooks.disconnected),
-            (Kind::Offline, &hooks.offline),
-        ];
-        Ok(Self { dispatchers: all.into_iter().filter_map(of_kind).collect::<Result<_, _>>()? })
+        let mut dispatchers = Vec::new();
+        for source in Source::ALL {
+            let targets = source.kinds().iter().filter_map(|kind| target(*kind, hooks, metrics));
+            let targets: Vec<_> = targets.collect::<Result<_, _>>()?;
+            if !targets.is_empty() {
+                dispatchers.push(Dispatcher {
+                    source,
+                    targets,
+                    settings: hooks.settings.clone(),
+                    server,
+                    store: store.clone(),
+                    stream_store: stream_store.clone(),
+                    metrics: metrics.clone(),
+                });
+            }
+        }
+        Ok(Self { dispatchers })
     }
 
     /// Gives each hook a place in the stream, where it has none: what happens from now on is told.
@@ -93,9 +98,10 @@ impl Hooks {
 
     /// Begins to tell them.
     pub(crate) fn start(self, supervisor: &Supervisor) -> Telling {
-        let telling = Telling { stop: CancellationToken::new(), tracker: TaskTracker::new() };
+        let targets = self.dispatchers.iter().flat_map(|dispatcher| dispatcher.targets.clone()).collect();
+        let telling = Telling { stop: CancellationToken::new(), tracker: TaskTracker::new(), targets };
         for dispatcher in self.dispatchers {
-            let name = dispatcher.kind.name();
+            let name = dispatcher.source.name();
             telling.tracker.spawn(supervisor.clone().hold(name, dispatcher.run(telling.stop.clone())));
         }
         telling.tracker.close();
@@ -103,10 +109,26 @@ impl Hooks {
     }
 }
 
+/// Where the events of a hook are told; none where it has no URL.
+fn target(kind: Kind, hooks: &config::Hooks, metrics: &Arc<Metrics>) -> Option<Result<Target, Unusable>> {
+    let settings = match kind {
+        Kind::AfterSend => &hooks.after_send,
+        Kind::Connected => &hooks.connected,
+        Kind::Disconnected => &hooks.disconnected,
+        Kind::Offline => &hooks.offline,
+    };
+    let settings = settings.as_ref()?;
+    let receiver = Receiver::new(&format!("hooks.{}", kind.name()), settings, metrics);
+    metrics.hook_begins(kind.name());
+    let places = Arc::new(Semaphore::new(settings.max_in_flight));
+    Some(receiver.map(|receiver| Target { kind, receiver: Arc::new(receiver), places }))
+}
+
 /// Hooks that are being told, until this is dropped.
 pub(crate) struct Telling {
     stop: CancellationToken,
     tracker: TaskTracker,
+    targets: Vec<Target>,
 }
 
 impl Telling {

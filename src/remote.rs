@@ -9,6 +9,7 @@ mod api;
 mod erase;
 mod export;
 mod history;
+mod hooks;
 mod lines;
 mod rooms;
 mod send;
@@ -42,6 +43,8 @@ pub(crate) enum Command {
     Erase(erase::Erase),
     /// Print all that is kept of a user, as JSON lines.
     Export(export::Export),
+    /// List the events that hooks could not take and that are set aside; send one again, or drop it.
+    Hooks(hooks::Hooks),
 }
 
 /// Which server is asked, and how what it answers is shown.
@@ -69,6 +72,7 @@ pub(crate) async fn run(config: Config, command: Command) -> Result<ExitCode, Fa
         Command::Users(users) => users::run(&config, &users).await?,
         Command::Erase(erase) => erase::run(&config, &erase).await?,
         Command::Export(export) => export::run(&config, &export).await?,
+        Command::Hooks(hooks) => hooks::run(&config, &hooks).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

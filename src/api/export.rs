@@ -15,12 +15,13 @@ use super::problem::{Code, Problem};
 use super::view;
 use crate::places::Place;
 use crate::server::Server;
+use crate::store::set_aside::SetAside;
 use crate::store::{Authored, Membership, Presence, StoreError};
 
 /// All that is kept of a user
 ///
-/// JSON lines: a `user`, each `membership`, each `message`, and at last the `end`, without which it is not whole.
-/// Messages that were deleted have no text.
+/// JSON lines: a `user`, each `membership`, each `message`, each `event` of a hook that is set aside and names the user, and
+/// at last the `end`, without which it is not whole. Messages that were deleted have no text.
 #[endpoint(tags("users"))]
 pub(super) async fn export_user(server: Shared, user: UserParam, access: Access) -> Result<Lines, Problem> {
     let most = server.config.load().api.exports;
@@ -93,10 +94,28 @@ enum Line<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         deleted_at: Option<Time>,
     },
+    /// A hook's event that is set aside.
+    Event(Event),
     End {
         memberships: u64,
         messages: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        events: Option<u64>,
     },
+}
+
+/// Without its own `type`, for the line has one.
+#[derive(Serialize)]
+struct Event {
+    hook: String,
+    event_id: String,
+    set_aside_at: Time,
+}
+
+impl From<SetAside> for Event {
+    fn from(event: SetAside) -> Self {
+        Self { hook: event.hook, event_id: event.event, set_aside_at: event.at }
+    }
 }
 
 impl From<Membership> for Line<'_> {
@@ -132,7 +151,15 @@ async fn write(server: &Arc<Server>, user: &UserId, lines: &mut LineWriter) -> R
         messages += 1;
         stay(server)?;
     }
-    lines.line(&Line::End { memberships, messages }).await?;
+    let mut events = 0;
+    let mut reading = server.store.set_aside_of(user).await?;
+    while let Some(event) = reading.next().await {
+        lines.line(&Line::Event(event?.into())).await?;
+        events += 1;
+        stay(server)?;
+    }
+    let events = (events > 0).then_some(events);
+    lines.line(&Line::End { memberships, messages, events }).await?;
     Ok(lines.flush().await?)
 }
 

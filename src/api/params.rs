@@ -2,10 +2,13 @@
 
 use std::str::FromStr;
 
+use bson::oid::ObjectId;
 use handlers::{MessageId, RoomId, UserId};
 use salvo::extract::{Extractible, Metadata};
 use salvo::prelude::*;
-use salvo_oapi::{Components, EndpointArgRegister, Operation, Parameter, ParameterIn, RefOr, Schema};
+use salvo_oapi::{
+    BasicType, Components, EndpointArgRegister, Object, Operation, Parameter, ParameterIn, RefOr, Schema,
+};
 
 use super::problem::{Code, Problem, may_fail};
 use super::schema;
@@ -21,6 +24,15 @@ pub(super) struct MessageParam(pub(super) MessageId);
 /// `{user}`: whoever it is, percent-encoded where that is needed.
 #[derive(Debug)]
 pub(super) struct UserParam(pub(super) UserId);
+
+/// `{event}`: an event that may or may not be set aside.
+#[derive(Debug)]
+pub(super) struct SetAsideParam(pub(super) ObjectId);
+
+/// How the id of such an event looks in the description.
+pub(super) fn event_id() -> Object {
+    Object::with_type(BasicType::String).pattern("^[0-9a-f]{24}$")
+}
 
 fn read<T: FromStr>(req: &Request, name: &str) -> Result<T, Problem> {
     let text = req.params().get(name).ok_or_else(|| Problem::internal("a path without its parameter"))?;
@@ -63,4 +75,5 @@ macro_rules! parameter {
 
 parameter! { RoomParam, "id", "The room's id.", schema::id }
 parameter! { UserParam, "user", "The user's id, percent-encoded.", schema::user_id }
+parameter! { SetAsideParam, "event", "The event's `id` in the list.", event_id }
 parameter! { MessageParam, "n", "The message's number in its room.", schema::id }

@@ -49,6 +49,8 @@ pub(crate) enum Code {
     RequestTimeout,
     /// The body is compressed, or coded otherwise.
     UnsupportedMediaType,
+    /// The receiver of a hook did not take an event.
+    ReceiverFailed,
     /// A fault of the server; its log has the cause.
     Internal,
     /// The database is away: try again later.
@@ -69,6 +71,7 @@ impl Code {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::ReceiverFailed => StatusCode::BAD_GATEWAY,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -98,6 +101,7 @@ impl Code {
             Self::UnsupportedMediaType => {
                 "`unsupported_media_type`: the body is compressed, or coded otherwise"
             }
+            Self::ReceiverFailed => "`receiver_failed`: the receiver of the hook did not take the event",
             Self::Internal => "`internal`: a fault of the server; its log has the cause",
             Self::Unavailable => "`unavailable`: the database is away; try again later",
         }

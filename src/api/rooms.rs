@@ -153,7 +153,7 @@ impl Renaming {
 async fn rename_room(server: Shared, id: RoomParam, body: Body<Renaming>) -> Result<Json<Room>, Problem> {
     let name = body.0.name()?;
     // Read first: once the name is written, nothing may turn the answer into a refusal.
-    let (_, members) = server.store.members(id.0).await?;
+    let (_, members) = server.store.members(id.0).await.map_err(Problem::of_write)?;
     let room = server.store.rename(id.0, name.as_deref()).await.map_err(Problem::of_write)?;
     Ok(Json(Room::of(room.ok_or_else(Problem::no_room)?, members)))
 }

@@ -7,6 +7,9 @@ use super::values::Values;
 use super::{ConfigError, Receiver};
 
 const WINDOW: Bounds = 1..=100_000;
+/// Zero tries for ever.
+const TRIES: Bounds = 0..=1_000_000;
+const SET_ASIDE: Bounds = 1..=1_000_000;
 /// Less, and a server that has much to do loses it; longer, and a dead one keeps it for too long.
 const LEASE_MS: Bounds = 500..=600_000;
 /// Zero tells at once.
@@ -38,6 +41,10 @@ pub struct HookSettings {
     pub retry: Duration,
     /// The same, at most.
     pub retry_max: Duration,
+    /// Tries that count, before an event is set aside; zero: none is.
+    pub max_tries: u32,
+    /// Events that are set aside, at most.
+    pub set_aside: u64,
     /// How long a server that died keeps the others from telling.
     pub lease: Duration,
     /// From a message's commit to the question who wasn't there.
@@ -73,6 +80,8 @@ impl Hooks {
             window: values.number("hooks.window", WINDOW)?,
             retry: values.millis("hooks.retry_ms", WAIT_MS)?,
             retry_max: values.millis("hooks.retry_max_ms", WAIT_MS)?,
+            max_tries: values.number("hooks.max_tries", TRIES)?,
+            set_aside: values.number("hooks.set_aside", SET_ASIDE)?,
             lease: values.millis("hooks.lease_ms", LEASE_MS)?,
             offline_wait: values.millis("hooks.offline.wait_ms", OFFLINE_WAIT_MS)?,
             on_failure: values.parsed(

@@ -9,6 +9,15 @@ use serde::Serialize;
 use crate::store::documents::{self, Undecodable};
 use crate::store::presence;
 
+/// What one change stream is read for. All events of a source have one order, whichever hook they are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    AfterSend,
+    Offline,
+    /// Both of `connected` and `disconnected`: a user's coming and going have one order.
+    Presence,
+}
+
 /// The hooks that are told what happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -21,6 +30,8 @@ pub(crate) enum Kind {
 /// Something that happened.
 #[derive(Clone, Debug)]
 pub(super) struct Event {
+    /// The hook that it is for.
+    pub(super) kind: Kind,
     pub(super) id: String,
     /// When, by the database's clock.
     pub(super) at: Time,
@@ -90,21 +101,46 @@ impl Kind {
         }
     }
 
-    /// The changes in which its events are.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let all = [Self::AfterSend, Self::Connected, Self::Disconnected, Self::Offline];
+        all.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+impl Source {
+    pub(crate) const ALL: [Self; 3] = [Self::AfterSend, Self::Offline, Self::Presence];
+
+    /// The name of its position and lease in the database.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::AfterSend => "after_send",
+            Self::Offline => "offline",
+            Self::Presence => "presence",
+        }
+    }
+
+    /// The hooks that its events are for.
+    pub(crate) const fn kinds(self) -> &'static [Kind] {
+        match self {
+            Self::AfterSend => &[Kind::AfterSend],
+            Self::Offline => &[Kind::Offline],
+            Self::Presence => &[Kind::Connected, Kind::Disconnected],
+        }
+    }
+
+    /// The changes in which its events are. The same whichever of its hooks are configured: a token of the stream is good
+    /// only where the stream still has its change.
     pub(super) fn changes(self) -> Document {
-        let online = |online: bool| doc! { "updateDescription.updatedFields.online": online };
+        let online = doc! { "updateDescription.updatedFields.online": { "$in": [true, false] } };
         match self {
             Self::AfterSend => {
                 doc! { "ns.coll": "messages", "operationType": { "$in": ["insert", "update", "replace"] } }
             }
             Self::Offline => doc! { "ns.coll": "messages", "operationType": "insert" },
-            Self::Connected => {
-                doc! { "ns.coll": "presence", "$or": [{ "operationType": "insert" }, online(true)] }
-            }
-            // Only a going makes the document one of somebody who isn't there.
-            Self::Disconnected => {
+            Self::Presence => {
+                // Only a going makes the document one of somebody who isn't there.
                 let replaced = doc! { "operationType": "replace", "fullDocument.online": false };
-                doc! { "ns.coll": "presence", "$or": [online(false), replaced] }
+                doc! { "ns.coll": "presence", "$or": [{ "operationType": "insert" }, online, replaced] }
             }
         }
     }
@@ -121,18 +157,31 @@ impl Kind {
             Self::AfterSend | Self::Offline if inserted => sent(change.get_document("fullDocument")?)?,
             Self::AfterSend => changed(id.get_document("_id")?, fields_of(change)?)?,
             Self::Offline => None,
-            Self::Connected => Some(What::Connected { user_id: presence::read_id(id)?, at }),
-            Self::Disconnected => {
-                let fields = fields_of(change)?;
+            Self::Presence if inserted => Some(What::Connected { user_id: presence::read_id(id)?, at }),
+            Self::Presence => {
+                let (user_id, fields) = (presence::read_id(id)?, fields_of(change)?);
                 let last_seen = match fields.get("last_seen")? {
                     Some(_) => documents::read_time(fields, "last_seen")?,
                     None => at,
                 };
-                Some(What::Disconnected { user_id: presence::read_id(id)?, last_seen })
+                Some(if fields.get_bool("online")? {
+                    What::Connected { user_id, at }
+                } else {
+                    What::Disconnected { user_id, last_seen }
+                })
             }
         };
         let time = change.get_timestamp("clusterTime")?;
-        Ok(what.map(|what| Event::new(what, at, time)))
+        Ok(what.map(|what| Event::new(self, what, at, time)))
+    }
+
+    fn kind(self, what: &What) -> Kind {
+        match (self, what) {
+            (_, What::Connected { .. }) => Kind::Connected,
+            (_, What::Disconnected { .. }) => Kind::Disconnected,
+            (Self::Offline, _) => Kind::Offline,
+            (Self::AfterSend | Self::Presence, _) => Kind::AfterSend,
+        }
     }
 }
 
@@ -187,8 +236,8 @@ impl What {
 
 impl Event {
     /// `at` and `time` are those of the change, or of the place in the stream that it was found after.
-    pub(super) fn new(what: What, at: Time, time: Timestamp) -> Self {
-        Self { id: what.id(time), at, what }
+    pub(super) fn new(source: Source, what: What, at: Time, time: Timestamp) -> Self {
+        Self { kind: source.kind(&what), id: what.id(time), at, what }
     }
 
     pub(super) fn lane(&self) -> Lane {
@@ -202,16 +251,32 @@ impl Event {
         }
     }
 
-    /// The request that tells it.
-    pub(super) fn body(&self, kind: Kind) -> Result<String, serde_json::Error> {
-        let body = Body { id: &self.id, hook: kind.name(), user_id: None, what: &self.what };
-        serde_json::to_string(&body)
+    /// The request that tells it; `user` is whom an offline message is for.
+    pub(super) fn post(&self, user: Option<UserId>) -> Result<Post, serde_json::Error> {
+        let id = match &user {
+            Some(user) => format!("offline-{}-{user}", self.id.trim_start_matches("sent-")),
+            None => self.id.clone(),
+        };
+        let body = body(&id, self.kind, user.as_ref(), &self.what)?;
+        Ok(Post { id, user, body })
     }
+}
 
-    /// The request that tells of a message for a user who isn't there.
-    pub(super) fn body_for(&self, user: &UserId) -> Result<String, serde_json::Error> {
-        let id = format!("offline-{}-{user}", self.id.trim_start_matches("sent-"));
-        let body = Body { id: &id, hook: Kind::Offline.name(), user_id: Some(user), what: &self.what };
-        serde_json::to_string(&body)
-    }
+/// A request that tells an event.
+pub(super) struct Post {
+    /// The event's id, as the receiver has it.
+    pub(super) id: String,
+    /// Whom an offline message is for.
+    pub(super) user: Option<UserId>,
+    pub(super) body: String,
+}
+
+/// The body of a request.
+pub(super) fn body(
+    id: &str,
+    kind: Kind,
+    user: Option<&UserId>,
+    what: &What,
+) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&Body { id, hook: kind.name(), user_id: user, what })
 }

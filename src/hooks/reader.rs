@@ -12,7 +12,7 @@ use mongodb::error::Error;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::event::{Event, Kind};
+use super::event::{Event, Kind, Source};
 use super::recover;
 use crate::feed::{is_history_lost, is_too_large};
 use crate::metrics::Metrics;
@@ -35,7 +35,9 @@ pub(super) struct Read {
 }
 
 pub(super) struct Reader {
-    pub(super) kind: Kind,
+    pub(super) source: Source,
+    /// The hooks that are configured; events of others are left out.
+    pub(super) kinds: Vec<Kind>,
     pub(super) store: Store,
     pub(super) stream_store: Store,
     /// How long an event rests before it is told.
@@ -68,7 +70,7 @@ impl Reader {
     /// Reads on from a position until nobody takes it, or the stream breaks.
     pub(super) async fn run(self, mut from: Position) -> Result<(), StoreError> {
         loop {
-            let error = match self.stream_store.watch_for(self.kind, Some(&from)).await {
+            let error = match self.stream_store.watch_for(self.source, Some(&from)).await {
                 Ok(stream) => match self.follow(stream, &mut from).await {
                     Ok(()) => return Ok(()),
                     Err(error) => error,
@@ -78,7 +80,7 @@ impl Reader {
             if !self.is_point_lost(&error) {
                 return Err(error);
             }
-            let now = now(&self.stream_store, self.kind).await?;
+            let now = now(&self.stream_store, self.source).await?;
             // Once all of it is told the hook stands here: telling it may outlast what the stream remembers.
             if recover::run(&self, &from).await?.is_err() || self.tell(None, Some(now.clone())).await.is_err()
             {
@@ -92,7 +94,7 @@ impl Reader {
     fn is_point_lost(&self, error: &StoreError) -> bool {
         let StoreError::Fault(fault) = error else { return false };
         let Some(fault) = fault.downcast_ref::<Error>() else { return false };
-        let hook = self.kind.name();
+        let hook = self.source.name();
         if is_too_large(fault) {
             self.metrics.fault("hook_event_too_large");
             tracing::error!(
@@ -140,15 +142,16 @@ impl Reader {
 
     /// One that isn't understood would not be the next time either: it is logged, and left out.
     fn read(&self, change: &RawDocument) -> Option<Event> {
-        self.kind.read(change).unwrap_or_else(|error| {
+        self.source.read(change).unwrap_or_else(|error| {
             self.metrics.fault("hook_undecodable");
-            tracing::error!(hook = self.kind.name(), %error, "a change was not understood and is not told");
+            tracing::error!(hook = self.source.name(), %error, "a change was not understood and is not told");
             None
         })
     }
 
     /// Hands on an event once it has rested.
     pub(super) async fn tell(&self, event: Option<Event>, position: Option<Position>) -> Result<(), Gone> {
+        let event = event.filter(|event| self.kinds.contains(&event.kind));
         if let Some(event) = &event {
             tokio::time::sleep(self.rest.saturating_sub(self.clock.age(event.at))).await;
         }
@@ -157,9 +160,9 @@ impl Reader {
 }
 
 /// Where the stream is now.
-pub(super) async fn now(stream_store: &Store, kind: Kind) -> Result<Position, StoreError> {
+pub(super) async fn now(stream_store: &Store, source: Source) -> Result<Position, StoreError> {
     let at = stream_store.moment().await?;
-    let stream = stream_store.watch_for(kind, None).await?;
+    let stream = stream_store.watch_for(source, None).await?;
     let token = stream.resume_token();
     let token = token.ok_or_else(|| StoreError::Fault("a change stream that is nowhere".into()))?;
     Ok(Position { token: bson::serialize_to_bson(&token).map_err(Undecodable::from)?, at })
@@ -174,10 +177,10 @@ impl Store {
     /// Opens the stream of a hook's changes, after a position or from now on.
     async fn watch_for(
         &self,
-        kind: Kind,
+        source: Source,
         from: Option<&Position>,
     ) -> Result<ChangeStream<RawDocumentBuf>, Error> {
-        let of_interest = doc! { "$match": kind.changes() };
+        let of_interest = doc! { "$match": source.changes() };
         let watch =
             self.database().watch().pipeline([of_interest]).max_await_time(MAX_AWAIT).batch_size(BATCH);
         let stream = match from {

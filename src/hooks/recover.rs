@@ -12,7 +12,7 @@ use bson::{DateTime, Document, RawDocument, RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt;
 use handlers::Time;
 
-use super::event::{self, Event, Kind, What};
+use super::event::{self, Event, Source, What};
 use super::reader::{Gone, Reader};
 use crate::store::documents::{self, Undecodable};
 use crate::store::hooks::Position;
@@ -28,7 +28,7 @@ const BATCH: u32 = 100;
 pub(super) async fn run(reader: &Reader, from: &Position) -> Result<Result<(), Gone>, StoreError> {
     let before = u32::try_from(BEFORE.as_secs()).unwrap_or(u32::MAX);
     let since = Timestamp { time: from.at.time.saturating_sub(before), increment: 0 };
-    let (collection, filter) = changed_since(reader.kind, since);
+    let (collection, filter) = changed_since(reader.source, since);
     let collection = reader.store.database().collection::<RawDocumentBuf>(collection);
     // By _id: a room's messages in their order.
     let mut found = collection.find(filter).sort(doc! { "_id": 1 }).batch_size(BATCH).await?;
@@ -43,15 +43,15 @@ pub(super) async fn run(reader: &Reader, from: &Position) -> Result<Result<(), G
 }
 
 /// By the database's clock.
-fn changed_since(kind: Kind, since: Timestamp) -> (&'static str, Document) {
+fn changed_since(source: Source, since: Timestamp) -> (&'static str, Document) {
     let new = doc! { "stamp": { "$gte": since } };
-    match kind {
-        Kind::AfterSend => ("messages", doc! { "$or": [new, { "revised": { "$gte": since } }] }),
-        Kind::Offline => ("messages", new),
-        Kind::Connected => ("presence", doc! { "online": true }),
-        Kind::Disconnected => {
+    match source {
+        Source::AfterSend => ("messages", doc! { "$or": [new, { "revised": { "$gte": since } }] }),
+        Source::Offline => ("messages", new),
+        Source::Presence => {
             let since = DateTime::from_millis(i64::from(since.time) * 1000);
-            ("presence", doc! { "online": false, "last_seen": { "$gte": since } })
+            let gone = doc! { "online": false, "last_seen": { "$gte": since } };
+            ("presence", doc! { "$or": [{ "online": true }, gone] })
         }
     }
 }
@@ -62,26 +62,26 @@ fn read(
     since: Timestamp,
     place: Timestamp,
 ) -> Result<Vec<Event>, Undecodable> {
-    let (kind, now) = (reader.kind, reader.store.now());
-    let event = |at: Time, what: What| Event::new(what, at, place);
+    let (source, now) = (reader.source, reader.store.now());
+    let event = |at: Time, what: What| Event::new(source, what, at, place);
     let mut events = Vec::new();
-    match kind {
-        Kind::AfterSend | Kind::Offline => {
+    match source {
+        Source::AfterSend | Source::Offline => {
             if let Some(what @ What::Sent { created_at, .. }) = event::sent(document)?
                 && documents::read_stamp(document, "stamp")?.is_some_and(|stamp| stamp >= since)
             {
                 events.push(event(created_at, what));
             }
-            if kind == Kind::AfterSend {
+            if source == Source::AfterSend {
                 let changed = event::changed(document.get_document("_id")?, document)?;
                 events.extend(changed.map(|what| event(now, what)));
             }
         }
-        Kind::Connected => {
+        Source::Presence if document.get_bool("online")? => {
             let user_id = presence::read_id(document)?;
             events.push(event(now, What::Connected { user_id, at: now }));
         }
-        Kind::Disconnected => {
+        Source::Presence => {
             let (user_id, last_seen) =
                 (presence::read_id(document)?, documents::read_time(document, "last_seen")?);
             events.push(event(last_seen, What::Disconnected { user_id, last_seen }));

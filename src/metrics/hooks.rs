@@ -57,6 +57,11 @@ impl Metrics {
         self.hooks.events.get_or_create(&Event { hook, outcome }).inc();
     }
 
+    /// From now on the hook's events can be set aside: the counter is there before it first rises.
+    pub(crate) fn hook_begins(&self, hook: &'static str) {
+        drop(self.hooks.events.get_or_create(&Event { hook, outcome: "set_aside" }));
+    }
+
     /// So old is the oldest event that a hook is still to be told.
     pub(crate) fn hook_lag(&self, hook: &'static str, lag: Duration) {
         self.hooks.lag.get_or_create(&Hook { hook }).set(lag.as_secs_f64());

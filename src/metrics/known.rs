@@ -60,6 +60,7 @@ pub(super) const BOUNDS: &[&str] = &[
     "frame_bytes",
     "frames_per_minute",
     "handler_ms",
+    "hooks_set_aside",
     "hooks_window",
     "idempotency_under_way",
     "last_frames_ms",

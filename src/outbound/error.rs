@@ -44,9 +44,8 @@ impl OutboundError {
             Self::Connect(_) => Ended::Unconnected,
             Self::Broken(_) | Self::Timeout => Ended::Failed,
             Self::Status(status) if *status >= 500 => Ended::Failed,
-            Self::Status(_) | Self::TooLarge(_) => Ended::Answered,
-            // No request was made, and none is judged.
-            Self::Busy | Self::CallerBusy | Self::Open | Self::HeldBack { .. } => Ended::Answered,
+            // A status below 500, or too large an answer: it works. Of the rest no request was made.
+            _ => Ended::Answered,
         }
     }
 

@@ -44,6 +44,13 @@ pub(crate) struct Reading<T> {
 type Read<T> = Box<dyn Fn(&RawDocument) -> Result<T, Undecodable> + Send>;
 
 impl<T> Reading<T> {
+    pub(super) fn new(
+        cursor: Cursor<RawDocumentBuf>,
+        read: impl Fn(&RawDocument) -> Result<T, Undecodable> + Send + 'static,
+    ) -> Self {
+        Self { cursor, read: Box::new(read) }
+    }
+
     /// The next one; none at the end.
     pub(crate) async fn next(&mut self) -> Option<Result<T, StoreError>> {
         let document = self.cursor.next().await?;

@@ -1,4 +1,5 @@
-//! Which server tells a hook what happened, and how far it has come: a document a hook, by its name.
+//! Which server tells hooks what happened, and how far they have come: a document a source, by its name. `after_send` and
+//! `offline` have one each, `connected` and `disconnected` share `presence`.
 //!
 //! | `holder`, `until` | the server that tells, by the `_id` of its heartbeat, and until when by the database's clock |
 //! |---|---|
@@ -30,6 +31,18 @@ impl Store {
         self.bounded(find).await
     }
 
+    /// The earliest position that these hooks have; none where none has one.
+    pub(crate) async fn earliest_of_hooks(
+        &self,
+        hooks: &[&'static str],
+    ) -> Result<Option<Position>, StoreError> {
+        let collection = self.db.collection::<Document>("hooks");
+        let filter = doc! { "_id": { "$in": hooks }, "token": { "$exists": true } };
+        let find = async move { Ok(collection.find_one(filter).sort(doc! { "at": 1 }).await?) };
+        let Some(hook) = self.bounded(find).await? else { return Ok(None) };
+        read_position(&hook).map(Some)
+    }
+
     /// Gives a hook its first position; one that has one keeps it.
     pub(crate) async fn begin_hook(&self, hook: &'static str, from: Position) -> Result<(), StoreError> {
         let hooks = self.db.collection::<Document>("hooks");
@@ -59,10 +72,7 @@ impl Store {
             Ok(take.await?)
         };
         let Some(hook) = self.bounded(take).await? else { return Ok(None) };
-        let missing = || StoreError::Fault("a hook's position is missing".into());
-        let token = hook.get("token").cloned().ok_or_else(missing)?;
-        let at = hook.get_timestamp("at").map_err(|_| missing())?;
-        Ok(Some(Position { token, at }))
+        read_position(&hook).map(Some)
     }
 
     /// Keeps the lease for `lease` from now, and notes how far the hook has come. False where it is another's.
@@ -83,4 +93,11 @@ impl Store {
         let hold = async move { Ok(hooks.update_one(filter, vec![doc! { "$set": set }]).await?) };
         Ok(self.bounded(hold).await?.matched_count == 1)
     }
+}
+
+fn read_position(hook: &Document) -> Result<Position, StoreError> {
+    let missing = || StoreError::Fault("a hook's position is missing".into());
+    let token = hook.get("token").cloned().ok_or_else(missing)?;
+    let at = hook.get_timestamp("at").map_err(|_| missing())?;
+    Ok(Position { token, at })
 }

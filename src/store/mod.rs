@@ -38,6 +38,7 @@ mod resume;
 mod revisions;
 mod rooms;
 mod schema;
+pub(crate) mod set_aside;
 pub(crate) mod signals;
 pub(crate) mod size;
 mod touched;

@@ -17,7 +17,7 @@ const HEARTBEAT_KEPT: Duration = Duration::from_hours(1);
 const SIGNALS_KEPT: Duration = Duration::from_mins(1);
 
 /// Every collection.
-const COLLECTIONS: [&str; 11] = [
+const COLLECTIONS: [&str; 12] = [
     "rooms",
     "messages",
     "members",
@@ -29,6 +29,7 @@ const COLLECTIONS: [&str; 11] = [
     "requests",
     "erasures",
     "hooks",
+    "set_aside",
 ];
 
 /// The index by which a sender's `client_id` is one message's in a room.
@@ -111,6 +112,9 @@ pub(super) fn indexes() -> Vec<(&'static str, IndexModel)> {
         .build();
     let spent = IndexOptions::builder().name("expires_at".to_owned()).expire_after(Duration::ZERO).build();
     let about = IndexOptions::builder().name("about".to_owned()).sparse(true).build();
+    let named = IndexOptions::builder().name("users".to_owned()).build();
+    // An event that is told again, for its server died, is set aside once.
+    let event = IndexOptions::builder().name("event".to_owned()).unique(true).build();
     let connected = IndexOptions::builder()
         .name("servers".to_owned())
         .partial_filter_expression(doc! { "online": true })
@@ -132,6 +136,8 @@ pub(super) fn indexes() -> Vec<(&'static str, IndexModel)> {
             "members",
             IndexModel::builder().keys(doc! { "_id.user": 1, "_id.room": 1 }).options(by_user).build(),
         ),
+        ("set_aside", IndexModel::builder().keys(doc! { "users": 1 }).options(named).build()),
+        ("set_aside", IndexModel::builder().keys(doc! { "hook": 1, "event": 1 }).options(event).build()),
         ("heartbeats", expiring(HEARTBEAT_KEPT)),
         ("signals", expiring(SIGNALS_KEPT)),
     ]

@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 
-use crate::support::{Home, Link, PATIENCE, Process, State, free_port};
+use crate::support::{Home, Link, PATIENCE, Process, Receiver, Say, State, free_port};
 
 const KEY: &str = "an-api-key-of-the-tests-at-least-32-characters";
 
@@ -32,6 +33,7 @@ async fn help_tells_of_every_command() {
         ("users", "Show a user", &["--user <USER>", "--disconnect"]),
         ("erase", "Erase a user", &["--user <USER>", "--yes"]),
         ("export", "Print all that is kept of a user", &["--user <USER>"]),
+        ("hooks", "List the events that hooks could not take", &["--hook", "--user", "--retry", "--drop"]),
     ] {
         let line = help.printed().lines().find(|line| line.trim_start().starts_with(command));
         assert!(line.is_some_and(|line| line.contains(about)), "{command}: {}", help.printed());
@@ -41,6 +43,36 @@ async fn help_tells_of_every_command() {
             assert!(own.printed().contains(option), "{command}: no {option} in\n{}", own.printed());
         }
     }
+}
+
+#[tokio::test]
+async fn events_that_are_set_aside_are_listed_sent_again_and_dropped() {
+    let receiver = Receiver::start(|_| Say::Status(422, String::new(), String::new())).await;
+    let home = home().await.set("HOOKS__AFTER_SEND__URL", &receiver.url("/"));
+    let home = home.set("HOOKS__MAX_TRIES", "1").set("HOOKS__RETRY_MS", "10");
+    let server = home.serve().await;
+    let room = home.run(&["room", "--members", "1,2"]).await.printed().to_owned();
+    for _ in 0..2 {
+        home.run(&["send", "--room", &room, "--user", "1", "poison"]).await.printed();
+    }
+    let events = async || {
+        let listed = home.run(&["hooks", "--hook", "after_send", "--json"]).await;
+        let listed: Value = serde_json::from_str(listed.printed()).unwrap();
+        listed["events"].as_array().unwrap().clone()
+    };
+    let both = timeout(PATIENCE, async { while events().await.len() < 2 {} });
+    assert!(both.await.is_ok(), "they are set aside");
+    let page = home.run(&["hooks", "--user", "1", "--limit", "1"]).await;
+    assert!(page.printed().contains(&format!("sent-{room}-1")), "{page:#?}");
+    assert!(page.printed().contains("more: --after "), "{page:#?}");
+    let ids: Vec<_> = events().await.iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect();
+    let refused = home.run(&["hooks", "--retry", &ids[0]]).await;
+    assert!(refused.refused().contains("receiver_failed"), "{refused:#?}");
+    receiver.answers(|_| Say::Ok(String::new()));
+    assert_eq!(home.run(&["hooks", "--retry", &ids[0]]).await.printed(), "");
+    assert_eq!(home.run(&["hooks", "--drop", &ids[1]]).await.printed(), "");
+    assert!(events().await.is_empty());
+    server.stop().await;
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! The application's hooks: asked before a message is written, told of what happened.
 
+mod aside;
 mod before;
 mod lasting;
+mod order;
 mod told;
 
 use serde_json::Value;

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::support::{Client, Metered, Mongod, PATIENCE, Receiver, Say, Server, chat};
+use crate::support::{Client, Metered, Mongod, PATIENCE, Receiver, Say, Server, chat, edited};
 
 /// How long a command of the database is held up. Far longer than the wait after which a caller is checked again.
 const HELD_MS: i64 = 5_000;
@@ -66,7 +66,7 @@ async fn a_message_is_not_written_when_its_sender_left_in_the_queue() {
     metered.until("parlor_write_queue", 1).await;
     remove(&server, room, 2).await;
     one.until(chat(1, 1, "slow")).await;
-    metered.until(r#"parlor_frames_total{action="send",outcome="not_found"}"#, 1).await;
+    // The queue keeps its order: had the message been written, it would have this number.
     one.say("on").await;
     one.until(chat(2, 1, "on")).await;
 }
@@ -87,10 +87,12 @@ async fn an_edit_is_not_written_when_its_author_left_in_the_queue() {
     two.send(json!({"action": "edit", "message_id": 2, "text": "late"})).await;
     asked_for(&database, 2).await;
     remove(&server, room, 2).await;
-    metered.until(r#"parlor_frames_total{action="edit",outcome="not_found"}"#, 1).await;
+    // Revisions of a room keep their order: this one comes after the late one.
+    one.send(json!({"action": "edit", "message_id": 1, "text": "on"})).await;
+    let received = one.until(edited(1, "on")).await;
+    assert!(received.iter().all(|frame| frame["text"] != "late"), "{received:?}");
     let (_, page) = server.api_get(&format!("/rooms/{room}/messages")).await;
-    let texts: Vec<_> = page["messages"].as_array().unwrap().iter().map(|message| &message["text"]).collect();
-    assert_eq!(texts, ["second", "slow"], "{page}");
+    assert_eq!(page["messages"][0]["text"], "second", "{page}");
 }
 
 #[tokio::test]
@@ -136,10 +138,6 @@ async fn asking(metered: &Metered) -> (Receiver, Arc<Semaphore>, Server, i64, Cl
     (receiver, leave, server, room, one)
 }
 
-fn frames(action: &str) -> String {
-    format!(r#"parlor_frames_total{{action="{action}",outcome="not_found"}}"#)
-}
-
 #[tokio::test]
 async fn nothing_is_written_when_the_sender_left_while_a_hook_was_asked() {
     let send = json!({"action": "send", "message": "late"});
@@ -166,8 +164,15 @@ async fn nothing_is_written_when_the_sender_left_while_a_hook_was_asked() {
         let gone = async { while members.count_documents(mine.clone()).await.unwrap() > 0 {} };
         timeout(PATIENCE, gone).await.expect("the membership goes");
         leave.add_permits(1);
-        metered.until(&frames(frame["action"].as_str().unwrap()), 1).await;
+        metered.until(r#"parlor_hook_events_total{hook="before_send",outcome="passed"}"#, 2).await;
+        // What follows the answer comes before these, by the order of the writer and of the room's revisions.
+        let elsewhere = server.room(&[2, 3]).await;
+        let fence = json!({"sender_id": 2, "text": "fence"});
+        assert_eq!(server.api_post(&format!("/rooms/{elsewhere}/messages"), &fence).await.0, 201);
+        server.call(Method::PATCH, "/rooms/1/messages/1", json!({"text": "fence"})).await;
         let messages = server.collection("messages").await;
+        let twice = doc! { "_id.room": 1, "rev": { "$gte": 2 } };
+        assert_eq!(messages.count_documents(twice).await.unwrap(), 0, "{frame} after {path}");
         let late = doc! { "text": "late" };
         assert_eq!(messages.count_documents(late).await.unwrap(), 0, "{frame} after {path}");
     }
@@ -188,10 +193,12 @@ async fn an_event_is_not_published_when_the_caller_left_in_the_queue() {
     under_way(&mongod, "insert", "messages").await;
     remove(&server, room, 2).await;
     one.until(chat(1, 2, "slow")).await;
-    metered.until(r#"parlor_frames_total{action="do",outcome="timeout"}"#, 1).await;
-    one.say("on").await;
-    let heard = one.until(chat(2, 1, "on")).await;
-    assert!(heard.iter().all(|frame| frame["type"] != "custom"), "{heard:?}");
+    let mut frames = Vec::new();
+    for n in 2..=10 {
+        one.say("on").await;
+        frames.extend(one.until(chat(n, 1, "on")).await);
+    }
+    assert!(frames.iter().all(|frame| frame["type"] != "custom"), "{frames:?}");
 }
 
 /// Without a hook nothing is read again: a plain message costs one write and no read of members.
@@ -208,6 +215,6 @@ async fn a_plain_message_reads_no_membership() {
     let noted = database.collection::<Document>("system.profile");
     let wrote = doc! { "ns": format!("{}.messages", database.name()), "op": "insert" };
     assert_eq!(noted.count_documents(wrote).await.unwrap(), 1);
-    let read = doc! { "ns": format!("{}.members", database.name()), "op": "query" };
+    let read = doc! { "ns": format!("{}.members", database.name()), "command.filter._id.user": 1 };
     assert_eq!(noted.count_documents(read).await.unwrap(), 0);
 }

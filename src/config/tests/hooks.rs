@@ -31,6 +31,14 @@ fn a_bad_value_is_refused_by_key() {
     for (variables, refusal) in [
         (vec![("HOOKS__BEFORE_SEND__ON_FAILURE", "ajar")], "hooks.before_send.on_failure: takes"),
         (vec![("HOOKS__LEASE_MS", "10")], "hooks.lease_ms: "),
+        (vec![("HOOKS__MAX_TRIES", "1000001")], "hooks.max_tries: "),
+        (vec![("HOOKS__SET_ASIDE", "0")], "hooks.set_aside: "),
+        (vec![("HOOKS__AFTER_SEND__BREAKER_CALLERS", "0")], "hooks.after_send.breaker_callers: "),
+        (vec![("HOOKS__OFFLINE__BREAKER_REMEMBERED", "0")], "hooks.offline.breaker_remembered: "),
+        (
+            vec![("HOOKS__BEFORE_SEND__MAX_IN_FLIGHT_PER_USER", "0")],
+            "hooks.before_send.max_in_flight_per_user: ",
+        ),
         (vec![("HOOKS__RETRY_MS", "500"), ("HOOKS__RETRY_MAX_MS", "400")], "hooks.retry_max_ms: must be"),
         (vec![("HOOKS__OFFLINE__URL", "ftp://127.0.0.1/")], "hooks.offline.url: must begin with http"),
         (vec![("HOOKS__CONNECTED__URL", "https://hooks.example/")], "hooks.connected.secret: must be given"),

@@ -51,7 +51,7 @@ async fn an_event_that_is_refused_is_told_again_and_holds_up_its_own_room_alone(
     let receiver =
         Receiver::start(|asked| if asked.json()["room_id"] == 1 { ill() } else { Say::Ok(String::new()) })
             .await;
-    let settings = [(URL, &*receiver.url("/")), ("HOOKS__RETRY_MAX_MS", "200")];
+    let settings = [(URL, &*receiver.url("/")), ("HOOKS__RETRY_MAX_MS", "200"), ("HOOKS__MAX_TRIES", "0")];
     let (server, mut one) = alone(&settings).await;
     let other = server.room(&[1, 3]).await;
     one.say_alone(1, 1, "to a deaf ear").await;

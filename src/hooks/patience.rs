@@ -1,0 +1,161 @@
+//! How often an event is tried before it is set aside.
+//!
+//! A receiver that is down must lose no event: then every event fails, and none is to blame. So a try counts against its
+//! event only where the event itself is the likely cause:
+//!
+//! - The receiver refused this request as such: status 400, 413, 415 or 422.
+//! - Or it failed in another way after the request had reached it (another status, no answer in time, a broken
+//!   connection, an answer that is too large), and since the try before it has taken another event with 2xx.
+//!
+//! A refused connection, an open breaker, and tries while the receiver takes nothing at all never count.
+//!
+//! One sender can write poison faster than it is given up. So each event that is set aside halves the tries of the next
+//! one in its lane, down to none; after [`REST`] one is tried again, and the first that is taken restores them all.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::event::Lane;
+use crate::outbound::OutboundError;
+
+/// After so long without a try a lane that has no tries left gets one.
+const REST: Duration = Duration::from_mins(1);
+
+/// Lanes that are remembered before those that rest are forgotten.
+const REMEMBERED: usize = 1_000;
+
+/// The lanes in which events were set aside.
+pub(super) struct Patience {
+    /// Zero: an event is tried for ever.
+    max_tries: u32,
+    lanes: Mutex<HashMap<Lane, Poisoned>>,
+}
+
+struct Poisoned {
+    /// Events set aside one after the other.
+    in_a_row: u32,
+    last: Instant,
+}
+
+/// The tries of one request.
+pub(super) struct Tries {
+    counted: u32,
+    /// What the receiver had taken at the last try that counted.
+    taken: u64,
+}
+
+impl Patience {
+    pub(super) fn new(max_tries: u32) -> Self {
+        Self { max_tries, lanes: Mutex::default() }
+    }
+
+    /// How many tries the next event of a lane has; none where there is no limit.
+    pub(super) fn allowed(&self, lane: &Lane) -> Option<u32> {
+        if self.max_tries == 0 {
+            return None;
+        }
+        let lanes = self.lanes();
+        let Some(poisoned) = lanes.get(lane) else { return Some(self.max_tries) };
+        let left = self.max_tries.checked_shr(poisoned.in_a_row).unwrap_or_default();
+        let least = u32::from(poisoned.last.elapsed() >= REST);
+        Some(left.max(least))
+    }
+
+    /// An event of a lane was taken.
+    pub(super) fn taken(&self, lane: &Lane) {
+        self.lanes().remove(lane);
+    }
+
+    /// An event of a lane was set aside. `tried`: after a try, and not only for those before it.
+    pub(super) fn set_aside(&self, lane: &Lane, tried: bool) {
+        let mut lanes = self.lanes();
+        if lanes.len() >= REMEMBERED {
+            lanes.retain(|_, poisoned| poisoned.last.elapsed() < REST);
+        }
+        if let Some(poisoned) = lanes.get_mut(lane) {
+            poisoned.in_a_row = poisoned.in_a_row.saturating_add(1);
+            if tried {
+                poisoned.last = Instant::now();
+            }
+        } else {
+            lanes.insert(lane.clone(), Poisoned { in_a_row: 1, last: Instant::now() });
+        }
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, HashMap<Lane, Poisoned>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tries {
+    /// `taken`: how many events the receiver has taken by now.
+    pub(super) fn new(taken: u64) -> Self {
+        Self { counted: 0, taken }
+    }
+
+    /// Tries that counted.
+    pub(super) fn counted(&self) -> u32 {
+        self.counted
+    }
+
+    /// A try failed. `taken` as in [`new`](Self::new).
+    pub(super) fn failed(&mut self, error: &OutboundError, taken: u64) {
+        let counts = match error {
+            OutboundError::Status(400 | 413 | 415 | 422) => true,
+            OutboundError::Status(_)
+            | OutboundError::Timeout
+            | OutboundError::Broken(_)
+            | OutboundError::TooLarge(_) => taken > self.taken,
+            OutboundError::Connect(_)
+            | OutboundError::Open
+            | OutboundError::Busy
+            | OutboundError::CallerBusy
+            | OutboundError::HeldBack { .. } => false,
+        };
+        if counts {
+            self.counted = self.counted.saturating_add(1);
+            self.taken = taken;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lane(room: i64) -> Lane {
+        Lane::Room(room.try_into().unwrap())
+    }
+
+    #[test]
+    fn a_try_counts_where_the_receiver_takes_others() {
+        let mut tries = Tries::new(5);
+        let counted = |tries: &mut Tries, error: OutboundError, taken| {
+            tries.failed(&error, taken);
+            tries.counted()
+        };
+        for error in [OutboundError::Status(500), OutboundError::Timeout, OutboundError::Open] {
+            assert_eq!(counted(&mut tries, error, 5), 0, "nothing else was taken");
+        }
+        assert_eq!(counted(&mut tries, OutboundError::Status(500), 6), 1);
+        assert_eq!(counted(&mut tries, OutboundError::Status(503), 6), 1, "once for each that was taken");
+        assert_eq!(counted(&mut tries, OutboundError::Timeout, 9), 2);
+        assert_eq!(counted(&mut tries, OutboundError::Open, 10), 2, "it was not tried");
+        assert_eq!(counted(&mut tries, OutboundError::Status(422), 9), 3, "it was refused as such");
+    }
+
+    #[test]
+    fn each_poison_of_a_lane_halves_the_tries_of_the_next() {
+        let patience = Patience::new(10);
+        let (one, other) = (lane(1), lane(2));
+        for left in [10, 5, 2, 1, 0, 0] {
+            assert_eq!(patience.allowed(&one), Some(left));
+            patience.set_aside(&one, left > 0);
+        }
+        assert_eq!(patience.allowed(&other), Some(10), "other lanes have theirs");
+        patience.taken(&one);
+        assert_eq!(patience.allowed(&one), Some(10));
+        assert_eq!(Patience::new(0).allowed(&one), None, "for ever");
+    }
+}
