@@ -294,8 +294,11 @@ impl BoundSocket {
 impl Connection for BoundSocket {
     fn renew<'a>(&'a self, token: &'a str) -> Pending<'a, Time> {
         Box::pin(async move {
-            let verified = self.verifier.verify_or_ask(token).await;
+            let verified = self.verifier.verify_or_ask(token, None).await;
             let auth::Caller { user, expires_at, key, .. } = verified.map_err(|refused| {
+                if refused.is_too_long() {
+                    self.metrics.limit("token_bytes");
+                }
                 let code = if refused.is_for_now() { Code::Unavailable } else { Code::InvalidToken };
                 Error::new(code, refused.as_str())
             })?;

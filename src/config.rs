@@ -12,6 +12,7 @@
 mod bounds;
 mod check;
 mod error;
+pub(crate) mod file;
 mod hooks;
 mod key;
 mod load;
@@ -21,6 +22,7 @@ mod renewal;
 mod tests;
 mod uri;
 mod values;
+mod warnings;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,7 +36,7 @@ use jsonwebtoken::Algorithm;
 pub use self::bounds::{MIN_API_KEY_CHARS, MIN_SECRET_BYTES};
 pub use self::error::ConfigError;
 pub use self::hooks::{HookSettings, Hooks, OnFailure};
-pub(crate) use self::key::{Key, Keys, Location, NamedKey, jwk, safe};
+pub(crate) use self::key::{Key, Keys, Location, NamedKey, algorithm, jwk, safe};
 pub use self::receivers::{Function, Receiver};
 pub(crate) use self::renewal::Renewal;
 use self::values::Values;
@@ -143,6 +145,14 @@ pub struct Auth {
     pub issuer: Option<String>,
     /// Required `aud`; none: any or none.
     pub audience: Option<String>,
+    /// Accepted `typ` values of a header; none: any that doesn't say that the token is something else.
+    pub types: Vec<String>,
+    /// Claims with the values that they must have, or contain.
+    pub require: BTreeMap<String, String>,
+    /// The longest time from `iat` to `exp`; none: any.
+    pub max_lifetime: Option<Duration>,
+    /// Longest token that is read, in bytes.
+    pub token_bytes: usize,
     /// Claim with the user's id, before `sub`.
     pub user_claim: String,
     /// Claim with the user's e-mail address.
@@ -254,7 +264,9 @@ pub struct Limits {
     pub sockets: usize,
     /// Refused connects of an address in a minute.
     pub refusals_per_minute: u32,
-    /// Addresses whose refused connects are remembered.
+    /// Tokens from addresses that are not listened to, checked at once.
+    pub blocked_checks: usize,
+    /// Addresses and users whose refused connects are remembered.
     pub refused_addresses: u32,
     /// Frames that may wait for a socket.
     pub send_queue: usize,

@@ -101,6 +101,9 @@ impl Reload {
         server.reloads.send_replace(());
         server.metrics.reload("ok");
         tracing::info!(changed = changed.join(", "), "the configuration was read again");
+        for warning in server.config.load().warnings() {
+            tracing::warn!("{warning}");
+        }
         if !restart.is_empty() {
             tracing::warn!(keys = restart.join(", "), "only a restart changes these; they stay as they were");
         }

@@ -18,11 +18,13 @@ use serde_json::json;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::admission::Path;
+use crate::auth::{Caller, Refused};
 use crate::http::asset::Asset;
 use crate::http::head::{self, AsGet};
 use crate::http::negotiation::MetricsFormat;
 use crate::http::strict::Strict;
 use crate::http::unread::Unread;
+use crate::refusals::Source;
 use crate::server::Server;
 use crate::{address, admission, api, close, page, secure, socket};
 
@@ -98,12 +100,10 @@ impl Chat {
             return Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket is opened by GET"));
         }
         let key = websocket_key(req.headers())?;
-        let address = self.address(req, res)?;
-        // Where no known key has signed the token, the issuer is asked first; see `auth::issuer` for how often.
-        let caller = match admission::token(req.headers()) {
-            Some(token) => Some(server.verifier.verify_or_ask(token).await),
-            None => None,
-        };
+        let (source, caller) = self.caller(req, res).await?;
+        if matches!(&caller, Some(Err(refused)) if refused.is_too_long()) {
+            server.metrics.limit("token_bytes");
+        }
         let most = server.config.load().limits.sockets;
         let place = server.places.take(most).filter(|_| !server.is_draining());
         let place = place.ok_or_else(|| {
@@ -138,7 +138,7 @@ impl Chat {
         self.0.tracker.spawn(async move {
             // An error here is a client that left in the middle of its handshake.
             if let Ok(io) = upgrade.await {
-                socket::serve(server, io, admission, place, address).await;
+                socket::serve(server, io, admission, place, source).await;
             }
         });
         Ok(())
@@ -146,25 +146,45 @@ impl Chat {
 }
 
 impl Chat {
-    /// From where this is, unless no more is heard from there for now, or a page elsewhere made it.
-    fn address(&self, req: &Request, res: &mut Response) -> Result<IpAddr, Refusal> {
+    /// Checks the token, and finds whom a refusal is held against.
+    ///
+    /// # Errors
+    /// 403: a page elsewhere made the connect. 429: its source was refused too often. That is a source without a good token, and
+    /// no other one behind the same address.
+    async fn caller(
+        &self,
+        req: &Request,
+        res: &mut Response,
+    ) -> Result<(Source, Option<Result<Caller, Refused>>), Refusal> {
         let server = &self.0;
-        let config = server.config.load();
+        let config = server.config.load_full();
         let peer = req.remote_addr().ip().unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
         let address = address::of_client(peer, req.headers(), &config.http.proxies);
-        if let Some(wait) = server.refusals.wait(address, &config) {
-            server.metrics.limit("refusals_per_minute");
-            server.metrics.connect("too_many_refused");
-            res.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
-            let reason = "too many connects from this address were refused: see Retry-After";
-            return Err(Refusal(StatusCode::TOO_MANY_REQUESTS, reason));
-        }
-        if !origin_allowed(req.headers(), &config.http.origins) {
+        let source = Source::of_address(address, &config);
+        let blocked = server.refusals.wait(&source, &config);
+        let origin = origin_allowed(req.headers(), &config.http.origins);
+        if !origin && blocked.is_none() {
             server.metrics.connect("origin");
-            server.refusals.add(address, &config);
+            server.refusals.add(&source, &config);
             return Err(Refusal(StatusCode::FORBIDDEN, "pages of this origin may not connect"));
         }
-        Ok(address)
+        let turns = blocked.map(|_| &server.refusals);
+        // Where no known key has signed the token, the issuer is asked first; see `auth::issuer` for how often.
+        let caller = match admission::token(req.headers()).filter(|_| origin) {
+            Some(token) => {
+                let verified = server.verifier.verify_or_ask(token, turns);
+                // A check takes no time, but there may be a queue for its turn.
+                tokio::time::timeout(config.http.request + config.auth.fetch, verified).await.ok()
+            }
+            None => None,
+        };
+        let source = source.with_token(caller.as_ref());
+        let Some(wait) = server.refusals.wait(&source, &config) else { return Ok((source, caller)) };
+        server.metrics.limit("refusals_per_minute");
+        server.metrics.connect("too_many_refused");
+        res.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
+        let reason = "too many connects from this address were refused: see Retry-After";
+        Err(Refusal(StatusCode::TOO_MANY_REQUESTS, reason))
     }
 }
 

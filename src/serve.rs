@@ -133,6 +133,9 @@ impl App {
     ) -> Result<(), ServeError> {
         let Self { config, actions, reloads, log_dropped, ready } = self;
         config.check()?;
+        for warning in config.warnings() {
+            tracing::warn!("{warning}");
+        }
         let certificate = config.tls.files.as_ref().map(Certificate::load).transpose()?.map(Arc::new);
         let Listeners { clients, admin } = listeners;
         let stop = CancellationToken::new();

@@ -1,6 +1,5 @@
 //! What the connections of one server share, and what each of them holds of it.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,7 +23,7 @@ use crate::page::Page;
 use crate::places::Places;
 use crate::presence::Present;
 use crate::pulse::Pulse;
-use crate::refusals::Refusals;
+use crate::refusals::{Refusals, Source};
 use crate::registry::Outboxes;
 use crate::runtime::Runtime;
 use crate::store::{Receipts, Store, Writer};
@@ -93,11 +92,11 @@ impl Server {
         }
     }
 
-    /// A connect was refused; too many of them, and its address is not listened to for a while.
-    pub(crate) fn refused(&self, address: IpAddr, close: Close) {
+    /// A connect was refused; too many of them, and its source is not listened to for a while.
+    pub(crate) fn refused(&self, source: &Source, close: Close) {
         self.metrics.connect(close.label());
         if close.is_callers_fault() {
-            self.refusals.add(address, &self.config.load());
+            self.refusals.add(source, &self.config.load());
         }
     }
 

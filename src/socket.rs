@@ -17,7 +17,6 @@ pub(crate) use opening::read as read_room;
 
 use std::collections::VecDeque;
 use std::future::pending;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,6 +41,7 @@ use crate::close::Close;
 use crate::outbox::{Bounds, Frame, Outbox};
 use crate::places::Place;
 use crate::presence::Stays;
+use crate::refusals::Source;
 use crate::runtime::Answer;
 use crate::server::Server;
 
@@ -79,7 +79,7 @@ pub(crate) async fn serve(
     io: Upgraded,
     admission: Result<Admission, Close>,
     place: Place,
-    address: IpAddr,
+    source: Source,
 ) {
     let (frame_bytes, fragments, bounds) = {
         let limits = &server.config.load().limits;
@@ -102,11 +102,11 @@ pub(crate) async fn serve(
     let user = admission.as_ref().ok().map(|admission| &admission.caller.user);
     let registered = server.outboxes.register(&outbox, user);
     let end = match admission {
-        Ok(admission) => Box::pin(talk(&server, &mut ws, &outbox, admission, address)).await,
+        Ok(admission) => Box::pin(talk(&server, &mut ws, &outbox, admission, source)).await,
         Err(close) => {
             // Whoever has no token takes nobody's place while he is told so.
             drop(place);
-            server.refused(address, close);
+            server.refused(&source, close);
             return closing::close(ws, close).await;
         }
     };
@@ -141,14 +141,14 @@ async fn talk(
     ws: &mut WebSocket,
     outbox: &Arc<Outbox>,
     admission: Admission,
-    address: IpAddr,
+    source: Source,
 ) -> End {
     // Boxed: what opening takes is given back before the socket's long life begins.
     let opened = Box::pin(opening::open(server, outbox, admission)).await;
     let opened = match opened {
         Ok(opened) => opened,
         Err(close) => {
-            server.refused(address, close);
+            server.refused(&source, close);
             return End::Close(close);
         }
     };

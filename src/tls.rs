@@ -3,8 +3,6 @@
 //! Connections keep the certificate that they began with. A pair of files that can't be used is logged, once, and the
 //! one before it stays. Files are looked at by their contents: whichever way they are replaced, it is noticed.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,12 +13,10 @@ use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::config::file::{Holds, TrustedFile, plain_pem};
 use crate::config::{ConfigError, TlsFiles};
 use crate::metrics::Metrics;
 use crate::server::Live;
-
-/// The largest certificate or key file that is read, in bytes.
-const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// What a listener shows who it is with.
 pub(crate) struct Certificate {
@@ -107,11 +103,12 @@ pub(crate) fn check(files: &TlsFiles) -> Result<(), ConfigError> {
 
 impl Pair {
     fn read(files: &TlsFiles) -> Result<Self, ConfigError> {
-        let read = |key: &str, path: &Path| {
-            read(path).map_err(|error| ConfigError::new(key, format!("the file can't be read: {error}")))
+        let read = |key: &str, path: &Path, holds| {
+            let read = TrustedFile::read(path, holds).map(pem);
+            read.map_err(|fault| ConfigError::new(key, format!("the file {fault}")))
         };
-        let certificate = read("tls.certificate", &files.certificate)?;
-        Ok(Self { certificate, key: read("tls.key", &files.key)? })
+        let certificate = read("tls.certificate", &files.certificate, Holds::Public)?;
+        Ok(Self { certificate, key: read("tls.key", &files.key, Holds::Secret)? })
     }
 
     /// No refusal shows anything of the key.
@@ -133,8 +130,9 @@ impl Pair {
     }
 }
 
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
-    Ok(bytes)
+/// The file's PEM. Between the blocks there may be anything, in any encoding.
+fn pem(file: TrustedFile) -> Vec<u8> {
+    let bytes = file.into_bytes();
+    let plain = str::from_utf8(&bytes).map(|text| plain_pem(text).into_owned().into_bytes());
+    plain.unwrap_or(bytes)
 }

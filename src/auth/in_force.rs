@@ -59,11 +59,11 @@ impl KeysInForce {
         let before = std::mem::take(&mut self.0);
         let (mut missing, mut kept) = (before, Vec::new());
         for check in rules.keys.each() {
-            let found = missing.iter().position(|known| is_same(&known.key, &check.key));
+            let found = missing.iter().position(|known| is_same(&known.key, &check.key.decoding));
             let found = found.map(|at| missing.swap_remove(at));
             let state = found.map_or_else(|| check.state.clone(), |known| known.state);
             check.state = state.clone();
-            kept.push(InForce { key: check.key.clone(), state, missed: false });
+            kept.push(InForce { key: check.key.decoding.clone(), state, missed: false });
         }
         let (removed, missed): (Vec<_>, Vec<_>) = missing.into_iter().partition(|known| known.missed);
         for known in &removed {

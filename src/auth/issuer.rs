@@ -22,6 +22,7 @@ use tokio_tungstenite::tungstenite::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::Verifier;
+use crate::config::file::without_bom;
 use crate::config::{Auth, Location, NamedKey, jwk, safe};
 use crate::metrics::Metrics;
 
@@ -148,19 +149,25 @@ impl Issuer {
             self.metrics.limit("fetch_ms");
             format!("did not answer within {} ms", limit.as_millis())
         })??;
-        let keys = self.read(&set)?;
+        let is_new = self.had().as_ref() != Some(&set);
+        let keys = self.read(&set, is_new)?;
         *self.had.lock().unwrap_or_else(PoisonError::into_inner) = Some(set);
         Ok(keys)
     }
 
-    /// The keys of a set.
+    /// The keys of a set. Logs those that are passed over, where the set is new.
     ///
     /// # Errors
     /// None of them can check a token.
-    pub(super) fn read(&self, set: &[u8]) -> Result<Vec<NamedKey>, String> {
-        let jwk::Published { keys, faults } = jwk::read_published(set, &self.auth.algorithms)?;
-        for fault in faults {
-            tracing::warn!(location = ?self.location, fault, "a key is passed over");
+    pub(super) fn read(&self, set: &[u8], is_new: bool) -> Result<Vec<NamedKey>, String> {
+        let jwk::KeySet { keys, faults, others, .. } = jwk::read(set, &self.auth.algorithms, false)?;
+        if is_new {
+            for fault in faults {
+                tracing::warn!(location = ?self.location, fault, "a key of the issuer can't be used; the others are");
+            }
+            for other in others {
+                tracing::info!(location = ?self.location, other, "a key of the issuer is for something else");
+            }
         }
         Ok(keys)
     }
@@ -171,7 +178,7 @@ impl Issuer {
             Location::Discovery(issuer) => {
                 let document = format!("{}{DISCOVERY}", issuer.trim_end_matches('/'));
                 let document = self.get(safe(&document)?).await?;
-                let found: Discovery = serde_json::from_slice(&document)
+                let found: Discovery = serde_json::from_slice(without_bom(&document))
                     .map_err(|error| format!("the discovery document is none: {error}"))?;
                 if found.issuer != *issuer {
                     return Err(format!("the discovery document is that of {:?}", found.issuer));

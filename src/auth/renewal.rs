@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::in_force::By;
 use super::issuer::Issuer;
-use super::{Check, Checks, Rules, Verifier};
+use super::{Checks, Rules, Verifier};
 use crate::config::{Auth, ConfigError, Keys, Location, NamedKey};
 use crate::metrics::Metrics;
 
@@ -49,14 +49,14 @@ impl Verifier {
                 let known = had.clone().flatten();
                 let issuer = Issuer::new(location, auth, metrics.clone(), stop.child_token(), known);
                 let keys = match had {
-                    Some(had) => had.map_or(Ok(Vec::new()), |had| issuer.read(&had)),
+                    Some(had) => had.map_or(Ok(Vec::new()), |had| issuer.read(&had, true)),
                     None => issuer.fetch().await,
                 };
                 let keys = keys.map_err(|fault| ConfigError::new(key, fault))?;
                 (Rules::several(auth, keys), Some(Arc::new(issuer)))
             }
-            Keys::One(key) => (Rules::new(auth, Checks::One(Box::new(Check::new(auth, key)))), None),
-            Keys::Set(keys) => (Rules::several(auth, keys), None),
+            Keys::One(key) => (Rules::new(auth, Checks::One(Box::new(key.into()))), None),
+            Keys::Set(set) => (Rules::several(auth, set.keys), None),
             Keys::None => {
                 return Err(ConfigError::new("auth.secret", "neither this nor another key is given"));
             }

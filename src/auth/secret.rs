@@ -2,18 +2,16 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read as _, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::AuthError;
+use crate::config::file::{Holds, TrustedFile};
 use crate::config::{MIN_SECRET_BYTES, Secret};
 
 /// The file's name in the data directory.
 const FILE: &str = "secret";
-
-/// The largest such file that is read, in bytes.
-const MAX_BYTES: u64 = 4_096;
 
 /// The secret kept in `data_dir`; where there is none yet, 32 random bytes in hexadecimal are made and kept
 /// there, for the owner's eyes only. Processes that start at once get the same one. White space at the file's
@@ -23,27 +21,18 @@ const MAX_BYTES: u64 = 4_096;
 /// The file can't be read or made, or is too short; the message says what to do.
 pub fn keep_secret(data_dir: &Path) -> Result<Secret, AuthError> {
     let path = data_dir.join(FILE);
-    let kept = match read(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            make(data_dir, &path).and_then(|()| read(&path))
-        }
-        kept => kept,
-    };
     let advice = |fault: String| AuthError(format!("{}: {fault}, or set auth.secret", path.display()));
-    let text =
-        kept.map_err(|error| advice(format!("no secret can be kept or read here: {error}; change that")))?;
+    if !path.try_exists().is_ok_and(|exists| exists) {
+        let made = make(data_dir, &path);
+        made.map_err(|error| advice(format!("no secret can be kept here: {error}; change that")))?;
+    }
+    let text = TrustedFile::read(&path, Holds::Secret).and_then(TrustedFile::into_text).map_err(advice)?;
     let secret = text.trim_ascii_end();
     if secret.len() < MIN_SECRET_BYTES {
         let fault = format!("has fewer than {MIN_SECRET_BYTES} bytes; delete it for a new one");
         return Err(advice(fault));
     }
     Ok(Secret::new(secret))
-}
-
-fn read(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(MAX_BYTES).read_to_string(&mut text)?;
-    Ok(text)
 }
 
 /// The file gets its name only when it is whole and on disk, and only if no other process was faster: unlike
@@ -111,10 +100,14 @@ mod tests {
     fn a_bad_kept_secret_says_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("secret");
-        for (bytes, advice) in
-            [(&b""[..], "delete it"), (b"short\n", "delete it"), (b"\xff\xfe", "no secret can be kept")]
-        {
+        for (bytes, advice) in [
+            (&b""[..], "delete it"),
+            (b"short\n", "delete it"),
+            (b"\xff\xfe", "is UTF-16"),
+            (b"\xfd", "not UTF-8"),
+        ] {
             std::fs::write(&file, bytes).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
             let error = keep_secret(dir.path()).unwrap_err().to_string();
             assert!(
                 error.contains(advice) && error.contains("auth.secret") && !error.contains("short"),
@@ -122,5 +115,12 @@ mod tests {
             );
         }
         assert!(keep_secret(&file).unwrap_err().to_string().contains("auth.secret"));
+        std::fs::write(&file, "x".repeat(MIN_SECRET_BYTES)).unwrap();
+        for mode in [0o666, 0o644, 0o620] {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            let error = keep_secret(dir.path()).unwrap_err().to_string();
+            let advice = format!("`chmod 600 {}`", file.display());
+            assert!(error.contains(&advice) && error.contains("auth.secret"), "{error}");
+        }
     }
 }

@@ -1,12 +1,13 @@
 //! Tokens good and bad.
 
 mod keys;
+mod kinds;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::crypto;
+use jsonwebtoken::{Algorithm, crypto};
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::config::{Config, Secret};
@@ -96,17 +97,33 @@ fn claims_are_checked() {
         (&plain, json!({"exp": t - 5}), Some("the token has expired")),
         (&plain, json!({"exp": t - 60}), Some("the token has expired")),
         (&plain, json!({"exp": 0}), Some("the token has expired")),
-        (&plain, json!({"exp": -1}), Some("the token has no exp")),
-        (&plain, json!({"exp": "9999999999"}), Some("the token has no exp")),
-        (&plain, json!({"exp": true}), Some("the token has no exp")),
+        (&plain, json!({"exp": -1}), Some("the token has expired")),
+        (&plain, json!({"exp": i64::MIN}), Some("the token has expired")),
+        (&plain, json!({"exp": -1e300}), Some("the token has expired")),
+        (&plain, json!({"exp": "9999999999"}), Some("the token's exp or nbf is not a time")),
+        (&plain, json!({"exp": true}), Some("the token's exp or nbf is not a time")),
         (&plain, json!({"exp": 4e9 + 0.5}), None),
-        (&plain, json!({"exp": 1e300}), Some("the token has no exp")),
+        (&plain, json!({"exp": 4e9}), None),
+        (&plain, json!({"exp": 1e300}), Some("the token's exp is not a time in seconds")),
         (&plain, json!({"exp": u64::MAX}), Some("the token's exp is not a time in seconds")),
-        (&plain, json!({"exp": max + 1}), Some("the token's exp is not a time in seconds")),
+        (&plain, json!({"exp": t * 1000}), Some("the token's exp is not a time in seconds")),
         (&plain, json!({"exp": max}), None),
+        (&plain, json!({"exp": max + 1}), None),
+        (&plain, json!({"exp": 253_402_300_799_i64}), None),
+        (&plain, json!({"exp": 253_402_300_800_i64}), None),
+        (&plain, json!({"exp": 253_402_300_800_f64}), None),
         (&plain, json!({"nbf": t + 2}), None),
         (&plain, json!({"nbf": t + 60}), Some("the token is not in force yet")),
+        (&plain, json!({"nbf": t * 1000}), Some("the token is not in force yet")),
+        (&plain, json!({"nbf": u64::MAX}), Some("the token is not in force yet")),
+        (&plain, json!({"nbf": 1e300}), Some("the token is not in force yet")),
+        (&plain, json!({"nbf": 1.7e9}), None),
+        (&plain, json!({"nbf": -1}), None),
+        (&plain, json!({"nbf": -1e300}), None),
         (&plain, json!({"nbf": "soon"}), Some("the token's exp or nbf is not a time")),
+        (&plain, json!({"iat": -1}), None),
+        (&plain, json!({"iat": 1e300}), None),
+        (&plain, json!({"iat": "then"}), None),
         (&issuer, json!({}), Some("the token has no iss")),
         (&issuer, json!({"iss": "app"}), None),
         (&issuer, json!({"iss": "other"}), Some("the token's iss is not the expected one")),
@@ -120,6 +137,73 @@ fn claims_are_checked() {
     for (auth, changes, refused) in cases {
         let outcome = verify(auth, &shared(&claims(&changes)));
         assert_eq!(outcome.err().as_deref(), refused, "{changes}");
+    }
+}
+
+#[test]
+fn exp_past_the_last_year_counts_as_its_end() {
+    let last = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+    for exp in [json!(MAX_EXP), json!(253_402_300_799_i64), json!(253_402_300_800_i64), json!(9.9e11)] {
+        let caller = verify(&auth(), &shared(&claims(&json!({"exp": exp})))).unwrap();
+        assert_eq!(caller.expires_at, last, "{exp}");
+    }
+}
+
+#[test]
+fn null_is_a_claim_that_the_token_lacks() {
+    let token = |claim: &str| {
+        let mut claims = json!({"user_id": 1, "exp": now() + 60});
+        claims[claim] = Value::Null;
+        shared(&claims)
+    };
+    for claim in ["nbf", "iat", "iss", "aud", "sub", "email", "email_verified", "token_type", "typ"] {
+        assert_eq!(verify(&auth(), &token(claim)).map(|caller| caller.user), Ok(UserId::Int(1)), "{claim}");
+    }
+    assert_eq!(verify(&auth(), &token("exp")).unwrap_err(), "the token has no exp");
+    let issuer = Auth { issuer: Some("app".into()), ..auth() };
+    assert_eq!(verify(&issuer, &token("iss")).unwrap_err(), "the token has no iss");
+}
+
+#[test]
+fn claim_or_header_that_stands_twice_is_refused() {
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    let signed = |header: &str, claims: &str| {
+        let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        let signature = crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
+        format!("{message}.{signature}")
+    };
+    let (header, claims) = (r#"{"alg":"HS256"}"#, r#"{"user_id":1,"exp":4000000000}"#);
+    assert!(verify(&auth(), &signed(header, claims)).is_ok());
+    for (header, claims) in [
+        (header, r#"{"user_id":1,"exp":4000000000,"user_id":2}"#),
+        (header, r#"{"user_id":1,"exp":1,"exp":4000000000}"#),
+        (r#"{"alg":"HS256","alg":"HS256"}"#, claims),
+        (r#"{"alg":"HS256","typ":"JWT","typ":"logout+jwt"}"#, claims),
+    ] {
+        assert_eq!(verify(&auth(), &signed(header, claims)).unwrap_err(), "the token is malformed");
+    }
+}
+
+#[test]
+fn doubted_address_is_neither_kept_nor_shown() {
+    let mail = Auth { email_claim: "mail".into(), ..auth() };
+    for (claim, verified, doubted) in [
+        ("email_verified", json!(false), true),
+        ("email_verified", json!("false"), true),
+        ("email_verified", json!("False"), true),
+        ("email_verified", json!(0), true),
+        ("email_verified", json!("0"), true),
+        ("mail_verified", json!(false), true),
+        ("email_verified", json!(true), false),
+        ("email_verified", json!("true"), false),
+        ("email_verified", json!(1), false),
+        ("phone_number_verified", json!(false), false),
+    ] {
+        let token = shared(&claims(&json!({"mail": "a@example.com", claim: verified})));
+        let caller = verify(&mail, &token).unwrap();
+        let expected = Some("a@example.com".to_owned());
+        let expected = if doubted { (None, expected) } else { (expected, None) };
+        assert_eq!((caller.email, caller.doubted_email), expected, "{claim} {verified}");
     }
 }
 
@@ -185,7 +269,7 @@ fn what_is_no_token_is_refused() {
         (format!("{whole}="), "the token is malformed"),
         (format!("{whole}.x"), "the token is malformed"),
         (shared(&json!([1])), "the token is malformed"),
-        (shared(&claims(&json!({"x": "x".repeat(MAX_TOKEN_BYTES)}))), "the token is too long"),
+        (shared(&claims(&json!({"x": "x".repeat(16_384)}))), "the token is longer than auth.token_bytes"),
         (
             token(&json!({"alg": "HS384"}), &good, &key, Algorithm::HS384),
             "the token's algorithm is not accepted",

@@ -38,6 +38,7 @@ pub(super) const PER_MINUTE: Bounds = 1..=1_000_000;
 pub(super) const IN_FLIGHT: Bounds = 1..=1_000_000;
 /// More than there are descriptors and ports for.
 const SOCKETS: Bounds = 1..=1_000_000;
+const BLOCKED_CHECKS: Bounds = 1..=1_000;
 const ADDRESSES: Bounds = 1..=10_000_000;
 /// Each has a database connection.
 const BULK_READS: Bounds = 1..=10_000;
@@ -80,6 +81,10 @@ const REFRESH_SECONDS: Bounds = 10..=86_400;
 const REFETCH_MS: Bounds = 10..=600_000;
 const FETCH_MS: Bounds = 100..=60_000;
 const FETCH_BYTES: Bounds = 1_024..=1 << 24;
+/// Zero bounds nothing; 100 years at most.
+const LIFETIME_SECONDS: Bounds = 0..=3_153_600_000;
+/// The least that holds a token of three short claims under any algorithm; more than a head may have is never read.
+const TOKEN_BYTES: Bounds = 1_024..=1_048_576;
 const WATCH_MS: Bounds = 10..=3_600_000;
 /// Less, and a client that tries again after an outage would do it twice; 30 days at most.
 const IDEMPOTENCY_SECONDS: Bounds = 60..=2_592_000;
@@ -259,6 +264,11 @@ impl Auth {
             algorithms: Self::read_algorithms(values)?,
             issuer: values.optional("auth.issuer")?,
             audience: values.optional("auth.audience")?,
+            types: values.list("auth.types")?,
+            require: values.required_claims(),
+            max_lifetime: Some(values.seconds("auth.max_lifetime_seconds", LIFETIME_SECONDS)?)
+                .filter(|most| !most.is_zero()),
+            token_bytes: values.number("auth.token_bytes", TOKEN_BYTES)?,
             user_claim: values.text("auth.user_claim")?,
             email_claim: values.text("auth.email_claim")?,
             secret_is_own: false,
@@ -283,6 +293,7 @@ impl Limits {
             sockets_per_user: values.number("limits.sockets_per_user", SOCKETS)?,
             sockets: values.number("limits.sockets", SOCKETS)?,
             refusals_per_minute: values.number("limits.refusals_per_minute", PER_MINUTE)?,
+            blocked_checks: values.number("limits.blocked_checks", BLOCKED_CHECKS)?,
             refused_addresses: values.number("limits.refused_addresses", ADDRESSES)?,
             send_queue: values.number("limits.send_queue", SEND_QUEUE)?,
             send_queue_bytes: values.number("limits.send_queue_bytes", QUEUE_BYTES)?,

@@ -5,15 +5,15 @@
 
 pub(crate) mod jwk;
 
-use std::fs::File;
-use std::io::Read;
+use std::path::Path;
 
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use reqwest::Url;
 
-use super::bounds::{MAX_FILE_BYTES, MIN_SECRET_BYTES};
+use super::bounds::MIN_SECRET_BYTES;
 use super::error::shown;
+use super::file::{Holds, TrustedFile, plain_pem};
 use super::values::Values;
 use super::{Auth, ConfigError};
 use crate::outbound;
@@ -45,7 +45,7 @@ pub(crate) enum Keys {
     /// One, whatever a token says of its key.
     One(Key),
     /// Several, by the names that tokens have for them.
-    Set(Vec<NamedKey>),
+    Set(jwk::KeySet),
     /// Several that are somewhere else.
     Remote(Location),
 }
@@ -91,6 +91,12 @@ const EC_P256: Kind = Kind { name: "a P-256 key", algorithms: &[Algorithm::ES256
 const EC_P384: Kind = Kind { name: "a P-384 key", algorithms: &[Algorithm::ES384] };
 const ED: Kind = Kind { name: "an Ed25519 key", algorithms: &[Algorithm::EdDSA] };
 
+/// The algorithm of a name (RFC 7518, 3.1; RFC 9864, 2.2). `Ed25519` is the new name of what `EdDSA` is with the one
+/// Edwards curve that is known here, so no key serves anything by it that it didn't serve before.
+pub(crate) fn algorithm(name: &str) -> Option<Algorithm> {
+    if name == "Ed25519" { Some(Algorithm::EdDSA) } else { name.parse().ok() }
+}
+
 impl Auth {
     /// Whether tokens are checked with anything that was configured; else a secret is to be made.
     pub(crate) fn has_key(&self) -> bool {
@@ -128,10 +134,19 @@ impl Auth {
             if given.contains("://") {
                 return Ok(Keys::Remote(Location::Set(location("auth.jwks", given)?)));
             }
-            let set = read(given).and_then(|text| jwk::read_file(&text, &self.algorithms));
+            let set = self.read_set(Path::new(given));
             return set.map(Keys::Set).map_err(|fault| ConfigError::new("auth.jwks", fault));
         }
         Ok(self.key()?.map_or(Keys::None, Keys::One))
+    }
+
+    fn read_set(&self, path: &Path) -> Result<jwk::KeySet, String> {
+        let file = TrustedFile::read(path, Holds::Public)?;
+        let set = jwk::read(file.bytes(), &self.algorithms, true)?;
+        if set.has_secret {
+            file.check(Holds::Secret)?;
+        }
+        Ok(set)
     }
 
     /// The key with its algorithms; none where none is configured, so that one is to be made.
@@ -175,12 +190,12 @@ impl Auth {
 
     pub(super) fn read_algorithms(values: &mut Values) -> Result<Vec<Algorithm>, ConfigError> {
         let names = values.list("auth.algorithms")?;
-        let parsed = names.iter().map(|name| match name.parse() {
-            Ok(algorithm) => Ok(algorithm),
-            Err(_) if name.eq_ignore_ascii_case("none") => {
+        let parsed = names.iter().map(|name| match algorithm(name) {
+            Some(algorithm) => Ok(algorithm),
+            None if name.eq_ignore_ascii_case("none") => {
                 Err("none is refused: it would accept anyone's token".to_owned())
             }
-            Err(_) => Err(format!("{} is no algorithm that is known here", shown(name))),
+            None => Err(format!("{} is no algorithm that is known here", shown(name))),
         });
         parsed.collect::<Result<_, _>>().map_err(|fault| values.fault("auth.algorithms", fault))
     }
@@ -190,11 +205,13 @@ impl Auth {
 /// the wrong place.
 fn public(given: &str) -> Result<(DecodingKey, Kind), String> {
     const BEGIN: &str = "-----BEGIN ";
-    // Where a variable can't hold a line break it is often written as `\n`.
+    let file;
     let pem = if given.contains(BEGIN) {
-        given.replace("\\n", "\n")
+        plain_pem(given)
     } else {
-        read(given).map_err(|fault| format!("is neither PEM nor the path of a file: {fault}"))?
+        let read = TrustedFile::read(Path::new(given), Holds::Public).and_then(TrustedFile::into_text);
+        file = read.map_err(|fault| format!("is neither PEM nor the path of a file: {fault}"))?;
+        plain_pem(&file)
     };
     if pem.contains("PRIVATE KEY-----") {
         return Err("is a private key: give the public one, as from `openssl pkey -pubout`".to_owned());
@@ -268,11 +285,4 @@ pub(crate) fn safe(url: &str) -> Result<Url, String> {
         "http" => Err("must be https: keys that come in the open are anyone's".to_owned()),
         _ => Err("must be an https URL".to_owned()),
     }
-}
-
-fn read(path: &str) -> Result<String, String> {
-    let unread = |error| format!("can't be read: {error}");
-    let mut pem = String::new();
-    File::open(path).map_err(unread)?.take(MAX_FILE_BYTES).read_to_string(&mut pem).map_err(unread)?;
-    Ok(pem)
 }

@@ -123,6 +123,7 @@ mod tests {
                 ["certificate", "key"].map(|part| dir.path().join(format!("{name}.{part}")));
             std::fs::write(&certificate, made.cert.pem()).unwrap();
             std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+            std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
             let [certificate, key] = [&certificate, &key].map(|path| path.to_str().unwrap());
             config(&[("TLS__CERTIFICATE", certificate), ("TLS__KEY", key)])
         };

@@ -177,7 +177,10 @@ fn every_number_is_bounded() {
         }
         // To wait for nothing at the end makes sense, and for nobody who may come back, and to leave addresses unbounded;
         // nowhere else does zero.
-        let may_be_zero = matches!(key.as_str(), "drain_seconds" | "grace_ms" | "connections_per_address");
+        let may_be_zero = matches!(
+            key.as_str(),
+            "drain_seconds" | "grace_ms" | "connections_per_address" | "max_lifetime_seconds"
+        );
         assert_eq!(env(&[(&name, "0")]).is_ok(), may_be_zero, "{key}");
     }
 }

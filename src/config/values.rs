@@ -2,11 +2,10 @@
 //! change its values, no more.
 
 mod named;
+mod required;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
@@ -15,8 +14,8 @@ use handlers::{ACTIONS, Action, Limits};
 use toml::de::{DeTable, DeValue};
 
 use super::ConfigError;
-use super::bounds::MAX_FILE_BYTES;
 use super::error::{Source, shown};
+use super::file::{Holds, TrustedFile};
 
 /// Every key with its default.
 const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -71,7 +70,8 @@ impl Values {
         let fault = |fault: &str| ConfigError::of_source(fault, Source::Default);
         let table = DeTable::parse(DEFAULTS).map_err(|error| fault(error.message()))?;
         let mut values = BTreeMap::new();
-        for leaf in leaves(table.get_ref()) {
+        // A bare heading is of a section whose keys are free.
+        for leaf in leaves(table.get_ref()).into_iter().filter(|leaf| !leaf.value.is_table()) {
             let value = Value::of(leaf.value).ok_or_else(|| fault("a key of a type that isn't known"))?;
             values.insert(leaf.key, value);
         }
@@ -96,6 +96,9 @@ impl Values {
 
     fn lay_leaf(&mut self, leaf: &Leaf<'_>, source: Source) -> Result<(), ConfigError> {
         let key = leaf.key.as_str();
+        if self.lay_required(leaf, &source)? {
+            return Ok(());
+        }
         self.open_section(key).map_err(|error| error.at(source.clone()))?;
         let Some(default) = self.values.get(key) else {
             return match (self.is_section(key), self.above(key)) {
@@ -120,6 +123,11 @@ impl Values {
     }
 
     fn lay_variable(&mut self, name: String, text: &str) -> Result<(), ConfigError> {
+        // A shell that reads a value from a file takes its byte order mark along.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        if self.lay_required_variable(&name, text)? {
+            return Ok(());
+        }
         self.open_section_of_variable(&name).map_err(|error| error.at(Source::Env(name.clone())))?;
         let Some(key) = self.values.keys().find(|key| variable(key) == name).cloned() else {
             let named = name.strip_prefix(PREFIX).unwrap_or_default().replace(DOT, ".").to_lowercase();
@@ -330,15 +338,8 @@ fn variable(key: &str) -> String {
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
-    let fault = |fault: String| ConfigError::of_source(fault, Source::File(path.to_owned(), None));
-    let mut text = String::new();
-    let file = File::open(path).map_err(|error| fault(format!("can't be read: {error}")))?;
-    let read = file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text);
-    let bytes = read.map_err(|error| fault(format!("can't be read: {error}")))?;
-    if bytes as u64 > MAX_FILE_BYTES {
-        return Err(fault(format!("has more than {MAX_FILE_BYTES} bytes")));
-    }
-    Ok(text)
+    let read = TrustedFile::read(path, Holds::Settings).and_then(TrustedFile::into_text);
+    read.map_err(|fault| ConfigError::of_source(fault, Source::File(path.to_owned(), None)))
 }
 
 /// The line at an offset, from 1.

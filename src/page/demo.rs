@@ -65,12 +65,14 @@ impl Session {
             return Err(StatusCode::BAD_REQUEST);
         }
         let who = person(user);
-        let token = auth::sign(&self.0.config.load().auth, &who.user_id, who.email.as_deref(), TOKEN_TTL);
+        let auth = &self.0.config.load().auth;
+        let ttl = auth.max_lifetime.map_or(TOKEN_TTL, |most| most.min(TOKEN_TTL));
+        let token = auth::sign(auth, &who.user_id, who.email.as_deref(), ttl);
         let token = token.map_err(|error| {
             tracing::error!(%error, "a token for the page can't be made");
             StatusCode::INTERNAL_SERVER_ERROR
         })?;
-        let expires_at = SystemTime::now() + TOKEN_TTL;
+        let expires_at = SystemTime::now() + ttl;
         let expires_at = expires_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
         let expires_at = Time(i64::try_from(expires_at).unwrap_or(i64::MAX));
         Ok(json!({ "user_id": who.user_id, "people": PEOPLE, "token": token, "expires_at": expires_at }))

@@ -77,7 +77,8 @@ async fn open_room(
     outbox: &Arc<Outbox>,
     admission: Admission,
 ) -> Result<Opened, Close> {
-    let Admission { caller: auth::Caller { user, email, expires_at, key }, room, ask } = admission;
+    let Admission { caller, room, ask } = admission;
+    let auth::Caller { user, email, doubted_email, expires_at, key } = caller;
     let found = match &room {
         Wanted::Id(room) => Some(*room),
         Wanted::All => None,
@@ -117,6 +118,11 @@ async fn open_room(
     {
         member.email = Some(email.clone());
         keep_email(server, room, &user, email);
+    }
+    // One that was kept before its issuer doubted it, or said so.
+    if doubted_email.is_some() && member.email == doubted_email {
+        member.email = None;
+        drop_email(server, &user, doubted_email);
     }
     let email = member.email.clone();
     if changed.as_ref().is_some_and(Changed::is_cut) {
@@ -241,6 +247,18 @@ fn keep_email(server: &Arc<Server>, room: RoomId, user: &UserId, email: String) 
         if let Err(error) = store.set_email(room, &user, &email).await {
             metrics.fault("email");
             tracing::warn!(%error, %room, "a member's address could not be kept; the next connect tries again");
+        }
+    });
+}
+
+/// Takes an address away that the user's own token doubts. The socket needn't wait: its own history shows none already.
+fn drop_email(server: &Arc<Server>, user: &UserId, doubted: Option<String>) {
+    let Some(doubted) = doubted else { return };
+    let (store, metrics, user) = (server.store.clone(), server.metrics.clone(), user.clone());
+    server.tracker.spawn(async move {
+        if let Err(error) = store.drop_email(&user, &doubted).await {
+            metrics.fault("email");
+            tracing::warn!(%error, "could not remove an unverified address; the next connect tries again");
         }
     });
 }

@@ -215,6 +215,14 @@ impl Store {
         self.bounded(async move { Ok(members.update_many(filter, update).await.map(|_| ())?) }).await
     }
 
+    /// Takes this address away from the user, in all rooms that have it.
+    pub(crate) async fn drop_email(&self, user: &UserId, email: &str) -> Result<(), StoreError> {
+        let members = self.members.clone();
+        let filter = doc! { "_id.user": documents::user_bson(user), "email": email };
+        let update = doc! { "$unset": { "email": "" } };
+        self.bounded(async move { Ok(members.update_many(filter, update).await.map(|_| ())?) }).await
+    }
+
     /// Gives a room another name, or none. Returns the room as it is then; none where there is no such room.
     pub(crate) async fn rename(&self, room: RoomId, name: Option<&str>) -> Result<Option<Room>, StoreError> {
         let rooms = self.db.collection::<RawDocumentBuf>("rooms");

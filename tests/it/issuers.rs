@@ -239,3 +239,20 @@ async fn a_key_set_by_its_url_needs_no_discovery() {
     assert_eq!(refusal(&server, &any.sign_named("a", &signer.key)).await, None);
     assert_eq!(refusal(&server, &any.sign_named("b", &signer.key)).await, Some(4001));
 }
+
+#[tokio::test]
+async fn one_bad_key_of_an_issuer_leaves_the_others_good() {
+    let (one, other) = (Signer::new("one"), Signer::new("other"));
+    let mut renamed = other.public.clone();
+    renamed["alg"] = json!("Ed25519");
+    let with_d = json!({"kty": "OKP", "crv": "Ed25519", "kid": "one", "x": one.public["x"], "d": "x"});
+    let keys = [json!(null), json!([]), json!({"kid": "bad"}), with_d, one.public.clone(), renamed];
+    let set = format!("\u{feff}{}", json!({"keys": keys}));
+    let issuer =
+        Issuer::start(Says::Raw(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{set}", set.len())))
+            .await;
+    let server = server_of(&issuer, &[]).await;
+    for signer in [&one, &other] {
+        until(&server, &token(&issuer, 1, signer), None).await;
+    }
+}

@@ -1,5 +1,7 @@
 //! Several keys at once, from a file.
 
+use std::os::unix::fs::PermissionsExt;
+
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 
@@ -79,35 +81,136 @@ async fn algorithms_that_are_listed_hold_for_all_keys() {
     assert_eq!(refusal(&server, &ed).await, Some(4001));
 }
 
-#[tokio::test]
-async fn a_bad_set_refuses_to_start_and_says_which_key() {
-    let home = Home::new().await;
-    let good = Signer::new("good").public;
-    let with = |field: &str, value: &str| {
+/// Ways in which a key can't be used, and what is said of each. None may show the key.
+fn bad_keys(good: &Value) -> Vec<(Value, &'static str)> {
+    let with = |field: &str, value: Value| {
         let mut key = good.clone();
         key["kid"] = json!("bad");
-        key[field] = json!(value);
+        key[field] = value;
         key
     };
-    for (keys, fault) in [
-        (vec![], "holds no key that could check a token"),
-        (vec![with("use", "enc")], "holds no key that could check a token"),
-        (vec![good.clone(), with("d", "hunter2")], "key \"bad\" is a private key"),
-        (vec![good.clone(), with("x", "aHVudGVyMg")], "key \"bad\" has a coordinate of the wrong length"),
-        (vec![good.clone(), with("x", "?")], "key \"bad\" is not base64url"),
-        (vec![json!({"kty": "oct", "kid": "bad", "k": "aHVudGVyMg"})], "key \"bad\" has fewer than 32 bytes"),
-        (vec![json!({"kty": "RSA", "n": "wAAAAAAAAAA", "e": "AQAB"})], "key 0 is an RSA key of 64 bits"),
+    let without = |field: &str| {
+        let mut key = with("kid", json!("bad"));
+        key.as_object_mut().unwrap().remove(field);
+        key
+    };
+    vec![
+        (json!(null), "key 0 is no JSON object"),
+        (json!("hunter2"), "key 0 is no JSON object"),
+        (with("use", json!("enc")), "key \"bad\" has the `use` \"enc\""),
+        (with("key_ops", json!(["sign"])), "key \"bad\" has no `verify` among its `key_ops`"),
+        (with("d", json!("hunter2")), "key \"bad\" is a private key"),
+        (with("x", json!("aHVudGVyMg")), "key \"bad\" has a coordinate of the wrong length"),
+        (with("x", json!("?")), "key \"bad\" is not base64url"),
+        (with("x", json!(5)), "key \"bad\" has a `x` that is no string"),
+        (without("x"), "key \"bad\" has no `x`"),
+        (without("kty"), "key \"bad\" has no `kty`"),
+        (without("crv"), "key \"bad\" has no `crv`"),
+        (with("kid", json!(7)), "key 0 has a `kid` that is no string"),
+        (with("kty", json!("AKP")), "key \"bad\" has the `kty` \"AKP\", which isn't supported"),
+        (with("crv", json!("Ed448")), "key \"bad\" has the `crv` \"Ed448\", which isn't supported"),
+        (with("alg", json!("ES512")), "key \"bad\" has the `alg` \"ES512\", which isn't supported"),
+        (with("alg", json!("HS256")), "key \"bad\" has the `alg` \"HS256\", which isn't supported"),
+        (with("alg", json!("ECDH-ES")), "key \"bad\" has the `alg` \"ECDH-ES\""),
+        (json!({"kty": "oct", "kid": "bad", "k": "aHVudGVyMg"}), "key \"bad\" has fewer than 32 bytes"),
+        (json!({"kty": "RSA", "n": "wAAAAAAAAAA", "e": "AQAB"}), "key 0 is an RSA key of 64 bits"),
+    ]
+}
+
+#[tokio::test]
+async fn set_without_a_good_key_refuses_to_start_and_says_why() {
+    let home = Home::new().await;
+    let nothing = [vec![]].map(|keys| (keys, "holds no key that could check a token"));
+    let bad = bad_keys(&Signer::new("good").public).into_iter().map(|(key, fault)| (vec![key], fault));
+    for (keys, fault) in nothing.into_iter().chain(bad) {
+        let file = file(&keys);
+        let path = file.path().to_str().unwrap();
+        let refused = home.run_with(&[("AUTH__JWKS", path)], &["token", "--user", "1"]).await;
+        let told = refused.refused();
+        let why = if keys.is_empty() { fault.to_owned() } else { format!("could check a token: {fault}") };
+        assert!(told.contains("auth.jwks: holds no key") && told.contains(&why), "{told}");
+        assert!(told.contains("(PARLOR__AUTH__JWKS)"), "{told}");
+        assert!(!told.contains("hunter2") && !told.contains("aHVudGVyMg"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn one_bad_key_of_a_set_leaves_the_others_good() {
+    let (one, other) = (Signer::new("one"), Signer::new("other"));
+    let bad = bad_keys(&one.public);
+    let keys = bad.iter().map(|(key, _)| key.clone());
+    let keys: Vec<_> = [one.public.clone()].into_iter().chain(keys).chain([other.public.clone()]).collect();
+    let server = server(&keys, "").await;
+    for signer in [&one, &other] {
+        let token = Token::of("", 1).algorithm(Algorithm::EdDSA).sign_named(&signer.name, &signer.key);
+        assert_eq!(refusal(&server, &token).await, None, "{}", signer.name);
+    }
+
+    let home = Home::new().await;
+    let file = file(&keys);
+    let checked = home.run_with(&[("AUTH__JWKS", file.path().to_str().unwrap())], &["check"]).await;
+    for (_, fault) in bad.iter().filter(|(_, fault)| !fault.starts_with("key 0")) {
+        let warning = format!("WARN   auth.jwks: {fault}");
+        assert!(checked.printed().contains(&warning), "{fault}: {checked:#?}");
+    }
+    assert!(!checked.out.contains("hunter2") && !checked.out.contains("aHVudGVyMg"), "{checked:#?}");
+}
+
+#[tokio::test]
+async fn set_is_read_with_a_bom_padding_and_plain_base64() {
+    let mut signer = Signer::new("one");
+    // Until the two alphabets differ.
+    while !signer.public["x"].as_str().unwrap().contains(['-', '_']) {
+        signer = Signer::new("one");
+    }
+    let plain = signer.public["x"].as_str().unwrap().replace('-', "+").replace('_', "/") + "=";
+    signer.public["x"] = json!(plain);
+    signer.public["alg"] = json!("Ed25519");
+    let secret = format!("{}=", SHARED.0);
+    let shared = json!({"kty": "oct", "kid": "shared", "k": secret});
+    let set = format!("\u{feff}{}", json!({"keys": [signer.public, shared]}));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, set).unwrap();
+    let path = file.path().to_str().unwrap();
+    let server = Server::start(&[("AUTH__SECRET", ""), ("AUTH__JWKS", path)]).await;
+    server.room(&[1, 2]).await;
+    let token = Token::of("", 1);
+    let ed = token.clone().algorithm(Algorithm::EdDSA).sign_named("one", &signer.key);
+    assert_eq!(refusal(&server, &ed).await, None);
+    let hs = token.sign_named("shared", &EncodingKey::from_secret(SHARED.1));
+    assert_eq!(refusal(&server, &hs).await, None);
+}
+
+#[tokio::test]
+async fn file_that_others_can_change_or_read_is_refused() {
+    let home = Home::new().await;
+    let signer = Signer::new("one");
+    for (keys, mode, fault) in [
+        (vec![signer.public.clone()], 0o666, "can be changed by other users (mode 0666)"),
+        (vec![signer.public.clone()], 0o664, "can be changed by other users (mode 0664)"),
+        (
+            vec![signer.public.clone(), shared("s")],
+            0o644,
+            "holds a secret that every user can read (mode 0644)",
+        ),
     ] {
         let file = file(&keys);
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
         let path = file.path().to_str().unwrap();
         let refused = home.run_with(&[("AUTH__JWKS", path)], &["check"]).await;
         let told = refused.refused();
-        assert!(
-            told.contains(&format!("auth.jwks: {fault}")) && told.contains("(PARLOR__AUTH__JWKS)"),
-            "{told}"
-        );
-        assert!(!told.contains("hunter2") && !told.contains("aHVudGVyMg"), "{told}");
+        assert!(told.contains(fault) && told.contains("run `chmod 6"), "{told}");
     }
+    let settings = home.path().join("settings.toml");
+    std::fs::write(&settings, "").unwrap();
+    std::fs::set_permissions(&settings, std::fs::Permissions::from_mode(0o666)).unwrap();
+    let refused = home.run(&["--config", "settings.toml", "check"]).await;
+    assert!(refused.refused().contains("settings.toml: can be changed by other users"), "{refused:#?}");
+}
+
+#[tokio::test]
+async fn place_of_keys_that_leads_nowhere_refuses_to_start() {
+    let home = Home::new().await;
     for (settings, fault) in [
         (&[("AUTH__JWKS", "/no/such.json")][..], "auth.jwks: can't be read"),
         (

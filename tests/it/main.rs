@@ -72,6 +72,7 @@ mod soak;
 mod support;
 mod texts;
 mod tls;
+mod token_kinds;
 mod tokens;
 #[cfg(feature = "otlp")]
 mod traces;

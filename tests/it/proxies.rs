@@ -2,7 +2,7 @@
 
 use reqwest::header::HeaderMap;
 
-use crate::support::{Dial, Server, free_port};
+use crate::support::{Dial, Server, free_port, now};
 
 const TARGET: &str = "/ws/chat/?firts_user=1&second_user=2/";
 
@@ -29,6 +29,16 @@ async fn is_heard(server: &Server, forwarded_for: &str) -> bool {
     }
 }
 
+/// A token that nobody here has signed.
+fn forged(server: &Server) -> String {
+    server.token(1).secret("x").sign()
+}
+
+/// One that was good an hour ago.
+fn expired(server: &Server, user: i64) -> String {
+    server.token(user).with("exp", now().as_secs() - 3_600).sign()
+}
+
 #[tokio::test]
 async fn an_address_that_is_refused_too_often_is_429_for_a_while() {
     let admin = format!("127.0.0.1:{}", free_port());
@@ -37,26 +47,83 @@ async fn an_address_that_is_refused_too_often_is_429_for_a_while() {
         ("203.0.113.5", "1.1.1.1, 203.0.113.5, 10.1.2.3", "203.0.113.6"),
         ("2001:db8:0:1::5", "2001:db8:0:1:ffff::6", "2001:db8:0:2::5"),
     ] {
-        let (token, forged) = (server.token(1).sign(), server.token(1).secret("x").sign());
-        assert_eq!(from(&server, address).token(&forged).refused().await, 4001);
+        assert_eq!(from(&server, address).token(&forged(&server)).refused().await, 4001);
         assert_eq!(from(&server, address).refused().await, 4001, "no token");
-        let none = server.dial("/ws/chat/?firts_user=1&second_user=9").header("x-forwarded-for", address);
         assert!(is_heard(&server, address).await);
-        assert_eq!(none.token(&token).refused().await, 4004, "no room");
+        assert_eq!(from(&server, address).token("a.b.c").refused().await, 4001, "no token at all");
 
-        // Whatever it comes with now, and whatever it says of itself.
-        let (status, headers) = from(&server, same).token(&token).turned_away().await;
+        // Whatever it says of itself.
+        let (status, headers) = from(&server, same).token(&forged(&server)).turned_away().await;
         assert_eq!(status, 429);
         let wait: u64 = headers["retry-after"].to_str().unwrap().parse().unwrap();
         assert!((50..=61).contains(&wait), "{wait}");
-        assert!(!is_heard(&server, address).await);
-        assert!(is_heard(&server, stranger).await);
+        assert_eq!(from(&server, address).rejected().await, 429, "no token");
+        assert_eq!(from(&server, stranger).token(&forged(&server)).refused().await, 4001);
         // Other answers are none of it.
         assert_eq!(server.get("/healthz").await, 200);
     }
     let page = reqwest::get(format!("http://{admin}/metrics")).await.unwrap().text().await.unwrap();
     assert!(page.contains("parlor_limits_hit_total{bound=\"refusals_per_minute\"} 4"), "{page}");
     assert!(page.contains("parlor_connects_total{outcome=\"too_many_refused\"} 4"), "{page}");
+}
+
+#[tokio::test]
+async fn good_token_is_heard_however_often_its_address_failed() {
+    let server = server(&[("HTTP__PROXIES", "127.0.0.1")]).await;
+    let address = "203.0.113.5";
+    for _ in 0..3 {
+        assert_eq!(from(&server, address).token(&forged(&server)).refused().await, 4001);
+    }
+    for _ in 0..5 {
+        assert_eq!(from(&server, address).token(&forged(&server)).rejected().await, 429);
+        assert!(is_heard(&server, address).await);
+    }
+    // Those with old tokens hear that they are to get new ones.
+    assert_eq!(from(&server, address).token(&expired(&server, 1)).refused().await, 4001);
+    // A page elsewhere is not let in by anyone's token.
+    let elsewhere =
+        self::server(&[("HTTP__PROXIES", "127.0.0.1"), ("HTTP__ORIGINS", "https://a.example")]).await;
+    let evil = || from(&elsewhere, address).header("origin", "https://evil.example");
+    for status in [403, 403, 403, 429] {
+        assert_eq!(evil().token(&elsewhere.token(1).sign()).rejected().await, status);
+    }
+}
+
+#[tokio::test]
+async fn expired_tokens_of_many_users_are_no_guesses() {
+    let server = server(&[("HTTP__PROXIES", "127.0.0.1")]).await;
+    let address = "203.0.113.5";
+    for user in 1..=40 {
+        assert_eq!(from(&server, address).token(&expired(&server, user)).refused().await, 4001, "{user}");
+    }
+    let early = server.token(1).with("nbf", now().as_secs() + 60).sign();
+    assert_eq!(from(&server, address).token(&early).refused().await, 4001);
+    assert_eq!(from(&server, address).token(&forged(&server)).refused().await, 4001, "the first guess");
+    // One user's old tokens have a bound of their own, which no new one pays for.
+    for _ in 0..2 {
+        from(&server, address).token(&expired(&server, 40)).refused().await;
+    }
+    assert_eq!(from(&server, "203.0.113.9").token(&expired(&server, 40)).rejected().await, 429);
+    let good = server.token(40).sign();
+    let target = server.dial("/ws/?since=").header("x-forwarded-for", address).token(&good);
+    target.open().await.until_kind("ready").await;
+}
+
+#[tokio::test]
+async fn rooms_that_a_good_token_guesses_count_for_its_user() {
+    let server = server(&[("HTTP__PROXIES", "127.0.0.1")]).await;
+    let address = "203.0.113.5";
+    let guess = |user: i64, room: i64| {
+        let token = server.token(user).sign();
+        server.dial(&format!("/ws/chat/?room_id={room}")).header("x-forwarded-for", address).token(&token)
+    };
+    for room in 100..103 {
+        assert_eq!(guess(3, room).refused().await, 4004);
+    }
+    assert_eq!(guess(3, 103).rejected().await, 429);
+    assert_eq!(guess(4, 103).refused().await, 4004, "another user");
+    assert!(is_heard(&server, address).await);
+    assert_eq!(from(&server, address).token(&forged(&server)).refused().await, 4001);
 }
 
 #[tokio::test]
@@ -67,7 +134,7 @@ async fn origins_that_are_refused_count_too() {
         let dial = from(&server, "203.0.113.5").header("origin", "https://evil.example.com");
         assert_eq!(dial.rejected().await, 403);
     }
-    assert!(!is_heard(&server, "203.0.113.5").await);
+    assert_eq!(from(&server, "203.0.113.5").rejected().await, 429);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -58,6 +59,7 @@ impl Files {
     fn write(&self, name: &str, text: &str) {
         let new = self.path("new");
         fs::write(&new, text).unwrap();
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).unwrap();
         fs::rename(new, self.path(name)).unwrap();
     }
 
@@ -213,6 +215,11 @@ async fn files_that_are_no_pair_refuse_to_start() {
     let [certificate, key] = [&settings[0].1, &settings[1].1];
     files.write("other.pem", &other.key);
     files.write("empty.pem", "");
+    let [open, loose] = [("open.pem", 0o644), ("loose.pem", 0o660)].map(|(name, mode)| {
+        files.write(name, &pair.key);
+        fs::set_permissions(files.path(name), fs::Permissions::from_mode(mode)).unwrap();
+        files.path(name).to_str().unwrap().to_owned()
+    });
     let other = files.path("other.pem").to_str().unwrap().to_owned();
     let empty = files.path("empty.pem").to_str().unwrap().to_owned();
     for (certificate, key, fault) in [
@@ -224,6 +231,13 @@ async fn files_that_are_no_pair_refuse_to_start() {
         (&empty, key, "tls.certificate: holds no certificate in PEM"),
         (key, key, "tls.certificate: holds no certificate in PEM"),
         (certificate, "/no/such.pem", "tls.key: the file can't be read"),
+        (
+            certificate,
+            &open,
+            "tls.key: the file holds a secret that every user can read (mode 0644): run `chmod 600",
+        ),
+        (certificate, &loose, "tls.key: the file can be changed by other users (mode 0660): look"),
+        (&loose, key, "tls.certificate: the file can be changed by other users (mode 0660): look"),
     ] {
         let refused =
             home.run_with(&[("TLS__CERTIFICATE", certificate), ("TLS__KEY", key)], &["check"]).await;

@@ -149,3 +149,28 @@ async fn a_public_key_is_never_taken_for_a_secret() {
     }
     assert_refused(&server, "alg none", &token.unsigned()).await;
 }
+
+#[tokio::test]
+async fn ed25519_is_another_name_of_eddsa_and_of_nothing_else() {
+    let windows = format!("\u{feff}{}", PUBLIC_KEY.replace('\n', "\\r\\n"));
+    let key = EncodingKey::from_ed_pem(PRIVATE_KEY.as_bytes()).unwrap();
+    let token = Token::of(PUBLIC_KEY, 1).algorithm(Algorithm::EdDSA);
+    let under = |alg: &str| json!({"alg": alg, "typ": "JWT"});
+    for (algorithms, pem) in [("", PUBLIC_KEY), ("Ed25519", &*windows), ("EdDSA", PUBLIC_KEY)] {
+        let settings = [("AUTH__SECRET", ""), ("AUTH__PUBLIC_KEY", pem), ("AUTH__ALGORITHMS", algorithms)];
+        let server = Server::start(&settings).await;
+        server.room(&[1, 2]).await;
+        for alg in ["Ed25519", "EdDSA"] {
+            assert_let_in(&server, alg, &token.sign_under(&under(alg), &key)).await;
+        }
+        for alg in ["ed25519", "Ed448", "ES256", "HS256", "none", ""] {
+            assert_refused(&server, alg, &token.sign_under(&under(alg), &key)).await;
+        }
+        let secret = EncodingKey::from_secret(PUBLIC_KEY.as_bytes());
+        let forged = token.clone().algorithm(Algorithm::HS256).sign_under(&under("Ed25519"), &secret);
+        assert_refused(&server, "the key as a secret", &forged).await;
+    }
+    let (server, _one) = alone(&[]).await;
+    let forged = server.token(1).sign_under(&under("Ed25519"), &EncodingKey::from_secret(b"any"));
+    assert_refused(&server, "a secret has no such algorithm", &forged).await;
+}

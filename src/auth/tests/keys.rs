@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::*;
+use crate::config::algorithm;
 
 fn public(pem: &str) -> Auth {
     Auth { secret: None, public_key: Some(pem.to_owned()), ..auth() }
@@ -50,21 +51,22 @@ fn each_kind_of_key_serves_its_algorithms_and_no_others() {
         (rsa(), &["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"][..]),
         (ec(&ECDSA_P256_SHA256_FIXED_SIGNING), &["ES256"]),
         (ec(&ECDSA_P384_SHA384_FIXED_SIGNING), &["ES384"]),
-        (ed(), &["EdDSA"]),
+        (ed(), &["EdDSA", "Ed25519"]),
     ];
     let good = claims(&json!({}));
     for ((private, public_pem), names) in &keys {
-        let make = |name: &str| token(&json!({"alg": name}), &good, private, name.parse().unwrap());
+        let named = |name: &str| algorithm(name).unwrap();
+        let make = |name: &str| token(&json!({"alg": name}), &good, private, named(name));
         let bare = public(public_pem);
         for name in *names {
-            let chosen = Auth { algorithms: vec![name.parse().unwrap()], ..bare.clone() };
+            let chosen = Auth { algorithms: vec![named(name)], ..bare.clone() };
             assert!(verify(&chosen, &make(name)).is_ok(), "{name}");
             // With none configured it is the first, and that alone.
-            assert_eq!(verify(&bare, &make(name)).is_ok(), *name == names[0], "{name}");
+            assert_eq!(verify(&bare, &make(name)).is_ok(), named(name) == named(names[0]), "{name}");
         }
         let misfit = if names.contains(&"RS256") { Algorithm::ES256 } else { Algorithm::RS256 };
         for misfit in [misfit, Algorithm::HS256] {
-            let mixed = Auth { algorithms: vec![names[0].parse().unwrap(), misfit], ..bare.clone() };
+            let mixed = Auth { algorithms: vec![named(names[0]), misfit], ..bare.clone() };
             assert_eq!(Verifier::new(&mixed).err().unwrap().key(), Some("auth.algorithms"));
         }
         // The public key taken for a shared secret.
@@ -74,7 +76,19 @@ fn each_kind_of_key_serves_its_algorithms_and_no_others() {
         // What it takes to sign is not here.
         assert!(sign(&bare, &UserId::Int(1), None, Duration::from_mins(1)).is_err());
         // Line breaks written as `\n`, and a file, are the same key.
-        assert!(verify(&public(&public_pem.replace('\n', "\\n")), &make(names[0])).is_ok());
+        for (from, to) in [
+            ("\n", "\\n"),
+            ("\n", "\\r\\n"),
+            ("\n", "\r\n"),
+            ("\n", "\r"),
+            ("-----BEGIN", "\u{feff}-----BEGIN"),
+        ] {
+            let written = public_pem.replace(from, to);
+            assert!(verify(&public(&written), &make(names[0])).is_ok(), "{written:?}");
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(&file, written).unwrap();
+            assert!(verify(&public(file.path().to_str().unwrap()), &make(names[0])).is_ok());
+        }
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, public_pem).unwrap();
         assert!(verify(&public(file.path().to_str().unwrap()), &make(names[0])).is_ok());

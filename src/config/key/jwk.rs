@@ -1,137 +1,196 @@
 //! JSON Web Key Sets (RFC 7517): several keys at once, each with the name that tokens have for it.
 //!
-//! A file is its owner's own, and held to every word: one bad key refuses it. What an issuer publishes may have
-//! anything beside what is for us, and is picked over. Shared secrets are taken from files alone, private keys from
-//! nowhere.
+//! A key that can't be used is passed over and named, and the others are taken: one bad entry must not keep everyone out.
+//! Shared secrets are taken from files alone, private keys from nowhere.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{EC_P256, EC_P384, ED, Key, Kind, MIN_SECRET_BYTES, NamedKey, RSA, SHARED, bits, strong};
+use super::{
+    EC_P256, EC_P384, ED, Key, Kind, MIN_SECRET_BYTES, NamedKey, RSA, SHARED, algorithm, bits, strong,
+};
 use crate::config::error::shown;
+use crate::config::file::without_bom;
 
-/// What an issuer published.
-pub(crate) struct Published {
+/// How the names of algorithms begin that encrypt (RFC 7518, 4.1).
+const ENCRYPTING: &[&str] = &["RSA-OAEP", "RSA1_5", "ECDH-ES", "A128", "A192", "A256", "PBES2", "dir"];
+
+/// The most keys that an error names, of those passed over.
+const NAMED: usize = 3;
+
+/// What a set holds.
+pub(crate) struct KeySet {
     /// The keys that can check a token; one or more.
     pub(crate) keys: Vec<NamedKey>,
-    /// What is wrong with others that say they could.
+    /// Each key that can't, though it seems to be meant for it, and why.
     pub(crate) faults: Vec<String>,
+    /// Each key that is meant for something else, and for what.
+    pub(crate) others: Vec<String>,
+    /// A shared secret is among the keys.
+    pub(crate) has_secret: bool,
 }
 
 #[derive(Deserialize)]
 struct Set {
-    keys: Vec<Map<String, Value>>,
+    keys: Vec<Value>,
 }
 
-/// The keys of a file. No refusal shows anything of a key but its name.
-pub(super) fn read_file(text: &str, accepted: &[Algorithm]) -> Result<Vec<NamedKey>, String> {
-    let mut keys = Vec::new();
-    for read in read(text.as_bytes(), accepted, true)? {
-        keys.extend(read?);
+/// Why a key is passed over.
+enum PassedOver {
+    Unusable(String),
+    ForSomethingElse(String),
+}
+
+impl From<String> for PassedOver {
+    fn from(fault: String) -> Self {
+        Self::Unusable(fault)
     }
-    some(keys)
 }
 
-/// The keys of a document that came from elsewhere.
+impl From<&str> for PassedOver {
+    fn from(fault: &str) -> Self {
+        Self::Unusable(fault.to_owned())
+    }
+}
+
+/// Reads a set. `shared`: it may hold shared secrets, since nobody else has read it.
 ///
 /// # Errors
-/// It is no key set, or has no key that can check a token.
-pub(crate) fn read_published(text: &[u8], accepted: &[Algorithm]) -> Result<Published, String> {
-    let (mut keys, mut faults) = (Vec::new(), Vec::new());
-    for read in read(text, accepted, false)? {
-        match read {
-            Ok(key) => keys.extend(key),
-            Err(fault) => faults.push(fault),
+/// It is no key set, or has no key that can check a token. No error shows anything of a key but its name.
+pub(crate) fn read(text: &[u8], accepted: &[Algorithm], shared: bool) -> Result<KeySet, String> {
+    // The parser's own message may show a part of what stands there.
+    let set: Set = serde_json::from_slice(without_bom(text))
+        .map_err(|_| "is no JSON object with a list of `keys`".to_owned())?;
+    let (mut faults, mut others) = (Vec::new(), Vec::new());
+    let mut read = KeySet { keys: Vec::new(), faults: Vec::new(), others: Vec::new(), has_secret: false };
+    for (at, entry) in set.keys.iter().enumerate() {
+        let name = entry.get("kid").and_then(Value::as_str).map_or_else(|| at.to_string(), shown);
+        let fields = entry.as_object().ok_or_else(|| PassedOver::from("is no JSON object"));
+        match fields.and_then(|fields| key(fields, accepted, shared)) {
+            Ok((key, is_secret)) => {
+                read.has_secret |= is_secret;
+                read.keys.push(key);
+            }
+            Err(PassedOver::Unusable(fault)) => faults.push(format!("key {name} {fault}")),
+            Err(PassedOver::ForSomethingElse(fault)) => others.push(format!("key {name} {fault}")),
         }
     }
-    Ok(Published { keys: some(keys)?, faults })
+    if read.keys.is_empty() {
+        let why: Vec<_> = faults.iter().chain(&others).take(NAMED).map(String::as_str).collect();
+        let why = if why.is_empty() { String::new() } else { format!(": {}", why.join("; ")) };
+        return Err(format!("holds no key that could check a token{why}"));
+    }
+    Ok(KeySet { faults, others, ..read })
 }
 
-fn some(keys: Vec<NamedKey>) -> Result<Vec<NamedKey>, String> {
-    if keys.is_empty() { Err("holds no key that could check a token".to_owned()) } else { Ok(keys) }
-}
-
-type Read = Result<Option<NamedKey>, String>;
-
-fn read(text: &[u8], accepted: &[Algorithm], shared: bool) -> Result<Vec<Read>, String> {
-    // The parser's own message may show a part of what stands there.
-    let set: Set =
-        serde_json::from_slice(text).map_err(|_| "is no JSON object with a list of `keys`".to_owned())?;
-    let key = |(at, fields): (usize, Map<String, Value>)| {
-        let name = fields.get("kid").and_then(Value::as_str).map_or_else(|| at.to_string(), shown);
-        key(fields, accepted, shared).map_err(|fault| format!("key {name} {fault}"))
-    };
-    Ok(set.keys.into_iter().enumerate().map(key).collect())
-}
-
-/// None where the key is for something else, or of a kind that nothing here is signed with.
-fn key(fields: Map<String, Value>, accepted: &[Algorithm], shared: bool) -> Read {
+/// One key; and whether it is a secret.
+fn key(
+    fields: &Map<String, Value>,
+    accepted: &[Algorithm],
+    shared: bool,
+) -> Result<(NamedKey, bool), PassedOver> {
     if fields.contains_key("d") {
-        return Err("is a private key: give the public one".to_owned());
+        return Err("is a private key: give the public one".into());
     }
-    let jwk: Jwk = serde_json::from_value(fields.into()).map_err(|_| "is malformed".to_owned())?;
-    let common = &jwk.common;
-    let signs = common.public_key_use.as_ref().is_none_or(|purpose| *purpose == PublicKeyUse::Signature);
-    let verifies = common.key_operations.as_ref().is_none_or(|all| all.contains(&KeyOperations::Verify));
-    let Some(kind) = kind(&jwk.algorithm)?.filter(|_| signs && verifies) else { return Ok(None) };
-    if !shared && kind.algorithms == SHARED.algorithms {
-        return Err("is a shared secret, which anyone could have read there".to_owned());
+    if let Some(purpose) = text(fields, "use")?.filter(|purpose| *purpose != "sig") {
+        return Err(PassedOver::ForSomethingElse(format!("has the `use` {}", shown(purpose))));
     }
-    let algorithms = algorithms(&kind, &jwk, accepted);
+    let verifies = match fields.get("key_ops") {
+        None | Some(Value::Null) => true,
+        Some(Value::Array(all)) => all.iter().any(|operation| operation == "verify"),
+        Some(other) => other == "verify",
+    };
+    if !verifies {
+        return Err(PassedOver::ForSomethingElse("has no `verify` among its `key_ops`".to_owned()));
+    }
+    let own = text(fields, "alg")?;
+    if let Some(alg) = own.filter(|alg| ENCRYPTING.iter().any(|start| alg.starts_with(start))) {
+        return Err(PassedOver::ForSomethingElse(format!("has the `alg` {}", shown(alg))));
+    }
+    let name = text(fields, "kid")?.map(str::to_owned);
+    let (decoding, kind) = material(fields, shared)?;
+    let own = match own {
+        None => None,
+        Some(alg) => {
+            let fits = |algorithm: &Algorithm| kind.algorithms.contains(algorithm);
+            let fault = || format!("has the `alg` {}, which isn't supported with {}", shown(alg), kind.name);
+            Some(algorithm(alg).filter(fits).ok_or_else(fault)?)
+        }
+    };
+    let algorithms = algorithms(&kind, own, accepted);
     if algorithms.is_empty() {
-        return Ok(None);
+        let fault = format!("is {}, for no algorithm that auth.algorithms accepts", kind.name);
+        return Err(PassedOver::ForSomethingElse(fault));
     }
-    let decoding = DecodingKey::from_jwk(&jwk).map_err(|_| "is malformed".to_owned())?;
-    Ok(Some(NamedKey { name: jwk.common.key_id, key: Key { decoding, algorithms } }))
+    let is_secret = kind.algorithms == SHARED.algorithms;
+    Ok((NamedKey { name, key: Key { decoding, algorithms } }, is_secret))
 }
 
 /// What the key may be used with: what it names itself, where it does, within what is accepted.
-fn algorithms(kind: &Kind, jwk: &Jwk, accepted: &[Algorithm]) -> Vec<Algorithm> {
-    let own = jwk.common.key_algorithm.map(|own| own.to_string().parse::<Algorithm>().ok());
-    let fits = |algorithm: &&Algorithm| own.is_none_or(|own| own == Some(**algorithm));
-    let fitting = kind.algorithms.iter().filter(fits);
+fn algorithms(kind: &Kind, own: Option<Algorithm>, accepted: &[Algorithm]) -> Vec<Algorithm> {
+    let fitting =
+        kind.algorithms.iter().filter(|algorithm| own.is_none_or(|own| own == **algorithm)).copied();
     match accepted {
-        [] => fitting.take(1).copied().collect(),
-        accepted => fitting.filter(|algorithm| accepted.contains(algorithm)).copied().collect(),
+        [] => fitting.take(1).collect(),
+        accepted => fitting.filter(|algorithm| accepted.contains(algorithm)).collect(),
     }
 }
 
-/// The kind of a key that is strong enough; none where it is of another.
-fn kind(parameters: &AlgorithmParameters) -> Result<Option<Kind>, String> {
-    let bytes = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| "is not base64url".to_owned());
-    let sized = |part: &str, size: usize| {
-        let fault = "has a coordinate of the wrong length";
-        if bytes(part)?.len() == size { Ok(()) } else { Err(fault.to_owned()) }
-    };
-    Ok(match parameters {
-        AlgorithmParameters::RSA(rsa) => {
-            strong(bits(&bytes(&rsa.n)?))?;
-            Some(RSA)
+/// The key itself, where it is strong enough.
+fn material(fields: &Map<String, Value>, shared: bool) -> Result<(DecodingKey, Kind), PassedOver> {
+    let kty = text(fields, "kty")?.ok_or("has no `kty`")?;
+    let crv = text(fields, "crv")?;
+    Ok(match (kty, crv) {
+        ("RSA", _) => {
+            let (n, e) = (bytes(fields, "n")?, bytes(fields, "e")?);
+            strong(bits(&n))?;
+            (DecodingKey::from_rsa_raw_components(&n, &e), RSA)
         }
-        AlgorithmParameters::EllipticCurve(point) => {
-            let (kind, size) = match point.curve {
-                EllipticCurve::P256 => (EC_P256, 32),
-                EllipticCurve::P384 => (EC_P384, 48),
-                _ => return Ok(None),
-            };
-            sized(&point.x, size)?;
-            sized(&point.y, size)?;
-            Some(kind)
-        }
-        AlgorithmParameters::OctetKeyPair(pair) if pair.curve == EllipticCurve::Ed25519 => {
-            sized(&pair.x, 32)?;
-            Some(ED)
-        }
-        AlgorithmParameters::OctetKey(secret) => {
-            if bytes(&secret.value)?.len() < MIN_SECRET_BYTES {
-                return Err(format!("has fewer than {MIN_SECRET_BYTES} bytes"));
+        ("EC", Some("P-256")) => (point(fields, 32)?, EC_P256),
+        ("EC", Some("P-384")) => (point(fields, 48)?, EC_P384),
+        ("OKP", Some("Ed25519")) => (DecodingKey::from_ed_der(&sized(fields, "x", 32)?), ED),
+        ("oct", _) if !shared => return Err("is a shared secret, which anyone could have read there".into()),
+        ("oct", _) => {
+            let secret = bytes(fields, "k")?;
+            if secret.len() < MIN_SECRET_BYTES {
+                return Err(format!("has fewer than {MIN_SECRET_BYTES} bytes").into());
             }
-            Some(SHARED)
+            (DecodingKey::from_secret(&secret), SHARED)
         }
-        _ => None,
+        ("EC" | "OKP", None) => return Err("has no `crv`".into()),
+        ("EC" | "OKP", Some(crv)) => {
+            return Err(format!("has the `crv` {}, which isn't supported", shown(crv)).into());
+        }
+        (kty, _) => return Err(format!("has the `kty` {}, which isn't supported", shown(kty)).into()),
     })
+}
+
+/// An uncompressed point.
+fn point(fields: &Map<String, Value>, size: usize) -> Result<DecodingKey, String> {
+    let (x, y) = (sized(fields, "x", size)?, sized(fields, "y", size)?);
+    Ok(DecodingKey::from_ec_der(&[&[4], &*x, &*y].concat()))
+}
+
+fn sized(fields: &Map<String, Value>, name: &str, size: usize) -> Result<Vec<u8>, String> {
+    let bytes = bytes(fields, name)?;
+    if bytes.len() == size { Ok(bytes) } else { Err("has a coordinate of the wrong length".to_owned()) }
+}
+
+/// A member in base64url. Some issuers pad it, or write plain base64: what is meant is the same.
+fn bytes(fields: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {
+    let text = text(fields, name)?.ok_or_else(|| format!("has no `{name}`"))?;
+    let plain = text.trim_end_matches('=').replace('+', "-").replace('/', "_");
+    URL_SAFE_NO_PAD.decode(plain).map_err(|_| "is not base64url".to_owned())
+}
+
+/// A member that is a string, where it is there.
+fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, String> {
+    match fields.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(format!("has a `{name}` that is no string")),
+    }
 }

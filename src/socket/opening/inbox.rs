@@ -6,7 +6,7 @@ use bson::Timestamp;
 use handlers::UserId;
 use tokio::time::Instant;
 
-use super::{Opened, RETRY_PAUSE, may_read, refused, take_seat};
+use super::{Opened, RETRY_PAUSE, drop_email, may_read, refused, take_seat};
 use crate::admission::Admission;
 use crate::auth;
 use crate::caller::{Caller, Place, ROOMS};
@@ -24,7 +24,8 @@ pub(super) async fn open(
     outbox: &Arc<Outbox>,
     admission: Admission,
 ) -> Result<Opened, Close> {
-    let Admission { caller: auth::Caller { user, email, expires_at, key }, ask, .. } = admission;
+    let Admission { caller, ask, .. } = admission;
+    let auth::Caller { user, email, doubted_email, expires_at, key } = caller;
     let seat = take_seat(server, &user).await?;
     let (store, _turn) = server.store.bulk(Some(&user)).await.map_err(|NoTurn| Close::Busy)?;
     may_read(server, &seat)?;
@@ -34,6 +35,7 @@ pub(super) async fn open(
     if let Some(email) = &email {
         keep_email(server, &user, email.clone());
     }
+    drop_email(server, &user, doubted_email);
     let caller = Caller::new(user, email, Place::Inbox(rooms.clone()), seat, ask, expires_at);
     let caller = Arc::new(caller.signed_with(key));
     let mut view = AllRooms::new(server, &caller, outbox, &rooms);

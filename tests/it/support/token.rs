@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
@@ -54,6 +56,14 @@ impl Token {
     pub(crate) fn sign_named(&self, name: &str, key: &EncodingKey) -> String {
         let header = Header { kid: Some(name.to_owned()), ..Header::new(self.algorithm) };
         jsonwebtoken::encode(&header, &self.claims, key).unwrap()
+    }
+
+    /// Under a header of any kind, whose algorithm may have another name than the library knows.
+    pub(crate) fn sign_under(&self, header: &Value, key: &EncodingKey) -> String {
+        let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
+        let message = format!("{}.{}", part(header), part(&self.claims));
+        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), key, self.algorithm).unwrap();
+        format!("{message}.{signature}")
     }
 
     /// The same claims under `{"alg":"none"}`; the signature is left empty.

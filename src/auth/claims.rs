@@ -1,0 +1,193 @@
+//! The claims of a token whose signature is good: what they must say, and the caller that they name.
+
+use std::time::{Duration, SystemTime};
+
+use handlers::UserId;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::kind::{self, Kind};
+use super::refused::Refused;
+use super::{Caller, KeyState, LEEWAY, MAX_EMAIL_BYTES, MAX_EXP};
+use crate::config::Auth;
+
+/// From here on an `exp` counts milliseconds: 10^12 of them since 1970 are the year 2001, but 10^12 seconds are the year
+/// 33658. Such a token would never expire, so it is refused.
+const IN_MILLISECONDS: i64 = 1_000_000_000_000;
+
+/// What `[auth]` says about claims.
+pub(super) struct ClaimRules {
+    user_claim: String,
+    email_claim: String,
+    issuer: Option<String>,
+    audience: Option<String>,
+    require: Vec<(String, String)>,
+    types: Vec<String>,
+    max_lifetime: Option<Duration>,
+}
+
+impl ClaimRules {
+    pub(super) fn new(auth: &Auth) -> Self {
+        Self {
+            user_claim: auth.user_claim.clone(),
+            email_claim: auth.email_claim.clone(),
+            issuer: auth.issuer.as_ref().or(auth.discovery.as_ref()).cloned(),
+            audience: auth.audience.clone(),
+            require: auth.require.clone().into_iter().collect(),
+            types: auth.types.iter().map(|accepted| kind::media_type(accepted)).collect(),
+            max_lifetime: auth.max_lifetime,
+        }
+    }
+
+    /// Checks all claims, and the header's `typ`.
+    ///
+    /// # Errors
+    /// Returns the first check that fails. A token outside of its time is refused as such before its other claims are
+    /// compared: only a holder of the key can have made it.
+    pub(super) fn caller(&self, typ: Option<&str>, claims: &Map<String, Value>) -> Result<Caller, Refused> {
+        let exp = given(claims, "exp").ok_or(Refused::new("the token has no exp"))?;
+        let exp = seconds(exp).ok_or(Refused::new("the token's exp or nbf is not a time"))?;
+        let issuers = texts(given(claims, "iss"));
+        let audiences = texts(given(claims, "aud"));
+        if self.issuer.is_some() && issuers.is_none() {
+            return Err(Refused::new("the token has no iss"));
+        }
+        if self.audience.is_some() && audiences.is_none() {
+            return Err(Refused::new("the token has no aud"));
+        }
+        let user = self.user(claims);
+        let expires_at = self.times(exp, claims).map_err(|refused| refused.of_user(user.as_ref()))?;
+        let names = |expected: &Option<String>, texts: Option<Vec<&str>>| {
+            expected.as_deref().is_none_or(|expected| texts.is_some_and(|texts| texts.contains(&expected)))
+        };
+        if !names(&self.issuer, issuers) {
+            return Err(Refused::new("the token's iss is not the expected one"));
+        }
+        if !names(&self.audience, audiences) {
+            return Err(Refused::new("the token's aud is not the expected one"));
+        }
+        self.kind(typ, claims)?;
+        let (email, doubted_email) = self.email(claims);
+        let user = user.ok_or(Refused::new("the token names no user"))?;
+        Ok(Caller { user, email, doubted_email, expires_at, key: KeyState::default() })
+    }
+
+    /// Checks `exp`, `nbf` and, where a longest life is set, `iat`; returns when the token expires.
+    fn times(&self, exp: i64, claims: &Map<String, Value>) -> Result<SystemTime, Refused> {
+        let now = SystemTime::now();
+        let seconds_now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let latest = i64::try_from(seconds_now + LEEWAY.as_secs()).unwrap_or(i64::MAX);
+        if exp >= IN_MILLISECONDS {
+            return Err(Refused::new("the token's exp is not a time in seconds"));
+        }
+        let exp = exp.min(MAX_EXP.try_into().unwrap_or(i64::MAX));
+        let good_for = Duration::from_secs(exp.try_into().unwrap_or(0)) + LEEWAY;
+        let expires_at = SystemTime::UNIX_EPOCH + good_for;
+        if expires_at <= now {
+            return Err(Refused::untimely("the token has expired"));
+        }
+        let nbf = given(claims, "nbf").map(|nbf| seconds(nbf).ok_or("the token's exp or nbf is not a time"));
+        if nbf.transpose().map_err(Refused::new)?.is_some_and(|nbf| nbf > latest) {
+            return Err(Refused::untimely("the token is not in force yet"));
+        }
+        let Some(most) = self.max_lifetime else { return Ok(expires_at) };
+        let iat = given(claims, "iat").ok_or(Refused::new("the token has no iat"))?;
+        let iat = seconds(iat).ok_or(Refused::new("the token's iat is not a time"))?;
+        if iat > latest {
+            return Err(Refused::new("the token's iat is in the future"));
+        }
+        let most = i64::try_from(most.as_secs()).unwrap_or(i64::MAX);
+        if exp.saturating_sub(iat) > most {
+            return Err(Refused::new("the token lives longer than is accepted"));
+        }
+        Ok(expires_at)
+    }
+
+    /// Checks what kind of token it is, and the claims that the configuration requires.
+    fn kind(&self, typ: Option<&str>, claims: &Map<String, Value>) -> Result<(), Refused> {
+        let typ = typ.map(kind::media_type);
+        let accepted = match &typ {
+            _ if self.types.is_empty() => typ.as_deref().is_none_or(|typ| !kind::is_another_type(typ)),
+            Some(typ) => self.types.contains(typ),
+            None => false,
+        };
+        if !accepted {
+            return Err(Refused::new("the token's typ is not accepted"));
+        }
+        for (claim, expected) in &self.require {
+            if !given(claims, claim).is_some_and(|value| holds(value, expected)) {
+                tracing::debug!(claim, "a token is refused: it lacks what auth.require asks for");
+                return Err(Refused::new("the token lacks a claim that is required"));
+            }
+        }
+        // The operator who requires a claim knows what it says.
+        let required = |claim: &str| self.require.iter().any(|(name, _)| name == claim);
+        match kind::of(claims, self.audience.is_some(), required) {
+            Kind::Access => Ok(()),
+            Kind::Other => Err(Refused::new("the token says that it is not an access token")),
+            Kind::IdOfUnknownAudience => {
+                Err(Refused::new("an ID token is accepted only with auth.audience set"))
+            }
+        }
+    }
+
+    fn user(&self, claims: &Map<String, Value>) -> Option<UserId> {
+        UserId::deserialize(given(claims, &self.user_claim).or_else(|| given(claims, "sub"))?).ok()
+    }
+
+    /// The address to show, and the one that the issuer doubts.
+    fn email(&self, claims: &Map<String, Value>) -> (Option<String>, Option<String>) {
+        let email = claims.get(&self.email_claim).and_then(Value::as_str);
+        let fits =
+            |email: &&str| (1..=MAX_EMAIL_BYTES).contains(&email.len()) && !email.contains(char::is_control);
+        let Some(email) = email.filter(fits).map(str::to_owned) else { return (None, None) };
+        let verified = [claims.get("email_verified"), claims.get(&format!("{}_verified", self.email_claim))];
+        if verified.into_iter().flatten().any(is_false) { (None, Some(email)) } else { (Some(email), None) }
+    }
+}
+
+/// A claim that is there; null is a claim that the token lacks.
+fn given<'a>(claims: &'a Map<String, Value>, claim: &str) -> Option<&'a Value> {
+    claims.get(claim).filter(|value| !value.is_null())
+}
+
+/// A `NumericDate` (RFC 7519, 2) in whole seconds, rounded down; what is past any calendar saturates.
+fn seconds(value: &Value) -> Option<i64> {
+    let whole = value.as_i64().or_else(|| value.as_u64().map(|_| i64::MAX));
+    #[expect(clippy::cast_possible_truncation, reason = "a cast from f64 saturates")]
+    whole.or_else(|| value.as_f64().map(|fraction| fraction.floor() as i64))
+}
+
+/// A string, or a list of nothing but strings.
+fn texts(value: Option<&Value>) -> Option<Vec<&str>> {
+    match value? {
+        Value::String(text) => Some(vec![text]),
+        Value::Array(items) => items.iter().map(Value::as_str).collect(),
+        _ => None,
+    }
+}
+
+/// Whether a claim has the expected value: is it, is a list with it, or is a string of words with it, as `scope` is.
+fn holds(value: &Value, expected: &str) -> bool {
+    match value {
+        Value::String(text) => text == expected || text.split(' ').any(|word| word == expected),
+        Value::Bool(flag) => flag.to_string() == expected,
+        Value::Number(number) => number.to_string() == expected,
+        Value::Array(items) => items.iter().any(|item| match item {
+            Value::String(text) => text == expected,
+            Value::Array(_) => false,
+            item => holds(item, expected),
+        }),
+        Value::Null | Value::Object(_) => false,
+    }
+}
+
+/// Some issuers write booleans as strings or numbers.
+fn is_false(value: &Value) -> bool {
+    match value {
+        Value::Bool(flag) => !flag,
+        Value::String(text) => text.eq_ignore_ascii_case("false") || text == "0",
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        _ => false,
+    }
+}

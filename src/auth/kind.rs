@@ -1,0 +1,144 @@
+//! What a token says it is for. Issuers sign many kinds of tokens with one key: those to sign in with, and those to
+//! refresh, to reset a password, to verify an address, to log out. Only the first kind may open a socket.
+//!
+//! Nothing here needs a configuration. A token that says nothing of its kind is taken: most issuers say nothing.
+
+use serde_json::{Map, Value};
+
+/// Claims that name the kind and nothing else, and the values that they have in a token to sign in with.
+const KIND_CLAIMS: &[&str] = &["token_type", "token_use", "tokenType", "tokenUse"];
+const ACCESS: &[&str] = &["access", "access_token", "bearer"];
+const ID: &[&str] = &["id", "id_token"];
+
+/// Claims that name the kind in some products (Keycloak, Flask-JWT-Extended), and other things elsewhere. They are
+/// refused by these words alone.
+const MAYBE_KIND_CLAIMS: &[&str] = &["typ", "type", "purpose"];
+const OTHER_WORDS: &[&str] = &[
+    "refresh",
+    "offline",
+    "logout",
+    "reset",
+    "recovery",
+    "verify",
+    "verification",
+    "confirm",
+    "confirmation",
+    "activate",
+    "activation",
+    "invite",
+    "invitation",
+];
+
+/// Claims that only an ID token has (OpenID Connect Core 1.0, 2 and 3.3.2.11).
+const ID_CLAIMS: &[&str] = &["at_hash", "c_hash", "s_hash"];
+
+/// The registered media types of JWTs that are no access or ID token, in lower case and without `application/`. Beside
+/// them counts a type with one of [`OTHER_WORDS`], such as `refresh+jwt`.
+const OTHER_TYPES: &[&str] = &[
+    "authorization-grant+jwt",
+    "client-authentication+jwt",
+    "dc+sd-jwt",
+    "dpop+jwt",
+    "entity-statement+jwt",
+    "explicit-registration-response+jwt",
+    "jwk-set+jwt",
+    "kb+jwt",
+    "key-attestation+jwt",
+    "keyattestation+jwt",
+    "oauth-authz-req+jwt",
+    "oauth-client-attestation+jwt",
+    "oauth-client-attestation-pop+jwt",
+    "openid4vci-proof+jwt",
+    "passport",
+    "provider-configuration+jwt",
+    "resolve-response+jwt",
+    "rt+jwt",
+    "sd-jwt",
+    "secevent+jwt",
+    "statuslist+jwt",
+    "token-introspection+jwt",
+    "trust-mark+jwt",
+    "trust-mark-delegation+jwt",
+    "vc+jwt",
+    "vc+sd-jwt",
+    "vp+jwt",
+];
+
+/// What a token is for, by its claims.
+pub(super) enum Kind {
+    /// To sign in with, or it doesn't say.
+    Access,
+    /// For something else.
+    Other,
+    /// An ID token for an audience that may be anybody.
+    IdOfUnknownAudience,
+}
+
+/// Reads the kind off the claims. A claim that the configuration requires says nothing here.
+pub(super) fn of(
+    claims: &Map<String, Value>,
+    audience_is_checked: bool,
+    required: impl Fn(&str) -> bool,
+) -> Kind {
+    let get = |claim: &&str| claims.get(*claim).filter(|value| !value.is_null() && !required(claim));
+    let mut is_id = ID_CLAIMS.iter().any(|claim| get(claim).is_some());
+    for value in KIND_CLAIMS.iter().filter_map(get) {
+        let Some(value) = value.as_str().map(str::to_ascii_lowercase) else { return Kind::Other };
+        is_id |= ID.contains(&&*value);
+        if !ACCESS.contains(&&*value) && !ID.contains(&&*value) {
+            return Kind::Other;
+        }
+    }
+    let texts: Vec<_> = MAYBE_KIND_CLAIMS.iter().filter_map(get).filter_map(Value::as_str).collect();
+    if texts.iter().any(|text| has_other_word(text)) {
+        return Kind::Other;
+    }
+    is_id |= texts.iter().any(|text| text.eq_ignore_ascii_case("id"));
+    // A security event, which a logout token is one of (RFC 8417, 2.2).
+    if get(&"events").is_some_and(Value::is_object) {
+        return Kind::Other;
+    }
+    match claims.get("aud").filter(|_| !audience_is_checked) {
+        // fastapi-users: `fastapi-users:reset`.
+        Some(aud) if audiences(aud).any(|aud| aud.rsplit(':').next().is_some_and(is_other_word)) => {
+            Kind::Other
+        }
+        // It is for one client, and which one that is can't be known here.
+        Some(aud) if is_id && audiences(aud).next().is_some() => Kind::IdOfUnknownAudience,
+        _ => Kind::Access,
+    }
+}
+
+fn audiences(aud: &Value) -> impl Iterator<Item = &str> {
+    let one = aud.as_str().into_iter();
+    one.chain(aud.as_array().into_iter().flatten().filter_map(Value::as_str))
+}
+
+/// A `typ` as it is compared: media types are case-insensitive, and `application/` may be left out (RFC 7515, 4.1.9).
+pub(super) fn media_type(typ: &str) -> String {
+    let typ = typ.trim().to_ascii_lowercase();
+    typ.strip_prefix("application/").map_or_else(|| typ.clone(), str::to_owned)
+}
+
+/// Whether a `typ`, as [`media_type`] gives it, says that the token is something else.
+pub(super) fn is_another_type(typ: &str) -> bool {
+    OTHER_TYPES.contains(&typ) || has_other_word(typ)
+}
+
+/// Whether one of the words of a name is among [`OTHER_WORDS`]: `password_reset`, `refreshToken`, `logout+jwt`.
+fn has_other_word(name: &str) -> bool {
+    let mut words = String::with_capacity(name.len() + 4);
+    let mut was_lower = false;
+    for char in name.chars() {
+        if char.is_ascii_uppercase() && was_lower {
+            words.push(' ');
+        }
+        was_lower = char.is_ascii_lowercase();
+        words.push(if char.is_ascii_alphanumeric() { char } else { ' ' });
+    }
+    words.split(' ').any(is_other_word)
+}
+
+fn is_other_word(word: &str) -> bool {
+    OTHER_WORDS.iter().any(|other| word.eq_ignore_ascii_case(other))
+}

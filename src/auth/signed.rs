@@ -1,0 +1,103 @@
+//! A token in its three parts (RFC 7515, 3.1), and whether a key has signed it.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, DecodingKey, crypto};
+use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+
+use super::refused::Refused;
+use crate::config::algorithm;
+
+const MALFORMED: Refused = Refused::new("the token is malformed");
+
+/// A token that nobody has checked yet.
+pub(super) struct SignedToken<'a> {
+    pub(super) header: Header,
+    message: &'a str,
+    payload: &'a str,
+    signature: &'a str,
+}
+
+/// What a header says, as far as it counts.
+pub(super) struct Header {
+    pub(super) algorithm: Algorithm,
+    pub(super) key: Option<String>,
+    pub(super) typ: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RawHeader {
+    alg: String,
+    kid: Option<String>,
+    typ: Option<String>,
+    crit: Option<IgnoredAny>,
+}
+
+impl<'a> SignedToken<'a> {
+    /// Takes a token apart and reads its header.
+    ///
+    /// # Errors
+    /// The token is malformed, its algorithm isn't known, or it asks for an extension.
+    pub(super) fn parse(token: &'a str) -> Result<Self, Refused> {
+        let (message, signature) = token.rsplit_once('.').ok_or(MALFORMED)?;
+        let (header, payload) = message.split_once('.').ok_or(MALFORMED)?;
+        if payload.contains('.') {
+            return Err(MALFORMED);
+        }
+        let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| MALFORMED)?;
+        let RawHeader { alg, kid, typ, crit } = serde_json::from_slice(&header).map_err(|_| MALFORMED)?;
+        // What nobody knows, such as none, is not worth a look for another key.
+        let algorithm = algorithm(&alg).ok_or(MALFORMED)?;
+        // RFC 7515, 4.1.11: what must be understood and isn't refuses.
+        if crit.is_some() {
+            return Err(Refused::new("the token has a critical extension"));
+        }
+        Ok(Self { header: Header { algorithm, key: kid, typ }, message, payload, signature })
+    }
+
+    /// Checks the signature and returns the claims. The caller has made sure that the key may use the algorithm.
+    ///
+    /// # Errors
+    /// The key has not signed it, or the claims are no JSON object.
+    pub(super) fn claims(&self, key: &DecodingKey) -> Result<Map<String, Value>, Refused> {
+        // The library checks once more that key and algorithm are of one family.
+        match crypto::verify(self.signature, self.message.as_bytes(), key, self.header.algorithm) {
+            Ok(true) => {}
+            Ok(false) => return Err(Refused::of_the_key("the token's signature is wrong")),
+            Err(_) => return Err(MALFORMED),
+        }
+        let claims = URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| MALFORMED)?;
+        serde_json::from_slice(&claims).map(|Claims(claims)| claims).map_err(|_| MALFORMED)
+    }
+}
+
+/// An object in which no name stands twice (RFC 7519, 4).
+struct Claims(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Claims {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Claims;
+
+            fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+                to.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Claims, A::Error> {
+                let mut claims = Map::new();
+                while let Some((name, value)) = entries.next_entry()? {
+                    if claims.insert(name, value).is_some() {
+                        return Err(A::Error::custom("a claim stands twice"));
+                    }
+                }
+                Ok(Claims(claims))
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
+}

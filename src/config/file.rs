@@ -1,0 +1,240 @@
+//! The files that a server takes on trust: its configuration, its keys and its certificates.
+//!
+//! Whoever can write to such a file rules the server, and whoever can read a secret can forge tokens. So a file is
+//! refused that another user owns or could change, and one with a secret that everyone could read. The open file is
+//! judged, not its name.
+
+use std::borrow::Cow;
+use std::fs::{File, Metadata};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::bounds::MAX_FILE_BYTES;
+
+/// What editors on Windows put before UTF-8.
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// The modes by which others than the owner can write, and everyone can write or read.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+const WRITABLE_BY_ALL: u32 = 0o002;
+const READABLE_BY_ALL: u32 = 0o004;
+
+/// What a file is to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holds {
+    /// Settings. They may belong to a group that administers the machine.
+    Settings,
+    /// Keys and certificates that everyone may know.
+    Public,
+    /// A secret.
+    Secret,
+}
+
+/// A file's content, without a byte order mark.
+pub(crate) struct TrustedFile {
+    path: PathBuf,
+    owner: u32,
+    mode: u32,
+    bytes: Vec<u8>,
+}
+
+impl TrustedFile {
+    /// Reads a file of at most [`MAX_FILE_BYTES`].
+    ///
+    /// # Errors
+    /// The file can't be read, is too large, or can't be trusted; the text says what to do.
+    pub(crate) fn read(path: &Path, holds: Holds) -> Result<Self, String> {
+        let unread = |error: std::io::Error| format!("can't be read: {error}");
+        let file = File::open(path).map_err(unread)?;
+        let metadata = file.metadata().map_err(unread)?;
+        let mut read =
+            Self { path: path.to_owned(), owner: metadata.uid(), mode: mode(&metadata), bytes: Vec::new() };
+        if metadata.is_file() {
+            read.check(holds)?;
+        }
+        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut read.bytes).map_err(unread)?;
+        if read.bytes.len() as u64 > MAX_FILE_BYTES {
+            return Err(format!("has more than {MAX_FILE_BYTES} bytes"));
+        }
+        if matches!(read.bytes.get(..2), Some(b"\xff\xfe" | b"\xfe\xff")) {
+            return Err("is UTF-16: save it as UTF-8".to_owned());
+        }
+        if read.bytes.starts_with(BOM) {
+            read.bytes.drain(..BOM.len());
+        }
+        Ok(read)
+    }
+
+    /// Checks a file whose content turned out to be more than was known before it was read.
+    ///
+    /// # Errors
+    /// The file can't be trusted with it.
+    pub(crate) fn check(&self, holds: Holds) -> Result<(), String> {
+        let me = rustix::process::geteuid().as_raw();
+        judge(holds, self.owner, self.mode, me, &self.path)
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// The content as a text.
+    ///
+    /// # Errors
+    /// It is not UTF-8.
+    pub(crate) fn into_text(self) -> Result<String, String> {
+        String::from_utf8(self.bytes).map_err(|_| "can't be read: it is not UTF-8".to_owned())
+    }
+}
+
+fn mode(metadata: &Metadata) -> u32 {
+    metadata.mode() & 0o7777
+}
+
+/// Whether a file of this owner and mode may hold that.
+fn judge(holds: Holds, owner: u32, mode: u32, me: u32, path: &Path) -> Result<(), String> {
+    let path = path.display();
+    let (writable, right) = match holds {
+        Holds::Settings => (WRITABLE_BY_ALL, "o-w"),
+        Holds::Public => (WRITABLE_BY_OTHERS, "644"),
+        Holds::Secret => (WRITABLE_BY_OTHERS, "600"),
+    };
+    // Settings are often mounted into a container from a machine with other users.
+    if holds != Holds::Settings && owner != me && owner != 0 {
+        return Err(format!(
+            "belongs to user {owner}, but the server runs as user {me}: run `chown {me} {path}`, and look at what it holds"
+        ));
+    }
+    if mode & writable != 0 {
+        return Err(format!(
+            "can be changed by other users (mode {mode:04o}): look at what it holds, then run `chmod {right} {path}`"
+        ));
+    }
+    if holds == Holds::Secret && mode & READABLE_BY_ALL != 0 {
+        return Err(format!(
+            "holds a secret that every user can read (mode {mode:04o}): run `chmod 600 {path}`, and replace the secret if others use this machine"
+        ));
+    }
+    Ok(())
+}
+
+/// Whether nobody but this user and root can put anything else in the place of what was found there; for programs, which
+/// are run by their names. A directory like /tmp, where others may not rename what isn't theirs, will do above it.
+///
+/// # Errors
+/// Says which file or directory it is, and what to do.
+pub(crate) fn check_place(path: &Path) -> Result<(), String> {
+    let me = rustix::process::geteuid().as_raw();
+    let unread = |error: std::io::Error| format!("{} can't be looked at: {error}", path.display());
+    let whole = path.canonicalize().map_err(unread)?;
+    for (above, place) in whole.ancestors().enumerate() {
+        let metadata = place.metadata().map_err(unread)?;
+        let is_sticky = above > 1 && metadata.mode() & 0o1000 != 0;
+        // Others' groups above a home directory are the administrator's business.
+        let writable = if above > 1 { WRITABLE_BY_ALL } else { WRITABLE_BY_OTHERS };
+        let mode = if is_sticky { 0 } else { mode(&metadata) & writable };
+        judge(Holds::Public, metadata.uid(), mode, me, place)
+            .map_err(|fault| format!("{} {fault}", place.display()))?;
+    }
+    Ok(())
+}
+
+/// PEM as it is meant: without a byte order mark, and with line breaks where a variable that can't hold any has them
+/// written as `\n` or `\r\n`.
+pub(crate) fn plain_pem(given: &str) -> Cow<'_, str> {
+    let text = given.strip_prefix('\u{feff}').unwrap_or(given);
+    if !text.contains('\\') && !text.contains('\r') {
+        return Cow::Borrowed(text);
+    }
+    let breaks = text.replace("\\r\\n", "\n").replace("\\n", "\n").replace("\\r", "\n");
+    Cow::Owned(breaks.replace("\r\n", "\n").replace('\r', "\n"))
+}
+
+/// A document without a byte order mark.
+pub(crate) fn without_bom(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(BOM).unwrap_or(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn file_is_refused_when_others_own_or_change_it() {
+        const ME: u32 = 1000;
+        let judged = |holds, owner, mode| judge(holds, owner, mode, ME, Path::new("f"));
+        for (holds, owner, mode, fault) in [
+            (Holds::Secret, ME, 0o600, None),
+            (Holds::Secret, 0, 0o640, None),
+            (Holds::Secret, ME, 0o644, Some("`chmod 600 f`")),
+            (Holds::Secret, ME, 0o604, Some("every user can read")),
+            (Holds::Secret, ME, 0o660, Some("`chmod 600 f`")),
+            (Holds::Secret, ME, 0o602, Some("changed by other users")),
+            (Holds::Secret, 1001, 0o600, Some("belongs to user 1001")),
+            (Holds::Public, ME, 0o644, None),
+            (Holds::Public, ME, 0o664, Some("`chmod 644 f`")),
+            (Holds::Public, ME, 0o646, Some("`chmod 644 f`")),
+            (Holds::Public, 1001, 0o644, Some("`chown 1000 f`")),
+            (Holds::Settings, 1001, 0o664, None),
+            (Holds::Settings, ME, 0o666, Some("`chmod o-w f`")),
+        ] {
+            let said = judged(holds, owner, mode).err().unwrap_or_default();
+            assert!(
+                fault.map_or(said.is_empty(), |fault| said.contains(fault)),
+                "{holds:?} {mode:o}: {said}"
+            );
+        }
+    }
+
+    #[test]
+    fn content_is_read_without_a_byte_order_mark() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (bytes, text) in [
+            (&b"plain"[..], Ok("plain")),
+            (b"\xef\xbb\xbfmarked", Ok("marked")),
+            (b"\xff\xfep\0", Err("is UTF-16: save it as UTF-8")),
+            (b"\xc3", Err("can't be read: it is not UTF-8")),
+        ] {
+            fs::write(&file, bytes).unwrap();
+            let read = TrustedFile::read(file.path(), Holds::Secret).and_then(TrustedFile::into_text);
+            assert_eq!(read.as_deref().map_err(String::as_str), text);
+        }
+        fs::write(&file, vec![b'x'; usize::try_from(MAX_FILE_BYTES).unwrap() + 1]).unwrap();
+        assert!(TrustedFile::read(file.path(), Holds::Secret).is_err(), "more than is read");
+    }
+
+    #[test]
+    fn place_is_refused_when_others_can_replace_what_is_there() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("folder");
+        let program = folder.join("program");
+        fs::create_dir(&folder).unwrap();
+        fs::write(&program, "").unwrap();
+        let set = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        for (above, of_folder, of_program, good) in [
+            (0o700, 0o700, 0o500, true),
+            (0o755, 0o755, 0o755, true),
+            (0o1777, 0o700, 0o500, true),
+            (0o777, 0o700, 0o500, false),
+            (0o700, 0o777, 0o500, false),
+            (0o700, 0o1777, 0o500, false),
+            (0o700, 0o770, 0o500, false),
+            (0o700, 0o700, 0o722, false),
+        ] {
+            set(&program, of_program);
+            set(&folder, of_folder);
+            set(root.path(), above);
+            let checked = check_place(&program);
+            assert_eq!(checked.is_ok(), good, "{above:o} {of_folder:o} {of_program:o}: {checked:?}");
+        }
+        set(root.path(), 0o700);
+    }
+}

@@ -1,0 +1,86 @@
+//! `[auth.require]`: a section whose keys are free, because they are the names of claims.
+//!
+//! Values are kept as texts, whatever TOML type they were written in: the environment has nothing else.
+
+use std::collections::BTreeMap;
+
+use toml::de::DeValue;
+
+use super::{Leaf, PREFIX, Value, Values};
+use crate::config::ConfigError;
+use crate::config::error::Source;
+
+/// How the section's keys begin, in a file and in the environment.
+const SECTION: &str = "auth.require.";
+const VARIABLES: &str = "AUTH__REQUIRE__";
+
+/// Claims that have a check of their own.
+const CHECKED: &[&str] = &["exp", "nbf", "iat", "iss", "aud"];
+
+impl Values {
+    /// Takes a key of a file, where it is in the section; whether it is.
+    pub(super) fn lay_required(&mut self, leaf: &Leaf<'_>, source: &Source) -> Result<bool, ConfigError> {
+        let key = leaf.key.as_str();
+        if key == SECTION.trim_end_matches('.') {
+            // A bare heading says nothing.
+            let fault = || ConfigError::new(key, "a section of keys, not a key itself").at(source.clone());
+            return if leaf.value.is_table() { Ok(true) } else { Err(fault()) };
+        }
+        let Some(claim) = key.strip_prefix(SECTION) else { return Ok(false) };
+        let text = match leaf.value {
+            DeValue::String(text) => Some(text.clone().into_owned()),
+            DeValue::Integer(number) if number.radix() == 10 => Some(number.as_str().to_owned()),
+            DeValue::Float(number) => Some(number.as_str().to_owned()),
+            DeValue::Boolean(flag) => Some(flag.to_string()),
+            _ => None,
+        };
+        let is_in_table = !claim.starts_with('"') && claim.contains('.');
+        let text = text.filter(|_| !is_in_table).ok_or_else(|| {
+            ConfigError::new(key, "takes a string, a number or a boolean").at(source.clone())
+        })?;
+        self.require(key.to_owned(), text, source.clone())?;
+        Ok(true)
+    }
+
+    /// Takes a variable, where it sets a key of the section; whether it does. A claim's name is in lower case there.
+    pub(super) fn lay_required_variable(&mut self, name: &str, text: &str) -> Result<bool, ConfigError> {
+        let claim = name.strip_prefix(PREFIX).and_then(|key| key.strip_prefix(VARIABLES));
+        let Some(claim) = claim.filter(|claim| !claim.is_empty()) else { return Ok(false) };
+        let key = format!("{SECTION}{}", claim.to_lowercase());
+        self.require(key, text.to_owned(), Source::Env(name.to_owned()))?;
+        Ok(true)
+    }
+
+    fn require(&mut self, key: String, text: String, source: Source) -> Result<(), ConfigError> {
+        let fault = if CHECKED.contains(&claim(&key).as_str()) {
+            Some(
+                "has a check of its own in every token; see auth.issuer, auth.audience and auth.max_lifetime_seconds",
+            )
+        } else if text.is_empty() {
+            Some("must say which value the claim has, or contains")
+        } else {
+            None
+        };
+        if let Some(fault) = fault {
+            return Err(ConfigError::new(key, fault).at(source));
+        }
+        self.set(key, Value::Text(text), source);
+        Ok(())
+    }
+
+    /// Claims with the values that they must have.
+    pub(in crate::config) fn required_claims(&mut self) -> BTreeMap<String, String> {
+        let taken = self.values.extract_if(.., |key, _| key.starts_with(SECTION));
+        let text = |(key, value): (String, Value)| match value {
+            Value::Text(text) => Some((claim(&key), text)),
+            Value::Number(_) | Value::List(_) => None,
+        };
+        taken.filter_map(text).collect()
+    }
+}
+
+/// The claim that a key names. One with a dot in it stands in quotes, as `leaves` writes it.
+fn claim(key: &str) -> String {
+    let claim = key.strip_prefix(SECTION).unwrap_or(key);
+    serde_json::from_str(claim).ok().filter(|_| claim.starts_with('"')).unwrap_or_else(|| claim.to_owned())
+}
