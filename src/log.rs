@@ -1,6 +1,6 @@
 //! What is logged, and what is traced: for people or for programs, on stderr and, with the feature `otlp`, at a collector.
 //!
-//! Neither holds a token or a message's text, at any level.
+//! Neither holds a token or a message's text, at any level: see [`is_discreet`].
 //!
 //! A thread of its own writes to stderr, from a queue: who logs never waits for whoever reads it.
 
@@ -8,7 +8,9 @@ use std::io::{self, IsTerminal};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use tracing::{Level, Metadata};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer, Registry};
@@ -26,11 +28,7 @@ type Error = Box<dyn std::error::Error>;
 /// # Errors
 /// The configured filter is none, the collector's URL is none, or something logs already.
 pub fn init(config: &Config) -> Result<Log, Error> {
-    let mut filter = EnvFilter::try_new(&config.log.filter)?;
-    // At finer levels these log frames whole, and with them what people write.
-    for quiet in ["tungstenite=info", "tokio_tungstenite=info"] {
-        filter = filter.add_directive(quiet.parse()?);
-    }
+    let filter = EnvFilter::try_new(&config.log.filter)?.and(filter_fn(is_discreet));
     let queue = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(config.log.queue_lines);
     let (queue, written) = queue.thread_name("log").finish(io::stderr());
     let dropped = Dropped(Some(queue.error_counter()));
@@ -42,6 +40,23 @@ pub fn init(config: &Config) -> Result<Log, Error> {
     let traces = Traces::open(config)?;
     traces.init(lines)?;
     Ok(Log { traces: Some(traces), written: Some(written), dropped })
+}
+
+/// A panic's text up to the first value that it quotes: where a text is cut in the middle of a character, say, the whole text
+/// stands there.
+pub fn discreet(panic: &str) -> &str {
+    panic.split(['`', '"', '\'']).next().unwrap_or_default()
+}
+
+/// Where this code logs, and what it promises there: ids and outcomes, never a text or a token.
+const OWN_TARGETS: &[&str] = &["parlor", "parlor_handlers", "handlers"];
+
+/// Whether a line or a span may be logged, whatever the operator's filter says. The libraries below may log anything at
+/// their finer levels: frames, heads with tokens, commands to the database with what people write. At info and above
+/// they say what happens to them, and no more.
+fn is_discreet(metadata: &Metadata<'_>) -> bool {
+    let of = metadata.target().split("::").next().unwrap_or_default();
+    OWN_TARGETS.contains(&of) || *metadata.level() <= Level::INFO
 }
 
 /// How long the last lines may wait for whoever reads stderr.
@@ -150,5 +165,20 @@ impl Drop for Traces {
         if let Some(Err(error)) = self.provider.as_ref().map(SdkTracerProvider::shutdown) {
             tracing::warn!(%error, "the last traces could not be sent");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panic_text_ends_before_what_it_quotes() {
+        let text = "a confidential text: é".to_owned();
+        let panicked = std::panic::catch_unwind(|| text[..text.len() - 1].len()).unwrap_err();
+        let said = panicked.downcast_ref::<String>().unwrap();
+        assert!(said.contains("confidential"), "{said}");
+        assert!(discreet(said).contains("char boundary") && !discreet(said).contains("confidential"));
+        assert_eq!(discreet("index out of bounds"), "index out of bounds");
     }
 }

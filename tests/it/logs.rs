@@ -5,7 +5,7 @@ use std::time::Duration;
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
-use crate::support::{Metered, Mongod, Program, edited};
+use crate::support::{API_KEY, Metered, Mongod, Program, Receiver, Say, edited};
 
 /// The lines that are about a request.
 fn lines_of(log: &str, request: &str) -> Vec<Value> {
@@ -62,6 +62,55 @@ async fn the_id_that_a_client_is_told_is_in_the_log_with_its_cause() {
     assert!(!message.contains("8000"), "the cause is for the log alone");
     program.signal("TERM");
     assert_eq!(program.exit_code().await, Some(0), "within {:?}", Duration::from_secs(15));
+}
+
+/// Whatever the operator's filter says: no text, no token, no key is logged.
+#[tokio::test]
+async fn no_filter_lets_texts_or_tokens_into_the_log() {
+    const TEXT: &str = "a confidential text";
+    let receiver = Receiver::start(|_| Say::Ok(String::new())).await;
+    let url = receiver.url("/");
+    for filter in [
+        "trace",
+        "tungstenite::protocol=trace",
+        "info,tungstenite=trace,tokio_tungstenite=trace,hyper=trace,hyper_util=trace,h2=trace,reqwest=trace",
+        "mongodb=trace,mongodb::command=debug,rustls=trace,salvo_core=trace,log=trace,tower=trace,warn",
+        "[frame]=trace,[{action}]=trace,tungstenite[frame]=trace,tungstenite::protocol::frame=trace",
+        "off,tungstenite::protocol::frame::socket=trace,tungstenite=trace",
+    ] {
+        let hook =
+            [("HOOKS__AFTER_SEND__URL", &*url), ("LOG__FILTER", filter), ("LOG__QUEUE_LINES", "1000000")];
+        // With some of them it doesn't say when it serves.
+        let filter = format!("{filter},parlor=info");
+        let settings: Vec<_> =
+            hook.map(|(key, value)| (key, if key == "LOG__FILTER" { &*filter } else { value })).to_vec();
+        let mut program = Program::start(&settings).await;
+        program.room(&[1, 2]).await;
+        let token = program.token(1).sign();
+        let mut one = program.dial_as(1, "firts_user=1&second_user=2&since=").open().await;
+        one.until_kind("resumed").await;
+        one.say(TEXT).await;
+        one.until_kind("chat_message").await;
+        one.send(json!({"action": "edit", "message_id": 1, "text": TEXT})).await;
+        one.until_kind("message_edited").await;
+        one.send(json!({"action": "auth", "token": token})).await;
+        one.until_kind("auth").await;
+        let forged = program.token(1).secret("x").sign();
+        assert_eq!(program.dial("/ws/").token(&forged).refused().await, 4001);
+        program.signal("TERM");
+        assert_eq!(program.exit_code().await, Some(0), "within {:?}", Duration::from_secs(15));
+        let log = program.log();
+        let hex: String = TEXT
+            .bytes()
+            .flat_map(|byte| [byte >> 4, byte & 15])
+            .filter_map(|half| char::from_digit(half.into(), 16))
+            .collect();
+        let secrets = [TEXT, &hex, token.rsplit_once('.').unwrap().1, forged.rsplit_once('.').unwrap().1];
+        for secret in secrets.into_iter().chain([API_KEY, "eyJ"]) {
+            let line = log.lines().find(|line| line.to_lowercase().contains(&secret.to_lowercase()));
+            assert!(line.is_none(), "{filter}: {line:?}");
+        }
+    }
 }
 
 /// Someone scrolls in the terminal, a log shipper hangs: the pipe is full after 64 KiB.
