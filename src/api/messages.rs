@@ -162,7 +162,7 @@ async fn edit_message(
 ) -> Result<Json<view::Message>, Problem> {
     let text = accept(&server, body.0.text)?;
     // Read first: once the edit is written, nothing may turn the answer into a refusal.
-    let before = server.store.history(id.0, From::After(n.0.get() - 1), 1).await?;
+    let before = server.store.history(id.0, From::After(n.0.get() - 1), 1, usize::MAX).await?;
     let (snapshot, _) = before.ok_or_else(Problem::no_room)?;
     let message = view::Message::all(&snapshot).pop().filter(|message| message.is(n.0));
     let message = message.ok_or_else(no_message)?;
