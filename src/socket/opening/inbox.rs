@@ -1,5 +1,6 @@
 //! The same for a socket of all rooms of its user: the places in the hub, and the rooms as of one moment.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bson::Timestamp;
@@ -40,7 +41,7 @@ pub(super) async fn open(
     let caller = Arc::new(caller.signed_with(key));
     let mut view = AllRooms::new(server, &caller, outbox, &rooms);
     let (mut read, mut reached) = self::read(server, &store, &caller, &mut view, from.as_ref()).await?;
-    let mut contacts = Vec::new();
+    let mut contacts = HashSet::new();
     if read.missed.is_some() {
         // Also of those in rooms in which nothing else has changed.
         let online = store.contacts_online(&caller.user, &read.all, read.as_of).await;
