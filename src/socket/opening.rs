@@ -23,7 +23,9 @@ use crate::hub::Joined;
 use crate::outbox::Outbox;
 use crate::room::json;
 use crate::server::Server;
-use crate::store::{Changed, Last, NewMember, NoTurn, Showing, Snapshot, Store, StoreError, documents};
+use crate::store::{
+    BulkTurn, Changed, Last, NewMember, NoTurn, Showing, Snapshot, Store, StoreError, documents,
+};
 use crate::users::Seat;
 
 /// The pause before a snapshot is read again that is older than what the hub has heard of.
@@ -97,12 +99,13 @@ async fn open_room(
         (None, Wanted::All) => return Err(Close::NoRoom),
     };
     // Only a resume is large for the database. But 20 histories at once are 200 MB of memory.
-    let (store, _turn) = if ask.resumes() {
+    let (store, turn) = if ask.resumes() {
         server.store.bulk(Some(&user)).await.map_err(|NoTurn| Close::Busy)?
     } else {
         let turn = server.store.own_turn(&user).await.map_err(|NoTurn| Close::Busy)?;
         (server.store.clone(), turn)
     };
+    let _turn = turn.map(BulkTurn::without_rest);
     may_read(server, &seat)?;
     let (joined, stay) = server.join(room, outbox);
     let since = ask.since.as_deref();

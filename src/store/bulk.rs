@@ -58,12 +58,22 @@ pub(crate) struct BulkTurn {
     user: Option<OwnedSemaphorePermit>,
     _server: OwnedSemaphorePermit,
     began: Instant,
+    rests: bool,
+}
+
+impl BulkTurn {
+    /// Gives the user's permit back together with the server's: for the read of one room, which a client may repeat on
+    /// many sockets at the same time.
+    pub(crate) fn without_rest(mut self) -> Self {
+        self.rests = false;
+        self
+    }
 }
 
 impl Drop for BulkTurn {
     fn drop(&mut self) {
         let (user, rest) = (self.user.take(), (self.began.elapsed() * REST).min(LONGEST_REST));
-        if let (Some(user), Ok(runtime)) = (user, Handle::try_current()) {
+        if let (true, Some(user), Ok(runtime)) = (self.rests, user, Handle::try_current()) {
             runtime.spawn(async move {
                 tokio::time::sleep(rest).await;
                 drop(user);
@@ -125,8 +135,7 @@ impl Store {
         let Some(bulk) = &self.bulk else { return Ok(None) };
         let end = Instant::now() + bulk.wait;
         let permit = bulk.permit(of_user(&bulk.small, user, SMALL_READS), "bulk_reads_per_user", end).await?;
-        // It needs no rest.
-        Ok(Some(BulkTurn { user: None, _server: permit, began: Instant::now() }))
+        Ok(Some(BulkTurn { user: None, _server: permit, began: Instant::now(), rests: false }))
     }
 
     /// The same store on the connections of bulk reads, for what has a turn already.
@@ -155,7 +164,7 @@ impl Bulk {
             None => None,
         };
         let server = self.permit(self.server.clone(), "bulk_reads", end).await?;
-        Ok(BulkTurn { user, _server: server, began: Instant::now() })
+        Ok(BulkTurn { user, _server: server, began: Instant::now(), rests: true })
     }
 
     async fn permit(

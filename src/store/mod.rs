@@ -61,7 +61,7 @@ pub(crate) use advice::warn_of_small_pool;
 pub use bound::BoundRoom;
 pub(crate) use bound::begin_by;
 use bulk::Bulk;
-pub(crate) use bulk::{NoTurn, SMALL_HISTORY};
+pub(crate) use bulk::{BulkTurn, NoTurn, SMALL_HISTORY};
 use clock::DatabaseClock;
 use contacts::Contacts;
 use deletions::Deletions;
