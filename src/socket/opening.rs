@@ -222,10 +222,12 @@ async fn read_as(
         let snapshot = Snapshot { time, members, messages: Vec::new(), waiting: Vec::new(), complete: false };
         (snapshot, None)
     });
-    // Of a room without messages it is known, too, that its first one is the first.
-    let newest = snapshot.messages.first();
-    let last = newest.map(|newest| Last { n: newest.id.get(), at: newest.created_at }).unwrap_or_default();
-    server.store.numbers().saw(room, last);
+    // A room that shows no messages may have had some, which were purged.
+    if let Some(newest) = snapshot.messages.first() {
+        let delivered = snapshot.members.iter().map(|member| member.marks.delivered).max();
+        let n = delivered.unwrap_or_default().max(newest.id.get());
+        server.store.numbers().saw(room, Last { n, at: newest.created_at });
+    }
     if let Some(visit) = joined.unread {
         server.hub.opened(room, visit, outbox, &snapshot);
     }

@@ -303,7 +303,9 @@ impl Store {
                 Ok(find.read_concern(mongodb::options::ReadConcern::majority()).await?)
             })
             .await?;
-        let Some(last) = last else { return Ok(Last::default()) };
+        let Some(last) = last else {
+            return Ok(Last { n: self.given_out(room).await?, ..Last::default() });
+        };
         let id = last.get_document("_id").map_err(documents::Undecodable::from)?;
         let n = documents::read_message_id(id)?.1.get();
         // A message that somebody wrote by hand may lack it.

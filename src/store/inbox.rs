@@ -210,9 +210,7 @@ impl Store {
             let known = from.position(room).unwrap_or_default();
             if !began.get(&room).is_some_and(|beginning| from.knows(room, *beginning)) {
                 let now = self.position(session, room).await?;
-                if !now.reaches(known) {
-                    return Ok(None);
-                }
+                let Some(now) = self.reach(session, room, now, known).await? else { return Ok(None) };
                 missed.insert(room, Missed::Room(now));
                 continue;
             }
@@ -220,9 +218,7 @@ impl Store {
                 return Ok(None);
             };
             let now = self.position(session, room).await?;
-            if !now.reaches(position) {
-                return Ok(None);
-            }
+            let Some(now) = self.reach(session, room, now, position).await? else { return Ok(None) };
             let Some(changed) = self.missed_after(session, room, position, now, fitting).await? else {
                 return Ok(None);
             };

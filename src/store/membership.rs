@@ -147,7 +147,9 @@ impl Entering {
     async fn last_number(&self, session: &mut ClientSession) -> Result<i64, Error> {
         let of_room = doc! { "_id": documents::of_room(self.room, "n") };
         let last = self.store.messages.find_one(of_room).sort(doc! { "_id": -1 });
-        let Some(last) = last.projection(doc! { "_id": 1 }).session(session).await? else { return Ok(0) };
+        let Some(last) = last.projection(doc! { "_id": 1 }).session(session).await? else {
+            return self.store.given_out(self.room).await.map_err(Error::custom);
+        };
         let id = last.get_document("_id").map_err(Error::custom)?;
         documents::read_int(id, "n").map_err(Error::custom)
     }

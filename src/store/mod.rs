@@ -32,6 +32,7 @@ pub(crate) mod overlay;
 mod pace;
 mod page;
 pub(crate) mod presence;
+mod purged;
 mod reached;
 mod removal;
 mod resume;

@@ -102,9 +102,12 @@ impl Store {
             let snapshot = store.read_snapshot(&mut view, room, members, waiting).await?;
             let session = &mut view.session;
             let position = store.position(session, room).await?;
-            let from = from.filter(|from| position.reaches(*from));
-            let missed = match from {
-                Some(from) => {
+            let reached = match from {
+                Some(from) => store.reach(session, room, position, from).await?,
+                None => None,
+            };
+            let missed = match from.zip(reached) {
+                Some((from, position)) => {
                     let email = size::of_longest_email(&snapshot.members);
                     store.missed_after(session, room, from, position, MessageBytes { bytes, email }).await?
                 }
@@ -128,12 +131,17 @@ impl Store {
         let last = self.messages.find_one(doc! { "_id": documents::of_room(room, "n") });
         let last = last.sort(doc! { "_id": -1 }).projection(doc! { "_id": 1 }).session(&mut *session).await?;
         let revised = self.messages.find_one(revised_after(room, 0)).sort(doc! { "rev": -1 });
-        let revised = revised.projection(doc! { "rev": 1 }).session(session).await?;
+        let revised = revised.projection(doc! { "rev": 1 }).session(&mut *session).await?;
         let message = |last: RawDocumentBuf| -> Result<i64, Undecodable> {
             Ok(documents::read_message_id(last.get_document("_id")?)?.1.get())
         };
+        let message = match last {
+            Some(last) => message(last)?,
+            // Where there were any they are purged.
+            None => self.given_out_in(session, room).await?.message,
+        };
         Ok(Position {
-            message: last.map(message).transpose()?.unwrap_or_default(),
+            message,
             revision: revised.map(|last| documents::read_int(&last, "rev")).transpose()?.unwrap_or_default(),
         })
     }

@@ -1,7 +1,7 @@
 //! How many of others' messages a member has still to read.
 //!
-//! A room's numbers have no hole, so it is a subtraction: those after the mark, less the member's own and less those of
-//! others that are deleted. So it is exact however many there are, and costs what the member wrote since the mark, which an
+//! A room's numbers have no hole from its oldest message on, so it is a subtraction: those after the mark, less the
+//! member's own and less those of others that are deleted. So it is exact however many there are, and costs what the member wrote since the mark, which an
 //! index counts. So it counts what others deleted, up to [`COUNTED`]; more than that is known in memory
 //! ([`deletions`](super::deletions)), or the cost would be theirs to raise.
 
@@ -9,7 +9,7 @@ use bson::{Bson, Document, RawDocument, doc};
 use handlers::{RoomId, UserId};
 
 use super::documents::{self, Undecodable};
-use super::list::newest;
+use super::list::{newest, range};
 
 /// Deleted messages that are counted in the database.
 const COUNTED: i64 = 200;
@@ -17,19 +17,32 @@ const COUNTED: i64 = 200;
 /// What is unread in a room in which others have deleted more than [`COUNTED`] messages after the mark.
 pub(super) struct Many {
     pub(super) room: RoomId,
-    /// The mark.
+    /// The mark, or the number before the room's oldest message if that is greater.
     pub(super) read: i64,
     /// Messages after it, less the member's own, deleted ones included.
     pub(super) others: i64,
 }
 
 /// Looks up, by a member's `room` and `read`, what [`read`] needs.
-pub(super) fn stages(user: &UserId) -> [Document; 3] {
+pub(super) fn stages(user: &UserId) -> [Document; 4] {
     let user = documents::user_bson(user);
     let own = doc! { "sender": &user };
     let gone = doc! { "sender": { "$ne": user }, "deleted_at": { "$exists": true } };
     let most = [doc! { "$limit": COUNTED + 1 }];
-    [newest("end", doc! { "_id": 1 }), counted("own", own, &[]), counted("gone", gone, &most)]
+    [
+        newest("end", doc! { "_id": 1 }),
+        oldest("start"),
+        counted("own", own, &[]),
+        counted("gone", gone, &most),
+    ]
+}
+
+/// Looks up the room's first message: those before it were purged, and nobody can read them.
+fn oldest(name: &str) -> Document {
+    let filter = doc! { "$expr": { "$and": range("n", "$gte", Bson::MinKey) } };
+    doc! { "$lookup": { "from": "messages", "let": { "room": "$room" }, "as": name, "pipeline": [
+        { "$match": filter }, { "$sort": { "_id": 1 } }, { "$limit": 1 }, { "$project": { "_id": 1 } },
+    ] } }
 }
 
 /// Counts the room's messages after the mark that are so.
@@ -59,7 +72,7 @@ pub(super) fn read_many(document: &RawDocument) -> Result<Option<Many>, Undecoda
     }
     Ok(Some(Many {
         room: documents::read_room(document)?,
-        read: documents::read_int_if_any(document, "read")?.unwrap_or_default(),
+        read: read_up_to(document)?,
         others: others(document)?,
     }))
 }
@@ -79,12 +92,20 @@ pub(super) fn deleted(found: Option<&RawDocument>) -> Result<i64, Undecodable> {
 }
 
 fn others(document: &RawDocument) -> Result<i64, Undecodable> {
-    let last = match documents::documents_in(document, "end")?.first() {
-        Some(last) => documents::read_message_id(last.get_document("_id")?)?.1.get(),
-        None => 0,
-    };
-    let after = last - documents::read_int_if_any(document, "read")?.unwrap_or_default();
-    Ok(after - count(document, "own")?)
+    Ok(number(document, "end")? - read_up_to(document)? - count(document, "own")?)
+}
+
+/// Up to which number nothing is there that the member has still to read: read, or purged.
+fn read_up_to(document: &RawDocument) -> Result<i64, Undecodable> {
+    let read = documents::read_int_if_any(document, "read")?.unwrap_or_default();
+    Ok(read.max(number(document, "start")? - 1))
+}
+
+fn number(document: &RawDocument, name: &str) -> Result<i64, Undecodable> {
+    match documents::documents_in(document, name)?.first() {
+        Some(message) => Ok(documents::read_message_id(message.get_document("_id")?)?.1.get()),
+        None => Ok(0),
+    }
 }
 
 fn count(document: &RawDocument, name: &str) -> Result<i64, Undecodable> {

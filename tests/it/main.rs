@@ -60,6 +60,7 @@ mod people;
 mod presence;
 mod properties;
 mod proxies;
+mod purge;
 mod receipts;
 mod rechecks;
 mod reload;

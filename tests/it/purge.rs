@@ -1,0 +1,152 @@
+//! An operator purges old messages in the database: numbers go on, and what is left is what counts.
+
+use mongodb::bson::{Bson, Document, doc};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Client, Server};
+
+async fn post(server: &Server, room: i64, text: &str) -> i64 {
+    let said = json!({"sender_id": 2, "text": text});
+    let (status, posted) = server.api_post(&format!("/rooms/{room}/messages"), &said).await;
+    assert_eq!(status, 201, "{posted}");
+    assert_eq!(posted["status"], "send");
+    posted["message_id"].as_i64().unwrap()
+}
+
+/// The first messages of a room, up to a number.
+fn up_to(room: i64, n: impl Into<Bson>) -> Document {
+    doc! { "$gte": { "room": room, "n": Bson::MinKey }, "$lte": { "room": room, "n": n.into() } }
+}
+
+/// What README (Retention) says, for one room.
+async fn purge(server: &Server, room: i64, before: mongodb::bson::DateTime) {
+    let messages = server.collection("messages").await;
+    let old = doc! { "_id": up_to(room, Bson::MaxKey), "created_at": { "$lt": before } };
+    let last = messages.find_one(old).sort(doc! { "_id": -1 }).await.unwrap();
+    let Some(last) = last else { return };
+    let n = last.get_document("_id").unwrap().get_i64("n").unwrap();
+    let noted = doc! { "$max": { "purged_to": n } };
+    server.collection("rooms").await.update_one(doc! { "_id": room }, noted).await.unwrap();
+    messages.delete_many(doc! { "_id": up_to(room, n) }).await.unwrap();
+}
+
+/// When a message was made.
+async fn made_at(server: &Server, room: i64, n: i64) -> mongodb::bson::DateTime {
+    let messages = server.collection("messages").await;
+    let found = messages.find_one(doc! { "_id": { "room": room, "n": n } }).await.unwrap().unwrap();
+    *found.get_datetime("created_at").unwrap()
+}
+
+async fn inbox(server: &Server, user: i64, since: &str) -> (Client, Value) {
+    let token = server.token(user).sign();
+    let mut client = server.dial(&format!("/ws/?since={since}")).token(&token).open().await;
+    let ready = client.next().await;
+    assert_eq!(ready["type"], "ready", "{ready}");
+    (client, ready)
+}
+
+fn ids(messages: &Value) -> Vec<i64> {
+    let messages = messages.as_array().unwrap_or_else(|| panic!("no messages: {messages}"));
+    messages.iter().map(|message| message["message_id"].as_i64().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn unread_counts_what_a_purge_has_left() {
+    let server = Server::start(&[]).await;
+    let room = server.room(&[1, 2]).await;
+    for n in 1..=30 {
+        assert_eq!(post(&server, room, &n.to_string()).await, n);
+    }
+    let first_kept = made_at(&server, room, 21).await;
+    // By the clock two may be of one moment: then the purge ends before both.
+    purge(&server, room, first_kept).await;
+    let (status, page) = server.api_get(&format!("/rooms/{room}/messages?after=0&limit=200")).await;
+    assert_eq!((status, &page["has_more"]), (200, &json!(false)));
+    let left = ids(&page["messages"]);
+    assert!(left.len() >= 10 && left.last() == Some(&30), "{left:?}");
+    let (mut one, ready) = inbox(&server, 1, "").await;
+    assert_eq!(ready["rooms"][0]["unread"], json!(left.len()), "{ready}");
+    let (_, listed) = server.api_get("/rooms?user_id=1").await;
+    assert_eq!(listed["rooms"][0]["unread"], json!(left.len()), "{listed}");
+    // Also as it is counted later.
+    one.send(json!({"action": "read", "room_id": room, "message_id": 25})).await;
+    assert_eq!(one.until_kind("unread").await["unread"], 5);
+    one.send(json!({"action": "read", "room_id": room, "message_id": 999})).await;
+    let told = one.until_kind("unread").await;
+    assert_eq!((&told["unread"], &told["read"]), (&json!(0), &json!(30)));
+    assert_eq!(post(&server, room, "more").await, 31);
+}
+
+/// All messages of a room are purged, without a note. Whoever had them knows how far the room had come.
+#[tokio::test]
+async fn numbers_go_on_after_what_members_had_is_purged() {
+    let server = Server::start(&[]).await;
+    let group = server.room(&[1, 2, 3]).await;
+    let (mut one, _) = inbox(&server, 1, "").await;
+    let mut two = server.dial_as(2, &format!("room_id={group}&since=")).open().await;
+    two.until_kind("resumed").await;
+    for n in 1..=5 {
+        assert_eq!(post(&server, group, &n.to_string()).await, n);
+    }
+    let edit = json!({"text": "5!"});
+    assert_eq!(server.call(Method::PATCH, &format!("/rooms/{group}/messages/5"), edit).await.0, 200);
+    let seen = one.until_kind("message_edited").await;
+    let seen_by_two = two.until_kind("message_edited").await;
+    let delivered = async {
+        loop {
+            let (_, room) = server.api_get(&format!("/rooms/{group}")).await;
+            let members = room["members"].as_array().unwrap();
+            if members.iter().any(|member| member["delivered"] == 5) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(crate::support::PATIENCE, delivered).await.expect("they are delivered");
+    drop((one, two));
+    server.collection("messages").await.delete_many(doc! { "_id.room": group }).await.unwrap();
+
+    let fresh = server.beside().await;
+    let (status, _) = fresh.call(Method::PUT, &format!("/rooms/{group}/members/4"), json!({})).await;
+    assert_eq!(status, 201);
+    let cursor = seen["cursor"].as_str().unwrap();
+    let (_, ready) = inbox(&fresh, 1, cursor).await;
+    assert_eq!(ready["resumed"], true, "{ready}");
+    // A socket of the room that looks first doesn't take it for a new one.
+    fresh.enter(3, group).await;
+    assert_eq!(post(&fresh, group, "next").await, 6);
+    let (_, ready) = inbox(&server, 1, cursor).await;
+    assert_eq!(ready["resumed"], true, "{ready}");
+    let in_group = &ready["rooms"][0];
+    assert_eq!((ids(&in_group["messages"]), &in_group["unread"]), (vec![6], &json!(1)), "{ready}");
+    assert_eq!(in_group["last_message"]["status"], "send");
+    let (_, ready) = inbox(&server, 4, "").await;
+    assert_eq!(ready["rooms"][0]["unread"], 1, "{ready}");
+    let since = seen_by_two["cursor"].as_str().unwrap();
+    let mut two = fresh.dial_as(2, &format!("room_id={group}&since={since}")).open().await;
+    let resumed = two.until_kind("resumed").await;
+    assert_eq!((&resumed["resumed"], ids(&resumed["messages"])), (&json!(true), vec![6]), "{resumed}");
+}
+
+/// Nobody has received what is purged: the note in the room alone knows how far it had come.
+#[tokio::test]
+async fn numbers_go_on_after_a_purge_of_what_nobody_had() {
+    let server = Server::start(&[]).await;
+    let room = server.room(&[1, 2]).await;
+    for n in 1..=3 {
+        assert_eq!(post(&server, room, &n.to_string()).await, n);
+    }
+    purge(&server, room, mongodb::bson::DateTime::MAX).await;
+    let left = server.collection("messages").await.count_documents(doc! {}).await.unwrap();
+    assert_eq!(left, 0);
+    // As the older shell writes a number.
+    let noted = doc! { "$set": { "purged_to": 3.0 } };
+    server.collection("rooms").await.update_one(doc! { "_id": room }, noted).await.unwrap();
+    let fresh = server.beside().await;
+    let mut one = fresh.connect(1, 2).await;
+    assert!(one.history().await.is_empty());
+    assert_eq!(post(&fresh, room, "next").await, 4);
+    assert_eq!(one.until_kind("chat_message").await["message"]["message_id"], 4);
+    let (_, ready) = inbox(&fresh, 1, "").await;
+    assert_eq!(ready["rooms"][0]["last_message"]["message_id"], 4, "{ready}");
+}
