@@ -237,17 +237,19 @@ async fn check(config: Config) -> Result<ExitCode, Failure> {
     let (store, embedded) = parlor::open_store(config).await?;
     let looked = async {
         let advice = inspect(&store).await?;
-        store.prepare().await?;
-        Ok::<_, parlor::store::StoreError>(advice)
+        // What is found says more than the error that it may end in here.
+        let prepared = store.prepare().await;
+        Ok::<_, parlor::store::StoreError>((advice, prepared))
     };
-    let advice = looked.await;
+    let looked = looked.await;
     if let Some(embedded) = embedded {
         embedded.stop().await;
     }
-    let advice = advice?;
+    let (advice, prepared) = looked?;
     for advice in &advice {
         writeln!(out, "{}  {}", if advice.fatal { "FAULT" } else { "ok   " }, advice.finding)?;
     }
+    prepared?;
     writeln!(out, "ok     collections and indexes")?;
     let faulty = advice.iter().any(|advice| advice.fatal);
     Ok(if faulty { ExitCode::FAILURE } else { ExitCode::SUCCESS })

@@ -175,12 +175,17 @@ fn every_number_is_bounded() {
             assert!(error.starts_with(&format!("{section}.{key}: ")), "{error}");
             assert!(error.ends_with(&format!("(PARLOR__{name})")), "{error}");
         }
-        // To wait for nothing at the end makes sense, and for nobody who may come back, and to leave addresses unbounded;
+        // To wait for nothing at the end makes sense, and for nobody who may come back, to leave addresses unbounded, and to discard nothing;
         // nowhere else does zero.
-        let may_be_zero = matches!(
-            key.as_str(),
-            "drain_seconds" | "grace_ms" | "connections_per_address" | "max_lifetime_seconds"
-        );
+        let may_be_zero = section != "admin"
+            && matches!(
+                key.as_str(),
+                "drain_seconds"
+                    | "discard_bytes"
+                    | "grace_ms"
+                    | "connections_per_address"
+                    | "max_lifetime_seconds"
+            );
         assert_eq!(env(&[(&name, "0")]).is_ok(), may_be_zero, "{key}");
     }
 }

@@ -49,5 +49,5 @@ async fn a_hard_limit_below_the_bounds_is_warned_of() {
     let server = parlor("ulimit -n 4096", &database);
     let warning = server.says("fewer open files are allowed", 2 * PATIENCE).await;
     assert!(warning.contains("allowed=4096"), "{warning}");
-    assert!(warning.contains("needed=30256"), "{warning}");
+    assert!(warning.contains("needed=30356"), "{warning}");
 }
