@@ -1,8 +1,8 @@
 //! The files that a server takes on trust: its configuration, its keys and its certificates.
 //!
 //! Whoever can write to such a file rules the server, and whoever can read a secret can forge tokens. So a file is
-//! refused that another user owns or could change, and one with a secret that everyone could read. The open file is
-//! judged, not its name.
+//! refused if another user owns it or could change it. A secret that belongs to the server's user is refused if everyone
+//! can read it. The open file is judged, not its name.
 
 use std::borrow::Cow;
 use std::fs::{File, Metadata};
@@ -115,7 +115,8 @@ fn judge(holds: Holds, owner: u32, mode: u32, me: u32, path: &Path) -> Result<()
             "can be changed by other users (mode {mode:04o}): look at what it holds, then run `chmod {right} {path}`"
         ));
     }
-    if holds == Holds::Secret && mode & READABLE_BY_ALL != 0 {
+    // A mounted secret belongs to root: Kubernetes and Docker mount secrets with the modes 0644 and 0444.
+    if holds == Holds::Secret && owner == me && mode & READABLE_BY_ALL != 0 {
         return Err(format!(
             "holds a secret that every user can read (mode {mode:04o}): run `chmod 600 {path}`, and replace the secret if others use this machine"
         ));
@@ -174,6 +175,7 @@ mod tests {
         for (holds, owner, mode, fault) in [
             (Holds::Secret, ME, 0o600, None),
             (Holds::Secret, 0, 0o640, None),
+            (Holds::Secret, 0, 0o444, None),
             (Holds::Secret, ME, 0o644, Some("`chmod 600 f`")),
             (Holds::Secret, ME, 0o604, Some("every user can read")),
             (Holds::Secret, ME, 0o660, Some("`chmod 600 f`")),
