@@ -175,8 +175,7 @@ fn every_number_is_bounded() {
             assert!(error.starts_with(&format!("{section}.{key}: ")), "{error}");
             assert!(error.ends_with(&format!("(PARLOR__{name})")), "{error}");
         }
-        // To wait for nothing at the end makes sense, and for nobody who may come back, to leave addresses unbounded, and to discard nothing;
-        // nowhere else does zero.
+        // Zero is a value of these alone: no drain, no grace, no bound of an address, nothing to discard, any lifetime.
         let may_be_zero = section != "admin"
             && matches!(
                 key.as_str(),

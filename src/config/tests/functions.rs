@@ -118,7 +118,7 @@ fn every_number_of_a_function_is_bounded() {
     let defaults: toml::Table = include_str!("../../../config/default.toml").parse().unwrap();
     let keys = defaults["functions"]["<name>"].as_table().unwrap();
     let numbers: Vec<_> = keys.iter().filter(|(_, value)| value.is_integer()).collect();
-    assert_eq!(numbers.len(), 8);
+    assert_eq!(numbers.len(), 11);
     for (key, default) in numbers {
         let name = format!("FUNCTIONS__A__{}", key.to_uppercase());
         let of = |text: &str| env(&[("FUNCTIONS__A__URL", URL), (&name, text)]).map(|_| ());
