@@ -11,11 +11,13 @@ pub(crate) const CODES: &[(u16, &str)] = &[
     (1012, "the server is going away: reconnect after a random pause"),
     (
         1013,
-        "room or membership, or the token's key, can't be known now, or the server is busy: try again later",
+        "room or membership, or the token's key, can't be known now, the other user of the room is being erased, or the \
+         server is busy: try again later",
     ),
     (
         4001,
-        "no token, or one that fails a check; later: it has expired, its key was removed, or the application has \
+        "no token, or one that fails a check; its user is being erased; later: it has expired, its key was removed, or the \
+         application has \
          disconnected its user",
     ),
     (4003, "not the token's user, or not a member of the room"),
@@ -41,6 +43,8 @@ pub(crate) enum Close {
     KeyRemoved,
     /// 4001: the application wants this user's sockets closed.
     Disconnected,
+    /// 4001: the application has the user erased.
+    Erased,
     /// 4003: the token is someone else's.
     NotCaller,
     /// 4003: not in this room.
@@ -71,6 +75,8 @@ pub(crate) enum Close {
     Unavailable,
     /// 1013: the first frame could not be read in time, for so many others are.
     Busy,
+    /// 1013: the room can't be made now, since the other user is being erased.
+    PeerErasing,
     /// 1013: the token's key can't be known now.
     NoKeys,
     /// 1001: nothing came for so long that the peer must be gone.
@@ -89,8 +95,12 @@ impl Close {
             Self::TooLarge | Self::TooFragmented => 1009,
             Self::Internal => 1011,
             Self::GoingAway => 1012,
-            Self::Unavailable | Self::Busy | Self::NoKeys => 1013,
-            Self::Unauthorized(_) | Self::Expired | Self::KeyRemoved | Self::Disconnected => 4001,
+            Self::Unavailable | Self::Busy | Self::NoKeys | Self::PeerErasing => 1013,
+            Self::Unauthorized(_)
+            | Self::Expired
+            | Self::KeyRemoved
+            | Self::Disconnected
+            | Self::Erased => 4001,
             Self::NotCaller | Self::NotMember => 4003,
             Self::NoRoom => 4004,
             Self::TooSlow => 4008,
@@ -111,11 +121,13 @@ impl Close {
             Self::GoingAway => "the server is going away; reconnect after a random pause",
             Self::NoKeys => "the issuer's keys can't be had; try again later",
             Self::Busy => "the server is busy; try again later",
+            Self::PeerErasing => "the other user is being erased; try again later",
             Self::Unavailable => "the database is away; try again later",
             Self::Unauthorized(reason) | Self::Malformed(reason) => reason,
             Self::Expired => "the token has expired",
             Self::KeyRemoved => "the token's key was removed",
             Self::Disconnected => "disconnected by the application",
+            Self::Erased => "the user was erased",
             Self::NotCaller => "the token is another user's",
             Self::NotMember => "not a member of this room",
             Self::NoRoom => "no such room",
@@ -158,11 +170,13 @@ impl Close {
             Self::GoingAway => "going_away",
             Self::Busy => "busy",
             Self::Unavailable => "unavailable",
+            Self::PeerErasing => "peer_erasing",
             Self::NoKeys => "no_keys",
             Self::Unauthorized(_) => "unauthorized",
             Self::Expired => "expired",
             Self::KeyRemoved => "key_removed",
             Self::Disconnected => "disconnected",
+            Self::Erased => "erased",
             Self::NotCaller => "not_caller",
             Self::NotMember => "not_member",
             Self::NoRoom => "no_room",

@@ -1,8 +1,9 @@
 //! Erases users in the background, a batch at a time: what one server began and didn't end another goes on with.
 //!
-//! A user leaves their rooms first, and their sockets are closed; so nothing new comes while the messages go. What was
-//! under way at that moment is looked for once more, when it must have come to its end; and where that had let them into a
-//! room, what they did there, a last time.
+//! From the moment that an erasure is noted every server closes the user's sockets, and refuses new ones; no room takes
+//! the user in. The memberships go first, so nothing new comes while the messages go. What was under way at that moment is
+//! looked for once more, when it must have ended; if that let the user into a room, what they did there, a last time. The
+//! erasure counts as under way until the last look is over.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +11,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::server::Server;
-use crate::signal::Signal;
 use crate::store::{Erasure, Store, StoreError};
 
 /// How often it is looked for erasures that others have not come to the end of, or that failed.
-const PERIOD: Duration = Duration::from_secs(10);
+const PERIOD: Duration = Duration::from_secs(2);
 
 /// Documents in one go: a fraction of a second, so that chat goes on beside it.
 const BATCH: i64 = 500;
@@ -36,7 +36,7 @@ pub(crate) async fn run(server: Arc<Server>) {
         let config = server.config.load_full();
         let task = Task {
             store: server.store.clone(),
-            lease: config.mongodb.operation * 3,
+            lease: config.mongodb.operation,
             linger: config.action_over() + config.presence.grace,
         };
         if let Err(error) = task.work_off().await {
@@ -50,7 +50,7 @@ pub(crate) async fn run(server: Arc<Server>) {
 
 struct Task {
     store: Store,
-    /// How long one batch may take, and a server that doesn't go on is waited for.
+    /// How long a server that doesn't go on is waited for. If a batch takes longer, two servers do it, which harms nothing.
     lease: Duration,
     /// How long what a user was doing may still take, and it to be noted that they are gone.
     linger: Duration,
@@ -71,18 +71,22 @@ impl Task {
     async fn sweep(&self, erasure: &Erasure) -> Result<(), StoreError> {
         if self.erase(erasure).await?.is_some() {
             self.store.erasure_swept(erasure, self.linger).await?;
-            tracing::info!("a user was erased");
         }
         Ok(())
     }
 
     async fn look_again(&self, erasure: &Erasure) -> Result<(), StoreError> {
-        self.store.erase_presence(&erasure.user).await?;
+        let is_offline = self.store.erase_presence(&erasure.user).await?;
         match self.erase(erasure).await? {
             None => Ok(()),
             // Whoever came into a room meanwhile may have been there, and is seen for the last time by now.
             Some(1..) if !erasure.looked => self.store.erasure_looked(erasure, self.linger).await,
-            Some(_) => self.store.end_erasure(erasure).await,
+            Some(_) if !is_offline => self.store.erasure_looked(erasure, self.linger).await,
+            Some(_) => {
+                self.store.end_erasure(erasure).await?;
+                tracing::info!("a user was erased");
+                Ok(())
+            }
         }
     }
 
@@ -100,12 +104,9 @@ impl Task {
                 return Ok(None);
             }
         }
-        // Who comes back later, and is let into no room, is somebody new.
-        if rooms > 0 || !erasure.swept {
-            self.store.signal(&Signal::Disconnect { user: user.clone() }).await?;
-        }
         self.store.erase_answers(user).await?;
         self.store.erase_set_aside(user).await?;
+        self.store.erase_signals(user).await?;
         Ok(self.erase_messages(erasure).await?.then_some(rooms))
     }
 

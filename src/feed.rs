@@ -126,6 +126,7 @@ impl Feed {
         // As in `catch_up`.
         self.pulse.beat(&self.store).await?;
         self.store.read_online().await?;
+        self.store.read_erasing().await?;
         self.store.read_journal().await
     }
 
@@ -333,6 +334,16 @@ impl Feed {
             tokio::time::sleep(RETRY_PAUSE).await;
         }
         self.numbers.forget_all();
+        // First: the same erasure ends memberships, and its code is the one that counts.
+        loop {
+            match self.store.read_erasing().await {
+                Ok(users) => break users.iter().for_each(|user| self.outboxes.close_of(user, Close::Erased)),
+                Err(error) => {
+                    tracing::warn!(%error, "could not read which users are being erased; trying again");
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+            }
+        }
         self.store.contacts().forget();
         self.store.deletions().forget();
         while let Err(error) = self.store.read_online().await {
@@ -414,6 +425,10 @@ impl Feed {
                 self.take_presence(event)?;
                 return Ok(None);
             }
+            "erasures" => {
+                self.take_erasure(event)?;
+                return Ok(None);
+            }
             "signals" => self.signalled(time, signals::read(event.document()?)?),
             "rooms" => self.take_room(event, documents::read_room_id(key)?)?,
             "marks" => self.take_marks(event)?,
@@ -476,6 +491,19 @@ impl Feed {
             if self.hub.has_inboxes() {
                 self.presence.saw(user, presence);
             }
+        }
+        Ok(())
+    }
+
+    /// An erasure was asked for, or has ended.
+    fn take_erasure(&self, event: &Event<'_>) -> Result<(), Undecodable> {
+        let user = presence::read_id(event.key)?;
+        if event.operation == "delete" {
+            self.store.erasing().remove(&user);
+        } else {
+            // First: a socket that registers from here on finds it.
+            self.store.erasing().add(user.clone());
+            self.outboxes.close_of(&user, Close::Erased);
         }
         Ok(())
     }

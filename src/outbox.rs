@@ -414,6 +414,12 @@ impl Outbox {
         self.closing.get().copied()
     }
 
+    /// The close that is written where the socket ends by this one. An erasure also ends memberships, in any order: its
+    /// code is the one that counts.
+    pub(crate) fn closes_by(&self, close: Close) -> Close {
+        self.closing().filter(|closing| *closing == Close::Erased).unwrap_or(close)
+    }
+
     /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.queue().frames.is_empty()

@@ -108,7 +108,11 @@ pub(crate) fn may_make_tokens(config: &Config, private: bool) -> bool {
 
 /// The first two of the page's people, and their room.
 pub(crate) async fn make_room(store: &Store) -> Result<(), StoreError> {
-    store.make_room(&[person(1), person(2)]).await.map(|_| ())
+    match store.make_room(&[person(1), person(2)]).await {
+        // The next start makes it.
+        Ok(_) | Err(StoreError::Erasing(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// One of the page's people, by number.

@@ -112,7 +112,7 @@ pub(crate) async fn serve(
     };
     drop(registered);
     if let End::Close(close) = end {
-        closing::close(ws, close).await;
+        closing::close(ws, outbox.closes_by(close)).await;
     }
 }
 
@@ -143,11 +143,17 @@ async fn talk(
     admission: Admission,
     source: Source,
 ) -> End {
+    // The outbox is registered: an erasure that begins from here on closes it.
+    if server.store.erasing().has(&admission.caller.user) {
+        server.refused(&source, Close::Erased);
+        return End::Close(Close::Erased);
+    }
     // Boxed: what opening takes is given back before the socket's long life begins.
     let opened = Box::pin(opening::open(server, outbox, admission)).await;
     let opened = match opened {
         Ok(opened) => opened,
         Err(close) => {
+            let close = outbox.closes_by(close);
             server.refused(&source, close);
             return End::Close(close);
         }

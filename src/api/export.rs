@@ -11,7 +11,7 @@ use super::Shared;
 use super::keys::Access;
 use super::lines::{Left, LineWriter, Lines};
 use super::params::UserParam;
-use super::problem::{Code, Problem};
+use super::problem::{Code, Details, Problem};
 use super::view;
 use crate::places::Place;
 use crate::server::Server;
@@ -21,9 +21,17 @@ use crate::store::{Authored, Membership, Presence, StoreError};
 /// All that is kept of a user
 ///
 /// JSON lines: a `user`, each `membership`, each `message`, each `event` of a hook that is set aside and names the user, and
-/// at last the `end`, without which it is not whole. Messages that were deleted have no text.
-#[endpoint(tags("users"))]
+/// at last the `end`, without which it is not whole. Messages that were deleted have no text. An export of a user who is
+/// erased meanwhile breaks off.
+#[endpoint(tags("users"), responses((
+    status_code = 409, body = Details, content_type = "application/problem+json",
+    description = "`conflict`: the user is being erased; try again when that has ended"
+)))]
 pub(super) async fn export_user(server: Shared, user: UserParam, access: Access) -> Result<Lines, Problem> {
+    // What is left of the user by now would look like all that there was.
+    if server.store.is_being_erased(&user.0).await? {
+        return Err(Problem::erasing(&user.0));
+    }
     let most = server.config.load().api.exports;
     let Some(place) = server.exports.take(most) else {
         server.metrics.limit("exports");
@@ -39,6 +47,8 @@ pub(super) async fn export_user(server: Shared, user: UserParam, access: Access)
 enum Cut {
     Left,
     GoingAway,
+    /// The user's erasure began meanwhile: what was read is not all that there was.
+    Erased,
     Fault(StoreError),
 }
 
@@ -57,7 +67,7 @@ impl From<StoreError> for Cut {
 async fn export(server: Arc<Server>, user: UserId, mut lines: LineWriter, _place: Place) {
     match write(&server, &user, &mut lines).await {
         Ok(()) | Err(Cut::Left) => return,
-        Err(Cut::GoingAway) => {}
+        Err(Cut::GoingAway | Cut::Erased) => {}
         Err(Cut::Fault(error)) => {
             server.metrics.fault("export");
             tracing::error!(%error, "an export broke off");
@@ -157,6 +167,9 @@ async fn write(server: &Arc<Server>, user: &UserId, lines: &mut LineWriter) -> R
         lines.line(&Line::Event(event?.into())).await?;
         events += 1;
         stay(server)?;
+    }
+    if server.store.is_being_erased(user).await? {
+        return Err(Cut::Erased);
     }
     let events = (events > 0).then_some(events);
     lines.line(&Line::End { memberships, messages, events }).await?;

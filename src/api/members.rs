@@ -40,7 +40,8 @@ impl Membership {
 /// What was said before is not unread to whoever is new, and can be read in the history.
 #[endpoint(operation_id = "put_member", tags("rooms"), responses((
     status_code = 409, body = Details, content_type = "application/problem+json",
-    description = "`direct_room`: its members are for ever; `too_many_members`: the group has as many as may be"
+    description = "`direct_room`: its members are for ever; `too_many_members`: the group has as many as may be; \
+                   `conflict`: the user is being erased; try again when that has ended"
 )))]
 async fn put_member(
     server: Shared,

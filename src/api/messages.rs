@@ -84,6 +84,9 @@ enum By {
 #[endpoint(tags("messages"), responses((
     status_code = 403, body = Details, content_type = "application/problem+json",
     description = "`not_member`: the sender is not a member of the room"
+), (
+    status_code = 409, body = Details, content_type = "application/problem+json",
+    description = "`conflict`: the user is being erased; try again when that has ended"
 )))]
 async fn post_message(
     server: Shared,
@@ -187,6 +190,11 @@ fn accept(server: &Shared, text: Draft) -> Result<Text, Problem> {
 async fn vouch(server: &Shared, room: RoomId, sender: &UserId, by: By) -> Result<Option<String>, Problem> {
     exists(server, room).await?;
     let member = server.store.member(room, sender).await?;
+    // Memberships go first: a member needs no second look.
+    let is_lost = member.is_none() && by == By::User;
+    if server.store.erasing().has(sender) || is_lost && server.store.is_being_erased(sender).await? {
+        return Err(Problem::erasing(sender));
+    }
     match (member, by) {
         (Some(member), _) => Ok(member.email),
         (None, By::Service) => Ok(None),

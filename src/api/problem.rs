@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use handlers::UserId;
 use salvo::http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use salvo::http::{Method, StatusCode};
 use salvo::prelude::*;
@@ -39,6 +40,8 @@ pub(crate) enum Code {
     Busy,
     /// The database did not answer in time: it may be done, or not.
     Timeout,
+    /// The user is being erased: try again when `GET /users/{user}` says that it has ended.
+    Conflict,
     /// A direct room has the two members that it was made for.
     DirectRoom,
     /// The room has as many members as may be.
@@ -67,7 +70,7 @@ impl Code {
             Self::NotMember => StatusCode::FORBIDDEN,
             Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::UnderWay | Self::DirectRoom | Self::TooManyMembers => StatusCode::CONFLICT,
+            Self::UnderWay | Self::Conflict | Self::DirectRoom | Self::TooManyMembers => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -94,6 +97,7 @@ impl Code {
             }
             Self::Busy => "`busy`: as many run, or are open, as may; try again later",
             Self::Timeout => "`timeout`: the database did not answer in time; it may be done, or not",
+            Self::Conflict => "`conflict`: the user is being erased; try again when that has ended",
             Self::DirectRoom => "`direct_room`: a direct room has the two members that it was made for",
             Self::TooManyMembers => "`too_many_members`: the room has as many as may be",
             Self::TooLarge => "`too_large`: the body is too large",
@@ -138,6 +142,14 @@ impl Problem {
     pub(crate) fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::InvalidRequest, detail)
     }
+
+    /// The request would write something for a user who is being erased.
+    pub(super) fn erasing(user: &UserId) -> Self {
+        let detail =
+            format!("user {user} is being erased; try again when GET /users/{{user}} says that it has ended");
+        Self::new(Code::Conflict, detail)
+    }
+
     pub(super) fn no_room() -> Self {
         Self::new(Code::NotFound, "no such room")
     }
@@ -213,7 +225,10 @@ impl From<handlers::Error> for Problem {
 impl Problem {
     /// Of a write, which may be done where the database did not answer.
     pub(super) fn of_write(error: StoreError) -> Self {
-        error.of_write().into()
+        match error {
+            StoreError::Erasing(user) => Self::erasing(&user),
+            error => error.of_write().into(),
+        }
     }
 }
 
@@ -222,6 +237,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Fault(error) => Self::internal(error),
+            StoreError::Erasing(user) => Self::erasing(&user),
             error => {
                 tracing::error!(%error, "an API request failed");
                 Self::new(Code::Unavailable, "the database is away")

@@ -13,7 +13,7 @@ use super::events::room_events;
 use super::listing::list_rooms;
 use super::once::Tried;
 use super::params::RoomParam;
-use super::problem::Problem;
+use super::problem::{Details, Problem};
 use super::view::{Kind, Role, Room};
 use super::{Shared, members, messages, schema};
 use crate::auth::MAX_EMAIL_BYTES;
@@ -93,8 +93,12 @@ impl NewRoom {
 
 /// Makes a room, or finds the direct one that its two members have
 ///
-/// A direct room that is there already gets the members it lacks, and keeps all else.
-#[endpoint(operation_id = "create_room", tags("rooms"))]
+/// A direct room that is there already gets the members it lacks, and keeps all else. A user who is being erased comes
+/// into no room.
+#[endpoint(operation_id = "create_room", tags("rooms"), responses((
+    status_code = 409, body = Details, content_type = "application/problem+json",
+    description = "`conflict`: the user is being erased; try again when that has ended"
+)))]
 async fn create_room(server: Shared, tried: Tried, body: Body<NewRoom>) -> Result<Made<Room>, Problem> {
     if body.0.members.len() > MAX_MEMBERS {
         server.metrics.limit("room_members");

@@ -1,5 +1,7 @@
 //! `/users/{user}`: what is known of a user, and the end of it.
 
+use std::time::Duration;
+
 use handlers::{RoomId, Time, UserId};
 use salvo::prelude::*;
 use salvo_oapi::{ToSchema, endpoint};
@@ -12,6 +14,9 @@ use super::problem::Problem;
 use super::{Shared, schema, view};
 use crate::signal::Signal;
 use crate::store::{Membership, Presence};
+
+/// How long an erasure's answer waits for the change stream to bring the erasure. It takes milliseconds.
+const KNOWN: Duration = Duration::from_secs(1);
 
 /// The most rooms that are listed of a user.
 const MAX_ROOMS: usize = 200;
@@ -35,7 +40,7 @@ struct User {
     /// When the last socket was closed; none where one is open, or none was in a long time.
     #[salvo(schema(schema_with = schema::time))]
     last_seen: Option<Time>,
-    /// Whether an erasure is under way.
+    /// Whether an erasure is under way: from the `DELETE` until nothing of the user is left.
     erasing: bool,
     /// The rooms that the user is in, by their ids, 200 at most; `/rooms?user_id=` has all of them by pages.
     rooms: Vec<InRoom>,
@@ -84,25 +89,30 @@ async fn get_user(server: Shared, user: UserParam) -> Result<Json<User>, Problem
 struct Erasing {
     #[salvo(schema(schema_with = schema::user_id))]
     user_id: UserId,
-    /// Always true: `GET` tells when it has come to its end.
+    /// Always true: `GET` says false once it has ended.
     erasing: bool,
 }
 
 /// Erases a user
 ///
 /// Memberships, address, receipts, and the text of every message, deleted or edited ones included; sockets are closed
-/// with 4001. It is done in the background, in batches, and goes on on another server where one dies. What remains of
-/// a message is its number, without text or sender.
+/// with 4001, and new ones are refused with it until the erasure has ended. It is done in the background, in batches. If
+/// a server dies, another one goes on within `mongodb.operation_ms` and two seconds. What was under way at the `DELETE` is
+/// looked for once more, when it must have ended: after `limits.handler_ms`, `mongodb.operation_ms` and
+/// `presence.grace_ms`. Until then `GET` says `erasing`, and whatever would write something for the user is `conflict`.
+/// What remains of a message is its number, without text or sender; a direct room's pair keeps the id.
 #[endpoint(tags("users"))]
 async fn erase_user(server: Shared, user: UserParam) -> Result<Accepted<Erasing>, Problem> {
     server.store.want_erasure(&user.0).await.map_err(Problem::of_write)?;
     server.eraser.wake();
+    // What this server is asked next finds it refused.
+    server.store.erasing().known(&user.0, KNOWN).await;
     Ok(Accepted(Erasing { user_id: user.0, erasing: true }))
 }
 
 /// Closes all of a user's sockets
 ///
-/// On every server, with 4001. A token that is still good opens new ones: to keep a user out, stop issuing tokens
+/// On every server, with 4001, within milliseconds of the answer. A token that is still good opens new ones: to keep a user out, stop issuing tokens
 /// first, or remove the user from the rooms.
 #[endpoint(tags("users"))]
 async fn disconnect_user(server: Shared, user: UserParam) -> Result<Done, Problem> {

@@ -98,7 +98,7 @@ impl<'a> Event<'a> {
             | ("members", "insert" | "update" | "delete")
             | ("presence", "insert" | "update" | "replace")
             // Deleted are those that are folded.
-            | ("marks", "insert" | "delete")
+            | ("marks" | "erasures", "insert" | "delete")
             // Of signals deletes are but their expiry.
             | ("rooms" | "signals", "insert") => true,
             // One that is renamed or deleted.

@@ -236,11 +236,14 @@ async fn read_as(
 
 /// Room or membership can't be known.
 fn refused(server: &Server, error: &StoreError) -> Close {
-    server.metrics.fault("connect");
-    tracing::error!(%error, "a connect failed");
+    if !matches!(error, StoreError::Erasing(_)) {
+        server.metrics.fault("connect");
+        tracing::error!(%error, "a connect failed");
+    }
     match error {
         StoreError::Unreachable(_) | StoreError::Unknown(_) | StoreError::Full => Close::Unavailable,
         StoreError::NotMember => Close::NotMember,
+        StoreError::Erasing(_) => Close::PeerErasing,
         StoreError::Fault(_) => Close::Internal,
     }
 }

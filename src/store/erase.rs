@@ -48,13 +48,6 @@ impl Store {
             .await
     }
 
-    /// Whether there is still something of a user to be erased.
-    pub(crate) async fn is_being_erased(&self, user: &UserId) -> Result<bool, StoreError> {
-        let erasures = self.erasures();
-        let filter = doc! { "_id": documents::user_bson(user), "swept": false };
-        self.bounded(async move { Ok(erasures.find_one(filter).await?.is_some()) }).await
-    }
-
     /// Takes up an erasure whose time has come, for as long as `lease`.
     pub(crate) async fn take_erasure(&self, lease: Duration) -> Result<Option<Erasure>, StoreError> {
         let erasures = self.erasures();
@@ -103,11 +96,26 @@ impl Store {
             .await
     }
 
-    /// Forgets when a user was last seen. For when no socket is open any more: the last one would write it anew.
-    pub(crate) async fn erase_presence(&self, user: &UserId) -> Result<(), StoreError> {
+    /// Forgets when a user was last seen, once no server has a socket of theirs: the last one would write it anew. False
+    /// while one has, or a dead server is not buried yet.
+    pub(crate) async fn erase_presence(&self, user: &UserId) -> Result<bool, StoreError> {
         let presence = self.db.collection::<Document>("presence");
-        let filter = doc! { "_id": documents::user_bson(user), "online": false };
-        self.bounded(async move { Ok(presence.delete_many(filter).await.map(|_| ())?) }).await
+        let user = doc! { "_id": documents::user_bson(user) };
+        self.bounded(async move {
+            let mut offline = user.clone();
+            offline.insert("online", false);
+            presence.delete_many(offline).await?;
+            Ok(presence.find_one(user).await?.is_none())
+        })
+        .await
+    }
+
+    /// Removes the signals that name a user. They expire by themselves, but up to two minutes later.
+    pub(crate) async fn erase_signals(&self, user: &UserId) -> Result<(), StoreError> {
+        let signals = self.db.collection::<Document>("signals");
+        let user = documents::user_bson(user);
+        let filter = doc! { "$or": [{ "typing": &user }, { "disconnect": &user }] };
+        self.bounded(async move { Ok(signals.delete_many(filter).await.map(|_| ())?) }).await
     }
 
     /// There is nothing left of it to be done.

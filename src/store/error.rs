@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use handlers::Code;
+use handlers::{Code, UserId};
 use mongodb::error::{Error, ErrorKind, InsertManyError, WriteFailure};
 
 use super::documents::Undecodable;
@@ -20,6 +20,8 @@ pub enum StoreError {
     Full,
     /// The sender left the room, or was removed, while the write waited. Nothing was written.
     NotMember,
+    /// This user is being erased: nothing is written for the user until that has ended.
+    Erasing(UserId),
 }
 
 impl fmt::Display for StoreError {
@@ -35,6 +37,7 @@ impl fmt::Display for StoreError {
             Self::Fault(error) => write!(to, "the database refused: {error}"),
             Self::Full => to.write_str("too much waits for the database"),
             Self::NotMember => to.write_str("the sender is no longer a member of the room"),
+            Self::Erasing(user) => write!(to, "user {user} is being erased; try again when that has ended"),
         }
     }
 }
@@ -117,6 +120,7 @@ impl StoreError {
                 "the database did not answer in time; it may still be done",
                 self,
             ),
+            Self::Erasing(_) => handlers::Error::caused(Code::Unavailable, "the user is being erased", self),
             Self::Fault(_) => handlers::Error::internal(self),
         }
     }

@@ -54,6 +54,7 @@ impl Store {
             Some(Kind::Direct) => return Ok(Entered::Direct),
             Some(Kind::Group) => {}
         }
+        self.refuse_erasing(std::iter::once(&member.user_id)).await?;
         let now = self.clock().await?;
         let entering = Entering { store: self.clone(), room, member, role, most, now };
         let mut entered = self

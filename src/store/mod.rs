@@ -14,6 +14,7 @@ mod contacts;
 mod deletions;
 pub(crate) mod documents;
 mod erase;
+mod erasing;
 mod error;
 mod export;
 mod history;
@@ -67,6 +68,7 @@ use clock::DatabaseClock;
 use contacts::Contacts;
 use deletions::Deletions;
 pub(crate) use erase::Erasure;
+use erasing::ErasingUsers;
 pub use error::StoreError;
 pub(crate) use export::{Authored, Membership};
 pub(crate) use history::{Showing, Snapshot, WAITING};
@@ -121,6 +123,7 @@ pub struct Store {
     database_clock: Arc<DatabaseClock>,
     contacts: Arc<Contacts>,
     deletions: Arc<Deletions>,
+    erasing: Arc<ErasingUsers>,
 }
 
 impl Store {
@@ -152,6 +155,7 @@ impl Store {
             database_clock: Arc::default(),
             contacts: Arc::new(Contacts::new(0, None)),
             deletions: Arc::new(Deletions::new(0, None)),
+            erasing: Arc::default(),
         })
     }
 

@@ -84,9 +84,11 @@ impl Store {
     /// Makes a room, or finds the direct one that its members have, or the one that another try has made.
     ///
     /// A direct room that exists gets the members it lacks. A room comes with its members or not at all, and two that
-    /// are made for one pair, or by two tries of one request, can't both come: whoever is late finds the other's.
+    /// are made for one pair, or by two tries of one request, can't both come: whoever is late finds the other's. A user
+    /// who is being erased is in none: [`StoreError::Erasing`].
     pub(crate) async fn make(&self, plan: RoomPlan<'_>) -> Result<NewRoom, StoreError> {
         let RoomPlan { kind, name, members, attempt } = plan;
+        self.refuse_erasing(members.iter().map(|(member, _)| &member.user_id)).await?;
         let pair = match members {
             [(one, _), (other, _)] if kind == Kind::Direct => Some(pair(&one.user_id, &other.user_id)),
             _ => None,

@@ -78,6 +78,8 @@ async fn events_that_are_set_aside_are_listed_sent_again_and_dropped() {
 #[tokio::test]
 async fn what_is_said_is_printed_for_people_and_for_programs() {
     let home = home().await;
+    // An erasure waits for what may be under way.
+    let home = home.set("LIMITS__HANDLER_MS", "1000").set("MONGODB__OPERATION_MS", "3000");
     let server = home.serve().await;
     let room = home.run(&["room", "--members", "1,alice"]).await.printed().to_owned();
     let send = async |user: &str, more: &[&str]| {

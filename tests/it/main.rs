@@ -24,6 +24,7 @@ mod database_uri;
 mod deletion;
 mod direct;
 mod drain;
+mod erasure;
 mod errors;
 mod events;
 mod expiry;

@@ -194,10 +194,10 @@ async fn an_erasure_comes_to_its_end_while_its_servers_clock_goes_back() {
     let server = Program::start_by(&clock, shared_uri(), &HURRIED).await;
     server.room(&[1, 2]).await;
     assert_eq!(server.api_delete("/users/1").await.0, 202);
-    let erased = async { while server.api_get("/users/1").await.1["erasing"] == true {} };
-    timeout(PATIENCE, erased).await.expect("what there was is erased");
-    clock.set(0);
     let erasures = server.collection("erasures").await;
+    let swept = async { while erasures.count_documents(doc! { "swept": true }).await.unwrap() == 0 {} };
+    timeout(PATIENCE, swept).await.expect("what there was is erased");
+    clock.set(0);
     let over = async { while erasures.find_one(doc! {}).await.unwrap().is_some() {} };
     timeout(2 * PATIENCE, over).await.expect("nothing of it is left within its time");
 }

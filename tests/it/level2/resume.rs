@@ -1,5 +1,6 @@
 //! What a socket is told that takes up where another left off: all that has changed since, once, and nothing else.
 
+use mongodb::bson::doc;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -229,8 +230,10 @@ async fn what_was_erased_with_its_author_is_told_as_deleted() {
             told.push(id_of(&frame));
         }
     }
-    let gone = async { while server.api_get("/users/1").await.1["erasing"] == true {} };
-    timeout(PATIENCE, gone).await.expect("an erasure comes to its end");
+    let erasures = server.collection("erasures").await;
+    let swept = doc! { "swept": true };
+    let gone = async { while erasures.count_documents(swept.clone()).await.unwrap() == 0 {} };
+    timeout(PATIENCE, gone).await.expect("what there was is erased");
     let (_, frame) = Live::open(&server, 2, room, &cursor).await;
     assert_eq!(frame["resumed"], true, "{frame}");
     let mut deleted = Told::by(&frame).deleted;

@@ -35,6 +35,17 @@ impl Client {
         }
     }
 
+    /// The code and the reason of the close that ends the socket, whatever comes before.
+    pub(crate) async fn end(&mut self) -> (u16, String) {
+        loop {
+            match self.hear_within(8 * PATIENCE).await {
+                Heard::Text(_) => {}
+                Heard::Closed(code, reason) => return (code, reason),
+                Heard::Lost(how) => panic!("the socket was lost: {how}"),
+            }
+        }
+    }
+
     /// All that still comes until the socket ends, and how it does.
     pub(crate) async fn hear_out(&mut self) -> (Vec<Value>, End) {
         let mut frames = Vec::new();

@@ -1,0 +1,263 @@
+//! Users while they are erased: until the end nothing new is written for them, and then nothing names them.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use mongodb::bson::{DateTime, Document, doc};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::support::{Client, PATIENCE, Program, Server, shared_uri};
+
+/// What was under way is over soon, so an erasure ends within seconds.
+const SHORT: [(&str, &str); 3] =
+    [("LIMITS__HANDLER_MS", "1000"), ("MONGODB__OPERATION_MS", "3000"), ("PRESENCE__GRACE_MS", "100")];
+
+const ON_CONNECT: (&str, &str) = ("ROOMS__DIRECT", "on_connect");
+
+/// What a socket of an erased user is closed with, wherever it is.
+const ERASED: (u16, &str) = (4001, "the user was erased");
+
+/// Each collection that Parlor has. One that is added here is looked through for erased users, too.
+const COLLECTIONS: [&str; 11] = [
+    "counters",
+    "erasures",
+    "heartbeats",
+    "hooks",
+    "marks",
+    "members",
+    "messages",
+    "presence",
+    "requests",
+    "rooms",
+    "signals",
+];
+
+/// Begins an erasure that does not end, as if much were to be erased.
+async fn begin(server: &Server, user: i64) {
+    let far = DateTime::from_millis(DateTime::now().timestamp_millis() + 3_600_000);
+    let erasure =
+        doc! { "_id": user, "asked_at": DateTime::now(), "until": far, "swept": true, "looked": false };
+    server.collection("erasures").await.insert_one(erasure).await.unwrap();
+}
+
+/// Waits until a user's erasure has ended.
+async fn ended(server: &Server, user: &str) {
+    let ended = async {
+        while server.api_get(&format!("/users/{user}")).await.1["erasing"] == true {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(3 * PATIENCE, ended).await.expect("the erasure ends");
+}
+
+async fn inbox(server: &Server, user: i64) -> Client {
+    let token = server.token(user).sign();
+    let mut client = server.dial("/ws/?since=").token(&token).open().await;
+    assert_eq!(client.next().await["type"], "ready");
+    client
+}
+
+#[tokio::test]
+async fn all_sockets_of_an_erased_user_close_with_one_code() {
+    let server = Server::start(&[]).await;
+    let other = server.beside().await;
+    let group = server.room(&[1, 2, 3]).await;
+    server.room(&[1, 2]).await;
+    let mut sockets = Vec::new();
+    for server in [&server, &other] {
+        sockets.push(server.join(1, 2).await);
+        sockets.push(server.enter(1, group).await);
+        sockets.push(inbox(server, 1).await);
+    }
+    assert_eq!(other.api_delete("/users/1").await.0, 202);
+    for socket in &mut sockets {
+        let (code, reason) = socket.end().await;
+        assert_eq!((code, reason.as_str()), ERASED);
+    }
+    // Coming back makes no difference while the erasure is under way.
+    for server in [&server, &other] {
+        for target in ["/ws/chat/?firts_user=1&second_user=2", "/ws/chat/?room_id=1", "/ws/?since="] {
+            let mut socket = server.dial(target).token(&server.token(1).sign()).open().await;
+            let (code, reason) = socket.closed().await;
+            assert_eq!((code, reason.as_str()), ERASED, "{target}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_written_for_a_user_who_is_being_erased() {
+    let server = Server::start(&[ON_CONNECT]).await;
+    let other = server.beside_over(shared_uri(), &[ON_CONNECT]).await;
+    server.room(&[1, 2]).await;
+    let group = server.room(&[2, 3, 4]).await;
+    let mut sockets = [inbox(&server, 1).await, inbox(&other, 1).await];
+    begin(&server, 1).await;
+    for socket in &mut sockets {
+        assert_eq!(socket.end().await.0, 4001, "each server knows of it");
+    }
+    let (member, service) =
+        (json!({"sender_id": 1, "text": "a"}), json!({"sender_id": 1, "text": "a", "as": "service"}));
+    let writes = [
+        (Method::POST, "/rooms".to_owned(), json!({"members": [{"user_id": 1}, {"user_id": 2}]}), 200),
+        (Method::POST, "/rooms".to_owned(), json!({"members": [{"user_id": 1}, {"user_id": 5}]}), 201),
+        (
+            Method::POST,
+            "/rooms".to_owned(),
+            json!({"members": [{"user_id": 4}, {"user_id": 1}], "kind": "group"}),
+            201,
+        ),
+        (Method::PUT, format!("/rooms/{group}/members/1"), json!({}), 201),
+        (Method::POST, "/rooms/1/messages".to_owned(), member, 201),
+        (Method::POST, format!("/rooms/{group}/messages"), service, 201),
+    ];
+    for server in [&server, &other] {
+        assert_eq!(server.api_get("/users/1").await.1["erasing"], true);
+        for (method, path, body, _) in &writes {
+            let (status, answer) = server.call(method.clone(), path, body.clone()).await;
+            assert_eq!((status, &answer["code"]), (409, &json!("conflict")), "{method} {path}: {answer}");
+        }
+        let (status, answer) = server.api_get("/users/1/export").await;
+        assert_eq!((status, &answer["code"]), (409, &json!("conflict")), "{answer}");
+        // Nobody makes a room with the user by connecting, and others are not disturbed.
+        let mut socket = server.dial_as(6, "firts_user=6&second_user=1").open().await;
+        assert_eq!(socket.closed().await.0, 1013);
+        server.join(2, 1).await.quiet().await;
+    }
+    server.collection("erasures").await.delete_one(doc! { "_id": 1 }).await.unwrap();
+    for (method, path, body, expected) in &writes {
+        let wait = async {
+            loop {
+                let (status, answer) = server.call(method.clone(), path, body.clone()).await;
+                if status != 409 {
+                    return (status, answer);
+                }
+            }
+        };
+        let (status, answer) = timeout(PATIENCE, wait).await.expect("the id is free");
+        assert_eq!(status, *expected, "{method} {path}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn an_erasure_lasts_until_what_was_under_way_is_erased() {
+    let server = Server::start(&SHORT).await;
+    server.room(&[1, 2]).await;
+    assert_eq!(server.api_delete("/users/1").await.0, 202);
+    assert_eq!(server.api_get("/users/1").await.1["erasing"], true);
+    // A message that was under way is written after all that there was has been erased.
+    let erasures = server.collection("erasures").await;
+    let swept = async { while erasures.count_documents(doc! { "swept": true }).await.unwrap() == 0 {} };
+    timeout(PATIENCE, swept).await.expect("what there was is erased");
+    let now = DateTime::now();
+    let late = doc! {
+        "_id": { "room": 1_i64, "n": 1_i64 }, "sender": 1_i64, "text": "late", "created_at": now, "updated_at": now,
+    };
+    let messages = server.collection("messages").await;
+    messages.insert_one(late).await.unwrap();
+    assert_eq!(server.api_get("/users/1").await.1["erasing"], true, "it has not ended");
+    ended(&server, "1").await;
+    assert_eq!(messages.count_documents(doc! { "sender": 1_i64 }).await.unwrap(), 0);
+    // The id is free again, for somebody new.
+    server.room(&[1, 2]).await;
+    server.join(1, 2).await.quiet().await;
+}
+
+#[tokio::test]
+async fn no_collection_names_an_erased_user() {
+    let server = Server::start(&SHORT).await;
+    let other = server.beside_over(shared_uri(), &SHORT).await;
+    let (id, email) = ("marker-of-the-user", "marker@example.com");
+    let members = vec![json!({"user_id": id, "email": email}), json!({"user_id": 2}), json!({"user_id": 3})];
+    let group = server.room_of(members).await;
+    server.room_of(vec![json!({"user_id": id, "email": email}), json!({"user_id": 2})]).await;
+    let token = server.token(id).with("email", email).sign();
+    let target = format!("/ws/chat/?room_id={group}&since=");
+    let mut mine = server.dial(&target).token(&token).open().await;
+    assert_eq!(mine.next().await["type"], "resumed");
+    let mut two = other.dial(&target).token(&other.token(2).sign()).open().await;
+    assert_eq!(two.next().await["type"], "resumed");
+    mine.send(json!({"action": "send", "message": "marker-text", "client_id": "marker-client"})).await;
+    two.until_kind("chat_message").await;
+    two.send(json!({"action": "send", "message": "of 2"})).await;
+    mine.until_kind("mark_message_as_read").await;
+    mine.send(json!({"action": "edit", "message_id": 1, "text": "marker-edit"})).await;
+    two.until_kind("message_edited").await;
+    mine.send(json!({"action": "typing"})).await;
+    two.until_kind("typing").await;
+    let posted = json!({"sender_id": id, "text": "marker-posted"});
+    assert_eq!(server.post_once("key", &format!("/rooms/{group}/messages"), &posted).await.0, 201);
+    assert_eq!(server.api_post(&format!("/users/{id}/disconnect"), &json!({})).await.0, 204);
+    assert_eq!(mine.end().await.0, 4001);
+    let before = everything(&server).await;
+    for found in [
+        "marker-text",
+        "marker-edit",
+        "marker-posted",
+        "marker-client",
+        id,
+        email,
+        "\"typing\"",
+        "\"disconnect\"",
+    ] {
+        assert!(before.contains(found), "{found} is not in {before}");
+    }
+
+    assert_eq!(server.api_delete(&format!("/users/{id}")).await.0, 202);
+    ended(&server, id).await;
+    // Marks are folded within seconds.
+    let marks = server.collection("marks").await;
+    let folded = async { while marks.count_documents(doc! { "marks.user": id }).await.unwrap() > 0 {} };
+    timeout(2 * PATIENCE, folded).await.expect("marks are folded");
+    let after = everything(&server).await;
+    assert!(!after.contains("marker"), "{after}");
+    assert!(after.contains("of 2"), "{after}");
+}
+
+/// All that the database has, as text, apart from what may name an erased user: a direct room's pair.
+async fn everything(server: &Server) -> String {
+    let client = mongodb::Client::with_uri_str(shared_uri()).await.unwrap();
+    let database = client.database(&server.database().name);
+    let mut all = String::new();
+    for name in database.list_collection_names().await.unwrap() {
+        assert!(COLLECTIONS.contains(&name.as_str()), "does an erasure know of the collection {name}?");
+        let found: Vec<Document> =
+            database.collection(&name).find(doc! {}).await.unwrap().try_collect().await.unwrap();
+        for mut document in found {
+            if name == "rooms" {
+                document.remove("pair");
+            }
+            writeln!(all, "{name}: {document:?}").unwrap();
+        }
+    }
+    all
+}
+
+#[tokio::test]
+async fn an_erasure_goes_on_within_seconds_when_its_server_is_killed() {
+    let mut dying = Program::start(&[]).await;
+    dying.room(&[1, 2]).await;
+    let now = DateTime::now();
+    let message = |n: i64| {
+        doc! {
+            "_id": { "room": 1_i64, "n": n }, "sender": 1_i64, "text": format!("text {n}"),
+            "created_at": now, "updated_at": now, "write_id": mongodb::bson::oid::ObjectId::new(),
+        }
+    };
+    let messages = dying.collection("messages").await;
+    for from in (1..=20_000).step_by(5000) {
+        messages.insert_many((from..from + 5000).map(message)).await.unwrap();
+    }
+    assert_eq!(dying.api_delete("/users/1").await.0, 202);
+    dying.signal("KILL");
+    dying.exit_code().await;
+    let left = messages.count_documents(doc! { "sender": 1_i64 }).await.unwrap();
+    assert!(left > 0, "it was killed amid its work");
+    let survivor = dying.beside().await;
+    let next = async { while messages.count_documents(doc! { "sender": 1_i64 }).await.unwrap() == left {} };
+    // `mongodb.operation_ms` of 10 s, and the two seconds between two looks; it was 30 and 10.
+    timeout(Duration::from_secs(25), next).await.expect("another server goes on");
+    assert_eq!(survivor.api_get("/users/1").await.1["erasing"], Value::Bool(true));
+}
