@@ -341,7 +341,8 @@ impl Connection for BoundSocket {
             let online =
                 store.online_in(&rooms.shown, Some(rooms.as_of)).await.map_err(StoreError::of_read)?;
             if let Place::Inbox(inbox) = &self.caller.place {
-                let last = rooms.shown.iter().filter_map(|room| Some((room.room.id, room.undelivered()?)));
+                let last = rooms.shown.iter().filter(|room| !room.pending);
+                let last = last.filter_map(|room| Some((room.room.id, room.undelivered()?)));
                 inbox.show(last.collect());
             }
             if rooms.next.is_some() && rooms.shown.len() < ROOMS {

@@ -246,6 +246,8 @@ pub struct Limits {
     pub frames_per_minute: u32,
     /// Rooms a user may make in a minute by connecting.
     pub rooms_per_minute: u32,
+    /// Changes of a user's address in a minute.
+    pub addresses_per_minute: u32,
     /// Messages a user may send in a minute.
     pub messages_per_minute: u32,
     /// Connects of a user in a minute.

@@ -463,9 +463,15 @@ impl Feed {
         {
             self.hub.committed(room, time, change);
         }
-        if event.collection == "members" && event.is_of_membership()? {
-            self.hub.look(room, Some(&documents::read_member_user(id)?), time);
-            self.room_changed(room, time);
+        if event.collection == "members" {
+            let user = documents::read_member_user(id)?;
+            if event.is_of_membership()? {
+                self.hub.look(room, Some(&user), time);
+                self.room_changed(room, time);
+            } else if event.is_of_address()? && self.hub.has_inboxes_of_others(room, &user) {
+                // A user alone in a thousand rooms reads none of them for an address of their own.
+                self.changes.saw(room, time);
+            }
         }
         Ok(())
     }
@@ -484,6 +490,9 @@ impl Feed {
         let user = presence::read_id(event.key)?;
         let presence = match event.operation {
             "update" => presence::read_update(event.updated_fields()?)?,
+            // The database may write the removal of one server as a replacement: as long as another one is left, nothing has
+            // changed.
+            "replace" => Some(Presence::read(event.document()?)?).filter(|presence| !presence.online),
             _ => Some(Presence::read(event.document()?)?),
         };
         if let Some(presence) = presence {

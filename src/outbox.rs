@@ -290,6 +290,11 @@ impl Outbox {
         self.rooms.as_ref()
     }
 
+    /// Whether it is of a socket of this user.
+    pub(crate) fn is_of(&self, user: &UserId) -> bool {
+        self.user.as_ref() == Some(user)
+    }
+
     /// Whether it is of a socket of all of a user's rooms.
     pub(crate) fn is_of_inbox(&self) -> bool {
         self.rooms.is_some()

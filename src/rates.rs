@@ -23,6 +23,7 @@ pub(crate) struct Rates {
     rooms: u32,
     connects: u32,
     documents: u32,
+    addresses: u32,
     /// In the order of the actions.
     calls: Box<[CallRates]>,
 }
@@ -52,6 +53,7 @@ impl Rates {
             rooms: limits.rooms_per_minute,
             connects: limits.connects_per_minute,
             documents: limits.documents_per_minute,
+            addresses: limits.addresses_per_minute,
             calls,
         }
     }
@@ -99,6 +101,7 @@ pub(crate) struct OfUser {
     rooms: Limiter,
     connects: Limiter,
     documents: Budget,
+    addresses: Limiter,
     calls: Box<[Option<Limiter>]>,
 }
 
@@ -114,6 +117,7 @@ impl Count for OfUser {
             rooms: limiter(rates.rooms, rates.rooms),
             connects: limiter(rates.connects, rates.connects),
             documents: Budget::new(rates.documents),
+            addresses: limiter(rates.addresses, rates.addresses),
             calls: rates.calls.iter().map(per_minute).collect(),
         }
     }
@@ -153,6 +157,11 @@ impl OfUser {
     /// The documents that may still be read.
     pub(crate) fn documents(&self) -> &Budget {
         &self.documents
+    }
+
+    /// Spends a change of the address; where none is left, in how long there is one.
+    pub(crate) fn address(&self) -> Result<(), Duration> {
+        spend(&self.addresses)
     }
 
     /// Spends a call of the action at this place of the table.

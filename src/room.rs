@@ -359,6 +359,7 @@ mod tests {
             email: None,
             role: Role::Member,
             marks: Marks::default(),
+            pending: false,
         };
         let (members, messages, waiting) = ([1, 2].map(member).to_vec(), Vec::new(), Vec::new());
         let snapshot = Snapshot { time: at(0), members, messages, waiting, complete: true };

@@ -31,6 +31,8 @@ pub(crate) struct User {
     freed: Notify,
     left: Mutex<Instant>,
     spent: Meter<OfUser>,
+    /// The address that a token brought last, and that was kept.
+    address: Mutex<Option<String>>,
 }
 
 /// One of a user's sockets; given back when dropped.
@@ -87,8 +89,14 @@ impl Known {
 
 impl User {
     fn new() -> Self {
-        let (sockets, waiting, freed) = (AtomicUsize::new(0), AtomicUsize::new(0), Notify::new());
-        Self { sockets, waiting, freed, left: Mutex::new(Instant::now()), spent: Meter::default() }
+        Self {
+            sockets: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            freed: Notify::new(),
+            left: Mutex::new(Instant::now()),
+            spent: Meter::default(),
+            address: Mutex::default(),
+        }
     }
 }
 
@@ -121,6 +129,20 @@ impl Seat {
     /// Spends documents that were read.
     pub(crate) fn read(&self, rates: &Arc<Rates>, documents: usize) {
         self.user.spent.spend(rates, |user| user.documents().spend(documents, Instant::now()));
+    }
+
+    /// Whether a token's address may be kept. An address that differs from the one before spends a change of it, of which
+    /// each tells all who share a room with the user.
+    pub(crate) fn may_keep(&self, rates: &Arc<Rates>, address: &str) -> bool {
+        let mut last = self.user.address.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.as_deref() == Some(address) {
+            return true;
+        }
+        if last.is_some() && self.user.spent.spend(rates, OfUser::address).is_err() {
+            return false;
+        }
+        *last = Some(address.to_owned());
+        true
     }
 
     /// Spends a call of the action at this place of the table.

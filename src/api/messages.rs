@@ -196,7 +196,13 @@ async fn vouch(server: &Shared, room: RoomId, sender: &UserId, by: By) -> Result
         return Err(Problem::erasing(sender));
     }
     match (member, by) {
-        (Some(member), _) => Ok(member.email),
+        (Some(member), _) => {
+            if member.pending {
+                // Whoever writes in the room accepts it.
+                server.store.accept(room, sender, None).await.map_err(Problem::of_write)?;
+            }
+            Ok(member.email)
+        }
         (None, By::Service) => Ok(None),
         (None, By::User) => Err(not_member()),
     }

@@ -104,8 +104,13 @@ async fn create_room(server: Shared, tried: Tried, body: Body<NewRoom>) -> Resul
         server.metrics.limit("room_members");
     }
     let Planned { kind, name, members } = body.0.planned()?;
-    let plan =
-        RoomPlan { kind: kind.into(), name: name.as_deref(), members: &members, attempt: tried.0.as_ref() };
+    let plan = RoomPlan {
+        kind: kind.into(),
+        name: name.as_deref(),
+        members: &members,
+        made_by: None,
+        attempt: tried.0.as_ref(),
+    };
     let made = server.store.make(plan).await.map_err(Problem::of_write)?;
     let Some(created_at) = made.created_at else {
         return Ok(Made { new: made.made, what: show(&server, made.id).await? });
@@ -122,6 +127,7 @@ fn first_members(members: Vec<(NewMember, handlers::Role)>) -> Vec<documents::Me
         email,
         role,
         marks: documents::Marks::default(),
+        pending: false,
     };
     let mut members: Vec<_> = members.into_iter().map(member).collect();
     members.sort_by(|one, other| one.user.cmp(&other.user));

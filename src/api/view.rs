@@ -56,7 +56,7 @@ pub(super) struct Listed {
 
 impl Listed {
     pub(super) fn of(listed: store::Listed) -> Self {
-        let store::Listed { room, members, last, unread, marks, active_at } = listed;
+        let store::Listed { room, members, last, unread, marks, active_at, .. } = listed;
         let documents::Room { id, kind, name, created_at } = room;
         let last_message = last.map(|message| Showing::to(&members).show(&message).into());
         Self {
@@ -120,7 +120,7 @@ pub(super) struct Member {
 
 impl From<documents::Member> for Member {
     fn from(member: documents::Member) -> Self {
-        let documents::Member { user, email, role, marks } = member;
+        let documents::Member { user, email, role, marks, .. } = member;
         Self { user_id: user, email, role: role.into(), delivered: marks.delivered, read: marks.read }
     }
 }

@@ -284,6 +284,7 @@ impl Limits {
             message_fragments: values.number("limits.message_fragments", MESSAGE_FRAGMENTS)?,
             frames_per_minute: values.number("limits.frames_per_minute", PER_MINUTE)?,
             rooms_per_minute: values.number("limits.rooms_per_minute", PER_MINUTE)?,
+            addresses_per_minute: values.number("limits.addresses_per_minute", PER_MINUTE)?,
             messages_per_minute: values.number("limits.messages_per_minute", PER_MINUTE)?,
             connects_per_minute: values.number("limits.connects_per_minute", PER_MINUTE)?,
             documents_per_minute: values.number("limits.documents_per_minute", DOCUMENTS)?,

@@ -16,6 +16,7 @@ const LIVE: &[&str] = &[
     "http.discard_ms",
     "http.origins",
     "http.proxies",
+    "limits.addresses_per_minute",
     "limits.connects_per_minute",
     "limits.documents_per_minute",
     "limits.event_bytes",

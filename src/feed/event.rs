@@ -118,7 +118,18 @@ impl<'a> Event<'a> {
         if self.operation != "update" {
             return Ok(true);
         }
-        Ok(self.updated_fields()?.get("role")?.is_some())
+        Ok(self.removes("pending")? || self.updated_fields()?.get("role")?.is_some())
+    }
+
+    /// Whether a change of a member gives the member another address, or none.
+    pub(super) fn is_of_address(&self) -> Result<bool, Undecodable> {
+        let is_update = self.operation == "update";
+        Ok(is_update && (self.updated_fields()?.get("email")?.is_some() || self.removes("email")?))
+    }
+
+    fn removes(&self, name: &str) -> Result<bool, Undecodable> {
+        let mut removed = self.update()?.get_array("removedFields")?.into_iter();
+        Ok(removed.any(|field| field.is_ok_and(|field| field.as_str() == Some(name))))
     }
 }
 

@@ -78,6 +78,13 @@ impl Hub {
         rooms.entries.get(&room).is_some_and(|entry| entry.sockets.iter().any(|socket| socket.is_of_inbox()))
     }
 
+    /// Whether there is any in this one that is of another user.
+    pub(crate) fn has_inboxes_of_others(&self, room: RoomId, user: &UserId) -> bool {
+        let rooms = self.rooms();
+        let is_others = |socket: &Arc<Outbox>| socket.is_of_inbox() && !socket.is_of(user);
+        rooms.entries.get(&room).is_some_and(|entry| entry.sockets.iter().any(is_others))
+    }
+
     /// Whether there is any socket of all of a user's rooms here.
     pub(crate) fn has_inboxes(&self) -> bool {
         !self.rooms().inboxes.is_empty()

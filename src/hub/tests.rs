@@ -18,6 +18,7 @@ fn snapshot(time: u32) -> Snapshot {
         email: None,
         role: handlers::Role::Member,
         marks: Marks::default(),
+        pending: false,
     };
     let members = vec![member(1), member(2)];
     Snapshot { time: at(time), members, messages: Vec::new(), waiting: Vec::new(), complete: true }

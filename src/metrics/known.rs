@@ -3,6 +3,7 @@
 
 /// Where faults are counted.
 pub(super) const FAULTS: &[&str] = &[
+    "accept",
     "certificate",
     "connect",
     "dropped",
@@ -39,6 +40,7 @@ pub(super) const BOUNDS: &[&str] = &[
     "action_max_bytes",
     "action_max_in_flight",
     "action_per_minute",
+    "addresses_per_minute",
     "admin_connections",
     "admin_connections_per_address",
     "api_body_bytes",

@@ -116,7 +116,7 @@ impl NewRoom {
         let (kind, role) = if is_group { (Kind::Group, Role::Admin) } else { (Kind::Direct, Role::Member) };
         let others = others.into_iter().map(|other| (person(other), Role::Member));
         let members: Vec<_> = std::iter::once((person(me), role)).chain(others).collect();
-        let plan = RoomPlan { kind, name: name.as_deref(), members: &members, attempt: None };
+        let plan = RoomPlan { kind, name: name.as_deref(), members: &members, made_by: None, attempt: None };
         let room = self.0.store.make(plan).await.map_err(|error| failed(&error))?;
         Ok(json!({ "room_id": room.id }))
     }

@@ -4,6 +4,7 @@
 //! the database. Of one user only the last state counts.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,7 +38,13 @@ struct Shared {
 impl Changes {
     /// A user has come or gone.
     pub(crate) fn saw(&self, user: UserId, presence: Presence) {
-        self.users().insert(user, presence);
+        let mut users = self.users();
+        match users.entry(user) {
+            // Back to what was sent last: there is nothing to send.
+            Entry::Occupied(pending) if pending.get().online != presence.online => drop(pending.remove()),
+            Entry::Occupied(mut pending) => drop(pending.insert(presence)),
+            Entry::Vacant(entry) => drop(entry.insert(presence)),
+        }
         self.0.changed.notify_one();
     }
 
@@ -50,7 +57,12 @@ impl Changes {
     fn give_back(&self, some: Vec<(UserId, Presence)>) {
         let mut users = self.users();
         for (user, presence) in some {
-            users.entry(user).or_insert(presence);
+            match users.entry(user) {
+                // It was not sent, and is over.
+                Entry::Occupied(later) if later.get().online != presence.online => drop(later.remove()),
+                Entry::Occupied(_) => {}
+                Entry::Vacant(entry) => drop(entry.insert(presence)),
+            }
         }
     }
 
@@ -99,5 +111,32 @@ impl Teller {
             self.hub.tell_inboxes(rooms, Frame { about: Some(user.clone()), ..frame });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONLINE: Presence = Presence { online: true, last_seen: None };
+    const OFFLINE: Presence = Presence { online: false, last_seen: None };
+
+    #[test]
+    fn presence_that_is_what_it_was_is_not_sent() {
+        let (changes, user) = (Changes::default(), UserId::Int(1));
+        changes.saw(user.clone(), ONLINE);
+        assert_eq!(changes.take(), [(user.clone(), ONLINE)]);
+        changes.saw(user.clone(), OFFLINE);
+        changes.saw(user.clone(), ONLINE);
+        assert_eq!(changes.take(), []);
+        for presence in [OFFLINE, ONLINE, OFFLINE] {
+            changes.saw(user.clone(), presence);
+        }
+        let some = changes.take();
+        assert_eq!(some, [(user.clone(), OFFLINE)]);
+        // The user came back while it could not be sent.
+        changes.saw(user, ONLINE);
+        changes.give_back(some);
+        assert_eq!(changes.take(), []);
     }
 }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use self::counts::Counts;
+use super::opening;
 use crate::caller::{Caller, Inbox};
 use crate::close::Close;
 use crate::cursor::{InboxCursor, Position};
@@ -21,7 +22,7 @@ use crate::room::json;
 use crate::server::Server;
 use crate::splice::{quoted, splice};
 use crate::store::documents::Marks;
-use crate::store::{AsOf, Known, Listed, Rooms, StoreError, Unread, see, see_missed};
+use crate::store::{AsOf, Known, Listed, Looked, Rooms, StoreError, Unread, see, see_missed};
 
 /// The pause before what could not be read is read again, or is older than what the hub has heard of.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
@@ -53,6 +54,11 @@ pub(super) struct AllRooms {
     cursor: InboxCursor,
     /// The newest messages of others that were written to this socket, and whose marks are still to be handed on.
     owed: HashMap<RoomId, i64>,
+    /// The rooms that the user has not accepted, and the newest message of others that was written there: it is marked once
+    /// the user has.
+    pending: HashMap<RoomId, i64>,
+    /// Those of them that the user is not shown before something is said there.
+    hidden: HashSet<RoomId>,
 }
 
 impl AllRooms {
@@ -77,6 +83,8 @@ impl AllRooms {
             counts: Counts::default(),
             cursor: InboxCursor::default(),
             owed: HashMap::new(),
+            pending: HashMap::new(),
+            hidden: HashSet::new(),
         }
     }
 
@@ -99,7 +107,7 @@ impl AllRooms {
         reached: Option<Timestamp>,
         online: HashSet<UserId>,
     ) -> Utf8Bytes {
-        let Rooms { as_of, all, shown, next, missed, positions } = rooms;
+        let Rooms { as_of, all, pending, hidden, shown, next, missed, positions } = rooms;
         self.caller.page_ended(next);
         self.cursor = InboxCursor::at(as_of.time);
         for Known { room, position, beginning } in positions {
@@ -113,7 +121,13 @@ impl AllRooms {
         for room in &all {
             self.rooms.enter(*room);
         }
+        self.pending = pending.into_iter().map(|room| (room, 0)).collect();
+        self.hidden = hidden.into_iter().collect();
         for room in &shown {
+            // Written by a socket that was gone before it saw its own message.
+            if room.pending && room.last.as_ref().is_some_and(|last| last.sender == self.caller.user) {
+                self.accept(room.room.id);
+            }
             self.unread.insert(room.room.id, Unread { unread: room.unread, read: room.marks.read });
             // Its last message is on its way, and with it all before it.
             if let Some(message) = room.undelivered() {
@@ -153,7 +167,9 @@ impl AllRooms {
             return Ok((others.then(|| frame.json.clone()), None));
         };
         let room = *room;
-        if let What::Look = what {
+        // The first message in a room that was hidden shows it.
+        let shows = frame.delivers.is_some() && self.hidden.contains(&room);
+        if shows || matches!(what, What::Look) {
             return self.look(room, frame.time).await;
         }
         if self.was_shown(room, what, frame) || !self.rooms.has(room) || frame.dismisses.is_some() {
@@ -194,10 +210,17 @@ impl AllRooms {
         }
         // First, so that nothing falls between this and what is read.
         let reached = self.join(&[room]).max(Some(last));
-        let (read_at, listed) = self.read_room(room, reached).await?;
+        let (read_at, looked) = self.read_room(room, reached).await?;
         let looked_before = self.looked_at.insert(room, read_at.time).unwrap_or(self.began);
-        let Some((listed, known)) = listed else {
+        self.hidden.remove(&room);
+        if let Looked::Hidden = looked {
+            self.pending.entry(room).or_default();
+            self.hidden.insert(room);
+            return Ok((None, None));
+        }
+        let Looked::Listed(listed) = looked else {
             // Not one of the user's rooms any more.
+            self.pending.remove(&room);
             let told = self.rooms.leave(room).then(|| self.told(room, time, &InboxEvent::RoomRemoved {}));
             self.since_in.remove(&room);
             self.unread.remove(&room);
@@ -207,6 +230,12 @@ impl AllRooms {
             }
             return Ok((told, None));
         };
+        let (listed, known): (Listed, Known) = *listed;
+        if listed.pending {
+            self.pending.entry(room).or_default();
+        } else {
+            self.accepted(room);
+        }
         // The client knows the membership, unless another one has begun since, and the one before is over.
         let over = !self.rooms.enter(room);
         if over && known.beginning <= looked_before {
@@ -232,11 +261,7 @@ impl AllRooms {
     }
 
     /// A room, not older than what the hub has heard.
-    async fn read_room(
-        &self,
-        room: RoomId,
-        reached: Option<Timestamp>,
-    ) -> Result<(AsOf, Option<(Listed, Known)>), Close> {
+    async fn read_room(&self, room: RoomId, reached: Option<Timestamp>) -> Result<(AsOf, Looked), Close> {
         let deadline = self.deadline();
         loop {
             let read = self.read(deadline, || self.server.store.room_of(&self.caller.user, room)).await?;
@@ -296,15 +321,38 @@ impl AllRooms {
 
     /// It was written.
     pub(super) fn wrote(&mut self, frame: &Frame) {
-        if let (Some((id, author)), Some(outbox::Inbox { room, .. })) = (&frame.delivers, &frame.inbox)
-            && *author != self.caller.user
-        {
-            self.owe(*room, id.get());
+        if let (Some((id, author)), Some(outbox::Inbox { room, .. })) = (&frame.delivers, &frame.inbox) {
+            if *author == self.caller.user {
+                self.accept(*room);
+            } else {
+                self.owe(*room, id.get());
+            }
         }
     }
 
-    /// This message of a room was written, and all before it.
+    /// The user opened a room or wrote in it: one that another user made by connecting is accepted by that.
+    fn accept(&mut self, room: RoomId) {
+        if self.accepted(room) {
+            opening::accept(&self.server, room, &self.caller.user, self.caller.email.clone());
+        }
+    }
+
+    /// The room is one like all others. False if it was before.
+    fn accepted(&mut self, room: RoomId) -> bool {
+        let Some(message) = self.pending.remove(&room) else { return false };
+        if message > 0 {
+            self.owe(room, message);
+        }
+        true
+    }
+
+    /// This message of a room was written, and all before it. To a user who has not accepted the room it isn't delivered:
+    /// that would show that they are there.
     pub(super) fn owe(&mut self, room: RoomId, message: i64) {
+        if let Some(last) = self.pending.get_mut(&room) {
+            *last = message.max(*last);
+            return;
+        }
         let owed = self.owed.entry(room).or_default();
         *owed = message.max(*owed);
     }
@@ -322,6 +370,11 @@ impl AllRooms {
 
     /// Hands on the marks that are owed. What is written in a room that is being looked at is read.
     pub(super) fn pay(&mut self) {
+        if !self.pending.is_empty() {
+            let opened: Vec<_> =
+                self.pending.keys().copied().filter(|room| self.rooms.is_open(*room)).collect();
+            opened.into_iter().for_each(|room| self.accept(room));
+        }
         let Self { owed, server, caller, rooms, .. } = self;
         owed.retain(|room, message| {
             let read = if rooms.is_open(*room) { *message } else { 0 };

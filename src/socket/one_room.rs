@@ -126,6 +126,7 @@ mod tests {
             email: None,
             role: Role::Member,
             marks: Marks { delivered: *delivered, read: *read },
+            pending: false,
         };
         let members = marks.iter().map(member).collect();
         let (messages, waiting) = (Vec::new(), Vec::new());

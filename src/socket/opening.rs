@@ -95,7 +95,7 @@ async fn open_room(
     let seat = take_seat(server, &user).await?;
     let room = match (found, room) {
         (Some(room), _) | (None, Wanted::Id(room)) => room,
-        (None, Wanted::With(other)) => make_direct(server, &seat, &user, email.clone(), other).await?,
+        (None, Wanted::With(other)) => make_direct(server, &seat, &user, email.clone(), &other).await?,
         (None, Wanted::All) => return Err(Close::NoRoom),
     };
     // Only a resume is large for the database. But 20 histories at once are 200 MB of memory.
@@ -116,8 +116,13 @@ async fn open_room(
         let exists = server.store.room_exists(room).await.map_err(|error| refused(server, &error))?;
         return Err(if exists { Close::NotMember } else { Close::NoRoom });
     };
-    if let Some(email) = email
+    if std::mem::take(&mut member.pending) {
+        // Whoever opens the room accepts it.
+        accept(server, room, &user, email.clone());
+        member.email = email.or(member.email.take());
+    } else if let Some(email) = email
         && member.email.as_ref() != Some(&email)
+        && may_keep(server, &seat, &email)
     {
         member.email = Some(email.clone());
         keep_email(server, room, &user, email);
@@ -154,20 +159,20 @@ fn place(since: &str, room: RoomId) -> Option<Position> {
 }
 
 /// Makes the room of two of whom one connects. Only the caller's token vouches for anyone: the other becomes a
-/// member without an address.
+/// member without an address, who has not accepted the room.
 async fn make_direct(
     server: &Server,
     seat: &Seat,
     caller: &UserId,
     email: Option<String>,
-    other: UserId,
+    other: &UserId,
 ) -> Result<RoomId, Close> {
     seat.room(&server.runtime.rates()).map_err(|_| {
         server.metrics.limit("rooms_per_minute");
         Close::TooManyRooms
     })?;
     let caller = NewMember { user_id: caller.clone(), email };
-    let made = server.store.make_room(&[caller, NewMember { user_id: other, email: None }]).await;
+    let made = server.store.make_direct(caller, other).await;
     Ok(made.map_err(|error| refused(server, &error))?.id)
 }
 
@@ -246,6 +251,26 @@ fn refused(server: &Server, error: &StoreError) -> Close {
         StoreError::Erasing(_) => Close::PeerErasing,
         StoreError::Fault(_) => Close::Internal,
     }
+}
+
+/// Whether a token's address may be kept: a client that alternates between two must not tell its rooms of each.
+fn may_keep(server: &Server, seat: &Seat, email: &str) -> bool {
+    let may = seat.may_keep(&server.runtime.rates(), email);
+    if !may {
+        server.metrics.limit("addresses_per_minute");
+    }
+    may
+}
+
+/// The user accepts a room that another user made by connecting; the others are shown address and presence from now on.
+pub(super) fn accept(server: &Arc<Server>, room: RoomId, user: &UserId, email: Option<String>) {
+    let (store, metrics, user) = (server.store.clone(), server.metrics.clone(), user.clone());
+    server.tracker.spawn(async move {
+        if let Err(error) = store.accept(room, &user, email.as_deref()).await {
+            metrics.fault("accept");
+            tracing::warn!(%error, %room, "could not note that a user accepted a room; opening it again tries again");
+        }
+    });
 }
 
 /// The token's address becomes the member's. The socket needn't wait: its own history shows it already.

@@ -10,6 +10,7 @@ use bson::raw::cstr;
 use bson::{Bson, DateTime, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, rawdoc};
 use handlers::{MessageId, Role, RoomId, Text, Time, UserId};
 
+use super::consent;
 use super::numbers::Last;
 
 /// A message that has not been deleted.
@@ -80,6 +81,8 @@ pub(crate) struct Member {
     pub(crate) email: Option<String>,
     pub(crate) role: Role,
     pub(crate) marks: Marks,
+    /// The user has not accepted the membership ([`consent`](super::consent)).
+    pub(crate) pending: bool,
 }
 
 /// A stored document is not what it should be.
@@ -354,6 +357,7 @@ pub(crate) fn read_member(document: &RawDocument) -> Result<Member, Undecodable>
             delivered: read_int_if_any(document, "delivered")?.unwrap_or_default(),
             read: read_int_if_any(document, "read")?.unwrap_or_default(),
         },
+        pending: consent::is_pending(document)?,
     })
 }
 

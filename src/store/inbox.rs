@@ -8,6 +8,7 @@ use futures_util::TryStreamExt;
 use handlers::{MemberView, ReadyRoom, RoomChange, RoomId, RoomKind, RoomView, UserId};
 use mongodb::ClientSession;
 
+use super::consent::{self, Places};
 use super::documents::{self, Kind, Message, Undecodable};
 use super::list::{self, Listed, Page, Position};
 use super::resume::MessageBytes;
@@ -35,8 +36,12 @@ impl AsOf {
 pub(crate) struct Rooms {
     /// The moments that they are of: that of the marks is no later one, and mostly the same.
     pub(crate) as_of: AsOf,
-    /// All of them.
+    /// All of them that are listed.
     pub(crate) all: Vec<RoomId>,
+    /// Those that the user has not accepted, hidden or not ([`consent`](super::consent)).
+    pub(crate) pending: Vec<RoomId>,
+    /// Those of them that are hidden: the others are among all.
+    pub(crate) hidden: Vec<RoomId>,
     /// Some, in their order.
     pub(crate) shown: Vec<Listed>,
     /// The last one that is shown, if there are more.
@@ -77,6 +82,16 @@ pub(crate) enum Missed {
     Changed(Changed),
 }
 
+/// What became of a room that was looked at for one of its members.
+#[derive(Debug)]
+pub(crate) enum Looked {
+    /// The user is no member, or there is no such room.
+    NotMember,
+    /// The user is a member and is not shown the room yet.
+    Hidden,
+    Listed(Box<(Listed, Known)>),
+}
+
 /// What a socket asks to resume from.
 #[derive(Debug)]
 pub(crate) struct Resumable<'a> {
@@ -106,7 +121,7 @@ impl Store {
         .await
     }
 
-    /// The rooms of each of these users; whoever is in none is not among them.
+    /// The rooms of each of these users that they have accepted; whoever is in none is not among them.
     pub(crate) async fn rooms_by_user(
         &self,
         users: &[UserId],
@@ -114,7 +129,9 @@ impl Store {
         let members = self.members.clone();
         let users: Vec<_> = users.iter().map(documents::user_bson).collect();
         self.bounded(async move {
-            let find = members.find(doc! { "_id.user": { "$in": users } }).projection(doc! { "_id": 1 });
+            let mut filter = doc! { "_id.user": { "$in": users } };
+            filter.extend([consent::accepted()]);
+            let find = members.find(filter).projection(doc! { "_id": 1 });
             let found: Vec<RawDocumentBuf> = find.await?.try_collect().await?;
             let mut rooms: HashMap<_, Vec<_>> = HashMap::new();
             for member in &found {
@@ -132,10 +149,10 @@ impl Store {
         let (store, user, from) = (self.clone(), user.clone(), from.cloned());
         self.bounded(async move {
             let mut session = store.client.start_session().snapshot(true).await?;
-            let memberships = store.memberships_in(&mut session, &user).await?;
-            let joined = memberships.iter().map(|member| list::joined(member));
-            let mut places = joined.collect::<Result<Vec<_>, Undecodable>>()?;
-            let began = beginnings(&memberships)?;
+            let Places { memberships, listed: mut places, pending, hidden } =
+                store.listed_in(&mut session, &user).await?;
+            let mut began = beginnings(&memberships)?;
+            began.retain(|room, _| !hidden.contains(room));
             let all: Vec<RoomId> = places.iter().map(|place| place.room).collect();
             let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
             // First: what was touched is known once the stream has come to this moment.
@@ -143,7 +160,7 @@ impl Store {
             let missed = match &from {
                 Some(from) => {
                     let now = AsOf { time, marks };
-                    store.missed_in(&mut session, &began, from, now, page.bytes / 4 * 3).await?
+                    store.missed_in(&mut session, (&began, &pending), from, now, page.bytes / 4 * 3).await?
                 }
                 None => None,
             };
@@ -154,7 +171,8 @@ impl Store {
                 let shown = store.changed_in(&mut session, &user, changed, marks, page.bytes / 4).await?;
                 if let Some(shown) = shown {
                     let positions = reached(&missed, &began);
-                    return Ok(Rooms { as_of, all, shown, next: None, missed: Some(missed), positions });
+                    let missed = Some(missed);
+                    return Ok(Rooms { as_of, all, pending, hidden, shown, next: None, missed, positions });
                 }
             }
             // Their order is no part of the moment.
@@ -164,7 +182,8 @@ impl Store {
             let next = places.last().copied().filter(|_| has_more || fitted.cut);
             let positions =
                 if first { store.recent(&mut session, &began, &places, time).await? } else { Vec::new() };
-            Ok(Rooms { as_of, all, shown: fitted.shown, next, missed: None, positions })
+            let shown = fitted.shown;
+            Ok(Rooms { as_of, all, pending, hidden, shown, next, missed: None, positions })
         })
         .await
     }
@@ -189,7 +208,7 @@ impl Store {
     async fn missed_in(
         &self,
         session: &mut ClientSession,
-        began: &HashMap<RoomId, Timestamp>,
+        (began, pending): (&HashMap<RoomId, Timestamp>, &[RoomId]),
         from: &InboxCursor,
         now: AsOf,
         most: usize,
@@ -218,6 +237,11 @@ impl Store {
                 return Ok(None);
             };
             let now = self.position(session, room).await?;
+            if position.message == 0 && pending.contains(&room) {
+                // It was hidden until then.
+                missed.insert(room, Missed::Room(now));
+                continue;
+            }
             let Some(now) = self.reach(session, room, now, position).await? else { return Ok(None) };
             let Some(changed) = self.missed_after(session, room, position, now, fitting).await? else {
                 return Ok(None);
@@ -265,13 +289,8 @@ impl Store {
         Ok(Some(Known { room, position: self.position(session, room).await?, beginning }))
     }
 
-    /// One room as one of its members sees it, how far it has come, and the moments that this and its marks are of; none
-    /// where the user is no member or there is no such room.
-    pub(crate) async fn room_of(
-        &self,
-        user: &UserId,
-        room: RoomId,
-    ) -> Result<(AsOf, Option<(Listed, Known)>), StoreError> {
+    /// One room as one of its members sees it, how far it has come, and the moments that this and its marks are of.
+    pub(crate) async fn room_of(&self, user: &UserId, room: RoomId) -> Result<(AsOf, Looked), StoreError> {
         let (store, user) = (self.clone(), user.clone());
         self.bounded(async move {
             let mut session = store.client.start_session().snapshot(true).await?;
@@ -288,7 +307,15 @@ impl Store {
             // What was raised after that is told.
             let marks = store.reached.by(time);
             let listed = store.details_in(&mut session, &user, &places, marks).await?;
-            Ok((AsOf { time, marks }, listed.into_iter().next().zip(known)))
+            let looked = match listed.into_iter().next().zip(known) {
+                None => Looked::NotMember,
+                Some((room, known)) => {
+                    let is_hidden =
+                        room.pending && !store.hidden_in(&mut session, &[room.room.id]).await?.is_empty();
+                    if is_hidden { Looked::Hidden } else { Looked::Listed(Box::new((room, known))) }
+                }
+            };
+            Ok((AsOf { time, marks }, looked))
         })
         .await
     }
@@ -350,7 +377,7 @@ pub(crate) fn see_missed(listed: Listed, missed: Option<&Missed>, online: &HashS
 
 /// A room as its member is shown it.
 pub(crate) fn see(listed: Listed, online: &HashSet<UserId>) -> RoomView {
-    let Listed { room, members, last, unread, marks, active_at } = listed;
+    let Listed { room, members, last, unread, marks, active_at, .. } = listed;
     let last_message = last.map(|message| Showing::to(&members).show(&message).into_owned());
     RoomView {
         room_id: room.id,
@@ -374,7 +401,7 @@ fn see_kind(kind: Kind) -> RoomKind {
 
 fn see_members(members: Vec<documents::Member>, online: &HashSet<UserId>) -> Vec<MemberView> {
     let see = |member: documents::Member| MemberView {
-        online: online.contains(&member.user),
+        online: !member.pending && online.contains(&member.user),
         user_id: member.user,
         email: member.email,
         role: member.role,

@@ -17,7 +17,7 @@ use mongodb::ClientSession;
 use super::documents::{self, Marks, Member, Message, Room, Undecodable};
 use super::size::{self, Fitting};
 use super::unread::Many;
-use super::{Store, StoreError, journal, unread};
+use super::{Store, StoreError, consent, journal, unread};
 
 /// Rooms whose last activity is read in one operation.
 pub(super) const READ_AT_ONCE: usize = 500;
@@ -74,6 +74,8 @@ pub(crate) struct Listed {
     /// How far the user has come.
     pub(crate) marks: Marks,
     pub(crate) active_at: Time,
+    /// The user has not accepted the room.
+    pub(crate) pending: bool,
 }
 
 impl Listed {
@@ -102,7 +104,7 @@ impl Store {
         let (store, user) = (self.clone(), user.clone());
         self.bounded(async move {
             let mut session = store.client.start_session().snapshot(true).await?;
-            let mut places = store.places_in(&mut session, &user).await?;
+            let mut places = store.listed_in(&mut session, &user).await?.listed;
             let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
             store.with_activity(&user, &mut places).await?;
             let (mut places, more) = paged(places, page);
@@ -113,16 +115,6 @@ impl Store {
         .await
     }
 
-    /// All rooms of a user, in no order, and when the user came in.
-    pub(super) async fn places_in(
-        &self,
-        session: &mut ClientSession,
-        user: &UserId,
-    ) -> Result<Vec<Position>, StoreError> {
-        let found = self.memberships_in(session, user).await?;
-        Ok(found.iter().map(|member| joined(member)).collect::<Result<_, Undecodable>>()?)
-    }
-
     /// Reads of all of a user's memberships the room and the beginning.
     pub(super) async fn memberships_in(
         &self,
@@ -130,7 +122,7 @@ impl Store {
         user: &UserId,
     ) -> Result<Vec<RawDocumentBuf>, StoreError> {
         let find = self.members.find(doc! { "_id.user": documents::user_bson(user) });
-        let find = find.projection(doc! { "_id": 1, "joined_at": 1, "joined": 1 });
+        let find = find.projection(doc! { "_id": 1, "joined_at": 1, "joined": 1, consent::PENDING: 1 });
         let mut cursor = find.session(&mut *session).await?;
         Ok(cursor.stream(session).try_collect().await?)
     }
@@ -339,13 +331,15 @@ fn read(document: &RawDocument, user: &UserId, active_at: Time) -> Result<Listed
     let members = documents::documents_in(document, "members")?.into_iter().map(documents::read_member);
     let members = members.collect::<Result<Vec<_>, _>>()?;
     let last = documents::documents_in(document, "last")?.first().map(|last| documents::read_message(last));
-    let marks = members.iter().find(|member| member.user == *user).map(|member| member.marks);
+    let own = members.iter().find(|member| member.user == *user);
+    let (marks, pending) = own.map(|own| (own.marks, own.pending)).unwrap_or_default();
     Ok(Listed {
         room,
         members,
         last: last.transpose()?.flatten(),
         unread: unread::read(document)?,
-        marks: marks.unwrap_or_default(),
+        marks,
         active_at,
+        pending,
     })
 }

@@ -138,7 +138,7 @@ impl Entering {
         members.insert_one(new).session(session).await?;
         let NewMember { user_id, email } = self.member.clone();
         let marks = Marks { delivered: last, read: last };
-        Ok(Entered::New(Member { user: user_id, email, role, marks }))
+        Ok(Entered::New(Member { user: user_id, email, role, marks, pending: false }))
     }
 
     fn email(&self) -> Document {

@@ -308,6 +308,7 @@ mod tests {
             email: None,
             role: handlers::Role::Member,
             marks: Marks { delivered: 3, read: 3 },
+            pending: false,
         };
         let mut members: Vec<_> = (1..=count).map(member).collect();
         overlay.raise(room(), until, &mut members);

@@ -7,7 +7,8 @@
 //! | `last_seen` | when the last socket of a server was closed; while `online` it says nothing |
 //!
 //! In the change stream a coming is an insert, or an update that sets `online`. A going may also stand there as a
-//! replacement: of an update by a pipeline the database writes whichever is shorter.
+//! replacement: of an update by a pipeline the database writes whichever is shorter. A replacement that shows the user
+//! online is the going of one server of several, and no news.
 //!
 //! Each write is one update of one document and can be repeated without harm, so that no two servers ever have to
 //! agree on anything, and a batch of unknown outcome is simply written again.
@@ -96,7 +97,9 @@ impl Store {
             // By the database's clock.
             let ago = i64::try_from(at.elapsed().as_millis()).unwrap_or(i64::MAX);
             let seen = doc! { "$subtract": ["$$NOW", ago] };
-            let statement = doc! { "q": { "_id": documents::user_bson(user) }, "u": without(server, seen) };
+            // Written a second time it changes nothing, so nobody is told a second time.
+            let here = doc! { "_id": documents::user_bson(user), "servers": server };
+            let statement = doc! { "q": here, "u": without(server, seen) };
             let statement = RawDocumentBuf::try_from(&statement).map_err(Undecodable::from)?;
             statements.push(statement);
         }

@@ -8,6 +8,7 @@ use mongodb::error::{Error, ErrorKind, WriteFailure};
 use mongodb::options::{Hint, ReturnDocument};
 use serde::{Deserialize, Serialize};
 
+use super::consent::{self, PENDING};
 use super::documents::{self, Kind, Room};
 use super::indexes::lacks_index;
 use super::{Attempt, Store, StoreError};
@@ -32,6 +33,8 @@ pub(crate) struct RoomPlan<'a> {
     pub(crate) kind: Kind,
     pub(crate) name: Option<&'a str>,
     pub(crate) members: &'a [(NewMember, Role)],
+    /// Who makes it by connecting: the other member has not accepted it yet. None where the application makes it.
+    pub(crate) made_by: Option<&'a UserId>,
     /// The try of a request that makes it, where that is to make one room however often it is sent.
     pub(crate) attempt: Option<&'a Attempt>,
 }
@@ -78,7 +81,22 @@ impl Store {
     pub async fn make_room(&self, members: &[NewMember]) -> Result<NewRoom, StoreError> {
         let kind = if members.len() == 2 { Kind::Direct } else { Kind::Group };
         let members: Vec<_> = members.iter().map(|member| (member.clone(), Role::Member)).collect();
-        self.make(RoomPlan { kind, name: None, members: &members, attempt: None }).await
+        self.make(RoomPlan { kind, name: None, members: &members, made_by: None, attempt: None }).await
+    }
+
+    /// Makes the direct room of a user who connects and of another one, who has not accepted it yet.
+    pub(crate) async fn make_direct(&self, caller: NewMember, other: &UserId) -> Result<NewRoom, StoreError> {
+        let made_by = caller.user_id.clone();
+        let other = NewMember { user_id: other.clone(), email: None };
+        let members = [caller, other].map(|member| (member, Role::Member));
+        let plan = RoomPlan {
+            kind: Kind::Direct,
+            name: None,
+            members: &members,
+            made_by: Some(&made_by),
+            attempt: None,
+        };
+        self.make(plan).await
     }
 
     /// Makes a room, or finds the direct one that its members have, or the one that another try has made.
@@ -87,14 +105,14 @@ impl Store {
     /// are made for one pair, or by two tries of one request, can't both come: whoever is late finds the other's. A user
     /// who is being erased is in none: [`StoreError::Erasing`].
     pub(crate) async fn make(&self, plan: RoomPlan<'_>) -> Result<NewRoom, StoreError> {
-        let RoomPlan { kind, name, members, attempt } = plan;
+        let RoomPlan { kind, name, members, made_by, attempt } = plan;
         self.refuse_erasing(members.iter().map(|(member, _)| &member.user_id)).await?;
         let pair = match members {
             [(one, _), (other, _)] if kind == Kind::Direct => Some(pair(&one.user_id, &other.user_id)),
             _ => None,
         };
         let earlier = attempt.filter(|attempt| attempt.is_another);
-        if let Some(made) = self.made_already(earlier, pair.as_ref(), members).await? {
+        if let Some(made) = self.made_already(earlier, pair.as_ref(), (members, made_by)).await? {
             return Ok(made);
         }
         let id = self.next_room().await?;
@@ -107,10 +125,10 @@ impl Store {
         let mut unique = Vec::new();
         unique.extend(pair.clone().map(|pair| ("pair", doc! { "pair": pair })));
         unique.extend(attempt.map(|attempt| ("write_id", doc! { "write_id": attempt.write_id })));
-        match self.insert_room(id, room, members, unique).await? {
+        match self.insert_room(id, room, (members, made_by), unique).await? {
             Ok(()) => Ok(NewRoom { id, made: true, created_at: Some(now) }),
             Err(error) if is_duplicate(&error) => {
-                let made = self.made_already(attempt, pair.as_ref(), members).await?;
+                let made = self.made_already(attempt, pair.as_ref(), (members, made_by)).await?;
                 if made.is_none() {
                     // The id itself was taken: the counter is behind, and the next try finds it raised.
                     self.raise_room_counter().await?;
@@ -127,7 +145,7 @@ impl Store {
         &self,
         attempt: Option<&Attempt>,
         pair: Option<&Document>,
-        members: &[(NewMember, Role)],
+        (members, made_by): (&[(NewMember, Role)], Option<&UserId>),
     ) -> Result<Option<NewRoom>, StoreError> {
         if let Some(attempt) = attempt
             && let Some(id) = self.made(attempt).await?
@@ -136,7 +154,7 @@ impl Store {
         }
         let Some(pair) = pair else { return Ok(None) };
         let Some(id) = self.find_room(doc! { "pair": pair.clone() }).await? else { return Ok(None) };
-        self.add_members(id, members).await?;
+        self.add_members(id, members, made_by).await?;
         Ok(Some(NewRoom { id, made: false, created_at: None }))
     }
 
@@ -146,13 +164,14 @@ impl Store {
         &self,
         id: RoomId,
         room: Document,
-        members: &[(NewMember, Role)],
+        (members, made_by): (&[(NewMember, Role)], Option<&UserId>),
         unique: Vec<(&'static str, Document)>,
     ) -> Result<Result<(), Error>, StoreError> {
         let now = self.clock().await?;
         let mut first_members = Vec::with_capacity(members.len());
         for (member, role) in members {
-            first_members.push(first_member(id, member, *role, now)?);
+            let pending = made_by.is_some_and(|maker| *maker != member.user_id);
+            first_members.push(first_member(id, (member, *role), pending, now)?);
         }
         let insertion = Insertion { store: self.clone(), room, members: first_members, unique };
         self.bounded(async move {
@@ -178,18 +197,28 @@ impl Store {
         id.ok_or_else(|| StoreError::Fault("the counter of rooms holds no number".into()))
     }
 
-    /// Adds those who are missing; whoever is there keeps role and marks, and gets an address that is given.
+    /// Adds those who are missing; whoever is there keeps role and marks, and gets an address that is given. The one who
+    /// makes the room has accepted it; where the application does, all have.
     ///
     /// By inserts: the database notes when a membership begins for no other write.
-    async fn add_members(&self, room: RoomId, members: &[(NewMember, Role)]) -> Result<(), StoreError> {
+    async fn add_members(
+        &self,
+        room: RoomId,
+        members: &[(NewMember, Role)],
+        made_by: Option<&UserId>,
+    ) -> Result<(), StoreError> {
         let now = self.clock().await?;
         for (member, role) in members {
-            let new = first_member(room, member, *role, now)?;
+            let pending = made_by.is_some_and(|maker| *maker != member.user_id);
+            let new = first_member(room, (member, *role), pending, now)?;
             let members = self.members.clone();
             let inserted = self.bounded(async move { Ok(members.insert_one(new).await) }).await?;
             match (inserted, &member.email) {
                 (Ok(_), _) => {}
                 (Err(error), email) if is_duplicate(&error) => {
+                    if !pending {
+                        self.accept(room, &member.user_id, None).await?;
+                    }
                     if let Some(email) = email {
                         self.set_email(room, &member.user_id, email).await?;
                     }
@@ -209,10 +238,11 @@ impl Store {
         Ok(())
     }
 
-    /// The same in all rooms of the user.
+    /// The same in all rooms that the user has accepted.
     pub(crate) async fn set_email_everywhere(&self, user: &UserId, email: &str) -> Result<(), StoreError> {
         let members = self.members.clone();
-        let filter = doc! { "_id.user": documents::user_bson(user), "email": { "$ne": email } };
+        let mut filter = doc! { "_id.user": documents::user_bson(user), "email": { "$ne": email } };
+        filter.extend([consent::accepted()]);
         let update = doc! { "$set": { "email": email } };
         self.bounded(async move { Ok(members.update_many(filter, update).await.map(|_| ())?) }).await
     }
@@ -277,8 +307,8 @@ impl Insertion {
 /// What one of a room's first members begins with.
 fn first_member(
     room: RoomId,
-    NewMember { user_id, email }: &NewMember,
-    role: Role,
+    (NewMember { user_id, email }, role): (&NewMember, Role),
+    pending: bool,
     now: DateTime,
 ) -> Result<RawDocumentBuf, documents::Undecodable> {
     let mut document = doc! {
@@ -286,6 +316,7 @@ fn first_member(
         "joined_at": now, "joined": documents::BEGINS,
     };
     document.extend(email.as_ref().map(|email| ("email".to_owned(), email.into())));
+    document.extend(pending.then(|| (PENDING.to_owned(), true.into())));
     Ok(RawDocumentBuf::try_from(&document)?)
 }
 

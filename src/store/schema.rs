@@ -7,6 +7,7 @@ use mongodb::IndexModel;
 use mongodb::error::ErrorKind;
 use mongodb::options::IndexOptions;
 
+use super::consent::PENDING;
 use super::revisions::UNFINISHED;
 use super::{Store, StoreError};
 
@@ -111,6 +112,11 @@ pub(super) fn indexes() -> Vec<(&'static str, IndexModel)> {
         .partial_filter_expression(doc! { UNFINISHED: { "$exists": true } })
         .build();
     let spent = IndexOptions::builder().name("expires_at".to_owned()).expire_after(Duration::ZERO).build();
+    // Empty but where rooms are made by connecting.
+    let pending = IndexOptions::builder()
+        .name(PENDING.to_owned())
+        .partial_filter_expression(doc! { PENDING: true })
+        .build();
     let about = IndexOptions::builder().name("about".to_owned()).sparse(true).build();
     let named = IndexOptions::builder().name("users".to_owned()).build();
     // An event that is told again, for its server died, is set aside once.
@@ -138,6 +144,7 @@ pub(super) fn indexes() -> Vec<(&'static str, IndexModel)> {
         ),
         ("set_aside", IndexModel::builder().keys(doc! { "users": 1 }).options(named).build()),
         ("set_aside", IndexModel::builder().keys(doc! { "hook": 1, "event": 1 }).options(event).build()),
+        ("members", IndexModel::builder().keys(doc! { "_id.room": 1 }).options(pending).build()),
         ("heartbeats", expiring(HEARTBEAT_KEPT)),
         ("signals", expiring(SIGNALS_KEPT)),
     ]

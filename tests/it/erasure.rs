@@ -21,7 +21,7 @@ const ON_CONNECT: (&str, &str) = ("ROOMS__DIRECT", "on_connect");
 const ERASED: (u16, &str) = (4001, "the user was erased");
 
 /// Each collection that Parlor has. One that is added here is looked through for erased users, too.
-const COLLECTIONS: [&str; 11] = [
+const COLLECTIONS: [&str; 12] = [
     "counters",
     "erasures",
     "heartbeats",
@@ -32,6 +32,7 @@ const COLLECTIONS: [&str; 11] = [
     "presence",
     "requests",
     "rooms",
+    "set_aside",
     "signals",
 ];
 
@@ -182,7 +183,9 @@ async fn no_collection_names_an_erased_user() {
     mine.send(json!({"action": "send", "message": "marker-text", "client_id": "marker-client"})).await;
     two.until_kind("chat_message").await;
     two.send(json!({"action": "send", "message": "of 2"})).await;
-    mine.until_kind("mark_message_as_read").await;
+    for _ in 0..2 {
+        mine.until_kind("chat_message").await;
+    }
     mine.send(json!({"action": "edit", "message_id": 1, "text": "marker-edit"})).await;
     two.until_kind("message_edited").await;
     mine.send(json!({"action": "typing"})).await;

@@ -17,6 +17,7 @@ mod closing;
 mod command;
 mod command_remote;
 mod connect;
+mod consent;
 mod contract;
 mod counted;
 mod crash;

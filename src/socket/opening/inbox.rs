@@ -7,7 +7,7 @@ use bson::Timestamp;
 use handlers::UserId;
 use tokio::time::Instant;
 
-use super::{Opened, RETRY_PAUSE, drop_email, may_read, refused, take_seat};
+use super::{Opened, RETRY_PAUSE, drop_email, may_keep, may_read, refused, take_seat};
 use crate::admission::Admission;
 use crate::auth;
 use crate::caller::{Caller, Place, ROOMS};
@@ -33,7 +33,9 @@ pub(super) async fn open(
     let page_bytes = server.config.load().limits.page_bytes;
     let rooms = outbox.rooms().cloned().unwrap_or_default();
     let from = ask.since.as_deref().and_then(|since| since.parse().ok());
-    if let Some(email) = &email {
+    if let Some(email) = &email
+        && may_keep(server, &seat, email)
+    {
         keep_email(server, &user, email.clone());
     }
     drop_email(server, &user, doubted_email);
@@ -45,6 +47,8 @@ pub(super) async fn open(
     if read.missed.is_some() {
         // Also of those in rooms in which nothing else has changed.
         let online = store.contacts_online(&caller.user, &read.all, read.as_of).await;
+        let online = online.map_err(|error| refused(server, &error))?;
+        let online = store.visible(&read.all, online).await;
         contacts = online.map_err(|error| refused(server, &error))?;
         if contacts.iter().map(|user| size::of_user(user) + 1).sum::<usize>() > page_bytes / 4 {
             (read, reached) = self::read(server, &store, &caller, &mut view, None).await?;
@@ -60,7 +64,13 @@ pub(super) async fn open(
     let online = if read.missed.is_some() {
         Ok(contacts)
     } else {
-        store.online_in(&read.shown, Some(read.as_of)).await
+        store.online_in(&read.shown, Some(read.as_of)).await.map(|mut online| {
+            let members = read.shown.iter().flat_map(|room| &room.members);
+            let accepted: HashSet<_> =
+                members.filter(|member| !member.pending).map(|member| &member.user).collect();
+            online.retain(|user| accepted.contains(user));
+            online
+        })
     };
     let online = online.map_err(|error| refused(server, &error))?;
     let first_frame = view.begin(read, reached, online);
@@ -94,13 +104,17 @@ async fn read(
         let page = Page { before: None, limit: ROOMS, bytes: server.config.load().limits.page_bytes };
         let asked = Resumable { page, first: true, from };
         let rooms = store.inbox(&caller.user, asked).await.map_err(|error| refused(server, &error))?;
-        if reached.is_none_or(|reached| reached <= rooms.as_of.time) && view.hears_of(&rooms.all) {
+        if reached.is_none_or(|reached| reached <= rooms.as_of.time)
+            && view.hears_of(&rooms.all)
+            && view.hears_of(&rooms.hidden)
+        {
             return Ok((rooms, reached));
         }
         if Instant::now() > deadline {
             return Err(Close::Unavailable);
         }
         known = rooms.all;
+        known.extend(rooms.hidden);
         tokio::time::sleep(RETRY_PAUSE).await;
     }
 }

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::{expect, inbox, next};
-use crate::support::{Server, chat, shared_uri};
+use crate::support::{Client, Metered, Server, chat, shared_uri};
 
 #[tokio::test]
 async fn a_room_that_is_made_is_added_and_heard_of_at_once() {
@@ -141,4 +141,63 @@ async fn a_change_of_a_group_is_read_once_for_all_who_are_in_it() {
     let noted = database.collection::<mongodb::bson::Document>("system.profile");
     let reads = noted.count_documents(reads).await.unwrap();
     assert!((1..=3).contains(&reads), "members were read {reads} times");
+}
+
+/// User 2 connects with an address in the token.
+async fn with_address(server: &Server, target: &str, email: &str) -> Client {
+    let token = server.token(2).with("email", email).sign();
+    let mut client = server.dial(target).token(&token).open().await;
+    client.next().await;
+    client
+}
+
+#[tokio::test]
+async fn another_address_in_the_token_is_sent_to_others() {
+    let server = Server::start(&[]).await;
+    let group = server.room(&[1, 2, 3]).await;
+    let (mut one, _) = inbox(&server, 1).await;
+    let next = async |one: &mut Client| {
+        let changed = one.until_kind("room_changed").await;
+        let members = changed["room"]["members"].as_array().unwrap();
+        let two = members.iter().find(|member| member["user_id"] == 2).unwrap();
+        (two["email"].clone(), changed["room"]["name"].clone())
+    };
+    let room = format!("/ws/chat/?room_id={group}");
+    for (target, email) in [("/ws/?since=", "a@example.com"), (room.as_str(), "b@example.com")] {
+        let _two = with_address(&server, target, email).await;
+        assert_eq!(next(&mut one).await.0, email);
+        // The same one again changes nothing, so what comes next is another change.
+        let _again = with_address(&server, target, email).await;
+        let _again = with_address(&server, "/ws/?since=", email).await;
+        let named = server.call(Method::PATCH, &format!("/rooms/{group}"), json!({"name": email})).await;
+        assert_eq!(named.0, 200);
+        assert_eq!(next(&mut one).await, (json!(email), json!(email)));
+    }
+    let put =
+        server.call(Method::PUT, &format!("/rooms/{group}/members/2"), json!({"email": "c@example.com"}));
+    assert_eq!(put.await.0, 200);
+    assert_eq!(next(&mut one).await.0, "c@example.com", "by the API, too");
+}
+
+#[tokio::test]
+async fn alternating_addresses_are_kept_so_often_in_a_minute() {
+    let metered = Metered::new();
+    let server = Server::start(&[("LIMITS__ADDRESSES_PER_MINUTE", "1"), metered.setting()]).await;
+    let group = server.room(&[1, 2, 3]).await;
+    let room = format!("/ws/chat/?room_id={group}");
+    let members = server.collection("members").await;
+    let kept = async |email: &str| {
+        let filter = doc! { "_id.user": 2, "email": email };
+        while members.count_documents(filter.clone()).await.unwrap() == 0 {}
+    };
+    // The first one that the server sees is no change.
+    for email in ["a@example.com", "b@example.com"] {
+        let _two = with_address(&server, &room, email).await;
+        kept(email).await;
+    }
+    for target in [room.as_str(), "/ws/?since=", room.as_str()] {
+        let _two = with_address(&server, target, "a@example.com").await;
+    }
+    assert_eq!(metered.hits("addresses_per_minute").await, 3);
+    kept("b@example.com").await;
 }

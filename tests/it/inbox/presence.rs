@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use mongodb::bson::doc;
 use serde_json::json;
 
 use super::inbox;
-use crate::support::{Program, Server};
+use crate::support::{Program, Server, shared_uri};
 
 /// How soon all that is known of users is right (protocol.md, Level 3)...
 const WITHIN: Duration = Duration::from_secs(5);
@@ -64,4 +65,29 @@ async fn who_was_on_a_server_that_died_is_told_to_be_gone_within_5_s() {
     let gone = one.until_kind("presence").await;
     assert_eq!((&gone["user_id"], &gone["online"]), (&json!(2), &json!(false)));
     assert!(killed.elapsed() < WITHIN + SLACK, "{:?}", killed.elapsed());
+}
+
+#[tokio::test]
+async fn presence_is_not_sent_when_one_of_two_devices_leaves() {
+    let short = [("PRESENCE__GRACE_MS", "50")];
+    let server = Server::start(&short).await;
+    let other = server.beside_over(shared_uri(), &short).await;
+    server.room(&[1, 2]).await;
+    let (mut one, _) = inbox(&server, 1).await;
+    let presences = server.collection("presence").await;
+    let here = async |servers: i32| {
+        let filter = doc! { "_id": 2, "servers": { "$size": servers } };
+        while presences.count_documents(filter.clone()).await.unwrap() == 0 {}
+    };
+    for _ in 0..3 {
+        let (phone, laptop) = (server.join(2, 1).await, other.join(2, 1).await);
+        assert_eq!(one.until_kind("presence").await["online"], true);
+        here(2).await;
+        phone.leave().await;
+        here(1).await;
+        laptop.leave().await;
+        let next = one.until_kind("presence").await;
+        assert_eq!(next["online"], false, "nothing has changed before: {next}");
+        here(0).await;
+    }
 }

@@ -1,0 +1,176 @@
+//! Rooms that one user made by connecting: what the other user has not accepted shows nothing of them.
+
+use mongodb::bson::doc;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Client, Server, shared_uri};
+
+const ON: [(&str, &str); 2] = [("ROOMS__DIRECT", "on_connect"), ("PRESENCE__GRACE_MS", "50")];
+
+const ADDRESS: &str = "two@example.com";
+
+/// An inbox connection of a user with an address.
+async fn inbox(server: &Server, user: i64, since: &str) -> (Client, Value) {
+    let email = if user == 2 { ADDRESS } else { "one@example.com" };
+    let token = server.token(user).with("email", email).sign();
+    let mut client = server.dial(&format!("/ws/?since={since}")).token(&token).open().await;
+    let ready = client.next().await;
+    assert_eq!(ready["type"], "ready", "{ready}");
+    (client, ready)
+}
+
+/// A member of a room as it is shown.
+fn member(room: &Value, user: i64) -> &Value {
+    let members = room["members"].as_array().unwrap();
+    members.iter().find(|member| member["user_id"] == user).unwrap_or_else(|| panic!("no {user} in {room}"))
+}
+
+fn assert_unseen(room: &Value) {
+    let two = member(room, 2);
+    assert_eq!((&two["email"], &two["online"]), (&Value::Null, &json!(false)), "{room}");
+}
+
+/// The room of users 1 and 2, as user 1 made it by connecting.
+async fn made_by_one(server: &Server) -> i64 {
+    server.join(1, 2).await.leave().await;
+    let (_, list) = server.api_get("/rooms?user_id=1").await;
+    list["rooms"][0]["room_id"].as_i64().unwrap()
+}
+
+/// Waits until the presence of a user has been written.
+async fn online(server: &Server, user: i64) {
+    let presence = server.collection("presence").await;
+    while presence.count_documents(doc! { "_id": user, "online": true }).await.unwrap() == 0 {}
+}
+
+#[tokio::test]
+async fn a_room_made_by_connecting_is_hidden_until_something_is_said() {
+    let server = Server::start(&ON).await;
+    let other = server.beside_over(shared_uri(), &ON).await;
+    let (mut two, ready) = inbox(&other, 2, "").await;
+    let cursor = ready["cursor"].as_str().unwrap().to_owned();
+    let room = made_by_one(&server).await;
+    for server in [&server, &other] {
+        assert_eq!(server.api_get("/rooms?user_id=2").await.1["rooms"], json!([]));
+        assert_eq!(inbox(server, 2, "").await.1["rooms"], json!([]));
+        let (_, resumed) = inbox(server, 2, &cursor).await;
+        assert_eq!((&resumed["rooms"], &resumed["room_ids"]), (&json!([]), &json!([])), "{resumed}");
+    }
+    two.send(json!({"action": "rooms"})).await;
+    let page = two.until_kind("rooms").await;
+    assert_eq!(page["rooms"], json!([]));
+    two.send(json!({"action": "send", "room_id": room, "message": "a guess"})).await;
+    assert_eq!(two.until_kind("error").await["code"], "not_found");
+
+    let mut one = server.join(1, 2).await;
+    one.say("hello").await;
+    let added = two.until_kind("room_added").await;
+    assert_eq!((&added["room_id"], &added["room"]["unread"]), (&json!(room), &json!(1)), "{added}");
+    assert_eq!(added["room"]["last_message"]["text"], "hello");
+    assert_eq!(other.api_get("/rooms?user_id=2").await.1["rooms"][0]["room_id"], room);
+    let (_, ready) = inbox(&other, 2, "").await;
+    assert_eq!(ready["rooms"][0]["room_id"], room);
+    let (_, resumed) = inbox(&other, 2, &cursor).await;
+    assert_eq!(resumed["rooms"][0]["added"], true, "{resumed}");
+    // What is said next arrives like in any room.
+    one.say("again").await;
+    assert_eq!(two.until_kind("chat_message").await["message"]["text"], "again");
+}
+
+#[tokio::test]
+async fn a_stranger_sees_neither_address_nor_presence() {
+    let server = Server::start(&ON).await;
+    let (mut two, _) = inbox(&server, 2, "").await;
+    online(&server, 2).await;
+    let room = made_by_one(&server).await;
+    let (mut one, ready) = inbox(&server, 1, "").await;
+    let cursor = ready["cursor"].as_str().unwrap().to_owned();
+    assert_unseen(&ready["rooms"][0]);
+    assert!(!ready["online"].as_array().unwrap().contains(&json!(2)), "{ready}");
+    one.send(json!({"action": "send", "room_id": room, "message": "hello"})).await;
+    assert_eq!(two.until_kind("room_added").await["room_id"], room);
+    // Another device comes, which brings the address once more, and goes, and all of them do.
+    let (second, _) = inbox(&server, 2, "").await;
+    second.leave().await;
+    two.leave().await;
+    let presence = server.collection("presence").await;
+    while presence.count_documents(doc! { "_id": 2, "online": false }).await.unwrap() == 0 {}
+    let (mut two, ready) = inbox(&server, 2, "").await;
+    assert_eq!(ready["rooms"][0]["unread"], 1, "{ready}");
+    online(&server, 2).await;
+    let (_, resumed) = inbox(&server, 1, &cursor).await;
+    assert!(!resumed["online"].as_array().unwrap().contains(&json!(2)), "{resumed}");
+    let (_, listed) = server.api_get("/rooms?user_id=1").await;
+    assert_eq!(member(&listed["rooms"][0], 2)["email"], Value::Null, "{listed}");
+
+    two.send(json!({"action": "open", "room_id": room})).await;
+    let mut before = Vec::new();
+    let changed = loop {
+        let frame = one.next().await;
+        if frame["type"] == "room_changed" {
+            break frame;
+        }
+        before.push(frame);
+    };
+    let kinds: Vec<_> = before.iter().map(|frame| frame["type"].as_str().unwrap()).collect();
+    let told = kinds.iter().any(|kind| *kind == "presence" || kind.starts_with("mark_message"));
+    assert!(!told, "neither a coming nor a receipt before it is opened: {before:?}");
+    let seen = member(&changed["room"], 2);
+    assert_eq!((&seen["email"], &seen["online"]), (&json!(ADDRESS), &json!(true)), "{changed}");
+    assert_eq!(one.until_kind("mark_message_as_delivered").await["message"]["message_id"], 1);
+    two.leave().await;
+    assert_eq!(one.until_kind("presence").await["online"], false);
+}
+
+#[tokio::test]
+async fn opening_writing_and_the_api_accept_a_room() {
+    for way in ["open", "send", "connect", "post", "api"] {
+        let server = Server::start(&ON).await;
+        let (mut two, _) = inbox(&server, 2, "").await;
+        let room = made_by_one(&server).await;
+        let (mut one, ready) = inbox(&server, 1, "").await;
+        assert_unseen(&ready["rooms"][0]);
+        one.send(json!({"action": "send", "room_id": room, "message": "hello"})).await;
+        two.until_kind("room_added").await;
+        match way {
+            "open" => two.send(json!({"action": "open", "room_id": room})).await,
+            "send" => two.send(json!({"action": "send", "room_id": room, "message": "hi"})).await,
+            "connect" => {
+                let token = server.token(2).with("email", ADDRESS).sign();
+                let target = "/ws/chat/?firts_user=2&second_user=1";
+                assert_eq!(server.dial(target).token(&token).open().await.history().await.len(), 1);
+            }
+            "post" => {
+                let body = json!({"sender_id": 2, "text": "hi"});
+                assert_eq!(server.api_post(&format!("/rooms/{room}/messages"), &body).await.0, 201);
+            }
+            _ => {
+                let body = json!({"members": [{"user_id": 1}, {"user_id": 2}]});
+                assert_eq!(server.call(Method::POST, "/rooms", body).await.0, 200);
+            }
+        }
+        let changed = one.until_kind("room_changed").await;
+        // The API's caller has said no address: the next token brings it.
+        let expected = if matches!(way, "post" | "api") { Value::Null } else { json!(ADDRESS) };
+        let seen = member(&changed["room"], 2);
+        assert_eq!((&seen["email"], &seen["online"]), (&expected, &json!(true)), "{way}: {changed}");
+        let (_two, _) = inbox(&server, 2, "").await;
+        if expected.is_null() {
+            let changed = one.until_kind("room_changed").await;
+            assert_eq!(member(&changed["room"], 2)["email"], ADDRESS, "{way}: {changed}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_room_made_by_the_api_shows_its_members_at_once() {
+    let server = Server::start(&ON).await;
+    let (mut two, _) = inbox(&server, 2, "").await;
+    online(&server, 2).await;
+    server.room_of(vec![json!({"user_id": 1}), json!({"user_id": 2, "email": ADDRESS})]).await;
+    assert_eq!(two.until_kind("room_added").await["room"]["members"].as_array().unwrap().len(), 2);
+    let (_, ready) = inbox(&server, 1, "").await;
+    let seen = member(&ready["rooms"][0], 2);
+    assert_eq!((&seen["email"], &seen["online"]), (&json!(ADDRESS), &json!(true)), "{ready}");
+}
