@@ -22,6 +22,8 @@ mod problem;
 mod rooms;
 mod schema;
 mod set_aside;
+mod strict;
+mod tidy;
 mod users;
 mod view;
 mod window;

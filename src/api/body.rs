@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use tokio_tungstenite::tungstenite::Bytes;
 
 use super::problem::{Code, Problem, may_fail};
+use super::strict::{Strict, TWICE};
 use crate::http::body::{self, BodyFault};
 use crate::server::Server;
 
@@ -64,10 +65,16 @@ pub(super) async fn bytes(req: &mut Request, server: &Server) -> Result<Bytes, P
 impl<T: DeserializeOwned> Body<T> {
     /// Objects by their fields' names only: what is derived would take an array of their values as well.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Problem> {
-        let object: Map<String, Value> = serde_json::from_slice(bytes).map_err(|error| {
-            Problem::new(Code::BadJson, format!("the body is no JSON object: {}", short(&error)))
+        let unreadable =
+            |fault: String| Problem::new(Code::BadJson, format!("the body is no JSON object: {fault}"));
+        let Strict(value) = serde_json::from_slice(bytes).map_err(|error| {
+            let fault = short(&error);
+            if fault.starts_with(TWICE) { Problem::invalid(fault) } else { unreadable(fault) }
         })?;
-        let body = T::deserialize(Value::from(object));
+        if !value.is_object() {
+            return Err(unreadable("it is something else".to_owned()));
+        }
+        let body = T::deserialize(value);
         body.map(Self).map_err(|error| Problem::invalid(short(&error)))
     }
 }

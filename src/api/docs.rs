@@ -14,6 +14,7 @@ use salvo_oapi::swagger_ui::{self, SwaggerFile};
 use salvo_oapi::{Info, OpenApi, SecurityRequirement, SecurityScheme};
 use tokio_tungstenite::tungstenite::Bytes;
 
+use super::tidy::tidy;
 use crate::http::asset::Asset;
 use crate::server::Server;
 
@@ -42,7 +43,9 @@ pub(crate) fn routes(server: &Arc<Server>) -> Router {
 pub(crate) fn description() -> String {
     let info = Info::new("Parlor", env!("CARGO_PKG_VERSION")).description(
         "Rooms and who is in them, messages and users, for the backend of an application. Errors are problem details (RFC 9457) with \
-         a stable `code`.",
+         a stable `code`. Fields and parameters that are not known are ignored; one that is given twice is refused, as is a number \
+         out of its range. Strings are bounded in characters or in bytes of UTF-8, as their descriptions say: `maxLength` counts \
+         characters.",
     );
     let key = Http::new(HttpAuthScheme::Bearer).description("A service key, one of `api.keys`.");
     let mut document = OpenApi::with_info(info)
@@ -51,7 +54,8 @@ pub(crate) fn description() -> String {
         .merge_router(&super::resources());
     super::once::describe(&mut document);
     // Our own types have no map with keys that are not strings, and so always encode.
-    let mut text = document.to_pretty_json().unwrap_or_default();
+    let document = serde_json::to_value(document).map(tidy).unwrap_or_default();
+    let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
     text.push('\n');
     text
 }

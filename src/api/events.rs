@@ -34,7 +34,7 @@ const TAKEN_AT_ONCE: usize = 64;
 /// socket of the room hears, in the same order; none is lost or doubled between the two. An empty line says that
 /// nothing happened for 15 s. It ends when the server goes away, when the room is deleted, when its service key is removed,
 /// and where its reader is too slow; it counts as one of the server's sockets.
-#[endpoint(tags("messages"))]
+#[endpoint(operation_id = "room_events", tags("messages"))]
 pub(super) async fn room_events(server: Shared, id: RoomParam, access: Access) -> Result<Lines, Problem> {
     let most = server.config.load().limits.sockets;
     let Some(place) = server.places.take(most).filter(|_| !server.is_draining()) else {

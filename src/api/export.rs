@@ -23,7 +23,7 @@ use crate::store::{Authored, Membership, Presence, StoreError};
 /// JSON lines: a `user`, each `membership`, each `message`, each `event` of a hook that is set aside and names the user, and
 /// at last the `end`, without which it is not whole. Messages that were deleted have no text. An export of a user who is
 /// erased meanwhile breaks off.
-#[endpoint(tags("users"), responses((
+#[endpoint(operation_id = "export_user", tags("users"), responses((
     status_code = 409, body = Details, content_type = "application/problem+json",
     description = "`conflict`: the user is being erased; try again when that has ended"
 )))]

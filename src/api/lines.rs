@@ -123,7 +123,7 @@ impl Writer for Lines {
 impl EndpointOutRegister for Lines {
     fn register(components: &mut Components, operation: &mut Operation) {
         may_fail(components, operation, &[Code::Busy]);
-        let line = Object::with_type(BasicType::Object).description("One on each line.");
+        let line = Object::with_type(BasicType::String).description("JSON lines: an object on each line.");
         let response = salvo_oapi::Response::new("JSON lines.");
         operation.responses.insert("200", response.add_content("application/x-ndjson", Content::new(line)));
     }

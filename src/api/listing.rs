@@ -56,15 +56,19 @@ impl<'ex> Extractible<'ex> for Wanted {
 
     #[allow(refining_impl_trait)]
     async fn extract(req: &'ex mut Request, _: &'ex mut Depot) -> Result<Self, Problem> {
-        let given = |name| req.queries().get(name).map(String::as_str);
-        let user = given("user_id").ok_or_else(|| Problem::invalid("user_id: is needed"))?;
+        let given = |name: &str| match req.queries().get_vec(name).map(Vec::as_slice) {
+            None => Ok(None),
+            Some([value]) => Ok(Some(value.as_str())),
+            Some(_) => Err(Problem::invalid(format!("{name}: is given twice"))),
+        };
+        let user = given("user_id")?.ok_or_else(|| Problem::invalid("user_id: is needed"))?;
         let user = user.parse().map_err(|_| Problem::invalid("user_id: not an id"))?;
-        let before = match given("before") {
+        let before = match given("before")? {
             Some(text) => Some(text.parse().map_err(|_| Problem::invalid("before: not a page's `next`"))?),
             None => None,
         };
         let (default, most) = LIMIT;
-        let limit = given("limit").map_or(Some(default), |text| text.parse().ok());
+        let limit = given("limit")?.map_or(Some(default), |text| text.parse().ok());
         let limit = limit.filter(|limit| (1..=most).contains(limit));
         let limit = limit.ok_or_else(|| Problem::invalid(format!("limit: must be from 1 to {most}")))?;
         Ok(Self { user, before, limit })

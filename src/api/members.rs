@@ -4,13 +4,13 @@ use salvo::prelude::*;
 use salvo_oapi::{ToSchema, endpoint};
 use serde::Deserialize;
 
-use super::Shared;
 use super::answer::{Done, Made};
 use super::body::Body;
 use super::params::{RoomParam, UserParam};
 use super::problem::{Code, Details, Problem};
 use super::rooms::{MAX_MEMBERS, check_email};
 use super::view::{Member, Role};
+use super::{Shared, schema};
 use crate::store::{Entered, Gone, NewMember};
 
 pub(super) fn routes() -> Router {
@@ -23,7 +23,8 @@ pub(super) fn routes() -> Router {
 pub(super) struct Membership {
     /// A new member is `member` by default; who is one already keeps theirs.
     role: Option<Role>,
-    /// Shown as `sender_email`; a token that has one replaces it.
+    /// Shown as `sender_email`.
+    #[salvo(schema(schema_with = schema::address))]
     email: Option<String>,
 }
 

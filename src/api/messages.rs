@@ -16,6 +16,7 @@ use super::body::Body;
 use super::once::Tried;
 use super::params::{MessageParam, RoomParam};
 use super::problem::{Code, Details, Problem};
+use super::strict::user_id;
 use super::window::Window;
 use super::{Shared, schema, view};
 use crate::store::{Attempt, BoundRoom, SMALL_HISTORY, StoreError, Written, begin_by, documents};
@@ -28,6 +29,7 @@ pub(super) fn routes() -> Router {
 
 /// Some of a room's messages.
 #[derive(Serialize, ToSchema)]
+#[salvo(schema(name = Messages))]
 struct Page {
     /// Newest first; oldest first where `after` was given.
     messages: Vec<view::Message>,
@@ -38,7 +40,7 @@ struct Page {
 /// A room's messages by pages
 ///
 /// Those that are not deleted: before a message, after one, or the newest.
-#[endpoint(tags("messages"))]
+#[endpoint(operation_id = "list_messages", tags("messages"))]
 async fn list_messages(server: Shared, id: RoomParam, window: Window) -> Result<Json<Page>, Problem> {
     let bytes = server.config.load().limits.page_bytes;
     let (store, _turn) = if window.limit > SMALL_HISTORY {
@@ -53,8 +55,10 @@ async fn list_messages(server: Shared, id: RoomParam, window: Window) -> Result<
 
 /// The message to be written.
 #[derive(Deserialize, ToSchema)]
+#[salvo(schema(name = NewMessage))]
 pub(super) struct NewMessage {
     /// Who says it.
+    #[serde(deserialize_with = "user_id")]
     #[salvo(schema(schema_with = schema::user_id))]
     pub(super) sender_id: UserId,
     /// Not only white space, without U+0000, kept as it came; `limits.text_chars` code points at most.
@@ -69,6 +73,7 @@ pub(super) struct NewMessage {
 /// As what a message is written.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[salvo(schema(name = WrittenAs))]
 enum By {
     /// The sender is a member of the room.
     #[default]
@@ -81,7 +86,7 @@ enum By {
 ///
 /// It is on a majority of the database when this is answered. Where the answer is lost, or `timeout`, send it again with
 /// the same `Idempotency-Key`: it makes no second message.
-#[endpoint(tags("messages"), responses((
+#[endpoint(operation_id = "post_message", tags("messages"), responses((
     status_code = 403, body = Details, content_type = "application/problem+json",
     description = "`not_member`: the sender is not a member of the room"
 ), (
@@ -147,6 +152,7 @@ async fn written(
 
 /// A message's new text.
 #[derive(Deserialize, ToSchema)]
+#[salvo(schema(name = NewText))]
 pub(super) struct NewText {
     /// As for a new message; the same one again is an edit too.
     #[salvo(schema(value_type = String, min_length = 1))]
@@ -156,7 +162,7 @@ pub(super) struct NewText {
 /// Changes a message's text, whoever wrote it
 ///
 /// The answer is the message as this edit made it. Another edit or a delete may follow before the answer arrives.
-#[endpoint(tags("messages"))]
+#[endpoint(operation_id = "edit_message", tags("messages"))]
 async fn edit_message(
     server: Shared,
     id: RoomParam,
@@ -174,7 +180,7 @@ async fn edit_message(
 }
 
 /// Deletes a message, whoever wrote it
-#[endpoint(tags("messages"))]
+#[endpoint(operation_id = "delete_message", tags("messages"))]
 async fn delete_message(server: Shared, id: RoomParam, n: MessageParam) -> Result<Done, Problem> {
     exists(&server, id.0).await?;
     bound(&server, id.0).delete_as_service(n.0).await?;

@@ -45,14 +45,15 @@ fn describe(
     name: &str,
     description: &str,
     schema: impl Into<RefOr<Schema>>,
+    codes: &[Code],
 ) {
     let parameter = Parameter::new(name).location(ParameterIn::Path).required(true);
     operation.parameters.insert(parameter.description(description).schema(schema));
-    may_fail(components, operation, &[Code::InvalidRequest, Code::NotFound]);
+    may_fail(components, operation, codes);
 }
 
 macro_rules! parameter {
-    ($type:ident, $name:literal, $description:literal, $schema:path) => {
+    ($type:ident, $name:literal, $description:literal, $schema:path, $codes:expr) => {
         impl<'ex> Extractible<'ex> for $type {
             fn metadata() -> &'static Metadata {
                 static METADATA: Metadata = Metadata::new($name);
@@ -67,13 +68,16 @@ macro_rules! parameter {
 
         impl EndpointArgRegister for $type {
             fn register(components: &mut Components, operation: &mut Operation, _: &str) {
-                describe(components, operation, $name, $description, $schema());
+                describe(components, operation, $name, $description, $schema(), &$codes);
             }
         }
     };
 }
 
-parameter! { RoomParam, "id", "The room's id.", schema::id }
-parameter! { UserParam, "user", "The user's id, percent-encoded.", schema::user_id }
-parameter! { SetAsideParam, "event", "The event's `id` in the list.", event_id }
-parameter! { MessageParam, "n", "The message's number in its room.", schema::id }
+parameter! { RoomParam, "id", "The room's id.", schema::id, [Code::InvalidRequest, Code::NotFound] }
+// Anyone may be asked for: there is no list of users in which one could be missing.
+parameter! { UserParam, "user", "The user's id, percent-encoded.", schema::user_id, [Code::InvalidRequest] }
+parameter! {
+    SetAsideParam, "event", "The event's `id` in the list.", event_id, [Code::InvalidRequest, Code::NotFound]
+}
+parameter! { MessageParam, "n", "The message's number in its room.", schema::id, [Code::InvalidRequest, Code::NotFound] }

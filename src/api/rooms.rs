@@ -14,6 +14,7 @@ use super::listing::list_rooms;
 use super::once::Tried;
 use super::params::RoomParam;
 use super::problem::{Details, Problem};
+use super::strict::user_id;
 use super::view::{Kind, Role, Room};
 use super::{Shared, members, messages, schema};
 use crate::auth::MAX_EMAIL_BYTES;
@@ -24,7 +25,7 @@ use crate::store::{NewMember, RoomPlan, documents};
 pub const MAX_MEMBERS: usize = 1_000;
 
 /// The longest name of a room, in characters.
-const MAX_NAME_CHARS: usize = 200;
+pub(super) const MAX_NAME_CHARS: usize = 200;
 
 pub(super) fn routes() -> Router {
     Router::with_path("rooms").get(list_rooms).post(create_room).push(
@@ -44,8 +45,8 @@ pub(super) fn routes() -> Router {
 pub(super) struct NewRoom {
     /// By default two members make a direct room, and more a group. A group may also be of one or two.
     kind: Option<Kind>,
-    /// A name to be shown. Of a direct room that is there already it stays as it is.
-    #[salvo(schema(max_length = 200))]
+    /// A name to be shown.
+    #[salvo(schema(schema_with = schema::name))]
     name: Option<String>,
     /// Who is in it, each once.
     #[serde(deserialize_with = "objects")]
@@ -58,9 +59,11 @@ pub(super) struct NewRoom {
 #[salvo(schema(name = NewMember))]
 struct MemberToBe {
     /// The id that the user's tokens carry.
+    #[serde(deserialize_with = "user_id")]
     #[salvo(schema(schema_with = schema::user_id))]
     user_id: UserId,
-    /// Shown as `sender_email`; a token that has one replaces it.
+    /// Shown as `sender_email`.
+    #[salvo(schema(schema_with = schema::address))]
     email: Option<String>,
     /// Only a group has admins.
     #[serde(default)]
@@ -146,7 +149,7 @@ async fn get_room(server: Shared, id: RoomParam) -> Result<Json<Room>, Problem> 
 pub(super) struct Renaming {
     /// `null` takes the name away.
     #[serde(deserialize_with = "Option::deserialize")]
-    #[salvo(schema(required = true, max_length = 200))]
+    #[salvo(schema(required = true, schema_with = schema::name))]
     name: Option<String>,
 }
 

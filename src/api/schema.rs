@@ -2,7 +2,14 @@
 
 use handlers::{MAX_ID, UserId};
 use salvo_oapi::schema::OneOf;
+use salvo_oapi::schema::SchemaType;
 use salvo_oapi::{BasicType, KnownFormat, Object, SchemaFormat};
+
+use super::rooms::MAX_NAME_CHARS;
+use crate::auth::MAX_EMAIL_BYTES;
+
+/// Control characters, in a class of a regular expression.
+const CONTROL: &str = r"\x00-\x1F\x7F-\x9F";
 
 /// A room's or a message's id.
 pub(super) fn id() -> Object {
@@ -12,8 +19,55 @@ pub(super) fn id() -> Object {
 /// A user's id: digits without a leading zero, up to the greatest integer, are an integer; else it is a string.
 pub(super) fn user_id() -> OneOf {
     let number = Object::with_type(BasicType::Integer).minimum(0).maximum(MAX_ID);
-    let name = Object::with_type(BasicType::String).min_length(1).max_length(UserId::MAX_BYTES);
-    OneOf::new().item(number).item(name).description("As the application's tokens have it.")
+    let name = Object::with_type(BasicType::String)
+        .min_length(1)
+        .max_length(UserId::MAX_BYTES)
+        .pattern(format!("^[^{CONTROL}]+$"));
+    OneOf::new().item(number).item(name).description(
+        "As the application's tokens have it: an integer, or a string of 1 to 128 bytes of UTF-8 without control characters. \
+         A string of digits that could be the integer is that integer.",
+    )
+}
+
+/// The same, or null.
+pub(super) fn time_or_null() -> Object {
+    time().schema_type(string_or_null())
+}
+
+fn string_or_null() -> SchemaType {
+    SchemaType::from_iter([BasicType::String, BasicType::Null])
+}
+
+/// A room's name as it may be given, or null.
+pub(super) fn name() -> Object {
+    Object::new()
+        .schema_type(string_or_null())
+        .min_length(1)
+        .max_length(MAX_NAME_CHARS)
+        .pattern(format!(r"^[^{CONTROL}]*[^{CONTROL}\s][^{CONTROL}]*$"))
+        .description(
+            "1 to 200 characters, not only white space, no control characters. Of a direct room that is there already the \
+             name stays as it is.",
+        )
+}
+
+/// An address as it may be given, or null.
+pub(super) fn address() -> Object {
+    Object::new()
+        .schema_type(string_or_null())
+        .min_length(1)
+        .max_length(MAX_EMAIL_BYTES)
+        .pattern(format!("^[^{CONTROL}]+$"))
+        .description(
+            "Shown as `sender_email`; a token that has one replaces it. 1 to 320 bytes of UTF-8 without control characters.",
+        )
+}
+
+/// How far a message has come.
+pub(super) fn status() -> Object {
+    Object::with_type(BasicType::String).enum_values(["send", "delivered", "read"]).description(
+        "`send`: stored; `delivered`: written to a socket of each other member; `read` by each of them.",
+    )
 }
 
 /// A moment.

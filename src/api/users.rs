@@ -31,6 +31,7 @@ pub(super) fn routes() -> Router {
 
 /// What is known of a user.
 #[derive(Serialize, ToSchema)]
+#[salvo(schema(name = User))]
 struct User {
     #[serde(rename = "user_id")]
     #[salvo(schema(schema_with = schema::user_id))]
@@ -38,7 +39,7 @@ struct User {
     /// Whether a socket is open on any server; right within 5 s.
     online: bool,
     /// When the last socket was closed; none where one is open, or none was in a long time.
-    #[salvo(schema(schema_with = schema::time))]
+    #[salvo(schema(schema_with = schema::time_or_null))]
     last_seen: Option<Time>,
     /// Whether an erasure is under way: from the `DELETE` until nothing of the user is left.
     erasing: bool,
@@ -50,6 +51,7 @@ struct User {
 
 /// A user's place in a room.
 #[derive(Serialize, ToSchema)]
+#[salvo(schema(name = InRoom))]
 struct InRoom {
     #[salvo(schema(schema_with = schema::id))]
     room_id: RoomId,
@@ -73,7 +75,7 @@ impl From<Membership> for InRoom {
 /// A user: rooms, whether online, when last seen
 ///
 /// Anyone may be asked for: Parlor keeps no list of users, and of one that it never saw it knows no rooms.
-#[endpoint(tags("users"))]
+#[endpoint(operation_id = "get_user", tags("users"))]
 async fn get_user(server: Shared, user: UserParam) -> Result<Json<User>, Problem> {
     let Presence { online, last_seen } = server.store.presence(&user.0).await?;
     let erasing = server.store.is_being_erased(&user.0).await?;
@@ -86,6 +88,7 @@ async fn get_user(server: Shared, user: UserParam) -> Result<Json<User>, Problem
 
 /// An erasure that has been noted.
 #[derive(Serialize, ToSchema)]
+#[salvo(schema(name = Erasing))]
 struct Erasing {
     #[salvo(schema(schema_with = schema::user_id))]
     user_id: UserId,
@@ -101,7 +104,7 @@ struct Erasing {
 /// looked for once more, when it must have ended: after `limits.handler_ms`, `mongodb.operation_ms` and
 /// `presence.grace_ms`. Until then `GET` says `erasing`, and whatever would write something for the user is `conflict`.
 /// What remains of a message is its number, without text or sender; a direct room's pair keeps the id.
-#[endpoint(tags("users"))]
+#[endpoint(operation_id = "erase_user", tags("users"))]
 async fn erase_user(server: Shared, user: UserParam) -> Result<Accepted<Erasing>, Problem> {
     server.store.want_erasure(&user.0).await.map_err(Problem::of_write)?;
     server.eraser.wake();
@@ -114,7 +117,7 @@ async fn erase_user(server: Shared, user: UserParam) -> Result<Accepted<Erasing>
 ///
 /// On every server, with 4001, within milliseconds of the answer. A token that is still good opens new ones: to keep a user out, stop issuing tokens
 /// first, or remove the user from the rooms.
-#[endpoint(tags("users"))]
+#[endpoint(operation_id = "disconnect_user", tags("users"))]
 async fn disconnect_user(server: Shared, user: UserParam) -> Result<Done, Problem> {
     server.store.signal(&Signal::Disconnect { user: user.0 }).await.map_err(Problem::of_write)?;
     Ok(Done)

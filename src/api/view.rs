@@ -157,6 +157,7 @@ impl From<Role> for handlers::Role {
 
 /// A message that is not deleted.
 #[derive(Serialize, ToSchema)]
+#[salvo(schema(name = Message))]
 pub(super) struct Message {
     /// Its number in the room: 1, 2, 3, ...
     #[serde(rename = "message_id")]
@@ -168,7 +169,7 @@ pub(super) struct Message {
     /// The sender's address, where it is a member who has one.
     sender_email: Option<String>,
     /// `send`: stored; `delivered`: written to a socket of each other member; `read` by each of them.
-    #[salvo(schema(value_type = String))]
+    #[salvo(schema(schema_with = schema::status))]
     status: Status,
     #[salvo(schema(schema_with = schema::time))]
     created_at: Time,

@@ -20,7 +20,8 @@ const MAX_AWAIT: Duration = Duration::from_secs(1);
 /// The database filters by it before it makes an event: a document of another collection with an `_id` of 5 MiB passed
 /// unnoticed, and an event took it as long as with the collections excluded by name (6.0.5, 38 microseconds of processor
 /// time, inserts included; medians of three).
-const FOLLOWED: [&str; 7] = ["rooms", "messages", "members", "marks", "heartbeats", "presence", "signals"];
+const FOLLOWED: [&str; 8] =
+    ["rooms", "messages", "members", "marks", "heartbeats", "presence", "signals", "erasures"];
 
 /// What is told of documents, and of collections that are dropped.
 const OPERATIONS: [&str; 7] = ["insert", "update", "replace", "delete", "drop", "rename", "dropIndexes"];

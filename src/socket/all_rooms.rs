@@ -373,7 +373,9 @@ impl AllRooms {
         if !self.pending.is_empty() {
             let opened: Vec<_> =
                 self.pending.keys().copied().filter(|room| self.rooms.is_open(*room)).collect();
-            opened.into_iter().for_each(|room| self.accept(room));
+            for room in opened {
+                self.accept(room);
+            }
         }
         let Self { owed, server, caller, rooms, .. } = self;
         owed.retain(|room, message| {

@@ -35,6 +35,7 @@ mod files;
 mod floods;
 mod fragments;
 mod functions;
+mod generators;
 mod handshake;
 mod history;
 mod hooks;

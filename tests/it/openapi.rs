@@ -100,3 +100,68 @@ async fn the_page_can_be_turned_off_and_the_description_stays() {
     }
     assert!(description(&server).await.starts_with('{'));
 }
+
+/// Calls `see` with each object of a JSON value.
+fn each_object<'a>(value: &'a Value, see: &mut impl FnMut(&'a serde_json::Map<String, Value>)) {
+    match value {
+        Value::Array(list) => list.iter().for_each(|value| each_object(value, see)),
+        Value::Object(fields) => {
+            see(fields);
+            fields.values().for_each(|value| each_object(value, see));
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn the_description_is_one_that_generators_understand() {
+    let description: Value = serde_json::from_str(&description(&Server::start(&[]).await).await).unwrap();
+    each_object(&description, &mut |fields| {
+        assert!(!fields.contains_key("allOf"), "nothing is composed: {fields:?}");
+        let one = fields.get("oneOf").and_then(Value::as_array);
+        let is_nullable = one.is_some_and(|one| one.contains(&json!({"type": "null"})));
+        assert!(!is_nullable, "anyOf says what may be null: {fields:?}");
+    });
+    let is_word = |name: &str| name.chars().all(|char| char.is_ascii_alphabetic() || char == '_');
+    let schemas = description["components"]["schemas"].as_object().unwrap();
+    assert!(schemas.keys().all(|name| is_word(name)), "{:?}", schemas.keys());
+    let operations = operations(&description);
+    let ids: std::collections::BTreeSet<_> =
+        operations.iter().map(|(.., operation)| operation["operationId"].as_str().unwrap()).collect();
+    assert!(ids.iter().all(|id| is_word(id)), "{ids:?}");
+    assert_eq!(ids.len(), operations.len(), "{ids:?}");
+}
+
+#[tokio::test]
+async fn fields_given_twice_and_numbers_out_of_range_are_refused() {
+    let server = Server::start(&[]).await;
+    let room = server.room(&[1, 2]).await;
+    let two = r#"{"user_id":2}"#;
+    for (body, named) in [
+        (format!(r#"{{"members":[{{"user_id":-1}},{two}]}}"#), "user's id"),
+        (format!(r#"{{"members":[{{"user_id":9007199254740992}},{two}]}}"#), "user's id"),
+        (format!(r#"{{"members":[{{"user_id":1.5}},{two}]}}"#), "user's id"),
+        (format!(r#"{{"members":[{{"user_id":1}},{two}],"members":[]}}"#), "members"),
+        (format!(r#"{{"members":[{{"user_id":1,"user_id":3}},{two}]}}"#), "user_id"),
+        (format!(r#"{{"x":1,"members":[{{"user_id":1}},{two}],"x":1}}"#), "x"),
+        (format!(r#"{{"name":" ","members":[{{"user_id":1}},{two}]}}"#), "name"),
+        (format!(r#"{{"members":[{{"user_id":1,"email":""}},{two}]}}"#), "email"),
+    ] {
+        let (status, problem) = server.post_room(Some(API_KEY), &body).await;
+        assert_eq!((status, &problem["code"]), (400, &json!("invalid_request")), "{body}: {problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(named), "{body}: {problem}");
+    }
+    let path = format!("/rooms/{room}/messages");
+    let (status, problem) =
+        server.api_post(&path, &json!({"sender_id": -1, "text": "a", "as": "service"})).await;
+    assert_eq!((status, &problem["code"]), (400, &json!("invalid_request")), "{problem}");
+    for query in ["user_id=1&user_id=2", "user_id=1&limit=1&limit=2", "user_id=1&before=1-1&before=1-1"] {
+        assert_eq!(server.api_get(&format!("/rooms?{query}")).await.0, 400, "{query}");
+    }
+    // What isn't known is ignored, and what can be a string is one.
+    let last = r#"{"x":{"y":1},"members":[{"user_id":9007199254740991,"y":1},{"user_id":"-1"}]}"#;
+    let (status, made) = server.post_room(Some(API_KEY), last).await;
+    let ids: Vec<_> = made["members"].as_array().unwrap().iter().map(|member| &member["user_id"]).collect();
+    assert_eq!((status, ids), (201, vec![&json!(9_007_199_254_740_991_i64), &json!("-1")]), "{made}");
+    assert_eq!(server.api_get("/rooms?user_id=1&x=1&x=2").await.0, 200);
+}

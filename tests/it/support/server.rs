@@ -2,6 +2,7 @@
 
 pub(super) mod api;
 mod backend;
+mod described;
 pub(super) mod others;
 
 use std::net::SocketAddr;
@@ -196,6 +197,8 @@ impl Server {
         });
         let Ok(answer) = answer.await else { panic!("{method} {path}: no answer within {PATIENCE:?}") };
         self.transcript.note("http", "<-", &format!("{} {} {}", answer.0, answer.1, answer.2));
+        let (status, kind, body) = (answer.0, answer.1.as_str(), Some(answer.2.as_str()));
+        described::assert_described(&method, path, &described::Answer { status, kind, body });
         answer
     }
 

@@ -6,6 +6,13 @@ use tokio::time::timeout;
 
 use super::super::{API_KEY, PATIENCE};
 use super::Server;
+use super::described::{Answer, assert_described};
+
+/// The content type of an answer, empty where it has none.
+pub(super) fn kind_of(response: &Response) -> String {
+    let kind = response.headers().get("content-type");
+    kind.map(|kind| kind.to_str().unwrap().to_owned()).unwrap_or_default()
+}
 
 impl Server {
     /// A request below `/api/v1`, with the key of these tests.
@@ -16,12 +23,17 @@ impl Server {
 
     /// What a request is answered: its status, and its body where that is JSON.
     pub(crate) async fn ask(&self, request: RequestBuilder) -> (u16, Value) {
+        let (client, request) = request.build_split();
+        let request = request.unwrap();
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
         let answer = timeout(PATIENCE, async {
-            let response = request.send().await.unwrap();
-            (response.status().as_u16(), response.text().await.unwrap())
+            let response = client.execute(request).await.unwrap();
+            let kind = kind_of(&response);
+            (response.status().as_u16(), kind, response.text().await.unwrap())
         });
-        let Ok((status, body)) = answer.await else { panic!("no answer within {PATIENCE:?}") };
+        let Ok((status, kind, body)) = answer.await else { panic!("no answer within {PATIENCE:?}") };
         self.transcript.note("api", "<-", &format!("{status} {body}"));
+        assert_described(&method, &path, &Answer { status, kind: &kind, body: Some(&body) });
         (status, serde_json::from_str(&body).unwrap_or_default())
     }
 
@@ -52,7 +64,16 @@ pub(crate) struct Lines {
 impl Lines {
     /// Asks for one.
     pub(crate) async fn of(request: RequestBuilder) -> Self {
-        let response = timeout(PATIENCE, request.send()).await.expect("an answer in time").unwrap();
+        let (client, request) = request.build_split();
+        let request = request.unwrap();
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let response = timeout(PATIENCE, client.execute(request)).await.expect("an answer in time").unwrap();
+        let kind = kind_of(&response);
+        assert_described(
+            &method,
+            &path,
+            &Answer { status: response.status().as_u16(), kind: &kind, body: None },
+        );
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "application/x-ndjson");
         Self { response, waiting: Vec::new() }

@@ -6,6 +6,8 @@ use tokio::time::timeout;
 
 use super::super::{API_KEY, PATIENCE};
 use super::Server;
+use super::api::kind_of;
+use super::described::{Answer, assert_described};
 
 impl Server {
     /// An answer's status, and its body where that is JSON. A `body` of null is none.
@@ -18,10 +20,15 @@ impl Server {
         }
         let answer = timeout(PATIENCE, async {
             let answer = request.send().await.unwrap();
-            (answer.status().as_u16(), answer.text().await.unwrap())
+            let kind = kind_of(&answer);
+            (answer.status().as_u16(), kind, answer.text().await.unwrap())
         });
-        let Ok((status, text)) = answer.await else { panic!("{method} {path}: no answer in {PATIENCE:?}") };
+        let Ok((status, kind, text)) = answer.await else {
+            panic!("{method} {path}: no answer in {PATIENCE:?}")
+        };
         self.transcript.note("api", "<-", &format!("{status} {text}"));
+        let path = format!("/api/v1{path}");
+        assert_described(&method, &path, &Answer { status, kind: &kind, body: Some(&text) });
         (status, serde_json::from_str(&text).unwrap_or_default())
     }
 

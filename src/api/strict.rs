@@ -1,0 +1,119 @@
+//! JSON in which every field stands once, and users' ids in it.
+//!
+//! Of a field that is given twice one value would be dropped without a word, by each parser another one. So it is refused,
+//! as frames of sockets with such a field are. Fields that aren't known are ignored.
+
+use std::fmt;
+
+use handlers::{MAX_ID, UserId};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+/// Any JSON value without a field that is given twice.
+pub(super) struct Strict(pub(super) Value);
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+
+        impl<'de> Visitor<'de> for Any {
+            type Value = Strict;
+
+            fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+                to.write_str("JSON")
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Strict, E> {
+                Ok(Strict(value.into()))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Strict, E> {
+                Ok(Strict(value.into()))
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Strict, E> {
+                Ok(Strict(value.into()))
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Strict, E> {
+                Ok(Strict(Number::from_f64(value).map_or(Value::Null, Value::Number)))
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<Strict, E> {
+                Ok(Strict(value.into()))
+            }
+
+            fn visit_string<E>(self, value: String) -> Result<Strict, E> {
+                Ok(Strict(value.into()))
+            }
+
+            fn visit_unit<E>(self) -> Result<Strict, E> {
+                Ok(Strict(Value::Null))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Strict, A::Error> {
+                let mut list = Vec::new();
+                while let Some(Strict(item)) = items.next_element()? {
+                    list.push(item);
+                }
+                Ok(Strict(list.into()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Strict, A::Error> {
+                let mut map = Map::new();
+                while let Some((name, Strict(value))) = fields.next_entry::<String, Strict>()? {
+                    if map.contains_key(&name) {
+                        return Err(A::Error::custom(Twice(&name)));
+                    }
+                    map.insert(name, value);
+                }
+                Ok(Strict(map.into()))
+            }
+        }
+
+        deserializer.deserialize_any(Any)
+    }
+}
+
+/// Says which field is given twice.
+struct Twice<'a>(&'a str);
+
+/// What a fault that [`Twice`] tells of begins with.
+pub(super) const TWICE: &str = "given twice: ";
+
+impl fmt::Display for Twice<'_> {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "{TWICE}{}", self.0)
+    }
+}
+
+/// A user's id: an integer from 0 to [`MAX_ID`], or a string. Another number is none: as a string it would be somebody that
+/// the caller doesn't mean.
+pub(super) fn user_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UserId, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    if let Value::Number(number) = &value {
+        let fits = number.as_u64().is_some_and(|number| i64::try_from(number).is_ok_and(|id| id <= MAX_ID));
+        if !fits {
+            return Err(D::Error::custom(format!(
+                "a user's id as a number is an integer from 0 to {MAX_ID}"
+            )));
+        }
+    }
+    UserId::deserialize(value).map_err(D::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_that_is_given_twice_is_named() {
+        let twice =
+            |text: &str| serde_json::from_str::<Strict>(text).map(|strict| strict.0).unwrap_err().to_string();
+        assert!(twice(r#"{"a":1,"a":1}"#).starts_with("given twice: a"));
+        assert!(twice(r#"{"b":[{"a":1,"c":2,"a":null}]}"#).starts_with("given twice: a"));
+        let text = r#"{"a":[1,-2,2.5,"x",true,null,{"a":{}}]}"#;
+        assert_eq!(serde_json::from_str::<Strict>(text).unwrap().0.to_string(), text);
+    }
+}

@@ -1,0 +1,75 @@
+//! Makes the description one that generators of clients understand.
+//!
+//! What is derived puts a schema and its description side by side in an `allOf`, which generators take for a composed object,
+//! and what may be null into a `oneOf`. OpenAPI 3.1 allows a description beside a `$ref`, and `anyOf` with null is what
+//! generators know.
+
+use serde_json::{Map, Value, json};
+
+/// Rewrites every schema of a description.
+pub(super) fn tidy(value: Value) -> Value {
+    match value {
+        Value::Array(list) => list.into_iter().map(tidy).collect(),
+        Value::Object(fields) => {
+            let fields = fields.into_iter().map(|(name, value)| (name, tidy(value))).collect();
+            Value::Object(nullable(flat(fields)))
+        }
+        other => other,
+    }
+}
+
+/// Takes what stands beside a mere description out of their `allOf`.
+fn flat(mut fields: Map<String, Value>) -> Map<String, Value> {
+    let Some(Value::Array(all)) = fields.get_mut("allOf") else { return fields };
+    let is_description = |schema: &Value| {
+        schema.as_object().is_some_and(|fields| fields.len() == 1 && fields.contains_key("description"))
+    };
+    if all.len() != 2 || !is_description(&all[1]) {
+        return fields;
+    }
+    let all = std::mem::take(all);
+    fields.remove("allOf");
+    for schema in all {
+        if let Value::Object(inner) = schema {
+            fields.extend(inner);
+        }
+    }
+    fields
+}
+
+/// Writes `oneOf` with null as `anyOf`, null last.
+fn nullable(mut fields: Map<String, Value>) -> Map<String, Value> {
+    let null = json!({ "type": "null" });
+    let Some(Value::Array(one)) = fields.get_mut("oneOf") else { return fields };
+    if !one.contains(&null) {
+        return fields;
+    }
+    let mut any = std::mem::take(one);
+    any.retain(|schema| *schema != null);
+    any.push(null);
+    fields.remove("oneOf");
+    fields.insert("anyOf".to_owned(), any.into());
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_description_stands_beside_what_it_describes() {
+        let derived = json!({ "properties": {
+            "role": { "allOf": [{ "$ref": "#/x" }, { "description": "What." }] },
+            "last": { "allOf": [
+                { "oneOf": [{ "type": "null" }, { "$ref": "#/y" }] }, { "description": "The last." },
+            ] },
+            "id": { "oneOf": [{ "type": "integer" }, { "type": "string" }] },
+        } });
+        let tidied = json!({ "properties": {
+            "role": { "$ref": "#/x", "description": "What." },
+            "last": { "anyOf": [{ "$ref": "#/y" }, { "type": "null" }], "description": "The last." },
+            "id": { "oneOf": [{ "type": "integer" }, { "type": "string" }] },
+        } });
+        assert_eq!(tidy(derived), tidied);
+    }
+}

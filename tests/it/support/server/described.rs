@@ -1,0 +1,145 @@
+//! Holds every answer of the REST API that a test gets against `config/openapi.json`.
+
+use std::sync::OnceLock;
+
+use reqwest::Method;
+use serde_json::Value;
+
+/// An answer, as far as it is described.
+pub(crate) struct Answer<'a> {
+    pub(crate) status: u16,
+    /// Its content type, empty where it has none.
+    pub(crate) kind: &'a str,
+    /// Its text; none where it isn't read here.
+    pub(crate) body: Option<&'a str>,
+}
+
+/// Checks an answer: its operation has the status, the content type, and a schema that the body fits.
+///
+/// # Panics
+/// Says what is not as described. Paths outside the API, and methods that an API path does not have, pass.
+pub(crate) fn assert_described(method: &Method, path: &str, answer: &Answer<'_>) {
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    if !path.starts_with("/api/v1/") {
+        return;
+    }
+    let (method, body) = if method == Method::HEAD { (&Method::GET, None) } else { (method, answer.body) };
+    let answer = &Answer { body, ..*answer };
+    let Some(operation) = operation(method, path) else {
+        assert!((400..500).contains(&answer.status), "{method} {path} answered {}", answer.status);
+        return;
+    };
+    let place = format!("{method} {path}, {}", answer.status);
+    let response = &operation["responses"][answer.status.to_string()];
+    assert!(response.is_object(), "{place} is not described: {:?}", answer.body);
+    let content = response["content"].as_object();
+    let Some(content) = content else {
+        assert!(answer.body.is_none_or(str::is_empty), "{place} has a body: {:?}", answer.body);
+        return;
+    };
+    let kind = answer.kind.split(';').next().unwrap_or_default();
+    let described = content.get(kind);
+    let described =
+        described.unwrap_or_else(|| panic!("{place}: the content type `{kind}` is not described"));
+    if let (Some(body), true) = (answer.body, kind.ends_with("json")) {
+        let body = serde_json::from_str(body).unwrap_or_else(|error| panic!("{place}: {error} in {body}"));
+        if let Err(fault) = fits(&body, &described["schema"]) {
+            panic!("{place}: {fault} in {body}");
+        }
+    }
+}
+
+fn description() -> &'static Value {
+    static DESCRIPTION: OnceLock<Value> = OnceLock::new();
+    let read = || {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/config/openapi.json");
+        serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
+    };
+    DESCRIPTION.get_or_init(read)
+}
+
+/// The operation of a path, by the template that it fits.
+fn operation(method: &Method, path: &str) -> Option<&'static Value> {
+    let parts: Vec<_> = path.split('/').collect();
+    let is_at = |(there, here): (&str, &&str)| there == *here || there.starts_with('{') && !here.is_empty();
+    let fits = |template: &String| {
+        template.split('/').count() == parts.len() && template.split('/').zip(&parts).all(is_at)
+    };
+    let paths = description()["paths"].as_object().unwrap();
+    let (_, item) = paths.iter().find(|(template, _)| fits(template))?;
+    item.get(method.as_str().to_lowercase())
+}
+
+/// Whether a value fits a schema; else what is wrong, and where.
+///
+/// # Panics
+/// If the schema has a keyword that is not known here: it would be taken to hold.
+pub(crate) fn fits(value: &Value, schema: &Value) -> Result<(), String> {
+    let mut schema = schema.as_object().unwrap_or_else(|| panic!("no schema: {schema}")).clone();
+    for (keyword, rule) in std::mem::take(&mut schema) {
+        let text = value.as_str().map(|text| text.chars().count() as u64);
+        let items = value.as_array().map(|items| items.len() as u64);
+        let bound = rule.as_u64().unwrap_or_default();
+        let holds = match keyword.as_str() {
+            "description" | "examples" | "default" | "format" | "title" | "pattern" => true,
+            "$ref" => {
+                let pointer = rule.as_str().unwrap().trim_start_matches('#');
+                fits(value, description().pointer(pointer).unwrap_or_else(|| panic!("no {pointer}")))?;
+                true
+            }
+            "type" => match &rule {
+                Value::Array(types) => types.iter().any(|kind| is(value, kind)),
+                kind => is(value, kind),
+            },
+            "enum" => rule.as_array().unwrap().contains(value),
+            "oneOf" => {
+                rule.as_array().unwrap().iter().filter(|schema| fits(value, schema).is_ok()).count() == 1
+            }
+            "anyOf" => rule.as_array().unwrap().iter().any(|schema| fits(value, schema).is_ok()),
+            "required" => {
+                let has = |name: &Value| value.get(name.as_str().unwrap()).is_some();
+                !value.is_object() || rule.as_array().unwrap().iter().all(has)
+            }
+            "properties" => {
+                if let Some(fields) = value.as_object() {
+                    let known = rule.as_object().unwrap();
+                    for (name, value) in fields {
+                        let schema = known.get(name).ok_or_else(|| format!("`{name}` is not described"))?;
+                        fits(value, schema).map_err(|fault| format!("{name}: {fault}"))?;
+                    }
+                }
+                true
+            }
+            "items" => {
+                for item in value.as_array().into_iter().flatten() {
+                    fits(item, &rule)?;
+                }
+                true
+            }
+            "minimum" => value.as_f64().is_none_or(|value| value >= rule.as_f64().unwrap()),
+            "maximum" => value.as_f64().is_none_or(|value| value <= rule.as_f64().unwrap()),
+            "minLength" => text.is_none_or(|length| length >= bound),
+            "maxLength" => text.is_none_or(|length| length <= bound),
+            "minItems" => items.is_none_or(|count| count >= bound),
+            "maxItems" => items.is_none_or(|count| count <= bound),
+            other => panic!("the keyword `{other}` is not known here"),
+        };
+        if !holds {
+            return Err(format!("{value} does not fit {keyword} {rule}"));
+        }
+    }
+    Ok(())
+}
+
+fn is(value: &Value, kind: &Value) -> bool {
+    match kind.as_str().unwrap() {
+        "null" => value.is_null(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        "string" => value.is_string(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        other => panic!("the type `{other}` is not known here"),
+    }
+}
