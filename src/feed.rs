@@ -401,6 +401,8 @@ impl Feed {
                 self.store.contacts().all_went_offline();
                 self.pulse.begin_anew();
             }
+            // What is left of an erasure went with it.
+            "erasures" if all => self.store.erasing().forget(),
             _ => {}
         }
     }

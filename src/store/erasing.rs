@@ -53,6 +53,11 @@ impl ErasingUsers {
         let _ = tokio::time::timeout(limit, known).await;
     }
 
+    /// Forgets all of them: their documents are dropped.
+    pub(crate) fn forget(&self) {
+        self.replace(HashSet::new());
+    }
+
     fn replace(&self, users: HashSet<UserId>) {
         *self.users() = users;
         self.added.notify_waiters();
