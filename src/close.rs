@@ -96,11 +96,9 @@ impl Close {
             Self::Internal => 1011,
             Self::GoingAway => 1012,
             Self::Unavailable | Self::Busy | Self::NoKeys | Self::PeerErasing => 1013,
-            Self::Unauthorized(_)
-            | Self::Expired
-            | Self::KeyRemoved
-            | Self::Disconnected
-            | Self::Erased => 4001,
+            Self::Unauthorized(_) | Self::Expired | Self::KeyRemoved | Self::Disconnected | Self::Erased => {
+                4001
+            }
             Self::NotCaller | Self::NotMember => 4003,
             Self::NoRoom => 4004,
             Self::TooSlow => 4008,
