@@ -180,14 +180,25 @@ async fn no_collection_names_an_erased_user() {
     assert_eq!(mine.next().await["type"], "resumed");
     let mut two = other.dial(&target).token(&other.token(2).sign()).open().await;
     assert_eq!(two.next().await["type"], "resumed");
-    mine.send(json!({"action": "send", "message": "marker-edit",
-        "marker-posted",
-        "marker-client",
-        id,
-        email,
-        "\"typing\"",
-        "\"disconnect\"",
-    ] {
+    mine.send(json!({"action": "send", "message": "marker-text", "client_id": "marker-client"})).await;
+    two.until_kind("chat_message").await;
+    two.send(json!({"action": "send", "message": "of 2"})).await;
+    for _ in 0..2 {
+        mine.until_kind("chat_message").await;
+    }
+    mine.send(json!({"action": "edit", "message_id": 1, "text": "marker-edit"})).await;
+    two.until_kind("message_edited").await;
+    // Whether it is written depends on who is seen where by then.
+    let typing = doc! { "at": DateTime::now(), "room": group, "typing": id };
+    server.collection("signals").await.insert_one(typing).await.unwrap();
+    two.until_kind("typing").await;
+    let posted = json!({"sender_id": id, "text": "marker-posted"});
+    assert_eq!(server.post_once("key", &format!("/rooms/{group}/messages"), &posted).await.0, 201);
+    assert_eq!(server.api_post(&format!("/users/{id}/disconnect"), &json!({})).await.0, 204);
+    assert_eq!(mine.end().await.0, 4001);
+    let before = everything(&server).await;
+    for found in ["marker-edit", "marker-posted", "marker-client", id, email, "\"typing\"", "\"disconnect\""]
+    {
         assert!(before.contains(found), "{found} is not in {before}");
     }
 
