@@ -175,7 +175,7 @@ fn every_number_is_bounded() {
             assert!(error.starts_with(&format!("{section}.{key}: ")), "{error}");
             assert!(error.ends_with(&format!("(PARLOR__{name})")), "{error}");
         }
-        // Zero is a value of these alone: no drain, no grace, no bound of an address, nothing to discard, any lifetime.
+        // Zero is a value of these alone: no drain, no grace, no bound of an address, nothing to discard, any lifetime, any tries.
         let may_be_zero = section != "admin"
             && matches!(
                 key.as_str(),
@@ -184,6 +184,7 @@ fn every_number_is_bounded() {
                     | "grace_ms"
                     | "connections_per_address"
                     | "max_lifetime_seconds"
+                    | "max_tries"
             );
         assert_eq!(env(&[(&name, "0")]).is_ok(), may_be_zero, "{key}");
     }
