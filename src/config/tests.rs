@@ -175,7 +175,7 @@ fn every_number_is_bounded() {
             assert!(error.starts_with(&format!("{section}.{key}: ")), "{error}");
             assert!(error.ends_with(&format!("(PARLOR__{name})")), "{error}");
         }
-        // Zero is a value of these alone: no drain, no grace, no bound of an address, nothing to discard, any lifetime, any tries.
+        // Zero is a value of these alone: each says in default.toml what it means there.
         let may_be_zero = section != "admin"
             && matches!(
                 key.as_str(),
@@ -185,6 +185,10 @@ fn every_number_is_bounded() {
                     | "connections_per_address"
                     | "max_lifetime_seconds"
                     | "max_tries"
+                    | "min_bytes_per_second"
+                    | "overdue_ms"
+                    | "probe_ms"
+                    | "unread_text_bytes"
             );
         assert_eq!(env(&[(&name, "0")]).is_ok(), may_be_zero, "{key}");
     }
