@@ -99,6 +99,9 @@ impl NewRoom {
 /// A direct room that is there already gets the members it lacks, and keeps all else. A user who is being erased comes
 /// into no room.
 #[endpoint(operation_id = "create_room", tags("rooms"), responses((
+    status_code = 404, body = Details, content_type = "application/problem+json",
+    description = "`not_found`: an earlier try of the request made the room, which is deleted by now"
+), (
     status_code = 409, body = Details, content_type = "application/problem+json",
     description = "`conflict`: the user is being erased; try again when that has ended"
 )))]
