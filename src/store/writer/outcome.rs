@@ -84,7 +84,9 @@ impl Task {
             let id = message.get_document("_id").map_err(documents::Undecodable::from)?;
             let (room, id) = documents::read_message_id(id)?;
             let write_id = documents::read_request(message, "write_id")?;
-            Ok(((room, id.get()), Found { write_id, at: documents::read_time(message, "created_at")? }))
+            // A message that somebody wrote by hand may lack it.
+            let at = documents::read_time(message, "created_at").unwrap_or(Last::default().at);
+            Ok(((room, id.get()), Found { write_id, at }))
         };
         found.iter().map(known).collect()
     }
