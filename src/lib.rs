@@ -17,7 +17,7 @@
 //! An action of the application's own goes the same way, but that its handler is a request to a server of theirs
 //! ([`functions`], [`outbound`]); what it tells a room without storing it is a [`signal`], which takes the same road.
 //!
-//! What holds for every HTTP request, whatever it asks for, is in [`http`](crate::http).
+//! What holds for every HTTP request, whatever it asks for, is in [`http`].
 //!
 //! Only [`store`], [`feed`] and [`hooks`] know MongoDB, and [`embedded`] how to run one.
 

@@ -81,7 +81,7 @@ pub(crate) struct Member {
     pub(crate) email: Option<String>,
     pub(crate) role: Role,
     pub(crate) marks: Marks,
-    /// The user has not accepted the membership ([`consent`](super::consent)).
+    /// The user has not accepted the membership ([`consent`]).
     pub(crate) pending: bool,
 }
 

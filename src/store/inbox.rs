@@ -38,7 +38,7 @@ pub(crate) struct Rooms {
     pub(crate) as_of: AsOf,
     /// All of them that are listed.
     pub(crate) all: Vec<RoomId>,
-    /// Those that the user has not accepted, hidden or not ([`consent`](super::consent)).
+    /// Those that the user has not accepted, hidden or not ([`consent`]).
     pub(crate) pending: Vec<RoomId>,
     /// Those of them that are hidden: the others are among all.
     pub(crate) hidden: Vec<RoomId>,

@@ -77,7 +77,7 @@ async fn round(server: &Server, samples: &Samples, peer: i64) {
     // One that is still to come in would have what the two say in its history, and end by another bound.
     let began = Instant::now();
     while samples.number("parlor_sockets").await < (DEAF + 2).try_into().unwrap() {
-        assert!(began.elapsed() < PATIENCE, "they are not all in after {PATIENCE:?}");
+        assert!(began.elapsed() < 4 * PATIENCE, "they are not all in after {:?}", 4 * PATIENCE);
     }
     let (began, text, mut slowest) = (Instant::now(), "x".repeat(4096), Duration::ZERO);
     while samples.number("parlor_sockets").await > 2 {
@@ -107,6 +107,7 @@ async fn a_thousand_peers_that_never_read_slow_nobody_and_leave_nothing_behind()
         ("LIMITS__SEND_QUEUE", "64"),
         ("LIMITS__SOCKETS_PER_USER", "2000"),
         // All are of one user.
+        ("LIMITS__CONNECTS_PER_MINUTE", "10000"),
         ("LIMITS__USER_BYTES", "1073741824"),
         ("SOCKETS__SEND_BUFFER_BYTES", "8192"),
     ];
