@@ -96,7 +96,7 @@ async fn an_edit_is_not_written_when_its_author_left_in_the_queue() {
 }
 
 #[tokio::test]
-async fn a_delete_is_not_written_when_an_admin_lost_the_role_in_the_queue() {
+async fn a_delete_is_refused_when_an_admin_lost_the_role_meanwhile() {
     let (mongod, metered) = (Mongod::start().await, Metered::new());
     let (server, room, mut one, mut two) = held_up(&mongod, &metered).await;
     let member = format!("/rooms/{room}/members/2");
@@ -139,7 +139,7 @@ async fn asking(metered: &Metered) -> (Receiver, Arc<Semaphore>, Server, i64, Cl
 }
 
 #[tokio::test]
-async fn nothing_is_written_when_the_sender_left_while_a_hook_was_asked() {
+async fn nothing_is_written_when_the_sender_left_during_a_hook() {
     let send = json!({"action": "send", "message": "late"});
     let again = json!({"action": "send", "message": "late", "client_id": "a"});
     let edit = json!({"action": "edit", "message_id": 1, "text": "late"});

@@ -114,7 +114,7 @@ async fn a_receiver_that_is_down_has_nothing_set_aside() {
 }
 
 #[tokio::test]
-async fn an_event_that_is_refused_as_such_needs_no_other_to_be_set_aside() {
+async fn an_event_refused_as_such_is_set_aside_without_another() {
     let receiver = Receiver::start(refusing(422, "poison")).await;
     let url = receiver.url("/");
     let settings = [&QUICK[..], &[(URL, &*url), ("HOOKS__MAX_TRIES", "2")]].concat();

@@ -63,7 +63,7 @@ async fn is_added_once(servers: [&Server; 2], room: i64, since: &str, last: &str
 }
 
 #[tokio::test]
-async fn a_room_left_while_connected_is_added_when_it_is_entered_again() {
+async fn a_room_left_while_connected_is_added_when_entered_again() {
     let server = Server::start(&[]).await;
     let other = server.beside().await;
     let group = server.room(&[1, 2, 3]).await;
@@ -107,7 +107,7 @@ async fn a_room_entered_while_away_is_added_once() {
 }
 
 #[tokio::test]
-async fn a_room_that_a_socket_was_told_of_is_not_added_when_it_resumes() {
+async fn a_room_known_to_a_socket_is_not_added_when_it_resumes() {
     let server = Server::start(&[]).await;
     let other = server.beside().await;
     let group = server.room(&[2, 3, 4]).await;
@@ -131,7 +131,7 @@ async fn a_room_that_a_socket_was_told_of_is_not_added_when_it_resumes() {
 }
 
 #[tokio::test]
-async fn a_member_who_is_replaced_at_once_is_told_of_the_new_membership() {
+async fn a_member_replaced_immediately_receives_the_new_membership() {
     let server = Server::start(&[]).await;
     let group = server.room(&[1, 2, 3]).await;
     let (mut one, _) = inbox(&server, 1).await;
