@@ -127,11 +127,12 @@ async fn open_room(
         member.email = Some(email.clone());
         keep_email(server, room, &user, email);
     }
-    // One that was kept before its issuer doubted it, or said so.
+    // The address may have been stored before its issuer doubted it. The members in memory may lag behind the database,
+    // so the database compares, too.
     if doubted_email.is_some() && member.email == doubted_email {
         member.email = None;
-        drop_email(server, &user, doubted_email);
     }
+    drop_email(server, &user, doubted_email);
     let email = member.email.clone();
     if changed.as_ref().is_some_and(Changed::is_cut) {
         server.metrics.limit("page_bytes");

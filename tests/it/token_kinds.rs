@@ -155,9 +155,13 @@ async fn unverified_address_is_not_shown_and_leaves_where_it_was() {
         "a@example.com"
     );
     until_kept(&mut members, Some("a@example.com")).await;
+    // A server's memory may lag behind the database: until it has caught up it shows the address of before.
     let doubted = json!({"email": "a@example.com", "email_verified": "false"});
-    assert_eq!(of_one(&shown(doubted).await), json!(null));
+    let at_once = of_one(&shown(doubted.clone()).await);
+    assert!(at_once.is_null() || at_once == "user1@example.com", "{at_once}");
     until_kept(&mut members, None).await;
+    let until_shown_to_have_none = async { while !of_one(&shown(doubted.clone()).await).is_null() {} };
+    assert!(timeout(PATIENCE, until_shown_to_have_none).await.is_ok());
     // And by the socket of all rooms.
     assert_eq!(of_one(&shown(json!({"email": "b@example.com"})).await), "b@example.com");
     until_kept(&mut members, Some("b@example.com")).await;
