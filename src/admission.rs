@@ -24,7 +24,7 @@ pub(crate) struct Admission {
     pub(crate) ask: Ask,
 }
 
-/// What a client asks of its socket beyond Level 1 (protocol.md, Level 2).
+/// What a client asks of its socket beyond Level 1 (docs/protocol.md, Connecting).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ask {
     /// Level 2, from this cursor on, or anew where it is no cursor.

@@ -23,7 +23,7 @@ use crate::users::Seat;
 /// Frames with a `ref` whose events are still to come, at most; of more the first one's event has none.
 const REFS: usize = 1_000;
 
-/// Rooms of a page, and of a first frame (protocol.md, Level 3).
+/// Rooms of a page, and of a first frame (docs/protocol.md, `rooms`).
 pub(crate) const ROOMS: usize = 50;
 
 /// One socket, for the actions that are called by it.

@@ -1,4 +1,4 @@
-//! Where a socket stands in what happens: what it resumes from (protocol.md, Level 2).
+//! Where a socket stands in what happens: what it resumes from (docs/protocol.md, Cursors).
 //!
 //! A room counts its messages, and it counts their edits and deletes: two numbers say what a client has seen of it,
 //! on any server and after any restart, for they stand in the documents themselves. Marks need none: all of them are

@@ -52,7 +52,7 @@ const READ_BYTES: usize = 1024;
 /// Frames are written once they are so much, or no more wait.
 const WRITE_BYTES: usize = 4 * 1024;
 
-/// Refusals by a rate limit after which a socket is closed with 4029, and within what time (protocol.md).
+/// Refusals by a rate limit after which a socket is closed with 4029, and within what time (docs/protocol.md, Close codes).
 const TOLD: (usize, Duration) = (10, Duration::from_secs(10));
 
 pub(crate) type WebSocket = WebSocketStream<Line<TokioIo<Upgraded>>>;

@@ -15,7 +15,7 @@ use crate::{ClientId, Error};
 /// The deepest nesting that a frame may have.
 const MAX_DEPTH: usize = 128;
 
-/// The longest `ref`, in characters (protocol.md, Level 2).
+/// The longest `ref`, in characters (docs/protocol.md, Actions).
 const REF_CHARS: usize = 64;
 
 /// What is said of a value that can't be decoded, at most, in characters: the parser repeats a text as it is.
@@ -63,7 +63,7 @@ impl<'a> Fields<'a> {
         Ok(Self(fields))
     }
 
-    /// What the sender calls this frame (`ref`, protocol.md, Level 2), where it does: up to 64 characters.
+    /// What the sender calls this frame (`ref`, docs/protocol.md, Actions), where it does: up to 64 characters.
     ///
     /// # Errors
     /// `invalid_request`, where it is anything else.

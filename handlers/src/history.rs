@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Code, Context, Error, From, HistoryMessage, Kind, Level, Limits, MAX_ID, MessageId};
 
-/// Messages of a page: where nothing is said, and at most (protocol.md, Level 2).
+/// Messages of a page: where nothing is said, and at most (docs/protocol.md, `history`).
 const LIMIT: (u32, u32) = (50, 200);
 
 /// What the frame holds.

@@ -1,4 +1,4 @@
-//! What a user's own socket is told of rooms (protocol.md, Level 3).
+//! What a user's own socket is told of rooms (docs/protocol.md, Inbox).
 
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -30,7 +30,7 @@ pub(crate) struct Row {
     pub(crate) in_flight: Arc<Semaphore>,
 }
 
-/// The events that carry the `ref` of what caused them (protocol.md, Level 2).
+/// The events that carry the `ref` of what caused them (docs/protocol.md, Actions).
 const CARRY_REF: [Kind; 3] = [Kind::ChatMessage, Kind::MessageEdited, Kind::MessageDeleted];
 
 /// What a call of an action is.

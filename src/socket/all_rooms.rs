@@ -1,4 +1,4 @@
-//! What a socket of all rooms of a user makes of what happens in them (protocol.md, Level 3).
+//! What a socket of all rooms of a user makes of what happens in them (docs/protocol.md, Events).
 
 mod counts;
 mod unread;

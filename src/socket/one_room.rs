@@ -1,4 +1,4 @@
-//! What a socket of one room makes of what happens in it (protocol.md, Levels 1 and 2).
+//! What a socket of one room makes of what happens in it (docs/protocol.md, Events).
 
 use bson::Timestamp;
 use handlers::{RoomId, UserId};

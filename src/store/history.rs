@@ -20,10 +20,10 @@ use super::revisions::revised_after;
 use super::{Store, StoreError};
 use crate::room::Change;
 
-/// How many messages the first frame of a socket holds (protocol.md, History).
+/// How many messages the first frame of a socket holds (docs/protocol.md, First frames).
 pub(crate) const HISTORY: usize = 50;
 
-/// How many of a room's newest messages get their marks told one by one (protocol.md, Actions and events).
+/// How many of a room's newest messages get their marks told one by one (docs/protocol.md, Message status).
 pub(crate) const WAITING: usize = 200;
 
 /// How many messages a room may have missed before its sockets are rather sent away to open it anew.

@@ -1,4 +1,4 @@
-//! All rooms of a user at one moment, for the socket that hears of all of them (protocol.md, Level 3).
+//! All rooms of a user at one moment, for the socket that hears of all of them (docs/protocol.md, First frames).
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};

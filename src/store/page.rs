@@ -1,4 +1,4 @@
-//! A room's messages by pages, from either end of any message (protocol.md, Level 2, `history`).
+//! A room's messages by pages, from either end of any message (docs/protocol.md, `history`).
 
 use bson::doc;
 use bson::oid::ObjectId;

@@ -13,7 +13,7 @@ use super::size::{self, Fitting};
 use super::{Snapshot, Store, StoreError};
 use crate::cursor::Position;
 
-/// New messages that are told to a socket that resumes; the rest it has by `history` (protocol.md, Level 2).
+/// New messages that are told to a socket that resumes; the rest it has by `history` (docs/protocol.md, First frames).
 const MESSAGES: usize = 1_000;
 
 /// Edits and deletes of older messages that are told to a socket that resumes; where there are more it starts anew.

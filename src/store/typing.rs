@@ -22,7 +22,7 @@ pub trait Audience: Send + Sync {
     fn hears(&self, room: RoomId, typist: &UserId) -> bool;
 }
 
-/// Of a user in a room one is passed on in this time (protocol.md, Level 2).
+/// Of a user in a room one is passed on in this time (docs/protocol.md, `typing`).
 const PERIOD: Duration = Duration::from_secs(3);
 
 /// Those who are remembered before it is looked who can be forgotten.

@@ -1,4 +1,4 @@
-//! The socket of all of a user's rooms (protocol.md, Level 3).
+//! The socket of all of a user's rooms (docs/protocol.md, Words).
 
 mod cost;
 mod cut;

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::support::{API_KEY, Link, Mongod, PATIENCE, Program, Server, State, now, shared_uri};
 
-/// How long after the fact all that is known of a user is right (protocol.md, Level 3).
+/// How long after the fact all that is known of a user is right (docs/protocol.md, Events).
 const RIGHT: Duration = Duration::from_secs(5);
 
 /// What goes beside it: the test's own waits, on a machine that does other things too.

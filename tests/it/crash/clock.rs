@@ -16,7 +16,7 @@ use crate::support::{
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
 
-/// Presence is right within this (protocol.md, Level 3), and a busy machine's own time.
+/// Presence is right within this (docs/protocol.md, Events), and a busy machine's own time.
 const PRESENT: Duration = Duration::from_secs(7);
 
 /// As it is by default: nothing breaks here, and a busy machine is no fault.

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::inbox;
 use crate::support::{Program, Server, shared_uri};
 
-/// How soon all that is known of users is right (protocol.md, Level 3)...
+/// How soon all that is known of users is right (docs/protocol.md, Events)...
 const WITHIN: Duration = Duration::from_secs(5);
 
 /// ...on a machine that has nothing else to do.
