@@ -1,79 +1,46 @@
-//! Parlor: chat beside an application that has its users and tokens already.
+//! Parlor: chat beside an application that already has its own users and tokens.
 //!
-//! Two walks tell most of it.
+//! Two paths explain most of the code.
 //!
-//! **Connect.** [`routes`] takes the handshake, [`admission`] reads ids and token from it, [`auth`] checks the
-//! token. The upgrade is answered at once; from there on [`socket`] has the connection. It finds the room in the
-//! [`store`], joins the [`hub`] *first*, reads the history from one snapshot, sends it as the first frame, and
-//! then whatever the hub queued meanwhile that the snapshot didn't have.
+//! **Connect.** [`ws`] reads ids and token from the handshake, and [`auth`] checks the token. Parlor answers the upgrade
+//! immediately; from then on [`ws::session`] owns the connection. It finds the room in the [`store`], joins the
+//! [`realtime::hub`] *first*, and then reads the history from one snapshot. The history is the first frame. After it the
+//! session writes the frames that the hub queued meanwhile and that the snapshot did not have.
 //!
-//! **Message.** A socket reads a frame. [`runtime`] finds the action, holds it to its limits, and runs the
-//! handler with a deadline. The handler appends to its room; the store's writer commits it with others, on a
-//! majority of the database. The change stream brings it to the [`feed`] of every server, each [`room`] makes its
-//! frames of it, the hub puts them into the sockets' [`outbox`]es, and the sockets write them. What was written
-//! to a reader raises its marks, and they come back the same way. There is no other road: a handler never
-//! writes to another's socket, so one server or twenty behave alike.
+//! **Message.** A session reads a frame. [`actions`] finds the action, checks its limits, and runs the handler with a
+//! deadline. The handler appends to its room; the store commits the message together with others, on a majority of the
+//! database. The [change stream](realtime::change_stream) brings the message to every server. There the
+//! [room's state](realtime::room_state) turns it into frames, the hub puts them into each [`outbox`](realtime::outbox),
+//! and the sessions write them. A frame that was written to a reader raises that reader's receipt markers, which return
+//! the same way. There is no other path: a handler never writes to another client's socket, so one server and twenty
+//! servers behave alike.
 //!
-//! An action of the application's own goes the same way, but that its handler is a request to a server of theirs
-//! ([`functions`], [`outbound`]); what it tells a room without storing it is a [`signal`], which takes the same road.
+//! An action of the application takes the same path, but its handler is an HTTP request to the application's server
+//! ([`actions::functions`], [`outbound`]). An [ephemeral event](protocol::ephemeral) is not stored as a message; it takes
+//! the same path as well.
 //!
-//! What holds for every HTTP request, whatever it asks for, is in [`http`].
-//!
-//! Only [`store`], [`feed`] and [`hooks`] know MongoDB, and [`embedded`] how to run one.
+//! A module imports only from the layers below it. `docs/architecture.md` lists the layers.
 
-mod address;
-mod admission;
-pub mod api;
-mod arrivals;
-mod assemble;
+pub(crate) mod actions;
+pub mod app;
 pub mod auth;
-mod caller;
-mod changed;
-mod close;
 pub mod config;
-mod cursor;
-mod database;
-mod drain;
-pub mod embedded;
-mod erasure;
-mod feed;
-mod functions;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
-pub mod fuzz;
-mod held;
-mod hooks;
-mod http;
-mod hub;
-mod leftovers;
-pub mod log;
-pub mod metrics;
-pub mod open_files;
-mod opener;
+pub mod fuzzing;
+pub mod http;
+pub(crate) mod jobs;
+pub(crate) mod limits;
+pub mod mongod;
 pub mod outbound;
-mod outbox;
-mod page;
-mod places;
-mod presence;
-mod pulse;
-mod rates;
-mod refusals;
-mod registry;
-mod reload;
-mod room;
-mod routes;
-mod runtime;
-mod secure;
-mod serve;
-mod server;
-pub mod signal;
-mod socket;
-mod splice;
+pub(crate) mod presence;
+pub mod protocol;
+pub(crate) mod realtime;
 pub mod store;
 pub mod supervisor;
-mod sweeper;
-mod tls;
-mod users;
+pub mod telemetry;
+pub(crate) mod webhooks;
+pub(crate) mod ws;
 
-pub use database::open_store;
-pub use serve::{App, Ready, ServeError, listen_on, serve};
+pub use app::database::open_store;
+pub use app::{App, Ready, ServeError, listen_on, serve};

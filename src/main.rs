@@ -2,7 +2,7 @@
 
 #![allow(clippy::doc_markdown, reason = "the doc comments here are what --help prints")]
 
-mod remote;
+mod cli;
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -48,7 +48,7 @@ enum Command {
     /// Ask the server on this machine whether it lives; for a container's HEALTHCHECK.
     Health,
     #[command(flatten)]
-    Remote(remote::Command),
+    Remote(cli::admin::Command),
 }
 
 #[derive(Args)]
@@ -102,7 +102,9 @@ const LAST_LINE_PATIENCE: Duration = Duration::from_secs(1);
 fn fail(error: &dyn Display) -> ExitCode {
     let line = format!("parlor: {error}\n");
     // Where stderr is closed, or full and not read, there is nobody to tell.
-    parlor::log::for_at_most(LAST_LINE_PATIENCE, move || drop(io::stderr().write_all(line.as_bytes())));
+    parlor::telemetry::logging::for_at_most(LAST_LINE_PATIENCE, move || {
+        drop(io::stderr().write_all(line.as_bytes()))
+    });
     ExitCode::FAILURE
 }
 
@@ -125,7 +127,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
             Command::Token(token) => return print_token(load(env)?, &token),
             Command::Room(room) => Box::pin(make_room(load(env)?, room)),
             Command::Check => Box::pin(check(load(env)?)),
-            Command::Remote(command) => Box::pin(remote::run(load(env)?, command)),
+            Command::Remote(command) => Box::pin(cli::admin::run(load(env)?, command)),
         };
     // The first process of a container isn't ended by a signal that nobody listens for.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -143,14 +145,14 @@ async fn serve(
     file: Option<PathBuf>,
     env: Vec<(String, String)>,
 ) -> Result<ExitCode, Failure> {
-    let log = parlor::log::init(&config)?;
+    let log = parlor::telemetry::logging::init(&config)?;
     // On stderr itself it would wait for whoever reads that.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let text = panic.payload_as_str().map_or("without a text", parlor::log::discreet);
+        let text = panic.payload_as_str().map_or("without a text", parlor::telemetry::logging::discreet);
         tracing::error!(place, "panicked: {text}");
     }));
-    parlor::open_files::raise(&config);
+    parlor::app::open_files::raise(&config);
     let listener = parlor::listen_on(config.listen, "PARLOR__LISTEN").await?;
     let address = listener.local_addr()?;
     let shutdown = CancellationToken::new();
@@ -162,14 +164,15 @@ async fn serve(
         signalled.cancel();
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
     });
-    let app = parlor::App::new(config).reloads(reloads).log_dropped(log.dropped()).on_ready(move |ready| {
-        if let Some(admin) = ready.admin {
-            tracing::info!("metrics at http://{admin}/metrics");
-        }
-        let what = if ready.page { "chat is open at" } else { "serving on" };
-        let scheme = if ready.tls { "https" } else { "http" };
-        tracing::info!("{what} {scheme}://{address}/");
-    });
+    let app =
+        parlor::app::App::new(config).reloads(reloads).log_dropped(log.dropped()).on_ready(move |ready| {
+            if let Some(admin) = ready.admin {
+                tracing::info!("metrics at http://{admin}/metrics");
+            }
+            let what = if ready.page { "chat is open at" } else { "serving on" };
+            let scheme = if ready.tls { "https" } else { "http" };
+            tracing::info!("{what} {scheme}://{address}/");
+        });
     tokio::select! {
         ended = app.serve(listener, shutdown) => ended?,
         _ = second => return Err("ended at once by a second signal".into()),
@@ -210,8 +213,8 @@ fn print_token(mut config: Config, token: &Token) -> Result<ExitCode, Failure> {
 async fn make_room(config: Config, room: Room) -> Result<ExitCode, Failure> {
     let members: Vec<_> =
         room.members.into_iter().map(|user_id| NewMember { user_id, email: None }).collect();
-    parlor::api::check_members(&members)?;
-    let _log = parlor::log::init(&config)?;
+    parlor::http::api::check_members(&members)?;
+    let _log = parlor::telemetry::logging::init(&config)?;
     let (store, embedded) = parlor::open_store(config).await?;
     let made = match store.prepare().await {
         Ok(()) => store.make_room(&members).await,
@@ -233,7 +236,7 @@ async fn check(config: Config) -> Result<ExitCode, Failure> {
     for warning in config.warnings() {
         writeln!(out, "WARN   {warning}")?;
     }
-    let _log = parlor::log::init(&config)?;
+    let _log = parlor::telemetry::logging::init(&config)?;
     let (store, embedded) = parlor::open_store(config).await?;
     let looked = async {
         let advice = inspect(&store).await?;
@@ -265,7 +268,7 @@ async fn health(config: Config) -> Result<ExitCode, Failure> {
         (Some(_), Some(admin)) => admin,
         (Some(_), None) => return Err("with TLS, health is asked at admin.listen, and there is none".into()),
     };
-    let address = remote::reachable(address);
+    let address = cli::admin::reachable(address);
     let ask = async {
         let mut stream = TcpStream::connect(address).await?;
         stream

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::runtime::panic_text;
+use crate::actions::dispatcher::panic_text;
 
 /// Runs them.
 #[derive(Clone, Debug)]

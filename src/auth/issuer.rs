@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::Verifier;
 use crate::config::file::without_bom;
 use crate::config::{Auth, Location, NamedKey, jwk, safe};
-use crate::metrics::Metrics;
+use crate::telemetry::metrics::Metrics;
 
 /// Where an issuer tells of itself (OpenID Connect Discovery 1.0, 4).
 const DISCOVERY: &str = "/.well-known/openid-configuration";

@@ -10,7 +10,7 @@ use super::in_force::By;
 use super::issuer::Issuer;
 use super::{Checks, Rules, Verifier};
 use crate::config::{Auth, ConfigError, Keys, Location, NamedKey};
-use crate::metrics::Metrics;
+use crate::telemetry::metrics::Metrics;
 
 /// The rules of a new configuration, to be taken over once all else in it is good too.
 pub(crate) struct Renewed {

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
-use super::bounds::MIN_API_KEY_CHARS;
 use super::error::shown;
-use super::values::Values;
+use super::layers::Values;
+use super::ranges::MIN_API_KEY_CHARS;
 use super::{Api, Auth, Config, ConfigError, Http, Mongodb, TlsFiles, Traces, uri};
-use crate::tls;
+use crate::http::tls;
 
 /// The longest database name, in bytes: the server's own bound.
 const MAX_DATABASE_BYTES: usize = 63;

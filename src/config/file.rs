@@ -10,7 +10,7 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::bounds::MAX_FILE_BYTES;
+use super::ranges::MAX_FILE_BYTES;
 
 /// What editors on Windows put before UTF-8.
 const BOM: &[u8] = b"\xef\xbb\xbf";

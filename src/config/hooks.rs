@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::bounds::{Bounds, WAIT_MS};
-use super::values::Values;
+use super::layers::Values;
+use super::ranges::{Bounds, WAIT_MS};
 use super::{ConfigError, Receiver};
 
 const WINDOW: Bounds = 1..=100_000;

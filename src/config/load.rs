@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::values::Values;
+use super::layers::Values;
 use super::{Config, ConfigError};
 use crate::auth::{AuthError, keep_secret};
 

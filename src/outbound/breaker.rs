@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use moka::notification::RemovalCause;
 use moka::sync::Cache;
 
-use crate::metrics::OutboundMetrics;
+use crate::telemetry::metrics::OutboundMetrics;
 
 /// A caller, by a hash of the id.
 pub(super) type Caller = u64;
@@ -290,7 +290,7 @@ impl Drop for Attempt<'_> {
 mod tests {
     use super::Ended::{Answered, Failed, Unconnected};
     use super::*;
-    use crate::metrics::Metrics;
+    use crate::telemetry::metrics::Metrics;
 
     const LONG: Duration = Duration::from_hours(1);
     const OPEN: Option<Refused> = Some(Refused::Open);

@@ -5,7 +5,7 @@ use std::fmt;
 use handlers::{Code, UserId};
 use mongodb::error::{Error, ErrorKind, InsertManyError, WriteFailure};
 
-use super::documents::Undecodable;
+use super::codec::Undecodable;
 
 /// An operation that did not go well.
 #[derive(Debug)]

@@ -14,8 +14,8 @@ use handlers::{ClientId, RoomId, Text, UserId};
 use mongodb::Collection;
 use mongodb::options::ReadConcern;
 
-use super::documents::{self, Message};
-use super::rooms::is_duplicate;
+use super::codec::{self, Message};
+use super::rooms::create::is_duplicate;
 use super::{Store, StoreError, from_now};
 
 /// How often a record is looked for that comes and goes in the same moment.
@@ -156,7 +156,7 @@ impl Store {
         kept: &Kept,
         about: &[UserId],
     ) -> Result<(), StoreError> {
-        let about: Vec<_> = about.iter().map(documents::user_bson).collect();
+        let about: Vec<_> = about.iter().map(codec::user_bson).collect();
         let answer = doc! { "status": i32::from(kept.status), "body": &kept.body };
         let update = doc! { "$set": { "answer": answer, "about": about }, "$unset": { "until": "" } };
         self.update_request(attempt, update).await
@@ -196,15 +196,15 @@ impl Store {
             return Ok(None);
         };
         let messages = self.messages.clone();
-        let filter = doc! { "_id": documents::message_id(room, id) };
+        let filter = doc! { "_id": codec::message_id(room, id) };
         let find = async move { Ok(messages.find_one(filter).read_concern(ReadConcern::majority()).await?) };
         let found = self.bounded(find).await?;
         let Some(found) = found else { return Ok(None) };
-        if let Some(message) = documents::read_message(&found)? {
+        if let Some(message) = codec::read_message(&found)? {
             return Ok(Some(message));
         }
         let (text, sender) = (text.as_str().to_owned(), sender.clone());
-        let created_at = documents::read_time(&found, "created_at")?;
+        let created_at = codec::read_time(&found, "created_at")?;
         Ok(Some(Message { id, sender, text, created_at, updated_at: created_at, write_id: None }))
     }
 
@@ -219,13 +219,13 @@ impl Store {
             let find = rooms.find_one(filter).projection(doc! { "_id": 1 });
             Ok(find.read_concern(ReadConcern::linearizable()).await?)
         });
-        Ok(found.await?.map(|room| documents::read_room_id(&room)).transpose()?)
+        Ok(found.await?.map(|room| codec::read_room_id(&room)).transpose()?)
     }
 
     /// Removes the answers that tell of a user. A key of theirs that is sent again is done again.
     pub(crate) async fn erase_answers(&self, user: &UserId) -> Result<(), StoreError> {
         let requests = self.requests();
-        let filter = doc! { "about": documents::user_bson(user) };
+        let filter = doc! { "about": codec::user_bson(user) };
         self.bounded(async move { Ok(requests.delete_many(filter).await.map(|_| ())?) }).await
     }
 }

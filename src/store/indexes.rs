@@ -13,9 +13,8 @@ use handlers::RoomId;
 use mongodb::error::{Error, ErrorKind};
 use tokio::sync::Notify;
 
-use super::schema;
-use super::{Store, StoreError, documents};
-use crate::metrics::Metrics;
+use super::{Store, StoreError, codec, schema};
+use crate::telemetry::metrics::Metrics;
 
 /// The pause before indexes that could not be looked at, or made, are tried again; it doubles...
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -161,7 +160,7 @@ impl Store {
             let last = rooms.find_one(doc! {}).sort(doc! { "_id": -1 }).projection(doc! { "_id": 1 });
             let Some(last) = last.await? else { return Ok(()) };
             // A document that isn't Parlor's has any `_id`.
-            let Ok(last) = documents::read_room_id(&last).map(RoomId::get) else { return Ok(()) };
+            let Ok(last) = codec::read_room_id(&last).map(RoomId::get) else { return Ok(()) };
             let raise = doc! { "$max": { "last": last } };
             counters.update_one(doc! { "_id": "rooms" }, raise).upsert(true).await?;
             Ok(())

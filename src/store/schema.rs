@@ -7,8 +7,8 @@ use mongodb::IndexModel;
 use mongodb::error::ErrorKind;
 use mongodb::options::IndexOptions;
 
-use super::consent::PENDING;
-use super::revisions::UNFINISHED;
+use super::messages::revisions::UNFINISHED;
+use super::rooms::consent::PENDING;
 use super::{Store, StoreError};
 
 /// Heartbeats of servers that are gone are removed after this long.

@@ -12,9 +12,9 @@ use bson::{RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use handlers::{RoomId, UserId};
 
-use super::documents::{self, Undecodable};
+use super::codec::{self, Undecodable};
 use super::{Store, StoreError};
-use crate::signal::Signal;
+use crate::protocol::ephemeral::Signal;
 
 /// Who hears of a room on this server.
 pub trait Audience: Send + Sync {
@@ -73,15 +73,15 @@ impl Store {
     async fn is_anyone_elsewhere(&self, room: RoomId, user: &UserId) -> Result<bool, StoreError> {
         let members = self.members.clone();
         let presence = self.db.collection::<RawDocumentBuf>("presence");
-        let filter = doc! { "_id": documents::of_room(room, "user") };
+        let filter = doc! { "_id": codec::of_room(room, "user") };
         let (user, present) = (user.clone(), self.present());
         self.bounded(async move {
             let found: Vec<RawDocumentBuf> =
                 members.find(filter).projection(doc! { "_id": 1 }).await?.try_collect().await?;
-            let read = |member: &RawDocumentBuf| documents::read_member_user(member.get_document("_id")?);
+            let read = |member: &RawDocumentBuf| codec::read_member_user(member.get_document("_id")?);
             let others = found.iter().map(read).collect::<Result<Vec<_>, Undecodable>>()?;
             let others: Vec<_> = others.into_iter().filter(|other| *other != user).collect();
-            let others: Vec<_> = others.iter().map(documents::user_bson).collect();
+            let others: Vec<_> = others.iter().map(codec::user_bson).collect();
             let elsewhere = doc! { "$elemMatch": { "$ne": present.server() } };
             let online = doc! { "_id": { "$in": others }, "online": true, "servers": elsewhere };
             Ok(presence.find_one(online).projection(doc! { "_id": 1 }).await?.is_some())

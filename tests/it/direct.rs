@@ -13,9 +13,9 @@ use handlers::{
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{DateTime, Document, doc};
 use parlor::config::Config;
-use parlor::metrics::Metrics;
 use parlor::store::{Audience, BoundRoom, NewMember, Receipts, Store, Writer};
 use parlor::supervisor::Supervisor;
+use parlor::telemetry::metrics::Metrics;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};

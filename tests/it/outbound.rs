@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use parlor::config::{self, Secret};
-use parlor::metrics::Metrics;
 use parlor::outbound::{OutboundError, Receiver as Outbound};
+use parlor::telemetry::metrics::Metrics;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::timeout;

@@ -4,7 +4,7 @@ use handlers::{Event, Fields, RoomId, UserId};
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{DateTime, Document, doc};
 use parlor::config::Config;
-use parlor::signal::{BadEvent, CustomEvent, Signal};
+use parlor::protocol::ephemeral::{BadEvent, CustomEvent, Signal};
 use parlor::store::Store;
 use serde_json::{Value, json};
 

@@ -6,7 +6,7 @@ import { argv } from "node:process";
 import { fileURLToPath } from "node:url";
 
 const BUILT = new URL("../dist/", import.meta.url);
-const PAGE = new URL("../../../src/page/parlor/", import.meta.url);
+const PAGE = new URL("../../../src/http/demo/assets/parlor/", import.meta.url);
 
 /** What is in a folder of modules, by name; without those of types alone, which nothing loads. */
 export function modulesIn(folder) {

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| parlor::fuzz::cursors(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| parlor::fuzzing::cursors(data));

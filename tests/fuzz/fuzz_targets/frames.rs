@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| parlor::fuzz::frames(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| parlor::fuzzing::frames(data));

@@ -12,7 +12,7 @@ use crate::support::Home;
 async fn the_page_may_load_nothing_but_itself() {
     let home = Home::new().await;
     let server = home.serve().await;
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/page");
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/demo/assets");
     let scripts = ["", "parlor/"].map(|folder| scripts_in(&page, folder)).concat();
     assert!(scripts.len() > 30, "{scripts:?}");
     let scripts = scripts.into_iter().map(|path| (path, "text/javascript; charset=utf-8"));

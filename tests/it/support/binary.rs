@@ -155,9 +155,8 @@ impl Serving {
 /// The database's program: fetched once, for as long as that may take.
 pub(crate) async fn mongod() -> PathBuf {
     static MONGOD: OnceCell<PathBuf> = OnceCell::const_new();
-    let find = async || {
-        parlor::embedded::find_mongod(None).await.unwrap_or_else(|error| panic!("no mongod: {error}"))
-    };
+    let find =
+        async || parlor::mongod::find_mongod(None).await.unwrap_or_else(|error| panic!("no mongod: {error}"));
     MONGOD.get_or_init(find).await.clone()
 }
 

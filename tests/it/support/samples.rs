@@ -40,5 +40,5 @@ impl Samples {
 /// Lets this process have as many sockets as it may.
 pub(crate) fn may_open_many_files() {
     let nothing: [(String, String); 0] = [];
-    parlor::open_files::raise(&parlor::config::Config::load(None, nothing).unwrap());
+    parlor::app::open_files::raise(&parlor::config::Config::load(None, nothing).unwrap());
 }

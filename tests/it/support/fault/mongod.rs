@@ -113,7 +113,7 @@ impl Mongod {
     }
 
     async fn spawn_on(oplog: Oplog, disk: impl FnOnce(&Path) -> Option<Disk>) -> Self {
-        let binary = parlor::embedded::find_mongod(None).await.unwrap_or_else(|error| panic!("{error}"));
+        let binary = parlor::mongod::find_mongod(None).await.unwrap_or_else(|error| panic!("{error}"));
         let files = tempfile::tempdir().unwrap();
         let db = files.path().join("db");
         std::fs::create_dir(&db).unwrap();

@@ -1,0 +1,76 @@
+//! From a frame to the row of the action that it names, and what that costs its sender.
+
+use handlers::{Code, Error, Fields};
+
+use super::dispatcher::whole_ms;
+use super::envelope::Heading;
+use super::registry::{Row, Table};
+use crate::limits::rate::Over;
+use crate::telemetry::metrics::Metrics;
+use crate::ws::session_state::Caller;
+
+impl Table {
+    /// Spends a frame.
+    pub(super) fn spend_frame(&self, caller: &Caller, metrics: &Metrics) -> Result<(), Error> {
+        caller.seat.frame(&self.rates).map_err(|wait| {
+            metrics.limit("frames_per_minute");
+            Error::rate_limited("too many frames", whole_ms(wait))
+        })
+    }
+
+    /// Finds the action and spends what it costs. `heading` becomes the frame's own.
+    pub(crate) fn accept(
+        &self,
+        frame: &str,
+        caller: &Caller,
+        heading: &mut Heading,
+        metrics: &Metrics,
+    ) -> Result<&Row, Error> {
+        let rate = self.spend_frame(caller, metrics);
+        let fields = Fields::parse(frame).map(|fields| caller.known(fields));
+        let reference = match &fields {
+            Ok(fields) => {
+                heading.action = fields.first_text("action");
+                fields.reference().map(|reference| heading.reference = reference)
+            }
+            Err(_) => Ok(()),
+        };
+        rate?;
+        let fields =
+            fields.map_err(|_| Error::new(Code::BadJson, "not a JSON object of at most 128 levels"))?;
+        reference?;
+        fields.once("action")?;
+        let name = heading.action.as_deref();
+        if name.is_some_and(|name| name.contains('\0')) {
+            return Err(Error::invalid("action: must not hold U+0000"));
+        }
+        let at = name.and_then(|name| self.rows.iter().position(|row| *row.name == *name));
+        let found = at.and_then(|at| Some((at, self.rows.get(at)?)));
+        let (at, row) = found.ok_or_else(|| Error::new(Code::UnknownAction, "no such action"))?;
+        self.spend_call(frame.len(), at, caller, metrics)?;
+        heading.room = caller.room(&fields)?;
+        heading.named_room = heading.room.filter(|_| caller.is_in_many());
+        Ok(row)
+    }
+
+    /// What the action itself asks of a call.
+    fn spend_call(&self, bytes: usize, at: usize, caller: &Caller, metrics: &Metrics) -> Result<(), Error> {
+        let Some(row) = self.rows.get(at) else { return Ok(()) };
+        if let Some(most) = row.limits.max_bytes.filter(|most| bytes > *most) {
+            metrics.limit("action_max_bytes");
+            return Err(Error::invalid(format!("the frame has more than {most} bytes")));
+        }
+        caller.seat.call(&self.rates, at).map_err(|over| {
+            let (bound, message, wait) = match over {
+                Over::Burst(wait) => ("action_burst", "too many at once of this action", wait),
+                Over::PerMinute(wait) => ("action_per_minute", "too many of this action", wait),
+            };
+            metrics.limit(bound);
+            Error::rate_limited(message, whole_ms(wait))
+        })?;
+        if !row.limits.message {
+            return Ok(());
+        }
+        caller.spend_message(&self.rates, metrics)
+    }
+}

@@ -1,0 +1,326 @@
+//! Runs actions the way a serverless platform would, but warm: finds the one that a frame names, holds it to its
+//! limits and its deadline, and keeps whatever befalls it from the socket it came by.
+//!
+//! An action runs as a task of its own. A panic in it is one `internal` error; past its deadline it is dropped and
+//! the client told `timeout`, while what it was writing goes on in the store; and it outlives a client that
+//! leaves, for what was accepted is done.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use bson::oid::ObjectId;
+use handlers::{Action, Code, Context, Error, Reply, Room, RoomId};
+use tokio::task::JoinError;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use super::envelope::Heading;
+use super::functions::{Call, Function};
+use super::no_room::NoRoom;
+use super::registry::{Row, Run, Table};
+use crate::auth::Verifier;
+use crate::config::Config;
+use crate::limits::rate::Rates;
+use crate::protocol::close::Close;
+use crate::realtime::heartbeat::Pulse;
+use crate::store::{Audience, BoundRoom, Receipts, Store, StoreError, Writer};
+use crate::telemetry::metrics::Metrics;
+use crate::webhooks::BeforeSend;
+use crate::webhooks::before_send::Asked;
+use crate::ws::session_state::{BoundSocket, Caller};
+
+/// After how long a call is worth trying again that found no place, in milliseconds: a client that heeds it is never
+/// told so ten times in ten seconds, which would close its socket.
+pub(crate) const BUSY_RETRY_MS: u64 = 1_500;
+
+/// What one server runs actions with.
+pub(crate) struct Runtime {
+    actions: &'static [Action],
+    table: ArcSwap<Table>,
+    /// What frames that name no action are counted as.
+    none: Arc<str>,
+    store: Store,
+    writer: Writer,
+    receipts: Receipts,
+    verifier: Verifier,
+    audience: Arc<dyn Audience>,
+    pulse: Arc<Pulse>,
+    tracker: TaskTracker,
+    overdue: CancellationToken,
+    metrics: Arc<Metrics>,
+    selection: Duration,
+    before_send: ArcSwapOption<BeforeSend>,
+}
+
+/// What actions reach the world by.
+pub(crate) struct Ports {
+    pub(crate) store: Store,
+    pub(crate) writer: Writer,
+    pub(crate) receipts: Receipts,
+    pub(crate) verifier: Verifier,
+    pub(crate) audience: Arc<dyn Audience>,
+    pub(crate) pulse: Arc<Pulse>,
+}
+
+/// An answer to one frame, for its own socket alone.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// What it was refused with; none where it was done.
+    pub(crate) refused: Option<Code>,
+    pub(crate) json: Utf8Bytes,
+}
+
+/// What has been accepted and is not answered yet, as shutdown sees it.
+#[derive(Clone, Default)]
+pub(crate) struct UnderWay {
+    /// Waits for it.
+    pub(crate) tracker: TaskTracker,
+    /// Cancelled once there is no time left: whatever still runs is answered with `timeout`.
+    pub(crate) overdue: CancellationToken,
+}
+
+impl Runtime {
+    pub(crate) fn new(
+        actions: &'static [Action],
+        functions: Vec<Arc<Function>>,
+        config: &Config,
+        ports: Ports,
+        under_way: UnderWay,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let UnderWay { tracker, overdue } = under_way;
+        let Ports { store, writer, receipts, verifier, audience, pulse } = ports;
+        Self {
+            actions,
+            table: ArcSwap::from_pointee(Table::new(actions, functions, config, None)),
+            none: "".into(),
+            store,
+            writer,
+            receipts,
+            verifier,
+            audience,
+            pulse,
+            tracker,
+            overdue,
+            metrics,
+            selection: config.mongodb.selection,
+            before_send: ArcSwapOption::empty(),
+        }
+    }
+
+    /// The application is asked about each message before it is written, from now on, or isn't.
+    pub(crate) fn ask(&self, before_send: Option<Arc<BeforeSend>>) {
+        self.before_send.store(before_send);
+    }
+
+    /// Messages that wait for the database.
+    pub(crate) fn messages_waiting(&self) -> usize {
+        self.writer.waiting()
+    }
+
+    /// What goes over the socket, as JSON.
+    pub(crate) fn contract(&self, closes: &[(u16, &str)]) -> String {
+        format!("{:#}\n", handlers::asyncapi(self.actions, closes))
+    }
+
+    /// What users and sockets may do now.
+    pub(crate) fn rates(&self) -> Arc<Rates> {
+        self.table.load().rates.clone()
+    }
+
+    /// Takes over the functions and the limits of a new configuration, for the frames that come from now on. Where rates
+    /// have changed, each user has a whole minute's worth of the new ones; where they haven't, what was spent stays spent.
+    pub(crate) fn renew(&self, config: &Config, functions: Vec<Arc<Function>>) {
+        let table = Table::new(self.actions, functions, config, Some(&self.table.load()));
+        self.table.store(Arc::new(table));
+    }
+
+    /// Does what a text frame asks for. None where it went well and the event is the answer. Shutdown waits for it
+    /// from this call on, not only from when it is first polled, or has its turn.
+    pub(crate) fn invoke(
+        self: Arc<Self>,
+        frame: Utf8Bytes,
+        caller: Arc<Caller>,
+    ) -> impl Future<Output = Option<Answer>> + Send {
+        let under_way = self.tracker.token();
+        let began = Instant::now();
+        let request = ObjectId::new();
+        let answer = async move {
+            let mut heading = Heading::default();
+            let table = self.table.load_full();
+            let (own, action, result) = match table.accept(&frame, &caller, &mut heading, &self.metrics) {
+                Ok(row) => {
+                    tracing::Span::current().record("action", &*row.name);
+                    if let Some(reference) = &heading.reference
+                        && row.tells
+                    {
+                        caller.expect(request, reference.clone(), &self.metrics);
+                    }
+                    let own = matches!(row.run, Run::Own(_));
+                    (own, &row.name, self.run(&table, row, request, frame, &caller, &heading).await)
+                }
+                Err(error) => (true, &self.none, Err(error)),
+            };
+            drop(under_way);
+            let outcome = result.as_ref().map(|_| ()).map_err(Error::code);
+            self.metrics.action(action, outcome, began.elapsed());
+            tracing::debug!(
+                action = &**action,
+                outcome = outcome.map_or_else(Code::as_str, |()| "ok"),
+                "done"
+            );
+            match result {
+                Ok(Reply::ByEvent) => None,
+                Ok(Reply::Frame(json)) => {
+                    // A function may do both, and its event comes by the id of its call.
+                    if own {
+                        caller.forget(request);
+                    }
+                    Some(Answer { refused: None, json: heading.answer(json) })
+                }
+                Err(error) => {
+                    // After any other there is nothing to come.
+                    if error.code() != Code::Timeout {
+                        caller.forget(request);
+                    }
+                    Some(heading.refuse(&error, request))
+                }
+            }
+        };
+        answer.instrument(tracing::debug_span!("frame", %request, action = tracing::field::Empty))
+    }
+
+    /// The answer to a frame that isn't text.
+    pub(crate) fn binary(&self, caller: &Caller) -> Answer {
+        let error = match self.table.load().spend_frame(caller, &self.metrics) {
+            Ok(()) => Error::new(Code::BadJson, "a frame must be text"),
+            Err(error) => error,
+        };
+        self.metrics.action(&self.none, Err(error.code()), Duration::ZERO);
+        Heading::default().refuse(&error, ObjectId::new())
+    }
+
+    /// Spends frames that bring no answer of their own, such as the fragments of a message. Where too few are left, the
+    /// message itself is refused.
+    pub(crate) fn spend_frames(&self, caller: &Caller, frames: u32) {
+        if frames > 0 {
+            let table = self.table.load();
+            // Once none is left there is none for the next either.
+            let _ = (0..frames).try_for_each(|_| table.spend_frame(caller, &self.metrics));
+        }
+    }
+
+    /// A control frame costs as much as any other; it is answered where it is one too many.
+    pub(crate) fn control(&self, caller: &Caller) -> Option<Answer> {
+        let error = self.table.load().spend_frame(caller, &self.metrics).err()?;
+        self.metrics.action(&self.none, Err(error.code()), Duration::ZERO);
+        Some(Heading::default().refuse(&error, ObjectId::new()))
+    }
+
+    async fn run(
+        &self,
+        table: &Table,
+        row: &Row,
+        request: ObjectId,
+        frame: Utf8Bytes,
+        caller: &Arc<Caller>,
+        heading: &Heading,
+    ) -> Result<Reply, Error> {
+        let Ok(permit) = row.in_flight.clone().try_acquire_owned() else {
+            self.metrics.limit("action_max_in_flight");
+            return Err(Error::rate_limited("too many calls of this action are under way", BUSY_RETRY_MS));
+        };
+        let time = row.limits.timeout_ms.map_or(table.deadline, |ms| Duration::from_millis(ms.into()));
+        let deadline = Instant::now() + time;
+        let room = heading.room;
+        if let Some(room) = room
+            && (caller.is_in_doubt(room) || self.pulse.is_overdue())
+        {
+            self.confirm_member(caller, room).await?;
+        }
+        let bound = room.map(|room| BoundRoom {
+            store: self.store.clone(),
+            writer: self.writer.clone(),
+            receipts: self.receipts.clone(),
+            room,
+            caller: caller.user.clone(),
+            request,
+            audience: self.audience.clone(),
+            deadline,
+            page_bytes: table.page_bytes,
+            selection: self.selection,
+        });
+        let port: Arc<dyn Room> = match (bound, self.before_send.load_full()) {
+            (None, _) => Arc::new(NoRoom),
+            (Some(room), None) => Arc::new(room),
+            (Some(room), Some(hook)) => Arc::new(Asked { room, hook }),
+        };
+        let socket = BoundSocket {
+            caller: caller.clone(),
+            room,
+            verifier: self.verifier.clone(),
+            store: self.store.clone(),
+            rates: table.rates.clone(),
+            page_bytes: table.page_bytes,
+            metrics: self.metrics.clone(),
+        };
+        let context = Context::new(caller.user.clone(), port, Arc::new(socket), table.text_chars);
+        let (run, caller, rates) = (row.run.clone(), caller.clone(), table.rates.clone());
+        let call = async move {
+            let _permit = permit;
+            let call = match run.begin(Call { context, caller, room, rates, request, frame }) {
+                Ok(call) => call,
+                Err(error) => return Some(Err(error)),
+            };
+            // A call that never ends must not keep its place for ever, also when nobody waits for it any more.
+            tokio::time::timeout_at(deadline, call).await.ok()
+        };
+        let task = self.tracker.spawn(call.instrument(tracing::debug_span!("call")));
+        match self.in_time(deadline, task).await {
+            Some(Ok(Some(result))) => result,
+            Some(Err(error)) => Err(Error::internal(panicked(error))),
+            Some(Ok(None)) | None => {
+                self.metrics.limit("handler_ms");
+                Err(Error::new(Code::Timeout, "the action took too long; it may still be done"))
+            }
+        }
+    }
+
+    /// Looks up whether a caller is still in a room, where the change stream can't be trusted to have said so.
+    async fn confirm_member(&self, caller: &Caller, room: RoomId) -> Result<(), Error> {
+        if self.store.role(room, &caller.user).await.map_err(StoreError::of_read)?.is_some() {
+            return Ok(());
+        }
+        if !caller.is_in_many() {
+            let exists = self.store.room_exists(room).await.map_err(StoreError::of_read)?;
+            caller.end(if exists { Close::NotMember } else { Close::NoRoom });
+        }
+        Err(Error::new(Code::NotFound, "no such room"))
+    }
+
+    /// None where the deadline came first, or the end of the server's time.
+    async fn in_time<T>(&self, deadline: Instant, work: impl Future<Output = T>) -> Option<T> {
+        self.overdue.run_until_cancelled(tokio::time::timeout_at(deadline, work)).await?.ok()
+    }
+}
+
+/// At least 1: a client that waits so long finds its frame let in.
+pub(crate) fn whole_ms(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+}
+
+fn panicked(error: JoinError) -> String {
+    let Ok(panic) = error.try_into_panic() else { return "the action was ended from outside".to_owned() };
+    format!("the action panicked: {}", panic_text(&*panic))
+}
+
+/// What a panic says of itself.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a text")
+}

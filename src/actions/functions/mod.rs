@@ -1,0 +1,225 @@
+//! Actions of the application's own, in any language: a frame that names one is put to its server over HTTP, and the
+//! answer says what to do. To the [`runtime`](crate::actions::dispatcher) it is an action like any other.
+//!
+//! Whatever is wrong with an answer is found before anything of it is done. Then it is done in one order: the message
+//! is sent, the event is told, and the caller has its reply; where one fails, those after it are not done.
+
+pub(crate) mod response;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bson::oid::ObjectId;
+use handlers::{Code, Context, Error, Limits, Pending, Reply, RoomId, UserId};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use self::response::{Answer, Malformed};
+use super::dispatcher::BUSY_RETRY_MS;
+use crate::app::ServeError;
+use crate::config::{self, Config};
+use crate::limits::rate::Rates;
+use crate::outbound::{OutboundError, Receiver};
+use crate::protocol::ephemeral::{BadEvent, CustomEvent, Signal};
+use crate::store::{Store, StoreError};
+use crate::telemetry::metrics::Metrics;
+use crate::ws::session_state::Caller;
+
+/// One of them.
+pub(crate) struct Function {
+    name: Arc<str>,
+    limits: Limits,
+    receiver: Receiver,
+    store: Store,
+    metrics: Arc<Metrics>,
+    event_bytes: usize,
+}
+
+/// One call.
+pub(crate) struct Call {
+    /// Who calls, and what may be done as them.
+    pub(crate) context: Context,
+    pub(crate) caller: Arc<Caller>,
+    /// Where, where that is said.
+    pub(crate) room: Option<RoomId>,
+    pub(crate) rates: Arc<Rates>,
+    pub(crate) request: ObjectId,
+    pub(crate) frame: Utf8Bytes,
+}
+
+/// What a function is told of a call.
+#[derive(Serialize)]
+struct Body<'a> {
+    request_id: String,
+    action: &'a str,
+    user: User<'a>,
+    room_id: RoomId,
+    request: &'a RawValue,
+}
+
+#[derive(Serialize)]
+struct User<'a> {
+    id: &'a UserId,
+    email: Option<&'a str>,
+}
+
+/// The functions of a configuration, with connections and failures of their own: a reload begins anew with both.
+///
+/// # Errors
+/// This machine can't ask one of them; it is named.
+pub(crate) fn configured(
+    config: &Config,
+    store: &Store,
+    metrics: &Arc<Metrics>,
+) -> Result<Vec<Arc<Function>>, ServeError> {
+    let function = |(name, settings): (&String, &config::Function)| {
+        let section = format!("functions.{name}");
+        match Receiver::new(&section, &settings.receiver, metrics) {
+            Ok(receiver) => Ok(Arc::new(Function {
+                name: name.as_str().into(),
+                limits: limits(settings, config.limits.handler),
+                receiver,
+                store: store.clone(),
+                metrics: metrics.clone(),
+                event_bytes: config.limits.event_bytes,
+            })),
+            Err(unusable) => Err(ServeError::new(format!("{section}.url: {unusable}"))),
+        }
+    };
+    config.functions.iter().map(function).collect()
+}
+
+fn limits(settings: &config::Function, handler: Duration) -> Limits {
+    let time = settings.deadline(handler);
+    Limits {
+        // Whether it sends one is not known before it has answered.
+        message: false,
+        per_minute: settings.per_minute,
+        burst: settings.burst,
+        max_bytes: settings.max_bytes,
+        timeout_ms: Some(u32::try_from(time.as_millis()).unwrap_or(u32::MAX)),
+        max_in_flight: settings.receiver.max_in_flight,
+    }
+}
+
+impl Function {
+    /// The wire's `action`.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Asks it, and does what it says.
+    pub(crate) fn call(self: Arc<Self>, call: Call) -> Pending<'static, Reply> {
+        Box::pin(async move {
+            let room = call.room.ok_or_else(|| Error::invalid("room_id: is needed"))?;
+            let body = self.body(&call, room).map_err(Error::internal)?;
+            let answer =
+                self.receiver.post(&call.caller.user, body).await.map_err(|error| self.unanswered(&error))?;
+            let answer = response::read(&self.name, &answer, self.event_bytes);
+            let answer = answer.map_err(|malformed| self.malformed(&malformed))?;
+            self.done(call, room, answer).await
+        })
+    }
+
+    fn body(&self, call: &Call, room: RoomId) -> serde_json::Result<String> {
+        serde_json::to_string(&Body {
+            request_id: call.request.to_hex(),
+            action: &self.name,
+            user: User { id: &call.caller.user, email: call.caller.email.as_deref() },
+            room_id: room,
+            request: serde_json::from_str(&call.frame)?,
+        })
+    }
+
+    async fn done(&self, call: Call, room: RoomId, answer: Answer) -> Result<Reply, Error> {
+        let Call { context, caller, rates, request, .. } = call;
+        if answer.send.is_none() {
+            // No message of it will come that carries the `ref`.
+            caller.forget(request);
+        }
+        if answer.send.is_some() || answer.event.is_some() {
+            // It may have taken its time.
+            self.recheck(room, &caller).await?;
+        }
+        let sends = answer.send.is_some();
+        if let Some(draft) = answer.send {
+            let text = context.accept(draft, "message");
+            let text = text.map_err(|error| self.fault(format_args!("its `send` is refused: {error}")))?;
+            caller.spend_message(&rates, &self.metrics)?;
+            context.room().append(text, None).await?;
+        }
+        if let Some(event) = answer.event {
+            let published = self.publish(room, event, &caller, sends).await;
+            if sends {
+                // The message was written: no error may claim that nothing was done.
+                let partly =
+                    |error| Error::caused(Code::Timeout, "the message was sent, its event was not", error);
+                published.map_err(partly)?;
+            } else {
+                published?;
+            }
+        }
+        Ok(answer.reply.map_or(Reply::ByEvent, Reply::Frame))
+    }
+
+    /// Publishes the event to the room. `waited`: writing the call's message came between it and the last check.
+    async fn publish(
+        &self,
+        room: RoomId,
+        event: CustomEvent,
+        caller: &Caller,
+        waited: bool,
+    ) -> Result<(), Error> {
+        if waited {
+            self.recheck(room, caller).await?;
+        }
+        self.store.signal(&Signal::Event { room, event }).await.map_err(StoreError::of_write)
+    }
+
+    /// Checks that the caller is still a member.
+    async fn recheck(&self, room: RoomId, caller: &Caller) -> Result<(), Error> {
+        let role = self.store.role(room, &caller.user).await.map_err(StoreError::of_read)?;
+        role.map(|_| ()).ok_or_else(|| Error::new(Code::NotFound, "no such room"))
+    }
+
+    fn unanswered(&self, error: &OutboundError) -> Error {
+        let cause = format!("functions.{}: {error}", self.name);
+        match error {
+            OutboundError::Busy | OutboundError::CallerBusy => {
+                Error::rate_limited("too many calls of this action are under way", BUSY_RETRY_MS)
+            }
+            OutboundError::HeldBack { .. } => Error::caused(
+                Code::Unavailable,
+                "your calls of this action failed repeatedly; try again later",
+                cause,
+            ),
+            OutboundError::Open | OutboundError::Connect(_) => {
+                Error::caused(Code::Unavailable, "the action's own server is away", cause)
+            }
+            OutboundError::Timeout => {
+                Error::caused(Code::Timeout, "the action took too long; it may still be done", cause)
+            }
+            OutboundError::Broken(_) | OutboundError::Status(_) | OutboundError::TooLarge(_) => {
+                Error::internal(cause)
+            }
+        }
+    }
+
+    fn malformed(&self, malformed: &Malformed) -> Error {
+        if matches!(malformed, Malformed::Event(BadEvent::TooLarge { .. })) {
+            self.metrics.limit("event_bytes");
+        }
+        self.fault(format_args!("{malformed}"))
+    }
+
+    /// The client learns that there was one, the log which.
+    fn fault(&self, fault: fmt::Arguments<'_>) -> Error {
+        Error::internal(format!("functions.{}: {fault}", self.name))
+    }
+}

@@ -1,0 +1,8 @@
+//! Runs one frame of a client: envelope, limits, handler, answer.
+
+pub(crate) mod admit;
+pub(crate) mod dispatcher;
+pub(crate) mod envelope;
+pub(crate) mod functions;
+pub(crate) mod no_room;
+pub(crate) mod registry;

@@ -1,0 +1,301 @@
+//! One server, from its configuration to its last closed socket.
+
+pub(crate) mod build;
+pub(crate) mod database;
+pub mod open_files;
+pub(crate) mod reload;
+pub(crate) mod shutdown;
+pub(crate) mod state;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use handlers::Action;
+use salvo::Server as HttpServer;
+use salvo::conn::Acceptor;
+use salvo::conn::rustls::RustlsAcceptor;
+use salvo::conn::tcp::TcpAcceptor;
+use salvo::fuse::FuseConfig;
+use salvo::server::ServerHandle;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use self::build::{Plan, assemble};
+use self::database::{START_PATIENCE, embed, stopped_early};
+use self::reload::Reload;
+use self::shutdown::drain;
+use self::state::Server;
+use crate::actions::dispatcher::UnderWay;
+use crate::auth::AuthError;
+use crate::config::{Config, ConfigError, Http};
+use crate::http::connection_limit::{Door, Gate};
+use crate::http::demo::{self, Page};
+use crate::http::router;
+use crate::http::tls::Certificate;
+use crate::mongod::EmbeddedError;
+use crate::outbound::Unusable;
+use crate::store::StoreError;
+use crate::supervisor::Supervisor;
+use crate::telemetry::logging::Dropped;
+
+/// Serves until `shutdown`, then drains; with the actions that Parlor has. See [`App`].
+///
+/// # Errors
+/// As [`App::serve`].
+pub async fn serve(
+    config: Config,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
+    Box::pin(App::new(config).serve(listener, shutdown)).await
+}
+
+/// A server to be started.
+pub struct App {
+    config: Config,
+    actions: &'static [Action],
+    reloads: mpsc::Receiver<Result<Config, ConfigError>>,
+    log_dropped: Dropped,
+    ready: Box<dyn FnOnce(Ready) + Send>,
+}
+
+/// A server that accepts connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Ready {
+    /// Whether the page is among what is served.
+    pub page: bool,
+    /// Whether it is served over TLS.
+    pub tls: bool,
+    /// Where metrics are served, if anywhere.
+    pub admin: Option<SocketAddr>,
+}
+
+impl App {
+    /// With Parlor's own actions.
+    pub fn new(config: Config) -> Self {
+        // Without a sender there is none to come.
+        let reloads = mpsc::channel(1).1;
+        let log_dropped = Dropped::default();
+        Self { config, actions: handlers::ACTIONS, reloads, log_dropped, ready: Box::new(|_| ()) }
+    }
+
+    /// With these actions instead.
+    #[must_use]
+    pub fn actions(self, actions: &'static [Action]) -> Self {
+        Self { actions, ..self }
+    }
+
+    /// Takes over, while it serves, what can be of the configurations that come here; where one could not be read, its
+    /// fault is logged and counted.
+    #[must_use]
+    pub fn reloads(self, reloads: mpsc::Receiver<Result<Config, ConfigError>>) -> Self {
+        Self { reloads, ..self }
+    }
+
+    /// Counts in its metrics what the log dropped.
+    #[must_use]
+    pub fn log_dropped(self, log_dropped: Dropped) -> Self {
+        Self { log_dropped, ..self }
+    }
+
+    /// Calls this once connections are accepted.
+    #[must_use]
+    pub fn on_ready(self, ready: impl FnOnce(Ready) + Send + 'static) -> Self {
+        Self { ready: Box::new(ready), ..self }
+    }
+
+    /// Serves on `listener` until `shutdown`: connects wait in its backlog until the database is there. Then no
+    /// socket and no frame is taken any more, what is being done is finished and told, sockets are closed with
+    /// 1012, receipts are written; all within `shutdown.drain_seconds` and a second. The private database then ends.
+    ///
+    /// # Errors
+    /// The configuration can't be used, the database isn't there within 30 s, or a task panicked that the server can't do
+    /// without: it has drained by then, as at `shutdown`.
+    pub async fn serve(
+        mut self,
+        listener: TcpListener,
+        shutdown: CancellationToken,
+    ) -> Result<(), ServeError> {
+        let admin = match self.config.admin.listen {
+            Some(address) => Some(listen_on(address, "PARLOR__ADMIN__LISTEN").await?),
+            None => None,
+        };
+        let embedded = shutdown.run_until_cancelled(Box::pin(embed(&mut self.config))).await;
+        let private = embedded.ok_or_else(stopped_early)??;
+        let ended = self.serve_on(Listeners { clients: listener, admin }, shutdown, private.is_some()).await;
+        if let Some(database) = private {
+            database.stop().await;
+        }
+        ended
+    }
+
+    async fn serve_on(
+        self,
+        listeners: Listeners,
+        shutdown: CancellationToken,
+        embedded: bool,
+    ) -> Result<(), ServeError> {
+        let Self { config, actions, reloads, log_dropped, ready } = self;
+        config.check()?;
+        for warning in config.warnings() {
+            tracing::warn!("{warning}");
+        }
+        let certificate = config.tls.files.as_ref().map(Certificate::load).transpose()?.map(Arc::new);
+        let Listeners { clients, admin } = listeners;
+        let stop = CancellationToken::new();
+        let _stop_on_return = stop.clone().drop_guard();
+        let supervisor = Supervisor::new(stop.clone());
+        let loopback = clients.local_addr()?.ip().is_loopback();
+        let page = Page {
+            on: demo::is_on(&config, embedded),
+            tokens: demo::may_make_tokens(&config, embedded && loopback),
+        };
+        let plan = Plan { config, actions, page, log_dropped };
+        // Boxed: it is large, and over before the long wait begins.
+        let (server, under_way) = Box::pin(assemble(plan, &shutdown, &supervisor)).await?;
+        if server.page.tokens {
+            demo::make_room(&server.store).await?;
+        }
+        let round = tokio::time::timeout(START_PATIENCE, server.pulse.fence(&server.store)).await;
+        round.map_err(|_| ServeError::new("the change stream brings nothing; see `parlor check`"))??;
+        let address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
+        if let Some(admin) = admin {
+            let limits = &server.config.load().http;
+            let http = bounded(TcpAcceptor::try_from(admin)?, &server, limits, Door::Admin);
+            tokio::spawn(stop.clone().run_until_cancelled_owned(http.try_serve(router::admin(&server))));
+        }
+        ready(Ready { page: server.page.on, tls: certificate.is_some(), admin: address });
+        let reload = Reload {
+            server: server.clone(),
+            certificate: certificate.clone(),
+            supervisor: supervisor.clone(),
+        };
+        // Its panic would be a mistake in a file that nobody uses yet: what there is goes on.
+        tokio::spawn(stop.clone().run_until_cancelled_owned(reload.run(reloads)));
+        if let Some(certificate) = &certificate {
+            let watched = certificate.clone().watch(server.config.clone(), server.metrics.clone());
+            supervisor.spawn("certificate", watched);
+        }
+        listen(server, under_way, Entrance { clients, certificate }, shutdown, &supervisor).await
+    }
+}
+
+/// Where a server is reached.
+struct Listeners {
+    clients: TcpListener,
+    admin: Option<TcpListener>,
+}
+
+/// Where clients come in, and what it shows them, where it speaks TLS.
+struct Entrance {
+    clients: TcpListener,
+    certificate: Option<Arc<Certificate>>,
+}
+
+/// Listens on an address of the configuration's.
+///
+/// # Errors
+/// It can't be listened on; the error names `variable`, by which it is set.
+pub async fn listen_on(address: SocketAddr, variable: &str) -> Result<TcpListener, ServeError> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|error| ServeError(format!("{address} can't be listened on: {error}; set {variable}")))
+}
+
+/// Accepts connections until `shutdown`, or a task is lost that all need; then drains.
+async fn listen(
+    server: Arc<Server>,
+    handlers: UnderWay,
+    entrance: Entrance,
+    shutdown: CancellationToken,
+    supervisor: &Supervisor,
+) -> Result<(), ServeError> {
+    let Entrance { clients: listener, certificate } = entrance;
+    let config = server.config.load_full();
+    // Accepted connections inherit both. Without the first a small frame waits up to 41 ms for the one before it to
+    // be acknowledged; without the second a slow reader holds megabytes in the kernel.
+    let socket = socket2::SockRef::from(&listener);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_send_buffer_size(config.sockets.send_buffer_bytes as usize)?;
+    let acceptor = TcpAcceptor::try_from(listener)?;
+    let (handle, accepting) = match certificate {
+        // The certificate is changed by its own watch; what salvo would stop at the end is nothing here.
+        Some(certificate) => {
+            let acceptor = RustlsAcceptor::new(acceptor, certificate.current(), CancellationToken::new());
+            accept(&server, &config.http, acceptor)
+        }
+        None => accept(&server, &config.http, acceptor),
+    };
+    let lost = tokio::select! {
+        () = shutdown.cancelled() => None,
+        lost = supervisor.lost() => Some(lost),
+    };
+
+    drain(&server, handlers, handle, accepting).await;
+    match lost {
+        Some(task) => Err(ServeError(format!("a task panicked that the server can't do without: {task}"))),
+        None => Ok(()),
+    }
+}
+
+/// Serves on what was opened, in a task.
+fn accept<A>(
+    server: &Arc<Server>,
+    limits: &Http,
+    acceptor: A,
+) -> (ServerHandle, JoinHandle<std::io::Result<()>>)
+where
+    A: Acceptor + Send + 'static,
+{
+    let http = bounded(acceptor, server, limits, Door::Clients).max_connections(limits.connections);
+    let handle = http.handle();
+    (handle, tokio::spawn(http.try_serve(router::service(server))))
+}
+
+/// A listener whose connections pass a gate, and are held to the same times and sizes.
+fn bounded<A>(acceptor: A, server: &Arc<Server>, limits: &Http, door: Door) -> HttpServer<A>
+where
+    A: Acceptor + Send,
+{
+    let fuse = FuseConfig::default()
+        .with_tls_handshake_timeout(limits.request)
+        .with_http1_header_timeout(limits.request)
+        .with_request_body_timeout(limits.request)
+        .with_write_stall_timeout(limits.request);
+    let gate = Gate { door, server: server.clone(), fuse };
+    let mut http = HttpServer::new(acceptor).fuse_policy(gate);
+    http.http1_mut().max_buf_size(limits.head_bytes);
+    http
+}
+
+/// Why a server can't be started, in one line.
+#[derive(Debug)]
+pub struct ServeError(String);
+
+impl ServeError {
+    pub(crate) fn new(reason: impl Into<String>) -> Self {
+        Self(reason.into())
+    }
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ServeError {}
+
+macro_rules! from_error {
+    ($($error:ty),+) => {$(
+        impl From<$error> for ServeError {
+            fn from(error: $error) -> Self {
+                Self(error.to_string())
+            }
+        }
+    )+};
+}
+
+from_error! { ConfigError, Unusable, AuthError, StoreError, std::io::Error, EmbeddedError }

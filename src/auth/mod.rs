@@ -1,0 +1,276 @@
+//! A token, to whom it belongs.
+//!
+//! [`Verifier`] promises that a [`Caller`] comes only of a token that a configured key signed with a
+//! configured algorithm, that is in force now, that is made to sign in with, and that names a user. It leaves to others
+//! where in a request the token stands, what the caller may do, and closing a socket when its token expires.
+//!
+//! `signed` takes a token apart and checks its signature, `claims` and `kind` check what it says.
+
+pub(crate) mod claims;
+pub(crate) mod in_force;
+pub(crate) mod issuer;
+pub(crate) mod kind;
+pub(crate) mod refused;
+pub(crate) mod renewal;
+pub(crate) mod secret;
+pub(crate) mod signed;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use handlers::UserId;
+use jsonwebtoken::{EncodingKey, Header};
+use serde_json::Map;
+use tokio::sync::Notify;
+
+use self::claims::ClaimRules;
+pub(crate) use self::in_force::KeyState;
+use self::in_force::{By, KeysInForce};
+use self::issuer::Issuer;
+pub use self::refused::Refused;
+pub(crate) use self::renewal::Renewed;
+pub use self::secret::keep_secret;
+use self::signed::SignedToken;
+use crate::config::{Auth, ConfigError, Key, Keys, NamedKey};
+use crate::http::refused_clients::Refusals;
+
+/// How far the clocks of whoever issues tokens and of this server may be apart; part of the protocol.
+pub const LEEWAY: Duration = Duration::from_secs(5);
+
+/// The longest e-mail address that is believed, in bytes: 64 before the @, 255 after it (RFC 5321, 4.5.3.1).
+pub const MAX_EMAIL_BYTES: usize = 320;
+
+/// The latest `exp`, in seconds since 1970: with the leeway it is the last second of the year 9999, the last
+/// that RFC 3339 can write. A later one counts as this.
+const MAX_EXP: u64 = 253_402_300_799 - LEEWAY.as_secs();
+
+/// Whom a token belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The user.
+    pub user: UserId,
+    /// Their address; none where the token has none, none that could be one, or one that its issuer doubts.
+    pub email: Option<String>,
+    /// The address that the issuer itself says is not verified. It is neither kept nor shown.
+    pub doubted_email: Option<String>,
+    /// When the token is no longer good: its `exp` and [`LEEWAY`]. At most the end of the year 9999.
+    pub expires_at: SystemTime,
+    /// Whether the token's key is still in force.
+    pub(crate) key: KeyState,
+}
+
+/// Checks tokens. A clone is the same one.
+#[derive(Clone)]
+pub struct Verifier(Arc<Inner>);
+
+struct Inner {
+    /// What holds now: a reload replaces it, and so does an issuer's new key.
+    rules: ArcSwap<Rules>,
+    /// Who the keys come from, where they come from elsewhere.
+    issuer: ArcSwapOption<Issuer>,
+    /// Held by whoever replaces either: an issuer that was left must not bring its keys back.
+    changing: Mutex<KeysInForce>,
+    /// A key was taken away.
+    removed: Notify,
+}
+
+struct Rules {
+    keys: Checks,
+    claims: ClaimRules,
+    token_bytes: usize,
+}
+
+enum Checks {
+    /// Every token's.
+    One(Box<Check>),
+    /// Those of a set, by their names.
+    Several(Vec<(Option<String>, Check)>),
+}
+
+/// A key, and whether it is still in force.
+struct Check {
+    key: Key,
+    state: KeyState,
+}
+
+impl Verifier {
+    /// Takes the keys in; files are read now and not again. Keys that come from an issuer are still to come: see
+    /// [`Self::watch`].
+    ///
+    /// # Errors
+    /// No key, or one that `Config::check` would refuse.
+    pub fn new(auth: &Auth) -> Result<Self, ConfigError> {
+        let mut rules = match auth.keys()? {
+            Keys::None => {
+                return Err(ConfigError::new("auth.secret", "neither this nor another key is given"));
+            }
+            Keys::One(key) => Rules::new(auth, Checks::One(Box::new(key.into()))),
+            Keys::Set(set) => Rules::several(auth, set.keys),
+            Keys::Remote(_) => Rules::several(auth, Vec::new()),
+        };
+        let mut in_force = KeysInForce::default();
+        in_force.renew(&mut rules, By::Operator);
+        Ok(Self(Arc::new(Inner {
+            rules: ArcSwap::from_pointee(rules),
+            issuer: ArcSwapOption::empty(),
+            changing: Mutex::new(in_force),
+            removed: Notify::new(),
+        })))
+    }
+
+    /// The caller that a token names.
+    ///
+    /// # Errors
+    /// The first check that it fails.
+    pub fn verify(&self, token: &str) -> Result<Caller, Refused> {
+        let rules = self.0.rules.load();
+        if token.len() > rules.token_bytes {
+            return Err(Refused::too_long("the token is longer than auth.token_bytes"));
+        }
+        let token = SignedToken::parse(token)?;
+        let Some(check) = rules.check(&token.header)? else {
+            let away = self.0.issuer.load().as_ref().is_some_and(|issuer| issuer.is_away());
+            return Err(if away { NO_KEYS } else { UNKNOWN_KEY });
+        };
+        let claims = token.claims(&check.key.decoding)?;
+        let caller = rules.claims.caller(token.header.typ.as_deref(), &claims)?;
+        Ok(Caller { key: check.state.clone(), ..caller })
+    }
+
+    /// As [`verify`](Self::verify), but where whoever the keys come from may have another by now, under a new name or the
+    /// same, they are asked first: that takes `auth.fetch_ms` at most, and is left out where it has just been done.
+    /// Where there are `turns`, each check waits for its own.
+    pub(crate) async fn verify_or_ask(
+        &self,
+        token: &str,
+        turns: Option<&Refusals>,
+    ) -> Result<Caller, Refused> {
+        let verify = async || {
+            let _turn = match turns {
+                Some(turns) => turns.turn().await,
+                None => None,
+            };
+            self.verify(token)
+        };
+        let verified = verify().await;
+        let Err(refused) = &verified else { return verified };
+        let Some(issuer) = self.0.issuer.load_full().filter(|_| refused.is_of_the_key()) else {
+            return verified;
+        };
+        issuer.ask().await;
+        verify().await
+    }
+
+    /// What is missing until a token can be checked, if anything is.
+    pub(crate) fn lacks_keys(&self) -> Option<&'static str> {
+        match &self.0.rules.load().keys {
+            Checks::Several(keys) if keys.is_empty() => Some("none could be had of the issuer yet"),
+            Checks::Several(_) | Checks::One(_) => None,
+        }
+    }
+}
+
+impl From<Key> for Check {
+    fn from(key: Key) -> Self {
+        Self { key, state: KeyState::default() }
+    }
+}
+
+impl Rules {
+    fn new(auth: &Auth, keys: Checks) -> Self {
+        Self { keys, claims: ClaimRules::new(auth), token_bytes: auth.token_bytes }
+    }
+
+    fn several(auth: &Auth, keys: Vec<NamedKey>) -> Self {
+        let named = |NamedKey { name, key }| (name, key.into());
+        Self::new(auth, Checks::Several(keys.into_iter().map(named).collect()))
+    }
+
+    /// The key that a token is signed with, by its own word; none where that is not known. Where it doesn't say, it is
+    /// the only one that could be: to try one after the other would be work that anyone can cause.
+    fn check(&self, header: &signed::Header) -> Result<Option<&Check>, Refused> {
+        let fits = |check: &Check| check.key.algorithms.contains(&header.algorithm);
+        let keys = match &self.keys {
+            Checks::One(check) => return if fits(check) { Ok(Some(check)) } else { Err(WRONG_ALGORITHM) },
+            Checks::Several(keys) => keys,
+        };
+        let named = || keys.iter().filter(|(name, _)| header.key.is_none() || *name == header.key);
+        if named().next().is_none() {
+            return Ok(None);
+        }
+        let mut fitting = named().map(|(_, check)| check).filter(|check| fits(check));
+        match (fitting.next(), fitting.next()) {
+            (Some(check), None) => Ok(Some(check)),
+            (Some(_), Some(_)) => Err(Refused::new("the token doesn't say which key it is signed with")),
+            (None, _) => Err(WRONG_ALGORITHM),
+        }
+    }
+}
+
+/// Not the token's fault: whoever has its key can't be reached.
+const NO_KEYS: Refused = Refused::no_keys("the issuer's keys can't be had");
+
+const UNKNOWN_KEY: Refused = Refused::of_the_key("the token's key is not known");
+
+const WRONG_ALGORITHM: Refused = Refused::of_the_key("the token's algorithm is not accepted");
+
+/// A token for `user`, in force from now until `ttl` has passed, that a [`Verifier`] of the same `auth`
+/// accepts. Needs a shared secret; whoever holds the private half of a public key signs their tokens
+/// themselves.
+///
+/// # Errors
+/// There is no shared secret, or `auth` is not as `Config::check` wants it, or `ttl` is under a second or
+/// past the year 9999.
+pub fn sign(auth: &Auth, user: &UserId, email: Option<&str>, ttl: Duration) -> Result<String, AuthError> {
+    let key = auth.key().map_err(|error| AuthError(error.to_string()))?;
+    let (Some(secret), Some(key)) = (&auth.secret, key) else {
+        return Err(AuthError("tokens can only be made with auth.secret, and none is set".to_owned()));
+    };
+    let unsigned = |error: &dyn fmt::Display| AuthError(format!("the token can't be made: {error}"));
+    let now =
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(|error| unsigned(&error))?.as_secs();
+    let exp = now.checked_add(ttl.as_secs()).filter(|exp| (now + 1..=MAX_EXP).contains(exp));
+    let exp =
+        exp.ok_or_else(|| unsigned(&"its time must be a second or more, and end before the year 10000"))?;
+
+    if auth.max_lifetime.is_some_and(|most| ttl.as_secs() > most.as_secs()) {
+        return Err(unsigned(&"its time is longer than auth.max_lifetime_seconds"));
+    }
+
+    let required = auth.require.iter().map(|(claim, value)| (claim.clone(), value.as_str().into()));
+    let mut claims: Map<_, _> = required.collect();
+    claims.insert("iat".to_owned(), now.into());
+    claims.insert("exp".to_owned(), exp.into());
+    let texts = [("iss", &auth.issuer), ("aud", &auth.audience)];
+    for (claim, text) in texts.into_iter().filter_map(|(claim, text)| Some((claim, text.as_deref()?))) {
+        claims.insert(claim.to_owned(), text.into());
+    }
+    if let Some(email) = email {
+        claims.insert(auth.email_claim.clone(), email.into());
+    }
+    let user = serde_json::to_value(user).map_err(|error| unsigned(&error))?;
+    claims.insert(auth.user_claim.clone(), user);
+
+    let mut header = Header::new(key.algorithms.first().copied().unwrap_or_default());
+    if let Some(typ) = auth.types.first() {
+        header.typ = Some(typ.clone());
+    }
+    let secret = EncodingKey::from_secret(secret.expose().as_bytes());
+    jsonwebtoken::encode(&header, &claims, &secret).map_err(|error| unsigned(&error))
+}
+
+/// Why a token or a secret can't be made, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthError(String);
+
+impl fmt::Display for AuthError {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for AuthError {}

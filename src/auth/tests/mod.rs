@@ -1,0 +1,311 @@
+//! Tokens good and bad.
+
+pub(crate) mod keys;
+pub(crate) mod kinds;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, crypto};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::config::{Config, Secret};
+
+const SECRET: &str = "a secret for tests, and no other use";
+
+fn auth() -> Auth {
+    let mut auth = Config::load(None, []).unwrap().auth;
+    auth.secret = Some(Secret::new(SECRET));
+    auth
+}
+
+fn now() -> u64 {
+    jsonwebtoken::get_current_timestamp()
+}
+
+/// Signs any header and any claims, also such as no library would.
+fn token(header: &Value, claims: &Value, key: &EncodingKey, algorithm: Algorithm) -> String {
+    let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
+    let message = format!("{}.{}", part(header), part(claims));
+    let signature = crypto::sign(message.as_bytes(), key, algorithm).unwrap();
+    format!("{message}.{signature}")
+}
+
+fn shared(claims: &Value) -> String {
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    token(&json!({"alg": "HS256", "typ": "JWT"}), claims, &key, Algorithm::HS256)
+}
+
+fn verify(auth: &Auth, token: &str) -> Result<Caller, String> {
+    Verifier::new(auth).unwrap().verify(token).map_err(|refused| refused.to_string())
+}
+
+/// The good claims with some of them changed; `null` takes one away.
+fn claims(changes: &Value) -> Value {
+    let mut claims = json!({"user_id": 1, "exp": now() + 60});
+    for (claim, value) in changes.as_object().unwrap() {
+        claims[claim] = value.clone();
+    }
+    claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+    claims
+}
+
+#[test]
+fn a_signed_token_names_its_caller() {
+    let auth = Auth { issuer: Some("app".into()), audience: Some("chat".into()), ..auth() };
+    for user in ["7", "007", "auth0|x", "0"] {
+        let user: UserId = user.parse().unwrap();
+        for email in [None, Some("a@example.com")] {
+            let token = sign(&auth, &user, email, Duration::from_mins(1)).unwrap();
+            let caller = verify(&auth, &token).unwrap();
+            assert_eq!((caller.user, caller.email.as_deref()), (user.clone(), email));
+            let left = caller.expires_at.duration_since(SystemTime::now()).unwrap();
+            assert!(left > Duration::from_mins(1) && left <= Duration::from_secs(65), "{left:?}");
+        }
+    }
+}
+
+#[test]
+fn signing_honours_the_configuration() {
+    let user = UserId::Int(7);
+    let minute = Duration::from_mins(1);
+    let mut auth = Auth { user_claim: "uid".into(), email_claim: "mail".into(), ..auth() };
+    auth.algorithms = vec![Algorithm::HS512, Algorithm::HS256];
+    let token = sign(&auth, &user, Some("a@b"), minute).unwrap();
+    assert_eq!(jsonwebtoken::decode_header(&token).unwrap().alg, Algorithm::HS512);
+    assert_eq!(verify(&auth, &token).unwrap().email.as_deref(), Some("a@b"));
+
+    for ttl in [Duration::ZERO, Duration::from_millis(999), Duration::from_secs(MAX_EXP), Duration::MAX] {
+        assert!(sign(&auth, &user, None, ttl).is_err(), "{ttl:?}");
+    }
+    assert!(sign(&Auth { secret: None, ..auth }, &user, None, minute).is_err());
+}
+
+#[test]
+fn claims_are_checked() {
+    let plain = auth();
+    let issuer = Auth { issuer: Some("app".into()), ..auth() };
+    let audience = Auth { audience: Some("chat".into()), ..auth() };
+    let (t, max) = (now(), MAX_EXP);
+    let cases = [
+        (&plain, json!({}), None),
+        (&plain, json!({"iss": "any", "aud": "any"}), None),
+        (&plain, json!({"aud": ["a", "b"]}), None),
+        (&plain, json!({"exp": null}), Some("the token has no exp")),
+        (&plain, json!({"exp": t - 3}), None),
+        (&plain, json!({"exp": t - 5}), Some("the token has expired")),
+        (&plain, json!({"exp": t - 60}), Some("the token has expired")),
+        (&plain, json!({"exp": 0}), Some("the token has expired")),
+        (&plain, json!({"exp": -1}), Some("the token has expired")),
+        (&plain, json!({"exp": i64::MIN}), Some("the token has expired")),
+        (&plain, json!({"exp": -1e300}), Some("the token has expired")),
+        (&plain, json!({"exp": "9999999999"}), Some("the token's exp or nbf is not a time")),
+        (&plain, json!({"exp": true}), Some("the token's exp or nbf is not a time")),
+        (&plain, json!({"exp": 4e9 + 0.5}), None),
+        (&plain, json!({"exp": 4e9}), None),
+        (&plain, json!({"exp": 1e300}), Some("the token's exp is not a time in seconds")),
+        (&plain, json!({"exp": u64::MAX}), Some("the token's exp is not a time in seconds")),
+        (&plain, json!({"exp": t * 1000}), Some("the token's exp is not a time in seconds")),
+        (&plain, json!({"exp": max}), None),
+        (&plain, json!({"exp": max + 1}), None),
+        (&plain, json!({"exp": 253_402_300_799_i64}), None),
+        (&plain, json!({"exp": 253_402_300_800_i64}), None),
+        (&plain, json!({"exp": 253_402_300_800_f64}), None),
+        (&plain, json!({"nbf": t + 2}), None),
+        (&plain, json!({"nbf": t + 60}), Some("the token is not in force yet")),
+        (&plain, json!({"nbf": t * 1000}), Some("the token is not in force yet")),
+        (&plain, json!({"nbf": u64::MAX}), Some("the token is not in force yet")),
+        (&plain, json!({"nbf": 1e300}), Some("the token is not in force yet")),
+        (&plain, json!({"nbf": 1.7e9}), None),
+        (&plain, json!({"nbf": -1}), None),
+        (&plain, json!({"nbf": -1e300}), None),
+        (&plain, json!({"nbf": "soon"}), Some("the token's exp or nbf is not a time")),
+        (&plain, json!({"iat": -1}), None),
+        (&plain, json!({"iat": 1e300}), None),
+        (&plain, json!({"iat": "then"}), None),
+        (&issuer, json!({}), Some("the token has no iss")),
+        (&issuer, json!({"iss": "app"}), None),
+        (&issuer, json!({"iss": "other"}), Some("the token's iss is not the expected one")),
+        (&audience, json!({}), Some("the token has no aud")),
+        (&audience, json!({"aud": 5}), Some("the token has no aud")),
+        (&audience, json!({"aud": "chat"}), None),
+        (&audience, json!({"aud": ["x", "chat"]}), None),
+        (&audience, json!({"aud": ["x"]}), Some("the token's aud is not the expected one")),
+        (&audience, json!({"aud": "x"}), Some("the token's aud is not the expected one")),
+    ];
+    for (auth, changes, refused) in cases {
+        let outcome = verify(auth, &shared(&claims(&changes)));
+        assert_eq!(outcome.err().as_deref(), refused, "{changes}");
+    }
+}
+
+#[test]
+fn exp_past_the_last_year_counts_as_its_end() {
+    let last = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+    for exp in [json!(MAX_EXP), json!(253_402_300_799_i64), json!(253_402_300_800_i64), json!(9.9e11)] {
+        let caller = verify(&auth(), &shared(&claims(&json!({"exp": exp})))).unwrap();
+        assert_eq!(caller.expires_at, last, "{exp}");
+    }
+}
+
+#[test]
+fn null_is_a_claim_that_the_token_lacks() {
+    let token = |claim: &str| {
+        let mut claims = json!({"user_id": 1, "exp": now() + 60});
+        claims[claim] = Value::Null;
+        shared(&claims)
+    };
+    for claim in ["nbf", "iat", "iss", "aud", "sub", "email", "email_verified", "token_type", "typ"] {
+        assert_eq!(verify(&auth(), &token(claim)).map(|caller| caller.user), Ok(UserId::Int(1)), "{claim}");
+    }
+    assert_eq!(verify(&auth(), &token("exp")).unwrap_err(), "the token has no exp");
+    let issuer = Auth { issuer: Some("app".into()), ..auth() };
+    assert_eq!(verify(&issuer, &token("iss")).unwrap_err(), "the token has no iss");
+}
+
+#[test]
+fn claim_or_header_that_stands_twice_is_refused() {
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    let signed = |header: &str, claims: &str| {
+        let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        let signature = crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
+        format!("{message}.{signature}")
+    };
+    let (header, claims) = (r#"{"alg":"HS256"}"#, r#"{"user_id":1,"exp":4000000000}"#);
+    assert!(verify(&auth(), &signed(header, claims)).is_ok());
+    for (header, claims) in [
+        (header, r#"{"user_id":1,"exp":4000000000,"user_id":2}"#),
+        (header, r#"{"user_id":1,"exp":1,"exp":4000000000}"#),
+        (r#"{"alg":"HS256","alg":"HS256"}"#, claims),
+        (r#"{"alg":"HS256","typ":"JWT","typ":"logout+jwt"}"#, claims),
+    ] {
+        assert_eq!(verify(&auth(), &signed(header, claims)).unwrap_err(), "the token is malformed");
+    }
+}
+
+#[test]
+fn doubted_address_is_neither_kept_nor_shown() {
+    let mail = Auth { email_claim: "mail".into(), ..auth() };
+    for (claim, verified, doubted) in [
+        ("email_verified", json!(false), true),
+        ("email_verified", json!("false"), true),
+        ("email_verified", json!("False"), true),
+        ("email_verified", json!(0), true),
+        ("email_verified", json!("0"), true),
+        ("mail_verified", json!(false), true),
+        ("email_verified", json!(true), false),
+        ("email_verified", json!("true"), false),
+        ("email_verified", json!(1), false),
+        ("phone_number_verified", json!(false), false),
+    ] {
+        let token = shared(&claims(&json!({"mail": "a@example.com", claim: verified})));
+        let caller = verify(&mail, &token).unwrap();
+        let expected = Some("a@example.com".to_owned());
+        let expected = if doubted { (None, expected) } else { (expected, None) };
+        assert_eq!((caller.email, caller.doubted_email), expected, "{claim} {verified}");
+    }
+}
+
+#[test]
+fn a_user_is_an_integer_or_a_string() {
+    let int = |n| Some(UserId::Int(n));
+    let cases = [
+        (json!({"user_id": 7}), int(7)),
+        (json!({"user_id": "7"}), int(7)),
+        (json!({"user_id": "auth0|x"}), Some("auth0|x".parse().unwrap())),
+        (json!({"user_id": null, "sub": "9"}), int(9)),
+        (json!({"user_id": 7, "sub": "9"}), int(7)),
+        (json!({"user_id": null}), None),
+        (json!({"user_id": 1.5, "sub": "9"}), None),
+        (json!({"user_id": ""}), None),
+        (json!({"user_id": "a\nb"}), None),
+        (json!({"user_id": [7]}), None),
+        (json!({"user_id": {"id": 7}}), None),
+        (json!({"user_id": true}), None),
+        (json!({"user_id": "x".repeat(129)}), None),
+    ];
+    for (changes, user) in cases {
+        let caller = verify(&auth(), &shared(&claims(&changes)));
+        assert_eq!(caller.ok().map(|caller| caller.user), user, "{changes}");
+    }
+    // An explicit null is a claim that the token lacks.
+    let null = shared(&json!({"user_id": null, "sub": 9, "exp": now() + 60}));
+    assert_eq!(verify(&auth(), &null).unwrap().user, UserId::Int(9));
+}
+
+#[test]
+fn an_odd_address_is_none() {
+    let long = "x".repeat(MAX_EMAIL_BYTES);
+    for (email, known) in [
+        (json!("a@example.com"), true),
+        (json!(long), true),
+        (json!(format!("{long}x")), false),
+        (json!(""), false),
+        (json!("a@b\r\nX: y"), false),
+        (json!(5), false),
+        (json!(["a@b"]), false),
+    ] {
+        let caller = verify(&auth(), &shared(&claims(&json!({"email": email})))).unwrap();
+        assert_eq!(caller.email.is_some(), known, "{email}");
+    }
+}
+
+#[test]
+fn what_is_no_token_is_refused() {
+    let good = claims(&json!({}));
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    let unsigned = |alg: &str| {
+        let message = token(&json!({"alg": alg}), &good, &key, Algorithm::HS256);
+        message.rsplit_once('.').unwrap().0.to_owned() + "."
+    };
+    let whole = shared(&good);
+    let cases = [
+        (String::new(), "the token is malformed"),
+        ("a.b.c".to_owned(), "the token is malformed"),
+        (unsigned("none"), "the token is malformed"),
+        (unsigned("None"), "the token is malformed"),
+        (unsigned("HS256"), "the token's signature is wrong"),
+        (format!("{whole}="), "the token is malformed"),
+        (format!("{whole}.x"), "the token is malformed"),
+        (shared(&json!([1])), "the token is malformed"),
+        (shared(&claims(&json!({"x": "x".repeat(16_384)}))), "the token is longer than auth.token_bytes"),
+        (
+            token(&json!({"alg": "HS384"}), &good, &key, Algorithm::HS384),
+            "the token's algorithm is not accepted",
+        ),
+        (
+            token(&json!({"alg": "RS256"}), &good, &key, Algorithm::HS256),
+            "the token's algorithm is not accepted",
+        ),
+        (
+            token(&json!({"alg": "HS256", "crit": ["exp"]}), &good, &key, Algorithm::HS256),
+            "the token has a critical extension",
+        ),
+    ];
+    for (token, refused) in cases {
+        assert_eq!(verify(&auth(), &token).unwrap_err(), refused, "{token}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_claims_panic(
+        claim in "(exp|nbf|iss|aud|user_id|sub|email)",
+        json in "[-0-9eE.\"\\[\\]{}:,a-z]{0,12}",
+    ) {
+        if let Ok(value) = serde_json::from_str::<Value>(&json) {
+            let _ = verify(&auth(), &shared(&claims(&json!({claim: value}))));
+        }
+    }
+
+    #[test]
+    fn a_changed_token_is_refused(at in 0_usize..200, to in "[A-Za-z0-9_.-]") {
+        let whole = shared(&claims(&json!({})));
+        let at = at % whole.len();
+        let changed = format!("{}{to}{}", &whole[..at], &whole[at + 1..]);
+        prop_assume!(changed != whole);
+        let refused = verify(&auth(), &changed).unwrap_err();
+        prop_assert!(refused.len() <= 123);
+    }
+}

@@ -1,0 +1,201 @@
+//! The REST API from the other side: one request, its answer, and one line where it failed.
+
+use std::error::Error;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use parlor::config::{Config, Secret};
+use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::Asked;
+use super::output::visible;
+use crate::Failure;
+
+/// How long a connection may take to be there.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long the server may say nothing; a stream says something every 15 s.
+const SILENCE: Duration = Duration::from_secs(45);
+
+/// How long a whole answer may take, however often something of it comes.
+const ANSWER: Duration = Duration::from_mins(2);
+
+/// The longest answer that is read, in bytes: a page of the longest texts.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+/// The longest refusal, in bytes; problem details are far shorter.
+const MAX_REFUSAL_BYTES: usize = 64 << 10;
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// A server and the key that it lets in.
+pub(super) struct Api {
+    http: Client,
+    url: Url,
+    key: Secret,
+}
+
+impl Api {
+    /// # Errors
+    /// There is no key, or a URL that is none of a server.
+    pub(super) fn new(config: &Config, asked: &Asked) -> Result<Self, Failure> {
+        let scheme = if config.tls.files.is_some() { "https" } else { "http" };
+        let own = || Url::parse(&format!("{scheme}://{}/", reachable(config.listen)));
+        let url = asked.url.clone().map_or_else(own, Ok)?;
+        if url.cannot_be_a_base() || !matches!(url.scheme(), "http" | "https") {
+            return Err(format!("{url} is no server's address: http://HOST:PORT or https://HOST").into());
+        }
+        let key = asked.key.clone().map(Secret::new).or_else(|| config.api.keys.first().cloned());
+        let key = key.ok_or("a service key is needed: --key, or PARLOR__API__KEYS")?;
+        let http = Client::builder();
+        // What is on this machine is no proxy's business, and the key isn't either.
+        let http = if is_loopback(&url) { http.no_proxy() } else { http };
+        let http = http
+            .connect_timeout(CONNECT)
+            .read_timeout(SILENCE)
+            // The key is for this server and no other.
+            .redirect(Policy::none())
+            .build()?;
+        Ok(Self { http, url, key })
+    }
+
+    /// A request below `/api/v1`, its path's segments as they are.
+    pub(super) fn request(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<RequestBuilder, Failure> {
+        let mut url = self.url.clone();
+        // A URL that can't be a base was refused.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(["api", "v1"]).extend(path);
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let mut bearer = HeaderValue::try_from(format!("Bearer {}", self.key.expose()))
+            .map_err(|_| "the service key has characters that no header may have")?;
+        bearer.set_sensitive(true);
+        Ok(self.http.request(method, url).header(reqwest::header::AUTHORIZATION, bearer))
+    }
+
+    /// What `GET` answers.
+    pub(super) async fn get(&self, path: &[&str], query: &[(&str, String)]) -> Result<Value, Failure> {
+        self.json(self.request(Method::GET, path, query)?).await
+    }
+
+    /// What `POST` answers. `once`: the key by which the server knows it if it is sent again.
+    pub(super) async fn post(&self, path: &[&str], once: &str, body: &Value) -> Result<Value, Failure> {
+        let request = self.request(Method::POST, path, &[])?.header(IDEMPOTENCY_KEY, once);
+        self.json(request.json(body)).await
+    }
+
+    /// What `DELETE` answers.
+    pub(super) async fn delete(&self, path: &[&str]) -> Result<Value, Failure> {
+        self.json(self.request(Method::DELETE, path, &[])?).await
+    }
+
+    async fn json(&self, request: RequestBuilder) -> Result<Value, Failure> {
+        let answer = self.answer(request).await?;
+        let body = self.whole(answer, MAX_ANSWER_BYTES).await?;
+        // 204 has none.
+        if body.is_empty() { Ok(Value::Null) } else { Ok(serde_json::from_slice(&body)?) }
+    }
+
+    /// An answer that is no refusal; its body is still to be read.
+    pub(super) async fn answer(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let answer = timeout(ANSWER, request.send()).await.map_err(|_| self.endless())?;
+        let answer = answer.map_err(|error| self.unanswered(&error))?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let body = self.whole(answer, MAX_REFUSAL_BYTES).await.unwrap_or_default();
+        let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let reason = match (problem["detail"].as_str(), problem["code"].as_str()) {
+            (Some(detail), Some(code)) => format!("{} ({status}, {})", visible(detail), visible(code)),
+            _ => format!("{} answers {status}: is this Parlor?", self.url),
+        };
+        Err(Refused { status, reason }.into())
+    }
+
+    /// A body within its bounds.
+    async fn whole(&self, mut answer: Response, most: usize) -> Result<Vec<u8>, Failure> {
+        let read = async {
+            let mut body = Vec::new();
+            while let Some(chunk) = answer.chunk().await.map_err(|error| self.unanswered(&error))? {
+                if body.len() + chunk.len() > most {
+                    let reason = format!("{} answers with over {most} bytes: is this Parlor?", self.url);
+                    return Err(Failure::from(reason));
+                }
+                body.extend_from_slice(&chunk);
+            }
+            Ok(body)
+        };
+        timeout(ANSWER, read).await.map_err(|_| self.endless())?
+    }
+
+    fn unanswered(&self, error: &reqwest::Error) -> Failure {
+        format!("{} does not answer: {}", self.url, cause(error)).into()
+    }
+
+    fn endless(&self) -> Failure {
+        format!("{} does not end its answer within {} s", self.url, ANSWER.as_secs()).into()
+    }
+}
+
+/// What a server refused, and why.
+#[derive(Debug)]
+pub(super) struct Refused {
+    status: StatusCode,
+    reason: String,
+}
+
+impl Refused {
+    /// Whether the same request will be refused again.
+    pub(super) fn is_final(&self) -> bool {
+        let passing = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+        self.status.is_client_error() && !passing.contains(&self.status)
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(&self.reason)
+    }
+}
+
+impl Error for Refused {}
+
+/// The last of the causes says what happened; those before it, that something did.
+pub(super) fn cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+/// Where whoever is on this machine reaches a server that listens on `address`.
+pub(crate) fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
+
+/// Whether it names this machine.
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.to_canonical().is_loopback())
+}

@@ -1,0 +1,61 @@
+//! `parlor erase`
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use handlers::UserId;
+use parlor::config::Config;
+
+use super::{Api, Asked, output};
+use crate::Failure;
+
+/// The pause before it is asked again whether the erasure has come to its end.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// How long that is waited for: some millions of messages.
+const PATIENCE: Duration = Duration::from_mins(10);
+
+#[derive(Args)]
+pub(crate) struct Erase {
+    /// The user's id.
+    #[arg(long)]
+    user: UserId,
+    /// Don't ask whether it is meant.
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    asked: Asked,
+}
+
+pub(super) async fn run(config: &Config, erase: &Erase) -> Result<(), Failure> {
+    let api = Api::new(config, &erase.asked)?;
+    let user = erase.user.to_string();
+    if !erase.yes && !is_meant(&user)? {
+        return Err("nothing was erased".into());
+    }
+    let mut answer = api.delete(&["users", &user]).await?;
+    let deadline = Instant::now() + PATIENCE;
+    while answer["erasing"] == true {
+        if Instant::now() > deadline {
+            return Err("it is still under way, and goes on by itself; `parlor users` tells".into());
+        }
+        tokio::time::sleep(PAUSE).await;
+        answer = api.get(&["users", &user], &[]).await?;
+    }
+    if erase.asked.json {
+        return Ok(output::print_json(&answer)?);
+    }
+    Ok(())
+}
+
+/// Whether whoever sits at the terminal types the id again; without a terminal nobody can be asked.
+fn is_meant(user: &str) -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() {
+        return Err("there is no terminal to ask at: --yes says that it is meant".into());
+    }
+    write!(io::stderr(), "This can't be undone. The user's id, once more: ")?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(answer.trim() == user)
+}

@@ -1,0 +1,45 @@
+//! `parlor export`
+
+use std::io::{self, Write as _};
+
+use clap::Args;
+use handlers::UserId;
+use parlor::config::Config;
+use reqwest::Method;
+use serde_json::Value;
+
+use super::lines::{AnswerLines, Next};
+use super::{Api, Asked, output};
+use crate::Failure;
+
+#[derive(Args)]
+pub(crate) struct Export {
+    /// The user's id.
+    #[arg(long)]
+    user: UserId,
+    #[command(flatten)]
+    asked: Asked,
+}
+
+pub(super) async fn run(config: &Config, export: &Export) -> Result<(), Failure> {
+    let api = Api::new(config, &export.asked)?;
+    let request = api.request(Method::GET, &["users", &export.user.to_string(), "export"], &[])?;
+    let mut lines = AnswerLines::of(api.answer(request).await?);
+    let (mut out, mut last_line) = (io::stdout().lock(), Vec::new());
+    loop {
+        match lines.next().await? {
+            Next::Line(line) => {
+                out.write_all(output::json_line(&String::from_utf8_lossy(&line)).as_bytes())?;
+                last_line = line;
+            }
+            Next::End(rest) => {
+                out.write_all(&rest)?;
+                break;
+            }
+            Next::Broken(cause) => return Err(format!("the export broke off: {cause}").into()),
+        }
+    }
+    out.flush()?;
+    let end: Value = serde_json::from_slice(&last_line).unwrap_or_default();
+    if end["type"] == "end" { Ok(()) } else { Err("the export broke off: its end is missing".into()) }
+}

@@ -1,0 +1,56 @@
+//! `parlor history`
+
+use clap::Args;
+use handlers::RoomId;
+use parlor::config::Config;
+use serde_json::Value;
+
+use super::{Api, Asked, output};
+use crate::Failure;
+
+#[derive(Args)]
+pub(crate) struct History {
+    /// The room's id.
+    #[arg(long)]
+    room: RoomId,
+    /// Messages before this one; by default the newest.
+    #[arg(long, value_name = "MESSAGE", conflicts_with = "after")]
+    before: Option<u64>,
+    /// Messages after this one; 0: from the beginning.
+    #[arg(long, value_name = "MESSAGE")]
+    after: Option<u64>,
+    /// How many, at most: 1 to 200.
+    #[arg(long, default_value_t = 50, value_name = "MESSAGES")]
+    limit: u32,
+    #[command(flatten)]
+    asked: Asked,
+}
+
+pub(super) async fn run(config: &Config, history: &History) -> Result<(), Failure> {
+    let api = Api::new(config, &history.asked)?;
+    let mut query = vec![("limit", history.limit.to_string())];
+    query.extend(history.before.map(|before| ("before", before.to_string())));
+    query.extend(history.after.map(|after| ("after", after.to_string())));
+    let answer = api.get(&["rooms", &history.room.to_string(), "messages"], &query).await?;
+    if history.asked.json {
+        return Ok(output::print_json(&answer)?);
+    }
+    let messages = answer["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut rows: Vec<_> = messages.iter().map(row).collect();
+    // As people read: downwards.
+    if history.after.is_none() {
+        rows.reverse();
+    }
+    output::print(&["MESSAGE", "TIME", "SENDER", "STATUS", "TEXT"], rows)?;
+    Ok(())
+}
+
+fn row(message: &Value) -> Vec<String> {
+    vec![
+        output::cell(&message["message_id"]),
+        output::cell(&message["created_at"]),
+        output::cell(&message["sender_id"]),
+        output::cell(&message["status"]),
+        message["text"].as_str().map_or_else(String::new, output::visible),
+    ]
+}

@@ -1,0 +1,78 @@
+//! The commands that ask a server that runs, by its REST API: nothing here touches a database.
+//!
+//! What others wrote is shown with its control characters escaped: a message must not be able to drive the terminal
+//! of whoever reads it. `--json` prints what the server answered, for programs.
+
+#![allow(clippy::doc_markdown, reason = "the doc comments here are what --help prints")]
+
+mod client;
+mod erase;
+mod export;
+mod history;
+mod hooks;
+mod lines;
+mod output;
+mod rooms;
+mod send;
+mod tail;
+mod users;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use parlor::config::Config;
+
+use self::client::Api;
+pub(crate) use self::client::reachable;
+use crate::Failure;
+
+/// A command that a server does.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// List a user's rooms, the latest activity first.
+    Rooms(rooms::Rooms),
+    /// Show a room's messages by pages.
+    History(history::History),
+    /// Show what happens in a room as it happens, until Ctrl-C. Nobody's messages become read by it.
+    Tail(tail::Tail),
+    /// Say something in a room: as one of its members, or as a service.
+    Send(send::Send),
+    /// Show a user: rooms, whether online, when last seen; or close the user's sockets.
+    Users(users::Users),
+    /// Erase a user: the text of every message, the address, memberships and receipts. There is no way back.
+    Erase(erase::Erase),
+    /// Print all that is kept of a user, as JSON lines.
+    Export(export::Export),
+    /// List the events that hooks could not take and that are set aside; send one again, or drop it.
+    Hooks(hooks::Hooks),
+}
+
+/// Which server is asked, and how what it answers is shown.
+#[derive(Args)]
+#[command(next_help_heading = "Server")]
+struct Asked {
+    /// Where the server is; by default where it listens by this configuration.
+    #[arg(long, value_name = "URL")]
+    url: Option<reqwest::Url>,
+    /// A service key; by default the first one of PARLOR__API__KEYS, which no other user of this machine can see.
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+    /// Print the server's answer as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs a command to its end.
+pub(crate) async fn run(config: Config, command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Rooms(rooms) => rooms::run(&config, &rooms).await?,
+        Command::History(history) => history::run(&config, &history).await?,
+        Command::Tail(tail) => tail::run(&config, &tail).await?,
+        Command::Send(send) => send::run(&config, send).await?,
+        Command::Users(users) => users::run(&config, &users).await?,
+        Command::Erase(erase) => erase::run(&config, &erase).await?,
+        Command::Export(export) => export::run(&config, &export).await?,
+        Command::Hooks(hooks) => hooks::run(&config, &hooks).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,56 @@
+//! `parlor rooms`
+
+use std::io::{self, Write as _};
+
+use clap::Args;
+use handlers::UserId;
+use parlor::config::Config;
+use serde_json::Value;
+
+use super::{Api, Asked, output};
+use crate::Failure;
+
+#[derive(Args)]
+pub(crate) struct Rooms {
+    /// The user whose rooms they are.
+    #[arg(long)]
+    user: UserId,
+    /// Go on after a page: the `next` that it ended with.
+    #[arg(long, value_name = "NEXT")]
+    before: Option<String>,
+    /// How many, at most.
+    #[arg(long, value_name = "ROOMS")]
+    limit: Option<u32>,
+    #[command(flatten)]
+    asked: Asked,
+}
+
+pub(super) async fn run(config: &Config, rooms: &Rooms) -> Result<(), Failure> {
+    let api = Api::new(config, &rooms.asked)?;
+    let mut query = vec![("user_id", rooms.user.to_string())];
+    query.extend(rooms.before.clone().map(|before| ("before", before)));
+    query.extend(rooms.limit.map(|limit| ("limit", limit.to_string())));
+    let answer = api.get(&["rooms"], &query).await?;
+    if rooms.asked.json {
+        return Ok(output::print_json(&answer)?);
+    }
+    let rooms = answer["rooms"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let row = |room: &Value| {
+        let members = room["members"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let members: Vec<_> = members.iter().map(|member| output::cell(&member["user_id"])).collect();
+        vec![
+            output::cell(&room["room_id"]),
+            output::cell(&room["kind"]),
+            output::cell(&room["name"]),
+            output::cell(&room["unread"]),
+            output::beginning(&members.join(", ")),
+            room["last_message"]["text"].as_str().map_or_else(|| "-".to_owned(), output::beginning),
+        ]
+    };
+    let rows = rooms.iter().map(row).collect();
+    output::print(&["ROOM", "KIND", "NAME", "UNREAD", "MEMBERS", "LAST MESSAGE"], rows)?;
+    if let Some(next) = answer["next"].as_str() {
+        writeln!(io::stdout(), "more with --before {}", output::visible(next))?;
+    }
+    Ok(())
+}

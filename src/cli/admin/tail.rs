@@ -1,0 +1,178 @@
+//! `parlor tail`
+
+use std::io::{self, ErrorKind, Write as _};
+use std::time::Duration;
+
+use clap::Args;
+use handlers::RoomId;
+use parlor::config::Config;
+use reqwest::{Method, Response};
+use serde_json::Value;
+
+use super::client::Refused;
+use super::lines::{AnswerLines, Next};
+use super::{Api, Asked, output};
+use crate::Failure;
+
+/// The pause before a stream that broke off is asked for again: a deploy, a network that blinked.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How often that is tried before it is given up.
+const TRIES: u32 = 60;
+
+/// Messages of a page, where more were missed than a history has.
+const PAGE: usize = 200;
+
+#[derive(Args)]
+pub(crate) struct Tail {
+    /// The room's id.
+    #[arg(long)]
+    room: RoomId,
+    /// How many of the messages before now are shown first: up to 50.
+    #[arg(long, default_value_t = 10, value_name = "MESSAGES")]
+    last: usize,
+    #[command(flatten)]
+    asked: Asked,
+}
+
+/// How a stream ended.
+enum End {
+    /// Nobody reads what is printed any more.
+    Unread,
+    /// It broke off.
+    Broken,
+}
+
+pub(super) async fn run(config: &Config, tail: &Tail) -> Result<(), Failure> {
+    let api = Api::new(config, &tail.asked)?;
+    let mut shown = Shown { tail, newest: None };
+    let mut stream = open(&api, tail).await?;
+    loop {
+        if let End::Unread = shown.follow(&api, stream).await? {
+            return Ok(());
+        }
+        writeln!(io::stderr(), "parlor: the stream broke off; trying again")?;
+        stream = reopen(&api, tail).await?;
+    }
+}
+
+async fn open(api: &Api, tail: &Tail) -> Result<Response, Failure> {
+    let path = ["rooms", &tail.room.to_string(), "events"];
+    api.answer(api.request(Method::GET, &path, &[])?).await
+}
+
+async fn reopen(api: &Api, tail: &Tail) -> Result<Response, Failure> {
+    for _ in 1..TRIES {
+        tokio::time::sleep(PAUSE).await;
+        match open(api, tail).await {
+            Ok(stream) => return Ok(stream),
+            // The room or the key is gone, and no try brings it back.
+            Err(error) if error.downcast_ref::<Refused>().is_some_and(Refused::is_final) => {
+                return Err(error);
+            }
+            Err(_) => {}
+        }
+    }
+    open(api, tail).await
+}
+
+/// What of the room was printed.
+struct Shown<'a> {
+    tail: &'a Tail,
+    /// The newest message that was; none before the first history.
+    newest: Option<i64>,
+}
+
+impl Shown<'_> {
+    async fn follow(&mut self, api: &Api, stream: Response) -> Result<End, Failure> {
+        let mut lines = AnswerLines::of(stream);
+        while let Next::Line(line) = lines.next().await? {
+            // A blank one only says that the server is there.
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            let event: Value = serde_json::from_slice(&line)?;
+            let missed = self.missed(api, &event).await?;
+            let shown = missed.iter().try_for_each(|message| self.show_message(message));
+            match shown.and_then(|()| self.show(&event)) {
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(End::Unread),
+                shown => shown?,
+            }
+        }
+        Ok(End::Broken)
+    }
+
+    /// What was said between what was shown and the beginning of a history, oldest first.
+    async fn missed(&self, api: &Api, event: &Value) -> Result<Vec<Value>, Failure> {
+        let mut missed = Vec::new();
+        let oldest = event["messages"].as_array().and_then(|all| all.last()).and_then(id);
+        let (Some(mut newest), Some(oldest)) = (self.newest, oldest) else { return Ok(missed) };
+        let room = self.tail.room.to_string();
+        while newest + 1 < oldest {
+            let after = [("after", newest.to_string()), ("limit", PAGE.to_string())];
+            let page = api.get(&["rooms", &room, "messages"], &after).await?;
+            let messages = page["messages"].as_array().cloned().unwrap_or_default();
+            let last = messages.last().and_then(id);
+            missed.extend(messages.into_iter().filter(|message| id(message) < Some(oldest)));
+            let Some(last) = last else { break };
+            newest = last;
+        }
+        Ok(missed)
+    }
+
+    fn show(&mut self, event: &Value) -> io::Result<()> {
+        if event["type"] == "history" {
+            return self.show_history(event);
+        }
+        if event["type"] == "chat_message" {
+            self.newest = self.newest.max(id(&event["message"]));
+        }
+        if self.tail.asked.json { output::print_json(event) } else { print(event) }
+    }
+
+    fn show_message(&mut self, message: &Value) -> io::Result<()> {
+        self.show(&serde_json::json!({ "type": "chat_message", "message": message }))
+    }
+
+    /// Of the first history the last few, of a later one what came while nobody listened.
+    fn show_history(&mut self, history: &Value) -> io::Result<()> {
+        let messages = history["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let shown = match self.newest {
+            None => messages.len().min(self.tail.last),
+            newest => messages.iter().take_while(|message| id(message) > newest).count(),
+        };
+        for message in messages[..shown].iter().rev() {
+            self.show_message(message)?;
+        }
+        self.newest = self.newest.max(messages.first().and_then(id)).or(Some(0));
+        Ok(())
+    }
+}
+
+fn id(message: &Value) -> Option<i64> {
+    message["message_id"].as_i64()
+}
+
+/// One line for people.
+fn print(event: &Value) -> io::Result<()> {
+    let message = &event["message"];
+    let text = |value: &Value| output::visible(value.as_str().unwrap_or_default());
+    let mut out = io::stdout();
+    match event["type"].as_str().unwrap_or_default() {
+        "chat_message" => writeln!(
+            out,
+            "{}  #{} {}: {}",
+            text(&message["created_at"]),
+            output::cell(&message["message_id"]),
+            output::cell(&message["sender_id"]),
+            text(&message["text"])
+        ),
+        "mark_message_as_delivered" => writeln!(out, "#{} delivered", output::cell(&message["message_id"])),
+        "mark_message_as_read" => writeln!(out, "#{} read", output::cell(&message["message_id"])),
+        "message_edited" => {
+            writeln!(out, "#{} edited: {}", output::cell(&event["message_id"]), text(&event["text"]))
+        }
+        "message_deleted" => writeln!(out, "#{} deleted", output::cell(&event["message_id"])),
+        _ => writeln!(out, "{}", output::visible(&event.to_string())),
+    }
+}

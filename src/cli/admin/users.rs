@@ -1,0 +1,46 @@
+//! `parlor users`
+
+use std::io::{self, Write as _};
+
+use bson::oid::ObjectId;
+use clap::Args;
+use handlers::UserId;
+use parlor::config::Config;
+use serde_json::{Value, json};
+
+use super::{Api, Asked, output};
+use crate::Failure;
+
+#[derive(Args)]
+pub(crate) struct Users {
+    /// The user's id.
+    #[arg(long)]
+    user: UserId,
+    /// Close all of the user's sockets, on every server; a client with a good token may come back.
+    #[arg(long)]
+    disconnect: bool,
+    #[command(flatten)]
+    asked: Asked,
+}
+
+pub(super) async fn run(config: &Config, users: &Users) -> Result<(), Failure> {
+    let api = Api::new(config, &users.asked)?;
+    let user = users.user.to_string();
+    if users.disconnect {
+        let path = ["users", &user, "disconnect"];
+        api.post(&path, &ObjectId::new().to_hex(), &json!({})).await?;
+        return Ok(());
+    }
+    let answer = api.get(&["users", &user], &[]).await?;
+    if users.asked.json {
+        return Ok(output::print_json(&answer)?);
+    }
+    let online = if answer["online"] == true { "online" } else { "offline" };
+    let seen = answer["last_seen"].as_str().map_or_else(String::new, |at| format!(", last seen {at}"));
+    writeln!(io::stdout(), "{} is {online}{}", output::visible(&user), output::visible(&seen))?;
+    let rooms = answer["rooms"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let fields = ["room_id", "role", "email", "delivered", "read"];
+    let row = |room: &Value| fields.iter().map(|field| output::cell(&room[field])).collect();
+    output::print(&["ROOM", "ROLE", "EMAIL", "DELIVERED", "READ"], rooms.iter().map(row).collect())?;
+    Ok(())
+}

@@ -1,0 +1,288 @@
+//! The keys that tokens are checked with, and the algorithms that may use them.
+//!
+//! A key is of one kind and serves the algorithms of that kind alone, so that no token can have a public key
+//! taken for a shared secret.
+
+pub(crate) mod jwk;
+
+use std::path::Path;
+
+use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
+use jsonwebtoken::{Algorithm, DecodingKey};
+use reqwest::Url;
+
+use super::error::shown;
+use super::file::{Holds, TrustedFile, plain_pem};
+use super::layers::Values;
+use super::ranges::MIN_SECRET_BYTES;
+use super::{Auth, ConfigError};
+use crate::outbound;
+
+/// The length of an RSA key, in bits: less is too weak (RFC 7518, 3.3), more isn't verified by the library.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
+
+/// How a `SubjectPublicKeyInfo` begins; the key is what follows. P-256 and P-384: RFC 5480, uncompressed
+/// point (whose first byte, 4, belongs to the key); Ed25519: RFC 8410.
+const P256: &[u8] = b"\
+    \x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\
+    \x03\x42\x00";
+const P384: &[u8] =
+    b"\x30\x76\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x22\x03\x62\x00";
+const ED25519: &[u8] = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
+
+/// What checks a token.
+pub(crate) struct Key {
+    /// The key itself.
+    pub(crate) decoding: DecodingKey,
+    /// The accepted algorithms: one or more, all of the key's kind.
+    pub(crate) algorithms: Vec<Algorithm>,
+}
+
+/// What tokens are checked with.
+pub(crate) enum Keys {
+    /// Nothing is configured.
+    None,
+    /// One, whatever a token says of its key.
+    One(Key),
+    /// Several, by the names that tokens have for them.
+    Set(jwk::KeySet),
+    /// Several that are somewhere else.
+    Remote(Location),
+}
+
+/// A key of a set.
+pub(crate) struct NamedKey {
+    /// Its `kid`.
+    pub(crate) name: Option<String>,
+    pub(crate) key: Key,
+}
+
+/// Where a key set is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Location {
+    /// There.
+    Set(Url),
+    /// Where the discovery document of this issuer says.
+    Discovery(String),
+}
+
+/// What a key can do.
+struct Kind {
+    /// As a refusal names it.
+    name: &'static str,
+    /// What fits it; the first one is accepted where none is configured.
+    algorithms: &'static [Algorithm],
+}
+
+const SHARED: Kind =
+    Kind { name: "a shared secret", algorithms: &[Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] };
+const RSA: Kind = Kind {
+    name: "an RSA key",
+    algorithms: &[
+        Algorithm::RS256,
+        Algorithm::RS384,
+        Algorithm::RS512,
+        Algorithm::PS256,
+        Algorithm::PS384,
+        Algorithm::PS512,
+    ],
+};
+const EC_P256: Kind = Kind { name: "a P-256 key", algorithms: &[Algorithm::ES256] };
+const EC_P384: Kind = Kind { name: "a P-384 key", algorithms: &[Algorithm::ES384] };
+const ED: Kind = Kind { name: "an Ed25519 key", algorithms: &[Algorithm::EdDSA] };
+
+/// The algorithm of a name (RFC 7518, 3.1; RFC 9864, 2.2). `Ed25519` is the new name of what `EdDSA` is with the one
+/// Edwards curve that is known here, so no key serves anything by it that it didn't serve before.
+pub(crate) fn algorithm(name: &str) -> Option<Algorithm> {
+    if name == "Ed25519" { Some(Algorithm::EdDSA) } else { name.parse().ok() }
+}
+
+impl Auth {
+    /// Whether tokens are checked with anything that was configured; else a secret is to be made.
+    pub(crate) fn has_key(&self) -> bool {
+        self.given().next().is_some()
+    }
+
+    /// What there may be one of.
+    fn given(&self) -> impl Iterator<Item = &'static str> {
+        let given = [
+            ("auth.secret", self.secret.is_some()),
+            ("auth.public_key", self.public_key.is_some()),
+            ("auth.jwks", self.jwks.is_some()),
+            ("auth.discovery", self.discovery.is_some()),
+        ];
+        given.into_iter().filter(|(_, given)| *given).map(|(key, _)| key)
+    }
+
+    /// Where keys are to be looked for.
+    ///
+    /// # Errors
+    /// Two of the ways are given, or one that leads nowhere; what is wrong with a key, or with all of a file's.
+    pub(crate) fn keys(&self) -> Result<Keys, ConfigError> {
+        let mut given = self.given();
+        if let (Some(one), Some(other)) = (given.next(), given.next()) {
+            return Err(ConfigError::new(other, format!("given beside {one}: give one of them")));
+        }
+        let location = |key: &str, url: &str| {
+            safe(url).map_err(|fault| ConfigError::new(key, format!("{} {fault}", shown(url))))
+        };
+        if let Some(issuer) = &self.discovery {
+            location("auth.discovery", issuer)?;
+            return Ok(Keys::Remote(Location::Discovery(issuer.clone())));
+        }
+        if let Some(given) = &self.jwks {
+            if given.contains("://") {
+                return Ok(Keys::Remote(Location::Set(location("auth.jwks", given)?)));
+            }
+            let set = self.read_set(Path::new(given));
+            return set.map(Keys::Set).map_err(|fault| ConfigError::new("auth.jwks", fault));
+        }
+        Ok(self.key()?.map_or(Keys::None, Keys::One))
+    }
+
+    fn read_set(&self, path: &Path) -> Result<jwk::KeySet, String> {
+        let file = TrustedFile::read(path, Holds::Public)?;
+        let set = jwk::read(file.bytes(), &self.algorithms, true)?;
+        if set.has_secret {
+            file.check(Holds::Secret)?;
+        }
+        Ok(set)
+    }
+
+    /// The key with its algorithms; none where none is configured, so that one is to be made.
+    ///
+    /// # Errors
+    /// A key that is none or too weak, algorithms that don't fit it.
+    pub(crate) fn key(&self) -> Result<Option<Key>, ConfigError> {
+        let (decoding, kind) = match (&self.secret, &self.public_key) {
+            (Some(secret), _) => {
+                let secret = secret.expose().as_bytes();
+                if secret.len() < MIN_SECRET_BYTES {
+                    let fault = format!("has fewer than {MIN_SECRET_BYTES} bytes");
+                    return Err(ConfigError::new("auth.secret", fault));
+                }
+                (Some(DecodingKey::from_secret(secret)), SHARED)
+            }
+            (None, Some(given)) => {
+                let (key, kind) =
+                    public(given).map_err(|fault| ConfigError::new("auth.public_key", fault))?;
+                (Some(key), kind)
+            }
+            // The one that is going to be made is a shared secret.
+            (None, None) => (None, SHARED),
+        };
+        let algorithms = self.fitting(&kind)?;
+        Ok(decoding.map(|decoding| Key { decoding, algorithms }))
+    }
+
+    fn fitting(&self, kind: &Kind) -> Result<Vec<Algorithm>, ConfigError> {
+        if self.algorithms.is_empty() {
+            return Ok(kind.algorithms.iter().take(1).copied().collect());
+        }
+        match self.algorithms.iter().find(|algorithm| !kind.algorithms.contains(algorithm)) {
+            None => Ok(self.algorithms.clone()),
+            Some(misfit) => {
+                let fault = format!("{misfit:?} doesn't fit {}, which is {:?}'s", kind.name, kind.algorithms);
+                Err(ConfigError::new("auth.algorithms", fault))
+            }
+        }
+    }
+
+    pub(super) fn read_algorithms(values: &mut Values) -> Result<Vec<Algorithm>, ConfigError> {
+        let names = values.list("auth.algorithms")?;
+        let parsed = names.iter().map(|name| match algorithm(name) {
+            Some(algorithm) => Ok(algorithm),
+            None if name.eq_ignore_ascii_case("none") => {
+                Err("none is refused: it would accept anyone's token".to_owned())
+            }
+            None => Err(format!("{} is no algorithm that is known here", shown(name))),
+        });
+        parsed.collect::<Result<_, _>>().map_err(|fault| values.fault("auth.algorithms", fault))
+    }
+}
+
+/// A public key and its kind, from PEM or a PEM file. No refusal shows what was given: it may be a secret in
+/// the wrong place.
+fn public(given: &str) -> Result<(DecodingKey, Kind), String> {
+    const BEGIN: &str = "-----BEGIN ";
+    let file;
+    let pem = if given.contains(BEGIN) {
+        plain_pem(given)
+    } else {
+        let read = TrustedFile::read(Path::new(given), Holds::Public).and_then(TrustedFile::into_text);
+        file = read.map_err(|fault| format!("is neither PEM nor the path of a file: {fault}"))?;
+        plain_pem(&file)
+    };
+    if pem.contains("PRIVATE KEY-----") {
+        return Err("is a private key: give the public one, as from `openssl pkey -pubout`".to_owned());
+    }
+    if pem.contains("-----BEGIN CERTIFICATE-----") {
+        return Err("is a certificate: give its key, as from `openssl x509 -pubkey -noout`".to_owned());
+    }
+    if pem.matches(BEGIN).count() != 1 {
+        return Err("must be PEM with one public key in it, or the path of such a file".to_owned());
+    }
+    let der = der(&pem).unwrap_or_default();
+    // An uncompressed point begins with 4 and has two coordinates.
+    let point =
+        |rest: &&[u8], coordinate: usize| rest.len() == 1 + 2 * coordinate && rest.first() == Some(&4);
+    if let Some(key) = der.strip_prefix(P256).filter(|rest| point(rest, 32)) {
+        return Ok((DecodingKey::from_ec_der(key), EC_P256));
+    }
+    if let Some(key) = der.strip_prefix(P384).filter(|rest| point(rest, 48)) {
+        return Ok((DecodingKey::from_ec_der(key), EC_P384));
+    }
+    if let Some(key) = der.strip_prefix(ED25519).filter(|rest| rest.len() == 32) {
+        return Ok((DecodingKey::from_ed_der(key), ED));
+    }
+    rsa(&pem)
+}
+
+fn rsa(pem: &str) -> Result<(DecodingKey, Kind), String> {
+    let unknown = |_| "holds no RSA, P-256, P-384 or Ed25519 public key".to_owned();
+    let key = DecodingKey::from_rsa_pem(pem.as_bytes()).map_err(unknown)?;
+    let der = key.try_get_as_bytes().map_err(unknown)?;
+    let (n, _) = (DEFAULT_PROVIDER.key_utils.rsa_pub_components_from_public_key)(der).map_err(unknown)?;
+    strong(bits(&n))?;
+    Ok((key, RSA))
+}
+
+fn bits(number: &[u8]) -> usize {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    let first = number.get(zeros).map_or(0, |byte| byte.leading_zeros() as usize);
+    (number.len() - zeros) * 8 - first
+}
+
+fn strong(bits: usize) -> Result<(), String> {
+    if RSA_BITS.contains(&bits) {
+        return Ok(());
+    }
+    let (least, most) = RSA_BITS.into_inner();
+    Err(format!("is an RSA key of {bits} bits; {least} to {most} are accepted"))
+}
+
+/// What PEM wraps. The library decodes base64 for shared secrets, and tells it from no other.
+fn der(pem: &str) -> Option<Vec<u8>> {
+    let (_, body) = pem.split_once("-----BEGIN PUBLIC KEY-----")?;
+    let (body, _) = body.split_once("-----END PUBLIC KEY-----")?;
+    let base64: String = body.split_ascii_whitespace().collect();
+    let bytes = DecodingKey::from_base64_secret(&base64).ok()?;
+    bytes.try_get_as_bytes().ok().map(<[u8]>::to_vec)
+}
+
+/// A URL that keys may come from: nobody on the way may put in their own.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn safe(url: &str) -> Result<Url, String> {
+    let url: Url = url.parse().map_err(|error| format!("is no URL: {error}"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must have no login in it: it is logged".to_owned());
+    }
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if outbound::is_loopback(&url) => Ok(url),
+        "http" => Err("must be https: keys that come in the open are anyone's".to_owned()),
+        _ => Err("must be an https URL".to_owned()),
+    }
+}

@@ -1,0 +1,348 @@
+//! The layers: what `default.toml` has is the schema, and what the actions declare; a file and the environment may
+//! change its values, no more.
+
+pub(crate) mod named_sections;
+pub(crate) mod required;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::time::Duration;
+
+use handlers::{ACTIONS, Action, Limits};
+use toml::de::{DeTable, DeValue};
+
+use super::ConfigError;
+use super::error::{Source, shown};
+use super::file::{Holds, TrustedFile};
+
+/// Every key with its default.
+const DEFAULTS: &str = include_str!("../../../config/default.toml");
+
+/// How the environment's variables begin, and what stands in them for a key's dot.
+const PREFIX: &str = "PARLOR__";
+const DOT: &str = "__";
+
+/// What a key can hold. There is nothing else in `default.toml`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Value {
+    Text(String),
+    Number(i64),
+    List(Vec<String>),
+}
+
+/// Values by dotted key, each taken once, and where each came from. `Debug` shows none: secrets are among them.
+#[derive(Clone)]
+#[expect(clippy::struct_field_names, reason = "they are what it is named for, beside what belongs to them")]
+pub(super) struct Values {
+    values: BTreeMap<String, Value>,
+    /// What a section with a free name has, by keys with `<name>` in the name's place.
+    templates: BTreeMap<String, Value>,
+    sources: BTreeMap<String, Source>,
+}
+
+impl fmt::Debug for Values {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("Values(..)")
+    }
+}
+
+impl Values {
+    /// The defaults, `file` over them, `env` over both.
+    pub(super) fn layered(
+        file: Option<&Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut values = Self::defaults()?;
+        if let Some(path) = file {
+            values.lay_file(path, &read(path)?)?;
+        }
+        for (name, text) in env {
+            if name.starts_with(PREFIX) {
+                values.lay_variable(name, &text)?;
+            }
+        }
+        Ok(values)
+    }
+
+    fn defaults() -> Result<Self, ConfigError> {
+        let fault = |fault: &str| ConfigError::of_source(fault, Source::Default);
+        let table = DeTable::parse(DEFAULTS).map_err(|error| fault(error.message()))?;
+        let mut values = BTreeMap::new();
+        // A bare heading is of a section whose keys are free.
+        for leaf in leaves(table.get_ref()).into_iter().filter(|leaf| !leaf.value.is_table()) {
+            let value = Value::of(leaf.value).ok_or_else(|| fault("a key of a type that isn't known"))?;
+            values.insert(leaf.key, value);
+        }
+        let templates = named_sections::take_templates(&mut values);
+        values.extend(ACTIONS.iter().flat_map(of_action));
+        let sources = values.keys().map(|key| (key.clone(), Source::Default)).collect();
+        Ok(Self { values, templates, sources })
+    }
+
+    fn lay_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
+        let source = |offset: Option<usize>| Source::File(path.to_owned(), offset.map(|at| line(text, at)));
+        // Only what the parser says of it, never the line itself: a secret may stand there.
+        let table = DeTable::parse(text).map_err(|error| {
+            let at = error.span().map(|span| span.start);
+            ConfigError::of_source(format!("not TOML: {}", error.message()), source(at))
+        })?;
+        for leaf in leaves(table.get_ref()) {
+            self.lay_leaf(&leaf, source(Some(leaf.offset)))?;
+        }
+        Ok(())
+    }
+
+    fn lay_leaf(&mut self, leaf: &Leaf<'_>, source: Source) -> Result<(), ConfigError> {
+        let key = leaf.key.as_str();
+        if self.lay_required(leaf, &source)? {
+            return Ok(());
+        }
+        self.open_section(key).map_err(|error| error.at(source.clone()))?;
+        let Some(default) = self.values.get(key) else {
+            return match (self.is_section(key), self.above(key)) {
+                // A section's bare heading says nothing, and may.
+                (true, _) if leaf.value.is_table() => Ok(()),
+                (true, _) => Err(ConfigError::new(key, "a section of keys, not a key itself").at(source)),
+                (false, Some((above, kind))) => {
+                    Err(ConfigError::new(above, format!("takes {kind}, not a table")).at(source))
+                }
+                (false, None) => Err(ConfigError::new(key, "no such key").at(source)),
+            };
+        };
+        let value =
+            Value::of(leaf.value).filter(|value| value.kind() == default.kind()).ok_or_else(|| {
+                let (kind, given) = (default.kind(), leaf.value.type_str());
+                // Of the right type as TOML has it: a number out of range, a list of other things.
+                let fault = format!("takes {kind}, which this {given} is not");
+                ConfigError::new(key, fault).at(source.clone())
+            })?;
+        self.set(key.to_owned(), value, source);
+        Ok(())
+    }
+
+    fn lay_variable(&mut self, name: String, text: &str) -> Result<(), ConfigError> {
+        // A shell that reads a value from a file takes its byte order mark along.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        if self.lay_required_variable(&name, text)? {
+            return Ok(());
+        }
+        self.open_section_of_variable(&name).map_err(|error| error.at(Source::Env(name.clone())))?;
+        let Some(key) = self.values.keys().find(|key| variable(key) == name).cloned() else {
+            let named = name.strip_prefix(PREFIX).unwrap_or_default().replace(DOT, ".").to_lowercase();
+            return Err(ConfigError::new(named, "no such key").at(Source::Env(name)));
+        };
+        let value = match self.values.get(&key) {
+            Some(Value::Number(_)) => Value::Number(text.trim().parse().map_err(|_| {
+                ConfigError::new(&key, format!("takes a whole number, which {} is not", shown(text)))
+                    .at(Source::Env(name.clone()))
+            })?),
+            Some(Value::List(_)) if text.trim().is_empty() => Value::List(Vec::new()),
+            Some(Value::List(_)) => Value::List(text.split(',').map(|item| item.trim().to_owned()).collect()),
+            Some(Value::Text(_)) | None => Value::Text(text.to_owned()),
+        };
+        self.set(key, value, Source::Env(name));
+        Ok(())
+    }
+
+    fn set(&mut self, key: String, value: Value, source: Source) {
+        self.values.insert(key.clone(), value);
+        self.sources.insert(key, source);
+    }
+
+    fn is_section(&self, key: &str) -> bool {
+        self.values
+            .keys()
+            .chain(self.templates.keys())
+            .any(|known| known.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')))
+    }
+
+    /// The known key that `key` would be a part of, and what it takes.
+    fn above(&self, key: &str) -> Option<(&str, &'static str)> {
+        let above = |known: &str| key.strip_prefix(known).is_some_and(|rest| rest.starts_with('.'));
+        self.values
+            .iter()
+            .find(|(known, _)| above(known))
+            .map(|(known, value)| (known.as_str(), value.kind()))
+    }
+
+    /// The keys whose values differ.
+    pub(super) fn differing(&self, other: &Self) -> BTreeSet<String> {
+        let keys = self.values.keys().chain(other.values.keys());
+        keys.filter(|key| self.values.get(*key) != other.values.get(*key)).cloned().collect()
+    }
+
+    /// Takes one key from another.
+    pub(super) fn take(&mut self, key: &str, other: &Self) {
+        if let (Some(value), Some(source)) = (other.values.get(key), other.sources.get(key)) {
+            self.set(key.to_owned(), value.clone(), source.clone());
+        } else {
+            self.values.remove(key);
+            self.sources.remove(key);
+        }
+    }
+
+    /// A string.
+    pub(super) fn text(&mut self, key: &str) -> Result<String, ConfigError> {
+        match self.values.remove(key) {
+            Some(Value::Text(text)) => Ok(text),
+            _ => Err(ConfigError::new(key, "not a string of default.toml")),
+        }
+    }
+
+    /// A string that may be left empty to say nothing.
+    pub(super) fn optional(&mut self, key: &str) -> Result<Option<String>, ConfigError> {
+        Ok(Some(self.text(key)?).filter(|text| !text.is_empty()))
+    }
+
+    /// A string that `parse` understands; `takes` says what it would. Not for secrets: a bad value is shown.
+    pub(super) fn parsed<T>(
+        &mut self,
+        key: &str,
+        takes: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<T, ConfigError> {
+        let text = self.text(key)?;
+        parse(&text).ok_or_else(|| self.fault(key, format!("takes {takes}, which {} is not", shown(&text))))
+    }
+
+    /// A list of strings.
+    pub(super) fn list(&mut self, key: &str) -> Result<Vec<String>, ConfigError> {
+        match self.values.remove(key) {
+            Some(Value::List(list)) => Ok(list),
+            _ => Err(ConfigError::new(key, "not a list of default.toml")),
+        }
+    }
+
+    /// A number within its bounds.
+    pub(super) fn number<T: TryFrom<u32>>(
+        &mut self,
+        key: &str,
+        bounds: RangeInclusive<u32>,
+    ) -> Result<T, ConfigError> {
+        let Some(Value::Number(number)) = self.values.remove(key) else {
+            return Err(ConfigError::new(key, "not a number of default.toml"));
+        };
+        let within = u32::try_from(number).ok().filter(|number| bounds.contains(number));
+        within.and_then(|number| T::try_from(number).ok()).ok_or_else(|| {
+            let (least, most) = bounds.into_inner();
+            self.fault(key, format!("must be from {least} to {most}, which {number} is not"))
+        })
+    }
+
+    /// A time in milliseconds.
+    pub(super) fn millis(&mut self, key: &str, bounds: RangeInclusive<u32>) -> Result<Duration, ConfigError> {
+        self.number(key, bounds).map(Duration::from_millis)
+    }
+
+    /// A time in seconds.
+    pub(super) fn seconds(
+        &mut self,
+        key: &str,
+        bounds: RangeInclusive<u32>,
+    ) -> Result<Duration, ConfigError> {
+        self.number(key, bounds).map(Duration::from_secs)
+    }
+
+    /// A fault of a value that was taken.
+    pub(super) fn fault(&self, key: &str, fault: impl Into<String>) -> ConfigError {
+        self.locate(ConfigError::new(key, fault))
+    }
+
+    /// Adds where the value at fault came from.
+    pub(super) fn locate(&self, error: ConfigError) -> ConfigError {
+        match error.key().and_then(|key| self.sources.get(key)).cloned() {
+            Some(source) => error.at(source),
+            None => error,
+        }
+    }
+
+    /// That each key of `default.toml` was taken: one that nothing reads would be a promise not kept.
+    pub(super) fn all_read(&self) -> Result<(), ConfigError> {
+        match self.values.keys().next() {
+            None => Ok(()),
+            Some(key) => Err(self.fault(key, "nothing reads this key")),
+        }
+    }
+}
+
+impl Value {
+    fn of(value: &DeValue<'_>) -> Option<Self> {
+        match value {
+            DeValue::String(text) => Some(Self::Text(text.clone().into_owned())),
+            DeValue::Integer(number) => {
+                i64::from_str_radix(number.as_str(), number.radix()).ok().map(Self::Number)
+            }
+            DeValue::Array(items) => {
+                let texts = items.iter().map(|item| item.get_ref().as_str().map(str::to_owned));
+                texts.collect::<Option<_>>().map(Self::List)
+            }
+            _ => None,
+        }
+    }
+
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "a string",
+            Self::Number(_) => "a whole number",
+            Self::List(_) => "a list of strings",
+        }
+    }
+}
+
+/// The keys of an action: what is said beside its function. Zero stands for what is left open there.
+fn of_action(action: &Action) -> [(String, Value); 5] {
+    let Limits { per_minute, burst, max_bytes, timeout_ms, max_in_flight, .. } = action.limits;
+    let or_zero = |number: Option<u32>| number.map_or(0, i64::from);
+    let bytes = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
+    [
+        ("per_minute", or_zero(per_minute)),
+        ("burst", or_zero(burst)),
+        ("max_bytes", max_bytes.map_or(0, bytes)),
+        ("timeout_ms", or_zero(timeout_ms)),
+        ("max_in_flight", bytes(max_in_flight)),
+    ]
+    .map(|(key, number)| (format!("actions.{}.{key}", action.name), Value::Number(number)))
+}
+
+/// A key as TOML has it: anything but a table with something in it.
+struct Leaf<'a> {
+    key: String,
+    offset: usize,
+    value: &'a DeValue<'a>,
+}
+
+fn leaves<'a>(table: &'a DeTable<'a>) -> Vec<Leaf<'a>> {
+    let mut found = Vec::new();
+    for (name, value) in table {
+        let (offset, value) = (name.span().start, value.get_ref());
+        // A quoted name with a dot in it is not two names.
+        let key = match name.get_ref() {
+            odd if odd.is_empty() || odd.contains('.') => format!("{odd:?}"),
+            name => name.to_string(),
+        };
+        match value.as_table().filter(|table| !table.is_empty()) {
+            None => found.push(Leaf { key, offset, value }),
+            Some(table) => found.extend(
+                leaves(table).into_iter().map(|leaf| Leaf { key: format!("{key}.{}", leaf.key), ..leaf }),
+            ),
+        }
+    }
+    found
+}
+
+/// The variable that sets a key.
+fn variable(key: &str) -> String {
+    format!("{PREFIX}{}", key.replace('.', DOT).to_uppercase())
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let read = TrustedFile::read(path, Holds::Settings).and_then(TrustedFile::into_text);
+    read.map_err(|fault| ConfigError::of_source(fault, Source::File(path.to_owned(), None)))
+}
+
+/// The line at an offset, from 1.
+fn line(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+}

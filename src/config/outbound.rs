@@ -1,0 +1,135 @@
+//! What is asked over HTTP: `[functions.<name>]`, and what any such section has.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use handlers::Action;
+
+use super::layers::Values;
+use super::ranges::{Bounds, FRAME_BYTES, IN_FLIGHT, MIN_SECRET_BYTES, PER_MINUTE, WAIT_MS};
+use super::{ConfigError, Secret};
+use crate::outbound;
+
+const RESPONSE_BYTES: Bounds = 64..=1 << 24;
+const FAILURES: Bounds = 1..=1_000_000;
+/// One opens it by the failures of any caller.
+const CALLERS: Bounds = 1..=1_000;
+const REMEMBERED: Bounds = 1..=1_000_000;
+
+/// An address that takes signed requests.
+#[derive(Clone, Debug)]
+pub struct Receiver {
+    /// http or https. Secret, for its query may hold a key.
+    pub url: Secret,
+    /// What requests are signed with, [`MIN_SECRET_BYTES`] or more; none: they are not.
+    pub secret: Option<Secret>,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// Requests at once.
+    pub max_in_flight: usize,
+    /// Requests of one caller at once.
+    pub max_in_flight_per_user: usize,
+    /// Largest answer, in bytes.
+    pub max_response_bytes: usize,
+    /// Failures in a row after which it is left alone, or a caller is held back.
+    pub breaker_failures: u32,
+    /// Different callers among these, for it to be left alone.
+    pub breaker_callers: usize,
+    /// Callers whose failures are remembered.
+    pub breaker_remembered: u64,
+    /// For how long it is.
+    pub breaker_open: Duration,
+}
+
+/// `[functions.<name>]`
+#[derive(Clone, Debug)]
+pub struct Function {
+    /// Where it is asked.
+    pub receiver: Receiver,
+    /// Calls of a user in a minute.
+    pub per_minute: Option<u32>,
+    /// Calls of a socket at once.
+    pub burst: Option<u32>,
+    /// Largest frame, in bytes.
+    pub max_bytes: Option<usize>,
+}
+
+impl Receiver {
+    /// The keys of a section.
+    pub(super) fn read(values: &mut Values, section: &str) -> Result<Self, ConfigError> {
+        let key = |name: &str| format!("{section}.{name}");
+        Ok(Self {
+            url: Secret::new(values.text(&key("url"))?),
+            secret: values.optional(&key("secret"))?.map(Secret::new),
+            timeout: values.millis(&key("timeout_ms"), WAIT_MS)?,
+            max_in_flight: values.number(&key("max_in_flight"), IN_FLIGHT)?,
+            max_response_bytes: values.number(&key("max_response_bytes"), RESPONSE_BYTES)?,
+            breaker_failures: values.number(&key("breaker_failures"), FAILURES)?,
+            breaker_callers: values.number(&key("breaker_callers"), CALLERS)?,
+            breaker_remembered: values.number(&key("breaker_remembered"), REMEMBERED)?,
+            breaker_open: values.millis(&key("breaker_open_ms"), WAIT_MS)?,
+            // Of what is told one after the other nobody has more than one.
+            max_in_flight_per_user: usize::MAX,
+        })
+    }
+
+    /// The same of one that users call: each has a share of its places.
+    pub(super) fn read_shared(values: &mut Values, section: &str) -> Result<Self, ConfigError> {
+        let receiver = Self::read(values, section)?;
+        let share = values.number(&format!("{section}.max_in_flight_per_user"), IN_FLIGHT)?;
+        Ok(Self { max_in_flight_per_user: share, ..receiver })
+    }
+
+    /// That it can be asked, and that nobody beyond this machine is asked without a signature.
+    pub(super) fn check(&self, section: &str) -> Result<(), ConfigError> {
+        let fault = |key: &str, fault: String| ConfigError::new(format!("{section}.{key}"), fault);
+        if self.url.expose().is_empty() {
+            return Err(fault("url", "must be given".to_owned()));
+        }
+        let url = outbound::parse(self.url.expose()).map_err(|error| fault("url", error.to_string()))?;
+        match &self.secret {
+            Some(secret) if secret.expose().len() < MIN_SECRET_BYTES => {
+                Err(fault("secret", format!("has fewer than {MIN_SECRET_BYTES} bytes")))
+            }
+            None if !outbound::is_loopback(&url) => {
+                Err(fault("secret", "must be given for an address beyond loopback".to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Function {
+    pub(super) fn read_all(values: &mut Values) -> Result<BTreeMap<String, Self>, ConfigError> {
+        let names = values.names("functions").into_iter();
+        names.map(|name| Ok((name.clone(), Self::read(values, &format!("functions.{name}"))?))).collect()
+    }
+
+    fn read(values: &mut Values, section: &str) -> Result<Self, ConfigError> {
+        let receiver = Receiver::read_shared(values, section)?;
+        let mut above_zero = |key: &str, bounds: &Bounds| {
+            let number: u32 = values.number(&format!("{section}.{key}"), 0..=*bounds.end())?;
+            Ok(Some(number).filter(|number| *number > 0))
+        };
+        Ok(Self {
+            receiver,
+            per_minute: above_zero("per_minute", &PER_MINUTE)?,
+            burst: above_zero("burst", &PER_MINUTE)?,
+            max_bytes: above_zero("max_bytes", &FRAME_BYTES)?.map(|bytes| bytes as usize),
+        })
+    }
+
+    /// A call has the function's time for its answer, and any action's, `handler`, for what is then done.
+    pub(crate) fn deadline(&self, handler: Duration) -> Duration {
+        self.receiver.timeout + handler
+    }
+
+    pub(super) fn check(&self, name: &str) -> Result<(), ConfigError> {
+        let section = format!("functions.{name}");
+        if Action::named(name).is_some() {
+            let fault = "is an action of Parlor's own, which can't be taken over";
+            return Err(ConfigError::new(format!("{section}.url"), fault));
+        }
+        self.receiver.check(&section)
+    }
+}

@@ -1,0 +1,194 @@
+//! Text frames, from their text to their answers.
+
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, SystemTime};
+
+use bson::oid::ObjectId;
+use futures_util::FutureExt;
+use handlers::{
+    ACTIONS, Appended, ClientId, Code, Connection, Context, Error, Fields, From, History, MessageId, Pending,
+    Reply, Role, Room, RoomId, RoomPage, RoomsFrom, Text, Time, UserId,
+};
+use serde_json::Value;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use super::{CONFIG, SAID_CHARS};
+use crate::actions::envelope::{ACTION_SHOWN, Heading};
+use crate::actions::functions::Call;
+use crate::actions::no_room::NoRoom;
+use crate::actions::registry::Table;
+use crate::limits::user_quota::Users;
+use crate::telemetry::metrics::Metrics;
+use crate::ws::handshake::Ask;
+use crate::ws::session_state::{Caller, Inbox, Place, page_after};
+
+/// The codes that a frame can be refused with where no database is asked.
+const CODES: &[&str] = &["bad_json", "unknown_action", "invalid_request", "not_found", "invalid_token"];
+
+static TABLE: LazyLock<Table> = LazyLock::new(|| Table::new(ACTIONS, Vec::new(), &CONFIG, None));
+static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
+
+/// A frame, on a socket of the kind that stands before it: `1` of Level 1, `2` of Level 2, else of all rooms of its
+/// user, who is in room 7.
+pub fn frames(data: &[u8]) {
+    let Some((kind, frame)) = data.split_first() else { return };
+    let Ok(frame) = str::from_utf8(frame) else { return };
+    if frame.len() > CONFIG.limits.frame_bytes {
+        return;
+    }
+    written_again(frame);
+    answered(*kind, frame);
+}
+
+/// Whatever is JSON to another parser is taken apart, and what was taken apart is the same when it is written again.
+fn written_again(frame: &str) {
+    let Ok(fields) = Fields::parse(frame) else {
+        let object = serde_json::from_str::<Value>(frame).is_ok_and(|value| value.is_object());
+        return assert!(!object, "an object of JSON is refused");
+    };
+    let written = serde_json::to_string(&fields).unwrap();
+    let again = Fields::parse(&written).expect("what was written is read");
+    assert_eq!(serde_json::to_string(&again).unwrap(), written);
+    assert!(fields.names().eq(again.names()));
+}
+
+/// One frame as the runtime does it, in a room that does all that is asked.
+pub(super) fn answered(kind: u8, frame: &str) {
+    let caller = Arc::new(caller(kind));
+    let (request, mut heading) = (ObjectId::new(), Heading::default());
+    let done = TABLE.accept(frame, &caller, &mut heading, &METRICS).and_then(|row| {
+        let room: Arc<dyn Room> = if heading.room.is_some() { Arc::new(Willing) } else { Arc::new(NoRoom) };
+        let context = Context::new(caller.user.clone(), room, Arc::new(Willing), CONFIG.limits.text_chars);
+        let call = Call {
+            context,
+            caller: caller.clone(),
+            room: heading.room,
+            rates: TABLE.rates.clone(),
+            request,
+            frame: frame.into(),
+        };
+        row.run.clone().begin(call)?.now_or_never().expect("nothing here waits")
+    });
+    let answer = match done {
+        Ok(Reply::ByEvent) => return,
+        Ok(Reply::Frame(json)) => heading.answer(json),
+        Err(error) => refused(&error, &heading, request),
+    };
+    let answer: Value = serde_json::from_str(&answer).expect("an answer is JSON");
+    assert!(answer["type"].is_string(), "{answer}");
+    assert_eq!(answer.get("ref").and_then(Value::as_str), heading.reference.as_deref());
+    assert_eq!(answer.get("room_id").and_then(Value::as_i64), heading.named_room.map(RoomId::get));
+}
+
+fn refused(error: &Error, heading: &Heading, request: ObjectId) -> Utf8Bytes {
+    let answer = heading.refuse(error, request);
+    let told: Value = serde_json::from_str(&answer.json).expect("an error is JSON");
+    assert_eq!(told["type"], "error");
+    assert!(CODES.contains(&told["code"].as_str().unwrap()), "{told}");
+    assert_eq!(answer.refused.map(Code::as_str), told["code"].as_str());
+    let message = told["message"].as_str().unwrap();
+    assert!((1..=SAID_CHARS).contains(&message.chars().count()), "{message}");
+    let shown = heading.action.as_deref().map(|name| name.chars().take(ACTION_SHOWN).collect::<String>());
+    assert_eq!(told.get("action").and_then(Value::as_str), shown.as_deref());
+    answer.json
+}
+
+fn caller(kind: u8) -> Caller {
+    let (user, room) = (UserId::Int(1), RoomId::try_from(7).unwrap());
+    let level_2 = Ask { since: Some(String::new()), receipts_by_hand: true };
+    let (place, ask) = match kind {
+        b'1' => (Place::Room(room), Ask::default()),
+        b'2' => (Place::Room(room), level_2),
+        _ => {
+            let inbox = Inbox::default();
+            inbox.enter(room);
+            (Place::Inbox(Arc::new(inbox)), Ask::default())
+        }
+    };
+    let seat = Users::new().enter(&user, 1).unwrap();
+    Caller::new(user, None, place, seat, ask, SystemTime::now() + Duration::from_hours(1))
+}
+
+/// A room and a socket that do all that is asked of them, and hold it to its bounds.
+struct Willing;
+
+impl Willing {
+    fn assert_may_be_said(text: &Text) {
+        let text = text.as_str();
+        assert!(text.chars().count() <= CONFIG.limits.text_chars);
+        assert!(!text.trim().is_empty() && !text.contains('\0'));
+    }
+}
+
+fn now<'a, T: Send + 'a>(value: T) -> Pending<'a, T> {
+    Box::pin(async { Ok(value) })
+}
+
+impl Room for Willing {
+    fn append(&self, text: Text, client_id: Option<ClientId>) -> Pending<'_, Appended> {
+        Self::assert_may_be_said(&text);
+        // What was there before is answered by a frame.
+        match client_id {
+            Some(id) => {
+                assert!((1..=ClientId::MAX_CHARS).contains(&id.into_string().chars().count()));
+                now(Appended::Deleted(MessageId::MAX))
+            }
+            None => now(Appended::New(MessageId::MAX)),
+        }
+    }
+
+    fn author(&self, id: MessageId) -> Pending<'_, UserId> {
+        assert!(id <= MessageId::MAX);
+        now(UserId::Int(1))
+    }
+
+    fn edit(&self, _: MessageId, text: Text) -> Pending<'_, ()> {
+        Self::assert_may_be_said(&text);
+        now(())
+    }
+
+    fn delete(&self, _: MessageId) -> Pending<'_, ()> {
+        now(())
+    }
+
+    fn role(&self) -> Pending<'_, Role> {
+        now(Role::Member)
+    }
+
+    fn history(&self, _: From, limit: usize) -> Pending<'_, History> {
+        assert!((1..=200).contains(&limit), "{limit}");
+        now(History { messages: Vec::new(), has_more: false })
+    }
+
+    fn read(&self, _: MessageId) -> Pending<'_, ()> {
+        now(())
+    }
+
+    fn typing(&self) -> Pending<'_, ()> {
+        now(())
+    }
+}
+
+impl Connection for Willing {
+    fn renew<'a>(&'a self, token: &'a str) -> Pending<'a, Time> {
+        Box::pin(async move {
+            let caller = crate::fuzzing::tokens::verified(token);
+            caller.map(|_| Time(0)).map_err(|refused| Error::new(Code::InvalidToken, refused.as_str()))
+        })
+    }
+
+    fn open(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn close(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn rooms(&self, from: RoomsFrom) -> Pending<'_, RoomPage> {
+        Box::pin(async move {
+            page_after(from, None)?;
+            Ok(RoomPage { rooms: Vec::new(), next: None })
+        })
+    }
+}

@@ -1,0 +1,106 @@
+//! What comes from outside, read by the server's own functions: a function a target of `tests/fuzz`, and the same for
+//! `cargo test`, which replays the corpus that is checked in there.
+//!
+//! Each takes any bytes and asserts what holds for all of them: nothing panics and nothing waits, what is refused is
+//! refused by a stable code, what is let in keeps its bounds, and what is written of it is read as the same again.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a promise that doesn't hold ends by a panic: that is what a fuzzer looks for"
+)]
+
+pub(crate) mod answers;
+pub(crate) mod cursors;
+pub(crate) mod frames;
+pub(crate) mod tokens;
+pub(crate) mod urls;
+pub(crate) mod wire;
+
+use std::sync::LazyLock;
+
+use crate::config::Config;
+use crate::protocol::close::{self, Close};
+
+pub use self::answers::answers;
+pub use self::cursors::cursors;
+pub use self::frames::frames;
+pub use self::tokens::tokens;
+pub use self::urls::urls;
+pub use self::wire::wire;
+pub use crate::http::api::fuzz::bodies;
+
+/// Any bytes, held to what a target promises of them.
+pub type Target = fn(&[u8]);
+
+/// Each with its name: that of its file in `tests/fuzz/fuzz_targets` and of its folder in `tests/fuzz/corpus`.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("answers", answers),
+    ("bodies", bodies),
+    ("cursors", cursors),
+    ("frames", frames),
+    ("tokens", tokens),
+    ("urls", urls),
+    ("wire", wire),
+];
+
+/// What an error says has so many characters at most, whatever it is said of.
+pub(crate) const SAID_CHARS: usize = 1_000;
+
+/// Signs the tokens of the corpora.
+const SECRET: &str = "a secret of the fuzz targets, and of no other use";
+
+/// The defaults, and the secret.
+static CONFIG: LazyLock<Config> = LazyLock::new(|| {
+    let secret = ("PARLOR__AUTH__SECRET".to_owned(), SECRET.to_owned());
+    Config::load(None, [secret]).expect("the defaults are good")
+});
+
+/// A close is one of the table's, with a reason that fits a control frame.
+fn assert_listed(close: Close) {
+    let (code, reason) = (close.code(), close.reason());
+    let framing = [1002, 1007].contains(&code);
+    assert!(framing || close::CODES.iter().any(|(listed, _)| *listed == code), "{close:?}");
+    assert!((1..=123).contains(&reason.len()), "{close:?}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use super::TARGETS;
+
+    fn folder(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz").join(name)
+    }
+
+    fn names(folder: &Path) -> BTreeSet<String> {
+        let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().path();
+        entries.map(|entry| name(entry).file_stem().unwrap().to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn every_target_has_a_corpus_and_a_program_and_there_are_no_others() {
+        let targets: BTreeSet<_> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        assert_eq!(names(&folder("corpus")), targets);
+        assert_eq!(names(&folder("fuzz_targets")), targets);
+    }
+
+    #[test]
+    fn whatever_the_fuzzer_kept_is_still_borne() {
+        for (name, target) in TARGETS {
+            let corpus = folder("corpus").join(name);
+            let files = names(&corpus);
+            assert!(files.len() >= 10, "the corpus of {name} has {} files", files.len());
+            for file in files {
+                let input = fs::read(corpus.join(&file)).unwrap();
+                let borne = std::panic::catch_unwind(|| target(&input));
+                assert!(borne.is_ok(), "{name} doesn't bear {file}: {}", String::from_utf8_lossy(&input));
+            }
+        }
+    }
+}

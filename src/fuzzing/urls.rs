@@ -1,0 +1,78 @@
+//! Targets and headers: of handshakes, and of the API's `GET`s.
+
+use std::net::IpAddr;
+use std::sync::LazyLock;
+
+use handlers::UserId;
+use ipnet::IpNet;
+use salvo::http::header::{HeaderName, HeaderValue};
+use salvo::http::uri::Uri;
+use salvo::http::{HeaderMap, StatusCode};
+
+use super::{assert_listed, tokens};
+use crate::http::client_ip;
+use crate::http::router::{self, Refusal};
+use crate::ws::handshake::{self, Admission, Path, Wanted};
+
+/// Header lines that are looked at.
+const HEADERS: usize = 64;
+
+static PROXIES: LazyLock<Vec<IpNet>> =
+    LazyLock::new(|| ["10.0.0.0/8", "fd00::/8"].map(|net| net.parse().unwrap()).to_vec());
+
+/// The target on the first line, headers on those after it.
+pub fn urls(data: &[u8]) {
+    let mut lines = data.split(|byte| *byte == b'\n');
+    let Some(uri) = lines.next().and_then(|target| Uri::try_from(target).ok()) else { return };
+    let mut headers = HeaderMap::new();
+    for line in lines.take(HEADERS) {
+        let mut parts = line.splitn(2, |byte| *byte == b':');
+        let name = parts.next().and_then(|name| HeaderName::from_bytes(name).ok());
+        let value = parts.next().and_then(|value| HeaderValue::from_bytes(value.trim_ascii()).ok());
+        if let (Some(name), Some(value)) = (name, value) {
+            headers.append(name, value);
+        }
+    }
+    for path in [Path::Room, Path::All] {
+        let caller = handshake::token(&headers).map(tokens::verified);
+        match handshake::admit(path, uri.query().unwrap_or_default(), caller) {
+            Ok(admission) => assert_meant(path, &admission),
+            Err(close) => assert_listed(close),
+        }
+    }
+    if let Some(spelling) = handshake::spelling(&headers) {
+        assert!(spelling.eq_ignore_ascii_case("bearer"));
+    }
+    match router::websocket_key(&headers) {
+        Ok(answer) => assert_eq!(answer.len(), 28),
+        Err(Refusal(status, _)) => {
+            assert!([StatusCode::UPGRADE_REQUIRED, StatusCode::BAD_REQUEST].contains(&status));
+        }
+    }
+    assert!(router::origin_allowed(&headers, &[]));
+    router::origin_allowed(&headers, &["https://app.example.com".to_owned()]);
+    assert_believed(&headers);
+    crate::http::api::fuzz::query(&uri);
+}
+
+/// Whoever is let in is whom the token names, and wants what can be.
+fn assert_meant(path: Path, Admission { caller, room, ask }: &Admission) {
+    assert_eq!(*room == Wanted::All, path == Path::All);
+    match room {
+        Wanted::With(other) => {
+            assert_ne!(*other, caller.user);
+            assert_eq!(other.to_string().parse::<UserId>().as_ref(), Ok(other));
+        }
+        Wanted::Id(room) => assert_eq!(room.to_string().parse().as_ref(), Ok(room)),
+        Wanted::All => {}
+    }
+    crate::fuzzing::cursors::cursor(ask.since.as_deref().unwrap_or_default());
+}
+
+/// Who is no proxy is not believed.
+fn assert_believed(headers: &HeaderMap) {
+    let stranger: IpAddr = [203, 0, 113, 5].into();
+    assert_eq!(client_ip::of_client(stranger, headers, &PROXIES), stranger);
+    let client = client_ip::of_client([10, 0, 0, 1].into(), headers, &PROXIES);
+    assert_eq!(client_ip::network(client_ip::network(client)), client_ip::network(client));
+}

@@ -1,0 +1,48 @@
+//! What a socket takes from its connection, before any of it is a frame of the protocol.
+
+use std::io::{self, Cursor, Read, Write};
+
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket};
+
+use super::{CONFIG, assert_listed, frames};
+use crate::ws::session;
+
+/// The bytes of a connection after its handshake. Its messages keep their bound in whatever fragments they come; what is no
+/// WebSocket is closed by a code.
+pub fn wire(data: &[u8]) {
+    let most = CONFIG.limits.frame_bytes;
+    let mut socket =
+        WebSocket::from_raw_socket(Peer(Cursor::new(data)), Role::Server, Some(session::bounded(most)));
+    loop {
+        match socket.read() {
+            Ok(Message::Text(text)) => {
+                assert!(text.len() <= most);
+                frames::answered(b'1', &text);
+            }
+            Ok(Message::Binary(bytes)) => assert!(bytes.len() <= most),
+            Ok(Message::Ping(bytes) | Message::Pong(bytes)) => assert!(bytes.len() <= 125),
+            Ok(Message::Close(_) | Message::Frame(_)) => {}
+            Err(error) => return session::close_for(&error).map_or((), assert_listed),
+        }
+    }
+}
+
+/// Who said all that they will, and hears everything.
+struct Peer<'a>(Cursor<&'a [u8]>);
+
+impl Read for Peer<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.0.read(into)
+    }
+}
+
+impl Write for Peer<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

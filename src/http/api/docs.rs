@@ -1,0 +1,92 @@
+//! The description of the API at `/openapi.json`, and a page at `/docs/` to read it and to try it.
+//!
+//! The page is Swagger UI, of whose files salvo brings a copy that becomes part of the binary. It fetches nothing
+//! from elsewhere, and the policy would not let it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use salvo::http::StatusCode;
+use salvo::http::header::{HeaderValue, LOCATION};
+use salvo::prelude::*;
+use salvo_oapi::security::{Http, HttpAuthScheme};
+use salvo_oapi::swagger_ui::{self, SwaggerFile};
+use salvo_oapi::{Info, OpenApi, SecurityRequirement, SecurityScheme};
+use tokio_tungstenite::tungstenite::Bytes;
+
+use super::tidy::tidy;
+use crate::app::state::Server;
+use crate::http::asset::Asset;
+
+/// Its own files, and its own server to talk to. Swagger UI sets styles of elements, and has its icons in its styles.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+                      img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+                      frame-ancestors 'none'";
+
+const HTML: &str = "text/html; charset=utf-8";
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+
+/// The page, where it is wanted.
+pub(crate) fn routes(server: &Arc<Server>) -> Router {
+    if !server.config.load().api.docs {
+        return Router::new();
+    }
+    Router::with_path("docs")
+        .get(Index(file(HTML, include_str!("docs/index.html"))))
+        .push(Router::with_path("try.js").get(file(JAVASCRIPT, include_str!("docs/try.js"))))
+        .push(swagger(CSS, "swagger-ui.css"))
+        .push(swagger(JAVASCRIPT, "swagger-ui-bundle.js"))
+}
+
+/// The OpenAPI document, as it is served and checked in.
+pub(crate) fn description() -> String {
+    let info = Info::new("Parlor", env!("CARGO_PKG_VERSION")).description(
+        "Rooms and who is in them, messages and users, for the backend of an application. Errors are problem details (RFC 9457) with \
+         a stable `code`. Fields and parameters that are not known are ignored; one that is given twice is refused, as is a number \
+         out of its range. Strings are bounded in characters or in bytes of UTF-8, as their descriptions say: `maxLength` counts \
+         characters.",
+    );
+    let key = Http::new(HttpAuthScheme::Bearer).description("A service key, one of `api.keys`.");
+    let mut document = OpenApi::with_info(info)
+        .add_security_scheme("key", SecurityScheme::Http(key))
+        .security([SecurityRequirement::new("key", Vec::<String>::new())])
+        .merge_router(&super::resources());
+    crate::http::api::idempotency::describe(&mut document);
+    // Our own types have no map with keys that are not strings, and so always encode.
+    let document = serde_json::to_value(document).map(tidy).unwrap_or_default();
+    let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// `/docs/`, from which the page's other files are found: without its last slash it is sent there.
+struct Index(Asset);
+
+#[async_trait]
+impl Handler for Index {
+    async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
+        if req.uri().path().ends_with('/') {
+            return self.0.handle(req, depot, res, ctrl).await;
+        }
+        res.status_code(StatusCode::PERMANENT_REDIRECT);
+        res.headers_mut().insert(LOCATION, HeaderValue::from_static("docs/"));
+    }
+}
+
+fn file(kind: &'static str, contents: impl Into<Bytes>) -> Asset {
+    Asset::new(kind, contents).policy(POLICY)
+}
+
+/// The route of a file of Swagger UI; none where its copy lacks it.
+fn swagger(kind: &'static str, name: &'static str) -> Router {
+    let router = Router::with_path(name);
+    match swagger_ui::serve(name, "", "", "", &swagger_ui::Config::default()) {
+        // In the binary, as a release has it, it needs no copy for each who asks.
+        Ok(Some(SwaggerFile { bytes: Cow::Borrowed(bytes), .. })) => {
+            router.get(file(kind, Bytes::from_static(bytes)))
+        }
+        Ok(Some(SwaggerFile { bytes: Cow::Owned(bytes), .. })) => router.get(file(kind, bytes)),
+        _ => router,
+    }
+}

@@ -1,0 +1,224 @@
+//! What the API shows of rooms.
+
+use std::borrow::Cow;
+
+use handlers::{HistoryMessage, MessageId, RoomId, Status, Text, Time, UserId};
+use salvo_oapi::ToSchema;
+use serde::{Deserialize, Serialize};
+
+use super::schema;
+use crate::store::{self, Showing, Snapshot, codec};
+
+/// A room.
+#[derive(Serialize, ToSchema)]
+#[salvo(schema(name = Room))]
+pub(super) struct Room {
+    #[serde(rename = "room_id")]
+    #[salvo(schema(schema_with = schema::id))]
+    id: RoomId,
+    kind: Kind,
+    name: Option<String>,
+    #[salvo(schema(schema_with = schema::time))]
+    created_at: Time,
+    members: Vec<Member>,
+}
+
+impl Room {
+    pub(super) fn of(room: codec::Room, members: Vec<codec::Member>) -> Self {
+        let codec::Room { id, kind, name, created_at } = room;
+        let members = members.into_iter().map(Member::from).collect();
+        Self { id, kind: kind.into(), name, created_at, members }
+    }
+}
+
+/// A room as one of its members sees it.
+#[derive(Serialize, ToSchema)]
+#[salvo(schema(name = ListedRoom))]
+pub(super) struct Listed {
+    #[salvo(schema(schema_with = schema::id))]
+    room_id: RoomId,
+    kind: Kind,
+    name: Option<String>,
+    #[salvo(schema(schema_with = schema::time))]
+    created_at: Time,
+    /// The last message, deleted or not, or the user's joining where that was later.
+    #[salvo(schema(schema_with = schema::time))]
+    active_at: Time,
+    members: Vec<Member>,
+    /// The last one that is not deleted.
+    last_message: Option<Message>,
+    /// Others' messages after the user's read mark, deleted ones not counted.
+    unread: i64,
+    /// The user's own marks.
+    delivered: i64,
+    read: i64,
+}
+
+impl Listed {
+    pub(super) fn of(listed: store::Listed) -> Self {
+        let store::Listed { room, members, last, unread, marks, active_at, .. } = listed;
+        let codec::Room { id, kind, name, created_at } = room;
+        let last_message = last.map(|message| Showing::to(&members).show(&message).into());
+        Self {
+            room_id: id,
+            kind: kind.into(),
+            name,
+            created_at,
+            active_at,
+            members: members.into_iter().map(Member::from).collect(),
+            last_message,
+            unread,
+            delivered: marks.delivered,
+            read: marks.read,
+        }
+    }
+}
+
+/// What a room is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[salvo(schema(name = Kind))]
+pub(super) enum Kind {
+    /// The one room of two users.
+    Direct,
+    /// Of anyone, who may come and go.
+    Group,
+}
+
+impl From<codec::Kind> for Kind {
+    fn from(kind: codec::Kind) -> Self {
+        match kind {
+            codec::Kind::Direct => Self::Direct,
+            codec::Kind::Group => Self::Group,
+        }
+    }
+}
+
+impl From<Kind> for codec::Kind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Direct => Self::Direct,
+            Kind::Group => Self::Group,
+        }
+    }
+}
+
+/// A user in a room.
+#[derive(Serialize, ToSchema)]
+#[salvo(schema(name = Member))]
+pub(super) struct Member {
+    #[salvo(schema(schema_with = schema::user_id))]
+    user_id: UserId,
+    /// Shown as `sender_email`.
+    email: Option<String>,
+    role: Role,
+    /// Everything up to this number was written to one of the member's sockets.
+    delivered: i64,
+    /// Everything up to this number was read.
+    read: i64,
+}
+
+impl From<codec::Member> for Member {
+    fn from(member: codec::Member) -> Self {
+        let codec::Member { user, email, role, marks, .. } = member;
+        Self { user_id: user, email, role: role.into(), delivered: marks.delivered, read: marks.read }
+    }
+}
+
+/// What a member may do beyond writing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[salvo(schema(name = Role))]
+pub(super) enum Role {
+    /// Nothing more.
+    #[default]
+    Member,
+    /// In a group: may delete anyone's messages.
+    Admin,
+}
+
+impl From<handlers::Role> for Role {
+    fn from(role: handlers::Role) -> Self {
+        match role {
+            handlers::Role::Member => Self::Member,
+            handlers::Role::Admin => Self::Admin,
+        }
+    }
+}
+
+impl From<Role> for handlers::Role {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Member => Self::Member,
+            Role::Admin => Self::Admin,
+        }
+    }
+}
+
+/// A message that is not deleted.
+#[derive(Serialize, ToSchema)]
+#[salvo(schema(name = Message))]
+pub(super) struct Message {
+    /// Its number in the room: 1, 2, 3, ...
+    #[serde(rename = "message_id")]
+    #[salvo(schema(schema_with = schema::id))]
+    id: MessageId,
+    text: String,
+    #[salvo(schema(schema_with = schema::user_id))]
+    sender_id: UserId,
+    /// The sender's address, where it is a member who has one.
+    sender_email: Option<String>,
+    /// `send`: stored; `delivered`: written to a socket of each other member; `read` by each of them.
+    #[salvo(schema(schema_with = schema::status))]
+    status: Status,
+    #[salvo(schema(schema_with = schema::time))]
+    created_at: Time,
+    /// When its text last changed.
+    #[salvo(schema(schema_with = schema::time))]
+    updated_at: Time,
+}
+
+impl Message {
+    /// One that has just been written.
+    pub(super) fn new(id: MessageId, text: &Text, sender: UserId, email: Option<String>, at: Time) -> Self {
+        let text = text.as_str().to_owned();
+        let message = codec::Message { id, sender, text, created_at: at, updated_at: at, write_id: None };
+        Self::written(message, email)
+    }
+
+    /// The same, as it was written.
+    pub(super) fn written(message: codec::Message, email: Option<String>) -> Self {
+        let codec::Message { id, sender, text, created_at, updated_at, .. } = message;
+        let status = Status::Send;
+        Self { id, text, sender_id: sender, sender_email: email, status, created_at, updated_at }
+    }
+
+    /// Whether it has this number.
+    pub(super) fn is(&self, id: MessageId) -> bool {
+        self.id == id
+    }
+
+    /// The same after an edit.
+    pub(super) fn edited(self, text: &Text, updated_at: Time) -> Self {
+        Self { text: text.as_str().to_owned(), updated_at, ..self }
+    }
+
+    /// The messages of a snapshot in their order.
+    pub(super) fn all(snapshot: &Snapshot) -> Vec<Self> {
+        snapshot.shown().map(Self::from).collect()
+    }
+}
+
+impl From<HistoryMessage<'_>> for Message {
+    fn from(message: HistoryMessage<'_>) -> Self {
+        Self {
+            id: message.message_id,
+            text: message.text.into_owned(),
+            sender_id: message.sender_id,
+            sender_email: message.sender_email.map(Cow::into_owned),
+            status: message.status,
+            created_at: message.created_at,
+            updated_at: message.updated_at,
+        }
+    }
+}

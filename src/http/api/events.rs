@@ -1,0 +1,101 @@
+//! `/rooms/{id}/events`: what happens in a room as it happens, as JSON lines. It is for services, and for whoever
+//! looks after a room: nobody needs to be a member, and nothing becomes delivered or read by it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use salvo::prelude::*;
+use salvo_oapi::endpoint;
+use serde_json::json;
+
+use super::ndjson::{Left, LineWriter, Lines};
+use super::path_params::RoomParam;
+use super::problem::{Code, Problem};
+use super::service_keys::Access;
+use super::{Shared, dto};
+use crate::app::state::Stay;
+use crate::limits::permits::Place;
+use crate::realtime::outbox::{Bounds, Outbox};
+use crate::realtime::sessions::Registered;
+use crate::ws::session::{self, Shown};
+
+/// An empty line goes out when there was nothing to say for so long: a client that hears nothing knows that nobody is
+/// there, and so does the server.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Events that are taken from the queue at a time.
+const TAKEN_AT_ONCE: usize = 64;
+
+/// A room's events, live
+///
+/// JSON lines: first `{"type":"history","messages":[...]}` with the last 50, newest first, and then every event that a
+/// socket of the room hears, in the same order; none is lost or doubled between the two. An empty line says that
+/// nothing happened for 15 s. It ends when the server goes away, when the room is deleted, when its service key is removed,
+/// and where its reader is too slow; it counts as one of the server's sockets.
+#[endpoint(operation_id = "room_events", tags("messages"))]
+pub(super) async fn room_events(server: Shared, id: RoomParam, access: Access) -> Result<Lines, Problem> {
+    let most = server.config.load().limits.sockets;
+    let Some(place) = server.places.take(most).filter(|_| !server.is_draining()) else {
+        server.metrics.limit("sockets");
+        return Err(Problem::new(Code::Busy, "as many sockets are open as may be; try again later"));
+    };
+    let outbox = Arc::new(Outbox::new(Bounds::of(&server.config.load().limits), None));
+    let registered = server.outboxes.register(&outbox, None);
+    let (joined, stay) = server.join(id.0, &outbox);
+    // Once it would be told of a deletion.
+    if !server.store.room_exists(id.0).await? {
+        return Err(Problem::no_room());
+    }
+    let snapshot = session::read_room(&server.0, id.0, joined, &outbox).await;
+    let snapshot = snapshot.map_err(|close| Problem::new(Code::Unavailable, close.reason()))?;
+    let (mut lines, answer) = Lines::new(&server, access);
+    let mut follower = Follower {
+        outbox,
+        shown: snapshot.complete.then(|| Shown::of(&snapshot)),
+        _held: (place, registered, stay),
+    };
+    server.tracker.spawn(async move {
+        let history = json!({ "type": "history", "messages": dto::Message::all(&snapshot) });
+        if lines.line(&history).await.is_ok() {
+            // Whoever left, and whoever is told that it is over, leaves the room in the same way.
+            let _ = follower.follow(&mut lines).await;
+        }
+    });
+    Ok(answer)
+}
+
+/// Someone who hears a room, and what is held for it.
+struct Follower {
+    outbox: Arc<Outbox>,
+    /// What was in the history.
+    shown: Option<Shown>,
+    _held: (Place, Registered, Stay),
+}
+
+impl Follower {
+    /// Writes events until there are no more to come.
+    async fn follow(&mut self, lines: &mut LineWriter) -> Result<(), Left> {
+        let mut taken = VecDeque::new();
+        loop {
+            self.outbox.take(TAKEN_AT_ONCE, &mut taken);
+            for frame in taken.drain(..) {
+                let is_event = frame.about.is_none() && frame.dismisses.is_none();
+                if is_event && !self.shown.as_mut().is_some_and(|shown| shown.has(&frame)) {
+                    lines.encoded(&frame.json).await?;
+                }
+            }
+            lines.flush().await?;
+            if self.outbox.closing().is_some() && self.outbox.is_empty() {
+                return Ok(());
+            }
+            let changed = tokio::select! {
+                left = lines.removed() => return Err(left),
+                changed = tokio::time::timeout(KEEP_ALIVE, self.outbox.changed()) => changed,
+            };
+            if changed.is_err() {
+                lines.encoded("").await?;
+            }
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! `/users/{user}/export`: all that is kept of a user, as JSON lines, read as fast as the client takes them.
+
+use std::sync::Arc;
+
+use handlers::{MessageId, RoomId, Time, UserId};
+use salvo::prelude::*;
+use salvo_oapi::endpoint;
+use serde::Serialize;
+
+use super::ndjson::{Left, LineWriter, Lines};
+use super::path_params::UserParam;
+use super::problem::{Code, Details, Problem};
+use super::service_keys::Access;
+use super::{Shared, dto};
+use crate::app::state::Server;
+use crate::limits::permits::Place;
+use crate::store::set_aside_events::SetAside;
+use crate::store::{Authored, Membership, Presence, StoreError};
+
+/// All that is kept of a user
+///
+/// JSON lines: a `user`, each `membership`, each `message`, each `event` of a hook that is set aside and names the user, and
+/// at last the `end`, without which it is not whole. Messages that were deleted have no text. An export of a user who is
+/// erased meanwhile breaks off.
+#[endpoint(operation_id = "export_user", tags("users"), responses((
+    status_code = 409, body = Details, content_type = "application/problem+json",
+    description = "`conflict`: the user is being erased; try again when that has ended"
+)))]
+pub(super) async fn export_user(server: Shared, user: UserParam, access: Access) -> Result<Lines, Problem> {
+    // What is left of the user by now would look like all that there was.
+    if server.store.is_being_erased(&user.0).await? {
+        return Err(Problem::erasing(&user.0));
+    }
+    let most = server.config.load().api.exports;
+    let Some(place) = server.exports.take(most) else {
+        server.metrics.limit("exports");
+        return Err(Problem::new(Code::Busy, "as many exports run as may at once; try again later"));
+    };
+    let (lines, answer) = Lines::new(&server, access);
+    // A task of its own: the driver's futures must not be dropped half way, and clients leave whenever they like.
+    server.tracker.spawn(export(server.0.clone(), user.0, lines, place));
+    Ok(answer)
+}
+
+/// Why an export ends before its end.
+enum Cut {
+    Left,
+    GoingAway,
+    /// The user's erasure began meanwhile: what was read is not all that there was.
+    Erased,
+    Fault(StoreError),
+}
+
+impl From<Left> for Cut {
+    fn from(_: Left) -> Self {
+        Self::Left
+    }
+}
+
+impl From<StoreError> for Cut {
+    fn from(error: StoreError) -> Self {
+        Self::Fault(error)
+    }
+}
+
+async fn export(server: Arc<Server>, user: UserId, mut lines: LineWriter, _place: Place) {
+    match write(&server, &user, &mut lines).await {
+        Ok(()) | Err(Cut::Left) => return,
+        Err(Cut::GoingAway | Cut::Erased) => {}
+        Err(Cut::Fault(error)) => {
+            server.metrics.fault("export");
+            tracing::error!(%error, "an export broke off");
+        }
+    }
+    lines.break_off();
+}
+
+/// A line, by its `type`.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Line<'a> {
+    User {
+        user_id: &'a UserId,
+        exported_at: Time,
+        online: bool,
+        last_seen: Option<Time>,
+    },
+    Membership {
+        room_id: RoomId,
+        email: Option<String>,
+        role: dto::Role,
+        delivered: i64,
+        read: i64,
+        joined_at: Option<Time>,
+    },
+    Message {
+        room_id: RoomId,
+        message_id: MessageId,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
+        created_at: Time,
+        updated_at: Time,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        deleted_at: Option<Time>,
+    },
+    /// A hook's event that is set aside.
+    Event(Event),
+    End {
+        memberships: u64,
+        messages: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        events: Option<u64>,
+    },
+}
+
+/// Without its own `type`, for the line has one.
+#[derive(Serialize)]
+struct Event {
+    hook: String,
+    event_id: String,
+    set_aside_at: Time,
+}
+
+impl From<SetAside> for Event {
+    fn from(event: SetAside) -> Self {
+        Self { hook: event.hook, event_id: event.event, set_aside_at: event.at }
+    }
+}
+
+impl From<Membership> for Line<'_> {
+    fn from(membership: Membership) -> Self {
+        let Membership { room, email, role, marks, joined_at } = membership;
+        let (delivered, read) = (marks.delivered, marks.read);
+        Self::Membership { room_id: room, email, role: role.into(), delivered, read, joined_at }
+    }
+}
+
+impl From<Authored> for Line<'_> {
+    fn from(message: Authored) -> Self {
+        let Authored { room, id, text, created_at, updated_at, deleted_at } = message;
+        Self::Message { room_id: room, message_id: id, text, created_at, updated_at, deleted_at }
+    }
+}
+
+async fn write(server: &Arc<Server>, user: &UserId, lines: &mut LineWriter) -> Result<(), Cut> {
+    let store = server.store.on_bulk_connections();
+    let exported_at = store.now();
+    let Presence { online, last_seen } = store.presence(user).await?;
+    lines.line(&Line::User { user_id: user, exported_at, online, last_seen }).await?;
+    let (mut memberships, mut messages) = (0, 0);
+    let mut reading = store.memberships(user).await?;
+    while let Some(membership) = reading.next().await {
+        lines.line(&Line::from(membership?)).await?;
+        memberships += 1;
+        stay(server)?;
+    }
+    let mut reading = store.authored(user).await?;
+    while let Some(message) = reading.next().await {
+        lines.line(&Line::from(message?)).await?;
+        messages += 1;
+        stay(server)?;
+    }
+    let mut events = 0;
+    let mut reading = server.store.set_aside_of(user).await?;
+    while let Some(event) = reading.next().await {
+        lines.line(&Line::Event(event?.into())).await?;
+        events += 1;
+        stay(server)?;
+    }
+    if server.store.is_being_erased(user).await? {
+        return Err(Cut::Erased);
+    }
+    let events = (events > 0).then_some(events);
+    lines.line(&Line::End { memberships, messages, events }).await?;
+    Ok(lines.flush().await?)
+}
+
+fn stay(server: &Server) -> Result<(), Cut> {
+    if server.is_draining() { Err(Cut::GoingAway) } else { Ok(()) }
+}

@@ -1,0 +1,87 @@
+//! What the API reads, for [`crate::fuzzing`].
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "as there")]
+
+use futures_util::FutureExt;
+use handlers::{Draft, From, MAX_ID};
+use salvo::Extractible as _;
+use salvo::http::{StatusCode, uri::Uri};
+use salvo::prelude::*;
+use serde_json::Value;
+
+use super::json_body::Body;
+use super::members::Membership;
+use super::messages::{NewMessage, NewText};
+use super::page_query::{MAX_LIMIT, Window};
+use super::problem::Problem;
+use super::room_list::{self, Wanted};
+use super::rooms::{MAX_MEMBERS, NewRoom, Planned, Renaming};
+use crate::fuzzing::SAID_CHARS;
+use crate::store::Position;
+
+/// The longest text, in characters: the default.
+const TEXT_CHARS: usize = 4096;
+
+/// A body of the kind that stands before it: `r` a room to be made, `n` its new name, `m` a membership, `p` a message,
+/// else a message's new text.
+pub fn bodies(data: &[u8]) {
+    let Some((kind, body)) = data.split_first() else { return };
+    let read = match kind {
+        b'r' => Body::<NewRoom>::read(body).and_then(|body| body.0.planned()).map(|room| assert_plan(&room)),
+        b'n' => Body::<Renaming>::read(body).and_then(|body| body.0.name()).map(|_| ()),
+        b'm' => Body::<Membership>::read(body).and_then(|body| body.0.checked()).map(|_| ()),
+        b'p' => Body::<NewMessage>::read(body).and_then(|body| said(body.0.text)),
+        _ => Body::<NewText>::read(body).and_then(|body| said(body.0.text)),
+    };
+    if let Err(problem) = read {
+        assert_told(problem);
+    }
+}
+
+fn said(text: Draft) -> Result<(), Problem> {
+    let text = text.within(TEXT_CHARS, "text")?;
+    assert!(text.as_str().chars().count() <= TEXT_CHARS);
+    Ok(())
+}
+
+fn assert_plan(Planned { members, name, .. }: &Planned) {
+    assert!((1..=MAX_MEMBERS).contains(&members.len()));
+    assert!(name.as_ref().is_none_or(|name| !name.trim().is_empty()));
+}
+
+/// The query of a target, by every endpoint that takes one.
+pub(crate) fn query(uri: &Uri) {
+    let (mut request, mut depot) = (Request::new(), Depot::new());
+    *request.uri_mut() = uri.clone();
+    match Window::extract(&mut request, &mut depot).now_or_never().expect("nothing here waits") {
+        Ok(Window { from, limit }) => {
+            assert!((1..=MAX_LIMIT).contains(&limit));
+            assert!(matches!(from, From::Newest | From::Before(_) | From::After(0..=MAX_ID)), "{from:?}");
+        }
+        Err(problem) => assert_told(problem),
+    }
+    match Wanted::extract(&mut request, &mut depot).now_or_never().expect("nothing here waits") {
+        Ok(Wanted { user, limit, .. }) => {
+            assert_eq!(user.to_string().parse(), Ok(user));
+            assert!((1..=room_list::LIMIT.1).contains(&limit));
+        }
+        Err(problem) => assert_told(problem),
+    }
+}
+
+/// A page's `next`, as it is handed back.
+pub(crate) fn page(text: &str) {
+    if let Ok(position) = text.parse::<Position>() {
+        assert_eq!(position.to_string().parse(), Ok(position));
+    }
+}
+
+/// A problem is one of the caller's, by a code of its own and in few words.
+fn assert_told(problem: Problem) {
+    let mut response = Response::new();
+    problem.render(&mut response);
+    assert_eq!(response.status_code, Some(StatusCode::BAD_REQUEST));
+    let salvo::http::ResBody::Once(body) = &response.body else { return };
+    let told: Value = serde_json::from_slice(body).unwrap();
+    assert!(["bad_json", "invalid_request"].contains(&told["code"].as_str().unwrap()), "{told}");
+    assert!((1..=SAID_CHARS).contains(&told["detail"].as_str().unwrap().chars().count()), "{told}");
+}

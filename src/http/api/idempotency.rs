@@ -1,0 +1,234 @@
+//! `Idempotency-Key`: a `POST` that is sent again with the same key is done once, and answered as it was.
+//!
+//! Kept is what went well. A request that was refused changed nothing, and its key is free again; one whose end is
+//! not known, for the server died or the database was away, is looked up before it is done again. And whoever leaves
+//! doesn't end what was begun: every `POST` is done as a task of its own, which shutdown waits for.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{self, SHA256};
+use handlers::UserId;
+use salvo::extract::{Extractible, Metadata};
+use salvo::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use salvo::http::{HeaderMap, Method, ResBody, StatusCode};
+use salvo::prelude::*;
+use salvo_oapi::{
+    BasicType, Components, EndpointArgRegister, Object, OpenApi, Operation, Parameter, ParameterIn,
+    PathItemType,
+};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::json_body;
+use super::problem::{Code, Problem, may_fail};
+use crate::app::state::Server;
+use crate::store::{Attempt, Claim, Kept, RequestKey};
+
+/// The header, as the IETF's draft of that name has it.
+pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The longest key, in characters.
+pub(super) const MAX_KEY_CHARS: usize = 255;
+
+/// How many operations of the database a request may take the whole time of, for its key to wait for it.
+const OPERATIONS: u32 = 3;
+
+/// Does every `POST` as this module says; everything else passes.
+pub(super) struct Once(pub(super) Arc<Server>);
+
+#[async_trait]
+impl Handler for Once {
+    async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
+        if req.method() != Method::POST {
+            return;
+        }
+        let mut whole = Whole {
+            req: std::mem::take(req),
+            depot: std::mem::take(depot),
+            res: std::mem::take(res),
+            ctrl: std::mem::take(ctrl),
+        };
+        let server = self.0.clone();
+        let done = self.0.tracker.spawn(async move {
+            if let Err(problem) = whole.run(&server).await {
+                problem.render(&mut whole.res);
+            }
+            whole.ctrl.skip_rest();
+            whole
+        });
+        match done.await {
+            Ok(whole) => Whole { req: *req, depot: *depot, res: *res, ctrl: *ctrl } = whole,
+            Err(panic) => Problem::internal(panic).render(res),
+        }
+    }
+}
+
+/// A request and all that belongs to it.
+struct Whole {
+    req: Request,
+    depot: Depot,
+    res: Response,
+    ctrl: FlowCtrl,
+}
+
+impl Whole {
+    async fn run(&mut self, server: &Arc<Server>) -> Result<(), Problem> {
+        let Some(key) = key(self.req.headers())? else {
+            self.next().await;
+            return Ok(());
+        };
+        let (method, target) = (self.req.method().to_string(), self.req.uri().to_string());
+        let body = json_body::bytes(&mut self.req, server).await?;
+        let mut content = digest::Context::new(&SHA256);
+        for part in [method.as_bytes(), target.as_bytes(), &body] {
+            content.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            content.update(part);
+        }
+        let mut hash = [0; 32];
+        hash.copy_from_slice(content.finish().as_ref());
+        let config = server.config.load_full();
+        let lease = config.limits.handler + config.mongodb.operation * OPERATIONS;
+        // A try that is under way is not forgotten.
+        let kept = config.api.idempotency.max(lease);
+        match server.store.claim(&key, hash, lease, kept).await? {
+            Claim::Do(attempt) => {
+                self.depot.insert_typed(attempt.clone());
+                self.next().await;
+                self.settle(server, &attempt).await;
+            }
+            Claim::Done(kept) => self.answer(kept),
+            Claim::UnderWay => {
+                server.metrics.limit("idempotency_under_way");
+                self.res.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+                return Err(Problem::new(Code::UnderWay, "a request with this Idempotency-Key is under way"));
+            }
+            Claim::Different => {
+                return Err(Problem::new(Code::KeyReused, "this Idempotency-Key was another request's"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn next(&mut self) {
+        self.ctrl.call_next(&mut self.req, &mut self.depot, &mut self.res).await;
+    }
+
+    /// Keeps the answer, or lets the next one try. What was refused at once has changed nothing; what is refused when it
+    /// is sent again may have been done before.
+    async fn settle(&self, server: &Arc<Server>, attempt: &Attempt) {
+        let status = self.res.status_code.unwrap_or(StatusCode::OK);
+        let settled = if status.is_success() {
+            let body = text(&self.res.body);
+            let about = users(&body);
+            server.store.keep_answer(attempt, &Kept { status: status.as_u16(), body }, &about).await
+        } else if status.is_client_error() && !attempt.is_another {
+            server.store.forget(attempt).await
+        } else {
+            server.store.give_up(attempt).await
+        };
+        if let Err(error) = settled {
+            server.metrics.fault("idempotency");
+            tracing::warn!(%error, "how a request ended could not be kept; its key waits until that is known");
+        }
+    }
+
+    fn answer(&mut self, Kept { status, body }: Kept) {
+        self.res.status_code(StatusCode::from_u16(status).unwrap_or(StatusCode::OK));
+        if body.is_empty() {
+            return;
+        }
+        let kind = HeaderValue::from_static("application/json; charset=utf-8");
+        self.res.headers_mut().insert(CONTENT_TYPE, kind);
+        // Text of known length: writing it can't fail.
+        let _ = self.res.write_body(body);
+    }
+}
+
+/// The key, where there is one: up to [`MAX_KEY_CHARS`] visible characters.
+fn key(headers: &HeaderMap) -> Result<Option<RequestKey>, Problem> {
+    let mut given = headers.get_all(IDEMPOTENCY_KEY).into_iter();
+    let Some(key) = given.next() else { return Ok(None) };
+    let key = key.to_str().ok().filter(|key| (1..=MAX_KEY_CHARS).contains(&key.len()) && !key.contains(' '));
+    let (Some(key), None) = (key, given.next()) else {
+        let detail = format!("Idempotency-Key: once, 1 to {MAX_KEY_CHARS} visible characters of ASCII");
+        return Err(Problem::invalid(detail));
+    };
+    // It was let in: there is one.
+    let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let token = bearer.split_once(' ').map_or("", |(_, token)| token.trim());
+    let mut service = [0; 16];
+    service.copy_from_slice(&digest::digest(&SHA256, token.as_bytes()).as_ref()[..16]);
+    Ok(Some(RequestKey { service, key: key.to_owned() }))
+}
+
+/// An answer's text; what is made piece by piece has none, and no `POST` is answered so.
+fn text(body: &ResBody) -> String {
+    match body {
+        ResBody::Once(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        _ => String::new(),
+    }
+}
+
+/// Everyone that an answer names: with their erasure it goes, too.
+fn users(body: &str) -> Vec<UserId> {
+    fn collect(value: &Value, users: &mut BTreeSet<UserId>) {
+        match value {
+            Value::Array(list) => list.iter().for_each(|value| collect(value, users)),
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    if matches!(name.as_str(), "user_id" | "sender_id") {
+                        users.extend(UserId::deserialize(value));
+                    }
+                    collect(value, users);
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut users = BTreeSet::new();
+    collect(&serde_json::from_str(body).unwrap_or_default(), &mut users);
+    users.into_iter().collect()
+}
+
+/// The try that a request is, where it has a key.
+#[derive(Debug)]
+pub(super) struct Tried(pub(super) Option<Attempt>);
+
+impl<'ex> Extractible<'ex> for Tried {
+    fn metadata() -> &'static Metadata {
+        static METADATA: Metadata = Metadata::new("");
+        &METADATA
+    }
+
+    #[allow(refining_impl_trait)]
+    async fn extract(_: &'ex mut Request, depot: &'ex mut Depot) -> Result<Self, Problem> {
+        Ok(Self(depot.get_typed::<Attempt>().ok().cloned()))
+    }
+}
+
+/// Every `POST` may have a key: that is told of all of them, in [`describe`].
+impl EndpointArgRegister for Tried {
+    fn register(_: &mut Components, _: &mut Operation, _: &str) {}
+}
+
+/// Tells of the header at every `POST` of the description, and of what may become of everything that writes.
+pub(super) fn describe(document: &mut OpenApi) {
+    let OpenApi { paths, components, .. } = document;
+    for (kind, operation) in paths.values_mut().flat_map(|item| item.operations.iter_mut()) {
+        if *kind != PathItemType::Get {
+            may_fail(components, operation, &[Code::Timeout]);
+        }
+        if *kind != PathItemType::Post {
+            continue;
+        }
+        let schema = Object::with_type(BasicType::String).min_length(1).max_length(MAX_KEY_CHARS);
+        let parameter = Parameter::new("Idempotency-Key").location(ParameterIn::Header).required(false);
+        let parameter = parameter.description(
+            "Makes the request one that is done once, however often it is sent: again with the same key and body it \
+             is answered as it was.",
+        );
+        operation.parameters.insert(parameter.schema(schema));
+        may_fail(components, operation, &[Code::UnderWay, Code::KeyReused]);
+    }
+}

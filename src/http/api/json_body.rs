@@ -1,0 +1,106 @@
+//! A body of JSON, bounded, by its fields' names.
+
+use std::fmt;
+
+use salvo::extract::{Extractible, Metadata};
+use salvo::prelude::*;
+use salvo_oapi::{Components, Content, EndpointArgRegister, Operation, RequestBody, Required, ToSchema};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, Error as _};
+use serde_json::{Map, Value};
+use tokio_tungstenite::tungstenite::Bytes;
+
+use super::problem::{Code, Problem, may_fail};
+use super::strict_json::{Strict, TWICE};
+use crate::app::state::Server;
+use crate::http::body::{self, BodyFault};
+
+/// What is said of a body that can't be read, at most, in characters.
+const FAULT_CHARS: usize = 250;
+
+/// A body that was what it should be.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<T> fmt::Debug for Body<T> {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("Body(..)")
+    }
+}
+
+impl<'ex, T: DeserializeOwned> Extractible<'ex> for Body<T> {
+    fn metadata() -> &'static Metadata {
+        static METADATA: Metadata = Metadata::new("");
+        &METADATA
+    }
+
+    #[allow(refining_impl_trait)]
+    async fn extract(req: &'ex mut Request, depot: &'ex mut Depot) -> Result<Self, Problem> {
+        let server = crate::http::api::Shared::extract(req, depot).await?;
+        Self::read(&bytes(req, &server).await?)
+    }
+}
+
+/// A whole body, of `api.body_bytes` at most and within `http.request_ms`.
+pub(super) async fn bytes(req: &mut Request, server: &Server) -> Result<Bytes, Problem> {
+    let config = server.config.load_full();
+    let (most, patience) = (config.api.body_bytes, config.http.request);
+    let read = body::read(req, most, patience).await;
+    read.map_err(|fault| match fault {
+        BodyFault::TooLarge => {
+            server.metrics.limit("api_body_bytes");
+            Problem::new(Code::TooLarge, format!("the body is over {most} bytes"))
+        }
+        BodyFault::Late => {
+            server.metrics.limit("request_ms");
+            let detail = format!("the body did not come within {} ms", patience.as_millis());
+            Problem::new(Code::RequestTimeout, detail)
+        }
+        BodyFault::Encoded => {
+            Problem::new(Code::UnsupportedMediaType, "Content-Encoding: a body must not be compressed")
+        }
+        BodyFault::Broken => Problem::new(Code::BadJson, "the body can't be read"),
+    })
+}
+
+impl<T: DeserializeOwned> Body<T> {
+    /// Objects by their fields' names only: what is derived would take an array of their values as well.
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, Problem> {
+        let unreadable =
+            |fault: String| Problem::new(Code::BadJson, format!("the body is no JSON object: {fault}"));
+        let Strict(value) = serde_json::from_slice(bytes).map_err(|error| {
+            let fault = short(&error);
+            if fault.starts_with(TWICE) { Problem::invalid(fault) } else { unreadable(fault) }
+        })?;
+        if !value.is_object() {
+            return Err(unreadable("it is something else".to_owned()));
+        }
+        let body = T::deserialize(value);
+        body.map(Self).map_err(|error| Problem::invalid(short(&error)))
+    }
+}
+
+/// What the parser says, which repeats a text that it did not expect, however long that is.
+fn short(error: &serde_json::Error) -> String {
+    error.to_string().chars().take(FAULT_CHARS).collect()
+}
+
+impl<T: ToSchema> EndpointArgRegister for Body<T> {
+    fn register(components: &mut Components, operation: &mut Operation, _: &str) {
+        let content = Content::new(T::to_schema(components));
+        let body = RequestBody::new().required(Required::True).add_content("application/json", content);
+        operation.request_body = Some(body);
+        let codes = [Code::BadJson, Code::InvalidRequest, Code::TooLarge, Code::RequestTimeout];
+        may_fail(components, operation, &codes);
+        may_fail(components, operation, &[Code::UnsupportedMediaType]);
+    }
+}
+
+/// A list of objects, each by its fields' names.
+pub(super) fn objects<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: DeserializeOwned,
+    D: Deserializer<'de>,
+{
+    let objects = Vec::<Map<String, Value>>::deserialize(deserializer)?;
+    objects.into_iter().map(|object| T::deserialize(Value::from(object)).map_err(D::Error::custom)).collect()
+}

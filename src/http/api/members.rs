@@ -1,0 +1,93 @@
+//! `/rooms/{id}/members/{user}`: who comes into a group, who leaves it, and who may do more there.
+
+use salvo::prelude::*;
+use salvo_oapi::{ToSchema, endpoint};
+use serde::Deserialize;
+
+use super::dto::{Member, Role};
+use super::json_body::Body;
+use super::path_params::{RoomParam, UserParam};
+use super::problem::{Code, Details, Problem};
+use super::response::{Done, Made};
+use super::rooms::{MAX_MEMBERS, check_email};
+use super::{Shared, schema};
+use crate::store::{Entered, Gone, NewMember};
+
+pub(super) fn routes() -> Router {
+    Router::with_path("members/{user}").put(put_member).delete(delete_member)
+}
+
+/// What a member is to be.
+#[derive(Deserialize, ToSchema)]
+#[salvo(schema(name = Membership))]
+pub(super) struct Membership {
+    /// A new member is `member` by default; who is one already keeps theirs.
+    role: Option<Role>,
+    /// Shown as `sender_email`.
+    #[salvo(schema(schema_with = schema::address))]
+    email: Option<String>,
+}
+
+impl Membership {
+    /// Role and address, where that can be one.
+    pub(super) fn checked(self) -> Result<(Option<Role>, Option<String>), Problem> {
+        self.email.as_deref().map_or(Ok(()), check_email).map_err(Problem::invalid)?;
+        Ok((self.role, self.email))
+    }
+}
+
+/// Adds a member to a group, or changes one
+///
+/// What was said before is not unread to whoever is new, and can be read in the history.
+#[endpoint(operation_id = "put_member", tags("rooms"), responses((
+    status_code = 409, body = Details, content_type = "application/problem+json",
+    description = "`direct_room`: its members are for ever; `too_many_members`: the group has as many as may be; \
+                   `conflict`: the user is being erased; try again when that has ended"
+)))]
+async fn put_member(
+    server: Shared,
+    id: RoomParam,
+    user: UserParam,
+    body: Body<Membership>,
+) -> Result<Made<Member>, Problem> {
+    let (role, email) = body.0.checked()?;
+    let member = NewMember { user_id: user.0.clone(), email };
+    let entered = server.store.enter(id.0, member, role.map(Into::into), MAX_MEMBERS).await;
+    // What the transaction wrote is the answer: read again, the member may be gone by now.
+    let (new, member) = match entered.map_err(Problem::of_write)? {
+        Entered::New(member) => (true, member),
+        Entered::Already(member) => (false, member),
+        Entered::NoRoom => return Err(Problem::no_room()),
+        Entered::Direct => return Err(direct()),
+        Entered::Full => {
+            server.metrics.limit("room_members");
+            let detail = format!("a room has {MAX_MEMBERS} members at most");
+            return Err(Problem::new(Code::TooManyMembers, detail));
+        }
+    };
+    Ok(Made { new, what: member.into() })
+}
+
+/// Removes a member from a group
+///
+/// Their sockets in this room are closed with 4003 on every server. What they said stays.
+#[endpoint(operation_id = "delete_member", tags("rooms"), responses((
+    status_code = 409, body = Details, content_type = "application/problem+json",
+    description = "`direct_room`: its members are for ever"
+)))]
+async fn delete_member(server: Shared, id: RoomParam, user: UserParam) -> Result<Done, Problem> {
+    match server.store.leave(id.0, &user.0).await.map_err(Problem::of_write)? {
+        Gone::Left => Ok(Done),
+        Gone::NotMember => Err(no_member()),
+        Gone::NoRoom => Err(Problem::no_room()),
+        Gone::Direct => Err(direct()),
+    }
+}
+
+fn direct() -> Problem {
+    Problem::new(Code::DirectRoom, "a direct room has the two members that it was made for")
+}
+
+fn no_member() -> Problem {
+    Problem::new(Code::NotFound, "no such member in this room")
+}

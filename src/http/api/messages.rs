@@ -1,0 +1,243 @@
+//! `/rooms/{id}/messages`: reading a room, and writing in it for its members or as a service.
+//!
+//! What is written here goes the way of all messages: through the same writer, and by the change stream to every
+//! socket of the room. A service key is trusted: it isn't held to the rates of users, and may edit and delete what
+//! anyone wrote.
+
+use bson::oid::ObjectId;
+use handlers::{Draft, From, RoomId, Text, UserId};
+use salvo::prelude::*;
+use salvo_oapi::{ToSchema, endpoint};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::idempotency::Tried;
+use super::json_body::Body;
+use super::page_query::Window;
+use super::path_params::{MessageParam, RoomParam};
+use super::problem::{Code, Details, Problem};
+use super::response::{Done, New};
+use super::strict_json::user_id;
+use super::{Shared, dto, schema};
+use crate::store::{Attempt, BoundRoom, SMALL_HISTORY, StoreError, Written, begin_by, codec};
+
+/// Below `/rooms/{id}`.
+pub(super) fn routes() -> Router {
+    let one = Router::with_path("{n}").patch(edit_message).delete(delete_message);
+    Router::with_path("messages").get(list_messages).post(post_message).push(one)
+}
+
+/// Some of a room's messages.
+#[derive(Serialize, ToSchema)]
+#[salvo(schema(name = Messages))]
+struct Page {
+    /// Newest first; oldest first where `after` was given.
+    messages: Vec<dto::Message>,
+    /// Whether there are more in that direction.
+    has_more: bool,
+}
+
+/// A room's messages by pages
+///
+/// Those that are not deleted: before a message, after one, or the newest.
+#[endpoint(operation_id = "list_messages", tags("messages"))]
+async fn list_messages(server: Shared, id: RoomParam, window: Window) -> Result<Json<Page>, Problem> {
+    let bytes = server.config.load().limits.page_bytes;
+    let (store, _turn) = if window.limit > SMALL_HISTORY {
+        server.store.bulk(None).await.map_err(StoreError::from)?
+    } else {
+        (server.store.clone(), None)
+    };
+    let read = store.history(id.0, window.from, window.limit, bytes).await?;
+    let (snapshot, has_more) = read.ok_or_else(Problem::no_room)?;
+    Ok(Json(Page { messages: dto::Message::all(&snapshot), has_more }))
+}
+
+/// The message to be written.
+#[derive(Deserialize, ToSchema)]
+#[salvo(schema(name = NewMessage))]
+pub(super) struct NewMessage {
+    /// Who says it.
+    #[serde(deserialize_with = "user_id")]
+    #[salvo(schema(schema_with = schema::user_id))]
+    pub(super) sender_id: UserId,
+    /// Not only white space, without U+0000, kept as it came; `limits.text_chars` code points at most.
+    #[salvo(schema(value_type = String, min_length = 1))]
+    pub(super) text: Draft,
+    /// As what: by default as a member of the room.
+    #[serde(default, rename = "as")]
+    #[salvo(schema(inline))]
+    by: By,
+}
+
+/// As what a message is written.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[salvo(schema(name = WrittenAs))]
+enum By {
+    /// The sender is a member of the room.
+    #[default]
+    User,
+    /// The sender is whatever the service calls itself, such as `bot:weather`, and needn't be a member.
+    Service,
+}
+
+/// Writes a message
+///
+/// It is on a majority of the database when this is answered. Where the answer is lost, or `timeout`, send it again with
+/// the same `Idempotency-Key`: it makes no second message.
+#[endpoint(operation_id = "post_message", tags("messages"), responses((
+    status_code = 403, body = Details, content_type = "application/problem+json",
+    description = "`not_member`: the sender is not a member of the room"
+), (
+    status_code = 409, body = Details, content_type = "application/problem+json",
+    description = "`conflict`: the user is being erased; try again when that has ended"
+)))]
+async fn post_message(
+    server: Shared,
+    id: RoomParam,
+    tried: Tried,
+    body: Body<NewMessage>,
+) -> Result<New<dto::Message>, Problem> {
+    let NewMessage { sender_id, text, by } = body.0;
+    let text = accept(&server, text)?;
+    // Also where its sender has left since.
+    if let Some(found) = written(&server, id.0, &sender_id, &text, &tried).await? {
+        return Ok(found);
+    }
+    let email = vouch(&server, id.0, &sender_id, by).await?;
+    let write_id = tried.0.as_ref().map_or_else(ObjectId::new, |attempt| attempt.write_id);
+    let deadline = Instant::now() + server.config.load().limits.handler;
+    let begin_by = begin_by(deadline, server.config.load().mongodb.selection);
+    let draft = codec::Draft {
+        room: id.0,
+        sender: sender_id.clone(),
+        text: text.clone(),
+        client_id: tried.0.as_ref().map(Attempt::client_id),
+        at: server.store.now(),
+        write_id,
+        by_member: by == By::User,
+    };
+    let Ok(appended) = tokio::time::timeout_at(deadline, server.writer.append(draft, begin_by)).await else {
+        server.metrics.limit("handler_ms");
+        return Err(Problem::new(Code::Timeout, "it took too long; the message may still come to be"));
+    };
+    let (message_id, at) = match appended {
+        Ok(Written::New(message_id, at)) => (message_id, at),
+        // As the other try wrote it. The message stands: where it can't be read again, it is shown as this try has it.
+        Ok(Written::Before(message_id)) => match written(&server, id.0, &sender_id, &text, &tried).await {
+            Ok(Some(found)) => return Ok(found),
+            Ok(None) | Err(_) => (message_id, server.store.now()),
+        },
+        Err(StoreError::NotMember) => return Err(not_member()),
+        Err(error) => return Err(Problem::of_write(error)),
+    };
+    Ok(New(dto::Message::new(message_id, &text, sender_id, email, at)))
+}
+
+/// The message that an earlier try of the request has written. Its first answer was lost, so this one is the same: also
+/// where the message was deleted since. The text is the request's own.
+async fn written(
+    server: &Shared,
+    room: RoomId,
+    sender: &UserId,
+    text: &Text,
+    tried: &Tried,
+) -> Result<Option<New<dto::Message>>, Problem> {
+    let Some(attempt) = &tried.0 else { return Ok(None) };
+    let Some(message) = server.store.written(room, sender, text, attempt).await? else { return Ok(None) };
+    let email = server.store.member(room, &message.sender).await?.and_then(|member| member.email);
+    Ok(Some(New(dto::Message::written(message, email))))
+}
+
+/// A message's new text.
+#[derive(Deserialize, ToSchema)]
+#[salvo(schema(name = NewText))]
+pub(super) struct NewText {
+    /// As for a new message; the same one again is an edit too.
+    #[salvo(schema(value_type = String, min_length = 1))]
+    pub(super) text: Draft,
+}
+
+/// Changes a message's text, whoever wrote it
+///
+/// The answer is the message as this edit made it. Another edit or a delete may follow before the answer arrives.
+#[endpoint(operation_id = "edit_message", tags("messages"))]
+async fn edit_message(
+    server: Shared,
+    id: RoomParam,
+    n: MessageParam,
+    body: Body<NewText>,
+) -> Result<Json<dto::Message>, Problem> {
+    let text = accept(&server, body.0.text)?;
+    // Read first: once the edit is written, nothing may turn the answer into a refusal.
+    let before = server.store.history(id.0, From::After(n.0.get() - 1), 1, usize::MAX).await?;
+    let (snapshot, _) = before.ok_or_else(Problem::no_room)?;
+    let message = dto::Message::all(&snapshot).pop().filter(|message| message.is(n.0));
+    let message = message.ok_or_else(no_message)?;
+    let updated_at = bound(&server, id.0).edit_as_service(n.0, &text).await?;
+    Ok(Json(message.edited(&text, updated_at)))
+}
+
+/// Deletes a message, whoever wrote it
+#[endpoint(operation_id = "delete_message", tags("messages"))]
+async fn delete_message(server: Shared, id: RoomParam, n: MessageParam) -> Result<Done, Problem> {
+    exists(&server, id.0).await?;
+    bound(&server, id.0).delete_as_service(n.0).await?;
+    Ok(Done)
+}
+
+/// The text, where it keeps within the limit.
+fn accept(server: &Shared, text: Draft) -> Result<Text, Problem> {
+    text.within(server.config.load().limits.text_chars, "text").map_err(Problem::from)
+}
+
+/// That the sender may write here; and its address, where it has one.
+async fn vouch(server: &Shared, room: RoomId, sender: &UserId, by: By) -> Result<Option<String>, Problem> {
+    exists(server, room).await?;
+    let member = server.store.member(room, sender).await?;
+    // Memberships go first: a member needs no second look.
+    let is_lost = member.is_none() && by == By::User;
+    if server.store.erasing().has(sender) || is_lost && server.store.is_being_erased(sender).await? {
+        return Err(Problem::erasing(sender));
+    }
+    match (member, by) {
+        (Some(member), _) => {
+            if member.pending {
+                // Whoever writes in the room accepts it.
+                server.store.accept(room, sender, None).await.map_err(Problem::of_write)?;
+            }
+            Ok(member.email)
+        }
+        (None, By::Service) => Ok(None),
+        (None, By::User) => Err(not_member()),
+    }
+}
+
+fn not_member() -> Problem {
+    Problem::new(Code::NotMember, "the sender is not a member of this room")
+}
+
+async fn exists(server: &Shared, room: RoomId) -> Result<(), Problem> {
+    if server.store.room_exists(room).await? { Ok(()) } else { Err(Problem::no_room()) }
+}
+
+/// The room, for what anyone's messages are changed by: the caller is nobody.
+fn bound(server: &Shared, room: RoomId) -> BoundRoom {
+    BoundRoom {
+        store: server.store.clone(),
+        writer: server.writer.clone(),
+        receipts: server.receipts.clone(),
+        room,
+        caller: UserId::Int(0),
+        request: ObjectId::new(),
+        audience: server.hub.clone(),
+        deadline: Instant::now() + server.config.load().limits.handler,
+        page_bytes: server.config.load().limits.page_bytes,
+        selection: server.config.load().mongodb.selection,
+    }
+}
+
+fn no_message() -> Problem {
+    Problem::new(Code::NotFound, "no such message in this room")
+}

@@ -1,0 +1,81 @@
+//! The REST API, for an application's backend: rooms and who is in them, what is said there, and users.
+//!
+//! One file per resource, each endpoint described where it stands; from that comes `/openapi.json`, whose text is
+//! also `config/openapi.json`. Who has no service key gets nowhere ([`service_keys`](crate::http::api::service_keys)); what goes wrong is told as a
+//! [`Problem`].
+
+pub(crate) mod docs;
+pub(crate) mod dto;
+pub(crate) mod events;
+pub(crate) mod export;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+pub(crate) mod idempotency;
+pub(crate) mod json_body;
+pub(crate) mod members;
+pub(crate) mod messages;
+pub(crate) mod ndjson;
+pub(crate) mod page_query;
+pub(crate) mod path_params;
+pub(crate) mod problem;
+pub(crate) mod response;
+pub(crate) mod room_list;
+pub(crate) mod rooms;
+pub(crate) mod schema;
+pub(crate) mod service_keys;
+pub(crate) mod set_aside;
+pub(crate) mod strict_json;
+pub(crate) mod tidy;
+pub(crate) mod users;
+
+use std::sync::Arc;
+
+use salvo::extract::{Extractible, Metadata};
+use salvo::prelude::*;
+use salvo_oapi::{Components, EndpointArgRegister, Operation};
+
+pub(crate) use self::docs::{description, routes as docs};
+pub(crate) use self::problem::{Code, Problem, Unrouted};
+pub use self::rooms::{MAX_MEMBERS, check_members};
+
+use crate::app::state::Server;
+
+/// Everything under `/api/v1`, behind the keys.
+pub(crate) fn routes(server: &Arc<Server>) -> Router {
+    resources().hoop(service_keys::Keys(server.clone())).hoop(idempotency::Once(server.clone()))
+}
+
+/// The resources alone: what is described.
+fn resources() -> Router {
+    Router::with_path("api/v1").push(rooms::routes()).push(users::routes()).push(set_aside::routes())
+}
+
+/// What the endpoints of this server share; an argument of theirs.
+struct Shared(Arc<Server>);
+
+impl std::ops::Deref for Shared {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.0
+    }
+}
+
+impl<'ex> Extractible<'ex> for Shared {
+    fn metadata() -> &'static Metadata {
+        static METADATA: Metadata = Metadata::new("");
+        &METADATA
+    }
+
+    #[allow(refining_impl_trait)]
+    async fn extract(_: &'ex mut Request, depot: &'ex mut Depot) -> Result<Self, Problem> {
+        let server =
+            depot.get_typed::<Arc<Server>>().map_err(|_| Problem::internal("no server in the depot"))?;
+        Ok(Self(server.clone()))
+    }
+}
+
+/// No part of the request.
+impl EndpointArgRegister for Shared {
+    fn register(_: &mut Components, _: &mut Operation, _: &str) {}
+}

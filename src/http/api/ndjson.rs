@@ -1,0 +1,130 @@
+//! Answers that are made line by line: one JSON object each, written as the client takes them.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use salvo::http::ResBody;
+use salvo::http::body::BodySender;
+use salvo::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use salvo::prelude::*;
+use salvo_oapi::{BasicType, Components, Content, EndpointOutRegister, Object, Operation};
+use serde::Serialize;
+
+use super::problem::{Code, may_fail};
+use super::service_keys::Access;
+use crate::app::state::Server;
+use crate::telemetry::metrics::Metrics;
+
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// What is gathered before it is written, in bytes.
+const CHUNK_BYTES: usize = 32 * 1024;
+
+/// JSON lines (`application/x-ndjson`) that are still being made.
+pub(super) struct Lines(ResBody);
+
+/// Where they are put.
+pub(super) struct LineWriter {
+    sender: BodySender,
+    waiting: String,
+    /// How long the client may take nothing.
+    limit: Duration,
+    metrics: Arc<Metrics>,
+    /// Resolves when the client's service key is removed.
+    removed: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+/// The client takes nothing more, or may have nothing more.
+#[derive(Debug)]
+pub(super) struct Left;
+
+impl Lines {
+    /// An answer, and the end that it is written at.
+    pub(super) fn new(server: &Server, access: Access) -> (LineWriter, Self) {
+        let (sender, body) = ResBody::channel();
+        let (limit, metrics) = (server.config.load().limits.write, server.metrics.clone());
+        let removed = Box::pin(access.removed());
+        (LineWriter { sender, waiting: String::new(), limit, metrics, removed }, Self(body))
+    }
+}
+
+impl LineWriter {
+    /// Puts a line in; it is written with others.
+    pub(super) async fn line(&mut self, line: &impl Serialize) -> Result<(), Left> {
+        // Our own types always encode.
+        self.waiting.push_str(&serde_json::to_string(line).unwrap_or_default());
+        self.end_line().await
+    }
+
+    /// Puts a line in that is encoded already, or an empty one.
+    pub(super) async fn encoded(&mut self, line: &str) -> Result<(), Left> {
+        self.waiting.push_str(line);
+        self.end_line().await
+    }
+
+    async fn end_line(&mut self) -> Result<(), Left> {
+        self.waiting.push('\n');
+        if self.waiting.len() < CHUNK_BYTES { Ok(()) } else { self.flush().await }
+    }
+
+    /// Writes what there is.
+    pub(super) async fn flush(&mut self) -> Result<(), Left> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let chunk = std::mem::take(&mut self.waiting);
+        let sent = tokio::select! {
+            biased;
+            () = &mut self.removed => return Err(self.refuse()),
+            sent = tokio::time::timeout(self.limit, self.sender.send_data(chunk)) => sent,
+        };
+        match sent {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Left),
+            Err(_) => {
+                self.metrics.limit("write_ms");
+                Err(Left)
+            }
+        }
+    }
+
+    /// Waits until the client's service key is removed: nothing more may be written then.
+    pub(super) async fn removed(&mut self) -> Left {
+        (&mut self.removed).await;
+        self.refuse()
+    }
+
+    /// Breaks the answer off for a client without a key.
+    fn refuse(&mut self) -> Left {
+        self.removed = Box::pin(std::future::ready(()));
+        self.sender.send_error(io::Error::other("the service key was removed"));
+        Left
+    }
+
+    /// Breaks the answer off, so that its reader notices that it isn't whole.
+    pub(super) fn break_off(mut self) {
+        self.sender.send_error(io::Error::other("the answer broke off"));
+    }
+}
+
+#[async_trait]
+impl Writer for Lines {
+    async fn write(self, _: &mut Request, _: &mut Depot, res: &mut Response) {
+        res.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+        res.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        // nginx, and proxies that follow it, would hold lines back until they have a buffer full of them.
+        res.headers_mut().insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+        res.body(self.0);
+    }
+}
+
+impl EndpointOutRegister for Lines {
+    fn register(components: &mut Components, operation: &mut Operation) {
+        may_fail(components, operation, &[Code::Busy]);
+        let line = Object::with_type(BasicType::String).description("JSON lines: an object on each line.");
+        let response = salvo_oapi::Response::new("JSON lines.");
+        operation.responses.insert("200", response.add_content("application/x-ndjson", Content::new(line)));
+    }
+}

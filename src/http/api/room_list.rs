@@ -1,0 +1,94 @@
+//! `GET /rooms?user_id=`: a user's rooms, the latest activity first, by pages.
+
+use handlers::UserId;
+use salvo::extract::{Extractible, Metadata};
+use salvo::prelude::*;
+use salvo_oapi::{
+    BasicType, Components, EndpointArgRegister, Object, Operation, Parameter, ParameterIn, RefOr, Schema,
+    ToSchema, endpoint,
+};
+use serde::Serialize;
+
+use super::dto::Listed;
+use super::problem::{Code, Problem, may_fail};
+use super::{Shared, schema};
+use crate::store::{Page, Position, StoreError};
+
+/// Rooms of a page where nothing else is said, and at most.
+pub(super) const LIMIT: (usize, usize) = (50, 100);
+
+/// Which rooms.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) user: UserId,
+    pub(super) before: Option<Position>,
+    pub(super) limit: usize,
+}
+
+/// Rooms of a user.
+#[derive(Serialize, ToSchema)]
+#[salvo(schema(name = Rooms))]
+struct Listing {
+    rooms: Vec<Listed>,
+    has_more: bool,
+    /// Where there are more: `before` for the next page.
+    next: Option<String>,
+}
+
+/// A user's rooms, the latest activity first
+///
+/// Activity is a room's last message, deleted or not, or the user's joining where that was later.
+#[endpoint(operation_id = "list_rooms", tags("rooms"))]
+pub(super) async fn list_rooms(server: Shared, wanted: Wanted) -> Result<Json<Listing>, Problem> {
+    let Wanted { user, before, limit } = wanted;
+    let page = Page { before, limit, bytes: server.config.load().limits.page_bytes };
+    let (store, _turn) = server.store.bulk(None).await.map_err(StoreError::from)?;
+    let (rooms, next) = store.rooms_of(&user, page).await?;
+    let rooms = rooms.into_iter().map(Listed::of).collect();
+    Ok(Json(Listing { rooms, has_more: next.is_some(), next: next.map(|next| next.to_string()) }))
+}
+
+impl<'ex> Extractible<'ex> for Wanted {
+    fn metadata() -> &'static Metadata {
+        static METADATA: Metadata = Metadata::new("");
+        &METADATA
+    }
+
+    #[allow(refining_impl_trait)]
+    async fn extract(req: &'ex mut Request, _: &'ex mut Depot) -> Result<Self, Problem> {
+        let given = |name: &str| match req.queries().get_vec(name).map(Vec::as_slice) {
+            None => Ok(None),
+            Some([value]) => Ok(Some(value.as_str())),
+            Some(_) => Err(Problem::invalid(format!("{name}: is given twice"))),
+        };
+        let user = given("user_id")?.ok_or_else(|| Problem::invalid("user_id: is needed"))?;
+        let user = user.parse().map_err(|_| Problem::invalid("user_id: not an id"))?;
+        let before = match given("before")? {
+            Some(text) => Some(text.parse().map_err(|_| Problem::invalid("before: not a page's `next`"))?),
+            None => None,
+        };
+        let (default, most) = LIMIT;
+        let limit = given("limit")?.map_or(Some(default), |text| text.parse().ok());
+        let limit = limit.filter(|limit| (1..=most).contains(limit));
+        let limit = limit.ok_or_else(|| Problem::invalid(format!("limit: must be from 1 to {most}")))?;
+        Ok(Self { user, before, limit })
+    }
+}
+
+impl EndpointArgRegister for Wanted {
+    fn register(components: &mut Components, operation: &mut Operation, _: &str) {
+        let (default, most) = LIMIT;
+        let limit = Object::with_type(BasicType::Integer).minimum(1).maximum(most);
+        let limit = limit.default_value(default.into());
+        let before = Object::with_type(BasicType::String);
+        for (name, required, description, schema) in [
+            ("user_id", true, "Whose rooms.", RefOr::<Schema>::from(schema::user_id())),
+            ("before", false, "The `next` of the page before.", before.into()),
+            ("limit", false, "Rooms of a page.", limit.into()),
+        ] {
+            let parameter = Parameter::new(name).location(ParameterIn::Query).required(required);
+            operation.parameters.insert(parameter.description(description).schema(schema));
+        }
+        may_fail(components, operation, &[Code::InvalidRequest]);
+    }
+}

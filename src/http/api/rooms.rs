@@ -1,0 +1,258 @@
+//! `/rooms` and `/rooms/{id}`: making rooms, looking at one, renaming and deleting it.
+
+use std::collections::HashSet;
+
+use handlers::{RoomId, UserId};
+use salvo::prelude::*;
+use salvo_oapi::{ToSchema, endpoint};
+use serde::Deserialize;
+
+use super::dto::{Kind, Role, Room};
+use super::events::room_events;
+use super::idempotency::Tried;
+use super::json_body::{Body, objects};
+use super::path_params::RoomParam;
+use super::problem::{Details, Problem};
+use super::response::{Done, Made};
+use super::room_list::list_rooms;
+use super::strict_json::user_id;
+use super::{Shared, members, messages, schema};
+use crate::app::state::Server;
+use crate::auth::MAX_EMAIL_BYTES;
+use crate::store::{NewMember, RoomPlan, codec};
+
+/// The most members that a room can have.
+pub const MAX_MEMBERS: usize = 1_000;
+
+/// The longest name of a room, in characters.
+pub(super) const MAX_NAME_CHARS: usize = 200;
+
+pub(super) fn routes() -> Router {
+    Router::with_path("rooms").get(list_rooms).post(create_room).push(
+        Router::with_path("{id}")
+            .get(get_room)
+            .patch(rename_room)
+            .delete(delete_room)
+            .push(members::routes())
+            .push(messages::routes())
+            .push(Router::with_path("events").get(room_events)),
+    )
+}
+
+/// The room to be made.
+#[derive(Deserialize, ToSchema)]
+#[salvo(schema(name = NewRoom))]
+pub(super) struct NewRoom {
+    /// By default two members make a direct room, and more a group. A group may also be of one or two.
+    kind: Option<Kind>,
+    /// A name to be shown.
+    #[salvo(schema(schema_with = schema::name))]
+    name: Option<String>,
+    /// Who is in it, each once.
+    #[serde(deserialize_with = "objects")]
+    #[salvo(schema(min_items = 1, max_items = 1000))]
+    members: Vec<MemberToBe>,
+}
+
+/// A user to be in the room.
+#[derive(Deserialize, ToSchema)]
+#[salvo(schema(name = NewMember))]
+struct MemberToBe {
+    /// The id that the user's tokens carry.
+    #[serde(deserialize_with = "user_id")]
+    #[salvo(schema(schema_with = schema::user_id))]
+    user_id: UserId,
+    /// Shown as `sender_email`.
+    #[salvo(schema(schema_with = schema::address))]
+    email: Option<String>,
+    /// Only a group has admins.
+    #[serde(default)]
+    role: Role,
+}
+
+/// A room that can be made.
+pub(super) struct Planned {
+    pub(super) kind: Kind,
+    pub(super) name: Option<String>,
+    pub(super) members: Vec<(NewMember, handlers::Role)>,
+}
+
+impl NewRoom {
+    /// What is meant, where it can be.
+    pub(super) fn planned(self) -> Result<Planned, Problem> {
+        let Self { kind, name, members } = self;
+        let members: Vec<_> = members
+            .into_iter()
+            .map(|MemberToBe { user_id, email, role }| (NewMember { user_id, email }, role.into()))
+            .collect();
+        let kind = check_kind(kind, &members)?;
+        check(members.iter().map(|(member, _)| member)).map_err(Problem::invalid)?;
+        if let Some(name) = &name {
+            check_name(name)?;
+        }
+        Ok(Planned { kind, name, members })
+    }
+}
+
+/// Makes a room, or finds the direct one that its two members have
+///
+/// A direct room that is there already gets the members it lacks, and keeps all else. A user who is being erased comes
+/// into no room.
+#[endpoint(operation_id = "create_room", tags("rooms"), responses((
+    status_code = 404, body = Details, content_type = "application/problem+json",
+    description = "`not_found`: an earlier try of the request made the room, which is deleted by now"
+), (
+    status_code = 409, body = Details, content_type = "application/problem+json",
+    description = "`conflict`: the user is being erased; try again when that has ended"
+)))]
+async fn create_room(server: Shared, tried: Tried, body: Body<NewRoom>) -> Result<Made<Room>, Problem> {
+    if body.0.members.len() > MAX_MEMBERS {
+        server.metrics.limit("room_members");
+    }
+    let Planned { kind, name, members } = body.0.planned()?;
+    let plan = RoomPlan {
+        kind: kind.into(),
+        name: name.as_deref(),
+        members: &members,
+        made_by: None,
+        attempt: tried.0.as_ref(),
+    };
+    let made = server.store.make(plan).await.map_err(Problem::of_write)?;
+    let Some(created_at) = made.created_at else {
+        return Ok(Made { new: made.made, what: show(&server, made.id).await? });
+    };
+    // As it was made: read again, it may have been deleted by now.
+    let room = codec::Room { id: made.id, kind: kind.into(), name, created_at };
+    Ok(Made { new: true, what: Room::of(room, first_members(members)) })
+}
+
+/// The members of a room as they begin, in the order of their ids.
+fn first_members(members: Vec<(NewMember, handlers::Role)>) -> Vec<codec::Member> {
+    let member = |(NewMember { user_id, email }, role)| codec::Member {
+        user: user_id,
+        email,
+        role,
+        marks: codec::Marks::default(),
+        pending: false,
+    };
+    let mut members: Vec<_> = members.into_iter().map(member).collect();
+    members.sort_by(|one, other| one.user.cmp(&other.user));
+    members
+}
+
+/// A room and its members
+#[endpoint(operation_id = "get_room", tags("rooms"))]
+async fn get_room(server: Shared, id: RoomParam) -> Result<Json<Room>, Problem> {
+    Ok(Json(show(&server, id.0).await?))
+}
+
+/// What a room is to be called.
+#[derive(Deserialize, ToSchema)]
+#[salvo(schema(name = Renaming))]
+pub(super) struct Renaming {
+    /// `null` takes the name away.
+    #[serde(deserialize_with = "Option::deserialize")]
+    #[salvo(schema(required = true, schema_with = schema::name))]
+    name: Option<String>,
+}
+
+impl Renaming {
+    /// The name, where it can be one.
+    pub(super) fn name(self) -> Result<Option<String>, Problem> {
+        self.name.as_deref().map_or(Ok(()), check_name)?;
+        Ok(self.name)
+    }
+}
+
+/// Renames a room
+#[endpoint(operation_id = "rename_room", tags("rooms"))]
+async fn rename_room(server: Shared, id: RoomParam, body: Body<Renaming>) -> Result<Json<Room>, Problem> {
+    let name = body.0.name()?;
+    // Read first: once the name is written, nothing may turn the answer into a refusal.
+    let (_, members) = server.store.members(id.0).await.map_err(Problem::of_write)?;
+    let room = server.store.rename(id.0, name.as_deref()).await.map_err(Problem::of_write)?;
+    Ok(Json(Room::of(room.ok_or_else(Problem::no_room)?, members)))
+}
+
+/// Deletes a room, with all that was said in it
+///
+/// It is gone at once: its sockets are closed with 4004 on every server, and nobody finds it any more. Its messages
+/// are removed in the background.
+#[endpoint(operation_id = "delete_room", tags("rooms"))]
+async fn delete_room(server: Shared, id: RoomParam) -> Result<Done, Problem> {
+    if !server.store.delete_room(id.0).await.map_err(Problem::of_write)? {
+        return Err(Problem::no_room());
+    }
+    server.sweeper.wake();
+    Ok(Done)
+}
+
+async fn show(server: &Server, id: RoomId) -> Result<Room, Problem> {
+    let room = server.store.room(id).await?.ok_or_else(Problem::no_room)?;
+    let (_, members) = server.store.members(id).await?;
+    Ok(Room::of(room, members))
+}
+
+/// The kind that is meant, where it fits the members.
+fn check_kind(kind: Option<Kind>, members: &[(NewMember, handlers::Role)]) -> Result<Kind, Problem> {
+    let count = members.len();
+    let kind = match kind {
+        None if count < 2 => {
+            return Err(Problem::invalid("members: from 2 are needed, but for `kind` group"));
+        }
+        None if count == 2 => Kind::Direct,
+        None => Kind::Group,
+        Some(kind) => kind,
+    };
+    match kind {
+        Kind::Direct if count != 2 => Err(Problem::invalid("members: a direct room has two")),
+        Kind::Direct if members.iter().any(|(_, role)| *role == handlers::Role::Admin) => {
+            Err(Problem::invalid("members: a direct room has no admins"))
+        }
+        _ => Ok(kind),
+    }
+}
+
+fn check_name(name: &str) -> Result<(), Problem> {
+    let fits = (1..=MAX_NAME_CHARS).contains(&name.chars().count());
+    if fits && !name.trim().is_empty() && !name.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(Problem::invalid(format!(
+        "name: must have 1 to {MAX_NAME_CHARS} characters, not only white space and no control characters"
+    )))
+}
+
+/// Whether a room can be made with these: from 2 to [`MAX_MEMBERS`] that differ, with addresses that are some.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn check_members(members: &[NewMember]) -> Result<(), String> {
+    if members.len() < 2 {
+        return Err(format!("members: from 2 to {MAX_MEMBERS} are needed"));
+    }
+    check(members.iter())
+}
+
+fn check<'a>(members: impl ExactSizeIterator<Item = &'a NewMember> + Clone) -> Result<(), String> {
+    let count = members.len();
+    if !(1..=MAX_MEMBERS).contains(&count) {
+        return Err(format!("members: from 1 to {MAX_MEMBERS} are needed"));
+    }
+    let different: HashSet<_> = members.clone().map(|member| &member.user_id).collect();
+    if different.len() < count {
+        return Err("members: a user is named twice".to_owned());
+    }
+    for email in members.filter_map(|member| member.email.as_deref()) {
+        check_email(email).map_err(|fault| format!("members: {fault}"))?;
+    }
+    Ok(())
+}
+
+/// Whether it may be an address.
+pub(super) fn check_email(email: &str) -> Result<(), &'static str> {
+    if email.is_empty() || email.len() > MAX_EMAIL_BYTES || email.chars().any(char::is_control) {
+        return Err("an email is empty, too long, or has control characters");
+    }
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! Service keys: whoever has one may do everything here. There may be several, so that they can be rotated.
+
+use std::fmt;
+use std::sync::Arc;
+
+use salvo::extract::{Extractible, Metadata};
+use salvo::http::header::AUTHORIZATION;
+use salvo::prelude::*;
+use salvo_oapi::{Components, EndpointArgRegister, Operation};
+
+use super::problem::{Code, Problem};
+use crate::app::state::Server;
+use crate::config::Secret;
+
+/// Lets through whoever has a key, with the server for the endpoints.
+pub(super) struct Keys(pub(super) Arc<Server>);
+
+#[async_trait]
+impl Handler for Keys {
+    async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
+        if let Some(key) = authorized(req, &self.0.config.load().api.keys) {
+            depot.insert_typed(self.0.clone());
+            depot.insert_typed(Access { server: self.0.clone(), key });
+            return;
+        }
+        Problem::new(Code::Unauthorized, "a service key is needed: Authorization: Bearer <key>").render(res);
+        ctrl.skip_rest();
+    }
+}
+
+/// The service key that a request came with. An answer that goes on for long ends when the key is removed; an argument
+/// of the endpoints with such answers.
+#[derive(Clone)]
+pub(super) struct Access {
+    server: Arc<Server>,
+    key: Secret,
+}
+
+impl Access {
+    /// Waits until the key is removed.
+    pub(super) async fn removed(self) {
+        let mut reloads = self.server.reloads.subscribe();
+        while is_listed(&self.key, &self.server.config.load().api.keys) {
+            // The server has the sender, and this has the server.
+            if reloads.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("Access(..)")
+    }
+}
+
+impl<'ex> Extractible<'ex> for Access {
+    fn metadata() -> &'static Metadata {
+        static METADATA: Metadata = Metadata::new("");
+        &METADATA
+    }
+
+    #[allow(refining_impl_trait)]
+    async fn extract(_: &'ex mut Request, depot: &'ex mut Depot) -> Result<Self, Problem> {
+        depot.get_typed::<Self>().cloned().map_err(|_| Problem::internal("no service key in the depot"))
+    }
+}
+
+/// No part of the request.
+impl EndpointArgRegister for Access {
+    fn register(_: &mut Components, _: &mut Operation, _: &str) {}
+}
+
+/// The key that there is, in whatever case the scheme is written.
+fn authorized(req: &Request, keys: &[Secret]) -> Option<Secret> {
+    let header = req.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let (scheme, given) = header.and_then(|header| header.split_once(' ')).unwrap_or_default();
+    let given = Secret::new(given.trim());
+    (is_listed(&given, keys) && scheme.eq_ignore_ascii_case("bearer")).then_some(given)
+}
+
+fn is_listed(given: &Secret, keys: &[Secret]) -> bool {
+    keys.iter().filter(|key| same(key.expose().as_bytes(), given.expose().as_bytes())).count() > 0
+}
+
+/// Takes as long wherever the two differ.
+fn same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+}

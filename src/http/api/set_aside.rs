@@ -1,0 +1,203 @@
+//! `/hooks/set-aside`: events that a hook's receiver could not take. They are listed, sent again, or dropped.
+
+use std::str::FromStr;
+
+use bson::oid::ObjectId;
+use handlers::{MessageId, RoomId, Time, UserId};
+use salvo::extract::{Extractible, Metadata};
+use salvo::prelude::*;
+use salvo_oapi::{
+    BasicType, Components, EndpointArgRegister, Object, Operation, Parameter, ParameterIn, RefOr, Schema,
+    ToSchema, endpoint,
+};
+use serde::Serialize;
+
+use super::path_params::{self, SetAsideParam};
+use super::problem::{Code, Details, Problem, may_fail};
+use super::response::Done;
+use super::{Shared, schema};
+use crate::store::set_aside_events::SetAside;
+use crate::webhooks::{Kind, Resent};
+
+/// Events of a page where nothing else is said, and at most.
+const LIMIT: (usize, usize) = (50, 200);
+
+pub(super) fn routes() -> Router {
+    let one = Router::with_path("{event}")
+        .delete(drop_set_aside)
+        .push(Router::with_path("retry").post(retry_set_aside));
+    Router::with_path("hooks/set-aside").get(list_set_aside).push(one)
+}
+
+/// An event that a hook's receiver could not take.
+#[derive(Serialize, ToSchema)]
+#[salvo(schema(name = SetAsideEvent))]
+pub(super) struct Event {
+    /// Its id here.
+    id: String,
+    /// The hook: `after_send`, `connected`, `disconnected` or `offline`.
+    hook: String,
+    /// The `id` that the receiver knows it by.
+    event_id: String,
+    /// `sent`, `edited`, `deleted`, `connected` or `disconnected`.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The room, where it is about a message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[salvo(schema(schema_with = schema::id, required = false))]
+    room_id: Option<RoomId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[salvo(schema(schema_with = schema::id, required = false))]
+    message_id: Option<MessageId>,
+    /// The user who came or went, or whom an offline message is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[salvo(schema(schema_with = schema::user_id, required = false))]
+    user_id: Option<UserId>,
+    /// How often it was tried.
+    tries: i64,
+    /// Why the last try failed.
+    reason: String,
+    #[salvo(schema(schema_with = schema::time))]
+    set_aside_at: Time,
+}
+
+impl From<SetAside> for Event {
+    fn from(event: SetAside) -> Self {
+        let SetAside { id, hook, event, subject, recipient, tries, reason, at } = event;
+        let (room_id, message_id) = subject.message().unzip();
+        let user_id = recipient.or_else(|| subject.user().cloned());
+        let (id, kind) = (id.to_hex(), subject.kind());
+        Self {
+            id,
+            hook,
+            event_id: event,
+            kind,
+            room_id,
+            message_id,
+            user_id,
+            tries,
+            reason,
+            set_aside_at: at,
+        }
+    }
+}
+
+/// Some of the events that are set aside.
+#[derive(Serialize, ToSchema)]
+#[salvo(schema(name = SetAsideEvents))]
+struct Listing {
+    /// The oldest first.
+    events: Vec<Event>,
+    /// Where there are more: `after` for the next page.
+    next: Option<String>,
+}
+
+/// Events that are set aside
+///
+/// A hook's receiver could not take them, while it took others: see `hooks.max_tries`. The oldest first.
+#[endpoint(operation_id = "list_set_aside", tags("hooks"))]
+async fn list_set_aside(server: Shared, wanted: Wanted) -> Result<Json<Listing>, Problem> {
+    let Wanted { hook, user, after, limit } = wanted;
+    let found = server
+        .store
+        .list_set_aside(hook.map(Kind::name), user.as_ref(), after, limit.saturating_add(1))
+        .await?;
+    let more = found.len() > limit;
+    let events: Vec<Event> = found.into_iter().take(limit).map(Event::from).collect();
+    let next = events.last().filter(|_| more).map(|last| last.id.clone());
+    Ok(Json(Listing { events, next }))
+}
+
+/// Sends an event again
+///
+/// Once, and at once. Where the receiver takes it with 2xx it is removed here. A message is sent with the text that it
+/// has now; one that was deleted meanwhile is removed without being sent.
+#[endpoint(operation_id = "retry_set_aside", tags("hooks"), responses((
+    status_code = 502, body = Details, content_type = "application/problem+json",
+    description = "`receiver_failed`: the receiver did not take it, or the hook has no URL; the event stays"
+)))]
+async fn retry_set_aside(server: Shared, event: SetAsideParam) -> Result<Done, Problem> {
+    let found = server.store.find_set_aside(event.0).await?.ok_or_else(no_event)?;
+    let failed = match server.hooks.load_full().resend(&server.store, &found).await? {
+        Resent::Taken | Resent::Withdrawn => {
+            // Where this fails the event stays, and may be sent twice: with the same id.
+            server.store.drop_set_aside(found.id).await.map_err(Problem::of_write)?;
+            return Ok(Done);
+        }
+        Resent::NoHook => format!("hooks.{} has no url", found.hook),
+        Resent::Failed(error) => error.to_string(),
+    };
+    server.store.note_set_aside(found.id, &failed).await.map_err(Problem::of_write)?;
+    Err(Problem::new(Code::ReceiverFailed, failed))
+}
+
+/// Drops an event
+///
+/// Its hook is never told of it.
+#[endpoint(operation_id = "drop_set_aside", tags("hooks"))]
+async fn drop_set_aside(server: Shared, event: SetAsideParam) -> Result<Done, Problem> {
+    let dropped = server.store.drop_set_aside(event.0).await.map_err(Problem::of_write)?;
+    if dropped { Ok(Done) } else { Err(no_event()) }
+}
+
+fn no_event() -> Problem {
+    Problem::new(Code::NotFound, "no such event is set aside")
+}
+
+/// Which events.
+struct Wanted {
+    hook: Option<Kind>,
+    user: Option<UserId>,
+    after: Option<ObjectId>,
+    limit: usize,
+}
+
+/// An id in the query.
+fn parsed<T: FromStr>(name: &'static str, text: Option<&str>) -> Result<Option<T>, Problem> {
+    let wrong = || Problem::invalid(format!("{name}: not an id"));
+    text.map(|text| text.parse().map_err(|_| wrong())).transpose()
+}
+
+impl<'ex> Extractible<'ex> for Wanted {
+    fn metadata() -> &'static Metadata {
+        static METADATA: Metadata = Metadata::new("");
+        &METADATA
+    }
+
+    #[allow(refining_impl_trait)]
+    async fn extract(req: &'ex mut Request, _: &'ex mut Depot) -> Result<Self, Problem> {
+        let given = |name| req.queries().get(name).map(String::as_str);
+        let hook = given("hook").map(|name| {
+            Kind::named(name)
+                .ok_or_else(|| Problem::invalid("hook: after_send, connected, disconnected or offline"))
+        });
+        let limit = match given("limit").map(str::parse) {
+            None => LIMIT.0,
+            Some(Ok(limit)) if (1..=LIMIT.1).contains(&limit) => limit,
+            Some(_) => return Err(Problem::invalid(format!("limit: from 1 to {}", LIMIT.1))),
+        };
+        Ok(Self {
+            hook: hook.transpose()?,
+            user: parsed("user_id", given("user_id"))?,
+            after: parsed("after", given("after"))?,
+            limit,
+        })
+    }
+}
+
+impl EndpointArgRegister for Wanted {
+    fn register(components: &mut Components, operation: &mut Operation, _: &str) {
+        let mut add = |name: &str, description: &str, schema: RefOr<Schema>| {
+            let parameter = Parameter::new(name).location(ParameterIn::Query).required(false);
+            operation.parameters.insert(parameter.description(description).schema(schema));
+        };
+        let text = || Object::with_type(BasicType::String);
+        let hooks = ["after_send", "connected", "disconnected", "offline"];
+        let limit = Object::with_type(BasicType::Integer).minimum(1).maximum(LIMIT.1);
+        add("hook", "Only those of this hook.", text().enum_values(hooks).into());
+        add("user_id", "Only those that name this user.", schema::user_id().into());
+        add("after", "After this event: `next` of the page before.", path_params::event_id().into());
+        add("limit", "By default 50.", limit.into());
+        may_fail(components, operation, &[Code::InvalidRequest]);
+    }
+}

@@ -1,0 +1,124 @@
+//! `/users/{user}`: what is known of a user, and the end of it.
+
+use std::time::Duration;
+
+use handlers::{RoomId, Time, UserId};
+use salvo::prelude::*;
+use salvo_oapi::{ToSchema, endpoint};
+use serde::Serialize;
+
+use super::export::export_user;
+use super::path_params::UserParam;
+use super::problem::Problem;
+use super::response::{Accepted, Done};
+use super::{Shared, dto, schema};
+use crate::protocol::ephemeral::Signal;
+use crate::store::{Membership, Presence};
+
+/// How long an erasure's answer waits for the change stream to bring the erasure. It takes milliseconds.
+const KNOWN: Duration = Duration::from_secs(1);
+
+/// The most rooms that are listed of a user.
+const MAX_ROOMS: usize = 200;
+
+pub(super) fn routes() -> Router {
+    Router::with_path("users/{user}")
+        .get(get_user)
+        .delete(erase_user)
+        .push(Router::with_path("disconnect").post(disconnect_user))
+        .push(Router::with_path("export").get(export_user))
+}
+
+/// What is known of a user.
+#[derive(Serialize, ToSchema)]
+#[salvo(schema(name = User))]
+struct User {
+    #[serde(rename = "user_id")]
+    #[salvo(schema(schema_with = schema::user_id))]
+    id: UserId,
+    /// Whether a socket is open on any server; right within 5 s.
+    online: bool,
+    /// When the last socket was closed; none where one is open, or none was in a long time.
+    #[salvo(schema(schema_with = schema::time_or_null))]
+    last_seen: Option<Time>,
+    /// Whether an erasure is under way: from the `DELETE` until nothing of the user is left.
+    erasing: bool,
+    /// The rooms that the user is in, by their ids, 200 at most; `/rooms?user_id=` has all of them by pages.
+    rooms: Vec<InRoom>,
+    /// Whether there are more.
+    has_more: bool,
+}
+
+/// A user's place in a room.
+#[derive(Serialize, ToSchema)]
+#[salvo(schema(name = InRoom))]
+struct InRoom {
+    #[salvo(schema(schema_with = schema::id))]
+    room_id: RoomId,
+    #[salvo(schema(inline))]
+    role: dto::Role,
+    /// Shown as `sender_email`.
+    email: Option<String>,
+    /// Everything up to this number was written to one of the user's sockets.
+    delivered: i64,
+    /// Everything up to this number was read.
+    read: i64,
+}
+
+impl From<Membership> for InRoom {
+    fn from(membership: Membership) -> Self {
+        let Membership { room, email, role, marks, .. } = membership;
+        Self { room_id: room, role: role.into(), email, delivered: marks.delivered, read: marks.read }
+    }
+}
+
+/// A user: rooms, whether online, when last seen
+///
+/// Anyone may be asked for: Parlor keeps no list of users, and of one that it never saw it knows no rooms.
+#[endpoint(operation_id = "get_user", tags("users"))]
+async fn get_user(server: Shared, user: UserParam) -> Result<Json<User>, Problem> {
+    let Presence { online, last_seen } = server.store.presence(&user.0).await?;
+    let erasing = server.store.is_being_erased(&user.0).await?;
+    let mut rooms = server.store.some_memberships(&user.0, MAX_ROOMS + 1).await?;
+    let has_more = rooms.len() > MAX_ROOMS;
+    rooms.truncate(MAX_ROOMS);
+    let rooms = rooms.into_iter().map(InRoom::from).collect();
+    Ok(Json(User { id: user.0, online, last_seen, erasing, rooms, has_more }))
+}
+
+/// An erasure that has been noted.
+#[derive(Serialize, ToSchema)]
+#[salvo(schema(name = Erasing))]
+struct Erasing {
+    #[salvo(schema(schema_with = schema::user_id))]
+    user_id: UserId,
+    /// Always true: `GET` says false once it has ended.
+    erasing: bool,
+}
+
+/// Erases a user
+///
+/// Memberships, address, receipts, and the text of every message, deleted or edited ones included; sockets are closed
+/// with 4001, and new ones are refused with it until the erasure has ended. It is done in the background, in batches. If
+/// a server dies, another one goes on within `mongodb.operation_ms` and two seconds. What was under way at the `DELETE` is
+/// looked for once more, when it must have ended: after `limits.handler_ms`, `mongodb.operation_ms` and
+/// `presence.grace_ms`. Until then `GET` says `erasing`, and whatever would write something for the user is `conflict`.
+/// What remains of a message is its number, without text or sender; a direct room's pair keeps the id.
+#[endpoint(operation_id = "erase_user", tags("users"))]
+async fn erase_user(server: Shared, user: UserParam) -> Result<Accepted<Erasing>, Problem> {
+    server.store.want_erasure(&user.0).await.map_err(Problem::of_write)?;
+    server.eraser.wake();
+    // What this server is asked next finds it refused.
+    server.store.erasing().known(&user.0, KNOWN).await;
+    Ok(Accepted(Erasing { user_id: user.0, erasing: true }))
+}
+
+/// Closes all of a user's sockets
+///
+/// On every server, with 4001, within milliseconds of the answer. A token that is still good opens new ones: to keep a user out, stop issuing tokens
+/// first, or remove the user from the rooms.
+#[endpoint(operation_id = "disconnect_user", tags("users"))]
+async fn disconnect_user(server: Shared, user: UserParam) -> Result<Done, Problem> {
+    server.store.signal(&Signal::Disconnect { user: user.0 }).await.map_err(Problem::of_write)?;
+    Ok(Done)
+}

@@ -1,0 +1,167 @@
+//! Connections that are no sockets yet, or never become any: how many of them an address has.
+//!
+//! All of them together are bounded by `http.connections`, and one more waits; without a bound for each address, one that
+//! opens connections and says nothing would let everybody wait. So what is over `http.connections_per_address` is closed
+//! as it is accepted, before anything is read of it. A connection counts until it is closed, or is the socket of
+//! someone with a good token: from then on it counts among those. Who is refused counts until they have heard why.
+//!
+//! The address is the connection's own: what proxies write stands in a head that has not been read yet. Listed ones
+//! are exempt.
+//!
+//! The admin listener has bounds of its own, in all and for each address, and closes what is over either: connections there
+//! must not take the files that clients' connections need.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use salvo::async_trait;
+use salvo::conn::ConnCtrl;
+use salvo::fuse::{ArcConnObserver, ConnObserver, FuseAction, FuseConfig, FuseInfo, FusePolicy};
+
+use super::client_ip;
+use crate::app::state::Server;
+
+/// Who is there, by what counts as one address.
+#[derive(Default)]
+pub(crate) struct Arrivals(Mutex<HashMap<IpAddr, HashSet<SocketAddr>>>);
+
+impl Arrivals {
+    /// One more is there; false where its address has `most` already.
+    fn enter(&self, peer: SocketAddr, most: usize) -> bool {
+        let mut known = self.known();
+        let peers = known.entry(client_ip::network(peer.ip())).or_default();
+        let fits = peers.len() < most;
+        if fits {
+            peers.insert(peer);
+        }
+        fits
+    }
+
+    /// It is closed, or counts among the sockets from now on.
+    pub(crate) fn leave(&self, peer: SocketAddr) {
+        let mut known = self.known();
+        let network = client_ip::network(peer.ip());
+        let Some(peers) = known.get_mut(&network) else { return };
+        peers.remove(&peer);
+        if peers.is_empty() {
+            known.remove(&network);
+        }
+    }
+
+    /// How many are there.
+    pub(crate) fn count(&self) -> usize {
+        self.known().values().map(HashSet::len).sum()
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<IpAddr, HashSet<SocketAddr>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whose connections pass a gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// Clients'.
+    Clients,
+    /// Those of whoever runs the server.
+    Admin,
+}
+
+impl Door {
+    /// Who has come in by this door.
+    fn arrivals(self, server: &Server) -> &Arrivals {
+        match self {
+            Self::Clients => &server.arrivals,
+            Self::Admin => &server.admin_arrivals,
+        }
+    }
+
+    /// Takes a connection in. Fails with the bound that it is over.
+    fn enter(self, server: &Server, peer: SocketAddr) -> Result<(), &'static str> {
+        let config = server.config.load();
+        let arrivals = self.arrivals(server);
+        let (most, bound) = match self {
+            Self::Clients => {
+                let http = &config.http;
+                let exempt = client_ip::is_listed(peer.ip().to_canonical(), &http.proxies);
+                let most = http.connections_per_address.filter(|_| !exempt).unwrap_or(usize::MAX);
+                (most, "connections_per_address")
+            }
+            // One task accepts: nobody comes in between the count and the entry.
+            Self::Admin if arrivals.count() >= config.admin.connections => return Err("admin_connections"),
+            Self::Admin => (config.admin.connections_per_address, "admin_connections_per_address"),
+        };
+        if arrivals.enter(peer, most) { Ok(()) } else { Err(bound) }
+    }
+}
+
+/// What each connection passes as it is accepted.
+pub(crate) struct Gate {
+    pub(crate) door: Door,
+    pub(crate) server: Arc<Server>,
+    /// What it is held to from there on.
+    pub(crate) fuse: FuseConfig,
+}
+
+#[async_trait]
+impl FusePolicy for Gate {
+    async fn decide(&self, info: &FuseInfo) -> FuseAction {
+        let Some(peer) = info.remote_addr.clone().into_std() else { return FuseAction::Accept(self.fuse) };
+        match self.door.enter(&self.server, peer) {
+            Ok(()) => FuseAction::Accept(self.fuse),
+            Err(bound) => {
+                self.server.metrics.limit(bound);
+                FuseAction::Reject
+            }
+        }
+    }
+
+    fn observe(&self, info: &FuseInfo, _: &ConnCtrl) -> Option<ArcConnObserver> {
+        let peer = info.remote_addr.clone().into_std()?;
+        Some(Arc::new(Arrival { door: self.door, server: self.server.clone(), peer }))
+    }
+}
+
+/// Goes with the connection, whatever becomes of it.
+struct Arrival {
+    door: Door,
+    server: Arc<Server>,
+    peer: SocketAddr,
+}
+
+impl ConnObserver for Arrival {}
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        self.door.arrivals(&self.server).leave(self.peer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_so_many_and_others_have_theirs() {
+        let arrivals = Arrivals::default();
+        let peer = |text: &str| text.parse::<SocketAddr>().unwrap();
+        for (first, second, third, stranger) in [
+            ("203.0.113.1:1", "203.0.113.1:2", "[::ffff:203.0.113.1]:3", "203.0.113.2:1"),
+            ("[2001:db8:1:2::1]:1", "[2001:db8:1:2::9]:1", "[2001:db8:1:2::1]:2", "[2001:db8:1:3::1]:1"),
+        ] {
+            assert!(arrivals.enter(peer(first), 2) && arrivals.enter(peer(second), 2));
+            assert!(!arrivals.enter(peer(third), 2) && arrivals.enter(peer(stranger), 2));
+            arrivals.leave(peer(first));
+            // It may leave twice: by its upgrade, and by its end.
+            arrivals.leave(peer(first));
+            assert!(arrivals.enter(peer(third), 2) && !arrivals.enter(peer(first), 2));
+            assert_eq!(arrivals.count(), 3);
+            for left in [second, third, stranger] {
+                arrivals.leave(peer(left));
+            }
+            assert_eq!(arrivals.count(), 0);
+            assert!(arrivals.known().is_empty(), "nothing is kept of who left");
+        }
+    }
+}

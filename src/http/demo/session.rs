@@ -1,0 +1,175 @@
+//! What the page needs of an application to be tried out alone: people with tokens, and rooms for them. Only on a
+//! server that is for nobody else; everywhere else both come from the application.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use handlers::{Role, Time};
+use salvo::http::StatusCode;
+use salvo::http::header::{HOST, HeaderName};
+use salvo::prelude::*;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::person;
+use crate::app::state::Server;
+use crate::auth;
+use crate::http::body::{self, BodyFault};
+use crate::store::codec::Kind;
+use crate::store::{RoomPlan, StoreError};
+use crate::ws::handshake;
+
+/// There are so many people, numbered from 1.
+const PEOPLE: i64 = 9;
+
+/// How long a token of the page's is good for; the page gets a new one by itself.
+const TOKEN_TTL: Duration = Duration::from_hours(1);
+
+/// The longest name of a room made here, in characters.
+const MAX_NAME_CHARS: usize = 60;
+
+/// What proxies say of whom they ask for.
+const FORWARDED: [HeaderName; 3] = [
+    HeaderName::from_static("forwarded"),
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-real-ip"),
+];
+
+/// The largest body of a request, in bytes.
+const MAX_BODY_BYTES: usize = 1024;
+
+pub(super) fn routes(server: &Arc<Server>) -> Router {
+    Router::new()
+        .push(Router::with_path("page/session").post(Session(server.clone())))
+        .push(Router::with_path("page/room").post(NewRoom(server.clone())))
+}
+
+/// `POST /page/session {"user":1}`: a token for one of the page's people.
+struct Session(Arc<Server>);
+
+#[derive(Deserialize)]
+struct Who {
+    user: i64,
+}
+
+#[async_trait]
+impl Handler for Session {
+    async fn handle(&self, req: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
+        answer(res, self.token(req).await);
+    }
+}
+
+impl Session {
+    async fn token(&self, req: &mut Request) -> Result<Value, StatusCode> {
+        let Who { user } = asked(&self.0, req).await?;
+        if !(1..=PEOPLE).contains(&user) {
+            return Err(StatusCode::BAD_REQUEST);
+        }
+        let who = person(user);
+        let auth = &self.0.config.load().auth;
+        let ttl = auth.max_lifetime.map_or(TOKEN_TTL, |most| most.min(TOKEN_TTL));
+        let token = auth::sign(auth, &who.user_id, who.email.as_deref(), ttl);
+        let token = token.map_err(|error| {
+            tracing::error!(%error, "a token for the page can't be made");
+            StatusCode::INTERNAL_SERVER_ERROR
+        })?;
+        let expires_at = SystemTime::now() + ttl;
+        let expires_at = expires_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+        let expires_at = Time(i64::try_from(expires_at).unwrap_or(i64::MAX));
+        Ok(json!({ "user_id": who.user_id, "people": PEOPLE, "token": token, "expires_at": expires_at }))
+    }
+}
+
+/// `POST /page/room {"members":[2]}`: the room of the caller and one other; with several, or with a `name`, a new
+/// group, of which the caller is an admin. The caller's token says who that is: so no page elsewhere can do this.
+struct NewRoom(Arc<Server>);
+
+#[derive(Deserialize)]
+struct Wanted {
+    members: Vec<i64>,
+    name: Option<String>,
+}
+
+#[async_trait]
+impl Handler for NewRoom {
+    async fn handle(&self, req: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
+        answer(res, self.make(req).await);
+    }
+}
+
+impl NewRoom {
+    async fn make(&self, req: &mut Request) -> Result<Value, StatusCode> {
+        let Wanted { members, name } = asked(&self.0, req).await?;
+        let token = handshake::token(req.headers()).ok_or(StatusCode::UNAUTHORIZED)?;
+        let caller = self.0.verifier.verify(token).map_err(|_| StatusCode::UNAUTHORIZED)?;
+        let me = (1..=PEOPLE).find(|number| person(*number).user_id == caller.user);
+        let me = me.ok_or(StatusCode::FORBIDDEN)?;
+
+        let mut others = members;
+        others.sort_unstable();
+        let differ = others.windows(2).all(|pair| pair[0] != pair[1]);
+        let are_people = others.iter().all(|other| (1..=PEOPLE).contains(other) && *other != me);
+        let is_named = name.as_deref().is_none_or(is_name);
+        if others.is_empty() || !differ || !are_people || !is_named {
+            return Err(StatusCode::BAD_REQUEST);
+        }
+        let is_group = others.len() > 1 || name.is_some();
+        let (kind, role) = if is_group { (Kind::Group, Role::Admin) } else { (Kind::Direct, Role::Member) };
+        let others = others.into_iter().map(|other| (person(other), Role::Member));
+        let members: Vec<_> = std::iter::once((person(me), role)).chain(others).collect();
+        let plan = RoomPlan { kind, name: name.as_deref(), members: &members, made_by: None, attempt: None };
+        let room = self.0.store.make(plan).await.map_err(|error| failed(&error))?;
+        Ok(json!({ "room_id": room.id }))
+    }
+}
+
+/// What is asked for, where this server has it for whoever asks.
+async fn asked<T: for<'a> Deserialize<'a>>(server: &Server, req: &mut Request) -> Result<T, StatusCode> {
+    let config = server.config.load_full();
+    // The keys may have changed since the start.
+    let may = server.page.tokens && config.auth.secret_is_own && config.http.proxies.is_empty();
+    if !may || !asked_on_loopback(req) {
+        return Err(StatusCode::NOT_FOUND);
+    }
+    let body = body::read(req, MAX_BODY_BYTES, config.http.request).await;
+    let body = body.map_err(|fault| match fault {
+        BodyFault::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        BodyFault::Late => StatusCode::REQUEST_TIMEOUT,
+        BodyFault::Encoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        BodyFault::Broken => StatusCode::BAD_REQUEST,
+    })?;
+    serde_json::from_slice(&body).map_err(|_| StatusCode::BAD_REQUEST)
+}
+
+fn answer(res: &mut Response, answer: Result<Value, StatusCode>) {
+    match answer {
+        Ok(value) => res.render(Json(value)),
+        Err(status) => {
+            res.status_code(status);
+            res.render(status.canonical_reason().unwrap_or_default());
+        }
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let fits = name.chars().count() <= MAX_NAME_CHARS;
+    fits && !name.trim().is_empty() && !name.chars().any(char::is_control)
+}
+
+fn failed(error: &StoreError) -> StatusCode {
+    tracing::error!(%error, "a room for the page can't be made");
+    StatusCode::SERVICE_UNAVAILABLE
+}
+
+/// A page elsewhere can make a browser call 127.0.0.1 under a name of its own (DNS rebinding); the `Host` tells. And what a
+/// proxy passes on isn't asked here.
+fn asked_on_loopback(req: &Request) -> bool {
+    if FORWARDED.iter().any(|name| req.headers().contains_key(name)) {
+        return false;
+    }
+    let host = req.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| {
+        if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { host }
+    });
+    matches!(name, "localhost" | "127.0.0.1" | "[::1]")
+}

@@ -1,0 +1,17 @@
+//! HTTP itself, before and after any handler: which requests are refused whatever they ask for, what becomes of a body that
+//! nobody reads, and how files are served.
+
+pub mod api;
+pub(crate) mod asset;
+pub(crate) mod body;
+pub(crate) mod client_ip;
+pub(crate) mod connection_limit;
+pub(crate) mod demo;
+pub(crate) mod head;
+pub(crate) mod negotiation;
+pub(crate) mod refused_clients;
+pub(crate) mod router;
+pub(crate) mod security_headers;
+pub(crate) mod strict_request;
+pub(crate) mod tls;
+pub(crate) mod unread_body;

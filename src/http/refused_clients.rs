@@ -1,0 +1,208 @@
+//! Connects that are refused too often, and whom that is held against.
+//!
+//! A connect without a good token may be a guess, so it counts against its address: after too many of them the address is
+//! answered 429 for a minute. Many users can share an address, so that holds up nobody who has a good token: what such
+//! a connect is refused for (rooms that aren't the user's, say) counts against the user. A token that a known key has
+//! signed but whose time is over is no guess. It counts against itself: anyone may have kept an old token, so a
+//! user's new one doesn't pay for it.
+//!
+//! Memory is bounded, whoever comes from however many addresses: where there are too many, those that were seen least are
+//! forgotten. It counts by server; so does a proxy that isn't listed count as the one address it is.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use handlers::UserId;
+use moka::notification::RemovalCause;
+use moka::sync::Cache;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::client_ip;
+use crate::auth::{Caller, Refused};
+use crate::config::Config;
+use crate::telemetry::metrics::Metrics;
+
+/// Over how long refused connects are counted, and how long no more are heard.
+const WHILE: Duration = Duration::from_mins(1);
+
+/// Whom a refused connect is held against.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Source {
+    /// Nobody: this machine, or a proxy that many come through.
+    Exempt,
+    /// All who come from there without a good token.
+    Address(IpAddr),
+    /// A user with a good token.
+    User(UserId),
+    /// Whoever comes with this user's old tokens.
+    Untimely(UserId),
+}
+
+impl Source {
+    /// An address, as far as nothing is known of the token.
+    pub(crate) fn of_address(address: IpAddr, config: &Config) -> Self {
+        if client_ip::is_exempt(address, &config.http.proxies) {
+            Self::Exempt
+        } else {
+            Self::Address(client_ip::network(address))
+        }
+    }
+
+    /// The same, once the token was checked.
+    pub(crate) fn with_token(self, verified: Option<&Result<Caller, Refused>>) -> Self {
+        match (self, verified) {
+            (Self::Exempt, _) => Self::Exempt,
+            (_, Some(Ok(caller))) => Self::User(caller.user.clone()),
+            (address, Some(Err(refused))) => {
+                refused.untimely_user().map_or(address, |user| Self::Untimely(user.clone()))
+            }
+            (address, None) => address,
+        }
+    }
+}
+
+/// Who was refused in the last minute, and how often.
+pub(crate) struct Refusals {
+    counts: Cache<Source, Arc<Count>>,
+    checks: Semaphore,
+    metrics: Arc<Metrics>,
+}
+
+struct Count {
+    refused: AtomicU32,
+    since: Instant,
+}
+
+impl Count {
+    fn new(refused: u32) -> Arc<Self> {
+        Arc::new(Self { refused: AtomicU32::new(refused), since: Instant::now() })
+    }
+}
+
+impl Refusals {
+    pub(crate) fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
+        let counted = metrics.clone();
+        let forgotten = move |_, _, cause| {
+            if cause == RemovalCause::Size {
+                counted.limit("refused_addresses");
+            }
+        };
+        let counts = Cache::builder()
+            .max_capacity(config.limits.refused_addresses.into())
+            .time_to_live(WHILE)
+            .eviction_listener(forgotten)
+            .build();
+        Self { counts, checks: Semaphore::new(config.limits.blocked_checks), metrics }
+    }
+
+    /// Counts one more refused connect. With the last one that a source may have, its minute begins again.
+    pub(crate) fn add(&self, source: &Source, config: &Config) {
+        if *source == Source::Exempt {
+            return;
+        }
+        let count = self.counts.get_with_by_ref(source, || Count::new(0));
+        let refused = count.refused.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        if refused == config.limits.refusals_per_minute {
+            self.counts.insert(source.clone(), Count::new(refused));
+        }
+    }
+
+    /// For how long this source is not to be listened to, if it isn't.
+    pub(crate) fn wait(&self, source: &Source, config: &Config) -> Option<Duration> {
+        let count = self.counts.get(source)?;
+        let over = count.refused.load(Ordering::Relaxed) >= config.limits.refusals_per_minute;
+        over.then(|| WHILE.saturating_sub(count.since.elapsed()))
+    }
+
+    /// Waits for a turn to check a token from an address that is not listened to. Whoever floods from there keeps that
+    /// much of a processor busy, and no more.
+    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        if let Ok(permit) = self.checks.try_acquire() {
+            return Some(permit);
+        }
+        self.metrics.limit("blocked_checks");
+        // It is never closed.
+        self.checks.acquire().await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::metrics::Now;
+
+    fn config(settings: &[(&str, &str)]) -> Config {
+        let env = settings.iter().map(|(key, value)| (format!("PARLOR__{key}"), (*value).to_owned()));
+        Config::load(None, env).unwrap()
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn an_address_that_was_refused_too_often_waits() {
+        let config = config(&[("LIMITS__REFUSALS_PER_MINUTE", "2"), ("HTTP__PROXIES", "10.0.0.0/8")]);
+        let refusals = Refusals::new(&config, Arc::new(Metrics::new()));
+        for (address, neighbour, stranger) in [
+            ("203.0.113.1", "203.0.113.1", "203.0.113.2"),
+            ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", "2001:db8:1:3::1"),
+        ] {
+            let [address, neighbour, stranger] =
+                [address, neighbour, stranger].map(|text| Source::of_address(ip(text), &config));
+            refusals.add(&address, &config);
+            assert_eq!(refusals.wait(&address, &config), None);
+            refusals.add(&address, &config);
+            let wait = refusals.wait(&neighbour, &config).unwrap();
+            assert!(wait > Duration::from_secs(50) && wait <= WHILE, "{wait:?}");
+            assert_eq!(refusals.wait(&stranger, &config), None);
+        }
+        for exempt in ["127.0.0.1", "::1", "10.1.2.3"] {
+            let exempt = Source::of_address(ip(exempt), &config);
+            for _ in 0..5 {
+                refusals.add(&exempt, &config);
+            }
+            assert_eq!(refusals.wait(&exempt, &config), None, "{exempt:?}");
+        }
+    }
+
+    #[test]
+    fn good_and_old_tokens_are_no_guesses_of_their_address() {
+        let config = config(&[("LIMITS__REFUSALS_PER_MINUTE", "1")]);
+        let refusals = Refusals::new(&config, Arc::new(Metrics::new()));
+        let mut auth = config.auth.clone();
+        auth.secret = Some(crate::config::Secret::new("a secret of these tests, 32 bytes long"));
+        let verifier = crate::auth::Verifier::new(&auth).unwrap();
+        let user = UserId::Int(7);
+        let good = crate::auth::sign(&auth, &user, None, Duration::from_mins(1)).unwrap();
+        let address = || Source::of_address(ip("203.0.113.1"), &config);
+        let source = |token: &str| address().with_token(Some(&verifier.verify(token)));
+        assert_eq!(source(&good), Source::User(user.clone()));
+        assert_eq!(source(&format!("{good}x")), address());
+        assert_eq!(address().with_token(None), address());
+        let old = Source::Untimely(user);
+        for one in [address(), old, source(&good)] {
+            assert_eq!(refusals.wait(&one, &config), None, "{one:?} has its own count");
+            refusals.add(&one, &config);
+            assert!(refusals.wait(&one, &config).is_some());
+        }
+    }
+
+    #[test]
+    fn more_addresses_than_are_remembered_are_forgotten_and_counted() {
+        let config = config(&[("LIMITS__REFUSED_ADDRESSES", "10")]);
+        let metrics = Arc::new(Metrics::new());
+        let refusals = Refusals::new(&config, metrics.clone());
+        for n in 0..100 {
+            refusals.add(&Source::of_address(ip(&format!("203.0.113.{n}")), &config), &config);
+        }
+        refusals.counts.run_pending_tasks();
+        assert!(refusals.counts.entry_count() <= 10);
+        let now =
+            Now { heartbeat: None, write_queue: 0, receipts: 0, connections: 0, marks: 0, log_dropped: 0 };
+        let page = metrics.render(now, crate::http::negotiation::MetricsFormat::OpenMetrics);
+        assert!(page.contains("limits_hit_total{bound=\"refused_addresses\"} 90"));
+    }
+}

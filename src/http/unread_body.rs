@@ -1,0 +1,64 @@
+//! What becomes of a request's body that was answered without being read.
+//!
+//! A connection that is closed while the client still writes is reset, and a client that writes first and reads then never
+//! sees why. So the answer says `Connection: close`, and the rest of the body is read and dropped for a while:
+//! `http.discard_bytes` within `http.discard_ms`. A body that nobody needed, of a request that went well, is dropped before
+//! the answer, and the connection stays.
+
+use std::sync::Arc;
+
+use salvo::http::ReqBody;
+use salvo::http::header::{CONNECTION, EXPECT, HeaderValue};
+use salvo::hyper::body::Body as _;
+use salvo::prelude::*;
+
+use super::body;
+use crate::app::state::Server;
+
+/// Runs around every handler.
+pub(crate) struct Unread(pub(crate) Arc<Server>);
+
+#[async_trait]
+impl Handler for Unread {
+    async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
+        ctrl.call_next(req, depot, res).await;
+        let status = res.status_code.unwrap_or(StatusCode::OK);
+        let from_network = req.body().is_hyper() && !req.body().is_end_stream();
+        if !from_network || status == StatusCode::SWITCHING_PROTOCOLS {
+            return;
+        }
+        let mut unread = req.take_body();
+        let refused = status.is_client_error() || status.is_server_error();
+        if !refused && discard(&self.0, &mut unread).await {
+            return;
+        }
+        res.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        // A client that asked first sends nothing after a final answer.
+        if refused && !req.headers().contains_key(EXPECT) {
+            let server = self.0.clone();
+            tokio::spawn(async move { discard(&server, &mut unread).await });
+        }
+    }
+}
+
+/// Reads the rest and drops it. False where there is more than that, or it ends too late or badly.
+async fn discard(server: &Server, unread: &mut ReqBody) -> bool {
+    let (mut left, patience) = {
+        let http = &server.config.load().http;
+        (http.discard_bytes, http.discard)
+    };
+    let discarding = async {
+        while let Some(bytes) = body::skip(unread).await {
+            let Some(fewer) = left.checked_sub(bytes) else {
+                server.metrics.limit("discard_bytes");
+                return false;
+            };
+            left = fewer;
+        }
+        unread.is_end_stream()
+    };
+    tokio::time::timeout(patience, discarding).await.unwrap_or_else(|_| {
+        server.metrics.limit("discard_ms");
+        false
+    })
+}

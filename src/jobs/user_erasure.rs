@@ -1,0 +1,122 @@
+//! Erases users in the background, a batch at a time: what one server began and didn't end another goes on with.
+//!
+//! From the moment that an erasure is noted every server closes the user's sockets, and refuses new ones; no room takes
+//! the user in. The memberships go first, so nothing new comes while the messages go. What was under way at that moment is
+//! looked for once more, when it must have ended; if that let the user into a room, what they did there, a last time. The
+//! erasure counts as under way until the last look is over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::app::state::Server;
+use crate::store::{Erasure, Store, StoreError};
+
+/// How often it is looked for erasures that others have not come to the end of, or that failed.
+const PERIOD: Duration = Duration::from_secs(2);
+
+/// Documents in one go: a fraction of a second, so that chat goes on beside it.
+const BATCH: i64 = 500;
+
+/// Wakes the task before its time.
+#[derive(Debug, Default)]
+pub(crate) struct Eraser(Notify);
+
+impl Eraser {
+    /// A user is to be erased.
+    pub(crate) fn wake(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// Erases when woken and every few seconds, for ever.
+pub(crate) async fn run(server: Arc<Server>) {
+    loop {
+        let config = server.config.load_full();
+        let task = Task {
+            store: server.store.clone(),
+            lease: config.mongodb.operation,
+            linger: config.action_over() + config.presence.grace,
+        };
+        if let Err(error) = task.work_off().await {
+            server.metrics.fault("erasure");
+            tracing::warn!(%error, "erasing a user failed; trying again");
+        }
+        // Either way round: it is looked again, and soon enough for what was swept just now.
+        let _ = tokio::time::timeout(PERIOD.min(task.linger), server.eraser.0.notified()).await;
+    }
+}
+
+struct Task {
+    store: Store,
+    /// How long a server that doesn't go on is waited for. If a batch takes longer, two servers do it, which harms nothing.
+    lease: Duration,
+    /// How long what a user was doing may still take, and it to be noted that they are gone.
+    linger: Duration,
+}
+
+impl Task {
+    async fn work_off(&self) -> Result<(), StoreError> {
+        while let Some(erasure) = self.store.take_erasure(self.lease).await? {
+            if erasure.swept {
+                self.look_again(&erasure).await?;
+            } else {
+                self.sweep(&erasure).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn sweep(&self, erasure: &Erasure) -> Result<(), StoreError> {
+        if self.erase(erasure).await?.is_some() {
+            self.store.erasure_swept(erasure, self.linger).await?;
+        }
+        Ok(())
+    }
+
+    async fn look_again(&self, erasure: &Erasure) -> Result<(), StoreError> {
+        let is_offline = self.store.erase_presence(&erasure.user).await?;
+        match self.erase(erasure).await? {
+            None => Ok(()),
+            // Whoever came into a room meanwhile may have been there, and is seen for the last time by now.
+            Some(1..) if !erasure.looked => self.store.erasure_looked(erasure, self.linger).await,
+            Some(_) if !is_offline => self.store.erasure_looked(erasure, self.linger).await,
+            Some(_) => {
+                self.store.end_erasure(erasure).await?;
+                tracing::info!("a user was erased");
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives how many rooms the user was in; none where another server has it now.
+    async fn erase(&self, erasure: &Erasure) -> Result<Option<usize>, StoreError> {
+        let user = &erasure.user;
+        let mut rooms = 0;
+        loop {
+            let left = self.store.erase_memberships(user, BATCH).await?;
+            if left == 0 {
+                break;
+            }
+            rooms += left;
+            if !self.store.hold_erasure(erasure, self.lease).await? {
+                return Ok(None);
+            }
+        }
+        self.store.erase_answers(user).await?;
+        self.store.erase_set_aside(user).await?;
+        self.store.erase_signals(user).await?;
+        Ok(self.erase_messages(erasure).await?.then_some(rooms))
+    }
+
+    /// False where another server has it now.
+    async fn erase_messages(&self, erasure: &Erasure) -> Result<bool, StoreError> {
+        while self.store.erase_messages(&erasure.user, BATCH).await? > 0 {
+            if !self.store.hold_erasure(erasure, self.lease).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,113 @@
+//! The `mongod` process: started, watched, ended and reaped.
+//!
+//! A thread of its own starts the child and waits for it. The signal that the kernel sends on the parent's
+//! death goes out when the *thread* dies that started the child: from a thread of the runtime, which may
+//! retire or end with a test, the database would be ended while the server still lives.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::command;
+
+/// How long a child may take to end by SIGTERM before SIGKILL, where that blocks a thread: shorter than for an orderly stop.
+const END_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long the kernel may take to clear away a killed process.
+const KILL_LIMIT: Duration = Duration::from_secs(5);
+
+/// A child process that doesn't outlive this value.
+#[derive(Debug)]
+pub(super) struct Child {
+    pid: u32,
+    // `Some` once it ended; closed without it where its status could not be learned.
+    status: watch::Receiver<Option<ExitStatus>>,
+}
+
+impl Child {
+    /// Starts `command`, silent and in a process group of its own: Ctrl-C at the terminal goes to the whole
+    /// group of the server, and must not end the database before the server has drained.
+    pub(super) fn spawn(mut command: Command) -> io::Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        let (started, pid) = mpsc::sync_channel(1);
+        let (ended, status) = watch::channel(None);
+        thread::Builder::new().name("mongod".to_owned()).spawn(move || {
+            let mut process = match command.spawn() {
+                Ok(process) => process,
+                Err(cause) => return drop(started.send(Err(cause))),
+            };
+            // Nobody waiting any more is no reason to leave the process unreaped.
+            drop(started.send(Ok(process.id())));
+            if let Ok(status) = process.wait() {
+                ended.send_replace(Some(status));
+            }
+        })?;
+        let pid = pid.recv().map_err(io::Error::other)??;
+        Ok(Self { pid, status })
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.status.borrow().is_none() && self.status.has_changed().is_ok()
+    }
+
+    /// Waits until the process is gone. `None`: it is, and how it ended is not known.
+    pub(super) async fn exited(&self) -> Option<ExitStatus> {
+        let mut status = self.status.clone();
+        status.wait_for(Option::is_some).await.ok().and_then(|status| *status)
+    }
+
+    /// Ends the process and waits until it is gone: SIGTERM, and past `limit` SIGKILL.
+    pub(super) async fn stop(&self, limit: Duration) {
+        for (signal, limit) in [(Signal::TERM, limit), (Signal::KILL, KILL_LIMIT)] {
+            self.signal(signal);
+            if timeout(limit, self.exited()).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// The same for who can't wait: it blocks for some seconds at most.
+    pub(super) fn end(&self) {
+        for (signal, limit) in [(Signal::TERM, END_LIMIT), (Signal::KILL, KILL_LIMIT)] {
+            self.signal(signal);
+            let since = Instant::now();
+            while self.is_running() && since.elapsed() < limit {
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        // Once reaped, its id may be another's.
+        if self.is_running() && !command::signal(signal, self.pid) {
+            tracing::warn!(pid = self.pid, ?signal, "could not signal the private MongoDB");
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// The `setpriv` through which a child asks the kernel for SIGTERM when its parent dies. `None` where there
+/// is none, or one that can't (busybox has such a one).
+pub(super) async fn setpriv() -> Option<PathBuf> {
+    let setpriv = command::which("setpriv", &std::env::var_os("PATH")?)?;
+    let mut probe = command::command(&setpriv);
+    probe.args(["--pdeathsig", "TERM", "true"]);
+    command::run(&mut probe, command::QUICK).await.ok().map(|_| setpriv)
+}

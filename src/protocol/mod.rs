@@ -1,0 +1,6 @@
+//! The wire format that several layers share: close codes, cursors, ephemeral events and fields for one socket.
+
+pub(crate) mod close;
+pub(crate) mod cursor;
+pub mod ephemeral;
+pub(crate) mod fields;

@@ -1,0 +1,160 @@
+//! What an event of the change stream says of rooms, their messages and members.
+
+use bson::{DateTime, RawDocument, Timestamp};
+
+use super::room_state::Change;
+use crate::store::codec::{self, Marks, Undecodable};
+
+/// An event, its fields found in one pass: there are ten, and looking each up by its name begins at the first.
+pub(super) struct Event<'a> {
+    pub(super) operation: &'a str,
+    pub(super) collection: &'a str,
+    /// When it was committed.
+    pub(super) time: Timestamp,
+    /// When it was made, by the clock of the database's machine.
+    pub(super) made: Option<DateTime>,
+    /// The `documentKey`.
+    pub(super) key: &'a RawDocument,
+    /// All of it, where it was inserted or replaced.
+    document: Option<&'a RawDocument>,
+    /// What changed in it, where it was updated.
+    update: Option<&'a RawDocument>,
+}
+
+/// What is told of a collection itself, and of none of its documents.
+const OF_COLLECTIONS: [&str; 3] = ["drop", "rename", "dropIndexes"];
+
+/// What an event of the stream tells of.
+pub(super) enum Told<'a> {
+    /// A document.
+    Change(Event<'a>),
+    /// A collection that isn't there any more by its name, or lacks an index.
+    Dropped {
+        collection: &'a str,
+        /// Whether all that was in it is gone, too.
+        all: bool,
+        time: Timestamp,
+    },
+}
+
+impl<'a> Event<'a> {
+    pub(super) fn read(event: &'a RawDocument) -> Result<Told<'a>, Undecodable> {
+        let (mut operation, mut namespace, mut time, mut key) = (None, None, None, None);
+        let (mut made, mut document, mut update) = (None, None, None);
+        for field in event {
+            let (name, value) = field?;
+            match name.as_str() {
+                "operationType" => operation = value.as_str(),
+                "ns" => namespace = value.as_document(),
+                "clusterTime" => time = value.as_timestamp(),
+                "wallTime" => made = value.as_datetime(),
+                "documentKey" => key = value.as_document(),
+                "fullDocument" => document = value.as_document(),
+                "updateDescription" => update = value.as_document(),
+                _ => {}
+            }
+        }
+        let operation = found(operation, "operationType")?;
+        let (collection, time) = (found(namespace, "ns")?.get_str("coll")?, found(time, "clusterTime")?);
+        if OF_COLLECTIONS.contains(&operation) {
+            return Ok(Told::Dropped { collection, all: operation != "dropIndexes", time });
+        }
+        let key = found(key, "documentKey")?;
+        Ok(Told::Change(Self { operation, collection, time, made, key, document, update }))
+    }
+
+    pub(super) fn document(&self) -> Result<&'a RawDocument, Undecodable> {
+        found(self.document, "fullDocument")
+    }
+
+    pub(super) fn updated_fields(&self) -> Result<&'a RawDocument, Undecodable> {
+        Ok(self.update()?.get_document("updatedFields")?)
+    }
+
+    fn update(&self) -> Result<&'a RawDocument, Undecodable> {
+        found(self.update, "updateDescription")
+    }
+
+    /// The change of the room, where this is one that its sockets are told of; `id` is the document's.
+    pub(super) fn change(&self, id: &RawDocument) -> Result<Option<Change>, Undecodable> {
+        Ok(match (self.collection, self.operation) {
+            ("messages", "insert") => codec::read_message(self.document()?)?.map(Change::Sent),
+            ("messages", "update") => read_update(id, self.updated_fields()?)?,
+            ("members", "insert") => {
+                let member = codec::read_member(self.document()?)?;
+                Some(Change::Entered { user: member.user, marks: member.marks })
+            }
+            ("members", "update") => read_marks(id, self.updated_fields()?)?,
+            ("members", "delete") => Some(Change::Left { user: codec::read_member_user(id)? }),
+            _ => None,
+        })
+    }
+
+    /// Whether anyone is told of such a change.
+    pub(super) fn is_of_interest(&self) -> Result<bool, Undecodable> {
+        Ok(match (self.collection, self.operation) {
+            // Of messages there are deletes only where a room is deleted, and then no one is left to be told.
+            ("messages" | "heartbeats", "insert" | "update")
+            | ("members", "insert" | "update" | "delete")
+            | ("presence", "insert" | "update" | "replace")
+            // Deleted are those that are folded.
+            | ("marks" | "erasures", "insert" | "delete")
+            // Of signals deletes are but their expiry.
+            | ("rooms" | "signals", "insert") => true,
+            // One that is renamed or deleted.
+            ("rooms", "update") => {
+                let fields = self.updated_fields()?;
+                let mut removed = self.update()?.get_array("removedFields")?.into_iter();
+                fields.get("deleted_at")?.is_some()
+                    || fields.get("name")?.is_some()
+                    || removed.any(|field| field.is_ok_and(|field| field.as_str() == Some("name")))
+            }
+            _ => false,
+        })
+    }
+
+    /// Whether a change of a member is one of who is in the room, and as what.
+    pub(super) fn is_of_membership(&self) -> Result<bool, Undecodable> {
+        if self.operation != "update" {
+            return Ok(true);
+        }
+        Ok(self.removes("pending")? || self.updated_fields()?.get("role")?.is_some())
+    }
+
+    /// Whether a change of a member gives the member another address, or none.
+    pub(super) fn is_of_address(&self) -> Result<bool, Undecodable> {
+        let is_update = self.operation == "update";
+        Ok(is_update && (self.updated_fields()?.get("email")?.is_some() || self.removes("email")?))
+    }
+
+    fn removes(&self, name: &str) -> Result<bool, Undecodable> {
+        let mut removed = self.update()?.get_array("removedFields")?.into_iter();
+        Ok(removed.any(|field| field.is_ok_and(|field| field.as_str() == Some(name))))
+    }
+}
+
+/// What stands in a field, of the type that it should be.
+fn found<T>(value: Option<T>, name: &str) -> Result<T, Undecodable> {
+    value.ok_or_else(|| Undecodable::new(&format!("no `{name}`")))
+}
+
+/// An edit or a delete of a message.
+fn read_update(id: &RawDocument, fields: &RawDocument) -> Result<Option<Change>, Undecodable> {
+    let (_, id) = codec::read_message_id(id)?;
+    if fields.get("deleted_at")?.is_some() {
+        return Ok(Some(Change::Deleted { id, revision: codec::read_revision(fields)? }));
+    }
+    let Some((text, updated_at)) = codec::read_edit(fields)? else { return Ok(None) };
+    Ok(Some(Change::Edited { id, text, updated_at, revision: codec::read_revision(fields)? }))
+}
+
+/// Marks of a member, where the update raised any: a server of an older version raises them so.
+fn read_marks(id: &RawDocument, fields: &RawDocument) -> Result<Option<Change>, Undecodable> {
+    let delivered = codec::read_int_if_any(fields, "delivered")?;
+    let read = codec::read_int_if_any(fields, "read")?;
+    if delivered.is_none() && read.is_none() {
+        return Ok(None);
+    }
+    let marks = Marks { delivered: delivered.unwrap_or_default(), read: read.unwrap_or_default() };
+    Ok(Some(Change::Marked(vec![(codec::read_member_user(id)?, marks)])))
+}

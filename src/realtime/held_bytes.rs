@@ -1,0 +1,82 @@
+//! Bytes that are held for clients: events that wait for sockets, first frames and large answers.
+//!
+//! An event is encoded once and shared by all sockets that it waits for, so a server counts it once, and a user once for
+//! each socket. A socket or a user over its bound loses the socket that crosses it. When the whole server is over its
+//! bound, the sockets with most waiting are closed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::sessions::Outboxes;
+use crate::protocol::close::Close;
+use crate::telemetry::metrics::Metrics;
+
+/// The pause after sockets were closed, for what they held to be given back.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Sockets that are closed between two pauses.
+const CLOSED_AT_ONCE: usize = 16;
+
+/// The bytes that one server holds for clients.
+#[derive(Clone, Debug)]
+pub(crate) struct Held(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    bytes: AtomicUsize,
+    most: usize,
+    over: Notify,
+}
+
+/// Bytes that are held until this is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Charge(Option<(Held, usize)>);
+
+impl Held {
+    /// With nothing held, and this bound.
+    pub(crate) fn new(most: usize) -> Self {
+        Self(Arc::new(Shared { bytes: AtomicUsize::default(), most, over: Notify::new() }))
+    }
+
+    /// Counts bytes until the charge is dropped.
+    pub(crate) fn charge(&self, bytes: usize) -> Charge {
+        let before = self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) > self.0.most {
+            self.0.over.notify_one();
+        }
+        Charge(Some((self.clone(), bytes)))
+    }
+
+    /// Returns how many bytes are held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Closes the sockets with most waiting while the server is over its bound, for ever.
+    pub(crate) async fn relieve(self, outboxes: Outboxes, metrics: Arc<Metrics>) {
+        loop {
+            self.0.over.notified().await;
+            while self.bytes() > self.0.most {
+                let mut excess = self.bytes().saturating_sub(self.0.most);
+                for (bytes, outbox) in outboxes.fullest(CLOSED_AT_ONCE) {
+                    if excess > 0 && outbox.is_first_to_close(Close::TooSlow) {
+                        metrics.limit("server_bytes");
+                        excess = excess.saturating_sub(bytes);
+                    }
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        if let Some((held, bytes)) = self.0.take() {
+            held.0.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+}

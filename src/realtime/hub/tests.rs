@@ -1,0 +1,244 @@
+//! Who is told what where several open a room at once.
+
+use std::collections::VecDeque;
+
+use handlers::{MessageId, Time, UserId};
+
+use super::*;
+use crate::realtime::outbox::MANY;
+use crate::store::codec::{self, Marks, Member};
+
+fn at(time: u32) -> Timestamp {
+    Timestamp { time, increment: 1 }
+}
+
+fn snapshot(time: u32) -> Snapshot {
+    let member = |user| Member {
+        user: UserId::Int(user),
+        email: None,
+        role: handlers::Role::Member,
+        marks: Marks::default(),
+        pending: false,
+    };
+    let members = vec![member(1), member(2)];
+    Snapshot { time: at(time), members, messages: Vec::new(), waiting: Vec::new(), complete: true }
+}
+
+fn said(id: i64) -> Change {
+    Change::Sent(codec::Message {
+        id: MessageId::try_from(id).unwrap(),
+        sender: UserId::Int(1),
+        text: "hello".to_owned(),
+        created_at: Time(0),
+        updated_at: Time(0),
+        write_id: None,
+    })
+}
+
+fn taken(socket: &Outbox) -> VecDeque<Arc<Frame>> {
+    let mut taken = VecDeque::new();
+    socket.take(100, &mut taken);
+    taken
+}
+
+fn told(socket: &Outbox) -> Vec<Timestamp> {
+    taken(socket).iter().map(|frame| frame.time).collect()
+}
+
+fn hub() -> (Hub, RoomId) {
+    let (hub, _) = Hub::new(Held::new(usize::MAX), TextPool::new(usize::MAX), Arc::new(Metrics::new()));
+    (hub, RoomId::try_from(1).unwrap())
+}
+
+#[test]
+fn what_came_between_two_histories_is_told_though_the_later_one_was_there_first() {
+    let (hub, room) = hub();
+    let (early, late) = (Arc::new(Outbox::new(10_usize, None)), Arc::new(Outbox::new(10_usize, None)));
+    let visits = [&early, &late].map(|socket| hub.join(room, socket).unread.unwrap());
+    for (time, id) in [(7, 1), (12, 2)] {
+        hub.reached(room, at(time));
+        hub.committed(room, at(time), said(id));
+    }
+    hub.opened(room, visits[1], &late, &snapshot(10));
+    assert_eq!(told(&late), [], "the earlier one is still being read");
+    hub.opened(room, visits[0], &early, &snapshot(5));
+    assert_eq!(told(&early), [at(7), at(12)]);
+    assert_eq!(told(&late), [at(7), at(12)], "of which its socket drops what its history has");
+}
+
+#[test]
+fn whoever_leaves_while_reading_holds_up_nobody() {
+    let (hub, room) = hub();
+    let (gone, stays) = (Arc::new(Outbox::new(10_usize, None)), Arc::new(Outbox::new(10_usize, None)));
+    let visits = [&gone, &stays].map(|socket| hub.join(room, socket).unread.unwrap());
+    hub.reached(room, at(7));
+    hub.committed(room, at(7), said(1));
+    hub.opened(room, visits[1], &stays, &snapshot(5));
+    assert_eq!(told(&stays), []);
+    hub.leave(room, &gone);
+    assert_eq!(told(&stays), [at(7)]);
+}
+
+#[test]
+fn a_sleeping_room_that_is_joined_is_read_as_before_what_is_about_to_be_told() {
+    let (hub, mut wanted) =
+        Hub::new(Held::new(usize::MAX), TextPool::new(usize::MAX), Arc::new(Metrics::new()));
+    let room = RoomId::try_from(1).unwrap();
+    let inbox = Arc::new(Outbox::of_inbox(10_usize, UserId::Int(1), Arc::default()));
+    hub.passed(at(3));
+    hub.join_inbox(&[room], &inbox);
+    // The hub has heard of it, and is about to be given it.
+    hub.reached(room, at(7));
+    let socket = Arc::new(Outbox::new(10_usize, None));
+    assert!(hub.join(room, &socket).unread.is_none(), "it is read for all");
+    hub.committed(room, at(7), said(1));
+    let wanted = wanted.try_recv().unwrap();
+    assert!(wanted.at < at(7), "{:?}", wanted.at);
+    hub.opened_for_all(wanted, &Snapshot { time: wanted.at, ..snapshot(0) });
+    assert_eq!(told(&inbox), [at(7)]);
+}
+
+/// What was committed then, the making of the room itself perhaps, the hub was given while nobody was there to be told.
+#[test]
+fn a_sleeping_room_is_not_read_as_before_the_first_who_came() {
+    let (hub, mut wanted) =
+        Hub::new(Held::new(usize::MAX), TextPool::new(usize::MAX), Arc::new(Metrics::new()));
+    let room = RoomId::try_from(1).unwrap();
+    hub.reached(room, at(7));
+    hub.committed(room, at(7), Change::Entered { user: UserId::Int(2), marks: Marks::default() });
+    let inbox = Arc::new(Outbox::of_inbox(10_usize, UserId::Int(1), Arc::default()));
+    hub.join_inbox(&[room], &inbox);
+    assert!(hub.join(room, &Arc::new(Outbox::new(10_usize, None))).unread.is_none(), "it is read for all");
+    assert_eq!(wanted.try_recv().unwrap().at, at(7));
+}
+
+/// Marks are written in batches, and one may come after its member has left. The others' messages must not wait for it.
+#[test]
+fn a_mark_of_one_who_has_left_is_no_members() {
+    let (hub, room) = hub();
+    let socket = Arc::new(Outbox::new(10_usize, None));
+    let visit = hub.join(room, &socket).unread.unwrap();
+    let user = |id| UserId::Int(id);
+    let mut three = snapshot(5);
+    three.members.push(Member { user: user(3), ..three.members[0].clone() });
+    hub.opened(room, visit, &socket, &three);
+    for (time, change) in [
+        (7, Change::Left { user: user(3) }),
+        (8, Change::Marked(vec![(user(3), Marks::default())])),
+        (9, said(1)),
+        (10, Change::Marked(vec![(user(2), read(1)), (user(1), read(1))])),
+    ] {
+        hub.reached(room, at(time));
+        hub.committed(room, at(time), change);
+    }
+    let told: Vec<_> = taken(&socket).iter().map(|frame| frame.json.to_string()).collect();
+    assert!(told.iter().any(|frame| frame.contains("mark_message_as_read")), "{told:?}");
+}
+
+fn read(n: i64) -> Marks {
+    Marks { delivered: n, read: n }
+}
+
+/// A history has the marks that were heard of before its socket joined, and all else up to its own moment.
+#[test]
+fn marks_that_came_between_the_joining_and_the_history_are_told() {
+    let (hub, room) = hub();
+    let socket = Arc::new(Outbox::new(10_usize, Some(UserId::Int(1))));
+    hub.passed(at(3));
+    let joined = hub.join(room, &socket);
+    assert_eq!(joined.marked, at(3));
+    for (time, change) in [(5, said(1)), (7, Change::Marked(vec![(UserId::Int(2), read(1))]))] {
+        hub.reached(room, at(time));
+        hub.committed(room, at(time), change);
+    }
+    let Change::Sent(message) = said(1) else { unreachable!() };
+    let history = Snapshot { messages: vec![message], ..snapshot(10) };
+    hub.opened(room, joined.unread.unwrap(), &socket, &history);
+    assert_eq!(told(&socket), [at(7); 2], "delivered, and read");
+    let late = hub.join(room, &Arc::new(Outbox::new(10_usize, None)));
+    assert_eq!((late.unread, late.marked), (None, at(7)));
+}
+
+/// A message of user 1's, read by user 2: what their sockets have to write since, in this order.
+fn read_by_another() -> (Hub, RoomId, Arc<Outbox>, Arc<Outbox>) {
+    let (hub, room) = hub();
+    let sockets = [1, 2].map(|user| Arc::new(Outbox::new(10_usize, Some(UserId::Int(user)))));
+    let visits = [0, 1].map(|at| hub.join(room, &sockets[at]).unread.unwrap());
+    for (socket, visit) in sockets.iter().zip(visits) {
+        hub.opened(room, visit, socket, &snapshot(5));
+    }
+    hub.reached(room, at(7));
+    hub.committed(room, at(7), said(1));
+    let [author, reader] = sockets;
+    assert_eq!((told(&author), told(&reader)), (vec![at(7)], vec![at(7)]));
+    hub.reached(room, at(8));
+    hub.committed(room, at(8), Change::Marked(vec![(UserId::Int(2), read(1))]));
+    (hub, room, author, reader)
+}
+
+#[test]
+fn how_far_a_message_has_come_is_told_to_its_author_at_once_and_to_others_with_what_comes_next() {
+    let (hub, room, author, reader) = read_by_another();
+    assert_eq!(told(&author), [at(8); 2], "delivered, and read");
+    assert_eq!(told(&reader), []);
+    hub.reached(room, at(9));
+    hub.committed(room, at(9), said(2));
+    assert_eq!(told(&reader), [at(8), at(8), at(9)]);
+}
+
+#[tokio::test]
+async fn what_can_wait_is_due_soon_also_where_nothing_comes() {
+    let began = Instant::now();
+    let (hub, _, _, reader) = read_by_another();
+    tokio::spawn(Arc::new(hub).wake_deferred());
+    while told_next(&reader).await != [at(8); 2] {}
+    assert!(began.elapsed() >= coalesce::TURN);
+}
+
+/// What a socket has to write the next time that it is woken.
+async fn told_next(socket: &Outbox) -> Vec<Timestamp> {
+    tokio::time::timeout(std::time::Duration::from_secs(10), socket.changed()).await.unwrap();
+    told(socket)
+}
+
+#[test]
+fn what_can_wait_is_written_before_a_close() {
+    let (_, _, _, reader) = read_by_another();
+    reader.close(Close::NoRoom);
+    assert_eq!(told(&reader), [at(8); 2]);
+}
+
+#[test]
+fn what_can_wait_is_due_when_there_is_much_of_it() {
+    for (limit, waits) in [(100_usize, MANY), (6, 3), (1, 0)] {
+        let reader = Outbox::new(limit, Some(UserId::Int(2)));
+        for _ in 0..waits {
+            reader.push(&mark());
+        }
+        assert_eq!(told(&reader), []);
+        assert_eq!(reader.push(&mark()), Pushed::Queued);
+        assert_eq!(told(&reader).len(), waits + 1);
+    }
+}
+
+/// That a message of user 1's was read.
+fn mark() -> Arc<Frame> {
+    let marks = (MessageId::try_from(1).unwrap(), UserId::Int(1), handlers::Status::Read);
+    Arc::new(Frame { marks: Some(marks), ..Frame::new("".into(), at(1)) })
+}
+
+/// What is read for the first look may be older than the second change, of which nothing else tells.
+#[test]
+fn a_room_that_changes_behind_a_look_is_looked_at_as_of_then() {
+    let (hub, room) = hub();
+    let rooms = Arc::<crate::ws::session_state::Inbox>::default();
+    let inbox = Arc::new(Outbox::of_inbox(10_usize, UserId::Int(1), rooms.clone()));
+    hub.join_inbox(&[room], &inbox);
+    for time in [7, 9] {
+        hub.look(room, None, at(time));
+    }
+    assert_eq!(told(&inbox), [at(7)], "one look is enough");
+    assert_eq!(rooms.look_at(room), Some(at(9)));
+    hub.look(room, None, at(11));
+    assert_eq!(told(&inbox), [at(11)], "it is being looked at, and changes again");
+}

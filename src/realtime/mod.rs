@@ -1,0 +1,15 @@
+//! From the change stream to the outboxes of sockets.
+
+pub(crate) mod change_event;
+pub(crate) mod change_stream;
+pub(crate) mod heartbeat;
+pub(crate) mod held_bytes;
+pub(crate) mod hub;
+pub(crate) mod outbox;
+pub(crate) mod presence_notifier;
+pub(crate) mod room_change_notifier;
+pub(crate) mod room_loader;
+pub(crate) mod room_state;
+pub(crate) mod sessions;
+pub(crate) mod stream_errors;
+pub(crate) mod text_pool;

@@ -1,0 +1,142 @@
+//! Tells sockets of all of a user's rooms of those who share a room with them: who comes, and who goes.
+//!
+//! What the change stream brings is gathered here and told by a task of its own, for whom it is told takes a look at
+//! the database. Of one user only the last state counts.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bson::Timestamp;
+use handlers::{InboxEvent, UserId};
+use tokio::sync::Notify;
+
+use super::hub::Hub;
+use super::outbox::Frame;
+use super::room_state::json;
+use crate::store::{Presence, Store, StoreError};
+use crate::telemetry::metrics::Metrics;
+
+/// Users who are looked up in one operation.
+const AT_ONCE: usize = 200;
+
+/// The pause before what failed is tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+/// What is still to be told. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Changes(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    /// At most as many as there are users.
+    users: Mutex<HashMap<UserId, Presence>>,
+    changed: Notify,
+}
+
+impl Changes {
+    /// A user has come or gone.
+    pub(crate) fn saw(&self, user: UserId, presence: Presence) {
+        let mut users = self.users();
+        match users.entry(user) {
+            // Back to what was sent last: there is nothing to send.
+            Entry::Occupied(pending) if pending.get().online != presence.online => drop(pending.remove()),
+            Entry::Occupied(mut pending) => drop(pending.insert(presence)),
+            Entry::Vacant(entry) => drop(entry.insert(presence)),
+        }
+        self.0.changed.notify_one();
+    }
+
+    fn take(&self) -> Vec<(UserId, Presence)> {
+        let mut users = self.users();
+        let some: Vec<_> = users.keys().take(AT_ONCE).cloned().collect();
+        some.into_iter().filter_map(|user| users.remove_entry(&user)).collect()
+    }
+
+    fn give_back(&self, some: Vec<(UserId, Presence)>) {
+        let mut users = self.users();
+        for (user, presence) in some {
+            match users.entry(user) {
+                // It was not sent, and is over.
+                Entry::Occupied(later) if later.get().online != presence.online => drop(later.remove()),
+                Entry::Occupied(_) => {}
+                Entry::Vacant(entry) => drop(entry.insert(presence)),
+            }
+        }
+    }
+
+    fn users(&self) -> MutexGuard<'_, HashMap<UserId, Presence>> {
+        self.0.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What tells it.
+pub(crate) struct Teller {
+    pub(crate) changes: Changes,
+    pub(crate) store: Store,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Teller {
+    /// Tells, for ever.
+    pub(crate) async fn run(self) {
+        loop {
+            let some = self.changes.take();
+            if some.is_empty() {
+                self.changes.0.changed.notified().await;
+                continue;
+            }
+            if let Err(error) = self.tell_of(&some).await {
+                self.metrics.fault("presence");
+                tracing::warn!(%error, "who has come or gone can't be told; trying again");
+                self.changes.give_back(some);
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+        }
+    }
+
+    async fn tell_of(&self, some: &[(UserId, Presence)]) -> Result<(), StoreError> {
+        let users: Vec<_> = some.iter().map(|(user, _)| user.clone()).collect();
+        let rooms = self.store.rooms_by_user(&users).await?;
+        for (user, presence) in some {
+            let Some(rooms) = rooms.get(user) else { continue };
+            let event = InboxEvent::Presence {
+                user_id: user.clone(),
+                online: presence.online,
+                last_seen: presence.last_seen,
+            };
+            let frame = Frame::new(json(&event), Timestamp { time: 0, increment: 0 });
+            self.hub.tell_inboxes(rooms, Frame { about: Some(user.clone()), ..frame });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONLINE: Presence = Presence { online: true, last_seen: None };
+    const OFFLINE: Presence = Presence { online: false, last_seen: None };
+
+    #[test]
+    fn presence_that_is_what_it_was_is_not_sent() {
+        let (changes, user) = (Changes::default(), UserId::Int(1));
+        changes.saw(user.clone(), ONLINE);
+        assert_eq!(changes.take(), [(user.clone(), ONLINE)]);
+        changes.saw(user.clone(), OFFLINE);
+        changes.saw(user.clone(), ONLINE);
+        assert_eq!(changes.take(), []);
+        for presence in [OFFLINE, ONLINE, OFFLINE] {
+            changes.saw(user.clone(), presence);
+        }
+        let some = changes.take();
+        assert_eq!(some, [(user.clone(), OFFLINE)]);
+        // The user came back while it could not be sent.
+        changes.saw(user, ONLINE);
+        changes.give_back(some);
+        assert_eq!(changes.take(), []);
+    }
+}

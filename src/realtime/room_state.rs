@@ -1,0 +1,432 @@
+//! A room that has sockets on this server: what turns a change of the database into events.
+//!
+//! Kept is no more than that takes: every member's marks, for a message's status is the lowest of its other
+//! readers', and the newest [`WAITING`] messages that someone has still to read, for their marks are told with the whole
+//! message. Of these the oldest texts are left out where they are too much ([`text_pool`](crate::realtime::text_pool)), and read again once their marks are
+//! told. Both begin with a snapshot and follow the feed from its cluster time on, so all
+//! servers that have the room open derive the same events in the same order.
+
+use std::collections::{HashMap, VecDeque};
+
+use bson::Timestamp;
+use handlers::{Event, Message, MessageId, RoomId, Status, Time, UserId};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use super::outbox::{Frame, Inbox, What};
+use crate::protocol::cursor::Position;
+use crate::protocol::ephemeral::CustomEvent;
+use crate::store::codec::{self, Marks, Revision};
+use crate::store::{Lowest, Snapshot, WAITING};
+
+use super::text_pool::Share;
+pub(crate) use super::text_pool::TextPool;
+
+/// The texts of messages that a room keeps of its own because someone has still to read them, in bytes: one of the greatest
+/// length.
+const OWN_BYTES: usize = 16 * 1024;
+
+/// What the database did, in one room.
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
+    Sent(codec::Message),
+    Edited {
+        id: MessageId,
+        text: String,
+        updated_at: Time,
+        revision: Revision,
+    },
+    Deleted {
+        id: MessageId,
+        revision: Revision,
+    },
+    /// A member is there, new or not, with at least these marks.
+    Entered {
+        user: UserId,
+        marks: Marks,
+    },
+    /// Members have at least these marks. Of one who has left meanwhile it is too late.
+    Marked(Vec<(UserId, Marks)>),
+    Left {
+        user: UserId,
+    },
+    /// Nothing of the room's: Level 2 sockets of others are told that this user is typing.
+    Typing {
+        user: UserId,
+    },
+    /// Nothing of the room's: its sockets are told, and that is all.
+    Told(CustomEvent),
+}
+
+/// The state of an open room, as of one cluster time.
+#[derive(Debug)]
+pub(crate) struct OpenRoom {
+    id: RoomId,
+    time: Timestamp,
+    marks: HashMap<UserId, Marks>,
+    /// Ascending; messages that are read may stand between those that aren't. An empty text is one that is left out.
+    waiting: VecDeque<Message>,
+    /// What their texts take of the pool.
+    share: Share,
+    /// Those after this number that someone has still to read are all among these.
+    waiting_after: i64,
+    /// The greatest number seen; none where the messages could not be read.
+    last: Option<i64>,
+}
+
+impl OpenRoom {
+    /// As a snapshot with its `waiting` has it, with all texts until it is [trimmed](Self::trim).
+    pub(crate) fn of(id: RoomId, snapshot: &Snapshot, pool: &TextPool) -> Self {
+        let mut room = Self {
+            id,
+            time: snapshot.time,
+            marks: snapshot.members.iter().map(|member| (member.user.clone(), member.marks)).collect(),
+            waiting: VecDeque::new(),
+            share: pool.share(),
+            waiting_after: snapshot.known_after(),
+            last: snapshot.complete.then(|| snapshot.messages.first().map_or(0, |message| message.id.get())),
+        };
+        let members = snapshot.members.iter().map(|member| (&member.user, member.marks));
+        let lowest = Lowest::of(members);
+        let status = |message: &codec::Message| {
+            lowest.as_ref().map_or(Status::Send, |lowest| lowest.status(&message.sender, message.id))
+        };
+        for message in snapshot.waiting.iter().rev().chain(snapshot.messages.iter().rev()) {
+            room.keep(event_message(message.clone(), status(message)));
+        }
+        room
+    }
+
+    /// The moment that it is of.
+    pub(crate) fn time(&self) -> Timestamp {
+        self.time
+    }
+
+    /// The greatest number seen; none where that is not known.
+    pub(crate) fn last(&self) -> Option<i64> {
+        self.last
+    }
+
+    /// Takes a change and gives the frames that tell of it. A change that this state has already gives none: of marks that
+    /// is seen by themselves, for those of a snapshot may be of a moment before its own.
+    pub(crate) fn apply(&mut self, time: Timestamp, change: Change, frames: &mut Vec<Frame>) {
+        if time <= self.time && !matches!(change, Change::Marked(_)) {
+            return;
+        }
+        let told = frames.len();
+        self.change(time, change, frames);
+        for frame in frames.iter_mut().skip(told) {
+            frame.inbox.get_or_insert(Inbox { room: self.id, what: What::Event });
+        }
+    }
+
+    fn change(&mut self, time: Timestamp, change: Change, frames: &mut Vec<Frame>) {
+        match change {
+            Change::Sent(message) => self.sent(time, message, frames),
+            Change::Edited { id, text, updated_at, revision } => {
+                let told = frame(time, &Event::MessageEdited { message_id: id, text: &text });
+                frames.push(told.caused(Position::revision(revision.number), revision.request));
+                if let Some(message) = self.waiting.iter_mut().find(|message| message.message_id == id) {
+                    (message.text, message.updated_at) = (text, updated_at);
+                }
+            }
+            Change::Deleted { id, revision } => {
+                let told = frame(time, &Event::MessageDeleted { message_id: id });
+                let told = told.caused(Position::revision(revision.number), revision.request);
+                let waited = self.waiting.iter().find(|message| message.message_id == id);
+                let what = match waited {
+                    Some(message) => What::Deleted { id, author: Some(message.sender_id.clone()) },
+                    None if id.get() > self.waiting_after => What::Event,
+                    None => What::Deleted { id, author: None },
+                };
+                frames.push(Frame { inbox: Some(Inbox { room: self.id, what }), ..told });
+                self.waiting.retain(|message| message.message_id != id);
+            }
+            Change::Entered { user, marks } => {
+                self.marks.entry(user.clone()).or_default();
+                self.raise(time, user, marks, frames);
+                self.tell_marks(time, frames);
+            }
+            Change::Marked(marks) => {
+                for (user, marks) in marks {
+                    self.raise(time, user, marks, frames);
+                }
+                self.tell_marks(time, frames);
+            }
+            Change::Left { user } => {
+                self.marks.remove(&user);
+                frames.push(Frame::dismissal(user, time));
+                self.tell_marks(time, frames);
+            }
+            Change::Typing { user } => {
+                let told = frame(time, &Event::Typing { sender_id: &user });
+                frames.push(Frame { about: Some(user), ..told });
+            }
+            Change::Told(event) => frames.push(Frame::new(event.into_frame(), time)),
+        }
+    }
+
+    /// Raises the marks of a member.
+    fn raise(&mut self, time: Timestamp, user: UserId, marks: Marks, frames: &mut Vec<Frame>) {
+        let Some(known) = self.marks.get_mut(&user) else { return };
+        let raised = known.max(marks);
+        if raised.read > std::mem::replace(known, raised).read {
+            let all = self.last.is_some_and(|last| raised.read >= last);
+            frames.push(Frame::inbox(self.id, What::Read { user, up_to: raised.read, all }, time));
+        }
+    }
+
+    /// Those who are not among these any more.
+    pub(crate) fn gone(&self, members: &[codec::Member]) -> Vec<UserId> {
+        let gone = |user: &&UserId| !members.iter().any(|member| member.user == **user);
+        self.marks.keys().filter(gone).cloned().collect()
+    }
+
+    /// After this, `time` is known too.
+    pub(crate) fn reached(&mut self, time: Timestamp) {
+        self.time = self.time.max(time);
+    }
+
+    fn sent(&mut self, time: Timestamp, message: codec::Message, frames: &mut Vec<Frame>) {
+        self.last = self.last.map(|last| last.max(message.id.get()));
+        let write_id = message.write_id;
+        let message = event_message(message, Status::Send);
+        let told = frame(time, &Event::ChatMessage { message: &message });
+        let mut told = told.caused(Position::message(message.message_id.get()), write_id);
+        told.delivers = Some((message.message_id, message.sender_id.clone()));
+        frames.push(told);
+        self.keep(message);
+    }
+
+    fn keep(&mut self, message: Message) {
+        if message.status == Status::Read {
+            return;
+        }
+        self.waiting.push_back(message);
+        while self.waiting.len() > WAITING
+            && let Some(first) = self.waiting.pop_front()
+        {
+            self.waiting_after = self.waiting_after.max(first.message_id.get());
+        }
+    }
+
+    /// Leaves the oldest texts out where they are more than the room may keep. Returns whether it did.
+    pub(crate) fn trim(&mut self) -> bool {
+        let mut bytes: usize = self.waiting.iter().map(|message| message.text.len()).sum();
+        let mut trimmed = false;
+        let mut oldest = self.waiting.iter_mut();
+        while !self.share.resize(bytes.saturating_sub(OWN_BYTES)) {
+            let Some(message) = oldest.next() else { break };
+            bytes -= message.text.len();
+            trimmed |= !message.text.is_empty();
+            message.text = String::new();
+        }
+        trimmed
+    }
+
+    /// Whether texts are left out.
+    pub(crate) fn is_trimmed(&self) -> bool {
+        self.waiting.iter().any(|message| message.text.is_empty())
+    }
+
+    /// Whether a change is to be told with texts that are left out.
+    pub(crate) fn lacks_texts_for(&self, time: Timestamp, change: &Change) -> bool {
+        let may_rise = match change {
+            Change::Marked(_) => true,
+            Change::Entered { .. } | Change::Left { .. } => time > self.time,
+            _ => false,
+        };
+        if !may_rise || !self.is_trimmed() {
+            return false;
+        }
+        let mut marks = self.marks.clone();
+        let mut raise = |user: &UserId, to: &Marks| {
+            if let Some(known) = marks.get_mut(user) {
+                *known = known.max(*to);
+            }
+        };
+        match change {
+            Change::Marked(raised) => raised.iter().for_each(|(user, to)| raise(user, to)),
+            Change::Entered { user, marks: to } => raise(user, to),
+            Change::Left { user } => {
+                marks.remove(user);
+            }
+            _ => return false,
+        }
+        let Some(lowest) = Lowest::of(marks.iter().map(|(user, marks)| (user, *marks))) else { return false };
+        let rises =
+            |message: &Message| lowest.status(&message.sender_id, message.message_id) > message.status;
+        self.waiting.iter().any(|message| message.text.is_empty() && rises(message))
+    }
+
+    /// Takes the texts that are left out from a snapshot of the room.
+    pub(crate) fn fill(&mut self, snapshot: &Snapshot) {
+        for message in self.waiting.iter_mut().filter(|message| message.text.is_empty()) {
+            let mut read = snapshot.messages.iter().chain(&snapshot.waiting);
+            if let Some(read) = read.find(|read| read.id == message.message_id) {
+                message.text.clone_from(&read.text);
+            }
+        }
+    }
+
+    /// Tells of each message that has come further, the oldest first, one step after the other.
+    fn tell_marks(&mut self, time: Timestamp, frames: &mut Vec<Frame>) {
+        let Some(lowest) = Lowest::of(self.marks.iter().map(|(user, marks)| (user, *marks))) else { return };
+        for message in &mut self.waiting {
+            let now = lowest.status(&message.sender_id, message.message_id);
+            if message.status < Status::Delivered && now >= Status::Delivered {
+                message.status = Status::Delivered;
+                frames.extend(marked(time, message, &Event::MarkMessageAsDelivered { message }));
+            }
+            if message.status < Status::Read && now >= Status::Read {
+                message.status = Status::Read;
+                frames.extend(marked(time, message, &Event::MarkMessageAsRead { message }));
+            }
+        }
+        self.waiting.retain(|message| message.status != Status::Read);
+    }
+}
+
+/// How far a message has come, by the lowest marks of its author's others.
+pub(crate) fn status(others: Option<Marks>, id: MessageId) -> Status {
+    match others {
+        Some(marks) if marks.read >= id.get() => Status::Read,
+        Some(marks) if marks.delivered >= id.get() => Status::Delivered,
+        _ => Status::Send,
+    }
+}
+
+fn event_message(message: codec::Message, status: Status) -> Message {
+    Message {
+        text: message.text,
+        message_id: message.id,
+        sender_id: message.sender,
+        status,
+        created_at: message.created_at,
+        updated_at: message.updated_at,
+    }
+}
+
+/// That a message has come as far as its status says. None where its text could not be had: it is gone by then.
+fn marked(time: Timestamp, message: &Message, event: &Event<'_>) -> Option<Frame> {
+    if message.text.is_empty() {
+        return None;
+    }
+    let marks = (message.message_id, message.sender_id.clone(), message.status);
+    Some(Frame { marks: Some(marks), ..frame(time, event) })
+}
+
+fn frame(time: Timestamp, event: &Event<'_>) -> Frame {
+    Frame::new(json(event), time)
+}
+
+/// What an encoded text may take beyond its length.
+const SLACK_BYTES: usize = 1024;
+
+/// What goes over the wire. Our own types have no map with keys that are not strings, and so always encode.
+pub(crate) fn json(value: &impl serde::Serialize) -> Utf8Bytes {
+    let mut text = serde_json::to_string(value).unwrap_or_default();
+    // It grew by doubling, and may be held for long.
+    if text.capacity() - text.len() > SLACK_BYTES {
+        text.shrink_to_fit();
+    }
+    text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use handlers::Role;
+
+    use super::*;
+    use crate::store::codec::Member;
+
+    const ROOM: RoomId = RoomId::MIN;
+    const POOL: usize = 1 << 20;
+
+    fn at(n: i64) -> Timestamp {
+        Timestamp { time: 10 + u32::try_from(n).unwrap(), increment: 1 }
+    }
+
+    fn id(n: i64) -> MessageId {
+        MessageId::try_from(n).unwrap()
+    }
+
+    /// Of users 1 and 2, with nothing in it.
+    fn room() -> OpenRoom {
+        let member = |user| Member {
+            user: UserId::Int(user),
+            email: None,
+            role: Role::Member,
+            marks: Marks::default(),
+            pending: false,
+        };
+        let (members, messages, waiting) = ([1, 2].map(member).to_vec(), Vec::new(), Vec::new());
+        let snapshot = Snapshot { time: at(0), members, messages, waiting, complete: true };
+        OpenRoom::of(ROOM, &snapshot, &TextPool::new(POOL))
+    }
+
+    fn say(room: &mut OpenRoom, n: i64, bytes: usize) {
+        let message = codec::Message {
+            id: id(n),
+            sender: UserId::Int(1),
+            text: "x".repeat(bytes),
+            created_at: Time(0),
+            updated_at: Time(0),
+            write_id: None,
+        };
+        room.apply(at(n), Change::Sent(message), &mut Vec::new());
+    }
+
+    /// What a delete is to sockets of all rooms.
+    fn delete(room: &mut OpenRoom, n: i64, time: i64) -> What {
+        let mut frames = Vec::new();
+        let revision = Revision { number: Some(time), request: None };
+        room.apply(at(time), Change::Deleted { id: id(n), revision }, &mut frames);
+        frames.pop().unwrap().inbox.unwrap().what
+    }
+
+    #[test]
+    fn texts_that_are_too_much_are_left_out_and_filled_again() {
+        let mut room = room();
+        for n in 1..=100 {
+            say(&mut room, n, 20_000);
+            room.trim();
+        }
+        let kept: usize = room.waiting.iter().map(|message| message.text.len()).sum();
+        assert!((POOL..=POOL + OWN_BYTES).contains(&kept), "{kept}");
+        assert_eq!(room.waiting.len(), 100);
+        let marked = |n| Change::Marked(vec![(UserId::Int(2), Marks { delivered: n, read: 0 })]);
+        assert!(room.lacks_texts_for(at(101), &marked(1)));
+        assert!(!room.lacks_texts_for(at(101), &marked(0)), "no status rises");
+        assert!(matches!(delete(&mut room, 1, 101), What::Deleted { author: Some(_), .. }));
+
+        let texts = (2..=100).map(|n| codec::Message {
+            id: id(n),
+            sender: UserId::Int(1),
+            text: "read again".to_owned(),
+            created_at: Time(0),
+            updated_at: Time(0),
+            write_id: None,
+        });
+        let (members, messages, waiting) = (Vec::new(), texts.collect(), Vec::new());
+        room.fill(&Snapshot { time: at(101), members, messages, waiting, complete: true });
+        assert!(!room.is_trimmed() && !room.lacks_texts_for(at(102), &marked(100)));
+        let mut frames = Vec::new();
+        room.apply(at(102), marked(100), &mut frames);
+        assert_eq!(frames.len(), 99);
+    }
+
+    #[test]
+    fn the_delete_of_what_everyone_has_read_changes_nothing_that_is_unread() {
+        let mut room = room();
+        say(&mut room, 1, 1);
+        let read = Marks { delivered: 1, read: 1 };
+        let mut frames = Vec::new();
+        room.apply(at(2), Change::Marked(vec![(UserId::Int(2), read)]), &mut frames);
+        let all = |frame: &Frame| {
+            let what = frame.inbox.as_ref().map(|inbox| &inbox.what);
+            matches!(what, Some(What::Read { user: UserId::Int(2), up_to: 1, all: true }))
+        };
+        assert!(frames.iter().any(all), "{frames:?}");
+        assert!(matches!(delete(&mut room, 1, 3), What::Event));
+    }
+}

@@ -1,0 +1,115 @@
+//! Every socket that is open here, for what concerns them apart from their rooms: that the server goes away, or that
+//! the application wants a user's sockets closed.
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use handlers::UserId;
+
+use super::outbox::{Asked, Outbox};
+use crate::protocol::close::Close;
+
+/// Sockets of a user that are asked at once whether they live.
+const MOST_ASKED: usize = 64;
+
+/// The outboxes of all open sockets.
+#[derive(Clone, Default)]
+pub(crate) struct Outboxes(Arc<Mutex<Open>>);
+
+#[derive(Default)]
+struct Open {
+    outboxes: HashMap<u64, Arc<Outbox>>,
+    /// Those of them whose user is known, by the user.
+    by_user: HashMap<UserId, OfUser>,
+    next: u64,
+}
+
+/// The sockets of a user.
+#[derive(Default)]
+struct OfUser {
+    outboxes: Vec<Arc<Outbox>>,
+    /// The bytes that wait for all of them.
+    bytes: Arc<AtomicUsize>,
+}
+
+/// Takes a socket off the list when dropped.
+pub(crate) struct Registered {
+    outboxes: Outboxes,
+    key: u64,
+    user: Option<UserId>,
+}
+
+impl Outboxes {
+    /// Takes a socket on the list; `user` is whose it is, where the token said so.
+    pub(crate) fn register(&self, outbox: &Arc<Outbox>, user: Option<&UserId>) -> Registered {
+        let mut open = self.open();
+        let key = open.next;
+        open.next += 1;
+        open.outboxes.insert(key, outbox.clone());
+        if let Some(user) = user {
+            let sockets = open.by_user.entry(user.clone()).or_default();
+            sockets.outboxes.push(outbox.clone());
+            outbox.count_for(sockets.bytes.clone());
+        }
+        Registered { outboxes: self.clone(), key, user: user.cloned() }
+    }
+
+    /// Makes every socket look up what changed for it.
+    pub(crate) fn wake(&self) {
+        self.open().outboxes.values().for_each(|outbox| outbox.wake());
+    }
+
+    /// Tells every socket to close.
+    pub(crate) fn close(&self, close: Close) {
+        self.open().outboxes.values().for_each(|outbox| outbox.close(close));
+    }
+
+    /// Asks the clients of a user's open sockets whether they are there, the one that has been silent for longest first.
+    pub(crate) fn ask(&self, user: &UserId) -> Vec<Asked> {
+        let mut sockets: Vec<_> = {
+            let open = self.open();
+            let sockets = open.by_user.get(user).into_iter().flat_map(|sockets| &sockets.outboxes);
+            sockets.filter_map(|outbox| Some((outbox.heard_at()?, outbox.clone()))).collect()
+        };
+        sockets.sort_unstable_by_key(|(heard, _)| *heard);
+        sockets.iter().take(MOST_ASKED).map(|(_, outbox)| outbox.ask()).collect()
+    }
+
+    /// Returns so many of the sockets for which most bytes wait, with these bytes.
+    pub(crate) fn fullest(&self, most: usize) -> Vec<(usize, Arc<Outbox>)> {
+        let mut waiting: Vec<_> = {
+            let open = self.open();
+            open.outboxes.values().map(|outbox| (outbox.bytes(), outbox.clone())).collect()
+        };
+        waiting.retain(|(bytes, outbox)| *bytes > 0 && outbox.closing().is_none());
+        waiting.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        waiting.truncate(most);
+        waiting
+    }
+
+    /// Tells every socket of a user to close.
+    pub(crate) fn close_of(&self, user: &UserId, close: Close) {
+        let open = self.open();
+        let sockets = open.by_user.get(user).into_iter().flat_map(|sockets| &sockets.outboxes);
+        sockets.for_each(|outbox| outbox.close(close));
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let mut open = self.outboxes.open();
+        let Some(outbox) = open.outboxes.remove(&self.key) else { return };
+        let Some(user) = &self.user else { return };
+        if let Some(sockets) = open.by_user.get_mut(user) {
+            sockets.outboxes.retain(|other| !Arc::ptr_eq(other, &outbox));
+            if sockets.outboxes.is_empty() {
+                open.by_user.remove(user);
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Bulk reads: first frames of inbox connections, resumes, pages of rooms, large histories, lists and exports of the API.
+//!
+//! One of them can keep the database busy for a second. So they are bounded in number, for a server and for a user, and
+//! run on database connections of their own: writes and small reads never queue behind them for a connection. A read
+//! first waits for its user's turn, then for the server's: the waiting reads of one user hold nothing that others need.
+//! After a read its user's turn rests for twice as long as the read took. So one user keeps the database busy for a third
+//! of the time at most, and the median of what others do is as without that user.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use handlers::UserId;
+use mongodb::Client;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use super::messages::deletions::Deletions;
+use super::users::contacts::Contacts;
+use super::{Store, StoreError, client_options};
+use crate::config::Config;
+use crate::telemetry::metrics::Metrics;
+
+/// A history of more messages than this is a bulk read.
+pub(crate) const SMALL_HISTORY: usize = 100;
+
+/// Users that are remembered before those without a read are removed.
+const REMEMBERED: usize = 1_000;
+
+/// Reads of a user at once that are small for the database, but may take some MB of memory.
+const SMALL_READS: usize = 2;
+
+/// The turns of each user.
+type Turns = Mutex<HashMap<UserId, Arc<Semaphore>>>;
+
+/// The bound of bulk reads, and the client that they use.
+pub(super) struct Bulk {
+    client: Client,
+    server: Arc<Semaphore>,
+    users: Turns,
+    /// Of reads that are small for the database.
+    small: Turns,
+    per_user: usize,
+    wait: Duration,
+    metrics: Arc<Metrics>,
+}
+
+/// How much longer than a read its user's turn rests after it.
+const REST: u32 = 2;
+
+/// The longest such rest.
+const LONGEST_REST: Duration = Duration::from_secs(5);
+
+/// The permits of one bulk read. The server's is given back when dropped, the user's after its rest.
+#[derive(Debug)]
+pub(crate) struct BulkTurn {
+    user: Option<OwnedSemaphorePermit>,
+    _server: OwnedSemaphorePermit,
+    began: Instant,
+    rests: bool,
+}
+
+impl BulkTurn {
+    /// Gives the user's permit back together with the server's: for the read of one room, which a client may repeat on
+    /// many sockets at the same time.
+    pub(crate) fn without_rest(mut self) -> Self {
+        self.rests = false;
+        self
+    }
+}
+
+impl Drop for BulkTurn {
+    fn drop(&mut self) {
+        let (user, rest) = (self.user.take(), (self.began.elapsed() * REST).min(LONGEST_REST));
+        if let (true, Some(user), Ok(runtime)) = (self.rests, user, Handle::try_current()) {
+            runtime.spawn(async move {
+                tokio::time::sleep(rest).await;
+                drop(user);
+            });
+        }
+    }
+}
+
+/// No turn came within `limits.bulk_wait_ms`.
+#[derive(Debug)]
+pub(crate) struct NoTurn;
+
+impl From<NoTurn> for StoreError {
+    fn from(_: NoTurn) -> Self {
+        Self::Full
+    }
+}
+
+impl Store {
+    /// Gives a server's store its bounds: bulk reads their number and their own database client, and what is kept in
+    /// memory of rooms.
+    ///
+    /// # Errors
+    /// As of [`open`](Self::open).
+    pub(crate) async fn for_server(
+        mut self,
+        config: &Config,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, StoreError> {
+        let limits = &config.limits;
+        let mut options = client_options(&config.mongodb).await?;
+        // An export has a turn of its own (`api.exports`), since it lasts as long as its client reads.
+        let most = u32::try_from(limits.bulk_reads + config.api.exports).unwrap_or(u32::MAX);
+        options.max_pool_size = Some(options.max_pool_size.map_or(most, |set| set.min(most)));
+        self.bulk = Some(Arc::new(Bulk {
+            client: Client::with_options(options)?,
+            server: Arc::new(Semaphore::new(limits.bulk_reads)),
+            users: Mutex::default(),
+            small: Mutex::default(),
+            per_user: limits.bulk_reads_per_user,
+            wait: limits.bulk_wait,
+            metrics: metrics.clone(),
+        }));
+        self.contacts = Arc::new(Contacts::new(limits.members_cached, Some(metrics.clone())));
+        self.deletions = Arc::new(Deletions::new(limits.deletions_cached, Some(metrics.clone())));
+        Ok(self)
+    }
+
+    /// Waits for the turn of a bulk read of a user, or of the API. Gives the store to read with, and the turn, which
+    /// is to be held until what was read is encoded.
+    pub(crate) async fn bulk(&self, user: Option<&UserId>) -> Result<(Self, Option<BulkTurn>), NoTurn> {
+        let Some(bulk) = &self.bulk else { return Ok((self.clone(), None)) };
+        let turn = bulk.turn(user).await?;
+        Ok((self.on_bulk_connections(), Some(turn)))
+    }
+
+    /// Waits for the turn of a read that is small for the database, but takes memory: [`SMALL_READS`] of a user at a time.
+    pub(crate) async fn own_turn(&self, user: &UserId) -> Result<Option<BulkTurn>, NoTurn> {
+        let Some(bulk) = &self.bulk else { return Ok(None) };
+        let end = Instant::now() + bulk.wait;
+        let permit = bulk.permit(of_user(&bulk.small, user, SMALL_READS), "bulk_reads_per_user", end).await?;
+        Ok(Some(BulkTurn { user: None, _server: permit, began: Instant::now(), rests: false }))
+    }
+
+    /// The same store on the connections of bulk reads, for what has a turn already.
+    pub(crate) fn on_bulk_connections(&self) -> Self {
+        let Some(bulk) = &self.bulk else { return self.clone() };
+        let db = bulk.client.database(self.db.name());
+        Self {
+            client: bulk.client.clone(),
+            messages: db.collection("messages"),
+            members: db.collection("members"),
+            db,
+            bulk: None,
+            ..self.clone()
+        }
+    }
+}
+
+impl Bulk {
+    async fn turn(&self, user: Option<&UserId>) -> Result<BulkTurn, NoTurn> {
+        let end = Instant::now() + self.wait;
+        let user = match user {
+            Some(user) => {
+                let turns = of_user(&self.users, user, self.per_user);
+                Some(self.permit(turns, "bulk_reads_per_user", end).await?)
+            }
+            None => None,
+        };
+        let server = self.permit(self.server.clone(), "bulk_reads", end).await?;
+        Ok(BulkTurn { user, _server: server, began: Instant::now(), rests: true })
+    }
+
+    async fn permit(
+        &self,
+        of: Arc<Semaphore>,
+        bound: &'static str,
+        end: Instant,
+    ) -> Result<OwnedSemaphorePermit, NoTurn> {
+        if let Ok(permit) = of.clone().try_acquire_owned() {
+            return Ok(permit);
+        }
+        self.metrics.limit(bound);
+        if let Ok(Ok(permit)) = tokio::time::timeout_at(end, of.acquire_owned()).await {
+            return Ok(permit);
+        }
+        self.metrics.limit("bulk_wait_ms");
+        Err(NoTurn)
+    }
+}
+
+/// Returns the turns of a user, of which there are `most`.
+fn of_user(turns: &Turns, user: &UserId, most: usize) -> Arc<Semaphore> {
+    let mut users = turns.lock().unwrap_or_else(PoisonError::into_inner);
+    if users.len() >= REMEMBERED {
+        users.retain(|_, reads| Arc::strong_count(reads) > 1 || reads.available_permits() < most);
+    }
+    users.entry(user.clone()).or_insert_with(|| Arc::new(Semaphore::new(most))).clone()
+}

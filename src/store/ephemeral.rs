@@ -1,0 +1,53 @@
+//! The documents of signals: `{_id, at, room, frame}`, `{_id, at, room, typing}` or `{_id, at, disconnect}`.
+
+use bson::oid::ObjectId;
+use bson::{DateTime, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
+
+use super::codec::{self, Undecodable};
+use super::{Store, StoreError};
+use crate::protocol::ephemeral::{CustomEvent, Signal};
+
+impl Store {
+    /// Tells a signal to every server; done once a majority of the database has it.
+    ///
+    /// # Errors
+    /// As any write's. Where it is [`StoreError::Unknown`] it may be heard all the same.
+    pub async fn signal(&self, signal: &Signal) -> Result<(), StoreError> {
+        let signals = self.db.collection::<RawDocumentBuf>("signals");
+        let document = write(signal, DateTime::from_millis(self.now().0));
+        self.bounded(async move {
+            signals.insert_one(document).await?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn write(signal: &Signal, at: DateTime) -> RawDocumentBuf {
+    let id = ObjectId::new();
+    match signal {
+        Signal::Event { room, event } => {
+            rawdoc! { "_id": id, "at": at, "room": room.get(), "frame": event.frame() }
+        }
+        Signal::Typing { room, user } => {
+            rawdoc! { "_id": id, "at": at, "room": room.get(), "typing": codec::user(user) }
+        }
+        Signal::Disconnect { user } => rawdoc! { "_id": id, "at": at, "disconnect": codec::user(user) },
+    }
+}
+
+/// A signal as it was written.
+pub(crate) fn read(document: &RawDocument) -> Result<Signal, Undecodable> {
+    if let Some(user) = document.get("disconnect")? {
+        return Ok(Signal::Disconnect { user: codec::read_user(user)? });
+    }
+    if let Some(user) = document.get("typing")? {
+        return Ok(Signal::Typing { room: codec::read_room(document)?, user: codec::read_user(user)? });
+    }
+    match document.get("frame")? {
+        Some(RawBsonRef::String(frame)) => {
+            Ok(Signal::Event { room: codec::read_room(document)?, event: CustomEvent::stored(frame) })
+        }
+        _ => Err(Undecodable::new("a signal of a kind that isn't known here")),
+    }
+}

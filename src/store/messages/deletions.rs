@@ -1,0 +1,234 @@
+//! Which messages of a room are deleted, in memory, for rooms in which a member has many of them still to read past: what
+//! is unread would otherwise cost what others have deleted, at every connect.
+//!
+//! Deletes are revisions, numbered within their room, and a lower number never comes later
+//! ([`revisions`](super::revisions)). So what is kept of a room is exact up to a revision, and made current by reading the
+//! revisions after that: each delete is read once by each server. How many were deleted at an earlier moment follows from
+//! the latest deletes, which are kept one by one. Nothing here follows the change stream; what is lost is read again.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bson::{Document, RawDocument, doc};
+use futures_util::TryStreamExt;
+use handlers::{RoomId, UserId};
+use moka::notification::RemovalCause;
+use moka::sync::Cache;
+use mongodb::ClientSession;
+use tokio::sync::Mutex;
+
+use super::revisions::revised_after;
+use crate::store::codec::{self, Undecodable};
+use crate::store::{Store, StoreError};
+use crate::telemetry::metrics::Metrics;
+
+/// Latest deletes of a room that are kept one by one.
+const LATEST: usize = 1_000;
+
+/// What a server knows of deleted messages.
+pub(crate) struct Deletions(Cache<RoomId, Arc<Entry>>);
+
+#[derive(Default)]
+struct Entry {
+    deleted: Arc<Mutex<Deleted>>,
+    /// Of `deleted`, when it was last read.
+    weight: AtomicU32,
+}
+
+/// The deleted messages of a room with numbers above `after`, up to a revision.
+#[derive(Debug, Default)]
+struct Deleted {
+    /// None before the first read.
+    after: Option<i64>,
+    revision: i64,
+    all: Numbers,
+    /// By their authors, where one is known.
+    by_author: HashMap<UserId, Numbers>,
+    /// All that were deleted by revisions above `latest_after`, by their revisions.
+    latest: BTreeMap<i64, Deletion>,
+    latest_after: i64,
+}
+
+#[derive(Clone, Debug)]
+struct Deletion {
+    revision: i64,
+    number: i64,
+    author: Option<UserId>,
+}
+
+/// A set of message numbers: 64 of them in each word.
+#[derive(Debug, Default)]
+struct Numbers(BTreeMap<i64, u64>);
+
+impl Numbers {
+    fn insert(&mut self, number: i64) {
+        *self.0.entry(number >> 6).or_default() |= 1 << (number & 63);
+    }
+
+    /// How many are greater.
+    fn count_after(&self, number: i64) -> i64 {
+        let word = number >> 6;
+        let above = self.0.get(&word).map_or(0, |bits| bits & (u64::MAX << (number & 63) << 1));
+        let words = self.0.range(word + 1..).map(|(_, bits)| i64::from(bits.count_ones()));
+        i64::from(above.count_ones()) + words.sum::<i64>()
+    }
+}
+
+impl Deleted {
+    /// How many of others' messages after a number were deleted by a revision, or before it; none where that isn't known.
+    fn count(&self, user: &UserId, after: i64, revision: i64) -> Option<i64> {
+        let from = self.after.filter(|from| *from <= after);
+        if from.is_none() || revision > self.revision || revision < self.latest_after {
+            return None;
+        }
+        let own = self.by_author.get(user).map_or(0, |own| own.count_after(after));
+        let later = self.latest.range(revision + 1..).map(|(_, deletion)| deletion);
+        let later =
+            later.filter(|deletion| deletion.number > after && deletion.author.as_ref() != Some(user));
+        Some(self.all.count_after(after) - own - i64::try_from(later.count()).unwrap_or(i64::MAX))
+    }
+
+    fn add(&mut self, deletion: Deletion) {
+        self.all.insert(deletion.number);
+        if let Some(author) = &deletion.author {
+            self.by_author.entry(author.clone()).or_default().insert(deletion.number);
+        }
+        if deletion.revision <= self.latest_after {
+            return;
+        }
+        self.latest.insert(deletion.revision, deletion);
+        if self.latest.len() > LATEST
+            && let Some((revision, _)) = self.latest.pop_first()
+        {
+            self.latest_after = revision;
+        }
+    }
+
+    /// About how many words of memory it takes.
+    fn weight(&self) -> u32 {
+        let words = self.by_author.values().map(|numbers| numbers.0.len() + 4).sum::<usize>();
+        u32::try_from(words + self.all.0.len() + self.latest.len() + 10).unwrap_or(u32::MAX)
+    }
+}
+
+impl Deletions {
+    /// Keeps about this many words, of 64 numbers each, at most.
+    pub(in crate::store) fn new(words: u64, metrics: Option<Arc<Metrics>>) -> Self {
+        let weight = |_: &RoomId, room: &Arc<Entry>| room.weight.load(Ordering::Relaxed).max(1);
+        let evicted = move |_, _, cause| {
+            if let (RemovalCause::Size, Some(metrics)) = (cause, &metrics) {
+                metrics.limit("deletions_cached");
+            }
+        };
+        Self(Cache::builder().max_capacity(words).weigher(weight).eviction_listener(evicted).build())
+    }
+
+    /// The rooms may not be the same any more.
+    pub(crate) fn forget(&self) {
+        self.0.invalidate_all();
+    }
+}
+
+impl Store {
+    /// How many of others' messages after a number were deleted, as of the moment at which `revision` was the room's
+    /// last. None where that moment is too long ago to be known.
+    pub(in crate::store) async fn deleted_after(
+        &self,
+        room: RoomId,
+        user: &UserId,
+        after: i64,
+        revision: i64,
+    ) -> Result<Option<i64>, StoreError> {
+        let entry = self.deletions.0.get_with(room, Arc::default);
+        let mut deleted = entry.deleted.clone().lock_owned().await;
+        if let Some(count) = deleted.count(user, after, revision) {
+            return Ok(Some(count));
+        }
+        let mut session = self.client.start_session().snapshot(true).await?;
+        let now = self.position(&mut session, room).await?.revision;
+        let known = deleted.after.filter(|_| deleted.revision <= now);
+        let filter = if known.is_some_and(|known| known <= after) {
+            revised_after(room, deleted.revision)
+        } else {
+            // All of it is read, which is as much as was read before or more.
+            let after = known.map_or(after, |known| known.min(after));
+            *deleted = Deleted { after: Some(after), ..Deleted::default() };
+            doc! { "_id.room": room.get(), "_id.n": { "$gt": after } }
+        };
+        self.read_deletions(&mut session, filter, &mut deleted).await?;
+        deleted.revision = now;
+        let count = deleted.count(user, after, revision);
+        entry.weight.store(deleted.weight(), Ordering::Relaxed);
+        drop(deleted);
+        // So that it is weighed again.
+        self.deletions.0.insert(room, entry);
+        Ok(count)
+    }
+
+    async fn read_deletions(
+        &self,
+        session: &mut ClientSession,
+        mut filter: Document,
+        deleted: &mut Deleted,
+    ) -> Result<(), StoreError> {
+        filter.insert("deleted_at", doc! { "$exists": true });
+        let find = self.messages.find(filter).projection(doc! { "_id": 1, "sender": 1, "rev": 1 });
+        let mut cursor = find.session(&mut *session).await?;
+        let mut found = cursor.stream(session);
+        while let Some(document) = found.try_next().await? {
+            let deletion = read_deletion(&document)?;
+            if deleted.after.is_some_and(|after| deletion.number > after) {
+                deleted.add(deletion);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_deletion(document: &RawDocument) -> Result<Deletion, Undecodable> {
+    Ok(Deletion {
+        revision: codec::read_int_if_any(document, "rev")?.unwrap_or_default(),
+        number: codec::read_int(document.get_document("_id")?, "n")?,
+        author: document.get("sender")?.map(codec::read_user).transpose()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ONE: UserId = UserId::Int(1);
+
+    /// What was deleted after a number, up to a revision, counted one by one.
+    fn counted(all: &[Deletion], after: i64, revision: i64) -> i64 {
+        let others = all.iter().filter(|deletion| deletion.author.as_ref() != Some(&ONE));
+        i64::try_from(others.filter(|it| it.number > after && it.revision <= revision).count()).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn deletions_are_counted_as_of_any_revision_that_is_known(
+            messages in prop::collection::hash_map(1_i64..2_000, prop::option::of(1_i64..4), 0..1_500),
+            after in 0_i64..2_000,
+            of_latest in 0_i64..1_200,
+        ) {
+            let all: Vec<_> = (1..).zip(messages).map(|(revision, (number, author))| {
+                Deletion { revision, number, author: author.map(UserId::Int) }
+            }).collect();
+            let now = i64::try_from(all.len()).unwrap();
+            let mut deleted = Deleted { after: Some(0), revision: now, ..Deleted::default() };
+            for deletion in all.iter().rev().chain(&all) {
+                deleted.add(deletion.clone());
+            }
+            let revision = (now - of_latest).max(0);
+            let expected = (now - revision <= 1_000).then(|| counted(&all, after, revision));
+            prop_assert_eq!(deleted.count(&ONE, after, revision), expected);
+            prop_assert_eq!(deleted.count(&ONE, after, now + 1), None);
+            deleted.after = Some(after + 1);
+            prop_assert_eq!(deleted.count(&ONE, after, now), None);
+        }
+    }
+}

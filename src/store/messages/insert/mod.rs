@@ -1,0 +1,331 @@
+//! Group commit: one task takes all messages that wait and writes them as one ordered `insert`; meanwhile
+//! the next batch gathers. On an idle server a single message is written at once; on a busy one batches keep a
+//! [`pace`](crate::store::batching).
+//!
+//! What it promises:
+//! - A message that is reported as written is on a majority of the database, once.
+//! - A room's numbers have no hole, and its messages keep the order in which they were handed in, in a batch as
+//!   in a retry: inserts go ordered, and a number is given only after the ones before it are taken.
+//! - Nobody holds a lock. A number that another server took in the meantime is met as a duplicate key; the
+//!   room's true end is read, from the majority, and the rest of the batch goes on from there.
+//! - A write of unknown outcome is looked up, by the id that each message carries for this, before it is tried
+//!   again, and is tried again with the same number, so that a delayed first try can only collide with it.
+//! - Of the messages to which a sender gives one `client_id` in a room one is written: a unique index says which, and
+//!   whoever comes later is given its number.
+
+pub(crate) mod attempt;
+pub(crate) mod outcome;
+pub(crate) mod standing;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use handlers::{MessageId, RoomId, Time};
+use mongodb::Database;
+use mongodb::error::Error;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use self::attempt::Attempt;
+use super::sequence_cache::Last;
+use crate::config;
+use crate::store::batching::Pace;
+use crate::store::codec::Draft;
+use crate::store::{LastNumbers, Store, StoreError};
+use crate::supervisor::Supervisor;
+use crate::telemetry::metrics::Metrics;
+
+/// The pause before a batch is tried again. An election takes seconds, a connection that broke much less.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// Rooms whose last numbers are read at once, of a batch with rooms that no one here has open. A read waits for the
+/// database more than it has it work: one after the other 200 of them kept all messages waiting for 100 ms.
+const ROOMS_READ: usize = 16;
+
+/// One message on its way.
+struct Entry {
+    draft: Draft,
+    /// When its caller stops waiting; it isn't begun after that.
+    deadline: Instant,
+    /// When its sender was last known to be a member of the room.
+    vouched: Instant,
+    /// The number it was last tried with, where the outcome of that is unknown.
+    tried: Option<i64>,
+    done: oneshot::Sender<Result<Written, StoreError>>,
+}
+
+/// A message that is on a majority of the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// By this call, with this time.
+    New(MessageId, Time),
+    /// By an earlier one, with the same `client_id`.
+    Before(MessageId),
+}
+
+/// Shows which requests are in a batch.
+struct Requests<'a>(&'a [Entry]);
+
+impl fmt::Debug for Requests<'_> {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut list = to.debug_list();
+        for entry in self.0 {
+            list.entry(&format_args!("{}", entry.draft.write_id));
+        }
+        list.finish()
+    }
+}
+
+/// Hands messages to the writing task, which runs until it is told to stop. Whoever waits for an answer from it
+/// waits for the write: there is nothing to be emptied besides.
+#[derive(Clone)]
+pub struct Writer {
+    queue: mpsc::Sender<Entry>,
+    metrics: Arc<Metrics>,
+}
+
+impl Writer {
+    pub(in crate::store) fn start(
+        store: Store,
+        db: Database,
+        pace: Pace,
+        limits: &config::Limits,
+        metrics: Arc<Metrics>,
+        supervisor: &Supervisor,
+    ) -> Self {
+        let (queue, entries) = mpsc::channel(limits.write_queue);
+        let (numbers, batch) = (store.numbers(), limits.batch);
+        let task = Task { numbers, store, db, pace, batch, metrics: metrics.clone() };
+        supervisor.spawn("writer", task.run(entries));
+        Self { queue, metrics }
+    }
+
+    /// Writes a message and gives its number once a majority has it. The `write_id` is its own and no other's.
+    ///
+    /// # Errors
+    /// `Full`, `Unreachable` and `NotMember`: nothing was written. `Unknown`: it could not be learnt before `deadline`.
+    pub(crate) async fn append(&self, draft: Draft, deadline: Instant) -> Result<Written, StoreError> {
+        let (done, written) = oneshot::channel();
+        let entry = Entry { draft, deadline, vouched: Instant::now(), tried: None, done };
+        if self.queue.try_send(entry).is_err() {
+            self.metrics.limit("write_queue");
+            return Err(StoreError::Full);
+        }
+        written.await.unwrap_or(Err(StoreError::Unknown(None)))
+    }
+
+    /// Messages that wait to be taken.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+}
+
+struct Task {
+    store: Store,
+    /// By a client that doesn't repeat what fails.
+    db: Database,
+    pace: Pace,
+    numbers: Arc<LastNumbers>,
+    batch: usize,
+    metrics: Arc<Metrics>,
+}
+
+impl Task {
+    async fn run(self, mut entries: mpsc::Receiver<Entry>) {
+        let mut batch = Vec::with_capacity(self.batch);
+        while entries.recv_many(&mut batch, self.batch).await > 0 {
+            self.pace.gather(batch.len()).await;
+            while batch.len() < self.batch
+                && let Ok(entry) = entries.try_recv()
+            {
+                batch.push(entry);
+            }
+            self.pace.took(batch.len());
+            self.metrics.batch(batch.len());
+            while !batch.is_empty() {
+                let later = batch.split_off(attempt::in_one_command(&batch));
+                self.write(std::mem::replace(&mut batch, later)).await;
+            }
+            batch.reserve(self.batch.min(entries.len()));
+        }
+    }
+
+    /// Writes a batch to its end: each entry is answered when this returns.
+    async fn write(&self, mut batch: Vec<Entry>) {
+        loop {
+            batch = Self::expire(batch);
+            batch = match self.refuse_former_members(batch).await {
+                Ok(batch) => batch,
+                Err((waiting, error)) => {
+                    self.pause("reading who is still a member", &error).await;
+                    batch = waiting;
+                    continue;
+                }
+            };
+            if batch.is_empty() {
+                return;
+            }
+            let numbers = match self.numbers_for(&batch).await {
+                Ok(numbers) => numbers,
+                Err(error) => {
+                    self.pause("reading a room's last number", &error).await;
+                    continue;
+                }
+            };
+            match self.attempt(&batch, &numbers).await {
+                Attempt::Written => return self.answer(batch, &numbers),
+                Attempt::Taken(at) => {
+                    let mut rest = batch.split_off(at);
+                    self.answer(batch, &numbers);
+                    rest[0].tried = Some(numbers[at].n);
+                    self.await_majority(&rest[0], numbers[at].n).await;
+                    batch = self.look_up(rest).await;
+                }
+                Attempt::Repeated(at) => {
+                    let mut rest = batch.split_off(at);
+                    self.answer(batch, &numbers);
+                    let repeated = rest.remove(0);
+                    self.renumber(repeated.draft.room, &mut rest);
+                    batch = match self.written_before(&repeated.draft).await {
+                        Ok(Some(written)) => {
+                            let _ = repeated.done.send(Ok(written));
+                            rest
+                        }
+                        // The first one isn't on a majority yet, and may still be rolled back.
+                        Ok(None) => {
+                            tokio::time::sleep(RETRY_PAUSE).await;
+                            rest.insert(0, repeated);
+                            rest
+                        }
+                        Err(error) => {
+                            self.pause("looking up a repeated message", &error).await;
+                            rest.insert(0, repeated);
+                            rest
+                        }
+                    };
+                }
+                Attempt::NotBegun(error) => self.pause("writing messages", &error).await,
+                Attempt::Unknown(error) => {
+                    self.pause("writing messages", &error).await;
+                    for (entry, n) in batch.iter_mut().zip(&numbers) {
+                        entry.tried = Some(n.n);
+                        self.numbers.forget(entry.draft.room);
+                    }
+                    batch = self.look_up(batch).await;
+                }
+                Attempt::Refused(at, error) => {
+                    let mut rest = batch.split_off(at);
+                    self.answer(batch, &numbers);
+                    let refused = rest.remove(0);
+                    self.renumber(refused.draft.room, &mut rest);
+                    Self::refuse(refused, &error);
+                    batch = rest;
+                }
+                Attempt::AllRefused(error) => {
+                    return batch.into_iter().for_each(|entry| Self::refuse(entry, &error));
+                }
+            }
+        }
+    }
+
+    /// One of this room has no number after all. Those behind it were never written, for every try was ordered and ended
+    /// there: they take numbers anew, or it would leave a hole.
+    fn renumber(&self, room: RoomId, behind: &mut [Entry]) {
+        self.numbers.forget(room);
+        for entry in behind.iter_mut().filter(|entry| entry.draft.room == room) {
+            entry.tried = None;
+        }
+    }
+
+    fn refuse(entry: Entry, error: &Error) {
+        let _ = entry.done.send(Err(StoreError::Fault(Box::new(error.clone()))));
+    }
+
+    /// Answers those whose time is over; gives back the rest.
+    ///
+    /// One that may be written or not takes with it those behind it in its room that may be, too: they keep their
+    /// numbers, and without the one before them these would have a hole.
+    fn expire(batch: Vec<Entry>) -> Vec<Entry> {
+        let now = Instant::now();
+        let mut given_up = HashSet::new();
+        let (late, rest): (Vec<_>, Vec<_>) = batch.into_iter().partition(|entry| {
+            let tried = entry.tried.is_some();
+            let late = entry.deadline <= now || (tried && given_up.contains(&entry.draft.room));
+            if late && tried {
+                given_up.insert(entry.draft.room);
+            }
+            late
+        });
+        for entry in late {
+            let error =
+                if entry.tried.is_some() { StoreError::Unknown(None) } else { StoreError::Unreachable(None) };
+            let _ = entry.done.send(Err(error));
+        }
+        rest
+    }
+
+    /// A number for each entry: the one it was tried with, else the next of its room. And its time, no earlier than that of
+    /// the one before it.
+    async fn numbers_for(&self, batch: &[Entry]) -> Result<Vec<Last>, StoreError> {
+        let mut last = self.last_numbers(batch).await?;
+        let number = |entry: &Entry| {
+            let last = last.entry(entry.draft.room).or_default();
+            let own = Last { n: entry.tried.unwrap_or(last.n + 1), at: entry.draft.at.max(last.at) };
+            *last = last.max(own);
+            own
+        };
+        Ok(batch.iter().map(number).collect())
+    }
+
+    /// The last number of each room in a batch. Those that aren't known are read, for all rooms wait meanwhile.
+    async fn last_numbers(&self, batch: &[Entry]) -> Result<HashMap<RoomId, Last>, StoreError> {
+        let mut last = HashMap::with_capacity(batch.len());
+        let mut unknown = HashSet::new();
+        for room in batch.iter().map(|entry| entry.draft.room) {
+            if let Some(known) = self.numbers.last(room) {
+                last.insert(room, known);
+            } else {
+                unknown.insert(room);
+            }
+        }
+        let read = |room| async move { Ok::<_, StoreError>((room, self.store.last_number(room).await?)) };
+        let mut found = stream::iter(unknown).map(read).buffer_unordered(ROOMS_READ);
+        while let Some((room, read)) = found.try_next().await? {
+            self.numbers.saw(room, read);
+            last.insert(room, read);
+        }
+        Ok(last)
+    }
+
+    async fn attempt(&self, batch: &[Entry], numbers: &[Last]) -> Attempt {
+        let (db, command, messages) = (self.db.clone(), attempt::insert(batch, numbers), batch.len());
+        let began = Instant::now();
+        let insert = self.store.bounded(async move { Ok(Attempt::run(&db, command, messages).await) });
+        let inserted = insert.instrument(tracing::debug_span!("commit", messages)).await;
+        self.metrics.committed(began.elapsed());
+        tracing::debug!(requests = ?Requests(batch), ms = began.elapsed().as_millis(), "wrote a batch");
+        inserted.unwrap_or_else(Attempt::Unknown)
+    }
+
+    fn answer(&self, written: Vec<Entry>, numbers: &[Last]) {
+        for (entry, last) in written.into_iter().zip(numbers) {
+            self.numbers.saw(entry.draft.room, *last);
+            let id = MessageId::try_from(last.n).map(|id| Written::New(id, last.at));
+            let id = id.map_err(|error| StoreError::Fault(Box::new(error)));
+            // A caller that is gone has its message all the same.
+            let _ = entry.done.send(id);
+        }
+    }
+
+    async fn pause(&self, what: &str, error: &StoreError) {
+        self.metrics.fault("writer");
+        tracing::warn!(%error, "{what} failed; trying again");
+        tokio::time::sleep(RETRY_PAUSE).await;
+    }
+}

@@ -1,0 +1,71 @@
+//! Whether senders are still members when their messages have waited for long.
+//!
+//! A caller checks the membership just before it hands a message in. While the database is away, or a write before it
+//! takes long, the message may wait for seconds, and the member may be removed meanwhile.
+
+use std::collections::HashSet;
+
+use bson::{RawDocumentBuf, doc};
+use futures_util::TryStreamExt;
+use handlers::{RoomId, UserId};
+use tokio::time::Instant;
+
+use super::{Entry, Task};
+use crate::store::room_port::RECHECK_AFTER;
+use crate::store::{StoreError, codec};
+
+impl Task {
+    /// Answers the entries that waited for [`RECHECK_AFTER`] and whose senders are no members any more. Gives back the
+    /// rest; all of it, as it was, where the members can't be read.
+    ///
+    /// An entry that has been tried was begun while its sender was a member. It stays: it may be written already, and
+    /// the numbers behind it depend on it.
+    pub(super) async fn refuse_former_members(
+        &self,
+        mut batch: Vec<Entry>,
+    ) -> Result<Vec<Entry>, (Vec<Entry>, StoreError)> {
+        let is_due = |entry: &Entry| {
+            entry.draft.by_member && entry.tried.is_none() && entry.vouched.elapsed() >= RECHECK_AFTER
+        };
+        let due: HashSet<_> =
+            batch.iter().filter(|entry| is_due(entry)).map(|entry| key(&entry.draft)).collect();
+        if due.is_empty() {
+            return Ok(batch);
+        }
+        let now = Instant::now();
+        let members = match self.members_among(&due).await {
+            Ok(members) => members,
+            Err(error) => return Err((batch, error)),
+        };
+        for refused in batch.extract_if(.., |entry| is_due(entry) && !members.contains(&key(&entry.draft))) {
+            let _ = refused.done.send(Err(StoreError::NotMember));
+        }
+        batch
+            .iter_mut()
+            .filter(|entry| due.contains(&key(&entry.draft)))
+            .for_each(|entry| entry.vouched = now);
+        Ok(batch)
+    }
+
+    async fn members_among(
+        &self,
+        senders: &HashSet<(RoomId, UserId)>,
+    ) -> Result<HashSet<(RoomId, UserId)>, StoreError> {
+        let ids: Vec<_> = senders.iter().map(|(room, user)| codec::member_id(*room, user)).collect();
+        let members = self.store.members.clone();
+        let find = async move {
+            let find = members.find(doc! { "_id": { "$in": ids } }).projection(doc! { "_id": 1 });
+            Ok(find.await?.try_collect().await?)
+        };
+        let found: Vec<RawDocumentBuf> = self.store.bounded(find).await?;
+        let read = |member: &RawDocumentBuf| {
+            let id = member.get_document("_id").map_err(codec::Undecodable::from)?;
+            Ok((codec::read_room(id)?, codec::read_member(member)?.user))
+        };
+        found.iter().map(read).collect()
+    }
+}
+
+fn key(draft: &codec::Draft) -> (RoomId, UserId) {
+    (draft.room, draft.sender.clone())
+}

@@ -1,0 +1,99 @@
+//! Which entries of a batch are given up when one's time is over, and what its failures are taken for.
+
+use bson::oid::ObjectId;
+use bson::{Bson, doc};
+use handlers::{Text, Time, UserId};
+
+use super::*;
+use crate::store::rooms::create::DUPLICATE_KEY;
+
+fn text() -> Text {
+    let draft: handlers::Draft = serde_json::from_str(r#""something""#).unwrap();
+    draft.within(100, "message").unwrap()
+}
+
+/// An entry that may wait for so many more seconds, or has had to until so long ago; and its answer.
+fn entry(
+    room: i64,
+    seconds: i64,
+    tried: Option<i64>,
+) -> (Entry, oneshot::Receiver<Result<Written, StoreError>>) {
+    let (done, answer) = oneshot::channel();
+    let (now, span) = (Instant::now(), Duration::from_secs(seconds.unsigned_abs()));
+    let deadline = if seconds < 0 { now.checked_sub(span).unwrap() } else { now + span };
+    let draft = Draft {
+        room: room.try_into().unwrap(),
+        sender: UserId::Int(1),
+        text: text(),
+        client_id: None,
+        at: Time(0),
+        write_id: ObjectId::new(),
+        by_member: true,
+    };
+    let entry = Entry { draft, deadline, vouched: now, tried, done };
+    (entry, answer)
+}
+
+/// What becomes of a batch: `-` it waits on, `?` it is of unknown outcome, `0` nothing was written.
+fn expired(entries: &[(i64, i64, Option<i64>)]) -> String {
+    let (batch, answers): (Vec<_>, Vec<_>) =
+        entries.iter().map(|(room, seconds, tried)| entry(*room, *seconds, *tried)).unzip();
+    let ids: Vec<_> = batch.iter().map(|entry| entry.draft.write_id).collect();
+    let rest: Vec<_> = Task::expire(batch).into_iter().map(|entry| entry.draft.write_id).collect();
+    assert!(rest.is_sorted_by_key(|id| ids.iter().position(|other| other == id)), "the order has changed");
+    let outcome = |mut answer: oneshot::Receiver<_>| match answer.try_recv() {
+        Ok(Err(StoreError::Unknown(_))) => '?',
+        Ok(Err(StoreError::Unreachable(_))) => '0',
+        Ok(other) => panic!("{other:?}"),
+        Err(_) => '-',
+    };
+    let outcomes: String = answers.into_iter().map(outcome).collect();
+    assert_eq!(rest.len(), outcomes.matches('-').count(), "who waits on has no answer yet");
+    outcomes
+}
+
+#[test]
+fn who_is_in_time_waits_on() {
+    assert_eq!(expired(&[(1, 60, None), (1, 60, Some(7)), (2, 60, None)]), "---");
+}
+
+#[test]
+fn who_is_late_is_told_whether_it_may_be_written() {
+    assert_eq!(expired(&[(1, -1, None), (2, -1, Some(7)), (3, 60, None)]), "0?-");
+}
+
+#[test]
+fn who_may_be_written_is_given_up_with_the_one_before_it() {
+    // Their numbers are 7, 8 and 9: without the 7 the others would leave a hole.
+    assert_eq!(expired(&[(1, -1, Some(7)), (1, 60, Some(8)), (1, 60, Some(9))]), "???");
+    assert_eq!(expired(&[(1, 60, Some(7)), (1, -1, Some(8)), (1, 60, Some(9))]), "-??");
+}
+
+#[test]
+fn who_has_no_number_yet_or_is_in_another_room_is_not_given_up() {
+    assert_eq!(expired(&[(1, -1, Some(7)), (2, 60, Some(3)), (1, 60, None), (1, 60, Some(8))]), "?--?");
+    assert_eq!(expired(&[(1, -1, None), (1, 60, Some(8))]), "0-");
+}
+
+#[test]
+fn what_a_router_says_of_one_message_while_its_shard_has_no_primary_is_no_refusal() {
+    let attempt = |code: i32| {
+        let errors = [doc! { "index": 1, "code": code, "errmsg": "" }];
+        Attempt::answered(doc! { "ok": 1, "n": 1, "writeErrors": errors }, 2)
+    };
+    for code in [6, 7, 89, 91, 189, 262, 9001, 10107, 11600, 11602] {
+        assert!(matches!(attempt(code), Attempt::Unknown(_)), "{code}");
+    }
+    assert!(matches!(attempt(DUPLICATE_KEY), Attempt::Taken(1)));
+    assert!(matches!(attempt(121), Attempt::Refused(1, _)));
+}
+
+#[test]
+fn an_answer_that_cannot_be_read_is_no_refusal_and_no_promise() {
+    assert!(matches!(Attempt::answered(doc! { "ok": 1, "n": 2 }, 2), Attempt::Written));
+    let of_none = [doc! { "index": 2, "code": DUPLICATE_KEY, "errmsg": "" }];
+    for senseless in [Bson::from(7), "none".into(), doc! { "index": 1 }.into(), of_none.to_vec().into()] {
+        let answer = doc! { "ok": 1, "writeErrors": senseless };
+        assert!(matches!(Attempt::answered(answer.clone(), 2), Attempt::Unknown(_)), "{answer}");
+    }
+}

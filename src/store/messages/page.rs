@@ -1,0 +1,87 @@
+//! A room's messages by pages, from either end of any message (docs/protocol.md, `history`).
+
+use bson::doc;
+use bson::oid::ObjectId;
+use handlers::{From, MessageId, RoomId, UserId};
+use mongodb::options::ReadConcern;
+
+use super::resume::{BATCH, MessageBytes};
+use super::snapshot::View;
+use crate::store::{Snapshot, Store, StoreError, codec, json_size};
+
+impl Store {
+    /// Up to `limit` messages of a room that are not deleted, of about so many bytes of JSON, with its members, all of one
+    /// moment; and whether there are more in that direction. None where there is no such room.
+    pub(crate) async fn history(
+        &self,
+        room: RoomId,
+        from: From,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<Option<(Snapshot, bool)>, StoreError> {
+        if !self.room_exists(room).await? {
+            return Ok(None);
+        }
+        let (view, members) = self.members(room).await?;
+        let store = self.clone();
+        self.bounded(async move {
+            let View { mut session, time } = view;
+            let (numbers, order) = match from {
+                From::Newest => (doc! { "$gt": 0 }, -1),
+                From::Before(id) => (doc! { "$lt": id.get() }, -1),
+                From::After(n) => (doc! { "$gt": n }, 1),
+            };
+            // One more than asked for tells whether there is one.
+            let most = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+            let find = store.messages.find(codec::alive(room, numbers));
+            let find = find.sort(codec::by_number(order)).limit(most);
+            let find = find.batch_size(u32::try_from(most).unwrap_or(u32::MAX).min(BATCH));
+            let mut cursor = find.session(&mut session).await?;
+            let fitting = MessageBytes { bytes, email: json_size::of_longest_email(&members) };
+            let (messages, has_more) = fitting.messages(cursor.stream(&mut session), limit).await?;
+            let snapshot = Snapshot { time, members, messages, waiting: Vec::new(), complete: true };
+            Ok(Some((snapshot, has_more)))
+        })
+        .await
+    }
+
+    /// One message as it is now, with the room's members. None where it, or its room, is not there.
+    pub(crate) async fn message(&self, room: RoomId, id: MessageId) -> Result<Option<Snapshot>, StoreError> {
+        let found = self.history(room, From::After(id.get() - 1), 1, usize::MAX).await?;
+        Ok(found
+            .map(|(snapshot, _)| snapshot)
+            .filter(|snapshot| snapshot.messages.first().is_some_and(|message| message.id == id)))
+    }
+
+    /// Whether a message is deleted: false also where there never was one.
+    pub(crate) async fn is_deleted(&self, room: RoomId, id: MessageId) -> Result<bool, StoreError> {
+        let messages = self.messages.clone();
+        let filter = doc! { "_id": codec::message_id(room, id), "deleted_at": { "$exists": true } };
+        let find = async move { Ok(messages.find_one(filter).projection(doc! { "_id": 1 }).await?) };
+        Ok(self.bounded(find).await?.is_some())
+    }
+
+    /// The message that its sender gave this `client_id` first, deleted or not, with the request that wrote it; once a
+    /// majority has it.
+    pub(crate) async fn of_client_id(
+        &self,
+        room: RoomId,
+        sender: &UserId,
+        client_id: &str,
+    ) -> Result<Option<(MessageId, Option<ObjectId>)>, StoreError> {
+        let messages = self.messages.clone();
+        let filter = doc! {
+            "_id.room": room.get(),
+            "sender": codec::user_bson(sender),
+            "client_id": client_id,
+        };
+        let find = async move {
+            let find = messages.find_one(filter).projection(doc! { "_id": 1, "write_id": 1 });
+            Ok(find.read_concern(ReadConcern::majority()).await?)
+        };
+        let Some(found) = self.bounded(find).await? else { return Ok(None) };
+        let id = found.get_document("_id").map_err(codec::Undecodable::from)?;
+        let (_, id) = codec::read_message_id(id)?;
+        Ok(Some((id, codec::read_request(&found, "write_id")?)))
+    }
+}

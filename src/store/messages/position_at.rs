@@ -1,0 +1,69 @@
+//! How far a room had come at a moment long past, by the database's stamps in its documents.
+
+use bson::{Document, RawDocumentBuf, Timestamp, doc};
+use futures_util::TryStreamExt;
+use handlers::RoomId;
+use mongodb::ClientSession;
+
+use super::revisions::revised_after;
+use crate::protocol::cursor::Position;
+use crate::store::codec::{self, Undecodable};
+use crate::store::{Store, StoreError};
+
+/// Documents that are looked at, the latest first: few, for mostly little has happened; then many; then it is given up.
+const LOOKED_AT: [i64; 2] = [64, 5_000];
+
+impl Store {
+    /// The position of a room at `then`, where it isn't `known`; none where too much has happened since.
+    pub(in crate::store) async fn position_at(
+        &self,
+        session: &mut ClientSession,
+        room: RoomId,
+        known: Position,
+        then: Timestamp,
+    ) -> Result<Option<Position>, StoreError> {
+        let message = match known.message {
+            0 => {
+                let all = doc! { "_id": codec::of_room(room, "n") };
+                self.last_by(session, (all, "_id", "stamp"), then).await?
+            }
+            message => Some(message),
+        };
+        let revision = match known.revision {
+            0 => self.last_by(session, (revised_after(room, 0), "rev", "revised"), then).await?,
+            revision => Some(revision),
+        };
+        Ok(message.zip(revision).map(|(message, revision)| Position { message, revision }))
+    }
+
+    /// The number of the last document, in their order, that was stamped by `then`; 0 where there is none.
+    async fn last_by(
+        &self,
+        session: &mut ClientSession,
+        (filter, order, stamp): (Document, &str, &str),
+        then: Timestamp,
+    ) -> Result<Option<i64>, StoreError> {
+        for limit in LOOKED_AT {
+            let find = self.messages.find(filter.clone()).sort(doc! { order: -1 }).limit(limit);
+            let find = find.projection(doc! { "_id": 1, "rev": 1, stamp: 1 });
+            let mut cursor = find.session(&mut *session).await?;
+            let found: Vec<RawDocumentBuf> = cursor.stream(session).try_collect().await?;
+            for document in &found {
+                if codec::read_stamp(document, stamp)?.is_none_or(|stamp| stamp <= then) {
+                    return Ok(Some(number(document, order)?));
+                }
+            }
+            if i64::try_from(found.len()).is_ok_and(|found| found < limit) {
+                return Ok(Some(0));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn number(document: &RawDocumentBuf, order: &str) -> Result<i64, Undecodable> {
+    if order == "rev" {
+        return codec::read_int(document, "rev");
+    }
+    Ok(codec::read_message_id(document.get_document("_id")?)?.1.get())
+}

@@ -1,0 +1,72 @@
+//! Rooms whose messages an operator has purged: numbers that they gave out never come again.
+//!
+//! A room counts on from its newest message. If a purge took that one, too, the number is still known from the members'
+//! marks, and from `purged_to` of the room's document, which the operator sets (README, Retention). Both are read only if
+//! the messages don't show the number: nothing is written or read for it where nothing was purged.
+
+use bson::{RawDocumentBuf, Timestamp, doc};
+use futures_util::TryStreamExt;
+use handlers::RoomId;
+use mongodb::ClientSession;
+
+use crate::protocol::cursor::Position;
+use crate::store::codec::{self, Member, Undecodable};
+use crate::store::{Store, StoreError};
+
+/// After every mark.
+const LATEST: Timestamp = Timestamp { time: u32::MAX, increment: u32::MAX };
+
+impl Store {
+    /// Returns the greatest number that a room is known to have given out, whatever messages are left; 0 if none is.
+    pub(in crate::store) async fn given_out(&self, room: RoomId) -> Result<i64, StoreError> {
+        let store = self.clone();
+        self.bounded(async move {
+            let mut session = store.client.start_session().snapshot(true).await?;
+            Ok(store.given_out_in(&mut session, room).await?.message)
+        })
+        .await
+    }
+
+    /// The same of a session's moment, and of revisions as well.
+    pub(in crate::store) async fn given_out_in(
+        &self,
+        session: &mut ClientSession,
+        room: RoomId,
+    ) -> Result<Position, StoreError> {
+        // A shell may have written a number of another type.
+        let number = |field: &str| doc! { "$convert": { "input": field, "to": "long", "onError": 0_i64, "onNull": 0_i64 } };
+        let shown = doc! { "purged_to": number("$purged_to"), "revisions": number("$revisions") };
+        let rooms = self.db.collection::<RawDocumentBuf>("rooms");
+        let find = rooms.find_one(doc! { "_id": room.get() });
+        let found = find.projection(shown).session(&mut *session).await?;
+        let (purged_to, revision) = match &found {
+            Some(found) => (codec::read_int(found, "purged_to")?, codec::read_int(found, "revisions")?),
+            None => (0, 0),
+        };
+        let find = self.members.find(doc! { "_id": codec::of_room(room, "user") });
+        let mut cursor = find.session(&mut *session).await?;
+        let found: Vec<RawDocumentBuf> = cursor.stream(session).try_collect().await?;
+        let members = found.iter().map(|member| codec::read_member(member));
+        let mut members = members.collect::<Result<Vec<Member>, Undecodable>>()?;
+        self.overlay.raise(room, LATEST, &mut members);
+        let delivered = members.iter().map(|member| member.marks.delivered).max().unwrap_or_default();
+        Ok(Position { message: purged_to.max(delivered), revision })
+    }
+
+    /// Returns how far a room that stands at `now` has come for a client that was at `from`; None if no client can have
+    /// been there. Messages that the client had may have been purged.
+    pub(in crate::store) async fn reach(
+        &self,
+        session: &mut ClientSession,
+        room: RoomId,
+        now: Position,
+        from: Position,
+    ) -> Result<Option<Position>, StoreError> {
+        if now.reaches(from) {
+            return Ok(Some(now));
+        }
+        let given_out = self.given_out_in(session, room).await?;
+        // No further than the client was: revisions with a number may still be under way.
+        Ok(now.max(given_out).reaches(from).then(|| now.max(from)))
+    }
+}

@@ -1,0 +1,223 @@
+//! What changed in a room since a socket was last there: messages by their numbers, edits and deletes by theirs.
+
+use bson::{RawDocumentBuf, doc};
+use futures_util::{Stream, TryStreamExt};
+use handlers::{MessageId, RoomId};
+use mongodb::ClientSession;
+use mongodb::error::Error;
+
+use super::revisions::revised_after;
+use super::snapshot::{HISTORY, View};
+use crate::protocol::cursor::Position;
+use crate::store::codec::{self, Member, Message, Undecodable};
+use crate::store::json_size::{self, Fitting};
+use crate::store::{Snapshot, Store, StoreError};
+
+/// New messages that are told to a socket that resumes; the rest it has by `history` (docs/protocol.md, First frames).
+const MESSAGES: usize = 1_000;
+
+/// Edits and deletes of older messages that are told to a socket that resumes; where there are more it starts anew.
+const REVISED: i64 = 1_000;
+
+/// What the number of a message takes in a list.
+const NUMBER: usize = 17;
+
+/// Documents that come from the database at once: messages of the greatest length are 1 MB of them.
+pub(in crate::store) const BATCH: u32 = 64;
+
+/// How much of a room is told.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) struct MessageBytes {
+    /// About how many bytes of JSON.
+    pub(in crate::store) bytes: usize,
+    /// What the address of a sender takes of them at most.
+    pub(in crate::store) email: usize,
+}
+
+impl MessageBytes {
+    /// Reads messages as long as they fit, up to `most`. Returns them, and whether there are more.
+    pub(in crate::store) async fn messages(
+        self,
+        mut found: impl Stream<Item = Result<RawDocumentBuf, Error>> + Unpin,
+        most: usize,
+    ) -> Result<(Vec<Message>, bool), StoreError> {
+        let (mut messages, mut fitting) = (Vec::new(), Fitting::new(self.bytes));
+        while let Some(document) = found.try_next().await? {
+            let Some(message) = codec::read_message(&document)? else { continue };
+            if messages.len() == most || !fitting.takes(json_size::of_message(&message, self.email)) {
+                return Ok((messages, true));
+            }
+            messages.push(message);
+        }
+        Ok((messages, false))
+    }
+}
+
+/// What a socket missed, or the room's last messages where that can't be said.
+#[derive(Debug)]
+pub(crate) struct Changed {
+    /// Whether it is what was missed.
+    pub(crate) resumed: bool,
+    /// Oldest first.
+    pub(crate) messages: Vec<Message>,
+    /// Older ones, in the order of their last edits.
+    pub(crate) edited: Vec<Message>,
+    /// Older ones, in the order in which they were deleted.
+    pub(crate) deleted: Vec<MessageId>,
+    /// Whether there are more messages: newer ones where it is what was missed, else older ones.
+    pub(crate) has_more: bool,
+    /// How far the room has come, all of this included.
+    pub(crate) position: Position,
+}
+
+impl Changed {
+    /// Whether messages were left out for their bytes, and not for their number.
+    pub(crate) fn is_cut(&self) -> bool {
+        let most = if self.resumed { MESSAGES } else { HISTORY };
+        self.has_more && self.messages.len() < most
+    }
+
+    /// Returns about how many bytes it takes as JSON.
+    pub(in crate::store) fn bytes(&self) -> usize {
+        let messages = self.messages.iter().chain(&self.edited);
+        messages.map(|message| json_size::of_message(message, json_size::EMAIL)).sum::<usize>()
+            + self.deleted.len() * NUMBER
+    }
+}
+
+impl Store {
+    /// As [`snapshot`](Self::snapshot), and of the same moment what changed after `from`; of about so many bytes of JSON.
+    pub(crate) async fn changed(
+        &self,
+        room: RoomId,
+        view: View,
+        members: Vec<Member>,
+        waiting: bool,
+        from: Option<Position>,
+        bytes: usize,
+    ) -> Result<(Snapshot, Changed), StoreError> {
+        let store = self.clone();
+        self.bounded(async move {
+            let mut view = view;
+            let snapshot = store.read_snapshot(&mut view, room, members, waiting).await?;
+            let session = &mut view.session;
+            let position = store.position(session, room).await?;
+            let reached = match from {
+                Some(from) => store.reach(session, room, position, from).await?,
+                None => None,
+            };
+            let missed = match from.zip(reached) {
+                Some((from, position)) => {
+                    let email = json_size::of_longest_email(&snapshot.members);
+                    store.missed_after(session, room, from, position, MessageBytes { bytes, email }).await?
+                }
+                None => None,
+            };
+            let changed = match missed {
+                Some(changed) => changed,
+                None => store.anew(session, room, &snapshot, position, bytes).await?,
+            };
+            Ok((snapshot, changed))
+        })
+        .await
+    }
+
+    /// How far a room has come.
+    pub(in crate::store) async fn position(
+        &self,
+        session: &mut ClientSession,
+        room: RoomId,
+    ) -> Result<Position, StoreError> {
+        let last = self.messages.find_one(doc! { "_id": codec::of_room(room, "n") });
+        let last = last.sort(doc! { "_id": -1 }).projection(doc! { "_id": 1 }).session(&mut *session).await?;
+        let revised = self.messages.find_one(revised_after(room, 0)).sort(doc! { "rev": -1 });
+        let revised = revised.projection(doc! { "rev": 1 }).session(&mut *session).await?;
+        let message = |last: RawDocumentBuf| -> Result<i64, Undecodable> {
+            Ok(codec::read_message_id(last.get_document("_id")?)?.1.get())
+        };
+        let message = match last {
+            Some(last) => message(last)?,
+            // Where there were any they are purged.
+            None => self.given_out_in(session, room).await?.message,
+        };
+        Ok(Position {
+            message,
+            revision: revised.map(|last| codec::read_int(&last, "rev")).transpose()?.unwrap_or_default(),
+        })
+    }
+
+    /// None where it is too much: where the edits alone don't fit. New messages that don't fit are left out.
+    pub(in crate::store) async fn missed_after(
+        &self,
+        session: &mut ClientSession,
+        room: RoomId,
+        from: Position,
+        position: Position,
+        MessageBytes { bytes, email }: MessageBytes,
+    ) -> Result<Option<Changed>, StoreError> {
+        // Also a bound of what is looked through for those that are older.
+        if position.revision - from.revision > REVISED {
+            return Ok(None);
+        }
+        let mut filter = revised_after(room, from.revision);
+        filter.insert("_id.n", doc! { "$lte": from.message });
+        let find = self.messages.find(filter).sort(doc! { "rev": 1 }).batch_size(BATCH);
+        let mut cursor = find.session(&mut *session).await?;
+        let (mut edited, mut deleted, mut fitting) = (Vec::new(), Vec::new(), Fitting::new(bytes));
+        let mut revised = cursor.stream(&mut *session);
+        while let Some(document) = revised.try_next().await? {
+            let fits = if let Some(message) = codec::read_message(&document)? {
+                let fits = fitting.takes(json_size::of_message(&message, email));
+                edited.push(message);
+                fits
+            } else {
+                let id = document.get_document("_id").map_err(Undecodable::from)?;
+                deleted.push(codec::read_message_id(id)?.1);
+                fitting.takes(NUMBER)
+            };
+            if !fits {
+                return Ok(None);
+            }
+        }
+        drop(revised);
+        let left = MessageBytes { bytes: fitting.left(), email };
+        let (messages, has_more) = self.after(session, room, from.message, left).await?;
+        Ok(Some(Changed { resumed: true, messages, edited, deleted, has_more, position }))
+    }
+
+    /// The messages after a number, oldest first, and whether there are more than are told.
+    async fn after(
+        &self,
+        session: &mut ClientSession,
+        room: RoomId,
+        n: i64,
+        fitting: MessageBytes,
+    ) -> Result<(Vec<Message>, bool), StoreError> {
+        let most = i64::try_from(MESSAGES).unwrap_or(i64::MAX) + 1;
+        let find = self.messages.find(codec::alive(room, doc! { "$gt": n }));
+        let find = find.sort(codec::by_number(1)).limit(most).batch_size(BATCH);
+        let mut cursor = find.session(&mut *session).await?;
+        fitting.messages(cursor.stream(session), MESSAGES).await
+    }
+
+    /// The last messages of a room, as a snapshot has them.
+    async fn anew(
+        &self,
+        session: &mut ClientSession,
+        room: RoomId,
+        snapshot: &Snapshot,
+        position: Position,
+        bytes: usize,
+    ) -> Result<Changed, StoreError> {
+        let (email, mut fitting) = (json_size::of_longest_email(&snapshot.members), Fitting::new(bytes));
+        let fits = |message: &&Message| fitting.takes(json_size::of_message(message, email));
+        let mut messages: Vec<_> = snapshot.messages.iter().take_while(fits).cloned().collect();
+        messages.reverse();
+        let oldest = messages.first().map_or(0, |message| message.id.get());
+        let cut = messages.len() < snapshot.messages.len();
+        let has_more =
+            cut || messages.len() == HISTORY && !self.page(session, room, 0, oldest, 1).await?.is_empty();
+        let (edited, deleted) = (Vec::new(), Vec::new());
+        Ok(Changed { resumed: false, messages, edited, deleted, has_more, position })
+    }
+}

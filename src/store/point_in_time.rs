@@ -1,0 +1,162 @@
+//! Reading what was there at a moment just past: the change stream tells that something happened, and this how things
+//! stood just before, or then.
+//!
+//! The database keeps what is needed for it for five minutes (`minSnapshotHistoryWindowInSeconds`); what is asked for
+//! here is seconds old. The driver has no way to name the moment of a read, so these are commands.
+
+use std::time::Instant;
+
+use bson::{Bson, DateTime, Document, RawDocumentBuf, Timestamp, doc};
+use handlers::{RoomId, Time, UserId};
+use mongodb::error::Error;
+
+use super::codec::{self, Member, Message, Undecodable};
+use super::messages::revisions::revised_after;
+use super::messages::snapshot::{HISTORY, Snapshot, WAITING};
+use super::receipts::journal;
+use super::receipts::unread::{self, Many};
+use super::{Store, StoreError};
+
+/// Unread messages of a member, as of a moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unread {
+    pub(crate) unread: i64,
+    pub(crate) read: i64,
+}
+
+impl Store {
+    /// The database's clock.
+    pub(crate) async fn clock(&self) -> Result<DateTime, StoreError> {
+        let admin = self.client.database("admin");
+        let hello = self.bounded(async move { Ok(admin.run_command(doc! { "hello": 1 }).await?) }).await?;
+        Ok(*hello.get_datetime("localTime").map_err(|error| StoreError::Fault(Box::new(error)))?)
+    }
+
+    /// Reads the database's clock, so that what is written before the first heartbeat comes round is dated by it, too.
+    pub(crate) async fn read_clock(&self) -> Result<(), StoreError> {
+        let sent = Instant::now();
+        let time = self.clock().await?;
+        self.database_clock.read(Time(time.timestamp_millis()), sent, Instant::now());
+        Ok(())
+    }
+
+    /// A moment of the database's: all that a majority had when this was called is no later.
+    pub(crate) async fn moment(&self) -> Result<Timestamp, StoreError> {
+        let store = self.clone();
+        self.bounded(async move {
+            let mut session = store.client.start_session().snapshot(true).await?;
+            let heartbeats = store.db.collection::<RawDocumentBuf>("heartbeats");
+            heartbeats.find_one(doc! {}).session(&mut session).await?;
+            session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))
+        })
+        .await
+    }
+
+    /// A room as it was at a moment that the change stream has come to, with what someone had still to read.
+    pub(crate) async fn snapshot_at(&self, room: RoomId, at: Timestamp) -> Result<Snapshot, StoreError> {
+        let store = self.clone();
+        self.bounded(async move {
+            let members = doc! { "_id": codec::of_room(room, "user") };
+            let members = store.find_at(at, doc! { "find": "members", "filter": members }).await?;
+            let members = members.iter().map(|member| codec::read_member(member));
+            let mut members = members.collect::<Result<Vec<Member>, Undecodable>>()?;
+            store.overlay.raise(room, at, &mut members);
+            let messages = store.page_at(room, at, 0, i64::MAX, HISTORY).await?;
+            let time = at;
+            let mut snapshot = Snapshot { time, members, messages, waiting: Vec::new(), complete: true };
+            if let Some((read, oldest)) = snapshot.before_page() {
+                snapshot.waiting = store.page_at(room, at, read, oldest, WAITING - HISTORY).await?;
+            }
+            Ok(snapshot)
+        })
+        .await
+    }
+
+    /// What a member had still to read at a moment that the change stream has come to. None where it was no member.
+    pub(crate) async fn unread_at(
+        &self,
+        room: RoomId,
+        user: &UserId,
+        at: Timestamp,
+    ) -> Result<Option<Unread>, StoreError> {
+        let (store, user) = (self.clone(), user.clone());
+        let own = self.overlay.of_user(&user, [room], at);
+        self.bounded(async move {
+            let mut stages = vec![
+                doc! { "$match": { "_id": codec::member_id(room, &user) } },
+                doc! { "$project": { "_id": 0, "room": "$_id.room", "read": 1 } },
+            ];
+            stages.extend(journal::raised_read(&own));
+            stages.extend(unread::stages(&user));
+            let count = doc! { "aggregate": "members", "pipeline": stages, "cursor": {} };
+            let found = store.command_at(at, count).await?;
+            let Some(member) = found.first() else { return Ok(None) };
+            let known = Unread { unread: unread::read(member)?, read: codec::read_int(member, "read")? };
+            let Some(Many { read, others, .. }) = unread::read_many(member)? else { return Ok(Some(known)) };
+            let deleted = store.deleted_at(room, &user, read, at).await?;
+            Ok(Some(Unread { unread: (others - deleted).max(0), ..known }))
+        })
+        .await
+    }
+
+    /// How many of others' messages after a number were deleted at a moment that the change stream has come to.
+    async fn deleted_at(
+        &self,
+        room: RoomId,
+        user: &UserId,
+        read: i64,
+        at: Timestamp,
+    ) -> Result<i64, StoreError> {
+        let (filter, order) = (revised_after(room, 0), doc! { "rev": -1 });
+        let last = doc! { "find": "messages", "filter": filter, "sort": order, "limit": 1, "projection": { "rev": 1 } };
+        let last = self.find_at(at, last).await?;
+        let revision = last.first().map(|last| codec::read_int(last, "rev")).transpose()?;
+        if let Some(deleted) = self.deleted_after(room, user, read, revision.unwrap_or_default()).await? {
+            return Ok(deleted);
+        }
+        let stages = unread::count_deleted(room, user, read);
+        let found =
+            self.command_at(at, doc! { "aggregate": "messages", "pipeline": stages, "cursor": {} }).await?;
+        Ok(unread::deleted(found.first().map(|found| &**found))?)
+    }
+
+    async fn page_at(
+        &self,
+        room: RoomId,
+        at: Timestamp,
+        after: i64,
+        before: i64,
+        limit: usize,
+    ) -> Result<Vec<Message>, StoreError> {
+        let filter = codec::alive(room, doc! { "$gt": after, "$lt": before });
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let order = codec::by_number(-1);
+        let find = doc! { "find": "messages", "filter": filter, "sort": order, "limit": limit };
+        let found = self.find_at(at, find).await?;
+        let messages = found.iter().filter_map(|document| codec::read_message(document).transpose());
+        Ok(messages.collect::<Result<_, _>>()?)
+    }
+
+    /// The documents that a `find` gives, of which there are no more than fit one answer.
+    async fn find_at(&self, at: Timestamp, mut find: Document) -> Result<Vec<RawDocumentBuf>, StoreError> {
+        find.insert("singleBatch", true);
+        find.insert("batchSize", i32::MAX);
+        self.command_at(at, find).await
+    }
+
+    async fn command_at(
+        &self,
+        at: Timestamp,
+        mut command: Document,
+    ) -> Result<Vec<RawDocumentBuf>, StoreError> {
+        command.insert("readConcern", doc! { "level": "snapshot", "atClusterTime": at });
+        let answer = self.db.run_command(command).await?;
+        let batch = answer.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
+        let batch = batch.map_err(Error::custom)?;
+        let raw = |item: &Bson| {
+            let document = item.as_document().ok_or_else(|| Undecodable::new("a batch of something else"))?;
+            RawDocumentBuf::try_from(document).map_err(Undecodable::from)
+        };
+        Ok(batch.iter().map(raw).collect::<Result<_, Undecodable>>()?)
+    }
+}

@@ -1,0 +1,92 @@
+//! The lowest marks of a room's members: how far a message has come is said by those of its author's others.
+
+use std::borrow::Borrow;
+
+use handlers::{MessageId, Status, UserId};
+
+use crate::realtime::room_state::status;
+use crate::store::codec::Marks;
+
+/// The lowest of all, and the lowest of the others for whoever that is: read off once for all authors.
+#[derive(Debug)]
+pub(crate) struct Lowest<User> {
+    delivered: Low<User>,
+    read: Low<User>,
+}
+
+#[derive(Debug)]
+struct Low<User> {
+    number: i64,
+    whose: User,
+    /// The lowest of the others.
+    next: Option<i64>,
+}
+
+impl<User: Borrow<UserId> + Clone> Lowest<User> {
+    /// Of these members; none where there are none.
+    pub(crate) fn of(mut members: impl Iterator<Item = (User, Marks)>) -> Option<Self> {
+        let (user, Marks { delivered, read }) = members.next()?;
+        let first = |number| Low { number, whose: user.clone(), next: None };
+        let mut lowest = Self { delivered: first(delivered), read: first(read) };
+        for (user, Marks { delivered, read }) in members {
+            lowest.delivered.lower(&user, delivered);
+            lowest.read.lower(&user, read);
+        }
+        Some(lowest)
+    }
+
+    /// Those of all others; none where there is nobody else.
+    pub(crate) fn but(&self, user: &UserId) -> Option<Marks> {
+        Some(Marks { delivered: self.delivered.but(user)?, read: self.read.but(user)? })
+    }
+
+    /// How far a message of this author has come.
+    pub(crate) fn status(&self, author: &UserId, message: MessageId) -> Status {
+        status(self.but(author), message)
+    }
+}
+
+impl Lowest<&UserId> {
+    /// The same, to be kept.
+    pub(crate) fn owned(self) -> Lowest<UserId> {
+        let own = |Low { number, whose, next }: Low<&UserId>| Low { number, whose: whose.clone(), next };
+        Lowest { delivered: own(self.delivered), read: own(self.read) }
+    }
+}
+
+impl<User: Borrow<UserId> + Clone> Low<User> {
+    fn lower(&mut self, user: &User, number: i64) {
+        if number < self.number {
+            self.next = Some(self.number);
+            (self.number, self.whose) = (number, user.clone());
+        } else {
+            self.next = Some(self.next.map_or(number, |next| next.min(number)));
+        }
+    }
+
+    fn but(&self, user: &UserId) -> Option<i64> {
+        if self.whose.borrow() == user { self.next } else { Some(self.number) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn it_is_the_lowest_of_all_others(members in prop::collection::vec((0_i64..5, 0_i64..5), 0..6), but in 0_i64..6) {
+            let marks = |(delivered, read): &(i64, i64)| Marks { delivered: *delivered, read: *read };
+            let users: Vec<_> = (0..6).map(UserId::Int).collect();
+            let all: Vec<_> = users.iter().zip(members.iter().map(marks)).collect();
+            let others = || all.iter().filter(|(user, _)| **user != UserId::Int(but)).map(|(_, marks)| marks);
+            let delivered = others().map(|marks| marks.delivered).min();
+            let read = others().map(|marks| marks.read).min();
+            let expected = delivered.zip(read).map(|(delivered, read)| Marks { delivered, read });
+            let lowest = Lowest::of(all.iter().copied());
+            prop_assert_eq!(lowest.and_then(|lowest| lowest.but(&UserId::Int(but))), expected);
+        }
+    }
+}

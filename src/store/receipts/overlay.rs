@@ -1,0 +1,406 @@
+//! Marks that members' documents may still lack, in memory: an overlay over them.
+//!
+//! Marks are written to a [journal](super::journal) and folded into members' documents later. Nobody reads the journal for
+//! it: what was folded is deleted, and the database's indexes keep deleted keys for minutes, through which every reader
+//! would pass. Each server learns from its change stream what is in it, and whoever reads members raises them by this.
+//!
+//! Each mark is kept with the time of its commit, so that it can be said of any moment which marks there were: a socket is
+//! told by events of all that came after that moment, and of nothing twice. It is kept until a while after it was folded,
+//! for whoever reads the documents as of before that. So it takes as many marks as come in that while, and in the seconds
+//! until they are folded.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bson::oid::ObjectId;
+use bson::{DateTime, Timestamp};
+use handlers::{RoomId, UserId};
+
+use crate::store::codec::{Marks, Member};
+
+/// How long a batch that was taken up to be folded is left alone.
+const TAKEN: Duration = Duration::from_secs(10);
+
+/// Before everything: the time given to marks that were there before the stream began.
+const EVER: Timestamp = Timestamp { time: 0, increment: 0 };
+
+/// So many members' marks are found faster one by one.
+const FEW: usize = 16;
+
+/// How far one has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) room: RoomId,
+    pub(crate) user: UserId,
+    pub(crate) marks: Marks,
+}
+
+/// Marks that were written together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Batch {
+    pub(crate) id: ObjectId,
+    /// The server that wrote them.
+    pub(crate) by: ObjectId,
+    /// By its clock.
+    pub(crate) at: DateTime,
+    pub(crate) marks: Vec<Mark>,
+}
+
+/// What a server knows of the journal.
+#[derive(Default)]
+pub(crate) struct Overlay {
+    known: Mutex<Known>,
+    /// Held while something is folded: whoever ends the server waits for it.
+    pub(in crate::store) folding: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// In the order of their times.
+    rooms: HashMap<RoomId, Vec<Raised>>,
+    batches: BTreeMap<(Timestamp, ObjectId), Kept>,
+    times: HashMap<ObjectId, Timestamp>,
+    /// Entries of `rooms`.
+    kept: usize,
+    unfolded: usize,
+}
+
+/// What became of one member's marks.
+struct Raised {
+    user: UserId,
+    time: Timestamp,
+    /// None where the member left: of what was raised before nothing counts any more.
+    marks: Option<Marks>,
+}
+
+enum Kept {
+    Unfolded { batch: Arc<Batch>, heard: Instant, taken: Option<Instant> },
+    Folded(Instant),
+}
+
+impl Overlay {
+    /// These were committed then.
+    pub(crate) fn heard(&self, time: Timestamp, batch: &Arc<Batch>, now: Instant) {
+        self.known().add(time, batch, now);
+    }
+
+    /// A member left; of one who comes back nothing is raised by what was before.
+    pub(crate) fn left(&self, room: RoomId, user: &UserId, time: Timestamp) {
+        let mut known = self.known();
+        let Some(raised) = known.rooms.get_mut(&room) else { return };
+        if !raised.iter().any(|raised| raised.user == *user) {
+            return;
+        }
+        insert(raised, Raised { user: user.clone(), time, marks: None });
+        known.kept += 1;
+        let mut fewer = 0;
+        for kept in known.batches.values_mut() {
+            if let Kept::Unfolded { batch, .. } = kept {
+                let of_user = |mark: &Mark| mark.room == room && mark.user == *user;
+                let gone = batch.marks.iter().filter(|mark| of_user(mark)).count();
+                if gone > 0 {
+                    Arc::make_mut(batch).marks.retain(|mark| !of_user(mark));
+                    fewer += gone;
+                }
+            }
+        }
+        known.unfolded -= fewer;
+    }
+
+    /// A batch is in members' documents, and isn't in the journal any more.
+    pub(crate) fn folded(&self, id: ObjectId, now: Instant) {
+        self.known().fold(id, now);
+    }
+
+    /// These are all that the journal has; events may have been missed.
+    pub(crate) fn reload(&self, journal: &[Arc<Batch>], now: Instant) {
+        let mut known = self.known();
+        let there: HashSet<_> = journal.iter().map(|batch| batch.id).collect();
+        let gone: Vec<_> = known.times.keys().filter(|id| !there.contains(id)).copied().collect();
+        for id in gone {
+            known.fold(id, now);
+        }
+        for batch in journal {
+            known.add(EVER, batch, now);
+        }
+    }
+
+    /// Forgets all of it: the journal, or the members whose marks these are, were dropped.
+    pub(crate) fn forget(&self) {
+        *self.known() = Known::default();
+    }
+
+    /// Forgets what was folded `grace` ago.
+    pub(crate) fn sweep(&self, grace: Duration, now: Instant) {
+        let mut known = self.known();
+        let before = known.batches.len();
+        while let Some(first) = known.batches.first_entry() {
+            match first.get() {
+                Kept::Folded(since) if now.saturating_duration_since(*since) >= grace => {
+                    let ((_, id), _) = first.remove_entry();
+                    known.times.remove(&id);
+                }
+                _ => break,
+            }
+        }
+        if known.batches.len() == before {
+            return;
+        }
+        let from = known.batches.first_key_value().map(|((time, _), _)| *time);
+        known.rooms.retain(|_, raised| {
+            raised.retain(|raised| from.is_some_and(|from| raised.time >= from));
+            raised.shrink_to(raised.len() * 2);
+            !raised.is_empty()
+        });
+        known.kept = known.rooms.values().map(Vec::len).sum();
+    }
+
+    /// Takes up what is to be folded: of this server what was heard of at all, and of any what was `age` ago and so is left
+    /// by one that is gone.
+    pub(crate) fn take(&self, own: ObjectId, age: Duration, now: Instant) -> Vec<Arc<Batch>> {
+        let mut due = Vec::new();
+        for kept in self.known().batches.values_mut() {
+            if let Kept::Unfolded { batch, heard, taken } = kept
+                && (batch.by == own || now.saturating_duration_since(*heard) >= age)
+                && taken.is_none_or(|at| now.saturating_duration_since(at) >= TAKEN)
+            {
+                *taken = Some(now);
+                due.push(batch.clone());
+            }
+        }
+        due
+    }
+
+    /// These could not be folded: they are to be taken up again.
+    pub(crate) fn give_back(&self, batches: &[Arc<Batch>]) {
+        let mut known = self.known();
+        for id in batches.iter().map(|batch| batch.id) {
+            let key = known.times.get(&id).map(|time| (*time, id));
+            if let Some(Kept::Unfolded { taken, .. }) = key.and_then(|key| known.batches.get_mut(&key)) {
+                *taken = None;
+            }
+        }
+    }
+
+    /// Raises a room's members by all that was raised up to a moment. To be asked after the documents were read, or no
+    /// earlier than the stream has come to the moment that they are read as of.
+    pub(crate) fn raise(&self, room: RoomId, until: Timestamp, members: &mut [Member]) {
+        let known = self.known();
+        let Some(raised) = known.rooms.get(&room) else { return };
+        let raised = raised.iter().take_while(|raised| raised.time <= until);
+        if members.len() <= FEW {
+            for member in members {
+                let marks = highest(raised.clone().filter(|raised| raised.user == member.user));
+                member.marks = member.marks.max(marks);
+            }
+            return;
+        }
+        let mut of: HashMap<&UserId, Marks> = HashMap::new();
+        for Raised { user, marks, .. } in raised {
+            let highest = of.entry(user).or_default();
+            *highest = marks.map_or_else(Marks::default, |marks| highest.max(marks));
+        }
+        for member in members {
+            member.marks = member.marks.max(of.get(&member.user).copied().unwrap_or_default());
+        }
+    }
+
+    /// What of a user's marks in these rooms was raised up to a moment.
+    pub(crate) fn of_user(
+        &self,
+        user: &UserId,
+        rooms: impl IntoIterator<Item = RoomId>,
+        until: Timestamp,
+    ) -> HashMap<RoomId, Marks> {
+        let known = self.known();
+        let of_room = |room: RoomId| {
+            let raised = known.rooms.get(&room)?.iter().take_while(|raised| raised.time <= until);
+            let marks = highest(raised.filter(|raised| raised.user == *user));
+            (marks != Marks::default()).then_some((room, marks))
+        };
+        rooms.into_iter().filter_map(of_room).collect()
+    }
+
+    /// How many marks are kept.
+    pub(crate) fn kept(&self) -> usize {
+        self.known().kept
+    }
+
+    /// How many of them are still to be folded.
+    pub(crate) fn unfolded(&self) -> usize {
+        self.known().unfolded
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn add(&mut self, time: Timestamp, batch: &Arc<Batch>, now: Instant) {
+        if self.times.contains_key(&batch.id) {
+            return;
+        }
+        for Mark { room, user, marks } in &batch.marks {
+            let raised = Raised { user: user.clone(), time, marks: Some(*marks) };
+            insert(self.rooms.entry(*room).or_default(), raised);
+        }
+        self.kept += batch.marks.len();
+        self.unfolded += batch.marks.len();
+        self.times.insert(batch.id, time);
+        let kept = Kept::Unfolded { batch: batch.clone(), heard: now, taken: None };
+        self.batches.insert((time, batch.id), kept);
+    }
+
+    fn fold(&mut self, id: ObjectId, now: Instant) {
+        let Some(time) = self.times.get(&id).copied() else { return };
+        let Some(kept) = self.batches.get_mut(&(time, id)) else { return };
+        if let Kept::Unfolded { batch, .. } = kept {
+            self.unfolded -= batch.marks.len();
+            *kept = Kept::Folded(now);
+        }
+    }
+}
+
+/// Puts it behind all that isn't later: mostly at the end, so it is looked for from there.
+fn insert(all: &mut Vec<Raised>, raised: Raised) {
+    let at = all.iter().rposition(|other| other.time <= raised.time).map_or(0, |before| before + 1);
+    all.insert(at, raised);
+}
+
+fn highest<'a>(raised: impl Iterator<Item = &'a Raised>) -> Marks {
+    raised.fold(Marks::default(), |highest, raised| {
+        raised.marks.map_or_else(Marks::default, |marks| highest.max(marks))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GRACE: Duration = Duration::from_secs(30);
+    const AGE: Duration = Duration::from_secs(10);
+    const LATEST: Timestamp = Timestamp { time: u32::MAX, increment: u32::MAX };
+
+    fn room() -> RoomId {
+        RoomId::try_from(7).unwrap()
+    }
+
+    fn at(time: u32) -> Timestamp {
+        Timestamp { time, increment: 1 }
+    }
+
+    fn batch(by: ObjectId, of: &[(i64, i64)]) -> Arc<Batch> {
+        let mark = |(user, n): &(i64, i64)| Mark {
+            room: room(),
+            user: UserId::Int(*user),
+            marks: Marks { delivered: *n, read: *n - 1 },
+        };
+        let marks = of.iter().map(mark).collect();
+        Arc::new(Batch { id: ObjectId::new(), by, at: DateTime::from_millis(0), marks })
+    }
+
+    /// How far this many members are delivered to, whose documents say 3.
+    fn delivered(overlay: &Overlay, count: i64, until: Timestamp) -> Vec<i64> {
+        let member = |user| Member {
+            user: UserId::Int(user),
+            email: None,
+            role: handlers::Role::Member,
+            marks: Marks { delivered: 3, read: 3 },
+            pending: false,
+        };
+        let mut members: Vec<_> = (1..=count).map(member).collect();
+        overlay.raise(room(), until, &mut members);
+        members.iter().map(|member| member.marks.delivered).collect()
+    }
+
+    #[test]
+    fn of_any_moment_it_says_what_was_raised_by_then() {
+        let (overlay, now) = (Overlay::default(), Instant::now());
+        overlay.heard(at(10), &batch(ObjectId::new(), &[(1, 4), (2, 2)]), now);
+        overlay.heard(at(12), &batch(ObjectId::new(), &[(1, 6)]), now);
+        for (until, expected) in [(9, [3, 3]), (10, [4, 3]), (11, [4, 3]), (12, [6, 3])] {
+            assert_eq!(delivered(&overlay, 2, at(until)), expected, "by {until}");
+            assert_eq!(delivered(&overlay, 20, at(until))[..2], expected, "of many, by {until}");
+        }
+        let own = overlay.of_user(&UserId::Int(1), [room(), RoomId::try_from(8).unwrap()], at(11));
+        assert_eq!(own, HashMap::from([(room(), Marks { delivered: 4, read: 3 })]));
+        assert_eq!((overlay.kept(), overlay.unfolded()), (3, 3));
+    }
+
+    #[test]
+    fn whoever_comes_back_begins_anew_and_who_reads_as_of_before_finds_what_was() {
+        let (overlay, now) = (Overlay::default(), Instant::now());
+        let own = ObjectId::new();
+        overlay.heard(at(10), &batch(own, &[(1, 5), (2, 5)]), now);
+        overlay.left(room(), &UserId::Int(1), at(11));
+        overlay.left(room(), &UserId::Int(9), at(11));
+        assert_eq!(delivered(&overlay, 2, at(10)), [5, 5]);
+        assert_eq!(delivered(&overlay, 2, LATEST), [3, 5]);
+        assert_eq!(delivered(&overlay, 20, LATEST)[..2], [3, 5]);
+        overlay.heard(at(12), &batch(own, &[(1, 4)]), now);
+        assert_eq!(delivered(&overlay, 2, LATEST), [4, 5]);
+        let folded: Vec<_> =
+            overlay.take(own, AGE, now).iter().flat_map(|batch| batch.marks.clone()).collect();
+        let folded: Vec<_> = folded.iter().map(|mark| (mark.user.clone(), mark.marks.delivered)).collect();
+        assert_eq!(folded, [(UserId::Int(2), 5), (UserId::Int(1), 4)], "what was before isn't folded");
+        assert_eq!(overlay.unfolded(), 2);
+    }
+
+    #[test]
+    fn what_was_folded_is_kept_for_a_while_and_then_forgotten() {
+        let (overlay, now) = (Overlay::default(), Instant::now());
+        let (first, second) = (batch(ObjectId::new(), &[(1, 5)]), batch(ObjectId::new(), &[(1, 6)]));
+        overlay.heard(at(10), &first, now);
+        overlay.heard(at(11), &second, now);
+        // The later one may be folded first.
+        overlay.folded(second.id, now);
+        overlay.sweep(GRACE, now + GRACE);
+        assert_eq!((delivered(&overlay, 1, LATEST), overlay.unfolded()), (vec![6], 1));
+        overlay.folded(first.id, now + GRACE);
+        overlay.folded(first.id, now + GRACE * 2);
+        overlay.sweep(GRACE, now + GRACE);
+        assert_eq!(overlay.kept(), 2);
+        overlay.left(room(), &UserId::Int(1), at(12));
+        overlay.sweep(GRACE, now + GRACE * 2);
+        assert_eq!((overlay.kept(), delivered(&overlay, 1, LATEST)), (0, vec![3]));
+        overlay.folded(ObjectId::new(), now);
+    }
+
+    #[test]
+    fn own_batches_are_taken_up_at_once_and_others_once_they_are_left() {
+        let (overlay, now) = (Overlay::default(), Instant::now());
+        let own = ObjectId::new();
+        let (mine, theirs) = (batch(own, &[(1, 5)]), batch(ObjectId::new(), &[(2, 5)]));
+        overlay.heard(at(10), &mine, now);
+        overlay.heard(at(11), &theirs, now);
+        assert_eq!(overlay.take(own, AGE, now), std::slice::from_ref(&mine));
+        assert_eq!(overlay.take(own, AGE, now), [], "it is being folded");
+        overlay.give_back(std::slice::from_ref(&mine));
+        assert_eq!(overlay.take(own, AGE, now + AGE), [mine.clone(), theirs]);
+        // Its deletion was never heard of: a primary that was lost may have taken it back.
+        overlay.folded(mine.id, now);
+        assert_eq!(overlay.take(own, AGE, now + AGE + TAKEN).len(), 1);
+    }
+
+    #[test]
+    fn what_was_in_the_journal_before_is_of_ever_and_what_is_no_more_in_it_was_folded() {
+        let (overlay, now) = (Overlay::default(), Instant::now());
+        let (gone, stays) = (batch(ObjectId::new(), &[(1, 5)]), batch(ObjectId::new(), &[(1, 6)]));
+        overlay.heard(at(10), &gone, now);
+        overlay.heard(at(11), &stays, now);
+        let found = batch(ObjectId::new(), &[(2, 9)]);
+        overlay.reload(&[stays.clone(), found.clone()], now);
+        assert_eq!(delivered(&overlay, 2, at(9)), [3, 9]);
+        assert_eq!(delivered(&overlay, 2, at(11)), [6, 9]);
+        assert_eq!(overlay.unfolded(), 2);
+        overlay.heard(at(12), &found, now);
+        assert_eq!((overlay.kept(), overlay.unfolded()), (3, 2), "it was known");
+        for id in [stays.id, found.id] {
+            overlay.folded(id, now);
+        }
+        overlay.sweep(GRACE, now + GRACE);
+        assert_eq!(overlay.kept(), 0);
+    }
+}

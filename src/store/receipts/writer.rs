@@ -1,0 +1,162 @@
+//! Receipts: raises members' marks in batches, each a document of a [journal](super::journal).
+//!
+//! Marks only ever rise, so raising is idempotent, what waits for one member folds into one mark, and a batch of unknown
+//! outcome is simply written again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bson::RawDocumentBuf;
+use handlers::{RoomId, UserId};
+use mongodb::Collection;
+use tokio::sync::{Notify, watch};
+
+use crate::config;
+use crate::store::Store;
+use crate::store::batching::Pace;
+use crate::store::codec::Marks;
+use crate::supervisor::Supervisor;
+use crate::telemetry::metrics::Metrics;
+
+/// The pause before a batch that failed is written again.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Hands marks to the writing task, which runs until it is told to stop.
+#[derive(Clone)]
+pub struct Receipts(Arc<Shared>);
+
+struct Shared {
+    waiting: Mutex<HashMap<(RoomId, UserId), Marks>>,
+    /// Something waits.
+    raised: Notify,
+    /// How many there are that wait or are being written.
+    open: watch::Sender<usize>,
+    limit: usize,
+    /// Marks that may wait to be folded, at most.
+    unfolded: usize,
+    metrics: Arc<Metrics>,
+}
+
+impl Receipts {
+    pub(in crate::store) fn start(
+        store: Store,
+        journal: Collection<RawDocumentBuf>,
+        pace: Pace,
+        limits: &config::Limits,
+        metrics: Arc<Metrics>,
+        supervisor: &Supervisor,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            waiting: Mutex::default(),
+            raised: Notify::new(),
+            open: watch::Sender::new(0),
+            limit: limits.write_queue,
+            unfolded: limits.unfolded_marks,
+            metrics,
+        });
+        let folding = store.clone().go_on_folding(shared.metrics.clone());
+        supervisor.spawn("folding", folding);
+        let task = Task { store, journal, pace, shared: shared.clone(), batch: limits.batch };
+        supervisor.spawn("receipts", task.run());
+        Self(shared)
+    }
+
+    /// Resolves when everything that was raised is written.
+    pub(crate) async fn settled(&self) {
+        // The sender is in `self`: it can't be gone.
+        let _ = self.0.open.subscribe().wait_for(|open| *open == 0).await;
+    }
+
+    /// Members whose marks wait to be written, or are being.
+    pub(crate) fn waiting(&self) -> usize {
+        *self.0.open.borrow()
+    }
+
+    /// Raises a member's marks, soon. False where too much waits already: the caller still owes it.
+    #[must_use]
+    pub(crate) fn raise(&self, room: RoomId, user: &UserId, marks: Marks) -> bool {
+        let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = waiting.len() >= self.0.limit;
+        match waiting.entry((room, user.clone())) {
+            std::collections::hash_map::Entry::Occupied(mut mark) => {
+                let raised = mark.get().max(marks);
+                mark.insert(raised);
+            }
+            std::collections::hash_map::Entry::Vacant(_) if full => {
+                self.0.metrics.limit("write_queue");
+                return false;
+            }
+            std::collections::hash_map::Entry::Vacant(mark) => {
+                mark.insert(marks);
+                self.0.open.send_modify(|open| *open += 1);
+            }
+        }
+        drop(waiting);
+        self.0.raised.notify_one();
+        true
+    }
+}
+
+struct Task {
+    store: Store,
+    /// By a client that doesn't repeat what fails.
+    journal: Collection<RawDocumentBuf>,
+    pace: Pace,
+    shared: Arc<Shared>,
+    batch: usize,
+}
+
+impl Task {
+    async fn run(self) {
+        loop {
+            let waiting = self.waiting().len();
+            if waiting == 0 {
+                self.shared.raised.notified().await;
+                continue;
+            }
+            self.pace.gather(waiting).await;
+            let batch = self.take();
+            self.pace.took(batch.len());
+            while self.store.overlay().unfolded() >= self.shared.unfolded {
+                self.shared.metrics.limit("unfolded_marks");
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+            match self.store.raise(&self.journal, &batch).await {
+                Ok(()) => {
+                    self.shared.open.send_modify(|open| *open -= batch.len());
+                }
+                Err(error) => {
+                    self.shared.metrics.fault("receipts");
+                    tracing::warn!(%error, marks = batch.len(), "writing receipts failed; trying again");
+                    self.give_back(batch);
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<(RoomId, UserId), Marks>> {
+        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Vec<((RoomId, UserId), Marks)> {
+        let mut waiting = self.waiting();
+        if waiting.len() <= self.batch {
+            return waiting.drain().collect();
+        }
+        let some: Vec<_> = waiting.keys().take(self.batch).cloned().collect();
+        some.into_iter().filter_map(|key| waiting.remove_entry(&key)).collect()
+    }
+
+    fn give_back(&self, batch: Vec<((RoomId, UserId), Marks)>) {
+        let mut waiting = self.waiting();
+        for (key, marks) in batch {
+            let newer = waiting.get(&key).copied();
+            if newer.is_some() {
+                self.shared.open.send_modify(|open| *open -= 1);
+            }
+            waiting.insert(key, newer.map_or(marks, |newer| newer.max(marks)));
+        }
+    }
+}

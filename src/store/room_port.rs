@@ -1,0 +1,267 @@
+//! The handlers' port: the store, bound to one call's caller, room and deadline.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bson::oid::ObjectId;
+use bson::{Bson, RawDocumentBuf, doc};
+use handlers::{Appended, ClientId, Code, Error, From, History, Message, MessageId, Pending};
+use handlers::{Role, Room, RoomId, Text, Time, UserId};
+use tokio::time::Instant;
+
+use super::bulk_reads::SMALL_HISTORY;
+use super::codec::{self, Draft, Marks};
+use super::messages::revisions::Change;
+use super::{Audience, Receipts, Snapshot, Store, StoreError, Writer, Written};
+
+/// How long before the call's deadline a write that can't begin is given up, beyond what choosing a server may
+/// take: time for the client to hear `unavailable`, which is certain, and not `timeout`, which isn't. Half of a
+/// deadline that is too short for that.
+const MARGIN: Duration = Duration::from_millis(500);
+
+/// How long a call may wait before a write, from the moment when its caller was known to be a member. After that the
+/// membership is read again. Whoever is removed meanwhile must not write.
+pub(super) const RECHECK_AFTER: Duration = Duration::from_secs(1);
+
+/// What the caller of a revision must still be when its turn comes.
+#[derive(Clone, Copy)]
+enum Standing {
+    /// A service: it may revise any message.
+    Service,
+    /// A member.
+    Member,
+    /// The author while a member, or an admin.
+    AuthorOrAdmin,
+}
+
+/// One caller in one room, until one deadline.
+pub struct BoundRoom {
+    /// Where.
+    pub store: Store,
+    /// Through which messages go.
+    pub writer: Writer,
+    /// Through which marks go.
+    pub receipts: Receipts,
+    /// The room.
+    pub room: RoomId,
+    /// Who writes.
+    pub caller: UserId,
+    /// What this call is known by, in the log as in the database.
+    pub request: ObjectId,
+    /// Who hears of it here.
+    pub audience: Arc<dyn Audience>,
+    /// When the caller stops waiting.
+    pub deadline: Instant,
+    /// `limits.page_bytes`
+    pub page_bytes: usize,
+    /// `mongodb.selection_ms`
+    pub selection: Duration,
+}
+
+/// When a write must have begun for its caller to learn its end by `deadline`.
+pub(crate) fn begin_by(deadline: Instant, selection: Duration) -> Instant {
+    let now = Instant::now();
+    let left = deadline.saturating_duration_since(now);
+    now + left.saturating_sub(selection + MARGIN).max(left / 2)
+}
+
+impl BoundRoom {
+    async fn message(&self, id: MessageId) -> Result<codec::Message, Error> {
+        let messages = self.store.messages.clone();
+        let filter = doc! { "_id": codec::message_id(self.room, id) };
+        let comment = self.request;
+        let found =
+            self.store.bounded(async move { Ok(messages.find_one(filter).comment(comment).await?) }).await;
+        let document: Option<RawDocumentBuf> = found.map_err(StoreError::of_read)?;
+        let Some(document) = document else { return Err(Error::not_found()) };
+        codec::read_message(&document).map_err(Error::internal)?.ok_or_else(Error::not_found)
+    }
+
+    /// Reads the caller's role again, after a wait.
+    ///
+    /// # Errors
+    /// `not_found`: the caller is no longer a member, or the room was deleted.
+    pub(crate) async fn recheck(&self) -> Result<Role, Error> {
+        let role = self.store.role(self.room, &self.caller).await.map_err(StoreError::of_read)?;
+        role.ok_or_else(|| Error::new(Code::NotFound, "no such room"))
+    }
+
+    /// Changes one message of the room that is not deleted.
+    async fn change(&self, id: MessageId, change: Change, standing: Standing) -> Result<(), Error> {
+        let since = Instant::now();
+        let turn = self.store.revision_turn(self.room).await.map_err(StoreError::of_write)?;
+        if since.elapsed() >= RECHECK_AFTER {
+            self.stands(id, standing).await?;
+        }
+        let changed = self.store.revise_in(turn, self.room, vec![id], change, self.request).await;
+        if changed.map_err(StoreError::of_write)? > 0 { Ok(()) } else { Err(Error::not_found()) }
+    }
+
+    /// Whether the caller may still revise the message.
+    async fn stands(&self, id: MessageId, standing: Standing) -> Result<(), Error> {
+        match standing {
+            Standing::Service => Ok(()),
+            Standing::Member => self.recheck().await.map(|_| ()),
+            Standing::AuthorOrAdmin => {
+                if self.recheck().await? != Role::Admin && self.message(id).await?.sender != self.caller {
+                    return Err(Error::not_author("only its author may delete a message"));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn change_text(&self, id: MessageId, text: &Text, standing: Standing) -> Result<Time, Error> {
+        // A change event names only what differs, and the same text again must be told too, and the same millisecond:
+        // `edit` differs each time, and so stands there whole.
+        let at = self.store.now_in(self.room);
+        let now = Bson::DateTime(at);
+        let edit = doc! { "text": text.as_str(), "id": self.request, "at": &now };
+        let set = doc! { "text": text.as_str(), "updated_at": now, "edit": edit };
+        self.change(id, Change { set, unset: &[] }, standing).await?;
+        Ok(Time(at.timestamp_millis()))
+    }
+
+    async fn take_back(&self, id: MessageId, standing: Standing) -> Result<(), Error> {
+        let now = Bson::DateTime(self.store.now_in(self.room));
+        let set = doc! { "deleted_at": now, "deletion": self.request };
+        self.change(id, Change { set, unset: &["text", "edit"] }, standing).await
+    }
+
+    /// Replaces the text of a message, whoever wrote it. Returns the message's new `updated_at`.
+    pub(crate) async fn edit_as_service(&self, id: MessageId, text: &Text) -> Result<Time, Error> {
+        self.change_text(id, text, Standing::Service).await
+    }
+
+    /// Deletes a message, whoever wrote it.
+    pub(crate) async fn delete_as_service(&self, id: MessageId) -> Result<(), Error> {
+        self.take_back(id, Standing::Service).await
+    }
+
+    /// What has become of a message that was there before.
+    async fn again(&self, id: MessageId) -> Result<Appended, Error> {
+        let found = self.store.message(self.room, id).await.map_err(StoreError::of_read)?;
+        let Some(snapshot) = found else { return self.deleted(id).await };
+        self.is_in(&snapshot)?;
+        let Some(message) = snapshot.told().into_iter().next() else { return self.deleted(id).await };
+        Ok(Appended::Before(Message {
+            text: message.text.into_owned(),
+            message_id: message.message_id,
+            sender_id: message.sender_id,
+            status: message.status,
+            created_at: message.created_at,
+            updated_at: message.updated_at,
+        }))
+    }
+
+    /// That the caller is a member as of a snapshot: nobody reads a room after leaving it.
+    fn is_in(&self, snapshot: &Snapshot) -> Result<(), Error> {
+        if snapshot.members.iter().any(|member| member.user == self.caller) {
+            return Ok(());
+        }
+        Err(Error::new(Code::NotFound, "no such room"))
+    }
+
+    /// That a message is deleted. Where it isn't, what didn't see it was behind.
+    async fn deleted(&self, id: MessageId) -> Result<Appended, Error> {
+        if self.store.is_deleted(self.room, id).await.map_err(StoreError::of_read)? {
+            return Ok(Appended::Deleted(id));
+        }
+        Err(StoreError::Unreachable(None).of_read())
+    }
+
+    /// What has become of the message that the caller gave this `client_id` first; none where there is none.
+    pub(crate) async fn appended_before(&self, client_id: ClientId) -> Result<Option<Appended>, Error> {
+        let found = self.store.of_client_id(self.room, &self.caller, &client_id.into_string()).await;
+        match found.map_err(StoreError::of_read)? {
+            Some((id, _)) => self.again(id).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The number itself, or the room's last one where that is less.
+    async fn within(&self, id: MessageId) -> Result<i64, StoreError> {
+        let numbers = self.store.numbers();
+        if let Some(last) = numbers.last(self.room).filter(|last| last.n >= id.get()) {
+            return Ok(last.n.min(id.get()));
+        }
+        let last = self.store.last_number(self.room).await?;
+        numbers.saw(self.room, last);
+        Ok(last.n.min(id.get()))
+    }
+}
+
+impl Room for BoundRoom {
+    fn append(&self, text: Text, client_id: Option<ClientId>) -> Pending<'_, Appended> {
+        Box::pin(async move {
+            let begin_by = begin_by(self.deadline, self.selection);
+            let draft = Draft {
+                room: self.room,
+                sender: self.caller.clone(),
+                text,
+                client_id: client_id.map(ClientId::into_string),
+                at: self.store.now(),
+                write_id: self.request,
+                by_member: true,
+            };
+            match self.writer.append(draft, begin_by).await.map_err(StoreError::of_write)? {
+                Written::New(id, _) => Ok(Appended::New(id)),
+                Written::Before(id) => self.again(id).await,
+            }
+        })
+    }
+
+    fn author(&self, id: MessageId) -> Pending<'_, UserId> {
+        Box::pin(async move { Ok(self.message(id).await?.sender) })
+    }
+
+    fn edit(&self, id: MessageId, text: Text) -> Pending<'_, ()> {
+        Box::pin(async move { self.change_text(id, &text, Standing::Member).await.map(|_| ()) })
+    }
+
+    fn delete(&self, id: MessageId) -> Pending<'_, ()> {
+        Box::pin(self.take_back(id, Standing::AuthorOrAdmin))
+    }
+
+    fn role(&self) -> Pending<'_, Role> {
+        Box::pin(async move {
+            let role = self.store.role(self.room, &self.caller).await.map_err(StoreError::of_read)?;
+            Ok(role.unwrap_or(Role::Member))
+        })
+    }
+
+    fn history(&self, from: From, limit: usize) -> Pending<'_, History> {
+        Box::pin(async move {
+            let (store, _turn) = if limit > SMALL_HISTORY {
+                let turn = self.store.bulk(Some(&self.caller)).await;
+                turn.map_err(|busy| StoreError::from(busy).of_read())?
+            } else {
+                // A page of the greatest texts is large, too.
+                let turn = self.store.own_turn(&self.caller).await;
+                (self.store.clone(), turn.map_err(|busy| StoreError::from(busy).of_read())?)
+            };
+            let page =
+                store.history(self.room, from, limit, self.page_bytes).await.map_err(StoreError::of_read)?;
+            let (snapshot, has_more) = page.ok_or_else(Error::not_found)?;
+            self.is_in(&snapshot)?;
+            Ok(History { messages: snapshot.told(), has_more })
+        })
+    }
+
+    fn read(&self, id: MessageId) -> Pending<'_, ()> {
+        Box::pin(async move {
+            let read = self.within(id).await.map_err(StoreError::of_read)?;
+            let marks = Marks { delivered: read, read };
+            if read == 0 || self.receipts.raise(self.room, &self.caller, marks) {
+                return Ok(());
+            }
+            Err(StoreError::Full.of_write())
+        })
+    }
+
+    fn typing(&self) -> Pending<'_, ()> {
+        Box::pin(async move {
+            self.store.typing(self.room, &self.caller, &*self.audience).await.map_err(StoreError::of_write)
+        })
+    }
+}

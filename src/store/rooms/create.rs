@@ -1,0 +1,331 @@
+//! Rooms and who is in them.
+
+use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
+use futures_util::FutureExt;
+use handlers::{Role, RoomId, Time, UserId};
+use mongodb::ClientSession;
+use mongodb::error::{Error, ErrorKind, WriteFailure};
+use mongodb::options::{Hint, ReturnDocument};
+use serde::{Deserialize, Serialize};
+
+use super::consent::{self, PENDING};
+use crate::store::codec::{self, Kind, Room};
+use crate::store::indexes::lacks_index;
+use crate::store::{Attempt, Store, StoreError};
+
+/// The server's error code for a key that is there already.
+pub(in crate::store) const DUPLICATE_KEY: i32 = 11_000;
+
+/// A member of a room to be made.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub struct NewMember {
+    /// The id that the user's tokens carry.
+    pub user_id: UserId,
+    /// Shown as `sender_email`; a token that has one replaces it.
+    #[serde(default)]
+    pub email: Option<String>,
+}
+
+/// A room to be made.
+#[derive(Debug)]
+pub(crate) struct RoomPlan<'a> {
+    /// A direct room is of two members, and found where they have one.
+    pub(crate) kind: Kind,
+    pub(crate) name: Option<&'a str>,
+    pub(crate) members: &'a [(NewMember, Role)],
+    /// Who makes it by connecting: the other member has not accepted it yet. None where the application makes it.
+    pub(crate) made_by: Option<&'a UserId>,
+    /// The try of a request that makes it, where that is to make one room however often it is sent.
+    pub(crate) attempt: Option<&'a Attempt>,
+}
+
+/// A room that was made, or found where its pair has one.
+#[derive(Debug)]
+pub struct NewRoom {
+    /// Its id.
+    pub id: RoomId,
+    /// Whether it was made by this call.
+    pub made: bool,
+    /// When, where this call made it.
+    pub(crate) created_at: Option<Time>,
+}
+
+impl Store {
+    /// The direct room of two users.
+    pub(crate) async fn direct_room(
+        &self,
+        one: &UserId,
+        other: &UserId,
+    ) -> Result<Option<RoomId>, StoreError> {
+        self.find_room(doc! { "pair": pair(one, other) }).await
+    }
+
+    /// Whether there is such a room.
+    pub(crate) async fn room_exists(&self, room: RoomId) -> Result<bool, StoreError> {
+        Ok(self.find_room(doc! { "_id": room.get(), "deleted_at": { "$exists": false } }).await?.is_some())
+    }
+
+    async fn find_room(&self, filter: Document) -> Result<Option<RoomId>, StoreError> {
+        let rooms = self.db.collection::<RawDocumentBuf>("rooms");
+        let found = self
+            .bounded(async move { Ok(rooms.find_one(filter).projection(doc! { "_id": 1 }).await?) })
+            .await?;
+        let Some(room) = found else { return Ok(None) };
+        Ok(Some(codec::read_room_id(&room)?))
+    }
+
+    /// Makes the room of these users: of two, the one direct room that they have; of more, a new group.
+    ///
+    /// # Errors
+    /// As the database fails; the members must be two or more and differ.
+    pub async fn make_room(&self, members: &[NewMember]) -> Result<NewRoom, StoreError> {
+        let kind = if members.len() == 2 { Kind::Direct } else { Kind::Group };
+        let members: Vec<_> = members.iter().map(|member| (member.clone(), Role::Member)).collect();
+        self.make(RoomPlan { kind, name: None, members: &members, made_by: None, attempt: None }).await
+    }
+
+    /// Makes the direct room of a user who connects and of another one, who has not accepted it yet.
+    pub(crate) async fn make_direct(&self, caller: NewMember, other: &UserId) -> Result<NewRoom, StoreError> {
+        let made_by = caller.user_id.clone();
+        let other = NewMember { user_id: other.clone(), email: None };
+        let members = [caller, other].map(|member| (member, Role::Member));
+        let plan = RoomPlan {
+            kind: Kind::Direct,
+            name: None,
+            members: &members,
+            made_by: Some(&made_by),
+            attempt: None,
+        };
+        self.make(plan).await
+    }
+
+    /// Makes a room, or finds the direct one that its members have, or the one that another try has made.
+    ///
+    /// A direct room that exists gets the members it lacks. A room comes with its members or not at all, and two that
+    /// are made for one pair, or by two tries of one request, can't both come: whoever is late finds the other's. A user
+    /// who is being erased is in none: [`StoreError::Erasing`].
+    pub(crate) async fn make(&self, plan: RoomPlan<'_>) -> Result<NewRoom, StoreError> {
+        let RoomPlan { kind, name, members, made_by, attempt } = plan;
+        self.refuse_erasing(members.iter().map(|(member, _)| &member.user_id)).await?;
+        let pair = match members {
+            [(one, _), (other, _)] if kind == Kind::Direct => Some(pair(&one.user_id, &other.user_id)),
+            _ => None,
+        };
+        let earlier = attempt.filter(|attempt| attempt.is_another);
+        if let Some(made) = self.made_already(earlier, pair.as_ref(), (members, made_by)).await? {
+            return Ok(made);
+        }
+        let id = self.next_room().await?;
+        let now = self.now();
+        let mut room =
+            doc! { "_id": id.get(), "kind": kind.as_str(), "created_at": DateTime::from_millis(now.0) };
+        room.extend(name.map(|name| ("name".to_owned(), Bson::from(name))));
+        room.extend(pair.clone().map(|pair| ("pair".to_owned(), Bson::Document(pair))));
+        room.extend(attempt.map(|attempt| ("write_id".to_owned(), attempt.write_id.into())));
+        let mut unique = Vec::new();
+        unique.extend(pair.clone().map(|pair| ("pair", doc! { "pair": pair })));
+        unique.extend(attempt.map(|attempt| ("write_id", doc! { "write_id": attempt.write_id })));
+        match self.insert_room(id, room, (members, made_by), unique).await? {
+            Ok(()) => Ok(NewRoom { id, made: true, created_at: Some(now) }),
+            Err(error) if is_duplicate(&error) => {
+                let made = self.made_already(attempt, pair.as_ref(), (members, made_by)).await?;
+                if made.is_none() {
+                    // The id itself was taken: the counter is behind, and the next try finds it raised.
+                    self.raise_room_counter().await?;
+                }
+                made.ok_or(StoreError::Unreachable(Some(error)))
+            }
+            Err(error) if lacks_index(&error) => Err(self.without_index()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The room that a try of the same request, or anyone for the same pair, has made.
+    async fn made_already(
+        &self,
+        attempt: Option<&Attempt>,
+        pair: Option<&Document>,
+        (members, made_by): (&[(NewMember, Role)], Option<&UserId>),
+    ) -> Result<Option<NewRoom>, StoreError> {
+        if let Some(attempt) = attempt
+            && let Some(id) = self.made(attempt).await?
+        {
+            return Ok(Some(NewRoom { id, made: true, created_at: None }));
+        }
+        let Some(pair) = pair else { return Ok(None) };
+        let Some(id) = self.find_room(doc! { "pair": pair.clone() }).await? else { return Ok(None) };
+        self.add_members(id, members, made_by).await?;
+        Ok(Some(NewRoom { id, made: false, created_at: None }))
+    }
+
+    /// Writes a room and its members in one transaction; the inner error is the database's own. `unique` are the indexes
+    /// that see to it that there is no other such room.
+    async fn insert_room(
+        &self,
+        id: RoomId,
+        room: Document,
+        (members, made_by): (&[(NewMember, Role)], Option<&UserId>),
+        unique: Vec<(&'static str, Document)>,
+    ) -> Result<Result<(), Error>, StoreError> {
+        let now = self.clock().await?;
+        let mut first_members = Vec::with_capacity(members.len());
+        for (member, role) in members {
+            let pending = made_by.is_some_and(|maker| *maker != member.user_id);
+            first_members.push(first_member(id, (member, *role), pending, now)?);
+        }
+        let insertion = Insertion { store: self.clone(), room, members: first_members, unique };
+        self.bounded(async move {
+            let mut session = insertion.store.client.start_session().await?;
+            let transaction = session.start_transaction();
+            Ok(transaction.and_run(insertion, |session, insertion| insertion.run(session).boxed()).await)
+        })
+        .await
+    }
+
+    /// The next room's id. Ids count up; one whose room never came to be leaves a hole, which harms nothing.
+    async fn next_room(&self) -> Result<RoomId, StoreError> {
+        let counters = self.db.collection::<Document>("counters");
+        let counter = self
+            .bounded(async move {
+                let next =
+                    counters.find_one_and_update(doc! { "_id": "rooms" }, doc! { "$inc": { "last": 1_i64 } });
+                Ok(next.upsert(true).return_document(ReturnDocument::After).await?)
+            })
+            .await?;
+        let last = counter.and_then(|counter| counter.get_i64("last").ok());
+        let id = last.and_then(|last| RoomId::try_from(last).ok());
+        id.ok_or_else(|| StoreError::Fault("the counter of rooms holds no number".into()))
+    }
+
+    /// Adds those who are missing; whoever is there keeps role and marks, and gets an address that is given. The one who
+    /// makes the room has accepted it; where the application does, all have.
+    ///
+    /// By inserts: the database notes when a membership begins for no other write.
+    async fn add_members(
+        &self,
+        room: RoomId,
+        members: &[(NewMember, Role)],
+        made_by: Option<&UserId>,
+    ) -> Result<(), StoreError> {
+        let now = self.clock().await?;
+        for (member, role) in members {
+            let pending = made_by.is_some_and(|maker| *maker != member.user_id);
+            let new = first_member(room, (member, *role), pending, now)?;
+            let members = self.members.clone();
+            let inserted = self.bounded(async move { Ok(members.insert_one(new).await) }).await?;
+            match (inserted, &member.email) {
+                (Ok(_), _) => {}
+                (Err(error), email) if is_duplicate(&error) => {
+                    if !pending {
+                        self.accept(room, &member.user_id, None).await?;
+                    }
+                    if let Some(email) = email {
+                        self.set_email(room, &member.user_id, email).await?;
+                    }
+                }
+                (Err(error), _) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the address that a user's token shows as the member's.
+    pub(crate) async fn set_email(&self, room: RoomId, user: &UserId, email: &str) -> Result<(), StoreError> {
+        let members = self.members.clone();
+        let filter = doc! { "_id": codec::member_id(room, user) };
+        let update = doc! { "$set": { "email": email } };
+        self.bounded(async move { Ok(members.update_one(filter, update).await?) }).await?;
+        Ok(())
+    }
+
+    /// The same in all rooms that the user has accepted.
+    pub(crate) async fn set_email_everywhere(&self, user: &UserId, email: &str) -> Result<(), StoreError> {
+        let members = self.members.clone();
+        let mut filter = doc! { "_id.user": codec::user_bson(user), "email": { "$ne": email } };
+        filter.extend([consent::accepted()]);
+        let update = doc! { "$set": { "email": email } };
+        self.bounded(async move { Ok(members.update_many(filter, update).await.map(|_| ())?) }).await
+    }
+
+    /// Takes this address away from the user, in all rooms that have it.
+    pub(crate) async fn drop_email(&self, user: &UserId, email: &str) -> Result<(), StoreError> {
+        let members = self.members.clone();
+        let filter = doc! { "_id.user": codec::user_bson(user), "email": email };
+        let update = doc! { "$unset": { "email": "" } };
+        self.bounded(async move { Ok(members.update_many(filter, update).await.map(|_| ())?) }).await
+    }
+
+    /// Gives a room another name, or none. Returns the room as it is then; none where there is no such room.
+    pub(crate) async fn rename(&self, room: RoomId, name: Option<&str>) -> Result<Option<Room>, StoreError> {
+        let rooms = self.db.collection::<RawDocumentBuf>("rooms");
+        let filter = doc! { "_id": room.get(), "deleted_at": { "$exists": false } };
+        let unnamed = doc! { "$unset": { "name": "" } };
+        let update = name.map_or(unnamed, |name| doc! { "$set": { "name": name } });
+        let renamed = self
+            .bounded(async move {
+                let rename = rooms.find_one_and_update(filter, update);
+                Ok(rename.return_document(ReturnDocument::After).await?)
+            })
+            .await?;
+        let Some(renamed) = renamed else { return Ok(None) };
+        Ok(codec::read_room_document(&renamed)?)
+    }
+
+    /// A room; none where there is none, or it is deleted.
+    pub(crate) async fn room(&self, room: RoomId) -> Result<Option<Room>, StoreError> {
+        let rooms = self.db.collection::<RawDocumentBuf>("rooms");
+        let filter = doc! { "_id": room.get() };
+        let found = self.bounded(async move { Ok(rooms.find_one(filter).await?) }).await?;
+        let Some(room) = found else { return Ok(None) };
+        Ok(codec::read_room_document(&room)?)
+    }
+}
+
+/// A room's coming to be, which the driver may run anew.
+struct Insertion {
+    store: Store,
+    room: Document,
+    members: Vec<RawDocumentBuf>,
+    unique: Vec<(&'static str, Document)>,
+}
+
+impl Insertion {
+    async fn run(&self, session: &mut ClientSession) -> Result<(), Error> {
+        let rooms = self.store.db.collection::<Document>("rooms");
+        // Fails where an index isn't there, and in a transaction it stays: without it nothing would keep two from coming.
+        for (index, filter) in &self.unique {
+            let hint = Hint::Name((*index).to_owned());
+            rooms.find_one(filter.clone()).hint(hint).session(&mut *session).await?;
+        }
+        // First: where there is one already, nothing else needs to be written and taken back.
+        rooms.insert_one(&self.room).session(&mut *session).await?;
+        self.store.members.insert_many(&self.members).session(session).await?;
+        Ok(())
+    }
+}
+
+/// What one of a room's first members begins with.
+fn first_member(
+    room: RoomId,
+    (NewMember { user_id, email }, role): (&NewMember, Role),
+    pending: bool,
+    now: DateTime,
+) -> Result<RawDocumentBuf, codec::Undecodable> {
+    let mut document = doc! {
+        "_id": codec::member_id(room, user_id), "role": codec::role(role), "delivered": 0_i64, "read": 0_i64,
+        "joined_at": now, "joined": codec::BEGINS,
+    };
+    document.extend(email.as_ref().map(|email| ("email".to_owned(), email.into())));
+    document.extend(pending.then(|| (PENDING.to_owned(), true.into())));
+    Ok(RawDocumentBuf::try_from(&document)?)
+}
+
+pub(in crate::store) fn is_duplicate(error: &Error) -> bool {
+    matches!(&*error.kind, ErrorKind::Write(WriteFailure::WriteError(write)) if write.code == DUPLICATE_KEY)
+}
+
+/// A pair in its one order, as a document: a unique index on an array would make each element unique.
+fn pair(one: &UserId, other: &UserId) -> Document {
+    let (a, b) = if one <= other { (one, other) } else { (other, one) };
+    doc! { "a": codec::user_bson(a), "b": codec::user_bson(b) }
+}

@@ -1,0 +1,412 @@
+//! All rooms of a user at one moment, for the socket that hears of all of them (docs/protocol.md, First frames).
+
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
+
+use bson::{RawDocumentBuf, Timestamp, doc};
+use futures_util::TryStreamExt;
+use handlers::{MemberView, ReadyRoom, RoomChange, RoomId, RoomKind, RoomView, UserId};
+use mongodb::ClientSession;
+
+use super::consent::{self, Places};
+use super::list::{self, Listed, Page, Position};
+use crate::protocol::cursor::{self, InboxCursor, Position as Reached};
+use crate::store::codec::{self, Kind, Message, Undecodable};
+use crate::store::messages::resume::MessageBytes;
+use crate::store::{Changed, Showing, Store, StoreError, json_size};
+
+/// Up to which moments something was read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AsOf {
+    /// Everything but marks.
+    pub(crate) time: Timestamp,
+    /// Marks.
+    pub(crate) marks: Timestamp,
+}
+
+impl AsOf {
+    /// Whether marks, and all else that follows the change stream, are of the same moment.
+    pub(in crate::store) fn is_whole(self) -> bool {
+        self.marks >= self.time
+    }
+}
+
+/// A user's rooms.
+#[derive(Debug)]
+pub(crate) struct Rooms {
+    /// The moments that they are of: that of the marks is no later one, and mostly the same.
+    pub(crate) as_of: AsOf,
+    /// All of them that are listed.
+    pub(crate) all: Vec<RoomId>,
+    /// Those that the user has not accepted, hidden or not ([`consent`]).
+    pub(crate) pending: Vec<RoomId>,
+    /// Those of them that are hidden: the others are among all.
+    pub(crate) hidden: Vec<RoomId>,
+    /// Some, in their order.
+    pub(crate) shown: Vec<Listed>,
+    /// The last one that is shown, if there are more.
+    pub(crate) next: Option<Position>,
+    /// Where it resumes: what was missed in those that are shown.
+    pub(crate) missed: Option<HashMap<RoomId, Missed>>,
+    /// How far rooms had come at that moment in which something happened just before.
+    pub(crate) positions: Vec<Known>,
+}
+
+/// How far a room had come when it was read, and when the user's membership there began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    pub(crate) room: RoomId,
+    pub(crate) position: Reached,
+    pub(crate) beginning: Timestamp,
+}
+
+impl Rooms {
+    /// The documents that were read for it: memberships, rooms with their members, messages.
+    pub(crate) fn documents(&self) -> usize {
+        let shown: usize = self.shown.iter().map(|room| room.members.len() + 2).sum();
+        let messages = |missed: &Missed| match missed {
+            Missed::Room(_) => 0,
+            Missed::Changed(changed) => changed.messages.len() + changed.edited.len(),
+        };
+        let missed: usize = self.missed.iter().flat_map(HashMap::values).map(messages).sum();
+        self.all.len() + shown + missed
+    }
+}
+
+/// What was missed in a room.
+#[derive(Debug)]
+pub(crate) enum Missed {
+    /// All of it: the user came in meanwhile. This is how far it had come.
+    Room(Reached),
+    /// This.
+    Changed(Changed),
+}
+
+/// What became of a room that was looked at for one of its members.
+#[derive(Debug)]
+pub(crate) enum Looked {
+    /// The user is no member, or there is no such room.
+    NotMember,
+    /// The user is a member and is not shown the room yet.
+    Hidden,
+    Listed(Box<(Listed, Known)>),
+}
+
+/// What a socket asks to resume from.
+#[derive(Debug)]
+pub(crate) struct Resumable<'a> {
+    pub(crate) page: Page,
+    /// Whether a cursor begins with it.
+    pub(crate) first: bool,
+    pub(crate) from: Option<&'a InboxCursor>,
+}
+
+/// Rooms that a socket resumes, at most; where more have changed it starts anew.
+const RESUMED: usize = 500;
+
+/// Rooms whose position is read for a plain start.
+const RECENT: usize = 200;
+
+impl Store {
+    /// The ids of all rooms of a user.
+    pub(crate) async fn room_ids(&self, user: &UserId) -> Result<Vec<RoomId>, StoreError> {
+        let members = self.members.clone();
+        let filter = doc! { "_id.user": codec::user_bson(user) };
+        self.bounded(async move {
+            let find = members.find(filter).projection(doc! { "_id": 1 });
+            let found: Vec<RawDocumentBuf> = find.await?.try_collect().await?;
+            let read = |member: &RawDocumentBuf| codec::read_room(member.get_document("_id")?);
+            Ok(found.iter().map(read).collect::<Result<_, Undecodable>>()?)
+        })
+        .await
+    }
+
+    /// The rooms of each of these users that they have accepted; whoever is in none is not among them.
+    pub(crate) async fn rooms_by_user(
+        &self,
+        users: &[UserId],
+    ) -> Result<HashMap<UserId, Vec<RoomId>>, StoreError> {
+        let members = self.members.clone();
+        let users: Vec<_> = users.iter().map(codec::user_bson).collect();
+        self.bounded(async move {
+            let mut filter = doc! { "_id.user": { "$in": users } };
+            filter.extend([consent::accepted()]);
+            let find = members.find(filter).projection(doc! { "_id": 1 });
+            let found: Vec<RawDocumentBuf> = find.await?.try_collect().await?;
+            let mut rooms: HashMap<_, Vec<_>> = HashMap::new();
+            for member in &found {
+                let id = member.get_document("_id").map_err(Undecodable::from)?;
+                rooms.entry(codec::read_member_user(id)?).or_default().push(codec::read_room(id)?);
+            }
+            Ok(rooms)
+        })
+        .await
+    }
+
+    /// All rooms of a user, of one moment; and what is shown of them: what was missed since a cursor, or a page.
+    pub(crate) async fn inbox(&self, user: &UserId, asked: Resumable<'_>) -> Result<Rooms, StoreError> {
+        let Resumable { page, first, from } = asked;
+        let (store, user, from) = (self.clone(), user.clone(), from.cloned());
+        self.bounded(async move {
+            let mut session = store.client.start_session().snapshot(true).await?;
+            let Places { memberships, listed: mut places, pending, hidden } =
+                store.listed_in(&mut session, &user).await?;
+            let mut began = beginnings(&memberships)?;
+            began.retain(|room, _| !hidden.contains(room));
+            let all: Vec<RoomId> = places.iter().map(|place| place.room).collect();
+            let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
+            // First: what was touched is known once the stream has come to this moment.
+            let marks = store.caught_up(time).await;
+            let missed = match &from {
+                Some(from) => {
+                    let now = AsOf { time, marks };
+                    store.missed_in(&mut session, (&began, &pending), from, now, page.bytes / 4 * 3).await?
+                }
+                None => None,
+            };
+            let as_of = AsOf { time, marks };
+            if let Some(missed) = missed {
+                let changed =
+                    places.iter().filter(|place| missed.contains_key(&place.room)).copied().collect();
+                let shown = store.changed_in(&mut session, &user, changed, marks, page.bytes / 4).await?;
+                if let Some(shown) = shown {
+                    let positions = reached(&missed, &began);
+                    let missed = Some(missed);
+                    return Ok(Rooms { as_of, all, pending, hidden, shown, next: None, missed, positions });
+                }
+            }
+            // Their order is no part of the moment.
+            store.with_activity(&user, &mut places).await?;
+            let (mut places, has_more) = list::paged(places, page);
+            let fitted = store.details_within(&mut session, &user, &mut places, marks, page.bytes).await?;
+            let next = places.last().copied().filter(|_| has_more || fitted.cut);
+            let positions =
+                if first { store.recent(&mut session, &began, &places, time).await? } else { Vec::new() };
+            let shown = fitted.shown;
+            Ok(Rooms { as_of, all, pending, hidden, shown, next, missed: None, positions })
+        })
+        .await
+    }
+
+    /// The rooms in which something was missed, of about so many bytes of JSON; none where they are more.
+    async fn changed_in(
+        &self,
+        session: &mut ClientSession,
+        user: &UserId,
+        mut changed: Vec<Position>,
+        marks: Timestamp,
+        bytes: usize,
+    ) -> Result<Option<Vec<Listed>>, StoreError> {
+        // Their order is no part of the moment.
+        self.with_activity(user, &mut changed).await?;
+        let (mut changed, _) = list::paged(changed, Page { before: None, limit: usize::MAX, bytes });
+        let fitted = self.details_within(session, user, &mut changed, marks, bytes).await?;
+        Ok((!fitted.cut).then_some(fitted.shown))
+    }
+
+    /// What was missed in each room in which something happened since; none where that can't be said, or is too much.
+    async fn missed_in(
+        &self,
+        session: &mut ClientSession,
+        (began, pending): (&HashMap<RoomId, Timestamp>, &[RoomId]),
+        from: &InboxCursor,
+        now: AsOf,
+        most: usize,
+    ) -> Result<Option<HashMap<RoomId, Missed>>, StoreError> {
+        let then = from.settled();
+        if then > now.time {
+            return Ok(None);
+        }
+        let all: Vec<_> = began.keys().copied().collect();
+        let touched = self.touched.after(then, &all).filter(|_| now.marks >= now.time);
+        let changed = touched.unwrap_or(all);
+        if changed.len() > RESUMED {
+            return Ok(None);
+        }
+        let (mut missed, mut bytes) = (HashMap::new(), 0);
+        let fitting = MessageBytes { bytes: most, email: json_size::EMAIL };
+        for room in changed {
+            let known = from.position(room).unwrap_or_default();
+            if !began.get(&room).is_some_and(|beginning| from.knows(room, *beginning)) {
+                let now = self.position(session, room).await?;
+                let Some(now) = self.reach(session, room, now, known).await? else { return Ok(None) };
+                missed.insert(room, Missed::Room(now));
+                continue;
+            }
+            let Some(position) = self.position_at(session, room, known, then).await? else {
+                return Ok(None);
+            };
+            let now = self.position(session, room).await?;
+            if position.message == 0 && pending.contains(&room) {
+                // It was hidden until then.
+                missed.insert(room, Missed::Room(now));
+                continue;
+            }
+            let Some(now) = self.reach(session, room, now, position).await? else { return Ok(None) };
+            let Some(changed) = self.missed_after(session, room, position, now, fitting).await? else {
+                return Ok(None);
+            };
+            bytes += changed.bytes();
+            if bytes > most {
+                return Ok(None);
+            }
+            missed.insert(room, Missed::Changed(changed));
+        }
+        Ok(Some(missed))
+    }
+
+    /// How far those rooms have come in which something happened just now; where that isn't known, those that are shown.
+    /// First those that the user came into just now.
+    async fn recent(
+        &self,
+        session: &mut ClientSession,
+        began: &HashMap<RoomId, Timestamp>,
+        shown: &[Position],
+        time: Timestamp,
+    ) -> Result<Vec<Known>, StoreError> {
+        let all: Vec<_> = began.keys().copied().collect();
+        let settled = cursor::settled(time);
+        let recent = self.touched.after(settled, &all);
+        let mut recent = recent.unwrap_or_else(|| shown.iter().map(|place| place.room).collect());
+        recent.extend(began.iter().filter(|(_, beginning)| **beginning > settled).map(|(room, _)| *room));
+        recent.sort_unstable_by_key(|room| (Reverse(began.get(room)), *room));
+        recent.dedup();
+        let mut positions = Vec::with_capacity(recent.len().min(RECENT));
+        for room in recent.into_iter().take(RECENT) {
+            positions.extend(self.known_in(session, room, began).await?);
+        }
+        Ok(positions)
+    }
+
+    /// How far a room of the user's has come.
+    async fn known_in(
+        &self,
+        session: &mut ClientSession,
+        room: RoomId,
+        began: &HashMap<RoomId, Timestamp>,
+    ) -> Result<Option<Known>, StoreError> {
+        let Some(beginning) = began.get(&room).copied() else { return Ok(None) };
+        Ok(Some(Known { room, position: self.position(session, room).await?, beginning }))
+    }
+
+    /// One room as one of its members sees it, how far it has come, and the moments that this and its marks are of.
+    pub(crate) async fn room_of(&self, user: &UserId, room: RoomId) -> Result<(AsOf, Looked), StoreError> {
+        let (store, user) = (self.clone(), user.clone());
+        self.bounded(async move {
+            let mut session = store.client.start_session().snapshot(true).await?;
+            let mut places = [Position { at: handlers::Time(0), room }];
+            let mut known = None;
+            let find = store.members.find_one(doc! { "_id": codec::member_id(room, &user) });
+            if let Some(member) = find.session(&mut session).await? {
+                places[0] = list::joined(&member)?;
+                let beginning = codec::read_beginning(&member)?;
+                known = Some(Known { room, position: store.position(&mut session, room).await?, beginning });
+            }
+            let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
+            store.with_activity(&user, &mut places).await?;
+            // What was raised after that is told.
+            let marks = store.reached.by(time);
+            let listed = store.details_in(&mut session, &user, &places, marks).await?;
+            let looked = match listed.into_iter().next().zip(known) {
+                None => Looked::NotMember,
+                Some((room, known)) => {
+                    let is_hidden =
+                        room.pending && !store.hidden_in(&mut session, &[room.room.id]).await?.is_empty();
+                    if is_hidden { Looked::Hidden } else { Looked::Listed(Box::new((room, known))) }
+                }
+            };
+            Ok((AsOf { time, marks }, looked))
+        })
+        .await
+    }
+
+    /// A room as all who are in it are shown it, and the moment that this is of; none where there is no such room.
+    pub(crate) async fn change_of(
+        &self,
+        room: RoomId,
+    ) -> Result<Option<(Timestamp, RoomChange)>, StoreError> {
+        let (view, members) = self.members_known(room).await?;
+        let Some(codec::Room { kind, name, .. }) = self.room(room).await? else { return Ok(None) };
+        let online = self.online_of(members.iter().map(|member| &member.user), None).await?;
+        let change = RoomChange { kind: see_kind(kind), name, members: see_members(members, &online) };
+        Ok(Some((view.time(), change)))
+    }
+}
+
+/// How far the rooms have come in which something was missed.
+fn reached(missed: &HashMap<RoomId, Missed>, began: &HashMap<RoomId, Timestamp>) -> Vec<Known> {
+    let known = |(room, missed): (&RoomId, &Missed)| {
+        let position = match missed {
+            Missed::Room(position) => *position,
+            Missed::Changed(changed) => changed.position,
+        };
+        Some(Known { room: *room, position, beginning: *began.get(room)? })
+    };
+    missed.iter().filter_map(known).collect()
+}
+
+/// When each of a user's memberships began.
+fn beginnings(memberships: &[RawDocumentBuf]) -> Result<HashMap<RoomId, Timestamp>, Undecodable> {
+    let began = |member: &RawDocumentBuf| {
+        Ok((codec::read_room(member.get_document("_id")?)?, codec::read_beginning(member)?))
+    };
+    memberships.iter().map(began).collect()
+}
+
+/// A room as its member is shown it, and what the member has missed in it.
+pub(crate) fn see_missed(listed: Listed, missed: Option<&Missed>, online: &HashSet<UserId>) -> ReadyRoom {
+    let changed = match missed {
+        Some(Missed::Changed(changed)) => Some(changed),
+        _ => None,
+    };
+    let showing = Showing::to(&listed.members);
+    let all = |messages: &[Message]| -> Vec<_> {
+        messages.iter().map(|message| showing.show(message).into_owned()).collect()
+    };
+    let (messages, edited) =
+        (changed.map(|changed| all(&changed.messages)), changed.map(|changed| all(&changed.edited)));
+    ReadyRoom {
+        added: matches!(missed, Some(Missed::Room(_))).then_some(true),
+        messages,
+        edited,
+        deleted: changed.map(|changed| changed.deleted.clone()),
+        has_more: changed.map(|changed| changed.has_more),
+        room: see(listed, online),
+    }
+}
+
+/// A room as its member is shown it.
+pub(crate) fn see(listed: Listed, online: &HashSet<UserId>) -> RoomView {
+    let Listed { room, members, last, unread, marks, active_at, .. } = listed;
+    let last_message = last.map(|message| Showing::to(&members).show(&message).into_owned());
+    RoomView {
+        room_id: room.id,
+        kind: see_kind(room.kind),
+        name: room.name,
+        last_activity: active_at,
+        members: see_members(members, online),
+        last_message,
+        unread,
+        delivered: marks.delivered,
+        read: marks.read,
+    }
+}
+
+fn see_kind(kind: Kind) -> RoomKind {
+    match kind {
+        Kind::Direct => RoomKind::Direct,
+        Kind::Group => RoomKind::Group,
+    }
+}
+
+fn see_members(members: Vec<codec::Member>, online: &HashSet<UserId>) -> Vec<MemberView> {
+    let see = |member: codec::Member| MemberView {
+        online: !member.pending && online.contains(&member.user),
+        user_id: member.user,
+        email: member.email,
+        role: member.role,
+        delivered: member.marks.delivered,
+        read: member.marks.read,
+    };
+    members.into_iter().map(see).collect()
+}

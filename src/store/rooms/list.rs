@@ -1,0 +1,347 @@
+//! A user's rooms, the latest activity first, in pages.
+//!
+//! Nothing is written for it but what is there anyway. A room's last activity is its last message, deleted or not,
+//! which stands at the end of the room's range of `_id`s and is then followed by [`Activity`](super::activity); or
+//! the user's joining, where that was later. The user's rooms come from the index by user; only of those of the page
+//! is more read.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+
+use bson::{Bson, Document, RawDocument, RawDocumentBuf, Timestamp, doc};
+use futures_util::TryStreamExt;
+use handlers::{RoomId, Time, UserId};
+use mongodb::ClientSession;
+
+use super::consent;
+use crate::store::codec::{self, Marks, Member, Message, Room, Undecodable};
+use crate::store::json_size::{self, Fitting};
+use crate::store::receipts::journal;
+use crate::store::receipts::unread::{self, Many};
+use crate::store::{Store, StoreError};
+
+/// Rooms whose last activity is read in one operation.
+pub(in crate::store) const READ_AT_ONCE: usize = 500;
+
+/// Rooms whose members are read before it is known how many they are like, and at most at once.
+const FIRST_ROOMS: usize = 10;
+const MOST_ROOMS: usize = 100;
+
+/// Rooms that fit.
+pub(in crate::store) struct Fitted {
+    pub(in crate::store) shown: Vec<Listed>,
+    /// Whether there are more.
+    pub(in crate::store) cut: bool,
+}
+
+/// After which room a page begins: its last activity, and, for rooms of the same moment, its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) at: Time,
+    pub(crate) room: RoomId,
+}
+
+/// `<milliseconds>-<room>`: a page's `next`, which clients hand back as it came.
+impl fmt::Display for Position {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "{}-{}", self.at.0, self.room)
+    }
+}
+
+/// A text is no page's `next`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoPosition;
+
+impl FromStr for Position {
+    type Err = NoPosition;
+
+    fn from_str(text: &str) -> Result<Self, NoPosition> {
+        let (at, room) = text.split_once('-').ok_or(NoPosition)?;
+        let digits = at.bytes().all(|byte| byte.is_ascii_digit());
+        let at = at.parse().ok().filter(|_| digits).ok_or(NoPosition)?;
+        Ok(Self { at: Time(at), room: room.parse().map_err(|_| NoPosition)? })
+    }
+}
+
+/// A room as one of its members sees it.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    pub(crate) room: Room,
+    pub(crate) members: Vec<Member>,
+    /// The last message that is not deleted.
+    pub(crate) last: Option<Message>,
+    /// Others' messages after the user's read mark, deleted ones not counted.
+    pub(crate) unread: i64,
+    /// How far the user has come.
+    pub(crate) marks: Marks,
+    pub(crate) active_at: Time,
+    /// The user has not accepted the room.
+    pub(crate) pending: bool,
+}
+
+impl Listed {
+    /// The last message, where it and all before it are still to be delivered to the user.
+    pub(crate) fn undelivered(&self) -> Option<i64> {
+        self.last.as_ref().map(|last| last.id.get()).filter(|last| *last > self.marks.delivered)
+    }
+}
+
+/// What is asked of [`Store::rooms_of`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Page {
+    pub(crate) before: Option<Position>,
+    pub(crate) limit: usize,
+    /// About how many bytes of JSON.
+    pub(crate) bytes: usize,
+}
+
+impl Store {
+    /// A page of a user's rooms, and after which room there are more.
+    pub(crate) async fn rooms_of(
+        &self,
+        user: &UserId,
+        page: Page,
+    ) -> Result<(Vec<Listed>, Option<Position>), StoreError> {
+        let (store, user) = (self.clone(), user.clone());
+        self.bounded(async move {
+            let mut session = store.client.start_session().snapshot(true).await?;
+            let mut places = store.listed_in(&mut session, &user).await?.listed;
+            let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
+            store.with_activity(&user, &mut places).await?;
+            let (mut places, more) = paged(places, page);
+            let known = store.caught_up(time).await;
+            let listed = store.details_within(&mut session, &user, &mut places, known, page.bytes).await?;
+            Ok((listed.shown, places.last().copied().filter(|_| more || listed.cut)))
+        })
+        .await
+    }
+
+    /// Reads of all of a user's memberships the room and the beginning.
+    pub(in crate::store) async fn memberships_in(
+        &self,
+        session: &mut ClientSession,
+        user: &UserId,
+    ) -> Result<Vec<RawDocumentBuf>, StoreError> {
+        let find = self.members.find(doc! { "_id.user": codec::user_bson(user) });
+        let find = find.projection(doc! { "_id": 1, "joined_at": 1, "joined": 1, consent::PENDING: 1 });
+        let mut cursor = find.session(&mut *session).await?;
+        Ok(cursor.stream(session).try_collect().await?)
+    }
+
+    /// When something was last said in these rooms of a user, where anything was.
+    async fn last_said(&self, user: &UserId, rooms: &[RoomId]) -> Result<HashMap<RoomId, Time>, StoreError> {
+        let members = self.members.clone();
+        let stages = [
+            of_user(user, rooms.iter().copied()),
+            doc! { "$project": { "_id": 0, "room": "$_id.room" } },
+            newest("said", doc! { "_id": 0, "created_at": 1 }),
+            doc! { "$unwind": "$said" },
+            doc! { "$project": { "_id": "$room", "at": "$said.created_at" } },
+        ];
+        self.bounded(async move {
+            let said = members.aggregate(stages).with_type::<RawDocumentBuf>().await?;
+            let documents: Vec<RawDocumentBuf> = said.try_collect().await?;
+            let read = |document: &RawDocumentBuf| {
+                Ok((codec::read_room_id(document)?, codec::read_time(document, "at")?))
+            };
+            Ok(documents.iter().map(read).collect::<Result<_, Undecodable>>()?)
+        })
+        .await
+    }
+
+    /// What is shown of a page's rooms, in their order, of a session's moment; with the marks that were raised up to
+    /// `known`.
+    pub(in crate::store) async fn details_in(
+        &self,
+        session: &mut ClientSession,
+        user: &UserId,
+        places: &[Position],
+        known: Timestamp,
+    ) -> Result<Vec<Listed>, StoreError> {
+        let own = self.overlay.of_user(user, places.iter().map(|place| place.room), known);
+        let rooms = self.members.aggregate(stages(user, places, &own)).with_type::<RawDocumentBuf>();
+        let mut cursor = rooms.session(&mut *session).await?;
+        let documents: Vec<RawDocumentBuf> = cursor.stream(session).try_collect().await?;
+        let mut listed = in_order(&documents, user, places)?;
+        for document in &documents {
+            let Some(Many { room, read, others }) = unread::read_many(document)? else { continue };
+            let deleted = self.deleted_in(session, room, user, read).await?;
+            if let Some(listed) = listed.iter_mut().find(|listed| listed.room.id == room) {
+                listed.unread = (others - deleted).max(0);
+            }
+        }
+        for Listed { room, members, marks, .. } in &mut listed {
+            self.overlay.raise(room.id, known, members);
+            if let Some(own) = members.iter().find(|member| member.user == *user) {
+                *marks = own.marks;
+            }
+        }
+        Ok(listed)
+    }
+
+    /// How many of others' messages after a number are deleted, of a session's moment.
+    async fn deleted_in(
+        &self,
+        session: &mut ClientSession,
+        room: RoomId,
+        user: &UserId,
+        read: i64,
+    ) -> Result<i64, StoreError> {
+        let revision = self.position(session, room).await?.revision;
+        if let Some(deleted) = self.deleted_after(room, user, read, revision).await? {
+            return Ok(deleted);
+        }
+        let count = self.messages.aggregate(unread::count_deleted(room, user, read));
+        let mut cursor = count.with_type::<RawDocumentBuf>().session(&mut *session).await?;
+        let found: Option<RawDocumentBuf> = cursor.stream(session).try_next().await?;
+        Ok(unread::deleted(found.as_deref())?)
+    }
+
+    /// The same of as many of these rooms, in their order, as fit into about so many bytes of JSON; of the others their places
+    /// are removed. Rooms are read a few at a time, for one may have thousands of members.
+    pub(in crate::store) async fn details_within(
+        &self,
+        session: &mut ClientSession,
+        user: &UserId,
+        places: &mut Vec<Position>,
+        known: Timestamp,
+        bytes: usize,
+    ) -> Result<Fitted, StoreError> {
+        let (mut shown, mut fitting, mut read, mut step) = (Vec::new(), Fitting::new(bytes), 0, FIRST_ROOMS);
+        while read < places.len() {
+            let some: Vec<_> = places.iter().skip(read).take(step).copied().collect();
+            read += some.len();
+            for room in self.details_in(session, user, &some, known).await? {
+                if !fitting.takes(json_size::of_listed(&room)) {
+                    let at = places.iter().position(|place| place.room == room.room.id);
+                    places.truncate(at.unwrap_or(places.len()));
+                    return Ok(Fitted { shown, cut: true });
+                }
+                shown.push(room);
+            }
+            // As many as fit if they are like those before.
+            let each = (bytes.saturating_sub(fitting.left()) / read).max(1);
+            step = (fitting.left() / each).clamp(1, MOST_ROOMS);
+        }
+        Ok(Fitted { shown, cut: false })
+    }
+
+    /// When something was last said in rooms of a user, or the user came in, where that was later.
+    pub(in crate::store) async fn with_activity(
+        &self,
+        user: &UserId,
+        places: &mut [Position],
+    ) -> Result<(), StoreError> {
+        let mut asked = self.activity.ask(places.iter().map(|place| place.room));
+        let missing = std::mem::take(&mut asked.missing);
+        for some in missing.chunks(READ_AT_ONCE) {
+            let read = self.last_said(user, some).await?;
+            self.activity.learnt(&mut asked, &read, some);
+        }
+        for place in places {
+            place.at = asked.known.get(&place.room).copied().map_or(place.at, |said| said.max(place.at));
+        }
+        Ok(())
+    }
+}
+
+fn in_order(
+    documents: &[RawDocumentBuf],
+    user: &UserId,
+    order: &[Position],
+) -> Result<Vec<Listed>, Undecodable> {
+    let mut listed = Vec::with_capacity(documents.len());
+    for Position { at, room } in order {
+        let id = room.get();
+        if let Some(document) =
+            documents.iter().find(|document| document.get_i64("room").is_ok_and(|room| room == id))
+        {
+            listed.push(read(document, user, *at)?);
+        }
+    }
+    Ok(listed)
+}
+
+/// Of a membership: the room, and since when.
+pub(in crate::store) fn joined(document: &RawDocument) -> Result<Position, Undecodable> {
+    let room = codec::read_room(document.get_document("_id")?)?;
+    Ok(Position { at: codec::read_time(document, "joined_at")?, room })
+}
+
+/// The page of rooms that is asked for, the latest first; and whether there are more.
+pub(in crate::store) fn paged(mut places: Vec<Position>, page: Page) -> (Vec<Position>, bool) {
+    if let Some(before) = page.before {
+        places.retain(|place| (place.at, place.room) < (before.at, before.room));
+    }
+    places.sort_unstable_by_key(|place| std::cmp::Reverse((place.at, place.room)));
+    let more = places.len() > page.limit;
+    places.truncate(page.limit);
+    (places, more)
+}
+
+/// The user's memberships of these rooms, from the index by user.
+pub(in crate::store) fn of_user(user: &UserId, rooms: impl Iterator<Item = RoomId>) -> Document {
+    let rooms: Vec<_> = rooms.map(RoomId::get).collect();
+    doc! { "$match": { "_id.user": codec::user_bson(user), "_id.room": { "$in": rooms } } }
+}
+
+fn stages(user: &UserId, places: &[Position], own: &HashMap<RoomId, Marks>) -> Vec<Document> {
+    let mut stages = vec![
+        of_user(user, places.iter().map(|place| place.room)),
+        doc! { "$project": { "_id": 0, "room": "$_id.room", "read": 1 } },
+        doc! { "$lookup": { "from": "rooms", "localField": "room", "foreignField": "_id", "as": "doc" } },
+        doc! { "$unwind": "$doc" },
+        doc! { "$match": { "doc.deleted_at": { "$exists": false } } },
+        newest_alive(),
+        doc! { "$lookup": { "from": "members", "let": { "room": "$room" }, "as": "members", "pipeline": [
+            { "$match": { "$expr": { "$and": range("user", "$gte", Bson::MinKey) } } },
+        ] } },
+    ];
+    stages.extend(journal::raised_read(own));
+    stages.extend(unread::stages(user));
+    stages
+}
+
+/// The conditions on a key of the room, from `first` on (`$gte`) or after it (`$gt`).
+pub(in crate::store) fn range(last: &str, above: &str, first: Bson) -> Vec<Document> {
+    vec![
+        doc! { above: ["$_id", { "room": "$$room", last: first }] },
+        doc! { "$lte": ["$_id", { "room": "$$room", last: Bson::MaxKey }] },
+    ]
+}
+
+/// Looks up the room's last message that is not deleted; as [`codec::alive`] finds it.
+fn newest_alive() -> Document {
+    let filter = doc! { "$expr": { "$eq": ["$_id.room", "$$room"] }, "text": { "$exists": true } };
+    doc! { "$lookup": { "from": "messages", "let": { "room": "$room" }, "as": "last", "pipeline": [
+        { "$match": filter }, { "$sort": codec::by_number(-1) }, { "$limit": 1 }, { "$project": { "write_id": 0 } },
+    ] } }
+}
+
+/// Looks up the room's last message, deleted or not.
+pub(in crate::store) fn newest(name: &str, shown: Document) -> Document {
+    let filter = doc! { "$expr": { "$and": range("n", "$gte", Bson::MinKey) } };
+    doc! { "$lookup": { "from": "messages", "let": { "room": "$room" }, "as": name, "pipeline": [
+        { "$match": filter }, { "$sort": { "_id": -1 } }, { "$limit": 1 }, { "$project": shown },
+    ] } }
+}
+
+fn read(document: &RawDocument, user: &UserId, active_at: Time) -> Result<Listed, Undecodable> {
+    let room = codec::read_room_document(document.get_document("doc")?)?
+        .ok_or_else(|| Undecodable::new("a deleted room is listed"))?;
+    let members = codec::documents_in(document, "members")?.into_iter().map(codec::read_member);
+    let members = members.collect::<Result<Vec<_>, _>>()?;
+    let last = codec::documents_in(document, "last")?.first().map(|last| codec::read_message(last));
+    let own = members.iter().find(|member| member.user == *user);
+    let (marks, pending) = own.map(|own| (own.marks, own.pending)).unwrap_or_default();
+    Ok(Listed {
+        room,
+        members,
+        last: last.transpose()?.flatten(),
+        unread: unread::read(document)?,
+        marks,
+        active_at,
+        pending,
+    })
+}

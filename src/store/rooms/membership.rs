@@ -1,0 +1,157 @@
+//! Who comes into a group, and who leaves it.
+//!
+//! Coming in is a transaction that also touches the room's document: so it can't slip into a room that is being
+//! deleted, and two at once can't make one too many. Its events reach the sockets as any other's.
+
+use bson::{DateTime, Document, RawDocumentBuf, doc};
+use futures_util::FutureExt;
+use handlers::{Role, RoomId};
+use mongodb::ClientSession;
+use mongodb::error::Error;
+
+use crate::store::codec::{self, Kind, Marks, Member};
+use crate::store::messages::snapshot::LATEST;
+use crate::store::{NewMember, Store, StoreError};
+
+/// How a user came to be a member, or why not.
+#[derive(Clone, Debug)]
+pub(crate) enum Entered {
+    /// Wasn't one, and is this one now.
+    New(Member),
+    /// Was one, and is this one with what was given now.
+    Already(Member),
+    /// There is no such room.
+    NoRoom,
+    /// A direct room has its two members.
+    Direct,
+    /// The group has as many as may be.
+    Full,
+}
+
+/// How a user left, or why not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gone {
+    Left,
+    NotMember,
+    NoRoom,
+    Direct,
+}
+
+impl Store {
+    /// Makes a user a member of a group of at most `most`, or changes what is given of one who is.
+    ///
+    /// Whoever is new begins with marks at the room's last number: what was said before is neither unread to them
+    /// nor turns unread to others.
+    pub(crate) async fn enter(
+        &self,
+        room: RoomId,
+        member: NewMember,
+        role: Option<Role>,
+        most: usize,
+    ) -> Result<Entered, StoreError> {
+        match self.kind(room).await? {
+            None => return Ok(Entered::NoRoom),
+            Some(Kind::Direct) => return Ok(Entered::Direct),
+            Some(Kind::Group) => {}
+        }
+        self.refuse_erasing(std::iter::once(&member.user_id)).await?;
+        let now = self.clock().await?;
+        let entering = Entering { store: self.clone(), room, member, role, most, now };
+        let mut entered = self
+            .bounded(async move {
+                let mut session = entering.store.client.start_session().await?;
+                let transaction = session.start_transaction();
+                Ok(transaction.and_run(entering, |session, entering| entering.run(session).boxed()).await?)
+            })
+            .await?;
+        if let Entered::Already(member) = &mut entered {
+            self.overlay.raise(room, LATEST, std::slice::from_mut(member));
+        }
+        Ok(entered)
+    }
+
+    /// Takes a user out of a group.
+    pub(crate) async fn leave(&self, room: RoomId, user: &handlers::UserId) -> Result<Gone, StoreError> {
+        match self.kind(room).await? {
+            None => return Ok(Gone::NoRoom),
+            Some(Kind::Direct) => return Ok(Gone::Direct),
+            Some(Kind::Group) => {}
+        }
+        let members = self.members.clone();
+        let id = codec::member_id(room, user);
+        let left =
+            self.bounded(async move { Ok(members.delete_one(doc! { "_id": id }).await?.deleted_count) });
+        Ok(if left.await? == 0 { Gone::NotMember } else { Gone::Left })
+    }
+
+    async fn kind(&self, room: RoomId) -> Result<Option<Kind>, StoreError> {
+        Ok(self.room(room).await?.map(|room| room.kind))
+    }
+}
+
+/// One user's coming in, which the driver may run anew.
+struct Entering {
+    store: Store,
+    room: RoomId,
+    member: NewMember,
+    role: Option<Role>,
+    most: usize,
+    now: DateTime,
+}
+
+impl Entering {
+    async fn run(&self, session: &mut ClientSession) -> Result<Entered, Error> {
+        let rooms = self.store.db.collection::<Document>("rooms");
+        let there = doc! { "_id": self.room.get(), "deleted_at": { "$exists": false } };
+        let touched = rooms.update_one(there, doc! { "$inc": { "revision": 1_i64 } }).session(&mut *session);
+        if touched.await?.matched_count == 0 {
+            return Ok(Entered::NoRoom);
+        }
+        let id = codec::member_id(self.room, &self.member.user_id);
+        let members = &self.store.members;
+        let there = members.find_one(doc! { "_id": id.clone() }).session(&mut *session).await?;
+        if let Some(there) = there {
+            let mut member = codec::read_member(&there).map_err(Error::custom)?;
+            member.role = self.role.unwrap_or(member.role);
+            member.email = self.member.email.clone().or(member.email);
+            let mut changed = self.email();
+            changed.extend(self.role.map(|role| ("role".to_owned(), codec::role(role).into())));
+            if !changed.is_empty() {
+                let change = members.update_one(doc! { "_id": id }, doc! { "$set": changed });
+                change.session(&mut *session).await?;
+            }
+            return Ok(Entered::Already(member));
+        }
+        let of_room = doc! { "_id": codec::of_room(self.room, "user") };
+        let count = members.count_documents(of_room).session(&mut *session).await?;
+        if count >= self.most as u64 {
+            return Ok(Entered::Full);
+        }
+        let last = self.last_number(session).await?;
+        let role = self.role.unwrap_or(Role::Member);
+        let mut new = doc! {
+            "_id": id, "role": codec::role(role), "delivered": last, "read": last, "joined_at": self.now,
+            "joined": codec::BEGINS,
+        };
+        new.extend(self.email());
+        let new = RawDocumentBuf::try_from(&new).map_err(Error::custom)?;
+        members.insert_one(new).session(session).await?;
+        let NewMember { user_id, email } = self.member.clone();
+        let marks = Marks { delivered: last, read: last };
+        Ok(Entered::New(Member { user: user_id, email, role, marks, pending: false }))
+    }
+
+    fn email(&self) -> Document {
+        self.member.email.iter().map(|email| ("email".to_owned(), email.into())).collect()
+    }
+
+    async fn last_number(&self, session: &mut ClientSession) -> Result<i64, Error> {
+        let of_room = doc! { "_id": codec::of_room(self.room, "n") };
+        let last = self.store.messages.find_one(of_room).sort(doc! { "_id": -1 });
+        let Some(last) = last.projection(doc! { "_id": 1 }).session(session).await? else {
+            return self.store.given_out(self.room).await.map_err(Error::custom);
+        };
+        let id = last.get_document("_id").map_err(Error::custom)?;
+        codec::read_int(id, "n").map_err(Error::custom)
+    }
+}

@@ -1,0 +1,10 @@
+//! Rooms and their members: creation, membership, lists and deletion.
+
+pub(crate) mod activity_cache;
+pub(crate) mod changed_since;
+pub(crate) mod consent;
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod inbox;
+pub(crate) mod list;
+pub(crate) mod membership;

@@ -1,0 +1,292 @@
+//! Who is online, and who shares a room with whom, in memory: an inbox connection that resumes asks this of all of its
+//! rooms, and the database would read every member of each.
+//!
+//! Both follow the change stream. The users who are online are read when the stream begins, and each change is applied.
+//! The first members of a room are read when someone asks, and dropped when anyone joins or leaves. A room is marked as
+//! being read before the read begins, so a change that comes in between is not lost: it removes the mark, and what was
+//! read is given to the caller but not kept. All reads are of what a majority has, which is what the stream brings.
+//!
+//! What is known here is as of the moment to which the stream has come. A caller that needs a later moment waits for the
+//! stream ([`Store::caught_up`]), or reads from the database where the stream is behind.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bson::{Bson, RawDocumentBuf, doc};
+use futures_util::TryStreamExt;
+use handlers::{RoomId, UserId};
+use moka::notification::RemovalCause;
+use moka::ops::compute::Op;
+use moka::sync::Cache;
+use mongodb::options::ReadConcern;
+
+use super::presence;
+use crate::store::codec::{self, Undecodable};
+use crate::store::rooms::inbox::AsOf;
+use crate::store::rooms::list::{self, Listed, READ_AT_ONCE};
+use crate::store::{Store, StoreError};
+use crate::telemetry::metrics::Metrics;
+
+/// Members of a room that count as contacts, at most.
+const CONTACTS: i64 = 100;
+
+/// What a server knows of users and of the first members of rooms.
+pub(crate) struct Contacts {
+    /// None where it isn't known. At most as many as have sockets, on all servers.
+    online: Mutex<Option<HashSet<UserId>>>,
+    rooms: Cache<RoomId, Room>,
+    reads: AtomicU64,
+}
+
+#[derive(Clone)]
+enum Room {
+    /// The read with this number is under way.
+    Reading(u64),
+    Known(Arc<[UserId]>),
+}
+
+/// The first members of rooms: those that are known, and the rooms to be read.
+struct Asked {
+    members: Vec<Arc<[UserId]>>,
+    missing: Vec<RoomId>,
+    read: u64,
+}
+
+impl Contacts {
+    /// Keeps this many members in all, at most.
+    pub(in crate::store) fn new(members: u64, metrics: Option<Arc<Metrics>>) -> Self {
+        let weight = |_: &RoomId, room: &Room| match room {
+            Room::Reading(_) => 1,
+            Room::Known(members) => u32::try_from(members.len()).unwrap_or(u32::MAX).saturating_add(1),
+        };
+        let evicted = move |_, _, cause| {
+            if let (RemovalCause::Size, Some(metrics)) = (cause, &metrics) {
+                metrics.limit("members_cached");
+            }
+        };
+        let rooms = Cache::builder().max_capacity(members).weigher(weight).eviction_listener(evicted).build();
+        Self { online: Mutex::default(), rooms, reads: AtomicU64::new(0) }
+    }
+
+    /// A user came online or went offline.
+    pub(crate) fn saw(&self, user: &UserId, online: bool) {
+        let mut known = self.online();
+        let Some(known) = known.as_mut() else { return };
+        if online {
+            known.insert(user.clone());
+        } else {
+            known.remove(user);
+        }
+    }
+
+    /// Someone joined or left a room.
+    pub(crate) fn changed(&self, room: RoomId) {
+        self.rooms.invalidate(&room);
+    }
+
+    /// Changes may have been missed.
+    pub(crate) fn forget(&self) {
+        *self.online() = None;
+        self.forget_rooms();
+    }
+
+    /// The rooms may have other members.
+    pub(in crate::store) fn forget_rooms(&self) {
+        self.rooms.invalidate_all();
+    }
+
+    /// What the database knew of users was dropped.
+    pub(crate) fn all_went_offline(&self) {
+        if let Some(online) = self.online().as_mut() {
+            online.clear();
+        }
+    }
+
+    /// Those of these users who are online; none where that isn't known.
+    fn online_among<'a>(&self, users: impl Iterator<Item = &'a UserId>) -> Option<HashSet<UserId>> {
+        let known = self.online();
+        let known = known.as_ref()?;
+        Some(users.filter(|user| known.contains(*user)).cloned().collect())
+    }
+
+    fn ask(&self, rooms: &[RoomId]) -> Asked {
+        let read = self.reads.fetch_add(1, Ordering::Relaxed);
+        let (mut members, mut missing) = (Vec::with_capacity(rooms.len()), Vec::new());
+        for room in rooms {
+            if let Some(Room::Known(known)) = self.rooms.get(room) {
+                members.push(known);
+            } else {
+                self.rooms.insert(*room, Room::Reading(read));
+                missing.push(*room);
+            }
+        }
+        Asked { members, missing, read }
+    }
+
+    fn learnt(&self, room: RoomId, read: u64, members: &Arc<[UserId]>) {
+        self.rooms.entry(room).and_compute_with(|entry| match entry.map(moka::Entry::into_value) {
+            Some(Room::Reading(reading)) if reading == read => Op::Put(Room::Known(members.clone())),
+            _ => Op::Nop,
+        });
+    }
+
+    fn online(&self) -> MutexGuard<'_, Option<HashSet<UserId>>> {
+        self.online.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store {
+    /// Reads who is online: when the stream has begun, and where events may have been missed. To be called once a
+    /// majority has what was written when the stream was opened.
+    pub(crate) async fn read_online(&self) -> Result<(), StoreError> {
+        let store = self.clone();
+        self.bounded(async move {
+            let mut session = store.client.start_session().snapshot(true).await?;
+            let presences = store.db.collection::<RawDocumentBuf>("presence");
+            let find = presences.find(doc! { "online": true });
+            let mut cursor = find.projection(doc! { "_id": 1 }).session(&mut session).await?;
+            let mut online = HashSet::new();
+            let mut found = cursor.stream(&mut session);
+            while let Some(document) = found.try_next().await? {
+                online.insert(presence::read_id(&document)?);
+            }
+            *store.contacts.online() = Some(online);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Who is online of the members of rooms that were read as of a moment; without one: as of where the stream is.
+    pub(crate) async fn online_in(
+        &self,
+        rooms: &[Listed],
+        as_of: Option<AsOf>,
+    ) -> Result<HashSet<UserId>, StoreError> {
+        let users = rooms.iter().flat_map(|room| &room.members).map(|member| &member.user);
+        self.online_of(users, as_of).await
+    }
+
+    /// The same of users.
+    pub(in crate::store) async fn online_of<'a>(
+        &self,
+        users: impl Iterator<Item = &'a UserId> + Clone,
+        as_of: Option<AsOf>,
+    ) -> Result<HashSet<UserId>, StoreError> {
+        if as_of.is_none_or(AsOf::is_whole)
+            && let Some(online) = self.contacts.online_among(users.clone())
+        {
+            return Ok(online);
+        }
+        let users: HashSet<_> = users.collect();
+        let users: Vec<_> = users.into_iter().cloned().collect();
+        let present = self.presences(&users).await?;
+        Ok(present.into_iter().filter(|(_, presence)| presence.online).map(|(user, _)| user).collect())
+    }
+
+    /// Who is online of those that share one of these rooms with a user; of a room with more members than
+    /// [`CONTACTS`], of the first of them.
+    pub(crate) async fn contacts_online(
+        &self,
+        user: &UserId,
+        rooms: &[RoomId],
+        as_of: AsOf,
+    ) -> Result<HashSet<UserId>, StoreError> {
+        let mut asked = if as_of.is_whole() {
+            self.contacts.ask(rooms)
+        } else {
+            Asked { members: Vec::new(), missing: rooms.to_vec(), read: u64::MAX }
+        };
+        let missing = std::mem::take(&mut asked.missing);
+        for some in missing.chunks(READ_AT_ONCE) {
+            for (room, members) in self.first_members(user, some).await? {
+                self.contacts.learnt(room, asked.read, &members);
+                asked.members.push(members);
+            }
+        }
+        self.online_of(asked.members.iter().flat_map(|members| members.iter()), Some(as_of)).await
+    }
+
+    /// The first members of these rooms of a user.
+    async fn first_members(
+        &self,
+        user: &UserId,
+        rooms: &[RoomId],
+    ) -> Result<HashMap<RoomId, Arc<[UserId]>>, StoreError> {
+        let members = self.members.clone();
+        let stages = [
+            list::of_user(user, rooms.iter().copied()),
+            doc! { "$project": { "_id": 0, "room": "$_id.room" } },
+            doc! { "$lookup": { "from": "members", "let": { "room": "$room" }, "as": "members", "pipeline": [
+                { "$match": { "$expr": { "$and": list::range("user", "$gte", Bson::MinKey) } } },
+                { "$limit": CONTACTS },
+                { "$project": { "_id": 1 } },
+            ] } },
+        ];
+        self.bounded(async move {
+            let found = members.aggregate(stages).read_concern(ReadConcern::majority());
+            let found: Vec<RawDocumentBuf> = found.with_type::<RawDocumentBuf>().await?.try_collect().await?;
+            let read = |document: &RawDocumentBuf| {
+                let members = codec::documents_in(document, "members")?;
+                let users = members.iter().map(|member| codec::read_member_user(member.get_document("_id")?));
+                Ok((codec::read_room(document)?, users.collect::<Result<_, Undecodable>>()?))
+            };
+            Ok(found.iter().map(read).collect::<Result<_, Undecodable>>()?)
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room(id: i64) -> RoomId {
+        RoomId::try_from(id).unwrap()
+    }
+
+    fn members(users: &[i64]) -> Arc<[UserId]> {
+        users.iter().copied().map(UserId::Int).collect()
+    }
+
+    #[test]
+    fn members_are_kept_unless_a_change_came_during_the_read() {
+        let contacts = Contacts::new(100, None);
+        let asked = contacts.ask(&[room(1), room(2)]);
+        assert_eq!(asked.missing, [room(1), room(2)]);
+        contacts.changed(room(2));
+        for id in [room(1), room(2)] {
+            contacts.learnt(id, asked.read, &members(&[1, 2]));
+        }
+        let asked = contacts.ask(&[room(1), room(2)]);
+        assert_eq!((asked.members, &*asked.missing), (vec![members(&[1, 2])], &[room(2)][..]));
+        contacts.forget();
+        contacts.learnt(room(2), asked.read, &members(&[1, 2]));
+        assert_eq!(contacts.ask(&[room(1), room(2)]).missing, [room(1), room(2)]);
+    }
+
+    #[test]
+    fn members_kept_are_no_more_than_the_bound() {
+        let contacts = Contacts::new(50, None);
+        for id in 1..=100 {
+            let asked = contacts.ask(&[room(id)]);
+            contacts.learnt(room(id), asked.read, &members(&[1, 2, 3, 4]));
+        }
+        contacts.rooms.run_pending_tasks();
+        assert!(contacts.rooms.weighted_size() <= 50, "{}", contacts.rooms.weighted_size());
+    }
+
+    #[test]
+    fn online_users_are_known_only_after_a_read() {
+        let (contacts, users) = (Contacts::new(0, None), members(&[1, 2]));
+        contacts.saw(&users[0], true);
+        assert_eq!(contacts.online_among(users.iter()), None);
+        *contacts.online() = Some(HashSet::new());
+        contacts.saw(&users[0], true);
+        contacts.saw(&users[1], true);
+        contacts.saw(&users[1], false);
+        assert_eq!(contacts.online_among(users.iter()), Some([users[0].clone()].into()));
+        contacts.forget();
+        assert_eq!(contacts.online_among(users.iter()), None);
+    }
+}

@@ -1,0 +1,219 @@
+//! Taking a user out of the database, a batch at a time.
+//!
+//! That it is wanted is a document, from which any server takes it up; a lease, by the database's clock, keeps two from
+//! doing it at once. Every batch stands for itself: what is left to do is read off the documents that still name the user,
+//! so an erasure that was cut short goes on by the same calls. What remains of a message is its number and its times,
+//! nothing of what was said or by whom; its room tells of it as of any other deletion.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bson::oid::ObjectId;
+use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
+use futures_util::TryStreamExt;
+use handlers::{MessageId, RoomId, UserId};
+use mongodb::Collection;
+
+use crate::store::messages::revisions::Change;
+use crate::store::{Store, StoreError, codec, from_now};
+
+/// What a message has of its sender.
+const PERSONAL: [&str; 4] = ["text", "edit", "sender", "client_id"];
+
+/// An erasure that this server has taken up.
+#[derive(Debug)]
+pub(crate) struct Erasure {
+    /// Who is to be erased.
+    pub(crate) user: UserId,
+    /// Everything that there was has been erased; what was under way then is still to be looked for.
+    pub(crate) swept: bool,
+    /// That was looked for, and this is the last time.
+    pub(crate) looked: bool,
+    asked_at: DateTime,
+}
+
+impl Store {
+    fn erasures(&self) -> Collection<Document> {
+        self.db.collection("erasures")
+    }
+
+    /// Notes that a user is to be erased.
+    pub(crate) async fn want_erasure(&self, user: &UserId) -> Result<(), StoreError> {
+        let erasures = self.erasures();
+        let filter = doc! { "_id": codec::user_bson(user) };
+        let update =
+            vec![doc! { "$set": { "asked_at": "$$NOW", "until": "$$NOW", "swept": false, "looked": false } }];
+        self.bounded(async move { Ok(erasures.update_one(filter, update).upsert(true).await.map(|_| ())?) })
+            .await
+    }
+
+    /// Takes up an erasure whose time has come, for as long as `lease`.
+    pub(crate) async fn take_erasure(&self, lease: Duration) -> Result<Option<Erasure>, StoreError> {
+        let erasures = self.erasures();
+        let filter = doc! { "$expr": { "$lte": ["$until", "$$NOW"] } };
+        let update = vec![doc! { "$set": { "until": from_now(lease) } }];
+        let taken =
+            self.bounded(async move { Ok(erasures.find_one_and_update(filter, update).await?) }).await?;
+        let Some(taken) = taken else { return Ok(None) };
+        let fault = || StoreError::Fault("an erasure does not decode".into());
+        let taken = RawDocumentBuf::try_from(taken).map_err(|_| fault())?;
+        let user = taken.get("_id").ok().flatten().ok_or_else(fault)?;
+        Ok(Some(Erasure {
+            user: codec::read_user(user)?,
+            swept: taken.get_bool("swept").map_err(|_| fault())?,
+            looked: taken.get_bool("looked").unwrap_or_default(),
+            asked_at: taken.get_datetime("asked_at").map_err(|_| fault())?,
+        }))
+    }
+
+    /// Holds an erasure on for as long as `lease` from now. False where it isn't this server's any more, or was asked
+    /// for anew.
+    pub(crate) async fn hold_erasure(&self, erasure: &Erasure, lease: Duration) -> Result<bool, StoreError> {
+        let update = doc! { "$set": { "until": from_now(lease) } };
+        self.update_erasure(erasure, update).await
+    }
+
+    /// Everything is erased that there was; what was under way is to be looked for once `linger` is over.
+    pub(crate) async fn erasure_swept(
+        &self,
+        erasure: &Erasure,
+        linger: Duration,
+    ) -> Result<bool, StoreError> {
+        let update = doc! { "$set": { "swept": true, "until": from_now(linger) } };
+        self.update_erasure(erasure, update).await
+    }
+
+    /// What was under way was found, and what came of that is to be looked for once `linger` is over.
+    pub(crate) async fn erasure_looked(&self, erasure: &Erasure, linger: Duration) -> Result<(), StoreError> {
+        let update = doc! { "$set": { "looked": true, "until": from_now(linger) } };
+        self.update_erasure(erasure, update).await.map(|_| ())
+    }
+
+    async fn update_erasure(&self, erasure: &Erasure, update: Document) -> Result<bool, StoreError> {
+        let (erasures, filter) = (self.erasures(), erasure.filter());
+        self.bounded(async move { Ok(erasures.update_one(filter, vec![update]).await?.matched_count > 0) })
+            .await
+    }
+
+    /// Forgets when a user was last seen, once no server has a socket of theirs: the last one would write it anew. False
+    /// while one has, or a dead server is not buried yet.
+    pub(crate) async fn erase_presence(&self, user: &UserId) -> Result<bool, StoreError> {
+        let presence = self.db.collection::<Document>("presence");
+        let user = doc! { "_id": codec::user_bson(user) };
+        self.bounded(async move {
+            let mut offline = user.clone();
+            offline.insert("online", false);
+            presence.delete_many(offline).await?;
+            Ok(presence.find_one(user).await?.is_none())
+        })
+        .await
+    }
+
+    /// Removes the signals that name a user. They expire by themselves, but up to two minutes later.
+    pub(crate) async fn erase_signals(&self, user: &UserId) -> Result<(), StoreError> {
+        let signals = self.db.collection::<Document>("signals");
+        let user = codec::user_bson(user);
+        let filter = doc! { "$or": [{ "typing": &user }, { "disconnect": &user }] };
+        self.bounded(async move { Ok(signals.delete_many(filter).await.map(|_| ())?) }).await
+    }
+
+    /// There is nothing left of it to be done.
+    pub(crate) async fn end_erasure(&self, erasure: &Erasure) -> Result<(), StoreError> {
+        let (erasures, filter) = (self.erasures(), erasure.filter());
+        self.bounded(async move { Ok(erasures.delete_one(filter).await.map(|_| ())?) }).await
+    }
+
+    /// Takes a user out of up to `batch` rooms: address, role and marks go with the membership. Gives how many; none are left at 0.
+    pub(crate) async fn erase_memberships(&self, user: &UserId, batch: i64) -> Result<usize, StoreError> {
+        let members = self.members.clone();
+        let filter = doc! { "_id.user": codec::user_bson(user) };
+        self.bounded(async move {
+            let ids = ids(&members, filter, batch).await?;
+            if ids.is_empty() {
+                return Ok(0);
+            }
+            let found = ids.len();
+            members.delete_many(doc! { "_id": { "$in": ids } }).await?;
+            Ok(found)
+        })
+        .await
+    }
+
+    /// Makes up to `batch` of a user's messages tombstones that name nobody, those that were deleted before
+    /// included. Gives how many; none are left at 0.
+    pub(crate) async fn erase_messages(&self, user: &UserId, batch: i64) -> Result<usize, StoreError> {
+        let messages = self.messages.clone();
+        let filter = doc! { "sender": codec::user_bson(user) };
+        let alive = {
+            let (messages, filter) = (messages.clone(), filter.clone());
+            self.bounded(async move { alive(&messages, filter, batch).await }).await?
+        };
+        // Each as a revision of its room, so that whoever resumes hears of it as of any other deletion. No pipeline: what
+        // that does may stand in the change stream as a replacement, which tells of no deletion.
+        let mut by_room: HashMap<_, Vec<_>> = HashMap::new();
+        for (room, id) in alive {
+            by_room.entry(room).or_default().push(id);
+        }
+        let mut revised = 0;
+        for (room, ids) in by_room {
+            let change = Change { set: doc! { "deleted_at": self.now_in(room) }, unset: &PERSONAL };
+            revised += self.revise(room, ids, change, ObjectId::new()).await?;
+        }
+        if revised > 0 {
+            return Ok(usize::try_from(revised).unwrap_or(usize::MAX));
+        }
+        let now = DateTime::from_millis(self.now().0);
+        self.bounded(async move {
+            let ids = ids(&messages, filter.clone(), batch).await?;
+            let found = ids.len();
+            if found > 0 {
+                let gone: Document = PERSONAL.iter().map(|field| ((*field).to_owned(), "".into())).collect();
+                // Of rooms that are gone there may still be some that aren't deleted: nobody is told of them.
+                let mut left = filter.clone();
+                left.insert("_id", doc! { "$in": &ids });
+                left.insert("deleted_at", doc! { "$exists": false });
+                let update = doc! { "$set": { "deleted_at": now }, "$unset": gone.clone() };
+                messages.update_many(left, update).await?;
+                let mut deleted = filter;
+                deleted.insert("_id", doc! { "$in": ids });
+                messages.update_many(deleted, doc! { "$unset": gone }).await?;
+            }
+            Ok(found)
+        })
+        .await
+    }
+}
+
+impl Erasure {
+    /// The same erasure, unless it was asked for anew.
+    fn filter(&self) -> Document {
+        doc! { "_id": codec::user_bson(&self.user), "asked_at": self.asked_at }
+    }
+}
+
+async fn ids(
+    collection: &Collection<RawDocumentBuf>,
+    filter: Document,
+    batch: i64,
+) -> Result<Vec<Bson>, StoreError> {
+    let find = collection.find(filter).projection(doc! { "_id": 1 }).limit(batch);
+    let found: Vec<RawDocumentBuf> = find.await?.try_collect().await?;
+    let ids = found.iter().map(|document| {
+        let id = document.get_document("_id").map_err(codec::Undecodable::from)?;
+        Ok(Bson::Document(id.try_into().map_err(codec::Undecodable::from)?))
+    });
+    ids.collect()
+}
+
+/// Some of the messages that are not deleted.
+async fn alive(
+    messages: &Collection<RawDocumentBuf>,
+    mut filter: Document,
+    batch: i64,
+) -> Result<Vec<(RoomId, MessageId)>, StoreError> {
+    filter.insert("deleted_at", doc! { "$exists": false });
+    let find = messages.find(filter).projection(doc! { "_id": 1 }).limit(batch);
+    let found: Vec<RawDocumentBuf> = find.await?.try_collect().await?;
+    let read = |document: &RawDocumentBuf| codec::read_message_id(document.get_document("_id")?);
+    Ok(found.iter().map(read).collect::<Result<_, codec::Undecodable>>()?)
+}

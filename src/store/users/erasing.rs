@@ -1,0 +1,122 @@
+//! The users that are being erased: nothing new is written for them until their erasure has ended.
+//!
+//! The document in `erasures` is the truth, and is asked where a user would come into a room. Each server also keeps the
+//! ids in memory, from the change stream: a connect and a message cost no read. The erasure's document is committed before
+//! its first step, so each server knows of an erasure before it receives any of what the erasure changes.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bson::{Bson, Document, RawDocumentBuf, doc};
+use futures_util::TryStreamExt;
+use handlers::UserId;
+use tokio::sync::Notify;
+
+use super::presence;
+use crate::store::{Store, StoreError, codec};
+
+/// The users whose erasures this server knows of: as many as the `erasures` collection has documents.
+#[derive(Debug, Default)]
+pub(crate) struct ErasingUsers {
+    users: Mutex<HashSet<UserId>>,
+    added: Notify,
+}
+
+impl ErasingUsers {
+    /// Adds a user: the change stream brought the erasure.
+    pub(crate) fn add(&self, user: UserId) {
+        self.users().insert(user);
+        self.added.notify_waiters();
+    }
+
+    /// Removes a user: the erasure has ended.
+    pub(crate) fn remove(&self, user: &UserId) {
+        self.users().remove(user);
+    }
+
+    /// Whether this server knows that a user is being erased.
+    pub(crate) fn has(&self, user: &UserId) -> bool {
+        self.users().contains(user)
+    }
+
+    /// Waits until this server knows of a user's erasure, for `limit` at most.
+    pub(crate) async fn known(&self, user: &UserId, limit: Duration) {
+        let known = async {
+            loop {
+                let added = self.added.notified();
+                if self.has(user) {
+                    return;
+                }
+                added.await;
+            }
+        };
+        let _ = tokio::time::timeout(limit, known).await;
+    }
+
+    /// Forgets all of them: their documents are dropped.
+    pub(crate) fn forget(&self) {
+        self.replace(HashSet::new());
+    }
+
+    fn replace(&self, users: HashSet<UserId>) {
+        *self.users() = users;
+        self.added.notify_waiters();
+    }
+
+    fn users(&self) -> MutexGuard<'_, HashSet<UserId>> {
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store {
+    /// The users that this server knows to be erased.
+    pub(crate) fn erasing(&self) -> &ErasingUsers {
+        &self.erasing
+    }
+
+    /// Whether a user's erasure has not ended yet.
+    pub(crate) async fn is_being_erased(&self, user: &UserId) -> Result<bool, StoreError> {
+        Ok(self.first_erasing(std::iter::once(user)).await?.is_some())
+    }
+
+    /// Fails with [`StoreError::Erasing`] if one of these users is being erased.
+    pub(in crate::store) async fn refuse_erasing<'a>(
+        &self,
+        users: impl Iterator<Item = &'a UserId>,
+    ) -> Result<(), StoreError> {
+        match self.first_erasing(users).await? {
+            Some(user) => Err(StoreError::Erasing(user)),
+            None => Ok(()),
+        }
+    }
+
+    async fn first_erasing<'a>(
+        &self,
+        users: impl Iterator<Item = &'a UserId>,
+    ) -> Result<Option<UserId>, StoreError> {
+        let erasures = self.db.collection::<RawDocumentBuf>("erasures");
+        let users: Vec<Bson> = users.map(codec::user_bson).collect();
+        let filter = doc! { "_id": { "$in": users } };
+        let found = self
+            .bounded(async move { Ok(erasures.find_one(filter).projection(doc! { "_id": 1 }).await?) })
+            .await?;
+        Ok(found.map(|erasure| presence::read_id(&erasure)).transpose()?)
+    }
+
+    /// Reads which users are being erased, and gives them: for a server that starts, or whose change stream had a gap.
+    pub(crate) async fn read_erasing(&self) -> Result<Vec<UserId>, StoreError> {
+        let erasures = self.db.collection::<RawDocumentBuf>("erasures");
+        let found: Vec<RawDocumentBuf> = self
+            .bounded(async move {
+                let find = erasures.find(Document::new()).projection(doc! { "_id": 1 });
+                Ok(find.await?.try_collect().await?)
+            })
+            .await?;
+        let users = found.iter().map(|erasure| presence::read_id(erasure));
+        let users: HashSet<_> = users.collect::<Result<_, codec::Undecodable>>()?;
+        let list = users.iter().cloned().collect();
+        self.erasing.replace(users);
+        Ok(list)
+    }
+}

@@ -1,0 +1,143 @@
+//! Everything that is kept of one user, read a batch at a time.
+
+use std::collections::HashMap;
+
+use bson::{RawDocument, RawDocumentBuf, doc};
+use futures_util::{StreamExt, TryStreamExt};
+use handlers::{MessageId, Role, RoomId, Time, UserId};
+use mongodb::Cursor;
+
+use crate::store::codec::{self, Marks, Undecodable};
+use crate::store::{Store, StoreError};
+
+/// Documents that the database hands over at a time: what an export holds in memory.
+const BATCH: u32 = 200;
+
+/// A user's place in a room.
+#[derive(Debug)]
+pub(crate) struct Membership {
+    pub(crate) room: RoomId,
+    pub(crate) email: Option<String>,
+    pub(crate) role: Role,
+    pub(crate) marks: Marks,
+    pub(crate) joined_at: Option<Time>,
+}
+
+/// A message of a user's; `text` is none where it was deleted.
+#[derive(Debug)]
+pub(crate) struct Authored {
+    pub(crate) room: RoomId,
+    pub(crate) id: MessageId,
+    pub(crate) text: Option<String>,
+    pub(crate) created_at: Time,
+    pub(crate) updated_at: Time,
+    pub(crate) deleted_at: Option<Time>,
+}
+
+/// Documents that are read one after the other. Its future must be awaited to its end, as all of the driver's.
+pub(crate) struct Reading<T> {
+    cursor: Cursor<RawDocumentBuf>,
+    read: Read<T>,
+}
+
+/// How a document is read.
+type Read<T> = Box<dyn Fn(&RawDocument) -> Result<T, Undecodable> + Send>;
+
+impl<T> Reading<T> {
+    pub(in crate::store) fn new(
+        cursor: Cursor<RawDocumentBuf>,
+        read: impl Fn(&RawDocument) -> Result<T, Undecodable> + Send + 'static,
+    ) -> Self {
+        Self { cursor, read: Box::new(read) }
+    }
+
+    /// The next one; none at the end.
+    pub(crate) async fn next(&mut self) -> Option<Result<T, StoreError>> {
+        let document = self.cursor.next().await?;
+        Some(document.map_err(StoreError::from).and_then(|document| Ok((self.read)(&document)?)))
+    }
+}
+
+impl Store {
+    /// The rooms that a user is in.
+    pub(crate) async fn memberships(&self, user: &UserId) -> Result<Reading<Membership>, StoreError> {
+        let raised = self.raised_of(user).await?;
+        let members = self.members.clone();
+        let filter = doc! { "_id.user": codec::user_bson(user) };
+        self.bounded(async move {
+            let cursor = members.find(filter).sort(doc! { "_id.room": 1 }).batch_size(BATCH).await?;
+            Ok(Reading { cursor, read: Box::new(move |document| read_membership(document, &raised)) })
+        })
+        .await
+    }
+
+    /// The first few of the rooms that a user is in, by their ids.
+    pub(crate) async fn some_memberships(
+        &self,
+        user: &UserId,
+        most: usize,
+    ) -> Result<Vec<Membership>, StoreError> {
+        let raised = self.raised_of(user).await?;
+        let members = self.members.clone();
+        let filter = doc! { "_id.user": codec::user_bson(user) };
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        self.bounded(async move {
+            let find = members.find(filter).sort(doc! { "_id.room": 1 }).limit(most);
+            let found: Vec<RawDocumentBuf> = find.await?.try_collect().await?;
+            Ok(found.iter().map(|document| read_membership(document, &raised)).collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// What of a user's marks was raised by now and may not stand in the documents yet. To be asked before they are read:
+    /// what is folded meanwhile is in both.
+    async fn raised_of(&self, user: &UserId) -> Result<HashMap<RoomId, Marks>, StoreError> {
+        let known = self.caught_up(self.moment().await?).await;
+        Ok(self.overlay.of_user(user, self.room_ids(user).await?, known))
+    }
+
+    /// A user's messages, deleted ones included, roughly as they were written.
+    pub(crate) async fn authored(&self, user: &UserId) -> Result<Reading<Authored>, StoreError> {
+        let messages = self.messages.clone();
+        let filter = doc! { "sender": codec::user_bson(user) };
+        self.bounded(async move {
+            let cursor = messages.find(filter).batch_size(BATCH).await?;
+            Ok(Reading { cursor, read: Box::new(read_authored) })
+        })
+        .await
+    }
+}
+
+fn read_membership(
+    document: &RawDocument,
+    raised: &HashMap<RoomId, Marks>,
+) -> Result<Membership, Undecodable> {
+    let room = codec::read_room(document.get_document("_id")?)?;
+    let member = codec::read_member(document)?;
+    let joined_at = document.get("joined_at")?.map(|_| codec::read_time(document, "joined_at"));
+    Ok(Membership {
+        room,
+        email: member.email,
+        role: member.role,
+        marks: member.marks.max(raised.get(&room).copied().unwrap_or_default()),
+        joined_at: joined_at.transpose()?,
+    })
+}
+
+fn read_authored(document: &RawDocument) -> Result<Authored, Undecodable> {
+    let (room, id) = codec::read_message_id(document.get_document("_id")?)?;
+    let deleted_at = document.get("deleted_at")?.map(|_| codec::read_time(document, "deleted_at"));
+    let deleted_at = deleted_at.transpose()?;
+    let text = match deleted_at {
+        Some(_) => None,
+        None => Some(document.get_str("text")?.to_owned()),
+    };
+    Ok(Authored {
+        room,
+        id,
+        text,
+        created_at: codec::read_time(document, "created_at")?,
+        updated_at: codec::read_time(document, "updated_at")?,
+        deleted_at,
+    })
+}

@@ -1,0 +1,264 @@
+//! What is counted, for Prometheus: names and units follow its conventions, and none of it names a user or a room.
+//!
+//! One instance a server, handed to whoever counts. Served at `/metrics` on the admin listener; config/grafana.json and
+//! config/alerts.yaml use it.
+
+pub(crate) mod classic;
+pub(crate) mod hooks;
+pub(crate) mod label_values;
+pub(crate) mod outbound;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use handlers::Code;
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use self::outbound::Outbound;
+pub(crate) use self::outbound::OutboundMetrics;
+use crate::http::negotiation::MetricsFormat;
+
+/// The counters of one server.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    limits: Family<Bound, Counter>,
+    frames: Family<Frame, Counter>,
+    seconds: Family<Action, Histogram, fn() -> Histogram>,
+    connects: Family<Connect, Counter>,
+    faults: Family<Fault, Counter>,
+    reloads: Family<Connect, Counter>,
+    sockets: Gauge,
+    connections: Gauge,
+    batches: Histogram,
+    commits: Histogram,
+    heartbeat: Gauge<f64, std::sync::atomic::AtomicU64>,
+    feed_lag: Histogram,
+    write_queue: Gauge,
+    receipts: Gauge,
+    marks: Gauge,
+    outbound: Outbound,
+    hooks: hooks::Hooks,
+}
+
+/// What is looked up when someone asks, since counting it all the time would cost more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    /// How old the last heartbeat is that came round; none if none did.
+    pub(crate) heartbeat: Option<Duration>,
+    /// Messages that wait for the database.
+    pub(crate) write_queue: usize,
+    /// Members whose marks wait for the database.
+    pub(crate) receipts: usize,
+    /// Connections that are no sockets.
+    pub(crate) connections: usize,
+    /// Marks in memory that members' documents may lack.
+    pub(crate) marks: usize,
+    /// Lines of the log that were dropped, since it began.
+    pub(crate) log_dropped: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Bound {
+    bound: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Frame {
+    action: Arc<str>,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Action {
+    action: Arc<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Connect {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Fault {
+    place: &'static str,
+}
+
+/// 0.25 ms to 8 s.
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_25, 2.0, 16))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// With nothing counted.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("parlor");
+        let mut metrics = Self {
+            outbound: Outbound::registered(&mut registry),
+            hooks: hooks::Hooks::registered(&mut registry),
+            registry,
+            limits: Family::default(),
+            frames: Family::default(),
+            seconds: Family::new_with_constructor(seconds as fn() -> Histogram),
+            connects: Family::default(),
+            faults: Family::default(),
+            reloads: Family::default(),
+            sockets: Gauge::default(),
+            connections: Gauge::default(),
+            batches: Histogram::new(exponential_buckets(1.0, 2.0, 12)),
+            commits: seconds(),
+            heartbeat: Gauge::default(),
+            feed_lag: seconds(),
+            write_queue: Gauge::default(),
+            receipts: Gauge::default(),
+            marks: Gauge::default(),
+        };
+        let registry = &mut metrics.registry;
+        registry.register("limits_hit", "How often a bound was hit, by its name", metrics.limits.clone());
+        registry.register("frames", "Frames of clients, by action and outcome", metrics.frames.clone());
+        registry.register_with_unit(
+            "action_duration",
+            "From a frame to the end of its action",
+            Unit::Seconds,
+            metrics.seconds.clone(),
+        );
+        registry.register("connects", "Connects: open, or why they were refused", metrics.connects.clone());
+        registry.register("faults", "Faults that no client is told of, by place", metrics.faults.clone());
+        registry.register("reloads", "Configurations read again: ok, or refused", metrics.reloads.clone());
+        registry.register("sockets", "Sockets that are open", metrics.sockets.clone());
+        registry.register("connections", "Connections that are no sockets", metrics.connections.clone());
+        registry.register(
+            "write_batch_messages",
+            "Messages in one write to the database",
+            metrics.batches.clone(),
+        );
+        registry.register_with_unit(
+            "commit_duration",
+            "How long one write of messages took, majority included",
+            Unit::Seconds,
+            metrics.commits.clone(),
+        );
+        registry.register_with_unit(
+            "heartbeat_age",
+            "How long ago a heartbeat came through the change stream; -1 if never",
+            Unit::Seconds,
+            metrics.heartbeat.clone(),
+        );
+        registry.register_with_unit(
+            "feed_lag",
+            "From a change of a room, by the database's clock, to its taking from the change stream",
+            Unit::Seconds,
+            metrics.feed_lag.clone(),
+        );
+        registry.register("write_queue", "Messages that wait for the database", metrics.write_queue.clone());
+        registry.register(
+            "receipts_waiting",
+            "Members whose marks wait for the database",
+            metrics.receipts.clone(),
+        );
+        registry.register(
+            "marks_kept",
+            "Marks in memory: those not folded yet, and those folded in the last half minute",
+            metrics.marks.clone(),
+        );
+        for place in label_values::FAULTS {
+            metrics.faults.get_or_create(&Fault { place }).inc_by(0);
+        }
+        for bound in label_values::BOUNDS {
+            metrics.limits.get_or_create(&Bound { bound }).inc_by(0);
+        }
+        for outcome in label_values::RELOADS {
+            metrics.reloads.get_or_create(&Connect { outcome }).inc_by(0);
+        }
+        metrics
+    }
+
+    /// A bound was hit.
+    pub(crate) fn limit(&self, bound: &'static str) {
+        self.limits.get_or_create(&Bound { bound }).inc();
+    }
+
+    /// A frame was done with. An action that doesn't exist counts as "".
+    pub(crate) fn action(&self, action: &Arc<str>, outcome: Result<(), Code>, took: Duration) {
+        let outcome = outcome.map_or_else(Code::as_str, |()| "ok");
+        self.frames.get_or_create(&Frame { action: action.clone(), outcome }).inc();
+        self.seconds.get_or_create(&Action { action: action.clone() }).observe(took.as_secs_f64());
+    }
+
+    /// A connect was let in, or refused.
+    pub(crate) fn connect(&self, outcome: &'static str) {
+        self.connects.get_or_create(&Connect { outcome }).inc();
+    }
+
+    /// A configuration was read again, and taken over or refused.
+    pub(crate) fn reload(&self, outcome: &'static str) {
+        self.reloads.get_or_create(&Connect { outcome }).inc();
+    }
+
+    /// A socket is open while this is held.
+    pub(crate) fn socket(&self) -> OpenSocket {
+        self.sockets.inc();
+        OpenSocket(self.sockets.clone())
+    }
+
+    /// Something went wrong that no client is told of.
+    pub(crate) fn fault(&self, place: &'static str) {
+        self.faults.get_or_create(&Fault { place }).inc();
+    }
+
+    /// The writer took a batch of messages.
+    pub(crate) fn batch(&self, messages: usize) {
+        #[expect(clippy::cast_precision_loss, reason = "limits.batch is far below 2^53")]
+        self.batches.observe(messages as f64);
+    }
+
+    /// An attempt at a batch took so long.
+    pub(crate) fn committed(&self, took: Duration) {
+        self.commits.observe(took.as_secs_f64());
+    }
+
+    /// A change came through the stream so long after it was made.
+    pub(crate) fn lag(&self, lag: Duration) {
+        self.feed_lag.observe(lag.as_secs_f64());
+    }
+
+    /// Everything, in this format.
+    pub(crate) fn render(&self, now: Now, format: MetricsFormat) -> String {
+        let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.heartbeat.set(now.heartbeat.map_or(-1.0, |age| age.as_secs_f64()));
+        self.write_queue.set(whole(now.write_queue));
+        self.receipts.set(whole(now.receipts));
+        self.connections.set(whole(now.connections));
+        self.marks.set(whole(now.marks));
+        let dropped = self.limits.get_or_create(&Bound { bound: "log_queue_lines" });
+        dropped.inner().fetch_max(now.log_dropped, Ordering::Relaxed);
+        let mut page = String::new();
+        // Writing to a String can't fail.
+        let _ = text::encode(&mut page, &self.registry);
+        match format {
+            MetricsFormat::OpenMetrics => page,
+            MetricsFormat::Classic => classic::of_openmetrics(&page),
+        }
+    }
+}
+
+/// Counts one open socket until it is dropped.
+pub(crate) struct OpenSocket(Gauge);
+
+impl Drop for OpenSocket {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

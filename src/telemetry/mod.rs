@@ -1,0 +1,4 @@
+//! Logs, traces and metrics.
+
+pub mod logging;
+pub mod metrics;

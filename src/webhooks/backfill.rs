@@ -1,0 +1,92 @@
+//! What is told where the change stream's history is lost: all that the collections show to have happened since the
+//! hook's place. Messages that were deleted meanwhile are told as deleted alone, of several edits the last; who came
+//! and went meanwhile is told as they are now. What had been told before comes again, with the same `id`. Messages of a
+//! version that did not stamp them yet are left out.
+//!
+//! It reads a whole collection, once: such times have no index, and this should never be needed. Should the server
+//! die of it another begins anew.
+
+use std::time::Duration;
+
+use bson::{DateTime, Document, RawDocument, RawDocumentBuf, Timestamp, doc};
+use futures_util::TryStreamExt;
+use handlers::Time;
+
+use super::event::{self, Event, Source, What};
+use super::reader::{Gone, Reader};
+use crate::store::StoreError;
+use crate::store::codec::{self, Undecodable};
+use crate::store::users::presence;
+use crate::store::webhook_leases::Position;
+
+/// What happened is stamped a moment before it is committed: so much earlier is begun.
+const BEFORE: Duration = Duration::from_secs(10);
+
+/// Documents at once: who tells them may take long over each.
+const BATCH: u32 = 100;
+
+/// Tells what happened since a position. The inner error: nobody listens any more.
+pub(super) async fn run(reader: &Reader, from: &Position) -> Result<Result<(), Gone>, StoreError> {
+    let before = u32::try_from(BEFORE.as_secs()).unwrap_or(u32::MAX);
+    let since = Timestamp { time: from.at.time.saturating_sub(before), increment: 0 };
+    let (collection, filter) = changed_since(reader.source, since);
+    let collection = reader.store.database().collection::<RawDocumentBuf>(collection);
+    // By _id: a room's messages in their order.
+    let mut found = collection.find(filter).sort(doc! { "_id": 1 }).batch_size(BATCH).await?;
+    while let Some(document) = found.try_next().await? {
+        for event in read(reader, &document, since, from.at)? {
+            if reader.tell(Some(event), None).await.is_err() {
+                return Ok(Err(Gone));
+            }
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// By the database's clock.
+fn changed_since(source: Source, since: Timestamp) -> (&'static str, Document) {
+    let new = doc! { "stamp": { "$gte": since } };
+    match source {
+        Source::AfterSend => ("messages", doc! { "$or": [new, { "revised": { "$gte": since } }] }),
+        Source::Offline => ("messages", new),
+        Source::Presence => {
+            let since = DateTime::from_millis(i64::from(since.time) * 1000);
+            let gone = doc! { "online": false, "last_seen": { "$gte": since } };
+            ("presence", doc! { "$or": [{ "online": true }, gone] })
+        }
+    }
+}
+
+fn read(
+    reader: &Reader,
+    document: &RawDocument,
+    since: Timestamp,
+    place: Timestamp,
+) -> Result<Vec<Event>, Undecodable> {
+    let (source, now) = (reader.source, reader.store.now());
+    let event = |at: Time, what: What| Event::new(source, what, at, place);
+    let mut events = Vec::new();
+    match source {
+        Source::AfterSend | Source::Offline => {
+            if let Some(what @ What::Sent { created_at, .. }) = event::sent(document)?
+                && codec::read_stamp(document, "stamp")?.is_some_and(|stamp| stamp >= since)
+            {
+                events.push(event(created_at, what));
+            }
+            if source == Source::AfterSend {
+                let changed = event::changed(document.get_document("_id")?, document)?;
+                events.extend(changed.map(|what| event(now, what)));
+            }
+        }
+        Source::Presence if document.get_bool("online")? => {
+            let user_id = presence::read_id(document)?;
+            events.push(event(now, What::Connected { user_id, at: now }));
+        }
+        Source::Presence => {
+            let (user_id, last_seen) =
+                (presence::read_id(document)?, codec::read_time(document, "last_seen")?);
+            events.push(event(last_seen, What::Disconnected { user_id, last_seen }));
+        }
+    }
+    Ok(events)
+}

@@ -1,0 +1,244 @@
+//! `[hooks.before_send]`: asks the application about a message before it is written, and about an edit, or that would be
+//! the way around it. It may let it pass, write it anew, or refuse it with a reason that its sender sees.
+//!
+//! The sender waits for it, and the answer counts within the action's deadline. What becomes of a message when there
+//! is no good answer is configured: open lets it pass, closed tells the sender `unavailable`. Without the hook a
+//! message passes none of this.
+//!
+//! The caller may be removed from the room while the answer is awaited. So the membership is read again after each wait,
+//! before anything is written. Without the hook there is no wait and no such read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use handlers::{Appended, ClientId, Code, Draft, Error, From, History, MessageId, Pending, Role, Room};
+use handlers::{RoomId, Text, UserId};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::config::{Config, OnFailure};
+use crate::outbound::{OutboundError, Receiver, Unusable};
+use crate::store::BoundRoom;
+use crate::telemetry::metrics::Metrics;
+
+/// The longest reason that a sender is shown, in characters.
+pub(crate) const REASON_CHARS: usize = 200;
+
+/// What asks.
+#[derive(Debug)]
+pub(crate) struct BeforeSend {
+    receiver: Receiver,
+    on_failure: OnFailure,
+    text_chars: usize,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Serialize)]
+struct Question<'a> {
+    id: String,
+    hook: &'static str,
+    room_id: RoomId,
+    sender_id: &'a UserId,
+    /// Which message is edited; none where it is a new one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_id: Option<MessageId>,
+    text: &'a str,
+}
+
+/// There was no good answer.
+struct Unanswered {
+    failure: String,
+    /// Whether it was asked at all.
+    waited: bool,
+    /// Whether that is the caller's own fault.
+    own: bool,
+}
+
+/// Nothing of it: the message passes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Answer {
+    #[serde(default)]
+    pub(crate) text: Option<Draft>,
+    #[serde(default)]
+    pub(crate) reject: Option<String>,
+}
+
+impl BeforeSend {
+    /// As configured; none where it has no URL.
+    pub(crate) fn new(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Arc<Self>>, Unusable> {
+        let Some(settings) = &config.hooks.before_send else { return Ok(None) };
+        Ok(Some(Arc::new(Self {
+            receiver: Receiver::new("hooks.before_send", settings, metrics)?,
+            on_failure: config.hooks.settings.on_failure,
+            text_chars: config.limits.text_chars,
+            metrics: metrics.clone(),
+        })))
+    }
+
+    /// The text that may be written, once the caller is known to be a member still.
+    async fn ask(&self, room: &BoundRoom, message_id: Option<MessageId>, text: Text) -> Result<Text, Error> {
+        let (text, waited) = self.answered(room, message_id, text).await?;
+        if waited {
+            room.recheck().await?;
+        }
+        Ok(text)
+    }
+
+    /// The text that may be written, and whether the receiver was waited for.
+    async fn answered(
+        &self,
+        room: &BoundRoom,
+        message_id: Option<MessageId>,
+        text: Text,
+    ) -> Result<(Text, bool), Error> {
+        let question = Question {
+            id: room.request.to_hex(),
+            hook: "before_send",
+            room_id: room.room,
+            sender_id: &room.caller,
+            message_id,
+            text: text.as_str(),
+        };
+        let question = serde_json::to_string(&question).map_err(Error::internal)?;
+        // The writing needs its time, too.
+        let patience = room.deadline.saturating_duration_since(Instant::now()) / 2;
+        let answer = match self.answer(&room.caller, question, patience).await {
+            Ok(answer) => answer,
+            Err(Unanswered { failure, waited, own }) => {
+                return Ok((self.failed(&failure, own, text)?, waited));
+            }
+        };
+        let text = self.decided(answer, text)?;
+        Ok((text, true))
+    }
+
+    /// What a good answer makes of the text.
+    fn decided(&self, answer: Answer, text: Text) -> Result<Text, Error> {
+        match (answer.reject, answer.text) {
+            (Some(reason), _) => {
+                self.metrics.hook("before_send", "rejected");
+                Err(Error::new(Code::Rejected, shown(&reason)))
+            }
+            (None, Some(anew)) => match anew.within(self.text_chars, "text") {
+                Ok(anew) => {
+                    self.metrics.hook("before_send", "rewritten");
+                    Ok(anew)
+                }
+                Err(error) => self.failed(error.message(), false, text),
+            },
+            (None, None) => {
+                self.metrics.hook("before_send", "passed");
+                Ok(text)
+            }
+        }
+    }
+
+    async fn answer(
+        &self,
+        caller: &UserId,
+        question: String,
+        patience: Duration,
+    ) -> Result<Answer, Unanswered> {
+        let bad = |failure: String| Unanswered { failure, waited: true, own: false };
+        let answer = match tokio::time::timeout(patience, self.receiver.post(caller, question)).await {
+            Ok(answer) => answer.map_err(|error| Unanswered {
+                failure: error.to_string(),
+                waited: !error.is_not_begun(),
+                own: matches!(error, OutboundError::CallerBusy | OutboundError::HeldBack { others: true }),
+            })?,
+            Err(_) => return Err(bad("it did not answer within half of the action's time".to_owned())),
+        };
+        read(&answer).map_err(bad)
+    }
+
+    /// `own`: the receiver answers others, and fails at this caller's messages alone. These pass in no case: else a few
+    /// texts that make the receiver fail would be the way around it.
+    fn failed(&self, failure: &str, own: bool, text: Text) -> Result<Text, Error> {
+        match self.on_failure {
+            OnFailure::Open if !own => {
+                self.metrics.hook("before_send", "failed_open");
+                tracing::warn!(failure, "hooks.before_send failed; the message passes");
+                Ok(text)
+            }
+            OnFailure::Open | OnFailure::Closed => {
+                self.metrics.hook("before_send", "failed_closed");
+                let cause = format!("hooks.before_send: {failure}");
+                Err(Error::caused(
+                    Code::Unavailable,
+                    "the message could not be checked; try again later",
+                    cause,
+                ))
+            }
+        }
+    }
+}
+
+/// Reads an answer. What is wrong with it is said without anything of it.
+pub(crate) fn read(answer: &[u8]) -> Result<Answer, String> {
+    if answer.is_empty() {
+        return Ok(Answer { text: None, reject: None });
+    }
+    if !answer.trim_ascii_start().starts_with(b"{") {
+        return Err("its answer is not an object".to_owned());
+    }
+    // What the parser says may show what it read; where it stood is enough.
+    serde_json::from_slice(answer).map_err(|error| {
+        format!("its answer is malformed at line {}, column {}", error.line(), error.column())
+    })
+}
+
+/// A reason as the sender sees it.
+pub(crate) fn shown(reason: &str) -> String {
+    match reason.trim() {
+        "" => "the message was rejected".to_owned(),
+        reason => reason.chars().take(REASON_CHARS).collect(),
+    }
+}
+
+/// A room in which each new text is asked about.
+pub(crate) struct Asked {
+    pub(crate) room: BoundRoom,
+    pub(crate) hook: Arc<BeforeSend>,
+}
+
+impl Room for Asked {
+    fn append(&self, text: Text, client_id: Option<ClientId>) -> Pending<'_, Appended> {
+        Box::pin(async move {
+            match (self.hook.ask(&self.room, None, text).await, client_id) {
+                (Ok(text), client_id) => self.room.append(text, client_id).await,
+                (Err(refused), None) => Err(refused),
+                // Sent again after its answer was lost: what is there stays so, whatever is thought of it by now.
+                (Err(refused), Some(client_id)) => self.room.appended_before(client_id).await?.ok_or(refused),
+            }
+        })
+    }
+
+    fn author(&self, id: MessageId) -> Pending<'_, UserId> {
+        self.room.author(id)
+    }
+
+    fn edit(&self, id: MessageId, text: Text) -> Pending<'_, ()> {
+        Box::pin(async move { self.room.edit(id, self.hook.ask(&self.room, Some(id), text).await?).await })
+    }
+
+    fn delete(&self, id: MessageId) -> Pending<'_, ()> {
+        self.room.delete(id)
+    }
+
+    fn role(&self) -> Pending<'_, Role> {
+        self.room.role()
+    }
+
+    fn history(&self, from: From, limit: usize) -> Pending<'_, History> {
+        self.room.history(from, limit)
+    }
+
+    fn read(&self, id: MessageId) -> Pending<'_, ()> {
+        self.room.read(id)
+    }
+
+    fn typing(&self) -> Pending<'_, ()> {
+        self.room.typing()
+    }
+}

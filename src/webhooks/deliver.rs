@@ -1,0 +1,211 @@
+//! Tells one event to its hook: again and again until the receiver takes it, or it is set aside.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use handlers::{MessageId, RoomId, UserId};
+
+use super::dispatcher::Target;
+use super::event::{Event, Kind, Post, What};
+use super::patience::{Patience, Tries};
+use crate::config::HookSettings;
+use crate::outbound::OutboundError;
+use crate::store::set_aside_events::{NewSetAside, Subject};
+use crate::store::{Presence, Store, StoreError};
+use crate::telemetry::metrics::Metrics;
+
+/// One event, and what it takes to tell it.
+pub(super) struct Delivery {
+    pub(super) target: Target,
+    pub(super) patience: Arc<Patience>,
+    pub(super) settings: HookSettings,
+    pub(super) store: Store,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) event: Event,
+}
+
+impl Delivery {
+    /// Tells it, for as long as that takes.
+    pub(super) async fn run(self) {
+        let mut pauses = Pauses::of(&self.settings);
+        let mut posts = loop {
+            match self.posts().await {
+                Ok(posts) => break posts,
+                Err(error) => self.retry(&mut pauses, &error.to_string()).await,
+            }
+        };
+        // The last first: it is taken off once it is told.
+        while let Some(post) = posts.pop() {
+            self.tell(post, &mut pauses).await;
+        }
+    }
+
+    /// Tells one request of it until the receiver takes it, or it is set aside, or nobody needs it any more.
+    async fn tell(&self, post: Post, pauses: &mut Pauses) {
+        let lane = self.event.lane();
+        let receiver = &self.target.receiver;
+        let mut tries = Tries::new(receiver.answered());
+        let mut reason = "the events before it in its room, or of its user, were set aside".to_owned();
+        loop {
+            if self.patience.allowed(&lane).is_some_and(|allowed| tries.counted() >= allowed) {
+                match self.set_aside(&post, tries.counted(), &reason).await {
+                    Ok(()) => return self.patience.set_aside(&lane, tries.counted() > 0),
+                    Err(error) => {
+                        self.retry(pauses, &error.to_string()).await;
+                        continue;
+                    }
+                }
+            }
+            match self.post(&post).await {
+                Ok(()) => {
+                    self.metrics.hook(self.name(), "told");
+                    return self.patience.taken(&lane);
+                }
+                Err(error) => {
+                    tries.failed(&error, receiver.answered());
+                    reason = error.to_string();
+                    self.retry(pauses, &reason).await;
+                }
+            }
+            // The wait may have been long: what is not to be told any more isn't.
+            match self.is_due(&post).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => self.retry(pauses, &error.to_string()).await,
+            }
+        }
+    }
+
+    async fn post(&self, post: &Post) -> Result<(), OutboundError> {
+        // It is never closed.
+        let _place = self.target.places.acquire().await;
+        self.target.receiver.post(&self.event.lane(), post.body.clone()).await.map(|_| ())
+    }
+
+    /// Says that it failed, and waits.
+    async fn retry(&self, pauses: &mut Pauses, reason: &str) {
+        self.metrics.hook(self.name(), "retried");
+        if pauses.is_first() {
+            tracing::warn!(
+                hook = self.name(),
+                event = self.event.id,
+                error = reason,
+                "an event could not be told; trying again"
+            );
+        }
+        tokio::time::sleep(pauses.next()).await;
+    }
+
+    async fn set_aside(&self, post: &Post, tries: u32, reason: &str) -> Result<(), StoreError> {
+        let new = NewSetAside {
+            hook: self.name(),
+            event: &post.id,
+            subject: subject(&self.event.what),
+            recipient: post.user.as_ref(),
+            tries,
+            reason,
+        };
+        let kept = self.store.set_aside(new, self.settings.set_aside).await?;
+        if kept.dropped > 0 {
+            self.metrics.limit("hooks_set_aside");
+            tracing::error!(
+                dropped = kept.dropped,
+                "as many events are set aside as may be (hooks.set_aside); the oldest were dropped"
+            );
+        }
+        self.metrics.hook(self.name(), "set_aside");
+        tracing::error!(hook = self.name(), tries, reason, "an event was set aside; `parlor hooks` lists it");
+        Ok(())
+    }
+
+    fn name(&self) -> &'static str {
+        self.target.kind.name()
+    }
+
+    /// The requests that tell it.
+    async fn posts(&self) -> Result<Vec<Post>, StoreError> {
+        let post = |user| self.event.post(user).map_err(|error| StoreError::Fault(error.into()));
+        match &self.event.what {
+            What::Sent { room_id, message_id, sender_id, .. } if self.target.kind == Kind::Offline => {
+                let absent = self.absent(*room_id, *message_id, sender_id).await?;
+                absent.into_iter().map(|user| post(Some(user))).collect()
+            }
+            _ => Ok(vec![post(None)?]),
+        }
+    }
+
+    /// The members who had no socket anywhere from a message's commit on; nobody where it was deleted meanwhile.
+    async fn absent(
+        &self,
+        room: RoomId,
+        message: MessageId,
+        sender: &UserId,
+    ) -> Result<Vec<UserId>, StoreError> {
+        if self.store.is_deleted(room, message).await? {
+            return Ok(Vec::new());
+        }
+        let (_, members) = self.store.members_known(room).await?;
+        let others = members.into_iter().filter(|member| member.user != *sender);
+        let waiting = others.filter(|member| member.marks.delivered < message.get());
+        let users: Vec<UserId> = waiting.map(|member| member.user).collect();
+        let found: HashMap<UserId, Presence> = self.store.presences(&users).await?;
+        let was_there = |user: &UserId| {
+            found.get(user).is_some_and(|presence| {
+                presence.online || presence.last_seen.is_some_and(|seen| seen >= self.event.at)
+            })
+        };
+        Ok(users.into_iter().filter(|user| !was_there(user)).collect())
+    }
+
+    /// Whether an offline message is still for its user: it wasn't deleted, and the user is still a member.
+    async fn is_due(&self, post: &Post) -> Result<bool, StoreError> {
+        let (What::Sent { room_id, message_id, .. }, Some(user)) = (&self.event.what, &post.user) else {
+            return Ok(true);
+        };
+        Ok(!self.store.is_deleted(*room_id, *message_id).await?
+            && self.store.role(*room_id, user).await?.is_some())
+    }
+}
+
+/// What of an event is kept where it is set aside: nothing that was said.
+fn subject(what: &What) -> Subject {
+    match what {
+        What::Sent { room_id, message_id, created_at, .. } => {
+            Subject::Sent { room: *room_id, message: *message_id, at: *created_at }
+        }
+        What::Edited { room_id, message_id, updated_at, .. } => {
+            Subject::Edited { room: *room_id, message: *message_id, at: *updated_at }
+        }
+        What::Deleted { room_id, message_id, deleted_at } => {
+            Subject::Deleted { room: *room_id, message: *message_id, at: *deleted_at }
+        }
+        What::Connected { user_id, at } => Subject::Connected { user: user_id.clone(), at: *at },
+        What::Disconnected { user_id, last_seen } => {
+            Subject::Disconnected { user: user_id.clone(), at: *last_seen }
+        }
+    }
+}
+
+/// The pauses between tries, which double.
+struct Pauses {
+    first: bool,
+    pause: Duration,
+    longest: Duration,
+}
+
+impl Pauses {
+    fn of(settings: &HookSettings) -> Self {
+        Self { first: true, pause: settings.retry, longest: settings.retry_max }
+    }
+
+    fn is_first(&mut self) -> bool {
+        std::mem::take(&mut self.first)
+    }
+
+    fn next(&mut self) -> Duration {
+        let pause = self.pause;
+        self.pause = (pause * 2).min(self.longest);
+        pause
+    }
+}

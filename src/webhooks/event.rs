@@ -1,0 +1,282 @@
+//! What a hook is told, as the change stream has it. An event's `id` is made of what it is about, so that it is the
+//! same whoever tells it, however often.
+
+use bson::oid::ObjectId;
+use bson::{Document, RawBsonRef, RawDocument, Timestamp, doc};
+use handlers::{MessageId, RoomId, Time, UserId};
+use serde::Serialize;
+
+use crate::store::codec::{self, Undecodable};
+use crate::store::users::presence;
+
+/// What one change stream is read for. All events of a source have one order, whichever hook they are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    AfterSend,
+    Offline,
+    /// Both of `connected` and `disconnected`: a user's coming and going have one order.
+    Presence,
+}
+
+/// The hooks that are told what happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    AfterSend,
+    Connected,
+    Disconnected,
+    Offline,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub(super) struct Event {
+    /// The hook that it is for.
+    pub(super) kind: Kind,
+    pub(super) id: String,
+    /// When, by the database's clock.
+    pub(super) at: Time,
+    pub(super) what: What,
+}
+
+/// What is told one after the other.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Lane {
+    Room(RoomId),
+    User(UserId),
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum What {
+    Sent {
+        room_id: RoomId,
+        message_id: MessageId,
+        sender_id: UserId,
+        text: String,
+        created_at: Time,
+    },
+    Edited {
+        room_id: RoomId,
+        message_id: MessageId,
+        /// The request that did it.
+        #[serde(skip)]
+        edit: ObjectId,
+        text: String,
+        updated_at: Time,
+    },
+    Deleted {
+        room_id: RoomId,
+        message_id: MessageId,
+        deleted_at: Time,
+    },
+    Connected {
+        user_id: UserId,
+        at: Time,
+    },
+    Disconnected {
+        user_id: UserId,
+        last_seen: Time,
+    },
+}
+
+/// The body of a request.
+#[derive(Serialize)]
+struct Body<'a> {
+    id: &'a str,
+    hook: &'static str,
+    /// Whom an offline message is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<&'a UserId>,
+    #[serde(flatten)]
+    what: &'a What,
+}
+
+impl Kind {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::AfterSend => "after_send",
+            Self::Connected => "connected",
+            Self::Disconnected => "disconnected",
+            Self::Offline => "offline",
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let all = [Self::AfterSend, Self::Connected, Self::Disconnected, Self::Offline];
+        all.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+impl Source {
+    pub(crate) const ALL: [Self; 3] = [Self::AfterSend, Self::Offline, Self::Presence];
+
+    /// The name of its position and lease in the database.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::AfterSend => "after_send",
+            Self::Offline => "offline",
+            Self::Presence => "presence",
+        }
+    }
+
+    /// The hooks that its events are for.
+    pub(crate) const fn kinds(self) -> &'static [Kind] {
+        match self {
+            Self::AfterSend => &[Kind::AfterSend],
+            Self::Offline => &[Kind::Offline],
+            Self::Presence => &[Kind::Connected, Kind::Disconnected],
+        }
+    }
+
+    /// The changes in which its events are. The same whichever of its hooks are configured: a token of the stream is good
+    /// only where the stream still has its change.
+    pub(super) fn changes(self) -> Document {
+        let online = doc! { "updateDescription.updatedFields.online": { "$in": [true, false] } };
+        match self {
+            Self::AfterSend => {
+                doc! { "ns.coll": "messages", "operationType": { "$in": ["insert", "update", "replace"] } }
+            }
+            Self::Offline => doc! { "ns.coll": "messages", "operationType": "insert" },
+            Self::Presence => {
+                // Only a going makes the document one of somebody who isn't there.
+                let replaced = doc! { "operationType": "replace", "fullDocument.online": false };
+                doc! { "ns.coll": "presence", "$or": [{ "operationType": "insert" }, online, replaced] }
+            }
+        }
+    }
+
+    /// The event of a change, where it is one.
+    pub(super) fn read(self, change: &RawDocument) -> Result<Option<Event>, Undecodable> {
+        let id = change.get_document("documentKey")?;
+        let inserted = change.get_str("operationType")? == "insert";
+        let at = match change.get("wallTime")?.and_then(RawBsonRef::as_datetime) {
+            Some(at) => Time(at.timestamp_millis()),
+            None => Time(i64::from(change.get_timestamp("clusterTime")?.time) * 1000),
+        };
+        let what = match self {
+            Self::AfterSend | Self::Offline if inserted => sent(change.get_document("fullDocument")?)?,
+            Self::AfterSend => changed(id.get_document("_id")?, fields_of(change)?)?,
+            Self::Offline => None,
+            Self::Presence if inserted => Some(What::Connected { user_id: presence::read_id(id)?, at }),
+            Self::Presence => {
+                let (user_id, fields) = (presence::read_id(id)?, fields_of(change)?);
+                let last_seen = match fields.get("last_seen")? {
+                    Some(_) => codec::read_time(fields, "last_seen")?,
+                    None => at,
+                };
+                Some(if fields.get_bool("online")? {
+                    What::Connected { user_id, at }
+                } else {
+                    What::Disconnected { user_id, last_seen }
+                })
+            }
+        };
+        let time = change.get_timestamp("clusterTime")?;
+        Ok(what.map(|what| Event::new(self, what, at, time)))
+    }
+
+    fn kind(self, what: &What) -> Kind {
+        match (self, what) {
+            (_, What::Connected { .. }) => Kind::Connected,
+            (_, What::Disconnected { .. }) => Kind::Disconnected,
+            (Self::Offline, _) => Kind::Offline,
+            (Self::AfterSend | Self::Presence, _) => Kind::AfterSend,
+        }
+    }
+}
+
+/// What a change has set; of an update by a pipeline the database may tell the whole document instead.
+fn fields_of(change: &RawDocument) -> Result<&RawDocument, Undecodable> {
+    match change.get_str("operationType")? {
+        "replace" => Ok(change.get_document("fullDocument")?),
+        _ => Ok(change.get_document("updateDescription")?.get_document("updatedFields")?),
+    }
+}
+
+/// A new message; none where it is deleted already, and its text gone.
+pub(super) fn sent(message: &RawDocument) -> Result<Option<What>, Undecodable> {
+    let room_id = codec::read_room(message.get_document("_id")?)?;
+    Ok(codec::read_message(message)?.map(|message| What::Sent {
+        room_id,
+        message_id: message.id,
+        sender_id: message.sender,
+        text: message.text,
+        created_at: message.created_at,
+    }))
+}
+
+/// An edit or a delete, as the fields of a message say that were set.
+pub(super) fn changed(id: &RawDocument, fields: &RawDocument) -> Result<Option<What>, Undecodable> {
+    let (room_id, message_id) = codec::read_message_id(id)?;
+    if fields.get("deleted_at")?.is_some() {
+        let deleted_at = codec::read_time(fields, "deleted_at")?;
+        return Ok(Some(What::Deleted { room_id, message_id, deleted_at }));
+    }
+    let Some((text, updated_at)) = codec::read_edit(fields)? else { return Ok(None) };
+    let edit = fields.get_document("edit")?.get_object_id("id")?;
+    Ok(Some(What::Edited { room_id, message_id, edit, text, updated_at }))
+}
+
+impl What {
+    /// `time` is for what has nothing of its own to be told from another of its kind.
+    fn id(&self, time: Timestamp) -> String {
+        match self {
+            Self::Sent { room_id, message_id, .. } => format!("sent-{room_id}-{}", message_id.get()),
+            Self::Edited { room_id, message_id, edit, .. } => {
+                format!("edited-{room_id}-{}-{edit}", message_id.get())
+            }
+            Self::Deleted { room_id, message_id, .. } => format!("deleted-{room_id}-{}", message_id.get()),
+            Self::Connected { user_id, .. } => {
+                format!("connected-{}-{}-{user_id}", time.time, time.increment)
+            }
+            Self::Disconnected { user_id, last_seen } => format!("disconnected-{}-{user_id}", last_seen.0),
+        }
+    }
+}
+
+impl Event {
+    /// `at` and `time` are those of the change, or of the place in the stream that it was found after.
+    pub(super) fn new(source: Source, what: What, at: Time, time: Timestamp) -> Self {
+        Self { kind: source.kind(&what), id: what.id(time), at, what }
+    }
+
+    pub(super) fn lane(&self) -> Lane {
+        match &self.what {
+            What::Sent { room_id, .. } | What::Edited { room_id, .. } | What::Deleted { room_id, .. } => {
+                Lane::Room(*room_id)
+            }
+            What::Connected { user_id, .. } | What::Disconnected { user_id, .. } => {
+                Lane::User(user_id.clone())
+            }
+        }
+    }
+
+    /// The request that tells it; `user` is whom an offline message is for.
+    pub(super) fn post(&self, user: Option<UserId>) -> Result<Post, serde_json::Error> {
+        let id = match &user {
+            Some(user) => format!("offline-{}-{user}", self.id.trim_start_matches("sent-")),
+            None => self.id.clone(),
+        };
+        let body = body(&id, self.kind, user.as_ref(), &self.what)?;
+        Ok(Post { id, user, body })
+    }
+}
+
+/// A request that tells an event.
+pub(super) struct Post {
+    /// The event's id, as the receiver has it.
+    pub(super) id: String,
+    /// Whom an offline message is for.
+    pub(super) user: Option<UserId>,
+    pub(super) body: String,
+}
+
+/// The body of a request.
+pub(super) fn body(
+    id: &str,
+    kind: Kind,
+    user: Option<&UserId>,
+    what: &What,
+) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&Body { id, hook: kind.name(), user_id: user, what })
+}

@@ -1,0 +1,76 @@
+//! Sends an event again that was set aside, when somebody asks for it.
+
+use super::event::{self, Lane, What};
+use super::{Kind, Telling};
+use crate::outbound::OutboundError;
+use crate::store::set_aside_events::{SetAside, Subject};
+use crate::store::{Store, StoreError};
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) enum Resent {
+    /// The receiver took it.
+    Taken,
+    /// Its message was deleted meanwhile: there is nothing to be told.
+    Withdrawn,
+    /// The hook is not configured here.
+    NoHook,
+    /// The receiver did not take it.
+    Failed(OutboundError),
+}
+
+impl Telling {
+    /// Sends it once. A message is sent with the text that it has now.
+    pub(crate) async fn resend(&self, store: &Store, event: &SetAside) -> Result<Resent, StoreError> {
+        let target =
+            Kind::named(&event.hook).and_then(|kind| self.targets.iter().find(|target| target.kind == kind));
+        let Some(target) = target else { return Ok(Resent::NoHook) };
+        let Some(what) = what(store, &event.subject).await? else { return Ok(Resent::Withdrawn) };
+        let body = event::body(&event.event, target.kind, event.recipient.as_ref(), &what);
+        let body = body.map_err(|error| StoreError::Fault(error.into()))?;
+        Ok(match target.receiver.post(&lane(&event.subject), body).await {
+            Ok(_) => Resent::Taken,
+            Err(error) => Resent::Failed(error),
+        })
+    }
+}
+
+/// Failures count by it, as for events that are told by themselves.
+fn lane(subject: &Subject) -> Lane {
+    match subject {
+        Subject::Sent { room, .. } | Subject::Edited { room, .. } | Subject::Deleted { room, .. } => {
+            Lane::Room(*room)
+        }
+        Subject::Connected { user, .. } | Subject::Disconnected { user, .. } => Lane::User(user.clone()),
+    }
+}
+
+async fn what(store: &Store, subject: &Subject) -> Result<Option<What>, StoreError> {
+    Ok(match subject {
+        Subject::Sent { room, message, .. } => {
+            store.message_alone(*room, *message).await?.map(|message| What::Sent {
+                room_id: *room,
+                message_id: message.id,
+                sender_id: message.sender,
+                text: message.text,
+                created_at: message.created_at,
+            })
+        }
+        Subject::Edited { room, message, at } => {
+            store.message_alone(*room, *message).await?.map(|message| What::Edited {
+                room_id: *room,
+                message_id: message.id,
+                edit: bson::oid::ObjectId::from_bytes([0; 12]),
+                text: message.text,
+                updated_at: *at,
+            })
+        }
+        Subject::Deleted { room, message, at } => {
+            Some(What::Deleted { room_id: *room, message_id: *message, deleted_at: *at })
+        }
+        Subject::Connected { user, at } => Some(What::Connected { user_id: user.clone(), at: *at }),
+        Subject::Disconnected { user, at } => {
+            Some(What::Disconnected { user_id: user.clone(), last_seen: *at })
+        }
+    })
+}

@@ -1,0 +1,59 @@
+//! Closes a socket so that its client receives the reason: a connection that is dropped with something unread in it is
+//! reset, and a reset can take the close frame with it.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::AsyncWriteExt as _;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
+use super::session::WebSocket;
+use crate::protocol::close::Close;
+
+/// How long writing the close frame may take, and then the peer's answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What is still read of a peer that goes on sending, in bytes.
+const SWALLOWED: u64 = 16 * 1024 * 1024;
+
+/// Closes with the code and its reason, and waits a moment for the peer to have received it.
+pub(super) async fn close(mut ws: WebSocket, close: Close) {
+    tracing::debug!(code = close.code(), reason = close.reason(), "closing a socket");
+    let said = if close == Close::Normal {
+        // The answer to the peer's close stands in the buffer already.
+        tokio::time::timeout(PATIENCE, ws.flush()).await
+    } else {
+        let frame = CloseFrame { code: CloseCode::from(close.code()), reason: close.reason().into() };
+        tokio::time::timeout(PATIENCE, ws.close(Some(frame))).await
+    };
+    if !matches!(said, Ok(Ok(()))) || ws.get_ref().lost_at().is_some() {
+        return;
+    }
+    let ended = async {
+        let left = if close.ends_framing() { SWALLOWED } else { until_answered(&mut ws).await };
+        if left > 0 {
+            ws.get_mut().discard(left).await;
+        } else {
+            let _ = ws.get_mut().shutdown().await;
+        }
+    };
+    // A peer that never answers is let go all the same.
+    let _ = tokio::time::timeout(PATIENCE, ended).await;
+}
+
+/// Reads until the peer has answered the close frame, and then returns zero. Where its frames can't be read any more, returns
+/// how many bytes may still be discarded.
+async fn until_answered(ws: &mut WebSocket) -> u64 {
+    let mut left = SWALLOWED;
+    while left > 0 {
+        match ws.next().await {
+            None | Some(Ok(Message::Close(_))) => return 0,
+            Some(Err(_)) => return left,
+            // An empty frame is six bytes, too.
+            Some(Ok(message)) => left = left.saturating_sub(message.len() as u64 + 6),
+        }
+    }
+    0
+}

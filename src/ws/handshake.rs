@@ -1,0 +1,180 @@
+//! What a handshake asks for: the URL's ids, the token, and who that makes the caller.
+//!
+//! Nothing here waits, and nothing is refused in HTTP: a browser can read a close code but not a status, so a
+//! refusal is kept until the socket is open and said there.
+
+use std::borrow::Cow;
+
+use handlers::{RoomId, UserId};
+use percent_encoding::percent_decode_str;
+use salvo::http::HeaderMap;
+use salvo::http::header::{AUTHORIZATION, HeaderName, SEC_WEBSOCKET_PROTOCOL};
+
+use crate::auth::{Caller, Refused};
+use crate::protocol::close::Close;
+
+/// The one subprotocol, in any case.
+const BEARER: &str = "Bearer";
+
+/// A caller whose token fits the URL; room and membership are still to be found.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    pub(crate) caller: Caller,
+    pub(crate) room: Wanted,
+    pub(crate) ask: Ask,
+}
+
+/// What a client asks of its socket beyond Level 1 (docs/protocol.md, Connecting).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ask {
+    /// Level 2, from this cursor on, or anew where it is no cursor.
+    pub(crate) since: Option<String>,
+    /// What is read is said by hand.
+    pub(crate) receipts_by_hand: bool,
+}
+
+impl Ask {
+    /// Whether it is to go on from where its client was.
+    pub(crate) fn resumes(&self) -> bool {
+        self.since.as_ref().is_some_and(|since| !since.is_empty())
+    }
+}
+
+/// What the path of a handshake says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Path {
+    /// `/ws/chat/`: one room.
+    Room,
+    /// `/ws/`: all rooms of the caller.
+    All,
+}
+
+/// The room that a URL means.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// The direct room with this user.
+    With(UserId),
+    /// The room of this id.
+    Id(RoomId),
+    /// All rooms of the caller.
+    All,
+}
+
+/// Checks shape, token and identity, in this order. `caller` is whom the token names, where there is one.
+pub(crate) fn admit(
+    path: Path,
+    query: &str,
+    caller: Option<Result<Caller, Refused>>,
+) -> Result<Admission, Close> {
+    let mut parameters = Parameters::parse(query)?;
+    let ask = parameters.ask()?;
+    let (first, room) = match path {
+        Path::Room => parameters.shape()?,
+        Path::All => (None, Wanted::All),
+    };
+    let caller = caller.ok_or(Close::Unauthorized("no token"))?.map_err(|refused| {
+        if refused.is_for_now() { Close::NoKeys } else { Close::Unauthorized(refused.as_str()) }
+    })?;
+    if first.is_some_and(|first| first != caller.user) {
+        return Err(Close::NotCaller);
+    }
+    Ok(Admission { caller, room, ask })
+}
+
+/// The client's spelling of `Bearer`, where it offers that: the only thing that a handshake answers.
+pub(crate) fn spelling(headers: &HeaderMap) -> Option<&str> {
+    offered(headers).find(|name| name.eq_ignore_ascii_case(BEARER))
+}
+
+/// The items of all `Sec-WebSocket-Protocol` headers.
+fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    items(headers, SEC_WEBSOCKET_PROTOCOL).flat_map(|list| list.split(',')).map(str::trim)
+}
+
+fn items(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok())
+}
+
+/// The subprotocol that is not `Bearer`; else the `Authorization` header's.
+pub(crate) fn token(headers: &HeaderMap) -> Option<&str> {
+    let mut others = offered(headers).filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(BEARER));
+    if spelling(headers).is_some()
+        && let Some(token) = others.next()
+    {
+        // A token has no comma: of two candidates none can be meant.
+        return others.next().is_none().then_some(token);
+    }
+    let (scheme, token) = items(headers, AUTHORIZATION).next()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case(BEARER).then_some(token.trim()).filter(|token| !token.is_empty())
+}
+
+/// The parameters that count; others are left aside.
+#[derive(Default)]
+struct Parameters {
+    first: Option<String>,
+    second: Option<String>,
+    room: Option<String>,
+    since: Option<String>,
+    receipts: Option<String>,
+}
+
+impl Parameters {
+    fn parse(query: &str) -> Result<Self, Close> {
+        let mut parameters = Self::default();
+        for pair in query.split('&') {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let slot = match &*decoded(name)? {
+                "firts_user" | "first_user" => &mut parameters.first,
+                "second_user" => &mut parameters.second,
+                "room_id" => &mut parameters.room,
+                "since" => &mut parameters.since,
+                "receipts" => &mut parameters.receipts,
+                _ => continue,
+            };
+            let value = decoded(value)?;
+            let value = value.strip_suffix('/').unwrap_or(&value);
+            if slot.replace(value.to_owned()).is_some() {
+                return Err(Close::Malformed("a parameter is given twice"));
+            }
+        }
+        Ok(parameters)
+    }
+
+    /// What is asked for beyond Level 1.
+    fn ask(&mut self) -> Result<Ask, Close> {
+        let receipts_by_hand = match self.receipts.take().as_deref() {
+            None => false,
+            Some("manual") => true,
+            Some(_) => return Err(Close::Malformed("receipts can only be manual")),
+        };
+        Ok(Ask { since: self.since.take(), receipts_by_hand })
+    }
+
+    /// The caller, where named, and the room.
+    fn shape(self) -> Result<(Option<UserId>, Wanted), Close> {
+        const BAD_FIRST: Close = Close::Malformed("firts_user is missing or malformed");
+        const BAD_SECOND: Close = Close::Malformed("second_user is missing or malformed");
+        const BAD_ROOM: Close = Close::Malformed("room_id is malformed");
+
+        let first: Option<UserId> = self.first.map(|id| id.parse()).transpose().map_err(|_| BAD_FIRST)?;
+        if let Some(room) = self.room {
+            if self.second.is_some() {
+                return Err(Close::Malformed("second_user and room_id exclude each other"));
+            }
+            return Ok((first, Wanted::Id(room.parse().map_err(|_| BAD_ROOM)?)));
+        }
+        let first = first.ok_or(BAD_FIRST)?;
+        let second: UserId = self.second.ok_or(BAD_SECOND)?.parse().map_err(|_| BAD_SECOND)?;
+        if first == second {
+            return Err(Close::Malformed("both users are the same"));
+        }
+        Ok((Some(first), Wanted::With(second)))
+    }
+}
+
+/// Undoes percent-encoding; `+` is a space, as `URLSearchParams` writes it.
+fn decoded(text: &str) -> Result<String, Close> {
+    let text = text.replace('+', " ");
+    let text = percent_decode_str(&text).decode_utf8();
+    text.map(Cow::into_owned).map_err(|_| Close::Malformed("the query is not UTF-8"))
+}

@@ -1,0 +1,14 @@
+//! One WebSocket connection: handshake, opening, reading, writing, closing.
+
+pub(crate) mod close;
+pub(crate) mod connection;
+pub(crate) mod handshake;
+pub(crate) mod inbox_view;
+pub(crate) mod open;
+pub(crate) mod open_inbox;
+pub(crate) mod room_view;
+pub(crate) mod session;
+pub(crate) mod session_state;
+pub(crate) mod user_sockets;
+pub(crate) mod write;
+pub(crate) mod write_pace;

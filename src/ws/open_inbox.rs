@@ -1,0 +1,120 @@
+//! The same for a socket of all rooms of its user: the places in the hub, and the rooms as of one moment.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bson::Timestamp;
+use handlers::UserId;
+use tokio::time::Instant;
+
+use super::handshake::Admission;
+use super::inbox_view::AllRooms;
+use super::open::{Opened, RETRY_PAUSE, drop_email, may_keep, may_read, refused, take_seat};
+use super::session::View;
+use super::session_state::{Caller, Place, ROOMS};
+use crate::app::state::Server;
+use crate::auth;
+use crate::protocol::close::Close;
+use crate::protocol::cursor::InboxCursor;
+use crate::realtime::outbox::Outbox;
+use crate::store::{NoTurn, Page, Resumable, Rooms, Store, json_size};
+
+/// Joins all rooms and reads them.
+pub(super) async fn open(
+    server: &Arc<Server>,
+    outbox: &Arc<Outbox>,
+    admission: Admission,
+) -> Result<Opened, Close> {
+    let Admission { caller, ask, .. } = admission;
+    let auth::Caller { user, email, doubted_email, expires_at, key } = caller;
+    let seat = take_seat(server, &user).await?;
+    let (store, _turn) = server.store.bulk(Some(&user)).await.map_err(|NoTurn| Close::Busy)?;
+    may_read(server, &seat)?;
+    let page_bytes = server.config.load().limits.page_bytes;
+    let rooms = outbox.rooms().cloned().unwrap_or_default();
+    let from = ask.since.as_deref().and_then(|since| since.parse().ok());
+    if let Some(email) = &email
+        && may_keep(server, &seat, email)
+    {
+        keep_email(server, &user, email.clone());
+    }
+    drop_email(server, &user, doubted_email);
+    let caller = Caller::new(user, email, Place::Inbox(rooms.clone()), seat, ask, expires_at);
+    let caller = Arc::new(caller.signed_with(key));
+    let mut view = AllRooms::new(server, &caller, outbox, &rooms);
+    let (mut read, mut reached) = self::read(server, &store, &caller, &mut view, from.as_ref()).await?;
+    let mut contacts = HashSet::new();
+    if read.missed.is_some() {
+        // Also of those in rooms in which nothing else has changed.
+        let online = store.contacts_online(&caller.user, &read.all, read.as_of).await;
+        let online = online.map_err(|error| refused(server, &error))?;
+        let online = store.visible(&read.all, online).await;
+        contacts = online.map_err(|error| refused(server, &error))?;
+        if contacts.iter().map(|user| json_size::of_user(user) + 1).sum::<usize>() > page_bytes / 4 {
+            (read, reached) = self::read(server, &store, &caller, &mut view, None).await?;
+        }
+    }
+    caller.seat.read(&server.runtime.rates(), read.documents());
+    if read.missed.is_none() && caller.resumes() {
+        server.metrics.limit("resume");
+    }
+    if read.next.is_some() && read.shown.len() < ROOMS {
+        server.metrics.limit("page_bytes");
+    }
+    let online = if read.missed.is_some() {
+        Ok(contacts)
+    } else {
+        store.online_in(&read.shown, Some(read.as_of)).await.map(|mut online| {
+            let members = read.shown.iter().flat_map(|room| &room.members);
+            let accepted: HashSet<_> =
+                members.filter(|member| !member.pending).map(|member| &member.user).collect();
+            online.retain(|user| accepted.contains(user));
+            online
+        })
+    };
+    let online = online.map_err(|error| refused(server, &error))?;
+    let first_frame = view.begin(read, reached, online);
+    Ok(Opened { caller, view: View::Inbox(Box::new(view)), first_frame })
+}
+
+/// The token's address becomes the member's in all rooms. The socket needn't wait: others see it soon.
+fn keep_email(server: &Arc<Server>, user: &UserId, email: String) {
+    let (store, metrics, user) = (server.store.clone(), server.metrics.clone(), user.clone());
+    server.tracker.spawn(async move {
+        if let Err(error) = store.set_email_everywhere(&user, &email).await {
+            metrics.fault("email");
+            tracing::warn!(%error, "a user's address could not be kept; the next connect tries again");
+        }
+    });
+}
+
+/// The rooms, not older than what the hub has heard, and none that it isn't joined to.
+async fn read(
+    server: &Arc<Server>,
+    store: &Store,
+    caller: &Caller,
+    view: &mut AllRooms,
+    from: Option<&InboxCursor>,
+) -> Result<(Rooms, Option<Timestamp>), Close> {
+    let patience = server.config.load().mongodb.operation;
+    let deadline = Instant::now() + patience;
+    let mut known = store.room_ids(&caller.user).await.map_err(|error| refused(server, &error))?;
+    loop {
+        let reached = view.join(&known);
+        let page = Page { before: None, limit: ROOMS, bytes: server.config.load().limits.page_bytes };
+        let asked = Resumable { page, first: true, from };
+        let rooms = store.inbox(&caller.user, asked).await.map_err(|error| refused(server, &error))?;
+        if reached.is_none_or(|reached| reached <= rooms.as_of.time)
+            && view.hears_of(&rooms.all)
+            && view.hears_of(&rooms.hidden)
+        {
+            return Ok((rooms, reached));
+        }
+        if Instant::now() > deadline {
+            return Err(Close::Unavailable);
+        }
+        known = rooms.all;
+        known.extend(rooms.hidden);
+        tokio::time::sleep(RETRY_PAUSE).await;
+    }
+}

@@ -1,0 +1,430 @@
+//! One connection: open, read, write, close. A task each.
+//!
+//! Frames of one socket are handled one after the other, in their order; while one is, events go on being
+//! written. Every wait has a limit: a write that stalls and a queue that fills close the socket with 4008, a
+//! peer that falls silent is asked by a ping and then let go, a token that expires closes it with 4001.
+
+pub(crate) use super::open::read as read_room;
+pub(crate) use super::room_view::Shown;
+use crate::ws::close;
+use crate::ws::open;
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use handlers::Code;
+use salvo::hyper::upgrade::Upgraded;
+use salvo::rt::tokio::TokioIo;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
+
+use super::connection::Line;
+use super::handshake::{Admission, Wanted};
+use super::inbox_view::AllRooms;
+use super::room_view::OneRoom;
+use super::session_state::Caller;
+use super::write::LARGE_BYTES;
+use super::write_pace::Pace;
+use crate::actions::dispatcher::Answer;
+use crate::app::state::Server;
+use crate::http::refused_clients::Source;
+use crate::limits::permits::Place;
+use crate::presence::tracker::Stays;
+use crate::protocol::close::Close;
+use crate::realtime::outbox::{Bounds, Frame, Outbox};
+
+/// What is read of a socket at once, and so what each takes while it is idle: all of it is written over before every read.
+/// A frame of chat fits; a longer one takes more reads. The default of 128 KiB makes 1,000 idle sockets cost 135 MB.
+const READ_BYTES: usize = 1024;
+
+/// Frames are written once they are so much, or no more wait.
+const WRITE_BYTES: usize = 4 * 1024;
+
+/// Refusals by a rate limit after which a socket is closed with 4029, and within what time (docs/protocol.md, Close codes).
+const TOLD: (usize, Duration) = (10, Duration::from_secs(10));
+
+pub(crate) type WebSocket = WebSocketStream<Line<TokioIo<Upgraded>>>;
+
+type Running = Pin<Box<dyn Future<Output = Option<Answer>> + Send>>;
+
+/// Why a socket ended.
+pub(super) enum End {
+    /// It is to be told so.
+    Close(Close),
+    /// There is nobody left to tell.
+    Gone,
+}
+
+impl From<Close> for End {
+    fn from(close: Close) -> Self {
+        Self::Close(close)
+    }
+}
+
+/// Serves one connection from its upgrade to its end.
+pub(crate) async fn serve(
+    server: Arc<Server>,
+    io: Upgraded,
+    admission: Result<Admission, Close>,
+    place: Place,
+    source: Source,
+) {
+    let (frame_bytes, fragments, bounds) = {
+        let limits = &server.config.load().limits;
+        (limits.frame_bytes, limits.message_fragments, Bounds::of(limits))
+    };
+    let config = Some(bounded(frame_bytes));
+    let line = Line::new(TokioIo::new(io), fragments);
+    let mut ws = WebSocketStream::from_raw_socket(line, Role::Server, config).await;
+    let outbox = Arc::new(match &admission {
+        Ok(Admission { room: Wanted::All, caller, .. }) => {
+            Outbox::of_inbox(bounds, caller.user.clone(), Arc::default())
+        }
+        Ok(Admission { caller, ask, .. }) if ask.since.is_some() => {
+            Outbox::of_listener(bounds, caller.user.clone())
+        }
+        Ok(Admission { caller, .. }) => Outbox::new(bounds, Some(caller.user.clone())),
+        Err(_) => Outbox::new(bounds, None),
+    });
+    // Before anything is read for it: what concerns its user from now on concerns it.
+    let user = admission.as_ref().ok().map(|admission| &admission.caller.user);
+    let registered = server.outboxes.register(&outbox, user);
+    let end = match admission {
+        Ok(admission) => Box::pin(talk(&server, &mut ws, &outbox, admission, source)).await,
+        Err(close) => {
+            // Whoever has no token takes nobody's place while he is told so.
+            drop(place);
+            server.refused(&source, close);
+            return close::close(ws, close).await;
+        }
+    };
+    drop(registered);
+    if let End::Close(close) = end {
+        close::close(ws, outbox.closes_by(close)).await;
+    }
+}
+
+/// A WebSocket whose messages have so many bytes, in whatever fragments they come.
+pub(crate) fn bounded(frame_bytes: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BYTES)
+        .write_buffer_size(WRITE_BYTES)
+        .max_message_size(Some(frame_bytes))
+        .max_frame_size(Some(frame_bytes))
+}
+
+/// What is said to who sent what is no message; none where there is nobody left to tell.
+pub(crate) fn close_for(error: &Error) -> Option<Close> {
+    match error {
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(Close::TooLarge),
+        Error::Capacity(_) | Error::Protocol(_) => Some(Close::BadFraming(1002)),
+        Error::Utf8(_) => Some(Close::BadFraming(1007)),
+        _ => None,
+    }
+}
+
+/// Everything between the handshake and the close.
+async fn talk(
+    server: &Arc<Server>,
+    ws: &mut WebSocket,
+    outbox: &Arc<Outbox>,
+    admission: Admission,
+    source: Source,
+) -> End {
+    // The outbox is registered: an erasure that begins from here on closes it.
+    if server.store.erasing().has(&admission.caller.user) {
+        server.refused(&source, Close::Erased);
+        return End::Close(Close::Erased);
+    }
+    // Boxed: what opening takes is given back before the socket's long life begins.
+    let opened = Box::pin(open::open(server, outbox, admission)).await;
+    let opened = match opened {
+        Ok(opened) => opened,
+        Err(close) => {
+            let close = outbox.closes_by(close);
+            server.refused(&source, close);
+            return End::Close(close);
+        }
+    };
+    server.metrics.connect("open");
+    let _open = server.metrics.socket();
+    let mut socket = Socket {
+        ws,
+        server,
+        outbox,
+        _stays: server.present.enter(&opened.caller.user),
+        caller: opened.caller,
+        view: opened.view,
+        heard: Instant::now(),
+        pinged: None,
+        taken: VecDeque::new(),
+        written: Vec::new(),
+        pace: Pace::default(),
+        refusals: VecDeque::new(),
+    };
+    let ended = socket.run(opened.first_frame).await;
+    match ended {
+        Ok(never) => match never {},
+        Err(end) => end,
+    }
+}
+
+/// Nothing is of this type: a socket's loop ends by an [`End`] alone.
+enum Never {}
+
+/// What a socket makes of what happens.
+pub(super) enum View {
+    /// In its one room.
+    Room(OneRoom),
+    /// In all rooms of its user.
+    Inbox(Box<AllRooms>),
+}
+
+/// An open socket.
+pub(super) struct Socket<'a> {
+    pub(super) ws: &'a mut WebSocket,
+    pub(super) server: &'a Arc<Server>,
+    pub(super) outbox: &'a Arc<Outbox>,
+    pub(super) _stays: Stays,
+    pub(super) caller: Arc<Caller>,
+    pub(super) view: View,
+    pub(super) heard: Instant,
+    pub(super) pinged: Option<Instant>,
+    /// Taken to be written, and written: both empty between two writes.
+    pub(super) taken: VecDeque<Arc<Frame>>,
+    pub(super) written: Vec<Arc<Frame>>,
+    pub(super) pace: Pace,
+    /// When the last few frames were refused by a rate limit.
+    pub(super) refusals: VecDeque<Instant>,
+}
+
+impl Socket<'_> {
+    async fn run(&mut self, first_frame: Utf8Bytes) -> Result<Never, End> {
+        self.write_large(&first_frame).await?;
+        drop(first_frame);
+        self.outbox.heard();
+        let mut running: Option<Running> = None;
+        let mut was_lost = false;
+        let timer = tokio::time::sleep(self.next_tick());
+        tokio::pin!(timer);
+        loop {
+            self.write_waiting().await?;
+            if self.caller.has_lost_key() {
+                return Err(Close::KeyRemoved.into());
+            }
+            if !self.is_lost() {
+                self.pay();
+            } else if !std::mem::replace(&mut was_lost, true) {
+                // What was dropped is not delivered; and from now on there is a limit to how long it goes on.
+                timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
+            }
+            if self.outbox.take_asked() {
+                self.ask(running.is_some()).await?;
+                timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
+            }
+            match self.outbox.closing() {
+                // What is being done is done, and its sender hears of it, before a deploy closes the socket.
+                Some(Close::GoingAway) if running.is_some() || !self.outbox.is_empty() => {}
+                Some(close) => return Err(close.into()),
+                None => {}
+            }
+            tokio::select! {
+                () = self.outbox.changed() => {}
+                () = due(self.next_count()) => self.write_count().await?,
+                answer = answer_of(&mut running) => {
+                    running = None;
+                    // Whether the peer answered is seen only now.
+                    self.pinged = self.pinged.map(|_| Instant::now());
+                    if let Some(close) = self.caller.ended() {
+                        return Err(close.into());
+                    }
+                    if let Some(answer) = answer {
+                        self.answer(answer).await?;
+                    }
+                    // It may have brought another token.
+                    timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
+                }
+                message = self.ws.next(), if running.is_none() && !self.server.is_draining() => {
+                    running = self.hear(message).await?;
+                }
+                () = &mut timer => {
+                    self.tick(running.is_some()).await?;
+                    timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
+                }
+            }
+        }
+    }
+
+    /// When the socket is to be told what is unread in some room.
+    fn next_count(&self) -> Option<tokio::time::Instant> {
+        match &self.view {
+            View::Room(_) => None,
+            View::Inbox(view) => view.next_count(),
+        }
+    }
+
+    /// Hands on the marks that are owed.
+    fn pay(&mut self) {
+        match &mut self.view {
+            View::Room(view) => view.pay(self.server, &self.caller),
+            View::Inbox(view) => view.pay(),
+        }
+    }
+
+    /// Takes what came; a frame that is to be done is given back as its coming answer.
+    async fn hear(&mut self, message: Option<Result<Message, Error>>) -> Result<Option<Running>, End> {
+        let Some(message) = message else { return Err(End::Gone) };
+        let message = message.map_err(|error| self.end_for(&error))?;
+        self.heard = Instant::now();
+        self.outbox.heard();
+        // The frame that ends a message is counted with it, as a control frame is.
+        let fragments = self.ws.get_mut().take_fragments();
+        self.server.runtime.spend_frames(&self.caller, fragments);
+        let asked = self.pinged.take().is_some();
+        match message {
+            Message::Text(frame) => {
+                let answer = self.server.runtime.clone().invoke(frame, self.caller.clone());
+                // Whoever ends the server waits for what is under way by now; what comes later isn't begun.
+                Ok((!self.server.is_draining()).then(|| Box::pin(answer) as Running))
+            }
+            Message::Binary(_) => {
+                let answer = self.server.runtime.binary(&self.caller);
+                self.answer(answer).await?;
+                Ok(None)
+            }
+            Message::Close(_) => Err(Close::Normal.into()),
+            Message::Pong(_) if asked => Ok(None),
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
+                // Pongs must not pile up for a client that sends pings and reads nothing.
+                self.flush().await?;
+                if let Some(answer) = self.server.runtime.control(&self.caller) {
+                    self.answer(answer).await?;
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// Returns how the socket ends after this error, and counts the bound that was hit.
+    fn end_for(&self, error: &Error) -> End {
+        let close = close_for(error)
+            .or_else(|| self.ws.get_ref().is_too_fragmented().then_some(Close::TooFragmented));
+        match close {
+            Some(Close::TooLarge) => self.server.metrics.limit("frame_bytes"),
+            Some(Close::TooFragmented) => self.server.metrics.limit("message_fragments"),
+            _ => {}
+        }
+        close.map_or(End::Gone, End::Close)
+    }
+
+    /// Whether a write has failed: the client's last frames are still read and executed, and nothing is answered.
+    pub(super) fn is_lost(&self) -> bool {
+        self.ws.get_ref().lost_at().is_some()
+    }
+
+    async fn answer(&mut self, answer: Answer) -> Result<(), End> {
+        if answer.json.len() > LARGE_BYTES {
+            self.flush().await?;
+            self.write_large(&answer.json).await?;
+        } else {
+            self.feed(Message::Text(answer.json)).await?;
+            self.flush().await?;
+        }
+        if let View::Inbox(view) = &self.view {
+            view.answered(answer.refused.is_none() && !self.is_lost());
+        }
+        if answer.refused == Some(Code::RateLimited) { self.told() } else { Ok(()) }
+    }
+
+    /// It was told that it sends too much; once too often, and it is closed.
+    fn told(&mut self) -> Result<(), End> {
+        let (most, within) = TOLD;
+        let now = Instant::now();
+        self.refusals.push_back(now);
+        while self.refusals.front().is_some_and(|first| now.duration_since(*first) > within) {
+            self.refusals.pop_front();
+        }
+        if self.refusals.len() >= most { Err(Close::TooMuch.into()) } else { Ok(()) }
+    }
+
+    /// How long until there may be something to do: a ping, a peer to give up, a token to expire.
+    fn next_tick(&self) -> Duration {
+        let sockets = &self.server.config.load().sockets;
+        let quiet = self.heard.elapsed();
+        let next = match self.pinged {
+            // Where it answers it is asked again in time, however long it might have taken.
+            Some(pinged) => sockets.dead.saturating_sub(pinged.elapsed()).min(sockets.ping),
+            None => sockets.ping.saturating_sub(quiet),
+        };
+        let next = match self.ws.get_ref().lost_at() {
+            Some(lost) => next.min(sockets.last_frames.saturating_sub(lost.elapsed())),
+            None => next,
+        };
+        next.min(self.until_expiry()).max(Duration::from_millis(1))
+    }
+
+    /// While a frame is being done nothing else is read: a peer that answers can't be told from one that is gone.
+    async fn tick(&mut self, busy: bool) -> Result<(), End> {
+        let (ping, dead, last_frames) = {
+            let sockets = &self.server.config.load().sockets;
+            (sockets.ping, sockets.dead, sockets.last_frames)
+        };
+        if self.ws.get_ref().lost_at().is_some_and(|lost| lost.elapsed() >= last_frames) {
+            self.server.metrics.limit("last_frames_ms");
+            return Err(End::Gone);
+        }
+        if self.until_expiry().is_zero() {
+            return Err(Close::Expired.into());
+        }
+        let due = match self.pinged {
+            Some(pinged) if pinged.elapsed() < dead => false,
+            Some(_) if busy => true,
+            Some(_) => return Err(Close::Dead.into()),
+            None => self.heard.elapsed() >= ping,
+        };
+        if due {
+            self.pinged = Some(Instant::now());
+            self.feed(Message::Ping(Bytes::new())).await?;
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Someone waits to know whether the client is there. While a frame is being done nothing is read, and it came of a
+    /// client that was there.
+    async fn ask(&mut self, busy: bool) -> Result<(), End> {
+        if busy {
+            self.outbox.heard();
+        } else if self.pinged.is_none() {
+            self.pinged = Some(Instant::now());
+            self.feed(Message::Ping(Bytes::new())).await?;
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    fn until_expiry(&self) -> Duration {
+        self.caller.until_expiry()
+    }
+}
+
+/// When this moment has come; never where there is none.
+async fn due(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => pending().await,
+    }
+}
+
+async fn answer_of(running: &mut Option<Running>) -> Option<Answer> {
+    match running {
+        Some(answer) => answer.await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,382 @@
+//! Whose frames come by a socket, and what its actions may know and change of it.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use bson::Timestamp;
+use bson::oid::ObjectId;
+use handlers::{Code, Connection, Error, Fields, Pending, RoomId, RoomPage, RoomsFrom, Time, UserId};
+
+use super::handshake::Ask;
+use crate::actions::dispatcher::whole_ms;
+use crate::auth::{self, KeyState, Verifier};
+use crate::limits::rate::Rates;
+use crate::limits::user_quota::Seat;
+use crate::protocol::close::Close;
+use crate::store::{Page, Position, Resumable, Store, StoreError, see};
+use crate::telemetry::metrics::Metrics;
+
+/// Frames with a `ref` whose events are still to come, at most; of more the first one's event has none.
+const REFS: usize = 1_000;
+
+/// Rooms of a page, and of a first frame (docs/protocol.md, `rooms`).
+pub(crate) const ROOMS: usize = 50;
+
+/// One socket, for the actions that are called by it.
+pub(crate) struct Caller {
+    pub(crate) user: UserId,
+    pub(crate) email: Option<String>,
+    pub(crate) place: Place,
+    pub(crate) seat: Seat,
+    /// What its client asked for beyond Level 1.
+    ask: Ask,
+    /// When the token expires, leeway included, in milliseconds since 1970.
+    expires_at: AtomicU64,
+    /// Whether the token's key is still in force.
+    key: ArcSwap<KeyState>,
+    /// The `ref`s of requests whose events are still to come.
+    refs: Mutex<VecDeque<(ObjectId, String)>>,
+    /// The last room of the last page of rooms that this socket had.
+    page_end: Mutex<Option<Position>>,
+    /// Why its socket is to be closed, where a call has found that out.
+    ended: OnceLock<Close>,
+}
+
+/// Where a socket is.
+pub(crate) enum Place {
+    /// In one room.
+    Room(RoomId),
+    /// In all rooms of its user.
+    Inbox(Arc<Inbox>),
+}
+
+/// The rooms of a user, as one socket knows them.
+#[derive(Default)]
+pub(crate) struct Inbox(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    /// Each with whether it is being looked at.
+    rooms: HashMap<RoomId, bool>,
+    /// Those that are to be looked at anew: whether the user is in them isn't sure. With the last change that made it so.
+    in_doubt: HashMap<RoomId, Timestamp>,
+    /// The last messages of rooms that an action's answer shows.
+    shown: Vec<(RoomId, i64)>,
+}
+
+impl Inbox {
+    /// The user is in this room. False where that was known.
+    pub(crate) fn enter(&self, room: RoomId) -> bool {
+        let mut known = self.known();
+        let new = !known.rooms.contains_key(&room);
+        known.rooms.entry(room).or_default();
+        new
+    }
+
+    /// The user isn't in this room any more. False where that was known.
+    pub(crate) fn leave(&self, room: RoomId) -> bool {
+        self.known().rooms.remove(&room).is_some()
+    }
+
+    /// Whether the user is in this room.
+    pub(crate) fn has(&self, room: RoomId) -> bool {
+        self.known().rooms.contains_key(&room)
+    }
+
+    /// Whether the room is being looked at.
+    pub(crate) fn is_open(&self, room: RoomId) -> bool {
+        self.known().rooms.get(&room).copied().unwrap_or_default()
+    }
+
+    fn look(&self, room: RoomId, open: bool) {
+        if let Some(is_open) = self.known().rooms.get_mut(&room) {
+            *is_open = open;
+        }
+    }
+
+    /// Whether the user is in this room isn't sure any more, for what changed then. False where that was so already.
+    pub(crate) fn doubt(&self, room: RoomId, changed: Timestamp) -> bool {
+        match self.known().in_doubt.entry(room) {
+            Entry::Occupied(mut last) => {
+                *last.get_mut() = changed.max(*last.get());
+                false
+            }
+            Entry::Vacant(first) => {
+                first.insert(changed);
+                true
+            }
+        }
+    }
+
+    /// It is being looked at: what changes from now on is in doubt anew. Gives the last change until now.
+    pub(crate) fn look_at(&self, room: RoomId) -> Option<Timestamp> {
+        self.known().in_doubt.remove(&room)
+    }
+
+    fn show(&self, last: Vec<(RoomId, i64)>) {
+        self.known().shown = last;
+    }
+
+    /// The last messages of rooms that the last answer shows.
+    pub(crate) fn take_shown(&self) -> Vec<(RoomId, i64)> {
+        std::mem::take(&mut self.known().shown)
+    }
+
+    fn is_in_doubt(&self, room: RoomId) -> bool {
+        self.known().in_doubt.contains_key(&room)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Caller {
+    pub(crate) fn new(
+        user: UserId,
+        email: Option<String>,
+        place: Place,
+        seat: Seat,
+        ask: Ask,
+        expires_at: SystemTime,
+    ) -> Self {
+        let expires_at = AtomicU64::new(millis(expires_at));
+        Self {
+            user,
+            email,
+            place,
+            seat,
+            ask,
+            expires_at,
+            key: ArcSwap::default(),
+            refs: Mutex::default(),
+            page_end: Mutex::default(),
+            ended: OnceLock::new(),
+        }
+    }
+
+    /// With a token that is signed with this key.
+    pub(crate) fn signed_with(self, key: KeyState) -> Self {
+        self.key.store(Arc::new(key));
+        self
+    }
+
+    /// Whether the key that its token is signed with was taken away.
+    pub(crate) fn has_lost_key(&self) -> bool {
+        self.key.load().is_removed()
+    }
+
+    /// Whether what is read is said by hand: what is written to the socket is delivered, and no more.
+    pub(crate) fn receipts_by_hand(&self) -> bool {
+        self.ask.receipts_by_hand
+    }
+
+    /// Whether its client was here before, and wants to know what it missed.
+    pub(crate) fn resumes(&self) -> bool {
+        self.ask.resumes()
+    }
+
+    /// What of a frame its client can mean.
+    pub(crate) fn known<'a>(&self, fields: Fields<'a>) -> Fields<'a> {
+        let level_1 = self.ask == Ask::default() && matches!(self.place, Place::Room(_));
+        if level_1 { fields.of_level_1() } else { fields }
+    }
+
+    /// The room that a frame means; none where it has to say so and doesn't.
+    pub(crate) fn room(&self, fields: &Fields<'_>) -> Result<Option<RoomId>, Error> {
+        let inbox = match &self.place {
+            Place::Room(room) => return Ok(Some(*room)),
+            Place::Inbox(inbox) => inbox,
+        };
+        let Some(json) = fields.get("room_id") else { return Ok(None) };
+        fields.once("room_id")?;
+        let room = serde_json::from_str(json).map_err(|_| Error::invalid("room_id: is not a room's id"))?;
+        if inbox.has(room) { Ok(Some(room)) } else { Err(Error::new(Code::NotFound, "no such room")) }
+    }
+
+    /// Whether it has to be looked up whether the user is still in this room: a change of that waits to be told.
+    pub(crate) fn is_in_doubt(&self, room: RoomId) -> bool {
+        matches!(&self.place, Place::Inbox(inbox) if inbox.is_in_doubt(room))
+    }
+
+    /// Its socket is to be closed.
+    pub(crate) fn end(&self, close: Close) {
+        self.ended.get_or_init(|| close);
+    }
+
+    /// Why its socket is to be closed.
+    pub(crate) fn ended(&self) -> Option<Close> {
+        self.ended.get().copied()
+    }
+
+    /// Whether its socket is in all rooms of its user.
+    pub(crate) fn is_in_many(&self) -> bool {
+        matches!(self.place, Place::Inbox(_))
+    }
+
+    /// How long the token is still good for.
+    pub(crate) fn until_expiry(&self) -> Duration {
+        let expires_at = Duration::from_millis(self.expires_at.load(Ordering::Relaxed));
+        expires_at.saturating_sub(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+    }
+
+    /// The events that a request causes carry this `ref`.
+    pub(crate) fn expect(&self, request: ObjectId, reference: String, metrics: &Metrics) {
+        let mut refs = self.refs();
+        if refs.len() >= REFS {
+            refs.pop_front();
+            metrics.limit("refs");
+        }
+        refs.push_back((request, reference));
+    }
+
+    /// No event comes of a request.
+    pub(crate) fn forget(&self, request: ObjectId) {
+        self.refs().retain(|(expected, _)| *expected != request);
+    }
+
+    /// The `ref` that the event of a request carries: its first one.
+    pub(crate) fn take_ref(&self, request: ObjectId) -> Option<String> {
+        let mut refs = self.refs();
+        let at = refs.iter().position(|(expected, _)| *expected == request)?;
+        refs.remove(at).map(|(_, reference)| reference)
+    }
+
+    /// Notes where the page of rooms ended that this socket has now.
+    pub(crate) fn page_ended(&self, at: Option<Position>) {
+        *self.page_end.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+
+    fn page_end(&self) -> Option<Position> {
+        *self.page_end.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Spends a message.
+    pub(crate) fn spend_message(&self, rates: &Arc<Rates>, metrics: &Metrics) -> Result<(), Error> {
+        self.seat.message(rates).map_err(|wait| {
+            metrics.limit("messages_per_minute");
+            Error::rate_limited("too many messages", whole_ms(wait))
+        })
+    }
+
+    fn refs(&self) -> MutexGuard<'_, VecDeque<(ObjectId, String)>> {
+        self.refs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The port to a socket, for one call.
+pub(crate) struct BoundSocket {
+    pub(crate) caller: Arc<Caller>,
+    /// The room that the call means, where it means one.
+    pub(crate) room: Option<RoomId>,
+    pub(crate) verifier: Verifier,
+    pub(crate) store: Store,
+    pub(crate) rates: Arc<Rates>,
+    /// `limits.page_bytes`
+    pub(crate) page_bytes: usize,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl BoundSocket {
+    fn look(&self, open: bool) -> Result<(), Error> {
+        let room = self.room.ok_or_else(|| Error::invalid("room_id: is needed"))?;
+        if let Place::Inbox(inbox) = &self.caller.place {
+            inbox.look(room, open);
+        }
+        Ok(())
+    }
+}
+
+impl Connection for BoundSocket {
+    fn renew<'a>(&'a self, token: &'a str) -> Pending<'a, Time> {
+        Box::pin(async move {
+            let verified = self.verifier.verify_or_ask(token, None).await;
+            let auth::Caller { user, expires_at, key, .. } = verified.map_err(|refused| {
+                if refused.is_too_long() {
+                    self.metrics.limit("token_bytes");
+                }
+                let code = if refused.is_for_now() { Code::Unavailable } else { Code::InvalidToken };
+                Error::new(code, refused.as_str())
+            })?;
+            if user != self.caller.user {
+                return Err(Error::new(Code::InvalidToken, "the token is another user's"));
+            }
+            self.caller.expires_at.store(millis(expires_at), Ordering::Relaxed);
+            self.caller.key.store(Arc::new(key));
+            let named = millis(expires_at - auth::LEEWAY);
+            Ok(Time(i64::try_from(named).unwrap_or(i64::MAX)))
+        })
+    }
+
+    fn open(&self) -> Result<(), Error> {
+        self.look(true)
+    }
+
+    fn close(&self) -> Result<(), Error> {
+        self.look(false)
+    }
+
+    fn rooms(&self, from: RoomsFrom) -> Pending<'_, RoomPage> {
+        Box::pin(async move {
+            let before = page_after(from, self.caller.page_end())?;
+            let page = Page { before, limit: ROOMS, bytes: self.page_bytes };
+            let (store, _turn) = self
+                .store
+                .bulk(Some(&self.caller.user))
+                .await
+                .map_err(|busy| StoreError::from(busy).of_read())?;
+            self.caller.seat.may_read(&self.rates).map_err(|wait| {
+                self.metrics.limit("documents_per_minute");
+                Error::rate_limited("too many documents were read", whole_ms(wait))
+            })?;
+            let rooms = store
+                .inbox(&self.caller.user, Resumable { page, first: false, from: None })
+                .await
+                .map_err(StoreError::of_read)?;
+            self.caller.seat.read(&self.rates, rooms.documents());
+            let online =
+                store.online_in(&rooms.shown, Some(rooms.as_of)).await.map_err(StoreError::of_read)?;
+            if let Place::Inbox(inbox) = &self.caller.place {
+                let last = rooms.shown.iter().filter(|room| !room.pending);
+                let last = last.filter_map(|room| Some((room.room.id, room.undelivered()?)));
+                inbox.show(last.collect());
+            }
+            if rooms.next.is_some() && rooms.shown.len() < ROOMS {
+                self.metrics.limit("page_bytes");
+            }
+            self.caller.page_ended(rooms.next);
+            let next = rooms.next.map(|next| next.to_string());
+            Ok(RoomPage { rooms: rooms.shown.into_iter().map(|room| see(room, &online)).collect(), next })
+        })
+    }
+}
+
+/// Returns the room after which a page begins. `last` is the end of the page that the socket had before.
+///
+/// A time alone doesn't say which of the rooms of its millisecond are known. If the page before ended in that
+/// millisecond, the next page goes on from there. Otherwise all rooms of the millisecond come again. So a client that
+/// pages by time alone misses no room and comes to an end.
+pub(crate) fn page_after(from: RoomsFrom, last: Option<Position>) -> Result<Option<Position>, Error> {
+    let (at, room) = match from {
+        RoomsFrom::Latest => return Ok(None),
+        RoomsFrom::Next(next) => {
+            let next = next.parse().map_err(|_| Error::invalid("next: not the `next` of a page"));
+            return next.map(Some);
+        }
+        RoomsFrom::Before { at, room } => (at, room),
+    };
+    let at = bson::DateTime::parse_rfc3339_str(at);
+    let at = Time(at.map_err(|_| Error::invalid("before: not a time of RFC 3339"))?.timestamp_millis());
+    let of_last = || last.filter(|last| last.at == at).map(|last| last.room);
+    Ok(Some(Position { at, room: room.or_else(of_last).unwrap_or(RoomId::MAX) }))
+}
+
+/// Since 1970.
+fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,63 @@
+//! A place among the sockets of a user. On a mobile network a client loses its connection and opens another before the
+//! server notices that the old one is dead. So when a user has as many sockets as may be, they are asked by a ping, and
+//! the one that has been silent for longest and does not answer makes room for the newest.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use handlers::UserId;
+use tokio::time::Instant;
+
+use crate::app::state::Server;
+use crate::limits::user_quota::Seat;
+use crate::protocol::close::Close;
+use crate::realtime::outbox::{Asked, Outbox};
+
+/// Takes a place, if need be that of a socket that does not answer within `sockets.probe_ms`.
+pub(super) async fn take(server: &Server, user: &UserId) -> Result<Seat, Close> {
+    let (most, probe) = {
+        let config = server.config.load();
+        (config.limits.sockets_per_user, config.sockets.probe)
+    };
+    let mut seat = server.users.enter(user, most);
+    if seat.is_none() && !probe.is_zero() {
+        seat = after_probe(server, user, most, probe).await;
+    }
+    seat.ok_or_else(|| {
+        server.metrics.limit("sockets_per_user");
+        Close::TooManySockets
+    })
+}
+
+/// None where all sockets live, or as many connects of the user wait for one as there are sockets.
+async fn after_probe(server: &Server, user: &UserId, most: usize, probe: Duration) -> Option<Seat> {
+    let waiting = server.users.wait(user, most)?;
+    let silent = silent(server.outboxes.ask(user), Instant::now() + probe).await;
+    // Another connect may have chosen the first ones.
+    silent.iter().find(|outbox| outbox.is_first_to_close(Close::Dead))?;
+    server.metrics.limit("probe_ms");
+    // A socket ends as soon as it can.
+    let end = Instant::now() + probe;
+    loop {
+        let mut freed = pin!(waiting.freed());
+        // Before the place is looked for, so that none is missed.
+        freed.as_mut().enable();
+        if let Some(seat) = server.users.enter(user, most) {
+            return Some(seat);
+        }
+        tokio::time::timeout_at(end, freed).await.ok()?;
+    }
+}
+
+/// Returns the sockets that have not answered by then, the one that has been silent for longest first.
+async fn silent(asked: Vec<Asked>, end: Instant) -> Vec<Arc<Outbox>> {
+    let mut silent = Vec::new();
+    for Asked { outbox, answer } in asked {
+        // One that has ended meanwhile answers by that.
+        if tokio::time::timeout_at(end, answer).await.is_err() {
+            silent.push(outbox);
+        }
+    }
+    silent
+}

@@ -1,0 +1,177 @@
+//! What a socket writes: what waits for it in its outbox, and never without a limit.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use futures_util::{FutureExt, SinkExt};
+use tokio_tungstenite::tungstenite::error::Error;
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+
+use super::open;
+use super::session::{End, Socket, View};
+use super::write_pace::Pace;
+use crate::app::state::Server;
+use crate::protocol::close::Close;
+use crate::realtime::outbox::Outbox;
+
+/// A larger text is written past the WebSocket's own buffer, which would keep the size of its largest frame for ever, and in
+/// parts of this size: each within one `limits.write_ms`.
+pub(super) const LARGE_BYTES: usize = 16 * 1024;
+
+/// Frames that are written before anything else has its turn.
+const WRITTEN_AT_ONCE: usize = 64;
+
+impl Socket<'_> {
+    /// Writes a first frame or another large text, after which nothing of the WebSocket's own waits to be written.
+    pub(super) async fn write_large(&mut self, text: &Utf8Bytes) -> Result<(), End> {
+        let Self { ws, outbox, server, caller, pace, .. } = self;
+        let _charge = server.held.charge(text.len());
+        let Some(_held) = outbox.hold(text.len()) else {
+            server.metrics.limit("user_bytes");
+            return Err(Close::TooSlow.into());
+        };
+        let head = open::head(text.len());
+        // A small one goes in one write.
+        let (first, rest) = text.as_bytes().split_at(text.len().min(LARGE_BYTES));
+        let first = [&*head, first].concat();
+        for part in std::iter::once(&*first).chain(rest.chunks(LARGE_BYTES)) {
+            let write = async { open::write(ws.get_mut(), part).await.map_err(Error::from) };
+            let writing = Writing { server, outbox, pace, bytes: part.len() };
+            // A close frame would stand in the middle of this one.
+            writing.limited(|| caller.until_expiry(), write).await.map_err(|_| End::Gone)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what waits, a handful in one go. A reader that is just fast enough for the queue never to run dry has
+    /// its turn at everything else in between.
+    pub(super) async fn write_waiting(&mut self) -> Result<(), End> {
+        self.outbox.take(WRITTEN_AT_ONCE, &mut self.taken);
+        if self.taken.is_empty() {
+            self.pace.caught_up();
+            return Ok(());
+        }
+        if self.is_lost() {
+            self.taken.clear();
+            return Ok(());
+        }
+        while let Some(frame) = self.taken.pop_front() {
+            let (text, more) = match &mut self.view {
+                View::Room(view) => (view.take(&frame, &self.caller)?, None),
+                View::Inbox(view) => {
+                    let expired = self.caller.until_expiry();
+                    let taken = tokio::time::timeout(expired, view.take(&frame, &self.taken)).await;
+                    taken.map_err(|_| Close::Expired)??
+                }
+            };
+            if text.is_some() {
+                self.written.push(frame);
+            }
+            for text in text.into_iter().chain(more) {
+                self.feed(Message::Text(text)).await?;
+            }
+        }
+        // What a burst took is not kept for ever.
+        if self.taken.capacity() > WRITTEN_AT_ONCE {
+            self.taken = VecDeque::new();
+        }
+        self.flush().await?;
+        if self.is_lost() {
+            self.written.clear();
+        }
+        for frame in self.written.drain(..) {
+            match &mut self.view {
+                View::Room(view) => view.wrote(&frame, &self.caller),
+                View::Inbox(view) => view.wrote(&frame),
+            }
+        }
+        Ok(())
+    }
+
+    /// What is unread in a room where that waited to be counted.
+    pub(super) async fn write_count(&mut self) -> Result<(), End> {
+        let View::Inbox(view) = &mut self.view else { return Ok(()) };
+        let counted = tokio::time::timeout(self.caller.until_expiry(), view.count_next()).await;
+        if let Some(unread) = counted.map_err(|_| Close::Expired)?? {
+            self.feed(Message::Text(unread)).await?;
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn feed(&mut self, message: Message) -> Result<(), End> {
+        let Self { ws, outbox, server, caller, pace, .. } = self;
+        let writing = Writing { server, outbox, pace, bytes: message.len() };
+        writing.limited(|| caller.until_expiry(), ws.feed(message)).await
+    }
+
+    pub(super) async fn flush(&mut self) -> Result<(), End> {
+        let Self { ws, outbox, server, caller, pace, .. } = self;
+        // What is flushed was counted as it was fed.
+        let writing = Writing { server, outbox, pace, bytes: 0 };
+        writing.limited(|| caller.until_expiry(), ws.flush()).await
+    }
+}
+
+/// One write, and what bounds it.
+struct Writing<'a> {
+    server: &'a Server,
+    outbox: &'a Outbox,
+    pace: &'a mut Pace,
+    bytes: usize,
+}
+
+impl Writing<'_> {
+    /// Waits for the write, but no longer than `limits.write_ms`, than `sockets.min_bytes_per_second` allows or than the token
+    /// is good for, and not past the word that the socket is to be closed for its client. What else changed in the outbox
+    /// meanwhile is still to be seen by whoever looks next.
+    async fn limited(
+        self,
+        until_expiry: impl FnOnce() -> Duration,
+        write: impl Future<Output = Result<(), Error>>,
+    ) -> Result<(), End> {
+        let Self { server, outbox, pace, bytes } = self;
+        tokio::pin!(write);
+        // Most find room in the kernel's buffer, and need no clock.
+        if let Some(written) = (&mut write).now_or_never() {
+            pace.wrote(bytes);
+            return written.map_err(|_| End::Gone);
+        }
+        let (limit, rate) = {
+            let config = server.config.load();
+            (config.limits.write, config.sockets.min_bytes_per_second)
+        };
+        let expired = until_expiry();
+        let pace_limit = if rate > 0 { pace.wait(bytes, rate, limit, Instant::now()) } else { Duration::MAX };
+        let write = tokio::time::timeout(limit.min(expired).min(pace_limit), write);
+        tokio::pin!(write);
+        let mut woken = false;
+        let written = loop {
+            tokio::select! {
+                biased;
+                written = &mut write => break written,
+                () = outbox.changed() => {
+                    woken = true;
+                    if let Some(close @ (Close::TooSlow | Close::Dead)) = outbox.closing() {
+                        return Err(close.into());
+                    }
+                }
+            }
+        };
+        if woken {
+            outbox.wake();
+        }
+        match written {
+            Ok(Ok(())) => {
+                pace.wrote(bytes);
+                Ok(())
+            }
+            Ok(Err(_)) => Err(End::Gone),
+            Err(_) if expired < limit.min(pace_limit) => Err(Close::Expired.into()),
+            Err(_) => {
+                server.metrics.limit(if pace_limit < limit { "min_bytes_per_second" } else { "write_ms" });
+                Err(Close::TooSlow.into())
+            }
+        }
+    }
+}
