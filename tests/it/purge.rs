@@ -19,7 +19,7 @@ fn up_to(room: i64, n: impl Into<Bson>) -> Document {
     doc! { "$gte": { "room": room, "n": Bson::MinKey }, "$lte": { "room": room, "n": n.into() } }
 }
 
-/// What README (Retention) says, for one room.
+/// Purges one room as docs/operate/backup.md (Retention) says.
 async fn purge(server: &Server, room: i64, before: mongodb::bson::DateTime) {
     let messages = server.collection("messages").await;
     let old = doc! { "_id": up_to(room, Bson::MaxKey), "created_at": { "$lt": before } };

@@ -1,7 +1,7 @@
 //! Rooms whose messages an operator has purged: numbers that they gave out never come again.
 //!
 //! A room counts on from its newest message. If a purge took that one, too, the number is still known from the members'
-//! marks, and from `purged_to` of the room's document, which the operator sets (README, Retention). Both are read only if
+//! marks, and from `purged_to` of the room's document, which the operator sets (docs/operate/backup.md, Retention). Both are read only if
 //! the messages don't show the number: nothing is written or read for it where nothing was purged.
 
 use bson::{RawDocumentBuf, Timestamp, doc};
