@@ -47,6 +47,11 @@ const LIVE: &[&str] = &[
     "tls.key",
 ];
 
+/// Returns whether a reload applies a change of this key.
+pub(super) fn is_live(key: &str) -> bool {
+    LIVE.iter().any(|live| key == *live || (live.ends_with('.') && key.starts_with(live)))
+}
+
 /// A configuration to go on with.
 pub(crate) struct Renewal {
     /// What holds from now on: the new values of the keys that can change, the old ones of all others.
@@ -64,11 +69,7 @@ impl Config {
     /// What `next` changes doesn't go with what stays as it was.
     pub(crate) fn renewed(&self, next: &Self) -> Result<Renewal, ConfigError> {
         let switches_tls = self.tls.files.is_some() != next.tls.files.is_some();
-        let live = |key: &String| {
-            let listed =
-                LIVE.iter().any(|live| key == live || (live.ends_with('.') && key.starts_with(live)));
-            listed && !(switches_tls && key.starts_with("tls."))
-        };
+        let live = |key: &String| is_live(key) && !(switches_tls && key.starts_with("tls."));
         let (changed, restart): (Vec<_>, Vec<_>) =
             self.given.differing(&next.given).into_iter().partition(live);
         let mut given = next.given.clone();

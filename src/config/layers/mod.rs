@@ -333,7 +333,7 @@ fn leaves<'a>(table: &'a DeTable<'a>) -> Vec<Leaf<'a>> {
 }
 
 /// The variable that sets a key.
-fn variable(key: &str) -> String {
+pub(super) fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', DOT).to_uppercase())
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod functions;
 pub(crate) mod hooks;
+mod reference;
 pub(crate) mod refusals;
 
 use std::io::Write;
