@@ -1,4 +1,4 @@
-"""Accounts that are dear to read, for the measurements beside it, and a server for them."""
+"""Creates accounts that are expensive to read, for the measurements beside this file, and runs a server for them."""
 import asyncio
 import concurrent.futures
 import contextlib
@@ -13,12 +13,12 @@ import client
 
 HERE = Path(__file__).resolve().parent
 KEY = "bench-key-bench-key-bench-key-bench-key"
-# Users who share rooms with the measured ones.
+# Users in the rooms of the measured ones.
 CROWD = range(10_000, 15_000)
 
 
 def call(port, requests, at_once=4):
-    """Does these requests of the API, each a method, a path and a body, on so many connections."""
+    """Sends requests to the API (method, path, body) on several connections."""
     def some(part):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
@@ -37,7 +37,7 @@ def call(port, requests, at_once=4):
 
 
 def make_groups(port, user, count, members):
-    """Makes groups of so many members, with one message each."""
+    """Creates groups of this many members, with one message each."""
     dice = random.Random(user)
     rooms = []
     for _ in range(count):

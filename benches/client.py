@@ -1,4 +1,4 @@
-"""As little of a client as the measurements beside it take: tokens, and WebSocket frames of their own making."""
+"""A minimal client for the measurements beside this file: signs tokens, and reads and writes WebSocket frames."""
 import asyncio
 import base64
 import hashlib
@@ -22,7 +22,7 @@ def token(user, email=None):
 
 
 def text_frame(text):
-    """A client's frame of under 126 bytes; the mask is zero, which RFC 6455 allows a load generator well enough."""
+    """Returns a client's frame of fewer than 126 bytes. The mask is zero, which is fine for a load generator."""
     return bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text.encode()
 
 
