@@ -165,3 +165,23 @@ async fn fields_given_twice_and_numbers_out_of_range_are_refused() {
     assert_eq!((status, ids), (201, vec![&json!(9_007_199_254_740_991_i64), &json!("-1")]), "{made}");
     assert_eq!(server.api_get("/rooms?user_id=1&x=1&x=2").await.0, 200);
 }
+
+#[tokio::test]
+async fn detail_names_the_field_at_fault() {
+    let server = Server::start(&[]).await;
+    let two = r#"{"user_id":2}"#;
+    for (body, named) in [
+        (r#"{"members":7}"#.to_owned(), "members: "),
+        (r#"{"members":[1,2]}"#.to_owned(), "members: "),
+        (format!(r#"{{"members":[{{"user_id":1,"email":7}},{two}]}}"#), "members: email: "),
+        (format!(r#"{{"members":[{{"user_id":true}},{two}]}}"#), "members: user_id: "),
+        (format!(r#"{{"members":[{{"email":"a"}},{two}]}}"#), "user_id"),
+        (format!(r#"{{"name":[],"members":[{{"user_id":1}},{two}]}}"#), "name: "),
+        (format!(r#"{{"kind":"other","members":[{{"user_id":1}},{two}]}}"#), "kind: "),
+        (r#"{"name":"a"}"#.to_owned(), "members"),
+    ] {
+        let (status, problem) = server.post_room(Some(API_KEY), &body).await;
+        assert_eq!((status, &problem["code"]), (400, &json!("invalid_request")), "{body}: {problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(named), "{body}: {problem}");
+    }
+}

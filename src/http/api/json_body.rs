@@ -1,11 +1,13 @@
 //! A body of JSON, bounded, by its fields' names.
 
+use std::cell::RefCell;
 use std::fmt;
 
 use salvo::extract::{Extractible, Metadata};
 use salvo::prelude::*;
 use salvo_oapi::{Components, Content, EndpointArgRegister, Operation, RequestBody, Required, ToSchema};
 use serde::Deserialize;
+use serde::de::value::MapDeserializer;
 use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde_json::{Map, Value};
 use tokio_tungstenite::tungstenite::Bytes;
@@ -71,12 +73,24 @@ impl<T: DeserializeOwned> Body<T> {
             let fault = short(&error);
             if fault.starts_with(TWICE) { Problem::invalid(fault) } else { unreadable(fault) }
         })?;
-        if !value.is_object() {
+        let Value::Object(fields) = value else {
             return Err(unreadable("it is something else".to_owned()));
-        }
-        let body = T::deserialize(value);
-        body.map(Self).map_err(|error| Problem::invalid(short(&error)))
+        };
+        decode(fields).map(Self).map_err(|error| Problem::invalid(short(&error)))
     }
+}
+
+/// Decodes an object. A fault of a value is told with the name of its field, which the parser leaves out.
+fn decode<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, serde_json::Error> {
+    let current = RefCell::new(String::new());
+    let fields = fields.into_iter().inspect(|(name, _)| current.borrow_mut().clone_from(name));
+    T::deserialize(MapDeserializer::<_, serde_json::Error>::new(fields)).map_err(|error| {
+        let fault = error.to_string();
+        if fault.contains("field `") {
+            return error;
+        }
+        serde_json::Error::custom(format_args!("{}: {fault}", current.take()))
+    })
 }
 
 /// What the parser says, which repeats a text that it did not expect, however long that is.
@@ -102,5 +116,5 @@ where
     D: Deserializer<'de>,
 {
     let objects = Vec::<Map<String, Value>>::deserialize(deserializer)?;
-    objects.into_iter().map(|object| T::deserialize(Value::from(object)).map_err(D::Error::custom)).collect()
+    objects.into_iter().map(|object| decode(object).map_err(D::Error::custom)).collect()
 }
