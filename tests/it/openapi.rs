@@ -185,3 +185,23 @@ async fn detail_names_the_field_at_fault() {
         assert!(problem["detail"].as_str().unwrap().contains(named), "{body}: {problem}");
     }
 }
+
+#[tokio::test]
+async fn parameters_given_twice_are_refused() {
+    let server = Server::start(&[]).await;
+    let room = server.room(&[1, 2]).await;
+    let event = "0123456789abcdef01234567";
+    for (path, name) in [
+        ("/rooms?user_id=1&user_id=1".to_owned(), "user_id"),
+        (format!("/rooms/{room}/messages?limit=1&limit=1"), "limit"),
+        (format!("/rooms/{room}/messages?after=1&after=1"), "after"),
+        ("/hooks/set-aside?hook=offline&hook=offline".to_owned(), "hook"),
+        ("/hooks/set-aside?user_id=1&user_id=1".to_owned(), "user_id"),
+        (format!("/hooks/set-aside?after={event}&after={event}"), "after"),
+        ("/hooks/set-aside?limit=1&limit=1".to_owned(), "limit"),
+    ] {
+        let (status, problem) = server.api_get(&path).await;
+        assert_eq!((status, &problem["code"]), (400, &json!("invalid_request")), "{path}: {problem}");
+        assert!(problem["detail"].as_str().unwrap().starts_with(&format!("{name}: ")), "{path}: {problem}");
+    }
+}

@@ -34,6 +34,18 @@ pub(super) fn event_id() -> Object {
     Object::with_type(BasicType::String).pattern("^[0-9a-f]{24}$")
 }
 
+/// Returns a query parameter, if there is one of this name.
+///
+/// # Errors
+/// `invalid_request`: it is given twice.
+pub(super) fn query<'a>(req: &'a Request, name: &str) -> Result<Option<&'a str>, Problem> {
+    match req.queries().get_vec(name).map(Vec::as_slice) {
+        None => Ok(None),
+        Some([value]) => Ok(Some(value)),
+        Some(_) => Err(Problem::invalid(format!("{name}: is given twice"))),
+    }
+}
+
 fn read<T: FromStr>(req: &Request, name: &str) -> Result<T, Problem> {
     let text = req.params().get(name).ok_or_else(|| Problem::internal("a path without its parameter"))?;
     text.parse().map_err(|_| Problem::invalid(format!("{name}: not an id")))

@@ -10,6 +10,7 @@ use salvo_oapi::{
 use serde::Serialize;
 
 use super::dto::Listed;
+use super::path_params::query;
 use super::problem::{Code, Problem, may_fail};
 use super::{Shared, schema};
 use crate::store::{Page, Position, StoreError};
@@ -56,11 +57,7 @@ impl<'ex> Extractible<'ex> for Wanted {
 
     #[allow(refining_impl_trait)]
     async fn extract(req: &'ex mut Request, _: &'ex mut Depot) -> Result<Self, Problem> {
-        let given = |name: &str| match req.queries().get_vec(name).map(Vec::as_slice) {
-            None => Ok(None),
-            Some([value]) => Ok(Some(value.as_str())),
-            Some(_) => Err(Problem::invalid(format!("{name}: is given twice"))),
-        };
+        let given = |name| query(req, name);
         let user = given("user_id")?.ok_or_else(|| Problem::invalid("user_id: is needed"))?;
         let user = user.parse().map_err(|_| Problem::invalid("user_id: not an id"))?;
         let before = match given("before")? {

@@ -166,20 +166,20 @@ impl<'ex> Extractible<'ex> for Wanted {
 
     #[allow(refining_impl_trait)]
     async fn extract(req: &'ex mut Request, _: &'ex mut Depot) -> Result<Self, Problem> {
-        let given = |name| req.queries().get(name).map(String::as_str);
-        let hook = given("hook").map(|name| {
+        let given = |name| path_params::query(req, name);
+        let hook = given("hook")?.map(|name| {
             Kind::named(name)
                 .ok_or_else(|| Problem::invalid("hook: after_send, connected, disconnected or offline"))
         });
-        let limit = match given("limit").map(str::parse) {
+        let limit = match given("limit")?.map(str::parse) {
             None => LIMIT.0,
             Some(Ok(limit)) if (1..=LIMIT.1).contains(&limit) => limit,
             Some(_) => return Err(Problem::invalid(format!("limit: from 1 to {}", LIMIT.1))),
         };
         Ok(Self {
             hook: hook.transpose()?,
-            user: parsed("user_id", given("user_id"))?,
-            after: parsed("after", given("after"))?,
+            user: parsed("user_id", given("user_id")?)?,
+            after: parsed("after", given("after")?)?,
             limit,
         })
     }
