@@ -205,3 +205,40 @@ async fn parameters_given_twice_are_refused() {
         assert!(problem["detail"].as_str().unwrap().starts_with(&format!("{name}: ")), "{path}: {problem}");
     }
 }
+
+#[tokio::test]
+async fn names_and_addresses_have_the_described_bounds() {
+    let server = Server::start(&[]).await;
+    let described: Value = serde_json::from_str(&description(&server).await).unwrap();
+    let schemas = &described["components"]["schemas"];
+    let bounds = |schema: &Value| [schema["minLength"].clone(), schema["maxLength"].clone()];
+    let (name, email) =
+        (&schemas["NewRoom"]["properties"]["name"], &schemas["NewMember"]["properties"]["email"]);
+    assert_eq!((bounds(name), bounds(email)), ([json!(1), json!(200)], [json!(1), json!(320)]));
+    assert!(name["pattern"].is_string() && email["pattern"].is_string(), "{name} {email}");
+    let long = "\u{e9}".repeat(200);
+    for (name, status) in [
+        (json!("a"), 201),
+        (json!(long), 201),
+        (json!(null), 201),
+        (json!(format!("{long}a")), 400),
+        (json!(""), 400),
+        (json!(" \u{2003}"), 400),
+        (json!("a\u{7}b"), 400),
+        (json!("a\u{85}b"), 400),
+    ] {
+        let room = json!({"kind": "group", "name": name, "members": [{"user_id": 1}]});
+        assert_eq!(server.api_post("/rooms", &room).await.0, status, "{name}");
+    }
+    for (email, status) in [
+        (json!("a"), 201),
+        (json!("a".repeat(320)), 201),
+        (json!(null), 201),
+        (json!("a".repeat(321)), 400),
+        (json!(""), 400),
+        (json!("a\u{7f}b"), 400),
+    ] {
+        let room = json!({"kind": "group", "members": [{"user_id": 1, "email": email}]});
+        assert_eq!(server.api_post("/rooms", &room).await.0, status, "{email}");
+    }
+}
