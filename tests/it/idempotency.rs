@@ -1,13 +1,19 @@
 //! `Idempotency-Key`: a `POST` that is sent again is done once, and answered as it was.
 
+use std::sync::Arc;
+
 use futures_util::TryStreamExt;
 use mongodb::bson::{DateTime, Document, doc};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
-use crate::support::{API_KEY, Link, Mongod, Server, State, alone, chat, shared_uri};
+use crate::support::{
+    API_KEY, Link, Mongod, PATIENCE, Receiver, Say, Server, State, alone, chat, shared_uri,
+};
 
 const PATH: &str = "/rooms/1/messages";
 
@@ -124,6 +130,40 @@ async fn one_under_way_is_409_until_its_time_is_over_and_then_it_is_looked_up() 
     let (status, made) = server.post_once("key", PATH, &hello()).await;
     assert_eq!((status, &made["message_id"]), (201, &json!(2)), "{made}");
     one.expect(chat(2, 1, "Hello")).await;
+}
+
+#[tokio::test]
+async fn a_running_request_holds_its_key_for_40_s() {
+    let receiver = Receiver::start(|_| Say::Status(422, String::new(), String::new())).await;
+    let url = receiver.url("/");
+    let (server, mut one) = alone(&[("HOOKS__AFTER_SEND__URL", &url), ("HOOKS__MAX_TRIES", "1")]).await;
+    one.say_alone(1, 1, "refused").await;
+    let set_aside = async {
+        loop {
+            let (_, page) = server.api_get("/hooks/set-aside").await;
+            if let Some(id) = page["events"][0]["id"].as_str() {
+                return id.to_owned();
+            }
+        }
+    };
+    let event = timeout(PATIENCE, set_aside).await.expect("it is set aside");
+    let release = Arc::new(Semaphore::new(0));
+    let held = release.clone();
+    receiver.answers(move |_| Say::Held(held.clone(), String::new()));
+    let path = format!("/hooks/set-aside/{event}/retry");
+    let nothing = json!({});
+    let running = server.post_once("key", &path, &nothing);
+    let look = async {
+        receiver.asked(2).await;
+        let found = server.collection("requests").await.find_one(doc! {}).await.unwrap().unwrap();
+        assert_eq!(server.post_once("key", &path, &nothing).await.1["code"], "under_way");
+        release.add_permits(1);
+        let time = |field| found.get_datetime(field).unwrap().timestamp_millis();
+        time("until") - time("at")
+    };
+    let (answer, held_for) = tokio::join!(running, look);
+    // `limits.handler_ms` and three times `mongodb.operation_ms`, as docs/http-api.md says.
+    assert_eq!((answer.0, held_for), (204, 40_000));
 }
 
 /// The server died that was to answer the one request there is; its time is over.

@@ -34,7 +34,8 @@ pub(crate) enum Code {
     NotMember,
     /// The `Idempotency-Key` was another request's.
     KeyReused,
-    /// A request with the same `Idempotency-Key` is under way: try again in a second.
+    /// A request with the same `Idempotency-Key` is under way: try again in a second. If its server died, until
+    /// `limits.handler_ms` and three times `mongodb.operation_ms` after it began.
     UnderWay,
     /// As many run, or are open, as may: try again later.
     Busy,
@@ -93,7 +94,8 @@ impl Code {
             Self::NotMember => "`not_member`: the sender is not a member of the room",
             Self::KeyReused => "`key_reused`: the Idempotency-Key was another request's",
             Self::UnderWay => {
-                "`under_way`: a request with the same Idempotency-Key is under way; try again in a second"
+                "`under_way`: a request with the same Idempotency-Key is under way; try again in a second. If its server \
+                 died, that lasts until `limits.handler_ms` and three times `mongodb.operation_ms` after it began"
             }
             Self::Busy => "`busy`: as many run, or are open, as may; try again later",
             Self::Timeout => "`timeout`: the database did not answer in time; it may be done, or not",
