@@ -46,6 +46,7 @@ pub(crate) use process::Process;
 pub(crate) use receiver::{Asked, Receiver, Say};
 pub(crate) use samples::{Samples, may_open_many_files};
 pub(crate) use server::api::Lines;
+pub(crate) use server::described::fits;
 pub(crate) use server::{API_KEY, Server};
 pub(crate) use token::{Token, now};
 pub(crate) use traveller::{Doors, Journey, Ledger, Stage, Travelled, Traveller};

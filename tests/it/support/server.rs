@@ -2,7 +2,7 @@
 
 pub(super) mod api;
 mod backend;
-mod described;
+pub(super) mod described;
 pub(super) mod others;
 
 use std::net::SocketAddr;
