@@ -4,7 +4,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{API_KEY, Server, checked_in};
+use crate::support::{API_KEY, Server, checked_in, fits};
 
 async fn description(server: &Server) -> String {
     let (status, kind, text) = server.request(Method::GET, "/openapi.json", None, "").await;
@@ -130,6 +130,35 @@ async fn the_description_is_one_that_generators_understand() {
         operations.iter().map(|(.., operation)| operation["operationId"].as_str().unwrap()).collect();
     assert!(ids.iter().all(|id| is_word(id)), "{ids:?}");
     assert_eq!(ids.len(), operations.len(), "{ids:?}");
+}
+
+#[tokio::test]
+async fn bodies_and_parameters_have_examples_that_fit() {
+    let description: Value = serde_json::from_str(&description(&Server::start(&[]).await).await).unwrap();
+    let mut bodies = 0;
+    for (path, method, operation) in operations(&description) {
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            let place = format!("{method} {path}, {}", parameter["name"]);
+            let example = parameter.get("example").unwrap_or_else(|| panic!("{place} has no example"));
+            assert_eq!(fits(example, &parameter["schema"]), Ok(()), "{place}");
+        }
+        for body in operation["requestBody"]["content"].as_object().into_iter().flat_map(|all| all.values()) {
+            let example = body.get("example").unwrap_or_else(|| panic!("{method} {path} has no example"));
+            assert_eq!(fits(example, &body["schema"]), Ok(()), "{method} {path}");
+            bodies += 1;
+        }
+    }
+    assert!(bodies >= 5, "{bodies}");
+}
+
+#[tokio::test]
+async fn operation_ids_are_short_words() {
+    let description: Value = serde_json::from_str(&description(&Server::start(&[]).await).await).unwrap();
+    for (path, method, operation) in operations(&description) {
+        let id = operation["operationId"].as_str().unwrap();
+        let is_short = id.len() <= 24 && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        assert!(is_short, "{method} {path}: {id}");
+    }
 }
 
 #[tokio::test]

@@ -228,7 +228,7 @@ pub(super) fn describe(document: &mut OpenApi) {
             "Makes the request one that is done once, however often it is sent: again with the same key and body it \
              is answered as it was.",
         );
-        operation.parameters.insert(parameter.schema(schema));
+        operation.parameters.insert(parameter.schema(schema).example("welcome-7".into()));
         may_fail(components, operation, &[Code::UnderWay, Code::KeyReused]);
     }
 }

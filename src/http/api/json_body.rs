@@ -98,9 +98,15 @@ fn short(error: &serde_json::Error) -> String {
     error.to_string().chars().take(FAULT_CHARS).collect()
 }
 
-impl<T: ToSchema> EndpointArgRegister for Body<T> {
+/// A body that is described with an example.
+pub(super) trait Example {
+    /// Returns one.
+    fn example() -> Value;
+}
+
+impl<T: ToSchema + Example> EndpointArgRegister for Body<T> {
     fn register(components: &mut Components, operation: &mut Operation, _: &str) {
-        let content = Content::new(T::to_schema(components));
+        let content = Content::new(T::to_schema(components)).example(T::example());
         let body = RequestBody::new().required(Required::True).add_content("application/json", content);
         operation.request_body = Some(body);
         let codes = [Code::BadJson, Code::InvalidRequest, Code::TooLarge, Code::RequestTimeout];

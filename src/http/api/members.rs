@@ -3,9 +3,10 @@
 use salvo::prelude::*;
 use salvo_oapi::{ToSchema, endpoint};
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::dto::{Member, Role};
-use super::json_body::Body;
+use super::json_body::{Body, Example};
 use super::path_params::{RoomParam, UserParam};
 use super::problem::{Code, Details, Problem};
 use super::response::{Done, Made};
@@ -26,6 +27,12 @@ pub(super) struct Membership {
     /// Shown as `sender_email`.
     #[salvo(schema(schema_with = schema::address))]
     email: Option<String>,
+}
+
+impl Example for Membership {
+    fn example() -> Value {
+        json!({ "role": "admin", "email": "user1@example.com" })
+    }
 }
 
 impl Membership {

@@ -9,10 +9,11 @@ use handlers::{Draft, From, RoomId, Text, UserId};
 use salvo::prelude::*;
 use salvo_oapi::{ToSchema, endpoint};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::idempotency::Tried;
-use super::json_body::Body;
+use super::json_body::{Body, Example};
 use super::page_query::Window;
 use super::path_params::{MessageParam, RoomParam};
 use super::problem::{Code, Details, Problem};
@@ -68,6 +69,12 @@ pub(super) struct NewMessage {
     #[serde(default, rename = "as")]
     #[salvo(schema(inline))]
     by: By,
+}
+
+impl Example for NewMessage {
+    fn example() -> Value {
+        json!({ "sender_id": 1, "text": "Hello" })
+    }
 }
 
 /// As what a message is written.
@@ -157,6 +164,12 @@ pub(super) struct NewText {
     /// As for a new message; the same one again is an edit too.
     #[salvo(schema(value_type = String, min_length = 1))]
     pub(super) text: Draft,
+}
+
+impl Example for NewText {
+    fn example() -> Value {
+        json!({ "text": "Hello!" })
+    }
 }
 
 /// Changes a message's text, whoever wrote it

@@ -61,13 +61,14 @@ impl EndpointArgRegister for Window {
         let after = number.clone().minimum(0).maximum(MAX_ID);
         let limit = number.minimum(1).maximum(i64::try_from(MAX_LIMIT).unwrap_or(i64::MAX));
         let limit = limit.default_value(LIMIT.into());
-        for (name, description, schema) in [
-            ("before", "Messages before this one, newest first.", schema::id()),
-            ("after", "Messages after this one, oldest first; 0: from the beginning.", after),
-            ("limit", "How many, at most.", limit),
+        for (name, description, schema, example) in [
+            ("before", "Messages before this one, newest first.", schema::id(), 45),
+            ("after", "Messages after this one, oldest first; 0: from the beginning.", after, 0),
+            ("limit", "How many, at most.", limit, LIMIT),
         ] {
             let parameter = Parameter::new(name).location(ParameterIn::Query).required(false);
-            operation.parameters.insert(parameter.description(description).schema(schema));
+            let parameter = parameter.description(description).schema(schema);
+            operation.parameters.insert(parameter.example(example.into()));
         }
         may_fail(components, operation, &[Code::InvalidRequest]);
     }

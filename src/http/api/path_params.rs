@@ -9,6 +9,7 @@ use salvo::prelude::*;
 use salvo_oapi::{
     BasicType, Components, EndpointArgRegister, Object, Operation, Parameter, ParameterIn, RefOr, Schema,
 };
+use serde_json::Value;
 
 use super::problem::{Code, Problem, may_fail};
 use super::schema;
@@ -28,6 +29,9 @@ pub(super) struct UserParam(pub(super) UserId);
 /// `{event}`: an event that may or may not be set aside.
 #[derive(Debug)]
 pub(super) struct SetAsideParam(pub(super) ObjectId);
+
+/// An example of such an id.
+pub(super) const EVENT: &str = "665f1c2ab7e4a3d1c0b9a8f7";
 
 /// How the id of such an event looks in the description.
 pub(super) fn event_id() -> Object {
@@ -57,15 +61,16 @@ fn describe(
     name: &str,
     description: &str,
     schema: impl Into<RefOr<Schema>>,
+    example: Value,
     codes: &[Code],
 ) {
     let parameter = Parameter::new(name).location(ParameterIn::Path).required(true);
-    operation.parameters.insert(parameter.description(description).schema(schema));
+    operation.parameters.insert(parameter.description(description).schema(schema).example(example));
     may_fail(components, operation, codes);
 }
 
 macro_rules! parameter {
-    ($type:ident, $name:literal, $description:literal, $schema:path, $codes:expr) => {
+    ($type:ident, $name:literal, $description:literal, $schema:path, $example:expr, $codes:expr) => {
         impl<'ex> Extractible<'ex> for $type {
             fn metadata() -> &'static Metadata {
                 static METADATA: Metadata = Metadata::new($name);
@@ -80,16 +85,19 @@ macro_rules! parameter {
 
         impl EndpointArgRegister for $type {
             fn register(components: &mut Components, operation: &mut Operation, _: &str) {
-                describe(components, operation, $name, $description, $schema(), &$codes);
+                let example = Value::from($example);
+                describe(components, operation, $name, $description, $schema(), example, &$codes);
             }
         }
     };
 }
 
-parameter! { RoomParam, "id", "The room's id.", schema::id, [Code::InvalidRequest, Code::NotFound] }
+parameter! { RoomParam, "id", "The room's id.", schema::id, 7, [Code::InvalidRequest, Code::NotFound] }
 // Anyone may be asked for: there is no list of users in which one could be missing.
-parameter! { UserParam, "user", "The user's id, percent-encoded.", schema::user_id, [Code::InvalidRequest] }
+parameter! { UserParam, "user", "The user's id, percent-encoded.", schema::user_id, 1, [Code::InvalidRequest] }
 parameter! {
-    SetAsideParam, "event", "The event's `id` in the list.", event_id, [Code::InvalidRequest, Code::NotFound]
+    SetAsideParam, "event", "The event's `id` in the list.", event_id, EVENT, [Code::InvalidRequest, Code::NotFound]
 }
-parameter! { MessageParam, "n", "The message's number in its room.", schema::id, [Code::InvalidRequest, Code::NotFound] }
+parameter! {
+    MessageParam, "n", "The message's number in its room.", schema::id, 45, [Code::InvalidRequest, Code::NotFound]
+}

@@ -8,6 +8,7 @@ use salvo_oapi::{
     ToSchema, endpoint,
 };
 use serde::Serialize;
+use serde_json::json;
 
 use super::dto::Listed;
 use super::path_params::query;
@@ -78,13 +79,14 @@ impl EndpointArgRegister for Wanted {
         let limit = Object::with_type(BasicType::Integer).minimum(1).maximum(most);
         let limit = limit.default_value(default.into());
         let before = Object::with_type(BasicType::String);
-        for (name, required, description, schema) in [
-            ("user_id", true, "Whose rooms.", RefOr::<Schema>::from(schema::user_id())),
-            ("before", false, "The `next` of the page before.", before.into()),
-            ("limit", false, "Rooms of a page.", limit.into()),
+        for (name, required, description, schema, example) in [
+            ("user_id", true, "Whose rooms.", RefOr::<Schema>::from(schema::user_id()), json!(1)),
+            ("before", false, "The `next` of the page before.", before.into(), json!("1771439332258-7")),
+            ("limit", false, "Rooms of a page.", limit.into(), json!(default)),
         ] {
             let parameter = Parameter::new(name).location(ParameterIn::Query).required(required);
-            operation.parameters.insert(parameter.description(description).schema(schema));
+            let parameter = parameter.description(description).schema(schema);
+            operation.parameters.insert(parameter.example(example));
         }
         may_fail(components, operation, &[Code::InvalidRequest]);
     }

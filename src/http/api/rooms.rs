@@ -6,11 +6,12 @@ use handlers::{RoomId, UserId};
 use salvo::prelude::*;
 use salvo_oapi::{ToSchema, endpoint};
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::dto::{Kind, Role, Room};
 use super::events::room_events;
 use super::idempotency::Tried;
-use super::json_body::{Body, objects};
+use super::json_body::{Body, Example, objects};
 use super::path_params::RoomParam;
 use super::problem::{Details, Problem};
 use super::response::{Done, Made};
@@ -52,6 +53,15 @@ pub(super) struct NewRoom {
     #[serde(deserialize_with = "objects")]
     #[salvo(schema(min_items = 1, max_items = 1000))]
     members: Vec<MemberToBe>,
+}
+
+impl Example for NewRoom {
+    fn example() -> Value {
+        json!({ "members": [
+            { "user_id": 1, "email": "user1@example.com" },
+            { "user_id": 2, "email": "user2@example.com" },
+        ] })
+    }
 }
 
 /// A user to be in the room.
@@ -154,6 +164,12 @@ pub(super) struct Renaming {
     #[serde(deserialize_with = "Option::deserialize")]
     #[salvo(schema(required = true, schema_with = schema::name))]
     name: Option<String>,
+}
+
+impl Example for Renaming {
+    fn example() -> Value {
+        json!({ "name": "Lunch at noon" })
+    }
 }
 
 impl Renaming {

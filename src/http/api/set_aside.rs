@@ -11,6 +11,7 @@ use salvo_oapi::{
     ToSchema, endpoint,
 };
 use serde::Serialize;
+use serde_json::Value;
 
 use super::path_params::{self, SetAsideParam};
 use super::problem::{Code, Details, Problem, may_fail};
@@ -187,17 +188,23 @@ impl<'ex> Extractible<'ex> for Wanted {
 
 impl EndpointArgRegister for Wanted {
     fn register(components: &mut Components, operation: &mut Operation, _: &str) {
-        let mut add = |name: &str, description: &str, schema: RefOr<Schema>| {
+        let mut add = |name: &str, description: &str, schema: RefOr<Schema>, example: Value| {
             let parameter = Parameter::new(name).location(ParameterIn::Query).required(false);
-            operation.parameters.insert(parameter.description(description).schema(schema));
+            let parameter = parameter.description(description).schema(schema);
+            operation.parameters.insert(parameter.example(example));
         };
         let text = || Object::with_type(BasicType::String);
         let hooks = ["after_send", "connected", "disconnected", "offline"];
         let limit = Object::with_type(BasicType::Integer).minimum(1).maximum(LIMIT.1);
-        add("hook", "Only those of this hook.", text().enum_values(hooks).into());
-        add("user_id", "Only those that name this user.", schema::user_id().into());
-        add("after", "After this event: `next` of the page before.", path_params::event_id().into());
-        add("limit", "By default 50.", limit.into());
+        add("hook", "Only those of this hook.", text().enum_values(hooks).into(), "offline".into());
+        add("user_id", "Only those that name this user.", schema::user_id().into(), 1.into());
+        add(
+            "after",
+            "After this event: `next` of the page before.",
+            path_params::event_id().into(),
+            path_params::EVENT.into(),
+        );
+        add("limit", "By default 50.", limit.into(), LIMIT.0.into());
         may_fail(components, operation, &[Code::InvalidRequest]);
     }
 }
