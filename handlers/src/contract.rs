@@ -1,6 +1,7 @@
 //! The contract in `AsyncAPI` 3, made of the types, limits, events and errors that stand in this crate.
 
 mod channel;
+mod examples;
 
 use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator};
@@ -77,6 +78,7 @@ pub fn asyncapi(actions: &[Action], closes: &[(u16, &str)]) -> Value {
             }
         }
     }
+    examples::add(&mut messages);
     operations.insert("tell".to_owned(), CHAT.told(
         "What the server says by itself: the history first, then events in the order in which they were committed.",
         &said, &messages,
