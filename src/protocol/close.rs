@@ -187,3 +187,42 @@ impl Close {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENT: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/protocol.md"));
+
+    #[test]
+    fn protocol_document_has_each_reason_beside_its_code() {
+        for close in [
+            Close::Expired,
+            Close::KeyRemoved,
+            Close::Disconnected,
+            Close::Erased,
+            Close::NotCaller,
+            Close::NotMember,
+            Close::NoRoom,
+            Close::TooSlow,
+            Close::TooMuch,
+            Close::TooManySockets,
+            Close::TooManyConnects,
+            Close::TooManyRooms,
+            Close::TooLarge,
+            Close::TooFragmented,
+            Close::BadFraming(1002),
+            Close::Internal,
+            Close::GoingAway,
+            Close::Unavailable,
+            Close::Busy,
+            Close::PeerErasing,
+            Close::NoKeys,
+            Close::Dead,
+        ] {
+            let (code, reason) = (close.code(), close.reason());
+            let row = DOCUMENT.lines().find(|line| line.contains(&format!("| `{reason}` |")));
+            assert!(row.is_some_and(|row| row.starts_with(&format!("| {code}"))), "{code} {reason}: {row:?}");
+        }
+    }
+}

@@ -24,6 +24,7 @@ mod crash;
 mod database_uri;
 mod deletion;
 mod direct;
+mod documents;
 mod drain;
 mod erasure;
 mod errors;
