@@ -95,7 +95,7 @@ async fn the_page_is_all_its_own() {
 #[tokio::test]
 async fn the_page_can_be_turned_off_and_the_description_stays() {
     let server = Server::start(&[("API__DOCS", "off")]).await;
-    for path in ["/docs/", "/docs/try.js"] {
+    for path in ["/docs/", "/docs/try.js", "/docs/socket", "/docs/socket.js"] {
         assert_eq!(server.get(path).await, 404, "{path}");
     }
     assert!(description(&server).await.starts_with('{'));

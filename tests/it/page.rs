@@ -2,6 +2,7 @@
 
 mod again;
 mod away;
+mod docs;
 mod elsewhere;
 mod files;
 mod list;

@@ -2,6 +2,9 @@
 //!
 //! The page is Swagger UI, of whose files salvo brings a copy that becomes part of the binary. It fetches nothing
 //! from elsewhere, and the policy would not let it.
+//!
+//! `/docs/socket` shows `/asyncapi.json`. It is a page of our own: the usual component has 2.9 MB and compiles schemas to
+//! functions, which the policy refuses.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -35,6 +38,9 @@ pub(crate) fn routes(server: &Arc<Server>) -> Router {
     Router::with_path("docs")
         .get(Index(file(HTML, include_str!("docs/index.html"))))
         .push(Router::with_path("try.js").get(file(JAVASCRIPT, include_str!("docs/try.js"))))
+        .push(Router::with_path("socket").get(Socket(file(HTML, include_str!("docs/socket.html")))))
+        .push(Router::with_path("socket.js").get(file(JAVASCRIPT, include_str!("docs/socket.js"))))
+        .push(Router::with_path("socket.css").get(file(CSS, include_str!("docs/socket.css"))))
         .push(swagger(CSS, "swagger-ui.css"))
         .push(swagger(JAVASCRIPT, "swagger-ui-bundle.js"))
 }
@@ -71,6 +77,20 @@ impl Handler for Index {
         }
         res.status_code(StatusCode::PERMANENT_REDIRECT);
         res.headers_mut().insert(LOCATION, HeaderValue::from_static("docs/"));
+    }
+}
+
+/// `/docs/socket`. With a slash at its end the page would look for its other files below itself, so that is redirected.
+struct Socket(Asset);
+
+#[async_trait]
+impl Handler for Socket {
+    async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
+        if !req.uri().path().ends_with('/') {
+            return self.0.handle(req, depot, res, ctrl).await;
+        }
+        res.status_code(StatusCode::PERMANENT_REDIRECT);
+        res.headers_mut().insert(LOCATION, HeaderValue::from_static("../socket"));
     }
 }
 
