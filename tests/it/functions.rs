@@ -193,6 +193,17 @@ async fn several_things_may_be_said_at_once_and_nothing_at_all() {
 }
 
 #[tokio::test]
+async fn reply_type_is_sent_as_it_is() {
+    let receiver = obedient().await;
+    let (_server, mut one, mut two) = two_sockets(&receiver, &[]).await;
+    for kind in [json!("translated"), json!("chat_message"), json!(5), json!(null), json!({"a": 1})] {
+        one.send(translate(&json!({"reply": {"type": kind, "n": 1}}))).await;
+        one.expect(json!({"type": kind, "n": 1})).await;
+    }
+    two.quiet().await;
+}
+
+#[tokio::test]
 async fn what_it_sends_is_sent_though_the_caller_has_left_and_the_server_waits_for_it() {
     let leave = Arc::new(Semaphore::new(0));
     let held = leave.clone();

@@ -223,3 +223,19 @@ async fn who_has_no_good_token_is_refused_as_anywhere() {
     assert_eq!(bare.next().await["rooms"], json!([]));
     assert_eq!(server.get("/ws/").await, 426);
 }
+
+#[tokio::test]
+async fn caller_is_a_member_in_ready_and_gets_no_own_presence() {
+    let server = Server::start(&[]).await;
+    let room = server.room(&[1, 2]).await;
+    let (mut one, ready) = inbox(&server, 1).await;
+    let members = ready["rooms"][0]["members"].as_array().unwrap();
+    let ids: Vec<_> = members.iter().map(|member| &member["user_id"]).collect();
+    assert_eq!(ids, [1, 2], "{ready}");
+    // When the other user's arrival has come, the caller's own, which was earlier, has been passed over.
+    let (mut two, _) = inbox(&server, 2).await;
+    let came = one.next().await;
+    assert_eq!(came, json!({"type": "presence", "user_id": 2, "online": true}));
+    two.send(json!({"action": "send", "room_id": room, "message": "hello"})).await;
+    assert_eq!(one.next().await["type"], "chat_message");
+}

@@ -107,6 +107,22 @@ async fn only_what_has_changed_since_is_told_and_once() {
 }
 
 #[tokio::test]
+async fn resumed_ready_lists_recent_rooms_without_changes() {
+    let server = Server::start(&[]).await;
+    let room = server.room(&[1, 2]).await;
+    let (mut one, _) = inbox(&server, 1).await;
+    post(&server, room, "hello").await;
+    let had = cursor(&one.until_kind("mark_message_as_delivered").await);
+    let (_, ready) = resume(&server, 1, &had).await;
+    assert_eq!((&ready["resumed"], &ready["room_ids"]), (&json!(true), &json!([room])), "{ready}");
+    let listed = room_in(&ready, room);
+    for list in ["messages", "edited", "deleted"] {
+        assert_eq!(listed[list], json!([]), "{ready}");
+    }
+    assert_eq!((&listed["has_more"], listed.get("added")), (&json!(false), None), "{ready}");
+}
+
+#[tokio::test]
 async fn a_cursor_is_good_on_a_server_that_knows_nothing_of_it() {
     let server = Server::start(&[]).await;
     let room = server.room(&[1, 2]).await;
