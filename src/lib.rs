@@ -25,12 +25,15 @@ pub(crate) mod actions;
 pub mod app;
 pub mod auth;
 pub mod config;
+mod error;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod http;
 pub(crate) mod jobs;
+pub(crate) mod lifecycle;
 pub(crate) mod limits;
+pub(crate) mod model;
 pub mod mongod;
 pub mod outbound;
 pub(crate) mod presence;
@@ -43,4 +46,5 @@ pub(crate) mod webhooks;
 pub(crate) mod ws;
 
 pub use app::database::open_store;
-pub use app::{App, Ready, ServeError, listen_on, serve};
+pub use app::{App, Ready, listen_on, serve};
+pub use error::StartError;

@@ -204,7 +204,7 @@ fn reloads(
 }
 
 fn print_token(mut config: Config, token: &Token) -> Result<ExitCode, Failure> {
-    config.keep_own_secret()?;
+    parlor::auth::keep_own_secret(&mut config)?;
     let token = parlor::auth::sign(&config.auth, &token.user, token.email.as_deref(), token.ttl)?;
     writeln!(io::stdout(), "{token}")?;
     Ok(ExitCode::SUCCESS)

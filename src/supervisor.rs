@@ -2,13 +2,12 @@
 //! refuse each message as if too many waited, say that it is not ready and never become so. So it goes away as when it is
 //! told to, with an error that names the task, and whoever runs it starts it anew.
 
+use std::any::Any;
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-
-use crate::actions::dispatcher::panic_text;
 
 /// Runs them.
 #[derive(Clone, Debug)]
@@ -54,6 +53,12 @@ impl Supervisor {
         let lost = lost.wait_for(Option::is_some).await;
         lost.ok().and_then(|name| *name).unwrap_or_default()
     }
+}
+
+/// Returns the text that a panic carries.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a text")
 }
 
 #[cfg(test)]

@@ -2,12 +2,11 @@
 
 use handlers::{Code, Error, Fields};
 
-use super::dispatcher::whole_ms;
 use super::envelope::Heading;
 use super::registry::{Row, Table};
-use crate::limits::rate::Over;
+use super::session_state::Caller;
+use crate::limits::rate::{Over, whole_ms};
 use crate::telemetry::metrics::Metrics;
-use crate::ws::session_state::Caller;
 
 impl Table {
     /// Spends a frame.

@@ -5,7 +5,6 @@
 //! the client told `timeout`, while what it was writing goes on in the store; and it outlives a client that
 //! leaves, for what was accepted is done.
 
-use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,16 +22,17 @@ use super::envelope::Heading;
 use super::functions::{Call, Function};
 use super::no_room::NoRoom;
 use super::registry::{Row, Run, Table};
+use super::session_state::{BoundSocket, Caller};
 use crate::auth::Verifier;
 use crate::config::Config;
 use crate::limits::rate::Rates;
 use crate::protocol::close::Close;
 use crate::realtime::heartbeat::Pulse;
 use crate::store::{Audience, BoundRoom, Receipts, Store, StoreError, Writer};
+use crate::supervisor::panic_text;
 use crate::telemetry::metrics::Metrics;
 use crate::webhooks::BeforeSend;
 use crate::webhooks::before_send::Asked;
-use crate::ws::session_state::{BoundSocket, Caller};
 
 /// After how long a call is worth trying again that found no place, in milliseconds: a client that heeds it is never
 /// told so ten times in ten seconds, which would close its socket.
@@ -309,18 +309,7 @@ impl Runtime {
     }
 }
 
-/// At least 1: a client that waits so long finds its frame let in.
-pub(crate) fn whole_ms(wait: Duration) -> u64 {
-    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
-}
-
 fn panicked(error: JoinError) -> String {
     let Ok(panic) = error.try_into_panic() else { return "the action was ended from outside".to_owned() };
     format!("the action panicked: {}", panic_text(&*panic))
-}
-
-/// What a panic says of itself.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a text")
 }

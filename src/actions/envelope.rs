@@ -6,7 +6,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::dispatcher::Answer;
 use crate::protocol::fields::{quoted, splice};
-use crate::realtime::room_state::json;
+use crate::protocol::json::json;
 
 /// How much of a frame's `action` an error repeats, in characters.
 pub(crate) const ACTION_SHOWN: usize = 64;

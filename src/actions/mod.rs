@@ -6,3 +6,4 @@ pub(crate) mod envelope;
 pub(crate) mod functions;
 pub(crate) mod no_room;
 pub(crate) mod registry;
+pub(crate) mod session_state;

@@ -1,44 +1,52 @@
-//! A server's parts, put together.
+//! The composition of a server: every part, and what each part is given.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 use handlers::Action;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use super::ServeError;
 use super::database::prepare;
-use super::state::{Live, Server};
+use super::reload::Reload;
+use super::shutdown::Shutdown;
 use crate::actions::dispatcher::{Ports, Runtime, UnderWay};
 use crate::actions::functions;
 use crate::auth::Verifier;
+use crate::auth::refused_clients::Refusals;
 use crate::config::Config;
-use crate::http::connection_limit::Arrivals;
-use crate::http::demo::Page;
-use crate::http::refused_clients::Refusals;
+use crate::config::live::LiveConfig;
+use crate::error::StartError;
+use crate::http::api;
+use crate::http::connection_limit::{Arrivals, ConnectionLimiter, Door};
+use crate::http::demo::{self, Page};
+use crate::http::health::Readiness;
+use crate::http::metrics_page::MetricsPage;
+use crate::http::router::Routes;
+use crate::http::unread_body::Unread;
+use crate::http::upgrade::UpgradeServices;
 use crate::jobs::revision_recovery;
-use crate::jobs::room_cleanup::{self, Sweeper};
-use crate::jobs::user_erasure::{self, Eraser};
+use crate::jobs::room_cleanup::{CleanupTrigger, RoomCleanup};
+use crate::jobs::user_erasure::{ErasureTrigger, UserErasure};
+use crate::lifecycle::Lifecycle;
 use crate::limits::permits::Places;
 use crate::limits::user_quota::Users;
-use crate::presence::tracker;
+use crate::presence::tracker::{self, Present};
 use crate::realtime::change_stream::Feed;
 use crate::realtime::heartbeat::Pulse;
 use crate::realtime::held_bytes::Held;
 use crate::realtime::hub::Hub;
-use crate::realtime::presence_notifier;
-use crate::realtime::room_change_notifier;
 use crate::realtime::room_loader::Opener;
+use crate::realtime::room_reader::RoomReader;
 use crate::realtime::room_state::TextPool;
 use crate::realtime::sessions::Outboxes;
+use crate::realtime::{presence_notifier, room_change_notifier};
 use crate::store::{Store, StoreError, warn_of_small_pool};
 use crate::supervisor::Supervisor;
 use crate::telemetry::logging::Dropped;
 use crate::telemetry::metrics::Metrics;
 use crate::webhooks::{BeforeSend, Hooks};
+use crate::ws;
 
 /// What a server is made of.
 pub(crate) struct Plan {
@@ -48,88 +56,199 @@ pub(crate) struct Plan {
     pub(crate) log_dropped: Dropped,
 }
 
-/// Connects to the database and starts the feed, the heartbeat and the writers, all under `supervisor`.
+/// A server whose parts run. Only its listeners are missing.
+pub(crate) struct Assembled {
+    pub(crate) routes: Routes,
+    pub(crate) clients: ConnectionLimiter,
+    pub(crate) admin: ConnectionLimiter,
+    pub(crate) reload: Reload,
+    pub(crate) shutdown: Shutdown,
+}
+
+/// Connects to the database, starts the background tasks under `supervisor`, and gives each part what it needs.
 pub(crate) async fn assemble(
     plan: Plan,
     shutdown: &CancellationToken,
     supervisor: &Supervisor,
-) -> Result<(Arc<Server>, UnderWay), ServeError> {
+) -> Result<Assembled, StartError> {
     let Plan { config, actions, page, log_dropped } = plan;
     config.mongodb.options_without_effect().iter().for_each(|option| tracing::warn!("{option}"));
     let verifier = Verifier::new(&config.auth)?;
     let metrics = Arc::new(Metrics::new());
+    let lifecycle = Lifecycle::default();
+
+    // The database, and what the change stream brings of it.
     let store = Store::open(&config.mongodb, config.limits.rooms_cached).await?;
-    let base = Base {
-        store: store.for_server(&config, &metrics).await?,
-        stream_store: Store::open(&config.mongodb, config.limits.rooms_cached).await?,
-        metrics: metrics.clone(),
-    };
+    let store = store.for_server(&config, &metrics).await?;
+    let stream_store = Store::open(&config.mongodb, config.limits.rooms_cached).await?;
     warn_of_small_pool(&config.mongodb).await;
-    prepare(&base.store, shutdown).await?;
-    let pulse = Arc::new(Pulse::new(base.store.present().server(), config.feed.overdue));
-    let hooks = Hooks::new(&config, pulse.server(), &base.store, &base.stream_store, &metrics)?;
+    prepare(&store, shutdown).await?;
+    let pulse = Arc::new(Pulse::new(store.peers().server(), config.feed.overdue));
+    let hooks = Hooks::new(&config, pulse.server(), &store, &stream_store, &metrics)?;
     hooks.begin().await?;
     let held = Held::new(config.limits.server_bytes);
-    let (hub, outboxes) = base.hear(&config, &pulse, &held, supervisor).await?;
-    let (writer, receipts) = base.store.writers(&config, &metrics, supervisor).await?;
+    let base = Base { store: store.clone(), stream_store: stream_store.clone(), metrics: metrics.clone() };
+    let (hub, outboxes) = base.start_realtime(&config, &pulse, &held, supervisor).await?;
+    let (writer, receipts) = store.writers(&config, &metrics, supervisor).await?;
+    let present = Present::default();
+    base.start_presence(&config, &present, &pulse, supervisor);
+
+    // Actions.
     verifier.watch(&config.auth, &metrics, supervisor.stop());
     supervisor.spawn("removed keys", wake_at_removed_keys(verifier.clone(), outboxes.clone()));
-    let refusals = Refusals::new(&config, metrics.clone());
+    let refusals = Arc::new(Refusals::new(&config, metrics.clone()));
     let ports = Ports {
-        store: base.store.clone(),
+        store: store.clone(),
         writer: writer.clone(),
         receipts: receipts.clone(),
         verifier: verifier.clone(),
         audience: hub.clone(),
         pulse: pulse.clone(),
     };
-    let functions = functions::configured(&config, &base.store, &metrics)?;
+    let functions = functions::configured(&config, &store, &metrics)?;
     let under_way = UnderWay::default();
     let runtime = Runtime::new(actions, functions, &config, ports, under_way.clone(), metrics.clone());
     runtime.ask(BeforeSend::new(&config, &metrics)?);
-    base.watch_presence(&config, &pulse, supervisor);
-    let Base { store, stream_store, .. } = base;
-    supervisor.spawn("indexes", store.clone().keep_indexes(config.mongodb.indexes, metrics.clone()));
+    let runtime = Arc::new(runtime);
+
+    // Background jobs.
+    let indexes = config.mongodb.indexes;
+    let config = Arc::new(LiveConfig::from_pointee(config));
+    let (cleanup, erasure) = (CleanupTrigger::default(), ErasureTrigger::default());
+    supervisor.spawn("indexes", store.clone().keep_indexes(indexes, metrics.clone()));
     supervisor.spawn("leftovers", revision_recovery::run(store.clone(), metrics.clone()));
-    let server = Server {
-        page,
-        sweeper: Sweeper::default(),
-        present: store.present(),
-        store,
-        hub,
-        runtime: Arc::new(runtime),
-        writer,
-        receipts,
-        eraser: Eraser::default(),
-        verifier,
-        users: Users::new(),
-        hooks: ArcSwap::from_pointee(hooks.start(supervisor)),
-        stream_store,
-        outboxes,
-        held,
-        metrics,
-        pulse,
-        log_dropped,
-        places: Places::default(),
-        exports: Places::default(),
-        arrivals: Arrivals::default(),
-        admin_arrivals: Arrivals::default(),
-        reloads: watch::Sender::default(),
-        refusals,
-        tracker: TaskTracker::new(),
-        draining: AtomicBool::new(false),
-        config: Arc::new(Live::from_pointee(config)),
+    supervisor.spawn("relief", held.clone().relieve(outboxes.clone(), metrics.clone()));
+    let sweeper = RoomCleanup {
+        config: config.clone(),
+        store: store.clone(),
+        metrics: metrics.clone(),
+        trigger: cleanup.clone(),
     };
-    let server = Arc::new(server);
-    let (held, outboxes) = (server.held.clone(), server.outboxes.clone());
-    let relief = held.relieve(outboxes, server.metrics.clone());
-    supervisor.spawn("relief", relief);
-    supervisor.spawn("sweeper", room_cleanup::run(server.clone()));
-    supervisor.spawn("eraser", user_erasure::run(server.clone()));
-    Ok((server, under_way))
+    supervisor.spawn("sweeper", sweeper.run());
+    let eraser = UserErasure {
+        config: config.clone(),
+        store: store.clone(),
+        metrics: metrics.clone(),
+        trigger: erasure.clone(),
+    };
+    supervisor.spawn("eraser", eraser.run());
+    let hooks = Arc::new(ArcSwap::from_pointee(hooks.start(supervisor)));
+
+    // Connections and requests.
+    let (arrivals, admin_arrivals) = (Arc::<Arrivals>::default(), Arc::<Arrivals>::default());
+    let permits = Places::default();
+    let reloads = watch::Sender::default();
+    let room_reader = RoomReader {
+        config: config.clone(),
+        store: store.clone(),
+        hub: hub.clone(),
+        metrics: metrics.clone(),
+    };
+    let sessions = ws::services::Services {
+        config: config.clone(),
+        metrics: metrics.clone(),
+        lifecycle: lifecycle.clone(),
+        refusals: refusals.clone(),
+        runtime: runtime.clone(),
+        store: store.clone(),
+        receipts: receipts.clone(),
+        hub: hub.clone(),
+        room_reader: room_reader.clone(),
+        outboxes: outboxes.clone(),
+        held,
+        present,
+        users: Users::new(),
+        pulse: pulse.clone(),
+    };
+    let upgrade = UpgradeServices {
+        config: config.clone(),
+        metrics: metrics.clone(),
+        lifecycle: lifecycle.clone(),
+        verifier: verifier.clone(),
+        refusals,
+        arrivals: arrivals.clone(),
+        permits: permits.clone(),
+        sessions: Arc::new(sessions),
+    };
+    let api = api::Services {
+        config: config.clone(),
+        metrics: metrics.clone(),
+        lifecycle: lifecycle.clone(),
+        store: store.clone(),
+        writer,
+        receipts: receipts.clone(),
+        hub,
+        room_reader,
+        outboxes: outboxes.clone(),
+        permits,
+        exports: Places::default(),
+        hooks: hooks.clone(),
+        cleanup,
+        erasure,
+        reloads: reloads.clone(),
+    };
+    let demo =
+        demo::Services { config: config.clone(), store: store.clone(), verifier: verifier.clone(), page };
+    let readiness = Readiness {
+        config: config.clone(),
+        lifecycle: lifecycle.clone(),
+        pulse: pulse.clone(),
+        store: store.clone(),
+        verifier: verifier.clone(),
+    };
+    let metrics_page = MetricsPage {
+        metrics: metrics.clone(),
+        pulse: pulse.clone(),
+        runtime: runtime.clone(),
+        receipts: receipts.clone(),
+        arrivals: arrivals.clone(),
+        store: store.clone(),
+        log_dropped,
+    };
+    let limiter = |door, arrivals: &Arc<Arrivals>| ConnectionLimiter {
+        door,
+        config: config.clone(),
+        metrics: metrics.clone(),
+        arrivals: arrivals.clone(),
+    };
+    Ok(Assembled {
+        clients: limiter(Door::Clients, &arrivals),
+        admin: limiter(Door::Admin, &admin_arrivals),
+        routes: Routes {
+            upgrade: Arc::new(upgrade),
+            api: Arc::new(api),
+            demo: Arc::new(demo),
+            readiness: Arc::new(readiness),
+            metrics_page: Arc::new(metrics_page),
+            unread: Unread { config: config.clone(), metrics: metrics.clone() },
+        },
+        shutdown: Shutdown {
+            config: config.clone(),
+            lifecycle,
+            under_way,
+            outboxes,
+            hooks: hooks.clone(),
+            pulse: pulse.clone(),
+            receipts,
+            store: store.clone(),
+        },
+        reload: Reload {
+            config,
+            metrics,
+            store,
+            stream_store,
+            verifier,
+            runtime,
+            pulse,
+            hooks,
+            reloads,
+            certificate: None,
+            supervisor: supervisor.clone(),
+        },
+    })
 }
 
-/// Has every socket look whether the key of its token is still in force, whenever keys were removed.
+/// After keys were removed, has every connection check whether the key of its token is still in force.
 async fn wake_at_removed_keys(verifier: Verifier, outboxes: Outboxes) {
     loop {
         verifier.keys_removed().await;
@@ -137,7 +256,7 @@ async fn wake_at_removed_keys(verifier: Verifier, outboxes: Outboxes) {
     }
 }
 
-/// What everything else stands on.
+/// What the change stream and presence need.
 struct Base {
     store: Store,
     stream_store: Store,
@@ -145,14 +264,14 @@ struct Base {
 }
 
 impl Base {
-    /// Begins to hear what happens in the database, and to tell the hub of it.
-    async fn hear(
+    /// Starts what brings the database's changes to the hub: the change stream, the heartbeat and the notifiers.
+    async fn start_realtime(
         &self,
         config: &Config,
         pulse: &Arc<Pulse>,
         held: &Held,
         supervisor: &Supervisor,
-    ) -> Result<(Arc<Hub>, Outboxes), ServeError> {
+    ) -> Result<(Arc<Hub>, Outboxes), StartError> {
         let Self { store, stream_store, metrics } = self;
         let (hub, wanted) =
             Hub::new(held.clone(), TextPool::new(config.limits.unread_text_bytes), metrics.clone());
@@ -199,10 +318,16 @@ impl Base {
         Ok((hub, outboxes))
     }
 
-    /// Begins to write who is here.
-    fn watch_presence(&self, config: &Config, pulse: &Arc<Pulse>, supervisor: &Supervisor) {
+    /// Starts the task that writes which users are connected here.
+    fn start_presence(
+        &self,
+        config: &Config,
+        present: &Present,
+        pulse: &Arc<Pulse>,
+        supervisor: &Supervisor,
+    ) {
         let task = tracker::Task {
-            present: self.store.present(),
+            present: present.clone(),
             store: self.store.clone(),
             pulse: pulse.clone(),
             settings: config.presence.clone(),

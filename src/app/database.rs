@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::ServeError;
+use crate::auth::keep_own_secret;
 use crate::config::{Config, Mongodb, Secret};
+use crate::error::StartError;
 use crate::mongod::{self, Embedded, EmbeddedError, Options};
 use crate::store::{Store, StoreError};
 
@@ -21,7 +22,7 @@ const START_PAUSE: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// The configuration can't be used, or the private database can't be started.
-pub async fn open_store(mut config: Config) -> Result<(Store, Option<Embedded>), ServeError> {
+pub async fn open_store(mut config: Config) -> Result<(Store, Option<Embedded>), StartError> {
     let embedded = if config.mongodb.uri.is_some() {
         None
     } else {
@@ -51,8 +52,8 @@ async fn start_embedded(mongodb: &Mongodb) -> Result<Embedded, EmbeddedError> {
 }
 
 /// Starts the private database and makes a secret, where the configuration has none.
-pub(crate) async fn embed(config: &mut Config) -> Result<Option<Embedded>, ServeError> {
-    if config.keep_own_secret()? {
+pub(crate) async fn embed(config: &mut Config) -> Result<Option<Embedded>, StartError> {
+    if keep_own_secret(config)? {
         tracing::info!(data_dir = %config.mongodb.data_dir.display(), "no key is configured: tokens are signed with the secret kept in data_dir");
     }
     if config.mongodb.uri.is_some() {
@@ -64,7 +65,7 @@ pub(crate) async fn embed(config: &mut Config) -> Result<Option<Embedded>, Serve
 }
 
 /// Makes collections and indexes, as soon as the database is there.
-pub(crate) async fn prepare(store: &Store, shutdown: &CancellationToken) -> Result<(), ServeError> {
+pub(crate) async fn prepare(store: &Store, shutdown: &CancellationToken) -> Result<(), StartError> {
     let deadline = Instant::now() + START_PATIENCE;
     loop {
         let prepared = match store.check_version().await {
@@ -84,6 +85,6 @@ pub(crate) async fn prepare(store: &Store, shutdown: &CancellationToken) -> Resu
 }
 
 /// It was told to end before it had begun.
-pub(crate) fn stopped_early() -> ServeError {
-    ServeError::new("stopped before the database was there")
+pub(crate) fn stopped_early() -> StartError {
+    StartError::new("stopped before the database was there")
 }

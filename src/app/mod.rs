@@ -5,9 +5,7 @@ pub(crate) mod database;
 pub mod open_files;
 pub(crate) mod reload;
 pub(crate) mod shutdown;
-pub(crate) mod state;
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -23,20 +21,20 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use self::build::{Plan, assemble};
+use self::build::{Assembled, Plan, assemble};
 use self::database::{START_PATIENCE, embed, stopped_early};
 use self::reload::Reload;
-use self::shutdown::drain;
-use self::state::Server;
-use crate::actions::dispatcher::UnderWay;
+use self::shutdown::Shutdown;
 use crate::auth::AuthError;
-use crate::config::{Config, ConfigError, Http};
-use crate::http::connection_limit::{Door, Gate};
+use crate::config::live::LiveConfig;
+use crate::config::url::UnusableUrl;
+use crate::config::{Config, ConfigError};
+use crate::error::StartError;
+use crate::http::connection_limit::{ConnectionLimiter, Gate};
 use crate::http::demo::{self, Page};
-use crate::http::router;
+use crate::http::router::Routes;
 use crate::http::tls::Certificate;
 use crate::mongod::EmbeddedError;
-use crate::outbound::Unusable;
 use crate::store::StoreError;
 use crate::supervisor::Supervisor;
 use crate::telemetry::logging::Dropped;
@@ -49,7 +47,7 @@ pub async fn serve(
     config: Config,
     listener: TcpListener,
     shutdown: CancellationToken,
-) -> Result<(), ServeError> {
+) -> Result<(), StartError> {
     Box::pin(App::new(config).serve(listener, shutdown)).await
 }
 
@@ -118,7 +116,7 @@ impl App {
         mut self,
         listener: TcpListener,
         shutdown: CancellationToken,
-    ) -> Result<(), ServeError> {
+    ) -> Result<(), StartError> {
         let admin = match self.config.admin.listen {
             Some(address) => Some(listen_on(address, "PARLOR__ADMIN__LISTEN").await?),
             None => None,
@@ -137,7 +135,7 @@ impl App {
         listeners: Listeners,
         shutdown: CancellationToken,
         embedded: bool,
-    ) -> Result<(), ServeError> {
+    ) -> Result<(), StartError> {
         let Self { config, actions, reloads, log_dropped, ready } = self;
         config.check()?;
         for warning in config.warnings() {
@@ -155,31 +153,29 @@ impl App {
         };
         let plan = Plan { config, actions, page, log_dropped };
         // Boxed: it is large, and over before the long wait begins.
-        let (server, under_way) = Box::pin(assemble(plan, &shutdown, &supervisor)).await?;
-        if server.page.tokens {
-            demo::make_room(&server.store).await?;
+        let Assembled { routes, clients: clients_limiter, admin: admin_limiter, reload, shutdown: draining } =
+            Box::pin(assemble(plan, &shutdown, &supervisor)).await?;
+        let server_config = reload.config.clone();
+        if page.tokens {
+            demo::make_room(&reload.store).await?;
         }
-        let round = tokio::time::timeout(START_PATIENCE, server.pulse.fence(&server.store)).await;
-        round.map_err(|_| ServeError::new("the change stream brings nothing; see `parlor check`"))??;
+        let round = tokio::time::timeout(START_PATIENCE, reload.pulse.fence(&reload.store)).await;
+        round.map_err(|_| StartError::new("the change stream brings nothing; see `parlor check`"))??;
         let address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
         if let Some(admin) = admin {
-            let limits = &server.config.load().http;
-            let http = bounded(TcpAcceptor::try_from(admin)?, &server, limits, Door::Admin);
-            tokio::spawn(stop.clone().run_until_cancelled_owned(http.try_serve(router::admin(&server))));
+            let http = bounded(TcpAcceptor::try_from(admin)?, admin_limiter);
+            tokio::spawn(stop.clone().run_until_cancelled_owned(http.try_serve(routes.admin())));
         }
-        ready(Ready { page: server.page.on, tls: certificate.is_some(), admin: address });
-        let reload = Reload {
-            server: server.clone(),
-            certificate: certificate.clone(),
-            supervisor: supervisor.clone(),
-        };
-        // Its panic would be a mistake in a file that nobody uses yet: what there is goes on.
+        ready(Ready { page: page.on, tls: certificate.is_some(), admin: address });
+        let metrics = reload.metrics.clone();
+        let reload = Reload { certificate: certificate.clone(), ..reload };
+        // A panic there would be a mistake in a file that is not in use yet: the server goes on as it is.
         tokio::spawn(stop.clone().run_until_cancelled_owned(reload.run(reloads)));
         if let Some(certificate) = &certificate {
-            let watched = certificate.clone().watch(server.config.clone(), server.metrics.clone());
-            supervisor.spawn("certificate", watched);
+            supervisor.spawn("certificate", certificate.clone().watch(server_config.clone(), metrics));
         }
-        listen(server, under_way, Entrance { clients, certificate }, shutdown, &supervisor).await
+        let serving = Serving { routes, limiter: clients_limiter, config: server_config, draining };
+        serving.listen(Entrance { clients, certificate }, shutdown, &supervisor).await
     }
 }
 
@@ -199,103 +195,96 @@ struct Entrance {
 ///
 /// # Errors
 /// It can't be listened on; the error names `variable`, by which it is set.
-pub async fn listen_on(address: SocketAddr, variable: &str) -> Result<TcpListener, ServeError> {
+pub async fn listen_on(address: SocketAddr, variable: &str) -> Result<TcpListener, StartError> {
     let listener = TcpListener::bind(address).await;
-    listener.map_err(|error| ServeError(format!("{address} can't be listened on: {error}; set {variable}")))
+    listener
+        .map_err(|error| StartError::new(format!("{address} can't be listened on: {error}; set {variable}")))
 }
 
-/// Accepts connections until `shutdown`, or a task is lost that all need; then drains.
-async fn listen(
-    server: Arc<Server>,
-    handlers: UnderWay,
-    entrance: Entrance,
-    shutdown: CancellationToken,
-    supervisor: &Supervisor,
-) -> Result<(), ServeError> {
-    let Entrance { clients: listener, certificate } = entrance;
-    let config = server.config.load_full();
-    // Accepted connections inherit both. Without the first a small frame waits up to 41 ms for the one before it to
-    // be acknowledged; without the second a slow reader holds megabytes in the kernel.
-    let socket = socket2::SockRef::from(&listener);
-    socket.set_tcp_nodelay(true)?;
-    socket.set_send_buffer_size(config.sockets.send_buffer_bytes as usize)?;
-    let acceptor = TcpAcceptor::try_from(listener)?;
-    let (handle, accepting) = match certificate {
-        // The certificate is changed by its own watch; what salvo would stop at the end is nothing here.
-        Some(certificate) => {
-            let acceptor = RustlsAcceptor::new(acceptor, certificate.current(), CancellationToken::new());
-            accept(&server, &config.http, acceptor)
-        }
-        None => accept(&server, &config.http, acceptor),
-    };
-    let lost = tokio::select! {
-        () = shutdown.cancelled() => None,
-        lost = supervisor.lost() => Some(lost),
-    };
+/// A server that listens.
+struct Serving {
+    routes: Routes,
+    limiter: ConnectionLimiter,
+    config: Arc<LiveConfig>,
+    draining: Shutdown,
+}
 
-    drain(&server, handlers, handle, accepting).await;
-    match lost {
-        Some(task) => Err(ServeError(format!("a task panicked that the server can't do without: {task}"))),
-        None => Ok(()),
+impl Serving {
+    /// Accepts connections until `shutdown`, or until a task is lost that the server can't do without; then drains.
+    async fn listen(
+        self,
+        entrance: Entrance,
+        shutdown: CancellationToken,
+        supervisor: &Supervisor,
+    ) -> Result<(), StartError> {
+        let Entrance { clients: listener, certificate } = entrance;
+        // Accepted connections inherit both. Without the first a small frame waits up to 41 ms for the one before it to
+        // be acknowledged; without the second a slow reader holds megabytes in the kernel.
+        let socket = socket2::SockRef::from(&listener);
+        socket.set_tcp_nodelay(true)?;
+        socket.set_send_buffer_size(self.config.load().sockets.send_buffer_bytes as usize)?;
+        let acceptor = TcpAcceptor::try_from(listener)?;
+        let (handle, accepting) = match certificate {
+            // The certificate has a watch of its own; salvo's stop signal would end nothing here.
+            Some(certificate) => {
+                let stop = CancellationToken::new();
+                self.accept(RustlsAcceptor::new(acceptor, certificate.current(), stop))
+            }
+            None => self.accept(acceptor),
+        };
+        let lost = tokio::select! {
+            () = shutdown.cancelled() => None,
+            lost = supervisor.lost() => Some(lost),
+        };
+
+        self.draining.drain(handle, accepting).await;
+        match lost {
+            Some(task) => {
+                let reason = format!("a task panicked that the server can't do without: {task}");
+                Err(StartError::new(reason))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Serves on a listener, in a task.
+    fn accept<A>(&self, acceptor: A) -> (ServerHandle, JoinHandle<std::io::Result<()>>)
+    where
+        A: Acceptor + Send + 'static,
+    {
+        let most = self.config.load().http.connections;
+        let http = bounded(acceptor, self.limiter.clone()).max_connections(most);
+        let handle = http.handle();
+        (handle, tokio::spawn(http.try_serve(self.routes.clients())))
     }
 }
 
-/// Serves on what was opened, in a task.
-fn accept<A>(
-    server: &Arc<Server>,
-    limits: &Http,
-    acceptor: A,
-) -> (ServerHandle, JoinHandle<std::io::Result<()>>)
-where
-    A: Acceptor + Send + 'static,
-{
-    let http = bounded(acceptor, server, limits, Door::Clients).max_connections(limits.connections);
-    let handle = http.handle();
-    (handle, tokio::spawn(http.try_serve(router::service(server))))
-}
-
-/// A listener whose connections pass a gate, and are held to the same times and sizes.
-fn bounded<A>(acceptor: A, server: &Arc<Server>, limits: &Http, door: Door) -> HttpServer<A>
+/// Returns a listener whose connections pass the limiter and have the same limits of time and size.
+fn bounded<A>(acceptor: A, limiter: ConnectionLimiter) -> HttpServer<A>
 where
     A: Acceptor + Send,
 {
+    let config = limiter.config.load_full();
+    let limits = &config.http;
     let fuse = FuseConfig::default()
         .with_tls_handshake_timeout(limits.request)
         .with_http1_header_timeout(limits.request)
         .with_request_body_timeout(limits.request)
         .with_write_stall_timeout(limits.request);
-    let gate = Gate { door, server: server.clone(), fuse };
-    let mut http = HttpServer::new(acceptor).fuse_policy(gate);
+    let mut http = HttpServer::new(acceptor).fuse_policy(Gate { limiter, fuse });
     http.http1_mut().max_buf_size(limits.head_bytes);
     http
 }
 
-/// Why a server can't be started, in one line.
-#[derive(Debug)]
-pub struct ServeError(String);
-
-impl ServeError {
-    pub(crate) fn new(reason: impl Into<String>) -> Self {
-        Self(reason.into())
-    }
-}
-
-impl fmt::Display for ServeError {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for ServeError {}
-
+// `StartError` lies below the modules whose errors it takes, so the conversions stand here.
 macro_rules! from_error {
     ($($error:ty),+) => {$(
-        impl From<$error> for ServeError {
+        impl From<$error> for StartError {
             fn from(error: $error) -> Self {
-                Self(error.to_string())
+                Self::new(error.to_string())
             }
         }
     )+};
 }
 
-from_error! { ConfigError, Unusable, AuthError, StoreError, std::io::Error, EmbeddedError }
+from_error! { ConfigError, UnusableUrl, AuthError, StoreError, std::io::Error, EmbeddedError }

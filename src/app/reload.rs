@@ -10,20 +10,35 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, watch};
 
-use super::ServeError;
-use super::state::Server;
+use crate::actions::dispatcher::Runtime;
 use crate::actions::functions::{self, Function};
-use crate::auth::Renewed;
+use crate::auth::{Renewed, Verifier, keep_own_secret};
+use crate::config::live::LiveConfig;
 use crate::config::{Config, ConfigError, Renewal};
+use crate::error::StartError;
 use crate::http::tls::Certificate;
+use crate::realtime::heartbeat::Pulse;
+use crate::store::Store;
 use crate::supervisor::Supervisor;
-use crate::webhooks::{BeforeSend, Hooks};
+use crate::telemetry::metrics::Metrics;
+use crate::webhooks::{BeforeSend, Hooks, Telling};
 
-/// What a reload is done to.
+/// What a reload changes.
 pub(crate) struct Reload {
-    pub(crate) server: Arc<Server>,
+    pub(crate) config: Arc<LiveConfig>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) store: Store,
+    /// A store with connections of its own, for change streams.
+    pub(crate) stream_store: Store,
+    pub(crate) verifier: Verifier,
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) hooks: Arc<ArcSwap<Telling>>,
+    /// Sends after each reload.
+    pub(crate) reloads: watch::Sender<()>,
     pub(crate) certificate: Option<Arc<Certificate>>,
     pub(crate) supervisor: Supervisor,
 }
@@ -49,7 +64,7 @@ impl Reload {
             match prepared {
                 Ok(prepared) => self.apply(prepared).await,
                 Err(error) => {
-                    self.server.metrics.reload("refused");
+                    self.metrics.reload("refused");
                     tracing::error!(%error, "the configuration is not taken over; the old one stays");
                 }
             }
@@ -57,14 +72,12 @@ impl Reload {
     }
 
     /// Everything that can fail.
-    async fn prepare(&self, next: &Config) -> Result<Prepared, ServeError> {
-        let server = &self.server;
-        let mut renewal = server.config.load().renewed(next)?;
-        renewal.config.keep_own_secret()?;
-        let keys =
-            server.verifier.renewed(&renewal.config.auth, &server.metrics, self.supervisor.stop()).await?;
-        let functions = functions::configured(&renewal.config, &server.store, &server.metrics)?;
-        let before_send = BeforeSend::new(&renewal.config, &server.metrics)?;
+    async fn prepare(&self, next: &Config) -> Result<Prepared, StartError> {
+        let mut renewal = self.config.load().renewed(next)?;
+        keep_own_secret(&mut renewal.config)?;
+        let keys = self.verifier.renewed(&renewal.config.auth, &self.metrics, self.supervisor.stop()).await?;
+        let functions = functions::configured(&renewal.config, &self.store, &self.metrics)?;
+        let before_send = BeforeSend::new(&renewal.config, &self.metrics)?;
         let hooks = self.hooks(&renewal).await?;
         // The last that can fail, for a new certificate is in force at once.
         if let (Some(certificate), Some(files)) = (&self.certificate, &renewal.config.tls.files) {
@@ -74,12 +87,12 @@ impl Reload {
     }
 
     /// The hooks as they are to be told from now on; each goes on from its place, and a new one from here.
-    async fn hooks(&self, renewal: &Renewal) -> Result<Option<Hooks>, ServeError> {
+    async fn hooks(&self, renewal: &Renewal) -> Result<Option<Hooks>, StartError> {
         let asked = |key: &String| key.starts_with("hooks.before_send.");
         if !renewal.changed.iter().any(|key| key.starts_with("hooks.") && !asked(key)) {
             return Ok(None);
         }
-        let Server { store, stream_store, metrics, pulse, .. } = &*self.server;
+        let Self { store, stream_store, metrics, pulse, .. } = self;
         let hooks = Hooks::new(&renewal.config, pulse.server(), store, stream_store, metrics)?;
         hooks.begin().await?;
         Ok(Some(hooks))
@@ -88,20 +101,19 @@ impl Reload {
     async fn apply(&self, prepared: Prepared) {
         let Prepared { renewal, keys, functions, before_send, hooks } = prepared;
         let Renewal { config, changed, restart } = renewal;
-        let server = &self.server;
-        server.runtime.ask(before_send);
+        self.runtime.ask(before_send);
         if let Some(hooks) = hooks {
             // The leases are this server's: they are given back before they are taken again.
-            server.hooks.load().end().await;
-            server.hooks.store(Arc::new(hooks.start(&self.supervisor)));
+            self.hooks.load().end().await;
+            self.hooks.store(Arc::new(hooks.start(&self.supervisor)));
         }
-        server.verifier.take_over(keys);
-        server.runtime.renew(&config, functions);
-        server.config.store(Arc::new(config));
-        server.reloads.send_replace(());
-        server.metrics.reload("ok");
+        self.verifier.take_over(keys);
+        self.runtime.renew(&config, functions);
+        self.config.store(Arc::new(config));
+        self.reloads.send_replace(());
+        self.metrics.reload("ok");
         tracing::info!(changed = changed.join(", "), "the configuration was read again");
-        for warning in server.config.load().warnings() {
+        for warning in self.config.load().warnings() {
             tracing::warn!("{warning}");
         }
         if !restart.is_empty() {

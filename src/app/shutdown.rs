@@ -1,67 +1,78 @@
-//! The way out of a server: what has been begun is finished and told, then each socket is told why it is closed.
+//! Shutdown of a server: it finishes and answers what was started, then tells each client why its socket closes.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use salvo::server::ServerHandle;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
 
-use super::state::Server;
 use crate::actions::dispatcher::UnderWay;
+use crate::config::live::LiveConfig;
+use crate::lifecycle::Lifecycle;
 use crate::protocol::close::Close;
-use crate::store::StoreError;
+use crate::realtime::heartbeat::Pulse;
+use crate::realtime::sessions::Outboxes;
+use crate::store::{Receipts, Store, StoreError};
+use crate::webhooks::Telling;
 
-/// What is kept of the time for the end, at most a quarter of it, to tell each socket why it is closed: the
-/// database may have taken all the rest. As long as one close may take.
-const GOODBYE: Duration = Duration::from_secs(4);
+/// The part of the time that is kept for closing sockets, at most a quarter of it: the database may have taken all the
+/// rest. One close takes at most as long.
+const CLOSE_GRACE: Duration = Duration::from_secs(4);
 
-/// No socket and no frame is taken any more; returns when all are closed, within `shutdown.drain_seconds`.
-pub(crate) async fn drain(
-    server: &Server,
-    handlers: UnderWay,
-    handle: ServerHandle,
-    accepting: JoinHandle<std::io::Result<()>>,
-) {
-    let time = server.config.load().shutdown.drain;
-    let deadline = Instant::now() + time;
-    let goodbye = deadline - GOODBYE.min(time / 4);
-    tracing::info!(seconds = time.as_secs(), "going away: finishing what is being done");
-    server.draining.store(true, Ordering::SeqCst);
-    handle.stop_graceful(Some(time));
-    server.outboxes.wake();
-    handlers.tracker.close();
-    if tokio::time::timeout_at(goodbye, drained(server, &handlers.tracker)).await.is_err() {
-        tracing::warn!("not everything was finished in time");
-    }
-    handlers.overdue.cancel();
-    server.outboxes.close(Close::GoingAway);
-    server.tracker.close();
-    let closed = async { tokio::join!(server.tracker.wait(), accepting) };
-    if tokio::time::timeout_at(deadline, closed).await.is_err() {
-        tracing::warn!("not every connection was closed in time");
-    }
-    server.hooks.load().end().await;
+/// What a shutdown waits for and closes.
+pub(crate) struct Shutdown {
+    pub(crate) config: Arc<LiveConfig>,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) under_way: UnderWay,
+    pub(crate) outboxes: Outboxes,
+    pub(crate) hooks: Arc<ArcSwap<Telling>>,
+    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) receipts: Receipts,
+    pub(crate) store: Store,
 }
 
-/// What is being done is done, its senders have heard of it, and all receipts are written.
-async fn drained(server: &Server, handlers: &TaskTracker) {
-    handlers.wait().await;
-    if let Err(error) = server.pulse.fence(&server.store).await {
-        tracing::warn!(%error, "the last events could not be waited for");
+impl Shutdown {
+    /// Stops accepting sockets and frames. Returns when all sockets are closed, within `shutdown.drain_seconds`.
+    pub(crate) async fn drain(self, handle: ServerHandle, accepting: JoinHandle<std::io::Result<()>>) {
+        let time = self.config.load().shutdown.drain;
+        let deadline = Instant::now() + time;
+        let close_at = deadline - CLOSE_GRACE.min(time / 4);
+        tracing::info!(seconds = time.as_secs(), "shutting down: finishing what was started");
+        self.lifecycle.start_draining();
+        handle.stop_graceful(Some(time));
+        self.outboxes.wake();
+        self.under_way.tracker.close();
+        if tokio::time::timeout_at(close_at, self.finish()).await.is_err() {
+            tracing::warn!("not everything was finished in time; closing the sockets");
+        }
+        self.under_way.overdue.cancel();
+        self.outboxes.close(Close::GoingAway);
+        let closed = async { tokio::join!(self.lifecycle.finished(), accepting) };
+        if tokio::time::timeout_at(deadline, closed).await.is_err() {
+            tracing::warn!("not every connection was closed in time; dropping the rest");
+        }
+        self.hooks.load().end().await;
     }
-    server.outboxes.close(Close::GoingAway);
-    server.tracker.close();
-    server.tracker.wait().await;
-    server.receipts.settled().await;
-    if let Err(error) = fold_what_is_left(server).await {
-        tracing::info!(%error, "receipts are left to be folded by another server");
-    }
-}
 
-/// Folds the receipts that this server has written last, once it has heard of them.
-async fn fold_what_is_left(server: &Server) -> Result<(), StoreError> {
-    server.pulse.fence(&server.store).await?;
-    server.store.fold().await
+    /// Waits until every action that was started is done, its sender has the answer, and all receipts are written.
+    async fn finish(&self) {
+        self.under_way.tracker.wait().await;
+        if let Err(error) = self.pulse.fence(&self.store).await {
+            tracing::warn!(%error, "could not wait for the last events");
+        }
+        self.outboxes.close(Close::GoingAway);
+        self.lifecycle.finished().await;
+        self.receipts.settled().await;
+        if let Err(error) = self.fold_receipts().await {
+            tracing::info!(%error, "could not fold the last receipts; another server folds them");
+        }
+    }
+
+    /// Folds the receipts that this server wrote last, once it has received them over the change stream.
+    async fn fold_receipts(&self) -> Result<(), StoreError> {
+        self.pulse.fence(&self.store).await?;
+        self.store.fold().await
+    }
 }

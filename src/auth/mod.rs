@@ -11,6 +11,7 @@ pub(crate) mod in_force;
 pub(crate) mod issuer;
 pub(crate) mod kind;
 pub(crate) mod refused;
+pub(crate) mod refused_clients;
 pub(crate) mod renewal;
 pub(crate) mod secret;
 pub(crate) mod signed;
@@ -32,11 +33,11 @@ pub(crate) use self::in_force::KeyState;
 use self::in_force::{By, KeysInForce};
 use self::issuer::Issuer;
 pub use self::refused::Refused;
+use self::refused_clients::Refusals;
 pub(crate) use self::renewal::Renewed;
-pub use self::secret::keep_secret;
+pub use self::secret::keep_own_secret;
 use self::signed::SignedToken;
 use crate::config::{Auth, ConfigError, Key, Keys, NamedKey};
-use crate::http::refused_clients::Refusals;
 
 /// How far the clocks of whoever issues tokens and of this server may be apart; part of the protocol.
 pub const LEEWAY: Duration = Duration::from_secs(5);

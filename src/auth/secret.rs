@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::AuthError;
 use crate::config::file::{Holds, TrustedFile};
-use crate::config::{MIN_SECRET_BYTES, Secret};
+use crate::config::{Config, MIN_SECRET_BYTES, Secret};
 
 /// The file's name in the data directory.
 const FILE: &str = "secret";
@@ -19,7 +19,7 @@ const FILE: &str = "secret";
 ///
 /// # Errors
 /// The file can't be read or made, or is too short; the message says what to do.
-pub fn keep_secret(data_dir: &Path) -> Result<Secret, AuthError> {
+fn keep_secret(data_dir: &Path) -> Result<Secret, AuthError> {
     let path = data_dir.join(FILE);
     let advice = |fault: String| AuthError(format!("{}: {fault}, or set auth.secret", path.display()));
     if !path.try_exists().is_ok_and(|exists| exists) {
@@ -64,6 +64,19 @@ fn random<const BYTES: usize>() -> io::Result<String> {
         let _ = write!(digits, "{byte:02x}");
     }
     Ok(digits)
+}
+
+/// If no key is configured, takes the secret that is stored in `mongodb.data_dir`, or makes one. Returns whether it did.
+///
+/// # Errors
+/// The secret can neither be read nor written.
+pub fn keep_own_secret(config: &mut Config) -> Result<bool, AuthError> {
+    if config.auth.has_key() {
+        return Ok(false);
+    }
+    config.auth.secret = Some(keep_secret(&config.mongodb.data_dir)?);
+    config.auth.secret_is_own = true;
+    Ok(true)
 }
 
 #[cfg(test)]

@@ -8,8 +8,7 @@ use tracing_subscriber::EnvFilter;
 use super::error::shown;
 use super::layers::Values;
 use super::ranges::MIN_API_KEY_CHARS;
-use super::{Api, Auth, Config, ConfigError, Http, Mongodb, TlsFiles, Traces, uri};
-use crate::http::tls;
+use super::{Api, Auth, Config, ConfigError, Http, Mongodb, TlsFiles, Traces, tls_files, uri};
 
 /// The longest database name, in bytes: the server's own bound.
 const MAX_DATABASE_BYTES: usize = 63;
@@ -40,7 +39,7 @@ impl Config {
         self.mongodb.check()?;
         self.api.check()?;
         self.http.check()?;
-        self.tls.files.as_ref().map_or(Ok(()), tls::check)?;
+        self.tls.files.as_ref().map_or(Ok(()), tls_files::check)?;
         self.functions.iter().try_for_each(|(name, function)| function.check(name))?;
         self.hooks.check()?;
         if self.feed.stale <= self.feed.heartbeat {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::layers::Values;
 use super::{Config, ConfigError};
-use crate::auth::{AuthError, keep_secret};
 
 impl Config {
     /// Reads the defaults, `file` over them, and of `env` the variables that begin with `PARLOR__`, and
@@ -51,18 +50,5 @@ impl Config {
         let functions = self.functions.values().map(|function| function.deadline(self.limits.handler));
         let longest = actions.chain(functions).fold(self.limits.handler, Duration::max);
         longest + self.mongodb.operation
-    }
-
-    /// Where no key is configured, takes the secret that is kept in `mongodb.data_dir`, or makes it; whether it did.
-    ///
-    /// # Errors
-    /// The secret can neither be read nor made.
-    pub fn keep_own_secret(&mut self) -> Result<bool, AuthError> {
-        if self.auth.has_key() {
-            return Ok(false);
-        }
-        self.auth.secret = Some(keep_secret(&self.mongodb.data_dir)?);
-        self.auth.secret_is_own = true;
-        Ok(true)
     }
 }

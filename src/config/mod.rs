@@ -6,7 +6,7 @@
 //!
 //! A running server takes over what [`Config::renewed`] lets it of a new one.
 //!
-//! It leaves to others to make a secret where none was given ([`Config::keep_own_secret`]), and
+//! It leaves to others to make a secret where none was given ([`keep_own_secret`](crate::auth::keep_own_secret)), and
 //! to honour what a connection string says itself.
 
 pub(crate) mod check;
@@ -15,13 +15,16 @@ pub(crate) mod file;
 pub(crate) mod hooks;
 pub(crate) mod key;
 pub(crate) mod layers;
+pub(crate) mod live;
 pub(crate) mod load;
 pub(crate) mod outbound;
 pub(crate) mod ranges;
 pub(crate) mod reload;
 #[cfg(test)]
 mod tests;
+pub(crate) mod tls_files;
 pub(crate) mod uri;
+pub mod url;
 pub(crate) mod warnings;
 
 use std::collections::BTreeMap;

@@ -8,7 +8,7 @@ use handlers::Action;
 use super::layers::Values;
 use super::ranges::{Bounds, FRAME_BYTES, IN_FLIGHT, MIN_SECRET_BYTES, PER_MINUTE, WAIT_MS};
 use super::{ConfigError, Secret};
-use crate::outbound;
+use crate::config::url;
 
 const RESPONSE_BYTES: Bounds = 64..=1 << 24;
 const FAILURES: Bounds = 1..=1_000_000;
@@ -86,12 +86,12 @@ impl Receiver {
         if self.url.expose().is_empty() {
             return Err(fault("url", "must be given".to_owned()));
         }
-        let url = outbound::parse(self.url.expose()).map_err(|error| fault("url", error.to_string()))?;
+        let url = url::parse(self.url.expose()).map_err(|error| fault("url", error.to_string()))?;
         match &self.secret {
             Some(secret) if secret.expose().len() < MIN_SECRET_BYTES => {
                 Err(fault("secret", format!("has fewer than {MIN_SECRET_BYTES} bytes")))
             }
-            None if !outbound::is_loopback(&url) => {
+            None if !url::is_loopback(&url) => {
                 Err(fault("secret", "must be given for an address beyond loopback".to_owned()))
             }
             _ => Ok(()),

@@ -17,10 +17,11 @@ use crate::actions::envelope::{ACTION_SHOWN, Heading};
 use crate::actions::functions::Call;
 use crate::actions::no_room::NoRoom;
 use crate::actions::registry::Table;
+use crate::actions::session_state::{Caller, Place, page_after};
 use crate::limits::user_quota::Users;
+use crate::protocol::session_options::Ask;
+use crate::realtime::joined_rooms::JoinedRooms;
 use crate::telemetry::metrics::Metrics;
-use crate::ws::handshake::Ask;
-use crate::ws::session_state::{Caller, Inbox, Place, page_after};
 
 /// The codes that a frame can be refused with where no database is asked.
 const CODES: &[&str] = &["bad_json", "unknown_action", "invalid_request", "not_found", "invalid_token"];
@@ -100,7 +101,7 @@ fn caller(kind: u8) -> Caller {
         b'1' => (Place::Room(room), Ask::default()),
         b'2' => (Place::Room(room), level_2),
         _ => {
-            let inbox = Inbox::default();
+            let inbox = JoinedRooms::default();
             inbox.enter(room);
             (Place::Inbox(Arc::new(inbox)), Ask::default())
         }

@@ -29,6 +29,7 @@ pub use self::frames::frames;
 pub use self::tokens::tokens;
 pub use self::urls::urls;
 pub use self::wire::wire;
+use crate::http::api::fuzz::SAID_CHARS;
 pub use crate::http::api::fuzz::bodies;
 
 /// Any bytes, held to what a target promises of them.
@@ -44,9 +45,6 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("urls", urls),
     ("wire", wire),
 ];
-
-/// What an error says has so many characters at most, whatever it is said of.
-pub(crate) const SAID_CHARS: usize = 1_000;
 
 /// Signs the tokens of the corpora.
 const SECRET: &str = "a secret of the fuzz targets, and of no other use";

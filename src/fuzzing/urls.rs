@@ -10,8 +10,9 @@ use salvo::http::uri::Uri;
 use salvo::http::{HeaderMap, StatusCode};
 
 use super::{assert_listed, tokens};
-use crate::http::client_ip;
-use crate::http::router::{self, Refusal};
+use crate::http::upgrade;
+use crate::http::upgrade::Refusal;
+use crate::protocol::client_ip;
 use crate::ws::handshake::{self, Admission, Path, Wanted};
 
 /// Header lines that are looked at.
@@ -43,14 +44,14 @@ pub fn urls(data: &[u8]) {
     if let Some(spelling) = handshake::spelling(&headers) {
         assert!(spelling.eq_ignore_ascii_case("bearer"));
     }
-    match router::websocket_key(&headers) {
+    match upgrade::websocket_key(&headers) {
         Ok(answer) => assert_eq!(answer.len(), 28),
         Err(Refusal(status, _)) => {
             assert!([StatusCode::UPGRADE_REQUIRED, StatusCode::BAD_REQUEST].contains(&status));
         }
     }
-    assert!(router::origin_allowed(&headers, &[]));
-    router::origin_allowed(&headers, &["https://app.example.com".to_owned()]);
+    assert!(upgrade::origin_allowed(&headers, &[]));
+    upgrade::origin_allowed(&headers, &["https://app.example.com".to_owned()]);
     assert_believed(&headers);
     crate::http::api::fuzz::query(&uri);
 }

@@ -19,8 +19,10 @@ use salvo::async_trait;
 use salvo::conn::ConnCtrl;
 use salvo::fuse::{ArcConnObserver, ConnObserver, FuseAction, FuseConfig, FuseInfo, FusePolicy};
 
-use super::client_ip;
-use crate::app::state::Server;
+use crate::config::Config;
+use crate::config::live::LiveConfig;
+use crate::protocol::client_ip;
+use crate::telemetry::metrics::Metrics;
 
 /// Who is there, by what counts as one address.
 #[derive(Default)]
@@ -68,39 +70,45 @@ pub(crate) enum Door {
     Admin,
 }
 
-impl Door {
-    /// Who has come in by this door.
-    fn arrivals(self, server: &Server) -> &Arrivals {
-        match self {
-            Self::Clients => &server.arrivals,
-            Self::Admin => &server.admin_arrivals,
-        }
+/// Bounds the connections of one listener.
+#[derive(Clone)]
+pub(crate) struct ConnectionLimiter {
+    pub(crate) door: Door,
+    pub(crate) config: Arc<LiveConfig>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) arrivals: Arc<Arrivals>,
+}
+
+impl ConnectionLimiter {
+    /// Lets a connection in.
+    ///
+    /// # Errors
+    /// The name of the bound that the connection would exceed.
+    fn enter(&self, peer: SocketAddr) -> Result<(), &'static str> {
+        let config = self.config.load();
+        let (most, bound) = self.bound(&config, peer)?;
+        if self.arrivals.enter(peer, most) { Ok(()) } else { Err(bound) }
     }
 
-    /// Takes a connection in. Fails with the bound that it is over.
-    fn enter(self, server: &Server, peer: SocketAddr) -> Result<(), &'static str> {
-        let config = server.config.load();
-        let arrivals = self.arrivals(server);
-        let (most, bound) = match self {
-            Self::Clients => {
-                let http = &config.http;
-                let exempt = client_ip::is_listed(peer.ip().to_canonical(), &http.proxies);
-                let most = http.connections_per_address.filter(|_| !exempt).unwrap_or(usize::MAX);
-                (most, "connections_per_address")
+    /// Returns how many connections the address may have, and the name of that bound.
+    fn bound(&self, config: &Config, peer: SocketAddr) -> Result<(usize, &'static str), &'static str> {
+        match self.door {
+            Door::Clients => {
+                let exempt = client_ip::is_listed(peer.ip().to_canonical(), &config.http.proxies);
+                let most = config.http.connections_per_address.filter(|_| !exempt).unwrap_or(usize::MAX);
+                Ok((most, "connections_per_address"))
             }
-            // One task accepts: nobody comes in between the count and the entry.
-            Self::Admin if arrivals.count() >= config.admin.connections => return Err("admin_connections"),
-            Self::Admin => (config.admin.connections_per_address, "admin_connections_per_address"),
-        };
-        if arrivals.enter(peer, most) { Ok(()) } else { Err(bound) }
+            // One task accepts: no connection enters between the count and the entry.
+            Door::Admin if self.arrivals.count() >= config.admin.connections => Err("admin_connections"),
+            Door::Admin => Ok((config.admin.connections_per_address, "admin_connections_per_address")),
+        }
     }
 }
 
-/// What each connection passes as it is accepted.
+/// Decides about each connection as it is accepted.
 pub(crate) struct Gate {
-    pub(crate) door: Door,
-    pub(crate) server: Arc<Server>,
-    /// What it is held to from there on.
+    pub(crate) limiter: ConnectionLimiter,
+    /// The limits of a connection that is let in.
     pub(crate) fuse: FuseConfig,
 }
 
@@ -108,10 +116,10 @@ pub(crate) struct Gate {
 impl FusePolicy for Gate {
     async fn decide(&self, info: &FuseInfo) -> FuseAction {
         let Some(peer) = info.remote_addr.clone().into_std() else { return FuseAction::Accept(self.fuse) };
-        match self.door.enter(&self.server, peer) {
+        match self.limiter.enter(peer) {
             Ok(()) => FuseAction::Accept(self.fuse),
             Err(bound) => {
-                self.server.metrics.limit(bound);
+                self.limiter.metrics.limit(bound);
                 FuseAction::Reject
             }
         }
@@ -119,14 +127,13 @@ impl FusePolicy for Gate {
 
     fn observe(&self, info: &FuseInfo, _: &ConnCtrl) -> Option<ArcConnObserver> {
         let peer = info.remote_addr.clone().into_std()?;
-        Some(Arc::new(Arrival { door: self.door, server: self.server.clone(), peer }))
+        Some(Arc::new(Arrival { arrivals: self.limiter.arrivals.clone(), peer }))
     }
 }
 
-/// Goes with the connection, whatever becomes of it.
+/// Lives as long as its connection, and then takes the connection off the count.
 struct Arrival {
-    door: Door,
-    server: Arc<Server>,
+    arrivals: Arc<Arrivals>,
     peer: SocketAddr,
 }
 
@@ -134,7 +141,7 @@ impl ConnObserver for Arrival {}
 
 impl Drop for Arrival {
     fn drop(&mut self) {
-        self.door.arrivals(&self.server).leave(self.peer);
+        self.arrivals.leave(self.peer);
     }
 }
 

@@ -3,14 +3,7 @@
 use salvo::http::HeaderMap;
 use salvo::http::header::ACCEPT;
 
-/// The text formats of Prometheus.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum MetricsFormat {
-    /// `OpenMetrics` 1.0: where the client prefers it, and where it says nothing.
-    OpenMetrics,
-    /// The classic one, 0.0.4.
-    Classic,
-}
+use crate::telemetry::metrics::format::MetricsFormat;
 
 impl MetricsFormat {
     /// The one that the client gives more weight. Weights that can't be read count as 1.
@@ -25,14 +18,6 @@ impl MetricsFormat {
         };
         let open = weight("application/openmetrics-text", "1.0.0");
         if weight("text/plain", "0.0.4") > open { Self::Classic } else { Self::OpenMetrics }
-    }
-
-    /// The media type that it is served as.
-    pub(crate) const fn media_type(self) -> &'static str {
-        match self {
-            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            Self::Classic => "text/plain; version=0.0.4; charset=utf-8",
-        }
     }
 }
 

@@ -13,10 +13,15 @@ use salvo::hyper::body::Body as _;
 use salvo::prelude::*;
 
 use super::body;
-use crate::app::state::Server;
+use crate::config::live::LiveConfig;
+use crate::telemetry::metrics::Metrics;
 
 /// Runs around every handler.
-pub(crate) struct Unread(pub(crate) Arc<Server>);
+#[derive(Clone)]
+pub(crate) struct Unread {
+    pub(crate) config: Arc<LiveConfig>,
+    pub(crate) metrics: Arc<Metrics>,
+}
 
 #[async_trait]
 impl Handler for Unread {
@@ -29,36 +34,38 @@ impl Handler for Unread {
         }
         let mut unread = req.take_body();
         let refused = status.is_client_error() || status.is_server_error();
-        if !refused && discard(&self.0, &mut unread).await {
+        if !refused && self.discard(&mut unread).await {
             return;
         }
         res.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         // A client that asked first sends nothing after a final answer.
         if refused && !req.headers().contains_key(EXPECT) {
-            let server = self.0.clone();
-            tokio::spawn(async move { discard(&server, &mut unread).await });
+            let this = self.clone();
+            tokio::spawn(async move { this.discard(&mut unread).await });
         }
     }
 }
 
-/// Reads the rest and drops it. False where there is more than that, or it ends too late or badly.
-async fn discard(server: &Server, unread: &mut ReqBody) -> bool {
-    let (mut left, patience) = {
-        let http = &server.config.load().http;
-        (http.discard_bytes, http.discard)
-    };
-    let discarding = async {
-        while let Some(bytes) = body::skip(unread).await {
-            let Some(fewer) = left.checked_sub(bytes) else {
-                server.metrics.limit("discard_bytes");
-                return false;
-            };
-            left = fewer;
-        }
-        unread.is_end_stream()
-    };
-    tokio::time::timeout(patience, discarding).await.unwrap_or_else(|_| {
-        server.metrics.limit("discard_ms");
-        false
-    })
+impl Unread {
+    /// Reads the rest and drops it. False where there is more than that, or it ends too late or badly.
+    async fn discard(&self, unread: &mut ReqBody) -> bool {
+        let (mut left, patience) = {
+            let http = &self.config.load().http;
+            (http.discard_bytes, http.discard)
+        };
+        let discarding = async {
+            while let Some(bytes) = body::skip(unread).await {
+                let Some(fewer) = left.checked_sub(bytes) else {
+                    self.metrics.limit("discard_bytes");
+                    return false;
+                };
+                left = fewer;
+            }
+            unread.is_end_stream()
+        };
+        tokio::time::timeout(patience, discarding).await.unwrap_or_else(|_| {
+            self.metrics.limit("discard_ms");
+            false
+        })
+    }
 }

@@ -1,35 +1,47 @@
-//! The task of a server that removes what is left of deleted rooms: its own, and those that a server left that is
-//! gone. Rooms are taken one at a time, so that it costs the database no more than one batch at once.
+//! Removes the messages and members of deleted rooms: rooms that this server deleted, and rooms that a crashed server left
+//! half removed. It takes one room at a time, so that the database has no more than one batch to do at any moment.
 
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use crate::app::state::Server;
+use crate::config::live::LiveConfig;
+use crate::store::Store;
+use crate::telemetry::metrics::Metrics;
 
-/// Wakes the task before its time.
-#[derive(Debug, Default)]
-pub(crate) struct Sweeper(Notify);
+/// Starts the clean-up before its next interval.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CleanupTrigger(Arc<Notify>);
 
-impl Sweeper {
-    /// A room was deleted.
+impl CleanupTrigger {
+    /// Starts the clean-up: a room was deleted.
     pub(crate) fn wake(&self) {
         self.0.notify_one();
     }
 }
 
-/// Sweeps when woken and every `rooms.sweep_seconds`, for ever.
-pub(crate) async fn run(server: Arc<Server>) {
-    loop {
-        let config = server.config.load_full();
-        let swept = server.store.sweep(config.limits.batch, config.action_over()).await;
-        let swept = swept.unwrap_or_else(|error| {
-            server.metrics.fault("sweep");
-            tracing::warn!(%error, "removing what is left of a deleted room failed; it is tried again");
-            false
-        });
-        if !swept {
-            let _ = tokio::time::timeout(config.rooms.sweep, server.sweeper.0.notified()).await;
+/// Removes the rest of deleted rooms, a batch at a time.
+pub(crate) struct RoomCleanup {
+    pub(crate) config: Arc<LiveConfig>,
+    pub(crate) store: Store,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) trigger: CleanupTrigger,
+}
+
+impl RoomCleanup {
+    /// Cleans up when triggered and every `rooms.sweep_seconds`. Never returns.
+    pub(crate) async fn run(self) {
+        loop {
+            let config = self.config.load_full();
+            let swept = self.store.sweep(config.limits.batch, config.action_over()).await;
+            let swept = swept.unwrap_or_else(|error| {
+                self.metrics.fault("sweep");
+                tracing::warn!(%error, "could not remove the rest of a deleted room; trying again");
+                false
+            });
+            if !swept {
+                let _ = tokio::time::timeout(config.rooms.sweep, self.trigger.0.notified()).await;
+            }
         }
     }
 }

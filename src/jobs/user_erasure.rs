@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::app::state::Server;
+use crate::config::live::LiveConfig;
 use crate::store::{Erasure, Store, StoreError};
+use crate::telemetry::metrics::Metrics;
 
 /// How often it is looked for erasures that others have not come to the end of, or that failed.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -19,32 +20,42 @@ const PERIOD: Duration = Duration::from_secs(2);
 /// Documents in one go: a fraction of a second, so that chat goes on beside it.
 const BATCH: i64 = 500;
 
-/// Wakes the task before its time.
-#[derive(Debug, Default)]
-pub(crate) struct Eraser(Notify);
+/// Starts the erasure before its next interval.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ErasureTrigger(Arc<Notify>);
 
-impl Eraser {
-    /// A user is to be erased.
+impl ErasureTrigger {
+    /// Starts the erasure: a user is to be erased.
     pub(crate) fn wake(&self) {
         self.0.notify_one();
     }
 }
 
-/// Erases when woken and every few seconds, for ever.
-pub(crate) async fn run(server: Arc<Server>) {
-    loop {
-        let config = server.config.load_full();
-        let task = Task {
-            store: server.store.clone(),
-            lease: config.mongodb.operation,
-            linger: config.action_over() + config.presence.grace,
-        };
-        if let Err(error) = task.work_off().await {
-            server.metrics.fault("erasure");
-            tracing::warn!(%error, "erasing a user failed; trying again");
+/// Erases users in the background.
+pub(crate) struct UserErasure {
+    pub(crate) config: Arc<LiveConfig>,
+    pub(crate) store: Store,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) trigger: ErasureTrigger,
+}
+
+impl UserErasure {
+    /// Erases when triggered and every [`PERIOD`]. Never returns.
+    pub(crate) async fn run(self) {
+        loop {
+            let config = self.config.load_full();
+            let task = Task {
+                store: self.store.clone(),
+                lease: config.mongodb.operation,
+                linger: config.action_over() + config.presence.grace,
+            };
+            if let Err(error) = task.work_off().await {
+                self.metrics.fault("erasure");
+                tracing::warn!(%error, "could not erase a user; trying again");
+            }
+            // Either way it looks again, and soon enough for an erasure that was swept just now.
+            let _ = tokio::time::timeout(PERIOD.min(task.linger), self.trigger.0.notified()).await;
         }
-        // Either way round: it is looked again, and soon enough for what was swept just now.
-        let _ = tokio::time::timeout(PERIOD.min(task.linger), server.eraser.0.notified()).await;
     }
 }
 

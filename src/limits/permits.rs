@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How many places are taken.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Places(Arc<AtomicUsize>);
 
 /// A place; given back when dropped.

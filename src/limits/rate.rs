@@ -230,6 +230,11 @@ fn spend(limiter: &Limiter) -> Result<(), Duration> {
     limiter.check().map_err(|until| until.wait_time_from(DefaultClock::default().now()))
 }
 
+/// At least 1: a client that waits so long finds its frame let in.
+pub(crate) fn whole_ms(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use super::breaker::Ended;
+use crate::config::url::UnusableUrl;
 
 /// There was no good answer.
 #[derive(Debug)]
@@ -101,24 +102,7 @@ fn chain(error: &dyn Error) -> String {
     said
 }
 
-/// Why an address can't be used. Never shows it.
-#[derive(Debug)]
-pub struct Unusable(String);
-
-impl Unusable {
-    pub(super) fn new(fault: &str) -> Self {
-        Self(fault.to_owned())
-    }
-
-    pub(super) fn client(error: reqwest::Error) -> Self {
-        Self(format!("can't be asked from this machine: {}", chain(&error.without_url())))
-    }
+/// Returns the error of an HTTP client that can't be built on this machine.
+pub(super) fn no_client(error: reqwest::Error) -> UnusableUrl {
+    UnusableUrl::new(format!("can't be asked from this machine: {}", chain(&error.without_url())))
 }
-
-impl fmt::Display for Unusable {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.write_str(&self.0)
-    }
-}
-
-impl Error for Unusable {}

@@ -23,11 +23,12 @@ use reqwest::{Client, Response, Url, retry};
 use tokio::sync::Semaphore;
 
 use self::breaker::{Breaker, Refused, Settings};
-pub use self::error::{OutboundError, Unusable};
+pub use self::error::OutboundError;
 use self::shares::Shares;
 pub use self::signature::SIGNATURE;
 use self::signature::Signer;
 use crate::config;
+use crate::config::url::{self, UnusableUrl};
 use crate::telemetry::metrics::{Metrics, OutboundMetrics};
 
 /// How long a connection without a request is kept: less than the 5 s after which Node closes it, for a request that
@@ -57,8 +58,8 @@ impl Receiver {
     ///
     /// # Errors
     /// The URL is none, or this machine has no certificates to trust where it is one of https.
-    pub fn new(name: &str, settings: &config::Receiver, metrics: &Arc<Metrics>) -> Result<Self, Unusable> {
-        let url = parse(settings.url.expose())?;
+    pub fn new(name: &str, settings: &config::Receiver, metrics: &Arc<Metrics>) -> Result<Self, UnusableUrl> {
+        let url = url::parse(settings.url.expose())?;
         let metrics = Arc::new(metrics.outbound(name));
         let client = Client::builder()
             .redirect(Policy::none())
@@ -71,7 +72,7 @@ impl Receiver {
         Ok(Self {
             url,
             signer: settings.secret.as_ref().map(Signer::new),
-            client: client.build().map_err(Unusable::client)?,
+            client: client.build().map_err(error::no_client)?,
             timeout: settings.timeout,
             max_response_bytes: settings.max_response_bytes,
             in_flight: Semaphore::new(settings.max_in_flight),
@@ -173,32 +174,5 @@ impl Receiver {
         }
         self.metrics.limit("outbound_max_response_bytes");
         Err(OutboundError::TooLarge(most))
-    }
-}
-
-/// An address that can be asked.
-///
-/// # Errors
-/// It is not one, or has a login in it.
-pub(crate) fn parse(url: &str) -> Result<Url, Unusable> {
-    let parsed = Url::parse(url).map_err(|_| Unusable::new("is no URL"))?;
-    if !matches!(parsed.scheme(), "http" | "https") {
-        return Err(Unusable::new("must begin with http:// or https://"));
-    }
-    if !parsed.username().is_empty() || parsed.password().is_some() {
-        return Err(Unusable::new("must have no login in it: requests are signed with the secret"));
-    }
-    Ok(parsed)
-}
-
-/// Whether an address is one of this machine's own, which nobody else listens to.
-pub(crate) fn is_loopback(url: &Url) -> bool {
-    match url.host_str() {
-        Some("localhost") => true,
-        Some(host) => {
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            host.parse::<std::net::IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
-        }
-        None => false,
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bson::oid::ObjectId;
 use tokio::time::MissedTickBehavior;
 
-use super::tracker::{Present, Task};
+use super::tracker::Task;
 use crate::realtime::heartbeat::Pulse;
 use crate::store::users::presence::Beat;
 use crate::store::{Store, StoreError};
@@ -24,7 +24,6 @@ const LOOK: Duration = Duration::from_millis(500);
 const LOOK_FOR_ORPHANS: Duration = Duration::from_mins(1);
 
 pub(super) struct Sweep {
-    present: Present,
     store: Store,
     pulse: Arc<Pulse>,
     silence: Duration,
@@ -37,7 +36,6 @@ pub(super) struct Sweep {
 impl Sweep {
     pub(super) fn new(task: &Task) -> Self {
         Self {
-            present: task.present.clone(),
             store: task.store.clone(),
             pulse: task.pulse.clone(),
             silence: task.settings.silence,
@@ -66,11 +64,11 @@ impl Sweep {
             self.orphans_at = Some(Instant::now());
         }
         let asked = Instant::now();
-        let heard = self.present.heard_others();
+        let heard = self.store.peers().heartbeats();
         let beats = self.store.beats().await?;
         let own = self.pulse.server();
         let others = beats.iter().any(|beat| beat.server != own && !beat.dead);
-        self.present.looked_for_others(heard, others);
+        self.store.peers().on_search(heard, others);
         // A little less than for the others: what is written is seen before it comes round.
         let own_is_late = self.pulse.age().is_none_or(|age| age >= self.silence * 3 / 4);
         if own_is_late || asked.elapsed() >= self.silence {

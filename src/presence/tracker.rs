@@ -12,7 +12,6 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bson::oid::ObjectId;
 use handlers::UserId;
 use tokio::sync::Notify;
 
@@ -32,7 +31,6 @@ pub(crate) struct Present(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    server: ObjectId,
     state: Mutex<State>,
     /// Something is to be written.
     changed: Notify,
@@ -40,10 +38,6 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// It was looked for other servers, and none was there.
-    alone: bool,
-    /// How often one was heard of.
-    heard_others: u64,
     users: HashMap<UserId, Here>,
     /// Those who may be here without the database knowing; some twice.
     arriving: Vec<UserId>,
@@ -77,34 +71,6 @@ pub(crate) struct Stays {
 }
 
 impl Present {
-    /// The `_id` of this server's heartbeat.
-    pub(crate) fn server(&self) -> ObjectId {
-        self.0.server
-    }
-
-    /// Another server's heart was heard beating.
-    pub(crate) fn heard_another(&self) {
-        let mut state = self.state();
-        state.alone = false;
-        state.heard_others += 1;
-    }
-
-    /// How often one was heard of.
-    pub(super) fn heard_others(&self) -> u64 {
-        self.state().heard_others
-    }
-
-    /// It was looked for other servers once they had been heard of so often.
-    pub(super) fn looked_for_others(&self, heard: u64, found: bool) {
-        let mut state = self.state();
-        state.alone = !found && state.heard_others == heard;
-    }
-
-    /// Whether there is no other server.
-    pub(crate) fn is_alone(&self) -> bool {
-        self.state().alone
-    }
-
     /// A user has one more socket.
     pub(crate) fn enter(&self, user: &UserId) -> Stays {
         let mut state = self.state();

@@ -9,7 +9,7 @@ use std::fmt;
 use handlers::{Event, Fields, RoomId, UserId};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use crate::realtime::room_state::json;
+use super::json::json;
 
 /// What [`Store::signal`](crate::store::Store::signal) tells.
 #[derive(Clone, Debug)]

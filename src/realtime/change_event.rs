@@ -2,8 +2,9 @@
 
 use bson::{DateTime, RawDocument, Timestamp};
 
-use super::room_state::Change;
-use crate::store::codec::{self, Marks, Undecodable};
+use crate::model::change::CommittedChange;
+use crate::model::receipts::Marks;
+use crate::store::codec::{self, Undecodable};
 
 /// An event, its fields found in one pass: there are ten, and looking each up by its name begins at the first.
 pub(super) struct Event<'a> {
@@ -76,16 +77,16 @@ impl<'a> Event<'a> {
     }
 
     /// The change of the room, where this is one that its sockets are told of; `id` is the document's.
-    pub(super) fn change(&self, id: &RawDocument) -> Result<Option<Change>, Undecodable> {
+    pub(super) fn change(&self, id: &RawDocument) -> Result<Option<CommittedChange>, Undecodable> {
         Ok(match (self.collection, self.operation) {
-            ("messages", "insert") => codec::read_message(self.document()?)?.map(Change::Sent),
+            ("messages", "insert") => codec::read_message(self.document()?)?.map(CommittedChange::Sent),
             ("messages", "update") => read_update(id, self.updated_fields()?)?,
             ("members", "insert") => {
                 let member = codec::read_member(self.document()?)?;
-                Some(Change::Entered { user: member.user, marks: member.marks })
+                Some(CommittedChange::Entered { user: member.user, marks: member.marks })
             }
             ("members", "update") => read_marks(id, self.updated_fields()?)?,
-            ("members", "delete") => Some(Change::Left { user: codec::read_member_user(id)? }),
+            ("members", "delete") => Some(CommittedChange::Left { user: codec::read_member_user(id)? }),
             _ => None,
         })
     }
@@ -139,22 +140,22 @@ fn found<T>(value: Option<T>, name: &str) -> Result<T, Undecodable> {
 }
 
 /// An edit or a delete of a message.
-fn read_update(id: &RawDocument, fields: &RawDocument) -> Result<Option<Change>, Undecodable> {
+fn read_update(id: &RawDocument, fields: &RawDocument) -> Result<Option<CommittedChange>, Undecodable> {
     let (_, id) = codec::read_message_id(id)?;
     if fields.get("deleted_at")?.is_some() {
-        return Ok(Some(Change::Deleted { id, revision: codec::read_revision(fields)? }));
+        return Ok(Some(CommittedChange::Deleted { id, revision: codec::read_revision(fields)? }));
     }
     let Some((text, updated_at)) = codec::read_edit(fields)? else { return Ok(None) };
-    Ok(Some(Change::Edited { id, text, updated_at, revision: codec::read_revision(fields)? }))
+    Ok(Some(CommittedChange::Edited { id, text, updated_at, revision: codec::read_revision(fields)? }))
 }
 
 /// Marks of a member, where the update raised any: a server of an older version raises them so.
-fn read_marks(id: &RawDocument, fields: &RawDocument) -> Result<Option<Change>, Undecodable> {
+fn read_marks(id: &RawDocument, fields: &RawDocument) -> Result<Option<CommittedChange>, Undecodable> {
     let delivered = codec::read_int_if_any(fields, "delivered")?;
     let read = codec::read_int_if_any(fields, "read")?;
     if delivered.is_none() && read.is_none() {
         return Ok(None);
     }
     let marks = Marks { delivered: delivered.unwrap_or_default(), read: read.unwrap_or_default() };
-    Ok(Some(Change::Marked(vec![(codec::read_member_user(id)?, marks)])))
+    Ok(Some(CommittedChange::Marked(vec![(codec::read_member_user(id)?, marks)])))
 }

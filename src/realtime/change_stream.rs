@@ -1,4 +1,4 @@
-//! The change stream of a server, but for [`hooks`](crate::webhooks): what any server wrote -> [`Change`]s of rooms -> the hub.
+//! The change stream of a server, but for [`hooks`](crate::webhooks): what any server wrote -> [`CommittedChange`]s of rooms -> the hub.
 //!
 //! It is the only road by which a socket hears of anything, so one server or twenty behave alike. A stream that
 //! breaks goes on where it was: elections and outages lose nothing. Where the database no longer has what came
@@ -29,11 +29,11 @@ use super::heartbeat::Pulse;
 use super::hub::{Hub, Missed};
 use super::presence_notifier::Changes;
 use super::room_change_notifier;
-use super::room_state::Change;
 use super::sessions::Outboxes;
 use super::stream_errors::{Backoff, token_after};
 pub(crate) use super::stream_errors::{is_history_lost, is_too_large};
 use crate::config;
+use crate::model::change::CommittedChange;
 use crate::protocol::close::Close;
 use crate::protocol::ephemeral::Signal;
 use crate::store::codec::{self, Undecodable};
@@ -415,7 +415,7 @@ impl Feed {
         match event.collection {
             "heartbeats" => {
                 if key.get_object_id("_id")? != self.pulse.server() {
-                    self.store.present().heard_another();
+                    self.store.peers().on_heartbeat();
                     return Ok(None);
                 }
                 self.store.touched().passed(time);
@@ -537,7 +537,7 @@ impl Feed {
             self.store.touched().saw(room, time);
             if self.hub.reached(room, time) {
                 let marks = of_room.iter().map(|Mark { user, marks, .. }| (user.clone(), *marks));
-                self.hub.committed(room, time, Change::Marked(marks.collect()));
+                self.hub.committed(room, time, CommittedChange::Marked(marks.collect()));
             }
         }
         Ok(())
@@ -568,12 +568,12 @@ impl Feed {
         match signal {
             Signal::Event { room, event } => {
                 if self.hub.reached(room, time) {
-                    self.hub.committed(room, time, Change::Told(event));
+                    self.hub.committed(room, time, CommittedChange::Told(event));
                 }
             }
             Signal::Typing { room, user } => {
                 if self.hub.reached(room, time) {
-                    self.hub.committed(room, time, Change::Typing { user });
+                    self.hub.committed(room, time, CommittedChange::Typing { user });
                 }
             }
             Signal::Disconnect { user } => self.outboxes.close_of(&user, Close::Disconnected),

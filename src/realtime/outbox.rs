@@ -16,10 +16,10 @@ use tokio::sync::{Notify, oneshot};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::held_bytes::{Charge, Held};
+use super::joined_rooms::JoinedRooms;
 use crate::config::Limits;
 use crate::protocol::close::Close;
 use crate::protocol::cursor::Position;
-use crate::ws::session_state::Inbox as Rooms;
 
 /// An event, encoded once and shared by all sockets that it goes to.
 #[derive(Debug)]
@@ -151,7 +151,7 @@ pub(crate) struct Outbox {
     /// Whose socket it is, where that is known.
     user: Option<UserId>,
     /// The rooms of its user, where it is of a socket of all of them.
-    rooms: Option<Arc<Rooms>>,
+    rooms: Option<Arc<JoinedRooms>>,
     /// Whether it hears of who is typing.
     listens: bool,
     queue: Mutex<Queue>,
@@ -244,7 +244,7 @@ impl Outbox {
     }
 
     /// Of a socket of all of a user's rooms, which are these.
-    pub(crate) fn of_inbox(bounds: impl Into<Bounds>, user: UserId, rooms: Arc<Rooms>) -> Self {
+    pub(crate) fn of_inbox(bounds: impl Into<Bounds>, user: UserId, rooms: Arc<JoinedRooms>) -> Self {
         let mut outbox = Self::of_listener(bounds, user);
         outbox.rooms = Some(rooms);
         outbox
@@ -286,7 +286,7 @@ impl Outbox {
     }
 
     /// The rooms of its user, where it is of a socket of all of them.
-    pub(crate) fn rooms(&self) -> Option<&Arc<Rooms>> {
+    pub(crate) fn rooms(&self) -> Option<&Arc<JoinedRooms>> {
         self.rooms.as_ref()
     }
 

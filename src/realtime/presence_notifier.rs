@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::hub::Hub;
 use super::outbox::Frame;
-use super::room_state::json;
+use crate::protocol::json::json;
 use crate::store::{Presence, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 

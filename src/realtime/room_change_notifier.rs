@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::hub::Hub;
 use super::outbox::{Frame, Inbox, What};
-use super::room_state::json;
+use crate::protocol::json::json;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 

@@ -9,14 +9,16 @@
 use std::collections::{HashMap, VecDeque};
 
 use bson::Timestamp;
-use handlers::{Event, Message, MessageId, RoomId, Status, Time, UserId};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
+use handlers::{Event, Message, RoomId, Status, UserId};
 
 use super::outbox::{Frame, Inbox, What};
+use crate::model::change::CommittedChange;
+use crate::model::message::StoredMessage;
+use crate::model::receipts::{Marks, MinMarks};
+use crate::model::room::StoredMember;
 use crate::protocol::cursor::Position;
-use crate::protocol::ephemeral::CustomEvent;
-use crate::store::codec::{self, Marks, Revision};
-use crate::store::{Lowest, Snapshot, WAITING};
+use crate::protocol::json::json;
+use crate::store::{Snapshot, WAITING};
 
 use super::text_pool::Share;
 pub(crate) use super::text_pool::TextPool;
@@ -24,38 +26,6 @@ pub(crate) use super::text_pool::TextPool;
 /// The texts of messages that a room keeps of its own because someone has still to read them, in bytes: one of the greatest
 /// length.
 const OWN_BYTES: usize = 16 * 1024;
-
-/// What the database did, in one room.
-#[derive(Clone, Debug)]
-pub(crate) enum Change {
-    Sent(codec::Message),
-    Edited {
-        id: MessageId,
-        text: String,
-        updated_at: Time,
-        revision: Revision,
-    },
-    Deleted {
-        id: MessageId,
-        revision: Revision,
-    },
-    /// A member is there, new or not, with at least these marks.
-    Entered {
-        user: UserId,
-        marks: Marks,
-    },
-    /// Members have at least these marks. Of one who has left meanwhile it is too late.
-    Marked(Vec<(UserId, Marks)>),
-    Left {
-        user: UserId,
-    },
-    /// Nothing of the room's: Level 2 sockets of others are told that this user is typing.
-    Typing {
-        user: UserId,
-    },
-    /// Nothing of the room's: its sockets are told, and that is all.
-    Told(CustomEvent),
-}
 
 /// The state of an open room, as of one cluster time.
 #[derive(Debug)]
@@ -86,8 +56,8 @@ impl OpenRoom {
             last: snapshot.complete.then(|| snapshot.messages.first().map_or(0, |message| message.id.get())),
         };
         let members = snapshot.members.iter().map(|member| (&member.user, member.marks));
-        let lowest = Lowest::of(members);
-        let status = |message: &codec::Message| {
+        let lowest = MinMarks::of(members);
+        let status = |message: &StoredMessage| {
             lowest.as_ref().map_or(Status::Send, |lowest| lowest.status(&message.sender, message.id))
         };
         for message in snapshot.waiting.iter().rev().chain(snapshot.messages.iter().rev()) {
@@ -108,8 +78,8 @@ impl OpenRoom {
 
     /// Takes a change and gives the frames that tell of it. A change that this state has already gives none: of marks that
     /// is seen by themselves, for those of a snapshot may be of a moment before its own.
-    pub(crate) fn apply(&mut self, time: Timestamp, change: Change, frames: &mut Vec<Frame>) {
-        if time <= self.time && !matches!(change, Change::Marked(_)) {
+    pub(crate) fn apply(&mut self, time: Timestamp, change: CommittedChange, frames: &mut Vec<Frame>) {
+        if time <= self.time && !matches!(change, CommittedChange::Marked(_)) {
             return;
         }
         let told = frames.len();
@@ -119,17 +89,17 @@ impl OpenRoom {
         }
     }
 
-    fn change(&mut self, time: Timestamp, change: Change, frames: &mut Vec<Frame>) {
+    fn change(&mut self, time: Timestamp, change: CommittedChange, frames: &mut Vec<Frame>) {
         match change {
-            Change::Sent(message) => self.sent(time, message, frames),
-            Change::Edited { id, text, updated_at, revision } => {
+            CommittedChange::Sent(message) => self.sent(time, message, frames),
+            CommittedChange::Edited { id, text, updated_at, revision } => {
                 let told = frame(time, &Event::MessageEdited { message_id: id, text: &text });
                 frames.push(told.caused(Position::revision(revision.number), revision.request));
                 if let Some(message) = self.waiting.iter_mut().find(|message| message.message_id == id) {
                     (message.text, message.updated_at) = (text, updated_at);
                 }
             }
-            Change::Deleted { id, revision } => {
+            CommittedChange::Deleted { id, revision } => {
                 let told = frame(time, &Event::MessageDeleted { message_id: id });
                 let told = told.caused(Position::revision(revision.number), revision.request);
                 let waited = self.waiting.iter().find(|message| message.message_id == id);
@@ -141,27 +111,27 @@ impl OpenRoom {
                 frames.push(Frame { inbox: Some(Inbox { room: self.id, what }), ..told });
                 self.waiting.retain(|message| message.message_id != id);
             }
-            Change::Entered { user, marks } => {
+            CommittedChange::Entered { user, marks } => {
                 self.marks.entry(user.clone()).or_default();
                 self.raise(time, user, marks, frames);
                 self.tell_marks(time, frames);
             }
-            Change::Marked(marks) => {
+            CommittedChange::Marked(marks) => {
                 for (user, marks) in marks {
                     self.raise(time, user, marks, frames);
                 }
                 self.tell_marks(time, frames);
             }
-            Change::Left { user } => {
+            CommittedChange::Left { user } => {
                 self.marks.remove(&user);
                 frames.push(Frame::dismissal(user, time));
                 self.tell_marks(time, frames);
             }
-            Change::Typing { user } => {
+            CommittedChange::Typing { user } => {
                 let told = frame(time, &Event::Typing { sender_id: &user });
                 frames.push(Frame { about: Some(user), ..told });
             }
-            Change::Told(event) => frames.push(Frame::new(event.into_frame(), time)),
+            CommittedChange::Told(event) => frames.push(Frame::new(event.into_frame(), time)),
         }
     }
 
@@ -176,7 +146,7 @@ impl OpenRoom {
     }
 
     /// Those who are not among these any more.
-    pub(crate) fn gone(&self, members: &[codec::Member]) -> Vec<UserId> {
+    pub(crate) fn gone(&self, members: &[StoredMember]) -> Vec<UserId> {
         let gone = |user: &&UserId| !members.iter().any(|member| member.user == **user);
         self.marks.keys().filter(gone).cloned().collect()
     }
@@ -186,7 +156,7 @@ impl OpenRoom {
         self.time = self.time.max(time);
     }
 
-    fn sent(&mut self, time: Timestamp, message: codec::Message, frames: &mut Vec<Frame>) {
+    fn sent(&mut self, time: Timestamp, message: StoredMessage, frames: &mut Vec<Frame>) {
         self.last = self.last.map(|last| last.max(message.id.get()));
         let write_id = message.write_id;
         let message = event_message(message, Status::Send);
@@ -229,10 +199,10 @@ impl OpenRoom {
     }
 
     /// Whether a change is to be told with texts that are left out.
-    pub(crate) fn lacks_texts_for(&self, time: Timestamp, change: &Change) -> bool {
+    pub(crate) fn lacks_texts_for(&self, time: Timestamp, change: &CommittedChange) -> bool {
         let may_rise = match change {
-            Change::Marked(_) => true,
-            Change::Entered { .. } | Change::Left { .. } => time > self.time,
+            CommittedChange::Marked(_) => true,
+            CommittedChange::Entered { .. } | CommittedChange::Left { .. } => time > self.time,
             _ => false,
         };
         if !may_rise || !self.is_trimmed() {
@@ -245,14 +215,16 @@ impl OpenRoom {
             }
         };
         match change {
-            Change::Marked(raised) => raised.iter().for_each(|(user, to)| raise(user, to)),
-            Change::Entered { user, marks: to } => raise(user, to),
-            Change::Left { user } => {
+            CommittedChange::Marked(raised) => raised.iter().for_each(|(user, to)| raise(user, to)),
+            CommittedChange::Entered { user, marks: to } => raise(user, to),
+            CommittedChange::Left { user } => {
                 marks.remove(user);
             }
             _ => return false,
         }
-        let Some(lowest) = Lowest::of(marks.iter().map(|(user, marks)| (user, *marks))) else { return false };
+        let Some(lowest) = MinMarks::of(marks.iter().map(|(user, marks)| (user, *marks))) else {
+            return false;
+        };
         let rises =
             |message: &Message| lowest.status(&message.sender_id, message.message_id) > message.status;
         self.waiting.iter().any(|message| message.text.is_empty() && rises(message))
@@ -270,7 +242,9 @@ impl OpenRoom {
 
     /// Tells of each message that has come further, the oldest first, one step after the other.
     fn tell_marks(&mut self, time: Timestamp, frames: &mut Vec<Frame>) {
-        let Some(lowest) = Lowest::of(self.marks.iter().map(|(user, marks)| (user, *marks))) else { return };
+        let Some(lowest) = MinMarks::of(self.marks.iter().map(|(user, marks)| (user, *marks))) else {
+            return;
+        };
         for message in &mut self.waiting {
             let now = lowest.status(&message.sender_id, message.message_id);
             if message.status < Status::Delivered && now >= Status::Delivered {
@@ -286,16 +260,7 @@ impl OpenRoom {
     }
 }
 
-/// How far a message has come, by the lowest marks of its author's others.
-pub(crate) fn status(others: Option<Marks>, id: MessageId) -> Status {
-    match others {
-        Some(marks) if marks.read >= id.get() => Status::Read,
-        Some(marks) if marks.delivered >= id.get() => Status::Delivered,
-        _ => Status::Send,
-    }
-}
-
-fn event_message(message: codec::Message, status: Status) -> Message {
+fn event_message(message: StoredMessage, status: Status) -> Message {
     Message {
         text: message.text,
         message_id: message.id,
@@ -319,25 +284,15 @@ fn frame(time: Timestamp, event: &Event<'_>) -> Frame {
     Frame::new(json(event), time)
 }
 
-/// What an encoded text may take beyond its length.
-const SLACK_BYTES: usize = 1024;
-
-/// What goes over the wire. Our own types have no map with keys that are not strings, and so always encode.
-pub(crate) fn json(value: &impl serde::Serialize) -> Utf8Bytes {
-    let mut text = serde_json::to_string(value).unwrap_or_default();
-    // It grew by doubling, and may be held for long.
-    if text.capacity() - text.len() > SLACK_BYTES {
-        text.shrink_to_fit();
-    }
-    text.into()
-}
-
 #[cfg(test)]
 mod tests {
     use handlers::Role;
 
+    use handlers::{MessageId, Time};
+
     use super::*;
-    use crate::store::codec::Member;
+    use crate::model::message::Revision;
+    use crate::model::room::StoredMember;
 
     const ROOM: RoomId = RoomId::MIN;
     const POOL: usize = 1 << 20;
@@ -352,7 +307,7 @@ mod tests {
 
     /// Of users 1 and 2, with nothing in it.
     fn room() -> OpenRoom {
-        let member = |user| Member {
+        let member = |user| StoredMember {
             user: UserId::Int(user),
             email: None,
             role: Role::Member,
@@ -365,7 +320,7 @@ mod tests {
     }
 
     fn say(room: &mut OpenRoom, n: i64, bytes: usize) {
-        let message = codec::Message {
+        let message = StoredMessage {
             id: id(n),
             sender: UserId::Int(1),
             text: "x".repeat(bytes),
@@ -373,14 +328,14 @@ mod tests {
             updated_at: Time(0),
             write_id: None,
         };
-        room.apply(at(n), Change::Sent(message), &mut Vec::new());
+        room.apply(at(n), CommittedChange::Sent(message), &mut Vec::new());
     }
 
     /// What a delete is to sockets of all rooms.
     fn delete(room: &mut OpenRoom, n: i64, time: i64) -> What {
         let mut frames = Vec::new();
         let revision = Revision { number: Some(time), request: None };
-        room.apply(at(time), Change::Deleted { id: id(n), revision }, &mut frames);
+        room.apply(at(time), CommittedChange::Deleted { id: id(n), revision }, &mut frames);
         frames.pop().unwrap().inbox.unwrap().what
     }
 
@@ -394,12 +349,12 @@ mod tests {
         let kept: usize = room.waiting.iter().map(|message| message.text.len()).sum();
         assert!((POOL..=POOL + OWN_BYTES).contains(&kept), "{kept}");
         assert_eq!(room.waiting.len(), 100);
-        let marked = |n| Change::Marked(vec![(UserId::Int(2), Marks { delivered: n, read: 0 })]);
+        let marked = |n| CommittedChange::Marked(vec![(UserId::Int(2), Marks { delivered: n, read: 0 })]);
         assert!(room.lacks_texts_for(at(101), &marked(1)));
         assert!(!room.lacks_texts_for(at(101), &marked(0)), "no status rises");
         assert!(matches!(delete(&mut room, 1, 101), What::Deleted { author: Some(_), .. }));
 
-        let texts = (2..=100).map(|n| codec::Message {
+        let texts = (2..=100).map(|n| StoredMessage {
             id: id(n),
             sender: UserId::Int(1),
             text: "read again".to_owned(),
@@ -421,7 +376,7 @@ mod tests {
         say(&mut room, 1, 1);
         let read = Marks { delivered: 1, read: 1 };
         let mut frames = Vec::new();
-        room.apply(at(2), Change::Marked(vec![(UserId::Int(2), read)]), &mut frames);
+        room.apply(at(2), CommittedChange::Marked(vec![(UserId::Int(2), read)]), &mut frames);
         let all = |frame: &Frame| {
             let what = frame.inbox.as_ref().map(|inbox| &inbox.what);
             matches!(what, Some(What::Read { user: UserId::Int(2), up_to: 1, all: true }))

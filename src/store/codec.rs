@@ -12,78 +12,9 @@ use handlers::{MessageId, Role, RoomId, Text, Time, UserId};
 
 use super::messages::sequence_cache::Last;
 use super::rooms::consent;
-
-/// A message that has not been deleted.
-#[derive(Clone, Debug)]
-pub(crate) struct Message {
-    pub(crate) id: MessageId,
-    pub(crate) sender: UserId,
-    pub(crate) text: String,
-    pub(crate) created_at: Time,
-    pub(crate) updated_at: Time,
-    /// The request that wrote it, where that is known.
-    pub(crate) write_id: Option<ObjectId>,
-}
-
-/// What revised a message last: which edit or delete of its room it was, and by which request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Revision {
-    pub(crate) number: Option<i64>,
-    pub(crate) request: Option<ObjectId>,
-}
-
-/// How far a member has come in a room: everything up to these numbers. `read` is never past `delivered`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Marks {
-    pub(crate) delivered: i64,
-    pub(crate) read: i64,
-}
-
-impl Marks {
-    /// The later of both in each.
-    pub(crate) fn max(self, other: Self) -> Self {
-        Self { delivered: self.delivered.max(other.delivered), read: self.read.max(other.read) }
-    }
-}
-
-/// A room that is not deleted.
-#[derive(Clone, Debug)]
-pub(crate) struct Room {
-    pub(crate) id: RoomId,
-    pub(crate) kind: Kind,
-    pub(crate) name: Option<String>,
-    pub(crate) created_at: Time,
-}
-
-/// What a room is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// The one room of two users.
-    Direct,
-    /// Of anyone, who may come and go.
-    Group,
-}
-
-impl Kind {
-    /// As it is stored.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Direct => "direct",
-            Self::Group => "group",
-        }
-    }
-}
-
-/// A user in a room.
-#[derive(Clone, Debug)]
-pub(crate) struct Member {
-    pub(crate) user: UserId,
-    pub(crate) email: Option<String>,
-    pub(crate) role: Role,
-    pub(crate) marks: Marks,
-    /// The user has not accepted the membership ([`consent`]).
-    pub(crate) pending: bool,
-}
+use crate::model::message::{Revision, StoredMessage};
+use crate::model::receipts::Marks;
+use crate::model::room::{StoredMember, StoredRoom, StoredRoomKind};
 
 /// A stored document is not what it should be.
 #[derive(Debug)]
@@ -299,13 +230,13 @@ pub(crate) fn read_beginning(member: &RawDocument) -> Result<Timestamp, Undecoda
 }
 
 /// A message; none where it is a tombstone.
-pub(crate) fn read_message(document: &RawDocument) -> Result<Option<Message>, Undecodable> {
+pub(crate) fn read_message(document: &RawDocument) -> Result<Option<StoredMessage>, Undecodable> {
     let (_, id) = read_message_id(document.get_document("_id")?)?;
     if document.get("deleted_at")?.is_some() {
         return Ok(None);
     }
     let sender = document.get("sender")?.ok_or_else(|| Undecodable("no `sender`".to_owned()))?;
-    Ok(Some(Message {
+    Ok(Some(StoredMessage {
         id,
         sender: read_user(sender)?,
         text: document.get_str("text")?.to_owned(),
@@ -316,21 +247,21 @@ pub(crate) fn read_message(document: &RawDocument) -> Result<Option<Message>, Un
 }
 
 /// A room; none where it is deleted, and only what was in it may still be there.
-pub(crate) fn read_room_document(document: &RawDocument) -> Result<Option<Room>, Undecodable> {
+pub(crate) fn read_room_document(document: &RawDocument) -> Result<Option<StoredRoom>, Undecodable> {
     if document.get("deleted_at")?.is_some() {
         return Ok(None);
     }
     let id = read_room_id(document)?;
     let kind = match document.get_str("kind")? {
-        "direct" => Kind::Direct,
-        "group" => Kind::Group,
+        "direct" => StoredRoomKind::Direct,
+        "group" => StoredRoomKind::Group,
         _ => return Err(Undecodable("`kind` is neither direct nor group".to_owned())),
     };
     let name = match document.get("name")? {
         Some(RawBsonRef::String(name)) => Some(name.to_owned()),
         _ => None,
     };
-    Ok(Some(Room { id, kind, name, created_at: read_time(document, "created_at")? }))
+    Ok(Some(StoredRoom { id, kind, name, created_at: read_time(document, "created_at")? }))
 }
 
 /// A role as it is stored.
@@ -342,14 +273,14 @@ pub(crate) const fn role(role: Role) -> &'static str {
 }
 
 /// A member.
-pub(crate) fn read_member(document: &RawDocument) -> Result<Member, Undecodable> {
+pub(crate) fn read_member(document: &RawDocument) -> Result<StoredMember, Undecodable> {
     let id = document.get_document("_id")?;
     let user = id.get("user")?.ok_or_else(|| Undecodable("no `_id.user`".to_owned()))?;
     let email = match document.get("email")? {
         Some(RawBsonRef::String(email)) => Some(email.to_owned()),
         _ => None,
     };
-    Ok(Member {
+    Ok(StoredMember {
         user: read_user(user)?,
         email,
         role: read_role(document)?,

@@ -14,9 +14,9 @@ use handlers::{ClientId, RoomId, Text, UserId};
 use mongodb::Collection;
 use mongodb::options::ReadConcern;
 
-use super::codec::{self, Message};
 use super::rooms::create::is_duplicate;
-use super::{Store, StoreError, from_now};
+use super::{Store, StoreError, codec, from_now};
+use crate::model::message::StoredMessage;
 
 /// How often a record is looked for that comes and goes in the same moment.
 const TRIES: usize = 3;
@@ -188,7 +188,7 @@ impl Store {
         sender: &UserId,
         text: &Text,
         attempt: &Attempt,
-    ) -> Result<Option<Message>, StoreError> {
+    ) -> Result<Option<StoredMessage>, StoreError> {
         if !attempt.is_another {
             return Ok(None);
         }
@@ -205,7 +205,7 @@ impl Store {
         }
         let (text, sender) = (text.as_str().to_owned(), sender.clone());
         let created_at = codec::read_time(&found, "created_at")?;
-        Ok(Some(Message { id, sender, text, created_at, updated_at: created_at, write_id: None }))
+        Ok(Some(StoredMessage { id, sender, text, created_at, updated_at: created_at, write_id: None }))
     }
 
     /// The room that a try of this request has made; it may have been deleted since.

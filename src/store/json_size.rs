@@ -4,8 +4,9 @@
 
 use handlers::UserId;
 
-use super::codec::{Member, Message};
 use super::rooms::list::Listed;
+use crate::model::message::StoredMessage;
+use crate::model::room::StoredMember;
 
 /// What a message takes beside its text and its sender's id and address: keys, numbers, two times.
 const MESSAGE: usize = 220;
@@ -37,7 +38,7 @@ const fn of_byte(byte: u8) -> usize {
 
 /// Returns about how many bytes a message takes, and never fewer than it does. `email` is what addresses of this room's
 /// senders take at most.
-pub(super) fn of_message(message: &Message, email: usize) -> usize {
+pub(super) fn of_message(message: &StoredMessage, email: usize) -> usize {
     of_text(&message.text) + of_user(&message.sender) + email + MESSAGE
 }
 
@@ -50,14 +51,14 @@ pub(crate) fn of_user(user: &UserId) -> usize {
 }
 
 /// Returns what the longest address of these members takes.
-pub(super) fn of_longest_email(members: &[Member]) -> usize {
+pub(super) fn of_longest_email(members: &[StoredMember]) -> usize {
     members.iter().filter_map(|member| member.email.as_deref()).map(of_text).max().unwrap_or_default()
 }
 
 /// Returns about how many bytes a room takes in a list of rooms.
 pub(super) fn of_listed(listed: &Listed) -> usize {
     let member =
-        |member: &Member| of_user(&member.user) + member.email.as_deref().map_or(0, of_text) + MEMBER;
+        |member: &StoredMember| of_user(&member.user) + member.email.as_deref().map_or(0, of_text) + MEMBER;
     let members: usize = listed.members.iter().map(member).sum();
     let name = listed.room.name.as_deref().map_or(0, of_text);
     let last = listed.last.as_ref();

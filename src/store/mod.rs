@@ -15,6 +15,7 @@ pub(crate) mod idempotency;
 pub(crate) mod indexes;
 pub(crate) mod json_size;
 pub(crate) mod messages;
+pub(crate) mod peers;
 pub(crate) mod point_in_time;
 pub(crate) mod receipts;
 pub(crate) mod room_port;
@@ -50,8 +51,8 @@ pub(crate) use self::messages::resume::Changed;
 use self::messages::revisions::Revisions;
 pub(crate) use self::messages::sequence_cache::{Last, LastNumbers};
 pub(crate) use self::messages::snapshot::{Showing, Snapshot, WAITING};
+use self::peers::Peers;
 pub(crate) use self::point_in_time::Unread;
-pub(crate) use self::receipts::min_marks::Lowest;
 use self::receipts::overlay::Overlay;
 pub use self::receipts::writer::Receipts;
 pub use self::room_port::BoundRoom;
@@ -74,7 +75,6 @@ pub(crate) use self::users::export::{Authored, Membership};
 pub use self::users::presence::Presence;
 
 use crate::config;
-use crate::presence::tracker::Present;
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::Metrics;
 
@@ -91,7 +91,7 @@ pub struct Store {
     activity: Arc<Activity>,
     revisions: Arc<Revisions>,
     typists: Arc<Typists>,
-    present: Present,
+    peers: Peers,
     touched: Arc<Touched>,
     overlay: Arc<Overlay>,
     reached: Arc<Reached>,
@@ -124,7 +124,7 @@ impl Store {
             activity: Arc::new(Activity::new(rooms_cached)),
             revisions: Arc::default(),
             typists: Arc::default(),
-            present: Present::default(),
+            peers: Peers::default(),
             touched: Arc::new(Touched::new(rooms_cached)),
             overlay: Arc::default(),
             reached: Arc::default(),
@@ -220,9 +220,9 @@ impl Store {
         &self.reached
     }
 
-    /// Who has sockets on this server.
-    pub(crate) fn present(&self) -> Present {
-        self.present.clone()
+    /// This server's id, and whether there are other servers.
+    pub(crate) fn peers(&self) -> &Peers {
+        &self.peers
     }
 
     /// What this server knows of the last number of each room.

@@ -10,12 +10,14 @@ use bson::{Bson, DateTime, Document, RawDocumentBuf, Timestamp, doc};
 use handlers::{RoomId, Time, UserId};
 use mongodb::error::Error;
 
-use super::codec::{self, Member, Message, Undecodable};
+use super::codec::{self, Undecodable};
 use super::messages::revisions::revised_after;
 use super::messages::snapshot::{HISTORY, Snapshot, WAITING};
 use super::receipts::journal;
 use super::receipts::unread::{self, Many};
 use super::{Store, StoreError};
+use crate::model::message::StoredMessage;
+use crate::model::room::StoredMember;
 
 /// Unread messages of a member, as of a moment.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +61,7 @@ impl Store {
             let members = doc! { "_id": codec::of_room(room, "user") };
             let members = store.find_at(at, doc! { "find": "members", "filter": members }).await?;
             let members = members.iter().map(|member| codec::read_member(member));
-            let mut members = members.collect::<Result<Vec<Member>, Undecodable>>()?;
+            let mut members = members.collect::<Result<Vec<StoredMember>, Undecodable>>()?;
             store.overlay.raise(room, at, &mut members);
             let messages = store.page_at(room, at, 0, i64::MAX, HISTORY).await?;
             let time = at;
@@ -127,7 +129,7 @@ impl Store {
         after: i64,
         before: i64,
         limit: usize,
-    ) -> Result<Vec<Message>, StoreError> {
+    ) -> Result<Vec<StoredMessage>, StoreError> {
         let filter = codec::alive(room, doc! { "$gt": after, "$lt": before });
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let order = codec::by_number(-1);

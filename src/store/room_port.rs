@@ -10,9 +10,11 @@ use handlers::{Role, Room, RoomId, Text, Time, UserId};
 use tokio::time::Instant;
 
 use super::bulk_reads::SMALL_HISTORY;
-use super::codec::{self, Draft, Marks};
+use super::codec::{self, Draft};
 use super::messages::revisions::Change;
 use super::{Audience, Receipts, Snapshot, Store, StoreError, Writer, Written};
+use crate::model::message::StoredMessage;
+use crate::model::receipts::Marks;
 
 /// How long before the call's deadline a write that can't begin is given up, beyond what choosing a server may
 /// take: time for the client to hear `unavailable`, which is certain, and not `timeout`, which isn't. Half of a
@@ -66,7 +68,7 @@ pub(crate) fn begin_by(deadline: Instant, selection: Duration) -> Instant {
 }
 
 impl BoundRoom {
-    async fn message(&self, id: MessageId) -> Result<codec::Message, Error> {
+    async fn message(&self, id: MessageId) -> Result<StoredMessage, Error> {
         let messages = self.store.messages.clone();
         let filter = doc! { "_id": codec::message_id(self.room, id) };
         let comment = self.request;

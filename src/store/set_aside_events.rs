@@ -16,9 +16,10 @@ use futures_util::TryStreamExt;
 use handlers::{MessageId, RoomId, Time, UserId};
 use mongodb::Collection;
 
-use super::codec::{self, Message, Undecodable};
+use super::codec::{self, Undecodable};
 use super::users::export::Reading;
 use super::{Store, StoreError};
+use crate::model::message::StoredMessage;
 
 /// What happened.
 #[derive(Clone, Debug)]
@@ -203,7 +204,7 @@ impl Store {
         &self,
         room: RoomId,
         id: MessageId,
-    ) -> Result<Option<Message>, StoreError> {
+    ) -> Result<Option<StoredMessage>, StoreError> {
         let messages = self.messages.clone();
         let filter = doc! { "_id": codec::message_id(room, id) };
         let found = self.bounded(async move { Ok(messages.find_one(filter).await?) }).await?;

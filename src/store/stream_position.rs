@@ -81,7 +81,7 @@ impl Store {
     /// Makes something happen in the stream.
     async fn nudge(&self) -> Result<(), StoreError> {
         let heartbeats = self.db.collection::<Document>("heartbeats");
-        let (filter, update) = (doc! { "_id": self.present.server() }, doc! { "$inc": { "nudges": 1_i64 } });
+        let (filter, update) = (doc! { "_id": self.peers.server() }, doc! { "$inc": { "nudges": 1_i64 } });
         self.bounded(async move { Ok(heartbeats.update_one(filter, update).await.map(|_| ())?) }).await
     }
 }

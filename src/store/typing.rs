@@ -64,7 +64,7 @@ impl Store {
             return Ok(());
         }
         let heard_here = here.hears(room, user);
-        if !heard_here && (self.present().is_alone() || !self.is_anyone_elsewhere(room, user).await?) {
+        if !heard_here && (self.peers.is_alone() || !self.is_anyone_elsewhere(room, user).await?) {
             return Ok(());
         }
         self.signal(&Signal::Typing { room, user: user.clone() }).await
@@ -74,7 +74,7 @@ impl Store {
         let members = self.members.clone();
         let presence = self.db.collection::<RawDocumentBuf>("presence");
         let filter = doc! { "_id": codec::of_room(room, "user") };
-        let (user, present) = (user.clone(), self.present());
+        let (user, server) = (user.clone(), self.peers.server());
         self.bounded(async move {
             let found: Vec<RawDocumentBuf> =
                 members.find(filter).projection(doc! { "_id": 1 }).await?.try_collect().await?;
@@ -82,7 +82,7 @@ impl Store {
             let others = found.iter().map(read).collect::<Result<Vec<_>, Undecodable>>()?;
             let others: Vec<_> = others.into_iter().filter(|other| *other != user).collect();
             let others: Vec<_> = others.iter().map(codec::user_bson).collect();
-            let elsewhere = doc! { "$elemMatch": { "$ne": present.server() } };
+            let elsewhere = doc! { "$elemMatch": { "$ne": server } };
             let online = doc! { "_id": { "$in": others }, "online": true, "servers": elsewhere };
             Ok(presence.find_one(online).projection(doc! { "_id": 1 }).await?.is_some())
         })

@@ -16,8 +16,9 @@ use handlers::{RoomId, Text, UserId};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::config::url::UnusableUrl;
 use crate::config::{Config, OnFailure};
-use crate::outbound::{OutboundError, Receiver, Unusable};
+use crate::outbound::{OutboundError, Receiver};
 use crate::store::BoundRoom;
 use crate::telemetry::metrics::Metrics;
 
@@ -66,7 +67,7 @@ pub(crate) struct Answer {
 
 impl BeforeSend {
     /// As configured; none where it has no URL.
-    pub(crate) fn new(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Arc<Self>>, Unusable> {
+    pub(crate) fn new(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Arc<Self>>, UnusableUrl> {
         let Some(settings) = &config.hooks.before_send else { return Ok(None) };
         Ok(Some(Arc::new(Self {
             receiver: Receiver::new("hooks.before_send", settings, metrics)?,

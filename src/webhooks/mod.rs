@@ -42,8 +42,9 @@ use self::dispatcher::{Dispatcher, Target};
 pub(crate) use self::event::Kind;
 use self::event::Source;
 pub(crate) use self::resend::Resent;
+use crate::config::url::UnusableUrl;
 use crate::config::{self, Config};
-use crate::outbound::{Receiver, Unusable};
+use crate::outbound::Receiver;
 use crate::store::{Store, StoreError};
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::Metrics;
@@ -67,7 +68,7 @@ impl Hooks {
         store: &Store,
         stream_store: &Store,
         metrics: &Arc<Metrics>,
-    ) -> Result<Self, Unusable> {
+    ) -> Result<Self, UnusableUrl> {
         let hooks = &config.hooks;
         let mut dispatchers = Vec::new();
         for source in Source::ALL {
@@ -110,7 +111,7 @@ impl Hooks {
 }
 
 /// Where the events of a hook are told; none where it has no URL.
-fn target(kind: Kind, hooks: &config::Hooks, metrics: &Arc<Metrics>) -> Option<Result<Target, Unusable>> {
+fn target(kind: Kind, hooks: &config::Hooks, metrics: &Arc<Metrics>) -> Option<Result<Target, UnusableUrl>> {
     let settings = match kind {
         Kind::AfterSend => &hooks.after_send,
         Kind::Connected => &hooks.connected,

@@ -12,6 +12,7 @@ use salvo::http::header::{AUTHORIZATION, HeaderName, SEC_WEBSOCKET_PROTOCOL};
 
 use crate::auth::{Caller, Refused};
 use crate::protocol::close::Close;
+use crate::protocol::session_options::Ask;
 
 /// The one subprotocol, in any case.
 const BEARER: &str = "Bearer";
@@ -22,22 +23,6 @@ pub(crate) struct Admission {
     pub(crate) caller: Caller,
     pub(crate) room: Wanted,
     pub(crate) ask: Ask,
-}
-
-/// What a client asks of its socket beyond Level 1 (docs/protocol.md, Connecting).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Ask {
-    /// Level 2, from this cursor on, or anew where it is no cursor.
-    pub(crate) since: Option<String>,
-    /// What is read is said by hand.
-    pub(crate) receipts_by_hand: bool,
-}
-
-impl Ask {
-    /// Whether it is to go on from where its client was.
-    pub(crate) fn resumes(&self) -> bool {
-        self.since.as_ref().is_some_and(|since| !since.is_empty())
-    }
 }
 
 /// What the path of a handshake says.

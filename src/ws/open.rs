@@ -1,32 +1,29 @@
 //! From an admission to the first frame: room, membership, the place in the hub, the history.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use handlers::{Mark, Resumed, RoomId, UserId};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::handshake::{Admission, Ask, Wanted};
-use super::room_view::{OneRoom, Shown};
+use super::handshake::{Admission, Wanted};
+use super::room_view::OneRoom;
+use super::services::Services;
 use super::session::View;
-use super::session_state::{Caller, Place};
-use crate::app::state::Server;
+use super::{open_inbox, user_sockets};
+use crate::actions::session_state::{Caller, Place};
 use crate::auth;
 use crate::config::Direct;
 use crate::limits::user_quota::Seat;
+use crate::model::room::StoredMember;
 use crate::protocol::close::Close;
-use crate::protocol::cursor::{Position, RoomCursor};
-use crate::realtime::hub::Joined;
+use crate::protocol::cursor::RoomCursor;
+use crate::protocol::json::json;
+use crate::protocol::session_options::Ask;
+use crate::realtime::history_watermark::HistoryWatermark;
+use crate::realtime::hub::subscription::HubSubscription;
 use crate::realtime::outbox::Outbox;
-use crate::realtime::room_state::json;
-use crate::store::{BulkTurn, Changed, Last, NewMember, NoTurn, Showing, Snapshot, Store, StoreError, codec};
-use crate::ws::open_inbox;
-use crate::ws::user_sockets;
-
-/// The pause before a snapshot is read again that is older than what the hub has heard of.
-pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(20);
+use crate::store::{BulkTurn, Changed, NewMember, NoTurn, Showing, Snapshot};
 
 /// A socket that is in its room, or in all of its user's.
 pub(super) struct Opened {
@@ -37,42 +34,42 @@ pub(super) struct Opened {
 
 /// Opens what is asked for.
 pub(super) async fn open(
-    server: &Arc<Server>,
+    services: &Arc<Services>,
     outbox: &Arc<Outbox>,
     admission: Admission,
 ) -> Result<Opened, Close> {
     // Nothing would be heard here; another server may be better off.
-    if server.pulse.is_silent() {
+    if services.pulse.is_silent() {
         return Err(Close::Unavailable);
     }
     if admission.room == Wanted::All {
-        open_inbox::open(server, outbox, admission).await
+        open_inbox::open(services, outbox, admission).await
     } else {
-        open_room(server, outbox, admission).await
+        open_room(services, outbox, admission).await
     }
 }
 
 /// A place among the sockets of its user.
-pub(super) async fn take_seat(server: &Server, user: &UserId) -> Result<Seat, Close> {
-    let seat = user_sockets::take(server, user).await?;
-    seat.connect(&server.runtime.rates()).map_err(|_| {
-        server.metrics.limit("connects_per_minute");
+pub(super) async fn take_seat(services: &Services, user: &UserId) -> Result<Seat, Close> {
+    let seat = user_sockets::take(services, user).await?;
+    seat.connect(&services.runtime.rates()).map_err(|_| {
+        services.metrics.limit("connects_per_minute");
         Close::TooManyConnects
     })?;
     Ok(seat)
 }
 
 /// Fails where the user's connects have read too many documents.
-pub(super) fn may_read(server: &Server, seat: &Seat) -> Result<(), Close> {
-    seat.may_read(&server.runtime.rates()).map_err(|_| {
-        server.metrics.limit("documents_per_minute");
+pub(super) fn may_read(services: &Services, seat: &Seat) -> Result<(), Close> {
+    seat.may_read(&services.runtime.rates()).map_err(|_| {
+        services.metrics.limit("documents_per_minute");
         Close::TooManyConnects
     })
 }
 
 /// Finds the room, joins it and reads its history.
 async fn open_room(
-    server: &Arc<Server>,
+    services: &Arc<Services>,
     outbox: &Arc<Outbox>,
     admission: Admission,
 ) -> Result<Opened, Close> {
@@ -82,66 +79,68 @@ async fn open_room(
         Wanted::Id(room) => Some(*room),
         Wanted::All => None,
         Wanted::With(other) => {
-            let found = server.store.direct_room(&user, other).await;
-            found.map_err(|error| refused(server, &error))?
+            let found = services.store.direct_room(&user, other).await;
+            found.map_err(|error| services.room_reader.refused(&error))?
         }
     };
-    if found.is_none() && server.config.load().rooms.direct == Direct::Api {
+    if found.is_none() && services.config.load().rooms.direct == Direct::Api {
         return Err(Close::NoRoom);
     }
-    let seat = take_seat(server, &user).await?;
+    let seat = take_seat(services, &user).await?;
     let room = match (found, room) {
         (Some(room), _) | (None, Wanted::Id(room)) => room,
-        (None, Wanted::With(other)) => make_direct(server, &seat, &user, email.clone(), &other).await?,
+        (None, Wanted::With(other)) => make_direct(services, &seat, &user, email.clone(), &other).await?,
         (None, Wanted::All) => return Err(Close::NoRoom),
     };
     // Only a resume is large for the database. But 20 histories at once are 200 MB of memory.
     let (store, turn) = if ask.resumes() {
-        server.store.bulk(Some(&user)).await.map_err(|NoTurn| Close::Busy)?
+        services.store.bulk(Some(&user)).await.map_err(|NoTurn| Close::Busy)?
     } else {
-        let turn = server.store.own_turn(&user).await.map_err(|NoTurn| Close::Busy)?;
-        (server.store.clone(), turn)
+        let turn = services.store.own_turn(&user).await.map_err(|NoTurn| Close::Busy)?;
+        (services.store.clone(), turn)
     };
     let _turn = turn.map(BulkTurn::without_rest);
-    may_read(server, &seat)?;
-    let (joined, stay) = server.join(room, outbox);
+    may_read(services, &seat)?;
+    let (joined, subscription) = HubSubscription::new(&services.hub, room, outbox);
     let since = ask.since.as_deref();
-    let (mut snapshot, changed) = read_as(server, &store, room, joined, outbox, since).await?;
+    let (mut snapshot, changed) =
+        services.room_reader.read_since(&store, room, joined, outbox, since).await?;
     let missed = changed.as_ref().map_or(0, |changed| changed.messages.len() + changed.edited.len());
-    seat.read(&server.runtime.rates(), snapshot.members.len() + snapshot.messages.len() + missed);
+    seat.read(&services.runtime.rates(), snapshot.members.len() + snapshot.messages.len() + missed);
     let Some(member) = snapshot.members.iter_mut().find(|member| member.user == user) else {
-        let exists = server.store.room_exists(room).await.map_err(|error| refused(server, &error))?;
+        let exists =
+            services.store.room_exists(room).await.map_err(|error| services.room_reader.refused(&error))?;
         return Err(if exists { Close::NotMember } else { Close::NoRoom });
     };
     if std::mem::take(&mut member.pending) {
         // Whoever opens the room accepts it.
-        accept(server, room, &user, email.clone());
+        accept(services, room, &user, email.clone());
         member.email = email.or(member.email.take());
     } else if let Some(email) = email
         && member.email.as_ref() != Some(&email)
-        && may_keep(server, &seat, &email)
+        && may_keep(services, &seat, &email)
     {
         member.email = Some(email.clone());
-        keep_email(server, room, &user, email);
+        keep_email(services, room, &user, email);
     }
     // The address may have been stored before its issuer doubted it. The members in memory may lag behind the database,
     // so the database compares, too.
     if doubted_email.is_some() && member.email == doubted_email {
         member.email = None;
     }
-    drop_email(server, &user, doubted_email);
+    drop_email(services, &user, doubted_email);
     let email = member.email.clone();
     if changed.as_ref().is_some_and(Changed::is_cut) {
-        server.metrics.limit("page_bytes");
+        services.metrics.limit("page_bytes");
     }
     if changed.as_ref().is_some_and(|changed| !changed.resumed) && ask.resumes() {
-        server.metrics.limit("resume");
+        services.metrics.limit("resume");
     }
     let first_frame = first_frame(&snapshot, room, &ask, changed.as_ref());
     let view = OneRoom {
         room,
-        _stay: stay,
-        shown: snapshot.complete.then(|| Shown::of(&snapshot)),
+        _subscription: subscription,
+        shown: snapshot.complete.then(|| HistoryWatermark::of(&snapshot)),
         // Where nothing could be read there is nothing to resume from.
         position: changed.map(|changed| changed.position),
         owed: snapshot.unread(&user, ask.receipts_by_hand).unwrap_or_default(),
@@ -151,119 +150,37 @@ async fn open_room(
     Ok(Opened { caller, view: View::Room(view), first_frame })
 }
 
-/// Where a client says that it was in this room; none where that can't be told.
-fn place(since: &str, room: RoomId) -> Option<Position> {
-    since.parse().ok().filter(|cursor: &RoomCursor| cursor.room == room).map(|cursor| cursor.position)
-}
-
 /// Makes the room of two of whom one connects. Only the caller's token vouches for anyone: the other becomes a
 /// member without an address, who has not accepted the room.
 async fn make_direct(
-    server: &Server,
+    services: &Services,
     seat: &Seat,
     caller: &UserId,
     email: Option<String>,
     other: &UserId,
 ) -> Result<RoomId, Close> {
-    seat.room(&server.runtime.rates()).map_err(|_| {
-        server.metrics.limit("rooms_per_minute");
+    seat.room(&services.runtime.rates()).map_err(|_| {
+        services.metrics.limit("rooms_per_minute");
         Close::TooManyRooms
     })?;
     let caller = NewMember { user_id: caller.clone(), email };
-    let made = server.store.make_direct(caller, other).await;
-    Ok(made.map_err(|error| refused(server, &error))?.id)
-}
-
-/// Reads the room, not older than what the hub has heard, and gives its state to the hub where that is wanted.
-pub(crate) async fn read(
-    server: &Arc<Server>,
-    room: RoomId,
-    joined: Joined,
-    outbox: &Arc<Outbox>,
-) -> Result<Snapshot, Close> {
-    Ok(read_as(server, &server.store, room, joined, outbox, None).await?.0)
-}
-
-/// The same; and what a Level 2 socket is told first, of the same moment.
-async fn read_as(
-    server: &Arc<Server>,
-    store: &Store,
-    room: RoomId,
-    joined: Joined,
-    outbox: &Arc<Outbox>,
-    since: Option<&str>,
-) -> Result<(Snapshot, Option<Changed>), Close> {
-    let (operation, page_bytes) = {
-        let config = server.config.load();
-        (config.mongodb.operation, config.limits.page_bytes)
-    };
-    let deadline = Instant::now() + operation;
-    let (view, members) = loop {
-        let members = store.members_marked(room, joined.marked).await;
-        let (view, members) = members.map_err(|error| refused(server, &error))?;
-        if joined.reached.is_none_or(|reached| reached <= view.time()) {
-            break (view, members);
-        }
-        if Instant::now() > deadline {
-            return Err(Close::Unavailable);
-        }
-        tokio::time::sleep(RETRY_PAUSE).await;
-    };
-    let time = view.time();
-    let waiting = joined.unread.is_some();
-    let read = match since {
-        None => store.snapshot(room, view, members.clone(), waiting).await.map(|read| (read, None)),
-        Some(since) => {
-            let from = place(since, room);
-            let changed = store.changed(room, view, members.clone(), waiting, from, page_bytes).await;
-            changed.map(|(read, changed)| (read, Some(changed)))
-        }
-    };
-    let (snapshot, changed) = read.unwrap_or_else(|error| {
-        server.metrics.fault("history");
-        tracing::error!(%error, %room, "a history can't be read; the socket starts with none");
-        let snapshot = Snapshot { time, members, messages: Vec::new(), waiting: Vec::new(), complete: false };
-        (snapshot, None)
-    });
-    // A room that shows no messages may have had some, which were purged.
-    if let Some(newest) = snapshot.messages.first() {
-        let delivered = snapshot.members.iter().map(|member| member.marks.delivered).max();
-        let n = delivered.unwrap_or_default().max(newest.id.get());
-        server.store.numbers().saw(room, Last { n, at: newest.created_at });
-    }
-    if let Some(visit) = joined.unread {
-        server.hub.opened(room, visit, outbox, &snapshot);
-    }
-    Ok((snapshot, changed))
-}
-
-/// Room or membership can't be known.
-pub(super) fn refused(server: &Server, error: &StoreError) -> Close {
-    if !matches!(error, StoreError::Erasing(_)) {
-        server.metrics.fault("connect");
-        tracing::error!(%error, "a connect failed");
-    }
-    match error {
-        StoreError::Unreachable(_) | StoreError::Unknown(_) | StoreError::Full => Close::Unavailable,
-        StoreError::NotMember => Close::NotMember,
-        StoreError::Erasing(_) => Close::PeerErasing,
-        StoreError::Fault(_) => Close::Internal,
-    }
+    let made = services.store.make_direct(caller, other).await;
+    Ok(made.map_err(|error| services.room_reader.refused(&error))?.id)
 }
 
 /// Whether a token's address may be kept: a client that alternates between two must not tell its rooms of each.
-pub(super) fn may_keep(server: &Server, seat: &Seat, email: &str) -> bool {
-    let may = seat.may_keep(&server.runtime.rates(), email);
+pub(super) fn may_keep(services: &Services, seat: &Seat, email: &str) -> bool {
+    let may = seat.may_keep(&services.runtime.rates(), email);
     if !may {
-        server.metrics.limit("addresses_per_minute");
+        services.metrics.limit("addresses_per_minute");
     }
     may
 }
 
 /// The user accepts a room that another user made by connecting; the others are shown address and presence from now on.
-pub(super) fn accept(server: &Arc<Server>, room: RoomId, user: &UserId, email: Option<String>) {
-    let (store, metrics, user) = (server.store.clone(), server.metrics.clone(), user.clone());
-    server.tracker.spawn(async move {
+pub(super) fn accept(services: &Arc<Services>, room: RoomId, user: &UserId, email: Option<String>) {
+    let (store, metrics, user) = (services.store.clone(), services.metrics.clone(), user.clone());
+    services.lifecycle.spawn(async move {
         if let Err(error) = store.accept(room, &user, email.as_deref()).await {
             metrics.fault("accept");
             tracing::warn!(%error, %room, "could not note that a user accepted a room; opening it again tries again");
@@ -272,9 +189,9 @@ pub(super) fn accept(server: &Arc<Server>, room: RoomId, user: &UserId, email: O
 }
 
 /// The token's address becomes the member's. The socket needn't wait: its own history shows it already.
-fn keep_email(server: &Arc<Server>, room: RoomId, user: &UserId, email: String) {
-    let (store, metrics, user) = (server.store.clone(), server.metrics.clone(), user.clone());
-    server.tracker.spawn(async move {
+fn keep_email(services: &Arc<Services>, room: RoomId, user: &UserId, email: String) {
+    let (store, metrics, user) = (services.store.clone(), services.metrics.clone(), user.clone());
+    services.lifecycle.spawn(async move {
         if let Err(error) = store.set_email(room, &user, &email).await {
             metrics.fault("email");
             tracing::warn!(%error, %room, "a member's address could not be kept; the next connect tries again");
@@ -283,10 +200,10 @@ fn keep_email(server: &Arc<Server>, room: RoomId, user: &UserId, email: String) 
 }
 
 /// Takes an address away that the user's own token doubts. The socket needn't wait: its own history shows none already.
-pub(super) fn drop_email(server: &Arc<Server>, user: &UserId, doubted: Option<String>) {
+pub(super) fn drop_email(services: &Arc<Services>, user: &UserId, doubted: Option<String>) {
     let Some(doubted) = doubted else { return };
-    let (store, metrics, user) = (server.store.clone(), server.metrics.clone(), user.clone());
-    server.tracker.spawn(async move {
+    let (store, metrics, user) = (services.store.clone(), services.metrics.clone(), user.clone());
+    services.lifecycle.spawn(async move {
         if let Err(error) = store.drop_email(&user, &doubted).await {
             metrics.fault("email");
             tracing::warn!(%error, "could not remove an unverified address; the next connect tries again");
@@ -300,8 +217,8 @@ fn first_frame(snapshot: &Snapshot, room: RoomId, ask: &Ask, changed: Option<&Ch
     if ask.since.is_none() {
         return json(&snapshot.shown().collect::<Vec<_>>());
     }
-    let mark = |member: &codec::Member| {
-        let codec::Member { user, marks, .. } = member;
+    let mark = |member: &StoredMember| {
+        let StoredMember { user, marks, .. } = member;
         Mark { user_id: user.clone(), delivered: marks.delivered, read: marks.read }
     };
     let marks = snapshot.members.iter().map(mark).collect();

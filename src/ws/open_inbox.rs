@@ -9,57 +9,58 @@ use tokio::time::Instant;
 
 use super::handshake::Admission;
 use super::inbox_view::AllRooms;
-use super::open::{Opened, RETRY_PAUSE, drop_email, may_keep, may_read, refused, take_seat};
+use super::open::{Opened, drop_email, may_keep, may_read, take_seat};
+use super::services::Services;
 use super::session::View;
-use super::session_state::{Caller, Place, ROOMS};
-use crate::app::state::Server;
+use crate::actions::session_state::{Caller, Place, ROOMS};
 use crate::auth;
 use crate::protocol::close::Close;
 use crate::protocol::cursor::InboxCursor;
 use crate::realtime::outbox::Outbox;
+use crate::realtime::room_reader::RETRY_PAUSE;
 use crate::store::{NoTurn, Page, Resumable, Rooms, Store, json_size};
 
 /// Joins all rooms and reads them.
 pub(super) async fn open(
-    server: &Arc<Server>,
+    services: &Arc<Services>,
     outbox: &Arc<Outbox>,
     admission: Admission,
 ) -> Result<Opened, Close> {
     let Admission { caller, ask, .. } = admission;
     let auth::Caller { user, email, doubted_email, expires_at, key } = caller;
-    let seat = take_seat(server, &user).await?;
-    let (store, _turn) = server.store.bulk(Some(&user)).await.map_err(|NoTurn| Close::Busy)?;
-    may_read(server, &seat)?;
-    let page_bytes = server.config.load().limits.page_bytes;
+    let seat = take_seat(services, &user).await?;
+    let (store, _turn) = services.store.bulk(Some(&user)).await.map_err(|NoTurn| Close::Busy)?;
+    may_read(services, &seat)?;
+    let page_bytes = services.config.load().limits.page_bytes;
     let rooms = outbox.rooms().cloned().unwrap_or_default();
     let from = ask.since.as_deref().and_then(|since| since.parse().ok());
     if let Some(email) = &email
-        && may_keep(server, &seat, email)
+        && may_keep(services, &seat, email)
     {
-        keep_email(server, &user, email.clone());
+        keep_email(services, &user, email.clone());
     }
-    drop_email(server, &user, doubted_email);
+    drop_email(services, &user, doubted_email);
     let caller = Caller::new(user, email, Place::Inbox(rooms.clone()), seat, ask, expires_at);
     let caller = Arc::new(caller.signed_with(key));
-    let mut view = AllRooms::new(server, &caller, outbox, &rooms);
-    let (mut read, mut reached) = self::read(server, &store, &caller, &mut view, from.as_ref()).await?;
+    let mut view = AllRooms::new(services, &caller, outbox, &rooms);
+    let (mut read, mut reached) = self::read(services, &store, &caller, &mut view, from.as_ref()).await?;
     let mut contacts = HashSet::new();
     if read.missed.is_some() {
         // Also of those in rooms in which nothing else has changed.
         let online = store.contacts_online(&caller.user, &read.all, read.as_of).await;
-        let online = online.map_err(|error| refused(server, &error))?;
+        let online = online.map_err(|error| services.room_reader.refused(&error))?;
         let online = store.visible(&read.all, online).await;
-        contacts = online.map_err(|error| refused(server, &error))?;
+        contacts = online.map_err(|error| services.room_reader.refused(&error))?;
         if contacts.iter().map(|user| json_size::of_user(user) + 1).sum::<usize>() > page_bytes / 4 {
-            (read, reached) = self::read(server, &store, &caller, &mut view, None).await?;
+            (read, reached) = self::read(services, &store, &caller, &mut view, None).await?;
         }
     }
-    caller.seat.read(&server.runtime.rates(), read.documents());
+    caller.seat.read(&services.runtime.rates(), read.documents());
     if read.missed.is_none() && caller.resumes() {
-        server.metrics.limit("resume");
+        services.metrics.limit("resume");
     }
     if read.next.is_some() && read.shown.len() < ROOMS {
-        server.metrics.limit("page_bytes");
+        services.metrics.limit("page_bytes");
     }
     let online = if read.missed.is_some() {
         Ok(contacts)
@@ -72,15 +73,15 @@ pub(super) async fn open(
             online
         })
     };
-    let online = online.map_err(|error| refused(server, &error))?;
+    let online = online.map_err(|error| services.room_reader.refused(&error))?;
     let first_frame = view.begin(read, reached, online);
     Ok(Opened { caller, view: View::Inbox(Box::new(view)), first_frame })
 }
 
 /// The token's address becomes the member's in all rooms. The socket needn't wait: others see it soon.
-fn keep_email(server: &Arc<Server>, user: &UserId, email: String) {
-    let (store, metrics, user) = (server.store.clone(), server.metrics.clone(), user.clone());
-    server.tracker.spawn(async move {
+fn keep_email(services: &Arc<Services>, user: &UserId, email: String) {
+    let (store, metrics, user) = (services.store.clone(), services.metrics.clone(), user.clone());
+    services.lifecycle.spawn(async move {
         if let Err(error) = store.set_email_everywhere(&user, &email).await {
             metrics.fault("email");
             tracing::warn!(%error, "a user's address could not be kept; the next connect tries again");
@@ -90,20 +91,22 @@ fn keep_email(server: &Arc<Server>, user: &UserId, email: String) {
 
 /// The rooms, not older than what the hub has heard, and none that it isn't joined to.
 async fn read(
-    server: &Arc<Server>,
+    services: &Arc<Services>,
     store: &Store,
     caller: &Caller,
     view: &mut AllRooms,
     from: Option<&InboxCursor>,
 ) -> Result<(Rooms, Option<Timestamp>), Close> {
-    let patience = server.config.load().mongodb.operation;
+    let patience = services.config.load().mongodb.operation;
     let deadline = Instant::now() + patience;
-    let mut known = store.room_ids(&caller.user).await.map_err(|error| refused(server, &error))?;
+    let mut known =
+        store.room_ids(&caller.user).await.map_err(|error| services.room_reader.refused(&error))?;
     loop {
         let reached = view.join(&known);
-        let page = Page { before: None, limit: ROOMS, bytes: server.config.load().limits.page_bytes };
+        let page = Page { before: None, limit: ROOMS, bytes: services.config.load().limits.page_bytes };
         let asked = Resumable { page, first: true, from };
-        let rooms = store.inbox(&caller.user, asked).await.map_err(|error| refused(server, &error))?;
+        let rooms =
+            store.inbox(&caller.user, asked).await.map_err(|error| services.room_reader.refused(&error))?;
         if reached.is_none_or(|reached| reached <= rooms.as_of.time)
             && view.hears_of(&rooms.all)
             && view.hears_of(&rooms.hidden)

@@ -4,8 +4,7 @@
 //! written. Every wait has a limit: a write that stalls and a queue that fills close the socket with 4008, a
 //! peer that falls silent is asked by a ping and then let go, a token that expires closes it with 4001.
 
-pub(crate) use super::open::read as read_room;
-pub(crate) use super::room_view::Shown;
+use super::services::Services;
 use crate::ws::close;
 use crate::ws::open;
 
@@ -28,12 +27,11 @@ use super::connection::Line;
 use super::handshake::{Admission, Wanted};
 use super::inbox_view::AllRooms;
 use super::room_view::OneRoom;
-use super::session_state::Caller;
 use super::write::LARGE_BYTES;
 use super::write_pace::Pace;
 use crate::actions::dispatcher::Answer;
-use crate::app::state::Server;
-use crate::http::refused_clients::Source;
+use crate::actions::session_state::Caller;
+use crate::auth::refused_clients::Source;
 use crate::limits::permits::Place;
 use crate::presence::tracker::Stays;
 use crate::protocol::close::Close;
@@ -69,14 +67,14 @@ impl From<Close> for End {
 
 /// Serves one connection from its upgrade to its end.
 pub(crate) async fn serve(
-    server: Arc<Server>,
+    services: Arc<Services>,
     io: Upgraded,
     admission: Result<Admission, Close>,
     place: Place,
     source: Source,
 ) {
     let (frame_bytes, fragments, bounds) = {
-        let limits = &server.config.load().limits;
+        let limits = &services.config.load().limits;
         (limits.frame_bytes, limits.message_fragments, Bounds::of(limits))
     };
     let config = Some(bounded(frame_bytes));
@@ -94,13 +92,13 @@ pub(crate) async fn serve(
     });
     // Before anything is read for it: what concerns its user from now on concerns it.
     let user = admission.as_ref().ok().map(|admission| &admission.caller.user);
-    let registered = server.outboxes.register(&outbox, user);
+    let registered = services.outboxes.register(&outbox, user);
     let end = match admission {
-        Ok(admission) => Box::pin(talk(&server, &mut ws, &outbox, admission, source)).await,
+        Ok(admission) => Box::pin(talk(&services, &mut ws, &outbox, admission, source)).await,
         Err(close) => {
             // Whoever has no token takes nobody's place while he is told so.
             drop(place);
-            server.refused(&source, close);
+            services.refusals.record(&source, &services.config.load(), close);
             return close::close(ws, close).await;
         }
     };
@@ -131,34 +129,34 @@ pub(crate) fn close_for(error: &Error) -> Option<Close> {
 
 /// Everything between the handshake and the close.
 async fn talk(
-    server: &Arc<Server>,
+    services: &Arc<Services>,
     ws: &mut WebSocket,
     outbox: &Arc<Outbox>,
     admission: Admission,
     source: Source,
 ) -> End {
     // The outbox is registered: an erasure that begins from here on closes it.
-    if server.store.erasing().has(&admission.caller.user) {
-        server.refused(&source, Close::Erased);
+    if services.store.erasing().has(&admission.caller.user) {
+        services.refusals.record(&source, &services.config.load(), Close::Erased);
         return End::Close(Close::Erased);
     }
     // Boxed: what opening takes is given back before the socket's long life begins.
-    let opened = Box::pin(open::open(server, outbox, admission)).await;
+    let opened = Box::pin(open::open(services, outbox, admission)).await;
     let opened = match opened {
         Ok(opened) => opened,
         Err(close) => {
             let close = outbox.closes_by(close);
-            server.refused(&source, close);
+            services.refusals.record(&source, &services.config.load(), close);
             return End::Close(close);
         }
     };
-    server.metrics.connect("open");
-    let _open = server.metrics.socket();
+    services.metrics.connect("open");
+    let _open = services.metrics.socket();
     let mut socket = Socket {
         ws,
-        server,
+        services,
         outbox,
-        _stays: server.present.enter(&opened.caller.user),
+        _stays: services.present.enter(&opened.caller.user),
         caller: opened.caller,
         view: opened.view,
         heard: Instant::now(),
@@ -189,7 +187,7 @@ pub(super) enum View {
 /// An open socket.
 pub(super) struct Socket<'a> {
     pub(super) ws: &'a mut WebSocket,
-    pub(super) server: &'a Arc<Server>,
+    pub(super) services: &'a Arc<Services>,
     pub(super) outbox: &'a Arc<Outbox>,
     pub(super) _stays: Stays,
     pub(super) caller: Arc<Caller>,
@@ -250,7 +248,7 @@ impl Socket<'_> {
                     // It may have brought another token.
                     timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
                 }
-                message = self.ws.next(), if running.is_none() && !self.server.is_draining() => {
+                message = self.ws.next(), if running.is_none() && !self.services.lifecycle.is_draining() => {
                     running = self.hear(message).await?;
                 }
                 () = &mut timer => {
@@ -272,7 +270,7 @@ impl Socket<'_> {
     /// Hands on the marks that are owed.
     fn pay(&mut self) {
         match &mut self.view {
-            View::Room(view) => view.pay(self.server, &self.caller),
+            View::Room(view) => view.pay(&self.services.receipts, &self.caller),
             View::Inbox(view) => view.pay(),
         }
     }
@@ -285,16 +283,16 @@ impl Socket<'_> {
         self.outbox.heard();
         // The frame that ends a message is counted with it, as a control frame is.
         let fragments = self.ws.get_mut().take_fragments();
-        self.server.runtime.spend_frames(&self.caller, fragments);
+        self.services.runtime.spend_frames(&self.caller, fragments);
         let asked = self.pinged.take().is_some();
         match message {
             Message::Text(frame) => {
-                let answer = self.server.runtime.clone().invoke(frame, self.caller.clone());
+                let answer = self.services.runtime.clone().invoke(frame, self.caller.clone());
                 // Whoever ends the server waits for what is under way by now; what comes later isn't begun.
-                Ok((!self.server.is_draining()).then(|| Box::pin(answer) as Running))
+                Ok((!self.services.lifecycle.is_draining()).then(|| Box::pin(answer) as Running))
             }
             Message::Binary(_) => {
-                let answer = self.server.runtime.binary(&self.caller);
+                let answer = self.services.runtime.binary(&self.caller);
                 self.answer(answer).await?;
                 Ok(None)
             }
@@ -303,7 +301,7 @@ impl Socket<'_> {
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
                 // Pongs must not pile up for a client that sends pings and reads nothing.
                 self.flush().await?;
-                if let Some(answer) = self.server.runtime.control(&self.caller) {
+                if let Some(answer) = self.services.runtime.control(&self.caller) {
                     self.answer(answer).await?;
                 }
                 Ok(None)
@@ -316,8 +314,8 @@ impl Socket<'_> {
         let close = close_for(error)
             .or_else(|| self.ws.get_ref().is_too_fragmented().then_some(Close::TooFragmented));
         match close {
-            Some(Close::TooLarge) => self.server.metrics.limit("frame_bytes"),
-            Some(Close::TooFragmented) => self.server.metrics.limit("message_fragments"),
+            Some(Close::TooLarge) => self.services.metrics.limit("frame_bytes"),
+            Some(Close::TooFragmented) => self.services.metrics.limit("message_fragments"),
             _ => {}
         }
         close.map_or(End::Gone, End::Close)
@@ -355,7 +353,7 @@ impl Socket<'_> {
 
     /// How long until there may be something to do: a ping, a peer to give up, a token to expire.
     fn next_tick(&self) -> Duration {
-        let sockets = &self.server.config.load().sockets;
+        let sockets = &self.services.config.load().sockets;
         let quiet = self.heard.elapsed();
         let next = match self.pinged {
             // Where it answers it is asked again in time, however long it might have taken.
@@ -372,11 +370,11 @@ impl Socket<'_> {
     /// While a frame is being done nothing else is read: a peer that answers can't be told from one that is gone.
     async fn tick(&mut self, busy: bool) -> Result<(), End> {
         let (ping, dead, last_frames) = {
-            let sockets = &self.server.config.load().sockets;
+            let sockets = &self.services.config.load().sockets;
             (sockets.ping, sockets.dead, sockets.last_frames)
         };
         if self.ws.get_ref().lost_at().is_some_and(|lost| lost.elapsed() >= last_frames) {
-            self.server.metrics.limit("last_frames_ms");
+            self.services.metrics.limit("last_frames_ms");
             return Err(End::Gone);
         }
         if self.until_expiry().is_zero() {

@@ -9,41 +9,41 @@ use std::time::Duration;
 use handlers::UserId;
 use tokio::time::Instant;
 
-use crate::app::state::Server;
+use super::services::Services;
 use crate::limits::user_quota::Seat;
 use crate::protocol::close::Close;
 use crate::realtime::outbox::{Asked, Outbox};
 
 /// Takes a place, if need be that of a socket that does not answer within `sockets.probe_ms`.
-pub(super) async fn take(server: &Server, user: &UserId) -> Result<Seat, Close> {
+pub(super) async fn take(services: &Services, user: &UserId) -> Result<Seat, Close> {
     let (most, probe) = {
-        let config = server.config.load();
+        let config = services.config.load();
         (config.limits.sockets_per_user, config.sockets.probe)
     };
-    let mut seat = server.users.enter(user, most);
+    let mut seat = services.users.enter(user, most);
     if seat.is_none() && !probe.is_zero() {
-        seat = after_probe(server, user, most, probe).await;
+        seat = after_probe(services, user, most, probe).await;
     }
     seat.ok_or_else(|| {
-        server.metrics.limit("sockets_per_user");
+        services.metrics.limit("sockets_per_user");
         Close::TooManySockets
     })
 }
 
 /// None where all sockets live, or as many connects of the user wait for one as there are sockets.
-async fn after_probe(server: &Server, user: &UserId, most: usize, probe: Duration) -> Option<Seat> {
-    let waiting = server.users.wait(user, most)?;
-    let silent = silent(server.outboxes.ask(user), Instant::now() + probe).await;
+async fn after_probe(services: &Services, user: &UserId, most: usize, probe: Duration) -> Option<Seat> {
+    let waiting = services.users.wait(user, most)?;
+    let silent = silent(services.outboxes.ask(user), Instant::now() + probe).await;
     // Another connect may have chosen the first ones.
     silent.iter().find(|outbox| outbox.is_first_to_close(Close::Dead))?;
-    server.metrics.limit("probe_ms");
+    services.metrics.limit("probe_ms");
     // A socket ends as soon as it can.
     let end = Instant::now() + probe;
     loop {
         let mut freed = pin!(waiting.freed());
         // Before the place is looked for, so that none is missed.
         freed.as_mut().enable();
-        if let Some(seat) = server.users.enter(user, most) {
+        if let Some(seat) = services.users.enter(user, most) {
             return Some(seat);
         }
         tokio::time::timeout_at(end, freed).await.ok()?;

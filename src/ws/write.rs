@@ -8,9 +8,9 @@ use tokio_tungstenite::tungstenite::error::Error;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::open;
+use super::services::Services;
 use super::session::{End, Socket, View};
 use super::write_pace::Pace;
-use crate::app::state::Server;
 use crate::protocol::close::Close;
 use crate::realtime::outbox::Outbox;
 
@@ -24,10 +24,10 @@ const WRITTEN_AT_ONCE: usize = 64;
 impl Socket<'_> {
     /// Writes a first frame or another large text, after which nothing of the WebSocket's own waits to be written.
     pub(super) async fn write_large(&mut self, text: &Utf8Bytes) -> Result<(), End> {
-        let Self { ws, outbox, server, caller, pace, .. } = self;
-        let _charge = server.held.charge(text.len());
+        let Self { ws, outbox, services, caller, pace, .. } = self;
+        let _charge = services.held.charge(text.len());
         let Some(_held) = outbox.hold(text.len()) else {
-            server.metrics.limit("user_bytes");
+            services.metrics.limit("user_bytes");
             return Err(Close::TooSlow.into());
         };
         let head = open::head(text.len());
@@ -36,7 +36,7 @@ impl Socket<'_> {
         let first = [&*head, first].concat();
         for part in std::iter::once(&*first).chain(rest.chunks(LARGE_BYTES)) {
             let write = async { open::write(ws.get_mut(), part).await.map_err(Error::from) };
-            let writing = Writing { server, outbox, pace, bytes: part.len() };
+            let writing = Writing { services, outbox, pace, bytes: part.len() };
             // A close frame would stand in the middle of this one.
             writing.limited(|| caller.until_expiry(), write).await.map_err(|_| End::Gone)?;
         }
@@ -100,22 +100,22 @@ impl Socket<'_> {
     }
 
     pub(super) async fn feed(&mut self, message: Message) -> Result<(), End> {
-        let Self { ws, outbox, server, caller, pace, .. } = self;
-        let writing = Writing { server, outbox, pace, bytes: message.len() };
+        let Self { ws, outbox, services, caller, pace, .. } = self;
+        let writing = Writing { services, outbox, pace, bytes: message.len() };
         writing.limited(|| caller.until_expiry(), ws.feed(message)).await
     }
 
     pub(super) async fn flush(&mut self) -> Result<(), End> {
-        let Self { ws, outbox, server, caller, pace, .. } = self;
+        let Self { ws, outbox, services, caller, pace, .. } = self;
         // What is flushed was counted as it was fed.
-        let writing = Writing { server, outbox, pace, bytes: 0 };
+        let writing = Writing { services, outbox, pace, bytes: 0 };
         writing.limited(|| caller.until_expiry(), ws.flush()).await
     }
 }
 
 /// One write, and what bounds it.
 struct Writing<'a> {
-    server: &'a Server,
+    services: &'a Services,
     outbox: &'a Outbox,
     pace: &'a mut Pace,
     bytes: usize,
@@ -130,7 +130,7 @@ impl Writing<'_> {
         until_expiry: impl FnOnce() -> Duration,
         write: impl Future<Output = Result<(), Error>>,
     ) -> Result<(), End> {
-        let Self { server, outbox, pace, bytes } = self;
+        let Self { services, outbox, pace, bytes } = self;
         tokio::pin!(write);
         // Most find room in the kernel's buffer, and need no clock.
         if let Some(written) = (&mut write).now_or_never() {
@@ -138,7 +138,7 @@ impl Writing<'_> {
             return written.map_err(|_| End::Gone);
         }
         let (limit, rate) = {
-            let config = server.config.load();
+            let config = services.config.load();
             (config.limits.write, config.sockets.min_bytes_per_second)
         };
         let expired = until_expiry();
@@ -169,7 +169,7 @@ impl Writing<'_> {
             Ok(Err(_)) => Err(End::Gone),
             Err(_) if expired < limit.min(pace_limit) => Err(Close::Expired.into()),
             Err(_) => {
-                server.metrics.limit(if pace_limit < limit { "min_bytes_per_second" } else { "write_ms" });
+                services.metrics.limit(if pace_limit < limit { "min_bytes_per_second" } else { "write_ms" });
                 Err(Close::TooSlow.into())
             }
         }

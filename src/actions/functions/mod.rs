@@ -18,14 +18,14 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use self::response::{Answer, Malformed};
 use super::dispatcher::BUSY_RETRY_MS;
-use crate::app::ServeError;
+use super::session_state::Caller;
 use crate::config::{self, Config};
+use crate::error::StartError;
 use crate::limits::rate::Rates;
 use crate::outbound::{OutboundError, Receiver};
 use crate::protocol::ephemeral::{BadEvent, CustomEvent, Signal};
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
-use crate::ws::session_state::Caller;
 
 /// One of them.
 pub(crate) struct Function {
@@ -73,7 +73,7 @@ pub(crate) fn configured(
     config: &Config,
     store: &Store,
     metrics: &Arc<Metrics>,
-) -> Result<Vec<Arc<Function>>, ServeError> {
+) -> Result<Vec<Arc<Function>>, StartError> {
     let function = |(name, settings): (&String, &config::Function)| {
         let section = format!("functions.{name}");
         match Receiver::new(&section, &settings.receiver, metrics) {
@@ -85,7 +85,7 @@ pub(crate) fn configured(
                 metrics: metrics.clone(),
                 event_bytes: config.limits.event_bytes,
             })),
-            Err(unusable) => Err(ServeError::new(format!("{section}.url: {unusable}"))),
+            Err(unusable) => Err(StartError::new(format!("{section}.url: {unusable}"))),
         }
     };
     config.functions.iter().map(function).collect()

@@ -16,7 +16,7 @@ use super::file::{Holds, TrustedFile, plain_pem};
 use super::layers::Values;
 use super::ranges::MIN_SECRET_BYTES;
 use super::{Auth, ConfigError};
-use crate::outbound;
+use crate::config::url;
 
 /// The length of an RSA key, in bits: less is too weak (RFC 7518, 3.3), more isn't verified by the library.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
@@ -281,7 +281,7 @@ pub(crate) fn safe(url: &str) -> Result<Url, String> {
     }
     match url.scheme() {
         "https" => Ok(url),
-        "http" if outbound::is_loopback(&url) => Ok(url),
+        "http" if url::is_loopback(&url) => Ok(url),
         "http" => Err("must be https: keys that come in the open are anyone's".to_owned()),
         _ => Err("must be an https URL".to_owned()),
     }

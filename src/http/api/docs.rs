@@ -17,8 +17,8 @@ use salvo_oapi::swagger_ui::{self, SwaggerFile};
 use salvo_oapi::{Info, OpenApi, SecurityRequirement, SecurityScheme};
 use tokio_tungstenite::tungstenite::Bytes;
 
+use super::Services;
 use super::tidy::tidy;
-use crate::app::state::Server;
 use crate::http::asset::Asset;
 
 /// Its own files, and its own server to talk to. Swagger UI sets styles of elements, and has its icons in its styles.
@@ -31,8 +31,8 @@ const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 
 /// The page, where it is wanted.
-pub(crate) fn routes(server: &Arc<Server>) -> Router {
-    if !server.config.load().api.docs {
+pub(crate) fn routes(services: &Arc<Services>) -> Router {
+    if !services.config.load().api.docs {
         return Router::new();
     }
     Router::with_path("docs")

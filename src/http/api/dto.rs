@@ -7,7 +7,11 @@ use salvo_oapi::ToSchema;
 use serde::{Deserialize, Serialize};
 
 use super::schema;
-use crate::store::{self, Showing, Snapshot, codec};
+use crate::model::message::StoredMessage;
+use crate::model::room::StoredMember;
+use crate::model::room::StoredRoom;
+use crate::model::room::StoredRoomKind;
+use crate::store::{self, Showing, Snapshot};
 
 /// A room.
 #[derive(Serialize, ToSchema)]
@@ -24,8 +28,8 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub(super) fn of(room: codec::Room, members: Vec<codec::Member>) -> Self {
-        let codec::Room { id, kind, name, created_at } = room;
+    pub(super) fn of(room: StoredRoom, members: Vec<StoredMember>) -> Self {
+        let StoredRoom { id, kind, name, created_at } = room;
         let members = members.into_iter().map(Member::from).collect();
         Self { id, kind: kind.into(), name, created_at, members }
     }
@@ -57,7 +61,7 @@ pub(super) struct Listed {
 impl Listed {
     pub(super) fn of(listed: store::Listed) -> Self {
         let store::Listed { room, members, last, unread, marks, active_at, .. } = listed;
-        let codec::Room { id, kind, name, created_at } = room;
+        let StoredRoom { id, kind, name, created_at } = room;
         let last_message = last.map(|message| Showing::to(&members).show(&message).into());
         Self {
             room_id: id,
@@ -85,16 +89,16 @@ pub(super) enum Kind {
     Group,
 }
 
-impl From<codec::Kind> for Kind {
-    fn from(kind: codec::Kind) -> Self {
+impl From<StoredRoomKind> for Kind {
+    fn from(kind: StoredRoomKind) -> Self {
         match kind {
-            codec::Kind::Direct => Self::Direct,
-            codec::Kind::Group => Self::Group,
+            StoredRoomKind::Direct => Self::Direct,
+            StoredRoomKind::Group => Self::Group,
         }
     }
 }
 
-impl From<Kind> for codec::Kind {
+impl From<Kind> for StoredRoomKind {
     fn from(kind: Kind) -> Self {
         match kind {
             Kind::Direct => Self::Direct,
@@ -118,9 +122,9 @@ pub(super) struct Member {
     read: i64,
 }
 
-impl From<codec::Member> for Member {
-    fn from(member: codec::Member) -> Self {
-        let codec::Member { user, email, role, marks, .. } = member;
+impl From<StoredMember> for Member {
+    fn from(member: StoredMember) -> Self {
+        let StoredMember { user, email, role, marks, .. } = member;
         Self { user_id: user, email, role: role.into(), delivered: marks.delivered, read: marks.read }
     }
 }
@@ -182,13 +186,13 @@ impl Message {
     /// One that has just been written.
     pub(super) fn new(id: MessageId, text: &Text, sender: UserId, email: Option<String>, at: Time) -> Self {
         let text = text.as_str().to_owned();
-        let message = codec::Message { id, sender, text, created_at: at, updated_at: at, write_id: None };
+        let message = StoredMessage { id, sender, text, created_at: at, updated_at: at, write_id: None };
         Self::written(message, email)
     }
 
     /// The same, as it was written.
-    pub(super) fn written(message: codec::Message, email: Option<String>) -> Self {
-        let codec::Message { id, sender, text, created_at, updated_at, .. } = message;
+    pub(super) fn written(message: StoredMessage, email: Option<String>) -> Self {
+        let StoredMessage { id, sender, text, created_at, updated_at, .. } = message;
         let status = Status::Send;
         Self { id, text, sender_id: sender, sender_email: email, status, created_at, updated_at }
     }

@@ -14,11 +14,11 @@ use super::path_params::RoomParam;
 use super::problem::{Code, Problem};
 use super::service_keys::Access;
 use super::{Shared, dto};
-use crate::app::state::Stay;
 use crate::limits::permits::Place;
+use crate::realtime::history_watermark::HistoryWatermark;
+use crate::realtime::hub::subscription::HubSubscription;
 use crate::realtime::outbox::{Bounds, Outbox};
 use crate::realtime::sessions::Registered;
-use crate::ws::session::{self, Shown};
 
 /// An empty line goes out when there was nothing to say for so long: a client that hears nothing knows that nobody is
 /// there, and so does the server.
@@ -34,28 +34,28 @@ const TAKEN_AT_ONCE: usize = 64;
 /// nothing happened for 15 s. It ends when the server goes away, when the room is deleted, when its service key is removed,
 /// and where its reader is too slow; it counts as one of the server's sockets.
 #[endpoint(operation_id = "room_events", tags("messages"))]
-pub(super) async fn room_events(server: Shared, id: RoomParam, access: Access) -> Result<Lines, Problem> {
-    let most = server.config.load().limits.sockets;
-    let Some(place) = server.places.take(most).filter(|_| !server.is_draining()) else {
-        server.metrics.limit("sockets");
+pub(super) async fn room_events(services: Shared, id: RoomParam, access: Access) -> Result<Lines, Problem> {
+    let most = services.config.load().limits.sockets;
+    let Some(place) = services.permits.take(most).filter(|_| !services.lifecycle.is_draining()) else {
+        services.metrics.limit("sockets");
         return Err(Problem::new(Code::Busy, "as many sockets are open as may be; try again later"));
     };
-    let outbox = Arc::new(Outbox::new(Bounds::of(&server.config.load().limits), None));
-    let registered = server.outboxes.register(&outbox, None);
-    let (joined, stay) = server.join(id.0, &outbox);
+    let outbox = Arc::new(Outbox::new(Bounds::of(&services.config.load().limits), None));
+    let registered = services.outboxes.register(&outbox, None);
+    let (joined, subscription) = HubSubscription::new(&services.hub, id.0, &outbox);
     // Once it would be told of a deletion.
-    if !server.store.room_exists(id.0).await? {
+    if !services.store.room_exists(id.0).await? {
         return Err(Problem::no_room());
     }
-    let snapshot = session::read_room(&server.0, id.0, joined, &outbox).await;
+    let snapshot = services.room_reader.read(id.0, joined, &outbox).await;
     let snapshot = snapshot.map_err(|close| Problem::new(Code::Unavailable, close.reason()))?;
-    let (mut lines, answer) = Lines::new(&server, access);
+    let (mut lines, answer) = Lines::new(&services, access);
     let mut follower = Follower {
         outbox,
-        shown: snapshot.complete.then(|| Shown::of(&snapshot)),
-        _held: (place, registered, stay),
+        shown: snapshot.complete.then(|| HistoryWatermark::of(&snapshot)),
+        _held: (place, registered, subscription),
     };
-    server.tracker.spawn(async move {
+    services.lifecycle.spawn(async move {
         let history = json!({ "type": "history", "messages": dto::Message::all(&snapshot) });
         if lines.line(&history).await.is_ok() {
             // Whoever left, and whoever is told that it is over, leaves the room in the same way.
@@ -69,8 +69,8 @@ pub(super) async fn room_events(server: Shared, id: RoomParam, access: Access) -
 struct Follower {
     outbox: Arc<Outbox>,
     /// What was in the history.
-    shown: Option<Shown>,
-    _held: (Place, Registered, Stay),
+    shown: Option<HistoryWatermark>,
+    _held: (Place, Registered, HubSubscription),
 }
 
 impl Follower {

@@ -7,12 +7,12 @@ use salvo::prelude::*;
 use salvo_oapi::endpoint;
 use serde::Serialize;
 
+use super::Services;
 use super::ndjson::{Left, LineWriter, Lines};
 use super::path_params::UserParam;
 use super::problem::{Code, Details, Problem};
 use super::service_keys::Access;
 use super::{Shared, dto};
-use crate::app::state::Server;
 use crate::limits::permits::Place;
 use crate::store::set_aside_events::SetAside;
 use crate::store::{Authored, Membership, Presence, StoreError};
@@ -26,19 +26,19 @@ use crate::store::{Authored, Membership, Presence, StoreError};
     status_code = 409, body = Details, content_type = "application/problem+json",
     description = "`conflict`: the user is being erased; try again when that has ended"
 )))]
-pub(super) async fn export_user(server: Shared, user: UserParam, access: Access) -> Result<Lines, Problem> {
+pub(super) async fn export_user(services: Shared, user: UserParam, access: Access) -> Result<Lines, Problem> {
     // What is left of the user by now would look like all that there was.
-    if server.store.is_being_erased(&user.0).await? {
+    if services.store.is_being_erased(&user.0).await? {
         return Err(Problem::erasing(&user.0));
     }
-    let most = server.config.load().api.exports;
-    let Some(place) = server.exports.take(most) else {
-        server.metrics.limit("exports");
+    let most = services.config.load().api.exports;
+    let Some(place) = services.exports.take(most) else {
+        services.metrics.limit("exports");
         return Err(Problem::new(Code::Busy, "as many exports run as may at once; try again later"));
     };
-    let (lines, answer) = Lines::new(&server, access);
+    let (lines, answer) = Lines::new(&services, access);
     // A task of its own: the driver's futures must not be dropped half way, and clients leave whenever they like.
-    server.tracker.spawn(export(server.0.clone(), user.0, lines, place));
+    services.lifecycle.spawn(export(services.0.clone(), user.0, lines, place));
     Ok(answer)
 }
 
@@ -63,12 +63,12 @@ impl From<StoreError> for Cut {
     }
 }
 
-async fn export(server: Arc<Server>, user: UserId, mut lines: LineWriter, _place: Place) {
-    match write(&server, &user, &mut lines).await {
+async fn export(services: Arc<Services>, user: UserId, mut lines: LineWriter, _place: Place) {
+    match write(&services, &user, &mut lines).await {
         Ok(()) | Err(Cut::Left) => return,
         Err(Cut::GoingAway | Cut::Erased) => {}
         Err(Cut::Fault(error)) => {
-            server.metrics.fault("export");
+            services.metrics.fault("export");
             tracing::error!(%error, "an export broke off");
         }
     }
@@ -142,8 +142,8 @@ impl From<Authored> for Line<'_> {
     }
 }
 
-async fn write(server: &Arc<Server>, user: &UserId, lines: &mut LineWriter) -> Result<(), Cut> {
-    let store = server.store.on_bulk_connections();
+async fn write(services: &Arc<Services>, user: &UserId, lines: &mut LineWriter) -> Result<(), Cut> {
+    let store = services.store.on_bulk_connections();
     let exported_at = store.now();
     let Presence { online, last_seen } = store.presence(user).await?;
     lines.line(&Line::User { user_id: user, exported_at, online, last_seen }).await?;
@@ -152,22 +152,22 @@ async fn write(server: &Arc<Server>, user: &UserId, lines: &mut LineWriter) -> R
     while let Some(membership) = reading.next().await {
         lines.line(&Line::from(membership?)).await?;
         memberships += 1;
-        stay(server)?;
+        stay(services)?;
     }
     let mut reading = store.authored(user).await?;
     while let Some(message) = reading.next().await {
         lines.line(&Line::from(message?)).await?;
         messages += 1;
-        stay(server)?;
+        stay(services)?;
     }
     let mut events = 0;
-    let mut reading = server.store.set_aside_of(user).await?;
+    let mut reading = services.store.set_aside_of(user).await?;
     while let Some(event) = reading.next().await {
         lines.line(&Line::Event(event?.into())).await?;
         events += 1;
-        stay(server)?;
+        stay(services)?;
     }
-    if server.store.is_being_erased(user).await? {
+    if services.store.is_being_erased(user).await? {
         return Err(Cut::Erased);
     }
     let events = (events > 0).then_some(events);
@@ -175,6 +175,6 @@ async fn write(server: &Arc<Server>, user: &UserId, lines: &mut LineWriter) -> R
     Ok(lines.flush().await?)
 }
 
-fn stay(server: &Server) -> Result<(), Cut> {
-    if server.is_draining() { Err(Cut::GoingAway) } else { Ok(()) }
+fn stay(services: &Services) -> Result<(), Cut> {
+    if services.lifecycle.is_draining() { Err(Cut::GoingAway) } else { Ok(()) }
 }

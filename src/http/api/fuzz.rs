@@ -15,8 +15,10 @@ use super::page_query::{MAX_LIMIT, Window};
 use super::problem::Problem;
 use super::room_list::{self, Wanted};
 use super::rooms::{MAX_MEMBERS, NewRoom, Planned, Renaming};
-use crate::fuzzing::SAID_CHARS;
 use crate::store::Position;
+
+/// The longest error text, in characters.
+pub(crate) const SAID_CHARS: usize = 1_000;
 
 /// The longest text, in characters: the default.
 const TEXT_CHARS: usize = 4096;

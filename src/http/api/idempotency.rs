@@ -20,9 +20,9 @@ use salvo_oapi::{
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::Services;
 use super::json_body;
 use super::problem::{Code, Problem, may_fail};
-use crate::app::state::Server;
 use crate::store::{Attempt, Claim, Kept, RequestKey};
 
 /// The header, as the IETF's draft of that name has it.
@@ -35,7 +35,7 @@ pub(super) const MAX_KEY_CHARS: usize = 255;
 const OPERATIONS: u32 = 3;
 
 /// Does every `POST` as this module says; everything else passes.
-pub(super) struct Once(pub(super) Arc<Server>);
+pub(super) struct Once(pub(super) Arc<Services>);
 
 #[async_trait]
 impl Handler for Once {
@@ -49,9 +49,9 @@ impl Handler for Once {
             res: std::mem::take(res),
             ctrl: std::mem::take(ctrl),
         };
-        let server = self.0.clone();
-        let done = self.0.tracker.spawn(async move {
-            if let Err(problem) = whole.run(&server).await {
+        let services = self.0.clone();
+        let done = self.0.lifecycle.spawn(async move {
+            if let Err(problem) = whole.run(&services).await {
                 problem.render(&mut whole.res);
             }
             whole.ctrl.skip_rest();
@@ -73,13 +73,13 @@ struct Whole {
 }
 
 impl Whole {
-    async fn run(&mut self, server: &Arc<Server>) -> Result<(), Problem> {
+    async fn run(&mut self, services: &Arc<Services>) -> Result<(), Problem> {
         let Some(key) = key(self.req.headers())? else {
             self.next().await;
             return Ok(());
         };
         let (method, target) = (self.req.method().to_string(), self.req.uri().to_string());
-        let body = json_body::bytes(&mut self.req, server).await?;
+        let body = json_body::bytes(&mut self.req, services).await?;
         let mut content = digest::Context::new(&SHA256);
         for part in [method.as_bytes(), target.as_bytes(), &body] {
             content.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
@@ -87,19 +87,19 @@ impl Whole {
         }
         let mut hash = [0; 32];
         hash.copy_from_slice(content.finish().as_ref());
-        let config = server.config.load_full();
+        let config = services.config.load_full();
         let lease = config.limits.handler + config.mongodb.operation * OPERATIONS;
         // A try that is under way is not forgotten.
         let kept = config.api.idempotency.max(lease);
-        match server.store.claim(&key, hash, lease, kept).await? {
+        match services.store.claim(&key, hash, lease, kept).await? {
             Claim::Do(attempt) => {
                 self.depot.insert_typed(attempt.clone());
                 self.next().await;
-                self.settle(server, &attempt).await;
+                self.settle(services, &attempt).await;
             }
             Claim::Done(kept) => self.answer(kept),
             Claim::UnderWay => {
-                server.metrics.limit("idempotency_under_way");
+                services.metrics.limit("idempotency_under_way");
                 self.res.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
                 return Err(Problem::new(Code::UnderWay, "a request with this Idempotency-Key is under way"));
             }
@@ -116,19 +116,19 @@ impl Whole {
 
     /// Keeps the answer, or lets the next one try. What was refused at once has changed nothing; what is refused when it
     /// is sent again may have been done before.
-    async fn settle(&self, server: &Arc<Server>, attempt: &Attempt) {
+    async fn settle(&self, services: &Arc<Services>, attempt: &Attempt) {
         let status = self.res.status_code.unwrap_or(StatusCode::OK);
         let settled = if status.is_success() {
             let body = text(&self.res.body);
             let about = users(&body);
-            server.store.keep_answer(attempt, &Kept { status: status.as_u16(), body }, &about).await
+            services.store.keep_answer(attempt, &Kept { status: status.as_u16(), body }, &about).await
         } else if status.is_client_error() && !attempt.is_another {
-            server.store.forget(attempt).await
+            services.store.forget(attempt).await
         } else {
-            server.store.give_up(attempt).await
+            services.store.give_up(attempt).await
         };
         if let Err(error) = settled {
-            server.metrics.fault("idempotency");
+            services.metrics.fault("idempotency");
             tracing::warn!(%error, "how a request ended could not be kept; its key waits until that is known");
         }
     }

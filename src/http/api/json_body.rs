@@ -12,9 +12,9 @@ use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde_json::{Map, Value};
 use tokio_tungstenite::tungstenite::Bytes;
 
+use super::Services;
 use super::problem::{Code, Problem, may_fail};
 use super::strict_json::{Strict, TWICE};
-use crate::app::state::Server;
 use crate::http::body::{self, BodyFault};
 
 /// What is said of a body that can't be read, at most, in characters.
@@ -37,23 +37,23 @@ impl<'ex, T: DeserializeOwned> Extractible<'ex> for Body<T> {
 
     #[allow(refining_impl_trait)]
     async fn extract(req: &'ex mut Request, depot: &'ex mut Depot) -> Result<Self, Problem> {
-        let server = crate::http::api::Shared::extract(req, depot).await?;
-        Self::read(&bytes(req, &server).await?)
+        let services = crate::http::api::Shared::extract(req, depot).await?;
+        Self::read(&bytes(req, &services).await?)
     }
 }
 
 /// A whole body, of `api.body_bytes` at most and within `http.request_ms`.
-pub(super) async fn bytes(req: &mut Request, server: &Server) -> Result<Bytes, Problem> {
-    let config = server.config.load_full();
+pub(super) async fn bytes(req: &mut Request, services: &Services) -> Result<Bytes, Problem> {
+    let config = services.config.load_full();
     let (most, patience) = (config.api.body_bytes, config.http.request);
     let read = body::read(req, most, patience).await;
     read.map_err(|fault| match fault {
         BodyFault::TooLarge => {
-            server.metrics.limit("api_body_bytes");
+            services.metrics.limit("api_body_bytes");
             Problem::new(Code::TooLarge, format!("the body is over {most} bytes"))
         }
         BodyFault::Late => {
-            server.metrics.limit("request_ms");
+            services.metrics.limit("request_ms");
             let detail = format!("the body did not come within {} ms", patience.as_millis());
             Problem::new(Code::RequestTimeout, detail)
         }

@@ -52,14 +52,14 @@ impl Membership {
                    `conflict`: the user is being erased; try again when that has ended"
 )))]
 async fn put_member(
-    server: Shared,
+    services: Shared,
     id: RoomParam,
     user: UserParam,
     body: Body<Membership>,
 ) -> Result<Made<Member>, Problem> {
     let (role, email) = body.0.checked()?;
     let member = NewMember { user_id: user.0.clone(), email };
-    let entered = server.store.enter(id.0, member, role.map(Into::into), MAX_MEMBERS).await;
+    let entered = services.store.enter(id.0, member, role.map(Into::into), MAX_MEMBERS).await;
     // What the transaction wrote is the answer: read again, the member may be gone by now.
     let (new, member) = match entered.map_err(Problem::of_write)? {
         Entered::New(member) => (true, member),
@@ -67,7 +67,7 @@ async fn put_member(
         Entered::NoRoom => return Err(Problem::no_room()),
         Entered::Direct => return Err(direct()),
         Entered::Full => {
-            server.metrics.limit("room_members");
+            services.metrics.limit("room_members");
             let detail = format!("a room has {MAX_MEMBERS} members at most");
             return Err(Problem::new(Code::TooManyMembers, detail));
         }
@@ -82,8 +82,8 @@ async fn put_member(
     status_code = 409, body = Details, content_type = "application/problem+json",
     description = "`direct_room`: its members are for ever"
 )))]
-async fn delete_member(server: Shared, id: RoomParam, user: UserParam) -> Result<Done, Problem> {
-    match server.store.leave(id.0, &user.0).await.map_err(Problem::of_write)? {
+async fn delete_member(services: Shared, id: RoomParam, user: UserParam) -> Result<Done, Problem> {
+    match services.store.leave(id.0, &user.0).await.map_err(Problem::of_write)? {
         Gone::Left => Ok(Done),
         Gone::NotMember => Err(no_member()),
         Gone::NoRoom => Err(Problem::no_room()),

@@ -42,12 +42,12 @@ struct Page {
 ///
 /// Those that are not deleted: before a message, after one, or the newest.
 #[endpoint(operation_id = "list_messages", tags("messages"))]
-async fn list_messages(server: Shared, id: RoomParam, window: Window) -> Result<Json<Page>, Problem> {
-    let bytes = server.config.load().limits.page_bytes;
+async fn list_messages(services: Shared, id: RoomParam, window: Window) -> Result<Json<Page>, Problem> {
+    let bytes = services.config.load().limits.page_bytes;
     let (store, _turn) = if window.limit > SMALL_HISTORY {
-        server.store.bulk(None).await.map_err(StoreError::from)?
+        services.store.bulk(None).await.map_err(StoreError::from)?
     } else {
-        (server.store.clone(), None)
+        (services.store.clone(), None)
     };
     let read = store.history(id.0, window.from, window.limit, bytes).await?;
     let (snapshot, has_more) = read.ok_or_else(Problem::no_room)?;
@@ -101,40 +101,41 @@ enum By {
     description = "`conflict`: the user is being erased; try again when that has ended"
 )))]
 async fn post_message(
-    server: Shared,
+    services: Shared,
     id: RoomParam,
     tried: Tried,
     body: Body<NewMessage>,
 ) -> Result<New<dto::Message>, Problem> {
     let NewMessage { sender_id, text, by } = body.0;
-    let text = accept(&server, text)?;
+    let text = accept(&services, text)?;
     // Also where its sender has left since.
-    if let Some(found) = written(&server, id.0, &sender_id, &text, &tried).await? {
+    if let Some(found) = written(&services, id.0, &sender_id, &text, &tried).await? {
         return Ok(found);
     }
-    let email = vouch(&server, id.0, &sender_id, by).await?;
+    let email = vouch(&services, id.0, &sender_id, by).await?;
     let write_id = tried.0.as_ref().map_or_else(ObjectId::new, |attempt| attempt.write_id);
-    let deadline = Instant::now() + server.config.load().limits.handler;
-    let begin_by = begin_by(deadline, server.config.load().mongodb.selection);
+    let deadline = Instant::now() + services.config.load().limits.handler;
+    let begin_by = begin_by(deadline, services.config.load().mongodb.selection);
     let draft = codec::Draft {
         room: id.0,
         sender: sender_id.clone(),
         text: text.clone(),
         client_id: tried.0.as_ref().map(Attempt::client_id),
-        at: server.store.now(),
+        at: services.store.now(),
         write_id,
         by_member: by == By::User,
     };
-    let Ok(appended) = tokio::time::timeout_at(deadline, server.writer.append(draft, begin_by)).await else {
-        server.metrics.limit("handler_ms");
+    let Ok(appended) = tokio::time::timeout_at(deadline, services.writer.append(draft, begin_by)).await
+    else {
+        services.metrics.limit("handler_ms");
         return Err(Problem::new(Code::Timeout, "it took too long; the message may still come to be"));
     };
     let (message_id, at) = match appended {
         Ok(Written::New(message_id, at)) => (message_id, at),
         // As the other try wrote it. The message stands: where it can't be read again, it is shown as this try has it.
-        Ok(Written::Before(message_id)) => match written(&server, id.0, &sender_id, &text, &tried).await {
+        Ok(Written::Before(message_id)) => match written(&services, id.0, &sender_id, &text, &tried).await {
             Ok(Some(found)) => return Ok(found),
-            Ok(None) | Err(_) => (message_id, server.store.now()),
+            Ok(None) | Err(_) => (message_id, services.store.now()),
         },
         Err(StoreError::NotMember) => return Err(not_member()),
         Err(error) => return Err(Problem::of_write(error)),
@@ -145,15 +146,15 @@ async fn post_message(
 /// The message that an earlier try of the request has written. Its first answer was lost, so this one is the same: also
 /// where the message was deleted since. The text is the request's own.
 async fn written(
-    server: &Shared,
+    services: &Shared,
     room: RoomId,
     sender: &UserId,
     text: &Text,
     tried: &Tried,
 ) -> Result<Option<New<dto::Message>>, Problem> {
     let Some(attempt) = &tried.0 else { return Ok(None) };
-    let Some(message) = server.store.written(room, sender, text, attempt).await? else { return Ok(None) };
-    let email = server.store.member(room, &message.sender).await?.and_then(|member| member.email);
+    let Some(message) = services.store.written(room, sender, text, attempt).await? else { return Ok(None) };
+    let email = services.store.member(room, &message.sender).await?.and_then(|member| member.email);
     Ok(Some(New(dto::Message::written(message, email))))
 }
 
@@ -177,48 +178,48 @@ impl Example for NewText {
 /// The answer is the message as this edit made it. Another edit or a delete may follow before the answer arrives.
 #[endpoint(operation_id = "edit_message", tags("messages"))]
 async fn edit_message(
-    server: Shared,
+    services: Shared,
     id: RoomParam,
     n: MessageParam,
     body: Body<NewText>,
 ) -> Result<Json<dto::Message>, Problem> {
-    let text = accept(&server, body.0.text)?;
+    let text = accept(&services, body.0.text)?;
     // Read first: once the edit is written, nothing may turn the answer into a refusal.
-    let before = server.store.history(id.0, From::After(n.0.get() - 1), 1, usize::MAX).await?;
+    let before = services.store.history(id.0, From::After(n.0.get() - 1), 1, usize::MAX).await?;
     let (snapshot, _) = before.ok_or_else(Problem::no_room)?;
     let message = dto::Message::all(&snapshot).pop().filter(|message| message.is(n.0));
     let message = message.ok_or_else(no_message)?;
-    let updated_at = bound(&server, id.0).edit_as_service(n.0, &text).await?;
+    let updated_at = bound(&services, id.0).edit_as_service(n.0, &text).await?;
     Ok(Json(message.edited(&text, updated_at)))
 }
 
 /// Deletes a message, whoever wrote it
 #[endpoint(operation_id = "delete_message", tags("messages"))]
-async fn delete_message(server: Shared, id: RoomParam, n: MessageParam) -> Result<Done, Problem> {
-    exists(&server, id.0).await?;
-    bound(&server, id.0).delete_as_service(n.0).await?;
+async fn delete_message(services: Shared, id: RoomParam, n: MessageParam) -> Result<Done, Problem> {
+    exists(&services, id.0).await?;
+    bound(&services, id.0).delete_as_service(n.0).await?;
     Ok(Done)
 }
 
 /// The text, where it keeps within the limit.
-fn accept(server: &Shared, text: Draft) -> Result<Text, Problem> {
-    text.within(server.config.load().limits.text_chars, "text").map_err(Problem::from)
+fn accept(services: &Shared, text: Draft) -> Result<Text, Problem> {
+    text.within(services.config.load().limits.text_chars, "text").map_err(Problem::from)
 }
 
 /// That the sender may write here; and its address, where it has one.
-async fn vouch(server: &Shared, room: RoomId, sender: &UserId, by: By) -> Result<Option<String>, Problem> {
-    exists(server, room).await?;
-    let member = server.store.member(room, sender).await?;
+async fn vouch(services: &Shared, room: RoomId, sender: &UserId, by: By) -> Result<Option<String>, Problem> {
+    exists(services, room).await?;
+    let member = services.store.member(room, sender).await?;
     // Memberships go first: a member needs no second look.
     let is_lost = member.is_none() && by == By::User;
-    if server.store.erasing().has(sender) || is_lost && server.store.is_being_erased(sender).await? {
+    if services.store.erasing().has(sender) || is_lost && services.store.is_being_erased(sender).await? {
         return Err(Problem::erasing(sender));
     }
     match (member, by) {
         (Some(member), _) => {
             if member.pending {
                 // Whoever writes in the room accepts it.
-                server.store.accept(room, sender, None).await.map_err(Problem::of_write)?;
+                services.store.accept(room, sender, None).await.map_err(Problem::of_write)?;
             }
             Ok(member.email)
         }
@@ -231,23 +232,23 @@ fn not_member() -> Problem {
     Problem::new(Code::NotMember, "the sender is not a member of this room")
 }
 
-async fn exists(server: &Shared, room: RoomId) -> Result<(), Problem> {
-    if server.store.room_exists(room).await? { Ok(()) } else { Err(Problem::no_room()) }
+async fn exists(services: &Shared, room: RoomId) -> Result<(), Problem> {
+    if services.store.room_exists(room).await? { Ok(()) } else { Err(Problem::no_room()) }
 }
 
 /// The room, for what anyone's messages are changed by: the caller is nobody.
-fn bound(server: &Shared, room: RoomId) -> BoundRoom {
+fn bound(services: &Shared, room: RoomId) -> BoundRoom {
     BoundRoom {
-        store: server.store.clone(),
-        writer: server.writer.clone(),
-        receipts: server.receipts.clone(),
+        store: services.store.clone(),
+        writer: services.writer.clone(),
+        receipts: services.receipts.clone(),
         room,
         caller: UserId::Int(0),
         request: ObjectId::new(),
-        audience: server.hub.clone(),
-        deadline: Instant::now() + server.config.load().limits.handler,
-        page_bytes: server.config.load().limits.page_bytes,
-        selection: server.config.load().mongodb.selection,
+        audience: services.hub.clone(),
+        deadline: Instant::now() + services.config.load().limits.handler,
+        page_bytes: services.config.load().limits.page_bytes,
+        selection: services.config.load().mongodb.selection,
     }
 }
 

@@ -30,19 +30,31 @@ pub(crate) mod users;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use salvo::extract::{Extractible, Metadata};
 use salvo::prelude::*;
 use salvo_oapi::{Components, EndpointArgRegister, Operation};
+use tokio::sync::watch;
+
+use crate::config::live::LiveConfig;
+use crate::jobs::room_cleanup::CleanupTrigger;
+use crate::jobs::user_erasure::ErasureTrigger;
+use crate::lifecycle::Lifecycle;
+use crate::limits::permits::Places;
+use crate::realtime::hub::Hub;
+use crate::realtime::room_reader::RoomReader;
+use crate::realtime::sessions::Outboxes;
+use crate::store::{Receipts, Store, Writer};
+use crate::telemetry::metrics::Metrics;
+use crate::webhooks::Telling;
 
 pub(crate) use self::docs::{description, routes as docs};
 pub(crate) use self::problem::{Code, Problem, Unrouted};
 pub use self::rooms::{MAX_MEMBERS, check_members};
 
-use crate::app::state::Server;
-
 /// Everything under `/api/v1`, behind the keys.
-pub(crate) fn routes(server: &Arc<Server>) -> Router {
-    resources().hoop(service_keys::Keys(server.clone())).hoop(idempotency::Once(server.clone()))
+pub(crate) fn routes(services: &Arc<Services>) -> Router {
+    resources().hoop(service_keys::Keys(services.clone())).hoop(idempotency::Once(services.clone()))
 }
 
 /// The resources alone: what is described.
@@ -50,13 +62,36 @@ fn resources() -> Router {
     Router::with_path("api/v1").push(rooms::routes()).push(users::routes()).push(set_aside::routes())
 }
 
-/// What the endpoints of this server share; an argument of theirs.
-struct Shared(Arc<Server>);
+/// What the endpoints need.
+pub(crate) struct Services {
+    pub(crate) config: Arc<LiveConfig>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) store: Store,
+    pub(crate) writer: Writer,
+    pub(crate) receipts: Receipts,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) room_reader: RoomReader,
+    pub(crate) outboxes: Outboxes,
+    /// One permit for each open socket and event stream.
+    pub(crate) permits: Places,
+    /// One permit for each export that runs.
+    pub(crate) exports: Places,
+    /// The hooks that run. A reload replaces them.
+    pub(crate) hooks: Arc<ArcSwap<Telling>>,
+    pub(crate) cleanup: CleanupTrigger,
+    pub(crate) erasure: ErasureTrigger,
+    /// Sends after each reload.
+    pub(crate) reloads: watch::Sender<()>,
+}
+
+/// The services, as an argument of an endpoint.
+struct Shared(Arc<Services>);
 
 impl std::ops::Deref for Shared {
-    type Target = Server;
+    type Target = Services;
 
-    fn deref(&self) -> &Server {
+    fn deref(&self) -> &Services {
         &self.0
     }
 }
@@ -69,9 +104,9 @@ impl<'ex> Extractible<'ex> for Shared {
 
     #[allow(refining_impl_trait)]
     async fn extract(_: &'ex mut Request, depot: &'ex mut Depot) -> Result<Self, Problem> {
-        let server =
-            depot.get_typed::<Arc<Server>>().map_err(|_| Problem::internal("no server in the depot"))?;
-        Ok(Self(server.clone()))
+        let services =
+            depot.get_typed::<Arc<Services>>().map_err(|_| Problem::internal("no server in the depot"))?;
+        Ok(Self(services.clone()))
     }
 }
 

@@ -12,9 +12,9 @@ use salvo::prelude::*;
 use salvo_oapi::{BasicType, Components, Content, EndpointOutRegister, Object, Operation};
 use serde::Serialize;
 
+use super::Services;
 use super::problem::{Code, may_fail};
 use super::service_keys::Access;
-use crate::app::state::Server;
 use crate::telemetry::metrics::Metrics;
 
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -42,9 +42,9 @@ pub(super) struct Left;
 
 impl Lines {
     /// An answer, and the end that it is written at.
-    pub(super) fn new(server: &Server, access: Access) -> (LineWriter, Self) {
+    pub(super) fn new(services: &Services, access: Access) -> (LineWriter, Self) {
         let (sender, body) = ResBody::channel();
-        let (limit, metrics) = (server.config.load().limits.write, server.metrics.clone());
+        let (limit, metrics) = (services.config.load().limits.write, services.metrics.clone());
         let removed = Box::pin(access.removed());
         (LineWriter { sender, waiting: String::new(), limit, metrics, removed }, Self(body))
     }

@@ -41,10 +41,10 @@ struct Listing {
 ///
 /// Activity is a room's last message, deleted or not, or the user's joining where that was later.
 #[endpoint(operation_id = "list_rooms", tags("rooms"))]
-pub(super) async fn list_rooms(server: Shared, wanted: Wanted) -> Result<Json<Listing>, Problem> {
+pub(super) async fn list_rooms(services: Shared, wanted: Wanted) -> Result<Json<Listing>, Problem> {
     let Wanted { user, before, limit } = wanted;
-    let page = Page { before, limit, bytes: server.config.load().limits.page_bytes };
-    let (store, _turn) = server.store.bulk(None).await.map_err(StoreError::from)?;
+    let page = Page { before, limit, bytes: services.config.load().limits.page_bytes };
+    let (store, _turn) = services.store.bulk(None).await.map_err(StoreError::from)?;
     let (rooms, next) = store.rooms_of(&user, page).await?;
     let rooms = rooms.into_iter().map(Listed::of).collect();
     Ok(Json(Listing { rooms, has_more: next.is_some(), next: next.map(|next| next.to_string()) }))

@@ -8,6 +8,7 @@ use salvo_oapi::{ToSchema, endpoint};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::Services;
 use super::dto::{Kind, Role, Room};
 use super::events::room_events;
 use super::idempotency::Tried;
@@ -18,9 +19,11 @@ use super::response::{Done, Made};
 use super::room_list::list_rooms;
 use super::strict_json::user_id;
 use super::{Shared, members, messages, schema};
-use crate::app::state::Server;
 use crate::auth::MAX_EMAIL_BYTES;
-use crate::store::{NewMember, RoomPlan, codec};
+use crate::model::receipts::Marks;
+use crate::model::room::StoredMember;
+use crate::model::room::StoredRoom;
+use crate::store::{NewMember, RoomPlan};
 
 /// The most members that a room can have.
 pub const MAX_MEMBERS: usize = 1_000;
@@ -115,9 +118,9 @@ impl NewRoom {
     status_code = 409, body = Details, content_type = "application/problem+json",
     description = "`conflict`: the user is being erased; try again when that has ended"
 )))]
-async fn create_room(server: Shared, tried: Tried, body: Body<NewRoom>) -> Result<Made<Room>, Problem> {
+async fn create_room(services: Shared, tried: Tried, body: Body<NewRoom>) -> Result<Made<Room>, Problem> {
     if body.0.members.len() > MAX_MEMBERS {
-        server.metrics.limit("room_members");
+        services.metrics.limit("room_members");
     }
     let Planned { kind, name, members } = body.0.planned()?;
     let plan = RoomPlan {
@@ -127,22 +130,22 @@ async fn create_room(server: Shared, tried: Tried, body: Body<NewRoom>) -> Resul
         made_by: None,
         attempt: tried.0.as_ref(),
     };
-    let made = server.store.make(plan).await.map_err(Problem::of_write)?;
+    let made = services.store.make(plan).await.map_err(Problem::of_write)?;
     let Some(created_at) = made.created_at else {
-        return Ok(Made { new: made.made, what: show(&server, made.id).await? });
+        return Ok(Made { new: made.made, what: show(&services, made.id).await? });
     };
     // As it was made: read again, it may have been deleted by now.
-    let room = codec::Room { id: made.id, kind: kind.into(), name, created_at };
+    let room = StoredRoom { id: made.id, kind: kind.into(), name, created_at };
     Ok(Made { new: true, what: Room::of(room, first_members(members)) })
 }
 
 /// The members of a room as they begin, in the order of their ids.
-fn first_members(members: Vec<(NewMember, handlers::Role)>) -> Vec<codec::Member> {
-    let member = |(NewMember { user_id, email }, role)| codec::Member {
+fn first_members(members: Vec<(NewMember, handlers::Role)>) -> Vec<StoredMember> {
+    let member = |(NewMember { user_id, email }, role)| StoredMember {
         user: user_id,
         email,
         role,
-        marks: codec::Marks::default(),
+        marks: Marks::default(),
         pending: false,
     };
     let mut members: Vec<_> = members.into_iter().map(member).collect();
@@ -152,8 +155,8 @@ fn first_members(members: Vec<(NewMember, handlers::Role)>) -> Vec<codec::Member
 
 /// A room and its members
 #[endpoint(operation_id = "get_room", tags("rooms"))]
-async fn get_room(server: Shared, id: RoomParam) -> Result<Json<Room>, Problem> {
-    Ok(Json(show(&server, id.0).await?))
+async fn get_room(services: Shared, id: RoomParam) -> Result<Json<Room>, Problem> {
+    Ok(Json(show(&services, id.0).await?))
 }
 
 /// What a room is to be called.
@@ -182,11 +185,11 @@ impl Renaming {
 
 /// Renames a room
 #[endpoint(operation_id = "rename_room", tags("rooms"))]
-async fn rename_room(server: Shared, id: RoomParam, body: Body<Renaming>) -> Result<Json<Room>, Problem> {
+async fn rename_room(services: Shared, id: RoomParam, body: Body<Renaming>) -> Result<Json<Room>, Problem> {
     let name = body.0.name()?;
     // Read first: once the name is written, nothing may turn the answer into a refusal.
-    let (_, members) = server.store.members(id.0).await.map_err(Problem::of_write)?;
-    let room = server.store.rename(id.0, name.as_deref()).await.map_err(Problem::of_write)?;
+    let (_, members) = services.store.members(id.0).await.map_err(Problem::of_write)?;
+    let room = services.store.rename(id.0, name.as_deref()).await.map_err(Problem::of_write)?;
     Ok(Json(Room::of(room.ok_or_else(Problem::no_room)?, members)))
 }
 
@@ -195,17 +198,17 @@ async fn rename_room(server: Shared, id: RoomParam, body: Body<Renaming>) -> Res
 /// It is gone at once: its sockets are closed with 4004 on every server, and nobody finds it any more. Its messages
 /// are removed in the background.
 #[endpoint(operation_id = "delete_room", tags("rooms"))]
-async fn delete_room(server: Shared, id: RoomParam) -> Result<Done, Problem> {
-    if !server.store.delete_room(id.0).await.map_err(Problem::of_write)? {
+async fn delete_room(services: Shared, id: RoomParam) -> Result<Done, Problem> {
+    if !services.store.delete_room(id.0).await.map_err(Problem::of_write)? {
         return Err(Problem::no_room());
     }
-    server.sweeper.wake();
+    services.cleanup.wake();
     Ok(Done)
 }
 
-async fn show(server: &Server, id: RoomId) -> Result<Room, Problem> {
-    let room = server.store.room(id).await?.ok_or_else(Problem::no_room)?;
-    let (_, members) = server.store.members(id).await?;
+async fn show(services: &Services, id: RoomId) -> Result<Room, Problem> {
+    let room = services.store.room(id).await?.ok_or_else(Problem::no_room)?;
+    let (_, members) = services.store.members(id).await?;
     Ok(Room::of(room, members))
 }
 

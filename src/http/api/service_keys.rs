@@ -8,19 +8,19 @@ use salvo::http::header::AUTHORIZATION;
 use salvo::prelude::*;
 use salvo_oapi::{Components, EndpointArgRegister, Operation};
 
+use super::Services;
 use super::problem::{Code, Problem};
-use crate::app::state::Server;
 use crate::config::Secret;
 
 /// Lets through whoever has a key, with the server for the endpoints.
-pub(super) struct Keys(pub(super) Arc<Server>);
+pub(super) struct Keys(pub(super) Arc<Services>);
 
 #[async_trait]
 impl Handler for Keys {
     async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
         if let Some(key) = authorized(req, &self.0.config.load().api.keys) {
             depot.insert_typed(self.0.clone());
-            depot.insert_typed(Access { server: self.0.clone(), key });
+            depot.insert_typed(Access { services: self.0.clone(), key });
             return;
         }
         Problem::new(Code::Unauthorized, "a service key is needed: Authorization: Bearer <key>").render(res);
@@ -32,15 +32,15 @@ impl Handler for Keys {
 /// of the endpoints with such answers.
 #[derive(Clone)]
 pub(super) struct Access {
-    server: Arc<Server>,
+    services: Arc<Services>,
     key: Secret,
 }
 
 impl Access {
     /// Waits until the key is removed.
     pub(super) async fn removed(self) {
-        let mut reloads = self.server.reloads.subscribe();
-        while is_listed(&self.key, &self.server.config.load().api.keys) {
+        let mut reloads = self.services.reloads.subscribe();
+        while is_listed(&self.key, &self.services.config.load().api.keys) {
             // The server has the sender, and this has the server.
             if reloads.changed().await.is_err() {
                 return;

@@ -97,9 +97,9 @@ struct Listing {
 ///
 /// A hook's receiver could not take them, while it took others: see `hooks.max_tries`. The oldest first.
 #[endpoint(operation_id = "list_set_aside", tags("hooks"))]
-async fn list_set_aside(server: Shared, wanted: Wanted) -> Result<Json<Listing>, Problem> {
+async fn list_set_aside(services: Shared, wanted: Wanted) -> Result<Json<Listing>, Problem> {
     let Wanted { hook, user, after, limit } = wanted;
-    let found = server
+    let found = services
         .store
         .list_set_aside(hook.map(Kind::name), user.as_ref(), after, limit.saturating_add(1))
         .await?;
@@ -117,18 +117,18 @@ async fn list_set_aside(server: Shared, wanted: Wanted) -> Result<Json<Listing>,
     status_code = 502, body = Details, content_type = "application/problem+json",
     description = "`receiver_failed`: the receiver did not take it, or the hook has no URL; the event stays"
 )))]
-async fn retry_set_aside(server: Shared, event: SetAsideParam) -> Result<Done, Problem> {
-    let found = server.store.find_set_aside(event.0).await?.ok_or_else(no_event)?;
-    let failed = match server.hooks.load_full().resend(&server.store, &found).await? {
+async fn retry_set_aside(services: Shared, event: SetAsideParam) -> Result<Done, Problem> {
+    let found = services.store.find_set_aside(event.0).await?.ok_or_else(no_event)?;
+    let failed = match services.hooks.load_full().resend(&services.store, &found).await? {
         Resent::Taken | Resent::Withdrawn => {
             // Where this fails the event stays, and may be sent twice: with the same id.
-            server.store.drop_set_aside(found.id).await.map_err(Problem::of_write)?;
+            services.store.drop_set_aside(found.id).await.map_err(Problem::of_write)?;
             return Ok(Done);
         }
         Resent::NoHook => format!("hooks.{} has no url", found.hook),
         Resent::Failed(error) => error.to_string(),
     };
-    server.store.note_set_aside(found.id, &failed).await.map_err(Problem::of_write)?;
+    services.store.note_set_aside(found.id, &failed).await.map_err(Problem::of_write)?;
     Err(Problem::new(Code::ReceiverFailed, failed))
 }
 
@@ -136,8 +136,8 @@ async fn retry_set_aside(server: Shared, event: SetAsideParam) -> Result<Done, P
 ///
 /// Its hook is never told of it.
 #[endpoint(operation_id = "drop_set_aside", tags("hooks"))]
-async fn drop_set_aside(server: Shared, event: SetAsideParam) -> Result<Done, Problem> {
-    let dropped = server.store.drop_set_aside(event.0).await.map_err(Problem::of_write)?;
+async fn drop_set_aside(services: Shared, event: SetAsideParam) -> Result<Done, Problem> {
+    let dropped = services.store.drop_set_aside(event.0).await.map_err(Problem::of_write)?;
     if dropped { Ok(Done) } else { Err(no_event()) }
 }
 

@@ -76,10 +76,10 @@ impl From<Membership> for InRoom {
 ///
 /// Anyone may be asked for: Parlor keeps no list of users, and of one that it never saw it knows no rooms.
 #[endpoint(operation_id = "get_user", tags("users"))]
-async fn get_user(server: Shared, user: UserParam) -> Result<Json<User>, Problem> {
-    let Presence { online, last_seen } = server.store.presence(&user.0).await?;
-    let erasing = server.store.is_being_erased(&user.0).await?;
-    let mut rooms = server.store.some_memberships(&user.0, MAX_ROOMS + 1).await?;
+async fn get_user(services: Shared, user: UserParam) -> Result<Json<User>, Problem> {
+    let Presence { online, last_seen } = services.store.presence(&user.0).await?;
+    let erasing = services.store.is_being_erased(&user.0).await?;
+    let mut rooms = services.store.some_memberships(&user.0, MAX_ROOMS + 1).await?;
     let has_more = rooms.len() > MAX_ROOMS;
     rooms.truncate(MAX_ROOMS);
     let rooms = rooms.into_iter().map(InRoom::from).collect();
@@ -105,11 +105,11 @@ struct Erasing {
 /// `presence.grace_ms`. Until then `GET` says `erasing`, and whatever would write something for the user is `conflict`.
 /// What remains of a message is its number, without text or sender; a direct room's pair keeps the id.
 #[endpoint(operation_id = "erase_user", tags("users"))]
-async fn erase_user(server: Shared, user: UserParam) -> Result<Accepted<Erasing>, Problem> {
-    server.store.want_erasure(&user.0).await.map_err(Problem::of_write)?;
-    server.eraser.wake();
+async fn erase_user(services: Shared, user: UserParam) -> Result<Accepted<Erasing>, Problem> {
+    services.store.want_erasure(&user.0).await.map_err(Problem::of_write)?;
+    services.erasure.wake();
     // What this server is asked next finds it refused.
-    server.store.erasing().known(&user.0, KNOWN).await;
+    services.store.erasing().known(&user.0, KNOWN).await;
     Ok(Accepted(Erasing { user_id: user.0, erasing: true }))
 }
 
@@ -118,7 +118,7 @@ async fn erase_user(server: Shared, user: UserParam) -> Result<Accepted<Erasing>
 /// On every server, with 4001, within milliseconds of the answer. A token that is still good opens new ones: to keep a user out, stop issuing tokens
 /// first, or remove the user from the rooms.
 #[endpoint(operation_id = "disconnect_user", tags("users"))]
-async fn disconnect_user(server: Shared, user: UserParam) -> Result<Done, Problem> {
-    server.store.signal(&Signal::Disconnect { user: user.0 }).await.map_err(Problem::of_write)?;
+async fn disconnect_user(services: Shared, user: UserParam) -> Result<Done, Problem> {
+    services.store.signal(&Signal::Disconnect { user: user.0 }).await.map_err(Problem::of_write)?;
     Ok(Done)
 }

@@ -9,7 +9,8 @@ use handlers::UserId;
 use salvo::prelude::*;
 
 use super::asset::Asset;
-use crate::app::state::Server;
+use crate::auth::Verifier;
+use crate::config::live::LiveConfig;
 use crate::config::{Config, PageEnabled};
 use crate::store::{NewMember, Store, StoreError};
 
@@ -90,6 +91,14 @@ pub(crate) struct Page {
     pub(crate) tokens: bool,
 }
 
+/// What the demo page needs.
+pub(crate) struct Services {
+    pub(crate) config: Arc<LiveConfig>,
+    pub(crate) store: Store,
+    pub(crate) verifier: Verifier,
+    pub(crate) page: Page,
+}
+
 /// Whether the page is served; `embedded` is whether the database is the private one.
 pub(crate) fn is_on(config: &Config, embedded: bool) -> bool {
     match config.page.enabled {
@@ -120,8 +129,8 @@ fn person(number: i64) -> NewMember {
     NewMember { user_id: UserId::Int(number), email: Some(format!("user{number}@example.com")) }
 }
 
-pub(crate) fn routes(server: &Arc<Server>) -> Router {
-    let router = session::routes(server);
+pub(crate) fn routes(services: &Arc<Services>) -> Router {
+    let router = session::routes(services);
     FILES.iter().chain(SCRIPTS).chain(LIBRARY).fold(router, |router, (path, kind, contents)| {
         let here = if path.is_empty() { Router::new() } else { Router::with_path(*path) };
         router.push(here.get(Asset::new(kind, *contents).policy(POLICY)))

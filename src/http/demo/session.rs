@@ -11,11 +11,10 @@ use salvo::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::person;
-use crate::app::state::Server;
+use super::{Services, person};
 use crate::auth;
 use crate::http::body::{self, BodyFault};
-use crate::store::codec::Kind;
+use crate::model::room::StoredRoomKind;
 use crate::store::{RoomPlan, StoreError};
 use crate::ws::handshake;
 
@@ -38,14 +37,14 @@ const FORWARDED: [HeaderName; 3] = [
 /// The largest body of a request, in bytes.
 const MAX_BODY_BYTES: usize = 1024;
 
-pub(super) fn routes(server: &Arc<Server>) -> Router {
+pub(super) fn routes(services: &Arc<Services>) -> Router {
     Router::new()
-        .push(Router::with_path("page/session").post(Session(server.clone())))
-        .push(Router::with_path("page/room").post(NewRoom(server.clone())))
+        .push(Router::with_path("page/session").post(Session(services.clone())))
+        .push(Router::with_path("page/room").post(NewRoom(services.clone())))
 }
 
 /// `POST /page/session {"user":1}`: a token for one of the page's people.
-struct Session(Arc<Server>);
+struct Session(Arc<Services>);
 
 #[derive(Deserialize)]
 struct Who {
@@ -82,7 +81,7 @@ impl Session {
 
 /// `POST /page/room {"members":[2]}`: the room of the caller and one other; with several, or with a `name`, a new
 /// group, of which the caller is an admin. The caller's token says who that is: so no page elsewhere can do this.
-struct NewRoom(Arc<Server>);
+struct NewRoom(Arc<Services>);
 
 #[derive(Deserialize)]
 struct Wanted {
@@ -114,7 +113,11 @@ impl NewRoom {
             return Err(StatusCode::BAD_REQUEST);
         }
         let is_group = others.len() > 1 || name.is_some();
-        let (kind, role) = if is_group { (Kind::Group, Role::Admin) } else { (Kind::Direct, Role::Member) };
+        let (kind, role) = if is_group {
+            (StoredRoomKind::Group, Role::Admin)
+        } else {
+            (StoredRoomKind::Direct, Role::Member)
+        };
         let others = others.into_iter().map(|other| (person(other), Role::Member));
         let members: Vec<_> = std::iter::once((person(me), role)).chain(others).collect();
         let plan = RoomPlan { kind, name: name.as_deref(), members: &members, made_by: None, attempt: None };
@@ -124,10 +127,10 @@ impl NewRoom {
 }
 
 /// What is asked for, where this server has it for whoever asks.
-async fn asked<T: for<'a> Deserialize<'a>>(server: &Server, req: &mut Request) -> Result<T, StatusCode> {
-    let config = server.config.load_full();
+async fn asked<T: for<'a> Deserialize<'a>>(services: &Services, req: &mut Request) -> Result<T, StatusCode> {
+    let config = services.config.load_full();
     // The keys may have changed since the start.
-    let may = server.page.tokens && config.auth.secret_is_own && config.http.proxies.is_empty();
+    let may = services.page.tokens && config.auth.secret_is_own && config.http.proxies.is_empty();
     if !may || !asked_on_loopback(req) {
         return Err(StatusCode::NOT_FOUND);
     }

@@ -6,8 +6,8 @@ use bson::Timestamp;
 use handlers::RoomId;
 
 use super::{Entry, Hub, Opening, State};
+use crate::model::change::CommittedChange;
 use crate::protocol::close::Close;
-use crate::realtime::room_state::Change;
 use crate::store::Snapshot;
 
 /// What a room missed, read from the collection.
@@ -16,7 +16,7 @@ pub(crate) struct Missed {
     /// The room as it is now.
     pub(crate) snapshot: Snapshot,
     /// What changed, oldest first; marks are in the snapshot.
-    pub(crate) changes: Vec<Change>,
+    pub(crate) changes: Vec<CommittedChange>,
 }
 
 impl Entry {
@@ -97,11 +97,11 @@ impl Hub {
             return;
         };
         let Missed { snapshot, changes: told } = missed;
-        let gone = open.gone(&snapshot.members).into_iter().map(|user| Change::Left { user });
+        let gone = open.gone(&snapshot.members).into_iter().map(|user| CommittedChange::Left { user });
         let marks = snapshot
             .members
             .into_iter()
-            .map(|member| Change::Entered { user: member.user, marks: member.marks });
+            .map(|member| CommittedChange::Entered { user: member.user, marks: member.marks });
         let mut frames = Vec::new();
         for change in gone.chain(told).chain(marks) {
             open.apply(snapshot.time, change, &mut frames);

@@ -12,6 +12,7 @@
 pub(crate) mod catch_up;
 pub(crate) mod coalesce;
 pub(crate) mod inboxes;
+pub(crate) mod subscription;
 #[cfg(test)]
 mod tests;
 
@@ -27,7 +28,8 @@ pub(crate) use self::catch_up::Missed;
 use self::coalesce::Deferred;
 use super::held_bytes::Held;
 use super::outbox::{Frame, Outbox, Pushed};
-use super::room_state::{Change, OpenRoom, TextPool};
+use super::room_state::{OpenRoom, TextPool};
+use crate::model::change::CommittedChange;
 use crate::protocol::close::Close;
 use crate::store::{Audience, Snapshot};
 use crate::telemetry::metrics::Metrics;
@@ -89,16 +91,16 @@ enum State {
     Unread(Opening),
     Open(OpenRoom),
     /// Texts are being read that the first of these changes is to be told with.
-    Filling(OpenRoom, Vec<(Timestamp, Change)>),
+    Filling(OpenRoom, Vec<(Timestamp, CommittedChange)>),
     /// Changes may have been missed since; what came after.
-    Behind(OpenRoom, Vec<(Timestamp, Change)>),
+    Behind(OpenRoom, Vec<(Timestamp, CommittedChange)>),
 }
 
 /// A room whose state isn't read yet.
 #[derive(Default)]
 struct Opening {
     /// What came meanwhile.
-    changes: Vec<(Timestamp, Change)>,
+    changes: Vec<(Timestamp, CommittedChange)>,
     /// Those who are reading it.
     readers: Vec<Arc<Outbox>>,
     /// The earliest that was read.
@@ -286,7 +288,7 @@ impl Hub {
     }
 
     /// A change was committed.
-    pub(crate) fn committed(&self, room: RoomId, time: Timestamp, change: Change) {
+    pub(crate) fn committed(&self, room: RoomId, time: Timestamp, change: CommittedChange) {
         let mut rooms = self.rooms();
         let Some(entry) = rooms.entries.get_mut(&room) else { return };
         if let State::Asleep = entry.state {
@@ -338,7 +340,12 @@ impl Hub {
         }
     }
 
-    fn replay(&self, sockets: &[Arc<Outbox>], open: &mut OpenRoom, changes: Vec<(Timestamp, Change)>) {
+    fn replay(
+        &self,
+        sockets: &[Arc<Outbox>],
+        open: &mut OpenRoom,
+        changes: Vec<(Timestamp, CommittedChange)>,
+    ) {
         for (time, change) in changes {
             let mut frames = Vec::new();
             open.apply(time, change, &mut frames);

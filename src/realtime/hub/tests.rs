@@ -5,15 +5,18 @@ use std::collections::VecDeque;
 use handlers::{MessageId, Time, UserId};
 
 use super::*;
+use crate::model::message::StoredMessage;
+use crate::model::receipts::Marks;
+use crate::model::room::StoredMember;
+use crate::realtime::joined_rooms::JoinedRooms;
 use crate::realtime::outbox::MANY;
-use crate::store::codec::{self, Marks, Member};
 
 fn at(time: u32) -> Timestamp {
     Timestamp { time, increment: 1 }
 }
 
 fn snapshot(time: u32) -> Snapshot {
-    let member = |user| Member {
+    let member = |user| StoredMember {
         user: UserId::Int(user),
         email: None,
         role: handlers::Role::Member,
@@ -24,8 +27,8 @@ fn snapshot(time: u32) -> Snapshot {
     Snapshot { time: at(time), members, messages: Vec::new(), waiting: Vec::new(), complete: true }
 }
 
-fn said(id: i64) -> Change {
-    Change::Sent(codec::Message {
+fn said(id: i64) -> CommittedChange {
+    CommittedChange::Sent(StoredMessage {
         id: MessageId::try_from(id).unwrap(),
         sender: UserId::Int(1),
         text: "hello".to_owned(),
@@ -105,7 +108,7 @@ fn a_sleeping_room_is_not_read_as_before_the_first_who_came() {
         Hub::new(Held::new(usize::MAX), TextPool::new(usize::MAX), Arc::new(Metrics::new()));
     let room = RoomId::try_from(1).unwrap();
     hub.reached(room, at(7));
-    hub.committed(room, at(7), Change::Entered { user: UserId::Int(2), marks: Marks::default() });
+    hub.committed(room, at(7), CommittedChange::Entered { user: UserId::Int(2), marks: Marks::default() });
     let inbox = Arc::new(Outbox::of_inbox(10_usize, UserId::Int(1), Arc::default()));
     hub.join_inbox(&[room], &inbox);
     assert!(hub.join(room, &Arc::new(Outbox::new(10_usize, None))).unread.is_none(), "it is read for all");
@@ -120,13 +123,13 @@ fn a_mark_of_one_who_has_left_is_no_members() {
     let visit = hub.join(room, &socket).unread.unwrap();
     let user = |id| UserId::Int(id);
     let mut three = snapshot(5);
-    three.members.push(Member { user: user(3), ..three.members[0].clone() });
+    three.members.push(StoredMember { user: user(3), ..three.members[0].clone() });
     hub.opened(room, visit, &socket, &three);
     for (time, change) in [
-        (7, Change::Left { user: user(3) }),
-        (8, Change::Marked(vec![(user(3), Marks::default())])),
+        (7, CommittedChange::Left { user: user(3) }),
+        (8, CommittedChange::Marked(vec![(user(3), Marks::default())])),
         (9, said(1)),
-        (10, Change::Marked(vec![(user(2), read(1)), (user(1), read(1))])),
+        (10, CommittedChange::Marked(vec![(user(2), read(1)), (user(1), read(1))])),
     ] {
         hub.reached(room, at(time));
         hub.committed(room, at(time), change);
@@ -147,11 +150,11 @@ fn marks_that_came_between_the_joining_and_the_history_are_told() {
     hub.passed(at(3));
     let joined = hub.join(room, &socket);
     assert_eq!(joined.marked, at(3));
-    for (time, change) in [(5, said(1)), (7, Change::Marked(vec![(UserId::Int(2), read(1))]))] {
+    for (time, change) in [(5, said(1)), (7, CommittedChange::Marked(vec![(UserId::Int(2), read(1))]))] {
         hub.reached(room, at(time));
         hub.committed(room, at(time), change);
     }
-    let Change::Sent(message) = said(1) else { unreachable!() };
+    let CommittedChange::Sent(message) = said(1) else { unreachable!() };
     let history = Snapshot { messages: vec![message], ..snapshot(10) };
     hub.opened(room, joined.unread.unwrap(), &socket, &history);
     assert_eq!(told(&socket), [at(7); 2], "delivered, and read");
@@ -172,7 +175,7 @@ fn read_by_another() -> (Hub, RoomId, Arc<Outbox>, Arc<Outbox>) {
     let [author, reader] = sockets;
     assert_eq!((told(&author), told(&reader)), (vec![at(7)], vec![at(7)]));
     hub.reached(room, at(8));
-    hub.committed(room, at(8), Change::Marked(vec![(UserId::Int(2), read(1))]));
+    hub.committed(room, at(8), CommittedChange::Marked(vec![(UserId::Int(2), read(1))]));
     (hub, room, author, reader)
 }
 
@@ -231,7 +234,7 @@ fn mark() -> Arc<Frame> {
 #[test]
 fn a_room_that_changes_behind_a_look_is_looked_at_as_of_then() {
     let (hub, room) = hub();
-    let rooms = Arc::<crate::ws::session_state::Inbox>::default();
+    let rooms = Arc::<JoinedRooms>::default();
     let inbox = Arc::new(Outbox::of_inbox(10_usize, UserId::Int(1), rooms.clone()));
     hub.join_inbox(&[room], &inbox);
     for time in [7, 9] {

@@ -9,8 +9,9 @@ use futures_util::TryStreamExt;
 use handlers::RoomId;
 use mongodb::ClientSession;
 
+use crate::model::room::StoredMember;
 use crate::protocol::cursor::Position;
-use crate::store::codec::{self, Member, Undecodable};
+use crate::store::codec::{self, Undecodable};
 use crate::store::{Store, StoreError};
 
 /// After every mark.
@@ -47,7 +48,7 @@ impl Store {
         let mut cursor = find.session(&mut *session).await?;
         let found: Vec<RawDocumentBuf> = cursor.stream(session).try_collect().await?;
         let members = found.iter().map(|member| codec::read_member(member));
-        let mut members = members.collect::<Result<Vec<Member>, Undecodable>>()?;
+        let mut members = members.collect::<Result<Vec<StoredMember>, Undecodable>>()?;
         self.overlay.raise(room, LATEST, &mut members);
         let delivered = members.iter().map(|member| member.marks.delivered).max().unwrap_or_default();
         Ok(Position { message: purged_to.max(delivered), revision })

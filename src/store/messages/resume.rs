@@ -8,8 +8,10 @@ use mongodb::error::Error;
 
 use super::revisions::revised_after;
 use super::snapshot::{HISTORY, View};
+use crate::model::message::StoredMessage;
+use crate::model::room::StoredMember;
 use crate::protocol::cursor::Position;
-use crate::store::codec::{self, Member, Message, Undecodable};
+use crate::store::codec::{self, Undecodable};
 use crate::store::json_size::{self, Fitting};
 use crate::store::{Snapshot, Store, StoreError};
 
@@ -40,7 +42,7 @@ impl MessageBytes {
         self,
         mut found: impl Stream<Item = Result<RawDocumentBuf, Error>> + Unpin,
         most: usize,
-    ) -> Result<(Vec<Message>, bool), StoreError> {
+    ) -> Result<(Vec<StoredMessage>, bool), StoreError> {
         let (mut messages, mut fitting) = (Vec::new(), Fitting::new(self.bytes));
         while let Some(document) = found.try_next().await? {
             let Some(message) = codec::read_message(&document)? else { continue };
@@ -59,9 +61,9 @@ pub(crate) struct Changed {
     /// Whether it is what was missed.
     pub(crate) resumed: bool,
     /// Oldest first.
-    pub(crate) messages: Vec<Message>,
+    pub(crate) messages: Vec<StoredMessage>,
     /// Older ones, in the order of their last edits.
-    pub(crate) edited: Vec<Message>,
+    pub(crate) edited: Vec<StoredMessage>,
     /// Older ones, in the order in which they were deleted.
     pub(crate) deleted: Vec<MessageId>,
     /// Whether there are more messages: newer ones where it is what was missed, else older ones.
@@ -91,7 +93,7 @@ impl Store {
         &self,
         room: RoomId,
         view: View,
-        members: Vec<Member>,
+        members: Vec<StoredMember>,
         waiting: bool,
         from: Option<Position>,
         bytes: usize,
@@ -192,7 +194,7 @@ impl Store {
         room: RoomId,
         n: i64,
         fitting: MessageBytes,
-    ) -> Result<(Vec<Message>, bool), StoreError> {
+    ) -> Result<(Vec<StoredMessage>, bool), StoreError> {
         let most = i64::try_from(MESSAGES).unwrap_or(i64::MAX) + 1;
         let find = self.messages.find(codec::alive(room, doc! { "$gt": n }));
         let find = find.sort(codec::by_number(1)).limit(most).batch_size(BATCH);
@@ -210,7 +212,7 @@ impl Store {
         bytes: usize,
     ) -> Result<Changed, StoreError> {
         let (email, mut fitting) = (json_size::of_longest_email(&snapshot.members), Fitting::new(bytes));
-        let fits = |message: &&Message| fitting.takes(json_size::of_message(message, email));
+        let fits = |message: &&StoredMessage| fitting.takes(json_size::of_message(message, email));
         let mut messages: Vec<_> = snapshot.messages.iter().take_while(fits).cloned().collect();
         messages.reverse();
         let oldest = messages.first().map_or(0, |message| message.id.get());

@@ -15,10 +15,11 @@ use mongodb::ClientSession;
 
 use super::revisions::revised_after;
 use super::sequence_cache::Last;
-use crate::realtime::room_state::Change;
-use crate::store::codec::{self, Member, Message};
-use crate::store::receipts::min_marks::Lowest;
-use crate::store::{Store, StoreError};
+use crate::model::change::CommittedChange;
+use crate::model::message::StoredMessage;
+use crate::model::receipts::MinMarks;
+use crate::model::room::StoredMember;
+use crate::store::{Store, StoreError, codec};
 
 /// How many messages the first frame of a socket holds (docs/protocol.md, First frames).
 pub(crate) const HISTORY: usize = 50;
@@ -33,12 +34,12 @@ const MISSED: i64 = 1000;
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub(crate) time: Timestamp,
-    pub(crate) members: Vec<Member>,
+    pub(crate) members: Vec<StoredMember>,
     /// The last [`HISTORY`] that are not deleted, newest first.
-    pub(crate) messages: Vec<Message>,
+    pub(crate) messages: Vec<StoredMessage>,
     /// Those before them that someone has still to read, newest first; with all of `messages` at most
     /// [`WAITING`]. Only where they were asked for.
-    pub(crate) waiting: Vec<Message>,
+    pub(crate) waiting: Vec<StoredMessage>,
     /// False where the messages could not be read, and both lists are empty for that.
     pub(crate) complete: bool,
 }
@@ -91,19 +92,19 @@ impl Snapshot {
 
 /// How the members of a room are shown its messages.
 pub(crate) struct Showing<'a> {
-    members: &'a [Member],
-    lowest: Option<Lowest<&'a UserId>>,
+    members: &'a [StoredMember],
+    lowest: Option<MinMarks<&'a UserId>>,
 }
 
 impl<'a> Showing<'a> {
-    pub(crate) fn to(members: &'a [Member]) -> Self {
-        Self { members, lowest: Lowest::of(members.iter().map(|member| (&member.user, member.marks))) }
+    pub(crate) fn to(members: &'a [StoredMember]) -> Self {
+        Self { members, lowest: MinMarks::of(members.iter().map(|member| (&member.user, member.marks))) }
     }
 
     /// A message as they are shown it.
-    pub(crate) fn show(&self, message: &'a Message) -> HistoryMessage<'a> {
+    pub(crate) fn show(&self, message: &'a StoredMessage) -> HistoryMessage<'a> {
         let sender = self.members.iter().find(|member| member.user == message.sender);
-        let status = |lowest: &Lowest<&UserId>| lowest.status(&message.sender, message.id);
+        let status = |lowest: &MinMarks<&UserId>| lowest.status(&message.sender, message.id);
         HistoryMessage {
             message_id: message.id,
             text: message.text.as_str().into(),
@@ -122,7 +123,7 @@ pub(in crate::store) const LATEST: Timestamp = Timestamp { time: u32::MAX, incre
 impl Store {
     /// The members of a room, and the cluster time that the session's further reads are of. Their marks are of that time,
     /// too: for whoever is told of no later ones.
-    pub(crate) async fn members(&self, room: RoomId) -> Result<(View, Vec<Member>), StoreError> {
+    pub(crate) async fn members(&self, room: RoomId) -> Result<(View, Vec<StoredMember>), StoreError> {
         let (view, mut members) = self.members_unraised(room).await?;
         let known = self.caught_up(view.time).await;
         self.overlay.raise(room, known, &mut members);
@@ -135,18 +136,18 @@ impl Store {
         &self,
         room: RoomId,
         until: Timestamp,
-    ) -> Result<(View, Vec<Member>), StoreError> {
+    ) -> Result<(View, Vec<StoredMember>), StoreError> {
         let (view, mut members) = self.members_unraised(room).await?;
         self.overlay.raise(room, until, &mut members);
         Ok((view, members))
     }
 
     /// The same, with all marks that are known here by now.
-    pub(crate) async fn members_known(&self, room: RoomId) -> Result<(View, Vec<Member>), StoreError> {
+    pub(crate) async fn members_known(&self, room: RoomId) -> Result<(View, Vec<StoredMember>), StoreError> {
         self.members_marked(room, LATEST).await
     }
 
-    async fn members_unraised(&self, room: RoomId) -> Result<(View, Vec<Member>), StoreError> {
+    async fn members_unraised(&self, room: RoomId) -> Result<(View, Vec<StoredMember>), StoreError> {
         let store = self.clone();
         self.bounded(async move {
             let mut session = store.client.start_session().snapshot(true).await?;
@@ -166,7 +167,7 @@ impl Store {
         &self,
         room: RoomId,
         view: View,
-        members: Vec<Member>,
+        members: Vec<StoredMember>,
         waiting: bool,
     ) -> Result<Snapshot, StoreError> {
         let store = self.clone();
@@ -181,7 +182,7 @@ impl Store {
         &self,
         view: &mut View,
         room: RoomId,
-        members: Vec<Member>,
+        members: Vec<StoredMember>,
         waiting: bool,
     ) -> Result<Snapshot, StoreError> {
         let View { session, time } = view;
@@ -201,7 +202,7 @@ impl Store {
         after: i64,
         before: i64,
         limit: usize,
-    ) -> Result<Vec<Message>, StoreError> {
+    ) -> Result<Vec<StoredMessage>, StoreError> {
         let numbers = doc! { "$gt": after, "$lt": before };
         let find = self
             .messages
@@ -222,7 +223,7 @@ impl Store {
         room: RoomId,
         told: i64,
         since: Timestamp,
-    ) -> Result<Option<(Snapshot, Vec<Change>)>, StoreError> {
+    ) -> Result<Option<(Snapshot, Vec<CommittedChange>)>, StoreError> {
         let (view, members) = self.members_known(room).await?;
         let View { mut session, time } = view;
         let store = self.clone();
@@ -253,7 +254,7 @@ impl Store {
             let mut changes = Vec::with_capacity(later.len() + revised.len());
             let messages = later.iter().filter_map(|document| codec::read_message(document).transpose());
             for message in messages {
-                changes.push(Change::Sent(message?));
+                changes.push(CommittedChange::Sent(message?));
             }
             // In their order, for whoever is cut off in between resumes after the last of them that was told.
             for document in revised.iter().rev() {
@@ -264,9 +265,9 @@ impl Store {
                     continue;
                 }
                 changes.push(match codec::read_message(document)? {
-                    None => Change::Deleted { id, revision },
-                    Some(Message { text, updated_at, .. }) => {
-                        Change::Edited { id, text, updated_at, revision }
+                    None => CommittedChange::Deleted { id, revision },
+                    Some(StoredMessage { text, updated_at, .. }) => {
+                        CommittedChange::Edited { id, text, updated_at, revision }
                     }
                 });
             }
@@ -283,7 +284,11 @@ impl Store {
     }
 
     /// A user in a room; none where it is not a member.
-    pub(crate) async fn member(&self, room: RoomId, user: &UserId) -> Result<Option<Member>, StoreError> {
+    pub(crate) async fn member(
+        &self,
+        room: RoomId,
+        user: &UserId,
+    ) -> Result<Option<StoredMember>, StoreError> {
         let members = self.members.clone();
         let filter = doc! { "_id": { "room": room.get(), "user": codec::user_bson(user) } };
         let member = self.bounded(async move { Ok(members.find_one(filter).await?) }).await?;

@@ -24,7 +24,8 @@ use mongodb::Collection;
 use tokio::time::MissedTickBehavior;
 
 use super::overlay::{Batch, Mark};
-use crate::store::codec::{self, Marks, Undecodable};
+use crate::model::receipts::Marks;
+use crate::store::codec::{self, Undecodable};
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
@@ -56,7 +57,7 @@ impl Store {
             let user = codec::user(user);
             marks.push(rawdoc! { "room": room.get(), "user": user, "delivered": *delivered, "read": *read });
         }
-        let (id, by) = (ObjectId::new(), self.present.server());
+        let (id, by) = (ObjectId::new(), self.peers.server());
         let document =
             rawdoc! { "_id": id, "by": by, "at": DateTime::from_millis(self.now().0), "marks": marks };
         let journal = journal.clone();
@@ -95,7 +96,7 @@ impl Store {
     /// Folds what is to be folded by now.
     pub(crate) async fn fold(&self) -> Result<(), StoreError> {
         let _turn = self.overlay.folding.lock().await;
-        let batches = self.overlay.take(self.present.server(), LEFT, Instant::now());
+        let batches = self.overlay.take(self.peers.server(), LEFT, Instant::now());
         if batches.is_empty() {
             return Ok(());
         }

@@ -1,7 +1,6 @@
 //! Receipt markers: the journal, the copy in memory that is merged into reads, and unread counts.
 
 pub(crate) mod journal;
-pub(crate) mod min_marks;
 pub(crate) mod overlay;
 pub(crate) mod unread;
 pub(crate) mod writer;

@@ -17,7 +17,8 @@ use bson::oid::ObjectId;
 use bson::{DateTime, Timestamp};
 use handlers::{RoomId, UserId};
 
-use crate::store::codec::{Marks, Member};
+use crate::model::receipts::Marks;
+use crate::model::room::StoredMember;
 
 /// How long a batch that was taken up to be folded is left alone.
 const TAKEN: Duration = Duration::from_secs(10);
@@ -185,7 +186,7 @@ impl Overlay {
 
     /// Raises a room's members by all that was raised up to a moment. To be asked after the documents were read, or no
     /// earlier than the stream has come to the moment that they are read as of.
-    pub(crate) fn raise(&self, room: RoomId, until: Timestamp, members: &mut [Member]) {
+    pub(crate) fn raise(&self, room: RoomId, until: Timestamp, members: &mut [StoredMember]) {
         let known = self.known();
         let Some(raised) = known.rooms.get(&room) else { return };
         let raised = raised.iter().take_while(|raised| raised.time <= until);
@@ -303,7 +304,7 @@ mod tests {
 
     /// How far this many members are delivered to, whose documents say 3.
     fn delivered(overlay: &Overlay, count: i64, until: Timestamp) -> Vec<i64> {
-        let member = |user| Member {
+        let member = |user| StoredMember {
             user: UserId::Int(user),
             email: None,
             role: handlers::Role::Member,

@@ -13,9 +13,9 @@ use mongodb::Collection;
 use tokio::sync::{Notify, watch};
 
 use crate::config;
+use crate::model::receipts::Marks;
 use crate::store::Store;
 use crate::store::batching::Pace;
-use crate::store::codec::Marks;
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::Metrics;
 

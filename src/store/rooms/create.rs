@@ -9,9 +9,9 @@ use mongodb::options::{Hint, ReturnDocument};
 use serde::{Deserialize, Serialize};
 
 use super::consent::{self, PENDING};
-use crate::store::codec::{self, Kind, Room};
+use crate::model::room::{StoredRoom, StoredRoomKind};
 use crate::store::indexes::lacks_index;
-use crate::store::{Attempt, Store, StoreError};
+use crate::store::{Attempt, Store, StoreError, codec};
 
 /// The server's error code for a key that is there already.
 pub(in crate::store) const DUPLICATE_KEY: i32 = 11_000;
@@ -30,7 +30,7 @@ pub struct NewMember {
 #[derive(Debug)]
 pub(crate) struct RoomPlan<'a> {
     /// A direct room is of two members, and found where they have one.
-    pub(crate) kind: Kind,
+    pub(crate) kind: StoredRoomKind,
     pub(crate) name: Option<&'a str>,
     pub(crate) members: &'a [(NewMember, Role)],
     /// Who makes it by connecting: the other member has not accepted it yet. None where the application makes it.
@@ -79,7 +79,7 @@ impl Store {
     /// # Errors
     /// As the database fails; the members must be two or more and differ.
     pub async fn make_room(&self, members: &[NewMember]) -> Result<NewRoom, StoreError> {
-        let kind = if members.len() == 2 { Kind::Direct } else { Kind::Group };
+        let kind = if members.len() == 2 { StoredRoomKind::Direct } else { StoredRoomKind::Group };
         let members: Vec<_> = members.iter().map(|member| (member.clone(), Role::Member)).collect();
         self.make(RoomPlan { kind, name: None, members: &members, made_by: None, attempt: None }).await
     }
@@ -90,7 +90,7 @@ impl Store {
         let other = NewMember { user_id: other.clone(), email: None };
         let members = [caller, other].map(|member| (member, Role::Member));
         let plan = RoomPlan {
-            kind: Kind::Direct,
+            kind: StoredRoomKind::Direct,
             name: None,
             members: &members,
             made_by: Some(&made_by),
@@ -108,7 +108,9 @@ impl Store {
         let RoomPlan { kind, name, members, made_by, attempt } = plan;
         self.refuse_erasing(members.iter().map(|(member, _)| &member.user_id)).await?;
         let pair = match members {
-            [(one, _), (other, _)] if kind == Kind::Direct => Some(pair(&one.user_id, &other.user_id)),
+            [(one, _), (other, _)] if kind == StoredRoomKind::Direct => {
+                Some(pair(&one.user_id, &other.user_id))
+            }
             _ => None,
         };
         let earlier = attempt.filter(|attempt| attempt.is_another);
@@ -256,7 +258,11 @@ impl Store {
     }
 
     /// Gives a room another name, or none. Returns the room as it is then; none where there is no such room.
-    pub(crate) async fn rename(&self, room: RoomId, name: Option<&str>) -> Result<Option<Room>, StoreError> {
+    pub(crate) async fn rename(
+        &self,
+        room: RoomId,
+        name: Option<&str>,
+    ) -> Result<Option<StoredRoom>, StoreError> {
         let rooms = self.db.collection::<RawDocumentBuf>("rooms");
         let filter = doc! { "_id": room.get(), "deleted_at": { "$exists": false } };
         let unnamed = doc! { "$unset": { "name": "" } };
@@ -272,7 +278,7 @@ impl Store {
     }
 
     /// A room; none where there is none, or it is deleted.
-    pub(crate) async fn room(&self, room: RoomId) -> Result<Option<Room>, StoreError> {
+    pub(crate) async fn room(&self, room: RoomId) -> Result<Option<StoredRoom>, StoreError> {
         let rooms = self.db.collection::<RawDocumentBuf>("rooms");
         let filter = doc! { "_id": room.get() };
         let found = self.bounded(async move { Ok(rooms.find_one(filter).await?) }).await?;

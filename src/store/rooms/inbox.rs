@@ -10,8 +10,10 @@ use mongodb::ClientSession;
 
 use super::consent::{self, Places};
 use super::list::{self, Listed, Page, Position};
+use crate::model::message::StoredMessage;
+use crate::model::room::{StoredMember, StoredRoom, StoredRoomKind};
 use crate::protocol::cursor::{self, InboxCursor, Position as Reached};
-use crate::store::codec::{self, Kind, Message, Undecodable};
+use crate::store::codec::{self, Undecodable};
 use crate::store::messages::resume::MessageBytes;
 use crate::store::{Changed, Showing, Store, StoreError, json_size};
 
@@ -326,7 +328,7 @@ impl Store {
         room: RoomId,
     ) -> Result<Option<(Timestamp, RoomChange)>, StoreError> {
         let (view, members) = self.members_known(room).await?;
-        let Some(codec::Room { kind, name, .. }) = self.room(room).await? else { return Ok(None) };
+        let Some(StoredRoom { kind, name, .. }) = self.room(room).await? else { return Ok(None) };
         let online = self.online_of(members.iter().map(|member| &member.user), None).await?;
         let change = RoomChange { kind: see_kind(kind), name, members: see_members(members, &online) };
         Ok(Some((view.time(), change)))
@@ -360,7 +362,7 @@ pub(crate) fn see_missed(listed: Listed, missed: Option<&Missed>, online: &HashS
         _ => None,
     };
     let showing = Showing::to(&listed.members);
-    let all = |messages: &[Message]| -> Vec<_> {
+    let all = |messages: &[StoredMessage]| -> Vec<_> {
         messages.iter().map(|message| showing.show(message).into_owned()).collect()
     };
     let (messages, edited) =
@@ -392,15 +394,15 @@ pub(crate) fn see(listed: Listed, online: &HashSet<UserId>) -> RoomView {
     }
 }
 
-fn see_kind(kind: Kind) -> RoomKind {
+fn see_kind(kind: StoredRoomKind) -> RoomKind {
     match kind {
-        Kind::Direct => RoomKind::Direct,
-        Kind::Group => RoomKind::Group,
+        StoredRoomKind::Direct => RoomKind::Direct,
+        StoredRoomKind::Group => RoomKind::Group,
     }
 }
 
-fn see_members(members: Vec<codec::Member>, online: &HashSet<UserId>) -> Vec<MemberView> {
-    let see = |member: codec::Member| MemberView {
+fn see_members(members: Vec<StoredMember>, online: &HashSet<UserId>) -> Vec<MemberView> {
+    let see = |member: StoredMember| MemberView {
         online: !member.pending && online.contains(&member.user),
         user_id: member.user,
         email: member.email,

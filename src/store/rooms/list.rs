@@ -15,7 +15,10 @@ use handlers::{RoomId, Time, UserId};
 use mongodb::ClientSession;
 
 use super::consent;
-use crate::store::codec::{self, Marks, Member, Message, Room, Undecodable};
+use crate::model::message::StoredMessage;
+use crate::model::receipts::Marks;
+use crate::model::room::{StoredMember, StoredRoom};
+use crate::store::codec::{self, Undecodable};
 use crate::store::json_size::{self, Fitting};
 use crate::store::receipts::journal;
 use crate::store::receipts::unread::{self, Many};
@@ -67,10 +70,10 @@ impl FromStr for Position {
 /// A room as one of its members sees it.
 #[derive(Debug)]
 pub(crate) struct Listed {
-    pub(crate) room: Room,
-    pub(crate) members: Vec<Member>,
+    pub(crate) room: StoredRoom,
+    pub(crate) members: Vec<StoredMember>,
     /// The last message that is not deleted.
-    pub(crate) last: Option<Message>,
+    pub(crate) last: Option<StoredMessage>,
     /// Others' messages after the user's read mark, deleted ones not counted.
     pub(crate) unread: i64,
     /// How far the user has come.

@@ -9,17 +9,18 @@ use handlers::{Role, RoomId};
 use mongodb::ClientSession;
 use mongodb::error::Error;
 
-use crate::store::codec::{self, Kind, Marks, Member};
+use crate::model::receipts::Marks;
+use crate::model::room::{StoredMember, StoredRoomKind};
 use crate::store::messages::snapshot::LATEST;
-use crate::store::{NewMember, Store, StoreError};
+use crate::store::{NewMember, Store, StoreError, codec};
 
 /// How a user came to be a member, or why not.
 #[derive(Clone, Debug)]
 pub(crate) enum Entered {
     /// Wasn't one, and is this one now.
-    New(Member),
+    New(StoredMember),
     /// Was one, and is this one with what was given now.
-    Already(Member),
+    Already(StoredMember),
     /// There is no such room.
     NoRoom,
     /// A direct room has its two members.
@@ -51,8 +52,8 @@ impl Store {
     ) -> Result<Entered, StoreError> {
         match self.kind(room).await? {
             None => return Ok(Entered::NoRoom),
-            Some(Kind::Direct) => return Ok(Entered::Direct),
-            Some(Kind::Group) => {}
+            Some(StoredRoomKind::Direct) => return Ok(Entered::Direct),
+            Some(StoredRoomKind::Group) => {}
         }
         self.refuse_erasing(std::iter::once(&member.user_id)).await?;
         let now = self.clock().await?;
@@ -74,8 +75,8 @@ impl Store {
     pub(crate) async fn leave(&self, room: RoomId, user: &handlers::UserId) -> Result<Gone, StoreError> {
         match self.kind(room).await? {
             None => return Ok(Gone::NoRoom),
-            Some(Kind::Direct) => return Ok(Gone::Direct),
-            Some(Kind::Group) => {}
+            Some(StoredRoomKind::Direct) => return Ok(Gone::Direct),
+            Some(StoredRoomKind::Group) => {}
         }
         let members = self.members.clone();
         let id = codec::member_id(room, user);
@@ -84,7 +85,7 @@ impl Store {
         Ok(if left.await? == 0 { Gone::NotMember } else { Gone::Left })
     }
 
-    async fn kind(&self, room: RoomId) -> Result<Option<Kind>, StoreError> {
+    async fn kind(&self, room: RoomId) -> Result<Option<StoredRoomKind>, StoreError> {
         Ok(self.room(room).await?.map(|room| room.kind))
     }
 }
@@ -138,7 +139,7 @@ impl Entering {
         members.insert_one(new).session(session).await?;
         let NewMember { user_id, email } = self.member.clone();
         let marks = Marks { delivered: last, read: last };
-        Ok(Entered::New(Member { user: user_id, email, role, marks, pending: false }))
+        Ok(Entered::New(StoredMember { user: user_id, email, role, marks, pending: false }))
     }
 
     fn email(&self) -> Document {

@@ -7,7 +7,8 @@ use futures_util::{StreamExt, TryStreamExt};
 use handlers::{MessageId, Role, RoomId, Time, UserId};
 use mongodb::Cursor;
 
-use crate::store::codec::{self, Marks, Undecodable};
+use crate::model::receipts::Marks;
+use crate::store::codec::{self, Undecodable};
 use crate::store::{Store, StoreError};
 
 /// Documents that the database hands over at a time: what an export holds in memory.

@@ -4,6 +4,7 @@
 //! config/alerts.yaml use it.
 
 pub(crate) mod classic;
+pub(crate) mod format;
 pub(crate) mod hooks;
 pub(crate) mod label_values;
 pub(crate) mod outbound;
@@ -20,9 +21,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use self::format::MetricsFormat;
 use self::outbound::Outbound;
 pub(crate) use self::outbound::OutboundMetrics;
-use crate::http::negotiation::MetricsFormat;
 
 /// The counters of one server.
 #[derive(Debug)]

@@ -14,14 +14,15 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use self::debounce::Counts;
 use super::open;
-use super::session_state::{Caller, Inbox};
-use crate::app::state::Server;
+use super::services::Services;
+use crate::actions::session_state::Caller;
+use crate::model::receipts::Marks;
 use crate::protocol::close::Close;
 use crate::protocol::cursor::{InboxCursor, Position};
 use crate::protocol::fields::{quoted, splice};
+use crate::protocol::json::json;
+use crate::realtime::joined_rooms::JoinedRooms;
 use crate::realtime::outbox::{self, Frame, Outbox, What};
-use crate::realtime::room_state::json;
-use crate::store::codec::Marks;
 use crate::store::{AsOf, Known, Listed, Looked, Rooms, StoreError, Unread, see, see_missed};
 
 /// The pause before what could not be read is read again, or is older than what the hub has heard of.
@@ -32,11 +33,11 @@ const NEVER: Timestamp = Timestamp { time: 0, increment: 0 };
 
 /// A socket's place in all rooms of its user, until it is dropped.
 pub(super) struct AllRooms {
-    server: Arc<Server>,
+    services: Arc<Services>,
     caller: Arc<Caller>,
     outbox: Arc<Outbox>,
     /// The user's rooms, as the socket's actions know them, too.
-    rooms: Arc<Inbox>,
+    rooms: Arc<JoinedRooms>,
     /// The rooms that this hears of in the hub: of some of them its user is no member yet, or not any more.
     joined: HashSet<RoomId>,
     /// What was committed up to then was in the first frame.
@@ -63,14 +64,14 @@ pub(super) struct AllRooms {
 
 impl AllRooms {
     pub(super) fn new(
-        server: &Arc<Server>,
+        services: &Arc<Services>,
         caller: &Arc<Caller>,
         outbox: &Arc<Outbox>,
-        rooms: &Arc<Inbox>,
+        rooms: &Arc<JoinedRooms>,
     ) -> Self {
-        server.hub.enter_inbox(&caller.user, outbox);
+        services.hub.enter_inbox(&caller.user, outbox);
         Self {
-            server: server.clone(),
+            services: services.clone(),
             caller: caller.clone(),
             outbox: outbox.clone(),
             rooms: rooms.clone(),
@@ -91,7 +92,7 @@ impl AllRooms {
     /// From now on this hears of these rooms. Gives how far the hub has come: what is read must not be older.
     pub(super) fn join(&mut self, rooms: &[RoomId]) -> Option<Timestamp> {
         let new: Vec<_> = rooms.iter().copied().filter(|room| self.joined.insert(*room)).collect();
-        self.server.hub.join_inbox(&new, &self.outbox)
+        self.services.hub.join_inbox(&new, &self.outbox)
     }
 
     /// Whether this hears of all of these.
@@ -226,7 +227,7 @@ impl AllRooms {
             self.unread.remove(&room);
             self.counts.forget(room);
             if self.joined.remove(&room) {
-                self.server.hub.leave(room, &self.outbox);
+                self.services.hub.leave(room, &self.outbox);
             }
             return Ok((told, None));
         };
@@ -254,7 +255,7 @@ impl AllRooms {
             self.owe(room, message);
         }
         let listed_alone = std::slice::from_ref(&listed);
-        let online = self.read(self.deadline(), || self.server.store.online_in(listed_alone, None)).await?;
+        let online = self.read(self.deadline(), || self.services.store.online_in(listed_alone, None)).await?;
         self.cursor.enter(room, known.beginning, known.position, time);
         let view = Box::new(see(listed, &online));
         Ok((removed, Some(self.told(room, time, &InboxEvent::RoomAdded { room: view }))))
@@ -264,7 +265,7 @@ impl AllRooms {
     async fn read_room(&self, room: RoomId, reached: Option<Timestamp>) -> Result<(AsOf, Looked), Close> {
         let deadline = self.deadline();
         loop {
-            let read = self.read(deadline, || self.server.store.room_of(&self.caller.user, room)).await?;
+            let read = self.read(deadline, || self.services.store.room_of(&self.caller.user, room)).await?;
             if reached.is_none_or(|reached| reached <= read.0.time) {
                 return Ok(read);
             }
@@ -276,7 +277,7 @@ impl AllRooms {
     }
 
     fn deadline(&self) -> Instant {
-        Instant::now() + self.server.config.load().mongodb.operation
+        Instant::now() + self.services.config.load().mongodb.operation
     }
 
     /// What is read, where the database doesn't have it at once by another try: a primary that steps down is no reason to
@@ -333,7 +334,7 @@ impl AllRooms {
     /// The user opened a room or wrote in it: one that another user made by connecting is accepted by that.
     fn accept(&mut self, room: RoomId) {
         if self.accepted(room) {
-            open::accept(&self.server, room, &self.caller.user, self.caller.email.clone());
+            open::accept(&self.services, room, &self.caller.user, self.caller.email.clone());
         }
     }
 
@@ -363,7 +364,7 @@ impl AllRooms {
             if done {
                 // Where it can't be taken now, it is with the next message.
                 let marks = Marks { delivered: message, read: 0 };
-                let _ = self.server.receipts.raise(room, &self.caller.user, marks);
+                let _ = self.services.receipts.raise(room, &self.caller.user, marks);
             }
         }
     }
@@ -377,16 +378,16 @@ impl AllRooms {
                 self.accept(room);
             }
         }
-        let Self { owed, server, caller, rooms, .. } = self;
+        let Self { owed, services, caller, rooms, .. } = self;
         owed.retain(|room, message| {
             let read = if rooms.is_open(*room) { *message } else { 0 };
-            !server.receipts.raise(*room, &caller.user, Marks { delivered: *message, read })
+            !services.receipts.raise(*room, &caller.user, Marks { delivered: *message, read })
         });
     }
 
     /// What has happened can't be told: the socket is to come back.
     fn failed(&self, error: &StoreError) -> Close {
-        self.server.metrics.fault("inbox");
+        self.services.metrics.fault("inbox");
         tracing::error!(%error, "what happened in a user's rooms can't be read; the socket is to come back");
         Close::Unavailable
     }
@@ -394,6 +395,6 @@ impl AllRooms {
 
 impl Drop for AllRooms {
     fn drop(&mut self) {
-        self.server.hub.leave_inbox(&self.caller.user, self.joined.drain(), &self.outbox);
+        self.services.hub.leave_inbox(&self.caller.user, self.joined.drain(), &self.outbox);
     }
 }

@@ -78,7 +78,7 @@ impl AllRooms {
         if self.counts.is_now(room, time, Instant::now(), self.pause()) {
             return self.count(room, time).await;
         }
-        self.server.metrics.limit("unread_ms");
+        self.services.metrics.limit("unread_ms");
         Ok(None)
     }
 
@@ -96,12 +96,12 @@ impl AllRooms {
     }
 
     fn pause(&self) -> Duration {
-        self.server.config.load().sockets.unread
+        self.services.config.load().sockets.unread
     }
 
     /// What is unread in a room as of this moment.
     async fn count(&mut self, room: RoomId, time: Timestamp) -> Result<Option<Utf8Bytes>, Close> {
-        let count = || self.server.store.unread_at(room, &self.caller.user, time);
+        let count = || self.services.store.unread_at(room, &self.caller.user, time);
         let unread = self.read(self.deadline(), count).await?;
         Ok(unread.map(|unread| self.tell_unread(room, time, unread)))
     }

@@ -1,22 +1,20 @@
 //! Whose frames come by a socket, and what its actions may know and change of it.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use bson::Timestamp;
 use bson::oid::ObjectId;
 use handlers::{Code, Connection, Error, Fields, Pending, RoomId, RoomPage, RoomsFrom, Time, UserId};
 
-use super::handshake::Ask;
-use crate::actions::dispatcher::whole_ms;
 use crate::auth::{self, KeyState, Verifier};
-use crate::limits::rate::Rates;
+use crate::limits::rate::{Rates, whole_ms};
 use crate::limits::user_quota::Seat;
 use crate::protocol::close::Close;
+use crate::protocol::session_options::Ask;
+use crate::realtime::joined_rooms::JoinedRooms;
 use crate::store::{Page, Position, Resumable, Store, StoreError, see};
 use crate::telemetry::metrics::Metrics;
 
@@ -51,88 +49,7 @@ pub(crate) enum Place {
     /// In one room.
     Room(RoomId),
     /// In all rooms of its user.
-    Inbox(Arc<Inbox>),
-}
-
-/// The rooms of a user, as one socket knows them.
-#[derive(Default)]
-pub(crate) struct Inbox(Mutex<Known>);
-
-#[derive(Default)]
-struct Known {
-    /// Each with whether it is being looked at.
-    rooms: HashMap<RoomId, bool>,
-    /// Those that are to be looked at anew: whether the user is in them isn't sure. With the last change that made it so.
-    in_doubt: HashMap<RoomId, Timestamp>,
-    /// The last messages of rooms that an action's answer shows.
-    shown: Vec<(RoomId, i64)>,
-}
-
-impl Inbox {
-    /// The user is in this room. False where that was known.
-    pub(crate) fn enter(&self, room: RoomId) -> bool {
-        let mut known = self.known();
-        let new = !known.rooms.contains_key(&room);
-        known.rooms.entry(room).or_default();
-        new
-    }
-
-    /// The user isn't in this room any more. False where that was known.
-    pub(crate) fn leave(&self, room: RoomId) -> bool {
-        self.known().rooms.remove(&room).is_some()
-    }
-
-    /// Whether the user is in this room.
-    pub(crate) fn has(&self, room: RoomId) -> bool {
-        self.known().rooms.contains_key(&room)
-    }
-
-    /// Whether the room is being looked at.
-    pub(crate) fn is_open(&self, room: RoomId) -> bool {
-        self.known().rooms.get(&room).copied().unwrap_or_default()
-    }
-
-    fn look(&self, room: RoomId, open: bool) {
-        if let Some(is_open) = self.known().rooms.get_mut(&room) {
-            *is_open = open;
-        }
-    }
-
-    /// Whether the user is in this room isn't sure any more, for what changed then. False where that was so already.
-    pub(crate) fn doubt(&self, room: RoomId, changed: Timestamp) -> bool {
-        match self.known().in_doubt.entry(room) {
-            Entry::Occupied(mut last) => {
-                *last.get_mut() = changed.max(*last.get());
-                false
-            }
-            Entry::Vacant(first) => {
-                first.insert(changed);
-                true
-            }
-        }
-    }
-
-    /// It is being looked at: what changes from now on is in doubt anew. Gives the last change until now.
-    pub(crate) fn look_at(&self, room: RoomId) -> Option<Timestamp> {
-        self.known().in_doubt.remove(&room)
-    }
-
-    fn show(&self, last: Vec<(RoomId, i64)>) {
-        self.known().shown = last;
-    }
-
-    /// The last messages of rooms that the last answer shows.
-    pub(crate) fn take_shown(&self) -> Vec<(RoomId, i64)> {
-        std::mem::take(&mut self.known().shown)
-    }
-
-    fn is_in_doubt(&self, room: RoomId) -> bool {
-        self.known().in_doubt.contains_key(&room)
-    }
-
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    Inbox(Arc<JoinedRooms>),
 }
 
 impl Caller {

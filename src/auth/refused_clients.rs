@@ -19,9 +19,10 @@ use moka::notification::RemovalCause;
 use moka::sync::Cache;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::client_ip;
-use crate::auth::{Caller, Refused};
+use super::{Caller, Refused};
 use crate::config::Config;
+use crate::protocol::client_ip;
+use crate::protocol::close::Close;
 use crate::telemetry::metrics::Metrics;
 
 /// Over how long refused connects are counted, and how long no more are heard.
@@ -106,6 +107,15 @@ impl Refusals {
         let refused = count.refused.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if refused == config.limits.refusals_per_minute {
             self.counts.insert(source.clone(), Count::new(refused));
+        }
+    }
+
+    /// Records a refused connect. If the client caused it, it counts against its source: after too many of them the
+    /// source is not listened to for a minute.
+    pub(crate) fn record(&self, source: &Source, config: &Config, close: Close) {
+        self.metrics.connect(close.label());
+        if close.is_callers_fault() {
+            self.add(source, config);
         }
     }
 
@@ -202,7 +212,7 @@ mod tests {
         assert!(refusals.counts.entry_count() <= 10);
         let now =
             Now { heartbeat: None, write_queue: 0, receipts: 0, connections: 0, marks: 0, log_dropped: 0 };
-        let page = metrics.render(now, crate::http::negotiation::MetricsFormat::OpenMetrics);
+        let page = metrics.render(now, crate::telemetry::metrics::format::MetricsFormat::OpenMetrics);
         assert!(page.contains("limits_hit_total{bound=\"refused_addresses\"} 90"));
     }
 }

@@ -1,15 +1,35 @@
-//! The lowest marks of a room's members: how far a message has come is said by those of its author's others.
+//! Receipt markers, and the status of a message that follows from them.
 
 use std::borrow::Borrow;
 
 use handlers::{MessageId, Status, UserId};
 
-use crate::realtime::room_state::status;
-use crate::store::codec::Marks;
+/// How far a member has come in a room: everything up to these numbers. `read` is never past `delivered`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Marks {
+    pub(crate) delivered: i64,
+    pub(crate) read: i64,
+}
+
+impl Marks {
+    /// The later of both in each.
+    pub(crate) fn max(self, other: Self) -> Self {
+        Self { delivered: self.delivered.max(other.delivered), read: self.read.max(other.read) }
+    }
+}
+
+/// How far a message has come, by the lowest marks of its author's others.
+fn status(others: Option<Marks>, id: MessageId) -> Status {
+    match others {
+        Some(marks) if marks.read >= id.get() => Status::Read,
+        Some(marks) if marks.delivered >= id.get() => Status::Delivered,
+        _ => Status::Send,
+    }
+}
 
 /// The lowest of all, and the lowest of the others for whoever that is: read off once for all authors.
 #[derive(Debug)]
-pub(crate) struct Lowest<User> {
+pub(crate) struct MinMarks<User> {
     delivered: Low<User>,
     read: Low<User>,
 }
@@ -22,7 +42,7 @@ struct Low<User> {
     next: Option<i64>,
 }
 
-impl<User: Borrow<UserId> + Clone> Lowest<User> {
+impl<User: Borrow<UserId> + Clone> MinMarks<User> {
     /// Of these members; none where there are none.
     pub(crate) fn of(mut members: impl Iterator<Item = (User, Marks)>) -> Option<Self> {
         let (user, Marks { delivered, read }) = members.next()?;
@@ -46,11 +66,11 @@ impl<User: Borrow<UserId> + Clone> Lowest<User> {
     }
 }
 
-impl Lowest<&UserId> {
+impl MinMarks<&UserId> {
     /// The same, to be kept.
-    pub(crate) fn owned(self) -> Lowest<UserId> {
+    pub(crate) fn owned(self) -> MinMarks<UserId> {
         let own = |Low { number, whose, next }: Low<&UserId>| Low { number, whose: whose.clone(), next };
-        Lowest { delivered: own(self.delivered), read: own(self.read) }
+        MinMarks { delivered: own(self.delivered), read: own(self.read) }
     }
 }
 
@@ -85,7 +105,7 @@ mod tests {
             let delivered = others().map(|marks| marks.delivered).min();
             let read = others().map(|marks| marks.read).min();
             let expected = delivered.zip(read).map(|(delivered, read)| Marks { delivered, read });
-            let lowest = Lowest::of(all.iter().copied());
+            let lowest = MinMarks::of(all.iter().copied());
             prop_assert_eq!(lowest.and_then(|lowest| lowest.but(&UserId::Int(but))), expected);
         }
     }

@@ -1,0 +1,84 @@
+//! `/healthz` and `/readyz`.
+
+use std::sync::Arc;
+
+use salvo::http::StatusCode;
+use salvo::prelude::*;
+use serde_json::json;
+
+use crate::auth::Verifier;
+use crate::config::live::LiveConfig;
+use crate::lifecycle::Lifecycle;
+use crate::realtime::heartbeat::Pulse;
+use crate::store::Store;
+
+/// `/healthz`: the process lives.
+pub(crate) struct Healthy;
+
+#[async_trait]
+impl Handler for Healthy {
+    async fn handle(&self, _: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
+        res.render(Json(json!({ "healthy": true })));
+    }
+}
+
+/// What a readiness check looks at.
+pub(crate) struct Readiness {
+    pub(crate) config: Arc<LiveConfig>,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) store: Store,
+    pub(crate) verifier: Verifier,
+}
+
+/// `/readyz`: 200 while a heartbeat comes round, which takes the database and the feed; else 503 and which is not.
+pub(crate) struct Ready {
+    pub(crate) services: Arc<Readiness>,
+    /// With what the driver says of the database, which names its members: for those who run it.
+    pub(crate) in_full: bool,
+}
+
+#[async_trait]
+impl Handler for Ready {
+    async fn handle(&self, _: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
+        let Self { services, in_full } = self;
+        let age = services.pulse.age();
+        let keys = services.verifier.lacks_keys();
+        let indexes = services.store.indexes().fault();
+        let fresh = age.is_some_and(|age| age <= services.config.load().feed.stale);
+        if !services.lifecycle.is_draining() && fresh && keys.is_none() && indexes.is_none() {
+            res.render(Json(json!({ "ready": true })));
+            return;
+        }
+        let database = services.store.ping().await;
+        let told = match &database {
+            Ok(()) => "ok".to_owned(),
+            Err(error) if *in_full => error.to_string(),
+            Err(_) => "away".to_owned(),
+        };
+        let heartbeat = age.map_or_else(
+            || "none has come round yet".to_owned(),
+            |age| format!("the last one came round {} ms ago", age.as_millis()),
+        );
+        let indexes = match indexes {
+            None => "ok".to_owned(),
+            Some(fault) if *in_full => fault,
+            Some(_) => "missing".to_owned(),
+        };
+        res.status_code(StatusCode::SERVICE_UNAVAILABLE);
+        res.render(Json(json!({
+            "ready": false,
+            "draining": services.lifecycle.is_draining(),
+            "database": told,
+            "feed": match &database {
+                _ if fresh => "ok",
+                // Without the database no heartbeat is written that could come round.
+                Ok(()) if !services.lifecycle.is_draining() => "stalled",
+                _ => "unknown",
+            },
+            "heartbeat": heartbeat,
+            "keys": keys.unwrap_or("ok"),
+            "indexes": indexes,
+        })));
+    }
+}

@@ -1,0 +1,54 @@
+//! `/metrics`.
+
+use std::sync::Arc;
+
+use salvo::http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, VARY};
+use salvo::prelude::*;
+
+use super::connection_limit::Arrivals;
+use crate::actions::dispatcher::Runtime;
+use crate::realtime::heartbeat::Pulse;
+use crate::store::{Receipts, Store};
+use crate::telemetry::logging::Dropped;
+use crate::telemetry::metrics::format::MetricsFormat;
+use crate::telemetry::metrics::{Metrics, Now};
+
+/// What the page of metrics is made of: the counters, and what is counted when somebody asks.
+pub(crate) struct MetricsPage {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) receipts: Receipts,
+    pub(crate) arrivals: Arc<Arrivals>,
+    pub(crate) store: Store,
+    pub(crate) log_dropped: Dropped,
+}
+
+impl MetricsPage {
+    /// Returns the gauges that are read only when somebody asks.
+    fn now(&self) -> Now {
+        Now {
+            heartbeat: self.pulse.age(),
+            write_queue: self.runtime.messages_waiting(),
+            receipts: self.receipts.waiting(),
+            connections: self.arrivals.count(),
+            marks: self.store.overlay().kept(),
+            log_dropped: self.log_dropped.lines(),
+        }
+    }
+}
+
+/// `/metrics`, in the format that the client prefers.
+pub(crate) struct Measured(pub(crate) Arc<MetricsPage>);
+
+#[async_trait]
+impl Handler for Measured {
+    async fn handle(&self, req: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
+        let format = MetricsFormat::wanted(req.headers());
+        let headers = res.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
+        headers.insert(VARY, HeaderValue::from_name(ACCEPT));
+        // Text of known length: writing it can't fail.
+        let _ = res.write_body(self.0.metrics.render(self.0.now(), format));
+    }
+}

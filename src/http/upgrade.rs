@@ -1,0 +1,219 @@
+//! The upgrade of an HTTP connection to a WebSocket.
+//!
+//! Parlor answers the handshake itself: salvo's own WebSocket support hides the raw stream, which the session needs in
+//! order to bound each write, and it panics if an upgrade fails.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use salvo::conn::ConnCtrl;
+use salvo::http::header::{
+    ALLOW, CONNECTION, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use salvo::http::{HeaderMap, Method, StatusCode};
+use salvo::hyper::upgrade::OnUpgrade;
+use salvo::prelude::*;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::connection_limit::Arrivals;
+use super::head;
+use crate::auth::refused_clients::{Refusals, Source};
+use crate::auth::{Caller, Refused, Verifier};
+use crate::config::live::LiveConfig;
+use crate::lifecycle::Lifecycle;
+use crate::limits::permits::Places;
+use crate::protocol::client_ip;
+use crate::telemetry::metrics::Metrics;
+use crate::ws::handshake::{self, Path};
+use crate::ws::services::Services;
+use crate::ws::session;
+
+/// What the upgrade of a connection needs.
+pub(crate) struct UpgradeServices {
+    pub(crate) config: Arc<LiveConfig>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) verifier: Verifier,
+    pub(crate) refusals: Arc<Refusals>,
+    /// Connections that are not upgraded yet, by their addresses.
+    pub(crate) arrivals: Arc<Arrivals>,
+    /// One permit for each socket: taken before the upgrade, returned after the close.
+    pub(crate) permits: Places,
+    pub(crate) sessions: Arc<Services>,
+}
+
+/// `/ws/chat/` and `/ws/`: the sockets of one room, and of all rooms of a user.
+pub(crate) struct Chat {
+    pub(crate) services: Arc<UpgradeServices>,
+    pub(crate) path: Path,
+}
+
+#[async_trait]
+impl Handler for Chat {
+    async fn handle(&self, req: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
+        if let Err(Refusal(status, reason)) = self.upgrade(req, res).await {
+            res.status_code(status);
+            let headers = res.headers_mut();
+            if status == StatusCode::UPGRADE_REQUIRED {
+                headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+                headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            }
+            if status == StatusCode::METHOD_NOT_ALLOWED {
+                headers.insert(ALLOW, HeaderValue::from_static("GET"));
+            }
+            res.render(reason);
+        }
+    }
+}
+
+/// Why there is no upgrade: the status, and what a person reads.
+pub(crate) struct Refusal(pub(crate) StatusCode, pub(crate) &'static str);
+
+impl Chat {
+    /// Answers the handshake (RFC 6455, 4.2) and leaves the connection to a task of its own. A refusal is known before the
+    /// upgrade, but the client receives it after: see [`handshake`].
+    async fn upgrade(&self, req: &mut Request, res: &mut Response) -> Result<(), Refusal> {
+        let services = &self.services;
+        if req.method() != Method::GET || head::is_head(req) {
+            return Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket is opened by GET"));
+        }
+        let key = websocket_key(req.headers())?;
+        let (source, caller) = self.caller(req, res).await?;
+        if matches!(&caller, Some(Err(refused)) if refused.is_too_long()) {
+            services.metrics.limit("token_bytes");
+        }
+        let most = services.config.load().limits.sockets;
+        let place = services.permits.take(most).filter(|_| !services.lifecycle.is_draining());
+        let place = place.ok_or_else(|| {
+            services.metrics.limit("sockets");
+            let reason = "the server has no place for another socket: try again later, or elsewhere";
+            Refusal(StatusCode::SERVICE_UNAVAILABLE, reason)
+        })?;
+        let upgrade = req.extensions_mut().remove::<OnUpgrade>();
+        let upgrade = upgrade.ok_or(Refusal(StatusCode::BAD_REQUEST, "this connection can't be upgraded"))?;
+        let admission = handshake::admit(self.path, req.uri().query().unwrap_or_default(), caller);
+
+        res.status_code(StatusCode::SWITCHING_PROTOCOLS);
+        let headers = res.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(SEC_WEBSOCKET_ACCEPT, key);
+        if let Some(spelling) = handshake::spelling(req.headers())
+            && let Ok(spelling) = HeaderValue::from_str(spelling)
+        {
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, spelling);
+        }
+        if let Some(connection) = req.extensions().get::<ConnCtrl>() {
+            // From here on it may be quiet, and what stalls is the socket's own business.
+            connection.relax_timeouts();
+        }
+        if admission.is_ok()
+            && let Some(peer) = req.remote_addr().clone().into_std()
+        {
+            services.arrivals.leave(peer);
+        }
+        let sessions = services.sessions.clone();
+        services.lifecycle.spawn(async move {
+            // An error here is a client that left in the middle of its handshake.
+            if let Ok(io) = upgrade.await {
+                session::serve(sessions, io, admission, place, source).await;
+            }
+        });
+        Ok(())
+    }
+}
+
+impl Chat {
+    /// Checks the token, and finds whom a refusal is held against.
+    ///
+    /// # Errors
+    /// 403: a page elsewhere made the connect. 429: its source was refused too often. That is a source without a good token, and
+    /// no other one behind the same address.
+    async fn caller(
+        &self,
+        req: &Request,
+        res: &mut Response,
+    ) -> Result<(Source, Option<Result<Caller, Refused>>), Refusal> {
+        let services = &self.services;
+        let config = services.config.load_full();
+        let peer = req.remote_addr().ip().unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+        let address = client_ip::of_client(peer, req.headers(), &config.http.proxies);
+        let source = Source::of_address(address, &config);
+        let blocked = services.refusals.wait(&source, &config);
+        let origin = origin_allowed(req.headers(), &config.http.origins);
+        if !origin && blocked.is_none() {
+            services.metrics.connect("origin");
+            services.refusals.add(&source, &config);
+            return Err(Refusal(StatusCode::FORBIDDEN, "pages of this origin may not connect"));
+        }
+        let turns = blocked.map(|_| &*services.refusals);
+        // Where no known key has signed the token, the issuer is asked first; see `auth::issuer` for how often.
+        let caller = match handshake::token(req.headers()).filter(|_| origin) {
+            Some(token) => {
+                let verified = services.verifier.verify_or_ask(token, turns);
+                // A check takes no time, but there may be a queue for its turn.
+                tokio::time::timeout(config.http.request + config.auth.fetch, verified).await.ok()
+            }
+            None => None,
+        };
+        let source = source.with_token(caller.as_ref());
+        let Some(wait) = services.refusals.wait(&source, &config) else { return Ok((source, caller)) };
+        services.metrics.limit("refusals_per_minute");
+        services.metrics.connect("too_many_refused");
+        res.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
+        let reason = "too many connects from this address were refused: see Retry-After";
+        Err(Refusal(StatusCode::TOO_MANY_REQUESTS, reason))
+    }
+}
+
+/// Base64 as every client writes it. Bits of the last character that say nothing may be anything (RFC 4648, 3.5).
+const KEY_ENCODING: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
+
+/// The length of a client's key, in bytes (RFC 6455, 4.2.1).
+const KEY_BYTES: usize = 16;
+
+/// The answer to the client's key, where this is a handshake at all.
+pub(crate) fn websocket_key(headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
+    let bad = |reason| Refusal(StatusCode::BAD_REQUEST, reason);
+    let required = |reason| Refusal(StatusCode::UPGRADE_REQUIRED, reason);
+    let has = |name, token: &str| items(headers, name).any(|item| item.eq_ignore_ascii_case(token));
+    if !has(CONNECTION, "upgrade") || !has(UPGRADE, "websocket") {
+        return Err(required("this is for WebSockets: Connection: Upgrade, Upgrade: websocket"));
+    }
+    let mut versions = items(headers, SEC_WEBSOCKET_VERSION);
+    let version = versions.next();
+    if versions.next().is_some() {
+        return Err(bad("Sec-WebSocket-Version: is given twice"));
+    }
+    if version != Some("13") {
+        return Err(required("Sec-WebSocket-Version: must be 13"));
+    }
+    let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).into_iter();
+    let key = keys.next().ok_or(bad("Sec-WebSocket-Key: is missing"))?;
+    if keys.next().is_some() {
+        return Err(bad("Sec-WebSocket-Key: is given twice"));
+    }
+    let is_key = KEY_ENCODING.decode(key).is_ok_and(|bytes| bytes.len() == KEY_BYTES);
+    let accept = Some(key).filter(|_| is_key).map(|key| derive_accept_key(key.as_bytes()));
+    let accept = accept.and_then(|accept| accept.try_into().ok());
+    accept.ok_or(bad("Sec-WebSocket-Key: must be 16 bytes in base64"))
+}
+
+/// The items of all lists that a header has. A value that is no text counts as one that nobody knows.
+fn items(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let lists = headers.get_all(name).into_iter().map(|value| value.to_str().unwrap_or("?"));
+    lists.flat_map(|list| list.split(',')).map(str::trim)
+}
+
+/// A client that names no origin is no browser, and has none to be checked.
+pub(crate) fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
+    let Some(origin) = headers.get(ORIGIN) else { return true };
+    let named = |origin: &str| allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin));
+    allowed.is_empty() || origin.to_str().is_ok_and(named)
+}

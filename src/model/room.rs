@@ -1,0 +1,44 @@
+//! Rooms and their members.
+
+use handlers::{Role, RoomId, Time, UserId};
+
+use super::receipts::Marks;
+
+/// A room that is not deleted.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredRoom {
+    pub(crate) id: RoomId,
+    pub(crate) kind: StoredRoomKind,
+    pub(crate) name: Option<String>,
+    pub(crate) created_at: Time,
+}
+
+/// What a room is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StoredRoomKind {
+    /// The one room of two users.
+    Direct,
+    /// Of anyone, who may come and go.
+    Group,
+}
+
+impl StoredRoomKind {
+    /// As it is stored.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Group => "group",
+        }
+    }
+}
+
+/// A user in a room.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredMember {
+    pub(crate) user: UserId,
+    pub(crate) email: Option<String>,
+    pub(crate) role: Role,
+    pub(crate) marks: Marks,
+    /// The user has not accepted the membership (see `store::rooms::consent`).
+    pub(crate) pending: bool,
+}

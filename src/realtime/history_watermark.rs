@@ -1,0 +1,94 @@
+//! The events that the first frame of a connection already contained.
+
+use bson::Timestamp;
+use handlers::UserId;
+
+use super::outbox::Frame;
+use crate::model::receipts::MinMarks;
+use crate::store::Snapshot;
+
+/// The point up to which a history already contains the events of its room.
+pub(crate) struct HistoryWatermark {
+    /// All that was committed up to then, but marks.
+    time: Timestamp,
+    /// The number of its last message. One that comes again, since the stream had to be caught up with, has a later time.
+    newest: i64,
+    /// Of those as many as were known: until something later comes they have to be looked at.
+    marks: Option<Box<MinMarks<UserId>>>,
+}
+
+impl HistoryWatermark {
+    pub(crate) fn of(snapshot: &Snapshot) -> Self {
+        let members = snapshot.members.iter().map(|member| (&member.user, member.marks));
+        let marks = MinMarks::of(members).map(|lowest| Box::new(lowest.owned()));
+        let newest = snapshot.messages.first().map_or(0, |message| message.id.get());
+        Self { time: snapshot.time, newest, marks }
+    }
+
+    /// Whether this was shown. Frames come in the order of their times.
+    pub(crate) fn has(&mut self, frame: &Frame) -> bool {
+        if frame.time > self.time {
+            self.marks = None;
+            return frame.delivers.as_ref().is_some_and(|(message, _)| message.get() <= self.newest);
+        }
+        match (&frame.marks, &self.marks) {
+            (Some((message, author, reached)), Some(marks)) => marks.status(author, *message) >= *reached,
+            _ => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use handlers::{MessageId, Role, Status};
+
+    use super::*;
+    use crate::model::receipts::Marks;
+    use crate::model::room::StoredMember;
+
+    fn at(time: u32) -> Timestamp {
+        Timestamp { time, increment: 1 }
+    }
+
+    fn shown(marks: &[(i64, i64, i64)]) -> HistoryWatermark {
+        let member = |(user, delivered, read): &(i64, i64, i64)| StoredMember {
+            user: UserId::Int(*user),
+            email: None,
+            role: Role::Member,
+            marks: Marks { delivered: *delivered, read: *read },
+            pending: false,
+        };
+        let members = marks.iter().map(member).collect();
+        let (messages, waiting) = (Vec::new(), Vec::new());
+        HistoryWatermark::of(&Snapshot { time: at(10), members, messages, waiting, complete: true })
+    }
+
+    fn marked(message: i64, author: i64, reached: Status, time: u32) -> Frame {
+        let marks = (MessageId::try_from(message).unwrap(), UserId::Int(author), reached);
+        Frame { marks: Some(marks), ..Frame::new("{}".into(), at(time)) }
+    }
+
+    #[test]
+    fn a_mark_was_shown_where_the_marks_of_the_history_say_so_whenever_it_came() {
+        let mut history = shown(&[(1, 9, 9), (2, 7, 5), (3, 8, 4)]);
+        for (message, author, reached, expected) in [
+            (7, 1, Status::Delivered, true),
+            (8, 1, Status::Delivered, false),
+            (4, 1, Status::Read, true),
+            (5, 1, Status::Read, false),
+            // By another's marks: the author's own never count.
+            (8, 2, Status::Delivered, true),
+            (9, 2, Status::Delivered, false),
+            (5, 3, Status::Read, true),
+            (6, 3, Status::Read, false),
+        ] {
+            assert_eq!(history.has(&marked(message, author, reached, 9)), expected, "{message} by {author}");
+        }
+        assert!(history.has(&Frame::new("{}".into(), at(10))));
+        assert!(!history.has(&marked(4, 1, Status::Read, 11)), "what comes after the history is told");
+        assert!(
+            !shown(&[(1, 9, 9)]).has(&marked(5, 1, Status::Delivered, 9)),
+            "to nobody there is nothing shown"
+        );
+    }
+}

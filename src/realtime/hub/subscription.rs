@@ -1,0 +1,29 @@
+//! A socket's membership of a room in the hub.
+
+use std::sync::Arc;
+
+use handlers::RoomId;
+
+use super::{Hub, Joined};
+use crate::realtime::outbox::Outbox;
+
+/// A socket that is in a room of the hub. It leaves the room when this is dropped.
+pub(crate) struct HubSubscription {
+    hub: Arc<Hub>,
+    room: RoomId,
+    outbox: Arc<Outbox>,
+}
+
+impl HubSubscription {
+    /// Puts a socket into a room until the subscription is dropped.
+    pub(crate) fn new(hub: &Arc<Hub>, room: RoomId, outbox: &Arc<Outbox>) -> (Joined, Self) {
+        let joined = hub.join(room, outbox);
+        (joined, Self { hub: hub.clone(), room, outbox: outbox.clone() })
+    }
+}
+
+impl Drop for HubSubscription {
+    fn drop(&mut self) {
+        self.hub.leave(self.room, &self.outbox);
+    }
+}

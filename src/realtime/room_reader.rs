@@ -1,0 +1,120 @@
+//! Reads a room for a connection that has just joined it in the hub.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use handlers::RoomId;
+use tokio::time::Instant;
+
+use super::hub::{Hub, Joined};
+use super::outbox::Outbox;
+use crate::config::live::LiveConfig;
+use crate::protocol::close::Close;
+use crate::protocol::cursor::{Position, RoomCursor};
+use crate::store::{Changed, Last, Snapshot, Store, StoreError};
+use crate::telemetry::metrics::Metrics;
+
+/// The pause before a snapshot is read again that is older than what the hub has received.
+pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// Reads rooms. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct RoomReader {
+    pub(crate) config: Arc<LiveConfig>,
+    pub(crate) store: Store,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl RoomReader {
+    /// Reads the room as of a time that is not before what the hub had received when the connection joined. If the hub
+    /// needs the room's state, it gets it.
+    ///
+    /// # Errors
+    /// The room's members can't be read within `mongodb.operation_ms`.
+    pub(crate) async fn read(
+        &self,
+        room: RoomId,
+        joined: Joined,
+        outbox: &Arc<Outbox>,
+    ) -> Result<Snapshot, Close> {
+        Ok(self.read_since(&self.store, room, joined, outbox, None).await?.0)
+    }
+
+    /// Does the same over the connections of `store`. For a resumable connection it also reads what changed since the
+    /// cursor `since`, as of the same time.
+    ///
+    /// # Errors
+    /// As of [`read`](Self::read).
+    pub(crate) async fn read_since(
+        &self,
+        store: &Store,
+        room: RoomId,
+        joined: Joined,
+        outbox: &Arc<Outbox>,
+        since: Option<&str>,
+    ) -> Result<(Snapshot, Option<Changed>), Close> {
+        let (operation, page_bytes) = {
+            let config = self.config.load();
+            (config.mongodb.operation, config.limits.page_bytes)
+        };
+        let deadline = Instant::now() + operation;
+        let (view, members) = loop {
+            let members = store.members_marked(room, joined.marked).await;
+            let (view, members) = members.map_err(|error| self.refused(&error))?;
+            if joined.reached.is_none_or(|reached| reached <= view.time()) {
+                break (view, members);
+            }
+            if Instant::now() > deadline {
+                return Err(Close::Unavailable);
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        };
+        let time = view.time();
+        let waiting = joined.unread.is_some();
+        let read = match since {
+            None => store.snapshot(room, view, members.clone(), waiting).await.map(|read| (read, None)),
+            Some(since) => {
+                let from = place(since, room);
+                let changed = store.changed(room, view, members.clone(), waiting, from, page_bytes).await;
+                changed.map(|(read, changed)| (read, Some(changed)))
+            }
+        };
+        let (snapshot, changed) = read.unwrap_or_else(|error| {
+            self.metrics.fault("history");
+            tracing::error!(%error, %room, "could not read the history; the connection starts with none");
+            let snapshot =
+                Snapshot { time, members, messages: Vec::new(), waiting: Vec::new(), complete: false };
+            (snapshot, None)
+        });
+        // A room that shows no messages may have had some, which were purged.
+        if let Some(newest) = snapshot.messages.first() {
+            let delivered = snapshot.members.iter().map(|member| member.marks.delivered).max();
+            let n = delivered.unwrap_or_default().max(newest.id.get());
+            self.store.numbers().saw(room, Last { n, at: newest.created_at });
+        }
+        if let Some(visit) = joined.unread {
+            self.hub.opened(room, visit, outbox, &snapshot);
+        }
+        Ok((snapshot, changed))
+    }
+
+    /// Returns why a connect fails when the room or the membership can't be read. Counts and logs the error.
+    pub(crate) fn refused(&self, error: &StoreError) -> Close {
+        if !matches!(error, StoreError::Erasing(_)) {
+            self.metrics.fault("connect");
+            tracing::error!(%error, "could not read the room; refusing the connect");
+        }
+        match error {
+            StoreError::Unreachable(_) | StoreError::Unknown(_) | StoreError::Full => Close::Unavailable,
+            StoreError::NotMember => Close::NotMember,
+            StoreError::Erasing(_) => Close::PeerErasing,
+            StoreError::Fault(_) => Close::Internal,
+        }
+    }
+}
+
+/// Where a client says that it was in this room; none where that can't be told.
+fn place(since: &str, room: RoomId) -> Option<Position> {
+    since.parse().ok().filter(|cursor: &RoomCursor| cursor.room == room).map(|cursor| cursor.position)
+}

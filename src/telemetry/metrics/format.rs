@@ -1,0 +1,20 @@
+//! The two text formats of metrics.
+
+/// The text formats of Prometheus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MetricsFormat {
+    /// `OpenMetrics` 1.0: where the client prefers it, and where it says nothing.
+    OpenMetrics,
+    /// The classic one, 0.0.4.
+    Classic,
+}
+
+impl MetricsFormat {
+    /// Returns the media type of the format.
+    pub(crate) const fn media_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Classic => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! The parts of the server that every WebSocket connection uses.
+
+use std::sync::Arc;
+
+use crate::actions::dispatcher::Runtime;
+use crate::auth::refused_clients::Refusals;
+use crate::config::live::LiveConfig;
+use crate::lifecycle::Lifecycle;
+use crate::limits::user_quota::Users;
+use crate::presence::tracker::Present;
+use crate::realtime::heartbeat::Pulse;
+use crate::realtime::held_bytes::Held;
+use crate::realtime::hub::Hub;
+use crate::realtime::room_reader::RoomReader;
+use crate::realtime::sessions::Outboxes;
+use crate::store::{Receipts, Store};
+use crate::telemetry::metrics::Metrics;
+
+pub(crate) struct Services {
+    pub(crate) config: Arc<LiveConfig>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) refusals: Arc<Refusals>,
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) store: Store,
+    pub(crate) receipts: Receipts,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) room_reader: RoomReader,
+    /// All open connections.
+    pub(crate) outboxes: Outboxes,
+    /// The bytes that wait for all connections.
+    pub(crate) held: Held,
+    pub(crate) present: Present,
+    /// The bounds that count over all connections of a user.
+    pub(crate) users: Users,
+    pub(crate) pulse: Arc<Pulse>,
+}
