@@ -134,7 +134,7 @@ async fn while_it_ends_no_new_socket_is_let_in_and_what_is_under_way_has_its_tim
     let token = program.token(1).sign();
     assert!(upgraded(program.address(), &token).await);
     program.signal("TERM");
-    program.logged("going away").await;
+    program.logged("shutting down").await;
     assert!(!upgraded(program.address(), &token).await, "a new socket was let in");
     let (heard, end) = one.hear_out().await;
     assert_eq!(end, End::Closed(1012));
@@ -150,7 +150,7 @@ async fn a_second_signal_ends_at_once() {
         // The last events are waited for, and don't come.
         link.set(State::Held);
         program.signal(first);
-        program.logged("going away").await;
+        program.logged("shutting down").await;
         let told = Instant::now();
         program.signal(second);
         let code = program.exit_code().await;
