@@ -103,7 +103,7 @@ fn fail(error: &dyn Display) -> ExitCode {
     let line = format!("parlor: {error}\n");
     // Where stderr is closed, or full and not read, there is nobody to tell.
     parlor::telemetry::logging::for_at_most(LAST_LINE_PATIENCE, move || {
-        drop(io::stderr().write_all(line.as_bytes()))
+        drop(io::stderr().write_all(line.as_bytes()));
     });
     ExitCode::FAILURE
 }
