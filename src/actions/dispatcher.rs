@@ -18,7 +18,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use super::envelope::Answer;
 use super::envelope::Heading;
+use super::functions::BUSY_RETRY_MS;
 use super::functions::{Call, Function};
 use super::no_room::NoRoom;
 use super::registry::{Row, Run, Table};
@@ -33,10 +35,6 @@ use crate::supervisor::panic_text;
 use crate::telemetry::metrics::Metrics;
 use crate::webhooks::BeforeSend;
 use crate::webhooks::before_send::Asked;
-
-/// After how long a call is worth trying again that found no place, in milliseconds: a client that heeds it is never
-/// told so ten times in ten seconds, which would close its socket.
-pub(crate) const BUSY_RETRY_MS: u64 = 1_500;
 
 /// What one server runs actions with.
 pub(crate) struct Runtime {
@@ -65,14 +63,6 @@ pub(crate) struct Ports {
     pub(crate) verifier: Verifier,
     pub(crate) audience: Arc<dyn Audience>,
     pub(crate) pulse: Arc<Pulse>,
-}
-
-/// An answer to one frame, for its own socket alone.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    /// What it was refused with; none where it was done.
-    pub(crate) refused: Option<Code>,
-    pub(crate) json: Utf8Bytes,
 }
 
 /// What has been accepted and is not answered yet, as shutdown sees it.

@@ -4,9 +4,16 @@ use bson::oid::ObjectId;
 use handlers::{Code, Error, ErrorFrame, RoomId};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::dispatcher::Answer;
 use crate::protocol::fields::{quoted, splice};
 use crate::protocol::json::json;
+
+/// An answer to one frame, for its own socket alone.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// What it was refused with; none where it was done.
+    pub(crate) refused: Option<Code>,
+    pub(crate) json: Utf8Bytes,
+}
 
 /// How much of a frame's `action` an error repeats, in characters.
 pub(crate) const ACTION_SHOWN: usize = 64;

@@ -4,7 +4,7 @@
 
 use handlers::UserId;
 
-use super::rooms::list::Listed;
+use super::rooms::summary::Listed;
 use crate::model::message::StoredMessage;
 use crate::model::room::StoredMember;
 

@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use super::session::WebSocket;
+use super::connection::WebSocket;
 use crate::protocol::close::Close;
 
 /// How long writing the close frame may take, and then the peer's answer.

@@ -7,12 +7,18 @@
 //! A client that sends and closes at once makes the next write fail, while its last frames still wait in the kernel. From
 //! the first failed write on, everything that is written is dropped here, and reading goes on to the end of the stream.
 
+use salvo::hyper::upgrade::Upgraded;
+use salvo::rt::tokio::TokioIo;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
+use tokio_tungstenite::WebSocketStream;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+/// The WebSocket of a client.
+pub(crate) type WebSocket = WebSocketStream<Line<TokioIo<Upgraded>>>;
 
 /// The longest head of a frame, in bytes (RFC 6455, 5.2).
 const HEAD_BYTES: usize = 14;

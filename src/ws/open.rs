@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use handlers::{Mark, Resumed, RoomId, UserId};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::handshake::{Admission, Wanted};
+use super::member_email::{accept, drop_email, keep_email, may_keep};
+use super::open_inbox;
 use super::room_view::OneRoom;
 use super::services::Services;
-use super::session::View;
-use super::{open_inbox, user_sockets};
+use super::user_sockets::{may_read, take_seat};
+use super::view::Opened;
+use super::view::View;
 use crate::actions::session_state::{Caller, Place};
 use crate::auth;
 use crate::config::Direct;
@@ -24,13 +26,6 @@ use crate::realtime::history_watermark::HistoryWatermark;
 use crate::realtime::hub::subscription::HubSubscription;
 use crate::realtime::outbox::Outbox;
 use crate::store::{BulkTurn, Changed, NewMember, NoTurn, Showing, Snapshot};
-
-/// A socket that is in its room, or in all of its user's.
-pub(super) struct Opened {
-    pub(super) caller: Arc<Caller>,
-    pub(super) view: View,
-    pub(super) first_frame: Utf8Bytes,
-}
 
 /// Opens what is asked for.
 pub(super) async fn open(
@@ -47,24 +42,6 @@ pub(super) async fn open(
     } else {
         open_room(services, outbox, admission).await
     }
-}
-
-/// A place among the sockets of its user.
-pub(super) async fn take_seat(services: &Services, user: &UserId) -> Result<Seat, Close> {
-    let seat = user_sockets::take(services, user).await?;
-    seat.connect(&services.runtime.rates()).map_err(|_| {
-        services.metrics.limit("connects_per_minute");
-        Close::TooManyConnects
-    })?;
-    Ok(seat)
-}
-
-/// Fails where the user's connects have read too many documents.
-pub(super) fn may_read(services: &Services, seat: &Seat) -> Result<(), Close> {
-    seat.may_read(&services.runtime.rates()).map_err(|_| {
-        services.metrics.limit("documents_per_minute");
-        Close::TooManyConnects
-    })
 }
 
 /// Finds the room, joins it and reads its history.
@@ -168,49 +145,6 @@ async fn make_direct(
     Ok(made.map_err(|error| services.room_reader.refused(&error))?.id)
 }
 
-/// Whether a token's address may be kept: a client that alternates between two must not tell its rooms of each.
-pub(super) fn may_keep(services: &Services, seat: &Seat, email: &str) -> bool {
-    let may = seat.may_keep(&services.runtime.rates(), email);
-    if !may {
-        services.metrics.limit("addresses_per_minute");
-    }
-    may
-}
-
-/// The user accepts a room that another user made by connecting; the others are shown address and presence from now on.
-pub(super) fn accept(services: &Arc<Services>, room: RoomId, user: &UserId, email: Option<String>) {
-    let (store, metrics, user) = (services.store.clone(), services.metrics.clone(), user.clone());
-    services.lifecycle.spawn(async move {
-        if let Err(error) = store.accept(room, &user, email.as_deref()).await {
-            metrics.fault("accept");
-            tracing::warn!(%error, %room, "could not note that a user accepted a room; opening it again tries again");
-        }
-    });
-}
-
-/// The token's address becomes the member's. The socket needn't wait: its own history shows it already.
-fn keep_email(services: &Arc<Services>, room: RoomId, user: &UserId, email: String) {
-    let (store, metrics, user) = (services.store.clone(), services.metrics.clone(), user.clone());
-    services.lifecycle.spawn(async move {
-        if let Err(error) = store.set_email(room, &user, &email).await {
-            metrics.fault("email");
-            tracing::warn!(%error, %room, "a member's address could not be kept; the next connect tries again");
-        }
-    });
-}
-
-/// Takes an address away that the user's own token doubts. The socket needn't wait: its own history shows none already.
-pub(super) fn drop_email(services: &Arc<Services>, user: &UserId, doubted: Option<String>) {
-    let Some(doubted) = doubted else { return };
-    let (store, metrics, user) = (services.store.clone(), services.metrics.clone(), user.clone());
-    services.lifecycle.spawn(async move {
-        if let Err(error) = store.drop_email(&user, &doubted).await {
-            metrics.fault("email");
-            tracing::warn!(%error, "could not remove an unverified address; the next connect tries again");
-        }
-    });
-}
-
 /// The history's array; for a Level 2 socket what it missed, with where to resume from after it. Where nothing could be
 /// read that is nowhere.
 fn first_frame(snapshot: &Snapshot, room: RoomId, ask: &Ask, changed: Option<&Changed>) -> Utf8Bytes {
@@ -238,28 +172,4 @@ fn first_frame(snapshot: &Snapshot, room: RoomId, ask: &Ask, changed: Option<&Ch
         has_more: changed.has_more,
         cursor: RoomCursor { room, position: changed.position }.to_string(),
     })
-}
-
-/// Returns the head of a text frame for a text of this many bytes (RFC 6455, 5.2): final, text, not masked, the length in 7, 16
-/// or 64 bits.
-pub(super) fn head(bytes: usize) -> Vec<u8> {
-    let mut head = vec![0x81];
-    match (u8::try_from(bytes), u16::try_from(bytes)) {
-        (Ok(short), _) if short < 126 => head.push(short),
-        (_, Ok(long)) => {
-            head.push(126);
-            head.extend(long.to_be_bytes());
-        }
-        _ => {
-            head.push(127);
-            head.extend((bytes as u64).to_be_bytes());
-        }
-    }
-    head
-}
-
-/// Writes straight to the connection.
-pub(super) async fn write(io: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> std::io::Result<()> {
-    io.write_all(bytes).await?;
-    io.flush().await
 }

@@ -9,9 +9,10 @@ use tokio::time::Instant;
 
 use super::handshake::Admission;
 use super::inbox_view::AllRooms;
-use super::open::{Opened, drop_email, may_keep, may_read, take_seat};
+use super::member_email::{drop_email, may_keep};
 use super::services::Services;
-use super::session::View;
+use super::user_sockets::{may_read, take_seat};
+use super::view::{Opened, View};
 use crate::actions::session_state::{Caller, Place, ROOMS};
 use crate::auth;
 use crate::protocol::close::Close;

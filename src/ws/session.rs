@@ -4,7 +4,9 @@
 //! written. Every wait has a limit: a write that stalls and a queue that fills close the socket with 4008, a
 //! peer that falls silent is asked by a ping and then let go, a token that expires closes it with 4001.
 
+use super::connection::WebSocket;
 use super::services::Services;
+use super::view::View;
 use crate::ws::close;
 use crate::ws::open;
 
@@ -25,11 +27,9 @@ use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 
 use super::connection::Line;
 use super::handshake::{Admission, Wanted};
-use super::inbox_view::AllRooms;
-use super::room_view::OneRoom;
-use super::write::LARGE_BYTES;
+use super::raw_frame::LARGE_BYTES;
 use super::write_pace::Pace;
-use crate::actions::dispatcher::Answer;
+use crate::actions::envelope::Answer;
 use crate::actions::session_state::Caller;
 use crate::auth::refused_clients::Source;
 use crate::limits::permits::Place;
@@ -46,8 +46,6 @@ const WRITE_BYTES: usize = 4 * 1024;
 
 /// Refusals by a rate limit after which a socket is closed with 4029, and within what time (docs/protocol.md, Close codes).
 const TOLD: (usize, Duration) = (10, Duration::from_secs(10));
-
-pub(crate) type WebSocket = WebSocketStream<Line<TokioIo<Upgraded>>>;
 
 type Running = Pin<Box<dyn Future<Output = Option<Answer>> + Send>>;
 
@@ -175,14 +173,6 @@ async fn talk(
 
 /// Nothing is of this type: a socket's loop ends by an [`End`] alone.
 enum Never {}
-
-/// What a socket makes of what happens.
-pub(super) enum View {
-    /// In its one room.
-    Room(OneRoom),
-    /// In all rooms of its user.
-    Inbox(Box<AllRooms>),
-}
 
 /// An open socket.
 pub(super) struct Socket<'a> {

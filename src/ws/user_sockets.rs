@@ -61,3 +61,21 @@ async fn silent(asked: Vec<Asked>, end: Instant) -> Vec<Arc<Outbox>> {
     }
     silent
 }
+
+/// A place among the sockets of its user.
+pub(super) async fn take_seat(services: &Services, user: &UserId) -> Result<Seat, Close> {
+    let seat = take(services, user).await?;
+    seat.connect(&services.runtime.rates()).map_err(|_| {
+        services.metrics.limit("connects_per_minute");
+        Close::TooManyConnects
+    })?;
+    Ok(seat)
+}
+
+/// Fails where the user's connects have read too many documents.
+pub(super) fn may_read(services: &Services, seat: &Seat) -> Result<(), Close> {
+    seat.may_read(&services.runtime.rates()).map_err(|_| {
+        services.metrics.limit("documents_per_minute");
+        Close::TooManyConnects
+    })
+}

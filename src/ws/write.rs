@@ -7,16 +7,14 @@ use futures_util::{FutureExt, SinkExt};
 use tokio_tungstenite::tungstenite::error::Error;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
-use super::open;
+use super::raw_frame;
+use super::raw_frame::LARGE_BYTES;
 use super::services::Services;
-use super::session::{End, Socket, View};
+use super::session::{End, Socket};
+use super::view::View;
 use super::write_pace::Pace;
 use crate::protocol::close::Close;
 use crate::realtime::outbox::Outbox;
-
-/// A larger text is written past the WebSocket's own buffer, which would keep the size of its largest frame for ever, and in
-/// parts of this size: each within one `limits.write_ms`.
-pub(super) const LARGE_BYTES: usize = 16 * 1024;
 
 /// Frames that are written before anything else has its turn.
 const WRITTEN_AT_ONCE: usize = 64;
@@ -30,12 +28,12 @@ impl Socket<'_> {
             services.metrics.limit("user_bytes");
             return Err(Close::TooSlow.into());
         };
-        let head = open::head(text.len());
+        let head = raw_frame::head(text.len());
         // A small one goes in one write.
         let (first, rest) = text.as_bytes().split_at(text.len().min(LARGE_BYTES));
         let first = [&*head, first].concat();
         for part in std::iter::once(&*first).chain(rest.chunks(LARGE_BYTES)) {
-            let write = async { open::write(ws.get_mut(), part).await.map_err(Error::from) };
+            let write = async { raw_frame::write(ws.get_mut(), part).await.map_err(Error::from) };
             let writing = Writing { services, outbox, pace, bytes: part.len() };
             // A close frame would stand in the middle of this one.
             writing.limited(|| caller.until_expiry(), write).await.map_err(|_| End::Gone)?;

@@ -49,6 +49,7 @@ mod issuers;
 mod keysets;
 mod large;
 mod last_frames;
+mod layers;
 mod level2;
 mod limits;
 mod logs;

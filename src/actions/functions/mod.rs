@@ -17,7 +17,6 @@ use serde_json::value::RawValue;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use self::response::{Answer, Malformed};
-use super::dispatcher::BUSY_RETRY_MS;
 use super::session_state::Caller;
 use crate::config::{self, Config};
 use crate::error::StartError;
@@ -26,6 +25,10 @@ use crate::outbound::{OutboundError, Receiver};
 use crate::protocol::ephemeral::{BadEvent, CustomEvent, Signal};
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
+
+/// After how long a call is worth trying again that found no place, in milliseconds: a client that heeds it is never
+/// told so ten times in ten seconds, which would close its socket.
+pub(crate) const BUSY_RETRY_MS: u64 = 1_500;
 
 /// One of them.
 pub(crate) struct Function {

@@ -13,8 +13,9 @@ use super::members::Membership;
 use super::messages::{NewMessage, NewText};
 use super::page_query::{MAX_LIMIT, Window};
 use super::problem::Problem;
+use super::room_bounds::MAX_MEMBERS;
 use super::room_list::{self, Wanted};
-use super::rooms::{MAX_MEMBERS, NewRoom, Planned, Renaming};
+use super::rooms::{NewRoom, Planned, Renaming};
 use crate::store::Position;
 
 /// The longest error text, in characters.

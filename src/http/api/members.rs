@@ -10,7 +10,7 @@ use super::json_body::{Body, Example};
 use super::path_params::{RoomParam, UserParam};
 use super::problem::{Code, Details, Problem};
 use super::response::{Done, Made};
-use super::rooms::{MAX_MEMBERS, check_email};
+use super::room_bounds::{MAX_MEMBERS, check_email};
 use super::{Shared, schema};
 use crate::store::{Entered, Gone, NewMember};
 

@@ -19,6 +19,7 @@ pub(crate) mod page_query;
 pub(crate) mod path_params;
 pub(crate) mod problem;
 pub(crate) mod response;
+pub(crate) mod room_bounds;
 pub(crate) mod room_list;
 pub(crate) mod rooms;
 pub(crate) mod schema;
@@ -50,7 +51,8 @@ use crate::webhooks::Telling;
 
 pub(crate) use self::docs::{description, routes as docs};
 pub(crate) use self::problem::{Code, Problem, Unrouted};
-pub use self::rooms::{MAX_MEMBERS, check_members};
+pub use self::room_bounds::MAX_MEMBERS;
+pub use self::rooms::check_members;
 
 /// Everything under `/api/v1`, behind the keys.
 pub(crate) fn routes(services: &Arc<Services>) -> Router {

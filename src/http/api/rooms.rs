@@ -16,20 +16,14 @@ use super::json_body::{Body, Example, objects};
 use super::path_params::RoomParam;
 use super::problem::{Details, Problem};
 use super::response::{Done, Made};
+use super::room_bounds::{MAX_MEMBERS, MAX_NAME_CHARS, check_email};
 use super::room_list::list_rooms;
 use super::strict_json::user_id;
 use super::{Shared, members, messages, schema};
-use crate::auth::MAX_EMAIL_BYTES;
 use crate::model::receipts::Marks;
 use crate::model::room::StoredMember;
 use crate::model::room::StoredRoom;
 use crate::store::{NewMember, RoomPlan};
-
-/// The most members that a room can have.
-pub const MAX_MEMBERS: usize = 1_000;
-
-/// The longest name of a room, in characters.
-pub(super) const MAX_NAME_CHARS: usize = 200;
 
 pub(super) fn routes() -> Router {
     Router::with_path("rooms").get(list_rooms).post(create_room).push(
@@ -264,14 +258,6 @@ fn check<'a>(members: impl ExactSizeIterator<Item = &'a NewMember> + Clone) -> R
     }
     for email in members.filter_map(|member| member.email.as_deref()) {
         check_email(email).map_err(|fault| format!("members: {fault}"))?;
-    }
-    Ok(())
-}
-
-/// Whether it may be an address.
-pub(super) fn check_email(email: &str) -> Result<(), &'static str> {
-    if email.is_empty() || email.len() > MAX_EMAIL_BYTES || email.chars().any(char::is_control) {
-        return Err("an email is empty, too long, or has control characters");
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use salvo_oapi::schema::OneOf;
 use salvo_oapi::schema::SchemaType;
 use salvo_oapi::{BasicType, KnownFormat, Object, SchemaFormat};
 
-use super::rooms::MAX_NAME_CHARS;
+use super::room_bounds::MAX_NAME_CHARS;
 use crate::auth::MAX_EMAIL_BYTES;
 
 /// Control characters, in a class of a regular expression.

@@ -9,7 +9,7 @@ use bson::{Bson, Document, RawDocument, doc};
 use handlers::{RoomId, UserId};
 
 use crate::store::codec::{self, Undecodable};
-use crate::store::rooms::list::{newest, range};
+use crate::store::rooms::newest::{newest, range};
 
 /// Deleted messages that are counted in the database.
 const COUNTED: i64 = 200;

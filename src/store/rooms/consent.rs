@@ -16,7 +16,7 @@ use futures_util::TryStreamExt;
 use handlers::{RoomId, UserId};
 use mongodb::ClientSession;
 
-use super::list::{Position, joined};
+use super::position::{Position, joined};
 use crate::store::codec::{self, Undecodable};
 use crate::store::{Store, StoreError};
 

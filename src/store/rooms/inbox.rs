@@ -9,7 +9,10 @@ use handlers::{MemberView, ReadyRoom, RoomChange, RoomId, RoomKind, RoomView, Us
 use mongodb::ClientSession;
 
 use super::consent::{self, Places};
-use super::list::{self, Listed, Page, Position};
+use super::list::{self, Page};
+use super::position;
+use super::position::Position;
+use super::summary::Listed;
 use crate::model::message::StoredMessage;
 use crate::model::room::{StoredMember, StoredRoom, StoredRoomKind};
 use crate::protocol::cursor::{self, InboxCursor, Position as Reached};
@@ -300,7 +303,7 @@ impl Store {
             let mut known = None;
             let find = store.members.find_one(doc! { "_id": codec::member_id(room, &user) });
             if let Some(member) = find.session(&mut session).await? {
-                places[0] = list::joined(&member)?;
+                places[0] = position::joined(&member)?;
                 let beginning = codec::read_beginning(&member)?;
                 known = Some(Known { room, position: store.position(&mut session, room).await?, beginning });
             }

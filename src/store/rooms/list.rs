@@ -6,8 +6,6 @@
 //! is more read.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::str::FromStr;
 
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt;
@@ -15,9 +13,10 @@ use handlers::{RoomId, Time, UserId};
 use mongodb::ClientSession;
 
 use super::consent;
-use crate::model::message::StoredMessage;
+use super::newest::{newest, range};
+use super::position::Position;
+use super::summary::Listed;
 use crate::model::receipts::Marks;
-use crate::model::room::{StoredMember, StoredRoom};
 use crate::store::codec::{self, Undecodable};
 use crate::store::json_size::{self, Fitting};
 use crate::store::receipts::journal;
@@ -36,58 +35,6 @@ pub(in crate::store) struct Fitted {
     pub(in crate::store) shown: Vec<Listed>,
     /// Whether there are more.
     pub(in crate::store) cut: bool,
-}
-
-/// After which room a page begins: its last activity, and, for rooms of the same moment, its id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Position {
-    pub(crate) at: Time,
-    pub(crate) room: RoomId,
-}
-
-/// `<milliseconds>-<room>`: a page's `next`, which clients hand back as it came.
-impl fmt::Display for Position {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(to, "{}-{}", self.at.0, self.room)
-    }
-}
-
-/// A text is no page's `next`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NoPosition;
-
-impl FromStr for Position {
-    type Err = NoPosition;
-
-    fn from_str(text: &str) -> Result<Self, NoPosition> {
-        let (at, room) = text.split_once('-').ok_or(NoPosition)?;
-        let digits = at.bytes().all(|byte| byte.is_ascii_digit());
-        let at = at.parse().ok().filter(|_| digits).ok_or(NoPosition)?;
-        Ok(Self { at: Time(at), room: room.parse().map_err(|_| NoPosition)? })
-    }
-}
-
-/// A room as one of its members sees it.
-#[derive(Debug)]
-pub(crate) struct Listed {
-    pub(crate) room: StoredRoom,
-    pub(crate) members: Vec<StoredMember>,
-    /// The last message that is not deleted.
-    pub(crate) last: Option<StoredMessage>,
-    /// Others' messages after the user's read mark, deleted ones not counted.
-    pub(crate) unread: i64,
-    /// How far the user has come.
-    pub(crate) marks: Marks,
-    pub(crate) active_at: Time,
-    /// The user has not accepted the room.
-    pub(crate) pending: bool,
-}
-
-impl Listed {
-    /// The last message, where it and all before it are still to be delivered to the user.
-    pub(crate) fn undelivered(&self) -> Option<i64> {
-        self.last.as_ref().map(|last| last.id.get()).filter(|last| *last > self.marks.delivered)
-    }
 }
 
 /// What is asked of [`Store::rooms_of`].
@@ -266,12 +213,6 @@ fn in_order(
     Ok(listed)
 }
 
-/// Of a membership: the room, and since when.
-pub(in crate::store) fn joined(document: &RawDocument) -> Result<Position, Undecodable> {
-    let room = codec::read_room(document.get_document("_id")?)?;
-    Ok(Position { at: codec::read_time(document, "joined_at")?, room })
-}
-
 /// The page of rooms that is asked for, the latest first; and whether there are more.
 pub(in crate::store) fn paged(mut places: Vec<Position>, page: Page) -> (Vec<Position>, bool) {
     if let Some(before) = page.before {
@@ -306,27 +247,11 @@ fn stages(user: &UserId, places: &[Position], own: &HashMap<RoomId, Marks>) -> V
     stages
 }
 
-/// The conditions on a key of the room, from `first` on (`$gte`) or after it (`$gt`).
-pub(in crate::store) fn range(last: &str, above: &str, first: Bson) -> Vec<Document> {
-    vec![
-        doc! { above: ["$_id", { "room": "$$room", last: first }] },
-        doc! { "$lte": ["$_id", { "room": "$$room", last: Bson::MaxKey }] },
-    ]
-}
-
 /// Looks up the room's last message that is not deleted; as [`codec::alive`] finds it.
 fn newest_alive() -> Document {
     let filter = doc! { "$expr": { "$eq": ["$_id.room", "$$room"] }, "text": { "$exists": true } };
     doc! { "$lookup": { "from": "messages", "let": { "room": "$room" }, "as": "last", "pipeline": [
         { "$match": filter }, { "$sort": codec::by_number(-1) }, { "$limit": 1 }, { "$project": { "write_id": 0 } },
-    ] } }
-}
-
-/// Looks up the room's last message, deleted or not.
-pub(in crate::store) fn newest(name: &str, shown: Document) -> Document {
-    let filter = doc! { "$expr": { "$and": range("n", "$gte", Bson::MinKey) } };
-    doc! { "$lookup": { "from": "messages", "let": { "room": "$room" }, "as": name, "pipeline": [
-        { "$match": filter }, { "$sort": { "_id": -1 } }, { "$limit": 1 }, { "$project": shown },
     ] } }
 }
 

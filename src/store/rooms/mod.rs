@@ -8,3 +8,6 @@ pub(crate) mod delete;
 pub(crate) mod inbox;
 pub(crate) mod list;
 pub(crate) mod membership;
+pub(crate) mod newest;
+pub(crate) mod position;
+pub(crate) mod summary;

@@ -24,7 +24,9 @@ use mongodb::options::ReadConcern;
 use super::presence;
 use crate::store::codec::{self, Undecodable};
 use crate::store::rooms::inbox::AsOf;
-use crate::store::rooms::list::{self, Listed, READ_AT_ONCE};
+use crate::store::rooms::list::{self, READ_AT_ONCE};
+use crate::store::rooms::newest;
+use crate::store::rooms::summary::Listed;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
@@ -218,7 +220,7 @@ impl Store {
             list::of_user(user, rooms.iter().copied()),
             doc! { "$project": { "_id": 0, "room": "$_id.room" } },
             doc! { "$lookup": { "from": "members", "let": { "room": "$room" }, "as": "members", "pipeline": [
-                { "$match": { "$expr": { "$and": list::range("user", "$gte", Bson::MinKey) } } },
+                { "$match": { "$expr": { "$and": newest::range("user", "$gte", Bson::MinKey) } } },
                 { "$limit": CONTACTS },
                 { "$project": { "_id": 1 } },
             ] } },

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use self::debounce::Counts;
-use super::open;
+use super::member_email;
 use super::services::Services;
 use crate::actions::session_state::Caller;
 use crate::model::receipts::Marks;
@@ -334,7 +334,7 @@ impl AllRooms {
     /// The user opened a room or wrote in it: one that another user made by connecting is accepted by that.
     fn accept(&mut self, room: RoomId) {
         if self.accepted(room) {
-            open::accept(&self.services, room, &self.caller.user, self.caller.email.clone());
+            member_email::accept(&self.services, room, &self.caller.user, self.caller.email.clone());
         }
     }
 
