@@ -142,7 +142,7 @@ impl BoundRoom {
 
     /// What has become of a message that was there before.
     async fn again(&self, id: MessageId) -> Result<Appended, Error> {
-        let found = self.store.message(self.room, id).await.map_err(StoreError::of_read)?;
+        let found = self.store.message(self.room, id).await.map_err(of_stored)?;
         let Some(snapshot) = found else { return self.deleted(id).await };
         self.is_in(&snapshot)?;
         let Some(message) = snapshot.told().into_iter().next() else { return self.deleted(id).await };
@@ -166,10 +166,10 @@ impl BoundRoom {
 
     /// That a message is deleted. Where it isn't, what didn't see it was behind.
     async fn deleted(&self, id: MessageId) -> Result<Appended, Error> {
-        if self.store.is_deleted(self.room, id).await.map_err(StoreError::of_read)? {
+        if self.store.is_deleted(self.room, id).await.map_err(of_stored)? {
             return Ok(Appended::Deleted(id));
         }
-        Err(StoreError::Unreachable(None).of_read())
+        Err(of_stored(StoreError::Unreachable(None)))
     }
 
     /// What has become of the message that the caller gave this `client_id` first; none where there is none.
@@ -191,6 +191,11 @@ impl BoundRoom {
         numbers.saw(self.room, last);
         Ok(last.n.min(id.get()))
     }
+}
+
+/// Converts the error of a read about a message that is stored. `unavailable` would say that nothing was written.
+fn of_stored(error: StoreError) -> Error {
+    error.after_a_write().of_write()
 }
 
 impl Room for BoundRoom {
