@@ -1,5 +1,9 @@
 //! Which tokens are let in.
 
+use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::json;
 
@@ -7,15 +11,16 @@ use crate::support::{Server, Token, alone, now};
 
 const TARGET: &str = "/ws/chat/?firts_user=1&second_user=2/";
 
-/// A pair made for these tests.
-const PRIVATE_KEY: &str = "-----BEGIN PRIVATE KEY-----
-MC4CAQAwBQYDK2VwBCIEIGowcHMdv/9A1uTOJ3YcT86IdTHVvPScuQ0r+QJAcNzC
------END PRIVATE KEY-----
-";
-const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----
-MCowBQYDK2VwAyEAgm9ke50ejcdkBiggDFeasiuEWIs2of0v3tHuWP1tODU=
------END PUBLIC KEY-----
-";
+/// Makes a key pair: the private half, and the PEM text of the public half.
+fn key_pair() -> (EncodingKey, String) {
+    let pair = Ed25519KeyPair::generate().unwrap();
+    let public: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
+    let pem = format!(
+        "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+        STANDARD.encode(public.as_ref())
+    );
+    (EncodingKey::from_ed_der(pair.to_pkcs8v1().unwrap().as_ref()), pem)
+}
 
 async fn assert_let_in(server: &Server, case: &str, token: &str) {
     let mut one = server.dial(TARGET).called(case).token(token).open().await;
@@ -137,26 +142,26 @@ async fn only_the_listed_algorithms_are_taken() {
 
 #[tokio::test]
 async fn a_public_key_is_never_taken_for_a_secret() {
-    let server = Server::start(&[("AUTH__SECRET", ""), ("AUTH__PUBLIC_KEY", PUBLIC_KEY)]).await;
+    let (key, public) = key_pair();
+    let server = Server::start(&[("AUTH__SECRET", ""), ("AUTH__PUBLIC_KEY", &public)]).await;
     server.room(&[1, 2]).await;
-    let token = Token::of(PUBLIC_KEY, 1);
-    let key = EncodingKey::from_ed_pem(PRIVATE_KEY.as_bytes()).unwrap();
+    let token = Token::of(&public, 1);
     assert_let_in(&server, "EdDSA", &token.clone().algorithm(Algorithm::EdDSA).sign_with(&key)).await;
     for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
         let forged = token.clone().algorithm(algorithm);
         assert_refused(&server, "the key as a secret", &forged.sign()).await;
-        assert_refused(&server, "trimmed", &forged.secret(PUBLIC_KEY.trim()).sign()).await;
+        assert_refused(&server, "trimmed", &forged.secret(public.trim()).sign()).await;
     }
     assert_refused(&server, "alg none", &token.unsigned()).await;
 }
 
 #[tokio::test]
 async fn ed25519_is_another_name_of_eddsa_and_of_nothing_else() {
-    let windows = format!("\u{feff}{}", PUBLIC_KEY.replace('\n', "\\r\\n"));
-    let key = EncodingKey::from_ed_pem(PRIVATE_KEY.as_bytes()).unwrap();
-    let token = Token::of(PUBLIC_KEY, 1).algorithm(Algorithm::EdDSA);
+    let (key, public) = key_pair();
+    let windows = format!("\u{feff}{}", public.replace('\n', "\\r\\n"));
+    let token = Token::of(&public, 1).algorithm(Algorithm::EdDSA);
     let under = |alg: &str| json!({"alg": alg, "typ": "JWT"});
-    for (algorithms, pem) in [("", PUBLIC_KEY), ("Ed25519", &*windows), ("EdDSA", PUBLIC_KEY)] {
+    for (algorithms, pem) in [("", &*public), ("Ed25519", &*windows), ("EdDSA", &*public)] {
         let settings = [("AUTH__SECRET", ""), ("AUTH__PUBLIC_KEY", pem), ("AUTH__ALGORITHMS", algorithms)];
         let server = Server::start(&settings).await;
         server.room(&[1, 2]).await;
@@ -166,7 +171,7 @@ async fn ed25519_is_another_name_of_eddsa_and_of_nothing_else() {
         for alg in ["ed25519", "Ed448", "ES256", "HS256", "none", ""] {
             assert_refused(&server, alg, &token.sign_under(&under(alg), &key)).await;
         }
-        let secret = EncodingKey::from_secret(PUBLIC_KEY.as_bytes());
+        let secret = EncodingKey::from_secret(public.as_bytes());
         let forged = token.clone().algorithm(Algorithm::HS256).sign_under(&under("Ed25519"), &secret);
         assert_refused(&server, "the key as a secret", &forged).await;
     }
