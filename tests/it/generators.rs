@@ -2,64 +2,18 @@
 //! Another tool's is beside the client library, `clients/js/test/openapi.test.ts`.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
 
 use serde_json::Value;
-use tokio::process::Command;
-use tokio::sync::OnceCell;
-use tokio::time::timeout;
 
-use crate::support::{API_KEY, Server};
+use crate::support::{API_KEY, Server, python, python_packages};
 
-/// The tool, as pip installs it into the target folder where it isn't there yet.
-const TOOL: (&str, &str) = ("openapi-python-client", "0.29.1");
-
-/// How long pip may take, and the tool.
-const PATIENCE: Duration = Duration::from_mins(5);
+/// The generator, as pip installs it.
+const TOOL: &str = "openapi-python-client==0.29.1";
 
 /// JSON lines are text to the tool, and what it writes needs no formatting.
 const CONFIG: &str = "post_hooks: []\ncontent_type_overrides:\n  application/x-ndjson: text/plain\n";
 
 const DESCRIPTION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/openapi.json");
-
-/// Runs Python to its end; gives what it printed.
-async fn python(path: &[&Path], arguments: &[&str]) -> String {
-    let mut command = Command::new("python3");
-    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
-    command.env("PYTHONPATH", std::env::join_paths(path).unwrap()).env("PYTHONDONTWRITEBYTECODE", "1");
-    let Ok(output) = timeout(PATIENCE, command.output()).await else {
-        panic!("python3 {arguments:?} still runs after {PATIENCE:?}")
-    };
-    let output = output.unwrap_or_else(|error| panic!("python3: {error}"));
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "python3 {arguments:?}: {}\n{text}\n{errors}", output.status);
-    text
-}
-
-/// The folder that the tool is in.
-async fn tool() -> PathBuf {
-    static INSTALLED: OnceCell<PathBuf> = OnceCell::const_new();
-    let install = async || {
-        let (name, version) = TOOL;
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{version}"));
-        if !folder.exists() {
-            // Moved there when it is whole.
-            let made = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-            let (target, wanted) = (made.path().join("site"), format!("{name}=={version}"));
-            let quiet = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"];
-            let arguments: Vec<_> = quiet.into_iter().chain([target.to_str().unwrap(), &wanted]).collect();
-            python(&[], &arguments).await;
-            // Another run of the tests may have been faster.
-            if std::fs::rename(&target, &folder).is_err() {
-                assert!(folder.exists(), "{} can't be made", folder.display());
-            }
-        }
-        folder
-    };
-    INSTALLED.get_or_init(install).await.clone()
-}
 
 /// How many operations are described.
 fn operations() -> usize {
@@ -82,7 +36,7 @@ fn modules(folder: &Path) -> usize {
 
 #[tokio::test]
 async fn a_generated_client_has_all_operations_and_calls_them() {
-    let site = tool().await;
+    let site = python_packages(&[TOOL]).await;
     let made = tempfile::tempdir().unwrap();
     let (config, client) = (made.path().join("config.yml"), made.path().join("client"));
     std::fs::write(&config, CONFIG).unwrap();
