@@ -74,6 +74,7 @@ mod rooms;
 mod servers;
 mod signals;
 mod slow;
+mod snippets;
 mod soak;
 mod support;
 mod texts;

@@ -1,0 +1,85 @@
+//! The shell script that a page's snippets make: each snippet in its order, in one shell.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use super::page::Snippet;
+
+/// The word after which the script names the snippet that has ended.
+pub(super) const ENDED: &str = "== ended: ";
+
+/// What every page begins with. A failed command ends the page; the end of the page ends what it started.
+const HEAD: &str = r#"set -eE -o pipefail
+trap 'jobs=$(jobs -p); [[ -z $jobs ]] || kill $jobs 2>/dev/null || true; wait' EXIT
+trap 'echo "== failed: line $LINENO of $BASH_SOURCE"' ERR
+trap 'exit 1' TERM
+"#;
+
+/// What compiles a TypeScript program, as `docs/client-library.md` says it.
+const TSC: &str = "npx tsc --strict --target es2022 --module nodenext --types node";
+
+/// Writes the snippets and the script into the page's folder. The script is `page.sh`; the output of the snippet on line
+/// 7 of the page is in `.snippets/7.out`.
+pub(super) fn write(folder: &Path, snippets: &[Snippet], address: &str) {
+    fs::create_dir(folder.join(".snippets")).unwrap();
+    let mut script = HEAD.to_owned();
+    for snippet in snippets {
+        let (line, file) = (snippet.line, &snippet.file);
+        let piece = format!(".snippets/{line}.{}", extension(&snippet.language));
+        fs::write(folder.join(&piece), snippet.text.replace("127.0.0.1:8001", address)).unwrap();
+        let run = match (snippet.language.as_str(), file.as_str()) {
+            ("sh", _) => format!("source {piece}"),
+            ("js", "") => format!("node --experimental-websocket {piece}"),
+            ("ts", "") => {
+                let compiled = piece.replace(".mts", ".mjs");
+                format!("{TSC} {piece} && node --experimental-websocket {compiled}")
+            }
+            ("python", "") => format!("python3 {piece}"),
+            (_, file) => format!("tee --append {file} < {piece}"),
+        };
+        // No command of a snippet reads the script.
+        let _ = writeln!(script, "{{ {run}; }} < /dev/null > .snippets/{line}.out\necho '{ENDED}{line}'");
+    }
+    fs::write(folder.join("page.sh"), script).unwrap();
+}
+
+fn extension(language: &str) -> &str {
+    match language {
+        "js" => "mjs",
+        "ts" => "mts",
+        "python" => "py",
+        other => other,
+    }
+}
+
+/// Whether a text is what a page says, where `…` stands for anything within a line.
+pub(super) fn is_as_said(said: &str, text: &str) -> bool {
+    let (said, text): (Vec<_>, Vec<_>) = (said.lines().collect(), text.lines().collect());
+    said.len() == text.len() && said.iter().zip(&text).all(|(said, text)| line_matches(said, text))
+}
+
+fn line_matches(said: &str, text: &str) -> bool {
+    let text = text.trim_end();
+    let mut pieces = said.split('…');
+    let first = pieces.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let pieces: Vec<_> = pieces.collect();
+    let Some((last, between)) = pieces.split_last() else { return rest.is_empty() };
+    for piece in between {
+        let Some(at) = rest.find(piece) else { return false };
+        rest = &rest[at + piece.len()..];
+    }
+    rest.ends_with(last)
+}
+
+#[test]
+fn output_matches_when_only_ellipses_differ() {
+    for (said, text) in [("a…c", "abc"), ("…", "\n"), ("a", "a\n"), ("a … b…", "a x b"), ("…1…1", "21 and 1")]
+    {
+        assert!(is_as_said(said, text), "{said:?} {text:?}");
+    }
+    for (said, text) in [("a…c", "abcd"), ("a", "ab"), ("a", "a\nb"), ("a\nb", "a"), ("a…a", "a")] {
+        assert!(!is_as_said(said, text), "{said:?} {text:?}");
+    }
+}
