@@ -11,6 +11,7 @@
 mod abuse;
 mod actions;
 mod answers;
+mod book;
 mod bulk;
 mod calls;
 mod closing;
