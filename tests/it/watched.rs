@@ -144,3 +144,14 @@ async fn every_bound_and_fault_is_there_from_the_start() {
     }
     assert!(looked_at > 10, "only {looked_at} places that count were found");
 }
+
+#[tokio::test]
+async fn runbook_explains_each_place_of_faults() {
+    let page = at_first().await;
+    let runbook = fs::read_to_string(path("docs/operate/runbook.md")).unwrap();
+    let places: BTreeSet<_> = quoted(&page, "parlor_faults_total{place=\"").collect();
+    assert!(places.len() > 10, "{places:?}");
+    for place in places {
+        assert!(runbook.contains(&format!("`{place}`")), "docs/operate/runbook.md says nothing of `{place}`");
+    }
+}
