@@ -44,6 +44,8 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
     ("clients/js/README.md", "npm --prefix", INSTALLS),
     ("clients/js/README.md", "npm ci", "CI runs these commands themselves"),
     ("docs/client-library.md", "npm --prefix", INSTALLS),
+    ("docs/contributing/adding-an-action.md", "cargo test", IN_THE_SOURCE),
+    ("docs/contributing/adding-an-action.md", "UPDATE_CONTRACTS=1", IN_THE_SOURCE),
     ("docs/contributing/benchmarks.md", "benches/compare", "it takes the whole machine for most of an hour"),
     ("docs/contributing/setup.md", "cargo build ", BUILDS),
     ("docs/contributing/setup.md", ".ci/run", "these tests are part of it"),
@@ -54,6 +56,9 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
 
 /// The test puts the program that it was built with into PATH instead.
 const BUILDS: &str = "it builds Parlor, for minutes";
+
+/// An action is a part of the program that the test runs.
+const IN_THE_SOURCE: &str = "it changes the source that the tests are built from";
 
 /// The test compiles the library from the repository instead.
 const INSTALLS: &str = "it needs a project of the reader's";
