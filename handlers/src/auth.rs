@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Code, Context, Error, Kind, Level, Limits, Time};
 
-/// What the frame holds.
+/// Replaces the token of the connection before it expires.
 #[derive(Deserialize, JsonSchema)]
 pub struct Request {
     /// A token of the same user.
@@ -24,9 +24,9 @@ impl fmt::Debug for Request {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Answer {
-    /// It is in force.
+    /// The new token is in force.
     Auth {
-        /// When it expires, without leeway.
+        /// When the token expires, without leeway.
         expires_at: Time,
     },
 }

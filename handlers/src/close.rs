@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::{ByEvent, Code, Context, Error, Kind, Level, Limits};
 
-/// What the frame holds: nothing more than which room.
+/// The user no longer looks at the room: new messages stay unread until they are read.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request {}
 

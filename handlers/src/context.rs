@@ -150,12 +150,12 @@ pub struct History {
     pub has_more: bool,
 }
 
-/// What a member may do beyond writing.
+/// The role of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Nothing more. Both members of a direct room are this.
+    /// Reads and writes. Both members of a direct room have this role.
     Member,
-    /// In a group: may delete anyone's messages.
+    /// In a group: may also delete the messages of others.
     Admin,
 }

@@ -33,15 +33,15 @@ pub fn asyncapi(actions: &[Action], closes: &[(u16, &str)]) -> Value {
     let mut said: Vec<String> = ["first_history", "resumed", "ready", "error"].map(str::to_owned).into();
 
     let history = of::<Vec<HistoryMessage>>(&mut gives);
-    let first = message("The first frame of a Level 1 socket", &history, &[Level::Basic]);
+    let first = message("The first frame of a basic connection (Level 1)", &history, &[Level::Basic]);
     messages.insert("first_history".to_owned(), first);
     let resumed = tagged("type", "resumed", of::<Resumed>(&mut gives));
-    let first = message("The first frame of a Level 2 socket", &resumed, &[Level::Resumable]);
+    let first = message("The first frame of a resumable connection (Level 2)", &resumed, &[Level::Resumable]);
     messages.insert("resumed".to_owned(), first);
     let error = with_ref(tagged("type", "error", of::<ErrorFrame>(&mut gives)));
     messages.insert("error".to_owned(), message("The answer to a frame that can't be done", &error, ALL));
     let ready = tagged("type", "ready", of::<Ready>(&mut gives));
-    let first = message("The first frame of a socket of all rooms", &ready, INBOX.levels);
+    let first = message("The first frame of an inbox connection (Level 3)", &ready, INBOX.levels);
     messages.insert("ready".to_owned(), first);
     for event in one_of(of::<Event>(&mut gives)) {
         let Some(kind) = kind_of(&event) else { continue };
@@ -57,7 +57,7 @@ pub fn asyncapi(actions: &[Action], closes: &[(u16, &str)]) -> Value {
         let Some(kind) = kind_of(&event) else { continue };
         said.push(kind.clone());
         let event = if kind == "presence" { event } else { with_cursor(with_room(event)) };
-        messages.insert(kind, message("For sockets of all rooms", &event, INBOX.levels));
+        messages.insert(kind, message("For inbox connections (Level 3)", &event, INBOX.levels));
     }
     for action in actions {
         let CallSchema { request, .. } = (action.schema)(&mut takes);
@@ -80,11 +80,11 @@ pub fn asyncapi(actions: &[Action], closes: &[(u16, &str)]) -> Value {
     }
     examples::add(&mut messages);
     operations.insert("tell".to_owned(), CHAT.told(
-        "What the server says by itself: the history first, then events in the order in which they were committed.",
+        "The frames that the server sends by itself: the first frame, then events in the order of their commits.",
         &said, &messages,
     ));
     operations.insert("tell_of_all_rooms".to_owned(), INBOX.told(
-        "What the server says by itself on a socket of all rooms: the rooms first, then what happens in them.",
+        "The frames that the server sends by itself on an inbox connection: the rooms first, then events.",
         &said, &messages,
     ));
     json!({
@@ -92,12 +92,12 @@ pub fn asyncapi(actions: &[Action], closes: &[(u16, &str)]) -> Value {
         "info": {
             "title": "Parlor",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Chat over WebSockets: a socket of one room, or of all of a user's. The subprotocols are `Bearer` and the token. `x-levels` says which Levels of the protocol have a message: 1 and 2 are sockets of one room, without and with `since`; 3 is a socket of all rooms.",
+            "description": "Chat over WebSockets, on a connection for one room or for all rooms of a user. The subprotocols are `Bearer` and the token. `x-levels` lists the modes that have a message: 1 basic and 2 resumable, for one room without and with `since`; 3 inbox, for all rooms. docs/protocol.md explains them.",
         },
         "defaultContentType": "application/json",
         "channels": { "inbox": {
             "address": "/ws/",
-            "description": "All rooms of the caller. Every action is as on the other channel, and takes `room_id` besides.",
+            "description": "All rooms of the caller. Every action is the same as on the other channel, and names its `room_id`. The close codes are the same, too.",
             "messages": INBOX.listed(&messages),
             "bindings": { "ws": { "method": "GET", "query": since(), "headers": headers() } },
         }, "chat": {
@@ -162,7 +162,7 @@ fn tagged(tag: &str, name: &str, schema: Value) -> Value {
 /// A frame that may carry a `ref`, and says on a socket of all rooms which one it means.
 fn with_ref(schema: Value) -> Value {
     let schema = with_room(schema);
-    let is = json!({ "type": "string", "maxLength": 64, "description": "As the frame had it that this belongs to." });
+    let is = json!({ "type": "string", "maxLength": 64, "description": "The frame's own reference, up to 64 characters. Its reply, error or event carries it back." });
     with_field(schema, "ref", &is)
 }
 
@@ -180,12 +180,12 @@ fn with_extras(event: Value, name: &str) -> Value {
 }
 
 fn with_cursor(event: Value) -> Value {
-    let is = json!({ "type": "string", "description": "Not on Level 1 sockets: where to resume from, having this." });
+    let is = json!({ "type": "string", "description": "The cursor after this event. Absent on basic connections (Level 1)." });
     with_field(event, "cursor", &is)
 }
 
 fn with_room(schema: Value) -> Value {
-    let is = json!({ "type": "integer", "description": "On sockets of all rooms: in which one." });
+    let is = json!({ "type": "integer", "description": "The room, on inbox connections (Level 3)." });
     with_field(schema, "room_id", &is)
 }
 
@@ -240,14 +240,14 @@ fn query(generator: &mut SchemaGenerator) -> Value {
     let user: Schema = generator.subschema_for::<UserId>();
     json!({
         "type": "object",
-        "description": "The caller and the other person, or the room. Any value may end in one `/`.",
+        "description": "The caller and the other user, or the room. Any value may end in one `/`.",
         "properties": {
             "firts_user": user,
-            "first_user": { "description": "The same as firts_user; one of the two at most." },
+            "first_user": { "description": "The same as `firts_user`. Only one of the two may be given." },
             "second_user": user,
-            "room_id": { "type": "integer", "minimum": 1, "description": "Instead of second_user." },
+            "room_id": { "type": "integer", "minimum": 1, "description": "The room, instead of `second_user`." },
             "since": since()["properties"]["since"],
-            "receipts": { "const": "manual", "description": "What was read is said by `read`; delivered is automatic all the same." },
+            "receipts": { "const": "manual", "description": "Manual read receipts: the client reports with `read` what was read. `delivered` stays automatic." },
         },
     })
 }
@@ -255,7 +255,7 @@ fn query(generator: &mut SchemaGenerator) -> Value {
 fn since() -> Value {
     json!({ "type": "object", "properties": { "since": {
         "type": "string",
-        "description": "The last cursor, or nothing to begin with. Makes a socket of one room a Level 2 socket.",
+        "description": "The last cursor, or empty for a first connection. Makes a connection to one room resumable (Level 2).",
     } } })
 }
 

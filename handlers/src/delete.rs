@@ -5,10 +5,10 @@ use serde::Deserialize;
 
 use crate::{ByEvent, Code, Context, Error, Kind, Level, Limits, MessageId, Role};
 
-/// What the frame holds.
+/// Deletes a message. Its author may do so, and in a group each admin.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request {
-    /// Which message.
+    /// The message.
     message_id: MessageId,
 }
 

@@ -5,12 +5,12 @@ use serde::Deserialize;
 
 use crate::{ByEvent, Code, Context, Draft, Error, Kind, Level, Limits, MessageId};
 
-/// What the frame holds.
+/// Replaces the text of the caller's own message.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request {
-    /// Which message.
+    /// The message.
     message_id: MessageId,
-    /// Its new text; the same one again is an edit too.
+    /// The new text. The same text again is an edit too.
     text: Draft,
 }
 

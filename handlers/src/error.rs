@@ -7,31 +7,31 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// The stable part of an error; what clients branch on.
+/// The stable code of an error: clients branch on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
-    /// The frame is not JSON, not an object, or binary.
+    /// The frame is not JSON, is not an object, or is binary.
     BadJson,
-    /// No handler has the frame's `action`, or it has none.
+    /// No action has this name, or the frame has no `action`.
     UnknownAction,
     /// A field is missing, of the wrong type, or out of range.
     InvalidRequest,
-    /// There is no such message in this room; a deleted one counts as none.
+    /// There is no such message in this room, deleted ones included, or the caller is not in the room.
     NotFound,
-    /// Someone else wrote it.
+    /// The message is another user's.
     NotAuthor,
     /// The new token fails a check, or is another user's.
     InvalidToken,
-    /// The application won't have this message; `message` is its reason.
+    /// The application refused the message. `message` is its reason.
     Rejected,
     /// Too much in too short a time.
     RateLimited,
-    /// The handler ran out of time. What it was writing may still come to be, and is then told as an event.
+    /// The action did not end in time. It may still be done, and its event then follows.
     Timeout,
-    /// The database, or the server of an action of the application's own, can't be reached; nothing was written.
+    /// The database, or the server of a function or hook, can't be reached. Nothing was written.
     Unavailable,
-    /// A fault of the server, told with an id that is in its log.
+    /// An error of the server. `message` has an id that is in the server's log.
     Internal,
 }
 

@@ -9,41 +9,41 @@ use crate::{Code, Fields, HistoryMessage, Message, MessageId, UserId};
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event<'a> {
-    /// A message is safe on a majority of the database.
+    /// A message was written: a majority of the database has it.
     ChatMessage {
         /// With status `send`.
         message: &'a Message,
     },
-    /// It was written to a socket of each other member.
+    /// The message was written to a socket of each other member.
     MarkMessageAsDelivered {
         /// With status `delivered`.
         message: &'a Message,
     },
-    /// Each other member has read it.
+    /// Each other member has read the message.
     MarkMessageAsRead {
         /// With status `read`.
         message: &'a Message,
     },
-    /// Its author changed its text.
+    /// The text of a message changed.
     MessageEdited {
-        /// Which.
+        /// The message.
         message_id: MessageId,
         /// The new text.
         text: &'a str,
     },
-    /// It is gone.
+    /// A message was deleted.
     MessageDeleted {
-        /// Which.
+        /// The message.
         message_id: MessageId,
     },
-    /// Another user is typing. Told to Level 2 sockets alone.
+    /// Another user is typing. Basic connections (Level 1) don't receive it.
     Typing {
-        /// Who.
+        /// The user who is typing.
         sender_id: &'a UserId,
     },
-    /// What an action of the application's own tells the room. It is not stored.
+    /// An event of a function of the application. It is not stored.
     Custom {
-        /// The action.
+        /// The function's action.
         name: &'a str,
         /// All that it says; never [`RESERVED`](Self::RESERVED).
         #[serde(flatten)]
@@ -87,50 +87,50 @@ impl Kind {
     }
 }
 
-/// The answer to a frame that can't be done, for its own socket alone.
+/// The answer to a frame that can't be done, on its own socket alone.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename = "error")]
 pub struct ErrorFrame<'a> {
-    /// What clients branch on.
+    /// The stable code: branch on it.
     pub code: Code,
-    /// What they may show.
+    /// An explanation for people.
     pub message: &'a str,
-    /// The frame's `action`, cut to 64 characters; left out where there was none.
+    /// The frame's `action`, cut to 64 characters. Absent if the frame had none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<&'a str>,
-    /// With `rate_limited`: in how many milliseconds the frame would pass.
+    /// With `rate_limited`: the time to wait before sending again, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
 }
 
-/// The first frame of a Level 2 socket, instead of the history's array: what changed since its cursor, or, where that
-/// is no good, the last messages.
+/// The first frame of a resumable connection (Level 2): all changes since the cursor, or the room's last messages if the
+/// cursor can't be resumed.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename = "resumed")]
 pub struct Resumed<'a> {
-    /// Whether all that changed since the cursor is told.
+    /// Whether the frame has all changes since the cursor.
     pub resumed: bool,
-    /// New ones as they are now, oldest first; where it isn't resumed, the last ones of the room.
+    /// New messages as they are now, oldest first. If not resumed: the room's last messages.
     pub messages: Vec<HistoryMessage<'a>>,
-    /// Older ones whose text has changed since, as they are now.
+    /// Older messages whose text has changed, as they are now.
     pub edited: Vec<HistoryMessage<'a>>,
-    /// Older ones that have been deleted since.
+    /// Older messages that were deleted.
     pub deleted: Vec<MessageId>,
-    /// Every member's marks, from which each status follows.
+    /// The markers of every member. Each message's status follows from them.
     pub marks: Vec<Mark>,
-    /// Whether there are more messages: after these where it is resumed, else before them.
+    /// Whether there are more messages: after these if resumed, otherwise before them.
     pub has_more: bool,
-    /// Where to resume from, having this.
+    /// The cursor after this frame.
     pub cursor: String,
 }
 
-/// How far a member has come: everything up to these numbers.
+/// A member's markers: everything up to these numbers is delivered and read.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Mark {
-    /// Who.
+    /// The member.
     pub user_id: UserId,
-    /// Written to one of the member's sockets.
+    /// The number of the last message that was written to one of the member's sockets.
     pub delivered: i64,
-    /// Read.
+    /// The number of the last message that the member has read.
     pub read: i64,
 }

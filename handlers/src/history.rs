@@ -8,14 +8,14 @@ use crate::{Code, Context, Error, From, HistoryMessage, Kind, Level, Limits, MAX
 /// Messages of a page: where nothing is said, and at most (docs/protocol.md, `history`).
 const LIMIT: (u32, u32) = (50, 200);
 
-/// What the frame holds.
+/// Reads a page of the room's messages that are not deleted.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request {
-    /// The messages before this one, newest first. Without this and `after`: the newest.
+    /// The messages before this one, newest first. Without this and without `after`: the newest messages.
     before: Option<MessageId>,
-    /// The messages after this one, oldest first; 0: from the beginning.
+    /// The messages after this one, oldest first. 0: from the beginning.
     after: Option<u64>,
-    /// How many at most: 1 to 200, by default 50.
+    /// The largest number of messages: 1 to 200, by default 50.
     limit: Option<u32>,
 }
 
@@ -23,11 +23,11 @@ pub struct Request {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Answer {
-    /// A page.
+    /// A page of the room's messages.
     History {
         /// Newest first; oldest first for `after`.
         messages: Vec<HistoryMessage<'static>>,
-        /// Whether there are more in that direction.
+        /// Whether there are more messages in that direction.
         has_more: bool,
     },
 }

@@ -11,49 +11,49 @@ use crate::{HistoryMessage, MessageId, Role, RoomId, Time, UserId};
 pub struct Ready {
     /// The caller.
     pub user_id: UserId,
-    /// Whether this is what changed since the cursor, and not the plain start.
+    /// Whether `rooms` has all changes since the cursor. Otherwise it is the first page.
     pub resumed: bool,
-    /// The rooms, the latest first: all in which anything has changed, or the first page.
+    /// The rooms, the one with the latest activity first: all that changed, or the first page.
     pub rooms: Vec<ReadyRoom>,
-    /// Whether there are more rooms, by `rooms`.
+    /// Whether there are more rooms. The action `rooms` reads them.
     pub has_more: bool,
-    /// Where there are more: what to ask `rooms` for them with.
+    /// If there are more rooms: the `next` of the action `rooms`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub next: Option<String>,
-    /// Where it is resumed: all rooms that the caller is in. What is known besides has been left, or is gone.
+    /// If resumed: all rooms of the caller. The client drops every other room.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<RoomId>")]
     pub room_ids: Option<Vec<RoomId>>,
-    /// Who is online: of the members of these rooms, or, where it is resumed, of all of the caller's.
+    /// The users who are online: of the members of these rooms, or, if resumed, of all of the caller's rooms.
     pub online: Vec<UserId>,
-    /// Where to resume from, having this.
+    /// The cursor after this frame.
     pub cursor: String,
 }
 
-/// A room as it is now; and where it is resumed, what was missed in it.
+/// A room as it is now and, if resumed, its changes since the cursor.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct ReadyRoom {
     /// As it is now.
     #[serde(flatten)]
     pub room: RoomView,
-    /// The caller came in since: there is nothing that was missed, but all of it.
+    /// The caller joined the room after the cursor: load it with `history`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "bool")]
     pub added: Option<bool>,
-    /// New messages as they are now, oldest first; at most 1,000.
+    /// New messages as they are now, oldest first, at most 1,000.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<HistoryMessage<'static>>")]
     pub messages: Option<Vec<HistoryMessage<'static>>>,
-    /// Older ones whose text has changed since, as they are now.
+    /// Older messages whose text has changed, as they are now.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<HistoryMessage<'static>>")]
     pub edited: Option<Vec<HistoryMessage<'static>>>,
-    /// Older ones that have been deleted since.
+    /// Older messages that were deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<MessageId>")]
     pub deleted: Option<Vec<MessageId>>,
-    /// Whether there are more new messages after these, by `history`.
+    /// Whether there are more new messages after these. The action `history` reads them.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "bool")]
     pub has_more: Option<bool>,
@@ -64,21 +64,21 @@ pub struct ReadyRoom {
 pub struct RoomView {
     /// Its id.
     pub room_id: RoomId,
-    /// What it is for.
+    /// Whether it is a direct room or a group.
     pub kind: RoomKind,
-    /// Its name, where it has one.
+    /// Its name, if it has one.
     pub name: Option<String>,
-    /// The last message, deleted or not, or the caller's joining where that was later.
+    /// The time of the last message, deleted or not, or of the caller's joining if that is later.
     pub last_activity: Time,
-    /// Everyone, the caller included.
+    /// All members, the caller included.
     pub members: Vec<MemberView>,
-    /// The last one that is not deleted.
+    /// The last message that is not deleted.
     pub last_message: Option<HistoryMessage<'static>>,
-    /// Others' messages after the caller's read mark, deleted ones not counted.
+    /// The number of others' messages after the caller's read marker, without deleted ones.
     pub unread: i64,
-    /// The caller's own marks.
+    /// The caller's own delivered marker.
     pub delivered: i64,
-    /// The same.
+    /// The caller's own read marker.
     pub read: i64,
 }
 
@@ -86,26 +86,26 @@ pub struct RoomView {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RoomKind {
-    /// The one room of two users.
+    /// The only room of its kind for two users.
     Direct,
-    /// Of anyone, who may come and go.
+    /// A room whose members may change.
     Group,
 }
 
-/// A user in a room.
+/// A member of a room.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct MemberView {
-    /// Who.
+    /// The member's id.
     pub user_id: UserId,
     /// Shown as `sender_email`.
     pub email: Option<String>,
-    /// What the member may do beyond writing.
+    /// The member's role.
     pub role: Role,
     /// Everything up to this number was written to one of the member's sockets.
     pub delivered: i64,
-    /// Everything up to this number was read.
+    /// Everything up to this number was read by the member.
     pub read: i64,
-    /// Whether there is a socket of theirs, on any server.
+    /// Whether the member has a socket on any server. Ignore it in the caller's own entry.
     pub online: bool,
 }
 
@@ -113,32 +113,32 @@ pub struct MemberView {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum InboxEvent {
-    /// The caller is in one more room.
+    /// The caller joined a room.
     RoomAdded {
-        /// As in `ready`.
+        /// The room as in `ready`.
         room: Box<RoomView>,
     },
-    /// Its name or its members are others now.
+    /// The name or the members of a room changed.
     RoomChanged {
-        /// As it is now.
+        /// The room as it is now.
         room: RoomChange,
     },
-    /// The caller isn't in it any more, or it is gone.
+    /// The caller left the room, or the room was deleted.
     RoomRemoved {},
-    /// One of the caller's own marks, or a delete, has changed what is unread.
+    /// The caller's read marker, or a delete, changed the unread count.
     Unread {
-        /// Others' messages after the caller's read mark.
+        /// The number of others' messages after the caller's read marker.
         unread: i64,
-        /// The mark.
+        /// The caller's read marker.
         read: i64,
     },
-    /// Someone who shares a room has come or gone.
+    /// A user who shares a room came online or went offline.
     Presence {
-        /// Who.
+        /// The user.
         user_id: UserId,
-        /// Whether there is a socket of theirs, on any server.
+        /// Whether the user has a socket on any server.
         online: bool,
-        /// When the last one was closed, where there is none.
+        /// If offline: when the last socket was closed.
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schemars(with = "Time")]
         last_seen: Option<Time>,
@@ -148,11 +148,11 @@ pub enum InboxEvent {
 /// What can change of a room beside its messages.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct RoomChange {
-    /// What it is for.
+    /// Whether it is a direct room or a group.
     pub kind: RoomKind,
-    /// Its name, where it has one.
+    /// Its name, if it has one.
     pub name: Option<String>,
-    /// Everyone, the caller included.
+    /// All members, the caller included.
     pub members: Vec<MemberView>,
 }
 

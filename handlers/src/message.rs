@@ -95,15 +95,15 @@ impl<'de> Deserialize<'de> for ClientId {
     }
 }
 
-/// How far a message has come with all of its other readers; it never goes back.
+/// The status of a message: the lowest one over all members but its author. It never goes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// Stored.
+    /// The message is stored.
     Send,
-    /// Written to a socket of each other member.
+    /// The message was written to a socket of each other member.
     Delivered,
-    /// Read by each other member.
+    /// Each other member has read the message.
     Read,
 }
 
@@ -140,17 +140,17 @@ impl Serialize for Time {
 /// A message as events carry it.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Message {
-    /// Its text, as it came.
+    /// Its text, exactly as it was sent.
     pub text: String,
     /// Its number in the room.
     pub message_id: MessageId,
     /// Its author.
     pub sender_id: UserId,
-    /// How far it has come.
+    /// Its status.
     pub status: Status,
-    /// When it was sent, by the server's clock.
+    /// The time of sending, by the server's clock.
     pub created_at: Time,
-    /// When its text last changed.
+    /// The time of the last change of its text.
     pub updated_at: Time,
 }
 
@@ -159,17 +159,17 @@ pub struct Message {
 pub struct HistoryMessage<'a> {
     /// Its number in the room.
     pub message_id: MessageId,
-    /// Its text, as it came.
+    /// Its text, exactly as it was sent.
     pub text: Cow<'a, str>,
     /// Its author.
     pub sender_id: UserId,
-    /// The author's address, where it is known.
+    /// The author's address, if the room has one.
     pub sender_email: Option<Cow<'a, str>>,
-    /// How far it has come.
+    /// Its status.
     pub status: Status,
-    /// When it was sent, by the server's clock.
+    /// The time of sending, by the server's clock.
     pub created_at: Time,
-    /// When its text last changed.
+    /// The time of the last change of its text.
     pub updated_at: Time,
 }
 

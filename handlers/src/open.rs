@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::{ByEvent, Code, Context, Error, Kind, Level, Limits, MessageId};
 
-/// What the frame holds: nothing more than which room.
+/// The user looks at the room: everything in it becomes read, and so do new messages until `close`.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request {}
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Code, Context, Error, Kind, Level, Limits};
 
-/// What the frame holds: nothing more.
+/// Asks whether the server is alive, for clients that can't see the pings of the WebSocket protocol.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request {}
 
@@ -13,7 +13,7 @@ pub struct Request {}
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Answer {
-    /// It lives.
+    /// The server is alive.
     Pong,
 }
 

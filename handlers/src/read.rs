@@ -5,10 +5,10 @@ use serde::Deserialize;
 
 use crate::{ByEvent, Code, Context, Error, Kind, Level, Limits, MessageId};
 
-/// What the frame holds.
+/// Raises the caller's read marker: everything up to this message is read.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request {
-    /// The last one that was read; past the room's last message it means that one.
+    /// The last message that was read. A larger number means the room's last message.
     message_id: MessageId,
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Code, Context, Error, Kind, Level, Limits, RoomId, RoomPage, RoomView, RoomsFrom};
 
-/// What the frame holds.
+/// Reads a page of the caller's rooms.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request {
     /// The `next` of `ready` or of the page before, as it came. Without it and without `before`: the latest rooms.
@@ -31,13 +31,13 @@ impl Request {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Answer {
-    /// A page.
+    /// A page of the caller's rooms.
     Rooms {
-        /// The latest first.
+        /// The room with the latest activity first.
         rooms: Vec<RoomView>,
-        /// Whether there are more.
+        /// Whether there are more rooms.
         has_more: bool,
-        /// Where there are more: what to ask for the next page with.
+        /// If there are more rooms: the `next` of the action that reads the next page.
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schemars(with = "String")]
         next: Option<String>,

@@ -30,7 +30,7 @@ schemas! {
         "type": "string",
         "minLength": 1,
         "pattern": "^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$",
-        "description": "Not only white space, no U+0000, at most limits.text_chars code points; kept as it came.",
+        "description": "Not only white space, no U+0000, at most `limits.text_chars` code points. Kept exactly as it was sent.",
     });
 
     ClientId, |_generator| json_schema!({ "type": "string", "minLength": 1, "maxLength": ClientId::MAX_CHARS });
@@ -51,7 +51,7 @@ schemas! {
             { "type": "integer", "minimum": 0, "maximum": MAX_ID },
             { "type": "string", "minLength": 1, "maxLength": UserId::MAX_BYTES },
         ],
-        "description": "As the application's tokens have it. Digits without a leading zero are an integer.",
+        "description": "The id that the application's tokens have. Digits without a leading zero are an integer.",
     });
 
     Fields<'_>, |_generator| json_schema!({ "type": "object", "additionalProperties": true });

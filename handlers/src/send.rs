@@ -7,12 +7,12 @@ use crate::{
     Answer, Appended, ClientId, Code, Context, Draft, Error, Kind, Level, Limits, Message, MessageId, Reply,
 };
 
-/// What the frame holds.
+/// Writes a message in the room.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request {
     /// The text, kept exactly as it came.
     message: Draft,
-    /// The same one again, by the same sender in the same room, makes no second message.
+    /// Makes the action safe to repeat: the same value of the same sender in the same room makes no second message.
     client_id: Option<ClientId>,
 }
 
@@ -48,18 +48,18 @@ pub enum Sent {
     Before(Repeated),
 }
 
-/// What has become of the message that had this `client_id` first.
+/// The message that had this `client_id` first, as it is now.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Repeated {
-    /// It is there.
+    /// The message exists.
     ChatMessage {
         /// As it is now.
         message: Message,
     },
-    /// It has been deleted.
+    /// The message was deleted.
     MessageDeleted {
-        /// Which.
+        /// The message.
         message_id: MessageId,
     },
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::{ByEvent, Code, Context, Error, Kind, Level, Limits};
 
-/// What the frame holds: nothing more.
+/// Tells the room's other users that the caller is typing.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request {}
 

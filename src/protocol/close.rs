@@ -2,32 +2,32 @@
 
 /// When each code is said, for the contract.
 pub(crate) const CODES: &[(u16, &str)] = &[
-    (1000, "the client closed, and is answered"),
-    (1001, "nothing was heard of the client, also when asked by a ping"),
-    (1002, "what came was not WebSocket"),
+    (1000, "the client closed the connection, and the server agrees"),
+    (1001, "ping timeout: the client sent nothing and did not answer a ping"),
+    (1002, "the client did not send valid WebSocket frames"),
     (1007, "a text frame was not UTF-8"),
     (1009, "a frame over limits.frame_bytes, or a message of more fragments than limits.message_fragments"),
-    (1011, "an internal error"),
+    (1011, "an internal error of the server"),
     (1012, "the server is going away: reconnect after a random pause"),
     (
         1013,
-        "room or membership, or the token's key, can't be known now, the other user of the room is being erased, or the \
-         server is busy: try again later",
+        "the server can't serve this connection now, because the database or the issuer of the token's key can't be \
+         reached, the other user of the room is being erased, or the server is busy: try again later",
     ),
     (
         4001,
-        "no token, or one that fails a check; its user is being erased; later: it has expired, its key was removed, or the \
-         application has \
-         disconnected its user",
+        "there is no token, or it fails a check; the user is being erased; later: the token has expired, its key was \
+         removed, or the application has disconnected the user",
     ),
-    (4003, "not the token's user, or not a member of the room"),
-    (4004, "there is no such room"),
-    (4008, "the socket reads too slowly"),
+    (4003, "the caller is not the token's user, or not a member of the room"),
+    (4004, "the room does not exist, or was deleted"),
+    (4008, "the client reads too slowly"),
     (
         4029,
-        "it went on after being told that it sends too much, or the user has too many sockets, connects too often, or makes too many rooms",
+        "the client went on sending too much after being told so, or the user has too many sockets, connects too often, or \
+         makes too many rooms",
     ),
-    (4400, "an id is missing or malformed, or both users are the same"),
+    (4400, "a parameter is missing, malformed or given twice, or both users are the same"),
 ];
 
 /// A close of the server's.

@@ -1,480 +1,480 @@
 // Made by `npm run types` from config/asyncapi.json. Don't edit it here.
 
-/** What the frame holds. */
+/** Replaces the token of the connection before it expires. */
 export type AuthFrame = {
   action: "auth";
-  /** As the frame had it that this belongs to. */
+  /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
-  /** On sockets of all rooms: in which one. */
+  /** The room, on inbox connections (Level 3). */
   room_id?: number;
   /** A token of the same user. */
   token: string;
 };
 
-/** It is in force. */
+/** The new token is in force. */
 export type AuthAnswerFrame = {
-  /** When it expires, without leeway. */
+  /** When the token expires, without leeway. */
   expires_at: string;
-  /** As the frame had it that this belongs to. */
+  /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
-  /** On sockets of all rooms: in which one. */
+  /** The room, on inbox connections (Level 3). */
   room_id?: number;
   type: "auth";
 };
 
-/** A message is safe on a majority of the database. */
+/** A message was written: a majority of the database has it. */
 export type ChatMessageFrame = {
-  /** Not on Level 1 sockets: where to resume from, having this. */
+  /** The cursor after this event. Absent on basic connections (Level 1). */
   cursor?: string;
   /** With status `send`. */
   message: {
-    /** When it was sent, by the server's clock. */
+    /** The time of sending, by the server's clock. */
     created_at: string;
     /** Its number in the room. */
     message_id: number;
     /** Its author. */
     sender_id: number | string;
-    /** How far it has come. */
+    /** Its status. */
     status:
-      /** Stored. */
+      /** The message is stored. */
       | "send"
-      /** Written to a socket of each other member. */
+      /** The message was written to a socket of each other member. */
       | "delivered"
-      /** Read by each other member. */
+      /** Each other member has read the message. */
       | "read";
-    /** Its text, as it came. */
+    /** Its text, exactly as it was sent. */
     text: string;
-    /** When its text last changed. */
+    /** The time of the last change of its text. */
     updated_at: string;
   };
-  /** As the frame had it that this belongs to. */
+  /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
-  /** On sockets of all rooms: in which one. */
+  /** The room, on inbox connections (Level 3). */
   room_id?: number;
   type: "chat_message";
 };
 
-/** What the frame holds: nothing more than which room. */
+/** The user no longer looks at the room: new messages stay unread until they are read. */
 export type CloseFrame = {
   action: "close";
-  /** As the frame had it that this belongs to. */
+  /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
-  /** On sockets of all rooms: in which one. */
+  /** The room, on inbox connections (Level 3). */
   room_id?: number;
 };
 
-/** What an action of the application's own tells the room. It is not stored. */
+/** An event of a function of the application. It is not stored. */
 export type CustomFrame = {
-  /** Not on Level 1 sockets: where to resume from, having this. */
+  /** The cursor after this event. Absent on basic connections (Level 1). */
   cursor?: string;
-  /** The action. */
+  /** The function's action. */
   name: string;
-  /** On sockets of all rooms: in which one. */
+  /** The room, on inbox connections (Level 3). */
   room_id?: number;
   type: "custom";
   [key: string]: unknown;
 };
 
-/** What the frame holds. */
+/** Deletes a message. Its author may do so, and in a group each admin. */
 export type DeleteFrame = {
   action: "delete";
-  /** Which message. */
+  /** The message. */
   message_id: number | string;
-  /** As the frame had it that this belongs to. */
+  /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
-  /** On sockets of all rooms: in which one. */
+  /** The room, on inbox connections (Level 3). */
   room_id?: number;
 };
 
-/** What the frame holds. */
+/** Replaces the text of the caller's own message. */
 export type EditFrame = {
   action: "edit";
-  /** Which message. */
+  /** The message. */
   message_id: number | string;
-  /** As the frame had it that this belongs to. */
+  /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
-  /** On sockets of all rooms: in which one. */
+  /** The room, on inbox connections (Level 3). */
   room_id?: number;
-  /** Its new text; the same one again is an edit too. */
+  /** The new text. The same text again is an edit too. */
   text: string;
 };
 
-/** The answer to a frame that can't be done, for its own socket alone. */
+/** The answer to a frame that can't be done, on its own socket alone. */
 export type ErrorFrame = {
-  /** The frame's `action`, cut to 64 characters; left out where there was none. */
+  /** The frame's `action`, cut to 64 characters. Absent if the frame had none. */
   action?: string | null;
-  /** What clients branch on. */
+  /** The stable code: branch on it. */
   code:
-    /** The frame is not JSON, not an object, or binary. */
+    /** The frame is not JSON, is not an object, or is binary. */
     | "bad_json"
-    /** No handler has the frame's `action`, or it has none. */
+    /** No action has this name, or the frame has no `action`. */
     | "unknown_action"
     /** A field is missing, of the wrong type, or out of range. */
     | "invalid_request"
-    /** There is no such message in this room; a deleted one counts as none. */
+    /** There is no such message in this room, deleted ones included, or the caller is not in the room. */
     | "not_found"
-    /** Someone else wrote it. */
+    /** The message is another user's. */
     | "not_author"
     /** The new token fails a check, or is another user's. */
     | "invalid_token"
-    /** The application won't have this message; `message` is its reason. */
+    /** The application refused the message. `message` is its reason. */
     | "rejected"
     /** Too much in too short a time. */
     | "rate_limited"
-    /** The handler ran out of time. What it was writing may still come to be, and is then told as an event. */
+    /** The action did not end in time. It may still be done, and its event then follows. */
     | "timeout"
-    /** The database, or the server of an action of the application's own, can't be reached; nothing was written. */
+    /** The database, or the server of a function or hook, can't be reached. Nothing was written. */
     | "unavailable"
-    /** A fault of the server, told with an id that is in its log. */
+    /** An error of the server. `message` has an id that is in the server's log. */
     | "internal";
-  /** What they may show. */
+  /** An explanation for people. */
   message: string;
-  /** As the frame had it that this belongs to. */
+  /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
-  /** With `rate_limited`: in how many milliseconds the frame would pass. */
+  /** With `rate_limited`: the time to wait before sending again, in milliseconds. */
   retry_after_ms?: number | null;
-  /** On sockets of all rooms: in which one. */
+  /** The room, on inbox connections (Level 3). */
   room_id?: number;
   type: "error";
 };
 
-/** The first frame of a Level 1 socket */
+/** The first frame of a basic connection (Level 1) */
 export type FirstHistoryFrame = {
-  /** When it was sent, by the server's clock. */
+  /** The time of sending, by the server's clock. */
   created_at: string;
   /** Its number in the room. */
   message_id: number;
-  /** The author's address, where it is known. */
+  /** The author's address, if the room has one. */
   sender_email: string | null;
   /** Its author. */
   sender_id: number | string;
-  /** How far it has come. */
+  /** Its status. */
   status:
-    /** Stored. */
+    /** The message is stored. */
     | "send"
-    /** Written to a socket of each other member. */
+    /** The message was written to a socket of each other member. */
     | "delivered"
-    /** Read by each other member. */
+    /** Each other member has read the message. */
     | "read";
-  /** Its text, as it came. */
+  /** Its text, exactly as it was sent. */
   text: string;
-  /** When its text last changed. */
+  /** The time of the last change of its text. */
   updated_at: string;
 }[];
 
-/** What the frame holds. */
+/** Reads a page of the room's messages that are not deleted. */
 export type HistoryFrame = {
   action: "history";
-  /** The messages after this one, oldest first; 0: from the beginning. */
+  /** The messages after this one, oldest first. 0: from the beginning. */
   after?: number | null;
-  /** The messages before this one, newest first. Without this and `after`: the newest. */
+  /** The messages before this one, newest first. Without this and without `after`: the newest messages. */
   before?: number | string | null;
-  /** How many at most: 1 to 200, by default 50. */
+  /** The largest number of messages: 1 to 200, by default 50. */
   limit?: number | null;
-  /** As the frame had it that this belongs to. */
+  /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
-  /** On sockets of all rooms: in which one. */
+  /** The room, on inbox connections (Level 3). */
   room_id?: number;
 };
 
-/** A page. */
+/** A page of the room's messages. */
 export type HistoryAnswerFrame = {
-  /** Whether there are more in that direction. */
+  /** Whether there are more messages in that direction. */
   has_more: boolean;
   /** Newest first; oldest first for `after`. */
   messages: {
-    /** When it was sent, by the server's clock. */
+    /** The time of sending, by the server's clock. */
     created_at: string;
     /** Its number in the room. */
     message_id: number;
-    /** The author's address, where it is known. */
+    /** The author's address, if the room has one. */
     sender_email: string | null;
     /** Its author. */
     sender_id: number | string;
-    /** How far it has come. */
+    /** Its status. */
     status:
-      /** Stored. */
+      /** The message is stored. */
       | "send"
-      /** Written to a socket of each other member. */
+      /** The message was written to a socket of each other member. */
       | "delivered"
-      /** Read by each other member. */
+      /** Each other member has read the message. */
       | "read";
-    /** Its text, as it came. */
+    /** Its text, exactly as it was sent. */
     text: string;
-    /** When its text last changed. */
+    /** The time of the last change of its text. */
     updated_at: string;
   }[];
-  /** As the frame had it that this belongs to. */
+  /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
-  /** On sockets of all rooms: in which one. */
+  /** The room, on inbox connections (Level 3). */
   room_id?: number;
   type: "history";
 };
 
-/** It was written to a socket of each other member. */
+/** The message was written to a socket of each other member. */
 export type MarkMessageAsDeliveredFrame = {
-  /** Not on Level 1 sockets: where to resume from, having this. */
+  /** The cursor after this event. Absent on basic connections (Level 1). */
   cursor?: string;
   /** With status `delivered`. */
   message: {
-    /** When it was sent, by the server's clock. */
+    /** The time of sending, by the server's clock. */
     created_at: string;
     /** Its number in the room. */
     message_id: number;
     /** Its author. */
     sender_id: number | string;
-    /** How far it has come. */
+    /** Its status. */
     status:
-      /** Stored. */
+      /** The message is stored. */
       | "send"
-      /** Written to a socket of each other member. */
+      /** The message was written to a socket of each other member. */
       | "delivered"
-      /** Read by each other member. */
+      /** Each other member has read the message. */
       | "read";
-    /** Its text, as it came. */
+    /** Its text, exactly as it was sent. */
     text: string;
-    /** When its text last changed. */
+    /** The time of the last change of its text. */
     updated_at: string;
   };
-  /** On sockets of all rooms: in which one. */
+  /** The room, on inbox connections (Level 3). */
   room_id?: number;
   type: "mark_message_as_delivered";
 };
 
-/** Each other member has read it. */
+/** Each other member has read the message. */
 export type MarkMessageAsReadFrame = {
-  /** Not on Level 1 sockets: where to resume from, having this. */
+  /** The cursor after this event. Absent on basic connections (Level 1). */
   cursor?: string;
   /** With status `read`. */
   message: {
-    /** When it was sent, by the server's clock. */
+    /** The time of sending, by the server's clock. */
     created_at: string;
     /** Its number in the room. */
     message_id: number;
     /** Its author. */
     sender_id: number | string;
-    /** How far it has come. */
+    /** Its status. */
     status:
-      /** Stored. */
+      /** The message is stored. */
       | "send"
-      /** Written to a socket of each other member. */
+      /** The message was written to a socket of each other member. */
       | "delivered"
-      /** Read by each other member. */
+      /** Each other member has read the message. */
       | "read";
-    /** Its text, as it came. */
+    /** Its text, exactly as it was sent. */
     text: string;
-    /** When its text last changed. */
+    /** The time of the last change of its text. */
     updated_at: string;
   };
-  /** On sockets of all rooms: in which one. */
+  /** The room, on inbox connections (Level 3). */
   room_id?: number;
   type: "mark_message_as_read";
 };
 
-/** It is gone. */
+/** A message was deleted. */
 export type MessageDeletedFrame = {
-  /** Not on Level 1 sockets: where to resume from, having this. */
+  /** The cursor after this event. Absent on basic connections (Level 1). */
   cursor?: string;
-  /** Which. */
+  /** The message. */
   message_id: number;
-  /** As the frame had it that this belongs to. */
+  /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
-  /** On sockets of all rooms: in which one. */
+  /** The room, on inbox connections (Level 3). */
   room_id?: number;
   type: "message_deleted";
 };
 
-/** Its author changed its text. */
+/** The text of a message changed. */
 export type MessageEditedFrame = {
-  /** Not on Level 1 sockets: where to resume from, having this. */
+  /** The cursor after this event. Absent on basic connections (Level 1). */
   cursor?: string;
-  /** Which. */
+  /** The message. */
   message_id: number;
-  /** As the frame had it that this belongs to. */
+  /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
-  /** On sockets of all rooms: in which one. */
+  /** The room, on inbox connections (Level 3). */
   room_id?: number;
   /** The new text. */
   text: string;
   type: "message_edited";
 };
 
-/** What the frame holds: nothing more than which room. */
+/** The user looks at the room: everything in it becomes read, and so do new messages until `close`. */
 export type OpenFrame = {
   action: "open";
-  /** As the frame had it that this belongs to. */
+  /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
-  /** On sockets of all rooms: in which one. */
+  /** The room, on inbox connections (Level 3). */
   room_id?: number;
 };
 
-/** What the frame holds: nothing more. */
+/** Asks whether the server is alive, for clients that can't see the pings of the WebSocket protocol. */
 export type PingFrame = {
   action: "ping";
-  /** As the frame had it that this belongs to. */
+  /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
-  /** On sockets of all rooms: in which one. */
+  /** The room, on inbox connections (Level 3). */
   room_id?: number;
 };
 
-/** It lives. */
+/** The server is alive. */
 export type PingAnswerFrame = {
-  /** As the frame had it that this belongs to. */
+  /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
-  /** On sockets of all rooms: in which one. */
+  /** The room, on inbox connections (Level 3). */
   room_id?: number;
   type: "pong";
 };
 
-/** Someone who shares a room has come or gone. */
+/** A user who shares a room came online or went offline. */
 export type PresenceFrame = {
-  /** When the last one was closed, where there is none. */
+  /** If offline: when the last socket was closed. */
   last_seen?: string;
-  /** Whether there is a socket of theirs, on any server. */
+  /** Whether the user has a socket on any server. */
   online: boolean;
   type: "presence";
-  /** Who. */
+  /** The user. */
   user_id: number | string;
 };
 
-/** What the frame holds. */
+/** Raises the caller's read marker: everything up to this message is read. */
 export type ReadFrame = {
   action: "read";
-  /** The last one that was read; past the room's last message it means that one. */
+  /** The last message that was read. A larger number means the room's last message. */
   message_id: number | string;
-  /** As the frame had it that this belongs to. */
+  /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
-  /** On sockets of all rooms: in which one. */
+  /** The room, on inbox connections (Level 3). */
   room_id?: number;
 };
 
 /** The first frame: the caller's rooms. */
 export type ReadyFrame = {
-  /** Where to resume from, having this. */
+  /** The cursor after this frame. */
   cursor: string;
-  /** Whether there are more rooms, by `rooms`. */
+  /** Whether there are more rooms. The action `rooms` reads them. */
   has_more: boolean;
-  /** Where there are more: what to ask `rooms` for them with. */
+  /** If there are more rooms: the `next` of the action `rooms`. */
   next?: string;
-  /** Who is online: of the members of these rooms, or, where it is resumed, of all of the caller's. */
+  /** The users who are online: of the members of these rooms, or, if resumed, of all of the caller's rooms. */
   online: (number | string)[];
-  /** Whether this is what changed since the cursor, and not the plain start. */
+  /** Whether `rooms` has all changes since the cursor. Otherwise it is the first page. */
   resumed: boolean;
-  /** Where it is resumed: all rooms that the caller is in. What is known besides has been left, or is gone. */
+  /** If resumed: all rooms of the caller. The client drops every other room. */
   room_ids?: number[];
-  /** The rooms, the latest first: all in which anything has changed, or the first page. */
+  /** The rooms, the one with the latest activity first: all that changed, or the first page. */
   rooms: {
-    /** The caller came in since: there is nothing that was missed, but all of it. */
+    /** The caller joined the room after the cursor: load it with `history`. */
     added?: boolean;
-    /** Older ones that have been deleted since. */
+    /** Older messages that were deleted. */
     deleted?: number[];
-    /** The caller's own marks. */
+    /** The caller's own delivered marker. */
     delivered: number;
-    /** Older ones whose text has changed since, as they are now. */
+    /** Older messages whose text has changed, as they are now. */
     edited?: {
-      /** When it was sent, by the server's clock. */
+      /** The time of sending, by the server's clock. */
       created_at: string;
       /** Its number in the room. */
       message_id: number;
-      /** The author's address, where it is known. */
+      /** The author's address, if the room has one. */
       sender_email: string | null;
       /** Its author. */
       sender_id: number | string;
-      /** How far it has come. */
+      /** Its status. */
       status:
-        /** Stored. */
+        /** The message is stored. */
         | "send"
-        /** Written to a socket of each other member. */
+        /** The message was written to a socket of each other member. */
         | "delivered"
-        /** Read by each other member. */
+        /** Each other member has read the message. */
         | "read";
-      /** Its text, as it came. */
+      /** Its text, exactly as it was sent. */
       text: string;
-      /** When its text last changed. */
+      /** The time of the last change of its text. */
       updated_at: string;
     }[];
-    /** Whether there are more new messages after these, by `history`. */
+    /** Whether there are more new messages after these. The action `history` reads them. */
     has_more?: boolean;
-    /** What it is for. */
+    /** Whether it is a direct room or a group. */
     kind:
-      /** The one room of two users. */
+      /** The only room of its kind for two users. */
       | "direct"
-      /** Of anyone, who may come and go. */
+      /** A room whose members may change. */
       | "group";
-    /** The last message, deleted or not, or the caller's joining where that was later. */
+    /** The time of the last message, deleted or not, or of the caller's joining if that is later. */
     last_activity: string;
-    /** The last one that is not deleted. */
+    /** The last message that is not deleted. */
     last_message: {
-      /** When it was sent, by the server's clock. */
+      /** The time of sending, by the server's clock. */
       created_at: string;
       /** Its number in the room. */
       message_id: number;
-      /** The author's address, where it is known. */
+      /** The author's address, if the room has one. */
       sender_email: string | null;
       /** Its author. */
       sender_id: number | string;
-      /** How far it has come. */
+      /** Its status. */
       status:
-        /** Stored. */
+        /** The message is stored. */
         | "send"
-        /** Written to a socket of each other member. */
+        /** The message was written to a socket of each other member. */
         | "delivered"
-        /** Read by each other member. */
+        /** Each other member has read the message. */
         | "read";
-      /** Its text, as it came. */
+      /** Its text, exactly as it was sent. */
       text: string;
-      /** When its text last changed. */
+      /** The time of the last change of its text. */
       updated_at: string;
     } | null;
-    /** Everyone, the caller included. */
+    /** All members, the caller included. */
     members: {
       /** Everything up to this number was written to one of the member's sockets. */
       delivered: number;
       /** Shown as `sender_email`. */
       email: string | null;
-      /** Whether there is a socket of theirs, on any server. */
+      /** Whether the member has a socket on any server. Ignore it in the caller's own entry. */
       online: boolean;
-      /** Everything up to this number was read. */
+      /** Everything up to this number was read by the member. */
       read: number;
-      /** What the member may do beyond writing. */
+      /** The member's role. */
       role:
-        /** Nothing more. Both members of a direct room are this. */
+        /** Reads and writes. Both members of a direct room have this role. */
         | "member"
-        /** In a group: may delete anyone's messages. */
+        /** In a group: may also delete the messages of others. */
         | "admin";
-      /** Who. */
+      /** The member's id. */
       user_id: number | string;
     }[];
-    /** New messages as they are now, oldest first; at most 1,000. */
+    /** New messages as they are now, oldest first, at most 1,000. */
     messages?: {
-      /** When it was sent, by the server's clock. */
+      /** The time of sending, by the server's clock. */
       created_at: string;
       /** Its number in the room. */
       message_id: number;
-      /** The author's address, where it is known. */
+      /** The author's address, if the room has one. */
       sender_email: string | null;
       /** Its author. */
       sender_id: number | string;
-      /** How far it has come. */
+      /** Its status. */
       status:
-        /** Stored. */
+        /** The message is stored. */
         | "send"
-        /** Written to a socket of each other member. */
+        /** The message was written to a socket of each other member. */
         | "delivered"
-        /** Read by each other member. */
+        /** Each other member has read the message. */
         | "read";
-      /** Its text, as it came. */
+      /** Its text, exactly as it was sent. */
       text: string;
-      /** When its text last changed. */
+      /** The time of the last change of its text. */
       updated_at: string;
     }[];
-    /** Its name, where it has one. */
+    /** Its name, if it has one. */
     name: string | null;
-    /** The same. */
+    /** The caller's own read marker. */
     read: number;
     /** Its id. */
     room_id: number;
-    /** Others' messages after the caller's read mark, deleted ones not counted. */
+    /** The number of others' messages after the caller's read marker, without deleted ones. */
     unread: number;
   }[];
   type: "ready";
@@ -483,197 +483,197 @@ export type ReadyFrame = {
 };
 
 /**
- * The first frame of a Level 2 socket, instead of the history's array: what changed since its cursor, or, where that
- * is no good, the last messages.
+ * The first frame of a resumable connection (Level 2): all changes since the cursor, or the room's last messages if the
+ * cursor can't be resumed.
  */
 export type ResumedFrame = {
-  /** Where to resume from, having this. */
+  /** The cursor after this frame. */
   cursor: string;
-  /** Older ones that have been deleted since. */
+  /** Older messages that were deleted. */
   deleted: number[];
-  /** Older ones whose text has changed since, as they are now. */
+  /** Older messages whose text has changed, as they are now. */
   edited: {
-    /** When it was sent, by the server's clock. */
+    /** The time of sending, by the server's clock. */
     created_at: string;
     /** Its number in the room. */
     message_id: number;
-    /** The author's address, where it is known. */
+    /** The author's address, if the room has one. */
     sender_email: string | null;
     /** Its author. */
     sender_id: number | string;
-    /** How far it has come. */
+    /** Its status. */
     status:
-      /** Stored. */
+      /** The message is stored. */
       | "send"
-      /** Written to a socket of each other member. */
+      /** The message was written to a socket of each other member. */
       | "delivered"
-      /** Read by each other member. */
+      /** Each other member has read the message. */
       | "read";
-    /** Its text, as it came. */
+    /** Its text, exactly as it was sent. */
     text: string;
-    /** When its text last changed. */
+    /** The time of the last change of its text. */
     updated_at: string;
   }[];
-  /** Whether there are more messages: after these where it is resumed, else before them. */
+  /** Whether there are more messages: after these if resumed, otherwise before them. */
   has_more: boolean;
-  /** Every member's marks, from which each status follows. */
+  /** The markers of every member. Each message's status follows from them. */
   marks: {
-    /** Written to one of the member's sockets. */
+    /** The number of the last message that was written to one of the member's sockets. */
     delivered: number;
-    /** Read. */
+    /** The number of the last message that the member has read. */
     read: number;
-    /** Who. */
+    /** The member. */
     user_id: number | string;
   }[];
-  /** New ones as they are now, oldest first; where it isn't resumed, the last ones of the room. */
+  /** New messages as they are now, oldest first. If not resumed: the room's last messages. */
   messages: {
-    /** When it was sent, by the server's clock. */
+    /** The time of sending, by the server's clock. */
     created_at: string;
     /** Its number in the room. */
     message_id: number;
-    /** The author's address, where it is known. */
+    /** The author's address, if the room has one. */
     sender_email: string | null;
     /** Its author. */
     sender_id: number | string;
-    /** How far it has come. */
+    /** Its status. */
     status:
-      /** Stored. */
+      /** The message is stored. */
       | "send"
-      /** Written to a socket of each other member. */
+      /** The message was written to a socket of each other member. */
       | "delivered"
-      /** Read by each other member. */
+      /** Each other member has read the message. */
       | "read";
-    /** Its text, as it came. */
+    /** Its text, exactly as it was sent. */
     text: string;
-    /** When its text last changed. */
+    /** The time of the last change of its text. */
     updated_at: string;
   }[];
-  /** Whether all that changed since the cursor is told. */
+  /** Whether the frame has all changes since the cursor. */
   resumed: boolean;
   type: "resumed";
 };
 
-/** The caller is in one more room. */
+/** The caller joined a room. */
 export type RoomAddedFrame = {
-  /** Not on Level 1 sockets: where to resume from, having this. */
+  /** The cursor after this event. Absent on basic connections (Level 1). */
   cursor?: string;
-  /** As in `ready`. */
+  /** The room as in `ready`. */
   room: {
-    /** The caller's own marks. */
+    /** The caller's own delivered marker. */
     delivered: number;
-    /** What it is for. */
+    /** Whether it is a direct room or a group. */
     kind:
-      /** The one room of two users. */
+      /** The only room of its kind for two users. */
       | "direct"
-      /** Of anyone, who may come and go. */
+      /** A room whose members may change. */
       | "group";
-    /** The last message, deleted or not, or the caller's joining where that was later. */
+    /** The time of the last message, deleted or not, or of the caller's joining if that is later. */
     last_activity: string;
-    /** The last one that is not deleted. */
+    /** The last message that is not deleted. */
     last_message: {
-      /** When it was sent, by the server's clock. */
+      /** The time of sending, by the server's clock. */
       created_at: string;
       /** Its number in the room. */
       message_id: number;
-      /** The author's address, where it is known. */
+      /** The author's address, if the room has one. */
       sender_email: string | null;
       /** Its author. */
       sender_id: number | string;
-      /** How far it has come. */
+      /** Its status. */
       status:
-        /** Stored. */
+        /** The message is stored. */
         | "send"
-        /** Written to a socket of each other member. */
+        /** The message was written to a socket of each other member. */
         | "delivered"
-        /** Read by each other member. */
+        /** Each other member has read the message. */
         | "read";
-      /** Its text, as it came. */
+      /** Its text, exactly as it was sent. */
       text: string;
-      /** When its text last changed. */
+      /** The time of the last change of its text. */
       updated_at: string;
     } | null;
-    /** Everyone, the caller included. */
+    /** All members, the caller included. */
     members: {
       /** Everything up to this number was written to one of the member's sockets. */
       delivered: number;
       /** Shown as `sender_email`. */
       email: string | null;
-      /** Whether there is a socket of theirs, on any server. */
+      /** Whether the member has a socket on any server. Ignore it in the caller's own entry. */
       online: boolean;
-      /** Everything up to this number was read. */
+      /** Everything up to this number was read by the member. */
       read: number;
-      /** What the member may do beyond writing. */
+      /** The member's role. */
       role:
-        /** Nothing more. Both members of a direct room are this. */
+        /** Reads and writes. Both members of a direct room have this role. */
         | "member"
-        /** In a group: may delete anyone's messages. */
+        /** In a group: may also delete the messages of others. */
         | "admin";
-      /** Who. */
+      /** The member's id. */
       user_id: number | string;
     }[];
-    /** Its name, where it has one. */
+    /** Its name, if it has one. */
     name: string | null;
-    /** The same. */
+    /** The caller's own read marker. */
     read: number;
     /** Its id. */
     room_id: number;
-    /** Others' messages after the caller's read mark, deleted ones not counted. */
+    /** The number of others' messages after the caller's read marker, without deleted ones. */
     unread: number;
   };
-  /** On sockets of all rooms: in which one. */
+  /** The room, on inbox connections (Level 3). */
   room_id?: number;
   type: "room_added";
 };
 
-/** Its name or its members are others now. */
+/** The name or the members of a room changed. */
 export type RoomChangedFrame = {
-  /** Not on Level 1 sockets: where to resume from, having this. */
+  /** The cursor after this event. Absent on basic connections (Level 1). */
   cursor?: string;
-  /** As it is now. */
+  /** The room as it is now. */
   room: {
-    /** What it is for. */
+    /** Whether it is a direct room or a group. */
     kind:
-      /** The one room of two users. */
+      /** The only room of its kind for two users. */
       | "direct"
-      /** Of anyone, who may come and go. */
+      /** A room whose members may change. */
       | "group";
-    /** Everyone, the caller included. */
+    /** All members, the caller included. */
     members: {
       /** Everything up to this number was written to one of the member's sockets. */
       delivered: number;
       /** Shown as `sender_email`. */
       email: string | null;
-      /** Whether there is a socket of theirs, on any server. */
+      /** Whether the member has a socket on any server. Ignore it in the caller's own entry. */
       online: boolean;
-      /** Everything up to this number was read. */
+      /** Everything up to this number was read by the member. */
       read: number;
-      /** What the member may do beyond writing. */
+      /** The member's role. */
       role:
-        /** Nothing more. Both members of a direct room are this. */
+        /** Reads and writes. Both members of a direct room have this role. */
         | "member"
-        /** In a group: may delete anyone's messages. */
+        /** In a group: may also delete the messages of others. */
         | "admin";
-      /** Who. */
+      /** The member's id. */
       user_id: number | string;
     }[];
-    /** Its name, where it has one. */
+    /** Its name, if it has one. */
     name: string | null;
   };
-  /** On sockets of all rooms: in which one. */
+  /** The room, on inbox connections (Level 3). */
   room_id?: number;
   type: "room_changed";
 };
 
-/** The caller isn't in it any more, or it is gone. */
+/** The caller left the room, or the room was deleted. */
 export type RoomRemovedFrame = {
-  /** Not on Level 1 sockets: where to resume from, having this. */
+  /** The cursor after this event. Absent on basic connections (Level 1). */
   cursor?: string;
-  /** On sockets of all rooms: in which one. */
+  /** The room, on inbox connections (Level 3). */
   room_id?: number;
   type: "room_removed";
 };
 
-/** What the frame holds. */
+/** Reads a page of the caller's rooms. */
 export type RoomsFrame = {
   action: "rooms";
   /** Instead of `next`: the `last_activity` of the last room that is known. Rooms of the same millisecond may come again. */
@@ -682,167 +682,167 @@ export type RoomsFrame = {
   before_room?: number | null;
   /** The `next` of `ready` or of the page before, as it came. Without it and without `before`: the latest rooms. */
   next?: string | null;
-  /** As the frame had it that this belongs to. */
+  /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
-  /** On sockets of all rooms: in which one. */
+  /** The room, on inbox connections (Level 3). */
   room_id?: number;
 };
 
-/** A page. */
+/** A page of the caller's rooms. */
 export type RoomsAnswerFrame = {
-  /** Whether there are more. */
+  /** Whether there are more rooms. */
   has_more: boolean;
-  /** Where there are more: what to ask for the next page with. */
+  /** If there are more rooms: the `next` of the action that reads the next page. */
   next?: string;
-  /** As the frame had it that this belongs to. */
+  /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
-  /** On sockets of all rooms: in which one. */
+  /** The room, on inbox connections (Level 3). */
   room_id?: number;
-  /** The latest first. */
+  /** The room with the latest activity first. */
   rooms: {
-    /** The caller's own marks. */
+    /** The caller's own delivered marker. */
     delivered: number;
-    /** What it is for. */
+    /** Whether it is a direct room or a group. */
     kind:
-      /** The one room of two users. */
+      /** The only room of its kind for two users. */
       | "direct"
-      /** Of anyone, who may come and go. */
+      /** A room whose members may change. */
       | "group";
-    /** The last message, deleted or not, or the caller's joining where that was later. */
+    /** The time of the last message, deleted or not, or of the caller's joining if that is later. */
     last_activity: string;
-    /** The last one that is not deleted. */
+    /** The last message that is not deleted. */
     last_message: {
-      /** When it was sent, by the server's clock. */
+      /** The time of sending, by the server's clock. */
       created_at: string;
       /** Its number in the room. */
       message_id: number;
-      /** The author's address, where it is known. */
+      /** The author's address, if the room has one. */
       sender_email: string | null;
       /** Its author. */
       sender_id: number | string;
-      /** How far it has come. */
+      /** Its status. */
       status:
-        /** Stored. */
+        /** The message is stored. */
         | "send"
-        /** Written to a socket of each other member. */
+        /** The message was written to a socket of each other member. */
         | "delivered"
-        /** Read by each other member. */
+        /** Each other member has read the message. */
         | "read";
-      /** Its text, as it came. */
+      /** Its text, exactly as it was sent. */
       text: string;
-      /** When its text last changed. */
+      /** The time of the last change of its text. */
       updated_at: string;
     } | null;
-    /** Everyone, the caller included. */
+    /** All members, the caller included. */
     members: {
       /** Everything up to this number was written to one of the member's sockets. */
       delivered: number;
       /** Shown as `sender_email`. */
       email: string | null;
-      /** Whether there is a socket of theirs, on any server. */
+      /** Whether the member has a socket on any server. Ignore it in the caller's own entry. */
       online: boolean;
-      /** Everything up to this number was read. */
+      /** Everything up to this number was read by the member. */
       read: number;
-      /** What the member may do beyond writing. */
+      /** The member's role. */
       role:
-        /** Nothing more. Both members of a direct room are this. */
+        /** Reads and writes. Both members of a direct room have this role. */
         | "member"
-        /** In a group: may delete anyone's messages. */
+        /** In a group: may also delete the messages of others. */
         | "admin";
-      /** Who. */
+      /** The member's id. */
       user_id: number | string;
     }[];
-    /** Its name, where it has one. */
+    /** Its name, if it has one. */
     name: string | null;
-    /** The same. */
+    /** The caller's own read marker. */
     read: number;
     /** Its id. */
     room_id: number;
-    /** Others' messages after the caller's read mark, deleted ones not counted. */
+    /** The number of others' messages after the caller's read marker, without deleted ones. */
     unread: number;
   }[];
   type: "rooms";
 };
 
-/** What the frame holds. */
+/** Writes a message in the room. */
 export type SendFrame = {
   action: "send";
-  /** The same one again, by the same sender in the same room, makes no second message. */
+  /** Makes the action safe to repeat: the same value of the same sender in the same room makes no second message. */
   client_id?: string | null;
   /** The text, kept exactly as it came. */
   message: string;
-  /** As the frame had it that this belongs to. */
+  /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
-  /** On sockets of all rooms: in which one. */
+  /** The room, on inbox connections (Level 3). */
   room_id?: number;
 };
 
-/** What has become of the message that had this `client_id` first. */
+/** The message that had this `client_id` first, as it is now. */
 export type SendAnswerFrame = {
   /** As it is now. */
   message: {
-    /** When it was sent, by the server's clock. */
+    /** The time of sending, by the server's clock. */
     created_at: string;
     /** Its number in the room. */
     message_id: number;
     /** Its author. */
     sender_id: number | string;
-    /** How far it has come. */
+    /** Its status. */
     status:
-      /** Stored. */
+      /** The message is stored. */
       | "send"
-      /** Written to a socket of each other member. */
+      /** The message was written to a socket of each other member. */
       | "delivered"
-      /** Read by each other member. */
+      /** Each other member has read the message. */
       | "read";
-    /** Its text, as it came. */
+    /** Its text, exactly as it was sent. */
     text: string;
-    /** When its text last changed. */
+    /** The time of the last change of its text. */
     updated_at: string;
   };
-  /** As the frame had it that this belongs to. */
+  /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
-  /** On sockets of all rooms: in which one. */
+  /** The room, on inbox connections (Level 3). */
   room_id?: number;
   type: "chat_message";
 } | {
-  /** Which. */
+  /** The message. */
   message_id: number;
-  /** As the frame had it that this belongs to. */
+  /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
-  /** On sockets of all rooms: in which one. */
+  /** The room, on inbox connections (Level 3). */
   room_id?: number;
   type: "message_deleted";
 };
 
-/** What the frame holds: nothing more. */
+/** Tells the room's other users that the caller is typing. */
 export type TypingFrame = {
   action: "typing";
-  /** As the frame had it that this belongs to. */
+  /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
-  /** On sockets of all rooms: in which one. */
+  /** The room, on inbox connections (Level 3). */
   room_id?: number;
 };
 
-/** Another user is typing. Told to Level 2 sockets alone. */
+/** Another user is typing. Basic connections (Level 1) don't receive it. */
 export type TypingEventFrame = {
-  /** On sockets of all rooms: in which one. */
+  /** The room, on inbox connections (Level 3). */
   room_id?: number;
-  /** Who. */
+  /** The user who is typing. */
   sender_id: number | string;
   type: "typing";
 };
 
-/** One of the caller's own marks, or a delete, has changed what is unread. */
+/** The caller's read marker, or a delete, changed the unread count. */
 export type UnreadFrame = {
-  /** Not on Level 1 sockets: where to resume from, having this. */
+  /** The cursor after this event. Absent on basic connections (Level 1). */
   cursor?: string;
-  /** The mark. */
+  /** The caller's read marker. */
   read: number;
-  /** On sockets of all rooms: in which one. */
+  /** The room, on inbox connections (Level 3). */
   room_id?: number;
   type: "unread";
-  /** Others' messages after the caller's read mark. */
+  /** The number of others' messages after the caller's read marker. */
   unread: number;
 };
 
@@ -886,18 +886,18 @@ export type ServerFrame =
 
 /** What it means when the server closes a socket. */
 export const CLOSE_CODES: Readonly<Record<number, string>> = {
-  1000: "the client closed, and is answered",
-  1001: "nothing was heard of the client, also when asked by a ping",
-  1002: "what came was not WebSocket",
+  1000: "the client closed the connection, and the server agrees",
+  1001: "ping timeout: the client sent nothing and did not answer a ping",
+  1002: "the client did not send valid WebSocket frames",
   1007: "a text frame was not UTF-8",
   1009: "a frame over limits.frame_bytes, or a message of more fragments than limits.message_fragments",
-  1011: "an internal error",
+  1011: "an internal error of the server",
   1012: "the server is going away: reconnect after a random pause",
-  1013: "room or membership, or the token's key, can't be known now, the other user of the room is being erased, or the server is busy: try again later",
-  4001: "no token, or one that fails a check; its user is being erased; later: it has expired, its key was removed, or the application has disconnected its user",
-  4003: "not the token's user, or not a member of the room",
-  4004: "there is no such room",
-  4008: "the socket reads too slowly",
-  4029: "it went on after being told that it sends too much, or the user has too many sockets, connects too often, or makes too many rooms",
-  4400: "an id is missing or malformed, or both users are the same",
+  1013: "the server can't serve this connection now, because the database or the issuer of the token's key can't be reached, the other user of the room is being erased, or the server is busy: try again later",
+  4001: "there is no token, or it fails a check; the user is being erased; later: the token has expired, its key was removed, or the application has disconnected the user",
+  4003: "the caller is not the token's user, or not a member of the room",
+  4004: "the room does not exist, or was deleted",
+  4008: "the client reads too slowly",
+  4029: "the client went on sending too much after being told so, or the user has too many sockets, connects too often, or makes too many rooms",
+  4400: "a parameter is missing, malformed or given twice, or both users are the same",
 };
