@@ -61,7 +61,7 @@ impl<T: Serialize + Send> Writer for Accepted<T> {
 
 impl<T: ToSchema> EndpointOutRegister for Accepted<T> {
     fn register(components: &mut Components, operation: &mut Operation) {
-        let response = salvo_oapi::Response::new("It will be done, whatever becomes of this services.");
+        let response = salvo_oapi::Response::new("It will be done, even if this server stops.");
         let response = response.add_content("application/json", T::to_schema(components));
         operation.responses.insert("202", response);
     }
