@@ -31,7 +31,7 @@ use crate::jobs::user_erasure::{ErasureTrigger, UserErasure};
 use crate::lifecycle::Lifecycle;
 use crate::limits::permits::Places;
 use crate::limits::user_quota::Users;
-use crate::presence::tracker::{self, Present};
+use crate::presence::tracker::{self, PresenceTracker};
 use crate::realtime::change_stream::Feed;
 use crate::realtime::heartbeat::Pulse;
 use crate::realtime::held_bytes::Held;
@@ -90,7 +90,7 @@ pub(crate) async fn assemble(
     let base = Base { store: store.clone(), stream_store: stream_store.clone(), metrics: metrics.clone() };
     let (hub, outboxes) = base.start_realtime(&config, &pulse, &held, supervisor).await?;
     let (writer, receipts) = store.writers(&config, &metrics, supervisor).await?;
-    let present = Present::default();
+    let present = PresenceTracker::default();
     base.start_presence(&config, &present, &pulse, supervisor);
 
     // Actions.
@@ -322,11 +322,11 @@ impl Base {
     fn start_presence(
         &self,
         config: &Config,
-        present: &Present,
+        present: &PresenceTracker,
         pulse: &Arc<Pulse>,
         supervisor: &Supervisor,
     ) {
-        let task = tracker::Task {
+        let writer = tracker::PresenceWriter {
             present: present.clone(),
             store: self.store.clone(),
             pulse: pulse.clone(),
@@ -334,6 +334,6 @@ impl Base {
             batch: config.limits.batch,
             metrics: self.metrics.clone(),
         };
-        task.start(supervisor);
+        writer.start(supervisor);
     }
 }

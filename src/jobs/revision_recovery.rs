@@ -14,11 +14,11 @@ use crate::telemetry::metrics::Metrics;
 
 /// Between two looks. Each passes over what was noted and done in the last five minutes, which the database's index keeps
 /// that long (`minSnapshotHistoryWindowInSeconds`).
-const LOOK: Duration = Duration::from_secs(5);
+const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Looks every so often, for ever.
 pub(crate) async fn run(store: Store, metrics: Arc<Metrics>) {
-    let mut ticks = tokio::time::interval(LOOK);
+    let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut seen = HashSet::new();
     loop {

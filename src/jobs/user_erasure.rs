@@ -15,7 +15,7 @@ use crate::store::{Erasure, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
 /// How often it is looked for erasures that others have not come to the end of, or that failed.
-const PERIOD: Duration = Duration::from_secs(2);
+const INTERVAL: Duration = Duration::from_secs(2);
 
 /// Documents in one go: a fraction of a second, so that chat goes on beside it.
 const BATCH: i64 = 500;
@@ -40,26 +40,26 @@ pub(crate) struct UserErasure {
 }
 
 impl UserErasure {
-    /// Erases when triggered and every [`PERIOD`]. Never returns.
+    /// Erases when triggered and every [`INTERVAL`]. Never returns.
     pub(crate) async fn run(self) {
         loop {
             let config = self.config.load_full();
-            let task = Task {
+            let run = ErasureRun {
                 store: self.store.clone(),
                 lease: config.mongodb.operation,
                 linger: config.action_over() + config.presence.grace,
             };
-            if let Err(error) = task.work_off().await {
+            if let Err(error) = run.process_queue().await {
                 self.metrics.fault("erasure");
                 tracing::warn!(%error, "could not erase a user; trying again");
             }
             // Either way it looks again, and soon enough for an erasure that was swept just now.
-            let _ = tokio::time::timeout(PERIOD.min(task.linger), self.trigger.0.notified()).await;
+            let _ = tokio::time::timeout(INTERVAL.min(run.linger), self.trigger.0.notified()).await;
         }
     }
 }
 
-struct Task {
+struct ErasureRun {
     store: Store,
     /// How long a server that doesn't go on is waited for. If a batch takes longer, two servers do it, which harms nothing.
     lease: Duration,
@@ -67,11 +67,11 @@ struct Task {
     linger: Duration,
 }
 
-impl Task {
-    async fn work_off(&self) -> Result<(), StoreError> {
+impl ErasureRun {
+    async fn process_queue(&self) -> Result<(), StoreError> {
         while let Some(erasure) = self.store.take_erasure(self.lease).await? {
             if erasure.swept {
-                self.look_again(&erasure).await?;
+                self.final_pass(&erasure).await?;
             } else {
                 self.sweep(&erasure).await?;
             }
@@ -86,7 +86,7 @@ impl Task {
         Ok(())
     }
 
-    async fn look_again(&self, erasure: &Erasure) -> Result<(), StoreError> {
+    async fn final_pass(&self, erasure: &Erasure) -> Result<(), StoreError> {
         let is_offline = self.store.erase_presence(&erasure.user).await?;
         match self.erase(erasure).await? {
             None => Ok(()),

@@ -11,19 +11,19 @@ use std::time::{Duration, Instant};
 use bson::oid::ObjectId;
 use tokio::time::MissedTickBehavior;
 
-use super::tracker::Task;
+use super::tracker::PresenceWriter;
 use crate::realtime::heartbeat::Pulse;
 use crate::store::users::presence::Beat;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
 /// Between two looks at the heartbeats.
-const LOOK: Duration = Duration::from_millis(500);
+const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Between two looks for users of servers that have no heartbeat left.
-const LOOK_FOR_ORPHANS: Duration = Duration::from_mins(1);
+const ORPHAN_INTERVAL: Duration = Duration::from_mins(1);
 
-pub(super) struct Sweep {
+pub(super) struct DeadServerSearch {
     store: Store,
     pulse: Arc<Pulse>,
     silence: Duration,
@@ -33,8 +33,8 @@ pub(super) struct Sweep {
     metrics: Arc<Metrics>,
 }
 
-impl Sweep {
-    pub(super) fn new(task: &Task) -> Self {
+impl DeadServerSearch {
+    pub(super) fn new(task: &PresenceWriter) -> Self {
         Self {
             store: task.store.clone(),
             pulse: task.pulse.clone(),
@@ -46,11 +46,11 @@ impl Sweep {
     }
 
     pub(super) async fn run(mut self) {
-        let mut ticks = tokio::time::interval(LOOK);
+        let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if let Err(error) = self.look().await {
+            if let Err(error) = self.search().await {
                 self.metrics.fault("presence");
                 tracing::warn!(%error, "looking for servers that died failed; trying again");
                 self.seen.clear();
@@ -58,8 +58,8 @@ impl Sweep {
         }
     }
 
-    async fn look(&mut self) -> Result<(), StoreError> {
-        if self.orphans_at.is_none_or(|at| at.elapsed() >= LOOK_FOR_ORPHANS) {
+    async fn search(&mut self) -> Result<(), StoreError> {
+        if self.orphans_at.is_none_or(|at| at.elapsed() >= ORPHAN_INTERVAL) {
             self.store.declare_orphans().await?;
             self.orphans_at = Some(Instant::now());
         }
@@ -78,7 +78,7 @@ impl Sweep {
         self.seen.retain(|server, _| beats.iter().any(|beat| beat.server == *server));
         for beat in beats {
             if beat.server != own && self.is_silent(&beat) {
-                self.tidy(beat).await?;
+                self.clean_up(beat).await?;
             }
         }
         Ok(())
@@ -94,7 +94,7 @@ impl Sweep {
     }
 
     /// Tidies up after a server, or for another one that began to and stands still as well.
-    async fn tidy(&mut self, beat: Beat) -> Result<(), StoreError> {
+    async fn clean_up(&mut self, beat: Beat) -> Result<(), StoreError> {
         if !beat.dead && !self.store.declare_dead(beat).await? {
             return Ok(());
         }

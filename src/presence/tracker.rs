@@ -27,18 +27,18 @@ const GATHER: Duration = Duration::from_millis(100);
 
 /// The users of this server. Cheap to clone.
 #[derive(Clone, Default)]
-pub(crate) struct Present(Arc<Shared>);
+pub(crate) struct PresenceTracker(Arc<SharedTracker>);
 
 #[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
+struct SharedTracker {
+    state: Mutex<TrackerState>,
     /// Something is to be written.
     changed: Notify,
 }
 
 #[derive(Default)]
-struct State {
-    users: HashMap<UserId, Here>,
+struct TrackerState {
+    users: HashMap<UserId, LocalUser>,
     /// Those who may be here without the database knowing; some twice.
     arriving: Vec<UserId>,
     /// Those who closed their last socket, the first to have done so first.
@@ -47,16 +47,16 @@ struct State {
 
 /// One user's sockets.
 #[derive(Default)]
-struct Here {
+struct LocalUser {
     sockets: usize,
-    told: Told,
+    recorded: Recorded,
     /// Since when their going has rested, and when the last socket was closed: of a write that failed it rests anew.
     left: Option<(Instant, Instant)>,
 }
 
 /// Whether the database knows of a user's sockets.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Told {
+enum Recorded {
     #[default]
     No,
     /// It was written or it wasn't: it is to be written again, and their going is, too.
@@ -65,39 +65,39 @@ enum Told {
 }
 
 /// A socket, until it is dropped.
-pub(crate) struct Stays {
-    present: Present,
+pub(crate) struct PresenceGuard {
+    present: PresenceTracker,
     user: UserId,
 }
 
-impl Present {
+impl PresenceTracker {
     /// A user has one more socket.
-    pub(crate) fn enter(&self, user: &UserId) -> Stays {
+    pub(crate) fn enter(&self, user: &UserId) -> PresenceGuard {
         let mut state = self.state();
         let here = state.users.entry(user.clone()).or_default();
         here.sockets += 1;
         here.left = None;
-        if here.told != Told::Yes {
+        if here.recorded != Recorded::Yes {
             state.arriving.push(user.clone());
             self.0.changed.notify_one();
         }
         drop(state);
-        Stays { present: self.clone(), user: user.clone() }
+        PresenceGuard { present: self.clone(), user: user.clone() }
     }
 
     /// Resolves when something is to be written, now or after the grace.
-    async fn unsettled(&self) {
+    async fn wait_for_changes(&self) {
         while self.state().is_settled() {
             self.0.changed.notified().await;
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, TrackerState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Stays {
+impl Drop for PresenceGuard {
     fn drop(&mut self) {
         let mut state = self.present.state();
         let now = Instant::now();
@@ -111,7 +111,7 @@ impl Drop for Stays {
     }
 }
 
-impl State {
+impl TrackerState {
     /// Up to `most` users of whom the database is to hear; from here on it counts as knowing.
     fn take_arrivals(&mut self, most: usize) -> Vec<UserId> {
         let mut arrivals = Vec::new();
@@ -119,9 +119,9 @@ impl State {
             && let Some(user) = self.arriving.pop()
         {
             if let Some(here) =
-                self.users.get_mut(&user).filter(|here| here.sockets > 0 && here.told != Told::Yes)
+                self.users.get_mut(&user).filter(|here| here.sockets > 0 && here.recorded != Recorded::Yes)
             {
-                here.told = Told::Yes;
+                here.recorded = Recorded::Yes;
                 arrivals.push(user);
             }
         }
@@ -137,38 +137,41 @@ impl State {
             let Some(here) = self.users.get(&user) else { continue };
             let Some((_, at)) = here.left.filter(|(left, _)| left.elapsed() >= grace) else { continue };
             // Forgotten before it is written: whoever comes back meanwhile is said to have arrived after it.
-            if self.users.remove(&user).is_some_and(|here| here.told != Told::No) {
+            if self.users.remove(&user).is_some_and(|here| here.recorded != Recorded::No) {
                 departures.push((user, at));
             }
         }
         departures
     }
 
-    fn give_back_arrivals(&mut self, arrivals: Vec<UserId>) {
+    fn restore_arrivals(&mut self, arrivals: Vec<UserId>) {
         for user in arrivals {
             if let Some(here) = self.users.get_mut(&user) {
-                here.told = Told::Perhaps;
+                here.recorded = Recorded::Perhaps;
                 self.arriving.push(user);
             }
         }
     }
 
-    fn give_back_departures(&mut self, departures: Vec<(UserId, Instant)>) {
+    fn restore_departures(&mut self, departures: Vec<(UserId, Instant)>) {
         for (user, at) in departures {
             // Of those who have come back it may be written or not: their coming is.
             if !self.users.contains_key(&user) {
                 let left = Instant::now();
-                self.users.insert(user.clone(), Here { sockets: 0, told: Told::Yes, left: Some((left, at)) });
+                self.users.insert(
+                    user.clone(),
+                    LocalUser { sockets: 0, recorded: Recorded::Yes, left: Some((left, at)) },
+                );
                 self.leaving.push_back((left, user));
             }
         }
     }
 
     /// The database has forgotten all of them.
-    fn say_again(&mut self) {
+    fn re_announce(&mut self) {
         for (user, here) in &mut self.users {
             if here.sockets > 0 {
-                here.told = Told::Perhaps;
+                here.recorded = Recorded::Perhaps;
                 self.arriving.push(user.clone());
             }
         }
@@ -180,8 +183,8 @@ impl State {
 }
 
 /// What writes, and tidies up.
-pub(crate) struct Task {
-    pub(crate) present: Present,
+pub(crate) struct PresenceWriter {
+    pub(crate) present: PresenceTracker,
     pub(crate) store: Store,
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) settings: config::Presence,
@@ -190,11 +193,11 @@ pub(crate) struct Task {
     pub(crate) metrics: Arc<Metrics>,
 }
 
-impl Task {
+impl PresenceWriter {
     /// Starts both.
     pub(crate) fn start(self, supervisor: &Supervisor) {
-        let sweep = dead_servers::Sweep::new(&self);
-        supervisor.spawn("presence sweep", sweep.run());
+        let search = dead_servers::DeadServerSearch::new(&self);
+        supervisor.spawn("presence sweep", search.run());
         supervisor.spawn("presence", self.run());
     }
 
@@ -202,8 +205,8 @@ impl Task {
         loop {
             tokio::select! {
                 biased;
-                () = self.pulse.begun_anew() => self.present.state().say_again(),
-                () = self.present.unsettled() => {}
+                () = self.pulse.begun_anew() => self.present.state().re_announce(),
+                () = self.present.wait_for_changes() => {}
             }
             tokio::time::sleep(GATHER).await;
             if let Err(error) = self.write().await {
@@ -222,7 +225,7 @@ impl Task {
                 break;
             }
             if let Err(error) = self.store.arrived(server, &arrivals).await {
-                self.present.state().give_back_arrivals(arrivals);
+                self.present.state().restore_arrivals(arrivals);
                 return Err(error);
             }
         }
@@ -232,7 +235,7 @@ impl Task {
                 return Ok(());
             }
             if let Err(error) = self.store.left(server, &departures).await {
-                self.present.state().give_back_departures(departures);
+                self.present.state().restore_departures(departures);
                 return Err(error);
             }
         }
@@ -245,13 +248,13 @@ mod tests {
 
     #[test]
     fn of_who_leaves_while_it_is_not_sure_that_they_were_told_of_it_is_told_that_they_left() {
-        let (present, user) = (Present::default(), UserId::Int(1));
-        let stays = present.enter(&user);
+        let (present, user) = (PresenceTracker::default(), UserId::Int(1));
+        let guard = present.enter(&user);
         let arrivals = present.state().take_arrivals(10);
         assert_eq!(arrivals, std::slice::from_ref(&user));
         // The write may have been done, or not.
-        present.state().give_back_arrivals(arrivals);
-        drop(stays);
+        present.state().restore_arrivals(arrivals);
+        drop(guard);
         assert_eq!(present.state().take_arrivals(10), []);
         let departures = present.state().take_departures(10, Duration::ZERO);
         assert_eq!(departures.into_iter().map(|(user, _)| user).collect::<Vec<_>>(), [user]);
@@ -259,7 +262,7 @@ mod tests {
 
     #[test]
     fn of_whom_the_database_has_never_heard_nothing_is_told() {
-        let (present, user) = (Present::default(), UserId::Int(1));
+        let (present, user) = (PresenceTracker::default(), UserId::Int(1));
         drop(present.enter(&user));
         assert_eq!(present.state().take_arrivals(10), []);
         assert_eq!(present.state().take_departures(10, Duration::ZERO), []);

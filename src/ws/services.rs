@@ -7,7 +7,7 @@ use crate::auth::refused_clients::Refusals;
 use crate::config::live::LiveConfig;
 use crate::lifecycle::Lifecycle;
 use crate::limits::user_quota::Users;
-use crate::presence::tracker::Present;
+use crate::presence::tracker::PresenceTracker;
 use crate::realtime::heartbeat::Pulse;
 use crate::realtime::held_bytes::Held;
 use crate::realtime::hub::Hub;
@@ -30,7 +30,7 @@ pub(crate) struct Services {
     pub(crate) outboxes: Outboxes,
     /// The bytes that wait for all connections.
     pub(crate) held: Held,
-    pub(crate) present: Present,
+    pub(crate) present: PresenceTracker,
     /// The bounds that count over all connections of a user.
     pub(crate) users: Users,
     pub(crate) pulse: Arc<Pulse>,

@@ -33,7 +33,7 @@ use crate::actions::envelope::Answer;
 use crate::actions::session_state::Caller;
 use crate::auth::refused_clients::Source;
 use crate::limits::permits::Place;
-use crate::presence::tracker::Stays;
+use crate::presence::tracker::PresenceGuard;
 use crate::protocol::close::Close;
 use crate::realtime::outbox::{Bounds, Frame, Outbox};
 
@@ -179,7 +179,7 @@ pub(super) struct Socket<'a> {
     pub(super) ws: &'a mut WebSocket,
     pub(super) services: &'a Arc<Services>,
     pub(super) outbox: &'a Arc<Outbox>,
-    pub(super) _stays: Stays,
+    pub(super) _stays: PresenceGuard,
     pub(super) caller: Arc<Caller>,
     pub(super) view: View,
     pub(super) heard: Instant,
