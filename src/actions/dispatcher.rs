@@ -34,7 +34,7 @@ use crate::store::{Audience, BoundRoom, Receipts, Store, StoreError, Writer};
 use crate::supervisor::panic_text;
 use crate::telemetry::metrics::Metrics;
 use crate::webhooks::BeforeSend;
-use crate::webhooks::before_send::Asked;
+use crate::webhooks::before_send::ModeratedRoom;
 
 /// What one server runs actions with.
 pub(crate) struct Runtime {
@@ -248,7 +248,7 @@ impl Runtime {
         let port: Arc<dyn Room> = match (bound, self.before_send.load_full()) {
             (None, _) => Arc::new(NoRoom),
             (Some(room), None) => Arc::new(room),
-            (Some(room), Some(hook)) => Arc::new(Asked { room, hook }),
+            (Some(room), Some(hook)) => Arc::new(ModeratedRoom { room, hook }),
         };
         let socket = BoundSocket {
             caller: caller.clone(),

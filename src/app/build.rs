@@ -45,7 +45,7 @@ use crate::store::{Store, StoreError, warn_of_small_pool};
 use crate::supervisor::Supervisor;
 use crate::telemetry::logging::Dropped;
 use crate::telemetry::metrics::Metrics;
-use crate::webhooks::{BeforeSend, Hooks};
+use crate::webhooks::{BeforeSend, Webhooks};
 use crate::ws;
 
 /// What a server is made of.
@@ -84,7 +84,7 @@ pub(crate) async fn assemble(
     warn_of_small_pool(&config.mongodb).await;
     prepare(&store, shutdown).await?;
     let pulse = Arc::new(Pulse::new(store.peers().server(), config.feed.overdue));
-    let hooks = Hooks::new(&config, pulse.server(), &store, &stream_store, &metrics)?;
+    let hooks = Webhooks::new(&config, pulse.server(), &store, &stream_store, &metrics)?;
     hooks.begin().await?;
     let held = Held::new(config.limits.server_bytes);
     let base = Base { store: store.clone(), stream_store: stream_store.clone(), metrics: metrics.clone() };

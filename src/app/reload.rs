@@ -24,7 +24,7 @@ use crate::realtime::heartbeat::Pulse;
 use crate::store::Store;
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::Metrics;
-use crate::webhooks::{BeforeSend, Hooks, Telling};
+use crate::webhooks::{BeforeSend, RunningWebhooks, Webhooks};
 
 /// What a reload changes.
 pub(crate) struct Reload {
@@ -36,7 +36,7 @@ pub(crate) struct Reload {
     pub(crate) verifier: Verifier,
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) pulse: Arc<Pulse>,
-    pub(crate) hooks: Arc<ArcSwap<Telling>>,
+    pub(crate) hooks: Arc<ArcSwap<RunningWebhooks>>,
     /// Sends after each reload.
     pub(crate) reloads: watch::Sender<()>,
     pub(crate) certificate: Option<Arc<Certificate>>,
@@ -50,7 +50,7 @@ struct Prepared {
     functions: Vec<Arc<Function>>,
     before_send: Option<Arc<BeforeSend>>,
     /// Those that are told, where they have changed.
-    hooks: Option<Hooks>,
+    hooks: Option<Webhooks>,
 }
 
 impl Reload {
@@ -87,13 +87,13 @@ impl Reload {
     }
 
     /// The hooks as they are to be told from now on; each goes on from its place, and a new one from here.
-    async fn hooks(&self, renewal: &Renewal) -> Result<Option<Hooks>, StartError> {
+    async fn hooks(&self, renewal: &Renewal) -> Result<Option<Webhooks>, StartError> {
         let asked = |key: &String| key.starts_with("hooks.before_send.");
         if !renewal.changed.iter().any(|key| key.starts_with("hooks.") && !asked(key)) {
             return Ok(None);
         }
         let Self { store, stream_store, metrics, pulse, .. } = self;
-        let hooks = Hooks::new(&renewal.config, pulse.server(), store, stream_store, metrics)?;
+        let hooks = Webhooks::new(&renewal.config, pulse.server(), store, stream_store, metrics)?;
         hooks.begin().await?;
         Ok(Some(hooks))
     }

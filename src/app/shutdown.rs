@@ -15,7 +15,7 @@ use crate::protocol::close::Close;
 use crate::realtime::heartbeat::Pulse;
 use crate::realtime::sessions::Outboxes;
 use crate::store::{Receipts, Store, StoreError};
-use crate::webhooks::Telling;
+use crate::webhooks::RunningWebhooks;
 
 /// The part of the time that is kept for closing sockets, at most a quarter of it: the database may have taken all the
 /// rest. One close takes at most as long.
@@ -27,7 +27,7 @@ pub(crate) struct Shutdown {
     pub(crate) lifecycle: Lifecycle,
     pub(crate) under_way: UnderWay,
     pub(crate) outboxes: Outboxes,
-    pub(crate) hooks: Arc<ArcSwap<Telling>>,
+    pub(crate) hooks: Arc<ArcSwap<RunningWebhooks>>,
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) receipts: Receipts,
     pub(crate) store: Store,

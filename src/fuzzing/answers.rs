@@ -62,12 +62,12 @@ fn assert_one_of_each(frame: &str) {
 
 fn hook(answer: &[u8]) {
     match before_send::read(answer) {
-        Ok(before_send::Answer { text, reject }) => {
+        Ok(before_send::BeforeSendAnswer { text, reject }) => {
             if let Some(text) = text {
                 let _ = text.within(CONFIG.limits.text_chars, "text");
             }
             if let Some(reason) = reject {
-                let shown = before_send::shown(&reason).chars().count();
+                let shown = before_send::shorten_reason(&reason).chars().count();
                 assert!((1..=before_send::REASON_CHARS).contains(&shown), "{reason}");
             }
         }

@@ -12,8 +12,8 @@ use bson::{DateTime, Document, RawDocument, RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt;
 use handlers::Time;
 
-use super::event::{self, Event, Source, What};
-use super::reader::{Gone, Reader};
+use super::event::{self, EventPayload, EventSource, WebhookEvent};
+use super::reader::{ConsumerGone, HookStreamReader};
 use crate::store::StoreError;
 use crate::store::codec::{self, Undecodable};
 use crate::store::users::presence;
@@ -26,7 +26,10 @@ const BEFORE: Duration = Duration::from_secs(10);
 const BATCH: u32 = 100;
 
 /// Tells what happened since a position. The inner error: nobody listens any more.
-pub(super) async fn run(reader: &Reader, from: &Position) -> Result<Result<(), Gone>, StoreError> {
+pub(super) async fn run(
+    reader: &HookStreamReader,
+    from: &Position,
+) -> Result<Result<(), ConsumerGone>, StoreError> {
     let before = u32::try_from(BEFORE.as_secs()).unwrap_or(u32::MAX);
     let since = Timestamp { time: from.at.time.saturating_sub(before), increment: 0 };
     let (collection, filter) = changed_since(reader.source, since);
@@ -35,8 +38,8 @@ pub(super) async fn run(reader: &Reader, from: &Position) -> Result<Result<(), G
     let mut found = collection.find(filter).sort(doc! { "_id": 1 }).batch_size(BATCH).await?;
     while let Some(document) = found.try_next().await? {
         for event in read(reader, &document, since, from.at)? {
-            if reader.tell(Some(event), None).await.is_err() {
-                return Ok(Err(Gone));
+            if reader.send(Some(event), None).await.is_err() {
+                return Ok(Err(ConsumerGone));
             }
         }
     }
@@ -44,12 +47,12 @@ pub(super) async fn run(reader: &Reader, from: &Position) -> Result<Result<(), G
 }
 
 /// By the database's clock.
-fn changed_since(source: Source, since: Timestamp) -> (&'static str, Document) {
+fn changed_since(source: EventSource, since: Timestamp) -> (&'static str, Document) {
     let new = doc! { "stamp": { "$gte": since } };
     match source {
-        Source::AfterSend => ("messages", doc! { "$or": [new, { "revised": { "$gte": since } }] }),
-        Source::Offline => ("messages", new),
-        Source::Presence => {
+        EventSource::AfterSend => ("messages", doc! { "$or": [new, { "revised": { "$gte": since } }] }),
+        EventSource::Offline => ("messages", new),
+        EventSource::Presence => {
             let since = DateTime::from_millis(i64::from(since.time) * 1000);
             let gone = doc! { "online": false, "last_seen": { "$gte": since } };
             ("presence", doc! { "$or": [{ "online": true }, gone] })
@@ -58,34 +61,34 @@ fn changed_since(source: Source, since: Timestamp) -> (&'static str, Document) {
 }
 
 fn read(
-    reader: &Reader,
+    reader: &HookStreamReader,
     document: &RawDocument,
     since: Timestamp,
     place: Timestamp,
-) -> Result<Vec<Event>, Undecodable> {
+) -> Result<Vec<WebhookEvent>, Undecodable> {
     let (source, now) = (reader.source, reader.store.now());
-    let event = |at: Time, what: What| Event::new(source, what, at, place);
+    let event = |at: Time, what: EventPayload| WebhookEvent::new(source, what, at, place);
     let mut events = Vec::new();
     match source {
-        Source::AfterSend | Source::Offline => {
-            if let Some(what @ What::Sent { created_at, .. }) = event::sent(document)?
+        EventSource::AfterSend | EventSource::Offline => {
+            if let Some(what @ EventPayload::Sent { created_at, .. }) = event::sent(document)?
                 && codec::read_stamp(document, "stamp")?.is_some_and(|stamp| stamp >= since)
             {
                 events.push(event(created_at, what));
             }
-            if source == Source::AfterSend {
+            if source == EventSource::AfterSend {
                 let changed = event::changed(document.get_document("_id")?, document)?;
                 events.extend(changed.map(|what| event(now, what)));
             }
         }
-        Source::Presence if document.get_bool("online")? => {
+        EventSource::Presence if document.get_bool("online")? => {
             let user_id = presence::read_id(document)?;
-            events.push(event(now, What::Connected { user_id, at: now }));
+            events.push(event(now, EventPayload::Connected { user_id, at: now }));
         }
-        Source::Presence => {
+        EventSource::Presence => {
             let (user_id, last_seen) =
                 (presence::read_id(document)?, codec::read_time(document, "last_seen")?);
-            events.push(event(last_seen, What::Disconnected { user_id, last_seen }));
+            events.push(event(last_seen, EventPayload::Disconnected { user_id, last_seen }));
         }
     }
     Ok(events)

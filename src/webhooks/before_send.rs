@@ -35,7 +35,7 @@ pub(crate) struct BeforeSend {
 }
 
 #[derive(Serialize)]
-struct Question<'a> {
+struct BeforeSendRequest<'a> {
     id: String,
     hook: &'static str,
     room_id: RoomId,
@@ -58,7 +58,7 @@ struct Unanswered {
 /// Nothing of it: the message passes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Answer {
+pub(crate) struct BeforeSendAnswer {
     #[serde(default)]
     pub(crate) text: Option<Draft>,
     #[serde(default)]
@@ -79,7 +79,7 @@ impl BeforeSend {
 
     /// The text that may be written, once the caller is known to be a member still.
     async fn ask(&self, room: &BoundRoom, message_id: Option<MessageId>, text: Text) -> Result<Text, Error> {
-        let (text, waited) = self.answered(room, message_id, text).await?;
+        let (text, waited) = self.moderate(room, message_id, text).await?;
         if waited {
             room.recheck().await?;
         }
@@ -87,13 +87,13 @@ impl BeforeSend {
     }
 
     /// The text that may be written, and whether the receiver was waited for.
-    async fn answered(
+    async fn moderate(
         &self,
         room: &BoundRoom,
         message_id: Option<MessageId>,
         text: Text,
     ) -> Result<(Text, bool), Error> {
-        let question = Question {
+        let question = BeforeSendRequest {
             id: room.request.to_hex(),
             hook: "before_send",
             room_id: room.room,
@@ -104,29 +104,29 @@ impl BeforeSend {
         let question = serde_json::to_string(&question).map_err(Error::internal)?;
         // The writing needs its time, too.
         let patience = room.deadline.saturating_duration_since(Instant::now()) / 2;
-        let answer = match self.answer(&room.caller, question, patience).await {
+        let answer = match self.request_answer(&room.caller, question, patience).await {
             Ok(answer) => answer,
             Err(Unanswered { failure, waited, own }) => {
-                return Ok((self.failed(&failure, own, text)?, waited));
+                return Ok((self.handle_failure(&failure, own, text)?, waited));
             }
         };
-        let text = self.decided(answer, text)?;
+        let text = self.apply_answer(answer, text)?;
         Ok((text, true))
     }
 
     /// What a good answer makes of the text.
-    fn decided(&self, answer: Answer, text: Text) -> Result<Text, Error> {
+    fn apply_answer(&self, answer: BeforeSendAnswer, text: Text) -> Result<Text, Error> {
         match (answer.reject, answer.text) {
             (Some(reason), _) => {
                 self.metrics.hook("before_send", "rejected");
-                Err(Error::new(Code::Rejected, shown(&reason)))
+                Err(Error::new(Code::Rejected, shorten_reason(&reason)))
             }
             (None, Some(anew)) => match anew.within(self.text_chars, "text") {
                 Ok(anew) => {
                     self.metrics.hook("before_send", "rewritten");
                     Ok(anew)
                 }
-                Err(error) => self.failed(error.message(), false, text),
+                Err(error) => self.handle_failure(error.message(), false, text),
             },
             (None, None) => {
                 self.metrics.hook("before_send", "passed");
@@ -135,12 +135,12 @@ impl BeforeSend {
         }
     }
 
-    async fn answer(
+    async fn request_answer(
         &self,
         caller: &UserId,
         question: String,
         patience: Duration,
-    ) -> Result<Answer, Unanswered> {
+    ) -> Result<BeforeSendAnswer, Unanswered> {
         let bad = |failure: String| Unanswered { failure, waited: true, own: false };
         let answer = match tokio::time::timeout(patience, self.receiver.post(caller, question)).await {
             Ok(answer) => answer.map_err(|error| Unanswered {
@@ -155,7 +155,7 @@ impl BeforeSend {
 
     /// `own`: the receiver answers others, and fails at this caller's messages alone. These pass in no case: else a few
     /// texts that make the receiver fail would be the way around it.
-    fn failed(&self, failure: &str, own: bool, text: Text) -> Result<Text, Error> {
+    fn handle_failure(&self, failure: &str, own: bool, text: Text) -> Result<Text, Error> {
         match self.on_failure {
             OnFailure::Open if !own => {
                 self.metrics.hook("before_send", "failed_open");
@@ -176,9 +176,9 @@ impl BeforeSend {
 }
 
 /// Reads an answer. What is wrong with it is said without anything of it.
-pub(crate) fn read(answer: &[u8]) -> Result<Answer, String> {
+pub(crate) fn read(answer: &[u8]) -> Result<BeforeSendAnswer, String> {
     if answer.is_empty() {
-        return Ok(Answer { text: None, reject: None });
+        return Ok(BeforeSendAnswer { text: None, reject: None });
     }
     if !answer.trim_ascii_start().starts_with(b"{") {
         return Err("its answer is not an object".to_owned());
@@ -190,7 +190,7 @@ pub(crate) fn read(answer: &[u8]) -> Result<Answer, String> {
 }
 
 /// A reason as the sender sees it.
-pub(crate) fn shown(reason: &str) -> String {
+pub(crate) fn shorten_reason(reason: &str) -> String {
     match reason.trim() {
         "" => "the message was rejected".to_owned(),
         reason => reason.chars().take(REASON_CHARS).collect(),
@@ -198,12 +198,12 @@ pub(crate) fn shown(reason: &str) -> String {
 }
 
 /// A room in which each new text is asked about.
-pub(crate) struct Asked {
+pub(crate) struct ModeratedRoom {
     pub(crate) room: BoundRoom,
     pub(crate) hook: Arc<BeforeSend>,
 }
 
-impl Room for Asked {
+impl Room for ModeratedRoom {
     fn append(&self, text: Text, client_id: Option<ClientId>) -> Pending<'_, Appended> {
         Box::pin(async move {
             match (self.hook.ask(&self.room, None, text).await, client_id) {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use handlers::{MessageId, RoomId, UserId};
 
-use super::dispatcher::Target;
-use super::event::{Event, Kind, Post, What};
+use super::dispatcher::HookTarget;
+use super::event::{EventPayload, HookKind, WebhookEvent, WebhookRequest};
 use super::patience::{Patience, Tries};
 use crate::config::HookSettings;
 use crate::outbound::OutboundError;
@@ -17,32 +17,32 @@ use crate::telemetry::metrics::Metrics;
 
 /// One event, and what it takes to tell it.
 pub(super) struct Delivery {
-    pub(super) target: Target,
+    pub(super) target: HookTarget,
     pub(super) patience: Arc<Patience>,
     pub(super) settings: HookSettings,
     pub(super) store: Store,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) event: Event,
+    pub(super) event: WebhookEvent,
 }
 
 impl Delivery {
     /// Tells it, for as long as that takes.
     pub(super) async fn run(self) {
-        let mut pauses = Pauses::of(&self.settings);
-        let mut posts = loop {
-            match self.posts().await {
-                Ok(posts) => break posts,
+        let mut pauses = RetryPauses::of(&self.settings);
+        let mut requests = loop {
+            match self.requests().await {
+                Ok(requests) => break requests,
                 Err(error) => self.retry(&mut pauses, &error.to_string()).await,
             }
         };
         // The last first: it is taken off once it is told.
-        while let Some(post) = posts.pop() {
-            self.tell(post, &mut pauses).await;
+        while let Some(post) = requests.pop() {
+            self.deliver(post, &mut pauses).await;
         }
     }
 
     /// Tells one request of it until the receiver takes it, or it is set aside, or nobody needs it any more.
-    async fn tell(&self, post: Post, pauses: &mut Pauses) {
+    async fn deliver(&self, post: WebhookRequest, pauses: &mut RetryPauses) {
         let lane = self.event.lane();
         let receiver = &self.target.receiver;
         let mut tries = Tries::new(receiver.answered());
@@ -77,14 +77,14 @@ impl Delivery {
         }
     }
 
-    async fn post(&self, post: &Post) -> Result<(), OutboundError> {
+    async fn post(&self, post: &WebhookRequest) -> Result<(), OutboundError> {
         // It is never closed.
-        let _place = self.target.places.acquire().await;
+        let _permit = self.target.permits.acquire().await;
         self.target.receiver.post(&self.event.lane(), post.body.clone()).await.map(|_| ())
     }
 
     /// Says that it failed, and waits.
-    async fn retry(&self, pauses: &mut Pauses, reason: &str) {
+    async fn retry(&self, pauses: &mut RetryPauses, reason: &str) {
         self.metrics.hook(self.name(), "retried");
         if pauses.is_first() {
             tracing::warn!(
@@ -97,7 +97,7 @@ impl Delivery {
         tokio::time::sleep(pauses.next()).await;
     }
 
-    async fn set_aside(&self, post: &Post, tries: u32, reason: &str) -> Result<(), StoreError> {
+    async fn set_aside(&self, post: &WebhookRequest, tries: u32, reason: &str) -> Result<(), StoreError> {
         let new = NewSetAside {
             hook: self.name(),
             event: &post.id,
@@ -124,19 +124,21 @@ impl Delivery {
     }
 
     /// The requests that tell it.
-    async fn posts(&self) -> Result<Vec<Post>, StoreError> {
+    async fn requests(&self) -> Result<Vec<WebhookRequest>, StoreError> {
         let post = |user| self.event.post(user).map_err(|error| StoreError::Fault(error.into()));
         match &self.event.what {
-            What::Sent { room_id, message_id, sender_id, .. } if self.target.kind == Kind::Offline => {
-                let absent = self.absent(*room_id, *message_id, sender_id).await?;
-                absent.into_iter().map(|user| post(Some(user))).collect()
+            EventPayload::Sent { room_id, message_id, sender_id, .. }
+                if self.target.kind == HookKind::Offline =>
+            {
+                let offline = self.offline_members(*room_id, *message_id, sender_id).await?;
+                offline.into_iter().map(|user| post(Some(user))).collect()
             }
             _ => Ok(vec![post(None)?]),
         }
     }
 
     /// The members who had no socket anywhere from a message's commit on; nobody where it was deleted meanwhile.
-    async fn absent(
+    async fn offline_members(
         &self,
         room: RoomId,
         message: MessageId,
@@ -159,8 +161,9 @@ impl Delivery {
     }
 
     /// Whether an offline message is still for its user: it wasn't deleted, and the user is still a member.
-    async fn is_due(&self, post: &Post) -> Result<bool, StoreError> {
-        let (What::Sent { room_id, message_id, .. }, Some(user)) = (&self.event.what, &post.user) else {
+    async fn is_due(&self, post: &WebhookRequest) -> Result<bool, StoreError> {
+        let (EventPayload::Sent { room_id, message_id, .. }, Some(user)) = (&self.event.what, &post.user)
+        else {
             return Ok(true);
         };
         Ok(!self.store.is_deleted(*room_id, *message_id).await?
@@ -169,32 +172,32 @@ impl Delivery {
 }
 
 /// What of an event is kept where it is set aside: nothing that was said.
-fn subject(what: &What) -> Subject {
+fn subject(what: &EventPayload) -> Subject {
     match what {
-        What::Sent { room_id, message_id, created_at, .. } => {
+        EventPayload::Sent { room_id, message_id, created_at, .. } => {
             Subject::Sent { room: *room_id, message: *message_id, at: *created_at }
         }
-        What::Edited { room_id, message_id, updated_at, .. } => {
+        EventPayload::Edited { room_id, message_id, updated_at, .. } => {
             Subject::Edited { room: *room_id, message: *message_id, at: *updated_at }
         }
-        What::Deleted { room_id, message_id, deleted_at } => {
+        EventPayload::Deleted { room_id, message_id, deleted_at } => {
             Subject::Deleted { room: *room_id, message: *message_id, at: *deleted_at }
         }
-        What::Connected { user_id, at } => Subject::Connected { user: user_id.clone(), at: *at },
-        What::Disconnected { user_id, last_seen } => {
+        EventPayload::Connected { user_id, at } => Subject::Connected { user: user_id.clone(), at: *at },
+        EventPayload::Disconnected { user_id, last_seen } => {
             Subject::Disconnected { user: user_id.clone(), at: *last_seen }
         }
     }
 }
 
 /// The pauses between tries, which double.
-struct Pauses {
+struct RetryPauses {
     first: bool,
     pause: Duration,
     longest: Duration,
 }
 
-impl Pauses {
+impl RetryPauses {
     fn of(settings: &HookSettings) -> Self {
         Self { first: true, pause: settings.retry, longest: settings.retry_max }
     }

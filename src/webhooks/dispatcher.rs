@@ -11,10 +11,10 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::deliver::Delivery;
-use super::event::{Event, Kind, Source};
+use super::event::{EventSource, HookKind, WebhookEvent};
 use super::patience::Patience;
-use super::reader::{self, Clock, Read, Reader};
-use super::window::Window;
+use super::reader::{self, ClockReading, HookStreamReader, StreamRead};
+use super::window::DeliveryWindow;
 use crate::config::HookSettings;
 use crate::outbound::Receiver;
 use crate::store::webhook_leases::Position;
@@ -26,18 +26,18 @@ const RENEWALS: u32 = 3;
 
 /// Where the events of one hook are told.
 #[derive(Clone)]
-pub(super) struct Target {
-    pub(super) kind: Kind,
+pub(super) struct HookTarget {
+    pub(super) kind: HookKind,
     pub(super) receiver: Arc<Receiver>,
     /// Requests at once. An event that waits to be tried again holds none.
-    pub(super) places: Arc<Semaphore>,
+    pub(super) permits: Arc<Semaphore>,
 }
 
 /// The hooks of one source, on one server.
 #[derive(Clone)]
 pub(super) struct Dispatcher {
-    pub(super) source: Source,
-    pub(super) targets: Vec<Target>,
+    pub(super) source: EventSource,
+    pub(super) targets: Vec<HookTarget>,
     pub(super) settings: HookSettings,
     /// The lease's holder.
     pub(super) server: ObjectId,
@@ -46,8 +46,8 @@ pub(super) struct Dispatcher {
     pub(super) metrics: Arc<Metrics>,
 }
 
-/// Why a server stops telling.
-enum End {
+/// Why a server stops deliveries.
+enum DispatchEnd {
     /// The server goes away.
     Stopped,
     /// Another server has the lease, or may have.
@@ -56,7 +56,7 @@ enum End {
     Failed(StoreError),
 }
 
-impl From<StoreError> for End {
+impl From<StoreError> for DispatchEnd {
     fn from(error: StoreError) -> Self {
         Self::Failed(error)
     }
@@ -86,12 +86,12 @@ impl Dispatcher {
             match self.store.take_hook(hook, self.server, lease).await {
                 Ok(Some(position)) => {
                     self.holds_lease(true);
-                    let ended = self.tell(position, until, &stop).await;
+                    let ended = self.deliver_events(position, until, &stop).await;
                     self.holds_lease(false);
                     match ended {
-                        End::Stopped => return,
-                        End::Lost => tracing::warn!(hook, "the lease of a hook was lost"),
-                        End::Failed(error) => self.failed("telling a hook stopped", &error),
+                        DispatchEnd::Stopped => return,
+                        DispatchEnd::Lost => tracing::warn!(hook, "the lease of a hook was lost"),
+                        DispatchEnd::Failed(error) => self.failed("telling a hook stopped", &error),
                     }
                 }
                 // Another server has it; or the place of the hook was dropped, and it begins where the stream is now.
@@ -120,17 +120,22 @@ impl Dispatcher {
     }
 
     /// Tells events from a position on.
-    async fn tell(&self, from: Position, mut until: Instant, stop: &CancellationToken) -> End {
-        let mut window = Window::new(self.settings.window, from.clone());
+    async fn deliver_events(
+        &self,
+        from: Position,
+        mut until: Instant,
+        stop: &CancellationToken,
+    ) -> DispatchEnd {
+        let mut window = DeliveryWindow::new(self.settings.window, from.clone());
         let (mut reads, reading) = self.read(from);
         let patience = Arc::new(Patience::new(self.settings.max_tries));
-        let mut telling = JoinSet::new();
+        let mut deliveries = JoinSet::new();
         let mut renewal = tokio::time::interval(self.settings.lease / RENEWALS);
         renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             while let Some((number, event)) = window.next() {
                 let Some(target) = self.targets.iter().find(|target| target.kind == event.kind) else {
-                    window.told(number);
+                    window.mark_delivered(number);
                     continue;
                 };
                 let delivery = Delivery {
@@ -141,7 +146,7 @@ impl Dispatcher {
                     metrics: self.metrics.clone(),
                     event,
                 };
-                telling.spawn(async move {
+                deliveries.spawn(async move {
                     delivery.run().await;
                     number
                 });
@@ -149,10 +154,10 @@ impl Dispatcher {
             tokio::select! {
                 () = stop.cancelled() => {
                     self.release(&window).await;
-                    return End::Stopped;
+                    return DispatchEnd::Stopped;
                 }
-                Some(told) = telling.join_next() => match told {
-                    Ok(number) => window.told(number),
+                Some(delivered) = deliveries.join_next() => match delivered {
+                    Ok(number) => window.mark_delivered(number),
                     Err(error) => return failed(error),
                 },
                 _ = renewal.tick() => match self.renew(&window, until).await {
@@ -167,7 +172,7 @@ impl Dispatcher {
                         }
                     }
                     None => return match reading.await {
-                        Ok(Ok(())) => End::Lost,
+                        Ok(Ok(())) => DispatchEnd::Lost,
                         Ok(Err(error)) => error.into(),
                         Err(error) => failed(error),
                     },
@@ -176,23 +181,24 @@ impl Dispatcher {
         }
     }
 
-    fn read(&self, from: Position) -> (mpsc::Receiver<Read>, JoinHandle<Result<(), StoreError>>) {
+    fn read(&self, from: Position) -> (mpsc::Receiver<StreamRead>, JoinHandle<Result<(), StoreError>>) {
         let (to, reads) = mpsc::channel(1);
-        let rest = if self.source == Source::Offline { self.settings.offline_wait } else { Duration::ZERO };
+        let rest =
+            if self.source == EventSource::Offline { self.settings.offline_wait } else { Duration::ZERO };
         let Self { source, targets, store, stream_store, metrics, .. } = self.clone();
         let kinds = targets.into_iter().map(|target| target.kind).collect();
         let reading = async move {
-            let clock = Clock::of(&store).await?;
-            Reader { source, kinds, store, stream_store, rest, clock, metrics, to }.run(from).await
+            let clock = ClockReading::of(&store).await?;
+            HookStreamReader { source, kinds, store, stream_store, rest, clock, metrics, to }.run(from).await
         };
         (reads, tokio::spawn(reading))
     }
 
     /// Keeps the lease and notes the place; gives until when.
-    async fn renew(&self, window: &Window, until: Instant) -> Result<Instant, End> {
+    async fn renew(&self, window: &DeliveryWindow, until: Instant) -> Result<Instant, DispatchEnd> {
         let (hook, lease) = (self.source.name(), self.settings.lease);
         let now = self.store.now();
-        for Target { kind, .. } in &self.targets {
+        for HookTarget { kind, .. } in &self.targets {
             let age = window.oldest(*kind).map_or(Duration::ZERO, |event| age(event, now));
             self.metrics.hook_lag(kind.name(), age);
         }
@@ -200,7 +206,7 @@ impl Dispatcher {
         let hold = self.store.hold_hook(hook, self.server, lease, window.position().clone());
         match tokio::time::timeout_at(until, hold).await {
             Ok(Ok(true)) => Ok(renewed),
-            Ok(Ok(false)) | Err(_) => Err(End::Lost),
+            Ok(Ok(false)) | Err(_) => Err(DispatchEnd::Lost),
             Ok(Err(error)) => {
                 self.failed("renewing the lease of a hook failed", &error);
                 Ok(until)
@@ -209,7 +215,7 @@ impl Dispatcher {
     }
 
     /// Leaves the hook to the others at once.
-    async fn release(&self, window: &Window) {
+    async fn release(&self, window: &DeliveryWindow) {
         let position = window.position().clone();
         let released = self.store.hold_hook(self.source.name(), self.server, Duration::ZERO, position).await;
         if let Err(error) = released {
@@ -219,10 +225,10 @@ impl Dispatcher {
 }
 
 /// How long ago an event happened, by the database's clock `now`.
-fn age(event: &Event, now: Time) -> Duration {
+fn age(event: &WebhookEvent, now: Time) -> Duration {
     Duration::from_millis(u64::try_from(now.0.saturating_sub(event.at.0)).unwrap_or_default())
 }
 
-fn failed(error: JoinError) -> End {
-    End::Failed(StoreError::Fault(error.into()))
+fn failed(error: JoinError) -> DispatchEnd {
+    DispatchEnd::Failed(StoreError::Fault(error.into()))
 }

@@ -11,7 +11,7 @@ use crate::store::users::presence;
 
 /// What one change stream is read for. All events of a source have one order, whichever hook they are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
+pub(crate) enum EventSource {
     AfterSend,
     Offline,
     /// Both of `connected` and `disconnected`: a user's coming and going have one order.
@@ -20,7 +20,7 @@ pub(crate) enum Source {
 
 /// The hooks that are told what happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum HookKind {
     AfterSend,
     Connected,
     Disconnected,
@@ -29,13 +29,13 @@ pub(crate) enum Kind {
 
 /// Something that happened.
 #[derive(Clone, Debug)]
-pub(super) struct Event {
+pub(super) struct WebhookEvent {
     /// The hook that it is for.
-    pub(super) kind: Kind,
+    pub(super) kind: HookKind,
     pub(super) id: String,
     /// When, by the database's clock.
     pub(super) at: Time,
-    pub(super) what: What,
+    pub(super) what: EventPayload,
 }
 
 /// What is told one after the other.
@@ -47,7 +47,7 @@ pub(super) enum Lane {
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub(super) enum What {
+pub(super) enum EventPayload {
     Sent {
         room_id: RoomId,
         message_id: MessageId,
@@ -81,17 +81,17 @@ pub(super) enum What {
 
 /// The body of a request.
 #[derive(Serialize)]
-struct Body<'a> {
+struct WebhookBody<'a> {
     id: &'a str,
     hook: &'static str,
     /// Whom an offline message is for.
     #[serde(skip_serializing_if = "Option::is_none")]
     user_id: Option<&'a UserId>,
     #[serde(flatten)]
-    what: &'a What,
+    what: &'a EventPayload,
 }
 
-impl Kind {
+impl HookKind {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::AfterSend => "after_send",
@@ -107,7 +107,7 @@ impl Kind {
     }
 }
 
-impl Source {
+impl EventSource {
     pub(crate) const ALL: [Self; 3] = [Self::AfterSend, Self::Offline, Self::Presence];
 
     /// The name of its position and lease in the database.
@@ -120,11 +120,11 @@ impl Source {
     }
 
     /// The hooks that its events are for.
-    pub(crate) const fn kinds(self) -> &'static [Kind] {
+    pub(crate) const fn kinds(self) -> &'static [HookKind] {
         match self {
-            Self::AfterSend => &[Kind::AfterSend],
-            Self::Offline => &[Kind::Offline],
-            Self::Presence => &[Kind::Connected, Kind::Disconnected],
+            Self::AfterSend => &[HookKind::AfterSend],
+            Self::Offline => &[HookKind::Offline],
+            Self::Presence => &[HookKind::Connected, HookKind::Disconnected],
         }
     }
 
@@ -146,7 +146,7 @@ impl Source {
     }
 
     /// The event of a change, where it is one.
-    pub(super) fn read(self, change: &RawDocument) -> Result<Option<Event>, Undecodable> {
+    pub(super) fn read(self, change: &RawDocument) -> Result<Option<WebhookEvent>, Undecodable> {
         let id = change.get_document("documentKey")?;
         let inserted = change.get_str("operationType")? == "insert";
         let at = match change.get("wallTime")?.and_then(RawBsonRef::as_datetime) {
@@ -157,7 +157,9 @@ impl Source {
             Self::AfterSend | Self::Offline if inserted => sent(change.get_document("fullDocument")?)?,
             Self::AfterSend => changed(id.get_document("_id")?, fields_of(change)?)?,
             Self::Offline => None,
-            Self::Presence if inserted => Some(What::Connected { user_id: presence::read_id(id)?, at }),
+            Self::Presence if inserted => {
+                Some(EventPayload::Connected { user_id: presence::read_id(id)?, at })
+            }
             Self::Presence => {
                 let (user_id, fields) = (presence::read_id(id)?, fields_of(change)?);
                 let last_seen = match fields.get("last_seen")? {
@@ -165,22 +167,22 @@ impl Source {
                     None => at,
                 };
                 Some(if fields.get_bool("online")? {
-                    What::Connected { user_id, at }
+                    EventPayload::Connected { user_id, at }
                 } else {
-                    What::Disconnected { user_id, last_seen }
+                    EventPayload::Disconnected { user_id, last_seen }
                 })
             }
         };
         let time = change.get_timestamp("clusterTime")?;
-        Ok(what.map(|what| Event::new(self, what, at, time)))
+        Ok(what.map(|what| WebhookEvent::new(self, what, at, time)))
     }
 
-    fn kind(self, what: &What) -> Kind {
+    fn kind(self, what: &EventPayload) -> HookKind {
         match (self, what) {
-            (_, What::Connected { .. }) => Kind::Connected,
-            (_, What::Disconnected { .. }) => Kind::Disconnected,
-            (Self::Offline, _) => Kind::Offline,
-            (Self::AfterSend | Self::Presence, _) => Kind::AfterSend,
+            (_, EventPayload::Connected { .. }) => HookKind::Connected,
+            (_, EventPayload::Disconnected { .. }) => HookKind::Disconnected,
+            (Self::Offline, _) => HookKind::Offline,
+            (Self::AfterSend | Self::Presence, _) => HookKind::AfterSend,
         }
     }
 }
@@ -194,9 +196,9 @@ fn fields_of(change: &RawDocument) -> Result<&RawDocument, Undecodable> {
 }
 
 /// A new message; none where it is deleted already, and its text gone.
-pub(super) fn sent(message: &RawDocument) -> Result<Option<What>, Undecodable> {
+pub(super) fn sent(message: &RawDocument) -> Result<Option<EventPayload>, Undecodable> {
     let room_id = codec::read_room(message.get_document("_id")?)?;
-    Ok(codec::read_message(message)?.map(|message| What::Sent {
+    Ok(codec::read_message(message)?.map(|message| EventPayload::Sent {
         room_id,
         message_id: message.id,
         sender_id: message.sender,
@@ -206,18 +208,18 @@ pub(super) fn sent(message: &RawDocument) -> Result<Option<What>, Undecodable> {
 }
 
 /// An edit or a delete, as the fields of a message say that were set.
-pub(super) fn changed(id: &RawDocument, fields: &RawDocument) -> Result<Option<What>, Undecodable> {
+pub(super) fn changed(id: &RawDocument, fields: &RawDocument) -> Result<Option<EventPayload>, Undecodable> {
     let (room_id, message_id) = codec::read_message_id(id)?;
     if fields.get("deleted_at")?.is_some() {
         let deleted_at = codec::read_time(fields, "deleted_at")?;
-        return Ok(Some(What::Deleted { room_id, message_id, deleted_at }));
+        return Ok(Some(EventPayload::Deleted { room_id, message_id, deleted_at }));
     }
     let Some((text, updated_at)) = codec::read_edit(fields)? else { return Ok(None) };
     let edit = fields.get_document("edit")?.get_object_id("id")?;
-    Ok(Some(What::Edited { room_id, message_id, edit, text, updated_at }))
+    Ok(Some(EventPayload::Edited { room_id, message_id, edit, text, updated_at }))
 }
 
-impl What {
+impl EventPayload {
     /// `time` is for what has nothing of its own to be told from another of its kind.
     fn id(&self, time: Timestamp) -> String {
         match self {
@@ -234,36 +236,36 @@ impl What {
     }
 }
 
-impl Event {
+impl WebhookEvent {
     /// `at` and `time` are those of the change, or of the place in the stream that it was found after.
-    pub(super) fn new(source: Source, what: What, at: Time, time: Timestamp) -> Self {
+    pub(super) fn new(source: EventSource, what: EventPayload, at: Time, time: Timestamp) -> Self {
         Self { kind: source.kind(&what), id: what.id(time), at, what }
     }
 
     pub(super) fn lane(&self) -> Lane {
         match &self.what {
-            What::Sent { room_id, .. } | What::Edited { room_id, .. } | What::Deleted { room_id, .. } => {
-                Lane::Room(*room_id)
-            }
-            What::Connected { user_id, .. } | What::Disconnected { user_id, .. } => {
+            EventPayload::Sent { room_id, .. }
+            | EventPayload::Edited { room_id, .. }
+            | EventPayload::Deleted { room_id, .. } => Lane::Room(*room_id),
+            EventPayload::Connected { user_id, .. } | EventPayload::Disconnected { user_id, .. } => {
                 Lane::User(user_id.clone())
             }
         }
     }
 
     /// The request that tells it; `user` is whom an offline message is for.
-    pub(super) fn post(&self, user: Option<UserId>) -> Result<Post, serde_json::Error> {
+    pub(super) fn post(&self, user: Option<UserId>) -> Result<WebhookRequest, serde_json::Error> {
         let id = match &user {
             Some(user) => format!("offline-{}-{user}", self.id.trim_start_matches("sent-")),
             None => self.id.clone(),
         };
         let body = body(&id, self.kind, user.as_ref(), &self.what)?;
-        Ok(Post { id, user, body })
+        Ok(WebhookRequest { id, user, body })
     }
 }
 
 /// A request that tells an event.
-pub(super) struct Post {
+pub(super) struct WebhookRequest {
     /// The event's id, as the receiver has it.
     pub(super) id: String,
     /// Whom an offline message is for.
@@ -274,9 +276,9 @@ pub(super) struct Post {
 /// The body of a request.
 pub(super) fn body(
     id: &str,
-    kind: Kind,
+    kind: HookKind,
     user: Option<&UserId>,
-    what: &What,
+    what: &EventPayload,
 ) -> Result<String, serde_json::Error> {
-    serde_json::to_string(&Body { id, hook: kind.name(), user_id: user, what })
+    serde_json::to_string(&WebhookBody { id, hook: kind.name(), user_id: user, what })
 }

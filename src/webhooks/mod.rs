@@ -38,10 +38,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use self::before_send::BeforeSend;
-use self::dispatcher::{Dispatcher, Target};
-pub(crate) use self::event::Kind;
-use self::event::Source;
-pub(crate) use self::resend::Resent;
+use self::dispatcher::{Dispatcher, HookTarget};
+use self::event::EventSource;
+pub(crate) use self::event::HookKind;
+pub(crate) use self::resend::ResendOutcome;
 use crate::config::url::UnusableUrl;
 use crate::config::{self, Config};
 use crate::outbound::Receiver;
@@ -50,14 +50,14 @@ use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::Metrics;
 
 /// How long the end waits for the leases to be given back.
-const PARTING: Duration = Duration::from_secs(1);
+const STOP_GRACE: Duration = Duration::from_secs(1);
 
 /// What tells the hooks that are configured.
-pub(crate) struct Hooks {
+pub(crate) struct Webhooks {
     dispatchers: Vec<Dispatcher>,
 }
 
-impl Hooks {
+impl Webhooks {
     /// As configured; a hook without a URL is none.
     ///
     /// # Errors
@@ -71,7 +71,7 @@ impl Hooks {
     ) -> Result<Self, UnusableUrl> {
         let hooks = &config.hooks;
         let mut dispatchers = Vec::new();
-        for source in Source::ALL {
+        for source in EventSource::ALL {
             let targets = source.kinds().iter().filter_map(|kind| target(*kind, hooks, metrics));
             let targets: Vec<_> = targets.collect::<Result<_, _>>()?;
             if !targets.is_empty() {
@@ -98,51 +98,56 @@ impl Hooks {
     }
 
     /// Begins to tell them.
-    pub(crate) fn start(self, supervisor: &Supervisor) -> Telling {
+    pub(crate) fn start(self, supervisor: &Supervisor) -> RunningWebhooks {
         let targets = self.dispatchers.iter().flat_map(|dispatcher| dispatcher.targets.clone()).collect();
-        let telling = Telling { stop: CancellationToken::new(), tracker: TaskTracker::new(), targets };
+        let running =
+            RunningWebhooks { stop: CancellationToken::new(), tracker: TaskTracker::new(), targets };
         for dispatcher in self.dispatchers {
             let name = dispatcher.source.name();
-            telling.tracker.spawn(supervisor.clone().hold(name, dispatcher.run(telling.stop.clone())));
+            running.tracker.spawn(supervisor.clone().hold(name, dispatcher.run(running.stop.clone())));
         }
-        telling.tracker.close();
-        telling
+        running.tracker.close();
+        running
     }
 }
 
 /// Where the events of a hook are told; none where it has no URL.
-fn target(kind: Kind, hooks: &config::Hooks, metrics: &Arc<Metrics>) -> Option<Result<Target, UnusableUrl>> {
+fn target(
+    kind: HookKind,
+    hooks: &config::Hooks,
+    metrics: &Arc<Metrics>,
+) -> Option<Result<HookTarget, UnusableUrl>> {
     let settings = match kind {
-        Kind::AfterSend => &hooks.after_send,
-        Kind::Connected => &hooks.connected,
-        Kind::Disconnected => &hooks.disconnected,
-        Kind::Offline => &hooks.offline,
+        HookKind::AfterSend => &hooks.after_send,
+        HookKind::Connected => &hooks.connected,
+        HookKind::Disconnected => &hooks.disconnected,
+        HookKind::Offline => &hooks.offline,
     };
     let settings = settings.as_ref()?;
     let receiver = Receiver::new(&format!("hooks.{}", kind.name()), settings, metrics);
     metrics.hook_begins(kind.name());
-    let places = Arc::new(Semaphore::new(settings.max_in_flight));
-    Some(receiver.map(|receiver| Target { kind, receiver: Arc::new(receiver), places }))
+    let permits = Arc::new(Semaphore::new(settings.max_in_flight));
+    Some(receiver.map(|receiver| HookTarget { kind, receiver: Arc::new(receiver), permits }))
 }
 
 /// Hooks that are being told, until this is dropped.
-pub(crate) struct Telling {
+pub(crate) struct RunningWebhooks {
     stop: CancellationToken,
     tracker: TaskTracker,
-    targets: Vec<Target>,
+    targets: Vec<HookTarget>,
 }
 
-impl Telling {
+impl RunningWebhooks {
     /// Leaves them to other servers, at once: nobody waits for a lease to run out.
     pub(crate) async fn end(&self) {
         self.stop.cancel();
-        if tokio::time::timeout(PARTING, self.tracker.wait()).await.is_err() {
+        if tokio::time::timeout(STOP_GRACE, self.tracker.wait()).await.is_err() {
             tracing::warn!("the hooks' leases could not be given back in time; they run out");
         }
     }
 }
 
-impl Drop for Telling {
+impl Drop for RunningWebhooks {
     fn drop(&mut self) {
         self.stop.cancel();
     }

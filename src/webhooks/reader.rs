@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::backfill;
-use super::event::{Event, Kind, Source};
+use super::event::{EventSource, HookKind, WebhookEvent};
 use crate::realtime::change_stream::{is_history_lost, is_too_large};
 use crate::store::codec::Undecodable;
 use crate::store::webhook_leases::Position;
@@ -27,34 +27,34 @@ const MAX_AWAIT: Duration = Duration::from_secs(1);
 const BATCH: u32 = 100;
 
 /// A place in the stream, and what happened there.
-pub(super) struct Read {
+pub(super) struct StreamRead {
     /// None where it says only how far the stream has come.
-    pub(super) event: Option<Event>,
+    pub(super) event: Option<WebhookEvent>,
     /// Once it is told the hook stands there; none where it was read past the stream.
     pub(super) position: Option<Position>,
 }
 
-pub(super) struct Reader {
-    pub(super) source: Source,
+pub(super) struct HookStreamReader {
+    pub(super) source: EventSource,
     /// The hooks that are configured; events of others are left out.
-    pub(super) kinds: Vec<Kind>,
+    pub(super) kinds: Vec<HookKind>,
     pub(super) store: Store,
     pub(super) stream_store: Store,
     /// How long an event rests before it is told.
     pub(super) rest: Duration,
-    pub(super) clock: Clock,
+    pub(super) clock: ClockReading,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) to: mpsc::Sender<Read>,
+    pub(super) to: mpsc::Sender<StreamRead>,
 }
 
 /// Nobody takes what is read any more.
-pub(super) struct Gone;
+pub(super) struct ConsumerGone;
 
 /// The database's clock, by which changes are dated, as it was at an instant of ours.
 #[derive(Clone, Copy)]
-pub(super) struct Clock(i64, Instant);
+pub(super) struct ClockReading(i64, Instant);
 
-impl Clock {
+impl ClockReading {
     pub(super) async fn of(store: &Store) -> Result<Self, StoreError> {
         Ok(Self(store.clock().await?.timestamp_millis(), Instant::now()))
     }
@@ -66,7 +66,7 @@ impl Clock {
     }
 }
 
-impl Reader {
+impl HookStreamReader {
     /// Reads on from a position until nobody takes it, or the stream breaks.
     pub(super) async fn run(self, mut from: Position) -> Result<(), StoreError> {
         loop {
@@ -77,13 +77,13 @@ impl Reader {
                 },
                 Err(error) => error.into(),
             };
-            if !self.is_point_lost(&error) {
+            if !self.is_position_lost(&error) {
                 return Err(error);
             }
             let now = now(&self.stream_store, self.source).await?;
             // Once all of it is told the hook stands here: telling it may outlast what the stream remembers.
             if backfill::run(&self, &from).await?.is_err()
-                || self.tell(None, Some(now.clone())).await.is_err()
+                || self.send(None, Some(now.clone())).await.is_err()
             {
                 return Ok(());
             }
@@ -92,7 +92,7 @@ impl Reader {
     }
 
     /// Whether the stream can't go on at its position after this error.
-    fn is_point_lost(&self, error: &StoreError) -> bool {
+    fn is_position_lost(&self, error: &StoreError) -> bool {
         let StoreError::Fault(fault) = error else { return false };
         let Some(fault) = fault.downcast_ref::<Error>() else { return false };
         let hook = self.source.name();
@@ -135,14 +135,14 @@ impl Reader {
                 },
             };
             from.token = token;
-            if self.tell(event, Some(from.clone())).await.is_err() {
+            if self.send(event, Some(from.clone())).await.is_err() {
                 return Ok(());
             }
         }
     }
 
     /// One that isn't understood would not be the next time either: it is logged, and left out.
-    fn read(&self, change: &RawDocument) -> Option<Event> {
+    fn read(&self, change: &RawDocument) -> Option<WebhookEvent> {
         self.source.read(change).unwrap_or_else(|error| {
             self.metrics.fault("hook_undecodable");
             tracing::error!(hook = self.source.name(), %error, "a change was not understood and is not told");
@@ -151,17 +151,21 @@ impl Reader {
     }
 
     /// Hands on an event once it has rested.
-    pub(super) async fn tell(&self, event: Option<Event>, position: Option<Position>) -> Result<(), Gone> {
+    pub(super) async fn send(
+        &self,
+        event: Option<WebhookEvent>,
+        position: Option<Position>,
+    ) -> Result<(), ConsumerGone> {
         let event = event.filter(|event| self.kinds.contains(&event.kind));
         if let Some(event) = &event {
             tokio::time::sleep(self.rest.saturating_sub(self.clock.age(event.at))).await;
         }
-        self.to.send(Read { event, position }).await.map_err(|_| Gone)
+        self.to.send(StreamRead { event, position }).await.map_err(|_| ConsumerGone)
     }
 }
 
 /// Where the stream is now.
-pub(super) async fn now(stream_store: &Store, source: Source) -> Result<Position, StoreError> {
+pub(super) async fn now(stream_store: &Store, source: EventSource) -> Result<Position, StoreError> {
     let at = stream_store.moment().await?;
     let stream = stream_store.watch_for(source, None).await?;
     let token = stream.resume_token();
@@ -178,7 +182,7 @@ impl Store {
     /// Opens the stream of a hook's changes, after a position or from now on.
     async fn watch_for(
         &self,
-        source: Source,
+        source: EventSource,
         from: Option<&Position>,
     ) -> Result<ChangeStream<RawDocumentBuf>, Error> {
         let of_interest = doc! { "$match": source.changes() };

@@ -1,14 +1,14 @@
 //! Sends an event again that was set aside, when somebody asks for it.
 
-use super::event::{self, Lane, What};
-use super::{Kind, Telling};
+use super::event::{self, EventPayload, Lane};
+use super::{HookKind, RunningWebhooks};
 use crate::outbound::OutboundError;
 use crate::store::set_aside_events::{SetAside, Subject};
 use crate::store::{Store, StoreError};
 
 /// What came of it.
 #[derive(Debug)]
-pub(crate) enum Resent {
+pub(crate) enum ResendOutcome {
     /// The receiver took it.
     Taken,
     /// Its message was deleted meanwhile: there is nothing to be told.
@@ -19,18 +19,18 @@ pub(crate) enum Resent {
     Failed(OutboundError),
 }
 
-impl Telling {
+impl RunningWebhooks {
     /// Sends it once. A message is sent with the text that it has now.
-    pub(crate) async fn resend(&self, store: &Store, event: &SetAside) -> Result<Resent, StoreError> {
-        let target =
-            Kind::named(&event.hook).and_then(|kind| self.targets.iter().find(|target| target.kind == kind));
-        let Some(target) = target else { return Ok(Resent::NoHook) };
-        let Some(what) = what(store, &event.subject).await? else { return Ok(Resent::Withdrawn) };
+    pub(crate) async fn resend(&self, store: &Store, event: &SetAside) -> Result<ResendOutcome, StoreError> {
+        let target = HookKind::named(&event.hook)
+            .and_then(|kind| self.targets.iter().find(|target| target.kind == kind));
+        let Some(target) = target else { return Ok(ResendOutcome::NoHook) };
+        let Some(what) = what(store, &event.subject).await? else { return Ok(ResendOutcome::Withdrawn) };
         let body = event::body(&event.event, target.kind, event.recipient.as_ref(), &what);
         let body = body.map_err(|error| StoreError::Fault(error.into()))?;
         Ok(match target.receiver.post(&lane(&event.subject), body).await {
-            Ok(_) => Resent::Taken,
-            Err(error) => Resent::Failed(error),
+            Ok(_) => ResendOutcome::Taken,
+            Err(error) => ResendOutcome::Failed(error),
         })
     }
 }
@@ -45,10 +45,10 @@ fn lane(subject: &Subject) -> Lane {
     }
 }
 
-async fn what(store: &Store, subject: &Subject) -> Result<Option<What>, StoreError> {
+async fn what(store: &Store, subject: &Subject) -> Result<Option<EventPayload>, StoreError> {
     Ok(match subject {
         Subject::Sent { room, message, .. } => {
-            store.message_alone(*room, *message).await?.map(|message| What::Sent {
+            store.message_alone(*room, *message).await?.map(|message| EventPayload::Sent {
                 room_id: *room,
                 message_id: message.id,
                 sender_id: message.sender,
@@ -57,7 +57,7 @@ async fn what(store: &Store, subject: &Subject) -> Result<Option<What>, StoreErr
             })
         }
         Subject::Edited { room, message, at } => {
-            store.message_alone(*room, *message).await?.map(|message| What::Edited {
+            store.message_alone(*room, *message).await?.map(|message| EventPayload::Edited {
                 room_id: *room,
                 message_id: message.id,
                 edit: bson::oid::ObjectId::from_bytes([0; 12]),
@@ -66,11 +66,11 @@ async fn what(store: &Store, subject: &Subject) -> Result<Option<What>, StoreErr
             })
         }
         Subject::Deleted { room, message, at } => {
-            Some(What::Deleted { room_id: *room, message_id: *message, deleted_at: *at })
+            Some(EventPayload::Deleted { room_id: *room, message_id: *message, deleted_at: *at })
         }
-        Subject::Connected { user, at } => Some(What::Connected { user_id: user.clone(), at: *at }),
+        Subject::Connected { user, at } => Some(EventPayload::Connected { user_id: user.clone(), at: *at }),
         Subject::Disconnected { user, at } => {
-            Some(What::Disconnected { user_id: user.clone(), last_seen: *at })
+            Some(EventPayload::Disconnected { user_id: user.clone(), last_seen: *at })
         }
     })
 }

@@ -47,7 +47,7 @@ use crate::realtime::room_reader::RoomReader;
 use crate::realtime::sessions::Outboxes;
 use crate::store::{Receipts, Store, Writer};
 use crate::telemetry::metrics::Metrics;
-use crate::webhooks::Telling;
+use crate::webhooks::RunningWebhooks;
 
 pub(crate) use self::docs::{description, routes as docs};
 pub(crate) use self::problem::{Code, Problem, Unrouted};
@@ -80,7 +80,7 @@ pub(crate) struct Services {
     /// One permit for each export that runs.
     pub(crate) exports: Places,
     /// The hooks that run. A reload replaces them.
-    pub(crate) hooks: Arc<ArcSwap<Telling>>,
+    pub(crate) hooks: Arc<ArcSwap<RunningWebhooks>>,
     pub(crate) cleanup: CleanupTrigger,
     pub(crate) erasure: ErasureTrigger,
     /// Sends after each reload.

@@ -18,7 +18,7 @@ use super::problem::{Code, Details, Problem, may_fail};
 use super::response::Done;
 use super::{Shared, schema};
 use crate::store::set_aside_events::SetAside;
-use crate::webhooks::{Kind, Resent};
+use crate::webhooks::{HookKind, ResendOutcome};
 
 /// Events of a page where nothing else is said, and at most.
 const LIMIT: (usize, usize) = (50, 200);
@@ -101,7 +101,7 @@ async fn list_set_aside(services: Shared, wanted: Wanted) -> Result<Json<Listing
     let Wanted { hook, user, after, limit } = wanted;
     let found = services
         .store
-        .list_set_aside(hook.map(Kind::name), user.as_ref(), after, limit.saturating_add(1))
+        .list_set_aside(hook.map(HookKind::name), user.as_ref(), after, limit.saturating_add(1))
         .await?;
     let more = found.len() > limit;
     let events: Vec<Event> = found.into_iter().take(limit).map(Event::from).collect();
@@ -120,13 +120,13 @@ async fn list_set_aside(services: Shared, wanted: Wanted) -> Result<Json<Listing
 async fn retry_set_aside(services: Shared, event: SetAsideParam) -> Result<Done, Problem> {
     let found = services.store.find_set_aside(event.0).await?.ok_or_else(no_event)?;
     let failed = match services.hooks.load_full().resend(&services.store, &found).await? {
-        Resent::Taken | Resent::Withdrawn => {
+        ResendOutcome::Taken | ResendOutcome::Withdrawn => {
             // Where this fails the event stays, and may be sent twice: with the same id.
             services.store.drop_set_aside(found.id).await.map_err(Problem::of_write)?;
             return Ok(Done);
         }
-        Resent::NoHook => format!("hooks.{} has no url", found.hook),
-        Resent::Failed(error) => error.to_string(),
+        ResendOutcome::NoHook => format!("hooks.{} has no url", found.hook),
+        ResendOutcome::Failed(error) => error.to_string(),
     };
     services.store.note_set_aside(found.id, &failed).await.map_err(Problem::of_write)?;
     Err(Problem::new(Code::ReceiverFailed, failed))
@@ -147,7 +147,7 @@ fn no_event() -> Problem {
 
 /// Which events.
 struct Wanted {
-    hook: Option<Kind>,
+    hook: Option<HookKind>,
     user: Option<UserId>,
     after: Option<ObjectId>,
     limit: usize,
@@ -169,7 +169,7 @@ impl<'ex> Extractible<'ex> for Wanted {
     async fn extract(req: &'ex mut Request, _: &'ex mut Depot) -> Result<Self, Problem> {
         let given = |name| path_params::query(req, name);
         let hook = given("hook")?.map(|name| {
-            Kind::named(name)
+            HookKind::named(name)
                 .ok_or_else(|| Problem::invalid("hook: after_send, connected, disconnected or offline"))
         });
         let limit = match given("limit")?.map(str::parse) {
