@@ -29,7 +29,7 @@ use crate::auth::Verifier;
 use crate::config::Config;
 use crate::limits::rate::Rates;
 use crate::protocol::close::Close;
-use crate::realtime::heartbeat::Pulse;
+use crate::realtime::heartbeat::Heartbeat;
 use crate::store::{Audience, BoundRoom, Receipts, Store, StoreError, Writer};
 use crate::supervisor::panic_text;
 use crate::telemetry::metrics::Metrics;
@@ -47,7 +47,7 @@ pub(crate) struct Runtime {
     receipts: Receipts,
     verifier: Verifier,
     audience: Arc<dyn Audience>,
-    pulse: Arc<Pulse>,
+    heartbeat: Arc<Heartbeat>,
     tracker: TaskTracker,
     overdue: CancellationToken,
     metrics: Arc<Metrics>,
@@ -62,7 +62,7 @@ pub(crate) struct Ports {
     pub(crate) receipts: Receipts,
     pub(crate) verifier: Verifier,
     pub(crate) audience: Arc<dyn Audience>,
-    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) heartbeat: Arc<Heartbeat>,
 }
 
 /// What has been accepted and is not answered yet, as shutdown sees it.
@@ -84,7 +84,7 @@ impl Runtime {
         metrics: Arc<Metrics>,
     ) -> Self {
         let UnderWay { tracker, overdue } = under_way;
-        let Ports { store, writer, receipts, verifier, audience, pulse } = ports;
+        let Ports { store, writer, receipts, verifier, audience, heartbeat } = ports;
         Self {
             actions,
             table: ArcSwap::from_pointee(Table::new(actions, functions, config, None)),
@@ -94,7 +94,7 @@ impl Runtime {
             receipts,
             verifier,
             audience,
-            pulse,
+            heartbeat,
             tracker,
             overdue,
             metrics,
@@ -229,7 +229,7 @@ impl Runtime {
         let deadline = Instant::now() + time;
         let room = heading.room;
         if let Some(room) = room
-            && (caller.is_in_doubt(room) || self.pulse.is_overdue())
+            && (caller.is_stale(room) || self.heartbeat.is_overdue())
         {
             self.confirm_member(caller, room).await?;
         }

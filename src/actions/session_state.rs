@@ -116,8 +116,8 @@ impl Caller {
     }
 
     /// Whether it has to be looked up whether the user is still in this room: a change of that waits to be told.
-    pub(crate) fn is_in_doubt(&self, room: RoomId) -> bool {
-        matches!(&self.place, Place::Inbox(inbox) if inbox.is_in_doubt(room))
+    pub(crate) fn is_stale(&self, room: RoomId) -> bool {
+        matches!(&self.place, Place::Inbox(inbox) if inbox.is_stale(room))
     }
 
     /// Its socket is to be closed.
@@ -202,7 +202,7 @@ impl BoundSocket {
     fn look(&self, open: bool) -> Result<(), Error> {
         let room = self.room.ok_or_else(|| Error::invalid("room_id: is needed"))?;
         if let Place::Inbox(inbox) = &self.caller.place {
-            inbox.look(room, open);
+            inbox.set_open(room, open);
         }
         Ok(())
     }

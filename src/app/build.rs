@@ -32,14 +32,14 @@ use crate::lifecycle::Lifecycle;
 use crate::limits::permits::Places;
 use crate::limits::user_quota::Users;
 use crate::presence::tracker::{self, PresenceTracker};
-use crate::realtime::change_stream::Feed;
-use crate::realtime::heartbeat::Pulse;
-use crate::realtime::held_bytes::Held;
+use crate::realtime::change_stream::ChangeStreamReader;
+use crate::realtime::heartbeat::Heartbeat;
+use crate::realtime::held_bytes::HeldBytes;
 use crate::realtime::hub::Hub;
-use crate::realtime::room_loader::Opener;
+use crate::realtime::room_loader::RoomLoader;
 use crate::realtime::room_reader::RoomReader;
 use crate::realtime::room_state::TextPool;
-use crate::realtime::sessions::Outboxes;
+use crate::realtime::sessions::Sessions;
 use crate::realtime::{presence_notifier, room_change_notifier};
 use crate::store::{Store, StoreError, warn_of_small_pool};
 use crate::supervisor::Supervisor;
@@ -83,15 +83,15 @@ pub(crate) async fn assemble(
     let stream_store = Store::open(&config.mongodb, config.limits.rooms_cached).await?;
     warn_of_small_pool(&config.mongodb).await;
     prepare(&store, shutdown).await?;
-    let pulse = Arc::new(Pulse::new(store.peers().server(), config.feed.overdue));
-    let hooks = Webhooks::new(&config, pulse.server(), &store, &stream_store, &metrics)?;
+    let heartbeat = Arc::new(Heartbeat::new(store.peers().server(), config.feed.overdue));
+    let hooks = Webhooks::new(&config, heartbeat.server(), &store, &stream_store, &metrics)?;
     hooks.begin().await?;
-    let held = Held::new(config.limits.server_bytes);
+    let held = HeldBytes::new(config.limits.server_bytes);
     let base = Base { store: store.clone(), stream_store: stream_store.clone(), metrics: metrics.clone() };
-    let (hub, outboxes) = base.start_realtime(&config, &pulse, &held, supervisor).await?;
+    let (hub, outboxes) = base.start_realtime(&config, &heartbeat, &held, supervisor).await?;
     let (writer, receipts) = store.writers(&config, &metrics, supervisor).await?;
     let present = PresenceTracker::default();
-    base.start_presence(&config, &present, &pulse, supervisor);
+    base.start_presence(&config, &present, &heartbeat, supervisor);
 
     // Actions.
     verifier.watch(&config.auth, &metrics, supervisor.stop());
@@ -103,7 +103,7 @@ pub(crate) async fn assemble(
         receipts: receipts.clone(),
         verifier: verifier.clone(),
         audience: hub.clone(),
-        pulse: pulse.clone(),
+        heartbeat: heartbeat.clone(),
     };
     let functions = functions::configured(&config, &store, &metrics)?;
     let under_way = UnderWay::default();
@@ -158,7 +158,7 @@ pub(crate) async fn assemble(
         held,
         present,
         users: Users::new(),
-        pulse: pulse.clone(),
+        heartbeat: heartbeat.clone(),
     };
     let upgrade = UpgradeServices {
         config: config.clone(),
@@ -192,13 +192,13 @@ pub(crate) async fn assemble(
     let readiness = Readiness {
         config: config.clone(),
         lifecycle: lifecycle.clone(),
-        pulse: pulse.clone(),
+        heartbeat: heartbeat.clone(),
         store: store.clone(),
         verifier: verifier.clone(),
     };
     let metrics_page = MetricsPage {
         metrics: metrics.clone(),
-        pulse: pulse.clone(),
+        heartbeat: heartbeat.clone(),
         runtime: runtime.clone(),
         receipts: receipts.clone(),
         arrivals: arrivals.clone(),
@@ -228,7 +228,7 @@ pub(crate) async fn assemble(
             under_way,
             outboxes,
             hooks: hooks.clone(),
-            pulse: pulse.clone(),
+            heartbeat: heartbeat.clone(),
             receipts,
             store: store.clone(),
         },
@@ -239,7 +239,7 @@ pub(crate) async fn assemble(
             stream_store,
             verifier,
             runtime,
-            pulse,
+            heartbeat,
             hooks,
             reloads,
             certificate: None,
@@ -249,7 +249,7 @@ pub(crate) async fn assemble(
 }
 
 /// After keys were removed, has every connection check whether the key of its token is still in force.
-async fn wake_at_removed_keys(verifier: Verifier, outboxes: Outboxes) {
+async fn wake_at_removed_keys(verifier: Verifier, outboxes: Sessions) {
     loop {
         verifier.keys_removed().await;
         outboxes.wake();
@@ -268,35 +268,35 @@ impl Base {
     async fn start_realtime(
         &self,
         config: &Config,
-        pulse: &Arc<Pulse>,
-        held: &Held,
+        heartbeat: &Arc<Heartbeat>,
+        held: &HeldBytes,
         supervisor: &Supervisor,
-    ) -> Result<(Arc<Hub>, Outboxes), StartError> {
+    ) -> Result<(Arc<Hub>, Sessions), StartError> {
         let Self { store, stream_store, metrics } = self;
         let (hub, wanted) =
             Hub::new(held.clone(), TextPool::new(config.limits.unread_text_bytes), metrics.clone());
         let hub = Arc::new(hub);
         supervisor.spawn("deferred frames", hub.clone().wake_deferred());
-        let opener = Opener { store: store.clone(), hub: hub.clone(), metrics: metrics.clone() };
-        supervisor.spawn("opener", opener.run(wanted));
-        let changes = room_change_notifier::Changes::default();
-        let teller = room_change_notifier::Teller {
+        let loader = RoomLoader { store: store.clone(), hub: hub.clone(), metrics: metrics.clone() };
+        supervisor.spawn("opener", loader.run(wanted));
+        let changes = room_change_notifier::RoomChangeQueue::default();
+        let teller = room_change_notifier::RoomChangeNotifier {
             changes: changes.clone(),
             store: store.clone(),
             hub: hub.clone(),
             metrics: metrics.clone(),
         };
         supervisor.spawn("room changes", teller.run());
-        let coming = presence_notifier::Changes::default();
-        let teller = presence_notifier::Teller {
+        let coming = presence_notifier::PresenceQueue::default();
+        let teller = presence_notifier::PresenceNotifier {
             changes: coming.clone(),
             store: store.clone(),
             hub: hub.clone(),
             metrics: metrics.clone(),
         };
         supervisor.spawn("presence teller", teller.run());
-        let outboxes = Outboxes::default();
-        let feed = Feed {
+        let outboxes = Sessions::default();
+        let feed = ChangeStreamReader {
             stream_store: stream_store.clone(),
             settings: config.feed.clone(),
             store: store.clone(),
@@ -304,16 +304,16 @@ impl Base {
             outboxes: outboxes.clone(),
             numbers: store.numbers(),
             metrics: metrics.clone(),
-            pulse: pulse.clone(),
+            heartbeat: heartbeat.clone(),
             changes,
             presence: coming,
         };
         let stream = feed.open().await.map_err(StoreError::from)?;
         feed.begin().await?;
         supervisor.spawn("feed", feed.run(stream));
-        let heartbeat = pulse.clone().run(store.clone(), config.feed.heartbeat, metrics.clone());
-        supervisor.spawn("heartbeat", heartbeat);
-        let silence = pulse.clone().watch(config.feed.close, outboxes.clone(), metrics.clone());
+        let beats = heartbeat.clone().run(store.clone(), config.feed.heartbeat, metrics.clone());
+        supervisor.spawn("heartbeat", beats);
+        let silence = heartbeat.clone().watch(config.feed.close, outboxes.clone(), metrics.clone());
         supervisor.spawn("silence", silence);
         Ok((hub, outboxes))
     }
@@ -323,13 +323,13 @@ impl Base {
         &self,
         config: &Config,
         present: &PresenceTracker,
-        pulse: &Arc<Pulse>,
+        heartbeat: &Arc<Heartbeat>,
         supervisor: &Supervisor,
     ) {
         let writer = tracker::PresenceWriter {
             present: present.clone(),
             store: self.store.clone(),
-            pulse: pulse.clone(),
+            heartbeat: heartbeat.clone(),
             settings: config.presence.clone(),
             batch: config.limits.batch,
             metrics: self.metrics.clone(),

@@ -159,7 +159,8 @@ impl App {
         if page.tokens {
             demo::make_room(&reload.store).await?;
         }
-        let round = tokio::time::timeout(START_PATIENCE, reload.pulse.fence(&reload.store)).await;
+        let round =
+            tokio::time::timeout(START_PATIENCE, reload.heartbeat.wait_for_round_trip(&reload.store)).await;
         round.map_err(|_| StartError::new("the change stream brings nothing; see `parlor check`"))??;
         let address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
         if let Some(admin) = admin {

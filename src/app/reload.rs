@@ -20,7 +20,7 @@ use crate::config::live::LiveConfig;
 use crate::config::{Config, ConfigError, Renewal};
 use crate::error::StartError;
 use crate::http::tls::Certificate;
-use crate::realtime::heartbeat::Pulse;
+use crate::realtime::heartbeat::Heartbeat;
 use crate::store::Store;
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::Metrics;
@@ -35,7 +35,7 @@ pub(crate) struct Reload {
     pub(crate) stream_store: Store,
     pub(crate) verifier: Verifier,
     pub(crate) runtime: Arc<Runtime>,
-    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) heartbeat: Arc<Heartbeat>,
     pub(crate) hooks: Arc<ArcSwap<RunningWebhooks>>,
     /// Sends after each reload.
     pub(crate) reloads: watch::Sender<()>,
@@ -92,8 +92,8 @@ impl Reload {
         if !renewal.changed.iter().any(|key| key.starts_with("hooks.") && !asked(key)) {
             return Ok(None);
         }
-        let Self { store, stream_store, metrics, pulse, .. } = self;
-        let hooks = Webhooks::new(&renewal.config, pulse.server(), store, stream_store, metrics)?;
+        let Self { store, stream_store, metrics, heartbeat, .. } = self;
+        let hooks = Webhooks::new(&renewal.config, heartbeat.server(), store, stream_store, metrics)?;
         hooks.begin().await?;
         Ok(Some(hooks))
     }

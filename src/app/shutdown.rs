@@ -12,8 +12,8 @@ use crate::actions::dispatcher::UnderWay;
 use crate::config::live::LiveConfig;
 use crate::lifecycle::Lifecycle;
 use crate::protocol::close::Close;
-use crate::realtime::heartbeat::Pulse;
-use crate::realtime::sessions::Outboxes;
+use crate::realtime::heartbeat::Heartbeat;
+use crate::realtime::sessions::Sessions;
 use crate::store::{Receipts, Store, StoreError};
 use crate::webhooks::RunningWebhooks;
 
@@ -26,9 +26,9 @@ pub(crate) struct Shutdown {
     pub(crate) config: Arc<LiveConfig>,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) under_way: UnderWay,
-    pub(crate) outboxes: Outboxes,
+    pub(crate) outboxes: Sessions,
     pub(crate) hooks: Arc<ArcSwap<RunningWebhooks>>,
-    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) heartbeat: Arc<Heartbeat>,
     pub(crate) receipts: Receipts,
     pub(crate) store: Store,
 }
@@ -59,7 +59,7 @@ impl Shutdown {
     /// Waits until every action that was started is done, its sender has the answer, and all receipts are written.
     async fn finish(&self) {
         self.under_way.tracker.wait().await;
-        if let Err(error) = self.pulse.fence(&self.store).await {
+        if let Err(error) = self.heartbeat.wait_for_round_trip(&self.store).await {
             tracing::warn!(%error, "could not wait for the last events");
         }
         self.outboxes.close(Close::GoingAway);
@@ -72,7 +72,7 @@ impl Shutdown {
 
     /// Folds the receipts that this server wrote last, once it has received them over the change stream.
     async fn fold_receipts(&self) -> Result<(), StoreError> {
-        self.pulse.fence(&self.store).await?;
+        self.heartbeat.wait_for_round_trip(&self.store).await?;
         self.store.fold().await
     }
 }

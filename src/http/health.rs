@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::auth::Verifier;
 use crate::config::live::LiveConfig;
 use crate::lifecycle::Lifecycle;
-use crate::realtime::heartbeat::Pulse;
+use crate::realtime::heartbeat::Heartbeat;
 use crate::store::Store;
 
 /// `/healthz`: the process lives.
@@ -26,7 +26,7 @@ impl Handler for Healthy {
 pub(crate) struct Readiness {
     pub(crate) config: Arc<LiveConfig>,
     pub(crate) lifecycle: Lifecycle,
-    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) heartbeat: Arc<Heartbeat>,
     pub(crate) store: Store,
     pub(crate) verifier: Verifier,
 }
@@ -42,7 +42,7 @@ pub(crate) struct Ready {
 impl Handler for Ready {
     async fn handle(&self, _: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
         let Self { services, in_full } = self;
-        let age = services.pulse.age();
+        let age = services.heartbeat.age();
         let keys = services.verifier.lacks_keys();
         let indexes = services.store.indexes().fault();
         let fresh = age.is_some_and(|age| age <= services.config.load().feed.stale);

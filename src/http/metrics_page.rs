@@ -7,7 +7,7 @@ use salvo::prelude::*;
 
 use super::connection_limit::Arrivals;
 use crate::actions::dispatcher::Runtime;
-use crate::realtime::heartbeat::Pulse;
+use crate::realtime::heartbeat::Heartbeat;
 use crate::store::{Receipts, Store};
 use crate::telemetry::logging::Dropped;
 use crate::telemetry::metrics::format::MetricsFormat;
@@ -16,7 +16,7 @@ use crate::telemetry::metrics::{Metrics, Now};
 /// What the page of metrics is made of: the counters, and what is counted when somebody asks.
 pub(crate) struct MetricsPage {
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) heartbeat: Arc<Heartbeat>,
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) receipts: Receipts,
     pub(crate) arrivals: Arc<Arrivals>,
@@ -28,7 +28,7 @@ impl MetricsPage {
     /// Returns the gauges that are read only when somebody asks.
     fn now(&self) -> Now {
         Now {
-            heartbeat: self.pulse.age(),
+            heartbeat: self.heartbeat.age(),
             write_queue: self.runtime.messages_waiting(),
             receipts: self.receipts.waiting(),
             connections: self.arrivals.count(),

@@ -12,7 +12,7 @@ use bson::oid::ObjectId;
 use tokio::time::MissedTickBehavior;
 
 use super::tracker::PresenceWriter;
-use crate::realtime::heartbeat::Pulse;
+use crate::realtime::heartbeat::Heartbeat;
 use crate::store::users::presence::Beat;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
@@ -25,7 +25,7 @@ const ORPHAN_INTERVAL: Duration = Duration::from_mins(1);
 
 pub(super) struct DeadServerSearch {
     store: Store,
-    pulse: Arc<Pulse>,
+    heartbeat: Arc<Heartbeat>,
     silence: Duration,
     /// What each server's heartbeat was when it last changed, and when that was seen.
     seen: HashMap<ObjectId, (i64, bool, Instant)>,
@@ -37,7 +37,7 @@ impl DeadServerSearch {
     pub(super) fn new(task: &PresenceWriter) -> Self {
         Self {
             store: task.store.clone(),
-            pulse: task.pulse.clone(),
+            heartbeat: task.heartbeat.clone(),
             silence: task.settings.silence,
             seen: HashMap::new(),
             orphans_at: None,
@@ -66,11 +66,11 @@ impl DeadServerSearch {
         let asked = Instant::now();
         let heard = self.store.peers().heartbeats();
         let beats = self.store.beats().await?;
-        let own = self.pulse.server();
+        let own = self.heartbeat.server();
         let others = beats.iter().any(|beat| beat.server != own && !beat.dead);
         self.store.peers().on_search(heard, others);
         // A little less than for the others: what is written is seen before it comes round.
-        let own_is_late = self.pulse.age().is_none_or(|age| age >= self.silence * 3 / 4);
+        let own_is_late = self.heartbeat.age().is_none_or(|age| age >= self.silence * 3 / 4);
         if own_is_late || asked.elapsed() >= self.silence {
             // A database that takes so long for this, or for a heartbeat to come round, keeps the others waiting, too.
             self.seen.clear();

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 
 use crate::config;
 use crate::presence::dead_servers;
-use crate::realtime::heartbeat::Pulse;
+use crate::realtime::heartbeat::Heartbeat;
 use crate::store::{Store, StoreError};
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::Metrics;
@@ -186,7 +186,7 @@ impl TrackerState {
 pub(crate) struct PresenceWriter {
     pub(crate) present: PresenceTracker,
     pub(crate) store: Store,
-    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) heartbeat: Arc<Heartbeat>,
     pub(crate) settings: config::Presence,
     /// Users in one write.
     pub(crate) batch: usize,
@@ -205,7 +205,7 @@ impl PresenceWriter {
         loop {
             tokio::select! {
                 biased;
-                () = self.pulse.begun_anew() => self.present.state().re_announce(),
+                () = self.heartbeat.re_registered() => self.present.state().re_announce(),
                 () = self.present.wait_for_changes() => {}
             }
             tokio::time::sleep(GATHER).await;
@@ -218,7 +218,7 @@ impl PresenceWriter {
 
     /// Writes all that is due.
     async fn write(&self) -> Result<(), StoreError> {
-        let server = self.pulse.server();
+        let server = self.heartbeat.server();
         loop {
             let arrivals = self.present.state().take_arrivals(self.batch);
             if arrivals.is_empty() {

@@ -7,7 +7,7 @@ use crate::model::receipts::Marks;
 use crate::store::codec::{self, Undecodable};
 
 /// An event, its fields found in one pass: there are ten, and looking each up by its name begins at the first.
-pub(super) struct Event<'a> {
+pub(super) struct ChangeEvent<'a> {
     pub(super) operation: &'a str,
     pub(super) collection: &'a str,
     /// When it was committed.
@@ -26,9 +26,9 @@ pub(super) struct Event<'a> {
 const OF_COLLECTIONS: [&str; 3] = ["drop", "rename", "dropIndexes"];
 
 /// What an event of the stream tells of.
-pub(super) enum Told<'a> {
+pub(super) enum StreamEvent<'a> {
     /// A document.
-    Change(Event<'a>),
+    Change(ChangeEvent<'a>),
     /// A collection that isn't there any more by its name, or lacks an index.
     Dropped {
         collection: &'a str,
@@ -38,8 +38,8 @@ pub(super) enum Told<'a> {
     },
 }
 
-impl<'a> Event<'a> {
-    pub(super) fn read(event: &'a RawDocument) -> Result<Told<'a>, Undecodable> {
+impl<'a> ChangeEvent<'a> {
+    pub(super) fn read(event: &'a RawDocument) -> Result<StreamEvent<'a>, Undecodable> {
         let (mut operation, mut namespace, mut time, mut key) = (None, None, None, None);
         let (mut made, mut document, mut update) = (None, None, None);
         for field in event {
@@ -58,10 +58,10 @@ impl<'a> Event<'a> {
         let operation = found(operation, "operationType")?;
         let (collection, time) = (found(namespace, "ns")?.get_str("coll")?, found(time, "clusterTime")?);
         if OF_COLLECTIONS.contains(&operation) {
-            return Ok(Told::Dropped { collection, all: operation != "dropIndexes", time });
+            return Ok(StreamEvent::Dropped { collection, all: operation != "dropIndexes", time });
         }
         let key = found(key, "documentKey")?;
-        Ok(Told::Change(Self { operation, collection, time, made, key, document, update }))
+        Ok(StreamEvent::Change(Self { operation, collection, time, made, key, document, update }))
     }
 
     pub(super) fn document(&self) -> Result<&'a RawDocument, Undecodable> {

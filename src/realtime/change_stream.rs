@@ -24,12 +24,12 @@ use mongodb::error::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::MissedTickBehavior;
 
-use super::change_event::{Event, Told};
-use super::heartbeat::Pulse;
-use super::hub::{Hub, Missed};
-use super::presence_notifier::Changes;
+use super::change_event::{ChangeEvent, StreamEvent};
+use super::heartbeat::Heartbeat;
+use super::hub::{CatchUp, Hub};
+use super::presence_notifier::PresenceQueue;
 use super::room_change_notifier;
-use super::sessions::Outboxes;
+use super::sessions::Sessions;
 use super::stream_errors::{Backoff, token_after};
 pub(crate) use super::stream_errors::{is_history_lost, is_too_large};
 use crate::config;
@@ -57,23 +57,23 @@ const LONGEST_OPENING: Duration = Duration::from_mins(10);
 const STAMPED_BEFORE: Duration = Duration::from_secs(10);
 
 /// Reads the stream.
-pub(crate) struct Feed {
+pub(crate) struct ChangeStreamReader {
     /// A store with a client of its own, since a waiting stream holds one of the pool's connections.
     pub(crate) stream_store: Store,
     pub(crate) settings: config::Feed,
     pub(crate) store: Store,
     pub(crate) hub: Arc<Hub>,
-    pub(crate) outboxes: Outboxes,
+    pub(crate) outboxes: Sessions,
     pub(crate) numbers: Arc<LastNumbers>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) heartbeat: Arc<Heartbeat>,
     /// Rooms that have changed.
-    pub(crate) changes: room_change_notifier::Changes,
-    pub(crate) presence: Changes,
+    pub(crate) changes: room_change_notifier::RoomChangeQueue,
+    pub(crate) presence: PresenceQueue,
 }
 
 /// Why a stream is followed no more.
-struct Stopped {
+struct StreamEnd {
     /// Where the next one goes on; none where that is lost.
     token: Option<ResumeToken>,
     /// Whether any event came.
@@ -83,12 +83,12 @@ struct Stopped {
 }
 
 /// For how long nothing has come. Its clock is looked at only while nothing does.
-struct Quiet {
+struct QuietTimer {
     ticks: tokio::time::Interval,
     quiet: u32,
 }
 
-impl Quiet {
+impl QuietTimer {
     /// So many ticks are a quiet time that is [long](Self::is_long).
     const LONG: u32 = 4;
 
@@ -113,7 +113,7 @@ impl Quiet {
     }
 }
 
-impl Feed {
+impl ChangeStreamReader {
     /// Opens the stream: what is written from now on will be heard.
     pub(crate) async fn open(&self) -> Result<ChangeStream<RawDocumentBuf>, Error> {
         self.stream_store.watch(None, self.settings.read_from).await
@@ -123,7 +123,7 @@ impl Feed {
     pub(crate) async fn begin(&self) -> Result<(), StoreError> {
         self.store.read_clock().await?;
         // As in `catch_up`.
-        self.pulse.beat(&self.store).await?;
+        self.heartbeat.beat(&self.store).await?;
         self.store.read_online().await?;
         self.store.read_erasing().await?;
         self.store.read_journal().await
@@ -137,8 +137,8 @@ impl Feed {
         let calls = Arc::new(Semaphore::new(self.settings.hanging));
         let mut backoff = Backoff::default();
         loop {
-            let Stopped { mut token, any, refused } = self.follow(stream, &mut last, &calls).await;
-            self.hub.broken();
+            let StreamEnd { mut token, any, refused } = self.follow(stream, &mut last, &calls).await;
+            self.hub.stream_lost();
             if any {
                 backoff = Backoff::default();
             } else {
@@ -157,21 +157,21 @@ impl Feed {
         mut stream: ChangeStream<RawDocumentBuf>,
         last: &mut Timestamp,
         calls: &Arc<Semaphore>,
-    ) -> Stopped {
+    ) -> StreamEnd {
         let opened_at = stream.resume_token();
         let mut newest: Option<RawDocumentBuf> = None;
-        let mut quiet = Quiet::new(self.settings.overdue);
+        let mut quiet = QuietTimer::new(self.settings.overdue);
         loop {
             let next = tokio::select! {
                 biased;
                 next = stream.next() => next,
                 () = quiet.tick() => {
-                    if quiet.is_long() && self.pulse.is_missing() {
+                    if quiet.is_long() && self.heartbeat.is_missing() {
                         match calls.clone().try_acquire_owned() {
                             Ok(permit) => {
-                                self.leave_behind(stream, permit);
+                                self.abandon(stream, permit);
                                 let token = newest.as_deref().map_or(opened_at, token_after);
-                                return Stopped { token, any: newest.is_some(), refused: false };
+                                return StreamEnd { token, any: newest.is_some(), refused: false };
                             }
                             Err(_) => self.metrics.limit("feed_hanging"),
                         }
@@ -182,7 +182,7 @@ impl Feed {
             quiet.ends();
             let error = match next {
                 Some(Ok(event)) => {
-                    self.take_or_log(&event, last);
+                    self.dispatch_or_log(&event, last);
                     newest = Some(event);
                     continue;
                 }
@@ -190,20 +190,20 @@ impl Feed {
                 // An invalidate event ends a stream: the database was dropped. Nothing can be resumed after it.
                 None => {
                     self.store.indexes().doubt();
-                    return Stopped { token: None, any: newest.is_some(), refused: false };
+                    return StreamEnd { token: None, any: newest.is_some(), refused: false };
                 }
             };
             self.metrics.fault("feed");
             tracing::warn!(%error, "the change stream broke");
-            let token = stream.resume_token().filter(|_| !self.is_point_lost(&error));
+            let token = stream.resume_token().filter(|_| !self.is_position_lost(&error));
             let refused = matches!(StoreError::from(error), StoreError::Fault(_));
-            return Stopped { token, any: newest.is_some(), refused };
+            return StreamEnd { token, any: newest.is_some(), refused };
         }
     }
 
     /// Leaves a stream behind that hangs. The driver's future ends by itself, with its connection: it must not be dropped
     /// half way.
-    fn leave_behind(&mut self, mut stream: ChangeStream<RawDocumentBuf>, permit: OwnedSemaphorePermit) {
+    fn abandon(&mut self, mut stream: ChangeStream<RawDocumentBuf>, permit: OwnedSemaphorePermit) {
         self.metrics.fault("feed_hangs");
         tracing::error!(
             "the change stream hangs: heartbeats are written and don't come round; opening another"
@@ -226,12 +226,12 @@ impl Feed {
         }
     }
 
-    fn take_or_log(&self, event: &RawDocument, last: &mut Timestamp) {
-        let taken = Event::read(event).and_then(|told| {
+    fn dispatch_or_log(&self, event: &RawDocument, last: &mut Timestamp) {
+        let taken = ChangeEvent::read(event).and_then(|told| {
             let (taken, time) = match told {
-                Told::Change(event) => (self.take(&event), event.time),
-                Told::Dropped { collection, all, time } => {
-                    self.take_drop(collection, all);
+                StreamEvent::Change(event) => (self.dispatch(&event), event.time),
+                StreamEvent::Dropped { collection, all, time } => {
+                    self.on_drop(collection, all);
                     (Ok(Some(time)), time)
                 }
             };
@@ -249,7 +249,7 @@ impl Feed {
     }
 
     /// Whether a stream can't go on at its resume token after this error.
-    fn is_point_lost(&self, error: &Error) -> bool {
+    fn is_position_lost(&self, error: &Error) -> bool {
         if is_too_large(error) {
             self.metrics.fault("feed_event_too_large");
             tracing::error!("a change event is too large for the database to send; going on after it");
@@ -273,14 +273,14 @@ impl Feed {
                     if token.is_none() {
                         self.catch_up(last).await;
                     }
-                    self.hub.mended();
+                    self.hub.stream_restored();
                     return stream;
                 }
                 Err(error) => {
                     self.metrics.fault("feed");
                     tracing::warn!(%error, "the change stream can't be opened; trying again");
                     if let StoreError::Fault(error) = &error
-                        && (error.downcast_ref().is_some_and(|error| self.is_point_lost(error))
+                        && (error.downcast_ref().is_some_and(|error| self.is_position_lost(error))
                             || backoff.refused())
                     {
                         token = None;
@@ -324,7 +324,7 @@ impl Feed {
         let since = Timestamp { time: last.time.saturating_sub(before), increment: 0 };
         // The stream begins at what the primary has done, a snapshot shows what a majority has: once a later write
         // is on a majority nothing lies between the two.
-        while let Err(error) = self.pulse.beat(&self.store).await {
+        while let Err(error) = self.heartbeat.beat(&self.store).await {
             tracing::warn!(%error, "waiting for the database to read what was missed");
             tokio::time::sleep(RETRY_PAUSE).await;
         }
@@ -336,7 +336,9 @@ impl Feed {
         // First: the same erasure ends memberships, and its code is the one that counts.
         loop {
             match self.store.read_erasing().await {
-                Ok(users) => break users.iter().for_each(|user| self.outboxes.close_of(user, Close::Erased)),
+                Ok(users) => {
+                    break users.iter().for_each(|user| self.outboxes.close_user(user, Close::Erased));
+                }
                 Err(error) => {
                     tracing::warn!(%error, "could not read which users are being erased; trying again");
                     tokio::time::sleep(RETRY_PAUSE).await;
@@ -358,7 +360,7 @@ impl Feed {
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         };
-        let rooms = self.hub.missed(now);
+        let rooms = self.hub.begin_catch_up(now);
         self.metrics.fault("feed_history_lost");
         tracing::error!(rooms = rooms.len(), "the change stream's history is lost; reading what was missed");
         for (room, told) in rooms {
@@ -372,7 +374,9 @@ impl Feed {
                     Ok(Some((snapshot, _))) if snapshot.members.is_empty() => {
                         self.hub.close(room, Close::GoingAway);
                     }
-                    Ok(Some((snapshot, changes))) => self.hub.caught_up(room, Missed { snapshot, changes }),
+                    Ok(Some((snapshot, changes))) => {
+                        self.hub.finish_catch_up(room, CatchUp { snapshot, changes });
+                    }
                     Ok(None) | Err(StoreError::Fault(_)) => self.hub.close(room, Close::GoingAway),
                     Err(error) => {
                         tracing::warn!(%error, %room, "reading what a room missed failed; trying again");
@@ -387,7 +391,7 @@ impl Feed {
 
     /// A collection, or an index of it, was dropped by somebody. What is missing is made again; clients come back to what
     /// there is then.
-    fn take_drop(&self, collection: &str, all: bool) {
+    fn on_drop(&self, collection: &str, all: bool) {
         self.metrics.fault("dropped");
         tracing::error!(collection, all, "a collection or an index of Parlor's was dropped; making it again");
         self.store.indexes().doubt();
@@ -398,7 +402,7 @@ impl Feed {
             }
             "presence" if all => {
                 self.store.contacts().all_went_offline();
-                self.pulse.begin_anew();
+                self.heartbeat.mark_re_registered();
             }
             // What is left of an erasure went with it.
             "erasures" if all => self.store.erasing().forget(),
@@ -407,38 +411,38 @@ impl Feed {
     }
 
     /// Takes one event; gives its time where it was a room's, or a heartbeat.
-    fn take(&self, event: &Event<'_>) -> Result<Option<Timestamp>, Undecodable> {
+    fn dispatch(&self, event: &ChangeEvent<'_>) -> Result<Option<Timestamp>, Undecodable> {
         if !event.is_of_interest()? {
             return Ok(None);
         }
         let (key, time) = (event.key, event.time);
         match event.collection {
             "heartbeats" => {
-                if key.get_object_id("_id")? != self.pulse.server() {
+                if key.get_object_id("_id")? != self.heartbeat.server() {
                     self.store.peers().on_heartbeat();
                     return Ok(None);
                 }
                 self.store.touched().passed(time);
-                self.hub.passed(time);
-                self.heard(event)?;
+                self.hub.advance_time(time);
+                self.on_heartbeat(event)?;
             }
             "presence" => {
-                self.take_presence(event)?;
+                self.on_presence(event)?;
                 return Ok(None);
             }
             "erasures" => {
-                self.take_erasure(event)?;
+                self.on_erasure(event)?;
                 return Ok(None);
             }
-            "signals" => self.signalled(time, ephemeral::read(event.document()?)?),
-            "rooms" => self.take_room(event, codec::read_room_id(key)?)?,
-            "marks" => self.take_marks(event)?,
-            _ => self.take_message_or_member(event, key.get_document("_id")?)?,
+            "signals" => self.on_ephemeral(time, ephemeral::read(event.document()?)?),
+            "rooms" => self.on_room(event, codec::read_room_id(key)?)?,
+            "marks" => self.on_marks(event)?,
+            _ => self.on_message_or_member(event, key.get_document("_id")?)?,
         }
         Ok(Some(time))
     }
 
-    fn take_message_or_member(&self, event: &Event<'_>, id: &RawDocument) -> Result<(), Undecodable> {
+    fn on_message_or_member(&self, event: &ChangeEvent<'_>, id: &RawDocument) -> Result<(), Undecodable> {
         let (room, time) = (codec::read_room(id)?, event.time);
         if event.collection == "messages" && event.operation == "insert" {
             let (_, n) = codec::read_message_id(id)?;
@@ -459,15 +463,15 @@ impl Feed {
         }
         // First: whoever joins once the hub has come so far finds it there.
         self.store.touched().saw(room, time);
-        if self.hub.reached(room, time)
+        if self.hub.advance_to(room, time)
             && let Some(change) = event.change(id)?
         {
-            self.hub.committed(room, time, change);
+            self.hub.apply(room, time, change);
         }
         if event.collection == "members" {
             let user = codec::read_member_user(id)?;
             if event.is_of_membership()? {
-                self.hub.look(room, Some(&user), time);
+                self.hub.request_recheck(room, Some(&user), time);
                 self.room_changed(room, time);
             } else if event.is_of_address()? && self.hub.has_inboxes_of_others(room, &user) {
                 // A user alone in a thousand rooms reads none of them for an address of their own.
@@ -478,7 +482,7 @@ impl Feed {
     }
 
     /// How long ago it was made.
-    fn note_lag(&self, event: &Event<'_>) {
+    fn note_lag(&self, event: &ChangeEvent<'_>) {
         if let Some(made) = event.made {
             let ms = self.store.now().0 - made.timestamp_millis();
             // The database's clock is estimated: it may differ either way.
@@ -487,7 +491,7 @@ impl Feed {
     }
 
     /// Someone came, or went.
-    fn take_presence(&self, event: &Event<'_>) -> Result<(), Undecodable> {
+    fn on_presence(&self, event: &ChangeEvent<'_>) -> Result<(), Undecodable> {
         let user = presence::read_id(event.key)?;
         let presence = match event.operation {
             "update" => presence::read_update(event.updated_fields()?)?,
@@ -506,20 +510,20 @@ impl Feed {
     }
 
     /// An erasure was asked for, or has ended.
-    fn take_erasure(&self, event: &Event<'_>) -> Result<(), Undecodable> {
+    fn on_erasure(&self, event: &ChangeEvent<'_>) -> Result<(), Undecodable> {
         let user = presence::read_id(event.key)?;
         if event.operation == "delete" {
             self.store.erasing().remove(&user);
         } else {
             // First: a socket that registers from here on finds it.
             self.store.erasing().add(user.clone());
-            self.outboxes.close_of(&user, Close::Erased);
+            self.outboxes.close_user(&user, Close::Erased);
         }
         Ok(())
     }
 
     /// Marks were raised, or have been folded.
-    fn take_marks(&self, event: &Event<'_>) -> Result<(), Undecodable> {
+    fn on_marks(&self, event: &ChangeEvent<'_>) -> Result<(), Undecodable> {
         let time = event.time;
         if event.operation == "delete" {
             self.store.overlay().folded(event.key.get_object_id("_id")?, Instant::now());
@@ -535,21 +539,21 @@ impl Feed {
         for of_room in batch.marks.chunk_by(|one, other| one.room == other.room) {
             let room = of_room[0].room;
             self.store.touched().saw(room, time);
-            if self.hub.reached(room, time) {
+            if self.hub.advance_to(room, time) {
                 let marks = of_room.iter().map(|Mark { user, marks, .. }| (user.clone(), *marks));
-                self.hub.committed(room, time, CommittedChange::Marked(marks.collect()));
+                self.hub.apply(room, time, CommittedChange::Marked(marks.collect()));
             }
         }
         Ok(())
     }
 
     /// A room was made, renamed or deleted.
-    fn take_room(&self, event: &Event<'_>, room: RoomId) -> Result<(), Undecodable> {
+    fn on_room(&self, event: &ChangeEvent<'_>, room: RoomId) -> Result<(), Undecodable> {
         let time = event.time;
         self.store.touched().saw(room, time);
-        self.hub.reached(room, time);
+        self.hub.advance_to(room, time);
         if event.operation == "update" && event.updated_fields()?.get("deleted_at")?.is_some() {
-            self.hub.look(room, None, time);
+            self.hub.request_recheck(room, None, time);
             self.hub.close(room, Close::NoRoom);
         } else {
             self.room_changed(room, time);
@@ -564,30 +568,30 @@ impl Feed {
         }
     }
 
-    fn signalled(&self, time: Timestamp, signal: Signal) {
+    fn on_ephemeral(&self, time: Timestamp, signal: Signal) {
         match signal {
             Signal::Event { room, event } => {
-                if self.hub.reached(room, time) {
-                    self.hub.committed(room, time, CommittedChange::Told(event));
+                if self.hub.advance_to(room, time) {
+                    self.hub.apply(room, time, CommittedChange::Told(event));
                 }
             }
             Signal::Typing { room, user } => {
-                if self.hub.reached(room, time) {
-                    self.hub.committed(room, time, CommittedChange::Typing { user });
+                if self.hub.advance_to(room, time) {
+                    self.hub.apply(room, time, CommittedChange::Typing { user });
                 }
             }
-            Signal::Disconnect { user } => self.outboxes.close_of(&user, Close::Disconnected),
+            Signal::Disconnect { user } => self.outboxes.close_user(&user, Close::Disconnected),
         }
     }
 
-    fn heard(&self, event: &Event<'_>) -> Result<(), Undecodable> {
+    fn on_heartbeat(&self, event: &ChangeEvent<'_>) -> Result<(), Undecodable> {
         let document = match event.operation {
             "update" => event.updated_fields()?,
             _ => event.document()?,
         };
         if let Some(beat) = codec::read_int_if_any(document, "beat")? {
             let now = Instant::now();
-            if let Some(sent) = self.pulse.hear(beat) {
+            if let Some(sent) = self.heartbeat.on_beat(beat) {
                 self.store.database_clock().read(codec::read_time(document, "at")?, sent, now);
             }
         }

@@ -10,50 +10,50 @@ use bson::oid::ObjectId;
 use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::sessions::Outboxes;
+use super::sessions::Sessions;
 use crate::protocol::close::Close;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
 /// Heartbeats under way whose sending is remembered. One that took longer says nothing of the database's clock.
-const SENT: usize = 32;
+const MAX_PENDING: usize = 32;
 
 /// How often it is looked within `feed.close_ms` whether sockets are to be closed...
-const LOOKS: u32 = 20;
+const CHECKS: u32 = 20;
 
 /// ...and at least this often.
-const LONGEST_LOOK: Duration = Duration::from_secs(1);
+const MAX_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What was last written, and what last came round.
 #[derive(Debug)]
-pub(crate) struct Pulse {
+pub(crate) struct Heartbeat {
     server: ObjectId,
     written: AtomicI64,
-    heard: watch::Sender<i64>,
-    heard_at: Mutex<Option<Instant>>,
+    received: watch::Sender<i64>,
+    received_at: Mutex<Option<Instant>>,
     /// When the last few were sent, that didn't come round.
     sent: Mutex<VecDeque<(i64, Instant)>>,
     /// The first one that a majority has and that hasn't come round, nor any later one; since when a majority has it.
-    unheard: Mutex<Option<(i64, Instant)>>,
+    unreturned: Mutex<Option<(i64, Instant)>>,
     /// There was no document of this server's.
-    anew: Notify,
+    re_registered: Notify,
     /// `feed.overdue_ms`
     overdue: Duration,
     /// None has come round for `feed.close_ms`.
     silent: AtomicBool,
 }
 
-impl Pulse {
+impl Heartbeat {
     /// Of a server whose heartbeats are overdue after so long.
     pub(crate) fn new(server: ObjectId, overdue: Duration) -> Self {
         Self {
             server,
             written: AtomicI64::new(0),
-            heard: watch::Sender::new(0),
-            heard_at: Mutex::new(None),
+            received: watch::Sender::new(0),
+            received_at: Mutex::new(None),
             sent: Mutex::default(),
-            unheard: Mutex::new(None),
-            anew: Notify::new(),
+            unreturned: Mutex::new(None),
+            re_registered: Notify::new(),
             overdue,
             silent: AtomicBool::new(false),
         }
@@ -64,31 +64,31 @@ impl Pulse {
         self.server
     }
 
-    /// Resolves when the document was written anew: for the first time, or because another server took this one for
+    /// Resolves when the document was written re_registered: for the first time, or because another server took this one for
     /// dead and removed it, with all that was known of it. For one to wait.
-    pub(crate) async fn begun_anew(&self) {
-        self.anew.notified().await;
+    pub(crate) async fn re_registered(&self) {
+        self.re_registered.notified().await;
     }
 
     /// What was known of this server's users is gone.
-    pub(crate) fn begin_anew(&self) {
-        self.anew.notify_one();
+    pub(crate) fn mark_re_registered(&self) {
+        self.re_registered.notify_one();
     }
 
     /// How long ago a heartbeat came round; none if never.
     pub(crate) fn age(&self) -> Option<Duration> {
-        self.heard_at.lock().unwrap_or_else(PoisonError::into_inner).map(|at| at.elapsed())
+        self.received_at.lock().unwrap_or_else(PoisonError::into_inner).map(|at| at.elapsed())
     }
 
     /// One came round. Gives when it was sent.
-    pub(crate) fn hear(&self, beat: i64) -> Option<Instant> {
-        *self.heard_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        self.heard.send_if_modified(|last| std::mem::replace(last, beat.max(*last)) < beat);
-        let mut unheard = self.unheard();
-        if unheard.is_some_and(|(first, _)| first <= beat) {
-            *unheard = None;
+    pub(crate) fn on_beat(&self, beat: i64) -> Option<Instant> {
+        *self.received_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.received.send_if_modified(|last| std::mem::replace(last, beat.max(*last)) < beat);
+        let mut unreturned = self.unreturned();
+        if unreturned.is_some_and(|(first, _)| first <= beat) {
+            *unreturned = None;
         }
-        drop(unheard);
+        drop(unreturned);
         let mut sent = self.sent();
         while sent.pop_front_if(|(other, _)| *other < beat).is_some() {}
         sent.front().filter(|(other, _)| *other == beat).map(|(_, at)| *at)
@@ -103,7 +103,7 @@ impl Pulse {
     pub(crate) fn is_missing(&self) -> bool {
         // What a majority has this moment may still be on its way.
         let on_its_way = self.overdue / 4;
-        self.is_overdue() && self.unheard().is_some_and(|(_, since)| since.elapsed() > on_its_way)
+        self.is_overdue() && self.unreturned().is_some_and(|(_, since)| since.elapsed() > on_its_way)
     }
 
     /// Whether none has come round for `feed.close_ms`: no socket is to be open here.
@@ -112,8 +112,8 @@ impl Pulse {
     }
 
     /// Closes all sockets once no heartbeat has come round for `feed.close_ms`, and for as long as none does; for ever.
-    pub(crate) async fn watch(self: Arc<Self>, close: Duration, outboxes: Outboxes, metrics: Arc<Metrics>) {
-        let tick = (close / LOOKS).min(LONGEST_LOOK);
+    pub(crate) async fn watch(self: Arc<Self>, close: Duration, outboxes: Sessions, metrics: Arc<Metrics>) {
+        let tick = (close / CHECKS).min(MAX_CHECK_INTERVAL);
         let mut ticks = tokio::time::interval(tick);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut silence = Duration::ZERO;
@@ -142,8 +142,8 @@ impl Pulse {
         self.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn unheard(&self) -> MutexGuard<'_, Option<(i64, Instant)>> {
-        self.unheard.lock().unwrap_or_else(PoisonError::into_inner)
+    fn unreturned(&self) -> MutexGuard<'_, Option<(i64, Instant)>> {
+        self.unreturned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes a heartbeat every `interval`, for ever.
@@ -161,11 +161,11 @@ impl Pulse {
 
     /// Resolves when everything that was written before the call has come through the feed. Whoever calls limits how
     /// long that may take.
-    pub(crate) async fn fence(&self, store: &Store) -> Result<(), StoreError> {
-        let mut heard = self.heard.subscribe();
+    pub(crate) async fn wait_for_round_trip(&self, store: &Store) -> Result<(), StoreError> {
+        let mut received = self.received.subscribe();
         let written = self.beat(store).await?;
         // The sender is ours: it can't be gone.
-        let _ = heard.wait_for(|heard| *heard >= written).await;
+        let _ = received.wait_for(|received| *received >= written).await;
         Ok(())
     }
 
@@ -174,17 +174,17 @@ impl Pulse {
         let beat = {
             let mut sent = self.sent();
             let beat = self.written.fetch_add(1, Ordering::Relaxed) + 1;
-            if sent.len() >= SENT {
+            if sent.len() >= MAX_PENDING {
                 sent.pop_front();
             }
             sent.push_back((beat, Instant::now()));
             beat
         };
         if store.beat(self.server, beat).await? {
-            self.anew.notify_one();
+            self.re_registered.notify_one();
         }
-        if *self.heard.borrow() < beat {
-            self.unheard().get_or_insert((beat, Instant::now()));
+        if *self.received.borrow() < beat {
+            self.unreturned().get_or_insert((beat, Instant::now()));
         }
         Ok(beat)
     }

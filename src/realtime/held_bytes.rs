@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::sessions::Outboxes;
+use super::sessions::Sessions;
 use crate::protocol::close::Close;
 use crate::telemetry::metrics::Metrics;
 
@@ -22,10 +22,10 @@ const CLOSED_AT_ONCE: usize = 16;
 
 /// The bytes that one server holds for clients.
 #[derive(Clone, Debug)]
-pub(crate) struct Held(Arc<Shared>);
+pub(crate) struct HeldBytes(Arc<SharedBytes>);
 
 #[derive(Debug)]
-struct Shared {
+struct SharedBytes {
     bytes: AtomicUsize,
     most: usize,
     over: Notify,
@@ -33,12 +33,12 @@ struct Shared {
 
 /// Bytes that are held until this is dropped.
 #[derive(Debug, Default)]
-pub(crate) struct Charge(Option<(Held, usize)>);
+pub(crate) struct Charge(Option<(HeldBytes, usize)>);
 
-impl Held {
+impl HeldBytes {
     /// With nothing held, and this bound.
     pub(crate) fn new(most: usize) -> Self {
-        Self(Arc::new(Shared { bytes: AtomicUsize::default(), most, over: Notify::new() }))
+        Self(Arc::new(SharedBytes { bytes: AtomicUsize::default(), most, over: Notify::new() }))
     }
 
     /// Counts bytes until the charge is dropped.
@@ -56,7 +56,7 @@ impl Held {
     }
 
     /// Closes the sockets with most waiting while the server is over its bound, for ever.
-    pub(crate) async fn relieve(self, outboxes: Outboxes, metrics: Arc<Metrics>) {
+    pub(crate) async fn relieve(self, outboxes: Sessions, metrics: Arc<Metrics>) {
         loop {
             self.0.over.notified().await;
             while self.bytes() > self.0.most {

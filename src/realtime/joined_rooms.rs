@@ -9,14 +9,14 @@ use handlers::RoomId;
 
 /// The rooms of a user, as one socket knows them.
 #[derive(Default)]
-pub(crate) struct JoinedRooms(Mutex<Known>);
+pub(crate) struct JoinedRooms(Mutex<KnownRooms>);
 
 #[derive(Default)]
-struct Known {
+struct KnownRooms {
     /// Each with whether it is being looked at.
     rooms: HashMap<RoomId, bool>,
     /// Those that are to be looked at anew: whether the user is in them isn't sure. With the last change that made it so.
-    in_doubt: HashMap<RoomId, Timestamp>,
+    stale: HashMap<RoomId, Timestamp>,
     /// The last messages of rooms that an action's answer shows.
     shown: Vec<(RoomId, i64)>,
 }
@@ -45,15 +45,15 @@ impl JoinedRooms {
         self.known().rooms.get(&room).copied().unwrap_or_default()
     }
 
-    pub(crate) fn look(&self, room: RoomId, open: bool) {
+    pub(crate) fn set_open(&self, room: RoomId, open: bool) {
         if let Some(is_open) = self.known().rooms.get_mut(&room) {
             *is_open = open;
         }
     }
 
     /// Whether the user is in this room isn't sure any more, for what changed then. False where that was so already.
-    pub(crate) fn doubt(&self, room: RoomId, changed: Timestamp) -> bool {
-        match self.known().in_doubt.entry(room) {
+    pub(crate) fn mark_stale(&self, room: RoomId, changed: Timestamp) -> bool {
+        match self.known().stale.entry(room) {
             Entry::Occupied(mut last) => {
                 *last.get_mut() = changed.max(*last.get());
                 false
@@ -66,8 +66,8 @@ impl JoinedRooms {
     }
 
     /// It is being looked at: what changes from now on is in doubt anew. Gives the last change until now.
-    pub(crate) fn look_at(&self, room: RoomId) -> Option<Timestamp> {
-        self.known().in_doubt.remove(&room)
+    pub(crate) fn take_stale(&self, room: RoomId) -> Option<Timestamp> {
+        self.known().stale.remove(&room)
     }
 
     pub(crate) fn show(&self, last: Vec<(RoomId, i64)>) {
@@ -79,11 +79,11 @@ impl JoinedRooms {
         std::mem::take(&mut self.known().shown)
     }
 
-    pub(crate) fn is_in_doubt(&self, room: RoomId) -> bool {
-        self.known().in_doubt.contains_key(&room)
+    pub(crate) fn is_stale(&self, room: RoomId) -> bool {
+        self.known().stale.contains_key(&room)
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, KnownRooms> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

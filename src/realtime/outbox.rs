@@ -15,7 +15,7 @@ use handlers::{MessageId, RoomId, Status, UserId};
 use tokio::sync::{Notify, oneshot};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::held_bytes::{Charge, Held};
+use super::held_bytes::{Charge, HeldBytes};
 use super::joined_rooms::JoinedRooms;
 use crate::config::Limits;
 use crate::protocol::close::Close;
@@ -41,21 +41,21 @@ pub(crate) struct Frame {
     /// Who left the room: their sockets in it end here, and for all others this is nothing.
     pub(crate) dismisses: Option<UserId>,
     /// Where it happened, and what it is to sockets of all rooms. For those of one room that is nothing.
-    pub(crate) inbox: Option<Inbox>,
+    pub(crate) inbox: Option<InboxMeta>,
     /// What it counts for while it waits anywhere.
     pub(crate) charge: Charge,
 }
 
 /// What a frame is to a user's own socket.
 #[derive(Clone, Debug)]
-pub(crate) struct Inbox {
+pub(crate) struct InboxMeta {
     pub(crate) room: RoomId,
-    pub(crate) what: What,
+    pub(crate) what: InboxEffect,
 }
 
 /// What a user's own socket makes of it.
 #[derive(Clone, Debug)]
-pub(crate) enum What {
+pub(crate) enum InboxEffect {
     /// An event of the room, as for all of its sockets.
     Event,
     /// A message is gone that was unread, or may have been, but to its author: who is known where it waited to be read.
@@ -63,7 +63,7 @@ pub(crate) enum What {
     /// A member has read further, up to this message, and whether that is all there is. There is no frame of it for anyone.
     Read { user: UserId, up_to: i64, all: bool },
     /// The room, or who is in it, is not what it was: it is to be looked at. There is no frame of it for anyone.
-    Look,
+    Recheck,
 }
 
 impl Frame {
@@ -88,7 +88,7 @@ impl Frame {
     }
 
     /// Counts it among what this server holds.
-    pub(crate) fn charged(mut self, held: &Held) -> Arc<Self> {
+    pub(crate) fn charged(mut self, held: &HeldBytes) -> Arc<Self> {
         self.charge = held.charge(self.bytes());
         Arc::new(self)
     }
@@ -99,13 +99,13 @@ impl Frame {
     }
 
     /// For sockets of all rooms alone; what they write of it they find out.
-    pub(crate) fn inbox(room: RoomId, what: What, time: Timestamp) -> Self {
-        Self { inbox: Some(Inbox { room, what }), ..Self::new(Utf8Bytes::default(), time) }
+    pub(crate) fn inbox(room: RoomId, what: InboxEffect, time: Timestamp) -> Self {
+        Self { inbox: Some(InboxMeta { room, what }), ..Self::new(Utf8Bytes::default(), time) }
     }
 
     /// Whether it is for sockets of all rooms alone.
     pub(crate) fn is_for_inboxes(&self) -> bool {
-        matches!(self.inbox, Some(Inbox { what: What::Read { .. } | What::Look, .. }))
+        matches!(self.inbox, Some(InboxMeta { what: InboxEffect::Read { .. } | InboxEffect::Recheck, .. }))
     }
 
     /// A member left; nothing is written.
@@ -119,7 +119,7 @@ const FRAME_BYTES: usize = 256;
 
 /// What may wait for a socket.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
+pub(crate) struct OutboxBounds {
     /// Frames of one socket.
     frames: usize,
     /// Their bytes.
@@ -128,7 +128,7 @@ pub(crate) struct Bounds {
     user_bytes: usize,
 }
 
-impl Bounds {
+impl OutboxBounds {
     pub(crate) fn of(limits: &Limits) -> Self {
         let Limits { send_queue, send_queue_bytes, user_bytes, .. } = limits;
         Self { frames: *send_queue, bytes: *send_queue_bytes, user_bytes: *user_bytes }
@@ -136,7 +136,7 @@ impl Bounds {
 }
 
 #[cfg(test)]
-impl From<usize> for Bounds {
+impl From<usize> for OutboxBounds {
     fn from(frames: usize) -> Self {
         Self { frames, bytes: usize::MAX, user_bytes: usize::MAX }
     }
@@ -144,7 +144,7 @@ impl From<usize> for Bounds {
 
 /// Frames from which on a socket is woken for those that can wait, too; or half of what fits, where that is less: what waits
 /// by our choice must not look like a reader that is too slow.
-pub(crate) const MANY: usize = 32;
+pub(crate) const MAX_DEFERRED: usize = 32;
 
 /// The queue of one socket.
 pub(crate) struct Outbox {
@@ -155,13 +155,13 @@ pub(crate) struct Outbox {
     /// Whether it hears of who is typing.
     listens: bool,
     queue: Mutex<Queue>,
-    bounds: Bounds,
+    bounds: OutboxBounds,
     /// The bytes that wait for all sockets of its user.
-    of_user: OnceLock<Arc<AtomicUsize>>,
+    user_bytes: OnceLock<Arc<AtomicUsize>>,
     /// The bytes that are held for it beside its queue.
     beside: AtomicUsize,
     /// Whether its client is to be asked by a ping.
-    asked: AtomicBool,
+    probe_requested: AtomicBool,
     probe: Mutex<Probe>,
     closing: OnceLock<Close>,
     changed: Notify,
@@ -180,11 +180,11 @@ struct Queue {
 
 /// What became of a frame that was given to an outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pushed {
+pub(crate) enum PushOutcome {
     /// It is written with what is there, or the socket is closing anyway.
     Queued,
     /// It can wait a moment, and nothing else is to be written: someone has to say when it is [`due`](Outbox::due).
-    Waits,
+    Deferred,
     /// This bound is crossed, which closes the socket.
     Full(&'static str),
 }
@@ -193,13 +193,13 @@ pub(crate) enum Pushed {
 #[derive(Default)]
 struct Probe {
     /// When something last came of the client; none before the socket is open.
-    heard: Option<Instant>,
+    last_alive: Option<Instant>,
     /// Those who wait for the next time.
     askers: Vec<oneshot::Sender<()>>,
 }
 
 /// A socket whose client was asked whether it is there.
-pub(crate) struct Asked {
+pub(crate) struct ProbedSocket {
     pub(crate) outbox: Arc<Outbox>,
     /// Resolves once something came of the client.
     pub(crate) answer: oneshot::Receiver<()>,
@@ -214,22 +214,22 @@ pub(crate) struct Holding<'a> {
 impl Drop for Holding<'_> {
     fn drop(&mut self) {
         self.outbox.beside.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.outbox.give_back(self.bytes);
+        self.outbox.release_user_bytes(self.bytes);
     }
 }
 
 impl Outbox {
     /// Of a socket of one room.
-    pub(crate) fn new(bounds: impl Into<Bounds>, user: Option<UserId>) -> Self {
+    pub(crate) fn new(bounds: impl Into<OutboxBounds>, user: Option<UserId>) -> Self {
         Self {
             user,
             rooms: None,
             listens: false,
             queue: Mutex::default(),
             bounds: bounds.into(),
-            of_user: OnceLock::new(),
+            user_bytes: OnceLock::new(),
             beside: AtomicUsize::default(),
-            asked: AtomicBool::default(),
+            probe_requested: AtomicBool::default(),
             probe: Mutex::default(),
             closing: OnceLock::new(),
             changed: Notify::new(),
@@ -237,22 +237,22 @@ impl Outbox {
     }
 
     /// Of a socket of one room on which this user hears of who is typing there.
-    pub(crate) fn of_listener(bounds: impl Into<Bounds>, user: UserId) -> Self {
+    pub(crate) fn for_event_stream(bounds: impl Into<OutboxBounds>, user: UserId) -> Self {
         let mut outbox = Self::new(bounds, Some(user));
         outbox.listens = true;
         outbox
     }
 
     /// Of a socket of all of a user's rooms, which are these.
-    pub(crate) fn of_inbox(bounds: impl Into<Bounds>, user: UserId, rooms: Arc<JoinedRooms>) -> Self {
-        let mut outbox = Self::of_listener(bounds, user);
+    pub(crate) fn for_inbox(bounds: impl Into<OutboxBounds>, user: UserId, rooms: Arc<JoinedRooms>) -> Self {
+        let mut outbox = Self::for_event_stream(bounds, user);
         outbox.rooms = Some(rooms);
         outbox
     }
 
     /// Counts its bytes with those of its user's other sockets. Only the first call counts.
-    pub(crate) fn count_for(&self, of_user: Arc<AtomicUsize>) {
-        let _ = self.of_user.set(of_user);
+    pub(crate) fn count_for(&self, user_bytes: Arc<AtomicUsize>) {
+        let _ = self.user_bytes.set(user_bytes);
     }
 
     /// Returns the bytes that wait for it.
@@ -262,26 +262,26 @@ impl Outbox {
 
     /// Counts bytes that are held for the socket beside its queue; none where its user is over the bound by them.
     pub(crate) fn hold(&self, bytes: usize) -> Option<Holding<'_>> {
-        let fits = self.take_up(bytes);
+        let fits = self.add_user_bytes(bytes);
         self.beside.fetch_add(bytes, Ordering::Relaxed);
         let holding = Holding { outbox: self, bytes };
         fits.then_some(holding)
     }
 
     /// Counts bytes for the user; false where that is over the bound, though they are counted.
-    fn take_up(&self, bytes: usize) -> bool {
-        let Some(of_user) = self.of_user.get() else { return true };
-        of_user.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= self.bounds.user_bytes
+    fn add_user_bytes(&self, bytes: usize) -> bool {
+        let Some(user_bytes) = self.user_bytes.get() else { return true };
+        user_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= self.bounds.user_bytes
     }
 
-    fn give_back(&self, bytes: usize) {
-        if let Some(of_user) = self.of_user.get() {
-            of_user.fetch_sub(bytes, Ordering::Relaxed);
+    fn release_user_bytes(&self, bytes: usize) {
+        if let Some(user_bytes) = self.user_bytes.get() {
+            user_bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
     }
 
     /// Whether it would be told that this user is typing.
-    pub(crate) fn hears_of(&self, typist: &UserId) -> bool {
+    pub(crate) fn receives_typing_of(&self, typist: &UserId) -> bool {
         self.listens && self.user.as_ref() != Some(typist)
     }
 
@@ -304,9 +304,13 @@ impl Outbox {
     /// is in doubt already needs no second look.
     pub(crate) fn is_for(&self, frame: &Frame) -> bool {
         match (&frame.inbox, &self.rooms) {
-            (Some(Inbox { what: What::Read { user, .. }, .. }), Some(_)) => self.user.as_ref() == Some(user),
-            (Some(Inbox { what: What::Look, room }), Some(rooms)) => rooms.doubt(*room, frame.time),
-            (Some(Inbox { what: What::Read { .. } | What::Look, .. }), None) => false,
+            (Some(InboxMeta { what: InboxEffect::Read { user, .. }, .. }), Some(_)) => {
+                self.user.as_ref() == Some(user)
+            }
+            (Some(InboxMeta { what: InboxEffect::Recheck, room }), Some(rooms)) => {
+                rooms.mark_stale(*room, frame.time)
+            }
+            (Some(InboxMeta { what: InboxEffect::Read { .. } | InboxEffect::Recheck, .. }), None) => false,
             _ => true,
         }
     }
@@ -315,7 +319,7 @@ impl Outbox {
     ///
     /// How far a message has come is news to its author. The others made it so, or are one of many: for them it can wait until
     /// there is something else to be written, or it is [`due`](Self::due).
-    pub(crate) fn push(&self, frame: &Arc<Frame>) -> Pushed {
+    pub(crate) fn push(&self, frame: &Arc<Frame>) -> PushOutcome {
         let can_wait = frame.marks.as_ref().is_some_and(|(_, author, _)| self.user.as_ref() != Some(author));
         let bytes = frame.bytes();
         let (before, due, crossed) = {
@@ -329,18 +333,22 @@ impl Outbox {
             } else {
                 queue.frames.push_back(frame.clone());
                 queue.bytes += bytes;
-                queue.due |= !can_wait || before >= MANY.min(self.bounds.frames / 2);
-                (!self.take_up(bytes)).then_some("user_bytes")
+                queue.due |= !can_wait || before >= MAX_DEFERRED.min(self.bounds.frames / 2);
+                (!self.add_user_bytes(bytes)).then_some("user_bytes")
             };
             (before, queue.due, crossed)
         };
         if let Some(bound) = crossed {
-            return if self.is_first_to_close(Close::TooSlow) { Pushed::Full(bound) } else { Pushed::Queued };
+            return if self.is_first_to_close(Close::TooSlow) {
+                PushOutcome::Full(bound)
+            } else {
+                PushOutcome::Queued
+            };
         }
         if due {
             self.changed.notify_one();
         }
-        if due || before > 0 { Pushed::Queued } else { Pushed::Waits }
+        if due || before > 0 { PushOutcome::Queued } else { PushOutcome::Deferred }
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -374,9 +382,9 @@ impl Outbox {
     }
 
     /// Something came of the client, or the socket is at work for it.
-    pub(crate) fn heard(&self) {
+    pub(crate) fn mark_alive(&self) {
         let mut probe = self.probe();
-        probe.heard = Some(Instant::now());
+        probe.last_alive = Some(Instant::now());
         for asker in probe.askers.drain(..) {
             // It may have stopped waiting.
             let _ = asker.send(());
@@ -384,25 +392,25 @@ impl Outbox {
     }
 
     /// Returns when something last came of the client; none before the socket is open, and once it is to close.
-    pub(crate) fn heard_at(&self) -> Option<Instant> {
-        self.probe().heard.filter(|_| self.closing().is_none())
+    pub(crate) fn last_alive(&self) -> Option<Instant> {
+        self.probe().last_alive.filter(|_| self.closing().is_none())
     }
 
     /// Has the client asked whether it is there.
-    pub(crate) fn ask(self: &Arc<Self>) -> Asked {
+    pub(crate) fn request_probe(self: &Arc<Self>) -> ProbedSocket {
         let (asker, answer) = oneshot::channel();
         let mut probe = self.probe();
         probe.askers.retain(|asker| !asker.is_closed());
         probe.askers.push(asker);
         drop(probe);
-        self.asked.store(true, Ordering::Relaxed);
+        self.probe_requested.store(true, Ordering::Relaxed);
         self.changed.notify_one();
-        Asked { outbox: self.clone(), answer }
+        ProbedSocket { outbox: self.clone(), answer }
     }
 
     /// Whether the client is to be asked: true once for each time.
-    pub(crate) fn take_asked(&self) -> bool {
-        self.asked.load(Ordering::Relaxed) && self.asked.swap(false, Ordering::Relaxed)
+    pub(crate) fn take_probe_request(&self) -> bool {
+        self.probe_requested.load(Ordering::Relaxed) && self.probe_requested.swap(false, Ordering::Relaxed)
     }
 
     fn probe(&self) -> MutexGuard<'_, Probe> {
@@ -438,7 +446,7 @@ impl Outbox {
         let written = std::mem::take(&mut queue.writing);
         queue.bytes -= written;
         if written > 0 {
-            self.give_back(written);
+            self.release_user_bytes(written);
         }
         if !queue.due {
             return;
@@ -464,6 +472,6 @@ impl Outbox {
 impl Drop for Outbox {
     fn drop(&mut self) {
         let bytes = self.queue().bytes;
-        self.give_back(bytes);
+        self.release_user_bytes(bytes);
     }
 }

@@ -26,16 +26,16 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// What is still to be told. Cheap to clone.
 #[derive(Clone, Default)]
-pub(crate) struct Changes(Arc<Shared>);
+pub(crate) struct PresenceQueue(Arc<SharedPresenceQueue>);
 
 #[derive(Default)]
-struct Shared {
+struct SharedPresenceQueue {
     /// At most as many as there are users.
     users: Mutex<HashMap<UserId, Presence>>,
     changed: Notify,
 }
 
-impl Changes {
+impl PresenceQueue {
     /// A user has come or gone.
     pub(crate) fn saw(&self, user: UserId, presence: Presence) {
         let mut users = self.users();
@@ -54,7 +54,7 @@ impl Changes {
         some.into_iter().filter_map(|user| users.remove_entry(&user)).collect()
     }
 
-    fn give_back(&self, some: Vec<(UserId, Presence)>) {
+    fn restore(&self, some: Vec<(UserId, Presence)>) {
         let mut users = self.users();
         for (user, presence) in some {
             match users.entry(user) {
@@ -72,14 +72,14 @@ impl Changes {
 }
 
 /// What tells it.
-pub(crate) struct Teller {
-    pub(crate) changes: Changes,
+pub(crate) struct PresenceNotifier {
+    pub(crate) changes: PresenceQueue,
     pub(crate) store: Store,
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
-impl Teller {
+impl PresenceNotifier {
     /// Tells, for ever.
     pub(crate) async fn run(self) {
         loop {
@@ -88,16 +88,16 @@ impl Teller {
                 self.changes.0.changed.notified().await;
                 continue;
             }
-            if let Err(error) = self.tell_of(&some).await {
+            if let Err(error) = self.notify(&some).await {
                 self.metrics.fault("presence");
                 tracing::warn!(%error, "who has come or gone can't be told; trying again");
-                self.changes.give_back(some);
+                self.changes.restore(some);
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
         }
     }
 
-    async fn tell_of(&self, some: &[(UserId, Presence)]) -> Result<(), StoreError> {
+    async fn notify(&self, some: &[(UserId, Presence)]) -> Result<(), StoreError> {
         let users: Vec<_> = some.iter().map(|(user, _)| user.clone()).collect();
         let rooms = self.store.rooms_by_user(&users).await?;
         for (user, presence) in some {
@@ -108,7 +108,7 @@ impl Teller {
                 last_seen: presence.last_seen,
             };
             let frame = Frame::new(json(&event), Timestamp { time: 0, increment: 0 });
-            self.hub.tell_inboxes(rooms, Frame { about: Some(user.clone()), ..frame });
+            self.hub.send_to_inboxes(rooms, Frame { about: Some(user.clone()), ..frame });
         }
         Ok(())
     }
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn presence_that_is_what_it_was_is_not_sent() {
-        let (changes, user) = (Changes::default(), UserId::Int(1));
+        let (changes, user) = (PresenceQueue::default(), UserId::Int(1));
         changes.saw(user.clone(), ONLINE);
         assert_eq!(changes.take(), [(user.clone(), ONLINE)]);
         changes.saw(user.clone(), OFFLINE);
@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(some, [(user.clone(), OFFLINE)]);
         // The user came back while it could not be sent.
         changes.saw(user, ONLINE);
-        changes.give_back(some);
+        changes.restore(some);
         assert_eq!(changes.take(), []);
     }
 }

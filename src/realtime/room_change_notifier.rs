@@ -14,7 +14,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use super::hub::Hub;
-use super::outbox::{Frame, Inbox, What};
+use super::outbox::{Frame, InboxEffect, InboxMeta};
 use crate::protocol::json::json;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
@@ -31,108 +31,109 @@ const AT_ONCE: usize = 16;
 
 /// What is still to be told. Cheap to clone.
 #[derive(Clone, Default)]
-pub(crate) struct Changes(Arc<Shared>);
+pub(crate) struct RoomChangeQueue(Arc<SharedRoomChanges>);
 
 #[derive(Default)]
-struct Shared {
-    rooms: Mutex<Rooms>,
+struct SharedRoomChanges {
+    rooms: Mutex<ChangedRooms>,
     some: Notify,
 }
 
 /// At most as many as there are rooms with sockets here.
 #[derive(Default)]
-struct Rooms {
-    pending: HashMap<RoomId, Pending>,
+struct ChangedRooms {
+    pending: HashMap<RoomId, PendingChange>,
     /// Those that are being told of: a later change waits until the one before it was told.
-    told: HashSet<RoomId>,
+    notifying: HashSet<RoomId>,
 }
 
 #[derive(Clone, Copy)]
-struct Pending {
+struct PendingChange {
     /// When it changed last.
     time: Timestamp,
     /// Since when the first of the changes waits.
     since: Instant,
 }
 
-impl Changes {
+impl RoomChangeQueue {
     /// A room has changed.
     pub(crate) fn saw(&self, room: RoomId, time: Timestamp) {
         let mut rooms = self.rooms();
-        let pending = rooms.pending.entry(room).or_insert_with(|| Pending { time, since: Instant::now() });
+        let pending =
+            rooms.pending.entry(room).or_insert_with(|| PendingChange { time, since: Instant::now() });
         pending.time = time.max(pending.time);
         self.0.some.notify_one();
     }
 
-    fn take(&self) -> Option<(RoomId, Pending)> {
+    fn take(&self) -> Option<(RoomId, PendingChange)> {
         let mut rooms = self.rooms();
-        let Rooms { pending, told } = &mut *rooms;
-        let free = pending.iter().filter(|(room, _)| !told.contains(*room));
+        let ChangedRooms { pending, notifying } = &mut *rooms;
+        let free = pending.iter().filter(|(room, _)| !notifying.contains(*room));
         let first = *free.min_by_key(|(_, pending)| pending.since)?.0;
-        told.insert(first);
+        notifying.insert(first);
         pending.remove_entry(&first)
     }
 
     /// A change was told; another of the room may be.
     fn done(&self, room: RoomId) {
-        self.rooms().told.remove(&room);
+        self.rooms().notifying.remove(&room);
         self.0.some.notify_one();
     }
 
-    fn rooms(&self) -> MutexGuard<'_, Rooms> {
+    fn rooms(&self) -> MutexGuard<'_, ChangedRooms> {
         self.0.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A room is being told of, until this is dropped: also where whoever tells it panics.
-struct Telling {
-    changes: Changes,
+struct NotifyingGuard {
+    changes: RoomChangeQueue,
     room: RoomId,
 }
 
-impl Drop for Telling {
+impl Drop for NotifyingGuard {
     fn drop(&mut self) {
         self.changes.done(self.room);
     }
 }
 
 /// What tells it.
-pub(crate) struct Teller {
-    pub(crate) changes: Changes,
+pub(crate) struct RoomChangeNotifier {
+    pub(crate) changes: RoomChangeQueue,
     pub(crate) store: Store,
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
-impl Teller {
+impl RoomChangeNotifier {
     /// Tells, for ever.
     pub(crate) async fn run(self) {
-        let places = Arc::new(Semaphore::new(AT_ONCE));
+        let permits = Arc::new(Semaphore::new(AT_ONCE));
         let this = Arc::new(self);
         loop {
-            let Ok(place) = places.clone().acquire_owned().await else { return };
+            let Ok(permit) = permits.clone().acquire_owned().await else { return };
             let Some((room, pending)) = this.changes.take() else {
                 this.changes.0.some.notified().await;
                 continue;
             };
-            let telling = Telling { changes: this.changes.clone(), room };
+            let guard = NotifyingGuard { changes: this.changes.clone(), room };
             let this = this.clone();
             tokio::spawn(async move {
-                this.tell(room, pending).await;
-                drop((telling, place));
+                this.notify(room, pending).await;
+                drop((guard, permit));
             });
         }
     }
 
-    async fn tell(&self, room: RoomId, Pending { time, since }: Pending) {
+    async fn notify(&self, room: RoomId, PendingChange { time, since }: PendingChange) {
         let end = since + PATIENCE;
         let error = loop {
             match tokio::time::timeout_at(end, self.store.change_of(room)).await {
                 Ok(Ok(Some((read_at, change)))) if read_at >= time => {
                     let event = json(&InboxEvent::RoomChanged { room: change });
-                    let inbox = Some(Inbox { room, what: What::Event });
+                    let inbox = Some(InboxMeta { room, what: InboxEffect::Event });
                     let frame = Frame { inbox, ..Frame::new(event, time) };
-                    return self.hub.tell_inboxes(&[room], frame);
+                    return self.hub.send_to_inboxes(&[room], frame);
                 }
                 // It was deleted: each of its members is told so.
                 Ok(Ok(None)) => return,
@@ -154,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_room_is_told_of_by_one_at_a_time_and_of_what_came_meanwhile_once() {
-        let (changes, room) = (Changes::default(), RoomId::MIN);
+        let (changes, room) = (RoomChangeQueue::default(), RoomId::MIN);
         let at = |time| Timestamp { time, increment: 1 };
         changes.saw(room, at(1));
         assert_eq!(changes.take().unwrap().1.time, at(1));

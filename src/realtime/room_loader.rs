@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
-use super::hub::{Hub, Wanted};
+use super::hub::{Hub, RoomLoadRequest};
 use crate::protocol::close::Close;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
@@ -24,39 +24,39 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// Rooms that are read at the same time.
 const AT_ONCE: usize = 32;
 
-pub(crate) struct Opener {
+pub(crate) struct RoomLoader {
     pub(crate) store: Store,
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
-impl Opener {
+impl RoomLoader {
     /// Reads what is wanted.
-    pub(crate) async fn run(self, mut wanted: mpsc::UnboundedReceiver<Wanted>) {
-        let places = Arc::new(Semaphore::new(AT_ONCE));
+    pub(crate) async fn run(self, mut wanted: mpsc::UnboundedReceiver<RoomLoadRequest>) {
+        let permits = Arc::new(Semaphore::new(AT_ONCE));
         let this = Arc::new(self);
         while let Some(room) = wanted.recv().await {
-            let Ok(place) = places.clone().acquire_owned().await else { return };
+            let Ok(permit) = permits.clone().acquire_owned().await else { return };
             let this = this.clone();
             tokio::spawn(async move {
-                this.open(room).await;
-                drop(place);
+                this.load(room).await;
+                drop(permit);
             });
         }
     }
 
-    async fn open(&self, wanted: Wanted) {
-        let end = wanted.since + PATIENCE;
+    async fn load(&self, request: RoomLoadRequest) {
+        let end = request.since + PATIENCE;
         let error = loop {
-            match tokio::time::timeout_at(end, self.store.snapshot_at(wanted.room, wanted.at)).await {
-                Ok(Ok(snapshot)) => return self.hub.opened_for_all(wanted, &snapshot),
+            match tokio::time::timeout_at(end, self.store.snapshot_at(request.room, request.at)).await {
+                Ok(Ok(snapshot)) => return self.hub.room_loaded_for_all(request, &snapshot),
                 Ok(Err(error)) if Instant::now() >= end => break error.to_string(),
                 Ok(Err(_)) => tokio::time::sleep(RETRY_PAUSE).await,
                 Err(_) => break format!("it took longer than {PATIENCE:?}"),
             }
         };
         self.metrics.fault("open_room");
-        tracing::error!(%error, room = %wanted.room, "a room can't be read; its sockets are to come back");
-        self.hub.close_visit(wanted, Close::GoingAway);
+        tracing::error!(%error, room = %request.room, "a room can't be read; its sockets are to come back");
+        self.hub.close_generation(request, Close::GoingAway);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use handlers::RoomId;
 use tokio::time::Instant;
 
-use super::hub::{Hub, Joined};
+use super::hub::{Hub, JoinTicket};
 use super::outbox::Outbox;
 use crate::config::live::LiveConfig;
 use crate::protocol::close::Close;
@@ -35,7 +35,7 @@ impl RoomReader {
     pub(crate) async fn read(
         &self,
         room: RoomId,
-        joined: Joined,
+        joined: JoinTicket,
         outbox: &Arc<Outbox>,
     ) -> Result<Snapshot, Close> {
         Ok(self.read_since(&self.store, room, joined, outbox, None).await?.0)
@@ -50,7 +50,7 @@ impl RoomReader {
         &self,
         store: &Store,
         room: RoomId,
-        joined: Joined,
+        joined: JoinTicket,
         outbox: &Arc<Outbox>,
         since: Option<&str>,
     ) -> Result<(Snapshot, Option<Changed>), Close> {
@@ -71,11 +71,11 @@ impl RoomReader {
             tokio::time::sleep(RETRY_PAUSE).await;
         };
         let time = view.time();
-        let waiting = joined.unread.is_some();
+        let waiting = joined.load.is_some();
         let read = match since {
             None => store.snapshot(room, view, members.clone(), waiting).await.map(|read| (read, None)),
             Some(since) => {
-                let from = place(since, room);
+                let from = parse_cursor(since, room);
                 let changed = store.changed(room, view, members.clone(), waiting, from, page_bytes).await;
                 changed.map(|(read, changed)| (read, Some(changed)))
             }
@@ -93,8 +93,8 @@ impl RoomReader {
             let n = delivered.unwrap_or_default().max(newest.id.get());
             self.store.numbers().saw(room, Last { n, at: newest.created_at });
         }
-        if let Some(visit) = joined.unread {
-            self.hub.opened(room, visit, outbox, &snapshot);
+        if let Some(generation) = joined.load {
+            self.hub.room_loaded(room, generation, outbox, &snapshot);
         }
         Ok((snapshot, changed))
     }
@@ -115,6 +115,6 @@ impl RoomReader {
 }
 
 /// Where a client says that it was in this room; none where that can't be told.
-fn place(since: &str, room: RoomId) -> Option<Position> {
+fn parse_cursor(since: &str, room: RoomId) -> Option<Position> {
     since.parse().ok().filter(|cursor: &RoomCursor| cursor.room == room).map(|cursor| cursor.position)
 }

@@ -11,7 +11,7 @@ use std::collections::{HashMap, VecDeque};
 use bson::Timestamp;
 use handlers::{Event, Message, RoomId, Status, UserId};
 
-use super::outbox::{Frame, Inbox, What};
+use super::outbox::{Frame, InboxEffect, InboxMeta};
 use crate::model::change::CommittedChange;
 use crate::model::message::StoredMessage;
 use crate::model::receipts::{Marks, MinMarks};
@@ -20,8 +20,8 @@ use crate::protocol::cursor::Position;
 use crate::protocol::json::json;
 use crate::store::{Snapshot, WAITING};
 
-use super::text_pool::Share;
 pub(crate) use super::text_pool::TextPool;
+use super::text_pool::TextShare;
 
 /// The texts of messages that a room keeps of its own because someone has still to read them, in bytes: one of the greatest
 /// length.
@@ -36,7 +36,7 @@ pub(crate) struct OpenRoom {
     /// Ascending; messages that are read may stand between those that aren't. An empty text is one that is left out.
     waiting: VecDeque<Message>,
     /// What their texts take of the pool.
-    share: Share,
+    share: TextShare,
     /// Those after this number that someone has still to read are all among these.
     waiting_after: i64,
     /// The greatest number seen; none where the messages could not be read.
@@ -85,7 +85,7 @@ impl OpenRoom {
         let told = frames.len();
         self.change(time, change, frames);
         for frame in frames.iter_mut().skip(told) {
-            frame.inbox.get_or_insert(Inbox { room: self.id, what: What::Event });
+            frame.inbox.get_or_insert(InboxMeta { room: self.id, what: InboxEffect::Event });
         }
     }
 
@@ -104,28 +104,28 @@ impl OpenRoom {
                 let told = told.caused(Position::revision(revision.number), revision.request);
                 let waited = self.waiting.iter().find(|message| message.message_id == id);
                 let what = match waited {
-                    Some(message) => What::Deleted { id, author: Some(message.sender_id.clone()) },
-                    None if id.get() > self.waiting_after => What::Event,
-                    None => What::Deleted { id, author: None },
+                    Some(message) => InboxEffect::Deleted { id, author: Some(message.sender_id.clone()) },
+                    None if id.get() > self.waiting_after => InboxEffect::Event,
+                    None => InboxEffect::Deleted { id, author: None },
                 };
-                frames.push(Frame { inbox: Some(Inbox { room: self.id, what }), ..told });
+                frames.push(Frame { inbox: Some(InboxMeta { room: self.id, what }), ..told });
                 self.waiting.retain(|message| message.message_id != id);
             }
             CommittedChange::Entered { user, marks } => {
                 self.marks.entry(user.clone()).or_default();
                 self.raise(time, user, marks, frames);
-                self.tell_marks(time, frames);
+                self.push_statuses(time, frames);
             }
             CommittedChange::Marked(marks) => {
                 for (user, marks) in marks {
                     self.raise(time, user, marks, frames);
                 }
-                self.tell_marks(time, frames);
+                self.push_statuses(time, frames);
             }
             CommittedChange::Left { user } => {
                 self.marks.remove(&user);
                 frames.push(Frame::dismissal(user, time));
-                self.tell_marks(time, frames);
+                self.push_statuses(time, frames);
             }
             CommittedChange::Typing { user } => {
                 let told = frame(time, &Event::Typing { sender_id: &user });
@@ -141,7 +141,7 @@ impl OpenRoom {
         let raised = known.max(marks);
         if raised.read > std::mem::replace(known, raised).read {
             let all = self.last.is_some_and(|last| raised.read >= last);
-            frames.push(Frame::inbox(self.id, What::Read { user, up_to: raised.read, all }, time));
+            frames.push(Frame::inbox(self.id, InboxEffect::Read { user, up_to: raised.read, all }, time));
         }
     }
 
@@ -241,7 +241,7 @@ impl OpenRoom {
     }
 
     /// Tells of each message that has come further, the oldest first, one step after the other.
-    fn tell_marks(&mut self, time: Timestamp, frames: &mut Vec<Frame>) {
+    fn push_statuses(&mut self, time: Timestamp, frames: &mut Vec<Frame>) {
         let Some(lowest) = MinMarks::of(self.marks.iter().map(|(user, marks)| (user, *marks))) else {
             return;
         };
@@ -332,7 +332,7 @@ mod tests {
     }
 
     /// What a delete is to sockets of all rooms.
-    fn delete(room: &mut OpenRoom, n: i64, time: i64) -> What {
+    fn delete(room: &mut OpenRoom, n: i64, time: i64) -> InboxEffect {
         let mut frames = Vec::new();
         let revision = Revision { number: Some(time), request: None };
         room.apply(at(time), CommittedChange::Deleted { id: id(n), revision }, &mut frames);
@@ -352,7 +352,7 @@ mod tests {
         let marked = |n| CommittedChange::Marked(vec![(UserId::Int(2), Marks { delivered: n, read: 0 })]);
         assert!(room.lacks_texts_for(at(101), &marked(1)));
         assert!(!room.lacks_texts_for(at(101), &marked(0)), "no status rises");
-        assert!(matches!(delete(&mut room, 1, 101), What::Deleted { author: Some(_), .. }));
+        assert!(matches!(delete(&mut room, 1, 101), InboxEffect::Deleted { author: Some(_), .. }));
 
         let texts = (2..=100).map(|n| StoredMessage {
             id: id(n),
@@ -379,9 +379,9 @@ mod tests {
         room.apply(at(2), CommittedChange::Marked(vec![(UserId::Int(2), read)]), &mut frames);
         let all = |frame: &Frame| {
             let what = frame.inbox.as_ref().map(|inbox| &inbox.what);
-            matches!(what, Some(What::Read { user: UserId::Int(2), up_to: 1, all: true }))
+            matches!(what, Some(InboxEffect::Read { user: UserId::Int(2), up_to: 1, all: true }))
         };
         assert!(frames.iter().any(all), "{frames:?}");
-        assert!(matches!(delete(&mut room, 1, 3), What::Event));
+        assert!(matches!(delete(&mut room, 1, 3), InboxEffect::Event));
     }
 }

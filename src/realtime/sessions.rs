@@ -7,42 +7,42 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use handlers::UserId;
 
-use super::outbox::{Asked, Outbox};
+use super::outbox::{Outbox, ProbedSocket};
 use crate::protocol::close::Close;
 
 /// Sockets of a user that are asked at once whether they live.
-const MOST_ASKED: usize = 64;
+const MAX_PROBED: usize = 64;
 
 /// The outboxes of all open sockets.
 #[derive(Clone, Default)]
-pub(crate) struct Outboxes(Arc<Mutex<Open>>);
+pub(crate) struct Sessions(Arc<Mutex<OpenSockets>>);
 
 #[derive(Default)]
-struct Open {
+struct OpenSockets {
     outboxes: HashMap<u64, Arc<Outbox>>,
     /// Those of them whose user is known, by the user.
-    by_user: HashMap<UserId, OfUser>,
+    by_user: HashMap<UserId, UserSockets>,
     next: u64,
 }
 
 /// The sockets of a user.
 #[derive(Default)]
-struct OfUser {
+struct UserSockets {
     outboxes: Vec<Arc<Outbox>>,
     /// The bytes that wait for all of them.
     bytes: Arc<AtomicUsize>,
 }
 
 /// Takes a socket off the list when dropped.
-pub(crate) struct Registered {
-    outboxes: Outboxes,
+pub(crate) struct SessionGuard {
+    outboxes: Sessions,
     key: u64,
     user: Option<UserId>,
 }
 
-impl Outboxes {
+impl Sessions {
     /// Takes a socket on the list; `user` is whose it is, where the token said so.
-    pub(crate) fn register(&self, outbox: &Arc<Outbox>, user: Option<&UserId>) -> Registered {
+    pub(crate) fn register(&self, outbox: &Arc<Outbox>, user: Option<&UserId>) -> SessionGuard {
         let mut open = self.open();
         let key = open.next;
         open.next += 1;
@@ -52,7 +52,7 @@ impl Outboxes {
             sockets.outboxes.push(outbox.clone());
             outbox.count_for(sockets.bytes.clone());
         }
-        Registered { outboxes: self.clone(), key, user: user.cloned() }
+        SessionGuard { outboxes: self.clone(), key, user: user.cloned() }
     }
 
     /// Makes every socket look up what changed for it.
@@ -66,14 +66,14 @@ impl Outboxes {
     }
 
     /// Asks the clients of a user's open sockets whether they are there, the one that has been silent for longest first.
-    pub(crate) fn ask(&self, user: &UserId) -> Vec<Asked> {
+    pub(crate) fn probe(&self, user: &UserId) -> Vec<ProbedSocket> {
         let mut sockets: Vec<_> = {
             let open = self.open();
             let sockets = open.by_user.get(user).into_iter().flat_map(|sockets| &sockets.outboxes);
-            sockets.filter_map(|outbox| Some((outbox.heard_at()?, outbox.clone()))).collect()
+            sockets.filter_map(|outbox| Some((outbox.last_alive()?, outbox.clone()))).collect()
         };
         sockets.sort_unstable_by_key(|(heard, _)| *heard);
-        sockets.iter().take(MOST_ASKED).map(|(_, outbox)| outbox.ask()).collect()
+        sockets.iter().take(MAX_PROBED).map(|(_, outbox)| outbox.request_probe()).collect()
     }
 
     /// Returns so many of the sockets for which most bytes wait, with these bytes.
@@ -89,18 +89,18 @@ impl Outboxes {
     }
 
     /// Tells every socket of a user to close.
-    pub(crate) fn close_of(&self, user: &UserId, close: Close) {
+    pub(crate) fn close_user(&self, user: &UserId, close: Close) {
         let open = self.open();
         let sockets = open.by_user.get(user).into_iter().flat_map(|sockets| &sockets.outboxes);
         sockets.for_each(|outbox| outbox.close(close));
     }
 
-    fn open(&self) -> MutexGuard<'_, Open> {
+    fn open(&self) -> MutexGuard<'_, OpenSockets> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Registered {
+impl Drop for SessionGuard {
     fn drop(&mut self) {
         let mut open = self.outboxes.open();
         let Some(outbox) = open.outboxes.remove(&self.key) else { return };

@@ -22,19 +22,19 @@ impl TextPool {
     }
 
     /// Returns a room's share, with nothing in it.
-    pub(crate) fn share(&self) -> Share {
-        Share { pool: self.0.clone(), bytes: 0 }
+    pub(crate) fn share(&self) -> TextShare {
+        TextShare { pool: self.0.clone(), bytes: 0 }
     }
 }
 
 /// What one room has of a pool, given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Share {
+pub(crate) struct TextShare {
     pool: Arc<Pool>,
     bytes: usize,
 }
 
-impl Share {
+impl TextShare {
     /// Makes the share this large; false where the pool has not so much left, and the share stays as it was.
     pub(crate) fn resize(&mut self, bytes: usize) -> bool {
         if bytes == self.bytes {
@@ -54,7 +54,7 @@ impl Share {
     }
 }
 
-impl Drop for Share {
+impl Drop for TextShare {
     fn drop(&mut self) {
         self.pool.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }

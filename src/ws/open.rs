@@ -34,7 +34,7 @@ pub(super) async fn open(
     admission: Admission,
 ) -> Result<Opened, Close> {
     // Nothing would be heard here; another server may be better off.
-    if services.pulse.is_silent() {
+    if services.heartbeat.is_silent() {
         return Err(Close::Unavailable);
     }
     if admission.room == Wanted::All {

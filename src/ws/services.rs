@@ -8,11 +8,11 @@ use crate::config::live::LiveConfig;
 use crate::lifecycle::Lifecycle;
 use crate::limits::user_quota::Users;
 use crate::presence::tracker::PresenceTracker;
-use crate::realtime::heartbeat::Pulse;
-use crate::realtime::held_bytes::Held;
+use crate::realtime::heartbeat::Heartbeat;
+use crate::realtime::held_bytes::HeldBytes;
 use crate::realtime::hub::Hub;
 use crate::realtime::room_reader::RoomReader;
-use crate::realtime::sessions::Outboxes;
+use crate::realtime::sessions::Sessions;
 use crate::store::{Receipts, Store};
 use crate::telemetry::metrics::Metrics;
 
@@ -27,11 +27,11 @@ pub(crate) struct Services {
     pub(crate) hub: Arc<Hub>,
     pub(crate) room_reader: RoomReader,
     /// All open connections.
-    pub(crate) outboxes: Outboxes,
+    pub(crate) outboxes: Sessions,
     /// The bytes that wait for all connections.
-    pub(crate) held: Held,
+    pub(crate) held: HeldBytes,
     pub(crate) present: PresenceTracker,
     /// The bounds that count over all connections of a user.
     pub(crate) users: Users,
-    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) heartbeat: Arc<Heartbeat>,
 }

@@ -35,7 +35,7 @@ use crate::auth::refused_clients::Source;
 use crate::limits::permits::Place;
 use crate::presence::tracker::PresenceGuard;
 use crate::protocol::close::Close;
-use crate::realtime::outbox::{Bounds, Frame, Outbox};
+use crate::realtime::outbox::{Frame, Outbox, OutboxBounds};
 
 /// What is read of a socket at once, and so what each takes while it is idle: all of it is written over before every read.
 /// A frame of chat fits; a longer one takes more reads. The default of 128 KiB makes 1,000 idle sockets cost 135 MB.
@@ -73,17 +73,17 @@ pub(crate) async fn serve(
 ) {
     let (frame_bytes, fragments, bounds) = {
         let limits = &services.config.load().limits;
-        (limits.frame_bytes, limits.message_fragments, Bounds::of(limits))
+        (limits.frame_bytes, limits.message_fragments, OutboxBounds::of(limits))
     };
     let config = Some(bounded(frame_bytes));
     let line = Line::new(TokioIo::new(io), fragments);
     let mut ws = WebSocketStream::from_raw_socket(line, Role::Server, config).await;
     let outbox = Arc::new(match &admission {
         Ok(Admission { room: Wanted::All, caller, .. }) => {
-            Outbox::of_inbox(bounds, caller.user.clone(), Arc::default())
+            Outbox::for_inbox(bounds, caller.user.clone(), Arc::default())
         }
         Ok(Admission { caller, ask, .. }) if ask.since.is_some() => {
-            Outbox::of_listener(bounds, caller.user.clone())
+            Outbox::for_event_stream(bounds, caller.user.clone())
         }
         Ok(Admission { caller, .. }) => Outbox::new(bounds, Some(caller.user.clone())),
         Err(_) => Outbox::new(bounds, None),
@@ -196,7 +196,7 @@ impl Socket<'_> {
     async fn run(&mut self, first_frame: Utf8Bytes) -> Result<Never, End> {
         self.write_large(&first_frame).await?;
         drop(first_frame);
-        self.outbox.heard();
+        self.outbox.mark_alive();
         let mut running: Option<Running> = None;
         let mut was_lost = false;
         let timer = tokio::time::sleep(self.next_tick());
@@ -212,7 +212,7 @@ impl Socket<'_> {
                 // What was dropped is not delivered; and from now on there is a limit to how long it goes on.
                 timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
             }
-            if self.outbox.take_asked() {
+            if self.outbox.take_probe_request() {
                 self.ask(running.is_some()).await?;
                 timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
             }
@@ -270,7 +270,7 @@ impl Socket<'_> {
         let Some(message) = message else { return Err(End::Gone) };
         let message = message.map_err(|error| self.end_for(&error))?;
         self.heard = Instant::now();
-        self.outbox.heard();
+        self.outbox.mark_alive();
         // The frame that ends a message is counted with it, as a control frame is.
         let fragments = self.ws.get_mut().take_fragments();
         self.services.runtime.spend_frames(&self.caller, fragments);
@@ -388,7 +388,7 @@ impl Socket<'_> {
     /// client that was there.
     async fn ask(&mut self, busy: bool) -> Result<(), End> {
         if busy {
-            self.outbox.heard();
+            self.outbox.mark_alive();
         } else if self.pinged.is_none() {
             self.pinged = Some(Instant::now());
             self.feed(Message::Ping(Bytes::new())).await?;

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::services::Services;
 use crate::limits::user_quota::Seat;
 use crate::protocol::close::Close;
-use crate::realtime::outbox::{Asked, Outbox};
+use crate::realtime::outbox::{Outbox, ProbedSocket};
 
 /// Takes a place, if need be that of a socket that does not answer within `sockets.probe_ms`.
 pub(super) async fn take(services: &Services, user: &UserId) -> Result<Seat, Close> {
@@ -33,7 +33,7 @@ pub(super) async fn take(services: &Services, user: &UserId) -> Result<Seat, Clo
 /// None where all sockets live, or as many connects of the user wait for one as there are sockets.
 async fn after_probe(services: &Services, user: &UserId, most: usize, probe: Duration) -> Option<Seat> {
     let waiting = services.users.wait(user, most)?;
-    let silent = silent(services.outboxes.ask(user), Instant::now() + probe).await;
+    let silent = silent(services.outboxes.probe(user), Instant::now() + probe).await;
     // Another connect may have chosen the first ones.
     silent.iter().find(|outbox| outbox.is_first_to_close(Close::Dead))?;
     services.metrics.limit("probe_ms");
@@ -51,9 +51,9 @@ async fn after_probe(services: &Services, user: &UserId, most: usize, probe: Dur
 }
 
 /// Returns the sockets that have not answered by then, the one that has been silent for longest first.
-async fn silent(asked: Vec<Asked>, end: Instant) -> Vec<Arc<Outbox>> {
+async fn silent(asked: Vec<ProbedSocket>, end: Instant) -> Vec<Arc<Outbox>> {
     let mut silent = Vec::new();
-    for Asked { outbox, answer } in asked {
+    for ProbedSocket { outbox, answer } in asked {
         // One that has ended meanwhile answers by that.
         if tokio::time::timeout_at(end, answer).await.is_err() {
             silent.push(outbox);

@@ -17,8 +17,8 @@ use super::{Shared, dto};
 use crate::limits::permits::Place;
 use crate::realtime::history_watermark::HistoryWatermark;
 use crate::realtime::hub::subscription::HubSubscription;
-use crate::realtime::outbox::{Bounds, Outbox};
-use crate::realtime::sessions::Registered;
+use crate::realtime::outbox::{Outbox, OutboxBounds};
+use crate::realtime::sessions::SessionGuard;
 
 /// An empty line goes out when there was nothing to say for so long: a client that hears nothing knows that nobody is
 /// there, and so does the server.
@@ -40,7 +40,7 @@ pub(super) async fn room_events(services: Shared, id: RoomParam, access: Access)
         services.metrics.limit("sockets");
         return Err(Problem::new(Code::Busy, "as many sockets are open as may be; try again later"));
     };
-    let outbox = Arc::new(Outbox::new(Bounds::of(&services.config.load().limits), None));
+    let outbox = Arc::new(Outbox::new(OutboxBounds::of(&services.config.load().limits), None));
     let registered = services.outboxes.register(&outbox, None);
     let (joined, subscription) = HubSubscription::new(&services.hub, id.0, &outbox);
     // Once it would be told of a deletion.
@@ -70,7 +70,7 @@ struct Follower {
     outbox: Arc<Outbox>,
     /// What was in the history.
     shown: Option<HistoryWatermark>,
-    _held: (Place, Registered, HubSubscription),
+    _held: (Place, SessionGuard, HubSubscription),
 }
 
 impl Follower {

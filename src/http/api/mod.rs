@@ -44,7 +44,7 @@ use crate::lifecycle::Lifecycle;
 use crate::limits::permits::Places;
 use crate::realtime::hub::Hub;
 use crate::realtime::room_reader::RoomReader;
-use crate::realtime::sessions::Outboxes;
+use crate::realtime::sessions::Sessions;
 use crate::store::{Receipts, Store, Writer};
 use crate::telemetry::metrics::Metrics;
 use crate::webhooks::RunningWebhooks;
@@ -74,7 +74,7 @@ pub(crate) struct Services {
     pub(crate) receipts: Receipts,
     pub(crate) hub: Arc<Hub>,
     pub(crate) room_reader: RoomReader,
-    pub(crate) outboxes: Outboxes,
+    pub(crate) outboxes: Sessions,
     /// One permit for each open socket and event stream.
     pub(crate) permits: Places,
     /// One permit for each export that runs.

@@ -15,14 +15,14 @@ pub(super) const TURN: Duration = Duration::from_millis(10);
 
 #[derive(Default)]
 pub(super) struct Deferred {
-    sockets: Mutex<Sockets>,
+    sockets: Mutex<DeferredSockets>,
     /// There are some, where there were none.
     some: Notify,
 }
 
 /// In the order in which they came.
 #[derive(Default)]
-struct Sockets {
+struct DeferredSockets {
     /// Since the last turn.
     fresh: Vec<Arc<Outbox>>,
     /// Since the one before it: due at the next.
@@ -30,7 +30,7 @@ struct Sockets {
 }
 
 impl Deferred {
-    fn sockets(&self) -> MutexGuard<'_, Sockets> {
+    fn sockets(&self) -> MutexGuard<'_, DeferredSockets> {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

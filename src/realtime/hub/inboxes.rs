@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bson::Timestamp;
 use handlers::{RoomId, UserId};
 
-use super::{Entry, Hub, State};
+use super::{Hub, HubEntry, RoomPhase};
 use crate::protocol::close::Close;
-use crate::realtime::outbox::{Frame, Outbox, What};
+use crate::realtime::outbox::{Frame, InboxEffect, Outbox};
 
 impl Hub {
     /// From now on the socket hears which rooms its user comes into, and leaves.
@@ -37,36 +37,36 @@ impl Hub {
     /// committed: what is read for the socket must not be older.
     pub(crate) fn join_inbox(&self, of: &[RoomId], socket: &Arc<Outbox>) -> Option<Timestamp> {
         let mut rooms = self.rooms();
-        let super::Rooms { entries, reached, visits, broken, .. } = &mut *rooms;
+        let super::HubRooms { entries, reached, generations, stream_lost, .. } = &mut *rooms;
         for room in of {
             let entry = entries.entry(*room).or_insert_with(|| {
-                *visits += 1;
-                Entry::new(*visits, *reached, State::Asleep)
+                *generations += 1;
+                HubEntry::new(*generations, *reached, RoomPhase::Idle)
             });
             entry.sockets.push(socket.clone());
-            if *broken {
+            if *stream_lost {
                 entry.late.push(socket.clone());
             }
             // What those read who are reading it may be later than what this socket will have been told.
-            self.want(*room, entry);
+            self.request_load(*room, entry);
         }
         *reached
     }
 
     /// The change stream has come so far.
-    pub(crate) fn passed(&self, time: Timestamp) {
+    pub(crate) fn advance_time(&self, time: Timestamp) {
         self.rooms().reached = Some(time);
     }
 
     /// Whether this user is in a room has changed, or what they are there; where no user is given, whether anyone is. Their
     /// sockets of all rooms look.
-    pub(crate) fn look(&self, room: RoomId, user: Option<&UserId>, time: Timestamp) {
+    pub(crate) fn request_recheck(&self, room: RoomId, user: Option<&UserId>, time: Timestamp) {
         let rooms = self.rooms();
         let sockets = match user {
             Some(user) => rooms.inboxes.get(user),
             None => rooms.entries.get(&room).map(|entry| &entry.sockets),
         };
-        let frame = Frame::inbox(room, What::Look, time).charged(&self.held);
+        let frame = Frame::inbox(room, InboxEffect::Recheck, time).charged(&self.held);
         for socket in sockets.into_iter().flatten() {
             self.push(socket, &frame);
         }
@@ -98,13 +98,13 @@ impl Hub {
     }
 
     /// Tells sockets of all of a user's rooms that are in any of these, each once.
-    pub(crate) fn tell_inboxes(&self, of: &[RoomId], frame: Frame) {
+    pub(crate) fn send_to_inboxes(&self, of: &[RoomId], frame: Frame) {
         let frame = frame.charged(&self.held);
         let rooms = self.rooms();
-        let mut told = HashSet::new();
+        let mut reached_sockets = HashSet::new();
         for entry in of.iter().filter_map(|room| rooms.entries.get(room)) {
             for socket in entry.sockets.iter().filter(|socket| socket.is_of_inbox()) {
-                if told.insert(Arc::as_ptr(socket)) {
+                if reached_sockets.insert(Arc::as_ptr(socket)) {
                     self.push(socket, &frame);
                 }
             }

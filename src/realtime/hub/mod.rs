@@ -24,10 +24,10 @@ use handlers::{RoomId, UserId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-pub(crate) use self::catch_up::Missed;
+pub(crate) use self::catch_up::CatchUp;
 use self::coalesce::Deferred;
-use super::held_bytes::Held;
-use super::outbox::{Frame, Outbox, Pushed};
+use super::held_bytes::HeldBytes;
+use super::outbox::{Frame, Outbox, PushOutcome};
 use super::room_state::{OpenRoom, TextPool};
 use crate::model::change::CommittedChange;
 use crate::protocol::close::Close;
@@ -43,62 +43,62 @@ const NEVER: Timestamp = Timestamp { time: 0, increment: 0 };
 
 /// All rooms with sockets here.
 pub(crate) struct Hub {
-    rooms: Mutex<Rooms>,
-    /// Rooms whose state is to be read by [`Opener`](crate::realtime::room_loader::Opener): each stands here once while it is open.
-    wanted: mpsc::UnboundedSender<Wanted>,
+    rooms: Mutex<HubRooms>,
+    /// Rooms whose state is to be read by [`Opener`](crate::realtime::room_loader::RoomLoader): each stands here once while it is open.
+    wanted: mpsc::UnboundedSender<RoomLoadRequest>,
     deferred: Deferred,
-    held: Held,
+    held: HeldBytes,
     texts: TextPool,
     metrics: Arc<Metrics>,
 }
 
 /// A room whose state is to be read, as it was at a moment.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct RoomLoadRequest {
     pub(crate) room: RoomId,
-    pub(crate) visit: Visit,
+    pub(crate) generation: RoomGeneration,
     pub(crate) at: Timestamp,
     /// Since when it is waited for.
     pub(crate) since: Instant,
 }
 
 #[derive(Default)]
-struct Rooms {
-    entries: HashMap<RoomId, Entry>,
+struct HubRooms {
+    entries: HashMap<RoomId, HubEntry>,
     /// Sockets of all of a user's rooms.
     inboxes: HashMap<UserId, Vec<Arc<Outbox>>>,
     /// When the last change that came was committed.
     reached: Option<Timestamp>,
-    visits: u64,
-    /// The stream is broken: whoever joins now may have in its history what its room will be told as missed.
-    broken: bool,
+    generations: u64,
+    /// The stream is stream_lost: whoever joins now may have in its history what its room will be told as missed.
+    stream_lost: bool,
 }
 
-struct Entry {
+struct HubEntry {
     /// Tells this stay of the room in memory from earlier ones.
-    visit: u64,
+    generation: u64,
     /// All that was committed after this is told to the room since then.
     from: Option<Timestamp>,
     sockets: Vec<Arc<Outbox>>,
-    /// Those of them that joined while the stream was broken.
+    /// Those of them that joined while the stream was stream_lost.
     late: Vec<Arc<Outbox>>,
-    state: State,
+    state: RoomPhase,
 }
 
-enum State {
+enum RoomPhase {
     /// Nothing happened in it, and nobody is in it who would read it.
-    Asleep,
-    Unread(Opening),
-    Open(OpenRoom),
+    Idle,
+    Loading(PendingLoad),
+    Live(OpenRoom),
     /// Texts are being read that the first of these changes is to be told with.
-    Filling(OpenRoom, Vec<(Timestamp, CommittedChange)>),
+    FillingTexts(OpenRoom, Vec<(Timestamp, CommittedChange)>),
     /// Changes may have been missed since; what came after.
-    Behind(OpenRoom, Vec<(Timestamp, CommittedChange)>),
+    CatchingUp(OpenRoom, Vec<(Timestamp, CommittedChange)>),
 }
 
 /// A room whose state isn't read yet.
 #[derive(Default)]
-struct Opening {
+struct PendingLoad {
     /// What came meanwhile.
     changes: Vec<(Timestamp, CommittedChange)>,
     /// Those who are reading it.
@@ -111,23 +111,23 @@ struct Opening {
 
 /// What a socket that joins has to know.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Joined {
+pub(crate) struct JoinTicket {
     /// When the last change that the hub had was committed: a history read as of before lacks what nobody will
     /// tell of again.
     pub(crate) reached: Option<Timestamp>,
     /// All marks that were raised after this will be told: a history has those up to then.
     pub(crate) marked: Timestamp,
-    /// The room's state isn't read yet: whoever has it gives it to [`Hub::opened`], with this.
-    pub(crate) unread: Option<Visit>,
+    /// The room's state isn't read yet: whoever has it gives it to [`Hub::room_loaded`], with this.
+    pub(crate) load: Option<RoomGeneration>,
 }
 
 /// A room's stay in memory, from its first socket to its last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Visit(u64);
+pub(crate) struct RoomGeneration(u64);
 
-impl Entry {
-    fn new(visit: u64, from: Option<Timestamp>, state: State) -> Self {
-        Self { visit, from, sockets: Vec::with_capacity(2), late: Vec::new(), state }
+impl HubEntry {
+    fn new(generation: u64, from: Option<Timestamp>, state: RoomPhase) -> Self {
+        Self { generation, from, sockets: Vec::with_capacity(2), late: Vec::new(), state }
     }
 }
 
@@ -137,49 +137,49 @@ impl Audience for Hub {
         rooms
             .entries
             .get(&room)
-            .is_some_and(|entry| entry.sockets.iter().any(|socket| socket.hears_of(typist)))
+            .is_some_and(|entry| entry.sockets.iter().any(|socket| socket.receives_typing_of(typist)))
     }
 }
 
 impl Hub {
     /// And the rooms whose state is to be read for it.
     pub(crate) fn new(
-        held: Held,
+        held: HeldBytes,
         texts: TextPool,
         metrics: Arc<Metrics>,
-    ) -> (Self, mpsc::UnboundedReceiver<Wanted>) {
+    ) -> (Self, mpsc::UnboundedReceiver<RoomLoadRequest>) {
         let (wanted, rooms) = mpsc::unbounded_channel();
         (Self { rooms: Mutex::default(), wanted, deferred: Deferred::default(), held, texts, metrics }, rooms)
     }
 
-    fn rooms(&self) -> MutexGuard<'_, Rooms> {
+    fn rooms(&self) -> MutexGuard<'_, HubRooms> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on the socket gets the room's frames.
-    pub(crate) fn join(&self, room: RoomId, socket: &Arc<Outbox>) -> Joined {
+    pub(crate) fn join(&self, room: RoomId, socket: &Arc<Outbox>) -> JoinTicket {
         let mut rooms = self.rooms();
-        let Rooms { entries, reached, visits, broken, .. } = &mut *rooms;
+        let HubRooms { entries, reached, generations, stream_lost, .. } = &mut *rooms;
         let entry = entries.entry(room).or_insert_with(|| {
-            *visits += 1;
-            Entry::new(*visits, *reached, State::Unread(Opening::default()))
+            *generations += 1;
+            HubEntry::new(*generations, *reached, RoomPhase::Loading(PendingLoad::default()))
         });
         entry.sockets.push(socket.clone());
-        if *broken {
+        if *stream_lost {
             entry.late.push(socket.clone());
         }
-        if let State::Asleep = entry.state {
+        if let RoomPhase::Idle = entry.state {
             // Those who are in it have all that was told, and no more: it is read as of then. Not as of before the first
             // of them came, who has that: of what was given before, the room here has heard nothing.
             entry.from = entry.from.max(reached.map(just_before));
-            entry.state = State::Unread(Opening::default());
-            self.want(room, entry);
+            entry.state = RoomPhase::Loading(PendingLoad::default());
+            self.request_load(room, entry);
         }
-        let joined = Joined { reached: *reached, marked: reached.unwrap_or(NEVER), unread: None };
-        let State::Unread(opening) = &mut entry.state else { return joined };
+        let joined = JoinTicket { reached: *reached, marked: reached.unwrap_or(NEVER), load: None };
+        let RoomPhase::Loading(opening) = &mut entry.state else { return joined };
         if let Some(earliest) = &opening.earliest {
             // It is opened soon: whoever comes now waits for no one, and has to have no less than it.
-            return Joined { reached: (*reached).max(Some(earliest.time())), ..joined };
+            return JoinTicket { reached: (*reached).max(Some(earliest.time())), ..joined };
         }
         if opening.wanted {
             return joined;
@@ -187,7 +187,7 @@ impl Hub {
         opening.readers.push(socket.clone());
         // Those who read it now have its marks as of one moment, whichever of them is the earliest.
         let marked = entry.from.unwrap_or(NEVER);
-        Joined { marked, unread: Some(Visit(entry.visit)), ..joined }
+        JoinTicket { marked, load: Some(RoomGeneration(entry.generation)), ..joined }
     }
 
     /// The last socket to leave takes the room's state with it.
@@ -200,29 +200,43 @@ impl Hub {
                 rooms.entries.remove(&room);
                 return;
             }
-            if let State::Unread(opening) = &mut entry.state {
+            if let RoomPhase::Loading(opening) = &mut entry.state {
                 opening.readers.retain(|other| !Arc::ptr_eq(other, socket));
-                self.open(entry);
+                self.open_when_read(entry);
             }
         }
     }
 
     /// Has the state of a room read for all who are in it.
-    fn want(&self, room: RoomId, entry: &mut Entry) {
-        let State::Unread(opening) = &mut entry.state else { return };
+    fn request_load(&self, room: RoomId, entry: &mut HubEntry) {
+        let RoomPhase::Loading(opening) = &mut entry.state else { return };
         let Some(at) = entry.from.filter(|_| !opening.wanted) else { return };
         opening.wanted = true;
         opening.readers = Vec::new();
         opening.earliest = None;
         // Its reader lives as long as the server.
-        let _ = self.wanted.send(Wanted { room, visit: Visit(entry.visit), at, since: Instant::now() });
+        let _ = self.wanted.send(RoomLoadRequest {
+            room,
+            generation: RoomGeneration(entry.generation),
+            at,
+            since: Instant::now(),
+        });
     }
 
     /// A socket has read the state of a room; what waited for it is told once all have who are reading.
-    pub(crate) fn opened(&self, room: RoomId, visit: Visit, socket: &Arc<Outbox>, snapshot: &Snapshot) {
+    pub(crate) fn room_loaded(
+        &self,
+        room: RoomId,
+        generation: RoomGeneration,
+        socket: &Arc<Outbox>,
+        snapshot: &Snapshot,
+    ) {
         let mut rooms = self.rooms();
-        let Some(entry) = rooms.entries.get_mut(&room).filter(|entry| entry.visit == visit.0) else { return };
-        let State::Unread(opening) = &mut entry.state else { return };
+        let Some(entry) = rooms.entries.get_mut(&room).filter(|entry| entry.generation == generation.0)
+        else {
+            return;
+        };
+        let RoomPhase::Loading(opening) = &mut entry.state else { return };
         if opening.wanted {
             return;
         }
@@ -230,86 +244,92 @@ impl Hub {
         if opening.earliest.as_ref().is_none_or(|earliest| snapshot.time < earliest.time()) {
             opening.earliest = Some(OpenRoom::of(room, snapshot, &self.texts));
         }
-        self.open(entry);
+        self.open_when_read(entry);
     }
 
     /// The state that was wanted of a room was read.
-    pub(crate) fn opened_for_all(&self, wanted: Wanted, snapshot: &Snapshot) {
+    pub(crate) fn room_loaded_for_all(&self, request: RoomLoadRequest, snapshot: &Snapshot) {
         let mut rooms = self.rooms();
-        let entry = rooms.entries.get_mut(&wanted.room).filter(|entry| entry.visit == wanted.visit.0);
+        let entry =
+            rooms.entries.get_mut(&request.room).filter(|entry| entry.generation == request.generation.0);
         let Some(entry) = entry else { return };
-        if let State::Filling(..) = &entry.state {
-            self.filled(entry, snapshot);
-        } else if let State::Unread(opening) = &mut entry.state {
-            opening.earliest = Some(OpenRoom::of(wanted.room, snapshot, &self.texts));
-            self.open(entry);
+        if let RoomPhase::FillingTexts(..) = &entry.state {
+            self.texts_loaded(entry, snapshot);
+        } else if let RoomPhase::Loading(opening) = &mut entry.state {
+            opening.earliest = Some(OpenRoom::of(request.room, snapshot, &self.texts));
+            self.open_when_read(entry);
         }
     }
 
     /// Opens a room where nobody reads it any more and somebody has.
-    fn open(&self, entry: &mut Entry) {
-        let State::Unread(opening) = &mut entry.state else { return };
+    fn open_when_read(&self, entry: &mut HubEntry) {
+        let RoomPhase::Loading(opening) = &mut entry.state else { return };
         if !opening.readers.is_empty() {
             return;
         }
         let Some(mut open) = opening.earliest.take() else { return };
         let changes = std::mem::take(&mut opening.changes);
         self.replay(&entry.sockets, &mut open, changes);
-        entry.state = State::Open(open);
+        entry.state = RoomPhase::Live(open);
     }
 
     /// Has the texts read that a room has left out, as they were before a change. Until then what happens in it waits.
-    fn fill(&self, room: RoomId, entry: &mut Entry, at: Timestamp) {
-        entry.state = match std::mem::replace(&mut entry.state, State::Asleep) {
-            State::Open(open) => State::Filling(open, Vec::new()),
+    fn request_texts(&self, room: RoomId, entry: &mut HubEntry, at: Timestamp) {
+        entry.state = match std::mem::replace(&mut entry.state, RoomPhase::Idle) {
+            RoomPhase::Live(open) => RoomPhase::FillingTexts(open, Vec::new()),
             other => other,
         };
         // Its reader lives as long as the server.
-        let _ = self.wanted.send(Wanted { room, visit: Visit(entry.visit), at, since: Instant::now() });
+        let _ = self.wanted.send(RoomLoadRequest {
+            room,
+            generation: RoomGeneration(entry.generation),
+            at,
+            since: Instant::now(),
+        });
     }
 
     /// The texts were read.
-    fn filled(&self, entry: &mut Entry, snapshot: &Snapshot) {
-        entry.state = match std::mem::replace(&mut entry.state, State::Asleep) {
-            State::Filling(mut open, changes) => {
+    fn texts_loaded(&self, entry: &mut HubEntry, snapshot: &Snapshot) {
+        entry.state = match std::mem::replace(&mut entry.state, RoomPhase::Idle) {
+            RoomPhase::FillingTexts(mut open, changes) => {
                 open.fill(snapshot);
                 self.replay(&entry.sockets, &mut open, changes);
-                State::Open(open)
+                RoomPhase::Live(open)
             }
             other => other,
         };
     }
 
     /// Something was committed in a room; whether anyone here would hear of it.
-    pub(crate) fn reached(&self, room: RoomId, time: Timestamp) -> bool {
+    pub(crate) fn advance_to(&self, room: RoomId, time: Timestamp) -> bool {
         let mut rooms = self.rooms();
         rooms.reached = Some(time);
         rooms.entries.contains_key(&room)
     }
 
     /// A change was committed.
-    pub(crate) fn committed(&self, room: RoomId, time: Timestamp, change: CommittedChange) {
+    pub(crate) fn apply(&self, room: RoomId, time: Timestamp, change: CommittedChange) {
         let mut rooms = self.rooms();
         let Some(entry) = rooms.entries.get_mut(&room) else { return };
-        if let State::Asleep = entry.state {
+        if let RoomPhase::Idle = entry.state {
             entry.from = entry.from.max(Some(just_before(time)));
-            entry.state = State::Unread(Opening::default());
-            self.want(room, entry);
+            entry.state = RoomPhase::Loading(PendingLoad::default());
+            self.request_load(room, entry);
         }
-        if matches!(&entry.state, State::Open(open) if open.lacks_texts_for(time, &change)) {
-            self.fill(room, entry, just_before(time));
+        if matches!(&entry.state, RoomPhase::Live(open) if open.lacks_texts_for(time, &change)) {
+            self.request_texts(room, entry, just_before(time));
         }
         match &mut entry.state {
-            State::Asleep => {}
-            State::Open(open) => {
+            RoomPhase::Idle => {}
+            RoomPhase::Live(open) => {
                 let mut frames = Vec::new();
                 open.apply(time, change, &mut frames);
-                self.tell(&entry.sockets, frames);
+                self.send(&entry.sockets, frames);
                 self.trim(open);
             }
-            State::Unread(Opening { changes: waiting, .. })
-            | State::Filling(_, waiting)
-            | State::Behind(_, waiting) => {
+            RoomPhase::Loading(PendingLoad { changes: waiting, .. })
+            | RoomPhase::FillingTexts(_, waiting)
+            | RoomPhase::CatchingUp(_, waiting) => {
                 waiting.push((time, change));
                 if waiting.len() > WAITING_CHANGES {
                     self.metrics.limit("waiting_changes");
@@ -331,10 +351,10 @@ impl Hub {
     }
 
     /// Closes the sockets of a room whose state can't be read, unless it was left and entered anew meanwhile.
-    pub(crate) fn close_visit(&self, wanted: Wanted, close: Close) {
+    pub(crate) fn close_generation(&self, request: RoomLoadRequest, close: Close) {
         let mut rooms = self.rooms();
-        if rooms.entries.get(&wanted.room).is_some_and(|entry| entry.visit == wanted.visit.0)
-            && let Some(entry) = rooms.entries.remove(&wanted.room)
+        if rooms.entries.get(&request.room).is_some_and(|entry| entry.generation == request.generation.0)
+            && let Some(entry) = rooms.entries.remove(&request.room)
         {
             entry.sockets.iter().for_each(|socket| socket.close(close));
         }
@@ -349,7 +369,7 @@ impl Hub {
         for (time, change) in changes {
             let mut frames = Vec::new();
             open.apply(time, change, &mut frames);
-            self.tell(sockets, frames);
+            self.send(sockets, frames);
         }
         self.trim(open);
     }
@@ -361,7 +381,7 @@ impl Hub {
         }
     }
 
-    fn tell(&self, sockets: &[Arc<Outbox>], frames: Vec<Frame>) {
+    fn send(&self, sockets: &[Arc<Outbox>], frames: Vec<Frame>) {
         for frame in frames {
             let frame = frame.charged(&self.held);
             for socket in sockets {
@@ -375,9 +395,9 @@ impl Hub {
             return;
         }
         match socket.push(frame) {
-            Pushed::Queued => {}
-            Pushed::Waits => self.deferred.add(socket),
-            Pushed::Full(bound) => self.metrics.limit(bound),
+            PushOutcome::Queued => {}
+            PushOutcome::Deferred => self.deferred.add(socket),
+            PushOutcome::Full(bound) => self.metrics.limit(bound),
         }
     }
 

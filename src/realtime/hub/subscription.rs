@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use handlers::RoomId;
 
-use super::{Hub, Joined};
+use super::{Hub, JoinTicket};
 use crate::realtime::outbox::Outbox;
 
 /// A socket that is in a room of the hub. It leaves the room when this is dropped.
@@ -16,7 +16,7 @@ pub(crate) struct HubSubscription {
 
 impl HubSubscription {
     /// Puts a socket into a room until the subscription is dropped.
-    pub(crate) fn new(hub: &Arc<Hub>, room: RoomId, outbox: &Arc<Outbox>) -> (Joined, Self) {
+    pub(crate) fn new(hub: &Arc<Hub>, room: RoomId, outbox: &Arc<Outbox>) -> (JoinTicket, Self) {
         let joined = hub.join(room, outbox);
         (joined, Self { hub: hub.clone(), room, outbox: outbox.clone() })
     }

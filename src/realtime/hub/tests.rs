@@ -9,7 +9,7 @@ use crate::model::message::StoredMessage;
 use crate::model::receipts::Marks;
 use crate::model::room::StoredMember;
 use crate::realtime::joined_rooms::JoinedRooms;
-use crate::realtime::outbox::MANY;
+use crate::realtime::outbox::MAX_DEFERRED;
 
 fn at(time: u32) -> Timestamp {
     Timestamp { time, increment: 1 }
@@ -49,7 +49,7 @@ fn told(socket: &Outbox) -> Vec<Timestamp> {
 }
 
 fn hub() -> (Hub, RoomId) {
-    let (hub, _) = Hub::new(Held::new(usize::MAX), TextPool::new(usize::MAX), Arc::new(Metrics::new()));
+    let (hub, _) = Hub::new(HeldBytes::new(usize::MAX), TextPool::new(usize::MAX), Arc::new(Metrics::new()));
     (hub, RoomId::try_from(1).unwrap())
 }
 
@@ -57,14 +57,14 @@ fn hub() -> (Hub, RoomId) {
 fn what_came_between_two_histories_is_told_though_the_later_one_was_there_first() {
     let (hub, room) = hub();
     let (early, late) = (Arc::new(Outbox::new(10_usize, None)), Arc::new(Outbox::new(10_usize, None)));
-    let visits = [&early, &late].map(|socket| hub.join(room, socket).unread.unwrap());
+    let generations = [&early, &late].map(|socket| hub.join(room, socket).load.unwrap());
     for (time, id) in [(7, 1), (12, 2)] {
-        hub.reached(room, at(time));
-        hub.committed(room, at(time), said(id));
+        hub.advance_to(room, at(time));
+        hub.apply(room, at(time), said(id));
     }
-    hub.opened(room, visits[1], &late, &snapshot(10));
+    hub.room_loaded(room, generations[1], &late, &snapshot(10));
     assert_eq!(told(&late), [], "the earlier one is still being read");
-    hub.opened(room, visits[0], &early, &snapshot(5));
+    hub.room_loaded(room, generations[0], &early, &snapshot(5));
     assert_eq!(told(&early), [at(7), at(12)]);
     assert_eq!(told(&late), [at(7), at(12)], "of which its socket drops what its history has");
 }
@@ -73,10 +73,10 @@ fn what_came_between_two_histories_is_told_though_the_later_one_was_there_first(
 fn whoever_leaves_while_reading_holds_up_nobody() {
     let (hub, room) = hub();
     let (gone, stays) = (Arc::new(Outbox::new(10_usize, None)), Arc::new(Outbox::new(10_usize, None)));
-    let visits = [&gone, &stays].map(|socket| hub.join(room, socket).unread.unwrap());
-    hub.reached(room, at(7));
-    hub.committed(room, at(7), said(1));
-    hub.opened(room, visits[1], &stays, &snapshot(5));
+    let generations = [&gone, &stays].map(|socket| hub.join(room, socket).load.unwrap());
+    hub.advance_to(room, at(7));
+    hub.apply(room, at(7), said(1));
+    hub.room_loaded(room, generations[1], &stays, &snapshot(5));
     assert_eq!(told(&stays), []);
     hub.leave(room, &gone);
     assert_eq!(told(&stays), [at(7)]);
@@ -85,19 +85,19 @@ fn whoever_leaves_while_reading_holds_up_nobody() {
 #[test]
 fn a_sleeping_room_that_is_joined_is_read_as_before_what_is_about_to_be_told() {
     let (hub, mut wanted) =
-        Hub::new(Held::new(usize::MAX), TextPool::new(usize::MAX), Arc::new(Metrics::new()));
+        Hub::new(HeldBytes::new(usize::MAX), TextPool::new(usize::MAX), Arc::new(Metrics::new()));
     let room = RoomId::try_from(1).unwrap();
-    let inbox = Arc::new(Outbox::of_inbox(10_usize, UserId::Int(1), Arc::default()));
-    hub.passed(at(3));
+    let inbox = Arc::new(Outbox::for_inbox(10_usize, UserId::Int(1), Arc::default()));
+    hub.advance_time(at(3));
     hub.join_inbox(&[room], &inbox);
     // The hub has heard of it, and is about to be given it.
-    hub.reached(room, at(7));
+    hub.advance_to(room, at(7));
     let socket = Arc::new(Outbox::new(10_usize, None));
-    assert!(hub.join(room, &socket).unread.is_none(), "it is read for all");
-    hub.committed(room, at(7), said(1));
+    assert!(hub.join(room, &socket).load.is_none(), "it is read for all");
+    hub.apply(room, at(7), said(1));
     let wanted = wanted.try_recv().unwrap();
     assert!(wanted.at < at(7), "{:?}", wanted.at);
-    hub.opened_for_all(wanted, &Snapshot { time: wanted.at, ..snapshot(0) });
+    hub.room_loaded_for_all(wanted, &Snapshot { time: wanted.at, ..snapshot(0) });
     assert_eq!(told(&inbox), [at(7)]);
 }
 
@@ -105,13 +105,13 @@ fn a_sleeping_room_that_is_joined_is_read_as_before_what_is_about_to_be_told() {
 #[test]
 fn a_sleeping_room_is_not_read_as_before_the_first_who_came() {
     let (hub, mut wanted) =
-        Hub::new(Held::new(usize::MAX), TextPool::new(usize::MAX), Arc::new(Metrics::new()));
+        Hub::new(HeldBytes::new(usize::MAX), TextPool::new(usize::MAX), Arc::new(Metrics::new()));
     let room = RoomId::try_from(1).unwrap();
-    hub.reached(room, at(7));
-    hub.committed(room, at(7), CommittedChange::Entered { user: UserId::Int(2), marks: Marks::default() });
-    let inbox = Arc::new(Outbox::of_inbox(10_usize, UserId::Int(1), Arc::default()));
+    hub.advance_to(room, at(7));
+    hub.apply(room, at(7), CommittedChange::Entered { user: UserId::Int(2), marks: Marks::default() });
+    let inbox = Arc::new(Outbox::for_inbox(10_usize, UserId::Int(1), Arc::default()));
     hub.join_inbox(&[room], &inbox);
-    assert!(hub.join(room, &Arc::new(Outbox::new(10_usize, None))).unread.is_none(), "it is read for all");
+    assert!(hub.join(room, &Arc::new(Outbox::new(10_usize, None))).load.is_none(), "it is read for all");
     assert_eq!(wanted.try_recv().unwrap().at, at(7));
 }
 
@@ -120,19 +120,19 @@ fn a_sleeping_room_is_not_read_as_before_the_first_who_came() {
 fn a_mark_of_one_who_has_left_is_no_members() {
     let (hub, room) = hub();
     let socket = Arc::new(Outbox::new(10_usize, None));
-    let visit = hub.join(room, &socket).unread.unwrap();
+    let generation = hub.join(room, &socket).load.unwrap();
     let user = |id| UserId::Int(id);
     let mut three = snapshot(5);
     three.members.push(StoredMember { user: user(3), ..three.members[0].clone() });
-    hub.opened(room, visit, &socket, &three);
+    hub.room_loaded(room, generation, &socket, &three);
     for (time, change) in [
         (7, CommittedChange::Left { user: user(3) }),
         (8, CommittedChange::Marked(vec![(user(3), Marks::default())])),
         (9, said(1)),
         (10, CommittedChange::Marked(vec![(user(2), read(1)), (user(1), read(1))])),
     ] {
-        hub.reached(room, at(time));
-        hub.committed(room, at(time), change);
+        hub.advance_to(room, at(time));
+        hub.apply(room, at(time), change);
     }
     let told: Vec<_> = taken(&socket).iter().map(|frame| frame.json.to_string()).collect();
     assert!(told.iter().any(|frame| frame.contains("mark_message_as_read")), "{told:?}");
@@ -147,35 +147,35 @@ fn read(n: i64) -> Marks {
 fn marks_that_came_between_the_joining_and_the_history_are_told() {
     let (hub, room) = hub();
     let socket = Arc::new(Outbox::new(10_usize, Some(UserId::Int(1))));
-    hub.passed(at(3));
+    hub.advance_time(at(3));
     let joined = hub.join(room, &socket);
     assert_eq!(joined.marked, at(3));
     for (time, change) in [(5, said(1)), (7, CommittedChange::Marked(vec![(UserId::Int(2), read(1))]))] {
-        hub.reached(room, at(time));
-        hub.committed(room, at(time), change);
+        hub.advance_to(room, at(time));
+        hub.apply(room, at(time), change);
     }
     let CommittedChange::Sent(message) = said(1) else { unreachable!() };
     let history = Snapshot { messages: vec![message], ..snapshot(10) };
-    hub.opened(room, joined.unread.unwrap(), &socket, &history);
+    hub.room_loaded(room, joined.load.unwrap(), &socket, &history);
     assert_eq!(told(&socket), [at(7); 2], "delivered, and read");
     let late = hub.join(room, &Arc::new(Outbox::new(10_usize, None)));
-    assert_eq!((late.unread, late.marked), (None, at(7)));
+    assert_eq!((late.load, late.marked), (None, at(7)));
 }
 
 /// A message of user 1's, read by user 2: what their sockets have to write since, in this order.
 fn read_by_another() -> (Hub, RoomId, Arc<Outbox>, Arc<Outbox>) {
     let (hub, room) = hub();
     let sockets = [1, 2].map(|user| Arc::new(Outbox::new(10_usize, Some(UserId::Int(user)))));
-    let visits = [0, 1].map(|at| hub.join(room, &sockets[at]).unread.unwrap());
-    for (socket, visit) in sockets.iter().zip(visits) {
-        hub.opened(room, visit, socket, &snapshot(5));
+    let generations = [0, 1].map(|at| hub.join(room, &sockets[at]).load.unwrap());
+    for (socket, generation) in sockets.iter().zip(generations) {
+        hub.room_loaded(room, generation, socket, &snapshot(5));
     }
-    hub.reached(room, at(7));
-    hub.committed(room, at(7), said(1));
+    hub.advance_to(room, at(7));
+    hub.apply(room, at(7), said(1));
     let [author, reader] = sockets;
     assert_eq!((told(&author), told(&reader)), (vec![at(7)], vec![at(7)]));
-    hub.reached(room, at(8));
-    hub.committed(room, at(8), CommittedChange::Marked(vec![(UserId::Int(2), read(1))]));
+    hub.advance_to(room, at(8));
+    hub.apply(room, at(8), CommittedChange::Marked(vec![(UserId::Int(2), read(1))]));
     (hub, room, author, reader)
 }
 
@@ -184,8 +184,8 @@ fn how_far_a_message_has_come_is_told_to_its_author_at_once_and_to_others_with_w
     let (hub, room, author, reader) = read_by_another();
     assert_eq!(told(&author), [at(8); 2], "delivered, and read");
     assert_eq!(told(&reader), []);
-    hub.reached(room, at(9));
-    hub.committed(room, at(9), said(2));
+    hub.advance_to(room, at(9));
+    hub.apply(room, at(9), said(2));
     assert_eq!(told(&reader), [at(8), at(8), at(9)]);
 }
 
@@ -213,13 +213,13 @@ fn what_can_wait_is_written_before_a_close() {
 
 #[test]
 fn what_can_wait_is_due_when_there_is_much_of_it() {
-    for (limit, waits) in [(100_usize, MANY), (6, 3), (1, 0)] {
+    for (limit, waits) in [(100_usize, MAX_DEFERRED), (6, 3), (1, 0)] {
         let reader = Outbox::new(limit, Some(UserId::Int(2)));
         for _ in 0..waits {
             reader.push(&mark());
         }
         assert_eq!(told(&reader), []);
-        assert_eq!(reader.push(&mark()), Pushed::Queued);
+        assert_eq!(reader.push(&mark()), PushOutcome::Queued);
         assert_eq!(told(&reader).len(), waits + 1);
     }
 }
@@ -235,13 +235,13 @@ fn mark() -> Arc<Frame> {
 fn a_room_that_changes_behind_a_look_is_looked_at_as_of_then() {
     let (hub, room) = hub();
     let rooms = Arc::<JoinedRooms>::default();
-    let inbox = Arc::new(Outbox::of_inbox(10_usize, UserId::Int(1), rooms.clone()));
+    let inbox = Arc::new(Outbox::for_inbox(10_usize, UserId::Int(1), rooms.clone()));
     hub.join_inbox(&[room], &inbox);
     for time in [7, 9] {
-        hub.look(room, None, at(time));
+        hub.request_recheck(room, None, at(time));
     }
     assert_eq!(told(&inbox), [at(7)], "one look is enough");
-    assert_eq!(rooms.look_at(room), Some(at(9)));
-    hub.look(room, None, at(11));
+    assert_eq!(rooms.take_stale(room), Some(at(9)));
+    hub.request_recheck(room, None, at(11));
     assert_eq!(told(&inbox), [at(11)], "it is being looked at, and changes again");
 }

@@ -22,7 +22,7 @@ use crate::protocol::cursor::{InboxCursor, Position};
 use crate::protocol::fields::{quoted, splice};
 use crate::protocol::json::json;
 use crate::realtime::joined_rooms::JoinedRooms;
-use crate::realtime::outbox::{self, Frame, Outbox, What};
+use crate::realtime::outbox::{self, Frame, InboxEffect, Outbox};
 use crate::store::{AsOf, Known, Listed, Looked, Rooms, StoreError, Unread, see, see_missed};
 
 /// The pause before what could not be read is read again, or is older than what the hub has heard of.
@@ -162,7 +162,7 @@ impl AllRooms {
         frame: &Frame,
         behind: &VecDeque<Arc<Frame>>,
     ) -> Result<(Option<Utf8Bytes>, Option<Utf8Bytes>), Close> {
-        let Some(outbox::Inbox { room, what }) = &frame.inbox else {
+        let Some(outbox::InboxMeta { room, what }) = &frame.inbox else {
             // Of someone who shares a room.
             let others = frame.about.as_ref() != Some(&self.caller.user);
             return Ok((others.then(|| frame.json.clone()), None));
@@ -170,7 +170,7 @@ impl AllRooms {
         let room = *room;
         // The first message in a room that was hidden shows it.
         let shows = frame.delivers.is_some() && self.hidden.contains(&room);
-        if shows || matches!(what, What::Look) {
+        if shows || matches!(what, InboxEffect::Recheck) {
             return self.look(room, frame.time).await;
         }
         if self.was_shown(room, what, frame) || !self.rooms.has(room) || frame.dismisses.is_some() {
@@ -178,8 +178,8 @@ impl AllRooms {
         }
         self.counts.told(room, frame.time);
         let told = match what {
-            What::Look | What::Read { .. } => None,
-            What::Event | What::Deleted { .. } => self.event(room, frame),
+            InboxEffect::Recheck | InboxEffect::Read { .. } => None,
+            InboxEffect::Event | InboxEffect::Deleted { .. } => self.event(room, frame),
         };
         let unread = self.unread_after(room, frame, behind).await?;
         Ok((told, unread))
@@ -191,9 +191,9 @@ impl AllRooms {
     }
 
     /// Whether what a frame tells was shown in the beginning.
-    fn was_shown(&self, room: RoomId, what: &What, frame: &Frame) -> bool {
+    fn was_shown(&self, room: RoomId, what: &InboxEffect, frame: &Frame) -> bool {
         let AsOf { time, marks } = self.shown_in(room);
-        let of_marks = frame.marks.is_some() || matches!(what, What::Read { .. });
+        let of_marks = frame.marks.is_some() || matches!(what, InboxEffect::Read { .. });
         frame.time <= if of_marks { marks } else { time }
     }
 
@@ -205,7 +205,7 @@ impl AllRooms {
         time: Timestamp,
     ) -> Result<(Option<Utf8Bytes>, Option<Utf8Bytes>), Close> {
         // What changes from here on makes another look; what has changed behind this frame made none of its own.
-        let last = self.rooms.look_at(room).map_or(time, |last| last.max(time));
+        let last = self.rooms.take_stale(room).map_or(time, |last| last.max(time));
         if self.looked_at.get(&room).copied().unwrap_or(self.since.time) >= last {
             return Ok((None, None));
         }
@@ -322,7 +322,7 @@ impl AllRooms {
 
     /// It was written.
     pub(super) fn wrote(&mut self, frame: &Frame) {
-        if let (Some((id, author)), Some(outbox::Inbox { room, .. })) = (&frame.delivers, &frame.inbox) {
+        if let (Some((id, author)), Some(outbox::InboxMeta { room, .. })) = (&frame.delivers, &frame.inbox) {
             if *author == self.caller.user {
                 self.accept(*room);
             } else {

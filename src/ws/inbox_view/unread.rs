@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::AllRooms;
 use crate::protocol::close::Close;
-use crate::realtime::outbox::{self, Frame, What};
+use crate::realtime::outbox::{self, Frame, InboxEffect};
 use crate::store::Unread;
 
 impl AllRooms {
@@ -36,11 +36,11 @@ impl AllRooms {
         // What was shown in the beginning may be later than a mark.
         let shown = self.shown_in(room).time;
         match frame.inbox.as_ref().map(|inbox| &inbox.what) {
-            Some(What::Read { up_to, all: true, .. }) if frame.time > shown => {
+            Some(InboxEffect::Read { up_to, all: true, .. }) if frame.time > shown => {
                 self.counts.forget(room);
                 self.unread.insert(room, Unread { unread: 0, read: *up_to });
             }
-            Some(What::Deleted { author: Some(_), .. }) => {
+            Some(InboxEffect::Deleted { author: Some(_), .. }) => {
                 if let Some(known) = self.unread.get_mut(&room) {
                     known.unread -= 1;
                 }
@@ -59,14 +59,14 @@ impl AllRooms {
 
     /// Whether a frame is to change what is unread in a room.
     fn changes_unread(&self, of: RoomId, frame: &Frame) -> bool {
-        let Some(outbox::Inbox { room, what }) = &frame.inbox else { return false };
+        let Some(outbox::InboxMeta { room, what }) = &frame.inbox else { return false };
         let own = |user: &UserId| *user == self.caller.user;
         *room == of
             && !self.was_shown(of, what, frame)
             && match what {
-                What::Look | What::Event => false,
-                What::Read { user, .. } => own(user),
-                What::Deleted { id, author } => {
+                InboxEffect::Recheck | InboxEffect::Event => false,
+                InboxEffect::Read { user, .. } => own(user),
+                InboxEffect::Deleted { id, author } => {
                     !author.as_ref().is_some_and(own)
                         && self.unread.get(&of).is_none_or(|unread| id.get() > unread.read)
                 }
