@@ -1,4 +1,4 @@
-//! Background jobs. Each one finishes what a request or a crashed server has left to do.
+//! Background jobs. Each one finishes the work that a request or a crashed server has left.
 
 pub(crate) mod revision_recovery;
 pub(crate) mod room_cleanup;

@@ -1,7 +1,8 @@
-//! Finishes what a server that is gone has left half done: edits and deletes that were noted and not carried out.
+//! Finishes edits and deletes that a crashed server noted but did not apply.
 //!
-//! All servers look, and what is done can be repeated and taken by several. A server that is alive is done with its own
-//! long before the next look: so what is there at two looks has been left, whoever left it, and by nobody's clock.
+//! All servers search. The work can be repeated, also by several servers concurrently. A live server applies its own
+//! revisions long before the next search. So a revision that two searches find has been left, by any server, and no
+//! clock is compared.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,11 +13,11 @@ use tokio::time::MissedTickBehavior;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
-/// Between two looks. Each passes over what was noted and done in the last five minutes, which the database's index keeps
-/// that long (`minSnapshotHistoryWindowInSeconds`).
+/// Interval between two searches. Each one passes over all revisions that were noted and applied in the last five
+/// minutes: the database keeps their index entries that long (`minSnapshotHistoryWindowInSeconds`).
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Looks every so often, for ever.
+/// Searches every [`INTERVAL`]. Never returns.
 pub(crate) async fn run(store: Store, metrics: Arc<Metrics>) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -25,7 +26,7 @@ pub(crate) async fn run(store: Store, metrics: Arc<Metrics>) {
         ticks.tick().await;
         seen = store.carry_out_what_was_left(&seen).await.unwrap_or_else(|error| {
             metrics.fault("leftovers");
-            tracing::warn!(%error, "finishing what another server left failed; trying again");
+            tracing::warn!(%error, "could not finish the revisions that another server left; trying again");
             HashSet::new()
         });
     }

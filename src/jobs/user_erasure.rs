@@ -1,9 +1,9 @@
-//! Erases users in the background, a batch at a time: what one server began and didn't end another goes on with.
+//! Erases users in the background, a batch at a time. Any server can continue an erasure that another one started.
 //!
-//! From the moment that an erasure is noted every server closes the user's sockets, and refuses new ones; no room takes
-//! the user in. The memberships go first, so nothing new comes while the messages go. What was under way at that moment is
-//! looked for once more, when it must have ended; if that let the user into a room, what they did there, a last time. The
-//! erasure counts as under way until the last look is over.
+//! As soon as an erasure is noted, every server closes the sockets of the user and refuses new ones, and no room
+//! accepts the user. The memberships are removed first, so that no new messages arrive while the messages are removed.
+//! A second pass follows when all actions that were running at that time must have ended. If one of them let the user
+//! into a room, a last pass removes their messages there. The erasure counts as under way until the last pass is over.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::config::live::LiveConfig;
 use crate::store::{Erasure, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// How often it is looked for erasures that others have not come to the end of, or that failed.
+/// Interval at which the job looks for erasures that another server did not finish, or that failed.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Documents in one go: a fraction of a second, so that chat goes on beside it.
+/// Documents in one batch. A batch takes a fraction of a second, so that chat continues beside it.
 const BATCH: i64 = 500;
 
 /// Starts the erasure before its next interval.
@@ -53,7 +53,7 @@ impl UserErasure {
                 self.metrics.fault("erasure");
                 tracing::warn!(%error, "could not erase a user; trying again");
             }
-            // Either way it looks again, and soon enough for an erasure that was swept just now.
+            // In both cases the job looks again, soon enough for an erasure whose first pass has just ended.
             let _ = tokio::time::timeout(INTERVAL.min(run.linger), self.trigger.0.notified()).await;
         }
     }
@@ -61,9 +61,10 @@ impl UserErasure {
 
 struct ErasureRun {
     store: Store,
-    /// How long a server that doesn't go on is waited for. If a batch takes longer, two servers do it, which harms nothing.
+    /// How long another server may take for a batch before this one continues. If a batch takes longer, two servers do
+    /// it, which does no harm.
     lease: Duration,
-    /// How long what a user was doing may still take, and it to be noted that they are gone.
+    /// The time after which all actions of the user have ended, and the offline record is written.
     linger: Duration,
 }
 
@@ -90,7 +91,7 @@ impl ErasureRun {
         let is_offline = self.store.erase_presence(&erasure.user).await?;
         match self.erase(erasure).await? {
             None => Ok(()),
-            // Whoever came into a room meanwhile may have been there, and is seen for the last time by now.
+            // A user that joined a room meanwhile may have been there, and is found for the last time now.
             Some(1..) if !erasure.looked => self.store.erasure_looked(erasure, self.linger).await,
             Some(_) if !is_offline => self.store.erasure_looked(erasure, self.linger).await,
             Some(_) => {
@@ -101,7 +102,8 @@ impl ErasureRun {
         }
     }
 
-    /// Gives how many rooms the user was in; none where another server has it now.
+    /// Removes memberships and messages. Returns the number of rooms the user was in; none if another server has the
+    /// erasure now.
     async fn erase(&self, erasure: &Erasure) -> Result<Option<usize>, StoreError> {
         let user = &erasure.user;
         let mut rooms = 0;
@@ -121,7 +123,7 @@ impl ErasureRun {
         Ok(self.erase_messages(erasure).await?.then_some(rooms))
     }
 
-    /// False where another server has it now.
+    /// Removes the messages. Returns false if another server has the erasure now.
     async fn erase_messages(&self, erasure: &Erasure) -> Result<bool, StoreError> {
         while self.store.erase_messages(&erasure.user, BATCH).await? > 0 {
             if !self.store.hold_erasure(erasure, self.lease).await? {

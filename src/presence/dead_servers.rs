@@ -1,8 +1,8 @@
-//! Finds servers that died, and takes their sockets from whoever had any.
+//! Finds dead servers and removes their sockets from the presence of their users.
 //!
-//! A server is dead when its heartbeat stood still for `presence.silence_ms` before this one's eyes: not by anyone's
-//! clock, and not across a time in which this one could not see, for then nobody's heart could be heard beating.
-//! All servers look, and each step can be repeated and taken by several: whoever does the work may die of it, too.
+//! A server is dead if its heartbeat has not changed for `presence.silence_ms`, as this server observed it. No wall
+//! clock is compared. Time in which this server could not observe heartbeats does not count. All servers search. Each
+//! step can be repeated, also by several servers concurrently, because a server can die during the clean-up, too.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,17 +17,17 @@ use crate::store::users::presence::Beat;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// Between two looks at the heartbeats.
+/// Interval between two checks of the heartbeats.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Between two looks for users of servers that have no heartbeat left.
+/// Interval between two searches for users of servers that have no heartbeat document left.
 const ORPHAN_INTERVAL: Duration = Duration::from_mins(1);
 
 pub(super) struct DeadServerSearch {
     store: Store,
     heartbeat: Arc<Heartbeat>,
     silence: Duration,
-    /// What each server's heartbeat was when it last changed, and when that was seen.
+    /// The last observed heartbeat of each server (number and dead flag), and when it last changed.
     seen: HashMap<ObjectId, (i64, bool, Instant)>,
     orphans_at: Option<Instant>,
     metrics: Arc<Metrics>,
@@ -52,7 +52,7 @@ impl DeadServerSearch {
             ticks.tick().await;
             if let Err(error) = self.search().await {
                 self.metrics.fault("presence");
-                tracing::warn!(%error, "looking for servers that died failed; trying again");
+                tracing::warn!(%error, "could not search for dead servers; trying again");
                 self.seen.clear();
             }
         }
@@ -69,10 +69,11 @@ impl DeadServerSearch {
         let own = self.heartbeat.server();
         let others = beats.iter().any(|beat| beat.server != own && !beat.dead);
         self.store.peers().on_search(heard, others);
-        // A little less than for the others: what is written is seen before it comes round.
+        // The limit is a little shorter than for other servers: an own write is observed before it comes back through
+        // the change stream.
         let own_is_late = self.heartbeat.age().is_none_or(|age| age >= self.silence * 3 / 4);
         if own_is_late || asked.elapsed() >= self.silence {
-            // A database that takes so long for this, or for a heartbeat to come round, keeps the others waiting, too.
+            // If the database is this slow for this server, it may delay the heartbeats of the other servers as well.
             self.seen.clear();
         }
         self.seen.retain(|server, _| beats.iter().any(|beat| beat.server == *server));
@@ -93,14 +94,15 @@ impl DeadServerSearch {
         since.elapsed() >= self.silence
     }
 
-    /// Tidies up after a server, or for another one that began to and stands still as well.
+    /// Declares a server dead and removes its sockets from its users. Also finishes this for another server that
+    /// started it and stopped.
     async fn clean_up(&mut self, beat: Beat) -> Result<(), StoreError> {
         if !beat.dead && !self.store.declare_dead(beat).await? {
             return Ok(());
         }
         let users = self.store.bury(beat).await?;
         self.seen.remove(&beat.server);
-        tracing::warn!(server = %beat.server, users, "a server is gone; its users are not connected there any more");
+        tracing::warn!(server = %beat.server, users, "a server is dead; removed its sockets from the presence of its users");
         Ok(())
     }
 }

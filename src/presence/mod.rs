@@ -1,4 +1,4 @@
-//! Online and offline: the users that are connected to this server, and those of servers that died.
+//! Presence: which users are connected to this server, and the clean-up after dead servers.
 
 pub(crate) mod dead_servers;
 pub(crate) mod tracker;

@@ -1,12 +1,12 @@
-//! Who has sockets on this server, written to the database for all servers to see.
+//! Tracks which users have sockets on this server, and writes it to the database for all servers.
 //!
-//! A socket that opens or closes only leaves a word here; a task of its own writes what has changed, in batches, so
-//! that no connect waits for it. Whoever closes the last socket counts as gone only after a short grace: a page that
-//! is loaded anew, or a phone that changes its network, makes no coming and going.
+//! A socket that opens or closes only leaves an entry here. A separate task writes the changes in batches, so no
+//! connect waits for it. A user counts as offline only after a short grace period after the last socket closed. A page
+//! reload or a change of the mobile network therefore makes no offline and online events.
 //!
-//! What a server that died has left is tidied up by any other ([`dead_servers`](crate::presence::dead_servers)). One that was taken for dead and isn't
-//! finds its heartbeat gone, and says all of it again. A server that ends in good order leaves its users to the
-//! others in the same way: they are about to come back elsewhere.
+//! Any other server cleans up after a dead server ([`dead_servers`](crate::presence::dead_servers)). A live server
+//! that was declared dead finds its heartbeat document removed, and writes all its users again. A server that shuts
+//! down leaves its users to the others in the same way, because they are about to reconnect elsewhere.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,26 +22,26 @@ use crate::store::{Store, StoreError};
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::Metrics;
 
-/// How long changes are gathered for one write. Of thousands who connect at once each costs the less.
+/// How long changes are collected for one write. With thousands of concurrent connects, each one costs less.
 const GATHER: Duration = Duration::from_millis(100);
 
-/// The users of this server. Cheap to clone.
+/// The users that are connected to this server. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct PresenceTracker(Arc<SharedTracker>);
 
 #[derive(Default)]
 struct SharedTracker {
     state: Mutex<TrackerState>,
-    /// Something is to be written.
+    /// Notified when there is something to write.
     changed: Notify,
 }
 
 #[derive(Default)]
 struct TrackerState {
     users: HashMap<UserId, LocalUser>,
-    /// Those who may be here without the database knowing; some twice.
+    /// Users that may be connected without the database having it; some twice.
     arriving: Vec<UserId>,
-    /// Those who closed their last socket, the first to have done so first.
+    /// Users that closed their last socket, oldest first.
     leaving: VecDeque<(Instant, UserId)>,
 }
 
@@ -50,28 +50,29 @@ struct TrackerState {
 struct LocalUser {
     sockets: usize,
     recorded: Recorded,
-    /// Since when their going has rested, and when the last socket was closed: of a write that failed it rests anew.
+    /// When the grace period began, and when the last socket closed. After a failed write the grace period begins
+    /// again.
     left: Option<(Instant, Instant)>,
 }
 
-/// Whether the database knows of a user's sockets.
+/// Whether the database has a user as connected to this server.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Recorded {
     #[default]
     No,
-    /// It was written or it wasn't: it is to be written again, and their going is, too.
+    /// The write had an unknown outcome: online has to be written again, and offline as well when the user leaves.
     Perhaps,
     Yes,
 }
 
-/// A socket, until it is dropped.
+/// Counts one socket of a user until it is dropped.
 pub(crate) struct PresenceGuard {
     present: PresenceTracker,
     user: UserId,
 }
 
 impl PresenceTracker {
-    /// A user has one more socket.
+    /// Counts one more socket of a user.
     pub(crate) fn enter(&self, user: &UserId) -> PresenceGuard {
         let mut state = self.state();
         let here = state.users.entry(user.clone()).or_default();
@@ -85,7 +86,7 @@ impl PresenceTracker {
         PresenceGuard { present: self.clone(), user: user.clone() }
     }
 
-    /// Resolves when something is to be written, now or after the grace.
+    /// Resolves when there is something to write, now or after the grace period.
     async fn wait_for_changes(&self) {
         while self.state().is_settled() {
             self.0.changed.notified().await;
@@ -112,7 +113,7 @@ impl Drop for PresenceGuard {
 }
 
 impl TrackerState {
-    /// Up to `most` users of whom the database is to hear; from here on it counts as knowing.
+    /// Takes up to `most` users to write as online. From here on they count as recorded.
     fn take_arrivals(&mut self, most: usize) -> Vec<UserId> {
         let mut arrivals = Vec::new();
         while arrivals.len() < most
@@ -128,7 +129,7 @@ impl TrackerState {
         arrivals
     }
 
-    /// Up to `most` users who have been gone for `grace`.
+    /// Takes up to `most` users that have had no socket for `grace`, with the time of their last close.
     fn take_departures(&mut self, most: usize, grace: Duration) -> Vec<(UserId, Instant)> {
         let mut departures = Vec::new();
         while departures.len() < most
@@ -136,7 +137,7 @@ impl TrackerState {
         {
             let Some(here) = self.users.get(&user) else { continue };
             let Some((_, at)) = here.left.filter(|(left, _)| left.elapsed() >= grace) else { continue };
-            // Forgotten before it is written: whoever comes back meanwhile is said to have arrived after it.
+            // Removed before the write: a user that reconnects meanwhile is then written as online after it.
             if self.users.remove(&user).is_some_and(|here| here.recorded != Recorded::No) {
                 departures.push((user, at));
             }
@@ -155,7 +156,7 @@ impl TrackerState {
 
     fn restore_departures(&mut self, departures: Vec<(UserId, Instant)>) {
         for (user, at) in departures {
-            // Of those who have come back it may be written or not: their coming is.
+            // For users that reconnected meanwhile, the outcome does not matter: their online write follows.
             if !self.users.contains_key(&user) {
                 let left = Instant::now();
                 self.users.insert(
@@ -167,7 +168,7 @@ impl TrackerState {
         }
     }
 
-    /// The database has forgotten all of them.
+    /// Queues all connected users again: the database has lost them.
     fn re_announce(&mut self) {
         for (user, here) in &mut self.users {
             if here.sockets > 0 {
@@ -182,19 +183,19 @@ impl TrackerState {
     }
 }
 
-/// What writes, and tidies up.
+/// Writes the tracked users to the database, and starts the search for dead servers.
 pub(crate) struct PresenceWriter {
     pub(crate) present: PresenceTracker,
     pub(crate) store: Store,
     pub(crate) heartbeat: Arc<Heartbeat>,
     pub(crate) settings: config::Presence,
-    /// Users in one write.
+    /// The most users in one write.
     pub(crate) batch: usize,
     pub(crate) metrics: Arc<Metrics>,
 }
 
 impl PresenceWriter {
-    /// Starts both.
+    /// Starts the writer and the search for dead servers.
     pub(crate) fn start(self, supervisor: &Supervisor) {
         let search = dead_servers::DeadServerSearch::new(&self);
         supervisor.spawn("presence sweep", search.run());
@@ -211,12 +212,12 @@ impl PresenceWriter {
             tokio::time::sleep(GATHER).await;
             if let Err(error) = self.write().await {
                 self.metrics.fault("presence");
-                tracing::warn!(%error, "writing who is connected failed; trying again");
+                tracing::warn!(%error, "could not write which users are connected; trying again");
             }
         }
     }
 
-    /// Writes all that is due.
+    /// Writes all changes that are due.
     async fn write(&self) -> Result<(), StoreError> {
         let server = self.heartbeat.server();
         loop {
@@ -247,12 +248,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_who_leaves_while_it_is_not_sure_that_they_were_told_of_it_is_told_that_they_left() {
+    fn offline_is_recorded_when_the_online_write_had_an_unknown_outcome() {
         let (present, user) = (PresenceTracker::default(), UserId::Int(1));
         let guard = present.enter(&user);
         let arrivals = present.state().take_arrivals(10);
         assert_eq!(arrivals, std::slice::from_ref(&user));
-        // The write may have been done, or not.
+        // The write had an unknown outcome.
         present.state().restore_arrivals(arrivals);
         drop(guard);
         assert_eq!(present.state().take_arrivals(10), []);
@@ -261,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn of_whom_the_database_has_never_heard_nothing_is_told() {
+    fn offline_is_not_recorded_when_online_never_was() {
         let (present, user) = (PresenceTracker::default(), UserId::Int(1));
         drop(present.enter(&user));
         assert_eq!(present.state().take_arrivals(10), []);
