@@ -1,10 +1,10 @@
-//! What is told where the change stream's history is lost: all that the collections show to have happened since the
-//! hook's place. Messages that were deleted meanwhile are told as deleted alone, of several edits the last; who came
-//! and went meanwhile is told as they are now. What had been told before comes again, with the same `id`. Messages of a
-//! version that did not stamp them yet are left out.
+//! Rebuilds webhook events from the collections when the change stream's history is lost: everything the collections
+//! show to have happened since the hook's position. A message that was deleted meanwhile gives only the deleted event.
+//! Of several edits, only the last one is sent. Presence is sent as it is now. Events that were already delivered come
+//! again, with the same `id`. Messages of a version that did not stamp them yet are left out.
 //!
-//! It reads a whole collection, once: such times have no index, and this should never be needed. Should the server
-//! die of it another begins anew.
+//! The backfill reads a whole collection once, because these times have no index. It should never be needed. If the
+//! server dies during the backfill, another server begins it again.
 
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ use crate::store::codec::{self, Undecodable};
 use crate::store::users::presence;
 use crate::store::webhook_leases::Position;
 
-/// What happened is stamped a moment before it is committed: so much earlier is begun.
+/// A change is stamped shortly before it is committed, so the backfill begins this much earlier.
 const BEFORE: Duration = Duration::from_secs(10);
 
-/// Documents at once: who tells them may take long over each.
+/// Documents in one batch. Delivering each one may take long.
 const BATCH: u32 = 100;
 
-/// Tells what happened since a position. The inner error: nobody listens any more.
+/// Sends the events since a position. The inner error means that nobody receives the events any more.
 pub(super) async fn run(
     reader: &HookStreamReader,
     from: &Position,
@@ -34,7 +34,7 @@ pub(super) async fn run(
     let since = Timestamp { time: from.at.time.saturating_sub(before), increment: 0 };
     let (collection, filter) = changed_since(reader.source, since);
     let collection = reader.store.database().collection::<RawDocumentBuf>(collection);
-    // By _id: a room's messages in their order.
+    // Sorted by _id: the messages of a room in their order.
     let mut found = collection.find(filter).sort(doc! { "_id": 1 }).batch_size(BATCH).await?;
     while let Some(document) = found.try_next().await? {
         for event in read(reader, &document, since, from.at)? {
@@ -46,7 +46,7 @@ pub(super) async fn run(
     Ok(Ok(()))
 }
 
-/// By the database's clock.
+/// Returns the collection and the filter for documents that changed since a time, by the database's clock.
 fn changed_since(source: EventSource, since: Timestamp) -> (&'static str, Document) {
     let new = doc! { "stamp": { "$gte": since } };
     match source {

@@ -1,12 +1,13 @@
-//! `[hooks.before_send]`: asks the application about a message before it is written, and about an edit, or that would be
-//! the way around it. It may let it pass, write it anew, or refuse it with a reason that its sender sees.
+//! `[hooks.before_send]`: asks the application about each message before it is written. Edits are asked about as well,
+//! otherwise they would bypass the check. The application may let the text pass, rewrite it, or reject it with a
+//! reason that the sender sees.
 //!
-//! The sender waits for it, and the answer counts within the action's deadline. What becomes of a message when there
-//! is no good answer is configured: open lets it pass, closed tells the sender `unavailable`. Without the hook a
-//! message passes none of this.
+//! The sender waits for the answer, and the wait counts toward the action's deadline. `on_failure` decides about a
+//! message if there is no valid answer: `open` lets it pass, `closed` answers `unavailable`. Without the hook, a
+//! message takes none of these steps.
 //!
-//! The caller may be removed from the room while the answer is awaited. So the membership is read again after each wait,
-//! before anything is written. Without the hook there is no wait and no such read.
+//! The caller may be removed from the room during the wait. So the membership is read again after each wait, before
+//! anything is written. Without the hook there is no wait and no such read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,10 +23,10 @@ use crate::outbound::{OutboundError, Receiver};
 use crate::store::BoundRoom;
 use crate::telemetry::metrics::Metrics;
 
-/// The longest reason that a sender is shown, in characters.
+/// The longest reason that the sender sees, in characters.
 pub(crate) const REASON_CHARS: usize = 200;
 
-/// What asks.
+/// Asks the application's server about texts.
 #[derive(Debug)]
 pub(crate) struct BeforeSend {
     receiver: Receiver,
@@ -40,22 +41,22 @@ struct BeforeSendRequest<'a> {
     hook: &'static str,
     room_id: RoomId,
     sender_id: &'a UserId,
-    /// Which message is edited; none where it is a new one.
+    /// The message that is edited; none for a new message.
     #[serde(skip_serializing_if = "Option::is_none")]
     message_id: Option<MessageId>,
     text: &'a str,
 }
 
-/// There was no good answer.
+/// There was no valid answer.
 struct Unanswered {
     failure: String,
-    /// Whether it was asked at all.
+    /// Whether the request was sent at all.
     waited: bool,
-    /// Whether that is the caller's own fault.
+    /// Whether the receiver fails only for this caller.
     own: bool,
 }
 
-/// Nothing of it: the message passes.
+/// The answer. If it is empty, the message passes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BeforeSendAnswer {
@@ -66,7 +67,7 @@ pub(crate) struct BeforeSendAnswer {
 }
 
 impl BeforeSend {
-    /// As configured; none where it has no URL.
+    /// Returns the hook as configured; none if it has no URL.
     pub(crate) fn new(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Arc<Self>>, UnusableUrl> {
         let Some(settings) = &config.hooks.before_send else { return Ok(None) };
         Ok(Some(Arc::new(Self {
@@ -77,7 +78,7 @@ impl BeforeSend {
         })))
     }
 
-    /// The text that may be written, once the caller is known to be a member still.
+    /// Returns the text that may be written. After a wait, checks again that the caller is still a member.
     async fn ask(&self, room: &BoundRoom, message_id: Option<MessageId>, text: Text) -> Result<Text, Error> {
         let (text, waited) = self.moderate(room, message_id, text).await?;
         if waited {
@@ -86,7 +87,7 @@ impl BeforeSend {
         Ok(text)
     }
 
-    /// The text that may be written, and whether the receiver was waited for.
+    /// Returns the text that may be written, and whether the call waited for the receiver.
     async fn moderate(
         &self,
         room: &BoundRoom,
@@ -102,7 +103,7 @@ impl BeforeSend {
             text: text.as_str(),
         };
         let question = serde_json::to_string(&question).map_err(Error::internal)?;
-        // The writing needs its time, too.
+        // The write needs time as well.
         let patience = room.deadline.saturating_duration_since(Instant::now()) / 2;
         let answer = match self.request_answer(&room.caller, question, patience).await {
             Ok(answer) => answer,
@@ -114,7 +115,7 @@ impl BeforeSend {
         Ok((text, true))
     }
 
-    /// What a good answer makes of the text.
+    /// Applies a valid answer to the text.
     fn apply_answer(&self, answer: BeforeSendAnswer, text: Text) -> Result<Text, Error> {
         match (answer.reject, answer.text) {
             (Some(reason), _) => {
@@ -153,8 +154,9 @@ impl BeforeSend {
         read(&answer).map_err(bad)
     }
 
-    /// `own`: the receiver answers others, and fails at this caller's messages alone. These pass in no case: else a few
-    /// texts that make the receiver fail would be the way around it.
+    /// Decides about a text without a valid answer. `own`: the receiver answers other callers and fails only for the
+    /// messages of this caller. These never pass, otherwise a few texts that make the receiver fail would bypass the
+    /// check.
     fn handle_failure(&self, failure: &str, own: bool, text: Text) -> Result<Text, Error> {
         match self.on_failure {
             OnFailure::Open if !own => {
@@ -175,7 +177,7 @@ impl BeforeSend {
     }
 }
 
-/// Reads an answer. What is wrong with it is said without anything of it.
+/// Parses an answer. The error text contains nothing of the answer itself.
 pub(crate) fn read(answer: &[u8]) -> Result<BeforeSendAnswer, String> {
     if answer.is_empty() {
         return Ok(BeforeSendAnswer { text: None, reject: None });
@@ -183,13 +185,13 @@ pub(crate) fn read(answer: &[u8]) -> Result<BeforeSendAnswer, String> {
     if !answer.trim_ascii_start().starts_with(b"{") {
         return Err("its answer is not an object".to_owned());
     }
-    // What the parser says may show what it read; where it stood is enough.
+    // The parser's message may quote the input; the position is enough.
     serde_json::from_slice(answer).map_err(|error| {
         format!("its answer is malformed at line {}, column {}", error.line(), error.column())
     })
 }
 
-/// A reason as the sender sees it.
+/// Returns a reason as the sender sees it.
 pub(crate) fn shorten_reason(reason: &str) -> String {
     match reason.trim() {
         "" => "the message was rejected".to_owned(),
@@ -197,7 +199,7 @@ pub(crate) fn shorten_reason(reason: &str) -> String {
     }
 }
 
-/// A room in which each new text is asked about.
+/// A room in which the hook checks each new text.
 pub(crate) struct ModeratedRoom {
     pub(crate) room: BoundRoom,
     pub(crate) hook: Arc<BeforeSend>,
@@ -209,7 +211,7 @@ impl Room for ModeratedRoom {
             match (self.hook.ask(&self.room, None, text).await, client_id) {
                 (Ok(text), client_id) => self.room.append(text, client_id).await,
                 (Err(refused), None) => Err(refused),
-                // Sent again after its answer was lost: what is there stays so, whatever is thought of it by now.
+                // A retry after a lost answer: a message that was already written stays, whatever the hook says now.
                 (Err(refused), Some(client_id)) => self.room.appended_before(client_id).await?.ok_or(refused),
             }
         })

@@ -1,4 +1,4 @@
-//! Tells one event to its hook: again and again until the receiver takes it, or it is set aside.
+//! Delivers one event to its hook. Retries until the receiver accepts the event, or the event is set aside.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::store::set_aside_events::{NewSetAside, Subject};
 use crate::store::{Presence, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// One event, and what it takes to tell it.
+/// One event, with everything that its delivery needs.
 pub(super) struct Delivery {
     pub(super) target: HookTarget,
     pub(super) patience: Arc<Patience>,
@@ -26,7 +26,7 @@ pub(super) struct Delivery {
 }
 
 impl Delivery {
-    /// Tells it, for as long as that takes.
+    /// Delivers the event, for as long as that takes.
     pub(super) async fn run(self) {
         let mut pauses = RetryPauses::of(&self.settings);
         let mut requests = loop {
@@ -35,13 +35,13 @@ impl Delivery {
                 Err(error) => self.retry(&mut pauses, &error.to_string()).await,
             }
         };
-        // The last first: it is taken off once it is told.
+        // From the end of the list: a request is removed before its delivery.
         while let Some(post) = requests.pop() {
             self.deliver(post, &mut pauses).await;
         }
     }
 
-    /// Tells one request of it until the receiver takes it, or it is set aside, or nobody needs it any more.
+    /// Delivers one request until the receiver accepts it, it is set aside, or it is not needed any more.
     async fn deliver(&self, post: WebhookRequest, pauses: &mut RetryPauses) {
         let lane = self.event.lane();
         let receiver = &self.target.receiver;
@@ -68,7 +68,7 @@ impl Delivery {
                     self.retry(pauses, &reason).await;
                 }
             }
-            // The wait may have been long: what is not to be told any more isn't.
+            // The wait may have been long; meanwhile the event may have become obsolete.
             match self.is_due(&post).await {
                 Ok(true) => {}
                 Ok(false) => return,
@@ -78,12 +78,12 @@ impl Delivery {
     }
 
     async fn post(&self, post: &WebhookRequest) -> Result<(), OutboundError> {
-        // It is never closed.
+        // The semaphore is never closed.
         let _permit = self.target.permits.acquire().await;
         self.target.receiver.post(&self.event.lane(), post.body.clone()).await.map(|_| ())
     }
 
-    /// Says that it failed, and waits.
+    /// Logs the first failure, then waits for the next try.
     async fn retry(&self, pauses: &mut RetryPauses, reason: &str) {
         self.metrics.hook(self.name(), "retried");
         if pauses.is_first() {
@@ -91,7 +91,7 @@ impl Delivery {
                 hook = self.name(),
                 event = self.event.id,
                 error = reason,
-                "an event could not be told; trying again"
+                "could not deliver an event; trying again"
             );
         }
         tokio::time::sleep(pauses.next()).await;
@@ -111,7 +111,7 @@ impl Delivery {
             self.metrics.limit("hooks_set_aside");
             tracing::error!(
                 dropped = kept.dropped,
-                "as many events are set aside as may be (hooks.set_aside); the oldest were dropped"
+                "too many events are set aside (hooks.set_aside); dropped the oldest"
             );
         }
         self.metrics.hook(self.name(), "set_aside");
@@ -123,7 +123,7 @@ impl Delivery {
         self.target.kind.name()
     }
 
-    /// The requests that tell it.
+    /// Returns the requests for this event.
     async fn requests(&self) -> Result<Vec<WebhookRequest>, StoreError> {
         let post = |user| self.event.post(user).map_err(|error| StoreError::Fault(error.into()));
         match &self.event.what {
@@ -137,7 +137,8 @@ impl Delivery {
         }
     }
 
-    /// The members who had no socket anywhere from a message's commit on; nobody where it was deleted meanwhile.
+    /// Returns the members that had no socket on any server since the commit of a message. Empty if the message was
+    /// deleted meanwhile.
     async fn offline_members(
         &self,
         room: RoomId,
@@ -160,7 +161,7 @@ impl Delivery {
         Ok(users.into_iter().filter(|user| !was_there(user)).collect())
     }
 
-    /// Whether an offline message is still for its user: it wasn't deleted, and the user is still a member.
+    /// Whether an offline message is still for its user: the message was not deleted, and the user is still a member.
     async fn is_due(&self, post: &WebhookRequest) -> Result<bool, StoreError> {
         let (EventPayload::Sent { room_id, message_id, .. }, Some(user)) = (&self.event.what, &post.user)
         else {
@@ -171,7 +172,7 @@ impl Delivery {
     }
 }
 
-/// What of an event is kept where it is set aside: nothing that was said.
+/// Returns the part of an event that is stored when it is set aside: no message text.
 fn subject(what: &EventPayload) -> Subject {
     match what {
         EventPayload::Sent { room_id, message_id, created_at, .. } => {
@@ -190,7 +191,7 @@ fn subject(what: &EventPayload) -> Subject {
     }
 }
 
-/// The pauses between tries, which double.
+/// The pauses between tries. Each one is twice as long as the one before.
 struct RetryPauses {
     first: bool,
     pause: Duration,

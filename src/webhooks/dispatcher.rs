@@ -1,4 +1,4 @@
-//! Tells the hooks of one source what happened, while this server holds its lease.
+//! Delivers the events of one source to its hooks while this server holds the lease of the source.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,15 +21,15 @@ use crate::store::webhook_leases::Position;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// Of the lease's time, how much passes between two renewals.
+/// A lease is renewed this many times within its duration.
 const RENEWALS: u32 = 3;
 
-/// Where the events of one hook are told.
+/// The receiver of one hook's events.
 #[derive(Clone)]
 pub(super) struct HookTarget {
     pub(super) kind: HookKind,
     pub(super) receiver: Arc<Receiver>,
-    /// Requests at once. An event that waits to be tried again holds none.
+    /// Limits concurrent requests. An event that waits for its next try holds no permit.
     pub(super) permits: Arc<Semaphore>,
 }
 
@@ -39,20 +39,20 @@ pub(super) struct Dispatcher {
     pub(super) source: EventSource,
     pub(super) targets: Vec<HookTarget>,
     pub(super) settings: HookSettings,
-    /// The lease's holder.
+    /// The holder of the lease: this server.
     pub(super) server: ObjectId,
     pub(super) store: Store,
     pub(super) stream_store: Store,
     pub(super) metrics: Arc<Metrics>,
 }
 
-/// Why a server stops deliveries.
+/// Why this server stops delivering.
 enum DispatchEnd {
-    /// The server goes away.
+    /// The server shuts down.
     Stopped,
-    /// Another server has the lease, or may have.
+    /// Another server has the lease, or may have it.
     Lost,
-    /// The database, or the stream.
+    /// The database or the change stream failed.
     Failed(StoreError),
 }
 
@@ -63,7 +63,8 @@ impl From<StoreError> for DispatchEnd {
 }
 
 impl Dispatcher {
-    /// Gives the source a place, where it has none. An earlier version kept one for each hook: the earlier of these.
+    /// Stores a position for the source if it has none. An earlier version kept one for each hook: the earliest of
+    /// these is taken.
     pub(super) async fn begin(&self) -> Result<(), StoreError> {
         let source = self.source.name();
         if self.store.hook_is_known(source).await? {
@@ -77,11 +78,11 @@ impl Dispatcher {
         self.store.begin_hook(source, from).await
     }
 
-    /// Takes the lease whenever it is free, and tells events while it lasts; until `stop`.
+    /// Takes the lease whenever it is free, and delivers events while this server holds it; until `stop`.
     pub(super) async fn run(self, stop: CancellationToken) {
         let (hook, lease) = (self.source.name(), self.settings.lease);
         loop {
-            // Counted from before the question: the database can't have given it for longer.
+            // Counted from before the request: the database can't have granted the lease for longer.
             let until = Instant::now() + lease;
             match self.store.take_hook(hook, self.server, lease).await {
                 Ok(Some(position)) => {
@@ -90,17 +91,22 @@ impl Dispatcher {
                     self.holds_lease(false);
                     match ended {
                         DispatchEnd::Stopped => return,
-                        DispatchEnd::Lost => tracing::warn!(hook, "the lease of a hook was lost"),
-                        DispatchEnd::Failed(error) => self.failed("telling a hook stopped", &error),
+                        DispatchEnd::Lost => {
+                            tracing::warn!(hook, "lost the lease of a hook; trying to take it again")
+                        }
+                        DispatchEnd::Failed(error) => {
+                            self.failed("could not continue delivering to a hook", &error)
+                        }
                     }
                 }
-                // Another server has it; or the place of the hook was dropped, and it begins where the stream is now.
+                // Another server has the lease. Or the position was dropped, then the source begins at the stream's
+                // current end.
                 Ok(None) => {
                     if let Err(error) = self.begin().await {
-                        self.failed("giving a hook a place failed", &error);
+                        self.failed("could not store a position for a hook", &error);
                     }
                 }
-                Err(error) => self.failed("asking for the lease of a hook failed", &error),
+                Err(error) => self.failed("could not take the lease of a hook", &error),
             }
             if stop.run_until_cancelled(tokio::time::sleep(lease / RENEWALS)).await.is_none() {
                 return;
@@ -119,7 +125,7 @@ impl Dispatcher {
         tracing::warn!(hook = self.source.name(), %error, "{what}; trying again");
     }
 
-    /// Tells events from a position on.
+    /// Delivers events from a position on.
     async fn deliver_events(
         &self,
         from: Position,
@@ -194,7 +200,7 @@ impl Dispatcher {
         (reads, tokio::spawn(reading))
     }
 
-    /// Keeps the lease and notes the place; gives until when.
+    /// Renews the lease and stores the position. Returns the end of the lease.
     async fn renew(&self, window: &DeliveryWindow, until: Instant) -> Result<Instant, DispatchEnd> {
         let (hook, lease) = (self.source.name(), self.settings.lease);
         let now = self.store.now();
@@ -208,23 +214,23 @@ impl Dispatcher {
             Ok(Ok(true)) => Ok(renewed),
             Ok(Ok(false)) | Err(_) => Err(DispatchEnd::Lost),
             Ok(Err(error)) => {
-                self.failed("renewing the lease of a hook failed", &error);
+                self.failed("could not renew the lease of a hook", &error);
                 Ok(until)
             }
         }
     }
 
-    /// Leaves the hook to the others at once.
+    /// Releases the lease, so that another server can take it immediately.
     async fn release(&self, window: &DeliveryWindow) {
         let position = window.position().clone();
         let released = self.store.hold_hook(self.source.name(), self.server, Duration::ZERO, position).await;
         if let Err(error) = released {
-            tracing::warn!(hook = self.source.name(), %error, "a hook's lease was not given back; it runs out");
+            tracing::warn!(hook = self.source.name(), %error, "could not release the lease of a hook; it runs out by itself");
         }
     }
 }
 
-/// How long ago an event happened, by the database's clock `now`.
+/// Returns the age of an event, by the database's clock `now`.
 fn age(event: &WebhookEvent, now: Time) -> Duration {
     Duration::from_millis(u64::try_from(now.0.saturating_sub(event.at.0)).unwrap_or_default())
 }

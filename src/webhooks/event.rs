@@ -1,5 +1,5 @@
-//! What a hook is told, as the change stream has it. An event's `id` is made of what it is about, so that it is the
-//! same whoever tells it, however often.
+//! Webhook events, built from the change stream. The `id` of an event is derived from its content, so it is the same
+//! no matter which server sends it, and how often.
 
 use bson::oid::ObjectId;
 use bson::{Document, RawBsonRef, RawDocument, Timestamp, doc};
@@ -9,16 +9,16 @@ use serde::Serialize;
 use crate::store::codec::{self, Undecodable};
 use crate::store::users::presence;
 
-/// What one change stream is read for. All events of a source have one order, whichever hook they are for.
+/// The subject of one change stream. All events of a source have one order, across the hooks they are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EventSource {
     AfterSend,
     Offline,
-    /// Both of `connected` and `disconnected`: a user's coming and going have one order.
+    /// `connected` and `disconnected`: the events of a user have one order across both.
     Presence,
 }
 
-/// The hooks that are told what happened.
+/// The hooks that receive events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HookKind {
     AfterSend,
@@ -27,18 +27,18 @@ pub(crate) enum HookKind {
     Offline,
 }
 
-/// Something that happened.
+/// One event for one hook.
 #[derive(Clone, Debug)]
 pub(super) struct WebhookEvent {
     /// The hook that it is for.
     pub(super) kind: HookKind,
     pub(super) id: String,
-    /// When, by the database's clock.
+    /// The time of the change, by the database's clock.
     pub(super) at: Time,
     pub(super) what: EventPayload,
 }
 
-/// What is told one after the other.
+/// Events in one lane are delivered one after the other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Lane {
     Room(RoomId),
@@ -58,7 +58,7 @@ pub(super) enum EventPayload {
     Edited {
         room_id: RoomId,
         message_id: MessageId,
-        /// The request that did it.
+        /// The request that made the edit.
         #[serde(skip)]
         edit: ObjectId,
         text: String,
@@ -84,7 +84,7 @@ pub(super) enum EventPayload {
 struct WebhookBody<'a> {
     id: &'a str,
     hook: &'static str,
-    /// Whom an offline message is for.
+    /// The recipient of an offline message.
     #[serde(skip_serializing_if = "Option::is_none")]
     user_id: Option<&'a UserId>,
     #[serde(flatten)]
@@ -110,7 +110,7 @@ impl HookKind {
 impl EventSource {
     pub(crate) const ALL: [Self; 3] = [Self::AfterSend, Self::Offline, Self::Presence];
 
-    /// The name of its position and lease in the database.
+    /// Returns the name of the source's position and lease in the database.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::AfterSend => "after_send",
@@ -119,7 +119,7 @@ impl EventSource {
         }
     }
 
-    /// The hooks that its events are for.
+    /// Returns the hooks that the events of this source are for.
     pub(crate) const fn kinds(self) -> &'static [HookKind] {
         match self {
             Self::AfterSend => &[HookKind::AfterSend],
@@ -128,8 +128,8 @@ impl EventSource {
         }
     }
 
-    /// The changes in which its events are. The same whichever of its hooks are configured: a token of the stream is good
-    /// only where the stream still has its change.
+    /// Returns the filter for the changes that make events. It does not depend on the configured hooks: a resume token
+    /// is valid only if the stream still contains its change.
     pub(super) fn changes(self) -> Document {
         let online = doc! { "updateDescription.updatedFields.online": { "$in": [true, false] } };
         match self {
@@ -138,14 +138,14 @@ impl EventSource {
             }
             Self::Offline => doc! { "ns.coll": "messages", "operationType": "insert" },
             Self::Presence => {
-                // Only a going makes the document one of somebody who isn't there.
+                // Only a user that goes offline produces such a replacement.
                 let replaced = doc! { "operationType": "replace", "fullDocument.online": false };
                 doc! { "ns.coll": "presence", "$or": [{ "operationType": "insert" }, online, replaced] }
             }
         }
     }
 
-    /// The event of a change, where it is one.
+    /// Returns the event of a change; none if the change makes no event.
     pub(super) fn read(self, change: &RawDocument) -> Result<Option<WebhookEvent>, Undecodable> {
         let id = change.get_document("documentKey")?;
         let inserted = change.get_str("operationType")? == "insert";
@@ -187,7 +187,8 @@ impl EventSource {
     }
 }
 
-/// What a change has set; of an update by a pipeline the database may tell the whole document instead.
+/// Returns the fields that a change has set. For an update by a pipeline the database may send the whole document
+/// instead.
 fn fields_of(change: &RawDocument) -> Result<&RawDocument, Undecodable> {
     match change.get_str("operationType")? {
         "replace" => Ok(change.get_document("fullDocument")?),
@@ -195,7 +196,7 @@ fn fields_of(change: &RawDocument) -> Result<&RawDocument, Undecodable> {
     }
 }
 
-/// A new message; none where it is deleted already, and its text gone.
+/// Returns the event of a new message; none if it is already deleted and its text is gone.
 pub(super) fn sent(message: &RawDocument) -> Result<Option<EventPayload>, Undecodable> {
     let room_id = codec::read_room(message.get_document("_id")?)?;
     Ok(codec::read_message(message)?.map(|message| EventPayload::Sent {
@@ -207,7 +208,7 @@ pub(super) fn sent(message: &RawDocument) -> Result<Option<EventPayload>, Undeco
     }))
 }
 
-/// An edit or a delete, as the fields of a message say that were set.
+/// Returns the edit or delete that the set fields of a message describe.
 pub(super) fn changed(id: &RawDocument, fields: &RawDocument) -> Result<Option<EventPayload>, Undecodable> {
     let (room_id, message_id) = codec::read_message_id(id)?;
     if fields.get("deleted_at")?.is_some() {
@@ -220,7 +221,7 @@ pub(super) fn changed(id: &RawDocument, fields: &RawDocument) -> Result<Option<E
 }
 
 impl EventPayload {
-    /// `time` is for what has nothing of its own to be told from another of its kind.
+    /// Returns the id. `time` is used for events that have nothing else to tell them apart.
     fn id(&self, time: Timestamp) -> String {
         match self {
             Self::Sent { room_id, message_id, .. } => format!("sent-{room_id}-{}", message_id.get()),
@@ -237,7 +238,8 @@ impl EventPayload {
 }
 
 impl WebhookEvent {
-    /// `at` and `time` are those of the change, or of the place in the stream that it was found after.
+    /// Creates an event. `at` and `time` are those of the change, or of the position in the stream after which the
+    /// backfill found it.
     pub(super) fn new(source: EventSource, what: EventPayload, at: Time, time: Timestamp) -> Self {
         Self { kind: source.kind(&what), id: what.id(time), at, what }
     }
@@ -253,7 +255,7 @@ impl WebhookEvent {
         }
     }
 
-    /// The request that tells it; `user` is whom an offline message is for.
+    /// Returns the request for this event; `user` is the recipient of an offline message.
     pub(super) fn post(&self, user: Option<UserId>) -> Result<WebhookRequest, serde_json::Error> {
         let id = match &user {
             Some(user) => format!("offline-{}-{user}", self.id.trim_start_matches("sent-")),
@@ -264,16 +266,16 @@ impl WebhookEvent {
     }
 }
 
-/// A request that tells an event.
+/// One HTTP request to a hook's receiver.
 pub(super) struct WebhookRequest {
-    /// The event's id, as the receiver has it.
+    /// The event's id, as the receiver sees it.
     pub(super) id: String,
-    /// Whom an offline message is for.
+    /// The recipient of an offline message.
     pub(super) user: Option<UserId>,
     pub(super) body: String,
 }
 
-/// The body of a request.
+/// Returns the body of a request.
 pub(super) fn body(
     id: &str,
     kind: HookKind,

@@ -1,23 +1,26 @@
-//! The application's own servers, told what happens here, and asked before it does: `[hooks]`.
+//! Webhooks: the application's servers receive events from Parlor, and are asked before a message is written:
+//! `[hooks]`.
 //!
-//! [`before_send`](crate::webhooks::before_send) is asked in the middle of a `send`, and is all that a sender waits for. The others hear of what is
-//! done already, and cost whoever does it nothing: they read the database's change stream. What they promise:
+//! [`before_send`](crate::webhooks::before_send) is asked in the middle of a `send`, and is the only hook that a
+//! sender waits for. The other hooks receive events of committed changes from the database's change stream, and cost
+//! the sender nothing. Their guarantees:
 //!
-//! - At least once. A hook's place in the stream is kept in the database and moves on only behind what the receiver
-//!   has answered with 2xx; whatever it answers else is sent again, with pauses that grow. An event that the receiver
-//!   can't take while it takes others is set aside after some tries ([`patience`]): it is kept, listed, and can be sent
-//!   again by hand.
-//! - In order within a room, or of one user: the next event waits for the one before it. Rooms don't wait for each
-//!   other. A user's `connected` and `disconnected` have one order, over both hooks: they are read from one stream.
-//! - By one server at a time, which holds a lease in the database. When it dies another goes on from the place
-//!   that was kept, so that some events come twice, with the same `id`.
-//! - One hook never waits for another: each has a stream, a place, a lease of its own. Only `connected` and
-//!   `disconnected` share them, since the order of a user's events is one.
-//! - Bounded memory, however long a receiver is away: the stream is read no further than `hooks.window` events past
-//!   the oldest that isn't told.
+//! - At least once. A hook's position in the stream is stored in the database, and moves on only past events that the
+//!   receiver has answered with 2xx. After any other answer the event is sent again, with growing pauses. If the
+//!   receiver refuses an event while it accepts others, the event is set aside after some tries ([`patience`]): it is
+//!   stored, listed, and can be sent again manually.
+//! - In order within a room, or for one user: the next event waits for the one before it. Rooms don't wait for each
+//!   other. The `connected` and `disconnected` events of a user have one order across both hooks, because both are
+//!   read from one stream.
+//! - By one server at a time, which holds a lease in the database. If it dies, another server continues from the
+//!   stored position, so some events come twice, with the same `id`.
+//! - A hook never waits for another one: each has its own stream, position and lease. Only `connected` and
+//!   `disconnected` share them, because the events of a user have one order.
+//! - Bounded memory, however long a receiver is unavailable: the stream is read no further than `hooks.window` events
+//!   past the oldest undelivered one.
 //!
-//! Where the database no longer has what came after a hook's place, that is logged, counted, and what can still be
-//! told is read from the collections ([`backfill`](crate::webhooks::backfill)).
+//! If the database no longer has the changes after a hook's position, this is logged and counted, and the events are
+//! rebuilt from the collections ([`backfill`](crate::webhooks::backfill)).
 
 pub(crate) mod backfill;
 pub(crate) mod before_send;
@@ -49,16 +52,16 @@ use crate::store::{Store, StoreError};
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::Metrics;
 
-/// How long the end waits for the leases to be given back.
+/// How long a shutdown waits for the leases to be released.
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
-/// What tells the hooks that are configured.
+/// The configured webhooks, before they run.
 pub(crate) struct Webhooks {
     dispatchers: Vec<Dispatcher>,
 }
 
 impl Webhooks {
-    /// As configured; a hook without a URL is none.
+    /// Creates the webhooks as configured. A hook without a URL is off.
     ///
     /// # Errors
     /// A URL can't be used.
@@ -89,7 +92,7 @@ impl Webhooks {
         Ok(Self { dispatchers })
     }
 
-    /// Gives each hook a place in the stream, where it has none: what happens from now on is told.
+    /// Stores a position in the stream for each hook that has none: events from now on are delivered.
     pub(crate) async fn begin(&self) -> Result<(), StoreError> {
         for dispatcher in &self.dispatchers {
             dispatcher.begin().await?;
@@ -97,7 +100,7 @@ impl Webhooks {
         Ok(())
     }
 
-    /// Begins to tell them.
+    /// Starts the delivery.
     pub(crate) fn start(self, supervisor: &Supervisor) -> RunningWebhooks {
         let targets = self.dispatchers.iter().flat_map(|dispatcher| dispatcher.targets.clone()).collect();
         let running =
@@ -111,7 +114,7 @@ impl Webhooks {
     }
 }
 
-/// Where the events of a hook are told; none where it has no URL.
+/// Returns the receiver of a hook; none if it has no URL.
 fn target(
     kind: HookKind,
     hooks: &config::Hooks,
@@ -130,7 +133,7 @@ fn target(
     Some(receiver.map(|receiver| HookTarget { kind, receiver: Arc::new(receiver), permits }))
 }
 
-/// Hooks that are being told, until this is dropped.
+/// The running webhooks. They stop when this is dropped.
 pub(crate) struct RunningWebhooks {
     stop: CancellationToken,
     tracker: TaskTracker,
@@ -138,11 +141,11 @@ pub(crate) struct RunningWebhooks {
 }
 
 impl RunningWebhooks {
-    /// Leaves them to other servers, at once: nobody waits for a lease to run out.
+    /// Stops the delivery and releases the leases, so that other servers can continue immediately.
     pub(crate) async fn end(&self) {
         self.stop.cancel();
         if tokio::time::timeout(STOP_GRACE, self.tracker.wait()).await.is_err() {
-            tracing::warn!("the hooks' leases could not be given back in time; they run out");
+            tracing::warn!("could not release the leases of the hooks in time; they run out by themselves");
         }
     }
 }

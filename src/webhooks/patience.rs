@@ -1,16 +1,18 @@
-//! How often an event is tried before it is set aside.
+//! Decides how often an event is tried before it is set aside.
 //!
-//! A receiver that is down must lose no event: then every event fails, and none is to blame. So a try counts against its
-//! event only where the event itself is the likely cause:
+//! An unavailable receiver must lose no event: then every event fails, and none of them is the cause. So a try counts
+//! against its event only if the event itself is the likely cause:
 //!
-//! - The receiver refused this request as such: status 400, 413, 415 or 422.
-//! - Or it failed in another way after the request had reached it (another status, no answer in time, a broken
-//!   connection, an answer that is too large), and since the try before it has taken another event with 2xx.
+//! - The receiver refused this request: status 400, 413, 415 or 422.
+//! - Or the request failed in another way after it had reached the receiver (another status, a timeout, a broken
+//!   connection, an answer that is too large), and the receiver has accepted another event with 2xx since the try
+//!   before.
 //!
-//! A refused connection, an open breaker, and tries while the receiver takes nothing at all never count.
+//! A refused connection, an open circuit breaker, and tries while the receiver accepts nothing at all never count.
 //!
-//! One sender can write poison faster than it is given up. So each event that is set aside halves the tries of the next
-//! one in its lane, down to none; after [`REST`] one is tried again, and the first that is taken restores them all.
+//! One sender can write such events faster than they are set aside. So each event that is set aside halves the tries
+//! of the next one in its lane, down to zero. After [`REST`] one event is tried again. The first one that is accepted
+//! restores all tries.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,21 +21,21 @@ use std::time::{Duration, Instant};
 use super::event::Lane;
 use crate::outbound::OutboundError;
 
-/// After so long without a try a lane that has no tries left gets one.
+/// A lane without tries left gets one try after this time.
 const REST: Duration = Duration::from_mins(1);
 
-/// Lanes that are remembered before those that rest are forgotten.
+/// When more lanes than this are remembered, idle ones are forgotten.
 const REMEMBERED: usize = 1_000;
 
 /// The lanes in which events were set aside.
 pub(super) struct Patience {
-    /// Zero: an event is tried for ever.
+    /// Zero: an event is tried without limit.
     max_tries: u32,
     lanes: Mutex<HashMap<Lane, Poisoned>>,
 }
 
 struct Poisoned {
-    /// Events set aside one after the other.
+    /// Consecutive events that were set aside.
     in_a_row: u32,
     last: Instant,
 }
@@ -41,7 +43,7 @@ struct Poisoned {
 /// The tries of one request.
 pub(super) struct Tries {
     counted: u32,
-    /// What the receiver had taken at the last try that counted.
+    /// How many events the receiver had accepted at the last try that counted.
     taken: u64,
 }
 
@@ -50,7 +52,7 @@ impl Patience {
         Self { max_tries, lanes: Mutex::default() }
     }
 
-    /// How many tries the next event of a lane has; none where there is no limit.
+    /// Returns how many tries the next event of a lane has; none if there is no limit.
     pub(super) fn allowed(&self, lane: &Lane) -> Option<u32> {
         if self.max_tries == 0 {
             return None;
@@ -62,12 +64,13 @@ impl Patience {
         Some(left.max(least))
     }
 
-    /// An event of a lane was taken.
+    /// Restores the tries of a lane: an event was accepted.
     pub(super) fn taken(&self, lane: &Lane) {
         self.lanes().remove(lane);
     }
 
-    /// An event of a lane was set aside. `tried`: after a try, and not only for those before it.
+    /// Records that an event of a lane was set aside. `tried`: after a try of its own, and not only because of the
+    /// events before it.
     pub(super) fn set_aside(&self, lane: &Lane, tried: bool) {
         let mut lanes = self.lanes();
         if lanes.len() >= REMEMBERED {
@@ -89,17 +92,17 @@ impl Patience {
 }
 
 impl Tries {
-    /// `taken`: how many events the receiver has taken by now.
+    /// Starts to count. `taken`: how many events the receiver has accepted so far.
     pub(super) fn new(taken: u64) -> Self {
         Self { counted: 0, taken }
     }
 
-    /// Tries that counted.
+    /// Returns the tries that counted.
     pub(super) fn counted(&self) -> u32 {
         self.counted
     }
 
-    /// A try failed. `taken` as in [`new`](Self::new).
+    /// Records a failed try. `taken` as in [`new`](Self::new).
     pub(super) fn failed(&mut self, error: &OutboundError, taken: u64) {
         let counts = match error {
             OutboundError::Status(400 | 413 | 415 | 422) => true,
@@ -129,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_try_counts_where_the_receiver_takes_others() {
+    fn try_counts_when_the_receiver_accepts_other_events() {
         let mut tries = Tries::new(5);
         let counted = |tries: &mut Tries, error: OutboundError, taken| {
             tries.failed(&error, taken);
@@ -146,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn each_poison_of_a_lane_halves_the_tries_of_the_next() {
+    fn event_set_aside_halves_the_tries_of_the_next() {
         let patience = Patience::new(10);
         let (one, other) = (lane(1), lane(2));
         for left in [10, 5, 2, 1, 0, 0] {

@@ -1,5 +1,5 @@
-//! Reads the change stream for one hook, from its place on: a task of its own, which waits until whoever tells the
-//! events takes them. So no more of them are in memory than the window holds, and the database's batch.
+//! Reads the change stream for one source, from its position on. The reader is a separate task, which waits until the
+//! dispatcher takes the events. So memory holds no more events than the window and one batch of the database.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,37 +20,37 @@ use crate::store::webhook_leases::Position;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// How long the database waits for something to happen before it answers that nothing did.
+/// How long the database waits for a change before it answers that there was none.
 const MAX_AWAIT: Duration = Duration::from_secs(1);
 
-/// How much of the stream is read at once.
+/// The size of a batch.
 const BATCH: u32 = 100;
 
-/// A place in the stream, and what happened there.
+/// A position in the stream, and the event there.
 pub(super) struct StreamRead {
-    /// None where it says only how far the stream has come.
+    /// None if this only reports how far the stream has been read.
     pub(super) event: Option<WebhookEvent>,
-    /// Once it is told the hook stands there; none where it was read past the stream.
+    /// The hook's position once the event is delivered; none for an event of the backfill.
     pub(super) position: Option<Position>,
 }
 
 pub(super) struct HookStreamReader {
     pub(super) source: EventSource,
-    /// The hooks that are configured; events of others are left out.
+    /// The configured hooks. Events for other hooks are skipped.
     pub(super) kinds: Vec<HookKind>,
     pub(super) store: Store,
     pub(super) stream_store: Store,
-    /// How long an event rests before it is told.
+    /// How long an event is held back before its delivery.
     pub(super) rest: Duration,
     pub(super) clock: ClockReading,
     pub(super) metrics: Arc<Metrics>,
     pub(super) to: mpsc::Sender<StreamRead>,
 }
 
-/// Nobody takes what is read any more.
+/// Nobody receives the events any more.
 pub(super) struct ConsumerGone;
 
-/// The database's clock, by which changes are dated, as it was at an instant of ours.
+/// A reading of the database's clock, which dates all changes, at an instant of this process.
 #[derive(Clone, Copy)]
 pub(super) struct ClockReading(i64, Instant);
 
@@ -67,7 +67,7 @@ impl ClockReading {
 }
 
 impl HookStreamReader {
-    /// Reads on from a position until nobody takes it, or the stream breaks.
+    /// Reads from a position until nobody receives the events, or the stream breaks.
     pub(super) async fn run(self, mut from: Position) -> Result<(), StoreError> {
         loop {
             let error = match self.stream_store.watch_for(self.source, Some(&from)).await {
@@ -81,7 +81,8 @@ impl HookStreamReader {
                 return Err(error);
             }
             let now = now(&self.stream_store, self.source).await?;
-            // Once all of it is told the hook stands here: telling it may outlast what the stream remembers.
+            // The hook's position is `now` once the whole backfill is delivered: the delivery may take longer than the
+            // stream's history.
             if backfill::run(&self, &from).await?.is_err()
                 || self.send(None, Some(now.clone())).await.is_err()
             {
@@ -91,7 +92,7 @@ impl HookStreamReader {
         }
     }
 
-    /// Whether the stream can't go on at its position after this error.
+    /// Whether this error means that the stream can't continue at its position.
     fn is_position_lost(&self, error: &StoreError) -> bool {
         let StoreError::Fault(fault) = error else { return false };
         let Some(fault) = fault.downcast_ref::<Error>() else { return false };
@@ -100,7 +101,7 @@ impl HookStreamReader {
             self.metrics.fault("hook_event_too_large");
             tracing::error!(
                 hook,
-                "a change event is too large for the database to send; going on after it, with what the collections show"
+                "a change event is too large for the database to send; continuing after it, with events rebuilt from the collections"
             );
             return true;
         }
@@ -109,14 +110,14 @@ impl HookStreamReader {
             tracing::error!(
                 hook,
                 %error,
-                "the change stream's history is lost: events may be missing; telling what the collections still show"
+                "the change stream's history is lost; rebuilding events from the collections, some may be missing"
             );
             return true;
         }
         false
     }
 
-    /// Hands on what comes, until nobody takes it; `from` goes along.
+    /// Sends what the stream brings, until nobody receives it. Updates `from` on the way.
     async fn follow(
         &self,
         mut stream: ChangeStream<RawDocumentBuf>,
@@ -141,16 +142,16 @@ impl HookStreamReader {
         }
     }
 
-    /// One that isn't understood would not be the next time either: it is logged, and left out.
+    /// Decodes a change. A change that can't be decoded now can't be decoded later either: it is logged and skipped.
     fn read(&self, change: &RawDocument) -> Option<WebhookEvent> {
         self.source.read(change).unwrap_or_else(|error| {
             self.metrics.fault("hook_undecodable");
-            tracing::error!(hook = self.source.name(), %error, "a change was not understood and is not told");
+            tracing::error!(hook = self.source.name(), %error, "could not decode a change; skipping it");
             None
         })
     }
 
-    /// Hands on an event once it has rested.
+    /// Sends an event once it has been held back for `rest`.
     pub(super) async fn send(
         &self,
         event: Option<WebhookEvent>,
@@ -164,12 +165,12 @@ impl HookStreamReader {
     }
 }
 
-/// Where the stream is now.
+/// Returns the current end of the stream.
 pub(super) async fn now(stream_store: &Store, source: EventSource) -> Result<Position, StoreError> {
     let at = stream_store.moment().await?;
     let stream = stream_store.watch_for(source, None).await?;
     let token = stream.resume_token();
-    let token = token.ok_or_else(|| StoreError::Fault("a change stream that is nowhere".into()))?;
+    let token = token.ok_or_else(|| StoreError::Fault("the database returned no resume token".into()))?;
     Ok(Position { token: bson::serialize_to_bson(&token).map_err(Undecodable::from)?, at })
 }
 
@@ -179,7 +180,7 @@ fn token_of(change: &RawDocument) -> Result<Bson, Undecodable> {
 }
 
 impl Store {
-    /// Opens the stream of a hook's changes, after a position or from now on.
+    /// Opens the change stream of a source, after a position or from now on.
     async fn watch_for(
         &self,
         source: EventSource,

@@ -1,4 +1,4 @@
-//! Sends an event again that was set aside, when somebody asks for it.
+//! Sends an event that was set aside again, on request.
 
 use super::event::{self, EventPayload, Lane};
 use super::{HookKind, RunningWebhooks};
@@ -6,21 +6,21 @@ use crate::outbound::OutboundError;
 use crate::store::set_aside_events::{SetAside, Subject};
 use crate::store::{Store, StoreError};
 
-/// What came of it.
+/// The outcome of sending an event again.
 #[derive(Debug)]
 pub(crate) enum ResendOutcome {
-    /// The receiver took it.
+    /// The receiver accepted it.
     Taken,
-    /// Its message was deleted meanwhile: there is nothing to be told.
+    /// Its message was deleted meanwhile: there is nothing to send.
     Withdrawn,
     /// The hook is not configured here.
     NoHook,
-    /// The receiver did not take it.
+    /// The receiver did not accept it.
     Failed(OutboundError),
 }
 
 impl RunningWebhooks {
-    /// Sends it once. A message is sent with the text that it has now.
+    /// Sends the event once. A message is sent with its current text.
     pub(crate) async fn resend(&self, store: &Store, event: &SetAside) -> Result<ResendOutcome, StoreError> {
         let target = HookKind::named(&event.hook)
             .and_then(|kind| self.targets.iter().find(|target| target.kind == kind));
@@ -35,7 +35,7 @@ impl RunningWebhooks {
     }
 }
 
-/// Failures count by it, as for events that are told by themselves.
+/// Returns the lane of the event: failures count per lane, as for automatic delivery.
 fn lane(subject: &Subject) -> Lane {
     match subject {
         Subject::Sent { room, .. } | Subject::Edited { room, .. } | Subject::Deleted { room, .. } => {

@@ -1,8 +1,9 @@
-//! The events that have been read and aren't all told: which of them may be told now, and how far the hooks have come.
+//! The events that have been read and are not all delivered: selects the events that may be delivered now, and
+//! computes the position of the hooks.
 //!
-//! What counts against its size are events that aren't told. An event that is told leaves only its place in the stream,
-//! until all before it are told: of these there may be [`POSITIONS_PER_EVENT`] times as many. So one event that takes long holds up
-//! those behind it in its own lane, and not everybody's.
+//! Only undelivered events count against the window's size. A delivered event leaves its position in the stream, until
+//! all events before it are delivered. The window holds up to [`POSITIONS_PER_EVENT`] times as many positions. So a
+//! slow event delays only the events behind it in its own lane.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -10,31 +11,31 @@ use super::event::{HookKind, Lane, WebhookEvent};
 use super::reader::StreamRead;
 use crate::store::webhook_leases::Position;
 
-/// Places in the stream that are kept for each event that may wait. Each takes some 300 bytes.
+/// Positions in the stream that are kept for each undelivered event. Each takes about 300 bytes.
 const POSITIONS_PER_EVENT: usize = 16;
 
-/// Told one after the other within a lane, and moved on from the oldest.
+/// Delivers in order within a lane. Its position moves on with the oldest event.
 pub(super) struct DeliveryWindow {
     most: usize,
-    /// Events that aren't told.
+    /// The undelivered events.
     undelivered: usize,
     /// Number of the first slot.
     first: u64,
     slots: VecDeque<WindowSlot>,
-    /// What waits behind an event that is being told, or is ready, by lane.
+    /// Events that wait behind one that is ready or being delivered, by lane.
     lanes: HashMap<Lane, VecDeque<u64>>,
     ready: VecDeque<u64>,
     position: Position,
 }
 
 struct WindowSlot {
-    /// None once it is told.
+    /// None once it is delivered.
     event: Option<WebhookEvent>,
     position: Option<Position>,
 }
 
 impl DeliveryWindow {
-    /// An empty one, of a hook that stands there.
+    /// Creates an empty window at a position.
     pub(super) fn new(most: usize, position: Position) -> Self {
         Self {
             most,
@@ -51,12 +52,12 @@ impl DeliveryWindow {
         self.undelivered >= self.most || self.slots.len() >= self.most.saturating_mul(POSITIONS_PER_EVENT)
     }
 
-    /// Everything up to there is told.
+    /// Returns the position up to which everything is delivered.
     pub(super) fn position(&self) -> &Position {
         &self.position
     }
 
-    /// The oldest event of a hook that isn't.
+    /// Returns the oldest undelivered event of a hook.
     pub(super) fn oldest(&self, kind: HookKind) -> Option<&WebhookEvent> {
         self.slots.iter().filter_map(|slot| slot.event.as_ref()).find(|event| event.kind == kind)
     }
@@ -72,7 +73,7 @@ impl DeliveryWindow {
                 self.ready.push_back(number);
             }
         } else if let Some(last) = self.slots.back_mut() {
-            // Once the last event is told the hook stands here at once.
+            // Once the last event is delivered, the hook's position is here.
             last.position = read.position;
             return;
         }
@@ -80,14 +81,14 @@ impl DeliveryWindow {
         self.advance();
     }
 
-    /// The next event to be told, where one may be.
+    /// Returns the next event to deliver, if there is one.
     pub(super) fn next(&mut self) -> Option<(u64, WebhookEvent)> {
         let number = self.ready.pop_front()?;
         let event = self.slot(number)?.event.clone()?;
         Some((number, event))
     }
 
-    /// An event was told.
+    /// Marks an event as delivered.
     pub(super) fn mark_delivered(&mut self, number: u64) {
         let Some(event) = self.slot(number).and_then(|slot| slot.event.take()) else { return };
         self.undelivered -= 1;
