@@ -1,4 +1,4 @@
-//! What an event of the change stream says of rooms, their messages and members.
+//! Decodes change-stream events about rooms, their messages and members.
 
 use bson::{DateTime, RawDocument, Timestamp};
 
@@ -6,33 +6,33 @@ use crate::model::change::CommittedChange;
 use crate::model::receipts::Marks;
 use crate::store::codec::{self, Undecodable};
 
-/// An event, its fields found in one pass: there are ten, and looking each up by its name begins at the first.
+/// A change event. Its fields are found in one pass: there are ten, and each look-up by name would start at the first.
 pub(super) struct ChangeEvent<'a> {
     pub(super) operation: &'a str,
     pub(super) collection: &'a str,
-    /// When it was committed.
+    /// When the change was committed.
     pub(super) time: Timestamp,
-    /// When it was made, by the clock of the database's machine.
+    /// When the change was made, by the clock of the database's machine.
     pub(super) made: Option<DateTime>,
     /// The `documentKey`.
     pub(super) key: &'a RawDocument,
-    /// All of it, where it was inserted or replaced.
+    /// The whole document, if it was inserted or replaced.
     document: Option<&'a RawDocument>,
-    /// What changed in it, where it was updated.
+    /// The update description, if the document was updated.
     update: Option<&'a RawDocument>,
 }
 
-/// What is told of a collection itself, and of none of its documents.
+/// Operations on a whole collection, not on one of its documents.
 const OF_COLLECTIONS: [&str; 3] = ["drop", "rename", "dropIndexes"];
 
-/// What an event of the stream tells of.
+/// The subject of an event of the stream.
 pub(super) enum StreamEvent<'a> {
-    /// A document.
+    /// A changed document.
     Change(ChangeEvent<'a>),
-    /// A collection that isn't there any more by its name, or lacks an index.
+    /// A collection that was dropped or renamed, or lost an index.
     Dropped {
         collection: &'a str,
-        /// Whether all that was in it is gone, too.
+        /// Whether its documents are lost, too.
         all: bool,
         time: Timestamp,
     },
@@ -76,7 +76,7 @@ impl<'a> ChangeEvent<'a> {
         found(self.update, "updateDescription")
     }
 
-    /// The change of the room, where this is one that its sockets are told of; `id` is the document's.
+    /// Returns the change of the room if its sockets are notified of it; `id` is the document's.
     pub(super) fn change(&self, id: &RawDocument) -> Result<Option<CommittedChange>, Undecodable> {
         Ok(match (self.collection, self.operation) {
             ("messages", "insert") => codec::read_message(self.document()?)?.map(CommittedChange::Sent),
@@ -91,18 +91,18 @@ impl<'a> ChangeEvent<'a> {
         })
     }
 
-    /// Whether anyone is told of such a change.
+    /// Whether any part of this server handles such a change.
     pub(super) fn is_of_interest(&self) -> Result<bool, Undecodable> {
         Ok(match (self.collection, self.operation) {
-            // Of messages there are deletes only where a room is deleted, and then no one is left to be told.
+            // Messages are only deleted with their room, and then no socket is left to notify.
             ("messages" | "heartbeats", "insert" | "update")
             | ("members", "insert" | "update" | "delete")
             | ("presence", "insert" | "update" | "replace")
-            // Deleted are those that are folded.
+            // Batches are deleted once they are folded.
             | ("marks" | "erasures", "insert" | "delete")
-            // Of signals deletes are but their expiry.
+            // Ephemeral events are deleted when they expire.
             | ("rooms" | "signals", "insert") => true,
-            // One that is renamed or deleted.
+            // The room was renamed or deleted.
             ("rooms", "update") => {
                 let fields = self.updated_fields()?;
                 let mut removed = self.update()?.get_array("removedFields")?.into_iter();
@@ -114,7 +114,7 @@ impl<'a> ChangeEvent<'a> {
         })
     }
 
-    /// Whether a change of a member is one of who is in the room, and as what.
+    /// Whether a change of a member affects the list of members or a role.
     pub(super) fn is_of_membership(&self) -> Result<bool, Undecodable> {
         if self.operation != "update" {
             return Ok(true);
@@ -122,7 +122,7 @@ impl<'a> ChangeEvent<'a> {
         Ok(self.removes("pending")? || self.updated_fields()?.get("role")?.is_some())
     }
 
-    /// Whether a change of a member gives the member another address, or none.
+    /// Whether a change of a member sets or removes the member's email address.
     pub(super) fn is_of_address(&self) -> Result<bool, Undecodable> {
         let is_update = self.operation == "update";
         Ok(is_update && (self.updated_fields()?.get("email")?.is_some() || self.removes("email")?))
@@ -134,12 +134,12 @@ impl<'a> ChangeEvent<'a> {
     }
 }
 
-/// What stands in a field, of the type that it should be.
+/// Returns the value of a field, if it was there with the expected type.
 fn found<T>(value: Option<T>, name: &str) -> Result<T, Undecodable> {
     value.ok_or_else(|| Undecodable::new(&format!("no `{name}`")))
 }
 
-/// An edit or a delete of a message.
+/// Reads an edit or a delete of a message.
 fn read_update(id: &RawDocument, fields: &RawDocument) -> Result<Option<CommittedChange>, Undecodable> {
     let (_, id) = codec::read_message_id(id)?;
     if fields.get("deleted_at")?.is_some() {
@@ -149,7 +149,7 @@ fn read_update(id: &RawDocument, fields: &RawDocument) -> Result<Option<Committe
     Ok(Some(CommittedChange::Edited { id, text, updated_at, revision: codec::read_revision(fields)? }))
 }
 
-/// Marks of a member, where the update raised any: a server of an older version raises them so.
+/// Reads the receipt markers of a member, if the update raised any: a server of an older version raises them so.
 fn read_marks(id: &RawDocument, fields: &RawDocument) -> Result<Option<CommittedChange>, Undecodable> {
     let delivered = codec::read_int_if_any(fields, "delivered")?;
     let read = codec::read_int_if_any(fields, "read")?;

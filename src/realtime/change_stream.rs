@@ -1,16 +1,18 @@
-//! The change stream of a server, but for [`hooks`](crate::webhooks): what any server wrote -> [`CommittedChange`]s of rooms -> the hub.
+//! Reads this server's change stream: the committed writes of all servers become [`CommittedChange`]s of rooms, and go
+//! to the hub. The [`webhooks`](crate::webhooks) have streams of their own.
 //!
-//! It is the only road by which a socket hears of anything, so one server or twenty behave alike. A stream that
-//! breaks goes on where it was: elections and outages lose nothing. Where the database no longer has what came
-//! after that point, it begins at now, and every open room reads from the collection what it missed: the stream
-//! is the wake-up, the collection is the truth. Signals have no such truth, and are missed then.
+//! Sockets receive events only this way, so one server or twenty behave alike. A stream that breaks is resumed at its
+//! position: elections and outages lose nothing. If the database no longer has the history after that position, the
+//! stream starts at the current time, and every open room reads what it missed from the collections. The stream only
+//! wakes readers; the collections are authoritative. Ephemeral events are in no collection that could be read later,
+//! so they are lost in that case.
 //!
-//! A stream on which nothing happens looks like one that hangs. So the server writes a heartbeat document of its
-//! own, and is ready only while that comes round. Where a heartbeat that was written doesn't come round, and nothing else
-//! does, the stream hangs: it is left behind, and another is opened on another connection, from the last event on.
+//! An idle stream looks like one that hangs. So the server writes a heartbeat document of its own, and is ready only
+//! while its heartbeats come back. If a written heartbeat does not come back, and nothing else arrives, the stream
+//! hangs. The server then abandons it, and opens another stream on another connection, after the last received event.
 //!
-//! An event that is too large to be sent breaks every stream that comes to it. The next one begins at now, as after a loss
-//! of history.
+//! An event that is too large to be sent breaks every stream that reaches it. The next stream then starts at the
+//! current time, as after a loss of history.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,20 +45,20 @@ use crate::store::users::presence;
 use crate::store::{Last, LastNumbers, Presence, Store, StoreError, ephemeral};
 use crate::telemetry::metrics::Metrics;
 
-/// The pause before a stream that can't be opened is tried again.
+/// The pause before another try to open a stream.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// How long opening a stream may take at first; it doubles with each try that took longer...
+/// The first timeout for opening a stream. It doubles after each try that timed out...
 const FIRST_OPENING: Duration = Duration::from_secs(5);
 
-/// ...up to this: the database passes over all that happened since the resume token before it answers.
+/// ...up to this limit. Before it answers, the database passes over everything since the resume token.
 const LONGEST_OPENING: Duration = Duration::from_mins(10);
 
-/// A revision is stamped a moment before it is committed: those this much older than the last change heard of are told
-/// again after a gap.
+/// A revision is stamped shortly before it is committed. After a gap, revisions this much older than the last received
+/// change are sent again.
 const STAMPED_BEFORE: Duration = Duration::from_secs(10);
 
-/// Reads the stream.
+/// Reads the change stream and dispatches its events.
 pub(crate) struct ChangeStreamReader {
     /// A store with a client of its own, since a waiting stream holds one of the pool's connections.
     pub(crate) stream_store: Store,
@@ -67,29 +69,29 @@ pub(crate) struct ChangeStreamReader {
     pub(crate) numbers: Arc<LastNumbers>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) heartbeat: Arc<Heartbeat>,
-    /// Rooms that have changed.
+    /// The queue of changed rooms.
     pub(crate) changes: room_change_notifier::RoomChangeQueue,
     pub(crate) presence: PresenceQueue,
 }
 
-/// Why a stream is followed no more.
+/// Why a stream ended, and how to continue.
 struct StreamEnd {
-    /// Where the next one goes on; none where that is lost.
+    /// The resume point for the next stream; none if it is lost.
     token: Option<ResumeToken>,
-    /// Whether any event came.
+    /// Whether any event was received.
     any: bool,
-    /// Whether the database answered that it won't go on.
+    /// Whether the database refused to continue the stream.
     refused: bool,
 }
 
-/// For how long nothing has come. Its clock is looked at only while nothing does.
+/// Measures how long nothing was received. It uses a clock only while nothing is received.
 struct QuietTimer {
     ticks: tokio::time::Interval,
     quiet: u32,
 }
 
 impl QuietTimer {
-    /// So many ticks are a quiet time that is [long](Self::is_long).
+    /// After this many ticks a quiet time is [long](Self::is_long).
     const LONG: u32 = 4;
 
     fn new(long: Duration) -> Self {
@@ -107,19 +109,19 @@ impl QuietTimer {
         self.quiet > Self::LONG
     }
 
-    /// Something came.
+    /// Restarts the measurement: something was received.
     fn ends(&mut self) {
         self.quiet = 0;
     }
 }
 
 impl ChangeStreamReader {
-    /// Opens the stream: what is written from now on will be heard.
+    /// Opens the stream: everything that is written from now on will be received.
     pub(crate) async fn open(&self) -> Result<ChangeStream<RawDocumentBuf>, Error> {
         self.stream_store.watch(None, self.settings.read_from).await
     }
 
-    /// Takes the marks that were there before the stream was opened.
+    /// Reads the state that existed before the stream was opened: receipts, online users and erasures.
     pub(crate) async fn begin(&self) -> Result<(), StoreError> {
         self.store.read_clock().await?;
         // As in `catch_up`.
@@ -129,11 +131,11 @@ impl ChangeStreamReader {
         self.store.read_journal().await
     }
 
-    /// Reads on, for ever.
+    /// Reads the stream. Never returns.
     pub(crate) async fn run(mut self, mut stream: ChangeStream<RawDocumentBuf>) {
-        // No one comes in before the first heartbeat has come round.
+        // No client connects before the first heartbeat has come back.
         let mut last = Timestamp { time: 0, increment: 0 };
-        // Hanging calls of the driver that may be left behind.
+        // Limits the hanging driver calls that may be abandoned.
         let calls = Arc::new(Semaphore::new(self.settings.hanging));
         let mut backoff = Backoff::default();
         loop {
@@ -151,7 +153,7 @@ impl ChangeStreamReader {
         }
     }
 
-    /// Takes events until the stream breaks, or hangs.
+    /// Dispatches events until the stream breaks or hangs.
     async fn follow(
         &mut self,
         mut stream: ChangeStream<RawDocumentBuf>,
@@ -187,41 +189,41 @@ impl ChangeStreamReader {
                     continue;
                 }
                 Some(Err(error)) => error,
-                // An invalidate event ends a stream: the database was dropped. Nothing can be resumed after it.
+                // An invalidate event ends a stream: the database was dropped. The stream can't be resumed after it.
                 None => {
                     self.store.indexes().doubt();
                     return StreamEnd { token: None, any: newest.is_some(), refused: false };
                 }
             };
             self.metrics.fault("feed");
-            tracing::warn!(%error, "the change stream broke");
+            tracing::warn!(%error, "the change stream broke; resuming it");
             let token = stream.resume_token().filter(|_| !self.is_position_lost(&error));
             let refused = matches!(StoreError::from(error), StoreError::Fault(_));
             return StreamEnd { token, any: newest.is_some(), refused };
         }
     }
 
-    /// Leaves a stream behind that hangs. The driver's future ends by itself, with its connection: it must not be dropped
-    /// half way.
+    /// Abandons a stream that hangs. The driver's future ends by itself, with its connection: it must not be dropped
+    /// while it runs.
     fn abandon(&mut self, mut stream: ChangeStream<RawDocumentBuf>, permit: OwnedSemaphorePermit) {
         self.metrics.fault("feed_hangs");
         tracing::error!(
-            "the change stream hangs: heartbeats are written and don't come round; opening another"
+            "the change stream hangs: heartbeats are written but don't come back; opening another stream"
         );
         tokio::spawn(async move {
             let _permit = permit;
-            // Also an error of a connection that is closed in the end.
+            // This may also be an error of a connection that is closed in the end.
             drop(stream.next().await);
         });
         self.reconnect();
     }
 
-    /// From now on streams are opened on connections of their own.
+    /// Opens streams on new connections from now on.
     fn reconnect(&mut self) {
         match self.stream_store.reconnected() {
             Ok(store) => self.stream_store = store,
             Err(error) => {
-                tracing::warn!(%error, "no new connections for the change stream; keeping the old ones");
+                tracing::warn!(%error, "could not open new connections for the change stream; keeping the old ones");
             }
         }
     }
@@ -243,22 +245,22 @@ impl ChangeStreamReader {
             Ok(None) => {}
             Err(error) => {
                 self.metrics.fault("feed_undecodable");
-                tracing::error!(%error, "a change was not understood and is not told");
+                tracing::error!(%error, "could not decode a change; skipping it");
             }
         }
     }
 
-    /// Whether a stream can't go on at its resume token after this error.
+    /// Whether this error means that a stream can't continue at its resume token.
     fn is_position_lost(&self, error: &Error) -> bool {
         if is_too_large(error) {
             self.metrics.fault("feed_event_too_large");
-            tracing::error!("a change event is too large for the database to send; going on after it");
+            tracing::error!("a change event is too large for the database to send; continuing after it");
             return true;
         }
         is_history_lost(error)
     }
 
-    /// Opens the stream again, at `token` where that is still possible.
+    /// Opens the stream again, at `token` if that is still possible.
     async fn reopen(
         &mut self,
         mut token: Option<ResumeToken>,
@@ -278,7 +280,7 @@ impl ChangeStreamReader {
                 }
                 Err(error) => {
                     self.metrics.fault("feed");
-                    tracing::warn!(%error, "the change stream can't be opened; trying again");
+                    tracing::warn!(%error, "could not open the change stream; trying again");
                     if let StoreError::Fault(error) = &error
                         && (error.downcast_ref().is_some_and(|error| self.is_position_lost(error))
                             || backoff.refused())
@@ -294,14 +296,14 @@ impl ChangeStreamReader {
         }
     }
 
-    /// Opens a stream within a limit. Past it the call is left behind, and the next one goes over other connections.
+    /// Opens a stream within a limit. After a timeout the call is abandoned, and the next one uses other connections.
     async fn open_at(
         &mut self,
         token: Option<ResumeToken>,
         calls: &Arc<Semaphore>,
         limit: Duration,
     ) -> Result<ChangeStream<RawDocumentBuf>, StoreError> {
-        // Nobody closes it.
+        // The semaphore is never closed.
         let permit = calls.clone().acquire_owned().await.ok();
         let (store, read_from) = (self.stream_store.clone(), self.settings.read_from);
         let opening = tokio::spawn(async move {
@@ -322,18 +324,18 @@ impl ChangeStreamReader {
     async fn catch_up(&self, last: Timestamp) {
         let before = u32::try_from(STAMPED_BEFORE.as_secs()).unwrap_or(u32::MAX);
         let since = Timestamp { time: last.time.saturating_sub(before), increment: 0 };
-        // The stream begins at what the primary has done, a snapshot shows what a majority has: once a later write
-        // is on a majority nothing lies between the two.
+        // The stream begins at the primary's latest operation, while a snapshot shows majority-committed data. Once a
+        // majority has a later write, nothing lies between the two.
         while let Err(error) = self.heartbeat.beat(&self.store).await {
-            tracing::warn!(%error, "waiting for the database to read what was missed");
+            tracing::warn!(%error, "could not write a heartbeat before reading the missed changes; trying again");
             tokio::time::sleep(RETRY_PAUSE).await;
         }
         while let Err(error) = self.store.read_journal().await {
-            tracing::warn!(%error, "waiting for the database to read the marks that were missed");
+            tracing::warn!(%error, "could not read the missed receipt markers; trying again");
             tokio::time::sleep(RETRY_PAUSE).await;
         }
         self.numbers.forget_all();
-        // First: the same erasure ends memberships, and its code is the one that counts.
+        // First, because the same erasure also ends memberships, and its close code must win.
         loop {
             match self.store.read_erasing().await {
                 Ok(users) => {
@@ -356,13 +358,16 @@ impl ChangeStreamReader {
         let now = loop {
             match self.store.moment().await {
                 Ok(now) => break now,
-                Err(error) => tracing::warn!(%error, "waiting for the database to say what time it is"),
+                Err(error) => tracing::warn!(%error, "could not read the cluster time; trying again"),
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         };
         let rooms = self.hub.begin_catch_up(now);
         self.metrics.fault("feed_history_lost");
-        tracing::error!(rooms = rooms.len(), "the change stream's history is lost; reading what was missed");
+        tracing::error!(
+            rooms = rooms.len(),
+            "the change stream's history is lost; reading the missed changes from the collections"
+        );
         for (room, told) in rooms {
             let Some(told) = told else {
                 self.hub.close(room, Close::GoingAway);
@@ -370,7 +375,7 @@ impl ChangeStreamReader {
             };
             loop {
                 match self.store.missed(room, told, since).await {
-                    // Whoever comes back to a room that was deleted hears that it was.
+                    // A client that reconnects to a deleted room is notified of the deletion.
                     Ok(Some((snapshot, _))) if snapshot.members.is_empty() => {
                         self.hub.close(room, Close::GoingAway);
                     }
@@ -379,7 +384,7 @@ impl ChangeStreamReader {
                     }
                     Ok(None) | Err(StoreError::Fault(_)) => self.hub.close(room, Close::GoingAway),
                     Err(error) => {
-                        tracing::warn!(%error, %room, "reading what a room missed failed; trying again");
+                        tracing::warn!(%error, %room, "could not read what a room missed; trying again");
                         tokio::time::sleep(RETRY_PAUSE).await;
                         continue;
                     }
@@ -389,11 +394,11 @@ impl ChangeStreamReader {
         }
     }
 
-    /// A collection, or an index of it, was dropped by somebody. What is missing is made again; clients come back to what
-    /// there is then.
+    /// Handles a dropped collection or index. What is missing is created again. Clients reconnect and load what exists
+    /// then.
     fn on_drop(&self, collection: &str, all: bool) {
         self.metrics.fault("dropped");
-        tracing::error!(collection, all, "a collection or an index of Parlor's was dropped; making it again");
+        tracing::error!(collection, all, "a collection or an index of Parlor was dropped; creating it again");
         self.store.indexes().doubt();
         match collection {
             "rooms" | "messages" | "members" | "marks" if all => {
@@ -404,13 +409,13 @@ impl ChangeStreamReader {
                 self.store.contacts().all_went_offline();
                 self.heartbeat.mark_re_registered();
             }
-            // What is left of an erasure went with it.
+            // The remaining erasures were dropped with the collection.
             "erasures" if all => self.store.erasing().forget(),
             _ => {}
         }
     }
 
-    /// Takes one event; gives its time where it was a room's, or a heartbeat.
+    /// Dispatches one event. Returns its time if it belongs to a room or is a heartbeat.
     fn dispatch(&self, event: &ChangeEvent<'_>) -> Result<Option<Timestamp>, Undecodable> {
         if !event.is_of_interest()? {
             return Ok(None);
@@ -461,7 +466,7 @@ impl ChangeStreamReader {
         if event.collection == "members" && event.operation != "update" {
             self.store.contacts().changed(room);
         }
-        // First: whoever joins once the hub has come so far finds it there.
+        // First, so that a socket that joins once the hub has reached this time finds it there.
         self.store.touched().saw(room, time);
         if self.hub.advance_to(room, time)
             && let Some(change) = event.change(id)?
@@ -474,29 +479,29 @@ impl ChangeStreamReader {
                 self.hub.request_recheck(room, Some(&user), time);
                 self.room_changed(room, time);
             } else if event.is_of_address()? && self.hub.has_inboxes_of_others(room, &user) {
-                // A user alone in a thousand rooms reads none of them for an address of their own.
+                // A user who is alone in a thousand rooms reads none of them because of the user's own address.
                 self.changes.saw(room, time);
             }
         }
         Ok(())
     }
 
-    /// How long ago it was made.
+    /// Records the time since the change was made.
     fn note_lag(&self, event: &ChangeEvent<'_>) {
         if let Some(made) = event.made {
             let ms = self.store.now().0 - made.timestamp_millis();
-            // The database's clock is estimated: it may differ either way.
+            // The database's clock is estimated: it may differ in either direction.
             self.metrics.lag(Duration::from_millis(u64::try_from(ms).unwrap_or_default()));
         }
     }
 
-    /// Someone came, or went.
+    /// Handles a presence change.
     fn on_presence(&self, event: &ChangeEvent<'_>) -> Result<(), Undecodable> {
         let user = presence::read_id(event.key)?;
         let presence = match event.operation {
             "update" => presence::read_update(event.updated_fields()?)?,
-            // The database may write the removal of one server as a replacement: as long as another one is left, nothing has
-            // changed.
+            // The database may write the removal of one server as a replacement. While another server is left, nothing
+            // has changed.
             "replace" => Some(Presence::read(event.document()?)?).filter(|presence| !presence.online),
             _ => Some(Presence::read(event.document()?)?),
         };
@@ -509,20 +514,20 @@ impl ChangeStreamReader {
         Ok(())
     }
 
-    /// An erasure was asked for, or has ended.
+    /// Handles an erasure that was requested or has ended.
     fn on_erasure(&self, event: &ChangeEvent<'_>) -> Result<(), Undecodable> {
         let user = presence::read_id(event.key)?;
         if event.operation == "delete" {
             self.store.erasing().remove(&user);
         } else {
-            // First: a socket that registers from here on finds it.
+            // First, so that a socket that registers from here on finds the erasure.
             self.store.erasing().add(user.clone());
             self.outboxes.close_user(&user, Close::Erased);
         }
         Ok(())
     }
 
-    /// Marks were raised, or have been folded.
+    /// Handles receipt markers that were raised or folded.
     fn on_marks(&self, event: &ChangeEvent<'_>) -> Result<(), Undecodable> {
         let time = event.time;
         if event.operation == "delete" {
@@ -531,10 +536,10 @@ impl ChangeStreamReader {
         }
         self.note_lag(event);
         let mut batch = journal::read_batch(event.document()?)?;
-        // What becomes of a room's messages by all of them is told once.
+        // Sorted, so that each room is updated once with all its markers.
         batch.marks.sort_by_key(|mark| mark.room);
         let batch = Arc::new(batch);
-        // First: whoever joins once the hub has come so far finds it there.
+        // First, so that a socket that joins once the hub has reached this time finds it there.
         self.store.overlay().heard(time, &batch, Instant::now());
         for of_room in batch.marks.chunk_by(|one, other| one.room == other.room) {
             let room = of_room[0].room;
@@ -547,7 +552,7 @@ impl ChangeStreamReader {
         Ok(())
     }
 
-    /// A room was made, renamed or deleted.
+    /// Handles a room that was created, renamed or deleted.
     fn on_room(&self, event: &ChangeEvent<'_>, room: RoomId) -> Result<(), Undecodable> {
         let time = event.time;
         self.store.touched().saw(room, time);
@@ -561,7 +566,7 @@ impl ChangeStreamReader {
         Ok(())
     }
 
-    /// A room, or who is in it, has changed.
+    /// Queues a change of a room or of its members.
     fn room_changed(&self, room: RoomId, time: Timestamp) {
         if self.hub.has_inboxes_in(room) {
             self.changes.saw(room, time);

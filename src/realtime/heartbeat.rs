@@ -1,5 +1,5 @@
-//! The heartbeat: a document that each server writes and waits to hear of. A change stream on which nothing happens
-//! looks like one that hangs; this tells them apart.
+//! The heartbeat: a document that each server writes, and then waits for in its change stream. An idle change stream
+//! looks like one that hangs; the heartbeat tells them apart.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -15,36 +15,38 @@ use crate::protocol::close::Close;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// Heartbeats under way whose sending is remembered. One that took longer says nothing of the database's clock.
+/// Heartbeats in flight whose send time is remembered. A heartbeat that took longer says nothing about the database's
+/// clock.
 const MAX_PENDING: usize = 32;
 
-/// How often it is looked within `feed.close_ms` whether sockets are to be closed...
+/// How often within `feed.close_ms` the server checks whether sockets have to be closed...
 const CHECKS: u32 = 20;
 
-/// ...and at least this often.
+/// ...and the longest interval between two checks.
 const MAX_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What was last written, and what last came round.
+/// The last heartbeat that was written, and the last one that came back.
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
     server: ObjectId,
     written: AtomicI64,
     received: watch::Sender<i64>,
     received_at: Mutex<Option<Instant>>,
-    /// When the last few were sent, that didn't come round.
+    /// The send times of the last few heartbeats that have not come back.
     sent: Mutex<VecDeque<(i64, Instant)>>,
-    /// The first one that a majority has and that hasn't come round, nor any later one; since when a majority has it.
+    /// The first majority-committed heartbeat that has not come back, nor any later one, and since when a majority has
+    /// it.
     unreturned: Mutex<Option<(i64, Instant)>>,
-    /// There was no document of this server's.
+    /// Notified when this server's document had to be created.
     re_registered: Notify,
     /// `feed.overdue_ms`
     overdue: Duration,
-    /// None has come round for `feed.close_ms`.
+    /// No heartbeat has come back for `feed.close_ms`.
     silent: AtomicBool,
 }
 
 impl Heartbeat {
-    /// Of a server whose heartbeats are overdue after so long.
+    /// Creates the heartbeat of a server. Heartbeats are overdue after `overdue`.
     pub(crate) fn new(server: ObjectId, overdue: Duration) -> Self {
         Self {
             server,
@@ -59,28 +61,28 @@ impl Heartbeat {
         }
     }
 
-    /// The `_id` of the document.
+    /// Returns the `_id` of the heartbeat document: the server's id.
     pub(crate) fn server(&self) -> ObjectId {
         self.server
     }
 
-    /// Resolves when the document was written re_registered: for the first time, or because another server took this one for
-    /// dead and removed it, with all that was known of it. For one to wait.
+    /// Resolves when the document was created: for the first time, or because another server declared this one dead
+    /// and removed it, with this server's presence. For a single waiter.
     pub(crate) async fn re_registered(&self) {
         self.re_registered.notified().await;
     }
 
-    /// What was known of this server's users is gone.
+    /// Reports that the presence of this server's users is lost.
     pub(crate) fn mark_re_registered(&self) {
         self.re_registered.notify_one();
     }
 
-    /// How long ago a heartbeat came round; none if never.
+    /// Returns how long ago a heartbeat came back; none if none ever did.
     pub(crate) fn age(&self) -> Option<Duration> {
         self.received_at.lock().unwrap_or_else(PoisonError::into_inner).map(|at| at.elapsed())
     }
 
-    /// One came round. Gives when it was sent.
+    /// Records a heartbeat that came back. Returns when it was sent.
     pub(crate) fn on_beat(&self, beat: i64) -> Option<Instant> {
         *self.received_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         self.received.send_if_modified(|last| std::mem::replace(last, beat.max(*last)) < beat);
@@ -94,24 +96,25 @@ impl Heartbeat {
         sent.front().filter(|(other, _)| *other == beat).map(|(_, at)| *at)
     }
 
-    /// Whether no heartbeat has come round for `feed.overdue_ms`: what another server has done may not be known here.
+    /// Whether no heartbeat has come back for `feed.overdue_ms`: recent changes of other servers may be unknown here.
     pub(crate) fn is_overdue(&self) -> bool {
         self.age().is_none_or(|age| age > self.overdue)
     }
 
-    /// Whether heartbeats are overdue that were written: the stream hangs, and not the database.
+    /// Whether written heartbeats are overdue: then the stream hangs, and not the database.
     pub(crate) fn is_missing(&self) -> bool {
-        // What a majority has this moment may still be on its way.
+        // A heartbeat that a majority has just acknowledged may still be on its way.
         let on_its_way = self.overdue / 4;
         self.is_overdue() && self.unreturned().is_some_and(|(_, since)| since.elapsed() > on_its_way)
     }
 
-    /// Whether none has come round for `feed.close_ms`: no socket is to be open here.
+    /// Whether no heartbeat has come back for `feed.close_ms`: then no socket may be open here.
     pub(crate) fn is_silent(&self) -> bool {
         self.silent.load(Ordering::Relaxed)
     }
 
-    /// Closes all sockets once no heartbeat has come round for `feed.close_ms`, and for as long as none does; for ever.
+    /// Closes all sockets once no heartbeat has come back for `feed.close_ms`, and for as long as none does. Never
+    /// returns.
     pub(crate) async fn watch(self: Arc<Self>, close: Duration, outboxes: Sessions, metrics: Arc<Metrics>) {
         let tick = (close / CHECKS).min(MAX_CHECK_INTERVAL);
         let mut ticks = tokio::time::interval(tick);
@@ -119,7 +122,7 @@ impl Heartbeat {
         let mut silence = Duration::ZERO;
         loop {
             ticks.tick().await;
-            // Looks are counted, and not what a clock says: nothing can have come while this process stood still.
+            // Counts checks instead of reading a clock: while this process was suspended, nothing could be received.
             silence = if self.is_overdue() { silence + tick } else { Duration::ZERO };
             let silent = silence + self.overdue >= close;
             if silent {
@@ -129,10 +132,10 @@ impl Heartbeat {
                 (false, true) => {
                     metrics.limit("feed_close_ms");
                     tracing::error!(
-                        "no heartbeat has come round for feed.close_ms; sockets are closed until one does"
+                        "no heartbeat has come back for feed.close_ms; closing all sockets until one does"
                     );
                 }
-                (true, false) => tracing::info!("heartbeats come round again; sockets are taken again"),
+                (true, false) => tracing::info!("heartbeats come back again; accepting sockets again"),
                 _ => {}
             }
         }
@@ -146,7 +149,7 @@ impl Heartbeat {
         self.unreturned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes a heartbeat every `interval`, for ever.
+    /// Writes a heartbeat every `interval`. Never returns.
     pub(crate) async fn run(self: Arc<Self>, store: Store, interval: Duration, metrics: Arc<Metrics>) {
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -154,22 +157,22 @@ impl Heartbeat {
             ticks.tick().await;
             if let Err(error) = self.beat(&store).await {
                 metrics.fault("heartbeat");
-                tracing::warn!(%error, "writing the heartbeat failed");
+                tracing::warn!(%error, "could not write the heartbeat; trying again");
             }
         }
     }
 
-    /// Resolves when everything that was written before the call has come through the feed. Whoever calls limits how
-    /// long that may take.
+    /// Resolves when everything that was written before the call has come through the change stream. The caller sets
+    /// the timeout.
     pub(crate) async fn wait_for_round_trip(&self, store: &Store) -> Result<(), StoreError> {
         let mut received = self.received.subscribe();
         let written = self.beat(store).await?;
-        // The sender is ours: it can't be gone.
+        // This object owns the sender, so it can't be gone.
         let _ = received.wait_for(|received| *received >= written).await;
         Ok(())
     }
 
-    /// Writes a heartbeat, and gives its number once a majority has it.
+    /// Writes a heartbeat. Returns its number once a majority has it.
     pub(crate) async fn beat(&self, store: &Store) -> Result<i64, StoreError> {
         let beat = {
             let mut sent = self.sent();

@@ -14,7 +14,7 @@ use super::sessions::Sessions;
 use crate::protocol::close::Close;
 use crate::telemetry::metrics::Metrics;
 
-/// The pause after sockets were closed, for what they held to be given back.
+/// The pause after sockets were closed, in which their bytes are released.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Sockets that are closed between two pauses.
@@ -36,7 +36,7 @@ struct SharedBytes {
 pub(crate) struct Charge(Option<(HeldBytes, usize)>);
 
 impl HeldBytes {
-    /// With nothing held, and this bound.
+    /// Creates an empty count with this bound.
     pub(crate) fn new(most: usize) -> Self {
         Self(Arc::new(SharedBytes { bytes: AtomicUsize::default(), most, over: Notify::new() }))
     }
@@ -55,7 +55,7 @@ impl HeldBytes {
         self.0.bytes.load(Ordering::Relaxed)
     }
 
-    /// Closes the sockets with most waiting while the server is over its bound, for ever.
+    /// Closes the sockets with the most waiting bytes while the server is over its bound. Never returns.
     pub(crate) async fn relieve(self, outboxes: Sessions, metrics: Arc<Metrics>) {
         loop {
             self.0.over.notified().await;

@@ -9,11 +9,11 @@ use crate::store::Snapshot;
 
 /// The point up to which a history already contains the events of its room.
 pub(crate) struct HistoryWatermark {
-    /// All that was committed up to then, but marks.
+    /// Everything that was committed up to then, except receipt markers.
     time: Timestamp,
-    /// The number of its last message. One that comes again, since the stream had to be caught up with, has a later time.
+    /// The number of its last message. A message that arrives again after a catch-up has a later time.
     newest: i64,
-    /// Of those as many as were known: until something later comes they have to be looked at.
+    /// The lowest markers that the history contained. They are compared until an event with a later time arrives.
     marks: Option<Box<MinMarks<UserId>>>,
 }
 
@@ -25,8 +25,8 @@ impl HistoryWatermark {
         Self { time: snapshot.time, newest, marks }
     }
 
-    /// Whether this was shown. Frames come in the order of their times.
-    pub(crate) fn has(&mut self, frame: &Frame) -> bool {
+    /// Whether the history already contained this frame. Frames arrive in the order of their times.
+    pub(crate) fn contains(&mut self, frame: &Frame) -> bool {
         if frame.time > self.time {
             self.marks = None;
             return frame.delivers.as_ref().is_some_and(|(message, _)| message.get() <= self.newest);
@@ -69,25 +69,29 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_was_shown_where_the_marks_of_the_history_say_so_whenever_it_came() {
+    fn status_is_known_when_the_markers_of_the_history_show_it() {
         let mut history = shown(&[(1, 9, 9), (2, 7, 5), (3, 8, 4)]);
         for (message, author, reached, expected) in [
             (7, 1, Status::Delivered, true),
             (8, 1, Status::Delivered, false),
             (4, 1, Status::Read, true),
             (5, 1, Status::Read, false),
-            // By another's marks: the author's own never count.
+            // The other member's markers decide: those of the author never count.
             (8, 2, Status::Delivered, true),
             (9, 2, Status::Delivered, false),
             (5, 3, Status::Read, true),
             (6, 3, Status::Read, false),
         ] {
-            assert_eq!(history.has(&marked(message, author, reached, 9)), expected, "{message} by {author}");
+            assert_eq!(
+                history.contains(&marked(message, author, reached, 9)),
+                expected,
+                "{message} by {author}"
+            );
         }
-        assert!(history.has(&Frame::new("{}".into(), at(10))));
-        assert!(!history.has(&marked(4, 1, Status::Read, 11)), "what comes after the history is told");
+        assert!(history.contains(&Frame::new("{}".into(), at(10))));
+        assert!(!history.contains(&marked(4, 1, Status::Read, 11)), "what comes after the history is told");
         assert!(
-            !shown(&[(1, 9, 9)]).has(&marked(5, 1, Status::Delivered, 9)),
+            !shown(&[(1, 9, 9)]).contains(&marked(5, 1, Status::Delivered, 9)),
             "to nobody there is nothing shown"
         );
     }

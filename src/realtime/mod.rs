@@ -1,4 +1,4 @@
-//! From the change stream to the outboxes of sockets.
+//! The path of an event from the change stream to the outboxes of sockets.
 
 pub(crate) mod change_event;
 pub(crate) mod change_stream;

@@ -28,7 +28,7 @@ pub(super) struct OneRoom {
 impl OneRoom {
     /// A frame as this socket has it, where it has it.
     pub(super) fn take(&mut self, frame: &Frame, caller: &Caller) -> Result<Option<Utf8Bytes>, Close> {
-        if frame.is_for_inboxes() || self.shown.as_mut().is_some_and(|shown| shown.has(frame)) {
+        if frame.is_for_inboxes() || self.shown.as_mut().is_some_and(|shown| shown.contains(frame)) {
             return Ok(None);
         }
         if let Some(user) = &frame.dismisses {

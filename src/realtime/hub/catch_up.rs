@@ -1,4 +1,4 @@
-//! Where the change stream broke: it goes on where it was, or each room is told what it missed before anything else.
+//! Handles a broken change stream: it is resumed at its position, or each room first receives what it missed.
 
 use std::sync::Arc;
 
@@ -10,18 +10,18 @@ use crate::model::change::CommittedChange;
 use crate::protocol::close::Close;
 use crate::store::Snapshot;
 
-/// What a room missed, read from the collection.
+/// What a room missed, read from the collections.
 #[derive(Debug)]
 pub(crate) struct CatchUp {
     /// The room as it is now.
     pub(crate) snapshot: Snapshot,
-    /// What changed, oldest first; marks are in the snapshot.
+    /// The changes, oldest first; receipt markers are in the snapshot.
     pub(crate) changes: Vec<CommittedChange>,
 }
 
 impl HubEntry {
-    /// Sends those away to a fresh history who joined while the stream was broken: what of the missed is in theirs
-    /// can't be told. False where nobody is left.
+    /// Closes the sockets that joined while the stream was lost, so that they reconnect and read a new history. Their
+    /// histories may or may not contain the missed changes. Returns false if no socket is left.
     fn send_late_away(&mut self) -> bool {
         for socket in std::mem::take(&mut self.late) {
             socket.close(Close::GoingAway);
@@ -32,27 +32,28 @@ impl HubEntry {
 }
 
 impl Hub {
-    /// The stream broke.
+    /// Records that the stream is lost.
     pub(crate) fn stream_lost(&self) {
         self.rooms().stream_lost = true;
     }
 
-    /// The stream goes on where it was, or all has been caught up with.
+    /// Records that the stream was resumed, or that all rooms have caught up.
     pub(crate) fn stream_restored(&self) {
         let mut rooms = self.rooms();
         rooms.stream_lost = false;
         rooms.entries.values_mut().for_each(|entry| entry.late = Vec::new());
     }
 
-    /// Changes were missed. From here on they wait, until each of the rooms given back has
-    /// [`caught_up`](Self::finish_catch_up); with each the greatest number that it has told of, where that is known.
+    /// Begins to catch up after changes were missed. From here on, new changes wait until
+    /// [`finish_catch_up`](Self::finish_catch_up) was called for each returned room. With each room comes the greatest
+    /// message number that it has sent, if that is known.
     ///
-    /// `now` is a moment after all that was missed.
+    /// `now` is a cluster time after all missed changes.
     pub(crate) fn begin_catch_up(&self, now: Timestamp) -> Vec<(RoomId, Option<i64>)> {
         let mut behind = Vec::new();
         let mut rooms = self.rooms();
         rooms.reached = rooms.reached.max(Some(now));
-        // What rooms a user is in may have changed, too.
+        // The rooms of a user may have changed, too.
         rooms.inboxes.values().flatten().for_each(|socket| socket.close(Close::GoingAway));
         rooms.entries.retain(|room, entry| {
             entry.sockets.retain(|socket| !socket.is_of_inbox());
@@ -60,7 +61,7 @@ impl Hub {
                 match std::mem::replace(&mut entry.state, RoomPhase::Loading(PendingLoad::default())) {
                     RoomPhase::Live(open) if !open.is_trimmed() => RoomPhase::CatchingUp(open, Vec::new()),
                     behind @ RoomPhase::CatchingUp(..) => behind,
-                    // Whatever is read for it now may lack what was missed, and nobody would tell of that.
+                    // A load that is under way may lack the missed changes, and nothing would send them.
                     RoomPhase::Loading(_)
                     | RoomPhase::Idle
                     | RoomPhase::Live(_)
@@ -70,7 +71,7 @@ impl Hub {
                     }
                 };
             let stays = entry.send_late_away();
-            // What nobody is left to be told isn't read.
+            // A room without sockets is not read.
             if stays && let RoomPhase::CatchingUp(open, _) = &entry.state {
                 behind.push((*room, open.last()));
             }
@@ -79,7 +80,7 @@ impl Hub {
         behind
     }
 
-    /// Sends all sockets away, to come back to what there is: that is not what they know of.
+    /// Closes all sockets, so that they reconnect: the data that they know is gone.
     pub(crate) fn send_all_away(&self) {
         let mut rooms = self.rooms();
         let of_rooms = rooms.entries.values().flat_map(|entry| &entry.sockets);
@@ -87,7 +88,7 @@ impl Hub {
         rooms.entries.clear();
     }
 
-    /// Tells a room what it missed, and then what waited.
+    /// Sends a room what it missed, and then the changes that waited.
     pub(crate) fn finish_catch_up(&self, room: RoomId, missed: CatchUp) {
         let mut rooms = self.rooms();
         let Some(entry) = rooms.entries.get_mut(&room) else { return };

@@ -1,7 +1,7 @@
-//! Sockets with frames that can wait: those that tell anyone but its author how far a message has come. Most are written with
-//! whatever comes next, as one write instead of two; writes are a third of a server's processor time. Saturated, 200 rooms of
-//! two who write in turn: 3.1 instead of 3.9 writes a message, and 19% less processor time of Parlor (medians of four runs in
-//! turn).
+//! Sockets with frames that can wait: status updates for anyone but the message's author. Usually they are written
+//! together with the next frame, as one write instead of two; writes are a third of a server's processor time.
+//! Saturated, with 200 rooms of two members who write in turn: 3.1 instead of 3.9 writes a message, and 19% less
+//! processor time of Parlor (medians of four runs in turn).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,22 +10,23 @@ use tokio::sync::Notify;
 
 use crate::realtime::outbox::Outbox;
 
-/// Frames wait as long as this at least, and twice as long at most. Nobody sees it, and a chat's next message may come in it.
+/// Frames wait at least this long, and at most twice as long. No user notices it, and a chat's next message may arrive
+/// within it.
 pub(super) const TURN: Duration = Duration::from_millis(10);
 
 #[derive(Default)]
 pub(super) struct Deferred {
     sockets: Mutex<DeferredSockets>,
-    /// There are some, where there were none.
+    /// Notified when the first socket is added.
     some: Notify,
 }
 
-/// In the order in which they came.
+/// In the order of arrival.
 #[derive(Default)]
 struct DeferredSockets {
-    /// Since the last turn.
+    /// Added since the last turn.
     fresh: Vec<Arc<Outbox>>,
-    /// Since the one before it: due at the next.
+    /// Added before the last turn: due at the next one.
     waiting: Vec<Arc<Outbox>>,
 }
 
@@ -34,7 +35,7 @@ impl Deferred {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The socket is woken soon.
+    /// Schedules the socket to be woken soon.
     pub(super) fn add(&self, socket: &Arc<Outbox>) {
         let mut sockets = self.sockets();
         if sockets.fresh.is_empty() {
@@ -43,7 +44,7 @@ impl Deferred {
         sockets.fresh.push(socket.clone());
     }
 
-    /// Wakes them, for ever.
+    /// Wakes the sockets when they are due. Never returns.
     pub(super) async fn wake(&self) {
         loop {
             self.some.notified().await;
@@ -53,7 +54,7 @@ impl Deferred {
         }
     }
 
-    /// Wakes those that are due; whether others wait.
+    /// Wakes the sockets that are due. Returns whether others wait.
     fn turn(&self) -> bool {
         let (due, others) = {
             let mut sockets = self.sockets();

@@ -1,4 +1,4 @@
-//! Sockets of all of a user's rooms, in the hub.
+//! Inbox connections in the hub.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use crate::protocol::close::Close;
 use crate::realtime::outbox::{Frame, InboxEffect, Outbox};
 
 impl Hub {
-    /// From now on the socket hears which rooms its user comes into, and leaves.
+    /// Registers an inbox connection: from now on it is notified when its user joins or leaves a room.
     pub(crate) fn enter_inbox(&self, user: &UserId, socket: &Arc<Outbox>) {
         let mut rooms = self.rooms();
         rooms.inboxes.entry(user.clone()).or_insert_with(|| Vec::with_capacity(1)).push(socket.clone());
     }
 
-    /// The socket hears nothing any more: neither that, nor of any of these rooms.
+    /// Removes an inbox connection from the hub and from all of these rooms.
     pub(crate) fn leave_inbox(&self, user: &UserId, of: impl Iterator<Item = RoomId>, socket: &Arc<Outbox>) {
         {
             let mut rooms = self.rooms();
@@ -33,8 +33,8 @@ impl Hub {
         }
     }
 
-    /// From now on the socket gets the frames of these rooms. Gives when the last change that the hub had was
-    /// committed: what is read for the socket must not be older.
+    /// Adds an inbox connection to these rooms: from now on it receives their frames. Returns the commit time of the
+    /// last change that the hub received: the data that is read for the connection must not be older.
     pub(crate) fn join_inbox(&self, of: &[RoomId], socket: &Arc<Outbox>) -> Option<Timestamp> {
         let mut rooms = self.rooms();
         let super::HubRooms { entries, reached, generations, stream_lost, .. } = &mut *rooms;
@@ -47,19 +47,19 @@ impl Hub {
             if *stream_lost {
                 entry.late.push(socket.clone());
             }
-            // What those read who are reading it may be later than what this socket will have been told.
+            // A load that is under way may be later than the frames that this connection will have received.
             self.request_load(*room, entry);
         }
         *reached
     }
 
-    /// The change stream has come so far.
+    /// Records that the change stream has reached this time.
     pub(crate) fn advance_time(&self, time: Timestamp) {
         self.rooms().reached = Some(time);
     }
 
-    /// Whether this user is in a room has changed, or what they are there; where no user is given, whether anyone is. Their
-    /// sockets of all rooms look.
+    /// Asks inbox connections to re-read a room, because a membership in it has changed: those of this user, or those
+    /// of all members if `user` is none.
     pub(crate) fn request_recheck(&self, room: RoomId, user: Option<&UserId>, time: Timestamp) {
         let rooms = self.rooms();
         let sockets = match user {
@@ -72,32 +72,32 @@ impl Hub {
         }
     }
 
-    /// Whether there is any socket of all of a user's rooms in this one.
+    /// Whether any inbox connection is in this room.
     pub(crate) fn has_inboxes_in(&self, room: RoomId) -> bool {
         let rooms = self.rooms();
         rooms.entries.get(&room).is_some_and(|entry| entry.sockets.iter().any(|socket| socket.is_of_inbox()))
     }
 
-    /// Whether there is any in this one that is of another user.
+    /// Whether an inbox connection of another user is in this room.
     pub(crate) fn has_inboxes_of_others(&self, room: RoomId, user: &UserId) -> bool {
         let rooms = self.rooms();
         let is_others = |socket: &Arc<Outbox>| socket.is_of_inbox() && !socket.is_of(user);
         rooms.entries.get(&room).is_some_and(|entry| entry.sockets.iter().any(is_others))
     }
 
-    /// Whether there is any socket of all of a user's rooms here.
+    /// Whether this server has any inbox connection.
     pub(crate) fn has_inboxes(&self) -> bool {
         !self.rooms().inboxes.is_empty()
     }
 
-    /// Sends the sockets of all of a user's rooms that are in this one away, to come back to how it is.
+    /// Closes the inbox connections in this room, so that they reconnect and read its current state.
     pub(crate) fn send_inboxes_away(&self, room: RoomId) {
         let rooms = self.rooms();
         let here = rooms.entries.get(&room).into_iter().flat_map(|entry| &entry.sockets);
         here.filter(|socket| socket.is_of_inbox()).for_each(|socket| socket.close(Close::GoingAway));
     }
 
-    /// Tells sockets of all of a user's rooms that are in any of these, each once.
+    /// Sends a frame to the inbox connections that are in any of these rooms, once to each.
     pub(crate) fn send_to_inboxes(&self, of: &[RoomId], frame: Frame) {
         let frame = frame.charged(&self.held);
         let rooms = self.rooms();

@@ -1,13 +1,15 @@
-//! Room -> the sockets on this server. Takes changes from the feed, one after the other, and puts their frames
-//! into the sockets' outboxes: encoded once, shared by all, without ever waiting for one.
+//! Maps each room to its sockets on this server. The hub receives committed changes from the change stream, one after
+//! the other, and puts their frames into the outboxes of the sockets. A frame is encoded once and shared by all
+//! sockets. The hub never waits for a socket.
 //!
-//! A socket joins *before* its history is read, so that nothing falls between the two; what its history had
-//! already it drops by the frames' times. The room's own state is read with the first socket's history; until
-//! then changes wait. Where several join meanwhile, the earliest of their histories counts, once all have theirs: of
-//! what came after it each drops what it has, and none lacks any.
+//! A socket joins *before* its history is read, so that no event is lost between the two. It then drops the frames
+//! that its history already contained, by their times. The state of a room is loaded with the first socket's history;
+//! until then changes wait. If several sockets join meanwhile, the earliest of their histories becomes the room's
+//! state once all have been read. Each socket drops the later events that its own history contained, and none lacks
+//! any.
 //!
-//! A socket of all of a user's rooms ([`inboxes`]) is in each of them, and reads none: a room in which nobody else is
-//! sleeps until something happens in it, and its state is then read as it was just before.
+//! An inbox connection ([`inboxes`]) is in each room of its user, and loads none of them. A room with only such
+//! connections is idle until something happens in it. Its state is then loaded as it was just before.
 
 pub(crate) mod catch_up;
 pub(crate) mod coalesce;
@@ -34,17 +36,18 @@ use crate::protocol::close::Close;
 use crate::store::{Audience, Snapshot};
 use crate::telemetry::metrics::Metrics;
 
-/// Changes that may wait for a room's state to be read. It takes milliseconds; at this many the room's sockets
-/// are sent away, to come back to a fresh one.
+/// Changes that may wait for a room's state to be loaded. A load takes milliseconds. At this many waiting changes the
+/// room's sockets are closed, so that they reconnect and read a new history.
 const WAITING_CHANGES: usize = 10_000;
 
-/// Before everything.
+/// Earlier than every change.
 const NEVER: Timestamp = Timestamp { time: 0, increment: 0 };
 
-/// All rooms with sockets here.
+/// All rooms that have sockets on this server.
 pub(crate) struct Hub {
     rooms: Mutex<HubRooms>,
-    /// Rooms whose state is to be read by [`Opener`](crate::realtime::room_loader::RoomLoader): each stands here once while it is open.
+    /// Load requests for the [`RoomLoader`](crate::realtime::room_loader::RoomLoader): at most one for each room at a
+    /// time.
     wanted: mpsc::UnboundedSender<RoomLoadRequest>,
     deferred: Deferred,
     held: HeldBytes,
@@ -52,76 +55,77 @@ pub(crate) struct Hub {
     metrics: Arc<Metrics>,
 }
 
-/// A room whose state is to be read, as it was at a moment.
+/// A request to load the state of a room as of a time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RoomLoadRequest {
     pub(crate) room: RoomId,
     pub(crate) generation: RoomGeneration,
     pub(crate) at: Timestamp,
-    /// Since when it is waited for.
+    /// When the request was made.
     pub(crate) since: Instant,
 }
 
 #[derive(Default)]
 struct HubRooms {
     entries: HashMap<RoomId, HubEntry>,
-    /// Sockets of all of a user's rooms.
+    /// The inbox connections of each user.
     inboxes: HashMap<UserId, Vec<Arc<Outbox>>>,
-    /// When the last change that came was committed.
+    /// The commit time of the last change that was received.
     reached: Option<Timestamp>,
     generations: u64,
-    /// The stream is stream_lost: whoever joins now may have in its history what its room will be told as missed.
+    /// The change stream is lost: the history of a socket that joins now may contain changes that its room will
+    /// receive as missed.
     stream_lost: bool,
 }
 
 struct HubEntry {
-    /// Tells this stay of the room in memory from earlier ones.
+    /// Distinguishes this stay of the room in memory from earlier ones.
     generation: u64,
-    /// All that was committed after this is told to the room since then.
+    /// The room has received everything that was committed after this time.
     from: Option<Timestamp>,
     sockets: Vec<Arc<Outbox>>,
-    /// Those of them that joined while the stream was stream_lost.
+    /// The sockets that joined while the stream was lost.
     late: Vec<Arc<Outbox>>,
     state: RoomPhase,
 }
 
 enum RoomPhase {
-    /// Nothing happened in it, and nobody is in it who would read it.
+    /// Nothing has happened in it, and no socket needs its state.
     Idle,
     Loading(PendingLoad),
     Live(OpenRoom),
-    /// Texts are being read that the first of these changes is to be told with.
+    /// Texts are being loaded that the first of these changes needs.
     FillingTexts(OpenRoom, Vec<(Timestamp, CommittedChange)>),
-    /// Changes may have been missed since; what came after.
+    /// Changes may have been missed since; newer changes wait.
     CatchingUp(OpenRoom, Vec<(Timestamp, CommittedChange)>),
 }
 
-/// A room whose state isn't read yet.
+/// A room whose state is being loaded.
 #[derive(Default)]
 struct PendingLoad {
-    /// What came meanwhile.
+    /// The changes that wait.
     changes: Vec<(Timestamp, CommittedChange)>,
-    /// Those who are reading it.
+    /// The sockets whose histories are being read.
     readers: Vec<Arc<Outbox>>,
-    /// The earliest that was read.
+    /// The state from the earliest history so far.
     earliest: Option<OpenRoom>,
-    /// It is read by none of them, but for all.
+    /// The loader reads the state for all sockets, instead of one of them.
     wanted: bool,
 }
 
-/// What a socket that joins has to know.
+/// What a joining socket has to know.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct JoinTicket {
-    /// When the last change that the hub had was committed: a history read as of before lacks what nobody will
-    /// tell of again.
+    /// The commit time of the last change that the hub received. A history as of an earlier time would lack events
+    /// that are not sent again.
     pub(crate) reached: Option<Timestamp>,
-    /// All marks that were raised after this will be told: a history has those up to then.
+    /// All receipt markers that are raised after this time will be sent: the history has to contain those up to then.
     pub(crate) marked: Timestamp,
-    /// The room's state isn't read yet: whoever has it gives it to [`Hub::room_loaded`], with this.
+    /// The room's state is not loaded yet: the socket passes its history to [`Hub::room_loaded`], with this.
     pub(crate) load: Option<RoomGeneration>,
 }
 
-/// A room's stay in memory, from its first socket to its last.
+/// A stay of a room in memory, from its first socket to its last. It guards against stale loads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RoomGeneration(u64);
 
@@ -142,7 +146,7 @@ impl Audience for Hub {
 }
 
 impl Hub {
-    /// And the rooms whose state is to be read for it.
+    /// Creates a hub, and the receiver of its load requests.
     pub(crate) fn new(
         held: HeldBytes,
         texts: TextPool,
@@ -156,7 +160,7 @@ impl Hub {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on the socket gets the room's frames.
+    /// Adds a socket to a room: from now on it receives the room's frames.
     pub(crate) fn join(&self, room: RoomId, socket: &Arc<Outbox>) -> JoinTicket {
         let mut rooms = self.rooms();
         let HubRooms { entries, reached, generations, stream_lost, .. } = &mut *rooms;
@@ -169,8 +173,9 @@ impl Hub {
             entry.late.push(socket.clone());
         }
         if let RoomPhase::Idle = entry.state {
-            // Those who are in it have all that was told, and no more: it is read as of then. Not as of before the first
-            // of them came, who has that: of what was given before, the room here has heard nothing.
+            // The sockets already in the room have every frame up to `reached`, so the room is loaded as of that time.
+            // The load must not start earlier than the join of the first of them, which knows of everything before:
+            // the hub dropped those changes.
             entry.from = entry.from.max(reached.map(just_before));
             entry.state = RoomPhase::Loading(PendingLoad::default());
             self.request_load(room, entry);
@@ -178,19 +183,20 @@ impl Hub {
         let joined = JoinTicket { reached: *reached, marked: reached.unwrap_or(NEVER), load: None };
         let RoomPhase::Loading(opening) = &mut entry.state else { return joined };
         if let Some(earliest) = &opening.earliest {
-            // It is opened soon: whoever comes now waits for no one, and has to have no less than it.
+            // The room opens soon: a socket that joins now waits for no other, and its history must not be older than
+            // the room's state.
             return JoinTicket { reached: (*reached).max(Some(earliest.time())), ..joined };
         }
         if opening.wanted {
             return joined;
         }
         opening.readers.push(socket.clone());
-        // Those who read it now have its marks as of one moment, whichever of them is the earliest.
+        // All readers have markers as of one time, whichever of them is the earliest.
         let marked = entry.from.unwrap_or(NEVER);
         JoinTicket { marked, load: Some(RoomGeneration(entry.generation)), ..joined }
     }
 
-    /// The last socket to leave takes the room's state with it.
+    /// Removes a socket from a room. The room's state is dropped with the last socket.
     pub(crate) fn leave(&self, room: RoomId, socket: &Arc<Outbox>) {
         let mut rooms = self.rooms();
         if let Some(entry) = rooms.entries.get_mut(&room) {
@@ -207,14 +213,14 @@ impl Hub {
         }
     }
 
-    /// Has the state of a room read for all who are in it.
+    /// Requests that the loader reads the state of a room for all its sockets.
     fn request_load(&self, room: RoomId, entry: &mut HubEntry) {
         let RoomPhase::Loading(opening) = &mut entry.state else { return };
         let Some(at) = entry.from.filter(|_| !opening.wanted) else { return };
         opening.wanted = true;
         opening.readers = Vec::new();
         opening.earliest = None;
-        // Its reader lives as long as the server.
+        // The receiver lives as long as the server.
         let _ = self.wanted.send(RoomLoadRequest {
             room,
             generation: RoomGeneration(entry.generation),
@@ -223,7 +229,8 @@ impl Hub {
         });
     }
 
-    /// A socket has read the state of a room; what waited for it is told once all have who are reading.
+    /// Takes the state of a room from the history of a socket. The waiting changes are applied once all readers have
+    /// finished.
     pub(crate) fn room_loaded(
         &self,
         room: RoomId,
@@ -247,7 +254,7 @@ impl Hub {
         self.open_when_read(entry);
     }
 
-    /// The state that was wanted of a room was read.
+    /// Takes the state that the loader has read for a room.
     pub(crate) fn room_loaded_for_all(&self, request: RoomLoadRequest, snapshot: &Snapshot) {
         let mut rooms = self.rooms();
         let entry =
@@ -261,7 +268,7 @@ impl Hub {
         }
     }
 
-    /// Opens a room where nobody reads it any more and somebody has.
+    /// Opens a room once no reader is left and its state is known.
     fn open_when_read(&self, entry: &mut HubEntry) {
         let RoomPhase::Loading(opening) = &mut entry.state else { return };
         if !opening.readers.is_empty() {
@@ -273,13 +280,14 @@ impl Hub {
         entry.state = RoomPhase::Live(open);
     }
 
-    /// Has the texts read that a room has left out, as they were before a change. Until then what happens in it waits.
+    /// Requests the texts that a room has dropped, as they were before a change. Until they are loaded, further
+    /// changes of the room wait.
     fn request_texts(&self, room: RoomId, entry: &mut HubEntry, at: Timestamp) {
         entry.state = match std::mem::replace(&mut entry.state, RoomPhase::Idle) {
             RoomPhase::Live(open) => RoomPhase::FillingTexts(open, Vec::new()),
             other => other,
         };
-        // Its reader lives as long as the server.
+        // The receiver lives as long as the server.
         let _ = self.wanted.send(RoomLoadRequest {
             room,
             generation: RoomGeneration(entry.generation),
@@ -288,7 +296,7 @@ impl Hub {
         });
     }
 
-    /// The texts were read.
+    /// Takes the loaded texts and applies the changes that waited for them.
     fn texts_loaded(&self, entry: &mut HubEntry, snapshot: &Snapshot) {
         entry.state = match std::mem::replace(&mut entry.state, RoomPhase::Idle) {
             RoomPhase::FillingTexts(mut open, changes) => {
@@ -300,14 +308,14 @@ impl Hub {
         };
     }
 
-    /// Something was committed in a room; whether anyone here would hear of it.
+    /// Records that a change of a room was received. Returns whether the room has sockets here.
     pub(crate) fn advance_to(&self, room: RoomId, time: Timestamp) -> bool {
         let mut rooms = self.rooms();
         rooms.reached = Some(time);
         rooms.entries.contains_key(&room)
     }
 
-    /// A change was committed.
+    /// Applies a committed change to a room, and sends its frames.
     pub(crate) fn apply(&self, room: RoomId, time: Timestamp, change: CommittedChange) {
         let mut rooms = self.rooms();
         let Some(entry) = rooms.entries.get_mut(&room) else { return };
@@ -340,17 +348,18 @@ impl Hub {
         }
     }
 
-    /// Closes all sockets of a room: with 1012 where too much was missed to be told, and they are to come back to a
-    /// fresh history; with 4004 where it was deleted.
+    /// Closes all sockets of a room: with 1012 if too much was missed, so that they reconnect and read a new history;
+    /// with 4004 if the room was deleted.
     pub(crate) fn close(&self, room: RoomId, close: Close) {
-        // The room goes with them: who comes back finds it anew, also while the last of them is still leaving.
+        // The room is dropped with them: a client that reconnects creates it again, even while the last of its sockets
+        // is still leaving.
         if let Some(entry) = self.rooms().entries.remove(&room) {
             let of_room = |socket: &&Arc<Outbox>| close != Close::NoRoom || !socket.is_of_inbox();
             entry.sockets.iter().filter(of_room).for_each(|socket| socket.close(close));
         }
     }
 
-    /// Closes the sockets of a room whose state can't be read, unless it was left and entered anew meanwhile.
+    /// Closes the sockets of a room whose state could not be loaded, unless this stay of the room has ended meanwhile.
     pub(crate) fn close_generation(&self, request: RoomLoadRequest, close: Close) {
         let mut rooms = self.rooms();
         if rooms.entries.get(&request.room).is_some_and(|entry| entry.generation == request.generation.0)
@@ -374,7 +383,7 @@ impl Hub {
         self.trim(open);
     }
 
-    /// Leaves texts of a room out that are more than it may keep.
+    /// Drops texts of a room that exceed its bounds.
     fn trim(&self, open: &mut OpenRoom) {
         if open.trim() {
             self.metrics.limit("unread_text_bytes");
@@ -401,13 +410,13 @@ impl Hub {
         }
     }
 
-    /// Wakes sockets for the frames that could wait, for ever.
+    /// Wakes sockets for deferred frames. Never returns.
     pub(crate) async fn wake_deferred(self: Arc<Self>) {
         self.deferred.wake().await;
     }
 }
 
-/// The moment before one at which something was committed.
+/// Returns the latest cluster time before this one.
 fn just_before(time: Timestamp) -> Timestamp {
     match time.increment.checked_sub(1) {
         Some(increment) => Timestamp { increment, ..time },

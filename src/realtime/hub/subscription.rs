@@ -1,4 +1,4 @@
-//! A socket's membership of a room in the hub.
+//! The membership of a socket in a room of the hub.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Who is told what where several open a room at once.
+//! Tests: which frames sockets receive when several open a room concurrently.
 
 use std::collections::VecDeque;
 
@@ -54,7 +54,7 @@ fn hub() -> (Hub, RoomId) {
 }
 
 #[test]
-fn what_came_between_two_histories_is_told_though_the_later_one_was_there_first() {
+fn changes_between_two_histories_are_sent_to_both_sockets() {
     let (hub, room) = hub();
     let (early, late) = (Arc::new(Outbox::new(10_usize, None)), Arc::new(Outbox::new(10_usize, None)));
     let generations = [&early, &late].map(|socket| hub.join(room, socket).load.unwrap());
@@ -70,7 +70,7 @@ fn what_came_between_two_histories_is_told_though_the_later_one_was_there_first(
 }
 
 #[test]
-fn whoever_leaves_while_reading_holds_up_nobody() {
+fn reader_that_leaves_delays_no_other_socket() {
     let (hub, room) = hub();
     let (gone, stays) = (Arc::new(Outbox::new(10_usize, None)), Arc::new(Outbox::new(10_usize, None)));
     let generations = [&gone, &stays].map(|socket| hub.join(room, socket).load.unwrap());
@@ -83,14 +83,14 @@ fn whoever_leaves_while_reading_holds_up_nobody() {
 }
 
 #[test]
-fn a_sleeping_room_that_is_joined_is_read_as_before_what_is_about_to_be_told() {
+fn idle_room_is_loaded_as_of_before_the_next_change() {
     let (hub, mut wanted) =
         Hub::new(HeldBytes::new(usize::MAX), TextPool::new(usize::MAX), Arc::new(Metrics::new()));
     let room = RoomId::try_from(1).unwrap();
     let inbox = Arc::new(Outbox::for_inbox(10_usize, UserId::Int(1), Arc::default()));
     hub.advance_time(at(3));
     hub.join_inbox(&[room], &inbox);
-    // The hub has heard of it, and is about to be given it.
+    // The hub knows the time of the change, and is about to receive the change itself.
     hub.advance_to(room, at(7));
     let socket = Arc::new(Outbox::new(10_usize, None));
     assert!(hub.join(room, &socket).load.is_none(), "it is read for all");
@@ -101,9 +101,9 @@ fn a_sleeping_room_that_is_joined_is_read_as_before_what_is_about_to_be_told() {
     assert_eq!(told(&inbox), [at(7)]);
 }
 
-/// What was committed then, the making of the room itself perhaps, the hub was given while nobody was there to be told.
+/// The hub received this change, perhaps the creation of the room itself, while no socket was there.
 #[test]
-fn a_sleeping_room_is_not_read_as_before_the_first_who_came() {
+fn idle_room_is_loaded_no_earlier_than_the_first_join() {
     let (hub, mut wanted) =
         Hub::new(HeldBytes::new(usize::MAX), TextPool::new(usize::MAX), Arc::new(Metrics::new()));
     let room = RoomId::try_from(1).unwrap();
@@ -115,9 +115,10 @@ fn a_sleeping_room_is_not_read_as_before_the_first_who_came() {
     assert_eq!(wanted.try_recv().unwrap().at, at(7));
 }
 
-/// Marks are written in batches, and one may come after its member has left. The others' messages must not wait for it.
+/// Markers are written in batches, and one may arrive after its member has left. The messages of the others must not
+/// wait for it.
 #[test]
-fn a_mark_of_one_who_has_left_is_no_members() {
+fn marker_of_a_former_member_is_ignored() {
     let (hub, room) = hub();
     let socket = Arc::new(Outbox::new(10_usize, None));
     let generation = hub.join(room, &socket).load.unwrap();
@@ -142,9 +143,9 @@ fn read(n: i64) -> Marks {
     Marks { delivered: n, read: n }
 }
 
-/// A history has the marks that were heard of before its socket joined, and all else up to its own moment.
+/// A history has the markers that were received before its socket joined, and everything else up to its own time.
 #[test]
-fn marks_that_came_between_the_joining_and_the_history_are_told() {
+fn markers_between_the_join_and_the_history_are_sent() {
     let (hub, room) = hub();
     let socket = Arc::new(Outbox::new(10_usize, Some(UserId::Int(1))));
     hub.advance_time(at(3));
@@ -162,7 +163,7 @@ fn marks_that_came_between_the_joining_and_the_history_are_told() {
     assert_eq!((late.load, late.marked), (None, at(7)));
 }
 
-/// A message of user 1's, read by user 2: what their sockets have to write since, in this order.
+/// Builds a room where user 2 has read a message of user 1, with their sockets in this order.
 fn read_by_another() -> (Hub, RoomId, Arc<Outbox>, Arc<Outbox>) {
     let (hub, room) = hub();
     let sockets = [1, 2].map(|user| Arc::new(Outbox::new(10_usize, Some(UserId::Int(user)))));
@@ -180,7 +181,7 @@ fn read_by_another() -> (Hub, RoomId, Arc<Outbox>, Arc<Outbox>) {
 }
 
 #[test]
-fn how_far_a_message_has_come_is_told_to_its_author_at_once_and_to_others_with_what_comes_next() {
+fn status_is_sent_to_the_author_now_and_deferred_for_others() {
     let (hub, room, author, reader) = read_by_another();
     assert_eq!(told(&author), [at(8); 2], "delivered, and read");
     assert_eq!(told(&reader), []);
@@ -190,7 +191,7 @@ fn how_far_a_message_has_come_is_told_to_its_author_at_once_and_to_others_with_w
 }
 
 #[tokio::test]
-async fn what_can_wait_is_due_soon_also_where_nothing_comes() {
+async fn deferred_frame_is_written_soon_when_no_other_follows() {
     let began = Instant::now();
     let (hub, _, _, reader) = read_by_another();
     tokio::spawn(Arc::new(hub).wake_deferred());
@@ -198,21 +199,21 @@ async fn what_can_wait_is_due_soon_also_where_nothing_comes() {
     assert!(began.elapsed() >= coalesce::TURN);
 }
 
-/// What a socket has to write the next time that it is woken.
+/// Returns the frames that a socket has to write the next time that it is woken.
 async fn told_next(socket: &Outbox) -> Vec<Timestamp> {
     tokio::time::timeout(std::time::Duration::from_secs(10), socket.changed()).await.unwrap();
     told(socket)
 }
 
 #[test]
-fn what_can_wait_is_written_before_a_close() {
+fn deferred_frame_is_written_before_a_close() {
     let (_, _, _, reader) = read_by_another();
     reader.close(Close::NoRoom);
     assert_eq!(told(&reader), [at(8); 2]);
 }
 
 #[test]
-fn what_can_wait_is_due_when_there_is_much_of_it() {
+fn deferred_frames_are_written_when_there_are_many() {
     for (limit, waits) in [(100_usize, MAX_DEFERRED), (6, 3), (1, 0)] {
         let reader = Outbox::new(limit, Some(UserId::Int(2)));
         for _ in 0..waits {
@@ -224,15 +225,15 @@ fn what_can_wait_is_due_when_there_is_much_of_it() {
     }
 }
 
-/// That a message of user 1's was read.
+/// Returns a frame: a message of user 1 was read.
 fn mark() -> Arc<Frame> {
     let marks = (MessageId::try_from(1).unwrap(), UserId::Int(1), handlers::Status::Read);
     Arc::new(Frame { marks: Some(marks), ..Frame::new("".into(), at(1)) })
 }
 
-/// What is read for the first look may be older than the second change, of which nothing else tells.
+/// The first re-read may be older than the second change, which triggers none of its own.
 #[test]
-fn a_room_that_changes_behind_a_look_is_looked_at_as_of_then() {
+fn recheck_covers_a_change_that_was_queued_behind_it() {
     let (hub, room) = hub();
     let rooms = Arc::<JoinedRooms>::default();
     let inbox = Arc::new(Outbox::for_inbox(10_usize, UserId::Int(1), rooms.clone()));
@@ -240,8 +241,8 @@ fn a_room_that_changes_behind_a_look_is_looked_at_as_of_then() {
     for time in [7, 9] {
         hub.request_recheck(room, None, at(time));
     }
-    assert_eq!(told(&inbox), [at(7)], "one look is enough");
+    assert_eq!(told(&inbox), [at(7)], "one re-read is enough");
     assert_eq!(rooms.take_stale(room), Some(at(9)));
     hub.request_recheck(room, None, at(11));
-    assert_eq!(told(&inbox), [at(11)], "it is being looked at, and changes again");
+    assert_eq!(told(&inbox), [at(11)], "the room changed again after the re-read began");
 }
