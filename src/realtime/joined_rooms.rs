@@ -7,22 +7,22 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bson::Timestamp;
 use handlers::RoomId;
 
-/// The rooms of a user, as one socket knows them.
+/// The rooms of a user, as one inbox connection knows them.
 #[derive(Default)]
 pub(crate) struct JoinedRooms(Mutex<KnownRooms>);
 
 #[derive(Default)]
 struct KnownRooms {
-    /// Each with whether it is being looked at.
+    /// The rooms, each with whether the client has it open.
     rooms: HashMap<RoomId, bool>,
-    /// Those that are to be looked at anew: whether the user is in them isn't sure. With the last change that made it so.
+    /// The rooms to re-read, because the membership may have changed, each with the latest such change.
     stale: HashMap<RoomId, Timestamp>,
-    /// The last messages of rooms that an action's answer shows.
+    /// The last messages of rooms that an action's answer contains.
     shown: Vec<(RoomId, i64)>,
 }
 
 impl JoinedRooms {
-    /// The user is in this room. False where that was known.
+    /// Records that the user is in this room. Returns false if that was known.
     pub(crate) fn enter(&self, room: RoomId) -> bool {
         let mut known = self.known();
         let new = !known.rooms.contains_key(&room);
@@ -30,7 +30,7 @@ impl JoinedRooms {
         new
     }
 
-    /// The user isn't in this room any more. False where that was known.
+    /// Records that the user is not in this room any more. Returns false if that was known.
     pub(crate) fn leave(&self, room: RoomId) -> bool {
         self.known().rooms.remove(&room).is_some()
     }
@@ -40,18 +40,19 @@ impl JoinedRooms {
         self.known().rooms.contains_key(&room)
     }
 
-    /// Whether the room is being looked at.
+    /// Whether the client has the room open.
     pub(crate) fn is_open(&self, room: RoomId) -> bool {
         self.known().rooms.get(&room).copied().unwrap_or_default()
     }
 
+    /// Records whether the client has the room open.
     pub(crate) fn set_open(&self, room: RoomId, open: bool) {
         if let Some(is_open) = self.known().rooms.get_mut(&room) {
             *is_open = open;
         }
     }
 
-    /// Whether the user is in this room isn't sure any more, for what changed then. False where that was so already.
+    /// Marks a room as stale: the membership may have changed at this time. Returns false if it was stale already.
     pub(crate) fn mark_stale(&self, room: RoomId, changed: Timestamp) -> bool {
         match self.known().stale.entry(room) {
             Entry::Occupied(mut last) => {
@@ -65,20 +66,23 @@ impl JoinedRooms {
         }
     }
 
-    /// It is being looked at: what changes from now on is in doubt anew. Gives the last change until now.
+    /// Clears the room's stale flag before it is re-read, so that later changes set it again. Returns the time of the
+    /// latest change.
     pub(crate) fn take_stale(&self, room: RoomId) -> Option<Timestamp> {
         self.known().stale.remove(&room)
     }
 
+    /// Stores the last messages of the rooms that an answer contains.
     pub(crate) fn show(&self, last: Vec<(RoomId, i64)>) {
         self.known().shown = last;
     }
 
-    /// The last messages of rooms that the last answer shows.
+    /// Takes the last messages of the rooms that the last answer contains.
     pub(crate) fn take_shown(&self) -> Vec<(RoomId, i64)> {
         std::mem::take(&mut self.known().shown)
     }
 
+    /// Whether the membership may have changed since it was read.
     pub(crate) fn is_stale(&self, room: RoomId) -> bool {
         self.known().stale.contains_key(&room)
     }

@@ -1,8 +1,8 @@
-//! What waits for one socket: a bounded queue of frames, and the word to close.
+//! The outbox of one socket: a bounded queue of frames, and the request to close.
 //!
-//! The hub pushes, the socket's task takes. Pushing never waits: a socket whose queue is full is told to close,
-//! for it reads too slowly, and no other socket notices. A queue is full by its frames, by their bytes, or by the bytes
-//! of all sockets of its user.
+//! The hub pushes frames, the socket's task takes them. A push never waits: a socket with a full queue has to close,
+//! because its client reads too slowly, and no other socket is affected. The bounds are the number of frames, their
+//! bytes, and the bytes of all sockets of the user.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -25,44 +25,46 @@ use crate::protocol::cursor::Position;
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) json: Utf8Bytes,
-    /// When the database committed what it tells of. A history with this time or a later one has it already, unless it is
-    /// of marks.
+    /// When the database committed the change. A history of this time or a later one already contains the frame,
+    /// unless the frame is about receipt markers.
     pub(crate) time: Timestamp,
-    /// The message and its author where this is a `chat_message`: written to a reader's socket it is delivered.
+    /// The message and its author, if this is a `chat_message`: the message is delivered once the frame is written to
+    /// another member's socket.
     pub(crate) delivers: Option<(MessageId, UserId)>,
-    /// The message, its author and how far it has come, where it tells of that.
+    /// The message, its author and its new status, if the frame reports a status.
     pub(crate) marks: Option<(MessageId, UserId, Status)>,
-    /// How far the room has come by it.
+    /// The position in the room's events that this frame reaches.
     pub(crate) reaches: Position,
-    /// The request that caused it, where that is known.
+    /// The request that caused it, if known.
     pub(crate) cause: Option<ObjectId>,
-    /// Of whom this tells, where it tells of someone: it is for the others, and not for Level 1 sockets.
+    /// The user that the frame is about, if any: it is for the other users, and not for Level 1 sockets.
     pub(crate) about: Option<UserId>,
-    /// Who left the room: their sockets in it end here, and for all others this is nothing.
+    /// The user that left the room: the user's sockets in the room end here. Other sockets ignore the frame.
     pub(crate) dismisses: Option<UserId>,
-    /// Where it happened, and what it is to sockets of all rooms. For those of one room that is nothing.
+    /// The room, and the effect on inbox connections. Sockets of one room ignore it.
     pub(crate) inbox: Option<InboxMeta>,
-    /// What it counts for while it waits anywhere.
+    /// The bytes that it counts while it waits anywhere.
     pub(crate) charge: Charge,
 }
 
-/// What a frame is to a user's own socket.
+/// What an inbox connection needs to know about a frame.
 #[derive(Clone, Debug)]
 pub(crate) struct InboxMeta {
     pub(crate) room: RoomId,
     pub(crate) what: InboxEffect,
 }
 
-/// What a user's own socket makes of it.
+/// The effect of a frame on an inbox connection.
 #[derive(Clone, Debug)]
 pub(crate) enum InboxEffect {
     /// An event of the room, as for all of its sockets.
     Event,
-    /// A message is gone that was unread, or may have been, but to its author: who is known where it waited to be read.
+    /// A message was deleted that may have been unread, except for its author. `author` is known if the message was
+    /// still undelivered or unread.
     Deleted { id: MessageId, author: Option<UserId> },
-    /// A member has read further, up to this message, and whether that is all there is. There is no frame of it for anyone.
+    /// A member has read up to this message; `all` is true if that was the last one. No socket writes this frame.
     Read { user: UserId, up_to: i64, all: bool },
-    /// The room, or who is in it, is not what it was: it is to be looked at. There is no frame of it for anyone.
+    /// The room or its members changed, so the connection has to re-read the room. No socket writes this frame.
     Recheck,
 }
 
@@ -82,42 +84,42 @@ impl Frame {
         }
     }
 
-    /// Returns the bytes that it takes while it waits.
+    /// Returns the bytes that it counts while it waits.
     fn bytes(&self) -> usize {
         self.json.len() + FRAME_BYTES
     }
 
-    /// Counts it among what this server holds.
+    /// Adds its bytes to what this server holds.
     pub(crate) fn charged(mut self, held: &HeldBytes) -> Arc<Self> {
         self.charge = held.charge(self.bytes());
         Arc::new(self)
     }
 
-    /// The room has come so far by it, and this request caused it.
+    /// Sets the position that the frame reaches, and the request that caused it.
     pub(crate) fn caused(self, reaches: Position, cause: Option<ObjectId>) -> Self {
         Self { reaches, cause, ..self }
     }
 
-    /// For sockets of all rooms alone; what they write of it they find out.
+    /// Creates a frame that only inbox connections process. They build the text that they write themselves.
     pub(crate) fn inbox(room: RoomId, what: InboxEffect, time: Timestamp) -> Self {
         Self { inbox: Some(InboxMeta { room, what }), ..Self::new(Utf8Bytes::default(), time) }
     }
 
-    /// Whether it is for sockets of all rooms alone.
+    /// Whether only inbox connections process it.
     pub(crate) fn is_for_inboxes(&self) -> bool {
         matches!(self.inbox, Some(InboxMeta { what: InboxEffect::Read { .. } | InboxEffect::Recheck, .. }))
     }
 
-    /// A member left; nothing is written.
+    /// Creates the frame for a member that left. It is not written.
     pub(crate) fn dismissal(user: UserId, time: Timestamp) -> Self {
         Self { dismisses: Some(user), ..Self::new(Utf8Bytes::default(), time) }
     }
 }
 
-/// What a frame takes beside its text, and its places in queues, in bytes.
+/// The memory of a frame beside its text, including its slots in queues, in bytes.
 const FRAME_BYTES: usize = 256;
 
-/// What may wait for a socket.
+/// The bounds of an outbox.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OutboxBounds {
     /// Frames of one socket.
@@ -142,17 +144,17 @@ impl From<usize> for OutboxBounds {
     }
 }
 
-/// Frames from which on a socket is woken for those that can wait, too; or half of what fits, where that is less: what waits
-/// by our choice must not look like a reader that is too slow.
+/// At this many waiting frames a socket is also woken for deferred ones; or at half of the queue, if that is less.
+/// Frames that wait by our choice must not look like a client that reads too slowly.
 pub(crate) const MAX_DEFERRED: usize = 32;
 
 /// The queue of one socket.
 pub(crate) struct Outbox {
-    /// Whose socket it is, where that is known.
+    /// The user of the socket, if known.
     user: Option<UserId>,
-    /// The rooms of its user, where it is of a socket of all of them.
+    /// The rooms of its user, if it belongs to an inbox connection.
     rooms: Option<Arc<JoinedRooms>>,
-    /// Whether it hears of who is typing.
+    /// Whether it receives typing events.
     listens: bool,
     queue: Mutex<Queue>,
     bounds: OutboxBounds,
@@ -160,7 +162,7 @@ pub(crate) struct Outbox {
     user_bytes: OnceLock<Arc<AtomicUsize>>,
     /// The bytes that are held for it beside its queue.
     beside: AtomicUsize,
-    /// Whether its client is to be asked by a ping.
+    /// Whether its client has to be probed by a ping.
     probe_requested: AtomicBool,
     probe: Mutex<Probe>,
     closing: OnceLock<Close>,
@@ -170,7 +172,7 @@ pub(crate) struct Outbox {
 #[derive(Default)]
 struct Queue {
     frames: VecDeque<Arc<Frame>>,
-    /// Something of it is to be written now.
+    /// Whether a frame has to be written now.
     due: bool,
     /// The bytes of these frames, and of those that are being written.
     bytes: usize,
@@ -178,34 +180,34 @@ struct Queue {
     writing: usize,
 }
 
-/// What became of a frame that was given to an outbox.
+/// The outcome of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PushOutcome {
     /// It is written with what is there, or the socket is closing anyway.
     Queued,
-    /// It can wait a moment, and nothing else is to be written: someone has to say when it is [`due`](Outbox::due).
+    /// It can wait, and nothing else has to be written: the caller has to call [`due`](Outbox::due) later.
     Deferred,
-    /// This bound is crossed, which closes the socket.
+    /// This bound was crossed, which closes the socket.
     Full(&'static str),
 }
 
-/// What is known of whether a socket's client is there.
+/// The liveness of a socket's client.
 #[derive(Default)]
 struct Probe {
-    /// When something last came of the client; none before the socket is open.
+    /// When the client was last active; none before the socket is open.
     last_alive: Option<Instant>,
-    /// Those who wait for the next time.
+    /// Wait for the client's next activity.
     askers: Vec<oneshot::Sender<()>>,
 }
 
-/// A socket whose client was asked whether it is there.
+/// A socket whose client is being probed by a ping.
 pub(crate) struct ProbedSocket {
     pub(crate) outbox: Arc<Outbox>,
-    /// Resolves once something came of the client.
+    /// Resolves once the client answers.
     pub(crate) answer: oneshot::Receiver<()>,
 }
 
-/// Bytes that a user's socket holds beside its queue, until this is dropped.
+/// Bytes that a socket holds beside its queue, until this is dropped.
 pub(crate) struct Holding<'a> {
     outbox: &'a Outbox,
     bytes: usize,
@@ -219,7 +221,7 @@ impl Drop for Holding<'_> {
 }
 
 impl Outbox {
-    /// Of a socket of one room.
+    /// Creates the outbox of a socket of one room.
     pub(crate) fn new(bounds: impl Into<OutboxBounds>, user: Option<UserId>) -> Self {
         Self {
             user,
@@ -236,14 +238,14 @@ impl Outbox {
         }
     }
 
-    /// Of a socket of one room on which this user hears of who is typing there.
+    /// Creates the outbox of a socket of one room that receives typing events.
     pub(crate) fn for_event_stream(bounds: impl Into<OutboxBounds>, user: UserId) -> Self {
         let mut outbox = Self::new(bounds, Some(user));
         outbox.listens = true;
         outbox
     }
 
-    /// Of a socket of all of a user's rooms, which are these.
+    /// Creates the outbox of an inbox connection; `rooms` are the rooms of its user.
     pub(crate) fn for_inbox(bounds: impl Into<OutboxBounds>, user: UserId, rooms: Arc<JoinedRooms>) -> Self {
         let mut outbox = Self::for_event_stream(bounds, user);
         outbox.rooms = Some(rooms);
@@ -260,7 +262,7 @@ impl Outbox {
         self.queue().bytes + self.beside.load(Ordering::Relaxed)
     }
 
-    /// Counts bytes that are held for the socket beside its queue; none where its user is over the bound by them.
+    /// Counts bytes that are held for the socket beside its queue. Returns none if they exceed the bound of its user.
     pub(crate) fn hold(&self, bytes: usize) -> Option<Holding<'_>> {
         let fits = self.add_user_bytes(bytes);
         self.beside.fetch_add(bytes, Ordering::Relaxed);
@@ -268,7 +270,7 @@ impl Outbox {
         fits.then_some(holding)
     }
 
-    /// Counts bytes for the user; false where that is over the bound, though they are counted.
+    /// Counts bytes for the user. Returns false if they exceed the bound; they are counted all the same.
     fn add_user_bytes(&self, bytes: usize) -> bool {
         let Some(user_bytes) = self.user_bytes.get() else { return true };
         user_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= self.bounds.user_bytes
@@ -280,28 +282,28 @@ impl Outbox {
         }
     }
 
-    /// Whether it would be told that this user is typing.
+    /// Whether it receives typing events of this user.
     pub(crate) fn receives_typing_of(&self, typist: &UserId) -> bool {
         self.listens && self.user.as_ref() != Some(typist)
     }
 
-    /// The rooms of its user, where it is of a socket of all of them.
+    /// Returns the rooms of its user, if it belongs to an inbox connection.
     pub(crate) fn rooms(&self) -> Option<&Arc<JoinedRooms>> {
         self.rooms.as_ref()
     }
 
-    /// Whether it is of a socket of this user.
+    /// Whether it belongs to a socket of this user.
     pub(crate) fn is_of(&self, user: &UserId) -> bool {
         self.user.as_ref() == Some(user)
     }
 
-    /// Whether it is of a socket of all of a user's rooms.
+    /// Whether it belongs to an inbox connection.
     pub(crate) fn is_of_inbox(&self) -> bool {
         self.rooms.is_some()
     }
 
-    /// Whether a frame is anything to this socket. A room that it is to look at is in doubt until it has, and one that
-    /// is in doubt already needs no second look.
+    /// Whether the socket has to process a frame. A request to re-read a room marks the room as stale; a room that is
+    /// stale already needs no second one.
     pub(crate) fn is_for(&self, frame: &Frame) -> bool {
         match (&frame.inbox, &self.rooms) {
             (Some(InboxMeta { what: InboxEffect::Read { user, .. }, .. }), Some(_)) => {
@@ -315,10 +317,10 @@ impl Outbox {
         }
     }
 
-    /// Puts a frame at the end.
+    /// Appends a frame.
     ///
-    /// How far a message has come is news to its author. The others made it so, or are one of many: for them it can wait until
-    /// there is something else to be written, or it is [`due`](Self::due).
+    /// A status update is urgent only for the message's author. For all others it can wait until there is something
+    /// else to write, or it is [`due`](Self::due).
     pub(crate) fn push(&self, frame: &Arc<Frame>) -> PushOutcome {
         let can_wait = frame.marks.as_ref().is_some_and(|(_, author, _)| self.user.as_ref() != Some(author));
         let bytes = frame.bytes();
@@ -328,7 +330,7 @@ impl Outbox {
             let crossed = if before >= self.bounds.frames {
                 Some("send_queue")
             } else if queue.bytes > 0 && queue.bytes + bytes > self.bounds.bytes {
-                // One frame always has room.
+                // An empty queue always has room for one frame.
                 Some("send_queue_bytes")
             } else {
                 queue.frames.push_back(frame.clone());
@@ -355,48 +357,48 @@ impl Outbox {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What could wait is to be written now.
+    /// Makes the deferred frames due now.
     pub(crate) fn due(&self) {
         let mut queue = self.queue();
-        // It may have been written with something else.
+        // They may have been written with another frame.
         if !queue.frames.is_empty() {
             queue.due = true;
             self.changed.notify_one();
         }
     }
 
-    /// Tells the socket to close. The first word counts.
+    /// Requests that the socket closes. The first request counts.
     pub(crate) fn close(&self, close: Close) {
         self.is_first_to_close(close);
     }
 
-    /// The same; false where it was told so already.
+    /// Does the same as [`close`](Self::close). Returns false if a close was requested before.
     pub(crate) fn is_first_to_close(&self, close: Close) -> bool {
         let first = self.closing.set(close).is_ok();
         if first {
-            // What could wait is written before the close.
+            // Deferred frames are written before the close.
             self.queue().due = true;
             self.changed.notify_one();
         }
         first
     }
 
-    /// Something came of the client, or the socket is at work for it.
+    /// Records activity: the client sent something, or the socket works for it.
     pub(crate) fn mark_alive(&self) {
         let mut probe = self.probe();
         probe.last_alive = Some(Instant::now());
         for asker in probe.askers.drain(..) {
-            // It may have stopped waiting.
+            // The receiver may be gone.
             let _ = asker.send(());
         }
     }
 
-    /// Returns when something last came of the client; none before the socket is open, and once it is to close.
+    /// Returns when the client was last active; none before the socket is open, and once it has to close.
     pub(crate) fn last_alive(&self) -> Option<Instant> {
         self.probe().last_alive.filter(|_| self.closing().is_none())
     }
 
-    /// Has the client asked whether it is there.
+    /// Requests a ping to the client, to find out whether it is alive.
     pub(crate) fn request_probe(self: &Arc<Self>) -> ProbedSocket {
         let (asker, answer) = oneshot::channel();
         let mut probe = self.probe();
@@ -408,7 +410,7 @@ impl Outbox {
         ProbedSocket { outbox: self.clone(), answer }
     }
 
-    /// Whether the client is to be asked: true once for each time.
+    /// Whether the client has to be probed: true once for each request.
     pub(crate) fn take_probe_request(&self) -> bool {
         self.probe_requested.load(Ordering::Relaxed) && self.probe_requested.swap(false, Ordering::Relaxed)
     }
@@ -417,32 +419,32 @@ impl Outbox {
         self.probe.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes the socket look at its server's state anew.
+    /// Wakes the socket, so that it checks the state of its server again.
     pub(crate) fn wake(&self) {
         self.changed.notify_one();
     }
 
-    /// Why the socket is to close, where it is.
+    /// Returns why the socket has to close, if it has to.
     pub(crate) fn closing(&self) -> Option<Close> {
         self.closing.get().copied()
     }
 
-    /// The close that is written where the socket ends by this one. An erasure also ends memberships, in any order: its
-    /// code is the one that counts.
+    /// Returns the close that is written if the socket ends by this one. An erasure also ends memberships, in any
+    /// order, and its code must win.
     pub(crate) fn closes_by(&self, close: Close) -> Close {
         self.closing().filter(|closing| *closing == Close::Erased).unwrap_or(close)
     }
 
-    /// Whether nothing waits.
+    /// Whether no frame waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.queue().frames.is_empty()
     }
 
-    /// Moves what waits into `taken`, which is empty, the first `most` of it. Where that isn't all,
-    /// [`changed`](Self::changed) resolves at once. Nothing where all of it can wait.
+    /// Moves up to `most` waiting frames into `taken`, which is empty. If more wait, [`changed`](Self::changed)
+    /// resolves immediately. Moves nothing if all of them can wait.
     pub(crate) fn take(&self, most: usize, taken: &mut VecDeque<Arc<Frame>>) {
         let mut queue = self.queue();
-        // What was taken before is written by now.
+        // The frames that were taken before are written by now.
         let written = std::mem::take(&mut queue.writing);
         queue.bytes -= written;
         if written > 0 {
@@ -452,7 +454,7 @@ impl Outbox {
             return;
         }
         if queue.frames.len() <= most {
-            // What there was room for in the one there is in the other: nothing is allocated for a frame.
+            // The two queues swap their buffers: nothing is allocated for a frame.
             std::mem::swap(&mut queue.frames, taken);
             queue.due = false;
             queue.writing = queue.bytes;
@@ -463,7 +465,7 @@ impl Outbox {
         }
     }
 
-    /// Resolves when something was pushed or it is to close; at once where that was so since the last time.
+    /// Resolves when a frame was pushed or the socket has to close; immediately if that happened since the last call.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }

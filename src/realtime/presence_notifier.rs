@@ -1,7 +1,7 @@
-//! Tells sockets of all of a user's rooms of those who share a room with them: who comes, and who goes.
+//! Notifies inbox connections when a user who shares a room with them goes online or offline.
 //!
-//! What the change stream brings is gathered here and told by a task of its own, for whom it is told takes a look at
-//! the database. Of one user only the last state counts.
+//! Changes from the change stream are queued here. A separate task sends them, because finding the recipients needs a
+//! database query. Only the last state of each user counts.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -18,25 +18,25 @@ use crate::protocol::json::json;
 use crate::store::{Presence, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// Users who are looked up in one operation.
+/// Users that are looked up in one operation.
 const AT_ONCE: usize = 200;
 
-/// The pause before what failed is tried again.
+/// The pause before another try after a failure.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// What is still to be told. Cheap to clone.
+/// The presence changes to send. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct PresenceQueue(Arc<SharedPresenceQueue>);
 
 #[derive(Default)]
 struct SharedPresenceQueue {
-    /// At most as many as there are users.
+    /// Bounded by the number of users.
     users: Mutex<HashMap<UserId, Presence>>,
     changed: Notify,
 }
 
 impl PresenceQueue {
-    /// A user has come or gone.
+    /// Queues a change of a user's presence.
     pub(crate) fn saw(&self, user: UserId, presence: Presence) {
         let mut users = self.users();
         match users.entry(user) {
@@ -58,7 +58,7 @@ impl PresenceQueue {
         let mut users = self.users();
         for (user, presence) in some {
             match users.entry(user) {
-                // It was not sent, and is over.
+                // The queued change was not sent, and is undone by the later one.
                 Entry::Occupied(later) if later.get().online != presence.online => drop(later.remove()),
                 Entry::Occupied(_) => {}
                 Entry::Vacant(entry) => drop(entry.insert(presence)),
@@ -71,7 +71,7 @@ impl PresenceQueue {
     }
 }
 
-/// What tells it.
+/// Sends the queued presence changes.
 pub(crate) struct PresenceNotifier {
     pub(crate) changes: PresenceQueue,
     pub(crate) store: Store,
@@ -80,7 +80,7 @@ pub(crate) struct PresenceNotifier {
 }
 
 impl PresenceNotifier {
-    /// Tells, for ever.
+    /// Sends presence changes. Never returns.
     pub(crate) async fn run(self) {
         loop {
             let some = self.changes.take();
@@ -90,7 +90,7 @@ impl PresenceNotifier {
             }
             if let Err(error) = self.notify(&some).await {
                 self.metrics.fault("presence");
-                tracing::warn!(%error, "who has come or gone can't be told; trying again");
+                tracing::warn!(%error, "could not send presence changes; trying again");
                 self.changes.restore(some);
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
@@ -122,7 +122,7 @@ mod tests {
     const OFFLINE: Presence = Presence { online: false, last_seen: None };
 
     #[test]
-    fn presence_that_is_what_it_was_is_not_sent() {
+    fn presence_is_not_sent_when_it_returned_to_the_sent_state() {
         let (changes, user) = (PresenceQueue::default(), UserId::Int(1));
         changes.saw(user.clone(), ONLINE);
         assert_eq!(changes.take(), [(user.clone(), ONLINE)]);

@@ -1,8 +1,8 @@
-//! Tells sockets of all of a user's rooms that a room, or who is in it, has changed.
+//! Notifies inbox connections when a room or its members have changed.
 //!
-//! It is the same for all who are in the room, so it is read once for all of them, by a task of its own: in a group of a
-//! thousand each would read a thousand members. Of several changes that come close together the last one counts. Whether a
-//! socket's own user is in the room that socket finds out by itself.
+//! The new state is the same for all members, so a separate task reads it once for all of them. Otherwise, in a group
+//! of a thousand, each socket would read a thousand members. Of several changes in quick succession only the last one
+//! counts. Each socket finds out by itself whether its own user is still in the room.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,17 +19,17 @@ use crate::protocol::json::json;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
-/// How long a change may take to be told, its turn included. Less than what a cursor takes for
-/// [settled](crate::protocol::cursor): what waits here is told before it counts as told.
+/// How long a change may take to be sent, including its time in the queue. It is shorter than the time after which a
+/// cursor counts as [settled](crate::protocol::cursor): a change that waits here is sent before that.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The pause before a room is read again that could not be read, or is older than its change.
+/// The pause before a room is read again, if the read failed or is older than the change.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-/// Rooms that are read at the same time.
+/// Rooms that are read concurrently.
 const AT_ONCE: usize = 16;
 
-/// What is still to be told. Cheap to clone.
+/// The room changes to send. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct RoomChangeQueue(Arc<SharedRoomChanges>);
 
@@ -39,11 +39,11 @@ struct SharedRoomChanges {
     some: Notify,
 }
 
-/// At most as many as there are rooms with sockets here.
+/// Bounded by the number of rooms with sockets here.
 #[derive(Default)]
 struct ChangedRooms {
     pending: HashMap<RoomId, PendingChange>,
-    /// Those that are being told of: a later change waits until the one before it was told.
+    /// The rooms whose notification is under way: a later change waits for it.
     notifying: HashSet<RoomId>,
 }
 
@@ -51,12 +51,12 @@ struct ChangedRooms {
 struct PendingChange {
     /// When it changed last.
     time: Timestamp,
-    /// Since when the first of the changes waits.
+    /// When the first of the changes was queued.
     since: Instant,
 }
 
 impl RoomChangeQueue {
-    /// A room has changed.
+    /// Queues a change of a room.
     pub(crate) fn saw(&self, room: RoomId, time: Timestamp) {
         let mut rooms = self.rooms();
         let pending =
@@ -74,7 +74,7 @@ impl RoomChangeQueue {
         pending.remove_entry(&first)
     }
 
-    /// A change was told; another of the room may be.
+    /// Ends the notification of a room, so that its next change can be sent.
     fn done(&self, room: RoomId) {
         self.rooms().notifying.remove(&room);
         self.0.some.notify_one();
@@ -85,7 +85,7 @@ impl RoomChangeQueue {
     }
 }
 
-/// A room is being told of, until this is dropped: also where whoever tells it panics.
+/// Marks a notification as under way, until this is dropped: also if the notifying task panics.
 struct NotifyingGuard {
     changes: RoomChangeQueue,
     room: RoomId,
@@ -97,7 +97,7 @@ impl Drop for NotifyingGuard {
     }
 }
 
-/// What tells it.
+/// Sends the queued room changes.
 pub(crate) struct RoomChangeNotifier {
     pub(crate) changes: RoomChangeQueue,
     pub(crate) store: Store,
@@ -106,7 +106,7 @@ pub(crate) struct RoomChangeNotifier {
 }
 
 impl RoomChangeNotifier {
-    /// Tells, for ever.
+    /// Sends room changes. Never returns.
     pub(crate) async fn run(self) {
         let permits = Arc::new(Semaphore::new(AT_ONCE));
         let this = Arc::new(self);
@@ -135,16 +135,18 @@ impl RoomChangeNotifier {
                     let frame = Frame { inbox, ..Frame::new(event, time) };
                     return self.hub.send_to_inboxes(&[room], frame);
                 }
-                // It was deleted: each of its members is told so.
+                // The room was deleted: each member is notified of that separately.
                 Ok(Ok(None)) => return,
-                Ok(Ok(Some(_))) if Instant::now() >= end => break "what is read is older".to_owned(),
+                Ok(Ok(Some(_))) if Instant::now() >= end => {
+                    break "the data that was read is older than the change".to_owned();
+                }
                 Ok(Err(error)) if Instant::now() >= end => break error.to_string(),
                 Ok(_) => tokio::time::sleep(RETRY_PAUSE).await,
                 Err(_) => break format!("it took longer than {PATIENCE:?}"),
             }
         };
         self.metrics.fault("inbox");
-        tracing::error!(%error, %room, "how a room has changed can't be told; its sockets are to come back");
+        tracing::error!(%error, %room, "could not load the changed room; disconnecting its inbox sockets so that they resume");
         self.hub.send_inboxes_away(room);
     }
 }
@@ -154,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_room_is_told_of_by_one_at_a_time_and_of_what_came_meanwhile_once() {
+    fn changes_during_a_notification_are_sent_once_after_it() {
         let (changes, room) = (RoomChangeQueue::default(), RoomId::MIN);
         let at = |time| Timestamp { time, increment: 1 };
         changes.saw(room, at(1));
@@ -162,7 +164,7 @@ mod tests {
         for time in [2, 4, 3] {
             changes.saw(room, at(time));
         }
-        assert!(changes.take().is_none(), "it is being told of");
+        assert!(changes.take().is_none(), "a notification is under way");
         changes.done(room);
         assert_eq!(changes.take().unwrap().1.time, at(4));
         changes.done(room);

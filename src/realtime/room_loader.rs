@@ -1,7 +1,7 @@
-//! Reads the state of rooms in which something happens while only sockets of all of a user's rooms are in them.
+//! Loads the state of rooms in which something happens while only inbox connections are in them.
 //!
-//! Such a socket reads nothing of a room when it joins it. What the room's events are made of is read once one is due,
-//! as it was just before; until then what happens waits in the [`hub`](crate::realtime::hub).
+//! An inbox connection loads no room when it joins it. The state that a room's events need is loaded once the first
+//! event is due, as it was just before. Until then changes wait in the [`hub`](crate::realtime::hub).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +14,14 @@ use crate::protocol::close::Close;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
-/// How long a room may take to be read, its turn included. Less than what a cursor takes for
-/// [settled](crate::protocol::cursor): what waits here is told before it counts as told.
+/// How long a load may take, including its time in the queue. It is shorter than the time after which a cursor counts
+/// as [settled](crate::protocol::cursor): a change that waits here is sent before that.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The pause before a read that failed is tried again.
+/// The pause before another try after a failed read.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// Rooms that are read at the same time.
+/// Rooms that are read concurrently.
 const AT_ONCE: usize = 32;
 
 pub(crate) struct RoomLoader {
@@ -31,7 +31,7 @@ pub(crate) struct RoomLoader {
 }
 
 impl RoomLoader {
-    /// Reads what is wanted.
+    /// Serves load requests.
     pub(crate) async fn run(self, mut wanted: mpsc::UnboundedReceiver<RoomLoadRequest>) {
         let permits = Arc::new(Semaphore::new(AT_ONCE));
         let this = Arc::new(self);
@@ -56,7 +56,7 @@ impl RoomLoader {
             }
         };
         self.metrics.fault("open_room");
-        tracing::error!(%error, room = %request.room, "a room can't be read; its sockets are to come back");
+        tracing::error!(%error, room = %request.room, "could not load a room; disconnecting its sockets so that they reconnect");
         self.hub.close_generation(request, Close::GoingAway);
     }
 }

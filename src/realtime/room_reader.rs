@@ -14,7 +14,7 @@ use crate::protocol::cursor::{Position, RoomCursor};
 use crate::store::{Changed, Last, Snapshot, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// The pause before a snapshot is read again that is older than what the hub has received.
+/// The pause before another read, if a snapshot is older than what the hub has received.
 pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Reads rooms. Cheap to clone.
@@ -45,7 +45,7 @@ impl RoomReader {
     /// cursor `since`, as of the same time.
     ///
     /// # Errors
-    /// As of [`read`](Self::read).
+    /// As for [`read`](Self::read).
     pub(crate) async fn read_since(
         &self,
         store: &Store,
@@ -114,7 +114,7 @@ impl RoomReader {
     }
 }
 
-/// Where a client says that it was in this room; none where that can't be told.
+/// Returns the position in this room that the client's cursor says; none if it is not a cursor of this room.
 fn parse_cursor(since: &str, room: RoomId) -> Option<Position> {
     since.parse().ok().filter(|cursor: &RoomCursor| cursor.room == room).map(|cursor| cursor.position)
 }

@@ -1,10 +1,11 @@
-//! A room that has sockets on this server: what turns a change of the database into events.
+//! The state of a room that has sockets on this server: turns committed changes into events.
 //!
-//! Kept is no more than that takes: every member's marks, for a message's status is the lowest of its other
-//! readers', and the newest [`WAITING`] messages that someone has still to read, for their marks are told with the whole
-//! message. Of these the oldest texts are left out where they are too much ([`text_pool`](crate::realtime::text_pool)), and read again once their marks are
-//! told. Both begin with a snapshot and follow the feed from its cluster time on, so all
-//! servers that have the room open derive the same events in the same order.
+//! The state keeps only what that needs. It has the receipt markers of every member, because a message's status is the
+//! lowest of its other readers'. It also has the newest [`WAITING`] messages that some member has not read, because
+//! their status events contain the whole message. If these texts are too large, the oldest are dropped
+//! ([`text_pool`](crate::realtime::text_pool)), and loaded again when their status changes. The state begins with a
+//! snapshot and follows the change stream from the snapshot's cluster time. So all servers that have the room open
+//! derive the same events in the same order.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -23,8 +24,7 @@ use crate::store::{Snapshot, WAITING};
 pub(crate) use super::text_pool::TextPool;
 use super::text_pool::TextShare;
 
-/// The texts of messages that a room keeps of its own because someone has still to read them, in bytes: one of the greatest
-/// length.
+/// The bytes of unread texts that a room may keep by itself: one text of the maximum length.
 const OWN_BYTES: usize = 16 * 1024;
 
 /// The state of an open room, as of one cluster time.
@@ -33,18 +33,18 @@ pub(crate) struct OpenRoom {
     id: RoomId,
     time: Timestamp,
     marks: HashMap<UserId, Marks>,
-    /// Ascending; messages that are read may stand between those that aren't. An empty text is one that is left out.
+    /// Ascending; read messages may stand between unread ones. An empty text was dropped.
     waiting: VecDeque<Message>,
-    /// What their texts take of the pool.
+    /// The bytes that their texts take from the pool.
     share: TextShare,
-    /// Those after this number that someone has still to read are all among these.
+    /// All messages after this number that some member has not read are in `waiting`.
     waiting_after: i64,
-    /// The greatest number seen; none where the messages could not be read.
+    /// The greatest message number seen; none if the messages could not be read.
     last: Option<i64>,
 }
 
 impl OpenRoom {
-    /// As a snapshot with its `waiting` has it, with all texts until it is [trimmed](Self::trim).
+    /// Creates the state from a snapshot with its `waiting`, with all texts until it is [trimmed](Self::trim).
     pub(crate) fn of(id: RoomId, snapshot: &Snapshot, pool: &TextPool) -> Self {
         let mut room = Self {
             id,
@@ -66,18 +66,18 @@ impl OpenRoom {
         room
     }
 
-    /// The moment that it is of.
+    /// Returns the cluster time of the state.
     pub(crate) fn time(&self) -> Timestamp {
         self.time
     }
 
-    /// The greatest number seen; none where that is not known.
+    /// Returns the greatest message number seen; none if it is unknown.
     pub(crate) fn last(&self) -> Option<i64> {
         self.last
     }
 
-    /// Takes a change and gives the frames that tell of it. A change that this state has already gives none: of marks that
-    /// is seen by themselves, for those of a snapshot may be of a moment before its own.
+    /// Applies a change, and adds its frames. A change that the state already contains adds none. For receipt markers
+    /// the values decide, because the markers of a snapshot may be of a time before its own.
     pub(crate) fn apply(&mut self, time: Timestamp, change: CommittedChange, frames: &mut Vec<Frame>) {
         if time <= self.time && !matches!(change, CommittedChange::Marked(_)) {
             return;
@@ -145,13 +145,13 @@ impl OpenRoom {
         }
     }
 
-    /// Those who are not among these any more.
+    /// Returns the users that are not among these members any more.
     pub(crate) fn gone(&self, members: &[StoredMember]) -> Vec<UserId> {
         let gone = |user: &&UserId| !members.iter().any(|member| member.user == **user);
         self.marks.keys().filter(gone).cloned().collect()
     }
 
-    /// After this, `time` is known too.
+    /// Records that everything up to `time` has been applied.
     pub(crate) fn reached(&mut self, time: Timestamp) {
         self.time = self.time.max(time);
     }
@@ -179,7 +179,7 @@ impl OpenRoom {
         }
     }
 
-    /// Leaves the oldest texts out where they are more than the room may keep. Returns whether it did.
+    /// Drops the oldest texts while they exceed what the room may keep. Returns whether it dropped any.
     pub(crate) fn trim(&mut self) -> bool {
         let mut bytes: usize = self.waiting.iter().map(|message| message.text.len()).sum();
         let mut trimmed = false;
@@ -193,12 +193,12 @@ impl OpenRoom {
         trimmed
     }
 
-    /// Whether texts are left out.
+    /// Whether texts have been dropped.
     pub(crate) fn is_trimmed(&self) -> bool {
         self.waiting.iter().any(|message| message.text.is_empty())
     }
 
-    /// Whether a change is to be told with texts that are left out.
+    /// Whether the events of a change need texts that have been dropped.
     pub(crate) fn lacks_texts_for(&self, time: Timestamp, change: &CommittedChange) -> bool {
         let may_rise = match change {
             CommittedChange::Marked(_) => true,
@@ -230,7 +230,7 @@ impl OpenRoom {
         self.waiting.iter().any(|message| message.text.is_empty() && rises(message))
     }
 
-    /// Takes the texts that are left out from a snapshot of the room.
+    /// Restores the dropped texts from a snapshot of the room.
     pub(crate) fn fill(&mut self, snapshot: &Snapshot) {
         for message in self.waiting.iter_mut().filter(|message| message.text.is_empty()) {
             let mut read = snapshot.messages.iter().chain(&snapshot.waiting);
@@ -240,7 +240,7 @@ impl OpenRoom {
         }
     }
 
-    /// Tells of each message that has come further, the oldest first, one step after the other.
+    /// Adds the status events of each message whose status has risen: the oldest message first, one status at a time.
     fn push_statuses(&mut self, time: Timestamp, frames: &mut Vec<Frame>) {
         let Some(lowest) = MinMarks::of(self.marks.iter().map(|(user, marks)| (user, *marks))) else {
             return;
@@ -271,7 +271,7 @@ fn event_message(message: StoredMessage, status: Status) -> Message {
     }
 }
 
-/// That a message has come as far as its status says. None where its text could not be had: it is gone by then.
+/// Returns the event of a message's new status. None if its text could not be loaded: the message is deleted by then.
 fn marked(time: Timestamp, message: &Message, event: &Event<'_>) -> Option<Frame> {
     if message.text.is_empty() {
         return None;
@@ -305,7 +305,7 @@ mod tests {
         MessageId::try_from(n).unwrap()
     }
 
-    /// Of users 1 and 2, with nothing in it.
+    /// Creates an empty room of users 1 and 2.
     fn room() -> OpenRoom {
         let member = |user| StoredMember {
             user: UserId::Int(user),
@@ -331,7 +331,7 @@ mod tests {
         room.apply(at(n), CommittedChange::Sent(message), &mut Vec::new());
     }
 
-    /// What a delete is to sockets of all rooms.
+    /// Deletes a message. Returns the effect on inbox connections.
     fn delete(room: &mut OpenRoom, n: i64, time: i64) -> InboxEffect {
         let mut frames = Vec::new();
         let revision = Revision { number: Some(time), request: None };
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_are_too_much_are_left_out_and_filled_again() {
+    fn texts_over_the_bound_are_dropped_and_restored() {
         let mut room = room();
         for n in 1..=100 {
             say(&mut room, n, 20_000);
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn the_delete_of_what_everyone_has_read_changes_nothing_that_is_unread() {
+    fn delete_leaves_unread_counts_when_all_have_read_it() {
         let mut room = room();
         say(&mut room, 1, 1);
         let read = Marks { delivered: 1, read: 1 };

@@ -1,5 +1,5 @@
-//! Every socket that is open here, for what concerns them apart from their rooms: that the server goes away, or that
-//! the application wants a user's sockets closed.
+//! All sockets that are open on this server, for requests that do not concern a room: a shutdown, or a request of the
+//! application to close a user's sockets.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicUsize;
@@ -10,7 +10,7 @@ use handlers::UserId;
 use super::outbox::{Outbox, ProbedSocket};
 use crate::protocol::close::Close;
 
-/// Sockets of a user that are asked at once whether they live.
+/// The most sockets of a user that are probed concurrently.
 const MAX_PROBED: usize = 64;
 
 /// The outboxes of all open sockets.
@@ -20,7 +20,7 @@ pub(crate) struct Sessions(Arc<Mutex<OpenSockets>>);
 #[derive(Default)]
 struct OpenSockets {
     outboxes: HashMap<u64, Arc<Outbox>>,
-    /// Those of them whose user is known, by the user.
+    /// The sockets whose user is known, by user.
     by_user: HashMap<UserId, UserSockets>,
     next: u64,
 }
@@ -33,7 +33,7 @@ struct UserSockets {
     bytes: Arc<AtomicUsize>,
 }
 
-/// Takes a socket off the list when dropped.
+/// Removes a socket from the list when dropped.
 pub(crate) struct SessionGuard {
     outboxes: Sessions,
     key: u64,
@@ -41,7 +41,7 @@ pub(crate) struct SessionGuard {
 }
 
 impl Sessions {
-    /// Takes a socket on the list; `user` is whose it is, where the token said so.
+    /// Adds a socket to the list; `user` is its user, if the token named one.
     pub(crate) fn register(&self, outbox: &Arc<Outbox>, user: Option<&UserId>) -> SessionGuard {
         let mut open = self.open();
         let key = open.next;
@@ -55,17 +55,17 @@ impl Sessions {
         SessionGuard { outboxes: self.clone(), key, user: user.cloned() }
     }
 
-    /// Makes every socket look up what changed for it.
+    /// Wakes every socket, so that it checks the state of its server again.
     pub(crate) fn wake(&self) {
         self.open().outboxes.values().for_each(|outbox| outbox.wake());
     }
 
-    /// Tells every socket to close.
+    /// Requests that every socket closes.
     pub(crate) fn close(&self, close: Close) {
         self.open().outboxes.values().for_each(|outbox| outbox.close(close));
     }
 
-    /// Asks the clients of a user's open sockets whether they are there, the one that has been silent for longest first.
+    /// Probes the clients of a user's open sockets, the longest inactive one first.
     pub(crate) fn probe(&self, user: &UserId) -> Vec<ProbedSocket> {
         let mut sockets: Vec<_> = {
             let open = self.open();
@@ -76,7 +76,7 @@ impl Sessions {
         sockets.iter().take(MAX_PROBED).map(|(_, outbox)| outbox.request_probe()).collect()
     }
 
-    /// Returns so many of the sockets for which most bytes wait, with these bytes.
+    /// Returns up to `most` sockets with the most waiting bytes, with these bytes.
     pub(crate) fn fullest(&self, most: usize) -> Vec<(usize, Arc<Outbox>)> {
         let mut waiting: Vec<_> = {
             let open = self.open();
@@ -88,7 +88,7 @@ impl Sessions {
         waiting
     }
 
-    /// Tells every socket of a user to close.
+    /// Requests that every socket of a user closes.
     pub(crate) fn close_user(&self, user: &UserId, close: Close) {
         let open = self.open();
         let sockets = open.by_user.get(user).into_iter().flat_map(|sockets| &sockets.outboxes);

@@ -1,4 +1,4 @@
-//! Opening the change stream, and what its errors mean for where it goes on.
+//! Opens the change stream, and decides from its errors where the next stream continues.
 
 use std::time::Duration;
 
@@ -12,29 +12,30 @@ use crate::config::ReadFrom;
 use crate::store::Store;
 use crate::store::receipts::journal;
 
-/// How long the database waits for something to happen before it answers that nothing did.
+/// How long the database waits for a change before it answers that there was none.
 const MAX_AWAIT: Duration = Duration::from_secs(1);
 
-/// The collections whose changes are followed. Of the others nobody is told, and an event of another application's
+/// The collections whose changes are followed. Nothing here uses the others, and an event of another application's
 /// collection may even be too large to be sent (see [`is_too_large`]).
 ///
-/// The database filters by it before it makes an event: a document of another collection with an `_id` of 5 MiB passed
-/// unnoticed, and an event took it as long as with the collections excluded by name (6.0.5, 38 microseconds of processor
-/// time, inserts included; medians of three).
+/// The database applies this filter before it builds an event: a document of another collection with an `_id` of 5 MiB
+/// passed unnoticed. An event took the database as long as with the collections excluded by name (6.0.5, 38
+/// microseconds of processor time, inserts included; medians of three).
 const FOLLOWED: [&str; 8] =
     ["rooms", "messages", "members", "marks", "heartbeats", "presence", "signals", "erasures"];
 
-/// What is told of documents, and of collections that are dropped.
+/// The operations on documents, and on collections and indexes that are dropped.
 const OPERATIONS: [&str; 7] = ["insert", "update", "replace", "delete", "drop", "rename", "dropIndexes"];
 
-/// `ChangeStreamFatalError`, `ChangeStreamHistoryLost`, `CappedPositionLost`, `InvalidResumeToken`: the point to
-/// go on from is gone.
+/// `ChangeStreamFatalError`, `ChangeStreamHistoryLost`, `CappedPositionLost`, `InvalidResumeToken`: the resume point
+/// is lost.
 const HISTORY_LOST: [i32; 4] = [280, 286, 136, 260];
 
 /// `BSONObjectTooLarge`
 const TOO_LARGE: i32 = 10334;
 
-/// Returns whether a stream can't go on at its resume token, as the database has forgotten what came after it.
+/// Returns whether a stream can't continue at its resume token, because the database no longer has the history after
+/// it.
 pub(crate) fn is_history_lost(error: &Error) -> bool {
     match &*error.kind {
         ErrorKind::Command(command) => HISTORY_LOST.contains(&command.code),
@@ -44,9 +45,10 @@ pub(crate) fn is_history_lost(error: &Error) -> bool {
 }
 
 /// Returns whether the next event is larger than a document may be. The database can't send it, now or later: a stream
-/// goes on only past it.
+/// can only continue after it.
 ///
-/// The resume token holds the key of the document twice as long, beside the key itself: an `_id` of 5 MiB is enough.
+/// The resume token holds the document's key at twice its length, and the event holds the key itself: an `_id` of 5
+/// MiB is enough.
 pub(crate) fn is_too_large(error: &Error) -> bool {
     matches!(&*error.kind, ErrorKind::Command(command) if command.code == TOO_LARGE)
 }
@@ -57,7 +59,7 @@ pub(super) fn token_after(event: &RawDocument) -> Option<ResumeToken> {
     bson::deserialize_from_slice(id.as_bytes()).ok()
 }
 
-/// What opening a stream again has met since the last event came.
+/// The failures to open a stream since the last received event.
 #[derive(Debug)]
 pub(super) struct Backoff {
     pause: Duration,
@@ -67,10 +69,10 @@ pub(super) struct Backoff {
 /// The first pause; an election takes some seconds, a connection that broke much less.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
-/// The longest pause. Nobody hears of anything until the stream is open again.
+/// The longest pause. No socket receives events until the stream is open again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// So many refusals in a row are taken for one of what comes next in the stream, whatever their reason.
+/// After this many refusals in a row the next event in the stream counts as the cause, whatever the reason given.
 const REFUSALS: u32 = 8;
 
 impl Default for Backoff {
@@ -87,7 +89,8 @@ impl Backoff {
         pause
     }
 
-    /// The database refused to go on. Returns whether it has done so too often for another try at the same point.
+    /// Records that the database refused to continue. Returns whether it did so too often for another try at the same
+    /// position.
     pub(super) fn refused(&mut self) -> bool {
         self.refusals += 1;
         self.refusals >= REFUSALS
@@ -101,16 +104,16 @@ impl Store {
         token: Option<ResumeToken>,
         read_from: ReadFrom,
     ) -> Result<ChangeStream<RawDocumentBuf>, Error> {
-        // As little as will do, for it is asked of each change: with all of `is_of_interest` said here an event took the
-        // database 20 microseconds, with the kinds of operations alone 12 (6.0.5, one insert of 50 messages after the other,
-        // medians of three).
+        // The filter does as little as possible, because the database evaluates it for each change. With all of
+        // `is_of_interest` in it, an event took the database 20 microseconds; with the kinds of operations alone, 12
+        // (6.0.5, one insert of 50 messages after the other, medians of three).
         let changes = doc! { "$match": {
             "operationType": { "$in": OPERATIONS.as_slice() },
             "ns.coll": { "$in": FOLLOWED.as_slice() },
-            // Marks that are folded were told when they were raised.
+            // Folded markers were sent when they were raised.
             format!("updateDescription.updatedFields.{}", journal::MARKED_AT.as_str()): { "$exists": false },
         } };
-        // Expanded, for otherwise nothing is told of a dropped index.
+        // Expanded events include dropped indexes.
         let watch = self.database().watch().pipeline([changes]).show_expanded_events(true);
         let watch = watch.max_await_time(MAX_AWAIT).batch_size(1000);
         let member = match read_from {
@@ -138,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_point_is_given_up_after_so_many_refusals() {
+    fn position_is_abandoned_after_repeated_refusals() {
         let mut backoff = Backoff::default();
         let given_up = (1..=10).find(|_| backoff.refused());
         assert_eq!(given_up, Some(REFUSALS));

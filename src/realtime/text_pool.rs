@@ -1,6 +1,6 @@
-//! The texts that rooms keep because someone has still to read their messages. A status is told with the whole message,
-//! so a text at hand saves a read; but 200 of the greatest length are 3 MB a room. Each room keeps a little of its own,
-//! and what it keeps beyond that it takes from a pool that all rooms of the server share.
+//! The texts that rooms keep because some member has not read their messages. A status event contains the whole
+//! message, so a kept text saves a read. But 200 texts of the maximum length are 3 MB a room. Each room keeps a little
+//! by itself, and takes the rest from a pool that all rooms of the server share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,18 +16,18 @@ struct Pool {
 }
 
 impl TextPool {
-    /// With nothing taken of so many bytes.
+    /// Creates a pool of this many bytes.
     pub(crate) fn new(most: usize) -> Self {
         Self(Arc::new(Pool { used: AtomicUsize::default(), most }))
     }
 
-    /// Returns a room's share, with nothing in it.
+    /// Returns an empty share for a room.
     pub(crate) fn share(&self) -> TextShare {
         TextShare { pool: self.0.clone(), bytes: 0 }
     }
 }
 
-/// What one room has of a pool, given back when dropped.
+/// The bytes that one room has taken from a pool. They return to the pool when this is dropped.
 #[derive(Debug)]
 pub(crate) struct TextShare {
     pool: Arc<Pool>,
@@ -35,7 +35,7 @@ pub(crate) struct TextShare {
 }
 
 impl TextShare {
-    /// Makes the share this large; false where the pool has not so much left, and the share stays as it was.
+    /// Resizes the share. Returns false if the pool does not have enough bytes left; the share then stays as it was.
     pub(crate) fn resize(&mut self, bytes: usize) -> bool {
         if bytes == self.bytes {
             return true;
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_of_a_pool_are_bounded_together_and_given_back() {
+    fn shares_of_a_pool_are_bounded_together_and_returned() {
         let pool = TextPool::new(10);
         let (mut one, mut two) = (pool.share(), pool.share());
         assert!(one.resize(6) && two.resize(4));
