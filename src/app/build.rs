@@ -144,7 +144,7 @@ pub(crate) async fn assemble(
         hub: hub.clone(),
         metrics: metrics.clone(),
     };
-    let sessions = ws::services::Services {
+    let sessions = ws::services::SocketServices {
         config: config.clone(),
         metrics: metrics.clone(),
         lifecycle: lifecycle.clone(),

@@ -13,7 +13,7 @@ use super::{assert_listed, tokens};
 use crate::http::upgrade;
 use crate::http::upgrade::Refusal;
 use crate::protocol::client_ip;
-use crate::ws::handshake::{self, Admission, Path, Wanted};
+use crate::ws::handshake::{self, Admission, HandshakePath, SocketTarget};
 
 /// Header lines that are looked at.
 const HEADERS: usize = 64;
@@ -34,14 +34,14 @@ pub fn urls(data: &[u8]) {
             headers.append(name, value);
         }
     }
-    for path in [Path::Room, Path::All] {
+    for path in [HandshakePath::Room, HandshakePath::All] {
         let caller = handshake::token(&headers).map(tokens::verified);
         match handshake::admit(path, uri.query().unwrap_or_default(), caller) {
             Ok(admission) => assert_meant(path, &admission),
             Err(close) => assert_listed(close),
         }
     }
-    if let Some(spelling) = handshake::spelling(&headers) {
+    if let Some(spelling) = handshake::offered_bearer_protocol(&headers) {
         assert!(spelling.eq_ignore_ascii_case("bearer"));
     }
     match upgrade::websocket_key(&headers) {
@@ -57,15 +57,15 @@ pub fn urls(data: &[u8]) {
 }
 
 /// Whoever is let in is whom the token names, and wants what can be.
-fn assert_meant(path: Path, Admission { caller, room, ask }: &Admission) {
-    assert_eq!(*room == Wanted::All, path == Path::All);
+fn assert_meant(path: HandshakePath, Admission { caller, room, ask }: &Admission) {
+    assert_eq!(*room == SocketTarget::All, path == HandshakePath::All);
     match room {
-        Wanted::With(other) => {
+        SocketTarget::With(other) => {
             assert_ne!(*other, caller.user);
             assert_eq!(other.to_string().parse::<UserId>().as_ref(), Ok(other));
         }
-        Wanted::Id(room) => assert_eq!(room.to_string().parse().as_ref(), Ok(room)),
-        Wanted::All => {}
+        SocketTarget::Id(room) => assert_eq!(room.to_string().parse().as_ref(), Ok(room)),
+        SocketTarget::All => {}
     }
     crate::fuzzing::cursors::cursor(ask.since.as_deref().unwrap_or_default());
 }

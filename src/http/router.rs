@@ -14,7 +14,7 @@ use super::unread_body::Unread;
 use super::upgrade::{Chat, UpgradeServices};
 use super::{api, demo, security_headers};
 use crate::protocol::close;
-use crate::ws::handshake::Path;
+use crate::ws::handshake::HandshakePath;
 
 /// What the routes of one server need.
 #[derive(Clone)]
@@ -55,8 +55,8 @@ impl Routes {
         let json = |text: String| Asset::new("application/json", text);
         let contract = self.metrics_page.runtime.contract(close::CODES);
         let mut router = Router::with_filter(AsGet)
-            .push(Router::with_path("ws/chat").goal(self.chat(Path::Room)))
-            .push(Router::with_path("ws").goal(self.chat(Path::All)))
+            .push(Router::with_path("ws/chat").goal(self.chat(HandshakePath::Room)))
+            .push(Router::with_path("ws").goal(self.chat(HandshakePath::All)))
             .push(Router::with_path("asyncapi.json").get(json(contract)))
             .push(api::routes(&self.api))
             .push(Router::with_path("openapi.json").get(json(api::description())))
@@ -69,7 +69,7 @@ impl Routes {
         router
     }
 
-    fn chat(&self, path: Path) -> Chat {
+    fn chat(&self, path: HandshakePath) -> Chat {
         Chat { services: self.upgrade.clone(), path }
     }
 

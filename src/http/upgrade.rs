@@ -27,8 +27,8 @@ use crate::lifecycle::Lifecycle;
 use crate::limits::permits::Places;
 use crate::protocol::client_ip;
 use crate::telemetry::metrics::Metrics;
-use crate::ws::handshake::{self, Path};
-use crate::ws::services::Services;
+use crate::ws::handshake::{self, HandshakePath};
+use crate::ws::services::SocketServices;
 use crate::ws::session;
 
 /// What the upgrade of a connection needs.
@@ -42,13 +42,13 @@ pub(crate) struct UpgradeServices {
     pub(crate) arrivals: Arc<Arrivals>,
     /// One permit for each socket: taken before the upgrade, returned after the close.
     pub(crate) permits: Places,
-    pub(crate) sessions: Arc<Services>,
+    pub(crate) sessions: Arc<SocketServices>,
 }
 
 /// `/ws/chat/` and `/ws/`: the sockets of one room, and of all rooms of a user.
 pub(crate) struct Chat {
     pub(crate) services: Arc<UpgradeServices>,
-    pub(crate) path: Path,
+    pub(crate) path: HandshakePath,
 }
 
 #[async_trait]
@@ -101,7 +101,7 @@ impl Chat {
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(SEC_WEBSOCKET_ACCEPT, key);
-        if let Some(spelling) = handshake::spelling(req.headers())
+        if let Some(spelling) = handshake::offered_bearer_protocol(req.headers())
             && let Ok(spelling) = HeaderValue::from_str(spelling)
         {
             headers.insert(SEC_WEBSOCKET_PROTOCOL, spelling);

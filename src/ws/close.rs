@@ -13,26 +13,26 @@ use super::connection::WebSocket;
 use crate::protocol::close::Close;
 
 /// How long writing the close frame may take, and then the peer's answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What is still read of a peer that goes on sending, in bytes.
-const SWALLOWED: u64 = 16 * 1024 * 1024;
+const MAX_DISCARDED: u64 = 16 * 1024 * 1024;
 
 /// Closes with the code and its reason, and waits a moment for the peer to have received it.
 pub(super) async fn close(mut ws: WebSocket, close: Close) {
     tracing::debug!(code = close.code(), reason = close.reason(), "closing a socket");
-    let said = if close == Close::Normal {
+    let sent = if close == Close::Normal {
         // The answer to the peer's close stands in the buffer already.
-        tokio::time::timeout(PATIENCE, ws.flush()).await
+        tokio::time::timeout(CLOSE_TIMEOUT, ws.flush()).await
     } else {
         let frame = CloseFrame { code: CloseCode::from(close.code()), reason: close.reason().into() };
-        tokio::time::timeout(PATIENCE, ws.close(Some(frame))).await
+        tokio::time::timeout(CLOSE_TIMEOUT, ws.close(Some(frame))).await
     };
-    if !matches!(said, Ok(Ok(()))) || ws.get_ref().lost_at().is_some() {
+    if !matches!(sent, Ok(Ok(()))) || ws.get_ref().lost_at().is_some() {
         return;
     }
     let ended = async {
-        let left = if close.ends_framing() { SWALLOWED } else { until_answered(&mut ws).await };
+        let left = if close.ends_framing() { MAX_DISCARDED } else { until_answered(&mut ws).await };
         if left > 0 {
             ws.get_mut().discard(left).await;
         } else {
@@ -40,13 +40,13 @@ pub(super) async fn close(mut ws: WebSocket, close: Close) {
         }
     };
     // A peer that never answers is let go all the same.
-    let _ = tokio::time::timeout(PATIENCE, ended).await;
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, ended).await;
 }
 
 /// Reads until the peer has answered the close frame, and then returns zero. Where its frames can't be read any more, returns
 /// how many bytes may still be discarded.
 async fn until_answered(ws: &mut WebSocket) -> u64 {
-    let mut left = SWALLOWED;
+    let mut left = MAX_DISCARDED;
     while left > 0 {
         match ws.next().await {
             None | Some(Ok(Message::Close(_))) => return 0,

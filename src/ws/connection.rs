@@ -18,25 +18,25 @@ use tokio_tungstenite::WebSocketStream;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 /// The WebSocket of a client.
-pub(crate) type WebSocket = WebSocketStream<Line<TokioIo<Upgraded>>>;
+pub(crate) type WebSocket = WebSocketStream<CountedStream<TokioIo<Upgraded>>>;
 
 /// The longest head of a frame, in bytes (RFC 6455, 5.2).
 const HEAD_BYTES: usize = 14;
 
 /// A connection whose frames are counted.
 #[derive(Debug)]
-pub(crate) struct Line<S> {
+pub(crate) struct CountedStream<S> {
     io: S,
-    heads: Heads,
+    heads: FrameHeads,
     /// The most fragments that a message may have, but for the one that ends it.
     most_fragments: u32,
     lost_at: Option<Instant>,
 }
 
-impl<S> Line<S> {
+impl<S> CountedStream<S> {
     /// Wraps a connection of which nothing was read yet.
     pub(crate) fn new(io: S, most_fragments: u32) -> Self {
-        Self { io, heads: Heads::default(), most_fragments, lost_at: None }
+        Self { io, heads: FrameHeads::default(), most_fragments, lost_at: None }
     }
 
     /// Returns when a write first failed; none while the peer takes what is written.
@@ -65,7 +65,7 @@ impl<S> Line<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> CountedStream<S> {
     /// Ends the writing side, and discards what comes until the peer ends its own, up to `most` bytes. A connection that
     /// is closed with something unread is reset, and a reset can take with it what was written last.
     pub(crate) async fn discard(&mut self, most: u64) {
@@ -76,7 +76,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Line<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for CountedStream<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         // Only now: what came before it in the same read is taken first.
@@ -91,7 +91,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Line<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Line<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for CountedStream<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.lost_at.is_some() {
@@ -134,7 +134,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Line<S> {
 
 /// The heads of the frames in a stream of bytes.
 #[derive(Debug, Default)]
-struct Heads {
+struct FrameHeads {
     /// What has come of the next head.
     head: [u8; HEAD_BYTES],
     come: usize,
@@ -146,7 +146,7 @@ struct Heads {
     uncounted: u32,
 }
 
-impl Heads {
+impl FrameHeads {
     /// Counts the frames that begin in these bytes. Returns how many of the bytes were looked at: all, or those up to the
     /// head by which a message has more fragments than it may.
     fn scan(&mut self, read: &[u8], most_fragments: u32) -> usize {
@@ -244,14 +244,14 @@ mod tests {
         ]
         .concat();
         for step in [1, 2, 3, 7, 1024, bytes.len()] {
-            let mut heads = Heads::default();
+            let mut heads = FrameHeads::default();
             for part in bytes.chunks(step) {
                 assert_eq!(heads.scan(part, 10), part.len());
             }
             assert_eq!((heads.uncounted, heads.fragments), (5, 2), "in steps of {step}");
             assert_eq!((heads.payload, heads.come), (0, 0), "in steps of {step}");
         }
-        let mut heads = Heads::default();
+        let mut heads = FrameHeads::default();
         let until = frame(0x81, 5).len() + 2 * frame(0x01, 200).len() - 200;
         assert_eq!(heads.scan(&[frame(0x81, 5), frame(0x01, 200).repeat(3)].concat(), 1), until);
     }
@@ -261,7 +261,7 @@ mod tests {
         let (ours, mut theirs) = tokio::io::duplex(64);
         theirs.write_all(b"\x81\x80\0\0\0\0").await.unwrap();
         drop(theirs);
-        let mut line = Line::new(ours, 1);
+        let mut line = CountedStream::new(ours, 1);
         line.write_all(b"nobody takes this").await.unwrap();
         line.flush().await.unwrap();
         assert!(line.lost_at().is_some());

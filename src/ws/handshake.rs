@@ -21,13 +21,13 @@ const BEARER: &str = "Bearer";
 #[derive(Debug)]
 pub(crate) struct Admission {
     pub(crate) caller: Caller,
-    pub(crate) room: Wanted,
+    pub(crate) room: SocketTarget,
     pub(crate) ask: Ask,
 }
 
 /// What the path of a handshake says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Path {
+pub(crate) enum HandshakePath {
     /// `/ws/chat/`: one room.
     Room,
     /// `/ws/`: all rooms of the caller.
@@ -36,7 +36,7 @@ pub(crate) enum Path {
 
 /// The room that a URL means.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub(crate) enum SocketTarget {
     /// The direct room with this user.
     With(UserId),
     /// The room of this id.
@@ -47,15 +47,15 @@ pub(crate) enum Wanted {
 
 /// Checks shape, token and identity, in this order. `caller` is whom the token names, where there is one.
 pub(crate) fn admit(
-    path: Path,
+    path: HandshakePath,
     query: &str,
     caller: Option<Result<Caller, Refused>>,
 ) -> Result<Admission, Close> {
     let mut parameters = Parameters::parse(query)?;
     let ask = parameters.ask()?;
     let (first, room) = match path {
-        Path::Room => parameters.shape()?,
-        Path::All => (None, Wanted::All),
+        HandshakePath::Room => parameters.shape()?,
+        HandshakePath::All => (None, SocketTarget::All),
     };
     let caller = caller.ok_or(Close::Unauthorized("no token"))?.map_err(|refused| {
         if refused.is_for_now() { Close::NoKeys } else { Close::Unauthorized(refused.as_str()) }
@@ -67,7 +67,7 @@ pub(crate) fn admit(
 }
 
 /// The client's spelling of `Bearer`, where it offers that: the only thing that a handshake answers.
-pub(crate) fn spelling(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn offered_bearer_protocol(headers: &HeaderMap) -> Option<&str> {
     offered(headers).find(|name| name.eq_ignore_ascii_case(BEARER))
 }
 
@@ -83,7 +83,7 @@ fn items(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
 /// The subprotocol that is not `Bearer`; else the `Authorization` header's.
 pub(crate) fn token(headers: &HeaderMap) -> Option<&str> {
     let mut others = offered(headers).filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(BEARER));
-    if spelling(headers).is_some()
+    if offered_bearer_protocol(headers).is_some()
         && let Some(token) = others.next()
     {
         // A token has no comma: of two candidates none can be meant.
@@ -136,7 +136,7 @@ impl Parameters {
     }
 
     /// The caller, where named, and the room.
-    fn shape(self) -> Result<(Option<UserId>, Wanted), Close> {
+    fn shape(self) -> Result<(Option<UserId>, SocketTarget), Close> {
         const BAD_FIRST: Close = Close::Malformed("firts_user is missing or malformed");
         const BAD_SECOND: Close = Close::Malformed("second_user is missing or malformed");
         const BAD_ROOM: Close = Close::Malformed("room_id is malformed");
@@ -146,14 +146,14 @@ impl Parameters {
             if self.second.is_some() {
                 return Err(Close::Malformed("second_user and room_id exclude each other"));
             }
-            return Ok((first, Wanted::Id(room.parse().map_err(|_| BAD_ROOM)?)));
+            return Ok((first, SocketTarget::Id(room.parse().map_err(|_| BAD_ROOM)?)));
         }
         let first = first.ok_or(BAD_FIRST)?;
         let second: UserId = self.second.ok_or(BAD_SECOND)?.parse().map_err(|_| BAD_SECOND)?;
         if first == second {
             return Err(Close::Malformed("both users are the same"));
         }
-        Ok((Some(first), Wanted::With(second)))
+        Ok((Some(first), SocketTarget::With(second)))
     }
 }
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use handlers::{RoomId, UserId};
 
-use super::services::Services;
+use super::services::SocketServices;
 use crate::limits::user_quota::Seat;
 
 /// Whether a token's address may be kept: a client that alternates between two must not tell its rooms of each.
-pub(super) fn may_keep(services: &Services, seat: &Seat, email: &str) -> bool {
+pub(super) fn may_keep(services: &SocketServices, seat: &Seat, email: &str) -> bool {
     let may = seat.may_keep(&services.runtime.rates(), email);
     if !may {
         services.metrics.limit("addresses_per_minute");
@@ -17,7 +17,7 @@ pub(super) fn may_keep(services: &Services, seat: &Seat, email: &str) -> bool {
 }
 
 /// The user accepts a room that another user made by connecting; the others are shown address and presence from now on.
-pub(super) fn accept(services: &Arc<Services>, room: RoomId, user: &UserId, email: Option<String>) {
+pub(super) fn accept(services: &Arc<SocketServices>, room: RoomId, user: &UserId, email: Option<String>) {
     let (store, metrics, user) = (services.store.clone(), services.metrics.clone(), user.clone());
     services.lifecycle.spawn(async move {
         if let Err(error) = store.accept(room, &user, email.as_deref()).await {
@@ -28,7 +28,7 @@ pub(super) fn accept(services: &Arc<Services>, room: RoomId, user: &UserId, emai
 }
 
 /// The token's address becomes the member's. The socket needn't wait: its own history shows it already.
-pub(super) fn keep_email(services: &Arc<Services>, room: RoomId, user: &UserId, email: String) {
+pub(super) fn keep_email(services: &Arc<SocketServices>, room: RoomId, user: &UserId, email: String) {
     let (store, metrics, user) = (services.store.clone(), services.metrics.clone(), user.clone());
     services.lifecycle.spawn(async move {
         if let Err(error) = store.set_email(room, &user, &email).await {
@@ -39,7 +39,7 @@ pub(super) fn keep_email(services: &Arc<Services>, room: RoomId, user: &UserId, 
 }
 
 /// Takes an address away that the user's own token doubts. The socket needn't wait: its own history shows none already.
-pub(super) fn drop_email(services: &Arc<Services>, user: &UserId, doubted: Option<String>) {
+pub(super) fn drop_email(services: &Arc<SocketServices>, user: &UserId, doubted: Option<String>) {
     let Some(doubted) = doubted else { return };
     let (store, metrics, user) = (services.store.clone(), services.metrics.clone(), user.clone());
     services.lifecycle.spawn(async move {

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use handlers::{Mark, Resumed, RoomId, UserId};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::handshake::{Admission, Wanted};
+use super::handshake::{Admission, SocketTarget};
 use super::member_email::{accept, drop_email, keep_email, may_keep};
 use super::open_inbox;
-use super::room_view::OneRoom;
-use super::services::Services;
-use super::user_sockets::{may_read, take_seat};
+use super::room_view::RoomView;
+use super::services::SocketServices;
+use super::user_sockets::{may_read, take_slot};
 use super::view::Opened;
-use super::view::View;
+use super::view::SocketView;
 use crate::actions::session_state::{Caller, Place};
 use crate::auth;
 use crate::config::Direct;
@@ -29,7 +29,7 @@ use crate::store::{BulkTurn, Changed, NewMember, NoTurn, Showing, Snapshot};
 
 /// Opens what is asked for.
 pub(super) async fn open(
-    services: &Arc<Services>,
+    services: &Arc<SocketServices>,
     outbox: &Arc<Outbox>,
     admission: Admission,
 ) -> Result<Opened, Close> {
@@ -37,7 +37,7 @@ pub(super) async fn open(
     if services.heartbeat.is_silent() {
         return Err(Close::Unavailable);
     }
-    if admission.room == Wanted::All {
+    if admission.room == SocketTarget::All {
         open_inbox::open(services, outbox, admission).await
     } else {
         open_room(services, outbox, admission).await
@@ -46,16 +46,16 @@ pub(super) async fn open(
 
 /// Finds the room, joins it and reads its history.
 async fn open_room(
-    services: &Arc<Services>,
+    services: &Arc<SocketServices>,
     outbox: &Arc<Outbox>,
     admission: Admission,
 ) -> Result<Opened, Close> {
     let Admission { caller, room, ask } = admission;
     let auth::Caller { user, email, doubted_email, expires_at, key } = caller;
     let found = match &room {
-        Wanted::Id(room) => Some(*room),
-        Wanted::All => None,
-        Wanted::With(other) => {
+        SocketTarget::Id(room) => Some(*room),
+        SocketTarget::All => None,
+        SocketTarget::With(other) => {
             let found = services.store.direct_room(&user, other).await;
             found.map_err(|error| services.room_reader.refused(&error))?
         }
@@ -63,11 +63,13 @@ async fn open_room(
     if found.is_none() && services.config.load().rooms.direct == Direct::Api {
         return Err(Close::NoRoom);
     }
-    let seat = take_seat(services, &user).await?;
+    let seat = take_slot(services, &user).await?;
     let room = match (found, room) {
-        (Some(room), _) | (None, Wanted::Id(room)) => room,
-        (None, Wanted::With(other)) => make_direct(services, &seat, &user, email.clone(), &other).await?,
-        (None, Wanted::All) => return Err(Close::NoRoom),
+        (Some(room), _) | (None, SocketTarget::Id(room)) => room,
+        (None, SocketTarget::With(other)) => {
+            make_direct(services, &seat, &user, email.clone(), &other).await?
+        }
+        (None, SocketTarget::All) => return Err(Close::NoRoom),
     };
     // Only a resume is large for the database. But 20 histories at once are 200 MB of memory.
     let (store, turn) = if ask.resumes() {
@@ -114,23 +116,23 @@ async fn open_room(
         services.metrics.limit("resume");
     }
     let first_frame = first_frame(&snapshot, room, &ask, changed.as_ref());
-    let view = OneRoom {
+    let view = RoomView {
         room,
         _subscription: subscription,
         shown: snapshot.complete.then(|| HistoryWatermark::of(&snapshot)),
         // Where nothing could be read there is nothing to resume from.
         position: changed.map(|changed| changed.position),
-        owed: snapshot.unread(&user, ask.receipts_by_hand).unwrap_or_default(),
+        unacked_up_to: snapshot.unread(&user, ask.receipts_by_hand).unwrap_or_default(),
     };
     let caller = Caller::new(user, email, Place::Room(room), seat, ask, expires_at).signed_with(key);
     let caller = Arc::new(caller);
-    Ok(Opened { caller, view: View::Room(view), first_frame })
+    Ok(Opened { caller, view: SocketView::Room(view), first_frame })
 }
 
 /// Makes the room of two of whom one connects. Only the caller's token vouches for anyone: the other becomes a
 /// member without an address, who has not accepted the room.
 async fn make_direct(
-    services: &Services,
+    services: &SocketServices,
     seat: &Seat,
     caller: &UserId,
     email: Option<String>,

@@ -8,11 +8,11 @@ use handlers::UserId;
 use tokio::time::Instant;
 
 use super::handshake::Admission;
-use super::inbox_view::AllRooms;
+use super::inbox_view::InboxView;
 use super::member_email::{drop_email, may_keep};
-use super::services::Services;
-use super::user_sockets::{may_read, take_seat};
-use super::view::{Opened, View};
+use super::services::SocketServices;
+use super::user_sockets::{may_read, take_slot};
+use super::view::{Opened, SocketView};
 use crate::actions::session_state::{Caller, Place, ROOMS};
 use crate::auth;
 use crate::protocol::close::Close;
@@ -23,13 +23,13 @@ use crate::store::{NoTurn, Page, Resumable, Rooms, Store, json_size};
 
 /// Joins all rooms and reads them.
 pub(super) async fn open(
-    services: &Arc<Services>,
+    services: &Arc<SocketServices>,
     outbox: &Arc<Outbox>,
     admission: Admission,
 ) -> Result<Opened, Close> {
     let Admission { caller, ask, .. } = admission;
     let auth::Caller { user, email, doubted_email, expires_at, key } = caller;
-    let seat = take_seat(services, &user).await?;
+    let seat = take_slot(services, &user).await?;
     let (store, _turn) = services.store.bulk(Some(&user)).await.map_err(|NoTurn| Close::Busy)?;
     may_read(services, &seat)?;
     let page_bytes = services.config.load().limits.page_bytes;
@@ -43,7 +43,7 @@ pub(super) async fn open(
     drop_email(services, &user, doubted_email);
     let caller = Caller::new(user, email, Place::Inbox(rooms.clone()), seat, ask, expires_at);
     let caller = Arc::new(caller.signed_with(key));
-    let mut view = AllRooms::new(services, &caller, outbox, &rooms);
+    let mut view = InboxView::new(services, &caller, outbox, &rooms);
     let (mut read, mut reached) = self::read(services, &store, &caller, &mut view, from.as_ref()).await?;
     let mut contacts = HashSet::new();
     if read.missed.is_some() {
@@ -76,11 +76,11 @@ pub(super) async fn open(
     };
     let online = online.map_err(|error| services.room_reader.refused(&error))?;
     let first_frame = view.begin(read, reached, online);
-    Ok(Opened { caller, view: View::Inbox(Box::new(view)), first_frame })
+    Ok(Opened { caller, view: SocketView::Inbox(Box::new(view)), first_frame })
 }
 
 /// The token's address becomes the member's in all rooms. The socket needn't wait: others see it soon.
-fn keep_email(services: &Arc<Services>, user: &UserId, email: String) {
+fn keep_email(services: &Arc<SocketServices>, user: &UserId, email: String) {
     let (store, metrics, user) = (services.store.clone(), services.metrics.clone(), user.clone());
     services.lifecycle.spawn(async move {
         if let Err(error) = store.set_email_everywhere(&user, &email).await {
@@ -92,10 +92,10 @@ fn keep_email(services: &Arc<Services>, user: &UserId, email: String) {
 
 /// The rooms, not older than what the hub has heard, and none that it isn't joined to.
 async fn read(
-    services: &Arc<Services>,
+    services: &Arc<SocketServices>,
     store: &Store,
     caller: &Caller,
-    view: &mut AllRooms,
+    view: &mut InboxView,
     from: Option<&InboxCursor>,
 ) -> Result<(Rooms, Option<Timestamp>), Close> {
     let patience = services.config.load().mongodb.operation;
@@ -109,8 +109,8 @@ async fn read(
         let rooms =
             store.inbox(&caller.user, asked).await.map_err(|error| services.room_reader.refused(&error))?;
         if reached.is_none_or(|reached| reached <= rooms.as_of.time)
-            && view.hears_of(&rooms.all)
-            && view.hears_of(&rooms.hidden)
+            && view.has_joined(&rooms.all)
+            && view.has_joined(&rooms.hidden)
         {
             return Ok((rooms, reached));
         }

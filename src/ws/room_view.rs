@@ -14,7 +14,7 @@ use crate::realtime::outbox::Frame;
 use crate::store::Receipts;
 
 /// A socket's place in its room.
-pub(super) struct OneRoom {
+pub(super) struct RoomView {
     pub(super) room: RoomId,
     pub(super) _subscription: HubSubscription,
     /// What was in the history.
@@ -22,10 +22,10 @@ pub(super) struct OneRoom {
     /// How far it has been told, where it is a Level 2 socket.
     pub(super) position: Option<Position>,
     /// The newest message of others that was written to this socket, and whose mark is still to be handed on.
-    pub(super) owed: i64,
+    pub(super) unacked_up_to: i64,
 }
 
-impl OneRoom {
+impl RoomView {
     /// A frame as this socket has it, where it has it.
     pub(super) fn take(&mut self, frame: &Frame, caller: &Caller) -> Result<Option<Utf8Bytes>, Close> {
         if frame.is_for_inboxes() || self.shown.as_mut().is_some_and(|shown| shown.contains(frame)) {
@@ -39,10 +39,10 @@ impl OneRoom {
         {
             return Ok(None);
         }
-        Ok(Some(self.text(frame, caller)))
+        Ok(Some(self.render(frame, caller)))
     }
 
-    fn text(&mut self, frame: &Frame, caller: &Caller) -> Utf8Bytes {
+    fn render(&mut self, frame: &Frame, caller: &Caller) -> Utf8Bytes {
         let reference = frame.cause.and_then(|request| caller.take_ref(request));
         let cursor = self.position.as_mut().filter(|_| frame.about.is_none()).map(|position| {
             *position = position.max(frame.reaches);
@@ -62,17 +62,17 @@ impl OneRoom {
         if let Some((id, author)) = &frame.delivers
             && *author != caller.user
         {
-            self.owed = self.owed.max(id.get());
+            self.unacked_up_to = self.unacked_up_to.max(id.get());
         }
     }
 
-    /// Hands on the mark that is owed. An open room is being looked at: what is written is read, unless that is said
+    /// Hands on the mark that is unacked_up_to. An open room is being looked at: what is written is read, unless that is said
     /// by hand.
-    pub(super) fn pay(&mut self, receipts: &Receipts, caller: &Caller) {
-        let read = if caller.receipts_by_hand() { 0 } else { self.owed };
-        let marks = Marks { delivered: self.owed, read };
-        if self.owed > 0 && receipts.raise(self.room, &caller.user, marks) {
-            self.owed = 0;
+    pub(super) fn flush_receipts(&mut self, receipts: &Receipts, caller: &Caller) {
+        let read = if caller.receipts_by_hand() { 0 } else { self.unacked_up_to };
+        let marks = Marks { delivered: self.unacked_up_to, read };
+        if self.unacked_up_to > 0 && receipts.raise(self.room, &caller.user, marks) {
+            self.unacked_up_to = 0;
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::realtime::sessions::Sessions;
 use crate::store::{Receipts, Store};
 use crate::telemetry::metrics::Metrics;
 
-pub(crate) struct Services {
+pub(crate) struct SocketServices {
     pub(crate) config: Arc<LiveConfig>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lifecycle: Lifecycle,

@@ -5,12 +5,13 @@
 //! peer that falls silent is asked by a ping and then let go, a token that expires closes it with 4001.
 
 use super::connection::WebSocket;
-use super::services::Services;
-use super::view::View;
+use super::services::SocketServices;
+use super::view::SocketView;
 use crate::ws::close;
 use crate::ws::open;
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::future::pending;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,10 +26,10 @@ use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 
-use super::connection::Line;
-use super::handshake::{Admission, Wanted};
+use super::connection::CountedStream;
+use super::handshake::{Admission, SocketTarget};
 use super::raw_frame::LARGE_BYTES;
-use super::write_pace::Pace;
+use super::write_pace::WritePace;
 use crate::actions::envelope::Answer;
 use crate::actions::session_state::Caller;
 use crate::auth::refused_clients::Source;
@@ -45,19 +46,19 @@ const READ_BYTES: usize = 1024;
 const WRITE_BYTES: usize = 4 * 1024;
 
 /// Refusals by a rate limit after which a socket is closed with 4029, and within what time (docs/protocol.md, Close codes).
-const TOLD: (usize, Duration) = (10, Duration::from_secs(10));
+const RATE_LIMIT_STRIKES: (usize, Duration) = (10, Duration::from_secs(10));
 
-type Running = Pin<Box<dyn Future<Output = Option<Answer>> + Send>>;
+type RunningAction = Pin<Box<dyn Future<Output = Option<Answer>> + Send>>;
 
 /// Why a socket ended.
-pub(super) enum End {
+pub(super) enum SessionEnd {
     /// It is to be told so.
     Close(Close),
     /// There is nobody left to tell.
     Gone,
 }
 
-impl From<Close> for End {
+impl From<Close> for SessionEnd {
     fn from(close: Close) -> Self {
         Self::Close(close)
     }
@@ -65,7 +66,7 @@ impl From<Close> for End {
 
 /// Serves one connection from its upgrade to its end.
 pub(crate) async fn serve(
-    services: Arc<Services>,
+    services: Arc<SocketServices>,
     io: Upgraded,
     admission: Result<Admission, Close>,
     place: Place,
@@ -76,10 +77,10 @@ pub(crate) async fn serve(
         (limits.frame_bytes, limits.message_fragments, OutboxBounds::of(limits))
     };
     let config = Some(bounded(frame_bytes));
-    let line = Line::new(TokioIo::new(io), fragments);
+    let line = CountedStream::new(TokioIo::new(io), fragments);
     let mut ws = WebSocketStream::from_raw_socket(line, Role::Server, config).await;
     let outbox = Arc::new(match &admission {
-        Ok(Admission { room: Wanted::All, caller, .. }) => {
+        Ok(Admission { room: SocketTarget::All, caller, .. }) => {
             Outbox::for_inbox(bounds, caller.user.clone(), Arc::default())
         }
         Ok(Admission { caller, ask, .. }) if ask.since.is_some() => {
@@ -92,7 +93,7 @@ pub(crate) async fn serve(
     let user = admission.as_ref().ok().map(|admission| &admission.caller.user);
     let registered = services.outboxes.register(&outbox, user);
     let end = match admission {
-        Ok(admission) => Box::pin(talk(&services, &mut ws, &outbox, admission, source)).await,
+        Ok(admission) => Box::pin(run_session(&services, &mut ws, &outbox, admission, source)).await,
         Err(close) => {
             // Whoever has no token takes nobody's place while he is told so.
             drop(place);
@@ -101,7 +102,7 @@ pub(crate) async fn serve(
         }
     };
     drop(registered);
-    if let End::Close(close) = end {
+    if let SessionEnd::Close(close) = end {
         close::close(ws, outbox.closes_by(close)).await;
     }
 }
@@ -126,17 +127,17 @@ pub(crate) fn close_for(error: &Error) -> Option<Close> {
 }
 
 /// Everything between the handshake and the close.
-async fn talk(
-    services: &Arc<Services>,
+async fn run_session(
+    services: &Arc<SocketServices>,
     ws: &mut WebSocket,
     outbox: &Arc<Outbox>,
     admission: Admission,
     source: Source,
-) -> End {
+) -> SessionEnd {
     // The outbox is registered: an erasure that begins from here on closes it.
     if services.store.erasing().has(&admission.caller.user) {
         services.refusals.record(&source, &services.config.load(), Close::Erased);
-        return End::Close(Close::Erased);
+        return SessionEnd::Close(Close::Erased);
     }
     // Boxed: what opening takes is given back before the socket's long life begins.
     let opened = Box::pin(open::open(services, outbox, admission)).await;
@@ -145,23 +146,23 @@ async fn talk(
         Err(close) => {
             let close = outbox.closes_by(close);
             services.refusals.record(&source, &services.config.load(), close);
-            return End::Close(close);
+            return SessionEnd::Close(close);
         }
     };
     services.metrics.connect("open");
     let _open = services.metrics.socket();
-    let mut socket = Socket {
+    let mut socket = OpenSocket {
         ws,
         services,
         outbox,
-        _stays: services.present.enter(&opened.caller.user),
+        _presence: services.present.enter(&opened.caller.user),
         caller: opened.caller,
         view: opened.view,
         heard: Instant::now(),
         pinged: None,
         taken: VecDeque::new(),
         written: Vec::new(),
-        pace: Pace::default(),
+        pace: WritePace::default(),
         refusals: VecDeque::new(),
     };
     let ended = socket.run(opened.first_frame).await;
@@ -171,33 +172,30 @@ async fn talk(
     }
 }
 
-/// Nothing is of this type: a socket's loop ends by an [`End`] alone.
-enum Never {}
-
 /// An open socket.
-pub(super) struct Socket<'a> {
+pub(super) struct OpenSocket<'a> {
     pub(super) ws: &'a mut WebSocket,
-    pub(super) services: &'a Arc<Services>,
+    pub(super) services: &'a Arc<SocketServices>,
     pub(super) outbox: &'a Arc<Outbox>,
-    pub(super) _stays: PresenceGuard,
+    pub(super) _presence: PresenceGuard,
     pub(super) caller: Arc<Caller>,
-    pub(super) view: View,
+    pub(super) view: SocketView,
     pub(super) heard: Instant,
     pub(super) pinged: Option<Instant>,
     /// Taken to be written, and written: both empty between two writes.
     pub(super) taken: VecDeque<Arc<Frame>>,
     pub(super) written: Vec<Arc<Frame>>,
-    pub(super) pace: Pace,
+    pub(super) pace: WritePace,
     /// When the last few frames were refused by a rate limit.
     pub(super) refusals: VecDeque<Instant>,
 }
 
-impl Socket<'_> {
-    async fn run(&mut self, first_frame: Utf8Bytes) -> Result<Never, End> {
+impl OpenSocket<'_> {
+    async fn run(&mut self, first_frame: Utf8Bytes) -> Result<Infallible, SessionEnd> {
         self.write_large(&first_frame).await?;
         drop(first_frame);
         self.outbox.mark_alive();
-        let mut running: Option<Running> = None;
+        let mut running: Option<RunningAction> = None;
         let mut was_lost = false;
         let timer = tokio::time::sleep(self.next_tick());
         tokio::pin!(timer);
@@ -207,13 +205,13 @@ impl Socket<'_> {
                 return Err(Close::KeyRemoved.into());
             }
             if !self.is_lost() {
-                self.pay();
+                self.flush_receipts();
             } else if !std::mem::replace(&mut was_lost, true) {
                 // What was dropped is not delivered; and from now on there is a limit to how long it goes on.
                 timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
             }
             if self.outbox.take_probe_request() {
-                self.ask(running.is_some()).await?;
+                self.send_probe(running.is_some()).await?;
                 timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
             }
             match self.outbox.closing() {
@@ -224,8 +222,8 @@ impl Socket<'_> {
             }
             tokio::select! {
                 () = self.outbox.changed() => {}
-                () = due(self.next_count()) => self.write_count().await?,
-                answer = answer_of(&mut running) => {
+                () = wait_until(self.next_count()) => self.write_count().await?,
+                answer = next_answer(&mut running) => {
                     running = None;
                     // Whether the peer answered is seen only now.
                     self.pinged = self.pinged.map(|_| Instant::now());
@@ -239,7 +237,7 @@ impl Socket<'_> {
                     timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
                 }
                 message = self.ws.next(), if running.is_none() && !self.services.lifecycle.is_draining() => {
-                    running = self.hear(message).await?;
+                    running = self.handle_incoming(message).await?;
                 }
                 () = &mut timer => {
                     self.tick(running.is_some()).await?;
@@ -252,22 +250,25 @@ impl Socket<'_> {
     /// When the socket is to be told what is unread in some room.
     fn next_count(&self) -> Option<tokio::time::Instant> {
         match &self.view {
-            View::Room(_) => None,
-            View::Inbox(view) => view.next_count(),
+            SocketView::Room(_) => None,
+            SocketView::Inbox(view) => view.next_count(),
         }
     }
 
     /// Hands on the marks that are owed.
-    fn pay(&mut self) {
+    fn flush_receipts(&mut self) {
         match &mut self.view {
-            View::Room(view) => view.pay(&self.services.receipts, &self.caller),
-            View::Inbox(view) => view.pay(),
+            SocketView::Room(view) => view.flush_receipts(&self.services.receipts, &self.caller),
+            SocketView::Inbox(view) => view.flush_receipts(),
         }
     }
 
     /// Takes what came; a frame that is to be done is given back as its coming answer.
-    async fn hear(&mut self, message: Option<Result<Message, Error>>) -> Result<Option<Running>, End> {
-        let Some(message) = message else { return Err(End::Gone) };
+    async fn handle_incoming(
+        &mut self,
+        message: Option<Result<Message, Error>>,
+    ) -> Result<Option<RunningAction>, SessionEnd> {
+        let Some(message) = message else { return Err(SessionEnd::Gone) };
         let message = message.map_err(|error| self.end_for(&error))?;
         self.heard = Instant::now();
         self.outbox.mark_alive();
@@ -279,7 +280,7 @@ impl Socket<'_> {
             Message::Text(frame) => {
                 let answer = self.services.runtime.clone().invoke(frame, self.caller.clone());
                 // Whoever ends the server waits for what is under way by now; what comes later isn't begun.
-                Ok((!self.services.lifecycle.is_draining()).then(|| Box::pin(answer) as Running))
+                Ok((!self.services.lifecycle.is_draining()).then(|| Box::pin(answer) as RunningAction))
             }
             Message::Binary(_) => {
                 let answer = self.services.runtime.binary(&self.caller);
@@ -300,7 +301,7 @@ impl Socket<'_> {
     }
 
     /// Returns how the socket ends after this error, and counts the bound that was hit.
-    fn end_for(&self, error: &Error) -> End {
+    fn end_for(&self, error: &Error) -> SessionEnd {
         let close = close_for(error)
             .or_else(|| self.ws.get_ref().is_too_fragmented().then_some(Close::TooFragmented));
         match close {
@@ -308,7 +309,7 @@ impl Socket<'_> {
             Some(Close::TooFragmented) => self.services.metrics.limit("message_fragments"),
             _ => {}
         }
-        close.map_or(End::Gone, End::Close)
+        close.map_or(SessionEnd::Gone, SessionEnd::Close)
     }
 
     /// Whether a write has failed: the client's last frames are still read and executed, and nothing is answered.
@@ -316,7 +317,7 @@ impl Socket<'_> {
         self.ws.get_ref().lost_at().is_some()
     }
 
-    async fn answer(&mut self, answer: Answer) -> Result<(), End> {
+    async fn answer(&mut self, answer: Answer) -> Result<(), SessionEnd> {
         if answer.json.len() > LARGE_BYTES {
             self.flush().await?;
             self.write_large(&answer.json).await?;
@@ -324,15 +325,15 @@ impl Socket<'_> {
             self.feed(Message::Text(answer.json)).await?;
             self.flush().await?;
         }
-        if let View::Inbox(view) = &self.view {
+        if let SocketView::Inbox(view) = &self.view {
             view.answered(answer.refused.is_none() && !self.is_lost());
         }
-        if answer.refused == Some(Code::RateLimited) { self.told() } else { Ok(()) }
+        if answer.refused == Some(Code::RateLimited) { self.record_strike() } else { Ok(()) }
     }
 
     /// It was told that it sends too much; once too often, and it is closed.
-    fn told(&mut self) -> Result<(), End> {
-        let (most, within) = TOLD;
+    fn record_strike(&mut self) -> Result<(), SessionEnd> {
+        let (most, within) = RATE_LIMIT_STRIKES;
         let now = Instant::now();
         self.refusals.push_back(now);
         while self.refusals.front().is_some_and(|first| now.duration_since(*first) > within) {
@@ -358,14 +359,14 @@ impl Socket<'_> {
     }
 
     /// While a frame is being done nothing else is read: a peer that answers can't be told from one that is gone.
-    async fn tick(&mut self, busy: bool) -> Result<(), End> {
+    async fn tick(&mut self, busy: bool) -> Result<(), SessionEnd> {
         let (ping, dead, last_frames) = {
             let sockets = &self.services.config.load().sockets;
             (sockets.ping, sockets.dead, sockets.last_frames)
         };
         if self.ws.get_ref().lost_at().is_some_and(|lost| lost.elapsed() >= last_frames) {
             self.services.metrics.limit("last_frames_ms");
-            return Err(End::Gone);
+            return Err(SessionEnd::Gone);
         }
         if self.until_expiry().is_zero() {
             return Err(Close::Expired.into());
@@ -386,7 +387,7 @@ impl Socket<'_> {
 
     /// Someone waits to know whether the client is there. While a frame is being done nothing is read, and it came of a
     /// client that was there.
-    async fn ask(&mut self, busy: bool) -> Result<(), End> {
+    async fn send_probe(&mut self, busy: bool) -> Result<(), SessionEnd> {
         if busy {
             self.outbox.mark_alive();
         } else if self.pinged.is_none() {
@@ -403,14 +404,14 @@ impl Socket<'_> {
 }
 
 /// When this moment has come; never where there is none.
-async fn due(at: Option<tokio::time::Instant>) {
+async fn wait_until(at: Option<tokio::time::Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => pending().await,
     }
 }
 
-async fn answer_of(running: &mut Option<Running>) -> Option<Answer> {
+async fn next_answer(running: &mut Option<RunningAction>) -> Option<Answer> {
     match running {
         Some(answer) => answer.await,
         None => pending().await,

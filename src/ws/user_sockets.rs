@@ -9,13 +9,13 @@ use std::time::Duration;
 use handlers::UserId;
 use tokio::time::Instant;
 
-use super::services::Services;
+use super::services::SocketServices;
 use crate::limits::user_quota::Seat;
 use crate::protocol::close::Close;
 use crate::realtime::outbox::{Outbox, ProbedSocket};
 
 /// Takes a place, if need be that of a socket that does not answer within `sockets.probe_ms`.
-pub(super) async fn take(services: &Services, user: &UserId) -> Result<Seat, Close> {
+pub(super) async fn take(services: &SocketServices, user: &UserId) -> Result<Seat, Close> {
     let (most, probe) = {
         let config = services.config.load();
         (config.limits.sockets_per_user, config.sockets.probe)
@@ -31,7 +31,7 @@ pub(super) async fn take(services: &Services, user: &UserId) -> Result<Seat, Clo
 }
 
 /// None where all sockets live, or as many connects of the user wait for one as there are sockets.
-async fn after_probe(services: &Services, user: &UserId, most: usize, probe: Duration) -> Option<Seat> {
+async fn after_probe(services: &SocketServices, user: &UserId, most: usize, probe: Duration) -> Option<Seat> {
     let waiting = services.users.wait(user, most)?;
     let silent = silent(services.outboxes.probe(user), Instant::now() + probe).await;
     // Another connect may have chosen the first ones.
@@ -63,7 +63,7 @@ async fn silent(asked: Vec<ProbedSocket>, end: Instant) -> Vec<Arc<Outbox>> {
 }
 
 /// A place among the sockets of its user.
-pub(super) async fn take_seat(services: &Services, user: &UserId) -> Result<Seat, Close> {
+pub(super) async fn take_slot(services: &SocketServices, user: &UserId) -> Result<Seat, Close> {
     let seat = take(services, user).await?;
     seat.connect(&services.runtime.rates()).map_err(|_| {
         services.metrics.limit("connects_per_minute");
@@ -73,7 +73,7 @@ pub(super) async fn take_seat(services: &Services, user: &UserId) -> Result<Seat
 }
 
 /// Fails where the user's connects have read too many documents.
-pub(super) fn may_read(services: &Services, seat: &Seat) -> Result<(), Close> {
+pub(super) fn may_read(services: &SocketServices, seat: &Seat) -> Result<(), Close> {
     seat.may_read(&services.runtime.rates()).map_err(|_| {
         services.metrics.limit("documents_per_minute");
         Close::TooManyConnects

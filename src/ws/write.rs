@@ -9,19 +9,19 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::raw_frame;
 use super::raw_frame::LARGE_BYTES;
-use super::services::Services;
-use super::session::{End, Socket};
-use super::view::View;
-use super::write_pace::Pace;
+use super::services::SocketServices;
+use super::session::{OpenSocket, SessionEnd};
+use super::view::SocketView;
+use super::write_pace::WritePace;
 use crate::protocol::close::Close;
 use crate::realtime::outbox::Outbox;
 
 /// Frames that are written before anything else has its turn.
 const WRITTEN_AT_ONCE: usize = 64;
 
-impl Socket<'_> {
+impl OpenSocket<'_> {
     /// Writes a first frame or another large text, after which nothing of the WebSocket's own waits to be written.
-    pub(super) async fn write_large(&mut self, text: &Utf8Bytes) -> Result<(), End> {
+    pub(super) async fn write_large(&mut self, text: &Utf8Bytes) -> Result<(), SessionEnd> {
         let Self { ws, outbox, services, caller, pace, .. } = self;
         let _charge = services.held.charge(text.len());
         let Some(_held) = outbox.hold(text.len()) else {
@@ -34,16 +34,16 @@ impl Socket<'_> {
         let first = [&*head, first].concat();
         for part in std::iter::once(&*first).chain(rest.chunks(LARGE_BYTES)) {
             let write = async { raw_frame::write(ws.get_mut(), part).await.map_err(Error::from) };
-            let writing = Writing { services, outbox, pace, bytes: part.len() };
+            let writing = BoundedWrite { services, outbox, pace, bytes: part.len() };
             // A close frame would stand in the middle of this one.
-            writing.limited(|| caller.until_expiry(), write).await.map_err(|_| End::Gone)?;
+            writing.limited(|| caller.until_expiry(), write).await.map_err(|_| SessionEnd::Gone)?;
         }
         Ok(())
     }
 
     /// Writes what waits, a handful in one go. A reader that is just fast enough for the queue never to run dry has
     /// its turn at everything else in between.
-    pub(super) async fn write_waiting(&mut self) -> Result<(), End> {
+    pub(super) async fn write_waiting(&mut self) -> Result<(), SessionEnd> {
         self.outbox.take(WRITTEN_AT_ONCE, &mut self.taken);
         if self.taken.is_empty() {
             self.pace.caught_up();
@@ -55,8 +55,8 @@ impl Socket<'_> {
         }
         while let Some(frame) = self.taken.pop_front() {
             let (text, more) = match &mut self.view {
-                View::Room(view) => (view.take(&frame, &self.caller)?, None),
-                View::Inbox(view) => {
+                SocketView::Room(view) => (view.take(&frame, &self.caller)?, None),
+                SocketView::Inbox(view) => {
                     let expired = self.caller.until_expiry();
                     let taken = tokio::time::timeout(expired, view.take(&frame, &self.taken)).await;
                     taken.map_err(|_| Close::Expired)??
@@ -79,16 +79,16 @@ impl Socket<'_> {
         }
         for frame in self.written.drain(..) {
             match &mut self.view {
-                View::Room(view) => view.wrote(&frame, &self.caller),
-                View::Inbox(view) => view.wrote(&frame),
+                SocketView::Room(view) => view.wrote(&frame, &self.caller),
+                SocketView::Inbox(view) => view.wrote(&frame),
             }
         }
         Ok(())
     }
 
     /// What is unread in a room where that waited to be counted.
-    pub(super) async fn write_count(&mut self) -> Result<(), End> {
-        let View::Inbox(view) = &mut self.view else { return Ok(()) };
+    pub(super) async fn write_count(&mut self) -> Result<(), SessionEnd> {
+        let SocketView::Inbox(view) = &mut self.view else { return Ok(()) };
         let counted = tokio::time::timeout(self.caller.until_expiry(), view.count_next()).await;
         if let Some(unread) = counted.map_err(|_| Close::Expired)?? {
             self.feed(Message::Text(unread)).await?;
@@ -97,29 +97,29 @@ impl Socket<'_> {
         Ok(())
     }
 
-    pub(super) async fn feed(&mut self, message: Message) -> Result<(), End> {
+    pub(super) async fn feed(&mut self, message: Message) -> Result<(), SessionEnd> {
         let Self { ws, outbox, services, caller, pace, .. } = self;
-        let writing = Writing { services, outbox, pace, bytes: message.len() };
+        let writing = BoundedWrite { services, outbox, pace, bytes: message.len() };
         writing.limited(|| caller.until_expiry(), ws.feed(message)).await
     }
 
-    pub(super) async fn flush(&mut self) -> Result<(), End> {
+    pub(super) async fn flush(&mut self) -> Result<(), SessionEnd> {
         let Self { ws, outbox, services, caller, pace, .. } = self;
         // What is flushed was counted as it was fed.
-        let writing = Writing { services, outbox, pace, bytes: 0 };
+        let writing = BoundedWrite { services, outbox, pace, bytes: 0 };
         writing.limited(|| caller.until_expiry(), ws.flush()).await
     }
 }
 
 /// One write, and what bounds it.
-struct Writing<'a> {
-    services: &'a Services,
+struct BoundedWrite<'a> {
+    services: &'a SocketServices,
     outbox: &'a Outbox,
-    pace: &'a mut Pace,
+    pace: &'a mut WritePace,
     bytes: usize,
 }
 
-impl Writing<'_> {
+impl BoundedWrite<'_> {
     /// Waits for the write, but no longer than `limits.write_ms`, than `sockets.min_bytes_per_second` allows or than the token
     /// is good for, and not past the word that the socket is to be closed for its client. What else changed in the outbox
     /// meanwhile is still to be seen by whoever looks next.
@@ -127,13 +127,13 @@ impl Writing<'_> {
         self,
         until_expiry: impl FnOnce() -> Duration,
         write: impl Future<Output = Result<(), Error>>,
-    ) -> Result<(), End> {
+    ) -> Result<(), SessionEnd> {
         let Self { services, outbox, pace, bytes } = self;
         tokio::pin!(write);
         // Most find room in the kernel's buffer, and need no clock.
         if let Some(written) = (&mut write).now_or_never() {
             pace.wrote(bytes);
-            return written.map_err(|_| End::Gone);
+            return written.map_err(|_| SessionEnd::Gone);
         }
         let (limit, rate) = {
             let config = services.config.load();
@@ -164,7 +164,7 @@ impl Writing<'_> {
                 pace.wrote(bytes);
                 Ok(())
             }
-            Ok(Err(_)) => Err(End::Gone),
+            Ok(Err(_)) => Err(SessionEnd::Gone),
             Err(_) if expired < limit.min(pace_limit) => Err(Close::Expired.into()),
             Err(_) => {
                 services.metrics.limit(if pace_limit < limit { "min_bytes_per_second" } else { "write_ms" });

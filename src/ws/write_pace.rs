@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 
 /// The time since a socket fell behind, and what it wrote meanwhile.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pace(Option<Behind>);
+pub(super) struct WritePace(Option<BehindSince>);
 
 #[derive(Clone, Copy, Debug)]
-struct Behind {
+struct BehindSince {
     since: Instant,
     bytes: usize,
 }
 
-impl Pace {
+impl WritePace {
     /// The socket has to wait for its client. Returns how long it may wait for a write of this many bytes, at a rate of this
     /// many bytes a second beyond the first `grace`.
     pub(super) fn wait(&mut self, bytes: usize, rate: u32, grace: Duration, now: Instant) -> Duration {
-        let behind = self.0.get_or_insert(Behind { since: now, bytes: 0 });
+        let behind = self.0.get_or_insert(BehindSince { since: now, bytes: 0 });
         let taken = behind.bytes.saturating_add(bytes);
         let allowed = grace.saturating_add(time_for(taken, rate));
         allowed.saturating_sub(now.saturating_duration_since(behind.since))
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn a_client_may_take_as_long_as_the_rate_and_the_grace_allow() {
-        let (mut pace, start, grace) = (Pace::default(), Instant::now(), Duration::from_secs(10));
+        let (mut pace, start, grace) = (WritePace::default(), Instant::now(), Duration::from_secs(10));
         let after = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(pace.wait(2_000, 1_000, grace, start), Duration::from_secs(12));
         pace.wrote(2_000);

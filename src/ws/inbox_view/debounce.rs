@@ -11,14 +11,14 @@ use tokio::time::Instant;
 
 /// Of one socket.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(super) struct UnreadDebounce {
     /// Until when there is no other count in these rooms.
     pauses: HashMap<RoomId, Instant>,
     /// Rooms that are to be counted when their pause is over, each as of the last that the socket was told of it.
     due: HashMap<RoomId, Timestamp>,
 }
 
-impl Counts {
+impl UnreadDebounce {
     /// Whether a room is to be counted now, as of this moment; else it is due once its pause is over.
     pub(super) fn is_now(&mut self, room: RoomId, as_of: Timestamp, now: Instant, pause: Duration) -> bool {
         if self.pauses.get(&room).is_some_and(|until| *until > now) {
@@ -32,7 +32,7 @@ impl Counts {
     }
 
     /// The socket was told something of a room that happened then: a count after it must not be as of before.
-    pub(super) fn told(&mut self, room: RoomId, time: Timestamp) {
+    pub(super) fn advance(&mut self, room: RoomId, time: Timestamp) {
         if let Some(as_of) = self.due.get_mut(&room) {
             *as_of = time.max(*as_of);
         }
@@ -74,15 +74,15 @@ mod tests {
 
     #[test]
     fn a_burst_is_counted_at_once_and_once_more_as_of_the_last_that_was_told() {
-        let (mut counts, now) = (Counts::default(), Instant::now());
+        let (mut counts, now) = (UnreadDebounce::default(), Instant::now());
         assert!(counts.is_now(room(1), at(1), now, PAUSE));
         assert_eq!(counts.next(), None);
         for time in 2..50 {
             assert!(!counts.is_now(room(1), at(time), now, PAUSE));
         }
-        counts.told(room(1), at(60));
+        counts.advance(room(1), at(60));
         assert!(counts.is_now(room(2), at(2), now, PAUSE), "each room has a pace of its own");
-        counts.told(room(2), at(61));
+        counts.advance(room(2), at(61));
         assert_eq!(counts.take(now, PAUSE), None);
         assert_eq!(counts.next(), Some(now + PAUSE));
         let now = now + PAUSE;
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn what_is_over_is_not_kept() {
-        let (mut counts, now) = (Counts::default(), Instant::now());
+        let (mut counts, now) = (UnreadDebounce::default(), Instant::now());
         for id in 1..100 {
             assert!(counts.is_now(room(id), at(1), now, PAUSE));
         }

@@ -12,9 +12,9 @@ use handlers::{InboxEvent, Ready, RoomId, UserId};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use self::debounce::Counts;
+use self::debounce::UnreadDebounce;
 use super::member_email;
-use super::services::Services;
+use super::services::SocketServices;
 use crate::actions::session_state::Caller;
 use crate::model::receipts::Marks;
 use crate::protocol::close::Close;
@@ -32,8 +32,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
 const NEVER: Timestamp = Timestamp { time: 0, increment: 0 };
 
 /// A socket's place in all rooms of its user, until it is dropped.
-pub(super) struct AllRooms {
-    services: Arc<Services>,
+pub(super) struct InboxView {
+    services: Arc<SocketServices>,
     caller: Arc<Caller>,
     outbox: Arc<Outbox>,
     /// The user's rooms, as the socket's actions know them, too.
@@ -47,14 +47,14 @@ pub(super) struct AllRooms {
     /// The same of rooms that the user came into later.
     since_in: HashMap<RoomId, AsOf>,
     /// As of when rooms were looked at that had changed.
-    looked_at: HashMap<RoomId, Timestamp>,
+    rechecked_at: HashMap<RoomId, Timestamp>,
     /// What is unread in rooms where that is known, and up to where they are read.
     unread: HashMap<RoomId, Unread>,
-    counts: Counts,
+    counts: UnreadDebounce,
     /// How far it has been told.
     cursor: InboxCursor,
     /// The newest messages of others that were written to this socket, and whose marks are still to be handed on.
-    owed: HashMap<RoomId, i64>,
+    unacked: HashMap<RoomId, i64>,
     /// The rooms that the user has not accepted, and the newest message of others that was written there: it is marked once
     /// the user has.
     pending: HashMap<RoomId, i64>,
@@ -62,9 +62,9 @@ pub(super) struct AllRooms {
     hidden: HashSet<RoomId>,
 }
 
-impl AllRooms {
+impl InboxView {
     pub(super) fn new(
-        services: &Arc<Services>,
+        services: &Arc<SocketServices>,
         caller: &Arc<Caller>,
         outbox: &Arc<Outbox>,
         rooms: &Arc<JoinedRooms>,
@@ -79,11 +79,11 @@ impl AllRooms {
             since: AsOf { time: NEVER, marks: NEVER },
             began: NEVER,
             since_in: HashMap::new(),
-            looked_at: HashMap::new(),
+            rechecked_at: HashMap::new(),
             unread: HashMap::new(),
-            counts: Counts::default(),
+            counts: UnreadDebounce::default(),
             cursor: InboxCursor::default(),
-            owed: HashMap::new(),
+            unacked: HashMap::new(),
             pending: HashMap::new(),
             hidden: HashSet::new(),
         }
@@ -96,7 +96,7 @@ impl AllRooms {
     }
 
     /// Whether this hears of all of these.
-    pub(super) fn hears_of(&self, rooms: &[RoomId]) -> bool {
+    pub(super) fn has_joined(&self, rooms: &[RoomId]) -> bool {
         rooms.iter().all(|room| self.joined.contains(room))
     }
 
@@ -132,7 +132,7 @@ impl AllRooms {
             self.unread.insert(room.room.id, Unread { unread: room.unread, read: room.marks.read });
             // Its last message is on its way, and with it all before it.
             if let Some(message) = room.undelivered() {
-                self.owe(room.room.id, message);
+                self.add_unacked(room.room.id, message);
             }
         }
         let of = |room: RoomId| missed.as_ref().and_then(|missed| missed.get(&room));
@@ -171,15 +171,15 @@ impl AllRooms {
         // The first message in a room that was hidden shows it.
         let shows = frame.delivers.is_some() && self.hidden.contains(&room);
         if shows || matches!(what, InboxEffect::Recheck) {
-            return self.look(room, frame.time).await;
+            return self.recheck(room, frame.time).await;
         }
         if self.was_shown(room, what, frame) || !self.rooms.has(room) || frame.dismisses.is_some() {
             return Ok((None, None));
         }
-        self.counts.told(room, frame.time);
+        self.counts.advance(room, frame.time);
         let told = match what {
             InboxEffect::Recheck | InboxEffect::Read { .. } => None,
-            InboxEffect::Event | InboxEffect::Deleted { .. } => self.event(room, frame),
+            InboxEffect::Event | InboxEffect::Deleted { .. } => self.render_room_event(room, frame),
         };
         let unread = self.unread_after(room, frame, behind).await?;
         Ok((told, unread))
@@ -199,20 +199,20 @@ impl AllRooms {
 
     /// Whether the user is in a room may have changed. It is told as of this moment, for frames of before the last change
     /// still wait.
-    async fn look(
+    async fn recheck(
         &mut self,
         room: RoomId,
         time: Timestamp,
     ) -> Result<(Option<Utf8Bytes>, Option<Utf8Bytes>), Close> {
         // What changes from here on makes another look; what has changed behind this frame made none of its own.
         let last = self.rooms.take_stale(room).map_or(time, |last| last.max(time));
-        if self.looked_at.get(&room).copied().unwrap_or(self.since.time) >= last {
+        if self.rechecked_at.get(&room).copied().unwrap_or(self.since.time) >= last {
             return Ok((None, None));
         }
         // First, so that nothing falls between this and what is read.
         let reached = self.join(&[room]).max(Some(last));
         let (read_at, looked) = self.read_room(room, reached).await?;
-        let looked_before = self.looked_at.insert(room, read_at.time).unwrap_or(self.began);
+        let looked_before = self.rechecked_at.insert(room, read_at.time).unwrap_or(self.began);
         self.hidden.remove(&room);
         if let Looked::Hidden = looked {
             self.pending.entry(room).or_default();
@@ -222,7 +222,10 @@ impl AllRooms {
         let Looked::Listed(listed) = looked else {
             // Not one of the user's rooms any more.
             self.pending.remove(&room);
-            let told = self.rooms.leave(room).then(|| self.told(room, time, &InboxEvent::RoomRemoved {}));
+            let told = self
+                .rooms
+                .leave(room)
+                .then(|| self.render_inbox_event(room, time, &InboxEvent::RoomRemoved {}));
             self.since_in.remove(&room);
             self.unread.remove(&room);
             self.counts.forget(room);
@@ -235,14 +238,14 @@ impl AllRooms {
         if listed.pending {
             self.pending.entry(room).or_default();
         } else {
-            self.accepted(room);
+            self.set_accepted(room);
         }
         // The client knows the membership, unless another one has begun since, and the one before is over.
         let over = !self.rooms.enter(room);
         if over && known.beginning <= looked_before {
             return Ok((None, None));
         }
-        let removed = over.then(|| self.told(room, time, &InboxEvent::RoomRemoved {}));
+        let removed = over.then(|| self.render_inbox_event(room, time, &InboxEvent::RoomRemoved {}));
         if over {
             // It is looked at no more, and what was counted there is of before.
             self.rooms.leave(room);
@@ -252,13 +255,13 @@ impl AllRooms {
         self.since_in.insert(room, read_at);
         self.unread.insert(room, Unread { unread: listed.unread, read: listed.marks.read });
         if let Some(message) = listed.undelivered() {
-            self.owe(room, message);
+            self.add_unacked(room, message);
         }
         let listed_alone = std::slice::from_ref(&listed);
         let online = self.read(self.deadline(), || self.services.store.online_in(listed_alone, None)).await?;
         self.cursor.enter(room, known.beginning, known.position, time);
         let view = Box::new(see(listed, &online));
-        Ok((removed, Some(self.told(room, time, &InboxEvent::RoomAdded { room: view }))))
+        Ok((removed, Some(self.render_inbox_event(room, time, &InboxEvent::RoomAdded { room: view }))))
     }
 
     /// A room, not older than what the hub has heard.
@@ -299,7 +302,7 @@ impl AllRooms {
         }
     }
 
-    fn event(&mut self, room: RoomId, frame: &Frame) -> Option<Utf8Bytes> {
+    fn render_room_event(&mut self, room: RoomId, frame: &Frame) -> Option<Utf8Bytes> {
         let id = room.to_string();
         if let Some(user) = &frame.about {
             return (*user != self.caller.user).then(|| splice(&frame.json, &[("room_id", &id)]));
@@ -314,7 +317,7 @@ impl AllRooms {
         Some(splice(&frame.json, &fields))
     }
 
-    fn told(&mut self, room: RoomId, time: Timestamp, event: &InboxEvent) -> Utf8Bytes {
+    fn render_inbox_event(&mut self, room: RoomId, time: Timestamp, event: &InboxEvent) -> Utf8Bytes {
         self.cursor.reach(room, Position::default(), time);
         let cursor = quoted(&self.cursor.to_string());
         splice(&json(event), &[("room_id", &room.to_string()), ("cursor", &cursor)])
@@ -326,36 +329,36 @@ impl AllRooms {
             if *author == self.caller.user {
                 self.accept(*room);
             } else {
-                self.owe(*room, id.get());
+                self.add_unacked(*room, id.get());
             }
         }
     }
 
     /// The user opened a room or wrote in it: one that another user made by connecting is accepted by that.
     fn accept(&mut self, room: RoomId) {
-        if self.accepted(room) {
+        if self.set_accepted(room) {
             member_email::accept(&self.services, room, &self.caller.user, self.caller.email.clone());
         }
     }
 
     /// The room is one like all others. False if it was before.
-    fn accepted(&mut self, room: RoomId) -> bool {
+    fn set_accepted(&mut self, room: RoomId) -> bool {
         let Some(message) = self.pending.remove(&room) else { return false };
         if message > 0 {
-            self.owe(room, message);
+            self.add_unacked(room, message);
         }
         true
     }
 
     /// This message of a room was written, and all before it. To a user who has not accepted the room it isn't delivered:
     /// that would show that they are there.
-    pub(super) fn owe(&mut self, room: RoomId, message: i64) {
+    pub(super) fn add_unacked(&mut self, room: RoomId, message: i64) {
         if let Some(last) = self.pending.get_mut(&room) {
             *last = message.max(*last);
             return;
         }
-        let owed = self.owed.entry(room).or_default();
-        *owed = message.max(*owed);
+        let unacked = self.unacked.entry(room).or_default();
+        *unacked = message.max(*unacked);
     }
 
     /// An action was answered, and the answer written: the last message of each room that it shows is delivered.
@@ -369,8 +372,8 @@ impl AllRooms {
         }
     }
 
-    /// Hands on the marks that are owed. What is written in a room that is being looked at is read.
-    pub(super) fn pay(&mut self) {
+    /// Hands on the marks that are unacked. What is written in a room that is being looked at is read.
+    pub(super) fn flush_receipts(&mut self) {
         if !self.pending.is_empty() {
             let opened: Vec<_> =
                 self.pending.keys().copied().filter(|room| self.rooms.is_open(*room)).collect();
@@ -378,8 +381,8 @@ impl AllRooms {
                 self.accept(room);
             }
         }
-        let Self { owed, services, caller, rooms, .. } = self;
-        owed.retain(|room, message| {
+        let Self { unacked, services, caller, rooms, .. } = self;
+        unacked.retain(|room, message| {
             let read = if rooms.is_open(*room) { *message } else { 0 };
             !services.receipts.raise(*room, &caller.user, Marks { delivered: *message, read })
         });
@@ -393,7 +396,7 @@ impl AllRooms {
     }
 }
 
-impl Drop for AllRooms {
+impl Drop for InboxView {
     fn drop(&mut self) {
         self.services.hub.leave_inbox(&self.caller.user, self.joined.drain(), &self.outbox);
     }

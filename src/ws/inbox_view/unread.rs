@@ -10,12 +10,12 @@ use handlers::{InboxEvent, RoomId, UserId};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::AllRooms;
+use super::InboxView;
 use crate::protocol::close::Close;
 use crate::realtime::outbox::{self, Frame, InboxEffect};
 use crate::store::Unread;
 
-impl AllRooms {
+impl InboxView {
     /// What is unread in a room after a frame that has been told, where it changes that and none `behind` it does.
     pub(super) async fn unread_after(
         &mut self,
@@ -52,7 +52,7 @@ impl AllRooms {
             return Ok(None);
         }
         match self.unread.get(&room).copied() {
-            Some(unread) => Ok(Some(self.tell_unread(room, frame.time, unread))),
+            Some(unread) => Ok(Some(self.render_unread(room, frame.time, unread))),
             None => self.count_in_turn(room, frame.time.max(shown)).await,
         }
     }
@@ -103,12 +103,12 @@ impl AllRooms {
     async fn count(&mut self, room: RoomId, time: Timestamp) -> Result<Option<Utf8Bytes>, Close> {
         let count = || self.services.store.unread_at(room, &self.caller.user, time);
         let unread = self.read(self.deadline(), count).await?;
-        Ok(unread.map(|unread| self.tell_unread(room, time, unread)))
+        Ok(unread.map(|unread| self.render_unread(room, time, unread)))
     }
 
-    fn tell_unread(&mut self, room: RoomId, time: Timestamp, unread: Unread) -> Utf8Bytes {
+    fn render_unread(&mut self, room: RoomId, time: Timestamp, unread: Unread) -> Utf8Bytes {
         self.unread.insert(room, unread);
         let Unread { unread, read } = unread;
-        self.told(room, time, &InboxEvent::Unread { unread, read })
+        self.render_inbox_event(room, time, &InboxEvent::Unread { unread, read })
     }
 }
