@@ -1,5 +1,5 @@
-//! Closes a socket so that its client receives the reason: a connection that is dropped with something unread in it is
-//! reset, and a reset can take the close frame with it.
+//! Closes a socket so that its client receives the reason. A connection that is closed with unread data in its buffer
+//! is reset, and a reset can discard the close frame.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use super::connection::WebSocket;
 use crate::protocol::close::Close;
 
-/// How long writing the close frame may take, and then the peer's answer.
+/// The timeout for writing the close frame, and then for the peer's answer.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What is still read of a peer that goes on sending, in bytes.
+/// How much is still read from a peer that continues to send, in bytes.
 const MAX_DISCARDED: u64 = 16 * 1024 * 1024;
 
-/// Closes with the code and its reason, and waits a moment for the peer to have received it.
+/// Closes with the code and its reason, and waits shortly until the peer has received it.
 pub(super) async fn close(mut ws: WebSocket, close: Close) {
     tracing::debug!(code = close.code(), reason = close.reason(), "closing a socket");
     let sent = if close == Close::Normal {
-        // The answer to the peer's close stands in the buffer already.
+        // The answer to the peer's close is already in the buffer.
         tokio::time::timeout(CLOSE_TIMEOUT, ws.flush()).await
     } else {
         let frame = CloseFrame { code: CloseCode::from(close.code()), reason: close.reason().into() };
@@ -39,19 +39,19 @@ pub(super) async fn close(mut ws: WebSocket, close: Close) {
             let _ = ws.get_mut().shutdown().await;
         }
     };
-    // A peer that never answers is let go all the same.
+    // A peer that never answers is disconnected after the timeout.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, ended).await;
 }
 
-/// Reads until the peer has answered the close frame, and then returns zero. Where its frames can't be read any more, returns
-/// how many bytes may still be discarded.
+/// Reads until the peer has answered the close frame, and then returns zero. If its frames can't be read any more,
+/// returns how many bytes may still be discarded.
 async fn until_answered(ws: &mut WebSocket) -> u64 {
     let mut left = MAX_DISCARDED;
     while left > 0 {
         match ws.next().await {
             None | Some(Ok(Message::Close(_))) => return 0,
             Some(Err(_)) => return left,
-            // An empty frame is six bytes, too.
+            // An empty frame also takes six bytes.
             Some(Ok(message)) => left = left.saturating_sub(message.len() as u64 + 6),
         }
     }

@@ -1,11 +1,13 @@
-//! The connection under a WebSocket. It counts the frames that the WebSocket library keeps to itself, and it lets a
-//! socket read on after a write has failed.
+//! The connection under a WebSocket. It counts the frames that the WebSocket library does not report, and lets a
+//! socket continue to read after a failed write.
 //!
-//! The library joins the fragments of a message and shows only the whole: a client could send empty fragments for ever,
-//! and no rate would see them. So each frame's head is read here, too, and a message has a bound of fragments.
+//! The library joins the fragments of a message and returns only the whole message. A client could send empty
+//! fragments without end, and no rate limit would count them. So each frame's head is also read here, and the
+//! fragments of a message are bounded.
 //!
-//! A client that sends and closes at once makes the next write fail, while its last frames still wait in the kernel. From
-//! the first failed write on, everything that is written is dropped here, and reading goes on to the end of the stream.
+//! If a client sends and closes immediately, the next write fails while its last frames are still in the kernel's
+//! buffer. From the first failed write on, everything that is written is dropped here, and reading continues to the
+//! end of the stream.
 
 use salvo::hyper::upgrade::Upgraded;
 use salvo::rt::tokio::TokioIo;
@@ -28,33 +30,33 @@ const HEAD_BYTES: usize = 14;
 pub(crate) struct CountedStream<S> {
     io: S,
     heads: FrameHeads,
-    /// The most fragments that a message may have, but for the one that ends it.
+    /// The most fragments that a message may have, without the last one.
     most_fragments: u32,
     lost_at: Option<Instant>,
 }
 
 impl<S> CountedStream<S> {
-    /// Wraps a connection of which nothing was read yet.
+    /// Wraps a connection from which nothing was read yet.
     pub(crate) fn new(io: S, most_fragments: u32) -> Self {
         Self { io, heads: FrameHeads::default(), most_fragments, lost_at: None }
     }
 
-    /// Returns when a write first failed; none while the peer takes what is written.
+    /// Returns when a write first failed; none while writes succeed.
     pub(crate) fn lost_at(&self) -> Option<Instant> {
         self.lost_at
     }
 
-    /// Whether a message has more fragments than it may.
+    /// Whether a message has more fragments than allowed.
     pub(crate) fn is_too_fragmented(&self) -> bool {
         self.heads.fragments > self.most_fragments
     }
 
-    /// Returns how many fragments came since the last call that did not end their message.
+    /// Returns how many fragments, without the last ones of messages, were received since the last call.
     pub(crate) fn take_fragments(&mut self) -> u32 {
         std::mem::take(&mut self.heads.uncounted)
     }
 
-    /// Takes the result of a write, and drops what is written from the first failure on.
+    /// Processes the result of a write. Drops what is written from the first failure on.
     fn written(&mut self, written: Poll<io::Result<usize>>, bytes: usize) -> Poll<io::Result<usize>> {
         let written = ready!(written);
         if let Some(written) = written.ok().filter(|written| *written > 0 || bytes == 0) {
@@ -66,8 +68,8 @@ impl<S> CountedStream<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> CountedStream<S> {
-    /// Ends the writing side, and discards what comes until the peer ends its own, up to `most` bytes. A connection that
-    /// is closed with something unread is reset, and a reset can take with it what was written last.
+    /// Shuts down the writing side, and discards up to `most` bytes until the peer shuts down its own. A connection
+    /// that is closed with unread data is reset, and a reset can discard what was written last.
     pub(crate) async fn discard(&mut self, most: u64) {
         if self.io.shutdown().await.is_ok() {
             let mut rest = (&mut self.io).take(most);
@@ -79,7 +81,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CountedStream<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for CountedStream<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        // Only now: what came before it in the same read is taken first.
+        // Checked only now, so that earlier frames of the same read are processed first.
         if this.is_too_fragmented() {
             return Poll::Ready(Err(io::Error::other("too many fragments")));
         }
@@ -135,24 +137,24 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CountedStream<S> {
 /// The heads of the frames in a stream of bytes.
 #[derive(Debug, Default)]
 struct FrameHeads {
-    /// What has come of the next head.
+    /// The received part of the next head.
     head: [u8; HEAD_BYTES],
     come: usize,
-    /// What is to come of the current frame's payload.
+    /// The remaining bytes of the current frame's payload.
     payload: u64,
-    /// The fragments of the message that is being sent, but for the one that ends it.
+    /// The fragments of the current message, without the last one.
     fragments: u32,
-    /// The same of all messages, since they were last taken.
+    /// The same for all messages, since the last call that took it.
     uncounted: u32,
 }
 
 impl FrameHeads {
-    /// Counts the frames that begin in these bytes. Returns how many of the bytes were looked at: all, or those up to the
-    /// head by which a message has more fragments than it may.
+    /// Counts the frames that begin in these bytes. Returns how many bytes were scanned: all of them, or those up to
+    /// the head by which a message has too many fragments.
     fn scan(&mut self, read: &[u8], most_fragments: u32) -> usize {
         let mut bytes = read;
         loop {
-            // A payload that does not fit in memory does not end within these bytes.
+            // A payload that does not fit into memory does not end within these bytes.
             let skipped = usize::try_from(self.payload).unwrap_or(usize::MAX).min(bytes.len());
             self.payload -= skipped as u64;
             let Some((next, rest)) = bytes.get(skipped..).and_then(<[u8]>::split_first) else {
@@ -174,7 +176,7 @@ impl FrameHeads {
         }
     }
 
-    /// Returns the payload's length once the whole head has come.
+    /// Returns the payload's length once the whole head was received.
     fn payload_of_head(&self) -> Option<u64> {
         let come = self.head.get(..self.come)?;
         let (second, rest) = come.get(1..)?.split_first()?;
@@ -189,7 +191,7 @@ impl FrameHeads {
         (rest.len() >= if masked { 4 } else { 0 }).then_some(length)
     }
 
-    /// Counts the frame whose head has come.
+    /// Counts the frame whose head was received.
     fn count(&mut self) {
         let [first, ..] = self.head;
         let (ends, is_control) = (first & 0x80 != 0, first & 0x08 != 0);
@@ -230,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn fragments_are_counted_however_the_bytes_come() {
+    fn fragments_are_counted_for_any_split_of_the_bytes() {
         let bytes: Vec<u8> = [
             frame(0x81, 5),
             frame(0x01, 200),

@@ -1,7 +1,7 @@
-//! What a handshake asks for: the URL's ids, the token, and who that makes the caller.
+//! Parses a handshake: the ids in the URL, the token, and the caller.
 //!
-//! Nothing here waits, and nothing is refused in HTTP: a browser can read a close code but not a status, so a
-//! refusal is kept until the socket is open and said there.
+//! Nothing here waits, and nothing is refused in HTTP: a browser can read a close code but no HTTP status. So a
+//! refusal is sent as a close code once the socket is open.
 
 use std::borrow::Cow;
 
@@ -14,10 +14,10 @@ use crate::auth::{Caller, Refused};
 use crate::protocol::close::Close;
 use crate::protocol::session_options::Ask;
 
-/// The one subprotocol, in any case.
+/// The only subprotocol, in any case.
 const BEARER: &str = "Bearer";
 
-/// A caller whose token fits the URL; room and membership are still to be found.
+/// A caller whose token matches the URL. Room and membership are not checked yet.
 #[derive(Debug)]
 pub(crate) struct Admission {
     pub(crate) caller: Caller,
@@ -25,7 +25,7 @@ pub(crate) struct Admission {
     pub(crate) ask: Ask,
 }
 
-/// What the path of a handshake says.
+/// The path of a handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HandshakePath {
     /// `/ws/chat/`: one room.
@@ -45,7 +45,8 @@ pub(crate) enum SocketTarget {
     All,
 }
 
-/// Checks shape, token and identity, in this order. `caller` is whom the token names, where there is one.
+/// Checks the shape, the token and the identity, in this order. `caller` is the user that the token names, if there is
+/// one.
 pub(crate) fn admit(
     path: HandshakePath,
     query: &str,
@@ -66,12 +67,12 @@ pub(crate) fn admit(
     Ok(Admission { caller, room, ask })
 }
 
-/// The client's spelling of `Bearer`, where it offers that: the only thing that a handshake answers.
+/// Returns the client's spelling of `Bearer`, if it offers that subprotocol: the only thing that a handshake answers.
 pub(crate) fn offered_bearer_protocol(headers: &HeaderMap) -> Option<&str> {
     offered(headers).find(|name| name.eq_ignore_ascii_case(BEARER))
 }
 
-/// The items of all `Sec-WebSocket-Protocol` headers.
+/// Returns the items of all `Sec-WebSocket-Protocol` headers.
 fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     items(headers, SEC_WEBSOCKET_PROTOCOL).flat_map(|list| list.split(',')).map(str::trim)
 }
@@ -80,20 +81,20 @@ fn items(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok())
 }
 
-/// The subprotocol that is not `Bearer`; else the `Authorization` header's.
+/// Returns the token: the subprotocol that is not `Bearer`, otherwise the one in the `Authorization` header.
 pub(crate) fn token(headers: &HeaderMap) -> Option<&str> {
     let mut others = offered(headers).filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(BEARER));
     if offered_bearer_protocol(headers).is_some()
         && let Some(token) = others.next()
     {
-        // A token has no comma: of two candidates none can be meant.
+        // A token has no comma: with two candidates, neither counts.
         return others.next().is_none().then_some(token);
     }
     let (scheme, token) = items(headers, AUTHORIZATION).next()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case(BEARER).then_some(token.trim()).filter(|token| !token.is_empty())
 }
 
-/// The parameters that count; others are left aside.
+/// The parameters of a handshake; others are ignored.
 #[derive(Default)]
 struct Parameters {
     first: Option<String>,
@@ -125,7 +126,7 @@ impl Parameters {
         Ok(parameters)
     }
 
-    /// What is asked for beyond Level 1.
+    /// Returns the options beyond Level 1.
     fn ask(&mut self) -> Result<Ask, Close> {
         let receipts_by_hand = match self.receipts.take().as_deref() {
             None => false,
@@ -135,7 +136,7 @@ impl Parameters {
         Ok(Ask { since: self.since.take(), receipts_by_hand })
     }
 
-    /// The caller, where named, and the room.
+    /// Returns the caller, if named, and the room.
     fn shape(self) -> Result<(Option<UserId>, SocketTarget), Close> {
         const BAD_FIRST: Close = Close::Malformed("firts_user is missing or malformed");
         const BAD_SECOND: Close = Close::Malformed("second_user is missing or malformed");
@@ -157,7 +158,7 @@ impl Parameters {
     }
 }
 
-/// Undoes percent-encoding; `+` is a space, as `URLSearchParams` writes it.
+/// Decodes percent-encoding; `+` is a space, as `URLSearchParams` writes it.
 fn decoded(text: &str) -> Result<String, Close> {
     let text = text.replace('+', " ");
     let text = percent_decode_str(&text).decode_utf8();

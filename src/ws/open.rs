@@ -1,4 +1,5 @@
-//! From an admission to the first frame: room, membership, the place in the hub, the history.
+//! Opens a socket, from the admission to the first frame: the room, the membership, the subscription in the hub, the
+//! history.
 
 use std::sync::Arc;
 
@@ -27,13 +28,13 @@ use crate::realtime::hub::subscription::HubSubscription;
 use crate::realtime::outbox::Outbox;
 use crate::store::{BulkTurn, Changed, NewMember, NoTurn, Showing, Snapshot};
 
-/// Opens what is asked for.
+/// Opens the room, or all rooms, that the client asked for.
 pub(super) async fn open(
     services: &Arc<SocketServices>,
     outbox: &Arc<Outbox>,
     admission: Admission,
 ) -> Result<Opened, Close> {
-    // Nothing would be heard here; another server may be better off.
+    // This server receives no events now; another server may be better off.
     if services.heartbeat.is_silent() {
         return Err(Close::Unavailable);
     }
@@ -71,7 +72,7 @@ async fn open_room(
         }
         (None, SocketTarget::All) => return Err(Close::NoRoom),
     };
-    // Only a resume is large for the database. But 20 histories at once are 200 MB of memory.
+    // Only a resume is a large read for the database. But 20 concurrent histories are 200 MB of memory.
     let (store, turn) = if ask.resumes() {
         services.store.bulk(Some(&user)).await.map_err(|NoTurn| Close::Busy)?
     } else {
@@ -92,7 +93,7 @@ async fn open_room(
         return Err(if exists { Close::NotMember } else { Close::NoRoom });
     };
     if std::mem::take(&mut member.pending) {
-        // Whoever opens the room accepts it.
+        // Opening the room accepts it.
         accept(services, room, &user, email.clone());
         member.email = email.or(member.email.take());
     } else if let Some(email) = email
@@ -102,8 +103,8 @@ async fn open_room(
         member.email = Some(email.clone());
         keep_email(services, room, &user, email);
     }
-    // The address may have been stored before its issuer doubted it. The members in memory may lag behind the database,
-    // so the database compares, too.
+    // The address may have been stored before its issuer marked it as unverified. The members in memory may lag behind
+    // the database, so the database compares as well.
     if doubted_email.is_some() && member.email == doubted_email {
         member.email = None;
     }
@@ -120,7 +121,7 @@ async fn open_room(
         room,
         _subscription: subscription,
         shown: snapshot.complete.then(|| HistoryWatermark::of(&snapshot)),
-        // Where nothing could be read there is nothing to resume from.
+        // If nothing could be read, there is no position to resume from.
         position: changed.map(|changed| changed.position),
         unacked_up_to: snapshot.unread(&user, ask.receipts_by_hand).unwrap_or_default(),
     };
@@ -129,8 +130,8 @@ async fn open_room(
     Ok(Opened { caller, view: SocketView::Room(view), first_frame })
 }
 
-/// Makes the room of two of whom one connects. Only the caller's token vouches for anyone: the other becomes a
-/// member without an address, who has not accepted the room.
+/// Creates the direct room when one of the two connects. The caller's token vouches only for the caller: the other
+/// user becomes a member without an address, who has not accepted the room.
 async fn make_direct(
     services: &SocketServices,
     seat: &Seat,
@@ -147,8 +148,8 @@ async fn make_direct(
     Ok(made.map_err(|error| services.room_reader.refused(&error))?.id)
 }
 
-/// The history's array; for a Level 2 socket what it missed, with where to resume from after it. Where nothing could be
-/// read that is nowhere.
+/// Returns the array of the history. For a Level 2 socket, returns what it missed, with the cursor to resume from; the
+/// cursor is empty if nothing could be read.
 fn first_frame(snapshot: &Snapshot, room: RoomId, ask: &Ask, changed: Option<&Changed>) -> Utf8Bytes {
     if ask.since.is_none() {
         return json(&snapshot.shown().collect::<Vec<_>>());

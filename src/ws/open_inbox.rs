@@ -1,4 +1,4 @@
-//! The same for a socket of all rooms of its user: the places in the hub, and the rooms as of one moment.
+//! Opens an inbox connection: the subscriptions in the hub, and the rooms as of one cluster time.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::realtime::outbox::Outbox;
 use crate::realtime::room_reader::RETRY_PAUSE;
 use crate::store::{NoTurn, Page, Resumable, Rooms, Store, json_size};
 
-/// Joins all rooms and reads them.
+/// Joins all rooms of the user and reads them.
 pub(super) async fn open(
     services: &Arc<SocketServices>,
     outbox: &Arc<Outbox>,
@@ -47,7 +47,7 @@ pub(super) async fn open(
     let (mut read, mut reached) = self::read(services, &store, &caller, &mut view, from.as_ref()).await?;
     let mut contacts = HashSet::new();
     if read.missed.is_some() {
-        // Also of those in rooms in which nothing else has changed.
+        // Also the contacts in rooms in which nothing else has changed.
         let online = store.contacts_online(&caller.user, &read.all, read.as_of).await;
         let online = online.map_err(|error| services.room_reader.refused(&error))?;
         let online = store.visible(&read.all, online).await;
@@ -79,18 +79,18 @@ pub(super) async fn open(
     Ok(Opened { caller, view: SocketView::Inbox(Box::new(view)), first_frame })
 }
 
-/// The token's address becomes the member's in all rooms. The socket needn't wait: others see it soon.
+/// Stores the token's address in all rooms. The socket doesn't wait: other members see it soon.
 fn keep_email(services: &Arc<SocketServices>, user: &UserId, email: String) {
     let (store, metrics, user) = (services.store.clone(), services.metrics.clone(), user.clone());
     services.lifecycle.spawn(async move {
         if let Err(error) = store.set_email_everywhere(&user, &email).await {
             metrics.fault("email");
-            tracing::warn!(%error, "a user's address could not be kept; the next connect tries again");
+            tracing::warn!(%error, "could not store a user's address; the next connect tries again");
         }
     });
 }
 
-/// The rooms, not older than what the hub has heard, and none that it isn't joined to.
+/// Reads the rooms, not older than what the hub has received, and only rooms that the connection has joined.
 async fn read(
     services: &Arc<SocketServices>,
     store: &Store,

@@ -1,4 +1,4 @@
-//! What a socket of one room makes of what happens in it (docs/protocol.md, Events).
+//! The view of a socket of one room: which frames it writes, and in what form (docs/protocol.md, Events).
 
 use handlers::RoomId;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -13,20 +13,20 @@ use crate::realtime::hub::subscription::HubSubscription;
 use crate::realtime::outbox::Frame;
 use crate::store::Receipts;
 
-/// A socket's place in its room.
+/// The state of a socket in its room.
 pub(super) struct RoomView {
     pub(super) room: RoomId,
     pub(super) _subscription: HubSubscription,
-    /// What was in the history.
+    /// What the history already contained.
     pub(super) shown: Option<HistoryWatermark>,
-    /// How far it has been told, where it is a Level 2 socket.
+    /// The position that it has sent, if it is a Level 2 socket.
     pub(super) position: Option<Position>,
-    /// The newest message of others that was written to this socket, and whose mark is still to be handed on.
+    /// The newest message of others that was written to this socket and is not acknowledged yet.
     pub(super) unacked_up_to: i64,
 }
 
 impl RoomView {
-    /// A frame as this socket has it, where it has it.
+    /// Returns the text of a frame for this socket, if it writes it.
     pub(super) fn take(&mut self, frame: &Frame, caller: &Caller) -> Result<Option<Utf8Bytes>, Close> {
         if frame.is_for_inboxes() || self.shown.as_mut().is_some_and(|shown| shown.contains(frame)) {
             return Ok(None);
@@ -57,7 +57,7 @@ impl RoomView {
         splice(&frame.json, &fields)
     }
 
-    /// It was written.
+    /// Records that a frame was written.
     pub(super) fn wrote(&mut self, frame: &Frame, caller: &Caller) {
         if let Some((id, author)) = &frame.delivers
             && *author != caller.user
@@ -66,8 +66,8 @@ impl RoomView {
         }
     }
 
-    /// Hands on the mark that is unacked_up_to. An open room is being looked at: what is written is read, unless that is said
-    /// by hand.
+    /// Writes the pending receipt markers. The client has the room open, so what was written is read, unless the
+    /// client sends read receipts itself.
     pub(super) fn flush_receipts(&mut self, receipts: &Receipts, caller: &Caller) {
         let read = if caller.receipts_by_hand() { 0 } else { self.unacked_up_to };
         let marks = Marks { delivered: self.unacked_up_to, read };

@@ -16,6 +16,7 @@ use crate::realtime::sessions::Sessions;
 use crate::store::{Receipts, Store};
 use crate::telemetry::metrics::Metrics;
 
+/// The services that every socket uses.
 pub(crate) struct SocketServices {
     pub(crate) config: Arc<LiveConfig>,
     pub(crate) metrics: Arc<Metrics>,

@@ -1,8 +1,8 @@
-//! One connection: open, read, write, close. A task each.
+//! The task of one connection: open, read, write, close.
 //!
-//! Frames of one socket are handled one after the other, in their order; while one is, events go on being
-//! written. Every wait has a limit: a write that stalls and a queue that fills close the socket with 4008, a
-//! peer that falls silent is asked by a ping and then let go, a token that expires closes it with 4001.
+//! The frames of one socket are handled one after the other, in order. Events continue to be written while one is
+//! handled. Every wait has a limit: a write that stalls and a queue that fills close the socket with 4008. A silent
+//! peer is probed by a ping and then disconnected. An expired token closes the socket with 4001.
 
 use super::connection::WebSocket;
 use super::services::SocketServices;
@@ -38,23 +38,23 @@ use crate::presence::tracker::PresenceGuard;
 use crate::protocol::close::Close;
 use crate::realtime::outbox::{Frame, Outbox, OutboxBounds};
 
-/// What is read of a socket at once, and so what each takes while it is idle: all of it is written over before every read.
-/// A frame of chat fits; a longer one takes more reads. The default of 128 KiB makes 1,000 idle sockets cost 135 MB.
+/// The size of a read, and so the buffer that each idle socket keeps: all of it is overwritten before every read. A
+/// chat frame fits; a longer one takes more reads. The default of 128 KiB makes 1,000 idle sockets cost 135 MB.
 const READ_BYTES: usize = 1024;
 
-/// Frames are written once they are so much, or no more wait.
+/// Frames are written once they reach this size, or no more wait.
 const WRITE_BYTES: usize = 4 * 1024;
 
-/// Refusals by a rate limit after which a socket is closed with 4029, and within what time (docs/protocol.md, Close codes).
+/// A socket is closed with 4029 after this many rate-limit refusals within this time (docs/protocol.md, Close codes).
 const RATE_LIMIT_STRIKES: (usize, Duration) = (10, Duration::from_secs(10));
 
 type RunningAction = Pin<Box<dyn Future<Output = Option<Answer>> + Send>>;
 
 /// Why a socket ended.
 pub(super) enum SessionEnd {
-    /// It is to be told so.
+    /// The client receives this close code.
     Close(Close),
-    /// There is nobody left to tell.
+    /// The client is gone.
     Gone,
 }
 
@@ -89,13 +89,13 @@ pub(crate) async fn serve(
         Ok(Admission { caller, .. }) => Outbox::new(bounds, Some(caller.user.clone())),
         Err(_) => Outbox::new(bounds, None),
     });
-    // Before anything is read for it: what concerns its user from now on concerns it.
+    // Registered before anything is read for it, so that requests about its user reach it from now on.
     let user = admission.as_ref().ok().map(|admission| &admission.caller.user);
     let registered = services.outboxes.register(&outbox, user);
     let end = match admission {
         Ok(admission) => Box::pin(run_session(&services, &mut ws, &outbox, admission, source)).await,
         Err(close) => {
-            // Whoever has no token takes nobody's place while he is told so.
+            // A connection without a valid token holds no permit while its close is sent.
             drop(place);
             services.refusals.record(&source, &services.config.load(), close);
             return close::close(ws, close).await;
@@ -107,7 +107,7 @@ pub(crate) async fn serve(
     }
 }
 
-/// A WebSocket whose messages have so many bytes, in whatever fragments they come.
+/// Returns the configuration of a WebSocket with this bound for messages, in any number of fragments.
 pub(crate) fn bounded(frame_bytes: usize) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(READ_BYTES)
@@ -116,7 +116,7 @@ pub(crate) fn bounded(frame_bytes: usize) -> WebSocketConfig {
         .max_frame_size(Some(frame_bytes))
 }
 
-/// What is said to who sent what is no message; none where there is nobody left to tell.
+/// Returns the close code for an invalid message; none if the client is gone.
 pub(crate) fn close_for(error: &Error) -> Option<Close> {
     match error {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(Close::TooLarge),
@@ -126,7 +126,7 @@ pub(crate) fn close_for(error: &Error) -> Option<Close> {
     }
 }
 
-/// Everything between the handshake and the close.
+/// Runs everything between the handshake and the close.
 async fn run_session(
     services: &Arc<SocketServices>,
     ws: &mut WebSocket,
@@ -134,12 +134,12 @@ async fn run_session(
     admission: Admission,
     source: Source,
 ) -> SessionEnd {
-    // The outbox is registered: an erasure that begins from here on closes it.
+    // The outbox is registered, so an erasure that begins from here on closes it.
     if services.store.erasing().has(&admission.caller.user) {
         services.refusals.record(&source, &services.config.load(), Close::Erased);
         return SessionEnd::Close(Close::Erased);
     }
-    // Boxed: what opening takes is given back before the socket's long life begins.
+    // Boxed, so that the memory for opening is freed before the socket's long life begins.
     let opened = Box::pin(open::open(services, outbox, admission)).await;
     let opened = match opened {
         Ok(opened) => opened,
@@ -182,11 +182,11 @@ pub(super) struct OpenSocket<'a> {
     pub(super) view: SocketView,
     pub(super) heard: Instant,
     pub(super) pinged: Option<Instant>,
-    /// Taken to be written, and written: both empty between two writes.
+    /// The frames that were taken and written; both are empty between two writes.
     pub(super) taken: VecDeque<Arc<Frame>>,
     pub(super) written: Vec<Arc<Frame>>,
     pub(super) pace: WritePace,
-    /// When the last few frames were refused by a rate limit.
+    /// The times of the last refusals by a rate limit.
     pub(super) refusals: VecDeque<Instant>,
 }
 
@@ -207,7 +207,7 @@ impl OpenSocket<'_> {
             if !self.is_lost() {
                 self.flush_receipts();
             } else if !std::mem::replace(&mut was_lost, true) {
-                // What was dropped is not delivered; and from now on there is a limit to how long it goes on.
+                // Dropped frames are not delivered; and from now on the time to read the last frames is limited.
                 timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
             }
             if self.outbox.take_probe_request() {
@@ -215,7 +215,7 @@ impl OpenSocket<'_> {
                 timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
             }
             match self.outbox.closing() {
-                // What is being done is done, and its sender hears of it, before a deploy closes the socket.
+                // Running actions finish, and their senders receive the answers, before a shutdown closes the socket.
                 Some(Close::GoingAway) if running.is_some() || !self.outbox.is_empty() => {}
                 Some(close) => return Err(close.into()),
                 None => {}
@@ -225,7 +225,7 @@ impl OpenSocket<'_> {
                 () = wait_until(self.next_count()) => self.write_count().await?,
                 answer = next_answer(&mut running) => {
                     running = None;
-                    // Whether the peer answered is seen only now.
+                    // Only now can the peer's answer be read.
                     self.pinged = self.pinged.map(|_| Instant::now());
                     if let Some(close) = self.caller.ended() {
                         return Err(close.into());
@@ -233,7 +233,7 @@ impl OpenSocket<'_> {
                     if let Some(answer) = answer {
                         self.answer(answer).await?;
                     }
-                    // It may have brought another token.
+                    // The action may have brought a new token.
                     timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
                 }
                 message = self.ws.next(), if running.is_none() && !self.services.lifecycle.is_draining() => {
@@ -247,7 +247,7 @@ impl OpenSocket<'_> {
         }
     }
 
-    /// When the socket is to be told what is unread in some room.
+    /// Returns when the next unread count is due.
     fn next_count(&self) -> Option<tokio::time::Instant> {
         match &self.view {
             SocketView::Room(_) => None,
@@ -255,7 +255,7 @@ impl OpenSocket<'_> {
         }
     }
 
-    /// Hands on the marks that are owed.
+    /// Writes the pending receipt markers.
     fn flush_receipts(&mut self) {
         match &mut self.view {
             SocketView::Room(view) => view.flush_receipts(&self.services.receipts, &self.caller),
@@ -263,7 +263,7 @@ impl OpenSocket<'_> {
         }
     }
 
-    /// Takes what came; a frame that is to be done is given back as its coming answer.
+    /// Handles an incoming message. Returns the running action if the message is a frame.
     async fn handle_incoming(
         &mut self,
         message: Option<Result<Message, Error>>,
@@ -272,14 +272,14 @@ impl OpenSocket<'_> {
         let message = message.map_err(|error| self.end_for(&error))?;
         self.heard = Instant::now();
         self.outbox.mark_alive();
-        // The frame that ends a message is counted with it, as a control frame is.
+        // The last frame of a message is counted with it, as a control frame is.
         let fragments = self.ws.get_mut().take_fragments();
         self.services.runtime.spend_frames(&self.caller, fragments);
         let asked = self.pinged.take().is_some();
         match message {
             Message::Text(frame) => {
                 let answer = self.services.runtime.clone().invoke(frame, self.caller.clone());
-                // Whoever ends the server waits for what is under way by now; what comes later isn't begun.
+                // A shutdown waits for the actions that are running by now; later ones are not started.
                 Ok((!self.services.lifecycle.is_draining()).then(|| Box::pin(answer) as RunningAction))
             }
             Message::Binary(_) => {
@@ -312,7 +312,7 @@ impl OpenSocket<'_> {
         close.map_or(SessionEnd::Gone, SessionEnd::Close)
     }
 
-    /// Whether a write has failed: the client's last frames are still read and executed, and nothing is answered.
+    /// Whether a write has failed: then the client's last frames are still read and executed, and nothing is answered.
     pub(super) fn is_lost(&self) -> bool {
         self.ws.get_ref().lost_at().is_some()
     }
@@ -331,7 +331,7 @@ impl OpenSocket<'_> {
         if answer.refused == Some(Code::RateLimited) { self.record_strike() } else { Ok(()) }
     }
 
-    /// It was told that it sends too much; once too often, and it is closed.
+    /// Counts a refusal by a rate limit. Fails if that was one too many.
     fn record_strike(&mut self) -> Result<(), SessionEnd> {
         let (most, within) = RATE_LIMIT_STRIKES;
         let now = Instant::now();
@@ -342,12 +342,12 @@ impl OpenSocket<'_> {
         if self.refusals.len() >= most { Err(Close::TooMuch.into()) } else { Ok(()) }
     }
 
-    /// How long until there may be something to do: a ping, a peer to give up, a token to expire.
+    /// Returns the time until the next check: a ping, a dead peer, or an expiring token.
     fn next_tick(&self) -> Duration {
         let sockets = &self.services.config.load().sockets;
         let quiet = self.heard.elapsed();
         let next = match self.pinged {
-            // Where it answers it is asked again in time, however long it might have taken.
+            // If the peer answers, it is pinged again in time, however long the answer might have taken.
             Some(pinged) => sockets.dead.saturating_sub(pinged.elapsed()).min(sockets.ping),
             None => sockets.ping.saturating_sub(quiet),
         };
@@ -358,7 +358,8 @@ impl OpenSocket<'_> {
         next.min(self.until_expiry()).max(Duration::from_millis(1))
     }
 
-    /// While a frame is being done nothing else is read: a peer that answers can't be told from one that is gone.
+    /// Runs the periodic checks. While an action runs nothing is read, so a peer that answers can't be told from a
+    /// dead one.
     async fn tick(&mut self, busy: bool) -> Result<(), SessionEnd> {
         let (ping, dead, last_frames) = {
             let sockets = &self.services.config.load().sockets;
@@ -385,8 +386,8 @@ impl OpenSocket<'_> {
         Ok(())
     }
 
-    /// Someone waits to know whether the client is there. While a frame is being done nothing is read, and it came of a
-    /// client that was there.
+    /// Pings the client, because a connect waits to know whether it is alive. While an action runs nothing is read;
+    /// its frame came from a live client.
     async fn send_probe(&mut self, busy: bool) -> Result<(), SessionEnd> {
         if busy {
             self.outbox.mark_alive();
@@ -403,7 +404,7 @@ impl OpenSocket<'_> {
     }
 }
 
-/// When this moment has come; never where there is none.
+/// Waits until this time; forever if there is none.
 async fn wait_until(at: Option<tokio::time::Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,

@@ -1,6 +1,6 @@
-//! A place among the sockets of a user. On a mobile network a client loses its connection and opens another before the
-//! server notices that the old one is dead. So when a user has as many sockets as may be, they are asked by a ping, and
-//! the one that has been silent for longest and does not answer makes room for the newest.
+//! A slot among the sockets of a user. On a mobile network a client loses its connection and opens another one before
+//! the server notices that the old one is dead. So when a user has the maximum number of sockets, their clients are
+//! probed by a ping. The longest silent one that does not answer makes room for the newest.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::limits::user_quota::Seat;
 use crate::protocol::close::Close;
 use crate::realtime::outbox::{Outbox, ProbedSocket};
 
-/// Takes a place, if need be that of a socket that does not answer within `sockets.probe_ms`.
+/// Takes a slot, if necessary that of a socket that does not answer within `sockets.probe_ms`.
 pub(super) async fn take(services: &SocketServices, user: &UserId) -> Result<Seat, Close> {
     let (most, probe) = {
         let config = services.config.load();
@@ -30,18 +30,19 @@ pub(super) async fn take(services: &SocketServices, user: &UserId) -> Result<Sea
     })
 }
 
-/// None where all sockets live, or as many connects of the user wait for one as there are sockets.
+/// Probes the sockets and takes the slot of a dead one. Returns none if all are alive, or as many connects of the user
+/// wait as there are sockets.
 async fn after_probe(services: &SocketServices, user: &UserId, most: usize, probe: Duration) -> Option<Seat> {
     let waiting = services.users.wait(user, most)?;
     let silent = silent(services.outboxes.probe(user), Instant::now() + probe).await;
     // Another connect may have chosen the first ones.
     silent.iter().find(|outbox| outbox.is_first_to_close(Close::Dead))?;
     services.metrics.limit("probe_ms");
-    // A socket ends as soon as it can.
+    // The dead socket ends as soon as it can.
     let end = Instant::now() + probe;
     loop {
         let mut freed = pin!(waiting.freed());
-        // Before the place is looked for, so that none is missed.
+        // Enabled before the check for a slot, so that no notification is missed.
         freed.as_mut().enable();
         if let Some(seat) = services.users.enter(user, most) {
             return Some(seat);
@@ -50,11 +51,11 @@ async fn after_probe(services: &SocketServices, user: &UserId, most: usize, prob
     }
 }
 
-/// Returns the sockets that have not answered by then, the one that has been silent for longest first.
+/// Returns the sockets that have not answered by then, the longest silent one first.
 async fn silent(asked: Vec<ProbedSocket>, end: Instant) -> Vec<Arc<Outbox>> {
     let mut silent = Vec::new();
     for ProbedSocket { outbox, answer } in asked {
-        // One that has ended meanwhile answers by that.
+        // A socket that has ended meanwhile counts as an answer.
         if tokio::time::timeout_at(end, answer).await.is_err() {
             silent.push(outbox);
         }
@@ -62,7 +63,7 @@ async fn silent(asked: Vec<ProbedSocket>, end: Instant) -> Vec<Arc<Outbox>> {
     silent
 }
 
-/// A place among the sockets of its user.
+/// Takes a slot among the sockets of a user, and counts the connect.
 pub(super) async fn take_slot(services: &SocketServices, user: &UserId) -> Result<Seat, Close> {
     let seat = take(services, user).await?;
     seat.connect(&services.runtime.rates()).map_err(|_| {
@@ -72,7 +73,7 @@ pub(super) async fn take_slot(services: &SocketServices, user: &UserId) -> Resul
     Ok(seat)
 }
 
-/// Fails where the user's connects have read too many documents.
+/// Fails if the user's connects have read too many documents.
 pub(super) fn may_read(services: &SocketServices, seat: &Seat) -> Result<(), Close> {
     seat.may_read(&services.runtime.rates()).map_err(|_| {
         services.metrics.limit("documents_per_minute");

@@ -1,4 +1,4 @@
-//! What a connection shows: one room, or all rooms of its user.
+//! The view of a connection: one room, or all rooms of its user.
 
 use std::sync::Arc;
 
@@ -8,15 +8,15 @@ use super::inbox_view::InboxView;
 use super::room_view::RoomView;
 use crate::actions::session_state::Caller;
 
-/// What a socket makes of what happens.
+/// The view of a socket: what it writes for the frames of its outbox.
 pub(super) enum SocketView {
-    /// In its one room.
+    /// One room.
     Room(RoomView),
-    /// In all rooms of its user.
+    /// All rooms of the user: inbox mode.
     Inbox(Box<InboxView>),
 }
 
-/// A socket that is in its room, or in all of its user's.
+/// An open socket in its room, or in all rooms of its user.
 pub(super) struct Opened {
     pub(super) caller: Arc<Caller>,
     pub(super) view: SocketView,

@@ -1,4 +1,4 @@
-//! What a socket writes: what waits for it in its outbox, and never without a limit.
+//! Writes the waiting frames of a socket. Every write has a limit.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -16,11 +16,11 @@ use super::write_pace::WritePace;
 use crate::protocol::close::Close;
 use crate::realtime::outbox::Outbox;
 
-/// Frames that are written before anything else has its turn.
+/// Frames that are written before anything else gets a turn.
 const WRITTEN_AT_ONCE: usize = 64;
 
 impl OpenSocket<'_> {
-    /// Writes a first frame or another large text, after which nothing of the WebSocket's own waits to be written.
+    /// Writes a first frame or another large text past the WebSocket's own buffer, which must be empty.
     pub(super) async fn write_large(&mut self, text: &Utf8Bytes) -> Result<(), SessionEnd> {
         let Self { ws, outbox, services, caller, pace, .. } = self;
         let _charge = services.held.charge(text.len());
@@ -29,20 +29,20 @@ impl OpenSocket<'_> {
             return Err(Close::TooSlow.into());
         };
         let head = raw_frame::head(text.len());
-        // A small one goes in one write.
+        // A small text goes out in one write.
         let (first, rest) = text.as_bytes().split_at(text.len().min(LARGE_BYTES));
         let first = [&*head, first].concat();
         for part in std::iter::once(&*first).chain(rest.chunks(LARGE_BYTES)) {
             let write = async { raw_frame::write(ws.get_mut(), part).await.map_err(Error::from) };
             let writing = BoundedWrite { services, outbox, pace, bytes: part.len() };
-            // A close frame would stand in the middle of this one.
+            // A close frame would end up in the middle of this frame.
             writing.limited(|| caller.until_expiry(), write).await.map_err(|_| SessionEnd::Gone)?;
         }
         Ok(())
     }
 
-    /// Writes what waits, a handful in one go. A reader that is just fast enough for the queue never to run dry has
-    /// its turn at everything else in between.
+    /// Writes the waiting frames, at most [`WRITTEN_AT_ONCE`]. In between, a client that reads just fast enough for
+    /// the queue never to run empty gets its other work done.
     pub(super) async fn write_waiting(&mut self) -> Result<(), SessionEnd> {
         self.outbox.take(WRITTEN_AT_ONCE, &mut self.taken);
         if self.taken.is_empty() {
@@ -69,7 +69,7 @@ impl OpenSocket<'_> {
                 self.feed(Message::Text(text)).await?;
             }
         }
-        // What a burst took is not kept for ever.
+        // The memory of a burst is not kept.
         if self.taken.capacity() > WRITTEN_AT_ONCE {
             self.taken = VecDeque::new();
         }
@@ -86,7 +86,7 @@ impl OpenSocket<'_> {
         Ok(())
     }
 
-    /// What is unread in a room where that waited to be counted.
+    /// Writes the unread count of a room, if one is due.
     pub(super) async fn write_count(&mut self) -> Result<(), SessionEnd> {
         let SocketView::Inbox(view) = &mut self.view else { return Ok(()) };
         let counted = tokio::time::timeout(self.caller.until_expiry(), view.count_next()).await;
@@ -105,13 +105,13 @@ impl OpenSocket<'_> {
 
     pub(super) async fn flush(&mut self) -> Result<(), SessionEnd> {
         let Self { ws, outbox, services, caller, pace, .. } = self;
-        // What is flushed was counted as it was fed.
+        // Flushed bytes were counted when they were fed.
         let writing = BoundedWrite { services, outbox, pace, bytes: 0 };
         writing.limited(|| caller.until_expiry(), ws.flush()).await
     }
 }
 
-/// One write, and what bounds it.
+/// One write with its bounds.
 struct BoundedWrite<'a> {
     services: &'a SocketServices,
     outbox: &'a Outbox,
@@ -120,9 +120,9 @@ struct BoundedWrite<'a> {
 }
 
 impl BoundedWrite<'_> {
-    /// Waits for the write, but no longer than `limits.write_ms`, than `sockets.min_bytes_per_second` allows or than the token
-    /// is good for, and not past the word that the socket is to be closed for its client. What else changed in the outbox
-    /// meanwhile is still to be seen by whoever looks next.
+    /// Waits for the write, at most for `limits.write_ms`, for the time that `sockets.min_bytes_per_second` allows,
+    /// and until the token expires. Also ends when the socket has to close because of its client. Other changes in the
+    /// outbox meanwhile stay visible for the next check.
     async fn limited(
         self,
         until_expiry: impl FnOnce() -> Duration,
@@ -130,7 +130,7 @@ impl BoundedWrite<'_> {
     ) -> Result<(), SessionEnd> {
         let Self { services, outbox, pace, bytes } = self;
         tokio::pin!(write);
-        // Most find room in the kernel's buffer, and need no clock.
+        // Most writes fit into the kernel's buffer, and need no clock.
         if let Some(written) = (&mut write).now_or_never() {
             pace.wrote(bytes);
             return written.map_err(|_| SessionEnd::Gone);

@@ -1,10 +1,10 @@
-//! How fast a client takes what is written to it. Each write has a limit of time; a client that takes a little just before
-//! each limit would still hold what waits for it for hours. So a client that keeps a socket waiting has to take at least
-//! `sockets.min_bytes_per_second`, averaged over the whole time that the socket was behind.
+//! Measures how fast a client takes what is written to it. Each write has a time limit; but a client that takes a
+//! little just before each limit could still hold waiting frames for hours. So a client that keeps a socket waiting
+//! has to take at least `sockets.min_bytes_per_second`, averaged over the whole time that the socket was behind.
 
 use std::time::{Duration, Instant};
 
-/// The time since a socket fell behind, and what it wrote meanwhile.
+/// The time since a socket fell behind, and the bytes it wrote meanwhile.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct WritePace(Option<BehindSince>);
 
@@ -15,8 +15,8 @@ struct BehindSince {
 }
 
 impl WritePace {
-    /// The socket has to wait for its client. Returns how long it may wait for a write of this many bytes, at a rate of this
-    /// many bytes a second beyond the first `grace`.
+    /// Returns how long the socket may wait for a write of this many bytes, at a rate of this many bytes a second
+    /// beyond the first `grace`.
     pub(super) fn wait(&mut self, bytes: usize, rate: u32, grace: Duration, now: Instant) -> Duration {
         let behind = self.0.get_or_insert(BehindSince { since: now, bytes: 0 });
         let taken = behind.bytes.saturating_add(bytes);
@@ -24,14 +24,14 @@ impl WritePace {
         allowed.saturating_sub(now.saturating_duration_since(behind.since))
     }
 
-    /// A write was taken.
+    /// Records a successful write.
     pub(super) fn wrote(&mut self, bytes: usize) {
         if let Some(behind) = &mut self.0 {
             behind.bytes = behind.bytes.saturating_add(bytes);
         }
     }
 
-    /// Nothing waits any more.
+    /// Records that nothing waits any more.
     pub(super) fn caught_up(&mut self) {
         self.0 = None;
     }
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_may_take_as_long_as_the_rate_and_the_grace_allow() {
+    fn client_may_take_as_long_as_rate_and_grace_allow() {
         let (mut pace, start, grace) = (WritePace::default(), Instant::now(), Duration::from_secs(10));
         let after = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(pace.wait(2_000, 1_000, grace, start), Duration::from_secs(12));

@@ -1,6 +1,6 @@
-//! When what is unread in a room is counted. The database counts it, for each socket by itself, and a mark or a delete of
-//! one user may ask that of a thousand of them: the first count is made at once, and those that follow within
-//! `sockets.unread_ms` are one, when that is over.
+//! Decides when the unread messages of a room are counted. The database counts them for each socket separately, and
+//! one marker or delete may require that for a thousand sockets. So the first count is made immediately. Those that
+//! follow within `sockets.unread_ms` are combined into one at its end.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,17 +9,17 @@ use bson::Timestamp;
 use handlers::RoomId;
 use tokio::time::Instant;
 
-/// Of one socket.
+/// The unread counts of one socket.
 #[derive(Debug, Default)]
 pub(super) struct UnreadDebounce {
-    /// Until when there is no other count in these rooms.
+    /// Until when no further count is made in these rooms.
     pauses: HashMap<RoomId, Instant>,
-    /// Rooms that are to be counted when their pause is over, each as of the last that the socket was told of it.
+    /// Rooms to count when their pause is over, each as of the last event that the socket received there.
     due: HashMap<RoomId, Timestamp>,
 }
 
 impl UnreadDebounce {
-    /// Whether a room is to be counted now, as of this moment; else it is due once its pause is over.
+    /// Whether a room has to be counted now, as of this time. If not, it is counted once its pause is over.
     pub(super) fn is_now(&mut self, room: RoomId, as_of: Timestamp, now: Instant, pause: Duration) -> bool {
         if self.pauses.get(&room).is_some_and(|until| *until > now) {
             self.due.insert(room, as_of);
@@ -31,24 +31,24 @@ impl UnreadDebounce {
         true
     }
 
-    /// The socket was told something of a room that happened then: a count after it must not be as of before.
+    /// Records that the socket received an event of a room: a later count must not be older than that.
     pub(super) fn advance(&mut self, room: RoomId, time: Timestamp) {
         if let Some(as_of) = self.due.get_mut(&room) {
             *as_of = time.max(*as_of);
         }
     }
 
-    /// What is unread in a room is known, or nothing to this socket any more.
+    /// Cancels the count of a room: the number is known, or not needed any more.
     pub(super) fn forget(&mut self, room: RoomId) {
         self.due.remove(&room);
     }
 
-    /// When the next one is due; none where none is.
+    /// Returns when the next count is due; none if none is.
     pub(super) fn next(&self) -> Option<Instant> {
         self.due.keys().filter_map(|room| self.pauses.get(room)).min().copied()
     }
 
-    /// A room whose pause is over, with the moment as of which it is to be counted.
+    /// Takes a room whose pause is over, with the time as of which it has to be counted.
     pub(super) fn take(&mut self, now: Instant, pause: Duration) -> Option<(RoomId, Timestamp)> {
         let over = |room: &&RoomId| self.pauses.get(*room).is_none_or(|until| *until <= now);
         let room = *self.due.keys().find(over)?;
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_is_counted_at_once_and_once_more_as_of_the_last_that_was_told() {
+    fn burst_is_counted_immediately_and_once_at_its_end() {
         let (mut counts, now) = (UnreadDebounce::default(), Instant::now());
         assert!(counts.is_now(room(1), at(1), now, PAUSE));
         assert_eq!(counts.next(), None);
@@ -81,7 +81,7 @@ mod tests {
             assert!(!counts.is_now(room(1), at(time), now, PAUSE));
         }
         counts.advance(room(1), at(60));
-        assert!(counts.is_now(room(2), at(2), now, PAUSE), "each room has a pace of its own");
+        assert!(counts.is_now(room(2), at(2), now, PAUSE), "each room has its own pause");
         counts.advance(room(2), at(61));
         assert_eq!(counts.take(now, PAUSE), None);
         assert_eq!(counts.next(), Some(now + PAUSE));
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_is_not_kept() {
+    fn finished_pauses_are_removed() {
         let (mut counts, now) = (UnreadDebounce::default(), Instant::now());
         for id in 1..100 {
             assert!(counts.is_now(room(id), at(1), now, PAUSE));

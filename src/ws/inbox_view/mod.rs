@@ -1,4 +1,4 @@
-//! What a socket of all rooms of a user makes of what happens in them (docs/protocol.md, Events).
+//! The view of an inbox connection: which frames it writes, and in what form (docs/protocol.md, Events).
 
 pub(crate) mod debounce;
 pub(crate) mod unread;
@@ -25,40 +25,41 @@ use crate::realtime::joined_rooms::JoinedRooms;
 use crate::realtime::outbox::{self, Frame, InboxEffect, Outbox};
 use crate::store::{AsOf, Known, Listed, Looked, Rooms, StoreError, Unread, see, see_missed};
 
-/// The pause before what could not be read is read again, or is older than what the hub has heard of.
+/// The pause before another read, if a read failed or is older than what the hub has received.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-/// Before everything.
+/// Earlier than every change.
 const NEVER: Timestamp = Timestamp { time: 0, increment: 0 };
 
-/// A socket's place in all rooms of its user, until it is dropped.
+/// The state of an inbox connection in all rooms of its user, until it is dropped.
 pub(super) struct InboxView {
     services: Arc<SocketServices>,
     caller: Arc<Caller>,
     outbox: Arc<Outbox>,
-    /// The user's rooms, as the socket's actions know them, too.
+    /// The user's rooms, shared with the socket's actions.
     rooms: Arc<JoinedRooms>,
-    /// The rooms that this hears of in the hub: of some of them its user is no member yet, or not any more.
+    /// The rooms whose frames it receives from the hub: the user is not a member yet, or not any more, in some of
+    /// them.
     joined: HashSet<RoomId>,
-    /// What was committed up to then was in the first frame.
+    /// The first frame contained everything that was committed up to then.
     since: AsOf,
-    /// The moment of the first frame: it knew of all memberships that had begun by then.
+    /// The cluster time of the first frame: it contained all memberships that had begun by then.
     began: Timestamp,
-    /// The same of rooms that the user came into later.
+    /// The same for rooms that the user joined later.
     since_in: HashMap<RoomId, AsOf>,
-    /// As of when rooms were looked at that had changed.
+    /// The cluster times of the last re-reads of changed rooms.
     rechecked_at: HashMap<RoomId, Timestamp>,
-    /// What is unread in rooms where that is known, and up to where they are read.
+    /// The unread counts and read markers of rooms in which they are known.
     unread: HashMap<RoomId, Unread>,
     counts: UnreadDebounce,
-    /// How far it has been told.
+    /// The position that the client has received.
     cursor: InboxCursor,
-    /// The newest messages of others that were written to this socket, and whose marks are still to be handed on.
+    /// The newest messages of others that were written to this socket and are not acknowledged yet.
     unacked: HashMap<RoomId, i64>,
-    /// The rooms that the user has not accepted, and the newest message of others that was written there: it is marked once
-    /// the user has.
+    /// The rooms that the user has not accepted, with the newest message of others that was written there: it is
+    /// acknowledged once the user accepts.
     pending: HashMap<RoomId, i64>,
-    /// Those of them that the user is not shown before something is said there.
+    /// The rooms among them that the user does not see before the first message.
     hidden: HashSet<RoomId>,
 }
 
@@ -89,19 +90,20 @@ impl InboxView {
         }
     }
 
-    /// From now on this hears of these rooms. Gives how far the hub has come: what is read must not be older.
+    /// Joins rooms in the hub: from now on their frames arrive. Returns the time that the hub has reached: reads must
+    /// not be older.
     pub(super) fn join(&mut self, rooms: &[RoomId]) -> Option<Timestamp> {
         let new: Vec<_> = rooms.iter().copied().filter(|room| self.joined.insert(*room)).collect();
         self.services.hub.join_inbox(&new, &self.outbox)
     }
 
-    /// Whether this hears of all of these.
+    /// Whether it has joined all of these rooms.
     pub(super) fn has_joined(&self, rooms: &[RoomId]) -> bool {
         rooms.iter().all(|room| self.joined.contains(room))
     }
 
-    /// The first frame: these are the user's rooms, as of then. `reached` is how far the hub had come when they were
-    /// joined: of rooms that are not shown, what came after that is still to be told.
+    /// Returns the first frame with the user's rooms as of a time. `reached` is the time that the hub had reached when
+    /// the rooms were joined: for rooms that the frame does not contain, later events still have to be sent.
     pub(super) fn begin(
         &mut self,
         rooms: Rooms,
@@ -125,12 +127,12 @@ impl InboxView {
         self.pending = pending.into_iter().map(|room| (room, 0)).collect();
         self.hidden = hidden.into_iter().collect();
         for room in &shown {
-            // Written by a socket that was gone before it saw its own message.
+            // Written by a socket that ended before it received its own message.
             if room.pending && room.last.as_ref().is_some_and(|last| last.sender == self.caller.user) {
                 self.accept(room.room.id);
             }
             self.unread.insert(room.room.id, Unread { unread: room.unread, read: room.marks.read });
-            // Its last message is on its way, and with it all before it.
+            // The room's last message is on its way to the client, and with it all earlier ones.
             if let Some(message) = room.undelivered() {
                 self.add_unacked(room.room.id, message);
             }
@@ -155,20 +157,20 @@ impl InboxView {
         })
     }
 
-    /// A frame as this socket has it, where it has it; and what follows from it. `behind` are the frames that wait
-    /// behind it: what is unread is counted once for all of them.
+    /// Returns the texts that this socket writes for a frame: the event, and what follows from it. `behind` are the
+    /// frames that wait behind it: the unread messages are counted once for all of them.
     pub(super) async fn take(
         &mut self,
         frame: &Frame,
         behind: &VecDeque<Arc<Frame>>,
     ) -> Result<(Option<Utf8Bytes>, Option<Utf8Bytes>), Close> {
         let Some(outbox::InboxMeta { room, what }) = &frame.inbox else {
-            // Of someone who shares a room.
+            // The presence of a user who shares a room.
             let others = frame.about.as_ref() != Some(&self.caller.user);
             return Ok((others.then(|| frame.json.clone()), None));
         };
         let room = *room;
-        // The first message in a room that was hidden shows it.
+        // The first message in a hidden room shows the room.
         let shows = frame.delivers.is_some() && self.hidden.contains(&room);
         if shows || matches!(what, InboxEffect::Recheck) {
             return self.recheck(room, frame.time).await;
@@ -185,31 +187,32 @@ impl InboxView {
         Ok((told, unread))
     }
 
-    /// Up to which moments a room was shown in the beginning.
+    /// Returns the times up to which the first frame contained a room.
     fn shown_in(&self, room: RoomId) -> AsOf {
         self.since_in.get(&room).copied().unwrap_or(self.since)
     }
 
-    /// Whether what a frame tells was shown in the beginning.
+    /// Whether the first frame already contained a frame's event.
     fn was_shown(&self, room: RoomId, what: &InboxEffect, frame: &Frame) -> bool {
         let AsOf { time, marks } = self.shown_in(room);
         let of_marks = frame.marks.is_some() || matches!(what, InboxEffect::Read { .. });
         frame.time <= if of_marks { marks } else { time }
     }
 
-    /// Whether the user is in a room may have changed. It is told as of this moment, for frames of before the last change
-    /// still wait.
+    /// Re-reads a room, because the membership may have changed. Its events are sent as of the frame's time, because
+    /// older frames still wait.
     async fn recheck(
         &mut self,
         room: RoomId,
         time: Timestamp,
     ) -> Result<(Option<Utf8Bytes>, Option<Utf8Bytes>), Close> {
-        // What changes from here on makes another look; what has changed behind this frame made none of its own.
+        // Changes from now on trigger another re-read. Changes already queued behind this frame do not, so this one
+        // must cover them.
         let last = self.rooms.take_stale(room).map_or(time, |last| last.max(time));
         if self.rechecked_at.get(&room).copied().unwrap_or(self.since.time) >= last {
             return Ok((None, None));
         }
-        // First, so that nothing falls between this and what is read.
+        // Joined first, so that no event is lost between this and the read.
         let reached = self.join(&[room]).max(Some(last));
         let (read_at, looked) = self.read_room(room, reached).await?;
         let looked_before = self.rechecked_at.insert(room, read_at.time).unwrap_or(self.began);
@@ -220,7 +223,7 @@ impl InboxView {
             return Ok((None, None));
         }
         let Looked::Listed(listed) = looked else {
-            // Not one of the user's rooms any more.
+            // The room is not one of the user's rooms any more.
             self.pending.remove(&room);
             let told = self
                 .rooms
@@ -240,14 +243,14 @@ impl InboxView {
         } else {
             self.set_accepted(room);
         }
-        // The client knows the membership, unless another one has begun since, and the one before is over.
+        // The client knows the membership, unless that one has ended and another one has begun.
         let over = !self.rooms.enter(room);
         if over && known.beginning <= looked_before {
             return Ok((None, None));
         }
         let removed = over.then(|| self.render_inbox_event(room, time, &InboxEvent::RoomRemoved {}));
         if over {
-            // It is looked at no more, and what was counted there is of before.
+            // The room is not open any more, and its counts are outdated.
             self.rooms.leave(room);
             self.rooms.enter(room);
             self.counts.forget(room);
@@ -264,7 +267,7 @@ impl InboxView {
         Ok((removed, Some(self.render_inbox_event(room, time, &InboxEvent::RoomAdded { room: view }))))
     }
 
-    /// A room, not older than what the hub has heard.
+    /// Reads a room, not older than what the hub has received.
     async fn read_room(&self, room: RoomId, reached: Option<Timestamp>) -> Result<(AsOf, Looked), Close> {
         let deadline = self.deadline();
         loop {
@@ -283,8 +286,7 @@ impl InboxView {
         Instant::now() + self.services.config.load().mongodb.operation
     }
 
-    /// What is read, where the database doesn't have it at once by another try: a primary that steps down is no reason to
-    /// send sockets away.
+    /// Reads with retries until the deadline: an election of a new primary is no reason to close sockets.
     async fn read<T, R>(&self, deadline: Instant, read: impl Fn() -> R) -> Result<T, Close>
     where
         R: Future<Output = Result<T, StoreError>>,
@@ -295,7 +297,7 @@ impl InboxView {
                 Err(error @ StoreError::Fault(_)) => return Err(self.failed(&error)),
                 Err(error) if Instant::now() > deadline => return Err(self.failed(&error)),
                 Err(error) => {
-                    tracing::debug!(%error, "what happened in a user's rooms can't be read; trying again");
+                    tracing::debug!(%error, "could not read changes of a user's rooms; trying again");
                 }
             }
             tokio::time::sleep(RETRY_PAUSE).await;
@@ -323,7 +325,7 @@ impl InboxView {
         splice(&json(event), &[("room_id", &room.to_string()), ("cursor", &cursor)])
     }
 
-    /// It was written.
+    /// Records that a frame was written.
     pub(super) fn wrote(&mut self, frame: &Frame) {
         if let (Some((id, author)), Some(outbox::InboxMeta { room, .. })) = (&frame.delivers, &frame.inbox) {
             if *author == self.caller.user {
@@ -334,14 +336,14 @@ impl InboxView {
         }
     }
 
-    /// The user opened a room or wrote in it: one that another user made by connecting is accepted by that.
+    /// Accepts a room because the user opened it or wrote in it.
     fn accept(&mut self, room: RoomId) {
         if self.set_accepted(room) {
             member_email::accept(&self.services, room, &self.caller.user, self.caller.email.clone());
         }
     }
 
-    /// The room is one like all others. False if it was before.
+    /// Records that the room is accepted. Returns false if it was before.
     fn set_accepted(&mut self, room: RoomId) -> bool {
         let Some(message) = self.pending.remove(&room) else { return false };
         if message > 0 {
@@ -350,8 +352,8 @@ impl InboxView {
         true
     }
 
-    /// This message of a room was written, and all before it. To a user who has not accepted the room it isn't delivered:
-    /// that would show that they are there.
+    /// Records that a message of a room, and all before it, was written. For a user who has not accepted the room it
+    /// does not count as delivered: that would reveal that the user is there.
     pub(super) fn add_unacked(&mut self, room: RoomId, message: i64) {
         if let Some(last) = self.pending.get_mut(&room) {
             *last = message.max(*last);
@@ -361,18 +363,18 @@ impl InboxView {
         *unacked = message.max(*unacked);
     }
 
-    /// An action was answered, and the answer written: the last message of each room that it shows is delivered.
+    /// Acknowledges the last message of each room that an answer contains, once the answer was written.
     pub(super) fn answered(&self, done: bool) {
         for (room, message) in self.rooms.take_shown() {
             if done {
-                // Where it can't be taken now, it is with the next message.
+                // If the receipts can't be taken now, they come with the next message.
                 let marks = Marks { delivered: message, read: 0 };
                 let _ = self.services.receipts.raise(room, &self.caller.user, marks);
             }
         }
     }
 
-    /// Hands on the marks that are unacked. What is written in a room that is being looked at is read.
+    /// Writes the pending receipt markers. Messages written in a room that the client has open are read.
     pub(super) fn flush_receipts(&mut self) {
         if !self.pending.is_empty() {
             let opened: Vec<_> =
@@ -388,10 +390,10 @@ impl InboxView {
         });
     }
 
-    /// What has happened can't be told: the socket is to come back.
+    /// Counts and logs a failed read, and closes the socket, so that the client reconnects.
     fn failed(&self, error: &StoreError) -> Close {
         self.services.metrics.fault("inbox");
-        tracing::error!(%error, "what happened in a user's rooms can't be read; the socket is to come back");
+        tracing::error!(%error, "could not read changes of a user's rooms; closing the socket so that the client reconnects");
         Close::Unavailable
     }
 }

@@ -1,5 +1,5 @@
-//! What is unread in a user's rooms, as one socket of theirs is told it: reckoned from what it hears, and counted by the
-//! database where that can't be.
+//! The unread counts of an inbox connection: computed from the frames it receives, or counted by the database if that
+//! is not possible.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::realtime::outbox::{self, Frame, InboxEffect};
 use crate::store::Unread;
 
 impl InboxView {
-    /// What is unread in a room after a frame that has been told, where it changes that and none `behind` it does.
+    /// Returns the unread count of a room after a frame, if the frame changes the count and no frame `behind` it does.
     pub(super) async fn unread_after(
         &mut self,
         room: RoomId,
@@ -27,13 +27,13 @@ impl InboxView {
             && *author != self.caller.user
             && let Some(known) = self.unread.get_mut(&room).filter(|known| id.get() > known.read)
         {
-            // Whoever hears of the message counts it by themselves.
+            // The client counts the message itself.
             known.unread += 1;
         }
         if !self.changes_unread(room, frame) {
             return Ok(None);
         }
-        // What was shown in the beginning may be later than a mark.
+        // The first frame may be later than a receipt marker.
         let shown = self.shown_in(room).time;
         match frame.inbox.as_ref().map(|inbox| &inbox.what) {
             Some(InboxEffect::Read { up_to, all: true, .. }) if frame.time > shown => {
@@ -45,7 +45,7 @@ impl InboxView {
                     known.unread -= 1;
                 }
             }
-            // It can't be known without counting.
+            // The number is unknown without a count.
             _ => drop(self.unread.remove(&room)),
         }
         if behind.iter().any(|frame| self.changes_unread(room, frame)) {
@@ -57,7 +57,7 @@ impl InboxView {
         }
     }
 
-    /// Whether a frame is to change what is unread in a room.
+    /// Whether a frame changes the unread count of a room.
     fn changes_unread(&self, of: RoomId, frame: &Frame) -> bool {
         let Some(outbox::InboxMeta { room, what }) = &frame.inbox else { return false };
         let own = |user: &UserId| *user == self.caller.user;
@@ -73,7 +73,7 @@ impl InboxView {
             }
     }
 
-    /// What is unread in a room, counted now or once its turn comes.
+    /// Counts the unread messages of a room, now or once its pause is over.
     async fn count_in_turn(&mut self, room: RoomId, time: Timestamp) -> Result<Option<Utf8Bytes>, Close> {
         if self.counts.is_now(room, time, Instant::now(), self.pause()) {
             return self.count(room, time).await;
@@ -82,12 +82,12 @@ impl InboxView {
         Ok(None)
     }
 
-    /// When what is unread in some room is to be counted; none where nothing is.
+    /// Returns when the next room has to be counted; none if none has.
     pub(in crate::ws) fn next_count(&self) -> Option<Instant> {
         self.counts.next()
     }
 
-    /// What is unread in a room that waited to be counted.
+    /// Counts a room whose pause is over.
     pub(in crate::ws) async fn count_next(&mut self) -> Result<Option<Utf8Bytes>, Close> {
         match self.counts.take(Instant::now(), self.pause()) {
             Some((room, time)) if self.rooms.has(room) => self.count(room, time).await,
@@ -99,7 +99,7 @@ impl InboxView {
         self.services.config.load().sockets.unread
     }
 
-    /// What is unread in a room as of this moment.
+    /// Counts the unread messages of a room as of a cluster time.
     async fn count(&mut self, room: RoomId, time: Timestamp) -> Result<Option<Utf8Bytes>, Close> {
         let count = || self.services.store.unread_at(room, &self.caller.user, time);
         let unread = self.read(self.deadline(), count).await?;
