@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use super::handshake::{Admission, SocketTarget};
 use super::member_email::{accept, drop_email, keep_email, may_keep};
 use super::open_inbox;
-use super::room_view::RoomView;
+use super::room_view::OneRoomView;
 use super::services::SocketServices;
 use super::user_sockets::{may_read, take_slot};
 use super::view::Opened;
@@ -117,7 +117,7 @@ async fn open_room(
         services.metrics.limit("resume");
     }
     let first_frame = first_frame(&snapshot, room, &ask, changed.as_ref());
-    let view = RoomView {
+    let view = OneRoomView {
         room,
         _subscription: subscription,
         shown: snapshot.complete.then(|| HistoryWatermark::of(&snapshot)),

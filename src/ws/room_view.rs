@@ -14,7 +14,7 @@ use crate::realtime::outbox::Frame;
 use crate::store::Receipts;
 
 /// The state of a socket in its room.
-pub(super) struct RoomView {
+pub(super) struct OneRoomView {
     pub(super) room: RoomId,
     pub(super) _subscription: HubSubscription,
     /// What the history already contained.
@@ -25,7 +25,7 @@ pub(super) struct RoomView {
     pub(super) unacked_up_to: i64,
 }
 
-impl RoomView {
+impl OneRoomView {
     /// Returns the text of a frame for this socket, if it writes it.
     pub(super) fn take(&mut self, frame: &Frame, caller: &Caller) -> Result<Option<Utf8Bytes>, Close> {
         if frame.is_for_inboxes() || self.shown.as_mut().is_some_and(|shown| shown.contains(frame)) {

@@ -151,7 +151,7 @@ async fn run_session(
     };
     services.metrics.connect("open");
     let _open = services.metrics.socket();
-    let mut socket = OpenSocket {
+    let mut socket = SocketTask {
         ws,
         services,
         outbox,
@@ -173,7 +173,7 @@ async fn run_session(
 }
 
 /// An open socket.
-pub(super) struct OpenSocket<'a> {
+pub(super) struct SocketTask<'a> {
     pub(super) ws: &'a mut WebSocket,
     pub(super) services: &'a Arc<SocketServices>,
     pub(super) outbox: &'a Arc<Outbox>,
@@ -190,7 +190,7 @@ pub(super) struct OpenSocket<'a> {
     pub(super) refusals: VecDeque<Instant>,
 }
 
-impl OpenSocket<'_> {
+impl SocketTask<'_> {
     async fn run(&mut self, first_frame: Utf8Bytes) -> Result<Infallible, SessionEnd> {
         self.write_large(&first_frame).await?;
         drop(first_frame);

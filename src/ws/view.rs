@@ -5,13 +5,13 @@ use std::sync::Arc;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::inbox_view::InboxView;
-use super::room_view::RoomView;
+use super::room_view::OneRoomView;
 use crate::actions::session_state::Caller;
 
 /// The view of a socket: what it writes for the frames of its outbox.
 pub(super) enum SocketView {
     /// One room.
-    Room(RoomView),
+    Room(OneRoomView),
     /// All rooms of the user: inbox mode.
     Inbox(Box<InboxView>),
 }

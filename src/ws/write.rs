@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use super::raw_frame;
 use super::raw_frame::LARGE_BYTES;
 use super::services::SocketServices;
-use super::session::{OpenSocket, SessionEnd};
+use super::session::{SessionEnd, SocketTask};
 use super::view::SocketView;
 use super::write_pace::WritePace;
 use crate::protocol::close::Close;
@@ -19,7 +19,7 @@ use crate::realtime::outbox::Outbox;
 /// Frames that are written before anything else gets a turn.
 const WRITTEN_AT_ONCE: usize = 64;
 
-impl OpenSocket<'_> {
+impl SocketTask<'_> {
     /// Writes a first frame or another large text past the WebSocket's own buffer, which must be empty.
     pub(super) async fn write_large(&mut self, text: &Utf8Bytes) -> Result<(), SessionEnd> {
         let Self { ws, outbox, services, caller, pace, .. } = self;
