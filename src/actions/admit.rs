@@ -2,35 +2,35 @@
 
 use handlers::{Code, Error, Fields};
 
-use super::envelope::Heading;
-use super::registry::{Row, Table};
-use super::session_state::Caller;
+use super::envelope::Envelope;
+use super::registry::{ActionTable, RegisteredAction};
+use super::session_state::SocketSession;
 use crate::limits::rate::{Over, whole_ms};
 use crate::telemetry::metrics::Metrics;
 
-impl Table {
+impl ActionTable {
     /// Spends a frame.
-    pub(super) fn spend_frame(&self, caller: &Caller, metrics: &Metrics) -> Result<(), Error> {
+    pub(super) fn spend_frame(&self, caller: &SocketSession, metrics: &Metrics) -> Result<(), Error> {
         caller.seat.frame(&self.rates).map_err(|wait| {
             metrics.limit("frames_per_minute");
             Error::rate_limited("too many frames", whole_ms(wait))
         })
     }
 
-    /// Finds the action and spends what it costs. `heading` becomes the frame's own.
+    /// Finds the action and spends what it costs. `envelope` becomes the frame's own.
     pub(crate) fn accept(
         &self,
         frame: &str,
-        caller: &Caller,
-        heading: &mut Heading,
+        caller: &SocketSession,
+        envelope: &mut Envelope,
         metrics: &Metrics,
-    ) -> Result<&Row, Error> {
+    ) -> Result<&RegisteredAction, Error> {
         let rate = self.spend_frame(caller, metrics);
-        let fields = Fields::parse(frame).map(|fields| caller.known(fields));
+        let fields = Fields::parse(frame).map(|fields| caller.strip_unknown_fields(fields));
         let reference = match &fields {
             Ok(fields) => {
-                heading.action = fields.first_text("action");
-                fields.reference().map(|reference| heading.reference = reference)
+                envelope.action = fields.first_text("action");
+                fields.reference().map(|reference| envelope.reference = reference)
             }
             Err(_) => Ok(()),
         };
@@ -39,7 +39,7 @@ impl Table {
             fields.map_err(|_| Error::new(Code::BadJson, "not a JSON object of at most 128 levels"))?;
         reference?;
         fields.once("action")?;
-        let name = heading.action.as_deref();
+        let name = envelope.action.as_deref();
         if name.is_some_and(|name| name.contains('\0')) {
             return Err(Error::invalid("action: must not hold U+0000"));
         }
@@ -47,13 +47,19 @@ impl Table {
         let found = at.and_then(|at| Some((at, self.rows.get(at)?)));
         let (at, row) = found.ok_or_else(|| Error::new(Code::UnknownAction, "no such action"))?;
         self.spend_call(frame.len(), at, caller, metrics)?;
-        heading.room = caller.room(&fields)?;
-        heading.named_room = heading.room.filter(|_| caller.is_in_many());
+        envelope.room = caller.room(&fields)?;
+        envelope.named_room = envelope.room.filter(|_| caller.is_in_many());
         Ok(row)
     }
 
     /// What the action itself asks of a call.
-    fn spend_call(&self, bytes: usize, at: usize, caller: &Caller, metrics: &Metrics) -> Result<(), Error> {
+    fn spend_call(
+        &self,
+        bytes: usize,
+        at: usize,
+        caller: &SocketSession,
+        metrics: &Metrics,
+    ) -> Result<(), Error> {
         let Some(row) = self.rows.get(at) else { return Ok(()) };
         if let Some(most) = row.limits.max_bytes.filter(|most| bytes > *most) {
             metrics.limit("action_max_bytes");

@@ -18,13 +18,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use super::envelope::Answer;
-use super::envelope::Heading;
+use super::envelope::Envelope;
+use super::envelope::FrameAnswer;
 use super::functions::BUSY_RETRY_MS;
-use super::functions::{Call, Function};
+use super::functions::{Call, FunctionAction};
 use super::no_room::NoRoom;
-use super::registry::{Row, Run, Table};
-use super::session_state::{BoundSocket, Caller};
+use super::registry::{ActionKind, ActionTable, RegisteredAction};
+use super::session_state::{BoundSocket, SocketSession};
 use crate::auth::Verifier;
 use crate::config::Config;
 use crate::limits::rate::Rates;
@@ -39,7 +39,7 @@ use crate::webhooks::before_send::ModeratedRoom;
 /// What one server runs actions with.
 pub(crate) struct Runtime {
     actions: &'static [Action],
-    table: ArcSwap<Table>,
+    table: ArcSwap<ActionTable>,
     /// What frames that name no action are counted as.
     none: Arc<str>,
     store: Store,
@@ -67,7 +67,7 @@ pub(crate) struct Ports {
 
 /// What has been accepted and is not answered yet, as shutdown sees it.
 #[derive(Clone, Default)]
-pub(crate) struct UnderWay {
+pub(crate) struct InFlightCalls {
     /// Waits for it.
     pub(crate) tracker: TaskTracker,
     /// Cancelled once there is no time left: whatever still runs is answered with `timeout`.
@@ -77,17 +77,17 @@ pub(crate) struct UnderWay {
 impl Runtime {
     pub(crate) fn new(
         actions: &'static [Action],
-        functions: Vec<Arc<Function>>,
+        functions: Vec<Arc<FunctionAction>>,
         config: &Config,
         ports: Ports,
-        under_way: UnderWay,
+        under_way: InFlightCalls,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let UnderWay { tracker, overdue } = under_way;
+        let InFlightCalls { tracker, overdue } = under_way;
         let Ports { store, writer, receipts, verifier, audience, heartbeat } = ports;
         Self {
             actions,
-            table: ArcSwap::from_pointee(Table::new(actions, functions, config, None)),
+            table: ArcSwap::from_pointee(ActionTable::new(actions, functions, config, None)),
             none: "".into(),
             store,
             writer,
@@ -104,7 +104,7 @@ impl Runtime {
     }
 
     /// The application is asked about each message before it is written, from now on, or isn't.
-    pub(crate) fn ask(&self, before_send: Option<Arc<BeforeSend>>) {
+    pub(crate) fn set_before_send(&self, before_send: Option<Arc<BeforeSend>>) {
         self.before_send.store(before_send);
     }
 
@@ -125,8 +125,8 @@ impl Runtime {
 
     /// Takes over the functions and the limits of a new configuration, for the frames that come from now on. Where rates
     /// have changed, each user has a whole minute's worth of the new ones; where they haven't, what was spent stays spent.
-    pub(crate) fn renew(&self, config: &Config, functions: Vec<Arc<Function>>) {
-        let table = Table::new(self.actions, functions, config, Some(&self.table.load()));
+    pub(crate) fn reload(&self, config: &Config, functions: Vec<Arc<FunctionAction>>) {
+        let table = ActionTable::new(self.actions, functions, config, Some(&self.table.load()));
         self.table.store(Arc::new(table));
     }
 
@@ -135,24 +135,24 @@ impl Runtime {
     pub(crate) fn invoke(
         self: Arc<Self>,
         frame: Utf8Bytes,
-        caller: Arc<Caller>,
-    ) -> impl Future<Output = Option<Answer>> + Send {
+        caller: Arc<SocketSession>,
+    ) -> impl Future<Output = Option<FrameAnswer>> + Send {
         let under_way = self.tracker.token();
         let began = Instant::now();
         let request = ObjectId::new();
         let answer = async move {
-            let mut heading = Heading::default();
+            let mut envelope = Envelope::default();
             let table = self.table.load_full();
-            let (own, action, result) = match table.accept(&frame, &caller, &mut heading, &self.metrics) {
+            let (own, action, result) = match table.accept(&frame, &caller, &mut envelope, &self.metrics) {
                 Ok(row) => {
                     tracing::Span::current().record("action", &*row.name);
-                    if let Some(reference) = &heading.reference
-                        && row.tells
+                    if let Some(reference) = &envelope.reference
+                        && row.echoes_ref
                     {
-                        caller.expect(request, reference.clone(), &self.metrics);
+                        caller.remember_ref(request, reference.clone(), &self.metrics);
                     }
-                    let own = matches!(row.run, Run::Own(_));
-                    (own, &row.name, self.run(&table, row, request, frame, &caller, &heading).await)
+                    let own = matches!(row.run, ActionKind::Own(_));
+                    (own, &row.name, self.run(&table, row, request, frame, &caller, &envelope).await)
                 }
                 Err(error) => (true, &self.none, Err(error)),
             };
@@ -171,14 +171,14 @@ impl Runtime {
                     if own {
                         caller.forget(request);
                     }
-                    Some(Answer { refused: None, json: heading.answer(json) })
+                    Some(FrameAnswer { refused: None, json: envelope.answer(json) })
                 }
                 Err(error) => {
                     // After any other there is nothing to come.
                     if error.code() != Code::Timeout {
                         caller.forget(request);
                     }
-                    Some(heading.refuse(&error, request))
+                    Some(envelope.refuse(&error, request))
                 }
             }
         };
@@ -186,18 +186,18 @@ impl Runtime {
     }
 
     /// The answer to a frame that isn't text.
-    pub(crate) fn binary(&self, caller: &Caller) -> Answer {
+    pub(crate) fn binary(&self, caller: &SocketSession) -> FrameAnswer {
         let error = match self.table.load().spend_frame(caller, &self.metrics) {
             Ok(()) => Error::new(Code::BadJson, "a frame must be text"),
             Err(error) => error,
         };
         self.metrics.action(&self.none, Err(error.code()), Duration::ZERO);
-        Heading::default().refuse(&error, ObjectId::new())
+        Envelope::default().refuse(&error, ObjectId::new())
     }
 
     /// Spends frames that bring no answer of their own, such as the fragments of a message. Where too few are left, the
     /// message itself is refused.
-    pub(crate) fn spend_frames(&self, caller: &Caller, frames: u32) {
+    pub(crate) fn spend_frames(&self, caller: &SocketSession, frames: u32) {
         if frames > 0 {
             let table = self.table.load();
             // Once none is left there is none for the next either.
@@ -206,20 +206,20 @@ impl Runtime {
     }
 
     /// A control frame costs as much as any other; it is answered where it is one too many.
-    pub(crate) fn control(&self, caller: &Caller) -> Option<Answer> {
+    pub(crate) fn charge_control_frame(&self, caller: &SocketSession) -> Option<FrameAnswer> {
         let error = self.table.load().spend_frame(caller, &self.metrics).err()?;
         self.metrics.action(&self.none, Err(error.code()), Duration::ZERO);
-        Some(Heading::default().refuse(&error, ObjectId::new()))
+        Some(Envelope::default().refuse(&error, ObjectId::new()))
     }
 
     async fn run(
         &self,
-        table: &Table,
-        row: &Row,
+        table: &ActionTable,
+        row: &RegisteredAction,
         request: ObjectId,
         frame: Utf8Bytes,
-        caller: &Arc<Caller>,
-        heading: &Heading,
+        caller: &Arc<SocketSession>,
+        envelope: &Envelope,
     ) -> Result<Reply, Error> {
         let Ok(permit) = row.in_flight.clone().try_acquire_owned() else {
             self.metrics.limit("action_max_in_flight");
@@ -227,7 +227,7 @@ impl Runtime {
         };
         let time = row.limits.timeout_ms.map_or(table.deadline, |ms| Duration::from_millis(ms.into()));
         let deadline = Instant::now() + time;
-        let room = heading.room;
+        let room = envelope.room;
         if let Some(room) = room
             && (caller.is_stale(room) || self.heartbeat.is_overdue())
         {
@@ -282,7 +282,7 @@ impl Runtime {
     }
 
     /// Looks up whether a caller is still in a room, where the change stream can't be trusted to have said so.
-    async fn confirm_member(&self, caller: &Caller, room: RoomId) -> Result<(), Error> {
+    async fn confirm_member(&self, caller: &SocketSession, room: RoomId) -> Result<(), Error> {
         if self.store.role(room, &caller.user).await.map_err(StoreError::of_read)?.is_some() {
             return Ok(());
         }

@@ -9,7 +9,7 @@ use crate::protocol::json::json;
 
 /// An answer to one frame, for its own socket alone.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct FrameAnswer {
     /// What it was refused with; none where it was done.
     pub(crate) refused: Option<Code>,
     pub(crate) json: Utf8Bytes,
@@ -20,7 +20,7 @@ pub(crate) const ACTION_SHOWN: usize = 64;
 
 /// What a frame says of itself, which its answer repeats.
 #[derive(Default)]
-pub(crate) struct Heading {
+pub(crate) struct Envelope {
     /// What is to be done, where it says so.
     pub(crate) action: Option<String>,
     /// What its sender calls it.
@@ -31,7 +31,7 @@ pub(crate) struct Heading {
     pub(crate) named_room: Option<RoomId>,
 }
 
-impl Heading {
+impl Envelope {
     /// The answer with the frame's `ref`, and with its room where its socket is in many.
     pub(crate) fn answer(&self, json: impl Into<Utf8Bytes>) -> Utf8Bytes {
         let json = json.into();
@@ -46,7 +46,7 @@ impl Heading {
     }
 
     /// The answer to a frame that can't be done. What only the log is to have goes there.
-    pub(crate) fn refuse(&self, error: &Error, request: ObjectId) -> Answer {
+    pub(crate) fn refuse(&self, error: &Error, request: ObjectId) -> FrameAnswer {
         let action = self.action.as_deref();
         let code = error.code();
         let mut message = error.message().to_owned();
@@ -61,6 +61,6 @@ impl Heading {
             action: shown.as_deref(),
             retry_after_ms: error.retry_after_ms(),
         };
-        Answer { refused: Some(code), json: self.answer(json(&frame)) }
+        FrameAnswer { refused: Some(code), json: self.answer(json(&frame)) }
     }
 }

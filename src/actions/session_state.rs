@@ -25,10 +25,10 @@ const REFS: usize = 1_000;
 pub(crate) const ROOMS: usize = 50;
 
 /// One socket, for the actions that are called by it.
-pub(crate) struct Caller {
+pub(crate) struct SocketSession {
     pub(crate) user: UserId,
     pub(crate) email: Option<String>,
-    pub(crate) place: Place,
+    pub(crate) scope: SessionScope,
     pub(crate) seat: Seat,
     /// What its client asked for beyond Level 1.
     ask: Ask,
@@ -45,18 +45,18 @@ pub(crate) struct Caller {
 }
 
 /// Where a socket is.
-pub(crate) enum Place {
+pub(crate) enum SessionScope {
     /// In one room.
     Room(RoomId),
     /// In all rooms of its user.
     Inbox(Arc<JoinedRooms>),
 }
 
-impl Caller {
+impl SocketSession {
     pub(crate) fn new(
         user: UserId,
         email: Option<String>,
-        place: Place,
+        scope: SessionScope,
         seat: Seat,
         ask: Ask,
         expires_at: SystemTime,
@@ -65,7 +65,7 @@ impl Caller {
         Self {
             user,
             email,
-            place,
+            scope,
             seat,
             ask,
             expires_at,
@@ -88,7 +88,7 @@ impl Caller {
     }
 
     /// Whether what is read is said by hand: what is written to the socket is delivered, and no more.
-    pub(crate) fn receipts_by_hand(&self) -> bool {
+    pub(crate) fn has_manual_receipts(&self) -> bool {
         self.ask.receipts_by_hand
     }
 
@@ -98,16 +98,16 @@ impl Caller {
     }
 
     /// What of a frame its client can mean.
-    pub(crate) fn known<'a>(&self, fields: Fields<'a>) -> Fields<'a> {
-        let level_1 = self.ask == Ask::default() && matches!(self.place, Place::Room(_));
+    pub(crate) fn strip_unknown_fields<'a>(&self, fields: Fields<'a>) -> Fields<'a> {
+        let level_1 = self.ask == Ask::default() && matches!(self.scope, SessionScope::Room(_));
         if level_1 { fields.of_level_1() } else { fields }
     }
 
     /// The room that a frame means; none where it has to say so and doesn't.
     pub(crate) fn room(&self, fields: &Fields<'_>) -> Result<Option<RoomId>, Error> {
-        let inbox = match &self.place {
-            Place::Room(room) => return Ok(Some(*room)),
-            Place::Inbox(inbox) => inbox,
+        let inbox = match &self.scope {
+            SessionScope::Room(room) => return Ok(Some(*room)),
+            SessionScope::Inbox(inbox) => inbox,
         };
         let Some(json) = fields.get("room_id") else { return Ok(None) };
         fields.once("room_id")?;
@@ -117,7 +117,7 @@ impl Caller {
 
     /// Whether it has to be looked up whether the user is still in this room: a change of that waits to be told.
     pub(crate) fn is_stale(&self, room: RoomId) -> bool {
-        matches!(&self.place, Place::Inbox(inbox) if inbox.is_stale(room))
+        matches!(&self.scope, SessionScope::Inbox(inbox) if inbox.is_stale(room))
     }
 
     /// Its socket is to be closed.
@@ -132,7 +132,7 @@ impl Caller {
 
     /// Whether its socket is in all rooms of its user.
     pub(crate) fn is_in_many(&self) -> bool {
-        matches!(self.place, Place::Inbox(_))
+        matches!(self.scope, SessionScope::Inbox(_))
     }
 
     /// How long the token is still good for.
@@ -142,7 +142,7 @@ impl Caller {
     }
 
     /// The events that a request causes carry this `ref`.
-    pub(crate) fn expect(&self, request: ObjectId, reference: String, metrics: &Metrics) {
+    pub(crate) fn remember_ref(&self, request: ObjectId, reference: String, metrics: &Metrics) {
         let mut refs = self.refs();
         if refs.len() >= REFS {
             refs.pop_front();
@@ -164,7 +164,7 @@ impl Caller {
     }
 
     /// Notes where the page of rooms ended that this socket has now.
-    pub(crate) fn page_ended(&self, at: Option<Position>) {
+    pub(crate) fn set_page_end(&self, at: Option<Position>) {
         *self.page_end.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
 
@@ -187,7 +187,7 @@ impl Caller {
 
 /// The port to a socket, for one call.
 pub(crate) struct BoundSocket {
-    pub(crate) caller: Arc<Caller>,
+    pub(crate) caller: Arc<SocketSession>,
     /// The room that the call means, where it means one.
     pub(crate) room: Option<RoomId>,
     pub(crate) verifier: Verifier,
@@ -199,9 +199,9 @@ pub(crate) struct BoundSocket {
 }
 
 impl BoundSocket {
-    fn look(&self, open: bool) -> Result<(), Error> {
+    fn set_open(&self, open: bool) -> Result<(), Error> {
         let room = self.room.ok_or_else(|| Error::invalid("room_id: is needed"))?;
-        if let Place::Inbox(inbox) = &self.caller.place {
+        if let SessionScope::Inbox(inbox) = &self.caller.scope {
             inbox.set_open(room, open);
         }
         Ok(())
@@ -230,11 +230,11 @@ impl Connection for BoundSocket {
     }
 
     fn open(&self) -> Result<(), Error> {
-        self.look(true)
+        self.set_open(true)
     }
 
     fn close(&self) -> Result<(), Error> {
-        self.look(false)
+        self.set_open(false)
     }
 
     fn rooms(&self, from: RoomsFrom) -> Pending<'_, RoomPage> {
@@ -257,7 +257,7 @@ impl Connection for BoundSocket {
             self.caller.seat.read(&self.rates, rooms.documents());
             let online =
                 store.online_in(&rooms.shown, Some(rooms.as_of)).await.map_err(StoreError::of_read)?;
-            if let Place::Inbox(inbox) = &self.caller.place {
+            if let SessionScope::Inbox(inbox) = &self.caller.scope {
                 let last = rooms.shown.iter().filter(|room| !room.pending);
                 let last = last.filter_map(|room| Some((room.room.id, room.undelivered()?)));
                 inbox.show(last.collect());
@@ -265,7 +265,7 @@ impl Connection for BoundSocket {
             if rooms.next.is_some() && rooms.shown.len() < ROOMS {
                 self.metrics.limit("page_bytes");
             }
-            self.caller.page_ended(rooms.next);
+            self.caller.set_page_end(rooms.next);
             let next = rooms.next.map(|next| next.to_string());
             Ok(RoomPage { rooms: rooms.shown.into_iter().map(|room| see(room, &online)).collect(), next })
         })

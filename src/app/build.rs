@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::database::prepare;
 use super::reload::Reload;
 use super::shutdown::Shutdown;
-use crate::actions::dispatcher::{Ports, Runtime, UnderWay};
+use crate::actions::dispatcher::{InFlightCalls, Ports, Runtime};
 use crate::actions::functions;
 use crate::auth::Verifier;
 use crate::auth::refused_clients::Refusals;
@@ -106,9 +106,9 @@ pub(crate) async fn assemble(
         heartbeat: heartbeat.clone(),
     };
     let functions = functions::configured(&config, &store, &metrics)?;
-    let under_way = UnderWay::default();
+    let under_way = InFlightCalls::default();
     let runtime = Runtime::new(actions, functions, &config, ports, under_way.clone(), metrics.clone());
-    runtime.ask(BeforeSend::new(&config, &metrics)?);
+    runtime.set_before_send(BeforeSend::new(&config, &metrics)?);
     let runtime = Arc::new(runtime);
 
     // Background jobs.

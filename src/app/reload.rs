@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 
 use crate::actions::dispatcher::Runtime;
-use crate::actions::functions::{self, Function};
+use crate::actions::functions::{self, FunctionAction};
 use crate::auth::{Renewed, Verifier, keep_own_secret};
 use crate::config::live::LiveConfig;
 use crate::config::{Config, ConfigError, Renewal};
@@ -47,7 +47,7 @@ pub(crate) struct Reload {
 struct Prepared {
     renewal: Renewal,
     keys: Renewed,
-    functions: Vec<Arc<Function>>,
+    functions: Vec<Arc<FunctionAction>>,
     before_send: Option<Arc<BeforeSend>>,
     /// Those that are told, where they have changed.
     hooks: Option<Webhooks>,
@@ -101,14 +101,14 @@ impl Reload {
     async fn apply(&self, prepared: Prepared) {
         let Prepared { renewal, keys, functions, before_send, hooks } = prepared;
         let Renewal { config, changed, restart } = renewal;
-        self.runtime.ask(before_send);
+        self.runtime.set_before_send(before_send);
         if let Some(hooks) = hooks {
             // The leases are this server's: they are given back before they are taken again.
             self.hooks.load().end().await;
             self.hooks.store(Arc::new(hooks.start(&self.supervisor)));
         }
         self.verifier.take_over(keys);
-        self.runtime.renew(&config, functions);
+        self.runtime.reload(&config, functions);
         self.config.store(Arc::new(config));
         self.reloads.send_replace(());
         self.metrics.reload("ok");

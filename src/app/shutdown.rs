@@ -8,7 +8,7 @@ use salvo::server::ServerHandle;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::actions::dispatcher::UnderWay;
+use crate::actions::dispatcher::InFlightCalls;
 use crate::config::live::LiveConfig;
 use crate::lifecycle::Lifecycle;
 use crate::protocol::close::Close;
@@ -25,7 +25,7 @@ const CLOSE_GRACE: Duration = Duration::from_secs(4);
 pub(crate) struct Shutdown {
     pub(crate) config: Arc<LiveConfig>,
     pub(crate) lifecycle: Lifecycle,
-    pub(crate) under_way: UnderWay,
+    pub(crate) under_way: InFlightCalls,
     pub(crate) outboxes: Sessions,
     pub(crate) hooks: Arc<ArcSwap<RunningWebhooks>>,
     pub(crate) heartbeat: Arc<Heartbeat>,

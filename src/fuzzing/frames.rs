@@ -13,11 +13,11 @@ use serde_json::Value;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::{CONFIG, SAID_CHARS};
-use crate::actions::envelope::{ACTION_SHOWN, Heading};
+use crate::actions::envelope::{ACTION_SHOWN, Envelope};
 use crate::actions::functions::Call;
 use crate::actions::no_room::NoRoom;
-use crate::actions::registry::Table;
-use crate::actions::session_state::{Caller, Place, page_after};
+use crate::actions::registry::ActionTable;
+use crate::actions::session_state::{SessionScope, SocketSession, page_after};
 use crate::limits::user_quota::Users;
 use crate::protocol::session_options::Ask;
 use crate::realtime::joined_rooms::JoinedRooms;
@@ -26,7 +26,7 @@ use crate::telemetry::metrics::Metrics;
 /// The codes that a frame can be refused with where no database is asked.
 const CODES: &[&str] = &["bad_json", "unknown_action", "invalid_request", "not_found", "invalid_token"];
 
-static TABLE: LazyLock<Table> = LazyLock::new(|| Table::new(ACTIONS, Vec::new(), &CONFIG, None));
+static TABLE: LazyLock<ActionTable> = LazyLock::new(|| ActionTable::new(ACTIONS, Vec::new(), &CONFIG, None));
 static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
 
 /// A frame, on a socket of the kind that stands before it: `1` of Level 1, `2` of Level 2, else of all rooms of its
@@ -56,7 +56,7 @@ fn written_again(frame: &str) {
 /// One frame as the runtime does it, in a room that does all that is asked.
 pub(super) fn answered(kind: u8, frame: &str) {
     let caller = Arc::new(caller(kind));
-    let (request, mut heading) = (ObjectId::new(), Heading::default());
+    let (request, mut heading) = (ObjectId::new(), Envelope::default());
     let done = TABLE.accept(frame, &caller, &mut heading, &METRICS).and_then(|row| {
         let room: Arc<dyn Room> = if heading.room.is_some() { Arc::new(Willing) } else { Arc::new(NoRoom) };
         let context = Context::new(caller.user.clone(), room, Arc::new(Willing), CONFIG.limits.text_chars);
@@ -81,7 +81,7 @@ pub(super) fn answered(kind: u8, frame: &str) {
     assert_eq!(answer.get("room_id").and_then(Value::as_i64), heading.named_room.map(RoomId::get));
 }
 
-fn refused(error: &Error, heading: &Heading, request: ObjectId) -> Utf8Bytes {
+fn refused(error: &Error, heading: &Envelope, request: ObjectId) -> Utf8Bytes {
     let answer = heading.refuse(error, request);
     let told: Value = serde_json::from_str(&answer.json).expect("an error is JSON");
     assert_eq!(told["type"], "error");
@@ -94,20 +94,20 @@ fn refused(error: &Error, heading: &Heading, request: ObjectId) -> Utf8Bytes {
     answer.json
 }
 
-fn caller(kind: u8) -> Caller {
+fn caller(kind: u8) -> SocketSession {
     let (user, room) = (UserId::Int(1), RoomId::try_from(7).unwrap());
     let level_2 = Ask { since: Some(String::new()), receipts_by_hand: true };
     let (place, ask) = match kind {
-        b'1' => (Place::Room(room), Ask::default()),
-        b'2' => (Place::Room(room), level_2),
+        b'1' => (SessionScope::Room(room), Ask::default()),
+        b'2' => (SessionScope::Room(room), level_2),
         _ => {
             let inbox = JoinedRooms::default();
             inbox.enter(room);
-            (Place::Inbox(Arc::new(inbox)), Ask::default())
+            (SessionScope::Inbox(Arc::new(inbox)), Ask::default())
         }
     };
     let seat = Users::new().enter(&user, 1).unwrap();
-    Caller::new(user, None, place, seat, ask, SystemTime::now() + Duration::from_hours(1))
+    SocketSession::new(user, None, place, seat, ask, SystemTime::now() + Duration::from_hours(1))
 }
 
 /// A room and a socket that do all that is asked of them, and hold it to its bounds.

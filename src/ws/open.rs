@@ -14,7 +14,7 @@ use super::services::SocketServices;
 use super::user_sockets::{may_read, take_slot};
 use super::view::Opened;
 use super::view::SocketView;
-use crate::actions::session_state::{Caller, Place};
+use crate::actions::session_state::{SessionScope, SocketSession};
 use crate::auth;
 use crate::config::Direct;
 use crate::limits::user_quota::Seat;
@@ -125,7 +125,8 @@ async fn open_room(
         position: changed.map(|changed| changed.position),
         unacked_up_to: snapshot.unread(&user, ask.receipts_by_hand).unwrap_or_default(),
     };
-    let caller = Caller::new(user, email, Place::Room(room), seat, ask, expires_at).signed_with(key);
+    let caller =
+        SocketSession::new(user, email, SessionScope::Room(room), seat, ask, expires_at).signed_with(key);
     let caller = Arc::new(caller);
     Ok(Opened { caller, view: SocketView::Room(view), first_frame })
 }

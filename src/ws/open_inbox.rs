@@ -13,7 +13,7 @@ use super::member_email::{drop_email, may_keep};
 use super::services::SocketServices;
 use super::user_sockets::{may_read, take_slot};
 use super::view::{Opened, SocketView};
-use crate::actions::session_state::{Caller, Place, ROOMS};
+use crate::actions::session_state::{ROOMS, SessionScope, SocketSession};
 use crate::auth;
 use crate::protocol::close::Close;
 use crate::protocol::cursor::InboxCursor;
@@ -41,7 +41,7 @@ pub(super) async fn open(
         keep_email(services, &user, email.clone());
     }
     drop_email(services, &user, doubted_email);
-    let caller = Caller::new(user, email, Place::Inbox(rooms.clone()), seat, ask, expires_at);
+    let caller = SocketSession::new(user, email, SessionScope::Inbox(rooms.clone()), seat, ask, expires_at);
     let caller = Arc::new(caller.signed_with(key));
     let mut view = InboxView::new(services, &caller, outbox, &rooms);
     let (mut read, mut reached) = self::read(services, &store, &caller, &mut view, from.as_ref()).await?;
@@ -94,7 +94,7 @@ fn keep_email(services: &Arc<SocketServices>, user: &UserId, email: String) {
 async fn read(
     services: &Arc<SocketServices>,
     store: &Store,
-    caller: &Caller,
+    caller: &SocketSession,
     view: &mut InboxView,
     from: Option<&InboxCursor>,
 ) -> Result<(Rooms, Option<Timestamp>), Close> {

@@ -3,7 +3,7 @@
 use handlers::RoomId;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use crate::actions::session_state::Caller;
+use crate::actions::session_state::SocketSession;
 use crate::model::receipts::Marks;
 use crate::protocol::close::Close;
 use crate::protocol::cursor::{Position, RoomCursor};
@@ -27,7 +27,7 @@ pub(super) struct OneRoomView {
 
 impl OneRoomView {
     /// Returns the text of a frame for this socket, if it writes it.
-    pub(super) fn take(&mut self, frame: &Frame, caller: &Caller) -> Result<Option<Utf8Bytes>, Close> {
+    pub(super) fn take(&mut self, frame: &Frame, caller: &SocketSession) -> Result<Option<Utf8Bytes>, Close> {
         if frame.is_for_inboxes() || self.shown.as_mut().is_some_and(|shown| shown.contains(frame)) {
             return Ok(None);
         }
@@ -42,7 +42,7 @@ impl OneRoomView {
         Ok(Some(self.render(frame, caller)))
     }
 
-    fn render(&mut self, frame: &Frame, caller: &Caller) -> Utf8Bytes {
+    fn render(&mut self, frame: &Frame, caller: &SocketSession) -> Utf8Bytes {
         let reference = frame.cause.and_then(|request| caller.take_ref(request));
         let cursor = self.position.as_mut().filter(|_| frame.about.is_none()).map(|position| {
             *position = position.max(frame.reaches);
@@ -58,7 +58,7 @@ impl OneRoomView {
     }
 
     /// Records that a frame was written.
-    pub(super) fn wrote(&mut self, frame: &Frame, caller: &Caller) {
+    pub(super) fn wrote(&mut self, frame: &Frame, caller: &SocketSession) {
         if let Some((id, author)) = &frame.delivers
             && *author != caller.user
         {
@@ -68,8 +68,8 @@ impl OneRoomView {
 
     /// Writes the pending receipt markers. The client has the room open, so what was written is read, unless the
     /// client sends read receipts itself.
-    pub(super) fn flush_receipts(&mut self, receipts: &Receipts, caller: &Caller) {
-        let read = if caller.receipts_by_hand() { 0 } else { self.unacked_up_to };
+    pub(super) fn flush_receipts(&mut self, receipts: &Receipts, caller: &SocketSession) {
+        let read = if caller.has_manual_receipts() { 0 } else { self.unacked_up_to };
         let marks = Marks { delivered: self.unacked_up_to, read };
         if self.unacked_up_to > 0 && receipts.raise(self.room, &caller.user, marks) {
             self.unacked_up_to = 0;

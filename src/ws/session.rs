@@ -30,8 +30,8 @@ use super::connection::CountedStream;
 use super::handshake::{Admission, SocketTarget};
 use super::raw_frame::LARGE_BYTES;
 use super::write_pace::WritePace;
-use crate::actions::envelope::Answer;
-use crate::actions::session_state::Caller;
+use crate::actions::envelope::FrameAnswer;
+use crate::actions::session_state::SocketSession;
 use crate::auth::refused_clients::Source;
 use crate::limits::permits::Place;
 use crate::presence::tracker::PresenceGuard;
@@ -48,7 +48,7 @@ const WRITE_BYTES: usize = 4 * 1024;
 /// A socket is closed with 4029 after this many rate-limit refusals within this time (docs/protocol.md, Close codes).
 const RATE_LIMIT_STRIKES: (usize, Duration) = (10, Duration::from_secs(10));
 
-type RunningAction = Pin<Box<dyn Future<Output = Option<Answer>> + Send>>;
+type RunningAction = Pin<Box<dyn Future<Output = Option<FrameAnswer>> + Send>>;
 
 /// Why a socket ended.
 pub(super) enum SessionEnd {
@@ -178,7 +178,7 @@ pub(super) struct SocketTask<'a> {
     pub(super) services: &'a Arc<SocketServices>,
     pub(super) outbox: &'a Arc<Outbox>,
     pub(super) _presence: PresenceGuard,
-    pub(super) caller: Arc<Caller>,
+    pub(super) caller: Arc<SocketSession>,
     pub(super) view: SocketView,
     pub(super) heard: Instant,
     pub(super) pinged: Option<Instant>,
@@ -292,7 +292,7 @@ impl SocketTask<'_> {
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
                 // Pongs must not pile up for a client that sends pings and reads nothing.
                 self.flush().await?;
-                if let Some(answer) = self.services.runtime.control(&self.caller) {
+                if let Some(answer) = self.services.runtime.charge_control_frame(&self.caller) {
                     self.answer(answer).await?;
                 }
                 Ok(None)
@@ -317,7 +317,7 @@ impl SocketTask<'_> {
         self.ws.get_ref().lost_at().is_some()
     }
 
-    async fn answer(&mut self, answer: Answer) -> Result<(), SessionEnd> {
+    async fn answer(&mut self, answer: FrameAnswer) -> Result<(), SessionEnd> {
         if answer.json.len() > LARGE_BYTES {
             self.flush().await?;
             self.write_large(&answer.json).await?;
@@ -412,7 +412,7 @@ async fn wait_until(at: Option<tokio::time::Instant>) {
     }
 }
 
-async fn next_answer(running: &mut Option<RunningAction>) -> Option<Answer> {
+async fn next_answer(running: &mut Option<RunningAction>) -> Option<FrameAnswer> {
     match running {
         Some(answer) => answer.await,
         None => pending().await,

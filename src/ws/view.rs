@@ -6,7 +6,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::inbox_view::InboxView;
 use super::room_view::OneRoomView;
-use crate::actions::session_state::Caller;
+use crate::actions::session_state::SocketSession;
 
 /// The view of a socket: what it writes for the frames of its outbox.
 pub(super) enum SocketView {
@@ -18,7 +18,7 @@ pub(super) enum SocketView {
 
 /// An open socket in its room, or in all rooms of its user.
 pub(super) struct Opened {
-    pub(super) caller: Arc<Caller>,
+    pub(super) caller: Arc<SocketSession>,
     pub(super) view: SocketView,
     pub(super) first_frame: Utf8Bytes,
 }

@@ -16,8 +16,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use self::response::{Answer, Malformed};
-use super::session_state::Caller;
+use self::response::{FunctionAnswer, MalformedAnswer};
+use super::session_state::SocketSession;
 use crate::config::{self, Config};
 use crate::error::StartError;
 use crate::limits::rate::Rates;
@@ -31,7 +31,7 @@ use crate::telemetry::metrics::Metrics;
 pub(crate) const BUSY_RETRY_MS: u64 = 1_500;
 
 /// One of them.
-pub(crate) struct Function {
+pub(crate) struct FunctionAction {
     name: Arc<str>,
     limits: Limits,
     receiver: Receiver,
@@ -44,7 +44,7 @@ pub(crate) struct Function {
 pub(crate) struct Call {
     /// Who calls, and what may be done as them.
     pub(crate) context: Context,
-    pub(crate) caller: Arc<Caller>,
+    pub(crate) caller: Arc<SocketSession>,
     /// Where, where that is said.
     pub(crate) room: Option<RoomId>,
     pub(crate) rates: Arc<Rates>,
@@ -54,16 +54,16 @@ pub(crate) struct Call {
 
 /// What a function is told of a call.
 #[derive(Serialize)]
-struct Body<'a> {
+struct FunctionRequest<'a> {
     request_id: String,
     action: &'a str,
-    user: User<'a>,
+    user: FunctionUser<'a>,
     room_id: RoomId,
     request: &'a RawValue,
 }
 
 #[derive(Serialize)]
-struct User<'a> {
+struct FunctionUser<'a> {
     id: &'a UserId,
     email: Option<&'a str>,
 }
@@ -76,11 +76,11 @@ pub(crate) fn configured(
     config: &Config,
     store: &Store,
     metrics: &Arc<Metrics>,
-) -> Result<Vec<Arc<Function>>, StartError> {
+) -> Result<Vec<Arc<FunctionAction>>, StartError> {
     let function = |(name, settings): (&String, &config::Function)| {
         let section = format!("functions.{name}");
         match Receiver::new(&section, &settings.receiver, metrics) {
-            Ok(receiver) => Ok(Arc::new(Function {
+            Ok(receiver) => Ok(Arc::new(FunctionAction {
                 name: name.as_str().into(),
                 limits: limits(settings, config.limits.handler),
                 receiver,
@@ -107,7 +107,7 @@ fn limits(settings: &config::Function, handler: Duration) -> Limits {
     }
 }
 
-impl Function {
+impl FunctionAction {
     /// The wire's `action`.
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
@@ -126,21 +126,21 @@ impl Function {
                 self.receiver.post(&call.caller.user, body).await.map_err(|error| self.unanswered(&error))?;
             let answer = response::read(&self.name, &answer, self.event_bytes);
             let answer = answer.map_err(|malformed| self.malformed(&malformed))?;
-            self.done(call, room, answer).await
+            self.apply_answer(call, room, answer).await
         })
     }
 
     fn body(&self, call: &Call, room: RoomId) -> serde_json::Result<String> {
-        serde_json::to_string(&Body {
+        serde_json::to_string(&FunctionRequest {
             request_id: call.request.to_hex(),
             action: &self.name,
-            user: User { id: &call.caller.user, email: call.caller.email.as_deref() },
+            user: FunctionUser { id: &call.caller.user, email: call.caller.email.as_deref() },
             room_id: room,
             request: serde_json::from_str(&call.frame)?,
         })
     }
 
-    async fn done(&self, call: Call, room: RoomId, answer: Answer) -> Result<Reply, Error> {
+    async fn apply_answer(&self, call: Call, room: RoomId, answer: FunctionAnswer) -> Result<Reply, Error> {
         let Call { context, caller, rates, request, .. } = call;
         if answer.send.is_none() {
             // No message of it will come that carries the `ref`.
@@ -176,7 +176,7 @@ impl Function {
         &self,
         room: RoomId,
         event: CustomEvent,
-        caller: &Caller,
+        caller: &SocketSession,
         waited: bool,
     ) -> Result<(), Error> {
         if waited {
@@ -186,7 +186,7 @@ impl Function {
     }
 
     /// Checks that the caller is still a member.
-    async fn recheck(&self, room: RoomId, caller: &Caller) -> Result<(), Error> {
+    async fn recheck(&self, room: RoomId, caller: &SocketSession) -> Result<(), Error> {
         let role = self.store.role(room, &caller.user).await.map_err(StoreError::of_read)?;
         role.map(|_| ()).ok_or_else(|| Error::new(Code::NotFound, "no such room"))
     }
@@ -214,8 +214,8 @@ impl Function {
         }
     }
 
-    fn malformed(&self, malformed: &Malformed) -> Error {
-        if matches!(malformed, Malformed::Event(BadEvent::TooLarge { .. })) {
+    fn malformed(&self, malformed: &MalformedAnswer) -> Error {
+        if matches!(malformed, MalformedAnswer::Event(BadEvent::TooLarge { .. })) {
             self.metrics.limit("event_bytes");
         }
         self.fault(format_args!("{malformed}"))

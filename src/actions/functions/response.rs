@@ -16,7 +16,7 @@ const FAULT_CHARS: usize = 200;
 const RESERVED: [&str; 2] = ["ref", "room_id"];
 
 /// What is to be done.
-pub(crate) struct Answer {
+pub(crate) struct FunctionAnswer {
     /// As the caller.
     pub(crate) send: Option<Draft>,
     /// To the room.
@@ -27,7 +27,7 @@ pub(crate) struct Answer {
 
 /// What is wrong with an answer. Says where, never what stands there.
 #[derive(Debug)]
-pub(crate) enum Malformed {
+pub(crate) enum MalformedAnswer {
     /// Not an object of JSON.
     NotJson,
     /// A field that is unknown, reserved, or given twice.
@@ -43,62 +43,64 @@ pub(crate) enum Malformed {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Send {
+struct SendPart {
     message: Draft,
 }
 
 /// A reply that has no `type` of its own has its action's name, as Parlor's own answers do.
 #[derive(Serialize)]
-struct Typed<'a> {
+struct TypedReply<'a> {
     r#type: &'a str,
     #[serde(flatten)]
     fields: &'a Fields<'a>,
 }
 
 /// Reads the answer of the function `name`, whose event's frame may have `event_bytes`.
-pub(crate) fn read(name: &str, body: &[u8], event_bytes: usize) -> Result<Answer, Malformed> {
-    let body = str::from_utf8(body).map_err(|_| Malformed::NotJson)?;
-    let fields = Fields::parse(body).map_err(|_| Malformed::NotJson)?;
+pub(crate) fn read(name: &str, body: &[u8], event_bytes: usize) -> Result<FunctionAnswer, MalformedAnswer> {
+    let body = str::from_utf8(body).map_err(|_| MalformedAnswer::NotJson)?;
+    let fields = Fields::parse(body).map_err(|_| MalformedAnswer::NotJson)?;
     if let Some(odd) = fields.names().find(|name| !matches!(*name, "send" | "event" | "reply")) {
-        return Err(Malformed::Field(odd.to_owned()));
+        return Err(MalformedAnswer::Field(odd.to_owned()));
     }
     let part = |name: &'static str| {
-        fields.once(name).map_err(|_| Malformed::Field(name.to_owned()))?;
+        fields.once(name).map_err(|_| MalformedAnswer::Field(name.to_owned()))?;
         let json = fields.get(name);
         let Some(json) = json else { return Ok(None) };
-        let fields = Fields::parse(json).map_err(|_| Malformed::NotObject(name))?;
+        let fields = Fields::parse(json).map_err(|_| MalformedAnswer::NotObject(name))?;
         // JSON by its grammar, but many a client's parser takes no part of a frame that has such a number.
-        serde_json::from_str::<Value>(json).map_err(|_| Malformed::Number(name))?;
+        serde_json::from_str::<Value>(json).map_err(|_| MalformedAnswer::Number(name))?;
         Ok(Some(fields))
     };
     let send = match part("send")? {
-        Some(_) => {
-            fields.get("send").map(serde_json::from_str::<Send>).transpose().map_err(Malformed::Send)?
-        }
+        Some(_) => fields
+            .get("send")
+            .map(serde_json::from_str::<SendPart>)
+            .transpose()
+            .map_err(MalformedAnswer::Send)?,
         None => None,
     };
     let event = part("event")?.map(|fields| CustomEvent::new(name, &fields, event_bytes));
-    Ok(Answer {
+    Ok(FunctionAnswer {
         send: send.map(|send| send.message),
-        event: event.transpose().map_err(Malformed::Event)?,
+        event: event.transpose().map_err(MalformedAnswer::Event)?,
         reply: part("reply")?.map(|fields| reply(name, &fields)).transpose()?,
     })
 }
 
-fn reply(name: &str, fields: &Fields<'_>) -> Result<String, Malformed> {
+fn reply(name: &str, fields: &Fields<'_>) -> Result<String, MalformedAnswer> {
     if let Some(odd) = fields.names().find(|name| RESERVED.contains(name) || fields.once(name).is_err()) {
-        return Err(Malformed::Field(odd.to_owned()));
+        return Err(MalformedAnswer::Field(odd.to_owned()));
     }
     let typed = fields.names().any(|name| name == "type");
     let frame = if typed {
         serde_json::to_string(fields)
     } else {
-        serde_json::to_string(&Typed { r#type: name, fields })
+        serde_json::to_string(&TypedReply { r#type: name, fields })
     };
-    frame.map_err(Malformed::Reply)
+    frame.map_err(MalformedAnswer::Reply)
 }
 
-impl fmt::Display for Malformed {
+impl fmt::Display for MalformedAnswer {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotJson => to.write_str("its answer is not an object of JSON"),

@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use self::debounce::UnreadDebounce;
 use super::member_email;
 use super::services::SocketServices;
-use crate::actions::session_state::Caller;
+use crate::actions::session_state::SocketSession;
 use crate::model::receipts::Marks;
 use crate::protocol::close::Close;
 use crate::protocol::cursor::{InboxCursor, Position};
@@ -34,7 +34,7 @@ const NEVER: Timestamp = Timestamp { time: 0, increment: 0 };
 /// The state of an inbox connection in all rooms of its user, until it is dropped.
 pub(super) struct InboxView {
     services: Arc<SocketServices>,
-    caller: Arc<Caller>,
+    caller: Arc<SocketSession>,
     outbox: Arc<Outbox>,
     /// The user's rooms, shared with the socket's actions.
     rooms: Arc<JoinedRooms>,
@@ -66,7 +66,7 @@ pub(super) struct InboxView {
 impl InboxView {
     pub(super) fn new(
         services: &Arc<SocketServices>,
-        caller: &Arc<Caller>,
+        caller: &Arc<SocketSession>,
         outbox: &Arc<Outbox>,
         rooms: &Arc<JoinedRooms>,
     ) -> Self {
@@ -111,7 +111,7 @@ impl InboxView {
         online: HashSet<UserId>,
     ) -> Utf8Bytes {
         let Rooms { as_of, all, pending, hidden, shown, next, missed, positions } = rooms;
-        self.caller.page_ended(next);
+        self.caller.set_page_end(next);
         self.cursor = InboxCursor::at(as_of.time);
         for Known { room, position, beginning } in positions {
             self.cursor.enter(room, beginning, position, as_of.time);
