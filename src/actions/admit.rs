@@ -1,4 +1,4 @@
-//! From a frame to the row of the action that it names, and what that costs its sender.
+//! Finds the action that a frame names, and charges its sender for the call.
 
 use handlers::{Code, Error, Fields};
 
@@ -9,7 +9,7 @@ use crate::limits::rate::{Over, whole_ms};
 use crate::telemetry::metrics::Metrics;
 
 impl ActionTable {
-    /// Spends a frame.
+    /// Charges one frame to the user.
     pub(super) fn spend_frame(&self, caller: &SocketSession, metrics: &Metrics) -> Result<(), Error> {
         caller.seat.frame(&self.rates).map_err(|wait| {
             metrics.limit("frames_per_minute");
@@ -17,7 +17,7 @@ impl ActionTable {
         })
     }
 
-    /// Finds the action and spends what it costs. `envelope` becomes the frame's own.
+    /// Finds the action and charges for it. Fills `envelope` from the frame.
     pub(crate) fn accept(
         &self,
         frame: &str,
@@ -52,7 +52,7 @@ impl ActionTable {
         Ok(row)
     }
 
-    /// What the action itself asks of a call.
+    /// Checks the action's own limits and charges for them.
     fn spend_call(
         &self,
         bytes: usize,

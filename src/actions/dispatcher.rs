@@ -1,9 +1,9 @@
-//! Runs actions the way a serverless platform would, but warm: finds the one that a frame names, holds it to its
-//! limits and its deadline, and keeps whatever befalls it from the socket it came by.
+//! Runs actions the way a serverless platform would, but without cold starts: finds the action that a frame names,
+//! enforces its limits and its deadline, and isolates the socket from its failures.
 //!
-//! An action runs as a task of its own. A panic in it is one `internal` error; past its deadline it is dropped and
-//! the client told `timeout`, while what it was writing goes on in the store; and it outlives a client that
-//! leaves, for what was accepted is done.
+//! An action runs as a separate task. A panic in it becomes one `internal` error. After its deadline the action is
+//! dropped and the client receives `timeout`, while a write that has begun continues in the store. The action also
+//! outlives a client that disconnects, because accepted work is completed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,11 +36,11 @@ use crate::telemetry::metrics::Metrics;
 use crate::webhooks::BeforeSend;
 use crate::webhooks::before_send::ModeratedRoom;
 
-/// What one server runs actions with.
+/// Runs the actions of one server.
 pub(crate) struct Runtime {
     actions: &'static [Action],
     table: ArcSwap<ActionTable>,
-    /// What frames that name no action are counted as.
+    /// The metrics label for frames that name no action.
     none: Arc<str>,
     store: Store,
     writer: Writer,
@@ -55,7 +55,7 @@ pub(crate) struct Runtime {
     before_send: ArcSwapOption<BeforeSend>,
 }
 
-/// What actions reach the world by.
+/// The services that actions use.
 pub(crate) struct Ports {
     pub(crate) store: Store,
     pub(crate) writer: Writer,
@@ -65,12 +65,12 @@ pub(crate) struct Ports {
     pub(crate) heartbeat: Arc<Heartbeat>,
 }
 
-/// What has been accepted and is not answered yet, as shutdown sees it.
+/// The accepted calls that are not answered yet, for the shutdown.
 #[derive(Clone, Default)]
 pub(crate) struct InFlightCalls {
-    /// Waits for it.
+    /// Waits for the calls.
     pub(crate) tracker: TaskTracker,
-    /// Cancelled once there is no time left: whatever still runs is answered with `timeout`.
+    /// Cancelled when the time for the shutdown is over: calls that still run are answered with `timeout`.
     pub(crate) overdue: CancellationToken,
 }
 
@@ -103,35 +103,35 @@ impl Runtime {
         }
     }
 
-    /// The application is asked about each message before it is written, from now on, or isn't.
+    /// Sets or removes the hook that checks each message before it is written.
     pub(crate) fn set_before_send(&self, before_send: Option<Arc<BeforeSend>>) {
         self.before_send.store(before_send);
     }
 
-    /// Messages that wait for the database.
+    /// Returns the number of messages that wait for the database.
     pub(crate) fn messages_waiting(&self) -> usize {
         self.writer.waiting()
     }
 
-    /// What goes over the socket, as JSON.
+    /// Returns the contract of the socket, as JSON.
     pub(crate) fn contract(&self, closes: &[(u16, &str)]) -> String {
         format!("{:#}\n", handlers::asyncapi(self.actions, closes))
     }
 
-    /// What users and sockets may do now.
+    /// Returns the current rate limits of users and sockets.
     pub(crate) fn rates(&self) -> Arc<Rates> {
         self.table.load().rates.clone()
     }
 
-    /// Takes over the functions and the limits of a new configuration, for the frames that come from now on. Where rates
-    /// have changed, each user has a whole minute's worth of the new ones; where they haven't, what was spent stays spent.
+    /// Applies the functions and the limits of a new configuration to the frames that arrive from now on. If rates
+    /// have changed, each user gets a whole minute's worth of the new ones. Otherwise the spent amounts are kept.
     pub(crate) fn reload(&self, config: &Config, functions: Vec<Arc<FunctionAction>>) {
         let table = ActionTable::new(self.actions, functions, config, Some(&self.table.load()));
         self.table.store(Arc::new(table));
     }
 
-    /// Does what a text frame asks for. None where it went well and the event is the answer. Shutdown waits for it
-    /// from this call on, not only from when it is first polled, or has its turn.
+    /// Runs the action of a text frame. Returns none if it succeeded and the event is the answer. A shutdown waits for
+    /// the call from now on, even before the future is first polled.
     pub(crate) fn invoke(
         self: Arc<Self>,
         frame: Utf8Bytes,
@@ -167,14 +167,14 @@ impl Runtime {
             match result {
                 Ok(Reply::ByEvent) => None,
                 Ok(Reply::Frame(json)) => {
-                    // A function may do both, and its event comes by the id of its call.
+                    // A function may send a reply and an event. Its event carries the id of the call.
                     if own {
                         caller.forget(request);
                     }
                     Some(FrameAnswer { refused: None, json: envelope.answer(json) })
                 }
                 Err(error) => {
-                    // After any other there is nothing to come.
+                    // After any other error no event follows.
                     if error.code() != Code::Timeout {
                         caller.forget(request);
                     }
@@ -185,7 +185,7 @@ impl Runtime {
         answer.instrument(tracing::debug_span!("frame", %request, action = tracing::field::Empty))
     }
 
-    /// The answer to a frame that isn't text.
+    /// Returns the answer to a binary frame.
     pub(crate) fn binary(&self, caller: &SocketSession) -> FrameAnswer {
         let error = match self.table.load().spend_frame(caller, &self.metrics) {
             Ok(()) => Error::new(Code::BadJson, "a frame must be text"),
@@ -195,17 +195,17 @@ impl Runtime {
         Envelope::default().refuse(&error, ObjectId::new())
     }
 
-    /// Spends frames that bring no answer of their own, such as the fragments of a message. Where too few are left, the
-    /// message itself is refused.
+    /// Charges for frames that have no answer of their own, such as the fragments of a message. If too few are left,
+    /// the message itself is refused.
     pub(crate) fn spend_frames(&self, caller: &SocketSession, frames: u32) {
         if frames > 0 {
             let table = self.table.load();
-            // Once none is left there is none for the next either.
+            // Once none is left, there is none for the next one either.
             let _ = (0..frames).try_for_each(|_| table.spend_frame(caller, &self.metrics));
         }
     }
 
-    /// A control frame costs as much as any other; it is answered where it is one too many.
+    /// Charges for a control frame, which costs as much as any other. Returns an answer if it was one too many.
     pub(crate) fn charge_control_frame(&self, caller: &SocketSession) -> Option<FrameAnswer> {
         let error = self.table.load().spend_frame(caller, &self.metrics).err()?;
         self.metrics.action(&self.none, Err(error.code()), Duration::ZERO);
@@ -267,7 +267,7 @@ impl Runtime {
                 Ok(call) => call,
                 Err(error) => return Some(Err(error)),
             };
-            // A call that never ends must not keep its place for ever, also when nobody waits for it any more.
+            // A call that never ends must not keep its permit, even if nobody waits for the call any more.
             tokio::time::timeout_at(deadline, call).await.ok()
         };
         let task = self.tracker.spawn(call.instrument(tracing::debug_span!("call")));
@@ -281,7 +281,7 @@ impl Runtime {
         }
     }
 
-    /// Looks up whether a caller is still in a room, where the change stream can't be trusted to have said so.
+    /// Reads from the database whether a caller is still in a room, for times when the change stream may lag.
     async fn confirm_member(&self, caller: &SocketSession, room: RoomId) -> Result<(), Error> {
         if self.store.role(room, &caller.user).await.map_err(StoreError::of_read)?.is_some() {
             return Ok(());
@@ -293,7 +293,7 @@ impl Runtime {
         Err(Error::new(Code::NotFound, "no such room"))
     }
 
-    /// None where the deadline came first, or the end of the server's time.
+    /// Waits for the work. Returns none if the deadline or the end of the shutdown came first.
     async fn in_time<T>(&self, deadline: Instant, work: impl Future<Output = T>) -> Option<T> {
         self.overdue.run_until_cancelled(tokio::time::timeout_at(deadline, work)).await?.ok()
     }

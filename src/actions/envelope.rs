@@ -1,4 +1,4 @@
-//! What a frame says of itself, and what its answer repeats of that.
+//! The envelope of a frame: the fields that name its action, room and reference, and that its answer repeats.
 
 use bson::oid::ObjectId;
 use handlers::{Code, Error, ErrorFrame, RoomId};
@@ -10,7 +10,7 @@ use crate::protocol::json::json;
 /// An answer to one frame, for its own socket alone.
 #[derive(Debug)]
 pub(crate) struct FrameAnswer {
-    /// What it was refused with; none where it was done.
+    /// The error code; none if the action succeeded.
     pub(crate) refused: Option<Code>,
     pub(crate) json: Utf8Bytes,
 }
@@ -18,21 +18,21 @@ pub(crate) struct FrameAnswer {
 /// How much of a frame's `action` an error repeats, in characters.
 pub(crate) const ACTION_SHOWN: usize = 64;
 
-/// What a frame says of itself, which its answer repeats.
+/// The envelope of a frame, which its answer repeats.
 #[derive(Default)]
 pub(crate) struct Envelope {
-    /// What is to be done, where it says so.
+    /// The action, if named.
     pub(crate) action: Option<String>,
-    /// What its sender calls it.
+    /// The `ref` that the sender gave it.
     pub(crate) reference: Option<String>,
-    /// Where it is to be done, where that is said: by it, or by its socket's being in one room.
+    /// The room of the action: the one that the frame names, or the only room of its socket.
     pub(crate) room: Option<RoomId>,
-    /// The same, where the frame says it.
+    /// The room that the frame names.
     pub(crate) named_room: Option<RoomId>,
 }
 
 impl Envelope {
-    /// The answer with the frame's `ref`, and with its room where its socket is in many.
+    /// Returns the answer with the frame's `ref`, and with its room on an inbox connection.
     pub(crate) fn answer(&self, json: impl Into<Utf8Bytes>) -> Utf8Bytes {
         let json = json.into();
         let room = self.named_room.map(|room| room.to_string());
@@ -45,7 +45,7 @@ impl Envelope {
         }
     }
 
-    /// The answer to a frame that can't be done. What only the log is to have goes there.
+    /// Returns the error frame for a failed frame. Logs the details that the client does not receive.
     pub(crate) fn refuse(&self, error: &Error, request: ObjectId) -> FrameAnswer {
         let action = self.action.as_deref();
         let code = error.code();

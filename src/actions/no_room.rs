@@ -1,4 +1,4 @@
-//! What an action finds that needs a room where its frame named none, on a socket of all of a user's rooms.
+//! The room port for frames of an inbox connection that name no room: every use fails.
 
 use handlers::{Appended, ClientId, Error, From, History, MessageId, Pending, Role, Room, Text, UserId};
 

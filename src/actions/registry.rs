@@ -1,4 +1,4 @@
-//! What frames are held to, and what each action is: made anew for each configuration.
+//! The actions and their limits, built again for each configuration.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::functions::{Call, FunctionAction};
 use crate::config::Config;
 use crate::limits::rate::{CallRates, Rates};
 
-/// What holds for frames and actions. A frame is held to the one that it found when it came.
+/// The actions and limits of one configuration. A frame uses the table that was current when it arrived.
 pub(crate) struct ActionTable {
     pub(crate) rows: Box<[RegisteredAction]>,
     pub(crate) rates: Arc<Rates>,
@@ -19,32 +19,31 @@ pub(crate) struct ActionTable {
     pub(crate) page_bytes: usize,
 }
 
-/// An action, the limits that are in force for it, and the places of its calls: whatever becomes of them, those of
-/// other actions are free.
+/// An action with its limits and the permits of its calls. Calls of one action never use the permits of another one.
 pub(crate) struct RegisteredAction {
     pub(crate) name: Arc<str>,
     pub(crate) run: ActionKind,
     pub(crate) limits: Limits,
-    /// Whether an event may come of it that carries its frame's `ref`.
+    /// Whether the action may cause an event that carries its frame's `ref`.
     pub(crate) echoes_ref: bool,
     pub(crate) in_flight: Arc<Semaphore>,
 }
 
-/// The events that carry the `ref` of what caused them (docs/protocol.md, Actions).
+/// The events that carry the `ref` of the frame that caused them (docs/protocol.md, Actions).
 const CARRY_REF: [Kind; 3] = [Kind::ChatMessage, Kind::MessageEdited, Kind::MessageDeleted];
 
-/// What a call of an action is.
+/// The implementation of an action.
 #[derive(Clone)]
 pub(crate) enum ActionKind {
-    /// Parlor's own.
+    /// A built-in action.
     Own(&'static Action),
-    /// The application's.
+    /// A function of the application.
     Function(Arc<FunctionAction>),
 }
 
 impl ActionTable {
-    /// Where there was one `before`, what it counts goes on being counted, unless its bound has changed. Calls that are
-    /// under way then hold no place among the new ones.
+    /// Builds the table. Counts of the table `before` continue, unless their bound has changed. Calls that are running
+    /// then hold no permit of the new bound.
     pub(crate) fn new(
         actions: &'static [Action],
         functions: Vec<Arc<FunctionAction>>,
@@ -86,7 +85,7 @@ impl ActionTable {
 }
 
 impl ActionKind {
-    /// Decodes the frame, and gives the call to be run.
+    /// Decodes the frame, and returns the call to run.
     pub(crate) fn begin(self, call: Call) -> Result<Pending<'static, Reply>, Error> {
         match self {
             Self::Own(action) => {

@@ -1,4 +1,4 @@
-//! Whose frames come by a socket, and what its actions may know and change of it.
+//! The session state of a socket, as its actions see and change it.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,19 +18,19 @@ use crate::realtime::joined_rooms::JoinedRooms;
 use crate::store::{Page, Position, Resumable, Store, StoreError, see};
 use crate::telemetry::metrics::Metrics;
 
-/// Frames with a `ref` whose events are still to come, at most; of more the first one's event has none.
+/// The most frames with a `ref` whose events are still to come. Beyond that, the event of the oldest one carries none.
 const REFS: usize = 1_000;
 
-/// Rooms of a page, and of a first frame (docs/protocol.md, `rooms`).
+/// The rooms in a page, and in a first frame (docs/protocol.md, `rooms`).
 pub(crate) const ROOMS: usize = 50;
 
-/// One socket, for the actions that are called by it.
+/// The session of one socket.
 pub(crate) struct SocketSession {
     pub(crate) user: UserId,
     pub(crate) email: Option<String>,
     pub(crate) scope: SessionScope,
     pub(crate) seat: Seat,
-    /// What its client asked for beyond Level 1.
+    /// The options that its client asked for beyond Level 1.
     ask: Ask,
     /// When the token expires, leeway included, in milliseconds since 1970.
     expires_at: AtomicU64,
@@ -38,17 +38,17 @@ pub(crate) struct SocketSession {
     key: ArcSwap<KeyState>,
     /// The `ref`s of requests whose events are still to come.
     refs: Mutex<VecDeque<(ObjectId, String)>>,
-    /// The last room of the last page of rooms that this socket had.
+    /// The last room of the last page of rooms that this socket received.
     page_end: Mutex<Option<Position>>,
-    /// Why its socket is to be closed, where a call has found that out.
+    /// The close code of its socket, if a call has found a reason to close it.
     ended: OnceLock<Close>,
 }
 
-/// Where a socket is.
+/// The scope of a socket.
 pub(crate) enum SessionScope {
-    /// In one room.
+    /// One room.
     Room(RoomId),
-    /// In all rooms of its user.
+    /// All rooms of its user: inbox mode.
     Inbox(Arc<JoinedRooms>),
 }
 
@@ -76,34 +76,34 @@ impl SocketSession {
         }
     }
 
-    /// With a token that is signed with this key.
+    /// Sets the key that signed the token.
     pub(crate) fn signed_with(self, key: KeyState) -> Self {
         self.key.store(Arc::new(key));
         self
     }
 
-    /// Whether the key that its token is signed with was taken away.
+    /// Whether the key that signed its token was removed.
     pub(crate) fn has_lost_key(&self) -> bool {
         self.key.load().is_removed()
     }
 
-    /// Whether what is read is said by hand: what is written to the socket is delivered, and no more.
+    /// Whether the client sends read receipts itself: messages that are written to the socket are then only delivered.
     pub(crate) fn has_manual_receipts(&self) -> bool {
         self.ask.receipts_by_hand
     }
 
-    /// Whether its client was here before, and wants to know what it missed.
+    /// Whether its client resumes an earlier session.
     pub(crate) fn resumes(&self) -> bool {
         self.ask.resumes()
     }
 
-    /// What of a frame its client can mean.
+    /// Removes the fields that a Level 1 client can't mean.
     pub(crate) fn strip_unknown_fields<'a>(&self, fields: Fields<'a>) -> Fields<'a> {
         let level_1 = self.ask == Ask::default() && matches!(self.scope, SessionScope::Room(_));
         if level_1 { fields.of_level_1() } else { fields }
     }
 
-    /// The room that a frame means; none where it has to say so and doesn't.
+    /// Returns the room of a frame; none if the frame has to name one and does not.
     pub(crate) fn room(&self, fields: &Fields<'_>) -> Result<Option<RoomId>, Error> {
         let inbox = match &self.scope {
             SessionScope::Room(room) => return Ok(Some(*room)),
@@ -115,33 +115,33 @@ impl SocketSession {
         if inbox.has(room) { Ok(Some(room)) } else { Err(Error::new(Code::NotFound, "no such room")) }
     }
 
-    /// Whether it has to be looked up whether the user is still in this room: a change of that waits to be told.
+    /// Whether the membership has to be read from the database: a change of it is queued but not processed yet.
     pub(crate) fn is_stale(&self, room: RoomId) -> bool {
         matches!(&self.scope, SessionScope::Inbox(inbox) if inbox.is_stale(room))
     }
 
-    /// Its socket is to be closed.
+    /// Requests that its socket closes.
     pub(crate) fn end(&self, close: Close) {
         self.ended.get_or_init(|| close);
     }
 
-    /// Why its socket is to be closed.
+    /// Returns the close code, if its socket has to close.
     pub(crate) fn ended(&self) -> Option<Close> {
         self.ended.get().copied()
     }
 
-    /// Whether its socket is in all rooms of its user.
+    /// Whether its socket is an inbox connection.
     pub(crate) fn is_in_many(&self) -> bool {
         matches!(self.scope, SessionScope::Inbox(_))
     }
 
-    /// How long the token is still good for.
+    /// Returns the time until the token expires.
     pub(crate) fn until_expiry(&self) -> Duration {
         let expires_at = Duration::from_millis(self.expires_at.load(Ordering::Relaxed));
         expires_at.saturating_sub(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
     }
 
-    /// The events that a request causes carry this `ref`.
+    /// Stores the `ref` for the event of a request.
     pub(crate) fn remember_ref(&self, request: ObjectId, reference: String, metrics: &Metrics) {
         let mut refs = self.refs();
         if refs.len() >= REFS {
@@ -151,19 +151,19 @@ impl SocketSession {
         refs.push_back((request, reference));
     }
 
-    /// No event comes of a request.
+    /// Forgets the `ref` of a request: no event will carry it.
     pub(crate) fn forget(&self, request: ObjectId) {
         self.refs().retain(|(expected, _)| *expected != request);
     }
 
-    /// The `ref` that the event of a request carries: its first one.
+    /// Takes the `ref` for the event of a request. Only the first event gets it.
     pub(crate) fn take_ref(&self, request: ObjectId) -> Option<String> {
         let mut refs = self.refs();
         let at = refs.iter().position(|(expected, _)| *expected == request)?;
         refs.remove(at).map(|(_, reference)| reference)
     }
 
-    /// Notes where the page of rooms ended that this socket has now.
+    /// Stores the end of the page of rooms that this socket has now.
     pub(crate) fn set_page_end(&self, at: Option<Position>) {
         *self.page_end.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
@@ -172,7 +172,7 @@ impl SocketSession {
         *self.page_end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Spends a message.
+    /// Charges one message to the user.
     pub(crate) fn spend_message(&self, rates: &Arc<Rates>, metrics: &Metrics) -> Result<(), Error> {
         self.seat.message(rates).map_err(|wait| {
             metrics.limit("messages_per_minute");
@@ -185,10 +185,10 @@ impl SocketSession {
     }
 }
 
-/// The port to a socket, for one call.
+/// The port to a socket for one call.
 pub(crate) struct BoundSocket {
     pub(crate) caller: Arc<SocketSession>,
-    /// The room that the call means, where it means one.
+    /// The room of the call, if it names one.
     pub(crate) room: Option<RoomId>,
     pub(crate) verifier: Verifier,
     pub(crate) store: Store,
@@ -292,7 +292,7 @@ pub(crate) fn page_after(from: RoomsFrom, last: Option<Position>) -> Result<Opti
     Ok(Some(Position { at, room: room.or_else(of_last).unwrap_or(RoomId::MAX) }))
 }
 
-/// Since 1970.
+/// Returns milliseconds since 1970.
 fn millis(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

@@ -1,8 +1,8 @@
-//! Actions of the application's own, in any language: a frame that names one is put to its server over HTTP, and the
-//! answer says what to do. To the [`runtime`](crate::actions::dispatcher) it is an action like any other.
+//! Actions of the application, in any language: a frame that names one is sent to the application's server over HTTP,
+//! and the answer says what to do. For the [`runtime`](crate::actions::dispatcher) it is an action like any other.
 //!
-//! Whatever is wrong with an answer is found before anything of it is done. Then it is done in one order: the message
-//! is sent, the event is told, and the caller has its reply; where one fails, those after it are not done.
+//! The whole answer is validated before any part of it is applied. Then the parts are applied in order: the message is
+//! sent, the event is published, and the caller receives its reply. If one part fails, the later ones are not applied.
 
 pub(crate) mod response;
 
@@ -26,11 +26,11 @@ use crate::protocol::ephemeral::{BadEvent, CustomEvent, Signal};
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// After how long a call is worth trying again that found no place, in milliseconds: a client that heeds it is never
-/// told so ten times in ten seconds, which would close its socket.
+/// After how long a call that found no permit is worth another try, in milliseconds. A client that waits this long
+/// never gets ten refusals in ten seconds, which would close its socket.
 pub(crate) const BUSY_RETRY_MS: u64 = 1_500;
 
-/// One of them.
+/// One function of the configuration.
 pub(crate) struct FunctionAction {
     name: Arc<str>,
     limits: Limits,
@@ -40,19 +40,19 @@ pub(crate) struct FunctionAction {
     event_bytes: usize,
 }
 
-/// One call.
+/// One call of an action.
 pub(crate) struct Call {
-    /// Who calls, and what may be done as them.
+    /// The caller, and what may be done in the caller's name.
     pub(crate) context: Context,
     pub(crate) caller: Arc<SocketSession>,
-    /// Where, where that is said.
+    /// The room, if one is named.
     pub(crate) room: Option<RoomId>,
     pub(crate) rates: Arc<Rates>,
     pub(crate) request: ObjectId,
     pub(crate) frame: Utf8Bytes,
 }
 
-/// What a function is told of a call.
+/// The request to a function.
 #[derive(Serialize)]
 struct FunctionRequest<'a> {
     request_id: String,
@@ -68,10 +68,11 @@ struct FunctionUser<'a> {
     email: Option<&'a str>,
 }
 
-/// The functions of a configuration, with connections and failures of their own: a reload begins anew with both.
+/// Returns the functions of a configuration. Each configuration has connections and circuit breakers of its own: a
+/// reload resets both.
 ///
 /// # Errors
-/// This machine can't ask one of them; it is named.
+/// The URL of a function can't be used; the error names it.
 pub(crate) fn configured(
     config: &Config,
     store: &Store,
@@ -97,7 +98,7 @@ pub(crate) fn configured(
 fn limits(settings: &config::Function, handler: Duration) -> Limits {
     let time = settings.deadline(handler);
     Limits {
-        // Whether it sends one is not known before it has answered.
+        // Only the answer shows whether it sends a message.
         message: false,
         per_minute: settings.per_minute,
         burst: settings.burst,
@@ -108,7 +109,7 @@ fn limits(settings: &config::Function, handler: Duration) -> Limits {
 }
 
 impl FunctionAction {
-    /// The wire's `action`.
+    /// Returns the `action` on the wire.
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
     }
@@ -117,7 +118,7 @@ impl FunctionAction {
         self.limits
     }
 
-    /// Asks it, and does what it says.
+    /// Sends the call to the function, and applies the answer.
     pub(crate) fn call(self: Arc<Self>, call: Call) -> Pending<'static, Reply> {
         Box::pin(async move {
             let room = call.room.ok_or_else(|| Error::invalid("room_id: is needed"))?;
@@ -143,11 +144,11 @@ impl FunctionAction {
     async fn apply_answer(&self, call: Call, room: RoomId, answer: FunctionAnswer) -> Result<Reply, Error> {
         let Call { context, caller, rates, request, .. } = call;
         if answer.send.is_none() {
-            // No message of it will come that carries the `ref`.
+            // No message will come that carries the `ref`.
             caller.forget(request);
         }
         if answer.send.is_some() || answer.event.is_some() {
-            // It may have taken its time.
+            // The function may have taken long.
             self.recheck(room, &caller).await?;
         }
         let sends = answer.send.is_some();
@@ -160,7 +161,7 @@ impl FunctionAction {
         if let Some(event) = answer.event {
             let published = self.publish(room, event, &caller, sends).await;
             if sends {
-                // The message was written: no error may claim that nothing was done.
+                // The message was written, so the error must not claim that nothing was done.
                 let partly =
                     |error| Error::caused(Code::Timeout, "the message was sent, its event was not", error);
                 published.map_err(partly)?;
@@ -171,7 +172,7 @@ impl FunctionAction {
         Ok(answer.reply.map_or(Reply::ByEvent, Reply::Frame))
     }
 
-    /// Publishes the event to the room. `waited`: writing the call's message came between it and the last check.
+    /// Publishes the event to the room. `waited`: a message was written since the last membership check.
     async fn publish(
         &self,
         room: RoomId,
@@ -221,7 +222,7 @@ impl FunctionAction {
         self.fault(format_args!("{malformed}"))
     }
 
-    /// The client learns that there was one, the log which.
+    /// Returns the error for an invalid answer: the client learns that there was one, the log has the details.
     fn fault(&self, fault: fmt::Arguments<'_>) -> Error {
         Error::internal(format!("functions.{}: {fault}", self.name))
     }

@@ -1,5 +1,5 @@
-//! What a function answers: `{"send":{"message":"..."}}`, `{"event":{...}}`, `{"reply":{...}}`, several of them, or
-//! none. All else is malformed, misspelt names too: nothing that a function says is passed over.
+//! Parses the answer of a function: `{"send":{"message":"..."}}`, `{"event":{...}}`, `{"reply":{...}}`, several of
+//! them, or none. Anything else is malformed, including misspelt names: no part of an answer is ignored.
 
 use std::fmt;
 
@@ -9,32 +9,32 @@ use serde_json::Value;
 
 use crate::protocol::ephemeral::{BadEvent, CustomEvent};
 
-/// What is said of a fault within a part, at most, in characters.
+/// The longest error text for one part, in characters.
 const FAULT_CHARS: usize = 200;
 
-/// What Parlor writes into a reply itself: it would stand there twice.
+/// Fields that Parlor adds to a reply itself; they would appear twice.
 const RESERVED: [&str; 2] = ["ref", "room_id"];
 
-/// What is to be done.
+/// A valid answer.
 pub(crate) struct FunctionAnswer {
-    /// As the caller.
+    /// The message to send in the caller's name.
     pub(crate) send: Option<Draft>,
-    /// To the room.
+    /// The event to publish to the room.
     pub(crate) event: Option<CustomEvent>,
-    /// To the caller's socket: the frame.
+    /// The frame to send to the caller's socket.
     pub(crate) reply: Option<String>,
 }
 
-/// What is wrong with an answer. Says where, never what stands there.
+/// The reason why an answer is malformed. It says where the error is, and contains nothing of the answer's values.
 #[derive(Debug)]
 pub(crate) enum MalformedAnswer {
-    /// Not an object of JSON.
+    /// Not a JSON object.
     NotJson,
     /// A field that is unknown, reserved, or given twice.
     Field(String),
     /// `send`, `event` or `reply` is not an object.
     NotObject(&'static str),
-    /// A number in it is beyond all that a double can be.
+    /// A number is beyond the range of a double.
     Number(&'static str),
     Send(serde_json::Error),
     Event(BadEvent),
@@ -47,7 +47,7 @@ struct SendPart {
     message: Draft,
 }
 
-/// A reply that has no `type` of its own has its action's name, as Parlor's own answers do.
+/// A reply without a `type` gets its action's name, as Parlor's own answers do.
 #[derive(Serialize)]
 struct TypedReply<'a> {
     r#type: &'a str,
@@ -55,7 +55,7 @@ struct TypedReply<'a> {
     fields: &'a Fields<'a>,
 }
 
-/// Reads the answer of the function `name`, whose event's frame may have `event_bytes`.
+/// Parses the answer of the function `name`, whose event frame may have `event_bytes`.
 pub(crate) fn read(name: &str, body: &[u8], event_bytes: usize) -> Result<FunctionAnswer, MalformedAnswer> {
     let body = str::from_utf8(body).map_err(|_| MalformedAnswer::NotJson)?;
     let fields = Fields::parse(body).map_err(|_| MalformedAnswer::NotJson)?;
@@ -67,7 +67,7 @@ pub(crate) fn read(name: &str, body: &[u8], event_bytes: usize) -> Result<Functi
         let json = fields.get(name);
         let Some(json) = json else { return Ok(None) };
         let fields = Fields::parse(json).map_err(|_| MalformedAnswer::NotObject(name))?;
-        // JSON by its grammar, but many a client's parser takes no part of a frame that has such a number.
+        // Such a number is valid JSON, but many client parsers reject the whole frame.
         serde_json::from_str::<Value>(json).map_err(|_| MalformedAnswer::Number(name))?;
         Ok(Some(fields))
     };
@@ -111,13 +111,13 @@ impl fmt::Display for MalformedAnswer {
             Self::NotObject(name) => write!(to, "`{name}` in its answer is not an object"),
             Self::Number(name) => write!(to, "`{name}` in its answer has a number that is out of range"),
             Self::Send(error) => write!(to, "`send` in its answer can't be done: {}", short(error)),
-            Self::Event(error) => write!(to, "`event` in its answer can't be told: {error}"),
+            Self::Event(error) => write!(to, "`event` in its answer can't be sent: {error}"),
             Self::Reply(error) => write!(to, "`reply` in its answer can't be written: {}", short(error)),
         }
     }
 }
 
-/// What the parser says, which repeats a name that it doesn't know, however long that is.
+/// Returns the parser's message, shortened: it repeats unknown names, however long they are.
 fn short(error: &serde_json::Error) -> String {
     error.to_string().chars().take(FAULT_CHARS).collect()
 }
