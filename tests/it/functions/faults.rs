@@ -264,7 +264,7 @@ async fn the_log_says_what_was_wrong_but_nothing_of_what_was_said() {
             "functions.translate: `send` in its answer can't be done",
         ),
         (json!({"reply": "hunter2"}), "functions.translate: `reply` in its answer is not an object"),
-        (json!({"event": {"type": "hunter2"}}), "functions.translate: `event` in its answer can't be told"),
+        (json!({"event": {"type": "hunter2"}}), "functions.translate: `event` in its answer can't be sent"),
         (json!("hunter2"), "functions.translate: its answer is not an object of JSON"),
     ] {
         one.send(translate(&answer)).await;
