@@ -167,7 +167,7 @@ impl Heartbeat {
     pub(crate) async fn wait_for_round_trip(&self, store: &Store) -> Result<(), StoreError> {
         let mut received = self.received.subscribe();
         let written = self.beat(store).await?;
-        // This object owns the sender, so it can't be gone.
+        // The sender lives as long as `self`, so this never fails.
         let _ = received.wait_for(|received| *received >= written).await;
         Ok(())
     }

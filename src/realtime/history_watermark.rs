@@ -89,10 +89,10 @@ mod tests {
             );
         }
         assert!(history.contains(&Frame::new("{}".into(), at(10))));
-        assert!(!history.contains(&marked(4, 1, Status::Read, 11)), "what comes after the history is told");
+        assert!(!history.contains(&marked(4, 1, Status::Read, 11)), "later events are not in the history");
         assert!(
             !shown(&[(1, 9, 9)]).contains(&marked(5, 1, Status::Delivered, 9)),
-            "to nobody there is nothing shown"
+            "without other members there is no status"
         );
     }
 }

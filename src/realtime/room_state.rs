@@ -135,7 +135,7 @@ impl OpenRoom {
         }
     }
 
-    /// Raises the marks of a member.
+    /// Raises the receipt markers of a member.
     fn raise(&mut self, time: Timestamp, user: UserId, marks: Marks, frames: &mut Vec<Frame>) {
         let Some(known) = self.marks.get_mut(&user) else { return };
         let raised = known.max(marks);
