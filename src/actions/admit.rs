@@ -67,7 +67,7 @@ impl ActionTable {
         }
         caller.seat.call(&self.rates, at).map_err(|over| {
             let (bound, message, wait) = match over {
-                Over::Burst(wait) => ("action_burst", "too many at once of this action", wait),
+                Over::Burst(wait) => ("action_burst", "too many calls of this action in a short time", wait),
                 Over::PerMinute(wait) => ("action_per_minute", "too many of this action", wait),
             };
             metrics.limit(bound);

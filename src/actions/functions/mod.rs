@@ -204,7 +204,7 @@ impl FunctionAction {
                 cause,
             ),
             OutboundError::Open | OutboundError::Connect(_) => {
-                Error::caused(Code::Unavailable, "the action's own server is away", cause)
+                Error::caused(Code::Unavailable, "the action's server is unavailable", cause)
             }
             OutboundError::Timeout => {
                 Error::caused(Code::Timeout, "the action took too long; it may still be done", cause)
