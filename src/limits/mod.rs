@@ -1,4 +1,4 @@
-//! Bounds that count: rates, what a user has open, and permits.
+//! The limits that are counted at runtime: rates, what each user has open, and permits.
 
 pub(crate) mod permits;
 pub(crate) mod rate;

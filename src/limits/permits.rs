@@ -1,17 +1,17 @@
-//! Places for sockets, and for exports: so many as the configuration says at the time, which may change while they are taken.
+//! Permits for sockets and for exports. The configured limit may change while permits are held.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many places are taken.
+/// Counts the permits that are held.
 #[derive(Clone, Default)]
 pub(crate) struct Places(Arc<AtomicUsize>);
 
-/// A place; given back when dropped.
+/// One permit. Dropping it gives it back.
 pub(crate) struct Place(Arc<AtomicUsize>);
 
 impl Places {
-    /// A place, where fewer than `most` are taken.
+    /// Returns a permit if fewer than `limit` are held.
     pub(crate) fn take(&self, most: usize) -> Option<Place> {
         let one_more = |taken| (taken < most).then_some(taken + 1);
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;

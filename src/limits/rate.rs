@@ -1,7 +1,8 @@
-//! How often something may be done, and who has done it how often.
+//! Rate limits, and what each user and each socket has used of them.
 //!
-//! [`Rates`] are what one configuration says; a [`Meter`] is what one user or one socket has spent of them. It is made
-//! with the first frame that is spent, and anew once the rates are others: a reload costs nothing until someone speaks.
+//! [`Rates`] are the rates of one configuration. [`Meter`] hold what one user or one socket has used of them. They are
+//! created with the first frame that is counted, and created again after the rates have changed. So a reload costs
+//! nothing until a client sends a frame.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +16,7 @@ use crate::config::Limits;
 
 type Limiter = DefaultDirectRateLimiter;
 
-/// What users and sockets may do in a minute, and at once.
+/// The rates of users and sockets: per minute, and in a burst.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Rates {
     frames: u32,
@@ -28,16 +29,16 @@ pub(crate) struct Rates {
     calls: Box<[CallRates]>,
 }
 
-/// What one action may be called, beyond what `[limits]` says of all frames.
+/// The rates of one action, in addition to the rates of `[limits]` for all frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CallRates {
-    /// By a user in a minute.
+    /// Calls of one user per minute.
     pub(crate) per_minute: Option<u32>,
-    /// By a socket at once.
+    /// Calls of one socket in a burst.
     pub(crate) burst: Option<u32>,
 }
 
-/// Which of an action's rates a call was over, and for how long.
+/// The rate of an action that a call exceeded, and the time to wait.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Over {
     PerMinute(Duration),
@@ -45,7 +46,7 @@ pub(crate) enum Over {
 }
 
 impl Rates {
-    /// `calls` are the actions' own rates, in the order by which they are spent.
+    /// Builds the rates. `calls` are the actions' own rates, in the order of the actions.
     pub(crate) fn new(limits: &Limits, calls: Box<[CallRates]>) -> Self {
         Self {
             frames: limits.frames_per_minute,
@@ -59,13 +60,13 @@ impl Rates {
     }
 }
 
-/// What is counted by the rates of one configuration.
+/// The limiters for the rates of one configuration.
 pub(crate) trait Count: Sized {
-    /// With nothing spent.
+    /// Creates the limiters with nothing used.
     fn new(rates: &Rates) -> Self;
 }
 
-/// What has been spent, of the rates that were last asked by.
+/// The limiters for the rates that were used last.
 pub(crate) struct Meter<C>(ArcSwapOption<Metered<C>>);
 
 struct Metered<C> {
@@ -80,21 +81,21 @@ impl<C> Default for Meter<C> {
 }
 
 impl<C: Count> Meter<C> {
-    /// Spends of these rates.
+    /// Calls `spend` with the limiters for these rates.
     pub(crate) fn spend<T>(&self, rates: &Arc<Rates>, spend: impl FnOnce(&C) -> T) -> T {
         if let Some(metered) = &*self.0.load()
             && Arc::ptr_eq(&metered.rates, rates)
         {
             return spend(&metered.count);
         }
-        // Of two sockets that come here at once one loses what it spends now, which is one frame.
+        // If two sockets get here at the same time, one loses what it spends now, which is one frame.
         let metered = Arc::new(Metered { rates: rates.clone(), count: C::new(rates) });
         self.0.store(Some(metered.clone()));
         spend(&metered.count)
     }
 }
 
-/// What a user spends, over all sockets.
+/// What a user has used, over all sockets.
 pub(crate) struct OfUser {
     frames: Limiter,
     messages: Limiter,
@@ -105,7 +106,7 @@ pub(crate) struct OfUser {
     calls: Box<[Option<Limiter>]>,
 }
 
-/// What a socket spends.
+/// What a socket has used.
 pub(crate) struct OfSocket(Box<[Option<Limiter>]>);
 
 impl Count for OfUser {
@@ -134,55 +135,55 @@ impl Count for OfSocket {
 }
 
 impl OfUser {
-    /// Spends a frame; where none is left, in how long there is one.
+    /// Counts a frame. Fails with the time to wait if none is left.
     pub(crate) fn frame(&self) -> Result<(), Duration> {
         spend(&self.frames)
     }
 
-    /// Spends a message; where none is left, in how long there is one.
+    /// Counts a message. Fails with the time to wait if none is left.
     pub(crate) fn message(&self) -> Result<(), Duration> {
         spend(&self.messages)
     }
 
-    /// Spends a room that is made by connecting; where none is left, in how long there is one.
+    /// Counts a room that is created by connecting. Fails with the time to wait if none is left.
     pub(crate) fn room(&self) -> Result<(), Duration> {
         spend(&self.rooms)
     }
 
-    /// Spends a connect; where none is left, in how long there is one.
+    /// Counts a connect. Fails with the time to wait if none is left.
     pub(crate) fn connect(&self) -> Result<(), Duration> {
         spend(&self.connects)
     }
 
-    /// The documents that may still be read.
+    /// Returns the budget of documents that may be read.
     pub(crate) fn documents(&self) -> &Budget {
         &self.documents
     }
 
-    /// Spends a change of the address; where none is left, in how long there is one.
+    /// Counts a change of the e-mail address. Fails with the time to wait if none is left.
     pub(crate) fn address(&self) -> Result<(), Duration> {
         spend(&self.addresses)
     }
 
-    /// Spends a call of the action at this place of the table.
+    /// Counts a call of the action at this index of the table.
     pub(crate) fn call(&self, action: usize) -> Result<(), Over> {
         spend_at(&self.calls, action).map_err(Over::PerMinute)
     }
 }
 
 impl OfSocket {
-    /// Spends a call of the action at this place of the table.
+    /// Counts a call of the action at this index of the table.
     pub(crate) fn call(&self, action: usize) -> Result<(), Over> {
         spend_at(&self.0, action).map_err(Over::Burst)
     }
 }
 
-/// A rate of what costs an amount that is known only afterwards. So it may fall below zero, and then nothing more is let
-/// through until it is regained.
+/// A rate limit for work whose cost is known only afterwards. The balance may fall below zero; then everything is
+/// refused until it is positive again.
 pub(crate) struct Budget {
     per_second: f64,
     most: f64,
-    /// What is left, and since when.
+    /// The balance, and the time of its last update.
     left: Mutex<(f64, Instant)>,
 }
 
@@ -192,13 +193,13 @@ impl Budget {
         Self { per_second: most / 60.0, most, left: Mutex::new((most, Instant::now())) }
     }
 
-    /// Fails where nothing is left, with the time until something is.
+    /// Fails if nothing is left, with the time to wait.
     pub(crate) fn check(&self, now: Instant) -> Result<(), Duration> {
         let left = self.update(now, 0);
         if left > 0.0 { Ok(()) } else { Err(Duration::from_secs_f64((1.0 - left) / self.per_second)) }
     }
 
-    /// Spends an amount, also more than is left.
+    /// Subtracts an amount, which may be more than what is left.
     pub(crate) fn spend(&self, amount: usize, now: Instant) {
         self.update(now, u32::try_from(amount).unwrap_or(u32::MAX));
     }
@@ -213,7 +214,7 @@ impl Budget {
     }
 }
 
-/// So many in a minute, of which so many may come at once.
+/// Returns a limiter of `per_minute` with bursts of up to `burst`.
 fn limiter(per_minute: u32, burst: u32) -> Limiter {
     let some = |most| NonZeroU32::new(most).unwrap_or(NonZeroU32::MIN);
     RateLimiter::direct(Quota::per_minute(some(per_minute)).allow_burst(some(burst)))
@@ -230,7 +231,7 @@ fn spend(limiter: &Limiter) -> Result<(), Duration> {
     limiter.check().map_err(|until| until.wait_time_from(DefaultClock::default().now()))
 }
 
-/// At least 1: a client that waits so long finds its frame let in.
+/// Returns the wait in milliseconds, at least 1. A client that waits this long finds its frame accepted.
 pub(crate) fn whole_ms(wait: Duration) -> u64 {
     u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
 }

@@ -1,4 +1,4 @@
-//! What each user has open here, and may still do: the bounds that count over all of a user's sockets.
+//! The sockets that each user has open on this server, and the limits that count over all sockets of a user.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,11 +11,11 @@ use tokio::sync::futures::Notified;
 
 use super::rate::{Meter, OfSocket, OfUser, Over, Rates};
 
-/// How long a user without sockets is remembered. The rates are by the minute, so that after one a returning user
-/// is as good as a new one.
+/// How long a user without sockets is remembered. All rates are per minute, so after a minute a returning user has the
+/// full rates again.
 const REMEMBERED: Duration = Duration::from_mins(1);
 
-/// Users with sockets here, and those who left in the last minute.
+/// Users with sockets on this server, and users who left in the last minute.
 pub(crate) struct Users(Mutex<Known>);
 
 struct Known {
@@ -23,19 +23,19 @@ struct Known {
     swept: Instant,
 }
 
-/// One user's sockets and rates.
+/// The sockets and limits of one user.
 pub(crate) struct User {
     sockets: AtomicUsize,
-    /// Connects that wait for a place.
+    /// Connects that wait for a slot.
     waiting: AtomicUsize,
     freed: Notify,
     left: Mutex<Instant>,
     spent: Meter<OfUser>,
-    /// The address that a token brought last, and that was kept.
+    /// The last e-mail address of a token that was stored.
     address: Mutex<Option<String>>,
 }
 
-/// One of a user's sockets; given back when dropped.
+/// The slot of one socket of a user. Dropping it gives it back.
 pub(crate) struct Seat {
     user: Arc<User>,
     spent: Meter<OfSocket>,
@@ -46,12 +46,12 @@ impl Users {
         Self(Mutex::new(Known { users: HashMap::new(), swept: Instant::now() }))
     }
 
-    /// A place for one more socket; none where the user has `most`, or more.
+    /// Returns a slot for one more socket, or `None` if the user has `most` or more.
     pub(crate) fn enter(&self, id: &UserId, most: usize) -> Option<Seat> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.sweep();
         let user = known.users.entry(id.clone()).or_insert_with(|| Arc::new(User::new()));
-        // Only here does the number rise, and here under the lock.
+        // The number only rises here, and only under the lock.
         if user.sockets.load(Ordering::Relaxed) >= most {
             return None;
         }
@@ -61,7 +61,7 @@ impl Users {
 }
 
 impl Users {
-    /// Waits for a place of a user who has none free; none where `most` connects wait already.
+    /// Queues for a slot of a user who has none free. Returns `None` if `most` connects wait already.
     pub(crate) fn wait(&self, id: &UserId, most: usize) -> Option<Waiting> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let user = known.users.get(id)?;
@@ -74,7 +74,8 @@ impl Users {
 }
 
 impl Known {
-    /// Forgets those who left, once a minute at most: a socket that opens pays for all who have gone.
+    /// Forgets users who left, at most once a minute. The connect that triggers it does the work for all users who
+    /// left.
     fn sweep(&mut self) {
         if self.swept.elapsed() < REMEMBERED {
             return;
@@ -101,38 +102,38 @@ impl User {
 }
 
 impl Seat {
-    /// Spends a frame; where none is left, in how long there is one.
+    /// Counts a frame. Fails with the time to wait if none is left.
     pub(crate) fn frame(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
         self.user.spent.spend(rates, OfUser::frame)
     }
 
-    /// Spends a message; where none is left, in how long there is one.
+    /// Counts a message. Fails with the time to wait if none is left.
     pub(crate) fn message(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
         self.user.spent.spend(rates, OfUser::message)
     }
 
-    /// Spends a room that is made by connecting; where none is left, in how long there is one.
+    /// Counts a room that is created by connecting. Fails with the time to wait if none is left.
     pub(crate) fn room(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
         self.user.spent.spend(rates, OfUser::room)
     }
 
-    /// Spends a connect; where none is left, in how long there is one.
+    /// Counts a connect. Fails with the time to wait if none is left.
     pub(crate) fn connect(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
         self.user.spent.spend(rates, OfUser::connect)
     }
 
-    /// Fails where the user has read too many documents, with the time until reading goes on.
+    /// Fails if the user has read too many documents, with the time until the next read is accepted.
     pub(crate) fn may_read(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
         self.user.spent.spend(rates, |user| user.documents().check(Instant::now()))
     }
 
-    /// Spends documents that were read.
+    /// Counts documents that were read.
     pub(crate) fn read(&self, rates: &Arc<Rates>, documents: usize) {
         self.user.spent.spend(rates, |user| user.documents().spend(documents, Instant::now()));
     }
 
-    /// Whether a token's address may be kept. An address that differs from the one before spends a change of it, of which
-    /// each tells all who share a room with the user.
+    /// Returns whether the e-mail address of a token may be stored. An address that differs from the last one counts
+    /// against the rate of address changes, because each change is sent to all users who share a room with the user.
     pub(crate) fn may_keep(&self, rates: &Arc<Rates>, address: &str) -> bool {
         let mut last = self.user.address.lock().unwrap_or_else(PoisonError::into_inner);
         if last.as_deref() == Some(address) {
@@ -145,7 +146,7 @@ impl Seat {
         true
     }
 
-    /// Spends a call of the action at this place of the table.
+    /// Counts a call of the action at this index of the table.
     pub(crate) fn call(&self, rates: &Arc<Rates>, action: usize) -> Result<(), Over> {
         self.spent.spend(rates, |socket| socket.call(action))?;
         self.user.spent.spend(rates, |user| user.call(action))
@@ -160,11 +161,11 @@ impl Drop for Seat {
     }
 }
 
-/// A connect that waits for a place, until this is dropped.
+/// A connect that waits for a slot. Dropping it ends the wait.
 pub(crate) struct Waiting(Arc<User>);
 
 impl Waiting {
-    /// Resolves when one of the user's sockets gives its place back.
+    /// Resolves when one of the user's sockets gives back its slot.
     pub(crate) fn freed(&self) -> Notified<'_> {
         self.0.freed.notified()
     }
