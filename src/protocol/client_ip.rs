@@ -1,24 +1,24 @@
-//! From which address a request comes, where proxies stand in between.
+//! Finds the client's address of a request that came through proxies.
 //!
-//! `X-Forwarded-For` is whatever its sender likes, so it counts only as far as listed proxies have written it: each
-//! appends the address that it was called from. The right-most one that is no listed proxy is the client; whatever
-//! stands left of it is the client's own word.
+//! A client can write anything into `X-Forwarded-For`. So the header counts only as far as listed proxies have written
+//! it: each proxy appends the address of its own client. The right-most address that is no listed proxy is the client.
+//! Everything to its left was written by the client itself.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 use salvo::http::HeaderMap;
 
-/// What proxies write.
+/// The header that proxies append to.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// The address that a request comes from: `peer`, unless that is one of `proxies`.
+/// Returns the client's address: `peer`, unless `peer` is one of `proxies`.
 pub(crate) fn of_client(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
     let mut client = peer.to_canonical();
     let lists = headers.get_all(FORWARDED_FOR).into_iter().rev();
     let mut written = lists.flat_map(|list| list.to_str().unwrap_or_default().rsplit(','));
     while is_listed(client, proxies) {
-        // Where a proxy wrote nothing, or nothing that is an address, it is the last one that is known.
+        // If a proxy wrote no address, the proxy's own address is the last one known.
         match written.next().and_then(parse) {
             Some(address) => client = address,
             None => break,
@@ -27,13 +27,13 @@ pub(crate) fn of_client(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) ->
     client
 }
 
-/// Whether connects from there are never held against it: those behind such an address can't be told apart, or are
-/// this machine.
+/// Returns whether refused connects are never counted against an address: the clients behind a proxy can't be told
+/// apart, and loopback is this machine.
 pub(crate) fn is_exempt(address: IpAddr, proxies: &[IpNet]) -> bool {
     address.is_loopback() || is_listed(address, proxies)
 }
 
-/// What counts as one address: in IPv6 the /64, of which one caller has all.
+/// Returns the network that counts as one address. For IPv6 it is the /64, because one client has all of it.
 pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
@@ -44,12 +44,12 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Whether it is one of the proxies.
+/// Returns whether an address belongs to one of the proxies.
 pub(crate) fn is_listed(address: IpAddr, proxies: &[IpNet]) -> bool {
     proxies.iter().any(|network| network.contains(&address))
 }
 
-/// An address, perhaps with a port, perhaps in brackets.
+/// Parses an address that may have a port or brackets.
 fn parse(written: &str) -> Option<IpAddr> {
     let written = written.trim();
     let bare = || written.strip_prefix('[')?.strip_suffix(']')?.parse().ok();

@@ -1,6 +1,6 @@
-//! Why a socket is closed: every code of the protocol, with the reason that its client reads.
+//! The close codes of the protocol, and the reason that the client reads.
 
-/// When each code is said, for the contract.
+/// When the server sends each code, for the contract.
 pub(crate) const CODES: &[(u16, &str)] = &[
     (1000, "the client closed the connection, and the server agrees"),
     (1001, "ping timeout: the client sent nothing and did not answer a ping"),
@@ -30,63 +30,63 @@ pub(crate) const CODES: &[(u16, &str)] = &[
     (4400, "a parameter is missing, malformed or given twice, or both users are the same"),
 ];
 
-/// A close of the server's.
+/// A close that the server sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Close {
-    /// 4400: the URL can't be meant.
+    /// 4400: the URL is invalid.
     Malformed(&'static str),
-    /// 4001: no token, or one that fails a check. The reason never holds any of it.
+    /// 4001: no token, or a token that fails a check. The reason contains nothing of the token.
     Unauthorized(&'static str),
-    /// 4001: the token's time is over.
+    /// 4001: the token has expired.
     Expired,
-    /// 4001: the key that the token is signed with was taken away.
+    /// 4001: the key that signed the token was removed.
     KeyRemoved,
-    /// 4001: the application wants this user's sockets closed.
+    /// 4001: the application disconnected this user.
     Disconnected,
-    /// 4001: the application has the user erased.
+    /// 4001: the application had the user erased.
     Erased,
-    /// 4003: the token is someone else's.
+    /// 4003: the token belongs to another user.
     NotCaller,
-    /// 4003: not in this room.
+    /// 4003: the user is not a member of the room.
     NotMember,
-    /// 4004
+    /// 4004: there is no such room.
     NoRoom,
     /// 4008: the send queue is full, or one write took too long.
     TooSlow,
-    /// 4029: it went on after being told.
+    /// 4029: the client went on after rate-limit errors.
     TooMuch,
     /// 4029: the user has too many sockets.
     TooManySockets,
     /// 4029: the user connects too often, or reads too much by connecting.
     TooManyConnects,
-    /// 4029: the user makes too many rooms by connecting.
+    /// 4029: the user creates too many rooms by connecting.
     TooManyRooms,
-    /// 1009
+    /// 1009: a frame is too large.
     TooLarge,
-    /// 1009: a message of too many fragments.
+    /// 1009: a message has too many fragments.
     TooFragmented,
-    /// 1002 and 1007: what came was not WebSocket, or a text frame not UTF-8.
+    /// 1002 and 1007: the bytes were not WebSocket, or a text frame was not UTF-8.
     BadFraming(u16),
-    /// 1011
+    /// 1011: an internal error.
     Internal,
-    /// 1012: a deploy.
+    /// 1012: the server is shutting down, for a deploy as a rule.
     GoingAway,
-    /// 1013: room or membership can't be known now.
+    /// 1013: room or membership can't be read now.
     Unavailable,
-    /// 1013: the first frame could not be read in time, for so many others are.
+    /// 1013: the first frame could not be read in time, because many others are being read.
     Busy,
-    /// 1013: the room can't be made now, since the other user is being erased.
+    /// 1013: the room can't be created now, because the other user is being erased.
     PeerErasing,
-    /// 1013: the token's key can't be known now.
+    /// 1013: the token's key can't be fetched now.
     NoKeys,
-    /// 1001: nothing came for so long that the peer must be gone.
+    /// 1001: ping timeout. Nothing came for so long that the peer must be gone.
     Dead,
-    /// 1000: the client closed, and is answered.
+    /// 1000: the client closed; this is the answer.
     Normal,
 }
 
 impl Close {
-    /// The code on the wire.
+    /// Returns the code on the wire.
     pub(crate) const fn code(self) -> u16 {
         match self {
             Self::Normal => 1000,
@@ -107,7 +107,7 @@ impl Close {
         }
     }
 
-    /// The reason on the wire: at most 123 bytes, for a control frame has no room for more.
+    /// Returns the reason on the wire: at most 123 bytes, the limit of a control frame.
     pub(crate) const fn reason(self) -> &'static str {
         match self {
             Self::Normal => "",
@@ -137,7 +137,7 @@ impl Close {
         }
     }
 
-    /// Whether it was the connect that asked for what it can't have, and not this server that couldn't give it.
+    /// Returns whether the client caused the close, and not a failure of this server.
     pub(crate) const fn is_callers_fault(self) -> bool {
         matches!(
             self,
@@ -151,12 +151,12 @@ impl Close {
         )
     }
 
-    /// Whether the frames that follow can't be read any more.
+    /// Returns whether further frames can't be read any more.
     pub(crate) const fn ends_framing(self) -> bool {
         matches!(self, Self::TooLarge | Self::TooFragmented | Self::BadFraming(_))
     }
 
-    /// The label it is counted by.
+    /// Returns the label for metrics.
     pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::Normal => "normal",

@@ -1,8 +1,8 @@
-//! Where a socket stands in what happens: what it resumes from (docs/protocol.md, Cursors).
+//! Cursors: the position from which a client resumes (docs/protocol.md, Cursors).
 //!
-//! A room counts its messages, and it counts their edits and deletes: two numbers say what a client has seen of it,
-//! on any server and after any restart, for they stand in the documents themselves. Marks need none: all of them are
-//! told whenever a socket resumes.
+//! A room numbers its messages, and it numbers the edits and deletes of them. Two numbers therefore say what a client
+//! has seen of a room. They hold on any server and after any restart, because the documents themselves contain them.
+//! Receipt markers need no cursor: all of them are sent whenever a client resumes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,45 +11,45 @@ use std::str::FromStr;
 use bson::Timestamp;
 use handlers::RoomId;
 
-/// How far a room has come.
+/// A position in a room's history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Position {
-    /// The greatest number of a message.
+    /// The greatest message number.
     pub(crate) message: i64,
-    /// The greatest number of a revision: of an edit or a delete.
+    /// The greatest revision number. An edit or a delete is a revision.
     pub(crate) revision: i64,
 }
 
 impl Position {
-    /// A message with this number.
+    /// Returns the position of a message.
     pub(crate) fn message(message: i64) -> Self {
         Self { message, ..Self::default() }
     }
 
-    /// A revision with this number, where it has one.
+    /// Returns the position of a revision, or the start if there is none.
     pub(crate) fn revision(revision: Option<i64>) -> Self {
         Self { revision: revision.unwrap_or_default(), ..Self::default() }
     }
 
-    /// The later of both in each.
+    /// Returns the greater of both numbers, each for itself.
     pub(crate) fn max(self, other: Self) -> Self {
         Self { message: self.message.max(other.message), revision: self.revision.max(other.revision) }
     }
 
-    /// Whether one that stands here can have come from where another stands.
+    /// Returns whether this position is not before the other one in either number.
     pub(crate) fn reaches(self, other: Self) -> bool {
         self.message >= other.message && self.revision >= other.revision
     }
 }
 
-/// A position in one room, as clients keep it: `r1.<room>.<message>.<revision>`.
+/// A position in one room, as clients store it: `r1.<room>.<message>.<revision>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RoomCursor {
     pub(crate) room: RoomId,
     pub(crate) position: Position,
 }
 
-/// Tells a room's cursor, in this form of it, from all others.
+/// The prefix of a room cursor in this format.
 const ROOM: &str = "r1";
 
 impl fmt::Display for RoomCursor {
@@ -59,49 +59,49 @@ impl fmt::Display for RoomCursor {
     }
 }
 
-/// How far a socket of all rooms of a user has been told, as clients keep it:
-/// `u1.<seconds>.<increment>` and, for each room in which something was told lately, `.<room>-<message>-<revision>`. If the
-/// membership in that room has begun lately, its beginning follows: `-<seconds after what is settled>-<increment>`.
+/// How far an inbox connection has been served, as clients store it: `u1.<seconds>.<increment>` and, for each room with
+/// a recent event, `.<room>-<message>-<revision>`. If the membership of that room began recently, its beginning
+/// follows: `-<seconds after the settled time>-<increment>`.
 ///
-/// What was committed [`SETTLED`] seconds before the latest of what was told has been told. What came after that is told
-/// apart by the rooms' own numbers: the database's stamps in the documents are from a moment before their commits, and
-/// of what was written at the same time some may have been told, and some not. The same holds for memberships: the client
-/// knows those that began before the last [`SETTLED`] seconds, and of the later ones those that are named with just this
-/// beginning.
+/// Everything committed up to [`SETTLED`] seconds before the latest event has been sent. Later events are told apart by
+/// the rooms' own numbers, for two reasons: the database's timestamps in the documents are older than their commits,
+/// and of several writes at the same time some may have been sent and some not. The same holds for memberships. The
+/// client knows memberships that began before the last [`SETTLED`] seconds. Of the later ones, it knows those that the
+/// cursor names with exactly this beginning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct InboxCursor {
     latest: Option<Timestamp>,
     rooms: BTreeMap<RoomId, Told>,
 }
 
-/// How far a room was told of.
+/// How far a room has been sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Told {
     position: Position,
-    /// When that was committed which was told last.
+    /// The commit time of the last event that was sent.
     at: Timestamp,
-    /// When the membership began, if that was lately.
+    /// When the membership began, if that is recent.
     beginning: Option<Timestamp>,
 }
 
-/// How much earlier than its commit a write can have been stamped, in seconds. It takes milliseconds; a server that
+/// How much older than its commit the timestamp of a write can be, in seconds. Milliseconds are usual. A server that
 /// needs longer for one write answers nobody.
 const SETTLED: u32 = 10;
 
-/// Rooms that a cursor names, at most, so that it fits into a URL: about 3 KB. Of more the first ones to have been told
-/// of are left out, and may be told of twice.
+/// The most rooms that a cursor names, so that it fits into a URL: about 3 KB. Beyond that, the rooms with the oldest
+/// events are left out, and their events may be sent twice.
 const NAMED: usize = 200;
 
-/// Tells the cursor of all rooms, in this form of it, from all others.
+/// The prefix of an inbox cursor in this format.
 const INBOX: &str = "u1";
 
 impl InboxCursor {
-    /// One who was told everything up to this moment.
+    /// Returns the cursor of a client that has been sent everything up to this time.
     pub(crate) fn at(latest: Timestamp) -> Self {
         Self { latest: Some(latest), rooms: BTreeMap::new() }
     }
 
-    /// A room was told of up to this position, by what was committed then.
+    /// Records that a room was sent up to this position, with an event committed at `time`.
     pub(crate) fn reach(&mut self, room: RoomId, position: Position, time: Timestamp) {
         let new = Told { position, at: time, beginning: None };
         let told = self.rooms.entry(room).or_insert(new);
@@ -110,7 +110,7 @@ impl InboxCursor {
         let settled = self.settled();
         self.rooms.retain(|_, told| told.at > settled);
         if self.rooms.len() > NAMED {
-            // One whose membership is older can still be told apart by the stamps.
+            // A room whose membership is older can still be told apart by the timestamps.
             let first = self.rooms.iter().min_by_key(|(_, told)| (told.beginning > Some(settled), told.at));
             if let Some(first) = first.map(|(room, _)| *room) {
                 self.rooms.remove(&first);
@@ -118,33 +118,34 @@ impl InboxCursor {
         }
     }
 
-    /// A room was told of whose membership began at `beginning`, up to this position.
+    /// Records a room whose membership began at `beginning`, sent up to this position.
     pub(crate) fn enter(&mut self, room: RoomId, beginning: Timestamp, position: Position, time: Timestamp) {
         self.reach(room, position, time);
-        // It may have begun after what was told last: then it is named until that is settled, too.
+        // The membership may have begun after the last event. Then the room is named until the beginning is settled,
+        // too.
         if let Some(told) = self.rooms.get_mut(&room) {
             (told.beginning, told.at) = (Some(beginning), beginning.max(told.at));
         }
     }
 
-    /// Whether the client was told of the membership that began at `beginning`.
+    /// Returns whether the client knows the membership that began at `beginning`.
     pub(crate) fn knows(&self, room: RoomId, beginning: Timestamp) -> bool {
         beginning <= self.settled()
             || self.rooms.get(&room).is_some_and(|told| told.beginning == Some(beginning))
     }
 
-    /// All that was committed up to then has been told.
+    /// Returns the settled time: everything committed up to then has been sent.
     pub(crate) fn settled(&self) -> Timestamp {
         settled(self.latest.unwrap_or(Timestamp { time: 0, increment: 0 }))
     }
 
-    /// How far a room was told of, where it was lately; 0 is what isn't known.
+    /// Returns how far a room was sent, if that is recent. 0 stands for an unknown number.
     pub(crate) fn position(&self, room: RoomId) -> Option<Position> {
         self.rooms.get(&room).map(|told| told.position)
     }
 }
 
-/// What is settled when this has been told.
+/// Returns the settled time of a client that was sent everything up to `latest`.
 pub(crate) fn settled(latest: Timestamp) -> Timestamp {
     Timestamp { time: latest.time.saturating_sub(SETTLED), increment: latest.increment }
 }
@@ -194,7 +195,7 @@ impl FromStr for InboxCursor {
     }
 }
 
-/// What a client gives back isn't a cursor.
+/// The text of a client is not a cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoCursor;
 
@@ -212,7 +213,7 @@ impl FromStr for RoomCursor {
     }
 }
 
-/// The beginning of a membership, so many seconds after a moment.
+/// Returns the beginning of a membership, which is written in seconds after the settled time.
 fn beginning(settled: Timestamp, after: &str, increment: Option<&str>) -> Result<Timestamp, NoCursor> {
     let half = |digits| u32::try_from(number(digits)?).map_err(|_| NoCursor);
     let time = settled.time.checked_add(half(Some(after))?).ok_or(NoCursor)?;
@@ -300,7 +301,7 @@ mod tests {
                 assert!(!cursor.knows(room(id), beginning), "{id} {beginning}");
             }
         }
-        // What happens in it later keeps the beginning, until that is settled.
+        // Later events in the room keep the beginning, until it is settled.
         let mut cursor = read;
         cursor.reach(room(1), Position::message(46), at(107, 1));
         assert_eq!(cursor.to_string(), "u1.107.1.1-46-0-1-3.2-0-0-2-9");

@@ -1,8 +1,10 @@
-//! What is told to sockets on every server and is not stored: a small document that expires within minutes, which
-//! the change stream brings to each server's [`feed`](crate::realtime::change_stream) in the order of all else that was committed.
+//! Ephemeral events: events for sockets on every server that are not stored for long. Each is a small document that
+//! expires within minutes. The [change stream](crate::realtime::change_stream) brings it to each server, in order with
+//! all other commits.
 //!
-//! A signal that was written is heard by every server whose stream goes on, also after an outage. It is missed by one
-//! whose stream lost its history, and by whoever is not connected: nothing may depend on it having been heard.
+//! Every server whose change stream continues receives an event that was written, also after an outage. A server whose
+//! stream lost its history misses it, and so does a client that is not connected. Nothing may depend on an ephemeral
+//! event being received.
 
 use std::fmt;
 
@@ -11,58 +13,58 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::json::json;
 
-/// What [`Store::signal`](crate::store::Store::signal) tells.
+/// The events that [`Store::signal`](crate::store::Store::signal) writes.
 #[derive(Clone, Debug)]
 pub enum Signal {
-    /// An event for all sockets of a room, in its place among the room's other events.
+    /// An event for all sockets of a room, in order with the room's other events.
     Event {
         /// The room.
         room: RoomId,
         /// The frame.
         event: CustomEvent,
     },
-    /// A user is typing, for the room's other Level 2 sockets.
+    /// A user is typing. Goes to the room's other Level 2 sockets.
     Typing {
         /// The room.
         room: RoomId,
-        /// Who.
+        /// The user who is typing.
         user: UserId,
     },
-    /// All sockets that a user has open are closed with 4001. A token that is still good opens new ones.
+    /// Closes all sockets of a user with 4001. A token that is still valid opens new ones.
     Disconnect {
-        /// Whose.
+        /// The user.
         user: UserId,
     },
 }
 
-/// `{"type":"custom","name":...}`: an event with fields of an application's own, written as they came.
+/// `{"type":"custom","name":...}`: an event with the application's own fields, written as they came.
 #[derive(Clone, Debug)]
 pub struct CustomEvent(Utf8Bytes);
 
-/// How much of a field's name is shown, in characters.
+/// The most characters of a field's name that are shown.
 const SHOWN_CHARS: usize = 64;
 
-/// Why there is no such event.
+/// Why an event is invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadEvent {
-    /// It would have a field that is the protocol's.
+    /// A field has a name that the protocol reserves.
     Reserved(String),
     /// A field is given twice.
     Twice(String),
-    /// Its frame has more bytes than may be.
+    /// The frame is too large.
     TooLarge {
-        /// So many it has.
+        /// The size of the frame.
         bytes: usize,
-        /// So many it may have.
+        /// The largest size that is accepted.
         most: usize,
     },
 }
 
 impl CustomEvent {
-    /// An event of `name`, whose frame has `most` bytes at most.
+    /// Builds an event of `name`, whose frame has at most `most` bytes.
     ///
     /// # Errors
-    /// The fields can't be an event's.
+    /// The fields can't be those of an event.
     pub fn new(name: &str, fields: &Fields<'_>, most: usize) -> Result<Self, BadEvent> {
         if let Some(reserved) = fields.names().find(|name| Event::RESERVED.contains(name)) {
             return Err(BadEvent::Reserved(reserved.to_owned()));
@@ -77,12 +79,12 @@ impl CustomEvent {
         Ok(Self(frame))
     }
 
-    /// As the database has it.
+    /// Takes the frame as the database stores it.
     pub(crate) fn stored(frame: &str) -> Self {
         Self(one_line(frame))
     }
 
-    /// The frame as the sockets get it.
+    /// Returns the frame as sockets receive it.
     pub(crate) fn frame(&self) -> &str {
         &self.0
     }
@@ -109,7 +111,8 @@ impl fmt::Display for BadEvent {
 
 impl std::error::Error for BadEvent {}
 
-/// JSON as it came, on one line: what is told by lines must not break them. A text in it has none of these as they are.
+/// Returns JSON on one line, for streams that send one event per line. In a string of JSON, line breaks are always
+/// escaped.
 fn one_line(json: &str) -> Utf8Bytes {
     if json.contains(['\n', '\r']) { json.replace(['\n', '\r'], " ").into() } else { json.into() }
 }

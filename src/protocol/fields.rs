@@ -1,9 +1,9 @@
-//! Adds to a frame what is for one socket alone. An event is encoded once for all sockets of its room; what differs
-//! between them, a `ref` or a `cursor`, is written behind it.
+//! Appends fields that differ per socket. An event is encoded once for all sockets of its room. What differs between
+//! sockets, a `ref` or a `cursor`, is appended.
 
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-/// The object with these fields at its end; their values are JSON.
+/// Returns the object with these fields appended. The values are JSON.
 pub(crate) fn splice(object: &str, fields: &[(&str, &str)]) -> Utf8Bytes {
     let Some(open) = object.strip_suffix('}') else { return object.to_owned().into() };
     let more: usize = fields.iter().map(|(name, json)| name.len() + json.len() + 4).sum();
@@ -22,9 +22,9 @@ pub(crate) fn splice(object: &str, fields: &[(&str, &str)]) -> Utf8Bytes {
     spliced.into()
 }
 
-/// A text as JSON.
+/// Encodes a text as JSON.
 pub(crate) fn quoted(text: &str) -> String {
-    // A text can always be written so.
+    // Encoding a text can't fail.
     serde_json::to_string(text).unwrap_or_default()
 }
 

@@ -1,16 +1,16 @@
 //! The options of a connection beyond Level 1.
 
-/// What a client asks of its connection beyond Level 1 (docs/protocol.md, "Connecting").
+/// The options that a client chose for its connection beyond Level 1 (docs/protocol.md, "Connecting").
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ask {
-    /// The cursor to resume from. An empty text, or one that is no cursor, asks for a new start on Level 2.
+    /// The cursor to resume from. An empty text, or one that is no cursor, asks for a fresh start on Level 2.
     pub(crate) since: Option<String>,
     /// The client sends read receipts itself (manual receipts).
     pub(crate) receipts_by_hand: bool,
 }
 
 impl Ask {
-    /// Returns whether the client resumes: it was here before and gives a cursor.
+    /// Returns whether the client resumes: it was connected before and sends a cursor.
     pub(crate) fn resumes(&self) -> bool {
         self.since.as_ref().is_some_and(|since| !since.is_empty())
     }
