@@ -1,8 +1,8 @@
-//! What is logged, and what is traced: for people or for programs, on stderr and, with the feature `otlp`, at a collector.
+//! Logs and traces. Logs go to stderr, as text or JSON. Traces go to a collector, with the feature `otlp`.
 //!
-//! Neither holds a token or a message's text, at any level: see [`is_discreet`].
+//! Neither contains a token or a message's text, at any level: see [`is_discreet`].
 //!
-//! A thread of its own writes to stderr, from a queue: who logs never waits for whoever reads it.
+//! A separate thread writes to stderr, from a queue, so that logging never waits for the reader of stderr.
 
 use std::io::{self, IsTerminal};
 use std::sync::mpsc;
@@ -22,11 +22,11 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 
 type Error = Box<dyn std::error::Error>;
 
-/// Begins to log. What is given back is to be kept until the end: dropped, it sends the traces that are left and writes the
-/// lines that are, for two seconds at most.
+/// Starts logging. Keep the returned guard until the end: dropping it sends the remaining traces and writes the
+/// remaining lines, for two seconds at most.
 ///
 /// # Errors
-/// The configured filter is none, the collector's URL is none, or something logs already.
+/// The configured filter or the collector's URL is invalid, or logging is already set up.
 pub fn init(config: &Config) -> Result<Log, Error> {
     let filter = EnvFilter::try_new(&config.log.filter)?.and(filter_fn(is_discreet));
     let queue = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(config.log.queue_lines);
@@ -42,27 +42,27 @@ pub fn init(config: &Config) -> Result<Log, Error> {
     Ok(Log { traces: Some(traces), written: Some(written), dropped })
 }
 
-/// A panic's text up to the first value that it quotes: where a text is cut in the middle of a character, say, the whole text
-/// stands there.
+/// Returns a panic's text up to the first value that it quotes. For example, the panic for a text cut in the middle of
+/// a character quotes the whole text.
 pub fn discreet(panic: &str) -> &str {
     panic.split(['`', '"', '\'']).next().unwrap_or_default()
 }
 
-/// Where this code logs, and what it promises there: ids and outcomes, never a text or a token.
+/// The targets of this code's own log lines. They contain ids and outcomes, never a text or a token.
 const OWN_TARGETS: &[&str] = &["parlor", "parlor_handlers", "handlers"];
 
-/// Whether a line or a span may be logged, whatever the operator's filter says. The libraries below may log anything at
-/// their finer levels: frames, heads with tokens, commands to the database with what people write. At info and above
-/// they say what happens to them, and no more.
+/// Returns whether a line or a span may be logged, regardless of the operator's filter. Libraries may log anything at
+/// their finer levels: frames, request heads with tokens, database commands with users' texts. At info and above they
+/// log only what happens to them.
 fn is_discreet(metadata: &Metadata<'_>) -> bool {
     let of = metadata.target().split("::").next().unwrap_or_default();
     OWN_TARGETS.contains(&of) || *metadata.level() <= Level::INFO
 }
 
-/// How long the last lines may wait for whoever reads stderr.
+/// How long the last lines may wait for the reader of stderr.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
-/// The log, for as long as it is to be written. What the traces have to say at their end is its last line.
+/// Keeps the log open. The last line is about the traces, if they could not be sent.
 pub struct Log {
     traces: Option<Traces>,
     written: Option<WorkerGuard>,
@@ -70,7 +70,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// For the server's metrics.
+    /// Returns the count of dropped lines, for the server's metrics.
     pub fn dropped(&self) -> Dropped {
         self.dropped.clone()
     }
@@ -80,13 +80,13 @@ impl Drop for Log {
     fn drop(&mut self) {
         self.traces = None;
         let written = self.written.take();
-        // Where its queue is full the library says so on stdout, which may be what nobody reads.
+        // If the queue is full, the library prints to stdout, which may block if nobody reads it.
         for_at_most(LAST_LINES, move || drop(written));
     }
 }
 
-/// Does what may wait for somebody, on a thread of its own, and waits for it no longer than this. Where there is no thread to
-/// be had it isn't done.
+/// Runs work that may block on a separate thread, and waits for it no longer than `limit`. If no thread can be started,
+/// the work is not done.
 pub fn for_at_most(limit: Duration, work: impl FnOnce() + Send + 'static) {
     let (done, waits) = mpsc::channel();
     let thread = std::thread::Builder::new().spawn(move || {
@@ -98,18 +98,18 @@ pub fn for_at_most(limit: Duration, work: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// The lines that found `log.queue_lines` others waiting and were not written.
+/// Counts the lines that were dropped because `log.queue_lines` others were waiting.
 #[derive(Clone, Debug, Default)]
 pub struct Dropped(Option<ErrorCounter>);
 
 impl Dropped {
-    /// How many there were.
+    /// Returns the number of dropped lines.
     pub(crate) fn lines(&self) -> u64 {
         self.0.as_ref().map_or(0, |counter| u64::try_from(counter.dropped_lines()).unwrap_or(u64::MAX))
     }
 }
 
-/// The way to the collector, where there is one.
+/// The connection to the trace collector, if there is one.
 struct Traces {
     #[cfg(feature = "otlp")]
     provider: Option<SdkTracerProvider>,
@@ -136,7 +136,7 @@ impl Traces {
         use opentelemetry_sdk::Resource;
 
         let Some(base) = &config.traces.otlp else { return Ok(Self { provider: None }) };
-        // A URL that is set by hand is taken as it is (OTLP specification, "Endpoint URLs for OTLP/HTTP").
+        // An endpoint that is set in code is used unchanged (OTLP specification, "Endpoint URLs for OTLP/HTTP").
         let url = format!("{}/v1/traces", base.trim_end_matches('/'));
         let exporter = SpanExporter::builder().with_http().with_endpoint(url).build()?;
         let resource = Resource::builder().with_service_name("parlor").build();
@@ -151,7 +151,7 @@ impl Traces {
         use tracing_subscriber::filter::Targets;
 
         let spans = self.provider.as_ref().map(|provider| {
-            // Ours alone: those of the libraries below may hold anything.
+            // Only Parlor's own spans: those of libraries may contain anything.
             let ours = Targets::new().with_target("parlor", LevelFilter::DEBUG);
             tracing_opentelemetry::layer().with_tracer(provider.tracer("parlor")).with_filter(ours)
         });

@@ -1,7 +1,7 @@
 //! The classic text format of Prometheus, 0.0.4, of the same registry.
 
-/// Rewrites a page of `OpenMetrics`. Samples are the same in both; in the classic format a counter's description has the name of its samples,
-/// `_total` included, and there are neither units nor an end.
+/// Converts a page of `OpenMetrics`. The samples are the same in both formats. In the classic format a counter's
+/// description has the name of its samples, `_total` included, and there are neither units nor an end marker.
 pub(super) fn of_openmetrics(page: &str) -> String {
     let is_counter = |name: &str| {
         page.lines().any(|line| {

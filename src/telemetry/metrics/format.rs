@@ -3,9 +3,9 @@
 /// The text formats of Prometheus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MetricsFormat {
-    /// `OpenMetrics` 1.0: where the client prefers it, and where it says nothing.
+    /// `OpenMetrics` 1.0: if the client prefers it, and if the client has no preference.
     OpenMetrics,
-    /// The classic one, 0.0.4.
+    /// The classic format, 0.0.4.
     Classic,
 }
 

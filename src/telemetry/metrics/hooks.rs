@@ -1,4 +1,4 @@
-//! What is counted of hooks, beyond their requests.
+//! Metrics of webhooks, beyond those of their requests.
 
 use std::time::Duration;
 
@@ -52,22 +52,22 @@ impl Hooks {
 }
 
 impl Metrics {
-    /// A hook was told of something, or asked about it.
+    /// Counts an event that a webhook was notified of or asked about.
     pub(crate) fn hook(&self, hook: &'static str, outcome: &'static str) {
         self.hooks.events.get_or_create(&Event { hook, outcome }).inc();
     }
 
-    /// From now on the hook's events can be set aside: the counter is there before it first rises.
+    /// Registers the hook's counter of set-aside events, so that it exists before it first rises.
     pub(crate) fn hook_begins(&self, hook: &'static str) {
         drop(self.hooks.events.get_or_create(&Event { hook, outcome: "set_aside" }));
     }
 
-    /// So old is the oldest event that a hook is still to be told.
+    /// Sets the age of the oldest event that a webhook is still to be notified of.
     pub(crate) fn hook_lag(&self, hook: &'static str, lag: Duration) {
         self.hooks.lag.get_or_create(&Hook { hook }).set(lag.as_secs_f64());
     }
 
-    /// This server tells the hook from now on, or no more.
+    /// Sets whether this server holds the webhook's lease.
     pub(crate) fn hook_lease(&self, hook: &'static str, held: bool) {
         self.hooks.held.get_or_create(&Hook { hook }).set(held.into());
         self.hook_lag(hook, Duration::ZERO);

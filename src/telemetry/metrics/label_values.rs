@@ -1,7 +1,7 @@
-//! What is there from zero on. An alert asks by how much a counter rose, and to it one that appears with its first fault
-//! has not risen: that fault would go unseen.
+//! The label values that exist from the start. An alert asks by how much a counter rose. A counter that first appears
+//! with its first failure has not risen, so that failure would go unseen.
 
-/// Where faults are counted.
+/// The places where failures are counted.
 pub(super) const FAULTS: &[&str] = &[
     "accept",
     "certificate",
@@ -104,5 +104,5 @@ pub(super) const BOUNDS: &[&str] = &[
     "write_queue",
 ];
 
-/// How reading the configuration again can end.
+/// The outcomes of a configuration reload.
 pub(super) const RELOADS: &[&str] = &["ok", "refused"];

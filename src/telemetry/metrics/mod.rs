@@ -1,7 +1,7 @@
-//! What is counted, for Prometheus: names and units follow its conventions, and none of it names a user or a room.
+//! Metrics for Prometheus. Names and units follow its conventions, and no label names a user or a room.
 //!
-//! One instance a server, handed to whoever counts. Served at `/metrics` on the admin listener; config/grafana.json and
-//! config/alerts.yaml use it.
+//! Each server has one instance, which is passed to every part that counts. It is served at `/metrics` on the admin
+//! listener. config/grafana.json and config/alerts.yaml use it.
 
 pub(crate) mod classic;
 pub(crate) mod format;
@@ -48,20 +48,20 @@ pub struct Metrics {
     hooks: hooks::Hooks,
 }
 
-/// What is looked up when someone asks, since counting it all the time would cost more.
+/// Values that are looked up at each scrape, because keeping them up to date all the time would cost more.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Now {
-    /// How old the last heartbeat is that came round; none if none did.
+    /// The age of the last heartbeat that was received; none if none was.
     pub(crate) heartbeat: Option<Duration>,
     /// Messages that wait for the database.
     pub(crate) write_queue: usize,
-    /// Members whose marks wait for the database.
+    /// Members whose receipt markers wait for the database.
     pub(crate) receipts: usize,
-    /// Connections that are no sockets.
+    /// Connections that are not WebSockets.
     pub(crate) connections: usize,
-    /// Marks in memory that members' documents may lack.
+    /// Receipt markers in memory that may be missing from members' documents.
     pub(crate) marks: usize,
-    /// Lines of the log that were dropped, since it began.
+    /// Log lines that were dropped since the start.
     pub(crate) log_dropped: u64,
 }
 
@@ -91,7 +91,7 @@ struct Fault {
     place: &'static str,
 }
 
-/// 0.25 ms to 8 s.
+/// Returns a histogram from 0.25 ms to 8 s.
 fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.000_25, 2.0, 16))
 }
@@ -103,7 +103,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// With nothing counted.
+    /// Creates the metrics with nothing counted.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("parlor");
         let mut metrics = Self {
@@ -186,56 +186,56 @@ impl Metrics {
         metrics
     }
 
-    /// A bound was hit.
+    /// Counts a limit that was hit.
     pub(crate) fn limit(&self, bound: &'static str) {
         self.limits.get_or_create(&Bound { bound }).inc();
     }
 
-    /// A frame was done with. An action that doesn't exist counts as "".
+    /// Counts a finished frame. An action that doesn't exist counts as "".
     pub(crate) fn action(&self, action: &Arc<str>, outcome: Result<(), Code>, took: Duration) {
         let outcome = outcome.map_or_else(Code::as_str, |()| "ok");
         self.frames.get_or_create(&Frame { action: action.clone(), outcome }).inc();
         self.seconds.get_or_create(&Action { action: action.clone() }).observe(took.as_secs_f64());
     }
 
-    /// A connect was let in, or refused.
+    /// Counts a connect by its outcome.
     pub(crate) fn connect(&self, outcome: &'static str) {
         self.connects.get_or_create(&Connect { outcome }).inc();
     }
 
-    /// A configuration was read again, and taken over or refused.
+    /// Counts a reload of the configuration by its outcome.
     pub(crate) fn reload(&self, outcome: &'static str) {
         self.reloads.get_or_create(&Connect { outcome }).inc();
     }
 
-    /// A socket is open while this is held.
+    /// Counts an open socket until the returned value is dropped.
     pub(crate) fn socket(&self) -> OpenSocket {
         self.sockets.inc();
         OpenSocket(self.sockets.clone())
     }
 
-    /// Something went wrong that no client is told of.
+    /// Counts a failure that no client sees.
     pub(crate) fn fault(&self, place: &'static str) {
         self.faults.get_or_create(&Fault { place }).inc();
     }
 
-    /// The writer took a batch of messages.
+    /// Records the size of a batch of messages.
     pub(crate) fn batch(&self, messages: usize) {
         #[expect(clippy::cast_precision_loss, reason = "limits.batch is far below 2^53")]
         self.batches.observe(messages as f64);
     }
 
-    /// An attempt at a batch took so long.
+    /// Records how long an attempt to write a batch took.
     pub(crate) fn committed(&self, took: Duration) {
         self.commits.observe(took.as_secs_f64());
     }
 
-    /// A change came through the stream so long after it was made.
+    /// Records how late a change came through the change stream.
     pub(crate) fn lag(&self, lag: Duration) {
         self.feed_lag.observe(lag.as_secs_f64());
     }
 
-    /// Everything, in this format.
+    /// Returns all metrics in this format.
     pub(crate) fn render(&self, now: Now, format: MetricsFormat) -> String {
         let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.heartbeat.set(now.heartbeat.map_or(-1.0, |age| age.as_secs_f64()));

@@ -1,4 +1,4 @@
-//! What is counted of requests to the application's own servers, by the section that configures each.
+//! Metrics of requests to the application's own servers, by the configuration section of each.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,27 +64,28 @@ impl Outbound {
 pub(crate) struct OutboundMetrics {
     metrics: Arc<Metrics>,
     receiver: Receiver,
-    /// Whether it is this one that is left alone: beside it there may be one of the same section that is to take its place.
+    /// Whether this instance has set the gauge. A second instance of the same section may exist, which is to replace
+    /// it.
     open: AtomicBool,
 }
 
 impl Metrics {
-    /// The counters of the receiver that is configured in this section.
+    /// Returns the counters of the receiver that is configured in this section.
     pub(crate) fn outbound(self: &Arc<Self>, section: &str) -> OutboundMetrics {
         let receiver = Receiver { receiver: section.into() };
-        // There from now on; as it is, where there is one.
+        // Creates the gauge, or keeps it if it exists.
         drop(self.outbound.open.get_or_create(&receiver));
         OutboundMetrics { metrics: self.clone(), receiver, open: AtomicBool::new(false) }
     }
 }
 
 impl OutboundMetrics {
-    /// The section that configures it.
+    /// Returns the section that configures the receiver.
     pub(crate) fn receiver(&self) -> &str {
         &self.receiver.receiver
     }
 
-    /// A request ended, or could not be made.
+    /// Counts a request that ended or could not be made.
     pub(crate) fn posted(&self, outcome: &'static str, took: Duration) {
         let outbound = &self.metrics.outbound;
         let receiver = self.receiver.receiver.clone();
@@ -92,12 +93,12 @@ impl OutboundMetrics {
         outbound.seconds.get_or_create(&self.receiver).observe(took.as_secs_f64());
     }
 
-    /// One of its bounds was hit.
+    /// Counts a limit of the receiver that was hit.
     pub(crate) fn limit(&self, bound: &'static str) {
         self.metrics.limit(bound);
     }
 
-    /// It is left alone from now on, or no more.
+    /// Sets whether the circuit breaker is open.
     pub(crate) fn breaker(&self, open: bool) {
         self.open.store(open, Ordering::Relaxed);
         self.metrics.outbound.open.get_or_create(&self.receiver).set(open.into());
@@ -123,7 +124,7 @@ mod tests {
         let open = || metrics.outbound.open.get_or_create(&section).get();
         let one = metrics.outbound("functions.test");
         one.breaker(true);
-        // It is configured anew, and what was prepared for that isn't taken over.
+        // A second instance is prepared for a reload, and then dropped.
         drop(metrics.outbound("functions.test"));
         assert_eq!(open(), 1);
         let other = metrics.outbound("functions.test");
