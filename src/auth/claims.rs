@@ -1,4 +1,4 @@
-//! The claims of a token whose signature is good: what they must say, and the caller that they name.
+//! Checks the claims of a token with a valid signature, and reads the caller from them.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,11 +11,11 @@ use super::refused::Refused;
 use super::{Caller, KeyState, LEEWAY, MAX_EMAIL_BYTES, MAX_EXP};
 use crate::config::Auth;
 
-/// From here on an `exp` counts milliseconds: 10^12 of them since 1970 are the year 2001, but 10^12 seconds are the year
-/// 33658. Such a token would never expire, so it is refused.
+/// From this value on an `exp` counts milliseconds: 10^12 ms since 1970 are the year 2001, but 10^12 seconds are the
+/// year 33658. Such a token would never expire, so it is refused.
 const IN_MILLISECONDS: i64 = 1_000_000_000_000;
 
-/// What `[auth]` says about claims.
+/// The rules of `[auth]` for claims.
 pub(super) struct ClaimRules {
     user_claim: String,
     email_claim: String,
@@ -42,7 +42,7 @@ impl ClaimRules {
     /// Checks all claims, and the header's `typ`.
     ///
     /// # Errors
-    /// Returns the first check that fails. A token outside of its time is refused as such before its other claims are
+    /// Returns the first check that fails. A token outside its time is refused as such before its other claims are
     /// compared: only a holder of the key can have made it.
     pub(super) fn caller(&self, typ: Option<&str>, claims: &Map<String, Value>) -> Result<Caller, Refused> {
         let exp = given(claims, "exp").ok_or(Refused::new("the token has no exp"))?;
@@ -72,7 +72,7 @@ impl ClaimRules {
         Ok(Caller { user, email, doubted_email, expires_at, key: KeyState::default() })
     }
 
-    /// Checks `exp`, `nbf` and, where a longest life is set, `iat`; returns when the token expires.
+    /// Checks `exp`, `nbf` and, if a longest lifetime is configured, `iat`. Returns when the token expires.
     fn times(&self, exp: i64, claims: &Map<String, Value>) -> Result<SystemTime, Refused> {
         let now = SystemTime::now();
         let seconds_now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -103,7 +103,7 @@ impl ClaimRules {
         Ok(expires_at)
     }
 
-    /// Checks what kind of token it is, and the claims that the configuration requires.
+    /// Checks the token's purpose, and the claims that the configuration requires.
     fn kind(&self, typ: Option<&str>, claims: &Map<String, Value>) -> Result<(), Refused> {
         let accepted = if self.types.is_empty() {
             typ.is_none_or(|typ| !kind::is_another_type(typ))
@@ -119,7 +119,7 @@ impl ClaimRules {
                 return Err(Refused::new("the token lacks a claim that is required"));
             }
         }
-        // The operator who requires a claim knows what it says.
+        // An operator who requires a claim knows what the claim means.
         let required = |claim: &str| self.require.iter().any(|(name, _)| name == claim);
         match kind::of(claims, self.audience.is_some(), required) {
             Kind::Access => Ok(()),
@@ -134,7 +134,7 @@ impl ClaimRules {
         UserId::deserialize(given(claims, &self.user_claim).or_else(|| given(claims, "sub"))?).ok()
     }
 
-    /// The address to show, and the one that the issuer doubts.
+    /// Returns the e-mail address to show, and the one that the issuer reports as unverified.
     fn email(&self, claims: &Map<String, Value>) -> (Option<String>, Option<String>) {
         let email = claims.get(&self.email_claim).and_then(Value::as_str);
         let fits =
@@ -145,19 +145,19 @@ impl ClaimRules {
     }
 }
 
-/// A claim that is there; null is a claim that the token lacks.
+/// Returns a claim. A claim that is null counts as missing.
 fn given<'a>(claims: &'a Map<String, Value>, claim: &str) -> Option<&'a Value> {
     claims.get(claim).filter(|value| !value.is_null())
 }
 
-/// A `NumericDate` (RFC 7519, 2) in whole seconds, rounded down; what is past any calendar saturates.
+/// Reads a `NumericDate` (RFC 7519, 2) in whole seconds, rounded down. Values beyond any calendar saturate.
 fn seconds(value: &Value) -> Option<i64> {
     let whole = value.as_i64().or_else(|| value.as_u64().map(|_| i64::MAX));
     #[expect(clippy::cast_possible_truncation, reason = "a cast from f64 saturates")]
     whole.or_else(|| value.as_f64().map(|fraction| fraction.floor() as i64))
 }
 
-/// A string, or a list of nothing but strings.
+/// Reads a string, or a list that contains only strings.
 fn texts(value: Option<&Value>) -> Option<Vec<&str>> {
     match value? {
         Value::String(text) => Some(vec![text]),
@@ -166,7 +166,8 @@ fn texts(value: Option<&Value>) -> Option<Vec<&str>> {
     }
 }
 
-/// Whether a claim has the expected value: is it, is a list with it, or is a string of words with it, as `scope` is.
+/// Returns whether a claim has the expected value: it equals the value, is a list with the value, or is a string of
+/// words with the value, as `scope` is.
 fn holds(value: &Value, expected: &str) -> bool {
     match value {
         Value::String(text) => text == expected || text.split(' ').any(|word| word == expected),

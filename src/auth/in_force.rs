@@ -1,8 +1,8 @@
-//! Whether the key of a token is still in force: a socket ends when the key that its token is signed with is taken away.
+//! Tracks which keys are in force. When the key of a token is removed, its sockets are closed.
 //!
-//! What an operator removes from the configuration, or from a file that it names, is removed at the reload. An issuer's key
-//! counts as removed when two looks in a row miss it: behind one address there may be several servers that publish a
-//! rotation at different times, and one look at a late one must not close every socket.
+//! A key that an operator removes from the configuration, or from a file that it names, is removed at the reload. An
+//! issuer's key counts as removed when two fetches in a row miss it. Behind one address there may be several servers
+//! that publish a rotation at different times, and one fetch from a late server must not close every socket.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,18 +11,18 @@ use jsonwebtoken::{DecodingKey, DecodingKeyKind};
 
 use super::{Checks, Rules};
 
-/// The state of one key. It costs a socket one load of a flag.
+/// The state of one key. A check costs a socket one load of a flag.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeyState(Arc<AtomicBool>);
 
 impl KeyState {
-    /// Whether the key was taken away.
+    /// Returns whether the key was removed.
     pub(crate) fn is_removed(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Of the same key.
+/// Two states are equal if they belong to the same key.
 impl PartialEq for KeyState {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -31,29 +31,29 @@ impl PartialEq for KeyState {
 
 impl Eq for KeyState {}
 
-/// Every key that is in force.
+/// All keys that are in force.
 #[derive(Default)]
 pub(super) struct KeysInForce(Vec<InForce>);
 
 struct InForce {
     key: DecodingKey,
     state: KeyState,
-    /// The last look missed it.
+    /// Whether the last fetch missed the key.
     missed: bool,
 }
 
-/// Who took keys away.
+/// The side that removed keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum By {
-    /// The operator: at once.
+    /// The operator: the key is removed immediately.
     Operator,
-    /// The issuer: at the second look that misses them.
+    /// The issuer: the key is removed at the second fetch that misses it.
     Issuer,
 }
 
 impl KeysInForce {
-    /// Gives the keys of new rules the states that they had, and takes away those that the rules lack. True if there
-    /// were any.
+    /// Gives the keys of new rules their earlier states, and removes the keys that the rules lack. Returns whether any
+    /// key was removed.
     pub(super) fn renew(&mut self, rules: &mut Rules, by: By) -> bool {
         self.0.iter_mut().for_each(|known| known.missed = by == By::Operator || known.missed);
         let before = std::mem::take(&mut self.0);

@@ -1,14 +1,14 @@
-//! Keys that come from elsewhere: a key set by its URL, or by an OpenID Connect issuer's discovery document.
+//! Fetches keys from an issuer: a key set by its URL, or by an OpenID Connect issuer's discovery document.
 //!
-//! It promises that the keys which were had last stay good while their server is away, that a new key is known with the
-//! first token that it signed, and that nobody can make this server ask more often than every `auth.refetch_ms`,
-//! whatever tokens they come with.
+//! It guarantees three things. The cached keys stay valid while the issuer's server is unavailable. A new key is known
+//! with the first token that it signed. No client can make this server fetch more often than every `auth.refetch_ms`,
+//! whatever tokens it sends.
 //!
-//! There are libraries for this, and none that fits. `jwks_client_rs`, which is on the same jsonwebtoken, asks the issuer
-//! for each unknown key however often that is, reads answers of any length, follows redirects to wherever, and refuses
-//! a whole set for one key of a new kind; it knows nothing of discovery. `jwt-authorizer`, `oidc-jwt-validator` and
-//! `jwks` are on older jsonwebtokens with a second crypto library each; `openidconnect` is for signing in and keeps no
-//! keys. So the keys are read by jsonwebtoken, the HTTP is reqwest's, as it is for functions, and what is here is when to ask.
+//! No library does this. `jwks_client_rs`, which uses the same jsonwebtoken, asks the issuer for each unknown key
+//! without a limit, reads answers of any length and follows redirects to any address. It refuses a whole set because of
+//! one key of a new kind, and has no discovery. `jwt-authorizer`, `oidc-jwt-validator` and `jwks` use older
+//! jsonwebtokens with a second crypto library each. `openidconnect` is for signing in and caches no keys. So
+//! jsonwebtoken reads the keys, reqwest does the HTTP, as for functions, and this module decides when to ask.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,22 +26,22 @@ use crate::config::file::without_bom;
 use crate::config::{Auth, Location, NamedKey, jwk, safe};
 use crate::telemetry::metrics::Metrics;
 
-/// Where an issuer tells of itself (OpenID Connect Discovery 1.0, 4).
+/// The path of an issuer's discovery document (OpenID Connect Discovery 1.0, 4).
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 
-/// Whoever keys come from.
+/// An issuer of keys.
 pub(crate) struct Issuer {
     location: Location,
     auth: Auth,
     metrics: Arc<Metrics>,
-    /// Somebody came with a key that isn't known.
+    /// A token with an unknown key asks for a fetch.
     wanted: Notify,
     last: watch::Sender<Look>,
     had: Mutex<Option<Bytes>>,
     stop: CancellationToken,
 }
 
-/// How the last look went.
+/// The outcome of the last fetch.
 #[derive(Clone, Copy, Default)]
 struct Look {
     at: Option<Instant>,
@@ -55,7 +55,7 @@ struct Discovery {
 }
 
 impl Issuer {
-    /// `had` is the key set that was had of it before, where it was.
+    /// Creates an issuer. `cached` is the key set that was fetched from it before, if any.
     pub(super) fn new(
         location: Location,
         auth: &Auth,
@@ -67,27 +67,27 @@ impl Issuer {
         Self { location, auth, metrics, wanted: Notify::new(), last: watch::Sender::default(), had, stop }
     }
 
-    /// Whether its keys come from there.
+    /// Returns whether the keys come from this location.
     pub(super) fn is_of(&self, location: &Location) -> bool {
         self.location == *location
     }
 
-    /// The key set that was had last.
+    /// Returns the key set that was fetched last.
     pub(super) fn had(&self) -> Option<Bytes> {
         self.had.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether it could not be reached when it was asked last.
+    /// Returns whether the last fetch failed.
     pub(super) fn is_away(&self) -> bool {
         !self.last.borrow().went_well
     }
 
-    /// Looks no more.
+    /// Stops fetching.
     pub(super) fn leave(&self) {
         self.stop.cancel();
     }
 
-    /// Has the set looked at again, and waits until it was; neither where that has just been done.
+    /// Requests a fetch and waits until it is done. Does neither if a fetch has just been done.
     pub(super) async fn ask(&self) {
         let mut last = self.last.subscribe();
         last.mark_unchanged();
@@ -104,8 +104,8 @@ impl Issuer {
         self.last.borrow().at.is_some_and(|at| at.elapsed() < self.auth.refetch)
     }
 
-    /// Looks at the set every `auth.refresh_seconds`, sooner where somebody wants it or it could not be had, and gives
-    /// its keys to the verifier.
+    /// Fetches the set every `auth.refresh_seconds`, sooner if a token needs it or the last fetch failed, and gives its
+    /// keys to the verifier.
     pub(super) async fn run(self: Arc<Self>, verifier: Verifier) {
         let look = async {
             loop {
@@ -129,20 +129,20 @@ impl Issuer {
         let wanted = async {
             loop {
                 self.wanted.notified().await;
-                // Who asked while a look was under way has its outcome.
+                // A request that came during a fetch has that fetch's outcome.
                 if !self.is_recent() {
                     return;
                 }
             }
         };
-        // The pause itself is an end like any other.
+        // The end of the pause is not an error.
         let _ = timeout(pause, wanted).await;
     }
 
-    /// Gets the set, and keeps it for [`Self::had`].
+    /// Fetches the set, and caches it for [`Self::had`].
     ///
     /// # Errors
-    /// What is wrong with it, or with the way to it.
+    /// Says what is wrong with the set, or with the connection.
     pub(super) async fn fetch(&self) -> Result<Vec<NamedKey>, String> {
         let limit = self.auth.fetch;
         let set = timeout(limit, self.get_set()).await.map_err(|_| {
@@ -155,10 +155,10 @@ impl Issuer {
         Ok(keys)
     }
 
-    /// The keys of a set. Logs those that are passed over, where the set is new.
+    /// Reads the keys of a set. If the set is new, logs the keys that are skipped.
     ///
     /// # Errors
-    /// None of them can check a token.
+    /// None of the keys can check a token.
     pub(super) fn read(&self, set: &[u8], is_new: bool) -> Result<Vec<NamedKey>, String> {
         let jwk::KeySet { keys, faults, others, .. } = jwk::read(set, &self.auth.algorithms, false)?;
         if is_new {
@@ -189,12 +189,13 @@ impl Issuer {
         self.get(set).await
     }
 
-    /// One document. Nothing but a plain 200 will do: who redirects is not who was configured.
+    /// Fetches one document. Only a plain 200 is accepted: the target of a redirect is not the server that was
+    /// configured.
     async fn get(&self, from: Url) -> Result<Bytes, String> {
         let fault = |error| format!("{from}: {}", causes(&error));
-        // Made for each: minutes lie between two, and no connection is to be kept for that.
+        // Built for each request: minutes lie between two, so no connection is to be kept.
         let client = Client::builder().redirect(Policy::none()).no_proxy();
-        // The system's certificates are looked for where they are needed alone: an image may have none.
+        // The system's certificates are only loaded if they are needed: an image may have none.
         let client = if from.scheme() == "https" { client } else { client.tls_certs_only([]) };
         let client = client.build().map_err(|error| fault(error.without_url()))?;
         let mut answer = client.get(from.clone()).send().await.map_err(|error| fault(error.without_url()))?;
@@ -213,7 +214,7 @@ impl Issuer {
     }
 }
 
-/// An error and what it came of, on one line: the outermost alone says no more than that there was one.
+/// Returns an error with its causes, on one line. The outermost error alone does not say what failed.
 fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")

@@ -1,17 +1,17 @@
-//! What a token says it is for. Issuers sign many kinds of tokens with one key: those to sign in with, and those to
-//! refresh, to reset a password, to verify an address, to log out. Only the first kind may open a socket.
+//! Reads a token's purpose. Issuers sign many kinds of tokens with one key: for signing in, for refreshing, for
+//! resetting a password, for verifying an address, for logging out. Only the first kind may open a socket.
 //!
-//! Nothing here needs a configuration. A token that says nothing of its kind is taken: most issuers say nothing.
+//! This needs no configuration. A token without a purpose is accepted, because most issuers state none.
 
 use serde_json::{Map, Value};
 
-/// Claims that name the kind and nothing else, and the values that they have in a token to sign in with.
+/// Claims that name the purpose and nothing else, and their values in a token for signing in.
 const KIND_CLAIMS: &[&str] = &["token_type", "token_use", "tokenType", "tokenUse"];
 const ACCESS: &[&str] = &["access", "access_token", "bearer"];
 const ID: &[&str] = &["id", "id_token"];
 
-/// Claims that name the kind in some products (Keycloak, Flask-JWT-Extended), and other things elsewhere. They are
-/// refused by these words alone.
+/// Claims that name the purpose in some products (Keycloak, Flask-JWT-Extended), and other things elsewhere. Only these
+/// words refuse a token.
 const MAYBE_KIND_CLAIMS: &[&str] = &["typ", "type", "purpose"];
 const OTHER_WORDS: &[&str] = &[
     "refresh",
@@ -32,8 +32,8 @@ const OTHER_WORDS: &[&str] = &[
 /// Claims that only an ID token has (OpenID Connect Core 1.0, 2 and 3.3.2.11).
 const ID_CLAIMS: &[&str] = &["at_hash", "c_hash", "s_hash"];
 
-/// The registered media types of JWTs that are no access or ID token, in lower case and without `application/`. Beside
-/// them counts a type with one of [`OTHER_WORDS`], such as `refresh+jwt`.
+/// The registered media types of JWTs that are neither access nor ID tokens, in lower case and without `application/`.
+/// A type with one of [`OTHER_WORDS`], such as `refresh+jwt`, counts too.
 const OTHER_TYPES: &[&str] = &[
     "authorization-grant+jwt",
     "client-authentication+jwt",
@@ -64,17 +64,17 @@ const OTHER_TYPES: &[&str] = &[
     "vp+jwt",
 ];
 
-/// What a token is for, by its claims.
+/// The purpose of a token, by its claims.
 pub(super) enum Kind {
-    /// To sign in with, or it doesn't say.
+    /// For signing in, or the token doesn't say.
     Access,
-    /// For something else.
+    /// For another purpose.
     Other,
-    /// An ID token for an audience that may be anybody.
+    /// An ID token whose audience can't be checked.
     IdOfUnknownAudience,
 }
 
-/// Reads the kind off the claims. A claim that the configuration requires says nothing here.
+/// Reads the purpose from the claims. A claim that the configuration requires is ignored here.
 pub(super) fn of(
     claims: &Map<String, Value>,
     audience_is_checked: bool,
@@ -94,7 +94,7 @@ pub(super) fn of(
         return Kind::Other;
     }
     is_id |= texts.iter().any(|text| text.eq_ignore_ascii_case("id"));
-    // A security event, which a logout token is one of (RFC 8417, 2.2).
+    // A security event (RFC 8417, 2.2). A logout token is one.
     if get(&"events").is_some_and(Value::is_object) {
         return Kind::Other;
     }
@@ -103,7 +103,7 @@ pub(super) fn of(
         Some(aud) if audiences(aud).any(|aud| aud.rsplit(':').next().is_some_and(is_other_word)) => {
             Kind::Other
         }
-        // It is for one client, and which one that is can't be known here.
+        // The token is for one client. Which one can't be known here.
         Some(aud) if is_id && audiences(aud).next().is_some() => Kind::IdOfUnknownAudience,
         _ => Kind::Access,
     }
@@ -114,18 +114,19 @@ fn audiences(aud: &Value) -> impl Iterator<Item = &str> {
     one.chain(aud.as_array().into_iter().flatten().filter_map(Value::as_str))
 }
 
-/// A `typ` as it is compared: media types are case-insensitive, and `application/` may be left out (RFC 7515, 4.1.9).
+/// Normalises a `typ` for comparison: media types are case-insensitive, and `application/` may be left out (RFC 7515,
+/// 4.1.9).
 pub(super) fn media_type(typ: &str) -> String {
     let typ = typ.trim().to_ascii_lowercase();
     typ.strip_prefix("application/").map_or_else(|| typ.clone(), str::to_owned)
 }
 
-/// Whether a `typ` says that the token is something else.
+/// Returns whether a `typ` says that the token has another purpose.
 pub(super) fn is_another_type(typ: &str) -> bool {
     OTHER_TYPES.contains(&&*media_type(typ)) || has_other_word(typ)
 }
 
-/// Whether one of the words of a name is among [`OTHER_WORDS`]: `password_reset`, `refreshToken`, `logout+jwt`.
+/// Returns whether a name contains one of [`OTHER_WORDS`]: `password_reset`, `refreshToken`, `logout+jwt`.
 fn has_other_word(name: &str) -> bool {
     let mut words = String::with_capacity(name.len() + 4);
     let mut was_lower = false;

@@ -1,10 +1,10 @@
-//! A token, to whom it belongs.
+//! Verifies tokens, and returns the user that a token belongs to.
 //!
-//! [`Verifier`] promises that a [`Caller`] comes only of a token that a configured key signed with a
-//! configured algorithm, that is in force now, that is made to sign in with, and that names a user. It leaves to others
-//! where in a request the token stands, what the caller may do, and closing a socket when its token expires.
+//! [`Verifier`] guarantees that a [`Caller`] only comes from a valid token: a configured key signed it with a
+//! configured algorithm, it is in force now, it is for signing in, and it names a user. It does not decide where a
+//! request carries the token or what the caller may do, and it does not close sockets whose token expires.
 //!
-//! `signed` takes a token apart and checks its signature, `claims` and `kind` check what it says.
+//! `signed` splits a token and checks its signature. `claims` and `kind` check its content.
 
 pub(crate) mod claims;
 pub(crate) mod in_force;
@@ -39,43 +39,44 @@ pub use self::secret::keep_own_secret;
 use self::signed::SignedToken;
 use crate::config::{Auth, ConfigError, Key, Keys, NamedKey};
 
-/// How far the clocks of whoever issues tokens and of this server may be apart; part of the protocol.
+/// How far the clocks of an issuer and of this server may differ. Part of the protocol.
 pub const LEEWAY: Duration = Duration::from_secs(5);
 
-/// The longest e-mail address that is believed, in bytes: 64 before the @, 255 after it (RFC 5321, 4.5.3.1).
+/// The longest e-mail address that is accepted, in bytes: 64 before the @, 255 after it (RFC 5321, 4.5.3.1).
 pub const MAX_EMAIL_BYTES: usize = 320;
 
-/// The latest `exp`, in seconds since 1970: with the leeway it is the last second of the year 9999, the last
-/// that RFC 3339 can write. A later one counts as this.
+/// The latest `exp`, in seconds since 1970. With the leeway it is the last second of the year 9999, the last one that
+/// RFC 3339 can express. A later one counts as this.
 const MAX_EXP: u64 = 253_402_300_799 - LEEWAY.as_secs();
 
-/// Whom a token belongs to.
+/// The user that a token belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// The user.
     pub user: UserId,
-    /// Their address; none where the token has none, none that could be one, or one that its issuer doubts.
+    /// The user's e-mail address. None if the token has none, an invalid one, or one that the issuer reports as
+    /// unverified.
     pub email: Option<String>,
-    /// The address that the issuer itself says is not verified. It is neither kept nor shown.
+    /// An address that the issuer reports as unverified. It is neither stored nor shown.
     pub doubted_email: Option<String>,
-    /// When the token is no longer good: its `exp` and [`LEEWAY`]. At most the end of the year 9999.
+    /// When the token stops being valid: its `exp` plus [`LEEWAY`]. At most the end of the year 9999.
     pub expires_at: SystemTime,
-    /// Whether the token's key is still in force.
+    /// Says whether the token's key is still in force.
     pub(crate) key: KeyState,
 }
 
-/// Checks tokens. A clone is the same one.
+/// Checks tokens. Clones share one state.
 #[derive(Clone)]
 pub struct Verifier(Arc<Inner>);
 
 struct Inner {
-    /// What holds now: a reload replaces it, and so does an issuer's new key.
+    /// The current rules. A reload replaces them, and so does an issuer's new key.
     rules: ArcSwap<Rules>,
-    /// Who the keys come from, where they come from elsewhere.
+    /// The issuer of the keys, if they come from one.
     issuer: ArcSwapOption<Issuer>,
-    /// Held by whoever replaces either: an issuer that was left must not bring its keys back.
+    /// Held while either is replaced, so that a stopped issuer can't bring back its keys.
     changing: Mutex<KeysInForce>,
-    /// A key was taken away.
+    /// Notified when a key was removed.
     removed: Notify,
 }
 
@@ -86,9 +87,9 @@ struct Rules {
 }
 
 enum Checks {
-    /// Every token's.
+    /// One key for every token.
     One(Box<Check>),
-    /// Those of a set, by their names.
+    /// The keys of a set, by their names.
     Several(Vec<(Option<String>, Check)>),
 }
 
@@ -99,11 +100,10 @@ struct Check {
 }
 
 impl Verifier {
-    /// Takes the keys in; files are read now and not again. Keys that come from an issuer are still to come: see
-    /// [`Self::watch`].
+    /// Reads the configured keys. Files are read once, here. An issuer's keys are fetched later: see [`Self::watch`].
     ///
     /// # Errors
-    /// No key, or one that `Config::check` would refuse.
+    /// There is no key, or one that `Config::check` would refuse.
     pub fn new(auth: &Auth) -> Result<Self, ConfigError> {
         let mut rules = match auth.keys()? {
             Keys::None => {
@@ -123,10 +123,10 @@ impl Verifier {
         })))
     }
 
-    /// The caller that a token names.
+    /// Returns the caller that a token names.
     ///
     /// # Errors
-    /// The first check that it fails.
+    /// Returns the first check that fails.
     pub fn verify(&self, token: &str) -> Result<Caller, Refused> {
         let rules = self.0.rules.load();
         if token.len() > rules.token_bytes {
@@ -142,9 +142,9 @@ impl Verifier {
         Ok(Caller { key: check.state.clone(), ..caller })
     }
 
-    /// As [`verify`](Self::verify), but where whoever the keys come from may have another by now, under a new name or the
-    /// same, they are asked first: that takes `auth.fetch_ms` at most, and is left out where it has just been done.
-    /// Where there are `turns`, each check waits for its own.
+    /// Verifies as [`verify`](Self::verify) does. If the issuer may have a new key by now, under a new name or the
+    /// same, its keys are fetched first. That takes `auth.fetch_ms` at most, and is skipped if a fetch has just been
+    /// done. With `turns`, each verification waits for a permit.
     pub(crate) async fn verify_or_ask(
         &self,
         token: &str,
@@ -166,7 +166,7 @@ impl Verifier {
         verify().await
     }
 
-    /// What is missing until a token can be checked, if anything is.
+    /// Returns what is missing until a token can be checked, if anything is.
     pub(crate) fn lacks_keys(&self) -> Option<&'static str> {
         match &self.0.rules.load().keys {
             Checks::Several(keys) if keys.is_empty() => Some("none could be had of the issuer yet"),
@@ -191,8 +191,8 @@ impl Rules {
         Self::new(auth, Checks::Several(keys.into_iter().map(named).collect()))
     }
 
-    /// The key that a token is signed with, by its own word; none where that is not known. Where it doesn't say, it is
-    /// the only one that could be: to try one after the other would be work that anyone can cause.
+    /// Returns the key that a token names, or none if that key is unknown. A token that names no key gets the only one
+    /// that fits: trying one after the other would be work that any client can cause.
     fn check(&self, header: &signed::Header) -> Result<Option<&Check>, Refused> {
         let fits = |check: &Check| check.key.algorithms.contains(&header.algorithm);
         let keys = match &self.keys {
@@ -212,20 +212,18 @@ impl Rules {
     }
 }
 
-/// Not the token's fault: whoever has its key can't be reached.
+/// The issuer can't be reached. The token itself may be valid.
 const NO_KEYS: Refused = Refused::no_keys("the issuer's keys can't be had");
 
 const UNKNOWN_KEY: Refused = Refused::of_the_key("the token's key is not known");
 
 const WRONG_ALGORITHM: Refused = Refused::of_the_key("the token's algorithm is not accepted");
 
-/// A token for `user`, in force from now until `ttl` has passed, that a [`Verifier`] of the same `auth`
-/// accepts. Needs a shared secret; whoever holds the private half of a public key signs their tokens
-/// themselves.
+/// Signs a token for `user` that is in force from now for `ttl`, and that a [`Verifier`] of the same `auth` accepts.
+/// Needs a shared secret. With a public key, the holder of the private key signs tokens elsewhere.
 ///
 /// # Errors
-/// There is no shared secret, or `auth` is not as `Config::check` wants it, or `ttl` is under a second or
-/// past the year 9999.
+/// There is no shared secret, `Config::check` would refuse `auth`, or `ttl` is under a second or past the year 9999.
 pub fn sign(auth: &Auth, user: &UserId, email: Option<&str>, ttl: Duration) -> Result<String, AuthError> {
     let key = auth.key().map_err(|error| AuthError(error.to_string()))?;
     let (Some(secret), Some(key)) = (&auth.secret, key) else {
@@ -264,7 +262,7 @@ pub fn sign(auth: &Auth, user: &UserId, email: Option<&str>, ttl: Duration) -> R
     jsonwebtoken::encode(&header, &claims, &secret).map_err(|error| unsigned(&error))
 }
 
-/// Why a token or a secret can't be made, and what to do about it.
+/// The reason why a token or a secret can't be made, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthError(String);
 

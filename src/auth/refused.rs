@@ -1,10 +1,10 @@
-//! Why a token is refused.
+//! The reasons why a token is refused.
 
 use std::fmt;
 
 use handlers::UserId;
 
-/// Why a token is not accepted: a fixed text that holds nothing of the token, short enough for a close
+/// The reason why a token is refused: a fixed text that contains nothing of the token, and is short enough for a close
 /// reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
@@ -12,18 +12,18 @@ pub struct Refused {
     class: Class,
 }
 
-/// What else is known of a refusal.
+/// What else is known about a refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Class {
-    /// The token may be anyone's.
+    /// Anyone may have made the token.
     Bad,
-    /// Another key might have let it pass.
+    /// The token may be valid with another key.
     OfTheKey,
-    /// Whoever has the key can't be reached: the same token may be good in a while.
+    /// The issuer of the key can't be reached. The same token may be accepted later.
     NoKeys,
-    /// It has more bytes than are read.
+    /// The token is longer than `auth.token_bytes`.
     TooLong,
-    /// A known key has signed it for this user, but its time is over or has not begun.
+    /// A known key signed the token for this user, but the token has expired or is not in force yet.
     Untimely(Option<UserId>),
 }
 
@@ -48,7 +48,7 @@ impl Refused {
         Self { reason, class: Class::Untimely(None) }
     }
 
-    /// Adds whose the token is, where it is refused only for its time.
+    /// Adds the token's user, if the token is refused only because of its time.
     pub(super) fn of_user(self, user: Option<&UserId>) -> Self {
         match self.class {
             Class::Untimely(_) => Self { class: Class::Untimely(user.cloned()), ..self },
@@ -56,22 +56,22 @@ impl Refused {
         }
     }
 
-    /// The text, 1 to 123 bytes.
+    /// Returns the text, 1 to 123 bytes.
     pub const fn as_str(&self) -> &'static str {
         self.reason
     }
 
-    /// Whether the same token may be good in a while.
+    /// Returns whether the same token may be accepted later.
     pub(crate) fn is_for_now(&self) -> bool {
         self.class == Class::NoKeys
     }
 
-    /// Whether the token was over `auth.token_bytes`.
+    /// Returns whether the token was longer than `auth.token_bytes`.
     pub(crate) fn is_too_long(&self) -> bool {
         self.class == Class::TooLong
     }
 
-    /// The user whose token is outside of its time; none where the token may be a guess.
+    /// Returns the user of a token that is outside its time, or none if anyone may have made the token.
     pub(crate) fn untimely_user(&self) -> Option<&UserId> {
         match &self.class {
             Class::Untimely(user) => user.as_ref(),
@@ -79,7 +79,7 @@ impl Refused {
         }
     }
 
-    /// Whether another key might have let it pass.
+    /// Returns whether the token may be valid with another key.
     pub(super) fn is_of_the_key(&self) -> bool {
         matches!(self.class, Class::OfTheKey | Class::NoKeys)
     }

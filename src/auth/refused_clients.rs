@@ -1,13 +1,13 @@
-//! Connects that are refused too often, and whom that is held against.
+//! Blocks clients whose connects are refused too often.
 //!
-//! A connect without a good token may be a guess, so it counts against its address: after too many of them the address is
-//! answered 429 for a minute. Many users can share an address, so that holds up nobody who has a good token: what such
-//! a connect is refused for (rooms that aren't the user's, say) counts against the user. A token that a known key has
-//! signed but whose time is over is no guess. It counts against itself: anyone may have kept an old token, so a
-//! user's new one doesn't pay for it.
+//! A connect without a valid token may be a guess, so it counts against its address. After too many of them the address
+//! is answered 429 for a minute. Many users can share an address, so users with valid tokens are never blocked by that.
+//! A refused connect with a valid token (because of a room that isn't the user's, for example) counts against the user.
+//! A token that a known key signed but that has expired is no guess. It counts against itself: anyone may have kept an
+//! old token, so it must not block the user's new one.
 //!
-//! Memory is bounded, whoever comes from however many addresses: where there are too many, those that were seen least are
-//! forgotten. It counts by server; so does a proxy that isn't listed count as the one address it is.
+//! Memory is bounded, whatever number of addresses connect: the entries that were used least are forgotten. Each server
+//! counts for itself. A proxy that isn't listed counts as one address.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -25,24 +25,24 @@ use crate::protocol::client_ip;
 use crate::protocol::close::Close;
 use crate::telemetry::metrics::Metrics;
 
-/// Over how long refused connects are counted, and how long no more are heard.
+/// The period over which refused connects are counted, and the time that a source is blocked.
 const WHILE: Duration = Duration::from_mins(1);
 
-/// Whom a refused connect is held against.
+/// The source that a refused connect counts against.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Source {
-    /// Nobody: this machine, or a proxy that many come through.
+    /// None: this machine, or a proxy of many clients.
     Exempt,
-    /// All who come from there without a good token.
+    /// All clients of an address without a valid token.
     Address(IpAddr),
-    /// A user with a good token.
+    /// A user with a valid token.
     User(UserId),
-    /// Whoever comes with this user's old tokens.
+    /// Clients that send old tokens of this user.
     Untimely(UserId),
 }
 
 impl Source {
-    /// An address, as far as nothing is known of the token.
+    /// Returns the source before the token is checked.
     pub(crate) fn of_address(address: IpAddr, config: &Config) -> Self {
         if client_ip::is_exempt(address, &config.http.proxies) {
             Self::Exempt
@@ -51,7 +51,7 @@ impl Source {
         }
     }
 
-    /// The same, once the token was checked.
+    /// Returns the source after the token was checked.
     pub(crate) fn with_token(self, verified: Option<&Result<Caller, Refused>>) -> Self {
         match (self, verified) {
             (Self::Exempt, _) => Self::Exempt,
@@ -64,7 +64,7 @@ impl Source {
     }
 }
 
-/// Who was refused in the last minute, and how often.
+/// Counts the refused connects of the last minute by source.
 pub(crate) struct Refusals {
     counts: Cache<Source, Arc<Count>>,
     checks: Semaphore,
@@ -98,7 +98,7 @@ impl Refusals {
         Self { counts, checks: Semaphore::new(config.limits.blocked_checks), metrics }
     }
 
-    /// Counts one more refused connect. With the last one that a source may have, its minute begins again.
+    /// Counts one more refused connect. At the limit, the minute of the source begins again.
     pub(crate) fn add(&self, source: &Source, config: &Config) {
         if *source == Source::Exempt {
             return;
@@ -111,7 +111,7 @@ impl Refusals {
     }
 
     /// Records a refused connect. If the client caused it, it counts against its source: after too many of them the
-    /// source is not listened to for a minute.
+    /// source is blocked for a minute.
     pub(crate) fn record(&self, source: &Source, config: &Config, close: Close) {
         self.metrics.connect(close.label());
         if close.is_callers_fault() {
@@ -119,21 +119,21 @@ impl Refusals {
         }
     }
 
-    /// For how long this source is not to be listened to, if it isn't.
+    /// Returns for how long the source is blocked, if it is.
     pub(crate) fn wait(&self, source: &Source, config: &Config) -> Option<Duration> {
         let count = self.counts.get(source)?;
         let over = count.refused.load(Ordering::Relaxed) >= config.limits.refusals_per_minute;
         over.then(|| WHILE.saturating_sub(count.since.elapsed()))
     }
 
-    /// Waits for a turn to check a token from an address that is not listened to. Whoever floods from there keeps that
-    /// much of a processor busy, and no more.
+    /// Waits for a permit to check a token from a blocked address. A flood from there keeps only that much of a
+    /// processor busy.
     pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         if let Ok(permit) = self.checks.try_acquire() {
             return Some(permit);
         }
         self.metrics.limit("blocked_checks");
-        // It is never closed.
+        // The semaphore is never closed.
         self.checks.acquire().await.ok()
     }
 }

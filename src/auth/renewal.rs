@@ -1,6 +1,7 @@
-//! Other keys while the server runs: those of a new configuration, and an issuer's next ones.
+//! Replaces keys while the server runs: with those of a new configuration, or with new ones of the issuer.
 //!
-//! A socket whose token is signed with a key that is taken away ends; see [`in_force`](super::in_force) for when that is. All other sockets stay.
+//! When a key is removed, the sockets whose tokens it signed are closed; see [`in_force`](super::in_force) for when
+//! that is. All other sockets stay open.
 
 use std::sync::{Arc, PoisonError};
 
@@ -12,26 +13,26 @@ use super::{Checks, Rules, Verifier};
 use crate::config::{Auth, ConfigError, Keys, Location, NamedKey};
 use crate::telemetry::metrics::Metrics;
 
-/// The rules of a new configuration, to be taken over once all else in it is good too.
+/// The rules of a new configuration. They are applied once all other parts of it are valid.
 pub(crate) struct Renewed {
     rules: Rules,
     issuer: Option<Arc<Issuer>>,
 }
 
 impl Verifier {
-    /// Looks at the key set of whoever it comes from, now and then, until `stop`. A start doesn't wait for that: until
-    /// keys were had the server is not ready, and who connects is told to try again.
+    /// Fetches the issuer's key set regularly, until `stop`. A start doesn't wait for it: until keys were fetched the
+    /// server is not ready, and connecting clients are told to try again.
     pub(crate) fn watch(&self, auth: &Auth, metrics: &Arc<Metrics>, stop: &CancellationToken) {
         if let Ok(Keys::Remote(location)) = auth.keys() {
             self.follow(Arc::new(Issuer::new(location, auth, metrics.clone(), stop.child_token(), None)));
         }
     }
 
-    /// What a new configuration makes of the rules. Where its keys come from elsewhere than before they are had first,
-    /// so that a mistake keeps what there was.
+    /// Builds the rules of a new configuration. If its keys come from a new location, they are fetched first, so that a
+    /// mistake keeps the old rules.
     ///
     /// # Errors
-    /// There are no keys, or none that are good.
+    /// There are no keys, or none is valid.
     pub(crate) async fn renewed(
         &self,
         auth: &Auth,
@@ -64,7 +65,7 @@ impl Verifier {
         Ok(Renewed { rules, issuer })
     }
 
-    /// Takes the rules over.
+    /// Applies the rules.
     pub(crate) fn take_over(&self, Renewed { mut rules, issuer }: Renewed) {
         let mut in_force = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(before) = self.0.issuer.swap(None) {
@@ -77,7 +78,7 @@ impl Verifier {
         }
     }
 
-    /// The issuer's keys as they are now; not of one that was left.
+    /// Applies the issuer's current keys, unless this issuer was stopped.
     pub(super) fn take_keys(&self, auth: &Auth, keys: Vec<NamedKey>, left: &CancellationToken) {
         let mut in_force = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
         if left.is_cancelled() {
@@ -95,7 +96,7 @@ impl Verifier {
         }
     }
 
-    /// Waits until keys were taken away. One task at a time may wait.
+    /// Waits until keys were removed. One task at a time may wait.
     pub(crate) async fn keys_removed(&self) {
         self.0.removed.notified().await;
     }

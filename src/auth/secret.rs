@@ -1,4 +1,4 @@
-//! The secret that a server without one makes for itself and keeps.
+//! The secret that a server without one creates and stores.
 
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -13,12 +13,12 @@ use crate::config::{Config, MIN_SECRET_BYTES, Secret};
 /// The file's name in the data directory.
 const FILE: &str = "secret";
 
-/// The secret kept in `data_dir`; where there is none yet, 32 random bytes in hexadecimal are made and kept
-/// there, for the owner's eyes only. Processes that start at once get the same one. White space at the file's
-/// end doesn't count.
+/// Returns the secret stored in `data_dir`. If there is none yet, creates and stores 32 random bytes in hexadecimal,
+/// which only the owner can read. Processes that start at the same time get the same secret. White space at the end of
+/// the file is ignored.
 ///
 /// # Errors
-/// The file can't be read or made, or is too short; the message says what to do.
+/// The file can't be read or created, or is too short. The message says what to do.
 fn keep_secret(data_dir: &Path) -> Result<Secret, AuthError> {
     let path = data_dir.join(FILE);
     let advice = |fault: String| AuthError(format!("{}: {fault}, or set auth.secret", path.display()));
@@ -35,8 +35,8 @@ fn keep_secret(data_dir: &Path) -> Result<Secret, AuthError> {
     Ok(Secret::new(secret))
 }
 
-/// The file gets its name only when it is whole and on disk, and only if no other process was faster: unlike
-/// a rename, a link never replaces what is there.
+/// Writes the file under a temporary name first. It gets its name only when it is complete and on disk, and only if no
+/// other process was faster: unlike a rename, a link never replaces an existing file.
 fn make(data_dir: &Path, path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
     let new = data_dir.join(format!("{FILE}.{}", random::<8>()?));
@@ -55,7 +55,7 @@ fn write(path: &Path) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Bytes of the kernel's own generator, in hexadecimal.
+/// Returns bytes of the kernel's random generator, in hexadecimal.
 fn random<const BYTES: usize>() -> io::Result<String> {
     let mut bytes = [0; BYTES];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;

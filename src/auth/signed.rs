@@ -1,4 +1,4 @@
-//! A token in its three parts (RFC 7515, 3.1), and whether a key has signed it.
+//! Splits a token into its three parts (RFC 7515, 3.1), and checks its signature.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use crate::config::algorithm;
 
 const MALFORMED: Refused = Refused::new("the token is malformed");
 
-/// A token that nobody has checked yet.
+/// A token that is not verified yet.
 pub(super) struct SignedToken<'a> {
     pub(super) header: Header,
     message: &'a str,
@@ -22,7 +22,7 @@ pub(super) struct SignedToken<'a> {
     signature: &'a str,
 }
 
-/// What a header says, as far as it counts.
+/// The fields of a header that matter.
 pub(super) struct Header {
     pub(super) algorithm: Algorithm,
     pub(super) key: Option<String>,
@@ -38,10 +38,10 @@ struct RawHeader {
 }
 
 impl<'a> SignedToken<'a> {
-    /// Takes a token apart and reads its header.
+    /// Splits a token and reads its header.
     ///
     /// # Errors
-    /// The token is malformed, its algorithm isn't known, or it asks for an extension.
+    /// The token is malformed, its algorithm is unknown, or it asks for an extension.
     pub(super) fn parse(token: &'a str) -> Result<Self, Refused> {
         let (message, signature) = token.rsplit_once('.').ok_or(MALFORMED)?;
         let (header, payload) = message.split_once('.').ok_or(MALFORMED)?;
@@ -50,9 +50,9 @@ impl<'a> SignedToken<'a> {
         }
         let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| MALFORMED)?;
         let RawHeader { alg, kid, typ, crit } = serde_json::from_slice(&header).map_err(|_| MALFORMED)?;
-        // What nobody knows, such as none, is not worth a look for another key.
+        // An unknown algorithm, such as none, is not worth a fetch of new keys.
         let algorithm = algorithm(&alg).ok_or(MALFORMED)?;
-        // RFC 7515, 4.1.11: what must be understood and isn't refuses.
+        // RFC 7515, 4.1.11: a critical extension that is not understood is refused.
         if crit.is_some() {
             return Err(Refused::new("the token has a critical extension"));
         }
@@ -62,9 +62,9 @@ impl<'a> SignedToken<'a> {
     /// Checks the signature and returns the claims. The caller has made sure that the key may use the algorithm.
     ///
     /// # Errors
-    /// The key has not signed it, or the claims are no JSON object.
+    /// The key has not signed the token, or the claims are no JSON object.
     pub(super) fn claims(&self, key: &DecodingKey) -> Result<Map<String, Value>, Refused> {
-        // The library checks once more that key and algorithm are of one family.
+        // The library checks again that key and algorithm are of one family.
         match crypto::verify(self.signature, self.message.as_bytes(), key, self.header.algorithm) {
             Ok(true) => {}
             Ok(false) => return Err(Refused::of_the_key("the token's signature is wrong")),
@@ -75,7 +75,7 @@ impl<'a> SignedToken<'a> {
     }
 }
 
-/// An object in which no name stands twice (RFC 7519, 4).
+/// An object in which no name occurs twice (RFC 7519, 4).
 struct Claims(Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Claims {

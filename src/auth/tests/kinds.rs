@@ -1,8 +1,8 @@
-//! Tokens that are for something else than to sign in with, and what a configuration asks of them.
+//! Tokens for other purposes than signing in, and claims that a configuration requires.
 
 use super::*;
 
-/// Signed with any `typ` in its header; null leaves it out.
+/// Signs a token with any `typ` in its header; null leaves it out.
 fn typed(typ: &Value, changes: &Value) -> String {
     let mut header = json!({"alg": "HS256"});
     if !typ.is_null() {
@@ -136,7 +136,7 @@ fn required_claim_must_be_or_contain_the_value() {
         assert_eq!(outcome.err().as_deref(), refused, "{expected} {value}");
     }
     assert!(verify(&requiring("c", "chat"), &shared(&claims(&json!({})))).is_err());
-    // What the operator asks for is not second-guessed.
+    // A claim that the operator requires is not checked by other rules.
     let refresh = claims(&json!({"token_type": "refresh"}));
     assert!(verify(&requiring("token_type", "refresh"), &shared(&refresh)).is_ok());
     let own = sign(&requiring("c", "chat"), &UserId::Int(1), None, Duration::from_mins(1)).unwrap();

@@ -1,4 +1,4 @@
-//! Tokens good and bad.
+//! Valid and invalid tokens.
 
 pub(crate) mod keys;
 pub(crate) mod kinds;
@@ -24,7 +24,7 @@ fn now() -> u64 {
     jsonwebtoken::get_current_timestamp()
 }
 
-/// Signs any header and any claims, also such as no library would.
+/// Signs any header and any claims, also those that no library would make.
 fn token(header: &Value, claims: &Value, key: &EncodingKey, algorithm: Algorithm) -> String {
     let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
     let message = format!("{}.{}", part(header), part(claims));
@@ -41,7 +41,7 @@ fn verify(auth: &Auth, token: &str) -> Result<Caller, String> {
     Verifier::new(auth).unwrap().verify(token).map_err(|refused| refused.to_string())
 }
 
-/// The good claims with some of them changed; `null` takes one away.
+/// Returns valid claims with changes; `null` removes a claim.
 fn claims(changes: &Value) -> Value {
     let mut claims = json!({"user_id": 1, "exp": now() + 60});
     for (claim, value) in changes.as_object().unwrap() {
@@ -229,7 +229,7 @@ fn a_user_is_an_integer_or_a_string() {
         let caller = verify(&auth(), &shared(&claims(&changes)));
         assert_eq!(caller.ok().map(|caller| caller.user), user, "{changes}");
     }
-    // An explicit null is a claim that the token lacks.
+    // An explicit null counts as a missing claim.
     let null = shared(&json!({"user_id": null, "sub": 9, "exp": now() + 60}));
     assert_eq!(verify(&auth(), &null).unwrap().user, UserId::Int(9));
 }
