@@ -1,4 +1,4 @@
-//! What the values must be to each other, and the texts by themselves.
+//! Checks that need more than one value, and the texts.
 
 use std::net::IpAddr;
 
@@ -10,25 +10,24 @@ use super::layers::Values;
 use super::ranges::MIN_API_KEY_CHARS;
 use super::{Api, Auth, Config, ConfigError, Http, Mongodb, TlsFiles, Traces, tls_files, uri};
 
-/// The longest database name, in bytes: the server's own bound.
+/// The longest database name, in bytes: MongoDB's own limit.
 const MAX_DATABASE_BYTES: usize = 63;
 
-/// What the server refuses in a database's name, on one platform or another.
+/// The characters that MongoDB refuses in a database name, on any platform.
 const NOT_IN_DATABASE: &[char] = &['/', '\\', '.', ' ', '"', '$', '*', '<', '>', ':', '|', '?'];
 
-/// Claims that mean something else already (RFC 7519, 4.1).
+/// Claims that already have another meaning (RFC 7519, 4.1).
 const TAKEN_CLAIMS: &[&str] = &["exp", "nbf", "iat", "iss", "aud"];
 
 /// The ports that a browser leaves out of an origin.
 const DEFAULT_PORTS: &[(&str, &str)] = &[("http://", ":80"), ("https://", ":443")];
 
 impl Config {
-    /// What the bounds of single numbers don't say: keys and what fits them, names, origins, and that nobody
-    /// beyond this machine is served with a secret they were never told. Reads `auth.public_key`'s file,
-    /// where it is one.
+    /// Checks what the ranges of single numbers don't cover: keys and their algorithms, names, origins, and that a
+    /// server beyond loopback has a configured key. Reads the file of `auth.public_key`, if it names one.
     ///
     /// # Errors
-    /// The first thing found wrong.
+    /// The first error found.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.auth.check()?;
         let beyond = !self.listen.ip().to_canonical().is_loopback();
@@ -145,7 +144,7 @@ impl Api {
 }
 
 impl TlsFiles {
-    /// Both, or neither.
+    /// Reads both paths, or neither.
     pub(super) fn read(values: &mut Values) -> Result<Option<Self>, ConfigError> {
         let (certificate, key) = (values.optional("tls.certificate")?, values.optional("tls.key")?);
         match (certificate, key) {
@@ -160,7 +159,7 @@ impl TlsFiles {
 }
 
 impl Http {
-    /// An origin as browsers write it: in lower case, and without its scheme's default port.
+    /// Returns an origin as browsers write it: in lower case, and without its scheme's default port.
     pub(super) fn normal(origin: &str) -> String {
         let origin = origin.to_ascii_lowercase();
         let port = DEFAULT_PORTS.iter().find(|(scheme, _)| origin.starts_with(scheme)).map(|(_, port)| *port);
@@ -195,8 +194,8 @@ impl Http {
     }
 }
 
-/// `scheme://host[:port]`, the host perhaps an IPv6 address in brackets. Schemes other than http and https
-/// are those of apps and browser extensions.
+/// Returns whether the text is `scheme://host[:port]`; the host may be an IPv6 address in brackets. Apps and browser
+/// extensions use other schemes than http and https.
 fn is_origin(origin: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     let scheme_char = |char: char| char.is_ascii_alphanumeric() || "+-.".contains(char);
@@ -204,7 +203,7 @@ fn is_origin(origin: &str) -> bool {
         return false;
     }
     let (host, port) = match authority.rsplit_once(':') {
-        // The last colon of a bare IPv6 address is within its brackets.
+        // In a bare IPv6 address, the last colon is within the brackets.
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (authority, None),
     };

@@ -1,12 +1,12 @@
-//! Why the server doesn't start.
+//! Errors of the configuration.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// The most of a bad value that is shown, in characters.
+/// The most characters of an invalid value that are shown.
 const MAX_SHOWN_CHARS: usize = 60;
 
-/// A key, what is wrong with it, and where that stands. Shown on one line; never holds a secret's value.
+/// A key, what is wrong with it, and where its value comes from. Shown on one line. Never contains a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     key: Option<String>,
@@ -14,34 +14,34 @@ pub struct ConfigError {
     source: Option<Source>,
 }
 
-/// Where a value came from.
+/// The place where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Source {
-    /// `config/default.toml`, as built in.
+    /// `config/default.toml`, which is built in.
     Default,
-    /// The given file, with the line where it is known, from 1.
+    /// The given file, and the line if it is known, counted from 1.
     File(PathBuf, Option<usize>),
-    /// A variable of the environment.
+    /// An environment variable.
     Env(String),
 }
 
 impl ConfigError {
-    /// A fault of the value of `key`, which is in dotted form.
+    /// Creates the error of the value of `key`, which is in dotted form.
     pub(crate) fn new(key: impl Into<String>, fault: impl Into<String>) -> Self {
         Self { key: Some(key.into()), fault: fault.into(), source: None }
     }
 
-    /// A fault of a source as a whole.
+    /// Creates the error of a source as a whole.
     pub(super) fn of_source(fault: impl Into<String>, source: Source) -> Self {
         Self { key: None, fault: fault.into(), source: Some(source) }
     }
 
-    /// Says where the value came from.
+    /// Adds where the value comes from.
     pub(super) fn at(self, source: Source) -> Self {
         Self { source: Some(source), ..self }
     }
 
-    /// The key at fault in dotted form, e.g. `limits.batch`; none where a source as a whole is.
+    /// Returns the key in dotted form, e.g. `limits.batch`, or none if the error is about a source as a whole.
     pub fn key(&self) -> Option<&str> {
         self.key.as_deref()
     }
@@ -73,15 +73,14 @@ impl fmt::Display for Source {
     }
 }
 
-/// A bad value as it is shown: quoted, cut short. Not for secrets.
+/// Returns an invalid value for an error: quoted and cut. Not for secrets.
 pub(super) fn shown(value: &str) -> String {
     let mut chars = value.chars();
     let start: String = chars.by_ref().take(MAX_SHOWN_CHARS).collect();
     if chars.next().is_some() { format!("{start:?}...") } else { format!("{start:?}") }
 }
 
-/// Keys, paths and parsers' messages are others' texts: a line break among them must not make two lines of
-/// one.
+/// Replaces line breaks in keys, paths and parser messages, so that an error is one line.
 fn one_line(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
 }

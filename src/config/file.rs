@@ -1,8 +1,8 @@
-//! The files that a server takes on trust: its configuration, its keys and its certificates.
+//! The files that a server trusts: its configuration, its keys and its certificates.
 //!
-//! Whoever can write to such a file rules the server, and whoever can read a secret can forge tokens. So a file is
-//! refused if another user owns it or could change it. A secret that belongs to the server's user is refused if everyone
-//! can read it. The open file is judged, not its name.
+//! Anyone who can write to such a file controls the server, and anyone who can read a secret can forge tokens. So a
+//! file is refused if another user owns it or could change it. A secret that belongs to the server's user is refused if
+//! everyone can read it. The checks look at the open file, not at its name.
 
 use std::borrow::Cow;
 use std::fs::{File, Metadata};
@@ -12,15 +12,15 @@ use std::path::{Path, PathBuf};
 
 use super::ranges::MAX_FILE_BYTES;
 
-/// What editors on Windows put before UTF-8.
+/// The byte order mark that editors on Windows put before UTF-8.
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// The modes by which others than the owner can write, and everyone can write or read.
+/// The mode bits that let users other than the owner write, and that let everyone write or read.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 const WRITABLE_BY_ALL: u32 = 0o002;
 const READABLE_BY_ALL: u32 = 0o004;
 
-/// What a file is to the server.
+/// What a file contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Holds {
     /// Settings. They may belong to a group that administers the machine.
@@ -43,7 +43,7 @@ impl TrustedFile {
     /// Reads a file of at most [`MAX_FILE_BYTES`].
     ///
     /// # Errors
-    /// The file can't be read, is too large, or can't be trusted; the text says what to do.
+    /// The file can't be read, is too large, or can't be trusted. The text says what to do.
     pub(crate) fn read(path: &Path, holds: Holds) -> Result<Self, String> {
         let unread = |error: std::io::Error| format!("can't be read: {error}");
         let file = File::open(path).map_err(unread)?;
@@ -66,10 +66,10 @@ impl TrustedFile {
         Ok(read)
     }
 
-    /// Checks a file whose content turned out to be more than was known before it was read.
+    /// Checks a file whose content turned out to be more sensitive than was known before it was read.
     ///
     /// # Errors
-    /// The file can't be trusted with it.
+    /// The file can't be trusted with this content.
     pub(crate) fn check(&self, holds: Holds) -> Result<(), String> {
         let me = rustix::process::geteuid().as_raw();
         judge(holds, self.owner, self.mode, me, &self.path)
@@ -83,10 +83,10 @@ impl TrustedFile {
         self.bytes
     }
 
-    /// The content as a text.
+    /// Returns the content as text.
     ///
     /// # Errors
-    /// It is not UTF-8.
+    /// The content is not UTF-8.
     pub(crate) fn into_text(self) -> Result<String, String> {
         String::from_utf8(self.bytes).map_err(|_| "can't be read: it is not UTF-8".to_owned())
     }
@@ -96,7 +96,7 @@ fn mode(metadata: &Metadata) -> u32 {
     metadata.mode() & 0o7777
 }
 
-/// Whether a file of this owner and mode may hold that.
+/// Checks whether a file of this owner and mode may have this content.
 fn judge(holds: Holds, owner: u32, mode: u32, me: u32, path: &Path) -> Result<(), String> {
     let path = path.display();
     let (writable, right) = match holds {
@@ -124,8 +124,8 @@ fn judge(holds: Holds, owner: u32, mode: u32, me: u32, path: &Path) -> Result<()
     Ok(())
 }
 
-/// Whether nobody but this user and root can put anything else in the place of what was found there; for programs, which
-/// are run by their names. A directory like /tmp, where others may not rename what isn't theirs, will do above it.
+/// Checks that only this user and root can replace a file. For programs, which are run by their names. A directory like
+/// /tmp above it is accepted, because users can't rename each other's files there.
 ///
 /// # Errors
 /// Says which file or directory it is, and what to do.
@@ -136,7 +136,7 @@ pub(crate) fn check_place(path: &Path) -> Result<(), String> {
     for (above, place) in whole.ancestors().enumerate() {
         let metadata = place.metadata().map_err(unread)?;
         let is_sticky = above > 1 && metadata.mode() & 0o1000 != 0;
-        // Others' groups above a home directory are the administrator's business.
+        // Groups above a home directory are the administrator's responsibility.
         let writable = if above > 1 { WRITABLE_BY_ALL } else { WRITABLE_BY_OTHERS };
         let mode = if is_sticky { 0 } else { mode(&metadata) & writable };
         judge(Holds::Public, metadata.uid(), mode, me, place)
@@ -145,8 +145,8 @@ pub(crate) fn check_place(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// PEM as it is meant: without a byte order mark, and with line breaks where a variable that can't hold any has them
-/// written as `\n` or `\r\n`.
+/// Normalises PEM: removes a byte order mark, and turns `\n` or `\r\n` that are written out into line breaks. Variables
+/// that can't contain line breaks need that.
 pub(crate) fn plain_pem(given: &str) -> Cow<'_, str> {
     let text = given.strip_prefix('\u{feff}').unwrap_or(given);
     if !text.contains('\\') && !text.contains('\r') {
@@ -156,7 +156,7 @@ pub(crate) fn plain_pem(given: &str) -> Cow<'_, str> {
     Cow::Owned(breaks.replace("\r\n", "\n").replace('\r', "\n"))
 }
 
-/// A document without a byte order mark.
+/// Returns a document without its byte order mark.
 pub(crate) fn without_bom(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(BOM).unwrap_or(bytes)
 }

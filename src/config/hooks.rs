@@ -1,4 +1,4 @@
-//! `[hooks]`: the application's servers that are asked before a message is written, and told of what happened.
+//! `[hooks]`: webhooks that are asked before a message is written, or notified of events.
 
 use std::time::Duration;
 
@@ -7,58 +7,58 @@ use super::ranges::{Bounds, WAIT_MS};
 use super::{ConfigError, Receiver};
 
 const WINDOW: Bounds = 1..=100_000;
-/// Zero tries for ever.
+/// Zero retries without a limit.
 const TRIES: Bounds = 0..=1_000_000;
 const SET_ASIDE: Bounds = 1..=1_000_000;
-/// Less, and a server that has much to do loses it; longer, and a dead one keeps it for too long.
+/// With a shorter lease, a busy server would lose it. With a longer one, a dead server would keep it for too long.
 const LEASE_MS: Bounds = 500..=600_000;
-/// Zero tells at once.
+/// With zero, the webhook is notified immediately.
 const OFFLINE_WAIT_MS: Bounds = 0..=600_000;
 
-/// All hooks; one without a URL is none.
+/// All webhooks. One without a URL is off.
 #[derive(Clone, Debug)]
 pub struct Hooks {
     /// Asked about each message before it is written.
     pub before_send: Option<Receiver>,
-    /// Told of each message, edit and delete.
+    /// Notified of each message, edit and delete.
     pub after_send: Option<Receiver>,
-    /// Told of whoever comes online.
+    /// Notified when a user comes online.
     pub connected: Option<Receiver>,
-    /// Told of whoever is gone.
+    /// Notified when a user goes offline.
     pub disconnected: Option<Receiver>,
-    /// Told of messages for whoever isn't there.
+    /// Notified of messages to users who are offline.
     pub offline: Option<Receiver>,
-    /// What they have in common, and what one has alone.
+    /// The settings that webhooks share, and those of single ones.
     pub settings: HookSettings,
 }
 
-/// What isn't the receivers'.
+/// The settings beside those of the receivers.
 #[derive(Clone, Debug)]
 pub struct HookSettings {
-    /// Events that are read past the oldest that isn't told.
+    /// How many events are read past the oldest one that is not delivered.
     pub window: usize,
-    /// Before an event is told again, the first time.
+    /// The pause before the first retry of an event.
     pub retry: Duration,
-    /// The same, at most.
+    /// The longest pause between retries.
     pub retry_max: Duration,
-    /// Tries that count, before an event is set aside; zero: none is.
+    /// The tries before an event is set aside. Zero sets none aside.
     pub max_tries: u32,
-    /// Events that are set aside, at most.
+    /// The most events that are set aside.
     pub set_aside: u64,
-    /// How long a server that died keeps the others from telling.
+    /// How long a dead server keeps the others from notifying.
     pub lease: Duration,
-    /// From a message's commit to the question who wasn't there.
+    /// The time from a message's commit to the check which members are offline.
     pub offline_wait: Duration,
-    /// What becomes of a message that can't be asked about.
+    /// What happens to a message if the webhook can't be asked.
     pub on_failure: OnFailure,
 }
 
 /// `hooks.before_send.on_failure`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFailure {
-    /// It passes.
+    /// The message is accepted.
     Open,
-    /// It is refused.
+    /// The message is refused.
     Closed,
 }
 

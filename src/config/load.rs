@@ -1,4 +1,4 @@
-//! A configuration from its layers; and what follows from several of its settings together.
+//! Loads a configuration from its layers, and derives values from several settings.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,11 +7,11 @@ use super::layers::Values;
 use super::{Config, ConfigError};
 
 impl Config {
-    /// Reads the defaults, `file` over them, and of `env` the variables that begin with `PARLOR__`, and
-    /// checks the whole. Of `env` all else is passed over.
+    /// Reads the defaults, then `file`, then the variables of `env` that begin with `PARLOR__`, and checks the result.
+    /// Other variables are ignored.
     ///
     /// # Errors
-    /// The first thing found wrong; also where `file` can't be read.
+    /// The first error found, also if `file` can't be read.
     pub fn load(
         file: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
@@ -19,10 +19,11 @@ impl Config {
         Self::of(Values::layered(file, env)?)
     }
 
-    /// The same without the check of the whole: what the settings are, not whether a server can be started with them.
+    /// Loads the settings without checking them together: reports what they are, not whether a server can start with
+    /// them.
     ///
     /// # Errors
-    /// A value can't be read, or a key is unknown; also where `file` can't be read.
+    /// A value can't be read, a key is unknown, or `file` can't be read.
     pub fn load_unchecked(
         file: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
@@ -43,7 +44,8 @@ impl Config {
         Ok((config, values))
     }
 
-    /// What an action, built in or of the application's own, writes it has written after so long, or never.
+    /// Returns an upper bound on the lifetime of an action, built in or of the application: after this, its write has
+    /// either happened or never will.
     pub(crate) fn action_over(&self) -> Duration {
         let actions = self.actions.values().filter_map(|limits| limits.timeout_ms);
         let actions = actions.map(|ms| Duration::from_millis(ms.into()));

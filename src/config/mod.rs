@@ -1,13 +1,13 @@
-//! What the server is told at its start: `config/default.toml`, a file over it, the environment over both.
+//! The configuration: `config/default.toml`, overridden by a file, and both by the environment.
 //!
-//! It promises that a [`Config`] that [`Config::load`] gave is whole and within its bounds: an unknown key or
-//! a bad value refuses, and the refusal names the key, what is wrong, and where it stands. No secret is ever
-//! in a refusal, nor in what `Debug` shows. What the values mean is told once, in `config/default.toml`.
+//! A [`Config`] that [`Config::load`] returns is complete and within its ranges. An unknown key or an invalid value is
+//! refused. The error names the key, what is wrong, and where the value comes from. No error contains a secret, and
+//! neither does `Debug`. The meaning of the values is only described in `config/default.toml`.
 //!
-//! A running server takes over what [`Config::renewed`] lets it of a new one.
+//! [`Config::renewed`] decides what a running server applies of a new configuration.
 //!
-//! It leaves to others to make a secret where none was given ([`keep_own_secret`](crate::auth::keep_own_secret)), and
-//! to honour what a connection string says itself.
+//! The auth module creates a secret if none is configured ([`keep_own_secret`](crate::auth::keep_own_secret)). The
+//! store follows the options of a connection string.
 
 pub(crate) mod check;
 pub(crate) mod error;
@@ -44,14 +44,14 @@ pub use self::outbound::{Function, Receiver};
 pub use self::ranges::{MIN_API_KEY_CHARS, MIN_SECRET_BYTES};
 pub(crate) use self::reload::Renewal;
 
-/// All of it. Fields are named as in `config/default.toml`, less the unit where the type has one.
+/// The whole configuration. Fields are named as in `config/default.toml`, without the unit if the type has one.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Address and port to serve on; port 0 takes a free one.
     pub listen: SocketAddr,
     /// The database.
     pub mongodb: Mongodb,
-    /// What those who run it see.
+    /// The listener for operators.
     pub admin: Admin,
     /// Tokens.
     pub auth: Auth,
@@ -63,61 +63,61 @@ pub struct Config {
     pub http: Http,
     /// TLS.
     pub tls: Tls,
-    /// What clients, sockets and actions may take up.
+    /// The limits of clients, sockets and actions.
     pub limits: Limits,
-    /// What calls of each action may take, by its name.
+    /// The limits of each action, by its name.
     pub actions: BTreeMap<&'static str, handlers::Limits>,
-    /// Actions of the application's own, by their names.
+    /// The application's own actions, by their names.
     pub functions: BTreeMap<String, Function>,
-    /// What the application is asked and told.
+    /// The application's webhooks.
     pub hooks: Hooks,
-    /// Sockets as such.
+    /// WebSocket connections.
     pub sockets: Sockets,
-    /// The change feed.
+    /// The change stream.
     pub feed: Feed,
-    /// Who is connected.
+    /// Presence: which users are connected.
     pub presence: Presence,
-    /// The end.
+    /// The shutdown.
     pub shutdown: Shutdown,
-    /// The chat page.
+    /// The demo page.
     pub page: Page,
     /// The log.
     pub log: Log,
     /// Traces.
     pub traces: Traces,
-    /// All of it as it was given, for [`Config::renewed`] to compare with.
+    /// The values as they were given, which [`Config::renewed`] compares.
     given: Values,
 }
 
 /// `[admin]`
 #[derive(Clone, Debug)]
 pub struct Admin {
-    /// Where metrics and probes are served; nowhere if none.
+    /// The address of metrics and probes. None: they are not served.
     pub listen: Option<SocketAddr>,
-    /// TCP connections there, at once.
+    /// The most TCP connections there.
     pub connections: usize,
-    /// The same of one address.
+    /// The most TCP connections there from one address.
     pub connections_per_address: usize,
 }
 
 /// `[mongodb]`
 #[derive(Clone, Debug)]
 pub struct Mongodb {
-    /// Connection string; none: a private mongod. Secret, for it may hold a password.
+    /// Connection string. None: an embedded `mongod`. Secret, because it may contain a password.
     pub uri: Option<Secret>,
     /// Database name.
     pub database: String,
-    /// Directory of the private mongod and of the kept secret.
+    /// Directory of the embedded `mongod` and of the created secret.
     pub data_dir: PathBuf,
-    /// Binary of the private mongod; none: it is looked for.
+    /// Binary of the embedded `mongod`. None: it is searched.
     pub mongod: Option<PathBuf>,
-    /// Cache of the private mongod, in MiB.
+    /// Cache of the embedded `mongod`, in MiB.
     pub cache_mib: u32,
-    /// Connections to each server, at most.
+    /// The most connections to each MongoDB server.
     pub pool_size: u32,
-    /// Between two looks whether the indexes are there.
+    /// The interval between two checks of the indexes.
     pub indexes: Duration,
-    /// How long an operation waits for a server.
+    /// How long an operation waits for a MongoDB server.
     pub selection: Duration,
     /// How long an operation may take in all.
     pub operation: Duration,
@@ -134,46 +134,46 @@ pub struct Auth {
     pub jwks: Option<String>,
     /// Issuer whose discovery document names the key set.
     pub discovery: Option<String>,
-    /// Between two looks at the key set of a URL.
+    /// The interval between two fetches of a key set by its URL.
     pub refresh: Duration,
-    /// Between two looks that a token with an unknown key causes, and after one that failed.
+    /// The interval between two fetches for a token with an unknown key, and after a failed fetch.
     pub refetch: Duration,
-    /// How long one look may take, and how long a connect waits for it.
+    /// How long one fetch may take, and how long a connect waits for it.
     pub fetch: Duration,
-    /// The largest document that is read there, in bytes.
+    /// The largest document that is fetched, in bytes.
     pub fetch_bytes: usize,
-    /// Accepted algorithms; none: the first one that fits the key.
+    /// Accepted algorithms. None: the first one that fits the key.
     pub algorithms: Vec<Algorithm>,
-    /// Required `iss`; none: any or none.
+    /// Required `iss`. None: any or none.
     pub issuer: Option<String>,
-    /// Required `aud`; none: any or none.
+    /// Required `aud`. None: any or none.
     pub audience: Option<String>,
-    /// Accepted `typ` values of a header; none: any that doesn't say that the token is something else.
+    /// Accepted `typ` values of a header. None: any that doesn't name another purpose.
     pub types: Vec<String>,
-    /// Claims with the values that they must have, or contain.
+    /// Claims with the values that they must have or contain.
     pub require: BTreeMap<String, String>,
-    /// The longest time from `iat` to `exp`; none: any.
+    /// The longest time from `iat` to `exp`. None: any.
     pub max_lifetime: Option<Duration>,
-    /// Longest token that is read, in bytes.
+    /// The longest token that is read, in bytes.
     pub token_bytes: usize,
-    /// Claim with the user's id, before `sub`.
+    /// Claim with the user's id. It is read before `sub`.
     pub user_claim: String,
     /// Claim with the user's e-mail address.
     pub email_claim: String,
-    /// The secret is the one that was made at first start: no key was given.
+    /// Whether the secret was created at the first start, because no key was given.
     pub(crate) secret_is_own: bool,
 }
 
 /// `[api]`
 #[derive(Clone, Debug)]
 pub struct Api {
-    /// Service keys, [`MIN_API_KEY_CHARS`] or more each; none: the API is closed.
+    /// Service keys, [`MIN_API_KEY_CHARS`] or more each. None: the API is closed.
     pub keys: Vec<Secret>,
-    /// Whether the page to read and try it is served.
+    /// Whether the documentation page is served, on which the API can be tried.
     pub docs: bool,
-    /// How long an `Idempotency-Key` is good for.
+    /// How long the response of an `Idempotency-Key` is stored.
     pub idempotency: Duration,
-    /// Exports of users at once.
+    /// The most exports of users at the same time.
     pub exports: usize,
     /// The largest body of a request, in bytes.
     pub body_bytes: usize,
@@ -182,16 +182,16 @@ pub struct Api {
 /// `[rooms]`
 #[derive(Clone, Debug)]
 pub struct Rooms {
-    /// How two users come to their direct room.
+    /// How the direct room of two users is created.
     pub direct: Direct,
-    /// How often it is looked for what is left of deleted rooms.
+    /// The interval of the clean-up of deleted rooms.
     pub sweep: Duration,
 }
 
 /// `rooms.direct`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direct {
-    /// By the API alone.
+    /// Only by the API.
     Api,
     /// Also by connecting.
     OnConnect,
@@ -200,19 +200,19 @@ pub enum Direct {
 /// `[http]`
 #[derive(Clone, Debug)]
 pub struct Http {
-    /// Accepted origins, in lower case and without a default port, as browsers send them; none: any.
+    /// Accepted origins, in lower case and without a default port, as browsers send them. None: any.
     pub origins: Vec<String>,
-    /// Who may say by `X-Forwarded-For` whom a request is from.
+    /// The proxies whose `X-Forwarded-For` is trusted.
     pub proxies: Vec<IpNet>,
-    /// TCP connections that are not sockets, at once.
+    /// The most TCP connections that are not WebSockets.
     pub connections: usize,
-    /// The same of one address; none: any number.
+    /// The most of them from one address. None: any number.
     pub connections_per_address: Option<usize>,
     /// The largest request head, in bytes.
     pub head_bytes: usize,
-    /// How long a request's head, its body, or a stalled answer may each take.
+    /// How long the head of a request, its body, or a stalled answer may each take.
     pub request: Duration,
-    /// How much of a body that nobody reads is read and dropped, in bytes.
+    /// The most bytes of an unread body that are read and dropped.
     pub discard_bytes: usize,
     /// How long that may take.
     pub discard: Duration,
@@ -221,16 +221,16 @@ pub struct Http {
 /// `[tls]`
 #[derive(Clone, Debug)]
 pub struct Tls {
-    /// Certificate and its key, by their paths; none: plain HTTP.
+    /// Certificate and key files. None: plain HTTP.
     pub files: Option<TlsFiles>,
-    /// Between two looks at them.
+    /// The interval between two checks of the files.
     pub watch: Duration,
 }
 
 /// `tls.certificate` and `tls.key`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// Chain in PEM, the server's own certificate first.
+    /// Certificate chain in PEM, the server's own certificate first.
     pub certificate: PathBuf,
     /// Private key in PEM.
     pub key: PathBuf,
@@ -239,47 +239,47 @@ pub struct TlsFiles {
 /// `[limits]`
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Longest text, in code points.
+    /// The longest text, in code points.
     pub text_chars: usize,
-    /// Largest frame from a client, in bytes.
+    /// The largest frame from a client, in bytes.
     pub frame_bytes: usize,
-    /// Fragments that a message may come in.
+    /// The most fragments of a message.
     pub message_fragments: u32,
-    /// Frames a user may send in a minute.
+    /// Frames of a user per minute.
     pub frames_per_minute: u32,
-    /// Rooms a user may make in a minute by connecting.
+    /// Rooms that a user may create by connecting, per minute.
     pub rooms_per_minute: u32,
-    /// Changes of a user's address in a minute.
+    /// Changes of a user's e-mail address per minute.
     pub addresses_per_minute: u32,
-    /// Messages a user may send in a minute.
+    /// Messages of a user per minute.
     pub messages_per_minute: u32,
-    /// Connects of a user in a minute.
+    /// Connects of a user per minute.
     pub connects_per_minute: u32,
-    /// Documents that a user's connects and pages of rooms may read in a minute.
+    /// Documents that a user's connects and pages of rooms may read, per minute.
     pub documents_per_minute: u32,
-    /// Bulk reads at the same time.
+    /// The most bulk reads at the same time.
     pub bulk_reads: usize,
-    /// The same of one user.
+    /// The most bulk reads of one user at the same time.
     pub bulk_reads_per_user: usize,
     /// How long a bulk read waits for its turn.
     pub bulk_wait: Duration,
-    /// Sockets a user may have open.
+    /// The most sockets of a user.
     pub sockets_per_user: usize,
-    /// Sockets in all.
+    /// The most sockets of this server.
     pub sockets: usize,
-    /// Refused connects of an address in a minute.
+    /// Refused connects of an address per minute.
     pub refusals_per_minute: u32,
-    /// Tokens from addresses that are not listened to, checked at once.
+    /// The most tokens from blocked addresses that are checked at the same time.
     pub blocked_checks: usize,
-    /// Addresses and users whose refused connects are remembered.
+    /// The most addresses and users whose refused connects are remembered.
     pub refused_addresses: u32,
-    /// Frames that may wait for a socket.
+    /// The most frames that may wait for a socket.
     pub send_queue: usize,
-    /// Bytes that may wait for a socket.
+    /// The most bytes that may wait for a socket.
     pub send_queue_bytes: usize,
-    /// Bytes that may wait for all sockets of a user.
+    /// The most bytes that may wait for all sockets of a user.
     pub user_bytes: usize,
-    /// Bytes that may wait for all sockets.
+    /// The most bytes that may wait for all sockets.
     pub server_bytes: usize,
     /// The largest first frame and the largest page, in bytes of JSON.
     pub page_bytes: usize,
@@ -287,21 +287,21 @@ pub struct Limits {
     pub write: Duration,
     /// How long an action may run.
     pub handler: Duration,
-    /// Largest event that isn't stored, in bytes.
+    /// The largest ephemeral event, in bytes.
     pub event_bytes: usize,
-    /// Rooms whose last message number is kept.
+    /// The most rooms whose last message number is cached.
     pub rooms_cached: usize,
-    /// Members of rooms that are kept for who is online.
+    /// The most room members that are cached for presence.
     pub members_cached: u64,
-    /// Words of 64 message numbers that are kept of deleted messages.
+    /// The most words of 64 message numbers that are cached for deleted messages.
     pub deletions_cached: u64,
-    /// Texts that rooms keep beyond their own until they are read, in bytes.
+    /// The most bytes of texts that rooms hold until they are read, beyond their own.
     pub unread_text_bytes: usize,
-    /// Messages in a write to the database.
+    /// The most messages in one write to the database.
     pub batch: usize,
-    /// Messages and marks that may wait for the database.
+    /// The most messages and receipt markers that may wait for the database.
     pub write_queue: usize,
-    /// Marks that may wait to be folded into members' documents, at most; over it no more are written.
+    /// The most receipt markers that may wait to be folded into members' documents. Beyond it no more are written.
     pub unfolded_marks: usize,
 }
 
@@ -312,22 +312,22 @@ pub struct Sockets {
     pub ping: Duration,
     /// Silence after a ping before the socket is closed.
     pub dead: Duration,
-    /// How long the frames of a client that can't be written to any more are still executed.
+    /// How long the server still executes the frames of a client that can't be written to any more.
     pub last_frames: Duration,
-    /// How long a user's silent socket has to answer when a new one needs its place; zero: it keeps it.
+    /// How long a user's silent socket has to answer a ping when a new socket needs its slot. Zero: it keeps the slot.
     pub probe: Duration,
-    /// The least that a client takes of what waits for it.
+    /// The lowest rate at which a client must read what waits for it.
     pub min_bytes_per_second: u32,
     /// Kernel send buffer, in bytes.
     pub send_buffer_bytes: u32,
-    /// Between two counts of what is unread in a room, for one socket.
+    /// The interval between two counts of the unread messages of a room, for one socket.
     pub unread: Duration,
 }
 
 /// `[feed]`
 #[derive(Clone, Debug)]
 pub struct Feed {
-    /// Between two heartbeats.
+    /// The interval between two heartbeats.
     pub heartbeat: Duration,
     /// Without a heartbeat for this long the server is not ready; more than `heartbeat`.
     pub stale: Duration,
@@ -335,48 +335,48 @@ pub struct Feed {
     pub overdue: Duration,
     /// Without a heartbeat for this long sockets are closed; more than `overdue`.
     pub close: Duration,
-    /// Calls of the driver that hang and are left behind, at most.
+    /// The most hanging calls of the driver that are left behind.
     pub hanging: usize,
-    /// Whose change stream it is.
+    /// The member that the change stream is read from.
     pub read_from: ReadFrom,
 }
 
 /// `feed.read_from`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadFrom {
-    /// The primary's.
+    /// The primary.
     Primary,
-    /// A secondary's, where there is one.
+    /// A secondary, if there is one.
     Secondary,
 }
 
 /// `[presence]`
 #[derive(Clone, Debug)]
 pub struct Presence {
-    /// From a user's last socket to their being gone.
+    /// The time from the close of a user's last socket until the user is offline.
     pub grace: Duration,
-    /// A heartbeat that stands still for so long is a dead server's.
+    /// A server whose heartbeat does not change for this long is dead.
     pub silence: Duration,
 }
 
 /// `[shutdown]`
 #[derive(Clone, Debug)]
 pub struct Shutdown {
-    /// How long the end waits for what is under way; zero: not at all.
+    /// How long a shutdown waits for started actions. Zero: not at all.
     pub drain: Duration,
 }
 
 /// `[page]`
 #[derive(Clone, Debug)]
 pub struct Page {
-    /// Whether it is served.
+    /// Whether the page is served.
     pub enabled: PageEnabled,
 }
 
 /// `page.enabled`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageEnabled {
-    /// With the private mongod only.
+    /// Only with the embedded `mongod`.
     Auto,
     /// Always.
     On,
@@ -389,39 +389,39 @@ pub enum PageEnabled {
 pub struct Log {
     /// Directives of `tracing_subscriber::EnvFilter`.
     pub filter: String,
-    /// What a line looks like.
+    /// The format of a line.
     pub format: LogFormat,
-    /// Lines that wait to be written, at most.
+    /// The most lines that may wait to be written.
     pub queue_lines: usize,
 }
 
 /// `log.format`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// For people to read.
     Text,
-    /// An object a line.
+    /// One JSON object per line.
     Json,
 }
 
 /// `[traces]`
 #[derive(Clone, Debug)]
 pub struct Traces {
-    /// Base URL of an OpenTelemetry collector over HTTP; none: no traces.
+    /// Base URL of an OpenTelemetry collector over HTTP. None: no traces.
     pub otlp: Option<String>,
 }
 
-/// A text that is never shown: it has no `Display`, and its `Debug` says nothing of it.
+/// A text that is never shown: it has no `Display`, and its `Debug` reveals nothing.
 #[derive(Clone)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes a text as it is; how long it must be depends on what it is for.
+    /// Wraps a text. The required length depends on its purpose.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself, for the one place that needs it.
+    /// Returns the text, for the one place that needs it.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! What is asked over HTTP: `[functions.<name>]`, and what any such section has.
+//! The application's HTTP servers: `[functions.<name>]`, and the keys that all such sections share.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,50 +12,50 @@ use crate::config::url;
 
 const RESPONSE_BYTES: Bounds = 64..=1 << 24;
 const FAILURES: Bounds = 1..=1_000_000;
-/// One opens it by the failures of any caller.
+/// With one, the failures of any single caller open the breaker.
 const CALLERS: Bounds = 1..=1_000;
 const REMEMBERED: Bounds = 1..=1_000_000;
 
-/// An address that takes signed requests.
+/// An address that receives signed requests.
 #[derive(Clone, Debug)]
 pub struct Receiver {
-    /// http or https. Secret, for its query may hold a key.
+    /// http or https. Secret, because its query may contain a key.
     pub url: Secret,
-    /// What requests are signed with, [`MIN_SECRET_BYTES`] or more; none: they are not.
+    /// The secret that signs requests, [`MIN_SECRET_BYTES`] or more. None: requests are not signed.
     pub secret: Option<Secret>,
     /// How long an answer may take.
     pub timeout: Duration,
-    /// Requests at once.
+    /// The most requests in flight.
     pub max_in_flight: usize,
-    /// Requests of one caller at once.
+    /// The most requests of one caller in flight.
     pub max_in_flight_per_user: usize,
-    /// Largest answer, in bytes.
+    /// The largest answer, in bytes.
     pub max_response_bytes: usize,
-    /// Failures in a row after which it is left alone, or a caller is held back.
+    /// Failures in a row after which the breaker opens, or a caller is held back.
     pub breaker_failures: u32,
-    /// Different callers among these, for it to be left alone.
+    /// The different callers among these failures that open the breaker.
     pub breaker_callers: usize,
-    /// Callers whose failures are remembered.
+    /// The most callers whose failures are remembered.
     pub breaker_remembered: u64,
-    /// For how long it is.
+    /// How long the breaker stays open.
     pub breaker_open: Duration,
 }
 
 /// `[functions.<name>]`
 #[derive(Clone, Debug)]
 pub struct Function {
-    /// Where it is asked.
+    /// The function's server.
     pub receiver: Receiver,
-    /// Calls of a user in a minute.
+    /// Calls of a user per minute.
     pub per_minute: Option<u32>,
-    /// Calls of a socket at once.
+    /// Calls of a socket in a burst.
     pub burst: Option<u32>,
-    /// Largest frame, in bytes.
+    /// The largest frame, in bytes.
     pub max_bytes: Option<usize>,
 }
 
 impl Receiver {
-    /// The keys of a section.
+    /// Reads the keys of a section.
     pub(super) fn read(values: &mut Values, section: &str) -> Result<Self, ConfigError> {
         let key = |name: &str| format!("{section}.{name}");
         Ok(Self {
@@ -68,19 +68,19 @@ impl Receiver {
             breaker_callers: values.number(&key("breaker_callers"), CALLERS)?,
             breaker_remembered: values.number(&key("breaker_remembered"), REMEMBERED)?,
             breaker_open: values.millis(&key("breaker_open_ms"), WAIT_MS)?,
-            // Of what is told one after the other nobody has more than one.
+            // Events are sent one after the other, so no caller has more than one request in flight.
             max_in_flight_per_user: usize::MAX,
         })
     }
 
-    /// The same of one that users call: each has a share of its places.
+    /// Reads the keys of a section whose server users call: each user gets a share of its permits.
     pub(super) fn read_shared(values: &mut Values, section: &str) -> Result<Self, ConfigError> {
         let receiver = Self::read(values, section)?;
         let share = values.number(&format!("{section}.max_in_flight_per_user"), IN_FLIGHT)?;
         Ok(Self { max_in_flight_per_user: share, ..receiver })
     }
 
-    /// That it can be asked, and that nobody beyond this machine is asked without a signature.
+    /// Checks that the server can be asked, and that requests beyond loopback are signed.
     pub(super) fn check(&self, section: &str) -> Result<(), ConfigError> {
         let fault = |key: &str, fault: String| ConfigError::new(format!("{section}.{key}"), fault);
         if self.url.expose().is_empty() {
@@ -119,7 +119,8 @@ impl Function {
         })
     }
 
-    /// A call has the function's time for its answer, and any action's, `handler`, for what is then done.
+    /// Returns how long a call may take: the function's time for its answer, and `handler` for what is done then, as
+    /// for any action.
     pub(crate) fn deadline(&self, handler: Duration) -> Duration {
         self.receiver.timeout + handler
     }

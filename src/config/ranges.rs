@@ -1,4 +1,4 @@
-//! What each number may be, and reading them all into their places.
+//! The ranges of all numbers, and reading all values.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -25,86 +25,85 @@ pub(super) type Bounds = RangeInclusive<u32>;
 /// mongod refuses less than 256 MiB.
 const CACHE_MIB: Bounds = 256..=1_048_576;
 const POOL_SIZE: Bounds = 1..=10_000;
-/// Shorter, and no operation would outlive an ordinary pause of the network; longer is a mistyped unit.
+/// A shorter time would fail operations at an ordinary network pause. A longer one is a mistyped unit.
 const DATABASE_MS: Bounds = 10..=600_000;
-/// A text of the greatest length stays well within the database's 16 MiB a document, and so does its change
-/// event.
+/// The longest text fits well into MongoDB's 16 MiB per document, and so does its change event.
 const TEXT_CHARS: Bounds = 1..=100_000;
-/// Less holds no action at all; more is past what a message of the greatest length needs.
+/// A smaller frame holds no action. A larger one is more than the longest message needs.
 pub(super) const FRAME_BYTES: Bounds = 64..=1 << 24;
-/// One is a message that does not come in fragments at all.
+/// One means that a message may not be fragmented.
 const MESSAGE_FRAGMENTS: Bounds = 1..=65_536;
 pub(super) const PER_MINUTE: Bounds = 1..=1_000_000;
 pub(super) const IN_FLIGHT: Bounds = 1..=1_000_000;
-/// More than there are descriptors and ports for.
+/// More than there are descriptors and ports.
 const SOCKETS: Bounds = 1..=1_000_000;
 const BLOCKED_CHECKS: Bounds = 1..=1_000;
 const ADDRESSES: Bounds = 1..=10_000_000;
 /// Each has a database connection.
 const BULK_READS: Bounds = 1..=10_000;
-/// Less, and one first frame of a large account would be a minute's worth.
+/// With less, one first frame of a large account would use up a minute's budget.
 const DOCUMENTS: Bounds = 1_000..=1_000_000_000;
 const SEND_QUEUE: Bounds = 1..=100_000;
-/// Less does not hold one event of the greatest length.
+/// The least that holds one event with the longest text.
 const QUEUE_BYTES: Bounds = 65_536..=1 << 30;
-/// Less does not hold one message of the greatest length, and what is told of its room.
+/// The least that holds one message with the longest text, and the data of its room.
 const PAGE_BYTES: Bounds = 65_536..=1 << 26;
-/// Zero lets a client take any time.
+/// With zero, a client may take any time.
 const BYTES_PER_SECOND: Bounds = 0..=1 << 20;
 pub(super) const WAIT_MS: Bounds = 10..=600_000;
 const TEXT_BYTES: Bounds = 0..=1 << 30;
 const ROOMS_CACHED: Bounds = 1..=100_000_000;
-/// The database takes 100,000 writes in one command at most.
+/// MongoDB accepts at most 100,000 writes in one command.
 const BATCH: Bounds = 1..=100_000;
 const WRITE_QUEUE: Bounds = 1..=10_000_000;
 const UNFOLDED_MARKS: Bounds = 1..=10_000_000;
 const SWEEP_SECONDS: Bounds = 1..=86_400;
 const SILENCE_SECONDS: Bounds = 1..=3_600;
-/// Linux has 4,608 at least, and half of what it has is its own; an `int` is the end.
+/// Linux has a minimum of 4,608 and uses half of the buffer itself. The maximum is that of an `int`.
 const SEND_BUFFER_BYTES: Bounds = 4_096..=1 << 30;
-/// Zero asks nobody.
+/// With zero, no socket is probed.
 const PROBE_MS: Bounds = 0..=60_000;
 const UNREAD_MS: Bounds = 10..=60_000;
 const CONNECTIONS: Bounds = 1..=1_000_000;
-/// Zero bounds nothing.
+/// Zero means no limit.
 const CONNECTIONS_PER_ADDRESS: Bounds = 0..=1_000_000;
-/// The least is what the HTTP library reads at once.
+/// The least is what the HTTP library reads at a time.
 const HEAD_BYTES: Bounds = 8_192..=1_048_576;
 const REQUEST_MS: Bounds = 100..=600_000;
-/// Zero reads nothing more.
+/// With zero, nothing more is read.
 const DISCARD_BYTES: Bounds = 0..=1 << 30;
 const DISCARD_MS: Bounds = 10..=60_000;
-/// Fewer, and a scrape and a probe shut each other out.
+/// With fewer, a scrape and a probe would block each other.
 const ADMIN_CONNECTIONS: Bounds = 4..=10_000;
-/// An issuer is not asked every second, nor only once a week.
+/// An issuer is asked neither every second nor only once a week.
 const REFRESH_SECONDS: Bounds = 10..=86_400;
 const REFETCH_MS: Bounds = 10..=600_000;
 const FETCH_MS: Bounds = 100..=60_000;
 const FETCH_BYTES: Bounds = 1_024..=1 << 24;
-/// Zero bounds nothing; 100 years at most.
+/// Zero means no limit. At most 100 years.
 const LIFETIME_SECONDS: Bounds = 0..=3_153_600_000;
-/// The least that holds a token of three short claims under any algorithm; more than a head may have is never read.
+/// The least holds a token of three short claims under any algorithm. A token larger than a head is never read.
 const TOKEN_BYTES: Bounds = 1_024..=1_048_576;
 const WATCH_MS: Bounds = 10..=3_600_000;
-/// Less, and a client that tries again after an outage would do it twice; 30 days at most.
+/// With less, a client that retries after an outage would repeat its request. At most 30 days.
 const IDEMPOTENCY_SECONDS: Bounds = 60..=2_592_000;
 const EXPORTS: Bounds = 1..=1_000;
 const BODY_BYTES: Bounds = 65_536..=1 << 24;
 const FEED_MS: Bounds = 10..=600_000;
 const INDEXES_SECONDS: Bounds = 1..=86_400;
-/// Zero is made of the others.
+/// Zero is derived from the other settings.
 const OVERDUE_MS: Bounds = 0..=600_000;
 /// Each holds a connection, and some memory.
 const HANGING: Bounds = 1..=100;
-/// Zero doesn't wait; longer is no grace any more.
+/// Zero does not wait. A longer time is no grace any more.
 const GRACE_MS: Bounds = 0..=600_000;
 /// Lines of a few hundred bytes each.
 const QUEUE_LINES: Bounds = 1..=1_000_000;
-/// Zero doesn't wait.
+/// Zero does not wait.
 const DRAIN_SECONDS: Bounds = 0..=3_600;
 
 impl Config {
-    /// Takes every value, each within its own bounds; what they must be to each other is [`Config::check`]'s.
+    /// Reads every value within its own range. [`Config::check`] checks the values together.
     pub(super) fn read(values: &mut Values, given: Values) -> Result<Self, ConfigError> {
         let listen = "an address and port such as \"127.0.0.1:8001\"";
         Ok(Self {
@@ -206,7 +205,7 @@ impl Rooms {
     }
 }
 
-/// How long after a heartbeat is due the stream is overdue, where nothing else is said.
+/// By default, how long after a missed heartbeat the stream is overdue.
 const HEARTBEAT_GRACE: Duration = Duration::from_secs(1);
 
 impl Feed {
@@ -315,7 +314,8 @@ impl Limits {
     }
 }
 
-/// `[actions.<name>]`: what stands beside the function, where nothing else is said. Zero is what holds for all.
+/// Reads `[actions.<name>]`. The defaults are declared beside the action's function. Zero means that the general limit
+/// applies.
 fn read_action(
     values: &mut Values,
     action: &Action,

@@ -1,8 +1,8 @@
-//! What a running server takes over of a new configuration, and what only a restart changes.
+//! Decides which keys of a new configuration a running server applies, and which need a restart.
 
 use super::{Config, ConfigError};
 
-/// The keys that a running server takes over; one that ends in a dot is a whole section.
+/// The keys that a reload applies. One that ends in a dot is a whole section.
 const LIVE: &[&str] = &[
     "actions.",
     "admin.connections",
@@ -52,21 +52,22 @@ pub(super) fn is_live(key: &str) -> bool {
     LIVE.iter().any(|live| key == *live || (live.ends_with('.') && key.starts_with(live)))
 }
 
-/// A configuration to go on with.
+/// The result of comparing a new configuration with the running one.
 pub(crate) struct Renewal {
-    /// What holds from now on: the new values of the keys that can change, the old ones of all others.
+    /// The configuration after the reload: new values for the keys that a reload applies, and old values for all
+    /// others.
     pub(crate) config: Config,
-    /// The keys that have changed with it.
+    /// The keys that changed.
     pub(crate) changed: Vec<String>,
-    /// The keys that would have changed, but need a restart.
+    /// The keys whose changes need a restart.
     pub(crate) restart: Vec<String>,
 }
 
 impl Config {
-    /// What a server that runs with this one takes over of `next`.
+    /// Compares this running configuration with `next`.
     ///
     /// # Errors
-    /// What `next` changes doesn't go with what stays as it was.
+    /// A change in `next` contradicts a value that stays.
     pub(crate) fn renewed(&self, next: &Self) -> Result<Renewal, ConfigError> {
         let switches_tls = self.tls.files.is_some() != next.tls.files.is_some();
         let live = |key: &String| is_live(key) && !(switches_tls && key.starts_with("tls."));
@@ -77,7 +78,7 @@ impl Config {
             given.take(key, &self.given);
         }
         let mut config = Self::of(given)?;
-        // The start may have filled it in: a private database has no address before it runs.
+        // The start may have set the URI: an embedded `mongod` has no address before it runs.
         config.mongodb = self.mongodb.clone();
         Ok(Renewal { config, changed, restart })
     }

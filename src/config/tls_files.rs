@@ -1,4 +1,4 @@
-//! The files of `tls.certificate` and `tls.key`: reading and checking them.
+//! Reads and checks the files of `tls.certificate` and `tls.key`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ impl TlsPair {
         Ok(Self { certificate, key: read("tls.key", &files.key, Holds::Secret)? })
     }
 
-    /// Makes what a listener needs. No error contains anything of the key.
+    /// Builds the acceptor for a listener. No error contains anything of the key.
     ///
     /// # Errors
     /// The files are no PEM of their kind, or the key doesn't belong to the certificate.
@@ -63,7 +63,7 @@ impl TlsPair {
     }
 }
 
-/// The file's PEM. Between the blocks there may be anything, in any encoding.
+/// Returns the file's PEM. Between the blocks there may be any text, in any encoding.
 fn pem(file: TrustedFile) -> Vec<u8> {
     let bytes = file.into_bytes();
     let plain = str::from_utf8(&bytes).map(|text| plain_pem(text).into_owned().into_bytes());

@@ -1,7 +1,7 @@
-//! The options of `mongodb.uri`: which of them contradict what Parlor needs of the database.
+//! Checks the options of `mongodb.uri` for contradictions with what Parlor needs.
 //!
-//! Every operation states its own read preference, read concern and write concern. An option of the URI must not
-//! change them without a word, so an option that would is refused by its name.
+//! Every operation states its own read preference, read concern and write concern. An option of the URI must not change
+//! them silently, so an option that would is refused by its name.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 
 /// An option that Parlor can't follow, and what to do instead.
 struct Rule {
-    /// As MongoDB's documentation spells it.
+    /// The name, as MongoDB's documentation spells it.
     option: &'static str,
     /// The values that change nothing, in lower case.
     accepted: &'static [&'static str],
@@ -79,8 +79,8 @@ const RULES: &[Rule] = &[
 const WITHOUT_EFFECT: &[(&str, &str)] =
     &[("waitQueueTimeoutMS", "mongodb.operation_ms limits every operation")];
 
-/// Refuses a URI with an option that contradicts what Parlor needs. Returns what is wrong and what to do; the option's
-/// value is not in it.
+/// Refuses a URI with an option that contradicts what Parlor needs. Returns what is wrong and what to do, without the
+/// option's value.
 pub(super) fn check(uri: &str) -> Result<(), String> {
     for (name, value) in options(uri) {
         let value = value.to_ascii_lowercase();

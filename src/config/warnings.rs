@@ -1,26 +1,27 @@
-//! What is allowed but can hardly be meant: bounds that contradict each other, keys of a set that can't be used, tokens
-//! that could be another application's. A start and a reload log it, and `parlor check` prints it.
+//! Warnings about settings that are allowed but hardly intended: limits that contradict each other, keys of a set that
+//! can't be used, tokens that another application could use. A start and a reload log them, and `parlor check` prints
+//! them.
 
 use super::{Auth, Config, Keys, Location};
 
-/// The most bytes that a character of a text takes in JSON: two escaped surrogates, as Python's `json.dumps` writes them.
+/// The most bytes of a character in JSON: two escaped surrogates, as Python's `json.dumps` writes them.
 const CHAR_BYTES: usize = 12;
 
 /// Bytes of a frame or a body beside its text or token.
 const FRAME_REST: usize = 1_024;
 
-/// Bytes of a request head beside its token: path, cookies and what browsers add.
+/// Bytes of a request head beside its token: path, cookies and the browser's headers.
 const HEAD_REST: usize = 2_048;
 
 impl Config {
-    /// Returns one line for each, beginning with the key.
+    /// Returns the warnings, one line each, beginning with the key.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = self.auth.warnings();
         warnings.extend(self.texts().into_iter().chain(self.tokens()).chain(self.without_effect()));
         warnings
     }
 
-    /// Bounds under which a text of the greatest length doesn't pass.
+    /// Returns warnings about limits that refuse the longest text.
     fn texts(&self) -> Vec<String> {
         let needed = self.limits.text_chars * CHAR_BYTES + FRAME_REST;
         let of_action = |action: &str| self.actions.get(action).and_then(|limits| limits.max_bytes);
@@ -42,7 +43,7 @@ impl Config {
         bounds.into_iter().filter_map(too_small).collect()
     }
 
-    /// Bounds under which the longest token doesn't pass.
+    /// Returns warnings about limits that refuse the longest token.
     fn tokens(&self) -> Vec<String> {
         let token = self.auth.token_bytes;
         let frame = self.actions.get("auth").and_then(|limits| limits.max_bytes);
@@ -65,7 +66,7 @@ impl Config {
         bounds.into_iter().filter_map(too_small).collect()
     }
 
-    /// Bounds that are never reached, because another comes first.
+    /// Returns warnings about limits that are never reached, because another one comes first.
     fn without_effect(&self) -> Vec<String> {
         let limits = &self.limits;
         let millis = |time: std::time::Duration| usize::try_from(time.as_millis()).unwrap_or(usize::MAX);
@@ -124,7 +125,7 @@ impl Config {
 
 impl Auth {
     fn warnings(&self) -> Vec<String> {
-        // What is wrong with the keys as a whole has refused already.
+        // Errors of the keys as a whole were already refused.
         match self.keys() {
             Ok(Keys::Set(set)) => {
                 let faults = set.faults.iter().chain(&set.others);

@@ -1,7 +1,7 @@
-//! JSON Web Key Sets (RFC 7517): several keys at once, each with the name that tokens have for it.
+//! JSON Web Key Sets (RFC 7517): several keys, each with the name that tokens use for it.
 //!
-//! A key that can't be used is passed over and named, and the others are taken: one bad entry must not keep everyone out.
-//! Shared secrets are taken from files alone, private keys from nowhere.
+//! A key that can't be used is skipped and named, and the others are used: one bad entry must not lock everyone out.
+//! Shared secrets are only accepted from files, private keys never.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,21 +15,21 @@ use super::{
 use crate::config::error::shown;
 use crate::config::file::without_bom;
 
-/// How the names of algorithms begin that encrypt (RFC 7518, 4.1).
+/// The prefixes of algorithms that encrypt (RFC 7518, 4.1).
 const ENCRYPTING: &[&str] = &["RSA-OAEP", "RSA1_5", "ECDH-ES", "A128", "A192", "A256", "PBES2", "dir"];
 
-/// The most keys that an error names, of those passed over.
+/// The most skipped keys that an error names.
 const NAMED: usize = 3;
 
-/// What a set holds.
+/// The content of a set.
 pub(crate) struct KeySet {
     /// The keys that can check a token; one or more.
     pub(crate) keys: Vec<NamedKey>,
-    /// Each key that can't, though it seems to be meant for it, and why.
+    /// Keys that should be able to check a token but can't, each with the reason.
     pub(crate) faults: Vec<String>,
-    /// Each key that is meant for something else, and for what.
+    /// Keys for other purposes, each with its purpose.
     pub(crate) others: Vec<String>,
-    /// A shared secret is among the keys.
+    /// Whether a shared secret is among the keys.
     pub(crate) has_secret: bool,
 }
 
@@ -38,7 +38,7 @@ struct Set {
     keys: Vec<Value>,
 }
 
-/// Why a key is passed over.
+/// The reason why a key is skipped.
 enum PassedOver {
     Unusable(String),
     ForSomethingElse(String),
@@ -56,12 +56,12 @@ impl From<&str> for PassedOver {
     }
 }
 
-/// Reads a set. `shared`: it may hold shared secrets, since nobody else has read it.
+/// Reads a set. `shared` allows shared secrets, because nobody else can read the source.
 ///
 /// # Errors
-/// It is no key set, or has no key that can check a token. No error shows anything of a key but its name.
+/// The text is no key set, or has no key that can check a token. No error shows more of a key than its name.
 pub(crate) fn read(text: &[u8], accepted: &[Algorithm], shared: bool) -> Result<KeySet, String> {
-    // The parser's own message may show a part of what stands there.
+    // The parser's own message may show part of the text.
     let set: Set = serde_json::from_slice(without_bom(text))
         .map_err(|_| "is no JSON object with a list of `keys`".to_owned())?;
     let (mut faults, mut others) = (Vec::new(), Vec::new());
@@ -86,7 +86,7 @@ pub(crate) fn read(text: &[u8], accepted: &[Algorithm], shared: bool) -> Result<
     Ok(KeySet { faults, others, ..read })
 }
 
-/// One key; and whether it is a secret.
+/// Reads one key. Returns also whether it is a secret.
 fn key(
     fields: &Map<String, Value>,
     accepted: &[Algorithm],
@@ -129,7 +129,7 @@ fn key(
     Ok((NamedKey { name, key: Key { decoding, algorithms } }, is_secret))
 }
 
-/// What the key may be used with: what it names itself, where it does, within what is accepted.
+/// Returns the algorithms that the key may be used with: its own one, if it names one, within the accepted ones.
 fn algorithms(kind: &Kind, own: Option<Algorithm>, accepted: &[Algorithm]) -> Vec<Algorithm> {
     let fitting =
         kind.algorithms.iter().filter(|algorithm| own.is_none_or(|own| own == **algorithm)).copied();
@@ -139,7 +139,7 @@ fn algorithms(kind: &Kind, own: Option<Algorithm>, accepted: &[Algorithm]) -> Ve
     }
 }
 
-/// The key itself, where it is strong enough.
+/// Returns the key material, if it is strong enough.
 fn material(fields: &Map<String, Value>, shared: bool) -> Result<(DecodingKey, Kind), PassedOver> {
     let kty = text(fields, "kty")?.ok_or("has no `kty`")?;
     let crv = text(fields, "crv")?;
@@ -168,7 +168,7 @@ fn material(fields: &Map<String, Value>, shared: bool) -> Result<(DecodingKey, K
     })
 }
 
-/// An uncompressed point.
+/// Returns an uncompressed point.
 fn point(fields: &Map<String, Value>, size: usize) -> Result<DecodingKey, String> {
     let (x, y) = (sized(fields, "x", size)?, sized(fields, "y", size)?);
     Ok(DecodingKey::from_ec_der(&[&[4], &*x, &*y].concat()))
@@ -179,14 +179,14 @@ fn sized(fields: &Map<String, Value>, name: &str, size: usize) -> Result<Vec<u8>
     if bytes.len() == size { Ok(bytes) } else { Err("has a coordinate of the wrong length".to_owned()) }
 }
 
-/// A member in base64url. Some issuers pad it, or write plain base64: what is meant is the same.
+/// Decodes a member in base64url. Padding and plain base64, which some issuers write, are accepted, too.
 fn bytes(fields: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {
     let text = text(fields, name)?.ok_or_else(|| format!("has no `{name}`"))?;
     let plain = text.trim_end_matches('=').replace('+', "-").replace('/', "_");
     URL_SAFE_NO_PAD.decode(plain).map_err(|_| "is not base64url".to_owned())
 }
 
-/// A member that is a string, where it is there.
+/// Returns a member that is a string, if it is present.
 fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, String> {
     match fields.get(name) {
         None | Some(Value::Null) => Ok(None),

@@ -1,7 +1,7 @@
-//! The keys that tokens are checked with, and the algorithms that may use them.
+//! The keys that check tokens, and the algorithms that may use them.
 //!
-//! A key is of one kind and serves the algorithms of that kind alone, so that no token can have a public key
-//! taken for a shared secret.
+//! A key is of one kind and only serves the algorithms of that kind. So no token can have a public key used as a shared
+//! secret.
 
 pub(crate) mod jwk;
 
@@ -18,11 +18,12 @@ use super::ranges::MIN_SECRET_BYTES;
 use super::{Auth, ConfigError};
 use crate::config::url;
 
-/// The length of an RSA key, in bits: less is too weak (RFC 7518, 3.3), more isn't verified by the library.
+/// The accepted lengths of an RSA key, in bits. Shorter ones are too weak (RFC 7518, 3.3), and the library does not
+/// verify longer ones.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
 
-/// How a `SubjectPublicKeyInfo` begins; the key is what follows. P-256 and P-384: RFC 5480, uncompressed
-/// point (whose first byte, 4, belongs to the key); Ed25519: RFC 8410.
+/// The prefix of a `SubjectPublicKeyInfo`; the key follows it. P-256 and P-384: RFC 5480, uncompressed point (whose
+/// first byte, 4, belongs to the key). Ed25519: RFC 8410.
 const P256: &[u8] = b"\
     \x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\
     \x03\x42\x00";
@@ -30,7 +31,7 @@ const P384: &[u8] =
     b"\x30\x76\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x22\x03\x62\x00";
 const ED25519: &[u8] = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
 
-/// What checks a token.
+/// A key that checks tokens.
 pub(crate) struct Key {
     /// The key itself.
     pub(crate) decoding: DecodingKey,
@@ -38,15 +39,15 @@ pub(crate) struct Key {
     pub(crate) algorithms: Vec<Algorithm>,
 }
 
-/// What tokens are checked with.
+/// The configured source of keys.
 pub(crate) enum Keys {
     /// Nothing is configured.
     None,
-    /// One, whatever a token says of its key.
+    /// One key, whatever a token says about its key.
     One(Key),
-    /// Several, by the names that tokens have for them.
+    /// Several keys, by the names that tokens use for them.
     Set(jwk::KeySet),
-    /// Several that are somewhere else.
+    /// Several keys that must be fetched.
     Remote(Location),
 }
 
@@ -57,20 +58,20 @@ pub(crate) struct NamedKey {
     pub(crate) key: Key,
 }
 
-/// Where a key set is.
+/// The location of a key set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Location {
-    /// There.
+    /// The URL of the set.
     Set(Url),
-    /// Where the discovery document of this issuer says.
+    /// The issuer whose discovery document names the set.
     Discovery(String),
 }
 
-/// What a key can do.
+/// A kind of key.
 struct Kind {
-    /// As a refusal names it.
+    /// Its name in errors.
     name: &'static str,
-    /// What fits it; the first one is accepted where none is configured.
+    /// The algorithms of this kind. The first one is accepted if none is configured.
     algorithms: &'static [Algorithm],
 }
 
@@ -91,19 +92,19 @@ const EC_P256: Kind = Kind { name: "a P-256 key", algorithms: &[Algorithm::ES256
 const EC_P384: Kind = Kind { name: "a P-384 key", algorithms: &[Algorithm::ES384] };
 const ED: Kind = Kind { name: "an Ed25519 key", algorithms: &[Algorithm::EdDSA] };
 
-/// The algorithm of a name (RFC 7518, 3.1; RFC 9864, 2.2). `Ed25519` is the new name of what `EdDSA` is with the one
-/// Edwards curve that is known here, so no key serves anything by it that it didn't serve before.
+/// Returns the algorithm of a name (RFC 7518, 3.1; RFC 9864, 2.2). `Ed25519` is the new name of `EdDSA` with the one
+/// supported Edwards curve, so it lets no key serve anything new.
 pub(crate) fn algorithm(name: &str) -> Option<Algorithm> {
     if name == "Ed25519" { Some(Algorithm::EdDSA) } else { name.parse().ok() }
 }
 
 impl Auth {
-    /// Whether tokens are checked with anything that was configured; else a secret is to be made.
+    /// Returns whether a key is configured. Otherwise a secret is created.
     pub(crate) fn has_key(&self) -> bool {
         self.given().next().is_some()
     }
 
-    /// What there may be one of.
+    /// Returns the configured keys, of which there may be one.
     fn given(&self) -> impl Iterator<Item = &'static str> {
         let given = [
             ("auth.secret", self.secret.is_some()),
@@ -114,10 +115,10 @@ impl Auth {
         given.into_iter().filter(|(_, given)| *given).map(|(key, _)| key)
     }
 
-    /// Where keys are to be looked for.
+    /// Returns the source of keys.
     ///
     /// # Errors
-    /// Two of the ways are given, or one that leads nowhere; what is wrong with a key, or with all of a file's.
+    /// Two sources are configured, or an invalid one. Says what is wrong with a key, or with all keys of a file.
     pub(crate) fn keys(&self) -> Result<Keys, ConfigError> {
         let mut given = self.given();
         if let (Some(one), Some(other)) = (given.next(), given.next()) {
@@ -149,10 +150,10 @@ impl Auth {
         Ok(set)
     }
 
-    /// The key with its algorithms; none where none is configured, so that one is to be made.
+    /// Returns the key with its algorithms, or none if no key is configured and a secret is to be created.
     ///
     /// # Errors
-    /// A key that is none or too weak, algorithms that don't fit it.
+    /// The key is invalid or too weak, or the algorithms don't fit it.
     pub(crate) fn key(&self) -> Result<Option<Key>, ConfigError> {
         let (decoding, kind) = match (&self.secret, &self.public_key) {
             (Some(secret), _) => {
@@ -168,7 +169,7 @@ impl Auth {
                     public(given).map_err(|fault| ConfigError::new("auth.public_key", fault))?;
                 (Some(key), kind)
             }
-            // The one that is going to be made is a shared secret.
+            // The secret to be created is a shared secret.
             (None, None) => (None, SHARED),
         };
         let algorithms = self.fitting(&kind)?;
@@ -201,8 +202,8 @@ impl Auth {
     }
 }
 
-/// A public key and its kind, from PEM or a PEM file. No refusal shows what was given: it may be a secret in
-/// the wrong place.
+/// Reads a public key and its kind, from PEM or a PEM file. No error shows the given text: it may be a secret in the
+/// wrong place.
 fn public(given: &str) -> Result<(DecodingKey, Kind), String> {
     const BEGIN: &str = "-----BEGIN ";
     let file;
@@ -261,7 +262,7 @@ fn strong(bits: usize) -> Result<(), String> {
     Err(format!("is an RSA key of {bits} bits; {least} to {most} are accepted"))
 }
 
-/// What PEM wraps. The library decodes base64 for shared secrets, and tells it from no other.
+/// Decodes the content of PEM. The library offers base64 decoding for shared secrets, which does the same.
 fn der(pem: &str) -> Option<Vec<u8>> {
     let (_, body) = pem.split_once("-----BEGIN PUBLIC KEY-----")?;
     let (body, _) = body.split_once("-----END PUBLIC KEY-----")?;
@@ -270,10 +271,10 @@ fn der(pem: &str) -> Option<Vec<u8>> {
     bytes.try_get_as_bytes().ok().map(<[u8]>::to_vec)
 }
 
-/// A URL that keys may come from: nobody on the way may put in their own.
+/// Parses a URL that keys may come from: nobody on the way may be able to replace them.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Says what is wrong with the URL.
 pub(crate) fn safe(url: &str) -> Result<Url, String> {
     let url: Url = url.parse().map_err(|error| format!("is no URL: {error}"))?;
     if !url.username().is_empty() || url.password().is_some() {

@@ -1,5 +1,5 @@
-//! The layers: what `default.toml` has is the schema, and what the actions declare; a file and the environment may
-//! change its values, no more.
+//! The layers of the configuration. The keys of `default.toml` and the limits that actions declare are the schema. A
+//! file and the environment can only change values.
 
 pub(crate) mod named_sections;
 pub(crate) mod required;
@@ -20,11 +20,11 @@ use super::file::{Holds, TrustedFile};
 /// Every key with its default.
 const DEFAULTS: &str = include_str!("../../../config/default.toml");
 
-/// How the environment's variables begin, and what stands in them for a key's dot.
+/// The prefix of environment variables, and what replaces the dot of a key in them.
 const PREFIX: &str = "PARLOR__";
 const DOT: &str = "__";
 
-/// What a key can hold. There is nothing else in `default.toml`.
+/// The types of values in `default.toml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Value {
     Text(String),
@@ -32,12 +32,12 @@ enum Value {
     List(Vec<String>),
 }
 
-/// Values by dotted key, each taken once, and where each came from. `Debug` shows none: secrets are among them.
+/// Values by dotted key, each taken once, and their sources. `Debug` shows no values, because secrets are among them.
 #[derive(Clone)]
 #[expect(clippy::struct_field_names, reason = "they are what it is named for, beside what belongs to them")]
 pub(super) struct Values {
     values: BTreeMap<String, Value>,
-    /// What a section with a free name has, by keys with `<name>` in the name's place.
+    /// The keys of sections with a free name, with `<name>` in place of the name.
     templates: BTreeMap<String, Value>,
     sources: BTreeMap<String, Source>,
 }
@@ -49,7 +49,7 @@ impl fmt::Debug for Values {
 }
 
 impl Values {
-    /// The defaults, `file` over them, `env` over both.
+    /// Returns the defaults, overridden by `file`, and both by `env`.
     pub(super) fn layered(
         file: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
@@ -70,7 +70,7 @@ impl Values {
         let fault = |fault: &str| ConfigError::of_source(fault, Source::Default);
         let table = DeTable::parse(DEFAULTS).map_err(|error| fault(error.message()))?;
         let mut values = BTreeMap::new();
-        // A bare heading is of a section whose keys are free.
+        // A bare heading belongs to a section with free keys.
         for leaf in leaves(table.get_ref()).into_iter().filter(|leaf| !leaf.value.is_table()) {
             let value = Value::of(leaf.value).ok_or_else(|| fault("a key of a type that isn't known"))?;
             values.insert(leaf.key, value);
@@ -83,7 +83,7 @@ impl Values {
 
     fn lay_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
         let source = |offset: Option<usize>| Source::File(path.to_owned(), offset.map(|at| line(text, at)));
-        // Only what the parser says of it, never the line itself: a secret may stand there.
+        // Only the parser's message is shown, never the line: it may contain a secret.
         let table = DeTable::parse(text).map_err(|error| {
             let at = error.span().map(|span| span.start);
             ConfigError::of_source(format!("not TOML: {}", error.message()), source(at))
@@ -102,7 +102,7 @@ impl Values {
         self.open_section(key).map_err(|error| error.at(source.clone()))?;
         let Some(default) = self.values.get(key) else {
             return match (self.is_section(key), self.above(key)) {
-                // A section's bare heading says nothing, and may.
+                // A bare heading of a section is allowed and has no effect.
                 (true, _) if leaf.value.is_table() => Ok(()),
                 (true, _) => Err(ConfigError::new(key, "a section of keys, not a key itself").at(source)),
                 (false, Some((above, kind))) => {
@@ -114,7 +114,7 @@ impl Values {
         let value =
             Value::of(leaf.value).filter(|value| value.kind() == default.kind()).ok_or_else(|| {
                 let (kind, given) = (default.kind(), leaf.value.type_str());
-                // Of the right type as TOML has it: a number out of range, a list of other things.
+                // The TOML type is right, but the number is out of range, or the list contains other types.
                 let fault = format!("takes {kind}, which this {given} is not");
                 ConfigError::new(key, fault).at(source.clone())
             })?;
@@ -123,7 +123,7 @@ impl Values {
     }
 
     fn lay_variable(&mut self, name: String, text: &str) -> Result<(), ConfigError> {
-        // A shell that reads a value from a file takes its byte order mark along.
+        // A shell that reads a value from a file keeps its byte order mark.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if self.lay_required_variable(&name, text)? {
             return Ok(());
@@ -158,7 +158,7 @@ impl Values {
             .any(|known| known.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')))
     }
 
-    /// The known key that `key` would be a part of, and what it takes.
+    /// Returns the known key that is a prefix of `key`, and its type.
     fn above(&self, key: &str) -> Option<(&str, &'static str)> {
         let above = |known: &str| key.strip_prefix(known).is_some_and(|rest| rest.starts_with('.'));
         self.values
@@ -167,13 +167,13 @@ impl Values {
             .map(|(known, value)| (known.as_str(), value.kind()))
     }
 
-    /// The keys whose values differ.
+    /// Returns the keys whose values differ.
     pub(super) fn differing(&self, other: &Self) -> BTreeSet<String> {
         let keys = self.values.keys().chain(other.values.keys());
         keys.filter(|key| self.values.get(*key) != other.values.get(*key)).cloned().collect()
     }
 
-    /// Takes one key from another.
+    /// Copies one key from another set of values.
     pub(super) fn take(&mut self, key: &str, other: &Self) {
         if let (Some(value), Some(source)) = (other.values.get(key), other.sources.get(key)) {
             self.set(key.to_owned(), value.clone(), source.clone());
@@ -183,7 +183,7 @@ impl Values {
         }
     }
 
-    /// A string.
+    /// Takes a string.
     pub(super) fn text(&mut self, key: &str) -> Result<String, ConfigError> {
         match self.values.remove(key) {
             Some(Value::Text(text)) => Ok(text),
@@ -191,12 +191,12 @@ impl Values {
         }
     }
 
-    /// A string that may be left empty to say nothing.
+    /// Takes a string that may be empty, which means none.
     pub(super) fn optional(&mut self, key: &str) -> Result<Option<String>, ConfigError> {
         Ok(Some(self.text(key)?).filter(|text| !text.is_empty()))
     }
 
-    /// A string that `parse` understands; `takes` says what it would. Not for secrets: a bad value is shown.
+    /// Takes a string and parses it. `takes` describes valid values. Not for secrets: an invalid value is shown.
     pub(super) fn parsed<T>(
         &mut self,
         key: &str,
@@ -207,7 +207,7 @@ impl Values {
         parse(&text).ok_or_else(|| self.fault(key, format!("takes {takes}, which {} is not", shown(&text))))
     }
 
-    /// A list of strings.
+    /// Takes a list of strings.
     pub(super) fn list(&mut self, key: &str) -> Result<Vec<String>, ConfigError> {
         match self.values.remove(key) {
             Some(Value::List(list)) => Ok(list),
@@ -215,7 +215,7 @@ impl Values {
         }
     }
 
-    /// A number within its bounds.
+    /// Takes a number within its range.
     pub(super) fn number<T: TryFrom<u32>>(
         &mut self,
         key: &str,
@@ -231,12 +231,12 @@ impl Values {
         })
     }
 
-    /// A time in milliseconds.
+    /// Takes a time in milliseconds.
     pub(super) fn millis(&mut self, key: &str, bounds: RangeInclusive<u32>) -> Result<Duration, ConfigError> {
         self.number(key, bounds).map(Duration::from_millis)
     }
 
-    /// A time in seconds.
+    /// Takes a time in seconds.
     pub(super) fn seconds(
         &mut self,
         key: &str,
@@ -245,12 +245,12 @@ impl Values {
         self.number(key, bounds).map(Duration::from_secs)
     }
 
-    /// A fault of a value that was taken.
+    /// Returns the error of a value that was taken.
     pub(super) fn fault(&self, key: &str, fault: impl Into<String>) -> ConfigError {
         self.locate(ConfigError::new(key, fault))
     }
 
-    /// Adds where the value at fault came from.
+    /// Adds the value's source to an error.
     pub(super) fn locate(&self, error: ConfigError) -> ConfigError {
         match error.key().and_then(|key| self.sources.get(key)).cloned() {
             Some(source) => error.at(source),
@@ -258,7 +258,7 @@ impl Values {
         }
     }
 
-    /// That each key of `default.toml` was taken: one that nothing reads would be a promise not kept.
+    /// Checks that each key of `default.toml` was taken: a key that nothing reads would be a false promise.
     pub(super) fn all_read(&self) -> Result<(), ConfigError> {
         match self.values.keys().next() {
             None => Ok(()),
@@ -291,7 +291,8 @@ impl Value {
     }
 }
 
-/// The keys of an action: what is said beside its function. Zero stands for what is left open there.
+/// Returns the keys of an action with the limits declared beside its function. Zero stands for a limit that is not
+/// declared.
 fn of_action(action: &Action) -> [(String, Value); 5] {
     let Limits { per_minute, burst, max_bytes, timeout_ms, max_in_flight, .. } = action.limits;
     let or_zero = |number: Option<u32>| number.map_or(0, i64::from);
@@ -306,7 +307,7 @@ fn of_action(action: &Action) -> [(String, Value); 5] {
     .map(|(key, number)| (format!("actions.{}.{key}", action.name), Value::Number(number)))
 }
 
-/// A key as TOML has it: anything but a table with something in it.
+/// A key of TOML: anything except a table with content.
 struct Leaf<'a> {
     key: String,
     offset: usize,
@@ -317,7 +318,7 @@ fn leaves<'a>(table: &'a DeTable<'a>) -> Vec<Leaf<'a>> {
     let mut found = Vec::new();
     for (name, value) in table {
         let (offset, value) = (name.span().start, value.get_ref());
-        // A quoted name with a dot in it is not two names.
+        // A quoted name with a dot is one name.
         let key = match name.get_ref() {
             odd if odd.is_empty() || odd.contains('.') => format!("{odd:?}"),
             name => name.to_string(),
@@ -332,7 +333,7 @@ fn leaves<'a>(table: &'a DeTable<'a>) -> Vec<Leaf<'a>> {
     found
 }
 
-/// The variable that sets a key.
+/// Returns the variable that sets a key.
 pub(super) fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', DOT).to_uppercase())
 }
@@ -342,7 +343,7 @@ fn read(path: &Path) -> Result<String, ConfigError> {
     read.map_err(|fault| ConfigError::of_source(fault, Source::File(path.to_owned(), None)))
 }
 
-/// The line at an offset, from 1.
+/// Returns the line at an offset, counted from 1.
 fn line(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
 }

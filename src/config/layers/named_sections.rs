@@ -1,5 +1,5 @@
-//! Sections whose name is free. `default.toml` has one with [`NAME`] in the name's place: its keys, and their defaults,
-//! are those of each section that the file or the environment names, and no others are known there either.
+//! Sections with a free name. `default.toml` has one with [`NAME`] in place of the name. Each section that the file or
+//! the environment names has exactly its keys and defaults.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,19 +7,19 @@ use super::{DOT, PREFIX, Value, Values, variable};
 use crate::config::ConfigError;
 use crate::config::error::Source;
 
-/// Stands for the name.
+/// Stands for the name in `default.toml`.
 const NAME: &str = "<name>";
 
-/// The longest name, in bytes: what an error repeats of a frame's `action`.
+/// The longest name, in bytes: as much as an error repeats of a frame's `action`.
 const MAX_NAME_BYTES: usize = 64;
 
-/// Takes what is of sections with free names out of what `default.toml` has.
+/// Removes the keys of sections with free names from the defaults, and returns them.
 pub(super) fn take_templates(values: &mut BTreeMap<String, Value>) -> BTreeMap<String, Value> {
     values.extract_if(.., |key, _| key.split('.').nth(1) == Some(NAME)).collect()
 }
 
 impl Values {
-    /// The names that were given in a section such as `functions`.
+    /// Returns the names that were given in a section such as `functions`.
     pub(in crate::config) fn names(&self, section: &str) -> BTreeSet<String> {
         let of_section = |key: &String| {
             let (above, rest) = key.split_once('.')?;
@@ -28,7 +28,7 @@ impl Values {
         self.values.keys().filter_map(of_section).collect()
     }
 
-    /// Makes the section with a free name that a key is in, or is itself, where it isn't there yet.
+    /// Creates the section with a free name that a key belongs to or names, if it doesn't exist yet.
     pub(super) fn open_section(&mut self, key: &str) -> Result<(), ConfigError> {
         let mut parts = key.split('.');
         let (Some(above), Some(name)) = (parts.next(), parts.next()) else { return Ok(()) };
@@ -51,7 +51,7 @@ impl Values {
         Ok(())
     }
 
-    /// The same for a variable that sets one of such a section's keys.
+    /// Does the same for a variable that sets a key of such a section.
     pub(super) fn open_section_of_variable(&mut self, name: &str) -> Result<(), ConfigError> {
         let key = name.strip_prefix(PREFIX).unwrap_or_default().replace(DOT, ".").to_lowercase();
         let mut parts = key.splitn(3, '.');
@@ -63,7 +63,7 @@ impl Values {
     }
 }
 
-/// Written in capitals, and with what stands for a dot beside it, it can still be told from all else.
+/// Returns whether a name stays unambiguous in the name of a variable, in capitals and between the separators.
 fn is_name(name: &str) -> bool {
     let word = |word: &str| {
         !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())

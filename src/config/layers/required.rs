@@ -1,6 +1,6 @@
-//! `[auth.require]`: a section whose keys are free, because they are the names of claims.
+//! `[auth.require]`: a section with free keys, because they are the names of claims.
 //!
-//! Values are kept as texts, whatever TOML type they were written in: the environment has nothing else.
+//! Values are stored as texts, whatever their TOML type: the environment only has texts.
 
 use std::collections::BTreeMap;
 
@@ -10,19 +10,19 @@ use super::{Leaf, PREFIX, Value, Values};
 use crate::config::ConfigError;
 use crate::config::error::Source;
 
-/// How the section's keys begin, in a file and in the environment.
+/// The prefix of the section's keys, in a file and in the environment.
 const SECTION: &str = "auth.require.";
 const VARIABLES: &str = "AUTH__REQUIRE__";
 
-/// Claims that have a check of their own.
+/// Claims that have their own check.
 const CHECKED: &[&str] = &["exp", "nbf", "iat", "iss", "aud"];
 
 impl Values {
-    /// Takes a key of a file, where it is in the section; whether it is.
+    /// Applies a key of a file, if it is in the section. Returns whether it is.
     pub(super) fn lay_required(&mut self, leaf: &Leaf<'_>, source: &Source) -> Result<bool, ConfigError> {
         let key = leaf.key.as_str();
         if key == SECTION.trim_end_matches('.') {
-            // A bare heading says nothing.
+            // A bare heading has no effect.
             let fault = || ConfigError::new(key, "a section of keys, not a key itself").at(source.clone());
             return if leaf.value.is_table() { Ok(true) } else { Err(fault()) };
         }
@@ -42,7 +42,7 @@ impl Values {
         Ok(true)
     }
 
-    /// Takes a variable, where it sets a key of the section; whether it does. A claim's name is in lower case there.
+    /// Applies a variable, if it sets a key of the section. Returns whether it does. The claim's name is in lower case.
     pub(super) fn lay_required_variable(&mut self, name: &str, text: &str) -> Result<bool, ConfigError> {
         let claim = name.strip_prefix(PREFIX).and_then(|key| key.strip_prefix(VARIABLES));
         let Some(claim) = claim.filter(|claim| !claim.is_empty()) else { return Ok(false) };
@@ -68,7 +68,7 @@ impl Values {
         Ok(())
     }
 
-    /// Claims with the values that they must have.
+    /// Takes the claims with their required values.
     pub(in crate::config) fn required_claims(&mut self) -> BTreeMap<String, String> {
         let taken = self.values.extract_if(.., |key, _| key.starts_with(SECTION));
         let text = |(key, value): (String, Value)| match value {
@@ -79,7 +79,7 @@ impl Values {
     }
 }
 
-/// The claim that a key names. One with a dot in it stands in quotes, as `leaves` writes it.
+/// Returns the claim that a key names. A claim with a dot is quoted, as `leaves` writes it.
 fn claim(key: &str) -> String {
     let claim = key.strip_prefix(SECTION).unwrap_or(key);
     serde_json::from_str(claim).ok().filter(|_| claim.starts_with('"')).unwrap_or_else(|| claim.to_owned())

@@ -1,4 +1,4 @@
-//! Sections whose name is free.
+//! Sections with a free name.
 
 use super::*;
 
@@ -127,7 +127,7 @@ fn every_number_of_a_function_is_bounded() {
             assert!(error.starts_with(&format!("functions.a.{key}: ")), "{error}");
             assert!(error.ends_with(&format!("(PARLOR__{name})")), "{error}");
         }
-        // Where the default is zero it stands for what is said elsewhere.
+        // A default of zero stands for a setting elsewhere.
         assert_eq!(of("0").is_ok(), default.as_integer() == Some(0), "{key}");
     }
 }

@@ -1,4 +1,4 @@
-//! `[hooks]`: strict sections, off without a URL.
+//! `[hooks]`: strict sections that are off without a URL.
 
 use super::*;
 use crate::config::OnFailure;

@@ -1,4 +1,4 @@
-//! What loads, and what comes of it.
+//! Configurations that load, and their values.
 
 pub(crate) mod functions;
 pub(crate) mod hooks;
@@ -21,7 +21,7 @@ fn file(toml: &str) -> Result<Config, String> {
     load(Some(toml), &[])
 }
 
-/// A refusal as it is shown, the file's path in it shortened.
+/// Loads a configuration. In an error, the file's path is shortened.
 fn load(toml: Option<&str>, variables: &[(&str, &str)]) -> Result<Config, String> {
     let variables = variables.iter().map(|(name, text)| (format!("PARLOR__{name}"), (*text).to_owned()));
     let Some(toml) = toml else {
@@ -176,7 +176,7 @@ fn every_number_is_bounded() {
             assert!(error.starts_with(&format!("{section}.{key}: ")), "{error}");
             assert!(error.ends_with(&format!("(PARLOR__{name})")), "{error}");
         }
-        // Zero is a value of these alone: each says in default.toml what it means there.
+        // Only these accept zero: default.toml says for each what it means.
         let may_be_zero = section != "admin"
             && matches!(
                 key.as_str(),

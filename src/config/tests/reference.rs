@@ -111,7 +111,7 @@ fn refusal(key: &str, value: &str) -> Option<String> {
     loaded.err().map(|error| error.to_string())
 }
 
-/// What a key accepts, in the words of the code that refuses other values.
+/// Returns what a key accepts, in the words of the code that refuses other values.
 fn accepted(key: &Key) -> Option<String> {
     let default = format!("value = {}", key.default).parse::<toml::Table>().unwrap();
     match default.get("value").unwrap() {
@@ -125,7 +125,7 @@ fn accepted(key: &Key) -> Option<String> {
         Value::String(_) => {
             let error = refusal(&key.name, "?")?;
             let takes = error.split_once("takes ").and_then(|(_, rest)| rest.split_once(", which"));
-            // Another refusal is of what the key needs beside it.
+            // Any other refusal is about a setting that the key needs beside it.
             takes.map(|(values, _)| values.to_owned())
         }
         _ => Some("a list".to_owned()),
@@ -144,7 +144,7 @@ fn grouped(digits: &str) -> String {
     grouped
 }
 
-/// A comment as Markdown: outside of code no character means anything there.
+/// Returns a comment as Markdown: outside of code no character has a special meaning.
 fn prose(comment: &str) -> String {
     let parts = comment.trim_end().split('`').enumerate();
     let escaped = parts.map(|(at, part)| match at % 2 {
@@ -198,7 +198,7 @@ fn page() -> String {
     page
 }
 
-/// Keys of a hook that mean the same as a function's.
+/// Lists keys of a hook that mean the same as a function's.
 fn as_of_functions(section: &str, keys: &[&Key]) -> String {
     let mut table = format!("\nFurther keys of `[{section}]`, as of [a function](#functionsname):\n\n");
     table.push_str("| key | default | accepts | change |\n| --- | --- | --- | --- |\n");
@@ -218,7 +218,7 @@ fn as_of_functions(section: &str, keys: &[&Key]) -> String {
     table
 }
 
-/// The limits of each built-in action.
+/// Lists the limits of each built-in action.
 fn actions() -> String {
     let mut table = String::from(
         "\n| action | `per_minute` | `burst` | `max_bytes` | `timeout_ms` | `max_in_flight` |\n",

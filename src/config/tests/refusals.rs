@@ -1,4 +1,4 @@
-//! What refuses, and what a refusal says.
+//! Configurations that are refused, and the errors.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::*;
 
-/// Stands in every secret here, and may stand in nothing that is shown.
+/// Part of every secret here. It must not appear in anything that is shown.
 const MARK: &str = "hunter2";
 
 #[test]
@@ -212,7 +212,7 @@ fn secrets_are_never_shown() {
     }
 }
 
-/// One of each type, and one that isn't there.
+/// One key of each type, and one that doesn't exist.
 const KEYS: [&str; 8] = [
     "LISTEN",
     "MONGODB__DATABASE",
