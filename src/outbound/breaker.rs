@@ -1,18 +1,19 @@
-//! Leaves a receiver alone that fails, and first of all the callers whose requests make it fail.
+//! A circuit breaker for a receiver that fails. It first holds back the callers whose requests make it fail.
 //!
-//! A caller's own text can make a receiver answer 500, hang, or close the connection. So failures count by caller first:
-//! after so many in a row a caller is held back alone, for a while, and then one request of theirs probes. All others go
-//! on. The breaker opens for everybody only where no single caller can be the cause:
+//! A caller's own text can make a receiver answer 500, hang, or close the connection. So failures count by caller
+//! first. After a number of failures in a row only this caller is held back, for a while, and then one request of this
+//! caller probes. All other callers go on. The breaker opens for everybody only if no single caller can be the cause:
 //!
-//! - so many requests in a row found no connection at all, or
-//! - so many in a row failed, and they came from several callers ([`Settings::callers`]).
+//! - a number of requests in a row found no connection at all, or
 //!
-//! An open breaker makes no request for a while, then a single one. Where that answers, all go again. Where it finds no
-//! connection, the breaker opens again. Where it fails in another way, the caller may be the cause: the next probe is
-//! another caller's, and only several such callers open it again.
+//! - a number of requests in a row failed, and they came from several callers ([`Settings::callers`]).
 //!
-//! Our own, for the libraries for it let every caller through while they probe: a receiver that just comes back would
-//! be met by all who wait.
+//! An open breaker makes no request for a while, then a single one. If it is answered, all requests are made again. If
+//! it finds no connection, the breaker opens again. If it fails in another way, the caller may be the cause: the next
+//! probe is another caller's, and only several such callers open it again.
+//!
+//! No library is used, because the existing ones let every caller through while they probe: all waiting requests would
+//! hit a receiver that has just come back.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ use moka::sync::Cache;
 
 use crate::telemetry::metrics::OutboundMetrics;
 
-/// A caller, by a hash of the id.
+/// A caller, as a hash of its id.
 pub(super) type Caller = u64;
 
 #[derive(Clone, Copy, Debug)]
@@ -31,9 +32,9 @@ pub(super) struct Settings {
     pub(super) failures: u32,
     /// Different callers among these.
     pub(super) callers: usize,
-    /// For how long no request is made.
+    /// How long no request is made.
     pub(super) rest: Duration,
-    /// Callers whose failures are remembered.
+    /// The most callers whose failures are remembered.
     pub(super) remembered: u64,
 }
 
@@ -41,73 +42,74 @@ pub(super) struct Settings {
 pub(super) struct Breaker {
     settings: Settings,
     state: Mutex<State>,
-    /// The callers whose last request failed. One that fits no more is forgotten: the caller begins with no failure.
+    /// The callers whose last request failed. An entry that no longer fits is forgotten: its caller starts without
+    /// failures.
     failing: Cache<Caller, Arc<Mutex<Failing>>>,
     metrics: Arc<OutboundMetrics>,
 }
 
-/// For everybody.
+/// The state for all callers.
 #[derive(Debug)]
 enum State {
     /// Requests are made.
     Closed(Row),
-    /// None is made until then.
+    /// No request is made until this time.
     Open(Instant),
-    /// One at a time is made, and its end decides.
+    /// One request at a time is made, and its outcome decides.
     HalfOpen {
         probing: bool,
-        /// Callers whose probes failed. They may not probe again until then.
+        /// Callers whose probes failed. They may not probe again until `until`.
         failed: Vec<Caller>,
         until: Instant,
     },
 }
 
-/// Failures since the last request that was answered.
+/// The failures since the last request that was answered.
 #[derive(Debug, Default)]
 struct Row {
     failures: u32,
     unconnected: u32,
-    /// As many different callers as matter.
+    /// The different callers, up to the number that matters.
     callers: Vec<Caller>,
     /// When the last request before them was answered.
     answered: Option<Instant>,
 }
 
-/// For one caller.
+/// The failures of one caller.
 #[derive(Debug)]
 struct Failing {
     failures: u32,
     since: Instant,
-    /// Held back until then.
+    /// The caller is held back until this time.
     until: Option<Instant>,
     probing: bool,
 }
 
-/// Why no request is made.
+/// The reason why no request is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// The receiver is left alone.
+    /// The breaker is open.
     Open,
     /// The caller is held back. `others`: meanwhile the receiver answered other requests.
     HeldBack { others: bool },
 }
 
-/// How a request ended.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
     /// The receiver answered.
     Answered,
-    /// There was no connection: no caller can cause that.
+    /// There was no connection. No caller can cause that.
     Unconnected,
-    /// In a way that the request itself may have caused.
+    /// The request failed in a way that it may have caused itself.
     Failed,
 }
 
-/// A request that may be made. It failed, unless it is said how it [`ended`](Self::ended).
+/// A request that may be made. It counts as failed unless [`ended`](Self::ended) is called.
 pub(super) struct Attempt<'a> {
     breaker: &'a Breaker,
     caller: Caller,
-    /// It probes for everybody.
+    /// Whether the request probes for all callers.
     probe: bool,
     end: Ended,
 }
@@ -128,7 +130,7 @@ impl Breaker {
         Self { settings, state: Mutex::new(State::Closed(Row::default())), failing, metrics }
     }
 
-    /// A request, where one may be made.
+    /// Returns an attempt if a request may be made.
     pub(super) fn attempt(&self, caller: Caller) -> Result<Attempt<'_>, Refused> {
         if self.is_open() {
             return Err(Refused::Open);
@@ -138,7 +140,7 @@ impl Breaker {
         Ok(Attempt { breaker: self, caller, probe, end: Ended::Failed })
     }
 
-    /// Whether nobody may ask now, whoever it is.
+    /// Returns whether no caller may make a request now.
     fn is_open(&self) -> bool {
         match &*lock(&self.state) {
             State::Closed(_) => false,
@@ -147,7 +149,7 @@ impl Breaker {
         }
     }
 
-    /// Whether the caller isn't held back.
+    /// Fails if the caller is held back.
     fn may_call(&self, caller: Caller) -> Result<(), Refused> {
         let Some(failing) = self.failing.get(&caller) else { return Ok(()) };
         let mut failing = lock(&failing);
@@ -161,14 +163,14 @@ impl Breaker {
         Ok(())
     }
 
-    /// The caller's turn to probe was not used.
+    /// Gives back the caller's turn to probe, which was not used.
     fn gave_up_probe(&self, caller: Caller) {
         if let Some(failing) = self.failing.get(&caller) {
             lock(&failing).probing = false;
         }
     }
 
-    /// Whether the receiver isn't left alone; true where the request probes.
+    /// Fails if the breaker is open. Returns whether the request probes.
     fn may_ask(&self, caller: Caller) -> Result<bool, Refused> {
         let mut state = lock(&self.state);
         let now = Instant::now();
@@ -201,7 +203,7 @@ impl Breaker {
         }
     }
 
-    /// What a request that ended makes of its caller's state.
+    /// Records the outcome of a request for its caller.
     fn after_own(&self, caller: Caller, end: Ended) {
         if end == Ended::Answered {
             if self.failing.contains_key(&caller) {
@@ -219,7 +221,8 @@ impl Breaker {
         }
     }
 
-    /// What it makes of everybody's. One that was begun before the breaker opened changes nothing any more.
+    /// Records the outcome of a request for all callers. A request that started before the breaker opened no longer
+    /// changes anything.
     fn after(&self, caller: Caller, probe: bool, end: Ended) {
         let Settings { failures, callers, rest, .. } = self.settings;
         let mut state = lock(&self.state);
@@ -265,7 +268,7 @@ impl Breaker {
     }
 }
 
-/// After this long without a request a caller's failures are forgotten, or after the rest where that is longer.
+/// A caller's failures are forgotten after this long without a request, or after [`Settings::rest`] if that is longer.
 const FORGOTTEN_AFTER: Duration = Duration::from_mins(5);
 
 fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -273,7 +276,7 @@ fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Attempt<'_> {
-    /// Says how it ended.
+    /// Sets the outcome.
     pub(super) fn ended(mut self, end: Ended) {
         self.end = end;
     }
@@ -300,7 +303,7 @@ mod tests {
         Breaker::new(Settings { failures, callers, rest, remembered: 100 }, metrics)
     }
 
-    /// Makes a request that ends so. Returns why none was made, where none was.
+    /// Makes a request with this outcome. Returns why it was refused, if it was.
     fn end(breaker: &Breaker, caller: Caller, end: Ended) -> Option<Refused> {
         match breaker.attempt(caller) {
             Ok(attempt) => {

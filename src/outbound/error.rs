@@ -1,4 +1,4 @@
-//! How a request fails, and why an address can't be used at all.
+//! The ways in which a request fails.
 
 use std::error::Error;
 use std::fmt;
@@ -6,29 +6,29 @@ use std::fmt;
 use super::breaker::Ended;
 use crate::config::url::UnusableUrl;
 
-/// There was no good answer.
+/// The reason why there is no valid answer.
 #[derive(Debug)]
 pub enum OutboundError {
-    /// As many requests as may be are under way.
+    /// Too many requests are in flight.
     Busy,
-    /// As many requests of this caller as may be are under way.
+    /// Too many requests of this caller are in flight.
     CallerBusy,
-    /// It failed again and again, and is left alone for a while.
+    /// The receiver failed repeatedly, and gets no requests for a while.
     Open,
-    /// The caller's requests failed again and again, and the caller is held back for a while.
+    /// The caller's requests failed repeatedly, and the caller is held back for a while.
     HeldBack {
-        /// Meanwhile the receiver answered requests of others.
+        /// Meanwhile the receiver answered requests of other callers.
         others: bool,
     },
-    /// There is nobody there.
+    /// No connection could be made.
     Connect(reqwest::Error),
-    /// The connection broke before the answer was whole.
+    /// The connection broke before the answer was complete.
     Broken(reqwest::Error),
-    /// It took too long.
+    /// The answer took too long.
     Timeout,
     /// The status is not 2xx.
     Status(u16),
-    /// The answer has more bytes than these.
+    /// The answer has more than this number of bytes.
     TooLarge(usize),
 }
 
@@ -38,24 +38,25 @@ impl OutboundError {
         if error.is_connect() { Self::Connect(error) } else { Self::Broken(error) }
     }
 
-    /// What it says of the receiver: it is not there, or it failed at this request. The second may be the request's own
-    /// fault. An answer that is only refused or too large shows that the receiver works.
+    /// Returns what the error says about the receiver: it is unreachable, or it failed at this request. The second may
+    /// be the request's own fault. An answer that is refused or too large shows that the receiver works.
     pub(super) fn ended(&self) -> Ended {
         match self {
             Self::Connect(_) => Ended::Unconnected,
             Self::Broken(_) | Self::Timeout => Ended::Failed,
             Self::Status(status) if *status >= 500 => Ended::Failed,
-            // A status below 500, or too large an answer: it works. Of the rest no request was made.
+            // After a status below 500 or too large an answer, the receiver works. In the other cases no request was
+            // made.
             _ => Ended::Answered,
         }
     }
 
-    /// Whether no request was made at all.
+    /// Returns whether no request was made at all.
     pub(crate) fn is_not_begun(&self) -> bool {
         matches!(self, Self::Busy | Self::CallerBusy | Self::Open | Self::HeldBack { .. })
     }
 
-    /// As metrics count it.
+    /// Returns the label for metrics.
     pub(super) fn label(&self) -> &'static str {
         match self {
             Self::Busy => "busy",
@@ -91,7 +92,7 @@ impl fmt::Display for OutboundError {
 
 impl Error for OutboundError {}
 
-/// An error with all of its causes: the first one alone says but that there was one.
+/// Returns an error with all of its causes. The first one alone does not say what failed.
 fn chain(error: &dyn Error) -> String {
     let mut said = error.to_string();
     let mut cause = error.source();

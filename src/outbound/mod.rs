@@ -1,11 +1,12 @@
-//! Requests to the application's own servers: its functions and hooks. One signed POST of JSON, and the answer's body.
+//! Requests to the application's own servers: its functions and webhooks. Each is one signed POST of JSON, and the
+//! answer's body is returned.
 //!
-//! It promises that a receiver that hangs, dies or raves costs nobody but its own callers: every request has a
-//! deadline, only so many are under way at once, of these only some for one caller, an answer is read up to its bound,
-//! redirects are not followed, and after repeated failures none is made for a while ([`breaker`]). Connections are kept and used again. Nothing is
-//! tried twice here: what may be repeated only the caller knows.
+//! A receiver that hangs, dies or answers wrongly affects only its own callers. Every request has a deadline. The
+//! number of requests in flight is limited, in all and for each caller. An answer is read up to its limit, and
+//! redirects are not followed. After repeated failures no request is made for a while ([`breaker`]). Connections are
+//! kept and reused. Requests are never retried here: only the caller knows which may be repeated.
 //!
-//! No error and no log line holds a URL, for it may have a key in it, nor anything of a body.
+//! No error and no log line contains a URL, because it may have a key in it, or anything of a body.
 
 pub(crate) mod breaker;
 pub(crate) mod error;
@@ -31,11 +32,11 @@ use crate::config;
 use crate::config::url::{self, UnusableUrl};
 use crate::telemetry::metrics::{Metrics, OutboundMetrics};
 
-/// How long a connection without a request is kept: less than the 5 s after which Node closes it, for a request that
-/// meets the close is lost, and must not be tried again.
+/// How long a connection without a request is kept. It is less than the 5 s after which Node closes it: a request that
+/// meets the close is lost, and must not be retried.
 const IDLE: Duration = Duration::from_secs(4);
 
-/// One address that takes signed requests.
+/// One address that receives signed requests.
 #[derive(Debug)]
 pub struct Receiver {
     url: Url,
@@ -46,18 +47,19 @@ pub struct Receiver {
     in_flight: Semaphore,
     shares: Shares,
     breaker: Breaker,
-    /// Tells callers apart. With a key of its own, so that nobody can choose an id that is taken for another's.
+    /// Hashes callers. It has a random key, so that nobody can choose an id that collides with another one.
     callers: RandomState,
-    /// Requests that were answered with 2xx.
+    /// The number of requests that were answered with 2xx.
     answered: AtomicU64,
     metrics: Arc<OutboundMetrics>,
 }
 
 impl Receiver {
-    /// As configured; `name` is what logs and metrics call it: the section, `functions.translate`.
+    /// Creates a receiver from its configuration. `name` is its name in logs and metrics: the section,
+    /// `functions.translate`.
     ///
     /// # Errors
-    /// The URL is none, or this machine has no certificates to trust where it is one of https.
+    /// The URL is invalid, or it is https and this machine has no trusted certificates.
     pub fn new(name: &str, settings: &config::Receiver, metrics: &Arc<Metrics>) -> Result<Self, UnusableUrl> {
         let url = url::parse(settings.url.expose())?;
         let metrics = Arc::new(metrics.outbound(name));
@@ -67,7 +69,7 @@ impl Receiver {
             .no_proxy()
             .pool_idle_timeout(IDLE)
             .user_agent(concat!("parlor/", env!("CARGO_PKG_VERSION")));
-        // The system's certificates are looked for where they are needed alone: an image may have none.
+        // The system's certificates are only loaded if they are needed: an image may have none.
         let client = if url.scheme() == "https" { client } else { client.tls_certs_only([]) };
         Ok(Self {
             url,
@@ -92,15 +94,15 @@ impl Receiver {
         })
     }
 
-    /// How many requests were answered with 2xx by now.
+    /// Returns the number of requests that were answered with 2xx so far.
     pub(crate) fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// Posts a body of JSON, signed, and gives the body of the answer where its status is 2xx. `caller` is whose request
-    /// it is: failures and shares count by it.
+    /// Posts a signed JSON body, and returns the body of the answer if its status is 2xx. Failures and permits count by
+    /// `caller`.
     ///
-    /// Dropped half way it counts as failed.
+    /// A call that is dropped half way counts as failed.
     ///
     /// # Errors
     /// There was no such answer.

@@ -1,16 +1,16 @@
-//! How many requests of one caller are under way: one whose requests hang must not take all places.
+//! Limits the requests of one caller that are in flight, so that a caller whose requests hang can't take all permits.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Only callers with a request under way are in it, so it holds no more than may be under way in all.
+/// Contains only callers with a request in flight, so it never holds more entries than there may be requests in all.
 #[derive(Debug)]
 pub(super) struct Shares {
     most: usize,
     taken: Mutex<HashMap<u64, usize>>,
 }
 
-/// A place of one caller, until it is dropped.
+/// A permit of one caller. Dropping it gives it back.
 pub(super) struct Share<'a> {
     shares: &'a Shares,
     caller: u64,
@@ -21,7 +21,7 @@ impl Shares {
         Self { most, taken: Mutex::default() }
     }
 
-    /// A place, where the caller has fewer than may be.
+    /// Returns a permit if the caller has fewer than the limit.
     pub(super) fn take(&self, caller: u64) -> Option<Share<'_>> {
         let mut taken = self.taken();
         let own = taken.entry(caller).or_default();

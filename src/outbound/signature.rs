@@ -1,7 +1,7 @@
-//! How a receiver knows that a request is Parlor's, whole and recent: `Parlor-Signature: t=<seconds>,v1=<hex>`, where
-//! `v1` is the HMAC-SHA256 of `<seconds>.<body>` under the secret that both sides have.
+//! Signs requests, so that a receiver can check that a request is Parlor's, complete and recent: `Parlor-Signature:
+//! t=<seconds>,v1=<hex>`, where `v1` is the HMAC-SHA256 of `<seconds>.<body>` under the shared secret.
 //!
-//! The time is the Unix one. A receiver refuses what is older than some minutes, so that nobody can replay it.
+//! The time is Unix time. A receiver refuses requests that are older than some minutes, so that nobody can replay them.
 
 use std::fmt::{self, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -26,9 +26,9 @@ impl Signer {
         Self(hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes()))
     }
 
-    /// The header's value for a body that is sent now.
+    /// Returns the header's value for a body that is sent now.
     pub(super) fn sign(&self, body: &[u8]) -> String {
-        // Before 1970 nothing is signed well.
+        // If the clock is before 1970, no signature is valid.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.sign_at(now.as_secs(), body)
     }
