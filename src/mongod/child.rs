@@ -1,8 +1,8 @@
-//! The `mongod` process: started, watched, ended and reaped.
+//! The `mongod` process: starts, watches, ends and reaps it.
 //!
-//! A thread of its own starts the child and waits for it. The signal that the kernel sends on the parent's
-//! death goes out when the *thread* dies that started the child: from a thread of the runtime, which may
-//! retire or end with a test, the database would be ended while the server still lives.
+//! A separate thread starts the child and waits for it. When the *thread* that started the child dies, the kernel sends
+//! the child the parent-death signal. A thread of the runtime may end with a test, or because it is idle, and that
+//! would end the database while the server still runs.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -18,23 +18,24 @@ use tokio::time::timeout;
 
 use super::command;
 
-/// How long a child may take to end by SIGTERM before SIGKILL, where that blocks a thread: shorter than for an orderly stop.
+/// How long a child may take to end by SIGTERM before SIGKILL, if the wait blocks a thread. It is shorter than for an
+/// orderly stop.
 const END_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long the kernel may take to clear away a killed process.
+/// How long the kernel may take to remove a killed process.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 
 /// A child process that doesn't outlive this value.
 #[derive(Debug)]
 pub(super) struct Child {
     pid: u32,
-    // `Some` once it ended; closed without it where its status could not be learned.
+    // `Some` after the process has ended. Closed without a value if its status could not be read.
     status: watch::Receiver<Option<ExitStatus>>,
 }
 
 impl Child {
-    /// Starts `command`, silent and in a process group of its own: Ctrl-C at the terminal goes to the whole
-    /// group of the server, and must not end the database before the server has drained.
+    /// Starts `command` without output, in its own process group. Ctrl-C at the terminal goes to the whole group of the
+    /// server, and must not end the database before the server has drained.
     pub(super) fn spawn(mut command: Command) -> io::Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         let (started, pid) = mpsc::sync_channel(1);
@@ -44,7 +45,7 @@ impl Child {
                 Ok(process) => process,
                 Err(cause) => return drop(started.send(Err(cause))),
             };
-            // Nobody waiting any more is no reason to leave the process unreaped.
+            // The process must be reaped, even if nobody waits any more.
             drop(started.send(Ok(process.id())));
             if let Ok(status) = process.wait() {
                 ended.send_replace(Some(status));
@@ -62,13 +63,13 @@ impl Child {
         self.status.borrow().is_none() && self.status.has_changed().is_ok()
     }
 
-    /// Waits until the process is gone. `None`: it is, and how it ended is not known.
+    /// Waits until the process is gone. `None` means that its status is unknown.
     pub(super) async fn exited(&self) -> Option<ExitStatus> {
         let mut status = self.status.clone();
         status.wait_for(Option::is_some).await.ok().and_then(|status| *status)
     }
 
-    /// Ends the process and waits until it is gone: SIGTERM, and past `limit` SIGKILL.
+    /// Ends the process and waits until it is gone. Sends SIGTERM, and SIGKILL after `limit`.
     pub(super) async fn stop(&self, limit: Duration) {
         for (signal, limit) in [(Signal::TERM, limit), (Signal::KILL, KILL_LIMIT)] {
             self.signal(signal);
@@ -78,7 +79,7 @@ impl Child {
         }
     }
 
-    /// The same for who can't wait: it blocks for some seconds at most.
+    /// Ends the process as [`Self::stop`] does, for callers that can't await. Blocks for some seconds at most.
     pub(super) fn end(&self) {
         for (signal, limit) in [(Signal::TERM, END_LIMIT), (Signal::KILL, KILL_LIMIT)] {
             self.signal(signal);
@@ -90,7 +91,7 @@ impl Child {
     }
 
     fn signal(&self, signal: Signal) {
-        // Once reaped, its id may be another's.
+        // After the process is reaped, its id may belong to another process.
         if self.is_running() && !command::signal(signal, self.pid) {
             tracing::warn!(pid = self.pid, ?signal, "could not signal the private MongoDB");
         }
@@ -103,8 +104,8 @@ impl Drop for Child {
     }
 }
 
-/// The `setpriv` through which a child asks the kernel for SIGTERM when its parent dies. `None` where there
-/// is none, or one that can't (busybox has such a one).
+/// Returns the `setpriv` through which a child asks the kernel for SIGTERM when its parent dies. `None` if there is
+/// none, or one without this option (as in busybox).
 pub(super) async fn setpriv() -> Option<PathBuf> {
     let setpriv = command::which("setpriv", &std::env::var_os("PATH")?)?;
     let mut probe = command::command(&setpriv);

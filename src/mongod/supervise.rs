@@ -1,5 +1,5 @@
-//! Keeps the private `mongod` running: one that ends unasked, killed for its memory or gone for want of disk, is started again
-//! on its files and its port, so that whoever waits for it finds it again.
+//! Keeps the embedded `mongod` running. If it exits unexpectedly (killed for its memory, or because the disk is full),
+//! it is restarted on its files and its port, so that clients find it again.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,13 +13,13 @@ use super::child::Child;
 use super::data_dir::Home;
 use super::{EmbeddedError, START_LIMIT, STOP_LIMIT, primary, start_error};
 
-/// The pause before one that ended is started again; each time after that which comes soon it is twice as long.
+/// The pause before a restart. It doubles with each exit that follows soon.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// The longest pause. One that ran for longer than this is started again after the shortest.
+/// The longest pause. After a run that lasted longer than this, the pause is the shortest again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// What is run, and on which files.
+/// The program to run, and its files.
 #[derive(Debug)]
 pub(super) struct Program {
     pub(super) setpriv: Option<PathBuf>,
@@ -38,7 +38,7 @@ impl Program {
     }
 }
 
-/// Has a child at all times, but for the pause after one has ended. Dropping it ends the child and blocks meanwhile.
+/// Always has a child, except in the pause after an exit. Dropping it ends the child and blocks meanwhile.
 #[derive(Debug)]
 pub(super) struct Keeper {
     now: Arc<Mutex<Now>>,
@@ -48,29 +48,29 @@ pub(super) struct Keeper {
 #[derive(Debug)]
 struct Now {
     child: Arc<Child>,
-    /// It is to end, and no other is to come after it.
+    /// The child is to end, and must not be restarted.
     over: bool,
 }
 
 impl Keeper {
-    /// Keeps what a running child was started from.
+    /// Supervises a running child, which was started from `program`.
     pub(super) fn of(child: Child, program: Program, port: u16) -> Self {
         let now = Arc::new(Mutex::new(Now { child: Arc::new(child), over: false }));
         let task = tokio::spawn(keep(now.clone(), program, port));
         Self { now, task }
     }
 
-    /// The child of now.
+    /// Returns the current child.
     pub(super) fn child(&self) -> Arc<Child> {
         locked(&self.now).child.clone()
     }
 
-    /// Ends the child and waits until it is gone: SIGTERM, and past `limit` SIGKILL.
+    /// Ends the child and waits until it is gone. Sends SIGTERM, and SIGKILL after `limit`.
     pub(super) async fn stop(&self, limit: Duration) {
         self.last().stop(limit).await;
     }
 
-    /// The child after which no other comes.
+    /// Stops all restarts, and returns the last child.
     fn last(&self) -> Arc<Child> {
         self.task.abort();
         let mut now = locked(&self.now);
@@ -89,7 +89,7 @@ fn locked(now: &Mutex<Now>) -> MutexGuard<'_, Now> {
     now.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Starts the next one whenever one ends, until it is over.
+/// Restarts the child whenever it exits, until `over` is set.
 async fn keep(now: Arc<Mutex<Now>>, program: Program, port: u16) {
     let (mut pause, mut began) = (PAUSE, Instant::now());
     loop {
@@ -117,7 +117,7 @@ async fn keep(now: Arc<Mutex<Now>>, program: Program, port: u16) {
     }
 }
 
-/// Starts the next one and gives its id once it is primary. Where it isn't it has ended.
+/// Starts the next child and returns its process id once it is primary. If it doesn't become primary, it is ended.
 async fn again(now: &Mutex<Now>, program: &Program, port: u16) -> Result<u32, EmbeddedError> {
     let child = {
         let mut now = locked(now);

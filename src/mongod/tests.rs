@@ -1,4 +1,4 @@
-//! Against real `mongod` processes, each in a directory of its own.
+//! Tests with real `mongod` processes, each in its own directory.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -14,10 +14,10 @@ use rustix::process::Signal;
 
 use super::*;
 
-/// With this in its environment the test binary plays a server, until it is killed.
+/// With this environment variable the test binary acts as a server, until it is killed.
 const PLAYS_SERVER: &str = "PARLOR_TEST_EMBEDDED_IN";
 
-/// A directory of the test's own, removed at its end.
+/// A directory for one test, removed at its end.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -38,7 +38,7 @@ impl Folder {
         self.0.join("data").join("mongod")
     }
 
-    /// An executable script in `bin`.
+    /// Creates an executable script in `bin`.
     fn script(&self, name: &str, body: &str) -> PathBuf {
         let bin = self.0.join("bin");
         fs::create_dir_all(&bin).unwrap();
@@ -48,7 +48,7 @@ impl Folder {
         path
     }
 
-    /// Nothing configured, nothing cached, and on PATH only the scripts and `and`.
+    /// Returns sources with nothing configured and nothing cached. PATH has only the scripts and `and`.
     fn sources(&self, and: &str) -> Sources {
         let path = format!("{}:{and}", self.0.join("bin").display()).into();
         Sources { configured: None, path, cache: Some(self.0.join("cache")) }
@@ -80,7 +80,7 @@ async fn count(embedded: &Embedded) -> u64 {
 }
 
 fn is_alive(pid: u32) -> bool {
-    // A zombie has ended too, only nobody has asked for its status yet.
+    // A zombie has ended too; only its status was not read yet.
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
@@ -135,7 +135,7 @@ async fn moves_to_another_port_when_its_last_one_is_taken() {
     first.stop().await;
 
     let squatter = TcpListener::bind((Ipv4Addr::LOCALHOST, taken)).unwrap();
-    // It hangs up on everyone: mongod asks there whether that is itself.
+    // It closes every connection: mongod asks there whether it is itself.
     std::thread::spawn(move || squatter.incoming().for_each(drop));
     let second = Embedded::start(&folder.options()).await.unwrap();
     assert_ne!(port(&second), taken);
@@ -154,7 +154,7 @@ async fn a_port_that_another_has_is_noticed_and_the_other_left_alone() {
     let outcome = replica_set::primary(port(&first), Path::new("/elsewhere"), soon).await;
     assert!(matches!(outcome, Err(NotPrimary::PortTaken)));
 
-    // Taken between the look for a free port and the start.
+    // The port is taken between the search for a free port and the start.
     let (home, _lock) = Home::claim(&other.options().data_dir).unwrap();
     let mongod = find_mongod(None).await.unwrap();
     let child = Child::spawn(command(None, &mongod, &home, port(&first), 256)).unwrap();
@@ -189,7 +189,7 @@ async fn a_child_left_by_a_crash_is_ended_and_its_data_kept() {
     let child = Child::spawn(command(None, &find_mongod(None).await.unwrap(), &home, port, 256)).unwrap();
     let soon = Instant::now() + Duration::from_secs(20);
     assert!(primary(&child, port, &home.db(), soon).await.is_ok());
-    // As when the kernel has closed the files of a server that died, and nothing ended its child.
+    // As if the kernel had closed the files of a dead server, and nothing had ended its child.
     drop(lock);
 
     let second = Embedded::start(&folder.options()).await.unwrap();
@@ -215,7 +215,7 @@ async fn one_that_is_killed_is_started_again_where_it_was_and_no_more_once_it_is
     for id in 2..4 {
         let pid = embedded.pid().unwrap();
         assert!(command::signal(Signal::KILL, pid));
-        // By who was connected before, too.
+        // Clients that were connected before can insert, too.
         let inserted = async { while things.insert_one(doc! { "_id": id }).await.is_err() {} };
         timeout(Duration::from_secs(20), inserted).await.unwrap();
         assert_ne!(embedded.pid().unwrap(), pid);
@@ -224,7 +224,7 @@ async fn one_that_is_killed_is_started_again_where_it_was_and_no_more_once_it_is
     let pid = embedded.pid().unwrap();
     embedded.stop().await;
     assert!(!is_alive(pid));
-    // Its files are free, and nobody comes back to them.
+    // Its files are free, and nothing restarts.
     let again = Embedded::start(&folder.options()).await.unwrap();
     assert_eq!(count(&again).await, 3);
     again.stop().await;
@@ -238,7 +238,7 @@ async fn one_whose_port_is_taken_meanwhile_comes_back_when_it_is_free() {
     let port = port(&embedded);
     let bound = async {
         loop {
-            // It may have come back faster than we took its port.
+            // It may have restarted before the test took its port.
             embedded.pid().map(|pid| command::signal(Signal::KILL, pid));
             if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
                 break listener;
@@ -249,7 +249,7 @@ async fn one_whose_port_is_taken_meanwhile_comes_back_when_it_is_free() {
     let squatter = timeout(Duration::from_mins(1), bound).await.unwrap();
     let mut seen = std::collections::HashSet::new();
     let refused = async {
-        // What is started while another has its port ends by itself.
+        // A child that starts while another program has its port exits by itself.
         while seen.len() < 2 {
             seen.extend(embedded.pid());
             tokio::task::yield_now().await;
@@ -276,7 +276,7 @@ fn plays_server() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let embedded = runtime.block_on(Embedded::start(&options)).unwrap();
     runtime.block_on(insert(&embedded, 1));
-    // The harness keeps what `println` prints.
+    // The test harness captures what `println` prints.
     std::io::Write::write_all(
         &mut std::io::stderr(),
         format!("pid {}\n", embedded.pid().unwrap()).as_bytes(),
@@ -394,7 +394,7 @@ async fn cached_binary_is_run_only_with_its_hash_and_in_a_safe_place() {
     let cached = folder.0.join("cache").join("mongod-6.0.5").join("mongod");
     fs::create_dir_all(cached.parent().unwrap()).unwrap();
     let find = async || folder.sources("/usr/bin:/bin").find().await;
-    // What is in the cache is all that there is: nothing can be fetched.
+    // Only the cache is available: nothing can be downloaded.
     folder.script("python3", "echo 'ERROR: no route' >&2; exit 1");
     fs::copy(&good, &cached).unwrap();
     fs::set_permissions(&cached, fs::Permissions::from_mode(0o500)).unwrap();
@@ -408,7 +408,7 @@ async fn cached_binary_is_run_only_with_its_hash_and_in_a_safe_place() {
         fs::set_permissions(path, before).unwrap();
     }
 
-    // As large as it should be, and another one: it would tell that it runs.
+    // The size is right, but the content differs: it would report a version.
     fs::set_permissions(&cached, fs::Permissions::from_mode(0o700)).unwrap();
     let mut other = b"#!/bin/sh\necho 'db version v6.0.5'; exit\n".to_vec();
     other.resize(usize::try_from(good.metadata().unwrap().len()).unwrap(), b'\n');
