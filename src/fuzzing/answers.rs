@@ -1,4 +1,4 @@
-//! What the application's own servers answer: functions, the hook that is asked, and issuers of keys.
+//! Answers of the application's own servers: functions, the `before_send` webhook, and issuers of keys.
 
 use handlers::Event;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use crate::webhooks::before_send;
 /// The function's name.
 const NAME: &str = "translate";
 
-/// An answer of the kind that stands before it: `f` of a function, `h` of `before_send`, else a key set.
+/// Handles an answer of the kind that its first byte names: `f` for a function, `h` for `before_send`, else a key set.
 pub fn answers(data: &[u8]) {
     let Some((kind, answer)) = data.split_first() else { return };
     match kind {
@@ -51,7 +51,7 @@ fn function(answer: &[u8]) {
     }
 }
 
-/// A frame has each of its fields once.
+/// Asserts that a frame has each field once.
 fn assert_one_of_each(frame: &str) {
     let fields = handlers::Fields::parse(frame).expect("a frame is an object");
     for name in fields.names() {

@@ -1,11 +1,11 @@
-//! Cursors, as clients give them back.
+//! Cursors, as clients send them back.
 
 use bson::Timestamp;
 use handlers::RoomId;
 
 use crate::protocol::cursor::{InboxCursor, Position, RoomCursor, settled};
 
-/// A cursor's text, of a room, of all rooms, or of a page of the API.
+/// Reads the text of a cursor: of a room, of an inbox, or of a page of the API.
 pub fn cursors(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     cursor(text);
@@ -21,7 +21,7 @@ pub(super) fn cursor(text: &str) {
     assert_eq!(cursor.to_string().parse().as_ref(), Ok(&cursor));
     let then = cursor.settled();
     assert_eq!(settled(then).increment, then.increment);
-    // It goes on from there, and is one still.
+    // It advances from there, and is still a cursor.
     let room = RoomId::MIN;
     cursor.reach(
         room,

@@ -23,14 +23,14 @@ use crate::protocol::session_options::Ask;
 use crate::realtime::joined_rooms::JoinedRooms;
 use crate::telemetry::metrics::Metrics;
 
-/// The codes that a frame can be refused with where no database is asked.
+/// The error codes that a frame can get without a database.
 const CODES: &[&str] = &["bad_json", "unknown_action", "invalid_request", "not_found", "invalid_token"];
 
 static TABLE: LazyLock<ActionTable> = LazyLock::new(|| ActionTable::new(ACTIONS, Vec::new(), &CONFIG, None));
 static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
 
-/// A frame, on a socket of the kind that stands before it: `1` of Level 1, `2` of Level 2, else of all rooms of its
-/// user, who is in room 7.
+/// Handles a frame on a socket of the kind that its first byte names: `1` for Level 1, `2` for Level 2, else an inbox
+/// connection of a user who is in room 7.
 pub fn frames(data: &[u8]) {
     let Some((kind, frame)) = data.split_first() else { return };
     let Ok(frame) = str::from_utf8(frame) else { return };
@@ -41,7 +41,7 @@ pub fn frames(data: &[u8]) {
     answered(*kind, frame);
 }
 
-/// Whatever is JSON to another parser is taken apart, and what was taken apart is the same when it is written again.
+/// Asserts that every text that is JSON to another parser can be parsed, and stays the same when it is written again.
 fn written_again(frame: &str) {
     let Ok(fields) = Fields::parse(frame) else {
         let object = serde_json::from_str::<Value>(frame).is_ok_and(|value| value.is_object());
@@ -53,7 +53,7 @@ fn written_again(frame: &str) {
     assert!(fields.names().eq(again.names()));
 }
 
-/// One frame as the runtime does it, in a room that does all that is asked.
+/// Handles one frame as the runtime does, in a room where every action succeeds.
 pub(super) fn answered(kind: u8, frame: &str) {
     let caller = Arc::new(caller(kind));
     let (request, mut heading) = (ObjectId::new(), Envelope::default());
@@ -110,7 +110,7 @@ fn caller(kind: u8) -> SocketSession {
     SocketSession::new(user, None, place, seat, ask, SystemTime::now() + Duration::from_hours(1))
 }
 
-/// A room and a socket that do all that is asked of them, and hold it to its bounds.
+/// A room and a connection where every action succeeds. They assert that each request keeps its limits.
 struct Willing;
 
 impl Willing {
@@ -128,7 +128,7 @@ fn now<'a, T: Send + 'a>(value: T) -> Pending<'a, T> {
 impl Room for Willing {
     fn append(&self, text: Text, client_id: Option<ClientId>) -> Pending<'_, Appended> {
         Self::assert_may_be_said(&text);
-        // What was there before is answered by a frame.
+        // An earlier message with this id is answered by a frame.
         match client_id {
             Some(id) => {
                 assert!((1..=ClientId::MAX_CHARS).contains(&id.into_string().chars().count()));

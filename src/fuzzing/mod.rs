@@ -1,8 +1,8 @@
-//! What comes from outside, read by the server's own functions: a function a target of `tests/fuzz`, and the same for
-//! `cargo test`, which replays the corpus that is checked in there.
+//! Input from outside, read by the server's own functions. Each function is a target of `tests/fuzz`. `cargo test`
+//! replays the checked-in corpus with the same functions.
 //!
-//! Each takes any bytes and asserts what holds for all of them: nothing panics and nothing waits, what is refused is
-//! refused by a stable code, what is let in keeps its bounds, and what is written of it is read as the same again.
+//! Each target takes any bytes and asserts what holds for all of them. Nothing panics and nothing waits. Refused input
+//! gets a stable code, and accepted input keeps its limits. Output that is read again is the same.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -32,10 +32,11 @@ pub use self::wire::wire;
 use crate::http::api::fuzz::SAID_CHARS;
 pub use crate::http::api::fuzz::bodies;
 
-/// Any bytes, held to what a target promises of them.
+/// A target: takes any bytes, and asserts what must hold for them.
 pub type Target = fn(&[u8]);
 
-/// Each with its name: that of its file in `tests/fuzz/fuzz_targets` and of its folder in `tests/fuzz/corpus`.
+/// The targets by name. The name is that of the file in `tests/fuzz/fuzz_targets` and of the folder in
+/// `tests/fuzz/corpus`.
 pub const TARGETS: &[(&str, Target)] = &[
     ("answers", answers),
     ("bodies", bodies),
@@ -46,16 +47,16 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("wire", wire),
 ];
 
-/// Signs the tokens of the corpora.
+/// The secret that signs the tokens of the corpora.
 const SECRET: &str = "a secret of the fuzz targets, and of no other use";
 
-/// The defaults, and the secret.
+/// The default configuration, with the secret.
 static CONFIG: LazyLock<Config> = LazyLock::new(|| {
     let secret = ("PARLOR__AUTH__SECRET".to_owned(), SECRET.to_owned());
     Config::load(None, [secret]).expect("the defaults are good")
 });
 
-/// A close is one of the table's, with a reason that fits a control frame.
+/// Asserts that a close is one of the table's, with a reason that fits into a control frame.
 fn assert_listed(close: Close) {
     let (code, reason) = (close.code(), close.reason());
     let framing = [1002, 1007].contains(&code);

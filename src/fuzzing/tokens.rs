@@ -1,4 +1,4 @@
-//! Tokens: as they come, and with any header and claims under a good signature.
+//! Tokens: as they come, and with any header and claims under a valid signature.
 
 use std::sync::LazyLock;
 use std::time::SystemTime;
@@ -13,7 +13,7 @@ use crate::auth::{Caller, MAX_EMAIL_BYTES, Refused, Verifier};
 static VERIFIER: LazyLock<Verifier> =
     LazyLock::new(|| Verifier::new(&CONFIG.auth).expect("there is a secret"));
 
-/// Two lines are header and claims, to be signed; anything else is a token.
+/// Two lines are a header and claims to sign. Anything else is a token.
 pub fn tokens(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     let token = match text.split_once('\n') {
@@ -27,7 +27,7 @@ pub fn tokens(data: &[u8]) {
             assert!(email.or(doubted_email).is_none_or(|email| (1..=MAX_EMAIL_BYTES).contains(&email.len())));
             assert!(expires_at > SystemTime::now());
         }
-        // It is a close's reason.
+        // The text is used as a close reason.
         Err(refused) => assert!((1..=123).contains(&refused.as_str().len()), "{refused}"),
     }
 }

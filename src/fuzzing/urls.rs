@@ -1,4 +1,4 @@
-//! Targets and headers: of handshakes, and of the API's `GET`s.
+//! Request targets and headers: of handshakes, and of the API's `GET`s.
 
 use std::net::IpAddr;
 use std::sync::LazyLock;
@@ -15,13 +15,13 @@ use crate::http::upgrade::Refusal;
 use crate::protocol::client_ip;
 use crate::ws::handshake::{self, Admission, HandshakePath, SocketTarget};
 
-/// Header lines that are looked at.
+/// The most header lines that are read.
 const HEADERS: usize = 64;
 
 static PROXIES: LazyLock<Vec<IpNet>> =
     LazyLock::new(|| ["10.0.0.0/8", "fd00::/8"].map(|net| net.parse().unwrap()).to_vec());
 
-/// The target on the first line, headers on those after it.
+/// Reads the request target on the first line, and headers on the lines after it.
 pub fn urls(data: &[u8]) {
     let mut lines = data.split(|byte| *byte == b'\n');
     let Some(uri) = lines.next().and_then(|target| Uri::try_from(target).ok()) else { return };
@@ -56,7 +56,7 @@ pub fn urls(data: &[u8]) {
     crate::http::api::fuzz::query(&uri);
 }
 
-/// Whoever is let in is whom the token names, and wants what can be.
+/// Asserts that an accepted client is the user that the token names, and asks for something possible.
 fn assert_meant(path: HandshakePath, Admission { caller, room, ask }: &Admission) {
     assert_eq!(*room == SocketTarget::All, path == HandshakePath::All);
     match room {
@@ -70,7 +70,7 @@ fn assert_meant(path: HandshakePath, Admission { caller, room, ask }: &Admission
     crate::fuzzing::cursors::cursor(ask.since.as_deref().unwrap_or_default());
 }
 
-/// Who is no proxy is not believed.
+/// Asserts that the header of a client that is no proxy is ignored.
 fn assert_believed(headers: &HeaderMap) {
     let stranger: IpAddr = [203, 0, 113, 5].into();
     assert_eq!(client_ip::of_client(stranger, headers, &PROXIES), stranger);

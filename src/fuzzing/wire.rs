@@ -1,4 +1,4 @@
-//! What a socket takes from its connection, before any of it is a frame of the protocol.
+//! The bytes of a connection, before they are frames of the protocol.
 
 use std::io::{self, Cursor, Read, Write};
 
@@ -8,8 +8,8 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket};
 use super::{CONFIG, assert_listed, frames};
 use crate::ws::session;
 
-/// The bytes of a connection after its handshake. Its messages keep their bound in whatever fragments they come; what is no
-/// WebSocket is closed by a code.
+/// Reads the bytes of a connection after its handshake. Messages keep their size limit in any number of fragments.
+/// Bytes that are no WebSocket are closed with a code.
 pub fn wire(data: &[u8]) {
     let most = CONFIG.limits.frame_bytes;
     let mut socket =
@@ -28,7 +28,7 @@ pub fn wire(data: &[u8]) {
     }
 }
 
-/// Who said all that they will, and hears everything.
+/// A peer that sends nothing more, and receives everything.
 struct Peer<'a>(Cursor<&'a [u8]>);
 
 impl Read for Peer<'_> {
