@@ -1,4 +1,4 @@
-//! The REST API from the other side: one request, its answer, and one line where it failed.
+//! A client of the REST API: sends one request, and returns its answer or one line that says why it failed.
 
 use std::error::Error;
 use std::fmt;
@@ -16,24 +16,24 @@ use super::Asked;
 use super::output::visible;
 use crate::Failure;
 
-/// How long a connection may take to be there.
+/// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// How long the server may say nothing; a stream says something every 15 s.
+/// How long the server may send nothing. A stream sends something every 15 s.
 const SILENCE: Duration = Duration::from_secs(45);
 
-/// How long a whole answer may take, however often something of it comes.
+/// How long a whole answer may take, however often parts of it arrive.
 const ANSWER: Duration = Duration::from_mins(2);
 
 /// The longest answer that is read, in bytes: a page of the longest texts.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
-/// The longest refusal, in bytes; problem details are far shorter.
+/// The longest error answer, in bytes. Problem details are far shorter.
 const MAX_REFUSAL_BYTES: usize = 64 << 10;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// A server and the key that it lets in.
+/// A server and a service key.
 pub(super) struct Api {
     http: Client,
     url: Url,
@@ -41,8 +41,10 @@ pub(super) struct Api {
 }
 
 impl Api {
+    /// Creates a client from the arguments and the configuration.
+    ///
     /// # Errors
-    /// There is no key, or a URL that is none of a server.
+    /// There is no key, or the URL is not that of a server.
     pub(super) fn new(config: &Config, asked: &Asked) -> Result<Self, Failure> {
         let scheme = if config.tls.files.is_some() { "https" } else { "http" };
         let own = || Url::parse(&format!("{scheme}://{}/", reachable(config.listen)));
@@ -53,18 +55,18 @@ impl Api {
         let key = asked.key.clone().map(Secret::new).or_else(|| config.api.keys.first().cloned());
         let key = key.ok_or("a service key is needed: --key, or PARLOR__API__KEYS")?;
         let http = Client::builder();
-        // What is on this machine is no proxy's business, and the key isn't either.
+        // Requests to this machine, and the key in them, must not go through a proxy.
         let http = if is_loopback(&url) { http.no_proxy() } else { http };
         let http = http
             .connect_timeout(CONNECT)
             .read_timeout(SILENCE)
-            // The key is for this server and no other.
+            // The key must only be sent to this server.
             .redirect(Policy::none())
             .build()?;
         Ok(Self { http, url, key })
     }
 
-    /// A request below `/api/v1`, its path's segments as they are.
+    /// Builds a request below `/api/v1`. The segments of the path are given unescaped.
     pub(super) fn request(
         &self,
         method: Method,
@@ -72,7 +74,7 @@ impl Api {
         query: &[(&str, String)],
     ) -> Result<RequestBuilder, Failure> {
         let mut url = self.url.clone();
-        // A URL that can't be a base was refused.
+        // A URL that can't be a base was already refused.
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(["api", "v1"]).extend(path);
         }
@@ -85,18 +87,18 @@ impl Api {
         Ok(self.http.request(method, url).header(reqwest::header::AUTHORIZATION, bearer))
     }
 
-    /// What `GET` answers.
+    /// Sends a `GET` and returns the answer.
     pub(super) async fn get(&self, path: &[&str], query: &[(&str, String)]) -> Result<Value, Failure> {
         self.json(self.request(Method::GET, path, query)?).await
     }
 
-    /// What `POST` answers. `once`: the key by which the server knows it if it is sent again.
+    /// Sends a `POST` and returns the answer. `once` is the idempotency key, by which the server recognises a retry.
     pub(super) async fn post(&self, path: &[&str], once: &str, body: &Value) -> Result<Value, Failure> {
         let request = self.request(Method::POST, path, &[])?.header(IDEMPOTENCY_KEY, once);
         self.json(request.json(body)).await
     }
 
-    /// What `DELETE` answers.
+    /// Sends a `DELETE` and returns the answer.
     pub(super) async fn delete(&self, path: &[&str]) -> Result<Value, Failure> {
         self.json(self.request(Method::DELETE, path, &[])?).await
     }
@@ -104,11 +106,11 @@ impl Api {
     async fn json(&self, request: RequestBuilder) -> Result<Value, Failure> {
         let answer = self.answer(request).await?;
         let body = self.whole(answer, MAX_ANSWER_BYTES).await?;
-        // 204 has none.
+        // A 204 has no body.
         if body.is_empty() { Ok(Value::Null) } else { Ok(serde_json::from_slice(&body)?) }
     }
 
-    /// An answer that is no refusal; its body is still to be read.
+    /// Sends a request and returns a successful answer, whose body is not read yet.
     pub(super) async fn answer(&self, request: RequestBuilder) -> Result<Response, Failure> {
         let answer = timeout(ANSWER, request.send()).await.map_err(|_| self.endless())?;
         let answer = answer.map_err(|error| self.unanswered(&error))?;
@@ -125,7 +127,7 @@ impl Api {
         Err(Refused { status, reason }.into())
     }
 
-    /// A body within its bounds.
+    /// Reads a body of at most `most` bytes.
     async fn whole(&self, mut answer: Response, most: usize) -> Result<Vec<u8>, Failure> {
         let read = async {
             let mut body = Vec::new();
@@ -150,7 +152,7 @@ impl Api {
     }
 }
 
-/// What a server refused, and why.
+/// A request that the server refused, and the reason.
 #[derive(Debug)]
 pub(super) struct Refused {
     status: StatusCode,
@@ -158,7 +160,7 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    /// Whether the same request will be refused again.
+    /// Returns whether the same request would be refused again.
     pub(super) fn is_final(&self) -> bool {
         let passing = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
         self.status.is_client_error() && !passing.contains(&self.status)
@@ -173,7 +175,7 @@ impl fmt::Display for Refused {
 
 impl Error for Refused {}
 
-/// The last of the causes says what happened; those before it, that something did.
+/// Returns the last cause of an error. The causes before it only say that something failed.
 pub(super) fn cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn Error = error;
     while let Some(deeper) = cause.source() {
@@ -182,7 +184,7 @@ pub(super) fn cause(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
-/// Where whoever is on this machine reaches a server that listens on `address`.
+/// Returns the address at which this machine reaches a server that listens on `address`.
 pub(crate) fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address {
@@ -193,7 +195,7 @@ pub(crate) fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// Whether it names this machine.
+/// Returns whether a URL names this machine.
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();

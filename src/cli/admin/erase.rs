@@ -10,10 +10,10 @@ use parlor::config::Config;
 use super::{Api, Asked, output};
 use crate::Failure;
 
-/// The pause before it is asked again whether the erasure has come to its end.
+/// The pause before the server is asked again whether the erasure is complete.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// How long that is waited for: some millions of messages.
+/// How long an erasure may take: enough for some millions of messages.
 const PATIENCE: Duration = Duration::from_mins(10);
 
 #[derive(Args)]
@@ -49,7 +49,8 @@ pub(super) async fn run(config: &Config, erase: &Erase) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether whoever sits at the terminal types the id again; without a terminal nobody can be asked.
+/// Asks the person at the terminal to type the id again, and returns whether it matches. Without a terminal nobody can
+/// be asked.
 fn is_meant(user: &str) -> Result<bool, Failure> {
     if !io::stdin().is_terminal() {
         return Err("there is no terminal to ask at: --yes says that it is meant".into());

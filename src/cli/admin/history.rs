@@ -37,7 +37,7 @@ pub(super) async fn run(config: &Config, history: &History) -> Result<(), Failur
     }
     let messages = answer["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut rows: Vec<_> = messages.iter().map(row).collect();
-    // As people read: downwards.
+    // In reading order: the newest message last.
     if history.after.is_none() {
         rows.reverse();
     }

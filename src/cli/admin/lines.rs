@@ -1,4 +1,4 @@
-//! Answers of JSON lines, read one by one and within bounds: a server that is none must not fill this machine's memory.
+//! Reads answers of JSON lines one by one and within limits: a wrong server must not fill this machine's memory.
 
 use std::time::Duration;
 
@@ -8,26 +8,26 @@ use tokio::time::timeout;
 use super::client::cause;
 use crate::Failure;
 
-/// The longest line that is read, in bytes: the first of a stream holds a whole history.
+/// The longest line that is read, in bytes. The first line of a stream contains a whole history.
 const MAX_LINE_BYTES: usize = 64 << 20;
 
-/// How long one line may take; a stream has one every 15 s.
+/// How long one line may take. A stream has one every 15 s.
 const LINE: Duration = Duration::from_mins(2);
 
 pub(super) struct AnswerLines {
     answer: Response,
     waiting: Vec<u8>,
-    /// How much of it has no end of a line.
+    /// How many of the waiting bytes were already searched for a line break.
     looked: usize,
 }
 
-/// The next thing that an answer has.
+/// The next part of an answer.
 pub(super) enum Next {
-    /// A line with its end.
+    /// A line, with its line break.
     Line(Vec<u8>),
-    /// The answer is over; what came after its last line.
+    /// The end of the answer, with the text after its last line.
     End(Vec<u8>),
-    /// It broke off, and why.
+    /// The answer broke off, with the reason.
     Broken(String),
 }
 
@@ -36,6 +36,8 @@ impl AnswerLines {
         Self { answer, waiting: Vec::new(), looked: 0 }
     }
 
+    /// Returns the next part.
+    ///
     /// # Errors
     /// The line is too long.
     pub(super) async fn next(&mut self) -> Result<Next, Failure> {

@@ -1,7 +1,7 @@
-//! The commands that ask a server that runs, by its REST API: nothing here touches a database.
+//! Commands that send requests to a running server, by its REST API. Nothing here accesses a database.
 //!
-//! What others wrote is shown with its control characters escaped: a message must not be able to drive the terminal
-//! of whoever reads it. `--json` prints what the server answered, for programs.
+//! Texts of users are shown with their control characters escaped: a message must not be able to control the reader's
+//! terminal. `--json` prints the server's answer unchanged, for programs.
 
 #![allow(clippy::doc_markdown, reason = "the doc comments here are what --help prints")]
 
@@ -26,7 +26,7 @@ use self::client::Api;
 pub(crate) use self::client::reachable;
 use crate::Failure;
 
-/// A command that a server does.
+/// A command for a running server.
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// List a user's rooms, the latest activity first.
@@ -62,7 +62,7 @@ struct Asked {
     json: bool,
 }
 
-/// Runs a command to its end.
+/// Runs a command.
 pub(crate) async fn run(config: Config, command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Rooms(rooms) => rooms::run(&config, &rooms).await?,

@@ -1,4 +1,4 @@
-//! Rows for people: columns that line up, texts that can't drive a terminal.
+//! Output for people: tables with aligned columns, and texts that can't control a terminal.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -7,10 +7,10 @@ use std::io::{self, IsTerminal as _, Write as _};
 use comfy_table::{Table, presets};
 use serde_json::Value;
 
-/// How much of a text a row shows, in characters.
+/// The most characters of a text that a row shows.
 const TEXT_SHOWN: usize = 72;
 
-/// Prints a table; nothing but its head where there are no rows.
+/// Prints a table. Without rows it prints only the header.
 pub(super) fn print(head: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(head).add_rows(rows);
@@ -20,17 +20,18 @@ pub(super) fn print(head: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
     writeln!(io::stdout(), "{}", table.trim_fmt())
 }
 
-/// Prints a value as it came, as [`json_line`] has it.
+/// Prints a value unchanged; see [`json_line`].
 pub(super) fn print_json(value: &Value) -> io::Result<()> {
     writeln!(io::stdout(), "{}", json_line(&value.to_string()))
 }
 
-/// JSON as it came, in a pipe or a file. On a terminal what could drive that is escaped, which is the same JSON.
+/// Returns JSON unchanged for a pipe or a file. On a terminal, characters that could control it are escaped, which is
+/// the same JSON.
 pub(super) fn json_line(json: &str) -> Cow<'_, str> {
     if io::stdout().is_terminal() { Cow::Owned(escaped_json(json)) } else { Cow::Borrowed(json) }
 }
 
-/// Outside its strings JSON has nothing of the kind.
+/// Escapes characters in strings. Outside of strings, JSON has no such characters.
 fn escaped_json(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
     for c in json.chars() {
@@ -44,14 +45,15 @@ fn escaped_json(json: &str) -> String {
     shown
 }
 
-/// Whether a terminal may do something at it, or turn what follows around. None is beyond U+FFFF.
+/// Returns whether a character may control a terminal, or change the direction of text. All such characters are below
+/// U+FFFF.
 fn drives(c: char) -> bool {
     let turns =
         matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     turns || c.is_control()
 }
 
-/// A value in a cell: a text without its quotes, nothing as `-`.
+/// Returns the text of a cell: a string without quotes, `-` for null.
 pub(super) fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
@@ -60,7 +62,7 @@ pub(super) fn cell(value: &Value) -> String {
     }
 }
 
-/// The beginning of a text, in one line.
+/// Returns the beginning of a text, in one line.
 pub(super) fn beginning(text: &str) -> String {
     let mut shown: String = text.chars().take(TEXT_SHOWN).collect();
     if shown.len() < text.len() {
@@ -69,7 +71,7 @@ pub(super) fn beginning(text: &str) -> String {
     visible(&shown)
 }
 
-/// A text whose control characters, and those that turn its direction around, are escaped.
+/// Escapes the control characters of a text, and those that change its direction.
 pub(super) fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{Api, Asked, output};
 use crate::Failure;
 
-/// The longest text that is read from stdin, in bytes: more than any server takes.
+/// The longest text that is read from stdin, in bytes: more than any server accepts.
 const MAX_STDIN_BYTES: u64 = 1 << 20;
 
 #[derive(Args)]

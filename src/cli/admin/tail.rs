@@ -14,13 +14,13 @@ use super::lines::{AnswerLines, Next};
 use super::{Api, Asked, output};
 use crate::Failure;
 
-/// The pause before a stream that broke off is asked for again: a deploy, a network that blinked.
+/// The pause before a broken stream is opened again, for example during a deploy or a short network failure.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How often that is tried before it is given up.
+/// How often a stream is tried before `tail` gives up.
 const TRIES: u32 = 60;
 
-/// Messages of a page, where more were missed than a history has.
+/// The messages of a page, if more were missed than a history contains.
 const PAGE: usize = 200;
 
 #[derive(Args)]
@@ -35,11 +35,11 @@ pub(crate) struct Tail {
     asked: Asked,
 }
 
-/// How a stream ended.
+/// The way in which a stream ended.
 enum End {
-    /// Nobody reads what is printed any more.
+    /// Nobody reads stdout any more.
     Unread,
-    /// It broke off.
+    /// The stream broke off.
     Broken,
 }
 
@@ -66,7 +66,7 @@ async fn reopen(api: &Api, tail: &Tail) -> Result<Response, Failure> {
         tokio::time::sleep(PAUSE).await;
         match open(api, tail).await {
             Ok(stream) => return Ok(stream),
-            // The room or the key is gone, and no try brings it back.
+            // The room or the key is gone, so another attempt can't succeed.
             Err(error) if error.downcast_ref::<Refused>().is_some_and(Refused::is_final) => {
                 return Err(error);
             }
@@ -76,10 +76,10 @@ async fn reopen(api: &Api, tail: &Tail) -> Result<Response, Failure> {
     open(api, tail).await
 }
 
-/// What of the room was printed.
+/// The messages that were printed.
 struct Shown<'a> {
     tail: &'a Tail,
-    /// The newest message that was; none before the first history.
+    /// The newest message that was printed. None before the first history.
     newest: Option<i64>,
 }
 
@@ -87,7 +87,7 @@ impl Shown<'_> {
     async fn follow(&mut self, api: &Api, stream: Response) -> Result<End, Failure> {
         let mut lines = AnswerLines::of(stream);
         while let Next::Line(line) = lines.next().await? {
-            // A blank one only says that the server is there.
+            // A blank line only says that the server is alive.
             if line.trim_ascii().is_empty() {
                 continue;
             }
@@ -102,7 +102,7 @@ impl Shown<'_> {
         Ok(End::Broken)
     }
 
-    /// What was said between what was shown and the beginning of a history, oldest first.
+    /// Returns the messages between the last printed one and the beginning of a history, oldest first.
     async fn missed(&self, api: &Api, event: &Value) -> Result<Vec<Value>, Failure> {
         let mut missed = Vec::new();
         let oldest = event["messages"].as_array().and_then(|all| all.last()).and_then(id);
@@ -134,7 +134,7 @@ impl Shown<'_> {
         self.show(&serde_json::json!({ "type": "chat_message", "message": message }))
     }
 
-    /// Of the first history the last few, of a later one what came while nobody listened.
+    /// Prints the last few messages of the first history. Of a later one, prints the messages that are new.
     fn show_history(&mut self, history: &Value) -> io::Result<()> {
         let messages = history["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
         let shown = match self.newest {
@@ -153,7 +153,7 @@ fn id(message: &Value) -> Option<i64> {
     message["message_id"].as_i64()
 }
 
-/// One line for people.
+/// Prints an event in one line, for people.
 fn print(event: &Value) -> io::Result<()> {
     let message = &event["message"];
     let text = |value: &Value| output::visible(value.as_str().unwrap_or_default());
