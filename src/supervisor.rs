@@ -1,6 +1,6 @@
-//! The tasks that a server can't do without. Should one of them panic, what is left would look alive and not do its work:
-//! refuse each message as if too many waited, say that it is not ready and never become so. So it goes away as when it is
-//! told to, with an error that names the task, and whoever runs it starts it anew.
+//! Runs the tasks that a server needs to work. If one of them panics, the server would look alive without doing its
+//! work: it would refuse each message as if the queue were full, or never become ready again. So the server shuts down
+//! as on SIGTERM, with an error that names the task, and its service manager restarts it.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Runs them.
+/// Runs the tasks.
 #[derive(Clone, Debug)]
 pub struct Supervisor {
     stop: CancellationToken,
@@ -17,25 +17,25 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Of tasks that run until `stop`.
+    /// Creates a supervisor of tasks that run until `stop`.
     pub fn new(stop: CancellationToken) -> Self {
         Self { stop, lost: watch::Sender::default() }
     }
 
-    /// What ends all of them.
+    /// Returns the token that stops all tasks.
     pub(crate) fn stop(&self) -> &CancellationToken {
         &self.stop
     }
 
-    /// Runs a task; at `stop` it is dropped where it waits.
+    /// Spawns a task. When `stop` is cancelled, the task is dropped at its next await.
     pub(crate) fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let task = self.stop.clone().run_until_cancelled_owned(task);
         tokio::spawn(self.clone().hold(name, async { task.await.unwrap_or_default() }));
     }
 
-    /// Runs what ends by itself, in a task of the caller's.
+    /// Runs a future that ends by itself, in the caller's task.
     pub(crate) async fn hold(self, name: &'static str, task: impl Future<Output = ()>) {
-        // What it may have left half done is seen by nobody: the server goes away.
+        // Nobody sees what the task may have left half done: the server shuts down.
         if let Err(panic) = AssertUnwindSafe(task).catch_unwind().await {
             tracing::error!(
                 task = name,
@@ -46,10 +46,10 @@ impl Supervisor {
         }
     }
 
-    /// Resolves when one of them has panicked, with its name.
+    /// Waits until a task has panicked, and returns its name.
     pub(crate) async fn lost(&self) -> &'static str {
         let mut lost = self.lost.subscribe();
-        // The sender is in `self`: it can't be gone.
+        // `self` holds the sender, so the channel can't be closed.
         let lost = lost.wait_for(Option::is_some).await;
         lost.ok().and_then(|name| *name).unwrap_or_default()
     }
@@ -74,7 +74,7 @@ mod tests {
         assert!(supervisor.lost().now_or_never().is_none());
         supervisor.spawn("panics", async { panic!("a test's own") });
         assert_eq!(supervisor.lost().await, "panics");
-        // Whoever asks later hears of it, too.
+        // A later call gets the name, too.
         assert_eq!(supervisor.lost().await, "panics");
     }
 

@@ -48,7 +48,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::webhooks::{BeforeSend, Webhooks};
 use crate::ws;
 
-/// What a server is made of.
+/// The input for building a server.
 pub(crate) struct Plan {
     pub(crate) config: Config,
     pub(crate) actions: &'static [Action],

@@ -1,4 +1,4 @@
-//! Which database a configuration means, and that it is there: the configured one, or a private one.
+//! Finds the database of a configuration, the configured one or an embedded `mongod`, and waits until it is available.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ use crate::error::StartError;
 use crate::mongod::{self, Embedded, EmbeddedError, Options};
 use crate::store::{Store, StoreError};
 
-/// How long a server that starts waits for its database to be there.
+/// How long a starting server waits for its database.
 pub(crate) const START_PATIENCE: Duration = Duration::from_secs(30);
 
-/// The pause between two tries of that.
+/// The pause between two attempts.
 const START_PAUSE: Duration = Duration::from_millis(500);
 
-/// The database of a configuration, for a command that is done soon: the configured one, else the private one,
-/// which is that of the server that runs on the same data folder, or is started.
+/// Opens the database of a configuration, for a command that is soon done. This is the configured one, or else the
+/// embedded `mongod` of the data directory: that of a running server, or one that is started here.
 ///
 /// # Errors
-/// The configuration can't be used, or the private database can't be started.
+/// The configuration can't be used, or the embedded `mongod` can't be started.
 pub async fn open_store(mut config: Config) -> Result<(Store, Option<Embedded>), StartError> {
     let embedded = if config.mongodb.uri.is_some() {
         None
@@ -51,7 +51,7 @@ async fn start_embedded(mongodb: &Mongodb) -> Result<Embedded, EmbeddedError> {
         .await
 }
 
-/// Starts the private database and makes a secret, where the configuration has none.
+/// Starts the embedded `mongod` if no URI is configured, and creates a secret if no key is configured.
 pub(crate) async fn embed(config: &mut Config) -> Result<Option<Embedded>, StartError> {
     if keep_own_secret(config)? {
         tracing::info!(data_dir = %config.mongodb.data_dir.display(), "no key is configured: tokens are signed with the secret kept in data_dir");
@@ -64,7 +64,7 @@ pub(crate) async fn embed(config: &mut Config) -> Result<Option<Embedded>, Start
     Ok(Some(embedded))
 }
 
-/// Makes collections and indexes, as soon as the database is there.
+/// Creates collections and indexes, as soon as the database is available.
 pub(crate) async fn prepare(store: &Store, shutdown: &CancellationToken) -> Result<(), StartError> {
     let deadline = Instant::now() + START_PATIENCE;
     loop {
@@ -84,7 +84,7 @@ pub(crate) async fn prepare(store: &Store, shutdown: &CancellationToken) -> Resu
     }
 }
 
-/// It was told to end before it had begun.
+/// Returns the error of a server that was stopped before it had started.
 pub(crate) fn stopped_early() -> StartError {
     StartError::new("stopped before the database was there")
 }

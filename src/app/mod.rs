@@ -39,7 +39,7 @@ use crate::store::StoreError;
 use crate::supervisor::Supervisor;
 use crate::telemetry::logging::Dropped;
 
-/// Serves until `shutdown`, then drains; with the actions that Parlor has. See [`App`].
+/// Serves until `shutdown`, then drains. Uses Parlor's own actions. See [`App`].
 ///
 /// # Errors
 /// As [`App::serve`].
@@ -51,7 +51,7 @@ pub async fn serve(
     Box::pin(App::new(config).serve(listener, shutdown)).await
 }
 
-/// A server to be started.
+/// A server that is not started yet.
 pub struct App {
     config: Config,
     actions: &'static [Action],
@@ -60,58 +60,59 @@ pub struct App {
     ready: Box<dyn FnOnce(Ready) + Send>,
 }
 
-/// A server that accepts connections.
+/// Describes a server that accepts connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Ready {
-    /// Whether the page is among what is served.
+    /// Whether the demo page is served.
     pub page: bool,
-    /// Whether it is served over TLS.
+    /// Whether TLS is used.
     pub tls: bool,
-    /// Where metrics are served, if anywhere.
+    /// The address of metrics, if they are served.
     pub admin: Option<SocketAddr>,
 }
 
 impl App {
-    /// With Parlor's own actions.
+    /// Creates a server with Parlor's own actions.
     pub fn new(config: Config) -> Self {
-        // Without a sender there is none to come.
+        // The sender is dropped, so no reload ever comes.
         let reloads = mpsc::channel(1).1;
         let log_dropped = Dropped::default();
         Self { config, actions: handlers::ACTIONS, reloads, log_dropped, ready: Box::new(|_| ()) }
     }
 
-    /// With these actions instead.
+    /// Replaces the actions.
     #[must_use]
     pub fn actions(self, actions: &'static [Action]) -> Self {
         Self { actions, ..self }
     }
 
-    /// Takes over, while it serves, what can be of the configurations that come here; where one could not be read, its
-    /// fault is logged and counted.
+    /// Applies each configuration that is received here while the server runs. If one could not be read, the error is
+    /// logged and counted.
     #[must_use]
     pub fn reloads(self, reloads: mpsc::Receiver<Result<Config, ConfigError>>) -> Self {
         Self { reloads, ..self }
     }
 
-    /// Counts in its metrics what the log dropped.
+    /// Counts the dropped log lines in the server's metrics.
     #[must_use]
     pub fn log_dropped(self, log_dropped: Dropped) -> Self {
         Self { log_dropped, ..self }
     }
 
-    /// Calls this once connections are accepted.
+    /// Calls `ready` once connections are accepted.
     #[must_use]
     pub fn on_ready(self, ready: impl FnOnce(Ready) + Send + 'static) -> Self {
         Self { ready: Box::new(ready), ..self }
     }
 
-    /// Serves on `listener` until `shutdown`: connects wait in its backlog until the database is there. Then no
-    /// socket and no frame is taken any more, what is being done is finished and told, sockets are closed with
-    /// 1012, receipts are written; all within `shutdown.drain_seconds` and a second. The private database then ends.
+    /// Serves on `listener` until `shutdown`. Connects wait in its backlog until the database is available. After
+    /// `shutdown` no new socket and no new frame is accepted, started actions are finished and answered, sockets are
+    /// closed with 1012, and receipts are written, all within `shutdown.drain_seconds` and a second. Then the embedded
+    /// `mongod` ends.
     ///
     /// # Errors
-    /// The configuration can't be used, the database isn't there within 30 s, or a task panicked that the server can't do
-    /// without: it has drained by then, as at `shutdown`.
+    /// The configuration can't be used, the database isn't available within 30 s, or a task panicked that the server
+    /// needs. In the last case the server has drained, as at `shutdown`.
     pub async fn serve(
         mut self,
         listener: TcpListener,
@@ -152,7 +153,7 @@ impl App {
             tokens: demo::may_make_tokens(&config, embedded && loopback),
         };
         let plan = Plan { config, actions, page, log_dropped };
-        // Boxed: it is large, and over before the long wait begins.
+        // Boxed, because it is large and ends before the long wait begins.
         let Assembled { routes, clients: clients_limiter, admin: admin_limiter, reload, shutdown: draining } =
             Box::pin(assemble(plan, &shutdown, &supervisor)).await?;
         let server_config = reload.config.clone();
@@ -170,7 +171,7 @@ impl App {
         ready(Ready { page: page.on, tls: certificate.is_some(), admin: address });
         let metrics = reload.metrics.clone();
         let reload = Reload { certificate: certificate.clone(), ..reload };
-        // A panic there would be a mistake in a file that is not in use yet: the server goes on as it is.
+        // A panic there comes from a file that is not in use yet: the server goes on unchanged.
         tokio::spawn(stop.clone().run_until_cancelled_owned(reload.run(reloads)));
         if let Some(certificate) = &certificate {
             supervisor.spawn("certificate", certificate.clone().watch(server_config.clone(), metrics));
@@ -180,22 +181,22 @@ impl App {
     }
 }
 
-/// Where a server is reached.
+/// The listeners of a server.
 struct Listeners {
     clients: TcpListener,
     admin: Option<TcpListener>,
 }
 
-/// Where clients come in, and what it shows them, where it speaks TLS.
+/// The listener for clients, and its certificate if it speaks TLS.
 struct Entrance {
     clients: TcpListener,
     certificate: Option<Arc<Certificate>>,
 }
 
-/// Listens on an address of the configuration's.
+/// Listens on a configured address.
 ///
 /// # Errors
-/// It can't be listened on; the error names `variable`, by which it is set.
+/// The address can't be used. The error names `variable`, which sets it.
 pub async fn listen_on(address: SocketAddr, variable: &str) -> Result<TcpListener, StartError> {
     let listener = TcpListener::bind(address).await;
     listener
@@ -211,7 +212,7 @@ struct Serving {
 }
 
 impl Serving {
-    /// Accepts connections until `shutdown`, or until a task is lost that the server can't do without; then drains.
+    /// Accepts connections until `shutdown`, or until a task panics that the server needs. Then drains.
     async fn listen(
         self,
         entrance: Entrance,
@@ -219,14 +220,14 @@ impl Serving {
         supervisor: &Supervisor,
     ) -> Result<(), StartError> {
         let Entrance { clients: listener, certificate } = entrance;
-        // Accepted connections inherit both. Without the first a small frame waits up to 41 ms for the one before it to
-        // be acknowledged; without the second a slow reader holds megabytes in the kernel.
+        // Accepted connections inherit both options. Without the first, a small frame waits up to 41 ms for the
+        // acknowledgement of the one before it. Without the second, a slow reader holds megabytes in the kernel.
         let socket = socket2::SockRef::from(&listener);
         socket.set_tcp_nodelay(true)?;
         socket.set_send_buffer_size(self.config.load().sockets.send_buffer_bytes as usize)?;
         let acceptor = TcpAcceptor::try_from(listener)?;
         let (handle, accepting) = match certificate {
-            // The certificate has a watch of its own; salvo's stop signal would end nothing here.
+            // The certificate has its own watcher; salvo's stop signal has no effect here.
             Some(certificate) => {
                 let stop = CancellationToken::new();
                 self.accept(RustlsAcceptor::new(acceptor, certificate.current(), stop))
@@ -248,7 +249,7 @@ impl Serving {
         }
     }
 
-    /// Serves on a listener, in a task.
+    /// Serves a listener in a task.
     fn accept<A>(&self, acceptor: A) -> (ServerHandle, JoinHandle<std::io::Result<()>>)
     where
         A: Acceptor + Send + 'static,

@@ -1,12 +1,12 @@
-//! A new configuration while the server runs.
+//! Applies a new configuration while the server runs.
 //!
-//! All of it is taken over or nothing: what can fail is done first. Limits hold from the
-//! next frame on, also for those who are connected, and frame size and send queue for the sockets that open from then
-//! on; a bound that is lower than what is open closes nothing, but lets no more in. A key that is removed ends what it opened:
-//! sockets whose tokens it signed close with 4001, and streams and exports of a service key break off.
+//! All of it is applied or nothing: everything that can fail is done first. Limits apply from the next frame on, also
+//! to connected clients. Frame size and send queue apply to sockets that open from then on. If a limit is lowered below
+//! what is open, nothing is closed, but no more is accepted. A removed key closes what it opened: sockets whose tokens
+//! it signed close with 4001, and streams and exports of a service key break off.
 //!
-//! Whatever else is to join in has its fallible part in [`Reload::prepare`] and the other in [`Reload::apply`], and its keys among those
-//! that `config::renewal` lists.
+//! A new part of a reload does its fallible work in [`Reload::prepare`] and the rest in [`Reload::apply`]. Its keys
+//! must be listed in `config::reload`.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::Metrics;
 use crate::webhooks::{BeforeSend, RunningWebhooks, Webhooks};
 
-/// What a reload changes.
+/// The parts that a reload changes.
 pub(crate) struct Reload {
     pub(crate) config: Arc<LiveConfig>,
     pub(crate) metrics: Arc<Metrics>,
@@ -37,24 +37,24 @@ pub(crate) struct Reload {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) heartbeat: Arc<Heartbeat>,
     pub(crate) hooks: Arc<ArcSwap<RunningWebhooks>>,
-    /// Sends after each reload.
+    /// Notified after each reload.
     pub(crate) reloads: watch::Sender<()>,
     pub(crate) certificate: Option<Arc<Certificate>>,
     pub(crate) supervisor: Supervisor,
 }
 
-/// All that can't fail any more.
+/// A reload that can no longer fail.
 struct Prepared {
     renewal: Renewal,
     keys: Renewed,
     functions: Vec<Arc<FunctionAction>>,
     before_send: Option<Arc<BeforeSend>>,
-    /// Those that are told, where they have changed.
+    /// The webhooks for events, if they have changed.
     hooks: Option<Webhooks>,
 }
 
 impl Reload {
-    /// Takes over what comes, one after the other, until nothing can come any more.
+    /// Applies one configuration after the other, until the channel closes.
     pub(crate) async fn run(self, mut configurations: mpsc::Receiver<Result<Config, ConfigError>>) {
         while let Some(next) = configurations.recv().await {
             let prepared = match next {
@@ -71,7 +71,7 @@ impl Reload {
         }
     }
 
-    /// Everything that can fail.
+    /// Does everything that can fail.
     async fn prepare(&self, next: &Config) -> Result<Prepared, StartError> {
         let mut renewal = self.config.load().renewed(next)?;
         keep_own_secret(&mut renewal.config)?;
@@ -79,14 +79,14 @@ impl Reload {
         let functions = functions::configured(&renewal.config, &self.store, &self.metrics)?;
         let before_send = BeforeSend::new(&renewal.config, &self.metrics)?;
         let hooks = self.hooks(&renewal).await?;
-        // The last that can fail, for a new certificate is in force at once.
+        // This is the last step that can fail, because a new certificate is in force immediately.
         if let (Some(certificate), Some(files)) = (&self.certificate, &renewal.config.tls.files) {
             certificate.look(files)?;
         }
         Ok(Prepared { renewal, keys, functions, before_send, hooks })
     }
 
-    /// The hooks as they are to be told from now on; each goes on from its place, and a new one from here.
+    /// Prepares the webhooks for events. Each continues at its position; a new one starts from here.
     async fn hooks(&self, renewal: &Renewal) -> Result<Option<Webhooks>, StartError> {
         let asked = |key: &String| key.starts_with("hooks.before_send.");
         if !renewal.changed.iter().any(|key| key.starts_with("hooks.") && !asked(key)) {
@@ -103,7 +103,7 @@ impl Reload {
         let Renewal { config, changed, restart } = renewal;
         self.runtime.set_before_send(before_send);
         if let Some(hooks) = hooks {
-            // The leases are this server's: they are given back before they are taken again.
+            // This server holds the leases: they are given back before they are taken again.
             self.hooks.load().end().await;
             self.hooks.store(Arc::new(hooks.start(&self.supervisor)));
         }

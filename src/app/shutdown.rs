@@ -17,8 +17,8 @@ use crate::realtime::sessions::Sessions;
 use crate::store::{Receipts, Store, StoreError};
 use crate::webhooks::RunningWebhooks;
 
-/// The part of the time that is kept for closing sockets, at most a quarter of it: the database may have taken all the
-/// rest. One close takes at most as long.
+/// The time that is reserved for closing sockets, at most a quarter of the whole: the database may have used the rest.
+/// Closing one socket takes at most as long.
 const CLOSE_GRACE: Duration = Duration::from_secs(4);
 
 /// What a shutdown waits for and closes.
