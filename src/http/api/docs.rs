@@ -1,10 +1,10 @@
-//! The description of the API at `/openapi.json`, and a page at `/docs/` to read it and to try it.
+//! The description of the API at `/openapi.json`, and the page `/docs/` on which it can be read and tried.
 //!
-//! The page is Swagger UI, of whose files salvo brings a copy that becomes part of the binary. It fetches nothing
-//! from elsewhere, and the policy would not let it.
+//! The page is Swagger UI. salvo contains a copy of its files, which becomes part of the binary. It loads nothing from
+//! other servers, and the policy would not allow it.
 //!
-//! `/docs/socket` shows `/asyncapi.json`. It is a page of our own: the usual component has 2.9 MB and compiles schemas to
-//! functions, which the policy refuses.
+//! `/docs/socket` shows `/asyncapi.json`. It is our own page: the usual component has 2.9 MB and compiles schemas to
+//! functions, which the policy forbids.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::Services;
 use super::tidy::tidy;
 use crate::http::asset::Asset;
 
-/// Its own files, and its own server to talk to. Swagger UI sets styles of elements, and has its icons in its styles.
+/// Allows only its own files and its own server. Swagger UI sets styles of elements, and has its icons in its styles.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
                       img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";
@@ -30,7 +30,7 @@ const HTML: &str = "text/html; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 
-/// The page, where it is wanted.
+/// Returns the routes of the page, if it is enabled.
 pub(crate) fn routes(services: &Arc<Services>) -> Router {
     if !services.config.load().api.docs {
         return Router::new();
@@ -45,7 +45,7 @@ pub(crate) fn routes(services: &Arc<Services>) -> Router {
         .push(swagger(JAVASCRIPT, "swagger-ui-bundle.js"))
 }
 
-/// The OpenAPI document, as it is served and checked in.
+/// Returns the OpenAPI document, as it is served and checked in.
 pub(crate) fn description() -> String {
     let info = Info::new("Parlor", env!("CARGO_PKG_VERSION")).description(
         "Rooms and who is in them, messages and users, for the backend of an application. Errors are problem details (RFC 9457) with \
@@ -66,7 +66,7 @@ pub(crate) fn description() -> String {
     text
 }
 
-/// `/docs/`, from which the page's other files are found: without its last slash it is sent there.
+/// `/docs/`. The page loads its other files relative to this path, so the path without a slash is redirected.
 struct Index(Asset);
 
 #[async_trait]
@@ -80,7 +80,8 @@ impl Handler for Index {
     }
 }
 
-/// `/docs/socket`. With a slash at its end the page would look for its other files below itself, so that is redirected.
+/// `/docs/socket`. With a slash at its end the page would load its other files from below itself, so that is
+/// redirected.
 struct Socket(Asset);
 
 #[async_trait]
@@ -98,11 +99,11 @@ fn file(kind: &'static str, contents: impl Into<Bytes>) -> Asset {
     Asset::new(kind, contents).policy(POLICY)
 }
 
-/// The route of a file of Swagger UI; none where its copy lacks it.
+/// Returns the route of a file of Swagger UI, or no route if its copy lacks the file.
 fn swagger(kind: &'static str, name: &'static str) -> Router {
     let router = Router::with_path(name);
     match swagger_ui::serve(name, "", "", "", &swagger_ui::Config::default()) {
-        // In the binary, as a release has it, it needs no copy for each who asks.
+        // In a release the file is part of the binary, so requests need no copy.
         Ok(Some(SwaggerFile { bytes: Cow::Borrowed(bytes), .. })) => {
             router.get(file(kind, Bytes::from_static(bytes)))
         }

@@ -1,4 +1,4 @@
-//! What the API shows of rooms.
+//! The types of the API for rooms, members and messages.
 
 use std::borrow::Cow;
 
@@ -183,31 +183,31 @@ pub(super) struct Message {
 }
 
 impl Message {
-    /// One that has just been written.
+    /// Returns a message that has just been written.
     pub(super) fn new(id: MessageId, text: &Text, sender: UserId, email: Option<String>, at: Time) -> Self {
         let text = text.as_str().to_owned();
         let message = StoredMessage { id, sender, text, created_at: at, updated_at: at, write_id: None };
         Self::written(message, email)
     }
 
-    /// The same, as it was written.
+    /// Returns a message as it was first written.
     pub(super) fn written(message: StoredMessage, email: Option<String>) -> Self {
         let StoredMessage { id, sender, text, created_at, updated_at, .. } = message;
         let status = Status::Send;
         Self { id, text, sender_id: sender, sender_email: email, status, created_at, updated_at }
     }
 
-    /// Whether it has this number.
+    /// Returns whether the message has this number.
     pub(super) fn is(&self, id: MessageId) -> bool {
         self.id == id
     }
 
-    /// The same after an edit.
+    /// Returns the message after an edit.
     pub(super) fn edited(self, text: &Text, updated_at: Time) -> Self {
         Self { text: text.as_str().to_owned(), updated_at, ..self }
     }
 
-    /// The messages of a snapshot in their order.
+    /// Returns the messages of a snapshot in their order.
     pub(super) fn all(snapshot: &Snapshot) -> Vec<Self> {
         snapshot.shown().map(Self::from).collect()
     }

@@ -1,5 +1,5 @@
-//! `/rooms/{id}/events`: what happens in a room as it happens, as JSON lines. It is for services, and for whoever
-//! looks after a room: nobody needs to be a member, and nothing becomes delivered or read by it.
+//! `/rooms/{id}/events`: the live events of a room, as JSON lines. For services and operators: no membership is needed,
+//! and no message becomes delivered or read.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,11 +20,11 @@ use crate::realtime::hub::subscription::HubSubscription;
 use crate::realtime::outbox::{Outbox, OutboxBounds};
 use crate::realtime::sessions::SessionGuard;
 
-/// An empty line goes out when there was nothing to say for so long: a client that hears nothing knows that nobody is
-/// there, and so does the server.
+/// An empty line is sent after this long without an event. It tells a client that the server is alive, and the server
+/// that the client is.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Events that are taken from the queue at a time.
+/// The most events that are taken from the queue at a time.
 const TAKEN_AT_ONCE: usize = 64;
 
 /// A room's events, live
@@ -43,7 +43,7 @@ pub(super) async fn room_events(services: Shared, id: RoomParam, access: Access)
     let outbox = Arc::new(Outbox::new(OutboxBounds::of(&services.config.load().limits), None));
     let registered = services.outboxes.register(&outbox, None);
     let (joined, subscription) = HubSubscription::new(&services.hub, id.0, &outbox);
-    // Once it would be told of a deletion.
+    // Checked only now, when the stream would be notified of a deletion.
     if !services.store.room_exists(id.0).await? {
         return Err(Problem::no_room());
     }
@@ -58,23 +58,23 @@ pub(super) async fn room_events(services: Shared, id: RoomParam, access: Access)
     services.lifecycle.spawn(async move {
         let history = json!({ "type": "history", "messages": dto::Message::all(&snapshot) });
         if lines.line(&history).await.is_ok() {
-            // Whoever left, and whoever is told that it is over, leaves the room in the same way.
+            // A client that disconnected and a stream that was closed leave the room in the same way.
             let _ = follower.follow(&mut lines).await;
         }
     });
     Ok(answer)
 }
 
-/// Someone who hears a room, and what is held for it.
+/// A client that follows a room, and what is held for it.
 struct Follower {
     outbox: Arc<Outbox>,
-    /// What was in the history.
+    /// What the history contained.
     shown: Option<HistoryWatermark>,
     _held: (Place, SessionGuard, HubSubscription),
 }
 
 impl Follower {
-    /// Writes events until there are no more to come.
+    /// Writes events until the stream ends.
     async fn follow(&mut self, lines: &mut LineWriter) -> Result<(), Left> {
         let mut taken = VecDeque::new();
         loop {

@@ -1,4 +1,4 @@
-//! `/users/{user}/export`: all that is kept of a user, as JSON lines, read as fast as the client takes them.
+//! `/users/{user}/export`: all stored data of a user, as JSON lines, at the speed of the client.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ use crate::store::{Authored, Membership, Presence, StoreError};
     description = "`conflict`: the user is being erased; try again when that has ended"
 )))]
 pub(super) async fn export_user(services: Shared, user: UserParam, access: Access) -> Result<Lines, Problem> {
-    // What is left of the user by now would look like all that there was.
+    // The rest of a user who is being erased would look like a complete export.
     if services.store.is_being_erased(&user.0).await? {
         return Err(Problem::erasing(&user.0));
     }
@@ -37,16 +37,16 @@ pub(super) async fn export_user(services: Shared, user: UserParam, access: Acces
         return Err(Problem::new(Code::Busy, "as many exports run as may at once; try again later"));
     };
     let (lines, answer) = Lines::new(&services, access);
-    // A task of its own: the driver's futures must not be dropped half way, and clients leave whenever they like.
+    // A separate task: the driver's futures must not be dropped half way, and a client may disconnect at any time.
     services.lifecycle.spawn(export(services.0.clone(), user.0, lines, place));
     Ok(answer)
 }
 
-/// Why an export ends before its end.
+/// The reason why an export ends early.
 enum Cut {
     Left,
     GoingAway,
-    /// The user's erasure began meanwhile: what was read is not all that there was.
+    /// The user's erasure began meanwhile, so the export is not complete.
     Erased,
     Fault(StoreError),
 }
@@ -103,7 +103,7 @@ enum Line<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         deleted_at: Option<Time>,
     },
-    /// A hook's event that is set aside.
+    /// An event of a webhook that is set aside.
     Event(Event),
     End {
         memberships: u64,
@@ -113,7 +113,7 @@ enum Line<'a> {
     },
 }
 
-/// Without its own `type`, for the line has one.
+/// It has no `type` of its own, because the line has one.
 #[derive(Serialize)]
 struct Event {
     hook: String,

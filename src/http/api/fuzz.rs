@@ -1,4 +1,4 @@
-//! What the API reads, for [`crate::fuzzing`].
+//! The parsers of the API, for [`crate::fuzzing`].
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "as there")]
 
 use futures_util::FutureExt;
@@ -24,8 +24,8 @@ pub(crate) const SAID_CHARS: usize = 1_000;
 /// The longest text, in characters: the default.
 const TEXT_CHARS: usize = 4096;
 
-/// A body of the kind that stands before it: `r` a room to be made, `n` its new name, `m` a membership, `p` a message,
-/// else a message's new text.
+/// Parses a body of the kind that its first byte names: `r` a new room, `n` a room's new name, `m` a membership, `p` a
+/// message, else a message's new text.
 pub fn bodies(data: &[u8]) {
     let Some((kind, body)) = data.split_first() else { return };
     let read = match kind {
@@ -51,7 +51,7 @@ fn assert_plan(Planned { members, name, .. }: &Planned) {
     assert!(name.as_ref().is_none_or(|name| !name.trim().is_empty()));
 }
 
-/// The query of a target, by every endpoint that takes one.
+/// Parses a query, as every endpoint with one does.
 pub(crate) fn query(uri: &Uri) {
     let (mut request, mut depot) = (Request::new(), Depot::new());
     *request.uri_mut() = uri.clone();
@@ -71,14 +71,14 @@ pub(crate) fn query(uri: &Uri) {
     }
 }
 
-/// A page's `next`, as it is handed back.
+/// Parses a page's `next`, as clients send it back.
 pub(crate) fn page(text: &str) {
     if let Ok(position) = text.parse::<Position>() {
         assert_eq!(position.to_string().parse(), Ok(position));
     }
 }
 
-/// A problem is one of the caller's, by a code of its own and in few words.
+/// Asserts that a problem is the client's, with a known code and a short text.
 fn assert_told(problem: Problem) {
     let mut response = Response::new();
     problem.render(&mut response);

@@ -1,8 +1,9 @@
-//! `Idempotency-Key`: a `POST` that is sent again with the same key is done once, and answered as it was.
+//! `Idempotency-Key`: a `POST` that is repeated with the same key runs once and gets the same answer.
 //!
-//! Kept is what went well. A request that was refused changed nothing, and its key is free again; one whose end is
-//! not known, for the server died or the database was away, is looked up before it is done again. And whoever leaves
-//! doesn't end what was begun: every `POST` is done as a task of its own, which shutdown waits for.
+//! The answer of a successful request is stored. A refused request changed nothing, so its key is free again. If the
+//! outcome of a request is unknown, because the server died or the database was unavailable, it is looked up before the
+//! request runs again. A client that disconnects does not abort its request: every `POST` runs in a separate task,
+//! which a shutdown waits for.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,16 +26,16 @@ use super::json_body;
 use super::problem::{Code, Problem, may_fail};
 use crate::store::{Attempt, Claim, Kept, RequestKey};
 
-/// The header, as the IETF's draft of that name has it.
+/// The header, as in the IETF draft of that name.
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The longest key, in characters.
 pub(super) const MAX_KEY_CHARS: usize = 255;
 
-/// How many operations of the database a request may take the whole time of, for its key to wait for it.
+/// How many database operations a request may wait for in full while its key stays reserved.
 const OPERATIONS: u32 = 3;
 
-/// Does every `POST` as this module says; everything else passes.
+/// Runs every `POST` as described above. Other methods pass unchanged.
 pub(super) struct Once(pub(super) Arc<Services>);
 
 #[async_trait]
@@ -64,7 +65,7 @@ impl Handler for Once {
     }
 }
 
-/// A request and all that belongs to it.
+/// A request with everything that belongs to it.
 struct Whole {
     req: Request,
     depot: Depot,
@@ -89,7 +90,7 @@ impl Whole {
         hash.copy_from_slice(content.finish().as_ref());
         let config = services.config.load_full();
         let lease = config.limits.handler + config.mongodb.operation * OPERATIONS;
-        // A try that is under way is not forgotten.
+        // A running attempt is never forgotten.
         let kept = config.api.idempotency.max(lease);
         match services.store.claim(&key, hash, lease, kept).await? {
             Claim::Do(attempt) => {
@@ -114,8 +115,8 @@ impl Whole {
         self.ctrl.call_next(&mut self.req, &mut self.depot, &mut self.res).await;
     }
 
-    /// Keeps the answer, or lets the next one try. What was refused at once has changed nothing; what is refused when it
-    /// is sent again may have been done before.
+    /// Stores the answer, or lets the next attempt run. A request that was refused immediately changed nothing. A
+    /// repeated request that is refused may have succeeded before.
     async fn settle(&self, services: &Arc<Services>, attempt: &Attempt) {
         let status = self.res.status_code.unwrap_or(StatusCode::OK);
         let settled = if status.is_success() {
@@ -140,12 +141,12 @@ impl Whole {
         }
         let kind = HeaderValue::from_static("application/json; charset=utf-8");
         self.res.headers_mut().insert(CONTENT_TYPE, kind);
-        // Text of known length: writing it can't fail.
+        // The length of the text is known, so writing it can't fail.
         let _ = self.res.write_body(body);
     }
 }
 
-/// The key, where there is one: up to [`MAX_KEY_CHARS`] visible characters.
+/// Returns the key, if there is one: up to [`MAX_KEY_CHARS`] visible characters.
 fn key(headers: &HeaderMap) -> Result<Option<RequestKey>, Problem> {
     let mut given = headers.get_all(IDEMPOTENCY_KEY).into_iter();
     let Some(key) = given.next() else { return Ok(None) };
@@ -154,7 +155,7 @@ fn key(headers: &HeaderMap) -> Result<Option<RequestKey>, Problem> {
         let detail = format!("Idempotency-Key: once, 1 to {MAX_KEY_CHARS} visible characters of ASCII");
         return Err(Problem::invalid(detail));
     };
-    // It was let in: there is one.
+    // The request was authorized, so there is a key.
     let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let token = bearer.split_once(' ').map_or("", |(_, token)| token.trim());
     let mut service = [0; 16];
@@ -162,7 +163,7 @@ fn key(headers: &HeaderMap) -> Result<Option<RequestKey>, Problem> {
     Ok(Some(RequestKey { service, key: key.to_owned() }))
 }
 
-/// An answer's text; what is made piece by piece has none, and no `POST` is answered so.
+/// Returns the text of an answer. A streamed answer has none, but no `POST` has such an answer.
 fn text(body: &ResBody) -> String {
     match body {
         ResBody::Once(bytes) => String::from_utf8_lossy(bytes).into_owned(),
@@ -170,7 +171,7 @@ fn text(body: &ResBody) -> String {
     }
 }
 
-/// Everyone that an answer names: with their erasure it goes, too.
+/// Returns all users that an answer names. The stored answer is deleted when one of them is erased.
 fn users(body: &str) -> Vec<UserId> {
     fn collect(value: &Value, users: &mut BTreeSet<UserId>) {
         match value {
@@ -191,7 +192,7 @@ fn users(body: &str) -> Vec<UserId> {
     users.into_iter().collect()
 }
 
-/// The try that a request is, where it has a key.
+/// The attempt that a request with a key is.
 #[derive(Debug)]
 pub(super) struct Tried(pub(super) Option<Attempt>);
 
@@ -207,12 +208,12 @@ impl<'ex> Extractible<'ex> for Tried {
     }
 }
 
-/// Every `POST` may have a key: that is told of all of them, in [`describe`].
+/// Every `POST` may have a key. [`describe`] documents this for all of them.
 impl EndpointArgRegister for Tried {
     fn register(_: &mut Components, _: &mut Operation, _: &str) {}
 }
 
-/// Tells of the header at every `POST` of the description, and of what may become of everything that writes.
+/// Documents the header at every `POST`, and the timeout of every endpoint that writes.
 pub(super) fn describe(document: &mut OpenApi) {
     let OpenApi { paths, components, .. } = document;
     for (kind, operation) in paths.values_mut().flat_map(|item| item.operations.iter_mut()) {

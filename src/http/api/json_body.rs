@@ -1,4 +1,4 @@
-//! A body of JSON, bounded, by its fields' names.
+//! JSON bodies with limits. Objects are only read by the names of their fields.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -17,10 +17,10 @@ use super::problem::{Code, Problem, may_fail};
 use super::strict_json::{Strict, TWICE};
 use crate::http::body::{self, BodyFault};
 
-/// What is said of a body that can't be read, at most, in characters.
+/// The most characters of an error about an invalid body.
 const FAULT_CHARS: usize = 250;
 
-/// A body that was what it should be.
+/// A valid body.
 pub(super) struct Body<T>(pub(super) T);
 
 impl<T> fmt::Debug for Body<T> {
@@ -42,7 +42,7 @@ impl<'ex, T: DeserializeOwned> Extractible<'ex> for Body<T> {
     }
 }
 
-/// A whole body, of `api.body_bytes` at most and within `http.request_ms`.
+/// Reads a whole body, of at most `api.body_bytes` and within `http.request_ms`.
 pub(super) async fn bytes(req: &mut Request, services: &Services) -> Result<Bytes, Problem> {
     let config = services.config.load_full();
     let (most, patience) = (config.api.body_bytes, config.http.request);
@@ -65,7 +65,7 @@ pub(super) async fn bytes(req: &mut Request, services: &Services) -> Result<Byte
 }
 
 impl<T: DeserializeOwned> Body<T> {
-    /// Objects by their fields' names only: what is derived would take an array of their values as well.
+    /// Reads an object by the names of its fields only: derived code would also accept an array of values.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Problem> {
         let unreadable =
             |fault: String| Problem::new(Code::BadJson, format!("the body is no JSON object: {fault}"));
@@ -80,7 +80,7 @@ impl<T: DeserializeOwned> Body<T> {
     }
 }
 
-/// Decodes an object. A fault of a value is told with the name of its field, which the parser leaves out.
+/// Decodes an object. An error about a value gets the name of its field, which the parser leaves out.
 fn decode<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, serde_json::Error> {
     let current = RefCell::new(String::new());
     let fields = fields.into_iter().inspect(|(name, _)| current.borrow_mut().clone_from(name));
@@ -93,14 +93,14 @@ fn decode<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, serde_js
     })
 }
 
-/// What the parser says, which repeats a text that it did not expect, however long that is.
+/// Returns the parser's error, shortened: it repeats an unexpected text in full.
 fn short(error: &serde_json::Error) -> String {
     error.to_string().chars().take(FAULT_CHARS).collect()
 }
 
-/// A body that is described with an example.
+/// A body that is documented with an example.
 pub(super) trait Example {
-    /// Returns one.
+    /// Returns an example.
     fn example() -> Value;
 }
 
@@ -115,7 +115,7 @@ impl<T: ToSchema + Example> EndpointArgRegister for Body<T> {
     }
 }
 
-/// A list of objects, each by its fields' names.
+/// Reads a list of objects, each by the names of its fields.
 pub(super) fn objects<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     T: DeserializeOwned,

@@ -1,4 +1,4 @@
-//! `/rooms/{id}/members/{user}`: who comes into a group, who leaves it, and who may do more there.
+//! `/rooms/{id}/members/{user}`: adds and removes members of a group, and sets their roles.
 
 use salvo::prelude::*;
 use salvo_oapi::{ToSchema, endpoint};
@@ -36,7 +36,7 @@ impl Example for Membership {
 }
 
 impl Membership {
-    /// Role and address, where that can be one.
+    /// Returns role and address, if the address is valid.
     pub(super) fn checked(self) -> Result<(Option<Role>, Option<String>), Problem> {
         self.email.as_deref().map_or(Ok(()), check_email).map_err(Problem::invalid)?;
         Ok((self.role, self.email))
@@ -60,7 +60,7 @@ async fn put_member(
     let (role, email) = body.0.checked()?;
     let member = NewMember { user_id: user.0.clone(), email };
     let entered = services.store.enter(id.0, member, role.map(Into::into), MAX_MEMBERS).await;
-    // What the transaction wrote is the answer: read again, the member may be gone by now.
+    // The answer is what the transaction wrote: when read again, the member may already be gone.
     let (new, member) = match entered.map_err(Problem::of_write)? {
         Entered::New(member) => (true, member),
         Entered::Already(member) => (false, member),

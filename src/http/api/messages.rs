@@ -1,8 +1,8 @@
-//! `/rooms/{id}/messages`: reading a room, and writing in it for its members or as a service.
+//! `/rooms/{id}/messages`: reads the messages of a room, and writes messages for its members or as a service.
 //!
-//! What is written here goes the way of all messages: through the same writer, and by the change stream to every
-//! socket of the room. A service key is trusted: it isn't held to the rates of users, and may edit and delete what
-//! anyone wrote.
+//! These messages take the path of all messages: through the same writer, and through the change stream to every socket
+//! of the room. A service key is trusted: the rate limits of users don't apply, and it may edit and delete anyone's
+//! messages.
 
 use bson::oid::ObjectId;
 use handlers::{Draft, From, RoomId, Text, UserId};
@@ -22,7 +22,7 @@ use super::strict_json::user_id;
 use super::{Shared, dto, schema};
 use crate::store::{Attempt, BoundRoom, SMALL_HISTORY, StoreError, Written, begin_by, codec};
 
-/// Below `/rooms/{id}`.
+/// Returns the routes below `/rooms/{id}`.
 pub(super) fn routes() -> Router {
     let one = Router::with_path("{n}").patch(edit_message).delete(delete_message);
     Router::with_path("messages").get(list_messages).post(post_message).push(one)
@@ -108,7 +108,7 @@ async fn post_message(
 ) -> Result<New<dto::Message>, Problem> {
     let NewMessage { sender_id, text, by } = body.0;
     let text = accept(&services, text)?;
-    // Also where its sender has left since.
+    // Also if the sender has left the room since.
     if let Some(found) = written(&services, id.0, &sender_id, &text, &tried).await? {
         return Ok(found);
     }
@@ -132,7 +132,8 @@ async fn post_message(
     };
     let (message_id, at) = match appended {
         Ok(Written::New(message_id, at)) => (message_id, at),
-        // As the other try wrote it. The message stands: where it can't be read again, it is shown as this try has it.
+        // As the other attempt wrote it. The message is stored: if it can't be read again, this attempt's values are
+        // shown.
         Ok(Written::Before(message_id)) => match written(&services, id.0, &sender_id, &text, &tried).await {
             Ok(Some(found)) => return Ok(found),
             Ok(None) | Err(_) => (message_id, services.store.now()),
@@ -143,8 +144,8 @@ async fn post_message(
     Ok(New(dto::Message::new(message_id, &text, sender_id, email, at)))
 }
 
-/// The message that an earlier try of the request has written. Its first answer was lost, so this one is the same: also
-/// where the message was deleted since. The text is the request's own.
+/// Returns the message that an earlier attempt of this request wrote. Its first answer was lost, so this answer is the
+/// same, even if the message was deleted since. The text is the request's own.
 async fn written(
     services: &Shared,
     room: RoomId,
@@ -184,7 +185,7 @@ async fn edit_message(
     body: Body<NewText>,
 ) -> Result<Json<dto::Message>, Problem> {
     let text = accept(&services, body.0.text)?;
-    // Read first: once the edit is written, nothing may turn the answer into a refusal.
+    // Read first: once the edit is written, the answer must not become an error.
     let before = services.store.history(id.0, From::After(n.0.get() - 1), 1, usize::MAX).await?;
     let (snapshot, _) = before.ok_or_else(Problem::no_room)?;
     let message = dto::Message::all(&snapshot).pop().filter(|message| message.is(n.0));
@@ -201,16 +202,16 @@ async fn delete_message(services: Shared, id: RoomParam, n: MessageParam) -> Res
     Ok(Done)
 }
 
-/// The text, where it keeps within the limit.
+/// Returns the text, if it is within the limit.
 fn accept(services: &Shared, text: Draft) -> Result<Text, Problem> {
     text.within(services.config.load().limits.text_chars, "text").map_err(Problem::from)
 }
 
-/// That the sender may write here; and its address, where it has one.
+/// Checks that the sender may write here. Returns the sender's address, if it has one.
 async fn vouch(services: &Shared, room: RoomId, sender: &UserId, by: By) -> Result<Option<String>, Problem> {
     exists(services, room).await?;
     let member = services.store.member(room, sender).await?;
-    // Memberships go first: a member needs no second look.
+    // An erasure removes memberships first, so a member needs no second check.
     let is_lost = member.is_none() && by == By::User;
     if services.store.erasing().has(sender) || is_lost && services.store.is_being_erased(sender).await? {
         return Err(Problem::erasing(sender));
@@ -218,7 +219,7 @@ async fn vouch(services: &Shared, room: RoomId, sender: &UserId, by: By) -> Resu
     match (member, by) {
         (Some(member), _) => {
             if member.pending {
-                // Whoever writes in the room accepts it.
+                // A user who writes in the room accepts it.
                 services.store.accept(room, sender, None).await.map_err(Problem::of_write)?;
             }
             Ok(member.email)
@@ -236,7 +237,7 @@ async fn exists(services: &Shared, room: RoomId) -> Result<(), Problem> {
     if services.store.room_exists(room).await? { Ok(()) } else { Err(Problem::no_room()) }
 }
 
-/// The room, for what anyone's messages are changed by: the caller is nobody.
+/// Returns the room port for changing anyone's messages. The caller is no real user.
 fn bound(services: &Shared, room: RoomId) -> BoundRoom {
     BoundRoom {
         store: services.store.clone(),

@@ -1,8 +1,8 @@
-//! The REST API, for an application's backend: rooms and who is in them, what is said there, and users.
+//! The REST API for an application's backend: rooms, members, messages and users.
 //!
-//! One file per resource, each endpoint described where it stands; from that comes `/openapi.json`, whose text is
-//! also `config/openapi.json`. Who has no service key gets nowhere ([`service_keys`](crate::http::api::service_keys)); what goes wrong is told as a
-//! [`Problem`].
+//! There is one file per resource. Each endpoint is documented at its function; `/openapi.json` is made from that, and
+//! `config/openapi.json` is a copy. A client without a service key gets no access
+//! ([`service_keys`](crate::http::api::service_keys)). Errors are a [`Problem`].
 
 pub(crate) mod docs;
 pub(crate) mod dto;
@@ -54,17 +54,17 @@ pub(crate) use self::problem::{Code, Problem, Unrouted};
 pub use self::room_bounds::MAX_MEMBERS;
 pub use self::rooms::check_members;
 
-/// Everything under `/api/v1`, behind the keys.
+/// Returns the routes under `/api/v1`, behind the key check.
 pub(crate) fn routes(services: &Arc<Services>) -> Router {
     resources().hoop(service_keys::Keys(services.clone())).hoop(idempotency::Once(services.clone()))
 }
 
-/// The resources alone: what is described.
+/// Returns the documented resources.
 fn resources() -> Router {
     Router::with_path("api/v1").push(rooms::routes()).push(users::routes()).push(set_aside::routes())
 }
 
-/// What the endpoints need.
+/// The parts that the endpoints need.
 pub(crate) struct Services {
     pub(crate) config: Arc<LiveConfig>,
     pub(crate) metrics: Arc<Metrics>,
@@ -79,11 +79,11 @@ pub(crate) struct Services {
     pub(crate) permits: Places,
     /// One permit for each export that runs.
     pub(crate) exports: Places,
-    /// The hooks that run. A reload replaces them.
+    /// The running webhooks. A reload replaces them.
     pub(crate) hooks: Arc<ArcSwap<RunningWebhooks>>,
     pub(crate) cleanup: CleanupTrigger,
     pub(crate) erasure: ErasureTrigger,
-    /// Sends after each reload.
+    /// Notified after each reload.
     pub(crate) reloads: watch::Sender<()>,
 }
 
@@ -112,7 +112,7 @@ impl<'ex> Extractible<'ex> for Shared {
     }
 }
 
-/// No part of the request.
+/// It is no part of the request.
 impl EndpointArgRegister for Shared {
     fn register(_: &mut Components, _: &mut Operation, _: &str) {}
 }

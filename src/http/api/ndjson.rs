@@ -1,4 +1,4 @@
-//! Answers that are made line by line: one JSON object each, written as the client takes them.
+//! Streamed answers of JSON lines: one object each, written at the speed of the client.
 
 use std::io;
 use std::pin::Pin;
@@ -19,29 +19,29 @@ use crate::telemetry::metrics::Metrics;
 
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// What is gathered before it is written, in bytes.
+/// How many bytes are collected before they are written.
 const CHUNK_BYTES: usize = 32 * 1024;
 
-/// JSON lines (`application/x-ndjson`) that are still being made.
+/// An answer of JSON lines (`application/x-ndjson`) that is still being written.
 pub(super) struct Lines(ResBody);
 
-/// Where they are put.
+/// Writes the lines of an answer.
 pub(super) struct LineWriter {
     sender: BodySender,
     waiting: String,
-    /// How long the client may take nothing.
+    /// How long the client may read nothing.
     limit: Duration,
     metrics: Arc<Metrics>,
     /// Resolves when the client's service key is removed.
     removed: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
-/// The client takes nothing more, or may have nothing more.
+/// The client reads no more, or may receive no more.
 #[derive(Debug)]
 pub(super) struct Left;
 
 impl Lines {
-    /// An answer, and the end that it is written at.
+    /// Creates an answer and its writer.
     pub(super) fn new(services: &Services, access: Access) -> (LineWriter, Self) {
         let (sender, body) = ResBody::channel();
         let (limit, metrics) = (services.config.load().limits.write, services.metrics.clone());
@@ -51,14 +51,14 @@ impl Lines {
 }
 
 impl LineWriter {
-    /// Puts a line in; it is written with others.
+    /// Adds a line. Lines are written together.
     pub(super) async fn line(&mut self, line: &impl Serialize) -> Result<(), Left> {
         // Our own types always encode.
         self.waiting.push_str(&serde_json::to_string(line).unwrap_or_default());
         self.end_line().await
     }
 
-    /// Puts a line in that is encoded already, or an empty one.
+    /// Adds a line that is already encoded, or an empty one.
     pub(super) async fn encoded(&mut self, line: &str) -> Result<(), Left> {
         self.waiting.push_str(line);
         self.end_line().await
@@ -69,7 +69,7 @@ impl LineWriter {
         if self.waiting.len() < CHUNK_BYTES { Ok(()) } else { self.flush().await }
     }
 
-    /// Writes what there is.
+    /// Writes the collected lines.
     pub(super) async fn flush(&mut self) -> Result<(), Left> {
         if self.waiting.is_empty() {
             return Ok(());
@@ -90,20 +90,20 @@ impl LineWriter {
         }
     }
 
-    /// Waits until the client's service key is removed: nothing more may be written then.
+    /// Waits until the client's service key is removed. Then nothing more may be written.
     pub(super) async fn removed(&mut self) -> Left {
         (&mut self.removed).await;
         self.refuse()
     }
 
-    /// Breaks the answer off for a client without a key.
+    /// Aborts the answer of a client whose key was removed.
     fn refuse(&mut self) -> Left {
         self.removed = Box::pin(std::future::ready(()));
         self.sender.send_error(io::Error::other("the service key was removed"));
         Left
     }
 
-    /// Breaks the answer off, so that its reader notices that it isn't whole.
+    /// Aborts the answer, so that the reader notices that it is incomplete.
     pub(super) fn break_off(mut self) {
         self.sender.send_error(io::Error::other("the answer broke off"));
     }
@@ -114,7 +114,7 @@ impl Writer for Lines {
     async fn write(self, _: &mut Request, _: &mut Depot, res: &mut Response) {
         res.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
         res.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        // nginx, and proxies that follow it, would hold lines back until they have a buffer full of them.
+        // nginx, and proxies that follow it, would hold lines back until their buffer is full.
         res.headers_mut().insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
         res.body(self.0);
     }

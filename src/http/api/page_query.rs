@@ -1,4 +1,4 @@
-//! `?before=|after=&limit=`: which of a room's messages are wanted.
+//! `?before=|after=&limit=`: selects messages of a room.
 
 use handlers::{MAX_ID, MessageId};
 use salvo::extract::{Extractible, Metadata};
@@ -12,10 +12,10 @@ use handlers::From;
 /// The most messages of one page.
 pub(super) const MAX_LIMIT: usize = 200;
 
-/// The messages of a page where it isn't said.
+/// The default number of messages of a page.
 const LIMIT: usize = 50;
 
-/// A page that was asked for.
+/// The requested page.
 #[derive(Debug)]
 pub(super) struct Window {
     pub(super) from: From,

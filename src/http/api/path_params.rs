@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::problem::{Code, Problem, may_fail};
 use super::schema;
 
-/// `{id}`: a room that may or may not be.
+/// `{id}`: a room, which may not exist.
 #[derive(Debug)]
 pub(super) struct RoomParam(pub(super) RoomId);
 
@@ -22,18 +22,18 @@ pub(super) struct RoomParam(pub(super) RoomId);
 #[derive(Debug)]
 pub(super) struct MessageParam(pub(super) MessageId);
 
-/// `{user}`: whoever it is, percent-encoded where that is needed.
+/// `{user}`: any user, percent-encoded if needed.
 #[derive(Debug)]
 pub(super) struct UserParam(pub(super) UserId);
 
-/// `{event}`: an event that may or may not be set aside.
+/// `{event}`: an event that may be set aside or not.
 #[derive(Debug)]
 pub(super) struct SetAsideParam(pub(super) ObjectId);
 
-/// An example of such an id.
+/// An example of an event's id.
 pub(super) const EVENT: &str = "665f1c2ab7e4a3d1c0b9a8f7";
 
-/// How the id of such an event looks in the description.
+/// Returns the schema of an event's id.
 pub(super) fn event_id() -> Object {
     Object::with_type(BasicType::String).pattern("^[0-9a-f]{24}$")
 }
@@ -93,7 +93,7 @@ macro_rules! parameter {
 }
 
 parameter! { RoomParam, "id", "The room's id.", schema::id, 7, [Code::InvalidRequest, Code::NotFound] }
-// Anyone may be asked for: there is no list of users in which one could be missing.
+// Any user id is accepted: there is no list of users in which it could be missing.
 parameter! { UserParam, "user", "The user's id, percent-encoded.", schema::user_id, 1, [Code::InvalidRequest] }
 parameter! {
     SetAsideParam, "event", "The event's `id` in the list.", event_id, EVENT, [Code::InvalidRequest, Code::NotFound]

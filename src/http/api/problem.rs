@@ -1,6 +1,6 @@
-//! How the API says no: problem details (RFC 9457), with a stable code for programs to branch on.
+//! Errors of the API: problem details (RFC 9457), with a stable code for programs.
 //!
-//! What a client reads never holds a cause; that is logged, once, where the problem is made of it.
+//! A client never sees the cause. The cause is logged once, when the problem is created.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -81,7 +81,7 @@ impl Code {
         }
     }
 
-    /// What a description of the API says of it.
+    /// Returns the text for the API's description.
     const fn means(self) -> &'static str {
         match self {
             Self::BadJson => "`bad_json`: the body is not JSON, or not an object",
@@ -114,7 +114,7 @@ impl Code {
     }
 }
 
-/// An answer that isn't what was asked for.
+/// An error answer.
 #[derive(Debug)]
 pub(crate) struct Problem {
     code: Code,
@@ -140,12 +140,12 @@ impl Problem {
         Self { code, detail: detail.into() }
     }
 
-    /// A field or parameter that can't be meant.
+    /// Creates the problem of an invalid field or parameter.
     pub(crate) fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::InvalidRequest, detail)
     }
 
-    /// The request would write something for a user who is being erased.
+    /// Creates the problem of a request that would write something for a user who is being erased.
     pub(super) fn erasing(user: &UserId) -> Self {
         let detail =
             format!("user {user} is being erased; try again when GET /users/{{user}} says that it has ended");
@@ -156,7 +156,7 @@ impl Problem {
         Self::new(Code::NotFound, "no such room")
     }
 
-    /// A fault of ours; the cause is for the log alone.
+    /// Creates the problem of a failure of this server. The cause is only logged.
     pub(super) fn internal(cause: impl std::fmt::Display) -> Self {
         tracing::error!(%cause, "an API request failed");
         Self::new(Code::Internal, "internal error")
@@ -185,14 +185,14 @@ impl Writer for Problem {
     }
 }
 
-/// What any endpoint may answer; more is told by its arguments, and by itself with [`may_fail`].
+/// The problems of any endpoint. Arguments add more, and so do endpoints with [`may_fail`].
 impl EndpointOutRegister for Problem {
     fn register(components: &mut Components, operation: &mut Operation) {
         may_fail(components, operation, &[Code::Unauthorized, Code::Internal, Code::Unavailable]);
     }
 }
 
-/// Tells of problems in the description of an endpoint.
+/// Documents problems of an endpoint.
 pub(super) fn may_fail(components: &mut Components, operation: &mut Operation, codes: &[Code]) {
     for code in codes {
         let status = code.status();
@@ -225,7 +225,7 @@ impl From<handlers::Error> for Problem {
 }
 
 impl Problem {
-    /// Of a write, which may be done where the database did not answer.
+    /// Creates the problem of a write, which may have succeeded if the database did not answer.
     pub(super) fn of_write(error: StoreError) -> Self {
         match error {
             StoreError::Erasing(user) => Self::erasing(&user),
@@ -234,7 +234,7 @@ impl Problem {
     }
 }
 
-/// Of a read.
+/// The problem of a read.
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
@@ -248,7 +248,7 @@ impl From<StoreError> for Problem {
     }
 }
 
-/// Says by a problem that a path or its method isn't routed.
+/// Answers a path or method without a route with a problem.
 pub(crate) struct Unrouted(pub(crate) Arc<Router>);
 
 #[async_trait]
@@ -271,7 +271,7 @@ impl Handler for Unrouted {
 }
 
 impl Unrouted {
-    /// What this path is routed for. HEAD is wherever GET is, and the router knows nothing of that.
+    /// Returns the methods that the path has. HEAD is available wherever GET is, which the router doesn't know.
     async fn allowed(&self, req: &mut Request) -> Vec<&'static str> {
         let (path, came_as) = (req.uri().path().to_owned(), req.method().clone());
         let mut allowed = Vec::new();

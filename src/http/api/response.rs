@@ -5,7 +5,7 @@ use salvo::prelude::*;
 use salvo_oapi::{Components, EndpointOutRegister, Operation, ToSchema};
 use serde::Serialize;
 
-/// What was made (201), or was there already (200).
+/// A resource that was created (201), or that existed already (200).
 pub(super) struct Made<T> {
     pub(super) new: bool,
     pub(super) what: T,
@@ -29,7 +29,7 @@ impl<T: ToSchema> EndpointOutRegister for Made<T> {
     }
 }
 
-/// What was made (201).
+/// A resource that was created (201).
 pub(super) struct New<T>(pub(super) T);
 
 #[async_trait]
@@ -48,7 +48,7 @@ impl<T: ToSchema> EndpointOutRegister for New<T> {
     }
 }
 
-/// What is noted, and will be done (202).
+/// A request that is recorded and will be done (202).
 pub(super) struct Accepted<T>(pub(super) T);
 
 #[async_trait]
@@ -67,7 +67,7 @@ impl<T: ToSchema> EndpointOutRegister for Accepted<T> {
     }
 }
 
-/// It was done, and there is nothing to be said (204).
+/// The request is done, and the answer is empty (204).
 pub(super) struct Done;
 
 #[async_trait]

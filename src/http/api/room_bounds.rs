@@ -1,4 +1,4 @@
-//! The bounds of rooms and of their members.
+//! The limits of rooms and of their members.
 
 use crate::auth::MAX_EMAIL_BYTES;
 
@@ -8,7 +8,7 @@ pub const MAX_MEMBERS: usize = 1_000;
 /// The longest name of a room, in characters.
 pub(super) const MAX_NAME_CHARS: usize = 200;
 
-/// Whether it may be an address.
+/// Checks that a text may be an e-mail address.
 pub(super) fn check_email(email: &str) -> Result<(), &'static str> {
     if email.is_empty() || email.len() > MAX_EMAIL_BYTES || email.chars().any(char::is_control) {
         return Err("an email is empty, too long, or has control characters");

@@ -16,10 +16,10 @@ use super::problem::{Code, Problem, may_fail};
 use super::{Shared, schema};
 use crate::store::{Page, Position, StoreError};
 
-/// Rooms of a page where nothing else is said, and at most.
+/// The rooms of a page: by default, and at most.
 pub(super) const LIMIT: (usize, usize) = (50, 100);
 
-/// Which rooms.
+/// The parameters of the list.
 #[derive(Debug)]
 pub(super) struct Wanted {
     pub(super) user: UserId,

@@ -1,4 +1,4 @@
-//! `/rooms` and `/rooms/{id}`: making rooms, looking at one, renaming and deleting it.
+//! `/rooms` and `/rooms/{id}`: creates, reads, renames and deletes rooms.
 
 use std::collections::HashSet;
 
@@ -77,7 +77,7 @@ struct MemberToBe {
     role: Role,
 }
 
-/// A room that can be made.
+/// A valid room to create.
 pub(super) struct Planned {
     pub(super) kind: Kind,
     pub(super) name: Option<String>,
@@ -85,7 +85,7 @@ pub(super) struct Planned {
 }
 
 impl NewRoom {
-    /// What is meant, where it can be.
+    /// Returns the room to create, if the body is valid.
     pub(super) fn planned(self) -> Result<Planned, Problem> {
         let Self { kind, name, members } = self;
         let members: Vec<_> = members
@@ -128,12 +128,12 @@ async fn create_room(services: Shared, tried: Tried, body: Body<NewRoom>) -> Res
     let Some(created_at) = made.created_at else {
         return Ok(Made { new: made.made, what: show(&services, made.id).await? });
     };
-    // As it was made: read again, it may have been deleted by now.
+    // As it was created: when read again, it may already be deleted.
     let room = StoredRoom { id: made.id, kind: kind.into(), name, created_at };
     Ok(Made { new: true, what: Room::of(room, first_members(members)) })
 }
 
-/// The members of a room as they begin, in the order of their ids.
+/// Returns the members of a new room, in the order of their ids.
 fn first_members(members: Vec<(NewMember, handlers::Role)>) -> Vec<StoredMember> {
     let member = |(NewMember { user_id, email }, role)| StoredMember {
         user: user_id,
@@ -170,7 +170,7 @@ impl Example for Renaming {
 }
 
 impl Renaming {
-    /// The name, where it can be one.
+    /// Returns the name, if it is valid.
     pub(super) fn name(self) -> Result<Option<String>, Problem> {
         self.name.as_deref().map_or(Ok(()), check_name)?;
         Ok(self.name)
@@ -181,7 +181,7 @@ impl Renaming {
 #[endpoint(operation_id = "rename_room", tags("rooms"))]
 async fn rename_room(services: Shared, id: RoomParam, body: Body<Renaming>) -> Result<Json<Room>, Problem> {
     let name = body.0.name()?;
-    // Read first: once the name is written, nothing may turn the answer into a refusal.
+    // Read first: once the name is written, the answer must not become an error.
     let (_, members) = services.store.members(id.0).await.map_err(Problem::of_write)?;
     let room = services.store.rename(id.0, name.as_deref()).await.map_err(Problem::of_write)?;
     Ok(Json(Room::of(room.ok_or_else(Problem::no_room)?, members)))
@@ -206,7 +206,7 @@ async fn show(services: &Services, id: RoomId) -> Result<Room, Problem> {
     Ok(Room::of(room, members))
 }
 
-/// The kind that is meant, where it fits the members.
+/// Returns the kind of the room, if it fits the members.
 fn check_kind(kind: Option<Kind>, members: &[(NewMember, handlers::Role)]) -> Result<Kind, Problem> {
     let count = members.len();
     let kind = match kind {
@@ -236,10 +236,10 @@ fn check_name(name: &str) -> Result<(), Problem> {
     )))
 }
 
-/// Whether a room can be made with these: from 2 to [`MAX_MEMBERS`] that differ, with addresses that are some.
+/// Checks that a room can be created with these members: 2 to [`MAX_MEMBERS`] different users with valid addresses.
 ///
 /// # Errors
-/// What is wrong with them.
+/// Says what is wrong with them.
 pub fn check_members(members: &[NewMember]) -> Result<(), String> {
     if members.len() < 2 {
         return Err(format!("members: from 2 to {MAX_MEMBERS} are needed"));

@@ -1,4 +1,4 @@
-//! How the handlers' types look in the description, for that crate knows nothing of it.
+//! Schemas of the handlers' types: that crate does not know OpenAPI.
 
 use handlers::{MAX_ID, UserId};
 use salvo_oapi::schema::OneOf;
@@ -16,7 +16,8 @@ pub(super) fn id() -> Object {
     Object::with_type(BasicType::Integer).minimum(1).maximum(MAX_ID)
 }
 
-/// A user's id: digits without a leading zero, up to the greatest integer, are an integer; else it is a string.
+/// The schema of a user's id: digits without a leading zero, up to the greatest integer, are an integer; all else is a
+/// string.
 pub(super) fn user_id() -> OneOf {
     let number = Object::with_type(BasicType::Integer).minimum(0).maximum(MAX_ID);
     let name = Object::with_type(BasicType::String)
@@ -38,7 +39,7 @@ fn string_or_null() -> SchemaType {
     SchemaType::from_iter([BasicType::String, BasicType::Null])
 }
 
-/// A room's name as it may be given, or null.
+/// The schema of a room's name in a request, or null.
 pub(super) fn name() -> Object {
     Object::new()
         .schema_type(string_or_null())
@@ -51,7 +52,7 @@ pub(super) fn name() -> Object {
         )
 }
 
-/// An address as it may be given, or null.
+/// The schema of an e-mail address in a request, or null.
 pub(super) fn address() -> Object {
     Object::new()
         .schema_type(string_or_null())
@@ -63,14 +64,14 @@ pub(super) fn address() -> Object {
         )
 }
 
-/// How far a message has come.
+/// The schema of a message's status.
 pub(super) fn status() -> Object {
     Object::with_type(BasicType::String).enum_values(["send", "delivered", "read"]).description(
         "`send`: stored; `delivered`: written to a socket of each other member; `read` by each of them.",
     )
 }
 
-/// A moment.
+/// The schema of a time.
 pub(super) fn time() -> Object {
     Object::with_type(BasicType::String)
         .format(SchemaFormat::KnownFormat(KnownFormat::DateTime))

@@ -1,4 +1,4 @@
-//! Service keys: whoever has one may do everything here. There may be several, so that they can be rotated.
+//! Service keys. A client with a key may do everything here. There may be several, so that they can be rotated.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::Services;
 use super::problem::{Code, Problem};
 use crate::config::Secret;
 
-/// Lets through whoever has a key, with the server for the endpoints.
+/// Admits requests with a service key, and provides the services to the endpoints.
 pub(super) struct Keys(pub(super) Arc<Services>);
 
 #[async_trait]
@@ -28,8 +28,8 @@ impl Handler for Keys {
     }
 }
 
-/// The service key that a request came with. An answer that goes on for long ends when the key is removed; an argument
-/// of the endpoints with such answers.
+/// The service key of a request. Endpoints with a long answer take it as an argument: the answer ends when the key is
+/// removed.
 #[derive(Clone)]
 pub(super) struct Access {
     services: Arc<Services>,
@@ -41,7 +41,7 @@ impl Access {
     pub(super) async fn removed(self) {
         let mut reloads = self.services.reloads.subscribe();
         while is_listed(&self.key, &self.services.config.load().api.keys) {
-            // The server has the sender, and this has the server.
+            // The server holds the sender, and this holds the server.
             if reloads.changed().await.is_err() {
                 return;
             }
@@ -67,12 +67,12 @@ impl<'ex> Extractible<'ex> for Access {
     }
 }
 
-/// No part of the request.
+/// It is no part of the request.
 impl EndpointArgRegister for Access {
     fn register(_: &mut Components, _: &mut Operation, _: &str) {}
 }
 
-/// The key that there is, in whatever case the scheme is written.
+/// Returns the request's key, if it is configured. The scheme's case does not matter.
 fn authorized(req: &Request, keys: &[Secret]) -> Option<Secret> {
     let header = req.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let (scheme, given) = header.and_then(|header| header.split_once(' ')).unwrap_or_default();
@@ -84,7 +84,7 @@ fn is_listed(given: &Secret, keys: &[Secret]) -> bool {
     keys.iter().filter(|key| same(key.expose().as_bytes(), given.expose().as_bytes())).count() > 0
 }
 
-/// Takes as long wherever the two differ.
+/// Compares in constant time.
 fn same(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && one.iter().zip(other).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
 }

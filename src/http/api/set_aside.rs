@@ -20,7 +20,7 @@ use super::{Shared, schema};
 use crate::store::set_aside_events::SetAside;
 use crate::webhooks::{HookKind, ResendOutcome};
 
-/// Events of a page where nothing else is said, and at most.
+/// The events of a page: by default, and at most.
 const LIMIT: (usize, usize) = (50, 200);
 
 pub(super) fn routes() -> Router {
@@ -121,7 +121,7 @@ async fn retry_set_aside(services: Shared, event: SetAsideParam) -> Result<Done,
     let found = services.store.find_set_aside(event.0).await?.ok_or_else(no_event)?;
     let failed = match services.hooks.load_full().resend(&services.store, &found).await? {
         ResendOutcome::Taken | ResendOutcome::Withdrawn => {
-            // Where this fails the event stays, and may be sent twice: with the same id.
+            // If this fails, the event stays, and may be sent twice, with the same id.
             services.store.drop_set_aside(found.id).await.map_err(Problem::of_write)?;
             return Ok(Done);
         }
@@ -145,7 +145,7 @@ fn no_event() -> Problem {
     Problem::new(Code::NotFound, "no such event is set aside")
 }
 
-/// Which events.
+/// The parameters of the list.
 struct Wanted {
     hook: Option<HookKind>,
     user: Option<UserId>,
@@ -153,7 +153,7 @@ struct Wanted {
     limit: usize,
 }
 
-/// An id in the query.
+/// Parses an id of the query.
 fn parsed<T: FromStr>(name: &'static str, text: Option<&str>) -> Result<Option<T>, Problem> {
     let wrong = || Problem::invalid(format!("{name}: not an id"));
     text.map(|text| text.parse().map_err(|_| wrong())).transpose()

@@ -1,7 +1,7 @@
-//! JSON in which every field stands once, and users' ids in it.
+//! JSON without duplicate fields, and user ids in it.
 //!
-//! Of a field that is given twice one value would be dropped without a word, by each parser another one. So it is refused,
-//! as frames of sockets with such a field are. Fields that aren't known are ignored.
+//! If a field is given twice, a parser silently drops one value, and each parser another one. So such a body is
+//! refused, as frames of sockets with such a field are. Unknown fields are ignored.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Any JSON value without a field that is given twice.
+/// Any JSON value without duplicate fields.
 pub(super) struct Strict(pub(super) Value);
 
 impl<'de> Deserialize<'de> for Strict {
@@ -76,10 +76,10 @@ impl<'de> Deserialize<'de> for Strict {
     }
 }
 
-/// Says which field is given twice.
+/// Names the field that is given twice.
 struct Twice<'a>(&'a str);
 
-/// What a fault that [`Twice`] tells of begins with.
+/// The beginning of the error that [`Twice`] makes.
 pub(super) const TWICE: &str = "given twice: ";
 
 impl fmt::Display for Twice<'_> {
@@ -88,8 +88,8 @@ impl fmt::Display for Twice<'_> {
     }
 }
 
-/// A user's id: an integer from 0 to [`MAX_ID`], or a string. Another number is none: as a string it would be somebody that
-/// the caller doesn't mean.
+/// Reads a user's id: an integer from 0 to [`MAX_ID`], or a string. Other numbers are refused: as strings they would
+/// name a user that the caller doesn't mean.
 pub(super) fn user_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UserId, D::Error> {
     let value = Value::deserialize(deserializer)?;
     if let Value::Number(number) = &value {

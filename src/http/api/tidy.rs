@@ -1,8 +1,8 @@
-//! Makes the description one that generators of clients understand.
+//! Rewrites the OpenAPI description for client generators.
 //!
-//! What is derived puts a schema and its description side by side in an `allOf`, which generators take for a composed object,
-//! and what may be null into a `oneOf`. OpenAPI 3.1 allows a description beside a `$ref`, and `anyOf` with null is what
-//! generators know.
+//! The derived description puts a schema and its description side by side into an `allOf`, which generators read as a
+//! composed object, and a nullable schema into a `oneOf`. OpenAPI 3.1 allows a description beside a `$ref`, and
+//! generators know `anyOf` with null.
 
 use serde_json::{Map, Value, json};
 
@@ -18,7 +18,7 @@ pub(super) fn tidy(value: Value) -> Value {
     }
 }
 
-/// Takes what stands beside a mere description out of their `allOf`.
+/// Moves a schema that has only a description beside it out of their `allOf`.
 fn flat(mut fields: Map<String, Value>) -> Map<String, Value> {
     let Some(Value::Array(all)) = fields.get_mut("allOf") else { return fields };
     let is_description = |schema: &Value| {
@@ -37,7 +37,7 @@ fn flat(mut fields: Map<String, Value>) -> Map<String, Value> {
     fields
 }
 
-/// Writes `oneOf` with null as `anyOf`, null last.
+/// Rewrites a `oneOf` with null as `anyOf`, with null last.
 fn nullable(mut fields: Map<String, Value>) -> Map<String, Value> {
     let null = json!({ "type": "null" });
     let Some(Value::Array(one)) = fields.get_mut("oneOf") else { return fields };

@@ -1,4 +1,4 @@
-//! `/users/{user}`: what is known of a user, and the end of it.
+//! `/users/{user}`: reads, disconnects and erases a user.
 
 use std::time::Duration;
 
@@ -108,7 +108,7 @@ struct Erasing {
 async fn erase_user(services: Shared, user: UserParam) -> Result<Accepted<Erasing>, Problem> {
     services.store.want_erasure(&user.0).await.map_err(Problem::of_write)?;
     services.erasure.wake();
-    // What this server is asked next finds it refused.
+    // The next request to this server is refused.
     services.store.erasing().known(&user.0, KNOWN).await;
     Ok(Accepted(Erasing { user_id: user.0, erasing: true }))
 }
