@@ -1,5 +1,5 @@
-//! What is served as it is: files of the binary and documents that are made once. A client that has one already is told so
-//! by its `ETag` (RFC 9110, 13.1.2).
+//! Serves fixed content: files of the binary, and documents that are made once. A client that already has the content
+//! is told so by its `ETag` (RFC 9110, 13.1.2).
 
 use std::fmt::Write as _;
 
@@ -11,10 +11,10 @@ use salvo::http::{HeaderMap, StatusCode};
 use salvo::prelude::*;
 use tokio_tungstenite::tungstenite::Bytes;
 
-/// How much of the contents' hash names them, in bytes.
+/// How much of the content's hash forms the tag, in bytes.
 const TAG_BYTES: usize = 16;
 
-/// One of them, as a handler of its GET.
+/// A fixed content, as a handler of its GET.
 pub(crate) struct Asset {
     kind: &'static str,
     policy: Option<&'static str>,
@@ -23,7 +23,7 @@ pub(crate) struct Asset {
 }
 
 impl Asset {
-    /// `kind` is its media type.
+    /// Creates an asset. `kind` is its media type.
     pub(crate) fn new(kind: &'static str, contents: impl Into<Bytes>) -> Self {
         let contents = contents.into();
         let mut tag = "\"".to_owned();
@@ -35,7 +35,7 @@ impl Asset {
         Self { kind, policy: None, contents, tag }
     }
 
-    /// With a content security policy of its own.
+    /// Sets the asset's own content security policy.
     #[must_use]
     pub(crate) fn policy(self, policy: &'static str) -> Self {
         Self { policy: Some(policy), ..self }
@@ -49,7 +49,7 @@ impl Handler for Asset {
         if let Ok(tag) = HeaderValue::from_str(&self.tag) {
             headers.insert(ETAG, tag);
         }
-        // May be kept, but is asked for again each time: another release has other contents.
+        // The client may cache it, but must ask each time: another release has other contents.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         if let Some(policy) = self.policy {
             headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
@@ -59,15 +59,15 @@ impl Handler for Asset {
             return;
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.kind));
-        // Bytes of known length: writing them can't fail.
+        // The length of the bytes is known, so writing them can't fail.
         let _ = res.write_body(self.contents.clone());
     }
 }
 
-/// Whether the client names this tag, weak or not, or any.
+/// Returns whether the client names this tag, weak or strong, or any tag.
 fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     let lists = headers.get_all(IF_NONE_MATCH).iter().filter_map(|list| list.to_str().ok());
-    // No tag of ours has a comma.
+    // Our tags contain no comma.
     let mut tags = lists.flat_map(|list| list.split(',')).map(str::trim);
     tags.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
 }

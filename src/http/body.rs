@@ -1,4 +1,5 @@
-//! Reads a request's body within bounds. What is left of a refused one stays with the request: see [`unread`](super::unread).
+//! Reads a request's body within limits. The rest of a refused body stays with the request: see
+//! [`unread_body`](super::unread_body).
 
 use std::future::poll_fn;
 use std::io::ErrorKind;
@@ -11,20 +12,20 @@ use salvo::hyper::body::{Body as _, Frame};
 use salvo::prelude::*;
 use tokio_tungstenite::tungstenite::Bytes;
 
-/// Why a body can't be had.
+/// The reason why a body can't be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyFault {
-    /// It is longer than may be.
+    /// It is too large.
     TooLarge,
-    /// It did not come in time.
+    /// It did not arrive in time.
     Late,
-    /// It is compressed, or coded otherwise.
+    /// It is compressed, or has another encoding.
     Encoded,
-    /// Its framing is wrong, or the client left.
+    /// Its framing is invalid, or the client disconnected.
     Broken,
 }
 
-/// Reads the whole body: `most` bytes within `patience`. A second call gives the same bytes.
+/// Reads the whole body: up to `most` bytes within `patience`. A second call returns the same bytes.
 pub(crate) async fn read(req: &mut Request, most: usize, patience: Duration) -> Result<Bytes, BodyFault> {
     let mut codings = req.headers().get_all(CONTENT_ENCODING).iter();
     if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
@@ -52,7 +53,7 @@ async fn collect(body: &mut ReqBody, most: usize) -> Result<Bytes, BodyFault> {
             ErrorKind::TimedOut => BodyFault::Late,
             _ => BodyFault::Broken,
         })?;
-        // Trailers are no part of it.
+        // Trailers are not part of the body.
         let data = frame.into_data().unwrap_or_default();
         if bytes.len() + data.len() > most {
             return Err(BodyFault::TooLarge);
@@ -62,7 +63,7 @@ async fn collect(body: &mut ReqBody, most: usize) -> Result<Bytes, BodyFault> {
     Ok(bytes.into())
 }
 
-/// Passes over the next piece of a body: its length, or none where no more comes.
+/// Skips the next piece of a body. Returns its length, or none at the end.
 pub(super) async fn skip(body: &mut ReqBody) -> Option<usize> {
     let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await?;
     frame.ok().map(|frame: Frame<Bytes>| frame.data_ref().map_or(0, Bytes::len))

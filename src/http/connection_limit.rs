@@ -1,15 +1,16 @@
-//! Connections that are no sockets yet, or never become any: how many of them an address has.
+//! Limits the connections per address that are not WebSockets, or not yet.
 //!
-//! All of them together are bounded by `http.connections`, and one more waits; without a bound for each address, one that
-//! opens connections and says nothing would let everybody wait. So what is over `http.connections_per_address` is closed
-//! as it is accepted, before anything is read of it. A connection counts until it is closed, or is the socket of
-//! someone with a good token: from then on it counts among those. Who is refused counts until they have heard why.
+//! `http.connections` limits all of them together; one more waits. Without a limit per address, a client that opens
+//! silent connections would make everybody wait. So a connection over `http.connections_per_address` is closed when it
+//! is accepted, before anything of it is read. A connection counts until it is closed, or until it is the WebSocket of
+//! a client with a valid token: from then on it counts as a socket. A refused client counts until it has received the
+//! reason.
 //!
-//! The address is the connection's own: what proxies write stands in a head that has not been read yet. Listed ones
+//! The address is that of the connection itself: the header that proxies write has not been read yet. Listed proxies
 //! are exempt.
 //!
-//! The admin listener has bounds of its own, in all and for each address, and closes what is over either: connections there
-//! must not take the files that clients' connections need.
+//! The admin listener has its own limits, in all and per address, and closes connections over either one. Connections
+//! there must not use up the files that connections of clients need.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -24,12 +25,12 @@ use crate::config::live::LiveConfig;
 use crate::protocol::client_ip;
 use crate::telemetry::metrics::Metrics;
 
-/// Who is there, by what counts as one address.
+/// The open connections by address.
 #[derive(Default)]
 pub(crate) struct Arrivals(Mutex<HashMap<IpAddr, HashSet<SocketAddr>>>);
 
 impl Arrivals {
-    /// One more is there; false where its address has `most` already.
+    /// Adds a connection. Returns false if its address already has `most`.
     fn enter(&self, peer: SocketAddr, most: usize) -> bool {
         let mut known = self.known();
         let peers = known.entry(client_ip::network(peer.ip())).or_default();
@@ -40,7 +41,7 @@ impl Arrivals {
         fits
     }
 
-    /// It is closed, or counts among the sockets from now on.
+    /// Removes a connection that is closed, or that counts as a socket from now on.
     pub(crate) fn leave(&self, peer: SocketAddr) {
         let mut known = self.known();
         let network = client_ip::network(peer.ip());
@@ -51,7 +52,7 @@ impl Arrivals {
         }
     }
 
-    /// How many are there.
+    /// Returns the number of connections.
     pub(crate) fn count(&self) -> usize {
         self.known().values().map(HashSet::len).sum()
     }
@@ -61,16 +62,16 @@ impl Arrivals {
     }
 }
 
-/// Whose connections pass a gate.
+/// The listener that a limit applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Door {
-    /// Clients'.
+    /// The listener for clients.
     Clients,
-    /// Those of whoever runs the server.
+    /// The listener for operators.
     Admin,
 }
 
-/// Bounds the connections of one listener.
+/// Limits the connections of one listener.
 #[derive(Clone)]
 pub(crate) struct ConnectionLimiter {
     pub(crate) door: Door,
@@ -80,17 +81,17 @@ pub(crate) struct ConnectionLimiter {
 }
 
 impl ConnectionLimiter {
-    /// Lets a connection in.
+    /// Admits a connection.
     ///
     /// # Errors
-    /// The name of the bound that the connection would exceed.
+    /// The name of the limit that the connection would exceed.
     fn enter(&self, peer: SocketAddr) -> Result<(), &'static str> {
         let config = self.config.load();
         let (most, bound) = self.bound(&config, peer)?;
         if self.arrivals.enter(peer, most) { Ok(()) } else { Err(bound) }
     }
 
-    /// Returns how many connections the address may have, and the name of that bound.
+    /// Returns how many connections the address may have, and the name of that limit.
     fn bound(&self, config: &Config, peer: SocketAddr) -> Result<(usize, &'static str), &'static str> {
         match self.door {
             Door::Clients => {
@@ -98,17 +99,17 @@ impl ConnectionLimiter {
                 let most = config.http.connections_per_address.filter(|_| !exempt).unwrap_or(usize::MAX);
                 Ok((most, "connections_per_address"))
             }
-            // One task accepts: no connection enters between the count and the entry.
+            // One task accepts, so no connection is added between the count and the entry.
             Door::Admin if self.arrivals.count() >= config.admin.connections => Err("admin_connections"),
             Door::Admin => Ok((config.admin.connections_per_address, "admin_connections_per_address")),
         }
     }
 }
 
-/// Decides about each connection as it is accepted.
+/// Decides about each connection when it is accepted.
 pub(crate) struct Gate {
     pub(crate) limiter: ConnectionLimiter,
-    /// The limits of a connection that is let in.
+    /// The limits of an accepted connection.
     pub(crate) fuse: FuseConfig,
 }
 
@@ -131,7 +132,7 @@ impl FusePolicy for Gate {
     }
 }
 
-/// Lives as long as its connection, and then takes the connection off the count.
+/// Removes its connection from the count when it is dropped, with the connection.
 struct Arrival {
     arrivals: Arc<Arrivals>,
     peer: SocketAddr,
@@ -160,7 +161,7 @@ mod tests {
             assert!(arrivals.enter(peer(first), 2) && arrivals.enter(peer(second), 2));
             assert!(!arrivals.enter(peer(third), 2) && arrivals.enter(peer(stranger), 2));
             arrivals.leave(peer(first));
-            // It may leave twice: by its upgrade, and by its end.
+            // A connection may be removed twice: by its upgrade, and by its end.
             arrivals.leave(peer(first));
             assert!(arrivals.enter(peer(third), 2) && !arrivals.enter(peer(first), 2));
             assert_eq!(arrivals.count(), 3);

@@ -1,7 +1,7 @@
-//! HEAD: wherever GET is, with the same headers (RFC 9110, 9.3.2).
+//! Serves HEAD for every GET, with the same headers (RFC 9110, 9.3.2).
 //!
-//! The router takes such a request for a GET, so that no route can forget it. The connection leaves the body out, since it
-//! knows the method that came.
+//! The router sees such a request as a GET, so that no route can forget it. The connection leaves out the body, because
+//! it knows the original method.
 
 use salvo::http::Method;
 use salvo::prelude::*;
@@ -11,7 +11,7 @@ use salvo::routing::{Filter, PathState};
 #[derive(Clone, Copy)]
 struct CameAsHead;
 
-/// Lets every request pass, and turns a HEAD into a GET. It stands before all routes.
+/// Accepts every request, and turns a HEAD into a GET. Placed before all routes.
 #[derive(Debug)]
 pub(crate) struct AsGet;
 
@@ -25,18 +25,18 @@ impl Filter for AsGet {
         true
     }
 
-    /// Of this the router asks which methods a path has.
+    /// The router calls this to find the methods of a path.
     async fn filter_for_method(&self, _: &mut Request, _: &mut PathState<'_>, _: &Method) -> Option<bool> {
         Some(true)
     }
 }
 
-/// Whether the client wants the headers alone.
+/// Returns whether the client only wants the headers.
 pub(crate) fn is_head(req: &Request) -> bool {
     req.extensions().get::<CameAsHead>().is_some()
 }
 
-/// Whether the request changes nothing.
+/// Returns whether the request changes nothing.
 pub(crate) fn is_read(req: &Request) -> bool {
     req.method() == Method::GET || req.method() == Method::HEAD
 }

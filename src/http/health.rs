@@ -12,7 +12,7 @@ use crate::lifecycle::Lifecycle;
 use crate::realtime::heartbeat::Heartbeat;
 use crate::store::Store;
 
-/// `/healthz`: the process lives.
+/// `/healthz`: the process is alive.
 pub(crate) struct Healthy;
 
 #[async_trait]
@@ -22,7 +22,7 @@ impl Handler for Healthy {
     }
 }
 
-/// What a readiness check looks at.
+/// The parts that a readiness check looks at.
 pub(crate) struct Readiness {
     pub(crate) config: Arc<LiveConfig>,
     pub(crate) lifecycle: Lifecycle,
@@ -31,10 +31,11 @@ pub(crate) struct Readiness {
     pub(crate) verifier: Verifier,
 }
 
-/// `/readyz`: 200 while a heartbeat comes round, which takes the database and the feed; else 503 and which is not.
+/// `/readyz`: 200 while heartbeats are received, which needs the database and the change stream. Otherwise 503, and
+/// which of them fails.
 pub(crate) struct Ready {
     pub(crate) services: Arc<Readiness>,
-    /// With what the driver says of the database, which names its members: for those who run it.
+    /// Whether to include the driver's messages about the database, which name its members. For operators.
     pub(crate) in_full: bool,
 }
 
@@ -72,7 +73,7 @@ impl Handler for Ready {
             "database": told,
             "feed": match &database {
                 _ if fresh => "ok",
-                // Without the database no heartbeat is written that could come round.
+                // Without the database no heartbeat can be written.
                 Ok(()) if !services.lifecycle.is_draining() => "stalled",
                 _ => "unknown",
             },

@@ -13,7 +13,7 @@ use crate::telemetry::logging::Dropped;
 use crate::telemetry::metrics::format::MetricsFormat;
 use crate::telemetry::metrics::{Metrics, Now};
 
-/// What the page of metrics is made of: the counters, and what is counted when somebody asks.
+/// The content of the metrics page: the counters, and the gauges that are read at each scrape.
 pub(crate) struct MetricsPage {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) heartbeat: Arc<Heartbeat>,
@@ -25,7 +25,7 @@ pub(crate) struct MetricsPage {
 }
 
 impl MetricsPage {
-    /// Returns the gauges that are read only when somebody asks.
+    /// Returns the gauges that are read at each scrape.
     fn now(&self) -> Now {
         Now {
             heartbeat: self.heartbeat.age(),
@@ -48,7 +48,7 @@ impl Handler for Measured {
         let headers = res.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
         headers.insert(VARY, HeaderValue::from_name(ACCEPT));
-        // Text of known length: writing it can't fail.
+        // The length of the text is known, so writing it can't fail.
         let _ = res.write_body(self.0.metrics.render(self.0.now(), format));
     }
 }

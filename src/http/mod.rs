@@ -1,5 +1,5 @@
-//! HTTP itself, before and after any handler: which requests are refused whatever they ask for, what becomes of a body that
-//! nobody reads, and how files are served.
+//! HTTP, around all handlers: refuses invalid requests, handles unread bodies, serves files, and mounts the API, the
+//! demo page and the WebSocket upgrade.
 
 pub mod api;
 pub(crate) mod asset;

@@ -1,4 +1,4 @@
-//! Which of the two formats of metrics a client wants (RFC 9110, 12.5.1).
+//! Finds the format of metrics that a client prefers (RFC 9110, 12.5.1).
 
 use salvo::http::HeaderMap;
 use salvo::http::header::ACCEPT;
@@ -6,14 +6,14 @@ use salvo::http::header::ACCEPT;
 use crate::telemetry::metrics::format::MetricsFormat;
 
 impl MetricsFormat {
-    /// The one that the client gives more weight. Weights that can't be read count as 1.
+    /// Returns the format with the greater weight. An invalid weight counts as 1.
     pub(crate) fn wanted(headers: &HeaderMap) -> Self {
         let lists = headers.get_all(ACCEPT).iter().filter_map(|list| list.to_str().ok());
         let ranges: Vec<_> = lists.flat_map(|list| list.split(',')).map(Range::of).collect();
         let weight = |kind, version| {
             let fitting =
                 ranges.iter().filter_map(|range| range.fit(kind, version).map(|fit| (fit, range.weight)));
-            // The most specific range counts, whatever others say.
+            // The most specific range counts, whatever the weights of others.
             fitting.max_by_key(|(fit, weight)| (*fit, *weight)).map_or(0, |(_, weight)| weight)
         };
         let open = weight("application/openmetrics-text", "1.0.0");
@@ -25,7 +25,7 @@ impl MetricsFormat {
 struct Range {
     kind: String,
     version: Option<String>,
-    /// In thousandths, as the header's three decimals have it.
+    /// In thousandths, because the header has up to three decimals.
     weight: u32,
 }
 
@@ -46,7 +46,7 @@ impl Range {
         Self { kind, version, weight }
     }
 
-    /// How specifically it means this; none where it means something else.
+    /// Returns how specifically the range matches, or none if it does not match.
     fn fit(&self, kind: &str, version: &str) -> Option<u8> {
         if self.version.as_deref().is_some_and(|wanted| wanted != version) {
             return None;

@@ -1,5 +1,5 @@
-//! What every HTTP answer tells a browser, so that none of ours is taken for what it isn't or shown where it shouldn't
-//! be. A handler that says otherwise is let.
+//! Sets the security headers of every HTTP answer, so that browsers neither misinterpret an answer nor show it in a
+//! foreign frame. A handler may set other values.
 
 use salvo::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY,
@@ -7,7 +7,7 @@ use salvo::http::header::{
 };
 use salvo::prelude::*;
 
-/// Nothing that is answered is a page, but where a handler has a policy of its own.
+/// No answer is a page, unless its handler sets its own policy.
 const HEADERS: [(HeaderName, &str); 5] = [
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (REFERRER_POLICY, "no-referrer"),
@@ -16,12 +16,12 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (CACHE_CONTROL, "no-store"),
 ];
 
-/// A year; for this name alone, since others of the domain may be served without TLS.
+/// One year. Only for this host name, because other names of the domain may be served without TLS.
 const ALWAYS_TLS: &str = "max-age=31536000";
 
 /// Sets the headers.
 pub(crate) struct Headers {
-    /// Whether these answers go over TLS.
+    /// Whether the answers are sent over TLS.
     pub(crate) tls: bool,
 }
 

@@ -1,5 +1,5 @@
-//! Refuses requests that could be meant for another server or another resource: no valid `Host` (RFC 9112, 3.2), a path that
-//! another HTTP implementation would resolve or decode differently.
+//! Refuses requests that another HTTP implementation would interpret differently: those without a valid `Host` (RFC
+//! 9112, 3.2), and those with a path that others would resolve or decode differently.
 
 use percent_encoding::percent_decode_str;
 use salvo::http::header::HOST;
@@ -27,7 +27,7 @@ impl Handler for Strict {
     }
 }
 
-/// Only HTTP/1.0 may do without a `Host`; nobody may send two, or one that is no host.
+/// Checks `Host`. Only HTTP/1.0 may omit it. Two of them, or an invalid one, are refused.
 fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
     let mut hosts = headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -39,13 +39,14 @@ fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// A name, or an address, and perhaps a port. No name of a server has any of the other characters that a URI may have there.
+/// Returns whether a value is a name or an address with an optional port. Server names contain none of the other
+/// characters that a URI allows there.
 fn is_host(value: &HeaderValue) -> bool {
     let Ok(authority) = Authority::try_from(value.as_bytes()) else { return false };
     let host = authority.host();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte);
     let is_named = !host.is_empty() && (host.starts_with('[') || host.bytes().all(plain));
-    // A login before the host leaves no such prefix. The port's digits may be missing (RFC 3986, 3.2.3).
+    // With a login before the host there is no such prefix. The port's digits may be missing (RFC 3986, 3.2.3).
     let rest = authority.as_str().strip_prefix(host);
     let port = rest.map(|rest| rest.strip_prefix(':').unwrap_or(rest));
     is_named && port.is_some_and(|port| port.is_empty() || port.parse::<u16>().is_ok_and(|_| is_digits(port)))
@@ -55,8 +56,9 @@ fn is_digits(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Every segment must mean the same to everyone. Below `/api` an empty one is no path: the router would pass over it, so that
-/// an empty id, or one that a client resolved, would name the resource above. A read may end in a slash.
+/// Checks that every segment means the same to every implementation. Below `/api` an empty segment is no path: the
+/// router would skip it, so that an empty id, or a path that a client resolved, would name the resource above. The path
+/// of a read may end in a slash.
 fn check_path(path: &str, is_read: bool) -> Result<(), Problem> {
     for segment in path.split('/') {
         let decoded =
@@ -74,7 +76,8 @@ fn check_path(path: &str, is_read: bool) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Parameters of the API would be decoded lossily; a handshake's are checked where they are read.
+/// Checks the query of the API, whose parameters would be decoded lossily. The query of a handshake is checked when it
+/// is read.
 fn check_query(path: &str, query: &str) -> Result<(), Problem> {
     if !path.starts_with("/api/") || decoded(query).is_some() {
         return Ok(());

@@ -1,7 +1,7 @@
-//! TLS in this process: the certificate in force, and the next one once its files have changed.
+//! TLS in this process: the current certificate, and the next one when its files have changed.
 //!
-//! Connections keep the certificate that they began with. A pair of files that can't be used is logged, once, and the
-//! one before it stays. Files are looked at by their contents: whichever way they are replaced, it is noticed.
+//! Connections keep the certificate that they started with. If a pair of files can't be used, that is logged once and
+//! the previous one stays. The contents of the files are compared, so that any way of replacing them is noticed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,13 +13,15 @@ use crate::config::tls_files::TlsPair;
 use crate::config::{ConfigError, TlsFiles};
 use crate::telemetry::metrics::Metrics;
 
-/// What a listener shows who it is with.
+/// The certificate of a listener.
 pub(crate) struct Certificate {
     current: Arc<ArcSwapOption<TlsAcceptor>>,
     seen: Mutex<TlsPair>,
 }
 
 impl Certificate {
+    /// Loads the files.
+    ///
     /// # Errors
     /// As [`TlsPair::read`] and [`TlsPair::acceptor`].
     pub(crate) fn load(files: &TlsFiles) -> Result<Self, ConfigError> {
@@ -28,15 +30,15 @@ impl Certificate {
         Ok(Self { current, seen: Mutex::new(pair) })
     }
 
-    /// What a listener takes; always filled.
+    /// Returns the acceptor for the listener. It is always set.
     pub(crate) fn current(&self) -> Arc<ArcSwapOption<TlsAcceptor>> {
         self.current.clone()
     }
 
-    /// Takes over what stands in the files now; whether it is new.
+    /// Applies the current files. Returns whether they are new.
     ///
     /// # Errors
-    /// As [`TlsPair::read`] and [`TlsPair::acceptor`]; what was in force stays so.
+    /// As [`TlsPair::read`] and [`TlsPair::acceptor`]. The current certificate stays.
     pub(crate) fn look(&self, files: &TlsFiles) -> Result<bool, ConfigError> {
         let pair = TlsPair::read(files)?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -49,7 +51,7 @@ impl Certificate {
         Ok(true)
     }
 
-    /// Looks at the files again and again. Ends never.
+    /// Checks the files periodically. Only ends if TLS is switched off.
     pub(crate) async fn watch(self: Arc<Self>, config: Arc<LiveConfig>, metrics: Arc<Metrics>) {
         let mut told = false;
         loop {
@@ -68,13 +70,13 @@ impl Certificate {
                     }
                 }
                 Ok(Err(error)) => {
-                    // As long as it is so: the one in force will be over some day.
+                    // Counted every time: the current certificate will expire some day.
                     metrics.fault("certificate");
                     if !std::mem::replace(&mut told, true) {
                         tracing::warn!(%error, "the certificate can't be renewed; the old one stays");
                     }
                 }
-                // The process is ending.
+                // The process is shutting down.
                 Err(_) => {}
             }
         }

@@ -1,9 +1,9 @@
-//! What becomes of a request's body that was answered without being read.
+//! Handles the body of a request that was answered without reading it.
 //!
-//! A connection that is closed while the client still writes is reset, and a client that writes first and reads then never
-//! sees why. So the answer says `Connection: close`, and the rest of the body is read and dropped for a while:
-//! `http.discard_bytes` within `http.discard_ms`. A body that nobody needed, of a request that went well, is dropped before
-//! the answer, and the connection stays.
+//! If a connection is closed while the client still writes, it is reset, and a client that writes first and reads later
+//! never sees the answer. So the answer says `Connection: close`, and the rest of the body is read and dropped for a
+//! while: up to `http.discard_bytes` within `http.discard_ms`. If a successful request did not need its body, the body
+//! is dropped before the answer, and the connection stays open.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ impl Handler for Unread {
             return;
         }
         res.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        // A client that asked first sends nothing after a final answer.
+        // A client that sent `Expect` sends nothing after a final answer.
         if refused && !req.headers().contains_key(EXPECT) {
             let this = self.clone();
             tokio::spawn(async move { this.discard(&mut unread).await });
@@ -47,7 +47,7 @@ impl Handler for Unread {
 }
 
 impl Unread {
-    /// Reads the rest and drops it. False where there is more than that, or it ends too late or badly.
+    /// Reads and drops the rest. Returns false if there is more than that, or if it ends too late or with an error.
     async fn discard(&self, unread: &mut ReqBody) -> bool {
         let (mut left, patience) = {
             let http = &self.config.load().http;

@@ -31,7 +31,7 @@ use crate::ws::handshake::{self, HandshakePath};
 use crate::ws::services::SocketServices;
 use crate::ws::session;
 
-/// What the upgrade of a connection needs.
+/// The parts that an upgrade needs.
 pub(crate) struct UpgradeServices {
     pub(crate) config: Arc<LiveConfig>,
     pub(crate) metrics: Arc<Metrics>,
@@ -45,7 +45,7 @@ pub(crate) struct UpgradeServices {
     pub(crate) sessions: Arc<SocketServices>,
 }
 
-/// `/ws/chat/` and `/ws/`: the sockets of one room, and of all rooms of a user.
+/// `/ws/chat/` and `/ws/`: the WebSockets of one room, and of a user's inbox.
 pub(crate) struct Chat {
     pub(crate) services: Arc<UpgradeServices>,
     pub(crate) path: HandshakePath,
@@ -69,12 +69,12 @@ impl Handler for Chat {
     }
 }
 
-/// Why there is no upgrade: the status, and what a person reads.
+/// The reason why a connection is not upgraded: the status, and a text for people.
 pub(crate) struct Refusal(pub(crate) StatusCode, pub(crate) &'static str);
 
 impl Chat {
-    /// Answers the handshake (RFC 6455, 4.2) and leaves the connection to a task of its own. A refusal is known before the
-    /// upgrade, but the client receives it after: see [`handshake`].
+    /// Answers the handshake (RFC 6455, 4.2) and gives the connection to a separate task. A refusal is known before the
+    /// upgrade, but the client receives it afterwards: see [`handshake`].
     async fn upgrade(&self, req: &mut Request, res: &mut Response) -> Result<(), Refusal> {
         let services = &self.services;
         if req.method() != Method::GET || head::is_head(req) {
@@ -107,7 +107,7 @@ impl Chat {
             headers.insert(SEC_WEBSOCKET_PROTOCOL, spelling);
         }
         if let Some(connection) = req.extensions().get::<ConnCtrl>() {
-            // From here on it may be quiet, and what stalls is the socket's own business.
+            // From here on the connection may be quiet, and the session handles stalls itself.
             connection.relax_timeouts();
         }
         if admission.is_ok()
@@ -117,7 +117,7 @@ impl Chat {
         }
         let sessions = services.sessions.clone();
         services.lifecycle.spawn(async move {
-            // An error here is a client that left in the middle of its handshake.
+            // An error here means that the client disconnected during its handshake.
             if let Ok(io) = upgrade.await {
                 session::serve(sessions, io, admission, place, source).await;
             }
@@ -127,11 +127,11 @@ impl Chat {
 }
 
 impl Chat {
-    /// Checks the token, and finds whom a refusal is held against.
+    /// Checks the token, and returns the source that a refusal counts against.
     ///
     /// # Errors
-    /// 403: a page elsewhere made the connect. 429: its source was refused too often. That is a source without a good token, and
-    /// no other one behind the same address.
+    /// 403: the page's origin is not allowed. 429: the source was refused too often. The source is the one without a
+    /// valid token, not other clients behind the same address.
     async fn caller(
         &self,
         req: &Request,
@@ -150,11 +150,11 @@ impl Chat {
             return Err(Refusal(StatusCode::FORBIDDEN, "pages of this origin may not connect"));
         }
         let turns = blocked.map(|_| &*services.refusals);
-        // Where no known key has signed the token, the issuer is asked first; see `auth::issuer` for how often.
+        // If no known key signed the token, the issuer is asked first; see `auth::issuer` for how often.
         let caller = match handshake::token(req.headers()).filter(|_| origin) {
             Some(token) => {
                 let verified = services.verifier.verify_or_ask(token, turns);
-                // A check takes no time, but there may be a queue for its turn.
+                // A check takes no time, but it may have to wait for a permit.
                 tokio::time::timeout(config.http.request + config.auth.fetch, verified).await.ok()
             }
             None => None,
@@ -169,7 +169,7 @@ impl Chat {
     }
 }
 
-/// Base64 as every client writes it. Bits of the last character that say nothing may be anything (RFC 4648, 3.5).
+/// Base64 as every client writes it. Unused bits of the last character may have any value (RFC 4648, 3.5).
 const KEY_ENCODING: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
@@ -178,7 +178,7 @@ const KEY_ENCODING: GeneralPurpose = GeneralPurpose::new(
 /// The length of a client's key, in bytes (RFC 6455, 4.2.1).
 const KEY_BYTES: usize = 16;
 
-/// The answer to the client's key, where this is a handshake at all.
+/// Returns the answer to the client's key. Fails if the request is no handshake.
 pub(crate) fn websocket_key(headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
     let bad = |reason| Refusal(StatusCode::BAD_REQUEST, reason);
     let required = |reason| Refusal(StatusCode::UPGRADE_REQUIRED, reason);
@@ -205,13 +205,13 @@ pub(crate) fn websocket_key(headers: &HeaderMap) -> Result<HeaderValue, Refusal>
     accept.ok_or(bad("Sec-WebSocket-Key: must be 16 bytes in base64"))
 }
 
-/// The items of all lists that a header has. A value that is no text counts as one that nobody knows.
+/// Returns the items of all lists of a header. A value that is no text counts as an unknown item.
 fn items(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     let lists = headers.get_all(name).into_iter().map(|value| value.to_str().unwrap_or("?"));
     lists.flat_map(|list| list.split(',')).map(str::trim)
 }
 
-/// A client that names no origin is no browser, and has none to be checked.
+/// Returns whether the origin is allowed. A client that sends no origin is no browser, so there is nothing to check.
 pub(crate) fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
     let Some(origin) = headers.get(ORIGIN) else { return true };
     let named = |origin: &str| allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin));

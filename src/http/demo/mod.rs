@@ -1,5 +1,5 @@
-//! The messenger at `/`, for trying Parlor out and for reading how a client is written: static files that are part of
-//! the binary, and, on a server that is for nobody else, tokens and rooms for whoever opens it.
+//! The demo page at `/`, for trying out Parlor and as an example of a client. It consists of static files in the
+//! binary. A server for one developer also gives tokens and rooms to everyone who opens the page.
 
 pub(crate) mod session;
 
@@ -14,11 +14,11 @@ use crate::config::live::LiveConfig;
 use crate::config::{Config, PageEnabled};
 use crate::store::{NewMember, Store, StoreError};
 
-/// Nothing but the page's own files, and its own server to talk to.
+/// Allows only the page's own files and its own server.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Its scripts by their paths below `page/`.
+/// Includes scripts by their paths below `page/`.
 macro_rules! scripts {
     ($($path:literal),*) => {
         [$((
@@ -29,7 +29,7 @@ macro_rules! scripts {
     };
 }
 
-/// What isn't a script: path, type, contents.
+/// The files that are not scripts: path, type, contents.
 const FILES: &[(&str, &str, &str)] = &[
     ("", "text/html; charset=utf-8", include_str!("assets/index.html")),
     ("page/style.css", "text/css; charset=utf-8", include_str!("assets/style.css")),
@@ -38,7 +38,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ("page/favicon.svg", "image/svg+xml", include_str!("assets/favicon.svg")),
 ];
 
-/// The page's own, by what they are for.
+/// The page's own scripts.
 const SCRIPTS: &[(&str, &str, &str)] = &scripts![
     "buttons.js",
     "chat.js",
@@ -59,7 +59,7 @@ const SCRIPTS: &[(&str, &str, &str)] = &scripts![
     "start.js"
 ];
 
-/// The client library, `clients/js`, as `npm run page` puts it there.
+/// The client library, `clients/js`, copied here by `npm run page`.
 const LIBRARY: &[(&str, &str, &str)] = &scripts![
     "parlor/backoff.js",
     "parlor/calls.js",
@@ -82,16 +82,16 @@ const LIBRARY: &[(&str, &str, &str)] = &scripts![
     "parlor/wire.js"
 ];
 
-/// What of it a server serves.
+/// The parts of the demo that a server serves.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Page {
-    /// The page itself.
+    /// Whether the page is served.
     pub(crate) on: bool,
-    /// Tokens and rooms, for whoever opens it.
+    /// Whether everyone who opens the page gets tokens and rooms.
     pub(crate) tokens: bool,
 }
 
-/// What the demo page needs.
+/// The parts that the demo page needs.
 pub(crate) struct Services {
     pub(crate) config: Arc<LiveConfig>,
     pub(crate) store: Store,
@@ -99,7 +99,7 @@ pub(crate) struct Services {
     pub(crate) page: Page,
 }
 
-/// Whether the page is served; `embedded` is whether the database is the private one.
+/// Returns whether the page is served. `embedded`: the database is an embedded `mongod`.
 pub(crate) fn is_on(config: &Config, embedded: bool) -> bool {
     match config.page.enabled {
         PageEnabled::Auto => embedded,
@@ -108,23 +108,23 @@ pub(crate) fn is_on(config: &Config, embedded: bool) -> bool {
     }
 }
 
-/// Whether whoever opens the page may have a token. `private` is a private database and a listener on loopback: there
-/// it is the same person who could read the secret from the disk. One that was configured may be an application's, and
-/// whoever comes from elsewhere by a proxy here looks like someone on this machine.
+/// Returns whether everyone who opens the page may have a token. `private`: the database is an embedded `mongod`, and
+/// the listener is on loopback. Then the user could also read the secret from the disk. A configured secret may belong
+/// to an application. With a proxy on this machine, remote users look like local ones.
 pub(crate) fn may_make_tokens(config: &Config, private: bool) -> bool {
     private && is_on(config, private) && config.auth.secret_is_own && config.http.proxies.is_empty()
 }
 
-/// The first two of the page's people, and their room.
+/// Creates the room of the page's first two users.
 pub(crate) async fn make_room(store: &Store) -> Result<(), StoreError> {
     match store.make_room(&[person(1), person(2)]).await {
-        // The next start makes it.
+        // The next start creates it.
         Ok(_) | Err(StoreError::Erasing(_)) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// One of the page's people, by number.
+/// Returns one of the page's users, by number.
 fn person(number: i64) -> NewMember {
     NewMember { user_id: UserId::Int(number), email: Some(format!("user{number}@example.com")) }
 }

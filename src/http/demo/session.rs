@@ -1,5 +1,5 @@
-//! What the page needs of an application to be tried out alone: people with tokens, and rooms for them. Only on a
-//! server that is for nobody else; everywhere else both come from the application.
+//! Does what an application does for the page, so that it can be tried out alone: users with tokens, and rooms for
+//! them. Only on a server for one developer. Otherwise the application provides both.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,16 +18,16 @@ use crate::model::room::StoredRoomKind;
 use crate::store::{RoomPlan, StoreError};
 use crate::ws::handshake;
 
-/// There are so many people, numbered from 1.
+/// The number of users. They are numbered from 1.
 const PEOPLE: i64 = 9;
 
-/// How long a token of the page's is good for; the page gets a new one by itself.
+/// How long a token of the page is valid. The page renews it by itself.
 const TOKEN_TTL: Duration = Duration::from_hours(1);
 
-/// The longest name of a room made here, in characters.
+/// The longest name of a room, in characters.
 const MAX_NAME_CHARS: usize = 60;
 
-/// What proxies say of whom they ask for.
+/// The headers in which proxies name their clients.
 const FORWARDED: [HeaderName; 3] = [
     HeaderName::from_static("forwarded"),
     HeaderName::from_static("x-forwarded-for"),
@@ -43,7 +43,7 @@ pub(super) fn routes(services: &Arc<Services>) -> Router {
         .push(Router::with_path("page/room").post(NewRoom(services.clone())))
 }
 
-/// `POST /page/session {"user":1}`: a token for one of the page's people.
+/// `POST /page/session {"user":1}`: returns a token for one of the page's users.
 struct Session(Arc<Services>);
 
 #[derive(Deserialize)]
@@ -79,8 +79,9 @@ impl Session {
     }
 }
 
-/// `POST /page/room {"members":[2]}`: the room of the caller and one other; with several, or with a `name`, a new
-/// group, of which the caller is an admin. The caller's token says who that is: so no page elsewhere can do this.
+/// `POST /page/room {"members":[2]}`: creates or finds the room of the caller and one other user. With several members,
+/// or with a `name`, it creates a group whose admin is the caller. The token identifies the caller, so that no foreign
+/// page can do this.
 struct NewRoom(Arc<Services>);
 
 #[derive(Deserialize)]
@@ -126,7 +127,7 @@ impl NewRoom {
     }
 }
 
-/// What is asked for, where this server has it for whoever asks.
+/// Parses a request, if this server serves such requests to everyone who asks.
 async fn asked<T: for<'a> Deserialize<'a>>(services: &Services, req: &mut Request) -> Result<T, StatusCode> {
     let config = services.config.load_full();
     // The keys may have changed since the start.
@@ -164,8 +165,8 @@ fn failed(error: &StoreError) -> StatusCode {
     StatusCode::SERVICE_UNAVAILABLE
 }
 
-/// A page elsewhere can make a browser call 127.0.0.1 under a name of its own (DNS rebinding); the `Host` tells. And what a
-/// proxy passes on isn't asked here.
+/// Returns whether the request was made to this machine directly. A foreign page can make a browser call 127.0.0.1
+/// under its own name (DNS rebinding), which `Host` reveals. Requests of proxies are refused, too.
 fn asked_on_loopback(req: &Request) -> bool {
     if FORWARDED.iter().any(|name| req.headers().contains_key(name)) {
         return false;
