@@ -40,7 +40,7 @@ impl Supervisor {
             tracing::error!(
                 task = name,
                 panic = panic_text(&*panic),
-                "a task panicked that the server can't do without"
+                "a required task panicked; shutting down"
             );
             self.lost.send_replace(Some(name));
         }

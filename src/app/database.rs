@@ -54,7 +54,7 @@ async fn start_embedded(mongodb: &Mongodb) -> Result<Embedded, EmbeddedError> {
 /// Starts the embedded `mongod` if no URI is configured, and creates a secret if no key is configured.
 pub(crate) async fn embed(config: &mut Config) -> Result<Option<Embedded>, StartError> {
     if keep_own_secret(config)? {
-        tracing::info!(data_dir = %config.mongodb.data_dir.display(), "no key is configured: tokens are signed with the secret kept in data_dir");
+        tracing::info!(data_dir = %config.mongodb.data_dir.display(), "no key is configured; signing tokens with the secret stored in data_dir");
     }
     if config.mongodb.uri.is_some() {
         return Ok(None);
@@ -76,7 +76,7 @@ pub(crate) async fn prepare(store: &Store, shutdown: &CancellationToken) -> Resu
             Ok(()) => return Ok(()),
             Err(error @ StoreError::Fault(_)) => return Err(error.into()),
             Err(error) if Instant::now() > deadline => return Err(error.into()),
-            Err(error) => tracing::warn!(%error, "waiting for the database"),
+            Err(error) => tracing::warn!(%error, "the database is not available yet; trying again"),
         }
         if shutdown.run_until_cancelled(tokio::time::sleep(START_PAUSE)).await.is_none() {
             return Err(stopped_early());
@@ -86,5 +86,5 @@ pub(crate) async fn prepare(store: &Store, shutdown: &CancellationToken) -> Resu
 
 /// Returns the error of a server that was stopped before it had started.
 pub(crate) fn stopped_early() -> StartError {
-    StartError::new("stopped before the database was there")
+    StartError::new("stopped before the database was available")
 }

@@ -162,7 +162,7 @@ impl App {
         }
         let round =
             tokio::time::timeout(START_PATIENCE, reload.heartbeat.wait_for_round_trip(&reload.store)).await;
-        round.map_err(|_| StartError::new("the change stream brings nothing; see `parlor check`"))??;
+        round.map_err(|_| StartError::new("the change stream delivers nothing; see `parlor check`"))??;
         let address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
         if let Some(admin) = admin {
             let http = bounded(TcpAcceptor::try_from(admin)?, admin_limiter);
@@ -199,8 +199,7 @@ struct Entrance {
 /// The address can't be used. The error names `variable`, which sets it.
 pub async fn listen_on(address: SocketAddr, variable: &str) -> Result<TcpListener, StartError> {
     let listener = TcpListener::bind(address).await;
-    listener
-        .map_err(|error| StartError::new(format!("{address} can't be listened on: {error}; set {variable}")))
+    listener.map_err(|error| StartError::new(format!("can't listen on {address}: {error}; set {variable}")))
 }
 
 /// A server that listens.
@@ -242,7 +241,7 @@ impl Serving {
         self.draining.drain(handle, accepting).await;
         match lost {
             Some(task) => {
-                let reason = format!("a task panicked that the server can't do without: {task}");
+                let reason = format!("a required task panicked: {task}");
                 Err(StartError::new(reason))
             }
             None => Ok(()),

@@ -14,7 +14,7 @@ pub fn raise(config: &Config) {
     let allowed = match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         Ok(()) => maximum,
         Err(error) => {
-            tracing::warn!(%error, "the limit of open files could not be raised");
+            tracing::warn!(%error, "could not raise the limit of open files; keeping the current one");
             current
         }
     };
@@ -25,7 +25,7 @@ pub fn raise(config: &Config) {
     else {
         return;
     };
-    let told = "fewer open files are allowed than limits.sockets and http.connections may take: raise `ulimit -Hn`, or lower them";
+    let told = "the limit of open files is lower than limits.sockets and http.connections may need: raise `ulimit -Hn`, or lower these keys";
     // A server that is tried out with an embedded `mongod` has no thousands of sockets.
     if config.mongodb.uri.is_some() {
         tracing::warn!(allowed, needed, "{told}");

@@ -65,7 +65,7 @@ impl Reload {
                 Ok(prepared) => self.apply(prepared).await,
                 Err(error) => {
                     self.metrics.reload("refused");
-                    tracing::error!(%error, "the configuration is not taken over; the old one stays");
+                    tracing::error!(%error, "could not apply the new configuration; keeping the current one");
                 }
             }
         }
@@ -112,12 +112,15 @@ impl Reload {
         self.config.store(Arc::new(config));
         self.reloads.send_replace(());
         self.metrics.reload("ok");
-        tracing::info!(changed = changed.join(", "), "the configuration was read again");
+        tracing::info!(changed = changed.join(", "), "the configuration was reloaded");
         for warning in self.config.load().warnings() {
             tracing::warn!("{warning}");
         }
         if !restart.is_empty() {
-            tracing::warn!(keys = restart.join(", "), "only a restart changes these; they stay as they were");
+            tracing::warn!(
+                keys = restart.join(", "),
+                "these keys need a restart; keeping their current values"
+            );
         }
     }
 }

@@ -115,7 +115,7 @@ impl ClaimRules {
         }
         for (claim, expected) in &self.require {
             if !given(claims, claim).is_some_and(|value| holds(value, expected)) {
-                tracing::debug!(claim, "a token is refused: it lacks what auth.require asks for");
+                tracing::debug!(claim, "refusing a token without a claim that auth.require demands");
                 return Err(Refused::new("the token lacks a claim that is required"));
             }
         }

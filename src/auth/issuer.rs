@@ -115,7 +115,7 @@ impl Issuer {
                     Ok(keys) => verifier.take_keys(&self.auth, keys, &self.stop),
                     Err(fault) => {
                         self.metrics.fault("keys");
-                        tracing::warn!(location = ?self.location, fault, "keys can't be had; those of before stay good");
+                        tracing::warn!(location = ?self.location, fault, "could not fetch the issuer's keys; keeping the cached ones");
                     }
                 }
                 self.last.send_replace(Look { at: Some(Instant::now()), went_well });
@@ -163,10 +163,10 @@ impl Issuer {
         let jwk::KeySet { keys, faults, others, .. } = jwk::read(set, &self.auth.algorithms, false)?;
         if is_new {
             for fault in faults {
-                tracing::warn!(location = ?self.location, fault, "a key of the issuer can't be used; the others are");
+                tracing::warn!(location = ?self.location, fault, "skipping a key of the issuer that can't be used; using the others");
             }
             for other in others {
-                tracing::info!(location = ?self.location, other, "a key of the issuer is for something else");
+                tracing::info!(location = ?self.location, other, "skipping a key of the issuer for another purpose");
             }
         }
         Ok(keys)

@@ -73,7 +73,7 @@ impl Certificate {
                     // Counted every time: the current certificate will expire some day.
                     metrics.fault("certificate");
                     if !std::mem::replace(&mut told, true) {
-                        tracing::warn!(%error, "the certificate can't be renewed; the old one stays");
+                        tracing::warn!(%error, "could not load the new certificate; keeping the current one");
                     }
                 }
                 // The process is shutting down.

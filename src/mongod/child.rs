@@ -93,7 +93,7 @@ impl Child {
     fn signal(&self, signal: Signal) {
         // After the process is reaped, its id may belong to another process.
         if self.is_running() && !command::signal(signal, self.pid) {
-            tracing::warn!(pid = self.pid, ?signal, "could not signal the private MongoDB");
+            tracing::warn!(pid = self.pid, ?signal, "could not signal the embedded mongod");
         }
     }
 }

@@ -89,7 +89,7 @@ impl Home {
     /// `mongod` refuses the directory.
     pub(super) async fn end_leftover(&self, limit: Duration) -> Result<(), EmbeddedError> {
         let Some(pid) = self.leftover() else { return Ok(()) };
-        tracing::info!(pid, "ending the MongoDB that an earlier server left running");
+        tracing::info!(pid, "ending the mongod that an earlier server left running");
         for signal in [Signal::TERM, Signal::KILL] {
             let since = Instant::now();
             // If the signal was not sent, the process has just ended, or another user owns it and it won't end.

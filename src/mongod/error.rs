@@ -77,7 +77,7 @@ impl fmt::Display for EmbeddedError {
                 "a mongod left by a Parlor that died (pid {pid}) doesn't end; end it with `kill -9 {pid}`, {OR_URI}"
             ),
             Self::Start { reason, log } => {
-                write!(f, "the private mongod didn't start: {reason}; see {}, {OR_URI}", log.display())
+                write!(f, "the embedded mongod didn't start: {reason}; see {}, {OR_URI}", log.display())
             }
         }
     }

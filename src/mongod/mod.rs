@@ -118,7 +118,7 @@ impl Embedded {
                 Ok(()) => {
                     home.keep_port(port)?;
                     let (ms, data) = (started.elapsed().as_millis(), home.path().display());
-                    tracing::info!(pid = child.pid(), port, ms, %data, "the private MongoDB is up");
+                    tracing::info!(pid = child.pid(), port, ms, %data, "the embedded mongod is running");
                     let keeper = Keeper::of(child, program, port);
                     return Ok(Self { uri: uri(port), keeper, _lock: lock });
                 }
@@ -189,7 +189,9 @@ async fn primary(child: &Child, port: u16, db: &Path, deadline: Instant) -> Resu
 async fn tell_when_slow() -> Infallible {
     sleep(PATIENCE).await;
     let limit = START_LIMIT.as_secs();
-    tracing::info!("the private MongoDB is still starting, as after a crash it does; it has {limit} s");
+    tracing::info!(
+        "the embedded mongod is still starting, as usual after a crash; waiting for up to {limit} s"
+    );
     std::future::pending().await
 }
 

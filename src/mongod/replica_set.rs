@@ -105,7 +105,7 @@ async fn step(client: &Client, port: u16, db: &Path) -> Result<Step, Failed> {
             let config =
                 answer.get_document_mut("config").map_err(|error| Failed::from(error.to_string()))?;
             if !names(config, &host) {
-                tracing::info!(port, "the private MongoDB moves to another port");
+                tracing::info!(port, "moving the embedded mongod to another port");
                 let version = config.get_i32("version").unwrap_or(1);
                 config.insert("version", version.saturating_add(1));
                 config.insert("members", members);

@@ -103,16 +103,18 @@ async fn keep(now: Arc<Mutex<Now>>, program: Program, port: u16) {
         }
         let (pid, said, log) = (child.pid(), program.home.complaint(), program.home.log_aside());
         let (said, log) = (said.unwrap_or_default(), log.display());
-        tracing::error!(pid, %status, said, %log, ?pause, "the private MongoDB ended unasked; starting it again");
+        tracing::error!(pid, %status, said, %log, ?pause, "the embedded mongod exited unexpectedly; restarting it");
         sleep(pause).await;
         pause = LONGEST_PAUSE.min(2 * pause);
         began = Instant::now();
         match again(&now, &program, port).await {
             Ok(pid) => {
                 let ms = began.elapsed().as_millis();
-                tracing::info!(pid, port, ms, "the private MongoDB is up again");
+                tracing::info!(pid, port, ms, "the embedded mongod is running again");
             }
-            Err(error) => tracing::error!(%error, "the private MongoDB could not be started again"),
+            Err(error) => {
+                tracing::error!(%error, "could not restart the embedded mongod; trying again after a pause")
+            }
         }
     }
 }

@@ -242,7 +242,7 @@ impl Breaker {
                     self.metrics.breaker(true);
                     tracing::warn!(
                         receiver = self.metrics.receiver(),
-                        "failed repeatedly; it is left alone for a while"
+                        "the receiver failed repeatedly; sending it no requests for a while"
                     );
                 }
             }
@@ -252,7 +252,7 @@ impl Breaker {
                     Ended::Answered => {
                         *state = State::Closed(Row { answered: Some(now), ..Row::default() });
                         self.metrics.breaker(false);
-                        tracing::info!(receiver = self.metrics.receiver(), "answers again");
+                        tracing::info!(receiver = self.metrics.receiver(), "the receiver answers again");
                     }
                     Ended::Unconnected => *state = State::Open(now + rest),
                     Ended::Failed => {

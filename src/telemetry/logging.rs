@@ -163,7 +163,7 @@ impl Traces {
 impl Drop for Traces {
     fn drop(&mut self) {
         if let Some(Err(error)) = self.provider.as_ref().map(SdkTracerProvider::shutdown) {
-            tracing::warn!(%error, "the last traces could not be sent");
+            tracing::warn!(%error, "could not send the last traces");
         }
     }
 }

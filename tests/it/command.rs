@@ -369,6 +369,6 @@ exec sleep 600
     let pid = timeout(PATIENCE, pid).await.expect("it starts its database");
     assert_eq!(server.ended().await.code(), Some(1));
     let said = server.said();
-    assert!(said.trim_end().ends_with("parlor: stopped before the database was there"), "{said}");
+    assert!(said.trim_end().ends_with("parlor: stopped before the database was available"), "{said}");
     assert!(!Path::new("/proc").join(pid.trim()).exists(), "its database has ended with it");
 }

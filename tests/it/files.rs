@@ -47,7 +47,7 @@ async fn a_low_soft_limit_is_raised() {
 async fn a_hard_limit_below_the_bounds_is_warned_of() {
     let database = Database::new();
     let server = parlor("ulimit -n 4096", &database);
-    let warning = server.says("fewer open files are allowed", 2 * PATIENCE).await;
+    let warning = server.says("the limit of open files is lower", 2 * PATIENCE).await;
     assert!(warning.contains("allowed=4096"), "{warning}");
     assert!(warning.contains("needed=30356"), "{warning}");
 }

@@ -20,9 +20,9 @@ const QUERY: &str = "firts_user=1&second_user=2/";
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// What a reload says where it went well, and where not.
-const TAKEN: &str = "the configuration was read again changed=";
-const KEPT: &str = "the configuration is not taken over; the old one stays error=";
-const RESTART: &str = "only a restart changes these; they stay as they were keys=";
+const TAKEN: &str = "the configuration was reloaded changed=";
+const KEPT: &str = "could not apply the new configuration; keeping the current one error=";
+const RESTART: &str = "these keys need a restart; keeping their current values keys=";
 
 /// A program with its settings in a file, on a database of its own.
 struct Case {

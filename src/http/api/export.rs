@@ -69,7 +69,7 @@ async fn export(services: Arc<Services>, user: UserId, mut lines: LineWriter, _p
         Err(Cut::GoingAway | Cut::Erased) => {}
         Err(Cut::Fault(error)) => {
             services.metrics.fault("export");
-            tracing::error!(%error, "an export broke off");
+            tracing::error!(%error, "an export failed; its response ends early");
         }
     }
     lines.break_off();

@@ -130,7 +130,7 @@ impl Whole {
         };
         if let Err(error) = settled {
             services.metrics.fault("idempotency");
-            tracing::warn!(%error, "how a request ended could not be kept; its key waits until that is known");
+            tracing::warn!(%error, "could not store the response for an idempotency key; the key stays reserved");
         }
     }
 

@@ -69,7 +69,7 @@ impl Session {
         let ttl = auth.max_lifetime.map_or(TOKEN_TTL, |most| most.min(TOKEN_TTL));
         let token = auth::sign(auth, &who.user_id, who.email.as_deref(), ttl);
         let token = token.map_err(|error| {
-            tracing::error!(%error, "a token for the page can't be made");
+            tracing::error!(%error, "could not create a token for the demo page");
             StatusCode::INTERNAL_SERVER_ERROR
         })?;
         let expires_at = SystemTime::now() + ttl;
@@ -161,7 +161,7 @@ fn is_name(name: &str) -> bool {
 }
 
 fn failed(error: &StoreError) -> StatusCode {
-    tracing::error!(%error, "a room for the page can't be made");
+    tracing::error!(%error, "could not create a room for the demo page");
     StatusCode::SERVICE_UNAVAILABLE
 }
 
