@@ -82,7 +82,7 @@ impl Page {
                 }
                 Event::End(TagEnd::TableRow) if names_tests => page.shown_by.append(&mut codes),
                 Event::Text(text) | Event::Code(text) if heading.is_some() => {
-                    heading.iter_mut().for_each(|heading| heading.push_str(&text));
+                    heading.as_mut().unwrap().push_str(&text);
                 }
                 Event::Text(text) if in_head => cell.push_str(&text),
                 Event::Code(code) => codes.push(code.into_string()),
@@ -201,10 +201,10 @@ fn test_names() -> BTreeSet<String> {
 
 #[test]
 fn tests_that_documents_name_exist() {
-    let names = test_names();
+    let existing = test_names();
     // A document need not say in which folder a module is.
     let exists = |test: &String| {
-        names.iter().any(|name| {
+        existing.iter().any(|name| {
             name.strip_suffix(&**test).is_some_and(|rest| rest.is_empty() || rest.ends_with("::"))
         })
     };

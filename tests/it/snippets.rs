@@ -121,10 +121,7 @@ async fn run_page(path: &str) {
     // A page whose snippets start no server has one that runs already, as its reader does.
     let starts_one =
         snippets.iter().any(|snippet| snippet.language == "sh" && snippet.text.contains("parlor serve"));
-    let server = match starts_one {
-        true => None,
-        false => Some(Server::start(&[("AUTH__SECRET", PAGE_SECRET)]).await),
-    };
+    let server = if starts_one { None } else { Some(Server::start(&[("AUTH__SECRET", PAGE_SECRET)]).await) };
     let address = match &server {
         Some(server) => server.address().to_string(),
         None => format!("127.0.0.1:{}", free_port()),
