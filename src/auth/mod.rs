@@ -169,7 +169,7 @@ impl Verifier {
     /// Returns what is missing until a token can be checked, if anything is.
     pub(crate) fn lacks_keys(&self) -> Option<&'static str> {
         match &self.0.rules.load().keys {
-            Checks::Several(keys) if keys.is_empty() => Some("none could be had of the issuer yet"),
+            Checks::Several(keys) if keys.is_empty() => Some("none could be fetched from the issuer yet"),
             Checks::Several(_) | Checks::One(_) => None,
         }
     }
@@ -213,7 +213,7 @@ impl Rules {
 }
 
 /// The issuer can't be reached. The token itself may be valid.
-const NO_KEYS: Refused = Refused::no_keys("the issuer's keys can't be had");
+const NO_KEYS: Refused = Refused::no_keys("the issuer's keys are unavailable");
 
 const UNKNOWN_KEY: Refused = Refused::of_the_key("the token's key is not known");
 

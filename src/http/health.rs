@@ -58,8 +58,8 @@ impl Handler for Ready {
             Err(_) => "away".to_owned(),
         };
         let heartbeat = age.map_or_else(
-            || "none has come round yet".to_owned(),
-            |age| format!("the last one came round {} ms ago", age.as_millis()),
+            || "none was received yet".to_owned(),
+            |age| format!("the last one was received {} ms ago", age.as_millis()),
         );
         let indexes = match indexes {
             None => "ok".to_owned(),

@@ -172,7 +172,7 @@ async fn a_start_without_the_issuer_is_not_ready_until_it_is_there() {
     let issuer = Issuer::start(Says::Nothing).await;
     let server = server_of(&issuer, &[]).await;
     assert_eq!(refusal(&server, &token(&issuer, 1, &signer)).await, Some(1013));
-    assert_eq!(ready(&server).await, (503, json!("none could be had of the issuer yet")));
+    assert_eq!(ready(&server).await, (503, json!("none could be fetched from the issuer yet")));
     // Nothing else is to blame.
     let (_, _, body) = server.request(reqwest::Method::GET, "/readyz", None, "").await;
     let body: Value = serde_json::from_str(&body).unwrap();

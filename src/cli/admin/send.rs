@@ -19,7 +19,7 @@ pub(crate) struct Send {
     /// The room's id.
     #[arg(long)]
     room: RoomId,
-    /// Who says it.
+    /// The sender.
     #[arg(long)]
     user: UserId,
     /// Say it as a service: the user needn't be a member of the room.

@@ -51,9 +51,9 @@ pub(super) struct Listed {
     members: Vec<Member>,
     /// The last one that is not deleted.
     last_message: Option<Message>,
-    /// Others' messages after the user's read mark, deleted ones not counted.
+    /// Messages of others after the user's `read`, without deleted ones.
     unread: i64,
-    /// The user's own marks.
+    /// The user's own receipt markers.
     delivered: i64,
     read: i64,
 }
@@ -85,7 +85,7 @@ impl Listed {
 pub(super) enum Kind {
     /// The one room of two users.
     Direct,
-    /// Of anyone, who may come and go.
+    /// Any users, who may be added and removed.
     Group,
 }
 

@@ -38,7 +38,7 @@ pub(super) async fn room_events(services: Shared, id: RoomParam, access: Access)
     let most = services.config.load().limits.sockets;
     let Some(place) = services.permits.take(most).filter(|_| !services.lifecycle.is_draining()) else {
         services.metrics.limit("sockets");
-        return Err(Problem::new(Code::Busy, "as many sockets are open as may be; try again later"));
+        return Err(Problem::new(Code::Busy, "the limit of open sockets is reached; try again later"));
     };
     let outbox = Arc::new(Outbox::new(OutboxBounds::of(&services.config.load().limits), None));
     let registered = services.outboxes.register(&outbox, None);

@@ -34,7 +34,7 @@ pub(super) async fn export_user(services: Shared, user: UserParam, access: Acces
     let most = services.config.load().api.exports;
     let Some(place) = services.exports.take(most) else {
         services.metrics.limit("exports");
-        return Err(Problem::new(Code::Busy, "as many exports run as may at once; try again later"));
+        return Err(Problem::new(Code::Busy, "the limit of exports is reached; try again later"));
     };
     let (lines, answer) = Lines::new(&services, access);
     // A separate task: the driver's futures must not be dropped half way, and a client may disconnect at any time.

@@ -105,7 +105,7 @@ impl Whole {
                 return Err(Problem::new(Code::UnderWay, "a request with this Idempotency-Key is under way"));
             }
             Claim::Different => {
-                return Err(Problem::new(Code::KeyReused, "this Idempotency-Key was another request's"));
+                return Err(Problem::new(Code::KeyReused, "this Idempotency-Key belongs to another request"));
             }
         }
         Ok(())

@@ -18,11 +18,11 @@ pub(super) fn routes() -> Router {
     Router::with_path("members/{user}").put(put_member).delete(delete_member)
 }
 
-/// What a member is to be.
+/// A member's new role and address.
 #[derive(Deserialize, ToSchema)]
 #[salvo(schema(name = Membership))]
 pub(super) struct Membership {
-    /// A new member is `member` by default; who is one already keeps theirs.
+    /// A new member is `member` by default. An existing member keeps the role.
     role: Option<Role>,
     /// Shown as `sender_email`.
     #[salvo(schema(schema_with = schema::address))]
@@ -48,7 +48,7 @@ impl Membership {
 /// What was said before is not unread to whoever is new, and can be read in the history.
 #[endpoint(operation_id = "put_member", tags("rooms"), responses((
     status_code = 409, body = Details, content_type = "application/problem+json",
-    description = "`direct_room`: its members are for ever; `too_many_members`: the group has as many as may be; \
+    description = "`direct_room`: the members of a direct room can't be changed; `too_many_members`: the group has the most members that it may have; \
                    `conflict`: the user is being erased; try again when that has ended"
 )))]
 async fn put_member(
@@ -80,7 +80,7 @@ async fn put_member(
 /// Their sockets in this room are closed with 4003 on every server. What they said stays.
 #[endpoint(operation_id = "delete_member", tags("rooms"), responses((
     status_code = 409, body = Details, content_type = "application/problem+json",
-    description = "`direct_room`: its members are for ever"
+    description = "`direct_room`: the members of a direct room can't be changed"
 )))]
 async fn delete_member(services: Shared, id: RoomParam, user: UserParam) -> Result<Done, Problem> {
     match services.store.leave(id.0, &user.0).await.map_err(Problem::of_write)? {
@@ -92,7 +92,7 @@ async fn delete_member(services: Shared, id: RoomParam, user: UserParam) -> Resu
 }
 
 fn direct() -> Problem {
-    Problem::new(Code::DirectRoom, "a direct room has the two members that it was made for")
+    Problem::new(Code::DirectRoom, "the members of a direct room can't be changed")
 }
 
 fn no_member() -> Problem {

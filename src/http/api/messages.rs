@@ -54,18 +54,18 @@ async fn list_messages(services: Shared, id: RoomParam, window: Window) -> Resul
     Ok(Json(Page { messages: dto::Message::all(&snapshot), has_more }))
 }
 
-/// The message to be written.
+/// The message to write.
 #[derive(Deserialize, ToSchema)]
 #[salvo(schema(name = NewMessage))]
 pub(super) struct NewMessage {
-    /// Who says it.
+    /// The sender.
     #[serde(deserialize_with = "user_id")]
     #[salvo(schema(schema_with = schema::user_id))]
     pub(super) sender_id: UserId,
     /// Not only white space, without U+0000, kept as it came; `limits.text_chars` code points at most.
     #[salvo(schema(value_type = String, min_length = 1))]
     pub(super) text: Draft,
-    /// As what: by default as a member of the room.
+    /// How it is written: by default as a member of the room.
     #[serde(default, rename = "as")]
     #[salvo(schema(inline))]
     by: By,
@@ -77,7 +77,7 @@ impl Example for NewMessage {
     }
 }
 
-/// As what a message is written.
+/// How a message is written.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[salvo(schema(name = WrittenAs))]
@@ -85,7 +85,7 @@ enum By {
     /// The sender is a member of the room.
     #[default]
     User,
-    /// The sender is whatever the service calls itself, such as `bot:weather`, and needn't be a member.
+    /// The sender is a name that the service chooses, such as `bot:weather`, and needn't be a member.
     Service,
 }
 
@@ -128,7 +128,7 @@ async fn post_message(
     let Ok(appended) = tokio::time::timeout_at(deadline, services.writer.append(draft, begin_by)).await
     else {
         services.metrics.limit("handler_ms");
-        return Err(Problem::new(Code::Timeout, "it took too long; the message may still come to be"));
+        return Err(Problem::new(Code::Timeout, "it took too long; the message may still be written"));
     };
     let (message_id, at) = match appended {
         Ok(Written::New(message_id, at)) => (message_id, at),

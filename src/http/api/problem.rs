@@ -24,40 +24,40 @@ pub(crate) enum Code {
     BadJson,
     /// A field or parameter is missing, of the wrong type, or out of range; `detail` names it.
     InvalidRequest,
-    /// No service key, or one that isn't known.
+    /// No service key, or an unknown one.
     Unauthorized,
     /// There is no such thing.
     NotFound,
-    /// There is, but nothing to be done with it by this method.
+    /// The path exists, but not for this method.
     MethodNotAllowed,
     /// The sender is not a member of the room.
     NotMember,
-    /// The `Idempotency-Key` was another request's.
+    /// The `Idempotency-Key` belongs to another request.
     KeyReused,
     /// A request with the same `Idempotency-Key` is under way: try again in a second. If its server died, until
     /// `limits.handler_ms` and three times `mongodb.operation_ms` after it began.
     UnderWay,
-    /// As many run, or are open, as may: try again later.
+    /// The concurrency limit is reached: retry later.
     Busy,
-    /// The database did not answer in time: it may be done, or not.
+    /// The database did not answer in time: the write may have happened or not.
     Timeout,
     /// The user is being erased: try again when `GET /users/{user}` says that it has ended.
     Conflict,
-    /// A direct room has the two members that it was made for.
+    /// The members of a direct room can't be changed.
     DirectRoom,
-    /// The room has as many members as may be.
+    /// The room has the most members that it may have.
     TooManyMembers,
     /// The body is too large.
     TooLarge,
     /// The body did not come in time.
     RequestTimeout,
-    /// The body is compressed, or coded otherwise.
+    /// The body is compressed, or has another encoding.
     UnsupportedMediaType,
     /// The receiver of a hook did not take an event.
     ReceiverFailed,
-    /// A fault of the server; its log has the cause.
+    /// An error of the server; its log has the cause.
     Internal,
-    /// The database is away: try again later.
+    /// The database is unavailable: try again later.
     Unavailable,
 }
 
@@ -88,28 +88,30 @@ impl Code {
             Self::InvalidRequest => {
                 "`invalid_request`: a field or parameter is missing, of the wrong type, or out of range"
             }
-            Self::Unauthorized => "`unauthorized`: no service key, or one that isn't known",
+            Self::Unauthorized => "`unauthorized`: no service key, or an unknown one",
             Self::NotFound => "`not_found`: there is no such thing",
             Self::MethodNotAllowed => "`method_not_allowed`",
             Self::NotMember => "`not_member`: the sender is not a member of the room",
-            Self::KeyReused => "`key_reused`: the Idempotency-Key was another request's",
+            Self::KeyReused => "`key_reused`: the Idempotency-Key belongs to another request",
             Self::UnderWay => {
                 "`under_way`: a request with the same Idempotency-Key is under way; try again in a second. If its server \
                  died, that lasts until `limits.handler_ms` and three times `mongodb.operation_ms` after it began"
             }
-            Self::Busy => "`busy`: as many run, or are open, as may; try again later",
-            Self::Timeout => "`timeout`: the database did not answer in time; it may be done, or not",
+            Self::Busy => "`busy`: the concurrency limit is reached; retry later",
+            Self::Timeout => {
+                "`timeout`: the database did not answer in time; the write may have happened or not"
+            }
             Self::Conflict => "`conflict`: the user is being erased; try again when that has ended",
-            Self::DirectRoom => "`direct_room`: a direct room has the two members that it was made for",
-            Self::TooManyMembers => "`too_many_members`: the room has as many as may be",
+            Self::DirectRoom => "`direct_room`: the members of a direct room can't be changed",
+            Self::TooManyMembers => "`too_many_members`: the room has the most members that it may have",
             Self::TooLarge => "`too_large`: the body is too large",
             Self::RequestTimeout => "`request_timeout`: the body did not come in time",
             Self::UnsupportedMediaType => {
-                "`unsupported_media_type`: the body is compressed, or coded otherwise"
+                "`unsupported_media_type`: the body is compressed, or has another encoding"
             }
             Self::ReceiverFailed => "`receiver_failed`: the receiver of the hook did not take the event",
-            Self::Internal => "`internal`: a fault of the server; its log has the cause",
-            Self::Unavailable => "`unavailable`: the database is away; try again later",
+            Self::Internal => "`internal`: an error of the server; its log has the cause",
+            Self::Unavailable => "`unavailable`: the database is unavailable; try again later",
         }
     }
 }
@@ -242,7 +244,7 @@ impl From<StoreError> for Problem {
             StoreError::Erasing(user) => Self::erasing(&user),
             error => {
                 tracing::error!(%error, "an API request failed");
-                Self::new(Code::Unavailable, "the database is away")
+                Self::new(Code::Unavailable, "the database is unavailable")
             }
         }
     }

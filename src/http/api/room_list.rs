@@ -80,7 +80,13 @@ impl EndpointArgRegister for Wanted {
         let limit = limit.default_value(default.into());
         let before = Object::with_type(BasicType::String);
         for (name, required, description, schema, example) in [
-            ("user_id", true, "Whose rooms.", RefOr::<Schema>::from(schema::user_id()), json!(1)),
+            (
+                "user_id",
+                true,
+                "The user whose rooms are listed.",
+                RefOr::<Schema>::from(schema::user_id()),
+                json!(1),
+            ),
             ("before", false, "The `next` of the page before.", before.into(), json!("1771439332258-7")),
             ("limit", false, "Rooms of a page.", limit.into(), json!(default)),
         ] {

@@ -37,16 +37,16 @@ pub(super) fn routes() -> Router {
     )
 }
 
-/// The room to be made.
+/// The room to create.
 #[derive(Deserialize, ToSchema)]
 #[salvo(schema(name = NewRoom))]
 pub(super) struct NewRoom {
     /// By default two members make a direct room, and more a group. A group may also be of one or two.
     kind: Option<Kind>,
-    /// A name to be shown.
+    /// The name to show.
     #[salvo(schema(schema_with = schema::name))]
     name: Option<String>,
-    /// Who is in it, each once.
+    /// The members, each once.
     #[serde(deserialize_with = "objects")]
     #[salvo(schema(min_items = 1, max_items = 1000))]
     members: Vec<MemberToBe>,
@@ -61,7 +61,7 @@ impl Example for NewRoom {
     }
 }
 
-/// A user to be in the room.
+/// A member of the new room.
 #[derive(Deserialize, ToSchema)]
 #[salvo(schema(name = NewMember))]
 struct MemberToBe {
@@ -153,11 +153,11 @@ async fn get_room(services: Shared, id: RoomParam) -> Result<Json<Room>, Problem
     Ok(Json(show(&services, id.0).await?))
 }
 
-/// What a room is to be called.
+/// A room's new name.
 #[derive(Deserialize, ToSchema)]
 #[salvo(schema(name = Renaming))]
 pub(super) struct Renaming {
-    /// `null` takes the name away.
+    /// `null` removes the name.
     #[serde(deserialize_with = "Option::deserialize")]
     #[salvo(schema(required = true, schema_with = schema::name))]
     name: Option<String>,

@@ -30,7 +30,7 @@ pub(super) fn routes() -> Router {
     Router::with_path("hooks/set-aside").get(list_set_aside).push(one)
 }
 
-/// An event that a hook's receiver could not take.
+/// An event that a hook's receiver could not process.
 #[derive(Serialize, ToSchema)]
 #[salvo(schema(name = SetAsideEvent))]
 pub(super) struct Event {
@@ -38,23 +38,23 @@ pub(super) struct Event {
     id: String,
     /// The hook: `after_send`, `connected`, `disconnected` or `offline`.
     hook: String,
-    /// The `id` that the receiver knows it by.
+    /// The event's `id` in requests to the receiver.
     event_id: String,
     /// `sent`, `edited`, `deleted`, `connected` or `disconnected`.
     #[serde(rename = "type")]
     kind: &'static str,
-    /// The room, where it is about a message.
+    /// The room, if the event is about a message.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[salvo(schema(schema_with = schema::id, required = false))]
     room_id: Option<RoomId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[salvo(schema(schema_with = schema::id, required = false))]
     message_id: Option<MessageId>,
-    /// The user who came or went, or whom an offline message is for.
+    /// The user who connected or disconnected, or the recipient of an offline message.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[salvo(schema(schema_with = schema::user_id, required = false))]
     user_id: Option<UserId>,
-    /// How often it was tried.
+    /// The number of tries.
     tries: i64,
     /// Why the last try failed.
     reason: String,
@@ -95,7 +95,7 @@ struct Listing {
 
 /// Events that are set aside
 ///
-/// A hook's receiver could not take them, while it took others: see `hooks.max_tries`. The oldest first.
+/// A hook's receiver failed for them, while it accepted others: see `hooks.max_tries`. The oldest first.
 #[endpoint(operation_id = "list_set_aside", tags("hooks"))]
 async fn list_set_aside(services: Shared, wanted: Wanted) -> Result<Json<Listing>, Problem> {
     let Wanted { hook, user, after, limit } = wanted;
@@ -134,7 +134,7 @@ async fn retry_set_aside(services: Shared, event: SetAsideParam) -> Result<Done,
 
 /// Drops an event
 ///
-/// Its hook is never told of it.
+/// Its hook is never notified of it.
 #[endpoint(operation_id = "drop_set_aside", tags("hooks"))]
 async fn drop_set_aside(services: Shared, event: SetAsideParam) -> Result<Done, Problem> {
     let dropped = services.store.drop_set_aside(event.0).await.map_err(Problem::of_write)?;

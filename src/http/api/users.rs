@@ -29,7 +29,7 @@ pub(super) fn routes() -> Router {
         .push(Router::with_path("export").get(export_user))
 }
 
-/// What is known of a user.
+/// A user.
 #[derive(Serialize, ToSchema)]
 #[salvo(schema(name = User))]
 struct User {
@@ -49,7 +49,7 @@ struct User {
     has_more: bool,
 }
 
-/// A user's place in a room.
+/// A user's membership of a room.
 #[derive(Serialize, ToSchema)]
 #[salvo(schema(name = InRoom))]
 struct InRoom {
@@ -86,7 +86,7 @@ async fn get_user(services: Shared, user: UserParam) -> Result<Json<User>, Probl
     Ok(Json(User { id: user.0, online, last_seen, erasing, rooms, has_more }))
 }
 
-/// An erasure that has been noted.
+/// An erasure that is recorded.
 #[derive(Serialize, ToSchema)]
 #[salvo(schema(name = Erasing))]
 struct Erasing {
