@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
-    /// Settings that go over the defaults, in TOML; the environment goes over both.
+    /// Configuration file in TOML. It overrides the defaults, and the environment overrides both.
     #[arg(long, global = true, value_name = "FILE", env = "PARLOR_CONFIG")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -36,16 +36,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve chat until SIGTERM or SIGINT, then drain; a second signal ends at once. The default.
+    /// Serve chat until SIGTERM or SIGINT, then drain. A second signal ends the process immediately. The default command.
     Serve,
-    /// Print a token for a user, signed with auth.secret (or the secret kept in mongodb.data_dir).
+    /// Print a token for a user, signed with auth.secret or with the secret stored in mongodb.data_dir.
     Token(Token),
-    /// Make the room of these users, or find the one that a pair has, and print its id.
+    /// Create the room of these users, or find the direct room of two users, and print its id.
     Room(Room),
-    /// Look at configuration, database and replica set, make the collections and indexes that are missing, and say what is
-    /// wrong.
+    /// Check configuration, database and replica set, create missing collections and indexes, and print what is wrong.
     Check,
-    /// Ask the server on this machine whether it lives; for a container's HEALTHCHECK.
+    /// Ask the server on this machine whether it is healthy. For a container's HEALTHCHECK.
     Health,
     #[command(flatten)]
     Remote(cli::admin::Command),
@@ -59,7 +58,7 @@ struct Token {
     /// The user's e-mail address.
     #[arg(long)]
     email: Option<String>,
-    /// How long it is good for: 90s, 15m, 12h, 1d.
+    /// How long the token is valid: 90s, 15m, 12h, 1d.
     #[arg(long, default_value = "1d", value_parser = duration)]
     ttl: Duration,
 }
@@ -175,7 +174,7 @@ async fn serve(
         });
     tokio::select! {
         ended = app.serve(listener, shutdown) => ended?,
-        _ = second => return Err("ended at once by a second signal".into()),
+        _ = second => return Err("ended immediately by a second signal".into()),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -266,7 +265,7 @@ async fn health(config: Config) -> Result<ExitCode, Failure> {
     let address = match (&config.tls.files, config.admin.listen) {
         (None, _) => config.listen,
         (Some(_), Some(admin)) => admin,
-        (Some(_), None) => return Err("with TLS, health is asked at admin.listen, and there is none".into()),
+        (Some(_), None) => return Err("with TLS, health is checked at admin.listen, which is not set".into()),
     };
     let address = cli::admin::reachable(address);
     let ask = async {
@@ -301,5 +300,5 @@ fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err("a number and a unit are needed: 90s, 15m, 12h, 1d".to_owned()),
     };
     let number: u64 = number.parse().map_err(|_| format!("{number:?} is not a whole number"))?;
-    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "longer than time itself".to_owned())
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "the duration is too large".to_owned())
 }

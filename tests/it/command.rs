@@ -27,9 +27,9 @@ async fn help_tells_of_every_command() {
     for (command, about, options) in [
         ("serve", "Serve chat until SIGTERM or SIGINT", &[][..]),
         ("token", "Print a token for a user", &["--user <USER>", "--email <EMAIL>", "--ttl <TTL>", "15m"]),
-        ("room", "Make the room of these users", &["--members <USER,USER,...>"]),
-        ("check", "Look at configuration, database and replica set", &[]),
-        ("health", "Ask the server on this machine whether it lives", &[]),
+        ("room", "Create the room of these users", &["--members <USER,USER,...>"]),
+        ("check", "Check configuration, database and replica set", &[]),
+        ("health", "Ask the server on this machine whether it is healthy", &[]),
     ] {
         let line = help.printed().lines().find(|line| line.trim_start().starts_with(command));
         assert!(line.is_some_and(|line| line.contains(about)), "{command}: {}", help.printed());

@@ -21,7 +21,7 @@ pub(crate) struct Erase {
     /// The user's id.
     #[arg(long)]
     user: UserId,
-    /// Don't ask whether it is meant.
+    /// Don't ask for confirmation.
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
@@ -38,7 +38,10 @@ pub(super) async fn run(config: &Config, erase: &Erase) -> Result<(), Failure> {
     let deadline = Instant::now() + PATIENCE;
     while answer["erasing"] == true {
         if Instant::now() > deadline {
-            return Err("it is still under way, and goes on by itself; `parlor users` tells".into());
+            return Err(
+                "the erasure is still running and will finish by itself; `parlor users` shows its state"
+                    .into(),
+            );
         }
         tokio::time::sleep(PAUSE).await;
         answer = api.get(&["users", &user], &[]).await?;
@@ -53,7 +56,7 @@ pub(super) async fn run(config: &Config, erase: &Erase) -> Result<(), Failure> {
 /// be asked.
 fn is_meant(user: &str) -> Result<bool, Failure> {
     if !io::stdin().is_terminal() {
-        return Err("there is no terminal to ask at: --yes says that it is meant".into());
+        return Err("there is no terminal to confirm at: add --yes".into());
     }
     write!(io::stderr(), "This can't be undone. The user's id, once more: ")?;
     let mut answer = String::new();

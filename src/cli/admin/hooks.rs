@@ -25,10 +25,10 @@ pub(crate) struct Hooks {
     /// Events of a page.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=200))]
     limit: u16,
-    /// Send this event again, once. It is removed where the receiver takes it.
+    /// Send this event again, once. If the receiver accepts it, it is removed from the list.
     #[arg(long, value_name = "ID", conflicts_with = "drop")]
     retry: Option<ObjectId>,
-    /// Remove this event; its hook is never told of it.
+    /// Remove this event without sending it again.
     #[arg(long, value_name = "ID")]
     drop: Option<ObjectId>,
     #[command(flatten)]

@@ -33,17 +33,17 @@ pub(crate) enum Command {
     Rooms(rooms::Rooms),
     /// Show a room's messages by pages.
     History(history::History),
-    /// Show what happens in a room as it happens, until Ctrl-C. Nobody's messages become read by it.
+    /// Show the events of a room live, until Ctrl-C. No message becomes read by it.
     Tail(tail::Tail),
-    /// Say something in a room: as one of its members, or as a service.
+    /// Send a message to a room, as one of its members or as a service.
     Send(send::Send),
     /// Show a user: rooms, whether online, when last seen; or close the user's sockets.
     Users(users::Users),
-    /// Erase a user: the text of every message, the address, memberships and receipts. There is no way back.
+    /// Erase a user: the text of every message, the address, memberships and receipts. This can't be undone.
     Erase(erase::Erase),
-    /// Print all that is kept of a user, as JSON lines.
+    /// Print all stored data of a user, as JSON lines.
     Export(export::Export),
-    /// List the events that hooks could not take and that are set aside; send one again, or drop it.
+    /// List the events that webhooks failed to process and that are set aside; send one again, or drop it.
     Hooks(hooks::Hooks),
 }
 
@@ -51,7 +51,7 @@ pub(crate) enum Command {
 #[derive(Args)]
 #[command(next_help_heading = "Server")]
 struct Asked {
-    /// Where the server is; by default where it listens by this configuration.
+    /// The server's URL. By default the configured address on this machine.
     #[arg(long, value_name = "URL")]
     url: Option<reqwest::Url>,
     /// A service key; by default the first one of PARLOR__API__KEYS, which no other user of this machine can see.

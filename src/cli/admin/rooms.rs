@@ -15,7 +15,7 @@ pub(crate) struct Rooms {
     /// The user whose rooms they are.
     #[arg(long)]
     user: UserId,
-    /// Go on after a page: the `next` that it ended with.
+    /// Show the page after this one: the `next` that a page ended with.
     #[arg(long, value_name = "NEXT")]
     before: Option<String>,
     /// How many, at most.

@@ -22,10 +22,10 @@ pub(crate) struct Send {
     /// The sender.
     #[arg(long)]
     user: UserId,
-    /// Say it as a service: the user needn't be a member of the room.
+    /// Send it as a service: the sender needn't be a member of the room.
     #[arg(long)]
     service: bool,
-    /// The text; without it, all of stdin less the newline that it ends with.
+    /// The text. By default all of stdin, without its last newline.
     text: Option<String>,
     #[command(flatten)]
     asked: Asked,

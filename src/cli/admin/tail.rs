@@ -28,7 +28,7 @@ pub(crate) struct Tail {
     /// The room's id.
     #[arg(long)]
     room: RoomId,
-    /// How many of the messages before now are shown first: up to 50.
+    /// How many earlier messages to show first: up to 50.
     #[arg(long, default_value_t = 10, value_name = "MESSAGES")]
     last: usize,
     #[command(flatten)]

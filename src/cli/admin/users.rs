@@ -16,7 +16,7 @@ pub(crate) struct Users {
     /// The user's id.
     #[arg(long)]
     user: UserId,
-    /// Close all of the user's sockets, on every server; a client with a good token may come back.
+    /// Close all of the user's sockets, on every server. A client with a valid token may reconnect.
     #[arg(long)]
     disconnect: bool,
     #[command(flatten)]
