@@ -70,7 +70,7 @@ struct Room {
     members: Vec<UserId>,
 }
 
-/// What the person at the terminal is told, in one line.
+/// An error for the person at the terminal, in one line.
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
@@ -80,8 +80,8 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error),
     };
     let ended = runtime.block_on(run(cli));
-    // What is to be finished is by now. The database's driver says goodbye in tasks of its own, which would panic, with a
-    // trace behind the one line that counts, if the runtime were taken from under them: they end with the process.
+    // All work is finished here. The database driver still closes its connections in tasks of its own. Without the runtime
+    // they would panic and print a trace after the error's line. So the runtime is left to end with the process.
     std::mem::forget(runtime);
     match ended {
         Ok(code) => code,
@@ -90,17 +90,17 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether the reader of what is printed has left, as `head` does once it has its lines: no failure, and nobody to tell.
+/// Returns whether the reader of stdout has closed it, as `head` does after its lines. That is not a failure.
 fn is_unread(error: &(dyn std::error::Error + 'static)) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// How long the last line may wait for whoever reads stderr.
+/// How long the last line may wait for the reader of stderr.
 const LAST_LINE_PATIENCE: Duration = Duration::from_secs(1);
 
 fn fail(error: &dyn Display) -> ExitCode {
     let line = format!("parlor: {error}\n");
-    // Where stderr is closed, or full and not read, there is nobody to tell.
+    // If stderr is closed, or full and not read, the line is lost.
     parlor::telemetry::logging::for_at_most(LAST_LINE_PATIENCE, move || {
         drop(io::stderr().write_all(line.as_bytes()));
     });
@@ -110,7 +110,7 @@ fn fail(error: &dyn Display) -> ExitCode {
 async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let mut env = Vec::new();
     for (name, value) in std::env::vars_os() {
-        // Others' variables may hold anything.
+        // Variables of other programs may have any value.
         if let Some(name) = name.into_string().ok().filter(|name| name.starts_with("PARLOR__")) {
             let value = value.into_string().map_err(|_| format!("{name}: its value is not UTF-8"))?;
             env.push((name, value));
@@ -121,14 +121,14 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let done: Pin<Box<dyn Future<Output = Result<ExitCode, Failure>>>> =
         match cli.command.unwrap_or(Command::Serve) {
             Command::Serve => return Box::pin(serve(load(env.clone())?, file, env)).await,
-            // What has broken since the server began is no reason to end it.
+            // A file that has become invalid since the start does not make the server unhealthy.
             Command::Health => Box::pin(health(Config::load_unchecked(file.as_deref(), env)?)),
             Command::Token(token) => return print_token(load(env)?, &token),
             Command::Room(room) => Box::pin(make_room(load(env)?, room)),
             Command::Check => Box::pin(check(load(env)?)),
             Command::Remote(command) => Box::pin(cli::admin::run(load(env)?, command)),
         };
-    // The first process of a container isn't ended by a signal that nobody listens for.
+    // Signals without a handler do not end the first process of a container.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let ended_by =
         |signal: SignalKind| Ok(ExitCode::from(128_u8.saturating_add(signal.as_raw_value().try_into()?)));
@@ -145,7 +145,7 @@ async fn serve(
     env: Vec<(String, String)>,
 ) -> Result<ExitCode, Failure> {
     let log = parlor::telemetry::logging::init(&config)?;
-    // On stderr itself it would wait for whoever reads that.
+    // The default hook writes to stderr directly, and would wait for its reader.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let text = panic.payload_as_str().map_or("without a text", parlor::telemetry::logging::discreet);
@@ -179,8 +179,8 @@ async fn serve(
     Ok(ExitCode::SUCCESS)
 }
 
-/// The configuration as it is read again with each signal. One that comes while another is being taken over is heard
-/// after it. Where it was the terminal that hung up, the person at it is gone, and so is the server.
+/// Returns a channel that receives the configuration, read again at each SIGHUP. A signal during a reload takes effect
+/// after it. If the terminal itself hung up, the server shuts down.
 fn reloads(
     mut hangup: Signal,
     file: Option<PathBuf>,
@@ -239,7 +239,7 @@ async fn check(config: Config) -> Result<ExitCode, Failure> {
     let (store, embedded) = parlor::open_store(config).await?;
     let looked = async {
         let advice = inspect(&store).await?;
-        // What is found says more than the error that it may end in here.
+        // The findings say more than an error of this step.
         let prepared = store.prepare().await;
         Ok::<_, parlor::store::StoreError>((advice, prepared))
     };
@@ -257,10 +257,10 @@ async fn check(config: Config) -> Result<ExitCode, Failure> {
     Ok(if faulty { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// How long the server may take to say that it lives.
+/// How long the server may take to answer.
 const HEALTH_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Where the server speaks TLS it is asked at the admin listener, which doesn't.
+/// Asks `/healthz`. A server with TLS is asked at its admin listener, which has none.
 async fn health(config: Config) -> Result<ExitCode, Failure> {
     let address = match (&config.tls.files, config.admin.listen) {
         (None, _) => config.listen,
@@ -289,7 +289,7 @@ async fn health(config: Config) -> Result<ExitCode, Failure> {
     }
 }
 
-/// A number and its unit: s, m, h or d.
+/// Parses a number and its unit: s, m, h or d.
 fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = text.split_at(text.len() - text.chars().next_back().map_or(0, char::len_utf8));
     let seconds = match unit {
