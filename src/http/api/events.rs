@@ -81,7 +81,7 @@ impl Follower {
             self.outbox.take(TAKEN_AT_ONCE, &mut taken);
             for frame in taken.drain(..) {
                 let is_event = frame.about.is_none() && frame.dismisses.is_none();
-                if is_event && !self.shown.as_mut().is_some_and(|shown| shown.has(&frame)) {
+                if is_event && !self.shown.as_mut().is_some_and(|shown| shown.contains(&frame)) {
                     lines.encoded(&frame.json).await?;
                 }
             }
