@@ -46,5 +46,5 @@ pub(crate) mod webhooks;
 pub(crate) mod ws;
 
 pub use app::database::open_store;
-pub use app::{App, Ready, listen_on, serve};
+pub use app::{App, ServerReady, listen_on, serve};
 pub use error::StartError;

@@ -13,13 +13,13 @@ use tokio_util::sync::CancellationToken;
 #[derive(Clone, Debug)]
 pub struct Supervisor {
     stop: CancellationToken,
-    lost: watch::Sender<Option<&'static str>>,
+    panicked: watch::Sender<Option<&'static str>>,
 }
 
 impl Supervisor {
     /// Creates a supervisor of tasks that run until `stop`.
     pub fn new(stop: CancellationToken) -> Self {
-        Self { stop, lost: watch::Sender::default() }
+        Self { stop, panicked: watch::Sender::default() }
     }
 
     /// Returns the token that stops all tasks.
@@ -30,11 +30,11 @@ impl Supervisor {
     /// Spawns a task. When `stop` is cancelled, the task is dropped at its next await.
     pub(crate) fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let task = self.stop.clone().run_until_cancelled_owned(task);
-        tokio::spawn(self.clone().hold(name, async { task.await.unwrap_or_default() }));
+        tokio::spawn(self.clone().run_guarded(name, async { task.await.unwrap_or_default() }));
     }
 
     /// Runs a future that ends by itself, in the caller's task.
-    pub(crate) async fn hold(self, name: &'static str, task: impl Future<Output = ()>) {
+    pub(crate) async fn run_guarded(self, name: &'static str, task: impl Future<Output = ()>) {
         // Nobody sees what the task may have left half done: the server shuts down.
         if let Err(panic) = AssertUnwindSafe(task).catch_unwind().await {
             tracing::error!(
@@ -42,16 +42,16 @@ impl Supervisor {
                 panic = panic_text(&*panic),
                 "a required task panicked; shutting down"
             );
-            self.lost.send_replace(Some(name));
+            self.panicked.send_replace(Some(name));
         }
     }
 
     /// Waits until a task has panicked, and returns its name.
-    pub(crate) async fn lost(&self) -> &'static str {
-        let mut lost = self.lost.subscribe();
+    pub(crate) async fn wait_for_panic(&self) -> &'static str {
+        let mut panicked = self.panicked.subscribe();
         // `self` holds the sender, so the channel can't be closed.
-        let lost = lost.wait_for(Option::is_some).await;
-        lost.ok().and_then(|name| *name).unwrap_or_default()
+        let panicked = panicked.wait_for(Option::is_some).await;
+        panicked.ok().and_then(|name| *name).unwrap_or_default()
     }
 }
 
@@ -70,12 +70,12 @@ mod tests {
     #[tokio::test]
     async fn a_task_that_panics_is_lost_and_one_that_ends_is_not() {
         let supervisor = Supervisor::new(CancellationToken::new());
-        supervisor.clone().hold("ends", ready(())).await;
-        assert!(supervisor.lost().now_or_never().is_none());
+        supervisor.clone().run_guarded("ends", ready(())).await;
+        assert!(supervisor.wait_for_panic().now_or_never().is_none());
         supervisor.spawn("panics", async { panic!("a test's own") });
-        assert_eq!(supervisor.lost().await, "panics");
+        assert_eq!(supervisor.wait_for_panic().await, "panics");
         // A later call gets the name, too.
-        assert_eq!(supervisor.lost().await, "panics");
+        assert_eq!(supervisor.wait_for_panic().await, "panics");
     }
 
     #[tokio::test]
@@ -88,6 +88,6 @@ mod tests {
         });
         supervisor.stop().cancel();
         assert!(dropped.await.is_err());
-        assert!(supervisor.lost().now_or_never().is_none());
+        assert!(supervisor.wait_for_panic().now_or_never().is_none());
     }
 }

@@ -5,13 +5,13 @@ use handlers::{Code, Error, Fields};
 use super::envelope::Envelope;
 use super::registry::{ActionTable, RegisteredAction};
 use super::session_state::SocketSession;
-use crate::limits::rate::{Over, whole_ms};
+use crate::limits::rate::{RateExceeded, whole_ms};
 use crate::telemetry::metrics::Metrics;
 
 impl ActionTable {
     /// Charges one frame to the user.
     pub(super) fn spend_frame(&self, caller: &SocketSession, metrics: &Metrics) -> Result<(), Error> {
-        caller.seat.frame(&self.rates).map_err(|wait| {
+        caller.slot.spend_frame(&self.rates).map_err(|wait| {
             metrics.limit("frames_per_minute");
             Error::rate_limited("too many frames", whole_ms(wait))
         })
@@ -65,10 +65,12 @@ impl ActionTable {
             metrics.limit("action_max_bytes");
             return Err(Error::invalid(format!("the frame has more than {most} bytes")));
         }
-        caller.seat.call(&self.rates, at).map_err(|over| {
+        caller.slot.spend_call(&self.rates, at).map_err(|over| {
             let (bound, message, wait) = match over {
-                Over::Burst(wait) => ("action_burst", "too many calls of this action in a short time", wait),
-                Over::PerMinute(wait) => ("action_per_minute", "too many of this action", wait),
+                RateExceeded::Burst(wait) => {
+                    ("action_burst", "too many calls of this action in a short time", wait)
+                }
+                RateExceeded::PerMinute(wait) => ("action_per_minute", "too many of this action", wait),
             };
             metrics.limit(bound);
             Error::rate_limited(message, whole_ms(wait))

@@ -4,7 +4,7 @@ use bson::oid::ObjectId;
 use handlers::{Code, Error, ErrorFrame, RoomId};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use crate::protocol::fields::{quoted, splice};
+use crate::protocol::fields::{append_fields, quoted};
 use crate::protocol::json::json;
 
 /// An answer to one frame, for its own socket alone.
@@ -39,9 +39,9 @@ impl Envelope {
         let reference = self.reference.as_deref().map(quoted);
         match (room, reference) {
             (None, None) => json,
-            (Some(room), None) => splice(&json, &[("room_id", &room)]),
-            (None, Some(reference)) => splice(&json, &[("ref", &reference)]),
-            (Some(room), Some(reference)) => splice(&json, &[("room_id", &room), ("ref", &reference)]),
+            (Some(room), None) => append_fields(&json, &[("room_id", &room)]),
+            (None, Some(reference)) => append_fields(&json, &[("ref", &reference)]),
+            (Some(room), Some(reference)) => append_fields(&json, &[("room_id", &room), ("ref", &reference)]),
         }
     }
 

@@ -11,9 +11,9 @@ use handlers::{Code, Connection, Error, Fields, Pending, RoomId, RoomPage, Rooms
 
 use crate::auth::{self, KeyState, Verifier};
 use crate::limits::rate::{Rates, whole_ms};
-use crate::limits::user_quota::Seat;
+use crate::limits::user_quota::UserSlot;
 use crate::protocol::close::Close;
-use crate::protocol::session_options::Ask;
+use crate::protocol::session_options::SessionOptions;
 use crate::realtime::joined_rooms::JoinedRooms;
 use crate::store::{Page, Position, Resumable, Store, StoreError, see};
 use crate::telemetry::metrics::Metrics;
@@ -29,9 +29,9 @@ pub(crate) struct SocketSession {
     pub(crate) user: UserId,
     pub(crate) email: Option<String>,
     pub(crate) scope: SessionScope,
-    pub(crate) seat: Seat,
+    pub(crate) slot: UserSlot,
     /// The options that its client asked for beyond Level 1.
-    ask: Ask,
+    options: SessionOptions,
     /// When the token expires, leeway included, in milliseconds since 1970.
     expires_at: AtomicU64,
     /// Whether the token's key is still in force.
@@ -57,8 +57,8 @@ impl SocketSession {
         user: UserId,
         email: Option<String>,
         scope: SessionScope,
-        seat: Seat,
-        ask: Ask,
+        slot: UserSlot,
+        options: SessionOptions,
         expires_at: SystemTime,
     ) -> Self {
         let expires_at = AtomicU64::new(millis(expires_at));
@@ -66,8 +66,8 @@ impl SocketSession {
             user,
             email,
             scope,
-            seat,
-            ask,
+            slot,
+            options,
             expires_at,
             key: ArcSwap::default(),
             refs: Mutex::default(),
@@ -89,17 +89,18 @@ impl SocketSession {
 
     /// Whether the client sends read receipts itself: messages that are written to the socket are then only delivered.
     pub(crate) fn has_manual_receipts(&self) -> bool {
-        self.ask.receipts_by_hand
+        self.options.manual_receipts
     }
 
     /// Whether its client resumes an earlier session.
     pub(crate) fn resumes(&self) -> bool {
-        self.ask.resumes()
+        self.options.resumes()
     }
 
     /// Removes the fields that a Level 1 client can't mean.
     pub(crate) fn strip_unknown_fields<'a>(&self, fields: Fields<'a>) -> Fields<'a> {
-        let level_1 = self.ask == Ask::default() && matches!(self.scope, SessionScope::Room(_));
+        let level_1 =
+            self.options == SessionOptions::default() && matches!(self.scope, SessionScope::Room(_));
         if level_1 { fields.of_level_1() } else { fields }
     }
 
@@ -174,7 +175,7 @@ impl SocketSession {
 
     /// Charges one message to the user.
     pub(crate) fn spend_message(&self, rates: &Arc<Rates>, metrics: &Metrics) -> Result<(), Error> {
-        self.seat.message(rates).map_err(|wait| {
+        self.slot.spend_message(rates).map_err(|wait| {
             metrics.limit("messages_per_minute");
             Error::rate_limited("too many messages", whole_ms(wait))
         })
@@ -211,12 +212,12 @@ impl BoundSocket {
 impl Connection for BoundSocket {
     fn renew<'a>(&'a self, token: &'a str) -> Pending<'a, Time> {
         Box::pin(async move {
-            let verified = self.verifier.verify_or_ask(token, None).await;
+            let verified = self.verifier.verify_or_refetch(token, None).await;
             let auth::Caller { user, expires_at, key, .. } = verified.map_err(|refused| {
                 if refused.is_too_long() {
                     self.metrics.limit("token_bytes");
                 }
-                let code = if refused.is_for_now() { Code::Unavailable } else { Code::InvalidToken };
+                let code = if refused.is_temporary() { Code::Unavailable } else { Code::InvalidToken };
                 Error::new(code, refused.as_str())
             })?;
             if user != self.caller.user {
@@ -246,7 +247,7 @@ impl Connection for BoundSocket {
                 .bulk(Some(&self.caller.user))
                 .await
                 .map_err(|busy| StoreError::from(busy).of_read())?;
-            self.caller.seat.may_read(&self.rates).map_err(|wait| {
+            self.caller.slot.check_read_budget(&self.rates).map_err(|wait| {
                 self.metrics.limit("documents_per_minute");
                 Error::rate_limited("too many documents were read", whole_ms(wait))
             })?;
@@ -254,7 +255,7 @@ impl Connection for BoundSocket {
                 .inbox(&self.caller.user, Resumable { page, first: false, from: None })
                 .await
                 .map_err(StoreError::of_read)?;
-            self.caller.seat.read(&self.rates, rooms.documents());
+            self.caller.slot.spend_documents(&self.rates, rooms.documents());
             let online =
                 store.online_in(&rooms.shown, Some(rooms.as_of)).await.map_err(StoreError::of_read)?;
             if let SessionScope::Inbox(inbox) = &self.caller.scope {

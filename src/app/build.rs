@@ -8,29 +8,29 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::database::prepare;
-use super::reload::Reload;
-use super::shutdown::Shutdown;
+use super::reload::Reloader;
+use super::shutdown::ShutdownSequence;
 use crate::actions::dispatcher::{InFlightCalls, Ports, Runtime};
 use crate::actions::functions;
 use crate::auth::Verifier;
-use crate::auth::refused_clients::Refusals;
+use crate::auth::refused_clients::RefusedClients;
 use crate::config::Config;
 use crate::config::live::LiveConfig;
 use crate::error::StartError;
 use crate::http::api;
-use crate::http::connection_limit::{Arrivals, ConnectionLimiter, Door};
-use crate::http::demo::{self, Page};
+use crate::http::connection_limit::{ConnectionLimiter, ListenerKind, OpenConnections};
+use crate::http::demo::{self, DemoPage};
 use crate::http::health::Readiness;
 use crate::http::metrics_page::MetricsPage;
 use crate::http::router::Routes;
-use crate::http::unread_body::Unread;
+use crate::http::unread_body::UnreadBody;
 use crate::http::upgrade::UpgradeServices;
 use crate::jobs::revision_recovery;
 use crate::jobs::room_cleanup::{CleanupTrigger, RoomCleanup};
 use crate::jobs::user_erasure::{ErasureTrigger, UserErasure};
 use crate::lifecycle::Lifecycle;
-use crate::limits::permits::Places;
-use crate::limits::user_quota::Users;
+use crate::limits::permits::Permits;
+use crate::limits::user_quota::UserQuotas;
 use crate::presence::tracker::{self, PresenceTracker};
 use crate::realtime::change_stream::ChangeStreamReader;
 use crate::realtime::heartbeat::Heartbeat;
@@ -43,35 +43,35 @@ use crate::realtime::sessions::Sessions;
 use crate::realtime::{presence_notifier, room_change_notifier};
 use crate::store::{Store, StoreError, warn_of_small_pool};
 use crate::supervisor::Supervisor;
-use crate::telemetry::logging::Dropped;
+use crate::telemetry::logging::DroppedLines;
 use crate::telemetry::metrics::Metrics;
 use crate::webhooks::{BeforeSend, Webhooks};
 use crate::ws;
 
 /// The input for building a server.
-pub(crate) struct Plan {
+pub(crate) struct ServerPlan {
     pub(crate) config: Config,
     pub(crate) actions: &'static [Action],
-    pub(crate) page: Page,
-    pub(crate) log_dropped: Dropped,
+    pub(crate) page: DemoPage,
+    pub(crate) log_dropped: DroppedLines,
 }
 
 /// A server whose parts run. Only its listeners are missing.
-pub(crate) struct Assembled {
+pub(crate) struct BuiltServer {
     pub(crate) routes: Routes,
     pub(crate) clients: ConnectionLimiter,
     pub(crate) admin: ConnectionLimiter,
-    pub(crate) reload: Reload,
-    pub(crate) shutdown: Shutdown,
+    pub(crate) reload: Reloader,
+    pub(crate) shutdown: ShutdownSequence,
 }
 
 /// Connects to the database, starts the background tasks under `supervisor`, and gives each part what it needs.
 pub(crate) async fn assemble(
-    plan: Plan,
+    plan: ServerPlan,
     shutdown: &CancellationToken,
     supervisor: &Supervisor,
-) -> Result<Assembled, StartError> {
-    let Plan { config, actions, page, log_dropped } = plan;
+) -> Result<BuiltServer, StartError> {
+    let ServerPlan { config, actions, page, log_dropped } = plan;
     config.mongodb.options_without_effect().iter().for_each(|option| tracing::warn!("{option}"));
     let verifier = Verifier::new(&config.auth)?;
     let metrics = Arc::new(Metrics::new());
@@ -87,7 +87,8 @@ pub(crate) async fn assemble(
     let hooks = Webhooks::new(&config, heartbeat.server(), &store, &stream_store, &metrics)?;
     hooks.begin().await?;
     let held = HeldBytes::new(config.limits.server_bytes);
-    let base = Base { store: store.clone(), stream_store: stream_store.clone(), metrics: metrics.clone() };
+    let base =
+        RealtimeParts { store: store.clone(), stream_store: stream_store.clone(), metrics: metrics.clone() };
     let (hub, outboxes) = base.start_realtime(&config, &heartbeat, &held, supervisor).await?;
     let (writer, receipts) = store.writers(&config, &metrics, supervisor).await?;
     let present = PresenceTracker::default();
@@ -96,7 +97,7 @@ pub(crate) async fn assemble(
     // Actions.
     verifier.watch(&config.auth, &metrics, supervisor.stop());
     supervisor.spawn("removed keys", wake_at_removed_keys(verifier.clone(), outboxes.clone()));
-    let refusals = Arc::new(Refusals::new(&config, metrics.clone()));
+    let refusals = Arc::new(RefusedClients::new(&config, metrics.clone()));
     let ports = Ports {
         store: store.clone(),
         writer: writer.clone(),
@@ -135,8 +136,9 @@ pub(crate) async fn assemble(
     let hooks = Arc::new(ArcSwap::from_pointee(hooks.start(supervisor)));
 
     // Connections and requests.
-    let (arrivals, admin_arrivals) = (Arc::<Arrivals>::default(), Arc::<Arrivals>::default());
-    let permits = Places::default();
+    let (connections, admin_connections) =
+        (Arc::<OpenConnections>::default(), Arc::<OpenConnections>::default());
+    let permits = Permits::default();
     let reloads = watch::Sender::default();
     let room_reader = RoomReader {
         config: config.clone(),
@@ -157,7 +159,7 @@ pub(crate) async fn assemble(
         outboxes: outboxes.clone(),
         held,
         present,
-        users: Users::new(),
+        users: UserQuotas::new(),
         heartbeat: heartbeat.clone(),
     };
     let upgrade = UpgradeServices {
@@ -166,11 +168,11 @@ pub(crate) async fn assemble(
         lifecycle: lifecycle.clone(),
         verifier: verifier.clone(),
         refusals,
-        arrivals: arrivals.clone(),
+        connections: connections.clone(),
         permits: permits.clone(),
         sessions: Arc::new(sessions),
     };
-    let api = api::Services {
+    let api = api::ApiServices {
         config: config.clone(),
         metrics: metrics.clone(),
         lifecycle: lifecycle.clone(),
@@ -181,14 +183,14 @@ pub(crate) async fn assemble(
         room_reader,
         outboxes: outboxes.clone(),
         permits,
-        exports: Places::default(),
+        exports: Permits::default(),
         hooks: hooks.clone(),
         cleanup,
         erasure,
         reloads: reloads.clone(),
     };
     let demo =
-        demo::Services { config: config.clone(), store: store.clone(), verifier: verifier.clone(), page };
+        demo::DemoServices { config: config.clone(), store: store.clone(), verifier: verifier.clone(), page };
     let readiness = Readiness {
         config: config.clone(),
         lifecycle: lifecycle.clone(),
@@ -201,28 +203,28 @@ pub(crate) async fn assemble(
         heartbeat: heartbeat.clone(),
         runtime: runtime.clone(),
         receipts: receipts.clone(),
-        arrivals: arrivals.clone(),
+        connections: connections.clone(),
         store: store.clone(),
         log_dropped,
     };
-    let limiter = |door, arrivals: &Arc<Arrivals>| ConnectionLimiter {
-        door,
+    let limiter = |kind, connections: &Arc<OpenConnections>| ConnectionLimiter {
+        kind,
         config: config.clone(),
         metrics: metrics.clone(),
-        arrivals: arrivals.clone(),
+        connections: connections.clone(),
     };
-    Ok(Assembled {
-        clients: limiter(Door::Clients, &arrivals),
-        admin: limiter(Door::Admin, &admin_arrivals),
+    Ok(BuiltServer {
+        clients: limiter(ListenerKind::Clients, &connections),
+        admin: limiter(ListenerKind::Admin, &admin_connections),
         routes: Routes {
             upgrade: Arc::new(upgrade),
             api: Arc::new(api),
             demo: Arc::new(demo),
             readiness: Arc::new(readiness),
             metrics_page: Arc::new(metrics_page),
-            unread: Unread { config: config.clone(), metrics: metrics.clone() },
+            unread: UnreadBody { config: config.clone(), metrics: metrics.clone() },
         },
-        shutdown: Shutdown {
+        shutdown: ShutdownSequence {
             config: config.clone(),
             lifecycle,
             under_way,
@@ -232,7 +234,7 @@ pub(crate) async fn assemble(
             receipts,
             store: store.clone(),
         },
-        reload: Reload {
+        reload: Reloader {
             config,
             metrics,
             store,
@@ -257,13 +259,13 @@ async fn wake_at_removed_keys(verifier: Verifier, outboxes: Sessions) {
 }
 
 /// What the change stream and presence need.
-struct Base {
+struct RealtimeParts {
     store: Store,
     stream_store: Store,
     metrics: Arc<Metrics>,
 }
 
-impl Base {
+impl RealtimeParts {
     /// Starts what brings the database's changes to the hub: the change stream, the heartbeat and the notifiers.
     async fn start_realtime(
         &self,

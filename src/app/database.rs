@@ -6,9 +6,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::keep_own_secret;
-use crate::config::{Config, Mongodb, Secret};
+use crate::config::{Config, MongodbConfig, Secret};
 use crate::error::StartError;
-use crate::mongod::{self, Embedded, EmbeddedError, Options};
+use crate::mongod::{self, EmbeddedMongod, MongodError, MongodOptions};
 use crate::store::{Store, StoreError};
 
 /// How long a starting server waits for its database.
@@ -22,7 +22,7 @@ const START_PAUSE: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// The configuration can't be used, or the embedded `mongod` can't be started.
-pub async fn open_store(mut config: Config) -> Result<(Store, Option<Embedded>), StartError> {
+pub async fn open_store(mut config: Config) -> Result<(Store, Option<EmbeddedMongod>), StartError> {
     let embedded = if config.mongodb.uri.is_some() {
         None
     } else {
@@ -31,7 +31,7 @@ pub async fn open_store(mut config: Config) -> Result<(Store, Option<Embedded>),
                 config.mongodb.uri = Some(Secret::new(embedded.uri()));
                 Some(embedded)
             }
-            Err(error @ EmbeddedError::InUse { .. }) => {
+            Err(error @ MongodError::InUse { .. }) => {
                 config.mongodb.uri = mongod::running(&config.mongodb.data_dir).map(Secret::new);
                 if config.mongodb.uri.is_none() {
                     return Err(error.into());
@@ -45,14 +45,18 @@ pub async fn open_store(mut config: Config) -> Result<(Store, Option<Embedded>),
     Ok((store, embedded))
 }
 
-async fn start_embedded(mongodb: &Mongodb) -> Result<Embedded, EmbeddedError> {
-    let Mongodb { data_dir, mongod, cache_mib, .. } = mongodb;
-    Embedded::start(&Options { data_dir: data_dir.clone(), mongod: mongod.clone(), cache_mib: *cache_mib })
-        .await
+async fn start_embedded(mongodb: &MongodbConfig) -> Result<EmbeddedMongod, MongodError> {
+    let MongodbConfig { data_dir, mongod, cache_mib, .. } = mongodb;
+    EmbeddedMongod::start(&MongodOptions {
+        data_dir: data_dir.clone(),
+        mongod: mongod.clone(),
+        cache_mib: *cache_mib,
+    })
+    .await
 }
 
 /// Starts the embedded `mongod` if no URI is configured, and creates a secret if no key is configured.
-pub(crate) async fn embed(config: &mut Config) -> Result<Option<Embedded>, StartError> {
+pub(crate) async fn embed(config: &mut Config) -> Result<Option<EmbeddedMongod>, StartError> {
     if keep_own_secret(config)? {
         tracing::info!(data_dir = %config.mongodb.data_dir.display(), "no key is configured; signing tokens with the secret stored in data_dir");
     }

@@ -21,23 +21,23 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use self::build::{Assembled, Plan, assemble};
+use self::build::{BuiltServer, ServerPlan, assemble};
 use self::database::{START_PATIENCE, embed, stopped_early};
-use self::reload::Reload;
-use self::shutdown::Shutdown;
+use self::reload::Reloader;
+use self::shutdown::ShutdownSequence;
 use crate::auth::AuthError;
 use crate::config::live::LiveConfig;
 use crate::config::url::UnusableUrl;
 use crate::config::{Config, ConfigError};
 use crate::error::StartError;
-use crate::http::connection_limit::{ConnectionLimiter, Gate};
-use crate::http::demo::{self, Page};
+use crate::http::connection_limit::{ConnectionGate, ConnectionLimiter};
+use crate::http::demo::{self, DemoPage};
 use crate::http::router::Routes;
 use crate::http::tls::Certificate;
-use crate::mongod::EmbeddedError;
+use crate::mongod::MongodError;
 use crate::store::StoreError;
 use crate::supervisor::Supervisor;
-use crate::telemetry::logging::Dropped;
+use crate::telemetry::logging::DroppedLines;
 
 /// Serves until `shutdown`, then drains. Uses Parlor's own actions. See [`App`].
 ///
@@ -56,13 +56,13 @@ pub struct App {
     config: Config,
     actions: &'static [Action],
     reloads: mpsc::Receiver<Result<Config, ConfigError>>,
-    log_dropped: Dropped,
-    ready: Box<dyn FnOnce(Ready) + Send>,
+    log_dropped: DroppedLines,
+    ready: Box<dyn FnOnce(ServerReady) + Send>,
 }
 
 /// Describes a server that accepts connections.
 #[derive(Clone, Copy, Debug)]
-pub struct Ready {
+pub struct ServerReady {
     /// Whether the demo page is served.
     pub page: bool,
     /// Whether TLS is used.
@@ -76,7 +76,7 @@ impl App {
     pub fn new(config: Config) -> Self {
         // The sender is dropped, so no reload ever comes.
         let reloads = mpsc::channel(1).1;
-        let log_dropped = Dropped::default();
+        let log_dropped = DroppedLines::default();
         Self { config, actions: handlers::ACTIONS, reloads, log_dropped, ready: Box::new(|_| ()) }
     }
 
@@ -95,13 +95,13 @@ impl App {
 
     /// Counts the dropped log lines in the server's metrics.
     #[must_use]
-    pub fn log_dropped(self, log_dropped: Dropped) -> Self {
+    pub fn log_dropped(self, log_dropped: DroppedLines) -> Self {
         Self { log_dropped, ..self }
     }
 
     /// Calls `ready` once connections are accepted.
     #[must_use]
-    pub fn on_ready(self, ready: impl FnOnce(Ready) + Send + 'static) -> Self {
+    pub fn on_ready(self, ready: impl FnOnce(ServerReady) + Send + 'static) -> Self {
         Self { ready: Box::new(ready), ..self }
     }
 
@@ -124,7 +124,8 @@ impl App {
         };
         let embedded = shutdown.run_until_cancelled(Box::pin(embed(&mut self.config))).await;
         let private = embedded.ok_or_else(stopped_early)??;
-        let ended = self.serve_on(Listeners { clients: listener, admin }, shutdown, private.is_some()).await;
+        let ended =
+            self.serve_on(ServerListeners { clients: listener, admin }, shutdown, private.is_some()).await;
         if let Some(database) = private {
             database.stop().await;
         }
@@ -133,7 +134,7 @@ impl App {
 
     async fn serve_on(
         self,
-        listeners: Listeners,
+        listeners: ServerListeners,
         shutdown: CancellationToken,
         embedded: bool,
     ) -> Result<(), StartError> {
@@ -143,19 +144,24 @@ impl App {
             tracing::warn!("{warning}");
         }
         let certificate = config.tls.files.as_ref().map(Certificate::load).transpose()?.map(Arc::new);
-        let Listeners { clients, admin } = listeners;
+        let ServerListeners { clients, admin } = listeners;
         let stop = CancellationToken::new();
         let _stop_on_return = stop.clone().drop_guard();
         let supervisor = Supervisor::new(stop.clone());
         let loopback = clients.local_addr()?.ip().is_loopback();
-        let page = Page {
+        let page = DemoPage {
             on: demo::is_on(&config, embedded),
             tokens: demo::may_make_tokens(&config, embedded && loopback),
         };
-        let plan = Plan { config, actions, page, log_dropped };
+        let plan = ServerPlan { config, actions, page, log_dropped };
         // Boxed, because it is large and ends before the long wait begins.
-        let Assembled { routes, clients: clients_limiter, admin: admin_limiter, reload, shutdown: draining } =
-            Box::pin(assemble(plan, &shutdown, &supervisor)).await?;
+        let BuiltServer {
+            routes,
+            clients: clients_limiter,
+            admin: admin_limiter,
+            reload,
+            shutdown: draining,
+        } = Box::pin(assemble(plan, &shutdown, &supervisor)).await?;
         let server_config = reload.config.clone();
         if page.tokens {
             demo::make_room(&reload.store).await?;
@@ -168,27 +174,27 @@ impl App {
             let http = bounded(TcpAcceptor::try_from(admin)?, admin_limiter);
             tokio::spawn(stop.clone().run_until_cancelled_owned(http.try_serve(routes.admin())));
         }
-        ready(Ready { page: page.on, tls: certificate.is_some(), admin: address });
+        ready(ServerReady { page: page.on, tls: certificate.is_some(), admin: address });
         let metrics = reload.metrics.clone();
-        let reload = Reload { certificate: certificate.clone(), ..reload };
+        let reload = Reloader { certificate: certificate.clone(), ..reload };
         // A panic there comes from a file that is not in use yet: the server goes on unchanged.
         tokio::spawn(stop.clone().run_until_cancelled_owned(reload.run(reloads)));
         if let Some(certificate) = &certificate {
             supervisor.spawn("certificate", certificate.clone().watch(server_config.clone(), metrics));
         }
-        let serving = Serving { routes, limiter: clients_limiter, config: server_config, draining };
-        serving.listen(Entrance { clients, certificate }, shutdown, &supervisor).await
+        let serving = RunningServer { routes, limiter: clients_limiter, config: server_config, draining };
+        serving.listen(ClientListener { clients, certificate }, shutdown, &supervisor).await
     }
 }
 
 /// The listeners of a server.
-struct Listeners {
+struct ServerListeners {
     clients: TcpListener,
     admin: Option<TcpListener>,
 }
 
 /// The listener for clients, and its certificate if it speaks TLS.
-struct Entrance {
+struct ClientListener {
     clients: TcpListener,
     certificate: Option<Arc<Certificate>>,
 }
@@ -203,22 +209,22 @@ pub async fn listen_on(address: SocketAddr, variable: &str) -> Result<TcpListene
 }
 
 /// A server that listens.
-struct Serving {
+struct RunningServer {
     routes: Routes,
     limiter: ConnectionLimiter,
     config: Arc<LiveConfig>,
-    draining: Shutdown,
+    draining: ShutdownSequence,
 }
 
-impl Serving {
+impl RunningServer {
     /// Accepts connections until `shutdown`, or until a task panics that the server needs. Then drains.
     async fn listen(
         self,
-        entrance: Entrance,
+        entrance: ClientListener,
         shutdown: CancellationToken,
         supervisor: &Supervisor,
     ) -> Result<(), StartError> {
-        let Entrance { clients: listener, certificate } = entrance;
+        let ClientListener { clients: listener, certificate } = entrance;
         // Accepted connections inherit both options. Without the first, a small frame waits up to 41 ms for the
         // acknowledgement of the one before it. Without the second, a slow reader holds megabytes in the kernel.
         let socket = socket2::SockRef::from(&listener);
@@ -235,7 +241,7 @@ impl Serving {
         };
         let lost = tokio::select! {
             () = shutdown.cancelled() => None,
-            lost = supervisor.lost() => Some(lost),
+            lost = supervisor.wait_for_panic() => Some(lost),
         };
 
         self.draining.drain(handle, accepting).await;
@@ -272,7 +278,7 @@ where
         .with_http1_header_timeout(limits.request)
         .with_request_body_timeout(limits.request)
         .with_write_stall_timeout(limits.request);
-    let mut http = HttpServer::new(acceptor).fuse_policy(Gate { limiter, fuse });
+    let mut http = HttpServer::new(acceptor).fuse_policy(ConnectionGate { limiter, fuse });
     http.http1_mut().max_buf_size(limits.head_bytes);
     http
 }
@@ -288,4 +294,4 @@ macro_rules! from_error {
     )+};
 }
 
-from_error! { ConfigError, UnusableUrl, AuthError, StoreError, std::io::Error, EmbeddedError }
+from_error! { ConfigError, UnusableUrl, AuthError, StoreError, std::io::Error, MongodError }

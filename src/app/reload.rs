@@ -5,7 +5,7 @@
 //! what is open, nothing is closed, but no more is accepted. A removed key closes what it opened: sockets whose tokens
 //! it signed close with 4001, and streams and exports of a service key break off.
 //!
-//! A new part of a reload does its fallible work in [`Reload::prepare`] and the rest in [`Reload::apply`]. Its keys
+//! A new part of a reload does its fallible work in [`Reloader::prepare`] and the rest in [`Reloader::apply`]. Its keys
 //! must be listed in `config::reload`.
 
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use tokio::sync::{mpsc, watch};
 
 use crate::actions::dispatcher::Runtime;
 use crate::actions::functions::{self, FunctionAction};
-use crate::auth::{Renewed, Verifier, keep_own_secret};
+use crate::auth::{RenewedRules, Verifier, keep_own_secret};
 use crate::config::live::LiveConfig;
-use crate::config::{Config, ConfigError, Renewal};
+use crate::config::{Config, ConfigError, ConfigReload};
 use crate::error::StartError;
 use crate::http::tls::Certificate;
 use crate::realtime::heartbeat::Heartbeat;
@@ -27,7 +27,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::webhooks::{BeforeSend, RunningWebhooks, Webhooks};
 
 /// The parts that a reload changes.
-pub(crate) struct Reload {
+pub(crate) struct Reloader {
     pub(crate) config: Arc<LiveConfig>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) store: Store,
@@ -44,16 +44,16 @@ pub(crate) struct Reload {
 }
 
 /// A reload that can no longer fail.
-struct Prepared {
-    renewal: Renewal,
-    keys: Renewed,
+struct PreparedReload {
+    reload: ConfigReload,
+    keys: RenewedRules,
     functions: Vec<Arc<FunctionAction>>,
     before_send: Option<Arc<BeforeSend>>,
     /// The webhooks for events, if they have changed.
     hooks: Option<Webhooks>,
 }
 
-impl Reload {
+impl Reloader {
     /// Applies one configuration after the other, until the channel closes.
     pub(crate) async fn run(self, mut configurations: mpsc::Receiver<Result<Config, ConfigError>>) {
         while let Some(next) = configurations.recv().await {
@@ -72,42 +72,43 @@ impl Reload {
     }
 
     /// Does everything that can fail.
-    async fn prepare(&self, next: &Config) -> Result<Prepared, StartError> {
-        let mut renewal = self.config.load().renewed(next)?;
-        keep_own_secret(&mut renewal.config)?;
-        let keys = self.verifier.renewed(&renewal.config.auth, &self.metrics, self.supervisor.stop()).await?;
-        let functions = functions::configured(&renewal.config, &self.store, &self.metrics)?;
-        let before_send = BeforeSend::new(&renewal.config, &self.metrics)?;
-        let hooks = self.hooks(&renewal).await?;
+    async fn prepare(&self, next: &Config) -> Result<PreparedReload, StartError> {
+        let mut reload = self.config.load().prepare_reload(next)?;
+        keep_own_secret(&mut reload.config)?;
+        let keys =
+            self.verifier.prepare_rules(&reload.config.auth, &self.metrics, self.supervisor.stop()).await?;
+        let functions = functions::configured(&reload.config, &self.store, &self.metrics)?;
+        let before_send = BeforeSend::new(&reload.config, &self.metrics)?;
+        let hooks = self.hooks(&reload).await?;
         // This is the last step that can fail, because a new certificate is in force immediately.
-        if let (Some(certificate), Some(files)) = (&self.certificate, &renewal.config.tls.files) {
-            certificate.look(files)?;
+        if let (Some(certificate), Some(files)) = (&self.certificate, &reload.config.tls.files) {
+            certificate.reload(files)?;
         }
-        Ok(Prepared { renewal, keys, functions, before_send, hooks })
+        Ok(PreparedReload { reload, keys, functions, before_send, hooks })
     }
 
     /// Prepares the webhooks for events. Each continues at its position; a new one starts from here.
-    async fn hooks(&self, renewal: &Renewal) -> Result<Option<Webhooks>, StartError> {
+    async fn hooks(&self, reload: &ConfigReload) -> Result<Option<Webhooks>, StartError> {
         let asked = |key: &String| key.starts_with("hooks.before_send.");
-        if !renewal.changed.iter().any(|key| key.starts_with("hooks.") && !asked(key)) {
+        if !reload.changed.iter().any(|key| key.starts_with("hooks.") && !asked(key)) {
             return Ok(None);
         }
         let Self { store, stream_store, metrics, heartbeat, .. } = self;
-        let hooks = Webhooks::new(&renewal.config, heartbeat.server(), store, stream_store, metrics)?;
+        let hooks = Webhooks::new(&reload.config, heartbeat.server(), store, stream_store, metrics)?;
         hooks.begin().await?;
         Ok(Some(hooks))
     }
 
-    async fn apply(&self, prepared: Prepared) {
-        let Prepared { renewal, keys, functions, before_send, hooks } = prepared;
-        let Renewal { config, changed, restart } = renewal;
+    async fn apply(&self, prepared: PreparedReload) {
+        let PreparedReload { reload, keys, functions, before_send, hooks } = prepared;
+        let ConfigReload { config, changed, restart } = reload;
         self.runtime.set_before_send(before_send);
         if let Some(hooks) = hooks {
             // This server holds the leases: they are given back before they are taken again.
             self.hooks.load().end().await;
             self.hooks.store(Arc::new(hooks.start(&self.supervisor)));
         }
-        self.verifier.take_over(keys);
+        self.verifier.apply_rules(keys);
         self.runtime.reload(&config, functions);
         self.config.store(Arc::new(config));
         self.reloads.send_replace(());

@@ -22,7 +22,7 @@ use crate::webhooks::RunningWebhooks;
 const CLOSE_GRACE: Duration = Duration::from_secs(4);
 
 /// What a shutdown waits for and closes.
-pub(crate) struct Shutdown {
+pub(crate) struct ShutdownSequence {
     pub(crate) config: Arc<LiveConfig>,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) under_way: InFlightCalls,
@@ -33,7 +33,7 @@ pub(crate) struct Shutdown {
     pub(crate) store: Store,
 }
 
-impl Shutdown {
+impl ShutdownSequence {
     /// Stops accepting sockets and frames. Returns when all sockets are closed, within `shutdown.drain_seconds`.
     pub(crate) async fn drain(self, handle: ServerHandle, accepting: JoinHandle<std::io::Result<()>>) {
         let time = self.config.load().shutdown.drain;

@@ -6,10 +6,10 @@ use handlers::UserId;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::kind::{self, Kind};
-use super::refused::Refused;
+use super::kind::{self, TokenPurpose};
+use super::refused::TokenError;
 use super::{Caller, KeyState, LEEWAY, MAX_EMAIL_BYTES, MAX_EXP};
-use crate::config::Auth;
+use crate::config::AuthConfig;
 
 /// From this value on an `exp` counts milliseconds: 10^12 ms since 1970 are the year 2001, but 10^12 seconds are the
 /// year 33658. Such a token would never expire, so it is refused.
@@ -27,7 +27,7 @@ pub(super) struct ClaimRules {
 }
 
 impl ClaimRules {
-    pub(super) fn new(auth: &Auth) -> Self {
+    pub(super) fn new(auth: &AuthConfig) -> Self {
         Self {
             user_claim: auth.user_claim.clone(),
             email_claim: auth.email_claim.clone(),
@@ -44,16 +44,20 @@ impl ClaimRules {
     /// # Errors
     /// Returns the first check that fails. A token outside its time is refused as such before its other claims are
     /// compared: only a holder of the key can have made it.
-    pub(super) fn caller(&self, typ: Option<&str>, claims: &Map<String, Value>) -> Result<Caller, Refused> {
-        let exp = given(claims, "exp").ok_or(Refused::new("the token has no exp"))?;
-        let exp = seconds(exp).ok_or(Refused::new("the token's exp or nbf is not a time"))?;
+    pub(super) fn caller(
+        &self,
+        typ: Option<&str>,
+        claims: &Map<String, Value>,
+    ) -> Result<Caller, TokenError> {
+        let exp = given(claims, "exp").ok_or(TokenError::new("the token has no exp"))?;
+        let exp = seconds(exp).ok_or(TokenError::new("the token's exp or nbf is not a time"))?;
         let issuers = texts(given(claims, "iss"));
         let audiences = texts(given(claims, "aud"));
         if self.issuer.is_some() && issuers.is_none() {
-            return Err(Refused::new("the token has no iss"));
+            return Err(TokenError::new("the token has no iss"));
         }
         if self.audience.is_some() && audiences.is_none() {
-            return Err(Refused::new("the token has no aud"));
+            return Err(TokenError::new("the token has no aud"));
         }
         let user = self.user(claims);
         let expires_at = self.times(exp, claims).map_err(|refused| refused.of_user(user.as_ref()))?;
@@ -61,71 +65,71 @@ impl ClaimRules {
             expected.as_deref().is_none_or(|expected| texts.is_some_and(|texts| texts.contains(&expected)))
         };
         if !names(&self.issuer, issuers) {
-            return Err(Refused::new("the token's iss is not the expected one"));
+            return Err(TokenError::new("the token's iss is not the expected one"));
         }
         if !names(&self.audience, audiences) {
-            return Err(Refused::new("the token's aud is not the expected one"));
+            return Err(TokenError::new("the token's aud is not the expected one"));
         }
         self.kind(typ, claims)?;
         let (email, doubted_email) = self.email(claims);
-        let user = user.ok_or(Refused::new("the token names no user"))?;
+        let user = user.ok_or(TokenError::new("the token names no user"))?;
         Ok(Caller { user, email, doubted_email, expires_at, key: KeyState::default() })
     }
 
     /// Checks `exp`, `nbf` and, if a longest lifetime is configured, `iat`. Returns when the token expires.
-    fn times(&self, exp: i64, claims: &Map<String, Value>) -> Result<SystemTime, Refused> {
+    fn times(&self, exp: i64, claims: &Map<String, Value>) -> Result<SystemTime, TokenError> {
         let now = SystemTime::now();
         let seconds_now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let latest = i64::try_from(seconds_now + LEEWAY.as_secs()).unwrap_or(i64::MAX);
         if exp >= IN_MILLISECONDS {
-            return Err(Refused::new("the token's exp is not a time in seconds"));
+            return Err(TokenError::new("the token's exp is not a time in seconds"));
         }
         let exp = exp.min(MAX_EXP.try_into().unwrap_or(i64::MAX));
         let good_for = Duration::from_secs(exp.try_into().unwrap_or(0)) + LEEWAY;
         let expires_at = SystemTime::UNIX_EPOCH + good_for;
         if expires_at <= now {
-            return Err(Refused::untimely("the token has expired"));
+            return Err(TokenError::outside_its_time("the token has expired"));
         }
         let nbf = given(claims, "nbf").map(|nbf| seconds(nbf).ok_or("the token's exp or nbf is not a time"));
-        if nbf.transpose().map_err(Refused::new)?.is_some_and(|nbf| nbf > latest) {
-            return Err(Refused::untimely("the token is not in force yet"));
+        if nbf.transpose().map_err(TokenError::new)?.is_some_and(|nbf| nbf > latest) {
+            return Err(TokenError::outside_its_time("the token is not in force yet"));
         }
         let Some(most) = self.max_lifetime else { return Ok(expires_at) };
-        let iat = given(claims, "iat").ok_or(Refused::new("the token has no iat"))?;
-        let iat = seconds(iat).ok_or(Refused::new("the token's iat is not a time"))?;
+        let iat = given(claims, "iat").ok_or(TokenError::new("the token has no iat"))?;
+        let iat = seconds(iat).ok_or(TokenError::new("the token's iat is not a time"))?;
         if iat > latest {
-            return Err(Refused::new("the token's iat is in the future"));
+            return Err(TokenError::new("the token's iat is in the future"));
         }
         let most = i64::try_from(most.as_secs()).unwrap_or(i64::MAX);
         if exp.saturating_sub(iat) > most {
-            return Err(Refused::new("the token lives longer than is accepted"));
+            return Err(TokenError::new("the token lives longer than is accepted"));
         }
         Ok(expires_at)
     }
 
     /// Checks the token's purpose, and the claims that the configuration requires.
-    fn kind(&self, typ: Option<&str>, claims: &Map<String, Value>) -> Result<(), Refused> {
+    fn kind(&self, typ: Option<&str>, claims: &Map<String, Value>) -> Result<(), TokenError> {
         let accepted = if self.types.is_empty() {
             typ.is_none_or(|typ| !kind::is_another_type(typ))
         } else {
             typ.is_some_and(|typ| self.types.contains(&kind::media_type(typ)))
         };
         if !accepted {
-            return Err(Refused::new("the token's typ is not accepted"));
+            return Err(TokenError::new("the token's typ is not accepted"));
         }
         for (claim, expected) in &self.require {
             if !given(claims, claim).is_some_and(|value| holds(value, expected)) {
                 tracing::debug!(claim, "refusing a token without a claim that auth.require demands");
-                return Err(Refused::new("the token lacks a claim that is required"));
+                return Err(TokenError::new("the token lacks a claim that is required"));
             }
         }
         // An operator who requires a claim knows what the claim means.
         let required = |claim: &str| self.require.iter().any(|(name, _)| name == claim);
         match kind::of(claims, self.audience.is_some(), required) {
-            Kind::Access => Ok(()),
-            Kind::Other => Err(Refused::new("the token says that it is not an access token")),
-            Kind::IdOfUnknownAudience => {
-                Err(Refused::new("an ID token is accepted only with auth.audience set"))
+            TokenPurpose::Access => Ok(()),
+            TokenPurpose::Other => Err(TokenError::new("the token says that it is not an access token")),
+            TokenPurpose::IdOfUnknownAudience => {
+                Err(TokenError::new("an ID token is accepted only with auth.audience set"))
             }
         }
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jsonwebtoken::{DecodingKey, DecodingKeyKind};
 
-use super::{Checks, Rules};
+use super::{TokenRules, VerificationKeys};
 
 /// The state of one key. A check costs a socket one load of a flag.
 #[derive(Clone, Debug, Default)]
@@ -33,9 +33,9 @@ impl Eq for KeyState {}
 
 /// All keys that are in force.
 #[derive(Default)]
-pub(super) struct KeysInForce(Vec<InForce>);
+pub(super) struct KeysInForce(Vec<KnownKey>);
 
-struct InForce {
+struct KnownKey {
     key: DecodingKey,
     state: KeyState,
     /// Whether the last fetch missed the key.
@@ -44,7 +44,7 @@ struct InForce {
 
 /// The side that removed keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum By {
+pub(super) enum KeyRemover {
     /// The operator: the key is removed immediately.
     Operator,
     /// The issuer: the key is removed at the second fetch that misses it.
@@ -54,8 +54,8 @@ pub(super) enum By {
 impl KeysInForce {
     /// Gives the keys of new rules their earlier states, and removes the keys that the rules lack. Returns whether any
     /// key was removed.
-    pub(super) fn renew(&mut self, rules: &mut Rules, by: By) -> bool {
-        self.0.iter_mut().for_each(|known| known.missed = by == By::Operator || known.missed);
+    pub(super) fn replace(&mut self, rules: &mut TokenRules, by: KeyRemover) -> bool {
+        self.0.iter_mut().for_each(|known| known.missed = by == KeyRemover::Operator || known.missed);
         let before = std::mem::take(&mut self.0);
         let (mut missing, mut kept) = (before, Vec::new());
         for check in rules.keys.each() {
@@ -63,20 +63,20 @@ impl KeysInForce {
             let found = found.map(|at| missing.swap_remove(at));
             let state = found.map_or_else(|| check.state.clone(), |known| known.state);
             check.state = state.clone();
-            kept.push(InForce { key: check.key.decoding.clone(), state, missed: false });
+            kept.push(KnownKey { key: check.key.decoding.clone(), state, missed: false });
         }
         let (removed, missed): (Vec<_>, Vec<_>) = missing.into_iter().partition(|known| known.missed);
         for known in &removed {
             known.state.0.store(true, Ordering::Relaxed);
         }
-        kept.extend(missed.into_iter().map(|known| InForce { missed: true, ..known }));
+        kept.extend(missed.into_iter().map(|known| KnownKey { missed: true, ..known }));
         self.0 = kept;
         !removed.is_empty()
     }
 }
 
-impl Checks {
-    fn each(&mut self) -> impl Iterator<Item = &mut super::Check> {
+impl VerificationKeys {
+    fn each(&mut self) -> impl Iterator<Item = &mut super::VerificationKey> {
         let (one, several) = match self {
             Self::One(check) => (Some(&mut **check), &mut [][..]),
             Self::Several(checks) => (None, &mut checks[..]),

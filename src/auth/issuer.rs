@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Verifier;
 use crate::config::file::without_bom;
-use crate::config::{Auth, Location, NamedKey, jwk, safe};
+use crate::config::{AuthConfig, KeySetLocation, NamedKey, jwk, safe};
 use crate::telemetry::metrics::Metrics;
 
 /// The path of an issuer's discovery document (OpenID Connect Discovery 1.0, 4).
@@ -31,25 +31,25 @@ const DISCOVERY: &str = "/.well-known/openid-configuration";
 
 /// An issuer of keys.
 pub(crate) struct Issuer {
-    location: Location,
-    auth: Auth,
+    location: KeySetLocation,
+    auth: AuthConfig,
     metrics: Arc<Metrics>,
     /// A token with an unknown key asks for a fetch.
-    wanted: Notify,
-    last: watch::Sender<Look>,
-    had: Mutex<Option<Bytes>>,
+    refetch_requested: Notify,
+    last: watch::Sender<LastFetch>,
+    cached: Mutex<Option<Bytes>>,
     stop: CancellationToken,
 }
 
 /// The outcome of the last fetch.
 #[derive(Clone, Copy, Default)]
-struct Look {
+struct LastFetch {
     at: Option<Instant>,
-    went_well: bool,
+    succeeded: bool,
 }
 
 #[derive(Deserialize)]
-struct Discovery {
+struct DiscoveryDocument {
     issuer: String,
     jwks_uri: String,
 }
@@ -57,44 +57,52 @@ struct Discovery {
 impl Issuer {
     /// Creates an issuer. `cached` is the key set that was fetched from it before, if any.
     pub(super) fn new(
-        location: Location,
-        auth: &Auth,
+        location: KeySetLocation,
+        auth: &AuthConfig,
         metrics: Arc<Metrics>,
         stop: CancellationToken,
-        had: Option<Bytes>,
+        cached: Option<Bytes>,
     ) -> Self {
-        let (auth, had) = (auth.clone(), Mutex::new(had));
-        Self { location, auth, metrics, wanted: Notify::new(), last: watch::Sender::default(), had, stop }
+        let (auth, cached) = (auth.clone(), Mutex::new(cached));
+        Self {
+            location,
+            auth,
+            metrics,
+            refetch_requested: Notify::new(),
+            last: watch::Sender::default(),
+            cached,
+            stop,
+        }
     }
 
     /// Returns whether the keys come from this location.
-    pub(super) fn is_of(&self, location: &Location) -> bool {
+    pub(super) fn is_of(&self, location: &KeySetLocation) -> bool {
         self.location == *location
     }
 
     /// Returns the key set that was fetched last.
-    pub(super) fn had(&self) -> Option<Bytes> {
-        self.had.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn cached_keys(&self) -> Option<Bytes> {
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns whether the last fetch failed.
-    pub(super) fn is_away(&self) -> bool {
-        !self.last.borrow().went_well
+    pub(super) fn is_unreachable(&self) -> bool {
+        !self.last.borrow().succeeded
     }
 
     /// Stops fetching.
-    pub(super) fn leave(&self) {
+    pub(super) fn stop(&self) {
         self.stop.cancel();
     }
 
     /// Requests a fetch and waits until it is done. Does neither if a fetch has just been done.
-    pub(super) async fn ask(&self) {
+    pub(super) async fn refetch(&self) {
         let mut last = self.last.subscribe();
         last.mark_unchanged();
         if self.is_recent() {
             return self.metrics.limit("refetch_ms");
         }
-        self.wanted.notify_one();
+        self.refetch_requested.notify_one();
         if timeout(self.auth.fetch, last.changed()).await.is_err() {
             self.metrics.limit("fetch_ms");
         }
@@ -107,28 +115,28 @@ impl Issuer {
     /// Fetches the set every `auth.refresh_seconds`, sooner if a token needs it or the last fetch failed, and gives its
     /// keys to the verifier.
     pub(super) async fn run(self: Arc<Self>, verifier: Verifier) {
-        let look = async {
+        let refresh = async {
             loop {
-                let looked = self.fetch().await;
-                let went_well = looked.is_ok();
-                match looked {
-                    Ok(keys) => verifier.take_keys(&self.auth, keys, &self.stop),
+                let fetched = self.fetch().await;
+                let succeeded = fetched.is_ok();
+                match fetched {
+                    Ok(keys) => verifier.apply_issuer_keys(&self.auth, keys, &self.stop),
                     Err(fault) => {
                         self.metrics.fault("keys");
                         tracing::warn!(location = ?self.location, fault, "could not fetch the issuer's keys; keeping the cached ones");
                     }
                 }
-                self.last.send_replace(Look { at: Some(Instant::now()), went_well });
-                self.wait(if went_well { self.auth.refresh } else { self.auth.refetch }).await;
+                self.last.send_replace(LastFetch { at: Some(Instant::now()), succeeded });
+                self.wait(if succeeded { self.auth.refresh } else { self.auth.refetch }).await;
             }
         };
-        self.stop.run_until_cancelled(look).await;
+        self.stop.run_until_cancelled(refresh).await;
     }
 
     async fn wait(&self, pause: Duration) {
-        let wanted = async {
+        let refetch_requested = async {
             loop {
-                self.wanted.notified().await;
+                self.refetch_requested.notified().await;
                 // A request that came during a fetch has that fetch's outcome.
                 if !self.is_recent() {
                     return;
@@ -136,10 +144,10 @@ impl Issuer {
             }
         };
         // The end of the pause is not an error.
-        let _ = timeout(pause, wanted).await;
+        let _ = timeout(pause, refetch_requested).await;
     }
 
-    /// Fetches the set, and caches it for [`Self::had`].
+    /// Fetches the set, and caches it for [`Self::cached_keys`].
     ///
     /// # Errors
     /// Says what is wrong with the set, or with the connection.
@@ -149,9 +157,9 @@ impl Issuer {
             self.metrics.limit("fetch_ms");
             format!("did not answer within {} ms", limit.as_millis())
         })??;
-        let is_new = self.had().as_ref() != Some(&set);
+        let is_new = self.cached_keys().as_ref() != Some(&set);
         let keys = self.read(&set, is_new)?;
-        *self.had.lock().unwrap_or_else(PoisonError::into_inner) = Some(set);
+        *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = Some(set);
         Ok(keys)
     }
 
@@ -174,11 +182,11 @@ impl Issuer {
 
     async fn get_set(&self) -> Result<Bytes, String> {
         let set = match &self.location {
-            Location::Set(set) => set.clone(),
-            Location::Discovery(issuer) => {
+            KeySetLocation::Set(set) => set.clone(),
+            KeySetLocation::Discovery(issuer) => {
                 let document = format!("{}{DISCOVERY}", issuer.trim_end_matches('/'));
                 let document = self.get(safe(&document)?).await?;
-                let found: Discovery = serde_json::from_slice(without_bom(&document))
+                let found: DiscoveryDocument = serde_json::from_slice(without_bom(&document))
                     .map_err(|error| format!("the discovery document is none: {error}"))?;
                 if found.issuer != *issuer {
                     return Err(format!("the discovery document is that of {:?}", found.issuer));

@@ -65,7 +65,7 @@ const OTHER_TYPES: &[&str] = &[
 ];
 
 /// The purpose of a token, by its claims.
-pub(super) enum Kind {
+pub(super) enum TokenPurpose {
     /// For signing in, or the token doesn't say.
     Access,
     /// For another purpose.
@@ -79,33 +79,33 @@ pub(super) fn of(
     claims: &Map<String, Value>,
     audience_is_checked: bool,
     required: impl Fn(&str) -> bool,
-) -> Kind {
+) -> TokenPurpose {
     let get = |claim: &&str| claims.get(*claim).filter(|value| !value.is_null() && !required(claim));
     let mut is_id = ID_CLAIMS.iter().any(|claim| get(claim).is_some());
     for value in KIND_CLAIMS.iter().filter_map(get) {
-        let Some(value) = value.as_str().map(str::to_ascii_lowercase) else { return Kind::Other };
+        let Some(value) = value.as_str().map(str::to_ascii_lowercase) else { return TokenPurpose::Other };
         is_id |= ID.contains(&&*value);
         if !ACCESS.contains(&&*value) && !ID.contains(&&*value) {
-            return Kind::Other;
+            return TokenPurpose::Other;
         }
     }
     let texts: Vec<_> = MAYBE_KIND_CLAIMS.iter().filter_map(get).filter_map(Value::as_str).collect();
     if texts.iter().any(|text| has_other_word(text)) {
-        return Kind::Other;
+        return TokenPurpose::Other;
     }
     is_id |= texts.iter().any(|text| text.eq_ignore_ascii_case("id"));
     // A security event (RFC 8417, 2.2). A logout token is one.
     if get(&"events").is_some_and(Value::is_object) {
-        return Kind::Other;
+        return TokenPurpose::Other;
     }
     match claims.get("aud").filter(|_| !audience_is_checked) {
         // fastapi-users: `fastapi-users:reset`.
         Some(aud) if audiences(aud).any(|aud| aud.rsplit(':').next().is_some_and(is_other_word)) => {
-            Kind::Other
+            TokenPurpose::Other
         }
         // The token is for one client. Which one can't be known here.
-        Some(aud) if is_id && audiences(aud).next().is_some() => Kind::IdOfUnknownAudience,
-        _ => Kind::Access,
+        Some(aud) if is_id && audiences(aud).next().is_some() => TokenPurpose::IdOfUnknownAudience,
+        _ => TokenPurpose::Access,
     }
 }
 

@@ -30,14 +30,14 @@ use tokio::sync::Notify;
 
 use self::claims::ClaimRules;
 pub(crate) use self::in_force::KeyState;
-use self::in_force::{By, KeysInForce};
+use self::in_force::{KeyRemover, KeysInForce};
 use self::issuer::Issuer;
-pub use self::refused::Refused;
-use self::refused_clients::Refusals;
-pub(crate) use self::renewal::Renewed;
+pub use self::refused::TokenError;
+use self::refused_clients::RefusedClients;
+pub(crate) use self::renewal::RenewedRules;
 pub use self::secret::keep_own_secret;
 use self::signed::SignedToken;
-use crate::config::{Auth, ConfigError, Key, Keys, NamedKey};
+use crate::config::{AuthConfig, ConfigError, KeySource, NamedKey, TokenKey};
 
 /// How far the clocks of an issuer and of this server may differ. Part of the protocol.
 pub const LEEWAY: Duration = Duration::from_secs(5);
@@ -67,11 +67,11 @@ pub struct Caller {
 
 /// Checks tokens. Clones share one state.
 #[derive(Clone)]
-pub struct Verifier(Arc<Inner>);
+pub struct Verifier(Arc<VerifierState>);
 
-struct Inner {
+struct VerifierState {
     /// The current rules. A reload replaces them, and so does an issuer's new key.
-    rules: ArcSwap<Rules>,
+    rules: ArcSwap<TokenRules>,
     /// The issuer of the keys, if they come from one.
     issuer: ArcSwapOption<Issuer>,
     /// Held while either is replaced, so that a stopped issuer can't bring back its keys.
@@ -80,22 +80,22 @@ struct Inner {
     removed: Notify,
 }
 
-struct Rules {
-    keys: Checks,
+struct TokenRules {
+    keys: VerificationKeys,
     claims: ClaimRules,
     token_bytes: usize,
 }
 
-enum Checks {
+enum VerificationKeys {
     /// One key for every token.
-    One(Box<Check>),
+    One(Box<VerificationKey>),
     /// The keys of a set, by their names.
-    Several(Vec<(Option<String>, Check)>),
+    Several(Vec<(Option<String>, VerificationKey)>),
 }
 
 /// A key, and whether it is still in force.
-struct Check {
-    key: Key,
+struct VerificationKey {
+    key: TokenKey,
     state: KeyState,
 }
 
@@ -104,18 +104,18 @@ impl Verifier {
     ///
     /// # Errors
     /// There is no key, or one that `Config::check` would refuse.
-    pub fn new(auth: &Auth) -> Result<Self, ConfigError> {
+    pub fn new(auth: &AuthConfig) -> Result<Self, ConfigError> {
         let mut rules = match auth.keys()? {
-            Keys::None => {
+            KeySource::None => {
                 return Err(ConfigError::new("auth.secret", "neither this nor another key is given"));
             }
-            Keys::One(key) => Rules::new(auth, Checks::One(Box::new(key.into()))),
-            Keys::Set(set) => Rules::several(auth, set.keys),
-            Keys::Remote(_) => Rules::several(auth, Vec::new()),
+            KeySource::One(key) => TokenRules::new(auth, VerificationKeys::One(Box::new(key.into()))),
+            KeySource::Set(set) => TokenRules::several(auth, set.keys),
+            KeySource::Remote(_) => TokenRules::several(auth, Vec::new()),
         };
         let mut in_force = KeysInForce::default();
-        in_force.renew(&mut rules, By::Operator);
-        Ok(Self(Arc::new(Inner {
+        in_force.replace(&mut rules, KeyRemover::Operator);
+        Ok(Self(Arc::new(VerifierState {
             rules: ArcSwap::from_pointee(rules),
             issuer: ArcSwapOption::empty(),
             changing: Mutex::new(in_force),
@@ -127,15 +127,15 @@ impl Verifier {
     ///
     /// # Errors
     /// Returns the first check that fails.
-    pub fn verify(&self, token: &str) -> Result<Caller, Refused> {
+    pub fn verify(&self, token: &str) -> Result<Caller, TokenError> {
         let rules = self.0.rules.load();
         if token.len() > rules.token_bytes {
-            return Err(Refused::too_long("the token is longer than auth.token_bytes"));
+            return Err(TokenError::too_long("the token is longer than auth.token_bytes"));
         }
         let token = SignedToken::parse(token)?;
         let Some(check) = rules.check(&token.header)? else {
-            let away = self.0.issuer.load().as_ref().is_some_and(|issuer| issuer.is_away());
-            return Err(if away { NO_KEYS } else { UNKNOWN_KEY });
+            let unreachable = self.0.issuer.load().as_ref().is_some_and(|issuer| issuer.is_unreachable());
+            return Err(if unreachable { NO_KEYS } else { UNKNOWN_KEY });
         };
         let claims = token.claims(&check.key.decoding)?;
         let caller = rules.claims.caller(token.header.typ.as_deref(), &claims)?;
@@ -144,60 +144,64 @@ impl Verifier {
 
     /// Verifies as [`verify`](Self::verify) does. If the issuer may have a new key by now, under a new name or the
     /// same, its keys are fetched first. That takes `auth.fetch_ms` at most, and is skipped if a fetch has just been
-    /// done. With `turns`, each verification waits for a permit.
-    pub(crate) async fn verify_or_ask(
+    /// done. With `checks`, each verification waits for a permit.
+    pub(crate) async fn verify_or_refetch(
         &self,
         token: &str,
-        turns: Option<&Refusals>,
-    ) -> Result<Caller, Refused> {
+        checks: Option<&RefusedClients>,
+    ) -> Result<Caller, TokenError> {
         let verify = async || {
-            let _turn = match turns {
-                Some(turns) => turns.turn().await,
+            let _turn = match checks {
+                Some(checks) => checks.acquire_check().await,
                 None => None,
             };
             self.verify(token)
         };
         let verified = verify().await;
         let Err(refused) = &verified else { return verified };
-        let Some(issuer) = self.0.issuer.load_full().filter(|_| refused.is_of_the_key()) else {
+        let Some(issuer) = self.0.issuer.load_full().filter(|_| refused.may_be_signed_by_new_key()) else {
             return verified;
         };
-        issuer.ask().await;
+        issuer.refetch().await;
         verify().await
     }
 
     /// Returns what is missing until a token can be checked, if anything is.
-    pub(crate) fn lacks_keys(&self) -> Option<&'static str> {
+    pub(crate) fn missing_keys(&self) -> Option<&'static str> {
         match &self.0.rules.load().keys {
-            Checks::Several(keys) if keys.is_empty() => Some("none could be fetched from the issuer yet"),
-            Checks::Several(_) | Checks::One(_) => None,
+            VerificationKeys::Several(keys) if keys.is_empty() => {
+                Some("none could be fetched from the issuer yet")
+            }
+            VerificationKeys::Several(_) | VerificationKeys::One(_) => None,
         }
     }
 }
 
-impl From<Key> for Check {
-    fn from(key: Key) -> Self {
+impl From<TokenKey> for VerificationKey {
+    fn from(key: TokenKey) -> Self {
         Self { key, state: KeyState::default() }
     }
 }
 
-impl Rules {
-    fn new(auth: &Auth, keys: Checks) -> Self {
+impl TokenRules {
+    fn new(auth: &AuthConfig, keys: VerificationKeys) -> Self {
         Self { keys, claims: ClaimRules::new(auth), token_bytes: auth.token_bytes }
     }
 
-    fn several(auth: &Auth, keys: Vec<NamedKey>) -> Self {
+    fn several(auth: &AuthConfig, keys: Vec<NamedKey>) -> Self {
         let named = |NamedKey { name, key }| (name, key.into());
-        Self::new(auth, Checks::Several(keys.into_iter().map(named).collect()))
+        Self::new(auth, VerificationKeys::Several(keys.into_iter().map(named).collect()))
     }
 
     /// Returns the key that a token names, or none if that key is unknown. A token that names no key gets the only one
     /// that fits: trying one after the other would be work that any client can cause.
-    fn check(&self, header: &signed::Header) -> Result<Option<&Check>, Refused> {
-        let fits = |check: &Check| check.key.algorithms.contains(&header.algorithm);
+    fn check(&self, header: &signed::Header) -> Result<Option<&VerificationKey>, TokenError> {
+        let fits = |check: &VerificationKey| check.key.algorithms.contains(&header.algorithm);
         let keys = match &self.keys {
-            Checks::One(check) => return if fits(check) { Ok(Some(check)) } else { Err(WRONG_ALGORITHM) },
-            Checks::Several(keys) => keys,
+            VerificationKeys::One(check) => {
+                return if fits(check) { Ok(Some(check)) } else { Err(WRONG_ALGORITHM) };
+            }
+            VerificationKeys::Several(keys) => keys,
         };
         let named = || keys.iter().filter(|(name, _)| header.key.is_none() || *name == header.key);
         if named().next().is_none() {
@@ -206,25 +210,30 @@ impl Rules {
         let mut fitting = named().map(|(_, check)| check).filter(|check| fits(check));
         match (fitting.next(), fitting.next()) {
             (Some(check), None) => Ok(Some(check)),
-            (Some(_), Some(_)) => Err(Refused::new("the token doesn't say which key it is signed with")),
+            (Some(_), Some(_)) => Err(TokenError::new("the token doesn't say which key it is signed with")),
             (None, _) => Err(WRONG_ALGORITHM),
         }
     }
 }
 
 /// The issuer can't be reached. The token itself may be valid.
-const NO_KEYS: Refused = Refused::no_keys("the issuer's keys are unavailable");
+const NO_KEYS: TokenError = TokenError::no_keys("the issuer's keys are unavailable");
 
-const UNKNOWN_KEY: Refused = Refused::of_the_key("the token's key is not known");
+const UNKNOWN_KEY: TokenError = TokenError::about_key("the token's key is not known");
 
-const WRONG_ALGORITHM: Refused = Refused::of_the_key("the token's algorithm is not accepted");
+const WRONG_ALGORITHM: TokenError = TokenError::about_key("the token's algorithm is not accepted");
 
 /// Signs a token for `user` that is in force from now for `ttl`, and that a [`Verifier`] of the same `auth` accepts.
 /// Needs a shared secret. With a public key, the holder of the private key signs tokens elsewhere.
 ///
 /// # Errors
 /// There is no shared secret, `Config::check` would refuse `auth`, or `ttl` is under a second or past the year 9999.
-pub fn sign(auth: &Auth, user: &UserId, email: Option<&str>, ttl: Duration) -> Result<String, AuthError> {
+pub fn sign(
+    auth: &AuthConfig,
+    user: &UserId,
+    email: Option<&str>,
+    ttl: Duration,
+) -> Result<String, AuthError> {
     let key = auth.key().map_err(|error| AuthError(error.to_string()))?;
     let (Some(secret), Some(key)) = (&auth.secret, key) else {
         return Err(AuthError("tokens can only be made with auth.secret, and none is set".to_owned()));

@@ -19,18 +19,18 @@ use moka::notification::RemovalCause;
 use moka::sync::Cache;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{Caller, Refused};
+use super::{Caller, TokenError};
 use crate::config::Config;
 use crate::protocol::client_ip;
 use crate::protocol::close::Close;
 use crate::telemetry::metrics::Metrics;
 
 /// The period over which refused connects are counted, and the time that a source is blocked.
-const WHILE: Duration = Duration::from_mins(1);
+const BLOCK_TIME: Duration = Duration::from_mins(1);
 
 /// The source that a refused connect counts against.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Source {
+pub(crate) enum ClientSource {
     /// None: this machine, or a proxy of many clients.
     Exempt,
     /// All clients of an address without a valid token.
@@ -38,12 +38,12 @@ pub(crate) enum Source {
     /// A user with a valid token.
     User(UserId),
     /// Clients that send old tokens of this user.
-    Untimely(UserId),
+    OldToken(UserId),
 }
 
-impl Source {
+impl ClientSource {
     /// Returns the source before the token is checked.
-    pub(crate) fn of_address(address: IpAddr, config: &Config) -> Self {
+    pub(crate) fn from_address(address: IpAddr, config: &Config) -> Self {
         if client_ip::is_exempt(address, &config.http.proxies) {
             Self::Exempt
         } else {
@@ -52,12 +52,12 @@ impl Source {
     }
 
     /// Returns the source after the token was checked.
-    pub(crate) fn with_token(self, verified: Option<&Result<Caller, Refused>>) -> Self {
+    pub(crate) fn with_token(self, verified: Option<&Result<Caller, TokenError>>) -> Self {
         match (self, verified) {
             (Self::Exempt, _) => Self::Exempt,
             (_, Some(Ok(caller))) => Self::User(caller.user.clone()),
             (address, Some(Err(refused))) => {
-                refused.untimely_user().map_or(address, |user| Self::Untimely(user.clone()))
+                refused.user_of_old_token().map_or(address, |user| Self::OldToken(user.clone()))
             }
             (address, None) => address,
         }
@@ -65,24 +65,24 @@ impl Source {
 }
 
 /// Counts the refused connects of the last minute by source.
-pub(crate) struct Refusals {
-    counts: Cache<Source, Arc<Count>>,
+pub(crate) struct RefusedClients {
+    counts: Cache<ClientSource, Arc<RefusalCount>>,
     checks: Semaphore,
     metrics: Arc<Metrics>,
 }
 
-struct Count {
+struct RefusalCount {
     refused: AtomicU32,
     since: Instant,
 }
 
-impl Count {
+impl RefusalCount {
     fn new(refused: u32) -> Arc<Self> {
         Arc::new(Self { refused: AtomicU32::new(refused), since: Instant::now() })
     }
 }
 
-impl Refusals {
+impl RefusedClients {
     pub(crate) fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
         let counted = metrics.clone();
         let forgotten = move |_, _, cause| {
@@ -92,43 +92,43 @@ impl Refusals {
         };
         let counts = Cache::builder()
             .max_capacity(config.limits.refused_addresses.into())
-            .time_to_live(WHILE)
+            .time_to_live(BLOCK_TIME)
             .eviction_listener(forgotten)
             .build();
         Self { counts, checks: Semaphore::new(config.limits.blocked_checks), metrics }
     }
 
     /// Counts one more refused connect. At the limit, the minute of the source begins again.
-    pub(crate) fn add(&self, source: &Source, config: &Config) {
-        if *source == Source::Exempt {
+    pub(crate) fn count(&self, source: &ClientSource, config: &Config) {
+        if *source == ClientSource::Exempt {
             return;
         }
-        let count = self.counts.get_with_by_ref(source, || Count::new(0));
+        let count = self.counts.get_with_by_ref(source, || RefusalCount::new(0));
         let refused = count.refused.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if refused == config.limits.refusals_per_minute {
-            self.counts.insert(source.clone(), Count::new(refused));
+            self.counts.insert(source.clone(), RefusalCount::new(refused));
         }
     }
 
     /// Records a refused connect. If the client caused it, it counts against its source: after too many of them the
     /// source is blocked for a minute.
-    pub(crate) fn record(&self, source: &Source, config: &Config, close: Close) {
+    pub(crate) fn record(&self, source: &ClientSource, config: &Config, close: Close) {
         self.metrics.connect(close.label());
-        if close.is_callers_fault() {
-            self.add(source, config);
+        if close.is_client_error() {
+            self.count(source, config);
         }
     }
 
     /// Returns for how long the source is blocked, if it is.
-    pub(crate) fn wait(&self, source: &Source, config: &Config) -> Option<Duration> {
+    pub(crate) fn blocked_for(&self, source: &ClientSource, config: &Config) -> Option<Duration> {
         let count = self.counts.get(source)?;
         let over = count.refused.load(Ordering::Relaxed) >= config.limits.refusals_per_minute;
-        over.then(|| WHILE.saturating_sub(count.since.elapsed()))
+        over.then(|| BLOCK_TIME.saturating_sub(count.since.elapsed()))
     }
 
     /// Waits for a permit to check a token from a blocked address. A flood from there keeps only that much of a
     /// processor busy.
-    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+    pub(crate) async fn acquire_check(&self) -> Option<SemaphorePermit<'_>> {
         if let Ok(permit) = self.checks.try_acquire() {
             return Some(permit);
         }
@@ -141,7 +141,7 @@ impl Refusals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::metrics::Now;
+    use crate::telemetry::metrics::Gauges;
 
     fn config(settings: &[(&str, &str)]) -> Config {
         let env = settings.iter().map(|(key, value)| (format!("PARLOR__{key}"), (*value).to_owned()));
@@ -155,48 +155,48 @@ mod tests {
     #[test]
     fn an_address_that_was_refused_too_often_waits() {
         let config = config(&[("LIMITS__REFUSALS_PER_MINUTE", "2"), ("HTTP__PROXIES", "10.0.0.0/8")]);
-        let refusals = Refusals::new(&config, Arc::new(Metrics::new()));
+        let refusals = RefusedClients::new(&config, Arc::new(Metrics::new()));
         for (address, neighbour, stranger) in [
             ("203.0.113.1", "203.0.113.1", "203.0.113.2"),
             ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", "2001:db8:1:3::1"),
         ] {
             let [address, neighbour, stranger] =
-                [address, neighbour, stranger].map(|text| Source::of_address(ip(text), &config));
-            refusals.add(&address, &config);
-            assert_eq!(refusals.wait(&address, &config), None);
-            refusals.add(&address, &config);
-            let wait = refusals.wait(&neighbour, &config).unwrap();
-            assert!(wait > Duration::from_secs(50) && wait <= WHILE, "{wait:?}");
-            assert_eq!(refusals.wait(&stranger, &config), None);
+                [address, neighbour, stranger].map(|text| ClientSource::from_address(ip(text), &config));
+            refusals.count(&address, &config);
+            assert_eq!(refusals.blocked_for(&address, &config), None);
+            refusals.count(&address, &config);
+            let wait = refusals.blocked_for(&neighbour, &config).unwrap();
+            assert!(wait > Duration::from_secs(50) && wait <= BLOCK_TIME, "{wait:?}");
+            assert_eq!(refusals.blocked_for(&stranger, &config), None);
         }
         for exempt in ["127.0.0.1", "::1", "10.1.2.3"] {
-            let exempt = Source::of_address(ip(exempt), &config);
+            let exempt = ClientSource::from_address(ip(exempt), &config);
             for _ in 0..5 {
-                refusals.add(&exempt, &config);
+                refusals.count(&exempt, &config);
             }
-            assert_eq!(refusals.wait(&exempt, &config), None, "{exempt:?}");
+            assert_eq!(refusals.blocked_for(&exempt, &config), None, "{exempt:?}");
         }
     }
 
     #[test]
     fn good_and_old_tokens_are_no_guesses_of_their_address() {
         let config = config(&[("LIMITS__REFUSALS_PER_MINUTE", "1")]);
-        let refusals = Refusals::new(&config, Arc::new(Metrics::new()));
+        let refusals = RefusedClients::new(&config, Arc::new(Metrics::new()));
         let mut auth = config.auth.clone();
         auth.secret = Some(crate::config::Secret::new("a secret of these tests, 32 bytes long"));
         let verifier = crate::auth::Verifier::new(&auth).unwrap();
         let user = UserId::Int(7);
         let good = crate::auth::sign(&auth, &user, None, Duration::from_mins(1)).unwrap();
-        let address = || Source::of_address(ip("203.0.113.1"), &config);
+        let address = || ClientSource::from_address(ip("203.0.113.1"), &config);
         let source = |token: &str| address().with_token(Some(&verifier.verify(token)));
-        assert_eq!(source(&good), Source::User(user.clone()));
+        assert_eq!(source(&good), ClientSource::User(user.clone()));
         assert_eq!(source(&format!("{good}x")), address());
         assert_eq!(address().with_token(None), address());
-        let old = Source::Untimely(user);
+        let old = ClientSource::OldToken(user);
         for one in [address(), old, source(&good)] {
-            assert_eq!(refusals.wait(&one, &config), None, "{one:?} has its own count");
-            refusals.add(&one, &config);
-            assert!(refusals.wait(&one, &config).is_some());
+            assert_eq!(refusals.blocked_for(&one, &config), None, "{one:?} has its own count");
+            refusals.count(&one, &config);
+            assert!(refusals.blocked_for(&one, &config).is_some());
         }
     }
 
@@ -204,14 +204,14 @@ mod tests {
     fn more_addresses_than_are_remembered_are_forgotten_and_counted() {
         let config = config(&[("LIMITS__REFUSED_ADDRESSES", "10")]);
         let metrics = Arc::new(Metrics::new());
-        let refusals = Refusals::new(&config, metrics.clone());
+        let refusals = RefusedClients::new(&config, metrics.clone());
         for n in 0..100 {
-            refusals.add(&Source::of_address(ip(&format!("203.0.113.{n}")), &config), &config);
+            refusals.count(&ClientSource::from_address(ip(&format!("203.0.113.{n}")), &config), &config);
         }
         refusals.counts.run_pending_tasks();
         assert!(refusals.counts.entry_count() <= 10);
         let now =
-            Now { heartbeat: None, write_queue: 0, receipts: 0, connections: 0, marks: 0, log_dropped: 0 };
+            Gauges { heartbeat: None, write_queue: 0, receipts: 0, connections: 0, marks: 0, log_dropped: 0 };
         let page = metrics.render(now, crate::telemetry::metrics::format::MetricsFormat::OpenMetrics);
         assert!(page.contains("limits_hit_total{bound=\"refused_addresses\"} 90"));
     }

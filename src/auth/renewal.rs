@@ -7,23 +7,23 @@ use std::sync::{Arc, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use super::in_force::By;
+use super::in_force::KeyRemover;
 use super::issuer::Issuer;
-use super::{Checks, Rules, Verifier};
-use crate::config::{Auth, ConfigError, Keys, Location, NamedKey};
+use super::{TokenRules, VerificationKeys, Verifier};
+use crate::config::{AuthConfig, ConfigError, KeySetLocation, KeySource, NamedKey};
 use crate::telemetry::metrics::Metrics;
 
 /// The rules of a new configuration. They are applied once all other parts of it are valid.
-pub(crate) struct Renewed {
-    rules: Rules,
+pub(crate) struct RenewedRules {
+    rules: TokenRules,
     issuer: Option<Arc<Issuer>>,
 }
 
 impl Verifier {
     /// Fetches the issuer's key set regularly, until `stop`. A start doesn't wait for it: until keys were fetched the
     /// server is not ready, and connecting clients are told to try again.
-    pub(crate) fn watch(&self, auth: &Auth, metrics: &Arc<Metrics>, stop: &CancellationToken) {
-        if let Ok(Keys::Remote(location)) = auth.keys() {
+    pub(crate) fn watch(&self, auth: &AuthConfig, metrics: &Arc<Metrics>, stop: &CancellationToken) {
+        if let Ok(KeySource::Remote(location)) = auth.keys() {
             self.follow(Arc::new(Issuer::new(location, auth, metrics.clone(), stop.child_token(), None)));
         }
     }
@@ -33,45 +33,45 @@ impl Verifier {
     ///
     /// # Errors
     /// There are no keys, or none is valid.
-    pub(crate) async fn renewed(
+    pub(crate) async fn prepare_rules(
         &self,
-        auth: &Auth,
+        auth: &AuthConfig,
         metrics: &Arc<Metrics>,
         stop: &CancellationToken,
-    ) -> Result<Renewed, ConfigError> {
+    ) -> Result<RenewedRules, ConfigError> {
         let (rules, issuer) = match auth.keys()? {
-            Keys::Remote(location) => {
+            KeySource::Remote(location) => {
                 let before = self.0.issuer.load_full().filter(|before| before.is_of(&location));
                 let key = match location {
-                    Location::Set(_) => "auth.jwks",
-                    Location::Discovery(_) => "auth.discovery",
+                    KeySetLocation::Set(_) => "auth.jwks",
+                    KeySetLocation::Discovery(_) => "auth.discovery",
                 };
-                let had = before.as_ref().map(|before| before.had());
-                let known = had.clone().flatten();
+                let cached = before.as_ref().map(|before| before.cached_keys());
+                let known = cached.clone().flatten();
                 let issuer = Issuer::new(location, auth, metrics.clone(), stop.child_token(), known);
-                let keys = match had {
-                    Some(had) => had.map_or(Ok(Vec::new()), |had| issuer.read(&had, true)),
+                let keys = match cached {
+                    Some(cached) => cached.map_or(Ok(Vec::new()), |cached| issuer.read(&cached, true)),
                     None => issuer.fetch().await,
                 };
                 let keys = keys.map_err(|fault| ConfigError::new(key, fault))?;
-                (Rules::several(auth, keys), Some(Arc::new(issuer)))
+                (TokenRules::several(auth, keys), Some(Arc::new(issuer)))
             }
-            Keys::One(key) => (Rules::new(auth, Checks::One(Box::new(key.into()))), None),
-            Keys::Set(set) => (Rules::several(auth, set.keys), None),
-            Keys::None => {
+            KeySource::One(key) => (TokenRules::new(auth, VerificationKeys::One(Box::new(key.into()))), None),
+            KeySource::Set(set) => (TokenRules::several(auth, set.keys), None),
+            KeySource::None => {
                 return Err(ConfigError::new("auth.secret", "neither this nor another key is given"));
             }
         };
-        Ok(Renewed { rules, issuer })
+        Ok(RenewedRules { rules, issuer })
     }
 
     /// Applies the rules.
-    pub(crate) fn take_over(&self, Renewed { mut rules, issuer }: Renewed) {
+    pub(crate) fn apply_rules(&self, RenewedRules { mut rules, issuer }: RenewedRules) {
         let mut in_force = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(before) = self.0.issuer.swap(None) {
-            before.leave();
+            before.stop();
         }
-        let removed = in_force.renew(&mut rules, By::Operator);
+        let removed = in_force.replace(&mut rules, KeyRemover::Operator);
         self.store(rules, removed);
         if let Some(issuer) = issuer {
             self.follow(issuer);
@@ -79,17 +79,22 @@ impl Verifier {
     }
 
     /// Applies the issuer's current keys, unless this issuer was stopped.
-    pub(super) fn take_keys(&self, auth: &Auth, keys: Vec<NamedKey>, left: &CancellationToken) {
+    pub(super) fn apply_issuer_keys(
+        &self,
+        auth: &AuthConfig,
+        keys: Vec<NamedKey>,
+        stopped: &CancellationToken,
+    ) {
         let mut in_force = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        if left.is_cancelled() {
+        if stopped.is_cancelled() {
             return;
         }
-        let mut rules = Rules::several(auth, keys);
-        let removed = in_force.renew(&mut rules, By::Issuer);
+        let mut rules = TokenRules::several(auth, keys);
+        let removed = in_force.replace(&mut rules, KeyRemover::Issuer);
         self.store(rules, removed);
     }
 
-    fn store(&self, rules: Rules, removed: bool) {
+    fn store(&self, rules: TokenRules, removed: bool) {
         self.0.rules.store(Arc::new(rules));
         if removed {
             self.0.removed.notify_one();

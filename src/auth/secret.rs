@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::AuthError;
-use crate::config::file::{Holds, TrustedFile};
+use crate::config::file::{FileKind, TrustedFile};
 use crate::config::{Config, MIN_SECRET_BYTES, Secret};
 
 /// The file's name in the data directory.
@@ -26,7 +26,7 @@ fn keep_secret(data_dir: &Path) -> Result<Secret, AuthError> {
         let made = make(data_dir, &path);
         made.map_err(|error| advice(format!("no secret can be kept here: {error}; change that")))?;
     }
-    let text = TrustedFile::read(&path, Holds::Secret).and_then(TrustedFile::into_text).map_err(advice)?;
+    let text = TrustedFile::read(&path, FileKind::Secret).and_then(TrustedFile::into_text).map_err(advice)?;
     let secret = text.trim_ascii_end();
     if secret.len() < MIN_SECRET_BYTES {
         let fault = format!("has fewer than {MIN_SECRET_BYTES} bytes; delete it for a new one");

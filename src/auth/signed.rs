@@ -9,10 +9,10 @@ use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use super::refused::Refused;
+use super::refused::TokenError;
 use crate::config::algorithm;
 
-const MALFORMED: Refused = Refused::new("the token is malformed");
+const MALFORMED: TokenError = TokenError::new("the token is malformed");
 
 /// A token that is not verified yet.
 pub(super) struct SignedToken<'a> {
@@ -42,7 +42,7 @@ impl<'a> SignedToken<'a> {
     ///
     /// # Errors
     /// The token is malformed, its algorithm is unknown, or it asks for an extension.
-    pub(super) fn parse(token: &'a str) -> Result<Self, Refused> {
+    pub(super) fn parse(token: &'a str) -> Result<Self, TokenError> {
         let (message, signature) = token.rsplit_once('.').ok_or(MALFORMED)?;
         let (header, payload) = message.split_once('.').ok_or(MALFORMED)?;
         if payload.contains('.') {
@@ -54,7 +54,7 @@ impl<'a> SignedToken<'a> {
         let algorithm = algorithm(&alg).ok_or(MALFORMED)?;
         // RFC 7515, 4.1.11: a critical extension that is not understood is refused.
         if crit.is_some() {
-            return Err(Refused::new("the token has a critical extension"));
+            return Err(TokenError::new("the token has a critical extension"));
         }
         Ok(Self { header: Header { algorithm, key: kid, typ }, message, payload, signature })
     }
@@ -63,11 +63,11 @@ impl<'a> SignedToken<'a> {
     ///
     /// # Errors
     /// The key has not signed the token, or the claims are no JSON object.
-    pub(super) fn claims(&self, key: &DecodingKey) -> Result<Map<String, Value>, Refused> {
+    pub(super) fn claims(&self, key: &DecodingKey) -> Result<Map<String, Value>, TokenError> {
         // The library checks again that key and algorithm are of one family.
         match crypto::verify(self.signature, self.message.as_bytes(), key, self.header.algorithm) {
             Ok(true) => {}
-            Ok(false) => return Err(Refused::of_the_key("the token's signature is wrong")),
+            Ok(false) => return Err(TokenError::about_key("the token's signature is wrong")),
             Err(_) => return Err(MALFORMED),
         }
         let claims = URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| MALFORMED)?;

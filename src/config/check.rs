@@ -8,7 +8,10 @@ use tracing_subscriber::EnvFilter;
 use super::error::shown;
 use super::layers::Values;
 use super::ranges::MIN_API_KEY_CHARS;
-use super::{Api, Auth, Config, ConfigError, Http, Mongodb, TlsFiles, Traces, tls_files, uri};
+use super::{
+    ApiConfig, AuthConfig, Config, ConfigError, HttpConfig, MongodbConfig, TlsFiles, TracesConfig, tls_files,
+    uri,
+};
 
 /// The longest database name, in bytes: MongoDB's own limit.
 const MAX_DATABASE_BYTES: usize = 63;
@@ -64,7 +67,7 @@ impl Config {
     }
 }
 
-impl Traces {
+impl TracesConfig {
     fn check(&self) -> Result<(), ConfigError> {
         let Some(url) = &self.otlp else { return Ok(()) };
         if !cfg!(feature = "otlp") {
@@ -78,7 +81,7 @@ impl Traces {
     }
 }
 
-impl Auth {
+impl AuthConfig {
     fn check(&self) -> Result<(), ConfigError> {
         self.keys()?;
         for (key, claim) in [("auth.user_claim", &self.user_claim), ("auth.email_claim", &self.email_claim)] {
@@ -96,7 +99,7 @@ impl Auth {
     }
 }
 
-impl Mongodb {
+impl MongodbConfig {
     /// Returns a sentence for each option of the URI that has no effect.
     pub fn options_without_effect(&self) -> Vec<String> {
         self.uri.as_ref().map_or_else(Vec::new, |uri| uri::without_effect(uri.expose()))
@@ -126,7 +129,7 @@ impl Mongodb {
     }
 }
 
-impl Api {
+impl ApiConfig {
     fn check(&self) -> Result<(), ConfigError> {
         for (key, at) in self.keys.iter().zip(1..) {
             let key = key.expose();
@@ -158,7 +161,7 @@ impl TlsFiles {
     }
 }
 
-impl Http {
+impl HttpConfig {
     /// Returns an origin as browsers write it: in lower case, and without its scheme's default port.
     pub(super) fn normal(origin: &str) -> String {
         let origin = origin.to_ascii_lowercase();

@@ -11,12 +11,12 @@ const MAX_SHOWN_CHARS: usize = 60;
 pub struct ConfigError {
     key: Option<String>,
     fault: String,
-    source: Option<Source>,
+    source: Option<ValueSource>,
 }
 
 /// The place where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Source {
+pub(super) enum ValueSource {
     /// `config/default.toml`, which is built in.
     Default,
     /// The given file, and the line if it is known, counted from 1.
@@ -32,12 +32,12 @@ impl ConfigError {
     }
 
     /// Creates the error of a source as a whole.
-    pub(super) fn of_source(fault: impl Into<String>, source: Source) -> Self {
+    pub(super) fn of_source(fault: impl Into<String>, source: ValueSource) -> Self {
         Self { key: None, fault: fault.into(), source: Some(source) }
     }
 
     /// Adds where the value comes from.
-    pub(super) fn at(self, source: Source) -> Self {
+    pub(super) fn at(self, source: ValueSource) -> Self {
         Self { source: Some(source), ..self }
     }
 
@@ -62,7 +62,7 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-impl fmt::Display for Source {
+impl fmt::Display for ValueSource {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => to.write_str("default.toml"),

@@ -22,7 +22,7 @@ const READABLE_BY_ALL: u32 = 0o004;
 
 /// What a file contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Holds {
+pub(crate) enum FileKind {
     /// Settings. They may belong to a group that administers the machine.
     Settings,
     /// Keys and certificates that everyone may know.
@@ -44,7 +44,7 @@ impl TrustedFile {
     ///
     /// # Errors
     /// The file can't be read, is too large, or can't be trusted. The text says what to do.
-    pub(crate) fn read(path: &Path, holds: Holds) -> Result<Self, String> {
+    pub(crate) fn read(path: &Path, holds: FileKind) -> Result<Self, String> {
         let unread = |error: std::io::Error| format!("can't be read: {error}");
         let file = File::open(path).map_err(unread)?;
         let metadata = file.metadata().map_err(unread)?;
@@ -70,7 +70,7 @@ impl TrustedFile {
     ///
     /// # Errors
     /// The file can't be trusted with this content.
-    pub(crate) fn check(&self, holds: Holds) -> Result<(), String> {
+    pub(crate) fn check(&self, holds: FileKind) -> Result<(), String> {
         let me = rustix::process::geteuid().as_raw();
         judge(holds, self.owner, self.mode, me, &self.path)
     }
@@ -97,15 +97,15 @@ fn mode(metadata: &Metadata) -> u32 {
 }
 
 /// Checks whether a file of this owner and mode may have this content.
-fn judge(holds: Holds, owner: u32, mode: u32, me: u32, path: &Path) -> Result<(), String> {
+fn judge(holds: FileKind, owner: u32, mode: u32, me: u32, path: &Path) -> Result<(), String> {
     let path = path.display();
     let (writable, right) = match holds {
-        Holds::Settings => (WRITABLE_BY_ALL, "o-w"),
-        Holds::Public => (WRITABLE_BY_OTHERS, "644"),
-        Holds::Secret => (WRITABLE_BY_OTHERS, "600"),
+        FileKind::Settings => (WRITABLE_BY_ALL, "o-w"),
+        FileKind::Public => (WRITABLE_BY_OTHERS, "644"),
+        FileKind::Secret => (WRITABLE_BY_OTHERS, "600"),
     };
     // Settings are often mounted into a container from a machine with other users.
-    if holds != Holds::Settings && owner != me && owner != 0 {
+    if holds != FileKind::Settings && owner != me && owner != 0 {
         return Err(format!(
             "belongs to user {owner}, but the server runs as user {me}: run `chown {me} {path}`, and look at what it holds"
         ));
@@ -116,7 +116,7 @@ fn judge(holds: Holds, owner: u32, mode: u32, me: u32, path: &Path) -> Result<()
         ));
     }
     // A mounted secret belongs to root: Kubernetes and Docker mount secrets with the modes 0644 and 0444.
-    if holds == Holds::Secret && owner == me && mode & READABLE_BY_ALL != 0 {
+    if holds == FileKind::Secret && owner == me && mode & READABLE_BY_ALL != 0 {
         return Err(format!(
             "holds a secret that every user can read (mode {mode:04o}): run `chmod 600 {path}`, and replace the secret if others use this machine"
         ));
@@ -139,7 +139,7 @@ pub(crate) fn check_place(path: &Path) -> Result<(), String> {
         // Groups above a home directory are the administrator's responsibility.
         let writable = if above > 1 { WRITABLE_BY_ALL } else { WRITABLE_BY_OTHERS };
         let mode = if is_sticky { 0 } else { mode(&metadata) & writable };
-        judge(Holds::Public, metadata.uid(), mode, me, place)
+        judge(FileKind::Public, metadata.uid(), mode, me, place)
             .map_err(|fault| format!("{} {fault}", place.display()))?;
     }
     Ok(())
@@ -173,20 +173,20 @@ mod tests {
         const ME: u32 = 1000;
         let judged = |holds, owner, mode| judge(holds, owner, mode, ME, Path::new("f"));
         for (holds, owner, mode, fault) in [
-            (Holds::Secret, ME, 0o600, None),
-            (Holds::Secret, 0, 0o640, None),
-            (Holds::Secret, 0, 0o444, None),
-            (Holds::Secret, ME, 0o644, Some("`chmod 600 f`")),
-            (Holds::Secret, ME, 0o604, Some("every user can read")),
-            (Holds::Secret, ME, 0o660, Some("`chmod 600 f`")),
-            (Holds::Secret, ME, 0o602, Some("changed by other users")),
-            (Holds::Secret, 1001, 0o600, Some("belongs to user 1001")),
-            (Holds::Public, ME, 0o644, None),
-            (Holds::Public, ME, 0o664, Some("`chmod 644 f`")),
-            (Holds::Public, ME, 0o646, Some("`chmod 644 f`")),
-            (Holds::Public, 1001, 0o644, Some("`chown 1000 f`")),
-            (Holds::Settings, 1001, 0o664, None),
-            (Holds::Settings, ME, 0o666, Some("`chmod o-w f`")),
+            (FileKind::Secret, ME, 0o600, None),
+            (FileKind::Secret, 0, 0o640, None),
+            (FileKind::Secret, 0, 0o444, None),
+            (FileKind::Secret, ME, 0o644, Some("`chmod 600 f`")),
+            (FileKind::Secret, ME, 0o604, Some("every user can read")),
+            (FileKind::Secret, ME, 0o660, Some("`chmod 600 f`")),
+            (FileKind::Secret, ME, 0o602, Some("changed by other users")),
+            (FileKind::Secret, 1001, 0o600, Some("belongs to user 1001")),
+            (FileKind::Public, ME, 0o644, None),
+            (FileKind::Public, ME, 0o664, Some("`chmod 644 f`")),
+            (FileKind::Public, ME, 0o646, Some("`chmod 644 f`")),
+            (FileKind::Public, 1001, 0o644, Some("`chown 1000 f`")),
+            (FileKind::Settings, 1001, 0o664, None),
+            (FileKind::Settings, ME, 0o666, Some("`chmod o-w f`")),
         ] {
             let said = judged(holds, owner, mode).err().unwrap_or_default();
             assert!(
@@ -206,11 +206,11 @@ mod tests {
             (b"\xc3", Err("can't be read: it is not UTF-8")),
         ] {
             fs::write(&file, bytes).unwrap();
-            let read = TrustedFile::read(file.path(), Holds::Secret).and_then(TrustedFile::into_text);
+            let read = TrustedFile::read(file.path(), FileKind::Secret).and_then(TrustedFile::into_text);
             assert_eq!(read.as_deref().map_err(String::as_str), text);
         }
         fs::write(&file, vec![b'x'; usize::try_from(MAX_FILE_BYTES).unwrap() + 1]).unwrap();
-        assert!(TrustedFile::read(file.path(), Holds::Secret).is_err(), "more than is read");
+        assert!(TrustedFile::read(file.path(), FileKind::Secret).is_err(), "more than is read");
     }
 
     #[test]

@@ -3,31 +3,31 @@
 use std::time::Duration;
 
 use super::layers::Values;
-use super::ranges::{Bounds, WAIT_MS};
-use super::{ConfigError, Receiver};
+use super::ranges::{NumberRange, WAIT_MS};
+use super::{ConfigError, ReceiverConfig};
 
-const WINDOW: Bounds = 1..=100_000;
+const WINDOW: NumberRange = 1..=100_000;
 /// Zero retries without a limit.
-const TRIES: Bounds = 0..=1_000_000;
-const SET_ASIDE: Bounds = 1..=1_000_000;
+const TRIES: NumberRange = 0..=1_000_000;
+const SET_ASIDE: NumberRange = 1..=1_000_000;
 /// With a shorter lease, a busy server would lose it. With a longer one, a dead server would keep it for too long.
-const LEASE_MS: Bounds = 500..=600_000;
+const LEASE_MS: NumberRange = 500..=600_000;
 /// With zero, the webhook is notified immediately.
-const OFFLINE_WAIT_MS: Bounds = 0..=600_000;
+const OFFLINE_WAIT_MS: NumberRange = 0..=600_000;
 
 /// All webhooks. One without a URL is off.
 #[derive(Clone, Debug)]
-pub struct Hooks {
+pub struct HooksConfig {
     /// Asked about each message before it is written.
-    pub before_send: Option<Receiver>,
+    pub before_send: Option<ReceiverConfig>,
     /// Notified of each message, edit and delete.
-    pub after_send: Option<Receiver>,
+    pub after_send: Option<ReceiverConfig>,
     /// Notified when a user comes online.
-    pub connected: Option<Receiver>,
+    pub connected: Option<ReceiverConfig>,
     /// Notified when a user goes offline.
-    pub disconnected: Option<Receiver>,
+    pub disconnected: Option<ReceiverConfig>,
     /// Notified of messages to users who are offline.
-    pub offline: Option<Receiver>,
+    pub offline: Option<ReceiverConfig>,
     /// The settings that webhooks share, and those of single ones.
     pub settings: HookSettings,
 }
@@ -62,11 +62,12 @@ pub enum OnFailure {
     Closed,
 }
 
-impl Hooks {
+impl HooksConfig {
     pub(super) fn read(values: &mut Values) -> Result<Self, ConfigError> {
-        let given = |receiver: Receiver| Some(receiver).filter(|receiver| !receiver.url.expose().is_empty());
-        let before_send = given(Receiver::read_shared(values, "hooks.before_send")?);
-        let mut receiver = |name: &str| Ok(given(Receiver::read(values, &format!("hooks.{name}"))?));
+        let given =
+            |receiver: ReceiverConfig| Some(receiver).filter(|receiver| !receiver.url.expose().is_empty());
+        let before_send = given(ReceiverConfig::read_shared(values, "hooks.before_send")?);
+        let mut receiver = |name: &str| Ok(given(ReceiverConfig::read(values, &format!("hooks.{name}"))?));
         let after_send = receiver("after_send")?;
         let connected = receiver("connected")?;
         let disconnected = receiver("disconnected")?;

@@ -46,7 +46,7 @@ impl Config {
 
     /// Returns an upper bound on the lifetime of an action, built in or of the application: after this, its write has
     /// either happened or never will.
-    pub(crate) fn action_over(&self) -> Duration {
+    pub(crate) fn longest_action(&self) -> Duration {
         let actions = self.actions.values().filter_map(|limits| limits.timeout_ms);
         let actions = actions.map(|ms| Duration::from_millis(ms.into()));
         let functions = self.functions.values().map(|function| function.deadline(self.limits.handler));

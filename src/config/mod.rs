@@ -4,7 +4,7 @@
 //! refused. The error names the key, what is wrong, and where the value comes from. No error contains a secret, and
 //! neither does `Debug`. The meaning of the values is only described in `config/default.toml`.
 //!
-//! [`Config::renewed`] decides what a running server applies of a new configuration.
+//! [`Config::prepare_reload`] decides what a running server applies of a new configuration.
 //!
 //! The auth module creates a secret if none is configured ([`keep_own_secret`](crate::auth::keep_own_secret)). The
 //! store follows the options of a connection string.
@@ -37,12 +37,12 @@ use ipnet::IpNet;
 use jsonwebtoken::Algorithm;
 
 pub use self::error::ConfigError;
-pub use self::hooks::{HookSettings, Hooks, OnFailure};
-pub(crate) use self::key::{Key, Keys, Location, NamedKey, algorithm, jwk, safe};
+pub use self::hooks::{HookSettings, HooksConfig, OnFailure};
+pub(crate) use self::key::{KeySetLocation, KeySource, NamedKey, TokenKey, algorithm, jwk, safe};
 use self::layers::Values;
-pub use self::outbound::{Function, Receiver};
+pub use self::outbound::{FunctionConfig, ReceiverConfig};
 pub use self::ranges::{MIN_API_KEY_CHARS, MIN_SECRET_BYTES};
-pub(crate) use self::reload::Renewal;
+pub(crate) use self::reload::ConfigReload;
 
 /// The whole configuration. Fields are named as in `config/default.toml`, without the unit if the type has one.
 #[derive(Clone, Debug)]
@@ -50,48 +50,48 @@ pub struct Config {
     /// Address and port to serve on; port 0 takes a free one.
     pub listen: SocketAddr,
     /// The database.
-    pub mongodb: Mongodb,
+    pub mongodb: MongodbConfig,
     /// The listener for operators.
-    pub admin: Admin,
+    pub admin: AdminConfig,
     /// Tokens.
-    pub auth: Auth,
+    pub auth: AuthConfig,
     /// The REST API.
-    pub api: Api,
+    pub api: ApiConfig,
     /// Rooms.
-    pub rooms: Rooms,
+    pub rooms: RoomsConfig,
     /// The HTTP surface.
-    pub http: Http,
+    pub http: HttpConfig,
     /// TLS.
-    pub tls: Tls,
+    pub tls: TlsConfig,
     /// The limits of clients, sockets and actions.
-    pub limits: Limits,
+    pub limits: LimitsConfig,
     /// The limits of each action, by its name.
     pub actions: BTreeMap<&'static str, handlers::Limits>,
     /// The application's own actions, by their names.
-    pub functions: BTreeMap<String, Function>,
+    pub functions: BTreeMap<String, FunctionConfig>,
     /// The application's webhooks.
-    pub hooks: Hooks,
+    pub hooks: HooksConfig,
     /// WebSocket connections.
-    pub sockets: Sockets,
+    pub sockets: SocketsConfig,
     /// The change stream.
-    pub feed: Feed,
+    pub feed: FeedConfig,
     /// Presence: which users are connected.
-    pub presence: Presence,
+    pub presence: PresenceConfig,
     /// The shutdown.
-    pub shutdown: Shutdown,
+    pub shutdown: ShutdownConfig,
     /// The demo page.
-    pub page: Page,
+    pub page: PageConfig,
     /// The log.
-    pub log: Log,
+    pub log: LogConfig,
     /// Traces.
-    pub traces: Traces,
-    /// The values as they were given, which [`Config::renewed`] compares.
+    pub traces: TracesConfig,
+    /// The values as they were given, which [`Config::prepare_reload`] compares.
     given: Values,
 }
 
 /// `[admin]`
 #[derive(Clone, Debug)]
-pub struct Admin {
+pub struct AdminConfig {
     /// The address of metrics and probes. None: they are not served.
     pub listen: Option<SocketAddr>,
     /// The most TCP connections there.
@@ -102,7 +102,7 @@ pub struct Admin {
 
 /// `[mongodb]`
 #[derive(Clone, Debug)]
-pub struct Mongodb {
+pub struct MongodbConfig {
     /// Connection string. None: an embedded `mongod`. Secret, because it may contain a password.
     pub uri: Option<Secret>,
     /// Database name.
@@ -125,7 +125,7 @@ pub struct Mongodb {
 
 /// `[auth]`
 #[derive(Clone, Debug)]
-pub struct Auth {
+pub struct AuthConfig {
     /// Secret of the HS* algorithms, [`MIN_SECRET_BYTES`] or more.
     pub secret: Option<Secret>,
     /// Public key of the others: PEM, or the path of a PEM file.
@@ -166,7 +166,7 @@ pub struct Auth {
 
 /// `[api]`
 #[derive(Clone, Debug)]
-pub struct Api {
+pub struct ApiConfig {
     /// Service keys, [`MIN_API_KEY_CHARS`] or more each. None: the API is closed.
     pub keys: Vec<Secret>,
     /// Whether the documentation page is served, on which the API can be tried.
@@ -181,16 +181,16 @@ pub struct Api {
 
 /// `[rooms]`
 #[derive(Clone, Debug)]
-pub struct Rooms {
+pub struct RoomsConfig {
     /// How the direct room of two users is created.
-    pub direct: Direct,
+    pub direct: DirectRooms,
     /// The interval of the clean-up of deleted rooms.
     pub sweep: Duration,
 }
 
 /// `rooms.direct`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direct {
+pub enum DirectRooms {
     /// Only by the API.
     Api,
     /// Also by connecting.
@@ -199,7 +199,7 @@ pub enum Direct {
 
 /// `[http]`
 #[derive(Clone, Debug)]
-pub struct Http {
+pub struct HttpConfig {
     /// Accepted origins, in lower case and without a default port, as browsers send them. None: any.
     pub origins: Vec<String>,
     /// The proxies whose `X-Forwarded-For` is trusted.
@@ -220,7 +220,7 @@ pub struct Http {
 
 /// `[tls]`
 #[derive(Clone, Debug)]
-pub struct Tls {
+pub struct TlsConfig {
     /// Certificate and key files. None: plain HTTP.
     pub files: Option<TlsFiles>,
     /// The interval between two checks of the files.
@@ -238,7 +238,7 @@ pub struct TlsFiles {
 
 /// `[limits]`
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct LimitsConfig {
     /// The longest text, in code points.
     pub text_chars: usize,
     /// The largest frame from a client, in bytes.
@@ -307,7 +307,7 @@ pub struct Limits {
 
 /// `[sockets]`
 #[derive(Clone, Debug)]
-pub struct Sockets {
+pub struct SocketsConfig {
     /// Silence before a ping.
     pub ping: Duration,
     /// Silence after a ping before the socket is closed.
@@ -326,7 +326,7 @@ pub struct Sockets {
 
 /// `[feed]`
 #[derive(Clone, Debug)]
-pub struct Feed {
+pub struct FeedConfig {
     /// The interval between two heartbeats.
     pub heartbeat: Duration,
     /// Without a heartbeat for this long the server is not ready; more than `heartbeat`.
@@ -352,7 +352,7 @@ pub enum ReadFrom {
 
 /// `[presence]`
 #[derive(Clone, Debug)]
-pub struct Presence {
+pub struct PresenceConfig {
     /// The time from the close of a user's last socket until the user is offline.
     pub grace: Duration,
     /// A server whose heartbeat does not change for this long is dead.
@@ -361,14 +361,14 @@ pub struct Presence {
 
 /// `[shutdown]`
 #[derive(Clone, Debug)]
-pub struct Shutdown {
+pub struct ShutdownConfig {
     /// How long a shutdown waits for started actions. Zero: not at all.
     pub drain: Duration,
 }
 
 /// `[page]`
 #[derive(Clone, Debug)]
-pub struct Page {
+pub struct PageConfig {
     /// Whether the page is served.
     pub enabled: PageEnabled,
 }
@@ -386,7 +386,7 @@ pub enum PageEnabled {
 
 /// `[log]`
 #[derive(Clone, Debug)]
-pub struct Log {
+pub struct LogConfig {
     /// Directives of `tracing_subscriber::EnvFilter`.
     pub filter: String,
     /// The format of a line.
@@ -406,7 +406,7 @@ pub enum LogFormat {
 
 /// `[traces]`
 #[derive(Clone, Debug)]
-pub struct Traces {
+pub struct TracesConfig {
     /// Base URL of an OpenTelemetry collector over HTTP. None: no traces.
     pub otlp: Option<String>,
 }

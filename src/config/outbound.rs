@@ -6,19 +6,19 @@ use std::time::Duration;
 use handlers::Action;
 
 use super::layers::Values;
-use super::ranges::{Bounds, FRAME_BYTES, IN_FLIGHT, MIN_SECRET_BYTES, PER_MINUTE, WAIT_MS};
+use super::ranges::{FRAME_BYTES, IN_FLIGHT, MIN_SECRET_BYTES, NumberRange, PER_MINUTE, WAIT_MS};
 use super::{ConfigError, Secret};
 use crate::config::url;
 
-const RESPONSE_BYTES: Bounds = 64..=1 << 24;
-const FAILURES: Bounds = 1..=1_000_000;
+const RESPONSE_BYTES: NumberRange = 64..=1 << 24;
+const FAILURES: NumberRange = 1..=1_000_000;
 /// With one, the failures of any single caller open the breaker.
-const CALLERS: Bounds = 1..=1_000;
-const REMEMBERED: Bounds = 1..=1_000_000;
+const CALLERS: NumberRange = 1..=1_000;
+const REMEMBERED: NumberRange = 1..=1_000_000;
 
 /// An address that receives signed requests.
 #[derive(Clone, Debug)]
-pub struct Receiver {
+pub struct ReceiverConfig {
     /// http or https. Secret, because its query may contain a key.
     pub url: Secret,
     /// The secret that signs requests, [`MIN_SECRET_BYTES`] or more. None: requests are not signed.
@@ -43,9 +43,9 @@ pub struct Receiver {
 
 /// `[functions.<name>]`
 #[derive(Clone, Debug)]
-pub struct Function {
+pub struct FunctionConfig {
     /// The function's server.
-    pub receiver: Receiver,
+    pub receiver: ReceiverConfig,
     /// Calls of a user per minute.
     pub per_minute: Option<u32>,
     /// Calls of a socket in a burst.
@@ -54,7 +54,7 @@ pub struct Function {
     pub max_bytes: Option<usize>,
 }
 
-impl Receiver {
+impl ReceiverConfig {
     /// Reads the keys of a section.
     pub(super) fn read(values: &mut Values, section: &str) -> Result<Self, ConfigError> {
         let key = |name: &str| format!("{section}.{name}");
@@ -99,15 +99,15 @@ impl Receiver {
     }
 }
 
-impl Function {
+impl FunctionConfig {
     pub(super) fn read_all(values: &mut Values) -> Result<BTreeMap<String, Self>, ConfigError> {
         let names = values.names("functions").into_iter();
         names.map(|name| Ok((name.clone(), Self::read(values, &format!("functions.{name}"))?))).collect()
     }
 
     fn read(values: &mut Values, section: &str) -> Result<Self, ConfigError> {
-        let receiver = Receiver::read_shared(values, section)?;
-        let mut above_zero = |key: &str, bounds: &Bounds| {
+        let receiver = ReceiverConfig::read_shared(values, section)?;
+        let mut above_zero = |key: &str, bounds: &NumberRange| {
             let number: u32 = values.number(&format!("{section}.{key}"), 0..=*bounds.end())?;
             Ok(Some(number).filter(|number| *number > 0))
         };

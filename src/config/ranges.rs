@@ -7,8 +7,10 @@ use handlers::{ACTIONS, Action};
 
 use super::layers::Values;
 use super::{
-    Admin, Api, Auth, Config, ConfigError, Direct, Feed, Function, Hooks, Http, Limits, Log, LogFormat,
-    Mongodb, Page, PageEnabled, Presence, ReadFrom, Rooms, Secret, Shutdown, Sockets, Tls, TlsFiles, Traces,
+    AdminConfig, ApiConfig, AuthConfig, Config, ConfigError, DirectRooms, FeedConfig, FunctionConfig,
+    HooksConfig, HttpConfig, LimitsConfig, LogConfig, LogFormat, MongodbConfig, PageConfig, PageEnabled,
+    PresenceConfig, ReadFrom, RoomsConfig, Secret, ShutdownConfig, SocketsConfig, TlsConfig, TlsFiles,
+    TracesConfig,
 };
 
 /// The shortest shared secret, in bytes: as long as the hash of HS256 (RFC 7518, 3.2).
@@ -20,87 +22,87 @@ pub const MIN_API_KEY_CHARS: usize = 32;
 /// The largest configuration or key file that is read, in bytes.
 pub(super) const MAX_FILE_BYTES: u64 = 1 << 20;
 
-pub(super) type Bounds = RangeInclusive<u32>;
+pub(super) type NumberRange = RangeInclusive<u32>;
 
 /// mongod refuses less than 256 MiB.
-const CACHE_MIB: Bounds = 256..=1_048_576;
-const POOL_SIZE: Bounds = 1..=10_000;
+const CACHE_MIB: NumberRange = 256..=1_048_576;
+const POOL_SIZE: NumberRange = 1..=10_000;
 /// A shorter time would fail operations at an ordinary network pause. A longer one is a mistyped unit.
-const DATABASE_MS: Bounds = 10..=600_000;
+const DATABASE_MS: NumberRange = 10..=600_000;
 /// The longest text fits well into MongoDB's 16 MiB per document, and so does its change event.
-const TEXT_CHARS: Bounds = 1..=100_000;
+const TEXT_CHARS: NumberRange = 1..=100_000;
 /// A smaller frame holds no action. A larger one is more than the longest message needs.
-pub(super) const FRAME_BYTES: Bounds = 64..=1 << 24;
+pub(super) const FRAME_BYTES: NumberRange = 64..=1 << 24;
 /// One means that a message may not be fragmented.
-const MESSAGE_FRAGMENTS: Bounds = 1..=65_536;
-pub(super) const PER_MINUTE: Bounds = 1..=1_000_000;
-pub(super) const IN_FLIGHT: Bounds = 1..=1_000_000;
+const MESSAGE_FRAGMENTS: NumberRange = 1..=65_536;
+pub(super) const PER_MINUTE: NumberRange = 1..=1_000_000;
+pub(super) const IN_FLIGHT: NumberRange = 1..=1_000_000;
 /// More than there are descriptors and ports.
-const SOCKETS: Bounds = 1..=1_000_000;
-const BLOCKED_CHECKS: Bounds = 1..=1_000;
-const ADDRESSES: Bounds = 1..=10_000_000;
+const SOCKETS: NumberRange = 1..=1_000_000;
+const BLOCKED_CHECKS: NumberRange = 1..=1_000;
+const ADDRESSES: NumberRange = 1..=10_000_000;
 /// Each has a database connection.
-const BULK_READS: Bounds = 1..=10_000;
+const BULK_READS: NumberRange = 1..=10_000;
 /// With less, one first frame of a large account would use up a minute's budget.
-const DOCUMENTS: Bounds = 1_000..=1_000_000_000;
-const SEND_QUEUE: Bounds = 1..=100_000;
+const DOCUMENTS: NumberRange = 1_000..=1_000_000_000;
+const SEND_QUEUE: NumberRange = 1..=100_000;
 /// The least that holds one event with the longest text.
-const QUEUE_BYTES: Bounds = 65_536..=1 << 30;
+const QUEUE_BYTES: NumberRange = 65_536..=1 << 30;
 /// The least that holds one message with the longest text, and the data of its room.
-const PAGE_BYTES: Bounds = 65_536..=1 << 26;
+const PAGE_BYTES: NumberRange = 65_536..=1 << 26;
 /// With zero, a client may take any time.
-const BYTES_PER_SECOND: Bounds = 0..=1 << 20;
-pub(super) const WAIT_MS: Bounds = 10..=600_000;
-const TEXT_BYTES: Bounds = 0..=1 << 30;
-const ROOMS_CACHED: Bounds = 1..=100_000_000;
+const BYTES_PER_SECOND: NumberRange = 0..=1 << 20;
+pub(super) const WAIT_MS: NumberRange = 10..=600_000;
+const TEXT_BYTES: NumberRange = 0..=1 << 30;
+const ROOMS_CACHED: NumberRange = 1..=100_000_000;
 /// MongoDB accepts at most 100,000 writes in one command.
-const BATCH: Bounds = 1..=100_000;
-const WRITE_QUEUE: Bounds = 1..=10_000_000;
-const UNFOLDED_MARKS: Bounds = 1..=10_000_000;
-const SWEEP_SECONDS: Bounds = 1..=86_400;
-const SILENCE_SECONDS: Bounds = 1..=3_600;
+const BATCH: NumberRange = 1..=100_000;
+const WRITE_QUEUE: NumberRange = 1..=10_000_000;
+const UNFOLDED_MARKS: NumberRange = 1..=10_000_000;
+const SWEEP_SECONDS: NumberRange = 1..=86_400;
+const SILENCE_SECONDS: NumberRange = 1..=3_600;
 /// Linux has a minimum of 4,608 and uses half of the buffer itself. The maximum is that of an `int`.
-const SEND_BUFFER_BYTES: Bounds = 4_096..=1 << 30;
+const SEND_BUFFER_BYTES: NumberRange = 4_096..=1 << 30;
 /// With zero, no socket is probed.
-const PROBE_MS: Bounds = 0..=60_000;
-const UNREAD_MS: Bounds = 10..=60_000;
-const CONNECTIONS: Bounds = 1..=1_000_000;
+const PROBE_MS: NumberRange = 0..=60_000;
+const UNREAD_MS: NumberRange = 10..=60_000;
+const CONNECTIONS: NumberRange = 1..=1_000_000;
 /// Zero means no limit.
-const CONNECTIONS_PER_ADDRESS: Bounds = 0..=1_000_000;
+const CONNECTIONS_PER_ADDRESS: NumberRange = 0..=1_000_000;
 /// The least is what the HTTP library reads at a time.
-const HEAD_BYTES: Bounds = 8_192..=1_048_576;
-const REQUEST_MS: Bounds = 100..=600_000;
+const HEAD_BYTES: NumberRange = 8_192..=1_048_576;
+const REQUEST_MS: NumberRange = 100..=600_000;
 /// With zero, nothing more is read.
-const DISCARD_BYTES: Bounds = 0..=1 << 30;
-const DISCARD_MS: Bounds = 10..=60_000;
+const DISCARD_BYTES: NumberRange = 0..=1 << 30;
+const DISCARD_MS: NumberRange = 10..=60_000;
 /// With fewer, a scrape and a probe would block each other.
-const ADMIN_CONNECTIONS: Bounds = 4..=10_000;
+const ADMIN_CONNECTIONS: NumberRange = 4..=10_000;
 /// An issuer is asked neither every second nor only once a week.
-const REFRESH_SECONDS: Bounds = 10..=86_400;
-const REFETCH_MS: Bounds = 10..=600_000;
-const FETCH_MS: Bounds = 100..=60_000;
-const FETCH_BYTES: Bounds = 1_024..=1 << 24;
+const REFRESH_SECONDS: NumberRange = 10..=86_400;
+const REFETCH_MS: NumberRange = 10..=600_000;
+const FETCH_MS: NumberRange = 100..=60_000;
+const FETCH_BYTES: NumberRange = 1_024..=1 << 24;
 /// Zero means no limit. At most 100 years.
-const LIFETIME_SECONDS: Bounds = 0..=3_153_600_000;
+const LIFETIME_SECONDS: NumberRange = 0..=3_153_600_000;
 /// The least holds a token of three short claims under any algorithm. A token larger than a head is never read.
-const TOKEN_BYTES: Bounds = 1_024..=1_048_576;
-const WATCH_MS: Bounds = 10..=3_600_000;
+const TOKEN_BYTES: NumberRange = 1_024..=1_048_576;
+const WATCH_MS: NumberRange = 10..=3_600_000;
 /// With less, a client that retries after an outage would repeat its request. At most 30 days.
-const IDEMPOTENCY_SECONDS: Bounds = 60..=2_592_000;
-const EXPORTS: Bounds = 1..=1_000;
-const BODY_BYTES: Bounds = 65_536..=1 << 24;
-const FEED_MS: Bounds = 10..=600_000;
-const INDEXES_SECONDS: Bounds = 1..=86_400;
+const IDEMPOTENCY_SECONDS: NumberRange = 60..=2_592_000;
+const EXPORTS: NumberRange = 1..=1_000;
+const BODY_BYTES: NumberRange = 65_536..=1 << 24;
+const FEED_MS: NumberRange = 10..=600_000;
+const INDEXES_SECONDS: NumberRange = 1..=86_400;
 /// Zero is derived from the other settings.
-const OVERDUE_MS: Bounds = 0..=600_000;
+const OVERDUE_MS: NumberRange = 0..=600_000;
 /// Each holds a connection, and some memory.
-const HANGING: Bounds = 1..=100;
+const HANGING: NumberRange = 1..=100;
 /// Zero does not wait. A longer time is no grace any more.
-const GRACE_MS: Bounds = 0..=600_000;
+const GRACE_MS: NumberRange = 0..=600_000;
 /// Lines of a few hundred bytes each.
-const QUEUE_LINES: Bounds = 1..=1_000_000;
+const QUEUE_LINES: NumberRange = 1..=1_000_000;
 /// Zero does not wait.
-const DRAIN_SECONDS: Bounds = 0..=3_600;
+const DRAIN_SECONDS: NumberRange = 0..=3_600;
 
 impl Config {
     /// Reads every value within its own range. [`Config::check`] checks the values together.
@@ -108,7 +110,7 @@ impl Config {
         let listen = "an address and port such as \"127.0.0.1:8001\"";
         Ok(Self {
             listen: values.parsed("listen", listen, |text| text.parse().ok())?,
-            admin: Admin {
+            admin: AdminConfig {
                 listen: values.parsed("admin.listen", listen, |text| match text {
                     "" => Some(None),
                     address => address.parse().ok().map(Some),
@@ -116,9 +118,9 @@ impl Config {
                 connections: values.number("admin.connections", ADMIN_CONNECTIONS)?,
                 connections_per_address: values.number("admin.connections_per_address", ADMIN_CONNECTIONS)?,
             },
-            mongodb: Mongodb::read(values)?,
-            auth: Auth::read(values)?,
-            api: Api {
+            mongodb: MongodbConfig::read(values)?,
+            auth: AuthConfig::read(values)?,
+            api: ApiConfig {
                 keys: values.list("api.keys")?.into_iter().map(Secret).collect(),
                 docs: values.parsed("api.docs", "\"on\" or \"off\"", |text| match text {
                     "on" => Some(true),
@@ -129,14 +131,17 @@ impl Config {
                 exports: values.number("api.exports", EXPORTS)?,
                 body_bytes: values.number("api.body_bytes", BODY_BYTES)?,
             },
-            rooms: Rooms::read(values)?,
-            http: Http::read(values)?,
-            tls: Tls { files: TlsFiles::read(values)?, watch: values.millis("tls.watch_ms", WATCH_MS)? },
-            limits: Limits::read(values)?,
+            rooms: RoomsConfig::read(values)?,
+            http: HttpConfig::read(values)?,
+            tls: TlsConfig {
+                files: TlsFiles::read(values)?,
+                watch: values.millis("tls.watch_ms", WATCH_MS)?,
+            },
+            limits: LimitsConfig::read(values)?,
             actions: ACTIONS.iter().map(|action| read_action(values, action)).collect::<Result<_, _>>()?,
-            functions: Function::read_all(values)?,
-            hooks: Hooks::read(values)?,
-            sockets: Sockets {
+            functions: FunctionConfig::read_all(values)?,
+            hooks: HooksConfig::read(values)?,
+            sockets: SocketsConfig {
                 ping: values.seconds("sockets.ping_seconds", SILENCE_SECONDS)?,
                 dead: values.seconds("sockets.dead_seconds", SILENCE_SECONDS)?,
                 last_frames: values.millis("sockets.last_frames_ms", WAIT_MS)?,
@@ -145,13 +150,13 @@ impl Config {
                 send_buffer_bytes: values.number("sockets.send_buffer_bytes", SEND_BUFFER_BYTES)?,
                 unread: values.millis("sockets.unread_ms", UNREAD_MS)?,
             },
-            feed: Feed::read(values)?,
-            presence: Presence {
+            feed: FeedConfig::read(values)?,
+            presence: PresenceConfig {
                 grace: values.millis("presence.grace_ms", GRACE_MS)?,
                 silence: values.millis("presence.silence_ms", FEED_MS)?,
             },
-            shutdown: Shutdown { drain: values.seconds("shutdown.drain_seconds", DRAIN_SECONDS)? },
-            page: Page {
+            shutdown: ShutdownConfig { drain: values.seconds("shutdown.drain_seconds", DRAIN_SECONDS)? },
+            page: PageConfig {
                 enabled: values.parsed("page.enabled", "\"auto\", \"on\" or \"off\"", |text| match text {
                     "auto" => Some(PageEnabled::Auto),
                     "on" => Some(PageEnabled::On),
@@ -159,7 +164,7 @@ impl Config {
                     _ => None,
                 })?,
             },
-            log: Log {
+            log: LogConfig {
                 filter: values.text("log.filter")?,
                 format: values.parsed("log.format", "\"text\" or \"json\"", |text| match text {
                     "text" => Some(LogFormat::Text),
@@ -168,13 +173,13 @@ impl Config {
                 })?,
                 queue_lines: values.number("log.queue_lines", QUEUE_LINES)?,
             },
-            traces: Traces { otlp: values.optional("traces.otlp")? },
+            traces: TracesConfig { otlp: values.optional("traces.otlp")? },
             given,
         })
     }
 }
 
-impl Http {
+impl HttpConfig {
     fn read(values: &mut Values) -> Result<Self, ConfigError> {
         Ok(Self {
             origins: values.list("http.origins")?.iter().map(|text| Self::normal(text)).collect(),
@@ -192,12 +197,12 @@ impl Http {
     }
 }
 
-impl Rooms {
+impl RoomsConfig {
     fn read(values: &mut Values) -> Result<Self, ConfigError> {
         Ok(Self {
             direct: values.parsed("rooms.direct", "\"api\" or \"on_connect\"", |text| match text {
-                "api" => Some(Direct::Api),
-                "on_connect" => Some(Direct::OnConnect),
+                "api" => Some(DirectRooms::Api),
+                "on_connect" => Some(DirectRooms::OnConnect),
                 _ => None,
             })?,
             sweep: values.seconds("rooms.sweep_seconds", SWEEP_SECONDS)?,
@@ -208,7 +213,7 @@ impl Rooms {
 /// By default, how long after a missed heartbeat the stream is overdue.
 const HEARTBEAT_GRACE: Duration = Duration::from_secs(1);
 
-impl Feed {
+impl FeedConfig {
     fn read(values: &mut Values) -> Result<Self, ConfigError> {
         let heartbeat = values.millis("feed.heartbeat_ms", FEED_MS)?;
         let stale = values.millis("feed.stale_ms", FEED_MS)?;
@@ -233,7 +238,7 @@ impl Feed {
     }
 }
 
-impl Mongodb {
+impl MongodbConfig {
     fn read(values: &mut Values) -> Result<Self, ConfigError> {
         Ok(Self {
             uri: values.optional("mongodb.uri")?.map(Secret),
@@ -249,7 +254,7 @@ impl Mongodb {
     }
 }
 
-impl Auth {
+impl AuthConfig {
     fn read(values: &mut Values) -> Result<Self, ConfigError> {
         Ok(Self {
             secret: values.optional("auth.secret")?.map(Secret),
@@ -275,7 +280,7 @@ impl Auth {
     }
 }
 
-impl Limits {
+impl LimitsConfig {
     fn read(values: &mut Values) -> Result<Self, ConfigError> {
         Ok(Self {
             text_chars: values.number("limits.text_chars", TEXT_CHARS)?,
@@ -320,7 +325,7 @@ fn read_action(
     values: &mut Values,
     action: &Action,
 ) -> Result<(&'static str, handlers::Limits), ConfigError> {
-    let mut read = |key: &str, bounds: &Bounds| {
+    let mut read = |key: &str, bounds: &NumberRange| {
         let number: u32 = values.number(&format!("actions.{}.{key}", action.name), 0..=*bounds.end())?;
         Ok(Some(number).filter(|number| *number > 0))
     };

@@ -53,7 +53,7 @@ pub(super) fn is_live(key: &str) -> bool {
 }
 
 /// The result of comparing a new configuration with the running one.
-pub(crate) struct Renewal {
+pub(crate) struct ConfigReload {
     /// The configuration after the reload: new values for the keys that a reload applies, and old values for all
     /// others.
     pub(crate) config: Config,
@@ -68,19 +68,19 @@ impl Config {
     ///
     /// # Errors
     /// A change in `next` contradicts a value that stays.
-    pub(crate) fn renewed(&self, next: &Self) -> Result<Renewal, ConfigError> {
+    pub(crate) fn prepare_reload(&self, next: &Self) -> Result<ConfigReload, ConfigError> {
         let switches_tls = self.tls.files.is_some() != next.tls.files.is_some();
         let live = |key: &String| is_live(key) && !(switches_tls && key.starts_with("tls."));
         let (changed, restart): (Vec<_>, Vec<_>) =
-            self.given.differing(&next.given).into_iter().partition(live);
+            self.given.changed_keys(&next.given).into_iter().partition(live);
         let mut given = next.given.clone();
         for key in &restart {
-            given.take(key, &self.given);
+            given.copy_key(key, &self.given);
         }
         let mut config = Self::of(given)?;
         // The start may have set the URI: an embedded `mongod` has no address before it runs.
         config.mongodb = self.mongodb.clone();
-        Ok(Renewal { config, changed, restart })
+        Ok(ConfigReload { config, changed, restart })
     }
 }
 
@@ -98,12 +98,12 @@ mod tests {
         let old = config(&[("LIMITS__BATCH", "7"), ("LIMITS__TEXT_CHARS", "10")]);
         let next =
             config(&[("LIMITS__TEXT_CHARS", "11"), ("LISTEN", "127.0.0.1:1"), ("AUTH__ISSUER", "app")]);
-        let Renewal { config, changed, restart } = old.renewed(&next).unwrap();
+        let ConfigReload { config, changed, restart } = old.prepare_reload(&next).unwrap();
         assert_eq!(changed, ["auth.issuer", "limits.text_chars"]);
         assert_eq!(restart, ["limits.batch", "listen"]);
         assert_eq!((config.limits.text_chars, config.limits.batch), (11, 7));
         assert_eq!((config.listen, config.auth.issuer.as_deref()), (old.listen, Some("app")));
-        assert!(config.renewed(&config).unwrap().changed.is_empty());
+        assert!(config.prepare_reload(&config).unwrap().changed.is_empty());
     }
 
     #[test]
@@ -132,18 +132,18 @@ mod tests {
         };
         let (secure, other) = (secure("one"), secure("other"));
         for (old, next) in [(&plain, &secure), (&secure, &plain)] {
-            let renewal = old.renewed(next).unwrap();
-            assert_eq!(renewal.restart, ["tls.certificate", "tls.key"]);
-            assert_eq!(renewal.config.tls.files, old.tls.files);
+            let reload = old.prepare_reload(next).unwrap();
+            assert_eq!(reload.restart, ["tls.certificate", "tls.key"]);
+            assert_eq!(reload.config.tls.files, old.tls.files);
         }
-        let renewal = secure.renewed(&other).unwrap();
-        assert_eq!((renewal.config.tls.files, renewal.restart.len()), (other.tls.files, 0));
+        let reload = secure.prepare_reload(&other).unwrap();
+        assert_eq!((reload.config.tls.files, reload.restart.len()), (other.tls.files, 0));
     }
 
     #[test]
     fn a_change_that_does_not_go_with_what_stays_is_refused() {
         let old = config(&[("LISTEN", "0.0.0.0:1"), ("AUTH__SECRET", &"s".repeat(32))]);
-        let error = old.renewed(&config(&[])).err().unwrap();
+        let error = old.prepare_reload(&config(&[])).err().unwrap();
         assert_eq!(error.key(), Some("listen"));
     }
 }

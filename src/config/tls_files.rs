@@ -9,7 +9,7 @@ use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::file::{Holds, TrustedFile, plain_pem};
+use super::file::{FileKind, TrustedFile, plain_pem};
 use super::{ConfigError, TlsFiles};
 
 /// The contents of the two files. A watcher compares them, so that it tries each pair once.
@@ -37,8 +37,8 @@ impl TlsPair {
             let read = TrustedFile::read(path, holds).map(pem);
             read.map_err(|fault| ConfigError::new(key, format!("the file {fault}")))
         };
-        let certificate = read("tls.certificate", &files.certificate, Holds::Public)?;
-        Ok(Self { certificate, key: read("tls.key", &files.key, Holds::Secret)? })
+        let certificate = read("tls.certificate", &files.certificate, FileKind::Public)?;
+        Ok(Self { certificate, key: read("tls.key", &files.key, FileKind::Secret)? })
     }
 
     /// Builds the acceptor for a listener. No error contains anything of the key.

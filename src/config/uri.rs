@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use percent_encoding::percent_decode_str;
 
 /// An option that Parlor can't follow, and what to do instead.
-struct Rule {
+struct OptionRule {
     /// The name, as MongoDB's documentation spells it.
     option: &'static str,
     /// The values that change nothing, in lower case.
@@ -16,59 +16,59 @@ struct Rule {
     advice: &'static str,
 }
 
-const RULES: &[Rule] = &[
-    Rule {
+const RULES: &[OptionRule] = &[
+    OptionRule {
         option: "readPreference",
         accepted: &["primary"],
         advice: "Parlor reads from the primary, so that it never misses its own writes; remove the option. To read change streams \
                  from a secondary set feed.read_from = \"secondary\"",
     },
-    Rule {
+    OptionRule {
         option: "readPreferenceTags",
         accepted: &[],
         advice: "Parlor reads from the primary, which has no tags to be chosen by; remove the option",
     },
-    Rule {
+    OptionRule {
         option: "maxStalenessSeconds",
         accepted: &["-1"],
         advice: "Parlor reads from the primary, which is never stale; remove the option",
     },
-    Rule {
+    OptionRule {
         option: "readConcernLevel",
         accepted: &["local"],
         advice: "each of Parlor's reads states its own read concern; remove the option",
     },
-    Rule {
+    OptionRule {
         option: "w",
         accepted: &["majority"],
         advice: "Parlor acknowledges what a majority has; remove the option, or set w=majority",
     },
-    Rule {
+    OptionRule {
         option: "journal",
         accepted: &["true"],
         advice: "Parlor acknowledges what is in the journal of a majority; remove the option",
     },
-    Rule {
+    OptionRule {
         option: "wtimeoutMS",
         accepted: &["0"],
         advice: "a write that times out is not undone; remove the option. mongodb.operation_ms limits every operation",
     },
-    Rule {
+    OptionRule {
         option: "retryWrites",
         accepted: &["true"],
         advice: "without retries an election fails the requests of that moment; remove the option",
     },
-    Rule {
+    OptionRule {
         option: "retryReads",
         accepted: &["true"],
         advice: "without retries an election fails the requests of that moment; remove the option",
     },
-    Rule {
+    OptionRule {
         option: "loadBalanced",
         accepted: &["false"],
         advice: "Parlor needs to see the members of the replica set or the routers of the cluster; name these, and remove the option",
     },
-    Rule {
+    OptionRule {
         option: "socketTimeoutMS",
         accepted: &[],
         advice: "it would end operations whose outcome is then unknown; remove the option. mongodb.operation_ms limits every operation",
@@ -85,7 +85,8 @@ pub(super) fn check(uri: &str) -> Result<(), String> {
     for (name, value) in options(uri) {
         let value = value.to_ascii_lowercase();
         let rule = RULES.iter().find(|rule| name.eq_ignore_ascii_case(rule.option));
-        if let Some(Rule { option, advice, .. }) = rule.filter(|rule| !rule.accepted.contains(&&*value)) {
+        if let Some(OptionRule { option, advice, .. }) = rule.filter(|rule| !rule.accepted.contains(&&*value))
+        {
             return Err(format!("its option {option} contradicts what Parlor needs: {advice}"));
         }
     }

@@ -2,7 +2,7 @@
 //! can't be used, tokens that another application could use. A start and a reload log them, and `parlor check` prints
 //! them.
 
-use super::{Auth, Config, Keys, Location};
+use super::{AuthConfig, Config, KeySetLocation, KeySource};
 
 /// The most bytes of a character in JSON: two escaped surrogates, as Python's `json.dumps` writes them.
 const CHAR_BYTES: usize = 12;
@@ -123,18 +123,18 @@ impl Config {
     }
 }
 
-impl Auth {
+impl AuthConfig {
     fn warnings(&self) -> Vec<String> {
         // Errors of the keys as a whole were already refused.
         match self.keys() {
-            Ok(Keys::Set(set)) => {
+            Ok(KeySource::Set(set)) => {
                 let faults = set.faults.iter().chain(&set.others);
                 faults.map(|fault| format!("auth.jwks: {fault}; it is passed over")).collect()
             }
-            Ok(Keys::Remote(location)) if self.audience.is_none() && self.require.is_empty() => {
+            Ok(KeySource::Remote(location)) if self.audience.is_none() && self.require.is_empty() => {
                 let key = match location {
-                    Location::Set(_) => "auth.jwks",
-                    Location::Discovery(_) => "auth.discovery",
+                    KeySetLocation::Set(_) => "auth.jwks",
+                    KeySetLocation::Discovery(_) => "auth.discovery",
                 };
                 vec![format!(
                     "auth.audience: is not set, so a token that the issuer of {key} has made for another application is accepted; set it, or auth.require"

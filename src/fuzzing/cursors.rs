@@ -23,7 +23,7 @@ pub(super) fn cursor(text: &str) {
     assert_eq!(settled(then).increment, then.increment);
     // It advances from there, and is still a cursor.
     let room = RoomId::MIN;
-    cursor.reach(
+    cursor.advance(
         room,
         Position { message: i64::MAX, revision: 0 },
         Timestamp { time: u32::MAX, increment: 1 },

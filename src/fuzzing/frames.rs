@@ -18,8 +18,8 @@ use crate::actions::functions::Call;
 use crate::actions::no_room::NoRoom;
 use crate::actions::registry::ActionTable;
 use crate::actions::session_state::{SessionScope, SocketSession, page_after};
-use crate::limits::user_quota::Users;
-use crate::protocol::session_options::Ask;
+use crate::limits::user_quota::UserQuotas;
+use crate::protocol::session_options::SessionOptions;
 use crate::realtime::joined_rooms::JoinedRooms;
 use crate::telemetry::metrics::Metrics;
 
@@ -96,18 +96,18 @@ fn refused(error: &Error, heading: &Envelope, request: ObjectId) -> Utf8Bytes {
 
 fn caller(kind: u8) -> SocketSession {
     let (user, room) = (UserId::Int(1), RoomId::try_from(7).unwrap());
-    let level_2 = Ask { since: Some(String::new()), receipts_by_hand: true };
-    let (place, ask) = match kind {
-        b'1' => (SessionScope::Room(room), Ask::default()),
+    let level_2 = SessionOptions { since: Some(String::new()), manual_receipts: true };
+    let (place, options) = match kind {
+        b'1' => (SessionScope::Room(room), SessionOptions::default()),
         b'2' => (SessionScope::Room(room), level_2),
         _ => {
             let inbox = JoinedRooms::default();
             inbox.enter(room);
-            (SessionScope::Inbox(Arc::new(inbox)), Ask::default())
+            (SessionScope::Inbox(Arc::new(inbox)), SessionOptions::default())
         }
     };
-    let seat = Users::new().enter(&user, 1).unwrap();
-    SocketSession::new(user, None, place, seat, ask, SystemTime::now() + Duration::from_hours(1))
+    let slot = UserQuotas::new().acquire(&user, 1).unwrap();
+    SocketSession::new(user, None, place, slot, options, SystemTime::now() + Duration::from_hours(1))
 }
 
 /// A room and a connection where every action succeeds. They assert that each request keeps its limits.

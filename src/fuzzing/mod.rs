@@ -33,11 +33,11 @@ use crate::http::api::fuzz::SAID_CHARS;
 pub use crate::http::api::fuzz::bodies;
 
 /// A target: takes any bytes, and asserts what must hold for them.
-pub type Target = fn(&[u8]);
+pub type FuzzTarget = fn(&[u8]);
 
 /// The targets by name. The name is that of the file in `tests/fuzz/fuzz_targets` and of the folder in
 /// `tests/fuzz/corpus`.
-pub const TARGETS: &[(&str, Target)] = &[
+pub const TARGETS: &[(&str, FuzzTarget)] = &[
     ("answers", answers),
     ("bodies", bodies),
     ("cursors", cursors),

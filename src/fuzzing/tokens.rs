@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 
 use super::{CONFIG, SECRET};
-use crate::auth::{Caller, MAX_EMAIL_BYTES, Refused, Verifier};
+use crate::auth::{Caller, MAX_EMAIL_BYTES, TokenError, Verifier};
 
 static VERIFIER: LazyLock<Verifier> =
     LazyLock::new(|| Verifier::new(&CONFIG.auth).expect("there is a secret"));
@@ -32,7 +32,7 @@ pub fn tokens(data: &[u8]) {
     }
 }
 
-pub(super) fn verified(token: &str) -> Result<Caller, Refused> {
+pub(super) fn verified(token: &str) -> Result<Caller, TokenError> {
     verifier().verify(token)
 }
 

@@ -11,7 +11,7 @@ use salvo::http::{HeaderMap, StatusCode};
 
 use super::{assert_listed, tokens};
 use crate::http::upgrade;
-use crate::http::upgrade::Refusal;
+use crate::http::upgrade::UpgradeRefusal;
 use crate::protocol::client_ip;
 use crate::ws::handshake::{self, Admission, HandshakePath, SocketTarget};
 
@@ -46,7 +46,7 @@ pub fn urls(data: &[u8]) {
     }
     match upgrade::websocket_key(&headers) {
         Ok(answer) => assert_eq!(answer.len(), 28),
-        Err(Refusal(status, _)) => {
+        Err(UpgradeRefusal(status, _)) => {
             assert!([StatusCode::UPGRADE_REQUIRED, StatusCode::BAD_REQUEST].contains(&status));
         }
     }
@@ -57,7 +57,7 @@ pub fn urls(data: &[u8]) {
 }
 
 /// Asserts that an accepted client is the user that the token names, and asks for something possible.
-fn assert_meant(path: HandshakePath, Admission { caller, room, ask }: &Admission) {
+fn assert_meant(path: HandshakePath, Admission { caller, room, options }: &Admission) {
     assert_eq!(*room == SocketTarget::All, path == HandshakePath::All);
     match room {
         SocketTarget::With(other) => {
@@ -67,13 +67,13 @@ fn assert_meant(path: HandshakePath, Admission { caller, room, ask }: &Admission
         SocketTarget::Id(room) => assert_eq!(room.to_string().parse().as_ref(), Ok(room)),
         SocketTarget::All => {}
     }
-    crate::fuzzing::cursors::cursor(ask.since.as_deref().unwrap_or_default());
+    crate::fuzzing::cursors::cursor(options.since.as_deref().unwrap_or_default());
 }
 
 /// Asserts that the header of a client that is no proxy is ignored.
 fn assert_believed(headers: &HeaderMap) {
     let stranger: IpAddr = [203, 0, 113, 5].into();
-    assert_eq!(client_ip::of_client(stranger, headers, &PROXIES), stranger);
-    let client = client_ip::of_client([10, 0, 0, 1].into(), headers, &PROXIES);
+    assert_eq!(client_ip::resolve(stranger, headers, &PROXIES), stranger);
+    let client = client_ip::resolve([10, 0, 0, 1].into(), headers, &PROXIES);
     assert_eq!(client_ip::network(client_ip::network(client)), client_ip::network(client));
 }

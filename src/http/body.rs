@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::Bytes;
 
 /// The reason why a body can't be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BodyFault {
+pub(crate) enum BodyError {
     /// It is too large.
     TooLarge,
     /// It did not arrive in time.
@@ -26,18 +26,18 @@ pub(crate) enum BodyFault {
 }
 
 /// Reads the whole body: up to `most` bytes within `patience`. A second call returns the same bytes.
-pub(crate) async fn read(req: &mut Request, most: usize, patience: Duration) -> Result<Bytes, BodyFault> {
+pub(crate) async fn read(req: &mut Request, most: usize, patience: Duration) -> Result<Bytes, BodyError> {
     let mut codings = req.headers().get_all(CONTENT_ENCODING).iter();
     if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Err(BodyFault::Encoded);
+        return Err(BodyError::Encoded);
     }
     let length = req.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if length.is_some_and(|length: usize| length > most) {
-        return Err(BodyFault::TooLarge);
+        return Err(BodyError::TooLarge);
     }
     let mut body = req.take_body();
     let read = tokio::time::timeout(patience, collect(&mut body, most)).await;
-    let read = read.unwrap_or(Err(BodyFault::Late));
+    let read = read.unwrap_or(Err(BodyError::Late));
     let left = match &read {
         Ok(bytes) => ReqBody::Once(bytes.clone()),
         Err(_) => body,
@@ -46,17 +46,17 @@ pub(crate) async fn read(req: &mut Request, most: usize, patience: Duration) -> 
     read
 }
 
-async fn collect(body: &mut ReqBody, most: usize) -> Result<Bytes, BodyFault> {
+async fn collect(body: &mut ReqBody, most: usize) -> Result<Bytes, BodyError> {
     let mut bytes = Vec::new();
     while let Some(frame) = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
         let frame = frame.map_err(|error| match error.kind() {
-            ErrorKind::TimedOut => BodyFault::Late,
-            _ => BodyFault::Broken,
+            ErrorKind::TimedOut => BodyError::Late,
+            _ => BodyError::Broken,
         })?;
         // Trailers are not part of the body.
         let data = frame.into_data().unwrap_or_default();
         if bytes.len() + data.len() > most {
-            return Err(BodyFault::TooLarge);
+            return Err(BodyError::TooLarge);
         }
         bytes.extend_from_slice(&data);
     }

@@ -9,18 +9,18 @@ use salvo::routing::{Filter, PathState};
 
 /// Marks a request that came as HEAD.
 #[derive(Clone, Copy)]
-struct CameAsHead;
+struct WasHead;
 
 /// Accepts every request, and turns a HEAD into a GET. Placed before all routes.
 #[derive(Debug)]
-pub(crate) struct AsGet;
+pub(crate) struct HeadAsGet;
 
 #[async_trait]
-impl Filter for AsGet {
+impl Filter for HeadAsGet {
     async fn filter(&self, req: &mut Request, _: &mut PathState<'_>) -> bool {
         if req.method() == Method::HEAD {
             *req.method_mut() = Method::GET;
-            req.extensions_mut().insert(CameAsHead);
+            req.extensions_mut().insert(WasHead);
         }
         true
     }
@@ -33,7 +33,7 @@ impl Filter for AsGet {
 
 /// Returns whether the client only wants the headers.
 pub(crate) fn is_head(req: &Request) -> bool {
-    req.extensions().get::<CameAsHead>().is_some()
+    req.extensions().get::<WasHead>().is_some()
 }
 
 /// Returns whether the request changes nothing.

@@ -13,10 +13,10 @@ use crate::realtime::heartbeat::Heartbeat;
 use crate::store::Store;
 
 /// `/healthz`: the process is alive.
-pub(crate) struct Healthy;
+pub(crate) struct HealthHandler;
 
 #[async_trait]
-impl Handler for Healthy {
+impl Handler for HealthHandler {
     async fn handle(&self, _: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
         res.render(Json(json!({ "healthy": true })));
     }
@@ -33,18 +33,18 @@ pub(crate) struct Readiness {
 
 /// `/readyz`: 200 while heartbeats are received, which needs the database and the change stream. Otherwise 503, and
 /// which of them fails.
-pub(crate) struct Ready {
+pub(crate) struct ReadyHandler {
     pub(crate) services: Arc<Readiness>,
     /// Whether to include the driver's messages about the database, which name its members. For operators.
-    pub(crate) in_full: bool,
+    pub(crate) with_details: bool,
 }
 
 #[async_trait]
-impl Handler for Ready {
+impl Handler for ReadyHandler {
     async fn handle(&self, _: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
-        let Self { services, in_full } = self;
+        let Self { services, with_details } = self;
         let age = services.heartbeat.age();
-        let keys = services.verifier.lacks_keys();
+        let keys = services.verifier.missing_keys();
         let indexes = services.store.indexes().fault();
         let fresh = age.is_some_and(|age| age <= services.config.load().feed.stale);
         if !services.lifecycle.is_draining() && fresh && keys.is_none() && indexes.is_none() {
@@ -54,7 +54,7 @@ impl Handler for Ready {
         let database = services.store.ping().await;
         let told = match &database {
             Ok(()) => "ok".to_owned(),
-            Err(error) if *in_full => error.to_string(),
+            Err(error) if *with_details => error.to_string(),
             Err(_) => "away".to_owned(),
         };
         let heartbeat = age.map_or_else(
@@ -63,7 +63,7 @@ impl Handler for Ready {
         );
         let indexes = match indexes {
             None => "ok".to_owned(),
-            Some(fault) if *in_full => fault,
+            Some(fault) if *with_details => fault,
             Some(_) => "missing".to_owned(),
         };
         res.status_code(StatusCode::SERVICE_UNAVAILABLE);

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use salvo::http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, VARY};
 use salvo::prelude::*;
 
-use super::connection_limit::Arrivals;
+use super::connection_limit::OpenConnections;
 use crate::actions::dispatcher::Runtime;
 use crate::realtime::heartbeat::Heartbeat;
 use crate::store::{Receipts, Store};
-use crate::telemetry::logging::Dropped;
+use crate::telemetry::logging::DroppedLines;
 use crate::telemetry::metrics::format::MetricsFormat;
-use crate::telemetry::metrics::{Metrics, Now};
+use crate::telemetry::metrics::{Gauges, Metrics};
 
 /// The content of the metrics page: the counters, and the gauges that are read at each scrape.
 pub(crate) struct MetricsPage {
@@ -19,19 +19,19 @@ pub(crate) struct MetricsPage {
     pub(crate) heartbeat: Arc<Heartbeat>,
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) receipts: Receipts,
-    pub(crate) arrivals: Arc<Arrivals>,
+    pub(crate) connections: Arc<OpenConnections>,
     pub(crate) store: Store,
-    pub(crate) log_dropped: Dropped,
+    pub(crate) log_dropped: DroppedLines,
 }
 
 impl MetricsPage {
     /// Returns the gauges that are read at each scrape.
-    fn now(&self) -> Now {
-        Now {
+    fn gauges(&self) -> Gauges {
+        Gauges {
             heartbeat: self.heartbeat.age(),
             write_queue: self.runtime.messages_waiting(),
             receipts: self.receipts.waiting(),
-            connections: self.arrivals.count(),
+            connections: self.connections.count(),
             marks: self.store.overlay().kept(),
             log_dropped: self.log_dropped.lines(),
         }
@@ -39,16 +39,16 @@ impl MetricsPage {
 }
 
 /// `/metrics`, in the format that the client prefers.
-pub(crate) struct Measured(pub(crate) Arc<MetricsPage>);
+pub(crate) struct MetricsHandler(pub(crate) Arc<MetricsPage>);
 
 #[async_trait]
-impl Handler for Measured {
+impl Handler for MetricsHandler {
     async fn handle(&self, req: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
-        let format = MetricsFormat::wanted(req.headers());
+        let format = MetricsFormat::preferred(req.headers());
         let headers = res.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
         headers.insert(VARY, HeaderValue::from_name(ACCEPT));
         // The length of the text is known, so writing it can't fail.
-        let _ = res.write_body(self.0.metrics.render(self.0.now(), format));
+        let _ = res.write_body(self.0.metrics.render(self.0.gauges(), format));
     }
 }

@@ -7,9 +7,9 @@ use crate::telemetry::metrics::format::MetricsFormat;
 
 impl MetricsFormat {
     /// Returns the format with the greater weight. An invalid weight counts as 1.
-    pub(crate) fn wanted(headers: &HeaderMap) -> Self {
+    pub(crate) fn preferred(headers: &HeaderMap) -> Self {
         let lists = headers.get_all(ACCEPT).iter().filter_map(|list| list.to_str().ok());
-        let ranges: Vec<_> = lists.flat_map(|list| list.split(',')).map(Range::of).collect();
+        let ranges: Vec<_> = lists.flat_map(|list| list.split(',')).map(MediaRange::parse).collect();
         let weight = |kind, version| {
             let fitting =
                 ranges.iter().filter_map(|range| range.fit(kind, version).map(|fit| (fit, range.weight)));
@@ -22,15 +22,15 @@ impl MetricsFormat {
 }
 
 /// One media range of an `Accept`.
-struct Range {
+struct MediaRange {
     kind: String,
     version: Option<String>,
     /// In thousandths, because the header has up to three decimals.
     weight: u32,
 }
 
-impl Range {
-    fn of(text: &str) -> Self {
+impl MediaRange {
+    fn parse(text: &str) -> Self {
         let mut parts = text.split(';').map(|part| part.trim().to_ascii_lowercase());
         let kind = parts.next().unwrap_or_default();
         let (mut version, mut weight) = (None, 1_000);
@@ -78,7 +78,7 @@ mod tests {
         for list in accept {
             headers.append(ACCEPT, HeaderValue::from_str(list).unwrap());
         }
-        MetricsFormat::wanted(&headers)
+        MetricsFormat::preferred(&headers)
     }
 
     #[test]

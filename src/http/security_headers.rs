@@ -20,13 +20,13 @@ const HEADERS: [(HeaderName, &str); 5] = [
 const ALWAYS_TLS: &str = "max-age=31536000";
 
 /// Sets the headers.
-pub(crate) struct Headers {
+pub(crate) struct SecurityHeaders {
     /// Whether the answers are sent over TLS.
     pub(crate) tls: bool,
 }
 
 #[async_trait]
-impl Handler for Headers {
+impl Handler for SecurityHeaders {
     async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
         ctrl.call_next(req, depot, res).await;
         if res.status_code == Some(StatusCode::SWITCHING_PROTOCOLS) {

@@ -7,14 +7,14 @@ use salvo::http::uri::Authority;
 use salvo::http::{HeaderMap, HeaderValue, Version};
 use salvo::prelude::*;
 
-use super::api::{Code, Problem};
+use super::api::{Problem, ProblemCode};
 use super::head;
 
 /// Runs before every handler.
-pub(crate) struct Strict;
+pub(crate) struct RequestCheck;
 
 #[async_trait]
-impl Handler for Strict {
+impl Handler for RequestCheck {
     async fn handle(&self, req: &mut Request, _: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
         let uri = req.uri();
         let checked = check_host(req.version(), req.headers())
@@ -71,7 +71,7 @@ fn check_path(path: &str, is_read: bool) -> Result<(), Problem> {
     let below = if is_read { below.strip_suffix('/').unwrap_or(below) } else { below };
     if below.split('/').any(str::is_empty) {
         let detail = "no such path: a segment is empty, or the path ends in a slash";
-        return Err(Problem::new(Code::NotFound, detail));
+        return Err(Problem::new(ProblemCode::NotFound, detail));
     }
     Ok(())
 }

@@ -39,7 +39,7 @@ impl Certificate {
     ///
     /// # Errors
     /// As [`TlsPair::read`] and [`TlsPair::acceptor`]. The current certificate stays.
-    pub(crate) fn look(&self, files: &TlsFiles) -> Result<bool, ConfigError> {
+    pub(crate) fn reload(&self, files: &TlsFiles) -> Result<bool, ConfigError> {
         let pair = TlsPair::read(files)?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if *seen == pair {
@@ -53,18 +53,18 @@ impl Certificate {
 
     /// Checks the files periodically. Only ends if TLS is switched off.
     pub(crate) async fn watch(self: Arc<Self>, config: Arc<LiveConfig>, metrics: Arc<Metrics>) {
-        let mut told = false;
+        let mut logged = false;
         loop {
             let watch = config.load().tls.watch;
             tokio::time::sleep(watch).await;
             let Some(files) = config.load().tls.files.clone() else { return };
-            let looked = tokio::task::spawn_blocking({
+            let reloaded = tokio::task::spawn_blocking({
                 let certificate = self.clone();
-                move || certificate.look(&files)
+                move || certificate.reload(&files)
             });
-            match looked.await {
+            match reloaded.await {
                 Ok(Ok(renewed)) => {
-                    told = false;
+                    logged = false;
                     if renewed {
                         tracing::info!("the certificate was renewed");
                     }
@@ -72,7 +72,7 @@ impl Certificate {
                 Ok(Err(error)) => {
                     // Counted every time: the current certificate will expire some day.
                     metrics.fault("certificate");
-                    if !std::mem::replace(&mut told, true) {
+                    if !std::mem::replace(&mut logged, true) {
                         tracing::warn!(%error, "could not load the new certificate; keeping the current one");
                     }
                 }

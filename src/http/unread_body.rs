@@ -18,13 +18,13 @@ use crate::telemetry::metrics::Metrics;
 
 /// Runs around every handler.
 #[derive(Clone)]
-pub(crate) struct Unread {
+pub(crate) struct UnreadBody {
     pub(crate) config: Arc<LiveConfig>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
 #[async_trait]
-impl Handler for Unread {
+impl Handler for UnreadBody {
     async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
         ctrl.call_next(req, depot, res).await;
         let status = res.status_code.unwrap_or(StatusCode::OK);
@@ -46,7 +46,7 @@ impl Handler for Unread {
     }
 }
 
-impl Unread {
+impl UnreadBody {
     /// Reads and drops the rest. Returns false if there is more than that, or if it ends too late or with an error.
     async fn discard(&self, unread: &mut ReqBody) -> bool {
         let (mut left, patience) = {

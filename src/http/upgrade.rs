@@ -18,13 +18,13 @@ use salvo::hyper::upgrade::OnUpgrade;
 use salvo::prelude::*;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::connection_limit::Arrivals;
+use super::connection_limit::OpenConnections;
 use super::head;
-use crate::auth::refused_clients::{Refusals, Source};
-use crate::auth::{Caller, Refused, Verifier};
+use crate::auth::refused_clients::{ClientSource, RefusedClients};
+use crate::auth::{Caller, TokenError, Verifier};
 use crate::config::live::LiveConfig;
 use crate::lifecycle::Lifecycle;
-use crate::limits::permits::Places;
+use crate::limits::permits::Permits;
 use crate::protocol::client_ip;
 use crate::telemetry::metrics::Metrics;
 use crate::ws::handshake::{self, HandshakePath};
@@ -37,24 +37,24 @@ pub(crate) struct UpgradeServices {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) verifier: Verifier,
-    pub(crate) refusals: Arc<Refusals>,
+    pub(crate) refusals: Arc<RefusedClients>,
     /// Connections that are not upgraded yet, by their addresses.
-    pub(crate) arrivals: Arc<Arrivals>,
+    pub(crate) connections: Arc<OpenConnections>,
     /// One permit for each socket: taken before the upgrade, returned after the close.
-    pub(crate) permits: Places,
+    pub(crate) permits: Permits,
     pub(crate) sessions: Arc<SocketServices>,
 }
 
 /// `/ws/chat/` and `/ws/`: the WebSockets of one room, and of a user's inbox.
-pub(crate) struct Chat {
+pub(crate) struct UpgradeHandler {
     pub(crate) services: Arc<UpgradeServices>,
     pub(crate) path: HandshakePath,
 }
 
 #[async_trait]
-impl Handler for Chat {
+impl Handler for UpgradeHandler {
     async fn handle(&self, req: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
-        if let Err(Refusal(status, reason)) = self.upgrade(req, res).await {
+        if let Err(UpgradeRefusal(status, reason)) = self.upgrade(req, res).await {
             res.status_code(status);
             let headers = res.headers_mut();
             if status == StatusCode::UPGRADE_REQUIRED {
@@ -70,15 +70,15 @@ impl Handler for Chat {
 }
 
 /// The reason why a connection is not upgraded: the status, and a text for people.
-pub(crate) struct Refusal(pub(crate) StatusCode, pub(crate) &'static str);
+pub(crate) struct UpgradeRefusal(pub(crate) StatusCode, pub(crate) &'static str);
 
-impl Chat {
+impl UpgradeHandler {
     /// Answers the handshake (RFC 6455, 4.2) and gives the connection to a separate task. A refusal is known before the
     /// upgrade, but the client receives it afterwards: see [`handshake`].
-    async fn upgrade(&self, req: &mut Request, res: &mut Response) -> Result<(), Refusal> {
+    async fn upgrade(&self, req: &mut Request, res: &mut Response) -> Result<(), UpgradeRefusal> {
         let services = &self.services;
         if req.method() != Method::GET || head::is_head(req) {
-            return Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket is opened by GET"));
+            return Err(UpgradeRefusal(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket is opened by GET"));
         }
         let key = websocket_key(req.headers())?;
         let (source, caller) = self.caller(req, res).await?;
@@ -86,14 +86,15 @@ impl Chat {
             services.metrics.limit("token_bytes");
         }
         let most = services.config.load().limits.sockets;
-        let place = services.permits.take(most).filter(|_| !services.lifecycle.is_draining());
+        let place = services.permits.acquire(most).filter(|_| !services.lifecycle.is_draining());
         let place = place.ok_or_else(|| {
             services.metrics.limit("sockets");
             let reason = "the server has no place for another socket: try again later, or elsewhere";
-            Refusal(StatusCode::SERVICE_UNAVAILABLE, reason)
+            UpgradeRefusal(StatusCode::SERVICE_UNAVAILABLE, reason)
         })?;
         let upgrade = req.extensions_mut().remove::<OnUpgrade>();
-        let upgrade = upgrade.ok_or(Refusal(StatusCode::BAD_REQUEST, "this connection can't be upgraded"))?;
+        let upgrade =
+            upgrade.ok_or(UpgradeRefusal(StatusCode::BAD_REQUEST, "this connection can't be upgraded"))?;
         let admission = handshake::admit(self.path, req.uri().query().unwrap_or_default(), caller);
 
         res.status_code(StatusCode::SWITCHING_PROTOCOLS);
@@ -113,7 +114,7 @@ impl Chat {
         if admission.is_ok()
             && let Some(peer) = req.remote_addr().clone().into_std()
         {
-            services.arrivals.leave(peer);
+            services.connections.remove(peer);
         }
         let sessions = services.sessions.clone();
         services.lifecycle.spawn(async move {
@@ -126,7 +127,7 @@ impl Chat {
     }
 }
 
-impl Chat {
+impl UpgradeHandler {
     /// Checks the token, and returns the source that a refusal counts against.
     ///
     /// # Errors
@@ -136,36 +137,36 @@ impl Chat {
         &self,
         req: &Request,
         res: &mut Response,
-    ) -> Result<(Source, Option<Result<Caller, Refused>>), Refusal> {
+    ) -> Result<(ClientSource, Option<Result<Caller, TokenError>>), UpgradeRefusal> {
         let services = &self.services;
         let config = services.config.load_full();
         let peer = req.remote_addr().ip().unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
-        let address = client_ip::of_client(peer, req.headers(), &config.http.proxies);
-        let source = Source::of_address(address, &config);
-        let blocked = services.refusals.wait(&source, &config);
+        let address = client_ip::resolve(peer, req.headers(), &config.http.proxies);
+        let source = ClientSource::from_address(address, &config);
+        let blocked = services.refusals.blocked_for(&source, &config);
         let origin = origin_allowed(req.headers(), &config.http.origins);
         if !origin && blocked.is_none() {
             services.metrics.connect("origin");
-            services.refusals.add(&source, &config);
-            return Err(Refusal(StatusCode::FORBIDDEN, "pages of this origin may not connect"));
+            services.refusals.count(&source, &config);
+            return Err(UpgradeRefusal(StatusCode::FORBIDDEN, "pages of this origin may not connect"));
         }
-        let turns = blocked.map(|_| &*services.refusals);
+        let checks = blocked.map(|_| &*services.refusals);
         // If no known key signed the token, the issuer is asked first; see `auth::issuer` for how often.
         let caller = match handshake::token(req.headers()).filter(|_| origin) {
             Some(token) => {
-                let verified = services.verifier.verify_or_ask(token, turns);
+                let verified = services.verifier.verify_or_refetch(token, checks);
                 // A check takes no time, but it may have to wait for a permit.
                 tokio::time::timeout(config.http.request + config.auth.fetch, verified).await.ok()
             }
             None => None,
         };
         let source = source.with_token(caller.as_ref());
-        let Some(wait) = services.refusals.wait(&source, &config) else { return Ok((source, caller)) };
+        let Some(wait) = services.refusals.blocked_for(&source, &config) else { return Ok((source, caller)) };
         services.metrics.limit("refusals_per_minute");
         services.metrics.connect("too_many_refused");
         res.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
         let reason = "too many connects from this address were refused: see Retry-After";
-        Err(Refusal(StatusCode::TOO_MANY_REQUESTS, reason))
+        Err(UpgradeRefusal(StatusCode::TOO_MANY_REQUESTS, reason))
     }
 }
 
@@ -179,9 +180,9 @@ const KEY_ENCODING: GeneralPurpose = GeneralPurpose::new(
 const KEY_BYTES: usize = 16;
 
 /// Returns the answer to the client's key. Fails if the request is no handshake.
-pub(crate) fn websocket_key(headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
-    let bad = |reason| Refusal(StatusCode::BAD_REQUEST, reason);
-    let required = |reason| Refusal(StatusCode::UPGRADE_REQUIRED, reason);
+pub(crate) fn websocket_key(headers: &HeaderMap) -> Result<HeaderValue, UpgradeRefusal> {
+    let bad = |reason| UpgradeRefusal(StatusCode::BAD_REQUEST, reason);
+    let required = |reason| UpgradeRefusal(StatusCode::UPGRADE_REQUIRED, reason);
     let has = |name, token: &str| items(headers, name).any(|item| item.eq_ignore_ascii_case(token));
     if !has(CONNECTION, "upgrade") || !has(UPGRADE, "websocket") {
         return Err(required("this is for WebSockets: Connection: Upgrade, Upgrade: websocket"));

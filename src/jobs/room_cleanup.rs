@@ -33,7 +33,7 @@ impl RoomCleanup {
     pub(crate) async fn run(self) {
         loop {
             let config = self.config.load_full();
-            let swept = self.store.sweep(config.limits.batch, config.action_over()).await;
+            let swept = self.store.sweep(config.limits.batch, config.longest_action()).await;
             let swept = swept.unwrap_or_else(|error| {
                 self.metrics.fault("sweep");
                 tracing::warn!(%error, "could not remove the rest of a deleted room; trying again");

@@ -47,7 +47,7 @@ impl UserErasure {
             let run = ErasureRun {
                 store: self.store.clone(),
                 lease: config.mongodb.operation,
-                linger: config.action_over() + config.presence.grace,
+                linger: config.longest_action() + config.presence.grace,
             };
             if let Err(error) = run.process_queue().await {
                 self.metrics.fault("erasure");

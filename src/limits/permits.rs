@@ -5,21 +5,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Counts the permits that are held.
 #[derive(Clone, Default)]
-pub(crate) struct Places(Arc<AtomicUsize>);
+pub(crate) struct Permits(Arc<AtomicUsize>);
 
 /// One permit. Dropping it gives it back.
-pub(crate) struct Place(Arc<AtomicUsize>);
+pub(crate) struct Permit(Arc<AtomicUsize>);
 
-impl Places {
+impl Permits {
     /// Returns a permit if fewer than `limit` are held.
-    pub(crate) fn take(&self, most: usize) -> Option<Place> {
-        let one_more = |taken| (taken < most).then_some(taken + 1);
+    pub(crate) fn acquire(&self, limit: usize) -> Option<Permit> {
+        let one_more = |taken| (taken < limit).then_some(taken + 1);
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
-        Some(Place(self.0.clone()))
+        Some(Permit(self.0.clone()))
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

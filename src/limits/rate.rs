@@ -1,8 +1,8 @@
 //! Rate limits, and what each user and each socket has used of them.
 //!
-//! [`Rates`] are the rates of one configuration. [`Meter`] hold what one user or one socket has used of them. They are
-//! created with the first frame that is counted, and created again after the rates have changed. So a reload costs
-//! nothing until a client sends a frame.
+//! [`Rates`] are the rates of one configuration. [`ReloadableLimits`] hold what one user or one socket has used of
+//! them. They are created with the first frame that is counted, and created again after the rates have changed. So a
+//! reload costs nothing until a client sends a frame.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use arc_swap::ArcSwapOption;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
-use crate::config::Limits;
+use crate::config::LimitsConfig;
 
 type Limiter = DefaultDirectRateLimiter;
 
@@ -40,14 +40,14 @@ pub(crate) struct CallRates {
 
 /// The rate of an action that a call exceeded, and the time to wait.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Over {
+pub(crate) enum RateExceeded {
     PerMinute(Duration),
     Burst(Duration),
 }
 
 impl Rates {
     /// Builds the rates. `calls` are the actions' own rates, in the order of the actions.
-    pub(crate) fn new(limits: &Limits, calls: Box<[CallRates]>) -> Self {
+    pub(crate) fn new(limits: &LimitsConfig, calls: Box<[CallRates]>) -> Self {
         Self {
             frames: limits.frames_per_minute,
             messages: limits.messages_per_minute,
@@ -61,42 +61,42 @@ impl Rates {
 }
 
 /// The limiters for the rates of one configuration.
-pub(crate) trait Count: Sized {
+pub(crate) trait Limiters: Sized {
     /// Creates the limiters with nothing used.
     fn new(rates: &Rates) -> Self;
 }
 
 /// The limiters for the rates that were used last.
-pub(crate) struct Meter<C>(ArcSwapOption<Metered<C>>);
+pub(crate) struct ReloadableLimits<C>(ArcSwapOption<LimitsInUse<C>>);
 
-struct Metered<C> {
+struct LimitsInUse<C> {
     rates: Arc<Rates>,
-    count: C,
+    limiters: C,
 }
 
-impl<C> Default for Meter<C> {
+impl<C> Default for ReloadableLimits<C> {
     fn default() -> Self {
         Self(ArcSwapOption::empty())
     }
 }
 
-impl<C: Count> Meter<C> {
+impl<C: Limiters> ReloadableLimits<C> {
     /// Calls `spend` with the limiters for these rates.
     pub(crate) fn spend<T>(&self, rates: &Arc<Rates>, spend: impl FnOnce(&C) -> T) -> T {
-        if let Some(metered) = &*self.0.load()
-            && Arc::ptr_eq(&metered.rates, rates)
+        if let Some(in_use) = &*self.0.load()
+            && Arc::ptr_eq(&in_use.rates, rates)
         {
-            return spend(&metered.count);
+            return spend(&in_use.limiters);
         }
         // If two sockets get here at the same time, one loses what it spends now, which is one frame.
-        let metered = Arc::new(Metered { rates: rates.clone(), count: C::new(rates) });
-        self.0.store(Some(metered.clone()));
-        spend(&metered.count)
+        let in_use = Arc::new(LimitsInUse { rates: rates.clone(), limiters: C::new(rates) });
+        self.0.store(Some(in_use.clone()));
+        spend(&in_use.limiters)
     }
 }
 
 /// What a user has used, over all sockets.
-pub(crate) struct OfUser {
+pub(crate) struct UserLimits {
     frames: Limiter,
     messages: Limiter,
     rooms: Limiter,
@@ -107,9 +107,9 @@ pub(crate) struct OfUser {
 }
 
 /// What a socket has used.
-pub(crate) struct OfSocket(Box<[Option<Limiter>]>);
+pub(crate) struct SocketLimits(Box<[Option<Limiter>]>);
 
-impl Count for OfUser {
+impl Limiters for UserLimits {
     fn new(rates: &Rates) -> Self {
         let per_minute = |call: &CallRates| call.per_minute.map(|most| limiter(most, most));
         Self {
@@ -124,7 +124,7 @@ impl Count for OfUser {
     }
 }
 
-impl Count for OfSocket {
+impl Limiters for SocketLimits {
     fn new(rates: &Rates) -> Self {
         let burst = |call: &CallRates| {
             let per_minute = call.per_minute.unwrap_or(rates.frames);
@@ -134,24 +134,24 @@ impl Count for OfSocket {
     }
 }
 
-impl OfUser {
+impl UserLimits {
     /// Counts a frame. Fails with the time to wait if none is left.
-    pub(crate) fn frame(&self) -> Result<(), Duration> {
+    pub(crate) fn spend_frame(&self) -> Result<(), Duration> {
         spend(&self.frames)
     }
 
     /// Counts a message. Fails with the time to wait if none is left.
-    pub(crate) fn message(&self) -> Result<(), Duration> {
+    pub(crate) fn spend_message(&self) -> Result<(), Duration> {
         spend(&self.messages)
     }
 
     /// Counts a room that is created by connecting. Fails with the time to wait if none is left.
-    pub(crate) fn room(&self) -> Result<(), Duration> {
+    pub(crate) fn spend_room(&self) -> Result<(), Duration> {
         spend(&self.rooms)
     }
 
     /// Counts a connect. Fails with the time to wait if none is left.
-    pub(crate) fn connect(&self) -> Result<(), Duration> {
+    pub(crate) fn spend_connect(&self) -> Result<(), Duration> {
         spend(&self.connects)
     }
 
@@ -161,20 +161,20 @@ impl OfUser {
     }
 
     /// Counts a change of the e-mail address. Fails with the time to wait if none is left.
-    pub(crate) fn address(&self) -> Result<(), Duration> {
+    pub(crate) fn spend_address(&self) -> Result<(), Duration> {
         spend(&self.addresses)
     }
 
     /// Counts a call of the action at this index of the table.
-    pub(crate) fn call(&self, action: usize) -> Result<(), Over> {
-        spend_at(&self.calls, action).map_err(Over::PerMinute)
+    pub(crate) fn spend_call(&self, action: usize) -> Result<(), RateExceeded> {
+        spend_at(&self.calls, action).map_err(RateExceeded::PerMinute)
     }
 }
 
-impl OfSocket {
+impl SocketLimits {
     /// Counts a call of the action at this index of the table.
-    pub(crate) fn call(&self, action: usize) -> Result<(), Over> {
-        spend_at(&self.0, action).map_err(Over::Burst)
+    pub(crate) fn spend_call(&self, action: usize) -> Result<(), RateExceeded> {
+        spend_at(&self.0, action).map_err(RateExceeded::Burst)
     }
 }
 

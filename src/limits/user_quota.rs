@@ -9,71 +9,71 @@ use handlers::UserId;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use super::rate::{Meter, OfSocket, OfUser, Over, Rates};
+use super::rate::{RateExceeded, Rates, ReloadableLimits, SocketLimits, UserLimits};
 
 /// How long a user without sockets is remembered. All rates are per minute, so after a minute a returning user has the
 /// full rates again.
 const REMEMBERED: Duration = Duration::from_mins(1);
 
 /// Users with sockets on this server, and users who left in the last minute.
-pub(crate) struct Users(Mutex<Known>);
+pub(crate) struct UserQuotas(Mutex<QuotaTable>);
 
-struct Known {
-    users: HashMap<UserId, Arc<User>>,
+struct QuotaTable {
+    users: HashMap<UserId, Arc<UserQuota>>,
     swept: Instant,
 }
 
 /// The sockets and limits of one user.
-pub(crate) struct User {
+pub(crate) struct UserQuota {
     sockets: AtomicUsize,
     /// Connects that wait for a slot.
     waiting: AtomicUsize,
     freed: Notify,
     left: Mutex<Instant>,
-    spent: Meter<OfUser>,
+    limits: ReloadableLimits<UserLimits>,
     /// The last e-mail address of a token that was stored.
     address: Mutex<Option<String>>,
 }
 
 /// The slot of one socket of a user. Dropping it gives it back.
-pub(crate) struct Seat {
-    user: Arc<User>,
-    spent: Meter<OfSocket>,
+pub(crate) struct UserSlot {
+    user: Arc<UserQuota>,
+    limits: ReloadableLimits<SocketLimits>,
 }
 
-impl Users {
+impl UserQuotas {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(Known { users: HashMap::new(), swept: Instant::now() }))
+        Self(Mutex::new(QuotaTable { users: HashMap::new(), swept: Instant::now() }))
     }
 
     /// Returns a slot for one more socket, or `None` if the user has `most` or more.
-    pub(crate) fn enter(&self, id: &UserId, most: usize) -> Option<Seat> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.sweep();
-        let user = known.users.entry(id.clone()).or_insert_with(|| Arc::new(User::new()));
+    pub(crate) fn acquire(&self, id: &UserId, most: usize) -> Option<UserSlot> {
+        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        table.sweep();
+        let user = table.users.entry(id.clone()).or_insert_with(|| Arc::new(UserQuota::new()));
         // The number only rises here, and only under the lock.
         if user.sockets.load(Ordering::Relaxed) >= most {
             return None;
         }
         user.sockets.fetch_add(1, Ordering::Relaxed);
-        Some(Seat { user: user.clone(), spent: Meter::default() })
+        Some(UserSlot { user: user.clone(), limits: ReloadableLimits::default() })
     }
 }
 
-impl Users {
+impl UserQuotas {
     /// Queues for a slot of a user who has none free. Returns `None` if `most` connects wait already.
-    pub(crate) fn wait(&self, id: &UserId, most: usize) -> Option<Waiting> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let user = known.users.get(id)?;
+    pub(crate) fn queue_for_slot(&self, id: &UserId, most: usize) -> Option<SlotWait> {
+        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let user = table.users.get(id)?;
         if user.waiting.load(Ordering::Relaxed) >= most {
             return None;
         }
         user.waiting.fetch_add(1, Ordering::Relaxed);
-        Some(Waiting(user.clone()))
+        Some(SlotWait(user.clone()))
     }
 }
 
-impl Known {
+impl QuotaTable {
     /// Forgets users who left, at most once a minute. The connect that triggers it does the work for all users who
     /// left.
     fn sweep(&mut self) {
@@ -88,58 +88,58 @@ impl Known {
     }
 }
 
-impl User {
+impl UserQuota {
     fn new() -> Self {
         Self {
             sockets: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             freed: Notify::new(),
             left: Mutex::new(Instant::now()),
-            spent: Meter::default(),
+            limits: ReloadableLimits::default(),
             address: Mutex::default(),
         }
     }
 }
 
-impl Seat {
+impl UserSlot {
     /// Counts a frame. Fails with the time to wait if none is left.
-    pub(crate) fn frame(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
-        self.user.spent.spend(rates, OfUser::frame)
+    pub(crate) fn spend_frame(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
+        self.user.limits.spend(rates, UserLimits::spend_frame)
     }
 
     /// Counts a message. Fails with the time to wait if none is left.
-    pub(crate) fn message(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
-        self.user.spent.spend(rates, OfUser::message)
+    pub(crate) fn spend_message(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
+        self.user.limits.spend(rates, UserLimits::spend_message)
     }
 
     /// Counts a room that is created by connecting. Fails with the time to wait if none is left.
-    pub(crate) fn room(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
-        self.user.spent.spend(rates, OfUser::room)
+    pub(crate) fn spend_room(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
+        self.user.limits.spend(rates, UserLimits::spend_room)
     }
 
     /// Counts a connect. Fails with the time to wait if none is left.
-    pub(crate) fn connect(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
-        self.user.spent.spend(rates, OfUser::connect)
+    pub(crate) fn spend_connect(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
+        self.user.limits.spend(rates, UserLimits::spend_connect)
     }
 
     /// Fails if the user has read too many documents, with the time until the next read is accepted.
-    pub(crate) fn may_read(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
-        self.user.spent.spend(rates, |user| user.documents().check(Instant::now()))
+    pub(crate) fn check_read_budget(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
+        self.user.limits.spend(rates, |user| user.documents().check(Instant::now()))
     }
 
     /// Counts documents that were read.
-    pub(crate) fn read(&self, rates: &Arc<Rates>, documents: usize) {
-        self.user.spent.spend(rates, |user| user.documents().spend(documents, Instant::now()));
+    pub(crate) fn spend_documents(&self, rates: &Arc<Rates>, documents: usize) {
+        self.user.limits.spend(rates, |user| user.documents().spend(documents, Instant::now()));
     }
 
     /// Returns whether the e-mail address of a token may be stored. An address that differs from the last one counts
     /// against the rate of address changes, because each change is sent to all users who share a room with the user.
-    pub(crate) fn may_keep(&self, rates: &Arc<Rates>, address: &str) -> bool {
+    pub(crate) fn accept_address(&self, rates: &Arc<Rates>, address: &str) -> bool {
         let mut last = self.user.address.lock().unwrap_or_else(PoisonError::into_inner);
         if last.as_deref() == Some(address) {
             return true;
         }
-        if last.is_some() && self.user.spent.spend(rates, OfUser::address).is_err() {
+        if last.is_some() && self.user.limits.spend(rates, UserLimits::spend_address).is_err() {
             return false;
         }
         *last = Some(address.to_owned());
@@ -147,13 +147,13 @@ impl Seat {
     }
 
     /// Counts a call of the action at this index of the table.
-    pub(crate) fn call(&self, rates: &Arc<Rates>, action: usize) -> Result<(), Over> {
-        self.spent.spend(rates, |socket| socket.call(action))?;
-        self.user.spent.spend(rates, |user| user.call(action))
+    pub(crate) fn spend_call(&self, rates: &Arc<Rates>, action: usize) -> Result<(), RateExceeded> {
+        self.limits.spend(rates, |socket| socket.spend_call(action))?;
+        self.user.limits.spend(rates, |user| user.spend_call(action))
     }
 }
 
-impl Drop for Seat {
+impl Drop for UserSlot {
     fn drop(&mut self) {
         *self.user.left.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.user.sockets.fetch_sub(1, Ordering::Relaxed);
@@ -162,16 +162,16 @@ impl Drop for Seat {
 }
 
 /// A connect that waits for a slot. Dropping it ends the wait.
-pub(crate) struct Waiting(Arc<User>);
+pub(crate) struct SlotWait(Arc<UserQuota>);
 
-impl Waiting {
+impl SlotWait {
     /// Resolves when one of the user's sockets gives back its slot.
     pub(crate) fn freed(&self) -> Notified<'_> {
         self.0.freed.notified()
     }
 }
 
-impl Drop for Waiting {
+impl Drop for SlotWait {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }

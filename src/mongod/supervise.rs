@@ -10,8 +10,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::child::Child;
-use super::data_dir::Home;
-use super::{EmbeddedError, START_LIMIT, STOP_LIMIT, primary, start_error};
+use super::data_dir::DataDir;
+use super::{MongodError, START_LIMIT, STOP_LIMIT, primary, start_error};
 
 /// The pause before a restart. It doubles with each exit that follows soon.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -21,93 +21,93 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// The program to run, and its files.
 #[derive(Debug)]
-pub(super) struct Program {
+pub(super) struct MongodCommand {
     pub(super) setpriv: Option<PathBuf>,
     pub(super) mongod: PathBuf,
-    pub(super) home: Home,
+    pub(super) home: DataDir,
     pub(super) cache_mib: u32,
 }
 
-impl Program {
+impl MongodCommand {
     fn command(&self, port: u16) -> Command {
         super::command(self.setpriv.as_deref(), &self.mongod, &self.home, port, self.cache_mib)
     }
 
-    pub(super) fn spawn(&self, port: u16) -> Result<Child, EmbeddedError> {
+    pub(super) fn spawn(&self, port: u16) -> Result<Child, MongodError> {
         Child::spawn(self.command(port)).map_err(|cause| start_error(&self.home, &cause.to_string()))
     }
 }
 
 /// Always has a child, except in the pause after an exit. Dropping it ends the child and blocks meanwhile.
 #[derive(Debug)]
-pub(super) struct Keeper {
-    now: Arc<Mutex<Now>>,
+pub(super) struct MongodSupervisor {
+    current: Arc<Mutex<Supervised>>,
     task: JoinHandle<()>,
 }
 
 #[derive(Debug)]
-struct Now {
+struct Supervised {
     child: Arc<Child>,
     /// The child is to end, and must not be restarted.
-    over: bool,
+    stopping: bool,
 }
 
-impl Keeper {
+impl MongodSupervisor {
     /// Supervises a running child, which was started from `program`.
-    pub(super) fn of(child: Child, program: Program, port: u16) -> Self {
-        let now = Arc::new(Mutex::new(Now { child: Arc::new(child), over: false }));
-        let task = tokio::spawn(keep(now.clone(), program, port));
-        Self { now, task }
+    pub(super) fn of(child: Child, program: MongodCommand, port: u16) -> Self {
+        let current = Arc::new(Mutex::new(Supervised { child: Arc::new(child), stopping: false }));
+        let task = tokio::spawn(restart_when_ended(current.clone(), program, port));
+        Self { current, task }
     }
 
     /// Returns the current child.
     pub(super) fn child(&self) -> Arc<Child> {
-        locked(&self.now).child.clone()
+        locked(&self.current).child.clone()
     }
 
     /// Ends the child and waits until it is gone. Sends SIGTERM, and SIGKILL after `limit`.
     pub(super) async fn stop(&self, limit: Duration) {
-        self.last().stop(limit).await;
+        self.stop_restarts().stop(limit).await;
     }
 
     /// Stops all restarts, and returns the last child.
-    fn last(&self) -> Arc<Child> {
+    fn stop_restarts(&self) -> Arc<Child> {
         self.task.abort();
-        let mut now = locked(&self.now);
-        now.over = true;
-        now.child.clone()
+        let mut current = locked(&self.current);
+        current.stopping = true;
+        current.child.clone()
     }
 }
 
-impl Drop for Keeper {
+impl Drop for MongodSupervisor {
     fn drop(&mut self) {
-        self.last().end();
+        self.stop_restarts().stop_blocking();
     }
 }
 
-fn locked(now: &Mutex<Now>) -> MutexGuard<'_, Now> {
-    now.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked(current: &Mutex<Supervised>) -> MutexGuard<'_, Supervised> {
+    current.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Restarts the child whenever it exits, until `over` is set.
-async fn keep(now: Arc<Mutex<Now>>, program: Program, port: u16) {
+/// Restarts the child whenever it exits, until `stopping` is set.
+async fn restart_when_ended(current: Arc<Mutex<Supervised>>, program: MongodCommand, port: u16) {
     let (mut pause, mut began) = (PAUSE, Instant::now());
     loop {
-        let child = locked(&now).child.clone();
+        let child = locked(&current).child.clone();
         let status = child.exited().await.map_or_else(|| "unknown status".to_owned(), |s| s.to_string());
-        if locked(&now).over {
+        if locked(&current).stopping {
             return;
         }
         if began.elapsed() > LONGEST_PAUSE {
             pause = PAUSE;
         }
-        let (pid, said, log) = (child.pid(), program.home.complaint(), program.home.log_aside());
+        let (pid, said, log) = (child.pid(), program.home.first_error(), program.home.previous_log());
         let (said, log) = (said.unwrap_or_default(), log.display());
         tracing::error!(pid, %status, said, %log, ?pause, "the embedded mongod exited unexpectedly; restarting it");
         sleep(pause).await;
         pause = LONGEST_PAUSE.min(2 * pause);
         began = Instant::now();
-        match again(&now, &program, port).await {
+        match restart(&current, &program, port).await {
             Ok(pid) => {
                 let ms = began.elapsed().as_millis();
                 tracing::info!(pid, port, ms, "the embedded mongod is running again");
@@ -120,14 +120,18 @@ async fn keep(now: Arc<Mutex<Now>>, program: Program, port: u16) {
 }
 
 /// Starts the next child and returns its process id once it is primary. If it doesn't become primary, it is ended.
-async fn again(now: &Mutex<Now>, program: &Program, port: u16) -> Result<u32, EmbeddedError> {
+async fn restart(
+    current: &Mutex<Supervised>,
+    program: &MongodCommand,
+    port: u16,
+) -> Result<u32, MongodError> {
     let child = {
-        let mut now = locked(now);
-        if !now.over {
-            program.home.set_log_aside();
-            now.child = Arc::new(program.spawn(port)?);
+        let mut current = locked(current);
+        if !current.stopping {
+            program.home.rotate_log();
+            current.child = Arc::new(program.spawn(port)?);
         }
-        now.child.clone()
+        current.child.clone()
     };
     let home = &program.home;
     match primary(&child, port, &home.db(), Instant::now() + START_LIMIT).await {

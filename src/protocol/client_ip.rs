@@ -13,7 +13,7 @@ use salvo::http::HeaderMap;
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Returns the client's address: `peer`, unless `peer` is one of `proxies`.
-pub(crate) fn of_client(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
+pub(crate) fn resolve(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
     let mut client = peer.to_canonical();
     let lists = headers.get_all(FORWARDED_FOR).into_iter().rev();
     let mut written = lists.flat_map(|list| list.to_str().unwrap_or_default().rsplit(','));
@@ -69,7 +69,7 @@ mod tests {
         for list in lists {
             headers.append(FORWARDED_FOR, list.parse().unwrap());
         }
-        of_client(peer.parse().unwrap(), &headers, &proxies).to_string()
+        resolve(peer.parse().unwrap(), &headers, &proxies).to_string()
     }
 
     #[test]

@@ -138,7 +138,7 @@ impl Close {
     }
 
     /// Returns whether the client caused the close, and not a failure of this server.
-    pub(crate) const fn is_callers_fault(self) -> bool {
+    pub(crate) const fn is_client_error(self) -> bool {
         matches!(
             self,
             Self::Malformed(_)

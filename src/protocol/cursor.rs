@@ -71,12 +71,12 @@ impl fmt::Display for RoomCursor {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct InboxCursor {
     latest: Option<Timestamp>,
-    rooms: BTreeMap<RoomId, Told>,
+    rooms: BTreeMap<RoomId, RoomProgress>,
 }
 
 /// How far a room has been sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Told {
+struct RoomProgress {
     position: Position,
     /// The commit time of the last event that was sent.
     at: Timestamp,
@@ -102,16 +102,19 @@ impl InboxCursor {
     }
 
     /// Records that a room was sent up to this position, with an event committed at `time`.
-    pub(crate) fn reach(&mut self, room: RoomId, position: Position, time: Timestamp) {
-        let new = Told { position, at: time, beginning: None };
-        let told = self.rooms.entry(room).or_insert(new);
-        (told.position, told.at) = (told.position.max(position), time.max(told.at));
+    pub(crate) fn advance(&mut self, room: RoomId, position: Position, time: Timestamp) {
+        let new = RoomProgress { position, at: time, beginning: None };
+        let progress = self.rooms.entry(room).or_insert(new);
+        (progress.position, progress.at) = (progress.position.max(position), time.max(progress.at));
         self.latest = self.latest.max(Some(time));
         let settled = self.settled();
-        self.rooms.retain(|_, told| told.at > settled);
+        self.rooms.retain(|_, progress| progress.at > settled);
         if self.rooms.len() > NAMED {
             // A room whose membership is older can still be told apart by the timestamps.
-            let first = self.rooms.iter().min_by_key(|(_, told)| (told.beginning > Some(settled), told.at));
+            let first = self
+                .rooms
+                .iter()
+                .min_by_key(|(_, progress)| (progress.beginning > Some(settled), progress.at));
             if let Some(first) = first.map(|(room, _)| *room) {
                 self.rooms.remove(&first);
             }
@@ -119,19 +122,19 @@ impl InboxCursor {
     }
 
     /// Records a room whose membership began at `beginning`, sent up to this position.
-    pub(crate) fn enter(&mut self, room: RoomId, beginning: Timestamp, position: Position, time: Timestamp) {
-        self.reach(room, position, time);
+    pub(crate) fn join(&mut self, room: RoomId, beginning: Timestamp, position: Position, time: Timestamp) {
+        self.advance(room, position, time);
         // The membership may have begun after the last event. Then the room is named until the beginning is settled,
         // too.
-        if let Some(told) = self.rooms.get_mut(&room) {
-            (told.beginning, told.at) = (Some(beginning), beginning.max(told.at));
+        if let Some(progress) = self.rooms.get_mut(&room) {
+            (progress.beginning, progress.at) = (Some(beginning), beginning.max(progress.at));
         }
     }
 
     /// Returns whether the client knows the membership that began at `beginning`.
     pub(crate) fn knows(&self, room: RoomId, beginning: Timestamp) -> bool {
         beginning <= self.settled()
-            || self.rooms.get(&room).is_some_and(|told| told.beginning == Some(beginning))
+            || self.rooms.get(&room).is_some_and(|progress| progress.beginning == Some(beginning))
     }
 
     /// Returns the settled time: everything committed up to then has been sent.
@@ -141,7 +144,7 @@ impl InboxCursor {
 
     /// Returns how far a room was sent, if that is recent. 0 stands for an unknown number.
     pub(crate) fn position(&self, room: RoomId) -> Option<Position> {
-        self.rooms.get(&room).map(|told| told.position)
+        self.rooms.get(&room).map(|progress| progress.position)
     }
 }
 
@@ -155,7 +158,7 @@ impl fmt::Display for InboxCursor {
         let Some(Timestamp { time, increment }) = self.latest else { return Ok(()) };
         write!(to, "{INBOX}.{time}.{increment}")?;
         let settled = self.settled();
-        for (room, Told { position: Position { message, revision }, beginning, .. }) in &self.rooms {
+        for (room, RoomProgress { position: Position { message, revision }, beginning, .. }) in &self.rooms {
             write!(to, ".{room}-{message}-{revision}")?;
             if let Some(beginning) = beginning.filter(|beginning| *beginning > settled) {
                 write!(to, "-{}-{}", beginning.time - settled.time, beginning.increment)?;
@@ -166,30 +169,30 @@ impl fmt::Display for InboxCursor {
 }
 
 impl FromStr for InboxCursor {
-    type Err = NoCursor;
+    type Err = InvalidCursor;
 
-    fn from_str(text: &str) -> Result<Self, NoCursor> {
+    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
         let mut parts = text.split('.');
         if parts.next() != Some(INBOX) {
-            return Err(NoCursor);
+            return Err(InvalidCursor);
         }
-        let mut half = || u32::try_from(number(parts.next())?).map_err(|_| NoCursor);
+        let mut half = || u32::try_from(number(parts.next())?).map_err(|_| InvalidCursor);
         let latest = Timestamp { time: half()?, increment: half()? };
         let settled = settled(latest);
         let mut rooms = BTreeMap::new();
         for part in parts {
             let mut numbers = part.split('-');
-            let room = numbers.next().ok_or(NoCursor)?.parse().map_err(|_| NoCursor)?;
+            let room = numbers.next().ok_or(InvalidCursor)?.parse().map_err(|_| InvalidCursor)?;
             let position = Position { message: number(numbers.next())?, revision: number(numbers.next())? };
             let beginning = match numbers.next() {
                 Some(after) => Some(beginning(settled, after, numbers.next())?),
                 None => None,
             };
             if numbers.next().is_some() || rooms.len() >= NAMED {
-                return Err(NoCursor);
+                return Err(InvalidCursor);
             }
             let beginning = beginning.filter(|beginning| *beginning > settled);
-            rooms.insert(room, Told { position, at: latest, beginning });
+            rooms.insert(room, RoomProgress { position, at: latest, beginning });
         }
         Ok(Self { latest: Some(latest), rooms })
     }
@@ -197,32 +200,33 @@ impl FromStr for InboxCursor {
 
 /// The text of a client is not a cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NoCursor;
+pub(crate) struct InvalidCursor;
 
 impl FromStr for RoomCursor {
-    type Err = NoCursor;
+    type Err = InvalidCursor;
 
-    fn from_str(text: &str) -> Result<Self, NoCursor> {
+    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
         let mut parts = text.split('.');
         if parts.next() != Some(ROOM) {
-            return Err(NoCursor);
+            return Err(InvalidCursor);
         }
-        let room = parts.next().ok_or(NoCursor)?.parse().map_err(|_| NoCursor)?;
+        let room = parts.next().ok_or(InvalidCursor)?.parse().map_err(|_| InvalidCursor)?;
         let position = Position { message: number(parts.next())?, revision: number(parts.next())? };
-        if parts.next().is_some() { Err(NoCursor) } else { Ok(Self { room, position }) }
+        if parts.next().is_some() { Err(InvalidCursor) } else { Ok(Self { room, position }) }
     }
 }
 
 /// Returns the beginning of a membership, which is written in seconds after the settled time.
-fn beginning(settled: Timestamp, after: &str, increment: Option<&str>) -> Result<Timestamp, NoCursor> {
-    let half = |digits| u32::try_from(number(digits)?).map_err(|_| NoCursor);
-    let time = settled.time.checked_add(half(Some(after))?).ok_or(NoCursor)?;
+fn beginning(settled: Timestamp, after: &str, increment: Option<&str>) -> Result<Timestamp, InvalidCursor> {
+    let half = |digits| u32::try_from(number(digits)?).map_err(|_| InvalidCursor);
+    let time = settled.time.checked_add(half(Some(after))?).ok_or(InvalidCursor)?;
     Ok(Timestamp { time, increment: half(increment)? })
 }
 
-fn number(digits: Option<&str>) -> Result<i64, NoCursor> {
-    let digits = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit())).ok_or(NoCursor)?;
-    digits.parse().map_err(|_| NoCursor)
+fn number(digits: Option<&str>) -> Result<i64, InvalidCursor> {
+    let digits =
+        digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit())).ok_or(InvalidCursor)?;
+    digits.parse().map_err(|_| InvalidCursor)
 }
 
 #[cfg(test)]
@@ -245,9 +249,9 @@ mod tests {
             "r2.7.45.3",
             "r1.7..3",
         ] {
-            assert_eq!(bad.parse::<RoomCursor>(), Err(NoCursor), "{bad}");
+            assert_eq!(bad.parse::<RoomCursor>(), Err(InvalidCursor), "{bad}");
         }
-        assert_eq!("r1.7.99999999999999999999.3".parse::<RoomCursor>(), Err(NoCursor));
+        assert_eq!("r1.7.99999999999999999999.3".parse::<RoomCursor>(), Err(InvalidCursor));
     }
 
     #[test]
@@ -255,12 +259,12 @@ mod tests {
         let room = |id| RoomId::try_from(id).unwrap();
         let at = |time| Timestamp { time, increment: 7 };
         let mut cursor = InboxCursor::at(at(100));
-        cursor.reach(room(1), Position::message(45), at(101));
-        cursor.reach(room(2), Position::revision(Some(3)), at(105));
+        cursor.advance(room(1), Position::message(45), at(101));
+        cursor.advance(room(2), Position::revision(Some(3)), at(105));
         assert_eq!(cursor.to_string(), "u1.105.7.1-45-0.2-0-3");
         let read: InboxCursor = cursor.to_string().parse().unwrap();
         assert_eq!((read.settled(), read.position(room(1))), (at(95), Some(Position::message(45))));
-        cursor.reach(room(2), Position::message(9), at(112));
+        cursor.advance(room(2), Position::message(9), at(112));
         assert_eq!(cursor.to_string(), "u1.112.7.2-9-3", "of the other all is settled");
         for bad in [
             "",
@@ -276,11 +280,11 @@ mod tests {
             "u1.5.7.1-2-3-4-5-6",
             "u1.5.7.0-2-3",
         ] {
-            assert_eq!(bad.parse::<InboxCursor>(), Err(NoCursor), "{bad}");
+            assert_eq!(bad.parse::<InboxCursor>(), Err(InvalidCursor), "{bad}");
         }
-        assert_eq!("u1.4294967296.1".parse::<InboxCursor>(), Err(NoCursor));
+        assert_eq!("u1.4294967296.1".parse::<InboxCursor>(), Err(InvalidCursor));
         for id in 1..=300 {
-            cursor.reach(room(id), Position::message(9), at(112));
+            cursor.advance(room(id), Position::message(9), at(112));
         }
         let text = cursor.to_string();
         assert!(text.len() < 4_000 && text.parse::<InboxCursor>().is_ok(), "{text}");
@@ -291,8 +295,8 @@ mod tests {
         let room = |id| RoomId::try_from(id).unwrap();
         let at = |time, increment| Timestamp { time, increment };
         let mut cursor = InboxCursor::at(at(100, 7));
-        cursor.enter(room(1), at(98, 3), Position::message(45), at(99, 1));
-        cursor.enter(room(2), at(99, 9), Position::default(), at(101, 2));
+        cursor.join(room(1), at(98, 3), Position::message(45), at(99, 1));
+        cursor.join(room(2), at(99, 9), Position::default(), at(101, 2));
         assert_eq!(cursor.to_string(), "u1.101.2.1-45-0-7-3.2-0-0-8-9");
         let read: InboxCursor = cursor.to_string().parse().unwrap();
         for cursor in [&cursor, &read] {
@@ -303,9 +307,9 @@ mod tests {
         }
         // Later events in the room keep the beginning, until it is settled.
         let mut cursor = read;
-        cursor.reach(room(1), Position::message(46), at(107, 1));
+        cursor.advance(room(1), Position::message(46), at(107, 1));
         assert_eq!(cursor.to_string(), "u1.107.1.1-46-0-1-3.2-0-0-2-9");
-        cursor.reach(room(1), Position::message(47), at(109, 1));
+        cursor.advance(room(1), Position::message(47), at(109, 1));
         assert_eq!(cursor.to_string(), "u1.109.1.1-47-0.2-0-0-0-9");
         assert!(cursor.knows(room(1), at(98, 3)));
         // A client of an older server names no beginning.

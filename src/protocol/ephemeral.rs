@@ -15,7 +15,7 @@ use super::json::json;
 
 /// The events that [`Store::signal`](crate::store::Store::signal) writes.
 #[derive(Clone, Debug)]
-pub enum Signal {
+pub enum EphemeralEvent {
     /// An event for all sockets of a room, in order with the room's other events.
     Event {
         /// The room.
@@ -46,7 +46,7 @@ const SHOWN_CHARS: usize = 64;
 
 /// Why an event is invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BadEvent {
+pub enum InvalidEvent {
     /// A field has a name that the protocol reserves.
     Reserved(String),
     /// A field is given twice.
@@ -65,22 +65,22 @@ impl CustomEvent {
     ///
     /// # Errors
     /// The fields can't be those of an event.
-    pub fn new(name: &str, fields: &Fields<'_>, most: usize) -> Result<Self, BadEvent> {
+    pub fn new(name: &str, fields: &Fields<'_>, most: usize) -> Result<Self, InvalidEvent> {
         if let Some(reserved) = fields.names().find(|name| Event::RESERVED.contains(name)) {
-            return Err(BadEvent::Reserved(reserved.to_owned()));
+            return Err(InvalidEvent::Reserved(reserved.to_owned()));
         }
         if let Some(twice) = fields.names().find(|name| fields.once(name).is_err()) {
-            return Err(BadEvent::Twice(twice.to_owned()));
+            return Err(InvalidEvent::Twice(twice.to_owned()));
         }
         let frame = one_line(&json(&Event::Custom { name, fields }));
         if frame.len() > most {
-            return Err(BadEvent::TooLarge { bytes: frame.len(), most });
+            return Err(InvalidEvent::TooLarge { bytes: frame.len(), most });
         }
         Ok(Self(frame))
     }
 
     /// Takes the frame as the database stores it.
-    pub(crate) fn stored(frame: &str) -> Self {
+    pub(crate) fn from_stored(frame: &str) -> Self {
         Self(one_line(frame))
     }
 
@@ -94,7 +94,7 @@ impl CustomEvent {
     }
 }
 
-impl fmt::Display for BadEvent {
+impl fmt::Display for InvalidEvent {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Reserved(field) => {
@@ -109,7 +109,7 @@ impl fmt::Display for BadEvent {
     }
 }
 
-impl std::error::Error for BadEvent {}
+impl std::error::Error for InvalidEvent {}
 
 /// Returns JSON on one line, for streams that send one event per line. In a string of JSON, line breaks are always
 /// escaped.

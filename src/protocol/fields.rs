@@ -4,7 +4,7 @@
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 /// Returns the object with these fields appended. The values are JSON.
-pub(crate) fn splice(object: &str, fields: &[(&str, &str)]) -> Utf8Bytes {
+pub(crate) fn append_fields(object: &str, fields: &[(&str, &str)]) -> Utf8Bytes {
     let Some(open) = object.strip_suffix('}') else { return object.to_owned().into() };
     let more: usize = fields.iter().map(|(name, json)| name.len() + json.len() + 4).sum();
     let mut spliced = String::with_capacity(object.len() + more);
@@ -35,8 +35,8 @@ mod tests {
     #[test]
     fn fields_stand_behind_those_that_are_there() {
         let fields = [("b", &*quoted("c\"")), ("d", "7")];
-        assert_eq!(splice(r#"{"a":{}}"#, &fields).as_str(), r#"{"a":{},"b":"c\"","d":7}"#);
-        assert_eq!(splice("{}", &[("b", "null")]).as_str(), r#"{"b":null}"#);
-        assert_eq!(splice("", &[("b", "7")]).as_str(), "");
+        assert_eq!(append_fields(r#"{"a":{}}"#, &fields).as_str(), r#"{"a":{},"b":"c\"","d":7}"#);
+        assert_eq!(append_fields("{}", &[("b", "null")]).as_str(), r#"{"b":null}"#);
+        assert_eq!(append_fields("", &[("b", "7")]).as_str(), "");
     }
 }

@@ -37,7 +37,7 @@ pub(crate) use super::stream_errors::{is_history_lost, is_too_large};
 use crate::config;
 use crate::model::change::CommittedChange;
 use crate::protocol::close::Close;
-use crate::protocol::ephemeral::Signal;
+use crate::protocol::ephemeral::EphemeralEvent;
 use crate::store::codec::{self, Undecodable};
 use crate::store::receipts::journal;
 use crate::store::receipts::overlay::Mark;
@@ -62,7 +62,7 @@ const STAMPED_BEFORE: Duration = Duration::from_secs(10);
 pub(crate) struct ChangeStreamReader {
     /// A store with a client of its own, since a waiting stream holds one of the pool's connections.
     pub(crate) stream_store: Store,
-    pub(crate) settings: config::Feed,
+    pub(crate) settings: config::FeedConfig,
     pub(crate) store: Store,
     pub(crate) hub: Arc<Hub>,
     pub(crate) outboxes: Sessions,
@@ -573,19 +573,19 @@ impl ChangeStreamReader {
         }
     }
 
-    fn on_ephemeral(&self, time: Timestamp, signal: Signal) {
+    fn on_ephemeral(&self, time: Timestamp, signal: EphemeralEvent) {
         match signal {
-            Signal::Event { room, event } => {
+            EphemeralEvent::Event { room, event } => {
                 if self.hub.advance_to(room, time) {
                     self.hub.apply(room, time, CommittedChange::Told(event));
                 }
             }
-            Signal::Typing { room, user } => {
+            EphemeralEvent::Typing { room, user } => {
                 if self.hub.advance_to(room, time) {
                     self.hub.apply(room, time, CommittedChange::Typing { user });
                 }
             }
-            Signal::Disconnect { user } => self.outboxes.close_user(&user, Close::Disconnected),
+            EphemeralEvent::Disconnect { user } => self.outboxes.close_user(&user, Close::Disconnected),
         }
     }
 

@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::held_bytes::{Charge, HeldBytes};
 use super::joined_rooms::JoinedRooms;
-use crate::config::Limits;
+use crate::config::LimitsConfig;
 use crate::protocol::close::Close;
 use crate::protocol::cursor::Position;
 
@@ -131,8 +131,8 @@ pub(crate) struct OutboxBounds {
 }
 
 impl OutboxBounds {
-    pub(crate) fn of(limits: &Limits) -> Self {
-        let Limits { send_queue, send_queue_bytes, user_bytes, .. } = limits;
+    pub(crate) fn of(limits: &LimitsConfig) -> Self {
+        let LimitsConfig { send_queue, send_queue_bytes, user_bytes, .. } = limits;
         Self { frames: *send_queue, bytes: *send_queue_bytes, user_bytes: *user_bytes }
     }
 }

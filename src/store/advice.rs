@@ -8,7 +8,7 @@ use crate::config;
 const FEW_CONNECTIONS: u32 = 8;
 
 /// Warns of a pool that is very small, by `maxPoolSize` in the URI or by `mongodb.pool_size`.
-pub(crate) async fn warn_of_small_pool(settings: &config::Mongodb) {
+pub(crate) async fn warn_of_small_pool(settings: &config::MongodbConfig) {
     let Some(uri) = &settings.uri else { return };
     // What is wrong with the URI is said where it is used.
     let Ok(options) = ClientOptions::parse(uri.expose()).await else { return };

@@ -5,14 +5,14 @@ use bson::{DateTime, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 
 use super::codec::{self, Undecodable};
 use super::{Store, StoreError};
-use crate::protocol::ephemeral::{CustomEvent, Signal};
+use crate::protocol::ephemeral::{CustomEvent, EphemeralEvent};
 
 impl Store {
     /// Tells a signal to every server; done once a majority of the database has it.
     ///
     /// # Errors
     /// As any write's. Where it is [`StoreError::Unknown`] it may be heard all the same.
-    pub async fn signal(&self, signal: &Signal) -> Result<(), StoreError> {
+    pub async fn signal(&self, signal: &EphemeralEvent) -> Result<(), StoreError> {
         let signals = self.db.collection::<RawDocumentBuf>("signals");
         let document = write(signal, DateTime::from_millis(self.now().0));
         self.bounded(async move {
@@ -23,31 +23,37 @@ impl Store {
     }
 }
 
-fn write(signal: &Signal, at: DateTime) -> RawDocumentBuf {
+fn write(signal: &EphemeralEvent, at: DateTime) -> RawDocumentBuf {
     let id = ObjectId::new();
     match signal {
-        Signal::Event { room, event } => {
+        EphemeralEvent::Event { room, event } => {
             rawdoc! { "_id": id, "at": at, "room": room.get(), "frame": event.frame() }
         }
-        Signal::Typing { room, user } => {
+        EphemeralEvent::Typing { room, user } => {
             rawdoc! { "_id": id, "at": at, "room": room.get(), "typing": codec::user(user) }
         }
-        Signal::Disconnect { user } => rawdoc! { "_id": id, "at": at, "disconnect": codec::user(user) },
+        EphemeralEvent::Disconnect { user } => {
+            rawdoc! { "_id": id, "at": at, "disconnect": codec::user(user) }
+        }
     }
 }
 
 /// A signal as it was written.
-pub(crate) fn read(document: &RawDocument) -> Result<Signal, Undecodable> {
+pub(crate) fn read(document: &RawDocument) -> Result<EphemeralEvent, Undecodable> {
     if let Some(user) = document.get("disconnect")? {
-        return Ok(Signal::Disconnect { user: codec::read_user(user)? });
+        return Ok(EphemeralEvent::Disconnect { user: codec::read_user(user)? });
     }
     if let Some(user) = document.get("typing")? {
-        return Ok(Signal::Typing { room: codec::read_room(document)?, user: codec::read_user(user)? });
+        return Ok(EphemeralEvent::Typing {
+            room: codec::read_room(document)?,
+            user: codec::read_user(user)?,
+        });
     }
     match document.get("frame")? {
-        Some(RawBsonRef::String(frame)) => {
-            Ok(Signal::Event { room: codec::read_room(document)?, event: CustomEvent::stored(frame) })
-        }
+        Some(RawBsonRef::String(frame)) => Ok(EphemeralEvent::Event {
+            room: codec::read_room(document)?,
+            event: CustomEvent::from_stored(frame),
+        }),
         _ => Err(Undecodable::new("a signal of a kind that isn't known here")),
     }
 }

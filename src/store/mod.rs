@@ -111,7 +111,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Fault`] where there is no URI, or one that can't be used.
-    pub async fn open(settings: &config::Mongodb, rooms_cached: usize) -> Result<Self, StoreError> {
+    pub async fn open(settings: &config::MongodbConfig, rooms_cached: usize) -> Result<Self, StoreError> {
         let options = client_options(settings).await?;
         let client = Client::with_options(options.clone())?;
         let db = client.database(&settings.database);
@@ -296,7 +296,7 @@ impl Store {
 ///
 /// A read concern is given with the reads that need one: a client's own would go before a session's snapshot. The
 /// configuration refuses options of the URI that say otherwise (`config/uri.rs`); those of a DNS record end here.
-async fn client_options(settings: &config::Mongodb) -> Result<ClientOptions, StoreError> {
+async fn client_options(settings: &config::MongodbConfig) -> Result<ClientOptions, StoreError> {
     let uri = settings.uri.as_ref().ok_or_else(|| StoreError::Fault("mongodb.uri is not set".into()))?;
     let mut options = ClientOptions::parse(uri.expose()).await?;
     options.app_name.get_or_insert_with(|| "parlor".to_owned());

@@ -14,7 +14,7 @@ use handlers::{RoomId, UserId};
 
 use super::codec::{self, Undecodable};
 use super::{Store, StoreError};
-use crate::protocol::ephemeral::Signal;
+use crate::protocol::ephemeral::EphemeralEvent;
 
 /// Who hears of a room on this server.
 pub trait Audience: Send + Sync {
@@ -67,7 +67,7 @@ impl Store {
         if !heard_here && (self.peers.is_alone() || !self.is_anyone_elsewhere(room, user).await?) {
             return Ok(());
         }
-        self.signal(&Signal::Typing { room, user: user.clone() }).await
+        self.signal(&EphemeralEvent::Typing { room, user: user.clone() }).await
     }
 
     async fn is_anyone_elsewhere(&self, room: RoomId, user: &UserId) -> Result<bool, StoreError> {

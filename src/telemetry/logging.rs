@@ -20,26 +20,26 @@ use crate::config::{Config, LogFormat};
 #[cfg(feature = "otlp")]
 use opentelemetry_sdk::trace::SdkTracerProvider;
 
-type Error = Box<dyn std::error::Error>;
+type LogError = Box<dyn std::error::Error>;
 
 /// Starts logging. Keep the returned guard until the end: dropping it sends the remaining traces and writes the
 /// remaining lines, for two seconds at most.
 ///
 /// # Errors
 /// The configured filter or the collector's URL is invalid, or logging is already set up.
-pub fn init(config: &Config) -> Result<Log, Error> {
+pub fn init(config: &Config) -> Result<LogGuard, LogError> {
     let filter = EnvFilter::try_new(&config.log.filter)?.and(filter_fn(is_discreet));
     let queue = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(config.log.queue_lines);
     let (queue, written) = queue.thread_name("log").finish(io::stderr());
-    let dropped = Dropped(Some(queue.error_counter()));
+    let dropped = DroppedLines(Some(queue.error_counter()));
     let lines = tracing_subscriber::fmt::layer().with_writer(queue);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match config.log.format {
         LogFormat::Json => lines.json().with_filter(filter).boxed(),
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).with_filter(filter).boxed(),
     };
-    let traces = Traces::open(config)?;
+    let traces = TraceExporter::open(config)?;
     traces.init(lines)?;
-    Ok(Log { traces: Some(traces), written: Some(written), dropped })
+    Ok(LogGuard { traces: Some(traces), written: Some(written), dropped })
 }
 
 /// Returns a panic's text up to the first value that it quotes. For example, the panic for a text cut in the middle of
@@ -63,20 +63,20 @@ fn is_discreet(metadata: &Metadata<'_>) -> bool {
 const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Keeps the log open. The last line is about the traces, if they could not be sent.
-pub struct Log {
-    traces: Option<Traces>,
+pub struct LogGuard {
+    traces: Option<TraceExporter>,
     written: Option<WorkerGuard>,
-    dropped: Dropped,
+    dropped: DroppedLines,
 }
 
-impl Log {
+impl LogGuard {
     /// Returns the count of dropped lines, for the server's metrics.
-    pub fn dropped(&self) -> Dropped {
+    pub fn dropped(&self) -> DroppedLines {
         self.dropped.clone()
     }
 }
 
-impl Drop for Log {
+impl Drop for LogGuard {
     fn drop(&mut self) {
         self.traces = None;
         let written = self.written.take();
@@ -100,9 +100,9 @@ pub fn for_at_most(limit: Duration, work: impl FnOnce() + Send + 'static) {
 
 /// Counts the lines that were dropped because `log.queue_lines` others were waiting.
 #[derive(Clone, Debug, Default)]
-pub struct Dropped(Option<ErrorCounter>);
+pub struct DroppedLines(Option<ErrorCounter>);
 
-impl Dropped {
+impl DroppedLines {
     /// Returns the number of dropped lines.
     pub(crate) fn lines(&self) -> u64 {
         self.0.as_ref().map_or(0, |counter| u64::try_from(counter.dropped_lines()).unwrap_or(u64::MAX))
@@ -110,16 +110,16 @@ impl Dropped {
 }
 
 /// The connection to the trace collector, if there is one.
-struct Traces {
+struct TraceExporter {
     #[cfg(feature = "otlp")]
     provider: Option<SdkTracerProvider>,
 }
 
 #[cfg(not(feature = "otlp"))]
-impl Traces {
+impl TraceExporter {
     /// There is nothing to open.
     #[expect(clippy::unnecessary_wraps, reason = "with the feature it may fail")]
-    fn open(_: &Config) -> Result<Self, Error> {
+    fn open(_: &Config) -> Result<Self, LogError> {
         Ok(Self {})
     }
 
@@ -130,8 +130,8 @@ impl Traces {
 }
 
 #[cfg(feature = "otlp")]
-impl Traces {
-    fn open(config: &Config) -> Result<Self, Error> {
+impl TraceExporter {
+    fn open(config: &Config) -> Result<Self, LogError> {
         use opentelemetry_otlp::{SpanExporter, WithExportConfig};
         use opentelemetry_sdk::Resource;
 
@@ -160,7 +160,7 @@ impl Traces {
 }
 
 #[cfg(feature = "otlp")]
-impl Drop for Traces {
+impl Drop for TraceExporter {
     fn drop(&mut self) {
         if let Some(Err(error)) = self.provider.as_ref().map(SdkTracerProvider::shutdown) {
             tracing::warn!(%error, "could not send the last traces");

@@ -146,7 +146,7 @@ impl BeforeSend {
         let answer = match tokio::time::timeout(patience, self.receiver.post(caller, question)).await {
             Ok(answer) => answer.map_err(|error| Unanswered {
                 failure: error.to_string(),
-                waited: !error.is_not_begun(),
+                waited: !error.was_not_sent(),
                 own: matches!(error, OutboundError::CallerBusy | OutboundError::HeldBack { others: true }),
             })?,
             Err(_) => return Err(bad("it did not answer within half of the action's time".to_owned())),

@@ -107,7 +107,7 @@ impl Webhooks {
             RunningWebhooks { stop: CancellationToken::new(), tracker: TaskTracker::new(), targets };
         for dispatcher in self.dispatchers {
             let name = dispatcher.source.name();
-            running.tracker.spawn(supervisor.clone().hold(name, dispatcher.run(running.stop.clone())));
+            running.tracker.spawn(supervisor.clone().run_guarded(name, dispatcher.run(running.stop.clone())));
         }
         running.tracker.close();
         running
@@ -117,7 +117,7 @@ impl Webhooks {
 /// Returns the receiver of a hook; none if it has no URL.
 fn target(
     kind: HookKind,
-    hooks: &config::Hooks,
+    hooks: &config::HooksConfig,
     metrics: &Arc<Metrics>,
 ) -> Option<Result<HookTarget, UnusableUrl>> {
     let settings = match kind {

@@ -10,9 +10,9 @@ use percent_encoding::percent_decode_str;
 use salvo::http::HeaderMap;
 use salvo::http::header::{AUTHORIZATION, HeaderName, SEC_WEBSOCKET_PROTOCOL};
 
-use crate::auth::{Caller, Refused};
+use crate::auth::{Caller, TokenError};
 use crate::protocol::close::Close;
-use crate::protocol::session_options::Ask;
+use crate::protocol::session_options::SessionOptions;
 
 /// The only subprotocol, in any case.
 const BEARER: &str = "Bearer";
@@ -22,7 +22,7 @@ const BEARER: &str = "Bearer";
 pub(crate) struct Admission {
     pub(crate) caller: Caller,
     pub(crate) room: SocketTarget,
-    pub(crate) ask: Ask,
+    pub(crate) options: SessionOptions,
 }
 
 /// The path of a handshake.
@@ -50,21 +50,21 @@ pub(crate) enum SocketTarget {
 pub(crate) fn admit(
     path: HandshakePath,
     query: &str,
-    caller: Option<Result<Caller, Refused>>,
+    caller: Option<Result<Caller, TokenError>>,
 ) -> Result<Admission, Close> {
     let mut parameters = Parameters::parse(query)?;
-    let ask = parameters.ask()?;
+    let options = parameters.options()?;
     let (first, room) = match path {
         HandshakePath::Room => parameters.shape()?,
         HandshakePath::All => (None, SocketTarget::All),
     };
     let caller = caller.ok_or(Close::Unauthorized("no token"))?.map_err(|refused| {
-        if refused.is_for_now() { Close::NoKeys } else { Close::Unauthorized(refused.as_str()) }
+        if refused.is_temporary() { Close::NoKeys } else { Close::Unauthorized(refused.as_str()) }
     })?;
     if first.is_some_and(|first| first != caller.user) {
         return Err(Close::NotCaller);
     }
-    Ok(Admission { caller, room, ask })
+    Ok(Admission { caller, room, options })
 }
 
 /// Returns the client's spelling of `Bearer`, if it offers that subprotocol: the only thing that a handshake answers.
@@ -127,13 +127,13 @@ impl Parameters {
     }
 
     /// Returns the options beyond Level 1.
-    fn ask(&mut self) -> Result<Ask, Close> {
-        let receipts_by_hand = match self.receipts.take().as_deref() {
+    fn options(&mut self) -> Result<SessionOptions, Close> {
+        let manual_receipts = match self.receipts.take().as_deref() {
             None => false,
             Some("manual") => true,
             Some(_) => return Err(Close::Malformed("receipts can only be manual")),
         };
-        Ok(Ask { since: self.since.take(), receipts_by_hand })
+        Ok(SessionOptions { since: self.since.take(), manual_receipts })
     }
 
     /// Returns the caller, if named, and the room.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use handlers::{RoomId, UserId};
 
 use super::services::SocketServices;
-use crate::limits::user_quota::Seat;
+use crate::limits::user_quota::UserSlot;
 
 /// Whether a token's address may be stored: a client that alternates between two addresses must not notify its rooms
 /// each time.
-pub(super) fn may_keep(services: &SocketServices, seat: &Seat, email: &str) -> bool {
-    let may = seat.may_keep(&services.runtime.rates(), email);
+pub(super) fn may_keep(services: &SocketServices, slot: &UserSlot, email: &str) -> bool {
+    let may = slot.accept_address(&services.runtime.rates(), email);
     if !may {
         services.metrics.limit("addresses_per_minute");
     }

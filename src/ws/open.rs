@@ -16,13 +16,13 @@ use super::view::Opened;
 use super::view::SocketView;
 use crate::actions::session_state::{SessionScope, SocketSession};
 use crate::auth;
-use crate::config::Direct;
-use crate::limits::user_quota::Seat;
+use crate::config::DirectRooms;
+use crate::limits::user_quota::UserSlot;
 use crate::model::room::StoredMember;
 use crate::protocol::close::Close;
 use crate::protocol::cursor::RoomCursor;
 use crate::protocol::json::json;
-use crate::protocol::session_options::Ask;
+use crate::protocol::session_options::SessionOptions;
 use crate::realtime::history_watermark::HistoryWatermark;
 use crate::realtime::hub::subscription::HubSubscription;
 use crate::realtime::outbox::Outbox;
@@ -51,7 +51,7 @@ async fn open_room(
     outbox: &Arc<Outbox>,
     admission: Admission,
 ) -> Result<Opened, Close> {
-    let Admission { caller, room, ask } = admission;
+    let Admission { caller, room, options } = admission;
     let auth::Caller { user, email, doubted_email, expires_at, key } = caller;
     let found = match &room {
         SocketTarget::Id(room) => Some(*room),
@@ -61,32 +61,35 @@ async fn open_room(
             found.map_err(|error| services.room_reader.refused(&error))?
         }
     };
-    if found.is_none() && services.config.load().rooms.direct == Direct::Api {
+    if found.is_none() && services.config.load().rooms.direct == DirectRooms::Api {
         return Err(Close::NoRoom);
     }
-    let seat = take_slot(services, &user).await?;
+    let slot = take_slot(services, &user).await?;
     let room = match (found, room) {
         (Some(room), _) | (None, SocketTarget::Id(room)) => room,
         (None, SocketTarget::With(other)) => {
-            make_direct(services, &seat, &user, email.clone(), &other).await?
+            make_direct(services, &slot, &user, email.clone(), &other).await?
         }
         (None, SocketTarget::All) => return Err(Close::NoRoom),
     };
     // Only a resume is a large read for the database. But 20 concurrent histories are 200 MB of memory.
-    let (store, turn) = if ask.resumes() {
+    let (store, turn) = if options.resumes() {
         services.store.bulk(Some(&user)).await.map_err(|NoTurn| Close::Busy)?
     } else {
         let turn = services.store.own_turn(&user).await.map_err(|NoTurn| Close::Busy)?;
         (services.store.clone(), turn)
     };
     let _turn = turn.map(BulkTurn::without_rest);
-    may_read(services, &seat)?;
+    may_read(services, &slot)?;
     let (joined, subscription) = HubSubscription::new(&services.hub, room, outbox);
-    let since = ask.since.as_deref();
+    let since = options.since.as_deref();
     let (mut snapshot, changed) =
         services.room_reader.read_since(&store, room, joined, outbox, since).await?;
     let missed = changed.as_ref().map_or(0, |changed| changed.messages.len() + changed.edited.len());
-    seat.read(&services.runtime.rates(), snapshot.members.len() + snapshot.messages.len() + missed);
+    slot.spend_documents(
+        &services.runtime.rates(),
+        snapshot.members.len() + snapshot.messages.len() + missed,
+    );
     let Some(member) = snapshot.members.iter_mut().find(|member| member.user == user) else {
         let exists =
             services.store.room_exists(room).await.map_err(|error| services.room_reader.refused(&error))?;
@@ -98,7 +101,7 @@ async fn open_room(
         member.email = email.or(member.email.take());
     } else if let Some(email) = email
         && member.email.as_ref() != Some(&email)
-        && may_keep(services, &seat, &email)
+        && may_keep(services, &slot, &email)
     {
         member.email = Some(email.clone());
         keep_email(services, room, &user, email);
@@ -113,20 +116,20 @@ async fn open_room(
     if changed.as_ref().is_some_and(Changed::is_cut) {
         services.metrics.limit("page_bytes");
     }
-    if changed.as_ref().is_some_and(|changed| !changed.resumed) && ask.resumes() {
+    if changed.as_ref().is_some_and(|changed| !changed.resumed) && options.resumes() {
         services.metrics.limit("resume");
     }
-    let first_frame = first_frame(&snapshot, room, &ask, changed.as_ref());
+    let first_frame = first_frame(&snapshot, room, &options, changed.as_ref());
     let view = OneRoomView {
         room,
         _subscription: subscription,
         shown: snapshot.complete.then(|| HistoryWatermark::of(&snapshot)),
         // If nothing could be read, there is no position to resume from.
         position: changed.map(|changed| changed.position),
-        unacked_up_to: snapshot.unread(&user, ask.receipts_by_hand).unwrap_or_default(),
+        unacked_up_to: snapshot.unread(&user, options.manual_receipts).unwrap_or_default(),
     };
     let caller =
-        SocketSession::new(user, email, SessionScope::Room(room), seat, ask, expires_at).signed_with(key);
+        SocketSession::new(user, email, SessionScope::Room(room), slot, options, expires_at).signed_with(key);
     let caller = Arc::new(caller);
     Ok(Opened { caller, view: SocketView::Room(view), first_frame })
 }
@@ -135,12 +138,12 @@ async fn open_room(
 /// user becomes a member without an address, who has not accepted the room.
 async fn make_direct(
     services: &SocketServices,
-    seat: &Seat,
+    slot: &UserSlot,
     caller: &UserId,
     email: Option<String>,
     other: &UserId,
 ) -> Result<RoomId, Close> {
-    seat.room(&services.runtime.rates()).map_err(|_| {
+    slot.spend_room(&services.runtime.rates()).map_err(|_| {
         services.metrics.limit("rooms_per_minute");
         Close::TooManyRooms
     })?;
@@ -151,8 +154,13 @@ async fn make_direct(
 
 /// Returns the array of the history. For a Level 2 socket, returns what it missed, with the cursor to resume from; the
 /// cursor is empty if nothing could be read.
-fn first_frame(snapshot: &Snapshot, room: RoomId, ask: &Ask, changed: Option<&Changed>) -> Utf8Bytes {
-    if ask.since.is_none() {
+fn first_frame(
+    snapshot: &Snapshot,
+    room: RoomId,
+    options: &SessionOptions,
+    changed: Option<&Changed>,
+) -> Utf8Bytes {
+    if options.since.is_none() {
         return json(&snapshot.shown().collect::<Vec<_>>());
     }
     let mark = |member: &StoredMember| {

@@ -27,21 +27,22 @@ pub(super) async fn open(
     outbox: &Arc<Outbox>,
     admission: Admission,
 ) -> Result<Opened, Close> {
-    let Admission { caller, ask, .. } = admission;
+    let Admission { caller, options, .. } = admission;
     let auth::Caller { user, email, doubted_email, expires_at, key } = caller;
-    let seat = take_slot(services, &user).await?;
+    let slot = take_slot(services, &user).await?;
     let (store, _turn) = services.store.bulk(Some(&user)).await.map_err(|NoTurn| Close::Busy)?;
-    may_read(services, &seat)?;
+    may_read(services, &slot)?;
     let page_bytes = services.config.load().limits.page_bytes;
     let rooms = outbox.rooms().cloned().unwrap_or_default();
-    let from = ask.since.as_deref().and_then(|since| since.parse().ok());
+    let from = options.since.as_deref().and_then(|since| since.parse().ok());
     if let Some(email) = &email
-        && may_keep(services, &seat, email)
+        && may_keep(services, &slot, email)
     {
         keep_email(services, &user, email.clone());
     }
     drop_email(services, &user, doubted_email);
-    let caller = SocketSession::new(user, email, SessionScope::Inbox(rooms.clone()), seat, ask, expires_at);
+    let caller =
+        SocketSession::new(user, email, SessionScope::Inbox(rooms.clone()), slot, options, expires_at);
     let caller = Arc::new(caller.signed_with(key));
     let mut view = InboxView::new(services, &caller, outbox, &rooms);
     let (mut read, mut reached) = self::read(services, &store, &caller, &mut view, from.as_ref()).await?;
@@ -56,7 +57,7 @@ pub(super) async fn open(
             (read, reached) = self::read(services, &store, &caller, &mut view, None).await?;
         }
     }
-    caller.seat.read(&services.runtime.rates(), read.documents());
+    caller.slot.spend_documents(&services.runtime.rates(), read.documents());
     if read.missed.is_none() && caller.resumes() {
         services.metrics.limit("resume");
     }

@@ -7,7 +7,7 @@ use crate::actions::session_state::SocketSession;
 use crate::model::receipts::Marks;
 use crate::protocol::close::Close;
 use crate::protocol::cursor::{Position, RoomCursor};
-use crate::protocol::fields::{quoted, splice};
+use crate::protocol::fields::{append_fields, quoted};
 use crate::realtime::history_watermark::HistoryWatermark;
 use crate::realtime::hub::subscription::HubSubscription;
 use crate::realtime::outbox::Frame;
@@ -54,7 +54,7 @@ impl OneRoomView {
         let fields = [("ref", reference.as_deref().map(quoted)), ("cursor", cursor.as_deref().map(quoted))];
         let fields: Vec<_> =
             fields.iter().filter_map(|(name, json)| Some((*name, json.as_deref()?))).collect();
-        splice(&frame.json, &fields)
+        append_fields(&frame.json, &fields)
     }
 
     /// Records that a frame was written.

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::actions::dispatcher::Runtime;
-use crate::auth::refused_clients::Refusals;
+use crate::auth::refused_clients::RefusedClients;
 use crate::config::live::LiveConfig;
 use crate::lifecycle::Lifecycle;
-use crate::limits::user_quota::Users;
+use crate::limits::user_quota::UserQuotas;
 use crate::presence::tracker::PresenceTracker;
 use crate::realtime::heartbeat::Heartbeat;
 use crate::realtime::held_bytes::HeldBytes;
@@ -21,7 +21,7 @@ pub(crate) struct SocketServices {
     pub(crate) config: Arc<LiveConfig>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lifecycle: Lifecycle,
-    pub(crate) refusals: Arc<Refusals>,
+    pub(crate) refusals: Arc<RefusedClients>,
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) store: Store,
     pub(crate) receipts: Receipts,
@@ -33,6 +33,6 @@ pub(crate) struct SocketServices {
     pub(crate) held: HeldBytes,
     pub(crate) present: PresenceTracker,
     /// The bounds that count over all connections of a user.
-    pub(crate) users: Users,
+    pub(crate) users: UserQuotas,
     pub(crate) heartbeat: Arc<Heartbeat>,
 }

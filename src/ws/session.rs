@@ -32,8 +32,8 @@ use super::raw_frame::LARGE_BYTES;
 use super::write_pace::WritePace;
 use crate::actions::envelope::FrameAnswer;
 use crate::actions::session_state::SocketSession;
-use crate::auth::refused_clients::Source;
-use crate::limits::permits::Place;
+use crate::auth::refused_clients::ClientSource;
+use crate::limits::permits::Permit;
 use crate::presence::tracker::PresenceGuard;
 use crate::protocol::close::Close;
 use crate::realtime::outbox::{Frame, Outbox, OutboxBounds};
@@ -69,8 +69,8 @@ pub(crate) async fn serve(
     services: Arc<SocketServices>,
     io: Upgraded,
     admission: Result<Admission, Close>,
-    place: Place,
-    source: Source,
+    place: Permit,
+    source: ClientSource,
 ) {
     let (frame_bytes, fragments, bounds) = {
         let limits = &services.config.load().limits;
@@ -83,7 +83,7 @@ pub(crate) async fn serve(
         Ok(Admission { room: SocketTarget::All, caller, .. }) => {
             Outbox::for_inbox(bounds, caller.user.clone(), Arc::default())
         }
-        Ok(Admission { caller, ask, .. }) if ask.since.is_some() => {
+        Ok(Admission { caller, options, .. }) if options.since.is_some() => {
             Outbox::for_event_stream(bounds, caller.user.clone())
         }
         Ok(Admission { caller, .. }) => Outbox::new(bounds, Some(caller.user.clone())),
@@ -132,7 +132,7 @@ async fn run_session(
     ws: &mut WebSocket,
     outbox: &Arc<Outbox>,
     admission: Admission,
-    source: Source,
+    source: ClientSource,
 ) -> SessionEnd {
     // The outbox is registered, so an erasure that begins from here on closes it.
     if services.store.erasing().has(&admission.caller.user) {

@@ -10,21 +10,21 @@ use handlers::UserId;
 use tokio::time::Instant;
 
 use super::services::SocketServices;
-use crate::limits::user_quota::Seat;
+use crate::limits::user_quota::UserSlot;
 use crate::protocol::close::Close;
 use crate::realtime::outbox::{Outbox, ProbedSocket};
 
 /// Takes a slot, if necessary that of a socket that does not answer within `sockets.probe_ms`.
-pub(super) async fn take(services: &SocketServices, user: &UserId) -> Result<Seat, Close> {
+pub(super) async fn take(services: &SocketServices, user: &UserId) -> Result<UserSlot, Close> {
     let (most, probe) = {
         let config = services.config.load();
         (config.limits.sockets_per_user, config.sockets.probe)
     };
-    let mut seat = services.users.enter(user, most);
-    if seat.is_none() && !probe.is_zero() {
-        seat = after_probe(services, user, most, probe).await;
+    let mut slot = services.users.acquire(user, most);
+    if slot.is_none() && !probe.is_zero() {
+        slot = after_probe(services, user, most, probe).await;
     }
-    seat.ok_or_else(|| {
+    slot.ok_or_else(|| {
         services.metrics.limit("sockets_per_user");
         Close::TooManySockets
     })
@@ -32,8 +32,13 @@ pub(super) async fn take(services: &SocketServices, user: &UserId) -> Result<Sea
 
 /// Probes the sockets and takes the slot of a dead one. Returns none if all are alive, or as many connects of the user
 /// wait as there are sockets.
-async fn after_probe(services: &SocketServices, user: &UserId, most: usize, probe: Duration) -> Option<Seat> {
-    let waiting = services.users.wait(user, most)?;
+async fn after_probe(
+    services: &SocketServices,
+    user: &UserId,
+    most: usize,
+    probe: Duration,
+) -> Option<UserSlot> {
+    let waiting = services.users.queue_for_slot(user, most)?;
     let silent = silent(services.outboxes.probe(user), Instant::now() + probe).await;
     // Another connect may have chosen the first ones.
     silent.iter().find(|outbox| outbox.is_first_to_close(Close::Dead))?;
@@ -44,8 +49,8 @@ async fn after_probe(services: &SocketServices, user: &UserId, most: usize, prob
         let mut freed = pin!(waiting.freed());
         // Enabled before the check for a slot, so that no notification is missed.
         freed.as_mut().enable();
-        if let Some(seat) = services.users.enter(user, most) {
-            return Some(seat);
+        if let Some(slot) = services.users.acquire(user, most) {
+            return Some(slot);
         }
         tokio::time::timeout_at(end, freed).await.ok()?;
     }
@@ -64,18 +69,18 @@ async fn silent(asked: Vec<ProbedSocket>, end: Instant) -> Vec<Arc<Outbox>> {
 }
 
 /// Takes a slot among the sockets of a user, and counts the connect.
-pub(super) async fn take_slot(services: &SocketServices, user: &UserId) -> Result<Seat, Close> {
-    let seat = take(services, user).await?;
-    seat.connect(&services.runtime.rates()).map_err(|_| {
+pub(super) async fn take_slot(services: &SocketServices, user: &UserId) -> Result<UserSlot, Close> {
+    let slot = take(services, user).await?;
+    slot.spend_connect(&services.runtime.rates()).map_err(|_| {
         services.metrics.limit("connects_per_minute");
         Close::TooManyConnects
     })?;
-    Ok(seat)
+    Ok(slot)
 }
 
 /// Fails if the user's connects have read too many documents.
-pub(super) fn may_read(services: &SocketServices, seat: &Seat) -> Result<(), Close> {
-    seat.may_read(&services.runtime.rates()).map_err(|_| {
+pub(super) fn may_read(services: &SocketServices, slot: &UserSlot) -> Result<(), Close> {
+    slot.check_read_budget(&services.runtime.rates()).map_err(|_| {
         services.metrics.limit("documents_per_minute");
         Close::TooManyConnects
     })

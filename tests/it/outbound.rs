@@ -15,8 +15,8 @@ use crate::support::{PATIENCE, Receiver, Say};
 
 const SECRET: &str = "a secret of the tests for functions, 32 bytes or more";
 
-fn settings(url: String) -> config::Receiver {
-    config::Receiver {
+fn settings(url: String) -> config::ReceiverConfig {
+    config::ReceiverConfig {
         url: Secret::new(url),
         secret: Some(Secret::new(SECRET)),
         timeout: PATIENCE,
@@ -30,7 +30,7 @@ fn settings(url: String) -> config::Receiver {
     }
 }
 
-fn to(settings: &config::Receiver) -> Outbound {
+fn to(settings: &config::ReceiverConfig) -> Outbound {
     Outbound::new("functions.test", settings, &Arc::new(Metrics::new())).unwrap()
 }
 
@@ -58,7 +58,7 @@ async fn a_request_is_signed_json_and_connections_are_used_again() {
 #[tokio::test]
 async fn without_a_secret_nothing_is_signed() {
     let receiver = echo().await;
-    let outbound = to(&config::Receiver { secret: None, ..settings(receiver.url("/")) });
+    let outbound = to(&config::ReceiverConfig { secret: None, ..settings(receiver.url("/")) });
     outbound.post(&1, "{}".to_owned()).await.unwrap();
     assert!(!receiver.asked(1).await[0].headers.contains_key("parlor-signature"));
 }
@@ -105,7 +105,7 @@ async fn an_answer_is_read_up_to_its_bound_whether_it_says_its_length_or_not() {
 async fn a_receiver_that_hangs_is_given_up_in_time_whatever_it_has_begun() {
     let receiver = Receiver::start(|asked| if asked.body == "half" { Say::Half } else { Say::Nothing }).await;
     let outbound =
-        to(&config::Receiver { timeout: Duration::from_millis(200), ..settings(receiver.url("/")) });
+        to(&config::ReceiverConfig { timeout: Duration::from_millis(200), ..settings(receiver.url("/")) });
     for body in ["nothing", "half"] {
         let began = Instant::now();
         let answer = outbound.post(&1, body.to_owned()).await;
@@ -117,7 +117,7 @@ async fn a_receiver_that_hangs_is_given_up_in_time_whatever_it_has_begun() {
 #[tokio::test]
 async fn one_request_too_many_is_told_at_once_and_a_place_comes_back() {
     let receiver = Receiver::start(|_| Say::Nothing).await;
-    let outbound = Arc::new(to(&config::Receiver { max_in_flight: 2, ..settings(receiver.url("/")) }));
+    let outbound = Arc::new(to(&config::ReceiverConfig { max_in_flight: 2, ..settings(receiver.url("/")) }));
     let hanging: Vec<_> = (0..2)
         .map(|_| {
             let outbound = outbound.clone();
@@ -176,7 +176,8 @@ async fn only_what_says_that_it_is_ill_is_left_alone() {
 async fn a_receiver_that_was_left_alone_is_probed_by_one_request_and_then_asked_again() {
     let mut receiver = echo().await;
     let rest = Duration::from_millis(100);
-    let outbound = Arc::new(to(&config::Receiver { breaker_open: rest, ..settings(receiver.url("/")) }));
+    let outbound =
+        Arc::new(to(&config::ReceiverConfig { breaker_open: rest, ..settings(receiver.url("/")) }));
     receiver.stop().await;
     for _ in 0..3 {
         assert!(matches!(outbound.post(&1, "{}".to_owned()).await, Err(OutboundError::Connect(_))));
@@ -218,7 +219,7 @@ async fn one_caller_whose_requests_fail_is_held_back_alone() {
         _ => Say::Ok(String::new()),
     })
     .await;
-    let quick = config::Receiver { timeout: Duration::from_millis(200), ..settings(receiver.url("/")) };
+    let quick = config::ReceiverConfig { timeout: Duration::from_millis(200), ..settings(receiver.url("/")) };
     for poison in ["poison", "hang"] {
         let outbound = to(&quick);
         for _ in 0..3 {
@@ -237,7 +238,7 @@ async fn one_caller_whose_requests_hang_has_a_share_of_the_places() {
     let receiver =
         Receiver::start(|asked| if asked.body == "hang" { Say::Nothing } else { Say::Ok(String::new()) })
             .await;
-    let shared = config::Receiver { max_in_flight_per_user: 2, ..settings(receiver.url("/")) };
+    let shared = config::ReceiverConfig { max_in_flight_per_user: 2, ..settings(receiver.url("/")) };
     let outbound = Arc::new(to(&shared));
     let mut hanging = JoinSet::new();
     for _ in 0..2 {

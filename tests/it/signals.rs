@@ -4,7 +4,7 @@ use handlers::{Event, Fields, RoomId, UserId};
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{DateTime, Document, doc};
 use parlor::config::Config;
-use parlor::protocol::ephemeral::{BadEvent, CustomEvent, Signal};
+use parlor::protocol::ephemeral::{CustomEvent, EphemeralEvent, InvalidEvent};
 use parlor::store::Store;
 use serde_json::{Value, json};
 
@@ -17,17 +17,17 @@ async fn store_of(server: &Server) -> Store {
     Store::open(&Config::load(None, settings).unwrap().mongodb, 1).await.unwrap()
 }
 
-fn event(fields: &str) -> Result<CustomEvent, BadEvent> {
+fn event(fields: &str) -> Result<CustomEvent, InvalidEvent> {
     CustomEvent::new("nudge", &Fields::parse(fields).unwrap(), 100)
 }
 
 async fn tell(store: &Store, room: i64, fields: &str) {
     let room = RoomId::try_from(room).unwrap();
-    store.signal(&Signal::Event { room, event: event(fields).unwrap() }).await.unwrap();
+    store.signal(&EphemeralEvent::Event { room, event: event(fields).unwrap() }).await.unwrap();
 }
 
 async fn disconnect(store: &Store, user: impl Into<UserId>) {
-    store.signal(&Signal::Disconnect { user: user.into() }).await.unwrap();
+    store.signal(&EphemeralEvent::Disconnect { user: user.into() }).await.unwrap();
 }
 
 fn nudge(n: i64) -> Value {
@@ -157,12 +157,12 @@ fn an_event_keeps_its_fields_as_they_came_and_none_is_the_protocols() {
     for reserved in Event::RESERVED {
         assert_eq!(
             event(&format!(r#"{{"a": 1, "{reserved}": 2}}"#)).unwrap_err(),
-            BadEvent::Reserved((*reserved).to_owned())
+            InvalidEvent::Reserved((*reserved).to_owned())
         );
     }
-    assert_eq!(event(r#"{"a": 1, "\u0061": 2}"#).unwrap_err(), BadEvent::Twice("a".to_owned()));
+    assert_eq!(event(r#"{"a": 1, "\u0061": 2}"#).unwrap_err(), InvalidEvent::Twice("a".to_owned()));
     let empty = r#"{"type":"custom","name":"nudge","a":""}"#.len();
     let of = |bytes: usize| event(&json!({"a": "x".repeat(bytes - empty)}).to_string());
     assert!(of(100).is_ok());
-    assert_eq!(of(101).unwrap_err(), BadEvent::TooLarge { bytes: 101, most: 100 });
+    assert_eq!(of(101).unwrap_err(), InvalidEvent::TooLarge { bytes: 101, most: 100 });
 }

@@ -22,7 +22,7 @@ use crate::config::{self, Config};
 use crate::error::StartError;
 use crate::limits::rate::Rates;
 use crate::outbound::{OutboundError, Receiver};
-use crate::protocol::ephemeral::{BadEvent, CustomEvent, Signal};
+use crate::protocol::ephemeral::{CustomEvent, EphemeralEvent, InvalidEvent};
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
@@ -78,7 +78,7 @@ pub(crate) fn configured(
     store: &Store,
     metrics: &Arc<Metrics>,
 ) -> Result<Vec<Arc<FunctionAction>>, StartError> {
-    let function = |(name, settings): (&String, &config::Function)| {
+    let function = |(name, settings): (&String, &config::FunctionConfig)| {
         let section = format!("functions.{name}");
         match Receiver::new(&section, &settings.receiver, metrics) {
             Ok(receiver) => Ok(Arc::new(FunctionAction {
@@ -95,7 +95,7 @@ pub(crate) fn configured(
     config.functions.iter().map(function).collect()
 }
 
-fn limits(settings: &config::Function, handler: Duration) -> Limits {
+fn limits(settings: &config::FunctionConfig, handler: Duration) -> Limits {
     let time = settings.deadline(handler);
     Limits {
         // Only the answer shows whether it sends a message.
@@ -183,7 +183,7 @@ impl FunctionAction {
         if waited {
             self.recheck(room, caller).await?;
         }
-        self.store.signal(&Signal::Event { room, event }).await.map_err(StoreError::of_write)
+        self.store.signal(&EphemeralEvent::Event { room, event }).await.map_err(StoreError::of_write)
     }
 
     /// Checks that the caller is still a member.
@@ -216,7 +216,7 @@ impl FunctionAction {
     }
 
     fn malformed(&self, malformed: &MalformedAnswer) -> Error {
-        if matches!(malformed, MalformedAnswer::Event(BadEvent::TooLarge { .. })) {
+        if matches!(malformed, MalformedAnswer::Event(InvalidEvent::TooLarge { .. })) {
             self.metrics.limit("event_bytes");
         }
         self.fault(format_args!("{malformed}"))

@@ -7,7 +7,7 @@ use handlers::{Draft, Fields};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::protocol::ephemeral::{BadEvent, CustomEvent};
+use crate::protocol::ephemeral::{CustomEvent, InvalidEvent};
 
 /// The longest error text for one part, in characters.
 const FAULT_CHARS: usize = 200;
@@ -37,7 +37,7 @@ pub(crate) enum MalformedAnswer {
     /// A number is beyond the range of a double.
     Number(&'static str),
     Send(serde_json::Error),
-    Event(BadEvent),
+    Event(InvalidEvent),
     Reply(serde_json::Error),
 }
 

@@ -12,8 +12,8 @@ use base64::engine::general_purpose::STANDARD;
 use super::*;
 use crate::config::algorithm;
 
-fn public(pem: &str) -> Auth {
-    Auth { secret: None, public_key: Some(pem.to_owned()), ..auth() }
+fn public(pem: &str) -> AuthConfig {
+    AuthConfig { secret: None, public_key: Some(pem.to_owned()), ..auth() }
 }
 
 fn pem(tag: &str, der: &[u8]) -> String {
@@ -59,14 +59,14 @@ fn each_kind_of_key_serves_its_algorithms_and_no_others() {
         let make = |name: &str| token(&json!({"alg": name}), &good, private, named(name));
         let bare = public(public_pem);
         for name in *names {
-            let chosen = Auth { algorithms: vec![named(name)], ..bare.clone() };
+            let chosen = AuthConfig { algorithms: vec![named(name)], ..bare.clone() };
             assert!(verify(&chosen, &make(name)).is_ok(), "{name}");
             // If no algorithm is configured, only the first one of the key's kind is accepted.
             assert_eq!(verify(&bare, &make(name)).is_ok(), named(name) == named(names[0]), "{name}");
         }
         let misfit = if names.contains(&"RS256") { Algorithm::ES256 } else { Algorithm::RS256 };
         for misfit in [misfit, Algorithm::HS256] {
-            let mixed = Auth { algorithms: vec![named(names[0]), misfit], ..bare.clone() };
+            let mixed = AuthConfig { algorithms: vec![named(names[0]), misfit], ..bare.clone() };
             assert_eq!(Verifier::new(&mixed).err().unwrap().key(), Some("auth.algorithms"));
         }
         // The public key is used as a shared secret.

@@ -11,8 +11,8 @@ fn typed(typ: &Value, changes: &Value) -> String {
     token(&header, &claims(changes), &EncodingKey::from_secret(SECRET.as_bytes()), Algorithm::HS256)
 }
 
-fn requiring(claim: &str, value: &str) -> Auth {
-    Auth { require: [(claim.to_owned(), value.to_owned())].into(), ..auth() }
+fn requiring(claim: &str, value: &str) -> AuthConfig {
+    AuthConfig { require: [(claim.to_owned(), value.to_owned())].into(), ..auth() }
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn token_that_says_it_is_something_else_is_refused() {
     ] {
         assert_eq!(verify(&auth(), &shared(&claims(&changes))).err().as_deref(), refused, "{changes}");
     }
-    let audience = Auth { audience: Some("app:reset".into()), ..auth() };
+    let audience = AuthConfig { audience: Some("app:reset".into()), ..auth() };
     for good in [json!({"aud": "app:reset"}), json!({"aud": "app:reset", "token_use": "id", "at_hash": "x"})]
     {
         assert!(verify(&audience, &shared(&claims(&good))).is_ok(), "what it is for is configured: {good}");
@@ -96,7 +96,7 @@ fn typ_of_another_kind_of_token_is_refused() {
 
 #[test]
 fn configured_types_are_the_only_ones() {
-    let auth = Auth { types: vec!["application/AT+JWT".into(), "refresh".into()], ..auth() };
+    let auth = AuthConfig { types: vec!["application/AT+JWT".into(), "refresh".into()], ..auth() };
     for good in ["at+jwt", "application/at+jwt", "At+Jwt", "refresh", "Application/refresh"] {
         assert!(verify(&auth, &typed(&json!(good), &json!({}))).is_ok(), "{good}");
     }
@@ -145,7 +145,7 @@ fn required_claim_must_be_or_contain_the_value() {
 
 #[test]
 fn token_that_lives_too_long_is_refused() {
-    let auth = Auth { max_lifetime: Some(Duration::from_hours(1)), ..auth() };
+    let auth = AuthConfig { max_lifetime: Some(Duration::from_hours(1)), ..auth() };
     let t = now();
     for (changes, refused) in [
         (json!({"iat": t, "exp": t + 3600}), None),

@@ -14,7 +14,7 @@ use crate::config::{Config, Secret};
 
 const SECRET: &str = "a secret for tests, and no other use";
 
-fn auth() -> Auth {
+fn auth() -> AuthConfig {
     let mut auth = Config::load(None, []).unwrap().auth;
     auth.secret = Some(Secret::new(SECRET));
     auth
@@ -37,7 +37,7 @@ fn shared(claims: &Value) -> String {
     token(&json!({"alg": "HS256", "typ": "JWT"}), claims, &key, Algorithm::HS256)
 }
 
-fn verify(auth: &Auth, token: &str) -> Result<Caller, String> {
+fn verify(auth: &AuthConfig, token: &str) -> Result<Caller, String> {
     Verifier::new(auth).unwrap().verify(token).map_err(|refused| refused.to_string())
 }
 
@@ -53,7 +53,7 @@ fn claims(changes: &Value) -> Value {
 
 #[test]
 fn a_signed_token_names_its_caller() {
-    let auth = Auth { issuer: Some("app".into()), audience: Some("chat".into()), ..auth() };
+    let auth = AuthConfig { issuer: Some("app".into()), audience: Some("chat".into()), ..auth() };
     for user in ["7", "007", "auth0|x", "0"] {
         let user: UserId = user.parse().unwrap();
         for email in [None, Some("a@example.com")] {
@@ -70,7 +70,7 @@ fn a_signed_token_names_its_caller() {
 fn signing_honours_the_configuration() {
     let user = UserId::Int(7);
     let minute = Duration::from_mins(1);
-    let mut auth = Auth { user_claim: "uid".into(), email_claim: "mail".into(), ..auth() };
+    let mut auth = AuthConfig { user_claim: "uid".into(), email_claim: "mail".into(), ..auth() };
     auth.algorithms = vec![Algorithm::HS512, Algorithm::HS256];
     let token = sign(&auth, &user, Some("a@b"), minute).unwrap();
     assert_eq!(jsonwebtoken::decode_header(&token).unwrap().alg, Algorithm::HS512);
@@ -79,14 +79,14 @@ fn signing_honours_the_configuration() {
     for ttl in [Duration::ZERO, Duration::from_millis(999), Duration::from_secs(MAX_EXP), Duration::MAX] {
         assert!(sign(&auth, &user, None, ttl).is_err(), "{ttl:?}");
     }
-    assert!(sign(&Auth { secret: None, ..auth }, &user, None, minute).is_err());
+    assert!(sign(&AuthConfig { secret: None, ..auth }, &user, None, minute).is_err());
 }
 
 #[test]
 fn claims_are_checked() {
     let plain = auth();
-    let issuer = Auth { issuer: Some("app".into()), ..auth() };
-    let audience = Auth { audience: Some("chat".into()), ..auth() };
+    let issuer = AuthConfig { issuer: Some("app".into()), ..auth() };
+    let audience = AuthConfig { audience: Some("chat".into()), ..auth() };
     let (t, max) = (now(), MAX_EXP);
     let cases = [
         (&plain, json!({}), None),
@@ -160,7 +160,7 @@ fn null_is_a_claim_that_the_token_lacks() {
         assert_eq!(verify(&auth(), &token(claim)).map(|caller| caller.user), Ok(UserId::Int(1)), "{claim}");
     }
     assert_eq!(verify(&auth(), &token("exp")).unwrap_err(), "the token has no exp");
-    let issuer = Auth { issuer: Some("app".into()), ..auth() };
+    let issuer = AuthConfig { issuer: Some("app".into()), ..auth() };
     assert_eq!(verify(&issuer, &token("iss")).unwrap_err(), "the token has no iss");
 }
 
@@ -186,7 +186,7 @@ fn claim_or_header_that_stands_twice_is_refused() {
 
 #[test]
 fn doubted_address_is_neither_kept_nor_shown() {
-    let mail = Auth { email_claim: "mail".into(), ..auth() };
+    let mail = AuthConfig { email_claim: "mail".into(), ..auth() };
     for (claim, verified, doubted) in [
         ("email_verified", json!(false), true),
         ("email_verified", json!("false"), true),

@@ -12,7 +12,7 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::Asked;
+use super::ServerArgs;
 use super::output::visible;
 use crate::Failure;
 
@@ -34,25 +34,25 @@ const MAX_REFUSAL_BYTES: usize = 64 << 10;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// A server and a service key.
-pub(super) struct Api {
+pub(super) struct ApiClient {
     http: Client,
     url: Url,
     key: Secret,
 }
 
-impl Api {
+impl ApiClient {
     /// Creates a client from the arguments and the configuration.
     ///
     /// # Errors
     /// There is no key, or the URL is not that of a server.
-    pub(super) fn new(config: &Config, asked: &Asked) -> Result<Self, Failure> {
+    pub(super) fn new(config: &Config, server: &ServerArgs) -> Result<Self, Failure> {
         let scheme = if config.tls.files.is_some() { "https" } else { "http" };
         let own = || Url::parse(&format!("{scheme}://{}/", reachable(config.listen)));
-        let url = asked.url.clone().map_or_else(own, Ok)?;
+        let url = server.url.clone().map_or_else(own, Ok)?;
         if url.cannot_be_a_base() || !matches!(url.scheme(), "http" | "https") {
             return Err(format!("{url} is no server's address: http://HOST:PORT or https://HOST").into());
         }
-        let key = asked.key.clone().map(Secret::new).or_else(|| config.api.keys.first().cloned());
+        let key = server.key.clone().map(Secret::new).or_else(|| config.api.keys.first().cloned());
         let key = key.ok_or("a service key is needed: --key, or PARLOR__API__KEYS")?;
         let http = Client::builder();
         // Requests to this machine, and the key in them, must not go through a proxy.
@@ -124,7 +124,7 @@ impl Api {
             (Some(detail), Some(code)) => format!("{} ({status}, {})", visible(detail), visible(code)),
             _ => format!("{} answers {status}: is this Parlor?", self.url),
         };
-        Err(Refused { status, reason }.into())
+        Err(ApiRefusal { status, reason }.into())
     }
 
     /// Reads a body of at most `most` bytes.
@@ -154,12 +154,12 @@ impl Api {
 
 /// A request that the server refused, and the reason.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(super) struct ApiRefusal {
     status: StatusCode,
     reason: String,
 }
 
-impl Refused {
+impl ApiRefusal {
     /// Returns whether the same request would be refused again.
     pub(super) fn is_final(&self) -> bool {
         let passing = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
@@ -167,13 +167,13 @@ impl Refused {
     }
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for ApiRefusal {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         to.write_str(&self.reason)
     }
 }
 
-impl Error for Refused {}
+impl Error for ApiRefusal {}
 
 /// Returns the last cause of an error. The causes before it only say that something failed.
 pub(super) fn cause(error: &reqwest::Error) -> String {

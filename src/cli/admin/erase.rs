@@ -7,7 +7,7 @@ use clap::Args;
 use handlers::UserId;
 use parlor::config::Config;
 
-use super::{Api, Asked, output};
+use super::{ApiClient, ServerArgs, output};
 use crate::Failure;
 
 /// The pause before the server is asked again whether the erasure is complete.
@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(300);
 const PATIENCE: Duration = Duration::from_mins(10);
 
 #[derive(Args)]
-pub(crate) struct Erase {
+pub(crate) struct EraseArgs {
     /// The user's id.
     #[arg(long)]
     user: UserId,
@@ -25,11 +25,11 @@ pub(crate) struct Erase {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
-    asked: Asked,
+    server: ServerArgs,
 }
 
-pub(super) async fn run(config: &Config, erase: &Erase) -> Result<(), Failure> {
-    let api = Api::new(config, &erase.asked)?;
+pub(super) async fn run(config: &Config, erase: &EraseArgs) -> Result<(), Failure> {
+    let api = ApiClient::new(config, &erase.server)?;
     let user = erase.user.to_string();
     if !erase.yes && !is_meant(&user)? {
         return Err("nothing was erased".into());
@@ -46,7 +46,7 @@ pub(super) async fn run(config: &Config, erase: &Erase) -> Result<(), Failure> {
         tokio::time::sleep(PAUSE).await;
         answer = api.get(&["users", &user], &[]).await?;
     }
-    if erase.asked.json {
+    if erase.server.json {
         return Ok(output::print_json(&answer)?);
     }
     Ok(())

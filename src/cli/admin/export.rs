@@ -8,35 +8,35 @@ use parlor::config::Config;
 use reqwest::Method;
 use serde_json::Value;
 
-use super::lines::{AnswerLines, Next};
-use super::{Api, Asked, output};
+use super::lines::{AnswerLines, NextLine};
+use super::{ApiClient, ServerArgs, output};
 use crate::Failure;
 
 #[derive(Args)]
-pub(crate) struct Export {
+pub(crate) struct ExportArgs {
     /// The user's id.
     #[arg(long)]
     user: UserId,
     #[command(flatten)]
-    asked: Asked,
+    server: ServerArgs,
 }
 
-pub(super) async fn run(config: &Config, export: &Export) -> Result<(), Failure> {
-    let api = Api::new(config, &export.asked)?;
+pub(super) async fn run(config: &Config, export: &ExportArgs) -> Result<(), Failure> {
+    let api = ApiClient::new(config, &export.server)?;
     let request = api.request(Method::GET, &["users", &export.user.to_string(), "export"], &[])?;
     let mut lines = AnswerLines::of(api.answer(request).await?);
     let (mut out, mut last_line) = (io::stdout().lock(), Vec::new());
     loop {
         match lines.next().await? {
-            Next::Line(line) => {
+            NextLine::Line(line) => {
                 out.write_all(output::json_line(&String::from_utf8_lossy(&line)).as_bytes())?;
                 last_line = line;
             }
-            Next::End(rest) => {
+            NextLine::End(rest) => {
                 out.write_all(&rest)?;
                 break;
             }
-            Next::Broken(cause) => return Err(format!("the export broke off: {cause}").into()),
+            NextLine::Broken(cause) => return Err(format!("the export broke off: {cause}").into()),
         }
     }
     out.flush()?;

@@ -5,11 +5,11 @@ use handlers::RoomId;
 use parlor::config::Config;
 use serde_json::Value;
 
-use super::{Api, Asked, output};
+use super::{ApiClient, ServerArgs, output};
 use crate::Failure;
 
 #[derive(Args)]
-pub(crate) struct History {
+pub(crate) struct HistoryArgs {
     /// The room's id.
     #[arg(long)]
     room: RoomId,
@@ -23,16 +23,16 @@ pub(crate) struct History {
     #[arg(long, default_value_t = 50, value_name = "MESSAGES")]
     limit: u32,
     #[command(flatten)]
-    asked: Asked,
+    server: ServerArgs,
 }
 
-pub(super) async fn run(config: &Config, history: &History) -> Result<(), Failure> {
-    let api = Api::new(config, &history.asked)?;
+pub(super) async fn run(config: &Config, history: &HistoryArgs) -> Result<(), Failure> {
+    let api = ApiClient::new(config, &history.server)?;
     let mut query = vec![("limit", history.limit.to_string())];
     query.extend(history.before.map(|before| ("before", before.to_string())));
     query.extend(history.after.map(|after| ("after", after.to_string())));
     let answer = api.get(&["rooms", &history.room.to_string(), "messages"], &query).await?;
-    if history.asked.json {
+    if history.server.json {
         return Ok(output::print_json(&answer)?);
     }
     let messages = answer["messages"].as_array().map(Vec::as_slice).unwrap_or_default();

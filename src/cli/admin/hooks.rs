@@ -8,11 +8,11 @@ use handlers::UserId;
 use parlor::config::Config;
 use serde_json::{Value, json};
 
-use super::{Api, Asked, output};
+use super::{ApiClient, ServerArgs, output};
 use crate::Failure;
 
 #[derive(Args)]
-pub(crate) struct Hooks {
+pub(crate) struct HooksArgs {
     /// Only events of this hook: after_send, connected, disconnected or offline.
     #[arg(long)]
     hook: Option<String>,
@@ -32,11 +32,11 @@ pub(crate) struct Hooks {
     #[arg(long, value_name = "ID")]
     drop: Option<ObjectId>,
     #[command(flatten)]
-    asked: Asked,
+    server: ServerArgs,
 }
 
-pub(super) async fn run(config: &Config, hooks: &Hooks) -> Result<(), Failure> {
-    let api = Api::new(config, &hooks.asked)?;
+pub(super) async fn run(config: &Config, hooks: &HooksArgs) -> Result<(), Failure> {
+    let api = ApiClient::new(config, &hooks.server)?;
     if let Some(event) = &hooks.retry {
         let path = ["hooks", "set-aside", &event.to_hex(), "retry"];
         api.post(&path, &ObjectId::new().to_hex(), &json!({})).await?;
@@ -51,7 +51,7 @@ pub(super) async fn run(config: &Config, hooks: &Hooks) -> Result<(), Failure> {
     query.extend(hooks.user.as_ref().map(|user| ("user_id", user.to_string())));
     query.extend(hooks.after.map(|after| ("after", after.to_hex())));
     let answer = api.get(&["hooks", "set-aside"], &query).await?;
-    if hooks.asked.json {
+    if hooks.server.json {
         return Ok(output::print_json(&answer)?);
     }
     let events = answer["events"].as_array().map(Vec::as_slice).unwrap_or_default();

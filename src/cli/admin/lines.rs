@@ -22,7 +22,7 @@ pub(super) struct AnswerLines {
 }
 
 /// The next part of an answer.
-pub(super) enum Next {
+pub(super) enum NextLine {
     /// A line, with its line break.
     Line(Vec<u8>),
     /// The end of the answer, with the text after its last line.
@@ -40,18 +40,18 @@ impl AnswerLines {
     ///
     /// # Errors
     /// The line is too long.
-    pub(super) async fn next(&mut self) -> Result<Next, Failure> {
+    pub(super) async fn next(&mut self) -> Result<NextLine, Failure> {
         let line = timeout(LINE, self.read()).await;
-        line.unwrap_or_else(|_| Ok(Next::Broken(format!("a line took over {} s", LINE.as_secs()))))
+        line.unwrap_or_else(|_| Ok(NextLine::Broken(format!("a line took over {} s", LINE.as_secs()))))
     }
 
-    async fn read(&mut self) -> Result<Next, Failure> {
+    async fn read(&mut self) -> Result<NextLine, Failure> {
         loop {
             let end = self.waiting[self.looked..].iter().position(|byte| *byte == b'\n');
             if let Some(end) = end {
                 let rest = self.waiting.split_off(self.looked + end + 1);
                 self.looked = 0;
-                return Ok(Next::Line(std::mem::replace(&mut self.waiting, rest)));
+                return Ok(NextLine::Line(std::mem::replace(&mut self.waiting, rest)));
             }
             self.looked = self.waiting.len();
             if self.looked > MAX_LINE_BYTES {
@@ -61,8 +61,8 @@ impl AnswerLines {
             }
             match self.answer.chunk().await {
                 Ok(Some(chunk)) => self.waiting.extend_from_slice(&chunk),
-                Ok(None) => return Ok(Next::End(std::mem::take(&mut self.waiting))),
-                Err(error) => return Ok(Next::Broken(cause(&error))),
+                Ok(None) => return Ok(NextLine::End(std::mem::take(&mut self.waiting))),
+                Err(error) => return Ok(NextLine::Broken(cause(&error))),
             }
         }
     }

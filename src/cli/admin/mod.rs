@@ -22,35 +22,35 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use parlor::config::Config;
 
-use self::client::Api;
+use self::client::ApiClient;
 pub(crate) use self::client::reachable;
 use crate::Failure;
 
 /// A command for a running server.
 #[derive(Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum AdminCommand {
     /// List a user's rooms, the latest activity first.
-    Rooms(rooms::Rooms),
+    Rooms(rooms::RoomsArgs),
     /// Show a room's messages by pages.
-    History(history::History),
+    History(history::HistoryArgs),
     /// Show the events of a room live, until Ctrl-C. No message becomes read by it.
-    Tail(tail::Tail),
+    Tail(tail::TailArgs),
     /// Send a message to a room, as one of its members or as a service.
-    Send(send::Send),
+    Send(send::SendArgs),
     /// Show a user: rooms, whether online, when last seen; or close the user's sockets.
-    Users(users::Users),
+    Users(users::UsersArgs),
     /// Erase a user: the text of every message, the address, memberships and receipts. This can't be undone.
-    Erase(erase::Erase),
+    Erase(erase::EraseArgs),
     /// Print all stored data of a user, as JSON lines.
-    Export(export::Export),
+    Export(export::ExportArgs),
     /// List the events that webhooks failed to process and that are set aside; send one again, or drop it.
-    Hooks(hooks::Hooks),
+    Hooks(hooks::HooksArgs),
 }
 
 /// Which server is asked, and how what it answers is shown.
 #[derive(Args)]
 #[command(next_help_heading = "Server")]
-struct Asked {
+struct ServerArgs {
     /// The server's URL. By default the configured address on this machine.
     #[arg(long, value_name = "URL")]
     url: Option<reqwest::Url>,
@@ -63,16 +63,16 @@ struct Asked {
 }
 
 /// Runs a command.
-pub(crate) async fn run(config: Config, command: Command) -> Result<ExitCode, Failure> {
+pub(crate) async fn run(config: Config, command: AdminCommand) -> Result<ExitCode, Failure> {
     match command {
-        Command::Rooms(rooms) => rooms::run(&config, &rooms).await?,
-        Command::History(history) => history::run(&config, &history).await?,
-        Command::Tail(tail) => tail::run(&config, &tail).await?,
-        Command::Send(send) => send::run(&config, send).await?,
-        Command::Users(users) => users::run(&config, &users).await?,
-        Command::Erase(erase) => erase::run(&config, &erase).await?,
-        Command::Export(export) => export::run(&config, &export).await?,
-        Command::Hooks(hooks) => hooks::run(&config, &hooks).await?,
+        AdminCommand::Rooms(rooms) => rooms::run(&config, &rooms).await?,
+        AdminCommand::History(history) => history::run(&config, &history).await?,
+        AdminCommand::Tail(tail) => tail::run(&config, &tail).await?,
+        AdminCommand::Send(send) => send::run(&config, send).await?,
+        AdminCommand::Users(users) => users::run(&config, &users).await?,
+        AdminCommand::Erase(erase) => erase::run(&config, &erase).await?,
+        AdminCommand::Export(export) => export::run(&config, &export).await?,
+        AdminCommand::Hooks(hooks) => hooks::run(&config, &hooks).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

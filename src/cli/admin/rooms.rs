@@ -7,11 +7,11 @@ use handlers::UserId;
 use parlor::config::Config;
 use serde_json::Value;
 
-use super::{Api, Asked, output};
+use super::{ApiClient, ServerArgs, output};
 use crate::Failure;
 
 #[derive(Args)]
-pub(crate) struct Rooms {
+pub(crate) struct RoomsArgs {
     /// The user whose rooms they are.
     #[arg(long)]
     user: UserId,
@@ -22,16 +22,16 @@ pub(crate) struct Rooms {
     #[arg(long, value_name = "ROOMS")]
     limit: Option<u32>,
     #[command(flatten)]
-    asked: Asked,
+    server: ServerArgs,
 }
 
-pub(super) async fn run(config: &Config, rooms: &Rooms) -> Result<(), Failure> {
-    let api = Api::new(config, &rooms.asked)?;
+pub(super) async fn run(config: &Config, rooms: &RoomsArgs) -> Result<(), Failure> {
+    let api = ApiClient::new(config, &rooms.server)?;
     let mut query = vec![("user_id", rooms.user.to_string())];
     query.extend(rooms.before.clone().map(|before| ("before", before)));
     query.extend(rooms.limit.map(|limit| ("limit", limit.to_string())));
     let answer = api.get(&["rooms"], &query).await?;
-    if rooms.asked.json {
+    if rooms.server.json {
         return Ok(output::print_json(&answer)?);
     }
     let rooms = answer["rooms"].as_array().map(Vec::as_slice).unwrap_or_default();

@@ -8,14 +8,14 @@ use handlers::{RoomId, UserId};
 use parlor::config::Config;
 use serde_json::json;
 
-use super::{Api, Asked, output};
+use super::{ApiClient, ServerArgs, output};
 use crate::Failure;
 
 /// The longest text that is read from stdin, in bytes: more than any server accepts.
 const MAX_STDIN_BYTES: u64 = 1 << 20;
 
 #[derive(Args)]
-pub(crate) struct Send {
+pub(crate) struct SendArgs {
     /// The room's id.
     #[arg(long)]
     room: RoomId,
@@ -28,20 +28,20 @@ pub(crate) struct Send {
     /// The text. By default all of stdin, without its last newline.
     text: Option<String>,
     #[command(flatten)]
-    asked: Asked,
+    server: ServerArgs,
 }
 
-pub(super) async fn run(config: &Config, send: Send) -> Result<(), Failure> {
-    let api = Api::new(config, &send.asked)?;
+pub(super) async fn run(config: &Config, send: SendArgs) -> Result<(), Failure> {
+    let api = ApiClient::new(config, &send.server)?;
     let text = match send.text {
         Some(text) => text,
         None => read_stdin()?,
     };
-    let by = if send.service { "service" } else { "user" };
-    let body = json!({ "sender_id": send.user, "text": text, "as": by });
+    let sender_kind = if send.service { "service" } else { "user" };
+    let body = json!({ "sender_id": send.user, "text": text, "as": sender_kind });
     let path = ["rooms", &send.room.to_string(), "messages"];
     let answer = api.post(&path, &ObjectId::new().to_hex(), &body).await?;
-    if send.asked.json {
+    if send.server.json {
         return Ok(output::print_json(&answer)?);
     }
     writeln!(io::stdout(), "{}", output::cell(&answer["message_id"]))?;

@@ -9,9 +9,9 @@ use parlor::config::Config;
 use reqwest::{Method, Response};
 use serde_json::Value;
 
-use super::client::Refused;
-use super::lines::{AnswerLines, Next};
-use super::{Api, Asked, output};
+use super::client::ApiRefusal;
+use super::lines::{AnswerLines, NextLine};
+use super::{ApiClient, ServerArgs, output};
 use crate::Failure;
 
 /// The pause before a broken stream is opened again, for example during a deploy or a short network failure.
@@ -24,7 +24,7 @@ const TRIES: u32 = 60;
 const PAGE: usize = 200;
 
 #[derive(Args)]
-pub(crate) struct Tail {
+pub(crate) struct TailArgs {
     /// The room's id.
     #[arg(long)]
     room: RoomId,
@@ -32,23 +32,23 @@ pub(crate) struct Tail {
     #[arg(long, default_value_t = 10, value_name = "MESSAGES")]
     last: usize,
     #[command(flatten)]
-    asked: Asked,
+    server: ServerArgs,
 }
 
 /// The way in which a stream ended.
-enum End {
+enum StreamEnd {
     /// Nobody reads stdout any more.
     Unread,
     /// The stream broke off.
     Broken,
 }
 
-pub(super) async fn run(config: &Config, tail: &Tail) -> Result<(), Failure> {
-    let api = Api::new(config, &tail.asked)?;
-    let mut shown = Shown { tail, newest: None };
+pub(super) async fn run(config: &Config, tail: &TailArgs) -> Result<(), Failure> {
+    let api = ApiClient::new(config, &tail.server)?;
+    let mut shown = ShownMessages { tail, newest: None };
     let mut stream = open(&api, tail).await?;
     loop {
-        if let End::Unread = shown.follow(&api, stream).await? {
+        if let StreamEnd::Unread = shown.follow(&api, stream).await? {
             return Ok(());
         }
         writeln!(io::stderr(), "parlor: the stream broke off; trying again")?;
@@ -56,18 +56,18 @@ pub(super) async fn run(config: &Config, tail: &Tail) -> Result<(), Failure> {
     }
 }
 
-async fn open(api: &Api, tail: &Tail) -> Result<Response, Failure> {
+async fn open(api: &ApiClient, tail: &TailArgs) -> Result<Response, Failure> {
     let path = ["rooms", &tail.room.to_string(), "events"];
     api.answer(api.request(Method::GET, &path, &[])?).await
 }
 
-async fn reopen(api: &Api, tail: &Tail) -> Result<Response, Failure> {
+async fn reopen(api: &ApiClient, tail: &TailArgs) -> Result<Response, Failure> {
     for _ in 1..TRIES {
         tokio::time::sleep(PAUSE).await;
         match open(api, tail).await {
             Ok(stream) => return Ok(stream),
             // The room or the key is gone, so another attempt can't succeed.
-            Err(error) if error.downcast_ref::<Refused>().is_some_and(Refused::is_final) => {
+            Err(error) if error.downcast_ref::<ApiRefusal>().is_some_and(ApiRefusal::is_final) => {
                 return Err(error);
             }
             Err(_) => {}
@@ -77,16 +77,16 @@ async fn reopen(api: &Api, tail: &Tail) -> Result<Response, Failure> {
 }
 
 /// The messages that were printed.
-struct Shown<'a> {
-    tail: &'a Tail,
+struct ShownMessages<'a> {
+    tail: &'a TailArgs,
     /// The newest message that was printed. None before the first history.
     newest: Option<i64>,
 }
 
-impl Shown<'_> {
-    async fn follow(&mut self, api: &Api, stream: Response) -> Result<End, Failure> {
+impl ShownMessages<'_> {
+    async fn follow(&mut self, api: &ApiClient, stream: Response) -> Result<StreamEnd, Failure> {
         let mut lines = AnswerLines::of(stream);
-        while let Next::Line(line) = lines.next().await? {
+        while let NextLine::Line(line) = lines.next().await? {
             // A blank line only says that the server is alive.
             if line.trim_ascii().is_empty() {
                 continue;
@@ -95,15 +95,15 @@ impl Shown<'_> {
             let missed = self.missed(api, &event).await?;
             let shown = missed.iter().try_for_each(|message| self.show_message(message));
             match shown.and_then(|()| self.show(&event)) {
-                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(End::Unread),
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(StreamEnd::Unread),
                 shown => shown?,
             }
         }
-        Ok(End::Broken)
+        Ok(StreamEnd::Broken)
     }
 
     /// Returns the messages between the last printed one and the beginning of a history, oldest first.
-    async fn missed(&self, api: &Api, event: &Value) -> Result<Vec<Value>, Failure> {
+    async fn missed(&self, api: &ApiClient, event: &Value) -> Result<Vec<Value>, Failure> {
         let mut missed = Vec::new();
         let oldest = event["messages"].as_array().and_then(|all| all.last()).and_then(id);
         let (Some(mut newest), Some(oldest)) = (self.newest, oldest) else { return Ok(missed) };
@@ -127,7 +127,7 @@ impl Shown<'_> {
         if event["type"] == "chat_message" {
             self.newest = self.newest.max(id(&event["message"]));
         }
-        if self.tail.asked.json { output::print_json(event) } else { print(event) }
+        if self.tail.server.json { output::print_json(event) } else { print(event) }
     }
 
     fn show_message(&mut self, message: &Value) -> io::Result<()> {

@@ -8,11 +8,11 @@ use handlers::UserId;
 use parlor::config::Config;
 use serde_json::{Value, json};
 
-use super::{Api, Asked, output};
+use super::{ApiClient, ServerArgs, output};
 use crate::Failure;
 
 #[derive(Args)]
-pub(crate) struct Users {
+pub(crate) struct UsersArgs {
     /// The user's id.
     #[arg(long)]
     user: UserId,
@@ -20,11 +20,11 @@ pub(crate) struct Users {
     #[arg(long)]
     disconnect: bool,
     #[command(flatten)]
-    asked: Asked,
+    server: ServerArgs,
 }
 
-pub(super) async fn run(config: &Config, users: &Users) -> Result<(), Failure> {
-    let api = Api::new(config, &users.asked)?;
+pub(super) async fn run(config: &Config, users: &UsersArgs) -> Result<(), Failure> {
+    let api = ApiClient::new(config, &users.server)?;
     let user = users.user.to_string();
     if users.disconnect {
         let path = ["users", &user, "disconnect"];
@@ -32,7 +32,7 @@ pub(super) async fn run(config: &Config, users: &Users) -> Result<(), Failure> {
         return Ok(());
     }
     let answer = api.get(&["users", &user], &[]).await?;
-    if users.asked.json {
+    if users.server.json {
         return Ok(output::print_json(&answer)?);
     }
     let online = if answer["online"] == true { "online" } else { "offline" };

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{
-    EC_P256, EC_P384, ED, Key, Kind, MIN_SECRET_BYTES, NamedKey, RSA, SHARED, algorithm, bits, strong,
+    EC_P256, EC_P384, ED, KeyKind, MIN_SECRET_BYTES, NamedKey, RSA, SHARED, TokenKey, algorithm, bits, strong,
 };
 use crate::config::error::shown;
 use crate::config::file::without_bom;
@@ -34,7 +34,7 @@ pub(crate) struct KeySet {
 }
 
 #[derive(Deserialize)]
-struct Set {
+struct RawKeySet {
     keys: Vec<Value>,
 }
 
@@ -62,7 +62,7 @@ impl From<&str> for PassedOver {
 /// The text is no key set, or has no key that can check a token. No error shows more of a key than its name.
 pub(crate) fn read(text: &[u8], accepted: &[Algorithm], shared: bool) -> Result<KeySet, String> {
     // The parser's own message may show part of the text.
-    let set: Set = serde_json::from_slice(without_bom(text))
+    let set: RawKeySet = serde_json::from_slice(without_bom(text))
         .map_err(|_| "is no JSON object with a list of `keys`".to_owned())?;
     let (mut faults, mut others) = (Vec::new(), Vec::new());
     let mut read = KeySet { keys: Vec::new(), faults: Vec::new(), others: Vec::new(), has_secret: false };
@@ -126,11 +126,11 @@ fn key(
         return Err(PassedOver::ForSomethingElse(fault));
     }
     let is_secret = kind.algorithms == SHARED.algorithms;
-    Ok((NamedKey { name, key: Key { decoding, algorithms } }, is_secret))
+    Ok((NamedKey { name, key: TokenKey { decoding, algorithms } }, is_secret))
 }
 
 /// Returns the algorithms that the key may be used with: its own one, if it names one, within the accepted ones.
-fn algorithms(kind: &Kind, own: Option<Algorithm>, accepted: &[Algorithm]) -> Vec<Algorithm> {
+fn algorithms(kind: &KeyKind, own: Option<Algorithm>, accepted: &[Algorithm]) -> Vec<Algorithm> {
     let fitting =
         kind.algorithms.iter().filter(|algorithm| own.is_none_or(|own| own == **algorithm)).copied();
     match accepted {
@@ -140,7 +140,7 @@ fn algorithms(kind: &Kind, own: Option<Algorithm>, accepted: &[Algorithm]) -> Ve
 }
 
 /// Returns the key material, if it is strong enough.
-fn material(fields: &Map<String, Value>, shared: bool) -> Result<(DecodingKey, Kind), PassedOver> {
+fn material(fields: &Map<String, Value>, shared: bool) -> Result<(DecodingKey, KeyKind), PassedOver> {
     let kty = text(fields, "kty")?.ok_or("has no `kty`")?;
     let crv = text(fields, "crv")?;
     Ok(match (kty, crv) {

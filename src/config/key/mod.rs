@@ -12,10 +12,10 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use reqwest::Url;
 
 use super::error::shown;
-use super::file::{Holds, TrustedFile, plain_pem};
+use super::file::{FileKind, TrustedFile, plain_pem};
 use super::layers::Values;
 use super::ranges::MIN_SECRET_BYTES;
-use super::{Auth, ConfigError};
+use super::{AuthConfig, ConfigError};
 use crate::config::url;
 
 /// The accepted lengths of an RSA key, in bits. Shorter ones are too weak (RFC 7518, 3.3), and the library does not
@@ -32,7 +32,7 @@ const P384: &[u8] =
 const ED25519: &[u8] = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
 
 /// A key that checks tokens.
-pub(crate) struct Key {
+pub(crate) struct TokenKey {
     /// The key itself.
     pub(crate) decoding: DecodingKey,
     /// The accepted algorithms: one or more, all of the key's kind.
@@ -40,27 +40,27 @@ pub(crate) struct Key {
 }
 
 /// The configured source of keys.
-pub(crate) enum Keys {
+pub(crate) enum KeySource {
     /// Nothing is configured.
     None,
     /// One key, whatever a token says about its key.
-    One(Key),
+    One(TokenKey),
     /// Several keys, by the names that tokens use for them.
     Set(jwk::KeySet),
     /// Several keys that must be fetched.
-    Remote(Location),
+    Remote(KeySetLocation),
 }
 
 /// A key of a set.
 pub(crate) struct NamedKey {
     /// Its `kid`.
     pub(crate) name: Option<String>,
-    pub(crate) key: Key,
+    pub(crate) key: TokenKey,
 }
 
 /// The location of a key set.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Location {
+pub(crate) enum KeySetLocation {
     /// The URL of the set.
     Set(Url),
     /// The issuer whose discovery document names the set.
@@ -68,16 +68,16 @@ pub(crate) enum Location {
 }
 
 /// A kind of key.
-struct Kind {
+struct KeyKind {
     /// Its name in errors.
     name: &'static str,
     /// The algorithms of this kind. The first one is accepted if none is configured.
     algorithms: &'static [Algorithm],
 }
 
-const SHARED: Kind =
-    Kind { name: "a shared secret", algorithms: &[Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] };
-const RSA: Kind = Kind {
+const SHARED: KeyKind =
+    KeyKind { name: "a shared secret", algorithms: &[Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] };
+const RSA: KeyKind = KeyKind {
     name: "an RSA key",
     algorithms: &[
         Algorithm::RS256,
@@ -88,9 +88,9 @@ const RSA: Kind = Kind {
         Algorithm::PS512,
     ],
 };
-const EC_P256: Kind = Kind { name: "a P-256 key", algorithms: &[Algorithm::ES256] };
-const EC_P384: Kind = Kind { name: "a P-384 key", algorithms: &[Algorithm::ES384] };
-const ED: Kind = Kind { name: "an Ed25519 key", algorithms: &[Algorithm::EdDSA] };
+const EC_P256: KeyKind = KeyKind { name: "a P-256 key", algorithms: &[Algorithm::ES256] };
+const EC_P384: KeyKind = KeyKind { name: "a P-384 key", algorithms: &[Algorithm::ES384] };
+const ED: KeyKind = KeyKind { name: "an Ed25519 key", algorithms: &[Algorithm::EdDSA] };
 
 /// Returns the algorithm of a name (RFC 7518, 3.1; RFC 9864, 2.2). `Ed25519` is the new name of `EdDSA` with the one
 /// supported Edwards curve, so it lets no key serve anything new.
@@ -98,7 +98,7 @@ pub(crate) fn algorithm(name: &str) -> Option<Algorithm> {
     if name == "Ed25519" { Some(Algorithm::EdDSA) } else { name.parse().ok() }
 }
 
-impl Auth {
+impl AuthConfig {
     /// Returns whether a key is configured. Otherwise a secret is created.
     pub(crate) fn has_key(&self) -> bool {
         self.given().next().is_some()
@@ -119,7 +119,7 @@ impl Auth {
     ///
     /// # Errors
     /// Two sources are configured, or an invalid one. Says what is wrong with a key, or with all keys of a file.
-    pub(crate) fn keys(&self) -> Result<Keys, ConfigError> {
+    pub(crate) fn keys(&self) -> Result<KeySource, ConfigError> {
         let mut given = self.given();
         if let (Some(one), Some(other)) = (given.next(), given.next()) {
             return Err(ConfigError::new(other, format!("given beside {one}: give one of them")));
@@ -129,23 +129,23 @@ impl Auth {
         };
         if let Some(issuer) = &self.discovery {
             location("auth.discovery", issuer)?;
-            return Ok(Keys::Remote(Location::Discovery(issuer.clone())));
+            return Ok(KeySource::Remote(KeySetLocation::Discovery(issuer.clone())));
         }
         if let Some(given) = &self.jwks {
             if given.contains("://") {
-                return Ok(Keys::Remote(Location::Set(location("auth.jwks", given)?)));
+                return Ok(KeySource::Remote(KeySetLocation::Set(location("auth.jwks", given)?)));
             }
             let set = self.read_set(Path::new(given));
-            return set.map(Keys::Set).map_err(|fault| ConfigError::new("auth.jwks", fault));
+            return set.map(KeySource::Set).map_err(|fault| ConfigError::new("auth.jwks", fault));
         }
-        Ok(self.key()?.map_or(Keys::None, Keys::One))
+        Ok(self.key()?.map_or(KeySource::None, KeySource::One))
     }
 
     fn read_set(&self, path: &Path) -> Result<jwk::KeySet, String> {
-        let file = TrustedFile::read(path, Holds::Public)?;
+        let file = TrustedFile::read(path, FileKind::Public)?;
         let set = jwk::read(file.bytes(), &self.algorithms, true)?;
         if set.has_secret {
-            file.check(Holds::Secret)?;
+            file.check(FileKind::Secret)?;
         }
         Ok(set)
     }
@@ -154,7 +154,7 @@ impl Auth {
     ///
     /// # Errors
     /// The key is invalid or too weak, or the algorithms don't fit it.
-    pub(crate) fn key(&self) -> Result<Option<Key>, ConfigError> {
+    pub(crate) fn key(&self) -> Result<Option<TokenKey>, ConfigError> {
         let (decoding, kind) = match (&self.secret, &self.public_key) {
             (Some(secret), _) => {
                 let secret = secret.expose().as_bytes();
@@ -173,10 +173,10 @@ impl Auth {
             (None, None) => (None, SHARED),
         };
         let algorithms = self.fitting(&kind)?;
-        Ok(decoding.map(|decoding| Key { decoding, algorithms }))
+        Ok(decoding.map(|decoding| TokenKey { decoding, algorithms }))
     }
 
-    fn fitting(&self, kind: &Kind) -> Result<Vec<Algorithm>, ConfigError> {
+    fn fitting(&self, kind: &KeyKind) -> Result<Vec<Algorithm>, ConfigError> {
         if self.algorithms.is_empty() {
             return Ok(kind.algorithms.iter().take(1).copied().collect());
         }
@@ -204,13 +204,13 @@ impl Auth {
 
 /// Reads a public key and its kind, from PEM or a PEM file. No error shows the given text: it may be a secret in the
 /// wrong place.
-fn public(given: &str) -> Result<(DecodingKey, Kind), String> {
+fn public(given: &str) -> Result<(DecodingKey, KeyKind), String> {
     const BEGIN: &str = "-----BEGIN ";
     let file;
     let pem = if given.contains(BEGIN) {
         plain_pem(given)
     } else {
-        let read = TrustedFile::read(Path::new(given), Holds::Public).and_then(TrustedFile::into_text);
+        let read = TrustedFile::read(Path::new(given), FileKind::Public).and_then(TrustedFile::into_text);
         file = read.map_err(|fault| format!("is neither PEM nor the path of a file: {fault}"))?;
         plain_pem(&file)
     };
@@ -239,7 +239,7 @@ fn public(given: &str) -> Result<(DecodingKey, Kind), String> {
     rsa(&pem)
 }
 
-fn rsa(pem: &str) -> Result<(DecodingKey, Kind), String> {
+fn rsa(pem: &str) -> Result<(DecodingKey, KeyKind), String> {
     let unknown = |_| "holds no RSA, P-256, P-384 or Ed25519 public key".to_owned();
     let key = DecodingKey::from_rsa_pem(pem.as_bytes()).map_err(unknown)?;
     let der = key.try_get_as_bytes().map_err(unknown)?;

@@ -14,8 +14,8 @@ use handlers::{ACTIONS, Action, Limits};
 use toml::de::{DeTable, DeValue};
 
 use super::ConfigError;
-use super::error::{Source, shown};
-use super::file::{Holds, TrustedFile};
+use super::error::{ValueSource, shown};
+use super::file::{FileKind, TrustedFile};
 
 /// Every key with its default.
 const DEFAULTS: &str = include_str!("../../../config/default.toml");
@@ -26,7 +26,7 @@ const DOT: &str = "__";
 
 /// The types of values in `default.toml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Value {
+enum ConfigValue {
     Text(String),
     Number(i64),
     List(Vec<String>),
@@ -36,10 +36,10 @@ enum Value {
 #[derive(Clone)]
 #[expect(clippy::struct_field_names, reason = "they are what it is named for, beside what belongs to them")]
 pub(super) struct Values {
-    values: BTreeMap<String, Value>,
+    values: BTreeMap<String, ConfigValue>,
     /// The keys of sections with a free name, with `<name>` in place of the name.
-    templates: BTreeMap<String, Value>,
-    sources: BTreeMap<String, Source>,
+    templates: BTreeMap<String, ConfigValue>,
+    sources: BTreeMap<String, ValueSource>,
 }
 
 impl fmt::Debug for Values {
@@ -56,47 +56,49 @@ impl Values {
     ) -> Result<Self, ConfigError> {
         let mut values = Self::defaults()?;
         if let Some(path) = file {
-            values.lay_file(path, &read(path)?)?;
+            values.apply_file(path, &read(path)?)?;
         }
         for (name, text) in env {
             if name.starts_with(PREFIX) {
-                values.lay_variable(name, &text)?;
+                values.apply_variable(name, &text)?;
             }
         }
         Ok(values)
     }
 
     fn defaults() -> Result<Self, ConfigError> {
-        let fault = |fault: &str| ConfigError::of_source(fault, Source::Default);
+        let fault = |fault: &str| ConfigError::of_source(fault, ValueSource::Default);
         let table = DeTable::parse(DEFAULTS).map_err(|error| fault(error.message()))?;
         let mut values = BTreeMap::new();
         // A bare heading belongs to a section with free keys.
         for leaf in leaves(table.get_ref()).into_iter().filter(|leaf| !leaf.value.is_table()) {
-            let value = Value::of(leaf.value).ok_or_else(|| fault("a key of a type that isn't known"))?;
+            let value =
+                ConfigValue::of(leaf.value).ok_or_else(|| fault("a key of a type that isn't known"))?;
             values.insert(leaf.key, value);
         }
         let templates = named_sections::take_templates(&mut values);
         values.extend(ACTIONS.iter().flat_map(of_action));
-        let sources = values.keys().map(|key| (key.clone(), Source::Default)).collect();
+        let sources = values.keys().map(|key| (key.clone(), ValueSource::Default)).collect();
         Ok(Self { values, templates, sources })
     }
 
-    fn lay_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
-        let source = |offset: Option<usize>| Source::File(path.to_owned(), offset.map(|at| line(text, at)));
+    fn apply_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
+        let source =
+            |offset: Option<usize>| ValueSource::File(path.to_owned(), offset.map(|at| line(text, at)));
         // Only the parser's message is shown, never the line: it may contain a secret.
         let table = DeTable::parse(text).map_err(|error| {
             let at = error.span().map(|span| span.start);
             ConfigError::of_source(format!("not TOML: {}", error.message()), source(at))
         })?;
         for leaf in leaves(table.get_ref()) {
-            self.lay_leaf(&leaf, source(Some(leaf.offset)))?;
+            self.apply_leaf(&leaf, source(Some(leaf.offset)))?;
         }
         Ok(())
     }
 
-    fn lay_leaf(&mut self, leaf: &Leaf<'_>, source: Source) -> Result<(), ConfigError> {
+    fn apply_leaf(&mut self, leaf: &Leaf<'_>, source: ValueSource) -> Result<(), ConfigError> {
         let key = leaf.key.as_str();
-        if self.lay_required(leaf, &source)? {
+        if self.apply_required(leaf, &source)? {
             return Ok(());
         }
         self.open_section(key).map_err(|error| error.at(source.clone()))?;
@@ -112,7 +114,7 @@ impl Values {
             };
         };
         let value =
-            Value::of(leaf.value).filter(|value| value.kind() == default.kind()).ok_or_else(|| {
+            ConfigValue::of(leaf.value).filter(|value| value.kind() == default.kind()).ok_or_else(|| {
                 let (kind, given) = (default.kind(), leaf.value.type_str());
                 // The TOML type is right, but the number is out of range, or the list contains other types.
                 let fault = format!("takes {kind}, which this {given} is not");
@@ -122,31 +124,33 @@ impl Values {
         Ok(())
     }
 
-    fn lay_variable(&mut self, name: String, text: &str) -> Result<(), ConfigError> {
+    fn apply_variable(&mut self, name: String, text: &str) -> Result<(), ConfigError> {
         // A shell that reads a value from a file keeps its byte order mark.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        if self.lay_required_variable(&name, text)? {
+        if self.apply_required_variable(&name, text)? {
             return Ok(());
         }
-        self.open_section_of_variable(&name).map_err(|error| error.at(Source::Env(name.clone())))?;
+        self.open_section_of_variable(&name).map_err(|error| error.at(ValueSource::Env(name.clone())))?;
         let Some(key) = self.values.keys().find(|key| variable(key) == name).cloned() else {
             let named = name.strip_prefix(PREFIX).unwrap_or_default().replace(DOT, ".").to_lowercase();
-            return Err(ConfigError::new(named, "no such key").at(Source::Env(name)));
+            return Err(ConfigError::new(named, "no such key").at(ValueSource::Env(name)));
         };
         let value = match self.values.get(&key) {
-            Some(Value::Number(_)) => Value::Number(text.trim().parse().map_err(|_| {
+            Some(ConfigValue::Number(_)) => ConfigValue::Number(text.trim().parse().map_err(|_| {
                 ConfigError::new(&key, format!("takes a whole number, which {} is not", shown(text)))
-                    .at(Source::Env(name.clone()))
+                    .at(ValueSource::Env(name.clone()))
             })?),
-            Some(Value::List(_)) if text.trim().is_empty() => Value::List(Vec::new()),
-            Some(Value::List(_)) => Value::List(text.split(',').map(|item| item.trim().to_owned()).collect()),
-            Some(Value::Text(_)) | None => Value::Text(text.to_owned()),
+            Some(ConfigValue::List(_)) if text.trim().is_empty() => ConfigValue::List(Vec::new()),
+            Some(ConfigValue::List(_)) => {
+                ConfigValue::List(text.split(',').map(|item| item.trim().to_owned()).collect())
+            }
+            Some(ConfigValue::Text(_)) | None => ConfigValue::Text(text.to_owned()),
         };
-        self.set(key, value, Source::Env(name));
+        self.set(key, value, ValueSource::Env(name));
         Ok(())
     }
 
-    fn set(&mut self, key: String, value: Value, source: Source) {
+    fn set(&mut self, key: String, value: ConfigValue, source: ValueSource) {
         self.values.insert(key.clone(), value);
         self.sources.insert(key, source);
     }
@@ -168,13 +172,13 @@ impl Values {
     }
 
     /// Returns the keys whose values differ.
-    pub(super) fn differing(&self, other: &Self) -> BTreeSet<String> {
+    pub(super) fn changed_keys(&self, other: &Self) -> BTreeSet<String> {
         let keys = self.values.keys().chain(other.values.keys());
         keys.filter(|key| self.values.get(*key) != other.values.get(*key)).cloned().collect()
     }
 
     /// Copies one key from another set of values.
-    pub(super) fn take(&mut self, key: &str, other: &Self) {
+    pub(super) fn copy_key(&mut self, key: &str, other: &Self) {
         if let (Some(value), Some(source)) = (other.values.get(key), other.sources.get(key)) {
             self.set(key.to_owned(), value.clone(), source.clone());
         } else {
@@ -186,7 +190,7 @@ impl Values {
     /// Takes a string.
     pub(super) fn text(&mut self, key: &str) -> Result<String, ConfigError> {
         match self.values.remove(key) {
-            Some(Value::Text(text)) => Ok(text),
+            Some(ConfigValue::Text(text)) => Ok(text),
             _ => Err(ConfigError::new(key, "not a string of default.toml")),
         }
     }
@@ -210,7 +214,7 @@ impl Values {
     /// Takes a list of strings.
     pub(super) fn list(&mut self, key: &str) -> Result<Vec<String>, ConfigError> {
         match self.values.remove(key) {
-            Some(Value::List(list)) => Ok(list),
+            Some(ConfigValue::List(list)) => Ok(list),
             _ => Err(ConfigError::new(key, "not a list of default.toml")),
         }
     }
@@ -221,7 +225,7 @@ impl Values {
         key: &str,
         bounds: RangeInclusive<u32>,
     ) -> Result<T, ConfigError> {
-        let Some(Value::Number(number)) = self.values.remove(key) else {
+        let Some(ConfigValue::Number(number)) = self.values.remove(key) else {
             return Err(ConfigError::new(key, "not a number of default.toml"));
         };
         let within = u32::try_from(number).ok().filter(|number| bounds.contains(number));
@@ -267,7 +271,7 @@ impl Values {
     }
 }
 
-impl Value {
+impl ConfigValue {
     fn of(value: &DeValue<'_>) -> Option<Self> {
         match value {
             DeValue::String(text) => Some(Self::Text(text.clone().into_owned())),
@@ -293,7 +297,7 @@ impl Value {
 
 /// Returns the keys of an action with the limits declared beside its function. Zero stands for a limit that is not
 /// declared.
-fn of_action(action: &Action) -> [(String, Value); 5] {
+fn of_action(action: &Action) -> [(String, ConfigValue); 5] {
     let Limits { per_minute, burst, max_bytes, timeout_ms, max_in_flight, .. } = action.limits;
     let or_zero = |number: Option<u32>| number.map_or(0, i64::from);
     let bytes = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
@@ -304,7 +308,7 @@ fn of_action(action: &Action) -> [(String, Value); 5] {
         ("timeout_ms", or_zero(timeout_ms)),
         ("max_in_flight", bytes(max_in_flight)),
     ]
-    .map(|(key, number)| (format!("actions.{}.{key}", action.name), Value::Number(number)))
+    .map(|(key, number)| (format!("actions.{}.{key}", action.name), ConfigValue::Number(number)))
 }
 
 /// A key of TOML: anything except a table with content.
@@ -339,8 +343,8 @@ pub(super) fn variable(key: &str) -> String {
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
-    let read = TrustedFile::read(path, Holds::Settings).and_then(TrustedFile::into_text);
-    read.map_err(|fault| ConfigError::of_source(fault, Source::File(path.to_owned(), None)))
+    let read = TrustedFile::read(path, FileKind::Settings).and_then(TrustedFile::into_text);
+    read.map_err(|fault| ConfigError::of_source(fault, ValueSource::File(path.to_owned(), None)))
 }
 
 /// Returns the line at an offset, counted from 1.

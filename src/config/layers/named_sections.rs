@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{DOT, PREFIX, Value, Values, variable};
+use super::{ConfigValue, DOT, PREFIX, Values, variable};
 use crate::config::ConfigError;
-use crate::config::error::Source;
+use crate::config::error::ValueSource;
 
 /// Stands for the name in `default.toml`.
 const NAME: &str = "<name>";
@@ -14,7 +14,7 @@ const NAME: &str = "<name>";
 const MAX_NAME_BYTES: usize = 64;
 
 /// Removes the keys of sections with free names from the defaults, and returns them.
-pub(super) fn take_templates(values: &mut BTreeMap<String, Value>) -> BTreeMap<String, Value> {
+pub(super) fn take_templates(values: &mut BTreeMap<String, ConfigValue>) -> BTreeMap<String, ConfigValue> {
     values.extract_if(.., |key, _| key.split('.').nth(1) == Some(NAME)).collect()
 }
 
@@ -45,7 +45,7 @@ impl Values {
             return Err(ConfigError::new(format!("{above}.{name}"), fault));
         }
         for (key, value) in section {
-            self.sources.insert(key.clone(), Source::Default);
+            self.sources.insert(key.clone(), ValueSource::Default);
             self.values.insert(key, value);
         }
         Ok(())

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use toml::de::DeValue;
 
-use super::{Leaf, PREFIX, Value, Values};
+use super::{ConfigValue, Leaf, PREFIX, Values};
 use crate::config::ConfigError;
-use crate::config::error::Source;
+use crate::config::error::ValueSource;
 
 /// The prefix of the section's keys, in a file and in the environment.
 const SECTION: &str = "auth.require.";
@@ -19,7 +19,11 @@ const CHECKED: &[&str] = &["exp", "nbf", "iat", "iss", "aud"];
 
 impl Values {
     /// Applies a key of a file, if it is in the section. Returns whether it is.
-    pub(super) fn lay_required(&mut self, leaf: &Leaf<'_>, source: &Source) -> Result<bool, ConfigError> {
+    pub(super) fn apply_required(
+        &mut self,
+        leaf: &Leaf<'_>,
+        source: &ValueSource,
+    ) -> Result<bool, ConfigError> {
         let key = leaf.key.as_str();
         if key == SECTION.trim_end_matches('.') {
             // A bare heading has no effect.
@@ -43,15 +47,15 @@ impl Values {
     }
 
     /// Applies a variable, if it sets a key of the section. Returns whether it does. The claim's name is in lower case.
-    pub(super) fn lay_required_variable(&mut self, name: &str, text: &str) -> Result<bool, ConfigError> {
+    pub(super) fn apply_required_variable(&mut self, name: &str, text: &str) -> Result<bool, ConfigError> {
         let claim = name.strip_prefix(PREFIX).and_then(|key| key.strip_prefix(VARIABLES));
         let Some(claim) = claim.filter(|claim| !claim.is_empty()) else { return Ok(false) };
         let key = format!("{SECTION}{}", claim.to_lowercase());
-        self.require(key, text.to_owned(), Source::Env(name.to_owned()))?;
+        self.require(key, text.to_owned(), ValueSource::Env(name.to_owned()))?;
         Ok(true)
     }
 
-    fn require(&mut self, key: String, text: String, source: Source) -> Result<(), ConfigError> {
+    fn require(&mut self, key: String, text: String, source: ValueSource) -> Result<(), ConfigError> {
         let fault = if CHECKED.contains(&claim(&key).as_str()) {
             Some(
                 "has a check of its own in every token; see auth.issuer, auth.audience and auth.max_lifetime_seconds",
@@ -64,16 +68,16 @@ impl Values {
         if let Some(fault) = fault {
             return Err(ConfigError::new(key, fault).at(source));
         }
-        self.set(key, Value::Text(text), source);
+        self.set(key, ConfigValue::Text(text), source);
         Ok(())
     }
 
     /// Takes the claims with their required values.
     pub(in crate::config) fn required_claims(&mut self) -> BTreeMap<String, String> {
         let taken = self.values.extract_if(.., |key, _| key.starts_with(SECTION));
-        let text = |(key, value): (String, Value)| match value {
-            Value::Text(text) => Some((claim(&key), text)),
-            Value::Number(_) | Value::List(_) => None,
+        let text = |(key, value): (String, ConfigValue)| match value {
+            ConfigValue::Text(text) => Some((claim(&key), text)),
+            ConfigValue::Number(_) | ConfigValue::List(_) => None,
         };
         taken.filter_map(text).collect()
     }

@@ -21,11 +21,11 @@ fn a_function_is_made_by_naming_it_in_a_file_or_a_variable() {
     ];
     let functions = load(Some(&toml), &variables).unwrap().functions;
     assert_eq!(functions.keys().collect::<Vec<_>>(), ["roll_2_dice", "translate"]);
-    let Function { receiver, per_minute, burst, max_bytes } = &functions["translate"];
+    let FunctionConfig { receiver, per_minute, burst, max_bytes } = &functions["translate"];
     assert_eq!((receiver.url.expose(), receiver.secret.is_none()), (URL, true));
     assert_eq!(receiver.timeout, Duration::from_millis(80));
     assert_eq!((*per_minute, *burst, *max_bytes), (None, Some(3), None));
-    let Receiver { url, secret: given, timeout, max_in_flight, max_response_bytes, .. } =
+    let ReceiverConfig { url, secret: given, timeout, max_in_flight, max_response_bytes, .. } =
         &functions["roll_2_dice"].receiver;
     assert_eq!(url.expose(), "https://dice.example/?key=1");
     assert_eq!(given.as_ref().map(Secret::expose), Some(&*secret));

@@ -5,7 +5,7 @@ use crate::config::OnFailure;
 
 #[test]
 fn they_are_off_by_themselves() {
-    let Hooks { before_send, after_send, connected, disconnected, offline, settings } =
+    let HooksConfig { before_send, after_send, connected, disconnected, offline, settings } =
         env(&[]).unwrap().hooks;
     let all = [before_send, after_send, connected, disconnected, offline];
     assert!(all.iter().all(Option::is_none), "{all:?}");

@@ -47,14 +47,14 @@ Most servers need only these:
 
 /// A section of `default.toml`.
 #[derive(Default)]
-struct Section {
+struct SectionDoc {
     /// Its name, with `<name>` for a name that is free. Empty: the keys before all sections.
     name: String,
     intro: String,
-    keys: Vec<Key>,
+    keys: Vec<KeyDoc>,
 }
 
-struct Key {
+struct KeyDoc {
     /// The whole key, such as `limits.text_chars`.
     name: String,
     /// The default, as it is written in TOML.
@@ -65,8 +65,8 @@ struct Key {
 
 /// Reads the sections and keys with the comments above them. A section that is commented out stands for every
 /// section of its kind.
-fn sections(text: &str) -> Vec<Section> {
-    let mut sections = vec![Section::default()];
+fn sections(text: &str) -> Vec<SectionDoc> {
+    let mut sections = vec![SectionDoc::default()];
     let mut comment = String::new();
     for line in text.lines() {
         if let Some(words) = line.strip_prefix('#') {
@@ -76,12 +76,12 @@ fn sections(text: &str) -> Vec<Section> {
             sections.extend(commented_out(&std::mem::take(&mut comment)));
         } else if let Some(name) = line.strip_prefix('[') {
             let name = name.trim_end_matches(']').replace('"', "");
-            sections.push(Section { name, intro: std::mem::take(&mut comment), ..Section::default() });
+            sections.push(SectionDoc { name, intro: std::mem::take(&mut comment), ..SectionDoc::default() });
         } else if let (Some((key, default)), Some(section)) = (line.split_once(" = "), sections.last_mut()) {
             let dot = if section.name.is_empty() { "" } else { "." };
             let name = format!("{}{dot}{key}", section.name);
             let comment = std::mem::take(&mut comment);
-            section.keys.push(Key { name, default: default.to_owned(), comment });
+            section.keys.push(KeyDoc { name, default: default.to_owned(), comment });
         } else {
             panic!("neither a comment, a section nor a key: {line}");
         }
@@ -90,7 +90,7 @@ fn sections(text: &str) -> Vec<Section> {
 }
 
 /// The section that a block of comments holds, if it holds one: `[actions.edit]`.
-fn commented_out(block: &str) -> Option<Section> {
+fn commented_out(block: &str) -> Option<SectionDoc> {
     let (intro, section) = block.split_once("\n[")?;
     let mut section = sections(&format!("[{section}")).pop()?;
     let (above, example) = section.name.split_once('.')?;
@@ -112,7 +112,7 @@ fn refusal(key: &str, value: &str) -> Option<String> {
 }
 
 /// Returns what a key accepts, in the words of the code that refuses other values.
-fn accepted(key: &Key) -> Option<String> {
+fn accepted(key: &KeyDoc) -> Option<String> {
     let default = format!("value = {}", key.default).parse::<toml::Table>().unwrap();
     match default.get("value").unwrap() {
         Value::Integer(_) => {
@@ -154,7 +154,7 @@ fn prose(comment: &str) -> String {
     escaped.collect::<Vec<_>>().join("`")
 }
 
-fn shown_default(key: &Key) -> String {
+fn shown_default(key: &KeyDoc) -> String {
     match key.default.as_str() {
         "\"\"" | "[]" => "empty".to_owned(),
         default => format!("`{default}`"),
@@ -180,7 +180,7 @@ fn page() -> String {
         }
         let (told, same): (Vec<_>, Vec<_>) = section.keys.iter().partition(|key| !key.comment.is_empty());
         for key in told {
-            let Key { name, comment, .. } = key;
+            let KeyDoc { name, comment, .. } = key;
             let values = accepted(key).map_or_else(String::new, |values| format!(" · {values}"));
             let _ = write!(
                 page,
@@ -199,7 +199,7 @@ fn page() -> String {
 }
 
 /// Lists keys of a hook that mean the same as a function's.
-fn as_of_functions(section: &str, keys: &[&Key]) -> String {
+fn as_of_functions(section: &str, keys: &[&KeyDoc]) -> String {
     let mut table = format!("\nFurther keys of `[{section}]`, as of [a function](#functionsname):\n\n");
     table.push_str("| key | default | accepts | change |\n| --- | --- | --- | --- |\n");
     let functions = sections(SOURCE).into_iter().find(|section| section.name == "functions.<name>").unwrap();

@@ -17,7 +17,7 @@ use salvo_oapi::swagger_ui::{self, SwaggerFile};
 use salvo_oapi::{Info, OpenApi, SecurityRequirement, SecurityScheme};
 use tokio_tungstenite::tungstenite::Bytes;
 
-use super::Services;
+use super::ApiServices;
 use super::tidy::tidy;
 use crate::http::asset::Asset;
 
@@ -31,14 +31,14 @@ const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 
 /// Returns the routes of the page, if it is enabled.
-pub(crate) fn routes(services: &Arc<Services>) -> Router {
+pub(crate) fn routes(services: &Arc<ApiServices>) -> Router {
     if !services.config.load().api.docs {
         return Router::new();
     }
     Router::with_path("docs")
-        .get(Index(file(HTML, include_str!("docs/index.html"))))
+        .get(DocsPage(file(HTML, include_str!("docs/index.html"))))
         .push(Router::with_path("try.js").get(file(JAVASCRIPT, include_str!("docs/try.js"))))
-        .push(Router::with_path("socket").get(Socket(file(HTML, include_str!("docs/socket.html")))))
+        .push(Router::with_path("socket").get(SocketDocsPage(file(HTML, include_str!("docs/socket.html")))))
         .push(Router::with_path("socket.js").get(file(JAVASCRIPT, include_str!("docs/socket.js"))))
         .push(Router::with_path("socket.css").get(file(CSS, include_str!("docs/socket.css"))))
         .push(swagger(CSS, "swagger-ui.css"))
@@ -67,10 +67,10 @@ pub(crate) fn description() -> String {
 }
 
 /// `/docs/`. The page loads its other files relative to this path, so the path without a slash is redirected.
-struct Index(Asset);
+struct DocsPage(Asset);
 
 #[async_trait]
-impl Handler for Index {
+impl Handler for DocsPage {
     async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
         if req.uri().path().ends_with('/') {
             return self.0.handle(req, depot, res, ctrl).await;
@@ -82,10 +82,10 @@ impl Handler for Index {
 
 /// `/docs/socket`. With a slash at its end the page would load its other files from below itself, so that is
 /// redirected.
-struct Socket(Asset);
+struct SocketDocsPage(Asset);
 
 #[async_trait]
-impl Handler for Socket {
+impl Handler for SocketDocsPage {
     async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
         if !req.uri().path().ends_with('/') {
             return self.0.handle(req, depot, res, ctrl).await;

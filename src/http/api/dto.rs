@@ -16,21 +16,21 @@ use crate::store::{self, Showing, Snapshot};
 /// A room.
 #[derive(Serialize, ToSchema)]
 #[salvo(schema(name = Room))]
-pub(super) struct Room {
+pub(super) struct RoomDto {
     #[serde(rename = "room_id")]
     #[salvo(schema(schema_with = schema::id))]
     id: RoomId,
-    kind: Kind,
+    kind: RoomKindDto,
     name: Option<String>,
     #[salvo(schema(schema_with = schema::time))]
     created_at: Time,
-    members: Vec<Member>,
+    members: Vec<MemberDto>,
 }
 
-impl Room {
-    pub(super) fn of(room: StoredRoom, members: Vec<StoredMember>) -> Self {
+impl RoomDto {
+    pub(super) fn new(room: StoredRoom, members: Vec<StoredMember>) -> Self {
         let StoredRoom { id, kind, name, created_at } = room;
-        let members = members.into_iter().map(Member::from).collect();
+        let members = members.into_iter().map(MemberDto::from).collect();
         Self { id, kind: kind.into(), name, created_at, members }
     }
 }
@@ -38,19 +38,19 @@ impl Room {
 /// A room as one of its members sees it.
 #[derive(Serialize, ToSchema)]
 #[salvo(schema(name = ListedRoom))]
-pub(super) struct Listed {
+pub(super) struct ListedRoomDto {
     #[salvo(schema(schema_with = schema::id))]
     room_id: RoomId,
-    kind: Kind,
+    kind: RoomKindDto,
     name: Option<String>,
     #[salvo(schema(schema_with = schema::time))]
     created_at: Time,
     /// The last message, deleted or not, or the user's joining where that was later.
     #[salvo(schema(schema_with = schema::time))]
     active_at: Time,
-    members: Vec<Member>,
+    members: Vec<MemberDto>,
     /// The last one that is not deleted.
-    last_message: Option<Message>,
+    last_message: Option<MessageDto>,
     /// Messages of others after the user's `read`, without deleted ones.
     unread: i64,
     /// The user's own receipt markers.
@@ -58,8 +58,8 @@ pub(super) struct Listed {
     read: i64,
 }
 
-impl Listed {
-    pub(super) fn of(listed: store::Listed) -> Self {
+impl ListedRoomDto {
+    pub(super) fn new(listed: store::Listed) -> Self {
         let store::Listed { room, members, last, unread, marks, active_at, .. } = listed;
         let StoredRoom { id, kind, name, created_at } = room;
         let last_message = last.map(|message| Showing::to(&members).show(&message).into());
@@ -69,7 +69,7 @@ impl Listed {
             name,
             created_at,
             active_at,
-            members: members.into_iter().map(Member::from).collect(),
+            members: members.into_iter().map(MemberDto::from).collect(),
             last_message,
             unread,
             delivered: marks.delivered,
@@ -82,14 +82,14 @@ impl Listed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[salvo(schema(name = Kind))]
-pub(super) enum Kind {
+pub(super) enum RoomKindDto {
     /// The one room of two users.
     Direct,
     /// Any users, who may be added and removed.
     Group,
 }
 
-impl From<StoredRoomKind> for Kind {
+impl From<StoredRoomKind> for RoomKindDto {
     fn from(kind: StoredRoomKind) -> Self {
         match kind {
             StoredRoomKind::Direct => Self::Direct,
@@ -98,11 +98,11 @@ impl From<StoredRoomKind> for Kind {
     }
 }
 
-impl From<Kind> for StoredRoomKind {
-    fn from(kind: Kind) -> Self {
+impl From<RoomKindDto> for StoredRoomKind {
+    fn from(kind: RoomKindDto) -> Self {
         match kind {
-            Kind::Direct => Self::Direct,
-            Kind::Group => Self::Group,
+            RoomKindDto::Direct => Self::Direct,
+            RoomKindDto::Group => Self::Group,
         }
     }
 }
@@ -110,19 +110,19 @@ impl From<Kind> for StoredRoomKind {
 /// A user in a room.
 #[derive(Serialize, ToSchema)]
 #[salvo(schema(name = Member))]
-pub(super) struct Member {
+pub(super) struct MemberDto {
     #[salvo(schema(schema_with = schema::user_id))]
     user_id: UserId,
     /// Shown as `sender_email`.
     email: Option<String>,
-    role: Role,
+    role: RoleDto,
     /// Everything up to this number was written to one of the member's sockets.
     delivered: i64,
     /// Everything up to this number was read.
     read: i64,
 }
 
-impl From<StoredMember> for Member {
+impl From<StoredMember> for MemberDto {
     fn from(member: StoredMember) -> Self {
         let StoredMember { user, email, role, marks, .. } = member;
         Self { user_id: user, email, role: role.into(), delivered: marks.delivered, read: marks.read }
@@ -133,7 +133,7 @@ impl From<StoredMember> for Member {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[salvo(schema(name = Role))]
-pub(super) enum Role {
+pub(super) enum RoleDto {
     /// Nothing more.
     #[default]
     Member,
@@ -141,7 +141,7 @@ pub(super) enum Role {
     Admin,
 }
 
-impl From<handlers::Role> for Role {
+impl From<handlers::Role> for RoleDto {
     fn from(role: handlers::Role) -> Self {
         match role {
             handlers::Role::Member => Self::Member,
@@ -150,11 +150,11 @@ impl From<handlers::Role> for Role {
     }
 }
 
-impl From<Role> for handlers::Role {
-    fn from(role: Role) -> Self {
+impl From<RoleDto> for handlers::Role {
+    fn from(role: RoleDto) -> Self {
         match role {
-            Role::Member => Self::Member,
-            Role::Admin => Self::Admin,
+            RoleDto::Member => Self::Member,
+            RoleDto::Admin => Self::Admin,
         }
     }
 }
@@ -162,7 +162,7 @@ impl From<Role> for handlers::Role {
 /// A message that is not deleted.
 #[derive(Serialize, ToSchema)]
 #[salvo(schema(name = Message))]
-pub(super) struct Message {
+pub(super) struct MessageDto {
     /// Its number in the room: 1, 2, 3, ...
     #[serde(rename = "message_id")]
     #[salvo(schema(schema_with = schema::id))]
@@ -182,7 +182,7 @@ pub(super) struct Message {
     updated_at: Time,
 }
 
-impl Message {
+impl MessageDto {
     /// Returns a message that has just been written.
     pub(super) fn new(id: MessageId, text: &Text, sender: UserId, email: Option<String>, at: Time) -> Self {
         let text = text.as_str().to_owned();
@@ -213,7 +213,7 @@ impl Message {
     }
 }
 
-impl From<HistoryMessage<'_>> for Message {
+impl From<HistoryMessage<'_>> for MessageDto {
     fn from(message: HistoryMessage<'_>) -> Self {
         Self {
             id: message.message_id,

@@ -9,12 +9,12 @@ use salvo::prelude::*;
 use salvo_oapi::endpoint;
 use serde_json::json;
 
-use super::ndjson::{Left, LineWriter, Lines};
+use super::ndjson::{LineWriter, NdjsonResponse, StreamClosed};
 use super::path_params::RoomParam;
-use super::problem::{Code, Problem};
+use super::problem::{Problem, ProblemCode};
 use super::service_keys::Access;
-use super::{Shared, dto};
-use crate::limits::permits::Place;
+use super::{SharedServices, dto};
+use crate::limits::permits::Permit;
 use crate::realtime::history_watermark::HistoryWatermark;
 use crate::realtime::hub::subscription::HubSubscription;
 use crate::realtime::outbox::{Outbox, OutboxBounds};
@@ -34,11 +34,15 @@ const TAKEN_AT_ONCE: usize = 64;
 /// nothing happened for 15 s. It ends when the server goes away, when the room is deleted, when its service key is removed,
 /// and where its reader is too slow; it counts as one of the server's sockets.
 #[endpoint(operation_id = "room_events", tags("messages"))]
-pub(super) async fn room_events(services: Shared, id: RoomParam, access: Access) -> Result<Lines, Problem> {
+pub(super) async fn room_events(
+    services: SharedServices,
+    id: RoomParam,
+    access: Access,
+) -> Result<NdjsonResponse, Problem> {
     let most = services.config.load().limits.sockets;
-    let Some(place) = services.permits.take(most).filter(|_| !services.lifecycle.is_draining()) else {
+    let Some(place) = services.permits.acquire(most).filter(|_| !services.lifecycle.is_draining()) else {
         services.metrics.limit("sockets");
-        return Err(Problem::new(Code::Busy, "the limit of open sockets is reached; try again later"));
+        return Err(Problem::new(ProblemCode::Busy, "the limit of open sockets is reached; try again later"));
     };
     let outbox = Arc::new(Outbox::new(OutboxBounds::of(&services.config.load().limits), None));
     let registered = services.outboxes.register(&outbox, None);
@@ -48,15 +52,15 @@ pub(super) async fn room_events(services: Shared, id: RoomParam, access: Access)
         return Err(Problem::no_room());
     }
     let snapshot = services.room_reader.read(id.0, joined, &outbox).await;
-    let snapshot = snapshot.map_err(|close| Problem::new(Code::Unavailable, close.reason()))?;
-    let (mut lines, answer) = Lines::new(&services, access);
-    let mut follower = Follower {
+    let snapshot = snapshot.map_err(|close| Problem::new(ProblemCode::Unavailable, close.reason()))?;
+    let (mut lines, answer) = NdjsonResponse::new(&services, access);
+    let mut follower = EventStream {
         outbox,
         shown: snapshot.complete.then(|| HistoryWatermark::of(&snapshot)),
         _held: (place, registered, subscription),
     };
     services.lifecycle.spawn(async move {
-        let history = json!({ "type": "history", "messages": dto::Message::all(&snapshot) });
+        let history = json!({ "type": "history", "messages": dto::MessageDto::all(&snapshot) });
         if lines.line(&history).await.is_ok() {
             // A client that disconnected and a stream that was closed leave the room in the same way.
             let _ = follower.follow(&mut lines).await;
@@ -66,16 +70,16 @@ pub(super) async fn room_events(services: Shared, id: RoomParam, access: Access)
 }
 
 /// A client that follows a room, and what is held for it.
-struct Follower {
+struct EventStream {
     outbox: Arc<Outbox>,
     /// What the history contained.
     shown: Option<HistoryWatermark>,
-    _held: (Place, SessionGuard, HubSubscription),
+    _held: (Permit, SessionGuard, HubSubscription),
 }
 
-impl Follower {
+impl EventStream {
     /// Writes events until the stream ends.
-    async fn follow(&mut self, lines: &mut LineWriter) -> Result<(), Left> {
+    async fn follow(&mut self, lines: &mut LineWriter) -> Result<(), StreamClosed> {
         let mut taken = VecDeque::new();
         loop {
             self.outbox.take(TAKEN_AT_ONCE, &mut taken);

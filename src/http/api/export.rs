@@ -7,13 +7,13 @@ use salvo::prelude::*;
 use salvo_oapi::endpoint;
 use serde::Serialize;
 
-use super::Services;
-use super::ndjson::{Left, LineWriter, Lines};
+use super::ApiServices;
+use super::ndjson::{LineWriter, NdjsonResponse, StreamClosed};
 use super::path_params::UserParam;
-use super::problem::{Code, Details, Problem};
+use super::problem::{Problem, ProblemCode, ProblemDetails};
 use super::service_keys::Access;
-use super::{Shared, dto};
-use crate::limits::permits::Place;
+use super::{SharedServices, dto};
+use crate::limits::permits::Permit;
 use crate::store::set_aside_events::SetAside;
 use crate::store::{Authored, Membership, Presence, StoreError};
 
@@ -23,27 +23,31 @@ use crate::store::{Authored, Membership, Presence, StoreError};
 /// at last the `end`, without which it is not whole. Messages that were deleted have no text. An export of a user who is
 /// erased meanwhile breaks off.
 #[endpoint(operation_id = "export_user", tags("users"), responses((
-    status_code = 409, body = Details, content_type = "application/problem+json",
+    status_code = 409, body = ProblemDetails, content_type = "application/problem+json",
     description = "`conflict`: the user is being erased; try again when that has ended"
 )))]
-pub(super) async fn export_user(services: Shared, user: UserParam, access: Access) -> Result<Lines, Problem> {
+pub(super) async fn export_user(
+    services: SharedServices,
+    user: UserParam,
+    access: Access,
+) -> Result<NdjsonResponse, Problem> {
     // The rest of a user who is being erased would look like a complete export.
     if services.store.is_being_erased(&user.0).await? {
         return Err(Problem::erasing(&user.0));
     }
     let most = services.config.load().api.exports;
-    let Some(place) = services.exports.take(most) else {
+    let Some(place) = services.exports.acquire(most) else {
         services.metrics.limit("exports");
-        return Err(Problem::new(Code::Busy, "the limit of exports is reached; try again later"));
+        return Err(Problem::new(ProblemCode::Busy, "the limit of exports is reached; try again later"));
     };
-    let (lines, answer) = Lines::new(&services, access);
+    let (lines, answer) = NdjsonResponse::new(&services, access);
     // A separate task: the driver's futures must not be dropped half way, and a client may disconnect at any time.
     services.lifecycle.spawn(export(services.0.clone(), user.0, lines, place));
     Ok(answer)
 }
 
 /// The reason why an export ends early.
-enum Cut {
+enum ExportEnd {
     Left,
     GoingAway,
     /// The user's erasure began meanwhile, so the export is not complete.
@@ -51,23 +55,23 @@ enum Cut {
     Fault(StoreError),
 }
 
-impl From<Left> for Cut {
-    fn from(_: Left) -> Self {
+impl From<StreamClosed> for ExportEnd {
+    fn from(_: StreamClosed) -> Self {
         Self::Left
     }
 }
 
-impl From<StoreError> for Cut {
+impl From<StoreError> for ExportEnd {
     fn from(error: StoreError) -> Self {
         Self::Fault(error)
     }
 }
 
-async fn export(services: Arc<Services>, user: UserId, mut lines: LineWriter, _place: Place) {
+async fn export(services: Arc<ApiServices>, user: UserId, mut lines: LineWriter, _place: Permit) {
     match write(&services, &user, &mut lines).await {
-        Ok(()) | Err(Cut::Left) => return,
-        Err(Cut::GoingAway | Cut::Erased) => {}
-        Err(Cut::Fault(error)) => {
+        Ok(()) | Err(ExportEnd::Left) => return,
+        Err(ExportEnd::GoingAway | ExportEnd::Erased) => {}
+        Err(ExportEnd::Fault(error)) => {
             services.metrics.fault("export");
             tracing::error!(%error, "an export failed; its response ends early");
         }
@@ -78,7 +82,7 @@ async fn export(services: Arc<Services>, user: UserId, mut lines: LineWriter, _p
 /// A line, by its `type`.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Line<'a> {
+enum ExportLine<'a> {
     User {
         user_id: &'a UserId,
         exported_at: Time,
@@ -88,7 +92,7 @@ enum Line<'a> {
     Membership {
         room_id: RoomId,
         email: Option<String>,
-        role: dto::Role,
+        role: dto::RoleDto,
         delivered: i64,
         read: i64,
         joined_at: Option<Time>,
@@ -104,7 +108,7 @@ enum Line<'a> {
         deleted_at: Option<Time>,
     },
     /// An event of a webhook that is set aside.
-    Event(Event),
+    Event(ExportedEvent),
     End {
         memberships: u64,
         messages: u64,
@@ -115,19 +119,19 @@ enum Line<'a> {
 
 /// It has no `type` of its own, because the line has one.
 #[derive(Serialize)]
-struct Event {
+struct ExportedEvent {
     hook: String,
     event_id: String,
     set_aside_at: Time,
 }
 
-impl From<SetAside> for Event {
+impl From<SetAside> for ExportedEvent {
     fn from(event: SetAside) -> Self {
         Self { hook: event.hook, event_id: event.event, set_aside_at: event.at }
     }
 }
 
-impl From<Membership> for Line<'_> {
+impl From<Membership> for ExportLine<'_> {
     fn from(membership: Membership) -> Self {
         let Membership { room, email, role, marks, joined_at } = membership;
         let (delivered, read) = (marks.delivered, marks.read);
@@ -135,46 +139,46 @@ impl From<Membership> for Line<'_> {
     }
 }
 
-impl From<Authored> for Line<'_> {
+impl From<Authored> for ExportLine<'_> {
     fn from(message: Authored) -> Self {
         let Authored { room, id, text, created_at, updated_at, deleted_at } = message;
         Self::Message { room_id: room, message_id: id, text, created_at, updated_at, deleted_at }
     }
 }
 
-async fn write(services: &Arc<Services>, user: &UserId, lines: &mut LineWriter) -> Result<(), Cut> {
+async fn write(services: &Arc<ApiServices>, user: &UserId, lines: &mut LineWriter) -> Result<(), ExportEnd> {
     let store = services.store.on_bulk_connections();
     let exported_at = store.now();
     let Presence { online, last_seen } = store.presence(user).await?;
-    lines.line(&Line::User { user_id: user, exported_at, online, last_seen }).await?;
+    lines.line(&ExportLine::User { user_id: user, exported_at, online, last_seen }).await?;
     let (mut memberships, mut messages) = (0, 0);
     let mut reading = store.memberships(user).await?;
     while let Some(membership) = reading.next().await {
-        lines.line(&Line::from(membership?)).await?;
+        lines.line(&ExportLine::from(membership?)).await?;
         memberships += 1;
         stay(services)?;
     }
     let mut reading = store.authored(user).await?;
     while let Some(message) = reading.next().await {
-        lines.line(&Line::from(message?)).await?;
+        lines.line(&ExportLine::from(message?)).await?;
         messages += 1;
         stay(services)?;
     }
     let mut events = 0;
     let mut reading = services.store.set_aside_of(user).await?;
     while let Some(event) = reading.next().await {
-        lines.line(&Line::Event(event?.into())).await?;
+        lines.line(&ExportLine::Event(event?.into())).await?;
         events += 1;
         stay(services)?;
     }
     if services.store.is_being_erased(user).await? {
-        return Err(Cut::Erased);
+        return Err(ExportEnd::Erased);
     }
     let events = (events > 0).then_some(events);
-    lines.line(&Line::End { memberships, messages, events }).await?;
+    lines.line(&ExportLine::End { memberships, messages, events }).await?;
     Ok(lines.flush().await?)
 }
 
-fn stay(services: &Services) -> Result<(), Cut> {
-    if services.lifecycle.is_draining() { Err(Cut::GoingAway) } else { Ok(()) }
+fn stay(services: &ApiServices) -> Result<(), ExportEnd> {
+    if services.lifecycle.is_draining() { Err(ExportEnd::GoingAway) } else { Ok(()) }
 }

@@ -8,14 +8,14 @@ use salvo::http::{StatusCode, uri::Uri};
 use salvo::prelude::*;
 use serde_json::Value;
 
-use super::json_body::Body;
-use super::members::Membership;
+use super::json_body::JsonBody;
+use super::members::MembershipBody;
 use super::messages::{NewMessage, NewText};
-use super::page_query::{MAX_LIMIT, Window};
+use super::page_query::{MAX_LIMIT, PageQuery};
 use super::problem::Problem;
 use super::room_bounds::MAX_MEMBERS;
-use super::room_list::{self, Wanted};
-use super::rooms::{NewRoom, Planned, Renaming};
+use super::room_list::{self, ListRoomsQuery};
+use super::rooms::{NewRoomBody, PlannedRoom, RenameBody};
 use crate::store::Position;
 
 /// The longest error text, in characters.
@@ -29,11 +29,13 @@ const TEXT_CHARS: usize = 4096;
 pub fn bodies(data: &[u8]) {
     let Some((kind, body)) = data.split_first() else { return };
     let read = match kind {
-        b'r' => Body::<NewRoom>::read(body).and_then(|body| body.0.planned()).map(|room| assert_plan(&room)),
-        b'n' => Body::<Renaming>::read(body).and_then(|body| body.0.name()).map(|_| ()),
-        b'm' => Body::<Membership>::read(body).and_then(|body| body.0.checked()).map(|_| ()),
-        b'p' => Body::<NewMessage>::read(body).and_then(|body| said(body.0.text)),
-        _ => Body::<NewText>::read(body).and_then(|body| said(body.0.text)),
+        b'r' => JsonBody::<NewRoomBody>::read(body)
+            .and_then(|body| body.0.planned())
+            .map(|room| assert_plan(&room)),
+        b'n' => JsonBody::<RenameBody>::read(body).and_then(|body| body.0.name()).map(|_| ()),
+        b'm' => JsonBody::<MembershipBody>::read(body).and_then(|body| body.0.checked()).map(|_| ()),
+        b'p' => JsonBody::<NewMessage>::read(body).and_then(|body| said(body.0.text)),
+        _ => JsonBody::<NewText>::read(body).and_then(|body| said(body.0.text)),
     };
     if let Err(problem) = read {
         assert_told(problem);
@@ -46,7 +48,7 @@ fn said(text: Draft) -> Result<(), Problem> {
     Ok(())
 }
 
-fn assert_plan(Planned { members, name, .. }: &Planned) {
+fn assert_plan(PlannedRoom { members, name, .. }: &PlannedRoom) {
     assert!((1..=MAX_MEMBERS).contains(&members.len()));
     assert!(name.as_ref().is_none_or(|name| !name.trim().is_empty()));
 }
@@ -55,15 +57,15 @@ fn assert_plan(Planned { members, name, .. }: &Planned) {
 pub(crate) fn query(uri: &Uri) {
     let (mut request, mut depot) = (Request::new(), Depot::new());
     *request.uri_mut() = uri.clone();
-    match Window::extract(&mut request, &mut depot).now_or_never().expect("nothing here waits") {
-        Ok(Window { from, limit }) => {
+    match PageQuery::extract(&mut request, &mut depot).now_or_never().expect("nothing here waits") {
+        Ok(PageQuery { from, limit }) => {
             assert!((1..=MAX_LIMIT).contains(&limit));
             assert!(matches!(from, From::Newest | From::Before(_) | From::After(0..=MAX_ID)), "{from:?}");
         }
         Err(problem) => assert_told(problem),
     }
-    match Wanted::extract(&mut request, &mut depot).now_or_never().expect("nothing here waits") {
-        Ok(Wanted { user, limit, .. }) => {
+    match ListRoomsQuery::extract(&mut request, &mut depot).now_or_never().expect("nothing here waits") {
+        Ok(ListRoomsQuery { user, limit, .. }) => {
             assert_eq!(user.to_string().parse(), Ok(user));
             assert!((1..=room_list::LIMIT.1).contains(&limit));
         }

@@ -21,9 +21,9 @@ use salvo_oapi::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Services;
+use super::ApiServices;
 use super::json_body;
-use super::problem::{Code, Problem, may_fail};
+use super::problem::{Problem, ProblemCode, may_fail};
 use crate::store::{Attempt, Claim, Kept, RequestKey};
 
 /// The header, as in the IETF draft of that name.
@@ -36,15 +36,15 @@ pub(super) const MAX_KEY_CHARS: usize = 255;
 const OPERATIONS: u32 = 3;
 
 /// Runs every `POST` as described above. Other methods pass unchanged.
-pub(super) struct Once(pub(super) Arc<Services>);
+pub(super) struct Idempotent(pub(super) Arc<ApiServices>);
 
 #[async_trait]
-impl Handler for Once {
+impl Handler for Idempotent {
     async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
         if req.method() != Method::POST {
             return;
         }
-        let mut whole = Whole {
+        let mut whole = BufferedRequest {
             req: std::mem::take(req),
             depot: std::mem::take(depot),
             res: std::mem::take(res),
@@ -59,22 +59,22 @@ impl Handler for Once {
             whole
         });
         match done.await {
-            Ok(whole) => Whole { req: *req, depot: *depot, res: *res, ctrl: *ctrl } = whole,
+            Ok(whole) => BufferedRequest { req: *req, depot: *depot, res: *res, ctrl: *ctrl } = whole,
             Err(panic) => Problem::internal(panic).render(res),
         }
     }
 }
 
 /// A request with everything that belongs to it.
-struct Whole {
+struct BufferedRequest {
     req: Request,
     depot: Depot,
     res: Response,
     ctrl: FlowCtrl,
 }
 
-impl Whole {
-    async fn run(&mut self, services: &Arc<Services>) -> Result<(), Problem> {
+impl BufferedRequest {
+    async fn run(&mut self, services: &Arc<ApiServices>) -> Result<(), Problem> {
         let Some(key) = key(self.req.headers())? else {
             self.next().await;
             return Ok(());
@@ -98,14 +98,20 @@ impl Whole {
                 self.next().await;
                 self.settle(services, &attempt).await;
             }
-            Claim::Done(kept) => self.answer(kept),
+            Claim::Done(kept) => self.respond(kept),
             Claim::UnderWay => {
                 services.metrics.limit("idempotency_under_way");
                 self.res.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-                return Err(Problem::new(Code::UnderWay, "a request with this Idempotency-Key is under way"));
+                return Err(Problem::new(
+                    ProblemCode::UnderWay,
+                    "a request with this Idempotency-Key is under way",
+                ));
             }
             Claim::Different => {
-                return Err(Problem::new(Code::KeyReused, "this Idempotency-Key belongs to another request"));
+                return Err(Problem::new(
+                    ProblemCode::KeyReused,
+                    "this Idempotency-Key belongs to another request",
+                ));
             }
         }
         Ok(())
@@ -117,7 +123,7 @@ impl Whole {
 
     /// Stores the answer, or lets the next attempt run. A request that was refused immediately changed nothing. A
     /// repeated request that is refused may have succeeded before.
-    async fn settle(&self, services: &Arc<Services>, attempt: &Attempt) {
+    async fn settle(&self, services: &Arc<ApiServices>, attempt: &Attempt) {
         let status = self.res.status_code.unwrap_or(StatusCode::OK);
         let settled = if status.is_success() {
             let body = text(&self.res.body);
@@ -134,7 +140,7 @@ impl Whole {
         }
     }
 
-    fn answer(&mut self, Kept { status, body }: Kept) {
+    fn respond(&mut self, Kept { status, body }: Kept) {
         self.res.status_code(StatusCode::from_u16(status).unwrap_or(StatusCode::OK));
         if body.is_empty() {
             return;
@@ -194,9 +200,9 @@ fn users(body: &str) -> Vec<UserId> {
 
 /// The attempt that a request with a key is.
 #[derive(Debug)]
-pub(super) struct Tried(pub(super) Option<Attempt>);
+pub(super) struct IdempotentAttempt(pub(super) Option<Attempt>);
 
-impl<'ex> Extractible<'ex> for Tried {
+impl<'ex> Extractible<'ex> for IdempotentAttempt {
     fn metadata() -> &'static Metadata {
         static METADATA: Metadata = Metadata::new("");
         &METADATA
@@ -209,7 +215,7 @@ impl<'ex> Extractible<'ex> for Tried {
 }
 
 /// Every `POST` may have a key. [`describe`] documents this for all of them.
-impl EndpointArgRegister for Tried {
+impl EndpointArgRegister for IdempotentAttempt {
     fn register(_: &mut Components, _: &mut Operation, _: &str) {}
 }
 
@@ -218,7 +224,7 @@ pub(super) fn describe(document: &mut OpenApi) {
     let OpenApi { paths, components, .. } = document;
     for (kind, operation) in paths.values_mut().flat_map(|item| item.operations.iter_mut()) {
         if *kind != PathItemType::Get {
-            may_fail(components, operation, &[Code::Timeout]);
+            may_fail(components, operation, &[ProblemCode::Timeout]);
         }
         if *kind != PathItemType::Post {
             continue;
@@ -230,6 +236,6 @@ pub(super) fn describe(document: &mut OpenApi) {
              is answered as it was.",
         );
         operation.parameters.insert(parameter.schema(schema).example("welcome-7".into()));
-        may_fail(components, operation, &[Code::UnderWay, Code::KeyReused]);
+        may_fail(components, operation, &[ProblemCode::UnderWay, ProblemCode::KeyReused]);
     }
 }

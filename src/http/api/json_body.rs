@@ -12,24 +12,24 @@ use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde_json::{Map, Value};
 use tokio_tungstenite::tungstenite::Bytes;
 
-use super::Services;
-use super::problem::{Code, Problem, may_fail};
-use super::strict_json::{Strict, TWICE};
-use crate::http::body::{self, BodyFault};
+use super::ApiServices;
+use super::problem::{Problem, ProblemCode, may_fail};
+use super::strict_json::{StrictJson, TWICE};
+use crate::http::body::{self, BodyError};
 
 /// The most characters of an error about an invalid body.
 const FAULT_CHARS: usize = 250;
 
 /// A valid body.
-pub(super) struct Body<T>(pub(super) T);
+pub(super) struct JsonBody<T>(pub(super) T);
 
-impl<T> fmt::Debug for Body<T> {
+impl<T> fmt::Debug for JsonBody<T> {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.write_str("Body(..)")
+        to.write_str("JsonBody(..)")
     }
 }
 
-impl<'ex, T: DeserializeOwned> Extractible<'ex> for Body<T> {
+impl<'ex, T: DeserializeOwned> Extractible<'ex> for JsonBody<T> {
     fn metadata() -> &'static Metadata {
         static METADATA: Metadata = Metadata::new("");
         &METADATA
@@ -37,39 +37,40 @@ impl<'ex, T: DeserializeOwned> Extractible<'ex> for Body<T> {
 
     #[allow(refining_impl_trait)]
     async fn extract(req: &'ex mut Request, depot: &'ex mut Depot) -> Result<Self, Problem> {
-        let services = crate::http::api::Shared::extract(req, depot).await?;
+        let services = crate::http::api::SharedServices::extract(req, depot).await?;
         Self::read(&bytes(req, &services).await?)
     }
 }
 
 /// Reads a whole body, of at most `api.body_bytes` and within `http.request_ms`.
-pub(super) async fn bytes(req: &mut Request, services: &Services) -> Result<Bytes, Problem> {
+pub(super) async fn bytes(req: &mut Request, services: &ApiServices) -> Result<Bytes, Problem> {
     let config = services.config.load_full();
     let (most, patience) = (config.api.body_bytes, config.http.request);
     let read = body::read(req, most, patience).await;
     read.map_err(|fault| match fault {
-        BodyFault::TooLarge => {
+        BodyError::TooLarge => {
             services.metrics.limit("api_body_bytes");
-            Problem::new(Code::TooLarge, format!("the body is over {most} bytes"))
+            Problem::new(ProblemCode::TooLarge, format!("the body is over {most} bytes"))
         }
-        BodyFault::Late => {
+        BodyError::Late => {
             services.metrics.limit("request_ms");
             let detail = format!("the body did not come within {} ms", patience.as_millis());
-            Problem::new(Code::RequestTimeout, detail)
+            Problem::new(ProblemCode::RequestTimeout, detail)
         }
-        BodyFault::Encoded => {
-            Problem::new(Code::UnsupportedMediaType, "Content-Encoding: a body must not be compressed")
+        BodyError::Encoded => {
+            Problem::new(ProblemCode::UnsupportedMediaType, "Content-Encoding: a body must not be compressed")
         }
-        BodyFault::Broken => Problem::new(Code::BadJson, "the body can't be read"),
+        BodyError::Broken => Problem::new(ProblemCode::BadJson, "the body can't be read"),
     })
 }
 
-impl<T: DeserializeOwned> Body<T> {
+impl<T: DeserializeOwned> JsonBody<T> {
     /// Reads an object by the names of its fields only: derived code would also accept an array of values.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Problem> {
-        let unreadable =
-            |fault: String| Problem::new(Code::BadJson, format!("the body is no JSON object: {fault}"));
-        let Strict(value) = serde_json::from_slice(bytes).map_err(|error| {
+        let unreadable = |fault: String| {
+            Problem::new(ProblemCode::BadJson, format!("the body is no JSON object: {fault}"))
+        };
+        let StrictJson(value) = serde_json::from_slice(bytes).map_err(|error| {
             let fault = short(&error);
             if fault.starts_with(TWICE) { Problem::invalid(fault) } else { unreadable(fault) }
         })?;
@@ -104,14 +105,19 @@ pub(super) trait Example {
     fn example() -> Value;
 }
 
-impl<T: ToSchema + Example> EndpointArgRegister for Body<T> {
+impl<T: ToSchema + Example> EndpointArgRegister for JsonBody<T> {
     fn register(components: &mut Components, operation: &mut Operation, _: &str) {
         let content = Content::new(T::to_schema(components)).example(T::example());
         let body = RequestBody::new().required(Required::True).add_content("application/json", content);
         operation.request_body = Some(body);
-        let codes = [Code::BadJson, Code::InvalidRequest, Code::TooLarge, Code::RequestTimeout];
+        let codes = [
+            ProblemCode::BadJson,
+            ProblemCode::InvalidRequest,
+            ProblemCode::TooLarge,
+            ProblemCode::RequestTimeout,
+        ];
         may_fail(components, operation, &codes);
-        may_fail(components, operation, &[Code::UnsupportedMediaType]);
+        may_fail(components, operation, &[ProblemCode::UnsupportedMediaType]);
     }
 }
 

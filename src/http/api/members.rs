@@ -5,13 +5,13 @@ use salvo_oapi::{ToSchema, endpoint};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::dto::{Member, Role};
-use super::json_body::{Body, Example};
+use super::dto::{MemberDto, RoleDto};
+use super::json_body::{Example, JsonBody};
 use super::path_params::{RoomParam, UserParam};
-use super::problem::{Code, Details, Problem};
-use super::response::{Done, Made};
+use super::problem::{Problem, ProblemCode, ProblemDetails};
+use super::response::{CreatedOrOk, NoContent};
 use super::room_bounds::{MAX_MEMBERS, check_email};
-use super::{Shared, schema};
+use super::{SharedServices, schema};
 use crate::store::{Entered, Gone, NewMember};
 
 pub(super) fn routes() -> Router {
@@ -21,23 +21,23 @@ pub(super) fn routes() -> Router {
 /// A member's new role and address.
 #[derive(Deserialize, ToSchema)]
 #[salvo(schema(name = Membership))]
-pub(super) struct Membership {
+pub(super) struct MembershipBody {
     /// A new member is `member` by default. An existing member keeps the role.
-    role: Option<Role>,
+    role: Option<RoleDto>,
     /// Shown as `sender_email`.
     #[salvo(schema(schema_with = schema::address))]
     email: Option<String>,
 }
 
-impl Example for Membership {
+impl Example for MembershipBody {
     fn example() -> Value {
         json!({ "role": "admin", "email": "user1@example.com" })
     }
 }
 
-impl Membership {
+impl MembershipBody {
     /// Returns role and address, if the address is valid.
-    pub(super) fn checked(self) -> Result<(Option<Role>, Option<String>), Problem> {
+    pub(super) fn checked(self) -> Result<(Option<RoleDto>, Option<String>), Problem> {
         self.email.as_deref().map_or(Ok(()), check_email).map_err(Problem::invalid)?;
         Ok((self.role, self.email))
     }
@@ -47,16 +47,16 @@ impl Membership {
 ///
 /// What was said before is not unread to whoever is new, and can be read in the history.
 #[endpoint(operation_id = "put_member", tags("rooms"), responses((
-    status_code = 409, body = Details, content_type = "application/problem+json",
+    status_code = 409, body = ProblemDetails, content_type = "application/problem+json",
     description = "`direct_room`: the members of a direct room can't be changed; `too_many_members`: the group has the most members that it may have; \
                    `conflict`: the user is being erased; try again when that has ended"
 )))]
 async fn put_member(
-    services: Shared,
+    services: SharedServices,
     id: RoomParam,
     user: UserParam,
-    body: Body<Membership>,
-) -> Result<Made<Member>, Problem> {
+    body: JsonBody<MembershipBody>,
+) -> Result<CreatedOrOk<MemberDto>, Problem> {
     let (role, email) = body.0.checked()?;
     let member = NewMember { user_id: user.0.clone(), email };
     let entered = services.store.enter(id.0, member, role.map(Into::into), MAX_MEMBERS).await;
@@ -69,22 +69,26 @@ async fn put_member(
         Entered::Full => {
             services.metrics.limit("room_members");
             let detail = format!("a room has {MAX_MEMBERS} members at most");
-            return Err(Problem::new(Code::TooManyMembers, detail));
+            return Err(Problem::new(ProblemCode::TooManyMembers, detail));
         }
     };
-    Ok(Made { new, what: member.into() })
+    Ok(CreatedOrOk { new, value: member.into() })
 }
 
 /// Removes a member from a group
 ///
 /// Their sockets in this room are closed with 4003 on every server. What they said stays.
 #[endpoint(operation_id = "delete_member", tags("rooms"), responses((
-    status_code = 409, body = Details, content_type = "application/problem+json",
+    status_code = 409, body = ProblemDetails, content_type = "application/problem+json",
     description = "`direct_room`: the members of a direct room can't be changed"
 )))]
-async fn delete_member(services: Shared, id: RoomParam, user: UserParam) -> Result<Done, Problem> {
+async fn delete_member(
+    services: SharedServices,
+    id: RoomParam,
+    user: UserParam,
+) -> Result<NoContent, Problem> {
     match services.store.leave(id.0, &user.0).await.map_err(Problem::of_write)? {
-        Gone::Left => Ok(Done),
+        Gone::Left => Ok(NoContent),
         Gone::NotMember => Err(no_member()),
         Gone::NoRoom => Err(Problem::no_room()),
         Gone::Direct => Err(direct()),
@@ -92,9 +96,9 @@ async fn delete_member(services: Shared, id: RoomParam, user: UserParam) -> Resu
 }
 
 fn direct() -> Problem {
-    Problem::new(Code::DirectRoom, "the members of a direct room can't be changed")
+    Problem::new(ProblemCode::DirectRoom, "the members of a direct room can't be changed")
 }
 
 fn no_member() -> Problem {
-    Problem::new(Code::NotFound, "no such member in this room")
+    Problem::new(ProblemCode::NotFound, "no such member in this room")
 }

@@ -12,14 +12,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::idempotency::Tried;
-use super::json_body::{Body, Example};
-use super::page_query::Window;
+use super::idempotency::IdempotentAttempt;
+use super::json_body::{Example, JsonBody};
+use super::page_query::PageQuery;
 use super::path_params::{MessageParam, RoomParam};
-use super::problem::{Code, Details, Problem};
-use super::response::{Done, New};
+use super::problem::{Problem, ProblemCode, ProblemDetails};
+use super::response::{Created, NoContent};
 use super::strict_json::user_id;
-use super::{Shared, dto, schema};
+use super::{SharedServices, dto, schema};
 use crate::store::{Attempt, BoundRoom, SMALL_HISTORY, StoreError, Written, begin_by, codec};
 
 /// Returns the routes below `/rooms/{id}`.
@@ -31,9 +31,9 @@ pub(super) fn routes() -> Router {
 /// Some of a room's messages.
 #[derive(Serialize, ToSchema)]
 #[salvo(schema(name = Messages))]
-struct Page {
+struct MessagePage {
     /// Newest first; oldest first where `after` was given.
-    messages: Vec<dto::Message>,
+    messages: Vec<dto::MessageDto>,
     /// Whether there are more in that direction.
     has_more: bool,
 }
@@ -42,7 +42,11 @@ struct Page {
 ///
 /// Those that are not deleted: before a message, after one, or the newest.
 #[endpoint(operation_id = "list_messages", tags("messages"))]
-async fn list_messages(services: Shared, id: RoomParam, window: Window) -> Result<Json<Page>, Problem> {
+async fn list_messages(
+    services: SharedServices,
+    id: RoomParam,
+    window: PageQuery,
+) -> Result<Json<MessagePage>, Problem> {
     let bytes = services.config.load().limits.page_bytes;
     let (store, _turn) = if window.limit > SMALL_HISTORY {
         services.store.bulk(None).await.map_err(StoreError::from)?
@@ -51,7 +55,7 @@ async fn list_messages(services: Shared, id: RoomParam, window: Window) -> Resul
     };
     let read = store.history(id.0, window.from, window.limit, bytes).await?;
     let (snapshot, has_more) = read.ok_or_else(Problem::no_room)?;
-    Ok(Json(Page { messages: dto::Message::all(&snapshot), has_more }))
+    Ok(Json(MessagePage { messages: dto::MessageDto::all(&snapshot), has_more }))
 }
 
 /// The message to write.
@@ -68,7 +72,7 @@ pub(super) struct NewMessage {
     /// How it is written: by default as a member of the room.
     #[serde(default, rename = "as")]
     #[salvo(schema(inline))]
-    by: By,
+    by: WrittenAs,
 }
 
 impl Example for NewMessage {
@@ -81,7 +85,7 @@ impl Example for NewMessage {
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[salvo(schema(name = WrittenAs))]
-enum By {
+enum WrittenAs {
     /// The sender is a member of the room.
     #[default]
     User,
@@ -94,25 +98,25 @@ enum By {
 /// It is on a majority of the database when this is answered. Where the answer is lost, or `timeout`, send it again with
 /// the same `Idempotency-Key`: it makes no second message.
 #[endpoint(operation_id = "post_message", tags("messages"), responses((
-    status_code = 403, body = Details, content_type = "application/problem+json",
+    status_code = 403, body = ProblemDetails, content_type = "application/problem+json",
     description = "`not_member`: the sender is not a member of the room"
 ), (
-    status_code = 409, body = Details, content_type = "application/problem+json",
+    status_code = 409, body = ProblemDetails, content_type = "application/problem+json",
     description = "`conflict`: the user is being erased; try again when that has ended"
 )))]
 async fn post_message(
-    services: Shared,
+    services: SharedServices,
     id: RoomParam,
-    tried: Tried,
-    body: Body<NewMessage>,
-) -> Result<New<dto::Message>, Problem> {
+    tried: IdempotentAttempt,
+    body: JsonBody<NewMessage>,
+) -> Result<Created<dto::MessageDto>, Problem> {
     let NewMessage { sender_id, text, by } = body.0;
     let text = accept(&services, text)?;
     // Also if the sender has left the room since.
     if let Some(found) = written(&services, id.0, &sender_id, &text, &tried).await? {
         return Ok(found);
     }
-    let email = vouch(&services, id.0, &sender_id, by).await?;
+    let email = check_sender(&services, id.0, &sender_id, by).await?;
     let write_id = tried.0.as_ref().map_or_else(ObjectId::new, |attempt| attempt.write_id);
     let deadline = Instant::now() + services.config.load().limits.handler;
     let begin_by = begin_by(deadline, services.config.load().mongodb.selection);
@@ -123,12 +127,12 @@ async fn post_message(
         client_id: tried.0.as_ref().map(Attempt::client_id),
         at: services.store.now(),
         write_id,
-        by_member: by == By::User,
+        by_member: by == WrittenAs::User,
     };
     let Ok(appended) = tokio::time::timeout_at(deadline, services.writer.append(draft, begin_by)).await
     else {
         services.metrics.limit("handler_ms");
-        return Err(Problem::new(Code::Timeout, "it took too long; the message may still be written"));
+        return Err(Problem::new(ProblemCode::Timeout, "it took too long; the message may still be written"));
     };
     let (message_id, at) = match appended {
         Ok(Written::New(message_id, at)) => (message_id, at),
@@ -141,22 +145,22 @@ async fn post_message(
         Err(StoreError::NotMember) => return Err(not_member()),
         Err(error) => return Err(Problem::of_write(error)),
     };
-    Ok(New(dto::Message::new(message_id, &text, sender_id, email, at)))
+    Ok(Created(dto::MessageDto::new(message_id, &text, sender_id, email, at)))
 }
 
 /// Returns the message that an earlier attempt of this request wrote. Its first answer was lost, so this answer is the
 /// same, even if the message was deleted since. The text is the request's own.
 async fn written(
-    services: &Shared,
+    services: &SharedServices,
     room: RoomId,
     sender: &UserId,
     text: &Text,
-    tried: &Tried,
-) -> Result<Option<New<dto::Message>>, Problem> {
+    tried: &IdempotentAttempt,
+) -> Result<Option<Created<dto::MessageDto>>, Problem> {
     let Some(attempt) = &tried.0 else { return Ok(None) };
     let Some(message) = services.store.written(room, sender, text, attempt).await? else { return Ok(None) };
     let email = services.store.member(room, &message.sender).await?.and_then(|member| member.email);
-    Ok(Some(New(dto::Message::written(message, email))))
+    Ok(Some(Created(dto::MessageDto::written(message, email))))
 }
 
 /// A message's new text.
@@ -179,16 +183,16 @@ impl Example for NewText {
 /// The answer is the message as this edit made it. Another edit or a delete may follow before the answer arrives.
 #[endpoint(operation_id = "edit_message", tags("messages"))]
 async fn edit_message(
-    services: Shared,
+    services: SharedServices,
     id: RoomParam,
     n: MessageParam,
-    body: Body<NewText>,
-) -> Result<Json<dto::Message>, Problem> {
+    body: JsonBody<NewText>,
+) -> Result<Json<dto::MessageDto>, Problem> {
     let text = accept(&services, body.0.text)?;
     // Read first: once the edit is written, the answer must not become an error.
     let before = services.store.history(id.0, From::After(n.0.get() - 1), 1, usize::MAX).await?;
     let (snapshot, _) = before.ok_or_else(Problem::no_room)?;
-    let message = dto::Message::all(&snapshot).pop().filter(|message| message.is(n.0));
+    let message = dto::MessageDto::all(&snapshot).pop().filter(|message| message.is(n.0));
     let message = message.ok_or_else(no_message)?;
     let updated_at = bound(&services, id.0).edit_as_service(n.0, &text).await?;
     Ok(Json(message.edited(&text, updated_at)))
@@ -196,23 +200,32 @@ async fn edit_message(
 
 /// Deletes a message, whoever wrote it
 #[endpoint(operation_id = "delete_message", tags("messages"))]
-async fn delete_message(services: Shared, id: RoomParam, n: MessageParam) -> Result<Done, Problem> {
+async fn delete_message(
+    services: SharedServices,
+    id: RoomParam,
+    n: MessageParam,
+) -> Result<NoContent, Problem> {
     exists(&services, id.0).await?;
     bound(&services, id.0).delete_as_service(n.0).await?;
-    Ok(Done)
+    Ok(NoContent)
 }
 
 /// Returns the text, if it is within the limit.
-fn accept(services: &Shared, text: Draft) -> Result<Text, Problem> {
+fn accept(services: &SharedServices, text: Draft) -> Result<Text, Problem> {
     text.within(services.config.load().limits.text_chars, "text").map_err(Problem::from)
 }
 
 /// Checks that the sender may write here. Returns the sender's address, if it has one.
-async fn vouch(services: &Shared, room: RoomId, sender: &UserId, by: By) -> Result<Option<String>, Problem> {
+async fn check_sender(
+    services: &SharedServices,
+    room: RoomId,
+    sender: &UserId,
+    by: WrittenAs,
+) -> Result<Option<String>, Problem> {
     exists(services, room).await?;
     let member = services.store.member(room, sender).await?;
     // An erasure removes memberships first, so a member needs no second check.
-    let is_lost = member.is_none() && by == By::User;
+    let is_lost = member.is_none() && by == WrittenAs::User;
     if services.store.erasing().has(sender) || is_lost && services.store.is_being_erased(sender).await? {
         return Err(Problem::erasing(sender));
     }
@@ -224,21 +237,21 @@ async fn vouch(services: &Shared, room: RoomId, sender: &UserId, by: By) -> Resu
             }
             Ok(member.email)
         }
-        (None, By::Service) => Ok(None),
-        (None, By::User) => Err(not_member()),
+        (None, WrittenAs::Service) => Ok(None),
+        (None, WrittenAs::User) => Err(not_member()),
     }
 }
 
 fn not_member() -> Problem {
-    Problem::new(Code::NotMember, "the sender is not a member of this room")
+    Problem::new(ProblemCode::NotMember, "the sender is not a member of this room")
 }
 
-async fn exists(services: &Shared, room: RoomId) -> Result<(), Problem> {
+async fn exists(services: &SharedServices, room: RoomId) -> Result<(), Problem> {
     if services.store.room_exists(room).await? { Ok(()) } else { Err(Problem::no_room()) }
 }
 
 /// Returns the room port for changing anyone's messages. The caller is no real user.
-fn bound(services: &Shared, room: RoomId) -> BoundRoom {
+fn bound(services: &SharedServices, room: RoomId) -> BoundRoom {
     BoundRoom {
         store: services.store.clone(),
         writer: services.writer.clone(),
@@ -254,5 +267,5 @@ fn bound(services: &Shared, room: RoomId) -> BoundRoom {
 }
 
 fn no_message() -> Problem {
-    Problem::new(Code::NotFound, "no such message in this room")
+    Problem::new(ProblemCode::NotFound, "no such message in this room")
 }

@@ -41,7 +41,7 @@ use crate::config::live::LiveConfig;
 use crate::jobs::room_cleanup::CleanupTrigger;
 use crate::jobs::user_erasure::ErasureTrigger;
 use crate::lifecycle::Lifecycle;
-use crate::limits::permits::Places;
+use crate::limits::permits::Permits;
 use crate::realtime::hub::Hub;
 use crate::realtime::room_reader::RoomReader;
 use crate::realtime::sessions::Sessions;
@@ -50,13 +50,15 @@ use crate::telemetry::metrics::Metrics;
 use crate::webhooks::RunningWebhooks;
 
 pub(crate) use self::docs::{description, routes as docs};
-pub(crate) use self::problem::{Code, Problem, Unrouted};
+pub(crate) use self::problem::{Problem, ProblemCode, UnroutedHandler};
 pub use self::room_bounds::MAX_MEMBERS;
 pub use self::rooms::check_members;
 
 /// Returns the routes under `/api/v1`, behind the key check.
-pub(crate) fn routes(services: &Arc<Services>) -> Router {
-    resources().hoop(service_keys::Keys(services.clone())).hoop(idempotency::Once(services.clone()))
+pub(crate) fn routes(services: &Arc<ApiServices>) -> Router {
+    resources()
+        .hoop(service_keys::ServiceKeyCheck(services.clone()))
+        .hoop(idempotency::Idempotent(services.clone()))
 }
 
 /// Returns the documented resources.
@@ -65,7 +67,7 @@ fn resources() -> Router {
 }
 
 /// The parts that the endpoints need.
-pub(crate) struct Services {
+pub(crate) struct ApiServices {
     pub(crate) config: Arc<LiveConfig>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lifecycle: Lifecycle,
@@ -76,9 +78,9 @@ pub(crate) struct Services {
     pub(crate) room_reader: RoomReader,
     pub(crate) outboxes: Sessions,
     /// One permit for each open socket and event stream.
-    pub(crate) permits: Places,
+    pub(crate) permits: Permits,
     /// One permit for each export that runs.
-    pub(crate) exports: Places,
+    pub(crate) exports: Permits,
     /// The running webhooks. A reload replaces them.
     pub(crate) hooks: Arc<ArcSwap<RunningWebhooks>>,
     pub(crate) cleanup: CleanupTrigger,
@@ -88,17 +90,17 @@ pub(crate) struct Services {
 }
 
 /// The services, as an argument of an endpoint.
-struct Shared(Arc<Services>);
+struct SharedServices(Arc<ApiServices>);
 
-impl std::ops::Deref for Shared {
-    type Target = Services;
+impl std::ops::Deref for SharedServices {
+    type Target = ApiServices;
 
-    fn deref(&self) -> &Services {
+    fn deref(&self) -> &ApiServices {
         &self.0
     }
 }
 
-impl<'ex> Extractible<'ex> for Shared {
+impl<'ex> Extractible<'ex> for SharedServices {
     fn metadata() -> &'static Metadata {
         static METADATA: Metadata = Metadata::new("");
         &METADATA
@@ -107,12 +109,12 @@ impl<'ex> Extractible<'ex> for Shared {
     #[allow(refining_impl_trait)]
     async fn extract(_: &'ex mut Request, depot: &'ex mut Depot) -> Result<Self, Problem> {
         let services =
-            depot.get_typed::<Arc<Services>>().map_err(|_| Problem::internal("no server in the depot"))?;
+            depot.get_typed::<Arc<ApiServices>>().map_err(|_| Problem::internal("no server in the depot"))?;
         Ok(Self(services.clone()))
     }
 }
 
 /// It is no part of the request.
-impl EndpointArgRegister for Shared {
+impl EndpointArgRegister for SharedServices {
     fn register(_: &mut Components, _: &mut Operation, _: &str) {}
 }

@@ -12,8 +12,8 @@ use salvo::prelude::*;
 use salvo_oapi::{BasicType, Components, Content, EndpointOutRegister, Object, Operation};
 use serde::Serialize;
 
-use super::Services;
-use super::problem::{Code, may_fail};
+use super::ApiServices;
+use super::problem::{ProblemCode, may_fail};
 use super::service_keys::Access;
 use crate::telemetry::metrics::Metrics;
 
@@ -23,7 +23,7 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 const CHUNK_BYTES: usize = 32 * 1024;
 
 /// An answer of JSON lines (`application/x-ndjson`) that is still being written.
-pub(super) struct Lines(ResBody);
+pub(super) struct NdjsonResponse(ResBody);
 
 /// Writes the lines of an answer.
 pub(super) struct LineWriter {
@@ -38,11 +38,11 @@ pub(super) struct LineWriter {
 
 /// The client reads no more, or may receive no more.
 #[derive(Debug)]
-pub(super) struct Left;
+pub(super) struct StreamClosed;
 
-impl Lines {
+impl NdjsonResponse {
     /// Creates an answer and its writer.
-    pub(super) fn new(services: &Services, access: Access) -> (LineWriter, Self) {
+    pub(super) fn new(services: &ApiServices, access: Access) -> (LineWriter, Self) {
         let (sender, body) = ResBody::channel();
         let (limit, metrics) = (services.config.load().limits.write, services.metrics.clone());
         let removed = Box::pin(access.removed());
@@ -52,25 +52,25 @@ impl Lines {
 
 impl LineWriter {
     /// Adds a line. Lines are written together.
-    pub(super) async fn line(&mut self, line: &impl Serialize) -> Result<(), Left> {
+    pub(super) async fn line(&mut self, line: &impl Serialize) -> Result<(), StreamClosed> {
         // Our own types always encode.
         self.waiting.push_str(&serde_json::to_string(line).unwrap_or_default());
         self.end_line().await
     }
 
     /// Adds a line that is already encoded, or an empty one.
-    pub(super) async fn encoded(&mut self, line: &str) -> Result<(), Left> {
+    pub(super) async fn encoded(&mut self, line: &str) -> Result<(), StreamClosed> {
         self.waiting.push_str(line);
         self.end_line().await
     }
 
-    async fn end_line(&mut self) -> Result<(), Left> {
+    async fn end_line(&mut self) -> Result<(), StreamClosed> {
         self.waiting.push('\n');
         if self.waiting.len() < CHUNK_BYTES { Ok(()) } else { self.flush().await }
     }
 
     /// Writes the collected lines.
-    pub(super) async fn flush(&mut self) -> Result<(), Left> {
+    pub(super) async fn flush(&mut self) -> Result<(), StreamClosed> {
         if self.waiting.is_empty() {
             return Ok(());
         }
@@ -82,25 +82,25 @@ impl LineWriter {
         };
         match sent {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Left),
+            Ok(Err(_)) => Err(StreamClosed),
             Err(_) => {
                 self.metrics.limit("write_ms");
-                Err(Left)
+                Err(StreamClosed)
             }
         }
     }
 
     /// Waits until the client's service key is removed. Then nothing more may be written.
-    pub(super) async fn removed(&mut self) -> Left {
+    pub(super) async fn removed(&mut self) -> StreamClosed {
         (&mut self.removed).await;
         self.refuse()
     }
 
     /// Aborts the answer of a client whose key was removed.
-    fn refuse(&mut self) -> Left {
+    fn refuse(&mut self) -> StreamClosed {
         self.removed = Box::pin(std::future::ready(()));
         self.sender.send_error(io::Error::other("the service key was removed"));
-        Left
+        StreamClosed
     }
 
     /// Aborts the answer, so that the reader notices that it is incomplete.
@@ -110,7 +110,7 @@ impl LineWriter {
 }
 
 #[async_trait]
-impl Writer for Lines {
+impl Writer for NdjsonResponse {
     async fn write(self, _: &mut Request, _: &mut Depot, res: &mut Response) {
         res.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
         res.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -120,9 +120,9 @@ impl Writer for Lines {
     }
 }
 
-impl EndpointOutRegister for Lines {
+impl EndpointOutRegister for NdjsonResponse {
     fn register(components: &mut Components, operation: &mut Operation) {
-        may_fail(components, operation, &[Code::Busy]);
+        may_fail(components, operation, &[ProblemCode::Busy]);
         let line = Object::with_type(BasicType::String).description("JSON lines: an object on each line.");
         let response = salvo_oapi::Response::new("JSON lines.");
         operation.responses.insert("200", response.add_content("application/x-ndjson", Content::new(line)));

@@ -5,7 +5,7 @@ use salvo::extract::{Extractible, Metadata};
 use salvo::prelude::*;
 use salvo_oapi::{BasicType, Components, EndpointArgRegister, Object, Operation, Parameter, ParameterIn};
 
-use super::problem::{Code, Problem, may_fail};
+use super::problem::{Problem, ProblemCode, may_fail};
 use super::schema;
 use handlers::From;
 
@@ -17,12 +17,12 @@ const LIMIT: usize = 50;
 
 /// The requested page.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(super) struct PageQuery {
     pub(super) from: From,
     pub(super) limit: usize,
 }
 
-impl<'ex> Extractible<'ex> for Window {
+impl<'ex> Extractible<'ex> for PageQuery {
     fn metadata() -> &'static Metadata {
         static METADATA: Metadata = Metadata::new("");
         &METADATA
@@ -55,7 +55,7 @@ impl<'ex> Extractible<'ex> for Window {
     }
 }
 
-impl EndpointArgRegister for Window {
+impl EndpointArgRegister for PageQuery {
     fn register(components: &mut Components, operation: &mut Operation, _: &str) {
         let number = Object::with_type(BasicType::Integer);
         let after = number.clone().minimum(0).maximum(MAX_ID);
@@ -70,6 +70,6 @@ impl EndpointArgRegister for Window {
             let parameter = parameter.description(description).schema(schema);
             operation.parameters.insert(parameter.example(example.into()));
         }
-        may_fail(components, operation, &[Code::InvalidRequest]);
+        may_fail(components, operation, &[ProblemCode::InvalidRequest]);
     }
 }

@@ -11,7 +11,7 @@ use salvo_oapi::{
 };
 use serde_json::Value;
 
-use super::problem::{Code, Problem, may_fail};
+use super::problem::{Problem, ProblemCode, may_fail};
 use super::schema;
 
 /// `{id}`: a room, which may not exist.
@@ -62,7 +62,7 @@ fn describe(
     description: &str,
     schema: impl Into<RefOr<Schema>>,
     example: Value,
-    codes: &[Code],
+    codes: &[ProblemCode],
 ) {
     let parameter = Parameter::new(name).location(ParameterIn::Path).required(true);
     operation.parameters.insert(parameter.description(description).schema(schema).example(example));
@@ -92,12 +92,12 @@ macro_rules! parameter {
     };
 }
 
-parameter! { RoomParam, "id", "The room's id.", schema::id, 7, [Code::InvalidRequest, Code::NotFound] }
+parameter! { RoomParam, "id", "The room's id.", schema::id, 7, [ProblemCode::InvalidRequest, ProblemCode::NotFound] }
 // Any user id is accepted: there is no list of users in which it could be missing.
-parameter! { UserParam, "user", "The user's id, percent-encoded.", schema::user_id, 1, [Code::InvalidRequest] }
+parameter! { UserParam, "user", "The user's id, percent-encoded.", schema::user_id, 1, [ProblemCode::InvalidRequest] }
 parameter! {
-    SetAsideParam, "event", "The event's `id` in the list.", event_id, EVENT, [Code::InvalidRequest, Code::NotFound]
+    SetAsideParam, "event", "The event's `id` in the list.", event_id, EVENT, [ProblemCode::InvalidRequest, ProblemCode::NotFound]
 }
 parameter! {
-    MessageParam, "n", "The message's number in its room.", schema::id, 45, [Code::InvalidRequest, Code::NotFound]
+    MessageParam, "n", "The message's number in its room.", schema::id, 45, [ProblemCode::InvalidRequest, ProblemCode::NotFound]
 }

@@ -19,7 +19,7 @@ use crate::store::StoreError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[salvo(schema(name = ProblemCode))]
-pub(crate) enum Code {
+pub(crate) enum ProblemCode {
     /// The body is not JSON, or not an object.
     BadJson,
     /// A field or parameter is missing, of the wrong type, or out of range; `detail` names it.
@@ -61,7 +61,7 @@ pub(crate) enum Code {
     Unavailable,
 }
 
-impl Code {
+impl ProblemCode {
     const fn status(self) -> StatusCode {
         match self {
             Self::BadJson | Self::InvalidRequest => StatusCode::BAD_REQUEST,
@@ -119,49 +119,49 @@ impl Code {
 /// An error answer.
 #[derive(Debug)]
 pub(crate) struct Problem {
-    code: Code,
+    code: ProblemCode,
     detail: Cow<'static, str>,
 }
 
 /// A problem as it is written.
 #[derive(Serialize, ToSchema)]
 #[salvo(schema(name = Problem))]
-pub(super) struct Details {
+pub(super) struct ProblemDetails {
     /// The status in words.
     title: &'static str,
     /// The status again.
     status: u16,
     /// What programs branch on.
-    code: Code,
+    code: ProblemCode,
     /// What a person reads.
     detail: Cow<'static, str>,
 }
 
 impl Problem {
-    pub(crate) fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn new(code: ProblemCode, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { code, detail: detail.into() }
     }
 
     /// Creates the problem of an invalid field or parameter.
     pub(crate) fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(Code::InvalidRequest, detail)
+        Self::new(ProblemCode::InvalidRequest, detail)
     }
 
     /// Creates the problem of a request that would write something for a user who is being erased.
     pub(super) fn erasing(user: &UserId) -> Self {
         let detail =
             format!("user {user} is being erased; try again when GET /users/{{user}} says that it has ended");
-        Self::new(Code::Conflict, detail)
+        Self::new(ProblemCode::Conflict, detail)
     }
 
     pub(super) fn no_room() -> Self {
-        Self::new(Code::NotFound, "no such room")
+        Self::new(ProblemCode::NotFound, "no such room")
     }
 
     /// Creates the problem of a failure of this server. The cause is only logged.
     pub(super) fn internal(cause: impl std::fmt::Display) -> Self {
         tracing::error!(%cause, "an API request failed");
-        Self::new(Code::Internal, "internal error")
+        Self::new(ProblemCode::Internal, "internal error")
     }
 
     pub(crate) fn render(self, res: &mut Response) {
@@ -174,7 +174,7 @@ impl Problem {
         if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
             res.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
-        let details = Details { title, status: status.as_u16(), code: self.code, detail: self.detail };
+        let details = ProblemDetails { title, status: status.as_u16(), code: self.code, detail: self.detail };
         res.render(Json(details));
         res.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     }
@@ -190,12 +190,16 @@ impl Writer for Problem {
 /// The problems of any endpoint. Arguments add more, and so do endpoints with [`may_fail`].
 impl EndpointOutRegister for Problem {
     fn register(components: &mut Components, operation: &mut Operation) {
-        may_fail(components, operation, &[Code::Unauthorized, Code::Internal, Code::Unavailable]);
+        may_fail(
+            components,
+            operation,
+            &[ProblemCode::Unauthorized, ProblemCode::Internal, ProblemCode::Unavailable],
+        );
     }
 }
 
 /// Documents problems of an endpoint.
-pub(super) fn may_fail(components: &mut Components, operation: &mut Operation, codes: &[Code]) {
+pub(super) fn may_fail(components: &mut Components, operation: &mut Operation, codes: &[ProblemCode]) {
     for code in codes {
         let status = code.status();
         let told = match operation.responses.get(status.as_str()) {
@@ -203,7 +207,7 @@ pub(super) fn may_fail(components: &mut Components, operation: &mut Operation, c
             Some(RefOr::Type(response)) => format!("{}; {}", response.description, code.means()),
             _ => code.means().to_owned(),
         };
-        let schema = Details::to_schema(components);
+        let schema = ProblemDetails::to_schema(components);
         let response =
             salvo_oapi::Response::new(told).add_content("application/problem+json", Content::new(schema));
         operation.responses.insert(status.as_str(), response);
@@ -213,13 +217,13 @@ pub(super) fn may_fail(components: &mut Components, operation: &mut Operation, c
 impl From<handlers::Error> for Problem {
     fn from(error: handlers::Error) -> Self {
         let code = match error.code() {
-            handlers::Code::InvalidRequest => Code::InvalidRequest,
-            handlers::Code::NotFound => Code::NotFound,
-            handlers::Code::Timeout => Code::Timeout,
-            handlers::Code::Unavailable => Code::Unavailable,
+            handlers::Code::InvalidRequest => ProblemCode::InvalidRequest,
+            handlers::Code::NotFound => ProblemCode::NotFound,
+            handlers::Code::Timeout => ProblemCode::Timeout,
+            handlers::Code::Unavailable => ProblemCode::Unavailable,
             _ => return Self::internal(error),
         };
-        if matches!(code, Code::Timeout | Code::Unavailable) {
+        if matches!(code, ProblemCode::Timeout | ProblemCode::Unavailable) {
             tracing::error!(%error, "an API request failed");
         }
         Self::new(code, error.message().to_owned())
@@ -244,24 +248,24 @@ impl From<StoreError> for Problem {
             StoreError::Erasing(user) => Self::erasing(&user),
             error => {
                 tracing::error!(%error, "an API request failed");
-                Self::new(Code::Unavailable, "the database is unavailable")
+                Self::new(ProblemCode::Unavailable, "the database is unavailable")
             }
         }
     }
 }
 
 /// Answers a path or method without a route with a problem.
-pub(crate) struct Unrouted(pub(crate) Arc<Router>);
+pub(crate) struct UnroutedHandler(pub(crate) Arc<Router>);
 
 #[async_trait]
-impl Handler for Unrouted {
+impl Handler for UnroutedHandler {
     async fn handle(&self, req: &mut Request, _: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
         let (code, detail) = match res.status_code {
-            Some(StatusCode::NOT_FOUND) => (Code::NotFound, "no such path"),
-            Some(StatusCode::METHOD_NOT_ALLOWED) => (Code::MethodNotAllowed, "not by this method"),
+            Some(StatusCode::NOT_FOUND) => (ProblemCode::NotFound, "no such path"),
+            Some(StatusCode::METHOD_NOT_ALLOWED) => (ProblemCode::MethodNotAllowed, "not by this method"),
             _ => return,
         };
-        if code == Code::MethodNotAllowed && !res.headers().contains_key(ALLOW) {
+        if code == ProblemCode::MethodNotAllowed && !res.headers().contains_key(ALLOW) {
             let allowed = self.allowed(req).await;
             if let Ok(allowed) = HeaderValue::try_from(allowed.join(", ")) {
                 res.headers_mut().insert(ALLOW, allowed);
@@ -272,7 +276,7 @@ impl Handler for Unrouted {
     }
 }
 
-impl Unrouted {
+impl UnroutedHandler {
     /// Returns the methods that the path has. HEAD is available wherever GET is, which the router doesn't know.
     async fn allowed(&self, req: &mut Request) -> Vec<&'static str> {
         let (path, came_as) = (req.uri().path().to_owned(), req.method().clone());

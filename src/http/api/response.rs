@@ -6,20 +6,20 @@ use salvo_oapi::{Components, EndpointOutRegister, Operation, ToSchema};
 use serde::Serialize;
 
 /// A resource that was created (201), or that existed already (200).
-pub(super) struct Made<T> {
+pub(super) struct CreatedOrOk<T> {
     pub(super) new: bool,
-    pub(super) what: T,
+    pub(super) value: T,
 }
 
 #[async_trait]
-impl<T: Serialize + Send> Writer for Made<T> {
+impl<T: Serialize + Send> Writer for CreatedOrOk<T> {
     async fn write(self, _: &mut Request, _: &mut Depot, res: &mut Response) {
         res.status_code(if self.new { StatusCode::CREATED } else { StatusCode::OK });
-        res.render(Json(self.what));
+        res.render(Json(self.value));
     }
 }
 
-impl<T: ToSchema> EndpointOutRegister for Made<T> {
+impl<T: ToSchema> EndpointOutRegister for CreatedOrOk<T> {
     fn register(components: &mut Components, operation: &mut Operation) {
         let schema = T::to_schema(components);
         for (status, description) in [("200", "It was there already."), ("201", "It was made.")] {
@@ -30,17 +30,17 @@ impl<T: ToSchema> EndpointOutRegister for Made<T> {
 }
 
 /// A resource that was created (201).
-pub(super) struct New<T>(pub(super) T);
+pub(super) struct Created<T>(pub(super) T);
 
 #[async_trait]
-impl<T: Serialize + Send> Writer for New<T> {
+impl<T: Serialize + Send> Writer for Created<T> {
     async fn write(self, _: &mut Request, _: &mut Depot, res: &mut Response) {
         res.status_code(StatusCode::CREATED);
         res.render(Json(self.0));
     }
 }
 
-impl<T: ToSchema> EndpointOutRegister for New<T> {
+impl<T: ToSchema> EndpointOutRegister for Created<T> {
     fn register(components: &mut Components, operation: &mut Operation) {
         let response = salvo_oapi::Response::new("It was made.");
         let response = response.add_content("application/json", T::to_schema(components));
@@ -68,16 +68,16 @@ impl<T: ToSchema> EndpointOutRegister for Accepted<T> {
 }
 
 /// The request is done, and the answer is empty (204).
-pub(super) struct Done;
+pub(super) struct NoContent;
 
 #[async_trait]
-impl Writer for Done {
+impl Writer for NoContent {
     async fn write(self, _: &mut Request, _: &mut Depot, res: &mut Response) {
         res.status_code(StatusCode::NO_CONTENT);
     }
 }
 
-impl EndpointOutRegister for Done {
+impl EndpointOutRegister for NoContent {
     fn register(_: &mut Components, operation: &mut Operation) {
         operation.responses.insert("204", salvo_oapi::Response::new("It was done."));
     }

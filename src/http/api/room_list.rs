@@ -10,10 +10,10 @@ use salvo_oapi::{
 use serde::Serialize;
 use serde_json::json;
 
-use super::dto::Listed;
+use super::dto::ListedRoomDto;
 use super::path_params::query;
-use super::problem::{Code, Problem, may_fail};
-use super::{Shared, schema};
+use super::problem::{Problem, ProblemCode, may_fail};
+use super::{SharedServices, schema};
 use crate::store::{Page, Position, StoreError};
 
 /// The rooms of a page: by default, and at most.
@@ -21,7 +21,7 @@ pub(super) const LIMIT: (usize, usize) = (50, 100);
 
 /// The parameters of the list.
 #[derive(Debug)]
-pub(super) struct Wanted {
+pub(super) struct ListRoomsQuery {
     pub(super) user: UserId,
     pub(super) before: Option<Position>,
     pub(super) limit: usize,
@@ -30,8 +30,8 @@ pub(super) struct Wanted {
 /// Rooms of a user.
 #[derive(Serialize, ToSchema)]
 #[salvo(schema(name = Rooms))]
-struct Listing {
-    rooms: Vec<Listed>,
+struct RoomListPage {
+    rooms: Vec<ListedRoomDto>,
     has_more: bool,
     /// Where there are more: `before` for the next page.
     next: Option<String>,
@@ -41,16 +41,19 @@ struct Listing {
 ///
 /// Activity is a room's last message, deleted or not, or the user's joining where that was later.
 #[endpoint(operation_id = "list_rooms", tags("rooms"))]
-pub(super) async fn list_rooms(services: Shared, wanted: Wanted) -> Result<Json<Listing>, Problem> {
-    let Wanted { user, before, limit } = wanted;
+pub(super) async fn list_rooms(
+    services: SharedServices,
+    wanted: ListRoomsQuery,
+) -> Result<Json<RoomListPage>, Problem> {
+    let ListRoomsQuery { user, before, limit } = wanted;
     let page = Page { before, limit, bytes: services.config.load().limits.page_bytes };
     let (store, _turn) = services.store.bulk(None).await.map_err(StoreError::from)?;
     let (rooms, next) = store.rooms_of(&user, page).await?;
-    let rooms = rooms.into_iter().map(Listed::of).collect();
-    Ok(Json(Listing { rooms, has_more: next.is_some(), next: next.map(|next| next.to_string()) }))
+    let rooms = rooms.into_iter().map(ListedRoomDto::new).collect();
+    Ok(Json(RoomListPage { rooms, has_more: next.is_some(), next: next.map(|next| next.to_string()) }))
 }
 
-impl<'ex> Extractible<'ex> for Wanted {
+impl<'ex> Extractible<'ex> for ListRoomsQuery {
     fn metadata() -> &'static Metadata {
         static METADATA: Metadata = Metadata::new("");
         &METADATA
@@ -73,7 +76,7 @@ impl<'ex> Extractible<'ex> for Wanted {
     }
 }
 
-impl EndpointArgRegister for Wanted {
+impl EndpointArgRegister for ListRoomsQuery {
     fn register(components: &mut Components, operation: &mut Operation, _: &str) {
         let (default, most) = LIMIT;
         let limit = Object::with_type(BasicType::Integer).minimum(1).maximum(most);
@@ -94,6 +97,6 @@ impl EndpointArgRegister for Wanted {
             let parameter = parameter.description(description).schema(schema);
             operation.parameters.insert(parameter.example(example));
         }
-        may_fail(components, operation, &[Code::InvalidRequest]);
+        may_fail(components, operation, &[ProblemCode::InvalidRequest]);
     }
 }

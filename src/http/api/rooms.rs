@@ -8,18 +8,18 @@ use salvo_oapi::{ToSchema, endpoint};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Services;
-use super::dto::{Kind, Role, Room};
+use super::ApiServices;
+use super::dto::{RoleDto, RoomDto, RoomKindDto};
 use super::events::room_events;
-use super::idempotency::Tried;
-use super::json_body::{Body, Example, objects};
+use super::idempotency::IdempotentAttempt;
+use super::json_body::{Example, JsonBody, objects};
 use super::path_params::RoomParam;
-use super::problem::{Details, Problem};
-use super::response::{Done, Made};
+use super::problem::{Problem, ProblemDetails};
+use super::response::{CreatedOrOk, NoContent};
 use super::room_bounds::{MAX_MEMBERS, MAX_NAME_CHARS, check_email};
 use super::room_list::list_rooms;
 use super::strict_json::user_id;
-use super::{Shared, members, messages, schema};
+use super::{SharedServices, members, messages, schema};
 use crate::model::receipts::Marks;
 use crate::model::room::StoredMember;
 use crate::model::room::StoredRoom;
@@ -40,19 +40,19 @@ pub(super) fn routes() -> Router {
 /// The room to create.
 #[derive(Deserialize, ToSchema)]
 #[salvo(schema(name = NewRoom))]
-pub(super) struct NewRoom {
+pub(super) struct NewRoomBody {
     /// By default two members make a direct room, and more a group. A group may also be of one or two.
-    kind: Option<Kind>,
+    kind: Option<RoomKindDto>,
     /// The name to show.
     #[salvo(schema(schema_with = schema::name))]
     name: Option<String>,
     /// The members, each once.
     #[serde(deserialize_with = "objects")]
     #[salvo(schema(min_items = 1, max_items = 1000))]
-    members: Vec<MemberToBe>,
+    members: Vec<NewMemberBody>,
 }
 
-impl Example for NewRoom {
+impl Example for NewRoomBody {
     fn example() -> Value {
         json!({ "members": [
             { "user_id": 1, "email": "user1@example.com" },
@@ -64,7 +64,7 @@ impl Example for NewRoom {
 /// A member of the new room.
 #[derive(Deserialize, ToSchema)]
 #[salvo(schema(name = NewMember))]
-struct MemberToBe {
+struct NewMemberBody {
     /// The id that the user's tokens carry.
     #[serde(deserialize_with = "user_id")]
     #[salvo(schema(schema_with = schema::user_id))]
@@ -74,30 +74,30 @@ struct MemberToBe {
     email: Option<String>,
     /// Only a group has admins.
     #[serde(default)]
-    role: Role,
+    role: RoleDto,
 }
 
 /// A valid room to create.
-pub(super) struct Planned {
-    pub(super) kind: Kind,
+pub(super) struct PlannedRoom {
+    pub(super) kind: RoomKindDto,
     pub(super) name: Option<String>,
     pub(super) members: Vec<(NewMember, handlers::Role)>,
 }
 
-impl NewRoom {
+impl NewRoomBody {
     /// Returns the room to create, if the body is valid.
-    pub(super) fn planned(self) -> Result<Planned, Problem> {
+    pub(super) fn planned(self) -> Result<PlannedRoom, Problem> {
         let Self { kind, name, members } = self;
         let members: Vec<_> = members
             .into_iter()
-            .map(|MemberToBe { user_id, email, role }| (NewMember { user_id, email }, role.into()))
+            .map(|NewMemberBody { user_id, email, role }| (NewMember { user_id, email }, role.into()))
             .collect();
         let kind = check_kind(kind, &members)?;
         check(members.iter().map(|(member, _)| member)).map_err(Problem::invalid)?;
         if let Some(name) = &name {
             check_name(name)?;
         }
-        Ok(Planned { kind, name, members })
+        Ok(PlannedRoom { kind, name, members })
     }
 }
 
@@ -106,17 +106,21 @@ impl NewRoom {
 /// A direct room that is there already gets the members it lacks, and keeps all else. A user who is being erased comes
 /// into no room.
 #[endpoint(operation_id = "create_room", tags("rooms"), responses((
-    status_code = 404, body = Details, content_type = "application/problem+json",
+    status_code = 404, body = ProblemDetails, content_type = "application/problem+json",
     description = "`not_found`: an earlier try of the request made the room, which is deleted by now"
 ), (
-    status_code = 409, body = Details, content_type = "application/problem+json",
+    status_code = 409, body = ProblemDetails, content_type = "application/problem+json",
     description = "`conflict`: the user is being erased; try again when that has ended"
 )))]
-async fn create_room(services: Shared, tried: Tried, body: Body<NewRoom>) -> Result<Made<Room>, Problem> {
+async fn create_room(
+    services: SharedServices,
+    tried: IdempotentAttempt,
+    body: JsonBody<NewRoomBody>,
+) -> Result<CreatedOrOk<RoomDto>, Problem> {
     if body.0.members.len() > MAX_MEMBERS {
         services.metrics.limit("room_members");
     }
-    let Planned { kind, name, members } = body.0.planned()?;
+    let PlannedRoom { kind, name, members } = body.0.planned()?;
     let plan = RoomPlan {
         kind: kind.into(),
         name: name.as_deref(),
@@ -126,11 +130,11 @@ async fn create_room(services: Shared, tried: Tried, body: Body<NewRoom>) -> Res
     };
     let made = services.store.make(plan).await.map_err(Problem::of_write)?;
     let Some(created_at) = made.created_at else {
-        return Ok(Made { new: made.made, what: show(&services, made.id).await? });
+        return Ok(CreatedOrOk { new: made.made, value: show(&services, made.id).await? });
     };
     // As it was created: when read again, it may already be deleted.
     let room = StoredRoom { id: made.id, kind: kind.into(), name, created_at };
-    Ok(Made { new: true, what: Room::of(room, first_members(members)) })
+    Ok(CreatedOrOk { new: true, value: RoomDto::new(room, first_members(members)) })
 }
 
 /// Returns the members of a new room, in the order of their ids.
@@ -149,27 +153,27 @@ fn first_members(members: Vec<(NewMember, handlers::Role)>) -> Vec<StoredMember>
 
 /// A room and its members
 #[endpoint(operation_id = "get_room", tags("rooms"))]
-async fn get_room(services: Shared, id: RoomParam) -> Result<Json<Room>, Problem> {
+async fn get_room(services: SharedServices, id: RoomParam) -> Result<Json<RoomDto>, Problem> {
     Ok(Json(show(&services, id.0).await?))
 }
 
 /// A room's new name.
 #[derive(Deserialize, ToSchema)]
 #[salvo(schema(name = Renaming))]
-pub(super) struct Renaming {
+pub(super) struct RenameBody {
     /// `null` removes the name.
     #[serde(deserialize_with = "Option::deserialize")]
     #[salvo(schema(required = true, schema_with = schema::name))]
     name: Option<String>,
 }
 
-impl Example for Renaming {
+impl Example for RenameBody {
     fn example() -> Value {
         json!({ "name": "Lunch at noon" })
     }
 }
 
-impl Renaming {
+impl RenameBody {
     /// Returns the name, if it is valid.
     pub(super) fn name(self) -> Result<Option<String>, Problem> {
         self.name.as_deref().map_or(Ok(()), check_name)?;
@@ -179,12 +183,16 @@ impl Renaming {
 
 /// Renames a room
 #[endpoint(operation_id = "rename_room", tags("rooms"))]
-async fn rename_room(services: Shared, id: RoomParam, body: Body<Renaming>) -> Result<Json<Room>, Problem> {
+async fn rename_room(
+    services: SharedServices,
+    id: RoomParam,
+    body: JsonBody<RenameBody>,
+) -> Result<Json<RoomDto>, Problem> {
     let name = body.0.name()?;
     // Read first: once the name is written, the answer must not become an error.
     let (_, members) = services.store.members(id.0).await.map_err(Problem::of_write)?;
     let room = services.store.rename(id.0, name.as_deref()).await.map_err(Problem::of_write)?;
-    Ok(Json(Room::of(room.ok_or_else(Problem::no_room)?, members)))
+    Ok(Json(RoomDto::new(room.ok_or_else(Problem::no_room)?, members)))
 }
 
 /// Deletes a room, with all that was said in it
@@ -192,34 +200,37 @@ async fn rename_room(services: Shared, id: RoomParam, body: Body<Renaming>) -> R
 /// It is gone at once: its sockets are closed with 4004 on every server, and nobody finds it any more. Its messages
 /// are removed in the background.
 #[endpoint(operation_id = "delete_room", tags("rooms"))]
-async fn delete_room(services: Shared, id: RoomParam) -> Result<Done, Problem> {
+async fn delete_room(services: SharedServices, id: RoomParam) -> Result<NoContent, Problem> {
     if !services.store.delete_room(id.0).await.map_err(Problem::of_write)? {
         return Err(Problem::no_room());
     }
     services.cleanup.wake();
-    Ok(Done)
+    Ok(NoContent)
 }
 
-async fn show(services: &Services, id: RoomId) -> Result<Room, Problem> {
+async fn show(services: &ApiServices, id: RoomId) -> Result<RoomDto, Problem> {
     let room = services.store.room(id).await?.ok_or_else(Problem::no_room)?;
     let (_, members) = services.store.members(id).await?;
-    Ok(Room::of(room, members))
+    Ok(RoomDto::new(room, members))
 }
 
 /// Returns the kind of the room, if it fits the members.
-fn check_kind(kind: Option<Kind>, members: &[(NewMember, handlers::Role)]) -> Result<Kind, Problem> {
+fn check_kind(
+    kind: Option<RoomKindDto>,
+    members: &[(NewMember, handlers::Role)],
+) -> Result<RoomKindDto, Problem> {
     let count = members.len();
     let kind = match kind {
         None if count < 2 => {
             return Err(Problem::invalid("members: from 2 are needed, but for `kind` group"));
         }
-        None if count == 2 => Kind::Direct,
-        None => Kind::Group,
+        None if count == 2 => RoomKindDto::Direct,
+        None => RoomKindDto::Group,
         Some(kind) => kind,
     };
     match kind {
-        Kind::Direct if count != 2 => Err(Problem::invalid("members: a direct room has two")),
-        Kind::Direct if members.iter().any(|(_, role)| *role == handlers::Role::Admin) => {
+        RoomKindDto::Direct if count != 2 => Err(Problem::invalid("members: a direct room has two")),
+        RoomKindDto::Direct if members.iter().any(|(_, role)| *role == handlers::Role::Admin) => {
             Err(Problem::invalid("members: a direct room has no admins"))
         }
         _ => Ok(kind),

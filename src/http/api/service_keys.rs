@@ -8,22 +8,23 @@ use salvo::http::header::AUTHORIZATION;
 use salvo::prelude::*;
 use salvo_oapi::{Components, EndpointArgRegister, Operation};
 
-use super::Services;
-use super::problem::{Code, Problem};
+use super::ApiServices;
+use super::problem::{Problem, ProblemCode};
 use crate::config::Secret;
 
 /// Admits requests with a service key, and provides the services to the endpoints.
-pub(super) struct Keys(pub(super) Arc<Services>);
+pub(super) struct ServiceKeyCheck(pub(super) Arc<ApiServices>);
 
 #[async_trait]
-impl Handler for Keys {
+impl Handler for ServiceKeyCheck {
     async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
         if let Some(key) = authorized(req, &self.0.config.load().api.keys) {
             depot.insert_typed(self.0.clone());
             depot.insert_typed(Access { services: self.0.clone(), key });
             return;
         }
-        Problem::new(Code::Unauthorized, "a service key is needed: Authorization: Bearer <key>").render(res);
+        Problem::new(ProblemCode::Unauthorized, "a service key is needed: Authorization: Bearer <key>")
+            .render(res);
         ctrl.skip_rest();
     }
 }
@@ -32,7 +33,7 @@ impl Handler for Keys {
 /// removed.
 #[derive(Clone)]
 pub(super) struct Access {
-    services: Arc<Services>,
+    services: Arc<ApiServices>,
     key: Secret,
 }
 

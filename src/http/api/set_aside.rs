@@ -14,9 +14,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::path_params::{self, SetAsideParam};
-use super::problem::{Code, Details, Problem, may_fail};
-use super::response::Done;
-use super::{Shared, schema};
+use super::problem::{Problem, ProblemCode, ProblemDetails, may_fail};
+use super::response::NoContent;
+use super::{SharedServices, schema};
 use crate::store::set_aside_events::SetAside;
 use crate::webhooks::{HookKind, ResendOutcome};
 
@@ -33,7 +33,7 @@ pub(super) fn routes() -> Router {
 /// An event that a hook's receiver could not process.
 #[derive(Serialize, ToSchema)]
 #[salvo(schema(name = SetAsideEvent))]
-pub(super) struct Event {
+pub(super) struct SetAsideEventDto {
     /// Its id here.
     id: String,
     /// The hook: `after_send`, `connected`, `disconnected` or `offline`.
@@ -62,7 +62,7 @@ pub(super) struct Event {
     set_aside_at: Time,
 }
 
-impl From<SetAside> for Event {
+impl From<SetAside> for SetAsideEventDto {
     fn from(event: SetAside) -> Self {
         let SetAside { id, hook, event, subject, recipient, tries, reason, at } = event;
         let (room_id, message_id) = subject.message().unzip();
@@ -86,9 +86,9 @@ impl From<SetAside> for Event {
 /// Some of the events that are set aside.
 #[derive(Serialize, ToSchema)]
 #[salvo(schema(name = SetAsideEvents))]
-struct Listing {
+struct SetAsidePage {
     /// The oldest first.
-    events: Vec<Event>,
+    events: Vec<SetAsideEventDto>,
     /// Where there are more: `after` for the next page.
     next: Option<String>,
 }
@@ -97,16 +97,19 @@ struct Listing {
 ///
 /// A hook's receiver failed for them, while it accepted others: see `hooks.max_tries`. The oldest first.
 #[endpoint(operation_id = "list_set_aside", tags("hooks"))]
-async fn list_set_aside(services: Shared, wanted: Wanted) -> Result<Json<Listing>, Problem> {
-    let Wanted { hook, user, after, limit } = wanted;
+async fn list_set_aside(
+    services: SharedServices,
+    wanted: ListSetAsideQuery,
+) -> Result<Json<SetAsidePage>, Problem> {
+    let ListSetAsideQuery { hook, user, after, limit } = wanted;
     let found = services
         .store
         .list_set_aside(hook.map(HookKind::name), user.as_ref(), after, limit.saturating_add(1))
         .await?;
     let more = found.len() > limit;
-    let events: Vec<Event> = found.into_iter().take(limit).map(Event::from).collect();
+    let events: Vec<SetAsideEventDto> = found.into_iter().take(limit).map(SetAsideEventDto::from).collect();
     let next = events.last().filter(|_| more).map(|last| last.id.clone());
-    Ok(Json(Listing { events, next }))
+    Ok(Json(SetAsidePage { events, next }))
 }
 
 /// Sends an event again
@@ -114,39 +117,39 @@ async fn list_set_aside(services: Shared, wanted: Wanted) -> Result<Json<Listing
 /// Once, and at once. Where the receiver takes it with 2xx it is removed here. A message is sent with the text that it
 /// has now; one that was deleted meanwhile is removed without being sent.
 #[endpoint(operation_id = "retry_set_aside", tags("hooks"), responses((
-    status_code = 502, body = Details, content_type = "application/problem+json",
+    status_code = 502, body = ProblemDetails, content_type = "application/problem+json",
     description = "`receiver_failed`: the receiver did not take it, or the hook has no URL; the event stays"
 )))]
-async fn retry_set_aside(services: Shared, event: SetAsideParam) -> Result<Done, Problem> {
+async fn retry_set_aside(services: SharedServices, event: SetAsideParam) -> Result<NoContent, Problem> {
     let found = services.store.find_set_aside(event.0).await?.ok_or_else(no_event)?;
     let failed = match services.hooks.load_full().resend(&services.store, &found).await? {
         ResendOutcome::Taken | ResendOutcome::Withdrawn => {
             // If this fails, the event stays, and may be sent twice, with the same id.
             services.store.drop_set_aside(found.id).await.map_err(Problem::of_write)?;
-            return Ok(Done);
+            return Ok(NoContent);
         }
         ResendOutcome::NoHook => format!("hooks.{} has no url", found.hook),
         ResendOutcome::Failed(error) => error.to_string(),
     };
     services.store.note_set_aside(found.id, &failed).await.map_err(Problem::of_write)?;
-    Err(Problem::new(Code::ReceiverFailed, failed))
+    Err(Problem::new(ProblemCode::ReceiverFailed, failed))
 }
 
 /// Drops an event
 ///
 /// Its hook is never notified of it.
 #[endpoint(operation_id = "drop_set_aside", tags("hooks"))]
-async fn drop_set_aside(services: Shared, event: SetAsideParam) -> Result<Done, Problem> {
+async fn drop_set_aside(services: SharedServices, event: SetAsideParam) -> Result<NoContent, Problem> {
     let dropped = services.store.drop_set_aside(event.0).await.map_err(Problem::of_write)?;
-    if dropped { Ok(Done) } else { Err(no_event()) }
+    if dropped { Ok(NoContent) } else { Err(no_event()) }
 }
 
 fn no_event() -> Problem {
-    Problem::new(Code::NotFound, "no such event is set aside")
+    Problem::new(ProblemCode::NotFound, "no such event is set aside")
 }
 
 /// The parameters of the list.
-struct Wanted {
+struct ListSetAsideQuery {
     hook: Option<HookKind>,
     user: Option<UserId>,
     after: Option<ObjectId>,
@@ -159,7 +162,7 @@ fn parsed<T: FromStr>(name: &'static str, text: Option<&str>) -> Result<Option<T
     text.map(|text| text.parse().map_err(|_| wrong())).transpose()
 }
 
-impl<'ex> Extractible<'ex> for Wanted {
+impl<'ex> Extractible<'ex> for ListSetAsideQuery {
     fn metadata() -> &'static Metadata {
         static METADATA: Metadata = Metadata::new("");
         &METADATA
@@ -186,7 +189,7 @@ impl<'ex> Extractible<'ex> for Wanted {
     }
 }
 
-impl EndpointArgRegister for Wanted {
+impl EndpointArgRegister for ListSetAsideQuery {
     fn register(components: &mut Components, operation: &mut Operation, _: &str) {
         let mut add = |name: &str, description: &str, schema: RefOr<Schema>, example: Value| {
             let parameter = Parameter::new(name).location(ParameterIn::Query).required(false);
@@ -205,6 +208,6 @@ impl EndpointArgRegister for Wanted {
             path_params::EVENT.into(),
         );
         add("limit", "By default 50.", limit.into(), LIMIT.0.into());
-        may_fail(components, operation, &[Code::InvalidRequest]);
+        may_fail(components, operation, &[ProblemCode::InvalidRequest]);
     }
 }

@@ -11,64 +11,64 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 /// Any JSON value without duplicate fields.
-pub(super) struct Strict(pub(super) Value);
+pub(super) struct StrictJson(pub(super) Value);
 
-impl<'de> Deserialize<'de> for Strict {
+impl<'de> Deserialize<'de> for StrictJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Any;
 
         impl<'de> Visitor<'de> for Any {
-            type Value = Strict;
+            type Value = StrictJson;
 
             fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
                 to.write_str("JSON")
             }
 
-            fn visit_bool<E>(self, value: bool) -> Result<Strict, E> {
-                Ok(Strict(value.into()))
+            fn visit_bool<E>(self, value: bool) -> Result<StrictJson, E> {
+                Ok(StrictJson(value.into()))
             }
 
-            fn visit_i64<E>(self, value: i64) -> Result<Strict, E> {
-                Ok(Strict(value.into()))
+            fn visit_i64<E>(self, value: i64) -> Result<StrictJson, E> {
+                Ok(StrictJson(value.into()))
             }
 
-            fn visit_u64<E>(self, value: u64) -> Result<Strict, E> {
-                Ok(Strict(value.into()))
+            fn visit_u64<E>(self, value: u64) -> Result<StrictJson, E> {
+                Ok(StrictJson(value.into()))
             }
 
-            fn visit_f64<E>(self, value: f64) -> Result<Strict, E> {
-                Ok(Strict(Number::from_f64(value).map_or(Value::Null, Value::Number)))
+            fn visit_f64<E>(self, value: f64) -> Result<StrictJson, E> {
+                Ok(StrictJson(Number::from_f64(value).map_or(Value::Null, Value::Number)))
             }
 
-            fn visit_str<E>(self, value: &str) -> Result<Strict, E> {
-                Ok(Strict(value.into()))
+            fn visit_str<E>(self, value: &str) -> Result<StrictJson, E> {
+                Ok(StrictJson(value.into()))
             }
 
-            fn visit_string<E>(self, value: String) -> Result<Strict, E> {
-                Ok(Strict(value.into()))
+            fn visit_string<E>(self, value: String) -> Result<StrictJson, E> {
+                Ok(StrictJson(value.into()))
             }
 
-            fn visit_unit<E>(self) -> Result<Strict, E> {
-                Ok(Strict(Value::Null))
+            fn visit_unit<E>(self) -> Result<StrictJson, E> {
+                Ok(StrictJson(Value::Null))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Strict, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<StrictJson, A::Error> {
                 let mut list = Vec::new();
-                while let Some(Strict(item)) = items.next_element()? {
+                while let Some(StrictJson(item)) = items.next_element()? {
                     list.push(item);
                 }
-                Ok(Strict(list.into()))
+                Ok(StrictJson(list.into()))
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Strict, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<StrictJson, A::Error> {
                 let mut map = Map::new();
-                while let Some((name, Strict(value))) = fields.next_entry::<String, Strict>()? {
+                while let Some((name, StrictJson(value))) = fields.next_entry::<String, StrictJson>()? {
                     if map.contains_key(&name) {
-                        return Err(A::Error::custom(Twice(&name)));
+                        return Err(A::Error::custom(DuplicateField(&name)));
                     }
                     map.insert(name, value);
                 }
-                Ok(Strict(map.into()))
+                Ok(StrictJson(map.into()))
             }
         }
 
@@ -77,12 +77,12 @@ impl<'de> Deserialize<'de> for Strict {
 }
 
 /// Names the field that is given twice.
-struct Twice<'a>(&'a str);
+struct DuplicateField<'a>(&'a str);
 
-/// The beginning of the error that [`Twice`] makes.
+/// The beginning of the error that [`DuplicateField`] makes.
 pub(super) const TWICE: &str = "given twice: ";
 
-impl fmt::Display for Twice<'_> {
+impl fmt::Display for DuplicateField<'_> {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(to, "{TWICE}{}", self.0)
     }
@@ -109,11 +109,12 @@ mod tests {
 
     #[test]
     fn a_field_that_is_given_twice_is_named() {
-        let twice =
-            |text: &str| serde_json::from_str::<Strict>(text).map(|strict| strict.0).unwrap_err().to_string();
+        let twice = |text: &str| {
+            serde_json::from_str::<StrictJson>(text).map(|strict| strict.0).unwrap_err().to_string()
+        };
         assert!(twice(r#"{"a":1,"a":1}"#).starts_with("given twice: a"));
         assert!(twice(r#"{"b":[{"a":1,"c":2,"a":null}]}"#).starts_with("given twice: a"));
         let text = r#"{"a":[1,-2,2.5,"x",true,null,{"a":{}}]}"#;
-        assert_eq!(serde_json::from_str::<Strict>(text).unwrap().0.to_string(), text);
+        assert_eq!(serde_json::from_str::<StrictJson>(text).unwrap().0.to_string(), text);
     }
 }

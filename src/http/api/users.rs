@@ -10,9 +10,9 @@ use serde::Serialize;
 use super::export::export_user;
 use super::path_params::UserParam;
 use super::problem::Problem;
-use super::response::{Accepted, Done};
-use super::{Shared, dto, schema};
-use crate::protocol::ephemeral::Signal;
+use super::response::{Accepted, NoContent};
+use super::{SharedServices, dto, schema};
+use crate::protocol::ephemeral::EphemeralEvent;
 use crate::store::{Membership, Presence};
 
 /// How long an erasure's answer waits for the change stream to bring the erasure. It takes milliseconds.
@@ -32,7 +32,7 @@ pub(super) fn routes() -> Router {
 /// A user.
 #[derive(Serialize, ToSchema)]
 #[salvo(schema(name = User))]
-struct User {
+struct UserDto {
     #[serde(rename = "user_id")]
     #[salvo(schema(schema_with = schema::user_id))]
     id: UserId,
@@ -44,7 +44,7 @@ struct User {
     /// Whether an erasure is under way: from the `DELETE` until nothing of the user is left.
     erasing: bool,
     /// The rooms that the user is in, by their ids, 200 at most; `/rooms?user_id=` has all of them by pages.
-    rooms: Vec<InRoom>,
+    rooms: Vec<UserRoomDto>,
     /// Whether there are more.
     has_more: bool,
 }
@@ -52,11 +52,11 @@ struct User {
 /// A user's membership of a room.
 #[derive(Serialize, ToSchema)]
 #[salvo(schema(name = InRoom))]
-struct InRoom {
+struct UserRoomDto {
     #[salvo(schema(schema_with = schema::id))]
     room_id: RoomId,
     #[salvo(schema(inline))]
-    role: dto::Role,
+    role: dto::RoleDto,
     /// Shown as `sender_email`.
     email: Option<String>,
     /// Everything up to this number was written to one of the user's sockets.
@@ -65,7 +65,7 @@ struct InRoom {
     read: i64,
 }
 
-impl From<Membership> for InRoom {
+impl From<Membership> for UserRoomDto {
     fn from(membership: Membership) -> Self {
         let Membership { room, email, role, marks, .. } = membership;
         Self { room_id: room, role: role.into(), email, delivered: marks.delivered, read: marks.read }
@@ -76,20 +76,20 @@ impl From<Membership> for InRoom {
 ///
 /// Anyone may be asked for: Parlor keeps no list of users, and of one that it never saw it knows no rooms.
 #[endpoint(operation_id = "get_user", tags("users"))]
-async fn get_user(services: Shared, user: UserParam) -> Result<Json<User>, Problem> {
+async fn get_user(services: SharedServices, user: UserParam) -> Result<Json<UserDto>, Problem> {
     let Presence { online, last_seen } = services.store.presence(&user.0).await?;
     let erasing = services.store.is_being_erased(&user.0).await?;
     let mut rooms = services.store.some_memberships(&user.0, MAX_ROOMS + 1).await?;
     let has_more = rooms.len() > MAX_ROOMS;
     rooms.truncate(MAX_ROOMS);
-    let rooms = rooms.into_iter().map(InRoom::from).collect();
-    Ok(Json(User { id: user.0, online, last_seen, erasing, rooms, has_more }))
+    let rooms = rooms.into_iter().map(UserRoomDto::from).collect();
+    Ok(Json(UserDto { id: user.0, online, last_seen, erasing, rooms, has_more }))
 }
 
 /// An erasure that is recorded.
 #[derive(Serialize, ToSchema)]
 #[salvo(schema(name = Erasing))]
-struct Erasing {
+struct ErasureDto {
     #[salvo(schema(schema_with = schema::user_id))]
     user_id: UserId,
     /// Always true: `GET` says false once it has ended.
@@ -105,12 +105,12 @@ struct Erasing {
 /// `presence.grace_ms`. Until then `GET` says `erasing`, and whatever would write something for the user is `conflict`.
 /// What remains of a message is its number, without text or sender; a direct room's pair keeps the id.
 #[endpoint(operation_id = "erase_user", tags("users"))]
-async fn erase_user(services: Shared, user: UserParam) -> Result<Accepted<Erasing>, Problem> {
+async fn erase_user(services: SharedServices, user: UserParam) -> Result<Accepted<ErasureDto>, Problem> {
     services.store.want_erasure(&user.0).await.map_err(Problem::of_write)?;
     services.erasure.wake();
     // The next request to this server is refused.
     services.store.erasing().known(&user.0, KNOWN).await;
-    Ok(Accepted(Erasing { user_id: user.0, erasing: true }))
+    Ok(Accepted(ErasureDto { user_id: user.0, erasing: true }))
 }
 
 /// Closes all of a user's sockets
@@ -118,7 +118,7 @@ async fn erase_user(services: Shared, user: UserParam) -> Result<Accepted<Erasin
 /// On every server, with 4001, within milliseconds of the answer. A token that is still good opens new ones: to keep a user out, stop issuing tokens
 /// first, or remove the user from the rooms.
 #[endpoint(operation_id = "disconnect_user", tags("users"))]
-async fn disconnect_user(services: Shared, user: UserParam) -> Result<Done, Problem> {
-    services.store.signal(&Signal::Disconnect { user: user.0 }).await.map_err(Problem::of_write)?;
-    Ok(Done)
+async fn disconnect_user(services: SharedServices, user: UserParam) -> Result<NoContent, Problem> {
+    services.store.signal(&EphemeralEvent::Disconnect { user: user.0 }).await.map_err(Problem::of_write)?;
+    Ok(NoContent)
 }

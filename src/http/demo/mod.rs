@@ -84,7 +84,7 @@ const LIBRARY: &[(&str, &str, &str)] = &scripts![
 
 /// The parts of the demo that a server serves.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Page {
+pub(crate) struct DemoPage {
     /// Whether the page is served.
     pub(crate) on: bool,
     /// Whether everyone who opens the page gets tokens and rooms.
@@ -92,11 +92,11 @@ pub(crate) struct Page {
 }
 
 /// The parts that the demo page needs.
-pub(crate) struct Services {
+pub(crate) struct DemoServices {
     pub(crate) config: Arc<LiveConfig>,
     pub(crate) store: Store,
     pub(crate) verifier: Verifier,
-    pub(crate) page: Page,
+    pub(crate) page: DemoPage,
 }
 
 /// Returns whether the page is served. `embedded`: the database is an embedded `mongod`.
@@ -129,7 +129,7 @@ fn person(number: i64) -> NewMember {
     NewMember { user_id: UserId::Int(number), email: Some(format!("user{number}@example.com")) }
 }
 
-pub(crate) fn routes(services: &Arc<Services>) -> Router {
+pub(crate) fn routes(services: &Arc<DemoServices>) -> Router {
     let router = session::routes(services);
     FILES.iter().chain(SCRIPTS).chain(LIBRARY).fold(router, |router, (path, kind, contents)| {
         let here = if path.is_empty() { Router::new() } else { Router::with_path(*path) };

@@ -11,9 +11,9 @@ use salvo::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Services, person};
+use super::{DemoServices, person};
 use crate::auth;
-use crate::http::body::{self, BodyFault};
+use crate::http::body::{self, BodyError};
 use crate::model::room::StoredRoomKind;
 use crate::store::{RoomPlan, StoreError};
 use crate::ws::handshake;
@@ -37,30 +37,30 @@ const FORWARDED: [HeaderName; 3] = [
 /// The largest body of a request, in bytes.
 const MAX_BODY_BYTES: usize = 1024;
 
-pub(super) fn routes(services: &Arc<Services>) -> Router {
+pub(super) fn routes(services: &Arc<DemoServices>) -> Router {
     Router::new()
-        .push(Router::with_path("page/session").post(Session(services.clone())))
-        .push(Router::with_path("page/room").post(NewRoom(services.clone())))
+        .push(Router::with_path("page/session").post(TokenHandler(services.clone())))
+        .push(Router::with_path("page/room").post(RoomHandler(services.clone())))
 }
 
 /// `POST /page/session {"user":1}`: returns a token for one of the page's users.
-struct Session(Arc<Services>);
+struct TokenHandler(Arc<DemoServices>);
 
 #[derive(Deserialize)]
-struct Who {
+struct TokenRequest {
     user: i64,
 }
 
 #[async_trait]
-impl Handler for Session {
+impl Handler for TokenHandler {
     async fn handle(&self, req: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
-        answer(res, self.token(req).await);
+        respond(res, self.token(req).await);
     }
 }
 
-impl Session {
+impl TokenHandler {
     async fn token(&self, req: &mut Request) -> Result<Value, StatusCode> {
-        let Who { user } = asked(&self.0, req).await?;
+        let TokenRequest { user } = parse_request(&self.0, req).await?;
         if !(1..=PEOPLE).contains(&user) {
             return Err(StatusCode::BAD_REQUEST);
         }
@@ -82,24 +82,24 @@ impl Session {
 /// `POST /page/room {"members":[2]}`: creates or finds the room of the caller and one other user. With several members,
 /// or with a `name`, it creates a group whose admin is the caller. The token identifies the caller, so that no foreign
 /// page can do this.
-struct NewRoom(Arc<Services>);
+struct RoomHandler(Arc<DemoServices>);
 
 #[derive(Deserialize)]
-struct Wanted {
+struct RoomRequest {
     members: Vec<i64>,
     name: Option<String>,
 }
 
 #[async_trait]
-impl Handler for NewRoom {
+impl Handler for RoomHandler {
     async fn handle(&self, req: &mut Request, _: &mut Depot, res: &mut Response, _: &mut FlowCtrl) {
-        answer(res, self.make(req).await);
+        respond(res, self.make(req).await);
     }
 }
 
-impl NewRoom {
+impl RoomHandler {
     async fn make(&self, req: &mut Request) -> Result<Value, StatusCode> {
-        let Wanted { members, name } = asked(&self.0, req).await?;
+        let RoomRequest { members, name } = parse_request(&self.0, req).await?;
         let token = handshake::token(req.headers()).ok_or(StatusCode::UNAUTHORIZED)?;
         let caller = self.0.verifier.verify(token).map_err(|_| StatusCode::UNAUTHORIZED)?;
         let me = (1..=PEOPLE).find(|number| person(*number).user_id == caller.user);
@@ -128,24 +128,27 @@ impl NewRoom {
 }
 
 /// Parses a request, if this server serves such requests to everyone who asks.
-async fn asked<T: for<'a> Deserialize<'a>>(services: &Services, req: &mut Request) -> Result<T, StatusCode> {
+async fn parse_request<T: for<'a> Deserialize<'a>>(
+    services: &DemoServices,
+    req: &mut Request,
+) -> Result<T, StatusCode> {
     let config = services.config.load_full();
     // The keys may have changed since the start.
     let may = services.page.tokens && config.auth.secret_is_own && config.http.proxies.is_empty();
-    if !may || !asked_on_loopback(req) {
+    if !may || !is_on_loopback(req) {
         return Err(StatusCode::NOT_FOUND);
     }
     let body = body::read(req, MAX_BODY_BYTES, config.http.request).await;
     let body = body.map_err(|fault| match fault {
-        BodyFault::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        BodyFault::Late => StatusCode::REQUEST_TIMEOUT,
-        BodyFault::Encoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        BodyFault::Broken => StatusCode::BAD_REQUEST,
+        BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        BodyError::Late => StatusCode::REQUEST_TIMEOUT,
+        BodyError::Encoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        BodyError::Broken => StatusCode::BAD_REQUEST,
     })?;
     serde_json::from_slice(&body).map_err(|_| StatusCode::BAD_REQUEST)
 }
 
-fn answer(res: &mut Response, answer: Result<Value, StatusCode>) {
+fn respond(res: &mut Response, answer: Result<Value, StatusCode>) {
     match answer {
         Ok(value) => res.render(Json(value)),
         Err(status) => {
@@ -167,7 +170,7 @@ fn failed(error: &StoreError) -> StatusCode {
 
 /// Returns whether the request was made to this machine directly. A foreign page can make a browser call 127.0.0.1
 /// under its own name (DNS rebinding), which `Host` reveals. Requests of proxies are refused, too.
-fn asked_on_loopback(req: &Request) -> bool {
+fn is_on_loopback(req: &Request) -> bool {
     if FORWARDED.iter().any(|name| req.headers().contains_key(name)) {
         return false;
     }

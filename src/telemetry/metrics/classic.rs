@@ -2,7 +2,7 @@
 
 /// Converts a page of `OpenMetrics`. The samples are the same in both formats. In the classic format a counter's
 /// description has the name of its samples, `_total` included, and there are neither units nor an end marker.
-pub(super) fn of_openmetrics(page: &str) -> String {
+pub(super) fn from_openmetrics(page: &str) -> String {
     let is_counter = |name: &str| {
         page.lines().any(|line| {
             line.strip_prefix("# TYPE ").is_some_and(|line| line.split_once(' ') == Some((name, "counter")))
@@ -34,7 +34,7 @@ mod tests {
                     a_seconds_bucket{le=\"+Inf\"} 1\na_seconds_sum 0.5\na_seconds_count 1\n\
                     # HELP a_frames_open Open.\n# TYPE a_frames_open gauge\na_frames_open 1\n# EOF\n";
         assert_eq!(
-            of_openmetrics(page),
+            from_openmetrics(page),
             "# HELP a_frames_total Frames of clients.\n# TYPE a_frames_total counter\na_frames_total{action=\"send\"} 3\n\
              # HELP a_seconds Time.\n# TYPE a_seconds histogram\n\
              a_seconds_bucket{le=\"+Inf\"} 1\na_seconds_sum 0.5\na_seconds_count 1\n\

@@ -11,24 +11,24 @@ use prometheus_client::registry::{Registry, Unit};
 use super::Metrics;
 
 #[derive(Debug)]
-pub(super) struct Hooks {
-    events: Family<Event, Counter>,
-    lag: Family<Hook, Gauge<f64, std::sync::atomic::AtomicU64>>,
-    held: Family<Hook, Gauge>,
+pub(super) struct WebhookCounters {
+    events: Family<EventLabels, Counter>,
+    lag: Family<HookLabel, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    held: Family<HookLabel, Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Event {
+struct EventLabels {
     hook: &'static str,
     outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Hook {
+struct HookLabel {
     hook: &'static str,
 }
 
-impl Hooks {
+impl WebhookCounters {
     pub(super) fn registered(registry: &mut Registry) -> Self {
         let hooks = Self { events: Family::default(), lag: Family::default(), held: Family::default() };
         registry.register(
@@ -54,22 +54,22 @@ impl Hooks {
 impl Metrics {
     /// Counts an event that a webhook was notified of or asked about.
     pub(crate) fn hook(&self, hook: &'static str, outcome: &'static str) {
-        self.hooks.events.get_or_create(&Event { hook, outcome }).inc();
+        self.hooks.events.get_or_create(&EventLabels { hook, outcome }).inc();
     }
 
     /// Registers the hook's counter of set-aside events, so that it exists before it first rises.
     pub(crate) fn hook_begins(&self, hook: &'static str) {
-        drop(self.hooks.events.get_or_create(&Event { hook, outcome: "set_aside" }));
+        drop(self.hooks.events.get_or_create(&EventLabels { hook, outcome: "set_aside" }));
     }
 
     /// Sets the age of the oldest event that a webhook is still to be notified of.
     pub(crate) fn hook_lag(&self, hook: &'static str, lag: Duration) {
-        self.hooks.lag.get_or_create(&Hook { hook }).set(lag.as_secs_f64());
+        self.hooks.lag.get_or_create(&HookLabel { hook }).set(lag.as_secs_f64());
     }
 
     /// Sets whether this server holds the webhook's lease.
     pub(crate) fn hook_lease(&self, hook: &'static str, held: bool) {
-        self.hooks.held.get_or_create(&Hook { hook }).set(held.into());
+        self.hooks.held.get_or_create(&HookLabel { hook }).set(held.into());
         self.hook_lag(hook, Duration::ZERO);
     }
 }

@@ -22,19 +22,19 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use self::format::MetricsFormat;
-use self::outbound::Outbound;
+use self::outbound::OutboundCounters;
 pub(crate) use self::outbound::OutboundMetrics;
 
 /// The counters of one server.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    limits: Family<Bound, Counter>,
-    frames: Family<Frame, Counter>,
-    seconds: Family<Action, Histogram, fn() -> Histogram>,
-    connects: Family<Connect, Counter>,
-    faults: Family<Fault, Counter>,
-    reloads: Family<Connect, Counter>,
+    limits: Family<BoundLabel, Counter>,
+    frames: Family<FrameLabels, Counter>,
+    seconds: Family<ActionLabel, Histogram, fn() -> Histogram>,
+    connects: Family<OutcomeLabel, Counter>,
+    faults: Family<PlaceLabel, Counter>,
+    reloads: Family<OutcomeLabel, Counter>,
     sockets: Gauge,
     connections: Gauge,
     batches: Histogram,
@@ -44,13 +44,13 @@ pub struct Metrics {
     write_queue: Gauge,
     receipts: Gauge,
     marks: Gauge,
-    outbound: Outbound,
-    hooks: hooks::Hooks,
+    outbound: OutboundCounters,
+    hooks: hooks::WebhookCounters,
 }
 
 /// Values that are looked up at each scrape, because keeping them up to date all the time would cost more.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Now {
+pub(crate) struct Gauges {
     /// The age of the last heartbeat that was received; none if none was.
     pub(crate) heartbeat: Option<Duration>,
     /// Messages that wait for the database.
@@ -66,28 +66,28 @@ pub(crate) struct Now {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Bound {
+struct BoundLabel {
     bound: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Frame {
+struct FrameLabels {
     action: Arc<str>,
     outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Action {
+struct ActionLabel {
     action: Arc<str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Connect {
+struct OutcomeLabel {
     outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Fault {
+struct PlaceLabel {
     place: &'static str,
 }
 
@@ -107,8 +107,8 @@ impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("parlor");
         let mut metrics = Self {
-            outbound: Outbound::registered(&mut registry),
-            hooks: hooks::Hooks::registered(&mut registry),
+            outbound: OutboundCounters::registered(&mut registry),
+            hooks: hooks::WebhookCounters::registered(&mut registry),
             registry,
             limits: Family::default(),
             frames: Family::default(),
@@ -175,37 +175,37 @@ impl Metrics {
             metrics.marks.clone(),
         );
         for place in label_values::FAULTS {
-            metrics.faults.get_or_create(&Fault { place }).inc_by(0);
+            metrics.faults.get_or_create(&PlaceLabel { place }).inc_by(0);
         }
         for bound in label_values::BOUNDS {
-            metrics.limits.get_or_create(&Bound { bound }).inc_by(0);
+            metrics.limits.get_or_create(&BoundLabel { bound }).inc_by(0);
         }
         for outcome in label_values::RELOADS {
-            metrics.reloads.get_or_create(&Connect { outcome }).inc_by(0);
+            metrics.reloads.get_or_create(&OutcomeLabel { outcome }).inc_by(0);
         }
         metrics
     }
 
     /// Counts a limit that was hit.
     pub(crate) fn limit(&self, bound: &'static str) {
-        self.limits.get_or_create(&Bound { bound }).inc();
+        self.limits.get_or_create(&BoundLabel { bound }).inc();
     }
 
     /// Counts a finished frame. An action that doesn't exist counts as "".
     pub(crate) fn action(&self, action: &Arc<str>, outcome: Result<(), Code>, took: Duration) {
         let outcome = outcome.map_or_else(Code::as_str, |()| "ok");
-        self.frames.get_or_create(&Frame { action: action.clone(), outcome }).inc();
-        self.seconds.get_or_create(&Action { action: action.clone() }).observe(took.as_secs_f64());
+        self.frames.get_or_create(&FrameLabels { action: action.clone(), outcome }).inc();
+        self.seconds.get_or_create(&ActionLabel { action: action.clone() }).observe(took.as_secs_f64());
     }
 
     /// Counts a connect by its outcome.
     pub(crate) fn connect(&self, outcome: &'static str) {
-        self.connects.get_or_create(&Connect { outcome }).inc();
+        self.connects.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     /// Counts a reload of the configuration by its outcome.
     pub(crate) fn reload(&self, outcome: &'static str) {
-        self.reloads.get_or_create(&Connect { outcome }).inc();
+        self.reloads.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     /// Counts an open socket until the returned value is dropped.
@@ -216,7 +216,7 @@ impl Metrics {
 
     /// Counts a failure that no client sees.
     pub(crate) fn fault(&self, place: &'static str) {
-        self.faults.get_or_create(&Fault { place }).inc();
+        self.faults.get_or_create(&PlaceLabel { place }).inc();
     }
 
     /// Records the size of a batch of messages.
@@ -236,21 +236,21 @@ impl Metrics {
     }
 
     /// Returns all metrics in this format.
-    pub(crate) fn render(&self, now: Now, format: MetricsFormat) -> String {
+    pub(crate) fn render(&self, now: Gauges, format: MetricsFormat) -> String {
         let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.heartbeat.set(now.heartbeat.map_or(-1.0, |age| age.as_secs_f64()));
         self.write_queue.set(whole(now.write_queue));
         self.receipts.set(whole(now.receipts));
         self.connections.set(whole(now.connections));
         self.marks.set(whole(now.marks));
-        let dropped = self.limits.get_or_create(&Bound { bound: "log_queue_lines" });
+        let dropped = self.limits.get_or_create(&BoundLabel { bound: "log_queue_lines" });
         dropped.inner().fetch_max(now.log_dropped, Ordering::Relaxed);
         let mut page = String::new();
         // Writing to a String can't fail.
         let _ = text::encode(&mut page, &self.registry);
         match format {
             MetricsFormat::OpenMetrics => page,
-            MetricsFormat::Classic => classic::of_openmetrics(&page),
+            MetricsFormat::Classic => classic::from_openmetrics(&page),
         }
     }
 }

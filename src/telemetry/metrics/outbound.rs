@@ -15,24 +15,24 @@ use super::{Metrics, seconds};
 
 /// The counters of all receivers.
 #[derive(Debug)]
-pub(super) struct Outbound {
-    requests: Family<Request, Counter>,
-    seconds: Family<Receiver, Histogram, fn() -> Histogram>,
-    open: Family<Receiver, Gauge>,
+pub(super) struct OutboundCounters {
+    requests: Family<RequestLabels, Counter>,
+    seconds: Family<ReceiverLabel, Histogram, fn() -> Histogram>,
+    open: Family<ReceiverLabel, Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Request {
+struct RequestLabels {
     receiver: Arc<str>,
     outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Receiver {
+struct ReceiverLabel {
     receiver: Arc<str>,
 }
 
-impl Outbound {
+impl OutboundCounters {
     pub(super) fn registered(registry: &mut Registry) -> Self {
         let outbound = Self {
             requests: Family::default(),
@@ -63,7 +63,7 @@ impl Outbound {
 #[derive(Debug)]
 pub(crate) struct OutboundMetrics {
     metrics: Arc<Metrics>,
-    receiver: Receiver,
+    receiver: ReceiverLabel,
     /// Whether this instance has set the gauge. A second instance of the same section may exist, which is to replace
     /// it.
     open: AtomicBool,
@@ -72,7 +72,7 @@ pub(crate) struct OutboundMetrics {
 impl Metrics {
     /// Returns the counters of the receiver that is configured in this section.
     pub(crate) fn outbound(self: &Arc<Self>, section: &str) -> OutboundMetrics {
-        let receiver = Receiver { receiver: section.into() };
+        let receiver = ReceiverLabel { receiver: section.into() };
         // Creates the gauge, or keeps it if it exists.
         drop(self.outbound.open.get_or_create(&receiver));
         OutboundMetrics { metrics: self.clone(), receiver, open: AtomicBool::new(false) }
@@ -89,7 +89,7 @@ impl OutboundMetrics {
     pub(crate) fn posted(&self, outcome: &'static str, took: Duration) {
         let outbound = &self.metrics.outbound;
         let receiver = self.receiver.receiver.clone();
-        outbound.requests.get_or_create(&Request { receiver, outcome }).inc();
+        outbound.requests.get_or_create(&RequestLabels { receiver, outcome }).inc();
         outbound.seconds.get_or_create(&self.receiver).observe(took.as_secs_f64());
     }
 
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn a_receiver_that_is_left_alone_is_not_any_more_once_it_is_gone_and_no_other_says_so() {
         let metrics = Arc::new(Metrics::new());
-        let section = Receiver { receiver: "functions.test".into() };
+        let section = ReceiverLabel { receiver: "functions.test".into() };
         let open = || metrics.outbound.open.get_or_create(&section).get();
         let one = metrics.outbound("functions.test");
         one.breaker(true);

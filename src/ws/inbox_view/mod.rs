@@ -19,7 +19,7 @@ use crate::actions::session_state::SocketSession;
 use crate::model::receipts::Marks;
 use crate::protocol::close::Close;
 use crate::protocol::cursor::{InboxCursor, Position};
-use crate::protocol::fields::{quoted, splice};
+use crate::protocol::fields::{append_fields, quoted};
 use crate::protocol::json::json;
 use crate::realtime::joined_rooms::JoinedRooms;
 use crate::realtime::outbox::{self, Frame, InboxEffect, Outbox};
@@ -114,7 +114,7 @@ impl InboxView {
         self.caller.set_page_end(next);
         self.cursor = InboxCursor::at(as_of.time);
         for Known { room, position, beginning } in positions {
-            self.cursor.enter(room, beginning, position, as_of.time);
+            self.cursor.join(room, beginning, position, as_of.time);
         }
         (self.since, self.began) = (as_of, as_of.time);
         if missed.is_some() {
@@ -262,7 +262,7 @@ impl InboxView {
         }
         let listed_alone = std::slice::from_ref(&listed);
         let online = self.read(self.deadline(), || self.services.store.online_in(listed_alone, None)).await?;
-        self.cursor.enter(room, known.beginning, known.position, time);
+        self.cursor.join(room, known.beginning, known.position, time);
         let view = Box::new(see(listed, &online));
         Ok((removed, Some(self.render_inbox_event(room, time, &InboxEvent::RoomAdded { room: view }))))
     }
@@ -307,22 +307,22 @@ impl InboxView {
     fn render_room_event(&mut self, room: RoomId, frame: &Frame) -> Option<Utf8Bytes> {
         let id = room.to_string();
         if let Some(user) = &frame.about {
-            return (*user != self.caller.user).then(|| splice(&frame.json, &[("room_id", &id)]));
+            return (*user != self.caller.user).then(|| append_fields(&frame.json, &[("room_id", &id)]));
         }
         let reference = frame.cause.and_then(|request| self.caller.take_ref(request));
-        self.cursor.reach(room, frame.reaches, frame.time);
+        self.cursor.advance(room, frame.reaches, frame.time);
         let cursor = quoted(&self.cursor.to_string());
         let mut fields = vec![("room_id", id.as_str())];
         let reference = reference.as_deref().map(quoted);
         fields.extend(reference.as_deref().map(|reference| ("ref", reference)));
         fields.push(("cursor", &cursor));
-        Some(splice(&frame.json, &fields))
+        Some(append_fields(&frame.json, &fields))
     }
 
     fn render_inbox_event(&mut self, room: RoomId, time: Timestamp, event: &InboxEvent) -> Utf8Bytes {
-        self.cursor.reach(room, Position::default(), time);
+        self.cursor.advance(room, Position::default(), time);
         let cursor = quoted(&self.cursor.to_string());
-        splice(&json(event), &[("room_id", &room.to_string()), ("cursor", &cursor)])
+        append_fields(&json(event), &[("room_id", &room.to_string()), ("cursor", &cursor)])
     }
 
     /// Records that a frame was written.

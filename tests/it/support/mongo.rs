@@ -106,8 +106,8 @@ async fn find() -> Result<Found, String> {
 async fn embedded() -> Result<Found, String> {
     let data_dir = env::temp_dir().join(format!("parlor-it-{}", std::process::id()));
     let files = data_dir.display().to_string();
-    let options = parlor::mongod::Options { data_dir, mongod: None, cache_mib: 256 };
-    let mongod = parlor::mongod::Embedded::start(&options).await.map_err(|error| error.to_string())?;
+    let options = parlor::mongod::MongodOptions { data_dir, mongod: None, cache_mib: 256 };
+    let mongod = parlor::mongod::EmbeddedMongod::start(&options).await.map_err(|error| error.to_string())?;
     let pid = mongod.pid().map(|pid| pid.to_string()).unwrap_or_default();
     let end = r#"kill -9 "$1"; for i in 1 2 3 4 5 6 7 8 9; do kill -0 "$1" && sleep 0.1; done; rm -rf "$2""#;
     let held = (after_this_process(end, &[&pid, &files]), options);

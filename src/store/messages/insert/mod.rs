@@ -95,7 +95,7 @@ impl Writer {
         store: Store,
         db: Database,
         pace: Pace,
-        limits: &config::Limits,
+        limits: &config::LimitsConfig,
         metrics: Arc<Metrics>,
         supervisor: &Supervisor,
     ) -> Self {

@@ -1,0 +1,36 @@
+//! `parlor room`: creates or finds a room.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Args;
+use handlers::UserId;
+use parlor::config::Config;
+use parlor::store::NewMember;
+
+use crate::Failure;
+
+#[derive(Args)]
+pub(crate) struct RoomArgs {
+    /// The users' ids, comma separated: two for their direct room, more for a new group.
+    #[arg(long, required = true, value_delimiter = ',', value_name = "USER,USER,...")]
+    members: Vec<UserId>,
+}
+
+/// Creates the room of these users, or finds the direct room of two, and prints its id.
+pub(crate) async fn run(config: Config, room: RoomArgs) -> Result<ExitCode, Failure> {
+    let members: Vec<_> =
+        room.members.into_iter().map(|user_id| NewMember { user_id, email: None }).collect();
+    parlor::http::api::check_members(&members)?;
+    let _log = parlor::telemetry::logging::init(&config)?;
+    let (store, embedded) = parlor::open_store(config).await?;
+    let made = match store.prepare().await {
+        Ok(()) => store.make_room(&members).await,
+        Err(error) => Err(error),
+    };
+    if let Some(embedded) = embedded {
+        embedded.stop().await;
+    }
+    writeln!(io::stdout(), "{}", made?.id)?;
+    Ok(ExitCode::SUCCESS)
+}
