@@ -130,16 +130,16 @@ impl Runtime {
         self.table.store(Arc::new(table));
     }
 
-    /// Runs the action of a text frame. Returns none if it succeeded and the event is the answer. A shutdown waits for
+    /// Runs the action of a text frame, as this request. Returns none if it succeeded and the event is the answer. A shutdown waits for
     /// the call from now on, even before the future is first polled.
     pub(crate) fn invoke(
         self: Arc<Self>,
         frame: Utf8Bytes,
         caller: Arc<SocketSession>,
+        request: ObjectId,
     ) -> impl Future<Output = Option<FrameAnswer>> + Send {
         let under_way = self.tracker.token();
         let began = Instant::now();
-        let request = ObjectId::new();
         let answer = async move {
             let mut envelope = Envelope::default();
             let table = self.table.load_full();

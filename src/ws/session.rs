@@ -17,6 +17,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bson::oid::ObjectId;
 use futures_util::StreamExt;
 use handlers::Code;
 use salvo::hyper::upgrade::Upgraded;
@@ -162,6 +163,8 @@ async fn run_session(
         pinged: None,
         taken: VecDeque::new(),
         written: Vec::new(),
+        request: None,
+        is_acknowledged: false,
         pace: WritePace::default(),
         refusals: VecDeque::new(),
     };
@@ -185,6 +188,9 @@ pub(super) struct SocketTask<'a> {
     /// The frames that were taken and written; both are empty between two writes.
     pub(super) taken: VecDeque<Arc<Frame>>,
     pub(super) written: Vec<Arc<Frame>>,
+    /// The request of the client's last frame, and whether the event that it caused was written.
+    pub(super) request: Option<ObjectId>,
+    pub(super) is_acknowledged: bool,
     pub(super) pace: WritePace,
     /// The times of the last refusals by a rate limit.
     pub(super) refusals: VecDeque<Instant>,
@@ -230,7 +236,9 @@ impl SocketTask<'_> {
                     if let Some(close) = self.caller.ended() {
                         return Err(close.into());
                     }
-                    if let Some(answer) = answer {
+                    if let Some(answer) = answer
+                        && !self.is_contradicted(&answer).await?
+                    {
                         self.answer(answer).await?;
                     }
                     // The action may have brought a new token.
@@ -263,6 +271,18 @@ impl SocketTask<'_> {
         }
     }
 
+    /// Returns whether the client has already received the event that its frame caused. If the database dies after a write
+    /// is on a majority, the event may come and the write's own answer may not: then `timeout`, "it may still be done", would
+    /// be a second answer to the frame, and a client without `ref` would take it for the answer to its next one.
+    async fn is_contradicted(&mut self, answer: &FrameAnswer) -> Result<bool, SessionEnd> {
+        if answer.refused != Some(Code::Timeout) {
+            return Ok(false);
+        }
+        // The event may wait in the outbox.
+        self.write_waiting().await?;
+        Ok(self.is_acknowledged)
+    }
+
     /// Handles an incoming message. Returns the running action if the message is a frame.
     async fn handle_incoming(
         &mut self,
@@ -278,7 +298,9 @@ impl SocketTask<'_> {
         let asked = self.pinged.take().is_some();
         match message {
             Message::Text(frame) => {
-                let answer = self.services.runtime.clone().invoke(frame, self.caller.clone());
+                let request = ObjectId::new();
+                (self.request, self.is_acknowledged) = (Some(request), false);
+                let answer = self.services.runtime.clone().invoke(frame, self.caller.clone(), request);
                 // A shutdown waits for the actions that are running by now; later ones are not started.
                 Ok((!self.services.lifecycle.is_draining()).then(|| Box::pin(answer) as RunningAction))
             }
