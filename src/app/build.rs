@@ -66,6 +66,7 @@ pub(crate) struct BuiltServer {
 }
 
 /// Connects to the database, starts the background tasks under `supervisor`, and gives each part what it needs.
+#[allow(clippy::too_many_lines, reason = "the whole composition stands on one page")]
 pub(crate) async fn assemble(
     plan: ServerPlan,
     shutdown: &CancellationToken,

@@ -113,7 +113,7 @@ async fn restart_when_ended(current: Arc<Mutex<Supervised>>, program: MongodComm
                 tracing::info!(pid, port, ms, "the embedded mongod is running again");
             }
             Err(error) => {
-                tracing::error!(%error, "could not restart the embedded mongod; trying again after a pause")
+                tracing::error!(%error, "could not restart the embedded mongod; trying again after a pause");
             }
         }
     }

@@ -92,10 +92,10 @@ impl Dispatcher {
                     match ended {
                         DispatchEnd::Stopped => return,
                         DispatchEnd::Lost => {
-                            tracing::warn!(hook, "lost the lease of a hook; trying to take it again")
+                            tracing::warn!(hook, "lost the lease of a hook; trying to take it again");
                         }
                         DispatchEnd::Failed(error) => {
-                            self.failed("could not continue delivering to a hook", &error)
+                            self.failed("could not continue delivering to a hook", &error);
                         }
                     }
                 }
