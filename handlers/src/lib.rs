@@ -1,6 +1,6 @@
 //! What Parlor does, apart from everything that carries it.
 //!
-//! A client's frame names an action. Each action is a file here, named as on the wire, with six things in
+//! A client's frame names an action. Each action is a file of [`actions`], named as on the wire, with six things in
 //! it: `Request`, what the frame must hold; `LEVEL`, which clients use it; `LIMITS`, what it costs; `EMITS` and `FAILS`, what may come of
 //! it; and `handle`, a function of a [`Context`] and a request that ends in an [`Answer`] or an [`Error`].
 //!
@@ -9,9 +9,10 @@
 //! client, for Cargo gives it none. Deadlines, rates and panics are the runtime's; what an action
 //! changes comes back to all sockets as [`Event`]s by way of the database, never from the handler.
 //!
-//! A new action is one new file and one word in [`actions!`](self) below.
+//! A new action is one new file and one word in `actions/mod.rs`.
 
 mod action;
+pub mod actions;
 mod context;
 mod contract;
 mod error;
@@ -23,6 +24,7 @@ mod message;
 mod schema;
 
 pub use action::{Action, Answer, ByEvent, CallSchema, Level, Limits, Reply};
+pub use actions::ACTIONS;
 pub use context::{Appended, Connection, Context, From, History, Pending, Role, Room};
 pub use contract::asyncapi;
 pub use error::{Code, Error};
@@ -33,26 +35,3 @@ pub use inbox::{
     InboxEvent, MemberView, Ready, ReadyRoom, RoomChange, RoomKind, RoomPage, RoomView, RoomsFrom,
 };
 pub use message::{ClientId, Draft, HistoryMessage, Message, Status, Text, Time};
-
-/// Declares the modules of the actions and, in the same order, their table.
-macro_rules! actions {
-    ($($name:ident),+ $(,)?) => {
-        $(pub mod $name;)+
-
-        /// Every action that a frame can name.
-        pub const ACTIONS: &[Action] = &[$(Action {
-            name: stringify!($name),
-            level: $name::LEVEL,
-            limits: $name::LIMITS,
-            emits: $name::EMITS,
-            fails: $name::FAILS,
-            run: |context, fields| {
-                let request: $name::Request = fields.decode()?;
-                Ok(Box::pin(async move { $name::handle(context, request).await?.reply() }))
-            },
-            schema: |generator| CallSchema::of($name::handle, generator),
-        }),+];
-    };
-}
-
-actions! { auth, close, delete, edit, history, open, ping, read, rooms, send, typing }

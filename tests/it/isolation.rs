@@ -28,9 +28,9 @@ static ACTIONS: &[Action] = &[
     Action {
         name: "send",
         level: Level::Basic,
-        limits: handlers::send::LIMITS,
-        emits: handlers::send::EMITS,
-        fails: handlers::send::FAILS,
+        limits: handlers::actions::send::LIMITS,
+        emits: handlers::actions::send::EMITS,
+        fails: handlers::actions::send::FAILS,
         run: |context, fields| (Action::named("send").unwrap().run)(context, fields),
         schema: |generator| (Action::named("send").unwrap().schema)(generator),
     },

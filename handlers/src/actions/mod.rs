@@ -1,0 +1,26 @@
+//! The actions: a file for each one, with the name that the action has on the wire.
+
+use crate::{Action, Answer, CallSchema};
+
+/// Declares the modules of the actions and, in the same order, their table.
+macro_rules! actions {
+    ($($name:ident),+ $(,)?) => {
+        $(pub mod $name;)+
+
+        /// Every action that a frame can name.
+        pub const ACTIONS: &[Action] = &[$(Action {
+            name: stringify!($name),
+            level: $name::LEVEL,
+            limits: $name::LIMITS,
+            emits: $name::EMITS,
+            fails: $name::FAILS,
+            run: |context, fields| {
+                let request: $name::Request = fields.decode()?;
+                Ok(Box::pin(async move { $name::handle(context, request).await?.reply() }))
+            },
+            schema: |generator| CallSchema::of($name::handle, generator),
+        }),+];
+    };
+}
+
+actions! { auth, close, delete, edit, history, open, ping, read, rooms, send, typing }
