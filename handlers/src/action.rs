@@ -5,26 +5,41 @@ use serde::Serialize;
 
 use crate::{Code, Context, Error, Fields, Kind, Pending};
 
-/// What the runtime has to know of an action.
+/// One row of the table of actions: everything that the runtime knows about an action.
 pub struct Action {
-    /// The wire's `action`.
+    /// The value of `action` in a frame.
     pub name: &'static str,
-    /// The lowest Level of the protocol that has it. Each higher Level has it, too.
-    pub level: Level,
-    /// What one call costs its caller.
-    pub limits: Limits,
-    /// The events that a call may lead to, for every socket of the room.
-    pub emits: &'static [Kind],
-    /// The errors of its own that it may end in. Those of the runtime (`bad_json`, `unknown_action`,
-    /// `invalid_request`, `rate_limited`, `timeout`, `unavailable`, `internal`) can meet any action.
-    pub fails: &'static [Code],
-    /// Decodes the request, at once, and gives the call to be run.
+    /// What the action declares beside its code.
+    pub spec: ActionSpec,
+    /// Decodes the request immediately, and returns the call, which the runtime then polls.
     ///
     /// # Errors
-    /// `invalid_request`, naming the field at fault.
+    /// `invalid_request`, with the name of the wrong field.
     pub run: fn(Context, &Fields<'_>) -> Result<Pending<'static, Reply>, Error>,
-    /// What its frame and its answer look like.
+    /// Describes the frame and its answer.
     pub schema: fn(&mut SchemaGenerator) -> CallSchema,
+}
+
+/// What an action declares beside its code. An action names only the fields that differ from
+/// [`DEFAULT`](Self::DEFAULT).
+#[derive(Clone, Copy, Debug)]
+pub struct ActionSpec {
+    /// The lowest Level of the protocol that has the action. Each higher Level has it, too.
+    pub level: Level,
+    /// The bounds of its calls.
+    pub limits: Limits,
+    /// The events that a call may cause. All sockets of the room receive them.
+    pub emits: &'static [Kind],
+    /// The errors that are the action's own. Any action can also fail with an error of the runtime: `bad_json`,
+    /// `unknown_action`, `invalid_request`, `rejected`, `rate_limited`, `timeout`, `unavailable`, `internal`.
+    pub fails: &'static [Code],
+}
+
+impl ActionSpec {
+    /// Level 2, the default limits, no events, no errors of its own. Level 1 is for clients that were written before
+    /// the protocol had Levels, so a new action begins at Level 2.
+    pub const DEFAULT: Self =
+        Self { level: Level::Resumable, limits: Limits::DEFAULT, emits: &[], fails: &[] };
 }
 
 /// The shapes of a call's two ends, for the contract.

@@ -62,7 +62,7 @@ pub fn asyncapi(actions: &[Action], closes: &[(u16, &str)]) -> Value {
     for action in actions {
         let CallSchema { request, .. } = (action.schema)(&mut takes);
         let CallSchema { answer, .. } = (action.schema)(&mut gives);
-        let levels: Vec<_> = ALL.iter().copied().filter(|level| *level >= action.level).collect();
+        let levels: Vec<_> = ALL.iter().copied().filter(|level| *level >= action.spec.level).collect();
         let request = with_ref(tagged("action", action.name, request.into()));
         messages.insert(action.name.to_owned(), message("From a client", &request, &levels));
         let answered = answer.map(|answer| {
@@ -212,13 +212,13 @@ fn with_field(mut schema: Value, name: &str, is: &Value) -> Value {
 
 fn operation(action: &Action, answered: Option<&str>, channel: &Channel) -> Value {
     let names = |codes: &[Code]| codes.iter().map(|code| code.as_str()).collect::<Vec<_>>();
-    let limits = action.limits;
+    let limits = action.spec.limits;
     let mut operation = json!({
         "action": "receive",
         "channel": { "$ref": channel.reference },
         "messages": [channel.reference_to(action.name)],
-        "x-emits": action.emits.iter().map(|kind| kind.as_str()).collect::<Vec<_>>(),
-        "x-fails": names(action.fails),
+        "x-emits": action.spec.emits.iter().map(|kind| kind.as_str()).collect::<Vec<_>>(),
+        "x-fails": names(action.spec.fails),
         "x-fails-as-any-action": names(ANY_ACTION),
         "x-limits": {
             "counts_as_message": limits.message,

@@ -1,15 +1,18 @@
 //! What Parlor does, apart from everything that carries it.
 //!
-//! A client's frame names an action. Each action is a file of [`actions`], named as on the wire, with six things in
-//! it: `Request`, what the frame must hold; `LEVEL`, which clients use it; `LIMITS`, what it costs; `EMITS` and `FAILS`, what may come of
-//! it; and `handle`, a function of a [`Context`] and a request that ends in an [`Answer`] or an [`Error`].
+//! A client's frame names an action. Each action is a file of [`actions`] with the name that the action has on the
+//! wire. The file holds three things:
 //!
-//! A handler reaches the world through its context alone, which is bound to one caller and one [`Room`]
-//! already: it can't name another author or another room, and this crate has neither a runtime nor a database's
-//! client, for Cargo gives it none. Deadlines, rates and panics are the runtime's; what an action
-//! changes comes back to all sockets as [`Event`]s by way of the database, never from the handler.
+//! - `Request`: the fields of the frame;
+//! - `SPEC`: which clients have the action, its limits, and the events and errors that a call may cause;
+//! - `handle`: a function of a [`Context`] and a request. It returns an [`Answer`] or an [`Error`].
 //!
-//! A new action is one new file and one word in `actions/mod.rs`.
+//! A handler reaches everything else through its context. The context is bound to one caller and one [`Room`], so a
+//! handler can't act as another user or in another room. This crate has neither an async runtime nor a database
+//! client: Cargo doesn't give it any. The dispatcher enforces deadlines and rates, and catches panics. A change reaches
+//! all sockets as an [`Event`] by way of the database, never from the handler.
+//!
+//! To add an action, add a file and one word in `actions/mod.rs`: see docs/contributing/adding-an-action.md.
 
 mod action;
 pub mod actions;
@@ -23,7 +26,7 @@ mod inbox;
 mod message;
 mod schema;
 
-pub use action::{Action, Answer, ByEvent, CallSchema, Level, Limits, Reply};
+pub use action::{Action, ActionSpec, Answer, ByEvent, CallSchema, Level, Limits, Reply};
 pub use actions::ACTIONS;
 pub use context::{Appended, Connection, Context, From, History, Pending, Role, Room};
 pub use contract::asyncapi;

@@ -57,13 +57,13 @@ impl ActionTable {
             let kept = before.and_then(|table| table.rows.iter().find(same)).map(|row| row.in_flight.clone());
             let in_flight = kept.unwrap_or_else(|| Arc::new(Semaphore::new(limits.max_in_flight)));
             let echoes_ref = match &run {
-                ActionKind::Own(action) => action.emits.iter().any(|kind| CARRY_REF.contains(kind)),
+                ActionKind::Own(action) => action.spec.emits.iter().any(|kind| CARRY_REF.contains(kind)),
                 ActionKind::Function(_) => true,
             };
             RegisteredAction { name, run, limits, echoes_ref, in_flight }
         };
         let own = actions.iter().map(|action| {
-            let limits = config.actions.get(action.name).copied().unwrap_or(action.limits);
+            let limits = config.actions.get(action.name).copied().unwrap_or(action.spec.limits);
             row(action.name.into(), ActionKind::Own(action), limits)
         });
         let functions = functions.into_iter().map(|function| {

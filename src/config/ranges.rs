@@ -334,6 +334,6 @@ fn read_action(
     let max_bytes = read("max_bytes", &FRAME_BYTES)?.map(|bytes| bytes as usize);
     let timeout_ms = read("timeout_ms", &WAIT_MS)?;
     let max_in_flight = values.number(&format!("actions.{}.max_in_flight", action.name), IN_FLIGHT)?;
-    let message = action.limits.message;
+    let message = action.spec.limits.message;
     Ok((action.name, handlers::Limits { message, per_minute, burst, max_bytes, timeout_ms, max_in_flight }))
 }

@@ -97,12 +97,13 @@ async fn every_action_does_what_its_row_says_and_nothing_else() {
     for action in ACTIONS {
         let promised = Came {
             events: action
+                .spec
                 .emits
                 .iter()
                 .map(|kind| kind.as_str().to_owned())
                 .chain(answer_of(action.name))
                 .collect(),
-            errors: action.fails.iter().map(|code| code.as_str().to_owned()).collect(),
+            errors: action.spec.fails.iter().map(|code| code.as_str().to_owned()).collect(),
         };
         let came = all_that_comes_of(action.name).await;
         assert_eq!(came, promised, "what came of `{}`, and what its row says", action.name);
@@ -112,7 +113,7 @@ async fn every_action_does_what_its_row_says_and_nothing_else() {
 #[test]
 fn no_row_names_an_error_of_the_runtime() {
     for action in ACTIONS {
-        for code in action.fails {
+        for code in action.spec.fails {
             assert!(!OF_THE_RUNTIME.contains(code), "`{}` names {code:?}", action.name);
         }
     }

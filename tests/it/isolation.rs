@@ -3,7 +3,7 @@
 use std::future::pending;
 use std::time::{Duration, Instant};
 
-use handlers::{Action, Context, Error, Fields, Level, Limits, Pending, Reply, Text};
+use handlers::{Action, ActionSpec, Context, Error, Fields, Level, Limits, Pending, Reply, Text};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -11,26 +11,17 @@ use crate::support::{Client, PATIENCE, Server, WORDS, chat, error, matches, said
 
 type Run = fn(Context, &Fields<'_>) -> Result<Pending<'static, Reply>, Error>;
 
+const BASIC: ActionSpec = ActionSpec { level: Level::Basic, ..ActionSpec::DEFAULT };
+
 const fn action(name: &'static str, run: Run) -> Action {
-    Action {
-        name,
-        level: Level::Basic,
-        limits: Limits::DEFAULT,
-        emits: &[],
-        fails: &[],
-        run,
-        schema: handlers::ACTIONS[0].schema,
-    }
+    Action { name, spec: BASIC, run, schema: handlers::ACTIONS[0].schema }
 }
 
 /// Parlor's own `send`, and beside it what no action should be like.
 static ACTIONS: &[Action] = &[
     Action {
         name: "send",
-        level: Level::Basic,
-        limits: handlers::actions::send::LIMITS,
-        emits: handlers::actions::send::EMITS,
-        fails: handlers::actions::send::FAILS,
+        spec: handlers::actions::send::SPEC,
         run: |context, fields| (Action::named("send").unwrap().run)(context, fields),
         schema: |generator| (Action::named("send").unwrap().schema)(generator),
     },
@@ -40,7 +31,7 @@ static ACTIONS: &[Action] = &[
     action("fails", |_, _| Ok(Box::pin(async { Err(Error::internal("the secret of its cause")) }))),
     action("never_ends", |_, _| Ok(Box::pin(pending()))),
     Action {
-        limits: Limits { max_in_flight: 2, ..Limits::DEFAULT },
+        spec: ActionSpec { limits: Limits { max_in_flight: 2, ..Limits::DEFAULT }, ..BASIC },
         ..action("hangs", |_, _| Ok(Box::pin(pending())))
     },
     // Writes, and then forgets to end.

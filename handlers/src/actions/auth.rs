@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Code, Context, Error, Kind, Level, Limits, Time};
+use crate::{ActionSpec, Code, Context, Error, Time};
 
 /// Replaces the token of the connection before it expires.
 #[derive(Deserialize, JsonSchema)]
@@ -31,17 +31,8 @@ pub enum Answer {
     },
 }
 
-/// One frame.
-pub const LIMITS: Limits = Limits::DEFAULT;
-
-/// The lowest Level of the protocol that has it.
-pub const LEVEL: Level = Level::Resumable;
-
-/// Nothing: it is answered on its own socket.
-pub const EMITS: &[Kind] = &[];
-
-/// The new token is no good.
-pub const FAILS: &[Code] = &[Code::InvalidToken];
+/// What the action declares.
+pub const SPEC: ActionSpec = ActionSpec { fails: &[Code::InvalidToken], ..ActionSpec::DEFAULT };
 
 /// Checks the token as a connect does.
 pub async fn handle(cx: Context, request: Request) -> Result<Answer, Error> {

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{ByEvent, Code, Context, Error, Kind, Level, Limits, MessageId, Role};
+use crate::{ActionSpec, ByEvent, Code, Context, Error, Kind, Level, MessageId, Role};
 
 /// Deletes a message. Its author may do so, and in a group each admin.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -12,17 +12,13 @@ pub struct Request {
     message_id: MessageId,
 }
 
-/// One frame.
-pub const LIMITS: Limits = Limits::DEFAULT;
-
-/// The lowest Level of the protocol that has it.
-pub const LEVEL: Level = Level::Basic;
-
-/// That it is gone.
-pub const EMITS: &[Kind] = &[Kind::MessageDeleted];
-
-/// There is none, or someone else wrote it.
-pub const FAILS: &[Code] = &[Code::NotFound, Code::NotAuthor];
+/// What the action declares.
+pub const SPEC: ActionSpec = ActionSpec {
+    level: Level::Basic,
+    emits: &[Kind::MessageDeleted],
+    fails: &[Code::NotFound, Code::NotAuthor],
+    ..ActionSpec::DEFAULT
+};
 
 /// The author may, and in a group its admins.
 pub async fn handle(cx: Context, request: Request) -> Result<ByEvent, Error> {

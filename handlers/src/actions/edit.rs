@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{ByEvent, Code, Context, Draft, Error, Kind, Level, Limits, MessageId};
+use crate::{ActionSpec, ByEvent, Code, Context, Draft, Error, Kind, Level, MessageId};
 
 /// Replaces the text of the caller's own message.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -14,17 +14,13 @@ pub struct Request {
     text: Draft,
 }
 
-/// One frame.
-pub const LIMITS: Limits = Limits::DEFAULT;
-
-/// The lowest Level of the protocol that has it.
-pub const LEVEL: Level = Level::Basic;
-
-/// The new text.
-pub const EMITS: &[Kind] = &[Kind::MessageEdited];
-
-/// There is none, or someone else wrote it.
-pub const FAILS: &[Code] = &[Code::NotFound, Code::NotAuthor];
+/// What the action declares.
+pub const SPEC: ActionSpec = ActionSpec {
+    level: Level::Basic,
+    emits: &[Kind::MessageEdited],
+    fails: &[Code::NotFound, Code::NotAuthor],
+    ..ActionSpec::DEFAULT
+};
 
 /// Only the author may.
 pub async fn handle(cx: Context, request: Request) -> Result<ByEvent, Error> {

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Code, Context, Error, From, HistoryMessage, Kind, Level, Limits, MAX_ID, MessageId};
+use crate::{ActionSpec, Context, Error, From, HistoryMessage, Limits, MAX_ID, MessageId};
 
 /// Messages of a page: where nothing is said, and at most (docs/protocol.md, `history`).
 const LIMIT: (u32, u32) = (50, 200);
@@ -32,17 +32,12 @@ pub enum Answer {
     },
 }
 
-/// A page may be of 200 messages, so fewer are made at once than of what answers with one.
-pub const LIMITS: Limits = Limits { max_in_flight: 256, ..Limits::DEFAULT };
-
-/// The lowest Level of the protocol that has it.
-pub const LEVEL: Level = Level::Resumable;
-
-/// Nothing: it is answered on its own socket.
-pub const EMITS: &[Kind] = &[];
-
-/// Nothing of its own.
-pub const FAILS: &[Code] = &[];
+/// What the action declares.
+pub const SPEC: ActionSpec = ActionSpec {
+    // A page has up to 200 messages, so fewer calls may run at once than of an action that answers with one message.
+    limits: Limits { max_in_flight: 256, ..Limits::DEFAULT },
+    ..ActionSpec::DEFAULT
+};
 
 /// Reads a page.
 pub async fn handle(cx: Context, request: Request) -> Result<Answer, Error> {

@@ -10,10 +10,7 @@ macro_rules! actions {
         /// Every action that a frame can name.
         pub const ACTIONS: &[Action] = &[$(Action {
             name: stringify!($name),
-            level: $name::LEVEL,
-            limits: $name::LIMITS,
-            emits: $name::EMITS,
-            fails: $name::FAILS,
+            spec: $name::SPEC,
             run: |context, fields| {
                 let request: $name::Request = fields.decode()?;
                 Ok(Box::pin(async move { $name::handle(context, request).await?.reply() }))

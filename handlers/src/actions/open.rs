@@ -3,23 +3,15 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{ByEvent, Code, Context, Error, Kind, Level, Limits, MessageId};
+use crate::{ActionSpec, ByEvent, Context, Error, Kind, Level, MessageId};
 
 /// The user looks at the room: everything in it becomes read, and so do new messages until `close`.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request {}
 
-/// One frame.
-pub const LIMITS: Limits = Limits::DEFAULT;
-
-/// The lowest Level of the protocol that has it.
-pub const LEVEL: Level = Level::Inbox;
-
-/// How far the messages have come that this brings to their reader.
-pub const EMITS: &[Kind] = &[Kind::MarkMessageAsRead];
-
-/// Nothing of its own.
-pub const FAILS: &[Code] = &[];
+/// What the action declares.
+pub const SPEC: ActionSpec =
+    ActionSpec { level: Level::Inbox, emits: &[Kind::MarkMessageAsRead], ..ActionSpec::DEFAULT };
 
 /// What is there is read, and so is what is written to this socket from now on.
 pub async fn handle(cx: Context, _: Request) -> Result<ByEvent, Error> {

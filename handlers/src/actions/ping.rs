@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Code, Context, Error, Kind, Level, Limits};
+use crate::{ActionSpec, Context, Error};
 
 /// Asks whether the server is alive, for clients that can't see the pings of the WebSocket protocol.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -17,17 +17,8 @@ pub enum Answer {
     Pong,
 }
 
-/// One frame.
-pub const LIMITS: Limits = Limits::DEFAULT;
-
-/// The lowest Level of the protocol that has it.
-pub const LEVEL: Level = Level::Resumable;
-
-/// Nothing: it is answered on its own socket.
-pub const EMITS: &[Kind] = &[];
-
-/// Nothing of its own.
-pub const FAILS: &[Code] = &[];
+/// What the action declares.
+pub const SPEC: ActionSpec = ActionSpec::DEFAULT;
 
 /// Answers, whatever else goes on.
 pub async fn handle(_: Context, _: Request) -> Result<Answer, Error> {

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{ByEvent, Code, Context, Error, Kind, Level, Limits, MessageId};
+use crate::{ActionSpec, ByEvent, Context, Error, Kind, MessageId};
 
 /// Raises the caller's read marker: everything up to this message is read.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -12,17 +12,8 @@ pub struct Request {
     message_id: MessageId,
 }
 
-/// One frame.
-pub const LIMITS: Limits = Limits::DEFAULT;
-
-/// The lowest Level of the protocol that has it.
-pub const LEVEL: Level = Level::Resumable;
-
-/// How far the messages have come with their readers. Delivered they are before that, where nothing is said by hand.
-pub const EMITS: &[Kind] = &[Kind::MarkMessageAsRead];
-
-/// Nothing of its own.
-pub const FAILS: &[Code] = &[];
+/// What the action declares.
+pub const SPEC: ActionSpec = ActionSpec { emits: &[Kind::MarkMessageAsRead], ..ActionSpec::DEFAULT };
 
 /// Raises the caller's marks; they never fall.
 pub async fn handle(cx: Context, request: Request) -> Result<ByEvent, Error> {

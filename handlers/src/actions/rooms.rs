@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Code, Context, Error, Kind, Level, Limits, RoomId, RoomPage, RoomView, RoomsFrom};
+use crate::{ActionSpec, Context, Error, Level, Limits, RoomId, RoomPage, RoomView, RoomsFrom};
 
 /// Reads a page of the caller's rooms.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -44,17 +44,13 @@ pub enum Answer {
     },
 }
 
-/// A page of rooms is dear: some may have thousands of members.
-pub const LIMITS: Limits = Limits { per_minute: Some(60), max_in_flight: 32, ..Limits::DEFAULT };
-
-/// The lowest Level of the protocol that has it.
-pub const LEVEL: Level = Level::Inbox;
-
-/// Nothing: it is answered on its own socket.
-pub const EMITS: &[Kind] = &[];
-
-/// Nothing of its own.
-pub const FAILS: &[Code] = &[];
+/// What the action declares.
+pub const SPEC: ActionSpec = ActionSpec {
+    level: Level::Inbox,
+    // A page of rooms is expensive: some rooms have thousands of members.
+    limits: Limits { per_minute: Some(60), max_in_flight: 32, ..Limits::DEFAULT },
+    ..ActionSpec::DEFAULT
+};
 
 /// Reads a page.
 pub async fn handle(cx: Context, request: Request) -> Result<Answer, Error> {

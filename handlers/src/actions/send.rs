@@ -4,7 +4,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Answer, Appended, ClientId, Code, Context, Draft, Error, Kind, Level, Limits, Message, MessageId, Reply,
+    ActionSpec, Answer, Appended, ClientId, Context, Draft, Error, Kind, Level, Limits, Message, MessageId,
+    Reply,
 };
 
 /// Writes a message in the room.
@@ -16,17 +17,14 @@ pub struct Request {
     client_id: Option<ClientId>,
 }
 
-/// A message counts as one.
-pub const LIMITS: Limits = Limits { message: true, ..Limits::DEFAULT };
-
-/// The lowest Level of the protocol that has it.
-pub const LEVEL: Level = Level::Basic;
-
-/// The message, and its way to its readers.
-pub const EMITS: &[Kind] = &[Kind::ChatMessage, Kind::MarkMessageAsDelivered, Kind::MarkMessageAsRead];
-
-/// Nothing of its own.
-pub const FAILS: &[Code] = &[];
+/// What the action declares.
+pub const SPEC: ActionSpec = ActionSpec {
+    level: Level::Basic,
+    // Each call counts as one message.
+    limits: Limits { message: true, ..Limits::DEFAULT },
+    emits: &[Kind::ChatMessage, Kind::MarkMessageAsDelivered, Kind::MarkMessageAsRead],
+    ..ActionSpec::DEFAULT
+};
 
 /// Writes the message. Its `chat_message` is the acknowledgement: told to the room where it is new, and to this socket
 /// alone, as it is now, where its `client_id` was given before.

@@ -298,7 +298,7 @@ impl ConfigValue {
 /// Returns the keys of an action with the limits declared beside its function. Zero stands for a limit that is not
 /// declared.
 fn of_action(action: &Action) -> [(String, ConfigValue); 5] {
-    let Limits { per_minute, burst, max_bytes, timeout_ms, max_in_flight, .. } = action.limits;
+    let Limits { per_minute, burst, max_bytes, timeout_ms, max_in_flight, .. } = action.spec.limits;
     let or_zero = |number: Option<u32>| number.map_or(0, i64::from);
     let bytes = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
     [

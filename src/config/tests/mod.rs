@@ -56,7 +56,7 @@ fn the_defaults_stand_by_themselves() {
 
 #[test]
 fn each_action_has_limits_that_may_be_set_anew() {
-    let declared = |action: &str| handlers::Action::named(action).unwrap().limits;
+    let declared = |action: &str| handlers::Action::named(action).unwrap().spec.limits;
     let limits = env(&[]).unwrap().actions;
     assert_eq!(limits.len(), handlers::ACTIONS.len());
     assert!(limits.iter().all(|(action, limits)| *limits == declared(action)), "{limits:?}");

@@ -226,7 +226,7 @@ fn actions() -> String {
     table.push_str("| --- | ---: | ---: | ---: | ---: | ---: |\n");
     let shown = |number: Option<String>| number.map_or_else(|| "0".to_owned(), |number| grouped(&number));
     for action in ACTIONS {
-        let Limits { per_minute, burst, max_bytes, timeout_ms, max_in_flight, .. } = action.limits;
+        let Limits { per_minute, burst, max_bytes, timeout_ms, max_in_flight, .. } = action.spec.limits;
         let _ = writeln!(
             table,
             "| `{}` | {} | {} | {} | {} | {} |",
