@@ -52,7 +52,7 @@ impl Context {
     ///
     /// # Errors
     /// `invalid_request` where it is longer than the configured limit.
-    pub fn accept(&self, draft: Draft, field: &str) -> Result<Text, Error> {
+    pub fn validate_text(&self, draft: Draft, field: &str) -> Result<Text, Error> {
         draft.within(self.text_chars, field)
     }
 }

@@ -38,7 +38,8 @@ static ACTIONS: &[Action] = &[
     action("writes_and_never_ends", |context, fields| {
         let text = fields.first_text("message").unwrap_or_default();
         Ok(Box::pin(async move {
-            let text: Text = context.accept(serde_json::from_value(json!(text)).unwrap(), "message")?;
+            let text: Text =
+                context.validate_text(serde_json::from_value(json!(text)).unwrap(), "message")?;
             context.room().append(text, None).await?;
             pending().await
         }))

@@ -29,7 +29,7 @@ pub const SPEC: ActionSpec = ActionSpec {
 /// Writes the message. Its `chat_message` is the acknowledgement: told to the room where it is new, and to this socket
 /// alone, as it is now, where its `client_id` was given before.
 pub async fn handle(cx: Context, request: Request) -> Result<Sent, Error> {
-    let text = cx.accept(request.message, "message")?;
+    let text = cx.validate_text(request.message, "message")?;
     Ok(match cx.room().append(text, request.client_id).await? {
         Appended::New(_) => Sent::New,
         Appended::Before(message) => Sent::Before(Repeated::ChatMessage { message }),

@@ -153,7 +153,7 @@ impl FunctionAction {
         }
         let sends = answer.send.is_some();
         if let Some(draft) = answer.send {
-            let text = context.accept(draft, "message");
+            let text = context.validate_text(draft, "message");
             let text = text.map_err(|error| self.fault(format_args!("its `send` is refused: {error}")))?;
             caller.spend_message(&rates, &self.metrics)?;
             context.room().append(text, None).await?;
