@@ -65,7 +65,7 @@ impl Context {
 pub trait Room: Send + Sync {
     /// Adds a message by the caller. Where the caller gave the same `client_id` before, nothing is added, and the
     /// message of then is told instead.
-    fn append(&self, text: Text, client_id: Option<ClientId>) -> Pending<'_, Appended>;
+    fn append(&self, text: Text, client_id: Option<ClientId>) -> Pending<'_, AppendOutcome>;
 
     /// Who wrote a message. `not_found` where there is none, or it was deleted.
     fn author(&self, id: MessageId) -> Pending<'_, UserId>;
@@ -121,7 +121,7 @@ pub trait Connection: Send + Sync {
 
 /// What came of a message.
 #[derive(Debug)]
-pub enum Appended {
+pub enum AppendOutcome {
     /// It was added, with this number.
     New(MessageId),
     /// It was there before, and is so now.

@@ -1,6 +1,6 @@
 //! The room port for frames of an inbox connection that name no room: every use fails.
 
-use handlers::{Appended, ClientId, Error, From, History, MessageId, Pending, Role, Room, Text, UserId};
+use handlers::{AppendOutcome, ClientId, Error, From, History, MessageId, Pending, Role, Room, Text, UserId};
 
 pub(crate) struct NoRoom;
 
@@ -9,7 +9,7 @@ fn missing<T>() -> Pending<'static, T> {
 }
 
 impl Room for NoRoom {
-    fn append(&self, _: Text, _: Option<ClientId>) -> Pending<'_, Appended> {
+    fn append(&self, _: Text, _: Option<ClientId>) -> Pending<'_, AppendOutcome> {
         missing()
     }
 

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use bson::oid::ObjectId;
 use futures_util::FutureExt;
 use handlers::{
-    ACTIONS, Appended, ClientId, Code, Connection, Context, Error, Fields, From, History, MessageId, Pending,
-    Reply, Role, Room, RoomId, RoomPage, RoomsFrom, Text, Time, UserId,
+    ACTIONS, AppendOutcome, ClientId, Code, Connection, Context, Error, Fields, From, History, MessageId,
+    Pending, Reply, Role, Room, RoomId, RoomPage, RoomsFrom, Text, Time, UserId,
 };
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -126,15 +126,15 @@ fn now<'a, T: Send + 'a>(value: T) -> Pending<'a, T> {
 }
 
 impl Room for Willing {
-    fn append(&self, text: Text, client_id: Option<ClientId>) -> Pending<'_, Appended> {
+    fn append(&self, text: Text, client_id: Option<ClientId>) -> Pending<'_, AppendOutcome> {
         Self::assert_may_be_said(&text);
         // An earlier message with this id is answered by a frame.
         match client_id {
             Some(id) => {
                 assert!((1..=ClientId::MAX_CHARS).contains(&id.into_string().chars().count()));
-                now(Appended::Deleted(MessageId::MAX))
+                now(AppendOutcome::Deleted(MessageId::MAX))
             }
-            None => now(Appended::New(MessageId::MAX)),
+            None => now(AppendOutcome::New(MessageId::MAX)),
         }
     }
 

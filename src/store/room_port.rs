@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bson::oid::ObjectId;
 use bson::{Bson, RawDocumentBuf, doc};
-use handlers::{Appended, ClientId, Code, Error, From, History, Message, MessageId, Pending};
+use handlers::{AppendOutcome, ClientId, Code, Error, From, History, Message, MessageId, Pending};
 use handlers::{Role, Room, RoomId, Text, Time, UserId};
 use tokio::time::Instant;
 
@@ -141,12 +141,12 @@ impl BoundRoom {
     }
 
     /// What has become of a message that was there before.
-    async fn again(&self, id: MessageId) -> Result<Appended, Error> {
+    async fn again(&self, id: MessageId) -> Result<AppendOutcome, Error> {
         let found = self.store.message(self.room, id).await.map_err(of_stored)?;
         let Some(snapshot) = found else { return self.deleted(id).await };
         self.is_in(&snapshot)?;
         let Some(message) = snapshot.told().into_iter().next() else { return self.deleted(id).await };
-        Ok(Appended::Before(Message {
+        Ok(AppendOutcome::Before(Message {
             text: message.text.into_owned(),
             message_id: message.message_id,
             sender_id: message.sender_id,
@@ -165,15 +165,15 @@ impl BoundRoom {
     }
 
     /// That a message is deleted. Where it isn't, what didn't see it was behind.
-    async fn deleted(&self, id: MessageId) -> Result<Appended, Error> {
+    async fn deleted(&self, id: MessageId) -> Result<AppendOutcome, Error> {
         if self.store.is_deleted(self.room, id).await.map_err(of_stored)? {
-            return Ok(Appended::Deleted(id));
+            return Ok(AppendOutcome::Deleted(id));
         }
         Err(of_stored(StoreError::Unreachable(None)))
     }
 
     /// What has become of the message that the caller gave this `client_id` first; none where there is none.
-    pub(crate) async fn appended_before(&self, client_id: ClientId) -> Result<Option<Appended>, Error> {
+    pub(crate) async fn appended_before(&self, client_id: ClientId) -> Result<Option<AppendOutcome>, Error> {
         let found = self.store.of_client_id(self.room, &self.caller, &client_id.into_string()).await;
         match found.map_err(StoreError::of_read)? {
             Some((id, _)) => self.again(id).await.map(Some),
@@ -199,7 +199,7 @@ fn of_stored(error: StoreError) -> Error {
 }
 
 impl Room for BoundRoom {
-    fn append(&self, text: Text, client_id: Option<ClientId>) -> Pending<'_, Appended> {
+    fn append(&self, text: Text, client_id: Option<ClientId>) -> Pending<'_, AppendOutcome> {
         Box::pin(async move {
             let begin_by = begin_by(self.deadline, self.selection);
             let draft = Draft {
@@ -212,7 +212,7 @@ impl Room for BoundRoom {
                 by_member: true,
             };
             match self.writer.append(draft, begin_by).await.map_err(StoreError::of_write)? {
-                Written::New(id, _) => Ok(Appended::New(id)),
+                Written::New(id, _) => Ok(AppendOutcome::New(id)),
                 Written::Before(id) => self.again(id).await,
             }
         })

@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use handlers::{Appended, ClientId, Code, Draft, Error, From, History, MessageId, Pending, Role, Room};
+use handlers::{AppendOutcome, ClientId, Code, Draft, Error, From, History, MessageId, Pending, Role, Room};
 use handlers::{RoomId, Text, UserId};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -206,7 +206,7 @@ pub(crate) struct ModeratedRoom {
 }
 
 impl Room for ModeratedRoom {
-    fn append(&self, text: Text, client_id: Option<ClientId>) -> Pending<'_, Appended> {
+    fn append(&self, text: Text, client_id: Option<ClientId>) -> Pending<'_, AppendOutcome> {
         Box::pin(async move {
             match (self.hook.ask(&self.room, None, text).await, client_id) {
                 (Ok(text), client_id) => self.room.append(text, client_id).await,

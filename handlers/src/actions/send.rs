@@ -4,8 +4,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ActionSpec, Answer, Appended, ClientId, Context, Draft, Error, Kind, Level, Limits, Message, MessageId,
-    Reply,
+    ActionSpec, Answer, AppendOutcome, ClientId, Context, Draft, Error, Kind, Level, Limits, Message,
+    MessageId, Reply,
 };
 
 /// Writes a message in the room.
@@ -31,9 +31,9 @@ pub const SPEC: ActionSpec = ActionSpec {
 pub async fn handle(cx: Context, request: Request) -> Result<Sent, Error> {
     let text = cx.validate_text(request.message, "message")?;
     Ok(match cx.room().append(text, request.client_id).await? {
-        Appended::New(_) => Sent::New,
-        Appended::Before(message) => Sent::Before(Repeated::ChatMessage { message }),
-        Appended::Deleted(message_id) => Sent::Before(Repeated::MessageDeleted { message_id }),
+        AppendOutcome::New(_) => Sent::New,
+        AppendOutcome::Before(message) => Sent::Before(Repeated::ChatMessage { message }),
+        AppendOutcome::Deleted(message_id) => Sent::Before(Repeated::MessageDeleted { message_id }),
     })
 }
 
