@@ -80,7 +80,7 @@ pub trait Room: Send + Sync {
     fn role(&self) -> Pending<'_, Role>;
 
     /// Up to `limit` messages that are not deleted, as they are now.
-    fn history(&self, from: From, limit: usize) -> Pending<'_, History>;
+    fn history(&self, from: HistoryCursor, limit: usize) -> Pending<'_, History>;
 
     /// The caller has read everything up to this message, or to the last one where that is less. It is written soon,
     /// and shutdown waits for it.
@@ -132,7 +132,7 @@ pub enum AppendOutcome {
 
 /// Where a page of a room's history begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
+pub enum HistoryCursor {
     /// At the newest message, newest first.
     Newest,
     /// Before this message, newest first.

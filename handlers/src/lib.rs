@@ -28,7 +28,7 @@ mod schema;
 
 pub use action::{Action, ActionSpec, Answer, ByEvent, CallSchema, Level, Limits, Reply};
 pub use actions::ACTIONS;
-pub use context::{AppendOutcome, Connection, Context, From, History, Pending, Role, Room};
+pub use context::{AppendOutcome, Connection, Context, History, HistoryCursor, Pending, Role, Room};
 pub use contract::asyncapi;
 pub use error::{Code, Error};
 pub use event::{ErrorFrame, Event, Kind, Mark, Resumed};

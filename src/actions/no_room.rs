@@ -1,6 +1,8 @@
 //! The room port for frames of an inbox connection that name no room: every use fails.
 
-use handlers::{AppendOutcome, ClientId, Error, From, History, MessageId, Pending, Role, Room, Text, UserId};
+use handlers::{
+    AppendOutcome, ClientId, Error, History, HistoryCursor, MessageId, Pending, Role, Room, Text, UserId,
+};
 
 pub(crate) struct NoRoom;
 
@@ -29,7 +31,7 @@ impl Room for NoRoom {
         missing()
     }
 
-    fn history(&self, _: From, _: usize) -> Pending<'_, History> {
+    fn history(&self, _: HistoryCursor, _: usize) -> Pending<'_, History> {
         missing()
     }
 

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use bson::oid::ObjectId;
 use futures_util::FutureExt;
 use handlers::{
-    ACTIONS, AppendOutcome, ClientId, Code, Connection, Context, Error, Fields, From, History, MessageId,
-    Pending, Reply, Role, Room, RoomId, RoomPage, RoomsFrom, Text, Time, UserId,
+    ACTIONS, AppendOutcome, ClientId, Code, Connection, Context, Error, Fields, History, HistoryCursor,
+    MessageId, Pending, Reply, Role, Room, RoomId, RoomPage, RoomsFrom, Text, Time, UserId,
 };
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -156,7 +156,7 @@ impl Room for Willing {
         now(Role::Member)
     }
 
-    fn history(&self, _: From, limit: usize) -> Pending<'_, History> {
+    fn history(&self, _: HistoryCursor, limit: usize) -> Pending<'_, History> {
         assert!((1..=200).contains(&limit), "{limit}");
         now(History { messages: Vec::new(), has_more: false })
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bson::oid::ObjectId;
 use bson::{Bson, RawDocumentBuf, doc};
-use handlers::{AppendOutcome, ClientId, Code, Error, From, History, Message, MessageId, Pending};
+use handlers::{AppendOutcome, ClientId, Code, Error, History, HistoryCursor, Message, MessageId, Pending};
 use handlers::{Role, Room, RoomId, Text, Time, UserId};
 use tokio::time::Instant;
 
@@ -237,7 +237,7 @@ impl Room for BoundRoom {
         })
     }
 
-    fn history(&self, from: From, limit: usize) -> Pending<'_, History> {
+    fn history(&self, from: HistoryCursor, limit: usize) -> Pending<'_, History> {
         Box::pin(async move {
             let (store, _turn) = if limit > SMALL_HISTORY {
                 let turn = self.store.bulk(Some(&self.caller)).await;

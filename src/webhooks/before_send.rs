@@ -12,7 +12,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use handlers::{AppendOutcome, ClientId, Code, Draft, Error, From, History, MessageId, Pending, Role, Room};
+use handlers::{
+    AppendOutcome, ClientId, Code, Draft, Error, History, HistoryCursor, MessageId, Pending, Role, Room,
+};
 use handlers::{RoomId, Text, UserId};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -233,7 +235,7 @@ impl Room for ModeratedRoom {
         self.room.role()
     }
 
-    fn history(&self, from: From, limit: usize) -> Pending<'_, History> {
+    fn history(&self, from: HistoryCursor, limit: usize) -> Pending<'_, History> {
         self.room.history(from, limit)
     }
 

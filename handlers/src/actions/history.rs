@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ActionSpec, Context, Error, From, HistoryMessage, Limits, MAX_ID, MessageId};
+use crate::{ActionSpec, Context, Error, HistoryCursor, HistoryMessage, Limits, MAX_ID, MessageId};
 
 /// Messages of a page: where nothing is said, and at most (docs/protocol.md, `history`).
 const LIMIT: (u32, u32) = (50, 200);
@@ -46,9 +46,9 @@ pub async fn handle(cx: Context, request: Request) -> Result<Answer, Error> {
         return Err(Error::invalid(format!("limit: must be 1 to {}", LIMIT.1)));
     }
     let from = match (request.before, request.after) {
-        (None, None) => From::Newest,
-        (Some(before), None) => From::Before(before),
-        (None, Some(after)) => From::After(number(after)?),
+        (None, None) => HistoryCursor::Newest,
+        (Some(before), None) => HistoryCursor::Before(before),
+        (None, Some(after)) => HistoryCursor::After(number(after)?),
         (Some(_), Some(_)) => return Err(Error::invalid("before: excludes after")),
     };
     let page = cx.room().history(from, limit as usize).await?;

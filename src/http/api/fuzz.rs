@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "as there")]
 
 use futures_util::FutureExt;
-use handlers::{Draft, From, MAX_ID};
+use handlers::{Draft, HistoryCursor, MAX_ID};
 use salvo::Extractible as _;
 use salvo::http::{StatusCode, uri::Uri};
 use salvo::prelude::*;
@@ -60,7 +60,13 @@ pub(crate) fn query(uri: &Uri) {
     match PageQuery::extract(&mut request, &mut depot).now_or_never().expect("nothing here waits") {
         Ok(PageQuery { from, limit }) => {
             assert!((1..=MAX_LIMIT).contains(&limit));
-            assert!(matches!(from, From::Newest | From::Before(_) | From::After(0..=MAX_ID)), "{from:?}");
+            assert!(
+                matches!(
+                    from,
+                    HistoryCursor::Newest | HistoryCursor::Before(_) | HistoryCursor::After(0..=MAX_ID)
+                ),
+                "{from:?}"
+            );
         }
         Err(problem) => assert_told(problem),
     }

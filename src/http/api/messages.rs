@@ -5,7 +5,7 @@
 //! messages.
 
 use bson::oid::ObjectId;
-use handlers::{Draft, From, RoomId, Text, UserId};
+use handlers::{Draft, HistoryCursor, RoomId, Text, UserId};
 use salvo::prelude::*;
 use salvo_oapi::{ToSchema, endpoint};
 use serde::{Deserialize, Serialize};
@@ -190,7 +190,7 @@ async fn edit_message(
 ) -> Result<Json<dto::MessageDto>, Problem> {
     let text = accept(&services, body.0.text)?;
     // Read first: once the edit is written, the answer must not become an error.
-    let before = services.store.history(id.0, From::After(n.0.get() - 1), 1, usize::MAX).await?;
+    let before = services.store.history(id.0, HistoryCursor::After(n.0.get() - 1), 1, usize::MAX).await?;
     let (snapshot, _) = before.ok_or_else(Problem::no_room)?;
     let message = dto::MessageDto::all(&snapshot).pop().filter(|message| message.is(n.0));
     let message = message.ok_or_else(no_message)?;

@@ -7,7 +7,7 @@ use salvo_oapi::{BasicType, Components, EndpointArgRegister, Object, Operation, 
 
 use super::problem::{Problem, ProblemCode, may_fail};
 use super::schema;
-use handlers::From;
+use handlers::HistoryCursor;
 
 /// The most messages of one page.
 pub(super) const MAX_LIMIT: usize = 200;
@@ -18,7 +18,7 @@ const LIMIT: usize = 50;
 /// The requested page.
 #[derive(Debug)]
 pub(super) struct PageQuery {
-    pub(super) from: From,
+    pub(super) from: HistoryCursor,
     pub(super) limit: usize,
 }
 
@@ -39,11 +39,11 @@ impl<'ex> Extractible<'ex> for PageQuery {
             Some(_) => Err(Problem::invalid(format!("{name}: must be a whole number, once"))),
         };
         let from = match (number("before")?, number("after")?) {
-            (None, None) => From::Newest,
-            (None, Some(after)) => From::After(after),
+            (None, None) => HistoryCursor::Newest,
+            (None, Some(after)) => HistoryCursor::After(after),
             (Some(before), None) => {
                 let before = MessageId::try_from(before);
-                From::Before(before.map_err(|_| Problem::invalid("before: must be 1 or more"))?)
+                HistoryCursor::Before(before.map_err(|_| Problem::invalid("before: must be 1 or more"))?)
             }
             (Some(_), Some(_)) => return Err(Problem::invalid("before, after: one of them, not both")),
         };

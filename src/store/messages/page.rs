@@ -2,7 +2,7 @@
 
 use bson::doc;
 use bson::oid::ObjectId;
-use handlers::{From, MessageId, RoomId, UserId};
+use handlers::{HistoryCursor, MessageId, RoomId, UserId};
 use mongodb::options::ReadConcern;
 
 use super::resume::{BATCH, MessageBytes};
@@ -15,7 +15,7 @@ impl Store {
     pub(crate) async fn history(
         &self,
         room: RoomId,
-        from: From,
+        from: HistoryCursor,
         limit: usize,
         bytes: usize,
     ) -> Result<Option<(Snapshot, bool)>, StoreError> {
@@ -27,9 +27,9 @@ impl Store {
         self.bounded(async move {
             let View { mut session, time } = view;
             let (numbers, order) = match from {
-                From::Newest => (doc! { "$gt": 0 }, -1),
-                From::Before(id) => (doc! { "$lt": id.get() }, -1),
-                From::After(n) => (doc! { "$gt": n }, 1),
+                HistoryCursor::Newest => (doc! { "$gt": 0 }, -1),
+                HistoryCursor::Before(id) => (doc! { "$lt": id.get() }, -1),
+                HistoryCursor::After(n) => (doc! { "$gt": n }, 1),
             };
             // One more than asked for tells whether there is one.
             let most = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
@@ -47,7 +47,7 @@ impl Store {
 
     /// One message as it is now, with the room's members. None where it, or its room, is not there.
     pub(crate) async fn message(&self, room: RoomId, id: MessageId) -> Result<Option<Snapshot>, StoreError> {
-        let found = self.history(room, From::After(id.get() - 1), 1, usize::MAX).await?;
+        let found = self.history(room, HistoryCursor::After(id.get() - 1), 1, usize::MAX).await?;
         Ok(found
             .map(|(snapshot, _)| snapshot)
             .filter(|snapshot| snapshot.messages.first().is_some_and(|message| message.id == id)))
