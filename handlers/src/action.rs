@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
-use crate::{Code, Context, Error, Fields, Kind, Pending};
+use crate::{Code, Context, Error, EventType, Fields, Pending};
 
 /// One row of the table of actions: everything that the runtime knows about an action.
 pub struct Action {
@@ -29,7 +29,7 @@ pub struct ActionSpec {
     /// The bounds of its calls.
     pub limits: Limits,
     /// The events that a call may cause. All sockets of the room receive them.
-    pub emits: &'static [Kind],
+    pub emits: &'static [EventType],
     /// The errors that are the action's own. Any action can also fail with an error of the runtime: `bad_json`,
     /// `unknown_action`, `invalid_request`, `rejected`, `rate_limited`, `timeout`, `unavailable`, `internal`.
     pub fails: &'static [Code],

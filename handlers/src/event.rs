@@ -58,7 +58,7 @@ impl Event<'_> {
 
 /// The events by name, for an action to say which it may lead to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum EventType {
     /// `chat_message`
     ChatMessage,
     /// `mark_message_as_delivered`
@@ -73,7 +73,7 @@ pub enum Kind {
     Typing,
 }
 
-impl Kind {
+impl EventType {
     /// The wire's `type`.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -31,7 +31,7 @@ pub use actions::ACTIONS;
 pub use context::{AppendOutcome, Connection, Context, History, HistoryCursor, Pending, Role, Room};
 pub use contract::asyncapi;
 pub use error::{Code, Error};
-pub use event::{ErrorFrame, Event, Kind, Mark, Resumed};
+pub use event::{ErrorFrame, Event, EventType, Mark, Resumed};
 pub use fields::{Fields, Malformed};
 pub use id::{MAX_ID, MessageId, RoomId, UserId};
 pub use inbox::{

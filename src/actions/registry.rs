@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use handlers::{Action, Code, Error, Fields, Kind, Limits, Pending, Reply};
+use handlers::{Action, Code, Error, EventType, Fields, Limits, Pending, Reply};
 use tokio::sync::Semaphore;
 
 use super::functions::{Call, FunctionAction};
@@ -30,7 +30,8 @@ pub(crate) struct RegisteredAction {
 }
 
 /// The events that carry the `ref` of the frame that caused them (docs/protocol.md, Actions).
-const CARRY_REF: [Kind; 3] = [Kind::ChatMessage, Kind::MessageEdited, Kind::MessageDeleted];
+const CARRY_REF: [EventType; 3] =
+    [EventType::ChatMessage, EventType::MessageEdited, EventType::MessageDeleted];
 
 /// The implementation of an action.
 #[derive(Clone)]

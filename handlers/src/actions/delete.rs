@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{ActionSpec, ByEvent, Code, Context, Error, Kind, Level, MessageId, Role};
+use crate::{ActionSpec, ByEvent, Code, Context, Error, EventType, Level, MessageId, Role};
 
 /// Deletes a message. Its author may do so, and in a group each admin.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -15,7 +15,7 @@ pub struct Request {
 /// What the action declares.
 pub const SPEC: ActionSpec = ActionSpec {
     level: Level::Basic,
-    emits: &[Kind::MessageDeleted],
+    emits: &[EventType::MessageDeleted],
     fails: &[Code::NotFound, Code::NotAuthor],
     ..ActionSpec::DEFAULT
 };

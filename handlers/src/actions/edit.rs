@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{ActionSpec, ByEvent, Code, Context, Draft, Error, Kind, Level, MessageId};
+use crate::{ActionSpec, ByEvent, Code, Context, Draft, Error, EventType, Level, MessageId};
 
 /// Replaces the text of the caller's own message.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -17,7 +17,7 @@ pub struct Request {
 /// What the action declares.
 pub const SPEC: ActionSpec = ActionSpec {
     level: Level::Basic,
-    emits: &[Kind::MessageEdited],
+    emits: &[EventType::MessageEdited],
     fails: &[Code::NotFound, Code::NotAuthor],
     ..ActionSpec::DEFAULT
 };

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{ActionSpec, ByEvent, Context, Error, Kind, Level, MessageId};
+use crate::{ActionSpec, ByEvent, Context, Error, EventType, Level, MessageId};
 
 /// The user looks at the room: everything in it becomes read, and so do new messages until `close`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -11,7 +11,7 @@ pub struct Request {}
 
 /// What the action declares.
 pub const SPEC: ActionSpec =
-    ActionSpec { level: Level::Inbox, emits: &[Kind::MarkMessageAsRead], ..ActionSpec::DEFAULT };
+    ActionSpec { level: Level::Inbox, emits: &[EventType::MarkMessageAsRead], ..ActionSpec::DEFAULT };
 
 /// What is there is read, and so is what is written to this socket from now on.
 pub async fn handle(cx: Context, _: Request) -> Result<ByEvent, Error> {

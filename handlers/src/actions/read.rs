@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{ActionSpec, ByEvent, Context, Error, Kind, MessageId};
+use crate::{ActionSpec, ByEvent, Context, Error, EventType, MessageId};
 
 /// Raises the caller's read marker: everything up to this message is read.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -13,7 +13,7 @@ pub struct Request {
 }
 
 /// What the action declares.
-pub const SPEC: ActionSpec = ActionSpec { emits: &[Kind::MarkMessageAsRead], ..ActionSpec::DEFAULT };
+pub const SPEC: ActionSpec = ActionSpec { emits: &[EventType::MarkMessageAsRead], ..ActionSpec::DEFAULT };
 
 /// Raises the caller's marks; they never fall.
 pub async fn handle(cx: Context, request: Request) -> Result<ByEvent, Error> {

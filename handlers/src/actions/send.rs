@@ -4,7 +4,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ActionSpec, Answer, AppendOutcome, ClientId, Context, Draft, Error, Kind, Level, Limits, Message,
+    ActionSpec, Answer, AppendOutcome, ClientId, Context, Draft, Error, EventType, Level, Limits, Message,
     MessageId, Reply,
 };
 
@@ -22,24 +22,24 @@ pub const SPEC: ActionSpec = ActionSpec {
     level: Level::Basic,
     // Each call counts as one message.
     limits: Limits { message: true, ..Limits::DEFAULT },
-    emits: &[Kind::ChatMessage, Kind::MarkMessageAsDelivered, Kind::MarkMessageAsRead],
+    emits: &[EventType::ChatMessage, EventType::MarkMessageAsDelivered, EventType::MarkMessageAsRead],
     ..ActionSpec::DEFAULT
 };
 
 /// Writes the message. Its `chat_message` is the acknowledgement: told to the room where it is new, and to this socket
 /// alone, as it is now, where its `client_id` was given before.
-pub async fn handle(cx: Context, request: Request) -> Result<Sent, Error> {
+pub async fn handle(cx: Context, request: Request) -> Result<SendAnswer, Error> {
     let text = cx.validate_text(request.message, "message")?;
     Ok(match cx.room().append(text, request.client_id).await? {
-        AppendOutcome::New(_) => Sent::New,
-        AppendOutcome::Before(message) => Sent::Before(Repeated::ChatMessage { message }),
-        AppendOutcome::Deleted(message_id) => Sent::Before(Repeated::MessageDeleted { message_id }),
+        AppendOutcome::New(_) => SendAnswer::New,
+        AppendOutcome::Before(message) => SendAnswer::Before(Repeated::ChatMessage { message }),
+        AppendOutcome::Deleted(message_id) => SendAnswer::Before(Repeated::MessageDeleted { message_id }),
     })
 }
 
 /// What came of it.
 #[derive(Debug)]
-pub enum Sent {
+pub enum SendAnswer {
     /// Told by its event.
     New,
     /// Told by this frame.
@@ -62,7 +62,7 @@ pub enum Repeated {
     },
 }
 
-impl Answer for Sent {
+impl Answer for SendAnswer {
     fn reply(self) -> Result<Reply, Error> {
         match self {
             Self::New => Ok(Reply::ByEvent),
