@@ -5,8 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ActionSpec, Context, Error, HistoryCursor, HistoryMessage, Limits, MAX_ID, MessageId};
 
-/// Messages of a page: where nothing is said, and at most (docs/protocol.md, `history`).
-const LIMIT: (u32, u32) = (50, 200);
+/// The messages of a page if the frame has no `limit` (docs/protocol.md, `history`).
+const PAGE_DEFAULT: u32 = 50;
+
+/// The largest `limit`.
+const PAGE_MAX: u32 = 200;
 
 /// Reads a page of the room's messages that are not deleted.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -41,9 +44,9 @@ pub const SPEC: ActionSpec = ActionSpec {
 
 /// Reads a page.
 pub async fn handle(cx: Context, request: Request) -> Result<Answer, Error> {
-    let limit = request.limit.unwrap_or(LIMIT.0);
-    if !(1..=LIMIT.1).contains(&limit) {
-        return Err(Error::invalid(format!("limit: must be 1 to {}", LIMIT.1)));
+    let limit = request.limit.unwrap_or(PAGE_DEFAULT);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(Error::invalid(format!("limit: must be 1 to {PAGE_MAX}")));
     }
     let from = match (request.before, request.after) {
         (None, None) => HistoryCursor::Newest,
