@@ -13,45 +13,49 @@ use crate::{
 /// The end of something asynchronous, boxed so that a port can be a trait object.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
-/// Who calls, and the room, bound to each other by the runtime.
+/// One call: its caller, room and socket.
 #[derive(Clone)]
 pub struct Context {
     caller: UserId,
-    room: Arc<dyn Room>,
+    room: Option<Arc<dyn Room>>,
     connection: Arc<dyn Connection>,
     text_chars: usize,
 }
 
 impl Context {
-    /// Binds a call. `text_chars` is the longest text that may be written, in code points.
+    /// Binds a call. `room` is none if the frame names no room and its socket is in many. `text_chars` is the longest
+    /// text that a message may have, in code points.
     pub fn new(
         caller: UserId,
-        room: Arc<dyn Room>,
+        room: Option<Arc<dyn Room>>,
         connection: Arc<dyn Connection>,
         text_chars: usize,
     ) -> Self {
         Self { caller, room, connection, text_chars }
     }
 
-    /// The user whose token opened the socket.
+    /// Returns the user whose token opened the socket.
     pub fn caller(&self) -> &UserId {
         &self.caller
     }
 
-    /// The room the socket is in, as its caller may use it.
-    pub fn room(&self) -> &dyn Room {
-        &*self.room
+    /// Returns the room that the frame means.
+    ///
+    /// # Errors
+    /// `invalid_request`: the frame came over an inbox connection and names no room.
+    pub fn room(&self) -> Result<&dyn Room, Error> {
+        self.room.as_deref().ok_or_else(|| Error::invalid("room_id: is needed"))
     }
 
-    /// The socket that the frame came by.
+    /// Returns the socket that the frame came over.
     pub fn connection(&self) -> &dyn Connection {
         &*self.connection
     }
 
-    /// Makes a text of what the client typed in `field`; there is no other way to one.
+    /// Makes a text from a draft. `field` is the draft's name in the frame. There is no other way to a [`Text`].
     ///
     /// # Errors
-    /// `invalid_request` where it is longer than the configured limit.
+    /// `invalid_request`: the draft is longer than the configured limit.
     pub fn validate_text(&self, draft: Draft, field: &str) -> Result<Text, Error> {
         draft.within(self.text_chars, field)
     }

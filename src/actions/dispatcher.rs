@@ -22,7 +22,6 @@ use super::envelope::Envelope;
 use super::envelope::FrameAnswer;
 use super::functions::BUSY_RETRY_MS;
 use super::functions::{Call, FunctionAction};
-use super::no_room::NoRoom;
 use super::registry::{ActionKind, ActionTable, RegisteredAction};
 use super::session_state::{BoundSocket, SocketSession};
 use crate::auth::Verifier;
@@ -245,11 +244,12 @@ impl Runtime {
             page_bytes: table.page_bytes,
             selection: self.selection,
         });
-        let port: Arc<dyn Room> = match (bound, self.before_send.load_full()) {
-            (None, _) => Arc::new(NoRoom),
-            (Some(room), None) => Arc::new(room),
-            (Some(room), Some(hook)) => Arc::new(ModeratedRoom { room, hook }),
-        };
+        let port = bound.map(|room| -> Arc<dyn Room> {
+            match self.before_send.load_full() {
+                Some(hook) => Arc::new(ModeratedRoom { room, hook }),
+                None => Arc::new(room),
+            }
+        });
         let socket = BoundSocket {
             caller: caller.clone(),
             room,

@@ -4,6 +4,5 @@ pub(crate) mod admit;
 pub(crate) mod dispatcher;
 pub(crate) mod envelope;
 pub(crate) mod functions;
-pub(crate) mod no_room;
 pub(crate) mod registry;
 pub(crate) mod session_state;

@@ -15,7 +15,6 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use super::{CONFIG, SAID_CHARS};
 use crate::actions::envelope::{ACTION_SHOWN, Envelope};
 use crate::actions::functions::Call;
-use crate::actions::no_room::NoRoom;
 use crate::actions::registry::ActionTable;
 use crate::actions::session_state::{SessionScope, SocketSession, page_after};
 use crate::limits::user_quota::UserQuotas;
@@ -58,7 +57,7 @@ pub(super) fn answered(kind: u8, frame: &str) {
     let caller = Arc::new(caller(kind));
     let (request, mut heading) = (ObjectId::new(), Envelope::default());
     let done = TABLE.accept(frame, &caller, &mut heading, &METRICS).and_then(|row| {
-        let room: Arc<dyn Room> = if heading.room.is_some() { Arc::new(Willing) } else { Arc::new(NoRoom) };
+        let room = heading.room.map(|_| -> Arc<dyn Room> { Arc::new(Willing) });
         let context = Context::new(caller.user.clone(), room, Arc::new(Willing), CONFIG.limits.text_chars);
         let call = Call {
             context,

@@ -104,7 +104,8 @@ impl Side {
         let action = Action::named(frame["action"].as_str().unwrap()).unwrap();
         let frame = frame.to_string();
         let fields = Fields::parse(&frame).unwrap();
-        (action.run)(Context::new(caller, Arc::new(bound), Arc::new(NoSocket), TEXT_CHARS), &fields)?.await
+        (action.run)(Context::new(caller, Some(Arc::new(bound)), Arc::new(NoSocket), TEXT_CHARS), &fields)?
+            .await
     }
 
     async fn send(&self, user: i64, room: RoomId, text: &str) {

@@ -40,7 +40,7 @@ static ACTIONS: &[Action] = &[
         Ok(Box::pin(async move {
             let text: Text =
                 context.validate_text(serde_json::from_value(json!(text)).unwrap(), "message")?;
-            context.room().append(text, None).await?;
+            context.room()?.append(text, None).await?;
             pending().await
         }))
     }),

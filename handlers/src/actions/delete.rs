@@ -22,10 +22,11 @@ pub const SPEC: ActionSpec = ActionSpec {
 
 /// The author may, and in a group its admins.
 pub async fn handle(cx: Context, request: Request) -> Result<ByEvent, Error> {
-    let mine = cx.room().author(request.message_id).await? == *cx.caller();
-    if !mine && cx.room().role().await? != Role::Admin {
+    let room = cx.room()?;
+    let is_author = room.author(request.message_id).await? == *cx.caller();
+    if !is_author && room.role().await? != Role::Admin {
         return Err(Error::not_author("only its author may delete a message"));
     }
-    cx.room().delete(request.message_id).await?;
+    room.delete(request.message_id).await?;
     Ok(ByEvent)
 }

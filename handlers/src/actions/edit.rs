@@ -25,9 +25,10 @@ pub const SPEC: ActionSpec = ActionSpec {
 /// Only the author may.
 pub async fn handle(cx: Context, request: Request) -> Result<ByEvent, Error> {
     let text = cx.validate_text(request.text, "text")?;
-    if cx.room().author(request.message_id).await? != *cx.caller() {
+    let room = cx.room()?;
+    if room.author(request.message_id).await? != *cx.caller() {
         return Err(Error::not_author("only its author may edit a message"));
     }
-    cx.room().edit(request.message_id, text).await?;
+    room.edit(request.message_id, text).await?;
     Ok(ByEvent)
 }

@@ -54,7 +54,7 @@ pub async fn handle(cx: Context, request: Request) -> Result<Answer, Error> {
         (None, Some(after)) => HistoryCursor::After(number(after)?),
         (Some(_), Some(_)) => return Err(Error::invalid("before: excludes after")),
     };
-    let page = cx.room().history(from, limit as usize).await?;
+    let page = cx.room()?.history(from, limit as usize).await?;
     Ok(Answer::History { messages: page.messages, has_more: page.has_more })
 }
 

@@ -17,6 +17,6 @@ pub const SPEC: ActionSpec =
 pub async fn handle(cx: Context, _: Request) -> Result<ByEvent, Error> {
     // In this order: what comes in between is read by the first, or by the second.
     cx.connection().open()?;
-    cx.room().read(MessageId::MAX).await?;
+    cx.room()?.read(MessageId::MAX).await?;
     Ok(ByEvent)
 }

@@ -17,6 +17,6 @@ pub const SPEC: ActionSpec = ActionSpec { emits: &[EventType::MarkMessageAsRead]
 
 /// Raises the caller's marks; they never fall.
 pub async fn handle(cx: Context, request: Request) -> Result<ByEvent, Error> {
-    cx.room().read(request.message_id).await?;
+    cx.room()?.read(request.message_id).await?;
     Ok(ByEvent)
 }

@@ -30,7 +30,7 @@ pub const SPEC: ActionSpec = ActionSpec {
 /// alone, as it is now, where its `client_id` was given before.
 pub async fn handle(cx: Context, request: Request) -> Result<SendAnswer, Error> {
     let text = cx.validate_text(request.message, "message")?;
-    Ok(match cx.room().append(text, request.client_id).await? {
+    Ok(match cx.room()?.append(text, request.client_id).await? {
         AppendOutcome::New(_) => SendAnswer::New,
         AppendOutcome::Before(message) => SendAnswer::Before(Repeated::ChatMessage { message }),
         AppendOutcome::Deleted(message_id) => SendAnswer::Before(Repeated::MessageDeleted { message_id }),

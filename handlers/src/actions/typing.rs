@@ -14,6 +14,6 @@ pub const SPEC: ActionSpec = ActionSpec { emits: &[EventType::Typing], ..ActionS
 
 /// Passes it on, where it is news to anyone.
 pub async fn handle(cx: Context, _: Request) -> Result<ByEvent, Error> {
-    cx.room().typing().await?;
+    cx.room()?.typing().await?;
     Ok(ByEvent)
 }

@@ -156,7 +156,7 @@ impl FunctionAction {
             let text = context.validate_text(draft, "message");
             let text = text.map_err(|error| self.fault(format_args!("its `send` is refused: {error}")))?;
             caller.spend_message(&rates, &self.metrics)?;
-            context.room().append(text, None).await?;
+            context.room()?.append(text, None).await?;
         }
         if let Some(event) = answer.event {
             let published = self.publish(room, event, &caller, sends).await;
