@@ -25,6 +25,8 @@ mod id;
 mod inbox;
 mod message;
 mod schema;
+#[cfg(test)]
+mod testing;
 
 pub use action::{Action, ActionSpec, Answer, ByEvent, CallSchema, Level, Limits, Reply};
 pub use actions::ACTIONS;

@@ -38,3 +38,34 @@ pub const SPEC: ActionSpec = ActionSpec { fails: &[Code::InvalidToken], ..Action
 pub async fn handle(cx: Context, request: Request) -> Result<Answer, Error> {
     Ok(Answer::Auth { expires_at: cx.connection().renew(&request.token).await? })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::{ConnectionCall, FakeConnection};
+    use crate::{Code, Reply};
+
+    #[test]
+    fn auth_answers_with_the_expiry_of_the_new_token() {
+        let socket = FakeConnection::new();
+        let answer = socket.call(&json!({"action": "auth", "token": FakeConnection::TOKEN})).unwrap();
+        let expected = format!(r#"{{"type":"auth","expires_at":"{}"}}"#, FakeConnection::EXPIRES_AT);
+        assert_eq!(answer, Reply::Frame(expected));
+        assert_eq!(socket.calls(), [ConnectionCall::Renew]);
+    }
+
+    #[test]
+    fn auth_is_refused_when_the_token_is_not_valid() {
+        let socket = FakeConnection::new();
+        let error = socket.call(&json!({"action": "auth", "token": "bad"})).unwrap_err();
+        assert_eq!(error.code(), Code::InvalidToken);
+        assert_eq!(socket.calls(), []);
+    }
+
+    #[test]
+    fn request_does_not_show_its_token_in_the_log() {
+        let request = super::Request { token: "secret".to_owned() };
+        assert!(!format!("{request:?}").contains("secret"));
+    }
+}

@@ -17,3 +17,25 @@ pub async fn handle(cx: Context, _: Request) -> Result<ByEvent, Error> {
     cx.connection().close()?;
     Ok(ByEvent)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::{ConnectionCall, FakeConnection, FakeRoom, call};
+    use crate::{Reply, Role};
+
+    #[test]
+    fn close_ends_the_room_on_this_socket() {
+        let (room, socket) = (FakeRoom::new(Role::Member), FakeConnection::new());
+        assert_eq!(call(Some(&room), &socket, &json!({"action": "close"})).unwrap(), Reply::ByEvent);
+        assert_eq!(socket.calls(), [ConnectionCall::Close]);
+    }
+
+    #[test]
+    fn close_leaves_the_room_as_it_is() {
+        let (room, socket) = (FakeRoom::new(Role::Member), FakeConnection::new());
+        call(Some(&room), &socket, &json!({"action": "close"})).unwrap();
+        assert_eq!(room.calls(), []);
+    }
+}

@@ -30,3 +30,48 @@ pub async fn handle(cx: Context, request: Request) -> Result<ByEvent, Error> {
     room.delete(request.message_id).await?;
     Ok(ByEvent)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::{CALLER, FakeRoom, OTHER};
+    use crate::{Code, Reply, Role};
+
+    #[test]
+    fn author_deletes_their_message() {
+        let room = FakeRoom::new(Role::Member);
+        let id = room.add_message(CALLER, "Hello");
+        assert_eq!(room.call(&json!({"action": "delete", "message_id": id})).unwrap(), Reply::ByEvent);
+        assert_eq!((room.text(id), room.revision()), (None, 1));
+    }
+
+    #[test]
+    fn admin_deletes_the_message_of_another_member() {
+        let room = FakeRoom::new(Role::Admin);
+        let id = room.add_message(OTHER, "Hello");
+        assert_eq!(room.call(&json!({"action": "delete", "message_id": id})).unwrap(), Reply::ByEvent);
+        assert_eq!(room.text(id), None);
+    }
+
+    #[test]
+    fn delete_is_refused_when_a_member_is_not_the_author() {
+        let room = FakeRoom::new(Role::Member);
+        let id = room.add_message(OTHER, "Hello");
+        let error = room.call(&json!({"action": "delete", "message_id": id})).unwrap_err();
+        assert_eq!(error.code(), Code::NotAuthor);
+        assert_eq!((room.text(id).as_deref(), room.revision()), (Some("Hello"), 0));
+    }
+
+    #[test]
+    fn delete_is_refused_when_there_is_no_such_message() {
+        let room = FakeRoom::new(Role::Admin);
+        let deleted = room.add_message(CALLER, "Hello");
+        room.call(&json!({"action": "delete", "message_id": deleted})).unwrap();
+        for id in [deleted.get(), 2] {
+            let error = room.call(&json!({"action": "delete", "message_id": id})).unwrap_err();
+            assert_eq!(error.code(), Code::NotFound);
+        }
+        assert_eq!(room.revision(), 1);
+    }
+}

@@ -32,3 +32,56 @@ pub async fn handle(cx: Context, request: Request) -> Result<ByEvent, Error> {
     room.edit(request.message_id, text).await?;
     Ok(ByEvent)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::{CALLER, FakeRoom, OTHER, TEXT_CHARS};
+    use crate::{Code, Reply, Role};
+
+    #[test]
+    fn author_edits_their_message() {
+        let room = FakeRoom::new(Role::Member);
+        let id = room.add_message(CALLER, "Hello");
+        let reply = room.call(&json!({"action": "edit", "message_id": id, "text": "Hello!"})).unwrap();
+        assert_eq!(reply, Reply::ByEvent);
+        assert_eq!((room.text(id).as_deref(), room.revision()), (Some("Hello!"), 1));
+    }
+
+    #[test]
+    fn edit_is_a_revision_when_the_text_is_the_same() {
+        let room = FakeRoom::new(Role::Member);
+        let id = room.add_message(CALLER, "Hello");
+        room.call(&json!({"action": "edit", "message_id": id, "text": "Hello"})).unwrap();
+        assert_eq!(room.revision(), 1);
+    }
+
+    #[test]
+    fn edit_is_refused_when_an_admin_is_not_the_author() {
+        let room = FakeRoom::new(Role::Admin);
+        let id = room.add_message(OTHER, "Hello");
+        let error = room.call(&json!({"action": "edit", "message_id": id, "text": "Hello!"})).unwrap_err();
+        assert_eq!(error.code(), Code::NotAuthor);
+        assert_eq!((room.text(id).as_deref(), room.revision()), (Some("Hello"), 0));
+    }
+
+    #[test]
+    fn edit_is_refused_when_there_is_no_such_message() {
+        let room = FakeRoom::new(Role::Member);
+        let error = room.call(&json!({"action": "edit", "message_id": 1, "text": "Hello!"})).unwrap_err();
+        assert_eq!(error.code(), Code::NotFound);
+    }
+
+    #[test]
+    fn edit_is_refused_when_the_text_is_not_valid() {
+        let room = FakeRoom::new(Role::Member);
+        let id = room.add_message(CALLER, "Hello");
+        for text in ["", " \n", "a\0b", &"x".repeat(TEXT_CHARS + 1)] {
+            let error = room.call(&json!({"action": "edit", "message_id": id, "text": text})).unwrap_err();
+            assert_eq!(error.code(), Code::InvalidRequest);
+            assert!(error.message().starts_with("text: "), "{}", error.message());
+        }
+        assert_eq!(room.revision(), 0);
+    }
+}

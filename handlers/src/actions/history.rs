@@ -63,3 +63,58 @@ fn number(after: u64) -> Result<i64, Error> {
     let number = i64::try_from(after).ok().filter(|number| *number <= MAX_ID);
     number.ok_or_else(|| Error::invalid("after: no message has such a number"))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::PAGE_DEFAULT;
+    use crate::testing::{FakeRoom, OTHER};
+    use crate::{Code, Reply, Role};
+
+    /// Returns the numbers of the page's messages, and `has_more`.
+    fn page(messages: usize, frame: &Value) -> (Vec<i64>, bool) {
+        let room = FakeRoom::new(Role::Member);
+        for _ in 0..messages {
+            room.add_message(OTHER, "Hello");
+        }
+        let Reply::Frame(answer) = room.call(frame).unwrap() else { panic!("no answer") };
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(answer["type"], "history");
+        let numbers = answer["messages"].as_array().unwrap().iter().map(|message| &message["message_id"]);
+        (numbers.map(|number| number.as_i64().unwrap()).collect(), answer["has_more"].as_bool().unwrap())
+    }
+
+    #[test]
+    fn history_begins_at_the_newest_message_by_default() {
+        assert_eq!(page(3, &json!({"action": "history"})), (vec![3, 2, 1], false));
+        let (numbers, has_more) = page(60, &json!({"action": "history"}));
+        assert_eq!((numbers.len(), has_more), (PAGE_DEFAULT as usize, true));
+    }
+
+    #[test]
+    fn history_pages_backwards_and_forwards() {
+        let before = json!({"action": "history", "before": 4, "limit": 2});
+        assert_eq!(page(5, &before), (vec![3, 2], true));
+        let first = json!({"action": "history", "after": 0, "limit": 2});
+        assert_eq!(page(5, &first), (vec![1, 2], true));
+        let last = json!({"action": "history", "after": 3, "limit": 2});
+        assert_eq!(page(5, &last), (vec![4, 5], false));
+    }
+
+    #[test]
+    fn history_is_refused_when_the_page_is_not_valid() {
+        let room = FakeRoom::new(Role::Member);
+        for (field, frame) in [
+            ("limit", json!({"action": "history", "limit": 0})),
+            ("limit", json!({"action": "history", "limit": 201})),
+            ("before", json!({"action": "history", "before": 0})),
+            ("before", json!({"action": "history", "before": 2, "after": 1})),
+            ("after", json!({"action": "history", "after": 1_u64 << 53})),
+        ] {
+            let error = room.call(&frame).unwrap_err();
+            assert_eq!(error.code(), Code::InvalidRequest, "{frame}");
+            assert!(error.message().starts_with(&format!("{field}: ")), "{}", error.message());
+        }
+    }
+}

@@ -20,3 +20,26 @@ pub async fn handle(cx: Context, _: Request) -> Result<ByEvent, Error> {
     cx.room()?.read(MessageId::MAX).await?;
     Ok(ByEvent)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::{ConnectionCall, FakeConnection, FakeRoom, OTHER, call};
+    use crate::{Code, Reply, Role};
+
+    #[test]
+    fn open_reads_all_messages_of_the_room() {
+        let (room, socket) = (FakeRoom::new(Role::Member), FakeConnection::new());
+        room.add_message(OTHER, "Hello");
+        room.add_message(OTHER, "Hello?");
+        assert_eq!(call(Some(&room), &socket, &json!({"action": "open"})).unwrap(), Reply::ByEvent);
+        assert_eq!((room.read_up_to(), socket.calls()), (2, vec![ConnectionCall::Open]));
+    }
+
+    #[test]
+    fn open_is_refused_when_the_frame_names_no_room() {
+        let error = FakeConnection::new().call(&json!({"action": "open"})).unwrap_err();
+        assert_eq!((error.code(), error.message()), (Code::InvalidRequest, "room_id: is needed"));
+    }
+}

@@ -24,3 +24,24 @@ pub const SPEC: ActionSpec = ActionSpec::DEFAULT;
 pub async fn handle(_: Context, _: Request) -> Result<Answer, Error> {
     Ok(Answer::Pong)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::Reply;
+    use crate::testing::FakeConnection;
+
+    #[test]
+    fn ping_answers_pong_without_a_room() {
+        let answer = FakeConnection::new().call(&json!({"action": "ping"})).unwrap();
+        assert_eq!(answer, Reply::Frame(r#"{"type":"pong"}"#.to_owned()));
+    }
+
+    #[test]
+    fn ping_ignores_fields_that_it_does_not_know() {
+        let socket = FakeConnection::new();
+        assert!(socket.call(&json!({"action": "ping", "message_id": "none"})).is_ok());
+        assert_eq!(socket.calls(), []);
+    }
+}

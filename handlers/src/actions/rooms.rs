@@ -57,3 +57,41 @@ pub async fn handle(cx: Context, request: Request) -> Result<Answer, Error> {
     let RoomPage { rooms, next } = cx.connection().rooms(request.from()?).await?;
     Ok(Answer::Rooms { rooms, has_more: next.is_some(), next })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::testing::{ConnectionCall, FakeConnection};
+    use crate::{Code, Reply, RoomId, RoomsFrom};
+
+    #[test]
+    fn rooms_answers_with_next_until_the_last_page() {
+        let socket = FakeConnection::new();
+        let Reply::Frame(first) = socket.call(&json!({"action": "rooms"})).unwrap() else {
+            panic!("no answer")
+        };
+        let expected = json!({"type": "rooms", "rooms": [], "has_more": true, "next": FakeConnection::NEXT});
+        assert_eq!(serde_json::from_str::<Value>(&first).unwrap(), expected);
+        let last = socket.call(&json!({"action": "rooms", "next": FakeConnection::NEXT})).unwrap();
+        let expected = r#"{"type":"rooms","rooms":[],"has_more":false}"#;
+        assert_eq!(last, Reply::Frame(expected.to_owned()));
+    }
+
+    #[test]
+    fn rooms_begins_after_the_room_that_the_frame_names() {
+        let socket = FakeConnection::new();
+        let at = "2026-02-18T18:28:52.258Z";
+        socket.call(&json!({"action": "rooms", "before": at, "before_room": 7})).unwrap();
+        let from = RoomsFrom::Before { at: at.to_owned(), room: RoomId::try_from(7).ok() };
+        assert_eq!(socket.calls(), [ConnectionCall::Rooms(from)]);
+    }
+
+    #[test]
+    fn rooms_is_refused_when_the_frame_has_next_and_before() {
+        let socket = FakeConnection::new();
+        let both = json!({"action": "rooms", "next": FakeConnection::NEXT, "before": "2026-02-18T18:28:52Z"});
+        assert_eq!(socket.call(&both).unwrap_err().code(), Code::InvalidRequest);
+        assert_eq!(socket.calls(), []);
+    }
+}

@@ -74,3 +74,55 @@ impl Answer for SendAnswer {
         Repeated::schema(generator)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::testing::{FakeConnection, FakeRoom, RoomCall, TEXT_CHARS};
+    use crate::{Code, Reply, Role};
+
+    #[test]
+    fn send_appends_the_text_exactly_as_it_came() {
+        let room = FakeRoom::new(Role::Member);
+        let text = format!(" {} ", "é".repeat(TEXT_CHARS - 2));
+        assert_eq!(room.call(&json!({"action": "send", "message": text})).unwrap(), Reply::ByEvent);
+        assert_eq!(room.calls(), [RoomCall::Append { text }]);
+    }
+
+    #[test]
+    fn send_answers_with_the_first_message_when_repeated() {
+        let room = FakeRoom::new(Role::Member);
+        let frame = json!({"action": "send", "message": "Hello", "client_id": "a"});
+        assert_eq!(room.call(&frame).unwrap(), Reply::ByEvent);
+        let Reply::Frame(answer) = room.call(&frame).unwrap() else { panic!("no answer") };
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!((&answer["type"], &answer["message"]["message_id"]), (&json!("chat_message"), &json!(1)));
+        assert_eq!(room.calls().len(), 1);
+    }
+
+    #[test]
+    fn send_answers_that_the_message_is_deleted_when_repeated() {
+        let room = FakeRoom::new(Role::Member);
+        let frame = json!({"action": "send", "message": "Hello", "client_id": "a"});
+        room.call(&frame).unwrap();
+        room.call(&json!({"action": "delete", "message_id": 1})).unwrap();
+        let answer = room.call(&frame).unwrap();
+        assert_eq!(answer, Reply::Frame(r#"{"type":"message_deleted","message_id":1}"#.to_owned()));
+    }
+
+    #[test]
+    fn send_is_refused_when_the_text_is_too_long() {
+        let room = FakeRoom::new(Role::Member);
+        let text = "x".repeat(TEXT_CHARS + 1);
+        let error = room.call(&json!({"action": "send", "message": text})).unwrap_err();
+        assert_eq!(error.code(), Code::InvalidRequest);
+        assert_eq!(room.calls(), []);
+    }
+
+    #[test]
+    fn send_is_refused_when_the_frame_names_no_room() {
+        let error = FakeConnection::new().call(&json!({"action": "send", "message": "Hello"})).unwrap_err();
+        assert_eq!((error.code(), error.message()), (Code::InvalidRequest, "room_id: is needed"));
+    }
+}

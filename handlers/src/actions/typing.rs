@@ -17,3 +17,24 @@ pub async fn handle(cx: Context, _: Request) -> Result<ByEvent, Error> {
     cx.room()?.typing().await?;
     Ok(ByEvent)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::{FakeConnection, FakeRoom, RoomCall};
+    use crate::{Code, Reply, Role};
+
+    #[test]
+    fn typing_is_passed_on_to_the_room() {
+        let room = FakeRoom::new(Role::Member);
+        assert_eq!(room.call(&json!({"action": "typing"})).unwrap(), Reply::ByEvent);
+        assert_eq!(room.calls(), [RoomCall::Typing]);
+    }
+
+    #[test]
+    fn typing_is_refused_when_the_frame_names_no_room() {
+        let error = FakeConnection::new().call(&json!({"action": "typing"})).unwrap_err();
+        assert_eq!(error.code(), Code::InvalidRequest);
+    }
+}

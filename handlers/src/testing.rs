@@ -1,0 +1,309 @@
+//! Fakes of the two ports, for the unit tests of the actions. They keep everything in memory, so a test runs in
+//! milliseconds and needs no database.
+//!
+//! A test calls an action by a frame, as a client does: [`call`] decodes the frame and runs the action that it names.
+
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+
+use serde_json::Value;
+
+use crate::{
+    Action, AppendOutcome, ClientId, Code, Connection, Context, Error, Fields, History, HistoryCursor,
+    HistoryMessage, MAX_ID, Message, MessageId, Pending, Reply, Role, Room, RoomPage, RoomsFrom, Status,
+    Text, Time, UserId,
+};
+
+/// The longest text that a fake room takes, in code points.
+pub(crate) const TEXT_CHARS: usize = 20;
+
+/// The user who calls.
+pub(crate) const CALLER: UserId = UserId::Int(1);
+
+/// Another member of the room.
+pub(crate) const OTHER: UserId = UserId::Int(2);
+
+/// Runs the action that `frame` names, and returns its answer. `room` is none if the frame names no room.
+pub(crate) fn call(
+    room: Option<&Arc<FakeRoom>>,
+    connection: &Arc<FakeConnection>,
+    frame: &Value,
+) -> Result<Reply, Error> {
+    let room = room.cloned().map(|room| room as Arc<dyn Room>);
+    let context = Context::new(CALLER, room, connection.clone(), TEXT_CHARS);
+    let frame = frame.to_string();
+    let fields = Fields::parse(&frame).map_err(|_| Error::new(Code::BadJson, "not a JSON object"))?;
+    let action = fields.first_text("action").and_then(|name| Action::named(&name));
+    let action = action.ok_or_else(|| Error::new(Code::UnknownAction, "no such action"))?;
+    let call = pin!((action.run)(context, &fields)?);
+    match call.poll(&mut std::task::Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => result,
+        Poll::Pending => unreachable!("the fakes never wait"),
+    }
+}
+
+/// A room in memory, as [`CALLER`] sees it.
+#[derive(Debug)]
+pub(crate) struct FakeRoom {
+    role: Role,
+    state: Mutex<RoomState>,
+}
+
+#[derive(Debug, Default)]
+struct RoomState {
+    /// Message n is at index n - 1.
+    messages: Vec<FakeMessage>,
+    revision: u64,
+    read_up_to: i64,
+    calls: Vec<RoomCall>,
+}
+
+#[derive(Debug)]
+struct FakeMessage {
+    author: UserId,
+    /// None: the message is deleted.
+    text: Option<String>,
+    client_id: Option<String>,
+}
+
+/// A call of the port that changes the room, or that other users can see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum RoomCall {
+    Append { text: String },
+    Edit { id: MessageId, text: String },
+    Delete { id: MessageId },
+    Read { id: MessageId },
+    Typing,
+}
+
+impl FakeRoom {
+    /// Makes an empty room, in which [`CALLER`] has this role.
+    pub(crate) fn new(role: Role) -> Arc<Self> {
+        Arc::new(Self { role, state: Mutex::default() })
+    }
+
+    /// Adds a message, and returns its number.
+    pub(crate) fn add_message(&self, author: UserId, text: &str) -> MessageId {
+        self.state().push(author, text.to_owned(), None)
+    }
+
+    /// Runs the action that `frame` names.
+    pub(crate) fn call(self: &Arc<Self>, frame: &Value) -> Result<Reply, Error> {
+        call(Some(self), &FakeConnection::new(), frame)
+    }
+
+    /// Returns the text of a message; none if there is none, or it is deleted.
+    pub(crate) fn text(&self, id: MessageId) -> Option<String> {
+        self.state().find(id).ok().and_then(|message| message.text.clone())
+    }
+
+    /// Returns the caller's read mark.
+    pub(crate) fn read_up_to(&self) -> i64 {
+        self.state().read_up_to
+    }
+
+    /// Returns the number of edits and deletions.
+    pub(crate) fn revision(&self) -> u64 {
+        self.state().revision
+    }
+
+    /// Returns what was called, in order.
+    pub(crate) fn calls(&self) -> Vec<RoomCall> {
+        self.state().calls.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, RoomState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl RoomState {
+    fn push(&mut self, author: UserId, text: String, client_id: Option<String>) -> MessageId {
+        self.messages.push(FakeMessage { author, text: Some(text), client_id });
+        number(self.messages.len())
+    }
+
+    fn find(&mut self, id: MessageId) -> Result<&mut FakeMessage, Error> {
+        let at = usize::try_from(id.get() - 1).unwrap();
+        self.messages.get_mut(at).filter(|message| message.text.is_some()).ok_or_else(Error::not_found)
+    }
+
+    fn append(&mut self, text: &Text, client_id: Option<ClientId>) -> AppendOutcome {
+        let client_id = client_id.map(ClientId::into_string);
+        let is_repeat = |message: &FakeMessage| message.author == CALLER && message.client_id == client_id;
+        let at = client_id.as_ref().and_then(|_| self.messages.iter().position(is_repeat));
+        let Some(at) = at else {
+            self.calls.push(RoomCall::Append { text: text.as_str().to_owned() });
+            return AppendOutcome::New(self.push(CALLER, text.as_str().to_owned(), client_id));
+        };
+        let message_id = number(at + 1);
+        match &self.messages[at].text {
+            None => AppendOutcome::Deleted(message_id),
+            Some(text) => AppendOutcome::Before(Message {
+                text: text.clone(),
+                message_id,
+                sender_id: CALLER,
+                status: Status::Send,
+                created_at: Time(0),
+                updated_at: Time(0),
+            }),
+        }
+    }
+
+    fn edit(&mut self, id: MessageId, text: &Text) -> Result<(), Error> {
+        self.find(id)?.text = Some(text.as_str().to_owned());
+        self.revision += 1;
+        self.calls.push(RoomCall::Edit { id, text: text.as_str().to_owned() });
+        Ok(())
+    }
+
+    fn delete(&mut self, id: MessageId) -> Result<(), Error> {
+        self.find(id)?.text = None;
+        self.revision += 1;
+        self.calls.push(RoomCall::Delete { id });
+        Ok(())
+    }
+
+    fn history(&self, from: HistoryCursor, limit: usize) -> History {
+        let messages = self.messages.iter().enumerate().filter_map(|(at, message)| {
+            Some(HistoryMessage {
+                message_id: number(at + 1),
+                text: message.text.clone()?.into(),
+                sender_id: message.author.clone(),
+                sender_email: None,
+                status: Status::Send,
+                created_at: Time(0),
+                updated_at: Time(0),
+            })
+        });
+        let mut messages: Vec<_> = match from {
+            HistoryCursor::Newest => messages.rev().collect(),
+            HistoryCursor::Before(id) => messages.rev().filter(|message| message.message_id < id).collect(),
+            HistoryCursor::After(n) => messages.filter(|message| message.message_id.get() > n).collect(),
+        };
+        let has_more = messages.len() > limit;
+        messages.truncate(limit);
+        History { messages, has_more }
+    }
+
+    fn read(&mut self, id: MessageId) {
+        let last = i64::try_from(self.messages.len()).unwrap_or(MAX_ID);
+        self.read_up_to = self.read_up_to.max(id.get().min(last));
+        self.calls.push(RoomCall::Read { id });
+    }
+}
+
+impl Room for FakeRoom {
+    fn append(&self, text: Text, client_id: Option<ClientId>) -> Pending<'_, AppendOutcome> {
+        ready(Ok(self.state().append(&text, client_id)))
+    }
+
+    fn author(&self, id: MessageId) -> Pending<'_, UserId> {
+        ready(self.state().find(id).map(|message| message.author.clone()))
+    }
+
+    fn edit(&self, id: MessageId, text: Text) -> Pending<'_, ()> {
+        ready(self.state().edit(id, &text))
+    }
+
+    fn delete(&self, id: MessageId) -> Pending<'_, ()> {
+        ready(self.state().delete(id))
+    }
+
+    fn role(&self) -> Pending<'_, Role> {
+        ready(Ok(self.role))
+    }
+
+    fn history(&self, from: HistoryCursor, limit: usize) -> Pending<'_, History> {
+        ready(Ok(self.state().history(from, limit)))
+    }
+
+    fn read(&self, id: MessageId) -> Pending<'_, ()> {
+        self.state().read(id);
+        ready(Ok(()))
+    }
+
+    fn typing(&self) -> Pending<'_, ()> {
+        self.state().calls.push(RoomCall::Typing);
+        ready(Ok(()))
+    }
+}
+
+/// A socket in memory. It takes one token and refuses all others.
+#[derive(Debug, Default)]
+pub(crate) struct FakeConnection {
+    calls: Mutex<Vec<ConnectionCall>>,
+}
+
+/// A call of the socket's port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ConnectionCall {
+    Renew,
+    Open,
+    Close,
+    Rooms(RoomsFrom),
+}
+
+impl FakeConnection {
+    /// The token that the socket takes.
+    pub(crate) const TOKEN: &str = "good";
+
+    /// When that token expires.
+    pub(crate) const EXPIRES_AT: Time = Time(1_739_903_332_258);
+
+    /// The `next` of the socket's first page of rooms. The page after it is the last one.
+    pub(crate) const NEXT: &str = "1739903332258-7";
+
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Runs the action that `frame` names, without a room.
+    pub(crate) fn call(self: &Arc<Self>, frame: &Value) -> Result<Reply, Error> {
+        call(None, self, frame)
+    }
+
+    /// Returns what was called, in order.
+    pub(crate) fn calls(&self) -> Vec<ConnectionCall> {
+        self.recorded().clone()
+    }
+
+    fn recorded(&self) -> MutexGuard<'_, Vec<ConnectionCall>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Connection for FakeConnection {
+    fn renew<'a>(&'a self, token: &'a str) -> Pending<'a, Time> {
+        if token != Self::TOKEN {
+            return ready(Err(Error::new(Code::InvalidToken, "another token")));
+        }
+        self.recorded().push(ConnectionCall::Renew);
+        ready(Ok(Self::EXPIRES_AT))
+    }
+
+    fn open(&self) -> Result<(), Error> {
+        self.recorded().push(ConnectionCall::Open);
+        Ok(())
+    }
+
+    fn close(&self) -> Result<(), Error> {
+        self.recorded().push(ConnectionCall::Close);
+        Ok(())
+    }
+
+    fn rooms(&self, from: RoomsFrom) -> Pending<'_, RoomPage> {
+        let next = (from == RoomsFrom::Latest).then(|| Self::NEXT.to_owned());
+        self.recorded().push(ConnectionCall::Rooms(from));
+        ready(Ok(RoomPage { rooms: Vec::new(), next }))
+    }
+}
+
+fn ready<T: Send + 'static>(result: Result<T, Error>) -> Pending<'static, T> {
+    Box::pin(std::future::ready(result))
+}
+
+fn number(n: usize) -> MessageId {
+    i64::try_from(n).ok().and_then(|n| MessageId::try_from(n).ok()).unwrap()
+}
