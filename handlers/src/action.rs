@@ -1,4 +1,4 @@
-//! A row of the table of actions.
+//! What the runtime knows about an action: its name, its declaration, its code and its schema.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
@@ -42,17 +42,17 @@ impl ActionSpec {
         Self { level: Level::Resumable, limits: Limits::DEFAULT, emits: &[], fails: &[] };
 }
 
-/// The shapes of a call's two ends, for the contract.
+/// The schemas of a frame and of its answer, for the contract.
 #[derive(Debug)]
 pub struct CallSchema {
-    /// The frame's fields but `action`.
+    /// The fields of the frame, without `action`.
     pub request: Schema,
-    /// The frame that answers it on its own socket, where one does.
+    /// The frame that answers the call on its own socket; none if an event is the answer.
     pub answer: Option<Schema>,
 }
 
 impl CallSchema {
-    /// As a handler's own types say.
+    /// Derives both schemas from the types of a handler.
     pub(crate) fn of<Request, Call, A>(
         _handle: fn(Context, Request) -> Call,
         generator: &mut SchemaGenerator,
@@ -67,43 +67,43 @@ impl CallSchema {
 }
 
 impl Action {
-    /// The action that a frame names.
+    /// Returns the action with this name.
     pub fn named(name: &str) -> Option<&'static Self> {
         crate::ACTIONS.iter().find(|action| action.name == name)
     }
 }
 
-/// The Levels of the protocol: each adds to the ones below it.
+/// The Levels of the protocol. Each Level adds to the ones below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Level 1: one room, nothing to resume.
+    /// Level 1, basic: a socket of one room, without resuming.
     Basic = 1,
-    /// Level 2: one room, resumed by a cursor.
+    /// Level 2, resumable: a socket of one room that resumes from a cursor.
     Resumable = 2,
-    /// Level 3: all rooms of a user on one socket.
+    /// Level 3, inbox: one socket for all rooms of a user.
     Inbox = 3,
 }
 
-/// What calls of an action may take. The configuration may set all of it anew but `message`
-/// (`[actions.<name>]`); what is left open here goes by the bounds that hold for all actions (`[limits]`).
+/// The bounds of an action's calls. The configuration may replace all of them except `message` (`[actions.<name>]`).
+/// If a bound is none, the one for all actions applies (`[limits]`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Counts against the messages that a user may send in a minute.
+    /// Whether a call counts as one of the messages that a user may send in a minute.
     pub message: bool,
-    /// Calls that a user may make in a minute, over all of their sockets on one server.
+    /// The calls that a user may make in a minute, on all of their sockets on one server together.
     pub per_minute: Option<u32>,
-    /// Calls that one socket may make at once, each regained in a `per_minute`th of a minute.
+    /// The calls that one socket may make without a pause. The socket regains one in each `per_minute`th of a minute.
     pub burst: Option<u32>,
     /// The largest frame, in bytes.
     pub max_bytes: Option<usize>,
-    /// How long a call may run, in milliseconds.
+    /// The longest time that a call may run, in milliseconds.
     pub timeout_ms: Option<u32>,
-    /// Calls that may run at once on one server.
+    /// The calls that may run concurrently on one server.
     pub max_in_flight: usize,
 }
 
 impl Limits {
-    /// What holds for all actions, and as many calls at once as keep the database busy many times over.
+    /// The bounds for all actions, and more concurrent calls than the database can work on.
     pub const DEFAULT: Self = Self {
         message: false,
         per_minute: None,
@@ -114,28 +114,28 @@ impl Limits {
     };
 }
 
-/// How a call that went well is answered.
+/// The answer to a call that succeeded.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// Not at all: the event that the change causes is the answer, to this socket as to all others.
+    /// No frame. The event that the change causes is the answer, for this socket as for all others.
     ByEvent,
-    /// By this frame, on the caller's own socket alone.
+    /// This frame, for the caller's own socket only.
     Frame(String),
 }
 
-/// What a handler may end in: [`ByEvent`], or whatever can be written as a frame.
+/// The success type of a handler: [`ByEvent`], or any type that serializes to a frame.
 pub trait Answer {
-    /// The answer as the runtime takes it.
+    /// Converts the answer to a [`Reply`].
     ///
     /// # Errors
-    /// `internal`, where it can't be written as JSON.
+    /// `internal`: the answer can't be written as JSON.
     fn reply(self) -> Result<Reply, Error>;
 
-    /// What it looks like; none where there is no frame.
+    /// Describes the answer's frame; none if there is no frame.
     fn schema(generator: &mut SchemaGenerator) -> Option<Schema>;
 }
 
-/// The event is the answer.
+/// The success type of a handler whose event is the answer.
 #[derive(Clone, Copy, Debug)]
 pub struct ByEvent;
 

@@ -1,4 +1,4 @@
-//! What a handler is given: its caller, and the room it was called in.
+//! What a handler receives beside its request: the caller, and the two ports.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::{
     ClientId, Draft, Error, HistoryMessage, Message, MessageId, RoomPage, RoomsFrom, Text, Time, UserId,
 };
 
-/// The end of something asynchronous, boxed so that a port can be a trait object.
+/// A boxed future, so that a port can be a trait object.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
 /// One call: its caller, room and socket.
@@ -61,56 +61,62 @@ impl Context {
     }
 }
 
-/// The port to the store, as one caller in one room. Every write is safe on a majority of the database when
-/// it returns; what was written reaches the sockets by the change feed.
+/// The port to the store, for one caller in one room. A write returns after a majority of the database has it, except
+/// [`read`](Self::read) and [`typing`](Self::typing). The change reaches the sockets over the change stream.
 ///
-/// All of it fails with `unavailable` where the database can't be reached, and nothing was written then;
-/// with `timeout` where the outcome of a write could not be learnt in time; and with `internal` on a fault.
+/// # Errors
+/// Each function can fail with one of these errors:
+///
+/// - `unavailable`: the database can't be reached, and nothing was written;
+/// - `timeout`: the outcome of a write was still unknown at the call's deadline;
+/// - `internal`: the server has an error.
 pub trait Room: Send + Sync {
-    /// Adds a message by the caller. Where the caller gave the same `client_id` before, nothing is added, and the
-    /// message of then is told instead.
+    /// Adds a message by the caller. If the caller used the same `client_id` before, adds nothing and returns the
+    /// message that had it first.
     fn append(&self, text: Text, client_id: Option<ClientId>) -> Pending<'_, AppendOutcome>;
 
-    /// Who wrote a message. `not_found` where there is none, or it was deleted.
+    /// Returns the author of a message. Fails with `not_found` if there is no such message, or it is deleted.
     fn author(&self, id: MessageId) -> Pending<'_, UserId>;
 
-    /// Replaces a message's text. `not_found` as with [`author`](Self::author).
+    /// Replaces the text of a message. Fails with `not_found` as [`author`](Self::author) does.
     fn edit(&self, id: MessageId, text: Text) -> Pending<'_, ()>;
 
-    /// Deletes a message. `not_found` as with [`author`](Self::author).
+    /// Deletes a message. Fails with `not_found` as [`author`](Self::author) does.
     fn delete(&self, id: MessageId) -> Pending<'_, ()>;
 
-    /// The caller's role in this room.
+    /// Returns the caller's role in this room.
     fn role(&self) -> Pending<'_, Role>;
 
-    /// Up to `limit` messages that are not deleted, as they are now.
+    /// Returns up to `limit` messages that are not deleted, in their current state.
     fn history(&self, from: HistoryCursor, limit: usize) -> Pending<'_, History>;
 
-    /// The caller has read everything up to this message, or to the last one where that is less. It is written soon,
-    /// and shutdown waits for it.
+    /// Records that the caller has read all messages up to this one, or up to the room's last one if that is lower.
+    /// The record is written soon after the call, and a shutdown waits for it.
     fn read(&self, id: MessageId) -> Pending<'_, ()>;
 
-    /// Tells the room's other users that the caller is typing. Nothing is kept of it, and nothing is done where it was
-    /// told a moment ago or nobody else is there.
+    /// Notifies the room's other users that the caller is typing. Nothing is stored. Does nothing if the last
+    /// notification was a moment ago, or if no other user has a socket in the room.
     fn typing(&self) -> Pending<'_, ()>;
 }
 
 /// The port to the caller's own socket.
 pub trait Connection: Send + Sync {
-    /// Takes a new token in the place of the one that opened the socket, and gives its expiry.
+    /// Replaces the socket's token, and returns the expiry of the new one.
     ///
     /// # Errors
-    /// `invalid_token` where it fails a check or is another user's; the one before stays in force. `unavailable` where
-    /// its key can't be known now.
+    /// The socket's old token stays in force:
+    ///
+    /// - `invalid_token`: the new token fails a check, or is another user's;
+    /// - `unavailable`: the token's key can't be fetched now.
     fn renew<'a>(&'a self, token: &'a str) -> Pending<'a, Time>;
 
-    /// The room is being looked at by this socket from now on: what is written to it there is read.
+    /// Marks the room as open on this socket. From now on each message that is written to the socket counts as read.
     ///
     /// # Errors
-    /// `invalid_request` where the frame names no room and its socket is in many.
+    /// `invalid_request`: the frame came over an inbox connection and names no room.
     fn open(&self) -> Result<(), Error>;
 
-    /// It isn't any more.
+    /// Marks the room as closed on this socket.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -123,34 +129,34 @@ pub trait Connection: Send + Sync {
     fn rooms(&self, from: RoomsFrom) -> Pending<'_, RoomPage>;
 }
 
-/// What came of a message.
+/// The outcome of [`Room::append`].
 #[derive(Debug)]
 pub enum AppendOutcome {
-    /// It was added, with this number.
+    /// The message was added, with this number.
     New(MessageId),
-    /// It was there before, and is so now.
+    /// The `client_id` belongs to this message, in its current state. Nothing was added.
     Before(Message),
-    /// It was there before, and has been deleted since.
+    /// The `client_id` belonged to this message, which is deleted. Nothing was added.
     Deleted(MessageId),
 }
 
-/// Where a page of a room's history begins.
+/// The start and the direction of a page of a room's history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HistoryCursor {
-    /// At the newest message, newest first.
+    /// The page begins with the newest message, newest first.
     Newest,
-    /// Before this message, newest first.
+    /// The page begins before this message, newest first.
     Before(MessageId),
-    /// After the message with this number, oldest first; 0 is the beginning.
+    /// The page begins after the message with this number, oldest first; 0 is the beginning.
     After(i64),
 }
 
 /// A page of a room's history.
 #[derive(Debug)]
 pub struct History {
-    /// In the order that was asked for.
+    /// The messages, in the order that the cursor gives.
     pub messages: Vec<HistoryMessage<'static>>,
-    /// Whether there are more in that direction.
+    /// Whether there are more messages in that direction.
     pub has_more: bool,
 }
 

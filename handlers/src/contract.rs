@@ -1,4 +1,4 @@
-//! The contract in `AsyncAPI` 3, made of the types, limits, events and errors that stand in this crate.
+//! Generates the `AsyncAPI` 3 contract from the types, limits, events and errors of this crate.
 
 mod channel;
 mod examples;
@@ -12,7 +12,7 @@ use crate::{
     Action, CallSchema, Code, ErrorFrame, Event, HistoryMessage, InboxEvent, Level, Ready, Resumed, UserId,
 };
 
-/// The errors that any action may end in; the others are an action's own.
+/// The errors that any action can fail with. The other errors are declared by the actions.
 const ANY_ACTION: &[Code] = &[
     Code::BadJson,
     Code::UnknownAction,
@@ -24,8 +24,7 @@ const ANY_ACTION: &[Code] = &[
     Code::Internal,
 ];
 
-/// The whole contract of the chat socket: what `actions` take, emit and answer, and by which `closes` (a code, and
-/// when) the server closes it.
+/// Returns the whole contract of the chat socket. `closes` holds each close code, and the condition for it.
 pub fn asyncapi(actions: &[Action], closes: &[(u16, &str)]) -> Value {
     let (mut takes, mut gives) = (generator(false), generator(true));
     let mut messages = Map::new();
@@ -45,7 +44,7 @@ pub fn asyncapi(actions: &[Action], closes: &[(u16, &str)]) -> Value {
     messages.insert("ready".to_owned(), first);
     for event in one_of(of::<Event>(&mut gives)) {
         let Some(kind) = kind_of(&event) else { continue };
-        // An action has the same name.
+        // The action has the same name, so the event needs another one.
         let is_typing = kind == "typing";
         let name = if is_typing { "typing_event".to_owned() } else { kind.clone() };
         said.push(name.clone());
@@ -111,7 +110,7 @@ pub fn asyncapi(actions: &[Action], closes: &[(u16, &str)]) -> Value {
     })
 }
 
-/// Schemas as they are written, or as they are read, each whole where it stands.
+/// Returns a generator of inlined schemas: of written values, or of values to read.
 fn generator(written: bool) -> SchemaGenerator {
     let settings = SchemaSettings::draft07().with(|settings| {
         settings.inline_subschemas = true;
@@ -134,7 +133,7 @@ fn one_of(schema: Value) -> Vec<Value> {
     }
 }
 
-/// The one shape of a type that has but one.
+/// Returns the only alternative of a schema that has one alternative; else the schema itself.
 fn only_one(schema: Value) -> Value {
     match one_of(schema.clone()).as_slice() {
         [one] => one.clone(),
@@ -142,7 +141,7 @@ fn only_one(schema: Value) -> Value {
     }
 }
 
-/// A shape with the field that it is known by.
+/// Adds the field that identifies a frame: `tag` with the constant `name`.
 fn tagged(tag: &str, name: &str, schema: Value) -> Value {
     let mut schema = match schema {
         Value::Object(schema) => schema,
@@ -159,14 +158,14 @@ fn tagged(tag: &str, name: &str, schema: Value) -> Value {
     schema.into()
 }
 
-/// A frame that may carry a `ref`, and says on a socket of all rooms which one it means.
+/// Adds the fields `ref` and `room_id`.
 fn with_ref(schema: Value) -> Value {
     let schema = with_room(schema);
     let is = json!({ "type": "string", "maxLength": 64, "description": "The frame's own reference, up to 64 characters. Its reply, error or event carries it back." });
     with_field(schema, "ref", &is)
 }
 
-/// An event with what only some sockets see of it.
+/// Adds to an event the fields that only some sockets receive.
 fn with_extras(event: Value, name: &str) -> Value {
     if name == "typing" {
         return with_room(event);
@@ -194,7 +193,7 @@ fn kind_of(event: &Value) -> Option<String> {
 }
 
 fn with_field(mut schema: Value, name: &str, is: &Value) -> Value {
-    // A shape of several alternatives has it in each.
+    // If there are several alternatives, each of them gets the field.
     if let Some(Value::Array(alternatives)) = schema.get_mut("oneOf") {
         for alternative in alternatives {
             *alternative = with_field(alternative.take(), name, is);

@@ -1,4 +1,4 @@
-//! How an action fails: a closed set of codes, a message for the client, a cause for the log.
+//! The errors of actions: a closed set of codes, a message for the client, and a cause for the log.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -36,7 +36,7 @@ pub enum Code {
 }
 
 impl Code {
-    /// As on the wire, in logs and in metrics.
+    /// Returns the code as it is on the wire, in logs and in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::BadJson => "bad_json",
@@ -54,7 +54,7 @@ impl Code {
     }
 }
 
-/// A code, what the client reads, and what only the log gets.
+/// A code, the message for the client, and the cause, which only the log shows.
 #[derive(Debug)]
 pub struct Error {
     code: Code,
@@ -64,12 +64,12 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error that needs no further cause. `message` is shown to the client.
+    /// Makes an error without a cause. The client receives `message`.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         Self { code, message: message.into(), retry_after_ms: None, cause: None }
     }
 
-    /// An error whose cause is for the log alone.
+    /// Makes an error with a cause for the log.
     pub fn caused(
         code: Code,
         message: impl Into<Cow<'static, str>>,
@@ -78,42 +78,42 @@ impl Error {
         Self { cause: Some(cause.into()), ..Self::new(code, message) }
     }
 
-    /// `rate_limited`, with the time after which the same frame would pass, in milliseconds.
+    /// Makes a `rate_limited` error, with the milliseconds after which the same frame would succeed.
     pub fn rate_limited(message: &'static str, retry_after_ms: u64) -> Self {
         Self { retry_after_ms: Some(retry_after_ms), ..Self::new(Code::RateLimited, message) }
     }
 
-    /// `internal`: the client is told nothing but that; the runtime adds an id to find the cause by.
+    /// Makes an `internal` error. The client receives only an id, which leads to the cause in the log.
     pub fn internal(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::caused(Code::Internal, "internal error", cause)
     }
 
-    /// `not_found`, of a message.
+    /// Makes a `not_found` error for a message.
     pub fn not_found() -> Self {
         Self::new(Code::NotFound, "no such message in this room")
     }
 
-    /// `not_author`; `message` says what only the author may do.
+    /// Makes a `not_author` error. `message` says what only the author may do.
     pub fn not_author(message: &'static str) -> Self {
         Self::new(Code::NotAuthor, message)
     }
 
-    /// `invalid_request`; `message` names the field.
+    /// Makes an `invalid_request` error. `message` names the field.
     pub fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::InvalidRequest, message)
     }
 
-    /// What clients branch on.
+    /// Returns the code, by which clients tell errors apart.
     pub fn code(&self) -> Code {
         self.code
     }
 
-    /// What clients may show.
+    /// Returns the message, which clients may show.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// In how many milliseconds the frame would pass; with `rate_limited` only.
+    /// Returns the milliseconds after which the frame would succeed; only for `rate_limited`.
     pub fn retry_after_ms(&self) -> Option<u64> {
         self.retry_after_ms
     }

@@ -1,4 +1,4 @@
-//! Every frame that the server sends, but for the history's array.
+//! The events of a room, and the other frames that the server sends by itself.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -52,11 +52,11 @@ pub enum Event<'a> {
 }
 
 impl Event<'_> {
-    /// The fields of an event that are the protocol's, so that a [`Custom`](Self::Custom) one can't have them.
+    /// The fields that belong to the protocol. A [`Custom`](Self::Custom) event can't have them.
     pub const RESERVED: &'static [&'static str] = &["type", "name", "ref", "cursor", "room_id"];
 }
 
-/// The events by name, for an action to say which it may lead to.
+/// The name of an event. An action declares with it the events that a call may cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventType {
     /// `chat_message`
@@ -74,7 +74,7 @@ pub enum EventType {
 }
 
 impl EventType {
-    /// The wire's `type`.
+    /// Returns the value of `type` on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ChatMessage => "chat_message",

@@ -1,4 +1,4 @@
-//! A frame, taken apart: valid JSON, an object, its fields not decoded yet.
+//! A frame as a list of fields: valid JSON, an object, the values not decoded yet.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -18,19 +18,19 @@ const MAX_DEPTH: usize = 128;
 /// The longest `ref`, in characters (docs/protocol.md, Actions).
 const REF_CHARS: usize = 64;
 
-/// What is said of a value that can't be decoded, at most, in characters: the parser repeats a text as it is.
+/// The longest error about a value, in characters. The parser's error repeats the value, which can be long.
 const FAULT_CHARS: usize = 200;
 
-/// The fields of a frame in their order, repeated ones included. Written again as they came.
+/// The fields of a frame in their order, including repeated ones. They serialize exactly as they came.
 #[derive(Clone, Debug)]
 pub struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
-/// The frame is not JSON by RFC 8259, nested too deeply, or not an object.
+/// An error: the frame is not JSON (RFC 8259), is nested too deeply, or is not an object.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Malformed;
 
 impl<'a> Fields<'a> {
-    /// Takes a frame apart.
+    /// Splits a frame into its fields.
     pub fn parse(frame: &'a str) -> Result<Self, Malformed> {
         struct Object;
 
@@ -50,7 +50,7 @@ impl<'a> Fields<'a> {
             }
         }
 
-        /// A name is borrowed from the frame unless it is written with escapes.
+        /// The name of a field. It borrows from the frame unless it contains escapes.
         #[derive(Deserialize)]
         struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -63,10 +63,10 @@ impl<'a> Fields<'a> {
         Ok(Self(fields))
     }
 
-    /// What the sender calls this frame (`ref`, docs/protocol.md, Actions), where it does: up to 64 characters.
+    /// Returns the sender's name for this frame (`ref`, docs/protocol.md, Actions): up to 64 characters.
     ///
     /// # Errors
-    /// `invalid_request`, where it is anything else.
+    /// `invalid_request`: the field is not such a string, or is given twice.
     pub fn reference(&self) -> Result<Option<String>, Error> {
         let Some(json) = self.get("ref") else { return Ok(None) };
         self.once("ref")?;
@@ -78,8 +78,8 @@ impl<'a> Fields<'a> {
         text.filter(good).map(Some).ok_or_else(fault)
     }
 
-    /// Leaves out the fields of later levels that don't mean what they mean there: a client that knows Level 1 alone
-    /// may call anything of its own by these names, and what it doesn't know is ignored.
+    /// Removes `ref` and `client_id` if their values are not valid. A client of Level 1 doesn't know these fields, and
+    /// may use the names for its own purposes. The server ignores fields that it doesn't know.
     #[must_use]
     pub fn of_level_1(mut self) -> Self {
         let client_id =
@@ -94,25 +94,25 @@ impl<'a> Fields<'a> {
         self
     }
 
-    /// A field as it was written, where it is there; of a repeated field the first one.
+    /// Returns the JSON of a field, if the frame has the field. If it is repeated, returns the first one.
     pub fn get(&self, name: &str) -> Option<&'a str> {
         self.0.iter().find(|(field, _)| field == name).map(|(_, value)| value.get())
     }
 
-    /// The text of a field, where it is there and a string; of a repeated field the first one's.
+    /// Returns the text of a field, if the field is a string. If it is repeated, returns the first one.
     pub fn first_text(&self, name: &str) -> Option<String> {
         serde_json::from_str(self.get(name)?).ok()
     }
 
-    /// The names of all fields.
+    /// Returns the names of all fields, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_ref())
     }
 
-    /// Holds a field to be given at most once.
+    /// Checks that the frame has a field at most once.
     ///
     /// # Errors
-    /// `invalid_request`, naming it.
+    /// `invalid_request`: the field is repeated.
     pub fn once(&self, name: &str) -> Result<(), Error> {
         match self.0.iter().filter(|(field, _)| field == name).count() {
             0 | 1 => Ok(()),
@@ -120,12 +120,12 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Decodes a request. Fields it doesn't know are left aside.
+    /// Decodes a request, and ignores fields that the request doesn't have.
     ///
     /// # Errors
-    /// `invalid_request`, naming the field at fault.
+    /// `invalid_request`, with the name of the wrong field.
     pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        // Serde says what is wrong with a value but not which field had it: that is the last one it was given.
+        // Serde's error describes the wrong value but not its field. The wrong field is the last one that serde took.
         let current = Cell::new(None);
         let fields = self.0.iter().map(|(name, value)| {
             current.set(Some(name.as_ref()));
@@ -135,7 +135,7 @@ impl<'a> Fields<'a> {
         let request = T::deserialize(map).map_err(|error| (current.get(), error));
         request.map_err(|(field, error)| {
             let fault = error.to_string();
-            // The position is one within the field's value, of no use to anyone.
+            // The position is within the field's value, so it doesn't help the client.
             let fault = fault.split(" at line ").next().unwrap_or_default();
             let fault: String = fault.chars().take(FAULT_CHARS).collect();
             match field {
@@ -154,8 +154,8 @@ impl Serialize for Fields<'_> {
     }
 }
 
-/// What `serde_json` lets pass in the parts of a frame that nothing decodes: nesting deeper than
-/// [`MAX_DEPTH`], and half of a surrogate pair written as an escape. All else it checks itself.
+/// Checks a frame for two errors that `serde_json` accepts in values that nothing decodes: nesting deeper than
+/// [`MAX_DEPTH`], and an escape that is half of a surrogate pair.
 fn well_formed(frame: &[u8]) -> bool {
     let (mut depth, mut in_string, mut at) = (0_usize, false, 0);
     while let Some(&byte) = frame.get(at) {
@@ -179,7 +179,7 @@ fn well_formed(frame: &[u8]) -> bool {
     true
 }
 
-/// Where the escape ends whose backslash stands before `at`; none where it is half of a surrogate pair.
+/// Returns the end of the escape whose backslash is before `at`; none if the escape is half of a surrogate pair.
 fn escape(frame: &[u8], at: usize) -> Option<usize> {
     if frame.get(at) != Some(&b'u') {
         return Some(at + 1);

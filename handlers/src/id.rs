@@ -1,4 +1,4 @@
-//! Ids: checked once, where they come in.
+//! Ids. They are checked once, when they are parsed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::de::{self, Deserializer, Unexpected, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// The greatest integer that every JavaScript number up to it can be told from: 2^53 - 1
+/// The greatest integer that JavaScript represents exactly with all integers below it: 2^53 - 1
 /// (`Number.MAX_SAFE_INTEGER`).
 pub const MAX_ID: i64 = (1 << 53) - 1;
 
@@ -16,10 +16,10 @@ pub const MAX_ID: i64 = (1 << 53) - 1;
 pub struct MessageId(i64);
 
 impl MessageId {
-    /// No message of a room has a greater one.
+    /// The greatest number of a message.
     pub const MAX: Self = Self(MAX_ID);
 
-    /// The number itself, 1 to [`MAX_ID`].
+    /// Returns the number, 1 to [`MAX_ID`].
     pub const fn get(self) -> i64 {
         self.0
     }
@@ -44,7 +44,7 @@ impl FromStr for MessageId {
     }
 }
 
-/// From a number, or from a string of digits, which is what the sample page's delete button sends.
+/// Accepts a number, or a string of digits, which the delete button of the sample page sends.
 impl<'de> Deserialize<'de> for MessageId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Id;
@@ -76,19 +76,19 @@ impl<'de> Deserialize<'de> for MessageId {
     }
 }
 
-/// A room's id: a positive integer that fits a JavaScript number.
+/// The id of a room: a positive integer that JavaScript represents exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(try_from = "i64")]
 pub struct RoomId(i64);
 
 impl RoomId {
-    /// No room has a lower one.
+    /// The lowest id of a room.
     pub const MIN: Self = Self(1);
 
-    /// No room has a greater one.
+    /// The greatest id of a room.
     pub const MAX: Self = Self(MAX_ID);
 
-    /// The id itself, 1 to [`MAX_ID`].
+    /// Returns the id, 1 to [`MAX_ID`].
     pub const fn get(self) -> i64 {
         self.0
     }
@@ -119,11 +119,11 @@ impl fmt::Display for RoomId {
     }
 }
 
-/// A user's id as the application's tokens have it.
+/// The id of a user, from the application's tokens.
 ///
-/// Digits without a leading zero, up to [`MAX_ID`], are an integer; anything else of 1 to
-/// [`UserId::MAX_BYTES`] bytes without control characters is a string. So `7` and `"7"` are one user,
-/// `"007"` is another, and a pair of users has one order everywhere: integers first.
+/// Digits without a leading zero, up to [`MAX_ID`], are an integer. Any other text of 1 to [`UserId::MAX_BYTES`] bytes
+/// without control characters is a string. So `7` and `"7"` are one user, and `"007"` is another one. Integers sort
+/// before strings, so a pair of users has the same order everywhere.
 ///
 /// An id with a `.` or `..` between slashes is refused: HTTP clients and proxies resolve such a path segment, also a
 /// percent-encoded one, and the request would reach another resource.
@@ -183,8 +183,8 @@ impl fmt::Display for UserId {
     }
 }
 
-/// From an integer or a string, both by the rule above: an integer outside 0 to [`MAX_ID`] is the string of its
-/// digits, as it would be in a URL. A fraction or anything else is none.
+/// Accepts an integer or a string, by the rule above. An integer outside 0 to [`MAX_ID`] becomes the string of its
+/// digits, as in a URL. All other values are refused.
 impl<'de> Deserialize<'de> for UserId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Id;
@@ -213,7 +213,7 @@ impl<'de> Deserialize<'de> for UserId {
     }
 }
 
-/// No id of this kind looks so.
+/// An error: the value is not an id of this kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutOfRange;
 

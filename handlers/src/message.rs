@@ -9,17 +9,17 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{Error, MessageId, UserId};
 
-/// What a client typed: not only white space, without U+0000, of any length that fits a frame.
+/// A text from a client: not only white space, without U+0000. Its length is not checked yet.
 #[derive(Debug)]
 pub struct Draft(String);
 
 impl Draft {
-    /// The text, where it has at most `limit` code points. `field` is where it stood, for the error.
+    /// Checks that the text has at most `limit` code points. `field` is its name in the frame, for the error.
     ///
     /// # Errors
-    /// `invalid_request` where it has more.
+    /// `invalid_request`: the text is longer.
     pub fn within(self, limit: usize, field: &str) -> Result<Text, Error> {
-        // Bytes are never fewer than code points: counting is only for what may be over.
+        // A text never has fewer bytes than code points, so only a text with more bytes must be counted.
         if self.0.len() > limit && self.0.chars().count() > limit {
             return Err(Error::invalid(format!("{field}: longer than {limit} characters")));
         }
@@ -57,26 +57,28 @@ impl<'de> Deserialize<'de> for Draft {
     }
 }
 
-/// A message's text: 1 code point to the configured limit, not only white space, no U+0000, kept as it came.
+/// The text of a message: 1 code point up to the configured limit, not only white space, without U+0000. It is stored
+/// exactly as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text(String);
 
 impl Text {
-    /// As it came.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// What a client calls a message before it has a number: 1 to 64 characters, its own for each message of a sender.
+/// The client's own id of a message, before the message has a number: 1 to 64 characters. A sender uses a new one for
+/// each message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientId(String);
 
 impl ClientId {
-    /// The longest one, in characters.
+    /// The longest id, in characters.
     pub const MAX_CHARS: usize = 64;
 
-    /// As it came.
+    /// Returns the id.
     pub fn into_string(self) -> String {
         self.0
     }
@@ -107,13 +109,13 @@ pub enum Status {
     Read,
 }
 
-/// A moment in milliseconds since 1970 UTC; on the wire RFC 3339 with milliseconds and `Z`.
+/// A time in milliseconds since 1970 UTC. On the wire it is RFC 3339 with milliseconds and `Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub i64);
 
 impl fmt::Display for Time {
-    /// The civil date is by Howard Hinnant's `civil_from_days` ("chrono-Compatible Low-Level Date Algorithms"):
-    /// years counted from March, in eras of 400 years, or 146,097 days.
+    /// Computes the civil date by Howard Hinnant's `civil_from_days` ("chrono-Compatible Low-Level Date Algorithms").
+    /// A year begins in March, and an era has 400 years, or 146,097 days.
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (days, ms) = (self.0.div_euclid(86_400_000), self.0.rem_euclid(86_400_000));
         let shifted = days + 719_468;
@@ -174,7 +176,7 @@ pub struct HistoryMessage<'a> {
 }
 
 impl HistoryMessage<'_> {
-    /// The same, on its own.
+    /// Copies the borrowed texts.
     pub fn into_owned(self) -> HistoryMessage<'static> {
         HistoryMessage {
             text: self.text.into_owned().into(),

@@ -1,4 +1,4 @@
-//! How the types that parse themselves look in the contract.
+//! The schemas of the types that parse themselves.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::{ClientId, Draft, Fields, MAX_ID, MessageId, RoomId, Time, UserId};
 
-/// `Type => schema;` each stands where it is used.
+/// Implements `JsonSchema` for each type. The schema is inlined at each use.
 macro_rules! schemas {
     ($($type:ty, |$generator:ident| $schema:expr;)+) => {$(
         impl JsonSchema for $type {

@@ -34,7 +34,7 @@ pub enum Answer {
 /// What the action declares.
 pub const SPEC: ActionSpec = ActionSpec { fails: &[Code::InvalidToken], ..ActionSpec::DEFAULT };
 
-/// Checks the token as a connect does.
+/// Checks the token with the same rules as at the handshake.
 pub async fn handle(cx: Context, request: Request) -> Result<Answer, Error> {
     Ok(Answer::Auth { expires_at: cx.connection().renew(&request.token).await? })
 }

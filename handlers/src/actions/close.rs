@@ -1,4 +1,4 @@
-//! `{"action":"close","room_id":7}`: the room isn't being looked at any more; what comes is unread until it is read.
+//! `{"action":"close","room_id":7}`: closes a room on this socket. New messages are unread until the client reads them.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -12,7 +12,7 @@ pub struct Request {}
 /// What the action declares.
 pub const SPEC: ActionSpec = ActionSpec { level: Level::Inbox, ..ActionSpec::DEFAULT };
 
-/// Ends what `open` began.
+/// Marks the room as closed on this socket.
 pub async fn handle(cx: Context, _: Request) -> Result<ByEvent, Error> {
     cx.connection().close()?;
     Ok(ByEvent)

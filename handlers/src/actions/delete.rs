@@ -1,4 +1,4 @@
-//! `{"action":"delete","message_id":63}`: takes a message back.
+//! `{"action":"delete","message_id":63}`: deletes a message.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -20,7 +20,7 @@ pub const SPEC: ActionSpec = ActionSpec {
     ..ActionSpec::DEFAULT
 };
 
-/// The author may, and in a group its admins.
+/// Deletes the message, if the caller is its author or an admin of the group.
 pub async fn handle(cx: Context, request: Request) -> Result<ByEvent, Error> {
     let room = cx.room()?;
     let is_author = room.author(request.message_id).await? == *cx.caller();

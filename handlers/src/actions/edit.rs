@@ -1,4 +1,4 @@
-//! `{"action":"edit","message_id":63,"text":"new"}`: changes the text of one's own message.
+//! `{"action":"edit","message_id":63,"text":"new"}`: changes the text of the caller's own message.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -22,7 +22,7 @@ pub const SPEC: ActionSpec = ActionSpec {
     ..ActionSpec::DEFAULT
 };
 
-/// Only the author may.
+/// Replaces the text, if the caller is the author.
 pub async fn handle(cx: Context, request: Request) -> Result<ByEvent, Error> {
     let text = cx.validate_text(request.text, "text")?;
     let room = cx.room()?;

@@ -1,4 +1,4 @@
-//! `{"action":"history","before":45,"limit":50}`: a page of the room's messages.
+//! `{"action":"history","before":45,"limit":50}`: reads a page of the room's messages.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -42,7 +42,7 @@ pub const SPEC: ActionSpec = ActionSpec {
     ..ActionSpec::DEFAULT
 };
 
-/// Reads a page.
+/// Reads the page.
 pub async fn handle(cx: Context, request: Request) -> Result<Answer, Error> {
     let limit = request.limit.unwrap_or(PAGE_DEFAULT);
     if !(1..=PAGE_MAX).contains(&limit) {
@@ -58,7 +58,7 @@ pub async fn handle(cx: Context, request: Request) -> Result<Answer, Error> {
     Ok(Answer::History { messages: page.messages, has_more: page.has_more })
 }
 
-/// A message's number, or 0.
+/// Parses the number of a message, or 0.
 fn number(after: u64) -> Result<i64, Error> {
     let number = i64::try_from(after).ok().filter(|number| *number <= MAX_ID);
     number.ok_or_else(|| Error::invalid("after: no message has such a number"))

@@ -2,7 +2,7 @@
 
 use crate::{Action, Answer, CallSchema};
 
-/// Declares the modules of the actions and, in the same order, their table.
+/// Declares the modules of the actions and their table, in the same order.
 macro_rules! actions {
     ($($name:ident),+ $(,)?) => {
         $(pub mod $name;)+

@@ -1,4 +1,4 @@
-//! `{"action":"open","room_id":7}`: the room is being looked at from now on, until `close`.
+//! `{"action":"open","room_id":7}`: opens a room on this socket, until `close`.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -13,9 +13,9 @@ pub struct Request {}
 pub const SPEC: ActionSpec =
     ActionSpec { level: Level::Inbox, emits: &[EventType::MarkMessageAsRead], ..ActionSpec::DEFAULT };
 
-/// What is there is read, and so is what is written to this socket from now on.
+/// Marks all messages of the room as read, and all messages that this socket receives from now on.
 pub async fn handle(cx: Context, _: Request) -> Result<ByEvent, Error> {
-    // In this order: what comes in between is read by the first, or by the second.
+    // The order matters: one of the two calls covers each message that arrives in between.
     cx.connection().open()?;
     cx.room()?.read(MessageId::MAX).await?;
     Ok(ByEvent)

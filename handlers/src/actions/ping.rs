@@ -1,4 +1,5 @@
-//! `{"action":"ping"}`: asks for a sign of life, for clients that can't see the protocol's own pings.
+//! `{"action":"ping"}`: asks for a `pong`. It is for clients that can't see the pings of the WebSocket
+//! protocol, such as browsers.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,7 @@ pub enum Answer {
 /// What the action declares.
 pub const SPEC: ActionSpec = ActionSpec::DEFAULT;
 
-/// Answers, whatever else goes on.
+/// Answers without asking the database.
 pub async fn handle(_: Context, _: Request) -> Result<Answer, Error> {
     Ok(Answer::Pong)
 }

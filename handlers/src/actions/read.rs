@@ -1,4 +1,4 @@
-//! `{"action":"read","message_id":45}`: everything up to this message has been read.
+//! `{"action":"read","message_id":45}`: marks all messages up to this one as read.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -15,7 +15,7 @@ pub struct Request {
 /// What the action declares.
 pub const SPEC: ActionSpec = ActionSpec { emits: &[EventType::MarkMessageAsRead], ..ActionSpec::DEFAULT };
 
-/// Raises the caller's marks; they never fall.
+/// Raises the caller's receipt markers. They never fall.
 pub async fn handle(cx: Context, request: Request) -> Result<ByEvent, Error> {
     cx.room()?.read(request.message_id).await?;
     Ok(ByEvent)

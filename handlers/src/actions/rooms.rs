@@ -1,4 +1,4 @@
-//! `{"action":"rooms","next":"..."}`: more of the caller's rooms.
+//! `{"action":"rooms","next":"..."}`: reads a page of the caller's rooms.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -52,7 +52,7 @@ pub const SPEC: ActionSpec = ActionSpec {
     ..ActionSpec::DEFAULT
 };
 
-/// Reads a page.
+/// Reads the page.
 pub async fn handle(cx: Context, request: Request) -> Result<Answer, Error> {
     let RoomPage { rooms, next } = cx.connection().rooms(request.from()?).await?;
     Ok(Answer::Rooms { rooms, has_more: next.is_some(), next })

@@ -1,4 +1,4 @@
-//! `{"action":"send","message":"Hello"}`: says something in the room.
+//! `{"action":"send","message":"Hello"}`: sends a message to the room.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
@@ -26,8 +26,10 @@ pub const SPEC: ActionSpec = ActionSpec {
     ..ActionSpec::DEFAULT
 };
 
-/// Writes the message. Its `chat_message` is the acknowledgement: told to the room where it is new, and to this socket
-/// alone, as it is now, where its `client_id` was given before.
+/// Writes the message. The event `chat_message` is the acknowledgement, and all sockets of the room receive it.
+///
+/// If the caller used the `client_id` before, only this socket receives an answer: the current state of the first
+/// message.
 pub async fn handle(cx: Context, request: Request) -> Result<SendAnswer, Error> {
     let text = cx.validate_text(request.message, "message")?;
     Ok(match cx.room()?.append(text, request.client_id).await? {
@@ -37,12 +39,12 @@ pub async fn handle(cx: Context, request: Request) -> Result<SendAnswer, Error> 
     })
 }
 
-/// What came of it.
+/// The answer to `send`.
 #[derive(Debug)]
 pub enum SendAnswer {
-    /// Told by its event.
+    /// The message is new, so its event is the answer.
     New,
-    /// Told by this frame.
+    /// The `client_id` was used before, so this frame is the answer.
     Before(Repeated),
 }
 

@@ -1,4 +1,4 @@
-//! `{"action":"typing"}`: tells the room's other users that the caller is typing.
+//! `{"action":"typing"}`: notifies the room's other users that the caller is typing.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -12,7 +12,7 @@ pub struct Request {}
 /// What the action declares.
 pub const SPEC: ActionSpec = ActionSpec { emits: &[EventType::Typing], ..ActionSpec::DEFAULT };
 
-/// Passes it on, where it is news to anyone.
+/// Passes the notification on.
 pub async fn handle(cx: Context, _: Request) -> Result<ByEvent, Error> {
     cx.room()?.typing().await?;
     Ok(ByEvent)

@@ -1,4 +1,4 @@
-//! The two channels of the contract, and which messages stand on each of them.
+//! The two channels of the contract, and the messages of each of them.
 
 use serde_json::{Map, Value, json};
 
@@ -53,8 +53,8 @@ impl Channel {
         json!({ "$ref": format!("{}/messages/{name}", self.reference) })
     }
 
-    /// Describes the operation by which the server says what it wasn't asked for: those of these messages that go over
-    /// this channel.
+    /// Describes the operation in which the server sends frames by itself: the given messages that go over this
+    /// channel.
     pub(super) fn told(&self, summary: &str, said: &[String], messages: &Map<String, Value>) -> Value {
         let here = said.iter().filter(|name| messages.get(*name).is_some_and(|message| self.has(message)));
         json!({
