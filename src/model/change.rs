@@ -1,4 +1,4 @@
-//! Changes of rooms, as the change stream brings them.
+//! Changes of rooms, as the change stream reports them.
 
 use handlers::{MessageId, Time, UserId};
 
@@ -6,7 +6,7 @@ use super::message::{Revision, StoredMessage};
 use super::receipts::Marks;
 use crate::protocol::ephemeral::CustomEvent;
 
-/// What the database did, in one room.
+/// A committed change in one room.
 #[derive(Clone, Debug)]
 pub(crate) enum CommittedChange {
     Sent(StoredMessage),
@@ -20,20 +20,20 @@ pub(crate) enum CommittedChange {
         id: MessageId,
         revision: Revision,
     },
-    /// A member is there, new or not, with at least these marks.
+    /// A user is a member, newly or already before, with at least these markers.
     Entered {
         user: UserId,
         marks: Marks,
     },
-    /// Members have at least these marks. Of one who has left meanwhile it is too late.
+    /// Members have at least these markers. Members who have left since are ignored.
     Marked(Vec<(UserId, Marks)>),
     Left {
         user: UserId,
     },
-    /// Nothing of the room's: Level 2 sockets of others are told that this user is typing.
+    /// Not stored in the room. Other members' Level 2 sockets are notified that this user is typing.
     Typing {
         user: UserId,
     },
-    /// Nothing of the room's: its sockets are told, and that is all.
+    /// Not stored in the room. It is only sent to the room's sockets.
     Told(CustomEvent),
 }

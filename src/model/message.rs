@@ -1,4 +1,4 @@
-//! Messages as they are stored.
+//! Messages as the database stores them.
 
 use bson::oid::ObjectId;
 use handlers::{MessageId, Time, UserId};
@@ -11,11 +11,11 @@ pub(crate) struct StoredMessage {
     pub(crate) text: String,
     pub(crate) created_at: Time,
     pub(crate) updated_at: Time,
-    /// The request that wrote it, where that is known.
+    /// The id of the request that wrote it, if that is known.
     pub(crate) write_id: Option<ObjectId>,
 }
 
-/// What revised a message last: which edit or delete of its room it was, and by which request.
+/// A message's last revision: the number of that edit or delete in its room, and the request that made it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Revision {
     pub(crate) number: Option<i64>,

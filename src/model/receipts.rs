@@ -4,7 +4,8 @@ use std::borrow::Borrow;
 
 use handlers::{MessageId, Status, UserId};
 
-/// How far a member has come in a room: everything up to these numbers. `read` is never past `delivered`.
+/// A member's receipt markers in a room: everything up to these numbers is delivered or read. `read` is never past
+/// `delivered`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Marks {
     pub(crate) delivered: i64,
@@ -12,13 +13,13 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
-    /// The later of both in each.
+    /// Returns the greater `delivered` and the greater `read` of both.
     pub(crate) fn max(self, other: Self) -> Self {
         Self { delivered: self.delivered.max(other.delivered), read: self.read.max(other.read) }
     }
 }
 
-/// How far a message has come, by the lowest marks of its author's others.
+/// Returns the status of a message, by the lowest markers among the members other than its author.
 fn status(others: Option<Marks>, id: MessageId) -> Status {
     match others {
         Some(marks) if marks.read >= id.get() => Status::Read,
@@ -27,7 +28,7 @@ fn status(others: Option<Marks>, id: MessageId) -> Status {
     }
 }
 
-/// The lowest of all, and the lowest of the others for whoever that is: read off once for all authors.
+/// The lowest markers of a room, and the lowest of the other members for any member. Computed once for all authors.
 #[derive(Debug)]
 pub(crate) struct MinMarks<User> {
     delivered: Low<User>,
@@ -38,12 +39,12 @@ pub(crate) struct MinMarks<User> {
 struct Low<User> {
     number: i64,
     whose: User,
-    /// The lowest of the others.
+    /// The lowest among the other members.
     next: Option<i64>,
 }
 
 impl<User: Borrow<UserId> + Clone> MinMarks<User> {
-    /// Of these members; none where there are none.
+    /// Computes them for these members; None if there are no members.
     pub(crate) fn of(mut members: impl Iterator<Item = (User, Marks)>) -> Option<Self> {
         let (user, Marks { delivered, read }) = members.next()?;
         let first = |number| Low { number, whose: user.clone(), next: None };
@@ -55,19 +56,19 @@ impl<User: Borrow<UserId> + Clone> MinMarks<User> {
         Some(lowest)
     }
 
-    /// Those of all others; none where there is nobody else.
+    /// Returns the lowest markers among all members except this one; None if there is nobody else.
     pub(crate) fn but(&self, user: &UserId) -> Option<Marks> {
         Some(Marks { delivered: self.delivered.but(user)?, read: self.read.but(user)? })
     }
 
-    /// How far a message of this author has come.
+    /// Returns the status of a message of this author.
     pub(crate) fn status(&self, author: &UserId, message: MessageId) -> Status {
         status(self.but(author), message)
     }
 }
 
 impl MinMarks<&UserId> {
-    /// The same, to be kept.
+    /// Clones the user ids, so that the result can be stored.
     pub(crate) fn owned(self) -> MinMarks<UserId> {
         let own = |Low { number, whose, next }: Low<&UserId>| Low { number, whose: whose.clone(), next };
         MinMarks { delivered: own(self.delivered), read: own(self.read) }

@@ -13,17 +13,17 @@ pub(crate) struct StoredRoom {
     pub(crate) created_at: Time,
 }
 
-/// What a room is for.
+/// The kind of a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StoredRoomKind {
-    /// The one room of two users.
+    /// The only room of two users.
     Direct,
-    /// Of anyone, who may come and go.
+    /// Any number of users, who may join and leave.
     Group,
 }
 
 impl StoredRoomKind {
-    /// As it is stored.
+    /// Returns the name that is stored.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Direct => "direct",

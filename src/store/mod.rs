@@ -1,8 +1,8 @@
 //! MongoDB: the documents, their indexes, and every operation on them.
 //!
-//! It promises that what it reports as written is on a majority of the database, and that no operation but streams and
-//! exports waits longer than `mongodb.operation_ms`. Nothing here knows of sockets: what is written they hear of by
-//! [`feed`](crate::realtime::change_stream).
+//! A write that is reported as done is on a majority of the database's nodes. No operation waits longer than
+//! `mongodb.operation_ms`, except change streams and exports. Nothing here knows sockets: they learn of writes from
+//! the [change stream](crate::realtime::change_stream).
 
 pub(crate) mod advice;
 pub(crate) mod batching;
@@ -97,7 +97,7 @@ pub struct Store {
     touched: Arc<Touched>,
     overlay: Arc<Overlay>,
     reached: Arc<Reached>,
-    /// None where bulk reads have no bound: in a command, and in a store of bulk reads itself.
+    /// None if bulk reads have no bound: in a command, and in the store that runs the bulk reads themselves.
     bulk: Option<Arc<Bulk>>,
     indexes: Arc<Indexes>,
     database_clock: Arc<DatabaseClock>,
@@ -107,10 +107,10 @@ pub struct Store {
 }
 
 impl Store {
-    /// Connects lazily: an error here is one of the URI, not of the network.
+    /// Opens the store. It connects lazily, so that an error here concerns the URI and not the network.
     ///
     /// # Errors
-    /// [`StoreError::Fault`] where there is no URI, or one that can't be used.
+    /// [`StoreError::Fault`] if the URI is missing or unusable.
     pub async fn open(settings: &config::MongodbConfig, rooms_cached: usize) -> Result<Self, StoreError> {
         let options = client_options(settings).await?;
         let client = Client::with_options(options.clone())?;
@@ -139,7 +139,7 @@ impl Store {
         })
     }
 
-    /// Returns the same store with connections of its own: those that there are may hang.
+    /// Returns the same store with new connections, because the present ones may hang.
     pub(crate) fn reconnected(&self) -> Result<Self, StoreError> {
         let client = Client::with_options(ClientOptions::clone(&self.options))?;
         let db = client.database(self.db.name());
@@ -147,16 +147,16 @@ impl Store {
         Ok(Self { client, db, messages, members, ..self.clone() })
     }
 
-    /// The database itself, for the feed.
+    /// Returns the database itself, for the change stream.
     pub(crate) fn database(&self) -> &Database {
         &self.db
     }
 
-    /// Writes a server's heartbeat with its number; done once a majority has it. True where there was none to be
-    /// raised: the server is new, or was taken for dead.
+    /// Writes a server's heartbeat with its number, and returns once a majority has it. True if the server had no
+    /// heartbeat yet: it is new, or was declared dead.
     pub(crate) async fn beat(&self, server: ObjectId, beat: i64) -> Result<bool, StoreError> {
         let heartbeats = self.db.collection::<Document>("heartbeats");
-        // Of two that overtake each other the later number stays.
+        // If two updates overtake each other, the greater number stays.
         let update = doc! { "$max": { "beat": beat }, "$currentDate": { "at": true } };
         self.bounded(async move {
             let beaten = heartbeats.update_one(doc! { "_id": server }, update).upsert(true).await?;
@@ -165,23 +165,24 @@ impl Store {
         .await
     }
 
-    /// What the database's clock shows now, as far as this server can tell.
+    /// Returns this server's estimate of the database's clock.
     pub(crate) fn database_clock(&self) -> &DatabaseClock {
         &self.database_clock
     }
 
-    /// The time for what is written now: the database's, and not that of this machine.
+    /// Returns the time for a new document: the database's time, not the time of this machine.
     pub(crate) fn now(&self) -> Time {
         self.database_clock.now()
     }
 
-    /// The same for what is written in a room: no earlier than what is known to have been written there.
+    /// Returns the time for a new document in a room: no earlier than any write there that this server knows.
     pub(crate) fn now_in(&self, room: RoomId) -> DateTime {
         let last = self.numbers.last(room).unwrap_or_default();
         DateTime::from_millis(self.now().max(last.at).0)
     }
 
-    /// Forgets all that this server knows of rooms: they may be others, or begin from the start.
+    /// Clears everything that this server has cached about rooms. A room id may now belong to another room, or its
+    /// numbers may start again.
     pub(crate) fn forget_rooms(&self) {
         self.numbers.forget_all();
         self.activity.forget();
@@ -192,48 +193,48 @@ impl Store {
         self.deletions.forget();
     }
 
-    /// What this server knows of the rooms' last activity.
+    /// Returns the cache of the rooms' last activity.
     pub(crate) fn activity(&self) -> &Activity {
         &self.activity
     }
 
-    /// In which rooms anything has happened.
+    /// Returns the record of the rooms that changed recently.
     pub(crate) fn touched(&self) -> &Touched {
         &self.touched
     }
 
-    /// Who is online, and who is in rooms.
+    /// Returns the cache of online users and of the members of rooms.
     pub(crate) fn contacts(&self) -> &Contacts {
         &self.contacts
     }
 
-    /// Which messages are deleted.
+    /// Returns the cache of deleted messages.
     pub(crate) fn deletions(&self) -> &Deletions {
         &self.deletions
     }
 
-    /// Marks that members' documents may still lack.
+    /// Returns the receipt markers that the members' documents may still lack.
     pub(crate) fn overlay(&self) -> &Overlay {
         &self.overlay
     }
 
-    /// How far the change stream has come here.
+    /// Returns the position that this server's change stream has reached.
     pub(crate) fn reached(&self) -> &Reached {
         &self.reached
     }
 
-    /// This server's id, and whether there are other servers.
+    /// Returns this server's id, and the other servers that it knows.
     pub(crate) fn peers(&self) -> &Peers {
         &self.peers
     }
 
-    /// What this server knows of the last number of each room.
+    /// Returns the cache of each room's last message number.
     pub(crate) fn numbers(&self) -> Arc<LastNumbers> {
         self.numbers.clone()
     }
 
-    /// Runs one operation to its end whatever becomes of the caller, for the driver's futures must not be
-    /// dropped half way, but lets the caller wait for `mongodb.operation_ms` only.
+    /// Runs an operation to its end even if the caller is dropped, because the driver's futures must not be dropped
+    /// half way. The caller waits for `mongodb.operation_ms` at most.
     async fn bounded<T: Send + 'static>(
         &self,
         operation: impl Future<Output = Result<T, StoreError>> + Send + 'static,
@@ -245,7 +246,8 @@ impl Store {
         }
     }
 
-    /// Does such statements of an `update` command, whichever of them come to nothing; done once a majority has them.
+    /// Runs the statements of an `update` command, all of them even if some have no effect. Returns once a majority
+    /// has them.
     async fn update_each(&self, collection: &str, statements: RawArrayBuf) -> Result<(), StoreError> {
         let command = rawdoc! {
             "update": collection,
@@ -261,25 +263,25 @@ impl Store {
         }
     }
 
-    /// Whether the database answers.
+    /// Checks that the database answers.
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
         let db = self.db.clone();
         self.bounded(async move { Ok(db.run_command(doc! { "ping": 1 }).await.map(|_| ())?) }).await
     }
 
-    /// Starts the two writers. They run until the supervisor's end.
+    /// Starts the message writer and the receipts writer. They run until the supervisor stops them.
     ///
     /// # Errors
-    /// As of [`open`](Self::open).
+    /// The same as those of [`open`](Self::open).
     pub async fn writers(
         &self,
         config: &config::Config,
         metrics: &Arc<Metrics>,
         supervisor: &Supervisor,
     ) -> Result<(Writer, Receipts), StoreError> {
-        // Both find out by themselves what became of a write. So that the driver can, the database notes each write with
-        // its session: without, its processor time at full speed was 0.056 instead of 0.061 ms a message (6.0.5, medians
-        // of five runs in turn).
+        // Both writers find out themselves whether a write happened. For the driver's own retries the database would
+        // record each write with its session. Without that, the database's processor time at full speed was 0.056
+        // instead of 0.061 ms a message (6.0.5, medians of five runs in turn).
         let mut options = client_options(&config.mongodb).await?;
         options.retry_writes = Some(false);
         let db = Client::with_options(options)?.database(self.db.name());
@@ -292,10 +294,12 @@ impl Store {
     }
 }
 
-/// What Parlor needs of every connection: reads from the primary, majority for every write, and a limit on each wait.
+/// Builds the options that Parlor needs of every connection: reads from the primary, majority for every write, and a
+/// limit on each wait.
 ///
-/// A read concern is given with the reads that need one: a client's own would go before a session's snapshot. The
-/// configuration refuses options of the URI that say otherwise (`config/uri.rs`); those of a DNS record end here.
+/// Each read that needs a read concern states it: the client's own would override a session's snapshot. The
+/// configuration refuses options of the URI that contradict these (`config/uri.rs`); options of a DNS record are
+/// overridden here.
 async fn client_options(settings: &config::MongodbConfig) -> Result<ClientOptions, StoreError> {
     let uri = settings.uri.as_ref().ok_or_else(|| StoreError::Fault("mongodb.uri is not set".into()))?;
     let mut options = ClientOptions::parse(uri.expose()).await?;
@@ -312,7 +316,8 @@ async fn client_options(settings: &config::MongodbConfig) -> Result<ClientOption
     Ok(options)
 }
 
-/// So much after the database's now, for leases: no two servers' clocks need agree.
+/// Returns an expression for a time that much after the database's now. Leases use it, so that servers' clocks needn't
+/// agree.
 fn from_now(by: Duration) -> Document {
     doc! { "$add": ["$$NOW", i64::try_from(by.as_millis()).unwrap_or(i64::MAX)] }
 }

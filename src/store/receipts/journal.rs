@@ -1,15 +1,16 @@
-//! The journal of marks: a batch that was raised is one document, inserted, and so one change event; an update and an
-//! event for each member cost the database more than the message that is marked.
+//! The receipts journal. A batch of raised markers is one document and one insert, and so one change event. An update
+//! and an event for each member would cost the database more than the message that the markers belong to.
 //!
-//! Once in a while what was raised is folded into members' documents by `$max`, of each member the highest alone, and then
-//! deleted. Marks only rise: what is folded twice, or by two servers, is folded once. A server folds what it wrote itself;
-//! what one has left that is gone any other folds. Until then the marks are in every server's [overlay](super::overlay),
-//! by which whoever reads members raises them: readers never look here.
+//! Every two seconds the raised markers are folded into the members' documents by `$max`, only the highest of each
+//! member, and then deleted from the journal. Markers only rise, so folding a batch twice, or on two servers, has the
+//! same effect as once. A server folds its own batches. Batches of a dead server are folded by any other server. Until
+//! then every server keeps the markers in its [overlay](super::overlay) and merges them into each read of members:
+//! readers never query the journal.
 //!
-//! That a batch was folded is known when the change stream tells of its deletion, which a majority has then. Folding waits for
-//! a majority, too: where a write that waits for none is under way, one beside it that does may be left waiting for the
-//! 100 ms after which the database flushes its journal by itself. (Seen on 6.0.5, of one node: at 1,000 messages/s an insert
-//! of 103 ms every few seconds, and 5 to 76 ms to the peer at p99 instead of 4.)
+//! A batch counts as folded when the change stream reports its deletion, which a majority then has. Folding waits for
+//! a majority, too. A write that doesn't wait for one can delay a majority write beside it by the 100 ms after which
+//! the database flushes its own journal. (Seen on 6.0.5, with one node: at 1,000 messages/s an insert of 103 ms every
+//! few seconds, and 5 to 76 ms to the peer at p99 instead of 4.)
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,24 +30,25 @@ use crate::store::codec::{self, Undecodable};
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// Between two times of folding. The more is folded into one update the longer it is.
+/// The time between two runs of folding. The longer it is, the more markers go into one update.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// What wasn't folded after so long is left: a server that is alive is done with its own by then.
+/// A batch that isn't folded after this time was left by a dead server: a live server has folded its own by then.
 const LEFT: Duration = Duration::from_secs(10);
 
-/// Documents in one write. After it comes a pause as long as it took, so that whoever writes messages, and whoever waits for
-/// an event behind those of what is deleted, waits for no more.
+/// Documents in one write. A pause follows that is as long as the write took. It bounds the delay of message writes,
+/// and of the change events that come after the deletions.
 const FOLDED: usize = 50;
 
-/// When a member's marks were raised last: an update that sets it is one that folds, of which nobody is told.
+/// The time when a member's markers were raised last. An update that sets it is a folding update, of which no client
+/// is notified.
 pub(crate) const MARKED_AT: &CStr = cstr!("marked_at");
 
-/// The highest marks of a member, and when they were raised last.
+/// A member's highest markers, and when they were raised last.
 type Highest = ((RoomId, UserId), (Marks, DateTime));
 
 impl Store {
-    /// Writes marks; done once a majority has them.
+    /// Writes markers to the journal, and returns once a majority has them.
     pub(in crate::store) async fn raise(
         &self,
         journal: &Collection<RawDocumentBuf>,
@@ -64,8 +66,8 @@ impl Store {
         self.bounded(async move { Ok(journal.insert_one(document).await.map(|_| ())?) }).await
     }
 
-    /// Takes all that the journal has into the overlay: at the start, and where events may have been missed. To be called
-    /// once a majority has what was written when the stream was opened.
+    /// Loads the whole journal into the overlay: at the start, and after change events may have been missed. Call it
+    /// once a majority has everything that was written when the stream was opened.
     pub(crate) async fn read_journal(&self) -> Result<(), StoreError> {
         let store = self.clone();
         self.bounded(async move {
@@ -79,7 +81,7 @@ impl Store {
         .await
     }
 
-    /// Folds what this server wrote, and what others left, every so often.
+    /// Folds this server's batches and those of dead servers, until the task is stopped.
     pub(in crate::store) async fn go_on_folding(self, metrics: Arc<Metrics>) {
         let mut ticks = tokio::time::interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -88,12 +90,12 @@ impl Store {
             self.overlay.sweep(self.grace(), Instant::now());
             if let Err(error) = self.fold().await {
                 metrics.fault("fold");
-                tracing::warn!(%error, "folding receipts failed; trying again");
+                tracing::warn!(%error, "could not fold receipts into the members' documents; trying again");
             }
         }
     }
 
-    /// Folds what is to be folded by now.
+    /// Folds the batches that are due now.
     pub(crate) async fn fold(&self) -> Result<(), StoreError> {
         let _turn = self.overlay.folding.lock().await;
         let batches = self.overlay.take(self.peers.server(), LEFT, Instant::now());
@@ -107,8 +109,8 @@ impl Store {
         folded
     }
 
-    /// How long a mark is kept in the overlay after it was folded: whoever read the documents as of before that has looked
-    /// by then.
+    /// Returns how long a marker stays in the overlay after it was folded. Every read that started before the folding
+    /// has used the overlay by then.
     fn grace(&self) -> Duration {
         self.operation * 2 + LEFT
     }
@@ -146,9 +148,9 @@ impl Store {
         let mut statements = RawArrayBuf::new();
         for ((room, user), (Marks { delivered, read }, at)) in members {
             let id = rawdoc! { "room": room.get(), "user": codec::user(user) };
-            // By `_id` and nothing else. Asking in the filter whether there is anything to raise takes the statement off
-            // the server's fast path by `_id`, and cost twice its processor time (measured on 6.0.5, batches of 200: 125
-            // instead of 68 microseconds). Of a member who has left nothing is made.
+            // The filter is the `_id` alone. A further condition for markers that need raising takes the statement off
+            // the database's fast path by `_id`, and cost twice its processor time (measured on 6.0.5, batches of 200:
+            // 125 instead of 68 microseconds). A member who has left gets no document: the update is no upsert.
             let raised = rawdoc! { "delivered": *delivered, "read": *read, MARKED_AT: *at };
             statements.push(rawdoc! { "q": { "_id": id }, "u": { "$max": raised } });
         }
@@ -160,7 +162,8 @@ impl Store {
     }
 }
 
-/// Raises, in a pipeline whose documents name a `room` and how far a member has `read` in it, the latter by this.
+/// Returns a pipeline stage that raises `read` by these markers, in documents that have a `room` and a `read`. None if
+/// there are no markers.
 pub(in crate::store) fn raised_read(own: &HashMap<RoomId, Marks>) -> Option<Document> {
     if own.is_empty() {
         return None;
@@ -171,7 +174,7 @@ pub(in crate::store) fn raised_read(own: &HashMap<RoomId, Marks>) -> Option<Docu
     Some(doc! { "$set": { "read": { "$max": ["$read", raised] } } })
 }
 
-/// A batch as it stands in the journal.
+/// Reads a batch from its journal document.
 pub(crate) fn read_batch(document: &RawDocument) -> Result<Batch, Undecodable> {
     let marks = codec::documents_in(document, "marks")?.into_iter().map(read_mark);
     Ok(Batch {

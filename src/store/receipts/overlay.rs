@@ -1,13 +1,15 @@
-//! Marks that members' documents may still lack, in memory: an overlay over them.
+//! Receipt markers that the members' documents may still lack, in memory. They are laid over the documents at each
+//! read.
 //!
-//! Marks are written to a [journal](super::journal) and folded into members' documents later. Nobody reads the journal for
-//! it: what was folded is deleted, and the database's indexes keep deleted keys for minutes, through which every reader
-//! would pass. Each server learns from its change stream what is in it, and whoever reads members raises them by this.
+//! Markers are written to a [journal](super::journal) and folded into the members' documents later. Readers don't
+//! query the journal. Folded batches are deleted from it, and the database's indexes keep deleted keys for minutes, so
+//! that every reader would have to scan them. Each server learns the journal's contents from its change stream, and
+//! raises members by the overlay after reading them.
 //!
-//! Each mark is kept with the time of its commit, so that it can be said of any moment which marks there were: a socket is
-//! told by events of all that came after that moment, and of nothing twice. It is kept until a while after it was folded,
-//! for whoever reads the documents as of before that. So it takes as many marks as come in that while, and in the seconds
-//! until they are folded.
+//! Each marker is kept with its commit time, so that the markers of any cluster time can be computed: a socket then
+//! gets events for exactly the markers after that time. A marker is kept for some time after it was folded, for reads
+//! of documents from before the folding. So the memory holds the markers of that time, and of the seconds until they
+//! are folded.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,16 +22,16 @@ use handlers::{RoomId, UserId};
 use crate::model::receipts::Marks;
 use crate::model::room::StoredMember;
 
-/// How long a batch that was taken up to be folded is left alone.
+/// How long a batch that was taken for folding is not taken again.
 const TAKEN: Duration = Duration::from_secs(10);
 
-/// Before everything: the time given to marks that were there before the stream began.
+/// The time of markers that were written before the stream began: before everything.
 const EVER: Timestamp = Timestamp { time: 0, increment: 0 };
 
-/// So many members' marks are found faster one by one.
+/// Up to this many members, looking up each member's markers on its own is faster.
 const FEW: usize = 16;
 
-/// How far one has come.
+/// A member's raised markers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
     pub(crate) room: RoomId,
@@ -37,22 +39,22 @@ pub(crate) struct Mark {
     pub(crate) marks: Marks,
 }
 
-/// Marks that were written together.
+/// Markers that were written together: one document of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Batch {
     pub(crate) id: ObjectId,
-    /// The server that wrote them.
+    /// The server that wrote the batch.
     pub(crate) by: ObjectId,
-    /// By its clock.
+    /// By the clock of the server that wrote it.
     pub(crate) at: DateTime,
     pub(crate) marks: Vec<Mark>,
 }
 
-/// What a server knows of the journal.
+/// A server's copy of the journal.
 #[derive(Default)]
 pub(crate) struct Overlay {
     known: Mutex<Known>,
-    /// Held while something is folded: whoever ends the server waits for it.
+    /// Held during folding, so that a shutdown waits for it.
     pub(in crate::store) folding: tokio::sync::Mutex<()>,
 }
 
@@ -62,16 +64,16 @@ struct Known {
     rooms: HashMap<RoomId, Vec<Raised>>,
     batches: BTreeMap<(Timestamp, ObjectId), Kept>,
     times: HashMap<ObjectId, Timestamp>,
-    /// Entries of `rooms`.
+    /// Entries in `rooms`.
     kept: usize,
     unfolded: usize,
 }
 
-/// What became of one member's marks.
+/// A change of one member's markers.
 struct Raised {
     user: UserId,
     time: Timestamp,
-    /// None where the member left: of what was raised before nothing counts any more.
+    /// None if the member left: markers that were raised before don't count any more.
     marks: Option<Marks>,
 }
 
@@ -81,12 +83,12 @@ enum Kept {
 }
 
 impl Overlay {
-    /// These were committed then.
+    /// Adds a batch that was committed at this time.
     pub(crate) fn heard(&self, time: Timestamp, batch: &Arc<Batch>, now: Instant) {
         self.known().add(time, batch, now);
     }
 
-    /// A member left; of one who comes back nothing is raised by what was before.
+    /// Drops a member's markers, because the member left. After a return they do not apply.
     pub(crate) fn left(&self, room: RoomId, user: &UserId, time: Timestamp) {
         let mut known = self.known();
         let Some(raised) = known.rooms.get_mut(&room) else { return };
@@ -109,12 +111,12 @@ impl Overlay {
         known.unfolded -= fewer;
     }
 
-    /// A batch is in members' documents, and isn't in the journal any more.
+    /// Marks a batch as folded: it is in the members' documents, and no longer in the journal.
     pub(crate) fn folded(&self, id: ObjectId, now: Instant) {
         self.known().fold(id, now);
     }
 
-    /// These are all that the journal has; events may have been missed.
+    /// Replaces the batches by the journal's, because change events may have been missed.
     pub(crate) fn reload(&self, journal: &[Arc<Batch>], now: Instant) {
         let mut known = self.known();
         let there: HashSet<_> = journal.iter().map(|batch| batch.id).collect();
@@ -127,12 +129,12 @@ impl Overlay {
         }
     }
 
-    /// Forgets all of it: the journal, or the members whose marks these are, were dropped.
+    /// Clears everything: the journal, or the members of these markers, were dropped.
     pub(crate) fn forget(&self) {
         *self.known() = Known::default();
     }
 
-    /// Forgets what was folded `grace` ago.
+    /// Forgets the batches that were folded at least `grace` ago.
     pub(crate) fn sweep(&self, grace: Duration, now: Instant) {
         let mut known = self.known();
         let before = known.batches.len();
@@ -157,8 +159,8 @@ impl Overlay {
         known.kept = known.rooms.values().map(Vec::len).sum();
     }
 
-    /// Takes up what is to be folded: of this server what was heard of at all, and of any what was `age` ago and so is left
-    /// by one that is gone.
+    /// Takes the batches to fold: all of this server, and those of any server that came at least `age` ago and so were
+    /// left by a dead server.
     pub(crate) fn take(&self, own: ObjectId, age: Duration, now: Instant) -> Vec<Arc<Batch>> {
         let mut due = Vec::new();
         for kept in self.known().batches.values_mut() {
@@ -173,7 +175,7 @@ impl Overlay {
         due
     }
 
-    /// These could not be folded: they are to be taken up again.
+    /// Puts back batches that could not be folded, so that they are taken again.
     pub(crate) fn give_back(&self, batches: &[Arc<Batch>]) {
         let mut known = self.known();
         for id in batches.iter().map(|batch| batch.id) {
@@ -184,8 +186,8 @@ impl Overlay {
         }
     }
 
-    /// Raises a room's members by all that was raised up to a moment. To be asked after the documents were read, or no
-    /// earlier than the stream has come to the moment that they are read as of.
+    /// Raises a room's members by all markers up to `until`. Call it after the documents were read, or once the change
+    /// stream has reached the snapshot time of the read.
     pub(crate) fn raise(&self, room: RoomId, until: Timestamp, members: &mut [StoredMember]) {
         let known = self.known();
         let Some(raised) = known.rooms.get(&room) else { return };
@@ -207,7 +209,7 @@ impl Overlay {
         }
     }
 
-    /// What of a user's marks in these rooms was raised up to a moment.
+    /// Returns a user's markers in these rooms that were raised up to `until`.
     pub(crate) fn of_user(
         &self,
         user: &UserId,
@@ -223,12 +225,12 @@ impl Overlay {
         rooms.into_iter().filter_map(of_room).collect()
     }
 
-    /// How many marks are kept.
+    /// Returns the number of markers in memory.
     pub(crate) fn kept(&self) -> usize {
         self.known().kept
     }
 
-    /// How many of them are still to be folded.
+    /// Returns the number of markers that are not folded yet.
     pub(crate) fn unfolded(&self) -> usize {
         self.known().unfolded
     }
@@ -264,7 +266,7 @@ impl Known {
     }
 }
 
-/// Puts it behind all that isn't later: mostly at the end, so it is looked for from there.
+/// Inserts after everything that isn't later. That is usually the end, so the search starts there.
 fn insert(all: &mut Vec<Raised>, raised: Raised) {
     let at = all.iter().rposition(|other| other.time <= raised.time).map_or(0, |before| before + 1);
     all.insert(at, raised);
@@ -302,7 +304,7 @@ mod tests {
         Arc::new(Batch { id: ObjectId::new(), by, at: DateTime::from_millis(0), marks })
     }
 
-    /// How far this many members are delivered to, whose documents say 3.
+    /// Returns how far this many members are delivered, whose documents say 3.
     fn delivered(overlay: &Overlay, count: i64, until: Timestamp) -> Vec<i64> {
         let member = |user| StoredMember {
             user: UserId::Int(user),
@@ -317,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn of_any_moment_it_says_what_was_raised_by_then() {
+    fn overlay_gives_the_markers_of_any_cluster_time() {
         let (overlay, now) = (Overlay::default(), Instant::now());
         overlay.heard(at(10), &batch(ObjectId::new(), &[(1, 4), (2, 2)]), now);
         overlay.heard(at(12), &batch(ObjectId::new(), &[(1, 6)]), now);
@@ -331,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_comes_back_begins_anew_and_who_reads_as_of_before_finds_what_was() {
+    fn markers_of_a_former_member_count_only_for_earlier_times() {
         let (overlay, now) = (Overlay::default(), Instant::now());
         let own = ObjectId::new();
         overlay.heard(at(10), &batch(own, &[(1, 5), (2, 5)]), now);
@@ -345,12 +347,12 @@ mod tests {
         let folded: Vec<_> =
             overlay.take(own, AGE, now).iter().flat_map(|batch| batch.marks.clone()).collect();
         let folded: Vec<_> = folded.iter().map(|mark| (mark.user.clone(), mark.marks.delivered)).collect();
-        assert_eq!(folded, [(UserId::Int(2), 5), (UserId::Int(1), 4)], "what was before isn't folded");
+        assert_eq!(folded, [(UserId::Int(2), 5), (UserId::Int(1), 4)], "markers from before the leave are not folded");
         assert_eq!(overlay.unfolded(), 2);
     }
 
     #[test]
-    fn what_was_folded_is_kept_for_a_while_and_then_forgotten() {
+    fn folded_batches_are_kept_for_the_grace_period() {
         let (overlay, now) = (Overlay::default(), Instant::now());
         let (first, second) = (batch(ObjectId::new(), &[(1, 5)]), batch(ObjectId::new(), &[(1, 6)]));
         overlay.heard(at(10), &first, now);
@@ -370,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn own_batches_are_taken_up_at_once_and_others_once_they_are_left() {
+    fn own_batches_are_taken_immediately_and_others_after_the_age() {
         let (overlay, now) = (Overlay::default(), Instant::now());
         let own = ObjectId::new();
         let (mine, theirs) = (batch(own, &[(1, 5)]), batch(ObjectId::new(), &[(2, 5)]));
@@ -380,13 +382,13 @@ mod tests {
         assert_eq!(overlay.take(own, AGE, now), [], "it is being folded");
         overlay.give_back(std::slice::from_ref(&mine));
         assert_eq!(overlay.take(own, AGE, now + AGE), [mine.clone(), theirs]);
-        // Its deletion was never heard of: a primary that was lost may have taken it back.
+        // Its deletion was never reported: the loss of a primary may have undone it.
         overlay.folded(mine.id, now);
         assert_eq!(overlay.take(own, AGE, now + AGE + TAKEN).len(), 1);
     }
 
     #[test]
-    fn what_was_in_the_journal_before_is_of_ever_and_what_is_no_more_in_it_was_folded() {
+    fn reload_keeps_journal_batches_and_marks_missing_ones_as_folded() {
         let (overlay, now) = (Overlay::default(), Instant::now());
         let (gone, stays) = (batch(ObjectId::new(), &[(1, 5)]), batch(ObjectId::new(), &[(1, 6)]));
         overlay.heard(at(10), &gone, now);
@@ -397,7 +399,7 @@ mod tests {
         assert_eq!(delivered(&overlay, 2, at(11)), [6, 9]);
         assert_eq!(overlay.unfolded(), 2);
         overlay.heard(at(12), &found, now);
-        assert_eq!((overlay.kept(), overlay.unfolded()), (3, 2), "it was known");
+        assert_eq!((overlay.kept(), overlay.unfolded()), (3, 2), "it was already known");
         for id in [stays.id, found.id] {
             overlay.folded(id, now);
         }

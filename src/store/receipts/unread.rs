@@ -1,9 +1,10 @@
-//! How many of others' messages a member has still to read.
+//! The number of unread messages of a member: messages of other members after its read marker.
 //!
-//! A room's numbers have no hole from its oldest message on, so it is a subtraction: those after the mark, less the
-//! member's own and less those of others that are deleted. So it is exact however many there are, and costs what the member wrote since the mark, which an
-//! index counts. So it counts what others deleted, up to [`COUNTED`]; more than that is known in memory
-//! ([`deletions`](crate::store::messages::deletions)), or the cost would be theirs to raise.
+//! A room's numbers have no hole from its oldest message on. So the count is a subtraction: the messages after the
+//! marker, less the member's own, less the deleted ones of others. It is exact for any number of messages. Its cost is
+//! the number of messages that the member wrote since the marker, which an index counts. Deleted messages of others
+//! are counted in the same way up to [`COUNTED`]. Beyond that they are counted in memory
+//! ([`deletions`](crate::store::messages::deletions)): otherwise other members could raise the cost at will.
 
 use bson::{Bson, Document, RawDocument, doc};
 use handlers::{RoomId, UserId};
@@ -11,19 +12,19 @@ use handlers::{RoomId, UserId};
 use crate::store::codec::{self, Undecodable};
 use crate::store::rooms::newest::{newest, range};
 
-/// Deleted messages that are counted in the database.
+/// The number of deleted messages up to which the database counts them.
 const COUNTED: i64 = 200;
 
-/// What is unread in a room in which others have deleted more than [`COUNTED`] messages after the mark.
+/// The counts of a room in which others have deleted more than [`COUNTED`] messages after the read marker.
 pub(in crate::store) struct Many {
     pub(in crate::store) room: RoomId,
-    /// The mark, or the number before the room's oldest message if that is greater.
+    /// The read marker, or the number before the room's oldest message if that is greater.
     pub(in crate::store) read: i64,
-    /// Messages after it, less the member's own, deleted ones included.
+    /// Messages after it, less the member's own. Deleted messages are included.
     pub(in crate::store) others: i64,
 }
 
-/// Looks up, by a member's `room` and `read`, what [`read`] needs.
+/// Returns the pipeline stages that look up, by a member's `room` and `read`, the counts for [`read`].
 pub(in crate::store) fn stages(user: &UserId) -> [Document; 4] {
     let user = codec::user_bson(user);
     let own = doc! { "sender": &user };
@@ -37,7 +38,7 @@ pub(in crate::store) fn stages(user: &UserId) -> [Document; 4] {
     ]
 }
 
-/// Looks up the room's first message: those before it were purged, and nobody can read them.
+/// Looks up the room's oldest message. Earlier ones were purged, and nobody can read them.
 fn oldest(name: &str) -> Document {
     let filter = doc! { "$expr": { "$and": range("n", "$gte", Bson::MinKey) } };
     doc! { "$lookup": { "from": "messages", "let": { "room": "$room" }, "as": name, "pipeline": [
@@ -45,7 +46,7 @@ fn oldest(name: &str) -> Document {
     ] } }
 }
 
-/// Counts the room's messages after the mark that are so.
+/// Counts the room's messages after the read marker that match the filter.
 fn counted(name: &str, mut filter: Document, bound: &[Document]) -> Document {
     let after = [doc! { "$eq": ["$_id.room", "$$room"] }, doc! { "$gt": ["$_id.n", "$$read"] }];
     filter.insert("$expr", doc! { "$and": after.to_vec() });
@@ -60,12 +61,13 @@ fn counted(name: &str, mut filter: Document, bound: &[Document]) -> Document {
     } }
 }
 
-/// The number of unread messages of a document that has gone through the [`stages`]; too high where there are [`Many`].
+/// Returns the number of unread messages of a document that went through the [`stages`]. It is too high if
+/// [`read_many`] returns a value.
 pub(in crate::store) fn read(document: &RawDocument) -> Result<i64, Undecodable> {
     Ok((others(document)? - count(document, "gone")?).max(0))
 }
 
-/// The same where it takes more to tell.
+/// Returns the counts of a room in which the deleted messages must be counted in memory; None for all other rooms.
 pub(in crate::store) fn read_many(document: &RawDocument) -> Result<Option<Many>, Undecodable> {
     if count(document, "gone")? <= COUNTED {
         return Ok(None);
@@ -77,7 +79,7 @@ pub(in crate::store) fn read_many(document: &RawDocument) -> Result<Option<Many>
     }))
 }
 
-/// Counts others' deleted messages after the mark in the database, however many there are.
+/// Returns a pipeline that counts others' deleted messages after the read marker in the database, without a bound.
 pub(in crate::store) fn count_deleted(room: RoomId, user: &UserId, read: i64) -> Vec<Document> {
     let filter = doc! {
         "_id.room": room.get(), "_id.n": { "$gt": read },
@@ -86,7 +88,7 @@ pub(in crate::store) fn count_deleted(room: RoomId, user: &UserId, read: i64) ->
     vec![doc! { "$match": filter }, doc! { "$count": "count" }]
 }
 
-/// What [`count_deleted`] gave.
+/// Reads the result of [`count_deleted`].
 pub(in crate::store) fn deleted(found: Option<&RawDocument>) -> Result<i64, Undecodable> {
     found.map_or(Ok(0), |found| codec::read_int(found, "count"))
 }
@@ -95,7 +97,7 @@ fn others(document: &RawDocument) -> Result<i64, Undecodable> {
     Ok(number(document, "end")? - read_up_to(document)? - count(document, "own")?)
 }
 
-/// Up to which number nothing is there that the member has still to read: read, or purged.
+/// Returns the number up to which the member has nothing left to read: messages there are read, or purged.
 fn read_up_to(document: &RawDocument) -> Result<i64, Undecodable> {
     let read = codec::read_int_if_any(document, "read")?.unwrap_or_default();
     Ok(read.max(number(document, "start")? - 1))

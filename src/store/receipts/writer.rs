@@ -1,6 +1,6 @@
-//! Receipts: raises members' marks in batches, each a document of a [journal](super::journal).
+//! Receipts: raises members' markers in batches. Each batch is a document of the [journal](super::journal).
 //!
-//! Marks only ever rise, so raising is idempotent, what waits for one member folds into one mark, and a batch of unknown
+//! Markers only rise. So raising is idempotent, waiting markers of one member merge into one, and a batch of unknown
 //! outcome is simply written again.
 
 use std::collections::HashMap;
@@ -19,21 +19,21 @@ use crate::store::batching::Pace;
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::Metrics;
 
-/// The pause before a batch that failed is written again.
+/// The pause before a failed batch is written again.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// Hands marks to the writing task, which runs until it is told to stop.
+/// Queues markers for the writing task, which runs until it is told to stop.
 #[derive(Clone)]
 pub struct Receipts(Arc<Shared>);
 
 struct Shared {
     waiting: Mutex<HashMap<(RoomId, UserId), Marks>>,
-    /// Something waits.
+    /// Notified when a marker is queued.
     raised: Notify,
-    /// How many there are that wait or are being written.
+    /// The number of members whose markers are queued or being written.
     open: watch::Sender<usize>,
     limit: usize,
-    /// Marks that may wait to be folded, at most.
+    /// The maximum of markers that wait to be folded.
     unfolded: usize,
     metrics: Arc<Metrics>,
 }
@@ -62,18 +62,19 @@ impl Receipts {
         Self(shared)
     }
 
-    /// Resolves when everything that was raised is written.
+    /// Waits until every queued marker is written.
     pub(crate) async fn settled(&self) {
-        // The sender is in `self`: it can't be gone.
+        // The sender is in `self`, so it can't be closed.
         let _ = self.0.open.subscribe().wait_for(|open| *open == 0).await;
     }
 
-    /// Members whose marks wait to be written, or are being.
+    /// Returns the number of members whose markers are queued or being written.
     pub(crate) fn waiting(&self) -> usize {
         *self.0.open.borrow()
     }
 
-    /// Raises a member's marks, soon. False where too much waits already: the caller still owes it.
+    /// Queues a member's markers to be raised soon. False if the queue is full: the caller must raise them again
+    /// later.
     #[must_use]
     pub(crate) fn raise(&self, room: RoomId, user: &UserId, marks: Marks) -> bool {
         let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -100,7 +101,7 @@ impl Receipts {
 
 struct Task {
     store: Store,
-    /// By a client that doesn't repeat what fails.
+    /// The journal, through a client that doesn't retry writes.
     journal: Collection<RawDocumentBuf>,
     pace: Pace,
     shared: Arc<Shared>,
@@ -128,7 +129,7 @@ impl Task {
                 }
                 Err(error) => {
                     self.shared.metrics.fault("receipts");
-                    tracing::warn!(%error, marks = batch.len(), "writing receipts failed; trying again");
+                    tracing::warn!(%error, marks = batch.len(), "could not write receipts; trying again");
                     self.give_back(batch);
                     tokio::time::sleep(RETRY_PAUSE).await;
                 }
