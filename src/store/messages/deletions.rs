@@ -1,10 +1,10 @@
-//! Which messages of a room are deleted, in memory, for rooms in which a member has many of them still to read past: what
-//! is unread would otherwise cost what others have deleted, at every connect.
+//! The deleted messages of rooms, in memory. They are used for members who have many deleted messages after their read
+//! marker. Counting those in the database at every connect would cost as much as others have deleted.
 //!
 //! Deletes are revisions, numbered within their room, and a lower number never comes later
-//! ([`revisions`](super::revisions)). So what is kept of a room is exact up to a revision, and made current by reading the
-//! revisions after that: each delete is read once by each server. How many were deleted at an earlier moment follows from
-//! the latest deletes, which are kept one by one. Nothing here follows the change stream; what is lost is read again.
+//! ([`revisions`](super::revisions)). So a room's entry is exact up to a revision, and becomes current by reading the
+//! later revisions: each server reads each delete once. The count at an earlier moment follows from the latest
+//! deletes, which are kept one by one. Nothing here follows the change stream. A lost entry is read again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -23,16 +23,16 @@ use crate::store::codec::{self, Undecodable};
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// Latest deletes of a room that are kept one by one.
+/// The number of a room's latest deletes that are kept one by one.
 const LATEST: usize = 1_000;
 
-/// What a server knows of deleted messages.
+/// A cache of the deleted messages of rooms.
 pub(crate) struct Deletions(Cache<RoomId, Arc<Entry>>);
 
 #[derive(Default)]
 struct Entry {
     deleted: Arc<Mutex<Deleted>>,
-    /// Of `deleted`, when it was last read.
+    /// The weight of `deleted` when it was last read.
     weight: AtomicU32,
 }
 
@@ -43,9 +43,9 @@ struct Deleted {
     after: Option<i64>,
     revision: i64,
     all: Numbers,
-    /// By their authors, where one is known.
+    /// By their authors, if one is known.
     by_author: HashMap<UserId, Numbers>,
-    /// All that were deleted by revisions above `latest_after`, by their revisions.
+    /// All deletes by revisions above `latest_after`, by their revisions.
     latest: BTreeMap<i64, Deletion>,
     latest_after: i64,
 }
@@ -57,7 +57,7 @@ struct Deletion {
     author: Option<UserId>,
 }
 
-/// A set of message numbers: 64 of them in each word.
+/// A set of message numbers, with 64 of them in each word.
 #[derive(Debug, Default)]
 struct Numbers(BTreeMap<i64, u64>);
 
@@ -66,7 +66,7 @@ impl Numbers {
         *self.0.entry(number >> 6).or_default() |= 1 << (number & 63);
     }
 
-    /// How many are greater.
+    /// Returns how many numbers are greater.
     fn count_after(&self, number: i64) -> i64 {
         let word = number >> 6;
         let above = self.0.get(&word).map_or(0, |bits| bits & (u64::MAX << (number & 63) << 1));
@@ -76,7 +76,7 @@ impl Numbers {
 }
 
 impl Deleted {
-    /// How many of others' messages after a number were deleted by a revision, or before it; none where that isn't known.
+    /// Returns how many of others' messages after a number were deleted up to a revision; None if that isn't known.
     fn count(&self, user: &UserId, after: i64, revision: i64) -> Option<i64> {
         let from = self.after.filter(|from| *from <= after);
         if from.is_none() || revision > self.revision || revision < self.latest_after {
@@ -105,7 +105,7 @@ impl Deleted {
         }
     }
 
-    /// About how many words of memory it takes.
+    /// Returns the approximate memory that it takes, in words.
     fn weight(&self) -> u32 {
         let words = self.by_author.values().map(|numbers| numbers.0.len() + 4).sum::<usize>();
         u32::try_from(words + self.all.0.len() + self.latest.len() + 10).unwrap_or(u32::MAX)
@@ -113,7 +113,7 @@ impl Deleted {
 }
 
 impl Deletions {
-    /// Keeps about this many words, of 64 numbers each, at most.
+    /// Creates a cache of at most about this many words, of 64 numbers each.
     pub(in crate::store) fn new(words: u64, metrics: Option<Arc<Metrics>>) -> Self {
         let weight = |_: &RoomId, room: &Arc<Entry>| room.weight.load(Ordering::Relaxed).max(1);
         let evicted = move |_, _, cause| {
@@ -124,15 +124,15 @@ impl Deletions {
         Self(Cache::builder().max_capacity(words).weigher(weight).eviction_listener(evicted).build())
     }
 
-    /// The rooms may not be the same any more.
+    /// Clears the cache, because the rooms may have been replaced.
     pub(crate) fn forget(&self) {
         self.0.invalidate_all();
     }
 }
 
 impl Store {
-    /// How many of others' messages after a number were deleted, as of the moment at which `revision` was the room's
-    /// last. None where that moment is too long ago to be known.
+    /// Returns how many of others' messages after a number were deleted at the time when `revision` was the room's
+    /// last. None if that is too long ago to be known.
     pub(in crate::store) async fn deleted_after(
         &self,
         room: RoomId,
@@ -151,7 +151,7 @@ impl Store {
         let filter = if known.is_some_and(|known| known <= after) {
             revised_after(room, deleted.revision)
         } else {
-            // All of it is read, which is as much as was read before or more.
+            // Everything is read, which is at least as much as was read before.
             let after = known.map_or(after, |known| known.min(after));
             *deleted = Deleted { after: Some(after), ..Deleted::default() };
             doc! { "_id.room": room.get(), "_id.n": { "$gt": after } }
@@ -161,7 +161,7 @@ impl Store {
         let count = deleted.count(user, after, revision);
         entry.weight.store(deleted.weight(), Ordering::Relaxed);
         drop(deleted);
-        // So that it is weighed again.
+        // Inserted again, so that the cache weighs it again.
         self.deletions.0.insert(room, entry);
         Ok(count)
     }
@@ -202,7 +202,7 @@ mod tests {
 
     const ONE: UserId = UserId::Int(1);
 
-    /// What was deleted after a number, up to a revision, counted one by one.
+    /// Counts one by one the deletes after a number, up to a revision.
     fn counted(all: &[Deletion], after: i64, revision: i64) -> i64 {
         let others = all.iter().filter(|deletion| deletion.author.as_ref() != Some(&ONE));
         i64::try_from(others.filter(|it| it.number > after && it.revision <= revision).count()).unwrap()

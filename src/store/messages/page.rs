@@ -1,4 +1,4 @@
-//! A room's messages by pages, from either end of any message (docs/protocol.md, `history`).
+//! A room's messages by pages, in either direction from any message (docs/protocol.md, `history`).
 
 use bson::doc;
 use bson::oid::ObjectId;
@@ -10,8 +10,9 @@ use super::snapshot::View;
 use crate::store::{Snapshot, Store, StoreError, codec, json_size};
 
 impl Store {
-    /// Up to `limit` messages of a room that are not deleted, of about so many bytes of JSON, with its members, all of one
-    /// moment; and whether there are more in that direction. None where there is no such room.
+    /// Returns up to `limit` messages of a room that are not deleted, and of at most about `bytes` bytes of JSON. Also
+    /// returns the members, all of one snapshot time, and whether there are more messages in that direction. None if
+    /// there is no such room.
     pub(crate) async fn history(
         &self,
         room: RoomId,
@@ -31,7 +32,7 @@ impl Store {
                 HistoryCursor::Before(id) => (doc! { "$lt": id.get() }, -1),
                 HistoryCursor::After(n) => (doc! { "$gt": n }, 1),
             };
-            // One more than asked for tells whether there is one.
+            // One more than asked for shows whether there are more.
             let most = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
             let find = store.messages.find(codec::alive(room, numbers));
             let find = find.sort(codec::by_number(order)).limit(most);
@@ -45,7 +46,7 @@ impl Store {
         .await
     }
 
-    /// One message as it is now, with the room's members. None where it, or its room, is not there.
+    /// Returns a message as it is now, with the room's members. None if there is no such message or room.
     pub(crate) async fn message(&self, room: RoomId, id: MessageId) -> Result<Option<Snapshot>, StoreError> {
         let found = self.history(room, HistoryCursor::After(id.get() - 1), 1, usize::MAX).await?;
         Ok(found
@@ -53,7 +54,7 @@ impl Store {
             .filter(|snapshot| snapshot.messages.first().is_some_and(|message| message.id == id)))
     }
 
-    /// Whether a message is deleted: false also where there never was one.
+    /// Tells whether a message is deleted. False, too, if it never existed.
     pub(crate) async fn is_deleted(&self, room: RoomId, id: MessageId) -> Result<bool, StoreError> {
         let messages = self.messages.clone();
         let filter = doc! { "_id": codec::message_id(room, id), "deleted_at": { "$exists": true } };
@@ -61,8 +62,8 @@ impl Store {
         Ok(self.bounded(find).await?.is_some())
     }
 
-    /// The message that its sender gave this `client_id` first, deleted or not, with the request that wrote it; once a
-    /// majority has it.
+    /// Returns the first message with this sender and `client_id`, deleted or not, and the request that wrote it; once
+    /// a majority has it.
     pub(crate) async fn of_client_id(
         &self,
         room: RoomId,

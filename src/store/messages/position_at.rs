@@ -1,4 +1,4 @@
-//! How far a room had come at a moment long past, by the database's stamps in its documents.
+//! A room's position at a time long past, by the database's stamps in its documents.
 
 use bson::{Document, RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt;
@@ -10,11 +10,12 @@ use crate::protocol::cursor::Position;
 use crate::store::codec::{self, Undecodable};
 use crate::store::{Store, StoreError};
 
-/// Documents that are looked at, the latest first: few, for mostly little has happened; then many; then it is given up.
+/// The numbers of documents that are read, the latest first. The first is small, because usually little has happened.
+/// After the second the search ends without a result.
 const LOOKED_AT: [i64; 2] = [64, 5_000];
 
 impl Store {
-    /// The position of a room at `then`, where it isn't `known`; none where too much has happened since.
+    /// Returns a room's position at `then`, as far as it isn't `known`; None if too much has happened since.
     pub(in crate::store) async fn position_at(
         &self,
         session: &mut ClientSession,
@@ -36,7 +37,7 @@ impl Store {
         Ok(message.zip(revision).map(|(message, revision)| Position { message, revision }))
     }
 
-    /// The number of the last document, in their order, that was stamped by `then`; 0 where there is none.
+    /// Returns the number of the last document, in their order, that was stamped by `then`; 0 if there is none.
     async fn last_by(
         &self,
         session: &mut ClientSession,

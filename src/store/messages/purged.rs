@@ -1,8 +1,8 @@
-//! Rooms whose messages an operator has purged: numbers that they gave out never come again.
+//! Rooms whose messages an operator has purged. The numbers of purged messages are never used again.
 //!
-//! A room counts on from its newest message. If a purge took that one, too, the number is still known from the members'
-//! marks, and from `purged_to` of the room's document, which the operator sets (docs/operate/backup.md, Retention). Both are read only if
-//! the messages don't show the number: nothing is written or read for it where nothing was purged.
+//! A room counts on from its newest message. If a purge has removed that one, too, the number is still known from the
+//! members' markers, and from `purged_to` in the room's document, which the operator sets (docs/operate/backup.md,
+//! Retention). Both are read only if the messages don't show the number: rooms without a purge cost nothing extra.
 
 use bson::{RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt;
@@ -14,11 +14,11 @@ use crate::protocol::cursor::Position;
 use crate::store::codec::{self, Undecodable};
 use crate::store::{Store, StoreError};
 
-/// After every mark.
+/// Later than every marker.
 const LATEST: Timestamp = Timestamp { time: u32::MAX, increment: u32::MAX };
 
 impl Store {
-    /// Returns the greatest number that a room is known to have given out, whatever messages are left; 0 if none is.
+    /// Returns the greatest number that a room is known to have used, whatever messages are left; 0 if there is none.
     pub(in crate::store) async fn given_out(&self, room: RoomId) -> Result<i64, StoreError> {
         let store = self.clone();
         self.bounded(async move {
@@ -28,13 +28,13 @@ impl Store {
         .await
     }
 
-    /// The same of a session's moment, and of revisions as well.
+    /// Returns the same at a session's snapshot time, and the greatest revision as well.
     pub(in crate::store) async fn given_out_in(
         &self,
         session: &mut ClientSession,
         room: RoomId,
     ) -> Result<Position, StoreError> {
-        // A shell may have written a number of another type.
+        // An operator's shell may have written a number of another type.
         let number = |field: &str| doc! { "$convert": { "input": field, "to": "long", "onError": 0_i64, "onNull": 0_i64 } };
         let shown = doc! { "purged_to": number("$purged_to"), "revisions": number("$revisions") };
         let rooms = self.db.collection::<RawDocumentBuf>("rooms");
@@ -54,8 +54,8 @@ impl Store {
         Ok(Position { message: purged_to.max(delivered), revision })
     }
 
-    /// Returns how far a room that stands at `now` has come for a client that was at `from`; None if no client can have
-    /// been there. Messages that the client had may have been purged.
+    /// Returns the position in a room for a client that was at `from`, if the room's documents show `now`. None if no
+    /// client can have been there. Messages that the client has may have been purged.
     pub(in crate::store) async fn reach(
         &self,
         session: &mut ClientSession,
@@ -67,7 +67,7 @@ impl Store {
             return Ok(Some(now));
         }
         let given_out = self.given_out_in(session, room).await?;
-        // No further than the client was: revisions with a number may still be under way.
+        // No further than the client was: revisions with a number may still be in progress.
         Ok(now.max(given_out).reaches(from).then(|| now.max(from)))
     }
 }

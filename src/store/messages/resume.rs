@@ -1,4 +1,5 @@
-//! What changed in a room since a socket was last there: messages by their numbers, edits and deletes by theirs.
+//! What changed in a room since a socket was last connected: new messages by their numbers, edits and deletes by their
+//! revisions.
 
 use bson::{RawDocumentBuf, doc};
 use futures_util::{Stream, TryStreamExt};
@@ -15,24 +16,25 @@ use crate::store::codec::{self, Undecodable};
 use crate::store::json_size::{self, Fitting};
 use crate::store::{Snapshot, Store, StoreError};
 
-/// New messages that are told to a socket that resumes; the rest it has by `history` (docs/protocol.md, First frames).
+/// New messages that a resuming socket is sent. It gets the rest by `history` (docs/protocol.md, First frames).
 const MESSAGES: usize = 1_000;
 
-/// Edits and deletes of older messages that are told to a socket that resumes; where there are more it starts anew.
+/// Edits and deletes of older messages that a resuming socket is sent. If there are more, it starts again with the
+/// last messages.
 const REVISED: i64 = 1_000;
 
-/// What the number of a message takes in a list.
+/// The bytes that a message's number takes in a list.
 const NUMBER: usize = 17;
 
-/// Documents that come from the database at once: messages of the greatest length are 1 MB of them.
+/// Documents in one reply of the database. At the greatest length of a message they are 1 MB.
 pub(in crate::store) const BATCH: u32 = 64;
 
-/// How much of a room is told.
+/// A bound on the messages that are read.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct MessageBytes {
-    /// About how many bytes of JSON.
+    /// The maximum of bytes as JSON, approximately.
     pub(in crate::store) bytes: usize,
-    /// What the address of a sender takes of them at most.
+    /// An upper bound of the bytes of a sender's e-mail address.
     pub(in crate::store) email: usize,
 }
 
@@ -55,31 +57,31 @@ impl MessageBytes {
     }
 }
 
-/// What a socket missed, or the room's last messages where that can't be said.
+/// The changes that a socket missed, or the room's last messages if those can't be determined.
 #[derive(Debug)]
 pub(crate) struct Changed {
-    /// Whether it is what was missed.
+    /// True if these are the missed changes.
     pub(crate) resumed: bool,
     /// Oldest first.
     pub(crate) messages: Vec<StoredMessage>,
-    /// Older ones, in the order of their last edits.
+    /// Older messages, in the order of their last edits.
     pub(crate) edited: Vec<StoredMessage>,
-    /// Older ones, in the order in which they were deleted.
+    /// Older messages, in the order of their deletion.
     pub(crate) deleted: Vec<MessageId>,
-    /// Whether there are more messages: newer ones where it is what was missed, else older ones.
+    /// Whether there are more messages: newer ones if `resumed`, else older ones.
     pub(crate) has_more: bool,
-    /// How far the room has come, all of this included.
+    /// The room's position, with all of this included.
     pub(crate) position: Position,
 }
 
 impl Changed {
-    /// Whether messages were left out for their bytes, and not for their number.
+    /// Tells whether messages were left out because of their bytes, and not because of their number.
     pub(crate) fn is_cut(&self) -> bool {
         let most = if self.resumed { MESSAGES } else { HISTORY };
         self.has_more && self.messages.len() < most
     }
 
-    /// Returns about how many bytes it takes as JSON.
+    /// Returns the approximate size as JSON in bytes.
     pub(in crate::store) fn bytes(&self) -> usize {
         let messages = self.messages.iter().chain(&self.edited);
         messages.map(|message| json_size::of_message(message, json_size::EMAIL)).sum::<usize>()
@@ -88,7 +90,8 @@ impl Changed {
 }
 
 impl Store {
-    /// As [`snapshot`](Self::snapshot), and of the same moment what changed after `from`; of about so many bytes of JSON.
+    /// Reads a [`snapshot`](Self::snapshot), and at the same snapshot time the changes after `from`, of about `bytes`
+    /// bytes of JSON.
     pub(crate) async fn changed(
         &self,
         room: RoomId,
@@ -124,7 +127,7 @@ impl Store {
         .await
     }
 
-    /// How far a room has come.
+    /// Returns a room's position.
     pub(in crate::store) async fn position(
         &self,
         session: &mut ClientSession,
@@ -139,7 +142,7 @@ impl Store {
         };
         let message = match last {
             Some(last) => message(last)?,
-            // Where there were any they are purged.
+            // The room is empty, or its messages were purged.
             None => self.given_out_in(session, room).await?.message,
         };
         Ok(Position {
@@ -148,7 +151,8 @@ impl Store {
         })
     }
 
-    /// None where it is too much: where the edits alone don't fit. New messages that don't fit are left out.
+    /// Returns the changes after `from`. None if there are too many, or if the edits alone don't fit. New messages
+    /// that don't fit are left out.
     pub(in crate::store) async fn missed_after(
         &self,
         session: &mut ClientSession,
@@ -157,7 +161,7 @@ impl Store {
         position: Position,
         MessageBytes { bytes, email }: MessageBytes,
     ) -> Result<Option<Changed>, StoreError> {
-        // Also a bound of what is looked through for those that are older.
+        // This also bounds how many revisions are searched for older messages.
         if position.revision - from.revision > REVISED {
             return Ok(None);
         }
@@ -187,7 +191,7 @@ impl Store {
         Ok(Some(Changed { resumed: true, messages, edited, deleted, has_more, position }))
     }
 
-    /// The messages after a number, oldest first, and whether there are more than are told.
+    /// Returns the messages after a number, oldest first, and whether there are more.
     async fn after(
         &self,
         session: &mut ClientSession,
@@ -202,7 +206,7 @@ impl Store {
         fitting.messages(cursor.stream(session), MESSAGES).await
     }
 
-    /// The last messages of a room, as a snapshot has them.
+    /// Returns the last messages of a room, from its snapshot.
     async fn anew(
         &self,
         session: &mut ClientSession,

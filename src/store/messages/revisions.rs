@@ -1,15 +1,17 @@
-//! Edits and deletes, numbered within their room: a message has the number of its last revision, and what was revised
-//! after another one is a range of an index. That is what a client resumes by.
+//! Edits and deletes, numbered within their room. A message has the number of its last revision, so the changes after
+//! a number are a range of an index. Clients resume by it.
 //!
-//! Whoever resumes after a number must never lack one that is lower and came later. So a revision is first written into
-//! the journal of its room's document, by the one update that also takes its number; then all that stands in the journal
-//! is done, in order, and taken out. What a server that died has left there is done by whoever comes next, in its order
-//! and once, for a message that has a number takes none that is lower. Numbers may have holes.
+//! A client that resumes after a number must never miss a lower number that was written later. So a revision is first
+//! written into the journal in its room's document, by the update that also takes its number. Then all revisions in
+//! the journal are applied, in order, and removed. Revisions that a dead server left there are applied by the next
+//! server that revises something in the room. They are applied in order and once, because a message never takes a
+//! number lower than its own. So revisions are always published in order, and any server can finish those of a crashed
+//! one. Numbers may have holes.
 //!
-//! A transaction over both documents would be shorter. But one whose server dies in it holds the room's document until
-//! the database gives it up, after a minute (`transactionLifetimeLimitSeconds`), and meanwhile nothing in the room can be
-//! revised. A unique index, as it numbers the messages themselves, would not do either: a message that is revised again
-//! leaves its number free, and another server could still take it.
+//! A transaction over both documents would be shorter. But if its server dies, the transaction locks the room's
+//! document until the database aborts it after a minute (`transactionLifetimeLimitSeconds`). Meanwhile nothing in the
+//! room could be revised. A unique index, which numbers the messages themselves, would not work either: a message that
+//! is revised again frees its old number, and another server could still take that.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
@@ -26,12 +28,12 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::store::{Store, StoreError};
 
-/// Rooms in which something is being revised: on one server one after the other, for they would only run into each
-/// other in the database.
+/// The locks of rooms in which something is being revised. Revisions of one room run one after the other on a server,
+/// because they would only conflict in the database.
 #[derive(Default)]
 pub(crate) struct Revisions(std::sync::Mutex<HashMap<RoomId, Arc<Mutex<()>>>>);
 
-/// Rooms that are remembered before it is looked which of them nobody waits for.
+/// The number of rooms after which locks that nobody waits for are removed.
 const REMEMBERED: usize = 1_000;
 
 impl Revisions {
@@ -47,30 +49,30 @@ impl Revisions {
     }
 }
 
-/// Rooms whose journals are looked at, at once.
+/// The maximum of rooms whose journals are read in one pass.
 const LEFT: i64 = 1_000;
 
-/// The field by which the rooms are found whose journal isn't empty.
+/// The field that finds the rooms whose journal isn't empty.
 pub(in crate::store) const UNFINISHED: &str = "journal.id";
 
-/// What is changed of messages, in fields that are set and others that are removed.
+/// A change of messages: the fields to set and the fields to remove.
 pub(in crate::store) struct Change {
     pub(in crate::store) set: Document,
     pub(in crate::store) unset: &'static [&'static str],
 }
 
-/// What a room's document has of revisions.
+/// The revision state in a room's document.
 #[derive(Deserialize)]
 struct Revised {
     #[serde(rename = "_id")]
     room: i64,
-    /// The number of the last one.
+    /// The number of the last revision.
     revisions: i64,
-    /// Those that may not have been carried out, in order.
+    /// Revisions that may not have been applied, in order.
     journal: Vec<Revision>,
 }
 
-/// A change of messages, each of which has a number of its own.
+/// A change of messages. Each of its messages has a revision number of its own.
 #[derive(Deserialize, Serialize)]
 struct Revision {
     id: ObjectId,
@@ -81,7 +83,7 @@ struct Revision {
 }
 
 impl Store {
-    /// Waits until no other revision of the room is under way on this server, for `mongodb.operation_ms` at most.
+    /// Waits until no other revision of the room is in progress on this server, for `mongodb.operation_ms` at most.
     pub(in crate::store) async fn revision_turn(
         &self,
         room: RoomId,
@@ -90,7 +92,8 @@ impl Store {
         turn.map_err(|_| StoreError::Unreachable(None))
     }
 
-    /// Changes those of these messages that are not deleted, each as a next revision of its room. Gives how many.
+    /// Changes those of these messages that are not deleted, each as a new revision of its room. Returns how many were
+    /// changed.
     pub(in crate::store) async fn revise(
         &self,
         room: RoomId,
@@ -102,7 +105,8 @@ impl Store {
         self.revise_in(turn, room, ids, change, request).await
     }
 
-    /// The same, in the room's turn, which it keeps until it has come to its end.
+    /// Does the same as [`revise`](Self::revise) with the room's turn already taken. The turn is kept until the
+    /// revision has ended.
     pub(in crate::store) async fn revise_in(
         &self,
         turn: OwnedMutexGuard<()>,
@@ -117,7 +121,7 @@ impl Store {
             Revision { id, messages, set, unset: unset.iter().map(|&field| field.to_owned()).collect() };
         let store = self.clone();
         self.bounded(async move {
-            // Also for who comes next, until this has come to its end, whether its caller waits for it or not.
+            // The next revision waits until this one has ended, even if its caller has stopped waiting.
             let _turn = turn;
             let Some(revised) = store.note(room, revision).await? else { return Ok(0) };
             // The journal holds the revision from here on, and some server will apply it. No error may claim that nothing
@@ -131,8 +135,8 @@ impl Store {
         .await
     }
 
-    /// Carries out what servers have left in the journals that are gone: what was `seen` there before. Gives what is
-    /// seen there now and isn't done.
+    /// Applies revisions that dead servers have left in journals: those that an earlier pass has `seen` there. Returns
+    /// the revisions in other journals, for the next pass.
     pub(crate) async fn carry_out_what_was_left(
         &self,
         seen: &HashSet<ObjectId>,
@@ -150,12 +154,12 @@ impl Store {
                 left.extend(revised.journal.iter().map(|revision| revision.id));
                 continue;
             }
-            tracing::warn!(room = %revised.room, "edits or deletes that a server left are carried out");
+            tracing::warn!(room = %revised.room, "found edits or deletes that a dead server left; applying them");
             let store = self.clone();
             let done = self.bounded(async move { store.carry_out(&revised, ObjectId::new()).await });
-            // One that can't be, as long as it can't, keeps nobody from the others.
+            // A revision that can't be applied doesn't hold up the others.
             if let Err(error) = done.await {
-                tracing::warn!(%error, "they could not be carried out; trying again");
+                tracing::warn!(%error, "could not apply left edits or deletes; trying again");
             }
         }
         Ok(left)
@@ -165,7 +169,7 @@ impl Store {
         self.db.collection("rooms")
     }
 
-    /// Writes a revision into the room's journal. Gives the whole of that, or none where there is no such room.
+    /// Writes a revision into the room's journal. Returns the whole journal, or None if there is no such room.
     async fn note(&self, room: RoomId, revision: Revision) -> Result<Option<Revised>, StoreError> {
         let there = doc! { "_id": room.get(), "deleted_at": { "$exists": false } };
         let count = i64::try_from(revision.messages.len()).map_err(Error::custom)?;
@@ -176,7 +180,7 @@ impl Store {
         Ok(noted.projection(revised_fields()).await?)
     }
 
-    /// Does all that stands in a journal, in order, and takes it out. True where each message was changed by this.
+    /// Applies the revisions of a journal, in order, and removes them. True if every message was changed by this call.
     async fn carry_out(&self, revised: &Revised, request: ObjectId) -> Result<bool, StoreError> {
         let updates: Vec<_> = revised.updates().collect();
         let count = updates.len();
@@ -189,18 +193,18 @@ impl Store {
         };
         let answer = self.db.run_command(command).await?;
         if answer.contains_key("writeErrors") || answer.contains_key("writeConcernError") {
-            tracing::warn!(room = %revised.room, %answer, "edits or deletes were not carried out");
+            tracing::warn!(room = %revised.room, %answer, "could not apply edits or deletes; they stay in the journal");
             return Err(StoreError::Unknown(None));
         }
         let ids: Vec<_> = revised.journal.iter().map(|revision| revision.id).collect();
         let done = doc! { "$pull": { "journal": { "id": { "$in": ids } } } };
-        // Where this is lost, it is done once more, without effect; a majority is waited for only since others, who wait for
-        // one, might have to wait longer beside a write that doesn't: see `journal`.
+        // If this update is lost, the revisions are applied once more, without effect. It waits for a majority only
+        // because a write that doesn't can delay others beside it: see `receipts::journal`.
         self.rooms().update_one(doc! { "_id": revised.room }, done).await?;
         Ok(answer.get_i32("n").is_ok_and(|n| usize::try_from(n) == Ok(count)))
     }
 
-    /// How many messages have what this revision was to change, or something later.
+    /// Counts the messages that have this revision or a later one.
     async fn count_done(&self, revised: &Revised, id: ObjectId) -> Result<u64, StoreError> {
         let own = revised.numbered().filter(|(revision, ..)| revision.id == id);
         let done = own.map(|(_, message, number)| doc! { "_id": message, "rev": { "$gte": number } });
@@ -209,7 +213,7 @@ impl Store {
 }
 
 impl Revised {
-    /// Each message that is to be changed, and the number it is to have.
+    /// Returns each message to change, with its new revision number.
     fn numbered(&self) -> impl Iterator<Item = (&Revision, Document, i64)> {
         let all = self.journal.iter().flat_map(move |revision| {
             let messages = revision.messages.iter();
@@ -220,7 +224,7 @@ impl Revised {
         all.zip(first..).map(|((revision, message), number)| (revision, message, number))
     }
 
-    /// The statements of an update. When each is made is the database's own word.
+    /// Returns the statements of an update. The database stamps the time of each.
     fn updates(&self) -> impl Iterator<Item = Document> {
         self.numbered().map(|(revision, message, number)| {
             let mut set = revision.set.clone();
@@ -228,7 +232,7 @@ impl Revised {
             let mut change = doc! { "$set": set, "$currentDate": { "revised": { "$type": "timestamp" } } };
             let unset = revision.unset.iter().map(|field| (field.clone(), Bson::from("")));
             change.insert("$unset", unset.collect::<Document>());
-            // What was done before is not done again, nor over what came later.
+            // A revision that was applied before isn't applied again, nor over a later one.
             let rev = doc! { "$not": { "$gte": number } };
             doc! { "q": { "_id": message, "deleted_at": { "$exists": false }, "rev": rev }, "u": change }
         })
@@ -239,7 +243,7 @@ fn revised_fields() -> Document {
     doc! { "revisions": 1, "journal": 1 }
 }
 
-/// The messages of a room that were revised after this one.
+/// Returns a filter for the messages of a room that were revised after this revision.
 pub(in crate::store) fn revised_after(room: RoomId, revision: i64) -> Document {
     doc! { "_id.room": room.get(), "rev": { "$gt": revision } }
 }

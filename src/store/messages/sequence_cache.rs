@@ -1,38 +1,39 @@
-//! The last number each room has given out, and the last time, as far as this server knows.
+//! The last number and the last time that each room has used, as far as this server knows.
 //!
-//! A number is a guess that is never too high: it comes from what a majority has confirmed. Where it is too low the insert
-//! meets a taken `_id` and the writer reads the true one. Whoever knows the last number knows the time of its message, too,
-//! and dates the next one no earlier: within a room times never go back, whatever the clocks of its servers show.
+//! A number is a guess that is never too high, because it comes from writes that a majority has confirmed. If it is
+//! too low, the insert meets a duplicate `_id` and the writer reads the true one. With the last number the time of its
+//! message is known, too, and the next message gets no earlier one. So within a room times never go back, whatever its
+//! servers' clocks show.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use handlers::{RoomId, Time};
 
-/// How far a room has come.
+/// The last number and time of a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Last {
-    /// The number of its last message; 0 where there is none.
+    /// The number of its last message; 0 if there is none.
     pub(crate) n: i64,
-    /// The latest time in it, where any is known.
+    /// The latest time in it, if any is known.
     pub(crate) at: Time,
 }
 
 impl Default for Last {
-    /// Of a room in which nothing was ever said.
+    /// Returns the value of a room without messages.
     fn default() -> Self {
         Self { n: 0, at: Time(i64::MIN) }
     }
 }
 
 impl Last {
-    /// Both.
+    /// Returns the greater number and the later time.
     pub(crate) fn max(self, other: Self) -> Self {
         Self { n: self.n.max(other.n), at: self.at.max(other.at) }
     }
 }
 
-/// A bounded map of rooms; when it is full it starts anew, for a miss costs one read and nothing else.
+/// A bounded map by room. When it is full it is cleared, because a miss costs only one read.
 pub(crate) struct LastNumbers {
     known: Mutex<HashMap<RoomId, Last>>,
     limit: usize,
@@ -43,7 +44,7 @@ impl LastNumbers {
         Self { known: Mutex::default(), limit }
     }
 
-    /// A message with this number and time exists; 0 where it is known of none.
+    /// Records that a message with this number and time exists; with 0 that the room is known to be empty.
     pub(crate) fn saw(&self, room: RoomId, last: Last) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= self.limit && !known.contains_key(&room) {
@@ -53,7 +54,7 @@ impl LastNumbers {
         *kept = kept.max(last);
     }
 
-    /// The same, but only where the room is one that this server writes to or has open.
+    /// Does the same, but only for rooms that are in the cache: those that this server writes to or has open.
     pub(crate) fn saw_if_known(&self, room: RoomId, last: Last) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = known.get_mut(&room) {
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn it_keeps_no_more_rooms_than_it_may_and_never_forgets_upwards() {
+    fn sequence_cache_is_bounded_and_keeps_the_greatest_number() {
         let numbers = LastNumbers::new(2);
         let room = |id| RoomId::try_from(id).unwrap();
         numbers.saw(room(1), last(7));
@@ -92,12 +93,12 @@ mod tests {
         assert_eq!((numbers.last(room(1)), numbers.last(room(2))), (Some(last(7)), None));
         numbers.saw(room(2), last(1));
         numbers.saw(room(3), last(1));
-        assert_eq!(numbers.known.lock().unwrap().len(), 1, "full, it began anew");
+        assert_eq!(numbers.known.lock().unwrap().len(), 1, "a full cache is cleared");
         assert_eq!((numbers.last(room(1)), numbers.last(room(3))), (None, Some(last(1))));
     }
 
     #[test]
-    fn a_rooms_time_never_goes_back() {
+    fn room_time_never_goes_back() {
         let (numbers, room) = (LastNumbers::new(2), RoomId::try_from(1).unwrap());
         numbers.saw(room, Last { n: 1, at: Time(500) });
         numbers.saw(room, Last { n: 2, at: Time(400) });

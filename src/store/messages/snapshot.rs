@@ -1,12 +1,13 @@
-//! Reading a room as it was at one moment: its members, its last messages, and what still waits for a reader.
+//! Reads a room at one snapshot time: its members, its last messages, and earlier messages that a member has not read.
 //!
-//! All of it is read from one snapshot, whose cluster time comes with it. A change event with that time or an
-//! earlier one is in what was read, a later one is not: that is what makes the seam between the history and
-//! the events exact, for edits as well as for messages.
+//! All of it is read from one snapshot, and its cluster time is returned with it. A change event with that time or an
+//! earlier one is included in the snapshot, a later one is not. So the history and the events after it have no gap and
+//! no overlap, for edits as well as for messages.
 //!
-//! Marks are raised by what this server has heard of others that are not in the documents yet ([`overlay`](crate::store::receipts::overlay)).
-//! A socket has those up to the moment when it joined its room, and each that comes after that as an event. Some of these
-//! may have been folded into the documents by the moment of the snapshot: what a history has shown is seen by its marks.
+//! Receipt markers are raised by those that this server knows and the documents lack
+//! ([`overlay`](crate::store::receipts::overlay)). A socket gets the markers up to the time when it joined its room,
+//! and each later one as an event. Some of these may have been folded into the documents by the snapshot time: a
+//! history's markers show which messages were already reported as read.
 
 use bson::{RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt;
@@ -21,38 +22,39 @@ use crate::model::receipts::MinMarks;
 use crate::model::room::StoredMember;
 use crate::store::{Store, StoreError, codec};
 
-/// How many messages the first frame of a socket holds (docs/protocol.md, First frames).
+/// The number of messages in a socket's first frame (docs/protocol.md, First frames).
 pub(crate) const HISTORY: usize = 50;
 
-/// How many of a room's newest messages get their marks told one by one (docs/protocol.md, Message status).
+/// The number of a room's newest messages whose status is sent one by one (docs/protocol.md, Message status).
 pub(crate) const WAITING: usize = 200;
 
-/// How many messages a room may have missed before its sockets are rather sent away to open it anew.
+/// The number of missed messages up to which a room catches up. Beyond it the room's sockets are closed, to open it
+/// again.
 const MISSED: i64 = 1000;
 
-/// A room as it was at `time`.
+/// A room at the snapshot time `time`.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub(crate) time: Timestamp,
     pub(crate) members: Vec<StoredMember>,
     /// The last [`HISTORY`] that are not deleted, newest first.
     pub(crate) messages: Vec<StoredMessage>,
-    /// Those before them that someone has still to read, newest first; with all of `messages` at most
-    /// [`WAITING`]. Only where they were asked for.
+    /// Messages before those that a member has not read, newest first; together with `messages` at most [`WAITING`].
+    /// Only read on request.
     pub(crate) waiting: Vec<StoredMessage>,
-    /// False where the messages could not be read, and both lists are empty for that.
+    /// False if the messages could not be read. Then both lists are empty.
     pub(crate) complete: bool,
 }
 
 impl Snapshot {
-    /// Between which numbers there may be messages before those of the page that someone has still to read.
+    /// Returns the numbers between which there may be messages before the page that a member has not read.
     pub(in crate::store) fn before_page(&self) -> Option<(i64, i64)> {
         let oldest = self.messages.last().map_or(0, |message| message.id.get());
         let read = self.members.iter().map(|member| member.marks.read).min().unwrap_or_default();
         (read < oldest - 1 && self.messages.len() == HISTORY).then_some((read, oldest))
     }
 
-    /// All messages after this number that someone has still to read are here.
+    /// Returns a number after which all messages that a member has not read are here.
     pub(crate) fn known_after(&self) -> i64 {
         if !self.complete {
             return i64::MAX;
@@ -62,26 +64,26 @@ impl Snapshot {
         oldest.map_or(0, |message| message.id.get() - 1)
     }
 
-    /// Its messages as clients are shown them, in their order.
+    /// Returns its messages as clients get them, in their order.
     pub(crate) fn shown(&self) -> impl Iterator<Item = HistoryMessage<'_>> {
         let showing = Showing::to(&self.members);
         self.messages.iter().map(move |message| showing.show(message))
     }
 
-    /// The same, on their own.
+    /// Returns the same messages as owned values.
     pub(crate) fn told(&self) -> Vec<HistoryMessage<'static>> {
         self.shown().map(HistoryMessage::into_owned).collect()
     }
 
-    /// The number that `reader` has read up to once all of this is on its screen; none where that is so already.
+    /// Returns the number that `reader` has read up to after seeing all of this; None if it has read that far already.
     ///
-    /// Where reading is said by hand (`by_hand`): the number that was delivered up to.
+    /// With manual receipts (`by_hand`) it is the number that was delivered up to.
     pub(crate) fn unread(&self, reader: &UserId, by_hand: bool) -> Option<i64> {
         let marks = self.members.iter().find(|member| member.user == *reader)?.marks;
         let reached = if by_hand { marks.delivered } else { marks.read };
         let newest =
             self.messages.iter().find(|message| message.sender != *reader).map(|message| message.id.get());
-        // Where the page is full of the reader's own, older ones by others may still wait.
+        // If the page is full of the reader's own messages, older ones of others may still be unread.
         let older = || {
             let full = self.messages.len() >= HISTORY;
             self.messages.last().filter(|_| full).map(|message| message.id.get() - 1)
@@ -90,7 +92,7 @@ impl Snapshot {
     }
 }
 
-/// How the members of a room are shown its messages.
+/// Renders messages for the members of a room.
 pub(crate) struct Showing<'a> {
     members: &'a [StoredMember],
     lowest: Option<MinMarks<&'a UserId>>,
@@ -101,7 +103,7 @@ impl<'a> Showing<'a> {
         Self { members, lowest: MinMarks::of(members.iter().map(|member| (&member.user, member.marks))) }
     }
 
-    /// A message as they are shown it.
+    /// Returns a message as the members get it.
     pub(crate) fn show(&self, message: &'a StoredMessage) -> HistoryMessage<'a> {
         let sender = self.members.iter().find(|member| member.user == message.sender);
         let status = |lowest: &MinMarks<&UserId>| lowest.status(&message.sender, message.id);
@@ -117,12 +119,12 @@ impl<'a> Showing<'a> {
     }
 }
 
-/// After everything.
+/// Later than every time.
 pub(in crate::store) const LATEST: Timestamp = Timestamp { time: u32::MAX, increment: u32::MAX };
 
 impl Store {
-    /// The members of a room, and the cluster time that the session's further reads are of. Their marks are of that time,
-    /// too: for whoever is told of no later ones.
+    /// Returns the members of a room, and a view for further reads at the same snapshot time. The markers are of that
+    /// time, too, for callers that get no later ones as events.
     pub(crate) async fn members(&self, room: RoomId) -> Result<(View, Vec<StoredMember>), StoreError> {
         let (view, mut members) = self.members_unraised(room).await?;
         let known = self.caught_up(view.time).await;
@@ -130,8 +132,8 @@ impl Store {
         Ok((view, members))
     }
 
-    /// The same, but that their marks are those that were raised up to a moment that the change stream has come to, at
-    /// least: for a socket that is told of all that come after it.
+    /// Returns the same, with the markers that were raised up to `until`, which the change stream must have reached.
+    /// For a socket that gets all later markers as events.
     pub(crate) async fn members_marked(
         &self,
         room: RoomId,
@@ -142,7 +144,7 @@ impl Store {
         Ok((view, members))
     }
 
-    /// The same, with all marks that are known here by now.
+    /// Returns the same, with all markers that this server knows by now.
     pub(crate) async fn members_known(&self, room: RoomId) -> Result<(View, Vec<StoredMember>), StoreError> {
         self.members_marked(room, LATEST).await
     }
@@ -162,7 +164,8 @@ impl Store {
         .await
     }
 
-    /// The messages that go with `members`, of the same moment. `waiting`: also what someone has still to read.
+    /// Returns the messages that belong to `members`, at the same snapshot time. `waiting`: also those that a member
+    /// has not read.
     pub(crate) async fn snapshot(
         &self,
         room: RoomId,
@@ -194,7 +197,8 @@ impl Store {
         Ok(snapshot)
     }
 
-    /// Up to `limit` messages that are not deleted, with numbers above `after` and below `before`, newest first.
+    /// Returns up to `limit` messages that are not deleted, with numbers above `after` and below `before`, newest
+    /// first.
     pub(in crate::store) async fn page(
         &self,
         session: &mut ClientSession,
@@ -216,8 +220,8 @@ impl Store {
         Ok(messages.collect::<Result<_, _>>()?)
     }
 
-    /// A room as it is now, and what changed in it after message `told` and since `since`, oldest first; none
-    /// where that is more than [`MISSED`]. By the database's own stamps: the servers' clocks may differ.
+    /// Returns a room as it is now, and its changes after message `told` and since `since`, oldest first; None if
+    /// there are more than [`MISSED`]. It uses the database's own stamps, because the servers' clocks may differ.
     pub(crate) async fn missed(
         &self,
         room: RoomId,
@@ -229,7 +233,8 @@ impl Store {
         let store = self.clone();
         self.bounded(async move {
             let most = usize::try_from(MISSED).unwrap_or(usize::MAX);
-            // Each by an index of its own, and no further than to where it was told: a room may be of millions.
+            // Each by an index of its own, and no further than what was already sent: a room may have millions of
+            // messages.
             let mut later = codec::of_room(room, "n");
             later.insert("$gt", doc! { "room": room.get(), "n": told });
             let later = doc! { "_id": later };
@@ -256,7 +261,7 @@ impl Store {
             for message in messages {
                 changes.push(CommittedChange::Sent(message?));
             }
-            // In their order, for whoever is cut off in between resumes after the last of them that was told.
+            // In their order, because a socket that is cut off in between resumes after the last one that it was sent.
             for document in revised.iter().rev() {
                 let id = document.get_document("_id").map_err(codec::Undecodable::from)?;
                 let (_, id) = codec::read_message_id(id)?;
@@ -278,12 +283,12 @@ impl Store {
         .await
     }
 
-    /// The role of a user in a room; none where it is not a member.
+    /// Returns the role of a user in a room; None if the user is not a member.
     pub(crate) async fn role(&self, room: RoomId, user: &UserId) -> Result<Option<Role>, StoreError> {
         Ok(self.member(room, user).await?.map(|member| member.role))
     }
 
-    /// A user in a room; none where it is not a member.
+    /// Returns a user's membership in a room; None if the user is not a member.
     pub(crate) async fn member(
         &self,
         room: RoomId,
@@ -295,7 +300,8 @@ impl Store {
         Ok(member.map(|member| codec::read_member(&member)).transpose()?)
     }
 
-    /// The greatest number that a room has given out, as a majority has it, and its message's time; 0 in an empty room.
+    /// Returns the greatest number that a room has used, as a majority has it, and the time of its message; 0 in an
+    /// empty room.
     pub(crate) async fn last_number(&self, room: RoomId) -> Result<Last, StoreError> {
         let messages = self.messages.clone();
         let filter = doc! { "_id": codec::of_room(room, "n") };
@@ -311,12 +317,12 @@ impl Store {
         };
         let id = last.get_document("_id").map_err(codec::Undecodable::from)?;
         let n = codec::read_message_id(id)?.1.get();
-        // A message that somebody wrote by hand may lack it.
+        // A message that was inserted by hand may have no time.
         let at = codec::read_time(&last, "created_at").unwrap_or(Last::default().at);
         Ok(Last { n, at })
     }
 
-    /// When a message was written; none where it isn't there.
+    /// Returns when a message was written; None if it doesn't exist.
     pub(in crate::store) async fn sent_at(
         &self,
         room: RoomId,
@@ -330,14 +336,14 @@ impl Store {
     }
 }
 
-/// One moment of the database, for reads that belong together.
+/// A session at one snapshot time, for reads that belong together.
 pub(crate) struct View {
     pub(in crate::store) session: ClientSession,
     pub(in crate::store) time: Timestamp,
 }
 
 impl View {
-    /// The moment's cluster time.
+    /// Returns the snapshot's cluster time.
     pub(crate) fn time(&self) -> Timestamp {
         self.time
     }

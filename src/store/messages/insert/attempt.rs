@@ -1,4 +1,4 @@
-//! One try at a batch, as one command, and what its answer is taken for.
+//! One attempt to write a batch as a single command, and the interpretation of its answer.
 
 use bson::{Document, RawArrayBuf, RawDocumentBuf, Utf8Lossy, rawdoc};
 use mongodb::Database;
@@ -10,32 +10,32 @@ use crate::store::messages::sequence_cache::Last;
 use crate::store::rooms::create::DUPLICATE_KEY;
 use crate::store::schema::BY_CLIENT;
 
-/// Texts in one command, in bytes, with [`AROUND`] each: together they have to be a document of the database's, which is 16 MiB
-/// at most.
+/// The maximum of bytes in one command: the texts, and [`AROUND`] for each. The whole command must be a document of
+/// the database, which is 16 MiB at most.
 const COMMAND_BYTES: usize = 8 << 20;
 
-/// What of a message is no text, in bytes: less than this.
+/// An upper bound of a message's bytes without its text.
 const AROUND: usize = 1024;
 
-/// How an attempt at a batch ended.
+/// The outcome of an attempt to write a batch.
 pub(super) enum Attempt {
-    /// All of it is written.
+    /// All entries are written.
     Written,
-    /// The entries before this one are written; its number is another message's.
+    /// The entries before this one are written. Another message already has its number.
     Taken(usize),
-    /// The entries before this one are written; its sender has given its `client_id` before.
+    /// The entries before this one are written. Its sender has already used its `client_id`.
     Repeated(usize),
-    /// Nothing of it was begun.
+    /// Nothing is written, and no write was started.
     NotBegun(StoreError),
-    /// It may be written, all, in part, or not.
+    /// The outcome is unknown: all, some or none of the entries are written.
     Unknown(StoreError),
-    /// The entries before this one are written; this one the database won't have.
+    /// The entries before this one are written. The database rejects this one.
     Refused(usize, Error),
-    /// The database won't have any of it.
+    /// The database rejects the whole batch.
     AllRefused(Error),
 }
 
-/// How many of a batch fit into one command, and at least one.
+/// Returns how many entries of a batch fit into one command; at least one.
 pub(super) fn in_one_command(batch: &[Entry]) -> usize {
     let mut bytes = 0;
     let fits = |entry: &&Entry| {
@@ -45,8 +45,8 @@ pub(super) fn in_one_command(batch: &[Entry]) -> usize {
     batch.iter().take_while(fits).count().max(1)
 }
 
-/// Inserts messages in their order, up to the first that fails, on a majority. Said by ourselves: the driver's `insert_many`
-/// takes every document apart again, for its `_id`.
+/// Returns a command that inserts the messages in their order, up to the first that fails, on a majority. The driver's
+/// `insert_many` isn't used because it parses every document again, for its `_id`.
 pub(super) fn insert(batch: &[Entry], numbers: &[Last]) -> RawDocumentBuf {
     let documents: RawArrayBuf =
         batch.iter().zip(numbers).map(|(entry, n)| entry.draft.numbered(*n)).collect();
@@ -54,7 +54,7 @@ pub(super) fn insert(batch: &[Entry], numbers: &[Last]) -> RawDocumentBuf {
 }
 
 impl Attempt {
-    /// Runs what [`insert`] made of so many messages.
+    /// Runs the command of [`insert`] for this many messages.
     pub(super) async fn run(db: &Database, insert: RawDocumentBuf, messages: usize) -> Self {
         match db.run_raw_command(insert).await {
             Ok(answer) => Self::answered(answer, messages),
@@ -63,7 +63,8 @@ impl Attempt {
         }
     }
 
-    /// Of a key that is taken the database quotes the first 150 bytes, up to the middle of a character (SERVER-24007).
+    /// Parses an answer that isn't valid UTF-8. The database quotes the first 150 bytes of a duplicate key, which may
+    /// end within a character (SERVER-24007).
     fn unreadable(error: Error, messages: usize) -> Self {
         match error.server_response().map(Utf8Lossy::<Document>::try_from) {
             Some(Ok(Utf8Lossy(answer))) => Self::answered(answer, messages),
@@ -71,11 +72,11 @@ impl Attempt {
         }
     }
 
-    /// What fails of an insert stands in its answer, in the form of the driver's own.
+    /// Interprets the answer of an insert. Its failures have the same form as the driver's own type.
     pub(super) fn answered(answer: Document, messages: usize) -> Self {
         let failed: InsertManyError = match bson::deserialize_from_document(answer) {
             Ok(failed) => failed,
-            // An answer that says nothing: it was written, or in part, or not.
+            // An unreadable answer: all, some or none of the messages were written.
             Err(error) => return Self::Unknown(StoreError::Unknown(Some(error.into()))),
         };
         if failed.write_errors.is_none() && failed.write_concern_error.is_none() {
@@ -90,7 +91,7 @@ impl Attempt {
         match StoreError::from(error.clone()) {
             StoreError::Fault(_) => {}
             error @ StoreError::Unreachable(_) => return Self::NotBegun(error),
-            // Without the majority's word for those before the one that failed, their outcome is as unknown as the rest's.
+            // Without a majority's confirmation of the entries before the failed one, their outcome is unknown, too.
             error => return Self::Unknown(error),
         }
         let ErrorKind::InsertMany(insert) = &*error.kind else { return Self::AllRefused(error) };
@@ -104,7 +105,8 @@ impl Attempt {
     }
 }
 
-/// Which unique index a duplicate's error names. What follows it there are the values of the key: a client's own words.
+/// Tells whether the error of a duplicate names the index by `client_id`. After the index name the message quotes the
+/// key's values, which clients choose.
 fn is_of_client(message: &str) -> bool {
     let before_key = message.split(" dup key").next().unwrap_or_default();
     before_key.split_whitespace().any(|word| word == BY_CLIENT)

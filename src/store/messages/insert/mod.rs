@@ -1,17 +1,17 @@
-//! Group commit: one task takes all messages that wait and writes them as one ordered `insert`; meanwhile
-//! the next batch gathers. On an idle server a single message is written at once; on a busy one batches keep a
-//! [`pace`](crate::store::batching).
+//! Group commit: one task takes all waiting messages and writes them as one ordered `insert`. Meanwhile the next batch
+//! gathers. On an idle server a single message is written immediately. On a busy one the task waits a little for
+//! larger batches ([`batching`](crate::store::batching)).
 //!
-//! What it promises:
+//! Guarantees:
 //! - A message that is reported as written is on a majority of the database, once.
-//! - A room's numbers have no hole, and its messages keep the order in which they were handed in, in a batch as
-//!   in a retry: inserts go ordered, and a number is given only after the ones before it are taken.
-//! - Nobody holds a lock. A number that another server took in the meantime is met as a duplicate key; the
-//!   room's true end is read, from the majority, and the rest of the batch goes on from there.
-//! - A write of unknown outcome is looked up, by the id that each message carries for this, before it is tried
-//!   again, and is tried again with the same number, so that a delayed first try can only collide with it.
-//! - Of the messages to which a sender gives one `client_id` in a room one is written: a unique index says which, and
-//!   whoever comes later is given its number.
+//! - A room's numbers have no hole, and its messages keep the order in which they were handed in, within a batch and
+//!   in a retry. Inserts are ordered, and a number is only given once the numbers before it are used.
+//! - Nobody holds a lock. If another server has used a number meanwhile, the insert fails with a duplicate key. Then
+//!   the room's last number is read, from the majority, and the rest of the batch continues after it.
+//! - After a write of unknown outcome the message is looked up, by the id that each message carries for this, before
+//!   the next attempt. That attempt uses the same number, so a delayed first attempt can only collide with it.
+//! - Of the messages to which a sender gives the same `client_id` in a room only one is written. A unique index
+//!   decides which. Later ones get its number as their answer.
 
 pub(crate) mod attempt;
 pub(crate) mod outcome;
@@ -41,21 +41,21 @@ use crate::store::{LastNumbers, Store, StoreError};
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::Metrics;
 
-/// The pause before a batch is tried again. An election takes seconds, a connection that broke much less.
+/// The pause before a batch is tried again. An election takes seconds, a broken connection much less.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// Rooms whose last numbers are read at once, of a batch with rooms that no one here has open. A read waits for the
-/// database more than it has it work: one after the other 200 of them kept all messages waiting for 100 ms.
+/// The number of rooms whose last numbers are read concurrently, for a batch with rooms that aren't cached. A read
+/// mostly waits for the network. One after the other, 200 such reads delayed all messages by 100 ms.
 const ROOMS_READ: usize = 16;
 
-/// One message on its way.
+/// A message that waits to be written.
 struct Entry {
     draft: Draft,
-    /// When its caller stops waiting; it isn't begun after that.
+    /// When the caller stops waiting. No attempt starts after that.
     deadline: Instant,
-    /// When its sender was last known to be a member of the room.
+    /// When the sender was last known to be a member of the room.
     vouched: Instant,
-    /// The number it was last tried with, where the outcome of that is unknown.
+    /// The number of its last attempt, if the outcome of that attempt is unknown.
     tried: Option<i64>,
     done: oneshot::Sender<Result<Written, StoreError>>,
 }
@@ -63,13 +63,13 @@ struct Entry {
 /// A message that is on a majority of the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
-    /// By this call, with this time.
+    /// Written by this call, with this time.
     New(MessageId, Time),
-    /// By an earlier one, with the same `client_id`.
+    /// Written by an earlier call, with the same `client_id`.
     Before(MessageId),
 }
 
-/// Shows which requests are in a batch.
+/// Lists the requests of a batch, for the log.
 struct Requests<'a>(&'a [Entry]);
 
 impl fmt::Debug for Requests<'_> {
@@ -82,8 +82,8 @@ impl fmt::Debug for Requests<'_> {
     }
 }
 
-/// Hands messages to the writing task, which runs until it is told to stop. Whoever waits for an answer from it
-/// waits for the write: there is nothing to be emptied besides.
+/// Queues messages for the writing task, which runs until it is told to stop. A caller that waits for its answer waits
+/// for the write, so the queue needn't be flushed.
 #[derive(Clone)]
 pub struct Writer {
     queue: mpsc::Sender<Entry>,
@@ -106,10 +106,11 @@ impl Writer {
         Self { queue, metrics }
     }
 
-    /// Writes a message and gives its number once a majority has it. The `write_id` is its own and no other's.
+    /// Writes a message and returns its number once a majority has it. Its `write_id` must be unique.
     ///
     /// # Errors
-    /// `Full`, `Unreachable` and `NotMember`: nothing was written. `Unknown`: it could not be learnt before `deadline`.
+    /// `Full`, `Unreachable` and `NotMember`: nothing was written. `Unknown`: the outcome was not known before
+    /// `deadline`.
     pub(crate) async fn append(&self, draft: Draft, deadline: Instant) -> Result<Written, StoreError> {
         let (done, written) = oneshot::channel();
         let entry = Entry { draft, deadline, vouched: Instant::now(), tried: None, done };
@@ -120,7 +121,7 @@ impl Writer {
         written.await.unwrap_or(Err(StoreError::Unknown(None)))
     }
 
-    /// Messages that wait to be taken.
+    /// Returns the number of queued messages.
     pub(crate) fn waiting(&self) -> usize {
         self.queue.max_capacity() - self.queue.capacity()
     }
@@ -128,7 +129,7 @@ impl Writer {
 
 struct Task {
     store: Store,
-    /// By a client that doesn't repeat what fails.
+    /// The database, through a client that doesn't retry writes.
     db: Database,
     pace: Pace,
     numbers: Arc<LastNumbers>,
@@ -156,14 +157,14 @@ impl Task {
         }
     }
 
-    /// Writes a batch to its end: each entry is answered when this returns.
+    /// Writes a batch. When this returns, every entry has its answer.
     async fn write(&self, mut batch: Vec<Entry>) {
         loop {
             batch = Self::expire(batch);
             batch = match self.refuse_former_members(batch).await {
                 Ok(batch) => batch,
                 Err((waiting, error)) => {
-                    self.pause("reading who is still a member", &error).await;
+                    self.pause("read which senders are still members", &error).await;
                     batch = waiting;
                     continue;
                 }
@@ -174,7 +175,7 @@ impl Task {
             let numbers = match self.numbers_for(&batch).await {
                 Ok(numbers) => numbers,
                 Err(error) => {
-                    self.pause("reading a room's last number", &error).await;
+                    self.pause("read a room's last number", &error).await;
                     continue;
                 }
             };
@@ -197,22 +198,22 @@ impl Task {
                             let _ = repeated.done.send(Ok(written));
                             rest
                         }
-                        // The first one isn't on a majority yet, and may still be rolled back.
+                        // The first message isn't on a majority yet, and may still be rolled back.
                         Ok(None) => {
                             tokio::time::sleep(RETRY_PAUSE).await;
                             rest.insert(0, repeated);
                             rest
                         }
                         Err(error) => {
-                            self.pause("looking up a repeated message", &error).await;
+                            self.pause("look up a repeated message", &error).await;
                             rest.insert(0, repeated);
                             rest
                         }
                     };
                 }
-                Attempt::NotBegun(error) => self.pause("writing messages", &error).await,
+                Attempt::NotBegun(error) => self.pause("write messages", &error).await,
                 Attempt::Unknown(error) => {
-                    self.pause("writing messages", &error).await;
+                    self.pause("write messages", &error).await;
                     for (entry, n) in batch.iter_mut().zip(&numbers) {
                         entry.tried = Some(n.n);
                         self.numbers.forget(entry.draft.room);
@@ -234,8 +235,8 @@ impl Task {
         }
     }
 
-    /// One of this room has no number after all. Those behind it were never written, for every try was ordered and ended
-    /// there: they take numbers anew, or it would leave a hole.
+    /// Frees the numbers of a room's entries after one that was not written. Each attempt was ordered and ended at
+    /// that one, so they were not written either. With their old numbers they would leave a hole.
     fn renumber(&self, room: RoomId, behind: &mut [Entry]) {
         self.numbers.forget(room);
         for entry in behind.iter_mut().filter(|entry| entry.draft.room == room) {
@@ -247,10 +248,10 @@ impl Task {
         let _ = entry.done.send(Err(StoreError::Fault(Box::new(error.clone()))));
     }
 
-    /// Answers those whose time is over; gives back the rest.
+    /// Answers the entries whose deadline has passed. Returns the others.
     ///
-    /// One that may be written or not takes with it those behind it in its room that may be, too: they keep their
-    /// numbers, and without the one before them these would have a hole.
+    /// If such an entry may already be written, the later entries of its room that may be written are answered, too.
+    /// They keep their numbers, and without the entry before them these would leave a hole.
     fn expire(batch: Vec<Entry>) -> Vec<Entry> {
         let now = Instant::now();
         let mut given_up = HashSet::new();
@@ -270,8 +271,8 @@ impl Task {
         rest
     }
 
-    /// A number for each entry: the one it was tried with, else the next of its room. And its time, no earlier than that of
-    /// the one before it.
+    /// Returns a number for each entry: that of its last attempt, or else the room's next. Also returns a time, which
+    /// is no earlier than that of the message before it.
     async fn numbers_for(&self, batch: &[Entry]) -> Result<Vec<Last>, StoreError> {
         let mut last = self.last_numbers(batch).await?;
         let number = |entry: &Entry| {
@@ -283,7 +284,8 @@ impl Task {
         Ok(batch.iter().map(number).collect())
     }
 
-    /// The last number of each room in a batch. Those that aren't known are read, for all rooms wait meanwhile.
+    /// Returns the last number of each room in a batch. Unknown ones are read concurrently, because all rooms wait
+    /// meanwhile.
     async fn last_numbers(&self, batch: &[Entry]) -> Result<HashMap<RoomId, Last>, StoreError> {
         let mut last = HashMap::with_capacity(batch.len());
         let mut unknown = HashSet::new();
@@ -318,14 +320,14 @@ impl Task {
             self.numbers.saw(entry.draft.room, *last);
             let id = MessageId::try_from(last.n).map(|id| Written::New(id, last.at));
             let id = id.map_err(|error| StoreError::Fault(Box::new(error)));
-            // A caller that is gone has its message all the same.
+            // If the caller is gone, the message is written all the same.
             let _ = entry.done.send(id);
         }
     }
 
-    async fn pause(&self, what: &str, error: &StoreError) {
+    async fn pause(&self, action: &str, error: &StoreError) {
         self.metrics.fault("writer");
-        tracing::warn!(%error, "{what} failed; trying again");
+        tracing::warn!(%error, "could not {action}; trying again");
         tokio::time::sleep(RETRY_PAUSE).await;
     }
 }

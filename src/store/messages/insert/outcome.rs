@@ -1,4 +1,4 @@
-//! What became of a message that may be written or not, or whose number or `client_id` is another's.
+//! Finds the outcome of a message that may be written, or whose number or `client_id` another message has.
 
 use std::collections::HashMap;
 
@@ -14,36 +14,36 @@ use crate::store::StoreError;
 use crate::store::codec::{self, Draft};
 use crate::store::messages::sequence_cache::Last;
 
-/// A message that has a number with which another was tried.
+/// The message that has a number with which an entry was tried.
 struct Found {
     write_id: Option<ObjectId>,
     at: Time,
 }
 
 impl Task {
-    /// Waits until the message that has an entry's number is on a majority. What isn't may be rolled back, and
-    /// going on from there would leave a hole.
+    /// Waits until the message that has the entry's number is on a majority. Until then it may be rolled back, and to
+    /// continue after it would leave a hole.
     pub(super) async fn await_majority(&self, entry: &Entry, n: i64) {
         self.numbers.forget(entry.draft.room);
         while entry.deadline > Instant::now() {
             match self.store.last_number(entry.draft.room).await {
                 Ok(last) if last.n >= n => return,
                 Ok(_) => tokio::time::sleep(RETRY_PAUSE).await,
-                Err(error) => self.pause("reading a taken number", &error).await,
+                Err(error) => self.pause("read the message of a taken number", &error).await,
             }
         }
     }
 
-    /// Answers the entries that an earlier try has written after all, and frees those whose number is another
-    /// message's. Gives back what is still to be written; all of it, as it was, where that can't be read.
+    /// Answers the entries that an earlier attempt has written, and frees the numbers that other messages have.
+    /// Returns the entries still to be written; all of them, unchanged, if the messages can't be read.
     ///
-    /// An entry of which there is nothing keeps its number, for the first try may still be under way. Behind an
-    /// entry that is another's it needn't: the first try was ordered, too, and ends there.
+    /// An entry without a message keeps its number, because the earlier attempt may still be running. After an entry
+    /// whose number another message has it needn't: the earlier attempt was ordered, too, and ended there.
     pub(super) async fn look_up(&self, batch: Vec<Entry>) -> Vec<Entry> {
         let there = match self.with_numbers_of(&batch).await {
             Ok(there) => there,
             Err(error) => {
-                self.pause("looking up a write", &error).await;
+                self.pause("look up the outcome of a write", &error).await;
                 return batch;
             }
         };
@@ -68,8 +68,8 @@ impl Task {
         rest
     }
 
-    /// What each message is known by, and its time, that has a number which one of these was tried with. Read at once: all rooms wait
-    /// meanwhile.
+    /// Reads the messages that have the numbers of the entries' last attempts. It takes one read, because all rooms
+    /// wait meanwhile.
     async fn with_numbers_of(&self, batch: &[Entry]) -> Result<HashMap<(RoomId, i64), Found>, StoreError> {
         let tried = |entry: &Entry| Some(doc! { "room": entry.draft.room.get(), "n": entry.tried? });
         let tried: Vec<_> = batch.iter().filter_map(tried).collect();
@@ -84,14 +84,14 @@ impl Task {
             let id = message.get_document("_id").map_err(codec::Undecodable::from)?;
             let (room, id) = codec::read_message_id(id)?;
             let write_id = codec::read_request(message, "write_id")?;
-            // A message that somebody wrote by hand may lack it.
+            // A message that was inserted by hand may have no time.
             let at = codec::read_time(message, "created_at").unwrap_or(Last::default().at);
             Ok(((room, id.get()), Found { write_id, at }))
         };
         found.iter().map(known).collect()
     }
 
-    /// The message that this one's sender gave its `client_id` first, once a majority has it.
+    /// Returns the first message with this draft's sender and `client_id`, once a majority has it.
     pub(super) async fn written_before(&self, draft: &Draft) -> Result<Option<Written>, StoreError> {
         let Some(client_id) = &draft.client_id else { return Ok(None) };
         let found = self.store.of_client_id(draft.room, &draft.sender, client_id).await?;
@@ -99,7 +99,7 @@ impl Task {
         if write_id != Some(draft.write_id) {
             return Ok(Some(Written::Before(id)));
         }
-        // One of unknown outcome may meet itself.
+        // After an unknown outcome, the message that is found may be this one.
         let at = self.store.sent_at(draft.room, id).await?;
         Ok(Some(Written::New(id, at.unwrap_or(draft.at))))
     }

@@ -1,7 +1,7 @@
-//! Whether senders are still members when their messages have waited for long.
+//! Checks that senders are still members if their messages have waited for long.
 //!
-//! A caller checks the membership just before it hands a message in. While the database is away, or a write before it
-//! takes long, the message may wait for seconds, and the member may be removed meanwhile.
+//! A caller checks the membership just before it queues a message. If the database is unavailable or an earlier write
+//! is slow, the message may wait for seconds. Meanwhile the sender may be removed from the room.
 
 use std::collections::HashSet;
 
@@ -15,11 +15,11 @@ use crate::store::room_port::RECHECK_AFTER;
 use crate::store::{StoreError, codec};
 
 impl Task {
-    /// Answers the entries that waited for [`RECHECK_AFTER`] and whose senders are no members any more. Gives back the
-    /// rest; all of it, as it was, where the members can't be read.
+    /// Refuses the entries that have waited for [`RECHECK_AFTER`] and whose senders are no longer members. Returns the
+    /// others; all of them, unchanged, if the members can't be read.
     ///
-    /// An entry that has been tried was begun while its sender was a member. It stays: it may be written already, and
-    /// the numbers behind it depend on it.
+    /// An entry that has been tried stays: its first attempt started while the sender was a member. It may already be
+    /// written, and the numbers after it depend on it.
     pub(super) async fn refuse_former_members(
         &self,
         mut batch: Vec<Entry>,

@@ -1,4 +1,4 @@
-//! Which entries of a batch are given up when one's time is over, and what its failures are taken for.
+//! Which entries of a batch are given up after their deadline, and how failed attempts are interpreted.
 
 use bson::oid::ObjectId;
 use bson::{Bson, doc};
@@ -12,7 +12,7 @@ fn text() -> Text {
     draft.within(100, "message").unwrap()
 }
 
-/// An entry that may wait for so many more seconds, or has had to until so long ago; and its answer.
+/// Returns an entry with a deadline in this many seconds (in the past if negative), and the receiver of its answer.
 fn entry(
     room: i64,
     seconds: i64,
@@ -34,7 +34,7 @@ fn entry(
     (entry, answer)
 }
 
-/// What becomes of a batch: `-` it waits on, `?` it is of unknown outcome, `0` nothing was written.
+/// Returns the outcome of each entry: `-` it still waits, `?` its outcome is unknown, `0` nothing was written.
 fn expired(entries: &[(i64, i64, Option<i64>)]) -> String {
     let (batch, answers): (Vec<_>, Vec<_>) =
         entries.iter().map(|(room, seconds, tried)| entry(*room, *seconds, *tried)).unzip();
@@ -48,35 +48,35 @@ fn expired(entries: &[(i64, i64, Option<i64>)]) -> String {
         Err(_) => '-',
     };
     let outcomes: String = answers.into_iter().map(outcome).collect();
-    assert_eq!(rest.len(), outcomes.matches('-').count(), "who waits on has no answer yet");
+    assert_eq!(rest.len(), outcomes.matches('-').count(), "a waiting entry has no answer yet");
     outcomes
 }
 
 #[test]
-fn who_is_in_time_waits_on() {
+fn entry_waits_until_its_deadline() {
     assert_eq!(expired(&[(1, 60, None), (1, 60, Some(7)), (2, 60, None)]), "---");
 }
 
 #[test]
-fn who_is_late_is_told_whether_it_may_be_written() {
+fn late_entry_learns_whether_it_may_be_written() {
     assert_eq!(expired(&[(1, -1, None), (2, -1, Some(7)), (3, 60, None)]), "0?-");
 }
 
 #[test]
-fn who_may_be_written_is_given_up_with_the_one_before_it() {
+fn tried_entry_is_given_up_with_the_one_before_it() {
     // Their numbers are 7, 8 and 9: without the 7 the others would leave a hole.
     assert_eq!(expired(&[(1, -1, Some(7)), (1, 60, Some(8)), (1, 60, Some(9))]), "???");
     assert_eq!(expired(&[(1, 60, Some(7)), (1, -1, Some(8)), (1, 60, Some(9))]), "-??");
 }
 
 #[test]
-fn who_has_no_number_yet_or_is_in_another_room_is_not_given_up() {
+fn untried_entry_and_other_rooms_are_not_given_up() {
     assert_eq!(expired(&[(1, -1, Some(7)), (2, 60, Some(3)), (1, 60, None), (1, 60, Some(8))]), "?--?");
     assert_eq!(expired(&[(1, -1, None), (1, 60, Some(8))]), "0-");
 }
 
 #[test]
-fn what_a_router_says_of_one_message_while_its_shard_has_no_primary_is_no_refusal() {
+fn router_error_of_a_shard_without_primary_is_an_unknown_outcome() {
     let attempt = |code: i32| {
         let errors = [doc! { "index": 1, "code": code, "errmsg": "" }];
         Attempt::answered(doc! { "ok": 1, "n": 1, "writeErrors": errors }, 2)
@@ -89,7 +89,7 @@ fn what_a_router_says_of_one_message_while_its_shard_has_no_primary_is_no_refusa
 }
 
 #[test]
-fn an_answer_that_cannot_be_read_is_no_refusal_and_no_promise() {
+fn unreadable_answer_is_an_unknown_outcome() {
     assert!(matches!(Attempt::answered(doc! { "ok": 1, "n": 2 }, 2), Attempt::Written));
     let of_none = [doc! { "index": 2, "code": DUPLICATE_KEY, "errmsg": "" }];
     for senseless in [Bson::from(7), "none".into(), doc! { "index": 1 }.into(), of_none.to_vec().into()] {
