@@ -1,16 +1,16 @@
-//! When something was last said in the rooms whose order somebody has asked for: a list of a user's rooms costs one
-//! read of the index by user, and not one for each room.
+//! The time of the last activity of rooms, for rooms whose order was requested. With it, a list of a user's rooms
+//! costs one read of the index by user, and not one read for each room.
 //!
-//! A room is learnt from its messages once and then follows the change stream, which brings every message to every
-//! server anyway: a message costs no write for it. What is kept is bounded; where it is full, or the stream's history
-//! is lost, all of it is learnt anew. While the stream is broken the order is the one before.
+//! A room is read from its messages once, and then follows the change stream, which brings every message to every
+//! server anyway. So a message costs no extra write. The cache is bounded. It is cleared and read again when it is
+//! full or the stream's history is lost. While the stream is broken the order stays as it was.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use handlers::{RoomId, Time};
 
-/// What stands for a room that is still being read, or in which nothing was ever said.
+/// The time of a room that is still being read, or that has no messages.
 const NEVER: Time = Time(i64::MIN);
 
 /// The last activity of rooms.
@@ -21,13 +21,13 @@ pub(crate) struct Activity {
 
 #[derive(Default)]
 struct Known {
-    /// False while it is still being read: what is said meanwhile is noted already.
+    /// The flag is false while the room is still being read. Activity during the read is recorded already.
     rooms: HashMap<RoomId, (Time, bool)>,
-    /// How often it began anew: what was read before that may lack what was said since.
+    /// How often the cache was cleared. A read from before that may lack later activity.
     begun: u64,
 }
 
-/// What is known of some rooms, and what is to be read.
+/// The cached times of some rooms, and the rooms that must be read.
 pub(crate) struct Asked {
     pub(crate) known: HashMap<RoomId, Time>,
     pub(crate) missing: Vec<RoomId>,
@@ -39,14 +39,15 @@ impl Activity {
         Self { known: Mutex::default(), limit }
     }
 
-    /// Something was said.
+    /// Records activity in a room.
     pub(crate) fn saw(&self, room: RoomId, at: Time) {
         if let Some((last, _)) = self.known().rooms.get_mut(&room) {
             *last = at.max(*last);
         }
     }
 
-    /// What is known of these rooms. From now on the others are followed, and are to be [`learnt`](Self::learnt).
+    /// Returns the cached times of these rooms. From now on the other rooms are followed; store their times by
+    /// [`learnt`](Self::learnt).
     pub(crate) fn ask(&self, rooms: impl Iterator<Item = RoomId>) -> Asked {
         let mut known = self.known();
         let (mut told, mut missing) = (HashMap::new(), Vec::new());
@@ -65,7 +66,7 @@ impl Activity {
         Asked { known: told, missing, begun: known.begun }
     }
 
-    /// These were read: when something was last said in them, where anything was.
+    /// Stores the times that were read for the rooms in `of`. Rooms without a time have no messages.
     pub(crate) fn learnt(&self, asked: &mut Asked, read: &HashMap<RoomId, Time>, of: &[RoomId]) {
         let mut known = self.known();
         for room in of {
@@ -79,7 +80,7 @@ impl Activity {
         }
     }
 
-    /// What was said may have been missed.
+    /// Clears the cache, because activity may have been missed.
     pub(crate) fn forget(&self) {
         self.known().begin_anew();
     }
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_while_a_room_is_read_is_not_lost() {
+    fn activity_during_a_read_is_not_lost() {
         let activity = Activity::new(10);
         let mut asked = activity.ask([room(1)].into_iter());
         activity.saw(room(1), Time(7));
@@ -122,13 +123,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_before_it_began_anew_is_not_kept() {
+    fn times_read_before_a_clear_are_not_kept() {
         let activity = Activity::new(10);
         let mut before = activity.ask([room(1)].into_iter());
         activity.forget();
         let after = activity.ask([room(1)].into_iter());
         learn(&activity, &mut before, 5);
-        assert_eq!(before.known[&room(1)], Time(5), "it is good enough for who asked");
+        assert_eq!(before.known[&room(1)], Time(5), "the caller still gets it");
         assert_eq!(
             (activity.ask([room(1)].into_iter()).missing, after.missing),
             (vec![room(1)], vec![room(1)])
@@ -136,12 +137,12 @@ mod tests {
     }
 
     #[test]
-    fn it_keeps_no_more_rooms_than_it_may() {
+    fn activity_cache_is_bounded() {
         let activity = Activity::new(3);
         for ids in [1..=2, 3..=4, 5..=9] {
             let mut asked = activity.ask(ids.clone().map(room));
             learn(&activity, &mut asked, 1);
-            assert_eq!(asked.known.len(), ids.count(), "whoever asks is told of all");
+            assert_eq!(asked.known.len(), ids.count(), "the caller gets all of them");
             assert!(activity.known().rooms.len() <= 3);
         }
     }

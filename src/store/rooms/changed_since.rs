@@ -1,8 +1,7 @@
-//! In which rooms anything has happened, and when last: what a socket of all of a user's rooms resumes by, without a look
-//! at each of them.
+//! The times of the last change of rooms. An inbox connection resumes by them, without a read of each room.
 //!
-//! It follows the change stream, so that its times are those of the commits. What is kept is bounded; where it is full,
-//! or the stream's history is lost, it begins anew, and knows nothing of what was before that.
+//! They follow the change stream, so they are commit times. The record is bounded. It is cleared when it is full or
+//! the stream's history is lost, and then knows no earlier changes.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,7 +16,7 @@ pub(crate) struct Touched {
 
 #[derive(Default)]
 struct Known {
-    /// All since then is known; none before the stream has begun.
+    /// All changes since this time are known; None before the stream has started.
     from: Option<Timestamp>,
     rooms: HashMap<RoomId, Timestamp>,
 }
@@ -27,7 +26,7 @@ impl Touched {
         Self { known: Mutex::default(), limit }
     }
 
-    /// Something happened in a room.
+    /// Records a change in a room.
     pub(crate) fn saw(&self, room: RoomId, at: Timestamp) {
         let mut known = self.known();
         if known.rooms.len() >= self.limit && !known.rooms.contains_key(&room) {
@@ -38,17 +37,17 @@ impl Touched {
         known.rooms.insert(room, at);
     }
 
-    /// The stream has come so far.
+    /// Records that the stream has reached this time.
     pub(crate) fn passed(&self, at: Timestamp) {
         self.known().from.get_or_insert(at);
     }
 
-    /// What happened may have been missed.
+    /// Clears the record, because changes may have been missed.
     pub(crate) fn forget(&self) {
         *self.known() = Known::default();
     }
 
-    /// Those of these rooms in which something happened after `since`; none where that isn't known.
+    /// Returns those of these rooms that changed after `since`; None if that isn't known.
     pub(crate) fn after(&self, since: Timestamp, of: &[RoomId]) -> Option<Vec<RoomId>> {
         let known = self.known();
         known.from.filter(|from| *from <= since)?;
@@ -74,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn it_knows_what_happened_since_it_began_and_nothing_of_before() {
+    fn changes_are_known_only_since_the_record_began() {
         let touched = Touched::new(2);
         let all = [room(1), room(2), room(3)];
         assert_eq!(touched.after(at(9), &all), None);
@@ -88,7 +87,7 @@ mod tests {
         assert_eq!(
             (touched.after(at(9), &all), touched.after(at(11), &all)),
             (None, Some(vec![])),
-            "full, it began anew"
+            "a full record is cleared"
         );
         touched.forget();
         assert_eq!(touched.after(at(99), &all), None);

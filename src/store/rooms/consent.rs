@@ -1,13 +1,13 @@
-//! Direct rooms that one user made by connecting (`rooms.direct`), until the other user has accepted.
+//! Direct rooms that one user created by connecting (`rooms.direct`), until the other user has accepted.
 //!
-//! The other user did nothing for such a room. Their membership is `pending: true` until they open the room, write in it,
-//! or the application makes the room by its API. Until then
+//! The other user did nothing for such a room. Their membership is `pending: true` until they open the room, write in
+//! it, or the application creates the room through its API. Until then
 //!
-//! - the membership has no address, and nobody is shown whether the user is online;
-//! - nothing is marked delivered for them, which would show the same;
-//! - the room is *hidden* from their lists as long as nothing was said in it.
+//! - the membership has no e-mail address, and other members don't see whether the user is online;
+//! - nothing is marked as delivered for the user, which would show the same;
+//! - the room is *hidden* from the user's lists as long as it has no messages.
 //!
-//! A plain message costs nothing for it: whether a room is hidden follows from its first message.
+//! A plain message costs nothing extra: whether a room is hidden follows from its first message.
 
 use std::collections::HashSet;
 
@@ -26,23 +26,23 @@ pub(in crate::store) const PENDING: &str = "pending";
 /// A user's memberships.
 #[derive(Debug)]
 pub(in crate::store) struct Places {
-    /// Their documents.
+    /// The documents of the memberships.
     pub(in crate::store) memberships: Vec<RawDocumentBuf>,
-    /// Those that are listed, in no order.
+    /// The rooms that are listed, in no order.
     pub(in crate::store) listed: Vec<Position>,
     /// The rooms that the user has not accepted, hidden or not.
     pub(in crate::store) pending: Vec<RoomId>,
-    /// Those of them in which nothing was said.
+    /// The pending rooms without messages.
     pub(in crate::store) hidden: Vec<RoomId>,
 }
 
-/// Whether a membership is one that its user has not accepted.
+/// Tells whether a membership's user has not accepted it.
 pub(in crate::store) fn is_pending(member: &RawDocument) -> Result<bool, Undecodable> {
     Ok(matches!(member.get(PENDING)?, Some(RawBsonRef::Boolean(true))))
 }
 
 impl Store {
-    /// Accepts a membership: from now on the user's address and presence are shown in the room.
+    /// Accepts a membership. From now on the user's e-mail address and presence are shown in the room.
     pub(crate) async fn accept(
         &self,
         room: RoomId,
@@ -56,7 +56,7 @@ impl Store {
         self.bounded(async move { Ok(members.update_one(filter, update).await.map(|_| ())?) }).await
     }
 
-    /// A user's memberships, of a session's moment.
+    /// Reads a user's memberships at a session's snapshot time.
     pub(in crate::store) async fn listed_in(
         &self,
         session: &mut ClientSession,
@@ -79,7 +79,7 @@ impl Store {
         Ok(Places { memberships, listed, pending, hidden })
     }
 
-    /// Those of these pending rooms in which nothing was said by a session's moment.
+    /// Returns those of these pending rooms that had no messages at a session's snapshot time.
     pub(in crate::store) async fn hidden_in(
         &self,
         session: &mut ClientSession,
@@ -97,8 +97,8 @@ impl Store {
         Ok(pending.iter().copied().filter(|room| !said.contains(room)).collect())
     }
 
-    /// Those of these users whose presence may be shown to a member of these rooms: not those whose membership is pending in
-    /// each room that they share.
+    /// Returns those of these users whose presence may be shown to a member of these rooms. Users whose membership is
+    /// pending in every shared room are left out.
     pub(crate) async fn visible(
         &self,
         rooms: &[RoomId],
@@ -112,7 +112,7 @@ impl Store {
         let wanted: Vec<_> = users.iter().map(codec::user_bson).collect();
         let strangers = self
             .bounded(async move {
-                // By an index of pending memberships alone.
+                // Uses an index of pending memberships alone.
                 let filter = doc! { "_id.room": { "$in": of }, "_id.user": { "$in": wanted }, PENDING: true };
                 let found: Vec<RawDocumentBuf> =
                     members.find(filter).projection(doc! { "_id": 1 }).await?.try_collect().await?;
@@ -133,7 +133,7 @@ impl Store {
     }
 }
 
-/// The condition on memberships that their users have accepted.
+/// Returns the condition for memberships that their users have accepted.
 pub(in crate::store) fn accepted() -> (String, Bson) {
     (PENDING.to_owned(), Bson::Document(doc! { "$exists": false }))
 }

@@ -1,4 +1,4 @@
-//! Rooms and who is in them.
+//! Creation of rooms, their names, and their members' e-mail addresses.
 
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use futures_util::FutureExt;
@@ -13,45 +13,46 @@ use crate::model::room::{StoredRoom, StoredRoomKind};
 use crate::store::indexes::lacks_index;
 use crate::store::{Attempt, Store, StoreError, codec};
 
-/// The server's error code for a key that is there already.
+/// The database's error code for a duplicate key.
 pub(in crate::store) const DUPLICATE_KEY: i32 = 11_000;
 
-/// A member of a room to be made.
+/// A member of a new room.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct NewMember {
     /// The id that the user's tokens carry.
     pub user_id: UserId,
-    /// Shown as `sender_email`; a token that has one replaces it.
+    /// Shown as `sender_email`. An address in the user's token replaces it.
     #[serde(default)]
     pub email: Option<String>,
 }
 
-/// A room to be made.
+/// A room to create.
 #[derive(Debug)]
 pub(crate) struct RoomPlan<'a> {
-    /// A direct room is of two members, and found where they have one.
+    /// A direct room has two members, and they have at most one.
     pub(crate) kind: StoredRoomKind,
     pub(crate) name: Option<&'a str>,
     pub(crate) members: &'a [(NewMember, Role)],
-    /// Who makes it by connecting: the other member has not accepted it yet. None where the application makes it.
+    /// The user who creates the room by connecting; the other member has not accepted it yet. None if the application
+    /// creates it.
     pub(crate) made_by: Option<&'a UserId>,
-    /// The try of a request that makes it, where that is to make one room however often it is sent.
+    /// The attempt of an idempotent request, which creates only one room however often it is sent.
     pub(crate) attempt: Option<&'a Attempt>,
 }
 
-/// A room that was made, or found where its pair has one.
+/// A room that was created, or the existing room of the pair.
 #[derive(Debug)]
 pub struct NewRoom {
-    /// Its id.
+    /// The room's id.
     pub id: RoomId,
-    /// Whether it was made by this call.
+    /// Whether this call created it.
     pub made: bool,
-    /// When, where this call made it.
+    /// The creation time, if this call created it.
     pub(crate) created_at: Option<Time>,
 }
 
 impl Store {
-    /// The direct room of two users.
+    /// Returns the direct room of two users.
     pub(crate) async fn direct_room(
         &self,
         one: &UserId,
@@ -60,7 +61,7 @@ impl Store {
         self.find_room(doc! { "pair": pair(one, other) }).await
     }
 
-    /// Whether there is such a room.
+    /// Tells whether the room exists.
     pub(crate) async fn room_exists(&self, room: RoomId) -> Result<bool, StoreError> {
         Ok(self.find_room(doc! { "_id": room.get(), "deleted_at": { "$exists": false } }).await?.is_some())
     }
@@ -74,17 +75,18 @@ impl Store {
         Ok(Some(codec::read_room_id(&room)?))
     }
 
-    /// Makes the room of these users: of two, the one direct room that they have; of more, a new group.
+    /// Creates a room of these users. For two users it is their only direct room, which may exist already; for more it
+    /// is a new group.
     ///
     /// # Errors
-    /// As the database fails; the members must be two or more and differ.
+    /// Fails if the database does. The members must be at least two and distinct.
     pub async fn make_room(&self, members: &[NewMember]) -> Result<NewRoom, StoreError> {
         let kind = if members.len() == 2 { StoredRoomKind::Direct } else { StoredRoomKind::Group };
         let members: Vec<_> = members.iter().map(|member| (member.clone(), Role::Member)).collect();
         self.make(RoomPlan { kind, name: None, members: &members, made_by: None, attempt: None }).await
     }
 
-    /// Makes the direct room of a user who connects and of another one, who has not accepted it yet.
+    /// Creates the direct room of a connecting user and another user, who has not accepted it yet.
     pub(crate) async fn make_direct(&self, caller: NewMember, other: &UserId) -> Result<NewRoom, StoreError> {
         let made_by = caller.user_id.clone();
         let other = NewMember { user_id: other.clone(), email: None };
@@ -99,11 +101,11 @@ impl Store {
         self.make(plan).await
     }
 
-    /// Makes a room, or finds the direct one that its members have, or the one that another try has made.
+    /// Creates a room, or finds the direct room of its members or the room of an earlier attempt.
     ///
-    /// A direct room that exists gets the members it lacks. A room comes with its members or not at all, and two that
-    /// are made for one pair, or by two tries of one request, can't both come: whoever is late finds the other's. A user
-    /// who is being erased is in none: [`StoreError::Erasing`].
+    /// Members that an existing direct room lacks are added. A room is created together with its members or not at
+    /// all. Two rooms for one pair, or for two attempts of one request, can't both be created: the later call finds
+    /// the earlier room. A user who is being erased can't be in a new room: [`StoreError::Erasing`].
     pub(crate) async fn make(&self, plan: RoomPlan<'_>) -> Result<NewRoom, StoreError> {
         let RoomPlan { kind, name, members, made_by, attempt } = plan;
         self.refuse_erasing(members.iter().map(|(member, _)| &member.user_id)).await?;
@@ -132,7 +134,7 @@ impl Store {
             Err(error) if is_duplicate(&error) => {
                 let made = self.made_already(attempt, pair.as_ref(), (members, made_by)).await?;
                 if made.is_none() {
-                    // The id itself was taken: the counter is behind, and the next try finds it raised.
+                    // The id was already used, so the counter is behind. The next attempt finds it raised.
                     self.raise_room_counter().await?;
                 }
                 made.ok_or(StoreError::Unreachable(Some(error)))
@@ -142,7 +144,7 @@ impl Store {
         }
     }
 
-    /// The room that a try of the same request, or anyone for the same pair, has made.
+    /// Finds the room that an attempt of the same request, or another call for the same pair, has created.
     async fn made_already(
         &self,
         attempt: Option<&Attempt>,
@@ -160,8 +162,8 @@ impl Store {
         Ok(Some(NewRoom { id, made: false, created_at: None }))
     }
 
-    /// Writes a room and its members in one transaction; the inner error is the database's own. `unique` are the indexes
-    /// that see to it that there is no other such room.
+    /// Writes a room and its members in one transaction. The inner error is the database's own. `unique` names the
+    /// indexes that prevent a second such room.
     async fn insert_room(
         &self,
         id: RoomId,
@@ -184,7 +186,7 @@ impl Store {
         .await
     }
 
-    /// The next room's id. Ids count up; one whose room never came to be leaves a hole, which harms nothing.
+    /// Returns the next room's id. Ids count up. A failed creation leaves a hole, which does no harm.
     async fn next_room(&self) -> Result<RoomId, StoreError> {
         let counters = self.db.collection::<Document>("counters");
         let counter = self
@@ -199,10 +201,10 @@ impl Store {
         id.ok_or_else(|| StoreError::Fault("the counter of rooms holds no number".into()))
     }
 
-    /// Adds those who are missing; whoever is there keeps role and marks, and gets an address that is given. The one who
-    /// makes the room has accepted it; where the application does, all have.
+    /// Adds missing members. Existing ones keep their role and markers, and get an e-mail address if one is given. The
+    /// creating user has accepted the room; if the application creates it, all have.
     ///
-    /// By inserts: the database notes when a membership begins for no other write.
+    /// It uses inserts, because the database stamps the begin of a membership for no other write.
     async fn add_members(
         &self,
         room: RoomId,
@@ -231,7 +233,7 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps the address that a user's token shows as the member's.
+    /// Stores the e-mail address of a user's token in the membership.
     pub(crate) async fn set_email(&self, room: RoomId, user: &UserId, email: &str) -> Result<(), StoreError> {
         let members = self.members.clone();
         let filter = doc! { "_id": codec::member_id(room, user) };
@@ -240,7 +242,7 @@ impl Store {
         Ok(())
     }
 
-    /// The same in all rooms that the user has accepted.
+    /// Does the same in all rooms that the user has accepted.
     pub(crate) async fn set_email_everywhere(&self, user: &UserId, email: &str) -> Result<(), StoreError> {
         let members = self.members.clone();
         let mut filter = doc! { "_id.user": codec::user_bson(user), "email": { "$ne": email } };
@@ -249,7 +251,7 @@ impl Store {
         self.bounded(async move { Ok(members.update_many(filter, update).await.map(|_| ())?) }).await
     }
 
-    /// Takes this address away from the user, in all rooms that have it.
+    /// Removes this e-mail address from the user's memberships in all rooms.
     pub(crate) async fn drop_email(&self, user: &UserId, email: &str) -> Result<(), StoreError> {
         let members = self.members.clone();
         let filter = doc! { "_id.user": codec::user_bson(user), "email": email };
@@ -257,7 +259,7 @@ impl Store {
         self.bounded(async move { Ok(members.update_many(filter, update).await.map(|_| ())?) }).await
     }
 
-    /// Gives a room another name, or none. Returns the room as it is then; none where there is no such room.
+    /// Renames a room, or removes its name. Returns the changed room; None if there is no such room.
     pub(crate) async fn rename(
         &self,
         room: RoomId,
@@ -277,7 +279,7 @@ impl Store {
         Ok(codec::read_room_document(&renamed)?)
     }
 
-    /// A room; none where there is none, or it is deleted.
+    /// Returns a room; None if there is none, or it is deleted.
     pub(crate) async fn room(&self, room: RoomId) -> Result<Option<StoredRoom>, StoreError> {
         let rooms = self.db.collection::<RawDocumentBuf>("rooms");
         let filter = doc! { "_id": room.get() };
@@ -287,7 +289,7 @@ impl Store {
     }
 }
 
-/// A room's coming to be, which the driver may run anew.
+/// The transaction that creates a room, which the driver may run again.
 struct Insertion {
     store: Store,
     room: Document,
@@ -298,19 +300,20 @@ struct Insertion {
 impl Insertion {
     async fn run(&self, session: &mut ClientSession) -> Result<(), Error> {
         let rooms = self.store.db.collection::<Document>("rooms");
-        // Fails where an index isn't there, and in a transaction it stays: without it nothing would keep two from coming.
+        // Fails if an index is missing, and keeps it until the transaction ends. Without it nothing would prevent a
+        // second room.
         for (index, filter) in &self.unique {
             let hint = Hint::Name((*index).to_owned());
             rooms.find_one(filter.clone()).hint(hint).session(&mut *session).await?;
         }
-        // First: where there is one already, nothing else needs to be written and taken back.
+        // The room is inserted first: if there is one already, no other write must be undone.
         rooms.insert_one(&self.room).session(&mut *session).await?;
         self.store.members.insert_many(&self.members).session(session).await?;
         Ok(())
     }
 }
 
-/// What one of a room's first members begins with.
+/// Returns the membership document of one of a room's first members.
 fn first_member(
     room: RoomId,
     (NewMember { user_id, email }, role): (&NewMember, Role),
@@ -330,7 +333,7 @@ pub(in crate::store) fn is_duplicate(error: &Error) -> bool {
     matches!(&*error.kind, ErrorKind::Write(WriteFailure::WriteError(write)) if write.code == DUPLICATE_KEY)
 }
 
-/// A pair in its one order, as a document: a unique index on an array would make each element unique.
+/// Returns the pair in a fixed order, as a document. A unique index on an array would make each element unique.
 fn pair(one: &UserId, other: &UserId) -> Document {
     let (a, b) = if one <= other { (one, other) } else { (other, one) };
     doc! { "a": codec::user_bson(a), "b": codec::user_bson(b) }

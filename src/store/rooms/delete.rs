@@ -1,9 +1,9 @@
-//! Deleting a room: at once for everyone, and then, in the background, all that was in it.
+//! Deletes a room: immediately for everyone, and then its contents, in the background.
 //!
-//! The first step is one transaction: the room is marked, its pair set free, its members go. From then on nobody
-//! finds it. What is left is its messages, which any server removes, in batches; it takes the room for a while, so
-//! that others leave it alone, and where it dies another goes on. The room's document goes last, once nothing that
-//! was under way in it can still be written.
+//! The first step is one transaction. It marks the room as deleted, frees its pair, and deletes its members. From then
+//! on nobody finds the room. Its messages are left, and any server removes them in batches. That server takes a lease
+//! on the room, so that others leave it alone; if it dies, another continues. The room's document is deleted last,
+//! once no operation that was in progress can still write to the room.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use mongodb::options::ReturnDocument;
 use crate::store::{Store, StoreError, codec, from_now};
 
 impl Store {
-    /// Deletes a room; false where there is none. What was in it is still to be [swept](Self::sweep).
+    /// Deletes a room; false if there is none. Its contents must still be [swept](Self::sweep).
     pub(crate) async fn delete_room(&self, room: RoomId) -> Result<bool, StoreError> {
         let store = self.clone();
         self.bounded(async move {
@@ -40,8 +40,8 @@ impl Store {
         Ok(true)
     }
 
-    /// Removes what is left of one deleted room that is nobody's to sweep, `batch` messages at once; false where
-    /// there is none. `linger` is how long something that was under way in it may still be written.
+    /// Removes the contents of one deleted room that no server has a lease on, `batch` messages at a time. False if
+    /// there is no such room. `linger` is how long an operation in progress may still write to the room.
     pub(crate) async fn sweep(&self, batch: usize, linger: Duration) -> Result<bool, StoreError> {
         let Some(room) = self.take_deleted().await? else { return Ok(false) };
         while self.sweep_batch(room, batch).await? {
@@ -54,12 +54,13 @@ impl Store {
         Ok(true)
     }
 
-    /// How long a room is a server's to sweep. Each batch takes it anew, and is two operations and this one.
+    /// Returns how long a server's lease on a room lasts. Each batch renews it, and takes two operations besides the
+    /// renewal.
     fn lease(&self) -> Duration {
         self.operation * 4
     }
 
-    /// Takes a deleted room, by the database's clock.
+    /// Takes the lease on a deleted room, by the database's clock.
     async fn take_deleted(&self) -> Result<Option<RoomId>, StoreError> {
         let rooms = self.db.collection::<RawDocumentBuf>("rooms");
         let lease = self.lease();
@@ -75,14 +76,14 @@ impl Store {
         Ok(Some(codec::read_room_id(&room)?))
     }
 
-    /// Leaves the room alone for so long.
+    /// Leaves the room alone for this time.
     async fn keep(&self, room: RoomId, time: Duration) -> Result<(), StoreError> {
         let rooms = self.db.collection::<Document>("rooms");
         let filter = doc! { "_id": room.get() };
         self.bounded(async move { Ok(rooms.update_one(filter, vec![until(time)]).await.map(|_| ())?) }).await
     }
 
-    /// Removes the room's first messages; false where there was none.
+    /// Removes the room's first messages; false if there were none.
     async fn sweep_batch(&self, room: RoomId, batch: usize) -> Result<bool, StoreError> {
         let messages = self.messages.clone();
         let range = codec::of_room(room, "n");
@@ -101,7 +102,7 @@ impl Store {
         .await
     }
 
-    /// Removes the room's document, where it was deleted long enough ago; else it is swept again then.
+    /// Removes the room's document if the room was deleted long enough ago. Otherwise the room is swept again later.
     async fn forget_room(&self, room: RoomId, linger: Duration) -> Result<(), StoreError> {
         let rooms = self.db.collection::<Document>("rooms");
         let linger_ms = i64::try_from(linger.as_millis()).unwrap_or(i64::MAX);
@@ -113,7 +114,7 @@ impl Store {
     }
 }
 
-/// The update that makes a room be left alone for so long.
+/// Returns the update that leaves the room alone for this time.
 fn until(time: Duration) -> Document {
     doc! { "$set": { "sweep_after": from_now(time) } }
 }

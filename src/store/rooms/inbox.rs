@@ -1,4 +1,4 @@
-//! All rooms of a user at one moment, for the socket that hears of all of them (docs/protocol.md, First frames).
+//! All rooms of a user at one snapshot time, for the inbox connection (docs/protocol.md, First frames).
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -20,44 +20,44 @@ use crate::store::codec::{self, Undecodable};
 use crate::store::messages::resume::MessageBytes;
 use crate::store::{Changed, Showing, Store, StoreError, json_size};
 
-/// Up to which moments something was read.
+/// The cluster times up to which something was read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AsOf {
-    /// Everything but marks.
+    /// For everything but receipt markers.
     pub(crate) time: Timestamp,
-    /// Marks.
+    /// For receipt markers.
     pub(crate) marks: Timestamp,
 }
 
 impl AsOf {
-    /// Whether marks, and all else that follows the change stream, are of the same moment.
+    /// Tells whether the receipt markers, and all else that follows the change stream, are of the snapshot time.
     pub(in crate::store) fn is_whole(self) -> bool {
         self.marks >= self.time
     }
 }
 
-/// A user's rooms.
+/// A page of a user's rooms, or the rooms in which something was missed.
 #[derive(Debug)]
 pub(crate) struct Rooms {
-    /// The moments that they are of: that of the marks is no later one, and mostly the same.
+    /// Their snapshot times. The time of the markers is no later, and usually the same.
     pub(crate) as_of: AsOf,
-    /// All of them that are listed.
+    /// All rooms that are listed.
     pub(crate) all: Vec<RoomId>,
-    /// Those that the user has not accepted, hidden or not ([`consent`]).
+    /// The rooms that the user has not accepted, hidden or not ([`consent`]).
     pub(crate) pending: Vec<RoomId>,
-    /// Those of them that are hidden: the others are among all.
+    /// The pending rooms that are hidden. The other pending rooms are among `all`.
     pub(crate) hidden: Vec<RoomId>,
-    /// Some, in their order.
+    /// The rooms of this page, in their order.
     pub(crate) shown: Vec<Listed>,
-    /// The last one that is shown, if there are more.
+    /// The last room of this page, if there are more.
     pub(crate) next: Option<Position>,
-    /// Where it resumes: what was missed in those that are shown.
+    /// On a resume: the changes that were missed in the rooms in `shown`.
     pub(crate) missed: Option<HashMap<RoomId, Missed>>,
-    /// How far rooms had come at that moment in which something happened just before.
+    /// The positions of rooms that changed just before the snapshot time.
     pub(crate) positions: Vec<Known>,
 }
 
-/// How far a room had come when it was read, and when the user's membership there began.
+/// A room's position at the snapshot time, and when the user's membership began.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Known {
     pub(crate) room: RoomId,
@@ -66,7 +66,7 @@ pub(crate) struct Known {
 }
 
 impl Rooms {
-    /// The documents that were read for it: memberships, rooms with their members, messages.
+    /// Returns the number of documents that were read for it: memberships, rooms with their members, messages.
     pub(crate) fn documents(&self) -> usize {
         let shown: usize = self.shown.iter().map(|room| room.members.len() + 2).sum();
         let messages = |missed: &Missed| match missed {
@@ -78,42 +78,42 @@ impl Rooms {
     }
 }
 
-/// What was missed in a room.
+/// The part of a room that a client missed.
 #[derive(Debug)]
 pub(crate) enum Missed {
-    /// All of it: the user came in meanwhile. This is how far it had come.
+    /// The whole room, because the user joined meanwhile. This is its position.
     Room(Reached),
-    /// This.
+    /// These changes.
     Changed(Changed),
 }
 
-/// What became of a room that was looked at for one of its members.
+/// The result of reading a room for one of its members.
 #[derive(Debug)]
 pub(crate) enum Looked {
-    /// The user is no member, or there is no such room.
+    /// The user is not a member, or there is no such room.
     NotMember,
-    /// The user is a member and is not shown the room yet.
+    /// The user is a member, but the room is still hidden from the user.
     Hidden,
     Listed(Box<(Listed, Known)>),
 }
 
-/// What a socket asks to resume from.
+/// The rooms that an inbox connection requests: a page, or the changes since a cursor.
 #[derive(Debug)]
 pub(crate) struct Resumable<'a> {
     pub(crate) page: Page,
-    /// Whether a cursor begins with it.
+    /// Whether a new cursor starts with this page.
     pub(crate) first: bool,
     pub(crate) from: Option<&'a InboxCursor>,
 }
 
-/// Rooms that a socket resumes, at most; where more have changed it starts anew.
+/// The maximum of rooms that a client resumes. If more have changed, it starts again with a page.
 const RESUMED: usize = 500;
 
-/// Rooms whose position is read for a plain start.
+/// The maximum of rooms whose position is read at a start without a cursor.
 const RECENT: usize = 200;
 
 impl Store {
-    /// The ids of all rooms of a user.
+    /// Returns the ids of all rooms of a user.
     pub(crate) async fn room_ids(&self, user: &UserId) -> Result<Vec<RoomId>, StoreError> {
         let members = self.members.clone();
         let filter = doc! { "_id.user": codec::user_bson(user) };
@@ -126,7 +126,7 @@ impl Store {
         .await
     }
 
-    /// The rooms of each of these users that they have accepted; whoever is in none is not among them.
+    /// Returns the rooms that each of these users has accepted. Users without rooms are left out.
     pub(crate) async fn rooms_by_user(
         &self,
         users: &[UserId],
@@ -148,7 +148,7 @@ impl Store {
         .await
     }
 
-    /// All rooms of a user, of one moment; and what is shown of them: what was missed since a cursor, or a page.
+    /// Reads all rooms of a user at one snapshot time, and either the changes since a cursor or a page of rooms.
     pub(crate) async fn inbox(&self, user: &UserId, asked: Resumable<'_>) -> Result<Rooms, StoreError> {
         let Resumable { page, first, from } = asked;
         let (store, user, from) = (self.clone(), user.clone(), from.cloned());
@@ -160,7 +160,7 @@ impl Store {
             began.retain(|room, _| !hidden.contains(room));
             let all: Vec<RoomId> = places.iter().map(|place| place.room).collect();
             let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
-            // First: what was touched is known once the stream has come to this moment.
+            // This comes first: the rooms that changed are known once the stream has reached the snapshot time.
             let marks = store.caught_up(time).await;
             let missed = match &from {
                 Some(from) => {
@@ -180,7 +180,7 @@ impl Store {
                     return Ok(Rooms { as_of, all, pending, hidden, shown, next: None, missed, positions });
                 }
             }
-            // Their order is no part of the moment.
+            // Their order isn't part of the snapshot.
             store.with_activity(&user, &mut places).await?;
             let (mut places, has_more) = list::paged(places, page);
             let fitted = store.details_within(&mut session, &user, &mut places, marks, page.bytes).await?;
@@ -193,7 +193,7 @@ impl Store {
         .await
     }
 
-    /// The rooms in which something was missed, of about so many bytes of JSON; none where they are more.
+    /// Returns the rooms in which something was missed; None if they are more than about `bytes` bytes of JSON.
     async fn changed_in(
         &self,
         session: &mut ClientSession,
@@ -202,14 +202,14 @@ impl Store {
         marks: Timestamp,
         bytes: usize,
     ) -> Result<Option<Vec<Listed>>, StoreError> {
-        // Their order is no part of the moment.
+        // Their order isn't part of the snapshot.
         self.with_activity(user, &mut changed).await?;
         let (mut changed, _) = list::paged(changed, Page { before: None, limit: usize::MAX, bytes });
         let fitted = self.details_within(session, user, &mut changed, marks, bytes).await?;
         Ok((!fitted.cut).then_some(fitted.shown))
     }
 
-    /// What was missed in each room in which something happened since; none where that can't be said, or is too much.
+    /// Returns the missed changes of each room that changed since the cursor; None if they are unknown or too many.
     async fn missed_in(
         &self,
         session: &mut ClientSession,
@@ -243,7 +243,7 @@ impl Store {
             };
             let now = self.position(session, room).await?;
             if position.message == 0 && pending.contains(&room) {
-                // It was hidden until then.
+                // The room was hidden until then.
                 missed.insert(room, Missed::Room(now));
                 continue;
             }
@@ -260,8 +260,8 @@ impl Store {
         Ok(Some(missed))
     }
 
-    /// How far those rooms have come in which something happened just now; where that isn't known, those that are shown.
-    /// First those that the user came into just now.
+    /// Returns the positions of rooms that changed just now; if those aren't known, of the rooms on the page. Rooms
+    /// that the user joined just now come first.
     async fn recent(
         &self,
         session: &mut ClientSession,
@@ -283,7 +283,7 @@ impl Store {
         Ok(positions)
     }
 
-    /// How far a room of the user's has come.
+    /// Returns the position of one of the user's rooms.
     async fn known_in(
         &self,
         session: &mut ClientSession,
@@ -294,7 +294,7 @@ impl Store {
         Ok(Some(Known { room, position: self.position(session, room).await?, beginning }))
     }
 
-    /// One room as one of its members sees it, how far it has come, and the moments that this and its marks are of.
+    /// Returns a room as one of its members sees it, its position, and the snapshot times of both.
     pub(crate) async fn room_of(&self, user: &UserId, room: RoomId) -> Result<(AsOf, Looked), StoreError> {
         let (store, user) = (self.clone(), user.clone());
         self.bounded(async move {
@@ -309,7 +309,7 @@ impl Store {
             }
             let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
             store.with_activity(&user, &mut places).await?;
-            // What was raised after that is told.
+            // Later markers are sent as events.
             let marks = store.reached.by(time);
             let listed = store.details_in(&mut session, &user, &places, marks).await?;
             let looked = match listed.into_iter().next().zip(known) {
@@ -325,7 +325,7 @@ impl Store {
         .await
     }
 
-    /// A room as all who are in it are shown it, and the moment that this is of; none where there is no such room.
+    /// Returns a room as all its members see it, and its snapshot time; None if there is no such room.
     pub(crate) async fn change_of(
         &self,
         room: RoomId,
@@ -338,7 +338,7 @@ impl Store {
     }
 }
 
-/// How far the rooms have come in which something was missed.
+/// Returns the positions of the rooms in which something was missed.
 fn reached(missed: &HashMap<RoomId, Missed>, began: &HashMap<RoomId, Timestamp>) -> Vec<Known> {
     let known = |(room, missed): (&RoomId, &Missed)| {
         let position = match missed {
@@ -350,7 +350,7 @@ fn reached(missed: &HashMap<RoomId, Missed>, began: &HashMap<RoomId, Timestamp>)
     missed.iter().filter_map(known).collect()
 }
 
-/// When each of a user's memberships began.
+/// Returns when each of a user's memberships began.
 fn beginnings(memberships: &[RawDocumentBuf]) -> Result<HashMap<RoomId, Timestamp>, Undecodable> {
     let began = |member: &RawDocumentBuf| {
         Ok((codec::read_room(member.get_document("_id")?)?, codec::read_beginning(member)?))
@@ -358,7 +358,7 @@ fn beginnings(memberships: &[RawDocumentBuf]) -> Result<HashMap<RoomId, Timestam
     memberships.iter().map(began).collect()
 }
 
-/// A room as its member is shown it, and what the member has missed in it.
+/// Renders a room for its member, with the changes that the member has missed in it.
 pub(crate) fn see_missed(listed: Listed, missed: Option<&Missed>, online: &HashSet<UserId>) -> ReadyRoom {
     let changed = match missed {
         Some(Missed::Changed(changed)) => Some(changed),
@@ -380,7 +380,7 @@ pub(crate) fn see_missed(listed: Listed, missed: Option<&Missed>, online: &HashS
     }
 }
 
-/// A room as its member is shown it.
+/// Renders a room for its member.
 pub(crate) fn see(listed: Listed, online: &HashSet<UserId>) -> RoomView {
     let Listed { room, members, last, unread, marks, active_at, .. } = listed;
     let last_message = last.map(|message| Showing::to(&members).show(&message).into_owned());

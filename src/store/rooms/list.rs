@@ -1,9 +1,9 @@
-//! A user's rooms, the latest activity first, in pages.
+//! A user's rooms in pages, the latest activity first.
 //!
-//! Nothing is written for it but what is there anyway. A room's last activity is its last message, deleted or not,
-//! which stands at the end of the room's range of `_id`s and is then followed by [`Activity`](super::activity); or
-//! the user's joining, where that was later. The user's rooms come from the index by user; only of those of the page
-//! is more read.
+//! Nothing is written just for this. A room's last activity is its last message, deleted or not, which stands at the
+//! end of the room's range of `_id`s and is then followed by the [cache](super::activity_cache); or the user's
+//! joining, if that was later. The user's rooms come from the index by user. More is read only for the rooms of the
+//! page.
 
 use std::collections::HashMap;
 
@@ -26,28 +26,28 @@ use crate::store::{Store, StoreError};
 /// Rooms whose last activity is read in one operation.
 pub(in crate::store) const READ_AT_ONCE: usize = 500;
 
-/// Rooms whose members are read before it is known how many they are like, and at most at once.
+/// The number of rooms in the first read, before the typical size of a room is known, and the maximum of one read.
 const FIRST_ROOMS: usize = 10;
 const MOST_ROOMS: usize = 100;
 
-/// Rooms that fit.
+/// The rooms that fit into the requested bytes.
 pub(in crate::store) struct Fitted {
     pub(in crate::store) shown: Vec<Listed>,
     /// Whether there are more.
     pub(in crate::store) cut: bool,
 }
 
-/// What is asked of [`Store::rooms_of`].
+/// The page that [`Store::rooms_of`] is to return.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Page {
     pub(crate) before: Option<Position>,
     pub(crate) limit: usize,
-    /// About how many bytes of JSON.
+    /// The maximum of bytes as JSON, approximately.
     pub(crate) bytes: usize,
 }
 
 impl Store {
-    /// A page of a user's rooms, and after which room there are more.
+    /// Returns a page of a user's rooms, and the room after which there are more.
     pub(crate) async fn rooms_of(
         &self,
         user: &UserId,
@@ -67,7 +67,7 @@ impl Store {
         .await
     }
 
-    /// Reads of all of a user's memberships the room and the beginning.
+    /// Reads the room and the beginning of each of a user's memberships.
     pub(in crate::store) async fn memberships_in(
         &self,
         session: &mut ClientSession,
@@ -79,7 +79,7 @@ impl Store {
         Ok(cursor.stream(session).try_collect().await?)
     }
 
-    /// When something was last said in these rooms of a user, where anything was.
+    /// Returns the time of the last message in these rooms of a user; rooms without messages are left out.
     async fn last_said(&self, user: &UserId, rooms: &[RoomId]) -> Result<HashMap<RoomId, Time>, StoreError> {
         let members = self.members.clone();
         let stages = [
@@ -100,8 +100,8 @@ impl Store {
         .await
     }
 
-    /// What is shown of a page's rooms, in their order, of a session's moment; with the marks that were raised up to
-    /// `known`.
+    /// Reads the rooms of a page, in their order, at a session's snapshot time. The markers are those that were raised
+    /// up to `known`.
     pub(in crate::store) async fn details_in(
         &self,
         session: &mut ClientSession,
@@ -130,7 +130,7 @@ impl Store {
         Ok(listed)
     }
 
-    /// How many of others' messages after a number are deleted, of a session's moment.
+    /// Returns how many of others' messages after a number were deleted at a session's snapshot time.
     async fn deleted_in(
         &self,
         session: &mut ClientSession,
@@ -148,8 +148,8 @@ impl Store {
         Ok(unread::deleted(found.as_deref())?)
     }
 
-    /// The same of as many of these rooms, in their order, as fit into about so many bytes of JSON; of the others their places
-    /// are removed. Rooms are read a few at a time, for one may have thousands of members.
+    /// Reads the same for as many of these rooms, in their order, as fit into about `bytes` bytes of JSON. Removes the
+    /// others from `places`. Rooms are read a few at a time, because one may have thousands of members.
     pub(in crate::store) async fn details_within(
         &self,
         session: &mut ClientSession,
@@ -170,14 +170,14 @@ impl Store {
                 }
                 shown.push(room);
             }
-            // As many as fit if they are like those before.
+            // As many rooms as fit if they are like the ones before.
             let each = (bytes.saturating_sub(fitting.left()) / read).max(1);
             step = (fitting.left() / each).clamp(1, MOST_ROOMS);
         }
         Ok(Fitted { shown, cut: false })
     }
 
-    /// When something was last said in rooms of a user, or the user came in, where that was later.
+    /// Sets the time of each of a user's rooms to its last message, or to the user's joining if that was later.
     pub(in crate::store) async fn with_activity(
         &self,
         user: &UserId,
@@ -213,7 +213,7 @@ fn in_order(
     Ok(listed)
 }
 
-/// The page of rooms that is asked for, the latest first; and whether there are more.
+/// Returns the requested page of rooms, the latest activity first, and whether there are more.
 pub(in crate::store) fn paged(mut places: Vec<Position>, page: Page) -> (Vec<Position>, bool) {
     if let Some(before) = page.before {
         places.retain(|place| (place.at, place.room) < (before.at, before.room));
@@ -224,7 +224,7 @@ pub(in crate::store) fn paged(mut places: Vec<Position>, page: Page) -> (Vec<Pos
     (places, more)
 }
 
-/// The user's memberships of these rooms, from the index by user.
+/// Returns the stage that matches the user's memberships of these rooms, from the index by user.
 pub(in crate::store) fn of_user(user: &UserId, rooms: impl Iterator<Item = RoomId>) -> Document {
     let rooms: Vec<_> = rooms.map(RoomId::get).collect();
     doc! { "$match": { "_id.user": codec::user_bson(user), "_id.room": { "$in": rooms } } }
@@ -247,7 +247,7 @@ fn stages(user: &UserId, places: &[Position], own: &HashMap<RoomId, Marks>) -> V
     stages
 }
 
-/// Looks up the room's last message that is not deleted; as [`codec::alive`] finds it.
+/// Looks up the room's last message that is not deleted, as [`codec::alive`] finds it.
 fn newest_alive() -> Document {
     let filter = doc! { "$expr": { "$eq": ["$_id.room", "$$room"] }, "text": { "$exists": true } };
     doc! { "$lookup": { "from": "messages", "let": { "room": "$room" }, "as": "last", "pipeline": [

@@ -1,7 +1,7 @@
-//! Who comes into a group, and who leaves it.
+//! Joining and leaving groups.
 //!
-//! Coming in is a transaction that also touches the room's document: so it can't slip into a room that is being
-//! deleted, and two at once can't make one too many. Its events reach the sockets as any other's.
+//! Joining is a transaction that also changes the room's document. So nobody can join a room that is being deleted,
+//! and two concurrent joins can't exceed the maximum. The sockets learn of it through the change stream.
 
 use bson::{DateTime, Document, RawDocumentBuf, doc};
 use futures_util::FutureExt;
@@ -14,22 +14,22 @@ use crate::model::room::{StoredMember, StoredRoomKind};
 use crate::store::messages::snapshot::LATEST;
 use crate::store::{NewMember, Store, StoreError, codec};
 
-/// How a user came to be a member, or why not.
+/// The outcome of a join.
 #[derive(Clone, Debug)]
 pub(crate) enum Entered {
-    /// Wasn't one, and is this one now.
+    /// The user was not a member and is now this one.
     New(StoredMember),
-    /// Was one, and is this one with what was given now.
+    /// The user was a member already, and is this one with the values given now.
     Already(StoredMember),
     /// There is no such room.
     NoRoom,
-    /// A direct room has its two members.
+    /// A direct room keeps its two members.
     Direct,
-    /// The group has as many as may be.
+    /// The group has the maximum of members.
     Full,
 }
 
-/// How a user left, or why not.
+/// The outcome of a leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Gone {
     Left,
@@ -39,10 +39,10 @@ pub(crate) enum Gone {
 }
 
 impl Store {
-    /// Makes a user a member of a group of at most `most`, or changes what is given of one who is.
+    /// Makes a user a member of a group of at most `most` members, or updates the given values of a member.
     ///
-    /// Whoever is new begins with marks at the room's last number: what was said before is neither unread to them
-    /// nor turns unread to others.
+    /// A new member's markers start at the room's last number: earlier messages are neither unread to the new member
+    /// nor change their status for others.
     pub(crate) async fn enter(
         &self,
         room: RoomId,
@@ -71,7 +71,7 @@ impl Store {
         Ok(entered)
     }
 
-    /// Takes a user out of a group.
+    /// Removes a user from a group.
     pub(crate) async fn leave(&self, room: RoomId, user: &handlers::UserId) -> Result<Gone, StoreError> {
         match self.kind(room).await? {
             None => return Ok(Gone::NoRoom),
@@ -90,7 +90,7 @@ impl Store {
     }
 }
 
-/// One user's coming in, which the driver may run anew.
+/// One join, which the driver may run again.
 struct Entering {
     store: Store,
     room: RoomId,
