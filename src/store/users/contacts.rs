@@ -1,13 +1,14 @@
-//! Who is online, and who shares a room with whom, in memory: an inbox connection that resumes asks this of all of its
-//! rooms, and the database would read every member of each.
+//! The users who are online, and the members of rooms, in memory. A resuming inbox connection needs both for all of
+//! its rooms, and the database would read every member of each.
 //!
-//! Both follow the change stream. The users who are online are read when the stream begins, and each change is applied.
-//! The first members of a room are read when someone asks, and dropped when anyone joins or leaves. A room is marked as
-//! being read before the read begins, so a change that comes in between is not lost: it removes the mark, and what was
-//! read is given to the caller but not kept. All reads are of what a majority has, which is what the stream brings.
+//! Both follow the change stream. The online users are read when the stream begins, and each change is applied. The
+//! first members of a room are read on request, and dropped when anyone joins or leaves. A room is marked as being
+//! read before the read begins, so a change during the read is not lost: it removes the mark, and the result of the
+//! read is returned to the caller but not cached. All reads are of majority-committed data, which is what the stream
+//! brings.
 //!
-//! What is known here is as of the moment to which the stream has come. A caller that needs a later moment waits for the
-//! stream ([`Store::caught_up`]), or reads from the database where the stream is behind.
+//! The cache is as recent as the stream's position. A caller that needs a later time waits for the stream
+//! ([`Store::caught_up`]), or reads from the database if the stream is behind.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,12 +31,12 @@ use crate::store::rooms::summary::Listed;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// Members of a room that count as contacts, at most.
+/// The maximum of a room's members that count as contacts.
 const CONTACTS: i64 = 100;
 
-/// What a server knows of users and of the first members of rooms.
+/// A server's cache of the online users and of the first members of rooms.
 pub(crate) struct Contacts {
-    /// None where it isn't known. At most as many as have sockets, on all servers.
+    /// None if it isn't known. At most as many users as have sockets on all servers.
     online: Mutex<Option<HashSet<UserId>>>,
     rooms: Cache<RoomId, Room>,
     reads: AtomicU64,
@@ -43,12 +44,12 @@ pub(crate) struct Contacts {
 
 #[derive(Clone)]
 enum Room {
-    /// The read with this number is under way.
+    /// The read with this number is in progress.
     Reading(u64),
     Known(Arc<[UserId]>),
 }
 
-/// The first members of rooms: those that are known, and the rooms to be read.
+/// The cached first members of rooms, and the rooms that must be read.
 struct Asked {
     members: Vec<Arc<[UserId]>>,
     missing: Vec<RoomId>,
@@ -56,7 +57,7 @@ struct Asked {
 }
 
 impl Contacts {
-    /// Keeps this many members in all, at most.
+    /// Creates a cache of at most this many members in all.
     pub(in crate::store) fn new(members: u64, metrics: Option<Arc<Metrics>>) -> Self {
         let weight = |_: &RoomId, room: &Room| match room {
             Room::Reading(_) => 1,
@@ -71,7 +72,7 @@ impl Contacts {
         Self { online: Mutex::default(), rooms, reads: AtomicU64::new(0) }
     }
 
-    /// A user came online or went offline.
+    /// Records that a user came online or went offline.
     pub(crate) fn saw(&self, user: &UserId, online: bool) {
         let mut known = self.online();
         let Some(known) = known.as_mut() else { return };
@@ -82,30 +83,30 @@ impl Contacts {
         }
     }
 
-    /// Someone joined or left a room.
+    /// Drops a room's members, because someone joined or left it.
     pub(crate) fn changed(&self, room: RoomId) {
         self.rooms.invalidate(&room);
     }
 
-    /// Changes may have been missed.
+    /// Clears the cache, because changes may have been missed.
     pub(crate) fn forget(&self) {
         *self.online() = None;
         self.forget_rooms();
     }
 
-    /// The rooms may have other members.
+    /// Drops the members of all rooms, because the rooms may have other members.
     pub(in crate::store) fn forget_rooms(&self) {
         self.rooms.invalidate_all();
     }
 
-    /// What the database knew of users was dropped.
+    /// Records that all users are offline, because the database's presence documents were dropped.
     pub(crate) fn all_went_offline(&self) {
         if let Some(online) = self.online().as_mut() {
             online.clear();
         }
     }
 
-    /// Those of these users who are online; none where that isn't known.
+    /// Returns the online users among these; None if that isn't known.
     fn online_among<'a>(&self, users: impl Iterator<Item = &'a UserId>) -> Option<HashSet<UserId>> {
         let known = self.online();
         let known = known.as_ref()?;
@@ -139,8 +140,8 @@ impl Contacts {
 }
 
 impl Store {
-    /// Reads who is online: when the stream has begun, and where events may have been missed. To be called once a
-    /// majority has what was written when the stream was opened.
+    /// Reads the online users: when the stream has begun, and after events may have been missed. Call it once a
+    /// majority has everything that was written when the stream was opened.
     pub(crate) async fn read_online(&self) -> Result<(), StoreError> {
         let store = self.clone();
         self.bounded(async move {
@@ -159,7 +160,8 @@ impl Store {
         .await
     }
 
-    /// Who is online of the members of rooms that were read as of a moment; without one: as of where the stream is.
+    /// Returns the online users among the members of rooms, at the rooms' snapshot time; without one, at the stream's
+    /// position.
     pub(crate) async fn online_in(
         &self,
         rooms: &[Listed],
@@ -169,7 +171,7 @@ impl Store {
         self.online_of(users, as_of).await
     }
 
-    /// The same of users.
+    /// Returns the same for users.
     pub(in crate::store) async fn online_of<'a>(
         &self,
         users: impl Iterator<Item = &'a UserId> + Clone,
@@ -186,8 +188,8 @@ impl Store {
         Ok(present.into_iter().filter(|(_, presence)| presence.online).map(|(user, _)| user).collect())
     }
 
-    /// Who is online of those that share one of these rooms with a user; of a room with more members than
-    /// [`CONTACTS`], of the first of them.
+    /// Returns the online users among those that share one of these rooms with a user. For a room with more than
+    /// [`CONTACTS`] members only the first of them count.
     pub(crate) async fn contacts_online(
         &self,
         user: &UserId,
@@ -209,7 +211,7 @@ impl Store {
         self.online_of(asked.members.iter().flat_map(|members| members.iter()), Some(as_of)).await
     }
 
-    /// The first members of these rooms of a user.
+    /// Reads the first members of these rooms of a user.
     async fn first_members(
         &self,
         user: &UserId,

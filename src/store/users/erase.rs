@@ -1,9 +1,9 @@
-//! Taking a user out of the database, a batch at a time.
+//! Removes a user from the database, one batch at a time.
 //!
-//! That it is wanted is a document, from which any server takes it up; a lease, by the database's clock, keeps two from
-//! doing it at once. Every batch stands for itself: what is left to do is read off the documents that still name the user,
-//! so an erasure that was cut short goes on by the same calls. What remains of a message is its number and its times,
-//! nothing of what was said or by whom; its room tells of it as of any other deletion.
+//! A request for an erasure is a document, from which any server can take it. A lease, by the database's clock, keeps
+//! two servers from running it concurrently. Each batch stands alone: the documents that still name the user show the
+//! remaining work, so an interrupted erasure continues with the same calls. Of a message only its number and its times
+//! remain, not its text or sender. The room's clients see it as any other deletion.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,17 +17,17 @@ use mongodb::Collection;
 use crate::store::messages::revisions::Change;
 use crate::store::{Store, StoreError, codec, from_now};
 
-/// What a message has of its sender.
+/// The fields of a message that concern its sender.
 const PERSONAL: [&str; 4] = ["text", "edit", "sender", "client_id"];
 
-/// An erasure that this server has taken up.
+/// An erasure that this server has taken.
 #[derive(Debug)]
 pub(crate) struct Erasure {
-    /// Who is to be erased.
+    /// The user to erase.
     pub(crate) user: UserId,
-    /// Everything that there was has been erased; what was under way then is still to be looked for.
+    /// All existing data has been erased. Writes that were in progress then must still be searched for.
     pub(crate) swept: bool,
-    /// That was looked for, and this is the last time.
+    /// Those writes were searched for, and the next pass is the last.
     pub(crate) looked: bool,
     asked_at: DateTime,
 }
@@ -37,7 +37,7 @@ impl Store {
         self.db.collection("erasures")
     }
 
-    /// Notes that a user is to be erased.
+    /// Requests the erasure of a user.
     pub(crate) async fn want_erasure(&self, user: &UserId) -> Result<(), StoreError> {
         let erasures = self.erasures();
         let filter = doc! { "_id": codec::user_bson(user) };
@@ -47,7 +47,7 @@ impl Store {
             .await
     }
 
-    /// Takes up an erasure whose time has come, for as long as `lease`.
+    /// Takes a due erasure for the time of `lease`.
     pub(crate) async fn take_erasure(&self, lease: Duration) -> Result<Option<Erasure>, StoreError> {
         let erasures = self.erasures();
         let filter = doc! { "$expr": { "$lte": ["$until", "$$NOW"] } };
@@ -66,14 +66,14 @@ impl Store {
         }))
     }
 
-    /// Holds an erasure on for as long as `lease` from now. False where it isn't this server's any more, or was asked
-    /// for anew.
+    /// Extends the lease of an erasure by `lease` from now. False if another server has taken it, or it was requested
+    /// again.
     pub(crate) async fn hold_erasure(&self, erasure: &Erasure, lease: Duration) -> Result<bool, StoreError> {
         let update = doc! { "$set": { "until": from_now(lease) } };
         self.update_erasure(erasure, update).await
     }
 
-    /// Everything is erased that there was; what was under way is to be looked for once `linger` is over.
+    /// Records that all existing data is erased. Writes that were in progress are searched for after `linger`.
     pub(crate) async fn erasure_swept(
         &self,
         erasure: &Erasure,
@@ -83,7 +83,7 @@ impl Store {
         self.update_erasure(erasure, update).await
     }
 
-    /// What was under way was found, and what came of that is to be looked for once `linger` is over.
+    /// Records that those writes were found. Their consequences are searched for after `linger`.
     pub(crate) async fn erasure_looked(&self, erasure: &Erasure, linger: Duration) -> Result<(), StoreError> {
         let update = doc! { "$set": { "looked": true, "until": from_now(linger) } };
         self.update_erasure(erasure, update).await.map(|_| ())
@@ -95,8 +95,8 @@ impl Store {
             .await
     }
 
-    /// Forgets when a user was last seen, once no server has a socket of theirs: the last one would write it anew. False
-    /// while one has, or a dead server is not buried yet.
+    /// Deletes a user's presence, once no server has a socket of the user: the last one would write it again. False
+    /// while a server has one, or a dead server's sockets are not removed yet.
     pub(crate) async fn erase_presence(&self, user: &UserId) -> Result<bool, StoreError> {
         let presence = self.db.collection::<Document>("presence");
         let user = doc! { "_id": codec::user_bson(user) };
@@ -109,7 +109,7 @@ impl Store {
         .await
     }
 
-    /// Removes the signals that name a user. They expire by themselves, but up to two minutes later.
+    /// Removes the ephemeral events that name a user. They expire by themselves, but up to two minutes later.
     pub(crate) async fn erase_signals(&self, user: &UserId) -> Result<(), StoreError> {
         let signals = self.db.collection::<Document>("signals");
         let user = codec::user_bson(user);
@@ -117,13 +117,14 @@ impl Store {
         self.bounded(async move { Ok(signals.delete_many(filter).await.map(|_| ())?) }).await
     }
 
-    /// There is nothing left of it to be done.
+    /// Ends an erasure, because nothing is left to do.
     pub(crate) async fn end_erasure(&self, erasure: &Erasure) -> Result<(), StoreError> {
         let (erasures, filter) = (self.erasures(), erasure.filter());
         self.bounded(async move { Ok(erasures.delete_one(filter).await.map(|_| ())?) }).await
     }
 
-    /// Takes a user out of up to `batch` rooms: address, role and marks go with the membership. Gives how many; none are left at 0.
+    /// Removes a user from up to `batch` rooms. E-mail address, role and markers go with the membership. Returns the
+    /// number of rooms; at 0 none are left.
     pub(crate) async fn erase_memberships(&self, user: &UserId, batch: i64) -> Result<usize, StoreError> {
         let members = self.members.clone();
         let filter = doc! { "_id.user": codec::user_bson(user) };
@@ -139,8 +140,8 @@ impl Store {
         .await
     }
 
-    /// Makes up to `batch` of a user's messages tombstones that name nobody, those that were deleted before
-    /// included. Gives how many; none are left at 0.
+    /// Turns up to `batch` of a user's messages, deleted ones included, into tombstones that name nobody. Returns the
+    /// number of messages; at 0 none are left.
     pub(crate) async fn erase_messages(&self, user: &UserId, batch: i64) -> Result<usize, StoreError> {
         let messages = self.messages.clone();
         let filter = doc! { "sender": codec::user_bson(user) };
@@ -148,8 +149,8 @@ impl Store {
             let (messages, filter) = (messages.clone(), filter.clone());
             self.bounded(async move { alive(&messages, filter, batch).await }).await?
         };
-        // Each as a revision of its room, so that whoever resumes hears of it as of any other deletion. No pipeline: what
-        // that does may stand in the change stream as a replacement, which tells of no deletion.
+        // Each is a revision of its room, so that resuming clients see it as any other deletion. It is no update by a
+        // pipeline, which the change stream may show as a replacement, from which no deletion can be seen.
         let mut by_room: HashMap<_, Vec<_>> = HashMap::new();
         for (room, id) in alive {
             by_room.entry(room).or_default().push(id);
@@ -168,7 +169,7 @@ impl Store {
             let found = ids.len();
             if found > 0 {
                 let gone: Document = PERSONAL.iter().map(|field| ((*field).to_owned(), "".into())).collect();
-                // Of rooms that are gone there may still be some that aren't deleted: nobody is told of them.
+                // In deleted rooms there may still be messages that aren't deleted. No client is notified of them.
                 let mut left = filter.clone();
                 left.insert("_id", doc! { "$in": &ids });
                 left.insert("deleted_at", doc! { "$exists": false });
@@ -185,7 +186,7 @@ impl Store {
 }
 
 impl Erasure {
-    /// The same erasure, unless it was asked for anew.
+    /// Returns a filter for the same erasure, unless it was requested again.
     fn filter(&self) -> Document {
         doc! { "_id": codec::user_bson(&self.user), "asked_at": self.asked_at }
     }
@@ -205,7 +206,7 @@ async fn ids(
     ids.collect()
 }
 
-/// Some of the messages that are not deleted.
+/// Returns some of the messages that are not deleted.
 async fn alive(
     messages: &Collection<RawDocumentBuf>,
     mut filter: Document,

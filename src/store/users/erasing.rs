@@ -1,8 +1,9 @@
 //! The users that are being erased: nothing new is written for them until their erasure has ended.
 //!
-//! The document in `erasures` is the truth, and is asked where a user would come into a room. Each server also keeps the
-//! ids in memory, from the change stream: a connect and a message cost no read. The erasure's document is committed before
-//! its first step, so each server knows of an erasure before it receives any of what the erasure changes.
+//! The document in `erasures` is authoritative, and is read before a user is added to a room. Each server also keeps
+//! the ids in memory, from the change stream, so that a connect and a message cost no read. The erasure's document is
+//! committed before its first step, so each server knows of an erasure before it receives any of the erasure's
+//! changes.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,18 +25,18 @@ pub(crate) struct ErasingUsers {
 }
 
 impl ErasingUsers {
-    /// Adds a user: the change stream brought the erasure.
+    /// Adds a user, because the change stream brought the erasure.
     pub(crate) fn add(&self, user: UserId) {
         self.users().insert(user);
         self.added.notify_waiters();
     }
 
-    /// Removes a user: the erasure has ended.
+    /// Removes a user, because the erasure has ended.
     pub(crate) fn remove(&self, user: &UserId) {
         self.users().remove(user);
     }
 
-    /// Whether this server knows that a user is being erased.
+    /// Tells whether this server knows that a user is being erased.
     pub(crate) fn has(&self, user: &UserId) -> bool {
         self.users().contains(user)
     }
@@ -54,7 +55,7 @@ impl ErasingUsers {
         let _ = tokio::time::timeout(limit, known).await;
     }
 
-    /// Forgets all of them: their documents are dropped.
+    /// Forgets all users, because their documents were dropped.
     pub(crate) fn forget(&self) {
         self.replace(HashSet::new());
     }
@@ -70,12 +71,12 @@ impl ErasingUsers {
 }
 
 impl Store {
-    /// The users that this server knows to be erased.
+    /// Returns the users that this server knows to be in erasure.
     pub(crate) fn erasing(&self) -> &ErasingUsers {
         &self.erasing
     }
 
-    /// Whether a user's erasure has not ended yet.
+    /// Tells whether a user's erasure has not ended yet.
     pub(crate) async fn is_being_erased(&self, user: &UserId) -> Result<bool, StoreError> {
         Ok(self.first_erasing(std::iter::once(user)).await?.is_some())
     }
@@ -104,7 +105,7 @@ impl Store {
         Ok(found.map(|erasure| presence::read_id(&erasure)).transpose()?)
     }
 
-    /// Reads which users are being erased, and gives them: for a server that starts, or whose change stream had a gap.
+    /// Reads and returns the users that are being erased: for a server that starts, or whose change stream had a gap.
     pub(crate) async fn read_erasing(&self) -> Result<Vec<UserId>, StoreError> {
         let erasures = self.db.collection::<RawDocumentBuf>("erasures");
         let found: Vec<RawDocumentBuf> = self

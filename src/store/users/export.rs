@@ -1,4 +1,4 @@
-//! Everything that is kept of one user, read a batch at a time.
+//! All data of one user, read one batch at a time.
 
 use std::collections::HashMap;
 
@@ -11,10 +11,10 @@ use crate::model::receipts::Marks;
 use crate::store::codec::{self, Undecodable};
 use crate::store::{Store, StoreError};
 
-/// Documents that the database hands over at a time: what an export holds in memory.
+/// Documents in one reply of the database: the number that an export holds in memory.
 const BATCH: u32 = 200;
 
-/// A user's place in a room.
+/// A user's membership in a room.
 #[derive(Debug)]
 pub(crate) struct Membership {
     pub(crate) room: RoomId,
@@ -24,7 +24,7 @@ pub(crate) struct Membership {
     pub(crate) joined_at: Option<Time>,
 }
 
-/// A message of a user's; `text` is none where it was deleted.
+/// A message of a user; `text` is None if it was deleted.
 #[derive(Debug)]
 pub(crate) struct Authored {
     pub(crate) room: RoomId,
@@ -35,13 +35,14 @@ pub(crate) struct Authored {
     pub(crate) deleted_at: Option<Time>,
 }
 
-/// Documents that are read one after the other. Its future must be awaited to its end, as all of the driver's.
+/// Documents that are read one after the other. As with all of the driver's futures, [`next`](Self::next) must run to
+/// its end.
 pub(crate) struct Reading<T> {
     cursor: Cursor<RawDocumentBuf>,
     read: Read<T>,
 }
 
-/// How a document is read.
+/// Decodes a document.
 type Read<T> = Box<dyn Fn(&RawDocument) -> Result<T, Undecodable> + Send>;
 
 impl<T> Reading<T> {
@@ -52,7 +53,7 @@ impl<T> Reading<T> {
         Self { cursor, read: Box::new(read) }
     }
 
-    /// The next one; none at the end.
+    /// Returns the next one; None at the end.
     pub(crate) async fn next(&mut self) -> Option<Result<T, StoreError>> {
         let document = self.cursor.next().await?;
         Some(document.map_err(StoreError::from).and_then(|document| Ok((self.read)(&document)?)))
@@ -60,7 +61,7 @@ impl<T> Reading<T> {
 }
 
 impl Store {
-    /// The rooms that a user is in.
+    /// Returns the memberships of a user.
     pub(crate) async fn memberships(&self, user: &UserId) -> Result<Reading<Membership>, StoreError> {
         let raised = self.raised_of(user).await?;
         let members = self.members.clone();
@@ -72,7 +73,7 @@ impl Store {
         .await
     }
 
-    /// The first few of the rooms that a user is in, by their ids.
+    /// Returns the first few memberships of a user, by the rooms' ids.
     pub(crate) async fn some_memberships(
         &self,
         user: &UserId,
@@ -90,14 +91,14 @@ impl Store {
         .await
     }
 
-    /// What of a user's marks was raised by now and may not stand in the documents yet. To be asked before they are read:
-    /// what is folded meanwhile is in both.
+    /// Returns the user's markers that were raised by now and may not be in the documents yet. Call it before the
+    /// documents are read: markers that are folded meanwhile are then in both.
     async fn raised_of(&self, user: &UserId) -> Result<HashMap<RoomId, Marks>, StoreError> {
         let known = self.caught_up(self.moment().await?).await;
         Ok(self.overlay.of_user(user, self.room_ids(user).await?, known))
     }
 
-    /// A user's messages, deleted ones included, roughly as they were written.
+    /// Returns a user's messages, deleted ones included, roughly in the order in which they were written.
     pub(crate) async fn authored(&self, user: &UserId) -> Result<Reading<Authored>, StoreError> {
         let messages = self.messages.clone();
         let filter = doc! { "sender": codec::user_bson(user) };

@@ -1,17 +1,17 @@
-//! Who is connected where: a document for each user who ever was, with the servers that have sockets of theirs.
+//! The servers on which users are connected: one document for each user who ever was online.
 //!
 //! | `_id` | the user |
 //! |---|---|
 //! | `servers` | the servers, by the `_id` of their heartbeat, on which the user has a socket |
-//! | `online` | whether there are any; a change of this, and of nothing else, is a coming or a going |
-//! | `last_seen` | when the last socket of a server was closed; while `online` it says nothing |
+//! | `online` | whether there are any; only a change of this field means that the user came online or went offline |
+//! | `last_seen` | when the last socket of a server was closed; without meaning while `online` |
 //!
-//! In the change stream a coming is an insert, or an update that sets `online`. A going may also stand there as a
-//! replacement: of an update by a pipeline the database writes whichever is shorter. A replacement that shows the user
-//! online is the going of one server of several, and no news.
+//! In the change stream a user comes online by an insert, or by an update that sets `online`. A user may also go
+//! offline by a replacement: for an update by a pipeline the database writes whichever is shorter. A replacement that
+//! shows the user online means that the user left one server of several, and is ignored.
 //!
-//! Each write is one update of one document and can be repeated without harm, so that no two servers ever have to
-//! agree on anything, and a batch of unknown outcome is simply written again.
+//! Each write is one update of one document and can be repeated without harm. So servers never have to agree on
+//! anything, and a batch of unknown outcome is simply written again.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -24,12 +24,12 @@ use handlers::{Time, UserId};
 use crate::store::codec::{self, Undecodable};
 use crate::store::{Store, StoreError};
 
-/// Whether a user can be reached, on whatever server.
+/// Whether a user is online, on any server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Presence {
-    /// Whether there is a socket of theirs anywhere; true within 5 s, also after a server died.
+    /// Whether the user has a socket on any server. Correct within 5 s, also after a server died.
     pub online: bool,
-    /// When the last one was closed; none while they are online, and where they never were.
+    /// When the last socket was closed. None while the user is online, and if the user never was.
     pub last_seen: Option<Time>,
 }
 
@@ -50,21 +50,21 @@ pub(crate) struct Beat {
     pub(crate) server: ObjectId,
     pub(crate) number: i64,
     pub(crate) at: DateTime,
-    /// Another server took it for dead, and tidies up after it.
+    /// Another server declared it dead, and removes its sockets.
     pub(crate) dead: bool,
 }
 
 impl Store {
-    /// Whether a user is online, on any server, and else since when not.
+    /// Returns whether a user is online on any server, and otherwise since when not.
     ///
     /// # Errors
-    /// As any read's.
+    /// The same as those of any read.
     pub async fn presence(&self, user: &UserId) -> Result<Presence, StoreError> {
         let found = self.presences(std::slice::from_ref(user)).await?;
         Ok(found.get(user).copied().unwrap_or(Presence::NEVER))
     }
 
-    /// The same of several; whoever never was online is not among them.
+    /// Returns the same for several users. Users who never were online are left out.
     pub(crate) async fn presences(&self, users: &[UserId]) -> Result<HashMap<UserId, Presence>, StoreError> {
         let presence = self.db.collection::<RawDocumentBuf>("presence");
         let users: Vec<Bson> = users.iter().map(codec::user_bson).collect();
@@ -77,7 +77,7 @@ impl Store {
         Ok(documents.iter().map(read).collect::<Result<_, Undecodable>>()?)
     }
 
-    /// These users have sockets on this server.
+    /// Records that these users have sockets on this server.
     pub(crate) async fn arrived(&self, server: ObjectId, users: &[UserId]) -> Result<(), StoreError> {
         let mut statements = RawArrayBuf::new();
         for user in users {
@@ -90,14 +90,14 @@ impl Store {
         self.update_each("presence", statements).await
     }
 
-    /// These users have no socket on this server any more, since the times that stand beside them.
+    /// Records that these users have no socket on this server since the given times.
     pub(crate) async fn left(&self, server: ObjectId, users: &[(UserId, Instant)]) -> Result<(), StoreError> {
         let mut statements = RawArrayBuf::new();
         for (user, at) in users {
             // By the database's clock.
             let ago = i64::try_from(at.elapsed().as_millis()).unwrap_or(i64::MAX);
             let seen = doc! { "$subtract": ["$$NOW", ago] };
-            // Written a second time it changes nothing, so nobody is told a second time.
+            // A repeated write changes nothing, so nobody is notified twice.
             let here = doc! { "_id": codec::user_bson(user), "servers": server };
             let statement = doc! { "q": here, "u": without(server, seen) };
             let statement = RawDocumentBuf::try_from(&statement).map_err(Undecodable::from)?;
@@ -106,7 +106,7 @@ impl Store {
         self.update_each("presence", statements).await
     }
 
-    /// The heartbeat of each server.
+    /// Returns the heartbeat of each server.
     pub(crate) async fn beats(&self) -> Result<Vec<Beat>, StoreError> {
         let heartbeats = self.db.collection::<RawDocumentBuf>("heartbeats");
         let find = async move { Ok(heartbeats.find(doc! {}).await?.try_collect::<Vec<_>>().await?) };
@@ -114,8 +114,8 @@ impl Store {
         Ok(documents.iter().map(|document| read_beat(document)).collect::<Result<_, _>>()?)
     }
 
-    /// Says that a server is dead, unless it has said something since: from now on it is, until it begins anew.
-    /// False where it has, or where another server said so first.
+    /// Declares a server dead, unless it has sent a heartbeat since. It stays dead until it registers again. False if
+    /// it has, or if another server declared it dead first.
     pub(crate) async fn declare_dead(&self, beat: Beat) -> Result<bool, StoreError> {
         let heartbeats = self.db.collection::<Document>("heartbeats");
         let filter = doc! { "_id": beat.server, "beat": beat.number, "dead": { "$ne": true } };
@@ -124,7 +124,7 @@ impl Store {
         self.bounded(declared).await
     }
 
-    /// Says so of a server that has no heartbeat left, though users are noted as connected to it.
+    /// Does the same for servers without a heartbeat on which users are recorded as connected.
     pub(crate) async fn declare_orphans(&self) -> Result<(), StoreError> {
         let presence = self.db.collection::<Document>("presence");
         let heartbeats = self.db.collection::<Document>("heartbeats");
@@ -139,8 +139,8 @@ impl Store {
         .await
     }
 
-    /// Takes a dead server's sockets from all who had any; then its heartbeat is no longer kept. By any server, and
-    /// by several at once.
+    /// Removes a dead server's sockets from all users that had any, and then its heartbeat. Any server can do this,
+    /// and several can concurrently.
     pub(crate) async fn bury(&self, dead: Beat) -> Result<u64, StoreError> {
         let presence = self.db.collection::<Document>("presence");
         let heartbeats = self.db.collection::<Document>("heartbeats");
@@ -155,7 +155,7 @@ impl Store {
     }
 }
 
-/// What is left of a user's presence without this server, by a pipeline: all of it in one update.
+/// Returns the pipeline that removes this server from a user's presence, in one update.
 fn without(server: ObjectId, seen: impl Into<Bson>) -> Vec<Document> {
     let others = doc! { "$filter": { "input": "$servers", "cond": { "$ne": ["$$this", server] } } };
     vec![
@@ -164,7 +164,7 @@ fn without(server: ObjectId, seen: impl Into<Bson>) -> Vec<Document> {
     ]
 }
 
-/// What an update says: whether a user came or went; none where it is neither.
+/// Reads from an update whether a user came online or went offline; None if neither.
 pub(crate) fn read_update(fields: &RawDocument) -> Result<Option<Presence>, Undecodable> {
     if fields.get("online")?.is_none() {
         return Ok(None);
@@ -172,7 +172,7 @@ pub(crate) fn read_update(fields: &RawDocument) -> Result<Option<Presence>, Unde
     Ok(Some(Presence::read(fields)?))
 }
 
-/// The user whose presence a document is.
+/// Returns the user of a presence document.
 pub(crate) fn read_id(document: &RawDocument) -> Result<UserId, Undecodable> {
     codec::read_user(document.get("_id")?.unwrap_or(bson::RawBsonRef::Null))
 }
