@@ -1,50 +1,52 @@
-//! The pace of group commit. A batch costs the database the same commit, flush and round of change events whether it is of
-//! five or of fifty; so while much comes, each lingers for a moment, and takes what comes meanwhile with it. Clients who wait
-//! for their answers come in bursts, all that were in one batch together: without lingering the first of a burst goes alone,
-//! and all others wait for it.
+//! The timing of group commit. A batch costs the database the same commit, flush and round of change events, whether
+//! it has five or fifty messages. So under load each batch waits a little, and takes the messages that arrive
+//! meanwhile. Clients that wait for their answers send in bursts: all clients of one batch together. Without the wait
+//! the first message of a burst would be written alone, and all others would wait for it.
 //!
-//! Measured with 6.0.5 on two cores, medians of three runs in turn; processor time of server and database for that of the load
-//! generator, which does the same for each message. Saturated, 200 rooms: 3.48, and with a wait after each batch of [`MANY`]
-//! instead 3.87 (in another hour 3.73 and 3.94): of 1,025 batches 380 were then of up to four messages. At 4,000/s 4.02 and
-//! 4.69, to the peer 10.3 and 9.4 ms at the median, 24 and 28 at p99. Lingering 2 or 4 ms, or until 48 or 64 wait: less done,
-//! or more time. Letting those with [`ENOUGH`] go at once is simpler than common moments for messages and receipts, and no
-//! worse: 3.91 and 3.87 saturated (four runs each), 3.95 and 4.07 at 4,000/s. Two writers or three, by room, make smaller batches:
-//! 4.10 and 4.08 where one took 3.86, for as many messages.
+//! Measured with 6.0.5 on two cores, medians of three runs in turn. The figures are the processor time of server and
+//! database, divided by that of the load generator, which does the same for each message. Saturated, 200 rooms: 3.48,
+//! and with a wait after each batch of [`MANY`] instead 3.87 (in another hour 3.73 and 3.94): of 1,025 batches 380
+//! then had up to four messages. At 4,000/s 4.02 and 4.69, to the peer 10.3 and 9.4 ms at the median, 24 and 28 at
+//! p99. Waits of 2 or 4 ms, or until 48 or 64 messages wait: less throughput, or more time. Letting batches of
+//! [`ENOUGH`] go immediately is simpler than common times for messages and receipts, and no worse: 3.91 and 3.87
+//! saturated (four runs each), 3.95 and 4.07 at 4,000/s. Two or three writers, by room, make smaller batches: 4.10 and
+//! 4.08 instead of 3.86 with one, for as many messages.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// A batch of so many or more says that much comes. Above 1,000 messages/s: of these, with two marks each, there come 6
-/// and 12 in 6 ms.
+/// A batch of at least this size means load. That is above 1,000 messages/s: with two receipt markers for each
+/// message, 6 messages and 12 markers come in 6 ms.
 const MANY: usize = 16;
 
-/// Much comes, for so long after the last batch of [`MANY`]: for longer than clients take from one burst to the next.
+/// The load is taken to last this long after the last batch of [`MANY`]: longer than the time between two bursts of
+/// clients.
 const BUSY: Duration = Duration::from_millis(48);
 
-/// How long a batch waits for more to come.
+/// How long a batch waits for more entries.
 const LINGER: Duration = Duration::from_millis(3);
 
-/// So many need no more.
+/// A batch of this size doesn't wait.
 const ENOUGH: usize = 96;
 
-/// What the writers of one server go by.
+/// The timing that the writers of one server share.
 #[derive(Clone)]
 pub(super) struct Pace {
     enough: usize,
-    /// When the last batch of [`MANY`] was taken, by any of them.
+    /// When a writer last took a batch of [`MANY`].
     many: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Pace {
-    /// For batches of so many at most.
+    /// Creates the timing for batches of at most this size.
     pub(super) fn of(batch: usize) -> Self {
         Self { enough: ENOUGH.min(batch), many: Arc::default() }
     }
 
-    /// To be called where so many wait to be written; resolves when they may be taken, with all that came meanwhile: at once
-    /// where little comes, else after [`LINGER`] at most.
+    /// Waits until the queued entries, and those that arrive meanwhile, may be taken. Returns immediately without
+    /// load, and after [`LINGER`] otherwise. Call it when `waiting` entries are queued.
     pub(super) async fn gather(&self, waiting: usize) {
         let many = *self.many.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting < self.enough && many.is_some_and(|many| many.elapsed() < BUSY) {
@@ -52,7 +54,7 @@ impl Pace {
         }
     }
 
-    /// To be called with each batch that is taken.
+    /// Records the size of a batch that was taken.
     pub(super) fn took(&self, batch: usize) {
         if batch >= MANY {
             *self.many.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
@@ -71,7 +73,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_little_comes_nothing_waits() {
+    async fn batch_goes_immediately_without_load() {
         let pace = Pace::of(500);
         assert!(at_once(&pace, 1));
         pace.took(MANY - 1);
@@ -79,14 +81,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_batch_waits_for_no_more() {
+    async fn full_batch_goes_immediately() {
         let pace = Pace::of(MANY);
         pace.took(MANY);
         assert!(at_once(&pace, MANY) && !at_once(&pace, MANY - 1));
     }
 
     #[tokio::test]
-    async fn while_much_comes_a_batch_waits_for_more_unless_it_has_enough() {
+    async fn batch_waits_under_load_unless_it_has_enough() {
         let pace = Pace::of(500);
         let began = Instant::now();
         pace.clone().took(MANY);
@@ -95,6 +97,6 @@ mod tests {
         pace.took(MANY);
         assert!(at_once(&pace, ENOUGH));
         sleep(BUSY).await;
-        assert!(at_once(&pace, 1), "it is over");
+        assert!(at_once(&pace, 1), "the load is over");
     }
 }

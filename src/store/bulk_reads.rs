@@ -1,4 +1,5 @@
-//! Bulk reads: first frames of inbox connections, resumes, pages of rooms, large histories, lists and exports of the API.
+//! Bulk reads: first frames of inbox connections, resumes, pages of rooms, large histories, and lists and exports of
+//! the API.
 //!
 //! One of them can keep the database busy for a second. So they are bounded in number, for a server and for a user, and
 //! run on database connections of their own: writes and small reads never queue behind them for a connection. A read
@@ -25,31 +26,31 @@ use crate::telemetry::metrics::Metrics;
 /// A history of more messages than this is a bulk read.
 pub(crate) const SMALL_HISTORY: usize = 100;
 
-/// Users that are remembered before those without a read are removed.
+/// The number of users after which those without a running read are removed.
 const REMEMBERED: usize = 1_000;
 
-/// Reads of a user at once that are small for the database, but may take some MB of memory.
+/// The maximum of concurrent reads of a user that are small for the database, but may take some MB of memory.
 const SMALL_READS: usize = 2;
 
-/// The turns of each user.
+/// The semaphores of the users.
 type Turns = Mutex<HashMap<UserId, Arc<Semaphore>>>;
 
-/// The bound of bulk reads, and the client that they use.
+/// The bounds of bulk reads, and the database client that they use.
 pub(super) struct Bulk {
     client: Client,
     server: Arc<Semaphore>,
     users: Turns,
-    /// Of reads that are small for the database.
+    /// For reads that are small for the database.
     small: Turns,
     per_user: usize,
     wait: Duration,
     metrics: Arc<Metrics>,
 }
 
-/// How much longer than a read its user's turn rests after it.
+/// After a read its user's turn rests for this many times the read's duration.
 const REST: u32 = 2;
 
-/// The longest such rest.
+/// The maximum of that rest.
 const LONGEST_REST: Duration = Duration::from_secs(5);
 
 /// The permits of one bulk read. The server's is given back when dropped, the user's after its rest.
@@ -62,8 +63,8 @@ pub(crate) struct BulkTurn {
 }
 
 impl BulkTurn {
-    /// Gives the user's permit back together with the server's: for the read of one room, which a client may repeat on
-    /// many sockets at the same time.
+    /// Releases the user's permit together with the server's. It is for the read of one room, which a client may repeat
+    /// on many sockets at the same time.
     pub(crate) fn without_rest(mut self) -> Self {
         self.rests = false;
         self
@@ -93,11 +94,11 @@ impl From<NoTurn> for StoreError {
 }
 
 impl Store {
-    /// Gives a server's store its bounds: bulk reads their number and their own database client, and what is kept in
-    /// memory of rooms.
+    /// Sets a server's bounds: the number of bulk reads and their own database client, and the sizes of the caches of
+    /// rooms.
     ///
     /// # Errors
-    /// As of [`open`](Self::open).
+    /// The same as those of [`open`](Self::open).
     pub(crate) async fn for_server(
         mut self,
         config: &Config,
@@ -122,15 +123,16 @@ impl Store {
         Ok(self)
     }
 
-    /// Waits for the turn of a bulk read of a user, or of the API. Gives the store to read with, and the turn, which
-    /// is to be held until what was read is encoded.
+    /// Waits for the turn of a bulk read of a user, or of the API. Returns the store to read with, and the turn, which
+    /// must be held until the result is encoded.
     pub(crate) async fn bulk(&self, user: Option<&UserId>) -> Result<(Self, Option<BulkTurn>), NoTurn> {
         let Some(bulk) = &self.bulk else { return Ok((self.clone(), None)) };
         let turn = bulk.turn(user).await?;
         Ok((self.on_bulk_connections(), Some(turn)))
     }
 
-    /// Waits for the turn of a read that is small for the database, but takes memory: [`SMALL_READS`] of a user at a time.
+    /// Waits for the turn of a read that is small for the database, but takes memory. A user has [`SMALL_READS`] of
+    /// them at a time.
     pub(crate) async fn own_turn(&self, user: &UserId) -> Result<Option<BulkTurn>, NoTurn> {
         let Some(bulk) = &self.bulk else { return Ok(None) };
         let end = Instant::now() + bulk.wait;
@@ -138,7 +140,7 @@ impl Store {
         Ok(Some(BulkTurn { user: None, _server: permit, began: Instant::now(), rests: false }))
     }
 
-    /// The same store on the connections of bulk reads, for what has a turn already.
+    /// Returns the same store on the connections of bulk reads, for callers that have a turn already.
     pub(crate) fn on_bulk_connections(&self) -> Self {
         let Some(bulk) = &self.bulk else { return self.clone() };
         let db = bulk.client.database(self.db.name());
@@ -185,7 +187,7 @@ impl Bulk {
     }
 }
 
-/// Returns the turns of a user, of which there are `most`.
+/// Returns a user's semaphore, which has `most` permits.
 fn of_user(turns: &Turns, user: &UserId, most: usize) -> Arc<Semaphore> {
     let mut users = turns.lock().unwrap_or_else(PoisonError::into_inner);
     if users.len() >= REMEMBERED {

@@ -1,7 +1,7 @@
-//! The documents as they are stored, and how they turn into the types of the handlers.
+//! The stored documents, and their conversion into the types of the handlers.
 //!
-//! A document that doesn't decode is an error of its own ([`Undecodable`]), never a panic and never skipped:
-//! the caller decides what it means.
+//! A document that doesn't decode is an error of its own ([`Undecodable`]). It is never a panic and never skipped: the
+//! caller decides how to handle it.
 
 use std::fmt;
 
@@ -16,12 +16,12 @@ use crate::model::message::{Revision, StoredMessage};
 use crate::model::receipts::Marks;
 use crate::model::room::{StoredMember, StoredRoom, StoredRoomKind};
 
-/// A stored document is not what it should be.
+/// A stored document has an unexpected form.
 #[derive(Debug)]
 pub(crate) struct Undecodable(String);
 
 impl Undecodable {
-    /// Says what is wrong.
+    /// Creates the error from its text.
     pub(crate) fn new(fault: &str) -> Self {
         Self(fault.to_owned())
     }
@@ -29,7 +29,7 @@ impl Undecodable {
 
 impl fmt::Display for Undecodable {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(to, "a stored document does not decode: {}", self.0)
+        write!(to, "could not decode a stored document: {}", self.0)
     }
 }
 
@@ -41,16 +41,17 @@ impl From<bson::error::Error> for Undecodable {
     }
 }
 
-/// A message that is still to be written. `write_id` is the write's own mark: a write of unknown outcome is looked up
-/// by it.
+/// A message that is not written yet. `write_id` identifies the write: after an unknown outcome the message is looked
+/// up by it.
 #[derive(Debug)]
 pub(crate) struct Draft {
     pub(crate) room: RoomId,
     pub(crate) sender: UserId,
     pub(crate) text: Text,
-    /// What its sender calls it, or the key of the request: no second one of the sender's is called so in the room.
+    /// The sender's id for the message, or the id of an idempotent request. It is unique for the sender in the room.
     pub(crate) client_id: Option<String>,
-    /// By the database's clock, as it is estimated. It is written with a later time where the one before it has that.
+    /// The estimated time of the database's clock. The message gets a later time if the one before it has a later
+    /// time.
     pub(crate) at: Time,
     pub(crate) write_id: ObjectId,
     /// Whether the sender must be a member of the room.
@@ -58,7 +59,7 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// With this number and time.
+    /// Returns the document with this number and time.
     pub(crate) fn numbered(&self, Last { n, at }: Last) -> RawDocumentBuf {
         let at = DateTime::from_millis(at.0);
         let mut document = rawdoc! {
@@ -68,7 +69,7 @@ impl Draft {
             "created_at": at,
             "updated_at": at,
             "write_id": self.write_id,
-            // The database puts its own time in this place.
+            // The database replaces this value by its own time.
             "stamp": Timestamp { time: 0, increment: 0 },
         };
         if let Some(client_id) = &self.client_id {
@@ -78,28 +79,29 @@ impl Draft {
     }
 }
 
-/// `{room, n}`, a message's `_id`.
+/// Returns `{room, n}`, a message's `_id`.
 pub(crate) fn message_id(room: RoomId, id: MessageId) -> bson::Document {
     bson::doc! { "room": room.get(), "n": id.get() }
 }
 
-/// The messages of a room that are not deleted and whose numbers are so. One that is deleted has no text, and isn't in the
-/// index that this is read from: however many were deleted in a row, none of them is looked at.
+/// Returns a filter for the messages of a room that are not deleted, with a condition for their numbers. A deleted
+/// message has no text, so it isn't in the index that this filter uses: any number of consecutive deleted messages
+/// costs nothing.
 pub(super) fn alive(room: RoomId, n: bson::Document) -> bson::Document {
     bson::doc! { "_id.room": room.get(), "_id.n": n, "text": { "$exists": true } }
 }
 
-/// The order of [`alive`] messages: 1 upwards, -1 downwards.
+/// Returns the order of [`alive`] messages: 1 upwards, -1 downwards.
 pub(super) fn by_number(direction: i32) -> bson::Document {
     bson::doc! { "_id.n": direction }
 }
 
-/// `{room, user}`, a member's `_id`.
+/// Returns `{room, user}`, a member's `_id`.
 pub(crate) fn member_id(room: RoomId, user: &UserId) -> bson::Document {
     bson::doc! { "room": room.get(), "user": user_bson(user) }
 }
 
-/// The range of all `_id`s of a room, for messages (`last` is `n`) and members (`last` is `user`).
+/// Returns the range of all `_id`s of a room, for messages (`last` is `n`) and members (`last` is `user`).
 pub(crate) fn of_room(room: RoomId, last: &str) -> bson::Document {
     bson::doc! {
         "$gte": { "room": room.get(), last: Bson::MinKey },
@@ -107,7 +109,7 @@ pub(crate) fn of_room(room: RoomId, last: &str) -> bson::Document {
     }
 }
 
-/// A user's id as a value of BSON.
+/// Encodes a user's id for a raw document.
 pub(crate) fn user(user: &UserId) -> RawBson {
     match user {
         UserId::Int(n) => RawBson::Int64(*n),
@@ -115,7 +117,7 @@ pub(crate) fn user(user: &UserId) -> RawBson {
     }
 }
 
-/// The same, for documents that are built the slow way.
+/// Encodes a user's id for an ordinary document.
 pub(crate) fn user_bson(id: &UserId) -> Bson {
     match id {
         UserId::Int(n) => Bson::Int64(*n),
@@ -123,7 +125,7 @@ pub(crate) fn user_bson(id: &UserId) -> Bson {
     }
 }
 
-/// A user's id of a value of BSON.
+/// Decodes a user's id.
 pub(crate) fn read_user(value: RawBsonRef<'_>) -> Result<UserId, Undecodable> {
     let fault = || Undecodable("a user's id is neither an integer nor a string".to_owned());
     match value {
@@ -134,28 +136,28 @@ pub(crate) fn read_user(value: RawBsonRef<'_>) -> Result<UserId, Undecodable> {
     }
 }
 
-/// The room and the number in a message's `_id`.
+/// Reads the room and the number from a message's `_id`.
 pub(crate) fn read_message_id(id: &RawDocument) -> Result<(RoomId, MessageId), Undecodable> {
     let n = MessageId::try_from(read_int(id, "n")?).map_err(|error| Undecodable(error.to_string()))?;
     Ok((read_room(id)?, n))
 }
 
-/// The user in a member's `_id`.
+/// Reads the user from a member's `_id`.
 pub(crate) fn read_member_user(id: &RawDocument) -> Result<UserId, Undecodable> {
     read_user(id.get("user")?.unwrap_or(RawBsonRef::Null))
 }
 
-/// The room in an `_id`.
+/// Reads the room from an `_id`.
 pub(crate) fn read_room(id: &RawDocument) -> Result<RoomId, Undecodable> {
     RoomId::try_from(read_int(id, "room")?).map_err(|error| Undecodable(error.to_string()))
 }
 
-/// The room whose own document this is, or whose key.
+/// Reads the room whose id is the document's `_id`.
 pub(crate) fn read_room_id(document: &RawDocument) -> Result<RoomId, Undecodable> {
     RoomId::try_from(read_int(document, "_id")?).map_err(|error| Undecodable(error.to_string()))
 }
 
-/// A number, whichever width a shell or another driver gave it.
+/// Reads an integer of either width, because a shell or another driver may have written it.
 pub(crate) fn read_int(document: &RawDocument, key: &str) -> Result<i64, Undecodable> {
     match document.get(key)? {
         Some(RawBsonRef::Int64(n)) => Ok(n),
@@ -164,7 +166,7 @@ pub(crate) fn read_int(document: &RawDocument, key: &str) -> Result<i64, Undecod
     }
 }
 
-/// The same, where it may be missing.
+/// Reads an integer that may be missing.
 pub(crate) fn read_int_if_any(document: &RawDocument, key: &str) -> Result<Option<i64>, Undecodable> {
     if document.get(key)?.is_none() { Ok(None) } else { read_int(document, key).map(Some) }
 }
@@ -173,7 +175,7 @@ pub(crate) fn read_time(document: &RawDocument, key: &str) -> Result<Time, Undec
     Ok(Time(document.get_datetime(key)?.timestamp_millis()))
 }
 
-/// The id of a request, where it is there.
+/// Reads the id of a request; None if it is missing.
 pub(crate) fn read_request(document: &RawDocument, key: &str) -> Result<Option<ObjectId>, Undecodable> {
     match document.get(key)? {
         Some(RawBsonRef::ObjectId(id)) => Ok(Some(id)),
@@ -181,7 +183,7 @@ pub(crate) fn read_request(document: &RawDocument, key: &str) -> Result<Option<O
     }
 }
 
-/// What revised a message last, of its document or of an update's fields.
+/// Reads a message's last revision, from its document or from the fields of an update.
 pub(crate) fn read_revision(document: &RawDocument) -> Result<Revision, Undecodable> {
     let edit = match document.get("edit")? {
         Some(RawBsonRef::Document(edit)) => read_request(edit, "id")?,
@@ -194,18 +196,18 @@ pub(crate) fn read_revision(document: &RawDocument) -> Result<Revision, Undecoda
     Ok(Revision { number: read_int_if_any(document, "rev")?, request })
 }
 
-/// The text and the time of an edit, of an update's fields; none where it is no edit.
+/// Reads the text and the time of an edit from the fields of an update; None if it is not an edit.
 ///
-/// They stand whole in `edit`, for a change event names only what differs. A server of an older version has the time
-/// beside it.
+/// Both are in `edit`, because a change event names only the fields that differ. A server of an older version has the
+/// time beside it.
 pub(crate) fn read_edit(fields: &RawDocument) -> Result<Option<(String, Time)>, Undecodable> {
     let Some(RawBsonRef::Document(edit)) = fields.get("edit")? else { return Ok(None) };
     let at = if edit.get("at")?.is_some() { read_time(edit, "at") } else { read_time(fields, "updated_at") };
     Ok(Some((edit.get_str("text")?.to_owned(), at?)))
 }
 
-/// When the database took a write, by its own time, which is no later than that of the commit; none where a server of an
-/// older version wrote it.
+/// Reads the database's own time of a write, which is no later than the commit; None if a server of an older version
+/// wrote it.
 pub(crate) fn read_stamp(document: &RawDocument, key: &str) -> Result<Option<Timestamp>, Undecodable> {
     match document.get(key)? {
         Some(RawBsonRef::Timestamp(time)) => Ok(Some(time)),
@@ -213,13 +215,14 @@ pub(crate) fn read_stamp(document: &RawDocument, key: &str) -> Result<Option<Tim
     }
 }
 
-/// What a membership's beginning is written as. The database puts its own time in this place, when it takes the insert.
+/// The placeholder for the time when a membership began. The database replaces it by its own time when it takes the
+/// insert.
 pub(crate) const BEGINS: Timestamp = Timestamp { time: 0, increment: 0 };
 
-/// When a membership began, by the database's own time, which is no later than that of the commit. A user who leaves a
-/// room and enters it again has another beginning, which is later than the end of the membership before.
+/// Reads when a membership began, by the database's own time, which is no later than the commit. A user who leaves a
+/// room and joins it again has another beginning, later than the end of the earlier membership.
 ///
-/// A server of an older version noted the clock alone: the same instant, less finely.
+/// A server of an older version wrote only the clock's time: the same instant with less precision.
 pub(crate) fn read_beginning(member: &RawDocument) -> Result<Timestamp, Undecodable> {
     if let Some(stamp) = read_stamp(member, "joined")?.filter(|stamp| *stamp > BEGINS) {
         return Ok(stamp);
@@ -229,7 +232,7 @@ pub(crate) fn read_beginning(member: &RawDocument) -> Result<Timestamp, Undecoda
     Ok(Timestamp { time, increment: u32::try_from(ms.rem_euclid(1000)).unwrap_or_default() })
 }
 
-/// A message; none where it is a tombstone.
+/// Reads a message; None if it is a tombstone.
 pub(crate) fn read_message(document: &RawDocument) -> Result<Option<StoredMessage>, Undecodable> {
     let (_, id) = read_message_id(document.get_document("_id")?)?;
     if document.get("deleted_at")?.is_some() {
@@ -246,7 +249,7 @@ pub(crate) fn read_message(document: &RawDocument) -> Result<Option<StoredMessag
     }))
 }
 
-/// A room; none where it is deleted, and only what was in it may still be there.
+/// Reads a room; None if it is deleted, even if its messages are still there.
 pub(crate) fn read_room_document(document: &RawDocument) -> Result<Option<StoredRoom>, Undecodable> {
     if document.get("deleted_at")?.is_some() {
         return Ok(None);
@@ -264,7 +267,7 @@ pub(crate) fn read_room_document(document: &RawDocument) -> Result<Option<Stored
     Ok(Some(StoredRoom { id, kind, name, created_at: read_time(document, "created_at")? }))
 }
 
-/// A role as it is stored.
+/// Returns the stored name of a role.
 pub(crate) const fn role(role: Role) -> &'static str {
     match role {
         Role::Member => "member",
@@ -272,7 +275,7 @@ pub(crate) const fn role(role: Role) -> &'static str {
     }
 }
 
-/// A member.
+/// Reads a member.
 pub(crate) fn read_member(document: &RawDocument) -> Result<StoredMember, Undecodable> {
     let id = document.get_document("_id")?;
     let user = id.get("user")?.ok_or_else(|| Undecodable("no `_id.user`".to_owned()))?;
@@ -300,14 +303,14 @@ fn read_role(member: &RawDocument) -> Result<Role, Undecodable> {
     }
 }
 
-/// The documents of an array.
+/// Reads the documents of an array.
 pub(super) fn documents_in<'a>(
     document: &'a RawDocument,
     key: &str,
 ) -> Result<Vec<&'a RawDocument>, Undecodable> {
     let documents = document.get_array(key)?.into_iter();
     let read = |item: bson::error::Result<RawBsonRef<'a>>| {
-        item?.as_document().ok_or_else(|| Undecodable::new("a list of something else than documents"))
+        item?.as_document().ok_or_else(|| Undecodable::new("an item of a list is not a document"))
     };
     documents.map(read).collect()
 }

@@ -1,9 +1,9 @@
-//! The database's clock, as this server estimates it. What is shown and what lists are ordered by is dated by it: the
-//! servers' own clocks may differ by seconds, and jump.
+//! The database's clock, as this server estimates it. Times that clients see, and that lists are ordered by, use it:
+//! the servers' own clocks may differ by seconds, and jump.
 //!
-//! Each heartbeat is dated by the database, between the moment when it was sent and the one when it came round. So the
-//! estimate costs nothing, and is as good as half of that time. How time passes in between is told by a clock that never
-//! jumps.
+//! The database dates each heartbeat between the time when it was sent and the time when the change stream returned
+//! it. So the estimate costs nothing, and its error is at most half of that time. Between heartbeats a monotonic clock
+//! measures the time.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,21 +11,21 @@ use std::time::{Duration, Instant};
 use bson::DateTime;
 use handlers::Time;
 
-/// Two clocks drift apart by one part in so many, at most: quartz is ten times better.
+/// The maximum drift between two clocks: one part in this many. Quartz clocks are ten times better.
 const DRIFT: u32 = 1_000;
 
-/// What is known of the clock.
+/// The last reading of the clock, if there is one.
 #[derive(Default)]
 pub(crate) struct DatabaseClock(Mutex<Option<Reading>>);
 
-/// The clock as it was read once.
+/// One reading of the clock.
 #[derive(Clone, Copy)]
 struct Reading {
-    /// In milliseconds since 1970...
+    /// The clock's time in milliseconds since 1970.
     millis: i64,
-    /// ...at this instant...
+    /// The instant of that time.
     at: Instant,
-    /// ...or up to so much earlier or later.
+    /// The maximum error of that time, earlier or later.
     error: Duration,
 }
 
@@ -41,9 +41,10 @@ impl Reading {
 }
 
 impl DatabaseClock {
-    /// The database's clock showed `time` at some moment from `sent` to `received`.
+    /// Records that the database's clock showed `time` at some time between `sent` and `received`.
     ///
-    /// The better one of two readings is kept. Where both can't be right a clock was set, and the later one is.
+    /// The more exact one of two readings is kept. If they contradict each other, a clock was set, and the later
+    /// reading is kept.
     pub(crate) fn read(&self, time: Time, sent: Instant, received: Instant) {
         let error = received.saturating_duration_since(sent) / 2;
         let half = i64::try_from(error.as_millis()).unwrap_or(i64::MAX);
@@ -59,7 +60,7 @@ impl DatabaseClock {
         }
     }
 
-    /// What the database's clock shows now; this machine's, as long as that was never read.
+    /// Returns the estimated time of the database's clock; this machine's time if that clock was never read.
     pub(crate) fn now(&self) -> Time {
         let known = *self.known();
         Time(match known {
@@ -77,7 +78,7 @@ impl DatabaseClock {
 mod tests {
     use super::*;
 
-    /// What a clock shows so many milliseconds after `begin`.
+    /// Returns the time that a clock shows this many milliseconds after `begin`.
     fn shown(clock: &DatabaseClock, begin: Instant, after: u64) -> i64 {
         clock.known().unwrap().millis_at(begin + Duration::from_millis(after))
     }
@@ -88,15 +89,15 @@ mod tests {
     }
 
     #[test]
-    fn the_middle_of_the_time_under_way_is_taken() {
+    fn reading_is_dated_in_the_middle_of_its_round_trip() {
         let (clock, begin) = (DatabaseClock::default(), Instant::now());
         read(&clock, begin, 1_000_000, 0, 10);
         assert_eq!(shown(&clock, begin, 10), 1_000_005);
-        assert_eq!(shown(&clock, begin, 1_010), 1_001_005, "and goes on by the clock that never jumps");
+        assert_eq!(shown(&clock, begin, 1_010), 1_001_005, "the monotonic clock continues it");
     }
 
     #[test]
-    fn a_better_reading_replaces_a_worse_one() {
+    fn exact_reading_replaces_a_less_exact_one() {
         let (clock, begin) = (DatabaseClock::default(), Instant::now());
         read(&clock, begin, 1_000_050, 0, 100);
         read(&clock, begin, 1_000_990, 1_000, 1_002);
@@ -104,16 +105,16 @@ mod tests {
     }
 
     #[test]
-    fn a_worse_reading_is_passed_over_while_it_agrees() {
+    fn less_exact_reading_is_ignored_while_it_agrees() {
         let (clock, begin) = (DatabaseClock::default(), Instant::now());
         read(&clock, begin, 1_000_000, 0, 2);
-        // It waited for 900 ms on its way.
+        // Its round trip took 900 ms longer.
         read(&clock, begin, 1_001_050, 1_000, 2_000);
         assert_eq!(shown(&clock, begin, 2_000), 1_001_999);
     }
 
     #[test]
-    fn a_reading_is_replaced_once_it_is_old_enough() {
+    fn reading_is_replaced_when_it_is_old() {
         let (clock, begin) = (DatabaseClock::default(), Instant::now());
         read(&clock, begin, 1_000_000, 0, 2);
         read(&clock, begin, 1_030_030, 30_000, 30_040);
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_is_followed_either_way() {
+    fn clock_that_was_set_is_followed_in_both_directions() {
         let (clock, begin) = (DatabaseClock::default(), Instant::now());
         read(&clock, begin, 1_000_000, 0, 2);
         read(&clock, begin, 5_000_000, 1_000, 1_100);
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_never_read_is_this_machines() {
+    fn unread_clock_shows_the_time_of_this_machine() {
         let own = DateTime::now().timestamp_millis();
         let shown = DatabaseClock::default().now().0;
         assert!((own..own + 60_000).contains(&shown));

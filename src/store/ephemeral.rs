@@ -1,4 +1,4 @@
-//! The documents of signals: `{_id, at, room, frame}`, `{_id, at, room, typing}` or `{_id, at, disconnect}`.
+//! The documents of ephemeral events: `{_id, at, room, frame}`, `{_id, at, room, typing}` or `{_id, at, disconnect}`.
 
 use bson::oid::ObjectId;
 use bson::{DateTime, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
@@ -8,11 +8,11 @@ use super::{Store, StoreError};
 use crate::protocol::ephemeral::{CustomEvent, EphemeralEvent};
 
 impl Store {
-    /// Tells a signal to every server; done once a majority of the database has it.
+    /// Sends an ephemeral event to every server. Returns once a majority of the database has it.
     ///
     /// # Errors
-    /// As any write's. Where it is [`StoreError::Unknown`] it may be heard all the same.
-    pub async fn signal(&self, signal: &EphemeralEvent) -> Result<(), StoreError> {
+    /// The same as those of any write. After [`StoreError::Unknown`] the event may be delivered all the same.
+    pub async fn signal(&self, signal: &Signal) -> Result<(), StoreError> {
         let signals = self.db.collection::<RawDocumentBuf>("signals");
         let document = write(signal, DateTime::from_millis(self.now().0));
         self.bounded(async move {
@@ -38,8 +38,8 @@ fn write(signal: &EphemeralEvent, at: DateTime) -> RawDocumentBuf {
     }
 }
 
-/// A signal as it was written.
-pub(crate) fn read(document: &RawDocument) -> Result<EphemeralEvent, Undecodable> {
+/// Reads an ephemeral event from its document.
+pub(crate) fn read(document: &RawDocument) -> Result<Signal, Undecodable> {
     if let Some(user) = document.get("disconnect")? {
         return Ok(EphemeralEvent::Disconnect { user: codec::read_user(user)? });
     }
@@ -50,10 +50,9 @@ pub(crate) fn read(document: &RawDocument) -> Result<EphemeralEvent, Undecodable
         });
     }
     match document.get("frame")? {
-        Some(RawBsonRef::String(frame)) => Ok(EphemeralEvent::Event {
-            room: codec::read_room(document)?,
-            event: CustomEvent::from_stored(frame),
-        }),
-        _ => Err(Undecodable::new("a signal of a kind that isn't known here")),
+        Some(RawBsonRef::String(frame)) => {
+            Ok(Signal::Event { room: codec::read_room(document)?, event: CustomEvent::stored(frame) })
+        }
+        _ => Err(Undecodable::new("unknown kind of ephemeral event")),
     }
 }

@@ -1,4 +1,4 @@
-//! How the database fails, in the ways that matter to a caller.
+//! The errors of database operations, as far as a caller must distinguish them.
 
 use std::fmt;
 
@@ -7,16 +7,16 @@ use mongodb::error::{Error, ErrorKind, InsertManyError, WriteFailure};
 
 use super::codec::Undecodable;
 
-/// An operation that did not go well.
+/// A failed operation.
 #[derive(Debug)]
 pub enum StoreError {
-    /// The database can't be reached, and the operation did not begin: nothing was written.
+    /// The database can't be reached and the operation did not start: nothing was written.
     Unreachable(Option<Error>),
-    /// The operation began and its end is not known: it may have been written or not.
+    /// The operation started and its outcome is unknown: it may have been written or not.
     Unknown(Option<Error>),
-    /// The database answered that it won't, or with something that makes no sense.
+    /// The database rejected the operation, or sent an unusable answer.
     Fault(Box<dyn std::error::Error + Send + Sync>),
-    /// More waits for the database than may (`limits.write_queue`, `limits.bulk_wait_ms`).
+    /// Too many operations wait for the database (`limits.write_queue`, `limits.bulk_wait_ms`).
     Full,
     /// The sender left the room, or was removed, while the write waited. Nothing was written.
     NotMember,
@@ -42,7 +42,7 @@ impl fmt::Display for StoreError {
     }
 }
 
-/// What often is behind such words of the driver: of TLS they say nothing.
+/// Returns the likely cause of a driver's error text that does not mention TLS.
 fn hint(words: &str) -> Option<&'static str> {
     const ENDED: [&str; 3] = ["unexpected end of file", "early eof", "Connection reset by peer"];
     if ENDED.iter().any(|ended| words.contains(ended)) {
@@ -59,12 +59,12 @@ impl From<Error> for StoreError {
             ErrorKind::ServerSelection { .. } | ErrorKind::DnsResolve { .. } | ErrorKind::Shutdown => {
                 Self::Unreachable(Some(error))
             }
-            // The driver says so as well of an operation that it broke off, since its monitor was not answered.
+            // The driver also reports this error for an operation that it aborted because its monitor got no answer.
             ErrorKind::ConnectionPoolCleared { ref message, .. } if message.starts_with(NO_CONNECTION) => {
                 Self::Unreachable(Some(error))
             }
             ErrorKind::ConnectionPoolCleared { .. } => Self::Unknown(Some(error)),
-            // With the second, some of the servers that had to confirm a write did not: it may be rolled back.
+            // For a write concern error, some of the nodes that had to confirm a write did not: it may be rolled back.
             ErrorKind::Io(_) | ErrorKind::Write(WriteFailure::WriteConcernError(_)) => {
                 Self::Unknown(Some(error))
             }
@@ -80,15 +80,16 @@ impl From<Error> for StoreError {
     }
 }
 
-/// How the driver begins to say that an operation got no connection. Should its words change, the outcome is unknown.
+/// The begin of the driver's text for an operation that got no connection. If the text changes, the outcome counts as
+/// unknown.
 const NO_CONNECTION: &str = "Connection pool for ";
 
-/// Error codes of a server that stops being the primary (the drivers' SDAM specification, "not writable primary" and "node
-/// is recovering"), and of a router that can't reach one (the "retryable error" of their retryable writes). The database
-/// labels them where the driver may try again itself; the writers' may not.
+/// Error codes of a node that stops being the primary (the drivers' SDAM specification, "not writable primary" and
+/// "node is recovering"), and of a router that can't reach one (the "retryable error" of their retryable writes). The
+/// database labels them if the driver may retry; the writers' drivers may not.
 const PASSING: [i32; 13] = [6, 7, 89, 91, 189, 262, 9001, 10058, 10107, 11600, 11602, 13435, 13436];
 
-/// Whether the first document that wasn't inserted failed by such an error: a router gives them by document.
+/// Tells whether the first document that wasn't inserted failed by such an error. A router reports them by document.
 fn is_passing(failed: &InsertManyError) -> bool {
     let first = failed.write_errors.as_ref().and_then(|errors| errors.first());
     first.is_some_and(|error| PASSING.contains(&error.code))
@@ -101,7 +102,8 @@ impl From<Undecodable> for StoreError {
 }
 
 impl StoreError {
-    /// As an error of a later step. The step before it has been written, so the outcome is never "nothing was written".
+    /// Converts the error of a later step. The earlier step was written, so the outcome is never "nothing was
+    /// written".
     pub(crate) fn after_a_write(self) -> Self {
         match self {
             Self::Unreachable(cause) => Self::Unknown(cause),
@@ -109,7 +111,7 @@ impl StoreError {
         }
     }
 
-    /// As the client is told of a write.
+    /// Converts the error of a write for the client.
     pub(crate) fn of_write(self) -> handlers::Error {
         match self {
             Self::Unreachable(_) => handlers::Error::caused(Code::Unavailable, "the database is away", self),
@@ -125,7 +127,7 @@ impl StoreError {
         }
     }
 
-    /// As the client is told of a read, of which nothing can be left behind.
+    /// Converts the error of a read for the client. A read leaves nothing behind, so its outcome is never unknown.
     pub(crate) fn of_read(self) -> handlers::Error {
         match self {
             Self::Unknown(_) => handlers::Error::caused(Code::Unavailable, "the database is away", self),

@@ -1,10 +1,10 @@
-//! Requests that are done once however often they are sent: a document for each `Idempotency-Key`, with what was
-//! asked and what was answered, until it expires.
+//! Idempotent requests, which are applied once however often they are sent. Each `Idempotency-Key` has a document with
+//! a hash of the request and the response, until it expires.
 //!
-//! A record without an answer belongs to whoever does the work, for as long as that may take. Where that time is
-//! over the work's end is unknown, for its server died or the database was away: the next one to ask takes the
-//! record over, and with it the id by which a write of the first try can be found. All times are the database's: by the
-//! clocks of two servers a try may be over for the one that for the other is under way.
+//! A record without a response is leased to the attempt that does the work. If the lease ends, the outcome is unknown,
+//! because the server died or the database was unavailable. The next attempt takes over the record, and with it the id
+//! by which a write of the first attempt can be found. All times are the database's: by the clocks of two servers an
+//! attempt might be over on one and in progress on the other.
 
 use std::time::Duration;
 
@@ -18,54 +18,54 @@ use super::rooms::create::is_duplicate;
 use super::{Store, StoreError, codec, from_now};
 use crate::model::message::StoredMessage;
 
-/// How often a record is looked for that comes and goes in the same moment.
+/// The number of attempts to read a record that expires and is created again meanwhile.
 const TRIES: usize = 3;
 
-/// Whose key it is, and which.
+/// A key and its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RequestKey {
-    /// Tells service keys apart without showing them.
+    /// Identifies the service key without showing it.
     pub(crate) service: [u8; 16],
-    /// The header as it came.
+    /// The header's value, unchanged.
     pub(crate) key: String,
 }
 
-/// Work on a request, to be done by whoever holds this.
+/// An attempt to process a request. The holder does the work.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempt {
     id: Document,
-    /// The mark of the one write that the request stands for.
+    /// The id of the request's one write.
     pub(crate) write_id: ObjectId,
-    /// Whether there was a try before this one.
+    /// Whether there was an attempt before this one.
     pub(crate) is_another: bool,
 }
 
 impl Attempt {
-    /// What a message of it is known by, in place of a client's own: of tries that overlap one is written. It is longer than
-    /// any that a client can send.
+    /// Returns the id of the request's message, in place of a client's own `client_id`. Of overlapping attempts only
+    /// one is written. It is longer than any id that a client can send.
     pub(crate) fn client_id(&self) -> String {
         let id = format!("request {}", self.write_id);
         format!("{id:.>width$}", width = ClientId::MAX_CHARS + 1)
     }
 }
 
-/// An answer that was given.
+/// The stored response to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Kept {
     pub(crate) status: u16,
     pub(crate) body: String,
 }
 
-/// What is to be done with a request.
+/// The next step for a request.
 #[derive(Debug)]
 pub(crate) enum Claim {
-    /// It is to be done.
+    /// The caller must process it.
     Do(Attempt),
-    /// It was done.
+    /// It was processed.
     Done(Kept),
-    /// It is being done.
+    /// It is being processed.
     UnderWay,
-    /// The key was another request's.
+    /// The key was used for another request.
     Different,
 }
 
@@ -74,8 +74,8 @@ impl Store {
         self.db.collection("requests")
     }
 
-    /// Looks whether a request was made before, and claims it where it wasn't. `content` tells requests apart;
-    /// `lease` is how long doing it may take, `kept` how long the key is good for.
+    /// Looks up a request and claims it if it is new. `content` is the hash that distinguishes requests, `lease` the
+    /// time to process it, `kept` the lifetime of the key.
     pub(crate) async fn claim(
         &self,
         key: &RequestKey,
@@ -91,7 +91,7 @@ impl Store {
             let requests = self.requests();
             let filter = doc! { "_id": id.clone() };
             let found = self.bounded(async move { Ok(requests.find_one(filter).await?) }).await?;
-            // It expired in between.
+            // The record expired in between.
             let Some(found) = found else { continue };
             if found.get("content") != Some(&binary(&content)) {
                 return Ok(Claim::Different);
@@ -101,7 +101,7 @@ impl Store {
             }
             return self.take_over(id, &found, lease).await;
         }
-        Err(StoreError::Fault("a request's record came and went".into()))
+        Err(StoreError::Fault("a request's record was created and expired repeatedly".into()))
     }
 
     async fn claim_new(
@@ -112,7 +112,7 @@ impl Store {
         kept: Duration,
     ) -> Result<Option<Attempt>, StoreError> {
         let write_id = ObjectId::new();
-        // No record is like this. Where there is one of this key, another is tried to be inserted, and refused.
+        // No document matches this filter. If the key has a record, the upsert tries to insert another one and fails.
         let none = doc! { "_id": id.clone(), "is_none": true };
         let record = doc! { "$replaceWith": {
             "_id": { "$literal": id.clone() },
@@ -132,9 +132,9 @@ impl Store {
         }
     }
 
-    /// Claims a record whose time is over; of several who try, one gets it.
+    /// Claims a record whose lease has ended. Of several concurrent callers only one gets it.
     async fn take_over(&self, id: Document, found: &Document, lease: Duration) -> Result<Claim, StoreError> {
-        let fault = || StoreError::Fault("a request's record does not decode".into());
+        let fault = || StoreError::Fault("could not decode a request's record".into());
         let until = *found.get_datetime("until").map_err(|_| fault())?;
         let write_id = found.get_object_id("write_id").map_err(|_| fault())?;
         let over = doc! { "$lte": ["$until", "$$NOW"] };
@@ -149,7 +149,7 @@ impl Store {
         })
     }
 
-    /// Keeps the answer to a request; `about` are the users whose erasure takes it along.
+    /// Stores the response to a request. It is deleted with the erasure of any user in `about`.
     pub(crate) async fn keep_answer(
         &self,
         attempt: &Attempt,
@@ -162,7 +162,8 @@ impl Store {
         self.update_request(attempt, update).await
     }
 
-    /// Lets the next one try at once: this try ended without an answer that is worth keeping.
+    /// Ends the lease, so that the next attempt starts immediately. For an attempt that ended without a response to
+    /// store.
     pub(crate) async fn give_up(&self, attempt: &Attempt) -> Result<(), StoreError> {
         self.update_request(attempt, doc! { "$set": { "until": DateTime::from_millis(0) } }).await
     }
@@ -173,15 +174,15 @@ impl Store {
         self.bounded(async move { Ok(requests.update_one(filter, update).await.map(|_| ())?) }).await
     }
 
-    /// Ends a try that changed nothing: the key is free again, for another request too.
+    /// Deletes the record of an attempt that changed nothing. The key is free again, also for another request.
     pub(crate) async fn forget(&self, attempt: &Attempt) -> Result<(), StoreError> {
         let requests = self.requests();
         let filter = doc! { "_id": attempt.id.clone() };
         self.bounded(async move { Ok(requests.delete_one(filter).await.map(|_| ())?) }).await
     }
 
-    /// The message that an earlier try has written after all; none where it hasn't. A deleted one is shown with the text
-    /// of the request, as its first answer showed it.
+    /// Returns the message that an earlier attempt has written; None if it hasn't. A deleted message is returned with
+    /// the text of the request, as in its first response.
     pub(crate) async fn written(
         &self,
         room: RoomId,
@@ -208,10 +209,10 @@ impl Store {
         Ok(Some(StoredMessage { id, sender, text, created_at, updated_at: created_at, write_id: None }))
     }
 
-    /// The room that a try of this request has made; it may have been deleted since.
+    /// Returns the room that an attempt of this request has created. It may have been deleted since.
     ///
-    /// Tries may overlap, so the read is linearizable: it finds what another has written just now, and only once
-    /// nothing can take that back.
+    /// Attempts may overlap, so the read is linearizable. It finds a room that another attempt has written just now,
+    /// and only after that write can no longer be rolled back.
     pub(crate) async fn made(&self, attempt: &Attempt) -> Result<Option<RoomId>, StoreError> {
         let rooms = self.db.collection::<RawDocumentBuf>("rooms");
         let filter = doc! { "write_id": attempt.write_id };
@@ -222,7 +223,7 @@ impl Store {
         Ok(found.await?.map(|room| codec::read_room_id(&room)).transpose()?)
     }
 
-    /// Removes the answers that tell of a user. A key of theirs that is sent again is done again.
+    /// Removes the responses that concern a user. If such a key is sent again, the request is processed again.
     pub(crate) async fn erase_answers(&self, user: &UserId) -> Result<(), StoreError> {
         let requests = self.requests();
         let filter = doc! { "about": codec::user_bson(user) };

@@ -1,8 +1,9 @@
-//! Whether collections and indexes are as [`prepare`](Store::prepare) makes them, and making them again where they aren't.
+//! Checks that collections and indexes are as [`prepare`](Store::prepare) creates them, and creates missing ones
+//! again.
 //!
-//! Somebody may drop the database, a collection or an index under a running server. Without a unique index two rooms can be
-//! made for one pair, so a server that lacks one isn't ready. The change stream says that something was dropped; what it
-//! doesn't say is found by a look every `mongodb.indexes_seconds`.
+//! An operator may drop the database, a collection or an index under a running server. Without a unique index two
+//! rooms could be created for one pair, so a server that lacks one isn't ready. The change stream reports most drops.
+//! Other ones are found by a check every `mongodb.indexes_seconds`.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,34 +17,34 @@ use tokio::sync::Notify;
 use super::{Store, StoreError, codec, schema};
 use crate::telemetry::metrics::Metrics;
 
-/// The pause before indexes that could not be looked at, or made, are tried again; it doubles...
+/// The pause before a failed check or creation of indexes is tried again. It doubles with each attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
-/// ...up to this.
+/// The longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// The server's error code for a collection that isn't there (`NamespaceNotFound`).
+/// The database's error code for a missing collection (`NamespaceNotFound`).
 const NO_COLLECTION: i32 = 26;
 
-/// The server's error code for a hint that names no index (`BadValue`).
+/// The database's error code for a hint that names no index (`BadValue`).
 const BAD_VALUE: i32 = 2;
 
-/// What a server knows of its indexes.
+/// The state of the indexes, as a server knows it.
 #[derive(Default)]
 pub(crate) struct Indexes {
-    /// What is wrong with them, where something is or may be.
+    /// What is wrong with the indexes, or may be; None if they are complete.
     fault: Mutex<Option<String>>,
     doubted: Notify,
 }
 
 impl Indexes {
-    /// Has the indexes looked at now: some may be gone. Until they were the server isn't ready.
+    /// Requests a check of the indexes now, because some may be missing. Until the check the server isn't ready.
     pub(crate) fn doubt(&self) {
-        self.known().get_or_insert_with(|| "something was dropped; looking".to_owned());
+        self.known().get_or_insert_with(|| "something was dropped; checking the indexes".to_owned());
         self.doubted.notify_one();
     }
 
-    /// What is wrong, for those who run the server; none where all is well.
+    /// Returns a description of the problem for the operator; None if all is well.
     pub(crate) fn fault(&self) -> Option<String> {
         self.known().clone()
     }
@@ -57,7 +58,7 @@ impl Indexes {
     }
 }
 
-/// An index that isn't there, or isn't what it should be.
+/// An index that is missing or differs.
 #[derive(Debug, PartialEq, Eq)]
 struct Missing {
     /// `collection.index`
@@ -66,12 +67,12 @@ struct Missing {
 }
 
 impl Store {
-    /// What this server knows of its indexes.
+    /// Returns the state of the indexes, as this server knows it.
     pub(crate) fn indexes(&self) -> &Indexes {
         &self.indexes
     }
 
-    /// Looks at the indexes every `period`, and whenever they are in doubt, and makes those that are missing; for ever.
+    /// Checks the indexes every `period` and on request, and creates missing ones. Runs until it is dropped.
     pub(crate) async fn keep_indexes(self, period: Duration, metrics: Arc<Metrics>) {
         loop {
             let _ = tokio::time::timeout(period, self.indexes.doubted.notified()).await;
@@ -83,12 +84,12 @@ impl Store {
         }
     }
 
-    /// Makes the indexes that are missing; true once there are none.
+    /// Creates the missing indexes. True if there are none.
     async fn mend_indexes(&self, metrics: &Metrics) -> bool {
         let missing = match self.missing_indexes().await {
             Ok(missing) => missing,
             Err(error) => {
-                tracing::warn!(%error, "the indexes can't be looked at; trying again");
+                tracing::warn!(%error, "could not list the indexes; trying again");
                 return false;
             }
         };
@@ -99,15 +100,15 @@ impl Store {
         let names: Vec<_> = missing.iter().map(|index| index.name.as_str()).collect();
         let names = names.join(", ");
         metrics.fault("indexes");
-        // Without another one all is slow, but right.
+        // Without a non-unique index everything is slow, but correct.
         let is_fault = missing.iter().any(|index| index.unique);
         self.indexes.set(is_fault.then(|| format!("missing: {names}")));
-        tracing::error!(missing = names, "indexes are missing; making them");
+        tracing::error!(missing = names, "indexes are missing; creating them");
         if let Err(error) = self.prepare().await {
-            tracing::error!(%error, missing = names, "indexes can't be made; trying again");
-            self.indexes.set(is_fault.then(|| format!("missing: {names}; they can't be made: {error}")));
+            tracing::error!(%error, missing = names, "could not create indexes; trying again");
+            self.indexes.set(is_fault.then(|| format!("missing: {names}; could not create them: {error}")));
         }
-        // Looked at once more: they must be there, and not only asked for.
+        // Another check follows: they must exist, and not only be requested.
         false
     }
 
@@ -135,7 +136,7 @@ impl Store {
         Ok(missing)
     }
 
-    /// The indexes of a collection; none where that isn't there.
+    /// Returns the indexes of a collection; none if the collection is missing.
     async fn indexes_of(&self, collection: &'static str) -> Result<Vec<Document>, StoreError> {
         let db = self.db.clone();
         let listed = self.bounded(async move {
@@ -151,7 +152,7 @@ impl Store {
         Ok(batch.iter().filter_map(Bson::as_document).cloned().collect())
     }
 
-    /// Raises the counter of rooms to the last room: an id that is taken can't be given again, also where the counter was
+    /// Raises the counter of rooms to the last room. So a used id is never given again, even if the counter was
     /// dropped.
     pub(super) async fn raise_room_counter(&self) -> Result<(), StoreError> {
         let rooms = self.db.collection::<RawDocumentBuf>("rooms");
@@ -159,7 +160,7 @@ impl Store {
         self.bounded(async move {
             let last = rooms.find_one(doc! {}).sort(doc! { "_id": -1 }).projection(doc! { "_id": 1 });
             let Some(last) = last.await? else { return Ok(()) };
-            // A document that isn't Parlor's has any `_id`.
+            // A document of another program may have any `_id`.
             let Ok(last) = codec::read_room_id(&last).map(RoomId::get) else { return Ok(()) };
             let raise = doc! { "$max": { "last": last } };
             counters.update_one(doc! { "_id": "rooms" }, raise).upsert(true).await?;
@@ -168,14 +169,15 @@ impl Store {
         .await
     }
 
-    /// That an index which a statement relies on wasn't there: nothing was written. Looks for it.
+    /// Returns the error of a statement that lacked its index: nothing was written. Also requests a check of the
+    /// indexes.
     pub(super) fn without_index(&self) -> StoreError {
         self.indexes.doubt();
         StoreError::Unreachable(None)
     }
 }
 
-/// Whether two keys of indexes are one to the database, whichever type of number says which way each field is ordered.
+/// Tells whether two index keys are equal to the database, whatever number types they use for the directions.
 fn is_same_key(one: &Document, other: &Document) -> bool {
     let number = |value: &Bson| {
         value
@@ -189,7 +191,7 @@ fn is_same_key(one: &Document, other: &Document) -> bool {
     of(one) == of(other)
 }
 
-/// Whether a statement failed for it hinted at an index that isn't there.
+/// Tells whether a statement failed because it named a missing index.
 pub(super) fn lacks_index(error: &Error) -> bool {
     has_code(error, BAD_VALUE)
 }
@@ -203,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_the_same_whatever_wrote_their_numbers() {
+    fn index_keys_are_equal_for_any_number_type() {
         let own = doc! { "_id.room": 1, "_id.n": 1 };
         assert!(is_same_key(&doc! { "_id.room": 1.0, "_id.n": 1_i64 }, &own));
         for other in
@@ -214,14 +216,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_doubt_is_a_fault_until_it_was_looked_at() {
+    fn doubted_indexes_are_a_fault_until_they_are_checked() {
         let indexes = Indexes::default();
         assert_eq!(indexes.fault(), None);
         indexes.doubt();
         assert!(indexes.fault().is_some());
         indexes.set(Some("missing: rooms.pair".to_owned()));
         indexes.doubt();
-        assert_eq!(indexes.fault().as_deref(), Some("missing: rooms.pair"), "what is known stays said");
+        assert_eq!(indexes.fault().as_deref(), Some("missing: rooms.pair"), "the known fault stays");
         indexes.set(None);
         assert_eq!(indexes.fault(), None);
     }

@@ -1,6 +1,6 @@
-//! How many bytes what is read takes as JSON, before it is encoded: pages and first frames are bounded by that.
+//! The size of data as JSON in bytes, before it is encoded. Pages and first frames are bounded by it.
 //!
-//! A number of messages bounds nothing: 4,096 characters of U+0001 are 24,576 bytes of JSON.
+//! A number of messages alone is no bound: 4,096 characters of U+0001 are 24,576 bytes of JSON.
 
 use handlers::UserId;
 
@@ -8,22 +8,22 @@ use super::rooms::summary::Listed;
 use crate::model::message::StoredMessage;
 use crate::model::room::StoredMember;
 
-/// What a message takes beside its text and its sender's id and address: keys, numbers, two times.
+/// The bytes of a message without its text and its sender's id and e-mail address: keys, numbers, two times.
 const MESSAGE: usize = 220;
 
-/// What an id takes at most: 128 bytes, each of which may be escaped by a second one.
+/// The maximum of an id: 128 bytes, each of which may be escaped by a second one.
 const ID: usize = 258;
 
-/// What an address takes where it is not known.
+/// The bytes of an e-mail address that isn't known.
 pub(super) const EMAIL: usize = 64;
 
-/// What a member takes beside the id and the address.
+/// The bytes of a member without the id and the e-mail address.
 const MEMBER: usize = 110;
 
-/// What a room takes beside its members and its last message.
+/// The bytes of a room without its members and its last message.
 const ROOM: usize = 400;
 
-/// Returns the bytes of a text within the quotes of JSON.
+/// Returns the bytes of a text as JSON, without the quotes.
 pub(crate) fn of_text(text: &str) -> usize {
     text.bytes().map(of_byte).sum()
 }
@@ -36,13 +36,13 @@ const fn of_byte(byte: u8) -> usize {
     }
 }
 
-/// Returns about how many bytes a message takes, and never fewer than it does. `email` is what addresses of this room's
-/// senders take at most.
+/// Returns an upper bound of a message's bytes, which is close. `email` is the size of the longest e-mail address of
+/// the room's senders.
 pub(super) fn of_message(message: &StoredMessage, email: usize) -> usize {
     of_text(&message.text) + of_user(&message.sender) + email + MESSAGE
 }
 
-/// Returns how many bytes an id takes.
+/// Returns the bytes of an id.
 pub(crate) fn of_user(user: &UserId) -> usize {
     match user {
         UserId::Int(_) => 20,
@@ -50,12 +50,12 @@ pub(crate) fn of_user(user: &UserId) -> usize {
     }
 }
 
-/// Returns what the longest address of these members takes.
+/// Returns the bytes of the longest e-mail address of these members.
 pub(super) fn of_longest_email(members: &[StoredMember]) -> usize {
     members.iter().filter_map(|member| member.email.as_deref()).map(of_text).max().unwrap_or_default()
 }
 
-/// Returns about how many bytes a room takes in a list of rooms.
+/// Returns the approximate bytes of a room in a list of rooms.
 pub(super) fn of_listed(listed: &Listed) -> usize {
     let member =
         |member: &StoredMember| of_user(&member.user) + member.email.as_deref().map_or(0, of_text) + MEMBER;
@@ -66,7 +66,7 @@ pub(super) fn of_listed(listed: &Listed) -> usize {
     ROOM + name + members + last
 }
 
-/// Takes items in their order as long as they fit, and at least one.
+/// A budget of bytes. It admits items in their order as long as they fit, and at least one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fitting {
     left: usize,
@@ -78,12 +78,12 @@ impl Fitting {
         Self { left: bytes, taken: false }
     }
 
-    /// Returns how many bytes are left.
+    /// Returns the bytes that are left.
     pub(super) fn left(&self) -> usize {
         self.left
     }
 
-    /// Whether an item of this many bytes is the first one, or fits.
+    /// Takes an item of this many bytes if it fits or is the first one. Returns whether it was taken.
     pub(super) fn takes(&mut self, bytes: usize) -> bool {
         let fits = bytes <= self.left || !self.taken;
         if fits {
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_takes_what_its_encoding_does() {
+    fn size_of_a_text_is_that_of_its_encoding() {
         for text in
             ["", "plain", "\"quoted\\\"", "\n\r\t\u{8}\u{c}\u{1}\u{1f}\u{7f}", "日本語 \u{1F600}\u{2028}"]
         {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bson::oid::ObjectId;
 
-/// What this server knows of itself and of the other servers. Cheap to clone.
+/// The known servers: this one and the others. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Peers(Arc<PeersState>);
 
@@ -28,7 +28,7 @@ impl Peers {
         self.0.server
     }
 
-    /// Notes a heartbeat of another server.
+    /// Records a heartbeat of another server.
     pub(crate) fn on_heartbeat(&self) {
         let mut observed = self.observed();
         observed.alone = false;
@@ -40,8 +40,8 @@ impl Peers {
         self.observed().heartbeats
     }
 
-    /// Notes the result of a search for other servers. `heartbeats` is the number before the search: a heartbeat that
-    /// came during the search means that this server is not alone.
+    /// Records the result of a search for other servers. `heartbeats` is the number before the search: a heartbeat
+    /// that came during the search means that this server is not alone.
     pub(crate) fn on_search(&self, heartbeats: u64, found: bool) {
         let mut observed = self.observed();
         observed.alone = !found && observed.heartbeats == heartbeats;

@@ -1,8 +1,8 @@
-//! Reading what was there at a moment just past: the change stream tells that something happened, and this how things
-//! stood just before, or then.
+//! Reads the state at a cluster time of a few seconds ago. The change stream reports that something happened, and
+//! these reads return the state just before it, or at that time.
 //!
-//! The database keeps what is needed for it for five minutes (`minSnapshotHistoryWindowInSeconds`); what is asked for
-//! here is seconds old. The driver has no way to name the moment of a read, so these are commands.
+//! The database keeps the necessary history for five minutes (`minSnapshotHistoryWindowInSeconds`). The driver has no
+//! option for the cluster time of a read, so these are commands.
 
 use std::time::Instant;
 
@@ -19,7 +19,7 @@ use super::{Store, StoreError};
 use crate::model::message::StoredMessage;
 use crate::model::room::StoredMember;
 
-/// Unread messages of a member, as of a moment.
+/// The number of unread messages of a member at a cluster time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unread {
     pub(crate) unread: i64,
@@ -27,14 +27,15 @@ pub(crate) struct Unread {
 }
 
 impl Store {
-    /// The database's clock.
+    /// Reads the database's clock.
     pub(crate) async fn clock(&self) -> Result<DateTime, StoreError> {
         let admin = self.client.database("admin");
         let hello = self.bounded(async move { Ok(admin.run_command(doc! { "hello": 1 }).await?) }).await?;
         Ok(*hello.get_datetime("localTime").map_err(|error| StoreError::Fault(Box::new(error)))?)
     }
 
-    /// Reads the database's clock, so that what is written before the first heartbeat comes round is dated by it, too.
+    /// Reads the database's clock, so that documents that are written before the first heartbeat returns are dated by
+    /// it, too.
     pub(crate) async fn read_clock(&self) -> Result<(), StoreError> {
         let sent = Instant::now();
         let time = self.clock().await?;
@@ -42,7 +43,7 @@ impl Store {
         Ok(())
     }
 
-    /// A moment of the database's: all that a majority had when this was called is no later.
+    /// Returns a cluster time no earlier than any majority-committed write at the time of the call.
     pub(crate) async fn moment(&self) -> Result<Timestamp, StoreError> {
         let store = self.clone();
         self.bounded(async move {
@@ -54,7 +55,8 @@ impl Store {
         .await
     }
 
-    /// A room as it was at a moment that the change stream has come to, with what someone had still to read.
+    /// Returns a room at a cluster time that the change stream has reached, with the messages that a member had not
+    /// read.
     pub(crate) async fn snapshot_at(&self, room: RoomId, at: Timestamp) -> Result<Snapshot, StoreError> {
         let store = self.clone();
         self.bounded(async move {
@@ -74,7 +76,8 @@ impl Store {
         .await
     }
 
-    /// What a member had still to read at a moment that the change stream has come to. None where it was no member.
+    /// Returns a member's unread messages at a cluster time that the change stream has reached. None if the user was
+    /// not a member.
     pub(crate) async fn unread_at(
         &self,
         room: RoomId,
@@ -101,7 +104,8 @@ impl Store {
         .await
     }
 
-    /// How many of others' messages after a number were deleted at a moment that the change stream has come to.
+    /// Returns how many of others' messages after a number were deleted at a cluster time that the change stream has
+    /// reached.
     async fn deleted_at(
         &self,
         room: RoomId,
@@ -139,7 +143,7 @@ impl Store {
         Ok(messages.collect::<Result<_, _>>()?)
     }
 
-    /// The documents that a `find` gives, of which there are no more than fit one answer.
+    /// Returns the documents of a `find`, which must fit into one reply.
     async fn find_at(&self, at: Timestamp, mut find: Document) -> Result<Vec<RawDocumentBuf>, StoreError> {
         find.insert("singleBatch", true);
         find.insert("batchSize", i32::MAX);

@@ -1,4 +1,4 @@
-//! The handlers' port: the store, bound to one call's caller, room and deadline.
+//! The handlers' port: the store, bound to the caller, room and deadline of one call.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,16 +16,16 @@ use super::{Audience, Receipts, Snapshot, Store, StoreError, Writer, Written};
 use crate::model::message::StoredMessage;
 use crate::model::receipts::Marks;
 
-/// How long before the call's deadline a write that can't begin is given up, beyond what choosing a server may
-/// take: time for the client to hear `unavailable`, which is certain, and not `timeout`, which isn't. Half of a
-/// deadline that is too short for that.
+/// A write that can't start is given up this long before the call's deadline, in addition to the time for the
+/// selection of a database node. That leaves time to send `unavailable`, which is certain, and not `timeout`, which
+/// isn't. If the deadline is too short for that, half of it.
 const MARGIN: Duration = Duration::from_millis(500);
 
-/// How long a call may wait before a write, from the moment when its caller was known to be a member. After that the
-/// membership is read again. Whoever is removed meanwhile must not write.
+/// How long a call may wait before a write since its caller was known to be a member. After that the membership is
+/// read again, because a user who is removed meanwhile must not write.
 pub(super) const RECHECK_AFTER: Duration = Duration::from_secs(1);
 
-/// What the caller of a revision must still be when its turn comes.
+/// The rights that the caller of a revision must still have when its turn comes.
 #[derive(Clone, Copy)]
 enum Standing {
     /// A service: it may revise any message.
@@ -38,19 +38,19 @@ enum Standing {
 
 /// One caller in one room, until one deadline.
 pub struct BoundRoom {
-    /// Where.
+    /// The database.
     pub store: Store,
-    /// Through which messages go.
+    /// The writer of messages.
     pub writer: Writer,
-    /// Through which marks go.
+    /// The writer of receipt markers.
     pub receipts: Receipts,
     /// The room.
     pub room: RoomId,
-    /// Who writes.
+    /// The user who calls.
     pub caller: UserId,
-    /// What this call is known by, in the log as in the database.
+    /// The id of this call, in the log and in the database.
     pub request: ObjectId,
-    /// Who hears of it here.
+    /// The sockets of the room on this server.
     pub audience: Arc<dyn Audience>,
     /// When the caller stops waiting.
     pub deadline: Instant,
@@ -60,7 +60,7 @@ pub struct BoundRoom {
     pub selection: Duration,
 }
 
-/// When a write must have begun for its caller to learn its end by `deadline`.
+/// Returns when a write must start at the latest, so that its caller learns its outcome by `deadline`.
 pub(crate) fn begin_by(deadline: Instant, selection: Duration) -> Instant {
     let now = Instant::now();
     let left = deadline.saturating_duration_since(now);
@@ -88,7 +88,7 @@ impl BoundRoom {
         role.ok_or_else(|| Error::new(Code::NotFound, "no such room"))
     }
 
-    /// Changes one message of the room that is not deleted.
+    /// Changes one message of the room, if it is not deleted.
     async fn change(&self, id: MessageId, change: Change, standing: Standing) -> Result<(), Error> {
         let since = Instant::now();
         let turn = self.store.revision_turn(self.room).await.map_err(StoreError::of_write)?;
@@ -99,7 +99,7 @@ impl BoundRoom {
         if changed.map_err(StoreError::of_write)? > 0 { Ok(()) } else { Err(Error::not_found()) }
     }
 
-    /// Whether the caller may still revise the message.
+    /// Checks that the caller may still revise the message.
     async fn stands(&self, id: MessageId, standing: Standing) -> Result<(), Error> {
         match standing {
             Standing::Service => Ok(()),
@@ -114,8 +114,8 @@ impl BoundRoom {
     }
 
     async fn change_text(&self, id: MessageId, text: &Text, standing: Standing) -> Result<Time, Error> {
-        // A change event names only what differs, and the same text again must be told too, and the same millisecond:
-        // `edit` differs each time, and so stands there whole.
+        // A change event names only the fields that differ. The same text or the same millisecond must be reported,
+        // too. `edit` differs each time, so the event contains all of it.
         let at = self.store.now_in(self.room);
         let now = Bson::DateTime(at);
         let edit = doc! { "text": text.as_str(), "id": self.request, "at": &now };
@@ -130,17 +130,17 @@ impl BoundRoom {
         self.change(id, Change { set, unset: &["text", "edit"] }, standing).await
     }
 
-    /// Replaces the text of a message, whoever wrote it. Returns the message's new `updated_at`.
+    /// Replaces the text of any user's message. Returns the message's new `updated_at`.
     pub(crate) async fn edit_as_service(&self, id: MessageId, text: &Text) -> Result<Time, Error> {
         self.change_text(id, text, Standing::Service).await
     }
 
-    /// Deletes a message, whoever wrote it.
+    /// Deletes any user's message.
     pub(crate) async fn delete_as_service(&self, id: MessageId) -> Result<(), Error> {
         self.take_back(id, Standing::Service).await
     }
 
-    /// What has become of a message that was there before.
+    /// Returns the outcome for a message that was written before.
     async fn again(&self, id: MessageId) -> Result<AppendOutcome, Error> {
         let found = self.store.message(self.room, id).await.map_err(of_stored)?;
         let Some(snapshot) = found else { return self.deleted(id).await };
@@ -156,7 +156,7 @@ impl BoundRoom {
         }))
     }
 
-    /// That the caller is a member as of a snapshot: nobody reads a room after leaving it.
+    /// Checks that the caller is a member in a snapshot: nobody reads a room after leaving it.
     fn is_in(&self, snapshot: &Snapshot) -> Result<(), Error> {
         if snapshot.members.iter().any(|member| member.user == self.caller) {
             return Ok(());
@@ -164,7 +164,7 @@ impl BoundRoom {
         Err(Error::new(Code::NotFound, "no such room"))
     }
 
-    /// That a message is deleted. Where it isn't, what didn't see it was behind.
+    /// Returns that a message is deleted. If it isn't, the read that did not find it was behind.
     async fn deleted(&self, id: MessageId) -> Result<AppendOutcome, Error> {
         if self.store.is_deleted(self.room, id).await.map_err(of_stored)? {
             return Ok(AppendOutcome::Deleted(id));
@@ -172,7 +172,7 @@ impl BoundRoom {
         Err(of_stored(StoreError::Unreachable(None)))
     }
 
-    /// What has become of the message that the caller gave this `client_id` first; none where there is none.
+    /// Returns the outcome for the caller's first message with this `client_id`; None if there is none.
     pub(crate) async fn appended_before(&self, client_id: ClientId) -> Result<Option<AppendOutcome>, Error> {
         let found = self.store.of_client_id(self.room, &self.caller, &client_id.into_string()).await;
         match found.map_err(StoreError::of_read)? {
@@ -181,7 +181,7 @@ impl BoundRoom {
         }
     }
 
-    /// The number itself, or the room's last one where that is less.
+    /// Returns the number, or the room's last one if that is less.
     async fn within(&self, id: MessageId) -> Result<i64, StoreError> {
         let numbers = self.store.numbers();
         if let Some(last) = numbers.last(self.room).filter(|last| last.n >= id.get()) {
@@ -243,7 +243,7 @@ impl Room for BoundRoom {
                 let turn = self.store.bulk(Some(&self.caller)).await;
                 turn.map_err(|busy| StoreError::from(busy).of_read())?
             } else {
-                // A page of the greatest texts is large, too.
+                // A page of the longest texts is large, too.
                 let turn = self.store.own_turn(&self.caller).await;
                 (self.store.clone(), turn.map_err(|busy| StoreError::from(busy).of_read())?)
             };

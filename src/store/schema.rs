@@ -1,4 +1,4 @@
-//! Collections and indexes, made at start, and what `parlor check` says of a deployment.
+//! Collections and indexes, which are created at the start, and the findings of `parlor check` about a deployment.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use super::messages::revisions::UNFINISHED;
 use super::rooms::consent::PENDING;
 use super::{Store, StoreError};
 
-/// Heartbeats of servers that are gone are removed after this long.
+/// The time after which heartbeats of dead servers are removed.
 const HEARTBEAT_KEPT: Duration = Duration::from_hours(1);
 
-/// Signals are of no use once every server has heard them.
+/// The time after which ephemeral events are removed. Each server has received them by then.
 const SIGNALS_KEPT: Duration = Duration::from_mins(1);
 
 /// Every collection.
@@ -33,14 +33,14 @@ const COLLECTIONS: [&str; 12] = [
     "set_aside",
 ];
 
-/// The index by which a sender's `client_id` is one message's in a room.
+/// The index that makes a sender's `client_id` unique in a room.
 pub(super) const BY_CLIENT: &str = "client_id";
 
-/// The server's error code for a collection that exists already (`NamespaceExists`).
+/// The database's error code for a collection that exists already (`NamespaceExists`).
 const EXISTS: i32 = 48;
 
 impl Store {
-    /// Makes what is missing of collections and indexes. Run by every server at its start, in any number at once.
+    /// Creates missing collections and indexes. Every server runs it at its start; concurrent runs do no harm.
     pub async fn prepare(&self) -> Result<(), StoreError> {
         for collection in COLLECTIONS {
             let db = self.db.clone();
@@ -66,14 +66,15 @@ fn already_there(error: &(dyn std::error::Error + Send + Sync + 'static)) -> boo
     matches!(kind, Some(ErrorKind::Command(command)) if command.code == EXISTS)
 }
 
-/// Every index, by collection. `_id` carries the rest: a room's messages and members are ranges of it.
+/// Returns every index, by collection. The index on `_id` serves the rest: a room's messages and members are ranges of
+/// it.
 pub(super) fn indexes() -> Vec<(&'static str, IndexModel)> {
     let unique_pair = IndexOptions::builder()
         .name("pair".to_owned())
         .unique(true)
         .partial_filter_expression(doc! { "pair": { "$exists": true } })
         .build();
-    // Of the tries of one request only one makes a room.
+    // Of the attempts of one request only one creates a room.
     let made_once = IndexOptions::builder().name("write_id".to_owned()).unique(true).sparse(true).build();
     let deleted = IndexOptions::builder()
         .name("deleted".to_owned())
@@ -84,8 +85,8 @@ pub(super) fn indexes() -> Vec<(&'static str, IndexModel)> {
         let options = IndexOptions::builder().name("at".to_owned()).expire_after(after).build();
         IndexModel::builder().keys(doc! { "at": 1 }).options(options).build()
     };
-    // What a user wrote is found for its export and its erasure. A tombstone that names nobody isn't in it.
-    // What of it comes after a mark is counted.
+    // This index finds a user's messages for the export and the erasure. It excludes tombstones without a sender. It
+    // also counts a user's messages after a marker.
     let by_sender = IndexOptions::builder()
         .name("sender_room".to_owned())
         .partial_filter_expression(doc! { "sender": { "$exists": true } })
@@ -112,14 +113,14 @@ pub(super) fn indexes() -> Vec<(&'static str, IndexModel)> {
         .partial_filter_expression(doc! { UNFINISHED: { "$exists": true } })
         .build();
     let spent = IndexOptions::builder().name("expires_at".to_owned()).expire_after(Duration::ZERO).build();
-    // Empty but where rooms are made by connecting.
+    // Empty unless rooms are created by connecting.
     let pending = IndexOptions::builder()
         .name(PENDING.to_owned())
         .partial_filter_expression(doc! { PENDING: true })
         .build();
     let about = IndexOptions::builder().name("about".to_owned()).sparse(true).build();
     let named = IndexOptions::builder().name("users".to_owned()).build();
-    // An event that is told again, for its server died, is set aside once.
+    // An event that is delivered again, because its server died, is set aside only once.
     let event = IndexOptions::builder().name("event".to_owned()).unique(true).build();
     let connected = IndexOptions::builder()
         .name("servers".to_owned())
@@ -153,16 +154,16 @@ pub(super) fn indexes() -> Vec<(&'static str, IndexModel)> {
 /// One finding of [`inspect`].
 #[derive(Debug)]
 pub struct Advice {
-    /// Whether Parlor can run so.
+    /// Whether Parlor can't run because of it.
     pub fatal: bool,
-    /// What was found, and what to do where it is a fault.
+    /// The finding, and the remedy if it is a problem.
     pub finding: String,
 }
 
 /// `maxWireVersion` of MongoDB 6.0.
 const OLDEST_WIRE_VERSION: i32 = 17;
 
-/// What is said of such a one.
+/// The finding about an older database.
 const TOO_OLD: &str = "MongoDB is older than 6.0, the oldest that Parlor works with: upgrade it";
 
 fn is_too_old(hello: &Document) -> bool {
@@ -170,7 +171,7 @@ fn is_too_old(hello: &Document) -> bool {
 }
 
 impl Store {
-    /// Refuses a database that is too old.
+    /// Fails if the database is too old.
     pub(crate) async fn check_version(&self) -> Result<(), StoreError> {
         let admin = self.client.database("admin");
         let hello = self.bounded(async move { Ok(admin.run_command(doc! { "hello": 1 }).await?) }).await?;
@@ -178,10 +179,10 @@ impl Store {
     }
 }
 
-/// Looks at the deployment: its version, and whether it is a replica set whose members all hold data.
+/// Inspects the deployment: its version, and whether it is a replica set whose members all hold data.
 ///
 /// # Errors
-/// [`StoreError::Unreachable`] where none of it answers.
+/// [`StoreError::Unreachable`] if no node answers.
 pub async fn inspect(store: &Store) -> Result<Vec<Advice>, StoreError> {
     let mut advice = Vec::new();
     let mut say = |fatal, finding: String| advice.push(Advice { fatal, finding });

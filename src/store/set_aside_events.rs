@@ -1,14 +1,14 @@
-//! Events that a hook's receiver could not take: kept until somebody sends them again or drops them.
+//! Events that a webhook's receiver could not take. They are kept until an operator sends them again or drops them.
 //!
-//! | `hook`, `event` | the hook, and the event's id as the receiver has it: together they are unique |
+//! | `hook`, `event` | the webhook, and the event's id as the receiver gets it: together they are unique |
 //! |---|---|
-//! | `type`, `room`, `n`, `user`, `time` | what happened, to which message or user, and when |
-//! | `recipient` | whom an offline message is for |
-//! | `users` | everyone whom it names: with their erasure it goes, and it is in their export |
-//! | `tries`, `reason`, `at` | how often it was tried, why it failed last, and when it was set aside |
+//! | `type`, `room`, `n`, `user`, `time` | the kind of the event, its message or user, and its time |
+//! | `recipient` | the user whom an offline message is for |
+//! | `users` | all users that it names: it is deleted with their erasure, and is in their export |
+//! | `tries`, `reason`, `at` | the number of attempts, the reason of the last failure, and when it was set aside |
 //!
-//! No text stands here. A message that is sent again has the text that it has then, and one that was deleted meanwhile is
-//! not sent.
+//! The documents hold no text. A message that is sent again has its current text, and one that was deleted meanwhile
+//! is not sent.
 
 use bson::oid::ObjectId;
 use bson::{Bson, DateTime, Document, RawDocument, RawDocumentBuf, doc};
@@ -21,7 +21,7 @@ use super::users::export::Reading;
 use super::{Store, StoreError};
 use crate::model::message::StoredMessage;
 
-/// What happened.
+/// The kind of an event, and its message or user.
 #[derive(Clone, Debug)]
 pub(crate) enum Subject {
     Sent { room: RoomId, message: MessageId, at: Time },
@@ -31,7 +31,7 @@ pub(crate) enum Subject {
     Disconnected { user: UserId, at: Time },
 }
 
-/// An event to be set aside.
+/// An event to set aside.
 pub(crate) struct NewSetAside<'a> {
     pub(crate) hook: &'static str,
     pub(crate) event: &'a str,
@@ -41,7 +41,7 @@ pub(crate) struct NewSetAside<'a> {
     pub(crate) reason: &'a str,
 }
 
-/// An event that is set aside.
+/// An event that was set aside.
 #[derive(Clone, Debug)]
 pub(crate) struct SetAside {
     pub(crate) id: ObjectId,
@@ -54,9 +54,9 @@ pub(crate) struct SetAside {
     pub(crate) at: Time,
 }
 
-/// What came of setting an event aside.
+/// The result of setting an event aside.
 pub(crate) struct Kept {
-    /// Older ones that had to go for it.
+    /// The number of older events that were dropped for it.
     pub(crate) dropped: u64,
 }
 
@@ -71,7 +71,7 @@ impl Subject {
         }
     }
 
-    /// The message that it is about, if it is about one.
+    /// Returns the message that it concerns, if any.
     pub(crate) const fn message(&self) -> Option<(RoomId, MessageId)> {
         match self {
             Self::Sent { room, message, .. }
@@ -81,7 +81,7 @@ impl Subject {
         }
     }
 
-    /// The user that it is about, if it is about one.
+    /// Returns the user that it concerns, if any.
     pub(crate) const fn user(&self) -> Option<&UserId> {
         match self {
             Self::Connected { user, .. } | Self::Disconnected { user, .. } => Some(user),
@@ -105,8 +105,8 @@ impl Store {
         self.db.collection("set_aside")
     }
 
-    /// Sets an event aside. Of more than `most` the oldest are dropped. Where it names a user of whom nothing is kept any
-    /// more, since they were erased meanwhile, it is not kept either.
+    /// Sets an event aside. The oldest ones are dropped if there are more than `most`. An event for an erased user, of
+    /// whom no data is left, is not kept.
     pub(crate) async fn set_aside(&self, new: NewSetAside<'_>, most: u64) -> Result<Kept, StoreError> {
         let NewSetAside { hook, event, subject, recipient, tries, reason } = new;
         let own = recipient.or(subject.user()).cloned();
@@ -142,7 +142,7 @@ impl Store {
         .await
     }
 
-    /// Some of them, the oldest first: of one hook, of one user, after one of them.
+    /// Lists events, the oldest first: of one webhook, of one user, after one of them.
     pub(crate) async fn list_set_aside(
         &self,
         hook: Option<&str>,
@@ -163,14 +163,14 @@ impl Store {
         Ok(found.iter().map(|document| read(document)).collect::<Result<_, _>>()?)
     }
 
-    /// One of them.
+    /// Returns one event.
     pub(crate) async fn find_set_aside(&self, id: ObjectId) -> Result<Option<SetAside>, StoreError> {
         let collection = self.set_asides();
         let found = self.bounded(async move { Ok(collection.find_one(doc! { "_id": id }).await?) }).await?;
         Ok(found.map(|document| read(&document)).transpose()?)
     }
 
-    /// Notes that one of them was tried again in vain.
+    /// Records that one of them failed again.
     pub(crate) async fn note_set_aside(&self, id: ObjectId, reason: &str) -> Result<(), StoreError> {
         let collection = self.set_asides();
         let update = doc! { "$inc": { "tries": 1_i64 }, "$set": { "reason": reason } };
@@ -178,28 +178,28 @@ impl Store {
         self.bounded(note).await
     }
 
-    /// Removes one of them; false where there is none.
+    /// Removes one of them; false if there is none.
     pub(crate) async fn drop_set_aside(&self, id: ObjectId) -> Result<bool, StoreError> {
         let collection = self.set_asides();
         self.bounded(async move { Ok(collection.delete_one(doc! { "_id": id }).await?.deleted_count > 0) })
             .await
     }
 
-    /// Removes those that name a user.
+    /// Removes the events that name a user.
     pub(crate) async fn erase_set_aside(&self, user: &UserId) -> Result<(), StoreError> {
         let collection = self.set_asides();
         let filter = doc! { "users": codec::user_bson(user) };
         self.bounded(async move { Ok(collection.delete_many(filter).await.map(|_| ())?) }).await
     }
 
-    /// Those that name a user, for an export.
+    /// Reads the events that name a user, for an export.
     pub(crate) async fn set_aside_of(&self, user: &UserId) -> Result<Reading<SetAside>, StoreError> {
         let collection = self.set_asides();
         let filter = doc! { "users": codec::user_bson(user) };
         self.bounded(async move { Ok(Reading::new(collection.find(filter).await?, read)) }).await
     }
 
-    /// A message; none where it is deleted, or not there.
+    /// Returns a message; None if it is deleted or doesn't exist.
     pub(crate) async fn message_alone(
         &self,
         room: RoomId,
@@ -212,7 +212,7 @@ impl Store {
         Ok(message)
     }
 
-    /// Who wrote a message, deleted or not; none where that was erased.
+    /// Returns the sender of a message, deleted or not; None if the sender was erased.
     async fn sender_of(&self, room: RoomId, id: MessageId) -> Result<Option<UserId>, StoreError> {
         let messages = self.messages.clone();
         let filter = doc! { "_id": codec::message_id(room, id) };
@@ -223,7 +223,7 @@ impl Store {
         Ok(sender.map(codec::read_user).transpose()?)
     }
 
-    /// Whether anything is kept of a user: a membership, or whether they are online.
+    /// Tells whether any data of a user is left: a membership, or a presence document.
     async fn is_known(&self, user: &UserId) -> Result<bool, StoreError> {
         let (members, presence) = (self.members.clone(), self.db.collection::<RawDocumentBuf>("presence"));
         let user = codec::user_bson(user);
@@ -252,7 +252,7 @@ async fn drop_oldest(collection: &Collection<RawDocumentBuf>, most: u64) -> Resu
 fn read(document: &RawDocument) -> Result<SetAside, Undecodable> {
     let user = |field: &str| document.get(field)?.map(codec::read_user).transpose();
     let at = codec::read_time(document, "time")?;
-    let missing = |what: &str| Undecodable::new(&format!("an event set aside without its {what}"));
+    let missing = |field: &str| Undecodable::new(&format!("an event was set aside without its {field}"));
     let about = || {
         let room = RoomId::try_from(codec::read_int(document, "room")?).map_err(|_| missing("room"))?;
         let message = MessageId::try_from(codec::read_int(document, "n")?).map_err(|_| missing("message"))?;

@@ -1,8 +1,9 @@
-//! How far the change stream has come on this server, and waiting until it has come to a moment.
+//! The position of this server's change stream, and waiting until it reaches a cluster time.
 //!
-//! Marks that were raised are known here by the stream alone. A socket needs no more: what comes later it is told. Whoever
-//! asks once, and is told nothing later, waits until the stream has come to the moment that the documents were read as of:
-//! mostly it has. On a stream on which nothing happens something is made to happen then, by one for all who wait.
+//! This server learns raised receipt markers only from the stream. A socket need not wait: it gets later markers as
+//! events. A caller that reads once and gets no events waits until the stream has reached the snapshot time of its
+//! documents. Usually it already has. If the stream is idle, one waiting caller writes a document for all of them, so
+//! that the stream advances.
 
 use std::time::Duration;
 
@@ -11,17 +12,17 @@ use tokio::sync::{Mutex, watch};
 
 use super::{Store, StoreError};
 
-/// How long is waited for what may be on its way already.
+/// How long a caller waits for events that may already be in transit.
 const ON_ITS_WAY: Duration = Duration::from_millis(3);
 
-/// How long is waited in all. A stream that is further behind than that is broken, or as good as: what is said then is as of
-/// where it is.
+/// The maximum wait. A stream that is further behind is broken or nearly so. The result is then of the stream's
+/// position.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How far the stream has come.
+/// The position of the stream.
 pub(crate) struct Reached {
     time: watch::Sender<Timestamp>,
-    /// One at a time makes something happen.
+    /// Held by the one caller that makes the stream advance.
     turn: Mutex<()>,
 }
 
@@ -32,7 +33,7 @@ impl Default for Reached {
 }
 
 impl Reached {
-    /// All that was committed up to then has been taken.
+    /// Records that everything up to this commit time was received.
     pub(crate) fn saw(&self, time: Timestamp) {
         self.time.send_if_modified(|last| std::mem::replace(last, time.max(*last)) < time);
     }
@@ -41,21 +42,22 @@ impl Reached {
         *self.time.borrow()
     }
 
-    /// Up to when all marks are known, and no later than a moment.
+    /// Returns the time up to which all markers are known, but no later than `time`.
     pub(super) fn by(&self, time: Timestamp) -> Timestamp {
         self.last().min(time)
     }
 
     async fn until(&self, time: Timestamp) {
-        // The sender is ours: it can't be gone.
+        // The sender is in `self`, so it can't be closed.
         let _ = self.time.subscribe().wait_for(|last| *last >= time).await;
     }
 }
 
 impl Store {
-    /// Waits until the stream has come to a moment. Gives up to when all marks are known, and no later than that moment.
+    /// Waits until the stream has reached a time. Returns the time up to which all markers are known, but no later
+    /// than that.
     ///
-    /// Where no stream is read, as where a store stands alone, nothing is waited for.
+    /// If no stream is read, as by a command, it doesn't wait.
     pub(super) async fn caught_up(&self, to: Timestamp) -> Timestamp {
         let reached = &*self.reached;
         if reached.last().time > 0 && reached.last() < to {
@@ -67,18 +69,18 @@ impl Store {
                 if reached.last() < to
                     && let Err(error) = self.nudge().await
                 {
-                    tracing::warn!(%error, "the change stream can't be made to move");
+                    tracing::warn!(%error, "could not write to advance the change stream; waiting for it");
                 }
                 reached.until(to).await;
             };
             if tokio::time::timeout(PATIENCE, waited).await.is_err() {
-                tracing::debug!("the change stream is behind: marks are shown as of where it is");
+                tracing::debug!("the change stream is behind; using the receipt markers of its position");
             }
         }
         reached.by(to)
     }
 
-    /// Makes something happen in the stream.
+    /// Writes a document, so that the stream advances.
     async fn nudge(&self) -> Result<(), StoreError> {
         let heartbeats = self.db.collection::<Document>("heartbeats");
         let (filter, update) = (doc! { "_id": self.peers.server() }, doc! { "$inc": { "nudges": 1_i64 } });

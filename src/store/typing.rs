@@ -1,8 +1,8 @@
-//! Who is typing: told to the others of a room, kept nowhere.
+//! Typing notifications. They are sent to the other members of a room and stored nowhere.
 //!
-//! It is a signal, and so takes the one road that all else takes. Where none of the others is there to hear of it nothing
-//! is written; and nothing is read, where there is no other server on which they might be. Of another server's sockets it is
-//! not known which would hear.
+//! They are ephemeral events, and so take the same path as all other events. If none of the other members is online to
+//! receive one, nothing is written. If no other server is running, nothing is read either. Which sockets on other
+//! servers would receive it isn't known.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -16,24 +16,24 @@ use super::codec::{self, Undecodable};
 use super::{Store, StoreError};
 use crate::protocol::ephemeral::EphemeralEvent;
 
-/// Who hears of a room on this server.
+/// The sockets of rooms on this server.
 pub trait Audience: Send + Sync {
-    /// Whether someone other than the user who is typing would be told.
+    /// Tells whether a user other than the typing one would be notified.
     fn hears(&self, room: RoomId, typist: &UserId) -> bool;
 }
 
-/// Of a user in a room one is passed on in this time (docs/protocol.md, `typing`).
+/// One notification for a user in a room is sent in this time (docs/protocol.md, `typing`).
 const PERIOD: Duration = Duration::from_secs(3);
 
-/// Those who are remembered before it is looked who can be forgotten.
+/// The number of entries after which expired ones are removed.
 const REMEMBERED: usize = 1_000;
 
-/// Who has just been typing.
+/// The users who were typing within the last [`PERIOD`].
 #[derive(Default)]
 pub(crate) struct Typists(Mutex<HashMap<(RoomId, UserId), Instant>>);
 
 impl Typists {
-    /// Whether it is news that this user is typing there; from now on it isn't for a while.
+    /// Tells whether a notification is due for this user in the room. If so, none is due for the next [`PERIOD`].
     fn is_news(&self, room: RoomId, user: &UserId) -> bool {
         let mut typists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if typists.len() >= REMEMBERED {
@@ -53,7 +53,7 @@ impl Typists {
 }
 
 impl Store {
-    /// Tells the others of a room that a user is typing, where it is news and one of them is there.
+    /// Notifies the other members of a room that a user is typing, if a notification is due and one of them is online.
     pub(crate) async fn typing(
         &self,
         room: RoomId,
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_news_once_for_each_user_and_room() {
+    fn typing_is_sent_once_for_each_user_and_room() {
         let typists = Typists::default();
         let room = |id| RoomId::try_from(id).unwrap();
         let news = |id, user| typists.is_news(room(id), &UserId::Int(user));

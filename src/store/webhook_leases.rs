@@ -1,12 +1,13 @@
-//! Which server tells hooks what happened, and how far they have come: a document a source, by its name. `after_send` and
-//! `offline` have one each, `connected` and `disconnected` share `presence`.
+//! The leases of webhooks: the server that delivers a webhook's events, and the webhook's position in the change
+//! stream. There is one document for each source, by its name. `after_send` and `offline` have one each; `connected`
+//! and `disconnected` share `presence`.
 //!
-//! | `holder`, `until` | the server that tells, by the `_id` of its heartbeat, and until when by the database's clock |
+//! | `holder`, `until` | the delivering server, by the `_id` of its heartbeat, and the end of its lease by the database's clock |
 //! |---|---|
-//! | `token` | the change stream's: everything up to it has been told |
-//! | `at` | the cluster time of that, for when the stream's history is lost |
+//! | `token` | the token of the change stream: everything up to it was delivered |
+//! | `at` | the token's cluster time, for the case that the stream's history is lost |
 //!
-//! The position is written under the condition that the lease is held: who lost it can't set it back.
+//! The position is only written while the lease is held: a server that lost the lease can't set it back.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use mongodb::options::ReturnDocument;
 
 use super::{Store, StoreError, from_now};
 
-/// Where a hook is in the change stream.
+/// A webhook's position in the change stream.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Position {
     pub(crate) token: Bson,
@@ -24,14 +25,14 @@ pub(crate) struct Position {
 }
 
 impl Store {
-    /// Whether a hook has a position.
+    /// Tells whether a webhook has a position.
     pub(crate) async fn hook_is_known(&self, hook: &'static str) -> Result<bool, StoreError> {
         let hooks = self.db.collection::<Document>("hooks");
         let find = async move { Ok(hooks.find_one(doc! { "_id": hook }).await?.is_some()) };
         self.bounded(find).await
     }
 
-    /// The earliest position that these hooks have; none where none has one.
+    /// Returns the earliest position of these webhooks; None if none has one.
     pub(crate) async fn earliest_of_hooks(
         &self,
         hooks: &[&'static str],
@@ -43,7 +44,7 @@ impl Store {
         read_position(&hook).map(Some)
     }
 
-    /// Gives a hook its first position; one that has one keeps it.
+    /// Sets a webhook's first position. An existing position is kept.
     pub(crate) async fn begin_hook(&self, hook: &'static str, from: Position) -> Result<(), StoreError> {
         let hooks = self.db.collection::<Document>("hooks");
         let first = doc! { "$setOnInsert": {
@@ -56,7 +57,7 @@ impl Store {
         .await
     }
 
-    /// Takes a hook's lease for `lease`, where no other server has it; gives the position to go on from.
+    /// Takes a webhook's lease for `lease`, if no other server has it. Returns the position to continue from.
     pub(crate) async fn take_hook(
         &self,
         hook: &'static str,
@@ -75,7 +76,8 @@ impl Store {
         read_position(&hook).map(Some)
     }
 
-    /// Keeps the lease for `lease` from now, and notes how far the hook has come. False where it is another's.
+    /// Extends the lease to `lease` from now, and records the webhook's position. False if another server has the
+    /// lease.
     pub(crate) async fn hold_hook(
         &self,
         hook: &'static str,

@@ -233,8 +233,8 @@ impl Store {
         let store = self.clone();
         self.bounded(async move {
             let most = usize::try_from(MISSED).unwrap_or(usize::MAX);
-            // Each by an index of its own, and no further than what was already sent: a room may have millions of
-            // messages.
+            // Each by its own index, and no further back than the messages that were sent already: a room may have
+            // millions of messages.
             let mut later = codec::of_room(room, "n");
             later.insert("$gt", doc! { "room": room.get(), "n": told });
             let later = doc! { "_id": later };

@@ -347,7 +347,11 @@ mod tests {
         let folded: Vec<_> =
             overlay.take(own, AGE, now).iter().flat_map(|batch| batch.marks.clone()).collect();
         let folded: Vec<_> = folded.iter().map(|mark| (mark.user.clone(), mark.marks.delivered)).collect();
-        assert_eq!(folded, [(UserId::Int(2), 5), (UserId::Int(1), 4)], "markers from before the leave are not folded");
+        assert_eq!(
+            folded,
+            [(UserId::Int(2), 5), (UserId::Int(1), 4)],
+            "markers from before the leave are not folded"
+        );
         assert_eq!(overlay.unfolded(), 2);
     }
 
