@@ -114,12 +114,14 @@ impl StoreError {
     /// Converts the error of a write for the client.
     pub(crate) fn of_write(self) -> handlers::Error {
         match self {
-            Self::Unreachable(_) => handlers::Error::caused(Code::Unavailable, "the database is away", self),
+            Self::Unreachable(_) => {
+                handlers::Error::caused(Code::Unavailable, "the database is unavailable", self)
+            }
             Self::Full => handlers::Error::caused(Code::Unavailable, "the server is overloaded", self),
             Self::NotMember => handlers::Error::new(Code::NotFound, "no such room"),
             Self::Unknown(_) => handlers::Error::caused(
                 Code::Timeout,
-                "the database did not answer in time; it may still be done",
+                "the database did not answer in time; the action may still take effect",
                 self,
             ),
             Self::Erasing(_) => handlers::Error::caused(Code::Unavailable, "the user is being erased", self),
@@ -130,7 +132,9 @@ impl StoreError {
     /// Converts the error of a read for the client. A read leaves nothing behind, so its outcome is never unknown.
     pub(crate) fn of_read(self) -> handlers::Error {
         match self {
-            Self::Unknown(_) => handlers::Error::caused(Code::Unavailable, "the database is away", self),
+            Self::Unknown(_) => {
+                handlers::Error::caused(Code::Unavailable, "the database is unavailable", self)
+            }
             _ => self.of_write(),
         }
     }
