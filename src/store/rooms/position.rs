@@ -8,18 +8,18 @@ use handlers::{RoomId, Time};
 
 use crate::store::codec::{self, Undecodable};
 
-/// After which room a page begins: its last activity, and, for rooms of the same moment, its id.
+/// The room after which a page begins: its last activity, and its id for rooms with the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) at: Time,
     pub(crate) room: RoomId,
 }
 
-/// A text is no page's `next`.
+/// The text is not a page's `next`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoPosition;
 
-/// `<milliseconds>-<room>`: a page's `next`, which clients hand back as it came.
+/// `<milliseconds>-<room>`: a page's `next`, which clients send back unchanged.
 impl fmt::Display for Position {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(to, "{}-{}", self.at.0, self.room)
@@ -37,7 +37,7 @@ impl FromStr for Position {
     }
 }
 
-/// Of a membership: the room, and since when.
+/// Reads the room and the time of joining from a membership.
 pub(in crate::store) fn joined(document: &RawDocument) -> Result<Position, Undecodable> {
     let room = codec::read_room(document.get_document("_id")?)?;
     Ok(Position { at: codec::read_time(document, "joined_at")?, room })

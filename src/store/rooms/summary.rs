@@ -1,4 +1,4 @@
-//! A room as lists show it.
+//! A room as it appears in lists.
 
 use handlers::Time;
 
@@ -13,9 +13,9 @@ pub(crate) struct Listed {
     pub(crate) members: Vec<StoredMember>,
     /// The last message that is not deleted.
     pub(crate) last: Option<StoredMessage>,
-    /// Others' messages after the user's read mark, deleted ones not counted.
+    /// The number of others' messages after the user's read marker, without deleted ones.
     pub(crate) unread: i64,
-    /// How far the user has come.
+    /// The user's own markers.
     pub(crate) marks: Marks,
     pub(crate) active_at: Time,
     /// The user has not accepted the room.
@@ -23,7 +23,7 @@ pub(crate) struct Listed {
 }
 
 impl Listed {
-    /// The last message, where it and all before it are still to be delivered to the user.
+    /// Returns the last message's number, if that message is not delivered to the user yet.
     pub(crate) fn undelivered(&self) -> Option<i64> {
         self.last.as_ref().map(|last| last.id.get()).filter(|last| *last > self.marks.delivered)
     }
