@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn reload_keeps_journal_batches_and_marks_missing_ones_as_folded() {
+    fn reload_takes_missing_journal_batches_as_folded() {
         let (overlay, now) = (Overlay::default(), Instant::now());
         let (gone, stays) = (batch(ObjectId::new(), &[(1, 5)]), batch(ObjectId::new(), &[(1, 6)]));
         overlay.heard(at(10), &gone, now);

@@ -76,7 +76,7 @@ fn untried_entry_and_other_rooms_are_not_given_up() {
 }
 
 #[test]
-fn router_error_of_a_shard_without_primary_is_an_unknown_outcome() {
+fn shard_without_primary_gives_an_unknown_outcome() {
     let attempt = |code: i32| {
         let errors = [doc! { "index": 1, "code": code, "errmsg": "" }];
         Attempt::answered(doc! { "ok": 1, "n": 1, "writeErrors": errors }, 2)
