@@ -15,7 +15,7 @@ use crate::limits::user_quota::UserSlot;
 use crate::protocol::close::Close;
 use crate::protocol::session_options::SessionOptions;
 use crate::realtime::joined_rooms::JoinedRooms;
-use crate::store::{Page, Position, Resumable, Store, StoreError, see};
+use crate::store::{InboxQuery, RoomListPosition, RoomPageQuery, Store, StoreError, to_room_view};
 use crate::telemetry::metrics::Metrics;
 
 /// The most frames with a `ref` whose events are still to come. Beyond that, the event of the oldest one carries none.
@@ -39,7 +39,7 @@ pub(crate) struct SocketSession {
     /// The `ref`s of requests whose events are still to come.
     refs: Mutex<VecDeque<(ObjectId, String)>>,
     /// The last room of the last page of rooms that this socket received.
-    page_end: Mutex<Option<Position>>,
+    page_end: Mutex<Option<RoomListPosition>>,
     /// The close code of its socket, if a call has found a reason to close it.
     ended: OnceLock<Close>,
 }
@@ -165,11 +165,11 @@ impl SocketSession {
     }
 
     /// Stores the end of the page of rooms that this socket has now.
-    pub(crate) fn set_page_end(&self, at: Option<Position>) {
+    pub(crate) fn set_page_end(&self, at: Option<RoomListPosition>) {
         *self.page_end.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
 
-    fn page_end(&self) -> Option<Position> {
+    fn page_end(&self) -> Option<RoomListPosition> {
         *self.page_end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -241,7 +241,7 @@ impl Connection for BoundSocket {
     fn rooms(&self, from: RoomsFrom) -> Pending<'_, RoomPage> {
         Box::pin(async move {
             let before = page_after(from, self.caller.page_end())?;
-            let page = Page { before, limit: ROOMS, bytes: self.page_bytes };
+            let page = RoomPageQuery { before, limit: ROOMS, bytes: self.page_bytes };
             let (store, _turn) = self
                 .store
                 .bulk(Some(&self.caller.user))
@@ -252,7 +252,7 @@ impl Connection for BoundSocket {
                 Error::rate_limited("too many documents were read", whole_ms(wait))
             })?;
             let rooms = store
-                .inbox(&self.caller.user, Resumable { page, first: false, from: None })
+                .inbox(&self.caller.user, InboxQuery { page, first: false, from: None })
                 .await
                 .map_err(StoreError::of_read)?;
             self.caller.slot.spend_documents(&self.rates, rooms.documents());
@@ -268,7 +268,10 @@ impl Connection for BoundSocket {
             }
             self.caller.set_page_end(rooms.next);
             let next = rooms.next.map(|next| next.to_string());
-            Ok(RoomPage { rooms: rooms.shown.into_iter().map(|room| see(room, &online)).collect(), next })
+            Ok(RoomPage {
+                rooms: rooms.shown.into_iter().map(|room| to_room_view(room, &online)).collect(),
+                next,
+            })
         })
     }
 }
@@ -278,7 +281,10 @@ impl Connection for BoundSocket {
 /// A time alone doesn't say which of the rooms of its millisecond are known. If the page before ended in that
 /// millisecond, the next page goes on from there. Otherwise all rooms of the millisecond come again. So a client that
 /// pages by time alone misses no room and comes to an end.
-pub(crate) fn page_after(from: RoomsFrom, last: Option<Position>) -> Result<Option<Position>, Error> {
+pub(crate) fn page_after(
+    from: RoomsFrom,
+    last: Option<RoomListPosition>,
+) -> Result<Option<RoomListPosition>, Error> {
     let (at, room) = match from {
         RoomsFrom::Latest => return Ok(None),
         RoomsFrom::Next(next) => {
@@ -290,7 +296,7 @@ pub(crate) fn page_after(from: RoomsFrom, last: Option<Position>) -> Result<Opti
     let at = bson::DateTime::parse_rfc3339_str(at);
     let at = Time(at.map_err(|_| Error::invalid("before: not a time of RFC 3339"))?.timestamp_millis());
     let of_last = || last.filter(|last| last.at == at).map(|last| last.room);
-    Ok(Some(Position { at, room: room.or_else(of_last).unwrap_or(RoomId::MAX) }))
+    Ok(Some(RoomListPosition { at, room: room.or_else(of_last).unwrap_or(RoomId::MAX) }))
 }
 
 /// Returns milliseconds since 1970.

@@ -24,7 +24,7 @@ pub(crate) async fn run(store: Store, metrics: Arc<Metrics>) {
     let mut seen = HashSet::new();
     loop {
         ticks.tick().await;
-        seen = store.carry_out_what_was_left(&seen).await.unwrap_or_else(|error| {
+        seen = store.apply_left_revisions(&seen).await.unwrap_or_else(|error| {
             metrics.fault("leftovers");
             tracing::warn!(%error, "could not finish the revisions that another server left; trying again");
             HashSet::new()

@@ -31,12 +31,12 @@ fn status(others: Option<Marks>, id: MessageId) -> Status {
 /// The lowest markers of a room, and the lowest of the other members for any member. Computed once for all authors.
 #[derive(Debug)]
 pub(crate) struct MinMarks<User> {
-    delivered: Low<User>,
-    read: Low<User>,
+    delivered: LowestMark<User>,
+    read: LowestMark<User>,
 }
 
 #[derive(Debug)]
-struct Low<User> {
+struct LowestMark<User> {
     number: i64,
     whose: User,
     /// The lowest among the other members.
@@ -47,7 +47,7 @@ impl<User: Borrow<UserId> + Clone> MinMarks<User> {
     /// Computes them for these members; None if there are no members.
     pub(crate) fn of(mut members: impl Iterator<Item = (User, Marks)>) -> Option<Self> {
         let (user, Marks { delivered, read }) = members.next()?;
-        let first = |number| Low { number, whose: user.clone(), next: None };
+        let first = |number| LowestMark { number, whose: user.clone(), next: None };
         let mut lowest = Self { delivered: first(delivered), read: first(read) };
         for (user, Marks { delivered, read }) in members {
             lowest.delivered.lower(&user, delivered);
@@ -57,25 +57,29 @@ impl<User: Borrow<UserId> + Clone> MinMarks<User> {
     }
 
     /// Returns the lowest markers among all members except this one; None if there is nobody else.
-    pub(crate) fn but(&self, user: &UserId) -> Option<Marks> {
-        Some(Marks { delivered: self.delivered.but(user)?, read: self.read.but(user)? })
+    pub(crate) fn excluding(&self, user: &UserId) -> Option<Marks> {
+        Some(Marks { delivered: self.delivered.excluding(user)?, read: self.read.excluding(user)? })
     }
 
     /// Returns the status of a message of this author.
     pub(crate) fn status(&self, author: &UserId, message: MessageId) -> Status {
-        status(self.but(author), message)
+        status(self.excluding(author), message)
     }
 }
 
 impl MinMarks<&UserId> {
     /// Clones the user ids, so that the result can be stored.
     pub(crate) fn owned(self) -> MinMarks<UserId> {
-        let own = |Low { number, whose, next }: Low<&UserId>| Low { number, whose: whose.clone(), next };
+        let own = |LowestMark { number, whose, next }: LowestMark<&UserId>| LowestMark {
+            number,
+            whose: whose.clone(),
+            next,
+        };
         MinMarks { delivered: own(self.delivered), read: own(self.read) }
     }
 }
 
-impl<User: Borrow<UserId> + Clone> Low<User> {
+impl<User: Borrow<UserId> + Clone> LowestMark<User> {
     fn lower(&mut self, user: &User, number: i64) {
         if number < self.number {
             self.next = Some(self.number);
@@ -85,7 +89,7 @@ impl<User: Borrow<UserId> + Clone> Low<User> {
         }
     }
 
-    fn but(&self, user: &UserId) -> Option<i64> {
+    fn excluding(&self, user: &UserId) -> Option<i64> {
         if self.whose.borrow() == user { self.next } else { Some(self.number) }
     }
 }
@@ -107,7 +111,7 @@ mod tests {
             let read = others().map(|marks| marks.read).min();
             let expected = delivered.zip(read).map(|(delivered, read)| Marks { delivered, read });
             let lowest = MinMarks::of(all.iter().copied());
-            prop_assert_eq!(lowest.and_then(|lowest| lowest.but(&UserId::Int(but))), expected);
+            prop_assert_eq!(lowest.and_then(|lowest| lowest.excluding(&UserId::Int(but))), expected);
         }
     }
 }

@@ -40,9 +40,9 @@ use crate::protocol::close::Close;
 use crate::protocol::ephemeral::EphemeralEvent;
 use crate::store::codec::{self, Undecodable};
 use crate::store::receipts::journal;
-use crate::store::receipts::overlay::Mark;
+use crate::store::receipts::overlay::RaisedMarks;
 use crate::store::users::presence;
-use crate::store::{Last, LastNumbers, Presence, Store, StoreError, ephemeral};
+use crate::store::{LastMessage, SequenceCache, Store, StoreError, UserPresence, ephemeral};
 use crate::telemetry::metrics::Metrics;
 
 /// The pause before another try to open a stream.
@@ -66,7 +66,7 @@ pub(crate) struct ChangeStreamReader {
     pub(crate) store: Store,
     pub(crate) hub: Arc<Hub>,
     pub(crate) outboxes: Sessions,
-    pub(crate) numbers: Arc<LastNumbers>,
+    pub(crate) numbers: Arc<SequenceCache>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) heartbeat: Arc<Heartbeat>,
     /// The queue of changed rooms.
@@ -452,12 +452,12 @@ impl ChangeStreamReader {
         if event.collection == "messages" && event.operation == "insert" {
             let (_, n) = codec::read_message_id(id)?;
             let at = codec::read_time(event.document()?, "created_at")?;
-            self.numbers.saw_if_known(room, Last { n: n.get(), at });
+            self.numbers.saw_if_known(room, LastMessage { n: n.get(), at });
             self.store.activity().saw(room, at);
         } else if event.collection == "messages"
             && let Ok(at) = codec::read_time(event.updated_fields()?, "updated_at")
         {
-            self.numbers.saw_if_known(room, Last { at, ..Last::default() });
+            self.numbers.saw_if_known(room, LastMessage { at, ..LastMessage::default() });
         }
         self.note_lag(event);
         if event.collection == "members" && event.operation == "delete" {
@@ -502,8 +502,8 @@ impl ChangeStreamReader {
             "update" => presence::read_update(event.updated_fields()?)?,
             // The database may write the removal of one server as a replacement. While another server is left, nothing
             // has changed.
-            "replace" => Some(Presence::read(event.document()?)?).filter(|presence| !presence.online),
-            _ => Some(Presence::read(event.document()?)?),
+            "replace" => Some(UserPresence::read(event.document()?)?).filter(|presence| !presence.online),
+            _ => Some(UserPresence::read(event.document()?)?),
         };
         if let Some(presence) = presence {
             self.store.contacts().saw(&user, presence.online);
@@ -545,7 +545,7 @@ impl ChangeStreamReader {
             let room = of_room[0].room;
             self.store.touched().saw(room, time);
             if self.hub.advance_to(room, time) {
-                let marks = of_room.iter().map(|Mark { user, marks, .. }| (user.clone(), *marks));
+                let marks = of_room.iter().map(|RaisedMarks { user, marks, .. }| (user.clone(), *marks));
                 self.hub.apply(room, time, CommittedChange::Marked(marks.collect()));
             }
         }

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use super::hub::Hub;
 use super::outbox::Frame;
 use crate::protocol::json::json;
-use crate::store::{Presence, Store, StoreError};
+use crate::store::{Store, StoreError, UserPresence};
 use crate::telemetry::metrics::Metrics;
 
 /// Users that are looked up in one operation.
@@ -31,13 +31,13 @@ pub(crate) struct PresenceQueue(Arc<SharedPresenceQueue>);
 #[derive(Default)]
 struct SharedPresenceQueue {
     /// Bounded by the number of users.
-    users: Mutex<HashMap<UserId, Presence>>,
+    users: Mutex<HashMap<UserId, UserPresence>>,
     changed: Notify,
 }
 
 impl PresenceQueue {
     /// Queues a change of a user's presence.
-    pub(crate) fn saw(&self, user: UserId, presence: Presence) {
+    pub(crate) fn saw(&self, user: UserId, presence: UserPresence) {
         let mut users = self.users();
         match users.entry(user) {
             // Back to what was sent last: there is nothing to send.
@@ -48,13 +48,13 @@ impl PresenceQueue {
         self.0.changed.notify_one();
     }
 
-    fn take(&self) -> Vec<(UserId, Presence)> {
+    fn take(&self) -> Vec<(UserId, UserPresence)> {
         let mut users = self.users();
         let some: Vec<_> = users.keys().take(AT_ONCE).cloned().collect();
         some.into_iter().filter_map(|user| users.remove_entry(&user)).collect()
     }
 
-    fn restore(&self, some: Vec<(UserId, Presence)>) {
+    fn restore(&self, some: Vec<(UserId, UserPresence)>) {
         let mut users = self.users();
         for (user, presence) in some {
             match users.entry(user) {
@@ -66,7 +66,7 @@ impl PresenceQueue {
         }
     }
 
-    fn users(&self) -> MutexGuard<'_, HashMap<UserId, Presence>> {
+    fn users(&self) -> MutexGuard<'_, HashMap<UserId, UserPresence>> {
         self.0.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -97,7 +97,7 @@ impl PresenceNotifier {
         }
     }
 
-    async fn notify(&self, some: &[(UserId, Presence)]) -> Result<(), StoreError> {
+    async fn notify(&self, some: &[(UserId, UserPresence)]) -> Result<(), StoreError> {
         let users: Vec<_> = some.iter().map(|(user, _)| user.clone()).collect();
         let rooms = self.store.rooms_by_user(&users).await?;
         for (user, presence) in some {
@@ -118,8 +118,8 @@ impl PresenceNotifier {
 mod tests {
     use super::*;
 
-    const ONLINE: Presence = Presence { online: true, last_seen: None };
-    const OFFLINE: Presence = Presence { online: false, last_seen: None };
+    const ONLINE: UserPresence = UserPresence { online: true, last_seen: None };
+    const OFFLINE: UserPresence = UserPresence { online: false, last_seen: None };
 
     #[test]
     fn presence_is_not_sent_when_it_returned_to_the_sent_state() {

@@ -11,7 +11,7 @@ use super::outbox::Outbox;
 use crate::config::live::LiveConfig;
 use crate::protocol::close::Close;
 use crate::protocol::cursor::{Position, RoomCursor};
-use crate::store::{Changed, Last, Snapshot, Store, StoreError};
+use crate::store::{LastMessage, ResumedRoom, Snapshot, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
 /// The pause before another read, if a snapshot is older than what the hub has received.
@@ -53,7 +53,7 @@ impl RoomReader {
         joined: JoinTicket,
         outbox: &Arc<Outbox>,
         since: Option<&str>,
-    ) -> Result<(Snapshot, Option<Changed>), Close> {
+    ) -> Result<(Snapshot, Option<ResumedRoom>), Close> {
         let (operation, page_bytes) = {
             let config = self.config.load();
             (config.mongodb.operation, config.limits.page_bytes)
@@ -91,7 +91,7 @@ impl RoomReader {
         if let Some(newest) = snapshot.messages.first() {
             let delivered = snapshot.members.iter().map(|member| member.marks.delivered).max();
             let n = delivered.unwrap_or_default().max(newest.id.get());
-            self.store.numbers().saw(room, Last { n, at: newest.created_at });
+            self.store.numbers().saw(room, LastMessage { n, at: newest.created_at });
         }
         if let Some(generation) = joined.load {
             self.hub.room_loaded(room, generation, outbox, &snapshot);

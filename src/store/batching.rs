@@ -33,13 +33,13 @@ const ENOUGH: usize = 96;
 
 /// The timing that the writers of one server share.
 #[derive(Clone)]
-pub(super) struct Pace {
+pub(super) struct BatchPacer {
     enough: usize,
     /// When a writer last took a batch of [`MANY`].
     many: Arc<Mutex<Option<Instant>>>,
 }
 
-impl Pace {
+impl BatchPacer {
     /// Creates the timing for batches of at most this size.
     pub(super) fn of(batch: usize) -> Self {
         Self { enough: ENOUGH.min(batch), many: Arc::default() }
@@ -68,13 +68,13 @@ mod tests {
 
     use super::*;
 
-    fn at_once(pace: &Pace, waiting: usize) -> bool {
+    fn at_once(pace: &BatchPacer, waiting: usize) -> bool {
         pace.gather(waiting).now_or_never().is_some()
     }
 
     #[tokio::test]
     async fn batch_goes_immediately_without_load() {
-        let pace = Pace::of(500);
+        let pace = BatchPacer::of(500);
         assert!(at_once(&pace, 1));
         pace.took(MANY - 1);
         assert!(at_once(&pace, MANY - 1));
@@ -82,14 +82,14 @@ mod tests {
 
     #[tokio::test]
     async fn full_batch_goes_immediately() {
-        let pace = Pace::of(MANY);
+        let pace = BatchPacer::of(MANY);
         pace.took(MANY);
         assert!(at_once(&pace, MANY) && !at_once(&pace, MANY - 1));
     }
 
     #[tokio::test]
     async fn batch_waits_under_load_unless_it_has_enough() {
-        let pace = Pace::of(500);
+        let pace = BatchPacer::of(500);
         let began = Instant::now();
         pace.clone().took(MANY);
         pace.gather(ENOUGH - 1).await;

@@ -36,7 +36,7 @@ const SMALL_READS: usize = 2;
 type Turns = Mutex<HashMap<UserId, Arc<Semaphore>>>;
 
 /// The bounds of bulk reads, and the database client that they use.
-pub(super) struct Bulk {
+pub(super) struct BulkReads {
     client: Client,
     server: Arc<Semaphore>,
     users: Turns,
@@ -109,7 +109,7 @@ impl Store {
         // An export has a turn of its own (`api.exports`), since it lasts as long as its client reads.
         let most = u32::try_from(limits.bulk_reads + config.api.exports).unwrap_or(u32::MAX);
         options.max_pool_size = Some(options.max_pool_size.map_or(most, |set| set.min(most)));
-        self.bulk = Some(Arc::new(Bulk {
+        self.bulk = Some(Arc::new(BulkReads {
             client: Client::with_options(options)?,
             server: Arc::new(Semaphore::new(limits.bulk_reads)),
             users: Mutex::default(),
@@ -155,7 +155,7 @@ impl Store {
     }
 }
 
-impl Bulk {
+impl BulkReads {
     async fn turn(&self, user: Option<&UserId>) -> Result<BulkTurn, NoTurn> {
         let end = Instant::now() + self.wait;
         let user = match user {

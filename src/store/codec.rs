@@ -10,7 +10,7 @@ use bson::raw::cstr;
 use bson::{Bson, DateTime, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, rawdoc};
 use handlers::{MessageId, Role, RoomId, Text, Time, UserId};
 
-use super::messages::sequence_cache::Last;
+use super::messages::sequence_cache::LastMessage;
 use super::rooms::consent;
 use crate::model::message::{Revision, StoredMessage};
 use crate::model::receipts::Marks;
@@ -60,7 +60,7 @@ pub(crate) struct Draft {
 
 impl Draft {
     /// Returns the document with this number and time.
-    pub(crate) fn numbered(&self, Last { n, at }: Last) -> RawDocumentBuf {
+    pub(crate) fn numbered(&self, LastMessage { n, at }: LastMessage) -> RawDocumentBuf {
         let at = DateTime::from_millis(at.0);
         let mut document = rawdoc! {
             "_id": { "room": self.room.get(), "n": n },

@@ -16,11 +16,11 @@ const DRIFT: u32 = 1_000;
 
 /// The last reading of the clock, if there is one.
 #[derive(Default)]
-pub(crate) struct DatabaseClock(Mutex<Option<Reading>>);
+pub(crate) struct DatabaseClock(Mutex<Option<ClockReading>>);
 
 /// One reading of the clock.
 #[derive(Clone, Copy)]
-struct Reading {
+struct ClockReading {
     /// The clock's time in milliseconds since 1970.
     millis: i64,
     /// The instant of that time.
@@ -29,7 +29,7 @@ struct Reading {
     error: Duration,
 }
 
-impl Reading {
+impl ClockReading {
     fn millis_at(self, at: Instant) -> i64 {
         let since = at.saturating_duration_since(self.at).as_millis();
         self.millis.saturating_add(i64::try_from(since).unwrap_or(i64::MAX))
@@ -48,7 +48,7 @@ impl DatabaseClock {
     pub(crate) fn read(&self, time: Time, sent: Instant, received: Instant) {
         let error = received.saturating_duration_since(sent) / 2;
         let half = i64::try_from(error.as_millis()).unwrap_or(i64::MAX);
-        let new = Reading { millis: time.0.saturating_add(half), at: received, error };
+        let new = ClockReading { millis: time.0.saturating_add(half), at: received, error };
         let mut known = self.known();
         let keeps = known.is_some_and(|old| {
             let apart = old.millis_at(received).abs_diff(new.millis);
@@ -69,7 +69,7 @@ impl DatabaseClock {
         })
     }
 
-    fn known(&self) -> MutexGuard<'_, Option<Reading>> {
+    fn known(&self) -> MutexGuard<'_, Option<ClockReading>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -15,7 +15,7 @@ impl Store {
     pub async fn signal(&self, signal: &Signal) -> Result<(), StoreError> {
         let signals = self.db.collection::<RawDocumentBuf>("signals");
         let document = write(signal, DateTime::from_millis(self.now().0));
-        self.bounded(async move {
+        self.run_detached(async move {
             signals.insert_one(document).await?;
             Ok(())
         })

@@ -32,7 +32,7 @@ pub(crate) struct RequestKey {
 
 /// An attempt to process a request. The holder does the work.
 #[derive(Clone, Debug)]
-pub(crate) struct Attempt {
+pub(crate) struct RequestAttempt {
     id: Document,
     /// The id of the request's one write.
     pub(crate) write_id: ObjectId,
@@ -40,7 +40,7 @@ pub(crate) struct Attempt {
     pub(crate) is_another: bool,
 }
 
-impl Attempt {
+impl RequestAttempt {
     /// Returns the id of the request's message, in place of a client's own `client_id`. Of overlapping attempts only
     /// one is written. It is longer than any id that a client can send.
     pub(crate) fn client_id(&self) -> String {
@@ -51,7 +51,7 @@ impl Attempt {
 
 /// The stored response to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Kept {
+pub(crate) struct StoredResponse {
     pub(crate) status: u16,
     pub(crate) body: String,
 }
@@ -60,9 +60,9 @@ pub(crate) struct Kept {
 #[derive(Debug)]
 pub(crate) enum Claim {
     /// The caller must process it.
-    Do(Attempt),
+    Do(RequestAttempt),
     /// It was processed.
-    Done(Kept),
+    Done(StoredResponse),
     /// It is being processed.
     UnderWay,
     /// The key was used for another request.
@@ -90,7 +90,7 @@ impl Store {
             }
             let requests = self.requests();
             let filter = doc! { "_id": id.clone() };
-            let found = self.bounded(async move { Ok(requests.find_one(filter).await?) }).await?;
+            let found = self.run_detached(async move { Ok(requests.find_one(filter).await?) }).await?;
             // The record expired in between.
             let Some(found) = found else { continue };
             if found.get("content") != Some(&binary(&content)) {
@@ -110,7 +110,7 @@ impl Store {
         content: [u8; 32],
         lease: Duration,
         kept: Duration,
-    ) -> Result<Option<Attempt>, StoreError> {
+    ) -> Result<Option<RequestAttempt>, StoreError> {
         let write_id = ObjectId::new();
         // No document matches this filter. If the key has a record, the upsert tries to insert another one and fails.
         let none = doc! { "_id": id.clone(), "is_none": true };
@@ -124,9 +124,9 @@ impl Store {
         } };
         let requests = self.requests();
         let insert = async move { Ok(requests.update_one(none, vec![record]).upsert(true).await) };
-        let inserted = self.bounded(insert).await?;
+        let inserted = self.run_detached(insert).await?;
         match inserted {
-            Ok(_) => Ok(Some(Attempt { id: id.clone(), write_id, is_another: false })),
+            Ok(_) => Ok(Some(RequestAttempt { id: id.clone(), write_id, is_another: false })),
             Err(error) if is_duplicate(&error) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -141,19 +141,20 @@ impl Store {
         let filter = doc! { "_id": id.clone(), "until": until, "$expr": over };
         let update = vec![doc! { "$set": { "until": from_now(lease) } }];
         let requests = self.requests();
-        let taken =
-            self.bounded(async move { Ok(requests.update_one(filter, update).await?.matched_count) }).await?;
+        let taken = self
+            .run_detached(async move { Ok(requests.update_one(filter, update).await?.matched_count) })
+            .await?;
         Ok(match taken {
             0 => Claim::UnderWay,
-            _ => Claim::Do(Attempt { id, write_id, is_another: true }),
+            _ => Claim::Do(RequestAttempt { id, write_id, is_another: true }),
         })
     }
 
     /// Stores the response to a request. It is deleted with the erasure of any user in `about`.
     pub(crate) async fn keep_answer(
         &self,
-        attempt: &Attempt,
-        kept: &Kept,
+        attempt: &RequestAttempt,
+        kept: &StoredResponse,
         about: &[UserId],
     ) -> Result<(), StoreError> {
         let about: Vec<_> = about.iter().map(codec::user_bson).collect();
@@ -164,21 +165,21 @@ impl Store {
 
     /// Ends the lease, so that the next attempt starts immediately. For an attempt that ended without a response to
     /// store.
-    pub(crate) async fn give_up(&self, attempt: &Attempt) -> Result<(), StoreError> {
+    pub(crate) async fn release(&self, attempt: &RequestAttempt) -> Result<(), StoreError> {
         self.update_request(attempt, doc! { "$set": { "until": DateTime::from_millis(0) } }).await
     }
 
-    async fn update_request(&self, attempt: &Attempt, update: Document) -> Result<(), StoreError> {
+    async fn update_request(&self, attempt: &RequestAttempt, update: Document) -> Result<(), StoreError> {
         let requests = self.requests();
         let filter = doc! { "_id": attempt.id.clone() };
-        self.bounded(async move { Ok(requests.update_one(filter, update).await.map(|_| ())?) }).await
+        self.run_detached(async move { Ok(requests.update_one(filter, update).await.map(|_| ())?) }).await
     }
 
     /// Deletes the record of an attempt that changed nothing. The key is free again, also for another request.
-    pub(crate) async fn forget(&self, attempt: &Attempt) -> Result<(), StoreError> {
+    pub(crate) async fn forget(&self, attempt: &RequestAttempt) -> Result<(), StoreError> {
         let requests = self.requests();
         let filter = doc! { "_id": attempt.id.clone() };
-        self.bounded(async move { Ok(requests.delete_one(filter).await.map(|_| ())?) }).await
+        self.run_detached(async move { Ok(requests.delete_one(filter).await.map(|_| ())?) }).await
     }
 
     /// Returns the message that an earlier attempt has written; None if it hasn't. A deleted message is returned with
@@ -188,7 +189,7 @@ impl Store {
         room: RoomId,
         sender: &UserId,
         text: &Text,
-        attempt: &Attempt,
+        attempt: &RequestAttempt,
     ) -> Result<Option<StoredMessage>, StoreError> {
         if !attempt.is_another {
             return Ok(None);
@@ -199,7 +200,7 @@ impl Store {
         let messages = self.messages.clone();
         let filter = doc! { "_id": codec::message_id(room, id) };
         let find = async move { Ok(messages.find_one(filter).read_concern(ReadConcern::majority()).await?) };
-        let found = self.bounded(find).await?;
+        let found = self.run_detached(find).await?;
         let Some(found) = found else { return Ok(None) };
         if let Some(message) = codec::read_message(&found)? {
             return Ok(Some(message));
@@ -213,10 +214,10 @@ impl Store {
     ///
     /// Attempts may overlap, so the read is linearizable. It finds a room that another attempt has written just now,
     /// and only after that write can no longer be rolled back.
-    pub(crate) async fn made(&self, attempt: &Attempt) -> Result<Option<RoomId>, StoreError> {
+    pub(crate) async fn made(&self, attempt: &RequestAttempt) -> Result<Option<RoomId>, StoreError> {
         let rooms = self.db.collection::<RawDocumentBuf>("rooms");
         let filter = doc! { "write_id": attempt.write_id };
-        let found = self.bounded(async move {
+        let found = self.run_detached(async move {
             let find = rooms.find_one(filter).projection(doc! { "_id": 1 });
             Ok(find.read_concern(ReadConcern::linearizable()).await?)
         });
@@ -227,14 +228,14 @@ impl Store {
     pub(crate) async fn erase_answers(&self, user: &UserId) -> Result<(), StoreError> {
         let requests = self.requests();
         let filter = doc! { "about": codec::user_bson(user) };
-        self.bounded(async move { Ok(requests.delete_many(filter).await.map(|_| ())?) }).await
+        self.run_detached(async move { Ok(requests.delete_many(filter).await.map(|_| ())?) }).await
     }
 }
 
-fn read_answer(record: &Document) -> Option<Kept> {
+fn read_answer(record: &Document) -> Option<StoredResponse> {
     let answer = record.get_document("answer").ok()?;
     let status = u16::try_from(answer.get_i32("status").ok()?).ok()?;
-    Some(Kept { status, body: answer.get_str("body").ok()?.to_owned() })
+    Some(StoredResponse { status, body: answer.get_str("body").ok()?.to_owned() })
 }
 
 fn binary(bytes: &[u8]) -> Bson {

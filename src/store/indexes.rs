@@ -60,7 +60,7 @@ impl Indexes {
 
 /// An index that is missing or differs.
 #[derive(Debug, PartialEq, Eq)]
-struct Missing {
+struct MissingIndex {
     /// `collection.index`
     name: String,
     unique: bool,
@@ -112,7 +112,7 @@ impl Store {
         false
     }
 
-    async fn missing_indexes(&self) -> Result<Vec<Missing>, StoreError> {
+    async fn missing_indexes(&self) -> Result<Vec<MissingIndex>, StoreError> {
         let mut wanted: BTreeMap<&str, Vec<_>> = BTreeMap::new();
         for (collection, index) in schema::indexes() {
             wanted.entry(collection).or_default().push(index);
@@ -129,7 +129,7 @@ impl Store {
                         && there.get_bool("unique").unwrap_or(false) == unique
                 };
                 if !there.iter().any(is_it) {
-                    missing.push(Missing { name: format!("{collection}.{name}"), unique });
+                    missing.push(MissingIndex { name: format!("{collection}.{name}"), unique });
                 }
             }
         }
@@ -139,7 +139,7 @@ impl Store {
     /// Returns the indexes of a collection; none if the collection is missing.
     async fn indexes_of(&self, collection: &'static str) -> Result<Vec<Document>, StoreError> {
         let db = self.db.clone();
-        let listed = self.bounded(async move {
+        let listed = self.run_detached(async move {
             match db.run_command(doc! { "listIndexes": collection }).await {
                 Ok(listed) => Ok(Some(listed)),
                 Err(error) if has_code(&error, NO_COLLECTION) => Ok(None),
@@ -157,7 +157,7 @@ impl Store {
     pub(super) async fn raise_room_counter(&self) -> Result<(), StoreError> {
         let rooms = self.db.collection::<RawDocumentBuf>("rooms");
         let counters = self.db.collection::<Document>("counters");
-        self.bounded(async move {
+        self.run_detached(async move {
             let last = rooms.find_one(doc! {}).sort(doc! { "_id": -1 }).projection(doc! { "_id": 1 });
             let Some(last) = last.await? else { return Ok(()) };
             // A document of another program may have any `_id`.

@@ -4,7 +4,7 @@
 
 use handlers::UserId;
 
-use super::rooms::summary::Listed;
+use super::rooms::summary::RoomSummary;
 use crate::model::message::StoredMessage;
 use crate::model::room::StoredMember;
 
@@ -56,7 +56,7 @@ pub(super) fn of_longest_email(members: &[StoredMember]) -> usize {
 }
 
 /// Returns the approximate bytes of a room in a list of rooms.
-pub(super) fn of_listed(listed: &Listed) -> usize {
+pub(super) fn of_listed(listed: &RoomSummary) -> usize {
     let member =
         |member: &StoredMember| of_user(&member.user) + member.email.as_deref().map_or(0, of_text) + MEMBER;
     let members: usize = listed.members.iter().map(member).sum();
@@ -68,12 +68,12 @@ pub(super) fn of_listed(listed: &Listed) -> usize {
 
 /// A budget of bytes. It admits items in their order as long as they fit, and at least one.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Fitting {
+pub(super) struct ByteBudget {
     left: usize,
     taken: bool,
 }
 
-impl Fitting {
+impl ByteBudget {
     pub(super) fn new(bytes: usize) -> Self {
         Self { left: bytes, taken: false }
     }
@@ -109,9 +109,9 @@ mod tests {
 
     #[test]
     fn items_fit_until_the_bytes_are_used_and_one_always_does() {
-        let mut fitting = Fitting::new(10);
+        let mut fitting = ByteBudget::new(10);
         assert_eq!([4, 6, 1].map(|bytes| fitting.takes(bytes)), [true, true, false]);
-        let mut fitting = Fitting::new(10);
+        let mut fitting = ByteBudget::new(10);
         assert_eq!([11, 0, 1].map(|bytes| fitting.takes(bytes)), [true, true, false]);
     }
 }

@@ -38,43 +38,45 @@ use mongodb::{Client, Collection, Database};
 use tracing::Instrument;
 
 pub(crate) use self::advice::warn_of_small_pool;
-use self::batching::Pace;
-use self::bulk_reads::Bulk;
+use self::batching::BatchPacer;
+use self::bulk_reads::BulkReads;
 pub(crate) use self::bulk_reads::{BulkTurn, NoTurn, SMALL_HISTORY};
 use self::database_clock::DatabaseClock;
 pub use self::error::StoreError;
-pub(crate) use self::idempotency::{Attempt, Claim, Kept, RequestKey};
+pub(crate) use self::idempotency::{Claim, RequestAttempt, RequestKey, StoredResponse};
 use self::indexes::Indexes;
 use self::messages::deletions::Deletions;
 pub use self::messages::insert::{Writer, Written};
-pub(crate) use self::messages::resume::Changed;
-use self::messages::revisions::Revisions;
-pub(crate) use self::messages::sequence_cache::{Last, LastNumbers};
-pub(crate) use self::messages::snapshot::{Showing, Snapshot, WAITING};
+pub(crate) use self::messages::resume::ResumedRoom;
+use self::messages::revisions::RevisionLocks;
+pub(crate) use self::messages::sequence_cache::{LastMessage, SequenceCache};
+pub(crate) use self::messages::snapshot::{MessageRenderer, Snapshot, WAITING};
 use self::peers::Peers;
-pub(crate) use self::point_in_time::Unread;
+pub(crate) use self::point_in_time::UnreadCount;
 use self::receipts::overlay::Overlay;
 pub use self::receipts::writer::Receipts;
 pub use self::room_port::BoundRoom;
 pub(crate) use self::room_port::begin_by;
-use self::rooms::activity_cache::Activity;
-use self::rooms::changed_since::Touched;
+use self::rooms::activity_cache::ActivityCache;
+use self::rooms::changed_since::RecentRoomChanges;
 pub(crate) use self::rooms::create::RoomPlan;
 pub use self::rooms::create::{NewMember, NewRoom};
-pub(crate) use self::rooms::inbox::{AsOf, Known, Looked, Resumable, Rooms, see, see_missed};
-pub(crate) use self::rooms::list::Page;
-pub(crate) use self::rooms::membership::{Entered, Gone};
-pub(crate) use self::rooms::position::Position;
-pub(crate) use self::rooms::summary::Listed;
+pub(crate) use self::rooms::inbox::{
+    InboxPage, InboxQuery, KnownPosition, RoomLookup, Watermarks, to_delta, to_room_view,
+};
+pub(crate) use self::rooms::list::RoomPageQuery;
+pub(crate) use self::rooms::membership::{JoinOutcome, LeaveOutcome};
+pub(crate) use self::rooms::position::RoomListPosition;
+pub(crate) use self::rooms::summary::RoomSummary;
 pub use self::schema::{Advice, inspect};
-use self::stream_position::Reached;
+use self::stream_position::StreamPosition;
 pub use self::typing::Audience;
 use self::typing::Typists;
 use self::users::contacts::Contacts;
 pub(crate) use self::users::erase::Erasure;
 use self::users::erasing::ErasingUsers;
-pub(crate) use self::users::export::{Authored, Membership};
-pub use self::users::presence::Presence;
+pub(crate) use self::users::export::{ExportedMembership, ExportedMessage};
+pub use self::users::presence::UserPresence;
 
 use crate::config;
 use crate::supervisor::Supervisor;
@@ -89,16 +91,16 @@ pub struct Store {
     messages: Collection<RawDocumentBuf>,
     members: Collection<RawDocumentBuf>,
     operation: Duration,
-    numbers: Arc<LastNumbers>,
-    activity: Arc<Activity>,
-    revisions: Arc<Revisions>,
+    numbers: Arc<SequenceCache>,
+    activity: Arc<ActivityCache>,
+    revisions: Arc<RevisionLocks>,
     typists: Arc<Typists>,
     peers: Peers,
-    touched: Arc<Touched>,
+    touched: Arc<RecentRoomChanges>,
     overlay: Arc<Overlay>,
-    reached: Arc<Reached>,
+    reached: Arc<StreamPosition>,
     /// None if bulk reads have no bound: in a command, and in the store that runs the bulk reads themselves.
-    bulk: Option<Arc<Bulk>>,
+    bulk: Option<Arc<BulkReads>>,
     indexes: Arc<Indexes>,
     database_clock: Arc<DatabaseClock>,
     contacts: Arc<Contacts>,
@@ -122,12 +124,12 @@ impl Store {
             options: Arc::new(options),
             db,
             operation: settings.operation,
-            numbers: Arc::new(LastNumbers::new(rooms_cached)),
-            activity: Arc::new(Activity::new(rooms_cached)),
+            numbers: Arc::new(SequenceCache::new(rooms_cached)),
+            activity: Arc::new(ActivityCache::new(rooms_cached)),
             revisions: Arc::default(),
             typists: Arc::default(),
             peers: Peers::default(),
-            touched: Arc::new(Touched::new(rooms_cached)),
+            touched: Arc::new(RecentRoomChanges::new(rooms_cached)),
             overlay: Arc::default(),
             reached: Arc::default(),
             bulk: None,
@@ -158,7 +160,7 @@ impl Store {
         let heartbeats = self.db.collection::<Document>("heartbeats");
         // If two updates overtake each other, the greater number stays.
         let update = doc! { "$max": { "beat": beat }, "$currentDate": { "at": true } };
-        self.bounded(async move {
+        self.run_detached(async move {
             let beaten = heartbeats.update_one(doc! { "_id": server }, update).upsert(true).await?;
             Ok(beaten.upserted_id.is_some())
         })
@@ -194,12 +196,12 @@ impl Store {
     }
 
     /// Returns the cache of the rooms' last activity.
-    pub(crate) fn activity(&self) -> &Activity {
+    pub(crate) fn activity(&self) -> &ActivityCache {
         &self.activity
     }
 
     /// Returns the record of the rooms that changed recently.
-    pub(crate) fn touched(&self) -> &Touched {
+    pub(crate) fn touched(&self) -> &RecentRoomChanges {
         &self.touched
     }
 
@@ -219,7 +221,7 @@ impl Store {
     }
 
     /// Returns the position that this server's change stream has reached.
-    pub(crate) fn reached(&self) -> &Reached {
+    pub(crate) fn reached(&self) -> &StreamPosition {
         &self.reached
     }
 
@@ -229,13 +231,13 @@ impl Store {
     }
 
     /// Returns the cache of each room's last message number.
-    pub(crate) fn numbers(&self) -> Arc<LastNumbers> {
+    pub(crate) fn numbers(&self) -> Arc<SequenceCache> {
         self.numbers.clone()
     }
 
     /// Runs an operation to its end even if the caller is dropped, because the driver's futures must not be dropped
     /// half way. The caller waits for `mongodb.operation_ms` at most.
-    async fn bounded<T: Send + 'static>(
+    async fn run_detached<T: Send + 'static>(
         &self,
         operation: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -256,7 +258,7 @@ impl Store {
             "writeConcern": { "w": "majority" },
         };
         let db = self.db.clone();
-        let answer = self.bounded(async move { Ok(db.run_raw_command(command).await?) }).await?;
+        let answer = self.run_detached(async move { Ok(db.run_raw_command(command).await?) }).await?;
         match answer.get("writeErrors").or_else(|| answer.get("writeConcernError")) {
             Some(errors) => Err(StoreError::Fault(errors.to_string().into())),
             None => Ok(()),
@@ -266,7 +268,7 @@ impl Store {
     /// Checks that the database answers.
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
         let db = self.db.clone();
-        self.bounded(async move { Ok(db.run_command(doc! { "ping": 1 }).await.map(|_| ())?) }).await
+        self.run_detached(async move { Ok(db.run_command(doc! { "ping": 1 }).await.map(|_| ())?) }).await
     }
 
     /// Starts the message writer and the receipts writer. They run until the supervisor stops them.
@@ -286,7 +288,7 @@ impl Store {
         options.retry_writes = Some(false);
         let db = Client::with_options(options)?.database(self.db.name());
         let journal = db.collection("marks");
-        let (limits, pace) = (&config.limits, Pace::of(config.limits.batch));
+        let (limits, pace) = (&config.limits, BatchPacer::of(config.limits.batch));
         Ok((
             Writer::start(self.clone(), db, pace.clone(), limits, metrics.clone(), supervisor),
             Receipts::start(self.clone(), journal, pace, limits, metrics.clone(), supervisor),

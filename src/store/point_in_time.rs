@@ -14,14 +14,14 @@ use super::codec::{self, Undecodable};
 use super::messages::revisions::revised_after;
 use super::messages::snapshot::{HISTORY, Snapshot, WAITING};
 use super::receipts::journal;
-use super::receipts::unread::{self, Many};
+use super::receipts::unread::{self, ManyDeleted};
 use super::{Store, StoreError};
 use crate::model::message::StoredMessage;
 use crate::model::room::StoredMember;
 
 /// The number of unread messages of a member at a cluster time.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Unread {
+pub(crate) struct UnreadCount {
     pub(crate) unread: i64,
     pub(crate) read: i64,
 }
@@ -30,7 +30,8 @@ impl Store {
     /// Reads the database's clock.
     pub(crate) async fn clock(&self) -> Result<DateTime, StoreError> {
         let admin = self.client.database("admin");
-        let hello = self.bounded(async move { Ok(admin.run_command(doc! { "hello": 1 }).await?) }).await?;
+        let hello =
+            self.run_detached(async move { Ok(admin.run_command(doc! { "hello": 1 }).await?) }).await?;
         Ok(*hello.get_datetime("localTime").map_err(|error| StoreError::Fault(Box::new(error)))?)
     }
 
@@ -46,7 +47,7 @@ impl Store {
     /// Returns a cluster time no earlier than any majority-committed write at the time of the call.
     pub(crate) async fn moment(&self) -> Result<Timestamp, StoreError> {
         let store = self.clone();
-        self.bounded(async move {
+        self.run_detached(async move {
             let mut session = store.client.start_session().snapshot(true).await?;
             let heartbeats = store.db.collection::<RawDocumentBuf>("heartbeats");
             heartbeats.find_one(doc! {}).session(&mut session).await?;
@@ -59,7 +60,7 @@ impl Store {
     /// read.
     pub(crate) async fn snapshot_at(&self, room: RoomId, at: Timestamp) -> Result<Snapshot, StoreError> {
         let store = self.clone();
-        self.bounded(async move {
+        self.run_detached(async move {
             let members = doc! { "_id": codec::of_room(room, "user") };
             let members = store.find_at(at, doc! { "find": "members", "filter": members }).await?;
             let members = members.iter().map(|member| codec::read_member(member));
@@ -83,10 +84,10 @@ impl Store {
         room: RoomId,
         user: &UserId,
         at: Timestamp,
-    ) -> Result<Option<Unread>, StoreError> {
+    ) -> Result<Option<UnreadCount>, StoreError> {
         let (store, user) = (self.clone(), user.clone());
         let own = self.overlay.of_user(&user, [room], at);
-        self.bounded(async move {
+        self.run_detached(async move {
             let mut stages = vec![
                 doc! { "$match": { "_id": codec::member_id(room, &user) } },
                 doc! { "$project": { "_id": 0, "room": "$_id.room", "read": 1 } },
@@ -96,10 +97,12 @@ impl Store {
             let count = doc! { "aggregate": "members", "pipeline": stages, "cursor": {} };
             let found = store.command_at(at, count).await?;
             let Some(member) = found.first() else { return Ok(None) };
-            let known = Unread { unread: unread::read(member)?, read: codec::read_int(member, "read")? };
-            let Some(Many { read, others, .. }) = unread::read_many(member)? else { return Ok(Some(known)) };
+            let known = UnreadCount { unread: unread::read(member)?, read: codec::read_int(member, "read")? };
+            let Some(ManyDeleted { read, others, .. }) = unread::read_many(member)? else {
+                return Ok(Some(known));
+            };
             let deleted = store.deleted_at(room, &user, read, at).await?;
-            Ok(Some(Unread { unread: (others - deleted).max(0), ..known }))
+            Ok(Some(UnreadCount { unread: (others - deleted).max(0), ..known }))
         })
         .await
     }

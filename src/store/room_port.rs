@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::bulk_reads::SMALL_HISTORY;
 use super::codec::{self, Draft};
-use super::messages::revisions::Change;
+use super::messages::revisions::MessageChange;
 use super::{Audience, Receipts, Snapshot, Store, StoreError, Writer, Written};
 use crate::model::message::StoredMessage;
 use crate::model::receipts::Marks;
@@ -27,7 +27,7 @@ pub(super) const RECHECK_AFTER: Duration = Duration::from_secs(1);
 
 /// The rights that the caller of a revision must still have when its turn comes.
 #[derive(Clone, Copy)]
-enum Standing {
+enum RevisionRights {
     /// A service: it may revise any message.
     Service,
     /// A member.
@@ -72,8 +72,10 @@ impl BoundRoom {
         let messages = self.store.messages.clone();
         let filter = doc! { "_id": codec::message_id(self.room, id) };
         let comment = self.request;
-        let found =
-            self.store.bounded(async move { Ok(messages.find_one(filter).comment(comment).await?) }).await;
+        let found = self
+            .store
+            .run_detached(async move { Ok(messages.find_one(filter).comment(comment).await?) })
+            .await;
         let document: Option<RawDocumentBuf> = found.map_err(StoreError::of_read)?;
         let Some(document) = document else { return Err(Error::not_found()) };
         codec::read_message(&document).map_err(Error::internal)?.ok_or_else(Error::not_found)
@@ -89,7 +91,12 @@ impl BoundRoom {
     }
 
     /// Changes one message of the room, if it is not deleted.
-    async fn change(&self, id: MessageId, change: Change, standing: Standing) -> Result<(), Error> {
+    async fn change(
+        &self,
+        id: MessageId,
+        change: MessageChange,
+        standing: RevisionRights,
+    ) -> Result<(), Error> {
         let since = Instant::now();
         let turn = self.store.revision_turn(self.room).await.map_err(StoreError::of_write)?;
         if since.elapsed() >= RECHECK_AFTER {
@@ -100,11 +107,11 @@ impl BoundRoom {
     }
 
     /// Checks that the caller may still revise the message.
-    async fn stands(&self, id: MessageId, standing: Standing) -> Result<(), Error> {
+    async fn stands(&self, id: MessageId, standing: RevisionRights) -> Result<(), Error> {
         match standing {
-            Standing::Service => Ok(()),
-            Standing::Member => self.recheck().await.map(|_| ()),
-            Standing::AuthorOrAdmin => {
+            RevisionRights::Service => Ok(()),
+            RevisionRights::Member => self.recheck().await.map(|_| ()),
+            RevisionRights::AuthorOrAdmin => {
                 if self.recheck().await? != Role::Admin && self.message(id).await?.sender != self.caller {
                     return Err(Error::not_author("only its author may delete a message"));
                 }
@@ -113,31 +120,31 @@ impl BoundRoom {
         }
     }
 
-    async fn change_text(&self, id: MessageId, text: &Text, standing: Standing) -> Result<Time, Error> {
+    async fn change_text(&self, id: MessageId, text: &Text, standing: RevisionRights) -> Result<Time, Error> {
         // A change event names only the fields that differ. The same text or the same millisecond must be reported,
         // too. `edit` differs each time, so the event contains all of it.
         let at = self.store.now_in(self.room);
         let now = Bson::DateTime(at);
         let edit = doc! { "text": text.as_str(), "id": self.request, "at": &now };
         let set = doc! { "text": text.as_str(), "updated_at": now, "edit": edit };
-        self.change(id, Change { set, unset: &[] }, standing).await?;
+        self.change(id, MessageChange { set, unset: &[] }, standing).await?;
         Ok(Time(at.timestamp_millis()))
     }
 
-    async fn take_back(&self, id: MessageId, standing: Standing) -> Result<(), Error> {
+    async fn delete_message(&self, id: MessageId, standing: RevisionRights) -> Result<(), Error> {
         let now = Bson::DateTime(self.store.now_in(self.room));
         let set = doc! { "deleted_at": now, "deletion": self.request };
-        self.change(id, Change { set, unset: &["text", "edit"] }, standing).await
+        self.change(id, MessageChange { set, unset: &["text", "edit"] }, standing).await
     }
 
     /// Replaces the text of any user's message. Returns the message's new `updated_at`.
     pub(crate) async fn edit_as_service(&self, id: MessageId, text: &Text) -> Result<Time, Error> {
-        self.change_text(id, text, Standing::Service).await
+        self.change_text(id, text, RevisionRights::Service).await
     }
 
     /// Deletes any user's message.
     pub(crate) async fn delete_as_service(&self, id: MessageId) -> Result<(), Error> {
-        self.take_back(id, Standing::Service).await
+        self.delete_message(id, RevisionRights::Service).await
     }
 
     /// Returns the outcome for a message that was written before.
@@ -145,7 +152,7 @@ impl BoundRoom {
         let found = self.store.message(self.room, id).await.map_err(of_stored)?;
         let Some(snapshot) = found else { return self.deleted(id).await };
         self.is_in(&snapshot)?;
-        let Some(message) = snapshot.told().into_iter().next() else { return self.deleted(id).await };
+        let Some(message) = snapshot.for_client().into_iter().next() else { return self.deleted(id).await };
         Ok(AppendOutcome::Before(Message {
             text: message.text.into_owned(),
             message_id: message.message_id,
@@ -223,11 +230,11 @@ impl Room for BoundRoom {
     }
 
     fn edit(&self, id: MessageId, text: Text) -> Pending<'_, ()> {
-        Box::pin(async move { self.change_text(id, &text, Standing::Member).await.map(|_| ()) })
+        Box::pin(async move { self.change_text(id, &text, RevisionRights::Member).await.map(|_| ()) })
     }
 
     fn delete(&self, id: MessageId) -> Pending<'_, ()> {
-        Box::pin(self.take_back(id, Standing::AuthorOrAdmin))
+        Box::pin(self.delete_message(id, RevisionRights::AuthorOrAdmin))
     }
 
     fn role(&self) -> Pending<'_, Role> {
@@ -251,7 +258,7 @@ impl Room for BoundRoom {
                 store.history(self.room, from, limit, self.page_bytes).await.map_err(StoreError::of_read)?;
             let (snapshot, has_more) = page.ok_or_else(Error::not_found)?;
             self.is_in(&snapshot)?;
-            Ok(History { messages: snapshot.told(), has_more })
+            Ok(History { messages: snapshot.for_client(), has_more })
         })
     }
 

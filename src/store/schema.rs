@@ -44,7 +44,7 @@ impl Store {
     pub async fn prepare(&self) -> Result<(), StoreError> {
         for collection in COLLECTIONS {
             let db = self.db.clone();
-            let made = self.bounded(async move { Ok(db.create_collection(collection).await?) }).await;
+            let made = self.run_detached(async move { Ok(db.create_collection(collection).await?) }).await;
             match made {
                 Err(StoreError::Fault(error)) if !already_there(&*error) => {
                     return Err(StoreError::Fault(error));
@@ -55,7 +55,7 @@ impl Store {
         }
         for (collection, index) in indexes() {
             let collection = self.db.collection::<Document>(collection);
-            self.bounded(async move { Ok(collection.create_index(index).await?) }).await?;
+            self.run_detached(async move { Ok(collection.create_index(index).await?) }).await?;
         }
         self.raise_room_counter().await
     }
@@ -174,7 +174,8 @@ impl Store {
     /// Fails if the database is too old.
     pub(crate) async fn check_version(&self) -> Result<(), StoreError> {
         let admin = self.client.database("admin");
-        let hello = self.bounded(async move { Ok(admin.run_command(doc! { "hello": 1 }).await?) }).await?;
+        let hello =
+            self.run_detached(async move { Ok(admin.run_command(doc! { "hello": 1 }).await?) }).await?;
         if is_too_old(&hello) { Err(StoreError::Fault(TOO_OLD.into())) } else { Ok(()) }
     }
 }
@@ -187,7 +188,7 @@ pub async fn inspect(store: &Store) -> Result<Vec<Advice>, StoreError> {
     let mut advice = Vec::new();
     let mut say = |fatal, finding: String| advice.push(Advice { fatal, finding });
     let admin = store.client.database("admin");
-    let hello = store.bounded(async move { Ok(admin.run_command(doc! { "hello": 1 }).await?) }).await?;
+    let hello = store.run_detached(async move { Ok(admin.run_command(doc! { "hello": 1 }).await?) }).await?;
     if is_too_old(&hello) {
         say(true, TOO_OLD.to_owned());
     }

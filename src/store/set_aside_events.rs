@@ -17,7 +17,7 @@ use handlers::{MessageId, RoomId, Time, UserId};
 use mongodb::Collection;
 
 use super::codec::{self, Undecodable};
-use super::users::export::Reading;
+use super::users::export::ExportCursor;
 use super::{Store, StoreError};
 use crate::model::message::StoredMessage;
 
@@ -55,7 +55,7 @@ pub(crate) struct SetAside {
 }
 
 /// The result of setting an event aside.
-pub(crate) struct Kept {
+pub(crate) struct SetAsideOutcome {
     /// The number of older events that were dropped for it.
     pub(crate) dropped: u64,
 }
@@ -107,13 +107,17 @@ impl Store {
 
     /// Sets an event aside. The oldest ones are dropped if there are more than `most`. An event for an erased user, of
     /// whom no data is left, is not kept.
-    pub(crate) async fn set_aside(&self, new: NewSetAside<'_>, most: u64) -> Result<Kept, StoreError> {
+    pub(crate) async fn set_aside(
+        &self,
+        new: NewSetAside<'_>,
+        most: u64,
+    ) -> Result<SetAsideOutcome, StoreError> {
         let NewSetAside { hook, event, subject, recipient, tries, reason } = new;
         let own = recipient.or(subject.user()).cloned();
         if let Some(user) = &own
             && !self.is_known(user).await?
         {
-            return Ok(Kept { dropped: 0 });
+            return Ok(SetAsideOutcome { dropped: 0 });
         }
         let mut users: Vec<Bson> = own.iter().map(codec::user_bson).collect();
         if let Some((room, message)) = subject.message() {
@@ -135,7 +139,7 @@ impl Store {
         let collection = self.set_asides();
         let filter = doc! { "hook": hook, "event": event };
         let update = doc! { "$set": set, "$currentDate": { "at": true } };
-        self.bounded(async move {
+        self.run_detached(async move {
             collection.update_one(filter, update).upsert(true).await?;
             drop_oldest(&collection, most).await
         })
@@ -159,14 +163,15 @@ impl Store {
             let found = collection.find(filter).sort(doc! { "_id": 1 }).limit(limit).await?;
             Ok(found.try_collect::<Vec<_>>().await?)
         };
-        let found = self.bounded(find).await?;
+        let found = self.run_detached(find).await?;
         Ok(found.iter().map(|document| read(document)).collect::<Result<_, _>>()?)
     }
 
     /// Returns one event.
     pub(crate) async fn find_set_aside(&self, id: ObjectId) -> Result<Option<SetAside>, StoreError> {
         let collection = self.set_asides();
-        let found = self.bounded(async move { Ok(collection.find_one(doc! { "_id": id }).await?) }).await?;
+        let found =
+            self.run_detached(async move { Ok(collection.find_one(doc! { "_id": id }).await?) }).await?;
         Ok(found.map(|document| read(&document)).transpose()?)
     }
 
@@ -175,28 +180,30 @@ impl Store {
         let collection = self.set_asides();
         let update = doc! { "$inc": { "tries": 1_i64 }, "$set": { "reason": reason } };
         let note = async move { Ok(collection.update_one(doc! { "_id": id }, update).await.map(|_| ())?) };
-        self.bounded(note).await
+        self.run_detached(note).await
     }
 
     /// Removes one of them; false if there is none.
     pub(crate) async fn drop_set_aside(&self, id: ObjectId) -> Result<bool, StoreError> {
         let collection = self.set_asides();
-        self.bounded(async move { Ok(collection.delete_one(doc! { "_id": id }).await?.deleted_count > 0) })
-            .await
+        self.run_detached(
+            async move { Ok(collection.delete_one(doc! { "_id": id }).await?.deleted_count > 0) },
+        )
+        .await
     }
 
     /// Removes the events that name a user.
     pub(crate) async fn erase_set_aside(&self, user: &UserId) -> Result<(), StoreError> {
         let collection = self.set_asides();
         let filter = doc! { "users": codec::user_bson(user) };
-        self.bounded(async move { Ok(collection.delete_many(filter).await.map(|_| ())?) }).await
+        self.run_detached(async move { Ok(collection.delete_many(filter).await.map(|_| ())?) }).await
     }
 
     /// Reads the events that name a user, for an export.
-    pub(crate) async fn set_aside_of(&self, user: &UserId) -> Result<Reading<SetAside>, StoreError> {
+    pub(crate) async fn set_aside_of(&self, user: &UserId) -> Result<ExportCursor<SetAside>, StoreError> {
         let collection = self.set_asides();
         let filter = doc! { "users": codec::user_bson(user) };
-        self.bounded(async move { Ok(Reading::new(collection.find(filter).await?, read)) }).await
+        self.run_detached(async move { Ok(ExportCursor::new(collection.find(filter).await?, read)) }).await
     }
 
     /// Returns a message; None if it is deleted or doesn't exist.
@@ -207,7 +214,7 @@ impl Store {
     ) -> Result<Option<StoredMessage>, StoreError> {
         let messages = self.messages.clone();
         let filter = doc! { "_id": codec::message_id(room, id) };
-        let found = self.bounded(async move { Ok(messages.find_one(filter).await?) }).await?;
+        let found = self.run_detached(async move { Ok(messages.find_one(filter).await?) }).await?;
         let message = found.map(|message| codec::read_message(&message)).transpose()?.flatten();
         Ok(message)
     }
@@ -217,7 +224,7 @@ impl Store {
         let messages = self.messages.clone();
         let filter = doc! { "_id": codec::message_id(room, id) };
         let find = async move { Ok(messages.find_one(filter).projection(doc! { "sender": 1 }).await?) };
-        let found: Option<RawDocumentBuf> = self.bounded(find).await?;
+        let found: Option<RawDocumentBuf> = self.run_detached(find).await?;
         let Some(message) = found else { return Ok(None) };
         let sender = message.get("sender").map_err(Undecodable::from)?;
         Ok(sender.map(codec::read_user).transpose()?)
@@ -227,7 +234,7 @@ impl Store {
     async fn is_known(&self, user: &UserId) -> Result<bool, StoreError> {
         let (members, presence) = (self.members.clone(), self.db.collection::<RawDocumentBuf>("presence"));
         let user = codec::user_bson(user);
-        self.bounded(async move {
+        self.run_detached(async move {
             let member = members.find_one(doc! { "_id.user": user.clone() }).projection(doc! { "_id": 1 });
             Ok(member.await?.is_some() || presence.find_one(doc! { "_id": user }).await?.is_some())
         })
@@ -235,10 +242,13 @@ impl Store {
     }
 }
 
-async fn drop_oldest(collection: &Collection<RawDocumentBuf>, most: u64) -> Result<Kept, StoreError> {
+async fn drop_oldest(
+    collection: &Collection<RawDocumentBuf>,
+    most: u64,
+) -> Result<SetAsideOutcome, StoreError> {
     let over = collection.estimated_document_count().await?.saturating_sub(most);
     if over == 0 {
-        return Ok(Kept { dropped: 0 });
+        return Ok(SetAsideOutcome { dropped: 0 });
     }
     let find =
         collection.find(doc! {}).sort(doc! { "_id": 1 }).limit(i64::try_from(over).unwrap_or(i64::MAX));
@@ -246,7 +256,7 @@ async fn drop_oldest(collection: &Collection<RawDocumentBuf>, most: u64) -> Resu
     let ids = oldest.iter().map(|document| document.get_object_id("_id").map_err(Undecodable::from));
     let ids = ids.collect::<Result<Vec<_>, _>>()?;
     let dropped = collection.delete_many(doc! { "_id": { "$in": ids } }).await?.deleted_count;
-    Ok(Kept { dropped })
+    Ok(SetAsideOutcome { dropped })
 }
 
 fn read(document: &RawDocument) -> Result<SetAside, Undecodable> {

@@ -20,19 +20,19 @@ const ON_ITS_WAY: Duration = Duration::from_millis(3);
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The position of the stream.
-pub(crate) struct Reached {
+pub(crate) struct StreamPosition {
     time: watch::Sender<Timestamp>,
     /// Held by the one caller that makes the stream advance.
     turn: Mutex<()>,
 }
 
-impl Default for Reached {
+impl Default for StreamPosition {
     fn default() -> Self {
         Self { time: watch::Sender::new(Timestamp { time: 0, increment: 0 }), turn: Mutex::default() }
     }
 }
 
-impl Reached {
+impl StreamPosition {
     /// Records that everything up to this commit time was received.
     pub(crate) fn saw(&self, time: Timestamp) {
         self.time.send_if_modified(|last| std::mem::replace(last, time.max(*last)) < time);
@@ -58,7 +58,7 @@ impl Store {
     /// than that.
     ///
     /// If no stream is read, as by a command, it doesn't wait.
-    pub(super) async fn caught_up(&self, to: Timestamp) -> Timestamp {
+    pub(super) async fn wait_until_reached(&self, to: Timestamp) -> Timestamp {
         let reached = &*self.reached;
         if reached.last().time > 0 && reached.last() < to {
             let waited = async {
@@ -84,6 +84,6 @@ impl Store {
     async fn nudge(&self) -> Result<(), StoreError> {
         let heartbeats = self.db.collection::<Document>("heartbeats");
         let (filter, update) = (doc! { "_id": self.peers.server() }, doc! { "$inc": { "nudges": 1_i64 } });
-        self.bounded(async move { Ok(heartbeats.update_one(filter, update).await.map(|_| ())?) }).await
+        self.run_detached(async move { Ok(heartbeats.update_one(filter, update).await.map(|_| ())?) }).await
     }
 }

@@ -75,7 +75,7 @@ impl Store {
         let presence = self.db.collection::<RawDocumentBuf>("presence");
         let filter = doc! { "_id": codec::of_room(room, "user") };
         let (user, server) = (user.clone(), self.peers.server());
-        self.bounded(async move {
+        self.run_detached(async move {
             let found: Vec<RawDocumentBuf> =
                 members.find(filter).projection(doc! { "_id": 1 }).await?.try_collect().await?;
             let read = |member: &RawDocumentBuf| codec::read_member_user(member.get_document("_id")?);

@@ -19,7 +19,7 @@ use super::{Store, StoreError, from_now};
 
 /// A webhook's position in the change stream.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Position {
+pub(crate) struct WebhookPosition {
     pub(crate) token: Bson,
     pub(crate) at: Timestamp,
 }
@@ -29,28 +29,32 @@ impl Store {
     pub(crate) async fn hook_is_known(&self, hook: &'static str) -> Result<bool, StoreError> {
         let hooks = self.db.collection::<Document>("hooks");
         let find = async move { Ok(hooks.find_one(doc! { "_id": hook }).await?.is_some()) };
-        self.bounded(find).await
+        self.run_detached(find).await
     }
 
     /// Returns the earliest position of these webhooks; None if none has one.
     pub(crate) async fn earliest_of_hooks(
         &self,
         hooks: &[&'static str],
-    ) -> Result<Option<Position>, StoreError> {
+    ) -> Result<Option<WebhookPosition>, StoreError> {
         let collection = self.db.collection::<Document>("hooks");
         let filter = doc! { "_id": { "$in": hooks }, "token": { "$exists": true } };
         let find = async move { Ok(collection.find_one(filter).sort(doc! { "at": 1 }).await?) };
-        let Some(hook) = self.bounded(find).await? else { return Ok(None) };
+        let Some(hook) = self.run_detached(find).await? else { return Ok(None) };
         read_position(&hook).map(Some)
     }
 
     /// Sets a webhook's first position. An existing position is kept.
-    pub(crate) async fn begin_hook(&self, hook: &'static str, from: Position) -> Result<(), StoreError> {
+    pub(crate) async fn begin_hook(
+        &self,
+        hook: &'static str,
+        from: WebhookPosition,
+    ) -> Result<(), StoreError> {
         let hooks = self.db.collection::<Document>("hooks");
         let first = doc! { "$setOnInsert": {
             "token": from.token, "at": from.at, "holder": Bson::Null, "until": bson::DateTime::from_millis(0),
         } };
-        self.bounded(async move {
+        self.run_detached(async move {
             hooks.update_one(doc! { "_id": hook }, first).upsert(true).await?;
             Ok(())
         })
@@ -63,7 +67,7 @@ impl Store {
         hook: &'static str,
         server: ObjectId,
         lease: Duration,
-    ) -> Result<Option<Position>, StoreError> {
+    ) -> Result<Option<WebhookPosition>, StoreError> {
         let hooks = self.db.collection::<Document>("hooks");
         let free = doc! { "$or": [{ "$lt": ["$until", "$$NOW"] }, { "$eq": ["$holder", server] }] };
         let filter = doc! { "_id": hook, "$expr": free };
@@ -72,7 +76,7 @@ impl Store {
             let take = hooks.find_one_and_update(filter, update).return_document(ReturnDocument::After);
             Ok(take.await?)
         };
-        let Some(hook) = self.bounded(take).await? else { return Ok(None) };
+        let Some(hook) = self.run_detached(take).await? else { return Ok(None) };
         read_position(&hook).map(Some)
     }
 
@@ -83,7 +87,7 @@ impl Store {
         hook: &'static str,
         server: ObjectId,
         lease: Duration,
-        position: Position,
+        position: WebhookPosition,
     ) -> Result<bool, StoreError> {
         let hooks = self.db.collection::<Document>("hooks");
         let filter = doc! { "_id": hook, "holder": server };
@@ -93,13 +97,13 @@ impl Store {
             "at": { "$literal": position.at },
         };
         let hold = async move { Ok(hooks.update_one(filter, vec![doc! { "$set": set }]).await?) };
-        Ok(self.bounded(hold).await?.matched_count == 1)
+        Ok(self.run_detached(hold).await?.matched_count == 1)
     }
 }
 
-fn read_position(hook: &Document) -> Result<Position, StoreError> {
+fn read_position(hook: &Document) -> Result<WebhookPosition, StoreError> {
     let missing = || StoreError::Fault("a hook's position is missing".into());
     let token = hook.get("token").cloned().ok_or_else(missing)?;
     let at = hook.get_timestamp("at").map_err(|_| missing())?;
-    Ok(Position { token, at })
+    Ok(WebhookPosition { token, at })
 }

@@ -17,7 +17,7 @@ use super::reader::{ConsumerGone, HookStreamReader};
 use crate::store::StoreError;
 use crate::store::codec::{self, Undecodable};
 use crate::store::users::presence;
-use crate::store::webhook_leases::Position;
+use crate::store::webhook_leases::WebhookPosition;
 
 /// A change is stamped shortly before it is committed, so the backfill begins this much earlier.
 const BEFORE: Duration = Duration::from_secs(10);
@@ -28,7 +28,7 @@ const BATCH: u32 = 100;
 /// Sends the events since a position. The inner error means that nobody receives the events any more.
 pub(super) async fn run(
     reader: &HookStreamReader,
-    from: &Position,
+    from: &WebhookPosition,
 ) -> Result<Result<(), ConsumerGone>, StoreError> {
     let before = u32::try_from(BEFORE.as_secs()).unwrap_or(u32::MAX);
     let since = Timestamp { time: from.at.time.saturating_sub(before), increment: 0 };

@@ -12,7 +12,7 @@ use super::patience::{Patience, Tries};
 use crate::config::HookSettings;
 use crate::outbound::OutboundError;
 use crate::store::set_aside_events::{NewSetAside, Subject};
-use crate::store::{Presence, Store, StoreError};
+use crate::store::{Store, StoreError, UserPresence};
 use crate::telemetry::metrics::Metrics;
 
 /// One event, with everything that its delivery needs.
@@ -152,7 +152,7 @@ impl Delivery {
         let others = members.into_iter().filter(|member| member.user != *sender);
         let waiting = others.filter(|member| member.marks.delivered < message.get());
         let users: Vec<UserId> = waiting.map(|member| member.user).collect();
-        let found: HashMap<UserId, Presence> = self.store.presences(&users).await?;
+        let found: HashMap<UserId, UserPresence> = self.store.presences(&users).await?;
         let was_there = |user: &UserId| {
             found.get(user).is_some_and(|presence| {
                 presence.online || presence.last_seen.is_some_and(|seen| seen >= self.event.at)

@@ -17,7 +17,7 @@ use super::reader::{self, ClockReading, HookStreamReader, StreamRead};
 use super::window::DeliveryWindow;
 use crate::config::HookSettings;
 use crate::outbound::Receiver;
-use crate::store::webhook_leases::Position;
+use crate::store::webhook_leases::WebhookPosition;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
@@ -128,7 +128,7 @@ impl Dispatcher {
     /// Delivers events from a position on.
     async fn deliver_events(
         &self,
-        from: Position,
+        from: WebhookPosition,
         mut until: Instant,
         stop: &CancellationToken,
     ) -> DispatchEnd {
@@ -187,7 +187,10 @@ impl Dispatcher {
         }
     }
 
-    fn read(&self, from: Position) -> (mpsc::Receiver<StreamRead>, JoinHandle<Result<(), StoreError>>) {
+    fn read(
+        &self,
+        from: WebhookPosition,
+    ) -> (mpsc::Receiver<StreamRead>, JoinHandle<Result<(), StoreError>>) {
         let (to, reads) = mpsc::channel(1);
         let rest =
             if self.source == EventSource::Offline { self.settings.offline_wait } else { Duration::ZERO };

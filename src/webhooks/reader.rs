@@ -16,7 +16,7 @@ use super::backfill;
 use super::event::{EventSource, HookKind, WebhookEvent};
 use crate::realtime::change_stream::{is_history_lost, is_too_large};
 use crate::store::codec::Undecodable;
-use crate::store::webhook_leases::Position;
+use crate::store::webhook_leases::WebhookPosition;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
@@ -31,7 +31,7 @@ pub(super) struct StreamRead {
     /// None if this only reports how far the stream has been read.
     pub(super) event: Option<WebhookEvent>,
     /// The hook's position once the event is delivered; none for an event of the backfill.
-    pub(super) position: Option<Position>,
+    pub(super) position: Option<WebhookPosition>,
 }
 
 pub(super) struct HookStreamReader {
@@ -68,7 +68,7 @@ impl ClockReading {
 
 impl HookStreamReader {
     /// Reads from a position until nobody receives the events, or the stream breaks.
-    pub(super) async fn run(self, mut from: Position) -> Result<(), StoreError> {
+    pub(super) async fn run(self, mut from: WebhookPosition) -> Result<(), StoreError> {
         loop {
             let error = match self.stream_store.watch_for(self.source, Some(&from)).await {
                 Ok(stream) => match self.follow(stream, &mut from).await {
@@ -121,7 +121,7 @@ impl HookStreamReader {
     async fn follow(
         &self,
         mut stream: ChangeStream<RawDocumentBuf>,
-        from: &mut Position,
+        from: &mut WebhookPosition,
     ) -> Result<(), StoreError> {
         loop {
             let change = stream.next_if_any().await?;
@@ -155,7 +155,7 @@ impl HookStreamReader {
     pub(super) async fn send(
         &self,
         event: Option<WebhookEvent>,
-        position: Option<Position>,
+        position: Option<WebhookPosition>,
     ) -> Result<(), ConsumerGone> {
         let event = event.filter(|event| self.kinds.contains(&event.kind));
         if let Some(event) = &event {
@@ -166,12 +166,12 @@ impl HookStreamReader {
 }
 
 /// Returns the current end of the stream.
-pub(super) async fn now(stream_store: &Store, source: EventSource) -> Result<Position, StoreError> {
+pub(super) async fn now(stream_store: &Store, source: EventSource) -> Result<WebhookPosition, StoreError> {
     let at = stream_store.moment().await?;
     let stream = stream_store.watch_for(source, None).await?;
     let token = stream.resume_token();
     let token = token.ok_or_else(|| StoreError::Fault("the database returned no resume token".into()))?;
-    Ok(Position { token: bson::serialize_to_bson(&token).map_err(Undecodable::from)?, at })
+    Ok(WebhookPosition { token: bson::serialize_to_bson(&token).map_err(Undecodable::from)?, at })
 }
 
 fn token_of(change: &RawDocument) -> Result<Bson, Undecodable> {
@@ -184,7 +184,7 @@ impl Store {
     async fn watch_for(
         &self,
         source: EventSource,
-        from: Option<&Position>,
+        from: Option<&WebhookPosition>,
     ) -> Result<ChangeStream<RawDocumentBuf>, Error> {
         let of_interest = doc! { "$match": source.changes() };
         let watch =

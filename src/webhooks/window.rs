@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::event::{HookKind, Lane, WebhookEvent};
 use super::reader::StreamRead;
-use crate::store::webhook_leases::Position;
+use crate::store::webhook_leases::WebhookPosition;
 
 /// Positions in the stream that are kept for each undelivered event. Each takes about 300 bytes.
 const POSITIONS_PER_EVENT: usize = 16;
@@ -25,18 +25,18 @@ pub(super) struct DeliveryWindow {
     /// Events that wait behind one that is ready or being delivered, by lane.
     lanes: HashMap<Lane, VecDeque<u64>>,
     ready: VecDeque<u64>,
-    position: Position,
+    position: WebhookPosition,
 }
 
 struct WindowSlot {
     /// None once it is delivered.
     event: Option<WebhookEvent>,
-    position: Option<Position>,
+    position: Option<WebhookPosition>,
 }
 
 impl DeliveryWindow {
     /// Creates an empty window at a position.
-    pub(super) fn new(most: usize, position: Position) -> Self {
+    pub(super) fn new(most: usize, position: WebhookPosition) -> Self {
         Self {
             most,
             undelivered: 0,
@@ -53,7 +53,7 @@ impl DeliveryWindow {
     }
 
     /// Returns the position up to which everything is delivered.
-    pub(super) fn position(&self) -> &Position {
+    pub(super) fn position(&self) -> &WebhookPosition {
         &self.position
     }
 

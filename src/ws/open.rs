@@ -26,7 +26,7 @@ use crate::protocol::session_options::SessionOptions;
 use crate::realtime::history_watermark::HistoryWatermark;
 use crate::realtime::hub::subscription::HubSubscription;
 use crate::realtime::outbox::Outbox;
-use crate::store::{BulkTurn, Changed, NewMember, NoTurn, Showing, Snapshot};
+use crate::store::{BulkTurn, MessageRenderer, NewMember, NoTurn, ResumedRoom, Snapshot};
 
 /// Opens the room, or all rooms, that the client asked for.
 pub(super) async fn open(
@@ -113,7 +113,7 @@ async fn open_room(
     }
     drop_email(services, &user, doubted_email);
     let email = member.email.clone();
-    if changed.as_ref().is_some_and(Changed::is_cut) {
+    if changed.as_ref().is_some_and(ResumedRoom::is_cut) {
         services.metrics.limit("page_bytes");
     }
     if changed.as_ref().is_some_and(|changed| !changed.resumed) && options.resumes() {
@@ -154,14 +154,9 @@ async fn make_direct(
 
 /// Returns the array of the history. For a Level 2 socket, returns what it missed, with the cursor to resume from; the
 /// cursor is empty if nothing could be read.
-fn first_frame(
-    snapshot: &Snapshot,
-    room: RoomId,
-    options: &SessionOptions,
-    changed: Option<&Changed>,
-) -> Utf8Bytes {
-    if options.since.is_none() {
-        return json(&snapshot.shown().collect::<Vec<_>>());
+fn first_frame(snapshot: &Snapshot, room: RoomId, ask: &Ask, changed: Option<&ResumedRoom>) -> Utf8Bytes {
+    if ask.since.is_none() {
+        return json(&snapshot.visible_messages().collect::<Vec<_>>());
     }
     let mark = |member: &StoredMember| {
         let StoredMember { user, marks, .. } = member;
@@ -173,7 +168,7 @@ fn first_frame(
         let cursor = String::new();
         return json(&Resumed { resumed: false, messages, edited, deleted, marks, has_more: false, cursor });
     };
-    let showing = Showing::to(&snapshot.members);
+    let showing = MessageRenderer::to(&snapshot.members);
     let show = |message| showing.show(message);
     json(&Resumed {
         resumed: changed.resumed,

@@ -19,7 +19,7 @@ use crate::protocol::close::Close;
 use crate::protocol::cursor::InboxCursor;
 use crate::realtime::outbox::Outbox;
 use crate::realtime::room_reader::RETRY_PAUSE;
-use crate::store::{NoTurn, Page, Resumable, Rooms, Store, json_size};
+use crate::store::{InboxPage, InboxQuery, NoTurn, RoomPageQuery, Store, json_size};
 
 /// Joins all rooms of the user and reads them.
 pub(super) async fn open(
@@ -98,15 +98,16 @@ async fn read(
     caller: &SocketSession,
     view: &mut InboxView,
     from: Option<&InboxCursor>,
-) -> Result<(Rooms, Option<Timestamp>), Close> {
+) -> Result<(InboxPage, Option<Timestamp>), Close> {
     let patience = services.config.load().mongodb.operation;
     let deadline = Instant::now() + patience;
     let mut known =
         store.room_ids(&caller.user).await.map_err(|error| services.room_reader.refused(&error))?;
     loop {
         let reached = view.join(&known);
-        let page = Page { before: None, limit: ROOMS, bytes: services.config.load().limits.page_bytes };
-        let asked = Resumable { page, first: true, from };
+        let page =
+            RoomPageQuery { before: None, limit: ROOMS, bytes: services.config.load().limits.page_bytes };
+        let asked = InboxQuery { page, first: true, from };
         let rooms =
             store.inbox(&caller.user, asked).await.map_err(|error| services.room_reader.refused(&error))?;
         if reached.is_none_or(|reached| reached <= rooms.as_of.time)

@@ -6,7 +6,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use handlers::{Time, UserId};
 use mongodb::bson::{Document, doc};
 use parlor::config::Config;
-use parlor::store::{Presence, Store};
+use parlor::store::{Store, UserPresence};
 use reqwest::Method;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -29,12 +29,12 @@ async fn store_at(uri: &str, server: &Server) -> Store {
     Store::open(&Config::load(None, settings).unwrap().mongodb, 1).await.unwrap()
 }
 
-async fn presence(store: &Store, user: i64) -> Presence {
+async fn presence(store: &Store, user: i64) -> UserPresence {
     store.presence(&UserId::Int(user)).await.unwrap()
 }
 
 /// Waits until a user is online, or isn't.
-async fn until(store: &Store, user: i64, online: bool) -> Presence {
+async fn until(store: &Store, user: i64, online: bool) -> UserPresence {
     let is = async {
         loop {
             let found = presence(store, user).await;
@@ -66,7 +66,7 @@ async fn a_user_is_online_from_the_first_socket_to_the_last_on_any_server() {
     one.room(&[1, 2]).await;
     let two = one.beside_over(shared_uri(), &[("PRESENCE__GRACE_MS", "200")]).await;
     let store = store_of(&one).await;
-    assert_eq!(presence(&store, 1).await, Presence { online: false, last_seen: None });
+    assert_eq!(presence(&store, 1).await, UserPresence { online: false, last_seen: None });
 
     let (first, second, there) = (one.join(1, 2).await, one.join(1, 2).await, two.join(1, 2).await);
     assert_eq!(until(&store, 1, true).await.last_seen, None);
@@ -91,7 +91,7 @@ async fn a_user_is_online_from_the_first_socket_to_the_last_on_any_server() {
     assert!(body["last_seen"].as_str().is_some_and(|time| time.ends_with('Z')), "{body}");
     let Some(Time(seen)) = after.last_seen else { panic!("{after:?}") };
     assert!((millis(before) - 1..=millis(now())).contains(&seen), "{seen}, left after {before:?}");
-    assert_eq!(presence(&store, 2).await, Presence { online: false, last_seen: None });
+    assert_eq!(presence(&store, 2).await, UserPresence { online: false, last_seen: None });
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn whoever_was_refused_was_never_here() {
     assert_eq!(stranger.closed().await.0, 4003);
     let _member = server.join(1, 2).await;
     until(&store, 1, true).await;
-    assert_eq!(presence(&store, 3).await, Presence { online: false, last_seen: None });
+    assert_eq!(presence(&store, 3).await, UserPresence { online: false, last_seen: None });
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use crate::model::message::StoredMessage;
 use crate::model::room::StoredMember;
 use crate::model::room::StoredRoom;
 use crate::model::room::StoredRoomKind;
-use crate::store::{self, Showing, Snapshot};
+use crate::store::{self, MessageRenderer, Snapshot};
 
 /// A room.
 #[derive(Serialize, ToSchema)]
@@ -58,11 +58,11 @@ pub(super) struct ListedRoomDto {
     read: i64,
 }
 
-impl ListedRoomDto {
-    pub(super) fn new(listed: store::Listed) -> Self {
-        let store::Listed { room, members, last, unread, marks, active_at, .. } = listed;
+impl Listed {
+    pub(super) fn of(listed: store::RoomSummary) -> Self {
+        let store::RoomSummary { room, members, last, unread, marks, active_at, .. } = listed;
         let StoredRoom { id, kind, name, created_at } = room;
-        let last_message = last.map(|message| Showing::to(&members).show(&message).into());
+        let last_message = last.map(|message| MessageRenderer::to(&members).show(&message).into());
         Self {
             room_id: id,
             kind: kind.into(),
@@ -209,7 +209,7 @@ impl MessageDto {
 
     /// Returns the messages of a snapshot in their order.
     pub(super) fn all(snapshot: &Snapshot) -> Vec<Self> {
-        snapshot.shown().map(Self::from).collect()
+        snapshot.visible_messages().map(Self::from).collect()
     }
 }
 

@@ -15,7 +15,7 @@ use super::service_keys::Access;
 use super::{SharedServices, dto};
 use crate::limits::permits::Permit;
 use crate::store::set_aside_events::SetAside;
-use crate::store::{Authored, Membership, Presence, StoreError};
+use crate::store::{ExportedMembership, ExportedMessage, StoreError, UserPresence};
 
 /// All that is kept of a user
 ///
@@ -131,17 +131,17 @@ impl From<SetAside> for ExportedEvent {
     }
 }
 
-impl From<Membership> for ExportLine<'_> {
-    fn from(membership: Membership) -> Self {
-        let Membership { room, email, role, marks, joined_at } = membership;
+impl From<ExportedMembership> for Line<'_> {
+    fn from(membership: ExportedMembership) -> Self {
+        let ExportedMembership { room, email, role, marks, joined_at } = membership;
         let (delivered, read) = (marks.delivered, marks.read);
         Self::Membership { room_id: room, email, role: role.into(), delivered, read, joined_at }
     }
 }
 
-impl From<Authored> for ExportLine<'_> {
-    fn from(message: Authored) -> Self {
-        let Authored { room, id, text, created_at, updated_at, deleted_at } = message;
+impl From<ExportedMessage> for Line<'_> {
+    fn from(message: ExportedMessage) -> Self {
+        let ExportedMessage { room, id, text, created_at, updated_at, deleted_at } = message;
         Self::Message { room_id: room, message_id: id, text, created_at, updated_at, deleted_at }
     }
 }
@@ -149,8 +149,8 @@ impl From<Authored> for ExportLine<'_> {
 async fn write(services: &Arc<ApiServices>, user: &UserId, lines: &mut LineWriter) -> Result<(), ExportEnd> {
     let store = services.store.on_bulk_connections();
     let exported_at = store.now();
-    let Presence { online, last_seen } = store.presence(user).await?;
-    lines.line(&ExportLine::User { user_id: user, exported_at, online, last_seen }).await?;
+    let UserPresence { online, last_seen } = store.presence(user).await?;
+    lines.line(&Line::User { user_id: user, exported_at, online, last_seen }).await?;
     let (mut memberships, mut messages) = (0, 0);
     let mut reading = store.memberships(user).await?;
     while let Some(membership) = reading.next().await {

@@ -14,9 +14,9 @@ use super::messages::{NewMessage, NewText};
 use super::page_query::{MAX_LIMIT, PageQuery};
 use super::problem::Problem;
 use super::room_bounds::MAX_MEMBERS;
-use super::room_list::{self, ListRoomsQuery};
-use super::rooms::{NewRoomBody, PlannedRoom, RenameBody};
-use crate::store::Position;
+use super::room_list::{self, Wanted};
+use super::rooms::{NewRoom, Planned, Renaming};
+use crate::store::RoomListPosition;
 
 /// The longest error text, in characters.
 pub(crate) const SAID_CHARS: usize = 1_000;
@@ -81,7 +81,7 @@ pub(crate) fn query(uri: &Uri) {
 
 /// Parses a page's `next`, as clients send it back.
 pub(crate) fn page(text: &str) {
-    if let Ok(position) = text.parse::<Position>() {
+    if let Ok(position) = text.parse::<RoomListPosition>() {
         assert_eq!(position.to_string().parse(), Ok(position));
     }
 }

@@ -23,8 +23,8 @@ use serde_json::Value;
 
 use super::ApiServices;
 use super::json_body;
-use super::problem::{Problem, ProblemCode, may_fail};
-use crate::store::{Attempt, Claim, Kept, RequestKey};
+use super::problem::{Code, Problem, may_fail};
+use crate::store::{Claim, RequestAttempt, RequestKey, StoredResponse};
 
 /// The header, as in the IETF draft of that name.
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -123,16 +123,19 @@ impl BufferedRequest {
 
     /// Stores the answer, or lets the next attempt run. A request that was refused immediately changed nothing. A
     /// repeated request that is refused may have succeeded before.
-    async fn settle(&self, services: &Arc<ApiServices>, attempt: &Attempt) {
+    async fn settle(&self, services: &Arc<Services>, attempt: &RequestAttempt) {
         let status = self.res.status_code.unwrap_or(StatusCode::OK);
         let settled = if status.is_success() {
             let body = text(&self.res.body);
             let about = users(&body);
-            services.store.keep_answer(attempt, &Kept { status: status.as_u16(), body }, &about).await
+            services
+                .store
+                .keep_answer(attempt, &StoredResponse { status: status.as_u16(), body }, &about)
+                .await
         } else if status.is_client_error() && !attempt.is_another {
             services.store.forget(attempt).await
         } else {
-            services.store.give_up(attempt).await
+            services.store.release(attempt).await
         };
         if let Err(error) = settled {
             services.metrics.fault("idempotency");
@@ -140,7 +143,7 @@ impl BufferedRequest {
         }
     }
 
-    fn respond(&mut self, Kept { status, body }: Kept) {
+    fn answer(&mut self, StoredResponse { status, body }: StoredResponse) {
         self.res.status_code(StatusCode::from_u16(status).unwrap_or(StatusCode::OK));
         if body.is_empty() {
             return;
@@ -200,7 +203,7 @@ fn users(body: &str) -> Vec<UserId> {
 
 /// The attempt that a request with a key is.
 #[derive(Debug)]
-pub(super) struct IdempotentAttempt(pub(super) Option<Attempt>);
+pub(super) struct Tried(pub(super) Option<RequestAttempt>);
 
 impl<'ex> Extractible<'ex> for IdempotentAttempt {
     fn metadata() -> &'static Metadata {
@@ -210,7 +213,7 @@ impl<'ex> Extractible<'ex> for IdempotentAttempt {
 
     #[allow(refining_impl_trait)]
     async fn extract(_: &'ex mut Request, depot: &'ex mut Depot) -> Result<Self, Problem> {
-        Ok(Self(depot.get_typed::<Attempt>().ok().cloned()))
+        Ok(Self(depot.get_typed::<RequestAttempt>().ok().cloned()))
     }
 }
 

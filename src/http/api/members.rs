@@ -11,8 +11,8 @@ use super::path_params::{RoomParam, UserParam};
 use super::problem::{Problem, ProblemCode, ProblemDetails};
 use super::response::{CreatedOrOk, NoContent};
 use super::room_bounds::{MAX_MEMBERS, check_email};
-use super::{SharedServices, schema};
-use crate::store::{Entered, Gone, NewMember};
+use super::{Shared, schema};
+use crate::store::{JoinOutcome, LeaveOutcome, NewMember};
 
 pub(super) fn routes() -> Router {
     Router::with_path("members/{user}").put(put_member).delete(delete_member)
@@ -62,11 +62,11 @@ async fn put_member(
     let entered = services.store.enter(id.0, member, role.map(Into::into), MAX_MEMBERS).await;
     // The answer is what the transaction wrote: when read again, the member may already be gone.
     let (new, member) = match entered.map_err(Problem::of_write)? {
-        Entered::New(member) => (true, member),
-        Entered::Already(member) => (false, member),
-        Entered::NoRoom => return Err(Problem::no_room()),
-        Entered::Direct => return Err(direct()),
-        Entered::Full => {
+        JoinOutcome::New(member) => (true, member),
+        JoinOutcome::Already(member) => (false, member),
+        JoinOutcome::NoRoom => return Err(Problem::no_room()),
+        JoinOutcome::Direct => return Err(direct()),
+        JoinOutcome::Full => {
             services.metrics.limit("room_members");
             let detail = format!("a room has {MAX_MEMBERS} members at most");
             return Err(Problem::new(ProblemCode::TooManyMembers, detail));
@@ -88,10 +88,10 @@ async fn delete_member(
     user: UserParam,
 ) -> Result<NoContent, Problem> {
     match services.store.leave(id.0, &user.0).await.map_err(Problem::of_write)? {
-        Gone::Left => Ok(NoContent),
-        Gone::NotMember => Err(no_member()),
-        Gone::NoRoom => Err(Problem::no_room()),
-        Gone::Direct => Err(direct()),
+        LeaveOutcome::Left => Ok(Done),
+        LeaveOutcome::NotMember => Err(no_member()),
+        LeaveOutcome::NoRoom => Err(Problem::no_room()),
+        LeaveOutcome::Direct => Err(direct()),
     }
 }
 

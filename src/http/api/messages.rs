@@ -19,8 +19,8 @@ use super::path_params::{MessageParam, RoomParam};
 use super::problem::{Problem, ProblemCode, ProblemDetails};
 use super::response::{Created, NoContent};
 use super::strict_json::user_id;
-use super::{SharedServices, dto, schema};
-use crate::store::{Attempt, BoundRoom, SMALL_HISTORY, StoreError, Written, begin_by, codec};
+use super::{Shared, dto, schema};
+use crate::store::{BoundRoom, RequestAttempt, SMALL_HISTORY, StoreError, Written, begin_by, codec};
 
 /// Returns the routes below `/rooms/{id}`.
 pub(super) fn routes() -> Router {
@@ -124,7 +124,7 @@ async fn post_message(
         room: id.0,
         sender: sender_id.clone(),
         text: text.clone(),
-        client_id: tried.0.as_ref().map(Attempt::client_id),
+        client_id: tried.0.as_ref().map(RequestAttempt::client_id),
         at: services.store.now(),
         write_id,
         by_member: by == WrittenAs::User,

@@ -27,24 +27,24 @@ use crate::telemetry::metrics::Metrics;
 const LATEST: usize = 1_000;
 
 /// A cache of the deleted messages of rooms.
-pub(crate) struct Deletions(Cache<RoomId, Arc<Entry>>);
+pub(crate) struct Deletions(Cache<RoomId, Arc<RoomDeletions>>);
 
 #[derive(Default)]
-struct Entry {
-    deleted: Arc<Mutex<Deleted>>,
+struct RoomDeletions {
+    deleted: Arc<Mutex<DeletedMessages>>,
     /// The weight of `deleted` when it was last read.
     weight: AtomicU32,
 }
 
 /// The deleted messages of a room with numbers above `after`, up to a revision.
 #[derive(Debug, Default)]
-struct Deleted {
+struct DeletedMessages {
     /// None before the first read.
     after: Option<i64>,
     revision: i64,
-    all: Numbers,
+    all: NumberSet,
     /// By their authors, if one is known.
-    by_author: HashMap<UserId, Numbers>,
+    by_author: HashMap<UserId, NumberSet>,
     /// All deletes by revisions above `latest_after`, by their revisions.
     latest: BTreeMap<i64, Deletion>,
     latest_after: i64,
@@ -59,9 +59,9 @@ struct Deletion {
 
 /// A set of message numbers, with 64 of them in each word.
 #[derive(Debug, Default)]
-struct Numbers(BTreeMap<i64, u64>);
+struct NumberSet(BTreeMap<i64, u64>);
 
-impl Numbers {
+impl NumberSet {
     fn insert(&mut self, number: i64) {
         *self.0.entry(number >> 6).or_default() |= 1 << (number & 63);
     }
@@ -75,7 +75,7 @@ impl Numbers {
     }
 }
 
-impl Deleted {
+impl DeletedMessages {
     /// Returns how many of others' messages after a number were deleted up to a revision; None if that isn't known.
     fn count(&self, user: &UserId, after: i64, revision: i64) -> Option<i64> {
         let from = self.after.filter(|from| *from <= after);
@@ -115,7 +115,7 @@ impl Deleted {
 impl Deletions {
     /// Creates a cache of at most about this many words, of 64 numbers each.
     pub(in crate::store) fn new(words: u64, metrics: Option<Arc<Metrics>>) -> Self {
-        let weight = |_: &RoomId, room: &Arc<Entry>| room.weight.load(Ordering::Relaxed).max(1);
+        let weight = |_: &RoomId, room: &Arc<RoomDeletions>| room.weight.load(Ordering::Relaxed).max(1);
         let evicted = move |_, _, cause| {
             if let (RemovalCause::Size, Some(metrics)) = (cause, &metrics) {
                 metrics.limit("deletions_cached");
@@ -153,7 +153,7 @@ impl Store {
         } else {
             // Everything is read, which is at least as much as was read before.
             let after = known.map_or(after, |known| known.min(after));
-            *deleted = Deleted { after: Some(after), ..Deleted::default() };
+            *deleted = DeletedMessages { after: Some(after), ..DeletedMessages::default() };
             doc! { "_id.room": room.get(), "_id.n": { "$gt": after } }
         };
         self.read_deletions(&mut session, filter, &mut deleted).await?;
@@ -170,7 +170,7 @@ impl Store {
         &self,
         session: &mut ClientSession,
         mut filter: Document,
-        deleted: &mut Deleted,
+        deleted: &mut DeletedMessages,
     ) -> Result<(), StoreError> {
         filter.insert("deleted_at", doc! { "$exists": true });
         let find = self.messages.find(filter).projection(doc! { "_id": 1, "sender": 1, "rev": 1 });
@@ -219,7 +219,7 @@ mod tests {
                 Deletion { revision, number, author: author.map(UserId::Int) }
             }).collect();
             let now = i64::try_from(all.len()).unwrap();
-            let mut deleted = Deleted { after: Some(0), revision: now, ..Deleted::default() };
+            let mut deleted = DeletedMessages { after: Some(0), revision: now, ..DeletedMessages::default() };
             for deletion in all.iter().rev().chain(&all) {
                 deleted.add(deletion.clone());
             }

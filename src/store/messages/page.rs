@@ -6,7 +6,7 @@ use handlers::{HistoryCursor, MessageId, RoomId, UserId};
 use mongodb::options::ReadConcern;
 
 use super::resume::{BATCH, MessageBytes};
-use super::snapshot::View;
+use super::snapshot::SnapshotView;
 use crate::store::{Snapshot, Store, StoreError, codec, json_size};
 
 impl Store {
@@ -25,8 +25,8 @@ impl Store {
         }
         let (view, members) = self.members(room).await?;
         let store = self.clone();
-        self.bounded(async move {
-            let View { mut session, time } = view;
+        self.run_detached(async move {
+            let SnapshotView { mut session, time } = view;
             let (numbers, order) = match from {
                 HistoryCursor::Newest => (doc! { "$gt": 0 }, -1),
                 HistoryCursor::Before(id) => (doc! { "$lt": id.get() }, -1),
@@ -59,7 +59,7 @@ impl Store {
         let messages = self.messages.clone();
         let filter = doc! { "_id": codec::message_id(room, id), "deleted_at": { "$exists": true } };
         let find = async move { Ok(messages.find_one(filter).projection(doc! { "_id": 1 }).await?) };
-        Ok(self.bounded(find).await?.is_some())
+        Ok(self.run_detached(find).await?.is_some())
     }
 
     /// Returns the first message with this sender and `client_id`, deleted or not, and the request that wrote it; once
@@ -80,7 +80,7 @@ impl Store {
             let find = messages.find_one(filter).projection(doc! { "_id": 1, "write_id": 1 });
             Ok(find.read_concern(ReadConcern::majority()).await?)
         };
-        let Some(found) = self.bounded(find).await? else { return Ok(None) };
+        let Some(found) = self.run_detached(find).await? else { return Ok(None) };
         let id = found.get_document("_id").map_err(codec::Undecodable::from)?;
         let (_, id) = codec::read_message_id(id)?;
         Ok(Some((id, codec::read_request(&found, "write_id")?)))

@@ -21,7 +21,7 @@ impl Store {
     /// Returns the greatest number that a room is known to have used, whatever messages are left; 0 if there is none.
     pub(in crate::store) async fn given_out(&self, room: RoomId) -> Result<i64, StoreError> {
         let store = self.clone();
-        self.bounded(async move {
+        self.run_detached(async move {
             let mut session = store.client.start_session().snapshot(true).await?;
             Ok(store.given_out_in(&mut session, room).await?.message)
         })

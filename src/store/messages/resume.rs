@@ -8,12 +8,12 @@ use mongodb::ClientSession;
 use mongodb::error::Error;
 
 use super::revisions::revised_after;
-use super::snapshot::{HISTORY, View};
+use super::snapshot::{HISTORY, SnapshotView};
 use crate::model::message::StoredMessage;
 use crate::model::room::StoredMember;
 use crate::protocol::cursor::Position;
 use crate::store::codec::{self, Undecodable};
-use crate::store::json_size::{self, Fitting};
+use crate::store::json_size::{self, ByteBudget};
 use crate::store::{Snapshot, Store, StoreError};
 
 /// New messages that a resuming socket is sent. It gets the rest by `history` (docs/protocol.md, First frames).
@@ -45,7 +45,7 @@ impl MessageBytes {
         mut found: impl Stream<Item = Result<RawDocumentBuf, Error>> + Unpin,
         most: usize,
     ) -> Result<(Vec<StoredMessage>, bool), StoreError> {
-        let (mut messages, mut fitting) = (Vec::new(), Fitting::new(self.bytes));
+        let (mut messages, mut fitting) = (Vec::new(), ByteBudget::new(self.bytes));
         while let Some(document) = found.try_next().await? {
             let Some(message) = codec::read_message(&document)? else { continue };
             if messages.len() == most || !fitting.takes(json_size::of_message(&message, self.email)) {
@@ -59,7 +59,7 @@ impl MessageBytes {
 
 /// The changes that a socket missed, or the room's last messages if those can't be determined.
 #[derive(Debug)]
-pub(crate) struct Changed {
+pub(crate) struct ResumedRoom {
     /// True if these are the missed changes.
     pub(crate) resumed: bool,
     /// Oldest first.
@@ -74,7 +74,7 @@ pub(crate) struct Changed {
     pub(crate) position: Position,
 }
 
-impl Changed {
+impl ResumedRoom {
     /// Tells whether messages were left out because of their bytes, and not because of their number.
     pub(crate) fn is_cut(&self) -> bool {
         let most = if self.resumed { MESSAGES } else { HISTORY };
@@ -95,14 +95,14 @@ impl Store {
     pub(crate) async fn changed(
         &self,
         room: RoomId,
-        view: View,
+        view: SnapshotView,
         members: Vec<StoredMember>,
         waiting: bool,
         from: Option<Position>,
         bytes: usize,
-    ) -> Result<(Snapshot, Changed), StoreError> {
+    ) -> Result<(Snapshot, ResumedRoom), StoreError> {
         let store = self.clone();
-        self.bounded(async move {
+        self.run_detached(async move {
             let mut view = view;
             let snapshot = store.read_snapshot(&mut view, room, members, waiting).await?;
             let session = &mut view.session;
@@ -120,7 +120,7 @@ impl Store {
             };
             let changed = match missed {
                 Some(changed) => changed,
-                None => store.anew(session, room, &snapshot, position, bytes).await?,
+                None => store.start_over(session, room, &snapshot, position, bytes).await?,
             };
             Ok((snapshot, changed))
         })
@@ -160,7 +160,7 @@ impl Store {
         from: Position,
         position: Position,
         MessageBytes { bytes, email }: MessageBytes,
-    ) -> Result<Option<Changed>, StoreError> {
+    ) -> Result<Option<ResumedRoom>, StoreError> {
         // This also bounds how many revisions are searched for older messages.
         if position.revision - from.revision > REVISED {
             return Ok(None);
@@ -169,7 +169,7 @@ impl Store {
         filter.insert("_id.n", doc! { "$lte": from.message });
         let find = self.messages.find(filter).sort(doc! { "rev": 1 }).batch_size(BATCH);
         let mut cursor = find.session(&mut *session).await?;
-        let (mut edited, mut deleted, mut fitting) = (Vec::new(), Vec::new(), Fitting::new(bytes));
+        let (mut edited, mut deleted, mut fitting) = (Vec::new(), Vec::new(), ByteBudget::new(bytes));
         let mut revised = cursor.stream(&mut *session);
         while let Some(document) = revised.try_next().await? {
             let fits = if let Some(message) = codec::read_message(&document)? {
@@ -188,7 +188,7 @@ impl Store {
         drop(revised);
         let left = MessageBytes { bytes: fitting.left(), email };
         let (messages, has_more) = self.after(session, room, from.message, left).await?;
-        Ok(Some(Changed { resumed: true, messages, edited, deleted, has_more, position }))
+        Ok(Some(ResumedRoom { resumed: true, messages, edited, deleted, has_more, position }))
     }
 
     /// Returns the messages after a number, oldest first, and whether there are more.
@@ -207,15 +207,15 @@ impl Store {
     }
 
     /// Returns the last messages of a room, from its snapshot.
-    async fn anew(
+    async fn start_over(
         &self,
         session: &mut ClientSession,
         room: RoomId,
         snapshot: &Snapshot,
         position: Position,
         bytes: usize,
-    ) -> Result<Changed, StoreError> {
-        let (email, mut fitting) = (json_size::of_longest_email(&snapshot.members), Fitting::new(bytes));
+    ) -> Result<ResumedRoom, StoreError> {
+        let (email, mut fitting) = (json_size::of_longest_email(&snapshot.members), ByteBudget::new(bytes));
         let fits = |message: &&StoredMessage| fitting.takes(json_size::of_message(message, email));
         let mut messages: Vec<_> = snapshot.messages.iter().take_while(fits).cloned().collect();
         messages.reverse();
@@ -224,6 +224,6 @@ impl Store {
         let has_more =
             cut || messages.len() == HISTORY && !self.page(session, room, 0, oldest, 1).await?.is_empty();
         let (edited, deleted) = (Vec::new(), Vec::new());
-        Ok(Changed { resumed: false, messages, edited, deleted, has_more, position })
+        Ok(ResumedRoom { resumed: false, messages, edited, deleted, has_more, position })
     }
 }

@@ -31,12 +31,12 @@ use crate::store::{Store, StoreError};
 /// The locks of rooms in which something is being revised. Revisions of one room run one after the other on a server,
 /// because they would only conflict in the database.
 #[derive(Default)]
-pub(crate) struct Revisions(std::sync::Mutex<HashMap<RoomId, Arc<Mutex<()>>>>);
+pub(crate) struct RevisionLocks(std::sync::Mutex<HashMap<RoomId, Arc<Mutex<()>>>>);
 
 /// The number of rooms after which locks that nobody waits for are removed.
 const REMEMBERED: usize = 1_000;
 
-impl Revisions {
+impl RevisionLocks {
     async fn turn(&self, room: RoomId) -> OwnedMutexGuard<()> {
         let turn = {
             let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,25 +56,25 @@ const LEFT: i64 = 1_000;
 pub(in crate::store) const UNFINISHED: &str = "journal.id";
 
 /// A change of messages: the fields to set and the fields to remove.
-pub(in crate::store) struct Change {
+pub(in crate::store) struct MessageChange {
     pub(in crate::store) set: Document,
     pub(in crate::store) unset: &'static [&'static str],
 }
 
 /// The revision state in a room's document.
 #[derive(Deserialize)]
-struct Revised {
+struct RoomRevisions {
     #[serde(rename = "_id")]
     room: i64,
     /// The number of the last revision.
     revisions: i64,
     /// Revisions that may not have been applied, in order.
-    journal: Vec<Revision>,
+    journal: Vec<PendingRevision>,
 }
 
 /// A change of messages. Each of its messages has a revision number of its own.
 #[derive(Deserialize, Serialize)]
-struct Revision {
+struct PendingRevision {
     id: ObjectId,
     /// The messages' numbers.
     messages: Vec<i64>,
@@ -98,7 +98,7 @@ impl Store {
         &self,
         room: RoomId,
         ids: Vec<MessageId>,
-        change: Change,
+        change: MessageChange,
         request: ObjectId,
     ) -> Result<u64, StoreError> {
         let turn = self.revision_turn(room).await?;
@@ -112,21 +112,25 @@ impl Store {
         turn: OwnedMutexGuard<()>,
         room: RoomId,
         ids: Vec<MessageId>,
-        Change { set, unset }: Change,
+        MessageChange { set, unset }: MessageChange,
         request: ObjectId,
     ) -> Result<u64, StoreError> {
         let (id, count) = (ObjectId::new(), ids.len() as u64);
         let messages = ids.into_iter().map(MessageId::get).collect();
-        let revision =
-            Revision { id, messages, set, unset: unset.iter().map(|&field| field.to_owned()).collect() };
+        let revision = PendingRevision {
+            id,
+            messages,
+            set,
+            unset: unset.iter().map(|&field| field.to_owned()).collect(),
+        };
         let store = self.clone();
-        self.bounded(async move {
+        self.run_detached(async move {
             // The next revision waits until this one has ended, even if its caller has stopped waiting.
             let _turn = turn;
             let Some(revised) = store.note(room, revision).await? else { return Ok(0) };
             // The journal holds the revision from here on, and some server will apply it. No error may claim that nothing
             // was written.
-            let first = store.carry_out(&revised, request).await.map_err(StoreError::after_a_write)?;
+            let first = store.apply_journal(&revised, request).await.map_err(StoreError::after_a_write)?;
             if first {
                 return Ok(count);
             }
@@ -137,13 +141,13 @@ impl Store {
 
     /// Applies revisions that dead servers have left in journals: those that an earlier pass has `seen` there. Returns
     /// the revisions in other journals, for the next pass.
-    pub(crate) async fn carry_out_what_was_left(
+    pub(crate) async fn apply_left_revisions(
         &self,
         seen: &HashSet<ObjectId>,
     ) -> Result<HashSet<ObjectId>, StoreError> {
         let rooms = self.rooms();
-        let unfinished: Vec<Revised> = self
-            .bounded(async move {
+        let unfinished: Vec<RoomRevisions> = self
+            .run_detached(async move {
                 let find = rooms.find(doc! { UNFINISHED: { "$exists": true } }).limit(LEFT);
                 Ok(find.projection(revised_fields()).await?.try_collect().await?)
             })
@@ -156,7 +160,7 @@ impl Store {
             }
             tracing::warn!(room = %revised.room, "found edits or deletes that a dead server left; applying them");
             let store = self.clone();
-            let done = self.bounded(async move { store.carry_out(&revised, ObjectId::new()).await });
+            let done = self.run_detached(async move { store.apply_journal(&revised, ObjectId::new()).await });
             // A revision that can't be applied doesn't hold up the others.
             if let Err(error) = done.await {
                 tracing::warn!(%error, "could not apply left edits or deletes; trying again");
@@ -165,12 +169,16 @@ impl Store {
         Ok(left)
     }
 
-    fn rooms(&self) -> Collection<Revised> {
+    fn rooms(&self) -> Collection<RoomRevisions> {
         self.db.collection("rooms")
     }
 
     /// Writes a revision into the room's journal. Returns the whole journal, or None if there is no such room.
-    async fn note(&self, room: RoomId, revision: Revision) -> Result<Option<Revised>, StoreError> {
+    async fn note(
+        &self,
+        room: RoomId,
+        revision: PendingRevision,
+    ) -> Result<Option<RoomRevisions>, StoreError> {
         let there = doc! { "_id": room.get(), "deleted_at": { "$exists": false } };
         let count = i64::try_from(revision.messages.len()).map_err(Error::custom)?;
         let revision = bson::serialize_to_bson(&revision).map_err(Error::custom)?;
@@ -181,7 +189,7 @@ impl Store {
     }
 
     /// Applies the revisions of a journal, in order, and removes them. True if every message was changed by this call.
-    async fn carry_out(&self, revised: &Revised, request: ObjectId) -> Result<bool, StoreError> {
+    async fn apply_journal(&self, revised: &RoomRevisions, request: ObjectId) -> Result<bool, StoreError> {
         let updates: Vec<_> = revised.updates().collect();
         let count = updates.len();
         let command = doc! {
@@ -205,16 +213,16 @@ impl Store {
     }
 
     /// Counts the messages that have this revision or a later one.
-    async fn count_done(&self, revised: &Revised, id: ObjectId) -> Result<u64, StoreError> {
+    async fn count_done(&self, revised: &RoomRevisions, id: ObjectId) -> Result<u64, StoreError> {
         let own = revised.numbered().filter(|(revision, ..)| revision.id == id);
         let done = own.map(|(_, message, number)| doc! { "_id": message, "rev": { "$gte": number } });
         Ok(self.messages.count_documents(doc! { "$or": done.collect::<Vec<_>>() }).await?)
     }
 }
 
-impl Revised {
+impl RoomRevisions {
     /// Returns each message to change, with its new revision number.
-    fn numbered(&self) -> impl Iterator<Item = (&Revision, Document, i64)> {
+    fn numbered(&self) -> impl Iterator<Item = (&PendingRevision, Document, i64)> {
         let all = self.journal.iter().flat_map(move |revision| {
             let messages = revision.messages.iter();
             messages.map(move |n| (revision, doc! { "room": self.room, "n": *n }))

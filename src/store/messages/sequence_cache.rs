@@ -12,21 +12,21 @@ use handlers::{RoomId, Time};
 
 /// The last number and time of a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Last {
+pub(crate) struct LastMessage {
     /// The number of its last message; 0 if there is none.
     pub(crate) n: i64,
     /// The latest time in it, if any is known.
     pub(crate) at: Time,
 }
 
-impl Default for Last {
+impl Default for LastMessage {
     /// Returns the value of a room without messages.
     fn default() -> Self {
         Self { n: 0, at: Time(i64::MIN) }
     }
 }
 
-impl Last {
+impl LastMessage {
     /// Returns the greater number and the later time.
     pub(crate) fn max(self, other: Self) -> Self {
         Self { n: self.n.max(other.n), at: self.at.max(other.at) }
@@ -34,18 +34,18 @@ impl Last {
 }
 
 /// A bounded map by room. When it is full it is cleared, because a miss costs only one read.
-pub(crate) struct LastNumbers {
-    known: Mutex<HashMap<RoomId, Last>>,
+pub(crate) struct SequenceCache {
+    known: Mutex<HashMap<RoomId, LastMessage>>,
     limit: usize,
 }
 
-impl LastNumbers {
+impl SequenceCache {
     pub(crate) fn new(limit: usize) -> Self {
         Self { known: Mutex::default(), limit }
     }
 
     /// Records that a message with this number and time exists; with 0 that the room is known to be empty.
-    pub(crate) fn saw(&self, room: RoomId, last: Last) {
+    pub(crate) fn saw(&self, room: RoomId, last: LastMessage) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= self.limit && !known.contains_key(&room) {
             known.clear();
@@ -55,14 +55,14 @@ impl LastNumbers {
     }
 
     /// Does the same, but only for rooms that are in the cache: those that this server writes to or has open.
-    pub(crate) fn saw_if_known(&self, room: RoomId, last: Last) {
+    pub(crate) fn saw_if_known(&self, room: RoomId, last: LastMessage) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = known.get_mut(&room) {
             *kept = kept.max(last);
         }
     }
 
-    pub(crate) fn last(&self, room: RoomId) -> Option<Last> {
+    pub(crate) fn last(&self, room: RoomId) -> Option<LastMessage> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&room).copied()
     }
 
@@ -79,13 +79,13 @@ impl LastNumbers {
 mod tests {
     use super::*;
 
-    fn last(n: i64) -> Last {
-        Last { n, at: Time(n * 100) }
+    fn last(n: i64) -> LastMessage {
+        LastMessage { n, at: Time(n * 100) }
     }
 
     #[test]
     fn sequence_cache_is_bounded_and_keeps_the_greatest_number() {
-        let numbers = LastNumbers::new(2);
+        let numbers = SequenceCache::new(2);
         let room = |id| RoomId::try_from(id).unwrap();
         numbers.saw(room(1), last(7));
         numbers.saw(room(1), last(5));
@@ -99,10 +99,10 @@ mod tests {
 
     #[test]
     fn room_time_never_goes_back() {
-        let (numbers, room) = (LastNumbers::new(2), RoomId::try_from(1).unwrap());
-        numbers.saw(room, Last { n: 1, at: Time(500) });
-        numbers.saw(room, Last { n: 2, at: Time(400) });
-        assert_eq!(numbers.last(room), Some(Last { n: 2, at: Time(500) }));
+        let (numbers, room) = (SequenceCache::new(2), RoomId::try_from(1).unwrap());
+        numbers.saw(room, LastMessage { n: 1, at: Time(500) });
+        numbers.saw(room, LastMessage { n: 2, at: Time(400) });
+        assert_eq!(numbers.last(room), Some(LastMessage { n: 2, at: Time(500) }));
         numbers.forget_all();
         assert_eq!(numbers.last(room), None);
     }

@@ -15,7 +15,7 @@ use handlers::{HistoryMessage, MessageId, Role, RoomId, Status, Time, UserId};
 use mongodb::ClientSession;
 
 use super::revisions::revised_after;
-use super::sequence_cache::Last;
+use super::sequence_cache::LastMessage;
 use crate::model::change::CommittedChange;
 use crate::model::message::StoredMessage;
 use crate::model::receipts::MinMarks;
@@ -65,14 +65,14 @@ impl Snapshot {
     }
 
     /// Returns its messages as clients get them, in their order.
-    pub(crate) fn shown(&self) -> impl Iterator<Item = HistoryMessage<'_>> {
-        let showing = Showing::to(&self.members);
+    pub(crate) fn visible_messages(&self) -> impl Iterator<Item = HistoryMessage<'_>> {
+        let showing = MessageRenderer::to(&self.members);
         self.messages.iter().map(move |message| showing.show(message))
     }
 
     /// Returns the same messages as owned values.
-    pub(crate) fn told(&self) -> Vec<HistoryMessage<'static>> {
-        self.shown().map(HistoryMessage::into_owned).collect()
+    pub(crate) fn for_client(&self) -> Vec<HistoryMessage<'static>> {
+        self.visible_messages().map(HistoryMessage::into_owned).collect()
     }
 
     /// Returns the number that `reader` has read up to after seeing all of this; None if it has read that far already.
@@ -93,12 +93,12 @@ impl Snapshot {
 }
 
 /// Renders messages for the members of a room.
-pub(crate) struct Showing<'a> {
+pub(crate) struct MessageRenderer<'a> {
     members: &'a [StoredMember],
     lowest: Option<MinMarks<&'a UserId>>,
 }
 
-impl<'a> Showing<'a> {
+impl<'a> MessageRenderer<'a> {
     pub(crate) fn to(members: &'a [StoredMember]) -> Self {
         Self { members, lowest: MinMarks::of(members.iter().map(|member| (&member.user, member.marks))) }
     }
@@ -125,9 +125,12 @@ pub(in crate::store) const LATEST: Timestamp = Timestamp { time: u32::MAX, incre
 impl Store {
     /// Returns the members of a room, and a view for further reads at the same snapshot time. The markers are of that
     /// time, too, for callers that get no later ones as events.
-    pub(crate) async fn members(&self, room: RoomId) -> Result<(View, Vec<StoredMember>), StoreError> {
+    pub(crate) async fn members(
+        &self,
+        room: RoomId,
+    ) -> Result<(SnapshotView, Vec<StoredMember>), StoreError> {
         let (view, mut members) = self.members_unraised(room).await?;
-        let known = self.caught_up(view.time).await;
+        let known = self.wait_until_reached(view.time).await;
         self.overlay.raise(room, known, &mut members);
         Ok((view, members))
     }
@@ -138,20 +141,23 @@ impl Store {
         &self,
         room: RoomId,
         until: Timestamp,
-    ) -> Result<(View, Vec<StoredMember>), StoreError> {
+    ) -> Result<(SnapshotView, Vec<StoredMember>), StoreError> {
         let (view, mut members) = self.members_unraised(room).await?;
         self.overlay.raise(room, until, &mut members);
         Ok((view, members))
     }
 
     /// Returns the same, with all markers that this server knows by now.
-    pub(crate) async fn members_known(&self, room: RoomId) -> Result<(View, Vec<StoredMember>), StoreError> {
+    pub(crate) async fn members_known(
+        &self,
+        room: RoomId,
+    ) -> Result<(SnapshotView, Vec<StoredMember>), StoreError> {
         self.members_marked(room, LATEST).await
     }
 
-    async fn members_unraised(&self, room: RoomId) -> Result<(View, Vec<StoredMember>), StoreError> {
+    async fn members_unraised(&self, room: RoomId) -> Result<(SnapshotView, Vec<StoredMember>), StoreError> {
         let store = self.clone();
-        self.bounded(async move {
+        self.run_detached(async move {
             let mut session = store.client.start_session().snapshot(true).await?;
             let filter = doc! { "_id": codec::of_room(room, "user") };
             let mut cursor = store.members.find(filter).session(&mut session).await?;
@@ -159,7 +165,7 @@ impl Store {
             let members =
                 documents.iter().map(|document| codec::read_member(document)).collect::<Result<_, _>>()?;
             let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
-            Ok((View { session, time }, members))
+            Ok((SnapshotView { session, time }, members))
         })
         .await
     }
@@ -169,12 +175,12 @@ impl Store {
     pub(crate) async fn snapshot(
         &self,
         room: RoomId,
-        view: View,
+        view: SnapshotView,
         members: Vec<StoredMember>,
         waiting: bool,
     ) -> Result<Snapshot, StoreError> {
         let store = self.clone();
-        self.bounded(async move {
+        self.run_detached(async move {
             let mut view = view;
             store.read_snapshot(&mut view, room, members, waiting).await
         })
@@ -183,12 +189,12 @@ impl Store {
 
     pub(in crate::store) async fn read_snapshot(
         &self,
-        view: &mut View,
+        view: &mut SnapshotView,
         room: RoomId,
         members: Vec<StoredMember>,
         waiting: bool,
     ) -> Result<Snapshot, StoreError> {
-        let View { session, time } = view;
+        let SnapshotView { session, time } = view;
         let messages = self.page(session, room, 0, i64::MAX, HISTORY).await?;
         let mut snapshot = Snapshot { time: *time, members, messages, waiting: Vec::new(), complete: true };
         if waiting && let Some((read, oldest)) = snapshot.before_page() {
@@ -229,9 +235,9 @@ impl Store {
         since: Timestamp,
     ) -> Result<Option<(Snapshot, Vec<CommittedChange>)>, StoreError> {
         let (view, members) = self.members_known(room).await?;
-        let View { mut session, time } = view;
+        let SnapshotView { mut session, time } = view;
         let store = self.clone();
-        self.bounded(async move {
+        self.run_detached(async move {
             let most = usize::try_from(MISSED).unwrap_or(usize::MAX);
             // Each by its own index, and no further back than the messages that were sent already: a room may have
             // millions of messages.
@@ -296,30 +302,30 @@ impl Store {
     ) -> Result<Option<StoredMember>, StoreError> {
         let members = self.members.clone();
         let filter = doc! { "_id": { "room": room.get(), "user": codec::user_bson(user) } };
-        let member = self.bounded(async move { Ok(members.find_one(filter).await?) }).await?;
+        let member = self.run_detached(async move { Ok(members.find_one(filter).await?) }).await?;
         Ok(member.map(|member| codec::read_member(&member)).transpose()?)
     }
 
     /// Returns the greatest number that a room has used, as a majority has it, and the time of its message; 0 in an
     /// empty room.
-    pub(crate) async fn last_number(&self, room: RoomId) -> Result<Last, StoreError> {
+    pub(crate) async fn last_number(&self, room: RoomId) -> Result<LastMessage, StoreError> {
         let messages = self.messages.clone();
         let filter = doc! { "_id": codec::of_room(room, "n") };
         let last = self
-            .bounded(async move {
+            .run_detached(async move {
                 let find = messages.find_one(filter).sort(doc! { "_id": -1 });
                 let find = find.projection(doc! { "_id": 1, "created_at": 1 });
                 Ok(find.read_concern(mongodb::options::ReadConcern::majority()).await?)
             })
             .await?;
         let Some(last) = last else {
-            return Ok(Last { n: self.given_out(room).await?, ..Last::default() });
+            return Ok(LastMessage { n: self.given_out(room).await?, ..LastMessage::default() });
         };
         let id = last.get_document("_id").map_err(codec::Undecodable::from)?;
         let n = codec::read_message_id(id)?.1.get();
         // A message that was inserted by hand may have no time.
-        let at = codec::read_time(&last, "created_at").unwrap_or(Last::default().at);
-        Ok(Last { n, at })
+        let at = codec::read_time(&last, "created_at").unwrap_or(LastMessage::default().at);
+        Ok(LastMessage { n, at })
     }
 
     /// Returns when a message was written; None if it doesn't exist.
@@ -331,18 +337,18 @@ impl Store {
         let messages = self.messages.clone();
         let filter = doc! { "_id": codec::message_id(room, id) };
         let find = async move { Ok(messages.find_one(filter).projection(doc! { "created_at": 1 }).await?) };
-        let found = self.bounded(find).await?;
+        let found = self.run_detached(find).await?;
         Ok(found.map(|message| codec::read_time(&message, "created_at")).transpose()?)
     }
 }
 
 /// A session at one snapshot time, for reads that belong together.
-pub(crate) struct View {
+pub(crate) struct SnapshotView {
     pub(in crate::store) session: ClientSession,
     pub(in crate::store) time: Timestamp,
 }
 
-impl View {
+impl SnapshotView {
     /// Returns the snapshot's cluster time.
     pub(crate) fn time(&self) -> Timestamp {
         self.time

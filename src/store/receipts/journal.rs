@@ -24,7 +24,7 @@ use handlers::{RoomId, UserId};
 use mongodb::Collection;
 use tokio::time::MissedTickBehavior;
 
-use super::overlay::{Batch, Mark};
+use super::overlay::{JournalBatch, RaisedMarks};
 use crate::model::receipts::Marks;
 use crate::store::codec::{self, Undecodable};
 use crate::store::{Store, StoreError};
@@ -45,7 +45,7 @@ const FOLDED: usize = 50;
 pub(crate) const MARKED_AT: &CStr = cstr!("marked_at");
 
 /// A member's highest markers, and when they were raised last.
-type Highest = ((RoomId, UserId), (Marks, DateTime));
+type HighestMarks = ((RoomId, UserId), (Marks, DateTime));
 
 impl Store {
     /// Writes markers to the journal, and returns once a majority has them.
@@ -63,14 +63,14 @@ impl Store {
         let document =
             rawdoc! { "_id": id, "by": by, "at": DateTime::from_millis(self.now().0), "marks": marks };
         let journal = journal.clone();
-        self.bounded(async move { Ok(journal.insert_one(document).await.map(|_| ())?) }).await
+        self.run_detached(async move { Ok(journal.insert_one(document).await.map(|_| ())?) }).await
     }
 
     /// Loads the whole journal into the overlay: at the start, and after change events may have been missed. Call it
     /// once a majority has everything that was written when the stream was opened.
     pub(crate) async fn read_journal(&self) -> Result<(), StoreError> {
         let store = self.clone();
-        self.bounded(async move {
+        self.run_detached(async move {
             let mut session = store.client.start_session().snapshot(true).await?;
             let mut cursor = store.journal().find(doc! {}).session(&mut session).await?;
             let found: Vec<RawDocumentBuf> = cursor.stream(&mut session).try_collect().await?;
@@ -115,16 +115,16 @@ impl Store {
         self.operation * 2 + LEFT
     }
 
-    async fn fold_batches(&self, batches: &[Arc<Batch>]) -> Result<(), StoreError> {
+    async fn fold_batches(&self, batches: &[Arc<JournalBatch>]) -> Result<(), StoreError> {
         let mut highest = HashMap::new();
         for batch in batches {
-            let Batch { at, marks, .. } = &**batch;
-            for Mark { room, user, marks } in marks {
+            let JournalBatch { at, marks, .. } = &**batch;
+            for RaisedMarks { room, user, marks } in marks {
                 let (known, last) = highest.entry((*room, user.clone())).or_insert((*marks, *at));
                 (*known, *last) = (Marks::max(*known, *marks), (*last).max(*at));
             }
         }
-        let all: Vec<Highest> = highest.into_iter().collect();
+        let all: Vec<HighestMarks> = highest.into_iter().collect();
         for some in all.chunks(FOLDED) {
             let began = Instant::now();
             self.fold_into(some).await?;
@@ -141,10 +141,10 @@ impl Store {
 
     async fn delete(&self, batches: &[ObjectId]) -> Result<(), StoreError> {
         let (journal, filter) = (self.journal(), doc! { "_id": { "$in": batches } });
-        self.bounded(async move { Ok(journal.delete_many(filter).await.map(|_| ())?) }).await
+        self.run_detached(async move { Ok(journal.delete_many(filter).await.map(|_| ())?) }).await
     }
 
-    async fn fold_into(&self, members: &[Highest]) -> Result<(), StoreError> {
+    async fn fold_into(&self, members: &[HighestMarks]) -> Result<(), StoreError> {
         let mut statements = RawArrayBuf::new();
         for ((room, user), (Marks { delivered, read }, at)) in members {
             let id = rawdoc! { "room": room.get(), "user": codec::user(user) };
@@ -175,9 +175,9 @@ pub(in crate::store) fn raised_read(own: &HashMap<RoomId, Marks>) -> Option<Docu
 }
 
 /// Reads a batch from its journal document.
-pub(crate) fn read_batch(document: &RawDocument) -> Result<Batch, Undecodable> {
+pub(crate) fn read_batch(document: &RawDocument) -> Result<JournalBatch, Undecodable> {
     let marks = codec::documents_in(document, "marks")?.into_iter().map(read_mark);
-    Ok(Batch {
+    Ok(JournalBatch {
         id: document.get_object_id("_id")?,
         by: document.get_object_id("by")?,
         at: document.get_datetime("at")?,
@@ -185,8 +185,8 @@ pub(crate) fn read_batch(document: &RawDocument) -> Result<Batch, Undecodable> {
     })
 }
 
-fn read_mark(mark: &RawDocument) -> Result<Mark, Undecodable> {
+fn read_mark(mark: &RawDocument) -> Result<RaisedMarks, Undecodable> {
     let marks =
         Marks { delivered: codec::read_int(mark, "delivered")?, read: codec::read_int(mark, "read")? };
-    Ok(Mark { room: codec::read_room(mark)?, user: codec::read_member_user(mark)?, marks })
+    Ok(RaisedMarks { room: codec::read_room(mark)?, user: codec::read_member_user(mark)?, marks })
 }

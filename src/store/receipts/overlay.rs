@@ -33,7 +33,7 @@ const FEW: usize = 16;
 
 /// A member's raised markers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mark {
+pub(crate) struct RaisedMarks {
     pub(crate) room: RoomId,
     pub(crate) user: UserId,
     pub(crate) marks: Marks,
@@ -41,28 +41,28 @@ pub(crate) struct Mark {
 
 /// Markers that were written together: one document of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Batch {
+pub(crate) struct JournalBatch {
     pub(crate) id: ObjectId,
     /// The server that wrote the batch.
     pub(crate) by: ObjectId,
     /// By the clock of the server that wrote it.
     pub(crate) at: DateTime,
-    pub(crate) marks: Vec<Mark>,
+    pub(crate) marks: Vec<RaisedMarks>,
 }
 
 /// A server's copy of the journal.
 #[derive(Default)]
 pub(crate) struct Overlay {
-    known: Mutex<Known>,
+    known: Mutex<OverlayState>,
     /// Held during folding, so that a shutdown waits for it.
     pub(in crate::store) folding: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
-struct Known {
+struct OverlayState {
     /// In the order of their times.
-    rooms: HashMap<RoomId, Vec<Raised>>,
-    batches: BTreeMap<(Timestamp, ObjectId), Kept>,
+    rooms: HashMap<RoomId, Vec<MarkChange>>,
+    batches: BTreeMap<(Timestamp, ObjectId), BatchState>,
     times: HashMap<ObjectId, Timestamp>,
     /// Entries in `rooms`.
     kept: usize,
@@ -70,21 +70,21 @@ struct Known {
 }
 
 /// A change of one member's markers.
-struct Raised {
+struct MarkChange {
     user: UserId,
     time: Timestamp,
     /// None if the member left: markers that were raised before don't count any more.
     marks: Option<Marks>,
 }
 
-enum Kept {
-    Unfolded { batch: Arc<Batch>, heard: Instant, taken: Option<Instant> },
+enum BatchState {
+    Unfolded { batch: Arc<JournalBatch>, heard: Instant, taken: Option<Instant> },
     Folded(Instant),
 }
 
 impl Overlay {
     /// Adds a batch that was committed at this time.
-    pub(crate) fn heard(&self, time: Timestamp, batch: &Arc<Batch>, now: Instant) {
+    pub(crate) fn heard(&self, time: Timestamp, batch: &Arc<JournalBatch>, now: Instant) {
         self.known().add(time, batch, now);
     }
 
@@ -95,12 +95,12 @@ impl Overlay {
         if !raised.iter().any(|raised| raised.user == *user) {
             return;
         }
-        insert(raised, Raised { user: user.clone(), time, marks: None });
+        insert(raised, MarkChange { user: user.clone(), time, marks: None });
         known.kept += 1;
         let mut fewer = 0;
         for kept in known.batches.values_mut() {
-            if let Kept::Unfolded { batch, .. } = kept {
-                let of_user = |mark: &Mark| mark.room == room && mark.user == *user;
+            if let BatchState::Unfolded { batch, .. } = kept {
+                let of_user = |mark: &RaisedMarks| mark.room == room && mark.user == *user;
                 let gone = batch.marks.iter().filter(|mark| of_user(mark)).count();
                 if gone > 0 {
                     Arc::make_mut(batch).marks.retain(|mark| !of_user(mark));
@@ -117,7 +117,7 @@ impl Overlay {
     }
 
     /// Replaces the batches by the journal's, because change events may have been missed.
-    pub(crate) fn reload(&self, journal: &[Arc<Batch>], now: Instant) {
+    pub(crate) fn reload(&self, journal: &[Arc<JournalBatch>], now: Instant) {
         let mut known = self.known();
         let there: HashSet<_> = journal.iter().map(|batch| batch.id).collect();
         let gone: Vec<_> = known.times.keys().filter(|id| !there.contains(id)).copied().collect();
@@ -131,7 +131,7 @@ impl Overlay {
 
     /// Clears everything: the journal, or the members of these markers, were dropped.
     pub(crate) fn forget(&self) {
-        *self.known() = Known::default();
+        *self.known() = OverlayState::default();
     }
 
     /// Forgets the batches that were folded at least `grace` ago.
@@ -140,7 +140,7 @@ impl Overlay {
         let before = known.batches.len();
         while let Some(first) = known.batches.first_entry() {
             match first.get() {
-                Kept::Folded(since) if now.saturating_duration_since(*since) >= grace => {
+                BatchState::Folded(since) if now.saturating_duration_since(*since) >= grace => {
                     let ((_, id), _) = first.remove_entry();
                     known.times.remove(&id);
                 }
@@ -161,10 +161,10 @@ impl Overlay {
 
     /// Takes the batches to fold: all of this server, and those of any server that came at least `age` ago and so were
     /// left by a dead server.
-    pub(crate) fn take(&self, own: ObjectId, age: Duration, now: Instant) -> Vec<Arc<Batch>> {
+    pub(crate) fn take(&self, own: ObjectId, age: Duration, now: Instant) -> Vec<Arc<JournalBatch>> {
         let mut due = Vec::new();
         for kept in self.known().batches.values_mut() {
-            if let Kept::Unfolded { batch, heard, taken } = kept
+            if let BatchState::Unfolded { batch, heard, taken } = kept
                 && (batch.by == own || now.saturating_duration_since(*heard) >= age)
                 && taken.is_none_or(|at| now.saturating_duration_since(at) >= TAKEN)
             {
@@ -176,11 +176,12 @@ impl Overlay {
     }
 
     /// Puts back batches that could not be folded, so that they are taken again.
-    pub(crate) fn give_back(&self, batches: &[Arc<Batch>]) {
+    pub(crate) fn give_back(&self, batches: &[Arc<JournalBatch>]) {
         let mut known = self.known();
         for id in batches.iter().map(|batch| batch.id) {
             let key = known.times.get(&id).map(|time| (*time, id));
-            if let Some(Kept::Unfolded { taken, .. }) = key.and_then(|key| known.batches.get_mut(&key)) {
+            if let Some(BatchState::Unfolded { taken, .. }) = key.and_then(|key| known.batches.get_mut(&key))
+            {
                 *taken = None;
             }
         }
@@ -200,7 +201,7 @@ impl Overlay {
             return;
         }
         let mut of: HashMap<&UserId, Marks> = HashMap::new();
-        for Raised { user, marks, .. } in raised {
+        for MarkChange { user, marks, .. } in raised {
             let highest = of.entry(user).or_default();
             *highest = marks.map_or_else(Marks::default, |marks| highest.max(marks));
         }
@@ -235,44 +236,44 @@ impl Overlay {
         self.known().unfolded
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, OverlayState> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Known {
-    fn add(&mut self, time: Timestamp, batch: &Arc<Batch>, now: Instant) {
+impl OverlayState {
+    fn add(&mut self, time: Timestamp, batch: &Arc<JournalBatch>, now: Instant) {
         if self.times.contains_key(&batch.id) {
             return;
         }
-        for Mark { room, user, marks } in &batch.marks {
-            let raised = Raised { user: user.clone(), time, marks: Some(*marks) };
+        for RaisedMarks { room, user, marks } in &batch.marks {
+            let raised = MarkChange { user: user.clone(), time, marks: Some(*marks) };
             insert(self.rooms.entry(*room).or_default(), raised);
         }
         self.kept += batch.marks.len();
         self.unfolded += batch.marks.len();
         self.times.insert(batch.id, time);
-        let kept = Kept::Unfolded { batch: batch.clone(), heard: now, taken: None };
+        let kept = BatchState::Unfolded { batch: batch.clone(), heard: now, taken: None };
         self.batches.insert((time, batch.id), kept);
     }
 
     fn fold(&mut self, id: ObjectId, now: Instant) {
         let Some(time) = self.times.get(&id).copied() else { return };
         let Some(kept) = self.batches.get_mut(&(time, id)) else { return };
-        if let Kept::Unfolded { batch, .. } = kept {
+        if let BatchState::Unfolded { batch, .. } = kept {
             self.unfolded -= batch.marks.len();
-            *kept = Kept::Folded(now);
+            *kept = BatchState::Folded(now);
         }
     }
 }
 
 /// Inserts after everything that isn't later. That is usually the end, so the search starts there.
-fn insert(all: &mut Vec<Raised>, raised: Raised) {
+fn insert(all: &mut Vec<MarkChange>, raised: MarkChange) {
     let at = all.iter().rposition(|other| other.time <= raised.time).map_or(0, |before| before + 1);
     all.insert(at, raised);
 }
 
-fn highest<'a>(raised: impl Iterator<Item = &'a Raised>) -> Marks {
+fn highest<'a>(raised: impl Iterator<Item = &'a MarkChange>) -> Marks {
     raised.fold(Marks::default(), |highest, raised| {
         raised.marks.map_or_else(Marks::default, |marks| highest.max(marks))
     })
@@ -294,14 +295,14 @@ mod tests {
         Timestamp { time, increment: 1 }
     }
 
-    fn batch(by: ObjectId, of: &[(i64, i64)]) -> Arc<Batch> {
-        let mark = |(user, n): &(i64, i64)| Mark {
+    fn batch(by: ObjectId, of: &[(i64, i64)]) -> Arc<JournalBatch> {
+        let mark = |(user, n): &(i64, i64)| RaisedMarks {
             room: room(),
             user: UserId::Int(*user),
             marks: Marks { delivered: *n, read: *n - 1 },
         };
         let marks = of.iter().map(mark).collect();
-        Arc::new(Batch { id: ObjectId::new(), by, at: DateTime::from_millis(0), marks })
+        Arc::new(JournalBatch { id: ObjectId::new(), by, at: DateTime::from_millis(0), marks })
     }
 
     /// Returns how far this many members are delivered, whose documents say 3.

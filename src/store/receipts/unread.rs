@@ -16,7 +16,7 @@ use crate::store::rooms::newest::{newest, range};
 const COUNTED: i64 = 200;
 
 /// The counts of a room in which others have deleted more than [`COUNTED`] messages after the read marker.
-pub(in crate::store) struct Many {
+pub(in crate::store) struct ManyDeleted {
     pub(in crate::store) room: RoomId,
     /// The read marker, or the number before the room's oldest message if that is greater.
     pub(in crate::store) read: i64,
@@ -68,11 +68,11 @@ pub(in crate::store) fn read(document: &RawDocument) -> Result<i64, Undecodable>
 }
 
 /// Returns the counts of a room in which the deleted messages must be counted in memory; None for all other rooms.
-pub(in crate::store) fn read_many(document: &RawDocument) -> Result<Option<Many>, Undecodable> {
+pub(in crate::store) fn read_many(document: &RawDocument) -> Result<Option<ManyDeleted>, Undecodable> {
     if count(document, "gone")? <= COUNTED {
         return Ok(None);
     }
-    Ok(Some(Many {
+    Ok(Some(ManyDeleted {
         room: codec::read_room(document)?,
         read: read_up_to(document)?,
         others: others(document)?,

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 use crate::config;
 use crate::model::receipts::Marks;
 use crate::store::Store;
-use crate::store::batching::Pace;
+use crate::store::batching::BatchPacer;
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::Metrics;
 
@@ -24,9 +24,9 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Queues markers for the writing task, which runs until it is told to stop.
 #[derive(Clone)]
-pub struct Receipts(Arc<Shared>);
+pub struct Receipts(Arc<ReceiptQueue>);
 
-struct Shared {
+struct ReceiptQueue {
     waiting: Mutex<HashMap<(RoomId, UserId), Marks>>,
     /// Notified when a marker is queued.
     raised: Notify,
@@ -42,12 +42,12 @@ impl Receipts {
     pub(in crate::store) fn start(
         store: Store,
         journal: Collection<RawDocumentBuf>,
-        pace: Pace,
-        limits: &config::LimitsConfig,
+        pace: BatchPacer,
+        limits: &config::Limits,
         metrics: Arc<Metrics>,
         supervisor: &Supervisor,
     ) -> Self {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ReceiptQueue {
             waiting: Mutex::default(),
             raised: Notify::new(),
             open: watch::Sender::new(0),
@@ -57,7 +57,7 @@ impl Receipts {
         });
         let folding = store.clone().go_on_folding(shared.metrics.clone());
         supervisor.spawn("folding", folding);
-        let task = Task { store, journal, pace, shared: shared.clone(), batch: limits.batch };
+        let task = ReceiptWriterTask { store, journal, pace, shared: shared.clone(), batch: limits.batch };
         supervisor.spawn("receipts", task.run());
         Self(shared)
     }
@@ -99,16 +99,16 @@ impl Receipts {
     }
 }
 
-struct Task {
+struct ReceiptWriterTask {
     store: Store,
     /// The journal, through a client that doesn't retry writes.
     journal: Collection<RawDocumentBuf>,
-    pace: Pace,
-    shared: Arc<Shared>,
+    pace: BatchPacer,
+    shared: Arc<ReceiptQueue>,
     batch: usize,
 }
 
-impl Task {
+impl ReceiptWriterTask {
     async fn run(self) {
         loop {
             let waiting = self.waiting().len();

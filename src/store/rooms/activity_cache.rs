@@ -14,13 +14,13 @@ use handlers::{RoomId, Time};
 const NEVER: Time = Time(i64::MIN);
 
 /// The last activity of rooms.
-pub(crate) struct Activity {
-    known: Mutex<Known>,
+pub(crate) struct ActivityCache {
+    known: Mutex<CachedActivity>,
     limit: usize,
 }
 
 #[derive(Default)]
-struct Known {
+struct CachedActivity {
     /// The flag is false while the room is still being read. Activity during the read is recorded already.
     rooms: HashMap<RoomId, (Time, bool)>,
     /// How often the cache was cleared. A read from before that may lack later activity.
@@ -28,13 +28,13 @@ struct Known {
 }
 
 /// The cached times of some rooms, and the rooms that must be read.
-pub(crate) struct Asked {
+pub(crate) struct ActivityLookup {
     pub(crate) known: HashMap<RoomId, Time>,
     pub(crate) missing: Vec<RoomId>,
     begun: u64,
 }
 
-impl Activity {
+impl ActivityCache {
     pub(crate) fn new(limit: usize) -> Self {
         Self { known: Mutex::default(), limit }
     }
@@ -48,7 +48,7 @@ impl Activity {
 
     /// Returns the cached times of these rooms. From now on the other rooms are followed; store their times by
     /// [`learnt`](Self::learnt).
-    pub(crate) fn ask(&self, rooms: impl Iterator<Item = RoomId>) -> Asked {
+    pub(crate) fn ask(&self, rooms: impl Iterator<Item = RoomId>) -> ActivityLookup {
         let mut known = self.known();
         let (mut told, mut missing) = (HashMap::new(), Vec::new());
         for room in rooms {
@@ -58,16 +58,16 @@ impl Activity {
             }
         }
         if known.rooms.len() + missing.len() > self.limit {
-            known.begin_anew();
+            known.clear();
         }
         for room in missing.iter().take(self.limit) {
             known.rooms.entry(*room).or_insert((NEVER, false));
         }
-        Asked { known: told, missing, begun: known.begun }
+        ActivityLookup { known: told, missing, begun: known.begun }
     }
 
     /// Stores the times that were read for the rooms in `of`. Rooms without a time have no messages.
-    pub(crate) fn learnt(&self, asked: &mut Asked, read: &HashMap<RoomId, Time>, of: &[RoomId]) {
+    pub(crate) fn learnt(&self, asked: &mut ActivityLookup, read: &HashMap<RoomId, Time>, of: &[RoomId]) {
         let mut known = self.known();
         for room in of {
             let at = read.get(room).copied().unwrap_or(NEVER);
@@ -82,16 +82,16 @@ impl Activity {
 
     /// Clears the cache, because activity may have been missed.
     pub(crate) fn forget(&self) {
-        self.known().begin_anew();
+        self.known().clear();
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, CachedActivity> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Known {
-    fn begin_anew(&mut self) {
+impl CachedActivity {
+    fn clear(&mut self) {
         self.rooms.clear();
         self.begun += 1;
     }
@@ -105,7 +105,7 @@ mod tests {
         RoomId::try_from(id).unwrap()
     }
 
-    fn learn(activity: &Activity, asked: &mut Asked, at: i64) {
+    fn learn(activity: &ActivityCache, asked: &mut ActivityLookup, at: i64) {
         let missing = asked.missing.clone();
         let read = missing.iter().map(|room| (*room, Time(at))).collect();
         activity.learnt(asked, &read, &missing);
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn activity_during_a_read_is_not_lost() {
-        let activity = Activity::new(10);
+        let activity = ActivityCache::new(10);
         let mut asked = activity.ask([room(1)].into_iter());
         activity.saw(room(1), Time(7));
         activity.saw(room(2), Time(7));
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn times_read_before_a_clear_are_not_kept() {
-        let activity = Activity::new(10);
+        let activity = ActivityCache::new(10);
         let mut before = activity.ask([room(1)].into_iter());
         activity.forget();
         let after = activity.ask([room(1)].into_iter());
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn activity_cache_is_bounded() {
-        let activity = Activity::new(3);
+        let activity = ActivityCache::new(3);
         for ids in [1..=2, 3..=4, 5..=9] {
             let mut asked = activity.ask(ids.clone().map(room));
             learn(&activity, &mut asked, 1);

@@ -9,19 +9,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bson::Timestamp;
 use handlers::RoomId;
 
-pub(crate) struct Touched {
-    known: Mutex<Known>,
+pub(crate) struct RecentRoomChanges {
+    known: Mutex<RoomChangeTimes>,
     limit: usize,
 }
 
 #[derive(Default)]
-struct Known {
+struct RoomChangeTimes {
     /// All changes since this time are known; None before the stream has started.
     from: Option<Timestamp>,
     rooms: HashMap<RoomId, Timestamp>,
 }
 
-impl Touched {
+impl RecentRoomChanges {
     pub(crate) fn new(limit: usize) -> Self {
         Self { known: Mutex::default(), limit }
     }
@@ -44,7 +44,7 @@ impl Touched {
 
     /// Clears the record, because changes may have been missed.
     pub(crate) fn forget(&self) {
-        *self.known() = Known::default();
+        *self.known() = RoomChangeTimes::default();
     }
 
     /// Returns those of these rooms that changed after `since`; None if that isn't known.
@@ -55,7 +55,7 @@ impl Touched {
         Some(of.iter().filter(touched).copied().collect())
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, RoomChangeTimes> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn changes_are_known_only_since_the_record_began() {
-        let touched = Touched::new(2);
+        let touched = RecentRoomChanges::new(2);
         let all = [room(1), room(2), room(3)];
         assert_eq!(touched.after(at(9), &all), None);
         touched.passed(at(5));

@@ -16,7 +16,7 @@ use futures_util::TryStreamExt;
 use handlers::{RoomId, UserId};
 use mongodb::ClientSession;
 
-use super::position::{Position, joined};
+use super::position::{RoomListPosition, joined};
 use crate::store::codec::{self, Undecodable};
 use crate::store::{Store, StoreError};
 
@@ -25,11 +25,11 @@ pub(in crate::store) const PENDING: &str = "pending";
 
 /// A user's memberships.
 #[derive(Debug)]
-pub(in crate::store) struct Places {
+pub(in crate::store) struct UserMemberships {
     /// The documents of the memberships.
     pub(in crate::store) memberships: Vec<RawDocumentBuf>,
     /// The rooms that are listed, in no order.
-    pub(in crate::store) listed: Vec<Position>,
+    pub(in crate::store) listed: Vec<RoomListPosition>,
     /// The rooms that the user has not accepted, hidden or not.
     pub(in crate::store) pending: Vec<RoomId>,
     /// The pending rooms without messages.
@@ -53,7 +53,7 @@ impl Store {
         let filter = doc! { "_id": codec::member_id(room, user), PENDING: true };
         let mut update = doc! { "$unset": { PENDING: "" } };
         update.extend(email.map(|email| ("$set".to_owned(), doc! { "email": email }.into())));
-        self.bounded(async move { Ok(members.update_one(filter, update).await.map(|_| ())?) }).await
+        self.run_detached(async move { Ok(members.update_one(filter, update).await.map(|_| ())?) }).await
     }
 
     /// Reads a user's memberships at a session's snapshot time.
@@ -61,7 +61,7 @@ impl Store {
         &self,
         session: &mut ClientSession,
         user: &UserId,
-    ) -> Result<Places, StoreError> {
+    ) -> Result<UserMemberships, StoreError> {
         let memberships = self.memberships_in(session, user).await?;
         let (mut listed, mut pending) = (Vec::with_capacity(memberships.len()), Vec::new());
         for member in &memberships {
@@ -76,7 +76,7 @@ impl Store {
             let hidden: HashSet<_> = hidden.iter().collect();
             listed.retain(|place| !hidden.contains(&place.room));
         }
-        Ok(Places { memberships, listed, pending, hidden })
+        Ok(UserMemberships { memberships, listed, pending, hidden })
     }
 
     /// Returns those of these pending rooms that had no messages at a session's snapshot time.
@@ -111,7 +111,7 @@ impl Store {
         let of: Vec<_> = rooms.iter().map(|room| room.get()).collect();
         let wanted: Vec<_> = users.iter().map(codec::user_bson).collect();
         let strangers = self
-            .bounded(async move {
+            .run_detached(async move {
                 // Uses an index of pending memberships alone.
                 let filter = doc! { "_id.room": { "$in": of }, "_id.user": { "$in": wanted }, PENDING: true };
                 let found: Vec<RawDocumentBuf> =

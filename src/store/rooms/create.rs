@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::consent::{self, PENDING};
 use crate::model::room::{StoredRoom, StoredRoomKind};
 use crate::store::indexes::lacks_index;
-use crate::store::{Attempt, Store, StoreError, codec};
+use crate::store::{RequestAttempt, Store, StoreError, codec};
 
 /// The database's error code for a duplicate key.
 pub(in crate::store) const DUPLICATE_KEY: i32 = 11_000;
@@ -37,7 +37,7 @@ pub(crate) struct RoomPlan<'a> {
     /// creates it.
     pub(crate) made_by: Option<&'a UserId>,
     /// The attempt of an idempotent request, which creates only one room however often it is sent.
-    pub(crate) attempt: Option<&'a Attempt>,
+    pub(crate) attempt: Option<&'a RequestAttempt>,
 }
 
 /// A room that was created, or the existing room of the pair.
@@ -69,7 +69,7 @@ impl Store {
     async fn find_room(&self, filter: Document) -> Result<Option<RoomId>, StoreError> {
         let rooms = self.db.collection::<RawDocumentBuf>("rooms");
         let found = self
-            .bounded(async move { Ok(rooms.find_one(filter).projection(doc! { "_id": 1 }).await?) })
+            .run_detached(async move { Ok(rooms.find_one(filter).projection(doc! { "_id": 1 }).await?) })
             .await?;
         let Some(room) = found else { return Ok(None) };
         Ok(Some(codec::read_room_id(&room)?))
@@ -116,7 +116,7 @@ impl Store {
             _ => None,
         };
         let earlier = attempt.filter(|attempt| attempt.is_another);
-        if let Some(made) = self.made_already(earlier, pair.as_ref(), (members, made_by)).await? {
+        if let Some(made) = self.find_created(earlier, pair.as_ref(), (members, made_by)).await? {
             return Ok(made);
         }
         let id = self.next_room().await?;
@@ -132,7 +132,7 @@ impl Store {
         match self.insert_room(id, room, (members, made_by), unique).await? {
             Ok(()) => Ok(NewRoom { id, made: true, created_at: Some(now) }),
             Err(error) if is_duplicate(&error) => {
-                let made = self.made_already(attempt, pair.as_ref(), (members, made_by)).await?;
+                let made = self.find_created(attempt, pair.as_ref(), (members, made_by)).await?;
                 if made.is_none() {
                     // The id was already used, so the counter is behind. The next attempt finds it raised.
                     self.raise_room_counter().await?;
@@ -145,9 +145,9 @@ impl Store {
     }
 
     /// Finds the room that an attempt of the same request, or another call for the same pair, has created.
-    async fn made_already(
+    async fn find_created(
         &self,
-        attempt: Option<&Attempt>,
+        attempt: Option<&RequestAttempt>,
         pair: Option<&Document>,
         (members, made_by): (&[(NewMember, Role)], Option<&UserId>),
     ) -> Result<Option<NewRoom>, StoreError> {
@@ -177,8 +177,8 @@ impl Store {
             let pending = made_by.is_some_and(|maker| *maker != member.user_id);
             first_members.push(first_member(id, (member, *role), pending, now)?);
         }
-        let insertion = Insertion { store: self.clone(), room, members: first_members, unique };
-        self.bounded(async move {
+        let insertion = RoomInsertion { store: self.clone(), room, members: first_members, unique };
+        self.run_detached(async move {
             let mut session = insertion.store.client.start_session().await?;
             let transaction = session.start_transaction();
             Ok(transaction.and_run(insertion, |session, insertion| insertion.run(session).boxed()).await)
@@ -190,7 +190,7 @@ impl Store {
     async fn next_room(&self) -> Result<RoomId, StoreError> {
         let counters = self.db.collection::<Document>("counters");
         let counter = self
-            .bounded(async move {
+            .run_detached(async move {
                 let next =
                     counters.find_one_and_update(doc! { "_id": "rooms" }, doc! { "$inc": { "last": 1_i64 } });
                 Ok(next.upsert(true).return_document(ReturnDocument::After).await?)
@@ -216,7 +216,7 @@ impl Store {
             let pending = made_by.is_some_and(|maker| *maker != member.user_id);
             let new = first_member(room, (member, *role), pending, now)?;
             let members = self.members.clone();
-            let inserted = self.bounded(async move { Ok(members.insert_one(new).await) }).await?;
+            let inserted = self.run_detached(async move { Ok(members.insert_one(new).await) }).await?;
             match (inserted, &member.email) {
                 (Ok(_), _) => {}
                 (Err(error), email) if is_duplicate(&error) => {
@@ -238,7 +238,7 @@ impl Store {
         let members = self.members.clone();
         let filter = doc! { "_id": codec::member_id(room, user) };
         let update = doc! { "$set": { "email": email } };
-        self.bounded(async move { Ok(members.update_one(filter, update).await?) }).await?;
+        self.run_detached(async move { Ok(members.update_one(filter, update).await?) }).await?;
         Ok(())
     }
 
@@ -248,7 +248,7 @@ impl Store {
         let mut filter = doc! { "_id.user": codec::user_bson(user), "email": { "$ne": email } };
         filter.extend([consent::accepted()]);
         let update = doc! { "$set": { "email": email } };
-        self.bounded(async move { Ok(members.update_many(filter, update).await.map(|_| ())?) }).await
+        self.run_detached(async move { Ok(members.update_many(filter, update).await.map(|_| ())?) }).await
     }
 
     /// Removes this e-mail address from the user's memberships in all rooms.
@@ -256,7 +256,7 @@ impl Store {
         let members = self.members.clone();
         let filter = doc! { "_id.user": codec::user_bson(user), "email": email };
         let update = doc! { "$unset": { "email": "" } };
-        self.bounded(async move { Ok(members.update_many(filter, update).await.map(|_| ())?) }).await
+        self.run_detached(async move { Ok(members.update_many(filter, update).await.map(|_| ())?) }).await
     }
 
     /// Renames a room, or removes its name. Returns the changed room; None if there is no such room.
@@ -270,7 +270,7 @@ impl Store {
         let unnamed = doc! { "$unset": { "name": "" } };
         let update = name.map_or(unnamed, |name| doc! { "$set": { "name": name } });
         let renamed = self
-            .bounded(async move {
+            .run_detached(async move {
                 let rename = rooms.find_one_and_update(filter, update);
                 Ok(rename.return_document(ReturnDocument::After).await?)
             })
@@ -283,21 +283,21 @@ impl Store {
     pub(crate) async fn room(&self, room: RoomId) -> Result<Option<StoredRoom>, StoreError> {
         let rooms = self.db.collection::<RawDocumentBuf>("rooms");
         let filter = doc! { "_id": room.get() };
-        let found = self.bounded(async move { Ok(rooms.find_one(filter).await?) }).await?;
+        let found = self.run_detached(async move { Ok(rooms.find_one(filter).await?) }).await?;
         let Some(room) = found else { return Ok(None) };
         Ok(codec::read_room_document(&room)?)
     }
 }
 
 /// The transaction that creates a room, which the driver may run again.
-struct Insertion {
+struct RoomInsertion {
     store: Store,
     room: Document,
     members: Vec<RawDocumentBuf>,
     unique: Vec<(&'static str, Document)>,
 }
 
-impl Insertion {
+impl RoomInsertion {
     async fn run(&self, session: &mut ClientSession) -> Result<(), Error> {
         let rooms = self.store.db.collection::<Document>("rooms");
         // Fails if an index is missing, and keeps it until the transaction ends. Without it nothing would prevent a

@@ -20,7 +20,7 @@ impl Store {
     /// Deletes a room; false if there is none. Its contents must still be [swept](Self::sweep).
     pub(crate) async fn delete_room(&self, room: RoomId) -> Result<bool, StoreError> {
         let store = self.clone();
-        self.bounded(async move {
+        self.run_detached(async move {
             let mut session = store.client.start_session().await?;
             let transaction = session.start_transaction();
             Ok(transaction.and_run(store, |session, store| store.mark_deleted(session, room).boxed()).await?)
@@ -49,7 +49,7 @@ impl Store {
         }
         let members = self.members.clone();
         let of_room = doc! { "_id": codec::of_room(room, "user") };
-        self.bounded(async move { Ok(members.delete_many(of_room).await.map(|_| ())?) }).await?;
+        self.run_detached(async move { Ok(members.delete_many(of_room).await.map(|_| ())?) }).await?;
         self.forget_room(room, linger).await?;
         Ok(true)
     }
@@ -67,7 +67,7 @@ impl Store {
         let free = doc! { "$lte": [{ "$ifNull": ["$sweep_after", "$deleted_at"] }, "$$NOW"] };
         let filter = doc! { "deleted_at": { "$exists": true }, "$expr": free };
         let taken = self
-            .bounded(async move {
+            .run_detached(async move {
                 let take = rooms.find_one_and_update(filter, vec![until(lease)]);
                 Ok(take.return_document(ReturnDocument::After).projection(doc! { "_id": 1 }).await?)
             })
@@ -80,7 +80,8 @@ impl Store {
     async fn keep(&self, room: RoomId, time: Duration) -> Result<(), StoreError> {
         let rooms = self.db.collection::<Document>("rooms");
         let filter = doc! { "_id": room.get() };
-        self.bounded(async move { Ok(rooms.update_one(filter, vec![until(time)]).await.map(|_| ())?) }).await
+        self.run_detached(async move { Ok(rooms.update_one(filter, vec![until(time)]).await.map(|_| ())?) })
+            .await
     }
 
     /// Removes the room's first messages; false if there were none.
@@ -88,7 +89,7 @@ impl Store {
         let messages = self.messages.clone();
         let range = codec::of_room(room, "n");
         let batch = i64::try_from(batch).unwrap_or(i64::MAX);
-        self.bounded(async move {
+        self.run_detached(async move {
             let find = messages.find(doc! { "_id": range }).sort(doc! { "_id": 1 }).limit(batch);
             let ids: Vec<RawDocumentBuf> = find.projection(doc! { "_id": 1 }).await?.try_collect().await?;
             let Some(last) = ids.last() else { return Ok(false) };
@@ -109,7 +110,7 @@ impl Store {
         let over = doc! { "$lte": [{ "$add": ["$deleted_at", linger_ms] }, "$$NOW"] };
         let filter = doc! { "_id": room.get(), "$expr": over };
         let forgotten =
-            self.bounded(async move { Ok(rooms.delete_one(filter).await?.deleted_count > 0) }).await?;
+            self.run_detached(async move { Ok(rooms.delete_one(filter).await?.deleted_count > 0) }).await?;
         if forgotten { Ok(()) } else { self.keep(room, linger).await }
     }
 }

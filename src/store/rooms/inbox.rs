@@ -8,28 +8,28 @@ use futures_util::TryStreamExt;
 use handlers::{MemberView, ReadyRoom, RoomChange, RoomId, RoomKind, RoomView, UserId};
 use mongodb::ClientSession;
 
-use super::consent::{self, Places};
-use super::list::{self, Page};
+use super::consent::{self, UserMemberships};
+use super::list::{self, RoomPageQuery};
 use super::position;
-use super::position::Position;
-use super::summary::Listed;
+use super::position::RoomListPosition;
+use super::summary::RoomSummary;
 use crate::model::message::StoredMessage;
 use crate::model::room::{StoredMember, StoredRoom, StoredRoomKind};
-use crate::protocol::cursor::{self, InboxCursor, Position as Reached};
+use crate::protocol::cursor::{self, InboxCursor, Position};
 use crate::store::codec::{self, Undecodable};
 use crate::store::messages::resume::MessageBytes;
-use crate::store::{Changed, Showing, Store, StoreError, json_size};
+use crate::store::{MessageRenderer, ResumedRoom, Store, StoreError, json_size};
 
 /// The cluster times up to which something was read.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct AsOf {
+pub(crate) struct Watermarks {
     /// For everything but receipt markers.
     pub(crate) time: Timestamp,
     /// For receipt markers.
     pub(crate) marks: Timestamp,
 }
 
-impl AsOf {
+impl Watermarks {
     /// Tells whether the receipt markers, and all else that follows the change stream, are of the snapshot time.
     pub(in crate::store) fn is_whole(self) -> bool {
         self.marks >= self.time
@@ -38,9 +38,9 @@ impl AsOf {
 
 /// A page of a user's rooms, or the rooms in which something was missed.
 #[derive(Debug)]
-pub(crate) struct Rooms {
+pub(crate) struct InboxPage {
     /// Their snapshot times. The time of the markers is no later, and usually the same.
-    pub(crate) as_of: AsOf,
+    pub(crate) as_of: Watermarks,
     /// All rooms that are listed.
     pub(crate) all: Vec<RoomId>,
     /// The rooms that the user has not accepted, hidden or not ([`consent`]).
@@ -48,30 +48,30 @@ pub(crate) struct Rooms {
     /// The pending rooms that are hidden. The other pending rooms are among `all`.
     pub(crate) hidden: Vec<RoomId>,
     /// The rooms of this page, in their order.
-    pub(crate) shown: Vec<Listed>,
+    pub(crate) shown: Vec<RoomSummary>,
     /// The last room of this page, if there are more.
-    pub(crate) next: Option<Position>,
+    pub(crate) next: Option<RoomListPosition>,
     /// On a resume: the changes that were missed in the rooms in `shown`.
-    pub(crate) missed: Option<HashMap<RoomId, Missed>>,
+    pub(crate) missed: Option<HashMap<RoomId, MissedInRoom>>,
     /// The positions of rooms that changed just before the snapshot time.
-    pub(crate) positions: Vec<Known>,
+    pub(crate) positions: Vec<KnownPosition>,
 }
 
 /// A room's position at the snapshot time, and when the user's membership began.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Known {
+pub(crate) struct KnownPosition {
     pub(crate) room: RoomId,
-    pub(crate) position: Reached,
+    pub(crate) position: Position,
     pub(crate) beginning: Timestamp,
 }
 
-impl Rooms {
+impl InboxPage {
     /// Returns the number of documents that were read for it: memberships, rooms with their members, messages.
     pub(crate) fn documents(&self) -> usize {
         let shown: usize = self.shown.iter().map(|room| room.members.len() + 2).sum();
-        let messages = |missed: &Missed| match missed {
-            Missed::Room(_) => 0,
-            Missed::Changed(changed) => changed.messages.len() + changed.edited.len(),
+        let messages = |missed: &MissedInRoom| match missed {
+            MissedInRoom::Room(_) => 0,
+            MissedInRoom::Changed(changed) => changed.messages.len() + changed.edited.len(),
         };
         let missed: usize = self.missed.iter().flat_map(HashMap::values).map(messages).sum();
         self.all.len() + shown + missed
@@ -80,27 +80,27 @@ impl Rooms {
 
 /// The part of a room that a client missed.
 #[derive(Debug)]
-pub(crate) enum Missed {
+pub(crate) enum MissedInRoom {
     /// The whole room, because the user joined meanwhile. This is its position.
-    Room(Reached),
+    Room(Position),
     /// These changes.
-    Changed(Changed),
+    Changed(ResumedRoom),
 }
 
 /// The result of reading a room for one of its members.
 #[derive(Debug)]
-pub(crate) enum Looked {
+pub(crate) enum RoomLookup {
     /// The user is not a member, or there is no such room.
     NotMember,
     /// The user is a member, but the room is still hidden from the user.
     Hidden,
-    Listed(Box<(Listed, Known)>),
+    Listed(Box<(RoomSummary, KnownPosition)>),
 }
 
 /// The rooms that an inbox connection requests: a page, or the changes since a cursor.
 #[derive(Debug)]
-pub(crate) struct Resumable<'a> {
-    pub(crate) page: Page,
+pub(crate) struct InboxQuery<'a> {
+    pub(crate) page: RoomPageQuery,
     /// Whether a new cursor starts with this page.
     pub(crate) first: bool,
     pub(crate) from: Option<&'a InboxCursor>,
@@ -117,7 +117,7 @@ impl Store {
     pub(crate) async fn room_ids(&self, user: &UserId) -> Result<Vec<RoomId>, StoreError> {
         let members = self.members.clone();
         let filter = doc! { "_id.user": codec::user_bson(user) };
-        self.bounded(async move {
+        self.run_detached(async move {
             let find = members.find(filter).projection(doc! { "_id": 1 });
             let found: Vec<RawDocumentBuf> = find.await?.try_collect().await?;
             let read = |member: &RawDocumentBuf| codec::read_room(member.get_document("_id")?);
@@ -133,7 +133,7 @@ impl Store {
     ) -> Result<HashMap<UserId, Vec<RoomId>>, StoreError> {
         let members = self.members.clone();
         let users: Vec<_> = users.iter().map(codec::user_bson).collect();
-        self.bounded(async move {
+        self.run_detached(async move {
             let mut filter = doc! { "_id.user": { "$in": users } };
             filter.extend([consent::accepted()]);
             let find = members.find(filter).projection(doc! { "_id": 1 });
@@ -149,27 +149,27 @@ impl Store {
     }
 
     /// Reads all rooms of a user at one snapshot time, and either the changes since a cursor or a page of rooms.
-    pub(crate) async fn inbox(&self, user: &UserId, asked: Resumable<'_>) -> Result<Rooms, StoreError> {
-        let Resumable { page, first, from } = asked;
+    pub(crate) async fn inbox(&self, user: &UserId, asked: InboxQuery<'_>) -> Result<InboxPage, StoreError> {
+        let InboxQuery { page, first, from } = asked;
         let (store, user, from) = (self.clone(), user.clone(), from.cloned());
-        self.bounded(async move {
+        self.run_detached(async move {
             let mut session = store.client.start_session().snapshot(true).await?;
-            let Places { memberships, listed: mut places, pending, hidden } =
+            let UserMemberships { memberships, listed: mut places, pending, hidden } =
                 store.listed_in(&mut session, &user).await?;
             let mut began = beginnings(&memberships)?;
             began.retain(|room, _| !hidden.contains(room));
             let all: Vec<RoomId> = places.iter().map(|place| place.room).collect();
             let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
             // This comes first: the rooms that changed are known once the stream has reached the snapshot time.
-            let marks = store.caught_up(time).await;
+            let marks = store.wait_until_reached(time).await;
             let missed = match &from {
                 Some(from) => {
-                    let now = AsOf { time, marks };
+                    let now = Watermarks { time, marks };
                     store.missed_in(&mut session, (&began, &pending), from, now, page.bytes / 4 * 3).await?
                 }
                 None => None,
             };
-            let as_of = AsOf { time, marks };
+            let as_of = Watermarks { time, marks };
             if let Some(missed) = missed {
                 let changed =
                     places.iter().filter(|place| missed.contains_key(&place.room)).copied().collect();
@@ -177,7 +177,16 @@ impl Store {
                 if let Some(shown) = shown {
                     let positions = reached(&missed, &began);
                     let missed = Some(missed);
-                    return Ok(Rooms { as_of, all, pending, hidden, shown, next: None, missed, positions });
+                    return Ok(InboxPage {
+                        as_of,
+                        all,
+                        pending,
+                        hidden,
+                        shown,
+                        next: None,
+                        missed,
+                        positions,
+                    });
                 }
             }
             // Their order isn't part of the snapshot.
@@ -188,7 +197,7 @@ impl Store {
             let positions =
                 if first { store.recent(&mut session, &began, &places, time).await? } else { Vec::new() };
             let shown = fitted.shown;
-            Ok(Rooms { as_of, all, pending, hidden, shown, next, missed: None, positions })
+            Ok(InboxPage { as_of, all, pending, hidden, shown, next, missed: None, positions })
         })
         .await
     }
@@ -198,13 +207,13 @@ impl Store {
         &self,
         session: &mut ClientSession,
         user: &UserId,
-        mut changed: Vec<Position>,
+        mut changed: Vec<RoomListPosition>,
         marks: Timestamp,
         bytes: usize,
-    ) -> Result<Option<Vec<Listed>>, StoreError> {
+    ) -> Result<Option<Vec<RoomSummary>>, StoreError> {
         // Their order isn't part of the snapshot.
         self.with_activity(user, &mut changed).await?;
-        let (mut changed, _) = list::paged(changed, Page { before: None, limit: usize::MAX, bytes });
+        let (mut changed, _) = list::paged(changed, RoomPageQuery { before: None, limit: usize::MAX, bytes });
         let fitted = self.details_within(session, user, &mut changed, marks, bytes).await?;
         Ok((!fitted.cut).then_some(fitted.shown))
     }
@@ -215,9 +224,9 @@ impl Store {
         session: &mut ClientSession,
         (began, pending): (&HashMap<RoomId, Timestamp>, &[RoomId]),
         from: &InboxCursor,
-        now: AsOf,
+        now: Watermarks,
         most: usize,
-    ) -> Result<Option<HashMap<RoomId, Missed>>, StoreError> {
+    ) -> Result<Option<HashMap<RoomId, MissedInRoom>>, StoreError> {
         let then = from.settled();
         if then > now.time {
             return Ok(None);
@@ -235,7 +244,7 @@ impl Store {
             if !began.get(&room).is_some_and(|beginning| from.knows(room, *beginning)) {
                 let now = self.position(session, room).await?;
                 let Some(now) = self.reach(session, room, now, known).await? else { return Ok(None) };
-                missed.insert(room, Missed::Room(now));
+                missed.insert(room, MissedInRoom::Room(now));
                 continue;
             }
             let Some(position) = self.position_at(session, room, known, then).await? else {
@@ -244,7 +253,7 @@ impl Store {
             let now = self.position(session, room).await?;
             if position.message == 0 && pending.contains(&room) {
                 // The room was hidden until then.
-                missed.insert(room, Missed::Room(now));
+                missed.insert(room, MissedInRoom::Room(now));
                 continue;
             }
             let Some(now) = self.reach(session, room, now, position).await? else { return Ok(None) };
@@ -255,7 +264,7 @@ impl Store {
             if bytes > most {
                 return Ok(None);
             }
-            missed.insert(room, Missed::Changed(changed));
+            missed.insert(room, MissedInRoom::Changed(changed));
         }
         Ok(Some(missed))
     }
@@ -266,9 +275,9 @@ impl Store {
         &self,
         session: &mut ClientSession,
         began: &HashMap<RoomId, Timestamp>,
-        shown: &[Position],
+        shown: &[RoomListPosition],
         time: Timestamp,
-    ) -> Result<Vec<Known>, StoreError> {
+    ) -> Result<Vec<KnownPosition>, StoreError> {
         let all: Vec<_> = began.keys().copied().collect();
         let settled = cursor::settled(time);
         let recent = self.touched.after(settled, &all);
@@ -289,23 +298,31 @@ impl Store {
         session: &mut ClientSession,
         room: RoomId,
         began: &HashMap<RoomId, Timestamp>,
-    ) -> Result<Option<Known>, StoreError> {
+    ) -> Result<Option<KnownPosition>, StoreError> {
         let Some(beginning) = began.get(&room).copied() else { return Ok(None) };
-        Ok(Some(Known { room, position: self.position(session, room).await?, beginning }))
+        Ok(Some(KnownPosition { room, position: self.position(session, room).await?, beginning }))
     }
 
     /// Returns a room as one of its members sees it, its position, and the snapshot times of both.
-    pub(crate) async fn room_of(&self, user: &UserId, room: RoomId) -> Result<(AsOf, Looked), StoreError> {
+    pub(crate) async fn room_of(
+        &self,
+        user: &UserId,
+        room: RoomId,
+    ) -> Result<(Watermarks, RoomLookup), StoreError> {
         let (store, user) = (self.clone(), user.clone());
-        self.bounded(async move {
+        self.run_detached(async move {
             let mut session = store.client.start_session().snapshot(true).await?;
-            let mut places = [Position { at: handlers::Time(0), room }];
+            let mut places = [RoomListPosition { at: handlers::Time(0), room }];
             let mut known = None;
             let find = store.members.find_one(doc! { "_id": codec::member_id(room, &user) });
             if let Some(member) = find.session(&mut session).await? {
                 places[0] = position::joined(&member)?;
                 let beginning = codec::read_beginning(&member)?;
-                known = Some(Known { room, position: store.position(&mut session, room).await?, beginning });
+                known = Some(KnownPosition {
+                    room,
+                    position: store.position(&mut session, room).await?,
+                    beginning,
+                });
             }
             let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
             store.with_activity(&user, &mut places).await?;
@@ -313,14 +330,14 @@ impl Store {
             let marks = store.reached.by(time);
             let listed = store.details_in(&mut session, &user, &places, marks).await?;
             let looked = match listed.into_iter().next().zip(known) {
-                None => Looked::NotMember,
+                None => RoomLookup::NotMember,
                 Some((room, known)) => {
                     let is_hidden =
                         room.pending && !store.hidden_in(&mut session, &[room.room.id]).await?.is_empty();
-                    if is_hidden { Looked::Hidden } else { Looked::Listed(Box::new((room, known))) }
+                    if is_hidden { RoomLookup::Hidden } else { RoomLookup::Listed(Box::new((room, known))) }
                 }
             };
-            Ok((AsOf { time, marks }, looked))
+            Ok((Watermarks { time, marks }, looked))
         })
         .await
     }
@@ -333,19 +350,19 @@ impl Store {
         let (view, members) = self.members_known(room).await?;
         let Some(StoredRoom { kind, name, .. }) = self.room(room).await? else { return Ok(None) };
         let online = self.online_of(members.iter().map(|member| &member.user), None).await?;
-        let change = RoomChange { kind: see_kind(kind), name, members: see_members(members, &online) };
+        let change = RoomChange { kind: to_kind(kind), name, members: to_member_views(members, &online) };
         Ok(Some((view.time(), change)))
     }
 }
 
 /// Returns the positions of the rooms in which something was missed.
-fn reached(missed: &HashMap<RoomId, Missed>, began: &HashMap<RoomId, Timestamp>) -> Vec<Known> {
-    let known = |(room, missed): (&RoomId, &Missed)| {
+fn reached(missed: &HashMap<RoomId, MissedInRoom>, began: &HashMap<RoomId, Timestamp>) -> Vec<KnownPosition> {
+    let known = |(room, missed): (&RoomId, &MissedInRoom)| {
         let position = match missed {
-            Missed::Room(position) => *position,
-            Missed::Changed(changed) => changed.position,
+            MissedInRoom::Room(position) => *position,
+            MissedInRoom::Changed(changed) => changed.position,
         };
-        Some(Known { room: *room, position, beginning: *began.get(room)? })
+        Some(KnownPosition { room: *room, position, beginning: *began.get(room)? })
     };
     missed.iter().filter_map(known).collect()
 }
@@ -359,37 +376,41 @@ fn beginnings(memberships: &[RawDocumentBuf]) -> Result<HashMap<RoomId, Timestam
 }
 
 /// Renders a room for its member, with the changes that the member has missed in it.
-pub(crate) fn see_missed(listed: Listed, missed: Option<&Missed>, online: &HashSet<UserId>) -> ReadyRoom {
+pub(crate) fn to_delta(
+    listed: RoomSummary,
+    missed: Option<&MissedInRoom>,
+    online: &HashSet<UserId>,
+) -> ReadyRoom {
     let changed = match missed {
-        Some(Missed::Changed(changed)) => Some(changed),
+        Some(MissedInRoom::Changed(changed)) => Some(changed),
         _ => None,
     };
-    let showing = Showing::to(&listed.members);
+    let showing = MessageRenderer::to(&listed.members);
     let all = |messages: &[StoredMessage]| -> Vec<_> {
         messages.iter().map(|message| showing.show(message).into_owned()).collect()
     };
     let (messages, edited) =
         (changed.map(|changed| all(&changed.messages)), changed.map(|changed| all(&changed.edited)));
     ReadyRoom {
-        added: matches!(missed, Some(Missed::Room(_))).then_some(true),
+        added: matches!(missed, Some(MissedInRoom::Room(_))).then_some(true),
         messages,
         edited,
         deleted: changed.map(|changed| changed.deleted.clone()),
         has_more: changed.map(|changed| changed.has_more),
-        room: see(listed, online),
+        room: to_room_view(listed, online),
     }
 }
 
 /// Renders a room for its member.
-pub(crate) fn see(listed: Listed, online: &HashSet<UserId>) -> RoomView {
-    let Listed { room, members, last, unread, marks, active_at, .. } = listed;
-    let last_message = last.map(|message| Showing::to(&members).show(&message).into_owned());
+pub(crate) fn to_room_view(listed: RoomSummary, online: &HashSet<UserId>) -> RoomView {
+    let RoomSummary { room, members, last, unread, marks, active_at, .. } = listed;
+    let last_message = last.map(|message| MessageRenderer::to(&members).show(&message).into_owned());
     RoomView {
         room_id: room.id,
-        kind: see_kind(room.kind),
+        kind: to_kind(room.kind),
         name: room.name,
         last_activity: active_at,
-        members: see_members(members, online),
+        members: to_member_views(members, online),
         last_message,
         unread,
         delivered: marks.delivered,
@@ -397,14 +418,14 @@ pub(crate) fn see(listed: Listed, online: &HashSet<UserId>) -> RoomView {
     }
 }
 
-fn see_kind(kind: StoredRoomKind) -> RoomKind {
+fn to_kind(kind: StoredRoomKind) -> RoomKind {
     match kind {
         StoredRoomKind::Direct => RoomKind::Direct,
         StoredRoomKind::Group => RoomKind::Group,
     }
 }
 
-fn see_members(members: Vec<StoredMember>, online: &HashSet<UserId>) -> Vec<MemberView> {
+fn to_member_views(members: Vec<StoredMember>, online: &HashSet<UserId>) -> Vec<MemberView> {
     let see = |member: StoredMember| MemberView {
         online: !member.pending && online.contains(&member.user),
         user_id: member.user,

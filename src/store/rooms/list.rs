@@ -14,13 +14,13 @@ use mongodb::ClientSession;
 
 use super::consent;
 use super::newest::{newest, range};
-use super::position::Position;
-use super::summary::Listed;
+use super::position::RoomListPosition;
+use super::summary::RoomSummary;
 use crate::model::receipts::Marks;
 use crate::store::codec::{self, Undecodable};
-use crate::store::json_size::{self, Fitting};
+use crate::store::json_size::{self, ByteBudget};
 use crate::store::receipts::journal;
-use crate::store::receipts::unread::{self, Many};
+use crate::store::receipts::unread::{self, ManyDeleted};
 use crate::store::{Store, StoreError};
 
 /// Rooms whose last activity is read in one operation.
@@ -31,16 +31,16 @@ const FIRST_ROOMS: usize = 10;
 const MOST_ROOMS: usize = 100;
 
 /// The rooms that fit into the requested bytes.
-pub(in crate::store) struct Fitted {
-    pub(in crate::store) shown: Vec<Listed>,
+pub(in crate::store) struct FittingRooms {
+    pub(in crate::store) shown: Vec<RoomSummary>,
     /// Whether there are more.
     pub(in crate::store) cut: bool,
 }
 
 /// The page that [`Store::rooms_of`] is to return.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Page {
-    pub(crate) before: Option<Position>,
+pub(crate) struct RoomPageQuery {
+    pub(crate) before: Option<RoomListPosition>,
     pub(crate) limit: usize,
     /// The maximum of bytes as JSON, approximately.
     pub(crate) bytes: usize,
@@ -51,16 +51,16 @@ impl Store {
     pub(crate) async fn rooms_of(
         &self,
         user: &UserId,
-        page: Page,
-    ) -> Result<(Vec<Listed>, Option<Position>), StoreError> {
+        page: RoomPageQuery,
+    ) -> Result<(Vec<RoomSummary>, Option<RoomListPosition>), StoreError> {
         let (store, user) = (self.clone(), user.clone());
-        self.bounded(async move {
+        self.run_detached(async move {
             let mut session = store.client.start_session().snapshot(true).await?;
             let mut places = store.listed_in(&mut session, &user).await?.listed;
             let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
             store.with_activity(&user, &mut places).await?;
             let (mut places, more) = paged(places, page);
-            let known = store.caught_up(time).await;
+            let known = store.wait_until_reached(time).await;
             let listed = store.details_within(&mut session, &user, &mut places, known, page.bytes).await?;
             Ok((listed.shown, places.last().copied().filter(|_| more || listed.cut)))
         })
@@ -89,7 +89,7 @@ impl Store {
             doc! { "$unwind": "$said" },
             doc! { "$project": { "_id": "$room", "at": "$said.created_at" } },
         ];
-        self.bounded(async move {
+        self.run_detached(async move {
             let said = members.aggregate(stages).with_type::<RawDocumentBuf>().await?;
             let documents: Vec<RawDocumentBuf> = said.try_collect().await?;
             let read = |document: &RawDocumentBuf| {
@@ -106,22 +106,22 @@ impl Store {
         &self,
         session: &mut ClientSession,
         user: &UserId,
-        places: &[Position],
+        places: &[RoomListPosition],
         known: Timestamp,
-    ) -> Result<Vec<Listed>, StoreError> {
+    ) -> Result<Vec<RoomSummary>, StoreError> {
         let own = self.overlay.of_user(user, places.iter().map(|place| place.room), known);
         let rooms = self.members.aggregate(stages(user, places, &own)).with_type::<RawDocumentBuf>();
         let mut cursor = rooms.session(&mut *session).await?;
         let documents: Vec<RawDocumentBuf> = cursor.stream(session).try_collect().await?;
         let mut listed = in_order(&documents, user, places)?;
         for document in &documents {
-            let Some(Many { room, read, others }) = unread::read_many(document)? else { continue };
+            let Some(ManyDeleted { room, read, others }) = unread::read_many(document)? else { continue };
             let deleted = self.deleted_in(session, room, user, read).await?;
             if let Some(listed) = listed.iter_mut().find(|listed| listed.room.id == room) {
                 listed.unread = (others - deleted).max(0);
             }
         }
-        for Listed { room, members, marks, .. } in &mut listed {
+        for RoomSummary { room, members, marks, .. } in &mut listed {
             self.overlay.raise(room.id, known, members);
             if let Some(own) = members.iter().find(|member| member.user == *user) {
                 *marks = own.marks;
@@ -154,11 +154,12 @@ impl Store {
         &self,
         session: &mut ClientSession,
         user: &UserId,
-        places: &mut Vec<Position>,
+        places: &mut Vec<RoomListPosition>,
         known: Timestamp,
         bytes: usize,
-    ) -> Result<Fitted, StoreError> {
-        let (mut shown, mut fitting, mut read, mut step) = (Vec::new(), Fitting::new(bytes), 0, FIRST_ROOMS);
+    ) -> Result<FittingRooms, StoreError> {
+        let (mut shown, mut fitting, mut read, mut step) =
+            (Vec::new(), ByteBudget::new(bytes), 0, FIRST_ROOMS);
         while read < places.len() {
             let some: Vec<_> = places.iter().skip(read).take(step).copied().collect();
             read += some.len();
@@ -166,7 +167,7 @@ impl Store {
                 if !fitting.takes(json_size::of_listed(&room)) {
                     let at = places.iter().position(|place| place.room == room.room.id);
                     places.truncate(at.unwrap_or(places.len()));
-                    return Ok(Fitted { shown, cut: true });
+                    return Ok(FittingRooms { shown, cut: true });
                 }
                 shown.push(room);
             }
@@ -174,14 +175,14 @@ impl Store {
             let each = (bytes.saturating_sub(fitting.left()) / read).max(1);
             step = (fitting.left() / each).clamp(1, MOST_ROOMS);
         }
-        Ok(Fitted { shown, cut: false })
+        Ok(FittingRooms { shown, cut: false })
     }
 
     /// Sets the time of each of a user's rooms to its last message, or to the user's joining if that was later.
     pub(in crate::store) async fn with_activity(
         &self,
         user: &UserId,
-        places: &mut [Position],
+        places: &mut [RoomListPosition],
     ) -> Result<(), StoreError> {
         let mut asked = self.activity.ask(places.iter().map(|place| place.room));
         let missing = std::mem::take(&mut asked.missing);
@@ -199,10 +200,10 @@ impl Store {
 fn in_order(
     documents: &[RawDocumentBuf],
     user: &UserId,
-    order: &[Position],
-) -> Result<Vec<Listed>, Undecodable> {
+    order: &[RoomListPosition],
+) -> Result<Vec<RoomSummary>, Undecodable> {
     let mut listed = Vec::with_capacity(documents.len());
-    for Position { at, room } in order {
+    for RoomListPosition { at, room } in order {
         let id = room.get();
         if let Some(document) =
             documents.iter().find(|document| document.get_i64("room").is_ok_and(|room| room == id))
@@ -214,7 +215,10 @@ fn in_order(
 }
 
 /// Returns the requested page of rooms, the latest activity first, and whether there are more.
-pub(in crate::store) fn paged(mut places: Vec<Position>, page: Page) -> (Vec<Position>, bool) {
+pub(in crate::store) fn paged(
+    mut places: Vec<RoomListPosition>,
+    page: RoomPageQuery,
+) -> (Vec<RoomListPosition>, bool) {
     if let Some(before) = page.before {
         places.retain(|place| (place.at, place.room) < (before.at, before.room));
     }
@@ -230,7 +234,7 @@ pub(in crate::store) fn of_user(user: &UserId, rooms: impl Iterator<Item = RoomI
     doc! { "$match": { "_id.user": codec::user_bson(user), "_id.room": { "$in": rooms } } }
 }
 
-fn stages(user: &UserId, places: &[Position], own: &HashMap<RoomId, Marks>) -> Vec<Document> {
+fn stages(user: &UserId, places: &[RoomListPosition], own: &HashMap<RoomId, Marks>) -> Vec<Document> {
     let mut stages = vec![
         of_user(user, places.iter().map(|place| place.room)),
         doc! { "$project": { "_id": 0, "room": "$_id.room", "read": 1 } },
@@ -255,7 +259,7 @@ fn newest_alive() -> Document {
     ] } }
 }
 
-fn read(document: &RawDocument, user: &UserId, active_at: Time) -> Result<Listed, Undecodable> {
+fn read(document: &RawDocument, user: &UserId, active_at: Time) -> Result<RoomSummary, Undecodable> {
     let room = codec::read_room_document(document.get_document("doc")?)?
         .ok_or_else(|| Undecodable::new("a deleted room is listed"))?;
     let members = codec::documents_in(document, "members")?.into_iter().map(codec::read_member);
@@ -263,7 +267,7 @@ fn read(document: &RawDocument, user: &UserId, active_at: Time) -> Result<Listed
     let last = codec::documents_in(document, "last")?.first().map(|last| codec::read_message(last));
     let own = members.iter().find(|member| member.user == *user);
     let (marks, pending) = own.map(|own| (own.marks, own.pending)).unwrap_or_default();
-    Ok(Listed {
+    Ok(RoomSummary {
         room,
         members,
         last: last.transpose()?.flatten(),

@@ -16,7 +16,7 @@ use crate::store::{NewMember, Store, StoreError, codec};
 
 /// The outcome of a join.
 #[derive(Clone, Debug)]
-pub(crate) enum Entered {
+pub(crate) enum JoinOutcome {
     /// The user was not a member and is now this one.
     New(StoredMember),
     /// The user was a member already, and is this one with the values given now.
@@ -31,7 +31,7 @@ pub(crate) enum Entered {
 
 /// The outcome of a leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Gone {
+pub(crate) enum LeaveOutcome {
     Left,
     NotMember,
     NoRoom,
@@ -49,40 +49,44 @@ impl Store {
         member: NewMember,
         role: Option<Role>,
         most: usize,
-    ) -> Result<Entered, StoreError> {
+    ) -> Result<JoinOutcome, StoreError> {
         match self.kind(room).await? {
-            None => return Ok(Entered::NoRoom),
-            Some(StoredRoomKind::Direct) => return Ok(Entered::Direct),
+            None => return Ok(JoinOutcome::NoRoom),
+            Some(StoredRoomKind::Direct) => return Ok(JoinOutcome::Direct),
             Some(StoredRoomKind::Group) => {}
         }
         self.refuse_erasing(std::iter::once(&member.user_id)).await?;
         let now = self.clock().await?;
-        let entering = Entering { store: self.clone(), room, member, role, most, now };
+        let entering = JoinTransaction { store: self.clone(), room, member, role, most, now };
         let mut entered = self
-            .bounded(async move {
+            .run_detached(async move {
                 let mut session = entering.store.client.start_session().await?;
                 let transaction = session.start_transaction();
                 Ok(transaction.and_run(entering, |session, entering| entering.run(session).boxed()).await?)
             })
             .await?;
-        if let Entered::Already(member) = &mut entered {
+        if let JoinOutcome::Already(member) = &mut entered {
             self.overlay.raise(room, LATEST, std::slice::from_mut(member));
         }
         Ok(entered)
     }
 
     /// Removes a user from a group.
-    pub(crate) async fn leave(&self, room: RoomId, user: &handlers::UserId) -> Result<Gone, StoreError> {
+    pub(crate) async fn leave(
+        &self,
+        room: RoomId,
+        user: &handlers::UserId,
+    ) -> Result<LeaveOutcome, StoreError> {
         match self.kind(room).await? {
-            None => return Ok(Gone::NoRoom),
-            Some(StoredRoomKind::Direct) => return Ok(Gone::Direct),
+            None => return Ok(LeaveOutcome::NoRoom),
+            Some(StoredRoomKind::Direct) => return Ok(LeaveOutcome::Direct),
             Some(StoredRoomKind::Group) => {}
         }
         let members = self.members.clone();
         let id = codec::member_id(room, user);
         let left =
-            self.bounded(async move { Ok(members.delete_one(doc! { "_id": id }).await?.deleted_count) });
-        Ok(if left.await? == 0 { Gone::NotMember } else { Gone::Left })
+            self.run_detached(async move { Ok(members.delete_one(doc! { "_id": id }).await?.deleted_count) });
+        Ok(if left.await? == 0 { LeaveOutcome::NotMember } else { LeaveOutcome::Left })
     }
 
     async fn kind(&self, room: RoomId) -> Result<Option<StoredRoomKind>, StoreError> {
@@ -91,7 +95,7 @@ impl Store {
 }
 
 /// One join, which the driver may run again.
-struct Entering {
+struct JoinTransaction {
     store: Store,
     room: RoomId,
     member: NewMember,
@@ -100,13 +104,13 @@ struct Entering {
     now: DateTime,
 }
 
-impl Entering {
-    async fn run(&self, session: &mut ClientSession) -> Result<Entered, Error> {
+impl JoinTransaction {
+    async fn run(&self, session: &mut ClientSession) -> Result<JoinOutcome, Error> {
         let rooms = self.store.db.collection::<Document>("rooms");
         let there = doc! { "_id": self.room.get(), "deleted_at": { "$exists": false } };
         let touched = rooms.update_one(there, doc! { "$inc": { "revision": 1_i64 } }).session(&mut *session);
         if touched.await?.matched_count == 0 {
-            return Ok(Entered::NoRoom);
+            return Ok(JoinOutcome::NoRoom);
         }
         let id = codec::member_id(self.room, &self.member.user_id);
         let members = &self.store.members;
@@ -121,12 +125,12 @@ impl Entering {
                 let change = members.update_one(doc! { "_id": id }, doc! { "$set": changed });
                 change.session(&mut *session).await?;
             }
-            return Ok(Entered::Already(member));
+            return Ok(JoinOutcome::Already(member));
         }
         let of_room = doc! { "_id": codec::of_room(self.room, "user") };
         let count = members.count_documents(of_room).session(&mut *session).await?;
         if count >= self.most as u64 {
-            return Ok(Entered::Full);
+            return Ok(JoinOutcome::Full);
         }
         let last = self.last_number(session).await?;
         let role = self.role.unwrap_or(Role::Member);
@@ -139,7 +143,7 @@ impl Entering {
         members.insert_one(new).session(session).await?;
         let NewMember { user_id, email } = self.member.clone();
         let marks = Marks { delivered: last, read: last };
-        Ok(Entered::New(StoredMember { user: user_id, email, role, marks, pending: false }))
+        Ok(JoinOutcome::New(StoredMember { user: user_id, email, role, marks, pending: false }))
     }
 
     fn email(&self) -> Document {

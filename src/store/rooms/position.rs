@@ -10,35 +10,35 @@ use crate::store::codec::{self, Undecodable};
 
 /// The room after which a page begins: its last activity, and its id for rooms with the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Position {
+pub(crate) struct RoomListPosition {
     pub(crate) at: Time,
     pub(crate) room: RoomId,
 }
 
 /// The text is not a page's `next`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NoPosition;
+pub(crate) struct InvalidPosition;
 
 /// `<milliseconds>-<room>`: a page's `next`, which clients send back unchanged.
-impl fmt::Display for Position {
+impl fmt::Display for RoomListPosition {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(to, "{}-{}", self.at.0, self.room)
     }
 }
 
-impl FromStr for Position {
-    type Err = NoPosition;
+impl FromStr for RoomListPosition {
+    type Err = InvalidPosition;
 
-    fn from_str(text: &str) -> Result<Self, NoPosition> {
-        let (at, room) = text.split_once('-').ok_or(NoPosition)?;
+    fn from_str(text: &str) -> Result<Self, InvalidPosition> {
+        let (at, room) = text.split_once('-').ok_or(InvalidPosition)?;
         let digits = at.bytes().all(|byte| byte.is_ascii_digit());
-        let at = at.parse().ok().filter(|_| digits).ok_or(NoPosition)?;
-        Ok(Self { at: Time(at), room: room.parse().map_err(|_| NoPosition)? })
+        let at = at.parse().ok().filter(|_| digits).ok_or(InvalidPosition)?;
+        Ok(Self { at: Time(at), room: room.parse().map_err(|_| InvalidPosition)? })
     }
 }
 
 /// Reads the room and the time of joining from a membership.
-pub(in crate::store) fn joined(document: &RawDocument) -> Result<Position, Undecodable> {
+pub(in crate::store) fn joined(document: &RawDocument) -> Result<RoomListPosition, Undecodable> {
     let room = codec::read_room(document.get_document("_id")?)?;
-    Ok(Position { at: codec::read_time(document, "joined_at")?, room })
+    Ok(RoomListPosition { at: codec::read_time(document, "joined_at")?, room })
 }

@@ -8,7 +8,7 @@ use crate::model::room::{StoredMember, StoredRoom};
 
 /// A room as one of its members sees it.
 #[derive(Debug)]
-pub(crate) struct Listed {
+pub(crate) struct RoomSummary {
     pub(crate) room: StoredRoom,
     pub(crate) members: Vec<StoredMember>,
     /// The last message that is not deleted.
@@ -22,7 +22,7 @@ pub(crate) struct Listed {
     pub(crate) pending: bool,
 }
 
-impl Listed {
+impl RoomSummary {
     /// Returns the last message's number, if that message is not delivered to the user yet.
     pub(crate) fn undelivered(&self) -> Option<i64> {
         self.last.as_ref().map(|last| last.id.get()).filter(|last| *last > self.marks.delivered)

@@ -8,7 +8,7 @@
 //! brings.
 //!
 //! The cache is as recent as the stream's position. A caller that needs a later time waits for the stream
-//! ([`Store::caught_up`]), or reads from the database if the stream is behind.
+//! ([`Store::wait_until_reached`]), or reads from the database if the stream is behind.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,10 +24,10 @@ use mongodb::options::ReadConcern;
 
 use super::presence;
 use crate::store::codec::{self, Undecodable};
-use crate::store::rooms::inbox::AsOf;
+use crate::store::rooms::inbox::Watermarks;
 use crate::store::rooms::list::{self, READ_AT_ONCE};
 use crate::store::rooms::newest;
-use crate::store::rooms::summary::Listed;
+use crate::store::rooms::summary::RoomSummary;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
@@ -38,19 +38,19 @@ const CONTACTS: i64 = 100;
 pub(crate) struct Contacts {
     /// None if it isn't known. At most as many users as have sockets on all servers.
     online: Mutex<Option<HashSet<UserId>>>,
-    rooms: Cache<RoomId, Room>,
+    rooms: Cache<RoomId, CachedMembers>,
     reads: AtomicU64,
 }
 
 #[derive(Clone)]
-enum Room {
+enum CachedMembers {
     /// The read with this number is in progress.
     Reading(u64),
     Known(Arc<[UserId]>),
 }
 
 /// The cached first members of rooms, and the rooms that must be read.
-struct Asked {
+struct ContactLookup {
     members: Vec<Arc<[UserId]>>,
     missing: Vec<RoomId>,
     read: u64,
@@ -59,9 +59,11 @@ struct Asked {
 impl Contacts {
     /// Creates a cache of at most this many members in all.
     pub(in crate::store) fn new(members: u64, metrics: Option<Arc<Metrics>>) -> Self {
-        let weight = |_: &RoomId, room: &Room| match room {
-            Room::Reading(_) => 1,
-            Room::Known(members) => u32::try_from(members.len()).unwrap_or(u32::MAX).saturating_add(1),
+        let weight = |_: &RoomId, room: &CachedMembers| match room {
+            CachedMembers::Reading(_) => 1,
+            CachedMembers::Known(members) => {
+                u32::try_from(members.len()).unwrap_or(u32::MAX).saturating_add(1)
+            }
         };
         let evicted = move |_, _, cause| {
             if let (RemovalCause::Size, Some(metrics)) = (cause, &metrics) {
@@ -113,23 +115,25 @@ impl Contacts {
         Some(users.filter(|user| known.contains(*user)).cloned().collect())
     }
 
-    fn ask(&self, rooms: &[RoomId]) -> Asked {
+    fn ask(&self, rooms: &[RoomId]) -> ContactLookup {
         let read = self.reads.fetch_add(1, Ordering::Relaxed);
         let (mut members, mut missing) = (Vec::with_capacity(rooms.len()), Vec::new());
         for room in rooms {
-            if let Some(Room::Known(known)) = self.rooms.get(room) {
+            if let Some(CachedMembers::Known(known)) = self.rooms.get(room) {
                 members.push(known);
             } else {
-                self.rooms.insert(*room, Room::Reading(read));
+                self.rooms.insert(*room, CachedMembers::Reading(read));
                 missing.push(*room);
             }
         }
-        Asked { members, missing, read }
+        ContactLookup { members, missing, read }
     }
 
     fn learnt(&self, room: RoomId, read: u64, members: &Arc<[UserId]>) {
         self.rooms.entry(room).and_compute_with(|entry| match entry.map(moka::Entry::into_value) {
-            Some(Room::Reading(reading)) if reading == read => Op::Put(Room::Known(members.clone())),
+            Some(CachedMembers::Reading(reading)) if reading == read => {
+                Op::Put(CachedMembers::Known(members.clone()))
+            }
             _ => Op::Nop,
         });
     }
@@ -144,7 +148,7 @@ impl Store {
     /// majority has everything that was written when the stream was opened.
     pub(crate) async fn read_online(&self) -> Result<(), StoreError> {
         let store = self.clone();
-        self.bounded(async move {
+        self.run_detached(async move {
             let mut session = store.client.start_session().snapshot(true).await?;
             let presences = store.db.collection::<RawDocumentBuf>("presence");
             let find = presences.find(doc! { "online": true });
@@ -164,8 +168,8 @@ impl Store {
     /// position.
     pub(crate) async fn online_in(
         &self,
-        rooms: &[Listed],
-        as_of: Option<AsOf>,
+        rooms: &[RoomSummary],
+        as_of: Option<Watermarks>,
     ) -> Result<HashSet<UserId>, StoreError> {
         let users = rooms.iter().flat_map(|room| &room.members).map(|member| &member.user);
         self.online_of(users, as_of).await
@@ -175,9 +179,9 @@ impl Store {
     pub(in crate::store) async fn online_of<'a>(
         &self,
         users: impl Iterator<Item = &'a UserId> + Clone,
-        as_of: Option<AsOf>,
+        as_of: Option<Watermarks>,
     ) -> Result<HashSet<UserId>, StoreError> {
-        if as_of.is_none_or(AsOf::is_whole)
+        if as_of.is_none_or(Watermarks::is_whole)
             && let Some(online) = self.contacts.online_among(users.clone())
         {
             return Ok(online);
@@ -194,12 +198,12 @@ impl Store {
         &self,
         user: &UserId,
         rooms: &[RoomId],
-        as_of: AsOf,
+        as_of: Watermarks,
     ) -> Result<HashSet<UserId>, StoreError> {
         let mut asked = if as_of.is_whole() {
             self.contacts.ask(rooms)
         } else {
-            Asked { members: Vec::new(), missing: rooms.to_vec(), read: u64::MAX }
+            ContactLookup { members: Vec::new(), missing: rooms.to_vec(), read: u64::MAX }
         };
         let missing = std::mem::take(&mut asked.missing);
         for some in missing.chunks(READ_AT_ONCE) {
@@ -227,7 +231,7 @@ impl Store {
                 { "$project": { "_id": 1 } },
             ] } },
         ];
-        self.bounded(async move {
+        self.run_detached(async move {
             let found = members.aggregate(stages).read_concern(ReadConcern::majority());
             let found: Vec<RawDocumentBuf> = found.with_type::<RawDocumentBuf>().await?.try_collect().await?;
             let read = |document: &RawDocumentBuf| {

@@ -14,7 +14,7 @@ use futures_util::TryStreamExt;
 use handlers::{MessageId, RoomId, UserId};
 use mongodb::Collection;
 
-use crate::store::messages::revisions::Change;
+use crate::store::messages::revisions::MessageChange;
 use crate::store::{Store, StoreError, codec, from_now};
 
 /// The fields of a message that concern its sender.
@@ -43,8 +43,10 @@ impl Store {
         let filter = doc! { "_id": codec::user_bson(user) };
         let update =
             vec![doc! { "$set": { "asked_at": "$$NOW", "until": "$$NOW", "swept": false, "looked": false } }];
-        self.bounded(async move { Ok(erasures.update_one(filter, update).upsert(true).await.map(|_| ())?) })
-            .await
+        self.run_detached(
+            async move { Ok(erasures.update_one(filter, update).upsert(true).await.map(|_| ())?) },
+        )
+        .await
     }
 
     /// Takes a due erasure for the time of `lease`.
@@ -53,7 +55,7 @@ impl Store {
         let filter = doc! { "$expr": { "$lte": ["$until", "$$NOW"] } };
         let update = vec![doc! { "$set": { "until": from_now(lease) } }];
         let taken =
-            self.bounded(async move { Ok(erasures.find_one_and_update(filter, update).await?) }).await?;
+            self.run_detached(async move { Ok(erasures.find_one_and_update(filter, update).await?) }).await?;
         let Some(taken) = taken else { return Ok(None) };
         let fault = || StoreError::Fault("an erasure does not decode".into());
         let taken = RawDocumentBuf::try_from(taken).map_err(|_| fault())?;
@@ -91,8 +93,10 @@ impl Store {
 
     async fn update_erasure(&self, erasure: &Erasure, update: Document) -> Result<bool, StoreError> {
         let (erasures, filter) = (self.erasures(), erasure.filter());
-        self.bounded(async move { Ok(erasures.update_one(filter, vec![update]).await?.matched_count > 0) })
-            .await
+        self.run_detached(
+            async move { Ok(erasures.update_one(filter, vec![update]).await?.matched_count > 0) },
+        )
+        .await
     }
 
     /// Deletes a user's presence, once no server has a socket of the user: the last one would write it again. False
@@ -100,7 +104,7 @@ impl Store {
     pub(crate) async fn erase_presence(&self, user: &UserId) -> Result<bool, StoreError> {
         let presence = self.db.collection::<Document>("presence");
         let user = doc! { "_id": codec::user_bson(user) };
-        self.bounded(async move {
+        self.run_detached(async move {
             let mut offline = user.clone();
             offline.insert("online", false);
             presence.delete_many(offline).await?;
@@ -114,13 +118,13 @@ impl Store {
         let signals = self.db.collection::<Document>("signals");
         let user = codec::user_bson(user);
         let filter = doc! { "$or": [{ "typing": &user }, { "disconnect": &user }] };
-        self.bounded(async move { Ok(signals.delete_many(filter).await.map(|_| ())?) }).await
+        self.run_detached(async move { Ok(signals.delete_many(filter).await.map(|_| ())?) }).await
     }
 
     /// Ends an erasure, because nothing is left to do.
     pub(crate) async fn end_erasure(&self, erasure: &Erasure) -> Result<(), StoreError> {
         let (erasures, filter) = (self.erasures(), erasure.filter());
-        self.bounded(async move { Ok(erasures.delete_one(filter).await.map(|_| ())?) }).await
+        self.run_detached(async move { Ok(erasures.delete_one(filter).await.map(|_| ())?) }).await
     }
 
     /// Removes a user from up to `batch` rooms. E-mail address, role and markers go with the membership. Returns the
@@ -128,7 +132,7 @@ impl Store {
     pub(crate) async fn erase_memberships(&self, user: &UserId, batch: i64) -> Result<usize, StoreError> {
         let members = self.members.clone();
         let filter = doc! { "_id.user": codec::user_bson(user) };
-        self.bounded(async move {
+        self.run_detached(async move {
             let ids = ids(&members, filter, batch).await?;
             if ids.is_empty() {
                 return Ok(0);
@@ -147,7 +151,7 @@ impl Store {
         let filter = doc! { "sender": codec::user_bson(user) };
         let alive = {
             let (messages, filter) = (messages.clone(), filter.clone());
-            self.bounded(async move { alive(&messages, filter, batch).await }).await?
+            self.run_detached(async move { alive(&messages, filter, batch).await }).await?
         };
         // Each is a revision of its room, so that resuming clients see it as any other deletion. It is no update by a
         // pipeline, which the change stream may show as a replacement, from which no deletion can be seen.
@@ -157,14 +161,14 @@ impl Store {
         }
         let mut revised = 0;
         for (room, ids) in by_room {
-            let change = Change { set: doc! { "deleted_at": self.now_in(room) }, unset: &PERSONAL };
+            let change = MessageChange { set: doc! { "deleted_at": self.now_in(room) }, unset: &PERSONAL };
             revised += self.revise(room, ids, change, ObjectId::new()).await?;
         }
         if revised > 0 {
             return Ok(usize::try_from(revised).unwrap_or(usize::MAX));
         }
         let now = DateTime::from_millis(self.now().0);
-        self.bounded(async move {
+        self.run_detached(async move {
             let ids = ids(&messages, filter.clone(), batch).await?;
             let found = ids.len();
             if found > 0 {

@@ -100,7 +100,7 @@ impl Store {
         let users: Vec<Bson> = users.map(codec::user_bson).collect();
         let filter = doc! { "_id": { "$in": users } };
         let found = self
-            .bounded(async move { Ok(erasures.find_one(filter).projection(doc! { "_id": 1 }).await?) })
+            .run_detached(async move { Ok(erasures.find_one(filter).projection(doc! { "_id": 1 }).await?) })
             .await?;
         Ok(found.map(|erasure| presence::read_id(&erasure)).transpose()?)
     }
@@ -109,7 +109,7 @@ impl Store {
     pub(crate) async fn read_erasing(&self) -> Result<Vec<UserId>, StoreError> {
         let erasures = self.db.collection::<RawDocumentBuf>("erasures");
         let found: Vec<RawDocumentBuf> = self
-            .bounded(async move {
+            .run_detached(async move {
                 let find = erasures.find(Document::new()).projection(doc! { "_id": 1 });
                 Ok(find.await?.try_collect().await?)
             })

@@ -16,7 +16,7 @@ const BATCH: u32 = 200;
 
 /// A user's membership in a room.
 #[derive(Debug)]
-pub(crate) struct Membership {
+pub(crate) struct ExportedMembership {
     pub(crate) room: RoomId,
     pub(crate) email: Option<String>,
     pub(crate) role: Role,
@@ -26,7 +26,7 @@ pub(crate) struct Membership {
 
 /// A message of a user; `text` is None if it was deleted.
 #[derive(Debug)]
-pub(crate) struct Authored {
+pub(crate) struct ExportedMessage {
     pub(crate) room: RoomId,
     pub(crate) id: MessageId,
     pub(crate) text: Option<String>,
@@ -37,15 +37,15 @@ pub(crate) struct Authored {
 
 /// Documents that are read one after the other. As with all of the driver's futures, [`next`](Self::next) must run to
 /// its end.
-pub(crate) struct Reading<T> {
+pub(crate) struct ExportCursor<T> {
     cursor: Cursor<RawDocumentBuf>,
-    read: Read<T>,
+    read: DecodeFn<T>,
 }
 
 /// Decodes a document.
-type Read<T> = Box<dyn Fn(&RawDocument) -> Result<T, Undecodable> + Send>;
+type DecodeFn<T> = Box<dyn Fn(&RawDocument) -> Result<T, Undecodable> + Send>;
 
-impl<T> Reading<T> {
+impl<T> ExportCursor<T> {
     pub(in crate::store) fn new(
         cursor: Cursor<RawDocumentBuf>,
         read: impl Fn(&RawDocument) -> Result<T, Undecodable> + Send + 'static,
@@ -62,13 +62,16 @@ impl<T> Reading<T> {
 
 impl Store {
     /// Returns the memberships of a user.
-    pub(crate) async fn memberships(&self, user: &UserId) -> Result<Reading<Membership>, StoreError> {
+    pub(crate) async fn memberships(
+        &self,
+        user: &UserId,
+    ) -> Result<ExportCursor<ExportedMembership>, StoreError> {
         let raised = self.raised_of(user).await?;
         let members = self.members.clone();
         let filter = doc! { "_id.user": codec::user_bson(user) };
-        self.bounded(async move {
+        self.run_detached(async move {
             let cursor = members.find(filter).sort(doc! { "_id.room": 1 }).batch_size(BATCH).await?;
-            Ok(Reading { cursor, read: Box::new(move |document| read_membership(document, &raised)) })
+            Ok(ExportCursor { cursor, read: Box::new(move |document| read_membership(document, &raised)) })
         })
         .await
     }
@@ -78,12 +81,12 @@ impl Store {
         &self,
         user: &UserId,
         most: usize,
-    ) -> Result<Vec<Membership>, StoreError> {
+    ) -> Result<Vec<ExportedMembership>, StoreError> {
         let raised = self.raised_of(user).await?;
         let members = self.members.clone();
         let filter = doc! { "_id.user": codec::user_bson(user) };
         let most = i64::try_from(most).unwrap_or(i64::MAX);
-        self.bounded(async move {
+        self.run_detached(async move {
             let find = members.find(filter).sort(doc! { "_id.room": 1 }).limit(most);
             let found: Vec<RawDocumentBuf> = find.await?.try_collect().await?;
             Ok(found.iter().map(|document| read_membership(document, &raised)).collect::<Result<_, _>>()?)
@@ -94,17 +97,17 @@ impl Store {
     /// Returns the user's markers that were raised by now and may not be in the documents yet. Call it before the
     /// documents are read: markers that are folded meanwhile are then in both.
     async fn raised_of(&self, user: &UserId) -> Result<HashMap<RoomId, Marks>, StoreError> {
-        let known = self.caught_up(self.moment().await?).await;
+        let known = self.wait_until_reached(self.moment().await?).await;
         Ok(self.overlay.of_user(user, self.room_ids(user).await?, known))
     }
 
     /// Returns a user's messages, deleted ones included, roughly in the order in which they were written.
-    pub(crate) async fn authored(&self, user: &UserId) -> Result<Reading<Authored>, StoreError> {
+    pub(crate) async fn authored(&self, user: &UserId) -> Result<ExportCursor<ExportedMessage>, StoreError> {
         let messages = self.messages.clone();
         let filter = doc! { "sender": codec::user_bson(user) };
-        self.bounded(async move {
+        self.run_detached(async move {
             let cursor = messages.find(filter).batch_size(BATCH).await?;
-            Ok(Reading { cursor, read: Box::new(read_authored) })
+            Ok(ExportCursor { cursor, read: Box::new(read_authored) })
         })
         .await
     }
@@ -113,11 +116,11 @@ impl Store {
 fn read_membership(
     document: &RawDocument,
     raised: &HashMap<RoomId, Marks>,
-) -> Result<Membership, Undecodable> {
+) -> Result<ExportedMembership, Undecodable> {
     let room = codec::read_room(document.get_document("_id")?)?;
     let member = codec::read_member(document)?;
     let joined_at = document.get("joined_at")?.map(|_| codec::read_time(document, "joined_at"));
-    Ok(Membership {
+    Ok(ExportedMembership {
         room,
         email: member.email,
         role: member.role,
@@ -126,7 +129,7 @@ fn read_membership(
     })
 }
 
-fn read_authored(document: &RawDocument) -> Result<Authored, Undecodable> {
+fn read_authored(document: &RawDocument) -> Result<ExportedMessage, Undecodable> {
     let (room, id) = codec::read_message_id(document.get_document("_id")?)?;
     let deleted_at = document.get("deleted_at")?.map(|_| codec::read_time(document, "deleted_at"));
     let deleted_at = deleted_at.transpose()?;
@@ -134,7 +137,7 @@ fn read_authored(document: &RawDocument) -> Result<Authored, Undecodable> {
         Some(_) => None,
         None => Some(document.get_str("text")?.to_owned()),
     };
-    Ok(Authored {
+    Ok(ExportedMessage {
         room,
         id,
         text,

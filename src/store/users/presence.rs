@@ -26,14 +26,14 @@ use crate::store::{Store, StoreError};
 
 /// Whether a user is online, on any server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Presence {
+pub struct UserPresence {
     /// Whether the user has a socket on any server. Correct within 5 s, also after a server died.
     pub online: bool,
     /// When the last socket was closed. None while the user is online, and if the user never was.
     pub last_seen: Option<Time>,
 }
 
-impl Presence {
+impl UserPresence {
     const NEVER: Self = Self { online: false, last_seen: None };
 
     pub(crate) fn read(document: &RawDocument) -> Result<Self, Undecodable> {
@@ -59,21 +59,24 @@ impl Store {
     ///
     /// # Errors
     /// The same as those of any read.
-    pub async fn presence(&self, user: &UserId) -> Result<Presence, StoreError> {
+    pub async fn presence(&self, user: &UserId) -> Result<UserPresence, StoreError> {
         let found = self.presences(std::slice::from_ref(user)).await?;
-        Ok(found.get(user).copied().unwrap_or(Presence::NEVER))
+        Ok(found.get(user).copied().unwrap_or(UserPresence::NEVER))
     }
 
     /// Returns the same for several users. Users who never were online are left out.
-    pub(crate) async fn presences(&self, users: &[UserId]) -> Result<HashMap<UserId, Presence>, StoreError> {
+    pub(crate) async fn presences(
+        &self,
+        users: &[UserId],
+    ) -> Result<HashMap<UserId, UserPresence>, StoreError> {
         let presence = self.db.collection::<RawDocumentBuf>("presence");
         let users: Vec<Bson> = users.iter().map(codec::user_bson).collect();
         let find = async move {
             let found = presence.find(doc! { "_id": { "$in": users } }).await?;
             Ok(found.try_collect::<Vec<_>>().await?)
         };
-        let documents = self.bounded(find).await?;
-        let read = |document: &RawDocumentBuf| Ok((read_id(document)?, Presence::read(document)?));
+        let documents = self.run_detached(find).await?;
+        let read = |document: &RawDocumentBuf| Ok((read_id(document)?, UserPresence::read(document)?));
         Ok(documents.iter().map(read).collect::<Result<_, Undecodable>>()?)
     }
 
@@ -110,7 +113,7 @@ impl Store {
     pub(crate) async fn beats(&self) -> Result<Vec<Beat>, StoreError> {
         let heartbeats = self.db.collection::<RawDocumentBuf>("heartbeats");
         let find = async move { Ok(heartbeats.find(doc! {}).await?.try_collect::<Vec<_>>().await?) };
-        let documents = self.bounded(find).await?;
+        let documents = self.run_detached(find).await?;
         Ok(documents.iter().map(|document| read_beat(document)).collect::<Result<_, _>>()?)
     }
 
@@ -121,7 +124,7 @@ impl Store {
         let filter = doc! { "_id": beat.server, "beat": beat.number, "dead": { "$ne": true } };
         let update = doc! { "$set": { "dead": true } };
         let declared = async move { Ok(heartbeats.update_one(filter, update).await?.matched_count == 1) };
-        self.bounded(declared).await
+        self.run_detached(declared).await
     }
 
     /// Does the same for servers without a heartbeat on which users are recorded as connected.
@@ -129,7 +132,7 @@ impl Store {
         let presence = self.db.collection::<Document>("presence");
         let heartbeats = self.db.collection::<Document>("heartbeats");
         let now = DateTime::from_millis(self.now().0);
-        self.bounded(async move {
+        self.run_detached(async move {
             for server in presence.distinct("servers", doc! { "online": true }).await? {
                 let dead = doc! { "$setOnInsert": { "beat": 0_i64, "at": now, "dead": true } };
                 heartbeats.update_one(doc! { "_id": server }, dead).upsert(true).await?;
@@ -145,7 +148,7 @@ impl Store {
         let presence = self.db.collection::<Document>("presence");
         let heartbeats = self.db.collection::<Document>("heartbeats");
         let Beat { server, at, .. } = dead;
-        self.bounded(async move {
+        self.run_detached(async move {
             let filter = doc! { "servers": server, "online": true };
             let tidied = presence.update_many(filter, without(server, at)).await?;
             heartbeats.delete_one(doc! { "_id": server, "dead": true }).await?;
@@ -165,11 +168,11 @@ fn without(server: ObjectId, seen: impl Into<Bson>) -> Vec<Document> {
 }
 
 /// Reads from an update whether a user came online or went offline; None if neither.
-pub(crate) fn read_update(fields: &RawDocument) -> Result<Option<Presence>, Undecodable> {
+pub(crate) fn read_update(fields: &RawDocument) -> Result<Option<UserPresence>, Undecodable> {
     if fields.get("online")?.is_none() {
         return Ok(None);
     }
-    Ok(Some(Presence::read(fields)?))
+    Ok(Some(UserPresence::read(fields)?))
 }
 
 /// Returns the user of a presence document.

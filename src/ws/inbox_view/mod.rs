@@ -23,7 +23,10 @@ use crate::protocol::fields::{append_fields, quoted};
 use crate::protocol::json::json;
 use crate::realtime::joined_rooms::JoinedRooms;
 use crate::realtime::outbox::{self, Frame, InboxEffect, Outbox};
-use crate::store::{AsOf, Known, Listed, Looked, Rooms, StoreError, Unread, see, see_missed};
+use crate::store::{
+    InboxPage, KnownPosition, RoomLookup, RoomSummary, StoreError, UnreadCount, Watermarks, to_delta,
+    to_room_view,
+};
 
 /// The pause before another read, if a read failed or is older than what the hub has received.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
@@ -42,15 +45,15 @@ pub(super) struct InboxView {
     /// them.
     joined: HashSet<RoomId>,
     /// The first frame contained everything that was committed up to then.
-    since: AsOf,
+    since: Watermarks,
     /// The cluster time of the first frame: it contained all memberships that had begun by then.
     began: Timestamp,
     /// The same for rooms that the user joined later.
-    since_in: HashMap<RoomId, AsOf>,
+    since_in: HashMap<RoomId, Watermarks>,
     /// The cluster times of the last re-reads of changed rooms.
     rechecked_at: HashMap<RoomId, Timestamp>,
     /// The unread counts and read markers of rooms in which they are known.
-    unread: HashMap<RoomId, Unread>,
+    unread: HashMap<RoomId, UnreadCount>,
     counts: UnreadDebounce,
     /// The position that the client has received.
     cursor: InboxCursor,
@@ -77,7 +80,7 @@ impl InboxView {
             outbox: outbox.clone(),
             rooms: rooms.clone(),
             joined: HashSet::new(),
-            since: AsOf { time: NEVER, marks: NEVER },
+            since: Watermarks { time: NEVER, marks: NEVER },
             began: NEVER,
             since_in: HashMap::new(),
             rechecked_at: HashMap::new(),
@@ -106,19 +109,19 @@ impl InboxView {
     /// the rooms were joined: for rooms that the frame does not contain, later events still have to be sent.
     pub(super) fn begin(
         &mut self,
-        rooms: Rooms,
+        rooms: InboxPage,
         reached: Option<Timestamp>,
         online: HashSet<UserId>,
     ) -> Utf8Bytes {
-        let Rooms { as_of, all, pending, hidden, shown, next, missed, positions } = rooms;
+        let InboxPage { as_of, all, pending, hidden, shown, next, missed, positions } = rooms;
         self.caller.set_page_end(next);
         self.cursor = InboxCursor::at(as_of.time);
-        for Known { room, position, beginning } in positions {
-            self.cursor.join(room, beginning, position, as_of.time);
+        for KnownPosition { room, position, beginning } in positions {
+            self.cursor.enter(room, beginning, position, as_of.time);
         }
         (self.since, self.began) = (as_of, as_of.time);
         if missed.is_some() {
-            self.since = reached.map_or(as_of, |reached| AsOf { time: reached, marks: reached });
+            self.since = reached.map_or(as_of, |reached| Watermarks { time: reached, marks: reached });
             self.since_in = shown.iter().map(|room| (room.room.id, as_of)).collect();
         }
         for room in &all {
@@ -131,7 +134,7 @@ impl InboxView {
             if room.pending && room.last.as_ref().is_some_and(|last| last.sender == self.caller.user) {
                 self.accept(room.room.id);
             }
-            self.unread.insert(room.room.id, Unread { unread: room.unread, read: room.marks.read });
+            self.unread.insert(room.room.id, UnreadCount { unread: room.unread, read: room.marks.read });
             // The room's last message is on its way to the client, and with it all earlier ones.
             if let Some(message) = room.undelivered() {
                 self.add_unacked(room.room.id, message);
@@ -142,7 +145,7 @@ impl InboxView {
             .into_iter()
             .map(|room| {
                 let id = room.room.id;
-                see_missed(room, of(id), &online)
+                to_delta(room, of(id), &online)
             })
             .collect();
         json(&Ready {
@@ -188,13 +191,13 @@ impl InboxView {
     }
 
     /// Returns the times up to which the first frame contained a room.
-    fn shown_in(&self, room: RoomId) -> AsOf {
+    fn shown_in(&self, room: RoomId) -> Watermarks {
         self.since_in.get(&room).copied().unwrap_or(self.since)
     }
 
     /// Whether the first frame already contained a frame's event.
     fn was_shown(&self, room: RoomId, what: &InboxEffect, frame: &Frame) -> bool {
-        let AsOf { time, marks } = self.shown_in(room);
+        let Watermarks { time, marks } = self.shown_in(room);
         let of_marks = frame.marks.is_some() || matches!(what, InboxEffect::Read { .. });
         frame.time <= if of_marks { marks } else { time }
     }
@@ -217,12 +220,12 @@ impl InboxView {
         let (read_at, looked) = self.read_room(room, reached).await?;
         let looked_before = self.rechecked_at.insert(room, read_at.time).unwrap_or(self.began);
         self.hidden.remove(&room);
-        if let Looked::Hidden = looked {
+        if let RoomLookup::Hidden = looked {
             self.pending.entry(room).or_default();
             self.hidden.insert(room);
             return Ok((None, None));
         }
-        let Looked::Listed(listed) = looked else {
+        let RoomLookup::Listed(listed) = looked else {
             // The room is not one of the user's rooms any more.
             self.pending.remove(&room);
             let told = self
@@ -237,7 +240,7 @@ impl InboxView {
             }
             return Ok((told, None));
         };
-        let (listed, known): (Listed, Known) = *listed;
+        let (listed, known): (RoomSummary, KnownPosition) = *listed;
         if listed.pending {
             self.pending.entry(room).or_default();
         } else {
@@ -256,19 +259,23 @@ impl InboxView {
             self.counts.forget(room);
         }
         self.since_in.insert(room, read_at);
-        self.unread.insert(room, Unread { unread: listed.unread, read: listed.marks.read });
+        self.unread.insert(room, UnreadCount { unread: listed.unread, read: listed.marks.read });
         if let Some(message) = listed.undelivered() {
             self.add_unacked(room, message);
         }
         let listed_alone = std::slice::from_ref(&listed);
         let online = self.read(self.deadline(), || self.services.store.online_in(listed_alone, None)).await?;
-        self.cursor.join(room, known.beginning, known.position, time);
-        let view = Box::new(see(listed, &online));
+        self.cursor.enter(room, known.beginning, known.position, time);
+        let view = Box::new(to_room_view(listed, &online));
         Ok((removed, Some(self.render_inbox_event(room, time, &InboxEvent::RoomAdded { room: view }))))
     }
 
     /// Reads a room, not older than what the hub has received.
-    async fn read_room(&self, room: RoomId, reached: Option<Timestamp>) -> Result<(AsOf, Looked), Close> {
+    async fn read_room(
+        &self,
+        room: RoomId,
+        reached: Option<Timestamp>,
+    ) -> Result<(Watermarks, RoomLookup), Close> {
         let deadline = self.deadline();
         loop {
             let read = self.read(deadline, || self.services.store.room_of(&self.caller.user, room)).await?;

@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use super::InboxView;
 use crate::protocol::close::Close;
 use crate::realtime::outbox::{self, Frame, InboxEffect};
-use crate::store::Unread;
+use crate::store::UnreadCount;
 
 impl InboxView {
     /// Returns the unread count of a room after a frame, if the frame changes the count and no frame `behind` it does.
@@ -38,7 +38,7 @@ impl InboxView {
         match frame.inbox.as_ref().map(|inbox| &inbox.what) {
             Some(InboxEffect::Read { up_to, all: true, .. }) if frame.time > shown => {
                 self.counts.forget(room);
-                self.unread.insert(room, Unread { unread: 0, read: *up_to });
+                self.unread.insert(room, UnreadCount { unread: 0, read: *up_to });
             }
             Some(InboxEffect::Deleted { author: Some(_), .. }) => {
                 if let Some(known) = self.unread.get_mut(&room) {
@@ -106,9 +106,9 @@ impl InboxView {
         Ok(unread.map(|unread| self.render_unread(room, time, unread)))
     }
 
-    fn render_unread(&mut self, room: RoomId, time: Timestamp, unread: Unread) -> Utf8Bytes {
+    fn render_unread(&mut self, room: RoomId, time: Timestamp, unread: UnreadCount) -> Utf8Bytes {
         self.unread.insert(room, unread);
-        let Unread { unread, read } = unread;
+        let UnreadCount { unread, read } = unread;
         self.render_inbox_event(room, time, &InboxEvent::Unread { unread, read })
     }
 }

@@ -4,9 +4,9 @@ use bson::{Document, RawArrayBuf, RawDocumentBuf, Utf8Lossy, rawdoc};
 use mongodb::Database;
 use mongodb::error::{Error, ErrorKind, InsertManyError};
 
-use super::Entry;
+use super::QueuedMessage;
 use crate::store::StoreError;
-use crate::store::messages::sequence_cache::Last;
+use crate::store::messages::sequence_cache::LastMessage;
 use crate::store::rooms::create::DUPLICATE_KEY;
 use crate::store::schema::BY_CLIENT;
 
@@ -18,7 +18,7 @@ const COMMAND_BYTES: usize = 8 << 20;
 const AROUND: usize = 1024;
 
 /// The outcome of an attempt to write a batch.
-pub(super) enum Attempt {
+pub(super) enum InsertOutcome {
     /// All entries are written.
     Written,
     /// The entries before this one are written. Another message already has its number.
@@ -36,9 +36,9 @@ pub(super) enum Attempt {
 }
 
 /// Returns how many entries of a batch fit into one command; at least one.
-pub(super) fn in_one_command(batch: &[Entry]) -> usize {
+pub(super) fn in_one_command(batch: &[QueuedMessage]) -> usize {
     let mut bytes = 0;
-    let fits = |entry: &&Entry| {
+    let fits = |entry: &&QueuedMessage| {
         bytes += entry.draft.text.as_str().len() + AROUND;
         bytes <= COMMAND_BYTES
     };
@@ -47,13 +47,13 @@ pub(super) fn in_one_command(batch: &[Entry]) -> usize {
 
 /// Returns a command that inserts the messages in their order, up to the first that fails, on a majority. The driver's
 /// `insert_many` isn't used because it parses every document again, for its `_id`.
-pub(super) fn insert(batch: &[Entry], numbers: &[Last]) -> RawDocumentBuf {
+pub(super) fn insert(batch: &[QueuedMessage], numbers: &[LastMessage]) -> RawDocumentBuf {
     let documents: RawArrayBuf =
         batch.iter().zip(numbers).map(|(entry, n)| entry.draft.numbered(*n)).collect();
     rawdoc! { "insert": "messages", "ordered": true, "writeConcern": { "w": "majority" }, "documents": documents }
 }
 
-impl Attempt {
+impl InsertOutcome {
     /// Runs the command of [`insert`] for this many messages.
     pub(super) async fn run(db: &Database, insert: RawDocumentBuf, messages: usize) -> Self {
         match db.run_raw_command(insert).await {

@@ -32,12 +32,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use self::attempt::Attempt;
-use super::sequence_cache::Last;
+use self::attempt::InsertOutcome;
+use super::sequence_cache::LastMessage;
 use crate::config;
-use crate::store::batching::Pace;
+use crate::store::batching::BatchPacer;
 use crate::store::codec::Draft;
-use crate::store::{LastNumbers, Store, StoreError};
+use crate::store::{SequenceCache, Store, StoreError};
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::Metrics;
 
@@ -50,7 +50,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 const ROOMS_READ: usize = 16;
 
 /// A message that waits to be written.
-struct Entry {
+struct QueuedMessage {
     draft: Draft,
     /// When the caller stops waiting. No attempt starts after that.
     deadline: Instant,
@@ -71,9 +71,9 @@ pub enum Written {
 }
 
 /// Lists the requests of a batch, for the log.
-struct Requests<'a>(&'a [Entry]);
+struct RequestIds<'a>(&'a [QueuedMessage]);
 
-impl fmt::Debug for Requests<'_> {
+impl fmt::Debug for RequestIds<'_> {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut list = to.debug_list();
         for entry in self.0 {
@@ -87,7 +87,7 @@ impl fmt::Debug for Requests<'_> {
 /// for the write, so the queue needn't be flushed.
 #[derive(Clone)]
 pub struct Writer {
-    queue: mpsc::Sender<Entry>,
+    queue: mpsc::Sender<QueuedMessage>,
     metrics: Arc<Metrics>,
 }
 
@@ -95,14 +95,14 @@ impl Writer {
     pub(in crate::store) fn start(
         store: Store,
         db: Database,
-        pace: Pace,
-        limits: &config::LimitsConfig,
+        pace: BatchPacer,
+        limits: &config::Limits,
         metrics: Arc<Metrics>,
         supervisor: &Supervisor,
     ) -> Self {
         let (queue, entries) = mpsc::channel(limits.write_queue);
         let (numbers, batch) = (store.numbers(), limits.batch);
-        let task = Task { numbers, store, db, pace, batch, metrics: metrics.clone() };
+        let task = MessageWriterTask { numbers, store, db, pace, batch, metrics: metrics.clone() };
         supervisor.spawn("writer", task.run(entries));
         Self { queue, metrics }
     }
@@ -114,7 +114,7 @@ impl Writer {
     /// `deadline`.
     pub(crate) async fn append(&self, draft: Draft, deadline: Instant) -> Result<Written, StoreError> {
         let (done, written) = oneshot::channel();
-        let entry = Entry { draft, deadline, vouched: Instant::now(), tried: None, done };
+        let entry = QueuedMessage { draft, deadline, vouched: Instant::now(), tried: None, done };
         if self.queue.try_send(entry).is_err() {
             self.metrics.limit("write_queue");
             return Err(StoreError::Full);
@@ -128,18 +128,18 @@ impl Writer {
     }
 }
 
-struct Task {
+struct MessageWriterTask {
     store: Store,
     /// The database, through a client that doesn't retry writes.
     db: Database,
-    pace: Pace,
-    numbers: Arc<LastNumbers>,
+    pace: BatchPacer,
+    numbers: Arc<SequenceCache>,
     batch: usize,
     metrics: Arc<Metrics>,
 }
 
-impl Task {
-    async fn run(self, mut entries: mpsc::Receiver<Entry>) {
+impl MessageWriterTask {
+    async fn run(self, mut entries: mpsc::Receiver<QueuedMessage>) {
         let mut batch = Vec::with_capacity(self.batch);
         while entries.recv_many(&mut batch, self.batch).await > 0 {
             self.pace.gather(batch.len()).await;
@@ -159,7 +159,7 @@ impl Task {
     }
 
     /// Writes a batch. When this returns, every entry has its answer.
-    async fn write(&self, mut batch: Vec<Entry>) {
+    async fn write(&self, mut batch: Vec<QueuedMessage>) {
         loop {
             batch = Self::expire(batch);
             batch = match self.refuse_former_members(batch).await {
@@ -181,15 +181,15 @@ impl Task {
                 }
             };
             match self.attempt(&batch, &numbers).await {
-                Attempt::Written => return self.answer(batch, &numbers),
-                Attempt::Taken(at) => {
+                InsertOutcome::Written => return self.answer(batch, &numbers),
+                InsertOutcome::Taken(at) => {
                     let mut rest = batch.split_off(at);
                     self.answer(batch, &numbers);
                     rest[0].tried = Some(numbers[at].n);
                     self.await_majority(&rest[0], numbers[at].n).await;
                     batch = self.look_up(rest).await;
                 }
-                Attempt::Repeated(at) => {
+                InsertOutcome::Repeated(at) => {
                     let mut rest = batch.split_off(at);
                     self.answer(batch, &numbers);
                     let repeated = rest.remove(0);
@@ -212,8 +212,8 @@ impl Task {
                         }
                     };
                 }
-                Attempt::NotBegun(error) => self.pause("write messages", &error).await,
-                Attempt::Unknown(error) => {
+                InsertOutcome::NotBegun(error) => self.pause("write messages", &error).await,
+                InsertOutcome::Unknown(error) => {
                     self.pause("write messages", &error).await;
                     for (entry, n) in batch.iter_mut().zip(&numbers) {
                         entry.tried = Some(n.n);
@@ -221,7 +221,7 @@ impl Task {
                     }
                     batch = self.look_up(batch).await;
                 }
-                Attempt::Refused(at, error) => {
+                InsertOutcome::Refused(at, error) => {
                     let mut rest = batch.split_off(at);
                     self.answer(batch, &numbers);
                     let refused = rest.remove(0);
@@ -229,7 +229,7 @@ impl Task {
                     Self::refuse(refused, &error);
                     batch = rest;
                 }
-                Attempt::AllRefused(error) => {
+                InsertOutcome::AllRefused(error) => {
                     return batch.into_iter().for_each(|entry| Self::refuse(entry, &error));
                 }
             }
@@ -238,14 +238,14 @@ impl Task {
 
     /// Frees the numbers of a room's entries after one that was not written. Each attempt was ordered and ended at
     /// that one, so they were not written either. With their old numbers they would leave a hole.
-    fn renumber(&self, room: RoomId, behind: &mut [Entry]) {
+    fn renumber(&self, room: RoomId, behind: &mut [QueuedMessage]) {
         self.numbers.forget(room);
         for entry in behind.iter_mut().filter(|entry| entry.draft.room == room) {
             entry.tried = None;
         }
     }
 
-    fn refuse(entry: Entry, error: &Error) {
+    fn refuse(entry: QueuedMessage, error: &Error) {
         let _ = entry.done.send(Err(StoreError::Fault(Box::new(error.clone()))));
     }
 
@@ -253,7 +253,7 @@ impl Task {
     ///
     /// If such an entry may already be written, the later entries of its room that may be written are answered, too.
     /// They keep their numbers, and without the entry before them these would leave a hole.
-    fn expire(batch: Vec<Entry>) -> Vec<Entry> {
+    fn expire(batch: Vec<QueuedMessage>) -> Vec<QueuedMessage> {
         let now = Instant::now();
         let mut given_up = HashSet::new();
         let (late, rest): (Vec<_>, Vec<_>) = batch.into_iter().partition(|entry| {
@@ -274,11 +274,11 @@ impl Task {
 
     /// Returns a number for each entry: that of its last attempt, or else the room's next. Also returns a time, which
     /// is no earlier than that of the message before it.
-    async fn numbers_for(&self, batch: &[Entry]) -> Result<Vec<Last>, StoreError> {
+    async fn numbers_for(&self, batch: &[QueuedMessage]) -> Result<Vec<LastMessage>, StoreError> {
         let mut last = self.last_numbers(batch).await?;
-        let number = |entry: &Entry| {
+        let number = |entry: &QueuedMessage| {
             let last = last.entry(entry.draft.room).or_default();
-            let own = Last { n: entry.tried.unwrap_or(last.n + 1), at: entry.draft.at.max(last.at) };
+            let own = LastMessage { n: entry.tried.unwrap_or(last.n + 1), at: entry.draft.at.max(last.at) };
             *last = last.max(own);
             own
         };
@@ -287,7 +287,10 @@ impl Task {
 
     /// Returns the last number of each room in a batch. Unknown ones are read concurrently, because all rooms wait
     /// meanwhile.
-    async fn last_numbers(&self, batch: &[Entry]) -> Result<HashMap<RoomId, Last>, StoreError> {
+    async fn last_numbers(
+        &self,
+        batch: &[QueuedMessage],
+    ) -> Result<HashMap<RoomId, LastMessage>, StoreError> {
         let mut last = HashMap::with_capacity(batch.len());
         let mut unknown = HashSet::new();
         for room in batch.iter().map(|entry| entry.draft.room) {
@@ -306,17 +309,18 @@ impl Task {
         Ok(last)
     }
 
-    async fn attempt(&self, batch: &[Entry], numbers: &[Last]) -> Attempt {
+    async fn attempt(&self, batch: &[QueuedMessage], numbers: &[LastMessage]) -> InsertOutcome {
         let (db, command, messages) = (self.db.clone(), attempt::insert(batch, numbers), batch.len());
         let began = Instant::now();
-        let insert = self.store.bounded(async move { Ok(Attempt::run(&db, command, messages).await) });
+        let insert =
+            self.store.run_detached(async move { Ok(InsertOutcome::run(&db, command, messages).await) });
         let inserted = insert.instrument(tracing::debug_span!("commit", messages)).await;
         self.metrics.committed(began.elapsed());
-        tracing::debug!(requests = ?Requests(batch), ms = began.elapsed().as_millis(), "wrote a batch");
-        inserted.unwrap_or_else(Attempt::Unknown)
+        tracing::debug!(requests = ?RequestIds(batch), ms = began.elapsed().as_millis(), "wrote a batch");
+        inserted.unwrap_or_else(InsertOutcome::Unknown)
     }
 
-    fn answer(&self, written: Vec<Entry>, numbers: &[Last]) {
+    fn answer(&self, written: Vec<QueuedMessage>, numbers: &[LastMessage]) {
         for (entry, last) in written.into_iter().zip(numbers) {
             self.numbers.saw(entry.draft.room, *last);
             let id = MessageId::try_from(last.n).map(|id| Written::New(id, last.at));

@@ -9,21 +9,21 @@ use handlers::{RoomId, Time};
 use mongodb::options::ReadConcern;
 use tokio::time::Instant;
 
-use super::{Entry, RETRY_PAUSE, Task, Written};
+use super::{MessageWriterTask, QueuedMessage, RETRY_PAUSE, Written};
 use crate::store::StoreError;
 use crate::store::codec::{self, Draft};
-use crate::store::messages::sequence_cache::Last;
+use crate::store::messages::sequence_cache::LastMessage;
 
 /// The message that has a number with which an entry was tried.
-struct Found {
+struct FoundMessage {
     write_id: Option<ObjectId>,
     at: Time,
 }
 
-impl Task {
+impl MessageWriterTask {
     /// Waits until the message that has the entry's number is on a majority. Until then it may be rolled back, and to
     /// continue after it would leave a hole.
-    pub(super) async fn await_majority(&self, entry: &Entry, n: i64) {
+    pub(super) async fn await_majority(&self, entry: &QueuedMessage, n: i64) {
         self.numbers.forget(entry.draft.room);
         while entry.deadline > Instant::now() {
             match self.store.last_number(entry.draft.room).await {
@@ -39,7 +39,7 @@ impl Task {
     ///
     /// An entry without a message keeps its number, because the earlier attempt may still be running. After an entry
     /// whose number another message has it needn't: the earlier attempt was ordered, too, and ended there.
-    pub(super) async fn look_up(&self, batch: Vec<Entry>) -> Vec<Entry> {
+    pub(super) async fn look_up(&self, batch: Vec<QueuedMessage>) -> Vec<QueuedMessage> {
         let there = match self.with_numbers_of(&batch).await {
             Ok(there) => there,
             Err(error) => {
@@ -52,7 +52,7 @@ impl Task {
             let room = entry.draft.room;
             match entry.tried.and_then(|n| Some((n, there.get(&(room, n))?))) {
                 Some((n, found)) if found.write_id == Some(entry.draft.write_id) => {
-                    self.answer(vec![entry], &[Last { n, at: found.at }]);
+                    self.answer(vec![entry], &[LastMessage { n, at: found.at }]);
                     continue;
                 }
                 Some(_) => {
@@ -70,8 +70,11 @@ impl Task {
 
     /// Reads the messages that have the numbers of the entries' last attempts. It takes one read, because all rooms
     /// wait meanwhile.
-    async fn with_numbers_of(&self, batch: &[Entry]) -> Result<HashMap<(RoomId, i64), Found>, StoreError> {
-        let tried = |entry: &Entry| Some(doc! { "room": entry.draft.room.get(), "n": entry.tried? });
+    async fn with_numbers_of(
+        &self,
+        batch: &[QueuedMessage],
+    ) -> Result<HashMap<(RoomId, i64), FoundMessage>, StoreError> {
+        let tried = |entry: &QueuedMessage| Some(doc! { "room": entry.draft.room.get(), "n": entry.tried? });
         let tried: Vec<_> = batch.iter().filter_map(tried).collect();
         let messages = self.store.messages.clone();
         let find = async move {
@@ -79,14 +82,14 @@ impl Task {
             let find = find.projection(doc! { "_id": 1, "write_id": 1, "created_at": 1 });
             Ok(find.read_concern(ReadConcern::majority()).await?.try_collect().await?)
         };
-        let found: Vec<RawDocumentBuf> = self.store.bounded(find).await?;
+        let found: Vec<RawDocumentBuf> = self.store.run_detached(find).await?;
         let known = |message: &RawDocumentBuf| {
             let id = message.get_document("_id").map_err(codec::Undecodable::from)?;
             let (room, id) = codec::read_message_id(id)?;
             let write_id = codec::read_request(message, "write_id")?;
             // A message that was inserted by hand may have no time.
-            let at = codec::read_time(message, "created_at").unwrap_or(Last::default().at);
-            Ok(((room, id.get()), Found { write_id, at }))
+            let at = codec::read_time(message, "created_at").unwrap_or(LastMessage::default().at);
+            Ok(((room, id.get()), FoundMessage { write_id, at }))
         };
         found.iter().map(known).collect()
     }

@@ -10,11 +10,11 @@ use futures_util::TryStreamExt;
 use handlers::{RoomId, UserId};
 use tokio::time::Instant;
 
-use super::{Entry, Task};
+use super::{MessageWriterTask, QueuedMessage};
 use crate::store::room_port::RECHECK_AFTER;
 use crate::store::{StoreError, codec};
 
-impl Task {
+impl MessageWriterTask {
     /// Refuses the entries that have waited for [`RECHECK_AFTER`] and whose senders are no longer members. Returns the
     /// others; all of them, unchanged, if the members can't be read.
     ///
@@ -22,9 +22,9 @@ impl Task {
     /// written, and the numbers after it depend on it.
     pub(super) async fn refuse_former_members(
         &self,
-        mut batch: Vec<Entry>,
-    ) -> Result<Vec<Entry>, (Vec<Entry>, StoreError)> {
-        let is_due = |entry: &Entry| {
+        mut batch: Vec<QueuedMessage>,
+    ) -> Result<Vec<QueuedMessage>, (Vec<QueuedMessage>, StoreError)> {
+        let is_due = |entry: &QueuedMessage| {
             entry.draft.by_member && entry.tried.is_none() && entry.vouched.elapsed() >= RECHECK_AFTER
         };
         let due: HashSet<_> =
@@ -57,7 +57,7 @@ impl Task {
             let find = members.find(doc! { "_id": { "$in": ids } }).projection(doc! { "_id": 1 });
             Ok(find.await?.try_collect().await?)
         };
-        let found: Vec<RawDocumentBuf> = self.store.bounded(find).await?;
+        let found: Vec<RawDocumentBuf> = self.store.run_detached(find).await?;
         let read = |member: &RawDocumentBuf| {
             let id = member.get_document("_id").map_err(codec::Undecodable::from)?;
             Ok((codec::read_room(id)?, codec::read_member(member)?.user))

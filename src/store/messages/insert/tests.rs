@@ -17,7 +17,7 @@ fn entry(
     room: i64,
     seconds: i64,
     tried: Option<i64>,
-) -> (Entry, oneshot::Receiver<Result<Written, StoreError>>) {
+) -> (QueuedMessage, oneshot::Receiver<Result<Written, StoreError>>) {
     let (done, answer) = oneshot::channel();
     let (now, span) = (Instant::now(), Duration::from_secs(seconds.unsigned_abs()));
     let deadline = if seconds < 0 { now.checked_sub(span).unwrap() } else { now + span };
@@ -30,7 +30,7 @@ fn entry(
         write_id: ObjectId::new(),
         by_member: true,
     };
-    let entry = Entry { draft, deadline, vouched: now, tried, done };
+    let entry = QueuedMessage { draft, deadline, vouched: now, tried, done };
     (entry, answer)
 }
 
@@ -39,7 +39,8 @@ fn expired(entries: &[(i64, i64, Option<i64>)]) -> String {
     let (batch, answers): (Vec<_>, Vec<_>) =
         entries.iter().map(|(room, seconds, tried)| entry(*room, *seconds, *tried)).unzip();
     let ids: Vec<_> = batch.iter().map(|entry| entry.draft.write_id).collect();
-    let rest: Vec<_> = Task::expire(batch).into_iter().map(|entry| entry.draft.write_id).collect();
+    let rest: Vec<_> =
+        MessageWriterTask::expire(batch).into_iter().map(|entry| entry.draft.write_id).collect();
     assert!(rest.is_sorted_by_key(|id| ids.iter().position(|other| other == id)), "the order has changed");
     let outcome = |mut answer: oneshot::Receiver<_>| match answer.try_recv() {
         Ok(Err(StoreError::Unknown(_))) => '?',
@@ -79,21 +80,21 @@ fn untried_entry_and_other_rooms_are_not_given_up() {
 fn shard_without_primary_gives_an_unknown_outcome() {
     let attempt = |code: i32| {
         let errors = [doc! { "index": 1, "code": code, "errmsg": "" }];
-        Attempt::answered(doc! { "ok": 1, "n": 1, "writeErrors": errors }, 2)
+        InsertOutcome::answered(doc! { "ok": 1, "n": 1, "writeErrors": errors }, 2)
     };
     for code in [6, 7, 89, 91, 189, 262, 9001, 10107, 11600, 11602] {
-        assert!(matches!(attempt(code), Attempt::Unknown(_)), "{code}");
+        assert!(matches!(attempt(code), InsertOutcome::Unknown(_)), "{code}");
     }
-    assert!(matches!(attempt(DUPLICATE_KEY), Attempt::Taken(1)));
-    assert!(matches!(attempt(121), Attempt::Refused(1, _)));
+    assert!(matches!(attempt(DUPLICATE_KEY), InsertOutcome::Taken(1)));
+    assert!(matches!(attempt(121), InsertOutcome::Refused(1, _)));
 }
 
 #[test]
 fn unreadable_answer_is_an_unknown_outcome() {
-    assert!(matches!(Attempt::answered(doc! { "ok": 1, "n": 2 }, 2), Attempt::Written));
+    assert!(matches!(InsertOutcome::answered(doc! { "ok": 1, "n": 2 }, 2), InsertOutcome::Written));
     let of_none = [doc! { "index": 2, "code": DUPLICATE_KEY, "errmsg": "" }];
     for senseless in [Bson::from(7), "none".into(), doc! { "index": 1 }.into(), of_none.to_vec().into()] {
         let answer = doc! { "ok": 1, "writeErrors": senseless };
-        assert!(matches!(Attempt::answered(answer.clone(), 2), Attempt::Unknown(_)), "{answer}");
+        assert!(matches!(InsertOutcome::answered(answer.clone(), 2), InsertOutcome::Unknown(_)), "{answer}");
     }
 }
