@@ -9,7 +9,7 @@ use handlers::UserId;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use super::rate::{RateExceeded, Rates, ReloadableLimits, SocketLimits, UserLimits};
+use super::rate::{Meter, OfConnects, OfSocket, OfUser, Over, Rates};
 
 /// How long a user without sockets is remembered. All rates are per minute, so after a minute a returning user has the
 /// full rates again.
@@ -30,7 +30,8 @@ pub(crate) struct UserQuota {
     waiting: AtomicUsize,
     freed: Notify,
     left: Mutex<Instant>,
-    limits: ReloadableLimits<UserLimits>,
+    connects: Meter<OfConnects>,
+    spent: Meter<OfUser>,
     /// The last e-mail address of a token that was stored.
     address: Mutex<Option<String>>,
 }
@@ -95,7 +96,8 @@ impl UserQuota {
             waiting: AtomicUsize::new(0),
             freed: Notify::new(),
             left: Mutex::new(Instant::now()),
-            limits: ReloadableLimits::default(),
+            connects: Meter::default(),
+            spent: Meter::default(),
             address: Mutex::default(),
         }
     }
@@ -118,18 +120,18 @@ impl UserSlot {
     }
 
     /// Counts a connect. Fails with the time to wait if none is left.
-    pub(crate) fn spend_connect(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
-        self.user.limits.spend(rates, UserLimits::spend_connect)
+    pub(crate) fn connect(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
+        self.user.connects.spend(rates, OfConnects::connect)
     }
 
     /// Fails if the user has read too many documents, with the time until the next read is accepted.
-    pub(crate) fn check_read_budget(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
-        self.user.limits.spend(rates, |user| user.documents().check(Instant::now()))
+    pub(crate) fn may_read(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
+        self.user.connects.spend(rates, |connects| connects.documents().check(Instant::now()))
     }
 
     /// Counts documents that were read.
-    pub(crate) fn spend_documents(&self, rates: &Arc<Rates>, documents: usize) {
-        self.user.limits.spend(rates, |user| user.documents().spend(documents, Instant::now()));
+    pub(crate) fn read(&self, rates: &Arc<Rates>, documents: usize) {
+        self.user.connects.spend(rates, |connects| connects.documents().spend(documents, Instant::now()));
     }
 
     /// Returns whether the e-mail address of a token may be stored. An address that differs from the last one counts
