@@ -26,7 +26,6 @@ struct OpenSockets {
 }
 
 /// The sockets of a user.
-#[derive(Default)]
 struct UserSockets {
     outboxes: Vec<Arc<Outbox>>,
     /// The bytes that wait for all of them.
@@ -48,7 +47,9 @@ impl Sessions {
         open.next += 1;
         open.outboxes.insert(key, outbox.clone());
         if let Some(user) = user {
-            let sockets = open.by_user.entry(user.clone()).or_default();
+            // Most users have one socket; a vector that grows takes room for four.
+            let one = || UserSockets { outboxes: Vec::with_capacity(1), bytes: Arc::default() };
+            let sockets = open.by_user.entry(user.clone()).or_insert_with(one);
             sockets.outboxes.push(outbox.clone());
             outbox.count_for(sockets.bytes.clone());
         }
