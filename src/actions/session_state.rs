@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
 use bson::oid::ObjectId;
 use handlers::{Code, Connection, Error, Fields, Pending, RoomId, RoomPage, RoomsFrom, Time, UserId};
 
-use crate::auth::{self, KeyState, Verifier};
+use crate::auth::{self, CurrentKey, KeyState, Verifier};
 use crate::limits::rate::{Rates, whole_ms};
 use crate::limits::user_quota::UserSlot;
 use crate::protocol::close::Close;
@@ -35,13 +34,13 @@ pub(crate) struct SocketSession {
     /// When the token expires, leeway included, in milliseconds since 1970.
     expires_at: AtomicU64,
     /// Whether the token's key is still in force.
-    key: ArcSwap<KeyState>,
+    key: CurrentKey,
     /// The `ref`s of requests whose events are still to come.
     refs: Mutex<VecDeque<(ObjectId, String)>>,
     /// The last room of the last page of rooms that this socket received.
-    page_end: Mutex<Option<RoomListPosition>>,
+    page_end: Mutex<Option<Box<RoomListPosition>>>,
     /// The close code of its socket, if a call has found a reason to close it.
-    ended: OnceLock<Close>,
+    ended: OnceLock<Box<Close>>,
 }
 
 /// The scope of a socket.
@@ -69,7 +68,7 @@ impl SocketSession {
             slot,
             options,
             expires_at,
-            key: ArcSwap::default(),
+            key: CurrentKey::default(),
             refs: Mutex::default(),
             page_end: Mutex::default(),
             ended: OnceLock::new(),
@@ -78,13 +77,12 @@ impl SocketSession {
 
     /// Sets the key that signed the token.
     pub(crate) fn signed_with(self, key: KeyState) -> Self {
-        self.key.store(Arc::new(key));
-        self
+        Self { key: CurrentKey::new(key), ..self }
     }
 
     /// Whether the key that signed its token was removed.
     pub(crate) fn has_lost_key(&self) -> bool {
-        self.key.load().is_removed()
+        self.key.is_removed()
     }
 
     /// Whether the client sends read receipts itself: messages that are written to the socket are then only delivered.
@@ -123,12 +121,12 @@ impl SocketSession {
 
     /// Requests that its socket closes.
     pub(crate) fn end(&self, close: Close) {
-        self.ended.get_or_init(|| close);
+        self.ended.get_or_init(|| Box::new(close));
     }
 
     /// Returns the close code, if its socket has to close.
     pub(crate) fn ended(&self) -> Option<Close> {
-        self.ended.get().copied()
+        self.ended.get().map(|close| **close)
     }
 
     /// Whether its socket is an inbox connection.
@@ -166,11 +164,11 @@ impl SocketSession {
 
     /// Stores the end of the page of rooms that this socket has now.
     pub(crate) fn set_page_end(&self, at: Option<RoomListPosition>) {
-        *self.page_end.lock().unwrap_or_else(PoisonError::into_inner) = at;
+        *self.page_end.lock().unwrap_or_else(PoisonError::into_inner) = at.map(Box::new);
     }
 
     fn page_end(&self) -> Option<RoomListPosition> {
-        *self.page_end.lock().unwrap_or_else(PoisonError::into_inner)
+        self.page_end.lock().unwrap_or_else(PoisonError::into_inner).as_deref().copied()
     }
 
     /// Charges one message to the user.
@@ -224,7 +222,7 @@ impl Connection for BoundSocket {
                 return Err(Error::new(Code::InvalidToken, "the token is another user's"));
             }
             self.caller.expires_at.store(millis(expires_at), Ordering::Relaxed);
-            self.caller.key.store(Arc::new(key));
+            self.caller.key.replace(key);
             let named = millis(expires_at - auth::LEEWAY);
             Ok(Time(i64::try_from(named).unwrap_or(i64::MAX)))
         })

@@ -7,18 +7,33 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::ArcSwap;
 use jsonwebtoken::{DecodingKey, DecodingKeyKind};
 
 use super::{TokenRules, VerificationKeys};
 
-/// The state of one key. A check costs a socket one load of a flag.
+/// The state of one key.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeyState(Arc<AtomicBool>);
 
-impl KeyState {
+/// The state of the key that a socket's token is signed with. A check costs the socket one load of a flag.
+#[derive(Default)]
+pub(crate) struct CurrentKey(ArcSwap<AtomicBool>);
+
+impl CurrentKey {
+    /// Starts with the key of the first token.
+    pub(crate) fn new(key: KeyState) -> Self {
+        Self(ArcSwap::new(key.0))
+    }
+
+    /// Stores the key of a renewed token.
+    pub(crate) fn replace(&self, key: KeyState) {
+        self.0.store(key.0);
+    }
+
     /// Returns whether the key was removed.
     pub(crate) fn is_removed(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.load().load(Ordering::Relaxed)
     }
 }
 
