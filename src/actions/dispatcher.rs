@@ -41,7 +41,8 @@ pub(crate) struct Runtime {
     table: ArcSwap<ActionTable>,
     /// The metrics label for frames that name no action.
     none: Arc<str>,
-    store: Store,
+    /// Shared: a store has twenty parts, and a clone counts a reference to each.
+    store: Arc<Store>,
     writer: Writer,
     receipts: Receipts,
     verifier: Verifier,
@@ -88,7 +89,7 @@ impl Runtime {
             actions,
             table: ArcSwap::from_pointee(ActionTable::new(actions, functions, config, None)),
             none: "".into(),
-            store,
+            store: Arc::new(store),
             writer,
             receipts,
             verifier,
@@ -233,7 +234,7 @@ impl Runtime {
             self.confirm_member(caller, room).await?;
         }
         let bound = room.map(|room| BoundRoom {
-            store: self.store.clone(),
+            store: Store::clone(&self.store),
             writer: self.writer.clone(),
             receipts: self.receipts.clone(),
             room,

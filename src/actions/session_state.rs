@@ -190,7 +190,7 @@ pub(crate) struct BoundSocket {
     /// The room of the call, if it names one.
     pub(crate) room: Option<RoomId>,
     pub(crate) verifier: Verifier,
-    pub(crate) store: Store,
+    pub(crate) store: Arc<Store>,
     pub(crate) rates: Arc<Rates>,
     /// `limits.page_bytes`
     pub(crate) page_bytes: usize,
