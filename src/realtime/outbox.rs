@@ -384,9 +384,9 @@ impl Outbox {
     }
 
     /// Records activity: the client sent something, or the socket works for it.
-    pub(crate) fn mark_alive(&self) {
+    pub(crate) fn mark_alive(&self, at: Instant) {
         let mut probe = self.probe();
-        probe.last_alive = Some(Instant::now());
+        probe.last_alive = Some(at);
         for asker in probe.askers.drain(..) {
             // The receiver may be gone.
             let _ = asker.send(());

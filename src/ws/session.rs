@@ -79,7 +79,8 @@ pub(crate) async fn serve(
     };
     let config = Some(bounded(frame_bytes));
     let line = CountedStream::new(TokioIo::new(io), fragments);
-    let mut ws = WebSocketStream::from_raw_socket(line, Role::Server, config).await;
+    // Boxed, like everything that a socket awaits once or rarely: otherwise it takes memory for the socket's whole life.
+    let mut ws = Box::pin(WebSocketStream::from_raw_socket(line, Role::Server, config)).await;
     let outbox = Arc::new(match &admission {
         Ok(Admission { room: SocketTarget::All, caller, .. }) => {
             Outbox::for_inbox(bounds, caller.user.clone(), Arc::default())
@@ -99,12 +100,12 @@ pub(crate) async fn serve(
             // A connection without a valid token holds no permit while its close is sent.
             drop(place);
             services.refusals.record(&source, &services.config.load(), close);
-            return close::close(ws, close).await;
+            return Box::pin(close::close(ws, close)).await;
         }
     };
     drop(registered);
     if let SessionEnd::Close(close) = end {
-        close::close(ws, outbox.closes_by(close)).await;
+        Box::pin(close::close(ws, outbox.closes_by(close))).await;
     }
 }
 
@@ -198,9 +199,9 @@ pub(super) struct SocketTask<'a> {
 
 impl SocketTask<'_> {
     async fn run(&mut self, first_frame: Utf8Bytes) -> Result<Infallible, SessionEnd> {
-        self.write_large(&first_frame).await?;
+        Box::pin(self.write_large(&first_frame)).await?;
         drop(first_frame);
-        self.outbox.mark_alive();
+        self.outbox.mark_alive(Instant::now());
         let mut running: Option<RunningAction> = None;
         let mut was_lost = false;
         let timer = tokio::time::sleep(self.next_tick());
@@ -217,7 +218,7 @@ impl SocketTask<'_> {
                 timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
             }
             if self.outbox.take_probe_request() {
-                self.send_probe(running.is_some()).await?;
+                Box::pin(self.send_probe(running.is_some())).await?;
                 timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
             }
             match self.outbox.closing() {
@@ -228,7 +229,7 @@ impl SocketTask<'_> {
             }
             tokio::select! {
                 () = self.outbox.changed() => {}
-                () = wait_until(self.next_count()) => self.write_count().await?,
+                () = wait_until(self.next_count()) => Box::pin(self.write_count()).await?,
                 answer = next_answer(&mut running) => {
                     running = None;
                     // Only now can the peer's answer be read.
@@ -248,7 +249,7 @@ impl SocketTask<'_> {
                     running = self.handle_incoming(message).await?;
                 }
                 () = &mut timer => {
-                    self.tick(running.is_some()).await?;
+                    Box::pin(self.tick(running.is_some())).await?;
                     timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
                 }
             }
@@ -291,7 +292,7 @@ impl SocketTask<'_> {
         let Some(message) = message else { return Err(SessionEnd::Gone) };
         let message = message.map_err(|error| self.end_for(&error))?;
         self.heard = Instant::now();
-        self.outbox.mark_alive();
+        self.outbox.mark_alive(self.heard);
         // The last frame of a message is counted with it, as a control frame is.
         let fragments = self.ws.get_mut().take_fragments();
         self.services.runtime.spend_frames(&self.caller, fragments);
@@ -306,16 +307,16 @@ impl SocketTask<'_> {
             }
             Message::Binary(_) => {
                 let answer = self.services.runtime.binary(&self.caller);
-                self.answer(answer).await?;
+                Box::pin(self.answer(answer)).await?;
                 Ok(None)
             }
             Message::Close(_) => Err(Close::Normal.into()),
             Message::Pong(_) if asked => Ok(None),
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
                 // Pongs must not pile up for a client that sends pings and reads nothing.
-                self.flush().await?;
+                Box::pin(self.flush()).await?;
                 if let Some(answer) = self.services.runtime.charge_control_frame(&self.caller) {
-                    self.answer(answer).await?;
+                    Box::pin(self.answer(answer)).await?;
                 }
                 Ok(None)
             }
@@ -342,7 +343,7 @@ impl SocketTask<'_> {
     async fn answer(&mut self, answer: FrameAnswer) -> Result<(), SessionEnd> {
         if answer.json.len() > LARGE_BYTES {
             self.flush().await?;
-            self.write_large(&answer.json).await?;
+            Box::pin(self.write_large(&answer.json)).await?;
         } else {
             self.feed(Message::Text(answer.json)).await?;
             self.flush().await?;
@@ -412,7 +413,7 @@ impl SocketTask<'_> {
     /// its frame came from a live client.
     async fn send_probe(&mut self, busy: bool) -> Result<(), SessionEnd> {
         if busy {
-            self.outbox.mark_alive();
+            self.outbox.mark_alive(Instant::now());
         } else if self.pinged.is_none() {
             self.pinged = Some(Instant::now());
             self.feed(Message::Ping(Bytes::new())).await?;

@@ -129,18 +129,27 @@ impl BoundedWrite<'_> {
         until_expiry: impl FnOnce() -> Duration,
         write: impl Future<Output = Result<(), Error>>,
     ) -> Result<(), SessionEnd> {
-        let Self { services, outbox, pace, bytes } = self;
         tokio::pin!(write);
         // Most writes fit into the kernel's buffer, and need no clock.
         if let Some(written) = (&mut write).now_or_never() {
-            pace.wrote(bytes);
+            self.pace.wrote(self.bytes);
             return written.map_err(|_| SessionEnd::Gone);
         }
+        // Boxed: few writes wait, and otherwise each socket has memory for it for its whole life.
+        Box::pin(self.wait(until_expiry(), write)).await
+    }
+
+    /// Waits for a write that does not fit into the kernel's buffer. The token expires after this time.
+    async fn wait(
+        self,
+        expired: Duration,
+        write: impl Future<Output = Result<(), Error>>,
+    ) -> Result<(), SessionEnd> {
+        let Self { services, outbox, pace, bytes } = self;
         let (limit, rate) = {
             let config = services.config.load();
             (config.limits.write, config.sockets.min_bytes_per_second)
         };
-        let expired = until_expiry();
         let pace_limit = if rate > 0 { pace.wait(bytes, rate, limit, Instant::now()) } else { Duration::MAX };
         let write = tokio::time::timeout(limit.min(expired).min(pace_limit), write);
         tokio::pin!(write);

@@ -176,7 +176,8 @@ impl InboxView {
         // The first message in a hidden room shows the room.
         let shows = frame.delivers.is_some() && self.hidden.contains(&room);
         if shows || matches!(what, InboxEffect::Recheck) {
-            return self.recheck(room, frame.time).await;
+            // Boxed: it is rare, and large.
+            return Box::pin(self.recheck(room, frame.time)).await;
         }
         if self.was_shown(room, what, frame) || !self.rooms.has(room) || frame.dismisses.is_some() {
             return Ok((None, None));
@@ -299,7 +300,7 @@ impl InboxView {
         R: Future<Output = Result<T, StoreError>>,
     {
         loop {
-            match read().await {
+            match Box::pin(read()).await {
                 Ok(read) => return Ok(read),
                 Err(error @ StoreError::Fault(_)) => return Err(self.failed(&error)),
                 Err(error) if Instant::now() > deadline => return Err(self.failed(&error)),
