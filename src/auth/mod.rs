@@ -29,8 +29,8 @@ use serde_json::Map;
 use tokio::sync::Notify;
 
 use self::claims::ClaimRules;
-use self::in_force::{By, KeysInForce};
 pub(crate) use self::in_force::{CurrentKey, KeyState};
+use self::in_force::{KeyRemover, KeysInForce};
 use self::issuer::Issuer;
 pub use self::refused::TokenError;
 use self::refused_clients::RefusedClients;

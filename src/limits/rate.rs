@@ -96,7 +96,7 @@ impl<C: Limiters> ReloadableLimits<C> {
 }
 
 /// What a user has used by frames, over all sockets, and what few users use at all.
-pub(crate) struct OfUser {
+pub(crate) struct UserLimits {
     frames: Limiter,
     messages: Limiter,
     rooms: Limiter,
@@ -106,7 +106,7 @@ pub(crate) struct OfUser {
 
 /// What a user has used by each connect. It is apart from the rest, as most connected users send nothing: with all rates
 /// in one place each of them took 600 bytes more.
-pub(crate) struct OfConnects {
+pub(crate) struct ConnectLimits {
     connects: Limiter,
     documents: Budget,
 }
@@ -127,13 +127,13 @@ impl Limiters for UserLimits {
     }
 }
 
-impl Count for OfConnects {
+impl Limiters for ConnectLimits {
     fn new(rates: &Rates) -> Self {
         Self { connects: limiter(rates.connects, rates.connects), documents: Budget::new(rates.documents) }
     }
 }
 
-impl Count for OfSocket {
+impl Limiters for SocketLimits {
     fn new(rates: &Rates) -> Self {
         let burst = |call: &CallRates| {
             let per_minute = call.per_minute.unwrap_or(rates.frames);
@@ -170,9 +170,9 @@ impl UserLimits {
     }
 }
 
-impl OfConnects {
+impl ConnectLimits {
     /// Counts a connect. Fails with the time to wait if none is left.
-    pub(crate) fn connect(&self) -> Result<(), Duration> {
+    pub(crate) fn spend_connect(&self) -> Result<(), Duration> {
         spend(&self.connects)
     }
 
@@ -182,7 +182,7 @@ impl OfConnects {
     }
 }
 
-impl OfSocket {
+impl SocketLimits {
     /// Counts a call of the action at this index of the table.
     pub(crate) fn spend_call(&self, action: usize) -> Result<(), RateExceeded> {
         spend_at(&self.0, action).map_err(RateExceeded::Burst)

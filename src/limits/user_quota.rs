@@ -9,7 +9,7 @@ use handlers::UserId;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use super::rate::{Meter, OfConnects, OfSocket, OfUser, Over, Rates};
+use super::rate::{ConnectLimits, RateExceeded, Rates, ReloadableLimits, SocketLimits, UserLimits};
 
 /// How long a user without sockets is remembered. All rates are per minute, so after a minute a returning user has the
 /// full rates again.
@@ -30,8 +30,8 @@ pub(crate) struct UserQuota {
     waiting: AtomicUsize,
     freed: Notify,
     left: Mutex<Instant>,
-    connects: Meter<OfConnects>,
-    spent: Meter<OfUser>,
+    connects: ReloadableLimits<ConnectLimits>,
+    limits: ReloadableLimits<UserLimits>,
     /// The last e-mail address of a token that was stored.
     address: Mutex<Option<String>>,
 }
@@ -96,8 +96,8 @@ impl UserQuota {
             waiting: AtomicUsize::new(0),
             freed: Notify::new(),
             left: Mutex::new(Instant::now()),
-            connects: Meter::default(),
-            spent: Meter::default(),
+            connects: ReloadableLimits::default(),
+            limits: ReloadableLimits::default(),
             address: Mutex::default(),
         }
     }
@@ -120,17 +120,17 @@ impl UserSlot {
     }
 
     /// Counts a connect. Fails with the time to wait if none is left.
-    pub(crate) fn connect(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
-        self.user.connects.spend(rates, OfConnects::connect)
+    pub(crate) fn spend_connect(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
+        self.user.connects.spend(rates, ConnectLimits::spend_connect)
     }
 
     /// Fails if the user has read too many documents, with the time until the next read is accepted.
-    pub(crate) fn may_read(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
+    pub(crate) fn check_read_budget(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
         self.user.connects.spend(rates, |connects| connects.documents().check(Instant::now()))
     }
 
     /// Counts documents that were read.
-    pub(crate) fn read(&self, rates: &Arc<Rates>, documents: usize) {
+    pub(crate) fn spend_documents(&self, rates: &Arc<Rates>, documents: usize) {
         self.user.connects.spend(rates, |connects| connects.documents().spend(documents, Instant::now()));
     }
 

@@ -12,7 +12,7 @@ impl Store {
     ///
     /// # Errors
     /// The same as those of any write. After [`StoreError::Unknown`] the event may be delivered all the same.
-    pub async fn signal(&self, signal: &Signal) -> Result<(), StoreError> {
+    pub async fn signal(&self, signal: &EphemeralEvent) -> Result<(), StoreError> {
         let signals = self.db.collection::<RawDocumentBuf>("signals");
         let document = write(signal, DateTime::from_millis(self.now().0));
         self.run_detached(async move {
@@ -39,7 +39,7 @@ fn write(signal: &EphemeralEvent, at: DateTime) -> RawDocumentBuf {
 }
 
 /// Reads an ephemeral event from its document.
-pub(crate) fn read(document: &RawDocument) -> Result<Signal, Undecodable> {
+pub(crate) fn read(document: &RawDocument) -> Result<EphemeralEvent, Undecodable> {
     if let Some(user) = document.get("disconnect")? {
         return Ok(EphemeralEvent::Disconnect { user: codec::read_user(user)? });
     }
@@ -50,9 +50,10 @@ pub(crate) fn read(document: &RawDocument) -> Result<Signal, Undecodable> {
         });
     }
     match document.get("frame")? {
-        Some(RawBsonRef::String(frame)) => {
-            Ok(Signal::Event { room: codec::read_room(document)?, event: CustomEvent::stored(frame) })
-        }
+        Some(RawBsonRef::String(frame)) => Ok(EphemeralEvent::Event {
+            room: codec::read_room(document)?,
+            event: CustomEvent::from_stored(frame),
+        }),
         _ => Err(Undecodable::new("unknown kind of ephemeral event")),
     }
 }

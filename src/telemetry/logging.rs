@@ -28,7 +28,7 @@ type LogError = Box<dyn std::error::Error>;
 ///
 /// # Errors
 /// The configured filter or the collector's URL is invalid, or logging is already set up.
-pub fn init(config: &Config) -> Result<Log, Error> {
+pub fn init(config: &Config) -> Result<LogGuard, LogError> {
     let filter = filter(&config.log.filter)?;
     let queue = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(config.log.queue_lines);
     let (queue, written) = queue.thread_name("log").finish(io::stderr());

@@ -154,8 +154,13 @@ async fn make_direct(
 
 /// Returns the array of the history. For a Level 2 socket, returns what it missed, with the cursor to resume from; the
 /// cursor is empty if nothing could be read.
-fn first_frame(snapshot: &Snapshot, room: RoomId, ask: &Ask, changed: Option<&ResumedRoom>) -> Utf8Bytes {
-    if ask.since.is_none() {
+fn first_frame(
+    snapshot: &Snapshot,
+    room: RoomId,
+    options: &SessionOptions,
+    changed: Option<&ResumedRoom>,
+) -> Utf8Bytes {
+    if options.since.is_none() {
         return json(&snapshot.visible_messages().collect::<Vec<_>>());
     }
     let mark = |member: &StoredMember| {

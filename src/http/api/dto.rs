@@ -58,8 +58,8 @@ pub(super) struct ListedRoomDto {
     read: i64,
 }
 
-impl Listed {
-    pub(super) fn of(listed: store::RoomSummary) -> Self {
+impl ListedRoomDto {
+    pub(super) fn new(listed: store::RoomSummary) -> Self {
         let store::RoomSummary { room, members, last, unread, marks, active_at, .. } = listed;
         let StoredRoom { id, kind, name, created_at } = room;
         let last_message = last.map(|message| MessageRenderer::to(&members).show(&message).into());

@@ -131,7 +131,7 @@ impl From<SetAside> for ExportedEvent {
     }
 }
 
-impl From<ExportedMembership> for Line<'_> {
+impl From<ExportedMembership> for ExportLine<'_> {
     fn from(membership: ExportedMembership) -> Self {
         let ExportedMembership { room, email, role, marks, joined_at } = membership;
         let (delivered, read) = (marks.delivered, marks.read);
@@ -139,7 +139,7 @@ impl From<ExportedMembership> for Line<'_> {
     }
 }
 
-impl From<ExportedMessage> for Line<'_> {
+impl From<ExportedMessage> for ExportLine<'_> {
     fn from(message: ExportedMessage) -> Self {
         let ExportedMessage { room, id, text, created_at, updated_at, deleted_at } = message;
         Self::Message { room_id: room, message_id: id, text, created_at, updated_at, deleted_at }
@@ -150,7 +150,7 @@ async fn write(services: &Arc<ApiServices>, user: &UserId, lines: &mut LineWrite
     let store = services.store.on_bulk_connections();
     let exported_at = store.now();
     let UserPresence { online, last_seen } = store.presence(user).await?;
-    lines.line(&Line::User { user_id: user, exported_at, online, last_seen }).await?;
+    lines.line(&ExportLine::User { user_id: user, exported_at, online, last_seen }).await?;
     let (mut memberships, mut messages) = (0, 0);
     let mut reading = store.memberships(user).await?;
     while let Some(membership) = reading.next().await {

@@ -14,8 +14,8 @@ use super::messages::{NewMessage, NewText};
 use super::page_query::{MAX_LIMIT, PageQuery};
 use super::problem::Problem;
 use super::room_bounds::MAX_MEMBERS;
-use super::room_list::{self, Wanted};
-use super::rooms::{NewRoom, Planned, Renaming};
+use super::room_list::{self, ListRoomsQuery};
+use super::rooms::{NewRoomBody, PlannedRoom, RenameBody};
 use crate::store::RoomListPosition;
 
 /// The longest error text, in characters.

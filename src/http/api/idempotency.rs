@@ -23,7 +23,7 @@ use serde_json::Value;
 
 use super::ApiServices;
 use super::json_body;
-use super::problem::{Code, Problem, may_fail};
+use super::problem::{Problem, ProblemCode, may_fail};
 use crate::store::{Claim, RequestAttempt, RequestKey, StoredResponse};
 
 /// The header, as in the IETF draft of that name.
@@ -123,7 +123,7 @@ impl BufferedRequest {
 
     /// Stores the answer, or lets the next attempt run. A request that was refused immediately changed nothing. A
     /// repeated request that is refused may have succeeded before.
-    async fn settle(&self, services: &Arc<Services>, attempt: &RequestAttempt) {
+    async fn settle(&self, services: &Arc<ApiServices>, attempt: &RequestAttempt) {
         let status = self.res.status_code.unwrap_or(StatusCode::OK);
         let settled = if status.is_success() {
             let body = text(&self.res.body);
@@ -143,7 +143,7 @@ impl BufferedRequest {
         }
     }
 
-    fn answer(&mut self, StoredResponse { status, body }: StoredResponse) {
+    fn respond(&mut self, StoredResponse { status, body }: StoredResponse) {
         self.res.status_code(StatusCode::from_u16(status).unwrap_or(StatusCode::OK));
         if body.is_empty() {
             return;
@@ -203,7 +203,7 @@ fn users(body: &str) -> Vec<UserId> {
 
 /// The attempt that a request with a key is.
 #[derive(Debug)]
-pub(super) struct Tried(pub(super) Option<RequestAttempt>);
+pub(super) struct IdempotentAttempt(pub(super) Option<RequestAttempt>);
 
 impl<'ex> Extractible<'ex> for IdempotentAttempt {
     fn metadata() -> &'static Metadata {

@@ -11,7 +11,7 @@ use super::path_params::{RoomParam, UserParam};
 use super::problem::{Problem, ProblemCode, ProblemDetails};
 use super::response::{CreatedOrOk, NoContent};
 use super::room_bounds::{MAX_MEMBERS, check_email};
-use super::{Shared, schema};
+use super::{SharedServices, schema};
 use crate::store::{JoinOutcome, LeaveOutcome, NewMember};
 
 pub(super) fn routes() -> Router {
@@ -88,7 +88,7 @@ async fn delete_member(
     user: UserParam,
 ) -> Result<NoContent, Problem> {
     match services.store.leave(id.0, &user.0).await.map_err(Problem::of_write)? {
-        LeaveOutcome::Left => Ok(Done),
+        LeaveOutcome::Left => Ok(NoContent),
         LeaveOutcome::NotMember => Err(no_member()),
         LeaveOutcome::NoRoom => Err(Problem::no_room()),
         LeaveOutcome::Direct => Err(direct()),

@@ -19,7 +19,7 @@ use super::path_params::{MessageParam, RoomParam};
 use super::problem::{Problem, ProblemCode, ProblemDetails};
 use super::response::{Created, NoContent};
 use super::strict_json::user_id;
-use super::{Shared, dto, schema};
+use super::{SharedServices, dto, schema};
 use crate::store::{BoundRoom, RequestAttempt, SMALL_HISTORY, StoreError, Written, begin_by, codec};
 
 /// Returns the routes below `/rooms/{id}`.

@@ -12,8 +12,8 @@ use serde_json::json;
 
 use super::dto::ListedRoomDto;
 use super::path_params::query;
-use super::problem::{Code, Problem, may_fail};
-use super::{Shared, schema};
+use super::problem::{Problem, ProblemCode, may_fail};
+use super::{SharedServices, schema};
 use crate::store::{RoomListPosition, RoomPageQuery, StoreError};
 
 /// The rooms of a page: by default, and at most.
@@ -41,8 +41,11 @@ struct RoomListPage {
 ///
 /// Activity is a room's last message, deleted or not, or the user's joining where that was later.
 #[endpoint(operation_id = "list_rooms", tags("rooms"))]
-pub(super) async fn list_rooms(services: Shared, wanted: Wanted) -> Result<Json<Listing>, Problem> {
-    let Wanted { user, before, limit } = wanted;
+pub(super) async fn list_rooms(
+    services: SharedServices,
+    wanted: ListRoomsQuery,
+) -> Result<Json<RoomListPage>, Problem> {
+    let ListRoomsQuery { user, before, limit } = wanted;
     let page = RoomPageQuery { before, limit, bytes: services.config.load().limits.page_bytes };
     let (store, _turn) = services.store.bulk(None).await.map_err(StoreError::from)?;
     let (rooms, next) = store.rooms_of(&user, page).await?;

@@ -10,9 +10,9 @@ use serde::Serialize;
 use super::export::export_user;
 use super::path_params::UserParam;
 use super::problem::Problem;
-use super::response::{Accepted, Done};
-use super::{Shared, dto, schema};
-use crate::protocol::ephemeral::Signal;
+use super::response::{Accepted, NoContent};
+use super::{SharedServices, dto, schema};
+use crate::protocol::ephemeral::EphemeralEvent;
 use crate::store::{ExportedMembership, UserPresence};
 
 /// How long an erasure's answer waits for the change stream to bring the erasure. It takes milliseconds.
@@ -65,7 +65,7 @@ struct UserRoomDto {
     read: i64,
 }
 
-impl From<ExportedMembership> for InRoom {
+impl From<ExportedMembership> for UserRoomDto {
     fn from(membership: ExportedMembership) -> Self {
         let ExportedMembership { room, email, role, marks, .. } = membership;
         Self { room_id: room, role: role.into(), email, delivered: marks.delivered, read: marks.read }
@@ -76,7 +76,7 @@ impl From<ExportedMembership> for InRoom {
 ///
 /// Anyone may be asked for: Parlor keeps no list of users, and of one that it never saw it knows no rooms.
 #[endpoint(operation_id = "get_user", tags("users"))]
-async fn get_user(services: Shared, user: UserParam) -> Result<Json<User>, Problem> {
+async fn get_user(services: SharedServices, user: UserParam) -> Result<Json<UserDto>, Problem> {
     let UserPresence { online, last_seen } = services.store.presence(&user.0).await?;
     let erasing = services.store.is_being_erased(&user.0).await?;
     let mut rooms = services.store.some_memberships(&user.0, MAX_ROOMS + 1).await?;

@@ -43,7 +43,7 @@ impl Receipts {
         store: Store,
         journal: Collection<RawDocumentBuf>,
         pace: BatchPacer,
-        limits: &config::Limits,
+        limits: &config::LimitsConfig,
         metrics: Arc<Metrics>,
         supervisor: &Supervisor,
     ) -> Self {

@@ -117,7 +117,7 @@ impl InboxView {
         self.caller.set_page_end(next);
         self.cursor = InboxCursor::at(as_of.time);
         for KnownPosition { room, position, beginning } in positions {
-            self.cursor.enter(room, beginning, position, as_of.time);
+            self.cursor.join(room, beginning, position, as_of.time);
         }
         (self.since, self.began) = (as_of, as_of.time);
         if missed.is_some() {
@@ -266,7 +266,7 @@ impl InboxView {
         }
         let listed_alone = std::slice::from_ref(&listed);
         let online = self.read(self.deadline(), || self.services.store.online_in(listed_alone, None)).await?;
-        self.cursor.enter(room, known.beginning, known.position, time);
+        self.cursor.join(room, known.beginning, known.position, time);
         let view = Box::new(to_room_view(listed, &online));
         Ok((removed, Some(self.render_inbox_event(room, time, &InboxEvent::RoomAdded { room: view }))))
     }

@@ -96,7 +96,7 @@ impl Writer {
         store: Store,
         db: Database,
         pace: BatchPacer,
-        limits: &config::Limits,
+        limits: &config::LimitsConfig,
         metrics: Arc<Metrics>,
         supervisor: &Supervisor,
     ) -> Self {
