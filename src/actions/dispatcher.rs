@@ -171,7 +171,8 @@ impl Runtime {
                     if own {
                         caller.forget(request);
                     }
-                    Some(FrameAnswer { refused: None, json: envelope.answer(json) })
+                    let json = envelope.answer(json);
+                    Some(FrameAnswer { refused: None, is_outcome_unknown: false, json })
                 }
                 Err(error) => {
                     // After any other error no event follows.

@@ -276,7 +276,7 @@ impl SocketTask<'_> {
     /// is on a majority, the event may come and the write's own answer may not: then `timeout`, "it may still be done", would
     /// be a second answer to the frame, and a client without `ref` would take it for the answer to its next one.
     async fn is_contradicted(&mut self, answer: &FrameAnswer) -> Result<bool, SessionEnd> {
-        if answer.refused != Some(Code::Timeout) {
+        if !answer.is_outcome_unknown {
             return Ok(false);
         }
         // The event may wait in the outbox.

@@ -44,6 +44,7 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
     ("clients/js/README.md", "npm --prefix", INSTALLS),
     ("clients/js/README.md", "npm ci", "CI runs these commands themselves"),
     ("docs/client-library.md", "npm --prefix", INSTALLS),
+    ("docs/contributing/adding-an-action.md", "rustfmt", IN_THE_SOURCE),
     ("docs/contributing/adding-an-action.md", "cargo test", IN_THE_SOURCE),
     ("docs/contributing/adding-an-action.md", "UPDATE_CONTRACTS=1", IN_THE_SOURCE),
     ("docs/contributing/benchmarks.md", "benches/compare", "it takes the whole machine for most of an hour"),

@@ -144,6 +144,25 @@ async fn the_keyboard_alone_will_do() {
     browser.close().await;
 }
 
+#[tokio::test]
+async fn focus_stays_in_the_composer_after_send_is_clicked() {
+    let home = Home::new().await;
+    let server = home.serve().await;
+    let browser = Browser::open(Pointer::Mouse).await;
+    let window = browser.window(&server.url("/")).await;
+    window.click("#choose-1").await;
+    window.see(OPEN).await;
+    window.click("#composer").await;
+    for text in ["first", "second"] {
+        // Typed where the focus is.
+        window.press(text).await;
+        window.click("#send").await;
+        window.see(&message(text)).await;
+        window.see("#composer:focus").await;
+    }
+    browser.close().await;
+}
+
 /// Moves the focus by a key until it is on an element.
 async fn until_focus_is(window: &Window<'_>, key: &str, what: &str) {
     for _ in 0..12 {
