@@ -75,6 +75,7 @@ async function submit() {
   if (!sendable() || tooMany() > 0) return;
   if (!editing) {
     put("");
+    composer.focus(); // the button, now disabled, would drop the focus, and a phone would close its keyboard
     return on.send(text);
   }
   const edited = editing;
@@ -122,4 +123,6 @@ $("compose-form").addEventListener("submit", (event) => {
   event.preventDefault();
   submit();
 });
+// A tap on the button does not take the focus from the box: on a phone the keyboard stays open.
+$("send").addEventListener("pointerdown", (event) => event.preventDefault());
 $("cancel-edit").addEventListener("click", cancel);
