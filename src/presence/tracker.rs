@@ -4,7 +4,7 @@
 //! connect waits for it. A user counts as offline only after a short grace period after the last socket closed. A page
 //! reload or a change of the mobile network therefore makes no offline and online events.
 //!
-//! Any other server cleans up after a dead server ([`dead_servers`](crate::presence::dead_servers)). A live server
+//! Any other server cleans up after a dead server ([`dead_servers`]). A live server
 //! that was declared dead finds its heartbeat document removed, and writes all its users again. A server that shuts
 //! down leaves its users to the others in the same way, because they are about to reconnect elsewhere.
 

@@ -1,7 +1,7 @@
 //! Webhooks: the application's servers receive events from Parlor, and are asked before a message is written:
 //! `[hooks]`.
 //!
-//! [`before_send`](crate::webhooks::before_send) is asked in the middle of a `send`, and is the only hook that a
+//! [`before_send`] is asked in the middle of a `send`, and is the only hook that a
 //! sender waits for. The other hooks receive events of committed changes from the database's change stream, and cost
 //! the sender nothing. Their guarantees:
 //!
@@ -20,7 +20,7 @@
 //!   past the oldest undelivered one.
 //!
 //! If the database no longer has the changes after a hook's position, this is logged and counted, and the events are
-//! rebuilt from the collections ([`backfill`](crate::webhooks::backfill)).
+//! rebuilt from the collections ([`backfill`]).
 
 pub(crate) mod backfill;
 pub(crate) mod before_send;

@@ -2,7 +2,7 @@
 //!
 //! There is one file per resource. Each endpoint is documented at its function; `/openapi.json` is made from that, and
 //! `config/openapi.json` is a copy. A client without a service key gets no access
-//! ([`service_keys`](crate::http::api::service_keys)). Errors are a [`Problem`].
+//! ([`service_keys`]). Errors are a [`Problem`].
 
 pub(crate) mod docs;
 pub(crate) mod dto;
