@@ -248,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn offline_is_recorded_when_the_online_write_had_an_unknown_outcome() {
+    fn offline_is_recorded_when_the_online_write_may_have_succeeded() {
         let (present, user) = (PresenceTracker::default(), UserId::Int(1));
         let guard = present.enter(&user);
         let arrivals = present.state().take_arrivals(10);

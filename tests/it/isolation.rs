@@ -3,7 +3,9 @@
 use std::future::pending;
 use std::time::{Duration, Instant};
 
-use handlers::{Action, ActionSpec, Context, Error, Fields, Level, Limits, Pending, Reply, Text};
+use handlers::{
+    Action, ActionSpec, Code, Context, Error, Fields, HistoryCursor, Level, Limits, Pending, Reply, Text,
+};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -42,6 +44,21 @@ static ACTIONS: &[Action] = &[
                 context.validate_text(serde_json::from_value(json!(text)).unwrap(), "message")?;
             context.room()?.append(text, None).await?;
             pending().await
+        }))
+    }),
+    // Writes; then, once the room's newest message is "go", fails as a write does that the database did not confirm.
+    action("writes_and_is_not_confirmed", |context, fields| {
+        let text = fields.first_text("message").unwrap_or_default();
+        Ok(Box::pin(async move {
+            let text: Text =
+                context.validate_text(serde_json::from_value(json!(text)).unwrap(), "message")?;
+            context.room()?.append(text, None).await?;
+            loop {
+                let newest = context.room()?.history(HistoryCursor::Newest, 1).await?;
+                if newest.messages.first().is_some_and(|message| message.text == "go") {
+                    return Err(Error::caused(Code::Timeout, "it may still be done", "no confirmation"));
+                }
+            }
         }))
     }),
 ];
@@ -121,6 +138,21 @@ async fn what_was_written_before_a_timeout_is_told_all_the_same() {
     one.expect_all(&said(1, 1, "written")).await;
     one.expect(error("timeout", Some("writes_and_never_ends"))).await;
     two.expect_all(&said(1, 1, "written")).await;
+}
+
+/// A frame gets one answer: its event is the answer of a write, also if the database confirms the write to nobody.
+#[tokio::test]
+async fn unconfirmed_write_gets_no_error_when_its_event_has_come() {
+    let (_server, mut one, mut two) = two_sockets(&[]).await;
+    one.send(json!({"action": "writes_and_is_not_confirmed", "message": "written"})).await;
+    for client in [&mut one, &mut two] {
+        client.expect_all(&said(1, 1, "written")).await;
+    }
+    two.say("go").await;
+    one.expect_all(&said(2, 2, "go")).await;
+    // The next frame's answer is its own.
+    one.say("next").await;
+    one.expect_all(&said(3, 1, "next")).await;
 }
 
 /// How long each of so many messages takes from its frame to its acknowledgement: the median.
