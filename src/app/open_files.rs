@@ -25,11 +25,11 @@ pub fn raise(config: &Config) {
     else {
         return;
     };
-    let told = "the limit of open files is lower than limits.sockets and http.connections may need: raise `ulimit -Hn`, or lower these keys";
+    let warning = "the limit of open files is lower than limits.sockets and http.connections may need: raise `ulimit -Hn`, or lower these keys";
     // A server that is tried out with an embedded `mongod` has no thousands of sockets.
     if config.mongodb.uri.is_some() {
-        tracing::warn!(allowed, needed, "{told}");
+        tracing::warn!(allowed, needed, "{warning}");
     } else {
-        tracing::info!(allowed, needed, "{told}");
+        tracing::info!(allowed, needed, "{warning}");
     }
 }

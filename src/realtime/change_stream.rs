@@ -577,7 +577,7 @@ impl ChangeStreamReader {
         match signal {
             EphemeralEvent::Event { room, event } => {
                 if self.hub.advance_to(room, time) {
-                    self.hub.apply(room, time, CommittedChange::Told(event));
+                    self.hub.apply(room, time, CommittedChange::Custom(event));
                 }
             }
             EphemeralEvent::Typing { room, user } => {

@@ -131,7 +131,7 @@ impl OpenRoom {
                 let told = frame(time, &Event::Typing { sender_id: &user });
                 frames.push(Frame { about: Some(user), ..told });
             }
-            CommittedChange::Told(event) => frames.push(Frame::new(event.into_frame(), time)),
+            CommittedChange::Custom(event) => frames.push(Frame::new(event.into_frame(), time)),
         }
     }
 

@@ -19,7 +19,7 @@ use crate::protocol::ephemeral::EphemeralEvent;
 /// The sockets of rooms on this server.
 pub trait Audience: Send + Sync {
     /// Tells whether a user other than the typing one would be notified.
-    fn hears(&self, room: RoomId, typist: &UserId) -> bool;
+    fn has_listeners(&self, room: RoomId, typist: &UserId) -> bool;
 }
 
 /// One notification for a user in a room is sent in this time (docs/protocol.md, `typing`).
@@ -63,8 +63,8 @@ impl Store {
         if !self.typists.is_news(room, user) {
             return Ok(());
         }
-        let heard_here = here.hears(room, user);
-        if !heard_here && (self.peers.is_alone() || !self.is_anyone_elsewhere(room, user).await?) {
+        let is_heard_here = here.has_listeners(room, user);
+        if !is_heard_here && (self.peers.is_alone() || !self.is_anyone_elsewhere(room, user).await?) {
             return Ok(());
         }
         self.signal(&EphemeralEvent::Typing { room, user: user.clone() }).await

@@ -124,10 +124,10 @@ impl BeforeSend {
                 self.metrics.hook("before_send", "rejected");
                 Err(Error::new(Code::Rejected, shorten_reason(&reason)))
             }
-            (None, Some(anew)) => match anew.within(self.text_chars, "text") {
-                Ok(anew) => {
+            (None, Some(replaced)) => match replaced.within(self.text_chars, "text") {
+                Ok(replaced) => {
                     self.metrics.hook("before_send", "rewritten");
-                    Ok(anew)
+                    Ok(replaced)
                 }
                 Err(error) => self.handle_failure(error.message(), false, text),
             },

@@ -32,7 +32,7 @@ const TEXT_CHARS: usize = 100_000;
 struct Nobody;
 
 impl Audience for Nobody {
-    fn hears(&self, _: RoomId, _: &UserId) -> bool {
+    fn has_listeners(&self, _: RoomId, _: &UserId) -> bool {
         false
     }
 }

@@ -178,8 +178,9 @@ fn page() -> String {
         if section.name == "actions.<name>" {
             page.push_str(&actions());
         }
-        let (told, same): (Vec<_>, Vec<_>) = section.keys.iter().partition(|key| !key.comment.is_empty());
-        for key in told {
+        let (described, same): (Vec<_>, Vec<_>) =
+            section.keys.iter().partition(|key| !key.comment.is_empty());
+        for key in described {
             let KeyDoc { name, comment, .. } = key;
             let values = accepted(key).map_or_else(String::new, |values| format!(" · {values}"));
             let _ = write!(

@@ -92,7 +92,7 @@ fn assert_told(problem: Problem) {
     problem.render(&mut response);
     assert_eq!(response.status_code, Some(StatusCode::BAD_REQUEST));
     let salvo::http::ResBody::Once(body) = &response.body else { return };
-    let told: Value = serde_json::from_slice(body).unwrap();
-    assert!(["bad_json", "invalid_request"].contains(&told["code"].as_str().unwrap()), "{told}");
-    assert!((1..=SAID_CHARS).contains(&told["detail"].as_str().unwrap().chars().count()), "{told}");
+    let problem: Value = serde_json::from_slice(body).unwrap();
+    assert!(["bad_json", "invalid_request"].contains(&problem["code"].as_str().unwrap()), "{problem}");
+    assert!((1..=SAID_CHARS).contains(&problem["detail"].as_str().unwrap().chars().count()), "{problem}");
 }

@@ -202,14 +202,14 @@ impl EndpointOutRegister for Problem {
 pub(super) fn may_fail(components: &mut Components, operation: &mut Operation, codes: &[ProblemCode]) {
     for code in codes {
         let status = code.status();
-        let told = match operation.responses.get(status.as_str()) {
+        let description = match operation.responses.get(status.as_str()) {
             Some(RefOr::Type(response)) if response.description.contains(code.means()) => continue,
             Some(RefOr::Type(response)) => format!("{}; {}", response.description, code.means()),
             _ => code.means().to_owned(),
         };
         let schema = ProblemDetails::to_schema(components);
-        let response =
-            salvo_oapi::Response::new(told).add_content("application/problem+json", Content::new(schema));
+        let response = salvo_oapi::Response::new(description)
+            .add_content("application/problem+json", Content::new(schema));
         operation.responses.insert(status.as_str(), response);
     }
 }

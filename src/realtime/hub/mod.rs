@@ -136,7 +136,7 @@ impl HubEntry {
 }
 
 impl Audience for Hub {
-    fn hears(&self, room: RoomId, typist: &UserId) -> bool {
+    fn has_listeners(&self, room: RoomId, typist: &UserId) -> bool {
         let rooms = self.rooms();
         rooms
             .entries

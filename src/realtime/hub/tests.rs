@@ -44,7 +44,7 @@ fn taken(socket: &Outbox) -> VecDeque<Arc<Frame>> {
     taken
 }
 
-fn told(socket: &Outbox) -> Vec<Timestamp> {
+fn frame_times(socket: &Outbox) -> Vec<Timestamp> {
     taken(socket).iter().map(|frame| frame.time).collect()
 }
 
@@ -63,10 +63,10 @@ fn changes_between_two_histories_are_sent_to_both_sockets() {
         hub.apply(room, at(time), said(id));
     }
     hub.room_loaded(room, generations[1], &late, &snapshot(10));
-    assert_eq!(told(&late), [], "the earlier one is still being read");
+    assert_eq!(frame_times(&late), [], "the earlier one is still being read");
     hub.room_loaded(room, generations[0], &early, &snapshot(5));
-    assert_eq!(told(&early), [at(7), at(12)]);
-    assert_eq!(told(&late), [at(7), at(12)], "of which its socket drops what its history has");
+    assert_eq!(frame_times(&early), [at(7), at(12)]);
+    assert_eq!(frame_times(&late), [at(7), at(12)], "of which its socket drops what its history has");
 }
 
 #[test]
@@ -77,9 +77,9 @@ fn reader_that_leaves_delays_no_other_socket() {
     hub.advance_to(room, at(7));
     hub.apply(room, at(7), said(1));
     hub.room_loaded(room, generations[1], &stays, &snapshot(5));
-    assert_eq!(told(&stays), []);
+    assert_eq!(frame_times(&stays), []);
     hub.leave(room, &gone);
-    assert_eq!(told(&stays), [at(7)]);
+    assert_eq!(frame_times(&stays), [at(7)]);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn idle_room_is_loaded_as_of_before_the_next_change() {
     let wanted = wanted.try_recv().unwrap();
     assert!(wanted.at < at(7), "{:?}", wanted.at);
     hub.room_loaded_for_all(wanted, &Snapshot { time: wanted.at, ..snapshot(0) });
-    assert_eq!(told(&inbox), [at(7)]);
+    assert_eq!(frame_times(&inbox), [at(7)]);
 }
 
 /// The hub received this change, perhaps the creation of the room itself, while no socket was there.
@@ -135,8 +135,8 @@ fn marker_of_a_former_member_is_ignored() {
         hub.advance_to(room, at(time));
         hub.apply(room, at(time), change);
     }
-    let told: Vec<_> = taken(&socket).iter().map(|frame| frame.json.to_string()).collect();
-    assert!(told.iter().any(|frame| frame.contains("mark_message_as_read")), "{told:?}");
+    let frames: Vec<_> = taken(&socket).iter().map(|frame| frame.json.to_string()).collect();
+    assert!(frames.iter().any(|frame| frame.contains("mark_message_as_read")), "{frames:?}");
 }
 
 fn read(n: i64) -> Marks {
@@ -158,7 +158,7 @@ fn markers_between_the_join_and_the_history_are_sent() {
     let CommittedChange::Sent(message) = said(1) else { unreachable!() };
     let history = Snapshot { messages: vec![message], ..snapshot(10) };
     hub.room_loaded(room, joined.load.unwrap(), &socket, &history);
-    assert_eq!(told(&socket), [at(7); 2], "delivered, and read");
+    assert_eq!(frame_times(&socket), [at(7); 2], "delivered, and read");
     let late = hub.join(room, &Arc::new(Outbox::new(10_usize, None)));
     assert_eq!((late.load, late.marked), (None, at(7)));
 }
@@ -174,7 +174,7 @@ fn read_by_another() -> (Hub, RoomId, Arc<Outbox>, Arc<Outbox>) {
     hub.advance_to(room, at(7));
     hub.apply(room, at(7), said(1));
     let [author, reader] = sockets;
-    assert_eq!((told(&author), told(&reader)), (vec![at(7)], vec![at(7)]));
+    assert_eq!((frame_times(&author), frame_times(&reader)), (vec![at(7)], vec![at(7)]));
     hub.advance_to(room, at(8));
     hub.apply(room, at(8), CommittedChange::Marked(vec![(UserId::Int(2), read(1))]));
     (hub, room, author, reader)
@@ -183,11 +183,11 @@ fn read_by_another() -> (Hub, RoomId, Arc<Outbox>, Arc<Outbox>) {
 #[test]
 fn status_is_sent_to_the_author_now_and_deferred_for_others() {
     let (hub, room, author, reader) = read_by_another();
-    assert_eq!(told(&author), [at(8); 2], "delivered, and read");
-    assert_eq!(told(&reader), []);
+    assert_eq!(frame_times(&author), [at(8); 2], "delivered, and read");
+    assert_eq!(frame_times(&reader), []);
     hub.advance_to(room, at(9));
     hub.apply(room, at(9), said(2));
-    assert_eq!(told(&reader), [at(8), at(8), at(9)]);
+    assert_eq!(frame_times(&reader), [at(8), at(8), at(9)]);
 }
 
 #[tokio::test]
@@ -202,14 +202,14 @@ async fn deferred_frame_is_written_soon_when_no_other_follows() {
 /// Returns the frames that a socket has to write the next time that it is woken.
 async fn told_next(socket: &Outbox) -> Vec<Timestamp> {
     tokio::time::timeout(std::time::Duration::from_secs(10), socket.changed()).await.unwrap();
-    told(socket)
+    frame_times(socket)
 }
 
 #[test]
 fn deferred_frame_is_written_before_a_close() {
     let (_, _, _, reader) = read_by_another();
     reader.close(Close::NoRoom);
-    assert_eq!(told(&reader), [at(8); 2]);
+    assert_eq!(frame_times(&reader), [at(8); 2]);
 }
 
 #[test]
@@ -219,9 +219,9 @@ fn deferred_frames_are_written_when_there_are_many() {
         for _ in 0..waits {
             reader.push(&mark());
         }
-        assert_eq!(told(&reader), []);
+        assert_eq!(frame_times(&reader), []);
         assert_eq!(reader.push(&mark()), PushOutcome::Queued);
-        assert_eq!(told(&reader).len(), waits + 1);
+        assert_eq!(frame_times(&reader).len(), waits + 1);
     }
 }
 
@@ -241,8 +241,8 @@ fn recheck_covers_a_change_that_was_queued_behind_it() {
     for time in [7, 9] {
         hub.request_recheck(room, None, at(time));
     }
-    assert_eq!(told(&inbox), [at(7)], "one re-read is enough");
+    assert_eq!(frame_times(&inbox), [at(7)], "one re-read is enough");
     assert_eq!(rooms.take_stale(room), Some(at(9)));
     hub.request_recheck(room, None, at(11));
-    assert_eq!(told(&inbox), [at(11)], "the room changed again after the re-read began");
+    assert_eq!(frame_times(&inbox), [at(11)], "the room changed again after the re-read began");
 }

@@ -31,14 +31,10 @@ struct HookLabel {
 impl WebhookCounters {
     pub(super) fn registered(registry: &mut Registry) -> Self {
         let hooks = Self { events: Family::default(), lag: Family::default(), held: Family::default() };
-        registry.register(
-            "hook_events",
-            "Events that hooks were told or asked about, by outcome",
-            hooks.events.clone(),
-        );
+        registry.register("hook_events", "Requests to hooks, by outcome", hooks.events.clone());
         registry.register_with_unit(
             "hook_lag",
-            "How old the oldest event is that a hook is still to be told, on the server that tells it",
+            "Age of the oldest event that a hook has not received yet, on the server that tells it",
             Unit::Seconds,
             hooks.lag.clone(),
         );

@@ -136,7 +136,7 @@ impl Metrics {
             metrics.seconds.clone(),
         );
         registry.register("connects", "Connects: open, or why they were refused", metrics.connects.clone());
-        registry.register("faults", "Faults that no client is told of, by place", metrics.faults.clone());
+        registry.register("faults", "Errors that no client receives, by place", metrics.faults.clone());
         registry.register("reloads", "Configurations read again: ok, or refused", metrics.reloads.clone());
         registry.register("sockets", "Sockets that are open", metrics.sockets.clone());
         registry.register("connections", "Connections that are no sockets", metrics.connections.clone());
