@@ -25,11 +25,11 @@ use crate::protocol::cursor::Position;
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) json: Utf8Bytes,
-    /// When the database committed the change. A history of this time or a later one already contains the frame,
-    /// unless the frame is about receipt markers.
+    /// When the database committed the change. A history that was read at this time or later already contains the
+    /// change, unless the frame reports receipt markers.
     pub(crate) time: Timestamp,
-    /// The message and its author, if this is a `chat_message`: the message is delivered once the frame is written to
-    /// another member's socket.
+    /// The message and its author, if this is a `chat_message`. The message counts as delivered as soon as the frame
+    /// is written to a socket of another member.
     pub(crate) delivers: Option<(MessageId, UserId)>,
     /// The message, its author and its new status, if the frame reports a status.
     pub(crate) marks: Option<(MessageId, UserId, Status)>,
@@ -37,13 +37,14 @@ pub(crate) struct Frame {
     pub(crate) reaches: Position,
     /// The request that caused it, if known.
     pub(crate) cause: Option<ObjectId>,
-    /// The user that the frame is about, if any: it is for the other users, and not for Level 1 sockets.
+    /// The user that the frame is about, if any. Such a frame is sent to other users only, and never to Level 1
+    /// sockets.
     pub(crate) about: Option<UserId>,
-    /// The user that left the room: the user's sockets in the room end here. Other sockets ignore the frame.
+    /// The user that left the room. The frame closes the user's sockets in the room. Other sockets ignore the frame.
     pub(crate) dismisses: Option<UserId>,
-    /// The room, and the effect on inbox connections. Sockets of one room ignore it.
+    /// The room, and the effect on inbox connections. Sockets of one room ignore this field.
     pub(crate) inbox: Option<InboxMeta>,
-    /// The bytes that it counts while it waits anywhere.
+    /// The bytes that are counted for the frame while it is in any queue.
     pub(crate) charge: Charge,
 }
 
@@ -59,12 +60,14 @@ pub(crate) struct InboxMeta {
 pub(crate) enum InboxEffect {
     /// An event of the room, as for all of its sockets.
     Event,
-    /// A message was deleted that may have been unread, except for its author. `author` is known if the message was
-    /// still undelivered or unread.
+    /// A message was deleted. It may have been unread for any member but its author. `author` is known if the message
+    /// was still undelivered or unread.
     Deleted { id: MessageId, author: Option<UserId> },
-    /// A member has read up to this message; `all` is true if that was the last one. No socket writes this frame.
+    /// A member has read up to the message `up_to`; `all` is true if that is the last message of the room. This frame
+    /// is never sent to a client.
     Read { user: UserId, up_to: i64, all: bool },
-    /// The room or its members changed, so the connection has to re-read the room. No socket writes this frame.
+    /// The room or its members changed, so the connection has to re-read the room. This frame is never sent to a
+    /// client.
     Recheck,
 }
 
@@ -84,12 +87,12 @@ impl Frame {
         }
     }
 
-    /// Returns the bytes that it counts while it waits.
+    /// Returns the bytes that are counted for the frame while it is queued.
     fn bytes(&self) -> usize {
         self.json.len() + FRAME_BYTES
     }
 
-    /// Adds its bytes to what this server holds.
+    /// Adds the bytes of the frame to the total of this server.
     pub(crate) fn charged(mut self, held: &HeldBytes) -> Arc<Self> {
         self.charge = held.charge(self.bytes());
         Arc::new(self)
@@ -100,7 +103,7 @@ impl Frame {
         Self { reaches, cause, ..self }
     }
 
-    /// Creates a frame that only inbox connections process. They build the text that they write themselves.
+    /// Creates a frame that only inbox connections process. Each of them builds its own text for its client.
     pub(crate) fn inbox(room: RoomId, what: InboxEffect, time: Timestamp) -> Self {
         Self { inbox: Some(InboxMeta { room, what }), ..Self::new(Utf8Bytes::default(), time) }
     }
@@ -116,7 +119,7 @@ impl Frame {
     }
 }
 
-/// The memory of a frame beside its text, including its slots in queues, in bytes.
+/// The memory that a frame uses besides its text, including its slots in queues, in bytes.
 const FRAME_BYTES: usize = 256;
 
 /// The bounds of an outbox.
@@ -144,8 +147,8 @@ impl From<usize> for OutboxBounds {
     }
 }
 
-/// At this many waiting frames a socket is also woken for deferred ones; or at half of the queue, if that is less.
-/// Frames that wait by our choice must not look like a client that reads too slowly.
+/// A socket is also woken for deferred frames if this many frames wait, or half of the queue's bound if that is less.
+/// Otherwise deferred frames could fill the queue, and the client would seem to read too slowly.
 pub(crate) const MAX_DEFERRED: usize = 32;
 
 /// The queue of one socket.
@@ -160,7 +163,7 @@ pub(crate) struct Outbox {
     bounds: OutboxBounds,
     /// The bytes that wait for all sockets of its user.
     user_bytes: OnceLock<Arc<AtomicUsize>>,
-    /// The bytes that are held for it beside its queue.
+    /// The bytes that are held for the socket outside its queue.
     beside: AtomicUsize,
     /// Whether its client has to be probed by a ping.
     probe_requested: AtomicBool,
@@ -176,16 +179,16 @@ struct Queue {
     due: bool,
     /// The bytes of these frames, and of those that are being written.
     bytes: usize,
-    /// The bytes of those that were taken last.
+    /// The bytes of the frames that the latest [`take`](Outbox::take) returned.
     writing: usize,
 }
 
 /// The outcome of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PushOutcome {
-    /// It is written with what is there, or the socket is closing anyway.
+    /// The frame is written together with the queued ones, or the socket is closing already.
     Queued,
-    /// It can wait, and nothing else has to be written: the caller has to call [`due`](Outbox::due) later.
+    /// The frame can wait, and the queue was empty: the caller has to call [`due`](Outbox::due) later.
     Deferred,
     /// This bound was crossed, which closes the socket.
     Full(&'static str),
@@ -196,7 +199,7 @@ pub(crate) enum PushOutcome {
 struct Probe {
     /// When the client was last active; none before the socket is open.
     last_alive: Option<Instant>,
-    /// Wait for the client's next activity.
+    /// The senders that are notified at the client's next activity.
     askers: Vec<oneshot::Sender<()>>,
 }
 
@@ -207,7 +210,7 @@ pub(crate) struct ProbedSocket {
     pub(crate) answer: oneshot::Receiver<()>,
 }
 
-/// Bytes that a socket holds beside its queue, until this is dropped.
+/// Bytes that a socket holds outside its queue, until this is dropped.
 pub(crate) struct Holding<'a> {
     outbox: &'a Outbox,
     bytes: usize,
@@ -252,7 +255,7 @@ impl Outbox {
         outbox
     }
 
-    /// Counts its bytes with those of its user's other sockets. Only the first call counts.
+    /// Counts the socket's bytes together with those of its user's other sockets. Later calls have no effect.
     pub(crate) fn count_for(&self, user_bytes: Arc<AtomicUsize>) {
         let _ = self.user_bytes.set(user_bytes);
     }
@@ -262,7 +265,8 @@ impl Outbox {
         self.queue().bytes + self.beside.load(Ordering::Relaxed)
     }
 
-    /// Counts bytes that are held for the socket beside its queue. Returns none if they exceed the bound of its user.
+    /// Counts bytes that are held for the socket outside its queue. Returns none if the total of the user then exceeds
+    /// the bound.
     pub(crate) fn hold(&self, bytes: usize) -> Option<Holding<'_>> {
         let fits = self.add_user_bytes(bytes);
         self.beside.fetch_add(bytes, Ordering::Relaxed);
@@ -270,7 +274,8 @@ impl Outbox {
         fits.then_some(holding)
     }
 
-    /// Counts bytes for the user. Returns false if they exceed the bound; they are counted all the same.
+    /// Counts bytes for the user. Returns false if the total then exceeds the bound; the bytes are counted in both
+    /// cases.
     fn add_user_bytes(&self, bytes: usize) -> bool {
         let Some(user_bytes) = self.user_bytes.get() else { return true };
         user_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= self.bounds.user_bytes
@@ -302,8 +307,8 @@ impl Outbox {
         self.rooms.is_some()
     }
 
-    /// Whether the socket has to process a frame. A request to re-read a room marks the room as stale; a room that is
-    /// stale already needs no second one.
+    /// Whether the socket has to process a frame. A request to re-read a room marks the room as stale. If the room is
+    /// stale already, no second request is needed.
     pub(crate) fn is_for(&self, frame: &Frame) -> bool {
         match (&frame.inbox, &self.rooms) {
             (Some(InboxMeta { what: InboxEffect::Read { user, .. }, .. }), Some(_)) => {
@@ -330,7 +335,7 @@ impl Outbox {
             let crossed = if before >= self.bounds.frames {
                 Some("send_queue")
             } else if queue.bytes > 0 && queue.bytes + bytes > self.bounds.bytes {
-                // An empty queue always has room for one frame.
+                // An empty queue accepts one frame of any size.
                 Some("send_queue_bytes")
             } else {
                 queue.frames.push_back(frame.clone());
@@ -367,7 +372,7 @@ impl Outbox {
         }
     }
 
-    /// Requests that the socket closes. The first request counts.
+    /// Requests that the socket closes. Later requests are ignored.
     pub(crate) fn close(&self, close: Close) {
         self.is_first_to_close(close);
     }
@@ -383,7 +388,7 @@ impl Outbox {
         first
     }
 
-    /// Records activity: the client sent something, or the socket works for it.
+    /// Records activity: the client sent something, or the socket processes a request of the client.
     pub(crate) fn mark_alive(&self, at: Instant) {
         let mut probe = self.probe();
         probe.last_alive = Some(at);
@@ -393,7 +398,7 @@ impl Outbox {
         }
     }
 
-    /// Returns when the client was last active; none before the socket is open, and once it has to close.
+    /// Returns the time of the client's last activity; none if the socket is not open yet or has to close.
     pub(crate) fn last_alive(&self) -> Option<Instant> {
         self.probe().last_alive.filter(|_| self.closing().is_none())
     }
@@ -429,8 +434,8 @@ impl Outbox {
         self.closing.get().copied()
     }
 
-    /// Returns the close that is written if the socket ends by this one. An erasure also ends memberships, in any
-    /// order, and its code must win.
+    /// Returns the close to send if the socket closes because of `close`. An erasure also ends memberships, before or
+    /// after: its close code takes precedence.
     pub(crate) fn closes_by(&self, close: Close) -> Close {
         self.closing().filter(|closing| *closing == Close::Erased).unwrap_or(close)
     }

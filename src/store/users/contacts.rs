@@ -1,14 +1,14 @@
-//! The users who are online, and the members of rooms, in memory. A resuming inbox connection needs both for all of
-//! its rooms, and the database would read every member of each.
+//! The users who are online, and the members of rooms, in memory. When an inbox connection resumes, it needs both for
+//! all of its rooms. Without this cache the database would read every member of each room.
 //!
 //! Both follow the change stream. The online users are read when the stream begins, and each change is applied. The
-//! first members of a room are read on request, and dropped when anyone joins or leaves. A room is marked as being
-//! read before the read begins, so a change during the read is not lost: it removes the mark, and the result of the
-//! read is returned to the caller but not cached. All reads are of majority-committed data, which is what the stream
-//! brings.
+//! first members of a room, at most [`CONTACTS`], are read on request. They are removed from the cache when a user
+//! joins or leaves the room. Before a query begins, its room is marked as [`Reading`](CachedMembers::Reading). A
+//! change during the query removes the mark: the result of the query is then returned to the caller, but not cached.
+//! All queries read majority-committed data, and the stream brings the same.
 //!
-//! The cache is as recent as the stream's position. A caller that needs a later time waits for the stream
-//! ([`Store::wait_until_reached`]), or reads from the database if the stream is behind.
+//! The cache is as recent as the stream's position. A caller that needs a later state waits for the stream
+//! ([`Store::wait_until_reached`]). If the stream is behind, the caller reads from the database.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,12 +31,12 @@ use crate::store::rooms::summary::RoomSummary;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// The maximum of a room's members that count as contacts.
+/// The number of a room's members that count as contacts, at most.
 const CONTACTS: i64 = 100;
 
 /// A server's cache of the online users and of the first members of rooms.
 pub(crate) struct Contacts {
-    /// None if it isn't known. At most as many users as have sockets on all servers.
+    /// None if it isn't known. It holds at most the users that have a socket on any server.
     online: Mutex<Option<HashSet<UserId>>>,
     rooms: Cache<RoomId, CachedMembers>,
     reads: AtomicU64,
@@ -57,7 +57,7 @@ struct ContactLookup {
 }
 
 impl Contacts {
-    /// Creates a cache of at most this many members in all.
+    /// Creates a cache of at most `members` members, over all rooms.
     pub(in crate::store) fn new(members: u64, metrics: Option<Arc<Metrics>>) -> Self {
         let weight = |_: &RoomId, room: &CachedMembers| match room {
             CachedMembers::Reading(_) => 1,
@@ -96,7 +96,7 @@ impl Contacts {
         self.forget_rooms();
     }
 
-    /// Drops the members of all rooms, because the rooms may have other members.
+    /// Removes the members of all rooms, because the members of any room may have changed.
     pub(in crate::store) fn forget_rooms(&self) {
         self.rooms.invalidate_all();
     }
@@ -144,8 +144,8 @@ impl Contacts {
 }
 
 impl Store {
-    /// Reads the online users: when the stream has begun, and after events may have been missed. Call it once a
-    /// majority has everything that was written when the stream was opened.
+    /// Reads the online users. It is called when the stream begins, and again after events may have been missed. A
+    /// majority must have all that was written before the stream was opened.
     pub(crate) async fn read_online(&self) -> Result<(), StoreError> {
         let store = self.clone();
         self.run_detached(async move {
@@ -164,8 +164,8 @@ impl Store {
         .await
     }
 
-    /// Returns the online users among the members of rooms, at the rooms' snapshot time; without one, at the stream's
-    /// position.
+    /// Returns which members of the rooms are online, at the rooms' snapshot time. Without a snapshot time it is the
+    /// stream's position.
     pub(crate) async fn online_in(
         &self,
         rooms: &[RoomSummary],
@@ -175,7 +175,7 @@ impl Store {
         self.online_of(users, as_of).await
     }
 
-    /// Returns the same for users.
+    /// Returns which of these users are online, in the same way.
     pub(in crate::store) async fn online_of<'a>(
         &self,
         users: impl Iterator<Item = &'a UserId> + Clone,
@@ -192,8 +192,8 @@ impl Store {
         Ok(present.into_iter().filter(|(_, presence)| presence.online).map(|(user, _)| user).collect())
     }
 
-    /// Returns the online users among those that share one of these rooms with a user. For a room with more than
-    /// [`CONTACTS`] members only the first of them count.
+    /// Returns which users are online that share at least one of these rooms with the user. Of a room with more
+    /// members only the first [`CONTACTS`] count.
     pub(crate) async fn contacts_online(
         &self,
         user: &UserId,
@@ -215,7 +215,7 @@ impl Store {
         self.online_of(asked.members.iter().flat_map(|members| members.iter()), Some(as_of)).await
     }
 
-    /// Reads the first members of these rooms of a user.
+    /// Reads the first members of each of these rooms, of which the user is a member.
     async fn first_members(
         &self,
         user: &UserId,
