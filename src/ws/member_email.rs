@@ -43,11 +43,16 @@ pub(super) fn keep_email(services: &Arc<SocketServices>, room: RoomId, user: &Us
 
 /// Removes an address that the user's own token marks as unverified. The socket doesn't wait, because its own history
 /// already shows none.
-pub(super) fn drop_email(services: &Arc<SocketServices>, user: &UserId, doubted: Option<String>) {
+pub(super) fn drop_email(
+    services: &Arc<SocketServices>,
+    room: Option<RoomId>,
+    user: &UserId,
+    doubted: Option<String>,
+) {
     let Some(doubted) = doubted else { return };
     let (store, metrics, user) = (services.store.clone(), services.metrics.clone(), user.clone());
     services.lifecycle.spawn(async move {
-        if let Err(error) = store.drop_email(&user, &doubted).await {
+        if let Err(error) = store.drop_email(room, &user, &doubted).await {
             metrics.fault("email");
             tracing::warn!(%error, "could not remove an unverified address; the next connect tries again");
         }

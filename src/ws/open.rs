@@ -108,10 +108,12 @@ async fn open_room(
     }
     // The address may have been stored before its issuer marked it as unverified. The members in memory may lag behind
     // the database, so the database compares as well.
-    if doubted_email.is_some() && member.email == doubted_email {
+    let is_shown = doubted_email.is_some() && member.email == doubted_email;
+    if is_shown {
         member.email = None;
     }
-    drop_email(services, &user, doubted_email);
+    // Other rooms are searched only if this one shows the address: a user may have thousands of them.
+    drop_email(services, (!is_shown).then_some(room), &user, doubted_email);
     let email = member.email.clone();
     if changed.as_ref().is_some_and(ResumedRoom::is_cut) {
         services.metrics.limit("page_bytes");

@@ -40,7 +40,7 @@ pub(super) async fn open(
     {
         keep_email(services, &user, email.clone());
     }
-    drop_email(services, &user, doubted_email);
+    drop_email(services, None, &user, doubted_email);
     let caller =
         SocketSession::new(user, email, SessionScope::Inbox(rooms.clone()), slot, options, expires_at);
     let caller = Arc::new(caller.signed_with(key));

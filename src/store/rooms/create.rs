@@ -251,10 +251,17 @@ impl Store {
         self.run_detached(async move { Ok(members.update_many(filter, update).await.map(|_| ())?) }).await
     }
 
-    /// Removes this e-mail address from the user's memberships in all rooms.
-    pub(crate) async fn drop_email(&self, user: &UserId, email: &str) -> Result<(), StoreError> {
+    /// Removes this e-mail address from the user's membership in a room; without a room, from all memberships of the user.
+    pub(crate) async fn drop_email(
+        &self,
+        room: Option<RoomId>,
+        user: &UserId,
+        email: &str,
+    ) -> Result<(), StoreError> {
         let members = self.members.clone();
-        let filter = doc! { "_id.user": codec::user_bson(user), "email": email };
+        let everywhere = || doc! { "_id.user": codec::user_bson(user) };
+        let mut filter = room.map_or_else(everywhere, |room| doc! { "_id": codec::member_id(room, user) });
+        filter.insert("email", email);
         let update = doc! { "$unset": { "email": "" } };
         self.run_detached(async move { Ok(members.update_many(filter, update).await.map(|_| ())?) }).await
     }
