@@ -179,7 +179,9 @@ impl Runtime {
                     if error.code() != Code::Timeout {
                         caller.forget(request);
                     }
-                    Some(envelope.refuse(&error, request))
+                    // After a function's `send` there may be more to answer than the message: its answer is never left out.
+                    let is_outcome_unknown = own && is_unknown_write(&error);
+                    Some(FrameAnswer { is_outcome_unknown, ..envelope.refuse(&error, request) })
                 }
             }
         };
@@ -299,6 +301,12 @@ impl Runtime {
     async fn in_time<T>(&self, deadline: Instant, work: impl Future<Output = T>) -> Option<T> {
         self.overdue.run_until_cancelled(tokio::time::timeout_at(deadline, work)).await?.ok()
     }
+}
+
+/// Returns whether an error says that the outcome of a write could not be learnt.
+fn is_unknown_write(error: &Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+    error.code() == Code::Timeout && matches!(cause, Some(StoreError::Unknown(_)))
 }
 
 fn panicked(error: JoinError) -> String {

@@ -12,7 +12,7 @@ use crate::protocol::json::json;
 pub(crate) struct FrameAnswer {
     /// The error code; none if the action succeeded.
     pub(crate) refused: Option<Code>,
-    /// Whether the outcome of the action's write could not be learnt. The write may have succeeded.
+    /// Whether this answers a built-in action whose write has an unknown outcome: the write may have succeeded.
     pub(crate) is_outcome_unknown: bool,
     pub(crate) json: Utf8Bytes,
 }
@@ -63,8 +63,6 @@ impl Envelope {
             action: shown.as_deref(),
             retry_after_ms: error.retry_after_ms(),
         };
-        // An action that took too long has no cause; a write that was not confirmed in time has one.
-        let is_outcome_unknown = code == Code::Timeout && std::error::Error::source(error).is_some();
-        FrameAnswer { refused: Some(code), is_outcome_unknown, json: self.answer(json(&frame)) }
+        FrameAnswer { refused: Some(code), is_outcome_unknown: false, json: self.answer(json(&frame)) }
     }
 }

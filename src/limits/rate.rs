@@ -88,7 +88,7 @@ impl<C: Limiters> ReloadableLimits<C> {
         {
             return spend(&in_use.limiters);
         }
-        // If two sockets get here at the same time, one loses what it spends now, which is one frame.
+        // If several sockets of a user get here at the same time, all but one lose what they spend now: one frame each.
         let in_use = Arc::new(LimitsInUse { rates: rates.clone(), limiters: C::new(rates) });
         self.0.store(Some(in_use.clone()));
         spend(&in_use.limiters)

@@ -67,7 +67,21 @@ pub(crate) fn begin_by(deadline: Instant, selection: Duration) -> Instant {
     now + left.saturating_sub(selection + MARGIN).max(left / 2)
 }
 
+/// A write that is not confirmed is given up this long before the call's deadline, at most a tenth of the time that is left:
+/// its answer then says that the outcome is unknown, and not only that the action took too long.
+const CONFIRM_MARGIN: Duration = Duration::from_millis(100);
+
 impl BoundRoom {
+    /// Waits for a write until shortly before the call's deadline.
+    async fn confirmed<T>(
+        &self,
+        write: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let wait = left.saturating_sub(CONFIRM_MARGIN.min(left / 10));
+        tokio::time::timeout(wait, write).await.unwrap_or(Err(StoreError::Unknown(None)))
+    }
+
     async fn message(&self, id: MessageId) -> Result<StoredMessage, Error> {
         let messages = self.store.messages.clone();
         let filter = doc! { "_id": codec::message_id(self.room, id) };
@@ -102,7 +116,8 @@ impl BoundRoom {
         if since.elapsed() >= RECHECK_AFTER {
             self.stands(id, standing).await?;
         }
-        let changed = self.store.revise_in(turn, self.room, vec![id], change, self.request).await;
+        let revision = self.store.revise_in(turn, self.room, vec![id], change, self.request);
+        let changed = self.confirmed(revision).await;
         if changed.map_err(StoreError::of_write)? > 0 { Ok(()) } else { Err(Error::not_found()) }
     }
 
@@ -218,7 +233,7 @@ impl Room for BoundRoom {
                 write_id: self.request,
                 by_member: true,
             };
-            match self.writer.append(draft, begin_by).await.map_err(StoreError::of_write)? {
+            match self.confirmed(self.writer.append(draft, begin_by)).await.map_err(StoreError::of_write)? {
                 Written::New(id, _) => Ok(AppendOutcome::New(id)),
                 Written::Before(id) => self.again(id).await,
             }

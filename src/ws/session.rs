@@ -49,6 +49,10 @@ const WRITE_BYTES: usize = 4 * 1024;
 /// A socket is closed with 4029 after this many rate-limit refusals within this time (docs/protocol.md, Close codes).
 const RATE_LIMIT_STRIKES: (usize, Duration) = (10, Duration::from_secs(10));
 
+/// Batches of waiting frames that are written before an answer of unknown outcome. A batch has up to 64 frames, so these are
+/// as many as `limits.send_queue` has by default.
+const CONTRADICTION_WRITES: usize = 16;
+
 type RunningAction = Pin<Box<dyn Future<Output = Option<FrameAnswer>> + Send>>;
 
 /// Why a socket ended.
@@ -279,8 +283,18 @@ impl SocketTask<'_> {
         if !answer.is_outcome_unknown {
             return Ok(false);
         }
-        // The event may wait in the outbox.
-        self.write_waiting().await?;
+        // The event may wait in the outbox, behind others. Frames that come meanwhile must not make this endless.
+        for _ in 0..CONTRADICTION_WRITES {
+            if self.is_acknowledged || self.outbox.is_empty() {
+                break;
+            }
+            self.write_waiting().await?;
+        }
+        if self.is_acknowledged
+            && let SocketView::Inbox(view) = &self.view
+        {
+            view.answered(false);
+        }
         Ok(self.is_acknowledged)
     }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use handlers::{
     Action, ActionSpec, Code, Context, Error, Fields, HistoryCursor, Level, Limits, Pending, Reply, Text,
 };
+use parlor::store::StoreError;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -56,7 +57,8 @@ static ACTIONS: &[Action] = &[
             loop {
                 let newest = context.room()?.history(HistoryCursor::Newest, 1).await?;
                 if newest.messages.first().is_some_and(|message| message.text == "go") {
-                    return Err(Error::caused(Code::Timeout, "it may still be done", "no confirmation"));
+                    let unknown = StoreError::Unknown(None);
+                    return Err(Error::caused(Code::Timeout, "it may still be done", unknown));
                 }
             }
         }))
