@@ -12,7 +12,7 @@ impl ActionTable {
     /// Charges one frame to the user.
     pub(super) fn spend_frame(&self, caller: &SocketSession, metrics: &Metrics) -> Result<(), Error> {
         caller.slot.spend_frame(&self.rates).map_err(|wait| {
-            metrics.limit("frames_per_minute");
+            metrics.bound_hit("frames_per_minute");
             Error::rate_limited("too many frames", whole_ms(wait))
         })
     }
@@ -62,7 +62,7 @@ impl ActionTable {
     ) -> Result<(), Error> {
         let Some(row) = self.rows.get(at) else { return Ok(()) };
         if let Some(most) = row.limits.max_bytes.filter(|most| bytes > *most) {
-            metrics.limit("action_max_bytes");
+            metrics.bound_hit("action_max_bytes");
             return Err(Error::invalid(format!("the frame has more than {most} bytes")));
         }
         caller.slot.spend_call(&self.rates, at).map_err(|over| {
@@ -72,7 +72,7 @@ impl ActionTable {
                 }
                 RateExceeded::PerMinute(wait) => ("action_per_minute", "too many of this action", wait),
             };
-            metrics.limit(bound);
+            metrics.bound_hit(bound);
             Error::rate_limited(message, whole_ms(wait))
         })?;
         if !row.limits.message {

@@ -225,7 +225,7 @@ impl Runtime {
         envelope: &Envelope,
     ) -> Result<Reply, Error> {
         let Ok(permit) = row.in_flight.clone().try_acquire_owned() else {
-            self.metrics.limit("action_max_in_flight");
+            self.metrics.bound_hit("action_max_in_flight");
             return Err(Error::rate_limited("too many calls of this action are under way", BUSY_RETRY_MS));
         };
         let time = row.limits.timeout_ms.map_or(table.deadline, |ms| Duration::from_millis(ms.into()));
@@ -279,7 +279,7 @@ impl Runtime {
             Some(Ok(Some(result))) => result,
             Some(Err(error)) => Err(Error::internal(panicked(error))),
             Some(Ok(None)) | None => {
-                self.metrics.limit("handler_ms");
+                self.metrics.bound_hit("handler_ms");
                 Err(Error::new(Code::Timeout, "the action took too long; it may still be done"))
             }
         }

@@ -145,7 +145,7 @@ impl SocketSession {
         let mut refs = self.refs();
         if refs.len() >= REFS {
             refs.pop_front();
-            metrics.limit("refs");
+            metrics.bound_hit("refs");
         }
         refs.push_back((request, reference));
     }
@@ -174,7 +174,7 @@ impl SocketSession {
     /// Charges one message to the user.
     pub(crate) fn spend_message(&self, rates: &Arc<Rates>, metrics: &Metrics) -> Result<(), Error> {
         self.slot.spend_message(rates).map_err(|wait| {
-            metrics.limit("messages_per_minute");
+            metrics.bound_hit("messages_per_minute");
             Error::rate_limited("too many messages", whole_ms(wait))
         })
     }
@@ -213,7 +213,7 @@ impl Connection for BoundSocket {
             let verified = self.verifier.verify_or_refetch(token, None).await;
             let auth::Caller { user, expires_at, key, .. } = verified.map_err(|refused| {
                 if refused.is_too_long() {
-                    self.metrics.limit("token_bytes");
+                    self.metrics.bound_hit("token_bytes");
                 }
                 let code = if refused.is_temporary() { Code::Unavailable } else { Code::InvalidToken };
                 Error::new(code, refused.as_str())
@@ -246,7 +246,7 @@ impl Connection for BoundSocket {
                 .await
                 .map_err(|busy| StoreError::from(busy).of_read())?;
             self.caller.slot.check_read_budget(&self.rates).map_err(|wait| {
-                self.metrics.limit("documents_per_minute");
+                self.metrics.bound_hit("documents_per_minute");
                 Error::rate_limited("too many documents were read", whole_ms(wait))
             })?;
             let rooms = store
@@ -262,7 +262,7 @@ impl Connection for BoundSocket {
                 inbox.show(last.collect());
             }
             if rooms.next.is_some() && rooms.shown.len() < ROOMS {
-                self.metrics.limit("page_bytes");
+                self.metrics.bound_hit("page_bytes");
             }
             self.caller.set_page_end(rooms.next);
             let next = rooms.next.map(|next| next.to_string());

@@ -100,11 +100,11 @@ impl Issuer {
         let mut last = self.last.subscribe();
         last.mark_unchanged();
         if self.is_recent() {
-            return self.metrics.limit("refetch_ms");
+            return self.metrics.bound_hit("refetch_ms");
         }
         self.refetch_requested.notify_one();
         if timeout(self.auth.fetch, last.changed()).await.is_err() {
-            self.metrics.limit("fetch_ms");
+            self.metrics.bound_hit("fetch_ms");
         }
     }
 
@@ -122,7 +122,7 @@ impl Issuer {
                 match fetched {
                     Ok(keys) => verifier.apply_issuer_keys(&self.auth, keys, &self.stop),
                     Err(fault) => {
-                        self.metrics.fault("keys");
+                        self.metrics.count_fault("keys");
                         tracing::warn!(location = ?self.location, fault, "could not fetch the issuer's keys; keeping the cached ones");
                     }
                 }
@@ -154,7 +154,7 @@ impl Issuer {
     pub(super) async fn fetch(&self) -> Result<Vec<NamedKey>, String> {
         let limit = self.auth.fetch;
         let set = timeout(limit, self.get_set()).await.map_err(|_| {
-            self.metrics.limit("fetch_ms");
+            self.metrics.bound_hit("fetch_ms");
             format!("did not answer within {} ms", limit.as_millis())
         })??;
         let is_new = self.cached_keys().as_ref() != Some(&set);
@@ -214,7 +214,7 @@ impl Issuer {
         while let Some(chunk) = answer.chunk().await.map_err(|error| fault(error.without_url()))? {
             body.extend_from_slice(&chunk);
             if body.len() > self.auth.fetch_bytes {
-                self.metrics.limit("fetch_bytes");
+                self.metrics.bound_hit("fetch_bytes");
                 return Err(format!("{from} is longer than {} bytes", self.auth.fetch_bytes));
             }
         }

@@ -87,7 +87,7 @@ impl RefusedClients {
         let counted = metrics.clone();
         let forgotten = move |_, _, cause| {
             if cause == RemovalCause::Size {
-                counted.limit("refused_addresses");
+                counted.bound_hit("refused_addresses");
             }
         };
         let counts = Cache::builder()
@@ -132,7 +132,7 @@ impl RefusedClients {
         if let Ok(permit) = self.checks.try_acquire() {
             return Some(permit);
         }
-        self.metrics.limit("blocked_checks");
+        self.metrics.bound_hit("blocked_checks");
         // The semaphore is never closed.
         self.checks.acquire().await.ok()
     }

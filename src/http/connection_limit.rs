@@ -124,7 +124,7 @@ impl FusePolicy for ConnectionGate {
         match self.limiter.admit(peer) {
             Ok(()) => FuseAction::Accept(self.fuse),
             Err(bound) => {
-                self.limiter.metrics.limit(bound);
+                self.limiter.metrics.bound_hit(bound);
                 FuseAction::Reject
             }
         }

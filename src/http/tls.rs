@@ -71,7 +71,7 @@ impl Certificate {
                 }
                 Ok(Err(error)) => {
                     // Counted every time: the current certificate will expire some day.
-                    metrics.fault("certificate");
+                    metrics.count_fault("certificate");
                     if !std::mem::replace(&mut logged, true) {
                         tracing::warn!(%error, "could not load the new certificate; keeping the current one");
                     }

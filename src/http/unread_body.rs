@@ -56,7 +56,7 @@ impl UnreadBody {
         let discarding = async {
             while let Some(bytes) = body::skip(unread).await {
                 let Some(fewer) = left.checked_sub(bytes) else {
-                    self.metrics.limit("discard_bytes");
+                    self.metrics.bound_hit("discard_bytes");
                     return false;
                 };
                 left = fewer;
@@ -64,7 +64,7 @@ impl UnreadBody {
             unread.is_end_stream()
         };
         tokio::time::timeout(patience, discarding).await.unwrap_or_else(|_| {
-            self.metrics.limit("discard_ms");
+            self.metrics.bound_hit("discard_ms");
             false
         })
     }

@@ -83,12 +83,12 @@ impl UpgradeHandler {
         let key = websocket_key(req.headers())?;
         let (source, caller) = self.caller(req, res).await?;
         if matches!(&caller, Some(Err(refused)) if refused.is_too_long()) {
-            services.metrics.limit("token_bytes");
+            services.metrics.bound_hit("token_bytes");
         }
         let most = services.config.load().limits.sockets;
         let place = services.permits.acquire(most).filter(|_| !services.lifecycle.is_draining());
         let place = place.ok_or_else(|| {
-            services.metrics.limit("sockets");
+            services.metrics.bound_hit("sockets");
             let reason = "the server has no place for another socket: try again later, or elsewhere";
             UpgradeRefusal(StatusCode::SERVICE_UNAVAILABLE, reason)
         })?;
@@ -162,7 +162,7 @@ impl UpgradeHandler {
         };
         let source = source.with_token(caller.as_ref());
         let Some(wait) = services.refusals.blocked_for(&source, &config) else { return Ok((source, caller)) };
-        services.metrics.limit("refusals_per_minute");
+        services.metrics.bound_hit("refusals_per_minute");
         services.metrics.connect("too_many_refused");
         res.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
         let reason = "too many connects from this address were refused: see Retry-After";

@@ -25,7 +25,7 @@ pub(crate) async fn run(store: Store, metrics: Arc<Metrics>) {
     loop {
         ticks.tick().await;
         seen = store.apply_left_revisions(&seen).await.unwrap_or_else(|error| {
-            metrics.fault("leftovers");
+            metrics.count_fault("leftovers");
             tracing::warn!(%error, "could not finish the revisions that another server left; trying again");
             HashSet::new()
         });

@@ -35,7 +35,7 @@ impl RoomCleanup {
             let config = self.config.load_full();
             let swept = self.store.sweep(config.limits.batch, config.longest_action()).await;
             let swept = swept.unwrap_or_else(|error| {
-                self.metrics.fault("sweep");
+                self.metrics.count_fault("sweep");
                 tracing::warn!(%error, "could not remove the rest of a deleted room; trying again");
                 false
             });

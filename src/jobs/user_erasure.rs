@@ -50,7 +50,7 @@ impl UserErasure {
                 linger: config.longest_action() + config.presence.grace,
             };
             if let Err(error) = run.process_queue().await {
-                self.metrics.fault("erasure");
+                self.metrics.count_fault("erasure");
                 tracing::warn!(%error, "could not erase a user; trying again");
             }
             // In both cases the job looks again, soon enough for an erasure whose first pass has just ended.

@@ -119,7 +119,7 @@ impl Breaker {
         let counted = metrics.clone();
         let forgotten = move |_, _, cause| {
             if cause == RemovalCause::Size {
-                counted.limit("outbound_breaker_remembered");
+                counted.bound_hit("outbound_breaker_remembered");
             }
         };
         let failing = Cache::builder()

@@ -119,27 +119,27 @@ impl Receiver {
 
     async fn attempt(&self, caller: u64, body: String) -> Result<Vec<u8>, OutboundError> {
         let Some(_permit) = self.per_caller.acquire(caller) else {
-            self.metrics.limit("outbound_max_in_flight_per_user");
+            self.metrics.bound_hit("outbound_max_in_flight_per_user");
             return Err(OutboundError::CallerBusy);
         };
         let Ok(_in_flight) = self.in_flight.try_acquire() else {
-            self.metrics.limit("outbound_max_in_flight");
+            self.metrics.bound_hit("outbound_max_in_flight");
             return Err(OutboundError::Busy);
         };
         let attempt = match self.breaker.attempt(caller) {
             Ok(attempt) => attempt,
             Err(BreakerRefusal::Open) => {
-                self.metrics.limit("outbound_breaker_failures");
+                self.metrics.bound_hit("outbound_breaker_failures");
                 return Err(OutboundError::Open);
             }
             Err(BreakerRefusal::HeldBack { others }) => {
-                self.metrics.limit("outbound_caller_failures");
+                self.metrics.bound_hit("outbound_caller_failures");
                 return Err(OutboundError::HeldBack { others });
             }
         };
         let answer = tokio::time::timeout(self.timeout, self.exchange(body)).await;
         let answer = answer.unwrap_or_else(|_| {
-            self.metrics.limit("outbound_timeout_ms");
+            self.metrics.bound_hit("outbound_timeout_ms");
             Err(OutboundError::Timeout)
         });
         match &answer {
@@ -178,7 +178,7 @@ impl Receiver {
         if fits {
             return Ok(body);
         }
-        self.metrics.limit("outbound_max_response_bytes");
+        self.metrics.bound_hit("outbound_max_response_bytes");
         Err(OutboundError::TooLarge(most))
     }
 }

@@ -51,7 +51,7 @@ impl DeadServerSearch {
         loop {
             ticks.tick().await;
             if let Err(error) = self.search().await {
-                self.metrics.fault("presence");
+                self.metrics.count_fault("presence");
                 tracing::warn!(%error, "could not search for dead servers; trying again");
                 self.seen.clear();
             }

@@ -211,7 +211,7 @@ impl PresenceWriter {
             }
             tokio::time::sleep(GATHER).await;
             if let Err(error) = self.write().await {
-                self.metrics.fault("presence");
+                self.metrics.count_fault("presence");
                 tracing::warn!(%error, "could not write which users are connected; trying again");
             }
         }

@@ -175,7 +175,7 @@ impl ChangeStreamReader {
                                 let token = newest.as_deref().map_or(opened_at, token_after);
                                 return StreamEnd { token, any: newest.is_some(), refused: false };
                             }
-                            Err(_) => self.metrics.limit("feed_hanging"),
+                            Err(_) => self.metrics.bound_hit("feed_hanging"),
                         }
                     }
                     continue;
@@ -195,7 +195,7 @@ impl ChangeStreamReader {
                     return StreamEnd { token: None, any: newest.is_some(), refused: false };
                 }
             };
-            self.metrics.fault("feed");
+            self.metrics.count_fault("feed");
             tracing::warn!(%error, "the change stream broke; resuming it");
             let token = stream.resume_token().filter(|_| !self.is_position_lost(&error));
             let refused = matches!(StoreError::from(error), StoreError::Fault(_));
@@ -206,7 +206,7 @@ impl ChangeStreamReader {
     /// Abandons a stream that hangs. The driver's future ends by itself, with its connection: it must not be dropped
     /// while it runs.
     fn abandon(&mut self, mut stream: ChangeStream<RawDocumentBuf>, permit: OwnedSemaphorePermit) {
-        self.metrics.fault("feed_hangs");
+        self.metrics.count_fault("feed_hangs");
         tracing::error!(
             "the change stream hangs: heartbeats are written but don't come back; opening another stream"
         );
@@ -244,7 +244,7 @@ impl ChangeStreamReader {
             Ok(Some(time)) => *last = time,
             Ok(None) => {}
             Err(error) => {
-                self.metrics.fault("feed_undecodable");
+                self.metrics.count_fault("feed_undecodable");
                 tracing::error!(%error, "could not decode a change; skipping it");
             }
         }
@@ -253,7 +253,7 @@ impl ChangeStreamReader {
     /// Whether this error means that a stream can't continue at its resume token.
     fn is_position_lost(&self, error: &Error) -> bool {
         if is_too_large(error) {
-            self.metrics.fault("feed_event_too_large");
+            self.metrics.count_fault("feed_event_too_large");
             tracing::error!("a change event is too large for the database to send; continuing after it");
             return true;
         }
@@ -279,7 +279,7 @@ impl ChangeStreamReader {
                     return stream;
                 }
                 Err(error) => {
-                    self.metrics.fault("feed");
+                    self.metrics.count_fault("feed");
                     tracing::warn!(%error, "could not open the change stream; trying again");
                     if let StoreError::Fault(error) = &error
                         && (error.downcast_ref().is_some_and(|error| self.is_position_lost(error))
@@ -363,7 +363,7 @@ impl ChangeStreamReader {
             tokio::time::sleep(RETRY_PAUSE).await;
         };
         let rooms = self.hub.begin_catch_up(now);
-        self.metrics.fault("feed_history_lost");
+        self.metrics.count_fault("feed_history_lost");
         tracing::error!(
             rooms = rooms.len(),
             "the change stream's history is lost; reading the missed changes from the collections"
@@ -397,7 +397,7 @@ impl ChangeStreamReader {
     /// Handles a dropped collection or index. What is missing is created again. Clients reconnect and load what exists
     /// then.
     fn on_drop(&self, collection: &str, all: bool) {
-        self.metrics.fault("dropped");
+        self.metrics.count_fault("dropped");
         tracing::error!(collection, all, "a collection or an index of Parlor was dropped; creating it again");
         self.store.indexes().doubt();
         match collection {

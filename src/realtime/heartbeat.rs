@@ -130,7 +130,7 @@ impl Heartbeat {
             }
             match (self.silent.swap(silent, Ordering::Relaxed), silent) {
                 (false, true) => {
-                    metrics.limit("feed_close_ms");
+                    metrics.bound_hit("feed_close_ms");
                     tracing::error!(
                         "no heartbeat has come back for feed.close_ms; closing all sockets until one does"
                     );
@@ -156,7 +156,7 @@ impl Heartbeat {
         loop {
             ticks.tick().await;
             if let Err(error) = self.beat(&store).await {
-                metrics.fault("heartbeat");
+                metrics.count_fault("heartbeat");
                 tracing::warn!(%error, "could not write the heartbeat; trying again");
             }
         }

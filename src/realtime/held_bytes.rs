@@ -63,7 +63,7 @@ impl HeldBytes {
                 let mut excess = self.bytes().saturating_sub(self.0.most);
                 for (bytes, outbox) in outboxes.fullest(CLOSED_AT_ONCE) {
                     if excess > 0 && outbox.is_first_to_close(Close::TooSlow) {
-                        metrics.limit("server_bytes");
+                        metrics.bound_hit("server_bytes");
                         excess = excess.saturating_sub(bytes);
                     }
                 }

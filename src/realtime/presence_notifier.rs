@@ -89,7 +89,7 @@ impl PresenceNotifier {
                 continue;
             }
             if let Err(error) = self.notify(&some).await {
-                self.metrics.fault("presence");
+                self.metrics.count_fault("presence");
                 tracing::warn!(%error, "could not send presence changes; trying again");
                 self.changes.restore(some);
                 tokio::time::sleep(RETRY_PAUSE).await;

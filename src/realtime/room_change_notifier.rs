@@ -145,7 +145,7 @@ impl RoomChangeNotifier {
                 Err(_) => break format!("it took longer than {PATIENCE:?}"),
             }
         };
-        self.metrics.fault("inbox");
+        self.metrics.count_fault("inbox");
         tracing::error!(%error, %room, "could not load the changed room; disconnecting its inbox sockets so that they resume");
         self.hub.send_inboxes_away(room);
     }

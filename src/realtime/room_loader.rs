@@ -55,7 +55,7 @@ impl RoomLoader {
                 Err(_) => break format!("it took longer than {PATIENCE:?}"),
             }
         };
-        self.metrics.fault("open_room");
+        self.metrics.count_fault("open_room");
         tracing::error!(%error, room = %request.room, "could not load a room; disconnecting its sockets so that they reconnect");
         self.hub.close_generation(request, Close::GoingAway);
     }

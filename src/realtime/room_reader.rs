@@ -81,7 +81,7 @@ impl RoomReader {
             }
         };
         let (snapshot, changed) = read.unwrap_or_else(|error| {
-            self.metrics.fault("history");
+            self.metrics.count_fault("history");
             tracing::error!(%error, %room, "could not read the history; the connection starts with none");
             let snapshot =
                 Snapshot { time, members, messages: Vec::new(), waiting: Vec::new(), complete: false };
@@ -102,7 +102,7 @@ impl RoomReader {
     /// Returns why a connect fails when the room or the membership can't be read. Counts and logs the error.
     pub(crate) fn refused(&self, error: &StoreError) -> Close {
         if !matches!(error, StoreError::Erasing(_)) {
-            self.metrics.fault("connect");
+            self.metrics.count_fault("connect");
             tracing::error!(%error, "could not read the room; refusing the connect");
         }
         match error {

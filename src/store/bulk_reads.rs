@@ -178,11 +178,11 @@ impl BulkReads {
         if let Ok(permit) = of.clone().try_acquire_owned() {
             return Ok(permit);
         }
-        self.metrics.limit(bound);
+        self.metrics.bound_hit(bound);
         if let Ok(Ok(permit)) = tokio::time::timeout_at(end, of.acquire_owned()).await {
             return Ok(permit);
         }
-        self.metrics.limit("bulk_wait_ms");
+        self.metrics.bound_hit("bulk_wait_ms");
         Err(NoTurn)
     }
 }

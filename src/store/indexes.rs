@@ -99,7 +99,7 @@ impl Store {
         }
         let names: Vec<_> = missing.iter().map(|index| index.name.as_str()).collect();
         let names = names.join(", ");
-        metrics.fault("indexes");
+        metrics.count_fault("indexes");
         // Without a non-unique index everything is slow, but correct.
         let is_fault = missing.iter().any(|index| index.unique);
         self.indexes.set(is_fault.then(|| format!("missing: {names}")));

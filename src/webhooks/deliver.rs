@@ -108,7 +108,7 @@ impl Delivery {
         };
         let kept = self.store.set_aside(new, self.settings.set_aside).await?;
         if kept.dropped > 0 {
-            self.metrics.limit("hooks_set_aside");
+            self.metrics.bound_hit("hooks_set_aside");
             tracing::error!(
                 dropped = kept.dropped,
                 "too many events are set aside (hooks.set_aside); dropped the oldest"

@@ -121,7 +121,7 @@ impl Dispatcher {
     }
 
     fn failed(&self, what: &str, error: &StoreError) {
-        self.metrics.fault("hooks");
+        self.metrics.count_fault("hooks");
         tracing::warn!(hook = self.source.name(), %error, "{what}; trying again");
     }
 
@@ -174,7 +174,7 @@ impl Dispatcher {
                     Some(read) => {
                         window.push(read);
                         if window.is_full() {
-                            self.metrics.limit("hooks_window");
+                            self.metrics.bound_hit("hooks_window");
                         }
                     }
                     None => return match reading.await {

@@ -98,7 +98,7 @@ impl HookStreamReader {
         let Some(fault) = fault.downcast_ref::<Error>() else { return false };
         let hook = self.source.name();
         if is_too_large(fault) {
-            self.metrics.fault("hook_event_too_large");
+            self.metrics.count_fault("hook_event_too_large");
             tracing::error!(
                 hook,
                 "a change event is too large for the database to send; continuing after it, with events rebuilt from the collections"
@@ -106,7 +106,7 @@ impl HookStreamReader {
             return true;
         }
         if is_history_lost(fault) {
-            self.metrics.fault("hook_history_lost");
+            self.metrics.count_fault("hook_history_lost");
             tracing::error!(
                 hook,
                 %error,
@@ -145,7 +145,7 @@ impl HookStreamReader {
     /// Decodes a change. A change that can't be decoded now can't be decoded later either: it is logged and skipped.
     fn read(&self, change: &RawDocument) -> Option<WebhookEvent> {
         self.source.read(change).unwrap_or_else(|error| {
-            self.metrics.fault("hook_undecodable");
+            self.metrics.count_fault("hook_undecodable");
             tracing::error!(hook = self.source.name(), %error, "could not decode a change; skipping it");
             None
         })

@@ -12,7 +12,7 @@ use crate::limits::user_quota::UserSlot;
 pub(super) fn may_keep(services: &SocketServices, slot: &UserSlot, email: &str) -> bool {
     let may = slot.accept_address(&services.runtime.rates(), email);
     if !may {
-        services.metrics.limit("addresses_per_minute");
+        services.metrics.bound_hit("addresses_per_minute");
     }
     may
 }
@@ -23,7 +23,7 @@ pub(super) fn accept(services: &Arc<SocketServices>, room: RoomId, user: &UserId
     let (store, metrics, user) = (services.store.clone(), services.metrics.clone(), user.clone());
     services.lifecycle.spawn(async move {
         if let Err(error) = store.accept(room, &user, email.as_deref()).await {
-            metrics.fault("accept");
+            metrics.count_fault("accept");
             tracing::warn!(%error, %room, "could not store that a user accepted a room; the next time the user opens it tries again");
         }
     });
@@ -35,7 +35,7 @@ pub(super) fn keep_email(services: &Arc<SocketServices>, room: RoomId, user: &Us
     let (store, metrics, user) = (services.store.clone(), services.metrics.clone(), user.clone());
     services.lifecycle.spawn(async move {
         if let Err(error) = store.set_email(room, &user, &email).await {
-            metrics.fault("email");
+            metrics.count_fault("email");
             tracing::warn!(%error, %room, "could not store a member's address; the next connect tries again");
         }
     });
@@ -53,7 +53,7 @@ pub(super) fn drop_email(
     let (store, metrics, user) = (services.store.clone(), services.metrics.clone(), user.clone());
     services.lifecycle.spawn(async move {
         if let Err(error) = store.drop_email(room, &user, &doubted).await {
-            metrics.fault("email");
+            metrics.count_fault("email");
             tracing::warn!(%error, "could not remove an unverified address; the next connect tries again");
         }
     });

@@ -116,10 +116,10 @@ async fn open_room(
     drop_email(services, (!is_shown).then_some(room), &user, doubted_email);
     let email = member.email.clone();
     if changed.as_ref().is_some_and(ResumedRoom::is_cut) {
-        services.metrics.limit("page_bytes");
+        services.metrics.bound_hit("page_bytes");
     }
     if changed.as_ref().is_some_and(|changed| !changed.resumed) && options.resumes() {
-        services.metrics.limit("resume");
+        services.metrics.bound_hit("resume");
     }
     let first_frame = first_frame(&snapshot, room, &options, changed.as_ref());
     let view = OneRoomView {
@@ -146,7 +146,7 @@ async fn make_direct(
     other: &UserId,
 ) -> Result<RoomId, Close> {
     slot.spend_room(&services.runtime.rates()).map_err(|_| {
-        services.metrics.limit("rooms_per_minute");
+        services.metrics.bound_hit("rooms_per_minute");
         Close::TooManyRooms
     })?;
     let caller = NewMember { user_id: caller.clone(), email };

@@ -59,10 +59,10 @@ pub(super) async fn open(
     }
     caller.slot.spend_documents(&services.runtime.rates(), read.documents());
     if read.missed.is_none() && caller.resumes() {
-        services.metrics.limit("resume");
+        services.metrics.bound_hit("resume");
     }
     if read.next.is_some() && read.shown.len() < ROOMS {
-        services.metrics.limit("page_bytes");
+        services.metrics.bound_hit("page_bytes");
     }
     let online = if read.missed.is_some() {
         Ok(contacts)
@@ -85,7 +85,7 @@ fn keep_email(services: &Arc<SocketServices>, user: &UserId, email: String) {
     let (store, metrics, user) = (services.store.clone(), services.metrics.clone(), user.clone());
     services.lifecycle.spawn(async move {
         if let Err(error) = store.set_email_everywhere(&user, &email).await {
-            metrics.fault("email");
+            metrics.count_fault("email");
             tracing::warn!(%error, "could not store a user's address; the next connect tries again");
         }
     });

@@ -342,8 +342,8 @@ impl SocketTask<'_> {
         let close = close_for(error)
             .or_else(|| self.ws.get_ref().is_too_fragmented().then_some(Close::TooFragmented));
         match close {
-            Some(Close::TooLarge) => self.services.metrics.limit("frame_bytes"),
-            Some(Close::TooFragmented) => self.services.metrics.limit("message_fragments"),
+            Some(Close::TooLarge) => self.services.metrics.bound_hit("frame_bytes"),
+            Some(Close::TooFragmented) => self.services.metrics.bound_hit("message_fragments"),
             _ => {}
         }
         close.map_or(SessionEnd::Gone, SessionEnd::Close)
@@ -403,7 +403,7 @@ impl SocketTask<'_> {
             (sockets.ping, sockets.dead, sockets.last_frames)
         };
         if self.ws.get_ref().lost_at().is_some_and(|lost| lost.elapsed() >= last_frames) {
-            self.services.metrics.limit("last_frames_ms");
+            self.services.metrics.bound_hit("last_frames_ms");
             return Err(SessionEnd::Gone);
         }
         if self.until_expiry().is_zero() {

@@ -25,7 +25,7 @@ pub(super) async fn take(services: &SocketServices, user: &UserId) -> Result<Use
         slot = after_probe(services, user, most, probe).await;
     }
     slot.ok_or_else(|| {
-        services.metrics.limit("sockets_per_user");
+        services.metrics.bound_hit("sockets_per_user");
         Close::TooManySockets
     })
 }
@@ -42,7 +42,7 @@ async fn after_probe(
     let silent = silent(services.outboxes.probe(user), Instant::now() + probe).await;
     // Another connect may have chosen the first ones.
     silent.iter().find(|outbox| outbox.is_first_to_close(Close::Dead))?;
-    services.metrics.limit("probe_ms");
+    services.metrics.bound_hit("probe_ms");
     // The dead socket ends as soon as it can.
     let end = Instant::now() + probe;
     loop {
@@ -72,7 +72,7 @@ async fn silent(asked: Vec<ProbedSocket>, end: Instant) -> Vec<Arc<Outbox>> {
 pub(super) async fn take_slot(services: &SocketServices, user: &UserId) -> Result<UserSlot, Close> {
     let slot = take(services, user).await?;
     slot.spend_connect(&services.runtime.rates()).map_err(|_| {
-        services.metrics.limit("connects_per_minute");
+        services.metrics.bound_hit("connects_per_minute");
         Close::TooManyConnects
     })?;
     Ok(slot)
@@ -81,7 +81,7 @@ pub(super) async fn take_slot(services: &SocketServices, user: &UserId) -> Resul
 /// Fails if the user's connects have read too many documents.
 pub(super) fn may_read(services: &SocketServices, slot: &UserSlot) -> Result<(), Close> {
     slot.check_read_budget(&services.runtime.rates()).map_err(|_| {
-        services.metrics.limit("documents_per_minute");
+        services.metrics.bound_hit("documents_per_minute");
         Close::TooManyConnects
     })
 }

@@ -25,7 +25,7 @@ impl SocketTask<'_> {
         let Self { ws, outbox, services, caller, pace, .. } = self;
         let _charge = services.held.charge(text.len());
         let Some(_held) = outbox.hold(text.len()) else {
-            services.metrics.limit("user_bytes");
+            services.metrics.bound_hit("user_bytes");
             return Err(Close::TooSlow.into());
         };
         let head = raw_frame::head(text.len());
@@ -177,7 +177,11 @@ impl BoundedWrite<'_> {
             Ok(Err(_)) => Err(SessionEnd::Gone),
             Err(_) if expired < limit.min(pace_limit) => Err(Close::Expired.into()),
             Err(_) => {
-                services.metrics.limit(if pace_limit < limit { "min_bytes_per_second" } else { "write_ms" });
+                services.metrics.bound_hit(if pace_limit < limit {
+                    "min_bytes_per_second"
+                } else {
+                    "write_ms"
+                });
                 Err(Close::TooSlow.into())
             }
         }

@@ -128,14 +128,14 @@ async fn every_bound_and_fault_is_there_from_the_start() {
         }
         let Ok(source) = fs::read_to_string(&file) else { continue };
         for (call, sample) in [
-            ("metrics.limit(\"", "parlor_limits_hit_total{bound="),
-            ("metrics.fault(\"", "parlor_faults_total{place="),
+            ("metrics.bound_hit(\"", "parlor_limits_hit_total{bound="),
+            ("metrics.count_fault(\"", "parlor_faults_total{place="),
         ] {
             for value in quoted(&source, call) {
                 let line = format!("{sample}\"{value}\"}} 0");
                 assert!(
                     page.lines().any(|said| said == line),
-                    "{} counts `{value}`, which src/metrics/known.rs leaves out",
+                    "{} counts `{value}`, which src/telemetry/metrics/label_values.rs leaves out",
                     file.display()
                 );
                 looked_at += 1;

@@ -217,7 +217,7 @@ impl FunctionAction {
 
     fn malformed(&self, malformed: &MalformedAnswer) -> Error {
         if matches!(malformed, MalformedAnswer::Event(InvalidEvent::TooLarge { .. })) {
-            self.metrics.limit("event_bytes");
+            self.metrics.bound_hit("event_bytes");
         }
         self.fault(format_args!("{malformed}"))
     }

@@ -41,7 +41,7 @@ pub(super) async fn room_events(
 ) -> Result<NdjsonResponse, Problem> {
     let most = services.config.load().limits.sockets;
     let Some(place) = services.permits.acquire(most).filter(|_| !services.lifecycle.is_draining()) else {
-        services.metrics.limit("sockets");
+        services.metrics.bound_hit("sockets");
         return Err(Problem::new(ProblemCode::Busy, "the limit of open sockets is reached; try again later"));
     };
     let outbox = Arc::new(Outbox::new(OutboxBounds::of(&services.config.load().limits), None));

@@ -37,7 +37,7 @@ pub(super) async fn export_user(
     }
     let most = services.config.load().api.exports;
     let Some(place) = services.exports.acquire(most) else {
-        services.metrics.limit("exports");
+        services.metrics.bound_hit("exports");
         return Err(Problem::new(ProblemCode::Busy, "the limit of exports is reached; try again later"));
     };
     let (lines, answer) = NdjsonResponse::new(&services, access);
@@ -72,7 +72,7 @@ async fn export(services: Arc<ApiServices>, user: UserId, mut lines: LineWriter,
         Ok(()) | Err(ExportEnd::Left) => return,
         Err(ExportEnd::GoingAway | ExportEnd::Erased) => {}
         Err(ExportEnd::Fault(error)) => {
-            services.metrics.fault("export");
+            services.metrics.count_fault("export");
             tracing::error!(%error, "an export failed; its response ends early");
         }
     }

@@ -100,7 +100,7 @@ impl BufferedRequest {
             }
             Claim::Done(kept) => self.respond(kept),
             Claim::UnderWay => {
-                services.metrics.limit("idempotency_under_way");
+                services.metrics.bound_hit("idempotency_under_way");
                 self.res.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
                 return Err(Problem::new(
                     ProblemCode::UnderWay,
@@ -138,7 +138,7 @@ impl BufferedRequest {
             services.store.release(attempt).await
         };
         if let Err(error) = settled {
-            services.metrics.fault("idempotency");
+            services.metrics.count_fault("idempotency");
             tracing::warn!(%error, "could not store the response for an idempotency key; the key stays reserved");
         }
     }

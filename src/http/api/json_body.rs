@@ -49,11 +49,11 @@ pub(super) async fn bytes(req: &mut Request, services: &ApiServices) -> Result<B
     let read = body::read(req, most, patience).await;
     read.map_err(|fault| match fault {
         BodyError::TooLarge => {
-            services.metrics.limit("api_body_bytes");
+            services.metrics.bound_hit("api_body_bytes");
             Problem::new(ProblemCode::TooLarge, format!("the body is over {most} bytes"))
         }
         BodyError::Late => {
-            services.metrics.limit("request_ms");
+            services.metrics.bound_hit("request_ms");
             let detail = format!("the body did not come within {} ms", patience.as_millis());
             Problem::new(ProblemCode::RequestTimeout, detail)
         }

@@ -67,7 +67,7 @@ async fn put_member(
         JoinOutcome::NoRoom => return Err(Problem::no_room()),
         JoinOutcome::Direct => return Err(direct()),
         JoinOutcome::Full => {
-            services.metrics.limit("room_members");
+            services.metrics.bound_hit("room_members");
             let detail = format!("a room has {MAX_MEMBERS} members at most");
             return Err(Problem::new(ProblemCode::TooManyMembers, detail));
         }

@@ -84,7 +84,7 @@ impl LineWriter {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(StreamClosed),
             Err(_) => {
-                self.metrics.limit("write_ms");
+                self.metrics.bound_hit("write_ms");
                 Err(StreamClosed)
             }
         }

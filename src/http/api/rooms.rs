@@ -118,7 +118,7 @@ async fn create_room(
     body: JsonBody<NewRoomBody>,
 ) -> Result<CreatedOrOk<RoomDto>, Problem> {
     if body.0.members.len() > MAX_MEMBERS {
-        services.metrics.limit("room_members");
+        services.metrics.bound_hit("room_members");
     }
     let PlannedRoom { kind, name, members } = body.0.planned()?;
     let plan = RoomPlan {

@@ -340,7 +340,7 @@ impl Hub {
             | RoomPhase::CatchingUp(_, waiting) => {
                 waiting.push((time, change));
                 if waiting.len() > WAITING_CHANGES {
-                    self.metrics.limit("waiting_changes");
+                    self.metrics.bound_hit("waiting_changes");
                     entry.sockets.iter().for_each(|socket| socket.close(Close::Unavailable));
                     rooms.entries.remove(&room);
                 }
@@ -386,7 +386,7 @@ impl Hub {
     /// Drops texts of a room that exceed its bounds.
     fn trim(&self, open: &mut OpenRoom) {
         if open.trim() {
-            self.metrics.limit("unread_text_bytes");
+            self.metrics.bound_hit("unread_text_bytes");
         }
     }
 
@@ -406,7 +406,7 @@ impl Hub {
         match socket.push(frame) {
             PushOutcome::Queued => {}
             PushOutcome::Deferred => self.deferred.add(socket),
-            PushOutcome::Full(bound) => self.metrics.limit(bound),
+            PushOutcome::Full(bound) => self.metrics.bound_hit(bound),
         }
     }
 

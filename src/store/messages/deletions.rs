@@ -118,7 +118,7 @@ impl Deletions {
         let weight = |_: &RoomId, room: &Arc<RoomDeletions>| room.weight.load(Ordering::Relaxed).max(1);
         let evicted = move |_, _, cause| {
             if let (RemovalCause::Size, Some(metrics)) = (cause, &metrics) {
-                metrics.limit("deletions_cached");
+                metrics.bound_hit("deletions_cached");
             }
         };
         Self(Cache::builder().max_capacity(words).weigher(weight).eviction_listener(evicted).build())

@@ -89,7 +89,7 @@ impl Store {
             ticks.tick().await;
             self.overlay.sweep(self.grace(), Instant::now());
             if let Err(error) = self.fold().await {
-                metrics.fault("fold");
+                metrics.count_fault("fold");
                 tracing::warn!(%error, "could not fold receipts into the members' documents; trying again");
             }
         }

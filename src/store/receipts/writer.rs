@@ -85,7 +85,7 @@ impl Receipts {
                 mark.insert(raised);
             }
             std::collections::hash_map::Entry::Vacant(_) if full => {
-                self.0.metrics.limit("write_queue");
+                self.0.metrics.bound_hit("write_queue");
                 return false;
             }
             std::collections::hash_map::Entry::Vacant(mark) => {
@@ -120,7 +120,7 @@ impl ReceiptWriterTask {
             let batch = self.take();
             self.pace.took(batch.len());
             while self.store.overlay().unfolded() >= self.shared.unfolded {
-                self.shared.metrics.limit("unfolded_marks");
+                self.shared.metrics.bound_hit("unfolded_marks");
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
             match self.store.raise(&self.journal, &batch).await {
@@ -128,7 +128,7 @@ impl ReceiptWriterTask {
                     self.shared.open.send_modify(|open| *open -= batch.len());
                 }
                 Err(error) => {
-                    self.shared.metrics.fault("receipts");
+                    self.shared.metrics.count_fault("receipts");
                     tracing::warn!(%error, marks = batch.len(), "could not write receipts; trying again");
                     self.give_back(batch);
                     tokio::time::sleep(RETRY_PAUSE).await;

@@ -67,7 +67,7 @@ impl Contacts {
         };
         let evicted = move |_, _, cause| {
             if let (RemovalCause::Size, Some(metrics)) = (cause, &metrics) {
-                metrics.limit("members_cached");
+                metrics.bound_hit("members_cached");
             }
         };
         let rooms = Cache::builder().max_capacity(members).weigher(weight).eviction_listener(evicted).build();

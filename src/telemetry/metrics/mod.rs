@@ -186,8 +186,8 @@ impl Metrics {
         metrics
     }
 
-    /// Counts a limit that was hit.
-    pub(crate) fn limit(&self, bound: &'static str) {
+    /// Counts a bound that was hit.
+    pub(crate) fn bound_hit(&self, bound: &'static str) {
         self.limits.get_or_create(&BoundLabel { bound }).inc();
     }
 
@@ -214,8 +214,8 @@ impl Metrics {
         OpenSocket(self.sockets.clone())
     }
 
-    /// Counts a failure that no client sees.
-    pub(crate) fn fault(&self, place: &'static str) {
+    /// Counts an error that no client receives, by its place.
+    pub(crate) fn count_fault(&self, place: &'static str) {
         self.faults.get_or_create(&PlaceLabel { place }).inc();
     }
 

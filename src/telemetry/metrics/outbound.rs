@@ -93,9 +93,9 @@ impl OutboundMetrics {
         outbound.seconds.get_or_create(&self.receiver).observe(took.as_secs_f64());
     }
 
-    /// Counts a limit of the receiver that was hit.
-    pub(crate) fn limit(&self, bound: &'static str) {
-        self.metrics.limit(bound);
+    /// Counts a bound of the receiver that was hit.
+    pub(crate) fn bound_hit(&self, bound: &'static str) {
+        self.metrics.bound_hit(bound);
     }
 
     /// Sets whether the circuit breaker is open.

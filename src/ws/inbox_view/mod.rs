@@ -400,7 +400,7 @@ impl InboxView {
 
     /// Counts and logs a failed read, and closes the socket, so that the client reconnects.
     fn failed(&self, error: &StoreError) -> Close {
-        self.services.metrics.fault("inbox");
+        self.services.metrics.count_fault("inbox");
         tracing::error!(%error, "could not read changes of a user's rooms; closing the socket so that the client reconnects");
         Close::Unavailable
     }

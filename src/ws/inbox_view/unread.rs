@@ -78,7 +78,7 @@ impl InboxView {
         if self.counts.is_now(room, time, Instant::now(), self.pause()) {
             return self.count(room, time).await;
         }
-        self.services.metrics.limit("unread_ms");
+        self.services.metrics.bound_hit("unread_ms");
         Ok(None)
     }
 

@@ -116,7 +116,7 @@ impl Writer {
         let (done, written) = oneshot::channel();
         let entry = QueuedMessage { draft, deadline, vouched: Instant::now(), tried: None, done };
         if self.queue.try_send(entry).is_err() {
-            self.metrics.limit("write_queue");
+            self.metrics.bound_hit("write_queue");
             return Err(StoreError::Full);
         }
         written.await.unwrap_or(Err(StoreError::Unknown(None)))
@@ -331,7 +331,7 @@ impl MessageWriterTask {
     }
 
     async fn pause(&self, action: &str, error: &StoreError) {
-        self.metrics.fault("writer");
+        self.metrics.count_fault("writer");
         tracing::warn!(%error, "could not {action}; trying again");
         tokio::time::sleep(RETRY_PAUSE).await;
     }
