@@ -1,4 +1,4 @@
-// What a common tool makes of the REST API's description. Another tool, and calls by its client: tests/it/generators.rs.
+// What a common tool makes of the REST API's description. Another tool, and calls by its client: tests/it/http/generated_client.rs.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";

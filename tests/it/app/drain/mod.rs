@@ -1,0 +1,211 @@
+//! A deploy: the real binary is told to end while it is being used.
+
+mod reconnect_storm;
+mod under_load;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use futures_util::TryStreamExt;
+use futures_util::future::join_all;
+use mongodb::bson::{Document, doc};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::support::{Client, End, Link, Mongod, PATIENCE, Program, State, ids_of};
+
+/// The numbers of the messages that a socket was told of, and in which of them its own words stand.
+fn own(heard: &[Value], name: usize) -> BTreeSet<i64> {
+    let prefix = format!("{name}/");
+    let mine =
+        |frame: &&Value| frame["message"]["text"].as_str().is_some_and(|text| text.starts_with(&prefix));
+    let told = heard.iter().filter(|frame| frame["type"] == "chat_message").filter(mine);
+    told.filter_map(|frame| frame["message"]["message_id"].as_i64()).collect()
+}
+
+async fn stored(program: &Program) -> Vec<Document> {
+    let messages = program.collection("messages").await;
+    messages.find(doc! {}).sort(doc! { "_id": 1 }).await.unwrap().try_collect().await.unwrap()
+}
+
+/// Whether a handshake is still answered with an upgrade.
+async fn upgraded(address: SocketAddr, token: &str) -> bool {
+    let asked = async {
+        let mut stream = TcpStream::connect(address).await?;
+        let request = format!(
+            "GET /ws/chat/?firts_user=1&second_user=2/ HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\n\
+             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             Sec-WebSocket-Protocol: Bearer, {token}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await?;
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await?;
+        Ok::<_, std::io::Error>(status)
+    };
+    // Nobody listens, nobody answers, or a status that says no.
+    matches!(timeout(PATIENCE, asked).await, Ok(Ok(status)) if status.ends_with(b"101"))
+}
+
+/// Ends a server by a signal while several sockets speak, and holds it to all that a deploy promises.
+async fn ends_well(signal: &str, overrides: &[(&str, &str)]) {
+    let mut program = Program::start(overrides).await;
+    program.room(&[1, 2]).await;
+    let mut clients: Vec<Client> = Vec::new();
+    for name in 0..8 {
+        let user = if name % 2 == 0 { 1 } else { 2 };
+        clients.push(program.join(user, 3 - user).await);
+    }
+    // Some of these it will have taken when it is told to end, some not.
+    let speaking = clients.into_iter().enumerate().map(async |(name, mut client)| {
+        let mut heard = Vec::new();
+        for n in 0..3 {
+            client.say_and_hear(&format!("{name}/{n}"), &mut heard).await.unwrap();
+        }
+        for n in 3..23 {
+            client.say(&format!("{name}/{n}")).await;
+        }
+        (client, heard)
+    });
+    let spoken = join_all(speaking).await;
+    program.signal(signal);
+    let sockets = join_all(spoken.into_iter().map(async |(mut client, mut heard)| {
+        let (frames, end) = client.hear_out().await;
+        heard.extend(frames);
+        (heard, end)
+    }))
+    .await;
+    assert_eq!(program.exit_code().await, Some(0));
+
+    let stored = stored(&program).await;
+    let texts: Vec<_> = stored.iter().map(|message| message.get_str("text").unwrap()).collect();
+    for (name, (heard, end)) in sockets.iter().enumerate() {
+        assert_eq!(*end, End::Closed(1012), "socket {name}");
+        let prefix = format!("{name}/");
+        let mine = (1..).zip(&texts).filter(|(_, text)| text.starts_with(&prefix)).map(|(n, _)| n);
+        assert_eq!(
+            own(heard, name),
+            mine.collect(),
+            "socket {name} was told of all it has written, and no more"
+        );
+        let ids = ids_of(heard, "chat_message");
+        assert!(ids.windows(2).all(|pair| pair[1] == pair[0] + 1), "a hole or a double in {ids:?}");
+    }
+    // Receipts of what was delivered are kept.
+    let members = program.collection("members").await;
+    for user in [1, 2] {
+        let told = sockets.iter().enumerate().filter(|(name, _)| (name % 2 == 0) == (user == 1));
+        let of_others = told
+            .flat_map(|(_, (heard, _))| heard.iter())
+            .filter(|frame| frame["type"] == "chat_message" && frame["message"]["sender_id"] != user);
+        let last = of_others.filter_map(|frame| frame["message"]["message_id"].as_i64()).max();
+        let member = members.find_one(doc! { "_id.user": user }).await.unwrap().unwrap();
+        assert_eq!(member.get_i64("read").ok(), last, "what user {user} was told is read");
+    }
+}
+
+#[tokio::test]
+async fn sigterm_finishes_what_is_being_done_and_says_goodbye() {
+    ends_well("TERM", &[]).await;
+}
+
+#[tokio::test]
+async fn sigint_does_the_same() {
+    ends_well("INT", &[]).await;
+}
+
+#[tokio::test]
+async fn messages_that_wait_for_their_turn_are_written_as_well() {
+    ends_well("TERM", &[("LIMITS__BATCH", "1")]).await;
+}
+
+#[tokio::test]
+async fn while_it_ends_no_new_socket_is_let_in_and_what_is_under_way_has_its_time() {
+    let mongod = Mongod::start().await;
+    let mut program = Program::start_over(&mongod.uri("parlor"), &[]).await;
+    program.room(&[1, 2]).await;
+    let mut one = program.join(1, 2).await;
+    one.say_alone(1, 1, "before").await;
+    mongod.hold_up("parlor", "insert", Duration::from_secs(2)).await;
+    one.say("under way").await;
+    mongod.held_up().await;
+    let token = program.token(1).sign();
+    assert!(upgraded(program.address(), &token).await);
+    program.signal("TERM");
+    program.logged("shutting down").await;
+    assert!(!upgraded(program.address(), &token).await, "a new socket was let in");
+    let (heard, end) = one.hear_out().await;
+    assert_eq!(end, End::Closed(1012));
+    assert_eq!(ids_of(&heard, "chat_message"), [2]);
+    assert_eq!(program.exit_code().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    for (first, second) in [("TERM", "TERM"), ("INT", "TERM"), ("TERM", "INT")] {
+        let link = Link::to_the_database().await;
+        let mut program = Program::start_over(&link.uri, &[("SHUTDOWN__DRAIN_SECONDS", "60")]).await;
+        // The last events are waited for, and don't come.
+        link.set(State::Held);
+        program.signal(first);
+        program.logged("shutting down").await;
+        let told = Instant::now();
+        program.signal(second);
+        let code = program.exit_code().await;
+        assert!(code.is_some_and(|code| code != 0), "{first} and {second}: {code:?}");
+        assert!(told.elapsed() < Duration::from_secs(5), "{first} and {second}: {:?}", told.elapsed());
+    }
+}
+
+/// Both ways in which a database is away: it refuses, or it is silent.
+async fn ends_in_time(state: State, overrides: &[(&str, &str)]) {
+    let link = Link::to_the_database().await;
+    let overrides: Vec<_> = overrides.iter().copied().chain([("SHUTDOWN__DRAIN_SECONDS", "3")]).collect();
+    let mut program = Program::start_over(&link.uri, &overrides).await;
+    program.room(&[1, 2]).await;
+    let (mut one, mut two) = (program.join(1, 2).await, program.join(2, 1).await);
+    one.say("before").await;
+    two.until_kind("chat_message").await;
+    link.set(state);
+    one.say("under way").await;
+    program.signal("TERM");
+    let told = Instant::now();
+    for client in [&mut one, &mut two] {
+        let (_, end) = client.hear_out().await;
+        assert_eq!(end, End::Closed(1012), "with the database {state:?}");
+    }
+    assert_eq!(program.exit_code().await, Some(0), "with the database {state:?}");
+    let took = told.elapsed();
+    assert!(took < Duration::from_secs(4), "with the database {state:?} it took {took:?}");
+}
+
+#[tokio::test]
+async fn it_ends_in_time_while_the_database_is_away() {
+    let soon =
+        [("MONGODB__SELECTION_MS", "300"), ("MONGODB__OPERATION_MS", "600"), ("LIMITS__HANDLER_MS", "1000")];
+    for state in [State::Cut, State::Held] {
+        ends_in_time(state, &soon).await;
+        ends_in_time(state, &[]).await;
+    }
+}
+
+#[tokio::test]
+async fn it_ends_in_time_when_a_client_has_stopped_reading() {
+    let mut program = Program::start(&[("SHUTDOWN__DRAIN_SECONDS", "3")]).await;
+    program.room(&[1, 2]).await;
+    let deaf = program.dial_as(2, "firts_user=2&second_user=1/").receive_buffer(4096).open().await;
+    let mut one = program.join(1, 2).await;
+    let text = "x".repeat(4096);
+    for _ in 0..60 {
+        one.say(&text).await;
+        one.until_kind("chat_message").await;
+    }
+    program.signal("TERM");
+    let told = Instant::now();
+    assert_eq!(one.hear_out().await.1, End::Closed(1012));
+    assert_eq!(program.exit_code().await, Some(0));
+    assert!(told.elapsed() < Duration::from_secs(5), "it took {:?}", told.elapsed());
+    drop(deaf);
+}

@@ -1,0 +1,370 @@
+//! The command line, by the program itself: what it prints, what it refuses and why, and how it ends.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::SECRET;
+use crate::support::{Home, PATIENCE, Process, chat, free_port};
+
+/// A word that stands in every secret that must not be shown.
+const HIDDEN: &str = "hunter2";
+
+#[tokio::test]
+async fn help_tells_of_every_command() {
+    let home = Home::new().await;
+    let help = home.run(&["--help"]).await;
+    for (command, about, options) in [
+        ("serve", "Serve chat until SIGTERM or SIGINT", &[][..]),
+        ("token", "Print a token for a user", &["--user <USER>", "--email <EMAIL>", "--ttl <TTL>", "15m"]),
+        ("room", "Create the room of these users", &["--members <USER,USER,...>"]),
+        ("check", "Check configuration, database and replica set", &[]),
+        ("health", "Ask the server on this machine whether it is healthy", &[]),
+    ] {
+        let line = help.printed().lines().find(|line| line.trim_start().starts_with(command));
+        assert!(line.is_some_and(|line| line.contains(about)), "{command}: {}", help.printed());
+        let own = home.run(&[command, "--help"]).await;
+        assert!(own.printed().starts_with(about), "{}", own.printed());
+        for option in options.iter().chain(&["Usage: parlor ", "--config <FILE>"]) {
+            assert!(own.printed().contains(option), "{command}: no {option} in\n{}", own.printed());
+        }
+    }
+    let first = help.printed().lines().next().unwrap();
+    assert!(first.starts_with("Chat beside your application"), "{first}");
+    let version = home.run(&["--version"]).await;
+    assert_eq!(version.printed(), format!("parlor {}", env!("CARGO_PKG_VERSION")));
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0, "to be told of it leaves nothing behind");
+
+    for arguments in [&["nonsense"][..], &["token"], &["room"], &["--nonsense"]] {
+        let refused = home.run(arguments).await;
+        assert_eq!(refused.status.code(), Some(2), "{refused:#?}");
+        assert!(refused.err.starts_with("error: ") && refused.err.contains("--help"), "{refused:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_good_for_its_user_and_time() {
+    let home = Home::new().await;
+    let server = home.serve().await;
+    let email = "someone@example.com";
+    let token = home.run(&["token", "--user", "1", "--email", email, "--ttl", "90m"]).await;
+    let mut one = server.dial("firts_user=1&second_user=2/", token.printed()).open().await;
+    one.history().await;
+    one.say("Hello").await;
+    one.expect(chat(1, 1, "Hello")).await;
+    let mut again = server.dial("firts_user=1&second_user=2/", token.printed()).open().await;
+    assert_eq!(again.history().await[0]["sender_email"], email);
+
+    let claims = claims(token.printed());
+    assert_eq!((&claims["user_id"], &claims["email"]), (&json!(1), &json!(email)));
+    assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 90 * 60);
+
+    let text = self::claims(home.run(&["token", "--user", "auth0|7"]).await.printed());
+    assert_eq!(text["user_id"], "auth0|7");
+    assert_eq!(text["exp"].as_i64().unwrap() - text["iat"].as_i64().unwrap(), 24 * 60 * 60);
+    assert_eq!(text.get("email"), None);
+
+    // Someone else's secret makes someone else's tokens.
+    let forged = home.run_with(&[("AUTH__SECRET", SECRET)], &["token", "--user", "1"]).await;
+    assert_eq!(server.dial("firts_user=1&second_user=2/", forged.printed()).refused().await, 4001);
+    server.stop().await;
+}
+
+/// The claims of a token, whoever signed it.
+fn claims(token: &str) -> serde_json::Value {
+    use base64::Engine as _;
+    let claims = token.split('.').nth(1).expect("a token has three parts");
+    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims).unwrap();
+    serde_json::from_slice(&claims).unwrap()
+}
+
+#[tokio::test]
+async fn a_token_of_no_sense_is_refused() {
+    let home = Home::new().await.set("AUTH__SECRET", SECRET);
+    for ttl in ["", "5", "5x", "x", "h", "-1s", "1.5h", "1d2h", "5 m", "٣d", "99999999999999999999s", "1€"]
+    {
+        let refused = home.run(&["token", "--user", "1", &format!("--ttl={ttl}")]).await;
+        assert_eq!(refused.status.code(), Some(2), "{ttl}: {refused:#?}");
+        let told = refused.err.lines().next().unwrap_or_default();
+        assert!(told.starts_with("error: ") && told.contains("--ttl"), "{ttl}: {refused:#?}");
+        assert!(refused.out.is_empty() && !refused.err.contains("panicked"), "{ttl}: {refused:#?}");
+    }
+    for ttl in ["0s", "213503982334601d", "9999999999999h"] {
+        let refused = home.run(&["token", "--user", "1", "--ttl", ttl]).await;
+        assert!(refused.refused().contains("the token can't be made"), "{ttl}: {refused:#?}");
+    }
+    for user in ["", "a\nb", &"x".repeat(129)] {
+        let refused = home.run(&["token", "--user", user]).await;
+        assert_eq!(refused.status.code(), Some(2), "{user:?}: {refused:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_pair_has_one_room() {
+    let home = Home::new().await;
+    let room = async |members: &str| {
+        let made = home.run(&["room", "--members", members]).await;
+        made.printed().parse::<i64>().unwrap_or_else(|error| panic!("{error}: {made:#?}"))
+    };
+    let pair = room("1,2").await;
+    assert_eq!(room("2,1").await, pair);
+    let group = room("1,2,3").await;
+    assert_ne!(group, pair);
+
+    // While a server has the private database too.
+    let server = home.serve().await;
+    assert_eq!(room("1,2").await, pair);
+    assert_eq!(room("2,1").await, pair);
+    assert_ne!(room("1,2,3").await, group);
+    let own = room("alice,auth0|7").await;
+    let token = home.run(&["token", "--user", "alice"]).await;
+    let mut alice = server.dial(&format!("room_id={own}"), token.printed()).open().await;
+    alice.history().await;
+    server.stop().await;
+
+    for (members, why) in [("1", "from 2 to"), ("1,1", "named twice")] {
+        let refused = home.run(&["room", "--members", members]).await;
+        assert!(refused.refused().contains(why), "{refused:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_bad_setting_is_named_with_its_fault_and_origin() {
+    let home = Home::new().await;
+    for (key, value, fault) in [
+        ("LIMITS__BATCH", "0", "limits.batch: must be from 1 to"),
+        ("LIMITS__BATCH", "many", "limits.batch: takes a whole number"),
+        ("LIMITS__NO_SUCH", "1", "limits.no_such: no such key"),
+        ("LISTEN", "everywhere", "listen: takes"),
+        ("AUTH__ALGORITHMS", "none", "auth.algorithms"),
+        ("HTTP__ORIGINS", "app.example.com", "http.origins"),
+        ("MONGODB__URI", "postgres://127.0.0.1", "mongodb.uri"),
+        ("LOG__FORMAT", "xml", "log.format"),
+    ] {
+        let refused = home.run_with(&[(key, value)], &["serve"]).await;
+        let told = refused.refused();
+        assert!(told.contains(fault) && told.contains(&format!("(PARLOR__{key})")), "{told}");
+        assert_eq!(refused.err.lines().count(), 1, "{refused:#?}");
+    }
+    let file = home.path().join("settings.toml");
+    for (text, fault) in [
+        ("\n[limits]\nbatch = \"many\"\n", "limits.batch: takes a whole number, which this string is not"),
+        ("\n\nlisten_on = \"127.0.0.1:1\"\n", "listen_on: no such key"),
+        ("[auth]\n\nuser_claim = \"exp\"\n", "auth.user_claim: exp means something else"),
+    ] {
+        fs::write(&file, text).unwrap();
+        // Whether a server lives is asked of it, and not whether it could be started.
+        let health = if fault.contains("means something else") { None } else { Some("health") };
+        for command in ["serve", "token", "room", "check"].into_iter().chain(health) {
+            let arguments: &[&str] = match command {
+                "token" => &["token", "--user", "1"],
+                "room" => &["room", "--members", "1,2"],
+                _ => &[command],
+            };
+            let refused = home.run(&[&["--config", "settings.toml"], arguments].concat()).await;
+            let told = refused.refused();
+            assert!(told.contains(fault) && told.contains("(settings.toml, line 3)"), "{told}");
+            assert_eq!(refused.err.lines().count(), 1, "{refused:#?}");
+        }
+    }
+    let odd = OsStr::from_bytes(b"\xff is no character of UTF-8, but these are 32 bytes");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_parlor"));
+    let refused = command.arg("check").env("PARLOR__AUTH__SECRET", odd).current_dir(home.path()).output();
+    assert_eq!(refused.unwrap().stderr, b"parlor: PARLOR__AUTH__SECRET: its value is not UTF-8\n");
+
+    let missing = home.run(&["check", "--config", "missing.toml"]).await;
+    assert!(missing.refused().contains("missing.toml: can't be read"), "{missing:#?}");
+    // It is found out before anything is made.
+    let left: Vec<_> = fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["settings.toml"]);
+}
+
+#[tokio::test]
+async fn a_secret_is_never_printed() {
+    let home = Home::new().await;
+    let away = free_port();
+    let uris = [
+        format!("mongodb://parlor:{HIDDEN}@{HIDDEN}@127.0.0.1:{away}/"),
+        format!("mongodb://parlor:{HIDDEN}@127.0.0.1:{away}/?serverSelectionTimeoutMS=200"),
+        format!("mongodb://parlor:{HIDDEN}@127.0.0.1:{away}/?authMechanism=PLAIN&tls=perhaps"),
+        format!("mongodb://parlor:{HIDDEN}%zz@127.0.0.1:{away}/"),
+        format!("mongodb://parlor:{HIDDEN}/@127.0.0.1:{away}/"),
+        format!("mongo://parlor:{HIDDEN}@127.0.0.1:{away}/"),
+    ];
+    let long = format!("{HIDDEN}-{HIDDEN}-{HIDDEN}-{HIDDEN}-{HIDDEN}");
+    let keys = format!("{long},{HIDDEN}");
+    let pem = format!("-----BEGIN PUBLIC KEY-----\n{HIDDEN}\n-----END PUBLIC KEY-----\n");
+    let mut settings = vec![
+        vec![("AUTH__SECRET", HIDDEN)],
+        vec![("AUTH__SECRETS", long.as_str())],
+        vec![("AUTH__SECRET", &long), ("AUTH__ALGORITHMS", "RS256")],
+        vec![("AUTH__SECRET", &long), ("AUTH__PUBLIC_KEY", &pem)],
+        vec![("AUTH__PUBLIC_KEY", &pem)],
+        vec![("API__KEYS", &keys)],
+    ];
+    settings.extend(uris.iter().map(|uri| vec![("MONGODB__URI", uri.as_str())]));
+    for settings in settings {
+        let refused = home.run_with(&settings, &["check"]).await;
+        refused.refused();
+        assert!(!refused.err.contains(HIDDEN) && !refused.out.contains(HIDDEN), "{settings:?}: {refused:#?}");
+    }
+
+    let file = home.path().join("settings.toml");
+    for text in [
+        format!("[auth]\nsecret = \"{long}\n"),
+        format!("[auth]\nsecret = {long}\n"),
+        format!("[auth]\nsecret = [\"{long}\"]\n"),
+        format!("[auth]\nsecret = \"{HIDDEN}\"\n"),
+        format!("[auth]\nsecret = \"{long}\"\nsecret = \"{long}\"\n"),
+        format!("[auth.secret]\nvalue = \"{long}\"\n"),
+        format!("[api]\nkeys = \"{long}\"\n"),
+        format!("[api]\nkeys = [\"{HIDDEN}\"]\n"),
+    ] {
+        fs::write(&file, &text).unwrap();
+        let refused = home.run(&["check", "--config", "settings.toml"]).await;
+        assert!(refused.refused().contains("settings.toml, line"), "{text}{refused:#?}");
+        assert!(!refused.err.contains(HIDDEN), "{text}{refused:#?}");
+    }
+}
+
+#[tokio::test]
+async fn beyond_loopback_a_key_is_needed() {
+    let home = Home::new().await;
+    for listen in ["0.0.0.0:0", "[::]:0", "192.0.2.1:8001"] {
+        let refused = home.run_with(&[("LISTEN", listen)], &["serve"]).await;
+        let told = refused.refused();
+        assert!(told.contains("listen: ") && told.contains("auth.secret, auth.public_key"), "{told}");
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+    }
+    let home = home.set("LISTEN", "0.0.0.0:0").set("AUTH__SECRET", SECRET);
+    home.serve().await.stop().await;
+}
+
+#[tokio::test]
+async fn health_asks_the_server_of_the_same_settings() {
+    let port = free_port();
+    let home = Home::new().await.set("LISTEN", &format!("0.0.0.0:{port}")).set("AUTH__SECRET", SECRET);
+    let none = home.run(&["health"]).await;
+    assert!(none.refused().contains(&format!("127.0.0.1:{port} does not answer")), "{none:#?}");
+
+    let server = home.serve().await;
+    assert_eq!(home.run(&["health"]).await.printed(), "");
+    let own = format!("127.0.0.1:{port}");
+    assert_eq!(home.run_with(&[("LISTEN", &own)], &["health"]).await.printed(), "");
+    // What it couldn't be started with any more is no reason to end it; nor is a key that stands elsewhere.
+    for (key, value) in [("AUTH__SECRET", ""), ("TLS__CERTIFICATE", ""), ("FEED__STALE_MS", "10")] {
+        assert_eq!(home.run_with(&[(key, value)], &["health"]).await.printed(), "", "{key}");
+    }
+    server.stop().await;
+    home.run(&["health"]).await.refused();
+
+    // Something else has the port.
+    let other = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    let answer = tokio::spawn(async move {
+        use tokio::io::AsyncWriteExt;
+        let (mut stream, _) = other.accept().await.unwrap();
+        stream.write_all(b"HTTP/1.1 503 Service Unavailable\r\n\r\n").await.unwrap();
+        stream.shutdown().await.unwrap();
+        other
+    });
+    let other = home.run(&["health"]).await;
+    assert!(other.refused().contains("not healthy"), "{other:#?}");
+
+    // A port in use says so, and what to set.
+    let _taken = answer.await.unwrap();
+    // No more sockets than any machine allows: nothing is logged before.
+    let settings = [("LISTEN", &*own), ("LIMITS__SOCKETS", "100"), ("HTTP__CONNECTIONS", "100")];
+    let refused = home.run_with(&settings, &["serve"]).await;
+    let told = refused.refused();
+    assert!(told.contains(&own) && told.contains("in use") && told.contains("PARLOR__LISTEN"), "{told}");
+    assert_eq!(refused.err.lines().count(), 1, "{refused:#?}");
+}
+
+#[tokio::test]
+async fn one_directory_is_for_one_server() {
+    let home = Home::new().await;
+    let server = home.serve().await;
+    let second = home.run(&["serve"]).await;
+    let told = second.refused();
+    assert!(told.contains("another Parlor") && told.contains("PARLOR__MONGODB__DATA_DIR"), "{told}");
+    // The first is none the worse for it.
+    let token = home.run(&["token", "--user", "1"]).await;
+    let mut one = server.dial("firts_user=1&second_user=2/", token.printed()).open().await;
+    one.history().await;
+    one.say("Still here").await;
+    one.expect(chat(1, 1, "Still here")).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_first_start_keeps_a_secret_to_itself() {
+    let home = Home::new().await.set("LOG__FILTER", "trace");
+    let server = home.serve().await;
+    let data = home.path().join("data");
+    let secret = fs::read_to_string(data.join("secret")).unwrap();
+    assert_eq!(secret.trim_end().len(), 64);
+    let mode = |path: &str| data.join(path).metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("secret"), mode(""), mode("mongod")), (0o600, 0o700, 0o700));
+
+    let page = reqwest::Client::new().post(server.url("/page/session")).body(r#"{"user":1}"#);
+    let session: serde_json::Value = page.send().await.unwrap().json().await.unwrap();
+    let token = session["token"].as_str().unwrap();
+    let printed = home.run_with(&[("LOG__FILTER", "info")], &["token", "--user", "2"]).await;
+    for (user, peer, token) in [(1, 2, token), (2, 1, printed.printed())] {
+        let query = format!("firts_user={user}&second_user={peer}/");
+        let mut socket = server.dial(&query, token).open().await;
+        socket.history().await;
+        let bad = format!("{token}x");
+        assert_eq!(server.dial(&query, &bad).refused().await, 4001);
+    }
+    let log = server.stop().await;
+    assert!(log.contains("DEBUG"), "{log}");
+    for hidden in [secret.trim_end(), token, printed.printed()] {
+        let line = log.lines().find(|line| line.contains(hidden));
+        assert!(line.is_none(), "{line:?}");
+    }
+
+    // The next start takes the same, and says where it stands.
+    let home = home.set("LOG__FILTER", "info");
+    let server = home.serve().await;
+    assert_eq!(fs::read_to_string(data.join("secret")).unwrap(), secret);
+    let mut two = server.dial("firts_user=2&second_user=1/", printed.printed()).open().await;
+    two.history().await;
+    let log = server.stop().await;
+    assert!(log.contains("data_dir") && log.contains("chat is open at http://127.0.0.1:"), "{log}");
+}
+
+/// After a crash a database may take minutes to start, and whoever stops the server then doesn't wait for it.
+#[tokio::test]
+async fn a_server_that_waits_for_its_private_database_is_stopped_at_once() {
+    let home = Home::new().await;
+    let never = home.path().join("never");
+    let script = r#"#!/bin/sh
+case "$1" in --version) echo 'db version v8.0.4'; exit;; esac
+echo $$ > "${0%/*}/pid"
+exec sleep 600
+"#;
+    fs::write(&never, script).unwrap();
+    fs::set_permissions(&never, fs::Permissions::from_mode(0o755)).unwrap();
+    let home = home.set("MONGODB__MONGOD", &never.display().to_string());
+    let mut server = Process::start("parlor", home.command(&[], &[]), PATIENCE);
+    let pid = async {
+        loop {
+            match fs::read_to_string(home.path().join("pid")) {
+                Ok(pid) if pid.ends_with('\n') => return pid,
+                _ => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let pid = timeout(PATIENCE, pid).await.expect("it starts its database");
+    assert_eq!(server.ended().await.code(), Some(1));
+    let said = server.said();
+    assert!(said.trim_end().ends_with("parlor: stopped before the database was available"), "{said}");
+    assert!(!Path::new("/proc").join(pid.trim()).exists(), "its database has ended with it");
+}

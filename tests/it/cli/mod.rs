@@ -1,0 +1,9 @@
+//! The command line, by the program itself: its output, its refusals, and its exit codes.
+
+mod check;
+mod commands;
+mod databases;
+mod remote_commands;
+
+/// The signing key of the servers that these tests configure.
+const SECRET: &str = "a secret of the tests, at least 32 bytes long";

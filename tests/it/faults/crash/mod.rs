@@ -1,0 +1,229 @@
+//! `kill -9` of the server and of its database, step-downs, lines that are cut or hang, an oplog that rolled over: what was
+//! acknowledged is there, once, and `/readyz` told the truth.
+
+mod clocks;
+mod embedded_mongod;
+mod full_disk;
+mod oplog_rollover;
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::support::{
+    Choir, Client, End, Link, Mongod, PATIENCE, Program, State, Truth, assert_in_order, assert_kept,
+    assert_shown, ids_of, shared_uri,
+};
+
+#[tokio::test]
+async fn a_killed_server_has_lost_nothing_that_it_acknowledged() {
+    let mut program = Program::start(&[]).await;
+    let room = program.room(&[1, 2]).await;
+    let choir = Choir::on(&[&program]).await;
+    choir.sings(200).await;
+    program.signal("KILL");
+    let (outcomes, _, ends) = choir.outcomes().await;
+    assert_eq!(ends, vec![End::Lost; 6]);
+    assert_eq!(program.exit_code().await, None);
+
+    let again = program.again().await;
+    assert_kept(again.collection("messages").await, room, &outcomes).await;
+    assert_shown(&again, &outcomes).await;
+}
+
+/// For servers that find out soon.
+const HURRIED: [(&str, &str); 6] = [
+    ("MONGODB__SELECTION_MS", "500"),
+    ("MONGODB__OPERATION_MS", "2000"),
+    ("LIMITS__HANDLER_MS", "3000"),
+    ("FEED__HEARTBEAT_MS", "100"),
+    ("FEED__STALE_MS", "2000"),
+    ("LIMITS__SEND_QUEUE", "10000"),
+];
+
+/// As `FEED__STALE_MS` has it above.
+const STALE: Duration = Duration::from_secs(2);
+
+/// By how much a server's resident memory may have grown through an ordeal. It has as many sockets and rooms as before;
+/// what is left is what the allocator keeps of the worst moment, and connections to the database that were opened anew.
+const GROWTH_KIB: u64 = 8 << 10;
+
+/// What is said last.
+const LAST: &str = "that was all";
+
+/// All that a socket hears up to the last word.
+async fn listen(mut client: Client) -> Vec<Value> {
+    let mut told = Vec::new();
+    loop {
+        let frame = client.next_in_the_end().await.expect("it stays open");
+        let last = frame["type"] == "chat_message" && frame["message"]["text"] == LAST;
+        told.push(frame);
+        if last {
+            return told;
+        }
+    }
+}
+
+/// Sockets that speak while something happens to the database, one that only listens, and one who holds `/readyz` to its
+/// word.
+struct Ordeal {
+    server: Program,
+    room: i64,
+    listener: JoinHandle<Vec<Value>>,
+    choir: Choir,
+    truth: Truth,
+    resident: u64,
+}
+
+impl Ordeal {
+    async fn begin(uri: &str) -> Self {
+        Self::of(Program::start_over(uri, &HURRIED).await).await
+    }
+
+    async fn of(server: Program) -> Self {
+        let room = server.room(&[1, 2]).await;
+        let listener = tokio::spawn(listen(server.join(2, 1).await));
+        let truth = Truth::of(&server, STALE).await;
+        let choir = Choir::on(&[&server]).await;
+        choir.sings(100).await;
+        truth.serves().await;
+        let resident = server.resident_kib();
+        Self { server, room, listener, choir, truth, resident }
+    }
+
+    /// It is noticed, and said to who asks and to who speaks.
+    async fn is_noticed(&self) {
+        self.server.until_status("/readyz", 503).await;
+        assert_eq!(self.server.get("/healthz").await, 200);
+        self.choir.is_refused().await;
+    }
+
+    /// All goes on, for the same sockets; nothing that was acknowledged is lost, nothing is there twice, the order is
+    /// kept, the numbers have no hole, and whoever was there has heard of each message once; `/readyz` has told the truth
+    /// all along, and memory is what it was. `uri` leads to the database past whatever happened.
+    async fn survived(self, uri: &str) {
+        let Self { server, room, listener, choir, truth, resident } = self;
+        truth.over();
+        server.until_status("/readyz", 200).await;
+        choir.sings(100).await;
+        truth.serves().await;
+        let now = server.resident_kib();
+        choir.enough();
+        let (mut outcomes, mut heard, ends) = choir.outcomes().await;
+        assert_eq!(ends, [], "every socket stayed open");
+        let last = server.join(1, 2).await.say_and_hear(LAST, &mut Vec::new()).await.unwrap();
+        outcomes.insert(LAST.to_owned(), Ok(last["message"]["message_id"].as_i64().unwrap()));
+        eprintln!("/readyz: {}; resident: {resident} KiB before, {now} KiB after", truth.told().await);
+        assert!(now < resident + GROWTH_KIB, "{resident} KiB have become {now} KiB");
+        let client = mongodb::Client::with_uri_str(uri).await.unwrap();
+        let messages = client.database(&server.database().name).collection("messages");
+        assert_kept(messages, room, &outcomes).await;
+        let told = timeout(PATIENCE, listener).await.expect("the last word is heard").unwrap();
+        assert_eq!(ids_of(&told, "chat_message").first(), Some(&1));
+        heard.push(told);
+        for heard in heard {
+            assert_in_order(&heard);
+        }
+        assert_shown(&server, &outcomes).await;
+    }
+}
+
+#[tokio::test]
+async fn a_killed_database_is_waited_for_and_all_goes_on() {
+    let mut mongod = Mongod::start().await;
+    let ordeal = Ordeal::begin(&mongod.uri("parlor")).await;
+    ordeal.truth.fault();
+    mongod.kill().await;
+    ordeal.is_noticed().await;
+    mongod.again().await;
+    ordeal.survived(&mongod.uri("the-test")).await;
+}
+
+/// Another is elected; what only the first had written nobody was told of.
+#[tokio::test]
+async fn a_killed_primary_of_three_is_replaced_and_all_goes_on() {
+    let mut three = Mongod::start_three().await;
+    let uri = Mongod::uri_of(&three, "parlor");
+    let ordeal = Ordeal::begin(&uri).await;
+    ordeal.truth.fault();
+    three[0].kill().await;
+    ordeal.choir.sings(100).await;
+    // It is the primary again once it has what it missed.
+    three[0].again().await;
+    ordeal.survived(&uri).await;
+}
+
+/// The one there is steps down, and is elected again; writes that were on their way are refused or of unknown outcome.
+#[tokio::test]
+async fn a_database_that_steps_down_again_and_again_is_waited_for_and_all_goes_on() {
+    let mongod = Mongod::start().await;
+    let ordeal = Ordeal::begin(&mongod.uri("parlor")).await;
+    ordeal.truth.fault();
+    for _ in 0..2 {
+        mongod.steps_down().await;
+        mongod.is_primary().await;
+        ordeal.choir.sings(50).await;
+    }
+    ordeal.survived(&mongod.uri("the-test")).await;
+}
+
+/// Another is elected, and hands over to the first again as soon as that may be.
+#[tokio::test]
+async fn a_primary_of_three_that_steps_down_is_replaced_and_all_goes_on() {
+    let three = Mongod::start_three().await;
+    let uri = Mongod::uri_of(&three, "parlor");
+    let ordeal = Ordeal::begin(&uri).await;
+    ordeal.truth.fault();
+    three[0].steps_down().await;
+    ordeal.choir.sings(100).await;
+    three[0].is_primary().await;
+    ordeal.survived(&uri).await;
+}
+
+/// The line to the database is cut, or carries nothing any more in one of its directions or both, and is whole again.
+#[tokio::test]
+async fn a_line_that_is_cut_or_hangs_is_waited_for_and_all_goes_on() {
+    for state in State::FAULTS {
+        let link = Link::to_the_database().await;
+        let ordeal = Ordeal::begin(&link.uri).await;
+        ordeal.truth.fault();
+        link.set(state);
+        ordeal.is_noticed().await;
+        link.set(State::Open);
+        ordeal.survived(shared_uri()).await;
+    }
+}
+
+/// The driver finds out before an operation's time is over, and breaks it off: by then it may be done.
+#[tokio::test]
+async fn what_hangs_and_is_broken_off_may_be_written_and_is_never_called_unavailable() {
+    let link = Link::to_the_database().await;
+    let ordeal = Ordeal::begin(&format!("{}&heartbeatFrequencyMS=500", link.uri)).await;
+    ordeal.truth.fault();
+    link.set(State::HeldBack);
+    ordeal.is_noticed().await;
+    link.set(State::Open);
+    ordeal.survived(shared_uri()).await;
+}
+
+#[tokio::test]
+async fn a_server_and_its_database_killed_together_have_lost_nothing_acknowledged() {
+    let mut mongod = Mongod::start().await;
+    let mut program = Program::start_over(&mongod.uri("parlor"), &[]).await;
+    let room = program.room(&[1, 2]).await;
+    let choir = Choir::on(&[&program]).await;
+    choir.sings(200).await;
+    program.signal("KILL");
+    mongod.kill().await;
+    let (outcomes, _, ends) = choir.outcomes().await;
+    assert_eq!(ends, vec![End::Lost; 6]);
+    assert_eq!(program.exit_code().await, None);
+
+    mongod.again().await;
+    let again = program.again().await;
+    let messages = mongod.database(&again.database().name).await.collection("messages");
+    assert_kept(messages, room, &outcomes).await;
+    assert_shown(&again, &outcomes).await;
+}

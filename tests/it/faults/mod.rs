@@ -1,0 +1,5 @@
+//! Faults of processes, disks, clocks and connections.
+
+mod crash;
+mod database_outage;
+mod soak;

@@ -1,0 +1,20 @@
+//! The HTTP listeners: their bounds, TLS, proxies, and the REST API.
+
+mod admin_listener;
+mod bodies;
+mod bounds;
+mod connection_floods;
+mod generated_client;
+mod idempotency;
+mod malformed_requests;
+mod members;
+mod messages;
+mod openapi;
+mod paths;
+mod proxies;
+mod responses;
+mod rest_api;
+mod room_events;
+pub(crate) mod rooms;
+mod tls;
+mod users;

@@ -1,0 +1,168 @@
+//! Rooms that are deleted: gone at once for everyone, and then from the database, whichever server is left to do it.
+
+use mongodb::bson::{DateTime, Document, doc};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::http::rooms::hears;
+use crate::support::{PATIENCE, Program, Server, shared_uri};
+
+/// What is written in a room that is being deleted is soon told from what no longer can be.
+const QUICK: [(&str, &str); 3] =
+    [("LIMITS__HANDLER_MS", "500"), ("MONGODB__OPERATION_MS", "1000"), ("ROOMS__SWEEP_SECONDS", "1")];
+
+async fn delete(server: &Server, room: i64) {
+    assert_eq!(server.call(Method::DELETE, &format!("/rooms/{room}"), Value::Null).await.0, 204);
+}
+
+fn of_room(room: i64) -> Document {
+    doc! { "_id": {
+        "$gte": { "room": room, "n": mongodb::bson::Bson::MinKey },
+        "$lte": { "room": room, "n": mongodb::bson::Bson::MaxKey },
+    } }
+}
+
+/// Waits until nothing in the collection is so.
+async fn none_left(server: &Server, collection: &str, filter: Document) {
+    let collection = server.collection(collection).await;
+    let gone = async { while collection.count_documents(filter.clone()).await.unwrap() > 0 {} };
+    assert!(timeout(PATIENCE, gone).await.is_ok(), "{filter} is still there after {PATIENCE:?}");
+}
+
+/// Messages of a room, as another server has written them.
+async fn fill(server: &Server, room: i64, count: i64) {
+    let at = DateTime::now();
+    let message = |n| {
+        doc! { "_id": { "room": room, "n": n }, "sender": 1_i64, "text": "x", "created_at": at, "updated_at": at }
+    };
+    let messages = server.collection("messages").await;
+    messages.insert_many((1..=count).map(message)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_deleted_room_is_gone_at_once_on_every_server() {
+    let server = Server::start(&QUICK).await;
+    let beside = server.beside().await;
+    let (room, other) = (server.room(&[1, 2]).await, server.room(&[1, 3]).await);
+    let mut sockets = [server.join(1, 2).await, beside.join(2, 1).await, beside.enter(1, room).await];
+    let mut elsewhere = server.join(1, 3).await;
+    sockets[0].say("soon forgotten").await;
+    for socket in &mut sockets {
+        hears(socket, 1, 1, "soon forgotten").await;
+    }
+    delete(&server, room).await;
+    for server in [&server, &beside] {
+        for query in ["firts_user=1&second_user=2", &format!("room_id={room}")] {
+            assert_eq!(server.dial_as(1, query).refused().await, 4004, "{query}");
+        }
+    }
+    for socket in &mut sockets {
+        assert_eq!(socket.closed_in_the_end().await, 4004);
+    }
+    let path = format!("/rooms/{room}");
+    for (method, path) in [
+        (Method::GET, path.clone()),
+        (Method::PATCH, path.clone()),
+        (Method::DELETE, path.clone()),
+        (Method::PUT, format!("{path}/members/1")),
+        (Method::DELETE, format!("{path}/members/1")),
+    ] {
+        let refused = server.refused(method.clone(), &path, json!({"name": "x"})).await;
+        assert_eq!(refused, (404, "not_found".to_owned()), "{method} {path}");
+    }
+    let (_, list) = server.call(Method::GET, "/rooms?user_id=1", Value::Null).await;
+    assert_eq!(list["rooms"].as_array().unwrap().len(), 1, "{list}");
+    assert_eq!(list["rooms"][0]["room_id"], other);
+    elsewhere.say_alone(1, 1, "still here").await;
+
+    // All of it goes from the database, and what the two make now is another room.
+    none_left(&server, "messages", of_room(room)).await;
+    none_left(&server, "rooms", doc! { "_id": room }).await;
+    let again = server.room(&[1, 2]).await;
+    assert_ne!(again, room);
+    assert!(server.connect(1, 2).await.history().await.is_empty());
+}
+
+#[tokio::test]
+async fn the_pairs_next_room_needs_not_wait_for_the_last_ones_end() {
+    let server = Server::start(&[]).await;
+    let room = server.room(&[1, 2]).await;
+    delete(&server, room).await;
+    assert_ne!(server.room(&[1, 2]).await, room);
+    let mut one = server.join(1, 2).await;
+    one.say_alone(1, 1, "anew").await;
+}
+
+#[tokio::test]
+async fn what_is_written_in_a_room_that_is_being_deleted_goes_too() {
+    let server = Server::start(&QUICK).await;
+    let room = server.room(&[1, 2]).await;
+    delete(&server, room).await;
+    none_left(&server, "members", doc! { "_id.room": room }).await;
+    // An action that was under way on another server.
+    fill(&server, room, 3).await;
+    none_left(&server, "rooms", doc! { "_id": room }).await;
+    none_left(&server, "messages", of_room(room)).await;
+}
+
+#[tokio::test]
+async fn what_a_server_left_that_is_gone_is_another_ones() {
+    let server = Server::start(&[("LIMITS__BATCH", "50"), QUICK[0], QUICK[1], QUICK[2]]).await;
+    let (room, kept) = (server.room(&[1, 2]).await, server.room(&[1, 3]).await);
+    fill(&server, room, 1234).await;
+    fill(&server, kept, 20).await;
+    // As whoever died after the first step, and then in the middle of a batch, left it.
+    let rooms = server.collection("rooms").await;
+    let before = DateTime::from_millis(DateTime::now().timestamp_millis() - 5000);
+    let left = doc! { "$set": { "deleted_at": before, "sweep_after": before }, "$unset": { "pair": "" } };
+    rooms.update_one(doc! { "_id": room }, left).await.unwrap();
+    none_left(&server, "rooms", doc! { "_id": room }).await;
+    none_left(&server, "messages", of_room(room)).await;
+    none_left(&server, "members", doc! { "_id.room": room }).await;
+    let messages = server.collection("messages").await;
+    assert_eq!(messages.count_documents(of_room(kept)).await.unwrap(), 20, "another room's stay");
+}
+
+#[tokio::test]
+async fn a_server_that_is_killed_at_it_is_followed_by_another() {
+    // One message at once, so that it is caught in the middle.
+    let slow = [("LIMITS__BATCH", "1"), QUICK[0], QUICK[1], QUICK[2]];
+    let mut program = Program::start(&slow).await;
+    let room = program.room(&[1, 2]).await;
+    fill(&program, room, 3000).await;
+    delete(&program, room).await;
+    let messages = program.collection("messages").await;
+    let begun = async { while messages.count_documents(of_room(room)).await.unwrap() == 3000 {} };
+    timeout(PATIENCE, begun).await.expect("its messages begin to go");
+    program.signal("KILL");
+    program.exit_code().await;
+    let left = messages.count_documents(of_room(room)).await.unwrap();
+    assert!(left > 0, "it was killed in the middle");
+
+    let beside = program.beside_over(shared_uri(), &QUICK).await;
+    none_left(&beside, "messages", of_room(room)).await;
+    none_left(&beside, "rooms", doc! { "_id": room }).await;
+}
+
+#[tokio::test]
+async fn a_room_deleted_while_its_sockets_speak_leaves_nothing() {
+    let server = Server::start(&QUICK).await;
+    let beside = server.beside().await;
+    let room = server.room(&[1, 2]).await;
+    let (mut one, mut two) = (server.join(1, 2).await, beside.join(2, 1).await);
+    one.say("begin").await;
+    hears(&mut two, 1, 1, "begin").await;
+    let speak = async |client: &mut crate::support::Client| loop {
+        let mut heard = Vec::new();
+        if let Err(end) = client.say_and_hear("more", &mut heard).await {
+            return end;
+        }
+    };
+    let ends = async { tokio::join!(speak(&mut one), speak(&mut two)) };
+    let ((first, second), ()) = tokio::join!(ends, delete(&server, room));
+    let gone = crate::support::End::Closed(4004);
+    assert_eq!((&first, &second), (&gone, &gone));
+    none_left(&server, "rooms", doc! { "_id": room }).await;
+    none_left(&server, "messages", of_room(room)).await;
+}

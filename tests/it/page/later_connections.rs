@@ -1,0 +1,174 @@
+//! Connections one after the other: what the page makes of the next one where it begins anew, where it is lost, too, and
+//! where a room has gone meanwhile.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::long_rooms::long_room;
+use super::{OPEN, enter_by_token, message, online, room, say};
+use crate::support::{Browser, Link, Pointer, Server, State, Window};
+
+const GONE: &str = "You are no longer in this room";
+
+/// Numbers the page's connections. Between two is a pause without an end, but for `online`. The second one begins anew, and
+/// there an action isn't heard. The third one is told of no room, as if all were quiet: a room that is told of is known.
+fn anew_without(action: &str) -> String {
+    format!(
+        "Math.random = () => 1e6; \
+         const Real = WebSocket; \
+         let made = 0; \
+         window.WebSocket = class extends Real {{ \
+           constructor(url, protocols) {{ \
+             made += 1; \
+             super(made === 2 ? url.replace(/since=.*/, 'since=forgotten') : url, protocols); \
+             this.number = made; \
+             document.documentElement.dataset.made = made; \
+             window.last = this; \
+           }} \
+           send(frame) {{ \
+             if (this.number !== 2 || JSON.parse(frame).action !== '{action}') super.send(frame); \
+           }} \
+           addEventListener(kind, listener) {{ \
+             if (this.number !== 3 || kind !== 'message') return super.addEventListener(kind, listener); \
+             super.addEventListener(kind, ({{ data }}) => {{ \
+               const frame = JSON.parse(data); \
+               if (frame.type === 'ready') frame.rooms = []; \
+               listener({{ data: JSON.stringify(frame) }}); \
+             }}); \
+           }} \
+         }}"
+    )
+}
+
+async fn lose(window: &Window<'_>) {
+    window.script("last.close()").await;
+    window.see("#state[data-state=waiting]").await;
+}
+
+/// Makes the next connection, which has this number.
+async fn come_back(window: &Window<'_>, number: u8) {
+    online(window).await;
+    window.see(&format!("[data-made='{number}'] {OPEN}")).await;
+}
+
+/// Lets the page note what it says went wrong, and whether that can be seen.
+async fn note_notices(window: &Window<'_>) {
+    let script = "const noted = window.notices = []; \
+        const element = document.getElementById('notice'); \
+        const note = () => element.textContent && noted.push([element.textContent, element.checkVisibility()]); \
+        new MutationObserver(note).observe(element, { childList: true, characterData: true, subtree: true })";
+    window.script(script).await;
+}
+
+/// Those up to now. Whatever was said before has been answered.
+async fn notices(window: &Window<'_>, server: &Server) -> Value {
+    server.room(&[1, 2]).await;
+    window.click(&room("User 2")).await;
+    say(window, "Is this on?").await;
+    window.script("return notices").await
+}
+
+#[tokio::test]
+async fn a_new_beginning_that_is_cut_off_is_begun_again() {
+    let server = long_room(20).await;
+    let browser = Browser::open(Pointer::Mouse).await;
+    let window = browser.window("about:blank").await;
+    window.begin_with(&anew_without("history")).await;
+    enter_by_token(&window, &server, server.address()).await;
+    window.see(&message("number 1")).await;
+    lose(&window).await;
+    come_back(&window, 2).await;
+    // It is shown, but not known: there is nothing to edit, and no harm in trying.
+    window.click(&format!("{}//button[@data-action='edit']", message("number 18"))).await;
+    lose(&window).await;
+    come_back(&window, 3).await;
+    let mut two = server.join(2, 1).await;
+    two.say("After").await;
+    window.see(&message("After")).await;
+    window.see(&message("number 1")).await;
+    say(&window, "It goes on").await;
+    assert_eq!(browser.log().await, [""; 0]);
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn a_room_down_the_list_is_found_again_though_the_list_broke_off() {
+    let server = Server::start(&[("PAGE__ENABLED", "on")]).await;
+    // The first one has the oldest activity, and a page of the list has fifty.
+    for other in 2..=52 {
+        server.room(&[1, other]).await;
+    }
+    let browser = Browser::open(Pointer::Mouse).await;
+    let window = browser.window("about:blank").await;
+    window.begin_with(&anew_without("rooms")).await;
+    enter_by_token(&window, &server, server.address()).await;
+    window.click("#more-rooms").await;
+    window.click(&room("User 2")).await;
+    window.see("//h2[@id='room-name'][.='User 2']").await;
+    lose(&window).await;
+    come_back(&window, 2).await;
+    window.miss(&room("User 2")).await;
+    lose(&window).await;
+    come_back(&window, 3).await;
+    window.see(&room("User 2")).await;
+    say(&window, "Still here").await;
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn who_is_removed_is_told() {
+    let server = Server::start(&[("PAGE__ENABLED", "on")]).await;
+    let group = server.room(&[1, 2, 3]).await;
+    let browser = Browser::open(Pointer::Mouse).await;
+    let window = browser.window("about:blank").await;
+    enter_by_token(&window, &server, server.address()).await;
+    window.see("#messenger[data-pane=room]").await;
+    note_notices(&window).await;
+    remove(&server, group).await;
+    window.see("#messenger[data-pane=rooms]").await;
+    assert_eq!(notices(&window, &server).await, json!([[GONE, true]]));
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn who_was_removed_before_a_new_beginning_is_told() {
+    let server = Server::start(&[("PAGE__ENABLED", "on")]).await;
+    let group = server.room(&[1, 2, 3]).await;
+    let browser = Browser::open(Pointer::Mouse).await;
+    let window = browser.window("about:blank").await;
+    window.begin_with(&anew_without("nothing")).await;
+    enter_by_token(&window, &server, server.address()).await;
+    window.see("#messenger[data-pane=room]").await;
+    note_notices(&window).await;
+    lose(&window).await;
+    remove(&server, group).await;
+    come_back(&window, 2).await;
+    window.see("#messenger[data-pane=rooms]").await;
+    assert_eq!(notices(&window, &server).await, json!([[GONE, true]]));
+    browser.close().await;
+}
+
+/// Removes user 1 from a group.
+async fn remove(server: &Server, group: i64) {
+    let removed = server.call(Method::DELETE, &format!("/rooms/{group}/members/1"), Value::Null).await;
+    assert_eq!(removed.0, 204, "{}", removed.1);
+}
+
+#[tokio::test]
+async fn a_network_that_is_back_during_an_attempt_needs_no_pause() {
+    let server = long_room(1).await;
+    let link = Link::to_a_server(server.address()).await;
+    let browser = Browser::open(Pointer::Mouse).await;
+    let window = browser.window("about:blank").await;
+    window.begin_with(&anew_without("nothing")).await;
+    enter_by_token(&window, &server, link.address).await;
+    link.set(State::Cut);
+    window.see("#state[data-state=waiting]").await;
+    link.set(State::Held);
+    online(&window).await;
+    window.see("[data-made='2'] #state[data-state=connecting]").await;
+    online(&window).await;
+    link.set(State::Cut);
+    window.see("[data-made='3']").await;
+    browser.close().await;
+}

@@ -1,0 +1,3 @@
+//! Rules that the source files keep.
+
+mod layers;

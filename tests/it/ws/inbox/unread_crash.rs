@@ -1,0 +1,240 @@
+//! What is unread is exact after any crash: a server is killed amid much that goes on, and what every device has is held
+//! against the documents.
+
+use std::time::Instant;
+
+use futures_util::TryStreamExt;
+use mongodb::Collection;
+use mongodb::bson::{Document, doc};
+use serde_json::json;
+
+use super::device_model::{self, Device, Model, Room, USERS, Unread, one_of, rooms_of, unread_in, unread_of};
+use super::inbox;
+use crate::support::{Dice, PATIENCE, Program, seed};
+
+/// In each of them a server is killed.
+const ROUNDS: usize = 12;
+
+/// What is done at once, less than.
+const BURST: usize = 60;
+
+/// Of a room's messages these are changed and read: most of the others are read, and nothing is counted anew.
+const LATEST: usize = 10;
+
+/// Two server processes, the devices of three users on them, and what their database has.
+struct World {
+    servers: [Program; 2],
+    messages: Collection<Document>,
+    members: Collection<Document>,
+    /// Marks that members' documents may lack.
+    journal: Collection<Document>,
+    devices: Vec<Device>,
+    /// What was acknowledged, and from time to time what the documents say.
+    model: Model,
+    dice: Dice,
+    said: usize,
+    /// Frames that a server was killed before it had answered them.
+    unanswered: usize,
+    /// Unread messages that were counted in the documents.
+    counted: i64,
+}
+
+impl World {
+    /// Something is done by a device, and not waited for.
+    async fn act(&mut self, at: usize) {
+        let Self { devices, model, dice, .. } = self;
+        let device = &mut devices[at];
+        let id = one_of(dice, &rooms_of(model, device.user)).unwrap();
+        let room = &model[&id];
+        match dice.below(12) {
+            what @ 0..=2 => {
+                if let Some(message) = one_of(dice, latest(&room.own(device.user))) {
+                    let action = if what == 0 { "delete" } else { "edit" };
+                    let text = format!("{message}, changed");
+                    let frame = json!({"action": action, "room_id": id, "message_id": message, "text": text});
+                    device.ask(frame).await;
+                }
+            }
+            3 => {
+                let known: Vec<_> = room.said.keys().copied().collect();
+                if let Some(message) = one_of(dice, latest(&known)) {
+                    let read = json!({"action": "read", "room_id": id, "message_id": message});
+                    device.client.send(read).await;
+                }
+            }
+            4 => {
+                let open = &mut device.rooms.entry(id).or_default().open;
+                *open = !*open;
+                let action = if *open { "open" } else { "close" };
+                device.client.send(json!({"action": action, "room_id": id})).await;
+            }
+            _ => {
+                self.said += 1;
+                let text = self.said.to_string();
+                device.ask(json!({"action": "send", "room_id": id, "message": text})).await;
+            }
+        }
+    }
+
+    /// Much at once by these devices.
+    async fn burst(&mut self, devices: &[usize]) {
+        for _ in 0..self.dice.below(BURST) {
+            if let Some(at) = one_of(&mut self.dice, devices) {
+                self.act(at).await;
+            }
+        }
+    }
+
+    async fn back(&mut self, at: usize, on: usize) {
+        let anew = self.dice.below(2) == 0;
+        self.devices[at].back(on, &self.servers[on], anew).await;
+    }
+
+    /// A burst amid which a server is killed; it is started again, and its devices come back to either.
+    async fn crash(&mut self, server: usize) {
+        let all: Vec<_> = (0..self.devices.len()).collect();
+        self.burst(&all).await;
+        // Some devices wait for what they did, so that the server is not always killed before it has begun.
+        for _ in 0..self.dice.below(3) {
+            let at = self.dice.below(all.len());
+            self.devices[at].ping(&mut self.model).await;
+        }
+        self.servers[server].signal("KILL");
+        let (away, mut here): (Vec<_>, Vec<_>) = all.iter().partition(|at| self.devices[**at].on == server);
+        self.burst(&here).await;
+        for at in &away {
+            self.unanswered += self.devices[*at].cut_off(&mut self.model).await;
+        }
+        let (early, late): (Vec<_>, Vec<_>) = away.iter().partition(|_| self.dice.below(2) == 0);
+        for at in early {
+            self.back(at, 1 - server).await;
+            here.push(at);
+        }
+        self.burst(&here).await;
+        assert_eq!(self.servers[server].exit_code().await, None);
+        self.servers[server] = self.servers[server].again().await;
+        for at in late {
+            self.back(at, server).await;
+        }
+        for device in &mut self.devices {
+            device.answered(&mut self.model).await;
+        }
+    }
+
+    async fn read_the_documents(&mut self) {
+        for room in self.model.values_mut() {
+            *room = Room::of(std::mem::take(&mut room.members));
+        }
+        let messages = self.messages.find(doc! {}).await.unwrap();
+        for message in messages.try_collect::<Vec<_>>().await.unwrap() {
+            let id = message.get_document("_id").unwrap();
+            let room = self.model.get_mut(&id.get_i64("room").unwrap()).unwrap();
+            let n = id.get_i64("n").unwrap();
+            room.said.insert(n, message.get_i64("sender").unwrap());
+            if message.contains_key("deleted_at") {
+                room.deleted.insert(n);
+            }
+        }
+        // First: what is folded in between is in both.
+        let journal = self.journal.find(doc! {}).await.unwrap();
+        let journal = journal.try_collect::<Vec<_>>().await.unwrap();
+        let members = self.members.find(doc! {}).await.unwrap();
+        for member in members.try_collect::<Vec<_>>().await.unwrap() {
+            let id = member.get_document("_id").unwrap();
+            let room = self.model.get_mut(&id.get_i64("room").unwrap()).unwrap();
+            room.read.insert(id.get_i64("user").unwrap(), member.get_i64("read").unwrap());
+        }
+        for mark in journal.iter().flat_map(|batch| batch.get_array("marks").unwrap()) {
+            let mark = mark.as_document().unwrap();
+            let room = self.model.get_mut(&mark.get_i64("room").unwrap()).unwrap();
+            let read = room.read.get_mut(&mark.get_i64("user").unwrap()).unwrap();
+            *read = mark.get_i64("read").unwrap().max(*read);
+        }
+    }
+
+    /// Where a device, or who comes anew to either server, has not what the documents say.
+    async fn differences(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        for user in USERS {
+            let must = unread_of(&self.model, user);
+            for (at, device) in self.devices.iter().enumerate().filter(|(_, device)| device.user == user) {
+                let who = format!("device {at} of user {user} on server {}", device.on);
+                all.extend(differences(&who, &device.unread(), &must));
+            }
+            for (on, server) in self.servers.iter().enumerate() {
+                let (_, ready) = inbox(server, user).await;
+                all.extend(differences(
+                    &format!("user {user}, anew on server {on}"),
+                    &unread_in(&ready),
+                    &must,
+                ));
+            }
+        }
+        all
+    }
+
+    /// Waits until all have what the documents say: what a server left half done is done by the other, soon.
+    async fn becomes_exact(&mut self, round: usize) {
+        let began = Instant::now();
+        loop {
+            for device in &mut self.devices {
+                device.ping(&mut self.model).await;
+            }
+            self.read_the_documents().await;
+            let differ = self.differences().await;
+            if differ.is_empty() {
+                break;
+            }
+            let in_time = began.elapsed() < PATIENCE;
+            assert!(in_time, "still in round {round}, after {PATIENCE:?}:\n{}", differ.join("\n"));
+        }
+        self.counted +=
+            USERS.iter().flat_map(|user| unread_of(&self.model, *user).into_values()).sum::<i64>();
+    }
+}
+
+fn latest(messages: &[i64]) -> &[i64] {
+    &messages[messages.len().saturating_sub(LATEST)..]
+}
+
+/// Where one has not what there must be, in words.
+fn differences(who: &str, has: &Unread, must: &Unread) -> Vec<String> {
+    let rooms = must.iter().filter(|(room, unread)| has.get(room) != Some(unread));
+    rooms
+        .map(|(room, unread)| format!("{who}, room {room}: has {:?}, must be {unread}", has.get(room)))
+        .collect()
+}
+
+/// Prints its seed; `PARLOR_IT_SEED` gives another one.
+#[tokio::test]
+async fn what_is_unread_is_exact_after_any_crash() {
+    let mut dice = Dice::of(seed());
+    let one = Program::start(&[("LIMITS__SEND_QUEUE", "10000")]).await;
+    let servers = [one.again().await, one];
+    let messages = servers[0].collection("messages").await;
+    let (members, journal) = (servers[0].collection("members").await, servers[0].collection("marks").await);
+    let (model, devices) = device_model::begin([&servers[0], &servers[1]], &mut dice).await;
+    let mut world = World {
+        servers,
+        messages,
+        members,
+        journal,
+        devices,
+        model,
+        dice,
+        said: 0,
+        unanswered: 0,
+        counted: 0,
+    };
+    for round in 0..ROUNDS {
+        let server = world.dice.below(2);
+        world.crash(server).await;
+        world.becomes_exact(round).await;
+    }
+    let World { said, unanswered, counted, .. } = world;
+    eprintln!(
+        "{said} messages were said, {unanswered} frames never answered, {counted} messages counted as unread"
+    );
+    assert!(unanswered > 0, "every frame was answered");
+    assert!(counted > 100, "only {counted} messages were ever unread");
+}

@@ -1,0 +1,183 @@
+//! What is unread is exact at all times, on every device: histories by chance, held against a few lines that count.
+
+use serde_json::json;
+
+use super::device_model::{self, Device, Model, USERS, one_of, rooms_of, unread_in, unread_of};
+use super::inbox;
+use crate::support::{Dice, End, Server, seed, shared_uri};
+
+/// Between each of them all is compared.
+const ROUNDS: usize = 40;
+
+const ROOMY: [(&str, &str); 1] = [("LIMITS__SEND_QUEUE", "10000")];
+
+/// Two servers, the devices of three users on them, and what there must be.
+struct World {
+    servers: [Server; 2],
+    devices: Vec<Device>,
+    model: Model,
+    dice: Dice,
+    said: usize,
+    /// Unread messages that were counted as the model has them.
+    counted: i64,
+}
+
+impl World {
+    /// Opens a device's socket again.
+    async fn back(&mut self, at: usize) {
+        let (on, anew) = (self.dice.below(2), self.dice.below(2) == 0);
+        self.devices[at].back(on, &self.servers[on], anew).await;
+    }
+
+    /// Something is done by a device, and not waited for.
+    async fn act(&mut self, at: usize, may_go: bool) {
+        let user = self.devices[at].user;
+        let own = rooms_of(&self.model, user);
+        let id = one_of(&mut self.dice, &own).unwrap();
+        let room = &self.model[&id];
+        match self.dice.below(12) {
+            0..=1 => {
+                if let Some(message) = one_of(&mut self.dice, &room.own(user)) {
+                    let delete = json!({"action": "delete", "room_id": id, "message_id": message});
+                    self.devices[at].ask(delete).await;
+                }
+            }
+            2..=3 => {
+                let known: Vec<_> = room.said.keys().copied().collect();
+                if let Some(message) = one_of(&mut self.dice, &known) {
+                    let read = json!({"action": "read", "room_id": id, "message_id": message});
+                    self.devices[at].client.send(read).await;
+                    let mark = self.model.get_mut(&id).unwrap().read.get_mut(&user).unwrap();
+                    *mark = message.max(*mark);
+                }
+            }
+            4 => {
+                let device = &mut self.devices[at];
+                device.rooms.entry(id).or_default().open = true;
+                device.client.send(json!({"action": "open", "room_id": id})).await;
+            }
+            5 if may_go && self.devices[at].is_idle() => self.back(at).await,
+            _ => self.say(at, id).await,
+        }
+    }
+
+    async fn say(&mut self, at: usize, room: i64) {
+        self.said += 1;
+        let text = self.said.to_string();
+        self.devices[at].ask(json!({"action": "send", "room_id": room, "message": text})).await;
+    }
+
+    /// While all is quiet: what would be anybody's guess while others write. A message that is written to a socket
+    /// right when it closes its room may be read, or not.
+    async fn begin(&mut self) {
+        let at = self.dice.below(self.devices.len());
+        match self.dice.below(4) {
+            0 => self.devices[at].close_all(&mut self.model).await,
+            1 => {
+                // A socket of that room alone.
+                let user = self.devices[at].user;
+                let own = rooms_of(&self.model, user);
+                let room = one_of(&mut self.dice, &own).unwrap();
+                self.servers[self.dice.below(2)].enter(user, room).await.leave().await;
+                self.model.get_mut(&room).unwrap().read_all(user);
+            }
+            _ => {}
+        }
+    }
+
+    /// Much at once by these devices.
+    async fn burst(&mut self, devices: &[usize], may_go: bool) {
+        for _ in 0..self.dice.below(12) {
+            if let Some(at) = one_of(&mut self.dice, devices) {
+                self.act(at, may_go).await;
+            }
+        }
+    }
+
+    /// The same, while a server is shut down and started again. Its devices go, and come back.
+    async fn restart(&mut self, server: usize) {
+        let (away, here): (Vec<_>, Vec<_>) =
+            (0..self.devices.len()).partition(|at| self.devices[*at].on == server);
+        for at in &away {
+            self.devices[*at].close_all(&mut self.model).await;
+        }
+        self.servers[server].shut_down();
+        self.burst(&here, false).await;
+        for at in &away {
+            let end = self.devices[*at].hear_out(&mut self.model).await;
+            assert_eq!(end, End::Closed(1012));
+        }
+        self.servers[server].ended().await;
+        self.servers[server] = self.servers[1 - server].beside_over(shared_uri(), &ROOMY).await;
+        for at in away {
+            self.back(at).await;
+        }
+    }
+
+    async fn answered(&mut self) {
+        for device in &mut self.devices {
+            device.answered(&mut self.model).await;
+        }
+    }
+
+    /// Waits until every device was told of all that has happened: a last message in each room, by anyone, comes after
+    /// all else but marks, and those are waited for themselves.
+    async fn settle(&mut self) {
+        self.answered().await;
+        for room in self.model.keys().copied().collect::<Vec<_>>() {
+            let members = &self.model[&room].members;
+            let of_members = (0..self.devices.len()).filter(|at| members.contains(&self.devices[*at].user));
+            let of_members: Vec<_> = of_members.collect();
+            let at = one_of(&mut self.dice, &of_members).unwrap();
+            self.say(at, room).await;
+        }
+        self.answered().await;
+        for device in &self.devices {
+            for (room, _) in device.rooms.iter().filter(|(_, view)| view.open) {
+                self.model.get_mut(room).unwrap().read_all(device.user);
+            }
+        }
+        for device in &mut self.devices {
+            while !device.knows_all(&self.model) {
+                device.next(&mut self.model).await;
+            }
+        }
+    }
+
+    /// Every device, and whoever comes anew to either server, has what the model says.
+    async fn compare(&mut self, round: usize) {
+        for user in USERS {
+            let must = unread_of(&self.model, user);
+            self.counted += must.values().sum::<i64>();
+            for device in self.devices.iter().filter(|device| device.user == user) {
+                assert_eq!(device.unread(), must, "a device of user {user} in round {round}");
+            }
+            for server in &self.servers {
+                let (_, ready) = inbox(server, user).await;
+                assert_eq!(unread_in(&ready), must, "user {user}, anew, in round {round}");
+            }
+        }
+    }
+}
+
+/// Prints its seed; `PARLOR_IT_SEED` gives another one.
+#[tokio::test]
+async fn what_is_unread_is_exact_on_every_device_whatever_happens() {
+    let mut dice = Dice::of(seed());
+    let here = Server::start(&ROOMY).await;
+    let servers = [here.beside_over(shared_uri(), &ROOMY).await, here];
+    let (model, devices) = device_model::begin([&servers[0], &servers[1]], &mut dice).await;
+    let mut world = World { servers, devices, model, dice, said: 0, counted: 0 };
+    for round in 0..ROUNDS {
+        world.begin().await;
+        if round % 8 == 7 {
+            world.restart(round / 8 % 2).await;
+        } else {
+            let all: Vec<_> = (0..world.devices.len()).collect();
+            world.burst(&all, true).await;
+        }
+        world.settle().await;
+        world.compare(round).await;
+    }
+    assert!(world.counted > 100, "only {} messages were ever unread", world.counted);
+}

@@ -1,0 +1,262 @@
+//! Level 2: sockets that were opened with `since`. They take up where another left off, and are told more.
+
+mod cursors;
+mod history;
+mod level1_beside;
+mod lost_connections;
+mod many_changes;
+mod receipts;
+mod refs;
+mod repeated_sends;
+mod resume;
+mod revisions;
+mod server_restart;
+mod token_renewal;
+mod typing;
+
+use std::collections::BTreeSet;
+use std::ops::{Deref, DerefMut};
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, Server, WORDS, chat, encoded, listed, matches};
+
+/// The keys of a first frame, sorted.
+const KEYS: [&str; 8] = ["cursor", "deleted", "edited", "has_more", "marks", "messages", "resumed", "type"];
+
+/// A Level 2 socket and the last cursor that it has seen.
+struct Live {
+    client: Client,
+    cursor: String,
+}
+
+impl Live {
+    /// Opens one by the room's id; gives its first frame as well.
+    async fn open(server: &Server, user: i64, room: i64, since: &str) -> (Self, Value) {
+        Self::open_with(server, user, room, since, "").await
+    }
+
+    /// Opens one with more in its query.
+    async fn open_with(server: &Server, user: i64, room: i64, since: &str, more: &str) -> (Self, Value) {
+        Self::at(server, user, &format!("room_id={room}&since={}{more}", encoded(since))).await
+    }
+
+    /// Opens one with a query of the test's own.
+    async fn at(server: &Server, user: impl Into<Value>, query: &str) -> (Self, Value) {
+        let mut client = server.dial_as(user, query).open().await;
+        let frame = client.next().await;
+        assert_shape(&frame);
+        let cursor = frame["cursor"].as_str().unwrap().to_owned();
+        (Self { client, cursor }, frame)
+    }
+
+    /// Opens one without a cursor, and leaves what it is told aside.
+    async fn fresh(server: &Server, user: i64, room: i64) -> Self {
+        let (live, frame) = Self::open(server, user, room, "").await;
+        assert_eq!(frame["resumed"], false, "there is no cursor to go on from: {frame}");
+        live
+    }
+
+    /// Opens one without a cursor that says itself what is read.
+    async fn by_hand(server: &Server, user: i64, room: i64) -> Self {
+        Self::open_with(server, user, room, "", "&receipts=manual").await.0
+    }
+
+    /// The next frame; its cursor is noted where it has one.
+    async fn next(&mut self) -> Value {
+        let frame = self.client.next().await;
+        if let Some(cursor) = frame.get("cursor") {
+            cursor.as_str().expect("a cursor is a string").clone_into(&mut self.cursor);
+        }
+        frame
+    }
+
+    /// The very next frame is this event, with a cursor.
+    async fn hear(&mut self, event: Value) -> Value {
+        let expected = with_cursor(event);
+        let frame = self.next().await;
+        assert!(matches(&expected, &frame), "expected\n  {expected}\ngot\n  {frame}");
+        frame
+    }
+
+    /// The very next frames are these events, each with a cursor.
+    async fn hear_all(&mut self, events: &[Value]) {
+        for event in events {
+            self.hear(event.clone()).await;
+        }
+    }
+
+    /// Says `text` and waits for its acknowledgement, the very next frame; for one who is alone in the room.
+    async fn say_alone(&mut self, id: i64, sender: i64, text: &str) -> Value {
+        self.say(text).await;
+        self.hear(chat(id, sender, text)).await
+    }
+
+    /// The frames up to this event, itself included.
+    async fn hear_until(&mut self, event: Value) -> Vec<Value> {
+        let last = with_cursor(event);
+        let mut frames = vec![self.next().await];
+        while !frames.last().is_some_and(|frame| matches(&last, frame)) {
+            frames.push(self.next().await);
+        }
+        frames
+    }
+}
+
+impl Deref for Live {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl DerefMut for Live {
+    fn deref_mut(&mut self) -> &mut Client {
+        &mut self.client
+    }
+}
+
+/// What a first frame tells, less the marks; the order counts.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Told {
+    messages: Vec<(i64, String)>,
+    edited: Vec<(i64, String)>,
+    deleted: Vec<i64>,
+}
+
+impl Told {
+    /// By a first frame.
+    fn by(frame: &Value) -> Self {
+        let deleted = frame["deleted"].as_array().unwrap().iter();
+        Self {
+            messages: texts(&frame["messages"]),
+            edited: texts(&frame["edited"]),
+            deleted: deleted.map(|id| id.as_i64().expect("an id is a number")).collect(),
+        }
+    }
+
+    /// What must be told to one who has missed these events: each message once, as it is after them.
+    fn after(events: &[Value]) -> Self {
+        let mut told = Self::default();
+        for event in events {
+            match event["type"].as_str().unwrap() {
+                "chat_message" => told.messages.push((id_of(event), text_of(&event["message"]))),
+                "message_edited" => told.edit(id_of(event), text_of(event)),
+                "message_deleted" => told.delete(id_of(event)),
+                "mark_message_as_delivered" | "mark_message_as_read" => {}
+                other => panic!("{other} is no event"),
+            }
+        }
+        told
+    }
+
+    fn edit(&mut self, id: i64, text: String) {
+        if let Some(new) = self.messages.iter_mut().find(|(other, _)| *other == id) {
+            new.1 = text;
+            return;
+        }
+        self.edited.retain(|(other, _)| *other != id);
+        self.edited.push((id, text));
+    }
+
+    fn delete(&mut self, id: i64) {
+        let before = self.messages.len();
+        self.messages.retain(|(other, _)| *other != id);
+        if self.messages.len() == before {
+            self.edited.retain(|(other, _)| *other != id);
+            self.deleted.push(id);
+        }
+    }
+}
+
+/// The number of the message that an event is about.
+fn id_of(event: &Value) -> i64 {
+    let id = event.get("message_id").unwrap_or(&event["message"]["message_id"]);
+    id.as_i64().unwrap_or_else(|| panic!("no message_id in {event}"))
+}
+
+fn text_of(message: &Value) -> String {
+    message["text"].as_str().unwrap_or_else(|| panic!("no text in {message}")).to_owned()
+}
+
+/// Numbers and texts of an array of messages, in its order.
+fn texts(messages: &Value) -> Vec<(i64, String)> {
+    let messages = messages.as_array().unwrap_or_else(|| panic!("no array of messages: {messages}"));
+    messages.iter().map(|message| (message["message_id"].as_i64().unwrap(), text_of(message))).collect()
+}
+
+/// Numbers of an array of messages, in its order.
+fn ids(messages: &Value) -> Vec<i64> {
+    texts(messages).into_iter().map(|(id, _)| id).collect()
+}
+
+/// A first frame has all its keys and no other, and its messages are those of the history's array, key by key.
+fn assert_shape(frame: &Value) {
+    let keys: Vec<_> = frame.as_object().unwrap_or_else(|| panic!("no object: {frame}")).keys().collect();
+    assert_eq!(
+        keys.into_iter().collect::<BTreeSet<_>>(),
+        KEYS.map(str::to_owned).iter().collect(),
+        "{frame}"
+    );
+    assert_eq!(frame["type"], "resumed", "{frame}");
+    assert!(frame["resumed"].is_boolean() && frame["has_more"].is_boolean(), "{frame}");
+    assert!(frame["cursor"].as_str().is_some_and(|cursor| !cursor.is_empty()), "{frame}");
+    for message in frame["messages"].as_array().unwrap().iter().chain(frame["edited"].as_array().unwrap()) {
+        let open = |key: &str| message[key].as_str().unwrap_or_default().to_owned();
+        let mut expected = listed(0, 0, &open("text"), &open("status"));
+        for key in ["message_id", "sender_id", "sender_email"] {
+            expected[key] = message[key].clone();
+        }
+        assert!(matches(&expected, message), "{message} is not as the history has it");
+        assert!(["send", "delivered", "read"].contains(&open("status").as_str()), "{message}");
+    }
+    for mark in frame["marks"].as_array().unwrap() {
+        assert_eq!(mark.as_object().map(serde_json::Map::len), Some(3), "{mark}");
+        assert!(mark["delivered"].is_u64() && mark["read"].is_u64() && !mark["user_id"].is_null(), "{mark}");
+    }
+}
+
+/// The mark of one member in a first frame: how far they were delivered, and how far they have read.
+fn mark(frame: &Value, user: i64) -> (i64, i64) {
+    let marks = frame["marks"].as_array().unwrap();
+    let own: Vec<_> = marks.iter().filter(|mark| mark["user_id"] == user).collect();
+    assert_eq!(own.len(), 1, "user {user} has one mark among {marks:?}");
+    (own[0]["delivered"].as_i64().unwrap(), own[0]["read"].as_i64().unwrap())
+}
+
+/// An event as a Level 2 socket has it.
+fn with_cursor(mut event: Value) -> Value {
+    event["cursor"] = json!(WORDS);
+    event
+}
+
+/// A frame as the socket has it that caused it.
+fn with_ref(mut frame: Value, name: &str) -> Value {
+    frame["ref"] = json!(name);
+    frame
+}
+
+/// A frame that gives a message another text.
+fn edit(id: i64, text: &str) -> Value {
+    json!({"action": "edit", "message_id": id, "text": text})
+}
+
+/// A frame that deletes a message.
+fn delete(id: i64) -> Value {
+    json!({"action": "delete", "message_id": id})
+}
+
+/// A server and a room of the users 1 and 2, the latter nowhere: nothing becomes delivered.
+async fn room(overrides: &[(&str, &str)]) -> (Server, i64) {
+    let server = Server::start(overrides).await;
+    let room = server.room(&[1, 2]).await;
+    (server, room)
+}
+
+/// What a socket of user 1 is told that takes up from a cursor. There must be something to take up.
+async fn missed(server: &Server, room: i64, since: &str) -> Told {
+    let (_, frame) = Live::open(server, 1, room, since).await;
+    assert_eq!(frame["resumed"], true, "since {since:?}: {frame}");
+    Told::by(&frame)
+}

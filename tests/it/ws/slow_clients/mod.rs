@@ -1,0 +1,285 @@
+//! Peers that stopped reading, or living: they cost the others nothing, and their places are given back.
+
+mod dead_sockets;
+mod held_bytes;
+mod thousand_sockets;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+use crate::support::{Client, Metered, PATIENCE, Server, chat, read};
+
+/// A peer that makes its handshake, and then does nothing of itself: it answers no ping.
+struct Mute {
+    stream: TcpStream,
+}
+
+impl Mute {
+    async fn connect(address: SocketAddr, token: &str) -> Self {
+        let mut mute = Self::shake_hands(address, token).await;
+        assert_eq!(mute.frame().await.0, 1, "the history is a text frame");
+        mute
+    }
+
+    /// The kernel takes little for it.
+    async fn shake_hands(address: SocketAddr, token: &str) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
+        let request = format!(
+            "GET /ws/chat/?firts_user=2&second_user=1/ HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\n\
+             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             Sec-WebSocket-Protocol: Bearer, {token}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.push(stream.read_u8().await.unwrap());
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
+        Self { stream }
+    }
+
+    /// Opcode and payload of the next frame (RFC 6455, 5.2), which is a short one.
+    async fn frame(&mut self) -> (u8, Vec<u8>) {
+        let read = async {
+            let head = self.stream.read_u8().await?;
+            let len = self.stream.read_u8().await?;
+            let mut payload = vec![0; usize::from(len)];
+            self.stream.read_exact(&mut payload).await?;
+            Ok::<_, std::io::Error>((head & 0x0F, payload))
+        };
+        timeout(PATIENCE, read).await.expect("a frame comes in time").unwrap()
+    }
+
+    /// Reads so many bytes after each pause, until the connection ends; gives how many they were in all.
+    async fn trickle(&mut self, bytes: usize, pause: Duration) -> usize {
+        let (mut read, mut total) = (vec![0; bytes], 0);
+        loop {
+            // What makes it slow.
+            tokio::time::sleep(pause).await;
+            match self.stream.read(&mut read).await {
+                Ok(0) | Err(_) => return total,
+                Ok(more) => total += more,
+            }
+        }
+    }
+
+    /// Sends a frame without payload, masked with zeros.
+    async fn send(&mut self, opcode: u8) {
+        self.stream.write_all(&[0x80 | opcode, 0x80, 0, 0, 0, 0]).await.unwrap();
+    }
+}
+
+/// Waits until the server holds fewer sockets than it may.
+async fn until_let_in(server: &Server, user: i64, peer: i64) -> Client {
+    let query = format!("firts_user={user}&second_user={peer}/");
+    let let_in = async {
+        loop {
+            if let Some(mut client) = server.dial_as(user, &query).open_unless(503).await {
+                client.history().await;
+                return client;
+            }
+        }
+    };
+    let Ok(client) = timeout(PATIENCE, let_in).await else { panic!("no place was free within {PATIENCE:?}") };
+    client
+}
+
+const TEXT: u8 = 1;
+const PING: u8 = 9;
+const PONG: u8 = 10;
+const CLOSE: u8 = 8;
+
+#[tokio::test]
+async fn a_dead_peer_is_let_go_and_its_place_is_given_back() {
+    let overrides =
+        [("SOCKETS__PING_SECONDS", "1"), ("SOCKETS__DEAD_SECONDS", "1"), ("LIMITS__SOCKETS", "1")];
+    let server = Server::start(&overrides).await;
+    server.room(&[1, 2]).await;
+    let token = server.token(2).sign();
+    let mut mute = Mute::connect(server.address(), &token).await;
+    let began = Instant::now();
+    assert_eq!(mute.frame().await.0, PING);
+    assert!((0.9..2.0).contains(&began.elapsed().as_secs_f64()), "a ping after {:?}", began.elapsed());
+    assert_eq!(server.dial_as(1, "firts_user=1&second_user=2/").rejected().await, 503);
+
+    let (opcode, payload) = mute.frame().await;
+    assert_eq!((opcode, &payload[..2]), (CLOSE, &1001_u16.to_be_bytes()[..]), "{payload:?}");
+    assert!((1.9..4.0).contains(&began.elapsed().as_secs_f64()), "given up after {:?}", began.elapsed());
+    until_let_in(&server, 1, 2).await.quiet().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_answers_pings_lives_on() {
+    let overrides = [("SOCKETS__PING_SECONDS", "1"), ("SOCKETS__DEAD_SECONDS", "1")];
+    let server = Server::start(&overrides).await;
+    server.room(&[1, 2]).await;
+    let token = server.token(2).sign();
+    let mut mute = Mute::connect(server.address(), &token).await;
+    for _ in 0..3 {
+        assert_eq!(mute.frame().await.0, PING);
+        mute.send(PONG).await;
+    }
+    let mut one = server.join(1, 2).await;
+    one.say("hi").await;
+    one.until_kind("mark_message_as_read").await;
+}
+
+#[tokio::test]
+async fn pings_count_as_frames_and_the_answers_to_the_servers_own_do_not() {
+    let overrides = [("SOCKETS__PING_SECONDS", "1"), ("LIMITS__FRAMES_PER_MINUTE", "2")];
+    let server = Server::start(&overrides).await;
+    server.room(&[1, 2]).await;
+    let token = server.token(2).sign();
+    let mut mute = Mute::connect(server.address(), &token).await;
+    for _ in 0..3 {
+        assert_eq!(mute.frame().await.0, PING);
+        mute.send(PONG).await;
+    }
+    for _ in 0..2 {
+        mute.send(PING).await;
+        assert_eq!(mute.frame().await.0, PONG);
+    }
+    mute.send(PING).await;
+    let heard = [mute.frame().await, mute.frame().await];
+    let told = heard.iter().find(|(opcode, _)| *opcode == TEXT).expect("it is told");
+    let told: serde_json::Value = serde_json::from_slice(&told.1).unwrap();
+    assert_eq!(told["code"], "rate_limited", "{told}");
+}
+
+#[tokio::test]
+async fn a_peer_that_is_cut_off_gives_its_place_back() {
+    let server = Server::start(&[("LIMITS__SOCKETS", "1")]).await;
+    server.room(&[1, 2]).await;
+    for _ in 0..5 {
+        // Each time by a connection that just goes away.
+        drop(until_let_in(&server, 1, 2).await);
+    }
+    // And after every way to be refused.
+    for query in ["", "firts_user=1", "firts_user=2&second_user=1", "firts_user=1&second_user=9"] {
+        let refused = async {
+            loop {
+                if let Some(mut client) = server.dial_as(1, query).open_unless(503).await {
+                    return client.closed().await;
+                }
+            }
+        };
+        timeout(PATIENCE, refused).await.expect("a place is free in time");
+    }
+    until_let_in(&server, 1, 2).await.quiet().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_never_reads_its_history_is_let_go_once_too_much_waits_behind_it() {
+    let overrides = [
+        ("LIMITS__SEND_QUEUE", "16"),
+        ("LIMITS__SOCKETS", "2"),
+        ("LIMITS__WRITE_MS", "60000"),
+        ("SOCKETS__SEND_BUFFER_BYTES", "8192"),
+    ];
+    let server = Server::start(&overrides).await;
+    server.room(&[1, 2]).await;
+    let mut one = server.join(1, 2).await;
+    let text = "x".repeat(4096);
+    for id in 1..=50 {
+        one.say(&text).await;
+        one.until(chat(id, 1, &text)).await;
+    }
+    let _deaf = server.dial_as(2, "firts_user=2&second_user=1/").receive_buffer(4096).open().await;
+    let let_in = async {
+        for id in 51.. {
+            one.say(&text).await;
+            one.until(chat(id, 1, &text)).await;
+            if server.dial_as(1, "firts_user=1&second_user=2/").open_unless(503).await.is_some() {
+                break;
+            }
+        }
+    };
+    timeout(PATIENCE, let_in).await.expect("its place is free in time");
+}
+
+/// Its first frame takes longer than one write may, but never stands still for so long.
+#[tokio::test]
+async fn a_peer_that_reads_slowly_gets_its_whole_history() {
+    let overrides = [("LIMITS__WRITE_MS", "400"), ("SOCKETS__SEND_BUFFER_BYTES", "8192")];
+    let server = Server::start(&overrides).await;
+    server.room(&[1, 2]).await;
+    let mut one = server.join(1, 2).await;
+    let text = "x".repeat(4_000);
+    for id in 1..=50 {
+        one.say(&text).await;
+        one.until(chat(id, 1, &text)).await;
+    }
+    let token = server.token(2).sign();
+    let mut slow = Mute::shake_hands(server.address(), &token).await;
+    let began = Instant::now();
+    let (mut read, mut total) = (vec![0; 4 * 1024], 0);
+    while total < 50 * text.len() {
+        // What makes it slow.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let more = timeout(PATIENCE, slow.stream.read(&mut read)).await.expect("it goes on").unwrap();
+        assert_ne!(more, 0, "it was cut off after {total} bytes");
+        total += more;
+    }
+    assert!(
+        began.elapsed() > Duration::from_millis(800),
+        "{:?} is too fast to show anything",
+        began.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_peer_that_never_reads_again_slows_nobody_and_gives_its_place_back() {
+    let overrides =
+        [("LIMITS__SEND_QUEUE", "16"), ("LIMITS__SOCKETS", "3"), ("SOCKETS__SEND_BUFFER_BYTES", "8192")];
+    let server = Server::start(&overrides).await;
+    server.room(&[1, 2]).await;
+    let mut one = server.join(1, 2).await;
+    let mut two = server.join(2, 1).await;
+    let deaf = server.dial_as(2, "firts_user=2&second_user=1/").receive_buffer(4096).open().await;
+    assert_eq!(server.dial_as(1, "firts_user=1&second_user=2/").rejected().await, 503);
+    let text = "x".repeat(4096);
+    let mut slowest = Duration::ZERO;
+    for id in 1..=100 {
+        let said = Instant::now();
+        one.say(&text).await;
+        // To the end of it, so that no more waits for the others than what one message brings.
+        for client in [&mut one, &mut two] {
+            client.until(read(id, 1, &text)).await;
+        }
+        slowest = slowest.max(said.elapsed());
+    }
+    // Far less than `limits.write_ms`: nobody waited for the deaf one.
+    assert!(slowest < Duration::from_secs(5), "a message took {slowest:?}");
+    until_let_in(&server, 1, 2).await.quiet().await;
+    drop(deaf);
+}
+
+#[tokio::test]
+async fn a_write_that_takes_too_long_ends_the_socket_even_in_a_quiet_room() {
+    let metered = Metered::new();
+    let overrides = [
+        metered.setting(),
+        ("LIMITS__WRITE_MS", "500"),
+        ("LIMITS__SOCKETS", "2"),
+        ("SOCKETS__SEND_BUFFER_BYTES", "8192"),
+        ("LIMITS__SEND_QUEUE", "100000"),
+    ];
+    let server = Server::start(&overrides).await;
+    server.room(&[1, 2]).await;
+    let mut one = server.join(1, 2).await;
+    let deaf = server.dial_as(2, "firts_user=2&second_user=1/").receive_buffer(4096).open().await;
+    let text = "x".repeat(4096);
+    for id in 1..=40 {
+        one.say(&text).await;
+        one.until(chat(id, 1, &text)).await;
+    }
+    until_let_in(&server, 1, 2).await.quiet().await;
+    assert_eq!(metered.hits("write_ms").await, 1);
+    drop(deaf);
+}
