@@ -6,11 +6,9 @@
 use std::fmt;
 
 use bson::oid::ObjectId;
-use bson::raw::cstr;
-use bson::{Bson, DateTime, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, rawdoc};
-use handlers::{MessageId, Role, RoomId, Text, Time, UserId};
+use bson::{Bson, RawBson, RawBsonRef, RawDocument, Timestamp};
+use handlers::{MessageId, Role, RoomId, Time, UserId};
 
-use super::messages::sequence_cache::LastMessage;
 use super::rooms::consent;
 use crate::model::message::{Revision, StoredMessage};
 use crate::model::receipts::Marks;
@@ -38,44 +36,6 @@ impl std::error::Error for Undecodable {}
 impl From<bson::error::Error> for Undecodable {
     fn from(error: bson::error::Error) -> Self {
         Self(error.to_string())
-    }
-}
-
-/// A message that is not written yet. `write_id` identifies the write: after an unknown outcome the message is looked
-/// up by it.
-#[derive(Debug)]
-pub(crate) struct Draft {
-    pub(crate) room: RoomId,
-    pub(crate) sender: UserId,
-    pub(crate) text: Text,
-    /// The sender's id for the message, or the id of an idempotent request. It is unique for the sender in the room.
-    pub(crate) client_id: Option<String>,
-    /// The estimated time of the database's clock. The message gets a later time if the one before it has a later
-    /// time.
-    pub(crate) at: Time,
-    pub(crate) write_id: ObjectId,
-    /// Whether the sender must be a member of the room.
-    pub(crate) by_member: bool,
-}
-
-impl Draft {
-    /// Returns the document with this number and time.
-    pub(crate) fn numbered(&self, LastMessage { n, at }: LastMessage) -> RawDocumentBuf {
-        let at = DateTime::from_millis(at.0);
-        let mut document = rawdoc! {
-            "_id": { "room": self.room.get(), "n": n },
-            "sender": user(&self.sender),
-            "text": self.text.as_str(),
-            "created_at": at,
-            "updated_at": at,
-            "write_id": self.write_id,
-            // The database replaces this value by its own time.
-            "stamp": Timestamp { time: 0, increment: 0 },
-        };
-        if let Some(client_id) = &self.client_id {
-            document.append(cstr!("client_id"), client_id.as_str());
-        }
-        document
     }
 }
 

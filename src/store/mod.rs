@@ -15,6 +15,7 @@ pub(crate) mod idempotency;
 pub(crate) mod indexes;
 pub(crate) mod json_size;
 pub(crate) mod messages;
+mod operation;
 pub(crate) mod peers;
 pub(crate) mod point_in_time;
 pub(crate) mod receipts;
@@ -31,11 +32,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bson::oid::ObjectId;
-use bson::{DateTime, Document, RawArrayBuf, RawDocumentBuf, doc, rawdoc};
+use bson::{DateTime, Document, RawDocumentBuf, doc};
 use handlers::{RoomId, Time};
 use mongodb::options::{ClientOptions, ReadPreference, SelectionCriteria, WriteConcern};
 use mongodb::{Client, Collection, Database};
-use tracing::Instrument;
 
 pub(crate) use self::advice::warn_of_small_pool;
 use self::batching::BatchPacer;
@@ -47,10 +47,11 @@ pub(crate) use self::idempotency::{Claim, RequestAttempt, RequestKey, StoredResp
 use self::indexes::Indexes;
 use self::messages::deletions::Deletions;
 pub use self::messages::insert::{Writer, Written};
+pub(crate) use self::messages::renderer::MessageRenderer;
 pub(crate) use self::messages::resume::ResumedRoom;
 use self::messages::revisions::RevisionLocks;
 pub(crate) use self::messages::sequence_cache::{LastMessage, SequenceCache};
-pub(crate) use self::messages::snapshot::{MessageRenderer, Snapshot, WAITING};
+pub(crate) use self::messages::snapshot::{Snapshot, WAITING};
 use self::peers::Peers;
 pub(crate) use self::point_in_time::UnreadCount;
 use self::receipts::overlay::Overlay;
@@ -61,12 +62,11 @@ use self::rooms::activity_cache::ActivityCache;
 use self::rooms::changed_since::RecentRoomChanges;
 pub(crate) use self::rooms::create::RoomPlan;
 pub use self::rooms::create::{NewMember, NewRoom};
-pub(crate) use self::rooms::inbox::{
-    InboxPage, InboxQuery, KnownPosition, RoomLookup, Watermarks, to_delta, to_room_view,
-};
+pub(crate) use self::rooms::inbox_page::{InboxPage, InboxQuery, KnownPosition, RoomLookup, Watermarks};
 pub(crate) use self::rooms::list::RoomPageQuery;
 pub(crate) use self::rooms::membership::{JoinOutcome, LeaveOutcome};
 pub(crate) use self::rooms::position::RoomListPosition;
+pub(crate) use self::rooms::room_view::{to_delta, to_room_view};
 pub(crate) use self::rooms::summary::RoomSummary;
 pub use self::schema::{Advice, inspect};
 use self::stream_position::StreamPosition;
@@ -233,42 +233,6 @@ impl Store {
     /// Returns the cache of each room's last message number.
     pub(crate) fn numbers(&self) -> Arc<SequenceCache> {
         self.numbers.clone()
-    }
-
-    /// Runs an operation to its end even if the caller is dropped, because the driver's futures must not be dropped
-    /// half way. The caller waits for `mongodb.operation_ms` at most.
-    async fn run_detached<T: Send + 'static>(
-        &self,
-        operation: impl Future<Output = Result<T, StoreError>> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        match tokio::time::timeout(self.operation, tokio::spawn(operation.in_current_span())).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(panic)) => Err(StoreError::Fault(Box::new(panic))),
-            Err(_) => Err(StoreError::Unknown(None)),
-        }
-    }
-
-    /// Runs the statements of an `update` command, all of them even if some have no effect. Returns once a majority
-    /// has them.
-    async fn update_each(&self, collection: &str, statements: RawArrayBuf) -> Result<(), StoreError> {
-        let command = rawdoc! {
-            "update": collection,
-            "updates": statements,
-            "ordered": false,
-            "writeConcern": { "w": "majority" },
-        };
-        let db = self.db.clone();
-        let answer = self.run_detached(async move { Ok(db.run_raw_command(command).await?) }).await?;
-        match answer.get("writeErrors").or_else(|| answer.get("writeConcernError")) {
-            Some(errors) => Err(StoreError::Fault(errors.to_string().into())),
-            None => Ok(()),
-        }
-    }
-
-    /// Checks that the database answers.
-    pub(crate) async fn ping(&self) -> Result<(), StoreError> {
-        let db = self.db.clone();
-        self.run_detached(async move { Ok(db.run_command(doc! { "ping": 1 }).await.map(|_| ())?) }).await
     }
 
     /// Starts the message writer and the receipts writer. They run until the supervisor stops them.

@@ -10,7 +10,8 @@ use handlers::{Role, Room, RoomId, Text, Time, UserId};
 use tokio::time::Instant;
 
 use super::bulk_reads::SMALL_HISTORY;
-use super::codec::{self, Draft};
+use super::codec;
+use super::messages::draft::Draft;
 use super::messages::revisions::MessageChange;
 use super::{Audience, Receipts, Snapshot, Store, StoreError, Writer, Written};
 use crate::model::message::StoredMessage;

@@ -20,7 +20,8 @@ use super::problem::{Problem, ProblemCode, ProblemDetails};
 use super::response::{Created, NoContent};
 use super::strict_json::user_id;
 use super::{SharedServices, dto, schema};
-use crate::store::{BoundRoom, RequestAttempt, SMALL_HISTORY, StoreError, Written, begin_by, codec};
+use crate::store::messages::draft;
+use crate::store::{BoundRoom, RequestAttempt, SMALL_HISTORY, StoreError, Written, begin_by};
 
 /// Returns the routes below `/rooms/{id}`.
 pub(super) fn routes() -> Router {
@@ -120,7 +121,7 @@ async fn post_message(
     let write_id = tried.0.as_ref().map_or_else(ObjectId::new, |attempt| attempt.write_id);
     let deadline = Instant::now() + services.config.load().limits.handler;
     let begin_by = begin_by(deadline, services.config.load().mongodb.selection);
-    let draft = codec::Draft {
+    let draft = draft::Draft {
         room: id.0,
         sender: sender_id.clone(),
         text: text.clone(),

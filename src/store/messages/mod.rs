@@ -1,10 +1,13 @@
 //! Messages: the group commit, snapshots, pages, resumes and revisions.
 
 pub(crate) mod deletions;
+pub(crate) mod draft;
 pub(crate) mod insert;
+mod last_number;
 pub(crate) mod page;
 pub(crate) mod position_at;
 pub(crate) mod purged;
+pub(crate) mod renderer;
 pub(crate) mod resume;
 pub(crate) mod revisions;
 pub(crate) mod sequence_cache;

@@ -11,14 +11,13 @@
 
 use bson::{RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt;
-use handlers::{HistoryMessage, MessageId, Role, RoomId, Status, Time, UserId};
+use handlers::{HistoryMessage, MessageId, RoomId, Time, UserId};
 use mongodb::ClientSession;
 
+use super::renderer::MessageRenderer;
 use super::revisions::revised_after;
-use super::sequence_cache::LastMessage;
 use crate::model::change::CommittedChange;
 use crate::model::message::StoredMessage;
-use crate::model::receipts::MinMarks;
 use crate::model::room::StoredMember;
 use crate::store::{Store, StoreError, codec};
 
@@ -89,33 +88,6 @@ impl Snapshot {
             self.messages.last().filter(|_| full).map(|message| message.id.get() - 1)
         };
         newest.or_else(older).filter(|n| *n > reached)
-    }
-}
-
-/// Renders messages for the members of a room.
-pub(crate) struct MessageRenderer<'a> {
-    members: &'a [StoredMember],
-    lowest: Option<MinMarks<&'a UserId>>,
-}
-
-impl<'a> MessageRenderer<'a> {
-    pub(crate) fn to(members: &'a [StoredMember]) -> Self {
-        Self { members, lowest: MinMarks::of(members.iter().map(|member| (&member.user, member.marks))) }
-    }
-
-    /// Returns a message as the members get it.
-    pub(crate) fn show(&self, message: &'a StoredMessage) -> HistoryMessage<'a> {
-        let sender = self.members.iter().find(|member| member.user == message.sender);
-        let status = |lowest: &MinMarks<&UserId>| lowest.status(&message.sender, message.id);
-        HistoryMessage {
-            message_id: message.id,
-            text: message.text.as_str().into(),
-            sender_id: message.sender.clone(),
-            sender_email: sender.and_then(|member| member.email.as_deref()).map(Into::into),
-            status: self.lowest.as_ref().map_or(Status::Send, status),
-            created_at: message.created_at,
-            updated_at: message.updated_at,
-        }
     }
 }
 
@@ -287,45 +259,6 @@ impl Store {
             Ok(Some((snapshot, changes)))
         })
         .await
-    }
-
-    /// Returns the role of a user in a room; None if the user is not a member.
-    pub(crate) async fn role(&self, room: RoomId, user: &UserId) -> Result<Option<Role>, StoreError> {
-        Ok(self.member(room, user).await?.map(|member| member.role))
-    }
-
-    /// Returns a user's membership in a room; None if the user is not a member.
-    pub(crate) async fn member(
-        &self,
-        room: RoomId,
-        user: &UserId,
-    ) -> Result<Option<StoredMember>, StoreError> {
-        let members = self.members.clone();
-        let filter = doc! { "_id": { "room": room.get(), "user": codec::user_bson(user) } };
-        let member = self.run_detached(async move { Ok(members.find_one(filter).await?) }).await?;
-        Ok(member.map(|member| codec::read_member(&member)).transpose()?)
-    }
-
-    /// Returns the greatest number that a room has used, as a majority has it, and the time of its message; 0 in an
-    /// empty room.
-    pub(crate) async fn last_number(&self, room: RoomId) -> Result<LastMessage, StoreError> {
-        let messages = self.messages.clone();
-        let filter = doc! { "_id": codec::of_room(room, "n") };
-        let last = self
-            .run_detached(async move {
-                let find = messages.find_one(filter).sort(doc! { "_id": -1 });
-                let find = find.projection(doc! { "_id": 1, "created_at": 1 });
-                Ok(find.read_concern(mongodb::options::ReadConcern::majority()).await?)
-            })
-            .await?;
-        let Some(last) = last else {
-            return Ok(LastMessage { n: self.given_out(room).await?, ..LastMessage::default() });
-        };
-        let id = last.get_document("_id").map_err(codec::Undecodable::from)?;
-        let n = codec::read_message_id(id)?.1.get();
-        // A message that was inserted by hand may have no time.
-        let at = codec::read_time(&last, "created_at").unwrap_or(LastMessage::default().at);
-        Ok(LastMessage { n, at })
     }
 
     /// Returns when a message was written; None if it doesn't exist.

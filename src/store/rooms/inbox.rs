@@ -1,110 +1,25 @@
 //! All rooms of a user at one snapshot time, for the inbox connection (docs/protocol.md, First frames).
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use bson::{RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt;
-use handlers::{MemberView, ReadyRoom, RoomChange, RoomId, RoomKind, RoomView, UserId};
+use handlers::{RoomChange, RoomId, UserId};
 use mongodb::ClientSession;
 
 use super::consent::{self, UserMemberships};
+use super::inbox_page::{InboxPage, InboxQuery, KnownPosition, MissedInRoom, RoomLookup, Watermarks};
 use super::list::{self, RoomPageQuery};
 use super::position;
 use super::position::RoomListPosition;
+use super::room_view::{to_kind, to_member_views};
 use super::summary::RoomSummary;
-use crate::model::message::StoredMessage;
-use crate::model::room::{StoredMember, StoredRoom, StoredRoomKind};
-use crate::protocol::cursor::{self, InboxCursor, Position};
+use crate::model::room::StoredRoom;
+use crate::protocol::cursor::{self, InboxCursor};
 use crate::store::codec::{self, Undecodable};
 use crate::store::messages::resume::MessageBytes;
-use crate::store::{MessageRenderer, ResumedRoom, Store, StoreError, json_size};
-
-/// The cluster times up to which something was read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Watermarks {
-    /// For everything but receipt markers.
-    pub(crate) time: Timestamp,
-    /// For receipt markers.
-    pub(crate) marks: Timestamp,
-}
-
-impl Watermarks {
-    /// Tells whether the receipt markers, and all else that follows the change stream, are of the snapshot time.
-    pub(in crate::store) fn is_whole(self) -> bool {
-        self.marks >= self.time
-    }
-}
-
-/// A page of a user's rooms, or the rooms in which something was missed.
-#[derive(Debug)]
-pub(crate) struct InboxPage {
-    /// Their snapshot times. The time of the markers is no later, and usually the same.
-    pub(crate) as_of: Watermarks,
-    /// All rooms that are listed.
-    pub(crate) all: Vec<RoomId>,
-    /// The rooms that the user has not accepted, hidden or not ([`consent`]).
-    pub(crate) pending: Vec<RoomId>,
-    /// The pending rooms that are hidden. The other pending rooms are among `all`.
-    pub(crate) hidden: Vec<RoomId>,
-    /// The rooms of this page, in their order.
-    pub(crate) shown: Vec<RoomSummary>,
-    /// The last room of this page, if there are more.
-    pub(crate) next: Option<RoomListPosition>,
-    /// On a resume: the changes that were missed in the rooms in `shown`.
-    pub(crate) missed: Option<HashMap<RoomId, MissedInRoom>>,
-    /// The positions of rooms that changed just before the snapshot time.
-    pub(crate) positions: Vec<KnownPosition>,
-}
-
-/// A room's position at the snapshot time, and when the user's membership began.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct KnownPosition {
-    pub(crate) room: RoomId,
-    pub(crate) position: Position,
-    pub(crate) beginning: Timestamp,
-}
-
-impl InboxPage {
-    /// Returns the number of documents that were read for it: memberships, rooms with their members, messages.
-    pub(crate) fn documents(&self) -> usize {
-        let shown: usize = self.shown.iter().map(|room| room.members.len() + 2).sum();
-        let messages = |missed: &MissedInRoom| match missed {
-            MissedInRoom::Room(_) => 0,
-            MissedInRoom::Changed(changed) => changed.messages.len() + changed.edited.len(),
-        };
-        let missed: usize = self.missed.iter().flat_map(HashMap::values).map(messages).sum();
-        self.all.len() + shown + missed
-    }
-}
-
-/// The part of a room that a client missed.
-#[derive(Debug)]
-pub(crate) enum MissedInRoom {
-    /// The whole room, because the user joined meanwhile. This is its position.
-    Room(Position),
-    /// These changes.
-    Changed(ResumedRoom),
-}
-
-/// The result of reading a room for one of its members.
-#[derive(Debug)]
-pub(crate) enum RoomLookup {
-    /// The user is not a member, or there is no such room.
-    NotMember,
-    /// The user is a member, but the room is still hidden from the user.
-    Hidden,
-    Listed(Box<(RoomSummary, KnownPosition)>),
-}
-
-/// The rooms that an inbox connection requests: a page, or the changes since a cursor.
-#[derive(Debug)]
-pub(crate) struct InboxQuery<'a> {
-    pub(crate) page: RoomPageQuery,
-    /// Whether a new cursor starts with this page.
-    pub(crate) first: bool,
-    pub(crate) from: Option<&'a InboxCursor>,
-}
+use crate::store::{Store, StoreError, json_size};
 
 /// The maximum of rooms that a client resumes. If more have changed, it starts again with a page.
 const RESUMED: usize = 500;
@@ -373,66 +288,4 @@ fn beginnings(memberships: &[RawDocumentBuf]) -> Result<HashMap<RoomId, Timestam
         Ok((codec::read_room(member.get_document("_id")?)?, codec::read_beginning(member)?))
     };
     memberships.iter().map(began).collect()
-}
-
-/// Renders a room for its member, with the changes that the member has missed in it.
-pub(crate) fn to_delta(
-    listed: RoomSummary,
-    missed: Option<&MissedInRoom>,
-    online: &HashSet<UserId>,
-) -> ReadyRoom {
-    let changed = match missed {
-        Some(MissedInRoom::Changed(changed)) => Some(changed),
-        _ => None,
-    };
-    let showing = MessageRenderer::to(&listed.members);
-    let all = |messages: &[StoredMessage]| -> Vec<_> {
-        messages.iter().map(|message| showing.show(message).into_owned()).collect()
-    };
-    let (messages, edited) =
-        (changed.map(|changed| all(&changed.messages)), changed.map(|changed| all(&changed.edited)));
-    ReadyRoom {
-        added: matches!(missed, Some(MissedInRoom::Room(_))).then_some(true),
-        messages,
-        edited,
-        deleted: changed.map(|changed| changed.deleted.clone()),
-        has_more: changed.map(|changed| changed.has_more),
-        room: to_room_view(listed, online),
-    }
-}
-
-/// Renders a room for its member.
-pub(crate) fn to_room_view(listed: RoomSummary, online: &HashSet<UserId>) -> RoomView {
-    let RoomSummary { room, members, last, unread, marks, active_at, .. } = listed;
-    let last_message = last.map(|message| MessageRenderer::to(&members).show(&message).into_owned());
-    RoomView {
-        room_id: room.id,
-        kind: to_kind(room.kind),
-        name: room.name,
-        last_activity: active_at,
-        members: to_member_views(members, online),
-        last_message,
-        unread,
-        delivered: marks.delivered,
-        read: marks.read,
-    }
-}
-
-fn to_kind(kind: StoredRoomKind) -> RoomKind {
-    match kind {
-        StoredRoomKind::Direct => RoomKind::Direct,
-        StoredRoomKind::Group => RoomKind::Group,
-    }
-}
-
-fn to_member_views(members: Vec<StoredMember>, online: &HashSet<UserId>) -> Vec<MemberView> {
-    let see = |member: StoredMember| MemberView {
-        online: !member.pending && online.contains(&member.user),
-        user_id: member.user,
-        email: member.email,
-        role: member.role,
-        delivered: member.marks.delivered,
-        read: member.marks.read,
-    };
-    members.into_iter().map(see).collect()
 }

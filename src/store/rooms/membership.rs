@@ -5,7 +5,7 @@
 
 use bson::{DateTime, Document, RawDocumentBuf, doc};
 use futures_util::FutureExt;
-use handlers::{Role, RoomId};
+use handlers::{Role, RoomId, UserId};
 use mongodb::ClientSession;
 use mongodb::error::Error;
 
@@ -72,11 +72,7 @@ impl Store {
     }
 
     /// Removes a user from a group.
-    pub(crate) async fn leave(
-        &self,
-        room: RoomId,
-        user: &handlers::UserId,
-    ) -> Result<LeaveOutcome, StoreError> {
+    pub(crate) async fn leave(&self, room: RoomId, user: &UserId) -> Result<LeaveOutcome, StoreError> {
         match self.kind(room).await? {
             None => return Ok(LeaveOutcome::NoRoom),
             Some(StoredRoomKind::Direct) => return Ok(LeaveOutcome::Direct),
@@ -87,6 +83,23 @@ impl Store {
         let left =
             self.run_detached(async move { Ok(members.delete_one(doc! { "_id": id }).await?.deleted_count) });
         Ok(if left.await? == 0 { LeaveOutcome::NotMember } else { LeaveOutcome::Left })
+    }
+
+    /// Returns the role of a user in a room; None if the user is not a member.
+    pub(crate) async fn role(&self, room: RoomId, user: &UserId) -> Result<Option<Role>, StoreError> {
+        Ok(self.member(room, user).await?.map(|member| member.role))
+    }
+
+    /// Returns a user's membership in a room; None if the user is not a member.
+    pub(crate) async fn member(
+        &self,
+        room: RoomId,
+        user: &UserId,
+    ) -> Result<Option<StoredMember>, StoreError> {
+        let members = self.members.clone();
+        let filter = doc! { "_id": { "room": room.get(), "user": codec::user_bson(user) } };
+        let member = self.run_detached(async move { Ok(members.find_one(filter).await?) }).await?;
+        Ok(member.map(|member| codec::read_member(&member)).transpose()?)
     }
 
     async fn kind(&self, room: RoomId) -> Result<Option<StoredRoomKind>, StoreError> {

@@ -24,7 +24,7 @@ use mongodb::options::ReadConcern;
 
 use super::presence;
 use crate::store::codec::{self, Undecodable};
-use crate::store::rooms::inbox::Watermarks;
+use crate::store::rooms::inbox_page::Watermarks;
 use crate::store::rooms::list::{self, READ_AT_ONCE};
 use crate::store::rooms::newest;
 use crate::store::rooms::summary::RoomSummary;

@@ -14,18 +14,18 @@
 //!   decides which. Later ones get its number as their answer.
 
 pub(crate) mod attempt;
+mod numbers;
 pub(crate) mod outcome;
 pub(crate) mod standing;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
-use handlers::{MessageId, RoomId, Time};
+use handlers::{MessageId, Time};
 use mongodb::Database;
 use mongodb::error::Error;
 use tokio::sync::{mpsc, oneshot};
@@ -36,18 +36,13 @@ use self::attempt::InsertOutcome;
 use super::sequence_cache::LastMessage;
 use crate::config;
 use crate::store::batching::BatchPacer;
-use crate::store::codec::Draft;
+use crate::store::messages::draft::Draft;
 use crate::store::{SequenceCache, Store, StoreError};
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::Metrics;
 
 /// The pause before a batch is tried again. An election takes seconds, a broken connection much less.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
-
-/// The number of rooms whose last numbers are read concurrently, for a batch with rooms that aren't cached. A read is
-/// mostly waiting and costs the database little work. One after the other, 200 such reads delayed all messages by
-/// 100 ms.
-const ROOMS_READ: usize = 16;
 
 /// A message that waits to be written.
 struct QueuedMessage {
@@ -236,15 +231,6 @@ impl MessageWriterTask {
         }
     }
 
-    /// Frees the numbers of a room's entries after one that was not written. Each attempt was ordered and ended at
-    /// that one, so they were not written either. With their old numbers they would leave a hole.
-    fn renumber(&self, room: RoomId, behind: &mut [QueuedMessage]) {
-        self.numbers.forget(room);
-        for entry in behind.iter_mut().filter(|entry| entry.draft.room == room) {
-            entry.tried = None;
-        }
-    }
-
     fn refuse(entry: QueuedMessage, error: &Error) {
         let _ = entry.done.send(Err(StoreError::Fault(Box::new(error.clone()))));
     }
@@ -270,43 +256,6 @@ impl MessageWriterTask {
             let _ = entry.done.send(Err(error));
         }
         rest
-    }
-
-    /// Returns a number for each entry: that of its last attempt, or else the room's next. Also returns a time, which
-    /// is no earlier than that of the message before it.
-    async fn numbers_for(&self, batch: &[QueuedMessage]) -> Result<Vec<LastMessage>, StoreError> {
-        let mut last = self.last_numbers(batch).await?;
-        let number = |entry: &QueuedMessage| {
-            let last = last.entry(entry.draft.room).or_default();
-            let own = LastMessage { n: entry.tried.unwrap_or(last.n + 1), at: entry.draft.at.max(last.at) };
-            *last = last.max(own);
-            own
-        };
-        Ok(batch.iter().map(number).collect())
-    }
-
-    /// Returns the last number of each room in a batch. Unknown ones are read concurrently, because all rooms wait
-    /// meanwhile.
-    async fn last_numbers(
-        &self,
-        batch: &[QueuedMessage],
-    ) -> Result<HashMap<RoomId, LastMessage>, StoreError> {
-        let mut last = HashMap::with_capacity(batch.len());
-        let mut unknown = HashSet::new();
-        for room in batch.iter().map(|entry| entry.draft.room) {
-            if let Some(known) = self.numbers.last(room) {
-                last.insert(room, known);
-            } else {
-                unknown.insert(room);
-            }
-        }
-        let read = |room| async move { Ok::<_, StoreError>((room, self.store.last_number(room).await?)) };
-        let mut found = stream::iter(unknown).map(read).buffer_unordered(ROOMS_READ);
-        while let Some((room, read)) = found.try_next().await? {
-            self.numbers.saw(room, read);
-            last.insert(room, read);
-        }
-        Ok(last)
     }
 
     async fn attempt(&self, batch: &[QueuedMessage], numbers: &[LastMessage]) -> InsertOutcome {

@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use super::{MessageWriterTask, QueuedMessage, RETRY_PAUSE, Written};
 use crate::store::StoreError;
-use crate::store::codec::{self, Draft};
+use crate::store::codec;
+use crate::store::messages::draft::Draft;
 use crate::store::messages::sequence_cache::LastMessage;
 
 /// The message that has a number with which an entry was tried.

@@ -11,6 +11,7 @@ use handlers::{RoomId, UserId};
 use tokio::time::Instant;
 
 use super::{MessageWriterTask, QueuedMessage};
+use crate::store::messages::draft::Draft;
 use crate::store::room_port::RECHECK_AFTER;
 use crate::store::{StoreError, codec};
 
@@ -66,6 +67,6 @@ impl MessageWriterTask {
     }
 }
 
-fn key(draft: &codec::Draft) -> (RoomId, UserId) {
+fn key(draft: &Draft) -> (RoomId, UserId) {
     (draft.room, draft.sender.clone())
 }

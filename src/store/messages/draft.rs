@@ -1,0 +1,47 @@
+//! A message before it is written.
+
+use bson::oid::ObjectId;
+use bson::raw::cstr;
+use bson::{DateTime, RawDocumentBuf, Timestamp, rawdoc};
+use handlers::{RoomId, Text, Time, UserId};
+
+use super::sequence_cache::LastMessage;
+use crate::store::codec;
+
+/// A message that is not written yet. `write_id` identifies the write: after an unknown outcome the message is looked
+/// up by it.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) room: RoomId,
+    pub(crate) sender: UserId,
+    pub(crate) text: Text,
+    /// The sender's id for the message, or the id of an idempotent request. It is unique for the sender in the room.
+    pub(crate) client_id: Option<String>,
+    /// The estimated time of the database's clock. The message gets a later time if the one before it has a later
+    /// time.
+    pub(crate) at: Time,
+    pub(crate) write_id: ObjectId,
+    /// Whether the sender must be a member of the room.
+    pub(crate) by_member: bool,
+}
+
+impl Draft {
+    /// Returns the document with this number and time.
+    pub(crate) fn numbered(&self, LastMessage { n, at }: LastMessage) -> RawDocumentBuf {
+        let at = DateTime::from_millis(at.0);
+        let mut document = rawdoc! {
+            "_id": { "room": self.room.get(), "n": n },
+            "sender": codec::user(&self.sender),
+            "text": self.text.as_str(),
+            "created_at": at,
+            "updated_at": at,
+            "write_id": self.write_id,
+            // The database replaces this value by its own time.
+            "stamp": Timestamp { time: 0, increment: 0 },
+        };
+        if let Some(client_id) = &self.client_id {
+            document.append(cstr!("client_id"), client_id.as_str());
+        }
+        document
+    }
+}

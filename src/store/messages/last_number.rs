@@ -1,0 +1,31 @@
+//! Reads the last number that a room has used.
+
+use bson::doc;
+use handlers::RoomId;
+
+use super::sequence_cache::LastMessage;
+use crate::store::{Store, StoreError, codec};
+
+impl Store {
+    /// Returns the greatest number that a room has used, as a majority has it, and the time of its message; 0 in an
+    /// empty room.
+    pub(crate) async fn last_number(&self, room: RoomId) -> Result<LastMessage, StoreError> {
+        let messages = self.messages.clone();
+        let filter = doc! { "_id": codec::of_room(room, "n") };
+        let last = self
+            .run_detached(async move {
+                let find = messages.find_one(filter).sort(doc! { "_id": -1 });
+                let find = find.projection(doc! { "_id": 1, "created_at": 1 });
+                Ok(find.read_concern(mongodb::options::ReadConcern::majority()).await?)
+            })
+            .await?;
+        let Some(last) = last else {
+            return Ok(LastMessage { n: self.given_out(room).await?, ..LastMessage::default() });
+        };
+        let id = last.get_document("_id").map_err(codec::Undecodable::from)?;
+        let n = codec::read_message_id(id)?.1.get();
+        // A message that was inserted by hand may have no time.
+        let at = codec::read_time(&last, "created_at").unwrap_or(LastMessage::default().at);
+        Ok(LastMessage { n, at })
+    }
+}

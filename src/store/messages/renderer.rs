@@ -1,0 +1,34 @@
+//! Renders stored messages as clients get them.
+
+use handlers::{HistoryMessage, Status, UserId};
+
+use crate::model::message::StoredMessage;
+use crate::model::receipts::MinMarks;
+use crate::model::room::StoredMember;
+
+/// Renders messages for the members of a room.
+pub(crate) struct MessageRenderer<'a> {
+    members: &'a [StoredMember],
+    lowest: Option<MinMarks<&'a UserId>>,
+}
+
+impl<'a> MessageRenderer<'a> {
+    pub(crate) fn to(members: &'a [StoredMember]) -> Self {
+        Self { members, lowest: MinMarks::of(members.iter().map(|member| (&member.user, member.marks))) }
+    }
+
+    /// Returns a message as the members get it.
+    pub(crate) fn show(&self, message: &'a StoredMessage) -> HistoryMessage<'a> {
+        let sender = self.members.iter().find(|member| member.user == message.sender);
+        let status = |lowest: &MinMarks<&UserId>| lowest.status(&message.sender, message.id);
+        HistoryMessage {
+            message_id: message.id,
+            text: message.text.as_str().into(),
+            sender_id: message.sender.clone(),
+            sender_email: sender.and_then(|member| member.email.as_deref()).map(Into::into),
+            status: self.lowest.as_ref().map_or(Status::Send, status),
+            created_at: message.created_at,
+            updated_at: message.updated_at,
+        }
+    }
+}
