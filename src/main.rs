@@ -72,12 +72,12 @@ fn is_unread(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// How long the last line may wait for the reader of stderr.
-const LAST_LINE_PATIENCE: Duration = Duration::from_secs(1);
+const LAST_LINE_TIMEOUT: Duration = Duration::from_secs(1);
 
 fn fail(error: &dyn Display) -> ExitCode {
     let line = format!("parlor: {error}\n");
     // If stderr is closed, or full and not read, the line is lost.
-    parlor::telemetry::logging::for_at_most(LAST_LINE_PATIENCE, move || {
+    parlor::telemetry::logging::for_at_most(LAST_LINE_TIMEOUT, move || {
         drop(io::stderr().write_all(line.as_bytes()));
     });
     ExitCode::FAILURE

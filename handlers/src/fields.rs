@@ -32,9 +32,9 @@ pub struct Malformed;
 impl<'a> Fields<'a> {
     /// Splits a frame into its fields.
     pub fn parse(frame: &'a str) -> Result<Self, Malformed> {
-        struct Object;
+        struct FieldsVisitor;
 
-        impl<'a> Visitor<'a> for Object {
+        impl<'a> Visitor<'a> for FieldsVisitor {
             type Value = Vec<(Cow<'a, str>, &'a RawValue)>;
 
             fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -58,7 +58,7 @@ impl<'a> Fields<'a> {
             return Err(Malformed);
         }
         let mut deserializer = serde_json::Deserializer::from_str(frame);
-        let fields = deserializer.deserialize_map(Object).map_err(|_| Malformed)?;
+        let fields = deserializer.deserialize_map(FieldsVisitor).map_err(|_| Malformed)?;
         deserializer.end().map_err(|_| Malformed)?;
         Ok(Self(fields))
     }

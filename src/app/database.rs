@@ -12,7 +12,7 @@ use crate::mongod::{self, EmbeddedMongod, MongodError, MongodOptions};
 use crate::store::{Store, StoreError};
 
 /// How long a starting server waits for its database.
-pub(crate) const START_PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The pause between two attempts.
 const START_PAUSE: Duration = Duration::from_millis(500);
@@ -70,7 +70,7 @@ pub(crate) async fn embed(config: &mut Config) -> Result<Option<EmbeddedMongod>,
 
 /// Creates collections and indexes, as soon as the database is available.
 pub(crate) async fn prepare(store: &Store, shutdown: &CancellationToken) -> Result<(), StartError> {
-    let deadline = Instant::now() + START_PATIENCE;
+    let deadline = Instant::now() + START_TIMEOUT;
     loop {
         let prepared = match store.check_version().await {
             Ok(()) => store.prepare().await,

@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::build::{BuiltServer, ServerPlan, assemble};
-use self::database::{START_PATIENCE, embed, stopped_early};
+use self::database::{START_TIMEOUT, embed, stopped_early};
 use self::reload::Reloader;
 use self::shutdown::ShutdownSequence;
 use crate::auth::AuthError;
@@ -167,7 +167,7 @@ impl App {
             demo::make_room(&reload.store).await?;
         }
         let round =
-            tokio::time::timeout(START_PATIENCE, reload.heartbeat.wait_for_round_trip(&reload.store)).await;
+            tokio::time::timeout(START_TIMEOUT, reload.heartbeat.wait_for_round_trip(&reload.store)).await;
         round.map_err(|_| StartError::new("the change stream delivers nothing; see `parlor check`"))??;
         let address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
         if let Some(admin) = admin {

@@ -64,7 +64,7 @@ impl ShutdownSequence {
         }
         self.outboxes.close(Close::GoingAway);
         self.lifecycle.finished().await;
-        self.receipts.settled().await;
+        self.receipts.wait_until_written().await;
         if let Err(error) = self.fold_receipts().await {
             tracing::info!(%error, "could not fold the last receipts; another server folds them");
         }

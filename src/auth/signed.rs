@@ -80,8 +80,8 @@ struct Claims(Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Claims {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
+        struct ClaimsVisitor;
+        impl<'de> Visitor<'de> for ClaimsVisitor {
             type Value = Claims;
 
             fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -98,6 +98,6 @@ impl<'de> Deserialize<'de> for Claims {
                 Ok(Claims(claims))
             }
         }
-        deserializer.deserialize_map(Object)
+        deserializer.deserialize_map(ClaimsVisitor)
     }
 }

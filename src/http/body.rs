@@ -25,8 +25,8 @@ pub(crate) enum BodyError {
     Broken,
 }
 
-/// Reads the whole body: up to `most` bytes within `patience`. A second call returns the same bytes.
-pub(crate) async fn read(req: &mut Request, most: usize, patience: Duration) -> Result<Bytes, BodyError> {
+/// Reads the whole body: up to `most` bytes within `timeout`. A second call returns the same bytes.
+pub(crate) async fn read(req: &mut Request, most: usize, timeout: Duration) -> Result<Bytes, BodyError> {
     let mut codings = req.headers().get_all(CONTENT_ENCODING).iter();
     if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(BodyError::Encoded);
@@ -36,7 +36,7 @@ pub(crate) async fn read(req: &mut Request, most: usize, patience: Duration) -> 
         return Err(BodyError::TooLarge);
     }
     let mut body = req.take_body();
-    let read = tokio::time::timeout(patience, collect(&mut body, most)).await;
+    let read = tokio::time::timeout(timeout, collect(&mut body, most)).await;
     let read = read.unwrap_or(Err(BodyError::Late));
     let left = match &read {
         Ok(bytes) => ReqBody::Once(bytes.clone()),

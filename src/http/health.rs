@@ -45,7 +45,7 @@ impl Handler for ReadyHandler {
         let Self { services, with_details } = self;
         let age = services.heartbeat.age();
         let keys = services.verifier.missing_keys();
-        let indexes = services.store.indexes().fault();
+        let indexes = services.store.indexes().problem();
         let fresh = age.is_some_and(|age| age <= services.config.load().feed.stale);
         if !services.lifecycle.is_draining() && fresh && keys.is_none() && indexes.is_none() {
             res.render(Json(json!({ "ready": true })));

@@ -49,7 +49,7 @@ impl Handler for UnreadBody {
 impl UnreadBody {
     /// Reads and drops the rest. Returns false if there is more than that, or if it ends too late or with an error.
     async fn discard(&self, unread: &mut ReqBody) -> bool {
-        let (mut left, patience) = {
+        let (mut left, timeout) = {
             let http = &self.config.load().http;
             (http.discard_bytes, http.discard)
         };
@@ -63,7 +63,7 @@ impl UnreadBody {
             }
             unread.is_end_stream()
         };
-        tokio::time::timeout(patience, discarding).await.unwrap_or_else(|_| {
+        tokio::time::timeout(timeout, discarding).await.unwrap_or_else(|_| {
             self.metrics.bound_hit("discard_ms");
             false
         })

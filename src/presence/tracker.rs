@@ -225,7 +225,7 @@ impl PresenceWriter {
             if arrivals.is_empty() {
                 break;
             }
-            if let Err(error) = self.store.arrived(server, &arrivals).await {
+            if let Err(error) = self.store.record_online(server, &arrivals).await {
                 self.present.state().restore_arrivals(arrivals);
                 return Err(error);
             }
@@ -235,7 +235,7 @@ impl PresenceWriter {
             if departures.is_empty() {
                 return Ok(());
             }
-            if let Err(error) = self.store.left(server, &departures).await {
+            if let Err(error) = self.store.record_offline(server, &departures).await {
                 self.present.state().restore_departures(departures);
                 return Err(error);
             }

@@ -191,7 +191,7 @@ impl ChangeStreamReader {
                 Some(Err(error)) => error,
                 // An invalidate event ends a stream: the database was dropped. The stream can't be resumed after it.
                 None => {
-                    self.store.indexes().doubt();
+                    self.store.indexes().request_check();
                     return StreamEnd { token: None, any: newest.is_some(), refused: false };
                 }
             };
@@ -237,7 +237,7 @@ impl ChangeStreamReader {
                     (Ok(Some(time)), time)
                 }
             };
-            self.store.reached().saw(time);
+            self.store.reached().advance_to(time);
             taken
         });
         match taken {
@@ -334,7 +334,7 @@ impl ChangeStreamReader {
             tracing::warn!(%error, "could not read the missed receipt markers; trying again");
             tokio::time::sleep(RETRY_PAUSE).await;
         }
-        self.numbers.forget_all();
+        self.numbers.clear();
         // First, because the same erasure also ends memberships, and its close code must win.
         loop {
             match self.store.read_erasing().await {
@@ -347,14 +347,14 @@ impl ChangeStreamReader {
                 }
             }
         }
-        self.store.contacts().forget();
-        self.store.deletions().forget();
+        self.store.contacts().clear();
+        self.store.deletions().clear();
         while let Err(error) = self.store.read_online().await {
             tracing::warn!(%error, "could not read who is online; trying again");
             tokio::time::sleep(RETRY_PAUSE).await;
         }
-        self.store.activity().forget();
-        self.store.touched().forget();
+        self.store.activity().clear();
+        self.store.touched().clear();
         let now = loop {
             match self.store.moment().await {
                 Ok(now) => break now,
@@ -399,18 +399,18 @@ impl ChangeStreamReader {
     fn on_drop(&self, collection: &str, all: bool) {
         self.metrics.count_fault("dropped");
         tracing::error!(collection, all, "a collection or an index of Parlor was dropped; creating it again");
-        self.store.indexes().doubt();
+        self.store.indexes().request_check();
         match collection {
             "rooms" | "messages" | "members" | "marks" if all => {
                 self.store.forget_rooms();
                 self.hub.send_all_away();
             }
             "presence" if all => {
-                self.store.contacts().all_went_offline();
+                self.store.contacts().record_all_offline();
                 self.heartbeat.mark_re_registered();
             }
             // The remaining erasures were dropped with the collection.
-            "erasures" if all => self.store.erasing().forget(),
+            "erasures" if all => self.store.erasing().clear(),
             _ => {}
         }
     }
@@ -427,7 +427,7 @@ impl ChangeStreamReader {
                     self.store.peers().on_heartbeat();
                     return Ok(None);
                 }
-                self.store.touched().passed(time);
+                self.store.touched().record_position(time);
                 self.hub.advance_time(time);
                 self.on_heartbeat(event)?;
             }
@@ -452,22 +452,22 @@ impl ChangeStreamReader {
         if event.collection == "messages" && event.operation == "insert" {
             let (_, n) = codec::read_message_id(id)?;
             let at = codec::read_time(event.document()?, "created_at")?;
-            self.numbers.saw_if_known(room, LastMessage { n: n.get(), at });
-            self.store.activity().saw(room, at);
+            self.numbers.record_if_cached(room, LastMessage { n: n.get(), at });
+            self.store.activity().record(room, at);
         } else if event.collection == "messages"
             && let Ok(at) = codec::read_time(event.updated_fields()?, "updated_at")
         {
-            self.numbers.saw_if_known(room, LastMessage { at, ..LastMessage::default() });
+            self.numbers.record_if_cached(room, LastMessage { at, ..LastMessage::default() });
         }
         self.note_lag(event);
         if event.collection == "members" && event.operation == "delete" {
-            self.store.overlay().left(room, &codec::read_member_user(id)?, time);
+            self.store.overlay().drop_member(room, &codec::read_member_user(id)?, time);
         }
         if event.collection == "members" && event.operation != "update" {
-            self.store.contacts().changed(room);
+            self.store.contacts().remove_room(room);
         }
         // First, so that a socket that joins once the hub has reached this time finds it there.
-        self.store.touched().saw(room, time);
+        self.store.touched().record_change(room, time);
         if self.hub.advance_to(room, time)
             && let Some(change) = event.change(id)?
         {
@@ -480,7 +480,7 @@ impl ChangeStreamReader {
                 self.room_changed(room, time);
             } else if event.is_of_address()? && self.hub.has_inboxes_of_others(room, &user) {
                 // A user who is alone in a thousand rooms reads none of them because of the user's own address.
-                self.changes.saw(room, time);
+                self.changes.queue(room, time);
             }
         }
         Ok(())
@@ -506,9 +506,9 @@ impl ChangeStreamReader {
             _ => Some(UserPresence::read(event.document()?)?),
         };
         if let Some(presence) = presence {
-            self.store.contacts().saw(&user, presence.online);
+            self.store.contacts().record_presence(&user, presence.online);
             if self.hub.has_inboxes() {
-                self.presence.saw(user, presence);
+                self.presence.queue(user, presence);
             }
         }
         Ok(())
@@ -531,7 +531,7 @@ impl ChangeStreamReader {
     fn on_marks(&self, event: &ChangeEvent<'_>) -> Result<(), Undecodable> {
         let time = event.time;
         if event.operation == "delete" {
-            self.store.overlay().folded(event.key.get_object_id("_id")?, Instant::now());
+            self.store.overlay().mark_folded(event.key.get_object_id("_id")?, Instant::now());
             return Ok(());
         }
         self.note_lag(event);
@@ -540,10 +540,10 @@ impl ChangeStreamReader {
         batch.marks.sort_by_key(|mark| mark.room);
         let batch = Arc::new(batch);
         // First, so that a socket that joins once the hub has reached this time finds it there.
-        self.store.overlay().heard(time, &batch, Instant::now());
+        self.store.overlay().add_batch(time, &batch, Instant::now());
         for of_room in batch.marks.chunk_by(|one, other| one.room == other.room) {
             let room = of_room[0].room;
-            self.store.touched().saw(room, time);
+            self.store.touched().record_change(room, time);
             if self.hub.advance_to(room, time) {
                 let marks = of_room.iter().map(|RaisedMarks { user, marks, .. }| (user.clone(), *marks));
                 self.hub.apply(room, time, CommittedChange::Marked(marks.collect()));
@@ -555,7 +555,7 @@ impl ChangeStreamReader {
     /// Handles a room that was created, renamed or deleted.
     fn on_room(&self, event: &ChangeEvent<'_>, room: RoomId) -> Result<(), Undecodable> {
         let time = event.time;
-        self.store.touched().saw(room, time);
+        self.store.touched().record_change(room, time);
         self.hub.advance_to(room, time);
         if event.operation == "update" && event.updated_fields()?.get("deleted_at")?.is_some() {
             self.hub.request_recheck(room, None, time);
@@ -569,7 +569,7 @@ impl ChangeStreamReader {
     /// Queues a change of a room or of its members.
     fn room_changed(&self, room: RoomId, time: Timestamp) {
         if self.hub.has_inboxes_in(room) {
-            self.changes.saw(room, time);
+            self.changes.queue(room, time);
         }
     }
 

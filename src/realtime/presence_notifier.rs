@@ -37,7 +37,7 @@ struct SharedPresenceQueue {
 
 impl PresenceQueue {
     /// Queues a change of a user's presence.
-    pub(crate) fn saw(&self, user: UserId, presence: UserPresence) {
+    pub(crate) fn queue(&self, user: UserId, presence: UserPresence) {
         let mut users = self.users();
         match users.entry(user) {
             // Back to what was sent last: there is nothing to send.
@@ -48,13 +48,13 @@ impl PresenceQueue {
         self.0.changed.notify_one();
     }
 
-    fn take(&self) -> Vec<(UserId, UserPresence)> {
+    fn take_batch(&self) -> Vec<(UserId, UserPresence)> {
         let mut users = self.users();
         let some: Vec<_> = users.keys().take(AT_ONCE).cloned().collect();
         some.into_iter().filter_map(|user| users.remove_entry(&user)).collect()
     }
 
-    fn restore(&self, some: Vec<(UserId, UserPresence)>) {
+    fn return_batch(&self, some: Vec<(UserId, UserPresence)>) {
         let mut users = self.users();
         for (user, presence) in some {
             match users.entry(user) {
@@ -83,7 +83,7 @@ impl PresenceNotifier {
     /// Sends presence changes. Never returns.
     pub(crate) async fn run(self) {
         loop {
-            let some = self.changes.take();
+            let some = self.changes.take_batch();
             if some.is_empty() {
                 self.changes.0.changed.notified().await;
                 continue;
@@ -91,7 +91,7 @@ impl PresenceNotifier {
             if let Err(error) = self.notify(&some).await {
                 self.metrics.count_fault("presence");
                 tracing::warn!(%error, "could not send presence changes; trying again");
-                self.changes.restore(some);
+                self.changes.return_batch(some);
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
         }
@@ -124,19 +124,19 @@ mod tests {
     #[test]
     fn presence_is_not_sent_when_it_returned_to_the_sent_state() {
         let (changes, user) = (PresenceQueue::default(), UserId::Int(1));
-        changes.saw(user.clone(), ONLINE);
-        assert_eq!(changes.take(), [(user.clone(), ONLINE)]);
-        changes.saw(user.clone(), OFFLINE);
-        changes.saw(user.clone(), ONLINE);
-        assert_eq!(changes.take(), []);
+        changes.queue(user.clone(), ONLINE);
+        assert_eq!(changes.take_batch(), [(user.clone(), ONLINE)]);
+        changes.queue(user.clone(), OFFLINE);
+        changes.queue(user.clone(), ONLINE);
+        assert_eq!(changes.take_batch(), []);
         for presence in [OFFLINE, ONLINE, OFFLINE] {
-            changes.saw(user.clone(), presence);
+            changes.queue(user.clone(), presence);
         }
-        let some = changes.take();
+        let some = changes.take_batch();
         assert_eq!(some, [(user.clone(), OFFLINE)]);
         // The user came back while it could not be sent.
-        changes.saw(user, ONLINE);
-        changes.restore(some);
-        assert_eq!(changes.take(), []);
+        changes.queue(user, ONLINE);
+        changes.return_batch(some);
+        assert_eq!(changes.take_batch(), []);
     }
 }

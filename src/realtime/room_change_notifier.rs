@@ -21,7 +21,7 @@ use crate::telemetry::metrics::Metrics;
 
 /// How long a change may take to be sent, including its time in the queue. It is shorter than the time after which a
 /// cursor counts as [settled](crate::protocol::cursor): a change that waits here is sent before that.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The pause before a room is read again, if the read failed or is older than the change.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
@@ -57,7 +57,7 @@ struct PendingChange {
 
 impl RoomChangeQueue {
     /// Queues a change of a room.
-    pub(crate) fn saw(&self, room: RoomId, time: Timestamp) {
+    pub(crate) fn queue(&self, room: RoomId, time: Timestamp) {
         let mut rooms = self.rooms();
         let pending =
             rooms.pending.entry(room).or_insert_with(|| PendingChange { time, since: Instant::now() });
@@ -65,7 +65,7 @@ impl RoomChangeQueue {
         self.0.some.notify_one();
     }
 
-    fn take(&self) -> Option<(RoomId, PendingChange)> {
+    fn take_oldest(&self) -> Option<(RoomId, PendingChange)> {
         let mut rooms = self.rooms();
         let ChangedRooms { pending, notifying } = &mut *rooms;
         let free = pending.iter().filter(|(room, _)| !notifying.contains(*room));
@@ -75,7 +75,7 @@ impl RoomChangeQueue {
     }
 
     /// Ends the notification of a room, so that its next change can be sent.
-    fn done(&self, room: RoomId) {
+    fn end_notification(&self, room: RoomId) {
         self.rooms().notifying.remove(&room);
         self.0.some.notify_one();
     }
@@ -93,7 +93,7 @@ struct NotifyingGuard {
 
 impl Drop for NotifyingGuard {
     fn drop(&mut self) {
-        self.changes.done(self.room);
+        self.changes.end_notification(self.room);
     }
 }
 
@@ -112,7 +112,7 @@ impl RoomChangeNotifier {
         let this = Arc::new(self);
         loop {
             let Ok(permit) = permits.clone().acquire_owned().await else { return };
-            let Some((room, pending)) = this.changes.take() else {
+            let Some((room, pending)) = this.changes.take_oldest() else {
                 this.changes.0.some.notified().await;
                 continue;
             };
@@ -126,7 +126,7 @@ impl RoomChangeNotifier {
     }
 
     async fn notify(&self, room: RoomId, PendingChange { time, since }: PendingChange) {
-        let end = since + PATIENCE;
+        let end = since + TIMEOUT;
         let error = loop {
             match tokio::time::timeout_at(end, self.store.change_of(room)).await {
                 Ok(Ok(Some((read_at, change)))) if read_at >= time => {
@@ -142,7 +142,7 @@ impl RoomChangeNotifier {
                 }
                 Ok(Err(error)) if Instant::now() >= end => break error.to_string(),
                 Ok(_) => tokio::time::sleep(RETRY_PAUSE).await,
-                Err(_) => break format!("it took longer than {PATIENCE:?}"),
+                Err(_) => break format!("it took longer than {TIMEOUT:?}"),
             }
         };
         self.metrics.count_fault("inbox");
@@ -159,15 +159,15 @@ mod tests {
     fn changes_during_a_notification_are_sent_once_after_it() {
         let (changes, room) = (RoomChangeQueue::default(), RoomId::MIN);
         let at = |time| Timestamp { time, increment: 1 };
-        changes.saw(room, at(1));
-        assert_eq!(changes.take().unwrap().1.time, at(1));
+        changes.queue(room, at(1));
+        assert_eq!(changes.take_oldest().unwrap().1.time, at(1));
         for time in [2, 4, 3] {
-            changes.saw(room, at(time));
+            changes.queue(room, at(time));
         }
-        assert!(changes.take().is_none(), "a notification is under way");
-        changes.done(room);
-        assert_eq!(changes.take().unwrap().1.time, at(4));
-        changes.done(room);
-        assert!(changes.take().is_none());
+        assert!(changes.take_oldest().is_none(), "a notification is under way");
+        changes.end_notification(room);
+        assert_eq!(changes.take_oldest().unwrap().1.time, at(4));
+        changes.end_notification(room);
+        assert!(changes.take_oldest().is_none());
     }
 }

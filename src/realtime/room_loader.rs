@@ -16,7 +16,7 @@ use crate::telemetry::metrics::Metrics;
 
 /// How long a load may take, including its time in the queue. It is shorter than the time after which a cursor counts
 /// as [settled](crate::protocol::cursor): a change that waits here is sent before that.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The pause before another try after a failed read.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -46,13 +46,13 @@ impl RoomLoader {
     }
 
     async fn load(&self, request: RoomLoadRequest) {
-        let end = request.since + PATIENCE;
+        let end = request.since + TIMEOUT;
         let error = loop {
             match tokio::time::timeout_at(end, self.store.snapshot_at(request.room, request.at)).await {
                 Ok(Ok(snapshot)) => return self.hub.room_loaded_for_all(request, &snapshot),
                 Ok(Err(error)) if Instant::now() >= end => break error.to_string(),
                 Ok(Err(_)) => tokio::time::sleep(RETRY_PAUSE).await,
-                Err(_) => break format!("it took longer than {PATIENCE:?}"),
+                Err(_) => break format!("it took longer than {TIMEOUT:?}"),
             }
         };
         self.metrics.count_fault("open_room");

@@ -91,7 +91,7 @@ impl RoomReader {
         if let Some(newest) = snapshot.messages.first() {
             let delivered = snapshot.members.iter().map(|member| member.marks.delivered).max();
             let n = delivered.unwrap_or_default().max(newest.id.get());
-            self.store.numbers().saw(room, LastMessage { n, at: newest.created_at });
+            self.store.numbers().record(room, LastMessage { n, at: newest.created_at });
         }
         if let Some(generation) = joined.load {
             self.hub.room_loaded(room, generation, outbox, &snapshot);

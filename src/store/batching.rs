@@ -55,7 +55,7 @@ impl BatchPacer {
     }
 
     /// Records the size of a batch that was taken.
-    pub(super) fn took(&self, batch: usize) {
+    pub(super) fn record_batch(&self, batch: usize) {
         if batch >= MANY {
             *self.many.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         }
@@ -76,14 +76,14 @@ mod tests {
     async fn batch_goes_immediately_without_load() {
         let pace = BatchPacer::of(500);
         assert!(at_once(&pace, 1));
-        pace.took(MANY - 1);
+        pace.record_batch(MANY - 1);
         assert!(at_once(&pace, MANY - 1));
     }
 
     #[tokio::test]
     async fn full_batch_goes_immediately() {
         let pace = BatchPacer::of(MANY);
-        pace.took(MANY);
+        pace.record_batch(MANY);
         assert!(at_once(&pace, MANY) && !at_once(&pace, MANY - 1));
     }
 
@@ -91,10 +91,10 @@ mod tests {
     async fn batch_waits_under_load_unless_it_has_enough() {
         let pace = BatchPacer::of(500);
         let began = Instant::now();
-        pace.clone().took(MANY);
+        pace.clone().record_batch(MANY);
         pace.gather(ENOUGH - 1).await;
         assert!(began.elapsed() >= LINGER);
-        pace.took(MANY);
+        pace.record_batch(MANY);
         assert!(at_once(&pace, ENOUGH));
         sleep(BUSY).await;
         assert!(at_once(&pace, 1), "the load is over");

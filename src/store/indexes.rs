@@ -33,28 +33,28 @@ const BAD_VALUE: i32 = 2;
 #[derive(Default)]
 pub(crate) struct Indexes {
     /// What is wrong with the indexes, or may be; None if they are complete.
-    fault: Mutex<Option<String>>,
-    doubted: Notify,
+    problem: Mutex<Option<String>>,
+    check_requested: Notify,
 }
 
 impl Indexes {
     /// Requests a check of the indexes now, because some may be missing. Until the check the server isn't ready.
-    pub(crate) fn doubt(&self) {
-        self.known().get_or_insert_with(|| "something was dropped; checking the indexes".to_owned());
-        self.doubted.notify_one();
+    pub(crate) fn request_check(&self) {
+        self.lock_problem().get_or_insert_with(|| "something was dropped; checking the indexes".to_owned());
+        self.check_requested.notify_one();
     }
 
     /// Returns a description of the problem for the operator; None if all is well.
-    pub(crate) fn fault(&self) -> Option<String> {
-        self.known().clone()
+    pub(crate) fn problem(&self) -> Option<String> {
+        self.lock_problem().clone()
     }
 
     fn set(&self, fault: Option<String>) {
-        *self.known() = fault;
+        *self.lock_problem() = fault;
     }
 
-    fn known(&self) -> MutexGuard<'_, Option<String>> {
-        self.fault.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_problem(&self) -> MutexGuard<'_, Option<String>> {
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -75,7 +75,7 @@ impl Store {
     /// Checks the indexes every `period` and on request, and creates missing ones. Runs until it is dropped.
     pub(crate) async fn keep_indexes(self, period: Duration, metrics: Arc<Metrics>) {
         loop {
-            let _ = tokio::time::timeout(period, self.indexes.doubted.notified()).await;
+            let _ = tokio::time::timeout(period, self.indexes.check_requested.notified()).await;
             let mut pause = FIRST_PAUSE;
             while !self.mend_indexes(&metrics).await {
                 tokio::time::sleep(pause).await;
@@ -172,7 +172,7 @@ impl Store {
     /// Returns the error of a statement that lacked its index: nothing was written. Also requests a check of the
     /// indexes.
     pub(super) fn without_index(&self) -> StoreError {
-        self.indexes.doubt();
+        self.indexes.request_check();
         StoreError::Unreachable(None)
     }
 }
@@ -218,13 +218,13 @@ mod tests {
     #[test]
     fn doubted_indexes_are_a_fault_until_they_are_checked() {
         let indexes = Indexes::default();
-        assert_eq!(indexes.fault(), None);
-        indexes.doubt();
-        assert!(indexes.fault().is_some());
+        assert_eq!(indexes.problem(), None);
+        indexes.request_check();
+        assert!(indexes.problem().is_some());
         indexes.set(Some("missing: rooms.pair".to_owned()));
-        indexes.doubt();
-        assert_eq!(indexes.fault().as_deref(), Some("missing: rooms.pair"), "the known fault stays");
+        indexes.request_check();
+        assert_eq!(indexes.problem().as_deref(), Some("missing: rooms.pair"), "the known fault stays");
         indexes.set(None);
-        assert_eq!(indexes.fault(), None);
+        assert_eq!(indexes.problem(), None);
     }
 }

@@ -186,13 +186,13 @@ impl Store {
     /// Clears everything that this server has cached about rooms. A room id may now belong to another room, or its
     /// numbers may start again.
     pub(crate) fn forget_rooms(&self) {
-        self.numbers.forget_all();
-        self.activity.forget();
-        self.touched.forget();
-        self.typists.forget();
-        self.overlay.forget();
-        self.contacts.forget_rooms();
-        self.deletions.forget();
+        self.numbers.clear();
+        self.activity.clear();
+        self.touched.clear();
+        self.typists.clear();
+        self.overlay.clear();
+        self.contacts.clear_rooms();
+        self.deletions.clear();
     }
 
     /// Returns the cache of the rooms' last activity.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::bulk_reads::SMALL_HISTORY;
 use super::codec;
-use super::messages::draft::Draft;
+use super::messages::draft::UnwrittenMessage;
 use super::messages::revisions::MessageChange;
 use super::{Audience, Receipts, Snapshot, Store, StoreError, Writer, Written};
 use crate::model::message::StoredMessage;
@@ -211,7 +211,7 @@ impl BoundRoom {
             return Ok(last.n.min(id.get()));
         }
         let last = self.store.last_number(self.room).await?;
-        numbers.saw(self.room, last);
+        numbers.record(self.room, last);
         Ok(last.n.min(id.get()))
     }
 }
@@ -225,7 +225,7 @@ impl Room for BoundRoom {
     fn append(&self, text: Text, client_id: Option<ClientId>) -> Pending<'_, AppendOutcome> {
         Box::pin(async move {
             let begin_by = begin_by(self.deadline, self.selection);
-            let draft = Draft {
+            let draft = UnwrittenMessage {
                 room: self.room,
                 sender: self.caller.clone(),
                 text,

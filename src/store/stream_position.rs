@@ -17,7 +17,7 @@ const ON_ITS_WAY: Duration = Duration::from_millis(3);
 
 /// The maximum wait. A stream that is further behind is broken or nearly so. The result is then of the stream's
 /// position.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The position of the stream.
 pub(crate) struct StreamPosition {
@@ -34,7 +34,7 @@ impl Default for StreamPosition {
 
 impl StreamPosition {
     /// Records that everything up to this commit time was received.
-    pub(crate) fn saw(&self, time: Timestamp) {
+    pub(crate) fn advance_to(&self, time: Timestamp) {
         self.time.send_if_modified(|last| std::mem::replace(last, time.max(*last)) < time);
     }
 
@@ -43,11 +43,11 @@ impl StreamPosition {
     }
 
     /// Returns the time up to which all markers are known, but no later than `time`.
-    pub(super) fn by(&self, time: Timestamp) -> Timestamp {
+    pub(super) fn capped_at(&self, time: Timestamp) -> Timestamp {
         self.last().min(time)
     }
 
-    async fn until(&self, time: Timestamp) {
+    async fn wait_for(&self, time: Timestamp) {
         // The sender is in `self`, so it can't be closed.
         let _ = self.time.subscribe().wait_for(|last| *last >= time).await;
     }
@@ -62,7 +62,7 @@ impl Store {
         let reached = &*self.reached;
         if reached.last().time > 0 && reached.last() < to {
             let waited = async {
-                if tokio::time::timeout(ON_ITS_WAY, reached.until(to)).await.is_ok() {
+                if tokio::time::timeout(ON_ITS_WAY, reached.wait_for(to)).await.is_ok() {
                     return;
                 }
                 let _turn = reached.turn.lock().await;
@@ -71,13 +71,13 @@ impl Store {
                 {
                     tracing::warn!(%error, "could not write to advance the change stream; waiting for it");
                 }
-                reached.until(to).await;
+                reached.wait_for(to).await;
             };
-            if tokio::time::timeout(PATIENCE, waited).await.is_err() {
+            if tokio::time::timeout(TIMEOUT, waited).await.is_err() {
                 tracing::debug!("the change stream is behind; using the receipt markers of its position");
             }
         }
-        reached.by(to)
+        reached.capped_at(to)
     }
 
     /// Writes a document, so that the stream advances.

@@ -106,8 +106,8 @@ impl BeforeSend {
         };
         let question = serde_json::to_string(&question).map_err(Error::internal)?;
         // The write needs time as well.
-        let patience = room.deadline.saturating_duration_since(Instant::now()) / 2;
-        let answer = match self.request_answer(&room.caller, question, patience).await {
+        let timeout = room.deadline.saturating_duration_since(Instant::now()) / 2;
+        let answer = match self.request_answer(&room.caller, question, timeout).await {
             Ok(answer) => answer,
             Err(Unanswered { failure, waited, own }) => {
                 return Ok((self.handle_failure(&failure, own, text)?, waited));
@@ -142,10 +142,10 @@ impl BeforeSend {
         &self,
         caller: &UserId,
         question: String,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<BeforeSendAnswer, Unanswered> {
         let bad = |failure: String| Unanswered { failure, waited: true, own: false };
-        let answer = match tokio::time::timeout(patience, self.receiver.post(caller, question)).await {
+        let answer = match tokio::time::timeout(timeout, self.receiver.post(caller, question)).await {
             Ok(answer) => answer.map_err(|error| Unanswered {
                 failure: error.to_string(),
                 waited: !error.was_not_sent(),

@@ -8,7 +8,7 @@ use handlers::{MessageId, RoomId, UserId};
 
 use super::dispatcher::HookTarget;
 use super::event::{EventPayload, HookKind, WebhookEvent, WebhookRequest};
-use super::patience::{Patience, Tries};
+use super::retry_budget::{RetryBudget, TryCounter};
 use crate::config::HookSettings;
 use crate::outbound::OutboundError;
 use crate::store::set_aside_events::{NewSetAside, Subject};
@@ -18,7 +18,7 @@ use crate::telemetry::metrics::Metrics;
 /// One event, with everything that its delivery needs.
 pub(super) struct Delivery {
     pub(super) target: HookTarget,
-    pub(super) patience: Arc<Patience>,
+    pub(super) retry_budget: Arc<RetryBudget>,
     pub(super) settings: HookSettings,
     pub(super) store: Store,
     pub(super) metrics: Arc<Metrics>,
@@ -45,12 +45,12 @@ impl Delivery {
     async fn deliver(&self, post: WebhookRequest, pauses: &mut RetryPauses) {
         let lane = self.event.lane();
         let receiver = &self.target.receiver;
-        let mut tries = Tries::new(receiver.answered());
+        let mut tries = TryCounter::new(receiver.answered());
         let mut reason = "the events before it in its room, or of its user, were set aside".to_owned();
         loop {
-            if self.patience.allowed(&lane).is_some_and(|allowed| tries.counted() >= allowed) {
+            if self.retry_budget.allowed_tries(&lane).is_some_and(|allowed| tries.counted() >= allowed) {
                 match self.set_aside(&post, tries.counted(), &reason).await {
-                    Ok(()) => return self.patience.set_aside(&lane, tries.counted() > 0),
+                    Ok(()) => return self.retry_budget.record_set_aside(&lane, tries.counted() > 0),
                     Err(error) => {
                         self.retry(pauses, &error.to_string()).await;
                         continue;
@@ -60,10 +60,10 @@ impl Delivery {
             match self.post(&post).await {
                 Ok(()) => {
                     self.metrics.hook(self.name(), "told");
-                    return self.patience.taken(&lane);
+                    return self.retry_budget.restore(&lane);
                 }
                 Err(error) => {
-                    tries.failed(&error, receiver.answered());
+                    tries.record_failure(&error, receiver.answered());
                     reason = error.to_string();
                     self.retry(pauses, &reason).await;
                 }

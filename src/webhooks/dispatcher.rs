@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::deliver::Delivery;
 use super::event::{EventSource, HookKind, WebhookEvent};
-use super::patience::Patience;
-use super::reader::{self, ClockReading, HookStreamReader, StreamRead};
+use super::reader::{self, AgeClock, HookStreamReader, StreamRead};
+use super::retry_budget::RetryBudget;
 use super::window::DeliveryWindow;
 use crate::config::HookSettings;
 use crate::outbound::Receiver;
@@ -134,7 +134,7 @@ impl Dispatcher {
     ) -> DispatchEnd {
         let mut window = DeliveryWindow::new(self.settings.window, from.clone());
         let (mut reads, reading) = self.read(from);
-        let patience = Arc::new(Patience::new(self.settings.max_tries));
+        let retry_budget = Arc::new(RetryBudget::new(self.settings.max_tries));
         let mut deliveries = JoinSet::new();
         let mut renewal = tokio::time::interval(self.settings.lease / RENEWALS);
         renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -146,7 +146,7 @@ impl Dispatcher {
                 };
                 let delivery = Delivery {
                     target: target.clone(),
-                    patience: patience.clone(),
+                    retry_budget: retry_budget.clone(),
                     settings: self.settings.clone(),
                     store: self.store.clone(),
                     metrics: self.metrics.clone(),
@@ -197,7 +197,7 @@ impl Dispatcher {
         let Self { source, targets, store, stream_store, metrics, .. } = self.clone();
         let kinds = targets.into_iter().map(|target| target.kind).collect();
         let reading = async move {
-            let clock = ClockReading::of(&store).await?;
+            let clock = AgeClock::of(&store).await?;
             HookStreamReader { source, kinds, store, stream_store, rest, clock, metrics, to }.run(from).await
         };
         (reads, tokio::spawn(reading))

@@ -7,8 +7,8 @@
 //!
 //! - At least once. A hook's position in the stream is stored in the database, and moves on only past events that the
 //!   receiver has answered with 2xx. After any other answer the event is sent again, with growing pauses. If the
-//!   receiver refuses an event while it accepts others, the event is set aside after some tries ([`patience`]): it is
-//!   stored, listed, and can be sent again manually.
+//!   receiver refuses an event while it accepts others, the event is set aside after some tries ([`retry_budget`]): it
+//!   is stored, listed, and can be sent again manually.
 //! - In order within a room, or for one user: the next event waits for the one before it. Rooms don't wait for each
 //!   other. The `connected` and `disconnected` events of a user have one order across both hooks, because both are
 //!   read from one stream.
@@ -27,9 +27,9 @@ pub(crate) mod before_send;
 pub(crate) mod deliver;
 pub(crate) mod dispatcher;
 pub(crate) mod event;
-pub(crate) mod patience;
 pub(crate) mod reader;
 pub(crate) mod resend;
+pub(crate) mod retry_budget;
 pub(crate) mod window;
 
 use std::sync::Arc;

@@ -42,7 +42,7 @@ pub(super) struct HookStreamReader {
     pub(super) stream_store: Store,
     /// How long an event is held back before its delivery.
     pub(super) rest: Duration,
-    pub(super) clock: ClockReading,
+    pub(super) clock: AgeClock,
     pub(super) metrics: Arc<Metrics>,
     pub(super) to: mpsc::Sender<StreamRead>,
 }
@@ -52,9 +52,9 @@ pub(super) struct ConsumerGone;
 
 /// A reading of the database's clock, which dates all changes, at an instant of this process.
 #[derive(Clone, Copy)]
-pub(super) struct ClockReading(i64, Instant);
+pub(super) struct AgeClock(i64, Instant);
 
-impl ClockReading {
+impl AgeClock {
     pub(super) async fn of(store: &Store) -> Result<Self, StoreError> {
         Ok(Self(store.clock().await?.timestamp_millis(), Instant::now()))
     }

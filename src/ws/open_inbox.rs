@@ -99,8 +99,8 @@ async fn read(
     view: &mut InboxView,
     from: Option<&InboxCursor>,
 ) -> Result<(InboxPage, Option<Timestamp>), Close> {
-    let patience = services.config.load().mongodb.operation;
-    let deadline = Instant::now() + patience;
+    let timeout = services.config.load().mongodb.operation;
+    let deadline = Instant::now() + timeout;
     let mut known =
         store.room_ids(&caller.user).await.map_err(|error| services.room_reader.refused(&error))?;
     loop {

@@ -141,7 +141,7 @@ async fn run_session(
     source: ClientSource,
 ) -> SessionEnd {
     // The outbox is registered, so an erasure that begins from here on closes it.
-    if services.store.erasing().has(&admission.caller.user) {
+    if services.store.erasing().contains(&admission.caller.user) {
         services.refusals.record(&source, &services.config.load(), Close::Erased);
         return SessionEnd::Close(Close::Erased);
     }

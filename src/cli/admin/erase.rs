@@ -14,7 +14,7 @@ use crate::Failure;
 const PAUSE: Duration = Duration::from_millis(300);
 
 /// How long an erasure may take: enough for some millions of messages.
-const PATIENCE: Duration = Duration::from_mins(10);
+const TIMEOUT: Duration = Duration::from_mins(10);
 
 #[derive(Args)]
 pub(crate) struct EraseArgs {
@@ -35,7 +35,7 @@ pub(super) async fn run(config: &Config, erase: &EraseArgs) -> Result<(), Failur
         return Err("nothing was erased".into());
     }
     let mut answer = api.delete(&["users", &user]).await?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while answer["erasing"] == true {
         if Instant::now() > deadline {
             return Err(

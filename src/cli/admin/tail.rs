@@ -36,7 +36,7 @@ pub(crate) struct TailArgs {
 }
 
 /// The way in which a stream ended.
-enum StreamEnd {
+enum TailEnd {
     /// Nobody reads stdout any more.
     Unread,
     /// The stream broke off.
@@ -48,7 +48,7 @@ pub(super) async fn run(config: &Config, tail: &TailArgs) -> Result<(), Failure>
     let mut shown = ShownMessages { tail, newest: None };
     let mut stream = open(&api, tail).await?;
     loop {
-        if let StreamEnd::Unread = shown.follow(&api, stream).await? {
+        if let TailEnd::Unread = shown.follow(&api, stream).await? {
             return Ok(());
         }
         writeln!(io::stderr(), "parlor: the stream broke off; trying again")?;
@@ -84,7 +84,7 @@ struct ShownMessages<'a> {
 }
 
 impl ShownMessages<'_> {
-    async fn follow(&mut self, api: &ApiClient, stream: Response) -> Result<StreamEnd, Failure> {
+    async fn follow(&mut self, api: &ApiClient, stream: Response) -> Result<TailEnd, Failure> {
         let mut lines = AnswerLines::of(stream);
         while let NextLine::Line(line) = lines.next().await? {
             // A blank line only says that the server is alive.
@@ -95,11 +95,11 @@ impl ShownMessages<'_> {
             let missed = self.missed(api, &event).await?;
             let shown = missed.iter().try_for_each(|message| self.show_message(message));
             match shown.and_then(|()| self.show(&event)) {
-                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(StreamEnd::Unread),
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(TailEnd::Unread),
                 shown => shown?,
             }
         }
-        Ok(StreamEnd::Broken)
+        Ok(TailEnd::Broken)
     }
 
     /// Returns the messages between the last printed one and the beginning of a history, oldest first.

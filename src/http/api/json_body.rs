@@ -45,8 +45,8 @@ impl<'ex, T: DeserializeOwned> Extractible<'ex> for JsonBody<T> {
 /// Reads a whole body, of at most `api.body_bytes` and within `http.request_ms`.
 pub(super) async fn bytes(req: &mut Request, services: &ApiServices) -> Result<Bytes, Problem> {
     let config = services.config.load_full();
-    let (most, patience) = (config.api.body_bytes, config.http.request);
-    let read = body::read(req, most, patience).await;
+    let (most, timeout) = (config.api.body_bytes, config.http.request);
+    let read = body::read(req, most, timeout).await;
     read.map_err(|fault| match fault {
         BodyError::TooLarge => {
             services.metrics.bound_hit("api_body_bytes");
@@ -54,7 +54,7 @@ pub(super) async fn bytes(req: &mut Request, services: &ApiServices) -> Result<B
         }
         BodyError::Late => {
             services.metrics.bound_hit("request_ms");
-            let detail = format!("the body did not come within {} ms", patience.as_millis());
+            let detail = format!("the body did not come within {} ms", timeout.as_millis());
             Problem::new(ProblemCode::RequestTimeout, detail)
         }
         BodyError::Encoded => {

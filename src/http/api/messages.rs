@@ -121,7 +121,7 @@ async fn post_message(
     let write_id = tried.0.as_ref().map_or_else(ObjectId::new, |attempt| attempt.write_id);
     let deadline = Instant::now() + services.config.load().limits.handler;
     let begin_by = begin_by(deadline, services.config.load().mongodb.selection);
-    let draft = draft::Draft {
+    let draft = draft::UnwrittenMessage {
         room: id.0,
         sender: sender_id.clone(),
         text: text.clone(),
@@ -227,7 +227,7 @@ async fn check_sender(
     let member = services.store.member(room, sender).await?;
     // An erasure removes memberships first, so a member needs no second check.
     let is_lost = member.is_none() && by == WrittenAs::User;
-    if services.store.erasing().has(sender) || is_lost && services.store.is_being_erased(sender).await? {
+    if services.store.erasing().contains(sender) || is_lost && services.store.is_being_erased(sender).await? {
         return Err(Problem::erasing(sender));
     }
     match (member, by) {

@@ -109,7 +109,7 @@ async fn erase_user(services: SharedServices, user: UserParam) -> Result<Accepte
     services.store.want_erasure(&user.0).await.map_err(Problem::of_write)?;
     services.erasure.wake();
     // The next request to this server is refused.
-    services.store.erasing().known(&user.0, KNOWN).await;
+    services.store.erasing().wait_for(&user.0, KNOWN).await;
     Ok(Accepted(ErasureDto { user_id: user.0, erasing: true }))
 }
 

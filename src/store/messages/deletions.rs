@@ -125,7 +125,7 @@ impl Deletions {
     }
 
     /// Clears the cache, because the rooms may have been replaced.
-    pub(crate) fn forget(&self) {
+    pub(crate) fn clear(&self) {
         self.0.invalidate_all();
     }
 }

@@ -11,7 +11,7 @@ use crate::store::codec;
 /// A message that is not written yet. `write_id` identifies the write: after an unknown outcome the message is looked
 /// up by it.
 #[derive(Debug)]
-pub(crate) struct Draft {
+pub(crate) struct UnwrittenMessage {
     pub(crate) room: RoomId,
     pub(crate) sender: UserId,
     pub(crate) text: Text,
@@ -25,7 +25,7 @@ pub(crate) struct Draft {
     pub(crate) by_member: bool,
 }
 
-impl Draft {
+impl UnwrittenMessage {
     /// Returns the document with this number and time.
     pub(crate) fn numbered(&self, LastMessage { n, at }: LastMessage) -> RawDocumentBuf {
         let at = DateTime::from_millis(at.0);

@@ -45,7 +45,7 @@ impl SequenceCache {
     }
 
     /// Records that a message with this number and time exists; with 0 that the room is known to be empty.
-    pub(crate) fn saw(&self, room: RoomId, last: LastMessage) {
+    pub(crate) fn record(&self, room: RoomId, last: LastMessage) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= self.limit && !known.contains_key(&room) {
             known.clear();
@@ -55,7 +55,7 @@ impl SequenceCache {
     }
 
     /// Does the same, but only for rooms that are in the cache: those that this server writes to or has open.
-    pub(crate) fn saw_if_known(&self, room: RoomId, last: LastMessage) {
+    pub(crate) fn record_if_cached(&self, room: RoomId, last: LastMessage) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = known.get_mut(&room) {
             *kept = kept.max(last);
@@ -66,11 +66,11 @@ impl SequenceCache {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&room).copied()
     }
 
-    pub(crate) fn forget_all(&self) {
+    pub(crate) fn clear(&self) {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    pub(crate) fn forget(&self, room: RoomId) {
+    pub(crate) fn remove(&self, room: RoomId) {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&room);
     }
 }
@@ -87,12 +87,12 @@ mod tests {
     fn sequence_cache_is_bounded_and_keeps_the_greatest_number() {
         let numbers = SequenceCache::new(2);
         let room = |id| RoomId::try_from(id).unwrap();
-        numbers.saw(room(1), last(7));
-        numbers.saw(room(1), last(5));
-        numbers.saw_if_known(room(2), last(9));
+        numbers.record(room(1), last(7));
+        numbers.record(room(1), last(5));
+        numbers.record_if_cached(room(2), last(9));
         assert_eq!((numbers.last(room(1)), numbers.last(room(2))), (Some(last(7)), None));
-        numbers.saw(room(2), last(1));
-        numbers.saw(room(3), last(1));
+        numbers.record(room(2), last(1));
+        numbers.record(room(3), last(1));
         assert_eq!(numbers.known.lock().unwrap().len(), 1, "a full cache is cleared");
         assert_eq!((numbers.last(room(1)), numbers.last(room(3))), (None, Some(last(1))));
     }
@@ -100,10 +100,10 @@ mod tests {
     #[test]
     fn room_time_never_goes_back() {
         let (numbers, room) = (SequenceCache::new(2), RoomId::try_from(1).unwrap());
-        numbers.saw(room, LastMessage { n: 1, at: Time(500) });
-        numbers.saw(room, LastMessage { n: 2, at: Time(400) });
+        numbers.record(room, LastMessage { n: 1, at: Time(500) });
+        numbers.record(room, LastMessage { n: 2, at: Time(400) });
         assert_eq!(numbers.last(room), Some(LastMessage { n: 2, at: Time(500) }));
-        numbers.forget_all();
+        numbers.clear();
         assert_eq!(numbers.last(room), None);
     }
 }

@@ -87,7 +87,7 @@ impl Store {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.overlay.sweep(self.grace(), Instant::now());
+            self.overlay.remove_expired(self.grace(), Instant::now());
             if let Err(error) = self.fold().await {
                 metrics.count_fault("fold");
                 tracing::warn!(%error, "could not fold receipts into the members' documents; trying again");
@@ -98,13 +98,13 @@ impl Store {
     /// Folds the batches that are due now.
     pub(crate) async fn fold(&self) -> Result<(), StoreError> {
         let _turn = self.overlay.folding.lock().await;
-        let batches = self.overlay.take(self.peers.server(), LEFT, Instant::now());
+        let batches = self.overlay.take_due_batches(self.peers.server(), LEFT, Instant::now());
         if batches.is_empty() {
             return Ok(());
         }
         let folded = self.fold_batches(&batches).await;
         if folded.is_err() {
-            self.overlay.give_back(&batches);
+            self.overlay.return_batches(&batches);
         }
         folded
     }

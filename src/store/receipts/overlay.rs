@@ -22,7 +22,7 @@ use handlers::{RoomId, UserId};
 use crate::model::receipts::Marks;
 use crate::model::room::StoredMember;
 
-/// How long a batch that was taken for folding is not taken again.
+/// After a batch was taken for folding, it is not taken again for this time.
 const TAKEN: Duration = Duration::from_secs(10);
 
 /// The time of markers that were written before the stream began: before everything.
@@ -53,7 +53,7 @@ pub(crate) struct JournalBatch {
 /// A server's copy of the journal.
 #[derive(Default)]
 pub(crate) struct Overlay {
-    known: Mutex<OverlayState>,
+    state: Mutex<OverlayState>,
     /// Held during folding, so that a shutdown waits for it.
     pub(in crate::store) folding: tokio::sync::Mutex<()>,
 }
@@ -78,27 +78,27 @@ struct MarkChange {
 }
 
 enum BatchState {
-    Unfolded { batch: Arc<JournalBatch>, heard: Instant, taken: Option<Instant> },
+    Unfolded { batch: Arc<JournalBatch>, received: Instant, taken_at: Option<Instant> },
     Folded(Instant),
 }
 
 impl Overlay {
     /// Adds a batch that was committed at this time.
-    pub(crate) fn heard(&self, time: Timestamp, batch: &Arc<JournalBatch>, now: Instant) {
-        self.known().add(time, batch, now);
+    pub(crate) fn add_batch(&self, time: Timestamp, batch: &Arc<JournalBatch>, now: Instant) {
+        self.state().add(time, batch, now);
     }
 
     /// Drops a member's markers, because the member left. After a return they do not apply.
-    pub(crate) fn left(&self, room: RoomId, user: &UserId, time: Timestamp) {
-        let mut known = self.known();
-        let Some(raised) = known.rooms.get_mut(&room) else { return };
+    pub(crate) fn drop_member(&self, room: RoomId, user: &UserId, time: Timestamp) {
+        let mut state = self.state();
+        let Some(raised) = state.rooms.get_mut(&room) else { return };
         if !raised.iter().any(|raised| raised.user == *user) {
             return;
         }
         insert(raised, MarkChange { user: user.clone(), time, marks: None });
-        known.kept += 1;
+        state.kept += 1;
         let mut fewer = 0;
-        for kept in known.batches.values_mut() {
+        for kept in state.batches.values_mut() {
             if let BatchState::Unfolded { batch, .. } = kept {
                 let of_user = |mark: &RaisedMarks| mark.room == room && mark.user == *user;
                 let gone = batch.marks.iter().filter(|mark| of_user(mark)).count();
@@ -108,67 +108,72 @@ impl Overlay {
                 }
             }
         }
-        known.unfolded -= fewer;
+        state.unfolded -= fewer;
     }
 
     /// Marks a batch as folded: it is in the members' documents, and no longer in the journal.
-    pub(crate) fn folded(&self, id: ObjectId, now: Instant) {
-        self.known().fold(id, now);
+    pub(crate) fn mark_folded(&self, id: ObjectId, now: Instant) {
+        self.state().fold(id, now);
     }
 
     /// Replaces the batches by the journal's, because change events may have been missed.
     pub(crate) fn reload(&self, journal: &[Arc<JournalBatch>], now: Instant) {
-        let mut known = self.known();
+        let mut state = self.state();
         let there: HashSet<_> = journal.iter().map(|batch| batch.id).collect();
-        let gone: Vec<_> = known.times.keys().filter(|id| !there.contains(id)).copied().collect();
+        let gone: Vec<_> = state.times.keys().filter(|id| !there.contains(id)).copied().collect();
         for id in gone {
-            known.fold(id, now);
+            state.fold(id, now);
         }
         for batch in journal {
-            known.add(EVER, batch, now);
+            state.add(EVER, batch, now);
         }
     }
 
     /// Clears everything: the journal, or the members of these markers, were dropped.
-    pub(crate) fn forget(&self) {
-        *self.known() = OverlayState::default();
+    pub(crate) fn clear(&self) {
+        *self.state() = OverlayState::default();
     }
 
     /// Forgets the batches that were folded at least `grace` ago.
-    pub(crate) fn sweep(&self, grace: Duration, now: Instant) {
-        let mut known = self.known();
-        let before = known.batches.len();
-        while let Some(first) = known.batches.first_entry() {
+    pub(crate) fn remove_expired(&self, grace: Duration, now: Instant) {
+        let mut state = self.state();
+        let before = state.batches.len();
+        while let Some(first) = state.batches.first_entry() {
             match first.get() {
                 BatchState::Folded(since) if now.saturating_duration_since(*since) >= grace => {
                     let ((_, id), _) = first.remove_entry();
-                    known.times.remove(&id);
+                    state.times.remove(&id);
                 }
                 _ => break,
             }
         }
-        if known.batches.len() == before {
+        if state.batches.len() == before {
             return;
         }
-        let from = known.batches.first_key_value().map(|((time, _), _)| *time);
-        known.rooms.retain(|_, raised| {
+        let from = state.batches.first_key_value().map(|((time, _), _)| *time);
+        state.rooms.retain(|_, raised| {
             raised.retain(|raised| from.is_some_and(|from| raised.time >= from));
             raised.shrink_to(raised.len() * 2);
             !raised.is_empty()
         });
-        known.kept = known.rooms.values().map(Vec::len).sum();
+        state.kept = state.rooms.values().map(Vec::len).sum();
     }
 
     /// Takes the batches to fold: all of this server, and those of any server that came at least `age` ago and so were
     /// left by a dead server.
-    pub(crate) fn take(&self, own: ObjectId, age: Duration, now: Instant) -> Vec<Arc<JournalBatch>> {
+    pub(crate) fn take_due_batches(
+        &self,
+        own: ObjectId,
+        age: Duration,
+        now: Instant,
+    ) -> Vec<Arc<JournalBatch>> {
         let mut due = Vec::new();
-        for kept in self.known().batches.values_mut() {
-            if let BatchState::Unfolded { batch, heard, taken } = kept
-                && (batch.by == own || now.saturating_duration_since(*heard) >= age)
-                && taken.is_none_or(|at| now.saturating_duration_since(at) >= TAKEN)
+        for kept in self.state().batches.values_mut() {
+            if let BatchState::Unfolded { batch, received, taken_at } = kept
+                && (batch.by == own || now.saturating_duration_since(*received) >= age)
+                && taken_at.is_none_or(|at| now.saturating_duration_since(at) >= TAKEN)
             {
-                *taken = Some(now);
+                *taken_at = Some(now);
                 due.push(batch.clone());
             }
         }
@@ -176,13 +181,14 @@ impl Overlay {
     }
 
     /// Puts back batches that could not be folded, so that they are taken again.
-    pub(crate) fn give_back(&self, batches: &[Arc<JournalBatch>]) {
-        let mut known = self.known();
+    pub(crate) fn return_batches(&self, batches: &[Arc<JournalBatch>]) {
+        let mut state = self.state();
         for id in batches.iter().map(|batch| batch.id) {
-            let key = known.times.get(&id).map(|time| (*time, id));
-            if let Some(BatchState::Unfolded { taken, .. }) = key.and_then(|key| known.batches.get_mut(&key))
+            let key = state.times.get(&id).map(|time| (*time, id));
+            if let Some(BatchState::Unfolded { taken_at, .. }) =
+                key.and_then(|key| state.batches.get_mut(&key))
             {
-                *taken = None;
+                *taken_at = None;
             }
         }
     }
@@ -190,8 +196,8 @@ impl Overlay {
     /// Raises a room's members by all markers up to `until`. Call it after the documents were read, or once the change
     /// stream has reached the snapshot time of the read.
     pub(crate) fn raise(&self, room: RoomId, until: Timestamp, members: &mut [StoredMember]) {
-        let known = self.known();
-        let Some(raised) = known.rooms.get(&room) else { return };
+        let state = self.state();
+        let Some(raised) = state.rooms.get(&room) else { return };
         let raised = raised.iter().take_while(|raised| raised.time <= until);
         if members.len() <= FEW {
             for member in members {
@@ -217,9 +223,9 @@ impl Overlay {
         rooms: impl IntoIterator<Item = RoomId>,
         until: Timestamp,
     ) -> HashMap<RoomId, Marks> {
-        let known = self.known();
+        let state = self.state();
         let of_room = |room: RoomId| {
-            let raised = known.rooms.get(&room)?.iter().take_while(|raised| raised.time <= until);
+            let raised = state.rooms.get(&room)?.iter().take_while(|raised| raised.time <= until);
             let marks = highest(raised.filter(|raised| raised.user == *user));
             (marks != Marks::default()).then_some((room, marks))
         };
@@ -228,16 +234,16 @@ impl Overlay {
 
     /// Returns the number of markers in memory.
     pub(crate) fn kept(&self) -> usize {
-        self.known().kept
+        self.state().kept
     }
 
     /// Returns the number of markers that are not folded yet.
     pub(crate) fn unfolded(&self) -> usize {
-        self.known().unfolded
+        self.state().unfolded
     }
 
-    fn known(&self) -> MutexGuard<'_, OverlayState> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, OverlayState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -253,7 +259,7 @@ impl OverlayState {
         self.kept += batch.marks.len();
         self.unfolded += batch.marks.len();
         self.times.insert(batch.id, time);
-        let kept = BatchState::Unfolded { batch: batch.clone(), heard: now, taken: None };
+        let kept = BatchState::Unfolded { batch: batch.clone(), received: now, taken_at: None };
         self.batches.insert((time, batch.id), kept);
     }
 
@@ -322,8 +328,8 @@ mod tests {
     #[test]
     fn overlay_gives_the_markers_of_any_cluster_time() {
         let (overlay, now) = (Overlay::default(), Instant::now());
-        overlay.heard(at(10), &batch(ObjectId::new(), &[(1, 4), (2, 2)]), now);
-        overlay.heard(at(12), &batch(ObjectId::new(), &[(1, 6)]), now);
+        overlay.add_batch(at(10), &batch(ObjectId::new(), &[(1, 4), (2, 2)]), now);
+        overlay.add_batch(at(12), &batch(ObjectId::new(), &[(1, 6)]), now);
         for (until, expected) in [(9, [3, 3]), (10, [4, 3]), (11, [4, 3]), (12, [6, 3])] {
             assert_eq!(delivered(&overlay, 2, at(until)), expected, "by {until}");
             assert_eq!(delivered(&overlay, 20, at(until))[..2], expected, "of many, by {until}");
@@ -337,16 +343,16 @@ mod tests {
     fn markers_of_a_former_member_count_only_for_earlier_times() {
         let (overlay, now) = (Overlay::default(), Instant::now());
         let own = ObjectId::new();
-        overlay.heard(at(10), &batch(own, &[(1, 5), (2, 5)]), now);
-        overlay.left(room(), &UserId::Int(1), at(11));
-        overlay.left(room(), &UserId::Int(9), at(11));
+        overlay.add_batch(at(10), &batch(own, &[(1, 5), (2, 5)]), now);
+        overlay.drop_member(room(), &UserId::Int(1), at(11));
+        overlay.drop_member(room(), &UserId::Int(9), at(11));
         assert_eq!(delivered(&overlay, 2, at(10)), [5, 5]);
         assert_eq!(delivered(&overlay, 2, LATEST), [3, 5]);
         assert_eq!(delivered(&overlay, 20, LATEST)[..2], [3, 5]);
-        overlay.heard(at(12), &batch(own, &[(1, 4)]), now);
+        overlay.add_batch(at(12), &batch(own, &[(1, 4)]), now);
         assert_eq!(delivered(&overlay, 2, LATEST), [4, 5]);
         let folded: Vec<_> =
-            overlay.take(own, AGE, now).iter().flat_map(|batch| batch.marks.clone()).collect();
+            overlay.take_due_batches(own, AGE, now).iter().flat_map(|batch| batch.marks.clone()).collect();
         let folded: Vec<_> = folded.iter().map(|mark| (mark.user.clone(), mark.marks.delivered)).collect();
         assert_eq!(
             folded,
@@ -360,20 +366,20 @@ mod tests {
     fn folded_batches_are_kept_for_the_grace_period() {
         let (overlay, now) = (Overlay::default(), Instant::now());
         let (first, second) = (batch(ObjectId::new(), &[(1, 5)]), batch(ObjectId::new(), &[(1, 6)]));
-        overlay.heard(at(10), &first, now);
-        overlay.heard(at(11), &second, now);
+        overlay.add_batch(at(10), &first, now);
+        overlay.add_batch(at(11), &second, now);
         // The later one may be folded first.
-        overlay.folded(second.id, now);
-        overlay.sweep(GRACE, now + GRACE);
+        overlay.mark_folded(second.id, now);
+        overlay.remove_expired(GRACE, now + GRACE);
         assert_eq!((delivered(&overlay, 1, LATEST), overlay.unfolded()), (vec![6], 1));
-        overlay.folded(first.id, now + GRACE);
-        overlay.folded(first.id, now + GRACE * 2);
-        overlay.sweep(GRACE, now + GRACE);
+        overlay.mark_folded(first.id, now + GRACE);
+        overlay.mark_folded(first.id, now + GRACE * 2);
+        overlay.remove_expired(GRACE, now + GRACE);
         assert_eq!(overlay.kept(), 2);
-        overlay.left(room(), &UserId::Int(1), at(12));
-        overlay.sweep(GRACE, now + GRACE * 2);
+        overlay.drop_member(room(), &UserId::Int(1), at(12));
+        overlay.remove_expired(GRACE, now + GRACE * 2);
         assert_eq!((overlay.kept(), delivered(&overlay, 1, LATEST)), (0, vec![3]));
-        overlay.folded(ObjectId::new(), now);
+        overlay.mark_folded(ObjectId::new(), now);
     }
 
     #[test]
@@ -381,34 +387,34 @@ mod tests {
         let (overlay, now) = (Overlay::default(), Instant::now());
         let own = ObjectId::new();
         let (mine, theirs) = (batch(own, &[(1, 5)]), batch(ObjectId::new(), &[(2, 5)]));
-        overlay.heard(at(10), &mine, now);
-        overlay.heard(at(11), &theirs, now);
-        assert_eq!(overlay.take(own, AGE, now), std::slice::from_ref(&mine));
-        assert_eq!(overlay.take(own, AGE, now), [], "it is being folded");
-        overlay.give_back(std::slice::from_ref(&mine));
-        assert_eq!(overlay.take(own, AGE, now + AGE), [mine.clone(), theirs]);
+        overlay.add_batch(at(10), &mine, now);
+        overlay.add_batch(at(11), &theirs, now);
+        assert_eq!(overlay.take_due_batches(own, AGE, now), std::slice::from_ref(&mine));
+        assert_eq!(overlay.take_due_batches(own, AGE, now), [], "it is being folded");
+        overlay.return_batches(std::slice::from_ref(&mine));
+        assert_eq!(overlay.take_due_batches(own, AGE, now + AGE), [mine.clone(), theirs]);
         // Its deletion was never reported: the loss of a primary may have undone it.
-        overlay.folded(mine.id, now);
-        assert_eq!(overlay.take(own, AGE, now + AGE + TAKEN).len(), 1);
+        overlay.mark_folded(mine.id, now);
+        assert_eq!(overlay.take_due_batches(own, AGE, now + AGE + TAKEN).len(), 1);
     }
 
     #[test]
     fn reload_takes_missing_journal_batches_as_folded() {
         let (overlay, now) = (Overlay::default(), Instant::now());
         let (gone, stays) = (batch(ObjectId::new(), &[(1, 5)]), batch(ObjectId::new(), &[(1, 6)]));
-        overlay.heard(at(10), &gone, now);
-        overlay.heard(at(11), &stays, now);
+        overlay.add_batch(at(10), &gone, now);
+        overlay.add_batch(at(11), &stays, now);
         let found = batch(ObjectId::new(), &[(2, 9)]);
         overlay.reload(&[stays.clone(), found.clone()], now);
         assert_eq!(delivered(&overlay, 2, at(9)), [3, 9]);
         assert_eq!(delivered(&overlay, 2, at(11)), [6, 9]);
         assert_eq!(overlay.unfolded(), 2);
-        overlay.heard(at(12), &found, now);
+        overlay.add_batch(at(12), &found, now);
         assert_eq!((overlay.kept(), overlay.unfolded()), (3, 2), "it was already known");
         for id in [stays.id, found.id] {
-            overlay.folded(id, now);
+            overlay.mark_folded(id, now);
         }
-        overlay.sweep(GRACE, now + GRACE);
+        overlay.remove_expired(GRACE, now + GRACE);
         assert_eq!(overlay.kept(), 0);
     }
 }

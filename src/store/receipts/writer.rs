@@ -63,7 +63,7 @@ impl Receipts {
     }
 
     /// Waits until every queued marker is written.
-    pub(crate) async fn settled(&self) {
+    pub(crate) async fn wait_until_written(&self) {
         // The sender is in `self`, so it can't be closed.
         let _ = self.0.open.subscribe().wait_for(|open| *open == 0).await;
     }
@@ -117,8 +117,8 @@ impl ReceiptWriterTask {
                 continue;
             }
             self.pace.gather(waiting).await;
-            let batch = self.take();
-            self.pace.took(batch.len());
+            let batch = self.take_batch();
+            self.pace.record_batch(batch.len());
             while self.store.overlay().unfolded() >= self.shared.unfolded {
                 self.shared.metrics.bound_hit("unfolded_marks");
                 tokio::time::sleep(RETRY_PAUSE).await;
@@ -130,7 +130,7 @@ impl ReceiptWriterTask {
                 Err(error) => {
                     self.shared.metrics.count_fault("receipts");
                     tracing::warn!(%error, marks = batch.len(), "could not write receipts; trying again");
-                    self.give_back(batch);
+                    self.return_batch(batch);
                     tokio::time::sleep(RETRY_PAUSE).await;
                 }
             }
@@ -141,7 +141,7 @@ impl ReceiptWriterTask {
         self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self) -> Vec<((RoomId, UserId), Marks)> {
+    fn take_batch(&self) -> Vec<((RoomId, UserId), Marks)> {
         let mut waiting = self.waiting();
         if waiting.len() <= self.batch {
             return waiting.drain().collect();
@@ -150,7 +150,7 @@ impl ReceiptWriterTask {
         some.into_iter().filter_map(|key| waiting.remove_entry(&key)).collect()
     }
 
-    fn give_back(&self, batch: Vec<((RoomId, UserId), Marks)>) {
+    fn return_batch(&self, batch: Vec<((RoomId, UserId), Marks)>) {
         let mut waiting = self.waiting();
         for (key, marks) in batch {
             let newer = waiting.get(&key).copied();

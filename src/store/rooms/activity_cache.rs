@@ -40,20 +40,20 @@ impl ActivityCache {
     }
 
     /// Records activity in a room.
-    pub(crate) fn saw(&self, room: RoomId, at: Time) {
+    pub(crate) fn record(&self, room: RoomId, at: Time) {
         if let Some((last, _)) = self.known().rooms.get_mut(&room) {
             *last = at.max(*last);
         }
     }
 
     /// Returns the cached times of these rooms. From now on the other rooms are followed; store their times by
-    /// [`learnt`](Self::learnt).
-    pub(crate) fn ask(&self, rooms: impl Iterator<Item = RoomId>) -> ActivityLookup {
+    /// [`store`](Self::store).
+    pub(crate) fn look_up(&self, rooms: impl Iterator<Item = RoomId>) -> ActivityLookup {
         let mut known = self.known();
-        let (mut told, mut missing) = (HashMap::new(), Vec::new());
+        let (mut cached, mut missing) = (HashMap::new(), Vec::new());
         for room in rooms {
             match known.rooms.get(&room) {
-                Some((at, true)) => drop(told.insert(room, *at)),
+                Some((at, true)) => drop(cached.insert(room, *at)),
                 _ => missing.push(room),
             }
         }
@@ -63,11 +63,11 @@ impl ActivityCache {
         for room in missing.iter().take(self.limit) {
             known.rooms.entry(*room).or_insert((NEVER, false));
         }
-        ActivityLookup { known: told, missing, begun: known.begun }
+        ActivityLookup { known: cached, missing, begun: known.begun }
     }
 
     /// Stores the times that were read for the rooms in `of`. Rooms without a time have no messages.
-    pub(crate) fn learnt(&self, asked: &mut ActivityLookup, read: &HashMap<RoomId, Time>, of: &[RoomId]) {
+    pub(crate) fn store(&self, asked: &mut ActivityLookup, read: &HashMap<RoomId, Time>, of: &[RoomId]) {
         let mut known = self.known();
         for room in of {
             let at = read.get(room).copied().unwrap_or(NEVER);
@@ -81,7 +81,7 @@ impl ActivityCache {
     }
 
     /// Clears the cache, because activity may have been missed.
-    pub(crate) fn forget(&self) {
+    pub(crate) fn clear(&self) {
         self.known().clear();
     }
 
@@ -108,30 +108,30 @@ mod tests {
     fn learn(activity: &ActivityCache, asked: &mut ActivityLookup, at: i64) {
         let missing = asked.missing.clone();
         let read = missing.iter().map(|room| (*room, Time(at))).collect();
-        activity.learnt(asked, &read, &missing);
+        activity.store(asked, &read, &missing);
     }
 
     #[test]
     fn activity_during_a_read_is_not_lost() {
         let activity = ActivityCache::new(10);
-        let mut asked = activity.ask([room(1)].into_iter());
-        activity.saw(room(1), Time(7));
-        activity.saw(room(2), Time(7));
+        let mut asked = activity.look_up([room(1)].into_iter());
+        activity.record(room(1), Time(7));
+        activity.record(room(2), Time(7));
         learn(&activity, &mut asked, 5);
-        let asked = activity.ask([room(1), room(2)].into_iter());
+        let asked = activity.look_up([room(1), room(2)].into_iter());
         assert_eq!((asked.known[&room(1)], asked.missing), (Time(7), vec![room(2)]));
     }
 
     #[test]
     fn times_read_before_a_clear_are_not_kept() {
         let activity = ActivityCache::new(10);
-        let mut before = activity.ask([room(1)].into_iter());
-        activity.forget();
-        let after = activity.ask([room(1)].into_iter());
+        let mut before = activity.look_up([room(1)].into_iter());
+        activity.clear();
+        let after = activity.look_up([room(1)].into_iter());
         learn(&activity, &mut before, 5);
         assert_eq!(before.known[&room(1)], Time(5), "the caller still gets it");
         assert_eq!(
-            (activity.ask([room(1)].into_iter()).missing, after.missing),
+            (activity.look_up([room(1)].into_iter()).missing, after.missing),
             (vec![room(1)], vec![room(1)])
         );
     }
@@ -140,7 +140,7 @@ mod tests {
     fn activity_cache_is_bounded() {
         let activity = ActivityCache::new(3);
         for ids in [1..=2, 3..=4, 5..=9] {
-            let mut asked = activity.ask(ids.clone().map(room));
+            let mut asked = activity.look_up(ids.clone().map(room));
             learn(&activity, &mut asked, 1);
             assert_eq!(asked.known.len(), ids.count(), "the caller gets all of them");
             assert!(activity.known().rooms.len() <= 3);

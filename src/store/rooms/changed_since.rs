@@ -27,7 +27,7 @@ impl RecentRoomChanges {
     }
 
     /// Records a change in a room.
-    pub(crate) fn saw(&self, room: RoomId, at: Timestamp) {
+    pub(crate) fn record_change(&self, room: RoomId, at: Timestamp) {
         let mut known = self.known();
         if known.rooms.len() >= self.limit && !known.rooms.contains_key(&room) {
             known.rooms.clear();
@@ -38,21 +38,21 @@ impl RecentRoomChanges {
     }
 
     /// Records that the stream has reached this time.
-    pub(crate) fn passed(&self, at: Timestamp) {
+    pub(crate) fn record_position(&self, at: Timestamp) {
         self.known().from.get_or_insert(at);
     }
 
     /// Clears the record, because changes may have been missed.
-    pub(crate) fn forget(&self) {
+    pub(crate) fn clear(&self) {
         *self.known() = RoomChangeTimes::default();
     }
 
     /// Returns those of these rooms that changed after `since`; None if that isn't known.
-    pub(crate) fn after(&self, since: Timestamp, of: &[RoomId]) -> Option<Vec<RoomId>> {
+    pub(crate) fn changed_after(&self, since: Timestamp, of: &[RoomId]) -> Option<Vec<RoomId>> {
         let known = self.known();
         known.from.filter(|from| *from <= since)?;
-        let touched = |room: &&RoomId| known.rooms.get(room).is_some_and(|at| *at > since);
-        Some(of.iter().filter(touched).copied().collect())
+        let is_later = |room: &&RoomId| known.rooms.get(room).is_some_and(|at| *at > since);
+        Some(of.iter().filter(is_later).copied().collect())
     }
 
     fn known(&self) -> MutexGuard<'_, RoomChangeTimes> {
@@ -74,22 +74,22 @@ mod tests {
 
     #[test]
     fn changes_are_known_only_since_the_record_began() {
-        let touched = RecentRoomChanges::new(2);
+        let changes = RecentRoomChanges::new(2);
         let all = [room(1), room(2), room(3)];
-        assert_eq!(touched.after(at(9), &all), None);
-        touched.passed(at(5));
-        touched.saw(room(1), at(7));
-        touched.saw(room(2), at(9));
-        assert_eq!(touched.after(at(4), &all), None);
-        assert_eq!(touched.after(at(5), &all), Some(vec![room(1), room(2)]));
-        assert_eq!(touched.after(at(7), &all), Some(vec![room(2)]));
-        touched.saw(room(3), at(11));
+        assert_eq!(changes.changed_after(at(9), &all), None);
+        changes.record_position(at(5));
+        changes.record_change(room(1), at(7));
+        changes.record_change(room(2), at(9));
+        assert_eq!(changes.changed_after(at(4), &all), None);
+        assert_eq!(changes.changed_after(at(5), &all), Some(vec![room(1), room(2)]));
+        assert_eq!(changes.changed_after(at(7), &all), Some(vec![room(2)]));
+        changes.record_change(room(3), at(11));
         assert_eq!(
-            (touched.after(at(9), &all), touched.after(at(11), &all)),
+            (changes.changed_after(at(9), &all), changes.changed_after(at(11), &all)),
             (None, Some(vec![])),
             "a full record is cleared"
         );
-        touched.forget();
-        assert_eq!(touched.after(at(99), &all), None);
+        changes.clear();
+        assert_eq!(changes.changed_after(at(99), &all), None);
     }
 }

@@ -147,7 +147,7 @@ impl Store {
             return Ok(None);
         }
         let all: Vec<_> = began.keys().copied().collect();
-        let touched = self.touched.after(then, &all).filter(|_| now.marks >= now.time);
+        let touched = self.touched.changed_after(then, &all).filter(|_| now.marks >= now.time);
         let changed = touched.unwrap_or(all);
         if changed.len() > RESUMED {
             return Ok(None);
@@ -195,7 +195,7 @@ impl Store {
     ) -> Result<Vec<KnownPosition>, StoreError> {
         let all: Vec<_> = began.keys().copied().collect();
         let settled = cursor::settled(time);
-        let recent = self.touched.after(settled, &all);
+        let recent = self.touched.changed_after(settled, &all);
         let mut recent = recent.unwrap_or_else(|| shown.iter().map(|place| place.room).collect());
         recent.extend(began.iter().filter(|(_, beginning)| **beginning > settled).map(|(room, _)| *room));
         recent.sort_unstable_by_key(|room| (Reverse(began.get(room)), *room));
@@ -242,7 +242,7 @@ impl Store {
             let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
             store.with_activity(&user, &mut places).await?;
             // Later markers are sent as events.
-            let marks = store.reached.by(time);
+            let marks = store.reached.capped_at(time);
             let listed = store.details_in(&mut session, &user, &places, marks).await?;
             let looked = match listed.into_iter().next().zip(known) {
                 None => RoomLookup::NotMember,

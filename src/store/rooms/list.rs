@@ -184,11 +184,11 @@ impl Store {
         user: &UserId,
         places: &mut [RoomListPosition],
     ) -> Result<(), StoreError> {
-        let mut asked = self.activity.ask(places.iter().map(|place| place.room));
+        let mut asked = self.activity.look_up(places.iter().map(|place| place.room));
         let missing = std::mem::take(&mut asked.missing);
         for some in missing.chunks(READ_AT_ONCE) {
             let read = self.last_said(user, some).await?;
-            self.activity.learnt(&mut asked, &read, some);
+            self.activity.store(&mut asked, &read, some);
         }
         for place in places {
             place.at = asked.known.get(&place.room).copied().map_or(place.at, |said| said.max(place.at));

@@ -75,7 +75,7 @@ impl Contacts {
     }
 
     /// Records that a user came online or went offline.
-    pub(crate) fn saw(&self, user: &UserId, online: bool) {
+    pub(crate) fn record_presence(&self, user: &UserId, online: bool) {
         let mut known = self.online();
         let Some(known) = known.as_mut() else { return };
         if online {
@@ -86,23 +86,23 @@ impl Contacts {
     }
 
     /// Drops a room's members, because someone joined or left it.
-    pub(crate) fn changed(&self, room: RoomId) {
+    pub(crate) fn remove_room(&self, room: RoomId) {
         self.rooms.invalidate(&room);
     }
 
     /// Clears the cache, because changes may have been missed.
-    pub(crate) fn forget(&self) {
+    pub(crate) fn clear(&self) {
         *self.online() = None;
-        self.forget_rooms();
+        self.clear_rooms();
     }
 
     /// Removes the members of all rooms, because the members of any room may have changed.
-    pub(in crate::store) fn forget_rooms(&self) {
+    pub(in crate::store) fn clear_rooms(&self) {
         self.rooms.invalidate_all();
     }
 
     /// Records that all users are offline, because the database's presence documents were dropped.
-    pub(crate) fn all_went_offline(&self) {
+    pub(crate) fn record_all_offline(&self) {
         if let Some(online) = self.online().as_mut() {
             online.clear();
         }
@@ -115,7 +115,7 @@ impl Contacts {
         Some(users.filter(|user| known.contains(*user)).cloned().collect())
     }
 
-    fn ask(&self, rooms: &[RoomId]) -> ContactLookup {
+    fn look_up(&self, rooms: &[RoomId]) -> ContactLookup {
         let read = self.reads.fetch_add(1, Ordering::Relaxed);
         let (mut members, mut missing) = (Vec::with_capacity(rooms.len()), Vec::new());
         for room in rooms {
@@ -129,7 +129,7 @@ impl Contacts {
         ContactLookup { members, missing, read }
     }
 
-    fn learnt(&self, room: RoomId, read: u64, members: &Arc<[UserId]>) {
+    fn store_members(&self, room: RoomId, read: u64, members: &Arc<[UserId]>) {
         self.rooms.entry(room).and_compute_with(|entry| match entry.map(moka::Entry::into_value) {
             Some(CachedMembers::Reading(reading)) if reading == read => {
                 Op::Put(CachedMembers::Known(members.clone()))
@@ -201,14 +201,14 @@ impl Store {
         as_of: Watermarks,
     ) -> Result<HashSet<UserId>, StoreError> {
         let mut asked = if as_of.is_whole() {
-            self.contacts.ask(rooms)
+            self.contacts.look_up(rooms)
         } else {
             ContactLookup { members: Vec::new(), missing: rooms.to_vec(), read: u64::MAX }
         };
         let missing = std::mem::take(&mut asked.missing);
         for some in missing.chunks(READ_AT_ONCE) {
             for (room, members) in self.first_members(user, some).await? {
-                self.contacts.learnt(room, asked.read, &members);
+                self.contacts.store_members(room, asked.read, &members);
                 asked.members.push(members);
             }
         }
@@ -260,25 +260,25 @@ mod tests {
     #[test]
     fn members_are_kept_unless_a_change_came_during_the_read() {
         let contacts = Contacts::new(100, None);
-        let asked = contacts.ask(&[room(1), room(2)]);
+        let asked = contacts.look_up(&[room(1), room(2)]);
         assert_eq!(asked.missing, [room(1), room(2)]);
-        contacts.changed(room(2));
+        contacts.remove_room(room(2));
         for id in [room(1), room(2)] {
-            contacts.learnt(id, asked.read, &members(&[1, 2]));
+            contacts.store_members(id, asked.read, &members(&[1, 2]));
         }
-        let asked = contacts.ask(&[room(1), room(2)]);
+        let asked = contacts.look_up(&[room(1), room(2)]);
         assert_eq!((asked.members, &*asked.missing), (vec![members(&[1, 2])], &[room(2)][..]));
-        contacts.forget();
-        contacts.learnt(room(2), asked.read, &members(&[1, 2]));
-        assert_eq!(contacts.ask(&[room(1), room(2)]).missing, [room(1), room(2)]);
+        contacts.clear();
+        contacts.store_members(room(2), asked.read, &members(&[1, 2]));
+        assert_eq!(contacts.look_up(&[room(1), room(2)]).missing, [room(1), room(2)]);
     }
 
     #[test]
     fn members_kept_are_no_more_than_the_bound() {
         let contacts = Contacts::new(50, None);
         for id in 1..=100 {
-            let asked = contacts.ask(&[room(id)]);
-            contacts.learnt(room(id), asked.read, &members(&[1, 2, 3, 4]));
+            let asked = contacts.look_up(&[room(id)]);
+            contacts.store_members(room(id), asked.read, &members(&[1, 2, 3, 4]));
         }
         contacts.rooms.run_pending_tasks();
         assert!(contacts.rooms.weighted_size() <= 50, "{}", contacts.rooms.weighted_size());
@@ -287,14 +287,14 @@ mod tests {
     #[test]
     fn online_users_are_known_only_after_a_read() {
         let (contacts, users) = (Contacts::new(0, None), members(&[1, 2]));
-        contacts.saw(&users[0], true);
+        contacts.record_presence(&users[0], true);
         assert_eq!(contacts.online_among(users.iter()), None);
         *contacts.online() = Some(HashSet::new());
-        contacts.saw(&users[0], true);
-        contacts.saw(&users[1], true);
-        contacts.saw(&users[1], false);
+        contacts.record_presence(&users[0], true);
+        contacts.record_presence(&users[1], true);
+        contacts.record_presence(&users[1], false);
         assert_eq!(contacts.online_among(users.iter()), Some([users[0].clone()].into()));
-        contacts.forget();
+        contacts.clear();
         assert_eq!(contacts.online_among(users.iter()), None);
     }
 }

@@ -37,16 +37,16 @@ impl ErasingUsers {
     }
 
     /// Tells whether this server knows that a user is being erased.
-    pub(crate) fn has(&self, user: &UserId) -> bool {
+    pub(crate) fn contains(&self, user: &UserId) -> bool {
         self.users().contains(user)
     }
 
     /// Waits until this server knows of a user's erasure, for `limit` at most.
-    pub(crate) async fn known(&self, user: &UserId, limit: Duration) {
+    pub(crate) async fn wait_for(&self, user: &UserId, limit: Duration) {
         let known = async {
             loop {
                 let added = self.added.notified();
-                if self.has(user) {
+                if self.contains(user) {
                     return;
                 }
                 added.await;
@@ -56,7 +56,7 @@ impl ErasingUsers {
     }
 
     /// Forgets all users, because their documents were dropped.
-    pub(crate) fn forget(&self) {
+    pub(crate) fn clear(&self) {
         self.replace(HashSet::new());
     }
 

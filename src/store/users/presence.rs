@@ -81,7 +81,7 @@ impl Store {
     }
 
     /// Records that these users have sockets on this server.
-    pub(crate) async fn arrived(&self, server: ObjectId, users: &[UserId]) -> Result<(), StoreError> {
+    pub(crate) async fn record_online(&self, server: ObjectId, users: &[UserId]) -> Result<(), StoreError> {
         let mut statements = RawArrayBuf::new();
         for user in users {
             statements.push(rawdoc! {
@@ -94,7 +94,11 @@ impl Store {
     }
 
     /// Records that these users have no socket on this server since the given times.
-    pub(crate) async fn left(&self, server: ObjectId, users: &[(UserId, Instant)]) -> Result<(), StoreError> {
+    pub(crate) async fn record_offline(
+        &self,
+        server: ObjectId,
+        users: &[(UserId, Instant)],
+    ) -> Result<(), StoreError> {
         let mut statements = RawArrayBuf::new();
         for (user, at) in users {
             // By the database's clock.

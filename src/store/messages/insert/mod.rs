@@ -36,7 +36,7 @@ use self::attempt::InsertOutcome;
 use super::sequence_cache::LastMessage;
 use crate::config;
 use crate::store::batching::BatchPacer;
-use crate::store::messages::draft::Draft;
+use crate::store::messages::draft::UnwrittenMessage;
 use crate::store::{SequenceCache, Store, StoreError};
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::Metrics;
@@ -46,7 +46,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// A message that waits to be written.
 struct QueuedMessage {
-    draft: Draft,
+    draft: UnwrittenMessage,
     /// When the caller stops waiting. No attempt starts after that.
     deadline: Instant,
     /// When the sender was last known to be a member of the room.
@@ -107,7 +107,11 @@ impl Writer {
     /// # Errors
     /// `Full`, `Unreachable` and `NotMember`: nothing was written. `Unknown`: the outcome was not known before
     /// `deadline`.
-    pub(crate) async fn append(&self, draft: Draft, deadline: Instant) -> Result<Written, StoreError> {
+    pub(crate) async fn append(
+        &self,
+        draft: UnwrittenMessage,
+        deadline: Instant,
+    ) -> Result<Written, StoreError> {
         let (done, written) = oneshot::channel();
         let entry = QueuedMessage { draft, deadline, vouched: Instant::now(), tried: None, done };
         if self.queue.try_send(entry).is_err() {
@@ -143,7 +147,7 @@ impl MessageWriterTask {
             {
                 batch.push(entry);
             }
-            self.pace.took(batch.len());
+            self.pace.record_batch(batch.len());
             self.metrics.batch(batch.len());
             while !batch.is_empty() {
                 let later = batch.split_off(attempt::in_one_command(&batch));
@@ -212,7 +216,7 @@ impl MessageWriterTask {
                     self.pause("write messages", &error).await;
                     for (entry, n) in batch.iter_mut().zip(&numbers) {
                         entry.tried = Some(n.n);
-                        self.numbers.forget(entry.draft.room);
+                        self.numbers.remove(entry.draft.room);
                     }
                     batch = self.look_up(batch).await;
                 }
@@ -271,7 +275,7 @@ impl MessageWriterTask {
 
     fn answer(&self, written: Vec<QueuedMessage>, numbers: &[LastMessage]) {
         for (entry, last) in written.into_iter().zip(numbers) {
-            self.numbers.saw(entry.draft.room, *last);
+            self.numbers.record(entry.draft.room, *last);
             let id = MessageId::try_from(last.n).map(|id| Written::New(id, last.at));
             let id = id.map_err(|error| StoreError::Fault(Box::new(error)));
             // If the caller is gone, the message is written all the same.

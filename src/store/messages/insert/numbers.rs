@@ -46,7 +46,7 @@ impl MessageWriterTask {
         let read = |room| async move { Ok::<_, StoreError>((room, self.store.last_number(room).await?)) };
         let mut found = stream::iter(unknown).map(read).buffer_unordered(ROOMS_READ);
         while let Some((room, read)) = found.try_next().await? {
-            self.numbers.saw(room, read);
+            self.numbers.record(room, read);
             last.insert(room, read);
         }
         Ok(last)
@@ -55,7 +55,7 @@ impl MessageWriterTask {
     /// Frees the numbers of a room's entries after one that was not written. Each attempt was ordered and ended at
     /// that one, so they were not written either. With their old numbers they would leave a hole.
     pub(super) fn renumber(&self, room: RoomId, behind: &mut [QueuedMessage]) {
-        self.numbers.forget(room);
+        self.numbers.remove(room);
         for entry in behind.iter_mut().filter(|entry| entry.draft.room == room) {
             entry.tried = None;
         }

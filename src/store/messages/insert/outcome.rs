@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{MessageWriterTask, QueuedMessage, RETRY_PAUSE, Written};
 use crate::store::StoreError;
 use crate::store::codec;
-use crate::store::messages::draft::Draft;
+use crate::store::messages::draft::UnwrittenMessage;
 use crate::store::messages::sequence_cache::LastMessage;
 
 /// The message that has a number with which an entry was tried.
@@ -25,7 +25,7 @@ impl MessageWriterTask {
     /// Waits until the message that has the entry's number is on a majority. Until then it may be rolled back, and to
     /// continue after it would leave a hole.
     pub(super) async fn await_majority(&self, entry: &QueuedMessage, n: i64) {
-        self.numbers.forget(entry.draft.room);
+        self.numbers.remove(entry.draft.room);
         while entry.deadline > Instant::now() {
             match self.store.last_number(entry.draft.room).await {
                 Ok(last) if last.n >= n => return,
@@ -57,7 +57,7 @@ impl MessageWriterTask {
                     continue;
                 }
                 Some(_) => {
-                    self.numbers.forget(room);
+                    self.numbers.remove(room);
                     entry.tried = None;
                     blocked = true;
                 }
@@ -96,7 +96,10 @@ impl MessageWriterTask {
     }
 
     /// Returns the first message with this draft's sender and `client_id`, once a majority has it.
-    pub(super) async fn written_before(&self, draft: &Draft) -> Result<Option<Written>, StoreError> {
+    pub(super) async fn written_before(
+        &self,
+        draft: &UnwrittenMessage,
+    ) -> Result<Option<Written>, StoreError> {
         let Some(client_id) = &draft.client_id else { return Ok(None) };
         let found = self.store.of_client_id(draft.room, &draft.sender, client_id).await?;
         let Some((id, write_id)) = found else { return Ok(None) };

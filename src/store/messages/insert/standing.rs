@@ -11,7 +11,7 @@ use handlers::{RoomId, UserId};
 use tokio::time::Instant;
 
 use super::{MessageWriterTask, QueuedMessage};
-use crate::store::messages::draft::Draft;
+use crate::store::messages::draft::UnwrittenMessage;
 use crate::store::room_port::RECHECK_AFTER;
 use crate::store::{StoreError, codec};
 
@@ -67,6 +67,6 @@ impl MessageWriterTask {
     }
 }
 
-fn key(draft: &Draft) -> (RoomId, UserId) {
+fn key(draft: &UnwrittenMessage) -> (RoomId, UserId) {
     (draft.room, draft.sender.clone())
 }

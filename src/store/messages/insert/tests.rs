@@ -21,7 +21,7 @@ fn entry(
     let (done, answer) = oneshot::channel();
     let (now, span) = (Instant::now(), Duration::from_secs(seconds.unsigned_abs()));
     let deadline = if seconds < 0 { now.checked_sub(span).unwrap() } else { now + span };
-    let draft = Draft {
+    let draft = UnwrittenMessage {
         room: room.try_into().unwrap(),
         sender: UserId::Int(1),
         text: text(),

@@ -28,73 +28,73 @@ const REST: Duration = Duration::from_mins(1);
 const REMEMBERED: usize = 1_000;
 
 /// The lanes in which events were set aside.
-pub(super) struct Patience {
+pub(super) struct RetryBudget {
     /// Zero: an event is tried without limit.
     max_tries: u32,
-    lanes: Mutex<HashMap<Lane, Poisoned>>,
+    lanes: Mutex<HashMap<Lane, SetAsideStreak>>,
 }
 
-struct Poisoned {
+struct SetAsideStreak {
     /// Consecutive events that were set aside.
     in_a_row: u32,
     last: Instant,
 }
 
 /// The tries of one request.
-pub(super) struct Tries {
+pub(super) struct TryCounter {
     counted: u32,
     /// How many events the receiver had accepted at the last try that counted.
-    taken: u64,
+    accepted: u64,
 }
 
-impl Patience {
+impl RetryBudget {
     pub(super) fn new(max_tries: u32) -> Self {
         Self { max_tries, lanes: Mutex::default() }
     }
 
     /// Returns how many tries the next event of a lane has; none if there is no limit.
-    pub(super) fn allowed(&self, lane: &Lane) -> Option<u32> {
+    pub(super) fn allowed_tries(&self, lane: &Lane) -> Option<u32> {
         if self.max_tries == 0 {
             return None;
         }
         let lanes = self.lanes();
-        let Some(poisoned) = lanes.get(lane) else { return Some(self.max_tries) };
-        let left = self.max_tries.checked_shr(poisoned.in_a_row).unwrap_or_default();
-        let least = u32::from(poisoned.last.elapsed() >= REST);
+        let Some(streak) = lanes.get(lane) else { return Some(self.max_tries) };
+        let left = self.max_tries.checked_shr(streak.in_a_row).unwrap_or_default();
+        let least = u32::from(streak.last.elapsed() >= REST);
         Some(left.max(least))
     }
 
     /// Restores the tries of a lane: an event was accepted.
-    pub(super) fn taken(&self, lane: &Lane) {
+    pub(super) fn restore(&self, lane: &Lane) {
         self.lanes().remove(lane);
     }
 
     /// Records that an event of a lane was set aside. `tried`: after a try of its own, and not only because of the
     /// events before it.
-    pub(super) fn set_aside(&self, lane: &Lane, tried: bool) {
+    pub(super) fn record_set_aside(&self, lane: &Lane, tried: bool) {
         let mut lanes = self.lanes();
         if lanes.len() >= REMEMBERED {
-            lanes.retain(|_, poisoned| poisoned.last.elapsed() < REST);
+            lanes.retain(|_, streak| streak.last.elapsed() < REST);
         }
-        if let Some(poisoned) = lanes.get_mut(lane) {
-            poisoned.in_a_row = poisoned.in_a_row.saturating_add(1);
+        if let Some(streak) = lanes.get_mut(lane) {
+            streak.in_a_row = streak.in_a_row.saturating_add(1);
             if tried {
-                poisoned.last = Instant::now();
+                streak.last = Instant::now();
             }
         } else {
-            lanes.insert(lane.clone(), Poisoned { in_a_row: 1, last: Instant::now() });
+            lanes.insert(lane.clone(), SetAsideStreak { in_a_row: 1, last: Instant::now() });
         }
     }
 
-    fn lanes(&self) -> MutexGuard<'_, HashMap<Lane, Poisoned>> {
+    fn lanes(&self) -> MutexGuard<'_, HashMap<Lane, SetAsideStreak>> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Tries {
-    /// Starts to count. `taken`: how many events the receiver has accepted so far.
-    pub(super) fn new(taken: u64) -> Self {
-        Self { counted: 0, taken }
+impl TryCounter {
+    /// Starts to count. `accepted`: how many events the receiver has accepted so far.
+    pub(super) fn new(accepted: u64) -> Self {
+        Self { counted: 0, accepted }
     }
 
     /// Returns the tries that counted.
@@ -102,14 +102,14 @@ impl Tries {
         self.counted
     }
 
-    /// Records a failed try. `taken` as in [`new`](Self::new).
-    pub(super) fn failed(&mut self, error: &OutboundError, taken: u64) {
+    /// Records a failed try. `accepted` as in [`new`](Self::new).
+    pub(super) fn record_failure(&mut self, error: &OutboundError, accepted: u64) {
         let counts = match error {
             OutboundError::Status(400 | 413 | 415 | 422) => true,
             OutboundError::Status(_)
             | OutboundError::Timeout
             | OutboundError::Broken(_)
-            | OutboundError::TooLarge(_) => taken > self.taken,
+            | OutboundError::TooLarge(_) => accepted > self.accepted,
             OutboundError::Connect(_)
             | OutboundError::Open
             | OutboundError::Busy
@@ -118,7 +118,7 @@ impl Tries {
         };
         if counts {
             self.counted = self.counted.saturating_add(1);
-            self.taken = taken;
+            self.accepted = accepted;
         }
     }
 }
@@ -133,9 +133,9 @@ mod tests {
 
     #[test]
     fn try_counts_when_the_receiver_accepts_other_events() {
-        let mut tries = Tries::new(5);
-        let counted = |tries: &mut Tries, error: OutboundError, taken| {
-            tries.failed(&error, taken);
+        let mut tries = TryCounter::new(5);
+        let counted = |tries: &mut TryCounter, error: OutboundError, accepted| {
+            tries.record_failure(&error, accepted);
             tries.counted()
         };
         for error in [OutboundError::Status(500), OutboundError::Timeout, OutboundError::Open] {
@@ -150,15 +150,15 @@ mod tests {
 
     #[test]
     fn event_set_aside_halves_the_tries_of_the_next() {
-        let patience = Patience::new(10);
+        let budget = RetryBudget::new(10);
         let (one, other) = (lane(1), lane(2));
         for left in [10, 5, 2, 1, 0, 0] {
-            assert_eq!(patience.allowed(&one), Some(left));
-            patience.set_aside(&one, left > 0);
+            assert_eq!(budget.allowed_tries(&one), Some(left));
+            budget.record_set_aside(&one, left > 0);
         }
-        assert_eq!(patience.allowed(&other), Some(10), "other lanes have theirs");
-        patience.taken(&one);
-        assert_eq!(patience.allowed(&one), Some(10));
-        assert_eq!(Patience::new(0).allowed(&one), None, "for ever");
+        assert_eq!(budget.allowed_tries(&other), Some(10), "other lanes have theirs");
+        budget.restore(&one);
+        assert_eq!(budget.allowed_tries(&one), Some(10));
+        assert_eq!(RetryBudget::new(0).allowed_tries(&one), None, "for ever");
     }
 }
