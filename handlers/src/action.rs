@@ -60,7 +60,7 @@ impl CallSchema {
     where
         Request: JsonSchema,
         Call: Future<Output = Result<A, Error>>,
-        A: Answer,
+        A: IntoReply,
     {
         Self { request: generator.subschema_for::<Request>(), answer: A::schema(generator) }
     }
@@ -124,7 +124,7 @@ pub enum Reply {
 }
 
 /// The success type of a handler: [`ByEvent`], or any type that serializes to a frame.
-pub trait Answer {
+pub trait IntoReply {
     /// Converts the answer to a [`Reply`].
     ///
     /// # Errors
@@ -139,7 +139,7 @@ pub trait Answer {
 #[derive(Clone, Copy, Debug)]
 pub struct ByEvent;
 
-impl Answer for ByEvent {
+impl IntoReply for ByEvent {
     fn reply(self) -> Result<Reply, Error> {
         Ok(Reply::ByEvent)
     }
@@ -149,7 +149,7 @@ impl Answer for ByEvent {
     }
 }
 
-impl<T: Serialize + JsonSchema> Answer for T {
+impl<T: Serialize + JsonSchema> IntoReply for T {
     fn reply(self) -> Result<Reply, Error> {
         serde_json::to_string(&self).map(Reply::Frame).map_err(Error::internal)
     }

@@ -5,7 +5,7 @@
 //!
 //! - `Request`: the fields of the frame;
 //! - `SPEC`: which clients have the action, its limits, and the events and errors that a call may cause;
-//! - `handle`: a function of a [`Context`] and a request. It returns an [`Answer`] or an [`Error`].
+//! - `handle`: a function of a [`Context`] and a request. It returns an [`IntoReply`] or an [`Error`].
 //!
 //! A handler reaches everything else through its context. The context is bound to one caller and one [`Room`], so a
 //! handler can't act as another user or in another room. This crate has neither an async runtime nor a database
@@ -28,7 +28,7 @@ mod schema;
 #[cfg(test)]
 mod testing;
 
-pub use action::{Action, ActionSpec, Answer, ByEvent, CallSchema, Level, Limits, Reply};
+pub use action::{Action, ActionSpec, ByEvent, CallSchema, IntoReply, Level, Limits, Reply};
 pub use actions::ACTIONS;
 pub use context::{AppendOutcome, Connection, Context, History, HistoryCursor, Pending, Role, Room};
 pub use contract::asyncapi;

@@ -1,6 +1,6 @@
 //! The actions: a file for each one, with the name that the action has on the wire.
 
-use crate::{Action, Answer, CallSchema};
+use crate::{Action, CallSchema, IntoReply};
 
 /// Declares the modules of the actions and their table, in the same order.
 macro_rules! actions {

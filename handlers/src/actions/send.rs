@@ -4,7 +4,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ActionSpec, Answer, AppendOutcome, ClientId, Context, Draft, Error, EventType, Level, Limits, Message,
+    ActionSpec, AppendOutcome, ClientId, Context, Draft, Error, EventType, IntoReply, Level, Limits, Message,
     MessageId, Reply,
 };
 
@@ -64,7 +64,7 @@ pub enum Repeated {
     },
 }
 
-impl Answer for SendAnswer {
+impl IntoReply for SendAnswer {
     fn reply(self) -> Result<Reply, Error> {
         match self {
             Self::New => Ok(Reply::ByEvent),
