@@ -3,7 +3,7 @@
 use bson::Timestamp;
 use handlers::UserId;
 
-use super::outbox::Frame;
+use super::frame::RoomFrame;
 use crate::model::receipts::MinMarks;
 use crate::store::Snapshot;
 
@@ -25,14 +25,14 @@ impl HistoryWatermark {
         Self { time: snapshot.time, newest, marks }
     }
 
-    /// Whether the history already contained this frame. Frames arrive in the order of their times.
-    pub(crate) fn contains(&mut self, frame: &Frame) -> bool {
-        if frame.time > self.time {
+    /// Whether the history already contained an event of this time. Events arrive in the order of their times.
+    pub(crate) fn contains(&mut self, time: Timestamp, event: &RoomFrame) -> bool {
+        if time > self.time {
             self.marks = None;
-            return frame.delivers.as_ref().is_some_and(|(message, _)| message.get() <= self.newest);
+            return matches!(event, RoomFrame::Message { id, .. } if id.get() <= self.newest);
         }
-        match (&frame.marks, &self.marks) {
-            (Some((message, author, reached)), Some(marks)) => marks.status(author, *message) >= *reached,
+        match (event, &self.marks) {
+            (RoomFrame::Receipt { id, author, status }, Some(marks)) => marks.status(author, *id) >= *status,
             _ => true,
         }
     }
@@ -63,9 +63,8 @@ mod tests {
         HistoryWatermark::of(&Snapshot { time: at(10), members, messages, waiting, complete: true })
     }
 
-    fn marked(message: i64, author: i64, reached: Status, time: u32) -> Frame {
-        let marks = (MessageId::try_from(message).unwrap(), UserId::Int(author), reached);
-        Frame { marks: Some(marks), ..Frame::new("{}".into(), at(time)) }
+    fn receipt(message: i64, author: i64, status: Status) -> RoomFrame {
+        RoomFrame::Receipt { id: MessageId::try_from(message).unwrap(), author: UserId::Int(author), status }
     }
 
     #[test]
@@ -83,15 +82,18 @@ mod tests {
             (6, 3, Status::Read, false),
         ] {
             assert_eq!(
-                history.contains(&marked(message, author, reached, 9)),
+                history.contains(at(9), &receipt(message, author, reached)),
                 expected,
                 "{message} by {author}"
             );
         }
-        assert!(history.contains(&Frame::new("{}".into(), at(10))));
-        assert!(!history.contains(&marked(4, 1, Status::Read, 11)), "later events are not in the history");
+        assert!(history.contains(at(10), &RoomFrame::Custom));
         assert!(
-            !shown(&[(1, 9, 9)]).contains(&marked(5, 1, Status::Delivered, 9)),
+            !history.contains(at(11), &receipt(4, 1, Status::Read)),
+            "later events are not in the history"
+        );
+        assert!(
+            !shown(&[(1, 9, 9)]).contains(at(9), &receipt(5, 1, Status::Delivered)),
             "without other members there is no status"
         );
     }

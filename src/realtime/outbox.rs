@@ -9,118 +9,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use bson::Timestamp;
-use bson::oid::ObjectId;
-use handlers::{MessageId, RoomId, Status, UserId};
+use handlers::UserId;
 use tokio::sync::{Notify, oneshot};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::held_bytes::{Charge, HeldBytes};
+use super::frame::{Frame, FrameKind, InboxFrame, RoomFrame};
 use super::joined_rooms::JoinedRooms;
 use crate::config::LimitsConfig;
 use crate::protocol::close::Close;
-use crate::protocol::cursor::Position;
-
-/// An event, encoded once and shared by all sockets that it goes to.
-#[derive(Debug)]
-pub(crate) struct Frame {
-    pub(crate) json: Utf8Bytes,
-    /// When the database committed the change. A history that was read at this time or later already contains the
-    /// change, unless the frame reports receipt markers.
-    pub(crate) time: Timestamp,
-    /// The message and its author, if this is a `chat_message`. The message counts as delivered as soon as the frame
-    /// is written to a socket of another member.
-    pub(crate) delivers: Option<(MessageId, UserId)>,
-    /// The message, its author and its new status, if the frame reports a status.
-    pub(crate) marks: Option<(MessageId, UserId, Status)>,
-    /// The position in the room's events that this frame reaches.
-    pub(crate) reaches: Position,
-    /// The request that caused it, if known.
-    pub(crate) cause: Option<ObjectId>,
-    /// The user that the frame is about, if any. Such a frame is sent to other users only, and never to Level 1
-    /// sockets.
-    pub(crate) about: Option<UserId>,
-    /// The user that left the room. The frame closes the user's sockets in the room. Other sockets ignore the frame.
-    pub(crate) dismisses: Option<UserId>,
-    /// The room, and the effect on inbox connections. Sockets of one room ignore this field.
-    pub(crate) inbox: Option<InboxMeta>,
-    /// The bytes that are counted for the frame while it is in any queue.
-    pub(crate) charge: Charge,
-}
-
-/// What an inbox connection needs to know about a frame.
-#[derive(Clone, Debug)]
-pub(crate) struct InboxMeta {
-    pub(crate) room: RoomId,
-    pub(crate) what: InboxEffect,
-}
-
-/// The effect of a frame on an inbox connection.
-#[derive(Clone, Debug)]
-pub(crate) enum InboxEffect {
-    /// An event of the room, as for all of its sockets.
-    Event,
-    /// A message was deleted. It may have been unread for any member but its author. `author` is known if the message
-    /// was still undelivered or unread.
-    Deleted { id: MessageId, author: Option<UserId> },
-    /// A member has read up to the message `up_to`; `all` is true if that is the last message of the room. This frame
-    /// is never sent to a client.
-    Read { user: UserId, up_to: i64, all: bool },
-    /// The room or its members changed, so the connection has to re-read the room. This frame is never sent to a
-    /// client.
-    Recheck,
-}
-
-impl Frame {
-    pub(crate) fn new(json: Utf8Bytes, time: Timestamp) -> Self {
-        Self {
-            json,
-            time,
-            delivers: None,
-            marks: None,
-            reaches: Position::default(),
-            cause: None,
-            about: None,
-            dismisses: None,
-            inbox: None,
-            charge: Charge::default(),
-        }
-    }
-
-    /// Returns the bytes that are counted for the frame while it is queued.
-    fn bytes(&self) -> usize {
-        self.json.len() + FRAME_BYTES
-    }
-
-    /// Adds the bytes of the frame to the total of this server.
-    pub(crate) fn charged(mut self, held: &HeldBytes) -> Arc<Self> {
-        self.charge = held.charge(self.bytes());
-        Arc::new(self)
-    }
-
-    /// Sets the position that the frame reaches, and the request that caused it.
-    pub(crate) fn caused(self, reaches: Position, cause: Option<ObjectId>) -> Self {
-        Self { reaches, cause, ..self }
-    }
-
-    /// Creates a frame that only inbox connections process. Each of them builds its own text for its client.
-    pub(crate) fn inbox(room: RoomId, what: InboxEffect, time: Timestamp) -> Self {
-        Self { inbox: Some(InboxMeta { room, what }), ..Self::new(Utf8Bytes::default(), time) }
-    }
-
-    /// Whether only inbox connections process it.
-    pub(crate) fn is_for_inboxes(&self) -> bool {
-        matches!(self.inbox, Some(InboxMeta { what: InboxEffect::Read { .. } | InboxEffect::Recheck, .. }))
-    }
-
-    /// Creates the frame for a member that left. It is not written.
-    pub(crate) fn dismissal(user: UserId, time: Timestamp) -> Self {
-        Self { dismisses: Some(user), ..Self::new(Utf8Bytes::default(), time) }
-    }
-}
-
-/// The memory that a frame uses besides its text, including its slots in queues, in bytes.
-const FRAME_BYTES: usize = 256;
 
 /// The bounds of an outbox.
 #[derive(Clone, Copy, Debug)]
@@ -310,15 +205,12 @@ impl Outbox {
     /// Whether the socket has to process a frame. A request to re-read a room marks the room as stale. If the room is
     /// stale already, no second request is needed.
     pub(crate) fn is_for(&self, frame: &Frame) -> bool {
-        match (&frame.inbox, &self.rooms) {
-            (Some(InboxMeta { what: InboxEffect::Read { user, .. }, .. }), Some(_)) => {
-                self.user.as_ref() == Some(user)
-            }
-            (Some(InboxMeta { what: InboxEffect::Recheck, room }), Some(rooms)) => {
-                rooms.mark_stale(*room, frame.time)
-            }
-            (Some(InboxMeta { what: InboxEffect::Read { .. } | InboxEffect::Recheck, .. }), None) => false,
-            _ => true,
+        match (&frame.kind, &self.rooms) {
+            (FrameKind::Room(..), _) => true,
+            (FrameKind::Inbox(_), None) => false,
+            (FrameKind::Inbox(InboxFrame::MarkerRaised { user, .. }), Some(_)) => self.is_of(user),
+            (FrameKind::Inbox(InboxFrame::Recheck(room)), Some(rooms)) => rooms.mark_stale(*room, frame.time),
+            (FrameKind::Inbox(InboxFrame::RoomChanged(_) | InboxFrame::Presence(_)), Some(_)) => true,
         }
     }
 
@@ -327,7 +219,10 @@ impl Outbox {
     /// A status update is urgent only for the message's author. For all others it can wait until there is something
     /// else to write, or it is [`due`](Self::due).
     pub(crate) fn push(&self, frame: &Arc<Frame>) -> PushOutcome {
-        let can_wait = frame.marks.as_ref().is_some_and(|(_, author, _)| self.user.as_ref() != Some(author));
+        let can_wait = match &frame.kind {
+            FrameKind::Room(_, RoomFrame::Receipt { author, .. }) => !self.is_of(author),
+            _ => false,
+        };
         let bytes = frame.bytes();
         let (before, due, crossed) = {
             let mut queue = self.queue();

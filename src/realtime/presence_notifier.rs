@@ -12,8 +12,8 @@ use bson::Timestamp;
 use handlers::{InboxEvent, UserId};
 use tokio::sync::Notify;
 
+use super::frame::{Frame, FrameKind, InboxFrame};
 use super::hub::Hub;
-use super::outbox::Frame;
 use crate::protocol::json::json;
 use crate::store::{Store, StoreError, UserPresence};
 use crate::telemetry::metrics::Metrics;
@@ -107,8 +107,9 @@ impl PresenceNotifier {
                 online: presence.online,
                 last_seen: presence.last_seen,
             };
-            let frame = Frame::new(json(&event), Timestamp { time: 0, increment: 0 });
-            self.hub.send_to_inboxes(rooms, Frame { about: Some(user.clone()), ..frame });
+            let kind = FrameKind::Inbox(InboxFrame::Presence(user.clone()));
+            let frame = Frame::new(json(&event), Timestamp { time: 0, increment: 0 }, kind);
+            self.hub.send_to_inboxes(rooms, frame);
         }
         Ok(())
     }

@@ -13,8 +13,8 @@ use handlers::{InboxEvent, RoomId};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
+use super::frame::{Frame, FrameKind, InboxFrame};
 use super::hub::Hub;
-use super::outbox::{Frame, InboxEffect, InboxMeta};
 use crate::protocol::json::json;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
@@ -131,8 +131,7 @@ impl RoomChangeNotifier {
             match tokio::time::timeout_at(end, self.store.change_of(room)).await {
                 Ok(Ok(Some((read_at, change)))) if read_at >= time => {
                     let event = json(&InboxEvent::RoomChanged { room: change });
-                    let inbox = Some(InboxMeta { room, what: InboxEffect::Event });
-                    let frame = Frame { inbox, ..Frame::new(event, time) };
+                    let frame = Frame::new(event, time, FrameKind::Inbox(InboxFrame::RoomChanged(room)));
                     return self.hub.send_to_inboxes(&[room], frame);
                 }
                 // The room was deleted: each member is notified of that separately.

@@ -12,12 +12,11 @@ use std::collections::{HashMap, VecDeque};
 use bson::Timestamp;
 use handlers::{Event, Message, RoomId, Status, UserId};
 
-use super::outbox::{Frame, InboxEffect, InboxMeta};
+use super::frame::{Frame, FrameKind, InboxFrame, RoomFrame, UnreadBeforeDelete};
 use crate::model::change::CommittedChange;
 use crate::model::message::StoredMessage;
 use crate::model::receipts::{Marks, MinMarks};
 use crate::model::room::StoredMember;
-use crate::protocol::cursor::Position;
 use crate::protocol::json::json;
 use crate::store::{Snapshot, WAITING};
 
@@ -82,33 +81,24 @@ impl OpenRoom {
         if time <= self.time && !matches!(change, CommittedChange::Marked(_)) {
             return;
         }
-        let told = frames.len();
-        self.change(time, change, frames);
-        for frame in frames.iter_mut().skip(told) {
-            frame.inbox.get_or_insert(InboxMeta { room: self.id, what: InboxEffect::Event });
-        }
-    }
-
-    fn change(&mut self, time: Timestamp, change: CommittedChange, frames: &mut Vec<Frame>) {
         match change {
             CommittedChange::Sent(message) => self.sent(time, message, frames),
             CommittedChange::Edited { id, text, updated_at, revision } => {
-                let told = frame(time, &Event::MessageEdited { message_id: id, text: &text });
-                frames.push(told.caused(Position::revision(revision.number), revision.request));
+                let event = Event::MessageEdited { message_id: id, text: &text };
+                frames.push(self.frame(time, &event, RoomFrame::Edited(revision)));
                 if let Some(message) = self.waiting.iter_mut().find(|message| message.message_id == id) {
                     (message.text, message.updated_at) = (text, updated_at);
                 }
             }
             CommittedChange::Deleted { id, revision } => {
-                let told = frame(time, &Event::MessageDeleted { message_id: id });
-                let told = told.caused(Position::revision(revision.number), revision.request);
                 let waited = self.waiting.iter().find(|message| message.message_id == id);
-                let what = match waited {
-                    Some(message) => InboxEffect::Deleted { id, author: Some(message.sender_id.clone()) },
-                    None if id.get() > self.waiting_after => InboxEffect::Event,
-                    None => InboxEffect::Deleted { id, author: None },
+                let unread = match waited {
+                    Some(message) => UnreadBeforeDelete::Yes { author: message.sender_id.clone() },
+                    None if id.get() > self.waiting_after => UnreadBeforeDelete::No,
+                    None => UnreadBeforeDelete::Unknown,
                 };
-                frames.push(Frame { inbox: Some(InboxMeta { room: self.id, what }), ..told });
+                let deleted = RoomFrame::Deleted { id, revision, unread };
+                frames.push(self.frame(time, &Event::MessageDeleted { message_id: id }, deleted));
                 self.waiting.retain(|message| message.message_id != id);
             }
             CommittedChange::Entered { user, marks } => {
@@ -124,15 +114,28 @@ impl OpenRoom {
             }
             CommittedChange::Left { user } => {
                 self.marks.remove(&user);
-                frames.push(Frame::dismissal(user, time));
+                frames.push(Frame::without_text(
+                    time,
+                    FrameKind::Room(self.id, RoomFrame::MemberRemoved(user)),
+                ));
                 self.push_statuses(time, frames);
             }
             CommittedChange::Typing { user } => {
-                let told = frame(time, &Event::Typing { sender_id: &user });
-                frames.push(Frame { about: Some(user), ..told });
+                let json = json(&Event::Typing { sender_id: &user });
+                frames.push(Frame::new(json, time, FrameKind::Room(self.id, RoomFrame::Typing(user))));
             }
-            CommittedChange::Custom(event) => frames.push(Frame::new(event.into_frame(), time)),
+            CommittedChange::Custom(event) => {
+                frames.push(Frame::new(
+                    event.into_frame(),
+                    time,
+                    FrameKind::Room(self.id, RoomFrame::Custom),
+                ));
+            }
         }
+    }
+
+    fn frame(&self, time: Timestamp, event: &Event<'_>, frame: RoomFrame) -> Frame {
+        Frame::new(json(event), time, FrameKind::Room(self.id, frame))
     }
 
     /// Raises the receipt markers of a member.
@@ -141,7 +144,8 @@ impl OpenRoom {
         let raised = known.max(marks);
         if raised.read > std::mem::replace(known, raised).read {
             let all = self.last.is_some_and(|last| raised.read >= last);
-            frames.push(Frame::inbox(self.id, InboxEffect::Read { user, up_to: raised.read, all }, time));
+            let raised = InboxFrame::MarkerRaised { room: self.id, user, up_to: raised.read, all };
+            frames.push(Frame::without_text(time, FrameKind::Inbox(raised)));
         }
     }
 
@@ -158,12 +162,10 @@ impl OpenRoom {
 
     fn sent(&mut self, time: Timestamp, message: StoredMessage, frames: &mut Vec<Frame>) {
         self.last = self.last.map(|last| last.max(message.id.get()));
-        let write_id = message.write_id;
+        let request = message.write_id;
         let message = event_message(message, Status::Send);
-        let told = frame(time, &Event::ChatMessage { message: &message });
-        let mut told = told.caused(Position::message(message.message_id.get()), write_id);
-        told.delivers = Some((message.message_id, message.sender_id.clone()));
-        frames.push(told);
+        let sent = RoomFrame::Message { id: message.message_id, author: message.sender_id.clone(), request };
+        frames.push(self.frame(time, &Event::ChatMessage { message: &message }, sent));
         self.keep(message);
     }
 
@@ -249,11 +251,11 @@ impl OpenRoom {
             let now = lowest.status(&message.sender_id, message.message_id);
             if message.status < Status::Delivered && now >= Status::Delivered {
                 message.status = Status::Delivered;
-                frames.extend(marked(time, message, &Event::MarkMessageAsDelivered { message }));
+                frames.extend(receipt(self.id, time, message, &Event::MarkMessageAsDelivered { message }));
             }
             if message.status < Status::Read && now >= Status::Read {
                 message.status = Status::Read;
-                frames.extend(marked(time, message, &Event::MarkMessageAsRead { message }));
+                frames.extend(receipt(self.id, time, message, &Event::MarkMessageAsRead { message }));
             }
         }
         self.waiting.retain(|message| message.status != Status::Read);
@@ -272,16 +274,13 @@ fn event_message(message: StoredMessage, status: Status) -> Message {
 }
 
 /// Returns the event of a message's new status. None if its text could not be loaded: the message is deleted by then.
-fn marked(time: Timestamp, message: &Message, event: &Event<'_>) -> Option<Frame> {
+fn receipt(room: RoomId, time: Timestamp, message: &Message, event: &Event<'_>) -> Option<Frame> {
     if message.text.is_empty() {
         return None;
     }
-    let marks = (message.message_id, message.sender_id.clone(), message.status);
-    Some(Frame { marks: Some(marks), ..frame(time, event) })
-}
-
-fn frame(time: Timestamp, event: &Event<'_>) -> Frame {
-    Frame::new(json(event), time)
+    let Message { message_id: id, sender_id, status, .. } = message;
+    let receipt = RoomFrame::Receipt { id: *id, author: sender_id.clone(), status: *status };
+    Some(Frame::new(json(event), time, FrameKind::Room(room, receipt)))
 }
 
 #[cfg(test)]
@@ -331,12 +330,16 @@ mod tests {
         room.apply(at(n), CommittedChange::Sent(message), &mut Vec::new());
     }
 
-    /// Deletes a message. Returns the effect on inbox connections.
-    fn delete(room: &mut OpenRoom, n: i64, time: i64) -> InboxEffect {
+    /// Deletes a message. Returns whether its frame reports the message as unread.
+    fn delete(room: &mut OpenRoom, n: i64, time: i64) -> UnreadBeforeDelete {
         let mut frames = Vec::new();
         let revision = Revision { number: Some(time), request: None };
         room.apply(at(time), CommittedChange::Deleted { id: id(n), revision }, &mut frames);
-        frames.pop().unwrap().inbox.unwrap().what
+        let Some(Frame { kind: FrameKind::Room(_, RoomFrame::Deleted { unread, .. }), .. }) = frames.pop()
+        else {
+            panic!("the delete has no frame");
+        };
+        unread
     }
 
     #[test]
@@ -352,7 +355,7 @@ mod tests {
         let marked = |n| CommittedChange::Marked(vec![(UserId::Int(2), Marks { delivered: n, read: 0 })]);
         assert!(room.lacks_texts_for(at(101), &marked(1)));
         assert!(!room.lacks_texts_for(at(101), &marked(0)), "no status rises");
-        assert!(matches!(delete(&mut room, 1, 101), InboxEffect::Deleted { author: Some(_), .. }));
+        assert_eq!(delete(&mut room, 1, 101), UnreadBeforeDelete::Yes { author: UserId::Int(1) });
 
         let texts = (2..=100).map(|n| StoredMessage {
             id: id(n),
@@ -378,10 +381,10 @@ mod tests {
         let mut frames = Vec::new();
         room.apply(at(2), CommittedChange::Marked(vec![(UserId::Int(2), read)]), &mut frames);
         let all = |frame: &Frame| {
-            let what = frame.inbox.as_ref().map(|inbox| &inbox.what);
-            matches!(what, Some(InboxEffect::Read { user: UserId::Int(2), up_to: 1, all: true }))
+            let FrameKind::Inbox(frame) = &frame.kind else { return false };
+            matches!(frame, InboxFrame::MarkerRaised { user: UserId::Int(2), up_to: 1, all: true, .. })
         };
         assert!(frames.iter().any(all), "{frames:?}");
-        assert!(matches!(delete(&mut room, 1, 3), InboxEffect::Event));
+        assert_eq!(delete(&mut room, 1, 3), UnreadBeforeDelete::No);
     }
 }

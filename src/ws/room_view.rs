@@ -8,9 +8,9 @@ use crate::model::receipts::Marks;
 use crate::protocol::close::Close;
 use crate::protocol::cursor::{Position, RoomCursor};
 use crate::protocol::fields::{append_fields, quoted};
+use crate::realtime::frame::{Frame, FrameKind, RoomFrame};
 use crate::realtime::history_watermark::HistoryWatermark;
 use crate::realtime::hub::subscription::HubSubscription;
-use crate::realtime::outbox::Frame;
 use crate::store::Receipts;
 
 /// The state of a socket in its room.
@@ -28,38 +28,40 @@ pub(super) struct OneRoomView {
 impl OneRoomView {
     /// Returns the text of a frame for this socket, if it writes it.
     pub(super) fn take(&mut self, frame: &Frame, caller: &SocketSession) -> Result<Option<Utf8Bytes>, Close> {
-        if frame.is_for_inboxes() || self.shown.as_mut().is_some_and(|shown| shown.contains(frame)) {
+        let FrameKind::Room(_, event) = &frame.kind else { return Ok(None) };
+        if self.shown.as_mut().is_some_and(|shown| shown.contains(frame.time, event)) {
             return Ok(None);
         }
-        if let Some(user) = &frame.dismisses {
-            return if *user == caller.user { Err(Close::NotMember) } else { Ok(None) };
+        match event {
+            RoomFrame::MemberRemoved(user) if *user == caller.user => Err(Close::NotMember),
+            RoomFrame::MemberRemoved(_) => Ok(None),
+            // Level 1 sockets receive no typing events.
+            RoomFrame::Typing(user) if *user == caller.user || self.position.is_none() => Ok(None),
+            // A typing event has no position to resume from.
+            RoomFrame::Typing(_) => Ok(Some(frame.json.clone())),
+            event => Ok(Some(self.render(&frame.json, event, caller))),
         }
-        if let Some(user) = &frame.about
-            && (*user == caller.user || self.position.is_none())
-        {
-            return Ok(None);
-        }
-        Ok(Some(self.render(frame, caller)))
     }
 
-    fn render(&mut self, frame: &Frame, caller: &SocketSession) -> Utf8Bytes {
-        let reference = frame.cause.and_then(|request| caller.take_ref(request));
-        let cursor = self.position.as_mut().filter(|_| frame.about.is_none()).map(|position| {
-            *position = position.max(frame.reaches);
+    /// Returns the text of an event with its `ref`, and with the cursor for a Level 2 socket.
+    fn render(&mut self, json: &Utf8Bytes, event: &RoomFrame, caller: &SocketSession) -> Utf8Bytes {
+        let reference = event.request().and_then(|request| caller.take_ref(request));
+        let cursor = self.position.as_mut().map(|position| {
+            *position = position.max(event.position());
             RoomCursor { room: self.room, position: *position }.to_string()
         });
         if reference.is_none() && cursor.is_none() {
-            return frame.json.clone();
+            return json.clone();
         }
         let fields = [("ref", reference.as_deref().map(quoted)), ("cursor", cursor.as_deref().map(quoted))];
         let fields: Vec<_> =
             fields.iter().filter_map(|(name, json)| Some((*name, json.as_deref()?))).collect();
-        append_fields(&frame.json, &fields)
+        append_fields(json, &fields)
     }
 
     /// Records that a frame was written.
     pub(super) fn wrote(&mut self, frame: &Frame, caller: &SocketSession) {
-        if let Some((id, author)) = &frame.delivers
+        if let Some((id, author)) = frame.message()
             && *author != caller.user
         {
             self.unacked_up_to = self.unacked_up_to.max(id.get());

@@ -37,7 +37,8 @@ use crate::auth::refused_clients::ClientSource;
 use crate::limits::permits::Permit;
 use crate::presence::tracker::PresenceGuard;
 use crate::protocol::close::Close;
-use crate::realtime::outbox::{Frame, Outbox, OutboxBounds};
+use crate::realtime::frame::Frame;
+use crate::realtime::outbox::{Outbox, OutboxBounds};
 
 /// The size of a read, and so the buffer that each idle socket keeps: all of it is overwritten before every read. A
 /// chat frame fits; a longer one takes more reads. The default of 128 KiB makes 1,000 idle sockets cost 135 MB.

@@ -63,7 +63,7 @@ impl SocketTask<'_> {
                 }
             };
             if text.is_some() {
-                self.is_acknowledged |= frame.cause.is_some() && frame.cause == self.request;
+                self.is_acknowledged |= frame.request().is_some_and(|request| Some(request) == self.request);
                 self.written.push(frame);
             }
             for text in text.into_iter().chain(more) {

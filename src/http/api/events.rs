@@ -15,6 +15,7 @@ use super::problem::{Problem, ProblemCode};
 use super::service_keys::Access;
 use super::{SharedServices, dto};
 use crate::limits::permits::Permit;
+use crate::realtime::frame::{FrameKind, RoomFrame};
 use crate::realtime::history_watermark::HistoryWatermark;
 use crate::realtime::hub::subscription::HubSubscription;
 use crate::realtime::outbox::{Outbox, OutboxBounds};
@@ -84,8 +85,10 @@ impl EventStream {
         loop {
             self.outbox.take(TAKEN_AT_ONCE, &mut taken);
             for frame in taken.drain(..) {
-                let is_event = frame.about.is_none() && frame.dismisses.is_none();
-                if is_event && !self.shown.as_mut().is_some_and(|shown| shown.contains(&frame)) {
+                if let FrameKind::Room(_, event) = &frame.kind
+                    && !matches!(event, RoomFrame::Typing(_) | RoomFrame::MemberRemoved(_))
+                    && !self.shown.as_mut().is_some_and(|shown| shown.contains(frame.time, event))
+                {
                     lines.encoded(&frame.json).await?;
                 }
             }

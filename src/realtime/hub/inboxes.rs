@@ -8,7 +8,8 @@ use handlers::{RoomId, UserId};
 
 use super::{Hub, HubEntry, RoomPhase};
 use crate::protocol::close::Close;
-use crate::realtime::outbox::{Frame, InboxEffect, Outbox};
+use crate::realtime::frame::{Frame, FrameKind, InboxFrame};
+use crate::realtime::outbox::Outbox;
 
 impl Hub {
     /// Registers an inbox connection: from now on it is notified when its user joins or leaves a room.
@@ -66,7 +67,8 @@ impl Hub {
             Some(user) => rooms.inboxes.get(user),
             None => rooms.entries.get(&room).map(|entry| &entry.sockets),
         };
-        let frame = Frame::inbox(room, InboxEffect::Recheck, time).charged(&self.held);
+        let frame =
+            Frame::without_text(time, FrameKind::Inbox(InboxFrame::Recheck(room))).charged(&self.held);
         for socket in sockets.into_iter().flatten() {
             self.push(socket, &frame);
         }

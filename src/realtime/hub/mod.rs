@@ -28,8 +28,9 @@ use tokio::time::Instant;
 
 pub(crate) use self::catch_up::CatchUp;
 use self::coalesce::Deferred;
+use super::frame::Frame;
 use super::held_bytes::HeldBytes;
-use super::outbox::{Frame, Outbox, PushOutcome};
+use super::outbox::{Outbox, PushOutcome};
 use super::room_state::{OpenRoom, TextPool};
 use crate::model::change::CommittedChange;
 use crate::protocol::close::Close;

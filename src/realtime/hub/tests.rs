@@ -8,6 +8,7 @@ use super::*;
 use crate::model::message::StoredMessage;
 use crate::model::receipts::Marks;
 use crate::model::room::StoredMember;
+use crate::realtime::frame::{FrameKind, RoomFrame};
 use crate::realtime::joined_rooms::JoinedRooms;
 use crate::realtime::outbox::MAX_DEFERRED;
 
@@ -227,8 +228,9 @@ fn deferred_frames_are_written_when_there_are_many() {
 
 /// Returns a frame: a message of user 1 was read.
 fn mark() -> Arc<Frame> {
-    let marks = (MessageId::try_from(1).unwrap(), UserId::Int(1), handlers::Status::Read);
-    Arc::new(Frame { marks: Some(marks), ..Frame::new("".into(), at(1)) })
+    let (id, author) = (MessageId::try_from(1).unwrap(), UserId::Int(1));
+    let receipt = RoomFrame::Receipt { id, author, status: handlers::Status::Read };
+    Arc::new(Frame::without_text(at(1), FrameKind::Room(RoomId::MIN, receipt)))
 }
 
 /// The first re-read may be older than the second change, which triggers none of its own.

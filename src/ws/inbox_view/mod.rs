@@ -21,8 +21,9 @@ use crate::protocol::close::Close;
 use crate::protocol::cursor::{InboxCursor, Position};
 use crate::protocol::fields::{append_fields, quoted};
 use crate::protocol::json::json;
+use crate::realtime::frame::{Frame, FrameKind, InboxFrame, RoomFrame};
 use crate::realtime::joined_rooms::JoinedRooms;
-use crate::realtime::outbox::{self, Frame, InboxEffect, Outbox};
+use crate::realtime::outbox::Outbox;
 use crate::store::{
     InboxPage, KnownPosition, RoomLookup, RoomSummary, StoreError, UnreadCount, Watermarks, to_delta,
     to_room_view,
@@ -167,26 +168,29 @@ impl InboxView {
         frame: &Frame,
         behind: &VecDeque<Arc<Frame>>,
     ) -> Result<(Option<Utf8Bytes>, Option<Utf8Bytes>), Close> {
-        let Some(outbox::InboxMeta { room, what }) = &frame.inbox else {
-            // The presence of a user who shares a room.
-            let others = frame.about.as_ref() != Some(&self.caller.user);
-            return Ok((others.then(|| frame.json.clone()), None));
-        };
-        let room = *room;
-        // The first message in a hidden room shows the room.
-        let shows = frame.delivers.is_some() && self.hidden.contains(&room);
-        if shows || matches!(what, InboxEffect::Recheck) {
+        let room = match &frame.kind {
+            FrameKind::Inbox(InboxFrame::Presence(user)) => {
+                return Ok(((*user != self.caller.user).then(|| frame.json.clone()), None));
+            }
             // Boxed: it is rare, and large.
-            return Box::pin(self.recheck(room, frame.time)).await;
-        }
-        if self.was_shown(room, what, frame) || !self.rooms.has(room) || frame.dismisses.is_some() {
+            FrameKind::Inbox(InboxFrame::Recheck(room)) => {
+                return Box::pin(self.recheck(*room, frame.time)).await;
+            }
+            // The first message in a hidden room shows the room.
+            FrameKind::Room(room, RoomFrame::Message { .. }) if self.hidden.contains(room) => {
+                return Box::pin(self.recheck(*room, frame.time)).await;
+            }
+            FrameKind::Room(_, RoomFrame::MemberRemoved(_)) => return Ok((None, None)),
+            FrameKind::Room(room, _)
+            | FrameKind::Inbox(InboxFrame::RoomChanged(room) | InboxFrame::MarkerRaised { room, .. }) => {
+                *room
+            }
+        };
+        if self.was_shown(room, frame) || !self.rooms.has(room) {
             return Ok((None, None));
         }
         self.counts.advance(room, frame.time);
-        let told = match what {
-            InboxEffect::Recheck | InboxEffect::Read { .. } => None,
-            InboxEffect::Event | InboxEffect::Deleted { .. } => self.render_room_event(room, frame),
-        };
+        let told = self.render_room_event(room, frame);
         let unread = self.unread_after(room, frame, behind).await?;
         Ok((told, unread))
     }
@@ -197,10 +201,13 @@ impl InboxView {
     }
 
     /// Whether the first frame already contained a frame's event.
-    fn was_shown(&self, room: RoomId, what: &InboxEffect, frame: &Frame) -> bool {
+    fn was_shown(&self, room: RoomId, frame: &Frame) -> bool {
         let Watermarks { time, marks } = self.shown_in(room);
-        let of_marks = frame.marks.is_some() || matches!(what, InboxEffect::Read { .. });
-        frame.time <= if of_marks { marks } else { time }
+        let reports_markers = matches!(
+            &frame.kind,
+            FrameKind::Room(_, RoomFrame::Receipt { .. }) | FrameKind::Inbox(InboxFrame::MarkerRaised { .. })
+        );
+        frame.time <= if reports_markers { marks } else { time }
     }
 
     /// Re-reads a room, because the membership may have changed. Its events are sent as of the frame's time, because
@@ -312,13 +319,20 @@ impl InboxView {
         }
     }
 
+    /// Returns the text of an event of a room; none if the event is not written, or not to its own user.
     fn render_room_event(&mut self, room: RoomId, frame: &Frame) -> Option<Utf8Bytes> {
         let id = room.to_string();
-        if let Some(user) = &frame.about {
-            return (*user != self.caller.user).then(|| append_fields(&frame.json, &[("room_id", &id)]));
-        }
-        let reference = frame.cause.and_then(|request| self.caller.take_ref(request));
-        self.cursor.advance(room, frame.reaches, frame.time);
+        let (reference, position) = match &frame.kind {
+            FrameKind::Inbox(InboxFrame::RoomChanged(_)) => (None, Position::default()),
+            FrameKind::Inbox(_) | FrameKind::Room(_, RoomFrame::MemberRemoved(_)) => return None,
+            FrameKind::Room(_, RoomFrame::Typing(user)) => {
+                return (*user != self.caller.user).then(|| append_fields(&frame.json, &[("room_id", &id)]));
+            }
+            FrameKind::Room(_, event) => {
+                (event.request().and_then(|request| self.caller.take_ref(request)), event.position())
+            }
+        };
+        self.cursor.advance(room, position, frame.time);
         let cursor = quoted(&self.cursor.to_string());
         let mut fields = vec![("room_id", id.as_str())];
         let reference = reference.as_deref().map(quoted);
@@ -335,7 +349,7 @@ impl InboxView {
 
     /// Records that a frame was written.
     pub(super) fn wrote(&mut self, frame: &Frame) {
-        if let (Some((id, author)), Some(outbox::InboxMeta { room, .. })) = (&frame.delivers, &frame.inbox) {
+        if let FrameKind::Room(room, RoomFrame::Message { id, author, .. }) = &frame.kind {
             if *author == self.caller.user {
                 self.accept(*room);
             } else {

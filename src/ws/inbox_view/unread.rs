@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bson::Timestamp;
-use handlers::{InboxEvent, RoomId, UserId};
+use handlers::{InboxEvent, RoomId};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::InboxView;
 use crate::protocol::close::Close;
-use crate::realtime::outbox::{self, Frame, InboxEffect};
+use crate::realtime::frame::{Frame, FrameKind, InboxFrame, RoomFrame, UnreadBeforeDelete};
 use crate::store::UnreadCount;
 
 impl InboxView {
@@ -23,7 +23,7 @@ impl InboxView {
         frame: &Frame,
         behind: &VecDeque<Arc<Frame>>,
     ) -> Result<Option<Utf8Bytes>, Close> {
-        if let Some((id, author)) = &frame.delivers
+        if let Some((id, author)) = frame.message()
             && *author != self.caller.user
             && let Some(known) = self.unread.get_mut(&room).filter(|known| id.get() > known.read)
         {
@@ -35,12 +35,12 @@ impl InboxView {
         }
         // The first frame may be later than a receipt marker.
         let shown = self.shown_in(room).time;
-        match frame.inbox.as_ref().map(|inbox| &inbox.what) {
-            Some(InboxEffect::Read { up_to, all: true, .. }) if frame.time > shown => {
+        match &frame.kind {
+            FrameKind::Inbox(InboxFrame::MarkerRaised { up_to, all: true, .. }) if frame.time > shown => {
                 self.counts.forget(room);
                 self.unread.insert(room, UnreadCount { unread: 0, read: *up_to });
             }
-            Some(InboxEffect::Deleted { author: Some(_), .. }) => {
+            FrameKind::Room(_, RoomFrame::Deleted { unread: UnreadBeforeDelete::Yes { .. }, .. }) => {
                 if let Some(known) = self.unread.get_mut(&room) {
                     known.unread -= 1;
                 }
@@ -59,18 +59,23 @@ impl InboxView {
 
     /// Whether a frame changes the unread count of a room.
     fn changes_unread(&self, of: RoomId, frame: &Frame) -> bool {
-        let Some(outbox::InboxMeta { room, what }) = &frame.inbox else { return false };
-        let own = |user: &UserId| *user == self.caller.user;
-        *room == of
-            && !self.was_shown(of, what, frame)
-            && match what {
-                InboxEffect::Recheck | InboxEffect::Event => false,
-                InboxEffect::Read { user, .. } => own(user),
-                InboxEffect::Deleted { id, author } => {
-                    !author.as_ref().is_some_and(own)
-                        && self.unread.get(&of).is_none_or(|unread| id.get() > unread.read)
-                }
+        let changes = match &frame.kind {
+            FrameKind::Inbox(InboxFrame::MarkerRaised { room, user, .. }) => {
+                *room == of && *user == self.caller.user
             }
+            FrameKind::Room(room, RoomFrame::Deleted { id, unread, .. }) => {
+                let may_be_unread = match unread {
+                    UnreadBeforeDelete::No => false,
+                    UnreadBeforeDelete::Yes { author } => *author != self.caller.user,
+                    UnreadBeforeDelete::Unknown => true,
+                };
+                *room == of
+                    && may_be_unread
+                    && self.unread.get(&of).is_none_or(|unread| id.get() > unread.read)
+            }
+            _ => false,
+        };
+        changes && !self.was_shown(of, frame)
     }
 
     /// Counts the unread messages of a room, now or once its pause is over.
