@@ -30,7 +30,7 @@ use super::change_event::{ChangeEvent, StreamEvent};
 use super::heartbeat::Heartbeat;
 use super::hub::{CatchUp, Hub};
 use super::presence_notifier::PresenceQueue;
-use super::room_change_notifier;
+use super::room_change_notifier::{RoomChangeQueue, RoomChangedAt};
 use super::sessions::Sessions;
 use super::stream_errors::{Backoff, token_after};
 pub(crate) use super::stream_errors::{is_history_lost, is_too_large};
@@ -70,7 +70,7 @@ pub(crate) struct ChangeStreamReader {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) heartbeat: Arc<Heartbeat>,
     /// The queue of changed rooms.
-    pub(crate) changes: room_change_notifier::RoomChangeQueue,
+    pub(crate) changes: RoomChangeQueue,
     pub(crate) presence: PresenceQueue,
 }
 
@@ -480,7 +480,7 @@ impl ChangeStreamReader {
                 self.room_changed(room, time);
             } else if event.is_of_address()? && self.hub.has_inboxes_of_others(room, &user) {
                 // A user who is alone in a thousand rooms reads none of them because of the user's own address.
-                self.changes.queue(room, time);
+                self.changes.push(room, RoomChangedAt(time));
             }
         }
         Ok(())
@@ -508,7 +508,7 @@ impl ChangeStreamReader {
         if let Some(presence) = presence {
             self.store.contacts().record_presence(&user, presence.online);
             if self.hub.has_inboxes() {
-                self.presence.queue(user, presence);
+                self.presence.push(user, presence);
             }
         }
         Ok(())
@@ -569,7 +569,7 @@ impl ChangeStreamReader {
     /// Queues a change of a room or of its members.
     fn room_changed(&self, room: RoomId, time: Timestamp) {
         if self.hub.has_inboxes_in(room) {
-            self.changes.queue(room, time);
+            self.changes.push(room, RoomChangedAt(time));
         }
     }
 

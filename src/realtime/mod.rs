@@ -2,6 +2,7 @@
 
 pub(crate) mod change_event;
 pub(crate) mod change_stream;
+pub(crate) mod coalescing_queue;
 pub(crate) mod frame;
 pub(crate) mod heartbeat;
 pub(crate) mod held_bytes;

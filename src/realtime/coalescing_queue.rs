@@ -1,0 +1,227 @@
+//! A queue of changes that keeps one entry for each key: of several changes in quick succession only the result counts.
+//!
+//! One task takes entries, oldest first, and works on them. A later change of a taken key waits until that work has
+//! ended, so that changes of one key are never handled out of order.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// A change that merges with a later change of the same key.
+pub(crate) trait Coalesce: Sized {
+    /// Returns the change that both have in sum; none if the later change undoes this one.
+    fn merge(self, later: Self) -> Option<Self>;
+}
+
+/// The queue. Cheap to clone. Bounded by the number of keys.
+pub(crate) struct CoalescingQueue<K, V>(Arc<SharedQueue<K, V>>);
+
+impl<K, V> Clone for CoalescingQueue<K, V> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<K, V> Default for CoalescingQueue<K, V> {
+    fn default() -> Self {
+        let changes = QueuedChanges {
+            pending: HashMap::new(),
+            order: BTreeMap::new(),
+            taken: HashSet::new(),
+            pushes: 0,
+        };
+        Self(Arc::new(SharedQueue { changes: Mutex::new(changes), added: Notify::new() }))
+    }
+}
+
+struct SharedQueue<K, V> {
+    changes: Mutex<QueuedChanges<K, V>>,
+    /// Notified when an entry may be taken.
+    added: Notify,
+}
+
+struct QueuedChanges<K, V> {
+    pending: HashMap<K, PendingChange<V>>,
+    /// The pending keys that may be taken, by the numbers of their first pushes.
+    order: BTreeMap<u64, K>,
+    /// The keys of taken entries: their pending changes wait.
+    taken: HashSet<K>,
+    pushes: u64,
+}
+
+struct PendingChange<V> {
+    change: V,
+    /// When the first of the merged changes was pushed.
+    since: Instant,
+    /// The number of that push.
+    number: u64,
+}
+
+/// Entries that were taken from the queue. Dropping them ends the work on them, also if the working task panics.
+pub(crate) struct TakenChanges<K: Clone + Eq + Hash, V: Coalesce> {
+    queue: CoalescingQueue<K, V>,
+    pub(crate) changes: Vec<TakenChange<K, V>>,
+}
+
+/// A key with its change.
+pub(crate) struct TakenChange<K, V> {
+    pub(crate) key: K,
+    pub(crate) change: V,
+    /// When the first of the merged changes was pushed.
+    pub(crate) since: Instant,
+    number: u64,
+}
+
+impl<K: Clone + Eq + Hash, V: Coalesce> CoalescingQueue<K, V> {
+    /// Queues a change, merged with the pending change of its key.
+    pub(crate) fn push(&self, key: K, change: V) {
+        self.changes().push(key, change);
+        self.0.added.notify_one();
+    }
+
+    /// Waits for changes, and takes at most `most` of them.
+    pub(crate) async fn take(&self, most: usize) -> TakenChanges<K, V> {
+        loop {
+            let taken = self.take_now(most);
+            if !taken.changes.is_empty() {
+                return taken;
+            }
+            self.0.added.notified().await;
+        }
+    }
+
+    fn take_now(&self, most: usize) -> TakenChanges<K, V> {
+        let mut changes = self.changes();
+        let taken = std::iter::from_fn(|| changes.take_oldest()).take(most).collect();
+        TakenChanges { queue: self.clone(), changes: taken }
+    }
+
+    fn changes(&self) -> MutexGuard<'_, QueuedChanges<K, V>> {
+        self.0.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Clone + Eq + Hash, V: Coalesce> QueuedChanges<K, V> {
+    fn push(&mut self, key: K, change: V) {
+        match self.pending.entry(key) {
+            Entry::Occupied(entry) => {
+                let (key, PendingChange { change: earlier, since, number }) = entry.remove_entry();
+                match earlier.merge(change) {
+                    Some(change) => drop(self.pending.insert(key, PendingChange { change, since, number })),
+                    None => drop(self.order.remove(&number)),
+                }
+            }
+            Entry::Vacant(entry) => {
+                self.pushes += 1;
+                let number = self.pushes;
+                if !self.taken.contains(entry.key()) {
+                    self.order.insert(number, entry.key().clone());
+                }
+                entry.insert(PendingChange { change, since: Instant::now(), number });
+            }
+        }
+    }
+
+    fn take_oldest(&mut self) -> Option<TakenChange<K, V>> {
+        let (number, key) = self.order.pop_first()?;
+        let PendingChange { change, since, .. } = self.pending.remove(&key)?;
+        self.taken.insert(key.clone());
+        Some(TakenChange { key, change, since, number })
+    }
+
+    /// Ends the work on a key.
+    fn release(&mut self, key: &K) {
+        self.taken.remove(key);
+        if let Some(pending) = self.pending.get(key) {
+            self.order.insert(pending.number, key.clone());
+        }
+    }
+}
+
+impl<K: Clone + Eq + Hash, V: Coalesce> TakenChanges<K, V> {
+    /// Puts the changes back into the queue, because they could not be handled. A later change of a key is merged with
+    /// its returned change.
+    pub(crate) fn put_back(mut self) {
+        let mut changes = self.queue.changes();
+        for TakenChange { key, change, since, number } in self.changes.drain(..) {
+            let later = changes.pending.remove(&key);
+            changes.taken.remove(&key);
+            let merged = match later {
+                Some(later) => change.merge(later.change),
+                None => Some(change),
+            };
+            if let Some(change) = merged {
+                changes.order.insert(number, key.clone());
+                changes.pending.insert(key, PendingChange { change, since, number });
+            }
+        }
+        drop(changes);
+        self.queue.0.added.notify_one();
+    }
+}
+
+impl<K: Clone + Eq + Hash, V: Coalesce> Drop for TakenChanges<K, V> {
+    fn drop(&mut self) {
+        let mut changes = self.queue.changes();
+        self.changes.iter().for_each(|taken| changes.release(&taken.key));
+        drop(changes);
+        self.queue.0.added.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The sum of changes; a sum of zero is no change.
+    impl Coalesce for i32 {
+        fn merge(self, later: Self) -> Option<Self> {
+            Some(self + later).filter(|sum| *sum != 0)
+        }
+    }
+
+    fn queue(pushes: &[(char, i32)]) -> CoalescingQueue<char, i32> {
+        let queue = CoalescingQueue::default();
+        pushes.iter().for_each(|(key, change)| queue.push(*key, *change));
+        queue
+    }
+
+    fn entries(taken: &TakenChanges<char, i32>) -> Vec<(char, i32)> {
+        taken.changes.iter().map(|taken| (taken.key, taken.change)).collect()
+    }
+
+    #[test]
+    fn changes_of_a_key_are_merged_and_taken_oldest_first() {
+        let queue = queue(&[('b', 1), ('a', 1), ('c', 1), ('c', -1), ('b', 2)]);
+        assert_eq!(entries(&queue.take_now(1)), [('b', 3)]);
+        assert_eq!(entries(&queue.take_now(9)), [('a', 1)], "the changes of c undo each other");
+    }
+
+    #[test]
+    fn changes_of_a_taken_key_wait_until_its_work_has_ended() {
+        let queue = queue(&[('a', 1)]);
+        let taken = queue.take_now(1);
+        queue.push('a', 2);
+        queue.push('a', 4);
+        queue.push('b', 1);
+        assert_eq!(entries(&queue.take_now(9)), [('b', 1)]);
+        drop(taken);
+        assert_eq!(entries(&queue.take_now(9)), [('a', 6)]);
+        assert_eq!(entries(&queue.take_now(9)), []);
+    }
+
+    #[test]
+    fn returned_changes_come_first_and_merge_with_later_ones() {
+        let queue = queue(&[('a', 1), ('b', 1), ('c', 1)]);
+        let taken = queue.take_now(2);
+        queue.push('a', 2);
+        queue.push('b', -1);
+        taken.put_back();
+        assert_eq!(entries(&queue.take_now(9)), [('a', 3), ('c', 1)]);
+        assert_eq!(entries(&queue.take_now(9)), []);
+    }
+}
