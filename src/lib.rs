@@ -39,6 +39,7 @@ pub mod outbound;
 pub(crate) mod presence;
 pub mod protocol;
 pub(crate) mod realtime;
+pub(crate) mod retry;
 pub mod store;
 pub mod supervisor;
 pub mod telemetry;

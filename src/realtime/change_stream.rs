@@ -38,6 +38,7 @@ use crate::config;
 use crate::model::change::CommittedChange;
 use crate::protocol::close::Close;
 use crate::protocol::ephemeral::EphemeralEvent;
+use crate::retry;
 use crate::store::codec::{self, Undecodable};
 use crate::store::receipts::journal;
 use crate::store::receipts::overlay::RaisedMarks;
@@ -326,71 +327,48 @@ impl ChangeStreamReader {
         let since = Timestamp { time: last.time.saturating_sub(before), increment: 0 };
         // The stream begins at the primary's latest operation, while a snapshot shows majority-committed data. Once a
         // majority has a later write, nothing lies between the two.
-        while let Err(error) = self.heartbeat.beat(&self.store).await {
-            tracing::warn!(%error, "could not write a heartbeat before reading the missed changes; trying again");
-            tokio::time::sleep(RETRY_PAUSE).await;
-        }
-        while let Err(error) = self.store.read_journal().await {
-            tracing::warn!(%error, "could not read the missed receipt markers; trying again");
-            tokio::time::sleep(RETRY_PAUSE).await;
-        }
-        self.numbers.clear();
-        // First, because the same erasure also ends memberships, and its close code must win.
-        loop {
-            match self.store.read_erasing().await {
-                Ok(users) => {
-                    break users.iter().for_each(|user| self.outboxes.close_user(user, Close::Erased));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "could not read which users are being erased; trying again");
-                    tokio::time::sleep(RETRY_PAUSE).await;
-                }
-            }
-        }
-        self.store.contacts().clear();
-        self.store.deletions().clear();
-        while let Err(error) = self.store.read_online().await {
-            tracing::warn!(%error, "could not read who is online; trying again");
-            tokio::time::sleep(RETRY_PAUSE).await;
-        }
-        self.store.activity().clear();
-        self.store.touched().clear();
-        let now = loop {
-            match self.store.moment().await {
-                Ok(now) => break now,
-                Err(error) => tracing::warn!(%error, "could not read the cluster time; trying again"),
-            }
-            tokio::time::sleep(RETRY_PAUSE).await;
-        };
+        persist("write a heartbeat before the missed changes are read", || self.heartbeat.beat(&self.store))
+            .await;
+        persist("read the missed receipt markers", || self.store.read_journal()).await;
+        self.numbers.forget_all();
+        // Before memberships, because the same erasure also ends memberships, and its close code must win.
+        let erasing = persist("read which users are being erased", || self.store.read_erasing()).await;
+        erasing.iter().for_each(|user| self.outboxes.close_user(user, Close::Erased));
+        self.store.contacts().forget();
+        self.store.deletions().forget();
+        persist("read which users are online", || self.store.read_online()).await;
+        self.store.activity().forget();
+        self.store.touched().forget();
+        let now = persist("read the cluster time", || self.store.moment()).await;
         let rooms = self.hub.begin_catch_up(now);
         self.metrics.count_fault("feed_history_lost");
         tracing::error!(
             rooms = rooms.len(),
             "the change stream's history is lost; reading the missed changes from the collections"
         );
-        for (room, told) in rooms {
-            let Some(told) = told else {
-                self.hub.close(room, Close::GoingAway);
-                continue;
-            };
-            loop {
-                match self.store.missed(room, told, since).await {
-                    // A client that reconnects to a deleted room is notified of the deletion.
-                    Ok(Some((snapshot, _))) if snapshot.members.is_empty() => {
-                        self.hub.close(room, Close::GoingAway);
-                    }
-                    Ok(Some((snapshot, changes))) => {
-                        self.hub.finish_catch_up(room, CatchUp { snapshot, changes });
-                    }
-                    Ok(None) | Err(StoreError::Fault(_)) => self.hub.close(room, Close::GoingAway),
-                    Err(error) => {
-                        tracing::warn!(%error, %room, "could not read what a room missed; trying again");
-                        tokio::time::sleep(RETRY_PAUSE).await;
-                        continue;
-                    }
-                }
-                break;
+        for (room, last_sent) in rooms {
+            match last_sent {
+                Some(last_sent) => self.catch_up_room(room, last_sent, since).await,
+                None => self.hub.close(room, Close::GoingAway),
             }
+        }
+    }
+
+    /// Reads what a room missed after the message number `last_sent`, and revisions since a time. Closes the sockets of
+    /// the room if that can't be read.
+    async fn catch_up_room(&self, room: RoomId, last_sent: i64, since: Timestamp) {
+        let read = || async {
+            match self.store.missed(room, last_sent, since).await {
+                Err(StoreError::Fault(_)) => Ok(None),
+                read => read,
+            }
+        };
+        let missed = persist("read what a room missed", read).await;
+        match missed {
+            // The room was deleted. A client that reconnects to it is notified of the deletion.
+            Some((snapshot, _)) if snapshot.members.is_empty() => self.hub.close(room, Close::GoingAway),
+            Some((snapshot, changes)) => self.hub.finish_catch_up(room, CatchUp { snapshot, changes }),
+            None => self.hub.close(room, Close::GoingAway),
         }
     }
 
@@ -602,4 +580,13 @@ impl ChangeStreamReader {
         }
         Ok(())
     }
+}
+
+/// Repeats a step until the database answers. `step` names it in the log.
+async fn persist<T, A>(step: &str, attempt: impl FnMut() -> A) -> T
+where
+    A: Future<Output = Result<T, StoreError>>,
+{
+    let log = |error| tracing::warn!(%error, "could not {step}; trying again");
+    retry::forever(RETRY_PAUSE, attempt, log).await
 }

@@ -16,6 +16,7 @@ use super::coalescing_queue::{Coalesce, CoalescingQueue};
 use super::frame::{Frame, FrameKind, InboxFrame};
 use super::hub::Hub;
 use crate::protocol::json::json;
+use crate::retry::{self, AttemptError};
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
@@ -70,22 +71,26 @@ impl RoomChangeNotifier {
     /// Reads a room, not older than `time`, and sends its new state. `since` is when the change was queued.
     async fn notify(&self, room: RoomId, time: Timestamp, since: Instant) {
         let end = since + PATIENCE;
-        let error = loop {
+        let read = || async {
             match tokio::time::timeout_at(end, self.store.change_of(room)).await {
-                Ok(Ok(Some((read_at, change)))) if read_at >= time => {
-                    let event = json(&InboxEvent::RoomChanged { room: change });
-                    let frame = Frame::new(event, time, FrameKind::Inbox(InboxFrame::RoomChanged(room)));
-                    return self.hub.send_to_inboxes(&[room], frame);
-                }
+                Ok(Ok(Some((read_at, change)))) if read_at >= time => Ok(Some(change)),
                 // The room was deleted: each member is notified of that separately.
-                Ok(Ok(None)) => return,
-                Ok(Ok(Some(_))) if Instant::now() >= end => {
-                    break "the data that was read is older than the change".to_owned();
+                Ok(Ok(None)) => Ok(None),
+                Ok(Ok(Some(_))) => {
+                    Err(AttemptError::Retry("the data that was read is older than the change".to_owned()))
                 }
-                Ok(Err(error)) if Instant::now() >= end => break error.to_string(),
-                Ok(_) => tokio::time::sleep(RETRY_PAUSE).await,
-                Err(_) => break format!("it took longer than {TIMEOUT:?}"),
+                Ok(Err(error)) => Err(AttemptError::Retry(error.to_string())),
+                Err(_) => Err(AttemptError::Final(format!("it took longer than {PATIENCE:?}"))),
             }
+        };
+        let error = match retry::until(end, RETRY_PAUSE, read).await {
+            Ok(Some(change)) => {
+                let event = json(&InboxEvent::RoomChanged { room: change });
+                let frame = Frame::new(event, time, FrameKind::Inbox(InboxFrame::RoomChanged(room)));
+                return self.hub.send_to_inboxes(&[room], frame);
+            }
+            Ok(None) => return,
+            Err(error) => error,
         };
         self.metrics.count_fault("inbox");
         tracing::error!(%error, %room, "could not load the changed room; disconnecting its inbox sockets so that they resume");

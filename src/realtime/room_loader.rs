@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::Instant;
 
 use super::hub::{Hub, RoomLoadRequest};
 use crate::protocol::close::Close;
+use crate::retry::{self, AttemptError};
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
@@ -46,14 +46,17 @@ impl RoomLoader {
     }
 
     async fn load(&self, request: RoomLoadRequest) {
-        let end = request.since + TIMEOUT;
-        let error = loop {
+        let end = request.since + PATIENCE;
+        let read = || async {
             match tokio::time::timeout_at(end, self.store.snapshot_at(request.room, request.at)).await {
-                Ok(Ok(snapshot)) => return self.hub.room_loaded_for_all(request, &snapshot),
-                Ok(Err(error)) if Instant::now() >= end => break error.to_string(),
-                Ok(Err(_)) => tokio::time::sleep(RETRY_PAUSE).await,
-                Err(_) => break format!("it took longer than {TIMEOUT:?}"),
+                Ok(Ok(snapshot)) => Ok(snapshot),
+                Ok(Err(error)) => Err(AttemptError::Retry(error.to_string())),
+                Err(_) => Err(AttemptError::Final(format!("it took longer than {PATIENCE:?}"))),
             }
+        };
+        let error = match retry::until(end, RETRY_PAUSE, read).await {
+            Ok(snapshot) => return self.hub.room_loaded_for_all(request, &snapshot),
+            Err(error) => error,
         };
         self.metrics.count_fault("open_room");
         tracing::error!(%error, room = %request.room, "could not load a room; disconnecting its sockets so that they reconnect");

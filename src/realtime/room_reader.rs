@@ -11,6 +11,7 @@ use super::outbox::Outbox;
 use crate::config::live::LiveConfig;
 use crate::protocol::close::Close;
 use crate::protocol::cursor::{Position, RoomCursor};
+use crate::retry::{self, AttemptError};
 use crate::store::{LastMessage, ResumedRoom, Snapshot, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
@@ -59,17 +60,13 @@ impl RoomReader {
             (config.mongodb.operation, config.limits.page_bytes)
         };
         let deadline = Instant::now() + operation;
-        let (view, members) = loop {
+        let read = || async {
             let members = store.members_marked(room, joined.marked).await;
-            let (view, members) = members.map_err(|error| self.refused(&error))?;
-            if joined.reached.is_none_or(|reached| reached <= view.time()) {
-                break (view, members);
-            }
-            if Instant::now() > deadline {
-                return Err(Close::Unavailable);
-            }
-            tokio::time::sleep(RETRY_PAUSE).await;
+            let (view, members) = members.map_err(|error| AttemptError::Final(self.refused(&error)))?;
+            let is_current = joined.reached.is_none_or(|reached| reached <= view.time());
+            if is_current { Ok((view, members)) } else { Err(AttemptError::Retry(Close::Unavailable)) }
         };
+        let (view, members) = retry::until(deadline, RETRY_PAUSE, read).await?;
         let time = view.time();
         let waiting = joined.load.is_some();
         let read = match since {

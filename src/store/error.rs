@@ -6,6 +6,7 @@ use handlers::{Code, UserId};
 use mongodb::error::{Error, ErrorKind, InsertManyError, WriteFailure};
 
 use super::codec::Undecodable;
+use crate::retry::AttemptError;
 
 /// A failed operation.
 #[derive(Debug)]
@@ -108,6 +109,14 @@ impl StoreError {
         match self {
             Self::Unreachable(cause) => Self::Unknown(cause),
             error => error,
+        }
+    }
+
+    /// Returns whether another attempt may succeed. An answer of the database is final; an election is not.
+    pub(crate) fn attempt(self) -> AttemptError<Self> {
+        match self {
+            Self::Fault(_) => AttemptError::Final(self),
+            _ => AttemptError::Retry(self),
         }
     }
 

@@ -19,6 +19,7 @@ use crate::protocol::close::Close;
 use crate::protocol::cursor::InboxCursor;
 use crate::realtime::outbox::Outbox;
 use crate::realtime::room_reader::RETRY_PAUSE;
+use crate::retry;
 use crate::store::{InboxPage, InboxQuery, NoTurn, RoomPageQuery, Store, json_size};
 
 /// Joins all rooms of the user and reads them.
@@ -116,11 +117,8 @@ async fn read(
         {
             return Ok((rooms, reached));
         }
-        if Instant::now() > deadline {
-            return Err(Close::Unavailable);
-        }
         known = rooms.all;
         known.extend(rooms.hidden);
-        tokio::time::sleep(RETRY_PAUSE).await;
+        retry::pause_before(deadline, RETRY_PAUSE, Close::Unavailable).await?;
     }
 }

@@ -24,6 +24,7 @@ use crate::protocol::json::json;
 use crate::realtime::frame::{Frame, FrameKind, InboxFrame, RoomFrame};
 use crate::realtime::joined_rooms::JoinedRooms;
 use crate::realtime::outbox::Outbox;
+use crate::retry::{self, AttemptError};
 use crate::store::{
     InboxPage, KnownPosition, RoomLookup, RoomSummary, StoreError, UnreadCount, Watermarks, to_delta,
     to_room_view,
@@ -285,16 +286,13 @@ impl InboxView {
         reached: Option<Timestamp>,
     ) -> Result<(Watermarks, RoomLookup), Close> {
         let deadline = self.deadline();
-        loop {
-            let read = self.read(deadline, || self.services.store.room_of(&self.caller.user, room)).await?;
-            if reached.is_none_or(|reached| reached <= read.0.time) {
-                return Ok(read);
-            }
-            if Instant::now() > deadline {
-                return Err(Close::Unavailable);
-            }
-            tokio::time::sleep(RETRY_PAUSE).await;
-        }
+        let read = || async {
+            let read = self.read(deadline, || self.services.store.room_of(&self.caller.user, room)).await;
+            let read = read.map_err(AttemptError::Final)?;
+            let is_current = reached.is_none_or(|reached| reached <= read.0.time);
+            if is_current { Ok(read) } else { Err(AttemptError::Retry(Close::Unavailable)) }
+        };
+        retry::until(deadline, RETRY_PAUSE, read).await
     }
 
     fn deadline(&self) -> Instant {
@@ -306,17 +304,13 @@ impl InboxView {
     where
         R: Future<Output = Result<T, StoreError>>,
     {
-        loop {
-            match Box::pin(read()).await {
-                Ok(read) => return Ok(read),
-                Err(error @ StoreError::Fault(_)) => return Err(self.failed(&error)),
-                Err(error) if Instant::now() > deadline => return Err(self.failed(&error)),
-                Err(error) => {
-                    tracing::debug!(%error, "could not read changes of a user's rooms; trying again");
-                }
-            }
-            tokio::time::sleep(RETRY_PAUSE).await;
-        }
+        let attempt = || async {
+            Box::pin(read()).await.map_err(|error| {
+                tracing::debug!(%error, "could not read changes of a user's rooms");
+                error.attempt()
+            })
+        };
+        retry::until(deadline, RETRY_PAUSE, attempt).await.map_err(|error| self.failed(&error))
     }
 
     /// Returns the text of an event of a room; none if the event is not written, or not to its own user.

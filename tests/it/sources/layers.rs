@@ -19,7 +19,7 @@ const LAYERS: &[&[&str]] = &[
     &["presence", "webhooks", "jobs"],
     &["realtime"],
     &["store", "auth", "outbound", "mongod"],
-    &["model", "limits", "telemetry", "protocol", "config", "lifecycle", "supervisor", "error"],
+    &["model", "limits", "telemetry", "protocol", "config", "lifecycle", "retry", "supervisor", "error"],
 ];
 
 /// The first layer, counted from the top, whose modules may import each other.
