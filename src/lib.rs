@@ -3,7 +3,7 @@
 //! Two paths explain most of the code.
 //!
 //! **Connect.** [`ws`] reads ids and token from the handshake, and [`auth`] checks the token. Parlor answers the upgrade
-//! immediately; from then on [`ws::session`] owns the connection. It finds the room in the [`store`], joins the
+//! immediately; from then on [`ws::serve`] owns the connection. It finds the room in the [`store`], joins the
 //! [`realtime::hub`] *first*, and then reads the history from one snapshot. The history is the first frame. After it the
 //! session writes the frames that the hub queued meanwhile and that the snapshot did not have.
 //!

@@ -6,14 +6,14 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket};
 
 use super::{CONFIG, assert_listed, frames};
-use crate::ws::session;
+use crate::ws::{incoming, serve};
 
 /// Reads the bytes of a connection after its handshake. Messages keep their size limit in any number of fragments.
 /// Bytes that are no WebSocket are closed with a code.
 pub fn wire(data: &[u8]) {
     let most = CONFIG.limits.frame_bytes;
     let mut socket =
-        WebSocket::from_raw_socket(Peer(Cursor::new(data)), Role::Server, Some(session::bounded(most)));
+        WebSocket::from_raw_socket(Peer(Cursor::new(data)), Role::Server, Some(serve::bounded(most)));
     loop {
         match socket.read() {
             Ok(Message::Text(text)) => {
@@ -23,7 +23,7 @@ pub fn wire(data: &[u8]) {
             Ok(Message::Binary(bytes)) => assert!(bytes.len() <= most),
             Ok(Message::Ping(bytes) | Message::Pong(bytes)) => assert!(bytes.len() <= 125),
             Ok(Message::Close(_) | Message::Frame(_)) => {}
-            Err(error) => return session::close_for(&error).map_or((), assert_listed),
+            Err(error) => return incoming::close_for(&error).map_or((), assert_listed),
         }
     }
 }

@@ -28,8 +28,8 @@ use crate::limits::permits::Permits;
 use crate::protocol::client_ip;
 use crate::telemetry::metrics::Metrics;
 use crate::ws::handshake::{self, HandshakePath};
+use crate::ws::serve;
 use crate::ws::services::SocketServices;
-use crate::ws::session;
 
 /// The parts that an upgrade needs.
 pub(crate) struct UpgradeServices {
@@ -120,7 +120,7 @@ impl UpgradeHandler {
         services.lifecycle.spawn(async move {
             // An error here means that the client disconnected during its handshake.
             if let Ok(io) = upgrade.await {
-                session::serve(sessions, io, admission, place, source).await;
+                serve::serve(sessions, io, admission, place, source).await;
             }
         });
         Ok(())

@@ -70,7 +70,7 @@ impl RoomChangeNotifier {
 
     /// Reads a room, not older than `time`, and sends its new state. `since` is when the change was queued.
     async fn notify(&self, room: RoomId, time: Timestamp, since: Instant) {
-        let end = since + PATIENCE;
+        let end = since + TIMEOUT;
         let read = || async {
             match tokio::time::timeout_at(end, self.store.change_of(room)).await {
                 Ok(Ok(Some((read_at, change)))) if read_at >= time => Ok(Some(change)),
@@ -80,7 +80,7 @@ impl RoomChangeNotifier {
                     Err(AttemptError::Retry("the data that was read is older than the change".to_owned()))
                 }
                 Ok(Err(error)) => Err(AttemptError::Retry(error.to_string())),
-                Err(_) => Err(AttemptError::Final(format!("it took longer than {PATIENCE:?}"))),
+                Err(_) => Err(AttemptError::Final(format!("it took longer than {TIMEOUT:?}"))),
             }
         };
         let error = match retry::until(end, RETRY_PAUSE, read).await {

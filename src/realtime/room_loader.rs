@@ -46,12 +46,12 @@ impl RoomLoader {
     }
 
     async fn load(&self, request: RoomLoadRequest) {
-        let end = request.since + PATIENCE;
+        let end = request.since + TIMEOUT;
         let read = || async {
             match tokio::time::timeout_at(end, self.store.snapshot_at(request.room, request.at)).await {
                 Ok(Ok(snapshot)) => Ok(snapshot),
                 Ok(Err(error)) => Err(AttemptError::Retry(error.to_string())),
-                Err(_) => Err(AttemptError::Final(format!("it took longer than {PATIENCE:?}"))),
+                Err(_) => Err(AttemptError::Final(format!("it took longer than {TIMEOUT:?}"))),
             }
         };
         let error = match retry::until(end, RETRY_PAUSE, read).await {

@@ -14,6 +14,8 @@
 pub(crate) mod catch_up;
 pub(crate) mod coalesce;
 pub(crate) mod inboxes;
+mod load;
+mod room_entry;
 pub(crate) mod subscription;
 #[cfg(test)]
 mod tests;
@@ -24,17 +26,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bson::Timestamp;
 use handlers::{RoomId, UserId};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 pub(crate) use self::catch_up::CatchUp;
 use self::coalesce::Deferred;
+use self::room_entry::{HubEntry, PendingLoad, RoomPhase};
+pub(crate) use self::room_entry::{JoinTicket, RoomGeneration, RoomLoadRequest};
 use super::frame::Frame;
 use super::held_bytes::HeldBytes;
 use super::outbox::{Outbox, PushOutcome};
 use super::room_state::{OpenRoom, TextPool};
 use crate::model::change::CommittedChange;
 use crate::protocol::close::Close;
-use crate::store::{Audience, Snapshot};
+use crate::store::Audience;
 use crate::telemetry::metrics::Metrics;
 
 /// Changes that may wait for a room's state to be loaded. A load takes milliseconds. At this many waiting changes the
@@ -56,16 +59,6 @@ pub(crate) struct Hub {
     metrics: Arc<Metrics>,
 }
 
-/// A request to load the state of a room as of a time.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RoomLoadRequest {
-    pub(crate) room: RoomId,
-    pub(crate) generation: RoomGeneration,
-    pub(crate) at: Timestamp,
-    /// When the request was made.
-    pub(crate) since: Instant,
-}
-
 #[derive(Default)]
 struct HubRooms {
     entries: HashMap<RoomId, HubEntry>,
@@ -77,63 +70,6 @@ struct HubRooms {
     /// The change stream is lost: the history of a socket that joins now may contain changes that its room will
     /// receive as missed.
     stream_lost: bool,
-}
-
-struct HubEntry {
-    /// Distinguishes this stay of the room in memory from earlier ones.
-    generation: u64,
-    /// The room has received everything that was committed after this time.
-    from: Option<Timestamp>,
-    sockets: Vec<Arc<Outbox>>,
-    /// The sockets that joined while the stream was lost.
-    late: Vec<Arc<Outbox>>,
-    state: RoomPhase,
-}
-
-enum RoomPhase {
-    /// Nothing has happened in it, and no socket needs its state.
-    Idle,
-    Loading(PendingLoad),
-    Live(OpenRoom),
-    /// Texts are being loaded that the first of these changes needs.
-    FillingTexts(OpenRoom, Vec<(Timestamp, CommittedChange)>),
-    /// Changes may have been missed since; newer changes wait.
-    CatchingUp(OpenRoom, Vec<(Timestamp, CommittedChange)>),
-}
-
-/// A room whose state is being loaded.
-#[derive(Default)]
-struct PendingLoad {
-    /// The changes that wait.
-    changes: Vec<(Timestamp, CommittedChange)>,
-    /// The sockets whose histories are being read.
-    readers: Vec<Arc<Outbox>>,
-    /// The state from the earliest history so far.
-    earliest: Option<OpenRoom>,
-    /// The loader reads the state for all sockets, instead of one of them.
-    wanted: bool,
-}
-
-/// What a joining socket has to know.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct JoinTicket {
-    /// The commit time of the last change that the hub received. A history as of an earlier time would lack events
-    /// that are not sent again.
-    pub(crate) reached: Option<Timestamp>,
-    /// All receipt markers that are raised after this time will be sent: the history has to contain those up to then.
-    pub(crate) marked: Timestamp,
-    /// The room's state is not loaded yet: the socket passes its history to [`Hub::room_loaded`], with this.
-    pub(crate) load: Option<RoomGeneration>,
-}
-
-/// A stay of a room in memory, from its first socket to its last. It guards against stale loads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RoomGeneration(u64);
-
-impl HubEntry {
-    fn new(generation: u64, from: Option<Timestamp>, state: RoomPhase) -> Self {
-        Self { generation, from, sockets: Vec::with_capacity(2), late: Vec::new(), state }
-    }
 }
 
 impl Audience for Hub {
@@ -214,101 +150,6 @@ impl Hub {
         }
     }
 
-    /// Requests that the loader reads the state of a room for all its sockets.
-    fn request_load(&self, room: RoomId, entry: &mut HubEntry) {
-        let RoomPhase::Loading(opening) = &mut entry.state else { return };
-        let Some(at) = entry.from.filter(|_| !opening.wanted) else { return };
-        opening.wanted = true;
-        opening.readers = Vec::new();
-        opening.earliest = None;
-        // The receiver lives as long as the server.
-        let _ = self.wanted.send(RoomLoadRequest {
-            room,
-            generation: RoomGeneration(entry.generation),
-            at,
-            since: Instant::now(),
-        });
-    }
-
-    /// Takes the state of a room from the history of a socket. The waiting changes are applied once all readers have
-    /// finished.
-    pub(crate) fn room_loaded(
-        &self,
-        room: RoomId,
-        generation: RoomGeneration,
-        socket: &Arc<Outbox>,
-        snapshot: &Snapshot,
-    ) {
-        let mut rooms = self.rooms();
-        let Some(entry) = rooms.entries.get_mut(&room).filter(|entry| entry.generation == generation.0)
-        else {
-            return;
-        };
-        let RoomPhase::Loading(opening) = &mut entry.state else { return };
-        if opening.wanted {
-            return;
-        }
-        opening.readers.retain(|other| !Arc::ptr_eq(other, socket));
-        if opening.earliest.as_ref().is_none_or(|earliest| snapshot.time < earliest.time()) {
-            opening.earliest = Some(OpenRoom::of(room, snapshot, &self.texts));
-        }
-        self.open_when_read(entry);
-    }
-
-    /// Takes the state that the loader has read for a room.
-    pub(crate) fn room_loaded_for_all(&self, request: RoomLoadRequest, snapshot: &Snapshot) {
-        let mut rooms = self.rooms();
-        let entry =
-            rooms.entries.get_mut(&request.room).filter(|entry| entry.generation == request.generation.0);
-        let Some(entry) = entry else { return };
-        if let RoomPhase::FillingTexts(..) = &entry.state {
-            self.texts_loaded(entry, snapshot);
-        } else if let RoomPhase::Loading(opening) = &mut entry.state {
-            opening.earliest = Some(OpenRoom::of(request.room, snapshot, &self.texts));
-            self.open_when_read(entry);
-        }
-    }
-
-    /// Opens a room once no reader is left and its state is known.
-    fn open_when_read(&self, entry: &mut HubEntry) {
-        let RoomPhase::Loading(opening) = &mut entry.state else { return };
-        if !opening.readers.is_empty() {
-            return;
-        }
-        let Some(mut open) = opening.earliest.take() else { return };
-        let changes = std::mem::take(&mut opening.changes);
-        self.replay(&entry.sockets, &mut open, changes);
-        entry.state = RoomPhase::Live(open);
-    }
-
-    /// Requests the texts that a room has dropped, as they were before a change. Until they are loaded, further
-    /// changes of the room wait.
-    fn request_texts(&self, room: RoomId, entry: &mut HubEntry, at: Timestamp) {
-        entry.state = match std::mem::replace(&mut entry.state, RoomPhase::Idle) {
-            RoomPhase::Live(open) => RoomPhase::FillingTexts(open, Vec::new()),
-            other => other,
-        };
-        // The receiver lives as long as the server.
-        let _ = self.wanted.send(RoomLoadRequest {
-            room,
-            generation: RoomGeneration(entry.generation),
-            at,
-            since: Instant::now(),
-        });
-    }
-
-    /// Takes the loaded texts and applies the changes that waited for them.
-    fn texts_loaded(&self, entry: &mut HubEntry, snapshot: &Snapshot) {
-        entry.state = match std::mem::replace(&mut entry.state, RoomPhase::Idle) {
-            RoomPhase::FillingTexts(mut open, changes) => {
-                open.fill(snapshot);
-                self.replay(&entry.sockets, &mut open, changes);
-                RoomPhase::Live(open)
-            }
-            other => other,
-        };
-    }
-
     /// Records that a change of a room was received. Returns whether the room has sockets here.
     pub(crate) fn advance_to(&self, room: RoomId, time: Timestamp) -> bool {
         let mut rooms = self.rooms();
@@ -357,16 +198,6 @@ impl Hub {
         if let Some(entry) = self.rooms().entries.remove(&room) {
             let of_room = |socket: &&Arc<Outbox>| close != Close::NoRoom || !socket.is_of_inbox();
             entry.sockets.iter().filter(of_room).for_each(|socket| socket.close(close));
-        }
-    }
-
-    /// Closes the sockets of a room whose state could not be loaded, unless this stay of the room has ended meanwhile.
-    pub(crate) fn close_generation(&self, request: RoomLoadRequest, close: Close) {
-        let mut rooms = self.rooms();
-        if rooms.entries.get(&request.room).is_some_and(|entry| entry.generation == request.generation.0)
-            && let Some(entry) = rooms.entries.remove(&request.room)
-        {
-            entry.sockets.iter().for_each(|socket| socket.close(close));
         }
     }
 

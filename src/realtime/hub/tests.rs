@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use handlers::{MessageId, Time, UserId};
+use tokio::time::Instant;
 
 use super::*;
 use crate::model::message::StoredMessage;
@@ -11,6 +12,7 @@ use crate::model::room::StoredMember;
 use crate::realtime::frame::{FrameKind, RoomFrame};
 use crate::realtime::joined_rooms::JoinedRooms;
 use crate::realtime::outbox::MAX_DEFERRED;
+use crate::store::Snapshot;
 
 fn at(time: u32) -> Timestamp {
     Timestamp { time, increment: 1 }

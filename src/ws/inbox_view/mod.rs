@@ -1,22 +1,20 @@
 //! The view of an inbox connection: which frames it writes, and in what form (docs/protocol.md, Events).
 
 pub(crate) mod debounce;
+mod receipts;
+mod recheck;
 pub(crate) mod unread;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bson::Timestamp;
 use handlers::{InboxEvent, Ready, RoomId, UserId};
-use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use self::debounce::UnreadDebounce;
-use super::member_email;
 use super::services::SocketServices;
 use crate::actions::session_state::SocketSession;
-use crate::model::receipts::Marks;
 use crate::protocol::close::Close;
 use crate::protocol::cursor::{InboxCursor, Position};
 use crate::protocol::fields::{append_fields, quoted};
@@ -24,14 +22,7 @@ use crate::protocol::json::json;
 use crate::realtime::frame::{Frame, FrameKind, InboxFrame, RoomFrame};
 use crate::realtime::joined_rooms::JoinedRooms;
 use crate::realtime::outbox::Outbox;
-use crate::retry::{self, AttemptError};
-use crate::store::{
-    InboxPage, KnownPosition, RoomLookup, RoomSummary, StoreError, UnreadCount, Watermarks, to_delta,
-    to_room_view,
-};
-
-/// The pause before another read, if a read failed or is older than what the hub has received.
-const RETRY_PAUSE: Duration = Duration::from_millis(20);
+use crate::store::{InboxPage, KnownPosition, UnreadCount, Watermarks, to_delta};
 
 /// Earlier than every change.
 const NEVER: Timestamp = Timestamp { time: 0, increment: 0 };
@@ -211,108 +202,6 @@ impl InboxView {
         frame.time <= if reports_markers { marks } else { time }
     }
 
-    /// Re-reads a room, because the membership may have changed. Its events are sent as of the frame's time, because
-    /// older frames still wait.
-    async fn recheck(
-        &mut self,
-        room: RoomId,
-        time: Timestamp,
-    ) -> Result<(Option<Utf8Bytes>, Option<Utf8Bytes>), Close> {
-        // Changes from now on trigger another re-read. Changes already queued behind this frame do not, so this one
-        // must cover them.
-        let last = self.rooms.take_stale(room).map_or(time, |last| last.max(time));
-        if self.rechecked_at.get(&room).copied().unwrap_or(self.since.time) >= last {
-            return Ok((None, None));
-        }
-        // Joined first, so that no event is lost between this and the read.
-        let reached = self.join(&[room]).max(Some(last));
-        let (read_at, looked) = self.read_room(room, reached).await?;
-        let looked_before = self.rechecked_at.insert(room, read_at.time).unwrap_or(self.began);
-        self.hidden.remove(&room);
-        if let RoomLookup::Hidden = looked {
-            self.pending.entry(room).or_default();
-            self.hidden.insert(room);
-            return Ok((None, None));
-        }
-        let RoomLookup::Listed(listed) = looked else {
-            // The room is not one of the user's rooms any more.
-            self.pending.remove(&room);
-            let told = self
-                .rooms
-                .leave(room)
-                .then(|| self.render_inbox_event(room, time, &InboxEvent::RoomRemoved {}));
-            self.since_in.remove(&room);
-            self.unread.remove(&room);
-            self.counts.forget(room);
-            if self.joined.remove(&room) {
-                self.services.hub.leave(room, &self.outbox);
-            }
-            return Ok((told, None));
-        };
-        let (listed, known): (RoomSummary, KnownPosition) = *listed;
-        if listed.pending {
-            self.pending.entry(room).or_default();
-        } else {
-            self.set_accepted(room);
-        }
-        // The client knows the membership, unless that one has ended and another one has begun.
-        let over = !self.rooms.enter(room);
-        if over && known.beginning <= looked_before {
-            return Ok((None, None));
-        }
-        let removed = over.then(|| self.render_inbox_event(room, time, &InboxEvent::RoomRemoved {}));
-        if over {
-            // The room is not open any more, and its counts are outdated.
-            self.rooms.leave(room);
-            self.rooms.enter(room);
-            self.counts.forget(room);
-        }
-        self.since_in.insert(room, read_at);
-        self.unread.insert(room, UnreadCount { unread: listed.unread, read: listed.marks.read });
-        if let Some(message) = listed.undelivered() {
-            self.add_unacked(room, message);
-        }
-        let listed_alone = std::slice::from_ref(&listed);
-        let online = self.read(self.deadline(), || self.services.store.online_in(listed_alone, None)).await?;
-        self.cursor.join(room, known.beginning, known.position, time);
-        let view = Box::new(to_room_view(listed, &online));
-        Ok((removed, Some(self.render_inbox_event(room, time, &InboxEvent::RoomAdded { room: view }))))
-    }
-
-    /// Reads a room, not older than what the hub has received.
-    async fn read_room(
-        &self,
-        room: RoomId,
-        reached: Option<Timestamp>,
-    ) -> Result<(Watermarks, RoomLookup), Close> {
-        let deadline = self.deadline();
-        let read = || async {
-            let read = self.read(deadline, || self.services.store.room_of(&self.caller.user, room)).await;
-            let read = read.map_err(AttemptError::Final)?;
-            let is_current = reached.is_none_or(|reached| reached <= read.0.time);
-            if is_current { Ok(read) } else { Err(AttemptError::Retry(Close::Unavailable)) }
-        };
-        retry::until(deadline, RETRY_PAUSE, read).await
-    }
-
-    fn deadline(&self) -> Instant {
-        Instant::now() + self.services.config.load().mongodb.operation
-    }
-
-    /// Reads with retries until the deadline: an election of a new primary is no reason to close sockets.
-    async fn read<T, R>(&self, deadline: Instant, read: impl Fn() -> R) -> Result<T, Close>
-    where
-        R: Future<Output = Result<T, StoreError>>,
-    {
-        let attempt = || async {
-            Box::pin(read()).await.map_err(|error| {
-                tracing::debug!(%error, "could not read changes of a user's rooms");
-                error.attempt()
-            })
-        };
-        retry::until(deadline, RETRY_PAUSE, attempt).await.map_err(|error| self.failed(&error))
-    }
-
     /// Returns the text of an event of a room; none if the event is not written, or not to its own user.
     fn render_room_event(&mut self, room: RoomId, frame: &Frame) -> Option<Utf8Bytes> {
         let id = room.to_string();
@@ -339,78 +228,6 @@ impl InboxView {
         self.cursor.advance(room, Position::default(), time);
         let cursor = quoted(&self.cursor.to_string());
         append_fields(&json(event), &[("room_id", &room.to_string()), ("cursor", &cursor)])
-    }
-
-    /// Records that a frame was written.
-    pub(super) fn wrote(&mut self, frame: &Frame) {
-        if let FrameKind::Room(room, RoomFrame::Message { id, author, .. }) = &frame.kind {
-            if *author == self.caller.user {
-                self.accept(*room);
-            } else {
-                self.add_unacked(*room, id.get());
-            }
-        }
-    }
-
-    /// Accepts a room because the user opened it or wrote in it.
-    fn accept(&mut self, room: RoomId) {
-        if self.set_accepted(room) {
-            member_email::accept(&self.services, room, &self.caller.user, self.caller.email.clone());
-        }
-    }
-
-    /// Records that the room is accepted. Returns false if it was before.
-    fn set_accepted(&mut self, room: RoomId) -> bool {
-        let Some(message) = self.pending.remove(&room) else { return false };
-        if message > 0 {
-            self.add_unacked(room, message);
-        }
-        true
-    }
-
-    /// Records that a message of a room, and all before it, was written. For a user who has not accepted the room it
-    /// does not count as delivered: that would reveal that the user is there.
-    pub(super) fn add_unacked(&mut self, room: RoomId, message: i64) {
-        if let Some(last) = self.pending.get_mut(&room) {
-            *last = message.max(*last);
-            return;
-        }
-        let unacked = self.unacked.entry(room).or_default();
-        *unacked = message.max(*unacked);
-    }
-
-    /// Acknowledges the last message of each room that an answer contains, once the answer was written.
-    pub(super) fn answered(&self, done: bool) {
-        for (room, message) in self.rooms.take_shown() {
-            if done {
-                // If the receipts can't be taken now, they come with the next message.
-                let marks = Marks { delivered: message, read: 0 };
-                let _ = self.services.receipts.raise(room, &self.caller.user, marks);
-            }
-        }
-    }
-
-    /// Writes the pending receipt markers. Messages written in a room that the client has open are read.
-    pub(super) fn flush_receipts(&mut self) {
-        if !self.pending.is_empty() {
-            let opened: Vec<_> =
-                self.pending.keys().copied().filter(|room| self.rooms.is_open(*room)).collect();
-            for room in opened {
-                self.accept(room);
-            }
-        }
-        let Self { unacked, services, caller, rooms, .. } = self;
-        unacked.retain(|room, message| {
-            let read = if rooms.is_open(*room) { *message } else { 0 };
-            !services.receipts.raise(*room, &caller.user, Marks { delivered: *message, read })
-        });
-    }
-
-    /// Counts and logs a failed read, and closes the socket, so that the client reconnects.
-    fn failed(&self, error: &StoreError) -> Close {
-        self.services.metrics.count_fault("inbox");
-        tracing::error!(%error, "could not read changes of a user's rooms; closing the socket so that the client reconnects");
-        Close::Unavailable
     }
 }
 

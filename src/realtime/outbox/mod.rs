@@ -4,43 +4,22 @@
 //! because its client reads too slowly, and no other socket is affected. The bounds are the number of frames, their
 //! bytes, and the bytes of all sockets of the user.
 
+mod bytes;
+mod liveness;
+
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
 
 use handlers::UserId;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
+pub(crate) use self::bytes::OutboxBounds;
+use self::liveness::Probe;
+pub(crate) use self::liveness::ProbedSocket;
 use super::frame::{Frame, FrameKind, InboxFrame, RoomFrame};
 use super::joined_rooms::JoinedRooms;
-use crate::config::LimitsConfig;
 use crate::protocol::close::Close;
-
-/// The bounds of an outbox.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct OutboxBounds {
-    /// Frames of one socket.
-    frames: usize,
-    /// Their bytes.
-    bytes: usize,
-    /// The bytes of all sockets of a user.
-    user_bytes: usize,
-}
-
-impl OutboxBounds {
-    pub(crate) fn of(limits: &LimitsConfig) -> Self {
-        let LimitsConfig { send_queue, send_queue_bytes, user_bytes, .. } = limits;
-        Self { frames: *send_queue, bytes: *send_queue_bytes, user_bytes: *user_bytes }
-    }
-}
-
-#[cfg(test)]
-impl From<usize> for OutboxBounds {
-    fn from(frames: usize) -> Self {
-        Self { frames, bytes: usize::MAX, user_bytes: usize::MAX }
-    }
-}
 
 /// A socket is also woken for deferred frames if this many frames wait, or half of the queue's bound if that is less.
 /// Otherwise deferred frames could fill the queue, and the client would seem to read too slowly.
@@ -89,35 +68,6 @@ pub(crate) enum PushOutcome {
     Full(&'static str),
 }
 
-/// The liveness of a socket's client.
-#[derive(Default)]
-struct Probe {
-    /// When the client was last active; none before the socket is open.
-    last_alive: Option<Instant>,
-    /// The senders that are notified at the client's next activity.
-    askers: Vec<oneshot::Sender<()>>,
-}
-
-/// A socket whose client is being probed by a ping.
-pub(crate) struct ProbedSocket {
-    pub(crate) outbox: Arc<Outbox>,
-    /// Resolves once the client answers.
-    pub(crate) answer: oneshot::Receiver<()>,
-}
-
-/// Bytes that a socket holds outside its queue, until this is dropped.
-pub(crate) struct Holding<'a> {
-    outbox: &'a Outbox,
-    bytes: usize,
-}
-
-impl Drop for Holding<'_> {
-    fn drop(&mut self) {
-        self.outbox.beside.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.outbox.release_user_bytes(self.bytes);
-    }
-}
-
 impl Outbox {
     /// Creates the outbox of a socket of one room.
     pub(crate) fn new(bounds: impl Into<OutboxBounds>, user: Option<UserId>) -> Self {
@@ -148,38 +98,6 @@ impl Outbox {
         let mut outbox = Self::for_event_stream(bounds, user);
         outbox.rooms = Some(rooms);
         outbox
-    }
-
-    /// Counts the socket's bytes together with those of its user's other sockets. Later calls have no effect.
-    pub(crate) fn count_for(&self, user_bytes: Arc<AtomicUsize>) {
-        let _ = self.user_bytes.set(user_bytes);
-    }
-
-    /// Returns the bytes that wait for it.
-    pub(crate) fn bytes(&self) -> usize {
-        self.queue().bytes + self.beside.load(Ordering::Relaxed)
-    }
-
-    /// Counts bytes that are held for the socket outside its queue. Returns none if the total of the user then exceeds
-    /// the bound.
-    pub(crate) fn hold(&self, bytes: usize) -> Option<Holding<'_>> {
-        let fits = self.add_user_bytes(bytes);
-        self.beside.fetch_add(bytes, Ordering::Relaxed);
-        let holding = Holding { outbox: self, bytes };
-        fits.then_some(holding)
-    }
-
-    /// Counts bytes for the user. Returns false if the total then exceeds the bound; the bytes are counted in both
-    /// cases.
-    fn add_user_bytes(&self, bytes: usize) -> bool {
-        let Some(user_bytes) = self.user_bytes.get() else { return true };
-        user_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= self.bounds.user_bytes
-    }
-
-    fn release_user_bytes(&self, bytes: usize) {
-        if let Some(user_bytes) = self.user_bytes.get() {
-            user_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        }
     }
 
     /// Whether it receives typing events of this user.
@@ -281,42 +199,6 @@ impl Outbox {
             self.changed.notify_one();
         }
         first
-    }
-
-    /// Records activity: the client sent something, or the socket processes a request of the client.
-    pub(crate) fn mark_alive(&self, at: Instant) {
-        let mut probe = self.probe();
-        probe.last_alive = Some(at);
-        for asker in probe.askers.drain(..) {
-            // The receiver may be gone.
-            let _ = asker.send(());
-        }
-    }
-
-    /// Returns the time of the client's last activity; none if the socket is not open yet or has to close.
-    pub(crate) fn last_alive(&self) -> Option<Instant> {
-        self.probe().last_alive.filter(|_| self.closing().is_none())
-    }
-
-    /// Requests a ping to the client, to find out whether it is alive.
-    pub(crate) fn request_probe(self: &Arc<Self>) -> ProbedSocket {
-        let (asker, answer) = oneshot::channel();
-        let mut probe = self.probe();
-        probe.askers.retain(|asker| !asker.is_closed());
-        probe.askers.push(asker);
-        drop(probe);
-        self.probe_requested.store(true, Ordering::Relaxed);
-        self.changed.notify_one();
-        ProbedSocket { outbox: self.clone(), answer }
-    }
-
-    /// Whether the client has to be probed: true once for each request.
-    pub(crate) fn take_probe_request(&self) -> bool {
-        self.probe_requested.load(Ordering::Relaxed) && self.probe_requested.swap(false, Ordering::Relaxed)
-    }
-
-    fn probe(&self) -> MutexGuard<'_, Probe> {
-        self.probe.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes the socket, so that it checks the state of its server again.

@@ -7,6 +7,10 @@
 //! snapshot and follows the change stream from the snapshot's cluster time. So all servers that have the room open
 //! derive the same events in the same order.
 
+#[cfg(test)]
+mod tests;
+mod texts;
+
 use std::collections::{HashMap, VecDeque};
 
 use bson::Timestamp;
@@ -22,9 +26,6 @@ use crate::store::{Snapshot, WAITING};
 
 pub(crate) use super::text_pool::TextPool;
 use super::text_pool::TextShare;
-
-/// The bytes of unread texts that a room may keep by itself: one text of the maximum length.
-const OWN_BYTES: usize = 16 * 1024;
 
 /// The state of an open room, as of one cluster time.
 #[derive(Debug)]
@@ -181,67 +182,6 @@ impl OpenRoom {
         }
     }
 
-    /// Drops the oldest texts while they exceed what the room may keep. Returns whether it dropped any.
-    pub(crate) fn trim(&mut self) -> bool {
-        let mut bytes: usize = self.waiting.iter().map(|message| message.text.len()).sum();
-        let mut trimmed = false;
-        let mut oldest = self.waiting.iter_mut();
-        while !self.share.resize(bytes.saturating_sub(OWN_BYTES)) {
-            let Some(message) = oldest.next() else { break };
-            bytes -= message.text.len();
-            trimmed |= !message.text.is_empty();
-            message.text = String::new();
-        }
-        trimmed
-    }
-
-    /// Whether texts have been dropped.
-    pub(crate) fn is_trimmed(&self) -> bool {
-        self.waiting.iter().any(|message| message.text.is_empty())
-    }
-
-    /// Whether the events of a change need texts that have been dropped.
-    pub(crate) fn lacks_texts_for(&self, time: Timestamp, change: &CommittedChange) -> bool {
-        let may_rise = match change {
-            CommittedChange::Marked(_) => true,
-            CommittedChange::Entered { .. } | CommittedChange::Left { .. } => time > self.time,
-            _ => false,
-        };
-        if !may_rise || !self.is_trimmed() {
-            return false;
-        }
-        let mut marks = self.marks.clone();
-        let mut raise = |user: &UserId, to: &Marks| {
-            if let Some(known) = marks.get_mut(user) {
-                *known = known.max(*to);
-            }
-        };
-        match change {
-            CommittedChange::Marked(raised) => raised.iter().for_each(|(user, to)| raise(user, to)),
-            CommittedChange::Entered { user, marks: to } => raise(user, to),
-            CommittedChange::Left { user } => {
-                marks.remove(user);
-            }
-            _ => return false,
-        }
-        let Some(lowest) = MinMarks::of(marks.iter().map(|(user, marks)| (user, *marks))) else {
-            return false;
-        };
-        let rises =
-            |message: &Message| lowest.status(&message.sender_id, message.message_id) > message.status;
-        self.waiting.iter().any(|message| message.text.is_empty() && rises(message))
-    }
-
-    /// Restores the dropped texts from a snapshot of the room.
-    pub(crate) fn fill(&mut self, snapshot: &Snapshot) {
-        for message in self.waiting.iter_mut().filter(|message| message.text.is_empty()) {
-            let mut read = snapshot.messages.iter().chain(&snapshot.waiting);
-            if let Some(read) = read.find(|read| read.id == message.message_id) {
-                message.text.clone_from(&read.text);
-            }
-        }
-    }
-
     /// Adds the status events of each message whose status has risen: the oldest message first, one status at a time.
     fn push_statuses(&mut self, time: Timestamp, frames: &mut Vec<Frame>) {
         let Some(lowest) = MinMarks::of(self.marks.iter().map(|(user, marks)| (user, *marks))) else {
@@ -281,110 +221,4 @@ fn receipt(room: RoomId, time: Timestamp, message: &Message, event: &Event<'_>) 
     let Message { message_id: id, sender_id, status, .. } = message;
     let receipt = RoomFrame::Receipt { id: *id, author: sender_id.clone(), status: *status };
     Some(Frame::new(json(event), time, FrameKind::Room(room, receipt)))
-}
-
-#[cfg(test)]
-mod tests {
-    use handlers::Role;
-
-    use handlers::{MessageId, Time};
-
-    use super::*;
-    use crate::model::message::Revision;
-    use crate::model::room::StoredMember;
-
-    const ROOM: RoomId = RoomId::MIN;
-    const POOL: usize = 1 << 20;
-
-    fn at(n: i64) -> Timestamp {
-        Timestamp { time: 10 + u32::try_from(n).unwrap(), increment: 1 }
-    }
-
-    fn id(n: i64) -> MessageId {
-        MessageId::try_from(n).unwrap()
-    }
-
-    /// Creates an empty room of users 1 and 2.
-    fn room() -> OpenRoom {
-        let member = |user| StoredMember {
-            user: UserId::Int(user),
-            email: None,
-            role: Role::Member,
-            marks: Marks::default(),
-            pending: false,
-        };
-        let (members, messages, waiting) = ([1, 2].map(member).to_vec(), Vec::new(), Vec::new());
-        let snapshot = Snapshot { time: at(0), members, messages, waiting, complete: true };
-        OpenRoom::of(ROOM, &snapshot, &TextPool::new(POOL))
-    }
-
-    fn say(room: &mut OpenRoom, n: i64, bytes: usize) {
-        let message = StoredMessage {
-            id: id(n),
-            sender: UserId::Int(1),
-            text: "x".repeat(bytes),
-            created_at: Time(0),
-            updated_at: Time(0),
-            write_id: None,
-        };
-        room.apply(at(n), CommittedChange::Sent(message), &mut Vec::new());
-    }
-
-    /// Deletes a message. Returns whether its frame reports the message as unread.
-    fn delete(room: &mut OpenRoom, n: i64, time: i64) -> UnreadBeforeDelete {
-        let mut frames = Vec::new();
-        let revision = Revision { number: Some(time), request: None };
-        room.apply(at(time), CommittedChange::Deleted { id: id(n), revision }, &mut frames);
-        let Some(Frame { kind: FrameKind::Room(_, RoomFrame::Deleted { unread, .. }), .. }) = frames.pop()
-        else {
-            panic!("the delete has no frame");
-        };
-        unread
-    }
-
-    #[test]
-    fn texts_over_the_bound_are_dropped_and_restored() {
-        let mut room = room();
-        for n in 1..=100 {
-            say(&mut room, n, 20_000);
-            room.trim();
-        }
-        let kept: usize = room.waiting.iter().map(|message| message.text.len()).sum();
-        assert!((POOL..=POOL + OWN_BYTES).contains(&kept), "{kept}");
-        assert_eq!(room.waiting.len(), 100);
-        let marked = |n| CommittedChange::Marked(vec![(UserId::Int(2), Marks { delivered: n, read: 0 })]);
-        assert!(room.lacks_texts_for(at(101), &marked(1)));
-        assert!(!room.lacks_texts_for(at(101), &marked(0)), "no status rises");
-        assert_eq!(delete(&mut room, 1, 101), UnreadBeforeDelete::Yes { author: UserId::Int(1) });
-
-        let texts = (2..=100).map(|n| StoredMessage {
-            id: id(n),
-            sender: UserId::Int(1),
-            text: "read again".to_owned(),
-            created_at: Time(0),
-            updated_at: Time(0),
-            write_id: None,
-        });
-        let (members, messages, waiting) = (Vec::new(), texts.collect(), Vec::new());
-        room.fill(&Snapshot { time: at(101), members, messages, waiting, complete: true });
-        assert!(!room.is_trimmed() && !room.lacks_texts_for(at(102), &marked(100)));
-        let mut frames = Vec::new();
-        room.apply(at(102), marked(100), &mut frames);
-        assert_eq!(frames.len(), 99);
-    }
-
-    #[test]
-    fn delete_leaves_unread_counts_when_all_have_read_it() {
-        let mut room = room();
-        say(&mut room, 1, 1);
-        let read = Marks { delivered: 1, read: 1 };
-        let mut frames = Vec::new();
-        room.apply(at(2), CommittedChange::Marked(vec![(UserId::Int(2), read)]), &mut frames);
-        let all = |frame: &Frame| {
-            let FrameKind::Inbox(frame) = &frame.kind else { return false };
-            matches!(frame, InboxFrame::MarkerRaised { user: UserId::Int(2), up_to: 1, all: true, .. })
-        };
-        assert!(frames.iter().any(all), "{frames:?}");
-        assert_eq!(delete(&mut room, 1, 3), UnreadBeforeDelete::No);
-    }
 }

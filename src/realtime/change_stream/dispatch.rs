@@ -1,0 +1,230 @@
+//! Handles the events of the change stream: each goes to the caches of the store, to the hub, or to the notifiers.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bson::{RawDocument, Timestamp};
+use handlers::RoomId;
+
+use super::ChangeStreamReader;
+use crate::model::change::CommittedChange;
+use crate::protocol::close::Close;
+use crate::protocol::ephemeral::EphemeralEvent;
+use crate::realtime::change_event::ChangeEvent;
+use crate::realtime::room_change_notifier::RoomChangedAt;
+use crate::store::codec::{self, Undecodable};
+use crate::store::receipts::journal;
+use crate::store::receipts::overlay::RaisedMarks;
+use crate::store::users::presence;
+use crate::store::{LastMessage, UserPresence, ephemeral};
+
+impl ChangeStreamReader {
+    /// Handles a dropped collection or index. What is missing is created again. Clients reconnect and load what exists
+    /// then.
+    pub(super) fn on_drop(&self, collection: &str, all: bool) {
+        self.metrics.count_fault("dropped");
+        tracing::error!(collection, all, "a collection or an index of Parlor was dropped; creating it again");
+        self.store.indexes().request_check();
+        match collection {
+            "rooms" | "messages" | "members" | "marks" if all => {
+                self.store.forget_rooms();
+                self.hub.send_all_away();
+            }
+            "presence" if all => {
+                self.store.contacts().record_all_offline();
+                self.heartbeat.mark_re_registered();
+            }
+            // The remaining erasures were dropped with the collection.
+            "erasures" if all => self.store.erasing().clear(),
+            _ => {}
+        }
+    }
+
+    /// Dispatches one event. Returns its time if it belongs to a room or is a heartbeat.
+    pub(super) fn dispatch(&self, event: &ChangeEvent<'_>) -> Result<Option<Timestamp>, Undecodable> {
+        if !event.is_of_interest()? {
+            return Ok(None);
+        }
+        let (key, time) = (event.key, event.time);
+        match event.collection {
+            "heartbeats" => {
+                if key.get_object_id("_id")? != self.heartbeat.server() {
+                    self.store.peers().on_heartbeat();
+                    return Ok(None);
+                }
+                self.store.touched().record_position(time);
+                self.hub.advance_time(time);
+                self.on_heartbeat(event)?;
+            }
+            "presence" => {
+                self.on_presence(event)?;
+                return Ok(None);
+            }
+            "erasures" => {
+                self.on_erasure(event)?;
+                return Ok(None);
+            }
+            "signals" => self.on_ephemeral(time, ephemeral::read(event.document()?)?),
+            "rooms" => self.on_room(event, codec::read_room_id(key)?)?,
+            "marks" => self.on_marks(event)?,
+            _ => self.on_message_or_member(event, key.get_document("_id")?)?,
+        }
+        Ok(Some(time))
+    }
+
+    fn on_message_or_member(&self, event: &ChangeEvent<'_>, id: &RawDocument) -> Result<(), Undecodable> {
+        let (room, time) = (codec::read_room(id)?, event.time);
+        if event.collection == "messages" && event.operation == "insert" {
+            let (_, n) = codec::read_message_id(id)?;
+            let at = codec::read_time(event.document()?, "created_at")?;
+            self.numbers.record_if_cached(room, LastMessage { n: n.get(), at });
+            self.store.activity().record(room, at);
+        } else if event.collection == "messages"
+            && let Ok(at) = codec::read_time(event.updated_fields()?, "updated_at")
+        {
+            self.numbers.record_if_cached(room, LastMessage { at, ..LastMessage::default() });
+        }
+        self.note_lag(event);
+        if event.collection == "members" && event.operation == "delete" {
+            self.store.overlay().drop_member(room, &codec::read_member_user(id)?, time);
+        }
+        if event.collection == "members" && event.operation != "update" {
+            self.store.contacts().remove_room(room);
+        }
+        // First, so that a socket that joins once the hub has reached this time finds it there.
+        self.store.touched().record_change(room, time);
+        if self.hub.advance_to(room, time)
+            && let Some(change) = event.change(id)?
+        {
+            self.hub.apply(room, time, change);
+        }
+        if event.collection == "members" {
+            let user = codec::read_member_user(id)?;
+            if event.is_of_membership()? {
+                self.hub.request_recheck(room, Some(&user), time);
+                self.room_changed(room, time);
+            } else if event.is_of_address()? && self.hub.has_inboxes_of_others(room, &user) {
+                // A user who is alone in a thousand rooms reads none of them because of the user's own address.
+                self.changes.push(room, RoomChangedAt(time));
+            }
+        }
+        Ok(())
+    }
+
+    /// Records the time since the change was made.
+    fn note_lag(&self, event: &ChangeEvent<'_>) {
+        if let Some(made) = event.made {
+            let ms = self.store.now().0 - made.timestamp_millis();
+            // The database's clock is estimated: it may differ in either direction.
+            self.metrics.lag(Duration::from_millis(u64::try_from(ms).unwrap_or_default()));
+        }
+    }
+
+    /// Handles a presence change.
+    fn on_presence(&self, event: &ChangeEvent<'_>) -> Result<(), Undecodable> {
+        let user = presence::read_id(event.key)?;
+        let presence = match event.operation {
+            "update" => presence::read_update(event.updated_fields()?)?,
+            // The database may write the removal of one server as a replacement. While another server is left, nothing
+            // has changed.
+            "replace" => Some(UserPresence::read(event.document()?)?).filter(|presence| !presence.online),
+            _ => Some(UserPresence::read(event.document()?)?),
+        };
+        if let Some(presence) = presence {
+            self.store.contacts().record_presence(&user, presence.online);
+            if self.hub.has_inboxes() {
+                self.presence.push(user, presence);
+            }
+        }
+        Ok(())
+    }
+
+    /// Handles an erasure that was requested or has ended.
+    fn on_erasure(&self, event: &ChangeEvent<'_>) -> Result<(), Undecodable> {
+        let user = presence::read_id(event.key)?;
+        if event.operation == "delete" {
+            self.store.erasing().remove(&user);
+        } else {
+            // First, so that a socket that registers from here on finds the erasure.
+            self.store.erasing().add(user.clone());
+            self.outboxes.close_user(&user, Close::Erased);
+        }
+        Ok(())
+    }
+
+    /// Handles receipt markers that were raised or folded.
+    fn on_marks(&self, event: &ChangeEvent<'_>) -> Result<(), Undecodable> {
+        let time = event.time;
+        if event.operation == "delete" {
+            self.store.overlay().mark_folded(event.key.get_object_id("_id")?, Instant::now());
+            return Ok(());
+        }
+        self.note_lag(event);
+        let mut batch = journal::read_batch(event.document()?)?;
+        // Sorted, so that each room is updated once with all its markers.
+        batch.marks.sort_by_key(|mark| mark.room);
+        let batch = Arc::new(batch);
+        // First, so that a socket that joins once the hub has reached this time finds it there.
+        self.store.overlay().add_batch(time, &batch, Instant::now());
+        for of_room in batch.marks.chunk_by(|one, other| one.room == other.room) {
+            let room = of_room[0].room;
+            self.store.touched().record_change(room, time);
+            if self.hub.advance_to(room, time) {
+                let marks = of_room.iter().map(|RaisedMarks { user, marks, .. }| (user.clone(), *marks));
+                self.hub.apply(room, time, CommittedChange::Marked(marks.collect()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Handles a room that was created, renamed or deleted.
+    fn on_room(&self, event: &ChangeEvent<'_>, room: RoomId) -> Result<(), Undecodable> {
+        let time = event.time;
+        self.store.touched().record_change(room, time);
+        self.hub.advance_to(room, time);
+        if event.operation == "update" && event.updated_fields()?.get("deleted_at")?.is_some() {
+            self.hub.request_recheck(room, None, time);
+            self.hub.close(room, Close::NoRoom);
+        } else {
+            self.room_changed(room, time);
+        }
+        Ok(())
+    }
+
+    /// Queues a change of a room or of its members.
+    fn room_changed(&self, room: RoomId, time: Timestamp) {
+        if self.hub.has_inboxes_in(room) {
+            self.changes.push(room, RoomChangedAt(time));
+        }
+    }
+
+    fn on_ephemeral(&self, time: Timestamp, signal: EphemeralEvent) {
+        match signal {
+            EphemeralEvent::Event { room, event } => {
+                if self.hub.advance_to(room, time) {
+                    self.hub.apply(room, time, CommittedChange::Custom(event));
+                }
+            }
+            EphemeralEvent::Typing { room, user } => {
+                if self.hub.advance_to(room, time) {
+                    self.hub.apply(room, time, CommittedChange::Typing { user });
+                }
+            }
+            EphemeralEvent::Disconnect { user } => self.outboxes.close_user(&user, Close::Disconnected),
+        }
+    }
+
+    fn on_heartbeat(&self, event: &ChangeEvent<'_>) -> Result<(), Undecodable> {
+        let document = match event.operation {
+            "update" => event.updated_fields()?,
+            _ => event.document()?,
+        };
+        if let Some(beat) = codec::read_int_if_any(document, "beat")? {
+            let now = Instant::now();
+            if let Some(sent) = self.heartbeat.on_beat(beat) {
+                self.store.database_clock().read(codec::read_time(document, "at")?, sent, now);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,81 @@
+//! Reads what open rooms missed, after the database has lost the history of the change stream.
+
+use std::time::Duration;
+
+use bson::Timestamp;
+use handlers::RoomId;
+
+use super::ChangeStreamReader;
+use crate::protocol::close::Close;
+use crate::realtime::hub::CatchUp;
+use crate::retry;
+use crate::store::StoreError;
+
+/// The pause before another try after a failed read.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+/// A revision is stamped shortly before it is committed. After a gap, revisions this much older than the last received
+/// change are sent again.
+const STAMPED_BEFORE: Duration = Duration::from_secs(10);
+
+impl ChangeStreamReader {
+    /// Reads for every open room what it missed since `last`.
+    pub(super) async fn catch_up(&self, last: Timestamp) {
+        let before = u32::try_from(STAMPED_BEFORE.as_secs()).unwrap_or(u32::MAX);
+        let since = Timestamp { time: last.time.saturating_sub(before), increment: 0 };
+        // The stream begins at the primary's latest operation, while a snapshot shows majority-committed data. Once a
+        // majority has a later write, nothing lies between the two.
+        persist("write a heartbeat before the missed changes are read", || self.heartbeat.beat(&self.store))
+            .await;
+        persist("read the missed receipt markers", || self.store.read_journal()).await;
+        self.numbers.clear();
+        // Before memberships, because the same erasure also ends memberships, and its close code must win.
+        let erasing = persist("read which users are being erased", || self.store.read_erasing()).await;
+        erasing.iter().for_each(|user| self.outboxes.close_user(user, Close::Erased));
+        self.store.contacts().clear();
+        self.store.deletions().clear();
+        persist("read which users are online", || self.store.read_online()).await;
+        self.store.activity().clear();
+        self.store.touched().clear();
+        let now = persist("read the cluster time", || self.store.moment()).await;
+        let rooms = self.hub.begin_catch_up(now);
+        self.metrics.count_fault("feed_history_lost");
+        tracing::error!(
+            rooms = rooms.len(),
+            "the change stream's history is lost; reading the missed changes from the collections"
+        );
+        for (room, last_sent) in rooms {
+            match last_sent {
+                Some(last_sent) => self.catch_up_room(room, last_sent, since).await,
+                None => self.hub.close(room, Close::GoingAway),
+            }
+        }
+    }
+
+    /// Reads what a room missed after the message number `last_sent`, and revisions since a time. Closes the sockets of
+    /// the room if that can't be read.
+    async fn catch_up_room(&self, room: RoomId, last_sent: i64, since: Timestamp) {
+        let read = || async {
+            match self.store.missed(room, last_sent, since).await {
+                Err(StoreError::Fault(_)) => Ok(None),
+                read => read,
+            }
+        };
+        let missed = persist("read what a room missed", read).await;
+        match missed {
+            // The room was deleted. A client that reconnects to it is notified of the deletion.
+            Some((snapshot, _)) if snapshot.members.is_empty() => self.hub.close(room, Close::GoingAway),
+            Some((snapshot, changes)) => self.hub.finish_catch_up(room, CatchUp { snapshot, changes }),
+            None => self.hub.close(room, Close::GoingAway),
+        }
+    }
+}
+
+/// Repeats a step until the database answers. `step` names it in the log.
+async fn persist<T, A>(step: &str, attempt: impl FnMut() -> A) -> T
+where
+    A: Future<Output = Result<T, StoreError>>,
+{
+    let log = |error| tracing::warn!(%error, "could not {step}; trying again");
+    retry::forever(RETRY_PAUSE, attempt, log).await
+}

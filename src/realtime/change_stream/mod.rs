@@ -1,0 +1,280 @@
+//! Reads this server's change stream: the committed writes of all servers become [`CommittedChange`](crate::model::change::CommittedChange)s of rooms, and go
+//! to the hub. The [`webhooks`](crate::webhooks) have streams of their own.
+//!
+//! Sockets receive events only this way, so one server or twenty behave alike. A stream that breaks is resumed at its
+//! position: elections and outages lose nothing. If the database no longer has the history after that position, the
+//! stream starts at the current time, and every open room reads what it missed from the collections. The stream only
+//! wakes readers; the collections are authoritative. Ephemeral events are in no collection that could be read later,
+//! so they are lost in that case.
+//!
+//! An idle stream looks like one that hangs. So the server writes a heartbeat document of its own, and is ready only
+//! while its heartbeats come back. If a written heartbeat does not come back, and nothing else arrives, the stream
+//! hangs. The server then abandons it, and opens another stream on another connection, after the last received event.
+//!
+//! An event that is too large to be sent breaks every stream that reaches it. The next stream then starts at the
+//! current time, as after a loss of history.
+
+mod dispatch;
+mod gap;
+mod quiet_timer;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bson::{RawDocument, RawDocumentBuf, Timestamp};
+use futures_util::StreamExt;
+use mongodb::change_stream::ChangeStream;
+use mongodb::change_stream::event::ResumeToken;
+use mongodb::error::Error;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use self::quiet_timer::QuietTimer;
+use super::change_event::{ChangeEvent, StreamEvent};
+use super::heartbeat::Heartbeat;
+use super::hub::Hub;
+use super::presence_notifier::PresenceQueue;
+use super::room_change_notifier::RoomChangeQueue;
+use super::sessions::Sessions;
+use super::stream_errors::{Backoff, token_after};
+pub(crate) use super::stream_errors::{is_history_lost, is_too_large};
+use crate::config;
+use crate::store::{SequenceCache, Store, StoreError};
+use crate::telemetry::metrics::Metrics;
+
+/// The first timeout for opening a stream. It doubles after each try that timed out...
+const FIRST_OPENING: Duration = Duration::from_secs(5);
+
+/// ...up to this limit. Before it answers, the database passes over everything since the resume token.
+const LONGEST_OPENING: Duration = Duration::from_mins(10);
+
+/// Reads the change stream and dispatches its events.
+pub(crate) struct ChangeStreamReader {
+    /// A store with a client of its own, since a waiting stream holds one of the pool's connections.
+    pub(crate) stream_store: Store,
+    pub(crate) settings: config::FeedConfig,
+    pub(crate) store: Store,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) outboxes: Sessions,
+    pub(crate) numbers: Arc<SequenceCache>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) heartbeat: Arc<Heartbeat>,
+    /// The queue of changed rooms.
+    pub(crate) changes: RoomChangeQueue,
+    pub(crate) presence: PresenceQueue,
+}
+
+/// Why a stream ended, and how to continue.
+struct StreamEnd {
+    /// The resume point for the next stream; none if it is lost.
+    token: Option<ResumeToken>,
+    /// Whether any event was received.
+    any: bool,
+    /// Whether the database refused to continue the stream.
+    refused: bool,
+}
+
+impl ChangeStreamReader {
+    /// Opens the stream: everything that is written from now on will be received.
+    pub(crate) async fn open(&self) -> Result<ChangeStream<RawDocumentBuf>, Error> {
+        self.stream_store.watch(None, self.settings.read_from).await
+    }
+
+    /// Reads the state that existed before the stream was opened: receipts, online users and erasures.
+    pub(crate) async fn begin(&self) -> Result<(), StoreError> {
+        self.store.read_clock().await?;
+        // As in `catch_up`.
+        self.heartbeat.beat(&self.store).await?;
+        self.store.read_online().await?;
+        self.store.read_erasing().await?;
+        self.store.read_journal().await
+    }
+
+    /// Reads the stream. Never returns.
+    pub(crate) async fn run(mut self, mut stream: ChangeStream<RawDocumentBuf>) {
+        // No client connects before the first heartbeat has come back.
+        let mut last = Timestamp { time: 0, increment: 0 };
+        // Limits the hanging driver calls that may be abandoned.
+        let calls = Arc::new(Semaphore::new(self.settings.hanging));
+        let mut backoff = Backoff::default();
+        loop {
+            let StreamEnd { mut token, any, refused } = self.follow(stream, &mut last, &calls).await;
+            self.hub.stream_lost();
+            if any {
+                backoff = Backoff::default();
+            } else {
+                tokio::time::sleep(backoff.next()).await;
+            }
+            if refused && backoff.refused() {
+                token = None;
+            }
+            stream = self.reopen(token, last, &calls, &mut backoff).await;
+        }
+    }
+
+    /// Dispatches events until the stream breaks or hangs.
+    async fn follow(
+        &mut self,
+        mut stream: ChangeStream<RawDocumentBuf>,
+        last: &mut Timestamp,
+        calls: &Arc<Semaphore>,
+    ) -> StreamEnd {
+        let opened_at = stream.resume_token();
+        let mut newest: Option<RawDocumentBuf> = None;
+        let mut quiet = QuietTimer::new(self.settings.overdue);
+        loop {
+            let next = tokio::select! {
+                biased;
+                next = stream.next() => next,
+                () = quiet.tick() => {
+                    if quiet.is_long() && self.heartbeat.is_missing() {
+                        match calls.clone().try_acquire_owned() {
+                            Ok(permit) => {
+                                self.abandon(stream, permit);
+                                let token = newest.as_deref().map_or(opened_at, token_after);
+                                return StreamEnd { token, any: newest.is_some(), refused: false };
+                            }
+                            Err(_) => self.metrics.bound_hit("feed_hanging"),
+                        }
+                    }
+                    continue;
+                }
+            };
+            quiet.ends();
+            let error = match next {
+                Some(Ok(event)) => {
+                    self.dispatch_or_log(&event, last);
+                    newest = Some(event);
+                    continue;
+                }
+                Some(Err(error)) => error,
+                // An invalidate event ends a stream: the database was dropped. The stream can't be resumed after it.
+                None => {
+                    self.store.indexes().request_check();
+                    return StreamEnd { token: None, any: newest.is_some(), refused: false };
+                }
+            };
+            self.metrics.count_fault("feed");
+            tracing::warn!(%error, "the change stream broke; resuming it");
+            let token = stream.resume_token().filter(|_| !self.is_position_lost(&error));
+            let refused = matches!(StoreError::from(error), StoreError::Fault(_));
+            return StreamEnd { token, any: newest.is_some(), refused };
+        }
+    }
+
+    /// Abandons a stream that hangs. The driver's future ends by itself, with its connection: it must not be dropped
+    /// while it runs.
+    fn abandon(&mut self, mut stream: ChangeStream<RawDocumentBuf>, permit: OwnedSemaphorePermit) {
+        self.metrics.count_fault("feed_hangs");
+        tracing::error!(
+            "the change stream hangs: heartbeats are written but don't come back; opening another stream"
+        );
+        tokio::spawn(async move {
+            let _permit = permit;
+            // This may also be an error of a connection that is closed in the end.
+            drop(stream.next().await);
+        });
+        self.reconnect();
+    }
+
+    /// Opens streams on new connections from now on.
+    fn reconnect(&mut self) {
+        match self.stream_store.reconnected() {
+            Ok(store) => self.stream_store = store,
+            Err(error) => {
+                tracing::warn!(%error, "could not open new connections for the change stream; keeping the old ones");
+            }
+        }
+    }
+
+    fn dispatch_or_log(&self, event: &RawDocument, last: &mut Timestamp) {
+        let taken = ChangeEvent::read(event).and_then(|told| {
+            let (taken, time) = match told {
+                StreamEvent::Change(event) => (self.dispatch(&event), event.time),
+                StreamEvent::Dropped { collection, all, time } => {
+                    self.on_drop(collection, all);
+                    (Ok(Some(time)), time)
+                }
+            };
+            self.store.reached().advance_to(time);
+            taken
+        });
+        match taken {
+            Ok(Some(time)) => *last = time,
+            Ok(None) => {}
+            Err(error) => {
+                self.metrics.count_fault("feed_undecodable");
+                tracing::error!(%error, "could not decode a change; skipping it");
+            }
+        }
+    }
+
+    /// Whether this error means that a stream can't continue at its resume token.
+    fn is_position_lost(&self, error: &Error) -> bool {
+        if is_too_large(error) {
+            self.metrics.count_fault("feed_event_too_large");
+            tracing::error!("a change event is too large for the database to send; continuing after it");
+            return true;
+        }
+        is_history_lost(error)
+    }
+
+    /// Opens the stream again, at `token` if that is still possible.
+    async fn reopen(
+        &mut self,
+        mut token: Option<ResumeToken>,
+        last: Timestamp,
+        calls: &Arc<Semaphore>,
+        backoff: &mut Backoff,
+    ) -> ChangeStream<RawDocumentBuf> {
+        let mut limit = FIRST_OPENING;
+        loop {
+            match self.open_at(token.clone(), calls, limit).await {
+                Ok(stream) => {
+                    if token.is_none() {
+                        self.catch_up(last).await;
+                    }
+                    self.hub.stream_restored();
+                    return stream;
+                }
+                Err(error) => {
+                    self.metrics.count_fault("feed");
+                    tracing::warn!(%error, "could not open the change stream; trying again");
+                    if let StoreError::Fault(error) = &error
+                        && (error.downcast_ref().is_some_and(|error| self.is_position_lost(error))
+                            || backoff.refused())
+                    {
+                        token = None;
+                    }
+                    if let StoreError::Unknown(None) = error {
+                        limit = (limit * 2).min(LONGEST_OPENING);
+                    }
+                }
+            }
+            tokio::time::sleep(backoff.next()).await;
+        }
+    }
+
+    /// Opens a stream within a limit. After a timeout the call is abandoned, and the next one uses other connections.
+    async fn open_at(
+        &mut self,
+        token: Option<ResumeToken>,
+        calls: &Arc<Semaphore>,
+        limit: Duration,
+    ) -> Result<ChangeStream<RawDocumentBuf>, StoreError> {
+        // The semaphore is never closed.
+        let permit = calls.clone().acquire_owned().await.ok();
+        let (store, read_from) = (self.stream_store.clone(), self.settings.read_from);
+        let opening = tokio::spawn(async move {
+            let _permit = permit;
+            store.watch(token, read_from).await
+        });
+        match tokio::time::timeout(limit, opening).await {
+            Ok(Ok(opened)) => Ok(opened?),
+            Ok(Err(panic)) => Err(StoreError::Fault(Box::new(panic))),
+            Err(_) => {
+                self.reconnect();
+                Err(StoreError::Unknown(None))
+            }
+        }
+    }
+}

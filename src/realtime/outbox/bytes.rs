@@ -1,0 +1,79 @@
+//! The bytes that are held for a socket, in its queue and beside it, and their bounds.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::Outbox;
+use crate::config::LimitsConfig;
+
+/// The bounds of an outbox.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OutboxBounds {
+    /// Frames of one socket.
+    pub(super) frames: usize,
+    /// Their bytes.
+    pub(super) bytes: usize,
+    /// The bytes of all sockets of a user.
+    pub(super) user_bytes: usize,
+}
+
+impl OutboxBounds {
+    pub(crate) fn of(limits: &LimitsConfig) -> Self {
+        let LimitsConfig { send_queue, send_queue_bytes, user_bytes, .. } = limits;
+        Self { frames: *send_queue, bytes: *send_queue_bytes, user_bytes: *user_bytes }
+    }
+}
+
+#[cfg(test)]
+impl From<usize> for OutboxBounds {
+    fn from(frames: usize) -> Self {
+        Self { frames, bytes: usize::MAX, user_bytes: usize::MAX }
+    }
+}
+
+/// Bytes that a socket holds outside its queue, until this is dropped.
+pub(crate) struct Holding<'a> {
+    outbox: &'a Outbox,
+    bytes: usize,
+}
+
+impl Drop for Holding<'_> {
+    fn drop(&mut self) {
+        self.outbox.beside.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.outbox.release_user_bytes(self.bytes);
+    }
+}
+
+impl Outbox {
+    /// Counts the socket's bytes together with those of its user's other sockets. Later calls have no effect.
+    pub(crate) fn count_for(&self, user_bytes: Arc<AtomicUsize>) {
+        let _ = self.user_bytes.set(user_bytes);
+    }
+
+    /// Returns the bytes that wait for it.
+    pub(crate) fn bytes(&self) -> usize {
+        self.queue().bytes + self.beside.load(Ordering::Relaxed)
+    }
+
+    /// Counts bytes that are held for the socket outside its queue. Returns none if the total of the user then exceeds
+    /// the bound.
+    pub(crate) fn hold(&self, bytes: usize) -> Option<Holding<'_>> {
+        let fits = self.add_user_bytes(bytes);
+        self.beside.fetch_add(bytes, Ordering::Relaxed);
+        let holding = Holding { outbox: self, bytes };
+        fits.then_some(holding)
+    }
+
+    /// Counts bytes for the user. Returns false if the total then exceeds the bound; the bytes are counted in both
+    /// cases.
+    pub(super) fn add_user_bytes(&self, bytes: usize) -> bool {
+        let Some(user_bytes) = self.user_bytes.get() else { return true };
+        user_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= self.bounds.user_bytes
+    }
+
+    pub(super) fn release_user_bytes(&self, bytes: usize) {
+        if let Some(user_bytes) = self.user_bytes.get() {
+            user_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Whether the client of a socket is alive: its last activity, and requests to probe the client by a ping.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use super::Outbox;
+
+/// The liveness of a socket's client.
+#[derive(Default)]
+pub(super) struct Probe {
+    /// When the client was last active; none before the socket is open.
+    last_alive: Option<Instant>,
+    /// The senders that are notified at the client's next activity.
+    askers: Vec<oneshot::Sender<()>>,
+}
+
+/// A socket whose client is being probed by a ping.
+pub(crate) struct ProbedSocket {
+    pub(crate) outbox: Arc<Outbox>,
+    /// Resolves once the client answers.
+    pub(crate) answer: oneshot::Receiver<()>,
+}
+
+impl Outbox {
+    /// Records activity: the client sent something, or the socket processes a request of the client.
+    pub(crate) fn mark_alive(&self, at: Instant) {
+        let mut probe = self.probe();
+        probe.last_alive = Some(at);
+        for asker in probe.askers.drain(..) {
+            // The receiver may be gone.
+            let _ = asker.send(());
+        }
+    }
+
+    /// Returns the time of the client's last activity; none if the socket is not open yet or has to close.
+    pub(crate) fn last_alive(&self) -> Option<Instant> {
+        self.probe().last_alive.filter(|_| self.closing().is_none())
+    }
+
+    /// Requests a ping to the client, to find out whether it is alive.
+    pub(crate) fn request_probe(self: &Arc<Self>) -> ProbedSocket {
+        let (asker, answer) = oneshot::channel();
+        let mut probe = self.probe();
+        probe.askers.retain(|asker| !asker.is_closed());
+        probe.askers.push(asker);
+        drop(probe);
+        self.probe_requested.store(true, Ordering::Relaxed);
+        self.changed.notify_one();
+        ProbedSocket { outbox: self.clone(), answer }
+    }
+
+    /// Whether the client has to be probed: true once for each request.
+    pub(crate) fn take_probe_request(&self) -> bool {
+        self.probe_requested.load(Ordering::Relaxed) && self.probe_requested.swap(false, Ordering::Relaxed)
+    }
+
+    fn probe(&self) -> MutexGuard<'_, Probe> {
+        self.probe.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,75 @@
+//! The receipts of an inbox connection: which written messages are acknowledged, and when a room becomes accepted.
+
+use handlers::RoomId;
+
+use super::InboxView;
+use crate::model::receipts::Marks;
+use crate::realtime::frame::{Frame, FrameKind, RoomFrame};
+use crate::ws::member_email;
+
+impl InboxView {
+    /// Records that a frame was written.
+    pub(in crate::ws) fn wrote(&mut self, frame: &Frame) {
+        if let FrameKind::Room(room, RoomFrame::Message { id, author, .. }) = &frame.kind {
+            if *author == self.caller.user {
+                self.accept(*room);
+            } else {
+                self.add_unacked(*room, id.get());
+            }
+        }
+    }
+
+    /// Accepts a room because the user opened it or wrote in it.
+    pub(super) fn accept(&mut self, room: RoomId) {
+        if self.set_accepted(room) {
+            member_email::accept(&self.services, room, &self.caller.user, self.caller.email.clone());
+        }
+    }
+
+    /// Records that the room is accepted. Returns false if it was before.
+    pub(super) fn set_accepted(&mut self, room: RoomId) -> bool {
+        let Some(message) = self.pending.remove(&room) else { return false };
+        if message > 0 {
+            self.add_unacked(room, message);
+        }
+        true
+    }
+
+    /// Records that a message of a room, and all before it, was written. For a user who has not accepted the room it
+    /// does not count as delivered: that would reveal that the user is there.
+    pub(super) fn add_unacked(&mut self, room: RoomId, message: i64) {
+        if let Some(last) = self.pending.get_mut(&room) {
+            *last = message.max(*last);
+            return;
+        }
+        let unacked = self.unacked.entry(room).or_default();
+        *unacked = message.max(*unacked);
+    }
+
+    /// Acknowledges the last message of each room that an answer contains, once the answer was written.
+    pub(in crate::ws) fn answered(&self, done: bool) {
+        for (room, message) in self.rooms.take_shown() {
+            if done {
+                // If the receipts can't be taken now, they come with the next message.
+                let marks = Marks { delivered: message, read: 0 };
+                let _ = self.services.receipts.raise(room, &self.caller.user, marks);
+            }
+        }
+    }
+
+    /// Writes the pending receipt markers. Messages written in a room that the client has open are read.
+    pub(in crate::ws) fn flush_receipts(&mut self) {
+        if !self.pending.is_empty() {
+            let opened: Vec<_> =
+                self.pending.keys().copied().filter(|room| self.rooms.is_open(*room)).collect();
+            for room in opened {
+                self.accept(room);
+            }
+        }
+        let Self { unacked, services, caller, rooms, .. } = self;
+        unacked.retain(|room, message| {
+            let read = if rooms.is_open(*room) { *message } else { 0 };
+            !services.receipts.raise(*room, &caller.user, Marks { delivered: *message, read })
+        });
+    }
+}

@@ -1,0 +1,134 @@
+//! Handles the messages of a client, and writes the answers to its frames.
+
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use bson::oid::ObjectId;
+use handlers::Code;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
+
+use super::raw_frame::LARGE_BYTES;
+use super::session::{SessionEnd, SocketTask};
+use super::view::SocketView;
+use crate::actions::envelope::FrameAnswer;
+use crate::protocol::close::Close;
+
+/// A socket is closed with 4029 after this many rate-limit refusals within this time (docs/protocol.md, Close codes).
+const RATE_LIMIT_STRIKES: (usize, Duration) = (10, Duration::from_secs(10));
+
+/// Batches of waiting frames that are written before an answer of unknown outcome. A batch has up to 64 frames, so these are
+/// as many as `limits.send_queue` has by default.
+const CONTRADICTION_WRITES: usize = 16;
+
+pub(super) type RunningAction = Pin<Box<dyn Future<Output = Option<FrameAnswer>> + Send>>;
+
+impl SocketTask<'_> {
+    /// Handles an incoming message. Returns the running action if the message is a frame.
+    pub(super) async fn handle_incoming(
+        &mut self,
+        message: Option<Result<Message, Error>>,
+    ) -> Result<Option<RunningAction>, SessionEnd> {
+        let Some(message) = message else { return Err(SessionEnd::Gone) };
+        let message = message.map_err(|error| self.end_for(&error))?;
+        self.heard = Instant::now();
+        self.outbox.mark_alive(self.heard);
+        // The last frame of a message is counted with it, as a control frame is.
+        let fragments = self.ws.get_mut().take_fragments();
+        self.services.runtime.spend_frames(&self.caller, fragments);
+        let asked = self.pinged.take().is_some();
+        match message {
+            Message::Text(frame) => {
+                let request = ObjectId::new();
+                (self.request, self.is_acknowledged) = (Some(request), false);
+                let answer = self.services.runtime.clone().invoke(frame, self.caller.clone(), request);
+                // A shutdown waits for the actions that are running by now; later ones are not started.
+                Ok((!self.services.lifecycle.is_draining()).then(|| Box::pin(answer) as RunningAction))
+            }
+            Message::Binary(_) => {
+                let answer = self.services.runtime.binary(&self.caller);
+                Box::pin(self.answer(answer)).await?;
+                Ok(None)
+            }
+            Message::Close(_) => Err(Close::Normal.into()),
+            Message::Pong(_) if asked => Ok(None),
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
+                // Pongs must not pile up for a client that sends pings and reads nothing.
+                Box::pin(self.flush()).await?;
+                if let Some(answer) = self.services.runtime.charge_control_frame(&self.caller) {
+                    Box::pin(self.answer(answer)).await?;
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// Returns how the socket ends after this error, and counts the bound that was hit.
+    fn end_for(&self, error: &Error) -> SessionEnd {
+        let close = close_for(error)
+            .or_else(|| self.ws.get_ref().is_too_fragmented().then_some(Close::TooFragmented));
+        match close {
+            Some(Close::TooLarge) => self.services.metrics.bound_hit("frame_bytes"),
+            Some(Close::TooFragmented) => self.services.metrics.bound_hit("message_fragments"),
+            _ => {}
+        }
+        close.map_or(SessionEnd::Gone, SessionEnd::Close)
+    }
+
+    pub(super) async fn answer(&mut self, answer: FrameAnswer) -> Result<(), SessionEnd> {
+        if answer.json.len() > LARGE_BYTES {
+            self.flush().await?;
+            Box::pin(self.write_large(&answer.json)).await?;
+        } else {
+            self.feed(Message::Text(answer.json)).await?;
+            self.flush().await?;
+        }
+        if let SocketView::Inbox(view) = &self.view {
+            view.answered(answer.refused.is_none() && !self.is_lost());
+        }
+        if answer.refused == Some(Code::RateLimited) { self.record_strike() } else { Ok(()) }
+    }
+
+    /// Counts a refusal by a rate limit. Fails if that was one too many.
+    fn record_strike(&mut self) -> Result<(), SessionEnd> {
+        let (most, within) = RATE_LIMIT_STRIKES;
+        let now = Instant::now();
+        self.refusals.push_back(now);
+        while self.refusals.front().is_some_and(|first| now.duration_since(*first) > within) {
+            self.refusals.pop_front();
+        }
+        if self.refusals.len() >= most { Err(Close::TooMuch.into()) } else { Ok(()) }
+    }
+
+    /// Returns whether the client has already received the event that its frame caused. If the database dies after a write
+    /// is on a majority, the event may come and the write's own answer may not: then `timeout`, "it may still be done", would
+    /// be a second answer to the frame, and a client without `ref` would take it for the answer to its next one.
+    pub(super) async fn is_contradicted(&mut self, answer: &FrameAnswer) -> Result<bool, SessionEnd> {
+        if !answer.is_outcome_unknown {
+            return Ok(false);
+        }
+        // The event may wait in the outbox, behind others. Frames that come meanwhile must not make this endless.
+        for _ in 0..CONTRADICTION_WRITES {
+            if self.is_acknowledged || self.outbox.is_empty() {
+                break;
+            }
+            self.write_waiting().await?;
+        }
+        if self.is_acknowledged
+            && let SocketView::Inbox(view) = &self.view
+        {
+            view.answered(false);
+        }
+        Ok(self.is_acknowledged)
+    }
+}
+
+/// Returns the close code for an invalid message; none if the client is gone.
+pub(crate) fn close_for(error: &Error) -> Option<Close> {
+    match error {
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(Close::TooLarge),
+        Error::Capacity(_) | Error::Protocol(_) => Some(Close::BadFraming(1002)),
+        Error::Utf8(_) => Some(Close::BadFraming(1007)),
+        _ => None,
+    }
+}

@@ -1,0 +1,71 @@
+//! The periodic checks of a socket: pings, a client that does not answer, and the end of its token.
+
+use std::time::{Duration, Instant};
+
+use tokio_tungstenite::tungstenite::{Bytes, Message};
+
+use super::session::{SessionEnd, SocketTask};
+use crate::protocol::close::Close;
+
+impl SocketTask<'_> {
+    /// Returns the time until the next check: a ping, a dead peer, or an expiring token.
+    pub(super) fn next_tick(&self) -> Duration {
+        let sockets = &self.services.config.load().sockets;
+        let quiet = self.heard.elapsed();
+        let next = match self.pinged {
+            // If the peer answers, it is pinged again in time, however long the answer might have taken.
+            Some(pinged) => sockets.dead.saturating_sub(pinged.elapsed()).min(sockets.ping),
+            None => sockets.ping.saturating_sub(quiet),
+        };
+        let next = match self.ws.get_ref().lost_at() {
+            Some(lost) => next.min(sockets.last_frames.saturating_sub(lost.elapsed())),
+            None => next,
+        };
+        next.min(self.until_expiry()).max(Duration::from_millis(1))
+    }
+
+    /// Runs the periodic checks. While an action runs nothing is read, so a peer that answers can't be told from a
+    /// dead one.
+    pub(super) async fn tick(&mut self, busy: bool) -> Result<(), SessionEnd> {
+        let (ping, dead, last_frames) = {
+            let sockets = &self.services.config.load().sockets;
+            (sockets.ping, sockets.dead, sockets.last_frames)
+        };
+        if self.ws.get_ref().lost_at().is_some_and(|lost| lost.elapsed() >= last_frames) {
+            self.services.metrics.bound_hit("last_frames_ms");
+            return Err(SessionEnd::Gone);
+        }
+        if self.until_expiry().is_zero() {
+            return Err(Close::Expired.into());
+        }
+        let due = match self.pinged {
+            Some(pinged) if pinged.elapsed() < dead => false,
+            Some(_) if busy => true,
+            Some(_) => return Err(Close::Dead.into()),
+            None => self.heard.elapsed() >= ping,
+        };
+        if due {
+            self.pinged = Some(Instant::now());
+            self.feed(Message::Ping(Bytes::new())).await?;
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Pings the client, because a connect waits to know whether it is alive. While an action runs nothing is read;
+    /// its frame came from a live client.
+    pub(super) async fn send_probe(&mut self, busy: bool) -> Result<(), SessionEnd> {
+        if busy {
+            self.outbox.mark_alive(Instant::now());
+        } else if self.pinged.is_none() {
+            self.pinged = Some(Instant::now());
+            self.feed(Message::Ping(Bytes::new())).await?;
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    fn until_expiry(&self) -> Duration {
+        self.caller.until_expiry()
+    }
+}

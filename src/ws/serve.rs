@@ -1,0 +1,129 @@
+//! Serves one connection: its outbox, its session, and its close.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use salvo::hyper::upgrade::Upgraded;
+use salvo::rt::tokio::TokioIo;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+
+use super::connection::{CountedStream, WebSocket};
+use super::handshake::{Admission, SocketTarget};
+use super::services::SocketServices;
+use super::session::{SessionEnd, SocketTask};
+use super::write_pace::WritePace;
+use super::{close, open};
+use crate::auth::refused_clients::ClientSource;
+use crate::limits::permits::Permit;
+use crate::protocol::close::Close;
+use crate::realtime::outbox::{Outbox, OutboxBounds};
+
+/// The size of a read, and so the buffer that each idle socket keeps: all of it is overwritten before every read. A
+/// chat frame fits; a longer one takes more reads. The default of 128 KiB makes 1,000 idle sockets cost 135 MB.
+const READ_BYTES: usize = 1024;
+
+/// Frames are written once they reach this size, or no more wait.
+const WRITE_BYTES: usize = 4 * 1024;
+
+/// Serves one connection from its upgrade to its end.
+pub(crate) async fn serve(
+    services: Arc<SocketServices>,
+    io: Upgraded,
+    admission: Result<Admission, Close>,
+    place: Permit,
+    source: ClientSource,
+) {
+    let (frame_bytes, fragments, bounds) = {
+        let limits = &services.config.load().limits;
+        (limits.frame_bytes, limits.message_fragments, OutboxBounds::of(limits))
+    };
+    let config = Some(bounded(frame_bytes));
+    let line = CountedStream::new(TokioIo::new(io), fragments);
+    // Boxed, like everything that a socket awaits once or rarely: otherwise it takes memory for the socket's whole life.
+    let mut ws = Box::pin(WebSocketStream::from_raw_socket(line, Role::Server, config)).await;
+    let outbox = Arc::new(match &admission {
+        Ok(Admission { room: SocketTarget::All, caller, .. }) => {
+            Outbox::for_inbox(bounds, caller.user.clone(), Arc::default())
+        }
+        Ok(Admission { caller, options, .. }) if options.since.is_some() => {
+            Outbox::for_event_stream(bounds, caller.user.clone())
+        }
+        Ok(Admission { caller, .. }) => Outbox::new(bounds, Some(caller.user.clone())),
+        Err(_) => Outbox::new(bounds, None),
+    });
+    // Registered before anything is read for it, so that requests about its user reach it from now on.
+    let user = admission.as_ref().ok().map(|admission| &admission.caller.user);
+    let registered = services.outboxes.register(&outbox, user);
+    let end = match admission {
+        Ok(admission) => Box::pin(run_session(&services, &mut ws, &outbox, admission, source)).await,
+        Err(close) => {
+            // A connection without a valid token holds no permit while its close is sent.
+            drop(place);
+            services.refusals.record(&source, &services.config.load(), close);
+            return Box::pin(close::close(ws, close)).await;
+        }
+    };
+    drop(registered);
+    if let SessionEnd::Close(close) = end {
+        Box::pin(close::close(ws, outbox.closes_by(close))).await;
+    }
+}
+
+/// Returns the configuration of a WebSocket with this bound for messages, in any number of fragments.
+pub(crate) fn bounded(frame_bytes: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BYTES)
+        .write_buffer_size(WRITE_BYTES)
+        .max_message_size(Some(frame_bytes))
+        .max_frame_size(Some(frame_bytes))
+}
+
+/// Runs everything between the handshake and the close.
+async fn run_session(
+    services: &Arc<SocketServices>,
+    ws: &mut WebSocket,
+    outbox: &Arc<Outbox>,
+    admission: Admission,
+    source: ClientSource,
+) -> SessionEnd {
+    // The outbox is registered, so an erasure that begins from here on closes it.
+    if services.store.erasing().contains(&admission.caller.user) {
+        services.refusals.record(&source, &services.config.load(), Close::Erased);
+        return SessionEnd::Close(Close::Erased);
+    }
+    // Boxed, so that the memory for opening is freed before the socket's long life begins.
+    let opened = Box::pin(open::open(services, outbox, admission)).await;
+    let opened = match opened {
+        Ok(opened) => opened,
+        Err(close) => {
+            let close = outbox.closes_by(close);
+            services.refusals.record(&source, &services.config.load(), close);
+            return SessionEnd::Close(close);
+        }
+    };
+    services.metrics.connect("open");
+    let _open = services.metrics.socket();
+    let mut socket = SocketTask {
+        ws,
+        services,
+        outbox,
+        _presence: services.present.enter(&opened.caller.user),
+        caller: opened.caller,
+        view: opened.view,
+        heard: Instant::now(),
+        pinged: None,
+        taken: VecDeque::new(),
+        written: Vec::new(),
+        request: None,
+        is_acknowledged: false,
+        pace: WritePace::default(),
+        refusals: VecDeque::new(),
+    };
+    let ended = socket.run(opened.first_frame).await;
+    match ended {
+        Ok(never) => match never {},
+        Err(end) => end,
+    }
+}
