@@ -1,4 +1,4 @@
-//! Checks the claims of a token with a valid signature, and reads the caller from them.
+//! Checks the claims of a token whose signature is valid, and reads the caller from the claims.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,11 +11,11 @@ use super::refused::TokenError;
 use super::{Caller, KeyState, LEEWAY, MAX_EMAIL_BYTES, MAX_EXP};
 use crate::config::AuthConfig;
 
-/// From this value on an `exp` counts milliseconds: 10^12 ms since 1970 are the year 2001, but 10^12 seconds are the
-/// year 33658. Such a token would never expire, so it is refused.
+/// An `exp` of at least this value is refused, because it is given in milliseconds. As milliseconds, 10^12 is in the
+/// year 2001. As seconds, it is in the year 33658, so the token would never expire.
 const IN_MILLISECONDS: i64 = 1_000_000_000_000;
 
-/// The rules of `[auth]` for claims.
+/// The rules for claims from the configuration's section `[auth]`.
 pub(super) struct ClaimRules {
     user_claim: String,
     email_claim: String,
@@ -39,11 +39,11 @@ impl ClaimRules {
         }
     }
 
-    /// Checks all claims, and the header's `typ`.
+    /// Checks all claims and the header's `typ`, and returns the caller.
     ///
     /// # Errors
-    /// Returns the first check that fails. A token outside its time is refused as such before its other claims are
-    /// compared: only a holder of the key can have made it.
+    /// Returns the reason of the first check that fails. The times are checked before the values of other claims. So
+    /// an expired token is reported as expired, even if its other claims have wrong values.
     pub(super) fn caller(
         &self,
         typ: Option<&str>,
@@ -76,7 +76,8 @@ impl ClaimRules {
         Ok(Caller { user, email, doubted_email, expires_at, key: KeyState::default() })
     }
 
-    /// Checks `exp`, `nbf` and, if a longest lifetime is configured, `iat`. Returns when the token expires.
+    /// Checks `exp` and `nbf`, and also `iat` if a maximum lifetime is configured. Returns the time when the token
+    /// expires.
     fn times(&self, exp: i64, claims: &Map<String, Value>) -> Result<SystemTime, TokenError> {
         let now = SystemTime::now();
         let seconds_now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -107,7 +108,7 @@ impl ClaimRules {
         Ok(expires_at)
     }
 
-    /// Checks the token's purpose, and the claims that the configuration requires.
+    /// Checks the token's purpose, and the claims that `auth.require` demands.
     fn kind(&self, typ: Option<&str>, claims: &Map<String, Value>) -> Result<(), TokenError> {
         let accepted = if self.types.is_empty() {
             typ.is_none_or(|typ| !kind::is_another_type(typ))
@@ -123,7 +124,7 @@ impl ClaimRules {
                 return Err(TokenError::new("the token lacks a claim that is required"));
             }
         }
-        // An operator who requires a claim knows what the claim means.
+        // The operator who requires a claim has chosen its value. So the general rules for purposes don't apply to it.
         let required = |claim: &str| self.require.iter().any(|(name, _)| name == claim);
         match kind::of(claims, self.audience.is_some(), required) {
             TokenPurpose::Access => Ok(()),
@@ -138,7 +139,8 @@ impl ClaimRules {
         UserId::deserialize(given(claims, &self.user_claim).or_else(|| given(claims, "sub"))?).ok()
     }
 
-    /// Returns the e-mail address to show, and the one that the issuer reports as unverified.
+    /// Returns the e-mail address to show, and the address that the issuer reports as unverified. At most one of them
+    /// is given.
     fn email(&self, claims: &Map<String, Value>) -> (Option<String>, Option<String>) {
         let email = claims.get(&self.email_claim).and_then(Value::as_str);
         let fits =
@@ -149,19 +151,20 @@ impl ClaimRules {
     }
 }
 
-/// Returns a claim. A claim that is null counts as missing.
+/// Returns a claim. A claim with the value null counts as missing.
 fn given<'a>(claims: &'a Map<String, Value>, claim: &str) -> Option<&'a Value> {
     claims.get(claim).filter(|value| !value.is_null())
 }
 
-/// Reads a `NumericDate` (RFC 7519, 2) in whole seconds, rounded down. Values beyond any calendar saturate.
+/// Reads a `NumericDate` (RFC 7519, 2) in whole seconds, rounded down. A value beyond the range of `i64` becomes the
+/// nearest `i64`.
 fn seconds(value: &Value) -> Option<i64> {
     let whole = value.as_i64().or_else(|| value.as_u64().map(|_| i64::MAX));
     #[expect(clippy::cast_possible_truncation, reason = "a cast from f64 saturates")]
     whole.or_else(|| value.as_f64().map(|fraction| fraction.floor() as i64))
 }
 
-/// Reads a string, or a list that contains only strings.
+/// Reads a string, or a list of strings. None if the value is anything else.
 fn texts(value: Option<&Value>) -> Option<Vec<&str>> {
     match value? {
         Value::String(text) => Some(vec![text]),
@@ -170,8 +173,8 @@ fn texts(value: Option<&Value>) -> Option<Vec<&str>> {
     }
 }
 
-/// Returns whether a claim has the expected value: it equals the value, is a list with the value, or is a string of
-/// words with the value, as `scope` is.
+/// Returns whether a claim has the expected value. The claim may equal the value, be a list that contains the value, or
+/// be a string of words that contain it, as `scope` does.
 fn holds(value: &Value, expected: &str) -> bool {
     match value {
         Value::String(text) => text == expected || text.split(' ').any(|word| word == expected),
@@ -186,7 +189,7 @@ fn holds(value: &Value, expected: &str) -> bool {
     }
 }
 
-/// Some issuers write booleans as strings or numbers.
+/// Returns whether a value means false. Some issuers write booleans as strings or numbers.
 fn is_false(value: &Value) -> bool {
     match value {
         Value::Bool(flag) => !flag,

@@ -1,8 +1,9 @@
-//! Tracks which keys are in force. When the key of a token is removed, its sockets are closed.
+//! Tracks which keys are in use. When a key is removed, the sockets whose tokens it signed are closed.
 //!
-//! A key that an operator removes from the configuration, or from a file that it names, is removed at the reload. An
-//! issuer's key counts as removed when two fetches in a row miss it. Behind one address there may be several servers
-//! that publish a rotation at different times, and one fetch from a late server must not close every socket.
+//! A key from the configuration, or from a configured file, counts as removed when a reload no longer finds it. A key
+//! of an issuer counts as removed when two fetches in a row no longer find it. An issuer may have several servers
+//! behind one address, and some of them may publish a new key set later than others. One answer of a late server must
+//! not close every socket.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,21 +13,22 @@ use jsonwebtoken::{DecodingKey, DecodingKeyKind};
 
 use super::{TokenRules, VerificationKeys};
 
-/// The state of one key.
+/// The state of one key: in use, or removed. Clones share the state.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeyState(Arc<AtomicBool>);
 
-/// The state of the key that a socket's token is signed with. A check costs the socket one load of a flag.
+/// The state of the key that signed a socket's current token. The socket checks it often, and each check only reads one
+/// flag.
 #[derive(Default)]
 pub(crate) struct CurrentKey(ArcSwap<AtomicBool>);
 
 impl CurrentKey {
-    /// Starts with the key of the first token.
+    /// Starts with the key of the socket's first token.
     pub(crate) fn new(key: KeyState) -> Self {
         Self(ArcSwap::new(key.0))
     }
 
-    /// Stores the key of a renewed token.
+    /// Stores the key of a token that replaces the socket's earlier token.
     pub(crate) fn replace(&self, key: KeyState) {
         self.0.store(key.0);
     }
@@ -46,29 +48,29 @@ impl PartialEq for KeyState {
 
 impl Eq for KeyState {}
 
-/// All keys that are in force.
+/// All keys that are in use, and the issuer's keys that one fetch did not find.
 #[derive(Default)]
 pub(super) struct KeysInForce(Vec<KnownKey>);
 
 struct KnownKey {
     key: DecodingKey,
     state: KeyState,
-    /// Whether the last fetch missed the key.
+    /// Whether the last fetch did not find the key.
     missed: bool,
 }
 
-/// The side that removed keys.
+/// The reason why the keys are replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KeyRemover {
-    /// The operator: the key is removed immediately.
+    /// A reload of the configuration. A key that is not found is removed immediately.
     Operator,
-    /// The issuer: the key is removed at the second fetch that misses it.
+    /// A fetch of the issuer's keys. A key is removed when a second fetch in a row doesn't find it.
     Issuer,
 }
 
 impl KeysInForce {
-    /// Gives the keys of new rules their earlier states, and removes the keys that the rules lack. Returns whether any
-    /// key was removed.
+    /// Gives the keys of new rules the states that they had before. Removes the keys that the rules no longer have.
+    /// Returns whether a key was removed.
     pub(super) fn replace(&mut self, rules: &mut TokenRules, by: KeyRemover) -> bool {
         self.0.iter_mut().for_each(|known| known.missed = by == KeyRemover::Operator || known.missed);
         let before = std::mem::take(&mut self.0);

@@ -1,14 +1,22 @@
-//! Fetches keys from an issuer: a key set by its URL, or by an OpenID Connect issuer's discovery document.
+//! Fetches public keys from an issuer. The keys are a JSON key set, which is found by its URL or by the issuer's OpenID
+//! Connect discovery document.
 //!
-//! It guarantees three things. The cached keys stay valid while the issuer's server is unavailable. A new key is known
-//! with the first token that it signed. No client can make this server fetch more often than every `auth.refetch_ms`,
-//! whatever tokens it sends.
+//! The module guarantees three things:
 //!
-//! No library does this. `jwks_client_rs`, which uses the same jsonwebtoken, asks the issuer for each unknown key
-//! without a limit, reads answers of any length and follows redirects to any address. It refuses a whole set because of
-//! one key of a new kind, and has no discovery. `jwt-authorizer`, `oidc-jwt-validator` and `jwks` use older
-//! jsonwebtokens with a second crypto library each. `openidconnect` is for signing in and caches no keys. So
-//! jsonwebtoken reads the keys, reqwest does the HTTP, as for functions, and this module decides when to ask.
+//! - The cached keys stay in use while the issuer can't be reached.
+//! - A token with a new, unknown key causes a fetch, so the first token of a new key is accepted.
+//! - Clients can't cause more than one fetch per `auth.refetch_ms`, whatever tokens they send.
+//!
+//! No library is used for this, for these reasons:
+//!
+//! - `jwks_client_rs` uses the same jsonwebtoken. But it fetches for each unknown key without a limit, reads answers of
+//!   any length, and follows redirects to any address. One key of an unknown kind makes it refuse the whole set. It has
+//!   no discovery.
+//! - `jwt-authorizer`, `oidc-jwt-validator` and `jwks` use older versions of jsonwebtoken, each with a second crypto
+//!   library.
+//! - `openidconnect` is made for signing in, and caches no keys.
+//!
+//! So jsonwebtoken decodes the keys, reqwest does the HTTP requests, and this module decides when to fetch.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,19 +37,19 @@ use crate::telemetry::metrics::Metrics;
 /// The path of an issuer's discovery document (OpenID Connect Discovery 1.0, 4).
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 
-/// An issuer of keys.
+/// An issuer of keys, and the key set that was fetched last.
 pub(crate) struct Issuer {
     location: KeySetLocation,
     auth: AuthConfig,
     metrics: Arc<Metrics>,
-    /// A token with an unknown key asks for a fetch.
+    /// Notified when a token with an unknown key requests a fetch.
     refetch_requested: Notify,
     last: watch::Sender<LastFetch>,
     cached: Mutex<Option<Bytes>>,
     stop: CancellationToken,
 }
 
-/// The outcome of the last fetch.
+/// The time and the success of the last fetch.
 #[derive(Clone, Copy, Default)]
 struct LastFetch {
     at: Option<Instant>,
@@ -55,7 +63,7 @@ struct DiscoveryDocument {
 }
 
 impl Issuer {
-    /// Creates an issuer. `cached` is the key set that was fetched from it before, if any.
+    /// Creates an issuer. `cached` is the key set of an earlier fetch, if there is one.
     pub(super) fn new(
         location: KeySetLocation,
         auth: &AuthConfig,
@@ -75,27 +83,28 @@ impl Issuer {
         }
     }
 
-    /// Returns whether the keys come from this location.
+    /// Returns whether the keys are fetched from this location.
     pub(super) fn is_of(&self, location: &KeySetLocation) -> bool {
         self.location == *location
     }
 
-    /// Returns the key set that was fetched last.
+    /// Returns the key set of the last successful fetch. None before the first one.
     pub(super) fn cached_keys(&self) -> Option<Bytes> {
         self.cached.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns whether the last fetch failed.
+    /// Returns whether the last fetch failed, or none has ended yet.
     pub(super) fn is_unreachable(&self) -> bool {
         !self.last.borrow().succeeded
     }
 
-    /// Stops fetching.
+    /// Stops the regular fetches.
     pub(super) fn stop(&self) {
         self.stop.cancel();
     }
 
-    /// Requests a fetch and waits until it is done. Does neither if a fetch has just been done.
+    /// Requests a fetch, and waits for its end for `auth.fetch_ms` at most. Returns immediately if the last fetch ended
+    /// less than `auth.refetch_ms` ago.
     pub(super) async fn refetch(&self) {
         let mut last = self.last.subscribe();
         last.mark_unchanged();
@@ -112,8 +121,9 @@ impl Issuer {
         self.last.borrow().at.is_some_and(|at| at.elapsed() < self.auth.refetch)
     }
 
-    /// Fetches the set every `auth.refresh_seconds`, sooner if a token needs it or the last fetch failed, and gives its
-    /// keys to the verifier.
+    /// Fetches the key set and gives its keys to the verifier, until the issuer is stopped. The next fetch follows
+    /// after `auth.refresh_seconds`, or after `auth.refetch_ms` if this one failed. A token with an unknown key makes
+    /// it earlier.
     pub(super) async fn run(self: Arc<Self>, verifier: Verifier) {
         let refresh = async {
             loop {
@@ -137,20 +147,20 @@ impl Issuer {
         let refetch_requested = async {
             loop {
                 self.refetch_requested.notified().await;
-                // A request that came during a fetch has that fetch's outcome.
+                // A request that arrived during a fetch needs no second fetch.
                 if !self.is_recent() {
                     return;
                 }
             }
         };
-        // The end of the pause is not an error.
+        // The end of the pause is no error.
         let _ = timeout(pause, refetch_requested).await;
     }
 
-    /// Fetches the set, and caches it for [`Self::cached_keys`].
+    /// Fetches the key set, and stores it for [`Self::cached_keys`].
     ///
     /// # Errors
-    /// Says what is wrong with the set, or with the connection.
+    /// Returns a text about the problem with the connection or with the set.
     pub(super) async fn fetch(&self) -> Result<Vec<NamedKey>, String> {
         let limit = self.auth.fetch;
         let set = timeout(limit, self.get_set()).await.map_err(|_| {
@@ -163,15 +173,15 @@ impl Issuer {
         Ok(keys)
     }
 
-    /// Reads the keys of a set. If the set is new, logs the keys that are skipped.
+    /// Decodes the keys of a set. If `is_new`, the skipped keys are logged.
     ///
     /// # Errors
-    /// None of the keys can check a token.
+    /// The set contains no key that can verify a token.
     pub(super) fn read(&self, set: &[u8], is_new: bool) -> Result<Vec<NamedKey>, String> {
         let jwk::KeySet { keys, faults, others, .. } = jwk::read(set, &self.auth.algorithms, false)?;
         if is_new {
             for fault in faults {
-                tracing::warn!(location = ?self.location, fault, "skipping a key of the issuer that can't be used; using the others");
+                tracing::warn!(location = ?self.location, fault, "a key of the issuer can't be used; using the other keys");
             }
             for other in others {
                 tracing::info!(location = ?self.location, other, "skipping a key of the issuer for another purpose");
@@ -187,9 +197,9 @@ impl Issuer {
                 let document = format!("{}{DISCOVERY}", issuer.trim_end_matches('/'));
                 let document = self.get(safe(&document)?).await?;
                 let found: DiscoveryDocument = serde_json::from_slice(without_bom(&document))
-                    .map_err(|error| format!("the discovery document is none: {error}"))?;
+                    .map_err(|error| format!("the discovery document can't be decoded: {error}"))?;
                 if found.issuer != *issuer {
-                    return Err(format!("the discovery document is that of {:?}", found.issuer));
+                    return Err(format!("the discovery document belongs to the issuer {:?}", found.issuer));
                 }
                 safe(&found.jwks_uri).map_err(|fault| format!("jwks_uri {fault}"))?
             }
@@ -197,13 +207,14 @@ impl Issuer {
         self.get(set).await
     }
 
-    /// Fetches one document. Only a plain 200 is accepted: the target of a redirect is not the server that was
-    /// configured.
+    /// Fetches one document. Only status 200 is accepted. Redirects are not followed, because their target is not the
+    /// configured server.
     async fn get(&self, from: Url) -> Result<Bytes, String> {
         let fault = |error| format!("{from}: {}", causes(&error));
-        // Built for each request: minutes lie between two, so no connection is to be kept.
+        // The client is built for each request. Minutes pass between two requests, so a kept connection would be of no
+        // use.
         let client = Client::builder().redirect(Policy::none()).no_proxy();
-        // The system's certificates are only loaded if they are needed: an image may have none.
+        // The system's certificates are loaded only for https, because a container image may have none.
         let client = if from.scheme() == "https" { client } else { client.tls_certs_only([]) };
         let client = client.build().map_err(|error| fault(error.without_url()))?;
         let mut answer = client.get(from.clone()).send().await.map_err(|error| fault(error.without_url()))?;
@@ -222,7 +233,7 @@ impl Issuer {
     }
 }
 
-/// Returns an error with its causes, on one line. The outermost error alone does not say what failed.
+/// Returns an error with all of its causes, on one line. The outermost error alone does not say what failed.
 fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")

@@ -1,17 +1,17 @@
-//! Reads a token's purpose. Issuers sign many kinds of tokens with one key: for signing in, for refreshing, for
-//! resetting a password, for verifying an address, for logging out. Only the first kind may open a socket.
+//! Reads the purpose of a token from its claims. An issuer may sign tokens for many purposes with one key: access,
+//! refresh, reset of a password, verification of an address, logout. Only access tokens may open a socket.
 //!
-//! This needs no configuration. A token without a purpose is accepted, because most issuers state none.
+//! These rules need no configuration. A token that states no purpose is accepted, because most issuers state none.
 
 use serde_json::{Map, Value};
 
-/// Claims that name the purpose and nothing else, and their values in a token for signing in.
+/// Claims that can only mean the purpose. The lists after it are their values in access tokens and in ID tokens.
 const KIND_CLAIMS: &[&str] = &["token_type", "token_use", "tokenType", "tokenUse"];
 const ACCESS: &[&str] = &["access", "access_token", "bearer"];
 const ID: &[&str] = &["id", "id_token"];
 
-/// Claims that name the purpose in some products (Keycloak, Flask-JWT-Extended), and other things elsewhere. Only these
-/// words refuse a token.
+/// Claims that mean the purpose in some products (Keycloak, Flask-JWT-Extended), and other things in other products. A
+/// token is refused only if such a claim contains one of [`OTHER_WORDS`].
 const MAYBE_KIND_CLAIMS: &[&str] = &["typ", "type", "purpose"];
 const OTHER_WORDS: &[&str] = &[
     "refresh",
@@ -29,11 +29,11 @@ const OTHER_WORDS: &[&str] = &[
     "invitation",
 ];
 
-/// Claims that only an ID token has (OpenID Connect Core 1.0, 2 and 3.3.2.11).
+/// Claims that only ID tokens have (OpenID Connect Core 1.0, 2 and 3.3.2.11).
 const ID_CLAIMS: &[&str] = &["at_hash", "c_hash", "s_hash"];
 
-/// The registered media types of JWTs that are neither access nor ID tokens, in lower case and without `application/`.
-/// A type with one of [`OTHER_WORDS`], such as `refresh+jwt`, counts too.
+/// The registered media types of JWTs for other purposes, in lower case and without `application/`. A type with one of
+/// [`OTHER_WORDS`], such as `refresh+jwt`, is refused as well.
 const OTHER_TYPES: &[&str] = &[
     "authorization-grant+jwt",
     "client-authentication+jwt",
@@ -66,15 +66,15 @@ const OTHER_TYPES: &[&str] = &[
 
 /// The purpose of a token, by its claims.
 pub(super) enum TokenPurpose {
-    /// For signing in, or the token doesn't say.
+    /// Access. Also a token that states no purpose, and an ID token whose audience is checked.
     Access,
-    /// For another purpose.
+    /// Any other purpose.
     Other,
-    /// An ID token whose audience can't be checked.
+    /// An ID token whose audience can't be checked, because no audience is configured.
     IdOfUnknownAudience,
 }
 
-/// Reads the purpose from the claims. A claim that the configuration requires is ignored here.
+/// Reads the purpose from the claims. Claims for which `required` returns true are ignored.
 pub(super) fn of(
     claims: &Map<String, Value>,
     audience_is_checked: bool,
@@ -94,16 +94,16 @@ pub(super) fn of(
         return TokenPurpose::Other;
     }
     is_id |= texts.iter().any(|text| text.eq_ignore_ascii_case("id"));
-    // A security event (RFC 8417, 2.2). A logout token is one.
+    // The claim of a security event (RFC 8417, 2.2), for example of a logout token.
     if get(&"events").is_some_and(Value::is_object) {
         return TokenPurpose::Other;
     }
     match claims.get("aud").filter(|_| !audience_is_checked) {
-        // fastapi-users: `fastapi-users:reset`.
+        // fastapi-users writes the purpose into the audience: `fastapi-users:reset`.
         Some(aud) if audiences(aud).any(|aud| aud.rsplit(':').next().is_some_and(is_other_word)) => {
             TokenPurpose::Other
         }
-        // The token is for one client. Which one can't be known here.
+        // An ID token is for one client. Without a configured audience, nobody can tell whether Parlor is that client.
         Some(aud) if is_id && audiences(aud).next().is_some() => TokenPurpose::IdOfUnknownAudience,
         _ => TokenPurpose::Access,
     }
@@ -114,19 +114,19 @@ fn audiences(aud: &Value) -> impl Iterator<Item = &str> {
     one.chain(aud.as_array().into_iter().flatten().filter_map(Value::as_str))
 }
 
-/// Normalises a `typ` for comparison: media types are case-insensitive, and `application/` may be left out (RFC 7515,
-/// 4.1.9).
+/// Returns a `typ` in a form that can be compared: in lower case and without `application/`. Media types are
+/// case-insensitive, and the prefix may be missing (RFC 7515, 4.1.9).
 pub(super) fn media_type(typ: &str) -> String {
     let typ = typ.trim().to_ascii_lowercase();
     typ.strip_prefix("application/").map_or_else(|| typ.clone(), str::to_owned)
 }
 
-/// Returns whether a `typ` says that the token has another purpose.
+/// Returns whether a header's `typ` means a purpose other than access.
 pub(super) fn is_another_type(typ: &str) -> bool {
     OTHER_TYPES.contains(&&*media_type(typ)) || has_other_word(typ)
 }
 
-/// Returns whether a name contains one of [`OTHER_WORDS`]: `password_reset`, `refreshToken`, `logout+jwt`.
+/// Returns whether a name contains one of [`OTHER_WORDS`], as `password_reset`, `refreshToken` and `logout+jwt` do.
 fn has_other_word(name: &str) -> bool {
     let mut words = String::with_capacity(name.len() + 4);
     let mut was_lower = false;

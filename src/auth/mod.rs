@@ -1,10 +1,11 @@
 //! Verifies tokens, and returns the user that a token belongs to.
 //!
-//! [`Verifier`] guarantees that a [`Caller`] only comes from a valid token: a configured key signed it with a
-//! configured algorithm, it is in force now, it is for signing in, and it names a user. It does not decide where a
-//! request carries the token or what the caller may do, and it does not close sockets whose token expires.
+//! [`Verifier`] returns a [`Caller`] only for a valid token. A valid token is signed by a configured key with a
+//! configured algorithm. It has not expired, is meant for signing in, and names a user. This module does not decide
+//! what a caller may do, and it does not close the sockets of expired tokens.
 //!
-//! `signed` splits a token and checks its signature. `claims` and `kind` check its content.
+//! `signed` splits a token and checks its signature. `claims` and `kind` check its content. `issuer` fetches keys, and
+//! `in_force` finds the sockets whose keys were removed.
 
 pub(crate) mod claims;
 pub(crate) mod in_force;
@@ -39,42 +40,43 @@ pub use self::secret::keep_own_secret;
 use self::signed::SignedToken;
 use crate::config::{AuthConfig, ConfigError, KeySource, NamedKey, TokenKey};
 
-/// How far the clocks of an issuer and of this server may differ. Part of the protocol.
+/// The maximum difference between the clocks of an issuer and of this server. The protocol's documentation promises
+/// this value.
 pub const LEEWAY: Duration = Duration::from_secs(5);
 
-/// The longest e-mail address that is accepted, in bytes: 64 before the @, 255 after it (RFC 5321, 4.5.3.1).
+/// The maximum length of an e-mail address in bytes: 64 before the @, and 255 after it (RFC 5321, 4.5.3.1).
 pub const MAX_EMAIL_BYTES: usize = 320;
 
-/// The latest `exp`, in seconds since 1970. With the leeway it is the last second of the year 9999, the last one that
-/// RFC 3339 can express. A later one counts as this.
+/// The latest `exp` that is used, in seconds since 1970. A later `exp` is replaced by this one. With the leeway it is
+/// the last second of the year 9999, the last one that RFC 3339 can express.
 const MAX_EXP: u64 = 253_402_300_799 - LEEWAY.as_secs();
 
-/// The user that a token belongs to.
+/// The user that a token belongs to, and the claims that Parlor uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// The user.
+    /// The user's id.
     pub user: UserId,
-    /// The user's e-mail address. None if the token has none, an invalid one, or one that the issuer reports as
+    /// The user's e-mail address. None if the token has no valid address, or if the issuer reports the address as
     /// unverified.
     pub email: Option<String>,
-    /// An address that the issuer reports as unverified. It is neither stored nor shown.
+    /// The e-mail address that the issuer reports as unverified. It is neither stored nor shown.
     pub doubted_email: Option<String>,
-    /// When the token stops being valid: its `exp` plus [`LEEWAY`]. At most the end of the year 9999.
+    /// The time when the token stops being valid: its `exp` plus [`LEEWAY`], at most the end of the year 9999.
     pub expires_at: SystemTime,
-    /// Says whether the token's key is still in force.
+    /// The state of the token's key: in use, or removed.
     pub(crate) key: KeyState,
 }
 
-/// Checks tokens. Clones share one state.
+/// Verifies tokens. Clones share one state.
 #[derive(Clone)]
 pub struct Verifier(Arc<VerifierState>);
 
 struct VerifierState {
-    /// The current rules. A reload replaces them, and so does an issuer's new key.
+    /// The current rules. A reload and a fetch of the issuer's keys replace them.
     rules: ArcSwap<TokenRules>,
-    /// The issuer of the keys, if they come from one.
+    /// The issuer that the keys are fetched from. None if the keys are configured.
     issuer: ArcSwapOption<Issuer>,
-    /// Held while either is replaced, so that a stopped issuer can't bring back its keys.
+    /// Locked while the rules or the issuer are replaced. So a stopped issuer can't store its keys after a reload.
     changing: Mutex<KeysInForce>,
     /// Notified when a key was removed.
     removed: Notify,
@@ -87,23 +89,24 @@ struct TokenRules {
 }
 
 enum VerificationKeys {
-    /// One key for every token.
+    /// One key that verifies every token.
     One(Box<VerificationKey>),
-    /// The keys of a set, by their names.
+    /// A set of keys. A token names its key, so each key may have a name.
     Several(Vec<(Option<String>, VerificationKey)>),
 }
 
-/// A key, and whether it is still in force.
+/// A key and its state: in use, or removed.
 struct VerificationKey {
     key: TokenKey,
     state: KeyState,
 }
 
 impl Verifier {
-    /// Reads the configured keys. Files are read once, here. An issuer's keys are fetched later: see [`Self::watch`].
+    /// Creates a verifier with the configured keys. Key files are read only here. The keys of an issuer are fetched
+    /// later by [`Self::watch`].
     ///
     /// # Errors
-    /// There is no key, or one that `Config::check` would refuse.
+    /// No key is configured, or `Config::check` would refuse the key.
     pub fn new(auth: &AuthConfig) -> Result<Self, ConfigError> {
         let mut rules = match auth.keys()? {
             KeySource::None => {
@@ -123,10 +126,10 @@ impl Verifier {
         })))
     }
 
-    /// Returns the caller that a token names.
+    /// Verifies a token, and returns the caller that it names.
     ///
     /// # Errors
-    /// Returns the first check that fails.
+    /// Returns the reason of the first check that fails.
     pub fn verify(&self, token: &str) -> Result<Caller, TokenError> {
         let rules = self.0.rules.load();
         if token.len() > rules.token_bytes {
@@ -142,9 +145,9 @@ impl Verifier {
         Ok(Caller { key: check.state.clone(), ..caller })
     }
 
-    /// Verifies as [`verify`](Self::verify) does. If the issuer may have a new key by now, under a new name or the
-    /// same, its keys are fetched first. That takes `auth.fetch_ms` at most, and is skipped if a fetch has just been
-    /// done. With `checks`, each verification waits for a permit.
+    /// Verifies a token as [`verify`](Self::verify) does. If no known key fits, the issuer's keys are fetched and the
+    /// token is verified a second time. A fetch takes `auth.fetch_ms` at most. It is skipped if the previous fetch is
+    /// less than `auth.refetch_ms` ago. With `checks`, each verification waits for a permit.
     pub(crate) async fn verify_or_refetch(
         &self,
         token: &str,
@@ -166,7 +169,7 @@ impl Verifier {
         verify().await
     }
 
-    /// Returns what is missing until a token can be checked, if anything is.
+    /// Returns a text for the operator if no key is available yet. None if tokens can be verified.
     pub(crate) fn missing_keys(&self) -> Option<&'static str> {
         match &self.0.rules.load().keys {
             VerificationKeys::Several(keys) if keys.is_empty() => {
@@ -193,8 +196,9 @@ impl TokenRules {
         Self::new(auth, VerificationKeys::Several(keys.into_iter().map(named).collect()))
     }
 
-    /// Returns the key that a token names, or none if that key is unknown. A token that names no key gets the only one
-    /// that fits: trying one after the other would be work that any client can cause.
+    /// Returns the key that a token names. None if no key has that name. A token without a key name gets the only key
+    /// with its algorithm. If several keys have the algorithm, the token is refused: trying all keys would let any
+    /// client cause much work.
     fn check(&self, header: &signed::Header) -> Result<Option<&VerificationKey>, TokenError> {
         let fits = |check: &VerificationKey| check.key.algorithms.contains(&header.algorithm);
         let keys = match &self.keys {
@@ -216,18 +220,19 @@ impl TokenRules {
     }
 }
 
-/// The issuer can't be reached. The token itself may be valid.
+/// The issuer can't be reached. The token may be valid.
 const NO_KEYS: TokenError = TokenError::no_keys("the issuer's keys are unavailable");
 
 const UNKNOWN_KEY: TokenError = TokenError::about_key("the token's key is not known");
 
 const WRONG_ALGORITHM: TokenError = TokenError::about_key("the token's algorithm is not accepted");
 
-/// Signs a token for `user` that is in force from now for `ttl`, and that a [`Verifier`] of the same `auth` accepts.
-/// Needs a shared secret. With a public key, the holder of the private key signs tokens elsewhere.
+/// Signs a token for `user` that is valid from now on for `ttl`. A [`Verifier`] with the same `auth` accepts it. Only
+/// tokens with a shared secret can be signed here. With a public key, the holder of the private key signs them.
 ///
 /// # Errors
-/// There is no shared secret, `Config::check` would refuse `auth`, or `ttl` is under a second or past the year 9999.
+/// There is no shared secret, or `Config::check` would refuse `auth`. Or `ttl` is less than a second, or ends after the
+/// year 9999.
 pub fn sign(
     auth: &AuthConfig,
     user: &UserId,
@@ -271,7 +276,7 @@ pub fn sign(
     jsonwebtoken::encode(&header, &claims, &secret).map_err(|error| unsigned(&error))
 }
 
-/// The reason why a token or a secret can't be made, and what to do about it.
+/// The reason why a token or a secret can't be created, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthError(String);
 

@@ -4,26 +4,26 @@ use std::fmt;
 
 use handlers::UserId;
 
-/// The reason why a token is refused: a fixed text that contains nothing of the token, and is short enough for a close
-/// reason.
+/// The reason why a token is refused: a fixed text that contains nothing of the token. The text is short enough for the
+/// reason of a WebSocket close.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenError {
     reason: &'static str,
     class: TokenErrorKind,
 }
 
-/// What else is known about a refusal.
+/// The class of a refusal, which decides how the server reacts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum TokenErrorKind {
-    /// Anyone may have made the token.
+    /// The token is invalid, and anyone may have made it.
     Bad,
-    /// The token may be valid with another key.
+    /// The token may be valid with a key that is not known yet.
     AboutKey,
-    /// The issuer of the key can't be reached. The same token may be accepted later.
+    /// The issuer of the keys can't be reached. The same token may be accepted later.
     NoKeys,
     /// The token is longer than `auth.token_bytes`.
     TooLong,
-    /// A known key signed the token for this user, but the token has expired or is not in force yet.
+    /// A known key signed the token for this user, but the token has expired or is not valid yet.
     OutsideItsTime(Option<UserId>),
 }
 
@@ -48,7 +48,7 @@ impl TokenError {
         Self { reason, class: TokenErrorKind::OutsideItsTime(None) }
     }
 
-    /// Adds the token's user, if the token is refused only because of its time.
+    /// Adds the token's user if the token is refused only because of its time. Other refusals stay unchanged.
     pub(super) fn of_user(self, user: Option<&UserId>) -> Self {
         match self.class {
             TokenErrorKind::OutsideItsTime(_) => {
@@ -58,7 +58,7 @@ impl TokenError {
         }
     }
 
-    /// Returns the text, 1 to 123 bytes.
+    /// Returns the text, which has 1 to 123 bytes.
     pub const fn as_str(&self) -> &'static str {
         self.reason
     }
@@ -68,12 +68,12 @@ impl TokenError {
         self.class == TokenErrorKind::NoKeys
     }
 
-    /// Returns whether the token was longer than `auth.token_bytes`.
+    /// Returns whether the token is longer than `auth.token_bytes`.
     pub(crate) fn is_too_long(&self) -> bool {
         self.class == TokenErrorKind::TooLong
     }
 
-    /// Returns the user of a token that is outside its time, or none if anyone may have made the token.
+    /// Returns the user of a token that has expired or is not valid yet. None for any other refusal.
     pub(crate) fn user_of_old_token(&self) -> Option<&UserId> {
         match &self.class {
             TokenErrorKind::OutsideItsTime(user) => user.as_ref(),
@@ -81,7 +81,7 @@ impl TokenError {
         }
     }
 
-    /// Returns whether the token may be valid with another key.
+    /// Returns whether a new key of the issuer may have signed the token.
     pub(super) fn may_be_signed_by_new_key(&self) -> bool {
         matches!(self.class, TokenErrorKind::AboutKey | TokenErrorKind::NoKeys)
     }

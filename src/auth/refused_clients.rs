@@ -1,13 +1,15 @@
-//! Blocks clients whose connects are refused too often.
+//! Blocks clients whose connects are refused too often. Each refused connect counts against one source: an address, a
+//! user, or the old tokens of a user. After `limits.refusals_per_minute` refusals the source is answered with status
+//! 429 for a minute.
 //!
-//! A connect without a valid token may be a guess, so it counts against its address. After too many of them the address
-//! is answered 429 for a minute. Many users can share an address, so users with valid tokens are never blocked by that.
-//! A refused connect with a valid token (because of a room that isn't the user's, for example) counts against the user.
-//! A token that a known key signed but that has expired is no guess. It counts against itself: anyone may have kept an
-//! old token, so it must not block the user's new one.
+//! - A connect without a valid token may be an attempt to guess one. It counts against the client's address.
+//! - Many users can share an address. So a user with a valid token is not blocked by the refusals of the address. A
+//!   refused connect with a valid token counts against the user, for example if the user is not a member of the room.
+//! - An expired token that a known key has signed is not a guess. It counts against the old tokens of its user. Anyone
+//!   may have found an old token, so it must not block the user's new token.
 //!
-//! Memory is bounded, whatever number of addresses connect: the entries that were used least are forgotten. Each server
-//! counts for itself. A proxy that isn't listed counts as one address.
+//! Memory is bounded: if there are too many sources, the least used ones are forgotten. Each server counts for itself.
+//! All clients behind a proxy that is not listed in `http.proxies` count as one address.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -25,24 +27,24 @@ use crate::protocol::client_ip;
 use crate::protocol::close::Close;
 use crate::telemetry::metrics::Metrics;
 
-/// The period over which refused connects are counted, and the time that a source is blocked.
+/// The time over which refused connects are counted, and the time for which a source is blocked.
 const BLOCK_TIME: Duration = Duration::from_mins(1);
 
 /// The source that a refused connect counts against.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ClientSource {
-    /// None: this machine, or a proxy of many clients.
+    /// No source: this machine, or a proxy with many clients. It is never blocked.
     Exempt,
-    /// All clients of an address without a valid token.
+    /// All clients of one address that have no valid token.
     Address(IpAddr),
     /// A user with a valid token.
     User(UserId),
-    /// Clients that send old tokens of this user.
+    /// Clients with an expired token of this user.
     OldToken(UserId),
 }
 
 impl ClientSource {
-    /// Returns the source before the token is checked.
+    /// Returns the source of a client whose token is not checked yet.
     pub(crate) fn from_address(address: IpAddr, config: &Config) -> Self {
         if client_ip::is_exempt(address, &config.http.proxies) {
             Self::Exempt
@@ -51,7 +53,7 @@ impl ClientSource {
         }
     }
 
-    /// Returns the source after the token was checked.
+    /// Returns the source of a client whose token was checked. `None` means that there is no token.
     pub(crate) fn with_token(self, verified: Option<&Result<Caller, TokenError>>) -> Self {
         match (self, verified) {
             (Self::Exempt, _) => Self::Exempt,
@@ -64,7 +66,7 @@ impl ClientSource {
     }
 }
 
-/// Counts the refused connects of the last minute by source.
+/// The number of refused connects in the last minute, by source.
 pub(crate) struct RefusedClients {
     counts: Cache<ClientSource, Arc<RefusalCount>>,
     checks: Semaphore,
@@ -98,7 +100,7 @@ impl RefusedClients {
         Self { counts, checks: Semaphore::new(config.limits.blocked_checks), metrics }
     }
 
-    /// Counts one more refused connect. At the limit, the minute of the source begins again.
+    /// Counts a refused connect. The refusal that reaches the limit starts the minute of the block.
     pub(crate) fn count(&self, source: &ClientSource, config: &Config) {
         if *source == ClientSource::Exempt {
             return;
@@ -110,8 +112,7 @@ impl RefusedClients {
         }
     }
 
-    /// Records a refused connect. If the client caused it, it counts against its source: after too many of them the
-    /// source is blocked for a minute.
+    /// Records a refused connect in the metrics. If the client caused the refusal, it also counts against the source.
     pub(crate) fn record(&self, source: &ClientSource, config: &Config, close: Close) {
         self.metrics.connect(close.label());
         if close.is_client_error() {
@@ -119,15 +120,15 @@ impl RefusedClients {
         }
     }
 
-    /// Returns for how long the source is blocked, if it is.
+    /// Returns the remaining time of the source's block. None if the source is not blocked.
     pub(crate) fn blocked_for(&self, source: &ClientSource, config: &Config) -> Option<Duration> {
         let count = self.counts.get(source)?;
         let over = count.refused.load(Ordering::Relaxed) >= config.limits.refusals_per_minute;
         over.then(|| BLOCK_TIME.saturating_sub(count.since.elapsed()))
     }
 
-    /// Waits for a permit to check a token from a blocked address. A flood from there keeps only that much of a
-    /// processor busy.
+    /// Waits for a permit to check a token from a blocked address. The permits bound the processor time that a flood of
+    /// connects from blocked addresses takes.
     pub(crate) async fn acquire_check(&self) -> Option<SemaphorePermit<'_>> {
         if let Ok(permit) = self.checks.try_acquire() {
             return Some(permit);
@@ -194,7 +195,7 @@ mod tests {
         assert_eq!(address().with_token(None), address());
         let old = ClientSource::OldToken(user);
         for one in [address(), old, source(&good)] {
-            assert_eq!(refusals.blocked_for(&one, &config), None, "{one:?} has its own count");
+            assert_eq!(refusals.blocked_for(&one, &config), None, "{one:?} has a count of its own");
             refusals.count(&one, &config);
             assert!(refusals.blocked_for(&one, &config).is_some());
         }

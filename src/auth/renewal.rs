@@ -1,7 +1,7 @@
-//! Replaces keys while the server runs: with those of a new configuration, or with new ones of the issuer.
+//! Replaces the keys while the server runs: by the keys of a new configuration, or by new keys of the issuer.
 //!
-//! When a key is removed, the sockets whose tokens it signed are closed; see [`in_force`](super::in_force) for when
-//! that is. All other sockets stay open.
+//! When a key is removed, the sockets whose tokens it signed are closed. All other sockets stay open.
+//! [`in_force`](super::in_force) defines when a key counts as removed.
 
 use std::sync::{Arc, PoisonError};
 
@@ -13,26 +13,28 @@ use super::{TokenRules, VerificationKeys, Verifier};
 use crate::config::{AuthConfig, ConfigError, KeySetLocation, KeySource, NamedKey};
 use crate::telemetry::metrics::Metrics;
 
-/// The rules of a new configuration. They are applied once all other parts of it are valid.
+/// The rules of a new configuration. The reload applies them only after all other parts of the configuration are found
+/// valid.
 pub(crate) struct RenewedRules {
     rules: TokenRules,
     issuer: Option<Arc<Issuer>>,
 }
 
 impl Verifier {
-    /// Fetches the issuer's key set regularly, until `stop`. A start doesn't wait for it: until keys were fetched the
-    /// server is not ready, and connecting clients are told to try again.
+    /// Starts to fetch the issuer's keys regularly, until `stop`. The start of the server doesn't wait for the first
+    /// fetch. Until the first fetch has succeeded, the server is not ready, and connecting clients are told to try
+    /// again.
     pub(crate) fn watch(&self, auth: &AuthConfig, metrics: &Arc<Metrics>, stop: &CancellationToken) {
         if let Ok(KeySource::Remote(location)) = auth.keys() {
             self.follow(Arc::new(Issuer::new(location, auth, metrics.clone(), stop.child_token(), None)));
         }
     }
 
-    /// Builds the rules of a new configuration. If its keys come from a new location, they are fetched first, so that a
-    /// mistake keeps the old rules.
+    /// Builds the rules of a new configuration. If the keys have a new location, they are fetched now. If this fetch
+    /// fails, the reload fails and the old rules stay.
     ///
     /// # Errors
-    /// There are no keys, or none is valid.
+    /// No key is configured, the key set can't be fetched, or it contains no valid key.
     pub(crate) async fn prepare_rules(
         &self,
         auth: &AuthConfig,
@@ -59,13 +61,13 @@ impl Verifier {
             KeySource::One(key) => (TokenRules::new(auth, VerificationKeys::One(Box::new(key.into()))), None),
             KeySource::Set(set) => (TokenRules::several(auth, set.keys), None),
             KeySource::None => {
-                return Err(ConfigError::new("auth.secret", "neither this nor another key is given"));
+                return Err(ConfigError::new("auth.secret", "neither this nor another key is configured"));
             }
         };
         Ok(RenewedRules { rules, issuer })
     }
 
-    /// Applies the rules.
+    /// Applies the rules, and stops the previous issuer.
     pub(crate) fn apply_rules(&self, RenewedRules { mut rules, issuer }: RenewedRules) {
         let mut in_force = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(before) = self.0.issuer.swap(None) {
@@ -78,7 +80,7 @@ impl Verifier {
         }
     }
 
-    /// Applies the issuer's current keys, unless this issuer was stopped.
+    /// Applies the keys that the issuer has published now. Does nothing if the issuer was stopped.
     pub(super) fn apply_issuer_keys(
         &self,
         auth: &AuthConfig,
@@ -101,7 +103,7 @@ impl Verifier {
         }
     }
 
-    /// Waits until keys were removed. One task at a time may wait.
+    /// Waits until a key was removed. Only one task may wait at a time.
     pub(crate) async fn keys_removed(&self) {
         self.0.removed.notified().await;
     }

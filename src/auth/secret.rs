@@ -1,4 +1,4 @@
-//! The secret that a server without one creates and stores.
+//! Creates and stores the secret of a server that has no key in its configuration.
 
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -10,15 +10,15 @@ use super::AuthError;
 use crate::config::file::{FileKind, TrustedFile};
 use crate::config::{Config, MIN_SECRET_BYTES, Secret};
 
-/// The file's name in the data directory.
+/// The name of the file in the data directory.
 const FILE: &str = "secret";
 
-/// Returns the secret stored in `data_dir`. If there is none yet, creates and stores 32 random bytes in hexadecimal,
-/// which only the owner can read. Processes that start at the same time get the same secret. White space at the end of
-/// the file is ignored.
+/// Returns the secret that is stored in `data_dir`. If there is none, creates one and stores it: 32 random bytes in
+/// hexadecimal, in a file that only its owner can read. Processes that start at the same time get the same secret.
+/// White space at the end of the file is ignored.
 ///
 /// # Errors
-/// The file can't be read or created, or is too short. The message says what to do.
+/// The file can't be read or created, or the secret is too short. The message tells the operator what to do.
 fn keep_secret(data_dir: &Path) -> Result<Secret, AuthError> {
     let path = data_dir.join(FILE);
     let advice = |fault: String| AuthError(format!("{}: {fault}, or set auth.secret", path.display()));
@@ -35,8 +35,8 @@ fn keep_secret(data_dir: &Path) -> Result<Secret, AuthError> {
     Ok(Secret::new(secret))
 }
 
-/// Writes the file under a temporary name first. It gets its name only when it is complete and on disk, and only if no
-/// other process was faster: unlike a rename, a link never replaces an existing file.
+/// Writes the secret to a temporary file, and links the complete file to its name. A link never replaces an existing
+/// file, unlike a rename. So the secret of a faster process stays.
 fn make(data_dir: &Path, path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
     let new = data_dir.join(format!("{FILE}.{}", random::<8>()?));
@@ -55,7 +55,7 @@ fn write(path: &Path) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Returns bytes of the kernel's random generator, in hexadecimal.
+/// Returns this many bytes of the kernel's random generator, as hexadecimal digits.
 fn random<const BYTES: usize>() -> io::Result<String> {
     let mut bytes = [0; BYTES];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
@@ -66,10 +66,11 @@ fn random<const BYTES: usize>() -> io::Result<String> {
     Ok(digits)
 }
 
-/// If no key is configured, takes the secret that is stored in `mongodb.data_dir`, or makes one. Returns whether it did.
+/// Uses the secret in `mongodb.data_dir` if no key is configured. Creates the secret if there is none. Returns whether
+/// no key was configured.
 ///
 /// # Errors
-/// The secret can neither be read nor written.
+/// The secret can't be read, and can't be created.
 pub fn keep_own_secret(config: &mut Config) -> Result<bool, AuthError> {
     if config.auth.has_key() {
         return Ok(false);

@@ -1,4 +1,4 @@
-//! Splits a token into its three parts (RFC 7515, 3.1), and checks its signature.
+//! Splits a token into its three parts (RFC 7515, 3.1), and verifies its signature.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use crate::config::algorithm;
 
 const MALFORMED: TokenError = TokenError::new("the token is malformed");
 
-/// A token that is not verified yet.
+/// A token whose signature is not verified yet.
 pub(super) struct SignedToken<'a> {
     pub(super) header: Header,
     message: &'a str,
@@ -22,7 +22,7 @@ pub(super) struct SignedToken<'a> {
     signature: &'a str,
 }
 
-/// The fields of a header that matter.
+/// The header's fields that Parlor uses.
 pub(super) struct Header {
     pub(super) algorithm: Algorithm,
     pub(super) key: Option<String>,
@@ -38,10 +38,10 @@ struct RawHeader {
 }
 
 impl<'a> SignedToken<'a> {
-    /// Splits a token and reads its header.
+    /// Splits a token and decodes its header.
     ///
     /// # Errors
-    /// The token is malformed, its algorithm is unknown, or it asks for an extension.
+    /// The token is malformed, its algorithm is unknown, or its header has a critical extension.
     pub(super) fn parse(token: &'a str) -> Result<Self, TokenError> {
         let (message, signature) = token.rsplit_once('.').ok_or(MALFORMED)?;
         let (header, payload) = message.split_once('.').ok_or(MALFORMED)?;
@@ -50,21 +50,22 @@ impl<'a> SignedToken<'a> {
         }
         let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| MALFORMED)?;
         let RawHeader { alg, kid, typ, crit } = serde_json::from_slice(&header).map_err(|_| MALFORMED)?;
-        // An unknown algorithm, such as none, is not worth a fetch of new keys.
+        // A token with an unknown algorithm is refused as malformed, so that it can't cause a fetch of new keys.
         let algorithm = algorithm(&alg).ok_or(MALFORMED)?;
-        // RFC 7515, 4.1.11: a critical extension that is not understood is refused.
+        // RFC 7515, 4.1.11: a token with an unknown critical extension must be refused. Parlor knows no extension.
         if crit.is_some() {
             return Err(TokenError::new("the token has a critical extension"));
         }
         Ok(Self { header: Header { algorithm, key: kid, typ }, message, payload, signature })
     }
 
-    /// Checks the signature and returns the claims. The caller has made sure that the key may use the algorithm.
+    /// Verifies the signature and returns the claims. The caller must have checked that the key may be used with the
+    /// algorithm.
     ///
     /// # Errors
-    /// The key has not signed the token, or the claims are no JSON object.
+    /// The key did not sign the token, or the claims are not a JSON object.
     pub(super) fn claims(&self, key: &DecodingKey) -> Result<Map<String, Value>, TokenError> {
-        // The library checks again that key and algorithm are of one family.
+        // The library checks again that key and algorithm belong together.
         match crypto::verify(self.signature, self.message.as_bytes(), key, self.header.algorithm) {
             Ok(true) => {}
             Ok(false) => return Err(TokenError::about_key("the token's signature is wrong")),
@@ -75,7 +76,8 @@ impl<'a> SignedToken<'a> {
     }
 }
 
-/// An object in which no name occurs twice (RFC 7519, 4).
+/// The claims of a token. A claim that occurs twice is refused, because two readers could use different values (RFC
+/// 7519, 4).
 struct Claims(Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Claims {
@@ -92,7 +94,7 @@ impl<'de> Deserialize<'de> for Claims {
                 let mut claims = Map::new();
                 while let Some((name, value)) = entries.next_entry()? {
                     if claims.insert(name, value).is_some() {
-                        return Err(A::Error::custom("a claim stands twice"));
+                        return Err(A::Error::custom("a claim occurs twice"));
                     }
                 }
                 Ok(Claims(claims))

@@ -1,8 +1,9 @@
-//! Finishes edits and deletes that a crashed server noted but did not apply.
+//! Applies edits and deletions that a dead server recorded but did not apply. A server records each edit or deletion in
+//! the room's journal before it applies it ([`revisions`](crate::store::messages::revisions)).
 //!
-//! All servers search. The work can be repeated, also by several servers concurrently. A live server applies its own
-//! revisions long before the next search. So a revision that two searches find has been left, by any server, and no
-//! clock is compared.
+//! All servers search the journals. A live server applies its own edits long before the next search. So an edit that
+//! two searches in a row find was left behind, and may be applied by any server. Two servers may apply the same edit,
+//! because a second application changes nothing. No clocks are compared.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,8 +14,8 @@ use tokio::time::MissedTickBehavior;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
-/// Interval between two searches. Each one passes over all revisions that were noted and applied in the last five
-/// minutes: the database keeps their index entries that long (`minSnapshotHistoryWindowInSeconds`).
+/// The interval between two searches. A search also passes over the index entries of all edits and deletions of the
+/// last five minutes, because the database keeps old index entries that long (`minSnapshotHistoryWindowInSeconds`).
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Searches every [`INTERVAL`]. Never returns.
@@ -26,7 +27,7 @@ pub(crate) async fn run(store: Store, metrics: Arc<Metrics>) {
         ticks.tick().await;
         seen = store.apply_left_revisions(&seen).await.unwrap_or_else(|error| {
             metrics.count_fault("leftovers");
-            tracing::warn!(%error, "could not finish the revisions that another server left; trying again");
+            tracing::warn!(%error, "could not finish the edits or deletions that a dead server left; trying again");
             HashSet::new()
         });
     }

@@ -1,5 +1,6 @@
-//! Removes the messages and members of deleted rooms: rooms that this server deleted, and rooms that a crashed server left
-//! half removed. It takes one room at a time, so that the database has no more than one batch to do at any moment.
+//! Removes the messages and members of deleted rooms. A request only marks a room as deleted; this job removes the rest
+//! in batches, also for rooms that a dead server left half removed. Each server cleans one room at a time, to keep the
+//! load on the database low.
 
 use std::sync::Arc;
 
@@ -9,18 +10,18 @@ use crate::config::live::LiveConfig;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
-/// Starts the clean-up before its next interval.
+/// Wakes the clean-up job before its next interval.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CleanupTrigger(Arc<Notify>);
 
 impl CleanupTrigger {
-    /// Starts the clean-up: a room was deleted.
+    /// Wakes the job, because a room was deleted.
     pub(crate) fn wake(&self) {
         self.0.notify_one();
     }
 }
 
-/// Removes the rest of deleted rooms, a batch at a time.
+/// The background job that cleans up deleted rooms.
 pub(crate) struct RoomCleanup {
     pub(crate) config: Arc<LiveConfig>,
     pub(crate) store: Store,
@@ -29,7 +30,7 @@ pub(crate) struct RoomCleanup {
 }
 
 impl RoomCleanup {
-    /// Cleans up when triggered and every `rooms.sweep_seconds`. Never returns.
+    /// Cleans up when triggered, and every `rooms.sweep_seconds`. Never returns.
     pub(crate) async fn run(self) {
         loop {
             let config = self.config.load_full();

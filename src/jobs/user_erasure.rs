@@ -1,9 +1,17 @@
-//! Erases users in the background, a batch at a time. Any server can continue an erasure that another one started.
+//! Erases users in the background, one batch of documents at a time. Any server can continue an erasure that another
+//! server started.
 //!
-//! As soon as an erasure is noted, every server closes the sockets of the user and refuses new ones, and no room
-//! accepts the user. The memberships are removed first, so that no new messages arrive while the messages are removed.
-//! A second pass follows when all actions that were running at that time must have ended. If one of them let the user
-//! into a room, a last pass removes their messages there. The erasure counts as under way until the last pass is over.
+//! An erasure starts with a document in the database. From then on every server closes the user's sockets, refuses new
+//! ones, and adds the user to no room. The erasure has up to three passes:
+//!
+//! - The first pass removes the memberships and then the messages. With the memberships gone, the user can't write new
+//!   messages during the pass.
+//! - The second pass starts when every action that was running before must have ended. It removes anything that those
+//!   actions wrote.
+//! - A third pass follows if the second one found a membership. It removes the messages that the user wrote in that
+//!   room. It is repeated while the user is still recorded as online.
+//!
+//! The erasure counts as unfinished until the last pass has ended.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,24 +22,25 @@ use crate::config::live::LiveConfig;
 use crate::store::{Erasure, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// Interval at which the job looks for erasures that another server did not finish, or that failed.
+/// The interval at which the job looks for failed erasures, and for erasures that another server did not finish.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Documents in one batch. A batch takes a fraction of a second, so that chat continues beside it.
+/// The number of documents in one batch. A batch takes a fraction of a second, so chat messages are not delayed
+/// noticeably.
 const BATCH: i64 = 500;
 
-/// Starts the erasure before its next interval.
+/// Wakes the erasure job before its next interval.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ErasureTrigger(Arc<Notify>);
 
 impl ErasureTrigger {
-    /// Starts the erasure: a user is to be erased.
+    /// Wakes the job, because the erasure of a user was requested.
     pub(crate) fn wake(&self) {
         self.0.notify_one();
     }
 }
 
-/// Erases users in the background.
+/// The background job that erases users.
 pub(crate) struct UserErasure {
     pub(crate) config: Arc<LiveConfig>,
     pub(crate) store: Store,
@@ -40,7 +49,7 @@ pub(crate) struct UserErasure {
 }
 
 impl UserErasure {
-    /// Erases when triggered and every [`INTERVAL`]. Never returns.
+    /// Erases users when triggered, and every [`INTERVAL`]. Never returns.
     pub(crate) async fn run(self) {
         loop {
             let config = self.config.load_full();
@@ -53,7 +62,7 @@ impl UserErasure {
                 self.metrics.count_fault("erasure");
                 tracing::warn!(%error, "could not erase a user; trying again");
             }
-            // In both cases the job looks again, soon enough for an erasure whose first pass has just ended.
+            // The wait is short enough for an erasure whose second pass becomes due after `linger`.
             let _ = tokio::time::timeout(INTERVAL.min(run.linger), self.trigger.0.notified()).await;
         }
     }
@@ -61,10 +70,10 @@ impl UserErasure {
 
 struct ErasureRun {
     store: Store,
-    /// How long another server may take for a batch before this one continues. If a batch takes longer, two servers do
-    /// it, which does no harm.
+    /// The time after which another server may take over the erasure, counted from the last batch. If a batch takes
+    /// longer, two servers run it, which does no harm.
     lease: Duration,
-    /// The time after which all actions of the user have ended, and the offline record is written.
+    /// The time after which all actions of the user have ended and the user is recorded as offline.
     linger: Duration,
 }
 
@@ -91,7 +100,8 @@ impl ErasureRun {
         let is_offline = self.store.erase_presence(&erasure.user).await?;
         match self.erase(erasure).await? {
             None => Ok(()),
-            // A user that joined a room meanwhile may have been there, and is found for the last time now.
+            // The user may have joined a room since the first pass, and may have written messages there. So one more
+            // pass follows.
             Some(1..) if !erasure.looked => self.store.erasure_looked(erasure, self.linger).await,
             Some(_) if !is_offline => self.store.erasure_looked(erasure, self.linger).await,
             Some(_) => {
@@ -102,8 +112,8 @@ impl ErasureRun {
         }
     }
 
-    /// Removes memberships and messages. Returns the number of rooms the user was in; none if another server has the
-    /// erasure now.
+    /// Removes memberships and messages. Returns the number of rooms in which the user was a member. None if another
+    /// server has taken over the erasure.
     async fn erase(&self, erasure: &Erasure) -> Result<Option<usize>, StoreError> {
         let user = &erasure.user;
         let mut rooms = 0;
@@ -123,7 +133,7 @@ impl ErasureRun {
         Ok(self.erase_messages(erasure).await?.then_some(rooms))
     }
 
-    /// Removes the messages. Returns false if another server has the erasure now.
+    /// Removes the messages. Returns false if another server has taken over the erasure.
     async fn erase_messages(&self, erasure: &Erasure) -> Result<bool, StoreError> {
         while self.store.erase_messages(&erasure.user, BATCH).await? > 0 {
             if !self.store.hold_erasure(erasure, self.lease).await? {

@@ -1,4 +1,4 @@
-//! The ways in which a request fails.
+//! The reasons why a request to a receiver fails.
 
 use std::error::Error;
 use std::fmt;
@@ -6,29 +6,29 @@ use std::fmt;
 use super::breaker::RequestOutcome;
 use crate::config::url::UnusableUrl;
 
-/// The reason why there is no valid answer.
+/// The reason why a request has no valid answer.
 #[derive(Debug)]
 pub enum OutboundError {
-    /// Too many requests are in flight.
+    /// The receiver's limit of concurrent requests is reached. No request was sent.
     Busy,
-    /// Too many requests of this caller are in flight.
+    /// The caller's limit of concurrent requests is reached. No request was sent.
     CallerBusy,
-    /// The receiver failed repeatedly, and gets no requests for a while.
+    /// The circuit breaker is open, because the receiver failed repeatedly. No request was sent.
     Open,
-    /// The caller's requests failed repeatedly, and the caller is held back for a while.
+    /// The caller is held back, because its requests failed repeatedly. No request was sent.
     HeldBack {
-        /// Meanwhile the receiver answered requests of other callers.
+        /// Whether the receiver has answered requests of other callers since then.
         others: bool,
     },
     /// No connection could be made.
     Connect(reqwest::Error),
     /// The connection broke before the answer was complete.
     Broken(reqwest::Error),
-    /// The answer took too long.
+    /// There was no complete answer within the timeout.
     Timeout,
-    /// The status is not 2xx.
+    /// The answer's status, which is not 2xx.
     Status(u16),
-    /// The answer has more than this number of bytes.
+    /// The answer has more bytes than this limit.
     TooLarge(usize),
 }
 
@@ -38,25 +38,25 @@ impl OutboundError {
         if error.is_connect() { Self::Connect(error) } else { Self::Broken(error) }
     }
 
-    /// Returns what the error says about the receiver: it is unreachable, or it failed at this request. The second may
-    /// be the request's own fault. An answer that is refused or too large shows that the receiver works.
+    /// Returns the outcome that the circuit breaker records. The outcome `Failed` means that the request itself may be
+    /// the cause.
     pub(super) fn outcome(&self) -> RequestOutcome {
         match self {
             Self::Connect(_) => RequestOutcome::Unconnected,
             Self::Broken(_) | Self::Timeout => RequestOutcome::Failed,
             Self::Status(status) if *status >= 500 => RequestOutcome::Failed,
-            // After a status below 500 or too large an answer, the receiver works. In the other cases no request was
-            // made.
+            // A status below 500, or an answer that is too large, shows that the receiver works. In the other cases no
+            // request was sent.
             _ => RequestOutcome::Answered,
         }
     }
 
-    /// Returns whether no request was made at all.
+    /// Returns whether no request was sent.
     pub(crate) fn was_not_sent(&self) -> bool {
         matches!(self, Self::Busy | Self::CallerBusy | Self::Open | Self::HeldBack { .. })
     }
 
-    /// Returns the label for metrics.
+    /// Returns the value of the label `outcome` in metrics.
     pub(super) fn label(&self) -> &'static str {
         match self {
             Self::Busy => "busy",
@@ -92,7 +92,7 @@ impl fmt::Display for OutboundError {
 
 impl Error for OutboundError {}
 
-/// Returns an error with all of its causes. The first one alone does not say what failed.
+/// Returns an error with all of its causes. The outermost error alone does not say what failed.
 fn chain(error: &dyn Error) -> String {
     let mut said = error.to_string();
     let mut cause = error.source();
@@ -103,7 +103,7 @@ fn chain(error: &dyn Error) -> String {
     said
 }
 
-/// Returns the error of an HTTP client that can't be built on this machine.
+/// Converts the error of an HTTP client that can't be built on this machine.
 pub(super) fn client_error(error: reqwest::Error) -> UnusableUrl {
     UnusableUrl::new(format!("can't be asked from this machine: {}", chain(&error.without_url())))
 }

@@ -1,12 +1,14 @@
-//! Requests to the application's own servers: its functions and webhooks. Each is one signed POST of JSON, and the
-//! answer's body is returned.
+//! Sends requests to the application's own servers: its functions and webhooks. Each request is one signed POST of
+//! JSON, and its result is the body of the answer.
 //!
-//! A receiver that hangs, dies or answers wrongly affects only its own callers. Every request has a deadline. The
-//! number of requests in flight is limited, in all and for each caller. An answer is read up to its limit, and
-//! redirects are not followed. After repeated failures no request is made for a while ([`breaker`]). Connections are
-//! kept and reused. Requests are never retried here: only the caller knows which may be repeated.
+//! A receiver that hangs, dies or answers wrongly affects only the callers that use it:
 //!
-//! No error and no log line contains a URL, because it may have a key in it, or anything of a body.
+//! - Every request has a deadline. The size of an answer is limited, and redirects are not followed.
+//! - The number of concurrent requests is limited, in total and for each caller.
+//! - After repeated failures, the circuit breaker stops the requests for a while ([`breaker`]).
+//!
+//! Connections are kept and reused. This module never retries a request, because only the caller knows whether a
+//! repetition is harmless. Errors and log lines contain no URL, which may include a key, and nothing of a body.
 
 pub(crate) mod breaker;
 pub(crate) mod error;
@@ -32,11 +34,11 @@ use crate::config;
 use crate::config::url::{self, UnusableUrl};
 use crate::telemetry::metrics::{Metrics, OutboundMetrics};
 
-/// How long a connection without a request is kept. It is less than the 5 s after which Node closes it: a request that
-/// meets the close is lost, and must not be retried.
+/// The time for which an idle connection is kept. Node closes idle connections after 5 s. A request that is sent at
+/// that moment is lost and can't be retried here, so Parlor closes the connection earlier.
 const IDLE: Duration = Duration::from_secs(4);
 
-/// One address that receives signed requests.
+/// A server of the application that receives signed requests.
 #[derive(Debug)]
 pub struct Receiver {
     url: Url,
@@ -47,7 +49,7 @@ pub struct Receiver {
     in_flight: Semaphore,
     per_caller: CallerPermits,
     breaker: Breaker,
-    /// Hashes callers. It has a random key, so that nobody can choose an id that collides with another one.
+    /// Hashes the callers' ids with a random key, so that nobody can choose an id with the same hash as another one.
     callers: RandomState,
     /// The number of requests that were answered with 2xx.
     answered: AtomicU64,
@@ -55,8 +57,8 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Creates a receiver from its configuration. `name` is its name in logs and metrics: the section,
-    /// `functions.translate`.
+    /// Creates a receiver from its configuration. `name` is the configuration's section, for example
+    /// `functions.translate`. Logs and metrics use it.
     ///
     /// # Errors
     /// The URL is invalid, or it is https and this machine has no trusted certificates.
@@ -73,7 +75,7 @@ impl Receiver {
             .no_proxy()
             .pool_idle_timeout(IDLE)
             .user_agent(concat!("parlor/", env!("CARGO_PKG_VERSION")));
-        // The system's certificates are only loaded if they are needed: an image may have none.
+        // The system's certificates are loaded only for https, because a container image may have none.
         let client = if url.scheme() == "https" { client } else { client.tls_certs_only([]) };
         Ok(Self {
             url,
@@ -98,18 +100,16 @@ impl Receiver {
         })
     }
 
-    /// Returns the number of requests that were answered with 2xx so far.
+    /// Returns the number of requests so far that were answered with 2xx.
     pub(crate) fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// Posts a signed JSON body, and returns the body of the answer if its status is 2xx. Failures and permits count by
-    /// `caller`.
-    ///
-    /// A call that is dropped half way counts as failed.
+    /// Posts a signed JSON body. Returns the body of the answer if its status is 2xx. Permits and failures are counted
+    /// for `caller`. A call that is dropped before its end counts as failed.
     ///
     /// # Errors
-    /// There was no such answer.
+    /// The request was not sent, or there was no valid answer with status 2xx. [`OutboundError`] names the reason.
     pub async fn post(&self, caller: &impl Hash, body: String) -> Result<Vec<u8>, OutboundError> {
         let began = Instant::now();
         let posted = self.attempt(self.callers.hash_one(caller), body).await;

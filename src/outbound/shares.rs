@@ -1,16 +1,18 @@
-//! Limits the requests of one caller that are in flight, so that a caller whose requests hang can't take all permits.
+//! Limits the concurrent requests of each caller. Without the limit, a caller whose requests hang could take all
+//! permits of a receiver.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Contains only callers with a request in flight, so it never holds more entries than there may be requests in all.
+/// The permits of all callers. The map contains only callers with a running request, so the total number of running
+/// requests bounds its size.
 #[derive(Debug)]
 pub(super) struct CallerPermits {
     most: usize,
     taken: Mutex<HashMap<u64, usize>>,
 }
 
-/// A permit of one caller. Dropping it gives it back.
+/// A permit of one caller. Dropping it returns it.
 pub(super) struct CallerPermit<'a> {
     permits: &'a CallerPermits,
     caller: u64,
@@ -21,7 +23,7 @@ impl CallerPermits {
         Self { most, taken: Mutex::default() }
     }
 
-    /// Returns a permit if the caller has fewer than the limit.
+    /// Returns a permit, or None if the caller holds the maximum already.
     pub(super) fn acquire(&self, caller: u64) -> Option<CallerPermit<'_>> {
         let mut taken = self.taken();
         let own = taken.entry(caller).or_default();
@@ -58,9 +60,9 @@ mod tests {
         let permits = CallerPermits::new(2);
         let held = [permits.acquire(1), permits.acquire(1)];
         assert!(permits.acquire(1).is_none());
-        assert!(permits.acquire(2).is_some(), "others have their own");
+        assert!(permits.acquire(2).is_some(), "other callers have permits of their own");
         drop(held);
-        assert!(permits.taken().is_empty(), "nothing is kept of who has none under way");
+        assert!(permits.taken().is_empty(), "a caller without a running request is not remembered");
         assert!(permits.acquire(1).is_some());
     }
 }

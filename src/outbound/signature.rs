@@ -1,7 +1,9 @@
-//! Signs requests, so that a receiver can check that a request is Parlor's, complete and recent: `Parlor-Signature:
-//! t=<seconds>,v1=<hex>`, where `v1` is the HMAC-SHA256 of `<seconds>.<body>` under the shared secret.
+//! Signs requests. With the signature, a receiver can check that a request comes from Parlor, is complete, and is
+//! recent. The header is `Parlor-Signature: t=<seconds>,v1=<hex>`. `t` is the Unix time, and `v1` is the HMAC-SHA256 of
+//! `<seconds>.<body>` with the shared secret.
 //!
-//! The time is Unix time. A receiver refuses requests that are older than some minutes, so that nobody can replay them.
+//! A receiver should refuse requests that are older than a few minutes. Otherwise an attacker could send a recorded
+//! request again.
 
 use std::fmt::{self, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -28,7 +30,7 @@ impl Signer {
 
     /// Returns the header's value for a body that is sent now.
     pub(super) fn sign(&self, body: &[u8]) -> String {
-        // If the clock is before 1970, no signature is valid.
+        // A clock before 1970 gives the time 0, and receivers refuse the request as too old.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.sign_at(now.as_secs(), body)
     }

@@ -1,10 +1,15 @@
-//! Rebuilds webhook events from the collections when the change stream's history is lost: everything the collections
-//! show to have happened since the hook's position. A message that was deleted meanwhile gives only the deleted event.
-//! Of several edits, only the last one is sent. Presence is sent as it is now. Events that were already delivered come
-//! again, with the same `id`. Messages of a version that did not stamp them yet are left out.
+//! Rebuilds webhook events from the collections if the change stream no longer has the changes after the hook's
+//! position. The backfill sends every event that the collections show since that position, with these differences from
+//! the stream:
 //!
-//! The backfill reads a whole collection once, because these times have no index. It should never be needed. If the
-//! server dies during the backfill, another server begins it again.
+//! - A message that was deleted meanwhile gives only the event `deleted`.
+//! - A message that was edited several times gives only the last edit.
+//! - Presence is sent as it is now, without the changes in between.
+//! - Events that were delivered before are sent again, with the same `id`.
+//! - Messages that an early version of Parlor stored without a stamp are left out.
+//!
+//! The backfill reads a whole collection, because no index contains the times of changes. It is meant for emergencies
+//! only. If the server dies during the backfill, another server starts the backfill from the beginning.
 
 use std::time::Duration;
 
@@ -19,13 +24,15 @@ use crate::store::codec::{self, Undecodable};
 use crate::store::users::presence;
 use crate::store::webhook_leases::WebhookPosition;
 
-/// A change is stamped shortly before it is committed, so the backfill begins this much earlier.
+/// The backfill starts this much before the hook's position. The database stamps a change shortly before it commits the
+/// change, so a change after the position may have a stamp from before it.
 const BEFORE: Duration = Duration::from_secs(10);
 
-/// Documents in one batch. Delivering each one may take long.
+/// The number of documents in one batch of the database. A small batch is used up before the cursor times out, although
+/// each delivery may take long.
 const BATCH: u32 = 100;
 
-/// Sends the events since a position. The inner error means that nobody receives the events any more.
+/// Sends the events since a position. The inner error means that the receiving task has ended.
 pub(super) async fn run(
     reader: &HookStreamReader,
     from: &WebhookPosition,
@@ -34,7 +41,7 @@ pub(super) async fn run(
     let since = Timestamp { time: from.at.time.saturating_sub(before), increment: 0 };
     let (collection, filter) = changed_since(reader.source, since);
     let collection = reader.store.database().collection::<RawDocumentBuf>(collection);
-    // Sorted by _id: the messages of a room in their order.
+    // In the order of `_id`, the messages of a room come in the order of their numbers.
     let mut found = collection.find(filter).sort(doc! { "_id": 1 }).batch_size(BATCH).await?;
     while let Some(document) = found.try_next().await? {
         for event in read(reader, &document, since, from.at)? {
@@ -46,7 +53,8 @@ pub(super) async fn run(
     Ok(Ok(()))
 }
 
-/// Returns the collection and the filter for documents that changed since a time, by the database's clock.
+/// Returns the collection to read, and the filter for documents that changed at or after `since`, by the database's
+/// clock.
 fn changed_since(source: EventSource, since: Timestamp) -> (&'static str, Document) {
     let new = doc! { "stamp": { "$gte": since } };
     match source {

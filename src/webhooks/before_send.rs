@@ -1,13 +1,12 @@
-//! `[hooks.before_send]`: asks the application about each message before it is written. Edits are asked about as well,
-//! otherwise they would bypass the check. The application may let the text pass, rewrite it, or reject it with a
-//! reason that the sender sees.
+//! `[hooks.before_send]`: asks the application's server about each new or edited text before it is written. The
+//! application may let the text pass, replace it, or reject it with a reason that the sender sees. Edits are checked
+//! too, because otherwise a sender could write a harmless message and edit it afterwards.
 //!
-//! The sender waits for the answer, and the wait counts toward the action's deadline. `on_failure` decides about a
-//! message if there is no valid answer: `open` lets it pass, `closed` answers `unavailable`. Without the hook, a
-//! message takes none of these steps.
+//! The sender waits for the hook's answer, at most for half of the time until the action's deadline. If there is no
+//! valid answer, `on_failure` decides: with `open` the text passes, with `closed` the sender gets `unavailable`.
 //!
-//! The caller may be removed from the room during the wait. So the membership is read again after each wait, before
-//! anything is written. Without the hook there is no wait and no such read.
+//! The caller may be removed from the room while the hook is asked. So after each wait the membership is read again,
+//! before anything is written. A server without this hook takes none of these steps.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,10 +24,10 @@ use crate::outbound::{OutboundError, Receiver};
 use crate::store::BoundRoom;
 use crate::telemetry::metrics::Metrics;
 
-/// The longest reason that the sender sees, in characters.
+/// The maximum of characters of a reason that the sender sees. A longer reason is cut.
 pub(crate) const REASON_CHARS: usize = 200;
 
-/// Asks the application's server about texts.
+/// The hook: the receiver of its requests, and its settings.
 #[derive(Debug)]
 pub(crate) struct BeforeSend {
     receiver: Receiver,
@@ -43,22 +42,22 @@ struct BeforeSendRequest<'a> {
     hook: &'static str,
     room_id: RoomId,
     sender_id: &'a UserId,
-    /// The message that is edited; none for a new message.
+    /// The message that is edited. None for a new message.
     #[serde(skip_serializing_if = "Option::is_none")]
     message_id: Option<MessageId>,
     text: &'a str,
 }
 
-/// There was no valid answer.
+/// The reason why there is no valid answer.
 struct Unanswered {
     failure: String,
-    /// Whether the request was sent at all.
+    /// Whether a request was sent, and the call so waited for the receiver.
     waited: bool,
-    /// Whether the receiver fails only for this caller.
+    /// Whether the receiver answers other callers and fails only for this caller.
     own: bool,
 }
 
-/// The answer. If it is empty, the message passes.
+/// The answer of the application. An empty answer lets the text pass.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BeforeSendAnswer {
@@ -69,7 +68,7 @@ pub(crate) struct BeforeSendAnswer {
 }
 
 impl BeforeSend {
-    /// Returns the hook as configured; none if it has no URL.
+    /// Creates the hook from its configuration. None if no URL is configured.
     pub(crate) fn new(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Arc<Self>>, UnusableUrl> {
         let Some(settings) = &config.hooks.before_send else { return Ok(None) };
         Ok(Some(Arc::new(Self {
@@ -80,7 +79,8 @@ impl BeforeSend {
         })))
     }
 
-    /// Returns the text that may be written. After a wait, checks again that the caller is still a member.
+    /// Returns the text that may be written. If the hook was asked, checks afterwards that the caller is still a
+    /// member.
     async fn ask(&self, room: &BoundRoom, message_id: Option<MessageId>, text: Text) -> Result<Text, Error> {
         let (text, waited) = self.moderate(room, message_id, text).await?;
         if waited {
@@ -89,7 +89,7 @@ impl BeforeSend {
         Ok(text)
     }
 
-    /// Returns the text that may be written, and whether the call waited for the receiver.
+    /// Asks the hook. Returns the text that may be written, and whether the call waited for the receiver.
     async fn moderate(
         &self,
         room: &BoundRoom,
@@ -105,7 +105,7 @@ impl BeforeSend {
             text: text.as_str(),
         };
         let question = serde_json::to_string(&question).map_err(Error::internal)?;
-        // The write needs time as well.
+        // Half of the remaining time is left for the write.
         let timeout = room.deadline.saturating_duration_since(Instant::now()) / 2;
         let answer = match self.request_answer(&room.caller, question, timeout).await {
             Ok(answer) => answer,
@@ -117,7 +117,7 @@ impl BeforeSend {
         Ok((text, true))
     }
 
-    /// Applies a valid answer to the text.
+    /// Applies a valid answer to the text: passes, replaces or rejects it.
     fn apply_answer(&self, answer: BeforeSendAnswer, text: Text) -> Result<Text, Error> {
         match (answer.reject, answer.text) {
             (Some(reason), _) => {
@@ -151,14 +151,16 @@ impl BeforeSend {
                 waited: !error.was_not_sent(),
                 own: matches!(error, OutboundError::CallerBusy | OutboundError::HeldBack { others: true }),
             })?,
-            Err(_) => return Err(bad("it did not answer within half of the action's time".to_owned())),
+            Err(_) => {
+                return Err(bad("the receiver did not answer within half of the action's time".to_owned()));
+            }
         };
         read(&answer).map_err(bad)
     }
 
-    /// Decides about a text without a valid answer. `own`: the receiver answers other callers and fails only for the
-    /// messages of this caller. These never pass, otherwise a few texts that make the receiver fail would bypass the
-    /// check.
+    /// Decides about a text without a valid answer. `own` means that the receiver fails only for the texts of this
+    /// caller. Such a text is refused even with `on_failure = "open"`. Otherwise a caller could bypass the check with a
+    /// few texts that make the receiver fail.
     fn handle_failure(&self, failure: &str, own: bool, text: Text) -> Result<Text, Error> {
         match self.on_failure {
             OnFailure::Open if !own => {
@@ -179,21 +181,21 @@ impl BeforeSend {
     }
 }
 
-/// Parses an answer. The error text contains nothing of the answer itself.
+/// Parses an answer. The error text quotes nothing of the answer.
 pub(crate) fn read(answer: &[u8]) -> Result<BeforeSendAnswer, String> {
     if answer.is_empty() {
         return Ok(BeforeSendAnswer { text: None, reject: None });
     }
     if !answer.trim_ascii_start().starts_with(b"{") {
-        return Err("its answer is not an object".to_owned());
+        return Err("the receiver's answer is not a JSON object".to_owned());
     }
-    // The parser's message may quote the input; the position is enough.
+    // The parser's own message may quote the answer. The position is enough to find the mistake.
     serde_json::from_slice(answer).map_err(|error| {
-        format!("its answer is malformed at line {}, column {}", error.line(), error.column())
+        format!("the receiver's answer is malformed at line {}, column {}", error.line(), error.column())
     })
 }
 
-/// Returns a reason as the sender sees it.
+/// Returns the reason as the sender sees it: at most [`REASON_CHARS`] characters, and a default text if it is empty.
 pub(crate) fn shorten_reason(reason: &str) -> String {
     match reason.trim() {
         "" => "the message was rejected".to_owned(),
@@ -201,7 +203,7 @@ pub(crate) fn shorten_reason(reason: &str) -> String {
     }
 }
 
-/// A room in which the hook checks each new text.
+/// A room whose new and edited texts the hook checks.
 pub(crate) struct ModeratedRoom {
     pub(crate) room: BoundRoom,
     pub(crate) hook: Arc<BeforeSend>,
@@ -213,7 +215,8 @@ impl Room for ModeratedRoom {
             match (self.hook.ask(&self.room, None, text).await, client_id) {
                 (Ok(text), client_id) => self.room.append(text, client_id).await,
                 (Err(refused), None) => Err(refused),
-                // A retry after a lost answer: a message that was already written stays, whatever the hook says now.
+                // The client may send a message again because its answer was lost. If the message was already written,
+                // the sender gets it, even if the hook rejects the text now.
                 (Err(refused), Some(client_id)) => self.room.appended_before(client_id).await?.ok_or(refused),
             }
         })

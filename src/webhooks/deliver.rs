@@ -1,4 +1,6 @@
-//! Delivers one event to its hook. Retries until the receiver accepts the event, or the event is set aside.
+//! Delivers one event to the receiver of its hook. A failed delivery is tried again after a pause, until the receiver
+//! accepts the event or the event is set aside. A set-aside event is stored for the operator, and Parlor no longer
+//! tries to deliver it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use crate::store::set_aside_events::{NewSetAside, Subject};
 use crate::store::{Store, StoreError, UserPresence};
 use crate::telemetry::metrics::Metrics;
 
-/// One event, with everything that its delivery needs.
+/// One event and the parts of the server that its delivery uses.
 pub(super) struct Delivery {
     pub(super) target: HookTarget,
     pub(super) retry_budget: Arc<RetryBudget>,
@@ -26,7 +28,7 @@ pub(super) struct Delivery {
 }
 
 impl Delivery {
-    /// Delivers the event, for as long as that takes.
+    /// Delivers the event. Returns when no request of the event is left to send.
     pub(super) async fn run(self) {
         let mut pauses = RetryPauses::of(&self.settings);
         let mut requests = loop {
@@ -35,18 +37,20 @@ impl Delivery {
                 Err(error) => self.retry(&mut pauses, &error.to_string()).await,
             }
         };
-        // From the end of the list: a request is removed before its delivery.
+        // The order of the requests doesn't matter: each one has another recipient. A request leaves the list before it
+        // is sent.
         while let Some(post) = requests.pop() {
             self.deliver(post, &mut pauses).await;
         }
     }
 
-    /// Delivers one request until the receiver accepts it, it is set aside, or it is not needed any more.
+    /// Delivers one request. Returns when the receiver accepted it, when it was set aside, or when its message or
+    /// recipient is gone.
     async fn deliver(&self, post: WebhookRequest, pauses: &mut RetryPauses) {
         let lane = self.event.lane();
         let receiver = &self.target.receiver;
         let mut tries = TryCounter::new(receiver.answered());
-        let mut reason = "the events before it in its room, or of its user, were set aside".to_owned();
+        let mut reason = "earlier events of the same room or user were set aside".to_owned();
         loop {
             if self.retry_budget.allowed_tries(&lane).is_some_and(|allowed| tries.counted() >= allowed) {
                 match self.set_aside(&post, tries.counted(), &reason).await {
@@ -68,7 +72,8 @@ impl Delivery {
                     self.retry(pauses, &reason).await;
                 }
             }
-            // The wait may have been long; meanwhile the event may have become obsolete.
+            // The pause may have been long. Meanwhile the message may have been deleted, or the recipient may have left
+            // the room.
             match self.is_due(&post).await {
                 Ok(true) => {}
                 Ok(false) => return,
@@ -83,7 +88,7 @@ impl Delivery {
         self.target.receiver.post(&self.event.lane(), post.body.clone()).await.map(|_| ())
     }
 
-    /// Logs the first failure, then waits for the next try.
+    /// Counts the failure, logs it if it is the first one of the event, and waits for the next pause.
     async fn retry(&self, pauses: &mut RetryPauses, reason: &str) {
         self.metrics.hook(self.name(), "retried");
         if pauses.is_first() {
@@ -123,7 +128,7 @@ impl Delivery {
         self.target.kind.name()
     }
 
-    /// Returns the requests for this event.
+    /// Returns the requests for this event: one for each recipient of an offline message, otherwise exactly one.
     async fn requests(&self) -> Result<Vec<WebhookRequest>, StoreError> {
         let post = |user| self.event.post(user).map_err(|error| StoreError::Fault(error.into()));
         match &self.event.what {
@@ -137,8 +142,8 @@ impl Delivery {
         }
     }
 
-    /// Returns the members that had no socket on any server since the commit of a message. Empty if the message was
-    /// deleted meanwhile.
+    /// Returns the members that had no socket on any server since the message was committed, without the sender.
+    /// Members to whom the message was delivered are left out. The list is empty if the message was deleted meanwhile.
     async fn offline_members(
         &self,
         room: RoomId,
@@ -161,7 +166,8 @@ impl Delivery {
         Ok(users.into_iter().filter(|user| !was_there(user)).collect())
     }
 
-    /// Whether an offline message is still for its user: the message was not deleted, and the user is still a member.
+    /// Tells whether a request must still be delivered. An offline message need not be delivered if the message was
+    /// deleted or the recipient left the room.
     async fn is_due(&self, post: &WebhookRequest) -> Result<bool, StoreError> {
         let (EventPayload::Sent { room_id, message_id, .. }, Some(user)) = (&self.event.what, &post.user)
         else {
@@ -172,7 +178,7 @@ impl Delivery {
     }
 }
 
-/// Returns the part of an event that is stored when it is set aside: no message text.
+/// Returns the part of an event that is stored when the event is set aside. The message's text is not stored.
 fn subject(what: &EventPayload) -> Subject {
     match what {
         EventPayload::Sent { room_id, message_id, created_at, .. } => {
@@ -191,7 +197,8 @@ fn subject(what: &EventPayload) -> Subject {
     }
 }
 
-/// The pauses between tries. Each one is twice as long as the one before.
+/// The pauses between two tries of one event. Each pause is twice as long as the pause before, up to
+/// `hooks.retry_max_ms`.
 struct RetryPauses {
     first: bool,
     pause: Duration,

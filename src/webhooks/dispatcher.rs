@@ -1,4 +1,5 @@
-//! Delivers the events of one source to its hooks while this server holds the lease of the source.
+//! Delivers the events of one source to its hooks. A source is one change stream with one position and one lease in the
+//! database. Only the server that holds the lease delivers, so two servers don't deliver the same event concurrently.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,36 +22,36 @@ use crate::store::webhook_leases::WebhookPosition;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// A lease is renewed this many times within its duration.
+/// The number of times that a lease is renewed within its duration.
 const RENEWALS: u32 = 3;
 
-/// The receiver of one hook's events.
+/// The receiver of one hook's events, and the permits for requests to it.
 #[derive(Clone)]
 pub(super) struct HookTarget {
     pub(super) kind: HookKind,
     pub(super) receiver: Arc<Receiver>,
-    /// Limits concurrent requests. An event that waits for its next try holds no permit.
+    /// Limits the concurrent requests. An event in a pause between two tries holds no permit.
     pub(super) permits: Arc<Semaphore>,
 }
 
-/// The hooks of one source, on one server.
+/// The hooks of one source on this server, and the parts of the server that their delivery uses.
 #[derive(Clone)]
 pub(super) struct Dispatcher {
     pub(super) source: EventSource,
     pub(super) targets: Vec<HookTarget>,
     pub(super) settings: HookSettings,
-    /// The holder of the lease: this server.
+    /// This server's id. The lease stores it as the holder.
     pub(super) server: ObjectId,
     pub(super) store: Store,
     pub(super) stream_store: Store,
     pub(super) metrics: Arc<Metrics>,
 }
 
-/// Why this server stops delivering.
+/// The reason why this server stopped delivering.
 enum DispatchEnd {
     /// The server shuts down.
     Stopped,
-    /// Another server has the lease, or may have it.
+    /// Another server holds the lease, or may have taken it.
     Lost,
     /// The database or the change stream failed.
     Failed(StoreError),
@@ -63,8 +64,8 @@ impl From<StoreError> for DispatchEnd {
 }
 
 impl Dispatcher {
-    /// Stores a position for the source if it has none. An earlier version kept one for each hook: the earliest of
-    /// these is taken.
+    /// Stores a position for the source if it has none. An early version of Parlor stored one position for each hook.
+    /// If such positions exist, the earliest one is used; otherwise the current end of the stream.
     pub(super) async fn begin(&self) -> Result<(), StoreError> {
         let source = self.source.name();
         if self.store.hook_is_known(source).await? {
@@ -78,11 +79,13 @@ impl Dispatcher {
         self.store.begin_hook(source, from).await
     }
 
-    /// Takes the lease whenever it is free, and delivers events while this server holds it; until `stop`.
+    /// Takes the lease whenever it is free, and delivers events while this server holds the lease. Runs until `stop` is
+    /// cancelled.
     pub(super) async fn run(self, stop: CancellationToken) {
         let (hook, lease) = (self.source.name(), self.settings.lease);
         loop {
-            // Counted from before the request: the database can't have granted the lease for longer.
+            // The end of the lease is computed before the request is sent. So this server never believes that it holds
+            // the lease after the database's end of it.
             let until = Instant::now() + lease;
             match self.store.take_hook(hook, self.server, lease).await {
                 Ok(Some(position)) => {
@@ -99,8 +102,8 @@ impl Dispatcher {
                         }
                     }
                 }
-                // Another server has the lease. Or the position was dropped, then the source begins at the stream's
-                // current end.
+                // Either another server holds the lease, or the source's position was dropped. A dropped position is
+                // replaced by the stream's current end.
                 Ok(None) => {
                     if let Err(error) = self.begin().await {
                         self.failed("could not store a position for a hook", &error);
@@ -125,7 +128,7 @@ impl Dispatcher {
         tracing::warn!(hook = self.source.name(), %error, "{what}; trying again");
     }
 
-    /// Delivers events from a position on.
+    /// Delivers the events after the position `from`. `until` is the end of the lease.
     async fn deliver_events(
         &self,
         from: WebhookPosition,
@@ -203,7 +206,8 @@ impl Dispatcher {
         (reads, tokio::spawn(reading))
     }
 
-    /// Renews the lease and stores the position. Returns the end of the lease.
+    /// Renews the lease and stores the position. Returns the new end of the lease, or the old one if the database
+    /// reported an error.
     async fn renew(&self, window: &DeliveryWindow, until: Instant) -> Result<Instant, DispatchEnd> {
         let (hook, lease) = (self.source.name(), self.settings.lease);
         let now = self.store.now();
@@ -223,7 +227,7 @@ impl Dispatcher {
         }
     }
 
-    /// Releases the lease, so that another server can take it immediately.
+    /// Releases the lease. Another server can then take it immediately.
     async fn release(&self, window: &DeliveryWindow) {
         let position = window.position().clone();
         let released = self.store.hold_hook(self.source.name(), self.server, Duration::ZERO, position).await;
@@ -233,7 +237,7 @@ impl Dispatcher {
     }
 }
 
-/// Returns the age of an event, by the database's clock `now`.
+/// Returns the age of an event at the time `now` of the database's clock.
 fn age(event: &WebhookEvent, now: Time) -> Duration {
     Duration::from_millis(u64::try_from(now.0.saturating_sub(event.at.0)).unwrap_or_default())
 }

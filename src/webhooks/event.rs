@@ -1,5 +1,5 @@
-//! Webhook events, built from the change stream. The `id` of an event is derived from its content, so it is the same
-//! no matter which server sends it, and how often.
+//! Webhook events, built from the changes of the change stream. The `id` of an event is derived from its content. So an
+//! event that several servers send, or one server sends twice, has the same `id` each time.
 
 use bson::oid::ObjectId;
 use bson::{Document, RawBsonRef, RawDocument, Timestamp, doc};
@@ -9,16 +9,17 @@ use serde::Serialize;
 use crate::store::codec::{self, Undecodable};
 use crate::store::users::presence;
 
-/// The subject of one change stream. All events of a source have one order, across the hooks they are for.
+/// A source of events: one change stream. The events of one source have one order, even if they are for different
+/// hooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EventSource {
     AfterSend,
     Offline,
-    /// `connected` and `disconnected`: the events of a user have one order across both.
+    /// The events `connected` and `disconnected`. One source has both, so each user's events keep their order.
     Presence,
 }
 
-/// The hooks that receive events.
+/// The hooks that receive events. Each has its own URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HookKind {
     AfterSend,
@@ -30,7 +31,7 @@ pub(crate) enum HookKind {
 /// One event for one hook.
 #[derive(Clone, Debug)]
 pub(super) struct WebhookEvent {
-    /// The hook that it is for.
+    /// The hook that receives the event.
     pub(super) kind: HookKind,
     pub(super) id: String,
     /// The time of the change, by the database's clock.
@@ -38,7 +39,7 @@ pub(super) struct WebhookEvent {
     pub(super) what: EventPayload,
 }
 
-/// Events in one lane are delivered one after the other.
+/// The key by which events are ordered: a room or a user. Events of one lane are delivered one after the other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Lane {
     Room(RoomId),
@@ -58,7 +59,7 @@ pub(super) enum EventPayload {
     Edited {
         room_id: RoomId,
         message_id: MessageId,
-        /// The request that made the edit.
+        /// The id of the request that made the edit.
         #[serde(skip)]
         edit: ObjectId,
         text: String,
@@ -110,7 +111,7 @@ impl HookKind {
 impl EventSource {
     pub(crate) const ALL: [Self; 3] = [Self::AfterSend, Self::Offline, Self::Presence];
 
-    /// Returns the name of the source's position and lease in the database.
+    /// Returns the name under which the source's position and lease are stored.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::AfterSend => "after_send",
@@ -119,7 +120,7 @@ impl EventSource {
         }
     }
 
-    /// Returns the hooks that the events of this source are for.
+    /// Returns the hooks that receive events of this source.
     pub(crate) const fn kinds(self) -> &'static [HookKind] {
         match self {
             Self::AfterSend => &[HookKind::AfterSend],
@@ -128,8 +129,8 @@ impl EventSource {
         }
     }
 
-    /// Returns the filter for the changes that make events. It does not depend on the configured hooks: a resume token
-    /// is valid only if the stream still contains its change.
+    /// Returns the filter for the changes that become events. The filter is the same whichever hooks are configured. A
+    /// stream can resume only if its filter still matches the change that the resume token names.
     pub(super) fn changes(self) -> Document {
         let online = doc! { "updateDescription.updatedFields.online": { "$in": [true, false] } };
         match self {
@@ -138,14 +139,14 @@ impl EventSource {
             }
             Self::Offline => doc! { "ns.coll": "messages", "operationType": "insert" },
             Self::Presence => {
-                // Only a user that goes offline produces such a replacement.
+                // The database reports such a replacement only if a user went offline.
                 let replaced = doc! { "operationType": "replace", "fullDocument.online": false };
                 doc! { "ns.coll": "presence", "$or": [{ "operationType": "insert" }, online, replaced] }
             }
         }
     }
 
-    /// Returns the event of a change; none if the change makes no event.
+    /// Builds the event of a change. None if the change is not an event.
     pub(super) fn read(self, change: &RawDocument) -> Result<Option<WebhookEvent>, Undecodable> {
         let id = change.get_document("documentKey")?;
         let inserted = change.get_str("operationType")? == "insert";
@@ -187,8 +188,8 @@ impl EventSource {
     }
 }
 
-/// Returns the fields that a change has set. For an update by a pipeline the database may send the whole document
-/// instead.
+/// Returns the fields that a change has set. For an update by a pipeline, the database may report the whole document as
+/// a replacement.
 fn fields_of(change: &RawDocument) -> Result<&RawDocument, Undecodable> {
     match change.get_str("operationType")? {
         "replace" => Ok(change.get_document("fullDocument")?),
@@ -196,7 +197,7 @@ fn fields_of(change: &RawDocument) -> Result<&RawDocument, Undecodable> {
     }
 }
 
-/// Returns the event of a new message; none if it is already deleted and its text is gone.
+/// Builds the event of a new message. None if the message was deleted and its text is gone.
 pub(super) fn sent(message: &RawDocument) -> Result<Option<EventPayload>, Undecodable> {
     let room_id = codec::read_room(message.get_document("_id")?)?;
     Ok(codec::read_message(message)?.map(|message| EventPayload::Sent {
@@ -208,7 +209,7 @@ pub(super) fn sent(message: &RawDocument) -> Result<Option<EventPayload>, Undeco
     }))
 }
 
-/// Returns the edit or delete that the set fields of a message describe.
+/// Builds the event of an edit or a deletion from the fields that a change has set. None if the change is neither.
 pub(super) fn changed(id: &RawDocument, fields: &RawDocument) -> Result<Option<EventPayload>, Undecodable> {
     let (room_id, message_id) = codec::read_message_id(id)?;
     if fields.get("deleted_at")?.is_some() {
@@ -221,7 +222,7 @@ pub(super) fn changed(id: &RawDocument, fields: &RawDocument) -> Result<Option<E
 }
 
 impl EventPayload {
-    /// Returns the id. `time` is used for events that have nothing else to tell them apart.
+    /// Returns the event's `id`. For the event `connected`, `time` makes the id unique.
     fn id(&self, time: Timestamp) -> String {
         match self {
             Self::Sent { room_id, message_id, .. } => format!("sent-{room_id}-{}", message_id.get()),
@@ -238,8 +239,8 @@ impl EventPayload {
 }
 
 impl WebhookEvent {
-    /// Creates an event. `at` and `time` are those of the change, or of the position in the stream after which the
-    /// backfill found it.
+    /// Creates an event. `at` and `time` are the times of the change. For an event of the backfill, `time` is the
+    /// cluster time of the lost position.
     pub(super) fn new(source: EventSource, what: EventPayload, at: Time, time: Timestamp) -> Self {
         Self { kind: source.kind(&what), id: what.id(time), at, what }
     }
@@ -255,7 +256,7 @@ impl WebhookEvent {
         }
     }
 
-    /// Returns the request for this event; `user` is the recipient of an offline message.
+    /// Returns the HTTP request for this event. `user` is the recipient of an offline message.
     pub(super) fn post(&self, user: Option<UserId>) -> Result<WebhookRequest, serde_json::Error> {
         let id = match &user {
             Some(user) => format!("offline-{}-{user}", self.id.trim_start_matches("sent-")),
@@ -268,14 +269,15 @@ impl WebhookEvent {
 
 /// One HTTP request to a hook's receiver.
 pub(super) struct WebhookRequest {
-    /// The event's id, as the receiver sees it.
+    /// The id in the request's body. It differs from the event's `id` for offline messages, because each recipient has
+    /// its own.
     pub(super) id: String,
     /// The recipient of an offline message.
     pub(super) user: Option<UserId>,
     pub(super) body: String,
 }
 
-/// Returns the body of a request.
+/// Returns the JSON body of a request.
 pub(super) fn body(
     id: &str,
     kind: HookKind,

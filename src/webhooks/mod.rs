@@ -1,26 +1,26 @@
-//! Webhooks: the application's servers receive events from Parlor, and are asked before a message is written:
-//! `[hooks]`.
+//! Webhooks (`[hooks]`): Parlor asks the application's server before a message is written, and reports events to it.
 //!
-//! [`before_send`] is asked in the middle of a `send`, and is the only hook that a
-//! sender waits for. The other hooks receive events of committed changes from the database's change stream, and cost
-//! the sender nothing. Their guarantees:
+//! Only [`before_send`] is asked during a `send`, so only this hook makes a sender wait. All other hooks receive events
+//! of committed changes. These events are read from the database's change stream: the ordered list of all committed
+//! changes. Their guarantees:
 //!
-//! - At least once. A hook's position in the stream is stored in the database, and moves on only past events that the
-//!   receiver has answered with 2xx. After any other answer the event is sent again, with growing pauses. If the
-//!   receiver refuses an event while it accepts others, the event is set aside after some tries ([`retry_budget`]): it
-//!   is stored, listed, and can be sent again manually.
-//! - In order within a room, or for one user: the next event waits for the one before it. Rooms don't wait for each
-//!   other. The `connected` and `disconnected` events of a user have one order across both hooks, because both are
-//!   read from one stream.
-//! - By one server at a time, which holds a lease in the database. If it dies, another server continues from the
-//!   stored position, so some events come twice, with the same `id`.
-//! - A hook never waits for another one: each has its own stream, position and lease. Only `connected` and
-//!   `disconnected` share them, because the events of a user have one order.
-//! - Bounded memory, however long a receiver is unavailable: the stream is read no further than `hooks.window` events
-//!   past the oldest undelivered one.
+//! - At least once. Each hook has a position in the stream, which is stored in the database. The position moves past an
+//!   event only after the receiver has answered the event with 2xx, or after the event was set aside. After any other
+//!   answer the event is sent again, with growing pauses.
+//! - One bad event does not block a hook for ever. If the receiver refuses an event while it accepts others, the event
+//!   is set aside after some tries ([`patience`]). A set-aside event is stored and listed, and an operator can send it
+//!   again.
+//! - In order within a room, or for one user: an event waits until the event before it is delivered. Rooms don't wait
+//!   for each other.
+//! - By one server at a time: the server that holds the lease, a record in the database with an end time. If that
+//!   server dies, another server continues from the stored position. Some events are then sent twice, with the same
+//!   `id`.
+//! - A slow hook does not delay another hook: each hook has a stream, a position and a lease of its own. Only
+//!   `connected` and `disconnected` share them, so that both kinds of events of one user stay in order.
+//! - Bounded memory, however long a receiver is unavailable: at most `hooks.window` undelivered events are held.
 //!
-//! If the database no longer has the changes after a hook's position, this is logged and counted, and the events are
-//! rebuilt from the collections ([`backfill`]).
+//! The database keeps the stream's history for a limited time only. If the changes after a hook's position are gone,
+//! the error is logged and counted, and the events are rebuilt from the collections ([`backfill`]).
 
 pub(crate) mod backfill;
 pub(crate) mod before_send;
@@ -52,19 +52,19 @@ use crate::store::{Store, StoreError};
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::Metrics;
 
-/// How long a shutdown waits for the leases to be released.
+/// The longest time that a shutdown waits for the release of the leases.
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
-/// The configured webhooks, before they run.
+/// The configured webhooks before their start.
 pub(crate) struct Webhooks {
     dispatchers: Vec<Dispatcher>,
 }
 
 impl Webhooks {
-    /// Creates the webhooks as configured. A hook without a URL is off.
+    /// Creates the webhooks from the configuration. A hook without a URL is off.
     ///
     /// # Errors
-    /// A URL can't be used.
+    /// Fails if a configured URL is invalid, or can't be used on this machine.
     pub(crate) fn new(
         config: &Config,
         server: ObjectId,
@@ -92,7 +92,7 @@ impl Webhooks {
         Ok(Self { dispatchers })
     }
 
-    /// Stores a position in the stream for each hook that has none: events from now on are delivered.
+    /// Stores a position for each source that has none: the current end of the stream. Earlier events are not sent.
     pub(crate) async fn begin(&self) -> Result<(), StoreError> {
         for dispatcher in &self.dispatchers {
             dispatcher.begin().await?;
@@ -100,7 +100,7 @@ impl Webhooks {
         Ok(())
     }
 
-    /// Starts the delivery.
+    /// Starts one delivering task for each source.
     pub(crate) fn start(self, supervisor: &Supervisor) -> RunningWebhooks {
         let targets = self.dispatchers.iter().flat_map(|dispatcher| dispatcher.targets.clone()).collect();
         let running =
@@ -114,7 +114,7 @@ impl Webhooks {
     }
 }
 
-/// Returns the receiver of a hook; none if it has no URL.
+/// Returns the receiver of a hook. None if the hook has no URL.
 fn target(
     kind: HookKind,
     hooks: &config::HooksConfig,
@@ -133,7 +133,7 @@ fn target(
     Some(receiver.map(|receiver| HookTarget { kind, receiver: Arc::new(receiver), permits }))
 }
 
-/// The running webhooks. They stop when this is dropped.
+/// The running webhooks. Dropping the value stops them.
 pub(crate) struct RunningWebhooks {
     stop: CancellationToken,
     tracker: TaskTracker,
@@ -141,7 +141,7 @@ pub(crate) struct RunningWebhooks {
 }
 
 impl RunningWebhooks {
-    /// Stops the delivery and releases the leases, so that other servers can continue immediately.
+    /// Stops the delivery and releases the leases. Other servers can then continue immediately.
     pub(crate) async fn end(&self) {
         self.stop.cancel();
         if tokio::time::timeout(STOP_GRACE, self.tracker.wait()).await.is_err() {

@@ -1,5 +1,6 @@
-//! Reads the change stream for one source, from its position on. The reader is a separate task, which waits until the
-//! dispatcher takes the events. So memory holds no more events than the window and one batch of the database.
+//! Reads the change stream of one source, starting at the source's position. The reader is a task of its own and hands
+//! events to the dispatcher one at a time. It reads on only when the dispatcher has taken an event, so memory holds at
+//! most the dispatcher's window and one batch of the database.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,37 +21,38 @@ use crate::store::webhook_leases::WebhookPosition;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// How long the database waits for a change before it answers that there was none.
+/// The longest time for which the database waits for a change. After it, the database answers that there was none.
 const MAX_AWAIT: Duration = Duration::from_secs(1);
 
-/// The size of a batch.
+/// The maximum of changes in one batch of the database.
 const BATCH: u32 = 100;
 
-/// A position in the stream, and the event there.
+/// A position in the stream, and the event at that position.
 pub(super) struct StreamRead {
-    /// None if this only reports how far the stream has been read.
+    /// None if the read only reports how far the stream has been read.
     pub(super) event: Option<WebhookEvent>,
-    /// The hook's position once the event is delivered; none for an event of the backfill.
+    /// The source's position once the event is delivered. None for an event of the backfill.
     pub(super) position: Option<WebhookPosition>,
 }
 
 pub(super) struct HookStreamReader {
     pub(super) source: EventSource,
-    /// The configured hooks. Events for other hooks are skipped.
+    /// The hooks that have a URL. Events for other hooks are skipped.
     pub(super) kinds: Vec<HookKind>,
     pub(super) store: Store,
     pub(super) stream_store: Store,
-    /// How long an event is held back before its delivery.
+    /// The minimum age of an event when it is handed to the dispatcher. For `hooks.offline` it is the time until the
+    /// check which members have no socket.
     pub(super) rest: Duration,
     pub(super) clock: AgeClock,
     pub(super) metrics: Arc<Metrics>,
     pub(super) to: mpsc::Sender<StreamRead>,
 }
 
-/// Nobody receives the events any more.
+/// The receiving end of the channel was dropped: the dispatcher has stopped.
 pub(super) struct ConsumerGone;
 
-/// A reading of the database's clock, which dates all changes, at an instant of this process.
+/// The time of the database's clock at one instant of this process. Changes are dated by the database's clock.
 #[derive(Clone, Copy)]
 pub(super) struct AgeClock(i64, Instant);
 
@@ -67,7 +69,7 @@ impl AgeClock {
 }
 
 impl HookStreamReader {
-    /// Reads from a position until nobody receives the events, or the stream breaks.
+    /// Reads from a position on. Ends when the dispatcher stops, and with an error when the stream breaks.
     pub(super) async fn run(self, mut from: WebhookPosition) -> Result<(), StoreError> {
         loop {
             let error = match self.stream_store.watch_for(self.source, Some(&from)).await {
@@ -81,8 +83,8 @@ impl HookStreamReader {
                 return Err(error);
             }
             let now = now(&self.stream_store, self.source).await?;
-            // The hook's position is `now` once the whole backfill is delivered: the delivery may take longer than the
-            // stream's history.
+            // `now` becomes the source's position only after the whole backfill is delivered. If the position were
+            // stored before, a crash during the backfill would lose events.
             if backfill::run(&self, &from).await?.is_err()
                 || self.send(None, Some(now.clone())).await.is_err()
             {
@@ -92,7 +94,8 @@ impl HookStreamReader {
         }
     }
 
-    /// Whether this error means that the stream can't continue at its position.
+    /// Tells whether the stream can't continue at its position: an event is too large, or the history is lost. Logs the
+    /// reason.
     fn is_position_lost(&self, error: &StoreError) -> bool {
         let StoreError::Fault(fault) = error else { return false };
         let Some(fault) = fault.downcast_ref::<Error>() else { return false };
@@ -117,7 +120,8 @@ impl HookStreamReader {
         false
     }
 
-    /// Sends what the stream brings, until nobody receives it. Updates `from` on the way.
+    /// Sends the events of the stream until the dispatcher stops. Sets `from` to the position of each change that is
+    /// read.
     async fn follow(
         &self,
         mut stream: ChangeStream<RawDocumentBuf>,
@@ -142,7 +146,8 @@ impl HookStreamReader {
         }
     }
 
-    /// Decodes a change. A change that can't be decoded now can't be decoded later either: it is logged and skipped.
+    /// Decodes a change. A change that can't be decoded is logged and skipped, because a second try would fail in the
+    /// same way.
     fn read(&self, change: &RawDocument) -> Option<WebhookEvent> {
         self.source.read(change).unwrap_or_else(|error| {
             self.metrics.count_fault("hook_undecodable");
@@ -151,7 +156,7 @@ impl HookStreamReader {
         })
     }
 
-    /// Sends an event once it has been held back for `rest`.
+    /// Sends an event when it is at least `rest` old.
     pub(super) async fn send(
         &self,
         event: Option<WebhookEvent>,
@@ -165,7 +170,7 @@ impl HookStreamReader {
     }
 }
 
-/// Returns the current end of the stream.
+/// Returns the position of the current end of the stream.
 pub(super) async fn now(stream_store: &Store, source: EventSource) -> Result<WebhookPosition, StoreError> {
     let at = stream_store.moment().await?;
     let stream = stream_store.watch_for(source, None).await?;
@@ -180,7 +185,7 @@ fn token_of(change: &RawDocument) -> Result<Bson, Undecodable> {
 }
 
 impl Store {
-    /// Opens the change stream of a source, after a position or from now on.
+    /// Opens the change stream of a source: after a position, or without one at the stream's current end.
     async fn watch_for(
         &self,
         source: EventSource,

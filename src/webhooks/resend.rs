@@ -1,4 +1,4 @@
-//! Sends an event that was set aside again, on request.
+//! Sends a set-aside event again, on request of an operator.
 
 use super::event::{self, EventPayload, Lane};
 use super::{HookKind, RunningWebhooks};
@@ -9,18 +9,18 @@ use crate::store::{Store, StoreError};
 /// The outcome of sending an event again.
 #[derive(Debug)]
 pub(crate) enum ResendOutcome {
-    /// The receiver accepted it.
+    /// The receiver accepted the event.
     Taken,
-    /// Its message was deleted meanwhile: there is nothing to send.
+    /// The event's message was deleted meanwhile, so there is nothing to send.
     Withdrawn,
-    /// The hook is not configured here.
+    /// The event's hook has no URL on this server.
     NoHook,
-    /// The receiver did not accept it.
+    /// The receiver did not accept the event.
     Failed(OutboundError),
 }
 
 impl RunningWebhooks {
-    /// Sends the event once. A message is sent with its current text.
+    /// Sends the event once, without retries. A message is sent with its current text.
     pub(crate) async fn resend(&self, store: &Store, event: &SetAside) -> Result<ResendOutcome, StoreError> {
         let target = HookKind::named(&event.hook)
             .and_then(|kind| self.targets.iter().find(|target| target.kind == kind));
@@ -35,7 +35,7 @@ impl RunningWebhooks {
     }
 }
 
-/// Returns the lane of the event: failures count per lane, as for automatic delivery.
+/// Returns the lane of the event. The circuit breaker counts failures by lane, as for the automatic delivery.
 fn lane(subject: &Subject) -> Lane {
     match subject {
         Subject::Sent { room, .. } | Subject::Edited { room, .. } | Subject::Deleted { room, .. } => {

@@ -1,18 +1,18 @@
-//! Decides how often an event is tried before it is set aside.
+//! Decides how many times the delivery of an event is tried before the event is set aside. A lane is a room or a user:
+//! the events of one lane are delivered one after the other.
 //!
-//! An unavailable receiver must lose no event: then every event fails, and none of them is the cause. So a try counts
-//! against its event only if the event itself is the likely cause:
+//! A receiver may be unavailable for hours, and no event may be lost. In that case every event fails, and no single
+//! event is the cause. So a failed try counts only if the event itself is the likely cause:
 //!
-//! - The receiver refused this request: status 400, 413, 415 or 422.
-//! - Or the request failed in another way after it had reached the receiver (another status, a timeout, a broken
-//!   connection, an answer that is too large), and the receiver has accepted another event with 2xx since the try
-//!   before.
+//! - The receiver refused the request with status 400, 413, 415 or 422.
+//! - Or the request reached the receiver and failed in another way: another status, a timeout, a broken connection, or
+//!   an answer that is too large. And since the previous counted try, the receiver has accepted another event with 2xx.
 //!
-//! A refused connection, an open circuit breaker, and tries while the receiver accepts nothing at all never count.
+//! A try never counts if the connection was refused, or if the circuit breaker is open.
 //!
-//! One sender can write such events faster than they are set aside. So each event that is set aside halves the tries
-//! of the next one in its lane, down to zero. After [`REST`] one event is tried again. The first one that is accepted
-//! restores all tries.
+//! One sender can write unacceptable messages faster than they are set aside. So each event that is set aside halves
+//! the number of tries for the next event of its lane, down to zero. After [`REST`], one event of the lane gets one try
+//! again. If the receiver accepts an event, the lane has all its tries again.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,29 +21,29 @@ use std::time::{Duration, Instant};
 use super::event::Lane;
 use crate::outbound::OutboundError;
 
-/// A lane without tries left gets one try after this time.
+/// A lane that has no tries left gets one try after this time.
 const REST: Duration = Duration::from_mins(1);
 
-/// When more lanes than this are remembered, idle ones are forgotten.
+/// If more lanes than this are remembered, lanes without a try in the last [`REST`] are forgotten.
 const REMEMBERED: usize = 1_000;
 
-/// The lanes in which events were set aside.
+/// The number of tries, and the lanes in which events were set aside.
 pub(super) struct RetryBudget {
-    /// Zero: an event is tried without limit.
+    /// The number of tries of an event. Zero means no limit.
     max_tries: u32,
     lanes: Mutex<HashMap<Lane, SetAsideStreak>>,
 }
 
 struct SetAsideStreak {
-    /// Consecutive events that were set aside.
+    /// The number of events that were set aside since the last accepted event of the lane.
     in_a_row: u32,
     last: Instant,
 }
 
-/// The tries of one request.
+/// The counted tries of one request.
 pub(super) struct TryCounter {
     counted: u32,
-    /// How many events the receiver had accepted at the last try that counted.
+    /// The number of events that the receiver had accepted at the last counted try.
     accepted: u64,
 }
 
@@ -52,7 +52,7 @@ impl RetryBudget {
         Self { max_tries, lanes: Mutex::default() }
     }
 
-    /// Returns how many tries the next event of a lane has; none if there is no limit.
+    /// Returns the number of tries for the next event of a lane. None means no limit.
     pub(super) fn allowed_tries(&self, lane: &Lane) -> Option<u32> {
         if self.max_tries == 0 {
             return None;
@@ -64,13 +64,13 @@ impl RetryBudget {
         Some(left.max(least))
     }
 
-    /// Restores the tries of a lane: an event was accepted.
+    /// Gives a lane all its tries again, because the receiver accepted one of its events.
     pub(super) fn restore(&self, lane: &Lane) {
         self.lanes().remove(lane);
     }
 
-    /// Records that an event of a lane was set aside. `tried`: after a try of its own, and not only because of the
-    /// events before it.
+    /// Records that an event of a lane was set aside. `tried` is false if the event was set aside without a try of its
+    /// own.
     pub(super) fn record_set_aside(&self, lane: &Lane, tried: bool) {
         let mut lanes = self.lanes();
         if lanes.len() >= REMEMBERED {
@@ -92,17 +92,19 @@ impl RetryBudget {
 }
 
 impl TryCounter {
-    /// Starts to count. `accepted`: how many events the receiver has accepted so far.
+    /// Starts to count the tries of a request. `taken` is the number of events that the receiver has accepted until
+    /// now.
     pub(super) fn new(accepted: u64) -> Self {
         Self { counted: 0, accepted }
     }
 
-    /// Returns the tries that counted.
+    /// Returns the number of tries that counted.
     pub(super) fn counted(&self) -> u32 {
         self.counted
     }
 
-    /// Records a failed try. `accepted` as in [`new`](Self::new).
+    /// Records a failed try, which counts only if the event is the likely cause. `taken` is the same number as in
+    /// [`new`](Self::new), read again.
     pub(super) fn record_failure(&mut self, error: &OutboundError, accepted: u64) {
         let counts = match error {
             OutboundError::Status(400 | 413 | 415 | 422) => true,
@@ -139,13 +141,13 @@ mod tests {
             tries.counted()
         };
         for error in [OutboundError::Status(500), OutboundError::Timeout, OutboundError::Open] {
-            assert_eq!(counted(&mut tries, error, 5), 0, "nothing else was taken");
+            assert_eq!(counted(&mut tries, error, 5), 0, "the receiver accepted no other event");
         }
         assert_eq!(counted(&mut tries, OutboundError::Status(500), 6), 1);
-        assert_eq!(counted(&mut tries, OutboundError::Status(503), 6), 1, "once for each that was taken");
+        assert_eq!(counted(&mut tries, OutboundError::Status(503), 6), 1, "one try for each accepted event");
         assert_eq!(counted(&mut tries, OutboundError::Timeout, 9), 2);
-        assert_eq!(counted(&mut tries, OutboundError::Open, 10), 2, "it was not tried");
-        assert_eq!(counted(&mut tries, OutboundError::Status(422), 9), 3, "it was refused as such");
+        assert_eq!(counted(&mut tries, OutboundError::Open, 10), 2, "no request was sent");
+        assert_eq!(counted(&mut tries, OutboundError::Status(422), 9), 3, "the receiver refused this event");
     }
 
     #[test]
@@ -156,9 +158,9 @@ mod tests {
             assert_eq!(budget.allowed_tries(&one), Some(left));
             budget.record_set_aside(&one, left > 0);
         }
-        assert_eq!(budget.allowed_tries(&other), Some(10), "other lanes have theirs");
+        assert_eq!(budget.allowed_tries(&other), Some(10), "other lanes keep their tries");
         budget.restore(&one);
         assert_eq!(budget.allowed_tries(&one), Some(10));
-        assert_eq!(RetryBudget::new(0).allowed_tries(&one), None, "for ever");
+        assert_eq!(RetryBudget::new(0).allowed_tries(&one), None, "no limit");
     }
 }

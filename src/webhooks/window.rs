@@ -1,9 +1,10 @@
-//! The events that have been read and are not all delivered: selects the events that may be delivered now, and
-//! computes the position of the hooks.
+//! The events of one source that were read from the stream and are not delivered yet. The window decides which of them
+//! may be delivered now. It also computes the source's position, which is stored in the database: the point of the
+//! stream before which every event was delivered.
 //!
-//! Only undelivered events count against the window's size. A delivered event leaves its position in the stream, until
-//! all events before it are delivered. The window holds up to [`POSITIONS_PER_EVENT`] times as many positions. So a
-//! slow event delays only the events behind it in its own lane.
+//! A slow event delays only the later events of its own lane. Later events of other lanes may be delivered first. The
+//! window keeps their positions in the stream until all earlier events are delivered. The number of undelivered events
+//! is bounded, and the number of kept positions by [`POSITIONS_PER_EVENT`] times that bound.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -11,31 +12,32 @@ use super::event::{HookKind, Lane, WebhookEvent};
 use super::reader::StreamRead;
 use crate::store::webhook_leases::WebhookPosition;
 
-/// Positions in the stream that are kept for each undelivered event. Each takes about 300 bytes.
+/// The number of positions that may be kept for each event of the window's size. A position takes about 300 bytes.
 const POSITIONS_PER_EVENT: usize = 16;
 
-/// Delivers in order within a lane. Its position moves on with the oldest event.
+/// The window. It returns the events of one lane in their order.
 pub(super) struct DeliveryWindow {
     most: usize,
-    /// The undelivered events.
+    /// The number of undelivered events.
     undelivered: usize,
-    /// Number of the first slot.
+    /// The number of the first slot. Slots are numbered in the order of the stream, starting at 0.
     first: u64,
     slots: VecDeque<WindowSlot>,
-    /// Events that wait behind one that is ready or being delivered, by lane.
+    /// The numbers of the events that wait for an earlier event of their lane. A lane is in the map while an event of
+    /// it is ready or being delivered.
     lanes: HashMap<Lane, VecDeque<u64>>,
     ready: VecDeque<u64>,
     position: WebhookPosition,
 }
 
 struct WindowSlot {
-    /// None once it is delivered.
+    /// None once the event is delivered.
     event: Option<WebhookEvent>,
     position: Option<WebhookPosition>,
 }
 
 impl DeliveryWindow {
-    /// Creates an empty window at a position.
+    /// Creates an empty window at a position. `most` is the maximum of undelivered events.
     pub(super) fn new(most: usize, position: WebhookPosition) -> Self {
         Self {
             most,
@@ -52,7 +54,7 @@ impl DeliveryWindow {
         self.undelivered >= self.most || self.slots.len() >= self.most.saturating_mul(POSITIONS_PER_EVENT)
     }
 
-    /// Returns the position up to which everything is delivered.
+    /// Returns the position up to which every event was delivered.
     pub(super) fn position(&self) -> &WebhookPosition {
         &self.position
     }
@@ -73,7 +75,7 @@ impl DeliveryWindow {
                 self.ready.push_back(number);
             }
         } else if let Some(last) = self.slots.back_mut() {
-            // Once the last event is delivered, the hook's position is here.
+            // When the last event is delivered, everything up to this position is delivered as well.
             last.position = read.position;
             return;
         }
@@ -81,14 +83,15 @@ impl DeliveryWindow {
         self.advance();
     }
 
-    /// Returns the next event to deliver, if there is one.
+    /// Returns the number and the event to deliver next. None if every undelivered event is being delivered or waits
+    /// for its lane.
     pub(super) fn next(&mut self) -> Option<(u64, WebhookEvent)> {
         let number = self.ready.pop_front()?;
         let event = self.slot(number)?.event.clone()?;
         Some((number, event))
     }
 
-    /// Marks an event as delivered.
+    /// Marks an event as delivered. The next event of its lane becomes ready.
     pub(super) fn mark_delivered(&mut self, number: u64) {
         let Some(event) = self.slot(number).and_then(|slot| slot.event.take()) else { return };
         self.undelivered -= 1;

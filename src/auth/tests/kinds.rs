@@ -1,4 +1,4 @@
-//! Tokens for other purposes than signing in, and claims that a configuration requires.
+//! Tests of tokens for other purposes than access, and of required claims.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Valid and invalid tokens.
+//! Tests of valid and invalid tokens.
 
 pub(crate) mod keys;
 pub(crate) mod kinds;
@@ -24,7 +24,7 @@ fn now() -> u64 {
     jsonwebtoken::get_current_timestamp()
 }
 
-/// Signs any header and any claims, also those that no library would make.
+/// Signs any header and any claims, even if no library would create them.
 fn token(header: &Value, claims: &Value, key: &EncodingKey, algorithm: Algorithm) -> String {
     let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
     let message = format!("{}.{}", part(header), part(claims));

@@ -1,19 +1,27 @@
-//! A circuit breaker for a receiver that fails. It first holds back the callers whose requests make it fail.
+//! A circuit breaker: it stops the requests to a receiver that fails repeatedly, and probes later whether the receiver
+//! works again. A probe is a single request that is let through.
 //!
-//! A caller's own text can make a receiver answer 500, hang, or close the connection. So failures count by caller
-//! first. After a number of failures in a row only this caller is held back, for a while, and then one request of this
-//! caller probes. All other callers go on. The breaker opens for everybody only if no single caller can be the cause:
+//! One caller's text can make a receiver answer 500, hang, or close the connection. So failures are first counted for
+//! each caller. After a number of failures in a row, only this caller is held back for a while. Then one request of
+//! this caller is the probe. All other callers continue.
 //!
-//! - a number of requests in a row found no connection at all, or
+//! The breaker opens for all callers only if a single caller can't be the cause. One of these conditions is enough:
 //!
-//! - a number of requests in a row failed, and they came from several callers ([`BreakerSettings::callers`]).
+//! - A number of requests in a row found no connection.
 //!
-//! An open breaker makes no request for a while, then a single one. If it is answered, all requests are made again. If
-//! it finds no connection, the breaker opens again. If it fails in another way, the caller may be the cause: the next
-//! probe is another caller's, and only several such callers open it again.
+//! - A number of requests in a row failed, and they came from several callers ([`BreakerSettings::callers`]).
 //!
-//! No library is used, because the existing ones let every caller through while they probe: all waiting requests would
-//! hit a receiver that has just come back.
+//! An open breaker lets no request through for a while, and then a single probe:
+//!
+//! - If the receiver answers the probe, the breaker closes.
+//!
+//! - If there is no connection, the breaker stays open and waits again.
+//!
+//! - If the probe fails in another way, its caller may be the cause. So the next probe must come from another caller.
+//!   After failed probes of several callers, the breaker waits again.
+//!
+//! No library is used. The existing libraries let all callers through when they probe, so all waiting requests would
+//! reach a receiver that has just restarted.
 
 #[cfg(test)]
 mod tests;
@@ -26,18 +34,18 @@ use moka::sync::Cache;
 
 use crate::telemetry::metrics::OutboundMetrics;
 
-/// A caller, as a hash of its id.
+/// The hash of a caller's id.
 pub(super) type CallerHash = u64;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BreakerSettings {
-    /// Failures in a row.
+    /// The number of failures in a row that open the breaker.
     pub(super) failures: u32,
-    /// Different callers among these.
+    /// The number of different callers that these failures must come from.
     pub(super) callers: usize,
-    /// How long no request is made.
+    /// The time for which no request is let through.
     pub(super) rest: Duration,
-    /// The most callers whose failures are remembered.
+    /// The maximum of callers whose failures are remembered.
     pub(super) remembered: u64,
 }
 
@@ -45,55 +53,56 @@ pub(super) struct BreakerSettings {
 pub(super) struct Breaker {
     settings: BreakerSettings,
     state: Mutex<BreakerState>,
-    /// The callers whose last request failed. An entry that no longer fits is forgotten: its caller starts without
-    /// failures.
+    /// The callers whose last request failed. The cache forgets an entry for which it has no room. The caller of a
+    /// forgotten entry starts with no failures.
     failing: Cache<CallerHash, Arc<Mutex<CallerFailures>>>,
     metrics: Arc<OutboundMetrics>,
 }
 
-/// The state for all callers.
+/// The state that applies to all callers.
 #[derive(Debug)]
 enum BreakerState {
-    /// Requests are made.
+    /// Requests are let through.
     Closed(FailureRun),
-    /// No request is made until this time.
+    /// No request is let through until this time.
     Open(Instant),
-    /// One request at a time is made, and its outcome decides.
+    /// One request at a time is let through. Its outcome decides about the next state.
     HalfOpen {
         probing: bool,
-        /// Callers whose probes failed. They may not probe again until `until`.
+        /// The callers whose probes failed. Another probe of these callers is refused until `until`.
         failed: Vec<CallerHash>,
         until: Instant,
     },
 }
 
-/// The failures since the last request that was answered.
+/// The failures since the last answered request.
 #[derive(Debug, Default)]
 struct FailureRun {
     failures: u32,
     unconnected: u32,
-    /// The different callers, up to the number that matters.
+    /// The different callers of these failures, at most [`BreakerSettings::callers`].
     callers: Vec<CallerHash>,
-    /// When the last request before them was answered.
+    /// The time of the last answered request before these failures.
     answered: Option<Instant>,
 }
 
-/// The failures of one caller.
+/// The failures of one caller since its last answered request.
 #[derive(Debug)]
 struct CallerFailures {
     failures: u32,
     since: Instant,
-    /// The caller is held back until this time.
+    /// The time until which the caller is held back.
     until: Option<Instant>,
     probing: bool,
 }
 
-/// The reason why no request is made.
+/// The reason why no request is let through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BreakerRefusal {
-    /// The breaker is open.
+    /// The breaker is open for all callers.
     Open,
-    /// The caller is held back. `others`: meanwhile the receiver answered other requests.
+    /// Only this caller is held back. `others`: the receiver has answered requests of other callers since this caller's
+    /// first failure.
     HeldBack { others: bool },
 }
 
@@ -102,17 +111,17 @@ pub(super) enum BreakerRefusal {
 pub(super) enum RequestOutcome {
     /// The receiver answered.
     Answered,
-    /// There was no connection. No caller can cause that.
+    /// There was no connection. No caller can cause this.
     Unconnected,
-    /// The request failed in a way that it may have caused itself.
+    /// The request failed in a way that its own content may have caused.
     Failed,
 }
 
-/// A request that may be made. It counts as failed unless [`finish`](Self::finish) is called.
+/// A request that the breaker lets through. It counts as failed unless [`finish`](Self::finish) is called.
 pub(super) struct BreakerAttempt<'a> {
     breaker: &'a Breaker,
     caller: CallerHash,
-    /// Whether the request probes for all callers.
+    /// Whether the request is a probe for all callers.
     probe: bool,
     end: RequestOutcome,
 }
@@ -133,7 +142,7 @@ impl Breaker {
         Self { settings, state: Mutex::new(BreakerState::Closed(FailureRun::default())), failing, metrics }
     }
 
-    /// Returns an attempt if a request may be made.
+    /// Returns an attempt if the breaker lets a request of this caller through.
     pub(super) fn attempt(&self, caller: CallerHash) -> Result<BreakerAttempt<'_>, BreakerRefusal> {
         if self.is_open() {
             return Err(BreakerRefusal::Open);
@@ -143,7 +152,7 @@ impl Breaker {
         Ok(BreakerAttempt { breaker: self, caller, probe, end: RequestOutcome::Failed })
     }
 
-    /// Returns whether no caller may make a request now.
+    /// Returns whether no request of any caller may be made now.
     fn is_open(&self) -> bool {
         match &*lock(&self.state) {
             BreakerState::Closed(_) => false,
@@ -152,7 +161,7 @@ impl Breaker {
         }
     }
 
-    /// Fails if the caller is held back.
+    /// Fails if the caller is held back. Otherwise, a caller that was held back takes its turn to probe.
     fn check_caller(&self, caller: CallerHash) -> Result<(), BreakerRefusal> {
         let Some(failing) = self.failing.get(&caller) else { return Ok(()) };
         let mut failing = lock(&failing);
@@ -166,14 +175,14 @@ impl Breaker {
         Ok(())
     }
 
-    /// Gives back the caller's turn to probe, which was not used.
+    /// Returns the caller's turn to probe, because no request was made.
     fn release_probe(&self, caller: CallerHash) {
         if let Some(failing) = self.failing.get(&caller) {
             lock(&failing).probing = false;
         }
     }
 
-    /// Fails if the breaker is open. Returns whether the request probes.
+    /// Fails if the breaker is open. Returns whether the request is a probe for all callers.
     fn check_receiver(&self, caller: CallerHash) -> Result<bool, BreakerRefusal> {
         let mut state = lock(&self.state);
         let now = Instant::now();
@@ -206,7 +215,7 @@ impl Breaker {
         }
     }
 
-    /// Records the outcome of a request for its caller.
+    /// Records a request's outcome for its caller alone.
     fn record_for_caller(&self, caller: CallerHash, end: RequestOutcome) {
         if end == RequestOutcome::Answered {
             if self.failing.contains_key(&caller) {
@@ -224,8 +233,8 @@ impl Breaker {
         }
     }
 
-    /// Records the outcome of a request for all callers. A request that started before the breaker opened no longer
-    /// changes anything.
+    /// Records a request's outcome for all callers. The outcome of a request that started before the breaker opened is
+    /// ignored.
     fn record_for_all(&self, caller: CallerHash, probe: bool, end: RequestOutcome) {
         let BreakerSettings { failures, callers, rest, .. } = self.settings;
         let mut state = lock(&self.state);
@@ -272,8 +281,8 @@ impl Breaker {
     }
 }
 
-/// A caller's failures are forgotten after this long without a request, or after [`BreakerSettings::rest`] if that is
-/// longer.
+/// The failures of a caller are forgotten after this time without a request. [`BreakerSettings::rest`] applies instead
+/// if it is longer.
 const FORGOTTEN_AFTER: Duration = Duration::from_mins(5);
 
 fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -281,7 +290,7 @@ fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl BreakerAttempt<'_> {
-    /// Sets the outcome.
+    /// Sets the outcome, which is recorded when the attempt is dropped.
     pub(super) fn finish(mut self, end: RequestOutcome) {
         self.end = end;
     }
