@@ -1,19 +1,20 @@
-//! Warns at the start of connection string options that make a server slow without an error.
+//! Warns at the start about options of the connection string that make the server slow without any error.
 
 use mongodb::options::ClientOptions;
 
 use crate::config;
 
-/// With fewer connections, messages, receipts, connects and requests wait for each other. Measured with one: 1.7 s a
-/// message.
+/// With fewer connections, messages, receipts, connects and requests wait for each other. With one connection, 1.7 s
+/// per message were measured.
 const FEW_CONNECTIONS: u32 = 8;
 
-/// Warns if the connection pool is very small, by `maxPoolSize` in the URI or by `mongodb.pool_size`.
+/// Warns if the connection pool is smaller than [`FEW_CONNECTIONS`]. `maxPoolSize` in the URI takes precedence over
+/// `mongodb.pool_size`.
 pub(crate) async fn warn_of_small_pool(settings: &config::MongodbConfig) {
     let Some(uri) = &settings.uri else { return };
-    // Errors of the URI are reported by the code that connects.
+    // An invalid URI is reported by the code that connects.
     let Ok(options) = ClientOptions::parse(uri.expose()).await else { return };
-    // Zero means no bound.
+    // Zero means that the pool has no bound.
     let connections = options.max_pool_size.unwrap_or(settings.pool_size);
     if (1..FEW_CONNECTIONS).contains(&connections) {
         tracing::warn!(

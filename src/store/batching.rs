@@ -1,52 +1,61 @@
-//! The timing of group commit. A batch costs the database the same commit, flush and round of change events, whether
-//! it has five or fifty messages. So under load each batch waits a little, and takes the messages that arrive
-//! meanwhile. Clients that wait for their answers send in bursts: all clients of one batch together. Without the wait
-//! the first message of a burst would be written alone, and all others would wait for it.
+//! The timing of group commit: the writers collect several messages or receipt markers and write them as one batch. A
+//! batch costs the database one commit and one flush to disk, whether it has five entries or fifty. So under load each
+//! batch waits a few milliseconds for more entries.
 //!
-//! Measured with 6.0.5 on two cores, medians of three runs in turn. The figures are the processor time of server and
-//! database, divided by that of the load generator, which does the same for each message. Saturated, 200 rooms: 3.48,
-//! and with a wait after each batch of [`MANY`] instead 3.87 (in another hour 3.73 and 3.94): of 1,025 batches 380
-//! then had up to four messages. At 4,000/s 4.02 and 4.69, to the peer 10.3 and 9.4 ms at the median, 24 and 28 at
-//! p99. Waits of 2 or 4 ms, or until 48 or 64 messages wait: less throughput, or more time. Letting batches of
-//! [`ENOUGH`] go immediately is simpler than common times for messages and receipts, and no worse: 3.91 and 3.87
-//! saturated (four runs each), 3.95 and 4.07 at 4,000/s. Two or three writers, by room, make smaller batches: 4.10 and
-//! 4.08 instead of 3.86 with one, for as many messages.
+//! Clients that wait for their answers send in bursts: all clients of one batch get their answers together, and send
+//! again together. Without the wait, the first message of a burst would be written alone, and all others would wait for
+//! that write.
+//!
+//! Measurements with 6.0.5 on two cores, medians of three runs in turn. The first figure is the processor time of
+//! server and database, divided by that of the load generator, which does the same work for each message. Lower is
+//! better.
+//!
+//! - At full speed with 200 rooms: 3.48 with this timing. With a wait after each batch of [`MANY`] instead: 3.87 (in
+//!   another hour 3.73 and 3.94). In that variant 380 of 1,025 batches had at most four messages.
+//! - At 4,000 messages/s: 4.02 with this timing, 4.69 with that variant. The time to the other client was 10.3 and 9.4
+//!   ms at the median, and 24 and 28 ms at p99.
+//! - Waits of 2 or 4 ms, or until 48 or 64 messages wait: lower throughput, or more processor time.
+//! - One common timer for messages and receipts, instead of sending batches of [`ENOUGH`] immediately: 3.87 instead of
+//!   3.91 at full speed (four runs each), and 4.07 instead of 3.95 at 4,000/s. The timer is more complex and not
+//!   better.
+//! - Two or three writers, each for some of the rooms, make smaller batches: 4.10 and 4.08, instead of 3.86 with one
+//!   writer for as many messages.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// A batch of at least this size means load. That is above 1,000 messages/s: with two receipt markers for each
-/// message, 6 messages and 12 markers come in 6 ms.
+/// A batch of at least this size means load. This is above 1,000 messages/s: at that rate, 6 messages and their 12
+/// receipt markers come within 6 ms.
 const MANY: usize = 16;
 
-/// The load is taken to last this long after the last batch of [`MANY`]: longer than the time between two bursts of
-/// clients.
+/// Load is assumed to continue for this time after the last batch of [`MANY`]. It is longer than the time between two
+/// bursts of clients.
 const BUSY: Duration = Duration::from_millis(48);
 
-/// How long a batch waits for more entries.
+/// The time for which a batch waits for more entries under load.
 const LINGER: Duration = Duration::from_millis(3);
 
-/// A batch of this size doesn't wait.
+/// A batch of this size does not wait.
 const ENOUGH: usize = 96;
 
-/// The timing that the writers of one server share.
+/// The timing that all writers of one server share.
 #[derive(Clone)]
 pub(super) struct BatchPacer {
     enough: usize,
-    /// When a writer last took a batch of [`MANY`].
+    /// The time when a writer last took a batch of at least [`MANY`] entries.
     many: Arc<Mutex<Option<Instant>>>,
 }
 
 impl BatchPacer {
-    /// Creates the timing for batches of at most this size.
+    /// Creates the timing for batches of at most `batch` entries.
     pub(super) fn of(batch: usize) -> Self {
         Self { enough: ENOUGH.min(batch), many: Arc::default() }
     }
 
-    /// Waits until the queued entries, and those that arrive meanwhile, may be taken. Returns immediately without
-    /// load, and after [`LINGER`] otherwise. Call it when `waiting` entries are queued.
+    /// Waits until the queued entries may be taken: not at all without load or with [`ENOUGH`] entries, otherwise for
+    /// [`LINGER`]. `waiting` is the number of queued entries.
     pub(super) async fn gather(&self, waiting: usize) {
         let many = *self.many.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting < self.enough && many.is_some_and(|many| many.elapsed() < BUSY) {
@@ -54,7 +63,7 @@ impl BatchPacer {
         }
     }
 
-    /// Records the size of a batch that was taken.
+    /// Records the size of a batch that a writer took.
     pub(super) fn record_batch(&self, batch: usize) {
         if batch >= MANY {
             *self.many.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());

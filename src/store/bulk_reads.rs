@@ -1,11 +1,13 @@
-//! Bulk reads: first frames of inbox connections, resumes, pages of rooms, large histories, and lists and exports of
-//! the API.
+//! Bulk reads: reads that can keep the database busy for up to a second. These are first frames of inbox connections,
+//! resumes, pages of rooms, large histories, and the API's lists and exports.
 //!
-//! One of them can keep the database busy for a second. So they are bounded in number, for a server and for a user, and
-//! run on database connections of their own: writes and small reads never queue behind them for a connection. A read
-//! first waits for its user's turn, then for the server's: the waiting reads of one user hold nothing that others need.
-//! After a read its user's turn rests for twice as long as the read took. So one user keeps the database busy for a third
-//! of the time at most, and the median of what others do is as without that user.
+//! Bulk reads are bounded in number, for the server and for each user. They use database connections of their own, so a
+//! write or a small read never waits for a connection that a bulk read holds. A bulk read waits first for its user's
+//! permit and then for the server's permit. So the waiting reads of one user hold no permit that other users need.
+//!
+//! After a bulk read, the user's permit is returned only after twice the duration of the read. So one user keeps the
+//! database busy for a third of the time at most. Measured with such a user, the median delay of the other users did
+//! not change.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,37 +25,39 @@ use super::{Store, StoreError, client_options};
 use crate::config::Config;
 use crate::telemetry::metrics::Metrics;
 
-/// A history of more messages than this is a bulk read.
+/// A history of more messages than this number is a bulk read.
 pub(crate) const SMALL_HISTORY: usize = 100;
 
-/// The number of users after which those without a running read are removed.
+/// When more users than this are remembered, users without a running read are forgotten.
 const REMEMBERED: usize = 1_000;
 
-/// The maximum of concurrent reads of a user that are small for the database, but may take some MB of memory.
+/// The maximum of concurrent small reads of a user. Small reads cost the database little, but may take some MB of
+/// memory here.
 const SMALL_READS: usize = 2;
 
-/// The semaphores of the users.
+/// The permits of each user.
 type Turns = Mutex<HashMap<UserId, Arc<Semaphore>>>;
 
-/// The bounds of bulk reads, and the database client that they use.
+/// The permits of bulk reads, and the database client for them.
 pub(super) struct BulkReads {
     client: Client,
     server: Arc<Semaphore>,
     users: Turns,
-    /// For reads that are small for the database.
+    /// The permits for reads that are small for the database.
     small: Turns,
     per_user: usize,
     wait: Duration,
     metrics: Arc<Metrics>,
 }
 
-/// After a read its user's turn rests for this many times the read's duration.
+/// A user's permit rests after a read for this many times the duration of the read.
 const REST: u32 = 2;
 
-/// The maximum of that rest.
+/// The longest rest.
 const LONGEST_REST: Duration = Duration::from_secs(5);
 
-/// The permits of one bulk read. The server's is given back when dropped, the user's after its rest.
+/// The permits of one bulk read. Dropping the value returns the server's permit immediately, and the user's permit
+/// after its rest.
 #[derive(Debug)]
 pub(crate) struct BulkTurn {
     user: Option<OwnedSemaphorePermit>,
@@ -63,8 +67,8 @@ pub(crate) struct BulkTurn {
 }
 
 impl BulkTurn {
-    /// Releases the user's permit together with the server's. It is for the read of one room, which a client may repeat
-    /// on many sockets at the same time.
+    /// Returns the user's permit without a rest. For the read of a single room: a client that reconnects reads each of
+    /// its rooms on a socket of its own, at the same time.
     pub(crate) fn without_rest(mut self) -> Self {
         self.rests = false;
         self
@@ -83,7 +87,7 @@ impl Drop for BulkTurn {
     }
 }
 
-/// No turn came within `limits.bulk_wait_ms`.
+/// No permit became free within `limits.bulk_wait_ms`.
 #[derive(Debug)]
 pub(crate) struct NoTurn;
 
@@ -94,8 +98,8 @@ impl From<NoTurn> for StoreError {
 }
 
 impl Store {
-    /// Sets a server's bounds: the number of bulk reads and their own database client, and the sizes of the caches of
-    /// rooms.
+    /// Applies the bounds of a server to the store: the number of bulk reads, their connections, and the sizes of the
+    /// caches of rooms.
     ///
     /// # Errors
     /// The same as those of [`open`](Self::open).
@@ -106,7 +110,7 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let limits = &config.limits;
         let mut options = client_options(&config.mongodb).await?;
-        // An export has a turn of its own (`api.exports`), since it lasts as long as its client reads.
+        // The bound of exports (`api.exports`) is separate, because an export runs for as long as its client reads.
         let most = u32::try_from(limits.bulk_reads + config.api.exports).unwrap_or(u32::MAX);
         options.max_pool_size = Some(options.max_pool_size.map_or(most, |set| set.min(most)));
         self.bulk = Some(Arc::new(BulkReads {
@@ -123,16 +127,16 @@ impl Store {
         Ok(self)
     }
 
-    /// Waits for the turn of a bulk read of a user, or of the API. Returns the store to read with, and the turn, which
-    /// must be held until the result is encoded.
+    /// Waits for the permits of a bulk read. `user` is None for the API. Returns the store to read with, and the
+    /// permits. The caller must hold the permits until the result is encoded.
     pub(crate) async fn bulk(&self, user: Option<&UserId>) -> Result<(Self, Option<BulkTurn>), NoTurn> {
         let Some(bulk) = &self.bulk else { return Ok((self.clone(), None)) };
         let turn = bulk.turn(user).await?;
         Ok((self.on_bulk_connections(), Some(turn)))
     }
 
-    /// Waits for the turn of a read that is small for the database, but takes memory. A user has [`SMALL_READS`] of
-    /// them at a time.
+    /// Waits for the permit of a read that is small for the database, but takes memory. A user has [`SMALL_READS`]
+    /// permits.
     pub(crate) async fn own_turn(&self, user: &UserId) -> Result<Option<BulkTurn>, NoTurn> {
         let Some(bulk) = &self.bulk else { return Ok(None) };
         let end = Instant::now() + bulk.wait;
@@ -140,7 +144,7 @@ impl Store {
         Ok(Some(BulkTurn { user: None, _server: permit, began: Instant::now(), rests: false }))
     }
 
-    /// Returns the same store on the connections of bulk reads, for callers that have a turn already.
+    /// Returns the same store with the connections of bulk reads, for a caller that has the permits already.
     pub(crate) fn on_bulk_connections(&self) -> Self {
         let Some(bulk) = &self.bulk else { return self.clone() };
         let db = bulk.client.database(self.db.name());
@@ -187,7 +191,7 @@ impl BulkReads {
     }
 }
 
-/// Returns a user's semaphore, which has `most` permits.
+/// Returns a user's semaphore. A new semaphore has `most` permits.
 fn of_user(turns: &Turns, user: &UserId, most: usize) -> Arc<Semaphore> {
     let mut users = turns.lock().unwrap_or_else(PoisonError::into_inner);
     if users.len() >= REMEMBERED {

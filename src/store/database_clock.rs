@@ -1,9 +1,9 @@
-//! The database's clock, as this server estimates it. Times that clients see, and that lists are ordered by, use it:
-//! the servers' own clocks may differ by seconds, and jump.
+//! This server's estimate of the database's clock. All times that clients see, and by which lists are ordered, come
+//! from this estimate. The servers' own clocks may differ by seconds, and may be set forwards or backwards.
 //!
-//! The database dates each heartbeat between the time when it was sent and the time when the change stream returned
-//! it. So the estimate costs nothing, and its error is at most half of that time. Between heartbeats a monotonic clock
-//! measures the time.
+//! The database writes its time into each heartbeat. This server knows when it sent the heartbeat and when the change
+//! stream returned it. The database's time lies between these two instants, so the estimate has an error of at most
+//! half of the round trip. It needs no extra request. Between heartbeats, a monotonic clock measures the time.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,21 +11,21 @@ use std::time::{Duration, Instant};
 use bson::DateTime;
 use handlers::Time;
 
-/// The maximum drift between two clocks: one part in this many. Quartz clocks are ten times better.
+/// The maximum drift between two clocks, as one part in this number. The drift of quartz clocks is ten times smaller.
 const DRIFT: u32 = 1_000;
 
-/// The last reading of the clock, if there is one.
+/// The last kept reading of the clock. None before the first reading.
 #[derive(Default)]
 pub(crate) struct DatabaseClock(Mutex<Option<ClockReading>>);
 
 /// One reading of the clock.
 #[derive(Clone, Copy)]
 struct ClockReading {
-    /// The clock's time in milliseconds since 1970.
+    /// The database's time in milliseconds since 1970.
     millis: i64,
-    /// The instant of that time.
+    /// The instant at which the database's clock showed that time.
     at: Instant,
-    /// The maximum error of that time, earlier or later.
+    /// The maximum error of that time, in both directions.
     error: Duration,
 }
 
@@ -41,10 +41,10 @@ impl ClockReading {
 }
 
 impl DatabaseClock {
-    /// Records that the database's clock showed `time` at some time between `sent` and `received`.
+    /// Records that the database's clock showed `time` at some instant between `sent` and `received`.
     ///
-    /// The more exact one of two readings is kept. If they contradict each other, a clock was set, and the later
-    /// reading is kept.
+    /// The kept reading stays if it is more exact than the new one and agrees with it. If the two readings contradict
+    /// each other, somebody has set a clock. Then the new reading is kept.
     pub(crate) fn read(&self, time: Time, sent: Instant, received: Instant) {
         let error = received.saturating_duration_since(sent) / 2;
         let half = i64::try_from(error.as_millis()).unwrap_or(i64::MAX);
@@ -60,7 +60,7 @@ impl DatabaseClock {
         }
     }
 
-    /// Returns the estimated time of the database's clock; this machine's time if that clock was never read.
+    /// Returns the estimated time of the database's clock. Before the first reading, returns the time of this machine.
     pub(crate) fn now(&self) -> Time {
         let known = *self.known();
         Time(match known {

@@ -1,4 +1,6 @@
-//! The documents of ephemeral events: `{_id, at, room, frame}`, `{_id, at, room, typing}` or `{_id, at, disconnect}`.
+//! Ephemeral events: events that are sent to connected clients and not kept. Each event is a document that expires
+//! after a minute, so the change stream brings it to every server. The documents are `{_id, at, room, frame}`, `{_id,
+//! at, room, typing}` and `{_id, at, disconnect}`.
 
 use bson::oid::ObjectId;
 use bson::{DateTime, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
@@ -8,10 +10,10 @@ use super::{Store, StoreError};
 use crate::protocol::ephemeral::{CustomEvent, EphemeralEvent};
 
 impl Store {
-    /// Sends an ephemeral event to every server. Returns once a majority of the database has it.
+    /// Sends an ephemeral event to every server. Returns when a majority of the database's nodes has the document.
     ///
     /// # Errors
-    /// The same as those of any write. After [`StoreError::Unknown`] the event may be delivered all the same.
+    /// The same as those of any write. After [`StoreError::Unknown`], the event may still be delivered.
     pub async fn signal(&self, signal: &EphemeralEvent) -> Result<(), StoreError> {
         let signals = self.db.collection::<RawDocumentBuf>("signals");
         let document = write(signal, DateTime::from_millis(self.now().0));
@@ -38,7 +40,7 @@ fn write(signal: &EphemeralEvent, at: DateTime) -> RawDocumentBuf {
     }
 }
 
-/// Reads an ephemeral event from its document.
+/// Decodes an ephemeral event from its document.
 pub(crate) fn read(document: &RawDocument) -> Result<EphemeralEvent, Undecodable> {
     if let Some(user) = document.get("disconnect")? {
         return Ok(EphemeralEvent::Disconnect { user: codec::read_user(user)? });

@@ -1,4 +1,5 @@
-//! The errors of database operations, as far as a caller must distinguish them.
+//! The errors of database operations. A caller must know above all whether something may have been written, so the
+//! variants distinguish this.
 
 use std::fmt;
 
@@ -11,17 +12,17 @@ use crate::retry::AttemptError;
 /// A failed operation.
 #[derive(Debug)]
 pub enum StoreError {
-    /// The database can't be reached and the operation did not start: nothing was written.
+    /// The database can't be reached, and the operation did not start. Nothing was written.
     Unreachable(Option<Error>),
-    /// The operation started and its outcome is unknown: it may have been written or not.
+    /// The operation started, but its outcome is unknown. It may or may not have been written.
     Unknown(Option<Error>),
-    /// The database rejected the operation, or sent an unusable answer.
+    /// The database rejected the operation, or its answer can't be used.
     Fault(Box<dyn std::error::Error + Send + Sync>),
-    /// Too many operations wait for the database (`limits.write_queue`, `limits.bulk_wait_ms`).
+    /// Too many operations wait for the database (`limits.write_queue`, `limits.bulk_wait_ms`). Nothing was written.
     Full,
-    /// The sender left the room, or was removed, while the write waited. Nothing was written.
+    /// The sender left the room or was removed while the write waited. Nothing was written.
     NotMember,
-    /// This user is being erased: nothing is written for the user until that has ended.
+    /// The user is being erased. Nothing is written for the user until the erasure has ended.
     Erasing(UserId),
 }
 
@@ -36,14 +37,14 @@ impl fmt::Display for StoreError {
             Self::Unknown(Some(error)) => write!(to, "the database did not answer: {error}"),
             Self::Unknown(None) => to.write_str("the database did not answer in time"),
             Self::Fault(error) => write!(to, "the database refused: {error}"),
-            Self::Full => to.write_str("too much waits for the database"),
+            Self::Full => to.write_str("too many operations wait for the database"),
             Self::NotMember => to.write_str("the sender is no longer a member of the room"),
             Self::Erasing(user) => write!(to, "user {user} is being erased; try again when that has ended"),
         }
     }
 }
 
-/// Returns the likely cause of a driver's error text that does not mention TLS.
+/// Returns the likely cause of a driver's error: TLS is required but not configured, or the reverse.
 fn hint(words: &str) -> Option<&'static str> {
     const ENDED: [&str; 3] = ["unexpected end of file", "early eof", "Connection reset by peer"];
     if ENDED.iter().any(|ended| words.contains(ended)) {
@@ -60,12 +61,13 @@ impl From<Error> for StoreError {
             ErrorKind::ServerSelection { .. } | ErrorKind::DnsResolve { .. } | ErrorKind::Shutdown => {
                 Self::Unreachable(Some(error))
             }
-            // The driver also reports this error for an operation that it aborted because its monitor got no answer.
+            // The driver reports this error also for a running operation that it aborts because its monitor gets no
+            // answer. Only an operation without a connection has certainly not started.
             ErrorKind::ConnectionPoolCleared { ref message, .. } if message.starts_with(NO_CONNECTION) => {
                 Self::Unreachable(Some(error))
             }
             ErrorKind::ConnectionPoolCleared { .. } => Self::Unknown(Some(error)),
-            // For a write concern error, some of the nodes that had to confirm a write did not: it may be rolled back.
+            // A write concern error: not enough nodes have confirmed the write, so it may be rolled back.
             ErrorKind::Io(_) | ErrorKind::Write(WriteFailure::WriteConcernError(_)) => {
                 Self::Unknown(Some(error))
             }
@@ -81,16 +83,18 @@ impl From<Error> for StoreError {
     }
 }
 
-/// The begin of the driver's text for an operation that got no connection. If the text changes, the outcome counts as
-/// unknown.
+/// The beginning of the driver's text for an operation that got no connection. If a new version of the driver changes
+/// the text, the outcome counts as unknown.
 const NO_CONNECTION: &str = "Connection pool for ";
 
-/// Error codes of a node that stops being the primary (the drivers' SDAM specification, "not writable primary" and
-/// "node is recovering"), and of a router that can't reach one (the "retryable error" of their retryable writes). The
-/// database labels them if the driver may retry; the writers' drivers may not.
+/// The error codes of a node that stops being the primary, and of a router that can't reach the primary. The drivers'
+/// specifications list them: "not writable primary" and "node is recovering" in SDAM, and "retryable error" in
+/// retryable writes. The database labels these errors only if the driver may retry the write. The writers' clients
+/// don't retry, so the label is missing there.
 const PASSING: [i32; 13] = [6, 7, 89, 91, 189, 262, 9001, 10058, 10107, 11600, 11602, 13435, 13436];
 
-/// Tells whether the first document that wasn't inserted failed by such an error. A router reports them by document.
+/// Returns whether the first document that was not inserted failed by one of these errors. A router reports such errors
+/// for each document.
 fn is_passing(failed: &InsertManyError) -> bool {
     let first = failed.write_errors.as_ref().and_then(|errors| errors.first());
     first.is_some_and(|error| PASSING.contains(&error.code))
@@ -103,8 +107,7 @@ impl From<Undecodable> for StoreError {
 }
 
 impl StoreError {
-    /// Converts the error of a later step. The earlier step was written, so the outcome is never "nothing was
-    /// written".
+    /// Converts the error of a step that follows a successful write. Its outcome is never "nothing was written".
     pub(crate) fn after_a_write(self) -> Self {
         match self {
             Self::Unreachable(cause) => Self::Unknown(cause),
@@ -138,7 +141,7 @@ impl StoreError {
         }
     }
 
-    /// Converts the error of a read for the client. A read leaves nothing behind, so its outcome is never unknown.
+    /// Converts the error of a read for the client. A read changes nothing, so its outcome is never unknown.
     pub(crate) fn of_read(self) -> handlers::Error {
         match self {
             Self::Unknown(_) => {

@@ -1,10 +1,12 @@
-//! Idempotent requests, which are applied once however often they are sent. Each `Idempotency-Key` has a document with
-//! a hash of the request and the response, until it expires.
+//! Idempotent requests: a client may send the same request several times with one `Idempotency-Key`, and it is applied
+//! once. Each key has a record in the database: a hash of the request and, once there is one, the response. The record
+//! expires after a while.
 //!
-//! A record without a response is leased to the attempt that does the work. If the lease ends, the outcome is unknown,
-//! because the server died or the database was unavailable. The next attempt takes over the record, and with it the id
-//! by which a write of the first attempt can be found. All times are the database's: by the clocks of two servers an
-//! attempt might be over on one and in progress on the other.
+//! The attempt that processes a request holds a lease on the record. If the lease ends and there is no response, the
+//! server died or the database was unavailable, and the outcome is unknown. The next attempt takes over the record. The
+//! record has the id that the first attempt gave to its write (`write_id`), so the next attempt can find that write.
+//! All times are the database's. With the clocks of two servers, a lease could have ended on one server and still run
+//! on the other.
 
 use std::time::Duration;
 
@@ -18,31 +20,31 @@ use super::rooms::create::is_duplicate;
 use super::{Store, StoreError, codec, from_now};
 use crate::model::message::StoredMessage;
 
-/// The number of attempts to read a record that expires and is created again meanwhile.
+/// The number of attempts to read a record. An attempt fails if the record expires between the insert and the read.
 const TRIES: usize = 3;
 
-/// A key and its owner.
+/// An idempotency key, and the service that sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RequestKey {
-    /// Identifies the service key without showing it.
+    /// A hash that identifies the service's API key without showing it.
     pub(crate) service: [u8; 16],
-    /// The header's value, unchanged.
+    /// The value of the header `Idempotency-Key`, unchanged.
     pub(crate) key: String,
 }
 
-/// An attempt to process a request. The holder does the work.
+/// An attempt to process a request. Its holder has the lease on the record.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestAttempt {
     id: Document,
-    /// The id of the request's one write.
+    /// The id of the request's single write.
     pub(crate) write_id: ObjectId,
-    /// Whether there was an attempt before this one.
+    /// Whether an earlier attempt held the record.
     pub(crate) is_another: bool,
 }
 
 impl RequestAttempt {
-    /// Returns the id of the request's message, in place of a client's own `client_id`. Of overlapping attempts only
-    /// one is written. It is longer than any id that a client can send.
+    /// Returns the `client_id` of the request's message. All attempts use the same value, so the unique index lets only
+    /// one of them write. The value is longer than any `client_id` that a client can send.
     pub(crate) fn client_id(&self) -> String {
         let id = format!("request {}", self.write_id);
         format!("{id:.>width$}", width = ClientId::MAX_CHARS + 1)
@@ -56,16 +58,16 @@ pub(crate) struct StoredResponse {
     pub(crate) body: String,
 }
 
-/// The next step for a request.
+/// The result of claiming a request.
 #[derive(Debug)]
 pub(crate) enum Claim {
-    /// The caller must process it.
+    /// The caller holds the lease and must process the request.
     Do(RequestAttempt),
-    /// It was processed.
+    /// The request was processed. This is its response.
     Done(StoredResponse),
-    /// It is being processed.
+    /// Another attempt is processing the request.
     UnderWay,
-    /// The key was used for another request.
+    /// The key belongs to a request with other content.
     Different,
 }
 
@@ -74,8 +76,8 @@ impl Store {
         self.db.collection("requests")
     }
 
-    /// Looks up a request and claims it if it is new. `content` is the hash that distinguishes requests, `lease` the
-    /// time to process it, `kept` the lifetime of the key.
+    /// Claims a request if it is new, or if the lease of its last attempt has ended. `content` is a hash of the
+    /// request. `lease` is the time to process it, and `kept` the lifetime of its record.
     pub(crate) async fn claim(
         &self,
         key: &RequestKey,
@@ -91,7 +93,7 @@ impl Store {
             let requests = self.requests();
             let filter = doc! { "_id": id.clone() };
             let found = self.run_detached(async move { Ok(requests.find_one(filter).await?) }).await?;
-            // The record expired in between.
+            // The record expired after the failed insert.
             let Some(found) = found else { continue };
             if found.get("content") != Some(&binary(&content)) {
                 return Ok(Claim::Different);
@@ -112,7 +114,8 @@ impl Store {
         kept: Duration,
     ) -> Result<Option<RequestAttempt>, StoreError> {
         let write_id = ObjectId::new();
-        // No document matches this filter. If the key has a record, the upsert tries to insert another one and fails.
+        // This filter matches no document. So the upsert inserts a record, and fails with a duplicate key if the key
+        // has one.
         let none = doc! { "_id": id.clone(), "is_none": true };
         let record = doc! { "$replaceWith": {
             "_id": { "$literal": id.clone() },
@@ -132,7 +135,7 @@ impl Store {
         }
     }
 
-    /// Claims a record whose lease has ended. Of several concurrent callers only one gets it.
+    /// Claims a record whose lease has ended. If several callers try this concurrently, only one of them succeeds.
     async fn take_over(&self, id: Document, found: &Document, lease: Duration) -> Result<Claim, StoreError> {
         let fault = || StoreError::Fault("could not decode a request's record".into());
         let until = *found.get_datetime("until").map_err(|_| fault())?;
@@ -150,7 +153,7 @@ impl Store {
         })
     }
 
-    /// Stores the response to a request. It is deleted with the erasure of any user in `about`.
+    /// Stores the response to a request. If one of the users in `about` is erased, the record is deleted.
     pub(crate) async fn keep_answer(
         &self,
         attempt: &RequestAttempt,
@@ -163,8 +166,7 @@ impl Store {
         self.update_request(attempt, update).await
     }
 
-    /// Ends the lease, so that the next attempt starts immediately. For an attempt that ended without a response to
-    /// store.
+    /// Ends the lease, so that the next attempt can start immediately. For an attempt that has no response to store.
     pub(crate) async fn release(&self, attempt: &RequestAttempt) -> Result<(), StoreError> {
         self.update_request(attempt, doc! { "$set": { "until": DateTime::from_millis(0) } }).await
     }
@@ -175,15 +177,15 @@ impl Store {
         self.run_detached(async move { Ok(requests.update_one(filter, update).await.map(|_| ())?) }).await
     }
 
-    /// Deletes the record of an attempt that changed nothing. The key is free again, also for another request.
+    /// Deletes the record of an attempt that changed nothing. The key may then be used for any request.
     pub(crate) async fn forget(&self, attempt: &RequestAttempt) -> Result<(), StoreError> {
         let requests = self.requests();
         let filter = doc! { "_id": attempt.id.clone() };
         self.run_detached(async move { Ok(requests.delete_one(filter).await.map(|_| ())?) }).await
     }
 
-    /// Returns the message that an earlier attempt has written; None if it hasn't. A deleted message is returned with
-    /// the text of the request, as in its first response.
+    /// Returns the message that an earlier attempt has written. None if there is none. A deleted message is returned
+    /// with the request's text, because the first response had this text.
     pub(crate) async fn written(
         &self,
         room: RoomId,
@@ -210,10 +212,11 @@ impl Store {
         Ok(Some(StoredMessage { id, sender, text, created_at, updated_at: created_at, write_id: None }))
     }
 
-    /// Returns the room that an attempt of this request has created. It may have been deleted since.
+    /// Returns the room that an attempt of this request has created, even if the room was deleted since. None if no
+    /// attempt has created one.
     ///
-    /// Attempts may overlap, so the read is linearizable. It finds a room that another attempt has written just now,
-    /// and only after that write can no longer be rolled back.
+    /// The read is linearizable, because another attempt may be writing the room at this moment. It returns that room
+    /// only when the write can no longer be rolled back.
     pub(crate) async fn made(&self, attempt: &RequestAttempt) -> Result<Option<RoomId>, StoreError> {
         let rooms = self.db.collection::<RawDocumentBuf>("rooms");
         let filter = doc! { "write_id": attempt.write_id };
@@ -224,7 +227,7 @@ impl Store {
         Ok(found.await?.map(|room| codec::read_room_id(&room)).transpose()?)
     }
 
-    /// Removes the responses that concern a user. If such a key is sent again, the request is processed again.
+    /// Deletes the records whose responses concern a user. If such a key is sent again, the request is processed again.
     pub(crate) async fn erase_answers(&self, user: &UserId) -> Result<(), StoreError> {
         let requests = self.requests();
         let filter = doc! { "about": codec::user_bson(user) };

@@ -1,9 +1,8 @@
-//! Checks that collections and indexes are as [`prepare`](Store::prepare) creates them, and creates missing ones
-//! again.
+//! Checks that all collections and indexes exist, and creates missing ones.
 //!
-//! An operator may drop the database, a collection or an index under a running server. Without a unique index two
-//! rooms could be created for one pair, so a server that lacks one isn't ready. The change stream reports most drops.
-//! Other ones are found by a check every `mongodb.indexes_seconds`.
+//! An operator may drop the database, a collection or an index while the server runs. Without its unique index, a pair
+//! of users could get two rooms. So a server with a missing unique index reports that it is not ready. The change
+//! stream reports most drops immediately. A check every `mongodb.indexes_seconds` finds the others.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,34 +16,34 @@ use tokio::sync::Notify;
 use super::{Store, StoreError, codec, schema};
 use crate::telemetry::metrics::Metrics;
 
-/// The pause before a failed check or creation of indexes is tried again. It doubles with each attempt.
+/// The pause before a failed check is repeated. It doubles with each failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
-/// The longest such pause.
+/// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// The database's error code for a missing collection (`NamespaceNotFound`).
 const NO_COLLECTION: i32 = 26;
 
-/// The database's error code for a hint that names no index (`BadValue`).
+/// The database's error code for a hint that names a missing index (`BadValue`).
 const BAD_VALUE: i32 = 2;
 
-/// The state of the indexes, as a server knows it.
+/// The state of the indexes, as this server knows it.
 #[derive(Default)]
 pub(crate) struct Indexes {
-    /// What is wrong with the indexes, or may be; None if they are complete.
+    /// The problem for the operator. None if all indexes are complete.
     problem: Mutex<Option<String>>,
     check_requested: Notify,
 }
 
 impl Indexes {
-    /// Requests a check of the indexes now, because some may be missing. Until the check the server isn't ready.
+    /// Requests an immediate check, because an index may be missing. The server isn't ready until the check has ended.
     pub(crate) fn request_check(&self) {
         self.lock_problem().get_or_insert_with(|| "something was dropped; checking the indexes".to_owned());
         self.check_requested.notify_one();
     }
 
-    /// Returns a description of the problem for the operator; None if all is well.
+    /// Returns the problem for the operator. None if the indexes are complete.
     pub(crate) fn problem(&self) -> Option<String> {
         self.lock_problem().clone()
     }
@@ -58,7 +57,7 @@ impl Indexes {
     }
 }
 
-/// An index that is missing or differs.
+/// An index that is missing, or has other keys or options.
 #[derive(Debug, PartialEq, Eq)]
 struct MissingIndex {
     /// `collection.index`
@@ -72,7 +71,7 @@ impl Store {
         &self.indexes
     }
 
-    /// Checks the indexes every `period` and on request, and creates missing ones. Runs until it is dropped.
+    /// Checks the indexes every `period` and on request, and creates missing ones. Never returns.
     pub(crate) async fn keep_indexes(self, period: Duration, metrics: Arc<Metrics>) {
         loop {
             let _ = tokio::time::timeout(period, self.indexes.check_requested.notified()).await;
@@ -84,7 +83,7 @@ impl Store {
         }
     }
 
-    /// Creates the missing indexes. True if there are none.
+    /// Checks the indexes once and creates missing ones. Returns true if none was missing.
     async fn mend_indexes(&self, metrics: &Metrics) -> bool {
         let missing = match self.missing_indexes().await {
             Ok(missing) => missing,
@@ -100,7 +99,7 @@ impl Store {
         let names: Vec<_> = missing.iter().map(|index| index.name.as_str()).collect();
         let names = names.join(", ");
         metrics.count_fault("indexes");
-        // Without a non-unique index everything is slow, but correct.
+        // A missing non-unique index makes operations slow, but not wrong.
         let is_fault = missing.iter().any(|index| index.unique);
         self.indexes.set(is_fault.then(|| format!("missing: {names}")));
         tracing::error!(missing = names, "indexes are missing; creating them");
@@ -108,7 +107,7 @@ impl Store {
             tracing::error!(%error, missing = names, "could not create indexes; trying again");
             self.indexes.set(is_fault.then(|| format!("missing: {names}; could not create them: {error}")));
         }
-        // Another check follows: they must exist, and not only be requested.
+        // Returns false, so that another check follows. It confirms that the indexes exist.
         false
     }
 
@@ -136,7 +135,7 @@ impl Store {
         Ok(missing)
     }
 
-    /// Returns the indexes of a collection; none if the collection is missing.
+    /// Returns the indexes of a collection. The list is empty if the collection is missing.
     async fn indexes_of(&self, collection: &'static str) -> Result<Vec<Document>, StoreError> {
         let db = self.db.clone();
         let listed = self.run_detached(async move {
@@ -152,15 +151,15 @@ impl Store {
         Ok(batch.iter().filter_map(Bson::as_document).cloned().collect())
     }
 
-    /// Raises the counter of rooms to the last room. So a used id is never given again, even if the counter was
-    /// dropped.
+    /// Raises the counter of room ids to the greatest room id in use. After the counter was dropped, a new room would
+    /// otherwise get the id of an existing room.
     pub(super) async fn raise_room_counter(&self) -> Result<(), StoreError> {
         let rooms = self.db.collection::<RawDocumentBuf>("rooms");
         let counters = self.db.collection::<Document>("counters");
         self.run_detached(async move {
             let last = rooms.find_one(doc! {}).sort(doc! { "_id": -1 }).projection(doc! { "_id": 1 });
             let Some(last) = last.await? else { return Ok(()) };
-            // A document of another program may have any `_id`.
+            // Another program may have written a document with any kind of `_id`.
             let Ok(last) = codec::read_room_id(&last).map(RoomId::get) else { return Ok(()) };
             let raise = doc! { "$max": { "last": last } };
             counters.update_one(doc! { "_id": "rooms" }, raise).upsert(true).await?;
@@ -169,15 +168,15 @@ impl Store {
         .await
     }
 
-    /// Returns the error of a statement that lacked its index: nothing was written. Also requests a check of the
-    /// indexes.
+    /// Requests a check of the indexes, and returns the error for a statement that failed because of a missing index.
+    /// Nothing was written.
     pub(super) fn without_index(&self) -> StoreError {
         self.indexes.request_check();
         StoreError::Unreachable(None)
     }
 }
 
-/// Tells whether two index keys are equal to the database, whatever number types they use for the directions.
+/// Returns whether two index keys mean the same to the database. The directions may be numbers of different types.
 fn is_same_key(one: &Document, other: &Document) -> bool {
     let number = |value: &Bson| {
         value
@@ -191,7 +190,7 @@ fn is_same_key(one: &Document, other: &Document) -> bool {
     of(one) == of(other)
 }
 
-/// Tells whether a statement failed because it named a missing index.
+/// Returns whether a statement failed because the index in its hint is missing.
 pub(super) fn lacks_index(error: &Error) -> bool {
     has_code(error, BAD_VALUE)
 }

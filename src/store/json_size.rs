@@ -1,6 +1,7 @@
-//! The size of data as JSON in bytes, before it is encoded. Pages and first frames are bounded by it.
+//! Estimates the size of data as JSON, in bytes, before the data is encoded. Pages and first frames have a maximum of
+//! bytes.
 //!
-//! A number of messages alone is no bound: 4,096 characters of U+0001 are 24,576 bytes of JSON.
+//! A maximum of messages would not be enough: a message of 4,096 characters U+0001 takes 24,576 bytes of JSON.
 
 use handlers::UserId;
 
@@ -8,13 +9,14 @@ use super::rooms::summary::RoomSummary;
 use crate::model::message::StoredMessage;
 use crate::model::room::StoredMember;
 
-/// The bytes of a message without its text and its sender's id and e-mail address: keys, numbers, two times.
+/// The bytes of a message's keys, numbers and two times: all without the text, the sender's id and the e-mail address.
 const MESSAGE: usize = 220;
 
-/// The maximum of an id: 128 bytes, each of which may be escaped by a second one.
+/// The maximum of an id's bytes. An id has up to 128 bytes, and JSON may escape each with a second byte. The quotes are
+/// the rest.
 const ID: usize = 258;
 
-/// The bytes of an e-mail address that isn't known.
+/// The assumed bytes of an e-mail address that isn't known.
 pub(super) const EMAIL: usize = 64;
 
 /// The bytes of a member without the id and the e-mail address.
@@ -36,13 +38,13 @@ const fn of_byte(byte: u8) -> usize {
     }
 }
 
-/// Returns an upper bound of a message's bytes, which is close. `email` is the size of the longest e-mail address of
-/// the room's senders.
+/// Returns an upper bound of a message's bytes. `email` is the size of the longest e-mail address among the room's
+/// members.
 pub(super) fn of_message(message: &StoredMessage, email: usize) -> usize {
     of_text(&message.text) + of_user(&message.sender) + email + MESSAGE
 }
 
-/// Returns the bytes of an id.
+/// Returns the bytes of a user's id, at most.
 pub(crate) fn of_user(user: &UserId) -> usize {
     match user {
         UserId::Int(_) => 20,
@@ -50,7 +52,7 @@ pub(crate) fn of_user(user: &UserId) -> usize {
     }
 }
 
-/// Returns the bytes of the longest e-mail address of these members.
+/// Returns the bytes of the longest e-mail address of these members. Zero if no member has one.
 pub(super) fn of_longest_email(members: &[StoredMember]) -> usize {
     members.iter().filter_map(|member| member.email.as_deref()).map(of_text).max().unwrap_or_default()
 }
@@ -66,7 +68,7 @@ pub(super) fn of_listed(listed: &RoomSummary) -> usize {
     ROOM + name + members + last
 }
 
-/// A budget of bytes. It admits items in their order as long as they fit, and at least one.
+/// A budget of bytes. It admits items in their order while they fit. The first item is always admitted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ByteBudget {
     left: usize,
@@ -83,7 +85,7 @@ impl ByteBudget {
         self.left
     }
 
-    /// Takes an item of this many bytes if it fits or is the first one. Returns whether it was taken.
+    /// Takes an item if it fits or is the first one. Returns whether the item was taken.
     pub(super) fn takes(&mut self, bytes: usize) -> bool {
         let fits = bytes <= self.left || !self.taken;
         if fits {

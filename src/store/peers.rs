@@ -1,10 +1,11 @@
-//! This server's id, and whether other servers use the same database.
+//! This server's id, and whether other servers use the same database. A server that is alone can skip work that only
+//! other servers need.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bson::oid::ObjectId;
 
-/// The known servers: this one and the others. Cheap to clone.
+/// The servers that use the database, as far as this server knows them. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Peers(Arc<PeersState>);
 
@@ -16,9 +17,9 @@ struct PeersState {
 
 #[derive(Default)]
 struct ObservedPeers {
-    /// The last search found no other server, and no heartbeat of one was received since it began.
+    /// The last search found no other server. No heartbeat of another server came since that search began.
     alone: bool,
-    /// Heartbeats of other servers that were received.
+    /// The number of heartbeats that were received from other servers.
     heartbeats: u64,
 }
 
@@ -28,26 +29,27 @@ impl Peers {
         self.0.server
     }
 
-    /// Records a heartbeat of another server.
+    /// Records that a heartbeat of another server was received.
     pub(crate) fn on_heartbeat(&self) {
         let mut observed = self.observed();
         observed.alone = false;
         observed.heartbeats += 1;
     }
 
-    /// Returns how many heartbeats of other servers were received. Read it before a search for other servers.
+    /// Returns the number of heartbeats that were received from other servers. Read it before a search for other
+    /// servers.
     pub(crate) fn heartbeats(&self) -> u64 {
         self.observed().heartbeats
     }
 
-    /// Records the result of a search for other servers. `heartbeats` is the number before the search: a heartbeat
-    /// that came during the search means that this server is not alone.
+    /// Records the result of a search for other servers. `heartbeats` is the number before the search. If a heartbeat
+    /// came during the search, this server is not alone.
     pub(crate) fn on_search(&self, heartbeats: u64, found: bool) {
         let mut observed = self.observed();
         observed.alone = !found && observed.heartbeats == heartbeats;
     }
 
-    /// Returns whether no other server uses the database. Before the first search it returns false.
+    /// Returns whether no other server uses the database. False before the first search.
     pub(crate) fn is_alone(&self) -> bool {
         self.observed().alone
     }

@@ -1,8 +1,9 @@
-//! Reads the state at a cluster time of a few seconds ago. The change stream reports that something happened, and
-//! these reads return the state just before it, or at that time.
+//! Reads the database's state at a cluster time of a few seconds ago. A cluster time is the database's own time of a
+//! commit. A change event has the cluster time of its change, so these reads can return the state at that change or
+//! just before it.
 //!
-//! The database keeps the necessary history for five minutes (`minSnapshotHistoryWindowInSeconds`). The driver has no
-//! option for the cluster time of a read, so these are commands.
+//! The database keeps the history for these reads for five minutes (`minSnapshotHistoryWindowInSeconds`). The driver
+//! has no option for the cluster time of a read, so the reads are sent as commands.
 
 use std::time::Instant;
 
@@ -19,7 +20,7 @@ use super::{Store, StoreError};
 use crate::model::message::StoredMessage;
 use crate::model::room::StoredMember;
 
-/// The number of unread messages of a member at a cluster time.
+/// A member's number of unread messages, and its read marker, at a cluster time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UnreadCount {
     pub(crate) unread: i64,
@@ -27,7 +28,7 @@ pub(crate) struct UnreadCount {
 }
 
 impl Store {
-    /// Reads the database's clock.
+    /// Reads the time of the database's clock, by a request.
     pub(crate) async fn clock(&self) -> Result<DateTime, StoreError> {
         let admin = self.client.database("admin");
         let hello =
@@ -35,8 +36,8 @@ impl Store {
         Ok(*hello.get_datetime("localTime").map_err(|error| StoreError::Fault(Box::new(error)))?)
     }
 
-    /// Reads the database's clock, so that documents that are written before the first heartbeat returns are dated by
-    /// it, too.
+    /// Reads the database's clock into the estimate ([`database_clock`](super::database_clock)). Without this,
+    /// documents that are written before the first heartbeat returns would have the time of this machine.
     pub(crate) async fn read_clock(&self) -> Result<(), StoreError> {
         let sent = Instant::now();
         let time = self.clock().await?;
@@ -44,7 +45,8 @@ impl Store {
         Ok(())
     }
 
-    /// Returns a cluster time no earlier than any majority-committed write at the time of the call.
+    /// Returns a cluster time. Every write that a majority had before this call has the same or an earlier cluster
+    /// time.
     pub(crate) async fn moment(&self) -> Result<Timestamp, StoreError> {
         let store = self.clone();
         self.run_detached(async move {
@@ -56,8 +58,8 @@ impl Store {
         .await
     }
 
-    /// Returns a room at a cluster time that the change stream has reached, with the messages that a member had not
-    /// read.
+    /// Returns a room at a cluster time that the change stream has reached. The messages that a member had not read are
+    /// included.
     pub(crate) async fn snapshot_at(&self, room: RoomId, at: Timestamp) -> Result<Snapshot, StoreError> {
         let store = self.clone();
         self.run_detached(async move {
@@ -78,7 +80,7 @@ impl Store {
     }
 
     /// Returns a member's unread messages at a cluster time that the change stream has reached. None if the user was
-    /// not a member.
+    /// not a member at that time.
     pub(crate) async fn unread_at(
         &self,
         room: RoomId,
@@ -107,8 +109,7 @@ impl Store {
         .await
     }
 
-    /// Returns how many of others' messages after a number were deleted at a cluster time that the change stream has
-    /// reached.
+    /// Returns the number of messages after `read` that others had sent and that were deleted at a cluster time.
     async fn deleted_at(
         &self,
         room: RoomId,
@@ -146,7 +147,7 @@ impl Store {
         Ok(messages.collect::<Result<_, _>>()?)
     }
 
-    /// Returns the documents of a `find`, which must fit into one reply.
+    /// Returns the documents of a `find` command. They must fit into one reply of the database.
     async fn find_at(&self, at: Timestamp, mut find: Document) -> Result<Vec<RawDocumentBuf>, StoreError> {
         find.insert("singleBatch", true);
         find.insert("batchSize", i32::MAX);

@@ -1,4 +1,5 @@
-//! Collections and indexes, which are created at the start, and the findings of `parlor check` about a deployment.
+//! Creates the collections and indexes at the start. Also collects what `parlor check` reports about the database's
+//! deployment.
 
 use std::time::Duration;
 
@@ -11,13 +12,13 @@ use super::messages::revisions::UNFINISHED;
 use super::rooms::consent::PENDING;
 use super::{Store, StoreError};
 
-/// The time after which heartbeats of dead servers are removed.
+/// The time after which the heartbeat of a dead server is removed.
 const HEARTBEAT_KEPT: Duration = Duration::from_hours(1);
 
-/// The time after which ephemeral events are removed. Each server has received them by then.
+/// The time after which an ephemeral event is removed. Every server has received it by then.
 const SIGNALS_KEPT: Duration = Duration::from_mins(1);
 
-/// Every collection.
+/// The names of all collections.
 const COLLECTIONS: [&str; 12] = [
     "rooms",
     "messages",
@@ -33,14 +34,14 @@ const COLLECTIONS: [&str; 12] = [
     "set_aside",
 ];
 
-/// The index that makes a sender's `client_id` unique in a room.
+/// The name of the index that makes a sender's `client_id` unique in a room.
 pub(super) const BY_CLIENT: &str = "client_id";
 
 /// The database's error code for a collection that exists already (`NamespaceExists`).
 const EXISTS: i32 = 48;
 
 impl Store {
-    /// Creates missing collections and indexes. Every server runs it at its start; concurrent runs do no harm.
+    /// Creates missing collections and indexes. Every server runs this at its start. Concurrent runs do no harm.
     pub async fn prepare(&self) -> Result<(), StoreError> {
         for collection in COLLECTIONS {
             let db = self.db.clone();
@@ -66,15 +67,15 @@ fn already_there(error: &(dyn std::error::Error + Send + Sync + 'static)) -> boo
     matches!(kind, Some(ErrorKind::Command(command)) if command.code == EXISTS)
 }
 
-/// Returns every index, by collection. The index on `_id` serves the rest: a room's messages and members are ranges of
-/// it.
+/// Returns all indexes with their collections. The index on `_id` is not among them. It also finds a room's messages
+/// and members, which are ranges of `_id`.
 pub(super) fn indexes() -> Vec<(&'static str, IndexModel)> {
     let unique_pair = IndexOptions::builder()
         .name("pair".to_owned())
         .unique(true)
         .partial_filter_expression(doc! { "pair": { "$exists": true } })
         .build();
-    // Of the attempts of one request only one creates a room.
+    // Lets only one attempt of an idempotent request create a room.
     let made_once = IndexOptions::builder().name("write_id".to_owned()).unique(true).sparse(true).build();
     let deleted = IndexOptions::builder()
         .name("deleted".to_owned())
@@ -85,8 +86,8 @@ pub(super) fn indexes() -> Vec<(&'static str, IndexModel)> {
         let options = IndexOptions::builder().name("at".to_owned()).expire_after(after).build();
         IndexModel::builder().keys(doc! { "at": 1 }).options(options).build()
     };
-    // This index finds a user's messages for the export and the erasure. It excludes tombstones without a sender. It
-    // also counts a user's messages after a marker.
+    // Finds the messages of a user for the export and the erasure, and counts a user's messages after a receipt marker.
+    // Messages without a sender are not in the index.
     let by_sender = IndexOptions::builder()
         .name("sender_room".to_owned())
         .partial_filter_expression(doc! { "sender": { "$exists": true } })
@@ -113,14 +114,15 @@ pub(super) fn indexes() -> Vec<(&'static str, IndexModel)> {
         .partial_filter_expression(doc! { UNFINISHED: { "$exists": true } })
         .build();
     let spent = IndexOptions::builder().name("expires_at".to_owned()).expire_after(Duration::ZERO).build();
-    // Empty unless rooms are created by connecting.
+    // This index is empty unless users create direct rooms by connecting (`rooms.direct`).
     let pending = IndexOptions::builder()
         .name(PENDING.to_owned())
         .partial_filter_expression(doc! { PENDING: true })
         .build();
     let about = IndexOptions::builder().name("about".to_owned()).sparse(true).build();
     let named = IndexOptions::builder().name("users".to_owned()).build();
-    // An event that is delivered again, because its server died, is set aside only once.
+    // If a server dies during a delivery, another one delivers the event again. This index lets the event be set aside
+    // only once.
     let event = IndexOptions::builder().name("event".to_owned()).unique(true).build();
     let connected = IndexOptions::builder()
         .name("servers".to_owned())
@@ -154,16 +156,16 @@ pub(super) fn indexes() -> Vec<(&'static str, IndexModel)> {
 /// One finding of [`inspect`].
 #[derive(Debug)]
 pub struct Advice {
-    /// Whether Parlor can't run because of it.
+    /// Whether Parlor can't run because of the finding.
     pub fatal: bool,
     /// The finding, and the remedy if it is a problem.
     pub finding: String,
 }
 
-/// `maxWireVersion` of MongoDB 6.0.
+/// The `maxWireVersion` of MongoDB 6.0.
 const OLDEST_WIRE_VERSION: i32 = 17;
 
-/// The finding about an older database.
+/// The finding about a database that is too old.
 const TOO_OLD: &str = "MongoDB is older than 6.0, the oldest that Parlor works with: upgrade it";
 
 fn is_too_old(hello: &Document) -> bool {
@@ -171,7 +173,7 @@ fn is_too_old(hello: &Document) -> bool {
 }
 
 impl Store {
-    /// Fails if the database is too old.
+    /// Fails if the database is older than MongoDB 6.0.
     pub(crate) async fn check_version(&self) -> Result<(), StoreError> {
         let admin = self.client.database("admin");
         let hello =
@@ -180,7 +182,7 @@ impl Store {
     }
 }
 
-/// Inspects the deployment: its version, and whether it is a replica set whose members all hold data.
+/// Inspects the database's deployment: its version, and whether it is a replica set whose members all hold data.
 ///
 /// # Errors
 /// [`StoreError::Unreachable`] if no node answers.

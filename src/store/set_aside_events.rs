@@ -1,14 +1,16 @@
-//! Events that a webhook's receiver could not take. They are kept until an operator sends them again or drops them.
+//! Set-aside events: events that a webhook's receiver did not accept after several tries. They are kept until an
+//! operator sends them again or drops them.
 //!
-//! | `hook`, `event` | the webhook, and the event's id as the receiver gets it: together they are unique |
+//! | field | meaning |
 //! |---|---|
+//! | `hook`, `event` | the webhook, and the event's id as the receiver gets it; unique together |
 //! | `type`, `room`, `n`, `user`, `time` | the kind of the event, its message or user, and its time |
-//! | `recipient` | the user whom an offline message is for |
-//! | `users` | all users that it names: it is deleted with their erasure, and is in their export |
-//! | `tries`, `reason`, `at` | the number of attempts, the reason of the last failure, and when it was set aside |
+//! | `recipient` | the user to whom an offline message is sent |
+//! | `users` | all users that the event names; the event is deleted with their erasure, and part of their export |
+//! | `tries`, `reason`, `at` | the number of tries, the reason of the last failure, and the time when it was set aside |
 //!
-//! The documents hold no text. A message that is sent again has its current text, and one that was deleted meanwhile
-//! is not sent.
+//! The documents contain no text. A message that is sent again has its current text. A message that was deleted
+//! meanwhile is not sent.
 
 use bson::oid::ObjectId;
 use bson::{Bson, DateTime, Document, RawDocument, RawDocumentBuf, doc};
@@ -21,7 +23,7 @@ use super::users::export::ExportCursor;
 use super::{Store, StoreError};
 use crate::model::message::StoredMessage;
 
-/// The kind of an event, and its message or user.
+/// The kind of an event, its message or user, and its time.
 #[derive(Clone, Debug)]
 pub(crate) enum Subject {
     Sent { room: RoomId, message: MessageId, at: Time },
@@ -31,7 +33,7 @@ pub(crate) enum Subject {
     Disconnected { user: UserId, at: Time },
 }
 
-/// An event to set aside.
+/// An event that is to be set aside.
 pub(crate) struct NewSetAside<'a> {
     pub(crate) hook: &'static str,
     pub(crate) event: &'a str,
@@ -56,7 +58,7 @@ pub(crate) struct SetAside {
 
 /// The result of setting an event aside.
 pub(crate) struct SetAsideOutcome {
-    /// The number of older events that were dropped for it.
+    /// The number of the oldest events that were dropped because there were too many.
     pub(crate) dropped: u64,
 }
 
@@ -71,7 +73,7 @@ impl Subject {
         }
     }
 
-    /// Returns the message that it concerns, if any.
+    /// Returns the message of the event. None for an event about a user's presence.
     pub(crate) const fn message(&self) -> Option<(RoomId, MessageId)> {
         match self {
             Self::Sent { room, message, .. }
@@ -81,7 +83,7 @@ impl Subject {
         }
     }
 
-    /// Returns the user that it concerns, if any.
+    /// Returns the user of the event. None for an event about a message.
     pub(crate) const fn user(&self) -> Option<&UserId> {
         match self {
             Self::Connected { user, .. } | Self::Disconnected { user, .. } => Some(user),
@@ -105,8 +107,8 @@ impl Store {
         self.db.collection("set_aside")
     }
 
-    /// Sets an event aside. The oldest ones are dropped if there are more than `most`. An event for an erased user, of
-    /// whom no data is left, is not kept.
+    /// Sets an event aside. If there are then more than `most` events, the oldest ones are dropped. An event for a user
+    /// without any data is not kept, because the user was erased.
     pub(crate) async fn set_aside(
         &self,
         new: NewSetAside<'_>,
@@ -146,7 +148,8 @@ impl Store {
         .await
     }
 
-    /// Lists events, the oldest first: of one webhook, of one user, after one of them.
+    /// Lists events, the oldest first, at most `limit`. Each argument that is given restricts the list: to one webhook,
+    /// to one user, or to the events after one event.
     pub(crate) async fn list_set_aside(
         &self,
         hook: Option<&str>,
@@ -167,7 +170,7 @@ impl Store {
         Ok(found.iter().map(|document| read(document)).collect::<Result<_, _>>()?)
     }
 
-    /// Returns one event.
+    /// Returns one event. None if there is no such event.
     pub(crate) async fn find_set_aside(&self, id: ObjectId) -> Result<Option<SetAside>, StoreError> {
         let collection = self.set_asides();
         let found =
@@ -175,7 +178,7 @@ impl Store {
         Ok(found.map(|document| read(&document)).transpose()?)
     }
 
-    /// Records that one of them failed again.
+    /// Records that a set-aside event failed again.
     pub(crate) async fn note_set_aside(&self, id: ObjectId, reason: &str) -> Result<(), StoreError> {
         let collection = self.set_asides();
         let update = doc! { "$inc": { "tries": 1_i64 }, "$set": { "reason": reason } };
@@ -183,7 +186,7 @@ impl Store {
         self.run_detached(note).await
     }
 
-    /// Removes one of them; false if there is none.
+    /// Removes a set-aside event. Returns false if there is no such event.
     pub(crate) async fn drop_set_aside(&self, id: ObjectId) -> Result<bool, StoreError> {
         let collection = self.set_asides();
         self.run_detached(
@@ -192,21 +195,21 @@ impl Store {
         .await
     }
 
-    /// Removes the events that name a user.
+    /// Removes all events that name a user.
     pub(crate) async fn erase_set_aside(&self, user: &UserId) -> Result<(), StoreError> {
         let collection = self.set_asides();
         let filter = doc! { "users": codec::user_bson(user) };
         self.run_detached(async move { Ok(collection.delete_many(filter).await.map(|_| ())?) }).await
     }
 
-    /// Reads the events that name a user, for an export.
+    /// Reads all events that name a user, for an export.
     pub(crate) async fn set_aside_of(&self, user: &UserId) -> Result<ExportCursor<SetAside>, StoreError> {
         let collection = self.set_asides();
         let filter = doc! { "users": codec::user_bson(user) };
         self.run_detached(async move { Ok(ExportCursor::new(collection.find(filter).await?, read)) }).await
     }
 
-    /// Returns a message; None if it is deleted or doesn't exist.
+    /// Returns a message. None if it is deleted or doesn't exist.
     pub(crate) async fn message_alone(
         &self,
         room: RoomId,
@@ -219,7 +222,7 @@ impl Store {
         Ok(message)
     }
 
-    /// Returns the sender of a message, deleted or not; None if the sender was erased.
+    /// Returns the sender of a message, even of a deleted one. None if the sender was erased.
     async fn sender_of(&self, room: RoomId, id: MessageId) -> Result<Option<UserId>, StoreError> {
         let messages = self.messages.clone();
         let filter = doc! { "_id": codec::message_id(room, id) };
@@ -230,7 +233,7 @@ impl Store {
         Ok(sender.map(codec::read_user).transpose()?)
     }
 
-    /// Tells whether any data of a user is left: a membership, or a presence document.
+    /// Tells whether the database has any data of a user: a membership, or a presence document.
     async fn is_known(&self, user: &UserId) -> Result<bool, StoreError> {
         let (members, presence) = (self.members.clone(), self.db.collection::<RawDocumentBuf>("presence"));
         let user = codec::user_bson(user);

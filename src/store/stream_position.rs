@@ -1,9 +1,9 @@
-//! The position of this server's change stream, and waiting until it reaches a cluster time.
+//! The position of this server's change stream, and the wait until the stream reaches a cluster time.
 //!
-//! This server learns raised receipt markers only from the stream. A socket need not wait: it gets later markers as
-//! events. A caller that reads once and gets no events waits until the stream has reached the snapshot time of its
-//! documents. Usually it already has. If the stream is idle, one waiting caller writes a document for all of them, so
-//! that the stream advances.
+//! This server receives receipt markers only from the change stream. A socket needs no wait, because later markers are
+//! sent to it as events. A caller that reads once, such as the API, waits until the stream has reached the snapshot
+//! time of the documents that it read. Usually the stream has reached that time already. If there are no changes, the
+//! stream does not advance. Then one of the waiting callers writes a document, and the stream advances for all of them.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use tokio::sync::{Mutex, watch};
 
 use super::{Store, StoreError};
 
-/// How long a caller waits for events that may already be in transit.
+/// The time for which a caller first waits for events that are already on their way.
 const ON_ITS_WAY: Duration = Duration::from_millis(3);
 
-/// The maximum wait. A stream that is further behind is broken or nearly so. The result is then of the stream's
+/// The longest wait. After it, the stream counts as broken, and the caller uses the markers up to the stream's
 /// position.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The position of the stream.
+/// The cluster time that the stream has reached.
 pub(crate) struct StreamPosition {
     time: watch::Sender<Timestamp>,
-    /// Held by the one caller that makes the stream advance.
+    /// Held by the one caller that writes a document to advance the stream.
     turn: Mutex<()>,
 }
 
@@ -33,7 +33,7 @@ impl Default for StreamPosition {
 }
 
 impl StreamPosition {
-    /// Records that everything up to this commit time was received.
+    /// Records that all changes up to this cluster time were received.
     pub(crate) fn advance_to(&self, time: Timestamp) {
         self.time.send_if_modified(|last| std::mem::replace(last, time.max(*last)) < time);
     }
@@ -42,22 +42,22 @@ impl StreamPosition {
         *self.time.borrow()
     }
 
-    /// Returns the time up to which all markers are known, but no later than `time`.
+    /// Returns the cluster time up to which all markers are known, at most `time`.
     pub(super) fn capped_at(&self, time: Timestamp) -> Timestamp {
         self.last().min(time)
     }
 
     async fn wait_for(&self, time: Timestamp) {
-        // The sender is in `self`, so it can't be closed.
+        // The sender is part of `self`, so the channel can't be closed.
         let _ = self.time.subscribe().wait_for(|last| *last >= time).await;
     }
 }
 
 impl Store {
-    /// Waits until the stream has reached a time. Returns the time up to which all markers are known, but no later
-    /// than that.
+    /// Waits until the stream has reached the cluster time `to`, for [`PATIENCE`] at most. Returns the time up to which
+    /// all markers are known, at most `to`.
     ///
-    /// If no stream is read, as by a command, it doesn't wait.
+    /// A command reads no change stream, and does not wait.
     pub(super) async fn wait_until_reached(&self, to: Timestamp) -> Timestamp {
         let reached = &*self.reached;
         if reached.last().time > 0 && reached.last() < to {
@@ -80,7 +80,7 @@ impl Store {
         reached.capped_at(to)
     }
 
-    /// Writes a document, so that the stream advances.
+    /// Writes a document, so that the change stream advances.
     async fn nudge(&self) -> Result<(), StoreError> {
         let heartbeats = self.db.collection::<Document>("heartbeats");
         let (filter, update) = (doc! { "_id": self.peers.server() }, doc! { "$inc": { "nudges": 1_i64 } });

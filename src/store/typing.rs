@@ -1,8 +1,10 @@
-//! Typing notifications. They are sent to the other members of a room and stored nowhere.
+//! Typing notifications: the other members of a room are notified that a user is typing. They are not stored
+//! permanently.
 //!
-//! They are ephemeral events, and so take the same path as all other events. If none of the other members is online to
-//! receive one, nothing is written. If no other server is running, nothing is read either. Which sockets on other
-//! servers would receive it isn't known.
+//! A notification is an ephemeral event, and reaches the servers through the change stream like all events. This module
+//! avoids needless writes and reads. If no other member is online, nothing is written. If no other server uses the
+//! database, the members' presence is not read. This server does not know which sockets other servers have, so it reads
+//! the presence of the members instead.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -18,22 +20,22 @@ use crate::protocol::ephemeral::EphemeralEvent;
 
 /// The sockets of rooms on this server.
 pub trait Audience: Send + Sync {
-    /// Tells whether a user other than the typing one would be notified.
+    /// Tells whether a user other than `typist` has a socket in the room on this server.
     fn has_listeners(&self, room: RoomId, typist: &UserId) -> bool;
 }
 
-/// One notification for a user in a room is sent in this time (docs/protocol.md, `typing`).
+/// A user's notifications in a room are sent at most once in this time (docs/protocol.md, `typing`).
 const PERIOD: Duration = Duration::from_secs(3);
 
-/// The number of entries after which expired ones are removed.
+/// When there are more entries than this, expired ones are removed.
 const REMEMBERED: usize = 1_000;
 
-/// The users who were typing within the last [`PERIOD`].
+/// The time of the last notification of each user in each room.
 #[derive(Default)]
 pub(crate) struct Typists(Mutex<HashMap<(RoomId, UserId), Instant>>);
 
 impl Typists {
-    /// Tells whether a notification is due for this user in the room. If so, none is due for the next [`PERIOD`].
+    /// Tells whether a notification of the user in the room is due. If so, the next one is due after [`PERIOD`].
     fn is_news(&self, room: RoomId, user: &UserId) -> bool {
         let mut typists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if typists.len() >= REMEMBERED {
@@ -53,7 +55,8 @@ impl Typists {
 }
 
 impl Store {
-    /// Notifies the other members of a room that a user is typing, if a notification is due and one of them is online.
+    /// Notifies the other members of a room that a user is typing. Does nothing if no notification is due, or no other
+    /// member is online.
     pub(crate) async fn typing(
         &self,
         room: RoomId,

@@ -1,13 +1,15 @@
-//! The leases of webhooks: the server that delivers a webhook's events, and the webhook's position in the change
-//! stream. There is one document for each source, by its name. `after_send` and `offline` have one each; `connected`
-//! and `disconnected` share `presence`.
+//! The leases of webhooks. A lease names the server that delivers a webhook's events, and ends by itself if it is not
+//! renewed. Its document also has the webhook's position in the change stream. There is one document for each event
+//! source: `after_send`, `offline`, and `presence` for both `connected` and `disconnected`.
 //!
-//! | `holder`, `until` | the delivering server, by the `_id` of its heartbeat, and the end of its lease by the database's clock |
+//! | field | meaning |
 //! |---|---|
-//! | `token` | the token of the change stream: everything up to it was delivered |
-//! | `at` | the token's cluster time, for the case that the stream's history is lost |
+//! | `holder` | the `_id` of the delivering server's heartbeat |
+//! | `until` | the end of the lease, by the database's clock |
+//! | `token` | the resume token of the change stream: every event up to it was delivered |
+//! | `at` | the cluster time of the token, which is needed if the stream's history is lost |
 //!
-//! The position is only written while the lease is held: a server that lost the lease can't set it back.
+//! Only the holder of the lease writes the position. So a server that lost the lease can't set the position back.
 
 use std::time::Duration;
 
@@ -32,7 +34,7 @@ impl Store {
         self.run_detached(find).await
     }
 
-    /// Returns the earliest position of these webhooks; None if none has one.
+    /// Returns the earliest position of these webhooks. None if none of these webhooks has a position.
     pub(crate) async fn earliest_of_hooks(
         &self,
         hooks: &[&'static str],
@@ -44,7 +46,7 @@ impl Store {
         read_position(&hook).map(Some)
     }
 
-    /// Sets a webhook's first position. An existing position is kept.
+    /// Stores a webhook's first position. An existing position is kept.
     pub(crate) async fn begin_hook(
         &self,
         hook: &'static str,
@@ -61,7 +63,8 @@ impl Store {
         .await
     }
 
-    /// Takes a webhook's lease for `lease`, if no other server has it. Returns the position to continue from.
+    /// Takes a webhook's lease for the time `lease` and returns the position. None if another server holds the lease,
+    /// or the webhook has no position.
     pub(crate) async fn take_hook(
         &self,
         hook: &'static str,
@@ -80,7 +83,7 @@ impl Store {
         read_position(&hook).map(Some)
     }
 
-    /// Extends the lease to `lease` from now, and records the webhook's position. False if another server has the
+    /// Extends the lease to `lease` from now, and stores the position. Returns false if another server has taken the
     /// lease.
     pub(crate) async fn hold_hook(
         &self,
