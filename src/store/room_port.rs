@@ -1,4 +1,5 @@
-//! The handlers' port: the store, bound to the caller, room and deadline of one call.
+//! Implements [`Room`], the interface through which the action handlers use the database. A [`BoundRoom`] is the store
+//! for one call: with its caller, its room and its deadline.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,27 +18,28 @@ use super::{Audience, Receipts, Snapshot, Store, StoreError, Writer, Written};
 use crate::model::message::StoredMessage;
 use crate::model::receipts::Marks;
 
-/// A write that can't start is given up this long before the call's deadline, in addition to the time for the
-/// selection of a database node. That leaves time to send `unavailable`, which is certain, and not `timeout`, which
-/// isn't. If the deadline is too short for that, half of it.
+/// A write that can't start is given up this long before the call's deadline, plus the time for the selection of a
+/// database node. The margin leaves time to answer `unavailable`, which says that nothing was written. After the
+/// deadline the answer would be `timeout`, which leaves the outcome open. At most half of the time until the deadline
+/// is kept as margin.
 const MARGIN: Duration = Duration::from_millis(500);
 
-/// How long a call may wait before a write since its caller was known to be a member. After that the membership is
-/// read again, because a user who is removed meanwhile must not write.
+/// The longest wait before a write after which the membership is not read again. After a longer wait the membership is
+/// read again, because a user who was removed meanwhile must not write.
 pub(super) const RECHECK_AFTER: Duration = Duration::from_secs(1);
 
-/// The rights that the caller of a revision must still have when its turn comes.
+/// The rights that the caller of an edit or deletion must still have after a wait.
 #[derive(Clone, Copy)]
 enum RevisionRights {
-    /// A service: it may revise any message.
+    /// A service, which may change any message.
     Service,
-    /// A member.
+    /// The caller must be a member.
     Member,
-    /// The author while a member, or an admin.
+    /// The caller must be an admin, or both the author and a member.
     AuthorOrAdmin,
 }
 
-/// One caller in one room, until one deadline.
+/// The store for one caller in one room, until one deadline.
 pub struct BoundRoom {
     /// The database.
     pub store: Store,
@@ -47,33 +49,33 @@ pub struct BoundRoom {
     pub receipts: Receipts,
     /// The room.
     pub room: RoomId,
-    /// The user who calls.
+    /// The user who makes the call.
     pub caller: UserId,
-    /// The id of this call, in the log and in the database.
+    /// The id of the call, as written to the log and the database.
     pub request: ObjectId,
     /// The sockets of the room on this server.
     pub audience: Arc<dyn Audience>,
-    /// When the caller stops waiting.
+    /// The time when the caller stops waiting.
     pub deadline: Instant,
-    /// `limits.page_bytes`
+    /// The configured `limits.page_bytes`.
     pub page_bytes: usize,
-    /// `mongodb.selection_ms`
+    /// The configured `mongodb.selection_ms`.
     pub selection: Duration,
 }
 
-/// Returns when a write must start at the latest, so that its caller learns its outcome by `deadline`.
+/// Returns the latest time for the start of a write whose outcome must be known before `deadline`.
 pub(crate) fn begin_by(deadline: Instant, selection: Duration) -> Instant {
     let now = Instant::now();
     let left = deadline.saturating_duration_since(now);
     now + left.saturating_sub(selection + MARGIN).max(left / 2)
 }
 
-/// A write that is not confirmed is given up this long before the call's deadline, at most a tenth of the time that is left:
-/// its answer then says that the outcome is unknown, and not only that the action took too long.
+/// The wait for an unconfirmed write ends this long before the call's deadline, or by a tenth of the remaining time if
+/// that is less. So the client still gets the answer that the outcome is unknown.
 const CONFIRM_MARGIN: Duration = Duration::from_millis(100);
 
 impl BoundRoom {
-    /// Waits for a write until shortly before the call's deadline.
+    /// Waits for a write, at most until shortly before the call's deadline. Then returns [`StoreError::Unknown`].
     async fn confirmed<T>(
         &self,
         write: impl Future<Output = Result<T, StoreError>>,
@@ -96,16 +98,16 @@ impl BoundRoom {
         codec::read_message(&document).map_err(Error::internal)?.ok_or_else(Error::not_found)
     }
 
-    /// Reads the caller's role again, after a wait.
+    /// Reads the caller's role again after a wait.
     ///
     /// # Errors
-    /// `not_found`: the caller is no longer a member, or the room was deleted.
+    /// `not_found` if the caller is no longer a member, or the room was deleted.
     pub(crate) async fn recheck(&self) -> Result<Role, Error> {
         let role = self.store.role(self.room, &self.caller).await.map_err(StoreError::of_read)?;
         role.ok_or_else(|| Error::new(Code::NotFound, "no such room"))
     }
 
-    /// Changes one message of the room, if it is not deleted.
+    /// Edits or deletes one message of the room. Fails with `not_found` if the message is already deleted.
     async fn change(
         &self,
         id: MessageId,
@@ -122,7 +124,7 @@ impl BoundRoom {
         if changed.map_err(StoreError::of_write)? > 0 { Ok(()) } else { Err(Error::not_found()) }
     }
 
-    /// Checks that the caller may still revise the message.
+    /// Checks that the caller still has the required rights to the message.
     async fn stands(&self, id: MessageId, standing: RevisionRights) -> Result<(), Error> {
         match standing {
             RevisionRights::Service => Ok(()),
@@ -137,8 +139,9 @@ impl BoundRoom {
     }
 
     async fn change_text(&self, id: MessageId, text: &Text, standing: RevisionRights) -> Result<Time, Error> {
-        // A change event names only the fields that differ. The same text or the same millisecond must be reported,
-        // too. `edit` differs each time, so the event contains all of it.
+        // A change event contains only the fields whose values have changed. An edit to the same text, or in the same
+        // millisecond, would leave `text` or `updated_at` out of the event. The field `edit` contains this call's id,
+        // so it changes each time, and the event has all values of the edit.
         let at = self.store.now_in(self.room);
         let now = Bson::DateTime(at);
         let edit = doc! { "text": text.as_str(), "id": self.request, "at": &now };
@@ -153,17 +156,17 @@ impl BoundRoom {
         self.change(id, MessageChange { set, unset: &["text", "edit"] }, standing).await
     }
 
-    /// Replaces the text of any user's message. Returns the message's new `updated_at`.
+    /// Replaces the text of a message of any user. Returns the new `updated_at`.
     pub(crate) async fn edit_as_service(&self, id: MessageId, text: &Text) -> Result<Time, Error> {
         self.change_text(id, text, RevisionRights::Service).await
     }
 
-    /// Deletes any user's message.
+    /// Deletes a message of any user.
     pub(crate) async fn delete_as_service(&self, id: MessageId) -> Result<(), Error> {
         self.delete_message(id, RevisionRights::Service).await
     }
 
-    /// Returns the outcome for a message that was written before.
+    /// Returns the outcome for a message that an earlier call has written.
     async fn again(&self, id: MessageId) -> Result<AppendOutcome, Error> {
         let found = self.store.message(self.room, id).await.map_err(of_stored)?;
         let Some(snapshot) = found else { return self.deleted(id).await };
@@ -179,7 +182,7 @@ impl BoundRoom {
         }))
     }
 
-    /// Checks that the caller is a member in a snapshot: nobody reads a room after leaving it.
+    /// Checks that the caller is a member in the snapshot. A former member must not read the room.
     fn is_in(&self, snapshot: &Snapshot) -> Result<(), Error> {
         if snapshot.members.iter().any(|member| member.user == self.caller) {
             return Ok(());
@@ -187,7 +190,8 @@ impl BoundRoom {
         Err(Error::new(Code::NotFound, "no such room"))
     }
 
-    /// Returns that a message is deleted. If it isn't, the read that did not find it was behind.
+    /// Returns the outcome for a deleted message. If the message is not deleted, the read before this one was stale,
+    /// and the call fails.
     async fn deleted(&self, id: MessageId) -> Result<AppendOutcome, Error> {
         if self.store.is_deleted(self.room, id).await.map_err(of_stored)? {
             return Ok(AppendOutcome::Deleted(id));
@@ -195,7 +199,7 @@ impl BoundRoom {
         Err(of_stored(StoreError::Unreachable(None)))
     }
 
-    /// Returns the outcome for the caller's first message with this `client_id`; None if there is none.
+    /// Returns the outcome for the caller's message with this `client_id`. None if no such message was written.
     pub(crate) async fn appended_before(&self, client_id: ClientId) -> Result<Option<AppendOutcome>, Error> {
         let found = self.store.of_client_id(self.room, &self.caller, &client_id.into_string()).await;
         match found.map_err(StoreError::of_read)? {
@@ -204,7 +208,8 @@ impl BoundRoom {
         }
     }
 
-    /// Returns the number, or the room's last one if that is less.
+    /// Returns the number of a message, or the room's last number if that is smaller. A client can't mark messages as
+    /// read that don't exist.
     async fn within(&self, id: MessageId) -> Result<i64, StoreError> {
         let numbers = self.store.numbers();
         if let Some(last) = numbers.last(self.room).filter(|last| last.n >= id.get()) {
@@ -216,7 +221,8 @@ impl BoundRoom {
     }
 }
 
-/// Converts the error of a read about a message that is stored. `unavailable` would say that nothing was written.
+/// Converts the error of a read about a stored message. The answer must not be `unavailable`, which would say that
+/// nothing was written.
 fn of_stored(error: StoreError) -> Error {
     error.after_a_write().of_write()
 }
@@ -266,7 +272,7 @@ impl Room for BoundRoom {
                 let turn = self.store.bulk(Some(&self.caller)).await;
                 turn.map_err(|busy| StoreError::from(busy).of_read())?
             } else {
-                // A page of the longest texts is large, too.
+                // A page of very long texts takes much memory, so its number for each user is bounded.
                 let turn = self.store.own_turn(&self.caller).await;
                 (self.store.clone(), turn.map_err(|busy| StoreError::from(busy).of_read())?)
             };

@@ -1,19 +1,19 @@
-//! The time of the last activity of rooms, for rooms whose order was requested. With it, a list of a user's rooms
-//! costs one read of the index by user, and not one read for each room.
+//! A cache of the time of the last message in rooms. Lists of a user's rooms are ordered by this time. With the cache,
+//! a list costs one read of the user's memberships, and not one more read for each room.
 //!
-//! A room is read from its messages once, and then follows the change stream, which brings every message to every
-//! server anyway. So a message costs no extra write. The cache is bounded. It is cleared and read again when it is
-//! full or the stream's history is lost. While the stream is broken the order stays as it was.
+//! The time of a room is read once. Later messages update it through the change stream, which brings every message to
+//! every server. So a message costs no extra write. The cache has a maximum of rooms. It is cleared when it is full,
+//! and when messages may have been missed. While the stream is broken, the order of lists does not change.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use handlers::{RoomId, Time};
 
-/// The time of a room that is still being read, or that has no messages.
+/// The time of a room that is being read, or that has no messages.
 const NEVER: Time = Time(i64::MIN);
 
-/// The last activity of rooms.
+/// The cache, with its maximum of rooms.
 pub(crate) struct ActivityCache {
     known: Mutex<CachedActivity>,
     limit: usize,
@@ -21,13 +21,15 @@ pub(crate) struct ActivityCache {
 
 #[derive(Default)]
 struct CachedActivity {
-    /// The flag is false while the room is still being read. Activity during the read is recorded already.
+    /// The time of each room. The flag is false while the room is being read. A message that arrives meanwhile already
+    /// updates the time.
     rooms: HashMap<RoomId, (Time, bool)>,
-    /// How often the cache was cleared. A read from before that may lack later activity.
+    /// The number of times that the cache was cleared. The result of a read that began before a clear is not cached,
+    /// because it may lack later messages.
     begun: u64,
 }
 
-/// The cached times of some rooms, and the rooms that must be read.
+/// The cached times of some rooms, and the rooms whose times must be read.
 pub(crate) struct ActivityLookup {
     pub(crate) known: HashMap<RoomId, Time>,
     pub(crate) missing: Vec<RoomId>,
@@ -39,15 +41,15 @@ impl ActivityCache {
         Self { known: Mutex::default(), limit }
     }
 
-    /// Records activity in a room.
+    /// Records a message in a room.
     pub(crate) fn record(&self, room: RoomId, at: Time) {
         if let Some((last, _)) = self.known().rooms.get_mut(&room) {
             *last = at.max(*last);
         }
     }
 
-    /// Returns the cached times of these rooms. From now on the other rooms are followed; store their times by
-    /// [`store`](Self::store).
+    /// Returns the cached times of these rooms. The other rooms are `missing`, and the cache follows them from now on.
+    /// The caller must read their times and pass them to [`learnt`](Self::learnt).
     pub(crate) fn look_up(&self, rooms: impl Iterator<Item = RoomId>) -> ActivityLookup {
         let mut known = self.known();
         let (mut cached, mut missing) = (HashMap::new(), Vec::new());
@@ -66,7 +68,7 @@ impl ActivityCache {
         ActivityLookup { known: cached, missing, begun: known.begun }
     }
 
-    /// Stores the times that were read for the rooms in `of`. Rooms without a time have no messages.
+    /// Stores the times that were read for the rooms in `of`. A room that is not in `read` has no messages.
     pub(crate) fn store(&self, asked: &mut ActivityLookup, read: &HashMap<RoomId, Time>, of: &[RoomId]) {
         let mut known = self.known();
         for room in of {
@@ -80,7 +82,7 @@ impl ActivityCache {
         }
     }
 
-    /// Clears the cache, because activity may have been missed.
+    /// Clears the cache, because messages may have been missed.
     pub(crate) fn clear(&self) {
         self.known().clear();
     }

@@ -1,7 +1,8 @@
-//! The times of the last change of rooms. An inbox connection resumes by them, without a read of each room.
+//! The commit time of the last change in each room. An inbox connection that resumes needs only the rooms that changed
+//! while it was closed, and finds them here without a read.
 //!
-//! They follow the change stream, so they are commit times. The record is bounded. It is cleared when it is full or
-//! the stream's history is lost, and then knows no earlier changes.
+//! The change stream updates the times. The number of rooms has a maximum. The record is cleared when it is full, and
+//! when changes may have been missed. Then it answers only questions about later changes.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,7 +17,7 @@ pub(crate) struct RecentRoomChanges {
 
 #[derive(Default)]
 struct RoomChangeTimes {
-    /// All changes since this time are known; None before the stream has started.
+    /// All changes after this time are recorded. None before the stream has started.
     from: Option<Timestamp>,
     rooms: HashMap<RoomId, Timestamp>,
 }
@@ -37,7 +38,7 @@ impl RecentRoomChanges {
         known.rooms.insert(room, at);
     }
 
-    /// Records that the stream has reached this time.
+    /// Records that the stream has reached this cluster time.
     pub(crate) fn record_position(&self, at: Timestamp) {
         self.known().from.get_or_insert(at);
     }
@@ -47,7 +48,7 @@ impl RecentRoomChanges {
         *self.known() = RoomChangeTimes::default();
     }
 
-    /// Returns those of these rooms that changed after `since`; None if that isn't known.
+    /// Returns the rooms among `of` that changed after `since`. None if the record begins later than `since`.
     pub(crate) fn changed_after(&self, since: Timestamp, of: &[RoomId]) -> Option<Vec<RoomId>> {
         let known = self.known();
         known.from.filter(|from| *from <= since)?;

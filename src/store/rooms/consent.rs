@@ -1,13 +1,15 @@
-//! Direct rooms that one user created by connecting (`rooms.direct`), until the other user has accepted.
+//! Consent to direct rooms. With `rooms.direct`, a user creates a direct room by connecting to another user. That other
+//! user did nothing, and has not accepted the room yet. Until then the membership of the other user is *pending*: it
+//! has the field `pending: true`. The user accepts the room by opening it or writing in it. The application accepts it
+//! by creating the same room through its API.
 //!
-//! The other user did nothing for such a room. Their membership is `pending: true` until they open the room, write in
-//! it, or the application creates the room through its API. Until then
+//! While a membership is pending,
 //!
-//! - the membership has no e-mail address, and other members don't see whether the user is online;
-//! - nothing is marked as delivered for the user, which would show the same;
+//! - it has no e-mail address, and the other member does not see whether the user is online;
+//! - no message is marked as delivered to the user, because this would show that the user was online;
 //! - the room is *hidden* from the user's lists as long as it has no messages.
 //!
-//! A plain message costs nothing extra: whether a room is hidden follows from its first message.
+//! No message costs an extra write: a room is hidden if it has no message with the number 1.
 
 use std::collections::HashSet;
 
@@ -20,29 +22,29 @@ use super::position::{RoomListPosition, joined};
 use crate::store::codec::{self, Undecodable};
 use crate::store::{Store, StoreError};
 
-/// The field of a membership that its user has not accepted yet. Absent otherwise.
+/// The field that marks a pending membership. It is absent in all others.
 pub(in crate::store) const PENDING: &str = "pending";
 
-/// A user's memberships.
+/// A user's memberships and the rooms that they are in.
 #[derive(Debug)]
 pub(in crate::store) struct UserMemberships {
-    /// The documents of the memberships.
+    /// The documents of all memberships.
     pub(in crate::store) memberships: Vec<RawDocumentBuf>,
-    /// The rooms that are listed, in no order.
+    /// The rooms that are listed, in no order. Hidden rooms are left out.
     pub(in crate::store) listed: Vec<RoomListPosition>,
-    /// The rooms that the user has not accepted, hidden or not.
+    /// The rooms with a pending membership, hidden or not.
     pub(in crate::store) pending: Vec<RoomId>,
-    /// The pending rooms without messages.
+    /// The hidden rooms: pending and without messages.
     pub(in crate::store) hidden: Vec<RoomId>,
 }
 
-/// Tells whether a membership's user has not accepted it.
+/// Tells whether a membership is pending.
 pub(in crate::store) fn is_pending(member: &RawDocument) -> Result<bool, Undecodable> {
     Ok(matches!(member.get(PENDING)?, Some(RawBsonRef::Boolean(true))))
 }
 
 impl Store {
-    /// Accepts a membership. From now on the user's e-mail address and presence are shown in the room.
+    /// Accepts a membership. From then on the room's other member sees the user's e-mail address and presence.
     pub(crate) async fn accept(
         &self,
         room: RoomId,
@@ -56,7 +58,7 @@ impl Store {
         self.run_detached(async move { Ok(members.update_one(filter, update).await.map(|_| ())?) }).await
     }
 
-    /// Reads a user's memberships at a session's snapshot time.
+    /// Reads a user's memberships at the session's snapshot time.
     pub(in crate::store) async fn listed_in(
         &self,
         session: &mut ClientSession,
@@ -79,7 +81,7 @@ impl Store {
         Ok(UserMemberships { memberships, listed, pending, hidden })
     }
 
-    /// Returns those of these pending rooms that had no messages at a session's snapshot time.
+    /// Returns the rooms among `pending` that had no messages at the session's snapshot time.
     pub(in crate::store) async fn hidden_in(
         &self,
         session: &mut ClientSession,
@@ -97,8 +99,8 @@ impl Store {
         Ok(pending.iter().copied().filter(|room| !said.contains(room)).collect())
     }
 
-    /// Returns those of these users whose presence may be shown to a member of these rooms. Users whose membership is
-    /// pending in every shared room are left out.
+    /// Returns the users among `users` whose presence a member of these rooms may see. A user whose membership is
+    /// pending in every shared room is left out.
     pub(crate) async fn visible(
         &self,
         rooms: &[RoomId],
@@ -112,7 +114,7 @@ impl Store {
         let wanted: Vec<_> = users.iter().map(codec::user_bson).collect();
         let strangers = self
             .run_detached(async move {
-                // Uses an index of pending memberships alone.
+                // The filter matches an index that contains only pending memberships.
                 let filter = doc! { "_id.room": { "$in": of }, "_id.user": { "$in": wanted }, PENDING: true };
                 let found: Vec<RawDocumentBuf> =
                     members.find(filter).projection(doc! { "_id": 1 }).await?.try_collect().await?;
@@ -133,7 +135,7 @@ impl Store {
     }
 }
 
-/// Returns the condition for memberships that their users have accepted.
+/// Returns the condition for accepted memberships.
 pub(in crate::store) fn accepted() -> (String, Bson) {
     (PENDING.to_owned(), Bson::Document(doc! { "$exists": false }))
 }

@@ -1,9 +1,10 @@
-//! Deletes a room: immediately for everyone, and then its contents, in the background.
+//! Deletes a room in two steps. The first step hides the room from all clients immediately. The second step removes its
+//! messages in the background.
 //!
-//! The first step is one transaction. It marks the room as deleted, frees its pair, and deletes its members. From then
-//! on nobody finds the room. Its messages are left, and any server removes them in batches. That server takes a lease
-//! on the room, so that others leave it alone; if it dies, another continues. The room's document is deleted last,
-//! once no operation that was in progress can still write to the room.
+//! The first step is one transaction: it marks the room as deleted, frees the pair of a direct room, and deletes the
+//! members. In the second step, a server takes a lease on the room and removes the messages in batches. If that server
+//! dies, the lease ends and another server continues. The room's document is deleted last. By then, every operation
+//! that may still write to the room must have ended.
 
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ use mongodb::options::ReturnDocument;
 use crate::store::{Store, StoreError, codec, from_now};
 
 impl Store {
-    /// Deletes a room; false if there is none. Its contents must still be [swept](Self::sweep).
+    /// Marks a room as deleted and deletes its members. Returns false if there is no such room. The messages are left
+    /// for [`sweep`](Self::sweep).
     pub(crate) async fn delete_room(&self, room: RoomId) -> Result<bool, StoreError> {
         let store = self.clone();
         self.run_detached(async move {
@@ -40,8 +42,8 @@ impl Store {
         Ok(true)
     }
 
-    /// Removes the contents of one deleted room that no server has a lease on, `batch` messages at a time. False if
-    /// there is no such room. `linger` is how long an operation in progress may still write to the room.
+    /// Removes the messages of one deleted room whose lease is free, `batch` messages at a time. Returns false if there
+    /// is no such room. `linger` is the longest time for which a running operation may still write to the room.
     pub(crate) async fn sweep(&self, batch: usize, linger: Duration) -> Result<bool, StoreError> {
         let Some(room) = self.take_deleted().await? else { return Ok(false) };
         while self.sweep_batch(room, batch).await? {
@@ -54,13 +56,13 @@ impl Store {
         Ok(true)
     }
 
-    /// Returns how long a server's lease on a room lasts. Each batch renews it, and takes two operations besides the
+    /// Returns the duration of a lease on a room. Each batch renews the lease, and takes two operations besides the
     /// renewal.
     fn lease(&self) -> Duration {
         self.operation * 4
     }
 
-    /// Takes the lease on a deleted room, by the database's clock.
+    /// Takes the lease on a deleted room. Returns None if no room has a free lease.
     async fn take_deleted(&self) -> Result<Option<RoomId>, StoreError> {
         let rooms = self.db.collection::<RawDocumentBuf>("rooms");
         let lease = self.lease();
@@ -76,7 +78,7 @@ impl Store {
         Ok(Some(codec::read_room_id(&room)?))
     }
 
-    /// Leaves the room alone for this time.
+    /// Extends the lease on a room to `time` from now.
     async fn keep(&self, room: RoomId, time: Duration) -> Result<(), StoreError> {
         let rooms = self.db.collection::<Document>("rooms");
         let filter = doc! { "_id": room.get() };
@@ -84,7 +86,7 @@ impl Store {
             .await
     }
 
-    /// Removes the room's first messages; false if there were none.
+    /// Removes the room's first messages, at most `batch`. Returns false if the room has none.
     async fn sweep_batch(&self, room: RoomId, batch: usize) -> Result<bool, StoreError> {
         let messages = self.messages.clone();
         let range = codec::of_room(room, "n");
@@ -103,7 +105,8 @@ impl Store {
         .await
     }
 
-    /// Removes the room's document if the room was deleted long enough ago. Otherwise the room is swept again later.
+    /// Deletes the room's document if the room was deleted at least `linger` ago. Otherwise the room is swept again
+    /// after `linger`.
     async fn forget_room(&self, room: RoomId, linger: Duration) -> Result<(), StoreError> {
         let rooms = self.db.collection::<Document>("rooms");
         let linger_ms = i64::try_from(linger.as_millis()).unwrap_or(i64::MAX);
@@ -115,7 +118,7 @@ impl Store {
     }
 }
 
-/// Returns the update that leaves the room alone for this time.
+/// Returns the update that sets the end of a room's lease.
 fn until(time: Duration) -> Document {
     doc! { "$set": { "sweep_after": from_now(time) } }
 }

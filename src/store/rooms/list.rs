@@ -1,9 +1,9 @@
-//! A user's rooms in pages, the latest activity first.
+//! Pages of a user's rooms, ordered by their last activity, the latest first.
 //!
-//! Nothing is written just for this. A room's last activity is its last message, deleted or not, which stands at the
-//! end of the room's range of `_id`s and is then followed by the [cache](super::activity_cache); or the user's
-//! joining, if that was later. The user's rooms come from the index by user. More is read only for the rooms of the
-//! page.
+//! No document stores this order. A room's last activity is the time of its last message, deleted or not, or the time
+//! when the user joined if that is later. The last message is the last one in the room's range of `_id`s. Its time is
+//! then kept in a [cache](super::activity_cache). The user's rooms come from an index, and only the rooms of the
+//! requested page are read in full.
 
 use std::collections::HashMap;
 
@@ -23,31 +23,33 @@ use crate::store::receipts::journal;
 use crate::store::receipts::unread::{self, ManyDeleted};
 use crate::store::{Store, StoreError};
 
-/// Rooms whose last activity is read in one operation.
+/// The number of rooms whose last activity is read by one operation.
 pub(in crate::store) const READ_AT_ONCE: usize = 500;
 
-/// The number of rooms in the first read, before the typical size of a room is known, and the maximum of one read.
+/// The number of rooms in the first read, when the typical size of a room is not known. The constant after it is the
+/// maximum of any read.
 const FIRST_ROOMS: usize = 10;
 const MOST_ROOMS: usize = 100;
 
 /// The rooms that fit into the requested bytes.
 pub(in crate::store) struct FittingRooms {
     pub(in crate::store) shown: Vec<RoomSummary>,
-    /// Whether there are more.
+    /// Whether rooms were left out because they don't fit.
     pub(in crate::store) cut: bool,
 }
 
-/// The page that [`Store::rooms_of`] is to return.
+/// A request for a page of rooms.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RoomPageQuery {
     pub(crate) before: Option<RoomListPosition>,
     pub(crate) limit: usize,
-    /// The maximum of bytes as JSON, approximately.
+    /// The approximate maximum of bytes as JSON.
     pub(crate) bytes: usize,
 }
 
 impl Store {
-    /// Returns a page of a user's rooms, and the room after which there are more.
+    /// Returns a page of a user's rooms. If there are more rooms, also returns the position after which the next page
+    /// begins.
     pub(crate) async fn rooms_of(
         &self,
         user: &UserId,
@@ -67,7 +69,7 @@ impl Store {
         .await
     }
 
-    /// Reads the room and the beginning of each of a user's memberships.
+    /// Reads the room, the beginning and the acceptance of all memberships of a user.
     pub(in crate::store) async fn memberships_in(
         &self,
         session: &mut ClientSession,
@@ -79,7 +81,7 @@ impl Store {
         Ok(cursor.stream(session).try_collect().await?)
     }
 
-    /// Returns the time of the last message in these rooms of a user; rooms without messages are left out.
+    /// Returns the time of the last message in each of these rooms of a user. Rooms without messages are left out.
     async fn last_said(&self, user: &UserId, rooms: &[RoomId]) -> Result<HashMap<RoomId, Time>, StoreError> {
         let members = self.members.clone();
         let stages = [
@@ -100,8 +102,8 @@ impl Store {
         .await
     }
 
-    /// Reads the rooms of a page, in their order, at a session's snapshot time. The markers are those that were raised
-    /// up to `known`.
+    /// Reads the given rooms in their order, at the session's snapshot time. Receipt markers are included up to the
+    /// cluster time `known`.
     pub(in crate::store) async fn details_in(
         &self,
         session: &mut ClientSession,
@@ -130,7 +132,8 @@ impl Store {
         Ok(listed)
     }
 
-    /// Returns how many of others' messages after a number were deleted at a session's snapshot time.
+    /// Returns the number of messages after `read` that others had sent and that were deleted at the session's snapshot
+    /// time.
     async fn deleted_in(
         &self,
         session: &mut ClientSession,
@@ -148,8 +151,8 @@ impl Store {
         Ok(unread::deleted(found.as_deref())?)
     }
 
-    /// Reads the same for as many of these rooms, in their order, as fit into about `bytes` bytes of JSON. Removes the
-    /// others from `places`. Rooms are read a few at a time, because one may have thousands of members.
+    /// Reads as many of the given rooms, in their order, as fit into about `bytes` bytes of JSON. Removes the other
+    /// rooms from `places`. Only a few rooms are read at a time, because one room may have thousands of members.
     pub(in crate::store) async fn details_within(
         &self,
         session: &mut ClientSession,
@@ -171,14 +174,14 @@ impl Store {
                 }
                 shown.push(room);
             }
-            // As many rooms as fit if they are like the ones before.
+            // The next read takes as many rooms as fit, if these are as large as the rooms before.
             let each = (bytes.saturating_sub(fitting.left()) / read).max(1);
             step = (fitting.left() / each).clamp(1, MOST_ROOMS);
         }
         Ok(FittingRooms { shown, cut: false })
     }
 
-    /// Sets the time of each of a user's rooms to its last message, or to the user's joining if that was later.
+    /// Sets the time of each room to the time of its last message, if that is later than the user's joining.
     pub(in crate::store) async fn with_activity(
         &self,
         user: &UserId,
@@ -214,7 +217,7 @@ fn in_order(
     Ok(listed)
 }
 
-/// Returns the requested page of rooms, the latest activity first, and whether there are more.
+/// Returns the requested page of rooms, the latest activity first, and whether there are more rooms.
 pub(in crate::store) fn paged(
     mut places: Vec<RoomListPosition>,
     page: RoomPageQuery,
@@ -228,7 +231,7 @@ pub(in crate::store) fn paged(
     (places, more)
 }
 
-/// Returns the stage that matches the user's memberships of these rooms, from the index by user.
+/// Returns the stage that finds the user's memberships in these rooms by the index on users.
 pub(in crate::store) fn of_user(user: &UserId, rooms: impl Iterator<Item = RoomId>) -> Document {
     let rooms: Vec<_> = rooms.map(RoomId::get).collect();
     doc! { "$match": { "_id.user": codec::user_bson(user), "_id.room": { "$in": rooms } } }
@@ -251,7 +254,8 @@ fn stages(user: &UserId, places: &[RoomListPosition], own: &HashMap<RoomId, Mark
     stages
 }
 
-/// Looks up the room's last message that is not deleted, as [`codec::alive`] finds it.
+/// Returns the stage that looks up the room's last message that is not deleted. It uses the same index as
+/// [`codec::alive`].
 fn newest_alive() -> Document {
     let filter = doc! { "$expr": { "$eq": ["$_id.room", "$$room"] }, "text": { "$exists": true } };
     doc! { "$lookup": { "from": "messages", "let": { "room": "$room" }, "as": "last", "pipeline": [

@@ -1,8 +1,8 @@
-//! Stages of aggregations that find the newest messages of a room.
+//! Stages of aggregations that find the newest message of a room.
 
 use bson::{Bson, Document, doc};
 
-/// The conditions on a key of the room, from `first` on (`$gte`) or after it (`$gt`).
+/// Returns the conditions for the `_id`s of a room: from `first` on if `above` is `$gte`, after it if `above` is `$gt`.
 pub(in crate::store) fn range(last: &str, above: &str, first: Bson) -> Vec<Document> {
     vec![
         doc! { above: ["$_id", { "room": "$$room", last: first }] },
@@ -10,7 +10,7 @@ pub(in crate::store) fn range(last: &str, above: &str, first: Bson) -> Vec<Docum
     ]
 }
 
-/// Looks up the room's last message, deleted or not.
+/// Returns the stage that looks up the room's last message, deleted or not.
 pub(in crate::store) fn newest(name: &str, shown: Document) -> Document {
     let filter = doc! { "$expr": { "$and": range("n", "$gte", Bson::MinKey) } };
     doc! { "$lookup": { "from": "messages", "let": { "room": "$room" }, "as": name, "pipeline": [

@@ -8,18 +8,19 @@ use handlers::{RoomId, Time};
 
 use crate::store::codec::{self, Undecodable};
 
-/// The room after which a page begins: its last activity, and its id for rooms with the same time.
+/// A position in a list: the last activity of a room, and its id for rooms with the same time. The next page begins
+/// after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RoomListPosition {
     pub(crate) at: Time,
     pub(crate) room: RoomId,
 }
 
-/// The text is not a page's `next`.
+/// The text is not a valid position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct InvalidPosition;
 
-/// `<milliseconds>-<room>`: a page's `next`, which clients send back unchanged.
+/// Writes `<milliseconds>-<room>`: the field `next` of a page, which clients send back unchanged.
 impl fmt::Display for RoomListPosition {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(to, "{}-{}", self.at.0, self.room)

@@ -1,4 +1,4 @@
-//! A room as it appears in lists.
+//! A room with the data that lists show.
 
 use handlers::Time;
 
@@ -6,24 +6,24 @@ use crate::model::message::StoredMessage;
 use crate::model::receipts::Marks;
 use crate::model::room::{StoredMember, StoredRoom};
 
-/// A room as one of its members sees it.
+/// A room as one of its members sees it in a list.
 #[derive(Debug)]
 pub(crate) struct RoomSummary {
     pub(crate) room: StoredRoom,
     pub(crate) members: Vec<StoredMember>,
     /// The last message that is not deleted.
     pub(crate) last: Option<StoredMessage>,
-    /// The number of others' messages after the user's read marker, without deleted ones.
+    /// The number of messages of other users after the user's read marker. Deleted messages don't count.
     pub(crate) unread: i64,
-    /// The user's own markers.
+    /// The user's own receipt markers.
     pub(crate) marks: Marks,
     pub(crate) active_at: Time,
-    /// The user has not accepted the room.
+    /// Whether the user has not accepted the room yet.
     pub(crate) pending: bool,
 }
 
 impl RoomSummary {
-    /// Returns the last message's number, if that message is not delivered to the user yet.
+    /// Returns the number of the last message if it is not delivered to the user yet.
     pub(crate) fn undelivered(&self) -> Option<i64> {
         self.last.as_ref().map(|last| last.id.get()).filter(|last| *last > self.marks.delivered)
     }

@@ -1,14 +1,18 @@
-//! The users who are online, and the members of rooms, in memory. When an inbox connection resumes, it needs both for
-//! all of its rooms. Without this cache the database would read every member of each room.
+//! A cache in memory of the online users and of the first members of rooms. An inbox connection is one socket for all
+//! rooms of a user. When it resumes, it needs the online contacts of its user. Without this cache, the database would
+//! have to read every member of each room.
 //!
-//! Both follow the change stream. The online users are read when the stream begins, and each change is applied. The
-//! first members of a room, at most [`CONTACTS`], are read on request. They are removed from the cache when a user
-//! joins or leaves the room. Before a query begins, its room is marked as [`Reading`](CachedMembers::Reading). A
-//! change during the query removes the mark: the result of the query is then returned to the caller, but not cached.
-//! All queries read majority-committed data, and the stream brings the same.
+//! The change stream keeps the cache current. The online users are read when the stream begins, and each later change
+//! of presence is applied. The first members of a room, at most [`CONTACTS`], are read on request. They leave the cache
+//! when a user joins or leaves the room.
+//!
+//! A change may arrive while the members of a room are being read. So the room is first marked as
+//! [`Reading`](CachedMembers::Reading), and the change removes the mark. Without the mark, the result of the read is
+//! returned to the caller but not cached. All reads see only majority-committed data, as the stream does.
 //!
 //! The cache is as recent as the stream's position. A caller that needs a later state waits for the stream
-//! ([`Store::wait_until_reached`]). If the stream is behind, the caller reads from the database.
+//! ([`Store::wait_until_reached`]). If the stream does not reach that state in time, the caller reads from the
+//! database.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,12 +35,12 @@ use crate::store::rooms::summary::RoomSummary;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// The number of a room's members that count as contacts, at most.
+/// The maximum of a room's members that count as contacts.
 const CONTACTS: i64 = 100;
 
 /// A server's cache of the online users and of the first members of rooms.
 pub(crate) struct Contacts {
-    /// None if it isn't known. It holds at most the users that have a socket on any server.
+    /// The users with a socket on any server. None before the first read, and after changes may have been missed.
     online: Mutex<Option<HashSet<UserId>>>,
     rooms: Cache<RoomId, CachedMembers>,
     reads: AtomicU64,
@@ -44,12 +48,12 @@ pub(crate) struct Contacts {
 
 #[derive(Clone)]
 enum CachedMembers {
-    /// The read with this number is in progress.
+    /// The read with this number is running.
     Reading(u64),
     Known(Arc<[UserId]>),
 }
 
-/// The cached first members of rooms, and the rooms that must be read.
+/// The cached members of some rooms, and the rooms whose members must be read.
 struct ContactLookup {
     members: Vec<Arc<[UserId]>>,
     missing: Vec<RoomId>,
@@ -57,7 +61,7 @@ struct ContactLookup {
 }
 
 impl Contacts {
-    /// Creates a cache of at most `members` members, over all rooms.
+    /// Creates a cache of at most `members` members in total, over all rooms.
     pub(in crate::store) fn new(members: u64, metrics: Option<Arc<Metrics>>) -> Self {
         let weight = |_: &RoomId, room: &CachedMembers| match room {
             CachedMembers::Reading(_) => 1,
@@ -85,7 +89,7 @@ impl Contacts {
         }
     }
 
-    /// Drops a room's members, because someone joined or left it.
+    /// Removes a room's members from the cache, because a user joined or left the room.
     pub(crate) fn remove_room(&self, room: RoomId) {
         self.rooms.invalidate(&room);
     }
@@ -96,19 +100,19 @@ impl Contacts {
         self.clear_rooms();
     }
 
-    /// Removes the members of all rooms, because the members of any room may have changed.
+    /// Removes the members of all rooms from the cache, because the members of any room may have changed.
     pub(in crate::store) fn clear_rooms(&self) {
         self.rooms.invalidate_all();
     }
 
-    /// Records that all users are offline, because the database's presence documents were dropped.
+    /// Records that all users are offline, because the collection of presences was dropped.
     pub(crate) fn record_all_offline(&self) {
         if let Some(online) = self.online().as_mut() {
             online.clear();
         }
     }
 
-    /// Returns the online users among these; None if that isn't known.
+    /// Returns the users among these that are online. None if the cache does not know the online users.
     fn online_among<'a>(&self, users: impl Iterator<Item = &'a UserId>) -> Option<HashSet<UserId>> {
         let known = self.online();
         let known = known.as_ref()?;
@@ -144,8 +148,8 @@ impl Contacts {
 }
 
 impl Store {
-    /// Reads the online users. It is called when the stream begins, and again after events may have been missed. A
-    /// majority must have all that was written before the stream was opened.
+    /// Reads the online users into the cache. Call it when the stream begins, and after events may have been missed. A
+    /// majority of the nodes must have every write from before the opening of the stream.
     pub(crate) async fn read_online(&self) -> Result<(), StoreError> {
         let store = self.clone();
         self.run_detached(async move {
@@ -164,8 +168,8 @@ impl Store {
         .await
     }
 
-    /// Returns which members of the rooms are online, at the rooms' snapshot time. Without a snapshot time it is the
-    /// stream's position.
+    /// Returns the online users among the members of these rooms. `as_of` has the rooms' snapshot time. With None, the
+    /// result is as recent as the stream's position.
     pub(crate) async fn online_in(
         &self,
         rooms: &[RoomSummary],
@@ -175,7 +179,7 @@ impl Store {
         self.online_of(users, as_of).await
     }
 
-    /// Returns which of these users are online, in the same way.
+    /// Returns the online users among `users`. `as_of` is used as in [`online_in`](Self::online_in).
     pub(in crate::store) async fn online_of<'a>(
         &self,
         users: impl Iterator<Item = &'a UserId> + Clone,
@@ -192,8 +196,8 @@ impl Store {
         Ok(present.into_iter().filter(|(_, presence)| presence.online).map(|(user, _)| user).collect())
     }
 
-    /// Returns which users are online that share at least one of these rooms with the user. Of a room with more
-    /// members only the first [`CONTACTS`] count.
+    /// Returns the online users that share a room with `user`, among `rooms`. Of each room, only the first [`CONTACTS`]
+    /// members count.
     pub(crate) async fn contacts_online(
         &self,
         user: &UserId,
@@ -215,7 +219,7 @@ impl Store {
         self.online_of(asked.members.iter().flat_map(|members| members.iter()), Some(as_of)).await
     }
 
-    /// Reads the first members of each of these rooms, of which the user is a member.
+    /// Reads the first members of these rooms. Rooms in which `user` is not a member are left out.
     async fn first_members(
         &self,
         user: &UserId,

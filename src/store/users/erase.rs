@@ -1,9 +1,9 @@
-//! Removes a user from the database, one batch at a time.
+//! Removes a user's data from the database, one batch at a time.
 //!
-//! A request for an erasure is a document, from which any server can take it. A lease, by the database's clock, keeps
-//! two servers from running it concurrently. Each batch stands alone: the documents that still name the user show the
-//! remaining work, so an interrupted erasure continues with the same calls. Of a message only its number and its times
-//! remain, not its text or sender. The room's clients see it as any other deletion.
+//! The request for an erasure is a document, which any server can take. The server that takes it gets a lease: until a
+//! time of the database's clock, no other server runs the same erasure. The documents that still name the user are the
+//! remaining work. So an interrupted erasure needs no record of its progress, and continues with the same calls. An
+//! erased message keeps only its number and its times. Clients receive it as an ordinary deletion.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,17 +17,18 @@ use mongodb::Collection;
 use crate::store::messages::revisions::MessageChange;
 use crate::store::{Store, StoreError, codec, from_now};
 
-/// The fields of a message that concern its sender.
+/// The fields of a message that are personal data of its sender.
 const PERSONAL: [&str; 4] = ["text", "edit", "sender", "client_id"];
 
-/// An erasure that this server has taken.
+/// An erasure whose lease this server holds.
 #[derive(Debug)]
 pub(crate) struct Erasure {
     /// The user to erase.
     pub(crate) user: UserId,
-    /// All existing data has been erased. Writes that were in progress then must still be searched for.
+    /// Whether the first pass has ended: all data that existed at its time is removed. Writes that ran during that pass
+    /// may have added data.
     pub(crate) swept: bool,
-    /// Those writes were searched for, and the next pass is the last.
+    /// Whether a second pass has removed the data of those writes. The next pass is then the last one.
     pub(crate) looked: bool,
     asked_at: DateTime,
 }
@@ -49,7 +50,7 @@ impl Store {
         .await
     }
 
-    /// Takes a due erasure for the time of `lease`.
+    /// Takes an erasure whose lease is free, for the time `lease`. None if there is none.
     pub(crate) async fn take_erasure(&self, lease: Duration) -> Result<Option<Erasure>, StoreError> {
         let erasures = self.erasures();
         let filter = doc! { "$expr": { "$lte": ["$until", "$$NOW"] } };
@@ -68,14 +69,14 @@ impl Store {
         }))
     }
 
-    /// Extends the lease of an erasure by `lease` from now. False if another server has taken it, or it was requested
-    /// again.
+    /// Extends the lease to `lease` from now. Returns false if another server has taken the erasure, or if the erasure
+    /// was requested again.
     pub(crate) async fn hold_erasure(&self, erasure: &Erasure, lease: Duration) -> Result<bool, StoreError> {
         let update = doc! { "$set": { "until": from_now(lease) } };
         self.update_erasure(erasure, update).await
     }
 
-    /// Records that all existing data is erased. Writes that were in progress are searched for after `linger`.
+    /// Records the end of the first pass. The second pass starts after `linger`.
     pub(crate) async fn erasure_swept(
         &self,
         erasure: &Erasure,
@@ -85,7 +86,7 @@ impl Store {
         self.update_erasure(erasure, update).await
     }
 
-    /// Records that those writes were found. Their consequences are searched for after `linger`.
+    /// Records the end of a second pass. The next pass starts after `linger`.
     pub(crate) async fn erasure_looked(&self, erasure: &Erasure, linger: Duration) -> Result<(), StoreError> {
         let update = doc! { "$set": { "looked": true, "until": from_now(linger) } };
         self.update_erasure(erasure, update).await.map(|_| ())
@@ -99,8 +100,9 @@ impl Store {
         .await
     }
 
-    /// Deletes a user's presence, once no server has a socket of the user: the last one would write it again. False
-    /// while a server has one, or a dead server's sockets are not removed yet.
+    /// Deletes a user's presence if no server has a socket of the user. A server with a socket would write the presence
+    /// again when the socket closes. Returns false while a server has a socket, or while a dead server's sockets are
+    /// not removed yet.
     pub(crate) async fn erase_presence(&self, user: &UserId) -> Result<bool, StoreError> {
         let presence = self.db.collection::<Document>("presence");
         let user = doc! { "_id": codec::user_bson(user) };
@@ -113,7 +115,7 @@ impl Store {
         .await
     }
 
-    /// Removes the ephemeral events that name a user. They expire by themselves, but up to two minutes later.
+    /// Removes the ephemeral events that name a user. They would expire by themselves, but up to two minutes later.
     pub(crate) async fn erase_signals(&self, user: &UserId) -> Result<(), StoreError> {
         let signals = self.db.collection::<Document>("signals");
         let user = codec::user_bson(user);
@@ -121,14 +123,14 @@ impl Store {
         self.run_detached(async move { Ok(signals.delete_many(filter).await.map(|_| ())?) }).await
     }
 
-    /// Ends an erasure, because nothing is left to do.
+    /// Ends an erasure, because all data is removed.
     pub(crate) async fn end_erasure(&self, erasure: &Erasure) -> Result<(), StoreError> {
         let (erasures, filter) = (self.erasures(), erasure.filter());
         self.run_detached(async move { Ok(erasures.delete_one(filter).await.map(|_| ())?) }).await
     }
 
-    /// Removes a user from up to `batch` rooms. E-mail address, role and markers go with the membership. Returns the
-    /// number of rooms; at 0 none are left.
+    /// Removes a user from up to `batch` rooms, together with the e-mail address, the role and the markers. Returns the
+    /// number of these rooms. Zero means that no membership is left.
     pub(crate) async fn erase_memberships(&self, user: &UserId, batch: i64) -> Result<usize, StoreError> {
         let members = self.members.clone();
         let filter = doc! { "_id.user": codec::user_bson(user) };
@@ -144,8 +146,8 @@ impl Store {
         .await
     }
 
-    /// Turns up to `batch` of a user's messages, deleted ones included, into tombstones that name nobody. Returns the
-    /// number of messages; at 0 none are left.
+    /// Removes the sender and the text from up to `batch` messages of a user, deleted messages included. Returns the
+    /// number of these messages. Zero means that no message is left.
     pub(crate) async fn erase_messages(&self, user: &UserId, batch: i64) -> Result<usize, StoreError> {
         let messages = self.messages.clone();
         let filter = doc! { "sender": codec::user_bson(user) };
@@ -153,8 +155,8 @@ impl Store {
             let (messages, filter) = (messages.clone(), filter.clone());
             self.run_detached(async move { alive(&messages, filter, batch).await }).await?
         };
-        // Each is a revision of its room, so that resuming clients see it as any other deletion. It is no update by a
-        // pipeline, which the change stream may show as a replacement, from which no deletion can be seen.
+        // Each message is changed as a revision of its room, so that resuming clients see a deletion. An update by a
+        // pipeline would not do: the change stream may report it as a replacement, which does not show the deletion.
         let mut by_room: HashMap<_, Vec<_>> = HashMap::new();
         for (room, id) in alive {
             by_room.entry(room).or_default().push(id);
@@ -173,7 +175,8 @@ impl Store {
             let found = ids.len();
             if found > 0 {
                 let gone: Document = PERSONAL.iter().map(|field| ((*field).to_owned(), "".into())).collect();
-                // In deleted rooms there may still be messages that aren't deleted. No client is notified of them.
+                // A deleted room may still have messages that are not deleted. They are erased without a revision,
+                // because the room has no clients to notify.
                 let mut left = filter.clone();
                 left.insert("_id", doc! { "$in": &ids });
                 left.insert("deleted_at", doc! { "$exists": false });
@@ -190,7 +193,7 @@ impl Store {
 }
 
 impl Erasure {
-    /// Returns a filter for the same erasure, unless it was requested again.
+    /// Returns a filter for this erasure. It matches nothing if the erasure was requested again.
     fn filter(&self) -> Document {
         doc! { "_id": codec::user_bson(&self.user), "asked_at": self.asked_at }
     }
@@ -210,7 +213,7 @@ async fn ids(
     ids.collect()
 }
 
-/// Returns some of the messages that are not deleted.
+/// Returns up to `batch` messages that are not deleted.
 async fn alive(
     messages: &Collection<RawDocumentBuf>,
     mut filter: Document,

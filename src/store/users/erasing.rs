@@ -1,9 +1,9 @@
-//! The users that are being erased: nothing new is written for them until their erasure has ended.
+//! The users who are being erased. Until the erasure of a user has ended, nothing new is written for the user.
 //!
-//! The document in `erasures` is authoritative, and is read before a user is added to a room. Each server also keeps
-//! the ids in memory, from the change stream, so that a connect and a message cost no read. The erasure's document is
-//! committed before its first step, so each server knows of an erasure before it receives any of the erasure's
-//! changes.
+//! The collection `erasures` has a document for each running erasure. It is read before a user is added to a room. Each
+//! server also has the users' ids in memory, so that connects and messages cost no read. The change stream brings the
+//! ids. The document of an erasure is committed before the erasure's first step. So every server knows of the erasure
+//! before it receives any of the erasure's changes.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,8 @@ use tokio::sync::Notify;
 use super::presence;
 use crate::store::{Store, StoreError, codec};
 
-/// The users whose erasures this server knows of: as many as the `erasures` collection has documents.
+/// The users whose erasure is running, as far as this server knows. The set has as many entries as the collection
+/// `erasures` has documents.
 #[derive(Debug, Default)]
 pub(crate) struct ErasingUsers {
     users: Mutex<HashSet<UserId>>,
@@ -25,7 +26,7 @@ pub(crate) struct ErasingUsers {
 }
 
 impl ErasingUsers {
-    /// Adds a user, because the change stream brought the erasure.
+    /// Adds a user, because the change stream reported a new erasure.
     pub(crate) fn add(&self, user: UserId) {
         self.users().insert(user);
         self.added.notify_waiters();
@@ -55,7 +56,7 @@ impl ErasingUsers {
         let _ = tokio::time::timeout(limit, known).await;
     }
 
-    /// Forgets all users, because their documents were dropped.
+    /// Removes all users, because the collection `erasures` was dropped.
     pub(crate) fn clear(&self) {
         self.replace(HashSet::new());
     }
@@ -71,12 +72,12 @@ impl ErasingUsers {
 }
 
 impl Store {
-    /// Returns the users that this server knows to be in erasure.
+    /// Returns the users whose erasure is running, as far as this server knows.
     pub(crate) fn erasing(&self) -> &ErasingUsers {
         &self.erasing
     }
 
-    /// Tells whether a user's erasure has not ended yet.
+    /// Reads from the database whether a user's erasure is running.
     pub(crate) async fn is_being_erased(&self, user: &UserId) -> Result<bool, StoreError> {
         Ok(self.first_erasing(std::iter::once(user)).await?.is_some())
     }
@@ -105,7 +106,8 @@ impl Store {
         Ok(found.map(|erasure| presence::read_id(&erasure)).transpose()?)
     }
 
-    /// Reads and returns the users that are being erased: for a server that starts, or whose change stream had a gap.
+    /// Reads the users who are being erased into memory, and returns them. For a server that starts, or whose change
+    /// stream had a gap.
     pub(crate) async fn read_erasing(&self) -> Result<Vec<UserId>, StoreError> {
         let erasures = self.db.collection::<RawDocumentBuf>("erasures");
         let found: Vec<RawDocumentBuf> = self

@@ -1,4 +1,5 @@
-//! All data of one user, read one batch at a time.
+//! Reads all data of one user for an export, one batch at a time. A batch is all that is in memory, so a user may have
+//! any number of messages.
 
 use std::collections::HashMap;
 
@@ -11,10 +12,10 @@ use crate::model::receipts::Marks;
 use crate::store::codec::{self, Undecodable};
 use crate::store::{Store, StoreError};
 
-/// Documents in one reply of the database: the number that an export holds in memory.
+/// The number of documents in one reply of the database. An export holds one reply in memory.
 const BATCH: u32 = 200;
 
-/// A user's membership in a room.
+/// A user's membership in a room, as exported.
 #[derive(Debug)]
 pub(crate) struct ExportedMembership {
     pub(crate) room: RoomId,
@@ -24,7 +25,7 @@ pub(crate) struct ExportedMembership {
     pub(crate) joined_at: Option<Time>,
 }
 
-/// A message of a user; `text` is None if it was deleted.
+/// A message that the user wrote, as exported. `text` is None if the message was deleted.
 #[derive(Debug)]
 pub(crate) struct ExportedMessage {
     pub(crate) room: RoomId,
@@ -35,14 +36,14 @@ pub(crate) struct ExportedMessage {
     pub(crate) deleted_at: Option<Time>,
 }
 
-/// Documents that are read one after the other. As with all of the driver's futures, [`next`](Self::next) must run to
-/// its end.
+/// A cursor over exported documents. Await [`next`](Self::next) to its end: the driver's futures must not be dropped
+/// half way.
 pub(crate) struct ExportCursor<T> {
     cursor: Cursor<RawDocumentBuf>,
     read: DecodeFn<T>,
 }
 
-/// Decodes a document.
+/// A function that decodes a document.
 type DecodeFn<T> = Box<dyn Fn(&RawDocument) -> Result<T, Undecodable> + Send>;
 
 impl<T> ExportCursor<T> {
@@ -53,7 +54,7 @@ impl<T> ExportCursor<T> {
         Self { cursor, read: Box::new(read) }
     }
 
-    /// Returns the next one; None at the end.
+    /// Returns the next item. None at the end.
     pub(crate) async fn next(&mut self) -> Option<Result<T, StoreError>> {
         let document = self.cursor.next().await?;
         Some(document.map_err(StoreError::from).and_then(|document| Ok((self.read)(&document)?)))
@@ -61,7 +62,7 @@ impl<T> ExportCursor<T> {
 }
 
 impl Store {
-    /// Returns the memberships of a user.
+    /// Returns all memberships of a user.
     pub(crate) async fn memberships(
         &self,
         user: &UserId,
@@ -76,7 +77,7 @@ impl Store {
         .await
     }
 
-    /// Returns the first few memberships of a user, by the rooms' ids.
+    /// Returns the first memberships of a user, at most `most`, ordered by the rooms' ids.
     pub(crate) async fn some_memberships(
         &self,
         user: &UserId,
@@ -94,14 +95,14 @@ impl Store {
         .await
     }
 
-    /// Returns the user's markers that were raised by now and may not be in the documents yet. Call it before the
-    /// documents are read: markers that are folded meanwhile are then in both.
+    /// Returns the user's receipt markers that the members' documents may not contain yet. Call it before the documents
+    /// are read. A marker that is written to a document in between is then in both results, and in no case missing.
     async fn raised_of(&self, user: &UserId) -> Result<HashMap<RoomId, Marks>, StoreError> {
         let known = self.wait_until_reached(self.moment().await?).await;
         Ok(self.overlay.of_user(user, self.room_ids(user).await?, known))
     }
 
-    /// Returns a user's messages, deleted ones included, roughly in the order in which they were written.
+    /// Returns all messages of a user, deleted ones included, roughly in the order in which they were written.
     pub(crate) async fn authored(&self, user: &UserId) -> Result<ExportCursor<ExportedMessage>, StoreError> {
         let messages = self.messages.clone();
         let filter = doc! { "sender": codec::user_bson(user) };

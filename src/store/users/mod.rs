@@ -1,4 +1,4 @@
-//! Users: presence, contacts, export and erasure.
+//! Users in the database: presence, contacts, export and erasure.
 
 pub(crate) mod contacts;
 pub(crate) mod erase;

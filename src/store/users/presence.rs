@@ -1,17 +1,19 @@
-//! The servers on which users are connected: one document for each user who ever was online.
+//! Presence: whether users are online, and on which servers. There is one document for each user who was ever online.
 //!
-//! | `_id` | the user |
+//! | field | meaning |
 //! |---|---|
-//! | `servers` | the servers, by the `_id` of their heartbeat, on which the user has a socket |
-//! | `online` | whether there are any; only a change of this field means that the user came online or went offline |
-//! | `last_seen` | when the last socket of a server was closed; without meaning while `online` |
+//! | `_id` | the user |
+//! | `servers` | the servers on which the user has a socket, by the `_id` of their heartbeat |
+//! | `online` | whether `servers` has entries; the user came online or went offline only if this field changes |
+//! | `last_seen` | when a server's last socket of the user was closed; without meaning while `online` is true |
 //!
-//! In the change stream a user comes online by an insert, or by an update that sets `online`. A user may also go
-//! offline by a replacement: for an update by a pipeline the database writes whichever is shorter. A replacement that
-//! shows the user online means that the user left one server of several, and is ignored.
+//! In the change stream, a user comes online by an insert, or by an update that sets `online`. A user goes offline by
+//! an update that sets `online`, or by a replacement of the document. The database chooses between the two for an
+//! update by a pipeline: it writes the shorter one. A replacement with `online: true` means that the user left one of
+//! several servers, and is ignored.
 //!
-//! Each write is one update of one document and can be repeated without harm. So servers never have to agree on
-//! anything, and a batch of unknown outcome is simply written again.
+//! Each write is one update of one document, and a repetition does no harm. So a batch with an unknown outcome is
+//! written again, and the servers need no coordination.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -24,12 +26,12 @@ use handlers::{Time, UserId};
 use crate::store::codec::{self, Undecodable};
 use crate::store::{Store, StoreError};
 
-/// Whether a user is online, on any server.
+/// Whether a user is online on any server, and since when not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserPresence {
-    /// Whether the user has a socket on any server. Correct within 5 s, also after a server died.
+    /// Whether the user has a socket on any server. Correct within 5 s, even after a server died.
     pub online: bool,
-    /// When the last socket was closed. None while the user is online, and if the user never was.
+    /// When the user's last socket was closed. None while the user is online, and for a user who was never online.
     pub last_seen: Option<Time>,
 }
 
@@ -44,18 +46,18 @@ impl UserPresence {
     }
 }
 
-/// A server, as its heartbeat shows it.
+/// The heartbeat of a server: a document that the server updates regularly while it runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Beat {
     pub(crate) server: ObjectId,
     pub(crate) number: i64,
     pub(crate) at: DateTime,
-    /// Another server declared it dead, and removes its sockets.
+    /// Whether another server has declared this one dead. Its sockets are then being removed from the users' presences.
     pub(crate) dead: bool,
 }
 
 impl Store {
-    /// Returns whether a user is online on any server, and otherwise since when not.
+    /// Returns whether a user is online on any server, and otherwise when the user's last socket was closed.
     ///
     /// # Errors
     /// The same as those of any read.
@@ -64,7 +66,7 @@ impl Store {
         Ok(found.get(user).copied().unwrap_or(UserPresence::NEVER))
     }
 
-    /// Returns the same for several users. Users who never were online are left out.
+    /// Returns the presences of several users. Users who were never online are left out.
     pub(crate) async fn presences(
         &self,
         users: &[UserId],
@@ -93,7 +95,7 @@ impl Store {
         self.update_each("presence", statements).await
     }
 
-    /// Records that these users have no socket on this server since the given times.
+    /// Records that these users have no socket on this server, since the given instants.
     pub(crate) async fn record_offline(
         &self,
         server: ObjectId,
@@ -101,10 +103,11 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut statements = RawArrayBuf::new();
         for (user, at) in users {
-            // By the database's clock.
+            // The instant is converted into a time of the database's clock.
             let ago = i64::try_from(at.elapsed().as_millis()).unwrap_or(i64::MAX);
             let seen = doc! { "$subtract": ["$$NOW", ago] };
-            // A repeated write changes nothing, so nobody is notified twice.
+            // The filter requires the server's entry. So a repeated write changes nothing, and no client is notified
+            // twice.
             let here = doc! { "_id": codec::user_bson(user), "servers": server };
             let statement = doc! { "q": here, "u": without(server, seen) };
             let statement = RawDocumentBuf::try_from(&statement).map_err(Undecodable::from)?;
@@ -113,7 +116,7 @@ impl Store {
         self.update_each("presence", statements).await
     }
 
-    /// Returns the heartbeat of each server.
+    /// Returns the heartbeats of all servers.
     pub(crate) async fn beats(&self) -> Result<Vec<Beat>, StoreError> {
         let heartbeats = self.db.collection::<RawDocumentBuf>("heartbeats");
         let find = async move { Ok(heartbeats.find(doc! {}).await?.try_collect::<Vec<_>>().await?) };
@@ -121,8 +124,8 @@ impl Store {
         Ok(documents.iter().map(|document| read_beat(document)).collect::<Result<_, _>>()?)
     }
 
-    /// Declares a server dead, unless it has sent a heartbeat since. It stays dead until it registers again. False if
-    /// it has, or if another server declared it dead first.
+    /// Declares a server dead, unless it has sent a heartbeat since `beat`. The server stays dead until it registers
+    /// again. Returns false if the server sent a heartbeat, or if another server declared it dead first.
     pub(crate) async fn declare_dead(&self, beat: Beat) -> Result<bool, StoreError> {
         let heartbeats = self.db.collection::<Document>("heartbeats");
         let filter = doc! { "_id": beat.server, "beat": beat.number, "dead": { "$ne": true } };
@@ -131,7 +134,8 @@ impl Store {
         self.run_detached(declared).await
     }
 
-    /// Does the same for servers without a heartbeat on which users are recorded as connected.
+    /// Declares servers dead that users are connected to, but that have no heartbeat. Creates a dead heartbeat for
+    /// each, so that [`bury`](Self::bury) finds them.
     pub(crate) async fn declare_orphans(&self) -> Result<(), StoreError> {
         let presence = self.db.collection::<Document>("presence");
         let heartbeats = self.db.collection::<Document>("heartbeats");
@@ -146,8 +150,8 @@ impl Store {
         .await
     }
 
-    /// Removes a dead server's sockets from all users that had any, and then its heartbeat. Any server can do this,
-    /// and several can concurrently.
+    /// Removes a dead server from the presences of all users, and then deletes its heartbeat. Returns the number of
+    /// users. Several servers may run this concurrently.
     pub(crate) async fn bury(&self, dead: Beat) -> Result<u64, StoreError> {
         let presence = self.db.collection::<Document>("presence");
         let heartbeats = self.db.collection::<Document>("heartbeats");
@@ -162,7 +166,7 @@ impl Store {
     }
 }
 
-/// Returns the pipeline that removes this server from a user's presence, in one update.
+/// Returns the pipeline of an update that removes a server from a user's presence.
 fn without(server: ObjectId, seen: impl Into<Bson>) -> Vec<Document> {
     let others = doc! { "$filter": { "input": "$servers", "cond": { "$ne": ["$$this", server] } } };
     vec![
@@ -171,7 +175,7 @@ fn without(server: ObjectId, seen: impl Into<Bson>) -> Vec<Document> {
     ]
 }
 
-/// Reads from an update whether a user came online or went offline; None if neither.
+/// Reads from the fields of an update whether a user came online or went offline. None if neither has happened.
 pub(crate) fn read_update(fields: &RawDocument) -> Result<Option<UserPresence>, Undecodable> {
     if fields.get("online")?.is_none() {
         return Ok(None);
