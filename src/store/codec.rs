@@ -1,7 +1,7 @@
-//! The stored documents, and their conversion into the types of the handlers.
+//! Converts between the stored documents and the types of the handlers.
 //!
-//! A document that doesn't decode is an error of its own ([`Undecodable`]). It is never a panic and never skipped: the
-//! caller decides how to handle it.
+//! A document in an unexpected form gives the error [`Undecodable`]. Nothing panics, and no document is skipped
+//! silently: the caller decides what happens to it.
 
 use std::fmt;
 
@@ -14,12 +14,12 @@ use crate::model::message::{Revision, StoredMessage};
 use crate::model::receipts::Marks;
 use crate::model::room::{StoredMember, StoredRoom, StoredRoomKind};
 
-/// A stored document has an unexpected form.
+/// A stored document has an unexpected form. The text says what is wrong.
 #[derive(Debug)]
 pub(crate) struct Undecodable(String);
 
 impl Undecodable {
-    /// Creates the error from its text.
+    /// Creates the error from a description.
     pub(crate) fn new(fault: &str) -> Self {
         Self(fault.to_owned())
     }
@@ -39,29 +39,29 @@ impl From<bson::error::Error> for Undecodable {
     }
 }
 
-/// Returns `{room, n}`, a message's `_id`.
+/// Returns `{room, n}`, the `_id` of a message.
 pub(crate) fn message_id(room: RoomId, id: MessageId) -> bson::Document {
     bson::doc! { "room": room.get(), "n": id.get() }
 }
 
 /// Returns a filter for the messages of a room that are not deleted, with a condition for their numbers. A deleted
-/// message has no text, so it isn't in the index that this filter uses: any number of consecutive deleted messages
-/// costs nothing.
+/// message has no text, and this filter uses an index that contains only messages with a text. So deleted messages cost
+/// a read nothing, however many there are.
 pub(super) fn alive(room: RoomId, n: bson::Document) -> bson::Document {
     bson::doc! { "_id.room": room.get(), "_id.n": n, "text": { "$exists": true } }
 }
 
-/// Returns the order of [`alive`] messages: 1 upwards, -1 downwards.
+/// Returns the order by number for [`alive`]: 1 for ascending, -1 for descending.
 pub(super) fn by_number(direction: i32) -> bson::Document {
     bson::doc! { "_id.n": direction }
 }
 
-/// Returns `{room, user}`, a member's `_id`.
+/// Returns `{room, user}`, the `_id` of a member.
 pub(crate) fn member_id(room: RoomId, user: &UserId) -> bson::Document {
     bson::doc! { "room": room.get(), "user": user_bson(user) }
 }
 
-/// Returns the range of all `_id`s of a room, for messages (`last` is `n`) and members (`last` is `user`).
+/// Returns a filter for all `_id`s of a room. `last` is `n` for messages and `user` for members.
 pub(crate) fn of_room(room: RoomId, last: &str) -> bson::Document {
     bson::doc! {
         "$gte": { "room": room.get(), last: Bson::MinKey },
@@ -107,17 +107,17 @@ pub(crate) fn read_member_user(id: &RawDocument) -> Result<UserId, Undecodable> 
     read_user(id.get("user")?.unwrap_or(RawBsonRef::Null))
 }
 
-/// Reads the room from an `_id`.
+/// Reads the room from the `_id` of a message or a member.
 pub(crate) fn read_room(id: &RawDocument) -> Result<RoomId, Undecodable> {
     RoomId::try_from(read_int(id, "room")?).map_err(|error| Undecodable(error.to_string()))
 }
 
-/// Reads the room whose id is the document's `_id`.
+/// Reads the room's id from a document whose `_id` is that id.
 pub(crate) fn read_room_id(document: &RawDocument) -> Result<RoomId, Undecodable> {
     RoomId::try_from(read_int(document, "_id")?).map_err(|error| Undecodable(error.to_string()))
 }
 
-/// Reads an integer of either width, because a shell or another driver may have written it.
+/// Reads an integer of 32 or 64 bits. A shell or another driver may have written either.
 pub(crate) fn read_int(document: &RawDocument, key: &str) -> Result<i64, Undecodable> {
     match document.get(key)? {
         Some(RawBsonRef::Int64(n)) => Ok(n),
@@ -126,7 +126,7 @@ pub(crate) fn read_int(document: &RawDocument, key: &str) -> Result<i64, Undecod
     }
 }
 
-/// Reads an integer that may be missing.
+/// Reads an integer. None if the field is missing.
 pub(crate) fn read_int_if_any(document: &RawDocument, key: &str) -> Result<Option<i64>, Undecodable> {
     if document.get(key)?.is_none() { Ok(None) } else { read_int(document, key).map(Some) }
 }
@@ -135,7 +135,7 @@ pub(crate) fn read_time(document: &RawDocument, key: &str) -> Result<Time, Undec
     Ok(Time(document.get_datetime(key)?.timestamp_millis()))
 }
 
-/// Reads the id of a request; None if it is missing.
+/// Reads the id of a request. None if the field is missing or has another type.
 pub(crate) fn read_request(document: &RawDocument, key: &str) -> Result<Option<ObjectId>, Undecodable> {
     match document.get(key)? {
         Some(RawBsonRef::ObjectId(id)) => Ok(Some(id)),
@@ -143,7 +143,8 @@ pub(crate) fn read_request(document: &RawDocument, key: &str) -> Result<Option<O
     }
 }
 
-/// Reads a message's last revision, from its document or from the fields of an update.
+/// Reads the last revision of a message, from its document or from the fields of an update. A revision is an edit or a
+/// deletion, numbered within its room.
 pub(crate) fn read_revision(document: &RawDocument) -> Result<Revision, Undecodable> {
     let edit = match document.get("edit")? {
         Some(RawBsonRef::Document(edit)) => read_request(edit, "id")?,
@@ -156,18 +157,18 @@ pub(crate) fn read_revision(document: &RawDocument) -> Result<Revision, Undecoda
     Ok(Revision { number: read_int_if_any(document, "rev")?, request })
 }
 
-/// Reads the text and the time of an edit from the fields of an update; None if it is not an edit.
+/// Reads the text and the time of an edit from the fields of an update. None if the update is not an edit.
 ///
-/// Both are in `edit`, because a change event names only the fields that differ. A server of an older version has the
-/// time beside it.
+/// The field `edit` repeats both values, because a change event contains only fields whose value has changed. An older
+/// version of Parlor did not repeat the time in `edit`.
 pub(crate) fn read_edit(fields: &RawDocument) -> Result<Option<(String, Time)>, Undecodable> {
     let Some(RawBsonRef::Document(edit)) = fields.get("edit")? else { return Ok(None) };
     let at = if edit.get("at")?.is_some() { read_time(edit, "at") } else { read_time(fields, "updated_at") };
     Ok(Some((edit.get_str("text")?.to_owned(), at?)))
 }
 
-/// Reads the database's own time of a write, which is no later than the commit; None if a server of an older version
-/// wrote it.
+/// Reads the stamp of a write: the database's own time, not later than the commit. None if an older version of Parlor
+/// wrote the document.
 pub(crate) fn read_stamp(document: &RawDocument, key: &str) -> Result<Option<Timestamp>, Undecodable> {
     match document.get(key)? {
         Some(RawBsonRef::Timestamp(time)) => Ok(Some(time)),
@@ -175,14 +176,14 @@ pub(crate) fn read_stamp(document: &RawDocument, key: &str) -> Result<Option<Tim
     }
 }
 
-/// The placeholder for the time when a membership began. The database replaces it by its own time when it takes the
-/// insert.
+/// The placeholder for the time at which a membership begins. The database replaces it by its own time when it inserts
+/// the document.
 pub(crate) const BEGINS: Timestamp = Timestamp { time: 0, increment: 0 };
 
-/// Reads when a membership began, by the database's own time, which is no later than the commit. A user who leaves a
-/// room and joins it again has another beginning, later than the end of the earlier membership.
+/// Reads the beginning of a membership: the database's own time, not later than the commit. If a user leaves a room and
+/// joins it again, the new membership has a later beginning than the old one.
 ///
-/// A server of an older version wrote only the clock's time: the same instant with less precision.
+/// An older version of Parlor stored only a time in milliseconds. This function then converts that time.
 pub(crate) fn read_beginning(member: &RawDocument) -> Result<Timestamp, Undecodable> {
     if let Some(stamp) = read_stamp(member, "joined")?.filter(|stamp| *stamp > BEGINS) {
         return Ok(stamp);
@@ -192,7 +193,7 @@ pub(crate) fn read_beginning(member: &RawDocument) -> Result<Timestamp, Undecoda
     Ok(Timestamp { time, increment: u32::try_from(ms.rem_euclid(1000)).unwrap_or_default() })
 }
 
-/// Reads a message; None if it is a tombstone.
+/// Reads a message. None if it is deleted.
 pub(crate) fn read_message(document: &RawDocument) -> Result<Option<StoredMessage>, Undecodable> {
     let (_, id) = read_message_id(document.get_document("_id")?)?;
     if document.get("deleted_at")?.is_some() {
@@ -209,7 +210,7 @@ pub(crate) fn read_message(document: &RawDocument) -> Result<Option<StoredMessag
     }))
 }
 
-/// Reads a room; None if it is deleted, even if its messages are still there.
+/// Reads a room. None if it is deleted, although its document is still there.
 pub(crate) fn read_room_document(document: &RawDocument) -> Result<Option<StoredRoom>, Undecodable> {
     if document.get("deleted_at")?.is_some() {
         return Ok(None);
@@ -235,7 +236,7 @@ pub(crate) const fn role(role: Role) -> &'static str {
     }
 }
 
-/// Reads a member.
+/// Reads a membership. Missing receipt markers count as 0.
 pub(crate) fn read_member(document: &RawDocument) -> Result<StoredMember, Undecodable> {
     let id = document.get_document("_id")?;
     let user = id.get("user")?.ok_or_else(|| Undecodable("no `_id.user`".to_owned()))?;
@@ -263,7 +264,7 @@ fn read_role(member: &RawDocument) -> Result<Role, Undecodable> {
     }
 }
 
-/// Reads the documents of an array.
+/// Returns the documents of an array.
 pub(super) fn documents_in<'a>(
     document: &'a RawDocument,
     key: &str,

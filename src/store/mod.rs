@@ -1,8 +1,9 @@
-//! MongoDB: the documents, their indexes, and every operation on them.
+//! The database layer: the stored documents, their indexes, and every operation on MongoDB.
 //!
-//! A write that is reported as done is on a majority of the database's nodes. No operation waits longer than
-//! `mongodb.operation_ms`, except change streams and exports. Nothing here knows sockets: they learn of writes from
-//! the [change stream](crate::realtime::change_stream).
+//! A write that succeeds is a majority write: a majority of the database's nodes has it, so it survives the loss of a
+//! node. No caller waits longer than `mongodb.operation_ms` for an operation, except for change streams and exports.
+//! This layer does not know the clients' sockets. Sockets receive writes through the [change
+//! stream](crate::realtime::change_stream), which is the database's ordered list of committed changes.
 
 pub(crate) mod advice;
 pub(crate) mod batching;
@@ -99,7 +100,7 @@ pub struct Store {
     touched: Arc<RecentRoomChanges>,
     overlay: Arc<Overlay>,
     reached: Arc<StreamPosition>,
-    /// None if bulk reads have no bound: in a command, and in the store that runs the bulk reads themselves.
+    /// None in a command, and in the store that a bulk read uses: both read without a bound.
     bulk: Option<Arc<BulkReads>>,
     indexes: Arc<Indexes>,
     database_clock: Arc<DatabaseClock>,
@@ -109,10 +110,10 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store. It connects lazily, so that an error here concerns the URI and not the network.
+    /// Opens the store. The driver connects only later, so this reports errors of the URI and not of the network.
     ///
     /// # Errors
-    /// [`StoreError::Fault`] if the URI is missing or unusable.
+    /// [`StoreError::Fault`] if the URI is missing or can't be used.
     pub async fn open(settings: &config::MongodbConfig, rooms_cached: usize) -> Result<Self, StoreError> {
         let options = client_options(settings).await?;
         let client = Client::with_options(options.clone())?;
@@ -141,7 +142,7 @@ impl Store {
         })
     }
 
-    /// Returns the same store with new connections, because the present ones may hang.
+    /// Returns the same store with new connections. For a caller whose connections may hang.
     pub(crate) fn reconnected(&self) -> Result<Self, StoreError> {
         let client = Client::with_options(ClientOptions::clone(&self.options))?;
         let db = client.database(self.db.name());
@@ -149,16 +150,16 @@ impl Store {
         Ok(Self { client, db, messages, members, ..self.clone() })
     }
 
-    /// Returns the database itself, for the change stream.
+    /// Returns the driver's database, for the change stream.
     pub(crate) fn database(&self) -> &Database {
         &self.db
     }
 
-    /// Writes a server's heartbeat with its number, and returns once a majority has it. True if the server had no
-    /// heartbeat yet: it is new, or was declared dead.
+    /// Writes a server's heartbeat with its number, and returns when a majority has it. True if the server had no
+    /// heartbeat before: the server is new, or another server removed it as dead.
     pub(crate) async fn beat(&self, server: ObjectId, beat: i64) -> Result<bool, StoreError> {
         let heartbeats = self.db.collection::<Document>("heartbeats");
-        // If two updates overtake each other, the greater number stays.
+        // If two of these updates overtake each other, the greater number stays.
         let update = doc! { "$max": { "beat": beat }, "$currentDate": { "at": true } };
         self.run_detached(async move {
             let beaten = heartbeats.update_one(doc! { "_id": server }, update).upsert(true).await?;
@@ -172,19 +173,20 @@ impl Store {
         &self.database_clock
     }
 
-    /// Returns the time for a new document: the database's time, not the time of this machine.
+    /// Returns the time for a new document: the time of the database, not of this machine.
     pub(crate) fn now(&self) -> Time {
         self.database_clock.now()
     }
 
-    /// Returns the time for a new document in a room: no earlier than any write there that this server knows.
+    /// Returns the time for a new document in a room. It is not earlier than the last message of the room that this
+    /// server knows.
     pub(crate) fn now_in(&self, room: RoomId) -> DateTime {
         let last = self.numbers.last(room).unwrap_or_default();
         DateTime::from_millis(self.now().max(last.at).0)
     }
 
-    /// Clears everything that this server has cached about rooms. A room id may now belong to another room, or its
-    /// numbers may start again.
+    /// Clears all caches of rooms. Call it after collections were dropped: then a room id may belong to a new room, and
+    /// its message numbers may start again.
     pub(crate) fn forget_rooms(&self) {
         self.numbers.clear();
         self.activity.clear();
@@ -215,7 +217,7 @@ impl Store {
         &self.deletions
     }
 
-    /// Returns the receipt markers that the members' documents may still lack.
+    /// Returns the receipt markers that the members' documents may not contain yet.
     pub(crate) fn overlay(&self) -> &Overlay {
         &self.overlay
     }
@@ -225,7 +227,7 @@ impl Store {
         &self.reached
     }
 
-    /// Returns this server's id, and the other servers that it knows.
+    /// Returns this server's id, and whether other servers use the database.
     pub(crate) fn peers(&self) -> &Peers {
         &self.peers
     }
@@ -235,7 +237,7 @@ impl Store {
         self.numbers.clone()
     }
 
-    /// Starts the message writer and the receipts writer. They run until the supervisor stops them.
+    /// Starts the message writer and the receipts writer. The writers run until the supervisor stops them.
     ///
     /// # Errors
     /// The same as those of [`open`](Self::open).
@@ -245,9 +247,10 @@ impl Store {
         metrics: &Arc<Metrics>,
         supervisor: &Supervisor,
     ) -> Result<(Writer, Receipts), StoreError> {
-        // Both writers find out themselves whether a write happened. For the driver's own retries the database would
-        // record each write with its session. Without that, the database's processor time at full speed was 0.056
-        // instead of 0.061 ms a message (6.0.5, medians of five runs in turn).
+        // The driver's own retries are off, because both writers check themselves whether a write happened. For a retry
+        // by the driver, the database would have to record each write with its session. Without this record, the
+        // database's processor time at full speed was 0.056 instead of 0.061 ms a message (6.0.5, medians of five runs
+        // in turn).
         let mut options = client_options(&config.mongodb).await?;
         options.retry_writes = Some(false);
         let db = Client::with_options(options)?.database(self.db.name());
@@ -260,12 +263,12 @@ impl Store {
     }
 }
 
-/// Builds the options that Parlor needs of every connection: reads from the primary, majority for every write, and a
-/// limit on each wait.
+/// Builds the options of every connection: reads go to the primary, every write waits for a majority, and each wait has
+/// a limit.
 ///
-/// Each read that needs a read concern states it: the client's own would override a session's snapshot. The
-/// configuration refuses options of the URI that contradict these (`config/uri.rs`); options of a DNS record are
-/// overridden here.
+/// The client itself has no read concern, because it would override the snapshot of a session. Each read that needs a
+/// read concern states it. The configuration refuses options of the URI that contradict these options
+/// (`config/uri.rs`). Options of a DNS record are overridden here.
 async fn client_options(settings: &config::MongodbConfig) -> Result<ClientOptions, StoreError> {
     let uri = settings.uri.as_ref().ok_or_else(|| StoreError::Fault("mongodb.uri is not set".into()))?;
     let mut options = ClientOptions::parse(uri.expose()).await?;
@@ -282,8 +285,8 @@ async fn client_options(settings: &config::MongodbConfig) -> Result<ClientOption
     Ok(options)
 }
 
-/// Returns an expression for a time that much after the database's now. Leases use it, so that servers' clocks needn't
-/// agree.
+/// Returns an expression for the time `by` after the database's current time. Leases use it, so servers' clocks may
+/// differ.
 fn from_now(by: Duration) -> Document {
     doc! { "$add": ["$$NOW", i64::try_from(by.as_millis()).unwrap_or(i64::MAX)] }
 }

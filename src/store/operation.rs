@@ -1,4 +1,5 @@
-//! How the store runs a database operation: detached from its caller, and with a limit on the wait.
+//! Runs the store's database operations. An operation always runs to its end, even if its caller stops waiting. The
+//! wait has a limit.
 
 use bson::{RawArrayBuf, doc, rawdoc};
 use tracing::Instrument;
@@ -6,8 +7,8 @@ use tracing::Instrument;
 use super::{Store, StoreError};
 
 impl Store {
-    /// Runs an operation to its end even if the caller is dropped, because the driver's futures must not be dropped
-    /// half way. The caller waits for `mongodb.operation_ms` at most.
+    /// Runs an operation in a task of its own, because the driver's futures must not be dropped half way. The caller
+    /// waits for `mongodb.operation_ms` at most, and then gets [`StoreError::Unknown`].
     pub(super) async fn run_detached<T: Send + 'static>(
         &self,
         operation: impl Future<Output = Result<T, StoreError>> + Send + 'static,
@@ -19,8 +20,11 @@ impl Store {
         }
     }
 
-    /// Runs the statements of an `update` command, all of them even if some have no effect. Returns once a majority
-    /// has them.
+    /// Runs the statements of an `update` command, and returns when a majority has the writes. A failed statement does
+    /// not stop the others.
+    ///
+    /// # Errors
+    /// [`StoreError::Fault`] if any statement failed.
     pub(super) async fn update_each(
         &self,
         collection: &str,

@@ -1,10 +1,12 @@
-//! The deleted messages of rooms, in memory. They are used for members who have many deleted messages after their read
-//! marker. Counting those in the database at every connect would cost as much as others have deleted.
+//! A cache of the numbers of deleted messages, by room. It serves to count the unread messages of a member who has many
+//! deleted messages after the read marker. Counting these in the database at every connect would cost time for each
+//! deleted message.
 //!
-//! Deletes are revisions, numbered within their room, and a lower number never comes later
-//! ([`revisions`](super::revisions)). So a room's entry is exact up to a revision, and becomes current by reading the
-//! later revisions: each server reads each delete once. The count at an earlier moment follows from the latest
-//! deletes, which are kept one by one. Nothing here follows the change stream. A lost entry is read again.
+//! A deletion is a revision: revisions are numbered within their room, and become visible in the order of their numbers
+//! ([`revisions`](super::revisions)). So an entry of the cache is complete up to some revision number. To bring it up
+//! to date, only later revisions are read. Each server reads each deletion once. The latest deletions are kept one by
+//! one, so that the count at a slightly earlier revision can be computed. The cache does not follow the change stream.
+//! A lost entry is read from the database again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -23,29 +25,29 @@ use crate::store::codec::{self, Undecodable};
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// The number of a room's latest deletes that are kept one by one.
+/// The number of a room's latest deletions that are kept one by one.
 const LATEST: usize = 1_000;
 
-/// A cache of the deleted messages of rooms.
+/// The cache of the deleted messages of rooms.
 pub(crate) struct Deletions(Cache<RoomId, Arc<RoomDeletions>>);
 
 #[derive(Default)]
 struct RoomDeletions {
     deleted: Arc<Mutex<DeletedMessages>>,
-    /// The weight of `deleted` when it was last read.
+    /// The weight of `deleted` after the last read.
     weight: AtomicU32,
 }
 
-/// The deleted messages of a room with numbers above `after`, up to a revision.
+/// The deleted messages of a room whose number is above `after`, up to the revision `revision`.
 #[derive(Debug, Default)]
 struct DeletedMessages {
     /// None before the first read.
     after: Option<i64>,
     revision: i64,
     all: NumberSet,
-    /// By their authors, if one is known.
+    /// The deleted messages of each known author.
     by_author: HashMap<UserId, NumberSet>,
-    /// All deletes by revisions above `latest_after`, by their revisions.
+    /// The deletions with a revision above `latest_after`, by their revision.
     latest: BTreeMap<i64, Deletion>,
     latest_after: i64,
 }
@@ -57,7 +59,7 @@ struct Deletion {
     author: Option<UserId>,
 }
 
-/// A set of message numbers, with 64 of them in each word.
+/// A set of message numbers, stored as bits: 64 numbers in each word.
 #[derive(Debug, Default)]
 struct NumberSet(BTreeMap<i64, u64>);
 
@@ -66,7 +68,7 @@ impl NumberSet {
         *self.0.entry(number >> 6).or_default() |= 1 << (number & 63);
     }
 
-    /// Returns how many numbers are greater.
+    /// Returns how many of the set's numbers are greater than `number`.
     fn count_after(&self, number: i64) -> i64 {
         let word = number >> 6;
         let above = self.0.get(&word).map_or(0, |bits| bits & (u64::MAX << (number & 63) << 1));
@@ -76,7 +78,8 @@ impl NumberSet {
 }
 
 impl DeletedMessages {
-    /// Returns how many of others' messages after a number were deleted up to a revision; None if that isn't known.
+    /// Returns the number of messages after `after` that others had sent and that were deleted at this revision. None
+    /// if the entry doesn't cover this range.
     fn count(&self, user: &UserId, after: i64, revision: i64) -> Option<i64> {
         let from = self.after.filter(|from| *from <= after);
         if from.is_none() || revision > self.revision || revision < self.latest_after {
@@ -105,7 +108,7 @@ impl DeletedMessages {
         }
     }
 
-    /// Returns the approximate memory that it takes, in words.
+    /// Returns the approximate memory of the entry, in words.
     fn weight(&self) -> u32 {
         let words = self.by_author.values().map(|numbers| numbers.0.len() + 4).sum::<usize>();
         u32::try_from(words + self.all.0.len() + self.latest.len() + 10).unwrap_or(u32::MAX)
@@ -113,7 +116,7 @@ impl DeletedMessages {
 }
 
 impl Deletions {
-    /// Creates a cache of at most about this many words, of 64 numbers each.
+    /// Creates a cache of at most about `words` words. A word holds 64 message numbers.
     pub(in crate::store) fn new(words: u64, metrics: Option<Arc<Metrics>>) -> Self {
         let weight = |_: &RoomId, room: &Arc<RoomDeletions>| room.weight.load(Ordering::Relaxed).max(1);
         let evicted = move |_, _, cause| {
@@ -124,15 +127,15 @@ impl Deletions {
         Self(Cache::builder().max_capacity(words).weigher(weight).eviction_listener(evicted).build())
     }
 
-    /// Clears the cache, because the rooms may have been replaced.
+    /// Clears the cache, because the rooms may have been replaced by others.
     pub(crate) fn clear(&self) {
         self.0.invalidate_all();
     }
 }
 
 impl Store {
-    /// Returns how many of others' messages after a number were deleted at the time when `revision` was the room's
-    /// last. None if that is too long ago to be known.
+    /// Returns the number of messages after `after` that others had sent and that were deleted when `revision` was the
+    /// room's last revision. None if more than [`LATEST`] deletions followed.
     pub(in crate::store) async fn deleted_after(
         &self,
         room: RoomId,
@@ -151,7 +154,7 @@ impl Store {
         let filter = if known.is_some_and(|known| known <= after) {
             revised_after(room, deleted.revision)
         } else {
-            // Everything is read, which is at least as much as was read before.
+            // All deletions are read again. The new range includes the old one.
             let after = known.map_or(after, |known| known.min(after));
             *deleted = DeletedMessages { after: Some(after), ..DeletedMessages::default() };
             doc! { "_id.room": room.get(), "_id.n": { "$gt": after } }
@@ -161,7 +164,7 @@ impl Store {
         let count = deleted.count(user, after, revision);
         entry.weight.store(deleted.weight(), Ordering::Relaxed);
         drop(deleted);
-        // Inserted again, so that the cache weighs it again.
+        // The entry is inserted again, because the cache reads its weight only at an insert.
         self.deletions.0.insert(room, entry);
         Ok(count)
     }
@@ -202,7 +205,7 @@ mod tests {
 
     const ONE: UserId = UserId::Int(1);
 
-    /// Counts one by one the deletes after a number, up to a revision.
+    /// Counts deletions one by one: those after a number, up to a revision.
     fn counted(all: &[Deletion], after: i64, revision: i64) -> i64 {
         let others = all.iter().filter(|deletion| deletion.author.as_ref() != Some(&ONE));
         i64::try_from(others.filter(|it| it.number > after && it.revision <= revision).count()).unwrap()

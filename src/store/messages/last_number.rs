@@ -1,4 +1,4 @@
-//! Reads the last number that a room has used.
+//! Reads the last message number of a room from the database, for rooms that are not in the cache.
 
 use bson::doc;
 use handlers::RoomId;
@@ -7,8 +7,8 @@ use super::sequence_cache::LastMessage;
 use crate::store::{Store, StoreError, codec};
 
 impl Store {
-    /// Returns the greatest number that a room has used, as a majority has it, and the time of its message; 0 in an
-    /// empty room.
+    /// Returns the greatest number that a room has used, and the time of the last message. Reads majority-committed
+    /// data. The number of an empty room is 0, or the last purged number if its messages were purged.
     pub(crate) async fn last_number(&self, room: RoomId) -> Result<LastMessage, StoreError> {
         let messages = self.messages.clone();
         let filter = doc! { "_id": codec::of_room(room, "n") };

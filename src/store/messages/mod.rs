@@ -1,4 +1,4 @@
-//! Messages: the group commit, snapshots, pages, resumes and revisions.
+//! Messages in the database: writes in batches, snapshots, pages, resumes, and revisions (edits and deletions).
 
 pub(crate) mod deletions;
 pub(crate) mod draft;

@@ -1,4 +1,5 @@
-//! A room's position at a time long past, by the database's stamps in its documents.
+//! Finds a room's position at an earlier time. A position is the last message number and the last revision number of a
+//! room. The database stamps each document with its own time, and the search compares these stamps.
 
 use bson::{Document, RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt;
@@ -10,12 +11,13 @@ use crate::protocol::cursor::Position;
 use crate::store::codec::{self, Undecodable};
 use crate::store::{Store, StoreError};
 
-/// The numbers of documents that are read, the latest first. The first is small, because usually little has happened.
-/// After the second the search ends without a result.
+/// The numbers of documents that the two reads may return, the latest documents first. The first read is small, because
+/// usually little has changed. If the second read doesn't find the position, the search ends.
 const LOOKED_AT: [i64; 2] = [64, 5_000];
 
 impl Store {
-    /// Returns a room's position at `then`, as far as it isn't `known`; None if too much has happened since.
+    /// Returns a room's position at the time `then`. A number in `known` that isn't 0 is returned unchanged. None if
+    /// too much has changed since `then`.
     pub(in crate::store) async fn position_at(
         &self,
         session: &mut ClientSession,
@@ -37,7 +39,8 @@ impl Store {
         Ok(message.zip(revision).map(|(message, revision)| Position { message, revision }))
     }
 
-    /// Returns the number of the last document, in their order, that was stamped by `then`; 0 if there is none.
+    /// Returns the number of the last document with a stamp of `then` or earlier. Zero if there is none, and None if
+    /// the search ended before.
     async fn last_by(
         &self,
         session: &mut ClientSession,

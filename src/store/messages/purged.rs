@@ -1,8 +1,10 @@
-//! Rooms whose messages an operator has purged. The numbers of purged messages are never used again.
+//! Rooms whose old messages an operator has purged: removed from the database. The numbers of purged messages are never
+//! used again.
 //!
-//! A room counts on from its newest message. If a purge has removed that one, too, the number is still known from the
-//! members' markers, and from `purged_to` in the room's document, which the operator sets (docs/operate/backup.md,
-//! Retention). Both are read only if the messages don't show the number: rooms without a purge cost nothing extra.
+//! A room continues from the number of its newest message. If the purge removed that message too, two other places show
+//! the number. One is the members' receipt markers. The other is `purged_to` in the room's document, which the operator
+//! sets (docs/operate/backup.md, Retention). Both are read only if the messages don't show the number. So a room
+//! without a purge costs no extra read.
 
 use bson::{RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt;
@@ -14,11 +16,12 @@ use crate::protocol::cursor::Position;
 use crate::store::codec::{self, Undecodable};
 use crate::store::{Store, StoreError};
 
-/// Later than every marker.
+/// A cluster time that is later than every receipt marker.
 const LATEST: Timestamp = Timestamp { time: u32::MAX, increment: u32::MAX };
 
 impl Store {
-    /// Returns the greatest number that a room is known to have used, whatever messages are left; 0 if there is none.
+    /// Returns the greatest message number that a room is known to have used. Purged messages count. Zero if there is
+    /// none.
     pub(in crate::store) async fn given_out(&self, room: RoomId) -> Result<i64, StoreError> {
         let store = self.clone();
         self.run_detached(async move {
@@ -28,13 +31,13 @@ impl Store {
         .await
     }
 
-    /// Returns the same at a session's snapshot time, and the greatest revision as well.
+    /// Returns the greatest message number and the greatest revision number, at the session's snapshot time.
     pub(in crate::store) async fn given_out_in(
         &self,
         session: &mut ClientSession,
         room: RoomId,
     ) -> Result<Position, StoreError> {
-        // An operator's shell may have written a number of another type.
+        // An operator's shell may have written a number of any type.
         let number = |field: &str| doc! { "$convert": { "input": field, "to": "long", "onError": 0_i64, "onNull": 0_i64 } };
         let shown = doc! { "purged_to": number("$purged_to"), "revisions": number("$revisions") };
         let rooms = self.db.collection::<RawDocumentBuf>("rooms");
@@ -54,8 +57,9 @@ impl Store {
         Ok(Position { message: purged_to.max(delivered), revision })
     }
 
-    /// Returns the position in a room for a client that was at `from`, if the room's documents show `now`. None if no
-    /// client can have been there. Messages that the client has may have been purged.
+    /// Returns the room's current position for a client that was at position `from`. `now` is the position that the
+    /// room's messages show. It may be behind `from`, because messages that the client has may have been purged. None
+    /// if no client can have been at `from`.
     pub(in crate::store) async fn reach(
         &self,
         session: &mut ClientSession,
@@ -67,7 +71,7 @@ impl Store {
             return Ok(Some(now));
         }
         let given_out = self.given_out_in(session, room).await?;
-        // No further than the client was: revisions with a number may still be in progress.
+        // The result is at least `from`, and not `given_out`: revisions that have a number may not be written yet.
         Ok(now.max(given_out).reaches(from).then(|| now.max(from)))
     }
 }

@@ -1,4 +1,4 @@
-//! Renders stored messages as clients get them.
+//! Renders stored messages in the form that clients get.
 
 use handlers::{HistoryMessage, Status, UserId};
 
@@ -6,7 +6,7 @@ use crate::model::message::StoredMessage;
 use crate::model::receipts::MinMarks;
 use crate::model::room::StoredMember;
 
-/// Renders messages for the members of a room.
+/// Renders messages for the members of a room. The members' receipt markers decide the status of a message.
 pub(crate) struct MessageRenderer<'a> {
     members: &'a [StoredMember],
     lowest: Option<MinMarks<&'a UserId>>,
@@ -17,7 +17,7 @@ impl<'a> MessageRenderer<'a> {
         Self { members, lowest: MinMarks::of(members.iter().map(|member| (&member.user, member.marks))) }
     }
 
-    /// Returns a message as the members get it.
+    /// Returns a message in the form that clients get.
     pub(crate) fn show(&self, message: &'a StoredMessage) -> HistoryMessage<'a> {
         let sender = self.members.iter().find(|member| member.user == message.sender);
         let status = |lowest: &MinMarks<&UserId>| lowest.status(&message.sender, message.id);

@@ -1,5 +1,5 @@
-//! What changed in a room since a socket was last connected: new messages by their numbers, edits and deletes by their
-//! revisions.
+//! Reads the changes in a room since a socket was last connected: new messages by their numbers, edits and deletions by
+//! their revision numbers. Both last numbers together are the room's *position*.
 
 use bson::{RawDocumentBuf, doc};
 use futures_util::{Stream, TryStreamExt};
@@ -16,30 +16,31 @@ use crate::store::codec::{self, Undecodable};
 use crate::store::json_size::{self, ByteBudget};
 use crate::store::{Snapshot, Store, StoreError};
 
-/// New messages that a resuming socket is sent. It gets the rest by `history` (docs/protocol.md, First frames).
+/// The maximum of new messages that a resuming socket gets. It requests the others by `history` (docs/protocol.md,
+/// First frames).
 const MESSAGES: usize = 1_000;
 
-/// Edits and deletes of older messages that a resuming socket is sent. If there are more, it starts again with the
-/// last messages.
+/// The maximum of revisions since the socket's position. If there are more, the socket gets the room's last messages
+/// instead of the changes.
 const REVISED: i64 = 1_000;
 
-/// The bytes that a message's number takes in a list.
+/// The bytes of a message's number in a JSON list.
 const NUMBER: usize = 17;
 
-/// Documents in one reply of the database. At the greatest length of a message they are 1 MB.
+/// The number of documents in one reply of the database. With messages of the greatest length, a reply has 1 MB.
 pub(in crate::store) const BATCH: u32 = 64;
 
-/// A bound on the messages that are read.
+/// A limit for the messages that are read.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct MessageBytes {
-    /// The maximum of bytes as JSON, approximately.
+    /// The approximate maximum of bytes as JSON.
     pub(in crate::store) bytes: usize,
     /// An upper bound of the bytes of a sender's e-mail address.
     pub(in crate::store) email: usize,
 }
 
 impl MessageBytes {
-    /// Reads messages as long as they fit, up to `most`. Returns them, and whether there are more.
+    /// Reads messages while they fit, at most `most`. Returns the messages, and whether there are more.
     pub(in crate::store) async fn messages(
         self,
         mut found: impl Stream<Item = Result<RawDocumentBuf, Error>> + Unpin,
@@ -57,20 +58,20 @@ impl MessageBytes {
     }
 }
 
-/// The changes that a socket missed, or the room's last messages if those can't be determined.
+/// The changes that a socket missed. If these can't be determined, the room's last messages.
 #[derive(Debug)]
 pub(crate) struct ResumedRoom {
-    /// True if these are the missed changes.
+    /// Whether these are the missed changes.
     pub(crate) resumed: bool,
-    /// Oldest first.
+    /// The new or last messages, oldest first.
     pub(crate) messages: Vec<StoredMessage>,
-    /// Older messages, in the order of their last edits.
+    /// Edited messages that the client already has, in the order of their last edits.
     pub(crate) edited: Vec<StoredMessage>,
-    /// Older messages, in the order of their deletion.
+    /// Deleted messages that the client already has, in the order of their deletion.
     pub(crate) deleted: Vec<MessageId>,
-    /// Whether there are more messages: newer ones if `resumed`, else older ones.
+    /// Whether there are more messages: newer ones if `resumed` is true, otherwise older ones.
     pub(crate) has_more: bool,
-    /// The room's position, with all of this included.
+    /// The room's position after these changes.
     pub(crate) position: Position,
 }
 
@@ -81,7 +82,7 @@ impl ResumedRoom {
         self.has_more && self.messages.len() < most
     }
 
-    /// Returns the approximate size as JSON in bytes.
+    /// Returns the approximate size as JSON, in bytes.
     pub(in crate::store) fn bytes(&self) -> usize {
         let messages = self.messages.iter().chain(&self.edited);
         messages.map(|message| json_size::of_message(message, json_size::EMAIL)).sum::<usize>()
@@ -90,8 +91,8 @@ impl ResumedRoom {
 }
 
 impl Store {
-    /// Reads a [`snapshot`](Self::snapshot), and at the same snapshot time the changes after `from`, of about `bytes`
-    /// bytes of JSON.
+    /// Reads a [`snapshot`](Self::snapshot) of a room. Also reads the changes after the position `from`, at the same
+    /// snapshot time, of at most about `bytes` bytes of JSON.
     pub(crate) async fn changed(
         &self,
         room: RoomId,
@@ -127,7 +128,7 @@ impl Store {
         .await
     }
 
-    /// Returns a room's position.
+    /// Returns a room's position at the session's snapshot time.
     pub(in crate::store) async fn position(
         &self,
         session: &mut ClientSession,
@@ -151,8 +152,8 @@ impl Store {
         })
     }
 
-    /// Returns the changes after `from`. None if there are too many, or if the edits alone don't fit. New messages
-    /// that don't fit are left out.
+    /// Returns the changes between the positions `from` and `position`. New messages that don't fit are left out. None
+    /// if there are too many revisions, or if they don't fit.
     pub(in crate::store) async fn missed_after(
         &self,
         session: &mut ClientSession,
@@ -161,7 +162,7 @@ impl Store {
         position: Position,
         MessageBytes { bytes, email }: MessageBytes,
     ) -> Result<Option<ResumedRoom>, StoreError> {
-        // This also bounds how many revisions are searched for older messages.
+        // This check also bounds the number of revisions that the read below passes over.
         if position.revision - from.revision > REVISED {
             return Ok(None);
         }
@@ -191,7 +192,7 @@ impl Store {
         Ok(Some(ResumedRoom { resumed: true, messages, edited, deleted, has_more, position }))
     }
 
-    /// Returns the messages after a number, oldest first, and whether there are more.
+    /// Returns the messages after the number `n`, oldest first, and whether there are more.
     async fn after(
         &self,
         session: &mut ClientSession,
@@ -206,7 +207,7 @@ impl Store {
         fitting.messages(cursor.stream(session), MESSAGES).await
     }
 
-    /// Returns the last messages of a room, from its snapshot.
+    /// Returns the last messages of a room, taken from its snapshot.
     async fn start_over(
         &self,
         session: &mut ClientSession,

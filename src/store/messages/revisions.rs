@@ -1,17 +1,26 @@
-//! Edits and deletes, numbered within their room. A message has the number of its last revision, so the changes after
-//! a number are a range of an index. Clients resume by it.
+//! Revisions: edits and deletions, numbered within their room. Each message has the number of its last revision, and an
+//! index on these numbers finds all changes after a given number. A client resumes after the last number that it knows.
 //!
-//! A client that resumes after a number must never miss a lower number that was written later. So a revision is first
-//! written into the journal in its room's document, by the update that also takes its number. Then all revisions in
-//! the journal are applied, in order, and removed. Revisions that a dead server left there are applied by the next
-//! server that revises something in the room. They are applied in order and once, because a message never takes a
-//! number lower than its own. So revisions are always published in order, and any server can finish those of a crashed
-//! one. Numbers may have holes.
+//! Revisions must become visible in the order of their numbers. Otherwise a client could resume after a number and miss
+//! a lower number that is written later. The order is guaranteed as follows:
 //!
-//! A transaction over both documents would be shorter. But if its server dies, the transaction locks the room's
-//! document until the database aborts it after a minute (`transactionLifetimeLimitSeconds`). Meanwhile nothing in the
-//! room could be revised. A unique index, which numbers the messages themselves, would not work either: a message that
-//! is revised again frees its old number, and another server could still take that.
+//! - One update of the room's document takes the next number and writes the revision into the document's *journal*, a
+//!   list.
+//! - Then all revisions in the journal are applied to the messages in their order, and removed from the journal.
+//! - Revisions that a dead server left in the journal are applied by the next server that writes a revision in the
+//!   room, or by a background job.
+//! - A message never takes a revision number lower than its own. So a revision that is applied twice has no effect the
+//!   second time.
+//!
+//! Some numbers may be unused.
+//!
+//! Two shorter designs do not work:
+//!
+//! - A transaction over both documents. If its server dies, the room's document stays locked until the database aborts
+//!   the transaction after a minute (`transactionLifetimeLimitSeconds`). Meanwhile nobody could edit or delete in the
+//!   room.
+//! - Numbers that the messages take themselves, made unique by an index. A message that is edited again frees its old
+//!   number, and another server could then take that number.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
@@ -28,12 +37,12 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::store::{Store, StoreError};
 
-/// The locks of rooms in which something is being revised. Revisions of one room run one after the other on a server,
-/// because they would only conflict in the database.
+/// A lock for each room. The revisions of one room run one after the other on a server, because concurrent updates of
+/// one document only conflict in the database.
 #[derive(Default)]
 pub(crate) struct RevisionLocks(std::sync::Mutex<HashMap<RoomId, Arc<Mutex<()>>>>);
 
-/// The number of rooms after which locks that nobody waits for are removed.
+/// When there are more rooms than this number, unused locks are removed.
 const REMEMBERED: usize = 1_000;
 
 impl RevisionLocks {
@@ -49,10 +58,10 @@ impl RevisionLocks {
     }
 }
 
-/// The maximum of rooms whose journals are read in one pass.
+/// The maximum of rooms whose journals one pass reads.
 const LEFT: i64 = 1_000;
 
-/// The field that finds the rooms whose journal isn't empty.
+/// The field by which rooms with revisions in their journal are found.
 pub(in crate::store) const UNFINISHED: &str = "journal.id";
 
 /// A change of messages: the fields to set and the fields to remove.
@@ -61,29 +70,30 @@ pub(in crate::store) struct MessageChange {
     pub(in crate::store) unset: &'static [&'static str],
 }
 
-/// The revision state in a room's document.
+/// The fields of a room's document that concern revisions.
 #[derive(Deserialize)]
 struct RoomRevisions {
     #[serde(rename = "_id")]
     room: i64,
     /// The number of the last revision.
     revisions: i64,
-    /// Revisions that may not have been applied, in order.
+    /// The revisions that may not be applied yet, in order.
     journal: Vec<PendingRevision>,
 }
 
-/// A change of messages. Each of its messages has a revision number of its own.
+/// A revision in the journal: one change of one or more messages. Each of its messages takes a revision number of its
+/// own.
 #[derive(Deserialize, Serialize)]
 struct PendingRevision {
     id: ObjectId,
-    /// The messages' numbers.
+    /// The numbers of the messages to change.
     messages: Vec<i64>,
     set: Document,
     unset: Vec<String>,
 }
 
 impl Store {
-    /// Waits until no other revision of the room is in progress on this server, for `mongodb.operation_ms` at most.
+    /// Waits until no other revision of the room runs on this server, for `mongodb.operation_ms` at most.
     pub(in crate::store) async fn revision_turn(
         &self,
         room: RoomId,
@@ -92,8 +102,7 @@ impl Store {
         turn.map_err(|_| StoreError::Unreachable(None))
     }
 
-    /// Changes those of these messages that are not deleted, each as a new revision of its room. Returns how many were
-    /// changed.
+    /// Applies one change to the messages in `ids` that are not deleted. Returns the number of changed messages.
     pub(in crate::store) async fn revise(
         &self,
         room: RoomId,
@@ -105,8 +114,8 @@ impl Store {
         self.revise_in(turn, room, ids, change, request).await
     }
 
-    /// Does the same as [`revise`](Self::revise) with the room's turn already taken. The turn is kept until the
-    /// revision has ended.
+    /// Does the same as [`revise`](Self::revise), for a caller that holds the room's lock. The lock is released when
+    /// the revision has ended.
     pub(in crate::store) async fn revise_in(
         &self,
         turn: OwnedMutexGuard<()>,
@@ -125,11 +134,11 @@ impl Store {
         };
         let store = self.clone();
         self.run_detached(async move {
-            // The next revision waits until this one has ended, even if its caller has stopped waiting.
+            // The lock is held until the revision has ended, even if the caller has stopped waiting.
             let _turn = turn;
             let Some(revised) = store.note(room, revision).await? else { return Ok(0) };
-            // The journal holds the revision from here on, and some server will apply it. No error may claim that nothing
-            // was written.
+            // The revision is in the journal now, so some server will apply it. No later error may say that nothing was
+            // written.
             let first = store.apply_journal(&revised, request).await.map_err(StoreError::after_a_write)?;
             if first {
                 return Ok(count);
@@ -139,8 +148,8 @@ impl Store {
         .await
     }
 
-    /// Applies revisions that dead servers have left in journals: those that an earlier pass has `seen` there. Returns
-    /// the revisions in other journals, for the next pass.
+    /// Applies the revisions that dead servers left in journals. A journal counts as left if it contains a revision in
+    /// `seen`, which an earlier pass found. Returns the revisions in the other journals, as `seen` for the next pass.
     pub(crate) async fn apply_left_revisions(
         &self,
         seen: &HashSet<ObjectId>,
@@ -158,10 +167,10 @@ impl Store {
                 left.extend(revised.journal.iter().map(|revision| revision.id));
                 continue;
             }
-            tracing::warn!(room = %revised.room, "found edits or deletes that a dead server left; applying them");
+            tracing::warn!(room = %revised.room, "found edits or deletions that a dead server left; applying them");
             let store = self.clone();
             let done = self.run_detached(async move { store.apply_journal(&revised, ObjectId::new()).await });
-            // A revision that can't be applied doesn't hold up the others.
+            // A revision that can't be applied must not delay the revisions of other rooms.
             if let Err(error) = done.await {
                 tracing::warn!(%error, "could not apply left edits or deletes; trying again");
             }
@@ -173,7 +182,7 @@ impl Store {
         self.db.collection("rooms")
     }
 
-    /// Writes a revision into the room's journal. Returns the whole journal, or None if there is no such room.
+    /// Writes a revision into the room's journal. Returns the room's revisions, or None if there is no such room.
     async fn note(
         &self,
         room: RoomId,
@@ -188,7 +197,8 @@ impl Store {
         Ok(noted.projection(revised_fields()).await?)
     }
 
-    /// Applies the revisions of a journal, in order, and removes them. True if every message was changed by this call.
+    /// Applies all revisions of a journal in order, and removes them from the journal. Returns true if this call
+    /// changed every message.
     async fn apply_journal(&self, revised: &RoomRevisions, request: ObjectId) -> Result<bool, StoreError> {
         let updates: Vec<_> = revised.updates().collect();
         let count = updates.len();
@@ -206,13 +216,13 @@ impl Store {
         }
         let ids: Vec<_> = revised.journal.iter().map(|revision| revision.id).collect();
         let done = doc! { "$pull": { "journal": { "id": { "$in": ids } } } };
-        // If this update is lost, the revisions are applied once more, without effect. It waits for a majority only
-        // because a write that doesn't can delay others beside it: see `receipts::journal`.
+        // If this update is lost, the revisions are applied again, without effect. It waits for a majority because a
+        // write that doesn't wait can delay other writes ([`journal`](crate::store::receipts::journal)).
         self.rooms().update_one(doc! { "_id": revised.room }, done).await?;
         Ok(answer.get_i32("n").is_ok_and(|n| usize::try_from(n) == Ok(count)))
     }
 
-    /// Counts the messages that have this revision or a later one.
+    /// Counts the messages of the revision `id` that have its number or a later one.
     async fn count_done(&self, revised: &RoomRevisions, id: ObjectId) -> Result<u64, StoreError> {
         let own = revised.numbered().filter(|(revision, ..)| revision.id == id);
         let done = own.map(|(_, message, number)| doc! { "_id": message, "rev": { "$gte": number } });
@@ -221,7 +231,7 @@ impl Store {
 }
 
 impl RoomRevisions {
-    /// Returns each message to change, with its new revision number.
+    /// Returns the messages of all revisions in the journal, each with its new revision number.
     fn numbered(&self) -> impl Iterator<Item = (&PendingRevision, Document, i64)> {
         let all = self.journal.iter().flat_map(move |revision| {
             let messages = revision.messages.iter();
@@ -232,7 +242,7 @@ impl RoomRevisions {
         all.zip(first..).map(|((revision, message), number)| (revision, message, number))
     }
 
-    /// Returns the statements of an update. The database stamps the time of each.
+    /// Returns the statements of the update. The database stamps each message with its own time.
     fn updates(&self) -> impl Iterator<Item = Document> {
         self.numbered().map(|(revision, message, number)| {
             let mut set = revision.set.clone();
@@ -240,7 +250,7 @@ impl RoomRevisions {
             let mut change = doc! { "$set": set, "$currentDate": { "revised": { "$type": "timestamp" } } };
             let unset = revision.unset.iter().map(|field| (field.clone(), Bson::from("")));
             change.insert("$unset", unset.collect::<Document>());
-            // A revision that was applied before isn't applied again, nor over a later one.
+            // A revision has no effect on a message that already has its number or a later one.
             let rev = doc! { "$not": { "$gte": number } };
             doc! { "q": { "_id": message, "deleted_at": { "$exists": false }, "rev": rev }, "u": change }
         })
@@ -251,7 +261,7 @@ fn revised_fields() -> Document {
     doc! { "revisions": 1, "journal": 1 }
 }
 
-/// Returns a filter for the messages of a room that were revised after this revision.
+/// Returns a filter for the messages of a room whose last revision has a number above `revision`.
 pub(in crate::store) fn revised_after(room: RoomId, revision: i64) -> Document {
     doc! { "_id.room": room.get(), "rev": { "$gt": revision } }
 }

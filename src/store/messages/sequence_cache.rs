@@ -1,39 +1,39 @@
-//! The last number and the last time that each room has used, as far as this server knows.
+//! A cache of the last message number and the last message time of rooms.
 //!
-//! A number is a guess that is never too high, because it comes from writes that a majority has confirmed. If it is
-//! too low, the insert meets a duplicate `_id` and the writer reads the true one. With the last number the time of its
-//! message is known, too, and the next message gets no earlier one. So within a room times never go back, whatever its
-//! servers' clocks show.
+//! A cached number is never too high, because it comes from writes that a majority has confirmed. It may be too low,
+//! because other servers write messages as well. Then the insert fails with a duplicate `_id`, and the writer reads the
+//! true number. The time of the last message is cached with its number. A new message never gets an earlier time. So
+//! times never go back within a room, whatever the servers' clocks show.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use handlers::{RoomId, Time};
 
-/// The last number and time of a room.
+/// The last number and the last time of a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LastMessage {
-    /// The number of its last message; 0 if there is none.
+    /// The number of the last message. Zero in an empty room.
     pub(crate) n: i64,
-    /// The latest time in it, if any is known.
+    /// The latest known time of a message. `i64::MIN` if none is known.
     pub(crate) at: Time,
 }
 
 impl Default for LastMessage {
-    /// Returns the value of a room without messages.
+    /// Returns the value for a room without messages.
     fn default() -> Self {
         Self { n: 0, at: Time(i64::MIN) }
     }
 }
 
 impl LastMessage {
-    /// Returns the greater number and the later time.
+    /// Returns the greater number and the later time of the two.
     pub(crate) fn max(self, other: Self) -> Self {
         Self { n: self.n.max(other.n), at: self.at.max(other.at) }
     }
 }
 
-/// A bounded map by room. When it is full it is cleared, because a miss costs only one read.
+/// A map by room with a maximum of entries. A full map is cleared, because a missing entry costs only one read.
 pub(crate) struct SequenceCache {
     known: Mutex<HashMap<RoomId, LastMessage>>,
     limit: usize,
@@ -44,7 +44,7 @@ impl SequenceCache {
         Self { known: Mutex::default(), limit }
     }
 
-    /// Records that a message with this number and time exists; with 0 that the room is known to be empty.
+    /// Records that a message with this number and time exists. The number 0 records that the room is empty.
     pub(crate) fn record(&self, room: RoomId, last: LastMessage) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= self.limit && !known.contains_key(&room) {
@@ -54,7 +54,8 @@ impl SequenceCache {
         *kept = kept.max(last);
     }
 
-    /// Does the same, but only for rooms that are in the cache: those that this server writes to or has open.
+    /// Does the same as [`saw`](Self::saw), but only for a room in the cache. Rooms come into the cache when this
+    /// server writes to them or opens them.
     pub(crate) fn record_if_cached(&self, room: RoomId, last: LastMessage) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = known.get_mut(&room) {

@@ -1,4 +1,4 @@
-//! One attempt to write a batch as a single command, and the interpretation of its answer.
+//! One attempt to write a batch of messages with a single command, and the interpretation of the database's answer.
 
 use bson::{Document, RawArrayBuf, RawDocumentBuf, Utf8Lossy, rawdoc};
 use mongodb::Database;
@@ -10,8 +10,8 @@ use crate::store::messages::sequence_cache::LastMessage;
 use crate::store::rooms::create::DUPLICATE_KEY;
 use crate::store::schema::BY_CLIENT;
 
-/// The maximum of bytes in one command: the texts, and [`AROUND`] for each. The whole command must be a document of
-/// the database, which is 16 MiB at most.
+/// The maximum of bytes in one command: the texts, and [`AROUND`] bytes for each message. The database accepts commands
+/// of up to 16 MiB.
 const COMMAND_BYTES: usize = 8 << 20;
 
 /// An upper bound of a message's bytes without its text.
@@ -19,23 +19,25 @@ const AROUND: usize = 1024;
 
 /// The outcome of an attempt to write a batch.
 pub(super) enum InsertOutcome {
-    /// All entries are written.
+    /// All messages are written.
     Written,
-    /// The entries before this one are written. Another message already has its number.
+    /// The message at this index is not written, because another message already has its number. The messages before it
+    /// are written.
     Taken(usize),
-    /// The entries before this one are written. Its sender has already used its `client_id`.
+    /// The message at this index is not written, because its sender has already used its `client_id`. The messages
+    /// before it are written.
     Repeated(usize),
-    /// Nothing is written, and no write was started.
+    /// Nothing is written. The write did not start.
     NotBegun(StoreError),
-    /// The outcome is unknown: all, some or none of the entries are written.
+    /// The outcome is unknown: all, some or none of the messages are written.
     Unknown(StoreError),
-    /// The entries before this one are written. The database rejects this one.
+    /// The message at this index is not written, because the database rejects it. The messages before it are written.
     Refused(usize, Error),
-    /// The database rejects the whole batch.
+    /// Nothing is written, because the database rejects the whole batch.
     AllRefused(Error),
 }
 
-/// Returns how many entries of a batch fit into one command; at least one.
+/// Returns how many messages of a batch fit into one command. The result is at least one.
 pub(super) fn in_one_command(batch: &[QueuedMessage]) -> usize {
     let mut bytes = 0;
     let fits = |entry: &&QueuedMessage| {
@@ -45,8 +47,8 @@ pub(super) fn in_one_command(batch: &[QueuedMessage]) -> usize {
     batch.iter().take_while(fits).count().max(1)
 }
 
-/// Returns a command that inserts the messages in their order, up to the first that fails, on a majority. The driver's
-/// `insert_many` isn't used because it parses every document again, for its `_id`.
+/// Returns a command that inserts the messages in their order. It stops at the first message that fails, and waits for
+/// a majority. The driver's `insert_many` is not used, because it parses every document again to find the `_id`.
 pub(super) fn insert(batch: &[QueuedMessage], numbers: &[LastMessage]) -> RawDocumentBuf {
     let documents: RawArrayBuf =
         batch.iter().zip(numbers).map(|(entry, n)| entry.draft.numbered(*n)).collect();
@@ -54,7 +56,7 @@ pub(super) fn insert(batch: &[QueuedMessage], numbers: &[LastMessage]) -> RawDoc
 }
 
 impl InsertOutcome {
-    /// Runs the command of [`insert`] for this many messages.
+    /// Runs the command of [`insert`] for this number of messages.
     pub(super) async fn run(db: &Database, insert: RawDocumentBuf, messages: usize) -> Self {
         match db.run_raw_command(insert).await {
             Ok(answer) => Self::answered(answer, messages),
@@ -63,8 +65,8 @@ impl InsertOutcome {
         }
     }
 
-    /// Parses an answer that isn't valid UTF-8. The database quotes the first 150 bytes of a duplicate key, which may
-    /// end within a character (SERVER-24007).
+    /// Interprets an answer that isn't valid UTF-8. The error for a duplicate key quotes the first 150 bytes of the
+    /// key, which may end in the middle of a character (SERVER-24007).
     fn unreadable(error: Error, messages: usize) -> Self {
         match error.server_response().map(Utf8Lossy::<Document>::try_from) {
             Some(Ok(Utf8Lossy(answer))) => Self::answered(answer, messages),
@@ -72,11 +74,11 @@ impl InsertOutcome {
         }
     }
 
-    /// Interprets the answer of an insert. Its failures have the same form as the driver's own type.
+    /// Interprets the answer of an insert. The answer's errors have the form of the driver's type [`InsertManyError`].
     pub(super) fn answered(answer: Document, messages: usize) -> Self {
         let failed: InsertManyError = match bson::deserialize_from_document(answer) {
             Ok(failed) => failed,
-            // An unreadable answer: all, some or none of the messages were written.
+            // The answer can't be decoded, so all, some or none of the messages may be written.
             Err(error) => return Self::Unknown(StoreError::Unknown(Some(error.into()))),
         };
         if failed.write_errors.is_none() && failed.write_concern_error.is_none() {
@@ -91,7 +93,8 @@ impl InsertOutcome {
         match StoreError::from(error.clone()) {
             StoreError::Fault(_) => {}
             error @ StoreError::Unreachable(_) => return Self::NotBegun(error),
-            // Without a majority's confirmation of the entries before the failed one, their outcome is unknown, too.
+            // The outcome of the messages before the failed one is unknown as well, because a majority has not
+            // confirmed them.
             error => return Self::Unknown(error),
         }
         let ErrorKind::InsertMany(insert) = &*error.kind else { return Self::AllRefused(error) };
@@ -105,8 +108,8 @@ impl InsertOutcome {
     }
 }
 
-/// Tells whether the error of a duplicate names the index by `client_id`. After the index name the message quotes the
-/// key's values, which clients choose.
+/// Returns whether the error of a duplicate key names the index on `client_id`. Only the text before the key is
+/// searched: the key contains values that clients choose.
 fn is_of_client(message: &str) -> bool {
     let before_key = message.split(" dup key").next().unwrap_or_default();
     before_key.split_whitespace().any(|word| word == BY_CLIENT)

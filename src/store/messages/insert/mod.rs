@@ -1,17 +1,17 @@
-//! Group commit: one task takes all waiting messages and writes them as one ordered `insert`. Meanwhile the next batch
-//! gathers. On an idle server a single message is written immediately. On a busy one the task waits a little for
-//! larger batches ([`batching`](crate::store::batching)).
+//! Group commit: one task takes all waiting messages and writes them with one ordered `insert`. Meanwhile the next
+//! messages queue up. On an idle server, a single message is written immediately. Under load, the task waits a few
+//! milliseconds for larger batches ([`batching`](crate::store::batching)).
 //!
 //! Guarantees:
-//! - A message that is reported as written is on a majority of the database, once.
-//! - A room's numbers have no hole, and its messages keep the order in which they were handed in, within a batch and
-//!   in a retry. Inserts are ordered, and a number is only given once the numbers before it are used.
-//! - Nobody holds a lock. If another server has used a number meanwhile, the insert fails with a duplicate key. Then
-//!   the room's last number is read, from the majority, and the rest of the batch continues after it.
-//! - After a write of unknown outcome the message is looked up, by the id that each message carries for this, before
-//!   the next attempt. That attempt uses the same number, so a delayed first attempt can only collide with it.
-//! - Of the messages to which a sender gives the same `client_id` in a room only one is written. A unique index
-//!   decides which. Later ones get its number as their answer.
+//! - Once: a message that is reported as written is stored exactly once, on a majority of the database's nodes.
+//! - No holes: a number is used only after all numbers before it. The messages of a room keep the order in which they
+//!   were queued, even in a retry, because the inserts are ordered.
+//! - No locks: two servers may try the same number. The second insert fails with a duplicate key. That server then
+//!   reads the room's last number from majority-committed data, and continues after it.
+//! - Unknown outcomes: after such an attempt, the task looks for each message by its `write_id`. The next attempt uses
+//!   the same number. So if the first attempt is only late, one of the two fails with a duplicate key.
+//! - `client_id`: if a sender sends several messages with the same `client_id` in a room, a unique index lets only one
+//!   be written. The others get the number of that one as their answer.
 
 pub(crate) mod attempt;
 mod numbers;
@@ -41,31 +41,32 @@ use crate::store::{SequenceCache, Store, StoreError};
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::Metrics;
 
-/// The pause before a batch is tried again. An election takes seconds, a broken connection much less.
+/// The pause before a failed batch is tried again. An election of a new primary takes seconds; a broken connection is
+/// replaced sooner.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// A message that waits to be written.
+/// A message that waits to be written, with the channel for its answer.
 struct QueuedMessage {
     draft: UnwrittenMessage,
-    /// When the caller stops waiting. No attempt starts after that.
+    /// The time when the caller stops waiting. No attempt starts after it.
     deadline: Instant,
-    /// When the sender was last known to be a member of the room.
+    /// The time when the sender was last known to be a member.
     vouched: Instant,
-    /// The number of its last attempt, if the outcome of that attempt is unknown.
+    /// The number of the earlier attempt. None if there was no attempt with an unknown outcome.
     tried: Option<i64>,
     done: oneshot::Sender<Result<Written, StoreError>>,
 }
 
-/// A message that is on a majority of the database.
+/// A message that a majority of the database's nodes has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
-    /// Written by this call, with this time.
+    /// This call wrote the message, with this number and time.
     New(MessageId, Time),
-    /// Written by an earlier call, with the same `client_id`.
+    /// An earlier call wrote a message with the same `client_id`. This is its number.
     Before(MessageId),
 }
 
-/// Lists the requests of a batch, for the log.
+/// Formats the requests of a batch for the log.
 struct RequestIds<'a>(&'a [QueuedMessage]);
 
 impl fmt::Debug for RequestIds<'_> {
@@ -78,8 +79,8 @@ impl fmt::Debug for RequestIds<'_> {
     }
 }
 
-/// Queues messages for the writing task, which runs until it is told to stop. A caller that waits for its answer waits
-/// for the write, so the queue needn't be flushed.
+/// The sending side of the queue to the writing task. The task runs until the supervisor stops it. A caller waits for
+/// its answer and so for the write, so a shutdown need not flush the queue.
 #[derive(Clone)]
 pub struct Writer {
     queue: mpsc::Sender<QueuedMessage>,
@@ -102,11 +103,11 @@ impl Writer {
         Self { queue, metrics }
     }
 
-    /// Writes a message and returns its number once a majority has it. Its `write_id` must be unique.
+    /// Writes a message. Returns its number when a majority has it. The `write_id` must be unique.
     ///
     /// # Errors
-    /// `Full`, `Unreachable` and `NotMember`: nothing was written. `Unknown`: the outcome was not known before
-    /// `deadline`.
+    /// `Full`, `Unreachable`, `NotMember`: nothing was written. `Fault`: the database rejected the message. `Unknown`:
+    /// the outcome was not known at `deadline`.
     pub(crate) async fn append(
         &self,
         draft: UnwrittenMessage,
@@ -157,7 +158,7 @@ impl MessageWriterTask {
         }
     }
 
-    /// Writes a batch. When this returns, every entry has its answer.
+    /// Writes a batch. Returns when every message has its answer.
     async fn write(&self, mut batch: Vec<QueuedMessage>) {
         loop {
             batch = Self::expire(batch);
@@ -198,7 +199,7 @@ impl MessageWriterTask {
                             let _ = repeated.done.send(Ok(written));
                             rest
                         }
-                        // The first message isn't on a majority yet, and may still be rolled back.
+                        // A majority doesn't have the first message yet, so that message may still be rolled back.
                         Ok(None) => {
                             tokio::time::sleep(RETRY_PAUSE).await;
                             rest.insert(0, repeated);
@@ -239,10 +240,11 @@ impl MessageWriterTask {
         let _ = entry.done.send(Err(StoreError::Fault(Box::new(error.clone()))));
     }
 
-    /// Answers the entries whose deadline has passed. Returns the others.
+    /// Answers the messages whose deadline has passed. Returns the others.
     ///
-    /// If such an entry may already be written, the later entries of its room that may be written are answered, too.
-    /// They keep their numbers, and without the entry before them these would leave a hole.
+    /// An expired message with an earlier attempt may already be written. Then the later messages of its room that were
+    /// part of an attempt are answered as well. They would keep their numbers, and without the expired message before
+    /// them these numbers would leave a hole.
     fn expire(batch: Vec<QueuedMessage>) -> Vec<QueuedMessage> {
         let now = Instant::now();
         let mut given_up = HashSet::new();
@@ -278,7 +280,7 @@ impl MessageWriterTask {
             self.numbers.record(entry.draft.room, *last);
             let id = MessageId::try_from(last.n).map(|id| Written::New(id, last.at));
             let id = id.map_err(|error| StoreError::Fault(Box::new(error)));
-            // If the caller is gone, the message is written all the same.
+            // If the caller is gone, nobody needs the answer. The message is written all the same.
             let _ = entry.done.send(id);
         }
     }

@@ -1,4 +1,4 @@
-//! The numbers of the messages of a batch.
+//! Gives the messages of a batch their numbers. A room's messages are numbered from 1 without holes.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,14 +9,14 @@ use super::{MessageWriterTask, QueuedMessage};
 use crate::store::StoreError;
 use crate::store::messages::sequence_cache::LastMessage;
 
-/// The number of rooms whose last numbers are read concurrently, for a batch with rooms that aren't cached. A read is
-/// mostly waiting and costs the database little work. One after the other, 200 such reads delayed all messages by
-/// 100 ms.
+/// The maximum of rooms whose last numbers are read concurrently, because they are not in the cache. Such a read mostly
+/// waits, and costs the database little. When 200 reads ran one after the other, they delayed all messages by 100 ms.
 const ROOMS_READ: usize = 16;
 
 impl MessageWriterTask {
-    /// Returns a number for each entry: that of its last attempt, or else the room's next. Also returns a time, which
-    /// is no earlier than that of the message before it.
+    /// Returns a number and a time for each message. A message with an earlier attempt keeps the number of that
+    /// attempt. Any other message gets the next number of its room. No message has an earlier time than the message
+    /// before it.
     pub(super) async fn numbers_for(&self, batch: &[QueuedMessage]) -> Result<Vec<LastMessage>, StoreError> {
         let mut last = self.last_numbers(batch).await?;
         let number = |entry: &QueuedMessage| {
@@ -28,8 +28,8 @@ impl MessageWriterTask {
         Ok(batch.iter().map(number).collect())
     }
 
-    /// Returns the last number of each room in a batch. Unknown ones are read concurrently, because all rooms wait
-    /// meanwhile.
+    /// Returns the last number of each room in a batch. Numbers that are not in the cache are read concurrently,
+    /// because all rooms of the batch wait.
     async fn last_numbers(
         &self,
         batch: &[QueuedMessage],
@@ -52,8 +52,9 @@ impl MessageWriterTask {
         Ok(last)
     }
 
-    /// Frees the numbers of a room's entries after one that was not written. Each attempt was ordered and ended at
-    /// that one, so they were not written either. With their old numbers they would leave a hole.
+    /// Frees the numbers of a room's messages in `behind`, after a message of the room was not written. These messages
+    /// were not written either, because each attempt ended at that message. If they kept their numbers, they would
+    /// leave a hole.
     pub(super) fn renumber(&self, room: RoomId, behind: &mut [QueuedMessage]) {
         self.numbers.remove(room);
         for entry in behind.iter_mut().filter(|entry| entry.draft.room == room) {

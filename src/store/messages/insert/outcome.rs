@@ -1,4 +1,5 @@
-//! Finds the outcome of a message that may be written, or whose number or `client_id` another message has.
+//! Finds out whether a message was written: after an attempt with an unknown outcome, or if its number or `client_id`
+//! is already in use.
 
 use std::collections::HashMap;
 
@@ -15,15 +16,15 @@ use crate::store::codec;
 use crate::store::messages::draft::UnwrittenMessage;
 use crate::store::messages::sequence_cache::LastMessage;
 
-/// The message that has a number with which an entry was tried.
+/// A stored message with the number of an earlier attempt.
 struct FoundMessage {
     write_id: Option<ObjectId>,
     at: Time,
 }
 
 impl MessageWriterTask {
-    /// Waits until the message that has the entry's number is on a majority. Until then it may be rolled back, and to
-    /// continue after it would leave a hole.
+    /// Waits until a majority has the message that uses number `n`. Until then that message may be rolled back. A
+    /// message with the next number would then leave a hole.
     pub(super) async fn await_majority(&self, entry: &QueuedMessage, n: i64) {
         self.numbers.remove(entry.draft.room);
         while entry.deadline > Instant::now() {
@@ -35,11 +36,15 @@ impl MessageWriterTask {
         }
     }
 
-    /// Answers the entries that an earlier attempt has written, and frees the numbers that other messages have.
-    /// Returns the entries still to be written; all of them, unchanged, if the messages can't be read.
+    /// Answers the messages that an earlier attempt has written, and returns the others. If the database can't be read,
+    /// returns all messages unchanged.
     ///
-    /// An entry without a message keeps its number, because the earlier attempt may still be running. After an entry
-    /// whose number another message has it needn't: the earlier attempt was ordered, too, and ended there.
+    /// Each message to which the earlier attempt gave number n falls into one of these cases:
+    ///
+    /// - It is stored with number n. It gets its answer.
+    /// - Another message is stored with number n. Its number is freed. The numbers of all later messages without a
+    ///   stored message are freed, too. The earlier attempt was ordered and ended here, so these were not written.
+    /// - No message is stored with number n. It keeps its number, because the earlier attempt may still be running.
     pub(super) async fn look_up(&self, batch: Vec<QueuedMessage>) -> Vec<QueuedMessage> {
         let there = match self.with_numbers_of(&batch).await {
             Ok(there) => there,
@@ -69,8 +74,8 @@ impl MessageWriterTask {
         rest
     }
 
-    /// Reads the messages that have the numbers of the entries' last attempts. It takes one read, because all rooms
-    /// wait meanwhile.
+    /// Reads the messages that have the numbers of the earlier attempts. One read serves the whole batch, because all
+    /// rooms wait during the read.
     async fn with_numbers_of(
         &self,
         batch: &[QueuedMessage],
@@ -95,7 +100,7 @@ impl MessageWriterTask {
         found.iter().map(known).collect()
     }
 
-    /// Returns the first message with this draft's sender and `client_id`, once a majority has it.
+    /// Returns the stored message with the draft's sender and `client_id`. None until a majority has it.
     pub(super) async fn written_before(
         &self,
         draft: &UnwrittenMessage,
@@ -106,7 +111,7 @@ impl MessageWriterTask {
         if write_id != Some(draft.write_id) {
             return Ok(Some(Written::Before(id)));
         }
-        // After an unknown outcome, the message that is found may be this one.
+        // After an unknown outcome, the stored message may be the draft itself.
         let at = self.store.sent_at(draft.room, id).await?;
         Ok(Some(Written::New(id, at.unwrap_or(draft.at))))
     }

@@ -1,7 +1,7 @@
-//! Checks that senders are still members if their messages have waited for long.
+//! Checks again that senders are members, if their messages have waited for long.
 //!
-//! A caller checks the membership just before it queues a message. If the database is unavailable or an earlier write
-//! is slow, the message may wait for seconds. Meanwhile the sender may be removed from the room.
+//! The caller checks the membership just before it queues a message. The message may then wait for seconds, because the
+//! database is unavailable or an earlier write is slow. Meanwhile the sender may be removed from the room.
 
 use std::collections::HashSet;
 
@@ -16,11 +16,11 @@ use crate::store::room_port::RECHECK_AFTER;
 use crate::store::{StoreError, codec};
 
 impl MessageWriterTask {
-    /// Refuses the entries that have waited for [`RECHECK_AFTER`] and whose senders are no longer members. Returns the
-    /// others; all of them, unchanged, if the members can't be read.
+    /// Refuses the messages that have waited for [`RECHECK_AFTER`] and whose senders are no longer members. Returns the
+    /// other messages. If the members can't be read, returns all messages unchanged, with the error.
     ///
-    /// An entry that has been tried stays: its first attempt started while the sender was a member. It may already be
-    /// written, and the numbers after it depend on it.
+    /// A message with an earlier attempt is not refused. That attempt started while the sender was a member, so the
+    /// message may already be written. The numbers after it also depend on it.
     pub(super) async fn refuse_former_members(
         &self,
         mut batch: Vec<QueuedMessage>,

@@ -1,4 +1,4 @@
-//! Which entries of a batch are given up after their deadline, and how failed attempts are interpreted.
+//! Tests: the messages of a batch that get an answer at their deadline, and the interpretation of failed attempts.
 
 use bson::oid::ObjectId;
 use bson::{Bson, doc};
@@ -12,7 +12,7 @@ fn text() -> Text {
     draft.within(100, "message").unwrap()
 }
 
-/// Returns an entry with a deadline in this many seconds (in the past if negative), and the receiver of its answer.
+/// Returns a message with a deadline in this many seconds (negative: in the past), and the receiver of its answer.
 fn entry(
     room: i64,
     seconds: i64,
@@ -34,7 +34,7 @@ fn entry(
     (entry, answer)
 }
 
-/// Returns the outcome of each entry: `-` it still waits, `?` its outcome is unknown, `0` nothing was written.
+/// Returns a sign for each message: `-` it still waits, `?` its outcome is unknown, `0` nothing was written.
 fn expired(entries: &[(i64, i64, Option<i64>)]) -> String {
     let (batch, answers): (Vec<_>, Vec<_>) =
         entries.iter().map(|(room, seconds, tried)| entry(*room, *seconds, *tried)).unzip();
@@ -65,7 +65,7 @@ fn late_entry_learns_whether_it_may_be_written() {
 
 #[test]
 fn tried_entry_is_given_up_with_the_one_before_it() {
-    // Their numbers are 7, 8 and 9: without the 7 the others would leave a hole.
+    // The messages have the numbers 7, 8 and 9. Without the 7, the others would leave a hole.
     assert_eq!(expired(&[(1, -1, Some(7)), (1, 60, Some(8)), (1, 60, Some(9))]), "???");
     assert_eq!(expired(&[(1, 60, Some(7)), (1, -1, Some(8)), (1, 60, Some(9))]), "-??");
 }
