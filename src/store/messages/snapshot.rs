@@ -1,13 +1,15 @@
 //! Reads a room at one snapshot time: its members, its last messages, and earlier messages that a member has not read.
 //!
-//! All of it is read from one snapshot, and its cluster time is returned with it. A change event with that time or an
-//! earlier one is included in the snapshot, a later one is not. So the history and the events after it have no gap and
-//! no overlap, for edits as well as for messages.
+//! A snapshot is the state of the database at one cluster time, the database's time of commits. All reads here use one
+//! snapshot and return its time. The change stream has the same times: a change with the snapshot's time or an earlier
+//! one is part of the snapshot, and a later one is not. So a client that gets the snapshot and then the later changes
+//! misses nothing and gets nothing twice. This holds for messages and for edits.
 //!
-//! Receipt markers are raised by those that this server knows and the documents lack
+//! Receipt markers are an exception, because the members' documents get them late. The markers of the documents are
+//! raised to the markers that this server received from the change stream
 //! ([`overlay`](crate::store::receipts::overlay)). A socket gets the markers up to the time when it joined its room,
-//! and each later one as an event. Some of these may have been folded into the documents by the snapshot time: a
-//! history's markers show which messages were already reported as read.
+//! and each later marker as an event. The documents may already contain some of these later markers. A client then sees
+//! such a marker in the history, before the event arrives.
 
 use bson::{RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt;
@@ -21,14 +23,14 @@ use crate::model::message::StoredMessage;
 use crate::model::room::StoredMember;
 use crate::store::{Store, StoreError, codec};
 
-/// The number of messages in a socket's first frame (docs/protocol.md, First frames).
+/// The maximum of messages in a socket's first frame (docs/protocol.md, First frames).
 pub(crate) const HISTORY: usize = 50;
 
-/// The number of a room's newest messages whose status is sent one by one (docs/protocol.md, Message status).
+/// The number of a room's newest messages whose status is sent for each message (docs/protocol.md, Message status).
 pub(crate) const WAITING: usize = 200;
 
-/// The number of missed messages up to which a room catches up. Beyond it the room's sockets are closed, to open it
-/// again.
+/// The maximum of missed changes that a room on this server catches up with. If there are more, its sockets are closed
+/// and the clients connect again.
 const MISSED: i64 = 1000;
 
 /// A room at the snapshot time `time`.
@@ -36,24 +38,25 @@ const MISSED: i64 = 1000;
 pub(crate) struct Snapshot {
     pub(crate) time: Timestamp,
     pub(crate) members: Vec<StoredMember>,
-    /// The last [`HISTORY`] that are not deleted, newest first.
+    /// The last messages that are not deleted, newest first, at most [`HISTORY`].
     pub(crate) messages: Vec<StoredMessage>,
-    /// Messages before those that a member has not read, newest first; together with `messages` at most [`WAITING`].
-    /// Only read on request.
+    /// Earlier messages that a member has not read, newest first. With `messages` they are at most [`WAITING`]. Only
+    /// read on request.
     pub(crate) waiting: Vec<StoredMessage>,
     /// False if the messages could not be read. Then both lists are empty.
     pub(crate) complete: bool,
 }
 
 impl Snapshot {
-    /// Returns the numbers between which there may be messages before the page that a member has not read.
+    /// Returns two numbers between which earlier messages may be unread by a member. None if there are no such
+    /// messages.
     pub(in crate::store) fn before_page(&self) -> Option<(i64, i64)> {
         let oldest = self.messages.last().map_or(0, |message| message.id.get());
         let read = self.members.iter().map(|member| member.marks.read).min().unwrap_or_default();
         (read < oldest - 1 && self.messages.len() == HISTORY).then_some((read, oldest))
     }
 
-    /// Returns a number after which all messages that a member has not read are here.
+    /// Returns a number. The snapshot contains every later message that a member has not read.
     pub(crate) fn known_after(&self) -> i64 {
         if !self.complete {
             return i64::MAX;
@@ -63,26 +66,26 @@ impl Snapshot {
         oldest.map_or(0, |message| message.id.get() - 1)
     }
 
-    /// Returns its messages as clients get them, in their order.
+    /// Returns `messages` as clients get them, in the same order.
     pub(crate) fn visible_messages(&self) -> impl Iterator<Item = HistoryMessage<'_>> {
         let showing = MessageRenderer::to(&self.members);
         self.messages.iter().map(move |message| showing.show(message))
     }
 
-    /// Returns the same messages as owned values.
+    /// Returns the messages of [`visible_messages`](Self::visible_messages) as owned values.
     pub(crate) fn for_client(&self) -> Vec<HistoryMessage<'static>> {
         self.visible_messages().map(HistoryMessage::into_owned).collect()
     }
 
-    /// Returns the number that `reader` has read up to after seeing all of this; None if it has read that far already.
-    ///
-    /// With manual receipts (`by_hand`) it is the number that was delivered up to.
+    /// Returns the number of the last message of another user in this snapshot. The receipt marker of `reader` is
+    /// raised to it. None if the read marker has this value already; with manual receipts (`by_hand`), if the delivered
+    /// marker has it.
     pub(crate) fn unread(&self, reader: &UserId, by_hand: bool) -> Option<i64> {
         let marks = self.members.iter().find(|member| member.user == *reader)?.marks;
         let reached = if by_hand { marks.delivered } else { marks.read };
         let newest =
             self.messages.iter().find(|message| message.sender != *reader).map(|message| message.id.get());
-        // If the page is full of the reader's own messages, older ones of others may still be unread.
+        // The page may be full of the reader's own messages. Then older messages of others may be undelivered.
         let older = || {
             let full = self.messages.len() >= HISTORY;
             self.messages.last().filter(|_| full).map(|message| message.id.get() - 1)
@@ -91,12 +94,12 @@ impl Snapshot {
     }
 }
 
-/// Later than every time.
+/// A cluster time that is later than every change.
 pub(in crate::store) const LATEST: Timestamp = Timestamp { time: u32::MAX, increment: u32::MAX };
 
 impl Store {
-    /// Returns the members of a room, and a view for further reads at the same snapshot time. The markers are of that
-    /// time, too, for callers that get no later ones as events.
+    /// Returns the members of a room, and a session for more reads at the same snapshot time. The receipt markers are
+    /// also of the snapshot time. For callers that get no later markers as events.
     pub(crate) async fn members(
         &self,
         room: RoomId,
@@ -107,8 +110,8 @@ impl Store {
         Ok((view, members))
     }
 
-    /// Returns the same, with the markers that were raised up to `until`, which the change stream must have reached.
-    /// For a socket that gets all later markers as events.
+    /// Returns the members as [`members`](Self::members) does, but with the markers up to the time `until`. The change
+    /// stream must have reached this time. For a socket, which gets all later markers as events.
     pub(crate) async fn members_marked(
         &self,
         room: RoomId,
@@ -119,7 +122,7 @@ impl Store {
         Ok((view, members))
     }
 
-    /// Returns the same, with all markers that this server knows by now.
+    /// Returns the members as [`members`](Self::members) does, with all markers that this server has received.
     pub(crate) async fn members_known(
         &self,
         room: RoomId,
@@ -142,8 +145,8 @@ impl Store {
         .await
     }
 
-    /// Returns the messages that belong to `members`, at the same snapshot time. `waiting`: also those that a member
-    /// has not read.
+    /// Returns the snapshot to which `members` and `view` belong, with the last messages. With `waiting`, earlier
+    /// messages that a member has not read are included.
     pub(crate) async fn snapshot(
         &self,
         room: RoomId,
@@ -175,8 +178,8 @@ impl Store {
         Ok(snapshot)
     }
 
-    /// Returns up to `limit` messages that are not deleted, with numbers above `after` and below `before`, newest
-    /// first.
+    /// Returns up to `limit` messages that are not deleted, newest first. Their numbers are above `after` and below
+    /// `before`.
     pub(in crate::store) async fn page(
         &self,
         session: &mut ClientSession,
@@ -198,8 +201,9 @@ impl Store {
         Ok(messages.collect::<Result<_, _>>()?)
     }
 
-    /// Returns a room as it is now, and its changes after message `told` and since `since`, oldest first; None if
-    /// there are more than [`MISSED`]. It uses the database's own stamps, because the servers' clocks may differ.
+    /// Returns the current state of a room, and the changes that it missed, oldest first: the messages after number
+    /// `told`, and the revisions since `since`. None if there are more than [`MISSED`]. Revisions are compared by the
+    /// database's stamps, because the clocks of servers may differ.
     pub(crate) async fn missed(
         &self,
         room: RoomId,
@@ -211,8 +215,8 @@ impl Store {
         let store = self.clone();
         self.run_detached(async move {
             let most = usize::try_from(MISSED).unwrap_or(usize::MAX);
-            // Each by its own index, and no further back than the messages that were sent already: a room may have
-            // millions of messages.
+            // A room may have millions of messages. So new messages and revisions are read by an index each, and no
+            // further back than necessary.
             let mut later = codec::of_room(room, "n");
             later.insert("$gt", doc! { "room": room.get(), "n": told });
             let later = doc! { "_id": later };
@@ -239,7 +243,8 @@ impl Store {
             for message in messages {
                 changes.push(CommittedChange::Sent(message?));
             }
-            // In their order, because a socket that is cut off in between resumes after the last one that it was sent.
+            // The order of revisions matters: a socket that is closed meanwhile resumes after the last revision that it
+            // got.
             for document in revised.iter().rev() {
                 let id = document.get_document("_id").map_err(codec::Undecodable::from)?;
                 let (_, id) = codec::read_message_id(id)?;
@@ -261,7 +266,7 @@ impl Store {
         .await
     }
 
-    /// Returns when a message was written; None if it doesn't exist.
+    /// Returns the time when a message was sent. None if it doesn't exist.
     pub(in crate::store) async fn sent_at(
         &self,
         room: RoomId,
@@ -275,14 +280,14 @@ impl Store {
     }
 }
 
-/// A session at one snapshot time, for reads that belong together.
+/// A session for several reads at one snapshot time.
 pub(crate) struct SnapshotView {
     pub(in crate::store) session: ClientSession,
     pub(in crate::store) time: Timestamp,
 }
 
 impl SnapshotView {
-    /// Returns the snapshot's cluster time.
+    /// Returns the cluster time of the snapshot.
     pub(crate) fn time(&self) -> Timestamp {
         self.time
     }

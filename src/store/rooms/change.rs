@@ -9,7 +9,7 @@ use crate::model::room::StoredRoom;
 use crate::store::{Store, StoreError, codec};
 
 impl Store {
-    /// Stores the e-mail address of a user's token in the membership.
+    /// Stores an e-mail address in the user's membership of one room.
     pub(crate) async fn set_email(&self, room: RoomId, user: &UserId, email: &str) -> Result<(), StoreError> {
         let members = self.members.clone();
         let filter = doc! { "_id": codec::member_id(room, user) };
@@ -18,7 +18,7 @@ impl Store {
         Ok(())
     }
 
-    /// Does the same in all rooms that the user has accepted.
+    /// Stores an e-mail address in all memberships that the user has accepted.
     pub(crate) async fn set_email_everywhere(&self, user: &UserId, email: &str) -> Result<(), StoreError> {
         let members = self.members.clone();
         let mut filter = doc! { "_id.user": codec::user_bson(user), "email": { "$ne": email } };
@@ -27,7 +27,8 @@ impl Store {
         self.run_detached(async move { Ok(members.update_many(filter, update).await.map(|_| ())?) }).await
     }
 
-    /// Removes this e-mail address from the user's membership in a room; without a room, from all memberships of the user.
+    /// Removes an e-mail address from the user's memberships, if it is stored there: in one room, or in all rooms
+    /// without `room`.
     pub(crate) async fn drop_email(
         &self,
         room: Option<RoomId>,
@@ -42,7 +43,7 @@ impl Store {
         self.run_detached(async move { Ok(members.update_many(filter, update).await.map(|_| ())?) }).await
     }
 
-    /// Renames a room, or removes its name. Returns the changed room; None if there is no such room.
+    /// Renames a room, or removes its name. Returns the changed room. None if there is no such room.
     pub(crate) async fn rename(
         &self,
         room: RoomId,

@@ -1,4 +1,5 @@
-//! Creation of rooms.
+//! Creates rooms: direct rooms for two users, and groups. A pair of users has one direct room at most, and a request
+//! that is sent several times creates one room. Unique indexes guarantee both.
 
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use futures_util::FutureExt;
@@ -19,9 +20,9 @@ pub(in crate::store) const DUPLICATE_KEY: i32 = 11_000;
 /// A member of a new room.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct NewMember {
-    /// The id that the user's tokens carry.
+    /// The user's id, as in the user's tokens.
     pub user_id: UserId,
-    /// Shown as `sender_email`. An address in the user's token replaces it.
+    /// The e-mail address that clients get as `sender_email`. An address in the user's token replaces it.
     #[serde(default)]
     pub email: Option<String>,
 }
@@ -29,30 +30,30 @@ pub struct NewMember {
 /// A room to create.
 #[derive(Debug)]
 pub(crate) struct RoomPlan<'a> {
-    /// A direct room has two members, and they have at most one.
+    /// The kind. A direct room needs two members, who can have only one direct room.
     pub(crate) kind: StoredRoomKind,
     pub(crate) name: Option<&'a str>,
     pub(crate) members: &'a [(NewMember, Role)],
-    /// The user who creates the room by connecting; the other member has not accepted it yet. None if the application
-    /// creates it.
+    /// The user who creates the room by connecting. The other member has not accepted the room yet. None if the
+    /// application creates the room.
     pub(crate) made_by: Option<&'a UserId>,
-    /// The attempt of an idempotent request, which creates only one room however often it is sent.
+    /// The attempt of an idempotent request. All attempts of one request create only one room.
     pub(crate) attempt: Option<&'a RequestAttempt>,
 }
 
-/// A room that was created, or the existing room of the pair.
+/// A new room, or the existing direct room of the members.
 #[derive(Debug)]
 pub struct NewRoom {
     /// The room's id.
     pub id: RoomId,
-    /// Whether this call created it.
+    /// Whether this request created the room.
     pub made: bool,
-    /// The creation time, if this call created it.
+    /// The creation time, if this call created the room.
     pub(crate) created_at: Option<Time>,
 }
 
 impl Store {
-    /// Returns the direct room of two users.
+    /// Returns the direct room of two users. None if there is none.
     pub(crate) async fn direct_room(
         &self,
         one: &UserId,
@@ -61,7 +62,7 @@ impl Store {
         self.find_room(doc! { "pair": pair(one, other) }).await
     }
 
-    /// Tells whether the room exists.
+    /// Tells whether a room exists and is not deleted.
     pub(crate) async fn room_exists(&self, room: RoomId) -> Result<bool, StoreError> {
         Ok(self.find_room(doc! { "_id": room.get(), "deleted_at": { "$exists": false } }).await?.is_some())
     }
@@ -75,18 +76,18 @@ impl Store {
         Ok(Some(codec::read_room_id(&room)?))
     }
 
-    /// Creates a room of these users. For two users it is their only direct room, which may exist already; for more it
-    /// is a new group.
+    /// Creates a room. Two users get their direct room, which may exist already. More users get a new group.
     ///
     /// # Errors
-    /// Fails if the database does. The members must be at least two and distinct.
+    /// Fails if the database fails, and if a user is being erased. The caller must pass at least two users, all
+    /// different.
     pub async fn make_room(&self, members: &[NewMember]) -> Result<NewRoom, StoreError> {
         let kind = if members.len() == 2 { StoredRoomKind::Direct } else { StoredRoomKind::Group };
         let members: Vec<_> = members.iter().map(|member| (member.clone(), Role::Member)).collect();
         self.make(RoomPlan { kind, name: None, members: &members, made_by: None, attempt: None }).await
     }
 
-    /// Creates the direct room of a connecting user and another user, who has not accepted it yet.
+    /// Creates the direct room of a connecting user and of another user, who has not accepted it yet.
     pub(crate) async fn make_direct(&self, caller: NewMember, other: &UserId) -> Result<NewRoom, StoreError> {
         let made_by = caller.user_id.clone();
         let other = NewMember { user_id: other.clone(), email: None };
@@ -101,11 +102,15 @@ impl Store {
         self.make(plan).await
     }
 
-    /// Creates a room, or finds the direct room of its members or the room of an earlier attempt.
+    /// Creates a room. Returns the existing room instead if the members have a direct room, or if an earlier attempt of
+    /// the request created one.
     ///
-    /// Members that an existing direct room lacks are added. A room is created together with its members or not at
-    /// all. Two rooms for one pair, or for two attempts of one request, can't both be created: the later call finds
-    /// the earlier room. A user who is being erased can't be in a new room: [`StoreError::Erasing`].
+    /// If an existing direct room lacks one of the members, the member is added. A new room is created together with
+    /// its members, or not at all. If two calls try to create the same room concurrently, the later one finds the room
+    /// of the earlier one.
+    ///
+    /// # Errors
+    /// [`StoreError::Erasing`] if one of the members is being erased.
     pub(crate) async fn make(&self, plan: RoomPlan<'_>) -> Result<NewRoom, StoreError> {
         let RoomPlan { kind, name, members, made_by, attempt } = plan;
         self.refuse_erasing(members.iter().map(|(member, _)| &member.user_id)).await?;
@@ -134,7 +139,7 @@ impl Store {
             Err(error) if is_duplicate(&error) => {
                 let made = self.find_created(attempt, pair.as_ref(), (members, made_by)).await?;
                 if made.is_none() {
-                    // The id was already used, so the counter is behind. The next attempt finds it raised.
+                    // Another room has this id, so the counter of ids is behind. It is raised for the next attempt.
                     self.raise_room_counter().await?;
                 }
                 made.ok_or(StoreError::Unreachable(Some(error)))
@@ -144,7 +149,7 @@ impl Store {
         }
     }
 
-    /// Finds the room that an attempt of the same request, or another call for the same pair, has created.
+    /// Finds the room that an earlier attempt of the request, or another call for the same pair, has created.
     async fn find_created(
         &self,
         attempt: Option<&RequestAttempt>,
@@ -162,8 +167,8 @@ impl Store {
         Ok(Some(NewRoom { id, made: false, created_at: None }))
     }
 
-    /// Writes a room and its members in one transaction. The inner error is the database's own. `unique` names the
-    /// indexes that prevent a second such room.
+    /// Writes a room and its members in one transaction. The inner error is the driver's. `unique` names the indexes
+    /// that prevent a second room, each with the new room's key.
     async fn insert_room(
         &self,
         id: RoomId,
@@ -186,7 +191,7 @@ impl Store {
         .await
     }
 
-    /// Returns the next room's id. Ids count up. A failed creation leaves a hole, which does no harm.
+    /// Returns the id for the next room. Ids count up. A failed creation leaves its id unused, which does no harm.
     async fn next_room(&self) -> Result<RoomId, StoreError> {
         let counters = self.db.collection::<Document>("counters");
         let counter = self
@@ -201,10 +206,10 @@ impl Store {
         id.ok_or_else(|| StoreError::Fault("the counter of rooms holds no number".into()))
     }
 
-    /// Adds missing members. Existing ones keep their role and markers, and get an e-mail address if one is given. The
-    /// creating user has accepted the room; if the application creates it, all have.
+    /// Adds missing members to a room. An existing member keeps role and markers, and gets the given e-mail address.
+    /// The creating user accepts the room. If the application creates the room, all members accept it.
     ///
-    /// It uses inserts, because the database stamps the begin of a membership for no other write.
+    /// Each member is added by an insert, because the database stamps the beginning of a membership only at an insert.
     async fn add_members(
         &self,
         room: RoomId,
@@ -233,7 +238,7 @@ impl Store {
         Ok(())
     }
 
-    /// Returns a room; None if there is none, or it is deleted.
+    /// Returns a room. None if it doesn't exist or is deleted.
     pub(crate) async fn room(&self, room: RoomId) -> Result<Option<StoredRoom>, StoreError> {
         let rooms = self.db.collection::<RawDocumentBuf>("rooms");
         let filter = doc! { "_id": room.get() };
@@ -243,7 +248,7 @@ impl Store {
     }
 }
 
-/// The transaction that creates a room, which the driver may run again.
+/// The transaction that creates a room. The driver may run it several times.
 struct RoomInsertion {
     store: Store,
     room: Document,
@@ -254,20 +259,20 @@ struct RoomInsertion {
 impl RoomInsertion {
     async fn run(&self, session: &mut ClientSession) -> Result<(), Error> {
         let rooms = self.store.db.collection::<Document>("rooms");
-        // Fails if an index is missing, and keeps it until the transaction ends. Without it nothing would prevent a
-        // second room.
+        // This read fails if the index is missing. It also keeps the index from being dropped until the transaction
+        // ends. Without the index, nothing would prevent a second room.
         for (index, filter) in &self.unique {
             let hint = Hint::Name((*index).to_owned());
             rooms.find_one(filter.clone()).hint(hint).session(&mut *session).await?;
         }
-        // The room is inserted first: if there is one already, no other write must be undone.
+        // The room is inserted before its members. So a duplicate fails before any other write.
         rooms.insert_one(&self.room).session(&mut *session).await?;
         self.store.members.insert_many(&self.members).session(session).await?;
         Ok(())
     }
 }
 
-/// Returns the membership document of one of a room's first members.
+/// Returns the document of a membership that begins with the room.
 fn first_member(
     room: RoomId,
     (NewMember { user_id, email }, role): (&NewMember, Role),
@@ -287,7 +292,8 @@ pub(in crate::store) fn is_duplicate(error: &Error) -> bool {
     matches!(&*error.kind, ErrorKind::Write(WriteFailure::WriteError(write)) if write.code == DUPLICATE_KEY)
 }
 
-/// Returns the pair in a fixed order, as a document. A unique index on an array would make each element unique.
+/// Returns a pair of users as a document, in a fixed order. An array would not do: a unique index on an array makes
+/// each element unique.
 fn pair(one: &UserId, other: &UserId) -> Document {
     let (a, b) = if one <= other { (one, other) } else { (other, one) };
     doc! { "a": codec::user_bson(a), "b": codec::user_bson(b) }

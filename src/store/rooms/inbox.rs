@@ -1,4 +1,6 @@
-//! All rooms of a user at one snapshot time, for the inbox connection (docs/protocol.md, First frames).
+//! Reads for the inbox connection: one socket for all rooms of a user (docs/protocol.md, First frames). The reads
+//! return the user's rooms at one snapshot time: a page of rooms, or the changes since a cursor. A cursor is the state
+//! that a client has already received.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -21,10 +23,11 @@ use crate::store::codec::{self, Undecodable};
 use crate::store::messages::resume::MessageBytes;
 use crate::store::{Store, StoreError, json_size};
 
-/// The maximum of rooms that a client resumes. If more have changed, it starts again with a page.
+/// The maximum of changed rooms that a resuming client gets. If more rooms have changed, the client gets a page of
+/// rooms instead.
 const RESUMED: usize = 500;
 
-/// The maximum of rooms whose position is read at a start without a cursor.
+/// The maximum of rooms whose positions are read for a client without a cursor.
 const RECENT: usize = 200;
 
 impl Store {
@@ -41,7 +44,7 @@ impl Store {
         .await
     }
 
-    /// Returns the rooms that each of these users has accepted. Users without rooms are left out.
+    /// Returns the rooms that each of these users has accepted. Users without such rooms are left out.
     pub(crate) async fn rooms_by_user(
         &self,
         users: &[UserId],
@@ -63,7 +66,8 @@ impl Store {
         .await
     }
 
-    /// Reads all rooms of a user at one snapshot time, and either the changes since a cursor or a page of rooms.
+    /// Reads a user's rooms at one snapshot time: the changes since the cursor, or a page of rooms if there is no
+    /// usable cursor.
     pub(crate) async fn inbox(&self, user: &UserId, asked: InboxQuery<'_>) -> Result<InboxPage, StoreError> {
         let InboxQuery { page, first, from } = asked;
         let (store, user, from) = (self.clone(), user.clone(), from.cloned());
@@ -75,7 +79,8 @@ impl Store {
             began.retain(|room, _| !hidden.contains(room));
             let all: Vec<RoomId> = places.iter().map(|place| place.room).collect();
             let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
-            // This comes first: the rooms that changed are known once the stream has reached the snapshot time.
+            // This wait must come first. The record of changed rooms is complete only when the stream has reached the
+            // snapshot time.
             let marks = store.wait_until_reached(time).await;
             let missed = match &from {
                 Some(from) => {
@@ -104,7 +109,7 @@ impl Store {
                     });
                 }
             }
-            // Their order isn't part of the snapshot.
+            // The order of the rooms is not part of the snapshot.
             store.with_activity(&user, &mut places).await?;
             let (mut places, has_more) = list::paged(places, page);
             let fitted = store.details_within(&mut session, &user, &mut places, marks, page.bytes).await?;
@@ -117,7 +122,7 @@ impl Store {
         .await
     }
 
-    /// Returns the rooms in which something was missed; None if they are more than about `bytes` bytes of JSON.
+    /// Returns the changed rooms. None if they take more than about `bytes` bytes of JSON.
     async fn changed_in(
         &self,
         session: &mut ClientSession,
@@ -126,14 +131,15 @@ impl Store {
         marks: Timestamp,
         bytes: usize,
     ) -> Result<Option<Vec<RoomSummary>>, StoreError> {
-        // Their order isn't part of the snapshot.
+        // The order of the rooms is not part of the snapshot.
         self.with_activity(user, &mut changed).await?;
         let (mut changed, _) = list::paged(changed, RoomPageQuery { before: None, limit: usize::MAX, bytes });
         let fitted = self.details_within(session, user, &mut changed, marks, bytes).await?;
         Ok((!fitted.cut).then_some(fitted.shown))
     }
 
-    /// Returns the missed changes of each room that changed since the cursor; None if they are unknown or too many.
+    /// Returns the changes since the cursor, for each room that changed. None if these can't be determined, or are too
+    /// many.
     async fn missed_in(
         &self,
         session: &mut ClientSession,
@@ -167,7 +173,7 @@ impl Store {
             };
             let now = self.position(session, room).await?;
             if position.message == 0 && pending.contains(&room) {
-                // The room was hidden until then.
+                // The room was hidden from the user at the cursor's time, because it had no messages.
                 missed.insert(room, MissedInRoom::Room(now));
                 continue;
             }
@@ -184,8 +190,8 @@ impl Store {
         Ok(Some(missed))
     }
 
-    /// Returns the positions of rooms that changed just now; if those aren't known, of the rooms on the page. Rooms
-    /// that the user joined just now come first.
+    /// Returns the positions of the rooms that changed just before the snapshot time. If these are unknown, returns the
+    /// positions of the rooms on the page. Rooms that the user has just joined come first.
     async fn recent(
         &self,
         session: &mut ClientSession,
@@ -207,7 +213,7 @@ impl Store {
         Ok(positions)
     }
 
-    /// Returns the position of one of the user's rooms.
+    /// Returns the position of one of the user's rooms. None if the user is not a member.
     async fn known_in(
         &self,
         session: &mut ClientSession,
@@ -218,7 +224,7 @@ impl Store {
         Ok(Some(KnownPosition { room, position: self.position(session, room).await?, beginning }))
     }
 
-    /// Returns a room as one of its members sees it, its position, and the snapshot times of both.
+    /// Returns a room as one of its members sees it, with its position and the snapshot times.
     pub(crate) async fn room_of(
         &self,
         user: &UserId,
@@ -241,7 +247,7 @@ impl Store {
             }
             let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
             store.with_activity(&user, &mut places).await?;
-            // Later markers are sent as events.
+            // The client gets later markers as events.
             let marks = store.reached.capped_at(time);
             let listed = store.details_in(&mut session, &user, &places, marks).await?;
             let looked = match listed.into_iter().next().zip(known) {
@@ -257,7 +263,7 @@ impl Store {
         .await
     }
 
-    /// Returns a room as all its members see it, and its snapshot time; None if there is no such room.
+    /// Returns a room as all members see it, with its snapshot time. None if the room doesn't exist.
     pub(crate) async fn change_of(
         &self,
         room: RoomId,
@@ -270,7 +276,7 @@ impl Store {
     }
 }
 
-/// Returns the positions of the rooms in which something was missed.
+/// Returns the positions of the rooms that changed since the cursor.
 fn reached(missed: &HashMap<RoomId, MissedInRoom>, began: &HashMap<RoomId, Timestamp>) -> Vec<KnownPosition> {
     let known = |(room, missed): (&RoomId, &MissedInRoom)| {
         let position = match missed {
@@ -282,7 +288,7 @@ fn reached(missed: &HashMap<RoomId, MissedInRoom>, began: &HashMap<RoomId, Times
     missed.iter().filter_map(known).collect()
 }
 
-/// Returns when each of a user's memberships began.
+/// Returns the beginning of each of a user's memberships.
 fn beginnings(memberships: &[RawDocumentBuf]) -> Result<HashMap<RoomId, Timestamp>, Undecodable> {
     let began = |member: &RawDocumentBuf| {
         Ok((codec::read_room(member.get_document("_id")?)?, codec::read_beginning(member)?))

@@ -11,44 +11,45 @@ use super::summary::RoomSummary;
 use crate::protocol::cursor::{InboxCursor, Position};
 use crate::store::ResumedRoom;
 
-/// The cluster times up to which something was read.
+/// The cluster times of a read. Every change up to these times is included in its result.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Watermarks {
-    /// For everything but receipt markers.
+    /// The time for all data except receipt markers.
     pub(crate) time: Timestamp,
-    /// For receipt markers.
+    /// The time for receipt markers.
     pub(crate) marks: Timestamp,
 }
 
 impl Watermarks {
-    /// Tells whether the receipt markers, and all else that follows the change stream, are of the snapshot time.
+    /// Tells whether the receipt markers are as recent as the other data. Then all data that follows the change stream
+    /// is.
     pub(in crate::store) fn is_whole(self) -> bool {
         self.marks >= self.time
     }
 }
 
-/// A page of a user's rooms, or the rooms in which something was missed.
+/// A page of a user's rooms, or the rooms that changed since a cursor.
 #[derive(Debug)]
 pub(crate) struct InboxPage {
-    /// Their snapshot times. The time of the markers is no later, and usually the same.
+    /// The cluster times of the read. The time of the markers is the same or earlier, and usually the same.
     pub(crate) as_of: Watermarks,
-    /// All rooms that are listed.
+    /// The ids of all rooms in the user's list, on this page or not.
     pub(crate) all: Vec<RoomId>,
-    /// The rooms that the user has not accepted, hidden or not ([`consent`]).
+    /// The rooms that the user has not accepted, hidden or not ([`consent`](super::consent)).
     pub(crate) pending: Vec<RoomId>,
-    /// The pending rooms that are hidden. The other pending rooms are among `all`.
+    /// The pending rooms that are hidden. The other pending rooms are in `all`.
     pub(crate) hidden: Vec<RoomId>,
-    /// The rooms of this page, in their order.
+    /// The rooms of this page, in the order of the list.
     pub(crate) shown: Vec<RoomSummary>,
-    /// The last room of this page, if there are more.
+    /// The last room of this page if another page follows.
     pub(crate) next: Option<RoomListPosition>,
-    /// On a resume: the changes that were missed in the rooms in `shown`.
+    /// The changes in the rooms of `shown` since the cursor. None for a page.
     pub(crate) missed: Option<HashMap<RoomId, MissedInRoom>>,
-    /// The positions of rooms that changed just before the snapshot time.
+    /// The positions of rooms that changed just before the snapshot time. They become part of the client's cursor.
     pub(crate) positions: Vec<KnownPosition>,
 }
 
-/// A room's position at the snapshot time, and when the user's membership began.
+/// A room's position at the snapshot time, and the beginning of the user's membership.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KnownPosition {
     pub(crate) room: RoomId,
@@ -57,7 +58,7 @@ pub(crate) struct KnownPosition {
 }
 
 impl InboxPage {
-    /// Returns the number of documents that were read for it: memberships, rooms with their members, messages.
+    /// Returns the number of documents that were read: memberships, rooms with their members, and messages.
     pub(crate) fn documents(&self) -> usize {
         let shown: usize = self.shown.iter().map(|room| room.members.len() + 2).sum();
         let messages = |missed: &MissedInRoom| match missed {
@@ -72,23 +73,23 @@ impl InboxPage {
 /// The part of a room that a client missed.
 #[derive(Debug)]
 pub(crate) enum MissedInRoom {
-    /// The whole room, because the user joined meanwhile. This is its position.
+    /// The whole room, at this position. The user joined it after the cursor's time.
     Room(Position),
-    /// These changes.
+    /// The changes in the room.
     Changed(ResumedRoom),
 }
 
-/// The result of reading a room for one of its members.
+/// The result of reading a room for one user.
 #[derive(Debug)]
 pub(crate) enum RoomLookup {
     /// The user is not a member, or there is no such room.
     NotMember,
-    /// The user is a member, but the room is still hidden from the user.
+    /// The user is a member, but the room is hidden from the user.
     Hidden,
     Listed(Box<(RoomSummary, KnownPosition)>),
 }
 
-/// The rooms that an inbox connection requests: a page, or the changes since a cursor.
+/// The request of an inbox connection: a page, or the changes since a cursor.
 #[derive(Debug)]
 pub(crate) struct InboxQuery<'a> {
     pub(crate) page: RoomPageQuery,

@@ -1,7 +1,8 @@
-//! Joining and leaving groups.
+//! Joining and leaving groups, and reading a user's membership.
 //!
-//! Joining is a transaction that also changes the room's document. So nobody can join a room that is being deleted,
-//! and two concurrent joins can't exceed the maximum. The sockets learn of it through the change stream.
+//! Joining is a transaction that also changes the room's document. Two concurrent joins, or a join and the deletion of
+//! the room, then conflict in the database, and one of them runs again. So nobody joins a deleted room, and the maximum
+//! of members is kept. Sockets learn of a join or a leave from the change stream.
 
 use bson::{DateTime, Document, RawDocumentBuf, doc};
 use futures_util::FutureExt;
@@ -17,15 +18,15 @@ use crate::store::{NewMember, Store, StoreError, codec};
 /// The outcome of a join.
 #[derive(Clone, Debug)]
 pub(crate) enum JoinOutcome {
-    /// The user was not a member and is now this one.
+    /// The user was not a member before. This is the new membership.
     New(StoredMember),
-    /// The user was a member already, and is this one with the values given now.
+    /// The user was a member already. This is the membership with the new values.
     Already(StoredMember),
-    /// There is no such room.
+    /// The room doesn't exist.
     NoRoom,
-    /// A direct room keeps its two members.
+    /// The room is a direct room, whose members can't change.
     Direct,
-    /// The group has the maximum of members.
+    /// The group already has the maximum of members.
     Full,
 }
 
@@ -39,10 +40,11 @@ pub(crate) enum LeaveOutcome {
 }
 
 impl Store {
-    /// Makes a user a member of a group of at most `most` members, or updates the given values of a member.
+    /// Makes a user a member of a group of at most `most` members. A user who is a member already gets the given role
+    /// and e-mail address.
     ///
-    /// A new member's markers start at the room's last number: earlier messages are neither unread to the new member
-    /// nor change their status for others.
+    /// The markers of a new member start at the room's last message. So earlier messages are not unread for the new
+    /// member, and their status does not change for others.
     pub(crate) async fn enter(
         &self,
         room: RoomId,
@@ -85,12 +87,12 @@ impl Store {
         Ok(if left.await? == 0 { LeaveOutcome::NotMember } else { LeaveOutcome::Left })
     }
 
-    /// Returns the role of a user in a room; None if the user is not a member.
+    /// Returns the role of a user in a room. None if the user is not a member.
     pub(crate) async fn role(&self, room: RoomId, user: &UserId) -> Result<Option<Role>, StoreError> {
         Ok(self.member(room, user).await?.map(|member| member.role))
     }
 
-    /// Returns a user's membership in a room; None if the user is not a member.
+    /// Returns a user's membership in a room. None if the user is not a member.
     pub(crate) async fn member(
         &self,
         room: RoomId,
@@ -107,7 +109,7 @@ impl Store {
     }
 }
 
-/// One join, which the driver may run again.
+/// The transaction of one join. The driver may run it several times.
 struct JoinTransaction {
     store: Store,
     room: RoomId,

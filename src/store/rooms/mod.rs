@@ -1,4 +1,4 @@
-//! Rooms and their members: creation, membership, lists and deletion.
+//! Rooms and their members in the database: creation, membership, lists and deletion.
 
 pub(crate) mod activity_cache;
 mod change;

@@ -1,4 +1,4 @@
-//! Renders stored rooms and members as clients get them.
+//! Renders stored rooms and members in the form that clients get.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use crate::model::message::StoredMessage;
 use crate::model::room::{StoredMember, StoredRoomKind};
 use crate::store::MessageRenderer;
 
-/// Renders a room for its member, with the changes that the member has missed in it.
+/// Renders a room for one of its members, with the changes that the member's client missed.
 pub(crate) fn to_delta(
     listed: RoomSummary,
     missed: Option<&MissedInRoom>,
@@ -36,7 +36,7 @@ pub(crate) fn to_delta(
     }
 }
 
-/// Renders a room for its member.
+/// Renders a room for one of its members.
 pub(crate) fn to_room_view(listed: RoomSummary, online: &HashSet<UserId>) -> RoomView {
     let RoomSummary { room, members, last, unread, marks, active_at, .. } = listed;
     let last_message = last.map(|message| MessageRenderer::to(&members).show(&message).into_owned());
