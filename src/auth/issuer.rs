@@ -165,7 +165,7 @@ impl Issuer {
         let limit = self.auth.fetch;
         let set = timeout(limit, self.get_set()).await.map_err(|_| {
             self.metrics.bound_hit("fetch_ms");
-            format!("did not answer within {} ms", limit.as_millis())
+            format!("the issuer did not answer within {} ms", limit.as_millis())
         })??;
         let is_new = self.cached_keys().as_ref() != Some(&set);
         let keys = self.read(&set, is_new)?;

@@ -110,7 +110,7 @@ impl Verifier {
     pub fn new(auth: &AuthConfig) -> Result<Self, ConfigError> {
         let mut rules = match auth.keys()? {
             KeySource::None => {
-                return Err(ConfigError::new("auth.secret", "neither this nor another key is given"));
+                return Err(ConfigError::new("auth.secret", "neither this nor another key is configured"));
             }
             KeySource::One(key) => TokenRules::new(auth, VerificationKeys::One(Box::new(key.into()))),
             KeySource::Set(set) => TokenRules::several(auth, set.keys),
@@ -241,17 +241,17 @@ pub fn sign(
 ) -> Result<String, AuthError> {
     let key = auth.key().map_err(|error| AuthError(error.to_string()))?;
     let (Some(secret), Some(key)) = (&auth.secret, key) else {
-        return Err(AuthError("tokens can only be made with auth.secret, and none is set".to_owned()));
+        return Err(AuthError("a token can be created only with auth.secret, which is not set".to_owned()));
     };
-    let unsigned = |error: &dyn fmt::Display| AuthError(format!("the token can't be made: {error}"));
+    let unsigned = |error: &dyn fmt::Display| AuthError(format!("the token can't be created: {error}"));
     let now =
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(|error| unsigned(&error))?.as_secs();
     let exp = now.checked_add(ttl.as_secs()).filter(|exp| (now + 1..=MAX_EXP).contains(exp));
     let exp =
-        exp.ok_or_else(|| unsigned(&"its time must be a second or more, and end before the year 10000"))?;
+        exp.ok_or_else(|| unsigned(&"its lifetime must be a second or more, and end before the year 10000"))?;
 
     if auth.max_lifetime.is_some_and(|most| ttl.as_secs() > most.as_secs()) {
-        return Err(unsigned(&"its time is longer than auth.max_lifetime_seconds"));
+        return Err(unsigned(&"its lifetime is longer than auth.max_lifetime_seconds"));
     }
 
     let required = auth.require.iter().map(|(claim, value)| (claim.clone(), value.as_str().into()));

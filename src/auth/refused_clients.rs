@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_was_refused_too_often_waits() {
+    fn address_is_blocked_when_refused_too_often() {
         let config = config(&[("LIMITS__REFUSALS_PER_MINUTE", "2"), ("HTTP__PROXIES", "10.0.0.0/8")]);
         let refusals = RefusedClients::new(&config, Arc::new(Metrics::new()));
         for (address, neighbour, stranger) in [
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn good_and_old_tokens_are_no_guesses_of_their_address() {
+    fn valid_and_expired_tokens_do_not_count_for_the_address() {
         let config = config(&[("LIMITS__REFUSALS_PER_MINUTE", "1")]);
         let refusals = RefusedClients::new(&config, Arc::new(Metrics::new()));
         let mut auth = config.auth.clone();
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn more_addresses_than_are_remembered_are_forgotten_and_counted() {
+    fn least_used_address_is_forgotten_when_the_cache_is_full() {
         let config = config(&[("LIMITS__REFUSED_ADDRESSES", "10")]);
         let metrics = Arc::new(Metrics::new());
         let refusals = RefusedClients::new(&config, metrics.clone());

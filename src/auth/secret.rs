@@ -24,7 +24,7 @@ fn keep_secret(data_dir: &Path) -> Result<Secret, AuthError> {
     let advice = |fault: String| AuthError(format!("{}: {fault}, or set auth.secret", path.display()));
     if !path.try_exists().is_ok_and(|exists| exists) {
         let made = make(data_dir, &path);
-        made.map_err(|error| advice(format!("no secret can be kept here: {error}; change that")))?;
+        made.map_err(|error| advice(format!("could not store a secret here: {error}; repair that")))?;
     }
     let text = TrustedFile::read(&path, FileKind::Secret).and_then(TrustedFile::into_text).map_err(advice)?;
     let secret = text.trim_ascii_end();
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kept_secret_stays_the_same() {
+    fn stored_secret_stays_the_same() {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("new/data");
         let threads: Vec<_> = (0..16)
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_kept_secret_says_what_to_do() {
+    fn bad_secret_file_gives_advice() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("secret");
         for (bytes, advice) in [

@@ -75,17 +75,17 @@ impl OutboundError {
 impl fmt::Display for OutboundError {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Busy => to.write_str("too many requests to it are under way"),
-            Self::CallerBusy => to.write_str("too many requests of this caller are under way"),
-            Self::Open => to.write_str("it failed repeatedly and is left alone for a while"),
+            Self::Busy => to.write_str("too many requests to the receiver are in progress"),
+            Self::CallerBusy => to.write_str("too many requests of this caller are in progress"),
+            Self::Open => to.write_str("the receiver failed repeatedly and gets no requests for a while"),
             Self::HeldBack { .. } => to.write_str(
-                "it failed repeatedly at this caller's requests; the caller is held back for a while",
+                "the receiver failed repeatedly at this caller's requests; the caller must wait for a while",
             ),
-            Self::Connect(error) => write!(to, "it can't be reached: {}", chain(error)),
-            Self::Broken(error) => write!(to, "the connection broke: {}", chain(error)),
-            Self::Timeout => to.write_str("it did not answer in time"),
-            Self::Status(status) => write!(to, "it answered with status {status}"),
-            Self::TooLarge(most) => write!(to, "its answer has more than {most} bytes"),
+            Self::Connect(error) => write!(to, "the receiver can't be reached: {}", chain(error)),
+            Self::Broken(error) => write!(to, "the connection to the receiver broke: {}", chain(error)),
+            Self::Timeout => to.write_str("the receiver did not answer in time"),
+            Self::Status(status) => write!(to, "the receiver answered with status {status}"),
+            Self::TooLarge(most) => write!(to, "the receiver's answer has more than {most} bytes"),
         }
     }
 }
@@ -105,5 +105,5 @@ fn chain(error: &dyn Error) -> String {
 
 /// Converts the error of an HTTP client that can't be built on this machine.
 pub(super) fn client_error(error: reqwest::Error) -> UnusableUrl {
-    UnusableUrl::new(format!("can't be asked from this machine: {}", chain(&error.without_url())))
+    UnusableUrl::new(format!("can't be used on this machine: {}", chain(&error.without_url())))
 }

@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_caller_has_a_share_and_gets_it_back() {
+    fn caller_permits_are_bounded_and_returned() {
         let permits = CallerPermits::new(2);
         let held = [permits.acquire(1), permits.acquire(1)];
         assert!(permits.acquire(1).is_none());

@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signature_is_what_any_other_tool_makes_of_it() {
+    fn signature_is_the_same_as_that_of_openssl() {
         let signer = Signer::new(&Secret::new("a secret of 32 bytes or even more"));
         // printf '1700000000.{"a":"\xc3\xa9"}' | openssl dgst -sha256 -hmac 'a secret of 32 bytes or even more'
         assert_eq!(

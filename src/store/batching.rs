@@ -77,23 +77,23 @@ mod tests {
 
     use super::*;
 
-    fn at_once(pace: &BatchPacer, waiting: usize) -> bool {
+    fn is_immediate(pace: &BatchPacer, waiting: usize) -> bool {
         pace.gather(waiting).now_or_never().is_some()
     }
 
     #[tokio::test]
     async fn batch_goes_immediately_without_load() {
         let pace = BatchPacer::of(500);
-        assert!(at_once(&pace, 1));
+        assert!(is_immediate(&pace, 1));
         pace.record_batch(MANY - 1);
-        assert!(at_once(&pace, MANY - 1));
+        assert!(is_immediate(&pace, MANY - 1));
     }
 
     #[tokio::test]
     async fn full_batch_goes_immediately() {
         let pace = BatchPacer::of(MANY);
         pace.record_batch(MANY);
-        assert!(at_once(&pace, MANY) && !at_once(&pace, MANY - 1));
+        assert!(is_immediate(&pace, MANY) && !is_immediate(&pace, MANY - 1));
     }
 
     #[tokio::test]
@@ -104,8 +104,8 @@ mod tests {
         pace.gather(ENOUGH - 1).await;
         assert!(began.elapsed() >= LINGER);
         pace.record_batch(MANY);
-        assert!(at_once(&pace, ENOUGH));
+        assert!(is_immediate(&pace, ENOUGH));
         sleep(BUSY).await;
-        assert!(at_once(&pace, 1), "the load is over");
+        assert!(is_immediate(&pace, 1), "the load is over");
     }
 }

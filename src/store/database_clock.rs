@@ -93,7 +93,11 @@ mod tests {
         let (clock, begin) = (DatabaseClock::default(), Instant::now());
         read(&clock, begin, 1_000_000, 0, 10);
         assert_eq!(shown(&clock, begin, 10), 1_000_005);
-        assert_eq!(shown(&clock, begin, 1_010), 1_001_005, "the monotonic clock continues it");
+        assert_eq!(
+            shown(&clock, begin, 1_010),
+            1_001_005,
+            "the monotonic clock measures the time since the reading"
+        );
     }
 
     #[test]
@@ -118,7 +122,7 @@ mod tests {
         let (clock, begin) = (DatabaseClock::default(), Instant::now());
         read(&clock, begin, 1_000_000, 0, 2);
         read(&clock, begin, 1_030_030, 30_000, 30_040);
-        assert_eq!(shown(&clock, begin, 30_040), 1_030_050, "after 30 s it may be 30 ms off");
+        assert_eq!(shown(&clock, begin, 30_040), 1_030_050, "after 30 s the reading may be wrong by 30 ms");
     }
 
     #[test]

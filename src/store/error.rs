@@ -48,9 +48,11 @@ impl fmt::Display for StoreError {
 fn hint(words: &str) -> Option<&'static str> {
     const ENDED: [&str; 3] = ["unexpected end of file", "early eof", "Connection reset by peer"];
     if ENDED.iter().any(|ended| words.contains(ended)) {
-        return Some("if it takes TLS connections only, add tls=true to mongodb.uri");
+        return Some("if the database accepts only TLS connections, add tls=true to mongodb.uri");
     }
-    words.contains("InvalidContentType").then_some("if it speaks no TLS, take tls=true out of mongodb.uri")
+    words
+        .contains("InvalidContentType")
+        .then_some("if the database does not use TLS, remove tls=true from mongodb.uri")
 }
 
 impl std::error::Error for StoreError {}

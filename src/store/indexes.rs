@@ -39,7 +39,7 @@ pub(crate) struct Indexes {
 impl Indexes {
     /// Requests an immediate check, because an index may be missing. The server isn't ready until the check has ended.
     pub(crate) fn request_check(&self) {
-        self.lock_problem().get_or_insert_with(|| "something was dropped; checking the indexes".to_owned());
+        self.lock_problem().get_or_insert_with(|| "an index may be missing; checking the indexes".to_owned());
         self.check_requested.notify_one();
     }
 

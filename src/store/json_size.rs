@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn size_of_a_text_is_that_of_its_encoding() {
+    fn size_of_a_text_equals_its_encoded_bytes() {
         for text in
             ["", "plain", "\"quoted\\\"", "\n\r\t\u{8}\u{c}\u{1}\u{1f}\u{7f}", "日本語 \u{1F600}\u{2028}"]
         {
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn items_fit_until_the_bytes_are_used_and_one_always_does() {
+    fn items_fit_until_the_bytes_are_used_except_the_first() {
         let mut fitting = ByteBudget::new(10);
         assert_eq!([4, 6, 1].map(|bytes| fitting.takes(bytes)), [true, true, false]);
         let mut fitting = ByteBudget::new(10);

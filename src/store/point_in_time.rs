@@ -53,7 +53,9 @@ impl Store {
             let mut session = store.client.start_session().snapshot(true).await?;
             let heartbeats = store.db.collection::<RawDocumentBuf>("heartbeats");
             heartbeats.find_one(doc! {}).session(&mut session).await?;
-            session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))
+            session
+                .snapshot_time()
+                .ok_or_else(|| StoreError::Fault("the database returned no cluster time".into()))
         })
         .await
     }
@@ -164,7 +166,8 @@ impl Store {
         let batch = answer.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
         let batch = batch.map_err(Error::custom)?;
         let raw = |item: &Bson| {
-            let document = item.as_document().ok_or_else(|| Undecodable::new("a batch of something else"))?;
+            let document =
+                item.as_document().ok_or_else(|| Undecodable::new("an item of a batch is not a document"))?;
             RawDocumentBuf::try_from(document).map_err(Undecodable::from)
         };
         Ok(batch.iter().map(raw).collect::<Result<_, Undecodable>>()?)

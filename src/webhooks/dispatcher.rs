@@ -232,7 +232,7 @@ impl Dispatcher {
         let position = window.position().clone();
         let released = self.store.hold_hook(self.source.name(), self.server, Duration::ZERO, position).await;
         if let Err(error) = released {
-            tracing::warn!(hook = self.source.name(), %error, "could not release the lease of a hook; it runs out by itself");
+            tracing::warn!(hook = self.source.name(), %error, "could not release the lease of a hook; the lease ends by itself");
         }
     }
 }

@@ -145,7 +145,7 @@ impl RunningWebhooks {
     pub(crate) async fn end(&self) {
         self.stop.cancel();
         if tokio::time::timeout(STOP_GRACE, self.tracker.wait()).await.is_err() {
-            tracing::warn!("could not release the leases of the hooks in time; they run out by themselves");
+            tracing::warn!("could not release the leases of the hooks in time; the leases end by themselves");
         }
     }
 }

@@ -46,7 +46,7 @@ fn ed() -> (EncodingKey, String) {
 }
 
 #[test]
-fn each_kind_of_key_serves_its_algorithms_and_no_others() {
+fn key_verifies_only_the_algorithms_of_its_kind() {
     let keys = [
         (rsa(), &["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"][..]),
         (ec(&ECDSA_P256_SHA256_FIXED_SIGNING), &["ES256"]),
@@ -98,7 +98,7 @@ fn each_kind_of_key_serves_its_algorithms_and_no_others() {
 }
 
 #[test]
-fn what_is_no_public_key_is_refused() {
+fn unusable_public_key_is_refused() {
     let private: Pkcs8V1Der<'_> = RsaKeyPair::generate(KeySize::Rsa2048).unwrap().as_der().unwrap();
     let private = pem("PRIVATE KEY", private.as_ref());
     let p256 = ec(&ECDSA_P256_SHA256_FIXED_SIGNING).1;

@@ -16,7 +16,7 @@ fn requiring(claim: &str, value: &str) -> AuthConfig {
 }
 
 #[test]
-fn token_that_says_it_is_something_else_is_refused() {
+fn token_with_another_purpose_is_refused() {
     const OTHER: Option<&str> = Some("the token says that it is not an access token");
     const ID: Option<&str> = Some("an ID token is accepted only with auth.audience set");
     for (changes, refused) in [

@@ -2,11 +2,11 @@
 
 pub(crate) mod keys;
 pub(crate) mod kinds;
+pub(crate) mod malformed;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, crypto};
-use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -52,7 +52,7 @@ fn claims(changes: &Value) -> Value {
 }
 
 #[test]
-fn a_signed_token_names_its_caller() {
+fn signed_token_names_its_caller() {
     let auth = AuthConfig { issuer: Some("app".into()), audience: Some("chat".into()), ..auth() };
     for user in ["7", "007", "auth0|x", "0"] {
         let user: UserId = user.parse().unwrap();
@@ -141,7 +141,7 @@ fn claims_are_checked() {
 }
 
 #[test]
-fn exp_past_the_last_year_counts_as_its_end() {
+fn exp_after_the_year_9999_counts_as_its_end() {
     let last = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
     for exp in [json!(MAX_EXP), json!(253_402_300_799_i64), json!(253_402_300_800_i64), json!(9.9e11)] {
         let caller = verify(&auth(), &shared(&claims(&json!({"exp": exp})))).unwrap();
@@ -150,7 +150,7 @@ fn exp_past_the_last_year_counts_as_its_end() {
 }
 
 #[test]
-fn null_is_a_claim_that_the_token_lacks() {
+fn null_claim_counts_as_missing() {
     let token = |claim: &str| {
         let mut claims = json!({"user_id": 1, "exp": now() + 60});
         claims[claim] = Value::Null;
@@ -162,26 +162,6 @@ fn null_is_a_claim_that_the_token_lacks() {
     assert_eq!(verify(&auth(), &token("exp")).unwrap_err(), "the token has no exp");
     let issuer = AuthConfig { issuer: Some("app".into()), ..auth() };
     assert_eq!(verify(&issuer, &token("iss")).unwrap_err(), "the token has no iss");
-}
-
-#[test]
-fn claim_or_header_that_stands_twice_is_refused() {
-    let key = EncodingKey::from_secret(SECRET.as_bytes());
-    let signed = |header: &str, claims: &str| {
-        let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
-        let signature = crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
-        format!("{message}.{signature}")
-    };
-    let (header, claims) = (r#"{"alg":"HS256"}"#, r#"{"user_id":1,"exp":4000000000}"#);
-    assert!(verify(&auth(), &signed(header, claims)).is_ok());
-    for (header, claims) in [
-        (header, r#"{"user_id":1,"exp":4000000000,"user_id":2}"#),
-        (header, r#"{"user_id":1,"exp":1,"exp":4000000000}"#),
-        (r#"{"alg":"HS256","alg":"HS256"}"#, claims),
-        (r#"{"alg":"HS256","typ":"JWT","typ":"logout+jwt"}"#, claims),
-    ] {
-        assert_eq!(verify(&auth(), &signed(header, claims)).unwrap_err(), "the token is malformed");
-    }
 }
 
 #[test]
@@ -208,7 +188,7 @@ fn doubted_address_is_neither_kept_nor_shown() {
 }
 
 #[test]
-fn a_user_is_an_integer_or_a_string() {
+fn user_is_an_integer_or_a_string() {
     let int = |n| Some(UserId::Int(n));
     let cases = [
         (json!({"user_id": 7}), int(7)),
@@ -235,7 +215,7 @@ fn a_user_is_an_integer_or_a_string() {
 }
 
 #[test]
-fn an_odd_address_is_none() {
+fn invalid_address_counts_as_missing() {
     let long = "x".repeat(MAX_EMAIL_BYTES);
     for (email, known) in [
         (json!("a@example.com"), true),
@@ -248,64 +228,5 @@ fn an_odd_address_is_none() {
     ] {
         let caller = verify(&auth(), &shared(&claims(&json!({"email": email})))).unwrap();
         assert_eq!(caller.email.is_some(), known, "{email}");
-    }
-}
-
-#[test]
-fn what_is_no_token_is_refused() {
-    let good = claims(&json!({}));
-    let key = EncodingKey::from_secret(SECRET.as_bytes());
-    let unsigned = |alg: &str| {
-        let message = token(&json!({"alg": alg}), &good, &key, Algorithm::HS256);
-        message.rsplit_once('.').unwrap().0.to_owned() + "."
-    };
-    let whole = shared(&good);
-    let cases = [
-        (String::new(), "the token is malformed"),
-        ("a.b.c".to_owned(), "the token is malformed"),
-        (unsigned("none"), "the token is malformed"),
-        (unsigned("None"), "the token is malformed"),
-        (unsigned("HS256"), "the token's signature is wrong"),
-        (format!("{whole}="), "the token is malformed"),
-        (format!("{whole}.x"), "the token is malformed"),
-        (shared(&json!([1])), "the token is malformed"),
-        (shared(&claims(&json!({"x": "x".repeat(16_384)}))), "the token is longer than auth.token_bytes"),
-        (
-            token(&json!({"alg": "HS384"}), &good, &key, Algorithm::HS384),
-            "the token's algorithm is not accepted",
-        ),
-        (
-            token(&json!({"alg": "RS256"}), &good, &key, Algorithm::HS256),
-            "the token's algorithm is not accepted",
-        ),
-        (
-            token(&json!({"alg": "HS256", "crit": ["exp"]}), &good, &key, Algorithm::HS256),
-            "the token has a critical extension",
-        ),
-    ];
-    for (token, refused) in cases {
-        assert_eq!(verify(&auth(), &token).unwrap_err(), refused, "{token}");
-    }
-}
-
-proptest! {
-    #[test]
-    fn no_claims_panic(
-        claim in "(exp|nbf|iss|aud|user_id|sub|email)",
-        json in "[-0-9eE.\"\\[\\]{}:,a-z]{0,12}",
-    ) {
-        if let Ok(value) = serde_json::from_str::<Value>(&json) {
-            let _ = verify(&auth(), &shared(&claims(&json!({claim: value}))));
-        }
-    }
-
-    #[test]
-    fn a_changed_token_is_refused(at in 0_usize..200, to in "[A-Za-z0-9_.-]") {
-        let whole = shared(&claims(&json!({})));
-        let at = at % whole.len();
-        let changed = format!("{}{to}{}", &whole[..at], &whole[at + 1..]);
-        prop_assume!(changed != whole);
-        let refused = verify(&auth(), &changed).unwrap_err();
-        prop_assert!(refused.len() <= 123);
     }
 }

@@ -10,7 +10,7 @@ fn breaker(failures: u32, callers: usize, rest: Duration) -> Breaker {
     Breaker::new(BreakerSettings { failures, callers, rest, remembered: 100 }, metrics)
 }
 
-/// Makes a request with this outcome. Returns why it was refused, if it was.
+/// Makes a request with this outcome. Returns the refusal, or None if the request was let through.
 fn end(breaker: &Breaker, caller: CallerHash, end: RequestOutcome) -> Option<BreakerRefusal> {
     match breaker.attempt(caller) {
         Ok(attempt) => {
@@ -22,28 +22,28 @@ fn end(breaker: &Breaker, caller: CallerHash, end: RequestOutcome) -> Option<Bre
 }
 
 #[test]
-fn one_caller_is_held_back_alone() {
+fn failing_caller_is_held_back_alone() {
     let breaker = breaker(3, 3, LONG);
     for ended in [Failed, Failed, Answered, Failed, Failed, Failed] {
         assert_eq!(end(&breaker, 1, ended), None);
     }
     assert_eq!(end(&breaker, 1, Answered), Some(BreakerRefusal::HeldBack { others: false }));
-    assert_eq!(end(&breaker, 2, Answered), None, "everybody else goes on");
+    assert_eq!(end(&breaker, 2, Answered), None, "other callers are not held back");
     assert_eq!(end(&breaker, 1, Answered), Some(BreakerRefusal::HeldBack { others: true }));
 }
 
 #[test]
-fn failures_of_several_callers_open_it() {
+fn failures_of_several_callers_open_the_breaker() {
     let breaker = breaker(3, 3, LONG);
     for caller in [1, 2, 1, 2] {
         assert_eq!(end(&breaker, caller, Failed), None);
     }
-    assert_eq!(end(&breaker, 3, Failed), None, "the third caller opens it");
+    assert_eq!(end(&breaker, 3, Failed), None, "the third caller opens the breaker");
     assert_eq!(end(&breaker, 4, Answered), OPEN);
 }
 
 #[test]
-fn an_answer_to_anybody_begins_the_row_again() {
+fn answer_to_any_caller_resets_the_failures() {
     let breaker = breaker(3, 2, LONG);
     for (caller, ended) in [(1, Failed), (2, Failed), (3, Answered), (1, Failed), (2, Failed)] {
         assert_eq!(end(&breaker, caller, ended), None);
@@ -52,7 +52,7 @@ fn an_answer_to_anybody_begins_the_row_again() {
 }
 
 #[test]
-fn missing_connections_of_one_caller_open_it() {
+fn missing_connections_of_one_caller_open_the_breaker() {
     let breaker = breaker(3, 3, LONG);
     for _ in 0..3 {
         assert_eq!(end(&breaker, 1, Unconnected), None);
@@ -61,30 +61,30 @@ fn missing_connections_of_one_caller_open_it() {
 }
 
 #[test]
-fn one_request_probes_and_its_end_decides() {
+fn open_breaker_allows_one_probe_at_a_time() {
     let breaker = breaker(1, 1, Duration::ZERO);
     assert_eq!(end(&breaker, 1, Unconnected), None);
     for ended in [Unconnected, Failed, Answered] {
         let probe = breaker.attempt(2).unwrap();
-        assert!(breaker.attempt(3).is_err(), "one at a time");
+        assert!(breaker.attempt(3).is_err(), "only one request probes");
         probe.finish(ended);
     }
     let (one, other) = (breaker.attempt(4), breaker.attempt(5));
-    assert!(one.is_ok() && other.is_ok(), "all go again");
+    assert!(one.is_ok() && other.is_ok(), "all requests are let through again");
 }
 
 #[test]
-fn a_failed_probe_of_one_caller_does_not_keep_it_open() {
+fn failed_probe_lets_another_caller_probe() {
     let breaker = breaker(5, 3, LONG);
     *lock(&breaker.state) = BreakerState::Open(Instant::now());
     assert_eq!(end(&breaker, 1, Failed), None);
     assert_eq!(end(&breaker, 1, Answered), OPEN, "the same caller doesn't probe again");
-    assert_eq!(end(&breaker, 2, Answered), None, "another one does");
+    assert_eq!(end(&breaker, 2, Answered), None, "another caller probes");
     assert_eq!(end(&breaker, 3, Answered), None);
 }
 
 #[test]
-fn failed_probes_of_several_callers_open_it_again() {
+fn failed_probes_of_several_callers_reopen_the_breaker() {
     let breaker = breaker(5, 2, LONG);
     *lock(&breaker.state) = BreakerState::Open(Instant::now());
     for caller in [1, 2] {
@@ -94,18 +94,18 @@ fn failed_probes_of_several_callers_open_it_again() {
 }
 
 #[test]
-fn a_caller_that_is_held_back_probes_with_one_request() {
+fn held_back_caller_probes_with_one_request() {
     let breaker = breaker(1, 3, Duration::ZERO);
     assert_eq!(end(&breaker, 1, Failed), None);
     let probe = breaker.attempt(1).unwrap();
-    assert!(matches!(breaker.attempt(1), Err(BreakerRefusal::HeldBack { .. })), "one at a time");
+    assert!(matches!(breaker.attempt(1), Err(BreakerRefusal::HeldBack { .. })), "only one request probes");
     probe.finish(Answered);
     assert_eq!(end(&breaker, 1, Answered), None);
     assert_eq!(end(&breaker, 1, Answered), None);
 }
 
 #[test]
-fn what_was_begun_before_it_opened_changes_nothing() {
+fn request_from_before_the_opening_changes_nothing() {
     let breaker = breaker(1, 1, LONG);
     let (late, later) = (breaker.attempt(1).unwrap(), breaker.attempt(2).unwrap());
     assert_eq!(end(&breaker, 3, Unconnected), None);
@@ -115,7 +115,7 @@ fn what_was_begun_before_it_opened_changes_nothing() {
 }
 
 #[test]
-fn callers_that_are_remembered_are_bounded() {
+fn remembered_callers_are_bounded() {
     let breaker = breaker(1, 1_000_000, LONG);
     for caller in 0..10_000 {
         assert_eq!(end(&breaker, caller, Failed), None);

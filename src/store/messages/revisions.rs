@@ -172,7 +172,7 @@ impl Store {
             let done = self.run_detached(async move { store.apply_journal(&revised, ObjectId::new()).await });
             // A revision that can't be applied must not delay the revisions of other rooms.
             if let Err(error) = done.await {
-                tracing::warn!(%error, "could not apply left edits or deletes; trying again");
+                tracing::warn!(%error, "could not apply the edits or deletions that a dead server left; trying again");
             }
         }
         Ok(left)
@@ -211,7 +211,7 @@ impl Store {
         };
         let answer = self.db.run_command(command).await?;
         if answer.contains_key("writeErrors") || answer.contains_key("writeConcernError") {
-            tracing::warn!(room = %revised.room, %answer, "could not apply edits or deletes; they stay in the journal");
+            tracing::warn!(room = %revised.room, %answer, "could not apply edits or deletions; keeping them in the room's journal");
             return Err(StoreError::Unknown(None));
         }
         let ids: Vec<_> = revised.journal.iter().map(|revision| revision.id).collect();

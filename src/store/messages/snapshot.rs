@@ -139,7 +139,9 @@ impl Store {
             let documents: Vec<RawDocumentBuf> = cursor.stream(&mut session).try_collect().await?;
             let members =
                 documents.iter().map(|document| codec::read_member(document)).collect::<Result<_, _>>()?;
-            let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
+            let time = session
+                .snapshot_time()
+                .ok_or_else(|| StoreError::Fault("the database returned no cluster time".into()))?;
             Ok((SnapshotView { session, time }, members))
         })
         .await

@@ -131,7 +131,7 @@ mod tests {
         activity.clear();
         let after = activity.look_up([room(1)].into_iter());
         learn(&activity, &mut before, 5);
-        assert_eq!(before.known[&room(1)], Time(5), "the caller still gets it");
+        assert_eq!(before.known[&room(1)], Time(5), "the caller still gets the time");
         assert_eq!(
             (activity.look_up([room(1)].into_iter()).missing, after.missing),
             (vec![room(1)], vec![room(1)])
@@ -144,7 +144,7 @@ mod tests {
         for ids in [1..=2, 3..=4, 5..=9] {
             let mut asked = activity.look_up(ids.clone().map(room));
             learn(&activity, &mut asked, 1);
-            assert_eq!(asked.known.len(), ids.count(), "the caller gets all of them");
+            assert_eq!(asked.known.len(), ids.count(), "the caller gets all times");
             assert!(activity.known().rooms.len() <= 3);
         }
     }

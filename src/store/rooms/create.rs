@@ -203,7 +203,7 @@ impl Store {
             .await?;
         let last = counter.and_then(|counter| counter.get_i64("last").ok());
         let id = last.and_then(|last| RoomId::try_from(last).ok());
-        id.ok_or_else(|| StoreError::Fault("the counter of rooms holds no number".into()))
+        id.ok_or_else(|| StoreError::Fault("the counter of room ids contains no number".into()))
     }
 
     /// Adds missing members to a room. An existing member keeps role and markers, and gets the given e-mail address.

@@ -78,7 +78,9 @@ impl Store {
             let mut began = beginnings(&memberships)?;
             began.retain(|room, _| !hidden.contains(room));
             let all: Vec<RoomId> = places.iter().map(|place| place.room).collect();
-            let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
+            let time = session
+                .snapshot_time()
+                .ok_or_else(|| StoreError::Fault("the database returned no cluster time".into()))?;
             // This wait must come first. The record of changed rooms is complete only when the stream has reached the
             // snapshot time.
             let marks = store.wait_until_reached(time).await;
@@ -245,7 +247,9 @@ impl Store {
                     beginning,
                 });
             }
-            let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
+            let time = session
+                .snapshot_time()
+                .ok_or_else(|| StoreError::Fault("the database returned no cluster time".into()))?;
             store.with_activity(&user, &mut places).await?;
             // The client gets later markers as events.
             let marks = store.reached.capped_at(time);

@@ -59,7 +59,9 @@ impl Store {
         self.run_detached(async move {
             let mut session = store.client.start_session().snapshot(true).await?;
             let mut places = store.listed_in(&mut session, &user).await?.listed;
-            let time = session.snapshot_time().ok_or_else(|| StoreError::Fault("no cluster time".into()))?;
+            let time = session
+                .snapshot_time()
+                .ok_or_else(|| StoreError::Fault("the database returned no cluster time".into()))?;
             store.with_activity(&user, &mut places).await?;
             let (mut places, more) = paged(places, page);
             let known = store.wait_until_reached(time).await;
@@ -265,7 +267,7 @@ fn newest_alive() -> Document {
 
 fn read(document: &RawDocument, user: &UserId, active_at: Time) -> Result<RoomSummary, Undecodable> {
     let room = codec::read_room_document(document.get_document("doc")?)?
-        .ok_or_else(|| Undecodable::new("a deleted room is listed"))?;
+        .ok_or_else(|| Undecodable::new("the list contains a deleted room"))?;
     let members = codec::documents_in(document, "members")?.into_iter().map(codec::read_member);
     let members = members.collect::<Result<Vec<_>, _>>()?;
     let last = codec::documents_in(document, "last")?.first().map(|last| codec::read_message(last));

@@ -58,7 +58,7 @@ impl Store {
         let taken =
             self.run_detached(async move { Ok(erasures.find_one_and_update(filter, update).await?) }).await?;
         let Some(taken) = taken else { return Ok(None) };
-        let fault = || StoreError::Fault("an erasure does not decode".into());
+        let fault = || StoreError::Fault("could not decode an erasure".into());
         let taken = RawDocumentBuf::try_from(taken).map_err(|_| fault())?;
         let user = taken.get("_id").ok().flatten().ok_or_else(fault)?;
         Ok(Some(Erasure {

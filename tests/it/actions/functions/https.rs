@@ -65,7 +65,7 @@ async fn one_whom_nobody_vouches_for_is_told_nothing_and_the_log_says_why() {
     ] {
         one.send(json!({"action": action})).await;
         one.expect(error("unavailable", Some(action))).await;
-        program.logged(&format!("functions.{action}: it can't be reached")).await;
+        program.logged(&format!("functions.{action}: the receiver can't be reached")).await;
         let log = program.log();
         let line = log.lines().find(|line| line.contains(&format!("functions.{action}: "))).unwrap();
         assert!(line.contains(why), "{line}");
