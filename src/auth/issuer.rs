@@ -122,8 +122,8 @@ impl Issuer {
     }
 
     /// Fetches the key set and gives its keys to the verifier, until the issuer is stopped. The next fetch follows
-    /// after `auth.refresh_seconds`, or after `auth.refetch_ms` if this one failed. A token with an unknown key makes
-    /// it earlier.
+    /// after `auth.refresh_seconds`, or after `auth.refetch_ms` if this one failed. A token with an unknown key causes
+    /// an earlier fetch.
     pub(super) async fn run(self: Arc<Self>, verifier: Verifier) {
         let refresh = async {
             loop {
@@ -153,7 +153,7 @@ impl Issuer {
                 }
             }
         };
-        // The end of the pause is no error.
+        // The timeout is the end of the pause, and no error.
         let _ = timeout(pause, refetch_requested).await;
     }
 

@@ -47,8 +47,8 @@ pub const LEEWAY: Duration = Duration::from_secs(5);
 /// The maximum length of an e-mail address in bytes: 64 before the @, and 255 after it (RFC 5321, 4.5.3.1).
 pub const MAX_EMAIL_BYTES: usize = 320;
 
-/// The latest `exp` that is used, in seconds since 1970. A later `exp` is replaced by this one. With the leeway it is
-/// the last second of the year 9999, the last one that RFC 3339 can express.
+/// The greatest `exp` that is used, in seconds since 1970. A greater `exp` is replaced by this value. Together with
+/// [`LEEWAY`] this is the end of the year 9999. RFC 3339 can't express a later time.
 const MAX_EXP: u64 = 253_402_300_799 - LEEWAY.as_secs();
 
 /// The user that a token belongs to, and the claims that Parlor uses.
@@ -76,7 +76,8 @@ struct VerifierState {
     rules: ArcSwap<TokenRules>,
     /// The issuer that the keys are fetched from. None if the keys are configured.
     issuer: ArcSwapOption<Issuer>,
-    /// Locked while the rules or the issuer are replaced. So a stopped issuer can't store its keys after a reload.
+    /// Locked while the rules or the issuer are replaced. Under the lock, an issuer that a reload has stopped does not
+    /// store its keys.
     changing: Mutex<KeysInForce>,
     /// Notified when a key was removed.
     removed: Notify,
@@ -91,7 +92,7 @@ struct TokenRules {
 enum VerificationKeys {
     /// One key that verifies every token.
     One(Box<VerificationKey>),
-    /// A set of keys. A token names its key, so each key may have a name.
+    /// A set of keys with their names. A token may name its key. A key may have no name.
     Several(Vec<(Option<String>, VerificationKey)>),
 }
 
@@ -145,9 +146,10 @@ impl Verifier {
         Ok(Caller { key: check.state.clone(), ..caller })
     }
 
-    /// Verifies a token as [`verify`](Self::verify) does. If no known key fits, the issuer's keys are fetched and the
-    /// token is verified a second time. A fetch takes `auth.fetch_ms` at most. It is skipped if the previous fetch is
-    /// less than `auth.refetch_ms` ago. With `checks`, each verification waits for a permit.
+    /// Verifies a token as [`verify`](Self::verify) does. If the token fails but a new key of the issuer may fit, the
+    /// issuer's keys are fetched and the token is verified again. The fetch takes `auth.fetch_ms` at most. It is
+    /// skipped if the previous fetch ended less than `auth.refetch_ms` ago. With `checks`, each verification waits for
+    /// a permit.
     pub(crate) async fn verify_or_refetch(
         &self,
         token: &str,

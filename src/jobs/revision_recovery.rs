@@ -1,9 +1,9 @@
 //! Applies edits and deletions that a dead server recorded but did not apply. A server records each edit or deletion in
 //! the room's journal before it applies it ([`revisions`](crate::store::messages::revisions)).
 //!
-//! All servers search the journals. A live server applies its own edits long before the next search. So an edit that
-//! two searches in a row find was left behind, and may be applied by any server. Two servers may apply the same edit,
-//! because a second application changes nothing. No clocks are compared.
+//! All servers search the journals. A live server applies its own edits long before the next search. So if two searches
+//! in a row find the same edit, its server is dead, and any server may apply the edit. Two servers may apply the same
+//! edit, because a second application changes nothing. The servers' clocks don't matter.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,8 +14,9 @@ use tokio::time::MissedTickBehavior;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
-/// The interval between two searches. A search also passes over the index entries of all edits and deletions of the
-/// last five minutes, because the database keeps old index entries that long (`minSnapshotHistoryWindowInSeconds`).
+/// The interval between two searches. A shorter interval would cost more: each search also reads the index entries of
+/// all edits and deletions of the last five minutes. The database keeps old index entries that long
+/// (`minSnapshotHistoryWindowInSeconds`).
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Searches every [`INTERVAL`]. Never returns.

@@ -6,10 +6,10 @@
 //!
 //! - The first pass removes the memberships and then the messages. With the memberships gone, the user can't write new
 //!   messages during the pass.
-//! - The second pass starts when every action that was running before must have ended. It removes anything that those
-//!   actions wrote.
-//! - A third pass follows if the second one found a membership. It removes the messages that the user wrote in that
-//!   room. It is repeated while the user is still recorded as online.
+//! - The second pass starts later, when all actions that were running during the first pass must have ended. It removes
+//!   everything that these actions wrote.
+//! - A third pass follows if the second pass found a membership. It removes the messages that the user wrote in that
+//!   room. While the user is still recorded as online, another pass follows.
 //!
 //! The erasure counts as unfinished until the last pass has ended.
 
@@ -62,7 +62,7 @@ impl UserErasure {
                 self.metrics.count_fault("erasure");
                 tracing::warn!(%error, "could not erase a user; trying again");
             }
-            // The wait is short enough for an erasure whose second pass becomes due after `linger`.
+            // If `linger` is shorter than the interval, the job wakes up in time for the second pass.
             let _ = tokio::time::timeout(INTERVAL.min(run.linger), self.trigger.0.notified()).await;
         }
     }

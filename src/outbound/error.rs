@@ -17,7 +17,7 @@ pub enum OutboundError {
     Open,
     /// The caller is held back, because its requests failed repeatedly. No request was sent.
     HeldBack {
-        /// Whether the receiver has answered requests of other callers since then.
+        /// Whether the receiver has answered other callers since this caller's first failure.
         others: bool,
     },
     /// No connection could be made.
@@ -45,8 +45,8 @@ impl OutboundError {
             Self::Connect(_) => RequestOutcome::Unconnected,
             Self::Broken(_) | Self::Timeout => RequestOutcome::Failed,
             Self::Status(status) if *status >= 500 => RequestOutcome::Failed,
-            // A status below 500, or an answer that is too large, shows that the receiver works. In the other cases no
-            // request was sent.
+            // A status below 500, or an answer that is too large, shows that the receiver works. For the other errors,
+            // no request was sent.
             _ => RequestOutcome::Answered,
         }
     }

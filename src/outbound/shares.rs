@@ -12,7 +12,7 @@ pub(super) struct CallerPermits {
     taken: Mutex<HashMap<u64, usize>>,
 }
 
-/// A permit of one caller. Dropping it returns it.
+/// A permit of one caller. When the value is dropped, the caller may start another request.
 pub(super) struct CallerPermit<'a> {
     permits: &'a CallerPermits,
     caller: u64,

@@ -26,8 +26,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// A batch of at least this size means load. This is above 1,000 messages/s: at that rate, 6 messages and their 12
-/// receipt markers come within 6 ms.
+/// A batch of at least this size means load. Batches reach this size above 1,000 messages/s: at that rate, 6 messages
+/// and their 12 receipt markers come within 6 ms.
 const MANY: usize = 16;
 
 /// Load is assumed to continue for this time after the last batch of [`MANY`]. It is longer than the time between two
@@ -54,8 +54,8 @@ impl BatchPacer {
         Self { enough: ENOUGH.min(batch), many: Arc::default() }
     }
 
-    /// Waits until the queued entries may be taken: not at all without load or with [`ENOUGH`] entries, otherwise for
-    /// [`LINGER`]. `waiting` is the number of queued entries.
+    /// Waits for [`LINGER`] if there is load and fewer than [`ENOUGH`] entries are queued. Otherwise returns
+    /// immediately. `waiting` is the number of queued entries.
     pub(super) async fn gather(&self, waiting: usize) {
         let many = *self.many.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting < self.enough && many.is_some_and(|many| many.elapsed() < BUSY) {

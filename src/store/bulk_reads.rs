@@ -6,8 +6,8 @@
 //! permit and then for the server's permit. So the waiting reads of one user hold no permit that other users need.
 //!
 //! After a bulk read, the user's permit is returned only after twice the duration of the read. So one user keeps the
-//! database busy for a third of the time at most. Measured with such a user, the median delay of the other users did
-//! not change.
+//! database busy for a third of the time at most. In a measurement with such a user, the median delay of the other
+//! users did not change.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -67,8 +67,8 @@ pub(crate) struct BulkTurn {
 }
 
 impl BulkTurn {
-    /// Returns the user's permit without a rest. For the read of a single room: a client that reconnects reads each of
-    /// its rooms on a socket of its own, at the same time.
+    /// Removes the rest of the user's permit after this read. Used for the read of a single room: a client that
+    /// reconnects reads each of its rooms on a socket of its own, at the same time.
     pub(crate) fn without_rest(mut self) -> Self {
         self.rests = false;
         self

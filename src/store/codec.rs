@@ -112,7 +112,7 @@ pub(crate) fn read_room(id: &RawDocument) -> Result<RoomId, Undecodable> {
     RoomId::try_from(read_int(id, "room")?).map_err(|error| Undecodable(error.to_string()))
 }
 
-/// Reads the room's id from a document whose `_id` is that id.
+/// Reads the room's id from the `_id` of the room's own document.
 pub(crate) fn read_room_id(document: &RawDocument) -> Result<RoomId, Undecodable> {
     RoomId::try_from(read_int(document, "_id")?).map_err(|error| Undecodable(error.to_string()))
 }
@@ -159,8 +159,8 @@ pub(crate) fn read_revision(document: &RawDocument) -> Result<Revision, Undecoda
 
 /// Reads the text and the time of an edit from the fields of an update. None if the update is not an edit.
 ///
-/// The field `edit` repeats both values, because a change event contains only fields whose value has changed. An older
-/// version of Parlor did not repeat the time in `edit`.
+/// The field `edit` repeats the message's text and time. A change event contains only fields whose value has changed,
+/// and `edit` changes with each edit. An older version of Parlor did not repeat the time in `edit`.
 pub(crate) fn read_edit(fields: &RawDocument) -> Result<Option<(String, Time)>, Undecodable> {
     let Some(RawBsonRef::Document(edit)) = fields.get("edit")? else { return Ok(None) };
     let at = if edit.get("at")?.is_some() { read_time(edit, "at") } else { read_time(fields, "updated_at") };
@@ -183,7 +183,7 @@ pub(crate) const BEGINS: Timestamp = Timestamp { time: 0, increment: 0 };
 /// Reads the beginning of a membership: the database's own time, not later than the commit. If a user leaves a room and
 /// joins it again, the new membership has a later beginning than the old one.
 ///
-/// An older version of Parlor stored only a time in milliseconds. This function then converts that time.
+/// An older version of Parlor stored only a time in milliseconds, which is used instead.
 pub(crate) fn read_beginning(member: &RawDocument) -> Result<Timestamp, Undecodable> {
     if let Some(stamp) = read_stamp(member, "joined")?.filter(|stamp| *stamp > BEGINS) {
         return Ok(stamp);

@@ -3,7 +3,8 @@
 //!
 //! The database writes its time into each heartbeat. This server knows when it sent the heartbeat and when the change
 //! stream returned it. The database's time lies between these two instants, so the estimate has an error of at most
-//! half of the round trip. It needs no extra request. Between heartbeats, a monotonic clock measures the time.
+//! half of the round trip. The estimate costs no extra request. Between heartbeats, a monotonic clock measures the
+//! time.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -112,7 +113,7 @@ mod tests {
     fn less_exact_reading_is_ignored_while_it_agrees() {
         let (clock, begin) = (DatabaseClock::default(), Instant::now());
         read(&clock, begin, 1_000_000, 0, 2);
-        // Its round trip took 900 ms longer.
+        // The round trip of this reading took 900 ms longer.
         read(&clock, begin, 1_001_050, 1_000, 2_000);
         assert_eq!(shown(&clock, begin, 2_000), 1_001_999);
     }

@@ -1,6 +1,6 @@
-//! Ephemeral events: events that are sent to connected clients and not kept. Each event is a document that expires
-//! after a minute, so the change stream brings it to every server. The documents are `{_id, at, room, frame}`, `{_id,
-//! at, room, typing}` and `{_id, at, disconnect}`.
+//! Ephemeral events: events that are sent to connected clients and not kept. The change stream brings each event to
+//! every server, so an event is a document that expires after a minute. The documents are `{_id, at, room, frame}`,
+//! `{_id, at, room, typing}` and `{_id, at, disconnect}`.
 
 use bson::oid::ObjectId;
 use bson::{DateTime, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};

@@ -63,8 +63,8 @@ impl From<Error> for StoreError {
             ErrorKind::ServerSelection { .. } | ErrorKind::DnsResolve { .. } | ErrorKind::Shutdown => {
                 Self::Unreachable(Some(error))
             }
-            // The driver reports this error also for a running operation that it aborts because its monitor gets no
-            // answer. Only an operation without a connection has certainly not started.
+            // The driver also reports this error for a running operation, if its monitor of the node gets no answer. So
+            // only this text shows that the operation did not start.
             ErrorKind::ConnectionPoolCleared { ref message, .. } if message.starts_with(NO_CONNECTION) => {
                 Self::Unreachable(Some(error))
             }
@@ -95,8 +95,8 @@ const NO_CONNECTION: &str = "Connection pool for ";
 /// don't retry, so the label is missing there.
 const PASSING: [i32; 13] = [6, 7, 89, 91, 189, 262, 9001, 10058, 10107, 11600, 11602, 13435, 13436];
 
-/// Returns whether the first document that was not inserted failed by one of these errors. A router reports such errors
-/// for each document.
+/// Returns whether the first document that was not inserted failed by an error in [`PASSING`]. A router reports such
+/// errors for each document.
 fn is_passing(failed: &InsertManyError) -> bool {
     let first = failed.write_errors.as_ref().and_then(|errors| errors.first());
     first.is_some_and(|error| PASSING.contains(&error.code))

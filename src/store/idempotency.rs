@@ -1,6 +1,6 @@
-//! Idempotent requests: a client may send the same request several times with one `Idempotency-Key`, and it is applied
-//! once. Each key has a record in the database: a hash of the request and, once there is one, the response. The record
-//! expires after a while.
+//! Idempotent requests: a client may send the same request several times with one `Idempotency-Key`, and the server
+//! applies the request once. Each key has a record in the database, which expires after a while. The record contains a
+//! hash of the request and, after the request was processed, the response.
 //!
 //! The attempt that processes a request holds a lease on the record. If the lease ends and there is no response, the
 //! server died or the database was unavailable, and the outcome is unknown. The next attempt takes over the record. The
@@ -32,7 +32,7 @@ pub(crate) struct RequestKey {
     pub(crate) key: String,
 }
 
-/// An attempt to process a request. Its holder has the lease on the record.
+/// An attempt to process a request. The holder of this value has the lease on the record.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestAttempt {
     id: Document,
@@ -114,8 +114,8 @@ impl Store {
         kept: Duration,
     ) -> Result<Option<RequestAttempt>, StoreError> {
         let write_id = ObjectId::new();
-        // This filter matches no document. So the upsert inserts a record, and fails with a duplicate key if the key
-        // has one.
+        // This filter matches no document. So the upsert always tries to insert a record. If the key has a record
+        // already, the insert fails with a duplicate key.
         let none = doc! { "_id": id.clone(), "is_none": true };
         let record = doc! { "$replaceWith": {
             "_id": { "$literal": id.clone() },

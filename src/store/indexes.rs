@@ -107,7 +107,7 @@ impl Store {
             tracing::error!(%error, missing = names, "could not create indexes; trying again");
             self.indexes.set(is_fault.then(|| format!("missing: {names}; could not create them: {error}")));
         }
-        // Returns false, so that another check follows. It confirms that the indexes exist.
+        // False, so that another check follows. The next check confirms that the indexes exist.
         false
     }
 

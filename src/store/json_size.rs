@@ -12,8 +12,8 @@ use crate::model::room::StoredMember;
 /// The bytes of a message's keys, numbers and two times: all without the text, the sender's id and the e-mail address.
 const MESSAGE: usize = 220;
 
-/// The maximum of an id's bytes. An id has up to 128 bytes, and JSON may escape each with a second byte. The quotes are
-/// the rest.
+/// The maximum of an id's bytes. An id has up to 128 bytes. JSON may escape each byte with a second one, and adds two
+/// quotes.
 const ID: usize = 258;
 
 /// The assumed bytes of an e-mail address that isn't known.

@@ -17,7 +17,7 @@ struct PeersState {
 
 #[derive(Default)]
 struct ObservedPeers {
-    /// The last search found no other server. No heartbeat of another server came since that search began.
+    /// Whether the last search found no other server, and no heartbeat of another server came since that search began.
     alone: bool,
     /// The number of heartbeats that were received from other servers.
     heartbeats: u64,

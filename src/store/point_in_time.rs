@@ -36,8 +36,8 @@ impl Store {
         Ok(*hello.get_datetime("localTime").map_err(|error| StoreError::Fault(Box::new(error)))?)
     }
 
-    /// Reads the database's clock into the estimate ([`database_clock`](super::database_clock)). Without this,
-    /// documents that are written before the first heartbeat returns would have the time of this machine.
+    /// Updates the estimate of the database's clock ([`database_clock`](super::database_clock)) by a request. Without
+    /// this, documents that are written before the first heartbeat returns would have the time of this machine.
     pub(crate) async fn read_clock(&self) -> Result<(), StoreError> {
         let sent = Instant::now();
         let time = self.clock().await?;

@@ -18,14 +18,14 @@ use super::{Audience, Receipts, Snapshot, Store, StoreError, Writer, Written};
 use crate::model::message::StoredMessage;
 use crate::model::receipts::Marks;
 
-/// A write that can't start is given up this long before the call's deadline, plus the time for the selection of a
-/// database node. The margin leaves time to answer `unavailable`, which says that nothing was written. After the
-/// deadline the answer would be `timeout`, which leaves the outcome open. At most half of the time until the deadline
-/// is kept as margin.
+/// The time before a call's deadline at which a write that has not started is given up. The time for the selection of a
+/// database node is added. The margin leaves time to answer `unavailable`, which says that nothing was written. After
+/// the deadline the answer would be `timeout`, which leaves the outcome open. The margin is at most half of the time
+/// until the deadline.
 const MARGIN: Duration = Duration::from_millis(500);
 
-/// The longest wait before a write after which the membership is not read again. After a longer wait the membership is
-/// read again, because a user who was removed meanwhile must not write.
+/// If a call waits longer than this before its write, the membership is read again. A user who was removed meanwhile
+/// must not write.
 pub(super) const RECHECK_AFTER: Duration = Duration::from_secs(1);
 
 /// The rights that the caller of an edit or deletion must still have after a wait.
@@ -70,8 +70,8 @@ pub(crate) fn begin_by(deadline: Instant, selection: Duration) -> Instant {
     now + left.saturating_sub(selection + MARGIN).max(left / 2)
 }
 
-/// The wait for an unconfirmed write ends this long before the call's deadline, or by a tenth of the remaining time if
-/// that is less. So the client still gets the answer that the outcome is unknown.
+/// The time before a call's deadline at which the wait for a write's confirmation ends. It is at most a tenth of the
+/// remaining time. So the client still gets the answer that the outcome is unknown.
 const CONFIRM_MARGIN: Duration = Duration::from_millis(100);
 
 impl BoundRoom {
@@ -208,8 +208,8 @@ impl BoundRoom {
         }
     }
 
-    /// Returns the number of a message, or the room's last number if that is smaller. A client can't mark messages as
-    /// read that don't exist.
+    /// Returns the number of a message, or the room's last number if that is smaller. So a client can't mark messages
+    /// as read that don't exist yet.
     async fn within(&self, id: MessageId) -> Result<i64, StoreError> {
         let numbers = self.store.numbers();
         if let Some(last) = numbers.last(self.room).filter(|last| last.n >= id.get()) {
@@ -272,7 +272,7 @@ impl Room for BoundRoom {
                 let turn = self.store.bulk(Some(&self.caller)).await;
                 turn.map_err(|busy| StoreError::from(busy).of_read())?
             } else {
-                // A page of very long texts takes much memory, so its number for each user is bounded.
+                // A page of very long texts takes much memory, so the number of a user's concurrent pages is bounded.
                 let turn = self.store.own_turn(&self.caller).await;
                 (self.store.clone(), turn.map_err(|busy| StoreError::from(busy).of_read())?)
             };

@@ -67,8 +67,8 @@ fn already_there(error: &(dyn std::error::Error + Send + Sync + 'static)) -> boo
     matches!(kind, Some(ErrorKind::Command(command)) if command.code == EXISTS)
 }
 
-/// Returns all indexes with their collections. The index on `_id` is not among them. It also finds a room's messages
-/// and members, which are ranges of `_id`.
+/// Returns all indexes that Parlor creates, with their collections. MongoDB itself creates the index on `_id`, which
+/// finds a room's messages and members.
 pub(super) fn indexes() -> Vec<(&'static str, IndexModel)> {
     let unique_pair = IndexOptions::builder()
         .name("pair".to_owned())
@@ -156,7 +156,7 @@ pub(super) fn indexes() -> Vec<(&'static str, IndexModel)> {
 /// One finding of [`inspect`].
 #[derive(Debug)]
 pub struct Advice {
-    /// Whether Parlor can't run because of the finding.
+    /// Whether the finding prevents Parlor from running.
     pub fatal: bool,
     /// The finding, and the remedy if it is a problem.
     pub finding: String,

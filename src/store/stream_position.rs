@@ -22,7 +22,7 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// The cluster time that the stream has reached.
 pub(crate) struct StreamPosition {
     time: watch::Sender<Timestamp>,
-    /// Held by the one caller that writes a document to advance the stream.
+    /// Locked by a caller that writes a document to advance the stream.
     turn: Mutex<()>,
 }
 

@@ -1,6 +1,6 @@
 //! The leases of webhooks. A lease names the server that delivers a webhook's events, and ends by itself if it is not
-//! renewed. Its document also has the webhook's position in the change stream. There is one document for each event
-//! source: `after_send`, `offline`, and `presence` for both `connected` and `disconnected`.
+//! renewed. The lease's document also has the webhook's position in the change stream. There is one document for each
+//! event source: `after_send`, `offline`, and `presence` for both `connected` and `disconnected`.
 //!
 //! | field | meaning |
 //! |---|---|

@@ -28,8 +28,8 @@ use crate::store::webhook_leases::WebhookPosition;
 /// change, so a change after the position may have a stamp from before it.
 const BEFORE: Duration = Duration::from_secs(10);
 
-/// The number of documents in one batch of the database. A small batch is used up before the cursor times out, although
-/// each delivery may take long.
+/// The number of documents in one batch of the database. The batch is small, so that the next batch is requested before
+/// the database closes the cursor, even if deliveries are slow.
 const BATCH: u32 = 100;
 
 /// Sends the events since a position. The inner error means that the receiving task has ended.

@@ -51,7 +51,7 @@ struct BeforeSendRequest<'a> {
 /// The reason why there is no valid answer.
 struct Unanswered {
     failure: String,
-    /// Whether a request was sent, and the call so waited for the receiver.
+    /// Whether a request was sent. If so, the call has waited for the receiver.
     waited: bool,
     /// Whether the receiver answers other callers and fails only for this caller.
     own: bool,

@@ -84,8 +84,8 @@ impl Dispatcher {
     pub(super) async fn run(self, stop: CancellationToken) {
         let (hook, lease) = (self.source.name(), self.settings.lease);
         loop {
-            // The end of the lease is computed before the request is sent. So this server never believes that it holds
-            // the lease after the database's end of it.
+            // The end of the lease is counted from the time before the request. So for this server the lease never ends
+            // later than for the database.
             let until = Instant::now() + lease;
             match self.store.take_hook(hook, self.server, lease).await {
                 Ok(Some(position)) => {

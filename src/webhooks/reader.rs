@@ -21,7 +21,7 @@ use crate::store::webhook_leases::WebhookPosition;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// The longest time for which the database waits for a change. After it, the database answers that there was none.
+/// The longest time for which the database waits for a change. If none comes, the database sends an empty answer.
 const MAX_AWAIT: Duration = Duration::from_secs(1);
 
 /// The maximum of changes in one batch of the database.

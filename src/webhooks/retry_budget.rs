@@ -5,8 +5,9 @@
 //! event is the cause. So a failed try counts only if the event itself is the likely cause:
 //!
 //! - The receiver refused the request with status 400, 413, 415 or 422.
-//! - Or the request reached the receiver and failed in another way: another status, a timeout, a broken connection, or
-//!   an answer that is too large. And since the previous counted try, the receiver has accepted another event with 2xx.
+//! - Or the request reached the receiver and failed in another way, although the receiver works. Another way is another
+//!   status, a timeout, a broken connection, or an answer that is too large. The receiver works if it has accepted
+//!   another event with 2xx since the previous counted try.
 //!
 //! A try never counts if the connection was refused, or if the circuit breaker is open.
 //!
@@ -103,8 +104,8 @@ impl TryCounter {
         self.counted
     }
 
-    /// Records a failed try, which counts only if the event is the likely cause. `taken` is the same number as in
-    /// [`new`](Self::new), read again.
+    /// Records a failed try, which counts only if the event is the likely cause. `taken` is the number of events that
+    /// the receiver has accepted until now.
     pub(super) fn record_failure(&mut self, error: &OutboundError, accepted: u64) {
         let counts = match error {
             OutboundError::Status(400 | 413 | 415 | 422) => true,

@@ -3,8 +3,8 @@
 //! stream before which every event was delivered.
 //!
 //! A slow event delays only the later events of its own lane. Later events of other lanes may be delivered first. The
-//! window keeps their positions in the stream until all earlier events are delivered. The number of undelivered events
-//! is bounded, and the number of kept positions by [`POSITIONS_PER_EVENT`] times that bound.
+//! window keeps their positions in the stream until all earlier events are delivered. `hooks.window` bounds the number
+//! of undelivered events. The number of kept positions is at most [`POSITIONS_PER_EVENT`] times as high.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -12,7 +12,7 @@ use super::event::{HookKind, Lane, WebhookEvent};
 use super::reader::StreamRead;
 use crate::store::webhook_leases::WebhookPosition;
 
-/// The number of positions that may be kept for each event of the window's size. A position takes about 300 bytes.
+/// The maximum of kept positions is `hooks.window` times this number. A position takes about 300 bytes.
 const POSITIONS_PER_EVENT: usize = 16;
 
 /// The window. It returns the events of one lane in their order.

@@ -136,7 +136,7 @@ fn required_claim_must_be_or_contain_the_value() {
         assert_eq!(outcome.err().as_deref(), refused, "{expected} {value}");
     }
     assert!(verify(&requiring("c", "chat"), &shared(&claims(&json!({})))).is_err());
-    // A claim that the operator requires is not checked by other rules.
+    // The general rules for purposes don't apply to a claim that the operator requires.
     let refresh = claims(&json!({"token_type": "refresh"}));
     assert!(verify(&requiring("token_type", "refresh"), &shared(&refresh)).is_ok());
     let own = sign(&requiring("c", "chat"), &UserId::Int(1), None, Duration::from_mins(1)).unwrap();

@@ -101,7 +101,7 @@ struct CallerFailures {
 pub(super) enum BreakerRefusal {
     /// The breaker is open for all callers.
     Open,
-    /// Only this caller is held back. `others`: the receiver has answered requests of other callers since this caller's
+    /// Only this caller is held back. `others` is true if the receiver has answered other callers since this caller's
     /// first failure.
     HeldBack { others: bool },
 }
@@ -161,7 +161,7 @@ impl Breaker {
         }
     }
 
-    /// Fails if the caller is held back. Otherwise, a caller that was held back takes its turn to probe.
+    /// Fails if the caller is held back. If the caller's wait is over, its next request is the probe.
     fn check_caller(&self, caller: CallerHash) -> Result<(), BreakerRefusal> {
         let Some(failing) = self.failing.get(&caller) else { return Ok(()) };
         let mut failing = lock(&failing);
@@ -175,7 +175,7 @@ impl Breaker {
         Ok(())
     }
 
-    /// Returns the caller's turn to probe, because no request was made.
+    /// Gives the probe back, because the caller's request was not made.
     fn release_probe(&self, caller: CallerHash) {
         if let Some(failing) = self.failing.get(&caller) {
             lock(&failing).probing = false;

@@ -1,6 +1,6 @@
-//! A cache of the numbers of deleted messages, by room. It serves to count the unread messages of a member who has many
-//! deleted messages after the read marker. Counting these in the database at every connect would cost time for each
-//! deleted message.
+//! A cache of the numbers of deleted messages, by room. It is used to count the unread messages of a member who has
+//! many deleted messages after the read marker. Without the cache, each connect would read all of these messages from
+//! the database.
 //!
 //! A deletion is a revision: revisions are numbered within their room, and become visible in the order of their numbers
 //! ([`revisions`](super::revisions)). So an entry of the cache is complete up to some revision number. To bring it up

@@ -13,7 +13,6 @@ impl Store {
     /// Returns up to `limit` messages of a room, of about `bytes` bytes of JSON at most, without deleted messages. Also
     /// returns the members at the same snapshot time, and whether there are more messages in this direction. None if
     /// there is no such room.
-    /// there is no such room.
     pub(crate) async fn history(
         &self,
         room: RoomId,

@@ -58,8 +58,8 @@ impl Store {
     }
 
     /// Returns the room's current position for a client that was at position `from`. `now` is the position that the
-    /// room's messages show. It may be behind `from`, because messages that the client has may have been purged. None
-    /// if no client can have been at `from`.
+    /// room's messages show. `now` may be behind `from`, because messages that the client has may have been purged.
+    /// None if no client can have been at `from`.
     pub(in crate::store) async fn reach(
         &self,
         session: &mut ClientSession,
@@ -71,7 +71,7 @@ impl Store {
             return Ok(Some(now));
         }
         let given_out = self.given_out_in(session, room).await?;
-        // The result is at least `from`, and not `given_out`: revisions that have a number may not be written yet.
+        // `given_out` is not part of the result, because it may include revisions that are not written yet.
         Ok(now.max(given_out).reaches(from).then(|| now.max(from)))
     }
 }

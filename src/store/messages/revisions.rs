@@ -216,8 +216,8 @@ impl Store {
         }
         let ids: Vec<_> = revised.journal.iter().map(|revision| revision.id).collect();
         let done = doc! { "$pull": { "journal": { "id": { "$in": ids } } } };
-        // If this update is lost, the revisions are applied again, without effect. It waits for a majority because a
-        // write that doesn't wait can delay other writes ([`journal`](crate::store::receipts::journal)).
+        // If this update is lost, the revisions are applied again, without effect. The update waits for a majority,
+        // because a write that doesn't wait can delay other writes ([`journal`](crate::store::receipts::journal)).
         self.rooms().update_one(doc! { "_id": revised.room }, done).await?;
         Ok(answer.get_i32("n").is_ok_and(|n| usize::try_from(n) == Ok(count)))
     }

@@ -2,8 +2,8 @@
 //!
 //! A cached number is never too high, because it comes from writes that a majority has confirmed. It may be too low,
 //! because other servers write messages as well. Then the insert fails with a duplicate `_id`, and the writer reads the
-//! true number. The time of the last message is cached with its number. A new message never gets an earlier time. So
-//! times never go back within a room, whatever the servers' clocks show.
+//! true number. The cache also has the time of the last message. A new message gets at least this time. So times never
+//! go back within a room, whatever the servers' clocks show.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -1,12 +1,12 @@
 //! Reads a room at one snapshot time: its members, its last messages, and earlier messages that a member has not read.
 //!
-//! A snapshot is the state of the database at one cluster time, the database's time of commits. All reads here use one
-//! snapshot and return its time. The change stream has the same times: a change with the snapshot's time or an earlier
-//! one is part of the snapshot, and a later one is not. So a client that gets the snapshot and then the later changes
-//! misses nothing and gets nothing twice. This holds for messages and for edits.
+//! A snapshot is the state of the database at one cluster time. The database gives each commit a cluster time. All
+//! reads here use one snapshot and return its time. Changes in the change stream have cluster times, too: a change with
+//! the snapshot's time or an earlier one is part of the snapshot, and a later one is not. So a client that gets the
+//! snapshot and then the later changes misses nothing and gets nothing twice. This holds for messages and for edits.
 //!
-//! Receipt markers are an exception, because the members' documents get them late. The markers of the documents are
-//! raised to the markers that this server received from the change stream
+//! Receipt markers are an exception: a new marker is written to a journal first, and to the member's document later. So
+//! the markers of the documents are raised to the markers that this server received from the change stream
 //! ([`overlay`](crate::store::receipts::overlay)). A socket gets the markers up to the time when it joined its room,
 //! and each later marker as an event. The documents may already contain some of these later markers. A client then sees
 //! such a marker in the history, before the event arrives.
@@ -48,15 +48,15 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Returns two numbers between which earlier messages may be unread by a member. None if there are no such
-    /// messages.
+    /// Returns the ends of the range of numbers, before the page, in which a member may have unread messages. None if
+    /// there is no such range.
     pub(in crate::store) fn before_page(&self) -> Option<(i64, i64)> {
         let oldest = self.messages.last().map_or(0, |message| message.id.get());
         let read = self.members.iter().map(|member| member.marks.read).min().unwrap_or_default();
         (read < oldest - 1 && self.messages.len() == HISTORY).then_some((read, oldest))
     }
 
-    /// Returns a number. The snapshot contains every later message that a member has not read.
+    /// Returns a number n. The snapshot contains every message after n that a member has not read.
     pub(crate) fn known_after(&self) -> i64 {
         if !self.complete {
             return i64::MAX;
@@ -99,7 +99,7 @@ pub(in crate::store) const LATEST: Timestamp = Timestamp { time: u32::MAX, incre
 
 impl Store {
     /// Returns the members of a room, and a session for more reads at the same snapshot time. The receipt markers are
-    /// also of the snapshot time. For callers that get no later markers as events.
+    /// also of the snapshot time. Use this for a caller that gets no later markers as events.
     pub(crate) async fn members(
         &self,
         room: RoomId,
@@ -111,7 +111,7 @@ impl Store {
     }
 
     /// Returns the members as [`members`](Self::members) does, but with the markers up to the time `until`. The change
-    /// stream must have reached this time. For a socket, which gets all later markers as events.
+    /// stream must have reached this time. Use this for a socket, which gets all later markers as events.
     pub(crate) async fn members_marked(
         &self,
         room: RoomId,
@@ -203,9 +203,9 @@ impl Store {
         Ok(messages.collect::<Result<_, _>>()?)
     }
 
-    /// Returns the current state of a room, and the changes that it missed, oldest first: the messages after number
-    /// `told`, and the revisions since `since`. None if there are more than [`MISSED`]. Revisions are compared by the
-    /// database's stamps, because the clocks of servers may differ.
+    /// Returns the current state of a room, and the changes that its sockets on this server missed, oldest first. These
+    /// are the messages after number `told`, and the revisions since `since`. None if there are more than [`MISSED`].
+    /// Revisions are compared by the database's stamps, because the clocks of servers may differ.
     pub(crate) async fn missed(
         &self,
         room: RoomId,

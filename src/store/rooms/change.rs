@@ -27,8 +27,8 @@ impl Store {
         self.run_detached(async move { Ok(members.update_many(filter, update).await.map(|_| ())?) }).await
     }
 
-    /// Removes an e-mail address from the user's memberships, if it is stored there: in one room, or in all rooms
-    /// without `room`.
+    /// Removes an e-mail address from the user's membership in `room`, if the membership has this address. Without
+    /// `room`, does the same in all memberships of the user.
     pub(crate) async fn drop_email(
         &self,
         room: Option<RoomId>,

@@ -1,8 +1,8 @@
 //! The commit time of the last change in each room. An inbox connection that resumes needs only the rooms that changed
 //! while it was closed, and finds them here without a read.
 //!
-//! The change stream updates the times. The number of rooms has a maximum. The record is cleared when it is full, and
-//! when changes may have been missed. Then it answers only questions about later changes.
+//! The change stream updates the times. The number of rooms has a maximum. If the record is full, or if changes may
+//! have been missed, the record is cleared. Afterwards it contains only later changes.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

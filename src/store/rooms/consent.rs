@@ -9,7 +9,8 @@
 //! - no message is marked as delivered to the user, because this would show that the user was online;
 //! - the room is *hidden* from the user's lists as long as it has no messages.
 //!
-//! No message costs an extra write: a room is hidden if it has no message with the number 1.
+//! The first message makes a hidden room visible, without an extra write: lists check whether the room has a message
+//! with the number 1.
 
 use std::collections::HashSet;
 

@@ -1,5 +1,5 @@
-//! Creates rooms: direct rooms for two users, and groups. A pair of users has one direct room at most, and a request
-//! that is sent several times creates one room. Unique indexes guarantee both.
+//! Creates rooms: direct rooms for two users, and groups. Two users have at most one direct room. A request that is
+//! sent several times creates only one room. Unique indexes guarantee both rules.
 
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use futures_util::FutureExt;
@@ -139,7 +139,8 @@ impl Store {
             Err(error) if is_duplicate(&error) => {
                 let made = self.find_created(attempt, pair.as_ref(), (members, made_by)).await?;
                 if made.is_none() {
-                    // Another room has this id, so the counter of ids is behind. It is raised for the next attempt.
+                    // Another room has this id already, because the counter of ids is too low. The counter is raised
+                    // for the next attempt.
                     self.raise_room_counter().await?;
                 }
                 made.ok_or(StoreError::Unreachable(Some(error)))
@@ -167,8 +168,8 @@ impl Store {
         Ok(Some(NewRoom { id, made: false, created_at: None }))
     }
 
-    /// Writes a room and its members in one transaction. The inner error is the driver's. `unique` names the indexes
-    /// that prevent a second room, each with the new room's key.
+    /// Writes a room and its members in one transaction. The inner error is the driver's. `unique` has the names of the
+    /// unique indexes that apply to the room, each with a filter for the room's key.
     async fn insert_room(
         &self,
         id: RoomId,
@@ -259,8 +260,8 @@ struct RoomInsertion {
 impl RoomInsertion {
     async fn run(&self, session: &mut ClientSession) -> Result<(), Error> {
         let rooms = self.store.db.collection::<Document>("rooms");
-        // This read fails if the index is missing. It also keeps the index from being dropped until the transaction
-        // ends. Without the index, nothing would prevent a second room.
+        // This read fails if the index is missing. Until the transaction ends, the database refuses to drop the index.
+        // Without the index, nothing would prevent a second room.
         for (index, filter) in &self.unique {
             let hint = Hint::Name((*index).to_owned());
             rooms.find_one(filter.clone()).hint(hint).session(&mut *session).await?;

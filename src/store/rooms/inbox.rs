@@ -1,6 +1,6 @@
-//! Reads for the inbox connection: one socket for all rooms of a user (docs/protocol.md, First frames). The reads
-//! return the user's rooms at one snapshot time: a page of rooms, or the changes since a cursor. A cursor is the state
-//! that a client has already received.
+//! Reads the rooms of a user for an inbox connection. An inbox connection is one socket for all rooms of a user
+//! (docs/protocol.md, First frames). All rooms are read at one snapshot time. The result is a page of rooms, or the
+//! changes since a cursor. A cursor describes which changes the client has already received.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;

@@ -21,8 +21,8 @@ pub(crate) struct Watermarks {
 }
 
 impl Watermarks {
-    /// Tells whether the receipt markers are as recent as the other data. Then all data that follows the change stream
-    /// is.
+    /// Tells whether the receipt markers are as recent as the other data. If so, everything that the change stream
+    /// brings to this server is as recent.
     pub(in crate::store) fn is_whole(self) -> bool {
         self.marks >= self.time
     }

@@ -176,7 +176,7 @@ impl Store {
                 }
                 shown.push(room);
             }
-            // The next read takes as many rooms as fit, if these are as large as the rooms before.
+            // The next read takes as many rooms as fit if the rooms have the same average size as before.
             let each = (bytes.saturating_sub(fitting.left()) / read).max(1);
             step = (fitting.left() / each).clamp(1, MOST_ROOMS);
         }

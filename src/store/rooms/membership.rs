@@ -1,8 +1,8 @@
 //! Joining and leaving groups, and reading a user's membership.
 //!
-//! Joining is a transaction that also changes the room's document. Two concurrent joins, or a join and the deletion of
-//! the room, then conflict in the database, and one of them runs again. So nobody joins a deleted room, and the maximum
-//! of members is kept. Sockets learn of a join or a leave from the change stream.
+//! A join is a transaction that also changes the room's document. So two concurrent joins conflict in the database, and
+//! one of them runs again after the other. The same holds for a join and the deletion of the room. So nobody joins a
+//! deleted room, and a group never has too many members. Sockets learn of a join or a leave from the change stream.
 
 use bson::{DateTime, Document, RawDocumentBuf, doc};
 use futures_util::FutureExt;

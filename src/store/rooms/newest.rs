@@ -2,7 +2,8 @@
 
 use bson::{Bson, Document, doc};
 
-/// Returns the conditions for the `_id`s of a room: from `first` on if `above` is `$gte`, after it if `above` is `$gt`.
+/// Returns the conditions for a range of a room's `_id`s. The range begins with `first` if `above` is `$gte`, and after
+/// `first` if `above` is `$gt`.
 pub(in crate::store) fn range(last: &str, above: &str, first: Bson) -> Vec<Document> {
     vec![
         doc! { above: ["$_id", { "room": "$$room", last: first }] },

@@ -1,9 +1,9 @@
 //! Removes a user's data from the database, one batch at a time.
 //!
 //! The request for an erasure is a document, which any server can take. The server that takes it gets a lease: until a
-//! time of the database's clock, no other server runs the same erasure. The documents that still name the user are the
-//! remaining work. So an interrupted erasure needs no record of its progress, and continues with the same calls. An
-//! erased message keeps only its number and its times. Clients receive it as an ordinary deletion.
+//! time of the database's clock, no other server runs the same erasure. Each batch searches for documents that name the
+//! user. So an erasure that was interrupted continues with the same calls, and its progress is not stored. An erased
+//! message keeps only its number and its times. Clients receive the erasure of a message as an ordinary deletion.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -25,10 +25,10 @@ const PERSONAL: [&str; 4] = ["text", "edit", "sender", "client_id"];
 pub(crate) struct Erasure {
     /// The user to erase.
     pub(crate) user: UserId,
-    /// Whether the first pass has ended: all data that existed at its time is removed. Writes that ran during that pass
-    /// may have added data.
+    /// Whether the first pass has ended. The first pass removes all data that exists when it runs. Writes that run
+    /// concurrently may add data afterwards.
     pub(crate) swept: bool,
-    /// Whether a second pass has removed the data of those writes. The next pass is then the last one.
+    /// Whether a second pass has removed the data of such writes. If so, the next pass is the last one.
     pub(crate) looked: bool,
     asked_at: DateTime,
 }
@@ -175,8 +175,8 @@ impl Store {
             let found = ids.len();
             if found > 0 {
                 let gone: Document = PERSONAL.iter().map(|field| ((*field).to_owned(), "".into())).collect();
-                // A deleted room may still have messages that are not deleted. They are erased without a revision,
-                // because the room has no clients to notify.
+                // A deleted room may still have messages that are not deleted. These messages are erased without a
+                // revision, because the room has no clients to notify.
                 let mut left = filter.clone();
                 left.insert("_id", doc! { "$in": &ids });
                 left.insert("deleted_at", doc! { "$exists": false });

@@ -1,5 +1,5 @@
-//! Reads all data of one user for an export, one batch at a time. A batch is all that is in memory, so a user may have
-//! any number of messages.
+//! Reads all data of one user for an export. Only one batch of documents is in memory at a time, so a user may have any
+//! number of messages.
 
 use std::collections::HashMap;
 
@@ -96,7 +96,7 @@ impl Store {
     }
 
     /// Returns the user's receipt markers that the members' documents may not contain yet. Call it before the documents
-    /// are read. A marker that is written to a document in between is then in both results, and in no case missing.
+    /// are read. Otherwise a marker that is moved into a document between the two reads would be in neither result.
     async fn raised_of(&self, user: &UserId) -> Result<HashMap<RoomId, Marks>, StoreError> {
         let known = self.wait_until_reached(self.moment().await?).await;
         Ok(self.overlay.of_user(user, self.room_ids(user).await?, known))

@@ -8,8 +8,9 @@
 //!   were queued, even in a retry, because the inserts are ordered.
 //! - No locks: two servers may try the same number. The second insert fails with a duplicate key. That server then
 //!   reads the room's last number from majority-committed data, and continues after it.
-//! - Unknown outcomes: after such an attempt, the task looks for each message by its `write_id`. The next attempt uses
-//!   the same number. So if the first attempt is only late, one of the two fails with a duplicate key.
+//! - Unknown outcomes: after an attempt with an unknown outcome, the task looks for each message by its `write_id`. The
+//!   next attempt uses the same number. If the first attempt is still running, only one of the two can insert a message
+//!   with this number.
 //! - `client_id`: if a sender sends several messages with the same `client_id` in a room, a unique index lets only one
 //!   be written. The others get the number of that one as their answer.
 

@@ -41,10 +41,12 @@ impl MessageWriterTask {
     ///
     /// Each message to which the earlier attempt gave number n falls into one of these cases:
     ///
-    /// - It is stored with number n. It gets its answer.
-    /// - Another message is stored with number n. Its number is freed. The numbers of all later messages without a
-    ///   stored message are freed, too. The earlier attempt was ordered and ended here, so these were not written.
-    /// - No message is stored with number n. It keeps its number, because the earlier attempt may still be running.
+    /// - The message is stored with number n. It gets its answer.
+    /// - Another message is stored with number n. The number is freed. The numbers of all later messages without a
+    ///   stored message are freed, too. The earlier attempt was ordered and ended here, so these messages were not
+    ///   written.
+    /// - No message is stored with number n. The message keeps the number, because the earlier attempt may still be
+    ///   running.
     pub(super) async fn look_up(&self, batch: Vec<QueuedMessage>) -> Vec<QueuedMessage> {
         let there = match self.with_numbers_of(&batch).await {
             Ok(there) => there,

@@ -20,7 +20,7 @@ impl MessageWriterTask {
     /// other messages. If the members can't be read, returns all messages unchanged, with the error.
     ///
     /// A message with an earlier attempt is not refused. That attempt started while the sender was a member, so the
-    /// message may already be written. The numbers after it also depend on it.
+    /// message may already be written. The numbers of later messages also depend on this message.
     pub(super) async fn refuse_former_members(
         &self,
         mut batch: Vec<QueuedMessage>,
