@@ -7,19 +7,18 @@
 //! that write.
 //!
 //! Measurements with 6.0.5 on two cores, medians of three runs in turn. The first figure is the processor time of
-//! server and database, divided by that of the load generator, which does the same work for each message. Lower is
-//! better.
+//! server and database, divided by that of the load generator. The load generator does the same work for each message.
+//! Lower is better.
 //!
 //! - At full speed with 200 rooms: 3.48 with this timing. With a wait after each batch of [`MANY`] instead: 3.87 (in
 //!   another hour 3.73 and 3.94). In that variant 380 of 1,025 batches had at most four messages.
 //! - At 4,000 messages/s: 4.02 with this timing, 4.69 with that variant. The time to the other client was 10.3 and 9.4
 //!   ms at the median, and 24 and 28 ms at p99.
 //! - Waits of 2 or 4 ms, or until 48 or 64 messages wait: lower throughput, or more processor time.
-//! - One common timer for messages and receipts, instead of sending batches of [`ENOUGH`] immediately: 3.87 instead of
-//!   3.91 at full speed (four runs each), and 4.07 instead of 3.95 at 4,000/s. The timer is more complex and not
-//!   better.
-//! - Two or three writers, each for some of the rooms, make smaller batches: 4.10 and 4.08, instead of 3.86 with one
-//!   writer for as many messages.
+//! - One common timer for messages and receipts, and no batches that are sent immediately. At full speed: 3.87 instead
+//!   of 3.91 (four runs each). At 4,000/s: 4.07 instead of 3.95. The timer is more complex and not better.
+//! - Two or three writers, each for some of the rooms: 4.10 and 4.08, instead of 3.86 with one writer. Their batches
+//!   were smaller.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

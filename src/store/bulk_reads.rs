@@ -67,8 +67,8 @@ pub(crate) struct BulkTurn {
 }
 
 impl BulkTurn {
-    /// Removes the rest of the user's permit after this read. Used for the read of a single room: a client that
-    /// reconnects reads each of its rooms on a socket of its own, at the same time.
+    /// Removes the rest of the user's permit after this read. Used for the read of a single room. A client that
+    /// reconnects may read many rooms concurrently, each on a socket of its own.
     pub(crate) fn without_rest(mut self) -> Self {
         self.rests = false;
         self

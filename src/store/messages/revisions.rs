@@ -7,8 +7,8 @@
 //! - One update of the room's document takes the next number and writes the revision into the document's *journal*, a
 //!   list.
 //! - Then all revisions in the journal are applied to the messages in their order, and removed from the journal.
-//! - Revisions that a dead server left in the journal are applied by the next server that writes a revision in the
-//!   room, or by a background job.
+//! - A dead server may leave revisions in the journal. They are applied by the next server that writes a revision in
+//!   the room, or by a background job.
 //! - A message never takes a revision number lower than its own. So a revision that is applied twice has no effect the
 //!   second time.
 //!
