@@ -33,6 +33,7 @@ pub enum OutboundError {
 }
 
 impl OutboundError {
+    /// Converts an error of the HTTP client, without the URL, which may include a key.
     pub(super) fn from_client(error: reqwest::Error) -> Self {
         let error = error.without_url();
         if error.is_connect() { Self::Connect(error) } else { Self::Broken(error) }

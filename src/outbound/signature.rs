@@ -15,6 +15,7 @@ use crate::config::Secret;
 /// The header's name.
 pub const SIGNATURE: &str = "parlor-signature";
 
+/// Signs the requests of one receiver with its shared secret.
 pub(super) struct Signer(hmac::Key);
 
 impl fmt::Debug for Signer {

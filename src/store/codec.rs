@@ -131,6 +131,7 @@ pub(crate) fn read_int_if_any(document: &RawDocument, key: &str) -> Result<Optio
     if document.get(key)?.is_none() { Ok(None) } else { read_int(document, key).map(Some) }
 }
 
+/// Reads a time in milliseconds.
 pub(crate) fn read_time(document: &RawDocument, key: &str) -> Result<Time, Undecodable> {
     Ok(Time(document.get_datetime(key)?.timestamp_millis()))
 }

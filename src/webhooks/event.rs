@@ -46,6 +46,7 @@ pub(super) enum Lane {
     User(UserId),
 }
 
+/// The content of an event, as the request's body has it.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum EventPayload {
@@ -102,6 +103,7 @@ impl HookKind {
         }
     }
 
+    /// Returns the hook with this name in the configuration. None if there is no such hook.
     pub(crate) fn named(name: &str) -> Option<Self> {
         let all = [Self::AfterSend, Self::Connected, Self::Disconnected, Self::Offline];
         all.into_iter().find(|kind| kind.name() == name)
@@ -245,6 +247,7 @@ impl WebhookEvent {
         Self { kind: source.kind(&what), id: what.id(time), at, what }
     }
 
+    /// Returns the key by which the event is ordered: its room, or its user.
     pub(super) fn lane(&self) -> Lane {
         match &self.what {
             EventPayload::Sent { room_id, .. }

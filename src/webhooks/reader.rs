@@ -35,6 +35,7 @@ pub(super) struct StreamRead {
     pub(super) position: Option<WebhookPosition>,
 }
 
+/// The reading task of one source.
 pub(super) struct HookStreamReader {
     pub(super) source: EventSource,
     /// The hooks that have a URL. Events for other hooks are skipped.

@@ -50,6 +50,7 @@ impl DeliveryWindow {
         }
     }
 
+    /// Returns whether the window must not take another read now.
     pub(super) fn is_full(&self) -> bool {
         self.undelivered >= self.most || self.slots.len() >= self.most.saturating_mul(POSITIONS_PER_EVENT)
     }
@@ -64,6 +65,7 @@ impl DeliveryWindow {
         self.slots.iter().filter_map(|slot| slot.event.as_ref()).find(|event| event.kind == kind)
     }
 
+    /// Adds a read from the stream at the end of the window.
     pub(super) fn push(&mut self, read: StreamRead) {
         if let Some(event) = &read.event {
             self.undelivered += 1;

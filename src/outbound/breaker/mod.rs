@@ -37,6 +37,7 @@ use crate::telemetry::metrics::OutboundMetrics;
 /// The hash of a caller's id.
 pub(super) type CallerHash = u64;
 
+/// The bounds of a breaker.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BreakerSettings {
     /// The number of failures in a row that open the breaker.
@@ -49,6 +50,7 @@ pub(super) struct BreakerSettings {
     pub(super) remembered: u64,
 }
 
+/// The circuit breaker of one receiver.
 #[derive(Debug)]
 pub(super) struct Breaker {
     settings: BreakerSettings,

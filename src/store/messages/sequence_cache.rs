@@ -63,6 +63,7 @@ impl SequenceCache {
         }
     }
 
+    /// Returns the cached last number and time of a room. None if the room is not in the cache.
     pub(crate) fn last(&self, room: RoomId) -> Option<LastMessage> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&room).copied()
     }
@@ -71,6 +72,7 @@ impl SequenceCache {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
+    /// Removes a room from the cache, because its last number is unknown after a failed write.
     pub(crate) fn remove(&self, room: RoomId) {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&room);
     }

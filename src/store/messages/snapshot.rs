@@ -164,6 +164,7 @@ impl Store {
         .await
     }
 
+    /// Does the same as [`snapshot`](Self::snapshot), inside another operation.
     pub(in crate::store) async fn read_snapshot(
         &self,
         view: &mut SnapshotView,

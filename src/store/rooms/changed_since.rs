@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bson::Timestamp;
 use handlers::RoomId;
 
+/// The record of recent changes, with its maximum of rooms.
 pub(crate) struct RecentRoomChanges {
     known: Mutex<RoomChangeTimes>,
     limit: usize,

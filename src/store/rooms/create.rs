@@ -289,6 +289,7 @@ fn first_member(
     Ok(RawDocumentBuf::try_from(&document)?)
 }
 
+/// Returns whether a write failed because of a duplicate key.
 pub(in crate::store) fn is_duplicate(error: &Error) -> bool {
     matches!(&*error.kind, ErrorKind::Write(WriteFailure::WriteError(write)) if write.code == DUPLICATE_KEY)
 }
