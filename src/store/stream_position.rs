@@ -54,7 +54,7 @@ impl StreamPosition {
 }
 
 impl Store {
-    /// Waits until the stream has reached the cluster time `to`, for [`PATIENCE`] at most. Returns the time up to which
+    /// Waits until the stream has reached the cluster time `to`, for [`TIMEOUT`] at most. Returns the time up to which
     /// all markers are known, at most `to`.
     ///
     /// A command reads no change stream, and does not wait.

@@ -8,7 +8,7 @@
 //!   event only after the receiver has answered the event with 2xx, or after the event was set aside. After any other
 //!   answer the event is sent again, with growing pauses.
 //! - One bad event does not block a hook for ever. If the receiver refuses an event while it accepts others, the event
-//!   is set aside after some tries ([`patience`]). A set-aside event is stored and listed, and an operator can send it
+//!   is set aside after some tries ([`retry_budget`]). A set-aside event is stored and listed, and an operator can send it
 //!   again.
 //! - In order within a room, or for one user: an event waits until the event before it is delivered. Rooms don't wait
 //!   for each other.

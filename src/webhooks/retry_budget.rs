@@ -93,7 +93,7 @@ impl RetryBudget {
 }
 
 impl TryCounter {
-    /// Starts to count the tries of a request. `taken` is the number of events that the receiver has accepted until
+    /// Starts to count the tries of a request. `accepted` is the number of events that the receiver has accepted until
     /// now.
     pub(super) fn new(accepted: u64) -> Self {
         Self { counted: 0, accepted }
@@ -104,7 +104,7 @@ impl TryCounter {
         self.counted
     }
 
-    /// Records a failed try, which counts only if the event is the likely cause. `taken` is the number of events that
+    /// Records a failed try, which counts only if the event is the likely cause. `accepted` is the number of events that
     /// the receiver has accepted until now.
     pub(super) fn record_failure(&mut self, error: &OutboundError, accepted: u64) {
         let counts = match error {

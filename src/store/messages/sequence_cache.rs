@@ -54,7 +54,7 @@ impl SequenceCache {
         *kept = kept.max(last);
     }
 
-    /// Does the same as [`saw`](Self::saw), but only for a room in the cache. Rooms come into the cache when this
+    /// Does the same as [`record`](Self::record), but only for a room in the cache. Rooms come into the cache when this
     /// server writes to them or opens them.
     pub(crate) fn record_if_cached(&self, room: RoomId, last: LastMessage) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

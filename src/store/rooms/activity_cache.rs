@@ -49,7 +49,7 @@ impl ActivityCache {
     }
 
     /// Returns the cached times of these rooms. The other rooms are `missing`, and the cache follows them from now on.
-    /// The caller must read their times and pass them to [`learnt`](Self::learnt).
+    /// The caller must read their times and pass them to [`store`](Self::store).
     pub(crate) fn look_up(&self, rooms: impl Iterator<Item = RoomId>) -> ActivityLookup {
         let mut known = self.known();
         let (mut cached, mut missing) = (HashMap::new(), Vec::new());
