@@ -55,8 +55,8 @@ pub(super) struct BreakerSettings {
 pub(super) struct Breaker {
     settings: BreakerSettings,
     state: Mutex<BreakerState>,
-    /// The callers whose last request failed. The cache forgets an entry for which it has no room. The caller of a
-    /// forgotten entry starts with no failures.
+    /// The callers whose last request failed. A full cache forgets the least used entry, and the caller of that entry
+    /// starts again with no failures.
     failing: Cache<CallerHash, Arc<Mutex<CallerFailures>>>,
     metrics: Arc<OutboundMetrics>,
 }
@@ -163,7 +163,7 @@ impl Breaker {
         }
     }
 
-    /// Fails if the caller is held back. If the caller's wait is over, its next request is the probe.
+    /// Fails if the caller is held back. When the wait of the caller is over, the caller's next request is the probe.
     fn check_caller(&self, caller: CallerHash) -> Result<(), BreakerRefusal> {
         let Some(failing) = self.failing.get(&caller) else { return Ok(()) };
         let mut failing = lock(&failing);

@@ -24,8 +24,8 @@ struct CachedActivity {
     /// The time of each room. The flag is false while the room is being read. A message that arrives meanwhile already
     /// updates the time.
     rooms: HashMap<RoomId, (Time, bool)>,
-    /// The number of times that the cache was cleared. The result of a read that began before a clear is not cached,
-    /// because it may lack later messages.
+    /// The number of times that the cache was cleared. If the cache was cleared during a read, the result of the read
+    /// is not cached, because it may lack later messages.
     begun: u64,
 }
 

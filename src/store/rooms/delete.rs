@@ -105,8 +105,8 @@ impl Store {
         .await
     }
 
-    /// Deletes the room's document if the room was deleted at least `linger` ago. Otherwise the room is swept again
-    /// after `linger`.
+    /// Deletes the room's document if the room was deleted at least `linger` ago. Otherwise a later
+    /// [`sweep`](Self::sweep) after `linger` does it.
     async fn forget_room(&self, room: RoomId, linger: Duration) -> Result<(), StoreError> {
         let rooms = self.db.collection::<Document>("rooms");
         let linger_ms = i64::try_from(linger.as_millis()).unwrap_or(i64::MAX);

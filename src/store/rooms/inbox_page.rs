@@ -21,8 +21,8 @@ pub(crate) struct Watermarks {
 }
 
 impl Watermarks {
-    /// Tells whether the receipt markers are as recent as the other data. If so, everything that the change stream
-    /// brings to this server is as recent.
+    /// Tells whether the change stream has reached the snapshot time. If so, all data that this server has from the
+    /// change stream is at least as recent as the snapshot.
     pub(in crate::store) fn is_whole(self) -> bool {
         self.marks >= self.time
     }
@@ -93,7 +93,7 @@ pub(crate) enum RoomLookup {
 #[derive(Debug)]
 pub(crate) struct InboxQuery<'a> {
     pub(crate) page: RoomPageQuery,
-    /// Whether a new cursor starts with this page.
+    /// Whether this is the first page of the client, whose cursor then starts here.
     pub(crate) first: bool,
     pub(crate) from: Option<&'a InboxCursor>,
 }
