@@ -1,5 +1,5 @@
-//! Serves fixed content: files of the binary, and documents that are made once. A client that already has the content
-//! is told so by its `ETag` (RFC 9110, 13.1.2).
+//! Serves fixed content: files that are part of the binary, and documents that are generated once. If a client already
+//! has the content, it sends the content's `ETag` and gets 304 without a body (RFC 9110, 13.1.2).
 
 use std::fmt::Write as _;
 
@@ -11,10 +11,10 @@ use salvo::http::{HeaderMap, StatusCode};
 use salvo::prelude::*;
 use tokio_tungstenite::tungstenite::Bytes;
 
-/// How much of the content's hash forms the tag, in bytes.
+/// Length of the tag, in bytes: the first bytes of the content's hash.
 const TAG_BYTES: usize = 16;
 
-/// A fixed content, as a handler of its GET.
+/// A fixed content. It handles the GET requests for this content.
 pub(crate) struct Asset {
     kind: &'static str,
     policy: Option<&'static str>,
@@ -23,7 +23,7 @@ pub(crate) struct Asset {
 }
 
 impl Asset {
-    /// Creates an asset. `kind` is its media type.
+    /// Creates an asset. `kind` is the media type, such as `text/css`.
     pub(crate) fn new(kind: &'static str, contents: impl Into<Bytes>) -> Self {
         let contents = contents.into();
         let mut tag = "\"".to_owned();
@@ -49,7 +49,7 @@ impl Handler for Asset {
         if let Ok(tag) = HeaderValue::from_str(&self.tag) {
             headers.insert(ETAG, tag);
         }
-        // The client may cache it, but must ask each time: another release has other contents.
+        // The client may cache the content but must check it with each use, because another release has other contents.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         if let Some(policy) = self.policy {
             headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
@@ -64,7 +64,7 @@ impl Handler for Asset {
     }
 }
 
-/// Returns whether the client names this tag, weak or strong, or any tag.
+/// Returns whether the request's `If-None-Match` has this tag, weak or strong, or `*`.
 fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     let lists = headers.get_all(IF_NONE_MATCH).iter().filter_map(|list| list.to_str().ok());
     // Our tags contain no comma.

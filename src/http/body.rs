@@ -1,4 +1,4 @@
-//! Reads a request's body within limits. The rest of a refused body stays with the request: see
+//! Reads a request's body within limits. The unread rest of a refused body stays in the request: see
 //! [`unread_body`](super::unread_body).
 
 use std::future::poll_fn;
@@ -15,13 +15,13 @@ use tokio_tungstenite::tungstenite::Bytes;
 /// The reason why a body can't be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyError {
-    /// It is too large.
+    /// The body is too large.
     TooLarge,
-    /// It did not arrive in time.
+    /// The body did not arrive in time.
     Late,
-    /// It is compressed, or has another encoding.
+    /// The body is compressed, or has another encoding.
     Encoded,
-    /// Its framing is invalid, or the client disconnected.
+    /// The body's framing is invalid, or the client disconnected.
     Broken,
 }
 
@@ -63,7 +63,7 @@ async fn collect(body: &mut ReqBody, most: usize) -> Result<Bytes, BodyError> {
     Ok(bytes.into())
 }
 
-/// Skips the next piece of a body. Returns its length, or none at the end.
+/// Reads and drops the next piece of a body. Returns the piece's length, or none at the end.
 pub(super) async fn skip(body: &mut ReqBody) -> Option<usize> {
     let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await?;
     frame.ok().map(|frame: Frame<Bytes>| frame.data_ref().map_or(0, Bytes::len))

@@ -1,16 +1,16 @@
-//! Limits the connections per address that are not WebSockets, or not yet.
+//! Limits the connections of each client address. WebSockets with a valid token are not counted here.
 //!
-//! `http.connections` limits all of them together; one more waits. Without a limit per address, a client that opens
-//! silent connections would make everybody wait. So a connection over `http.connections_per_address` is closed when it
-//! is accepted, before anything of it is read. A connection counts until it is closed, or until it is the WebSocket of
-//! a client with a valid token: from then on it counts as a socket. A refused client counts until it has received the
-//! reason.
+//! `http.connections` limits these connections of all addresses together: a further one waits until it is accepted.
+//! Without a limit for each address, one client could open that many silent connections, and all others would wait.
+//! Therefore a connection over `http.connections_per_address` is closed when it is accepted, before anything is read
+//! from it. A connection counts until it is closed, or until it becomes a WebSocket with a valid token. A refused
+//! WebSocket counts until the client has received the reason.
 //!
-//! The address is that of the connection itself: the header that proxies write has not been read yet. Listed proxies
-//! are exempt.
+//! The address is the peer address of the TCP connection, because `X-Forwarded-For` has not been read yet. The limit
+//! does not apply to `http.proxies`.
 //!
-//! The admin listener has its own limits, in all and per address, and closes connections over either one. Connections
-//! there must not use up the files that connections of clients need.
+//! The admin listener has two limits of its own, one for all connections and one for each address. It closes a
+//! connection over either limit. Otherwise admin connections could use up the open files that clients need.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -30,7 +30,7 @@ use crate::telemetry::metrics::Metrics;
 pub(crate) struct OpenConnections(Mutex<HashMap<IpAddr, HashSet<SocketAddr>>>);
 
 impl OpenConnections {
-    /// Adds a connection. Returns false if its address already has `most`.
+    /// Adds a connection. Returns false if its address already has `most` connections.
     fn try_add(&self, peer: SocketAddr, most: usize) -> bool {
         let mut open = self.peers();
         let peers = open.entry(client_ip::network(peer.ip())).or_default();
@@ -41,7 +41,7 @@ impl OpenConnections {
         fits
     }
 
-    /// Removes a connection that is closed, or that counts as a socket from now on.
+    /// Removes a connection that was closed or became a socket with a valid token.
     pub(crate) fn remove(&self, peer: SocketAddr) {
         let mut open = self.peers();
         let network = client_ip::network(peer.ip());
@@ -52,7 +52,7 @@ impl OpenConnections {
         }
     }
 
-    /// Returns the number of connections.
+    /// Returns the number of connections of all addresses.
     pub(crate) fn count(&self) -> usize {
         self.peers().values().map(HashSet::len).sum()
     }
@@ -84,14 +84,14 @@ impl ConnectionLimiter {
     /// Admits a connection.
     ///
     /// # Errors
-    /// The name of the limit that the connection would exceed.
+    /// Returns the name of the limit that the connection would exceed.
     fn admit(&self, peer: SocketAddr) -> Result<(), &'static str> {
         let config = self.config.load();
         let (most, bound) = self.bound(&config, peer)?;
         if self.connections.try_add(peer, most) { Ok(()) } else { Err(bound) }
     }
 
-    /// Returns how many connections the address may have, and the name of that limit.
+    /// Returns the highest number of connections of this address, and the name of that limit.
     fn bound(&self, config: &Config, peer: SocketAddr) -> Result<(usize, &'static str), &'static str> {
         match self.kind {
             ListenerKind::Clients => {
@@ -99,7 +99,7 @@ impl ConnectionLimiter {
                 let most = config.http.connections_per_address.filter(|_| !exempt).unwrap_or(usize::MAX);
                 Ok((most, "connections_per_address"))
             }
-            // One task accepts, so no connection is added between the count and the entry.
+            // Only one task accepts connections, so no other connection is added between this check and the entry.
             ListenerKind::Admin if self.connections.count() >= config.admin.connections => {
                 Err("admin_connections")
             }
@@ -110,10 +110,10 @@ impl ConnectionLimiter {
     }
 }
 
-/// Decides about each connection when it is accepted.
+/// Admits or closes each connection when it is accepted.
 pub(crate) struct ConnectionGate {
     pub(crate) limiter: ConnectionLimiter,
-    /// The limits of an accepted connection.
+    /// The timeouts of an accepted connection.
     pub(crate) fuse: FuseConfig,
 }
 
@@ -136,7 +136,7 @@ impl FusePolicy for ConnectionGate {
     }
 }
 
-/// Removes its connection from the count when it is dropped, with the connection.
+/// Removes the connection from the count when the connection, and this guard with it, is dropped.
 struct ConnectionGuard {
     connections: Arc<OpenConnections>,
     peer: SocketAddr,
@@ -165,7 +165,7 @@ mod tests {
             assert!(connections.try_add(peer(first), 2) && connections.try_add(peer(second), 2));
             assert!(!connections.try_add(peer(third), 2) && connections.try_add(peer(stranger), 2));
             connections.remove(peer(first));
-            // A connection may be removed twice: by its upgrade, and by its end.
+            // A connection may be removed twice: after its upgrade, and when it is closed.
             connections.remove(peer(first));
             assert!(connections.try_add(peer(third), 2) && !connections.try_add(peer(first), 2));
             assert_eq!(connections.count(), 3);
@@ -173,7 +173,7 @@ mod tests {
                 connections.remove(peer(left));
             }
             assert_eq!(connections.count(), 0);
-            assert!(connections.peers().is_empty(), "nothing is kept of who left");
+            assert!(connections.peers().is_empty(), "no entry is left for closed connections");
         }
     }
 }

@@ -1,17 +1,17 @@
 //! Serves HEAD for every GET, with the same headers (RFC 9110, 9.3.2).
 //!
-//! The router sees such a request as a GET, so that no route can forget it. The connection leaves out the body, because
-//! it knows the original method.
+//! The request becomes a GET before the router sees it, so no route needs code for HEAD. The HTTP connection still
+//! knows the original method and leaves out the body.
 
 use salvo::http::Method;
 use salvo::prelude::*;
 use salvo::routing::{Filter, PathState};
 
-/// Marks a request that came as HEAD.
+/// Marks a GET that was a HEAD when it arrived.
 #[derive(Clone, Copy)]
 struct WasHead;
 
-/// Accepts every request, and turns a HEAD into a GET. Placed before all routes.
+/// A filter before all routes: accepts every request, and turns a HEAD into a GET.
 #[derive(Debug)]
 pub(crate) struct HeadAsGet;
 
@@ -31,12 +31,12 @@ impl Filter for HeadAsGet {
     }
 }
 
-/// Returns whether the client only wants the headers.
+/// Returns whether the client sent a HEAD, which asks only for the headers.
 pub(crate) fn is_head(req: &Request) -> bool {
     req.extensions().get::<WasHead>().is_some()
 }
 
-/// Returns whether the request changes nothing.
+/// Returns whether the request is a GET or HEAD, which change nothing.
 pub(crate) fn is_read(req: &Request) -> bool {
     req.method() == Method::GET || req.method() == Method::HEAD
 }

@@ -12,7 +12,7 @@ use crate::lifecycle::Lifecycle;
 use crate::realtime::heartbeat::Heartbeat;
 use crate::store::Store;
 
-/// `/healthz`: the process is alive.
+/// `/healthz`: always answers 200, because the process runs.
 pub(crate) struct HealthHandler;
 
 #[async_trait]
@@ -22,7 +22,7 @@ impl Handler for HealthHandler {
     }
 }
 
-/// The parts that a readiness check looks at.
+/// The parts whose state decides whether the server is ready.
 pub(crate) struct Readiness {
     pub(crate) config: Arc<LiveConfig>,
     pub(crate) lifecycle: Lifecycle,
@@ -31,11 +31,11 @@ pub(crate) struct Readiness {
     pub(crate) verifier: Verifier,
 }
 
-/// `/readyz`: 200 while heartbeats are received, which needs the database and the change stream. Otherwise 503, and
-/// which of them fails.
+/// `/readyz`: 200 while the server receives heartbeats, which need the database and the change stream. Otherwise 503,
+/// with the state of each part.
 pub(crate) struct ReadyHandler {
     pub(crate) services: Arc<Readiness>,
-    /// Whether to include the driver's messages about the database, which name its members. For operators.
+    /// Whether to include the driver's error text, which names the members of the database. Only for operators.
     pub(crate) with_details: bool,
 }
 
@@ -73,7 +73,7 @@ impl Handler for ReadyHandler {
             "database": state,
             "feed": match &database {
                 _ if fresh => "ok",
-                // Without the database no heartbeat can be written.
+                // If the database fails, no heartbeat can be written, so only a working database makes this a stalled stream.
                 Ok(()) if !services.lifecycle.is_draining() => "stalled",
                 _ => "unknown",
             },

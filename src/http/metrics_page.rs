@@ -13,7 +13,7 @@ use crate::telemetry::logging::DroppedLines;
 use crate::telemetry::metrics::format::MetricsFormat;
 use crate::telemetry::metrics::{Gauges, Metrics};
 
-/// The content of the metrics page: the counters, and the gauges that are read at each scrape.
+/// The content of the metrics page: the counters, and the gauges whose values are read at each scrape.
 pub(crate) struct MetricsPage {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) heartbeat: Arc<Heartbeat>,
@@ -25,7 +25,7 @@ pub(crate) struct MetricsPage {
 }
 
 impl MetricsPage {
-    /// Returns the gauges that are read at each scrape.
+    /// Reads the gauges.
     fn gauges(&self) -> Gauges {
         Gauges {
             heartbeat: self.heartbeat.age(),

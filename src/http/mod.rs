@@ -1,5 +1,5 @@
-//! HTTP, around all handlers: refuses invalid requests, handles unread bodies, serves files, and mounts the API, the
-//! demo page and the WebSocket upgrade.
+//! The HTTP server: refuses invalid requests, handles unread bodies, serves files, and mounts the API, the
+//! messenger and the WebSocket upgrade.
 
 pub mod api;
 pub(crate) mod asset;

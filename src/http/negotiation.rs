@@ -1,4 +1,4 @@
-//! Finds the format of metrics that a client prefers (RFC 9110, 12.5.1).
+//! Chooses the format of the metrics by the client's `Accept` header (RFC 9110, 12.5.1).
 
 use salvo::http::HeaderMap;
 use salvo::http::header::ACCEPT;
@@ -6,14 +6,14 @@ use salvo::http::header::ACCEPT;
 use crate::telemetry::metrics::format::MetricsFormat;
 
 impl MetricsFormat {
-    /// Returns the format with the greater weight. An invalid weight counts as 1.
+    /// Returns the format that has the greater weight in `Accept`. An invalid weight counts as 1.
     pub(crate) fn preferred(headers: &HeaderMap) -> Self {
         let lists = headers.get_all(ACCEPT).iter().filter_map(|list| list.to_str().ok());
         let ranges: Vec<_> = lists.flat_map(|list| list.split(',')).map(MediaRange::parse).collect();
         let weight = |kind, version| {
             let fitting =
                 ranges.iter().filter_map(|range| range.fit(kind, version).map(|fit| (fit, range.weight)));
-            // The most specific range counts, whatever the weights of others.
+            // The most specific range that matches decides, even if a wider range has a greater weight.
             fitting.max_by_key(|(fit, weight)| (*fit, *weight)).map_or(0, |(_, weight)| weight)
         };
         let open = weight("application/openmetrics-text", "1.0.0");
@@ -25,7 +25,7 @@ impl MetricsFormat {
 struct MediaRange {
     kind: String,
     version: Option<String>,
-    /// In thousandths, because the header has up to three decimals.
+    /// The weight in thousandths, because the header has up to three decimals.
     weight: u32,
 }
 
@@ -46,7 +46,7 @@ impl MediaRange {
         Self { kind, version, weight }
     }
 
-    /// Returns how specifically the range matches, or none if it does not match.
+    /// Returns how specific the range is (a greater number is more specific), or none if it does not match.
     fn fit(&self, kind: &str, version: &str) -> Option<u8> {
         if self.version.as_deref().is_some_and(|wanted| wanted != version) {
             return None;

@@ -1,4 +1,4 @@
-//! The whole HTTP surface on one page.
+//! All HTTP routes of the server.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::{api, demo, security_headers};
 use crate::protocol::close;
 use crate::ws::handshake::HandshakePath;
 
-/// What the routes of one server need.
+/// The parts of a server that its routes use.
 #[derive(Clone)]
 pub(crate) struct Routes {
     pub(crate) upgrade: Arc<UpgradeServices>,
@@ -43,7 +43,7 @@ impl Routes {
         self.served(router, false)
     }
 
-    /// Adds what every answer has, and the answer for paths without a route.
+    /// Adds the parts that apply to every request, and the answer for paths without a route.
     fn served(&self, router: Router, tls: bool) -> Service {
         let router = Arc::new(router);
         let unrouted = Catcher::default().hoop(api::UnroutedHandler(router.clone()));

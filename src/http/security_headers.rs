@@ -1,5 +1,5 @@
-//! Sets the security headers of every HTTP answer, so that browsers neither misinterpret an answer nor show it in a
-//! foreign frame. A handler may set other values.
+//! Sets the security headers of every HTTP answer. They forbid browsers to guess another content type, and to show the
+//! answer in a frame of another site. A handler may set other values.
 
 use salvo::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY,
@@ -7,7 +7,7 @@ use salvo::http::header::{
 };
 use salvo::prelude::*;
 
-/// No answer is a page, unless its handler sets its own policy.
+/// The headers and their values. The content security policy allows nothing. A handler that serves a page sets its own.
 const HEADERS: [(HeaderName, &str); 5] = [
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (REFERRER_POLICY, "no-referrer"),
@@ -16,7 +16,7 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (CACHE_CONTROL, "no-store"),
 ];
 
-/// One year. Only for this host name, because other names of the domain may be served without TLS.
+/// One year. Without `includeSubDomains`, because other host names of the domain may be served without TLS.
 const ALWAYS_TLS: &str = "max-age=31536000";
 
 /// Sets the headers.

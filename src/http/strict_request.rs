@@ -1,5 +1,5 @@
-//! Refuses requests that another HTTP implementation would interpret differently: those without a valid `Host` (RFC
-//! 9112, 3.2), and those with a path that others would resolve or decode differently.
+//! Refuses requests that a proxy could interpret differently than Parlor: requests without a valid `Host` (RFC
+//! 9112, 3.2), and requests with a path that a proxy may resolve or decode differently.
 
 use percent_encoding::percent_decode_str;
 use salvo::http::header::HOST;
@@ -10,7 +10,7 @@ use salvo::prelude::*;
 use super::api::{Problem, ProblemCode};
 use super::head;
 
-/// Runs before every handler.
+/// Checks every request before its handler runs.
 pub(crate) struct RequestCheck;
 
 #[async_trait]
@@ -27,7 +27,7 @@ impl Handler for RequestCheck {
     }
 }
 
-/// Checks `Host`. Only HTTP/1.0 may omit it. Two of them, or an invalid one, are refused.
+/// Checks `Host`. Only an HTTP/1.0 request may omit it. Refuses two `Host` headers, or an invalid one.
 fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
     let mut hosts = headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -39,14 +39,14 @@ fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// Returns whether a value is a name or an address with an optional port. Server names contain none of the other
-/// characters that a URI allows there.
+/// Returns whether a value is a name or an address with an optional port. Refuses other characters that the syntax of
+/// a URI would allow there, because server names don't contain them.
 fn is_host(value: &HeaderValue) -> bool {
     let Ok(authority) = Authority::try_from(value.as_bytes()) else { return false };
     let host = authority.host();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte);
     let is_named = !host.is_empty() && (host.starts_with('[') || host.bytes().all(plain));
-    // With a login before the host there is no such prefix. The port's digits may be missing (RFC 3986, 3.2.3).
+    // A login before the host (`user@host`) has no such prefix. The port's digits may be missing (RFC 3986, 3.2.3).
     let rest = authority.as_str().strip_prefix(host);
     let port = rest.map(|rest| rest.strip_prefix(':').unwrap_or(rest));
     is_named && port.is_some_and(|port| port.is_empty() || port.parse::<u16>().is_ok_and(|_| is_digits(port)))
@@ -56,8 +56,8 @@ fn is_digits(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Checks that every segment means the same to every implementation. Below `/api` an empty segment is no path: the
-/// router would skip it, so that an empty id, or a path that a client resolved, would name the resource above. The path
+/// Checks that every segment means the same to every HTTP implementation. Below `/api`, an empty segment gets 404.
+/// Otherwise the router would skip it, and a path with an empty id would name the resource above. The path
 /// of a read may end in a slash.
 fn check_path(path: &str, is_read: bool) -> Result<(), Problem> {
     for segment in path.split('/') {
@@ -76,8 +76,8 @@ fn check_path(path: &str, is_read: bool) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Checks the query of the API, whose parameters would be decoded lossily. The query of a handshake is checked when it
-/// is read.
+/// Checks the query of an API request. salvo would replace bytes that are not UTF-8. The query of a handshake is
+/// checked when the handshake reads it.
 fn check_query(path: &str, query: &str) -> Result<(), Problem> {
     if !path.starts_with("/api/") || decoded(query).is_some() {
         return Ok(());

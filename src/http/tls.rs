@@ -1,7 +1,7 @@
-//! TLS in this process: the current certificate, and the next one when its files have changed.
+//! TLS in this process: loads the certificate, and loads it again when its files have changed.
 //!
-//! Connections keep the certificate that they started with. If a pair of files can't be used, that is logged once and
-//! the previous one stays. The contents of the files are compared, so that any way of replacing them is noticed.
+//! Connections keep the certificate that they started with. If the new files can't be used, the error is logged once
+//! and the current certificate stays. The contents of the files are compared, because their times may not change.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -30,7 +30,7 @@ impl Certificate {
         Ok(Self { current, seen: Mutex::new(pair) })
     }
 
-    /// Returns the acceptor for the listener. It is always set.
+    /// Returns the acceptor for the listener. The option is never empty.
     pub(crate) fn current(&self) -> Arc<ArcSwapOption<TlsAcceptor>> {
         self.current.clone()
     }
@@ -51,7 +51,7 @@ impl Certificate {
         Ok(true)
     }
 
-    /// Checks the files periodically. Only ends if TLS is switched off.
+    /// Checks the files every `tls.watch_ms`. Returns only if TLS is switched off.
     pub(crate) async fn watch(self: Arc<Self>, config: Arc<LiveConfig>, metrics: Arc<Metrics>) {
         let mut logged = false;
         loop {
@@ -76,7 +76,7 @@ impl Certificate {
                         tracing::warn!(%error, "could not load the new certificate; keeping the current one");
                     }
                 }
-                // The process is shutting down.
+                // The blocking task was cancelled, because the process is shutting down.
                 Err(_) => {}
             }
         }

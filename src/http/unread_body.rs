@@ -1,9 +1,9 @@
 //! Handles the body of a request that was answered without reading it.
 //!
-//! If a connection is closed while the client still writes, it is reset, and a client that writes first and reads later
-//! never sees the answer. So the answer says `Connection: close`, and the rest of the body is read and dropped for a
-//! while: up to `http.discard_bytes` within `http.discard_ms`. If a successful request did not need its body, the body
-//! is dropped before the answer, and the connection stays open.
+//! If a server closes a connection while the client still writes, the TCP connection is reset. A client that first
+//! writes and then reads would never receive the answer. Therefore the answer says `Connection: close`, and the server
+//! reads and drops the rest of the body, up to `http.discard_bytes` within `http.discard_ms`. If the handler of a
+//! successful request did not read the body, the body is dropped before the answer, and the connection stays open.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::body;
 use crate::config::live::LiveConfig;
 use crate::telemetry::metrics::Metrics;
 
-/// Runs around every handler.
+/// Wraps every handler.
 #[derive(Clone)]
 pub(crate) struct UnreadBody {
     pub(crate) config: Arc<LiveConfig>,
@@ -38,7 +38,7 @@ impl Handler for UnreadBody {
             return;
         }
         res.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        // A client that sent `Expect` sends nothing after a final answer.
+        // A client that sent `Expect: 100-continue` sends no body after a final answer.
         if refused && !req.headers().contains_key(EXPECT) {
             let this = self.clone();
             tokio::spawn(async move { this.discard(&mut unread).await });
@@ -47,7 +47,7 @@ impl Handler for UnreadBody {
 }
 
 impl UnreadBody {
-    /// Reads and drops the rest. Returns false if there is more than that, or if it ends too late or with an error.
+    /// Reads and drops the rest of the body. Returns false if the rest is too long, ends too late, or fails.
     async fn discard(&self, unread: &mut ReqBody) -> bool {
         let (mut left, timeout) = {
             let http = &self.config.load().http;

@@ -1,7 +1,7 @@
 //! The upgrade of an HTTP connection to a WebSocket.
 //!
-//! Parlor answers the handshake itself: salvo's own WebSocket support hides the raw stream, which the session needs in
-//! order to bound each write, and it panics if an upgrade fails.
+//! Parlor answers the handshake itself, because salvo's WebSocket support has two problems. It hides the raw stream,
+//! which the session needs in order to bound each write. And it panics if an upgrade fails.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -38,9 +38,9 @@ pub(crate) struct UpgradeServices {
     pub(crate) lifecycle: Lifecycle,
     pub(crate) verifier: Verifier,
     pub(crate) refusals: Arc<RefusedClients>,
-    /// Connections that are not upgraded yet, by their addresses.
+    /// The count of connections that are not sockets. An upgraded connection is removed from it.
     pub(crate) connections: Arc<OpenConnections>,
-    /// One permit for each socket: taken before the upgrade, returned after the close.
+    /// One permit for each socket. A socket takes it before the upgrade and returns it after the close.
     pub(crate) permits: Permits,
     pub(crate) sessions: Arc<SocketServices>,
 }
@@ -69,12 +69,12 @@ impl Handler for UpgradeHandler {
     }
 }
 
-/// The reason why a connection is not upgraded: the status, and a text for people.
+/// The refusal of an upgrade: the HTTP status, and a text for people.
 pub(crate) struct UpgradeRefusal(pub(crate) StatusCode, pub(crate) &'static str);
 
 impl UpgradeHandler {
-    /// Answers the handshake (RFC 6455, 4.2) and gives the connection to a separate task. A refusal is known before the
-    /// upgrade, but the client receives it afterwards: see [`handshake`].
+    /// Answers the handshake (RFC 6455, 4.2) and gives the connection to a separate task. A wrong token or id is known
+    /// before the upgrade, but the client receives the refusal after it, as a close code: see [`handshake`].
     async fn upgrade(&self, req: &mut Request, res: &mut Response) -> Result<(), UpgradeRefusal> {
         let services = &self.services;
         if req.method() != Method::GET || head::is_head(req) {
@@ -108,7 +108,7 @@ impl UpgradeHandler {
             headers.insert(SEC_WEBSOCKET_PROTOCOL, spelling);
         }
         if let Some(connection) = req.extensions().get::<ConnCtrl>() {
-            // From here on the connection may be quiet, and the session handles stalls itself.
+            // From now on a quiet connection is normal. The session has its own timeouts for stalled reads and writes.
             connection.relax_timeouts();
         }
         if admission.is_ok()
@@ -128,11 +128,11 @@ impl UpgradeHandler {
 }
 
 impl UpgradeHandler {
-    /// Checks the token, and returns the source that a refusal counts against.
+    /// Checks the token. Returns the source (a user, a token or an address) for which a later refusal is counted.
     ///
     /// # Errors
-    /// 403: the page's origin is not allowed. 429: the source was refused too often. The source is the one without a
-    /// valid token, not other clients behind the same address.
+    /// 403: the page's origin is not allowed. 429: the source was refused too often. Without a valid token the source is
+    /// the address, and clients with a valid token behind the same address are not blocked.
     async fn caller(
         &self,
         req: &Request,
@@ -151,11 +151,11 @@ impl UpgradeHandler {
             return Err(UpgradeRefusal(StatusCode::FORBIDDEN, "pages of this origin may not connect"));
         }
         let checks = blocked.map(|_| &*services.refusals);
-        // If no known key signed the token, the issuer is asked first; see `auth::issuer` for how often.
+        // If no known key signed the token, Parlor first fetches the issuer's keys; see `auth::issuer` for how often.
         let caller = match handshake::token(req.headers()).filter(|_| origin) {
             Some(token) => {
                 let verified = services.verifier.verify_or_refetch(token, checks);
-                // A check takes no time, but it may have to wait for a permit.
+                // The check itself takes microseconds, but it may first wait for a permit.
                 tokio::time::timeout(config.http.request + config.auth.fetch, verified).await.ok()
             }
             None => None,
@@ -170,7 +170,7 @@ impl UpgradeHandler {
     }
 }
 
-/// Base64 as every client writes it. Unused bits of the last character may have any value (RFC 4648, 3.5).
+/// The base64 of the client's key. Unused bits of the last character may have any value (RFC 4648, 3.5).
 const KEY_ENCODING: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
@@ -179,7 +179,7 @@ const KEY_ENCODING: GeneralPurpose = GeneralPurpose::new(
 /// The length of a client's key, in bytes (RFC 6455, 4.2.1).
 const KEY_BYTES: usize = 16;
 
-/// Returns the answer to the client's key. Fails if the request is no handshake.
+/// Returns the value of `Sec-WebSocket-Accept` for the client's key. Fails if the request is no valid handshake.
 pub(crate) fn websocket_key(headers: &HeaderMap) -> Result<HeaderValue, UpgradeRefusal> {
     let bad = |reason| UpgradeRefusal(StatusCode::BAD_REQUEST, reason);
     let required = |reason| UpgradeRefusal(StatusCode::UPGRADE_REQUIRED, reason);
@@ -206,13 +206,13 @@ pub(crate) fn websocket_key(headers: &HeaderMap) -> Result<HeaderValue, UpgradeR
     accept.ok_or(bad("Sec-WebSocket-Key: must be 16 bytes in base64"))
 }
 
-/// Returns the items of all lists of a header. A value that is no text counts as an unknown item.
+/// Returns the items of a header, which may be given several times with a list each. A value that is no text becomes
 fn items(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     let lists = headers.get_all(name).into_iter().map(|value| value.to_str().unwrap_or("?"));
     lists.flat_map(|list| list.split(',')).map(str::trim)
 }
 
-/// Returns whether the origin is allowed. A client that sends no origin is no browser, so there is nothing to check.
+/// Returns whether the origin is allowed. A client without an `Origin` header is no browser and is always allowed.
 pub(crate) fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
     let Some(origin) = headers.get(ORIGIN) else { return true };
     let named = |origin: &str| allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin));

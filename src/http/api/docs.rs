@@ -1,10 +1,10 @@
 //! The description of the API at `/openapi.json`, and the page `/docs/` on which it can be read and tried.
 //!
-//! The page is Swagger UI. salvo contains a copy of its files, which becomes part of the binary. It loads nothing from
-//! other servers, and the policy would not allow it.
+//! The page is Swagger UI. salvo contains a copy of its files, which becomes part of the binary. The page loads nothing
+//! from other servers, and its content security policy forbids this.
 //!
-//! `/docs/socket` shows `/asyncapi.json`. It is our own page: the usual component has 2.9 MB and compiles schemas to
-//! functions, which the policy forbids.
+//! `/docs/socket` shows `/asyncapi.json`. This page is our own code. The usual component has 2.9 MB and compiles schemas
+//! to JavaScript functions, which the policy forbids.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::ApiServices;
 use super::tidy::tidy;
 use crate::http::asset::Asset;
 
-/// Allows only its own files and its own server. Swagger UI sets styles of elements, and has its icons in its styles.
+/// The policy: only the page's own files and its own server. Swagger UI also sets inline styles, with icons as `data:`.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
                       img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";
@@ -59,7 +59,7 @@ pub(crate) fn description() -> String {
         .security([SecurityRequirement::new("key", Vec::<String>::new())])
         .merge_router(&super::resources());
     crate::http::api::idempotency::describe(&mut document);
-    // Our own types have no map with keys that are not strings, and so always encode.
+    // Encoding fails only for a map whose keys are not strings, and our types have none.
     let document = serde_json::to_value(document).map(tidy).unwrap_or_default();
     let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
     text.push('\n');
@@ -80,8 +80,8 @@ impl Handler for DocsPage {
     }
 }
 
-/// `/docs/socket`. With a slash at its end the page would load its other files from below itself, so that is
-/// redirected.
+/// `/docs/socket`. If the path ended in a slash, the page would load its other files from below that path. Therefore
+/// the path with a slash is redirected.
 struct SocketDocsPage(Asset);
 
 #[async_trait]
@@ -103,7 +103,7 @@ fn file(kind: &'static str, contents: impl Into<Bytes>) -> Asset {
 fn swagger(kind: &'static str, name: &'static str) -> Router {
     let router = Router::with_path(name);
     match swagger_ui::serve(name, "", "", "", &swagger_ui::Config::default()) {
-        // In a release the file is part of the binary, so requests need no copy.
+        // In a release build the bytes are part of the binary, so requests need no copy.
         Ok(Some(SwaggerFile { bytes: Cow::Borrowed(bytes), .. })) => {
             router.get(file(kind, Bytes::from_static(bytes)))
         }

@@ -202,12 +202,12 @@ impl MessageDto {
         self.id == id
     }
 
-    /// Returns the message after an edit.
+    /// Returns the message with the text and the time of an edit.
     pub(super) fn edited(self, text: &Text, updated_at: Time) -> Self {
         Self { text: text.as_str().to_owned(), updated_at, ..self }
     }
 
-    /// Returns the messages of a snapshot in their order.
+    /// Returns the messages of a snapshot in the same order.
     pub(super) fn all(snapshot: &Snapshot) -> Vec<Self> {
         snapshot.visible_messages().map(Self::from).collect()
     }

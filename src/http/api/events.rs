@@ -21,11 +21,11 @@ use crate::realtime::hub::subscription::HubSubscription;
 use crate::realtime::outbox::{Outbox, OutboxBounds};
 use crate::realtime::sessions::SessionGuard;
 
-/// An empty line is sent after this long without an event. It tells a client that the server is alive, and the server
-/// that the client is.
+/// If there is no event for this long, the server sends an empty line. The client then knows that the server is alive.
+/// If the write fails, the server knows that the client has disconnected.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// The most events that are taken from the queue at a time.
+/// The highest number of events that are taken from the queue together.
 const TAKEN_AT_ONCE: usize = 64;
 
 /// A room's events, live
@@ -48,7 +48,7 @@ pub(super) async fn room_events(
     let outbox = Arc::new(Outbox::new(OutboxBounds::of(&services.config.load().limits), None));
     let registered = services.outboxes.register(&outbox, None);
     let (joined, subscription) = HubSubscription::new(&services.hub, id.0, &outbox);
-    // Checked only now, when the stream would be notified of a deletion.
+    // Checked only after joining: from now on the stream is notified of a deletion, so none is missed.
     if !services.store.room_exists(id.0).await? {
         return Err(Problem::no_room());
     }
@@ -63,17 +63,17 @@ pub(super) async fn room_events(
     services.lifecycle.spawn(async move {
         let history = json!({ "type": "history", "messages": dto::MessageDto::all(&snapshot) });
         if lines.line(&history).await.is_ok() {
-            // A client that disconnected and a stream that was closed leave the room in the same way.
+            // Both ends, a disconnected client and a closed stream, leave the room in the same way.
             let _ = follower.follow(&mut lines).await;
         }
     });
     Ok(answer)
 }
 
-/// A client that follows a room, and what is held for it.
+/// A client that receives the events of a room.
 struct EventStream {
     outbox: Arc<Outbox>,
-    /// What the history contained.
+    /// Which events the history already contained.
     shown: Option<HistoryWatermark>,
     _held: (Permit, SessionGuard, HubSubscription),
 }

@@ -31,7 +31,7 @@ pub(super) async fn export_user(
     user: UserParam,
     access: Access,
 ) -> Result<NdjsonResponse, Problem> {
-    // The rest of a user who is being erased would look like a complete export.
+    // During an erasure, the remaining data of the user would look like a complete export.
     if services.store.is_being_erased(&user.0).await? {
         return Err(Problem::erasing(&user.0));
     }
@@ -41,7 +41,8 @@ pub(super) async fn export_user(
         return Err(Problem::new(ProblemCode::Busy, "the limit of exports is reached; try again later"));
     };
     let (lines, answer) = NdjsonResponse::new(&services, access);
-    // A separate task: the driver's futures must not be dropped half way, and a client may disconnect at any time.
+    // The export runs in a separate task: a client may disconnect at any time, and the driver's futures must not be
+    // dropped before they end.
     services.lifecycle.spawn(export(services.0.clone(), user.0, lines, place));
     Ok(answer)
 }
@@ -79,7 +80,7 @@ async fn export(services: Arc<ApiServices>, user: UserId, mut lines: LineWriter,
     lines.break_off();
 }
 
-/// A line, by its `type`.
+/// A line of the export. Its `type` is the variant's name.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum ExportLine<'a> {
@@ -117,7 +118,7 @@ enum ExportLine<'a> {
     },
 }
 
-/// It has no `type` of its own, because the line has one.
+/// A set-aside event. The field `type` is left out, because the line already has a `type`.
 #[derive(Serialize)]
 struct ExportedEvent {
     hook: String,

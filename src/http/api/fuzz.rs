@@ -1,5 +1,5 @@
 //! The parsers of the API, for [`crate::fuzzing`].
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "as there")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a fuzz target reports an error")]
 
 use futures_util::FutureExt;
 use handlers::{Draft, HistoryCursor, MAX_ID};
@@ -24,8 +24,8 @@ pub(crate) const SAID_CHARS: usize = 1_000;
 /// The longest text, in characters: the default.
 const TEXT_CHARS: usize = 4096;
 
-/// Parses a body of the kind that its first byte names: `r` a new room, `n` a room's new name, `m` a membership, `p` a
-/// message, else a message's new text.
+/// Parses a body. The first byte chooses its kind: `r` a new room, `n` a room's new name, `m` a membership, `p` a
+/// message, any other byte a message's new text.
 pub fn bodies(data: &[u8]) {
     let Some((kind, body)) = data.split_first() else { return };
     let read = match kind {
@@ -53,7 +53,7 @@ fn assert_plan(PlannedRoom { members, name, .. }: &PlannedRoom) {
     assert!(name.as_ref().is_none_or(|name| !name.trim().is_empty()));
 }
 
-/// Parses a query, as every endpoint with one does.
+/// Parses a query in the same way as the endpoints.
 pub(crate) fn query(uri: &Uri) {
     let (mut request, mut depot) = (Request::new(), Depot::new());
     *request.uri_mut() = uri.clone();
@@ -86,7 +86,7 @@ pub(crate) fn page(text: &str) {
     }
 }
 
-/// Asserts that a problem is the client's, with a known code and a short text.
+/// Asserts that a problem names an error of the client, with a known code and a short text.
 fn assert_told(problem: Problem) {
     let mut response = Response::new();
     problem.render(&mut response);

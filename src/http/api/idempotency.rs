@@ -1,9 +1,9 @@
-//! `Idempotency-Key`: a `POST` that is repeated with the same key runs once and gets the same answer.
+//! `Idempotency-Key`: if a client repeats a `POST` with the same key, the request runs once and gets the same answer.
 //!
-//! The answer of a successful request is stored. A refused request changed nothing, so its key is free again. If the
-//! outcome of a request is unknown, because the server died or the database was unavailable, it is looked up before the
-//! request runs again. A client that disconnects does not abort its request: every `POST` runs in a separate task,
-//! which a shutdown waits for.
+//! Parlor stores the answer of a successful request. A refused request changed nothing, so its key is free again. If the
+//! server crashed or the database was unavailable, the outcome is unknown. The next attempt then searches the database
+//! for the effect before the request runs again. A client that disconnects does not abort its request: every `POST` runs
+//! in a separate task, and a shutdown waits for this task.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,16 +26,16 @@ use super::json_body;
 use super::problem::{Problem, ProblemCode, may_fail};
 use crate::store::{Claim, RequestAttempt, RequestKey, StoredResponse};
 
-/// The header, as in the IETF draft of that name.
+/// The header of the IETF draft "The Idempotency-Key HTTP Header Field".
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The longest key, in characters.
 pub(super) const MAX_KEY_CHARS: usize = 255;
 
-/// How many database operations a request may wait for in full while its key stays reserved.
+/// The number of database operations, each of the longest allowed time, for which a running request's key stays reserved.
 const OPERATIONS: u32 = 3;
 
-/// Runs every `POST` as described above. Other methods pass unchanged.
+/// Runs every `POST` as the module's comment describes. Other methods pass unchanged.
 pub(super) struct Idempotent(pub(super) Arc<ApiServices>);
 
 #[async_trait]
@@ -65,7 +65,7 @@ impl Handler for Idempotent {
     }
 }
 
-/// A request with everything that belongs to it.
+/// A request whose body was read.
 struct BufferedRequest {
     req: Request,
     depot: Depot,
@@ -90,7 +90,7 @@ impl BufferedRequest {
         hash.copy_from_slice(content.finish().as_ref());
         let config = services.config.load_full();
         let lease = config.limits.handler + config.mongodb.operation * OPERATIONS;
-        // A running attempt is never forgotten.
+        // The entry must live at least as long as an attempt can run.
         let kept = config.api.idempotency.max(lease);
         match services.store.claim(&key, hash, lease, kept).await? {
             Claim::Do(attempt) => {
@@ -121,8 +121,8 @@ impl BufferedRequest {
         self.ctrl.call_next(&mut self.req, &mut self.depot, &mut self.res).await;
     }
 
-    /// Stores the answer, or lets the next attempt run. A request that was refused immediately changed nothing. A
-    /// repeated request that is refused may have succeeded before.
+    /// Stores the answer, or frees the key for the next attempt. If the first attempt was refused, it changed nothing. If a
+    /// repeated attempt is refused, an earlier attempt may have succeeded.
     async fn settle(&self, services: &Arc<ApiServices>, attempt: &RequestAttempt) {
         let status = self.res.status_code.unwrap_or(StatusCode::OK);
         let settled = if status.is_success() {
@@ -164,7 +164,7 @@ fn key(headers: &HeaderMap) -> Result<Option<RequestKey>, Problem> {
         let detail = format!("Idempotency-Key: once, 1 to {MAX_KEY_CHARS} visible characters of ASCII");
         return Err(Problem::invalid(detail));
     };
-    // The request was authorized, so there is a key.
+    // The request was authorized, so the header has a service key.
     let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let token = bearer.split_once(' ').map_or("", |(_, token)| token.trim());
     let mut service = [0; 16];
@@ -172,7 +172,7 @@ fn key(headers: &HeaderMap) -> Result<Option<RequestKey>, Problem> {
     Ok(Some(RequestKey { service, key: key.to_owned() }))
 }
 
-/// Returns the text of an answer. A streamed answer has none, but no `POST` has such an answer.
+/// Returns the text of an answer. Streamed answers have no text, but no `POST` is answered by a stream.
 fn text(body: &ResBody) -> String {
     match body {
         ResBody::Once(bytes) => String::from_utf8_lossy(bytes).into_owned(),
@@ -180,7 +180,7 @@ fn text(body: &ResBody) -> String {
     }
 }
 
-/// Returns all users that an answer names. The stored answer is deleted when one of them is erased.
+/// Returns all users that an answer names. When one of them is erased, the stored answer is deleted.
 fn users(body: &str) -> Vec<UserId> {
     fn collect(value: &Value, users: &mut BTreeSet<UserId>) {
         match value {
@@ -201,7 +201,7 @@ fn users(body: &str) -> Vec<UserId> {
     users.into_iter().collect()
 }
 
-/// The attempt that a request with a key is.
+/// The attempt of a request with a key. None: the request has no key.
 #[derive(Debug)]
 pub(super) struct IdempotentAttempt(pub(super) Option<RequestAttempt>);
 
@@ -217,7 +217,7 @@ impl<'ex> Extractible<'ex> for IdempotentAttempt {
     }
 }
 
-/// Every `POST` may have a key. [`describe`] documents this for all of them.
+/// Adds nothing to the description of an endpoint: [`describe`] documents the key for every `POST`.
 impl EndpointArgRegister for IdempotentAttempt {
     fn register(_: &mut Components, _: &mut Operation, _: &str) {}
 }

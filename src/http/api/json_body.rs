@@ -1,4 +1,4 @@
-//! JSON bodies with limits. Objects are only read by the names of their fields.
+//! JSON bodies with limits. An object must be given as an object: serde would also accept an array of its values.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -17,7 +17,7 @@ use super::problem::{Problem, ProblemCode, may_fail};
 use super::strict_json::{StrictJson, TWICE};
 use crate::http::body::{self, BodyError};
 
-/// The most characters of an error about an invalid body.
+/// The longest error text about an invalid body, in characters.
 const FAULT_CHARS: usize = 250;
 
 /// A valid body.
@@ -81,7 +81,7 @@ impl<T: DeserializeOwned> JsonBody<T> {
     }
 }
 
-/// Decodes an object. An error about a value gets the name of its field, which the parser leaves out.
+/// Decodes an object. Adds the name of the field to an error about its value, because serde does not name it.
 fn decode<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, serde_json::Error> {
     let current = RefCell::new(String::new());
     let fields = fields.into_iter().inspect(|(name, _)| current.borrow_mut().clone_from(name));
@@ -94,12 +94,12 @@ fn decode<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, serde_js
     })
 }
 
-/// Returns the parser's error, shortened: it repeats an unexpected text in full.
+/// Returns the parser's error, shortened, because the error repeats a wrong text of any length.
 fn short(error: &serde_json::Error) -> String {
     error.to_string().chars().take(FAULT_CHARS).collect()
 }
 
-/// A body that is documented with an example.
+/// A body type that has an example for the API's description.
 pub(super) trait Example {
     /// Returns an example.
     fn example() -> Value;
@@ -121,7 +121,7 @@ impl<T: ToSchema + Example> EndpointArgRegister for JsonBody<T> {
     }
 }
 
-/// Reads a list of objects, each by the names of its fields.
+/// Reads a list of objects. Refuses an array of values in place of an object.
 pub(super) fn objects<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     T: DeserializeOwned,

@@ -60,7 +60,7 @@ async fn put_member(
     let (role, email) = body.0.checked()?;
     let member = NewMember { user_id: user.0.clone(), email };
     let entered = services.store.enter(id.0, member, role.map(Into::into), MAX_MEMBERS).await;
-    // The answer is what the transaction wrote: when read again, the member may already be gone.
+    // The answer shows the values that the transaction wrote. A second read might no longer find the member.
     let (new, member) = match entered.map_err(Problem::of_write)? {
         JoinOutcome::New(member) => (true, member),
         JoinOutcome::Already(member) => (false, member),

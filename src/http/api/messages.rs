@@ -1,8 +1,8 @@
 //! `/rooms/{id}/messages`: reads the messages of a room, and writes messages for its members or as a service.
 //!
-//! These messages take the path of all messages: through the same writer, and through the change stream to every socket
-//! of the room. A service key is trusted: the rate limits of users don't apply, and it may edit and delete anyone's
-//! messages.
+//! These messages take the same path as the messages of sockets: through the same writer, and through the change stream
+//! to every socket of the room. A service key is trusted: the rate limits of users don't apply, and the key may edit and
+//! delete the messages of every user.
 
 use bson::oid::ObjectId;
 use handlers::{Draft, HistoryCursor, RoomId, Text, UserId};
@@ -113,7 +113,7 @@ async fn post_message(
 ) -> Result<Created<dto::MessageDto>, Problem> {
     let NewMessage { sender_id, text, by } = body.0;
     let text = accept(&services, text)?;
-    // Also if the sender has left the room since.
+    // This comes before the check of the sender: an earlier attempt may have written the message before the sender left.
     if let Some(found) = written(&services, id.0, &sender_id, &text, &tried).await? {
         return Ok(found);
     }
@@ -137,8 +137,8 @@ async fn post_message(
     };
     let (message_id, at) = match appended {
         Ok(Written::New(message_id, at)) => (message_id, at),
-        // As the other attempt wrote it. The message is stored: if it can't be read again, this attempt's values are
-        // shown.
+        // Shows the message of the other attempt. That message is stored. If it can't be read now, the answer shows the
+        // values of this attempt.
         Ok(Written::Before(message_id)) => match written(&services, id.0, &sender_id, &text, &tried).await {
             Ok(Some(found)) => return Ok(found),
             Ok(None) | Err(_) => (message_id, services.store.now()),
@@ -149,8 +149,8 @@ async fn post_message(
     Ok(Created(dto::MessageDto::new(message_id, &text, sender_id, email, at)))
 }
 
-/// Returns the message that an earlier attempt of this request wrote. Its first answer was lost, so this answer is the
-/// same, even if the message was deleted since. The text is the request's own.
+/// Returns the message that an earlier attempt of this request wrote. The answer of that attempt was lost, so this answer
+/// must be the same, even if the message was deleted later. The text comes from the request.
 async fn written(
     services: &SharedServices,
     room: RoomId,
@@ -190,7 +190,7 @@ async fn edit_message(
     body: JsonBody<NewText>,
 ) -> Result<Json<dto::MessageDto>, Problem> {
     let text = accept(&services, body.0.text)?;
-    // Read first: once the edit is written, the answer must not become an error.
+    // The message is read before the edit: after a successful edit, the answer must not be an error of a read.
     let before = services.store.history(id.0, HistoryCursor::After(n.0.get() - 1), 1, usize::MAX).await?;
     let (snapshot, _) = before.ok_or_else(Problem::no_room)?;
     let message = dto::MessageDto::all(&snapshot).pop().filter(|message| message.is(n.0));
@@ -225,7 +225,7 @@ async fn check_sender(
 ) -> Result<Option<String>, Problem> {
     exists(services, room).await?;
     let member = services.store.member(room, sender).await?;
-    // An erasure removes memberships first, so a member needs no second check.
+    // An erasure first removes the memberships, so a user with a membership is not being erased.
     let is_lost = member.is_none() && by == WrittenAs::User;
     if services.store.erasing().contains(sender) || is_lost && services.store.is_being_erased(sender).await? {
         return Err(Problem::erasing(sender));
@@ -233,7 +233,7 @@ async fn check_sender(
     match (member, by) {
         (Some(member), _) => {
             if member.pending {
-                // A user who writes in the room accepts it.
+                // A user who writes in a room accepts the room.
                 services.store.accept(room, sender, None).await.map_err(Problem::of_write)?;
             }
             Ok(member.email)
@@ -251,7 +251,7 @@ async fn exists(services: &SharedServices, room: RoomId) -> Result<(), Problem> 
     if services.store.room_exists(room).await? { Ok(()) } else { Err(Problem::no_room()) }
 }
 
-/// Returns the room port for changing anyone's messages. The caller is no real user.
+/// Returns a room port that may change the messages of every user. Its caller is a service, not a user.
 fn bound(services: &SharedServices, room: RoomId) -> BoundRoom {
     BoundRoom {
         store: services.store.clone(),

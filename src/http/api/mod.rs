@@ -1,7 +1,7 @@
 //! The REST API for an application's backend: rooms, members, messages and users.
 //!
-//! There is one file per resource. Each endpoint is documented at its function; `/openapi.json` is made from that, and
-//! `config/openapi.json` is a copy. A client without a service key gets no access
+//! There is one file for each resource. The comment of each endpoint's function is its documentation in `/openapi.json`.
+//! `config/openapi.json` is a copy of that file. A client without a service key gets no access
 //! ([`service_keys`]). Errors are a [`Problem`].
 
 pub(crate) mod docs;
@@ -61,12 +61,12 @@ pub(crate) fn routes(services: &Arc<ApiServices>) -> Router {
         .hoop(idempotency::Idempotent(services.clone()))
 }
 
-/// Returns the documented resources.
+/// Returns the routes that the API's description contains.
 fn resources() -> Router {
     Router::with_path("api/v1").push(rooms::routes()).push(users::routes()).push(set_aside::routes())
 }
 
-/// The parts that the endpoints need.
+/// The parts of the server that the endpoints use.
 pub(crate) struct ApiServices {
     pub(crate) config: Arc<LiveConfig>,
     pub(crate) metrics: Arc<Metrics>,
@@ -89,7 +89,7 @@ pub(crate) struct ApiServices {
     pub(crate) reloads: watch::Sender<()>,
 }
 
-/// The services, as an argument of an endpoint.
+/// The services, for use as an argument of an endpoint.
 struct SharedServices(Arc<ApiServices>);
 
 impl std::ops::Deref for SharedServices {
@@ -114,7 +114,7 @@ impl<'ex> Extractible<'ex> for SharedServices {
     }
 }
 
-/// It is no part of the request.
+/// Adds nothing to the description: the services are not part of the request.
 impl EndpointArgRegister for SharedServices {
     fn register(_: &mut Components, _: &mut Operation, _: &str) {}
 }

@@ -1,4 +1,4 @@
-//! Streamed answers of JSON lines: one object each, written at the speed of the client.
+//! Streamed answers of JSON lines, one object on each line. The server writes only as fast as the client reads.
 
 use std::io;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ use crate::telemetry::metrics::Metrics;
 
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// How many bytes are collected before they are written.
+/// Lines are collected until they have this many bytes, and are then written together.
 const CHUNK_BYTES: usize = 32 * 1024;
 
 /// An answer of JSON lines (`application/x-ndjson`) that is still being written.
@@ -29,14 +29,14 @@ pub(super) struct NdjsonResponse(ResBody);
 pub(super) struct LineWriter {
     sender: BodySender,
     waiting: String,
-    /// How long the client may read nothing.
+    /// The longest time in which the client reads nothing. Then the answer is closed.
     limit: Duration,
     metrics: Arc<Metrics>,
     /// Resolves when the client's service key is removed.
     removed: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
-/// The client reads no more, or may receive no more.
+/// The client no longer reads, or its service key was removed.
 #[derive(Debug)]
 pub(super) struct StreamClosed;
 
@@ -51,9 +51,9 @@ impl NdjsonResponse {
 }
 
 impl LineWriter {
-    /// Adds a line. Lines are written together.
+    /// Adds a line. Several lines are written together.
     pub(super) async fn line(&mut self, line: &impl Serialize) -> Result<(), StreamClosed> {
-        // Our own types always encode.
+        // Encoding our own types can't fail.
         self.waiting.push_str(&serde_json::to_string(line).unwrap_or_default());
         self.end_line().await
     }
@@ -90,13 +90,13 @@ impl LineWriter {
         }
     }
 
-    /// Waits until the client's service key is removed. Then nothing more may be written.
+    /// Waits until the client's service key is removed. After that, nothing more may be written.
     pub(super) async fn removed(&mut self) -> StreamClosed {
         (&mut self.removed).await;
         self.refuse()
     }
 
-    /// Aborts the answer of a client whose key was removed.
+    /// Aborts the answer, because the client's service key was removed.
     fn refuse(&mut self) -> StreamClosed {
         self.removed = Box::pin(std::future::ready(()));
         self.sender.send_error(io::Error::other("the service key was removed"));
@@ -114,7 +114,7 @@ impl Writer for NdjsonResponse {
     async fn write(self, _: &mut Request, _: &mut Depot, res: &mut Response) {
         res.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
         res.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        // nginx, and proxies that follow it, would hold lines back until their buffer is full.
+        // Without this header, nginx and some other proxies would hold lines back until their buffer is full.
         res.headers_mut().insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
         res.body(self.0);
     }

@@ -9,7 +9,7 @@ use super::problem::{Problem, ProblemCode, may_fail};
 use super::schema;
 use handlers::HistoryCursor;
 
-/// The most messages of one page.
+/// The highest number of messages on one page.
 pub(super) const MAX_LIMIT: usize = 200;
 
 /// The default number of messages of a page.

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::problem::{Problem, ProblemCode, may_fail};
 use super::schema;
 
-/// `{id}`: a room, which may not exist.
+/// `{id}`: the id of a room. The room need not exist.
 #[derive(Debug)]
 pub(super) struct RoomParam(pub(super) RoomId);
 
@@ -22,11 +22,11 @@ pub(super) struct RoomParam(pub(super) RoomId);
 #[derive(Debug)]
 pub(super) struct MessageParam(pub(super) MessageId);
 
-/// `{user}`: any user, percent-encoded if needed.
+/// `{user}`: the id of any user, percent-encoded if needed.
 #[derive(Debug)]
 pub(super) struct UserParam(pub(super) UserId);
 
-/// `{event}`: an event that may be set aside or not.
+/// `{event}`: the id of a set-aside event. The event need not exist.
 #[derive(Debug)]
 pub(super) struct SetAsideParam(pub(super) ObjectId);
 
@@ -93,7 +93,7 @@ macro_rules! parameter {
 }
 
 parameter! { RoomParam, "id", "The room's id.", schema::id, 7, [ProblemCode::InvalidRequest, ProblemCode::NotFound] }
-// Any user id is accepted: there is no list of users in which it could be missing.
+// There is no `not_found` for users: Parlor has no list of users, so every valid id is accepted.
 parameter! { UserParam, "user", "The user's id, percent-encoded.", schema::user_id, 1, [ProblemCode::InvalidRequest] }
 parameter! {
     SetAsideParam, "event", "The event's `id` in the list.", event_id, EVENT, [ProblemCode::InvalidRequest, ProblemCode::NotFound]

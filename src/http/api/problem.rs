@@ -1,6 +1,6 @@
 //! Errors of the API: problem details (RFC 9457), with a stable code for programs.
 //!
-//! A client never sees the cause. The cause is logged once, when the problem is created.
+//! The answer to the client never contains the cause. The cause is logged once, when the problem is created.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -81,7 +81,7 @@ impl ProblemCode {
         }
     }
 
-    /// Returns the text for the API's description.
+    /// Returns the description of the code in the API's description.
     const fn means(self) -> &'static str {
         match self {
             Self::BadJson => "`bad_json`: the body is not JSON, or not an object",
@@ -158,7 +158,7 @@ impl Problem {
         Self::new(ProblemCode::NotFound, "no such room")
     }
 
-    /// Creates the problem of a failure of this server. The cause is only logged.
+    /// Creates the problem of a failure of this server. The cause goes only to the log.
     pub(super) fn internal(cause: impl std::fmt::Display) -> Self {
         tracing::error!(%cause, "an API request failed");
         Self::new(ProblemCode::Internal, "internal error")
@@ -187,7 +187,7 @@ impl Writer for Problem {
     }
 }
 
-/// The problems of any endpoint. Arguments add more, and so do endpoints with [`may_fail`].
+/// Documents the problems that every endpoint may have. Its arguments add more, and [`may_fail`] adds those of one endpoint.
 impl EndpointOutRegister for Problem {
     fn register(components: &mut Components, operation: &mut Operation) {
         may_fail(
@@ -231,7 +231,7 @@ impl From<handlers::Error> for Problem {
 }
 
 impl Problem {
-    /// Creates the problem of a write, which may have succeeded if the database did not answer.
+    /// Creates the problem of a failed write. If the database did not answer, the write may have succeeded: `timeout`.
     pub(super) fn of_write(error: StoreError) -> Self {
         match error {
             StoreError::Erasing(user) => Self::erasing(&user),
@@ -240,7 +240,7 @@ impl Problem {
     }
 }
 
-/// The problem of a read.
+/// Creates the problem of a failed read.
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
@@ -254,7 +254,7 @@ impl From<StoreError> for Problem {
     }
 }
 
-/// Answers a path or method without a route with a problem.
+/// Answers a request for an unknown path or method with a problem.
 pub(crate) struct UnroutedHandler(pub(crate) Arc<Router>);
 
 #[async_trait]
@@ -277,7 +277,7 @@ impl Handler for UnroutedHandler {
 }
 
 impl UnroutedHandler {
-    /// Returns the methods that the path has. HEAD is available wherever GET is, which the router doesn't know.
+    /// Returns the methods of the path. Adds HEAD if the path has GET, because the router has no routes for HEAD.
     async fn allowed(&self, req: &mut Request) -> Vec<&'static str> {
         let (path, came_as) = (req.uri().path().to_owned(), req.method().clone());
         let mut allowed = Vec::new();

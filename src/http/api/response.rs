@@ -1,11 +1,11 @@
-//! Answers that salvo has no type for.
+//! Types of answers that salvo does not have.
 
 use salvo::http::StatusCode;
 use salvo::prelude::*;
 use salvo_oapi::{Components, EndpointOutRegister, Operation, ToSchema};
 use serde::Serialize;
 
-/// A resource that was created (201), or that existed already (200).
+/// A resource that was created (201) or already existed (200).
 pub(super) struct CreatedOrOk<T> {
     pub(super) new: bool,
     pub(super) value: T,
@@ -48,7 +48,7 @@ impl<T: ToSchema> EndpointOutRegister for Created<T> {
     }
 }
 
-/// A request that is recorded and will be done (202).
+/// A request that was stored and will be executed later (202).
 pub(super) struct Accepted<T>(pub(super) T);
 
 #[async_trait]
@@ -67,7 +67,7 @@ impl<T: ToSchema> EndpointOutRegister for Accepted<T> {
     }
 }
 
-/// The request is done, and the answer is empty (204).
+/// The request was executed, and the answer is empty (204).
 pub(super) struct NoContent;
 
 #[async_trait]

@@ -2,7 +2,7 @@
 
 use crate::auth::MAX_EMAIL_BYTES;
 
-/// The most members that a room can have.
+/// The highest number of members of a room.
 pub const MAX_MEMBERS: usize = 1_000;
 
 /// The longest name of a room, in characters.

@@ -16,7 +16,7 @@ use super::problem::{Problem, ProblemCode, may_fail};
 use super::{SharedServices, schema};
 use crate::store::{RoomListPosition, RoomPageQuery, StoreError};
 
-/// The rooms of a page: by default, and at most.
+/// The number of rooms on a page: the default and the highest number.
 pub(super) const LIMIT: (usize, usize) = (50, 100);
 
 /// The parameters of the list.

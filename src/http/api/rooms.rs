@@ -132,7 +132,7 @@ async fn create_room(
     let Some(created_at) = made.created_at else {
         return Ok(CreatedOrOk { new: made.made, value: show(&services, made.id).await? });
     };
-    // As it was created: when read again, it may already be deleted.
+    // The answer shows the room as it was created. A second read might no longer find it.
     let room = StoredRoom { id: made.id, kind: kind.into(), name, created_at };
     Ok(CreatedOrOk { new: true, value: RoomDto::new(room, first_members(members)) })
 }
@@ -189,7 +189,7 @@ async fn rename_room(
     body: JsonBody<RenameBody>,
 ) -> Result<Json<RoomDto>, Problem> {
     let name = body.0.name()?;
-    // Read first: once the name is written, the answer must not become an error.
+    // The members are read before the write: after a successful rename, the answer must not be an error of a read.
     let (_, members) = services.store.members(id.0).await.map_err(Problem::of_write)?;
     let room = services.store.rename(id.0, name.as_deref()).await.map_err(Problem::of_write)?;
     Ok(Json(RoomDto::new(room.ok_or_else(Problem::no_room)?, members)))
@@ -214,7 +214,7 @@ async fn show(services: &ApiServices, id: RoomId) -> Result<RoomDto, Problem> {
     Ok(RoomDto::new(room, members))
 }
 
-/// Returns the kind of the room, if it fits the members.
+/// Returns the kind of the room, if the number and the roles of the members allow it.
 fn check_kind(
     kind: Option<RoomKindDto>,
     members: &[(NewMember, handlers::Role)],
@@ -250,7 +250,7 @@ fn check_name(name: &str) -> Result<(), Problem> {
 /// Checks that a room can be created with these members: 2 to [`MAX_MEMBERS`] different users with valid addresses.
 ///
 /// # Errors
-/// Says what is wrong with them.
+/// Returns a text that names the error.
 pub fn check_members(members: &[NewMember]) -> Result<(), String> {
     if members.len() < 2 {
         return Err(format!("members: from 2 to {MAX_MEMBERS} are needed"));

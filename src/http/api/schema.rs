@@ -1,4 +1,4 @@
-//! Schemas of the handlers' types: that crate does not know OpenAPI.
+//! OpenAPI schemas of types of the crate `handlers`, which does not depend on OpenAPI.
 
 use handlers::{MAX_ID, UserId};
 use salvo_oapi::schema::OneOf;
@@ -16,8 +16,8 @@ pub(super) fn id() -> Object {
     Object::with_type(BasicType::Integer).minimum(1).maximum(MAX_ID)
 }
 
-/// The schema of a user's id: digits without a leading zero, up to the greatest integer, are an integer; all else is a
-/// string.
+/// The schema of a user's id. Digits without a leading zero, up to the greatest integer, are an integer. Any other id
+/// is a string.
 pub(super) fn user_id() -> OneOf {
     let number = Object::with_type(BasicType::Integer).minimum(0).maximum(MAX_ID);
     let name = Object::with_type(BasicType::String)
@@ -30,7 +30,7 @@ pub(super) fn user_id() -> OneOf {
     )
 }
 
-/// The same, or null.
+/// The schema of a time, or null.
 pub(super) fn time_or_null() -> Object {
     time().schema_type(string_or_null())
 }

@@ -1,4 +1,4 @@
-//! Service keys. A client with a key may do everything here. There may be several, so that they can be rotated.
+//! Service keys. A client with a key may use the whole API. There may be several keys, so that an operator can replace one.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::ApiServices;
 use super::problem::{Problem, ProblemCode};
 use crate::config::Secret;
 
-/// Admits requests with a service key, and provides the services to the endpoints.
+/// Admits only requests with a service key, and provides the server's parts to the endpoints.
 pub(super) struct ServiceKeyCheck(pub(super) Arc<ApiServices>);
 
 #[async_trait]
@@ -29,8 +29,8 @@ impl Handler for ServiceKeyCheck {
     }
 }
 
-/// The service key of a request. Endpoints with a long answer take it as an argument: the answer ends when the key is
-/// removed.
+/// The service key of a request. Endpoints with a streamed answer take it as an argument, and end the answer when the
+/// key is removed from the configuration.
 #[derive(Clone)]
 pub(super) struct Access {
     services: Arc<ApiServices>,
@@ -42,7 +42,7 @@ impl Access {
     pub(super) async fn removed(self) {
         let mut reloads = self.services.reloads.subscribe();
         while is_listed(&self.key, &self.services.config.load().api.keys) {
-            // The server holds the sender, and this holds the server.
+            // This can't happen: the server owns the sender, and `self` keeps the server alive.
             if reloads.changed().await.is_err() {
                 return;
             }
@@ -68,12 +68,12 @@ impl<'ex> Extractible<'ex> for Access {
     }
 }
 
-/// It is no part of the request.
+/// Adds nothing to the description: [`ServiceKeyCheck`] documents the key for all endpoints.
 impl EndpointArgRegister for Access {
     fn register(_: &mut Components, _: &mut Operation, _: &str) {}
 }
 
-/// Returns the request's key, if it is configured. The scheme's case does not matter.
+/// Returns the request's key, if the configuration has this key. `Bearer` may be in upper or lower case.
 fn authorized(req: &Request, keys: &[Secret]) -> Option<Secret> {
     let header = req.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let (scheme, given) = header.and_then(|header| header.split_once(' ')).unwrap_or_default();
@@ -85,7 +85,7 @@ fn is_listed(given: &Secret, keys: &[Secret]) -> bool {
     keys.iter().filter(|key| same(key.expose().as_bytes(), given.expose().as_bytes())).count() > 0
 }
 
-/// Compares in constant time.
+/// Compares two keys in constant time.
 fn same(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && one.iter().zip(other).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
 }

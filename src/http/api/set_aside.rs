@@ -1,4 +1,4 @@
-//! `/hooks/set-aside`: events that a hook's receiver could not take. They are listed, sent again, or dropped.
+//! `/hooks/set-aside`: lists the events that a hook's receiver did not accept, sends them again, or drops them.
 
 use std::str::FromStr;
 
@@ -20,7 +20,7 @@ use super::{SharedServices, schema};
 use crate::store::set_aside_events::SetAside;
 use crate::webhooks::{HookKind, ResendOutcome};
 
-/// The events of a page: by default, and at most.
+/// The number of events on a page: the default and the highest number.
 const LIMIT: (usize, usize) = (50, 200);
 
 pub(super) fn routes() -> Router {
@@ -124,7 +124,7 @@ async fn retry_set_aside(services: SharedServices, event: SetAsideParam) -> Resu
     let found = services.store.find_set_aside(event.0).await?.ok_or_else(no_event)?;
     let failed = match services.hooks.load_full().resend(&services.store, &found).await? {
         ResendOutcome::Taken | ResendOutcome::Withdrawn => {
-            // If this fails, the event stays, and may be sent twice, with the same id.
+            // If this fails, the event stays in the list and may be sent twice, with the same id.
             services.store.drop_set_aside(found.id).await.map_err(Problem::of_write)?;
             return Ok(NoContent);
         }

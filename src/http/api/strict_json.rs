@@ -1,7 +1,7 @@
 //! JSON without duplicate fields, and user ids in it.
 //!
-//! If a field is given twice, a parser silently drops one value, and each parser another one. So such a body is
-//! refused, as frames of sockets with such a field are. Unknown fields are ignored.
+//! If a field is given twice, a parser silently drops one of the values, and not every parser drops the same one.
+//! Therefore such a body is refused, in the same way as a frame of a socket. Unknown fields are ignored.
 
 use std::fmt;
 
@@ -79,7 +79,7 @@ impl<'de> Deserialize<'de> for StrictJson {
 /// Names the field that is given twice.
 struct DuplicateField<'a>(&'a str);
 
-/// The beginning of the error that [`DuplicateField`] makes.
+/// The beginning of the error text of [`DuplicateField`].
 pub(super) const TWICE: &str = "given twice: ";
 
 impl fmt::Display for DuplicateField<'_> {
@@ -88,8 +88,8 @@ impl fmt::Display for DuplicateField<'_> {
     }
 }
 
-/// Reads a user's id: an integer from 0 to [`MAX_ID`], or a string. Other numbers are refused: as strings they would
-/// name a user that the caller doesn't mean.
+/// Reads a user's id: an integer from 0 to [`MAX_ID`], or a string. Refuses other numbers, because as strings they would
+/// name another user than the caller means.
 pub(super) fn user_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UserId, D::Error> {
     let value = Value::deserialize(deserializer)?;
     if let Value::Number(number) = &value {

@@ -1,12 +1,12 @@
 //! Rewrites the OpenAPI description for client generators.
 //!
-//! The derived description puts a schema and its description side by side into an `allOf`, which generators read as a
-//! composed object, and a nullable schema into a `oneOf`. OpenAPI 3.1 allows a description beside a `$ref`, and
-//! generators know `anyOf` with null.
+//! The derived document puts a schema and its description into an `allOf`. Generators of client code interpret this as
+//! a composed object. OpenAPI 3.1 allows a description beside a `$ref`, so no `allOf` is needed. The derived document puts
+//! a nullable schema into a `oneOf`, but generators only know `anyOf` with null.
 
 use serde_json::{Map, Value, json};
 
-/// Rewrites every schema of a description.
+/// Rewrites every schema of the API's description.
 pub(super) fn tidy(value: Value) -> Value {
     match value {
         Value::Array(list) => list.into_iter().map(tidy).collect(),
@@ -18,7 +18,7 @@ pub(super) fn tidy(value: Value) -> Value {
     }
 }
 
-/// Moves a schema that has only a description beside it out of their `allOf`.
+/// Replaces an `allOf` of one schema and one description by the schema with the description.
 fn flat(mut fields: Map<String, Value>) -> Map<String, Value> {
     let Some(Value::Array(all)) = fields.get_mut("allOf") else { return fields };
     let is_description = |schema: &Value| {

@@ -15,10 +15,10 @@ use super::{SharedServices, dto, schema};
 use crate::protocol::ephemeral::EphemeralEvent;
 use crate::store::{ExportedMembership, UserPresence};
 
-/// How long an erasure's answer waits for the change stream to bring the erasure. It takes milliseconds.
+/// How long the answer to an erasure waits until the change stream brings the erasure. Usually this takes milliseconds.
 const KNOWN: Duration = Duration::from_secs(1);
 
-/// The most rooms that are listed of a user.
+/// The highest number of rooms in the answer about a user.
 const MAX_ROOMS: usize = 200;
 
 pub(super) fn routes() -> Router {

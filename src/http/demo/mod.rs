@@ -1,5 +1,5 @@
-//! The demo page at `/`, for trying out Parlor and as an example of a client. It consists of static files in the
-//! binary. A server for one developer also gives tokens and rooms to everyone who opens the page.
+//! The messenger, the page at `/`: for trying out Parlor, and as an example of a client. It consists of static files
+//! in the binary. On a server for one developer, the server also makes tokens and rooms for everyone who opens the page.
 
 pub(crate) mod session;
 
@@ -14,7 +14,7 @@ use crate::config::live::LiveConfig;
 use crate::config::{Config, PageEnabled};
 use crate::store::{NewMember, Store, StoreError};
 
-/// Allows only the page's own files and its own server.
+/// The content security policy: the page may load only its own files, and connect only to its own server.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -29,7 +29,7 @@ macro_rules! scripts {
     };
 }
 
-/// The files that are not scripts: path, type, contents.
+/// The files that are not scripts: path, media type, contents.
 const FILES: &[(&str, &str, &str)] = &[
     ("", "text/html; charset=utf-8", include_str!("assets/index.html")),
     ("page/style.css", "text/css; charset=utf-8", include_str!("assets/style.css")),
@@ -82,7 +82,7 @@ const LIBRARY: &[(&str, &str, &str)] = &scripts![
     "parlor/wire.js"
 ];
 
-/// The parts of the demo that a server serves.
+/// The parts of the messenger that this server offers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DemoPage {
     /// Whether the page is served.
@@ -91,7 +91,7 @@ pub(crate) struct DemoPage {
     pub(crate) tokens: bool,
 }
 
-/// The parts that the demo page needs.
+/// The parts of the server that the messenger uses.
 pub(crate) struct DemoServices {
     pub(crate) config: Arc<LiveConfig>,
     pub(crate) store: Store,
@@ -108,9 +108,9 @@ pub(crate) fn is_on(config: &Config, embedded: bool) -> bool {
     }
 }
 
-/// Returns whether everyone who opens the page may have a token. `private`: the database is an embedded `mongod`, and
-/// the listener is on loopback. Then the user could also read the secret from the disk. A configured secret may belong
-/// to an application. With a proxy on this machine, remote users look like local ones.
+/// Returns whether everyone who opens the page gets a token. `private`: the database is an embedded `mongod`, and the
+/// listener is on loopback. Such a user could also read the secret from the disk. No tokens with a configured secret,
+/// because it may belong to an application. None with a proxy, because behind it remote users look like local ones.
 pub(crate) fn may_make_tokens(config: &Config, private: bool) -> bool {
     private && is_on(config, private) && config.auth.secret_is_own && config.http.proxies.is_empty()
 }
@@ -118,7 +118,7 @@ pub(crate) fn may_make_tokens(config: &Config, private: bool) -> bool {
 /// Creates the room of the page's first two users.
 pub(crate) async fn make_room(store: &Store) -> Result<(), StoreError> {
     match store.make_room(&[person(1), person(2)]).await {
-        // The next start creates it.
+        // If a user is being erased, the next start creates the room.
         Ok(_) | Err(StoreError::Erasing(_)) => Ok(()),
         Err(error) => Err(error),
     }

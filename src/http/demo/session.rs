@@ -1,5 +1,5 @@
-//! Does what an application does for the page, so that it can be tried out alone: users with tokens, and rooms for
-//! them. Only on a server for one developer. Otherwise the application provides both.
+//! Replaces the application for the messenger, so that a developer can try Parlor without one. It makes tokens for the
+//! page's users, and rooms. This works only on a server for one developer.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -21,7 +21,7 @@ use crate::ws::handshake;
 /// The number of users. They are numbered from 1.
 const PEOPLE: i64 = 9;
 
-/// How long a token of the page is valid. The page renews it by itself.
+/// How long a token of the page is valid. The page renews the token by itself.
 const TOKEN_TTL: Duration = Duration::from_hours(1);
 
 /// The longest name of a room, in characters.
@@ -69,7 +69,7 @@ impl TokenHandler {
         let ttl = auth.max_lifetime.map_or(TOKEN_TTL, |most| most.min(TOKEN_TTL));
         let token = auth::sign(auth, &who.user_id, who.email.as_deref(), ttl);
         let token = token.map_err(|error| {
-            tracing::error!(%error, "could not create a token for the demo page");
+            tracing::error!(%error, "could not create a token for the messenger");
             StatusCode::INTERNAL_SERVER_ERROR
         })?;
         let expires_at = SystemTime::now() + ttl;
@@ -80,8 +80,8 @@ impl TokenHandler {
 }
 
 /// `POST /page/room {"members":[2]}`: creates or finds the room of the caller and one other user. With several members,
-/// or with a `name`, it creates a group whose admin is the caller. The token identifies the caller, so that no foreign
-/// page can do this.
+/// or with a `name`, it creates a group whose admin is the caller. The caller is the user of the token: a page of
+/// another site has no token and can't create rooms.
 struct RoomHandler(Arc<DemoServices>);
 
 #[derive(Deserialize)]
@@ -127,13 +127,13 @@ impl RoomHandler {
     }
 }
 
-/// Parses a request, if this server serves such requests to everyone who asks.
+/// Parses a request, if this server makes tokens and rooms for everyone who opens the page.
 async fn parse_request<T: for<'a> Deserialize<'a>>(
     services: &DemoServices,
     req: &mut Request,
 ) -> Result<T, StatusCode> {
     let config = services.config.load_full();
-    // The keys may have changed since the start.
+    // A reload may have changed the keys since the start.
     let may = services.page.tokens && config.auth.secret_is_own && config.http.proxies.is_empty();
     if !may || !is_on_loopback(req) {
         return Err(StatusCode::NOT_FOUND);
@@ -164,12 +164,12 @@ fn is_name(name: &str) -> bool {
 }
 
 fn failed(error: &StoreError) -> StatusCode {
-    tracing::error!(%error, "could not create a room for the demo page");
+    tracing::error!(%error, "could not create a room for the messenger");
     StatusCode::SERVICE_UNAVAILABLE
 }
 
-/// Returns whether the request was made to this machine directly. A foreign page can make a browser call 127.0.0.1
-/// under its own name (DNS rebinding), which `Host` reveals. Requests of proxies are refused, too.
+/// Returns whether the request was sent to this machine directly. A page of another site can make a browser call
+/// 127.0.0.1 under that site's name (DNS rebinding). `Host` then has that name. Requests of proxies are refused, too.
 fn is_on_loopback(req: &Request) -> bool {
     if FORWARDED.iter().any(|name| req.headers().contains_key(name)) {
         return false;

@@ -1,4 +1,4 @@
-// Shows the contract of the socket, `/asyncapi.json`, as a page: channels, messages with their fields, and examples.
+// Shows the contract of the WebSocket, `/asyncapi.json`, as a page: channels, messages with their fields, and examples.
 
 /** Makes an element. Text becomes text nodes, never markup. */
 function element(name, ...children) {

@@ -1,10 +1,10 @@
-// The key that is typed in stays in this page: it is kept nowhere.
+// The page does not store the service key that a person types in.
 SwaggerUIBundle({
   url: "../openapi.json",
   dom_id: "#api",
   deepLinking: true,
   persistAuthorization: false,
-  // Else the badge asks a server elsewhere.
+  // Otherwise the page would send the description to a validator on another server.
   validatorUrl: null,
   presets: [SwaggerUIBundle.presets.apis],
 });
