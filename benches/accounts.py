@@ -1,4 +1,4 @@
-"""Creates accounts that are expensive to read, for the measurements beside this file, and runs a server for them."""
+"""Creates users whose rooms are expensive to read, for the measurements in this folder, and runs a server for them."""
 import asyncio
 import concurrent.futures
 import contextlib
@@ -13,12 +13,12 @@ import client
 
 HERE = Path(__file__).resolve().parent
 KEY = "bench-key-bench-key-bench-key-bench-key"
-# Users in the rooms of the measured ones.
+# Ids of the other users in the rooms of the measured users.
 CROWD = range(10_000, 15_000)
 
 
 def call(port, requests, at_once=4):
-    """Sends requests to the API (method, path, body) on several connections."""
+    """Sends requests (method, path, body) to the API on several connections."""
     def some(part):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
@@ -37,7 +37,7 @@ def call(port, requests, at_once=4):
 
 
 def make_groups(port, user, count, members):
-    """Creates groups of this many members, with one message each."""
+    """Creates `count` groups with this many members and one message each. Returns their ids."""
     dice = random.Random(user)
     rooms = []
     for _ in range(count):
@@ -50,7 +50,7 @@ def make_groups(port, user, count, members):
 
 
 async def make_tombstones(port, user, count, sockets=4):
-    """Makes a room of a user and a peer who has said so much there and is erased: all of it is deleted."""
+    """Makes a room of a user and a peer. The peer writes `count` messages and is then erased, so that all of them are deleted."""
     peer = user + 1_000_000
     members = [{"user_id": user}, {"user_id": peer}]
     room = call(port, [("POST", "/rooms", {"kind": "group", "members": members})])[0]["room_id"]
@@ -83,7 +83,7 @@ async def make_tombstones(port, user, count, sockets=4):
 
 @contextlib.asynccontextmanager
 async def serve(port, **settings):
-    """A server with its database (benches/up), and the ids of both processes by name."""
+    """Runs a server with its database (benches/up). Gives the process ids of both by name."""
     with tempfile.TemporaryDirectory() as folder:
         pids = Path(folder) / "pids"
         environment = os.environ | {

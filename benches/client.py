@@ -1,4 +1,4 @@
-"""A minimal client for the measurements beside this file: signs tokens, and reads and writes WebSocket frames."""
+"""A minimal client for the measurements in this folder: signs tokens, and reads and writes WebSocket frames."""
 import asyncio
 import base64
 import hashlib
@@ -22,12 +22,12 @@ def token(user, email=None):
 
 
 def text_frame(text):
-    """Returns a client's frame of fewer than 126 bytes. The mask is zero, which is fine for a load generator."""
+    """Returns a client's frame of fewer than 126 bytes. The masking key is zero, because a load generator needs no masking."""
     return bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text.encode()
 
 
 async def open_socket(port, user, path, email=None):
-    """Opens a socket for a user: reader and writer, the handshake done."""
+    """Opens a socket for a user. Returns its reader and writer after the handshake."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 26)
     key = base64.b64encode(os.urandom(16)).decode()
     writer.write((
@@ -40,12 +40,12 @@ async def open_socket(port, user, path, email=None):
 
 
 async def read_frame(reader):
-    """The next text frame of the server's, parsed."""
+    """Reads the server's next text frame and parses its JSON."""
     return json.loads(await read_text(reader))
 
 
 async def read_text(reader):
-    """The next text frame of the server's, which are never masked, and here never in parts."""
+    """Reads the server's next text frame. A server never masks its frames, and Parlor sends no fragments."""
     while True:
         first, length = await reader.readexactly(2)
         if length == 126:
