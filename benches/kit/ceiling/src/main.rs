@@ -1,10 +1,10 @@
-//! What the database alone can do, as the ceiling for a chat server on the same machine.
+//! Measures the database alone: its figures are an upper bound (a ceiling) for a chat server on the same machine.
 //!
-//! One message here is the least that a durable chat with receipts has to ask of MongoDB: its document
-//! inserted with majority, the change event seen, its reader's mark raised with majority, that change
-//! event seen. No sockets, no JSON, no logic. Both writes are gathered while the one before is under way.
+//! A durable chat with receipts needs at least these operations for each message. It inserts the message with write
+//! concern majority and receives its change event. Then it raises the reader's mark with majority and receives that
+//! change event. There are no sockets, no JSON and no logic. While a write runs, the next messages or marks collect.
 //!
-//! Prints one JSON object; times are microseconds from the moment a message was due.
+//! Prints one JSON object. Times are microseconds since the scheduled time of the message.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -18,20 +18,20 @@ use tokio::sync::mpsc;
 
 #[derive(Parser)]
 struct Args {
-    /// A replica set; everything happens in the database `ceiling`, which is dropped first.
+    /// URI of a replica set. The program first drops the database `ceiling` and then uses it.
     #[arg(long, default_value = "mongodb://127.0.0.1:27017/?directConnection=true")]
     uri: String,
-    /// Messages offered each second; 0 for as fast as they are taken.
+    /// Messages a second. 0: as many as possible.
     #[arg(long, default_value_t = 0)]
     rate: u64,
     #[arg(long, default_value_t = 5)]
     seconds: u64,
     #[arg(long, default_value_t = 1000)]
     rooms: i64,
-    /// How marks are written: one update a room, or one journal document a batch.
+    /// How marks are written: one update for each room, or one journal document for each batch.
     #[arg(long, default_value = "update", value_parser = ["update", "journal"])]
     marks: String,
-    /// Messages that may wait for the writer when the rate is 0.
+    /// With rate 0: highest number of messages that wait for the writer.
     #[arg(long, default_value_t = 512)]
     waiting: usize,
 }
