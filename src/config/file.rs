@@ -1,7 +1,7 @@
 //! The files that a server trusts: its configuration, its keys and its certificates.
 //!
-//! Anyone who can write to such a file controls the server, and anyone who can read a secret can forge tokens. So a
-//! file is refused if another user owns it or could change it. A secret that belongs to the server's user is refused if
+//! A user who can write to such a file controls the server. A user who can read a secret can forge tokens. Therefore a
+//! file is refused if another user owns it or can change it. A secret that belongs to the server's user is refused if
 //! everyone can read it. The checks look at the open file, not at its name.
 
 use std::borrow::Cow;
@@ -15,17 +15,17 @@ use super::ranges::MAX_FILE_BYTES;
 /// The byte order mark that editors on Windows put before UTF-8.
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// The mode bits that let users other than the owner write, and that let everyone write or read.
+/// Three sets of mode bits: users other than the owner may write, everyone may write, everyone may read.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 const WRITABLE_BY_ALL: u32 = 0o002;
 const READABLE_BY_ALL: u32 = 0o004;
 
-/// What a file contains.
+/// The kind of a file's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileKind {
-    /// Settings. They may belong to a group that administers the machine.
+    /// Settings. A group of administrators may be allowed to change them.
     Settings,
-    /// Keys and certificates that everyone may know.
+    /// Public keys and certificates.
     Public,
     /// A secret.
     Secret,
@@ -43,7 +43,7 @@ impl TrustedFile {
     /// Reads a file of at most [`MAX_FILE_BYTES`].
     ///
     /// # Errors
-    /// The file can't be read, is too large, or can't be trusted. The text says what to do.
+    /// The file can't be read, is too large, or can't be trusted. The text names the remedy.
     pub(crate) fn read(path: &Path, holds: FileKind) -> Result<Self, String> {
         let unread = |error: std::io::Error| format!("can't be read: {error}");
         let file = File::open(path).map_err(unread)?;
@@ -66,7 +66,7 @@ impl TrustedFile {
         Ok(read)
     }
 
-    /// Checks a file whose content turned out to be more sensitive than was known before it was read.
+    /// Checks a file again, after reading has shown that its content is more sensitive than expected.
     ///
     /// # Errors
     /// The file can't be trusted with this content.
@@ -104,7 +104,7 @@ fn judge(holds: FileKind, owner: u32, mode: u32, me: u32, path: &Path) -> Result
         FileKind::Public => (WRITABLE_BY_OTHERS, "644"),
         FileKind::Secret => (WRITABLE_BY_OTHERS, "600"),
     };
-    // Settings are often mounted into a container from a machine with other users.
+    // Settings are often mounted into a container from a machine that has other users, so their owner is not checked.
     if holds != FileKind::Settings && owner != me && owner != 0 {
         return Err(format!(
             "belongs to user {owner}, but the server runs as user {me}: run `chown {me} {path}`, and look at what it holds"
@@ -115,7 +115,7 @@ fn judge(holds: FileKind, owner: u32, mode: u32, me: u32, path: &Path) -> Result
             "can be changed by other users (mode {mode:04o}): look at what it holds, then run `chmod {right} {path}`"
         ));
     }
-    // A mounted secret belongs to root: Kubernetes and Docker mount secrets with the modes 0644 and 0444.
+    // A secret of root may be readable by everyone, because Kubernetes and Docker mount secrets with the modes 0644 and 0444.
     if holds == FileKind::Secret && owner == me && mode & READABLE_BY_ALL != 0 {
         return Err(format!(
             "holds a secret that every user can read (mode {mode:04o}): run `chmod 600 {path}`, and replace the secret if others use this machine"
@@ -124,11 +124,11 @@ fn judge(holds: FileKind, owner: u32, mode: u32, me: u32, path: &Path) -> Result
     Ok(())
 }
 
-/// Checks that only this user and root can replace a file. For programs, which are run by their names. A directory like
-/// /tmp above it is accepted, because users can't rename each other's files there.
+/// Checks that only this user and root can replace a file. Used for programs, which run by their path. A directory like
+/// /tmp above the file is accepted, because users can't rename files of other users there.
 ///
 /// # Errors
-/// Says which file or directory it is, and what to do.
+/// Returns a text that names the file or directory and the remedy.
 pub(crate) fn check_place(path: &Path) -> Result<(), String> {
     let me = rustix::process::geteuid().as_raw();
     let unread = |error: std::io::Error| format!("{} can't be looked at: {error}", path.display());
@@ -136,7 +136,7 @@ pub(crate) fn check_place(path: &Path) -> Result<(), String> {
     for (above, place) in whole.ancestors().enumerate() {
         let metadata = place.metadata().map_err(unread)?;
         let is_sticky = above > 1 && metadata.mode() & 0o1000 != 0;
-        // Groups above a home directory are the administrator's responsibility.
+        // Further up, a directory may be writable for a group: the administrator decides about its members.
         let writable = if above > 1 { WRITABLE_BY_ALL } else { WRITABLE_BY_OTHERS };
         let mode = if is_sticky { 0 } else { mode(&metadata) & writable };
         judge(FileKind::Public, metadata.uid(), mode, me, place)
@@ -145,8 +145,8 @@ pub(crate) fn check_place(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Normalises PEM: removes a byte order mark, and turns `\n` or `\r\n` that are written out into line breaks. Variables
-/// that can't contain line breaks need that.
+/// Normalises PEM: removes a byte order mark, and replaces the characters `\n` and `\r\n` by line breaks. Environment
+/// variables often can't contain line breaks, so users write these characters.
 pub(crate) fn plain_pem(given: &str) -> Cow<'_, str> {
     let text = given.strip_prefix('\u{feff}').unwrap_or(given);
     if !text.contains('\\') && !text.contains('\r') {

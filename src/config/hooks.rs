@@ -1,4 +1,4 @@
-//! `[hooks]`: webhooks that are asked before a message is written, or notified of events.
+//! `[hooks]`: webhooks that Parlor asks before it writes a message, or that it notifies of events.
 
 use std::time::Duration;
 
@@ -7,49 +7,49 @@ use super::ranges::{NumberRange, WAIT_MS};
 use super::{ConfigError, ReceiverConfig};
 
 const WINDOW: NumberRange = 1..=100_000;
-/// Zero retries without a limit.
+/// Zero means that the number of tries has no limit.
 const TRIES: NumberRange = 0..=1_000_000;
 const SET_ASIDE: NumberRange = 1..=1_000_000;
-/// With a shorter lease, a busy server would lose it. With a longer one, a dead server would keep it for too long.
+/// If the lease were shorter, a busy server could lose it. If it were longer, a dead server would keep it too long.
 const LEASE_MS: NumberRange = 500..=600_000;
-/// With zero, the webhook is notified immediately.
+/// Zero means that the webhook is notified immediately.
 const OFFLINE_WAIT_MS: NumberRange = 0..=600_000;
 
 /// All webhooks. One without a URL is off.
 #[derive(Clone, Debug)]
 pub struct HooksConfig {
-    /// Asked about each message before it is written.
+    /// The webhook that is asked about each message before the message is written.
     pub before_send: Option<ReceiverConfig>,
-    /// Notified of each message, edit and delete.
+    /// The webhook for each message, edit and delete.
     pub after_send: Option<ReceiverConfig>,
-    /// Notified when a user comes online.
+    /// The webhook for users who come online.
     pub connected: Option<ReceiverConfig>,
-    /// Notified when a user goes offline.
+    /// The webhook for users who go offline.
     pub disconnected: Option<ReceiverConfig>,
-    /// Notified of messages to users who are offline.
+    /// The webhook for messages to users who are offline.
     pub offline: Option<ReceiverConfig>,
-    /// The settings that webhooks share, and those of single ones.
+    /// The settings that do not belong to a receiver.
     pub settings: HookSettings,
 }
 
-/// The settings beside those of the receivers.
+/// Settings of all webhooks, and of single webhooks, that do not belong to a receiver.
 #[derive(Clone, Debug)]
 pub struct HookSettings {
-    /// How many events are read past the oldest one that is not delivered.
+    /// How many events a webhook reads beyond its oldest undelivered event.
     pub window: usize,
     /// The pause before the first retry of an event.
     pub retry: Duration,
     /// The longest pause between retries.
     pub retry_max: Duration,
-    /// The tries before an event is set aside. Zero sets none aside.
+    /// The number of tries before an event is set aside. Zero: no event is set aside.
     pub max_tries: u32,
-    /// The most events that are set aside.
+    /// The highest number of events that are set aside.
     pub set_aside: u64,
-    /// How long a dead server keeps the others from notifying.
+    /// How long the other servers wait before they continue the webhook of a dead server.
     pub lease: Duration,
     /// The time from a message's commit to the check which members are offline.
     pub offline_wait: Duration,
-    /// What happens to a message if the webhook can't be asked.
+    /// Whether a message is accepted if the webhook `before_send` gives no valid answer.
     pub on_failure: OnFailure,
 }
 

@@ -1,8 +1,8 @@
-//! The configuration that is in force: a reload replaces it.
+//! The current configuration, which a reload replaces.
 
 use arc_swap::ArcSwap;
 
 use super::Config;
 
-/// The configuration in force. Tasks load it again for each use, so that a reload applies immediately.
+/// The current configuration. Tasks load it again for each use, so that a reload takes effect immediately.
 pub(crate) type LiveConfig = ArcSwap<Config>;

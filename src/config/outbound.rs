@@ -12,11 +12,11 @@ use crate::config::url;
 
 const RESPONSE_BYTES: NumberRange = 64..=1 << 24;
 const FAILURES: NumberRange = 1..=1_000_000;
-/// With one, the failures of any single caller open the breaker.
+/// With 1, the failures of a single caller open the circuit breaker for all callers.
 const CALLERS: NumberRange = 1..=1_000;
 const REMEMBERED: NumberRange = 1..=1_000_000;
 
-/// An address that receives signed requests.
+/// A server of the application that receives signed requests.
 #[derive(Clone, Debug)]
 pub struct ReceiverConfig {
     /// http or https. Secret, because its query may contain a key.
@@ -25,19 +25,19 @@ pub struct ReceiverConfig {
     pub secret: Option<Secret>,
     /// How long an answer may take.
     pub timeout: Duration,
-    /// The most requests in flight.
+    /// The highest number of running requests.
     pub max_in_flight: usize,
-    /// The most requests of one caller in flight.
+    /// The highest number of running requests of one caller.
     pub max_in_flight_per_user: usize,
     /// The largest answer, in bytes.
     pub max_response_bytes: usize,
-    /// Failures in a row after which the breaker opens, or a caller is held back.
+    /// The number of failures in a row after which the circuit breaker opens, or a single caller is suspended.
     pub breaker_failures: u32,
-    /// The different callers among these failures that open the breaker.
+    /// The number of different callers among these failures that is needed to open the circuit breaker.
     pub breaker_callers: usize,
-    /// The most callers whose failures are remembered.
+    /// The highest number of callers whose failures are remembered.
     pub breaker_remembered: u64,
-    /// How long the breaker stays open.
+    /// How long the circuit breaker stays open.
     pub breaker_open: Duration,
 }
 
@@ -68,19 +68,19 @@ impl ReceiverConfig {
             breaker_callers: values.number(&key("breaker_callers"), CALLERS)?,
             breaker_remembered: values.number(&key("breaker_remembered"), REMEMBERED)?,
             breaker_open: values.millis(&key("breaker_open_ms"), WAIT_MS)?,
-            // Events are sent one after the other, so no caller has more than one request in flight.
+            // Only users call concurrently. A hook sends the events of one room one after the other, so it needs no such bound.
             max_in_flight_per_user: usize::MAX,
         })
     }
 
-    /// Reads the keys of a section whose server users call: each user gets a share of its permits.
+    /// Reads the keys of a section whose server is called for users. Each user may use only a part of its permits.
     pub(super) fn read_shared(values: &mut Values, section: &str) -> Result<Self, ConfigError> {
         let receiver = Self::read(values, section)?;
         let share = values.number(&format!("{section}.max_in_flight_per_user"), IN_FLIGHT)?;
         Ok(Self { max_in_flight_per_user: share, ..receiver })
     }
 
-    /// Checks that the server can be asked, and that requests beyond loopback are signed.
+    /// Checks that the URL is valid, and that requests beyond loopback are signed.
     pub(super) fn check(&self, section: &str) -> Result<(), ConfigError> {
         let fault = |key: &str, fault: String| ConfigError::new(format!("{section}.{key}"), fault);
         if self.url.expose().is_empty() {
@@ -119,7 +119,7 @@ impl FunctionConfig {
         })
     }
 
-    /// Returns how long a call may take: the function's time for its answer, and `handler` for what is done then, as
+    /// Returns how long a call may take: the function's time for its answer, plus `handler` for executing the answer, as
     /// for any action.
     pub(crate) fn deadline(&self, handler: Duration) -> Duration {
         self.receiver.timeout + handler

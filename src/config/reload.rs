@@ -2,7 +2,7 @@
 
 use super::{Config, ConfigError};
 
-/// The keys that a reload applies. One that ends in a dot is a whole section.
+/// The keys that a reload applies. A name that ends in a dot stands for a whole section.
 const LIVE: &[&str] = &[
     "actions.",
     "admin.connections",
@@ -67,7 +67,7 @@ impl Config {
     /// Compares this running configuration with `next`.
     ///
     /// # Errors
-    /// A change in `next` contradicts a value that stays.
+    /// A changed value in `next` contradicts a value that needs a restart and therefore stays.
     pub(crate) fn prepare_reload(&self, next: &Self) -> Result<ConfigReload, ConfigError> {
         let switches_tls = self.tls.files.is_some() != next.tls.files.is_some();
         let live = |key: &String| is_live(key) && !(switches_tls && key.starts_with("tls."));
@@ -78,7 +78,7 @@ impl Config {
             given.copy_key(key, &self.given);
         }
         let mut config = Self::of(given)?;
-        // The start may have set the URI: an embedded `mongod` has no address before it runs.
+        // With an embedded `mongod`, the start has set the URI, so the URI differs from the configured one.
         config.mongodb = self.mongodb.clone();
         Ok(ConfigReload { config, changed, restart })
     }

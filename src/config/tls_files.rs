@@ -12,7 +12,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::file::{FileKind, TrustedFile, plain_pem};
 use super::{ConfigError, TlsFiles};
 
-/// The contents of the two files. A watcher compares them, so that it tries each pair once.
+/// The contents of the two files. The watcher compares contents, so that it tries each pair only once.
 #[derive(PartialEq, Eq)]
 pub(crate) struct TlsPair {
     certificate: Vec<u8>,
@@ -22,7 +22,7 @@ pub(crate) struct TlsPair {
 /// Checks that a listener can use the two files.
 ///
 /// # Errors
-/// A file can't be read or isn't PEM of its kind, or the key isn't the certificate's.
+/// A file can't be read or has no PEM of its kind, or the key does not belong to the certificate.
 pub(super) fn check(files: &TlsFiles) -> Result<(), ConfigError> {
     TlsPair::read(files)?.acceptor().map(|_| ())
 }
@@ -31,7 +31,7 @@ impl TlsPair {
     /// Reads the two files.
     ///
     /// # Errors
-    /// A file can't be read, or others may read the key.
+    /// A file can't be read, or other users may read the key.
     pub(crate) fn read(files: &TlsFiles) -> Result<Self, ConfigError> {
         let read = |key: &str, path: &Path, holds| {
             let read = TrustedFile::read(path, holds).map(pem);
@@ -41,10 +41,10 @@ impl TlsPair {
         Ok(Self { certificate, key: read("tls.key", &files.key, FileKind::Secret)? })
     }
 
-    /// Builds the acceptor for a listener. No error contains anything of the key.
+    /// Builds the acceptor for a listener. An error never contains a part of the key.
     ///
     /// # Errors
-    /// The files are no PEM of their kind, or the key doesn't belong to the certificate.
+    /// A file has no PEM of its kind, or the key does not belong to the certificate.
     pub(crate) fn acceptor(&self) -> Result<TlsAcceptor, ConfigError> {
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.certificate).collect();
         let Some(chain) = chain.ok().filter(|chain| !chain.is_empty()) else {
@@ -63,7 +63,7 @@ impl TlsPair {
     }
 }
 
-/// Returns the file's PEM. Between the blocks there may be any text, in any encoding.
+/// Returns the file's PEM. PEM allows any text between the blocks, in any encoding, so the file need not be UTF-8.
 fn pem(file: TrustedFile) -> Vec<u8> {
     let bytes = file.into_bytes();
     let plain = str::from_utf8(&bytes).map(|text| plain_pem(text).into_owned().into_bytes());

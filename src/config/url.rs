@@ -4,7 +4,7 @@ use std::fmt;
 
 use reqwest::Url;
 
-/// The reason why a URL can't be used. It never contains the URL: a URL may hold a key.
+/// The reason why a URL can't be used. It never contains the URL, because a URL may contain a key.
 #[derive(Debug)]
 pub struct UnusableUrl(String);
 
@@ -25,7 +25,7 @@ impl std::error::Error for UnusableUrl {}
 /// Parses the URL of a server that Parlor sends requests to.
 ///
 /// # Errors
-/// The text is no URL, its scheme is neither `http` nor `https`, or it contains a login.
+/// The text is no URL, its scheme is neither `http` nor `https`, or it contains a user name or password.
 pub(crate) fn parse(url: &str) -> Result<Url, UnusableUrl> {
     let parsed = Url::parse(url).map_err(|_| UnusableUrl::new("is no URL"))?;
     if !matches!(parsed.scheme(), "http" | "https") {

@@ -1,8 +1,8 @@
-//! The `mongod` process: starts, watches, ends and reaps it.
+//! The `mongod` process: starts it, watches it, ends it, and reads its exit status.
 //!
-//! A separate thread starts the child and waits for it. When the *thread* that started the child dies, the kernel sends
-//! the child the parent-death signal. A thread of the runtime may end with a test, or because it is idle, and that
-//! would end the database while the server still runs.
+//! A separate thread starts the child and waits for its end. When the *thread* that started the child ends, the kernel sends
+//! the parent-death signal to the child. A thread of the runtime may end with a test, or because it is idle. Then the
+//! database would end while the server still runs.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::command;
 
-/// How long a child may take to end by SIGTERM before SIGKILL, if the wait blocks a thread. It is shorter than for an
+/// How long a child may take to end after SIGTERM before it gets SIGKILL, if the wait blocks a thread. Shorter than for an
 /// orderly stop.
 const END_LIMIT: Duration = Duration::from_secs(5);
 
@@ -29,7 +29,7 @@ const KILL_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Child {
     pid: u32,
-    // `Some` after the process has ended. Closed without a value if its status could not be read.
+    // `Some` after the process has ended. If its status could not be read, the channel closes without a value.
     status: watch::Receiver<Option<ExitStatus>>,
 }
 
@@ -45,7 +45,7 @@ impl Child {
                 Ok(process) => process,
                 Err(cause) => return drop(started.send(Err(cause))),
             };
-            // The process must be reaped, even if nobody waits any more.
+            // The thread must wait for the process even if the receiver is gone. Otherwise a zombie process would remain.
             drop(started.send(Ok(process.id())));
             if let Ok(status) = process.wait() {
                 ended.send_replace(Some(status));
@@ -91,7 +91,7 @@ impl Child {
     }
 
     fn signal(&self, signal: Signal) {
-        // After the process is reaped, its id may belong to another process.
+        // After the exit status was read, the process id may belong to another process.
         if self.is_running() && !command::signal(signal, self.pid) {
             tracing::warn!(pid = self.pid, ?signal, "could not signal the embedded mongod");
         }
@@ -104,8 +104,8 @@ impl Drop for Child {
     }
 }
 
-/// Returns the `setpriv` through which a child asks the kernel for SIGTERM when its parent dies. `None` if there is
-/// none, or one without this option (as in busybox).
+/// Returns the program `setpriv`, which makes the kernel send SIGTERM to the child when its parent dies. `None` if there is
+/// none, or if it lacks this option (as in busybox).
 pub(super) async fn setpriv() -> Option<PathBuf> {
     let setpriv = command::which("setpriv", &std::env::var_os("PATH")?)?;
     let mut probe = command::command(&setpriv);

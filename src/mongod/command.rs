@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-/// The time limit of a command that only looks something up.
+/// The time limit of a command that only returns information.
 pub(super) const QUICK: Duration = Duration::from_secs(15);
 
 /// Returns the first executable file called `name` in the directories of `path`.
@@ -28,7 +28,7 @@ pub(super) fn command(program: &Path) -> Command {
     command
 }
 
-/// Runs `command` to its end and returns its output, or one line that says why it failed.
+/// Runs `command` to its end. Returns its output, or one line with the reason of the failure.
 pub(super) async fn run(command: &mut Command, limit: Duration) -> Result<String, String> {
     let child = command.spawn().map_err(|cause| cause.to_string())?;
     let output = match timeout(limit, child.wait_with_output()).await {

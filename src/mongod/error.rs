@@ -1,5 +1,5 @@
-//! Errors that keep the embedded `mongod` from starting. Each is one line for an operator: what is wrong, and what to
-//! do instead.
+//! Errors at the start of the embedded `mongod`. The text of each error is one line for an operator: the cause and the
+//! remedy.
 
 use std::error::Error;
 use std::fmt;
@@ -13,12 +13,12 @@ pub enum MongodError {
     Configured {
         /// The configured path.
         mongod: PathBuf,
-        /// What is wrong with it.
+        /// The error of this binary.
         reason: String,
     },
     /// No source had a `mongod` that runs here.
     NotFound {
-        /// The sources that were tried, in order, and why each failed.
+        /// The places that were tried, in order, each with its error.
         tried: Vec<String>,
     },
     /// Another running server uses the same directory.
@@ -38,9 +38,9 @@ pub enum MongodError {
         /// Its process id.
         pid: u32,
     },
-    /// `mongod` ended, or didn't become primary in time.
+    /// `mongod` exited, or didn't become primary in time.
     Start {
-        /// How it ended, and its own error message.
+        /// The exit status, and mongod's own error message.
         reason: String,
         /// The log with more details.
         log: PathBuf,

@@ -9,8 +9,8 @@ use super::{MongodError, command, download};
 pub(super) const OLDEST: &str = "6.0";
 const OLDEST_MAJOR: u32 = 6;
 
-/// The places to search on this machine. They are read from the environment in one place, so that tests can offer
-/// fewer.
+/// The places to search on this machine. They are read from the environment only here, so that tests can pass
+/// other places.
 #[derive(Debug)]
 pub(super) struct MongodSources {
     pub(super) configured: Option<PathBuf>,
@@ -31,7 +31,7 @@ impl MongodSources {
         }
     }
 
-    /// Returns the first one that runs here.
+    /// Returns the first `mongod` that runs on this machine.
     pub(super) async fn find(&self) -> Result<PathBuf, MongodError> {
         if let Some(mongod) = &self.configured {
             return match fit(mongod).await {
@@ -64,7 +64,7 @@ impl MongodSources {
     }
 }
 
-/// Checks that the binary runs on this machine and is new enough. Returns what is wrong with it.
+/// Checks that the binary runs on this machine and is new enough. Fails with the reason.
 async fn fit(mongod: &Path) -> Result<(), String> {
     let said = command::run(command::command(mongod).arg("--version"), command::QUICK).await?;
     let version = said.lines().find_map(|line| line.strip_prefix("db version v"));

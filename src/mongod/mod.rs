@@ -1,17 +1,17 @@
 //! An embedded database for servers without a configured URI: `mongod` as a child process.
 //!
 //! It provides a writable primary of a replica set with one member, on a loopback port, with its files under
-//! `data_dir/mongod` (0700). A `mongod` that exits unexpectedly is restarted. The child ends with the server, however
-//! the server ends:
-//! - [`EmbeddedMongod::stop`] and `Drop` end it with SIGTERM, and after a limit with SIGKILL;
-//! - the kernel ends it when the server is killed, if `setpriv` is available to ask for that;
-//! - the next start on the same directory ends one that is still left.
+//! `data_dir/mongod` (0700). A `mongod` that exits unexpectedly is restarted. The child ends with the server, in each
+//! of these cases:
+//! - the server stops: [`EmbeddedMongod::stop`] and `Drop` send SIGTERM, and after a time limit SIGKILL;
+//! - the server is killed: the kernel sends SIGTERM, if the program `setpriv` is available;
+//! - the child still runs: the next start on the same directory ends it.
 //!
-//! A lock that ends with its holder keeps a second server off the directory. So a left-over child is never mistaken for
-//! one in use.
+//! A server holds a lock on the directory until it ends, so no second server can use the directory. A child that runs
+//! while nobody holds the lock is a left-over.
 //!
-//! The content of the database is the store's business. There is no password: whoever may open a loopback connection on
-//! this machine may read it. If that is too open, configure a URI.
+//! This module knows nothing of the database's content. There is no password: every user who can open a loopback connection on
+//! this machine can read the data. If this is not acceptable, configure a URI.
 //!
 //! `data_dir` has the files, `locate` and `download` the binary, `child` the process, `supervise` the restarts,
 //! `replica_set` the replica set.
@@ -44,45 +44,45 @@ use self::locate::MongodSources;
 use self::replica_set::{NotPrimary, SET};
 use self::supervise::{MongodCommand, MongodSupervisor};
 
-/// How long `mongod` may take to become primary. It is long, because after a crash `mongod` first replays its journal.
-/// One that fails exits, and that is noticed immediately.
+/// How long `mongod` may take to become primary. This is long, because after a crash `mongod` first replays its journal.
+/// If `mongod` fails, it exits, and the server notices the exit immediately.
 const START_LIMIT: Duration = Duration::from_mins(2);
 
-/// After this time a slow start is logged.
+/// If the start takes longer than this, a line is logged.
 const SLOW_START: Duration = Duration::from_secs(5);
 
-/// How long `mongod` may take to end after SIGTERM. It writes a checkpoint first; an idle one takes a second.
+/// How long `mongod` may take to end after SIGTERM. It first writes a checkpoint. An idle `mongod` takes one second.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
-/// The number of ports that are tried: another program may take a free port before `mongod` has it.
+/// The number of ports to try, because another program may take a free port before `mongod` listens on it.
 const PORTS_TRIED: u32 = 5;
 
-/// The exit code with which `mongod` says that it can't listen on its port.
+/// The exit code of a `mongod` that can't listen on its port.
 const EXIT_PORT_TAKEN: i32 = 48;
 
 /// The smallest cache that `mongod` accepts, in MiB.
 const CACHE_MIN_MIB: u32 = 256;
 
-/// The size of the oplog, in MiB, from which the change stream can resume. Only this server reads it and both end
-/// together, so mongod's default, a twentieth of the disk, would be wasted.
+/// The size of the oplog, in MiB. A change stream can only resume within the oplog. Only this server reads it, and both end
+/// together, so mongod's default of 5% of the disk would be a waste.
 const OPLOG_MIB: &str = "512";
 
-/// How large a page may grow in memory before `WiredTiger` writes it out; writes to the page wait meanwhile. By default
-/// a page of an index grows so large that this takes 40 ms.
+/// How large a page may grow in memory before `WiredTiger` writes it to disk. Writes to the page wait for this. By default
+/// a page of an index grows so large that this wait is 40 ms.
 const PAGES: &str = "memory_page_max=512k";
 
-/// One thread writes pages out. The four of the default do so at the same time, every few seconds, and on two cores nothing
-/// else comes to run for 50 ms. Measured there at 8,000 messages/s, with [`PAGES`], medians of four runs in turn: to the
-/// peer 37 ms at p99 instead of 61, the slowest after 59 instead of 84; at full speed 4% more messages.
+/// Only one thread writes pages to disk. The default is four threads. Every few seconds they run at the same time, and on two
+/// cores no other thread runs for 50 ms. Measured on two cores at 8,000 messages/s, with [`PAGES`], medians of four runs in
+/// turn. Messages reached the other user in 37 ms at p99 instead of 61, and the slowest in 59 instead of 84. Throughput was 4% higher.
 const EVICTION: &str = "eviction=(threads_min=1,threads_max=1)";
 
-/// The options of the embedded `mongod`. The `[mongodb]` section of the configuration has the keys.
+/// The options of the embedded `mongod`. They come from the `[mongodb]` section of the configuration.
 #[derive(Clone, Debug)]
 pub struct MongodOptions {
-    /// Its files go to `mongod` in this directory. The directory is created if it is missing, for this user alone
+    /// The files are in the subdirectory `mongod` of this directory. A missing directory is created, only for this user
     /// (0700).
     pub data_dir: PathBuf,
-    /// The only binary to run. `None`: searched on PATH, then in the cache, then downloaded.
+    /// The binary to run. `None`: it is searched in PATH, then in the cache, then downloaded.
     pub mongod: Option<PathBuf>,
     /// `WiredTiger`'s cache in MiB. Values below mongod's minimum of 256 count as 256.
     pub cache_mib: u32,
@@ -93,14 +93,14 @@ pub struct MongodOptions {
 #[derive(Debug)]
 pub struct EmbeddedMongod {
     uri: String,
-    // Declared before the lock: fields are dropped in order, and the lock has to outlive the child.
+    // Declared before the lock, because fields are dropped in this order and the lock must outlive the child.
     keeper: MongodSupervisor,
     _lock: File,
 }
 
 impl EmbeddedMongod {
-    /// Starts `mongod` and returns once it is a writable primary. This takes less than a second, except when the binary
-    /// has to be downloaded or a crash left something to recover.
+    /// Starts `mongod` and returns when it is a writable primary. This takes less than a second, unless the binary
+    /// must be downloaded or `mongod` must recover from a crash.
     pub async fn start(options: &MongodOptions) -> Result<Self, MongodError> {
         let (home, lock) = DataDir::claim(&options.data_dir)?;
         let mongod = find_mongod(options.mongod.as_deref()).await?;
@@ -139,21 +139,21 @@ impl EmbeddedMongod {
         &self.uri
     }
 
-    /// Returns the child's process id, while it runs.
+    /// Returns the child's process id. None: no child is running.
     pub fn pid(&self) -> Option<u32> {
         let child = self.keeper.child();
         child.is_running().then(|| child.pid())
     }
 
-    /// Ends the child with a checkpoint and waits until it is gone. This usually takes a second. After 20 s it is
-    /// killed, and recovers from its journal at the next start.
+    /// Ends the child with a checkpoint and waits until it is gone. This usually takes a second. After 20 s the child is
+    /// killed, and the next start recovers from its journal.
     pub async fn stop(self) {
         self.keeper.stop(STOP_LIMIT).await;
     }
 }
 
-/// Returns the connection string of the embedded `mongod` that another process runs on this directory, after
-/// [`EmbeddedMongod::start`] has found the directory in use.
+/// Returns the connection string of the embedded `mongod` that another process runs on this directory. Call it after
+/// [`EmbeddedMongod::start`] has failed because the directory is in use.
 pub fn running(data_dir: &Path) -> Option<String> {
     data_dir::last_port(&data_dir.join("mongod")).map(uri)
 }
@@ -165,7 +165,7 @@ fn uri(port: u16) -> String {
 /// Finds a `mongod` that runs on this machine: the configured one, or else the first one of PATH, the user's cache, and
 /// the downloaded package. A downloaded binary never runs before its hash is checked.
 ///
-/// If the configured one doesn't work, that is an error. No other one replaces it silently.
+/// If the configured one doesn't work, this fails. It does not silently use another one.
 pub async fn find_mongod(configured: Option<&Path>) -> Result<PathBuf, MongodError> {
     MongodSources::of_this_machine(configured).find().await
 }
@@ -173,7 +173,7 @@ pub async fn find_mongod(configured: Option<&Path>) -> Result<PathBuf, MongodErr
 /// Waits until the child is primary, or has exited.
 async fn primary(child: &Child, port: u16, db: &Path, deadline: Instant) -> Result<(), NotPrimary> {
     tokio::select! {
-        // The exit status says more than a port that doesn't answer, or that another program answers.
+        // Check the exit status first: it says more than a port that doesn't answer, or that another program answers.
         biased;
         status = child.exited() => Err(match status {
             Some(status) if status.code() == Some(EXIT_PORT_TAKEN) => NotPrimary::PortTaken,
@@ -185,7 +185,7 @@ async fn primary(child: &Child, port: u16, db: &Path, deadline: Instant) -> Resu
     }
 }
 
-/// Logs once that the start is slow. Runs beside the wait, and never returns.
+/// Logs once that the start is slow. Runs concurrently with the wait, and never returns.
 async fn log_slow_start() -> Infallible {
     sleep(SLOW_START).await;
     let limit = START_LIMIT.as_secs();
@@ -195,7 +195,7 @@ async fn log_slow_start() -> Infallible {
     std::future::pending().await
 }
 
-/// Returns the last used port, so that the replica set's configuration stays valid, or else any free one.
+/// Returns the last used port if it is free, because the replica set's configuration contains it. Otherwise any free port.
 fn free_port(wanted: Option<u16>) -> std::io::Result<u16> {
     let bind =
         |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port))?.local_addr().map(|address| address.port());
@@ -226,7 +226,7 @@ fn command(setpriv: Option<&Path>, mongod: &Path, home: &DataDir, port: u16, cac
     command
 }
 
-/// Builds the error of a failed start. If `mongod` logged an error, it says more than the exit status.
+/// Builds the error of a failed start. Prefers an error of mongod's log, because it says more than the exit status.
 fn start_error(home: &DataDir, outcome: &str) -> MongodError {
     let reason = home.first_error().map_or_else(|| outcome.to_owned(), |said| format!("{outcome}: {said}"));
     MongodError::Start { reason, log: home.log() }

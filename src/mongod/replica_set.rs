@@ -2,9 +2,9 @@
 //! waits for it.
 //!
 //! Change streams and majority writes need a replica set, even with one member. Its configuration names the member by
-//! host and port. A `mongod` that doesn't find itself there belongs to no set; a forced reconfiguration repairs that.
-//! Before, `mongod` asks at the old port whether it is the member itself. A program that listens there without
-//! answering delays it by half a minute.
+//! host and port. If this is not the port of the `mongod`, it belongs to no set. A forced reconfiguration repairs this.
+//! Before that, `mongod` asks at the old port whether it is the member itself. If a program listens there and does not
+//! answer, the start takes half a minute longer.
 
 use std::fmt;
 use std::path::Path;
@@ -22,22 +22,22 @@ use super::START_LIMIT;
 /// The set's name.
 pub(super) const SET: &str = "parlor";
 
-/// How long one command may take. A `mongod` in recovery doesn't listen yet, so no command is slow.
+/// How long one command may take. A `mongod` in recovery doesn't listen yet, so commands are never slow because of recovery.
 const COMMAND_LIMIT: Duration = Duration::from_secs(5);
 
 /// How often `mongod` is asked whether it is primary.
 const POLL: Duration = Duration::from_millis(20);
 
-/// The server's code for "no configuration yet".
+/// MongoDB's error code for "the replica set has no configuration yet".
 const NOT_YET_INITIALIZED: i32 = 94;
 
 /// The reason why `mongod` is not primary.
 pub(super) enum NotPrimary {
-    /// Its process exited; the text says how.
+    /// The process exited. The text has its exit status.
     Ended(String),
-    /// Another program has the port.
+    /// Another program listens on the port.
     PortTaken,
-    /// The time is up; the text says what it was waiting for.
+    /// The time limit was reached. The text names the last state.
     Slow(String),
 }
 
@@ -51,10 +51,10 @@ impl fmt::Display for NotPrimary {
     }
 }
 
-/// Returns once the `mongod` on `port`, with its files in `db`, is a writable primary. May be dropped at any time: the
+/// Returns when the `mongod` on `port`, with its files in `db`, is a writable primary. May be dropped at any time, because the
 /// driver's operations run in separate tasks.
 pub(super) async fn primary(port: u16, db: &Path, deadline: Instant) -> Result<(), NotPrimary> {
-    // The driver would only try again after half a second.
+    // Wait for the port without the driver, which tries again only after half a second.
     while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
         if Instant::now() > deadline {
             return Err(NotPrimary::Slow("it doesn't listen".to_owned()));
@@ -82,11 +82,11 @@ enum SetState {
     Stranger,
 }
 
-/// Checks the state of the set, and does the next step that is missing.
+/// Checks the state of the set, and executes the next missing step.
 async fn step(client: &Client, port: u16, db: &Path) -> Result<SetState, CommandError> {
     let host = format!("127.0.0.1:{port}");
-    // Checked before anything is changed: two servers that searched a free port at the same time may have found the
-    // same.
+    // Check first that this is our `mongod`. Two servers that searched a free port at the same time may have found the
+    // same port, and must not change each other's database.
     let options = command(client, doc! { "getCmdLineOpts": 1 }).await?;
     if db_path(&options) != Some(&*db.to_string_lossy()) {
         return Ok(SetState::Stranger);
@@ -125,7 +125,7 @@ fn db_path(options: &Document) -> Option<&str> {
     options.get_document("parsed").ok()?.get_document("storage").ok()?.get_str("dbPath").ok()
 }
 
-/// Returns the options of a client for this one server, whatever the state of its set.
+/// Returns client options that connect directly to this server, whatever the state of its set.
 fn direct(port: u16) -> ClientOptions {
     ClientOptions::builder()
         .hosts(vec![ServerAddress::Tcp { host: "127.0.0.1".to_owned(), port: Some(port) }])
@@ -135,7 +135,7 @@ fn direct(port: u16) -> ClientOptions {
         .build()
 }
 
-/// A command that got no answer, or an error.
+/// The failure of a command: no answer, or an error.
 struct CommandError {
     code: Option<i32>,
     text: String,

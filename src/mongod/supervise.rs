@@ -13,10 +13,10 @@ use super::child::Child;
 use super::data_dir::DataDir;
 use super::{MongodError, START_LIMIT, STOP_LIMIT, primary, start_error};
 
-/// The pause before a restart. It doubles with each exit that follows soon.
+/// The pause before a restart. It doubles if the child exits again soon.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// The longest pause. After a run that lasted longer than this, the pause is the shortest again.
+/// The longest pause. If the child ran longer than this, the next pause is the shortest one again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// The program to run, and its files.
@@ -38,7 +38,7 @@ impl MongodCommand {
     }
 }
 
-/// Always has a child, except in the pause after an exit. Dropping it ends the child and blocks meanwhile.
+/// Always has a child, except in the pause after an exit. Dropping it ends the child and blocks until the child is gone.
 #[derive(Debug)]
 pub(super) struct MongodSupervisor {
     current: Arc<Mutex<Supervised>>,
@@ -48,7 +48,7 @@ pub(super) struct MongodSupervisor {
 #[derive(Debug)]
 struct Supervised {
     child: Arc<Child>,
-    /// The child is to end, and must not be restarted.
+    /// True: the child must end and must not be restarted.
     stopping: bool,
 }
 
@@ -119,7 +119,7 @@ async fn restart_when_ended(current: Arc<Mutex<Supervised>>, program: MongodComm
     }
 }
 
-/// Starts the next child and returns its process id once it is primary. If it doesn't become primary, it is ended.
+/// Starts the next child. Returns its process id when it is primary. If it doesn't become primary, ends it.
 async fn restart(
     current: &Mutex<Supervised>,
     program: &MongodCommand,

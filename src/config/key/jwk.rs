@@ -1,7 +1,7 @@
 //! JSON Web Key Sets (RFC 7517): several keys, each with the name that tokens use for it.
 //!
-//! A key that can't be used is skipped and named, and the others are used: one bad entry must not lock everyone out.
-//! Shared secrets are only accepted from files, private keys never.
+//! If a key can't be used, it is skipped and a warning names it. The other keys are used, because one bad entry must not
+//! make all tokens invalid. Shared secrets are only accepted from files. Private keys are never accepted.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -18,14 +18,14 @@ use crate::config::file::without_bom;
 /// The prefixes of algorithms that encrypt (RFC 7518, 4.1).
 const ENCRYPTING: &[&str] = &["RSA-OAEP", "RSA1_5", "ECDH-ES", "A128", "A192", "A256", "PBES2", "dir"];
 
-/// The most skipped keys that an error names.
+/// The highest number of skipped keys that an error names.
 const NAMED: usize = 3;
 
 /// The content of a set.
 pub(crate) struct KeySet {
-    /// The keys that can check a token; one or more.
+    /// The keys that can check a token. There is at least one.
     pub(crate) keys: Vec<NamedKey>,
-    /// Keys that should be able to check a token but can't, each with the reason.
+    /// Keys for checking tokens that can't be used, each with the reason.
     pub(crate) faults: Vec<String>,
     /// Keys for other purposes, each with its purpose.
     pub(crate) others: Vec<String>,
@@ -56,12 +56,12 @@ impl From<&str> for PassedOver {
     }
 }
 
-/// Reads a set. `shared` allows shared secrets, because nobody else can read the source.
+/// Reads a set. `shared` allows shared secrets: it is true for a file, which no other user can read.
 ///
 /// # Errors
-/// The text is no key set, or has no key that can check a token. No error shows more of a key than its name.
+/// The text is no key set, or has no key that can check a token. An error shows only the names of keys.
 pub(crate) fn read(text: &[u8], accepted: &[Algorithm], shared: bool) -> Result<KeySet, String> {
-    // The parser's own message may show part of the text.
+    // The parser's own message is not used, because it may show a part of the text.
     let set: RawKeySet = serde_json::from_slice(without_bom(text))
         .map_err(|_| "is no JSON object with a list of `keys`".to_owned())?;
     let (mut faults, mut others) = (Vec::new(), Vec::new());
@@ -86,7 +86,7 @@ pub(crate) fn read(text: &[u8], accepted: &[Algorithm], shared: bool) -> Result<
     Ok(KeySet { faults, others, ..read })
 }
 
-/// Reads one key. Returns also whether it is a secret.
+/// Reads one key. Also returns whether it is a shared secret.
 fn key(
     fields: &Map<String, Value>,
     accepted: &[Algorithm],
@@ -129,7 +129,7 @@ fn key(
     Ok((NamedKey { name, key: TokenKey { decoding, algorithms } }, is_secret))
 }
 
-/// Returns the algorithms that the key may be used with: its own one, if it names one, within the accepted ones.
+/// Returns the accepted algorithms of the key. If the key names an algorithm, only this one.
 fn algorithms(kind: &KeyKind, own: Option<Algorithm>, accepted: &[Algorithm]) -> Vec<Algorithm> {
     let fitting =
         kind.algorithms.iter().filter(|algorithm| own.is_none_or(|own| own == **algorithm)).copied();
@@ -168,7 +168,7 @@ fn material(fields: &Map<String, Value>, shared: bool) -> Result<(DecodingKey, K
     })
 }
 
-/// Returns an uncompressed point.
+/// Returns the key of an uncompressed point on an elliptic curve.
 fn point(fields: &Map<String, Value>, size: usize) -> Result<DecodingKey, String> {
     let (x, y) = (sized(fields, "x", size)?, sized(fields, "y", size)?);
     Ok(DecodingKey::from_ec_der(&[&[4], &*x, &*y].concat()))
@@ -179,14 +179,14 @@ fn sized(fields: &Map<String, Value>, name: &str, size: usize) -> Result<Vec<u8>
     if bytes.len() == size { Ok(bytes) } else { Err("has a coordinate of the wrong length".to_owned()) }
 }
 
-/// Decodes a member in base64url. Padding and plain base64, which some issuers write, are accepted, too.
+/// Decodes a field in base64url. Also accepts padding and plain base64, because some issuers write them.
 fn bytes(fields: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {
     let text = text(fields, name)?.ok_or_else(|| format!("has no `{name}`"))?;
     let plain = text.trim_end_matches('=').replace('+', "-").replace('/', "_");
     URL_SAFE_NO_PAD.decode(plain).map_err(|_| "is not base64url".to_owned())
 }
 
-/// Returns a member that is a string, if it is present.
+/// Returns a field as a string, if the key has this field.
 fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, String> {
     match fields.get(name) {
         None | Some(Value::Null) => Ok(None),

@@ -1,5 +1,5 @@
-//! Sections with a free name. `default.toml` has one with [`NAME`] in place of the name. Each section that the file or
-//! the environment names has exactly its keys and defaults.
+//! Sections whose name the user chooses, such as `[functions.translate]`. `default.toml` has [`NAME`] in place of the name.
+//! Each section that the file or the environment names gets the keys and defaults of that section.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,13 +7,13 @@ use super::{ConfigValue, DOT, PREFIX, Values, variable};
 use crate::config::ConfigError;
 use crate::config::error::ValueSource;
 
-/// Stands for the name in `default.toml`.
+/// The placeholder for the name in `default.toml`.
 const NAME: &str = "<name>";
 
-/// The longest name, in bytes: as much as an error repeats of a frame's `action`.
+/// The longest name, in bytes. Error frames repeat at most this part of a frame's `action`.
 const MAX_NAME_BYTES: usize = 64;
 
-/// Removes the keys of sections with free names from the defaults, and returns them.
+/// Removes the keys with a placeholder from the defaults, and returns them.
 pub(super) fn take_templates(values: &mut BTreeMap<String, ConfigValue>) -> BTreeMap<String, ConfigValue> {
     values.extract_if(.., |key, _| key.split('.').nth(1) == Some(NAME)).collect()
 }
@@ -28,7 +28,7 @@ impl Values {
         self.values.keys().filter_map(of_section).collect()
     }
 
-    /// Creates the section with a free name that a key belongs to or names, if it doesn't exist yet.
+    /// Creates the section that a key belongs to or names, if the section has a free name and doesn't exist yet.
     pub(super) fn open_section(&mut self, key: &str) -> Result<(), ConfigError> {
         let mut parts = key.split('.');
         let (Some(above), Some(name)) = (parts.next(), parts.next()) else { return Ok(()) };
@@ -51,7 +51,7 @@ impl Values {
         Ok(())
     }
 
-    /// Does the same for a variable that sets a key of such a section.
+    /// Does the same for an environment variable that sets a key of such a section.
     pub(super) fn open_section_of_variable(&mut self, name: &str) -> Result<(), ConfigError> {
         let key = name.strip_prefix(PREFIX).unwrap_or_default().replace(DOT, ".").to_lowercase();
         let mut parts = key.splitn(3, '.');
@@ -63,7 +63,7 @@ impl Values {
     }
 }
 
-/// Returns whether a name stays unambiguous in the name of a variable, in capitals and between the separators.
+/// Returns whether a name is valid: lower case, so that its variable in upper case is unambiguous, and without a double `_`, the separator.
 fn is_name(name: &str) -> bool {
     let word = |word: &str| {
         !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())

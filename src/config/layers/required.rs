@@ -1,6 +1,6 @@
-//! `[auth.require]`: a section with free keys, because they are the names of claims.
+//! `[auth.require]`: a section whose keys the user chooses, because they are the names of claims.
 //!
-//! Values are stored as texts, whatever their TOML type: the environment only has texts.
+//! A value of any TOML type is stored as a text, because the environment has only texts.
 
 use std::collections::BTreeMap;
 
@@ -14,11 +14,11 @@ use crate::config::error::ValueSource;
 const SECTION: &str = "auth.require.";
 const VARIABLES: &str = "AUTH__REQUIRE__";
 
-/// Claims that have their own check.
+/// Claims that other settings already check.
 const CHECKED: &[&str] = &["exp", "nbf", "iat", "iss", "aud"];
 
 impl Values {
-    /// Applies a key of a file, if it is in the section. Returns whether it is.
+    /// Applies a key of a file, if the key is in this section. Returns whether it is.
     pub(super) fn apply_required(
         &mut self,
         leaf: &Leaf<'_>,
@@ -26,7 +26,7 @@ impl Values {
     ) -> Result<bool, ConfigError> {
         let key = leaf.key.as_str();
         if key == SECTION.trim_end_matches('.') {
-            // A bare heading has no effect.
+            // A heading without keys has no effect.
             let fault = || ConfigError::new(key, "a section of keys, not a key itself").at(source.clone());
             return if leaf.value.is_table() { Ok(true) } else { Err(fault()) };
         }
@@ -46,7 +46,7 @@ impl Values {
         Ok(true)
     }
 
-    /// Applies a variable, if it sets a key of the section. Returns whether it does. The claim's name is in lower case.
+    /// Applies a variable, if it sets a key of this section. Returns whether it does. The claim's name becomes lower case.
     pub(super) fn apply_required_variable(&mut self, name: &str, text: &str) -> Result<bool, ConfigError> {
         let claim = name.strip_prefix(PREFIX).and_then(|key| key.strip_prefix(VARIABLES));
         let Some(claim) = claim.filter(|claim| !claim.is_empty()) else { return Ok(false) };
@@ -72,7 +72,7 @@ impl Values {
         Ok(())
     }
 
-    /// Takes the claims with their required values.
+    /// Returns the claims with their required values, and removes them from the values.
     pub(in crate::config) fn required_claims(&mut self) -> BTreeMap<String, String> {
         let taken = self.values.extract_if(.., |key, _| key.starts_with(SECTION));
         let text = |(key, value): (String, ConfigValue)| match value {
@@ -83,7 +83,7 @@ impl Values {
     }
 }
 
-/// Returns the claim that a key names. A claim with a dot is quoted, as `leaves` writes it.
+/// Returns the claim that a key names. `leaves` quotes a claim that contains a dot; this removes the quotes.
 fn claim(key: &str) -> String {
     let claim = key.strip_prefix(SECTION).unwrap_or(key);
     serde_json::from_str(claim).ok().filter(|_| claim.starts_with('"')).unwrap_or_else(|| claim.to_owned())
