@@ -1,4 +1,4 @@
-//! The composition of a server: every part, and what each part is given.
+//! The composition of a server: constructs every part and passes it the parts that it uses.
 
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::webhooks::{BeforeSend, Webhooks};
 use crate::ws;
 
-/// The input for building a server.
+/// The values from which a server is built.
 pub(crate) struct ServerPlan {
     pub(crate) config: Config,
     pub(crate) actions: &'static [Action],
@@ -56,7 +56,7 @@ pub(crate) struct ServerPlan {
     pub(crate) log_dropped: DroppedLines,
 }
 
-/// A server whose parts run. Only its listeners are missing.
+/// A server whose parts run. It does not listen yet.
 pub(crate) struct BuiltServer {
     pub(crate) routes: Routes,
     pub(crate) clients: ConnectionLimiter,
@@ -78,7 +78,7 @@ pub(crate) async fn assemble(
     let metrics = Arc::new(Metrics::new());
     let lifecycle = Lifecycle::default();
 
-    // The database, and what the change stream brings of it.
+    // The database and the change stream.
     let store = Store::open(&config.mongodb, config.limits.rooms_cached).await?;
     let store = store.for_server(&config, &metrics).await?;
     let stream_store = Store::open(&config.mongodb, config.limits.rooms_cached).await?;
@@ -251,7 +251,7 @@ pub(crate) async fn assemble(
     })
 }
 
-/// After keys were removed, has every connection check whether the key of its token is still in force.
+/// Waits for removed keys. Then makes every connection check whether the key of its token is still valid.
 async fn wake_at_removed_keys(verifier: Verifier, outboxes: Sessions) {
     loop {
         verifier.keys_removed().await;
@@ -259,7 +259,7 @@ async fn wake_at_removed_keys(verifier: Verifier, outboxes: Sessions) {
     }
 }
 
-/// What the change stream and presence need.
+/// The parts that the change stream and presence use.
 struct RealtimeParts {
     store: Store,
     stream_store: Store,
@@ -267,7 +267,7 @@ struct RealtimeParts {
 }
 
 impl RealtimeParts {
-    /// Starts what brings the database's changes to the hub: the change stream, the heartbeat and the notifiers.
+    /// Starts the parts that bring the database's changes to the hub: the change stream, the heartbeat and the notifiers.
     async fn start_realtime(
         &self,
         config: &Config,
@@ -321,7 +321,7 @@ impl RealtimeParts {
         Ok((hub, outboxes))
     }
 
-    /// Starts the task that writes which users are connected here.
+    /// Starts the task that writes to the database which users are connected to this server.
     fn start_presence(
         &self,
         config: &Config,

@@ -1,11 +1,11 @@
-//! Raises the limit of open files of this process. Each socket is one, and the usual limit of 1,024 is far below
-//! `limits.sockets`. The limit is kept low for programs that use `select`; Parlor doesn't.
+//! Raises this process's limit of open files. Each socket is an open file, and the usual limit of 1,024 is far below
+//! `limits.sockets`. Systems keep this limit low for programs that use `select`. Parlor doesn't use `select`.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
 
-/// Open files beside the connections of clients, such as those of the database driver.
+/// The number of other open files, such as the connections of the database driver.
 const OTHERS: usize = 256;
 
 /// Raises the soft limit to the hard limit. Warns if that is less than the configuration's limits may need.
@@ -26,7 +26,7 @@ pub fn raise(config: &Config) {
         return;
     };
     let warning = "the limit of open files is lower than limits.sockets and http.connections may need: raise `ulimit -Hn`, or lower these keys";
-    // A server that is tried out with an embedded `mongod` has no thousands of sockets.
+    // A server with an embedded `mongod` is for a trial and has no thousands of sockets, so this is no warning.
     if config.mongodb.uri.is_some() {
         tracing::warn!(allowed, needed, "{warning}");
     } else {

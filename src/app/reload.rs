@@ -1,11 +1,11 @@
 //! Applies a new configuration while the server runs.
 //!
-//! All of it is applied or nothing: everything that can fail is done first. Limits apply from the next frame on, also
-//! to connected clients. Frame size and send queue apply to sockets that open from then on. If a limit is lowered below
-//! what is open, nothing is closed, but no more is accepted. A removed key closes what it opened: sockets whose tokens
-//! it signed close with 4001, and streams and exports of a service key break off.
+//! A reload applies all changes or none: every step that can fail comes first. Limits apply from the next frame on, also
+//! to connected clients. Frame size and send queue apply only to sockets that open later. If a limit is lowered below
+//! the present number, open sockets stay, but no further ones are accepted. If a key is removed, sockets whose tokens
+//! it signed close with 4001. Streams and exports of a removed service key end.
 //!
-//! A new part of a reload does its fallible work in [`Reloader::prepare`] and the rest in [`Reloader::apply`]. Its keys
+//! To add a part to a reload, put its steps that can fail into [`Reloader::prepare`], and the others into [`Reloader::apply`]. Its keys
 //! must be listed in `config::reload`.
 
 use std::sync::Arc;
@@ -43,18 +43,18 @@ pub(crate) struct Reloader {
     pub(crate) supervisor: Supervisor,
 }
 
-/// A reload that can no longer fail.
+/// A prepared reload. Applying it can't fail.
 struct PreparedReload {
     reload: ConfigReload,
     keys: RenewedRules,
     functions: Vec<Arc<FunctionAction>>,
     before_send: Option<Arc<BeforeSend>>,
-    /// The webhooks for events, if they have changed.
+    /// The new webhooks for events. None: they have not changed.
     hooks: Option<Webhooks>,
 }
 
 impl Reloader {
-    /// Applies one configuration after the other, until the channel closes.
+    /// Applies each received configuration, until the channel closes.
     pub(crate) async fn run(self, mut configurations: mpsc::Receiver<Result<Config, ConfigError>>) {
         while let Some(next) = configurations.recv().await {
             let prepared = match next {
@@ -71,7 +71,7 @@ impl Reloader {
         }
     }
 
-    /// Does everything that can fail.
+    /// Executes all steps that can fail.
     async fn prepare(&self, next: &Config) -> Result<PreparedReload, StartError> {
         let mut reload = self.config.load().prepare_reload(next)?;
         keep_own_secret(&mut reload.config)?;
@@ -80,14 +80,14 @@ impl Reloader {
         let functions = functions::configured(&reload.config, &self.store, &self.metrics)?;
         let before_send = BeforeSend::new(&reload.config, &self.metrics)?;
         let hooks = self.hooks(&reload).await?;
-        // This is the last step that can fail, because a new certificate is in force immediately.
+        // This must be the last step that can fail, because it applies the new certificate immediately.
         if let (Some(certificate), Some(files)) = (&self.certificate, &reload.config.tls.files) {
             certificate.reload(files)?;
         }
         Ok(PreparedReload { reload, keys, functions, before_send, hooks })
     }
 
-    /// Prepares the webhooks for events. Each continues at its position; a new one starts from here.
+    /// Prepares the webhooks for events. An existing webhook continues at its position. A new one starts with the next event.
     async fn hooks(&self, reload: &ConfigReload) -> Result<Option<Webhooks>, StartError> {
         let asked = |key: &String| key.starts_with("hooks.before_send.");
         if !reload.changed.iter().any(|key| key.starts_with("hooks.") && !asked(key)) {
@@ -104,7 +104,7 @@ impl Reloader {
         let ConfigReload { config, changed, restart } = reload;
         self.runtime.set_before_send(before_send);
         if let Some(hooks) = hooks {
-            // This server holds the leases: they are given back before they are taken again.
+            // This server may hold the leases of the old webhooks. It must release them before the new webhooks can take them.
             self.hooks.load().end().await;
             self.hooks.store(Arc::new(hooks.start(&self.supervisor)));
         }

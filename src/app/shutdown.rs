@@ -1,4 +1,4 @@
-//! Shutdown of a server: it finishes and answers what was started, then tells each client why its socket closes.
+//! Shutdown of a server: finishes and answers the started actions, then closes each socket with a reason.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +17,12 @@ use crate::realtime::sessions::Sessions;
 use crate::store::{Receipts, Store, StoreError};
 use crate::webhooks::RunningWebhooks;
 
-/// The time that is reserved for closing sockets, at most a quarter of the whole: the database may have used the rest.
-/// Closing one socket takes at most as long.
+/// The time that is reserved for closing sockets, because waiting for the database may use up all other time. It is at most a
+/// quarter of the whole.
+/// It is also the time limit for closing one socket.
 const CLOSE_GRACE: Duration = Duration::from_secs(4);
 
-/// What a shutdown waits for and closes.
+/// The parts that a shutdown waits for or closes.
 pub(crate) struct ShutdownSequence {
     pub(crate) config: Arc<LiveConfig>,
     pub(crate) lifecycle: Lifecycle,
@@ -39,24 +40,24 @@ impl ShutdownSequence {
         let time = self.config.load().shutdown.drain;
         let deadline = Instant::now() + time;
         let close_at = deadline - CLOSE_GRACE.min(time / 4);
-        tracing::info!(seconds = time.as_secs(), "shutting down: finishing what was started");
+        tracing::info!(seconds = time.as_secs(), "shutting down: finishing the started actions");
         self.lifecycle.start_draining();
         handle.stop_graceful(Some(time));
         self.outboxes.wake();
         self.under_way.tracker.close();
         if tokio::time::timeout_at(close_at, self.finish()).await.is_err() {
-            tracing::warn!("not everything was finished in time; closing the sockets");
+            tracing::warn!("some actions did not finish in time; closing the sockets");
         }
         self.under_way.overdue.cancel();
         self.outboxes.close(Close::GoingAway);
         let closed = async { tokio::join!(self.lifecycle.finished(), accepting) };
         if tokio::time::timeout_at(deadline, closed).await.is_err() {
-            tracing::warn!("not every connection was closed in time; dropping the rest");
+            tracing::warn!("could not close every connection in time; dropping the rest");
         }
         self.hooks.load().end().await;
     }
 
-    /// Waits until every action that was started is done, its sender has the answer, and all receipts are written.
+    /// Waits until every started action has ended, its sender has received the answer, and all receipts are written.
     async fn finish(&self) {
         self.under_way.tracker.wait().await;
         if let Err(error) = self.heartbeat.wait_for_round_trip(&self.store).await {
@@ -70,7 +71,7 @@ impl ShutdownSequence {
         }
     }
 
-    /// Folds the receipts that this server wrote last, once it has received them over the change stream.
+    /// Waits until this server has received its last receipts over the change stream, then folds them.
     async fn fold_receipts(&self) -> Result<(), StoreError> {
         self.heartbeat.wait_for_round_trip(&self.store).await?;
         self.store.fold().await

@@ -14,7 +14,7 @@ use crate::Failure;
 /// How long the server may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Asks `/healthz`. A server with TLS is asked at its admin listener, which has none.
+/// Asks `/healthz`. If the server uses TLS, asks its admin listener, which doesn't use TLS.
 pub(crate) async fn run(config: Config) -> Result<ExitCode, Failure> {
     let address = match (&config.tls.files, config.admin.listen) {
         (None, _) => config.listen,

@@ -18,7 +18,7 @@ pub(crate) async fn run(
     env: Vec<(String, String)>,
 ) -> Result<ExitCode, Failure> {
     let log = parlor::telemetry::logging::init(&config)?;
-    // The default hook writes to stderr directly, and would wait for its reader.
+    // The default panic hook writes to stderr directly, and would block if no program reads stderr.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let text = panic.payload_as_str().map_or("without a text", parlor::telemetry::logging::discreet);
@@ -52,8 +52,8 @@ pub(crate) async fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns a channel that receives the configuration, read again at each SIGHUP. A signal during a reload takes effect
-/// after it. If the terminal itself hung up, the server shuts down.
+/// Returns a channel. After each SIGHUP, it receives the configuration that was read again. A signal during a reload takes effect
+/// after this reload. If SIGHUP came because the terminal was closed, the server shuts down.
 fn reloads(
     mut hangup: Signal,
     file: Option<PathBuf>,

@@ -1,4 +1,4 @@
-//! Reads answers of JSON lines one by one and within limits: a wrong server must not fill this machine's memory.
+//! Reads answers of JSON lines one by one and within limits. Otherwise a wrong server could fill this machine's memory.
 
 use std::time::Duration;
 
@@ -8,16 +8,16 @@ use tokio::time::timeout;
 use super::client::cause;
 use crate::Failure;
 
-/// The longest line that is read, in bytes. The first line of a stream contains a whole history.
+/// The longest line, in bytes. The first line of a stream is long, because it contains the history.
 const MAX_LINE_BYTES: usize = 64 << 20;
 
-/// How long one line may take. A stream has one every 15 s.
+/// How long one line may take. A stream sends a line at least every 15 s.
 const LINE: Duration = Duration::from_mins(2);
 
 pub(super) struct AnswerLines {
     answer: Response,
     waiting: Vec<u8>,
-    /// How many of the waiting bytes were already searched for a line break.
+    /// The number of received bytes that were already searched for a line break.
     looked: usize,
 }
 
@@ -27,7 +27,7 @@ pub(super) enum NextLine {
     Line(Vec<u8>),
     /// The end of the answer, with the text after its last line.
     End(Vec<u8>),
-    /// The answer broke off, with the reason.
+    /// The answer broke off. The text is the reason.
     Broken(String),
 }
 
@@ -36,7 +36,7 @@ impl AnswerLines {
         Self { answer, waiting: Vec::new(), looked: 0 }
     }
 
-    /// Returns the next part.
+    /// Waits for the next part of the answer.
     ///
     /// # Errors
     /// The line is too long.

@@ -1,6 +1,6 @@
-//! Commands that send requests to a running server, by its REST API. Nothing here accesses a database.
+//! Commands that send requests to the REST API of a running server. They don't access the database.
 //!
-//! Texts of users are shown with their control characters escaped: a message must not be able to control the reader's
+//! The commands escape control characters in users' texts. Otherwise a message could control the reader's
 //! terminal. `--json` prints the server's answer unchanged, for programs.
 
 #![allow(clippy::doc_markdown, reason = "the doc comments here are what --help prints")]
@@ -47,7 +47,7 @@ pub(crate) enum AdminCommand {
     Hooks(hooks::HooksArgs),
 }
 
-/// Which server is asked, and how what it answers is shown.
+/// The server to ask, and the format of the output.
 #[derive(Args)]
 #[command(next_help_heading = "Server")]
 struct ServerArgs {

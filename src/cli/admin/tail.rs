@@ -17,10 +17,10 @@ use crate::Failure;
 /// The pause before a broken stream is opened again, for example during a deploy or a short network failure.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How often a stream is tried before `tail` gives up.
+/// The number of attempts to open a stream before `tail` ends.
 const TRIES: u32 = 60;
 
-/// The messages of a page, if more were missed than a history contains.
+/// The number of messages on a page. Pages are read if more messages were missed than a history contains.
 const PAGE: usize = 200;
 
 #[derive(Args)]
@@ -66,7 +66,7 @@ async fn reopen(api: &ApiClient, tail: &TailArgs) -> Result<Response, Failure> {
         tokio::time::sleep(PAUSE).await;
         match open(api, tail).await {
             Ok(stream) => return Ok(stream),
-            // The room or the key is gone, so another attempt can't succeed.
+            // The room was deleted or the key was removed, so another attempt can't succeed.
             Err(error) if error.downcast_ref::<ApiRefusal>().is_some_and(ApiRefusal::is_final) => {
                 return Err(error);
             }
@@ -134,7 +134,7 @@ impl ShownMessages<'_> {
         self.show(&serde_json::json!({ "type": "chat_message", "message": message }))
     }
 
-    /// Prints the last few messages of the first history. Of a later one, prints the messages that are new.
+    /// Prints the last few messages of the first history. Of a later history, prints only the new messages.
     fn show_history(&mut self, history: &Value) -> io::Result<()> {
         let messages = history["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
         let shown = match self.newest {

@@ -63,7 +63,8 @@ impl Values {
     }
 }
 
-/// Returns whether a name is valid: lower case, so that its variable in upper case is unambiguous, and without a double `_`, the separator.
+/// Returns whether a name is valid. A name in lower case is unambiguous in the upper case of a variable. A double `_` would be
+/// the separator of a variable.
 fn is_name(name: &str) -> bool {
     let word = |word: &str| {
         !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
