@@ -267,7 +267,8 @@ struct RealtimeParts {
 }
 
 impl RealtimeParts {
-    /// Starts the parts that bring the database's changes to the hub: the change stream, the heartbeat and the notifiers.
+    /// Starts the parts that bring the database's changes to the hub: the change stream, the heartbeat and the
+    /// notifiers.
     async fn start_realtime(
         &self,
         config: &Config,

@@ -1,12 +1,12 @@
 //! Applies a new configuration while the server runs.
 //!
-//! A reload applies all changes or none: every step that can fail comes first. Limits apply from the next frame on, also
-//! to connected clients. Frame size and send queue apply only to sockets that open later. If a limit is lowered below
-//! the present number, open sockets stay, but no further ones are accepted. If a key is removed, sockets whose tokens
-//! it signed close with 4001. Streams and exports of a removed service key end.
+//! A reload applies all changes or none: every step that can fail comes first. Limits apply from the next frame on,
+//! also to connected clients. Frame size and send queue apply only to sockets that open later. If a limit is lowered
+//! below the present number, open sockets stay, but no further ones are accepted. If a key is removed, sockets whose
+//! tokens it signed close with 4001. Streams and exports of a removed service key end.
 //!
-//! To add a part to a reload, put its steps that can fail into [`Reloader::prepare`], and the others into [`Reloader::apply`]. Its keys
-//! must be listed in `config::reload`.
+//! To add a part to a reload, put its steps that can fail into [`Reloader::prepare`], and the others into
+//! [`Reloader::apply`]. Its keys must be listed in `config::reload`.
 
 use std::sync::Arc;
 
@@ -87,7 +87,8 @@ impl Reloader {
         Ok(PreparedReload { reload, keys, functions, before_send, hooks })
     }
 
-    /// Prepares the webhooks for events. An existing webhook continues at its position. A new one starts with the next event.
+    /// Prepares the webhooks for events. An existing webhook continues at its position. A new one starts with the next
+    /// event.
     async fn hooks(&self, reload: &ConfigReload) -> Result<Option<Webhooks>, StartError> {
         let asked = |key: &String| key.starts_with("hooks.before_send.");
         if !reload.changed.iter().any(|key| key.starts_with("hooks.") && !asked(key)) {
@@ -104,7 +105,8 @@ impl Reloader {
         let ConfigReload { config, changed, restart } = reload;
         self.runtime.set_before_send(before_send);
         if let Some(hooks) = hooks {
-            // This server may hold the leases of the old webhooks. It must release them before the new webhooks can take them.
+            // This server may hold the leases of the old webhooks. It must release them before the new webhooks can
+            // take them.
             self.hooks.load().end().await;
             self.hooks.store(Arc::new(hooks.start(&self.supervisor)));
         }

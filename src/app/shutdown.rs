@@ -17,9 +17,8 @@ use crate::realtime::sessions::Sessions;
 use crate::store::{Receipts, Store, StoreError};
 use crate::webhooks::RunningWebhooks;
 
-/// The time that is reserved for closing sockets, because waiting for the database may use up all other time. It is at most a
-/// quarter of the whole.
-/// It is also the time limit for closing one socket.
+/// The time that is reserved for closing sockets, because waiting for the database may use up all other time. It is at
+/// most a quarter of the whole. It is also the time limit for closing one socket.
 const CLOSE_GRACE: Duration = Duration::from_secs(4);
 
 /// The parts that a shutdown waits for or closes.

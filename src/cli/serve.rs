@@ -52,8 +52,8 @@ pub(crate) async fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns a channel. After each SIGHUP, it receives the configuration that was read again. A signal during a reload takes effect
-/// after this reload. If SIGHUP came because the terminal was closed, the server shuts down.
+/// Returns a channel. After each SIGHUP, it receives the configuration that was read again. A signal during a reload
+/// takes effect after this reload. If SIGHUP came because the terminal was closed, the server shuts down.
 fn reloads(
     mut hangup: Signal,
     file: Option<PathBuf>,

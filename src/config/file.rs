@@ -115,7 +115,8 @@ fn judge(holds: FileKind, owner: u32, mode: u32, me: u32, path: &Path) -> Result
             "can be changed by other users (mode {mode:04o}): look at what it holds, then run `chmod {right} {path}`"
         ));
     }
-    // A secret of root may be readable by everyone, because Kubernetes and Docker mount secrets with the modes 0644 and 0444.
+    // A secret of root may be readable by everyone, because Kubernetes and Docker mount secrets with the modes 0644 and
+    // 0444.
     if holds == FileKind::Secret && owner == me && mode & READABLE_BY_ALL != 0 {
         return Err(format!(
             "holds a secret that every user can read (mode {mode:04o}): run `chmod 600 {path}`, and replace the secret if others use this machine"

@@ -68,7 +68,8 @@ impl ReceiverConfig {
             breaker_callers: values.number(&key("breaker_callers"), CALLERS)?,
             breaker_remembered: values.number(&key("breaker_remembered"), REMEMBERED)?,
             breaker_open: values.millis(&key("breaker_open_ms"), WAIT_MS)?,
-            // Only users call concurrently. A hook sends the events of one room one after the other, so it needs no such bound.
+            // Only users call concurrently. A hook sends the events of one room one after the other, so it needs no
+            // such bound.
             max_in_flight_per_user: usize::MAX,
         })
     }
@@ -119,8 +120,8 @@ impl FunctionConfig {
         })
     }
 
-    /// Returns how long a call may take: the function's time for its answer, plus `handler` for executing the answer, as
-    /// for any action.
+    /// Returns how long a call may take: the function's time for its answer, plus `handler` for executing the answer,
+    /// as for any action.
     pub(crate) fn deadline(&self, handler: Duration) -> Duration {
         self.receiver.timeout + handler
     }

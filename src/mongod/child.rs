@@ -1,8 +1,8 @@
 //! The `mongod` process: starts it, watches it, ends it, and reads its exit status.
 //!
-//! A separate thread starts the child and waits for its end. When the *thread* that started the child ends, the kernel sends
-//! the parent-death signal to the child. A thread of the runtime may end with a test, or because it is idle. Then the
-//! database would end while the server still runs.
+//! A separate thread starts the child and waits for its end. When the *thread* that started the child ends, the kernel
+//! sends the parent-death signal to the child. A thread of the runtime may end with a test, or because it is idle. Then
+//! the database would end while the server still runs.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -18,8 +18,8 @@ use tokio::time::timeout;
 
 use super::command;
 
-/// How long a child may take to end after SIGTERM before it gets SIGKILL, if the wait blocks a thread. Shorter than for an
-/// orderly stop.
+/// How long a child may take to end after SIGTERM before it gets SIGKILL, if the wait blocks a thread. Shorter than for
+/// an orderly stop.
 const END_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long the kernel may take to remove a killed process.
@@ -45,7 +45,8 @@ impl Child {
                 Ok(process) => process,
                 Err(cause) => return drop(started.send(Err(cause))),
             };
-            // The thread must wait for the process even if the receiver is gone. Otherwise a zombie process would remain.
+            // The thread must wait for the process even if the receiver is gone. Otherwise a zombie process would
+            // remain.
             drop(started.send(Ok(process.id())));
             if let Ok(status) = process.wait() {
                 ended.send_replace(Some(status));
@@ -104,8 +105,8 @@ impl Drop for Child {
     }
 }
 
-/// Returns the program `setpriv`, which makes the kernel send SIGTERM to the child when its parent dies. `None` if there is
-/// none, or if it lacks this option (as in busybox).
+/// Returns the program `setpriv`, which makes the kernel send SIGTERM to the child when its parent dies. `None` if
+/// there is none, or if it lacks this option (as in busybox).
 pub(super) async fn setpriv() -> Option<PathBuf> {
     let setpriv = command::which("setpriv", &std::env::var_os("PATH")?)?;
     let mut probe = command::command(&setpriv);

@@ -68,8 +68,8 @@ impl DataDir {
         fs::write(&path, port.to_string()).map_err(|cause| MongodError::Files { path, cause })
     }
 
-    /// Keeps the log of the last run and deletes older logs. `mongod` itself would keep all logs, or append to one log without
-    /// a bound.
+    /// Keeps the log of the last run and deletes older logs. `mongod` itself would keep all logs, or append to one log
+    /// without a bound.
     pub(super) fn rotate_log(&self) {
         // At the first start the file is missing. If the file can't be moved, `mongod` itself reports the error.
         let _ = fs::rename(self.log(), self.previous_log());
@@ -81,18 +81,20 @@ impl DataDir {
         first_error(&String::from_utf8_lossy(&log))
     }
 
-    /// Ends a `mongod` that still runs on this directory, and waits until it is gone. Sends SIGTERM and waits up to `limit`,
-    /// then sends SIGKILL and waits as long again. The caller must hold the lock: then the server of that `mongod` is dead.
+    /// Ends a `mongod` that still runs on this directory, and waits until it is gone. Sends SIGTERM and waits up to
+    /// `limit`, then sends SIGKILL and waits as long again. The caller must hold the lock: then the server of that
+    /// `mongod` is dead.
     ///
-    /// `mongod` writes its process id into its lock file and removes it at a normal end. After a crash the id may belong to
-    /// another program, so this function also compares the command line. Without `/proc`, it ends no process, and the new
-    /// `mongod` refuses the directory.
+    /// `mongod` writes its process id into its lock file and removes it at a normal end. After a crash the id may
+    /// belong to another program, so this function also compares the command line. Without `/proc`, it ends no process,
+    /// and the new `mongod` refuses the directory.
     pub(super) async fn end_leftover(&self, limit: Duration) -> Result<(), MongodError> {
         let Some(pid) = self.leftover() else { return Ok(()) };
         tracing::info!(pid, "ending the mongod that an earlier server left running");
         for signal in [Signal::TERM, Signal::KILL] {
             let since = Instant::now();
-            // Sending the signal fails if the process has just ended, or if another user owns it. In the second case it won't end.
+            // Sending the signal fails if the process has just ended, or if another user owns it. In the second case it
+            // won't end.
             let sent = command::signal(signal, pid);
             while self.is_ours(pid) && sent && since.elapsed() < limit {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -125,13 +127,15 @@ pub(super) fn last_port(home: &Path) -> Option<u16> {
     fs::read_to_string(home.join("port")).ok()?.trim().parse().ok()
 }
 
-/// Creates a directory and its missing parents, with access only for this user. Restricts the access to an existing one.
+/// Creates a directory and its missing parents, with access only for this user. Restricts the access to an existing
+/// one.
 pub(super) fn private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     fs::set_permissions(path, Permissions::from_mode(0o700))
 }
 
-/// Finds the first error in a log. `mongod` logs one JSON object for each line: `s` is the severity, `msg` the event, `attr` the details.
+/// Finds the first error in a log. `mongod` logs one JSON object for each line: `s` is the severity, `msg` the event,
+/// `attr` the details.
 fn first_error(log: &str) -> Option<String> {
     let line = log
         .lines()

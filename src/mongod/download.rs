@@ -217,8 +217,8 @@ async fn check(sha256sum: &Path, file: &Path, expected: &str) -> Result<(), Stri
     }
 }
 
-/// Moves the checked binary to its place in one step. Therefore no process sees an incomplete file, not even after a power
-/// failure.
+/// Moves the checked binary to its place in one step. Therefore no process sees an incomplete file, not even after a
+/// power failure.
 fn install(unpacked: &Path, mongod: &Path) -> std::io::Result<()> {
     fs::set_permissions(unpacked, Permissions::from_mode(0o500))?;
     File::open(unpacked)?.sync_all()?;
@@ -228,8 +228,8 @@ fn install(unpacked: &Path, mongod: &Path) -> std::io::Result<()> {
     fs::rename(unpacked, mongod)
 }
 
-/// A work directory that is removed at the end. Its name is fixed, because the lock keeps other processes out. The files
-/// of a dead process in this directory are removed, too.
+/// A work directory that is removed at the end. Its name is fixed, because the lock keeps other processes out. The
+/// files of a dead process in this directory are removed, too.
 struct ScratchDir(PathBuf);
 
 impl ScratchDir {

@@ -10,8 +10,8 @@
 //! A server holds a lock on the directory until it ends, so no second server can use the directory. A child that runs
 //! while nobody holds the lock is a left-over.
 //!
-//! This module knows nothing of the database's content. There is no password: every user who can open a loopback connection on
-//! this machine can read the data. If this is not acceptable, configure a URI.
+//! This module knows nothing of the database's content. There is no password: every user who can open a loopback
+//! connection on this machine can read the data. If this is not acceptable, configure a URI.
 //!
 //! `data_dir` has the files, `locate` and `download` the binary, `child` the process, `supervise` the restarts,
 //! `replica_set` the replica set.
@@ -44,8 +44,8 @@ use self::locate::MongodSources;
 use self::replica_set::{NotPrimary, SET};
 use self::supervise::{MongodCommand, MongodSupervisor};
 
-/// How long `mongod` may take to become primary. This is long, because after a crash `mongod` first replays its journal.
-/// If `mongod` fails, it exits, and the server notices the exit immediately.
+/// How long `mongod` may take to become primary. This is long, because after a crash `mongod` first replays its
+/// journal. If `mongod` fails, it exits, and the server notices the exit immediately.
 const START_LIMIT: Duration = Duration::from_mins(2);
 
 /// If the start takes longer than this, a line is logged.
@@ -63,17 +63,18 @@ const EXIT_PORT_TAKEN: i32 = 48;
 /// The smallest cache that `mongod` accepts, in MiB.
 const CACHE_MIN_MIB: u32 = 256;
 
-/// The size of the oplog, in MiB. A change stream can only resume within the oplog. Only this server reads it, and both end
-/// together, so mongod's default of 5% of the disk would be a waste.
+/// The size of the oplog, in MiB. A change stream can only resume within the oplog. Only this server reads it, and both
+/// end together, so mongod's default of 5% of the disk would be a waste.
 const OPLOG_MIB: &str = "512";
 
-/// How large a page may grow in memory before `WiredTiger` writes it to disk. Writes to the page wait for this. By default
-/// a page of an index grows so large that this wait is 40 ms.
+/// How large a page may grow in memory before `WiredTiger` writes it to disk. Writes to the page wait for this. By
+/// default a page of an index grows so large that this wait is 40 ms.
 const PAGES: &str = "memory_page_max=512k";
 
-/// Only one thread writes pages to disk. The default is four threads. Every few seconds they run at the same time, and on two
-/// cores no other thread runs for 50 ms. Measured on two cores at 8,000 messages/s, with [`PAGES`], medians of four runs in
-/// turn. Messages reached the other user in 37 ms at p99 instead of 61, and the slowest in 59 instead of 84. Throughput was 4% higher.
+/// Only one thread writes pages to disk. The default is four threads. Every few seconds they run at the same time, and
+/// on two cores no other thread runs for 50 ms. Measured on two cores at 8,000 messages/s, with [`PAGES`], medians of
+/// four runs in turn. Messages reached the other user in 37 ms at p99 instead of 61, and the slowest in 59 instead of
+/// 84. Throughput was 4% higher.
 const EVICTION: &str = "eviction=(threads_min=1,threads_max=1)";
 
 /// The options of the embedded `mongod`. They come from the `[mongodb]` section of the configuration.
@@ -145,8 +146,8 @@ impl EmbeddedMongod {
         child.is_running().then(|| child.pid())
     }
 
-    /// Ends the child with a checkpoint and waits until it is gone. This usually takes a second. After 20 s the child is
-    /// killed, and the next start recovers from its journal.
+    /// Ends the child with a checkpoint and waits until it is gone. This usually takes a second. After 20 s the child
+    /// is killed, and the next start recovers from its journal.
     pub async fn stop(self) {
         self.keeper.stop(STOP_LIMIT).await;
     }
@@ -195,7 +196,8 @@ async fn log_slow_start() -> Infallible {
     std::future::pending().await
 }
 
-/// Returns the last used port if it is free, because the replica set's configuration contains it. Otherwise any free port.
+/// Returns the last used port if it is free, because the replica set's configuration contains it. Otherwise any free
+/// port.
 fn free_port(wanted: Option<u16>) -> std::io::Result<u16> {
     let bind =
         |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port))?.local_addr().map(|address| address.port());

@@ -22,7 +22,8 @@ use super::START_LIMIT;
 /// The set's name.
 pub(super) const SET: &str = "parlor";
 
-/// How long one command may take. A `mongod` in recovery doesn't listen yet, so commands are never slow because of recovery.
+/// How long one command may take. A `mongod` in recovery doesn't listen yet, so commands are never slow because of
+/// recovery.
 const COMMAND_LIMIT: Duration = Duration::from_secs(5);
 
 /// How often `mongod` is asked whether it is primary.
@@ -51,8 +52,8 @@ impl fmt::Display for NotPrimary {
     }
 }
 
-/// Returns when the `mongod` on `port`, with its files in `db`, is a writable primary. May be dropped at any time, because the
-/// driver's operations run in separate tasks.
+/// Returns when the `mongod` on `port`, with its files in `db`, is a writable primary. May be dropped at any time,
+/// because the driver's operations run in separate tasks.
 pub(super) async fn primary(port: u16, db: &Path, deadline: Instant) -> Result<(), NotPrimary> {
     // Wait for the port without the driver, which tries again only after half a second.
     while TcpStream::connect(("127.0.0.1", port)).await.is_err() {

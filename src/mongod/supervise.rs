@@ -38,7 +38,8 @@ impl MongodCommand {
     }
 }
 
-/// Always has a child, except in the pause after an exit. Dropping it ends the child and blocks until the child is gone.
+/// Always has a child, except in the pause after an exit. Dropping it ends the child and blocks until the child is
+/// gone.
 #[derive(Debug)]
 pub(super) struct MongodSupervisor {
     current: Arc<Mutex<Supervised>>,

@@ -1,7 +1,7 @@
 //! JSON Web Key Sets (RFC 7517): several keys, each with the name that tokens use for it.
 //!
-//! If a key can't be used, it is skipped and a warning names it. The other keys are used, because one bad entry must not
-//! make all tokens invalid. Shared secrets are only accepted from files. Private keys are never accepted.
+//! If a key can't be used, it is skipped and a warning names it. The other keys are used, because one bad entry must
+//! not make all tokens invalid. Shared secrets are only accepted from files. Private keys are never accepted.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,5 +1,5 @@
-//! Sections whose name the user chooses, such as `[functions.translate]`. `default.toml` has [`NAME`] in place of the name.
-//! Each section that the file or the environment names gets the keys and defaults of that section.
+//! Sections whose name the user chooses, such as `[functions.translate]`. `default.toml` has [`NAME`] in place of the
+//! name. Each section that the file or the environment names gets the keys and defaults of that section.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -63,8 +63,8 @@ impl Values {
     }
 }
 
-/// Returns whether a name is valid. A name in lower case is unambiguous in the upper case of a variable. A double `_` would be
-/// the separator of a variable.
+/// Returns whether a name is valid. A name in lower case is unambiguous in the upper case of a variable. A double `_`
+/// would be the separator of a variable.
 fn is_name(name: &str) -> bool {
     let word = |word: &str| {
         !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())

@@ -46,7 +46,8 @@ impl Values {
         Ok(true)
     }
 
-    /// Applies a variable, if it sets a key of this section. Returns whether it does. The claim's name becomes lower case.
+    /// Applies a variable, if it sets a key of this section. Returns whether it does. The claim's name becomes lower
+    /// case.
     pub(super) fn apply_required_variable(&mut self, name: &str, text: &str) -> Result<bool, ConfigError> {
         let claim = name.strip_prefix(PREFIX).and_then(|key| key.strip_prefix(VARIABLES));
         let Some(claim) = claim.filter(|claim| !claim.is_empty()) else { return Ok(false) };
