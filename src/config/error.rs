@@ -3,10 +3,11 @@
 use std::fmt;
 use std::path::PathBuf;
 
-/// The most characters of an invalid value that are shown.
+/// The longest part of an invalid value that an error shows, in characters.
 const MAX_SHOWN_CHARS: usize = 60;
 
-/// A key, what is wrong with it, and where its value comes from. Shown on one line. Never contains a secret.
+/// An error of the configuration: the key, the error of its value, and the source of the value. Shown on one line.
+/// Never contains a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     key: Option<String>,
@@ -31,17 +32,17 @@ impl ConfigError {
         Self { key: Some(key.into()), fault: fault.into(), source: None }
     }
 
-    /// Creates the error of a source as a whole.
+    /// Creates an error of a whole source, such as a file.
     pub(super) fn of_source(fault: impl Into<String>, source: ValueSource) -> Self {
         Self { key: None, fault: fault.into(), source: Some(source) }
     }
 
-    /// Adds where the value comes from.
+    /// Adds the source of the value.
     pub(super) fn at(self, source: ValueSource) -> Self {
         Self { source: Some(source), ..self }
     }
 
-    /// Returns the key in dotted form, e.g. `limits.batch`, or none if the error is about a source as a whole.
+    /// Returns the key in dotted form, e.g. `limits.batch`. None: the error is about a whole source.
     pub fn key(&self) -> Option<&str> {
         self.key.as_deref()
     }
@@ -73,7 +74,7 @@ impl fmt::Display for ValueSource {
     }
 }
 
-/// Returns an invalid value for an error: quoted and cut. Not for secrets.
+/// Returns an invalid value for an error text: quoted and cut. Must not be used for secrets.
 pub(super) fn shown(value: &str) -> String {
     let mut chars = value.chars();
     let start: String = chars.by_ref().take(MAX_SHOWN_CHARS).collect();

@@ -11,7 +11,7 @@ impl Config {
     /// Other variables are ignored.
     ///
     /// # Errors
-    /// The first error found, also if `file` can't be read.
+    /// Returns the first error. `file` may be unreadable, a key unknown, or a value invalid.
     pub fn load(
         file: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
@@ -19,7 +19,7 @@ impl Config {
         Self::of(Values::layered(file, env)?)
     }
 
-    /// Loads the settings without checking them together: reports what they are, not whether a server can start with
+    /// Loads the settings without checking whether they contradict each other. A server may not be able to start with
     /// them.
     ///
     /// # Errors
@@ -44,7 +44,7 @@ impl Config {
         Ok((config, values))
     }
 
-    /// Returns an upper bound on the lifetime of an action, built in or of the application: after this, its write has
+    /// Returns an upper bound on the lifetime of a built-in or custom action. After this time, the action's write has
     /// either happened or never will.
     pub(crate) fn longest_action(&self) -> Duration {
         let actions = self.actions.values().filter_map(|limits| limits.timeout_ms);

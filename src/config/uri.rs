@@ -1,17 +1,17 @@
-//! Checks the options of `mongodb.uri` for contradictions with what Parlor needs.
+//! Checks that no option of `mongodb.uri` contradicts an option that Parlor needs.
 //!
-//! Every operation states its own read preference, read concern and write concern. An option of the URI must not change
-//! them silently, so an option that would is refused by its name.
+//! Every operation sets its own read preference, read concern and write concern. If an option of the URI contradicts
+//! them, the start fails with an error that names the option.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-/// An option that Parlor can't follow, and what to do instead.
+/// An option that Parlor refuses, and the advice for the operator.
 struct OptionRule {
     /// The name, as MongoDB's documentation spells it.
     option: &'static str,
-    /// The values that change nothing, in lower case.
+    /// The accepted values, in lower case. They are the values that Parlor uses anyway.
     accepted: &'static [&'static str],
     advice: &'static str,
 }
@@ -75,12 +75,12 @@ const RULES: &[OptionRule] = &[
     },
 ];
 
-/// Options that the driver reads and does not follow, with what to set instead.
+/// Options that have no effect in the driver, each with the setting to use instead.
 const WITHOUT_EFFECT: &[(&str, &str)] =
     &[("waitQueueTimeoutMS", "mongodb.operation_ms limits every operation")];
 
-/// Refuses a URI with an option that contradicts what Parlor needs. Returns what is wrong and what to do, without the
-/// option's value.
+/// Refuses a URI with an option that contradicts an option that Parlor needs. Fails with the reason and the remedy,
+/// without the option's value.
 pub(super) fn check(uri: &str) -> Result<(), String> {
     for (name, value) in options(uri) {
         let value = value.to_ascii_lowercase();

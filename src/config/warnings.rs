@@ -1,16 +1,16 @@
-//! Warnings about settings that are allowed but hardly intended: limits that contradict each other, keys of a set that
-//! can't be used, tokens that another application could use. A start and a reload log them, and `parlor check` prints
-//! them.
+//! Warnings about settings that are allowed but probably a mistake: limits that contradict each other, keys of a set
+//! that can't be used, tokens that another application could use. A start and a reload log them, and `parlor check`
+//! prints them.
 
 use super::{AuthConfig, Config, KeySetLocation, KeySource};
 
-/// The most bytes of a character in JSON: two escaped surrogates, as Python's `json.dumps` writes them.
+/// The highest number of bytes of a character in JSON: two escaped surrogates, as Python's `json.dumps` writes them.
 const CHAR_BYTES: usize = 12;
 
-/// Bytes of a frame or a body beside its text or token.
+/// Bytes of a frame or a body without its text or token.
 const FRAME_REST: usize = 1_024;
 
-/// Bytes of a request head beside its token: path, cookies and the browser's headers.
+/// Bytes of a request head without its token: path, cookies and the browser's headers.
 const HEAD_REST: usize = 2_048;
 
 impl Config {
@@ -125,7 +125,7 @@ impl Config {
 
 impl AuthConfig {
     fn warnings(&self) -> Vec<String> {
-        // Errors of the keys as a whole were already refused.
+        // If all keys are invalid, the check of the configuration has already failed.
         match self.keys() {
             Ok(KeySource::Set(set)) => {
                 let faults = set.faults.iter().chain(&set.others);

@@ -1,7 +1,7 @@
 //! The keys that check tokens, and the algorithms that may use them.
 //!
-//! A key is of one kind and only serves the algorithms of that kind. So no token can have a public key used as a shared
-//! secret.
+//! A key is of one kind and only works with the algorithms of this kind. Otherwise a token could make Parlor use a
+//! public key as a shared secret, and everyone who knows the public key could sign tokens.
 
 pub(crate) mod jwk;
 
@@ -18,7 +18,7 @@ use super::ranges::MIN_SECRET_BYTES;
 use super::{AuthConfig, ConfigError};
 use crate::config::url;
 
-/// The accepted lengths of an RSA key, in bits. Shorter ones are too weak (RFC 7518, 3.3), and the library does not
+/// The accepted lengths of an RSA key, in bits. Shorter keys are too weak (RFC 7518, 3.3), and the library does not
 /// verify longer ones.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
 
@@ -35,7 +35,7 @@ const ED25519: &[u8] = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
 pub(crate) struct TokenKey {
     /// The key itself.
     pub(crate) decoding: DecodingKey,
-    /// The accepted algorithms: one or more, all of the key's kind.
+    /// The accepted algorithms. There is at least one, and all fit the key's kind.
     pub(crate) algorithms: Vec<Algorithm>,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct TokenKey {
 pub(crate) enum KeySource {
     /// Nothing is configured.
     None,
-    /// One key, whatever a token says about its key.
+    /// One key. It is used even if a token names another key.
     One(TokenKey),
     /// Several keys, by the names that tokens use for them.
     Set(jwk::KeySet),
@@ -53,7 +53,7 @@ pub(crate) enum KeySource {
 
 /// A key of a set.
 pub(crate) struct NamedKey {
-    /// Its `kid`.
+    /// The key's `kid`.
     pub(crate) name: Option<String>,
     pub(crate) key: TokenKey,
 }
@@ -69,7 +69,7 @@ pub(crate) enum KeySetLocation {
 
 /// A kind of key.
 struct KeyKind {
-    /// Its name in errors.
+    /// The name of the kind in errors.
     name: &'static str,
     /// The algorithms of this kind. The first one is accepted if none is configured.
     algorithms: &'static [Algorithm],
@@ -93,18 +93,18 @@ const EC_P384: KeyKind = KeyKind { name: "a P-384 key", algorithms: &[Algorithm:
 const ED: KeyKind = KeyKind { name: "an Ed25519 key", algorithms: &[Algorithm::EdDSA] };
 
 /// Returns the algorithm of a name (RFC 7518, 3.1; RFC 9864, 2.2). `Ed25519` is the new name of `EdDSA` with the one
-/// supported Edwards curve, so it lets no key serve anything new.
+/// supported Edwards curve, so both names mean the same algorithm.
 pub(crate) fn algorithm(name: &str) -> Option<Algorithm> {
     if name == "Ed25519" { Some(Algorithm::EdDSA) } else { name.parse().ok() }
 }
 
 impl AuthConfig {
-    /// Returns whether a key is configured. Otherwise a secret is created.
+    /// Returns whether a key is configured. If not, the start creates a secret.
     pub(crate) fn has_key(&self) -> bool {
         self.given().next().is_some()
     }
 
-    /// Returns the configured keys, of which there may be one.
+    /// Returns the names of the configured sources of keys. Only one is allowed.
     fn given(&self) -> impl Iterator<Item = &'static str> {
         let given = [
             ("auth.secret", self.secret.is_some()),
@@ -118,7 +118,7 @@ impl AuthConfig {
     /// Returns the source of keys.
     ///
     /// # Errors
-    /// Two sources are configured, or an invalid one. Says what is wrong with a key, or with all keys of a file.
+    /// Two sources are configured, or a key is invalid. The text names the error.
     pub(crate) fn keys(&self) -> Result<KeySource, ConfigError> {
         let mut given = self.given();
         if let (Some(one), Some(other)) = (given.next(), given.next()) {
@@ -169,7 +169,7 @@ impl AuthConfig {
                     public(given).map_err(|fault| ConfigError::new("auth.public_key", fault))?;
                 (Some(key), kind)
             }
-            // The secret to be created is a shared secret.
+            // No key is configured: the start creates a shared secret.
             (None, None) => (None, SHARED),
         };
         let algorithms = self.fitting(&kind)?;
@@ -202,8 +202,8 @@ impl AuthConfig {
     }
 }
 
-/// Reads a public key and its kind, from PEM or a PEM file. No error shows the given text: it may be a secret in the
-/// wrong place.
+/// Reads a public key and its kind, from PEM or a PEM file. Errors never show the given text, because a user may have
+/// put a secret here by mistake.
 fn public(given: &str) -> Result<(DecodingKey, KeyKind), String> {
     const BEGIN: &str = "-----BEGIN ";
     let file;
@@ -262,7 +262,7 @@ fn strong(bits: usize) -> Result<(), String> {
     Err(format!("is an RSA key of {bits} bits; {least} to {most} are accepted"))
 }
 
-/// Decodes the content of PEM. The library offers base64 decoding for shared secrets, which does the same.
+/// Decodes the content of PEM, which is base64. Uses the library's function for shared secrets in base64.
 fn der(pem: &str) -> Option<Vec<u8>> {
     let (_, body) = pem.split_once("-----BEGIN PUBLIC KEY-----")?;
     let (body, _) = body.split_once("-----END PUBLIC KEY-----")?;
@@ -271,10 +271,10 @@ fn der(pem: &str) -> Option<Vec<u8>> {
     bytes.try_get_as_bytes().ok().map(<[u8]>::to_vec)
 }
 
-/// Parses a URL that keys may come from: nobody on the way may be able to replace them.
+/// Parses the URL of a key set. Without https, another machine in the network could replace the keys.
 ///
 /// # Errors
-/// Says what is wrong with the URL.
+/// The URL can't be used. The text names the reason.
 pub(crate) fn safe(url: &str) -> Result<Url, String> {
     let url: Url = url.parse().map_err(|error| format!("is no URL: {error}"))?;
     if !url.username().is_empty() || url.password().is_some() {
