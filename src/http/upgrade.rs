@@ -131,8 +131,8 @@ impl UpgradeHandler {
     /// Checks the token. Returns the source (a user, a token or an address) for which a later refusal is counted.
     ///
     /// # Errors
-    /// 403: the page's origin is not allowed. 429: the source was refused too often. Without a valid token the source is
-    /// the address, and clients with a valid token behind the same address are not blocked.
+    /// 403: the page's origin is not allowed. 429: the source was refused too often. Without a valid token the source
+    /// is the address, and clients with a valid token behind the same address are not blocked.
     async fn caller(
         &self,
         req: &Request,
@@ -206,7 +206,8 @@ pub(crate) fn websocket_key(headers: &HeaderMap) -> Result<HeaderValue, UpgradeR
     accept.ok_or(bad("Sec-WebSocket-Key: must be 16 bytes in base64"))
 }
 
-/// Returns the items of a header, which may be given several times with a list each. A value that is no text becomes
+/// Returns the items of a header that may be given several times, each time with a list. A value that is no text becomes
+/// an unknown item.
 fn items(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     let lists = headers.get_all(name).into_iter().map(|value| value.to_str().unwrap_or("?"));
     lists.flat_map(|list| list.split(',')).map(str::trim)
