@@ -1,4 +1,4 @@
-//! Tests with real `mongod` processes, each in its own directory.
+//! Tests with real `mongod` processes. Each test has its own directory.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -14,7 +14,7 @@ use rustix::process::Signal;
 
 use super::*;
 
-/// With this environment variable the test binary acts as a server, until it is killed.
+/// If this environment variable is set, the test binary acts as a server until it is killed.
 const PLAYS_SERVER: &str = "PARLOR_TEST_EMBEDDED_IN";
 
 /// A directory for one test, removed at its end.
@@ -48,7 +48,7 @@ impl TestDir {
         path
     }
 
-    /// Returns sources with nothing configured and nothing cached. PATH has only the scripts and `and`.
+    /// Returns sources without a configured and without a cached `mongod`. PATH has only the test's scripts and `and`.
     fn sources(&self, and: &str) -> MongodSources {
         let path = format!("{}:{and}", self.0.join("bin").display()).into();
         MongodSources { configured: None, path, cache: Some(self.0.join("cache")) }
@@ -80,7 +80,7 @@ async fn count(embedded: &EmbeddedMongod) -> u64 {
 }
 
 fn is_alive(pid: u32) -> bool {
-    // A zombie has ended too; only its status was not read yet.
+    // A zombie process (state Z) has ended, too: only its exit status was not read yet.
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
@@ -135,7 +135,7 @@ async fn moves_to_another_port_when_its_last_one_is_taken() {
     first.stop().await;
 
     let squatter = TcpListener::bind((Ipv4Addr::LOCALHOST, taken)).unwrap();
-    // It closes every connection: mongod asks there whether it is itself.
+    // Closes every connection at once, because mongod asks at this port whether it is the member itself.
     std::thread::spawn(move || squatter.incoming().for_each(drop));
     let second = EmbeddedMongod::start(&folder.options()).await.unwrap();
     assert_ne!(port(&second), taken);
@@ -150,7 +150,7 @@ async fn a_port_that_another_has_is_noticed_and_the_other_left_alone() {
     let first = EmbeddedMongod::start(&folder.options()).await.unwrap();
     let soon = Instant::now() + Duration::from_secs(20);
 
-    // It answers as a mongod, but with other files.
+    // This mongod answers, but it has other files.
     let outcome = replica_set::primary(port(&first), Path::new("/elsewhere"), soon).await;
     assert!(matches!(outcome, Err(NotPrimary::PortTaken)));
 
@@ -189,7 +189,7 @@ async fn a_child_left_by_a_crash_is_ended_and_its_data_kept() {
     let child = Child::spawn(command(None, &find_mongod(None).await.unwrap(), &home, port, 256)).unwrap();
     let soon = Instant::now() + Duration::from_secs(20);
     assert!(primary(&child, port, &home.db(), soon).await.is_ok());
-    // As if the kernel had closed the files of a dead server, and nothing had ended its child.
+    // Simulates a dead server: the kernel has released its lock, but its child still runs.
     drop(lock);
 
     let second = EmbeddedMongod::start(&folder.options()).await.unwrap();
@@ -224,7 +224,7 @@ async fn one_that_is_killed_is_started_again_where_it_was_and_no_more_once_it_is
     let pid = embedded.pid().unwrap();
     embedded.stop().await;
     assert!(!is_alive(pid));
-    // Its files are free, and nothing restarts.
+    // The files are no longer in use, and no restart happens.
     let again = EmbeddedMongod::start(&folder.options()).await.unwrap();
     assert_eq!(count(&again).await, 3);
     again.stop().await;
@@ -238,7 +238,7 @@ async fn one_whose_port_is_taken_meanwhile_comes_back_when_it_is_free() {
     let port = port(&embedded);
     let bound = async {
         loop {
-            // It may have restarted before the test took its port.
+            // The child may have restarted before the test listened on its port.
             embedded.pid().map(|pid| command::signal(Signal::KILL, pid));
             if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
                 break listener;
@@ -394,7 +394,7 @@ async fn cached_binary_is_run_only_with_its_hash_and_in_a_safe_place() {
     let cached = folder.0.join("cache").join("mongod-6.0.5").join("mongod");
     fs::create_dir_all(cached.parent().unwrap()).unwrap();
     let find = async || folder.sources("/usr/bin:/bin").find().await;
-    // Only the cache is available: nothing can be downloaded.
+    // Only the cache is available, because the download fails.
     folder.script("python3", "echo 'ERROR: no route' >&2; exit 1");
     fs::copy(&good, &cached).unwrap();
     fs::set_permissions(&cached, fs::Permissions::from_mode(0o500)).unwrap();
@@ -408,7 +408,7 @@ async fn cached_binary_is_run_only_with_its_hash_and_in_a_safe_place() {
         fs::set_permissions(path, before).unwrap();
     }
 
-    // The size is right, but the content differs: it would report a version.
+    // The file would report a valid version, but its hash is wrong.
     fs::set_permissions(&cached, fs::Permissions::from_mode(0o700)).unwrap();
     let mut other = b"#!/bin/sh\necho 'db version v6.0.5'; exit\n".to_vec();
     other.resize(usize::try_from(good.metadata().unwrap().len()).unwrap(), b'\n');

@@ -1,4 +1,4 @@
-//! Sections with a free name.
+//! Tests of sections whose name the user chooses, such as `[functions.translate]`.
 
 use super::*;
 
@@ -127,7 +127,7 @@ fn every_number_of_a_function_is_bounded() {
             assert!(error.starts_with(&format!("functions.a.{key}: ")), "{error}");
             assert!(error.ends_with(&format!("(PARLOR__{name})")), "{error}");
         }
-        // A default of zero stands for a setting elsewhere.
+        // A default of zero means that another setting applies. Only then is zero a valid value.
         assert_eq!(of("0").is_ok(), default.as_integer() == Some(0), "{key}");
     }
 }

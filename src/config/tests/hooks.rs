@@ -1,4 +1,4 @@
-//! `[hooks]`: strict sections that are off without a URL.
+//! Tests of `[hooks]`: a hook without a URL is off, and unknown hooks are refused.
 
 use super::*;
 use crate::config::OnFailure;

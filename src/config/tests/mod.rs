@@ -1,4 +1,4 @@
-//! Configurations that load, and their values.
+//! Tests of valid configurations and their values.
 
 pub(crate) mod functions;
 pub(crate) mod hooks;
@@ -176,7 +176,7 @@ fn every_number_is_bounded() {
             assert!(error.starts_with(&format!("{section}.{key}: ")), "{error}");
             assert!(error.ends_with(&format!("(PARLOR__{name})")), "{error}");
         }
-        // Only these accept zero: default.toml says for each what it means.
+        // Only these keys accept zero. default.toml gives its meaning for each.
         let may_be_zero = section != "admin"
             && matches!(
                 key.as_str(),

@@ -1,4 +1,4 @@
-//! Configurations that are refused, and the errors.
+//! Tests of invalid configurations and their errors.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::*;
 
-/// Part of every secret here. It must not appear in anything that is shown.
+/// A part of every secret in these tests. No error and no `Debug` output may contain it.
 const MARK: &str = "hunter2";
 
 #[test]
