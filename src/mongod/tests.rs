@@ -48,7 +48,8 @@ impl TestDir {
         path
     }
 
-    /// Returns sources without a configured and without a cached `mongod`. PATH has only the test's scripts and `and`.
+    /// Returns sources without a configured and without a cached `mongod`. PATH has only the test's scripts and the
+    /// directories in `and`.
     fn sources(&self, and: &str) -> MongodSources {
         let path = format!("{}:{and}", self.0.join("bin").display()).into();
         MongodSources { configured: None, path, cache: Some(self.0.join("cache")) }
