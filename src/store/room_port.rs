@@ -229,6 +229,7 @@ fn of_stored(error: StoreError) -> Error {
 
 impl Room for BoundRoom {
     fn append(&self, text: Text, client_id: Option<ClientId>) -> Pending<'_, AppendOutcome> {
+        self.store.end_typing(self.room, &self.caller);
         Box::pin(async move {
             let begin_by = begin_by(self.deadline, self.selection);
             let draft = UnwrittenMessage {

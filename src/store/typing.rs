@@ -49,6 +49,11 @@ impl Typists {
         true
     }
 
+    /// Makes a notification of the user due in the room.
+    fn end(&self, room: RoomId, user: &UserId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(room, user.clone()));
+    }
+
     pub(super) fn clear(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
@@ -71,6 +76,11 @@ impl Store {
             return Ok(());
         }
         self.signal(&EphemeralEvent::Typing { room, user: user.clone() }).await
+    }
+
+    /// Ends the typing of a user who sends a message. The user's next text is a new one.
+    pub(super) fn end_typing(&self, room: RoomId, user: &UserId) {
+        self.typists.end(room, user);
     }
 
     async fn is_anyone_elsewhere(&self, room: RoomId, user: &UserId) -> Result<bool, StoreError> {
@@ -106,5 +116,14 @@ mod tests {
             [news(1, 1), news(1, 1), news(1, 2), news(2, 1), news(2, 1)],
             [true, false, true, true, false]
         );
+    }
+
+    #[test]
+    fn typing_is_sent_again_after_a_message() {
+        let typists = Typists::default();
+        let (room, user) = (RoomId::try_from(1).unwrap(), UserId::Int(1));
+        assert!(typists.is_news(room, &user));
+        typists.end(room, &user);
+        assert!(typists.is_news(room, &user));
     }
 }

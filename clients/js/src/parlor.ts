@@ -145,7 +145,7 @@ export class Parlor {
     this.#say({ action: "read", room_id: roomId, message_id: upTo });
   }
 
-  /** To be called at each key; it is said once in 3 s. */
+  /** Call this at each key press. It sends at most one frame in 3 s, and one more after each message. */
   typing(roomId: number): void {
     const now = this.#clock.now();
     if (now - (this.#typed.get(roomId) ?? -Infinity) < TYPING_EVERY) return;
@@ -161,6 +161,7 @@ export class Parlor {
 
   /** Sends it, as soon as that is possible and after those before it; it is never lost without a word. */
   send(roomId: number, text: string): Outgoing {
+    this.#typed.delete(roomId);
     return this.#outbox.add(roomId, text);
   }
 

@@ -46,6 +46,16 @@ test("a call doesn't wait for ever, nor for a connection", async () => {
   await assert.rejects(chat.history(99), { code: "not_found" });
 });
 
+test("typing is said again after a message", async () => {
+  const { chat, connected } = stage();
+  const socket = await connected(view(7));
+  chat.typing(7);
+  chat.typing(7);
+  chat.send(7, "done");
+  chat.typing(7);
+  assert.equal(socket.actions("typing").length, 2);
+});
+
 test("typing is said once in 3 s, in each room", async () => {
   const { chat, clock, connected } = stage();
   chat.typing(7);

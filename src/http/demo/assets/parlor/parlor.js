@@ -114,7 +114,7 @@ export class Parlor {
         this.#reads.set(roomId, upTo);
         this.#say({ action: "read", room_id: roomId, message_id: upTo });
     }
-    /** To be called at each key; it is said once in 3 s. */
+    /** Call this at each key press. It sends at most one frame in 3 s, and one more after each message. */
     typing(roomId) {
         const now = this.#clock.now();
         if (now - (this.#typed.get(roomId) ?? -Infinity) < TYPING_EVERY)
@@ -129,6 +129,7 @@ export class Parlor {
     // --- Messages ---
     /** Sends it, as soon as that is possible and after those before it; it is never lost without a word. */
     send(roomId, text) {
+        this.#typed.delete(roomId);
         return this.#outbox.add(roomId, text);
     }
     /** What was sent to a room and isn't acknowledged yet, oldest first; after a reload, too. */
