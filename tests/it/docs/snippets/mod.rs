@@ -41,7 +41,7 @@ const NODE_VERSION: &str = "22.12.0";
 /// The snippets that a test machine cannot run: the page, the beginning of the snippet, and why.
 const NOT_RUN: &[(&str, &str, &str)] = &[
     ("README.md", "git clone", BUILDS),
-    ("clients/js/README.md", "npm --prefix", INSTALLS),
+    ("clients/js/README.md", "cd clients/js", INSTALLS),
     ("clients/js/README.md", "npm ci", "CI runs these commands themselves"),
     ("docs/client-library.md", "npm --prefix", INSTALLS),
     ("docs/contributing/adding-an-action.md", "rustfmt", IN_THE_SOURCE),
