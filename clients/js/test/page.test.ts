@@ -2,13 +2,24 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 type Modules = Map<string, string>;
-type Script = { modulesIn(folder: URL): Modules; modulesOfPage(): Modules };
+type Script = {
+  modulesIn(folder: URL): Modules;
+  modulesOfPage(): Modules;
+  packagesOfPage(): Modules;
+  installedPackages(): Modules;
+};
+
+const path = new URL("../../scripts/page.mjs", import.meta.url).href;
 
 test("the server's page has the library as it is: npm run page", async () => {
-  const path = new URL("../../scripts/page.mjs", import.meta.url).href;
   const { modulesIn, modulesOfPage } = (await import(path)) as Script;
   // What these tests run on was just compiled, with the settings that a build has.
   const [built, page] = [modulesIn(new URL("../src/", import.meta.url)), modulesOfPage()];
   assert.deepEqual([...page.keys()], [...built.keys()]);
   for (const [name, text] of built) assert.equal(page.get(name), text, name);
+});
+
+test("the server's page has its packages as they are installed: npm run page", async () => {
+  const { packagesOfPage, installedPackages } = (await import(path)) as Script;
+  assert.deepEqual(packagesOfPage(), installedPackages());
 });

@@ -46,10 +46,13 @@ const SCRIPTS: &[(&str, &str, &str)] = &scripts![
     "connection.js",
     "dom.js",
     "header.js",
+    "keyboard.js",
+    "links.js",
     "list.js",
     "log.js",
     "looking.js",
     "marks.js",
+    "members.js",
     "message.js",
     "newroom.js",
     "notice.js",
@@ -59,7 +62,7 @@ const SCRIPTS: &[(&str, &str, &str)] = &scripts![
     "start.js"
 ];
 
-/// The client library, `clients/js`, copied here by `npm run page`.
+/// The client library, `clients/js`, and the packages of the page, copied here by `npm run page`.
 const LIBRARY: &[(&str, &str, &str)] = &scripts![
     "parlor/backoff.js",
     "parlor/calls.js",
@@ -79,7 +82,8 @@ const LIBRARY: &[(&str, &str, &str)] = &scripts![
     "parlor/rooms.js",
     "parlor/shelf.js",
     "parlor/window.js",
-    "parlor/wire.js"
+    "parlor/wire.js",
+    "vendor/linkify.js"
 ];
 
 /// The parts of the messenger that this server offers.

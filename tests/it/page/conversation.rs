@@ -126,7 +126,8 @@ async fn the_keyboard_alone_will_do() {
     window.see(&message("Good morning")).await;
     window.miss(&message("Good mornin")).await;
 
-    until_focus_is(&window, key::BACK_TAB, "[data-action=delete]").await;
+    until_focus_is(&window, key::BACK_TAB, ".message").await;
+    until_focus_is(&window, key::TAB, "[data-action=delete]").await;
     window.press(key::ENTER).await;
     window.see("[data-action=keep]:focus").await;
     window.press(key::ESCAPE).await;

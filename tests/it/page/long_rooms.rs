@@ -12,10 +12,10 @@ use crate::support::{Browser, Link, Pointer, Server, State, Window, edited, key}
 const MANY: i64 = 10_000;
 
 /// The page may hold no more of them at a time.
-const MOST: u64 = 200;
+pub(super) const MOST: u64 = 200;
 
 /// Whether the log stands at its end.
-const AT_END: &str = "const { scrollHeight, scrollTop, clientHeight } = document.getElementById('scroller'); \
+pub(super) const AT_END: &str = "const { scrollHeight, scrollTop, clientHeight } = document.getElementById('scroller'); \
                       return scrollHeight - scrollTop - clientHeight < 2";
 
 /// For scripts: waits until what was changed is drawn, and its events have been told.
@@ -32,11 +32,21 @@ const TO_THE_TOP: &str = "const scroller = document.getElementById('scroller'); 
       look(); \
     })";
 
-/// A server that has the page, and a room of two where so much was said.
+/// A server that has the page, and a room of two where so much was said. User 1 has read all of it.
 pub(super) async fn long_room(count: i64) -> Server {
+    long_room_read_up_to(count, count).await
+}
+
+/// The same, where user 1 has read up to this message.
+pub(super) async fn long_room_read_up_to(read: i64, count: i64) -> Server {
     let server = Server::start(&[("PAGE__ENABLED", "on")]).await;
     let room = server.room(&[1, 2]).await;
     write(&server, room, 1..=count).await;
+    let members = server.collection("members").await;
+    let member = doc! { "_id.room": room, "_id.user": 1_i64 };
+    let updated =
+        members.update_one(member, doc! { "$set": { "delivered": count, "read": read } }).await.unwrap();
+    assert_eq!(updated.matched_count, 1);
     server
 }
 
@@ -69,7 +79,7 @@ async fn time_to_send(window: &Window<'_>, text: &str) -> f64 {
     window.script(&script).await.as_f64().unwrap()
 }
 
-async fn in_page(window: &Window<'_>) -> u64 {
+pub(super) async fn in_page(window: &Window<'_>) -> u64 {
     window.script("return document.querySelectorAll('.message').length").await.as_u64().unwrap()
 }
 

@@ -1,14 +1,20 @@
 //! The messenger as people have it: in a browser, on the program's own server.
 
+mod accessibility;
 mod api_pages;
 mod conversation;
 mod ended_connections;
+mod keyboard;
 mod later_connections;
+mod links;
 mod long_rooms;
+mod members_panel;
 mod narrow_screen;
 mod other_origin;
 mod page_files;
+mod refused_token;
 mod room_list;
+mod unread;
 
 use std::net::SocketAddr;
 
@@ -59,6 +65,18 @@ async fn enter_by_token(window: &Window<'_>, server: &Server, address: SocketAdd
 /// There is no use in waiting for the next try.
 async fn online(window: &Window<'_>) {
     window.script("dispatchEvent(new Event('online'))").await;
+}
+
+/// Makes a room by the dialog.
+async fn make_room(window: &Window<'_>, people: &[u8], name: Option<&str>) {
+    window.click("#add-room").await;
+    for person in people {
+        window.click(&format!("//label[@class='person'][*[@class='name'][.='User {person}']]")).await;
+    }
+    if let Some(name) = name {
+        window.fill("#new-room-name", name).await;
+    }
+    window.click("#new-room-make").await;
 }
 
 async fn say(window: &Window<'_>, text: &str) {

@@ -2,22 +2,10 @@
 
 use serde_json::json;
 
-use super::{enter, message, message_that_is, room, room_with, say};
+use super::{enter, make_room, message, message_that_is, room, room_with, say};
 use crate::support::{Browser, Home, Pointer, Window};
 
 const GROUP: &str = "Lunch & <b>more</b>";
-
-/// Makes a room by the dialog.
-async fn make_room(window: &Window<'_>, people: &[u8], name: Option<&str>) {
-    window.click("#add-room").await;
-    for person in people {
-        window.click(&format!("//label[@class='person'][*[@class='name'][.='User {person}']]")).await;
-    }
-    if let Some(name) = name {
-        window.fill("#new-room-name", name).await;
-    }
-    window.click("#new-room-make").await;
-}
 
 async fn title(window: &Window<'_>, title: &str) {
     window.see(&format!("/html[head/title[.='{title}']]")).await;
@@ -33,7 +21,7 @@ async fn a_new_group_is_read_by_one_after_the_other() {
     two.see("#room-name").await;
     make_room(&one, &[2, 3], Some(GROUP)).await;
     one.see(&format!("//h2[@id='room-name'][.='{GROUP}']")).await;
-    one.see("//*[@id='presence'][.='3 members, 1 online']").await;
+    one.see("//*[@id='presence'][.='3 members, you and 1 online']").await;
     two.see(&room_with(GROUP, "preview", "No messages yet")).await;
 
     say(&one, "Who is in?").await;
@@ -95,6 +83,9 @@ async fn who_is_there_and_who_types_is_seen() {
     two.click("#send").await;
     one.see(&message("Hm")).await;
     one.see("#typing:empty").await;
+    // A new text right after a message is shown, too.
+    two.fill("#composer", "And").await;
+    one.see("//*[@id='typing'][.='User 2 is typing…']").await;
 
     two.goto("about:blank").await;
     one.see("//*[@id='presence'][starts-with(., 'last seen at')]").await;

@@ -51,7 +51,11 @@ pub(crate) mod key {
     pub(crate) const ENTER: &str = "\u{E007}";
     pub(crate) const ESCAPE: &str = "\u{E00C}";
     pub(crate) const END: &str = "\u{E010}";
+    pub(crate) const HOME: &str = "\u{E011}";
+    pub(crate) const LEFT: &str = "\u{E012}";
     pub(crate) const UP: &str = "\u{E013}";
+    pub(crate) const RIGHT: &str = "\u{E014}";
+    pub(crate) const DOWN: &str = "\u{E015}";
 }
 
 impl Browser {
@@ -202,6 +206,13 @@ impl Window<'_> {
     pub(crate) async fn phone(&self, width: u32) {
         let metrics = json!({"width": width, "height": 740, "deviceScaleFactor": 1, "mobile": true});
         let command = json!({"cmd": "Emulation.setDeviceMetricsOverride", "params": metrics});
+        self.front().await.issue_cmd(Chrome("goog/cdp/execute", command)).await.unwrap();
+    }
+
+    /// Makes the system's colours dark.
+    pub(crate) async fn dark(&self) {
+        let features = json!({"features": [{"name": "prefers-color-scheme", "value": "dark"}]});
+        let command = json!({"cmd": "Emulation.setEmulatedMedia", "params": features});
         self.front().await.issue_cmd(Chrome("goog/cdp/execute", command)).await.unwrap();
     }
 

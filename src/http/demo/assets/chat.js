@@ -7,21 +7,23 @@
 //   start.js        who is to chat, and where the URL leads   session.js   the token that proves it
 //   connection.js   how it stands with the connection
 //   list.js         the rooms           newroom.js   making one
-//   header.js       the open room: who is there, who types
-//   log.js          its messages        message.js, buttons.js   one of them, and its buttons
+//   header.js       the open room: who is there, who types   members.js   the panel of its members
+//   log.js          its messages        message.js, links.js, buttons.js   one of them, its links and buttons
+//   keyboard.js     the messages by keyboard
 //   pending.js      messages on their way
 //   composer.js     the box people type in
 //   notify.js       desktop notifications   notice.js   what went wrong
 //   looking.js      whether anyone looks    marks.js    who in a group has read what
 //
 // Tests hold on to these; the rest of the markup may change:
-//   #choose-1 #choose-2 #use-token     the chooser: nobody in the URL      #sign-in: #token #enter
+//   #choose-1 #choose-2 #use-token     the chooser: nobody in the URL      #sign-in: #token #token-problem #enter
 //   #state[data-state=open|connecting|waiting|closed]   #banner #why[data-code] #countdown #try-again
 //   .room[data-room], in it .name .preview .unread .dot; aria-current   #add-room #people #new-room-name #new-room-make
-//   #room-name #presence #typing #back #other-side
+//   #room-name #presence #typing #back #other-side   #no-rooms #first-room
+//   #show-members #members[open] #members-close   .member; in it .name .role .where
 //   #composer #send #counter #editing #cancel-edit     #composer is the textarea
 //   .message[data-id][data-status=send|delivered|read], with .own or .theirs; in it .text, .edited, .readers,
-//     .status[aria-label][title], time, .day, [data-action=edit|delete], then [data-action=confirm-delete|keep]
+//     .status[aria-label][title], time, .day, .divider, [data-action=edit|delete], then [data-action=confirm-delete|keep]
 //   .message.pending[data-status=queued|sending|failed]; in it .text, .reason, once failed [data-action=retry|discard]
 //   #notice (what went wrong)   #new-messages (the pill)   #empty   #older   #notify
 
@@ -30,10 +32,12 @@ import * as composer from "./composer.js";
 import * as connection from "./connection.js";
 import { $, called, setText, showAvatar, soon } from "./dom.js";
 import * as header from "./header.js";
+import * as keyboard from "./keyboard.js";
 import * as list from "./list.js";
 import * as log from "./log.js";
 import * as looking from "./looking.js";
 import * as marks from "./marks.js";
+import * as members from "./members.js";
 import * as newroom from "./newroom.js";
 import { notice } from "./notice.js";
 import { notify } from "./notify.js";
@@ -48,8 +52,8 @@ let wanted; // the id of the one that is to be opened, while it isn't known yet
 let moreRooms = true; // there may be more of them than are listed
 let author; // whose are the drafts, and what was given up
 
-// Whom to tell, each a function: signIn(why), where a token has to come from whoever is there; moved(id), to a room,
-// or to none.
+// The callbacks, each a function: signIn(), if a person must give a token; connection(state), for each new state;
+// moved(id), to a room, or to none.
 export function listen(callbacks) {
   on = callbacks;
 }
@@ -68,7 +72,7 @@ export function begin(id) {
   });
   chat = itsChat;
   for (const [name, listener] of Object.entries(events)) chat.on(name, (event) => itsChat === chat && listener(event));
-  $("add-room").hidden = session.pasted === true;
+  $("add-room").hidden = $("first-room").hidden = session.pasted === true;
   looking.at(chat);
   chat.connect();
 }
@@ -85,7 +89,7 @@ function end() {
 function noToken(error) {
   if (error instanceof NoSession) {
     chat.close();
-    on.signIn("This server hands out no sessions. Paste a token of your own; it isn't stored.");
+    on.signIn();
   }
   throw error;
 }
@@ -105,7 +109,9 @@ function storage() {
 const events = {
   connection(state) {
     connection.show(state);
+    on.connection(state);
     pending.show(chat, room);
+    members.draw();
     if (state.state !== "open") for (const { user_id: id } of room?.members.values() ?? []) header.stopped(id);
   },
   ready({ resumed }) {
@@ -122,7 +128,7 @@ const events = {
     if (room && !chat.room(room.id)) open(room.id);
     else if (room && (!resumed || log.isStale())) log.restart();
     else log.update();
-    header.draw();
+    drawHeader();
     if (!room) openFirst();
   },
   message({ room: where, message }) {
@@ -149,7 +155,7 @@ const events = {
   },
   presence() {
     drawList();
-    header.draw();
+    drawHeader();
   },
   roomAdded({ room: added }) {
     drawList();
@@ -157,7 +163,7 @@ const events = {
   },
   roomChanged(event) {
     changed(event);
-    if (event.room === room) header.draw();
+    if (event.room === room) drawHeader();
   },
   roomRemoved({ room: removed }) {
     drawList();
@@ -198,6 +204,7 @@ composer.listen({
   typing: () => chat.typing(room.id),
   lastOwn: log.lastOwn,
 });
+keyboard.listen({ toEnd: log.toEnd });
 log.listen({ gone: composer.letGo, trouble: ({ message }) => notice(message) });
 buttons.listen({
   edit(id) {
@@ -237,6 +244,7 @@ export async function open(id) {
   on.moved(id);
   $("messenger").dataset.pane = "room";
   header.show(chat.userId, room);
+  members.show(chat, room);
   pending.show(chat, room);
   composer.show(room);
   log.show(chat, room);
@@ -252,6 +260,7 @@ export function close() {
   looking.at(chat);
   $("messenger").dataset.pane = "rooms";
   on.moved();
+  members.show(chat);
   composer.show();
   pending.show(chat);
   log.show(chat);
@@ -289,6 +298,11 @@ const drawList = soon(() => {
   document.title = `${unread ? `(${unread}) ` : ""}${chat.userId === undefined ? "" : `${called(chat.userId)} · `}Parlor`;
   showEmpty();
 });
+
+function drawHeader() {
+  header.draw();
+  members.draw();
+}
 
 function showEmpty() {
   $("empty").hidden = !room || room.messages.length > 0 || room.from > 1 || pending.has();

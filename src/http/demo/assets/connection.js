@@ -1,5 +1,5 @@
-// How it stands with the connection, for people to see: a line in the corner, and a banner that says why there is
-// none, with the close code, and when it is tried again. The library does the connecting; this only shows it.
+// The state of the connection: a line in the corner, and a banner. The banner says why there is no connection, and when
+// the next try is. Its tooltip has the close code. The library does the connecting; this only shows it.
 
 import { $ } from "./dom.js";
 
@@ -24,6 +24,7 @@ export function show({ state, ms, code, why }) {
   $("banner").hidden = !reason;
   $("why").textContent = reason ? sentence(reason) : "";
   $("why").dataset.code = reason?.code ?? "";
+  $("why").title = reason ? `Close code ${reason.code}` : "";
   $("try-again").disabled = state === "connecting";
   $("try-again").textContent = state === "closed" ? "Try again" : "Try now";
   clearTimeout(tick);
@@ -31,8 +32,9 @@ export function show({ state, ms, code, why }) {
   if (state === "waiting") countDown(Date.now() + ms);
 }
 
-function sentence({ code, why }) {
-  const text = why.includes(`(${code})`) ? why : `${why} (${code})`;
+// A close reason as a sentence. The code is for developers, and so in the tooltip.
+export function sentence({ code, why }) {
+  const text = why.replace(` (${code})`, "");
   return `${text[0].toUpperCase()}${text.slice(1)}.`;
 }
 

@@ -35,25 +35,42 @@ export function nameOf(room, me) {
   return others(room, me).map(({ user_id: id }) => called(id)).join(", ") || "Only you";
 }
 
-export function showAvatar(element, id, letter) {
-  const text = String(id);
-  // Always the same tone for the same one, of the eight that style.css has.
-  const sum = [...text].reduce((sum, char) => (sum * 31 + char.codePointAt(0)) % 8_191, 0);
-  element.dataset.tone = typeof id === "number" ? ((id - 1) % 8) + 1 : (sum % 8) + 1;
-  setText(element, letter ?? [...text][0].toUpperCase());
+const TONES = 10; // the number of tones in style.css
+
+// Returns the tone of a user or a room, always the same one.
+export function toneOf(id) {
+  if (typeof id === "number") return (((id - 1) % TONES) + TONES) % TONES + 1;
+  return ([...String(id)].reduce((sum, char) => (sum * 31 + char.codePointAt(0)) % 8_191, 0) % TONES) + 1;
 }
 
+export function showAvatar(element, id, letter) {
+  element.classList.remove("pair");
+  element.dataset.tone = toneOf(id);
+  if (element.firstElementChild) element.replaceChildren();
+  setText(element, letter ?? [...String(id)][0].toUpperCase());
+}
+
+// A direct room has the other user's avatar. A group has those of two members, one over the other.
 export function showRoomAvatar(element, room, me) {
-  const other = others(room, me)[0];
-  if (room.kind === "direct" && other) return showAvatar(element, other.user_id);
-  const name = nameOf(room, me);
-  showAvatar(element, `room ${room.id}`, [...name][0].toUpperCase());
+  const ids = others(room, me).map(({ user_id }) => user_id);
+  if (room.kind === "direct" && ids.length > 0) return showAvatar(element, ids[0]);
+  if (ids.length > 1) return showPair(element, ids.slice(0, 2));
+  showAvatar(element, `room ${room.id}`, [...nameOf(room, me)][0].toUpperCase());
+}
+
+function showPair(element, ids) {
+  delete element.dataset.tone;
+  element.classList.add("pair");
+  if (element.children.length !== ids.length) {
+    element.replaceChildren(...ids.map(() => Object.assign(document.createElement("span"), { className: "avatar" })));
+  }
+  ids.forEach((id, index) => showAvatar(element.children[index], id));
 }
 
 // --- Times ------------------------------------------------------------------------------------
 
 // Made once: making one takes longer than all that it does for a message.
-const TIME = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit" });
+const TIME = new Intl.DateTimeFormat([], { hour: "numeric", minute: "2-digit" });
 const MOMENT = new Intl.DateTimeFormat([], { dateStyle: "medium", timeStyle: "medium" });
 
 export const timeOf = (date) => TIME.format(date);
@@ -65,6 +82,14 @@ export function dayOf(date) {
   if (date.toDateString() === today.toDateString()) return "Today";
   if (date.toDateString() === yesterday.toDateString()) return "Yesterday";
   return date.toLocaleDateString([], { weekday: "long", day: "numeric", month: "long", year: "numeric" });
+}
+
+// When a user who is offline was last online, as far as the server says.
+export function lastSeen(time) {
+  if (!time) return "offline";
+  const seen = new Date(time);
+  const today = seen.toDateString() === new Date().toDateString();
+  return `last seen ${today ? `at ${timeOf(seen)}` : shortly(seen)}`;
 }
 
 // As short as a list has room for.

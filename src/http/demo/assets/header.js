@@ -1,6 +1,6 @@
 // The head of the open room: who it is with, who is there, and who is typing.
 
-import { $, called, nameOf, others, setText, showRoomAvatar, shortly, timeOf } from "./dom.js";
+import { $, called, lastSeen, nameOf, others, setText, showRoomAvatar } from "./dom.js";
 import { session } from "./session.js";
 
 const TYPES_FOR = 5e3; // ms; it is told at most once in 3 s, and never that it has ended
@@ -37,14 +37,11 @@ function presence() {
   const there = others(room, me);
   if (room.kind === "group") {
     const online = there.filter((member) => member.online).length;
-    return `${room.members.size} members, ${online === 0 ? "no one else" : online} online`;
+    return `${room.members.size} members, ${online === 0 ? "only you" : `you and ${online}`} online`;
   }
   const other = there[0];
   if (!other || other.online) return other ? "online" : "";
-  if (!other.last_seen) return "offline";
-  const seen = new Date(other.last_seen);
-  const today = seen.toDateString() === new Date().toDateString();
-  return `last seen ${today ? `at ${timeOf(seen)}` : shortly(seen)}`;
+  return lastSeen(other.last_seen);
 }
 
 export function typing(userId) {

@@ -30,6 +30,7 @@ export function draw(chat, openId, mayHaveMore) {
     element.firstElementChild.setAttribute("aria-current", room.id === openId);
   });
   $("no-rooms").hidden = rooms.length > 0 || chat.connection.state !== "open";
+  $("choose-a-room").hidden = rooms.length === 0;
   $("more-rooms").hidden = !mayHaveMore;
 }
 
@@ -49,8 +50,8 @@ function fill(element, room, me) {
   part("unread").hidden = room.unread === 0;
   setText(part("unread"), String(room.unread));
   part("unread").setAttribute("aria-label", `${room.unread} unread`);
-  const isOnline = others(room, me).some(({ online }) => online);
-  part("dot").hidden = !isOnline;
+  // In a group the dot would not say who is online.
+  part("dot").hidden = room.kind !== "direct" || !others(room, me).some(({ online }) => online);
 }
 
 function preview({ kind }, { sender_id: author, text }, me) {

@@ -6,6 +6,7 @@
 // always drawn from the library's list, and what differs is changed.
 
 import { $, setText, soon } from "./dom.js";
+import * as keyboard from "./keyboard.js";
 import { arrange, fill, make, showReaders } from "./message.js";
 
 const MOST = 200;         // messages in the page ...
@@ -13,6 +14,9 @@ const PAGE = 50;          // ... of which so many come or go at a time
 const NEAR = 600;         // px from the upper or lower end at which more come
 const AT_THE_END = 40;    // px from the end that still count as there
 const AGAIN = 5e3;        // ms after which history that wasn't to be had is asked for again
+const UNREAD_PAGE = 200;  // messages that are asked for at a time, to reach the first unread one, ...
+const UNREAD_PAGES = 5;   // ... and how often at most
+const CONTEXT = 10;       // messages in the page before the first unread one
 const LOUD_AFTER = 500;   // ms after which new messages are read out
 
 const scroller = $("scroller");
@@ -28,6 +32,7 @@ let stick = true;      // the log follows its end
 let top = 0;           // where it stood when that was last decided
 let seen = 0;          // others' messages after this one are news
 let loading = false;
+let unread;            // {after, count}: the unread messages when the room was opened; undefined if there were none
 let stale = false;     // the library started anew: what is in the page stays until there is history again
 
 // Whom to tell, each a function: gone(id), when a message has gone from the room; trouble(error).
@@ -47,10 +52,17 @@ export function show(itsChat, itsRoom) {
   rows.clear();
   list.replaceChildren();
   $("log").setAttribute("aria-live", "off");
+  keyboard.update();
+  unread = room?.unread > 0 ? { after: room.read, count: room.unread } : undefined;
   if (!room) return;
   from = room.messages.at(-PAGE)?.message_id ?? 0;
   seen = room.lastMessage?.message_id ?? 0;
   update();
+  if (unread) startAtUnread();
+  else readOutSoon();
+}
+
+function readOutSoon() {
   setTimeout(() => $("log").setAttribute("aria-live", "polite"), LOUD_AFTER);
 }
 
@@ -121,6 +133,7 @@ function indexOf(id) {
 
 function draw() {
   const messages = shown();
+  const firstUnread = messageAtDivider()?.message_id;
   const wanted = new Set(messages.map(({ message_id: id }) => id));
   for (const id of [...rows.keys()]) if (!wanted.has(id)) remove(id);
   messages.forEach((message, index) => {
@@ -129,11 +142,12 @@ function draw() {
     fill(row, message);
     const there = list.children[index];
     if (there !== row.element) list.insertBefore(row.element, there ?? null);
-    arrange(row, messages[index - 1]);
+    arrange(row, messages[index - 1], message.message_id === firstUnread ? unread.count : 0);
     row.element.classList.toggle("deletable", mayDelete(message));
   });
   const others = [...room.members.values()].filter(({ user_id: id }) => id !== chat.userId);
   showReaders(messages.filter(({ sender_id: id }) => id === chat.userId), rows, others);
+  keyboard.update();
 }
 
 // Its author may, and in a group its admins.
@@ -148,6 +162,46 @@ function remove(id) {
   if (element.contains(document.activeElement)) $("composer").focus();
   element.remove();
   rows.delete(id);
+}
+
+// --- Unread messages ----------------------------------------------------------------------------
+
+// The first unread message, once all messages from there on are known.
+function messageAtDivider() {
+  if (!unread || room.from > unread.after + 1) return undefined;
+  return room.messages.find(({ message_id: id, sender_id: author }) => id > unread.after && author !== chat.userId);
+}
+
+// Loads the unread messages, and scrolls so that the first one is on top. Stays at the end if there are too many.
+async function startAtUnread() {
+  const asked = room;
+  loading = true;
+  try {
+    for (let page = 0; page < UNREAD_PAGES && room.from > unread.after + 1; page++) {
+      await chat.history(asked.id, { before: asked.from, limit: UNREAD_PAGE });
+      if (room !== asked) return;
+    }
+  } catch (error) {
+    if (room === asked && error.code !== "disconnected") on.trouble(error);
+  }
+  if (room !== asked) return;
+  readOutSoon();
+  if (stale) return;
+  loading = false;
+  const first = messageAtDivider();
+  if (first) startAt(first);
+  update();
+}
+
+function startAt({ message_id: id }) {
+  const start = Math.max(0, indexOf(id) - CONTEXT);
+  setRange(start, Math.min(room.messages.length, start + MOST));
+  [stick, seen] = [false, id - 1];
+  draw();
+  const { element } = rows.get(id);
+  scroller.scrollTop += element.getBoundingClientRect().top - scroller.getBoundingClientRect().top;
+  top = scroller.scrollTop;
+  stick = to === Infinity && leftBelow() < AT_THE_END;
 }
 
 // --- Older and newer ones -----------------------------------------------------------------------
@@ -224,8 +278,10 @@ export function showUnseen() {
   if (!room) return;
   if (stick && !document.hidden) seen = Math.max(seen, room.lastMessage?.message_id ?? 0);
   const news = room.messages.slice(indexOf(seen + 1)).filter(({ sender_id: id }) => id !== chat.userId).length;
-  $("new-messages").hidden = stick || news === 0;
-  setText($("new-messages"), news === 1 ? "1 new message ↓" : `${news} new messages ↓`);
+  const button = $("new-messages");
+  button.hidden = stick;
+  button.classList.toggle("icon-only", news === 0);
+  setText(button.firstElementChild, news === 0 ? "To the newest message" : news === 1 ? "1 new message" : `${news} new messages`);
 }
 
 scroller.addEventListener("scroll", () => {

@@ -2,9 +2,11 @@
 //
 // It promises that text is shown as text, whatever people type.
 
-import { called, clone, dayOf, momentOf, setText, timeOf } from "./dom.js";
+import { called, clone, dayOf, momentOf, setText, timeOf, toneOf } from "./dom.js";
+import { linked } from "./links.js";
 
 const ONE_TURN = 5 * 60e3; // ms between two messages that look like one turn
+const EMOJI_ALONE = /^(?:\p{RGI_Emoji}\s*){1,3}$/v; // shown large
 const TICKS = { send: "Sent", delivered: "Delivered", read: "Read" };
 
 // {message, element}
@@ -19,13 +21,15 @@ export function make(message, me) {
     title: momentOf(created),
     textContent: timeOf(created),
   });
-  setText(row.element.querySelector(".author"), own ? "You" : called(message.sender_id));
+  const author = row.element.querySelector(".author");
+  setText(author, own ? "You" : called(message.sender_id));
+  author.dataset.tone = toneOf(message.sender_id);
   if (!own) for (const part of row.element.querySelectorAll("[data-action=edit], .status")) part.remove();
   fill(row, message);
   return row;
 }
 
-// What may change. By textContent: what people type is never markup.
+// Shows what may change. links.js makes text and links by DOM nodes: text never becomes markup.
 export function fill(row, message) {
   if (row.message === message) return;
   const { element } = row;
@@ -33,20 +37,25 @@ export function fill(row, message) {
   // An edit changes updated_at, a status doesn't; but an edit that was just heard of has only its text.
   row.edited ||= message.updated_at !== message.created_at || (row.message && row.message.text !== message.text);
   row.message = message;
-  setText(text, message.text);
+  if (text.textContent !== message.text) text.replaceChildren(linked(message.text));
+  element.classList.toggle("emoji", EMOJI_ALONE.test(message.text));
   element.dataset.status = message.status;
   element.querySelector(".status")?.setAttribute("aria-label", TICKS[message.status]);
   element.querySelector(".edited").hidden = !row.edited;
 }
 
-// How a message stands to the one before it: a new day, a new turn.
-export function arrange({ message, element }, before) {
+// Shows what depends on the message before: a new day, a new turn, and the line above the first unread message.
+// `unread` is the number of unread messages that begin here, or 0.
+export function arrange({ message, element }, before, unread) {
   const [now, then] = [new Date(message.created_at), new Date(before?.created_at ?? 0)];
   const newDay = now.toDateString() !== then.toDateString();
   const day = element.querySelector(".day");
   day.hidden = !newDay;
   setText(day, newDay ? dayOf(now) : "");
-  const sameTurn = before && !newDay && before.sender_id === message.sender_id && now - then < ONE_TURN;
+  const divider = element.querySelector(".divider");
+  divider.hidden = unread === 0;
+  setText(divider, unread === 0 ? "" : unread === 1 ? "1 unread message" : `${unread} unread messages`);
+  const sameTurn = before && !newDay && unread === 0 && before.sender_id === message.sender_id && now - then < ONE_TURN;
   element.classList.toggle("first", !sameTurn);
 }
 

@@ -12,14 +12,16 @@ export function listen(callbacks) {
   on = callbacks;
 }
 
-$("add-room").addEventListener("click", () => {
+for (const id of ["add-room", "first-room"]) $(id).addEventListener("click", begin);
+
+function begin() {
   const numbers = Array.from({ length: session.people }, (_, index) => index + 1);
   $("people").replaceChildren(...numbers.filter((number) => number !== session.user_id).map(person));
   $("new-room-name").value = "";
   setText($("new-room-problem"), "");
   changed();
   dialog.showModal();
-});
+}
 
 function person(number) {
   const element = clone("person-template");

@@ -40,13 +40,15 @@ function draw() {
     const there = $("pending").children[index];
     if (there !== element) $("pending").insertBefore(element, there ?? null);
     element.dataset.status = outgoing.state;
-    setText(element.querySelector(".reason"), reason(outgoing));
   });
+  // Many messages that wait for the same thing need one line.
+  const lastQueued = wanted.findLast(({ state }) => state === "queued");
+  for (const [outgoing, element] of elements) setText(element.querySelector(".reason"), reason(outgoing, lastQueued));
 }
 
-function reason({ state, error }) {
-  if (state === "failed") return error.message;
-  return state === "queued" && chat.connection.state !== "open" ? "Will be sent once connected" : "";
+function reason(outgoing, lastQueued) {
+  if (outgoing.state === "failed") return outgoing.error.message;
+  return outgoing === lastQueued && chat.connection.state !== "open" ? "Will be sent once connected" : "";
 }
 
 function make(outgoing) {

@@ -1,6 +1,7 @@
 // Where the page begins: who is to chat, by the URL, by a choice or by a token; and what the URL leads to from then on.
 
 import * as chat from "./chat.js";
+import { sentence } from "./connection.js";
 import { $, setText } from "./dom.js";
 import { enter, session } from "./session.js";
 
@@ -10,8 +11,21 @@ function route() {
   return { user: Number(user) || undefined, room: Number(room) || undefined };
 }
 
+let entering = false; // a token was given, and the server has not accepted or refused it yet
+
 chat.listen({
-  signIn: showSignIn,
+  signIn(problem) {
+    if (!problem) setText($("sign-in-why"), "This server gives no tokens. Paste a token of your own. It isn't stored.");
+    showSignIn(problem);
+  },
+  // The form stays until the server has accepted the token. While the server cannot be reached, the banner says so.
+  connection(state) {
+    if (!entering || state.state === "connecting") return;
+    entering = false;
+    if (state.state === "closed") return showSignIn(sentence(state), state.code);
+    $("token").value = "";
+    showView("messenger");
+  },
   // So a reload comes back to the room, and a phone's own button goes back to the list.
   moved(room) {
     if (room !== route().room) location.hash = `${session.user_id ?? ""}${room ? `/${room}` : ""}`;
@@ -31,21 +45,34 @@ $("use-token").addEventListener("click", () => showSignIn());
 $("sign-in-form").addEventListener("submit", (event) => {
   event.preventDefault();
   const token = $("token").value.trim();
-  // It travels as a subprotocol, which can't be made of anything else.
-  if (!/^[\w.-]+$/.test(token)) return showSignIn("That is no token: it should be letters, digits and dots.");
-  $("token").value = "";
+  // A token travels as a subprotocol, which cannot have other characters.
+  if (!/^[\w.-]+$/.test(token)) return showSignIn("This is not a token: a token has only letters, digits, dots, - and _.");
+  showProblem("");
   history.replaceState(null, "", "#");
-  begin({ token, pasted: true });
+  entering = true;
+  enter({ token, pasted: true });
+  chat.begin(route().room);
 });
+$("token").addEventListener("input", () => showProblem(""));
 
 function showView(name) {
   for (const id of ["chooser", "sign-in", "messenger"]) $(id).hidden = id !== name;
 }
 
-function showSignIn(why) {
-  if (why) setText($("sign-in-why"), why);
+// With a problem the refused token stays in its field, selected, so that the next one replaces it.
+function showSignIn(problem = "", code = "") {
+  if (problem && session?.pasted && !$("token").value) $("token").value = session.token;
   showView("sign-in");
+  showProblem(problem, code);
   $("token").focus();
+  $("token").select();
+}
+
+function showProblem(problem, code = "") {
+  setText($("token-problem"), problem);
+  $("token-problem").dataset.code = code;
+  $("token-problem").title = code ? `Close code ${code}` : "";
+  $("token").setAttribute("aria-invalid", problem !== "");
 }
 
 function begin(who) {
