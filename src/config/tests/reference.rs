@@ -1,4 +1,5 @@
-//! `docs/operate/configuration.md`: the reference of all keys, made from `default.toml` and from what the code accepts.
+//! Generates `docs/operate/configuration.md`, the reference of all keys, from `default.toml` and the ranges in the
+//! code.
 
 #[path = "../../../tests/it/support/checked_in.rs"]
 mod checked_in;
@@ -20,16 +21,16 @@ const INTRO: &str = "\
 
 # Configuration
 
-[`config/default.toml`](../../config/default.toml) has every key with its default, and is built into the binary. A file that is given
-with `--config FILE` (or `PARLOR_CONFIG=FILE`) overrides it. The environment overrides both: `limits.text_chars` is
-`PARLOR__LIMITS__TEXT_CHARS`. Lists are comma separated there.
+[`config/default.toml`](../../config/default.toml) has every key with its default value and is built into the binary. A file that you give
+with `--config FILE` (or `PARLOR_CONFIG=FILE`) overrides these defaults. The environment overrides both: `limits.text_chars` is
+`PARLOR__LIMITS__TEXT_CHARS`. In the environment, lists are comma separated.
 
-An unknown key or an invalid value stops the start; the error names the key and the place. `parlor check` looks for values that
-contradict each other, and warns of them.
+An unknown key or an invalid value stops the start. The error names the key and the place. `parlor check` warns of values that
+contradict each other.
 
-Below each key stand its variable, its default, the values that it accepts, and how a change takes effect. **reload**: send
-SIGHUP, sockets stay open ([how](deployment.md#change-settings-while-it-runs)). **restart**: restart the server; a reload names the key
-in a warning.
+The line below each key shows its environment variable, its default, its allowed values, and how a change takes effect. **reload**: send
+SIGHUP; sockets stay open ([how](deployment.md#change-settings-while-it-runs)). **restart**: restart the server. If you only reload, a
+warning names the key.
 
 Most servers need only these:
 
@@ -38,17 +39,17 @@ Most servers need only these:
 | [`listen`](#listen) | address for clients |
 | [`admin.listen`](#adminlisten) | metrics and probes |
 | [`mongodb.uri`](#mongodburi) | your replica set |
-| [`auth.secret`](#authsecret), [`auth.public_key`](#authpublic_key), [`auth.jwks`](#authjwks) or [`auth.discovery`](#authdiscovery) | the key of your tokens |
+| [`auth.secret`](#authsecret), [`auth.public_key`](#authpublic_key), [`auth.jwks`](#authjwks) or [`auth.discovery`](#authdiscovery) | the key that signs your users' tokens |
 | [`auth.audience`](#authaudience) | accepts only tokens for this application |
 | [`api.keys`](#apikeys) | service keys of your backend |
 | [`http.proxies`](#httpproxies), [`http.origins`](#httporigins) | your proxies, your web pages |
-| [`rooms.direct`](#roomsdirect) | who creates a room of two users |
+| [`rooms.direct`](#roomsdirect) | whether only your backend creates a room of two users |
 ";
 
 /// A section of `default.toml`.
 #[derive(Default)]
 struct SectionDoc {
-    /// Its name, with `<name>` for a name that is free. Empty: the keys before all sections.
+    /// The section's name, with `<name>` for a name that the user chooses. Empty: the keys before all sections.
     name: String,
     intro: String,
     keys: Vec<KeyDoc>,
@@ -59,12 +60,12 @@ struct KeyDoc {
     name: String,
     /// The default, as it is written in TOML.
     default: String,
-    /// Empty if the key means the same as a function's key of that name.
+    /// The comment above the key. Empty: the key means the same as the key of this name in a function's section.
     comment: String,
 }
 
-/// Reads the sections and keys with the comments above them. A section that is commented out stands for every
-/// section of its kind.
+/// Reads the sections and keys with the comments above them. The section that is commented out, `[actions.edit]`,
+/// stands for the sections of all actions.
 fn sections(text: &str) -> Vec<SectionDoc> {
     let mut sections = vec![SectionDoc::default()];
     let mut comment = String::new();
@@ -89,7 +90,7 @@ fn sections(text: &str) -> Vec<SectionDoc> {
     sections
 }
 
-/// The section that a block of comments holds, if it holds one: `[actions.edit]`.
+/// Returns the section in a block of comments, `[actions.edit]`, if there is one.
 fn commented_out(block: &str) -> Option<SectionDoc> {
     let (intro, section) = block.split_once("\n[")?;
     let mut section = sections(&format!("[{section}")).pop()?;
@@ -103,15 +104,15 @@ fn commented_out(block: &str) -> Option<SectionDoc> {
     Some(section)
 }
 
-/// Loads a configuration in which one variable has this value; the error's text, if there is one.
+/// Loads a configuration in which one variable has this value. Returns the text of the error, if there is one.
 fn refusal(key: &str, value: &str) -> Option<String> {
-    // A free name takes an example: that of an action for actions, any other for functions.
+    // Replace the placeholder by an example: the name of an action, or any other name for a function.
     let key = key.replace("actions.<name>", "actions.edit").replace("<name>", "example");
     let loaded = Config::load_unchecked(None, [(variable(&key), value.to_owned())]);
     loaded.err().map(|error| error.to_string())
 }
 
-/// Returns what a key accepts, in the words of the code that refuses other values.
+/// Returns the accepted values of a key, as the error about an invalid value gives them.
 fn accepted(key: &KeyDoc) -> Option<String> {
     let default = format!("value = {}", key.default).parse::<toml::Table>().unwrap();
     match default.get("value").unwrap() {
@@ -125,14 +126,14 @@ fn accepted(key: &KeyDoc) -> Option<String> {
         Value::String(_) => {
             let error = refusal(&key.name, "?")?;
             let takes = error.split_once("takes ").and_then(|(_, rest)| rest.split_once(", which"));
-            // Any other refusal is about a setting that the key needs beside it.
+            // Any other error means that the value is valid, but another setting is missing.
             takes.map(|(values, _)| values.to_owned())
         }
         _ => Some("a list".to_owned()),
     }
 }
 
-/// Digits with a comma between thousands.
+/// Returns the digits with a comma after each group of thousands.
 fn grouped(digits: &str) -> String {
     let mut grouped = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -144,7 +145,7 @@ fn grouped(digits: &str) -> String {
     grouped
 }
 
-/// Returns a comment as Markdown: outside of code no character has a special meaning.
+/// Returns a comment as Markdown. Escapes the special characters outside of code.
 fn prose(comment: &str) -> String {
     let parts = comment.trim_end().split('`').enumerate();
     let escaped = parts.map(|(at, part)| match at % 2 {
@@ -199,7 +200,7 @@ fn page() -> String {
     page
 }
 
-/// Lists keys of a hook that mean the same as a function's.
+/// Lists the keys of a hook that mean the same as the keys of a function.
 fn as_of_functions(section: &str, keys: &[&KeyDoc]) -> String {
     let mut table = format!("\nFurther keys of `[{section}]`, as of [a function](#functionsname):\n\n");
     table.push_str("| key | default | accepts | change |\n| --- | --- | --- | --- |\n");
