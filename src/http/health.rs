@@ -73,7 +73,8 @@ impl Handler for ReadyHandler {
             "database": state,
             "feed": match &database {
                 _ if fresh => "ok",
-                // If the database fails, no heartbeat can be written, so only a working database makes this a stalled stream.
+                // If the database fails, no heartbeat can be written, so only a working database makes this a stalled
+                // stream.
                 Ok(()) if !services.lifecycle.is_draining() => "stalled",
                 _ => "unknown",
             },

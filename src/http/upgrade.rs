@@ -185,7 +185,9 @@ pub(crate) fn websocket_key(headers: &HeaderMap) -> Result<HeaderValue, UpgradeR
     let required = |reason| UpgradeRefusal(StatusCode::UPGRADE_REQUIRED, reason);
     let has = |name, token: &str| items(headers, name).any(|item| item.eq_ignore_ascii_case(token));
     if !has(CONNECTION, "upgrade") || !has(UPGRADE, "websocket") {
-        return Err(required("this is for WebSockets: Connection: Upgrade, Upgrade: websocket"));
+        return Err(required(
+            "this path is for WebSockets: send the headers Connection: Upgrade and Upgrade: websocket",
+        ));
     }
     let mut versions = items(headers, SEC_WEBSOCKET_VERSION);
     let version = versions.next();

@@ -3,8 +3,8 @@
 //! The page is Swagger UI. salvo contains a copy of its files, which becomes part of the binary. The page loads nothing
 //! from other servers, and its content security policy forbids this.
 //!
-//! `/docs/socket` shows `/asyncapi.json`. This page is our own code. The usual component has 2.9 MB and compiles schemas
-//! to JavaScript functions, which the policy forbids.
+//! `/docs/socket` shows `/asyncapi.json`. This page is our own code. The usual component has 2.9 MB and compiles
+//! schemas to JavaScript functions, which the policy forbids.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub(crate) fn routes(services: &Arc<ApiServices>) -> Router {
 /// Returns the OpenAPI document, as it is served and checked in.
 pub(crate) fn description() -> String {
     let info = Info::new("Parlor", env!("CARGO_PKG_VERSION")).description(
-        "Rooms and who is in them, messages and users, for the backend of an application. Errors are problem details (RFC 9457) with \
+        "Rooms, their members, messages and users, for the backend of an application. Errors are problem details (RFC 9457) with \
          a stable `code`. Fields and parameters that are not known are ignored; one that is given twice is refused, as is a number \
          out of its range. Strings are bounded in characters or in bytes of UTF-8, as their descriptions say: `maxLength` counts \
          characters.",

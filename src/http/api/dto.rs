@@ -45,13 +45,13 @@ pub(super) struct ListedRoomDto {
     name: Option<String>,
     #[salvo(schema(schema_with = schema::time))]
     created_at: Time,
-    /// The last message, deleted or not, or the user's joining where that was later.
+    /// The time of the last message (deleted ones count, too), or of the user's joining if that is later.
     #[salvo(schema(schema_with = schema::time))]
     active_at: Time,
     members: Vec<MemberDto>,
-    /// The last one that is not deleted.
+    /// The last message that is not deleted.
     last_message: Option<MessageDto>,
-    /// Messages of others after the user's `read`, without deleted ones.
+    /// The number of messages of other users after the user's `read`, without deleted ones.
     unread: i64,
     /// The user's own receipt markers.
     delivered: i64,
@@ -78,14 +78,14 @@ impl ListedRoomDto {
     }
 }
 
-/// What a room is for.
+/// The kind of a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[salvo(schema(name = Kind))]
 pub(super) enum RoomKindDto {
-    /// The one room of two users.
+    /// The only direct room of two users.
     Direct,
-    /// Any users, who may be added and removed.
+    /// A room whose members can be added and removed.
     Group,
 }
 
@@ -116,9 +116,9 @@ pub(super) struct MemberDto {
     /// Shown as `sender_email`.
     email: Option<String>,
     role: RoleDto,
-    /// Everything up to this number was written to one of the member's sockets.
+    /// All messages up to this number were written to one of the member's sockets.
     delivered: i64,
-    /// Everything up to this number was read.
+    /// All messages up to this number were read by the member.
     read: i64,
 }
 
@@ -129,15 +129,15 @@ impl From<StoredMember> for MemberDto {
     }
 }
 
-/// What a member may do beyond writing.
+/// The rights of a member.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[salvo(schema(name = Role))]
 pub(super) enum RoleDto {
-    /// Nothing more.
+    /// May read and write.
     #[default]
     Member,
-    /// In a group: may delete anyone's messages.
+    /// Only in a group: may also delete the messages of other members.
     Admin,
 }
 
@@ -163,21 +163,21 @@ impl From<RoleDto> for handlers::Role {
 #[derive(Serialize, ToSchema)]
 #[salvo(schema(name = Message))]
 pub(super) struct MessageDto {
-    /// Its number in the room: 1, 2, 3, ...
+    /// The message's number in the room: 1, 2, 3, ...
     #[serde(rename = "message_id")]
     #[salvo(schema(schema_with = schema::id))]
     id: MessageId,
     text: String,
     #[salvo(schema(schema_with = schema::user_id))]
     sender_id: UserId,
-    /// The sender's address, where it is a member who has one.
+    /// The sender's e-mail address, if the sender is a member with an address.
     sender_email: Option<String>,
-    /// `send`: stored; `delivered`: written to a socket of each other member; `read` by each of them.
+    /// `send`: stored. `delivered`: written to a socket of each other member. `read`: read by each other member.
     #[salvo(schema(schema_with = schema::status))]
     status: Status,
     #[salvo(schema(schema_with = schema::time))]
     created_at: Time,
-    /// When its text last changed.
+    /// When the text last changed.
     #[salvo(schema(schema_with = schema::time))]
     updated_at: Time,
 }

@@ -30,10 +30,11 @@ const TAKEN_AT_ONCE: usize = 64;
 
 /// A room's events, live
 ///
-/// JSON lines: first `{"type":"history","messages":[...]}` with the last 50, newest first, and then every event that a
-/// socket of the room hears, in the same order; none is lost or doubled between the two. An empty line says that
-/// nothing happened for 15 s. It ends when the server goes away, when the room is deleted, when its service key is removed,
-/// and where its reader is too slow; it counts as one of the server's sockets.
+/// JSON lines: first `{"type":"history","messages":[...]}` with the last 50 messages, newest first. Then every event
+/// that a socket of the room receives, in the same order. Between the history and the first event, no event is lost and
+/// none comes twice. An empty line means that nothing happened for 15 s. The stream ends when the server shuts down,
+/// the room is deleted, the service key is removed, or the client reads too slowly. It counts as one of the server's
+/// sockets.
 #[endpoint(operation_id = "room_events", tags("messages"))]
 pub(super) async fn room_events(
     services: SharedServices,

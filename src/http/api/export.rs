@@ -17,11 +17,11 @@ use crate::limits::permits::Permit;
 use crate::store::set_aside_events::SetAside;
 use crate::store::{ExportedMembership, ExportedMessage, StoreError, UserPresence};
 
-/// All that is kept of a user
+/// Exports all stored data of a user
 ///
-/// JSON lines: a `user`, each `membership`, each `message`, each `event` of a hook that is set aside and names the user, and
-/// at last the `end`, without which it is not whole. Messages that were deleted have no text. An export of a user who is
-/// erased meanwhile breaks off.
+/// JSON lines: a `user`, each `membership`, each `message`, each set-aside `event` of a hook that names the user, and
+/// the `end`. Without the `end`, the export is not complete. Deleted messages have no text. If the user is
+/// erased during the export, the answer breaks off.
 #[endpoint(operation_id = "export_user", tags("users"), responses((
     status_code = 409, body = ProblemDetails, content_type = "application/problem+json",
     description = "`conflict`: the user is being erased; try again when that has ended"

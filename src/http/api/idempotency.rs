@@ -1,9 +1,9 @@
 //! `Idempotency-Key`: if a client repeats a `POST` with the same key, the request runs once and gets the same answer.
 //!
-//! Parlor stores the answer of a successful request. A refused request changed nothing, so its key is free again. If the
-//! server crashed or the database was unavailable, the outcome is unknown. The next attempt then searches the database
-//! for the effect before the request runs again. A client that disconnects does not abort its request: every `POST` runs
-//! in a separate task, and a shutdown waits for this task.
+//! Parlor stores the answer of a successful request. A refused request changed nothing, so its key is free again. If
+//! the server crashed or the database was unavailable, the outcome is unknown. The next attempt then searches the
+//! database for the effect before the request runs again. A client that disconnects does not abort its request: every
+//! `POST` runs in a separate task, and a shutdown waits for this task.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -32,7 +32,8 @@ pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempote
 /// The longest key, in characters.
 pub(super) const MAX_KEY_CHARS: usize = 255;
 
-/// The number of database operations, each of the longest allowed time, for which a running request's key stays reserved.
+/// The number of database operations, each of the longest allowed time, for which a running request's key stays
+/// reserved.
 const OPERATIONS: u32 = 3;
 
 /// Runs every `POST` as the module's comment describes. Other methods pass unchanged.
@@ -121,8 +122,8 @@ impl BufferedRequest {
         self.ctrl.call_next(&mut self.req, &mut self.depot, &mut self.res).await;
     }
 
-    /// Stores the answer, or frees the key for the next attempt. If the first attempt was refused, it changed nothing. If a
-    /// repeated attempt is refused, an earlier attempt may have succeeded.
+    /// Stores the answer, or frees the key for the next attempt. If the first attempt was refused, it changed nothing.
+    /// If a repeated attempt is refused, an earlier attempt may have succeeded.
     async fn settle(&self, services: &Arc<ApiServices>, attempt: &RequestAttempt) {
         let status = self.res.status_code.unwrap_or(StatusCode::OK);
         let settled = if status.is_success() {
@@ -235,8 +236,8 @@ pub(super) fn describe(document: &mut OpenApi) {
         let schema = Object::with_type(BasicType::String).min_length(1).max_length(MAX_KEY_CHARS);
         let parameter = Parameter::new("Idempotency-Key").location(ParameterIn::Header).required(false);
         let parameter = parameter.description(
-            "Makes the request one that is done once, however often it is sent: again with the same key and body it \
-             is answered as it was.",
+            "With this key, the request is executed only once, even if it is sent several times. The same key with the same body gets \
+             the same answer again.",
         );
         operation.parameters.insert(parameter.schema(schema).example("welcome-7".into()));
         may_fail(components, operation, &[ProblemCode::UnderWay, ProblemCode::KeyReused]);

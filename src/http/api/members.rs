@@ -45,10 +45,10 @@ impl MembershipBody {
 
 /// Adds a member to a group, or changes one
 ///
-/// What was said before is not unread to whoever is new, and can be read in the history.
+/// Earlier messages do not count as unread for a new member, who can read them in the history.
 #[endpoint(operation_id = "put_member", tags("rooms"), responses((
     status_code = 409, body = ProblemDetails, content_type = "application/problem+json",
-    description = "`direct_room`: the members of a direct room can't be changed; `too_many_members`: the group has the most members that it may have; \
+    description = "`direct_room`: the members of a direct room can't be changed; `too_many_members`: the group already has the highest number of members; \
                    `conflict`: the user is being erased; try again when that has ended"
 )))]
 async fn put_member(
@@ -77,7 +77,7 @@ async fn put_member(
 
 /// Removes a member from a group
 ///
-/// Their sockets in this room are closed with 4003 on every server. What they said stays.
+/// The member's sockets of this room are closed with 4003 on every server. The member's messages stay.
 #[endpoint(operation_id = "delete_member", tags("rooms"), responses((
     status_code = 409, body = ProblemDetails, content_type = "application/problem+json",
     description = "`direct_room`: the members of a direct room can't be changed"

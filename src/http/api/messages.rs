@@ -1,8 +1,8 @@
 //! `/rooms/{id}/messages`: reads the messages of a room, and writes messages for its members or as a service.
 //!
 //! These messages take the same path as the messages of sockets: through the same writer, and through the change stream
-//! to every socket of the room. A service key is trusted: the rate limits of users don't apply, and the key may edit and
-//! delete the messages of every user.
+//! to every socket of the room. A service key is trusted: the rate limits of users don't apply, and the key may edit
+//! and delete the messages of every user.
 
 use bson::oid::ObjectId;
 use handlers::{Draft, HistoryCursor, RoomId, Text, UserId};
@@ -33,15 +33,15 @@ pub(super) fn routes() -> Router {
 #[derive(Serialize, ToSchema)]
 #[salvo(schema(name = Messages))]
 struct MessagePage {
-    /// Newest first; oldest first where `after` was given.
+    /// Newest first. With `after`, oldest first.
     messages: Vec<dto::MessageDto>,
-    /// Whether there are more in that direction.
+    /// Whether there are more messages in the same direction.
     has_more: bool,
 }
 
-/// A room's messages by pages
+/// Lists a room's messages by pages
 ///
-/// Those that are not deleted: before a message, after one, or the newest.
+/// Messages that are not deleted: those before a message, those after a message, or the newest.
 #[endpoint(operation_id = "list_messages", tags("messages"))]
 async fn list_messages(
     services: SharedServices,
@@ -67,10 +67,10 @@ pub(super) struct NewMessage {
     #[serde(deserialize_with = "user_id")]
     #[salvo(schema(schema_with = schema::user_id))]
     pub(super) sender_id: UserId,
-    /// Not only white space, without U+0000, kept as it came; `limits.text_chars` code points at most.
+    /// Not only white space, without U+0000, at most `limits.text_chars` code points. Stored unchanged.
     #[salvo(schema(value_type = String, min_length = 1))]
     pub(super) text: Draft,
-    /// How it is written: by default as a member of the room.
+    /// Whether the sender writes as a member of the room (the default) or as a service.
     #[serde(default, rename = "as")]
     #[salvo(schema(inline))]
     by: WrittenAs,
@@ -82,7 +82,7 @@ impl Example for NewMessage {
     }
 }
 
-/// How a message is written.
+/// The kind of a message's sender.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[salvo(schema(name = WrittenAs))]
@@ -90,14 +90,14 @@ enum WrittenAs {
     /// The sender is a member of the room.
     #[default]
     User,
-    /// The sender is a name that the service chooses, such as `bot:weather`, and needn't be a member.
+    /// The sender is a name that the service chooses, such as `bot:weather`. It need not be a member.
     Service,
 }
 
 /// Writes a message
 ///
-/// It is on a majority of the database when this is answered. Where the answer is lost, or `timeout`, send it again with
-/// the same `Idempotency-Key`: it makes no second message.
+/// When the answer arrives, a majority of the database's members has stored the message. If the answer is lost or is
+/// `timeout`, send the request again with the same `Idempotency-Key`: no second message is made.
 #[endpoint(operation_id = "post_message", tags("messages"), responses((
     status_code = 403, body = ProblemDetails, content_type = "application/problem+json",
     description = "`not_member`: the sender is not a member of the room"
@@ -113,7 +113,8 @@ async fn post_message(
 ) -> Result<Created<dto::MessageDto>, Problem> {
     let NewMessage { sender_id, text, by } = body.0;
     let text = accept(&services, text)?;
-    // This comes before the check of the sender: an earlier attempt may have written the message before the sender left.
+    // This comes before the check of the sender: an earlier attempt may have written the message before the sender
+    // left.
     if let Some(found) = written(&services, id.0, &sender_id, &text, &tried).await? {
         return Ok(found);
     }
@@ -149,8 +150,8 @@ async fn post_message(
     Ok(Created(dto::MessageDto::new(message_id, &text, sender_id, email, at)))
 }
 
-/// Returns the message that an earlier attempt of this request wrote. The answer of that attempt was lost, so this answer
-/// must be the same, even if the message was deleted later. The text comes from the request.
+/// Returns the message that an earlier attempt of this request wrote. The answer of that attempt was lost, so this
+/// answer must be the same, even if the message was deleted later. The text comes from the request.
 async fn written(
     services: &SharedServices,
     room: RoomId,
@@ -168,7 +169,7 @@ async fn written(
 #[derive(Deserialize, ToSchema)]
 #[salvo(schema(name = NewText))]
 pub(super) struct NewText {
-    /// As for a new message; the same one again is an edit too.
+    /// The same rules as for a new message. The same text again is an edit, too.
     #[salvo(schema(value_type = String, min_length = 1))]
     pub(super) text: Draft,
 }
@@ -179,9 +180,9 @@ impl Example for NewText {
     }
 }
 
-/// Changes a message's text, whoever wrote it
+/// Changes the text of a message of any author
 ///
-/// The answer is the message as this edit made it. Another edit or a delete may follow before the answer arrives.
+/// The answer is the message after this edit. Another edit or a delete may follow before the answer arrives.
 #[endpoint(operation_id = "edit_message", tags("messages"))]
 async fn edit_message(
     services: SharedServices,
@@ -199,7 +200,7 @@ async fn edit_message(
     Ok(Json(message.edited(&text, updated_at)))
 }
 
-/// Deletes a message, whoever wrote it
+/// Deletes a message of any author
 #[endpoint(operation_id = "delete_message", tags("messages"))]
 async fn delete_message(
     services: SharedServices,

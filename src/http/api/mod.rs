@@ -1,7 +1,7 @@
 //! The REST API for an application's backend: rooms, members, messages and users.
 //!
-//! There is one file for each resource. The comment of each endpoint's function is its documentation in `/openapi.json`.
-//! `config/openapi.json` is a copy of that file. A client without a service key gets no access
+//! There is one file for each resource. The comment of each endpoint's function is its documentation in
+//! `/openapi.json`. `config/openapi.json` is a copy of that file. A client without a service key gets no access
 //! ([`service_keys`]). Errors are a [`Problem`].
 
 pub(crate) mod docs;

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::store::StoreError;
 
-/// The stable part. Where an action of a socket fails in the same way its code is the same.
+/// A stable code. An action of a socket that fails in the same way has the same code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[salvo(schema(name = ProblemCode))]
@@ -26,7 +26,7 @@ pub(crate) enum ProblemCode {
     InvalidRequest,
     /// No service key, or an unknown one.
     Unauthorized,
-    /// There is no such thing.
+    /// There is no such room, member, message, event or path.
     NotFound,
     /// The path exists, but not for this method.
     MethodNotAllowed,
@@ -34,8 +34,8 @@ pub(crate) enum ProblemCode {
     NotMember,
     /// The `Idempotency-Key` belongs to another request.
     KeyReused,
-    /// A request with the same `Idempotency-Key` is under way: try again in a second. If its server died, until
-    /// `limits.handler_ms` and three times `mongodb.operation_ms` after it began.
+    /// A request with the same `Idempotency-Key` is running: try again in a second. If its server crashed, this lasts
+    /// until `limits.handler_ms` plus three times `mongodb.operation_ms` after its start.
     UnderWay,
     /// The concurrency limit is reached: retry later.
     Busy,
@@ -45,15 +45,15 @@ pub(crate) enum ProblemCode {
     Conflict,
     /// The members of a direct room can't be changed.
     DirectRoom,
-    /// The room has the most members that it may have.
+    /// The room already has the highest number of members.
     TooManyMembers,
     /// The body is too large.
     TooLarge,
-    /// The body did not come in time.
+    /// The body did not arrive in time.
     RequestTimeout,
     /// The body is compressed, or has another encoding.
     UnsupportedMediaType,
-    /// The receiver of a hook did not take an event.
+    /// The receiver of a hook did not accept an event.
     ReceiverFailed,
     /// An error of the server; its log has the cause.
     Internal,
@@ -89,7 +89,7 @@ impl ProblemCode {
                 "`invalid_request`: a field or parameter is missing, of the wrong type, or out of range"
             }
             Self::Unauthorized => "`unauthorized`: no service key, or an unknown one",
-            Self::NotFound => "`not_found`: there is no such thing",
+            Self::NotFound => "`not_found`: there is no such room, member, message, event or path",
             Self::MethodNotAllowed => "`method_not_allowed`",
             Self::NotMember => "`not_member`: the sender is not a member of the room",
             Self::KeyReused => "`key_reused`: the Idempotency-Key belongs to another request",
@@ -103,13 +103,13 @@ impl ProblemCode {
             }
             Self::Conflict => "`conflict`: the user is being erased; try again when that has ended",
             Self::DirectRoom => "`direct_room`: the members of a direct room can't be changed",
-            Self::TooManyMembers => "`too_many_members`: the room has the most members that it may have",
+            Self::TooManyMembers => "`too_many_members`: the room already has the highest number of members",
             Self::TooLarge => "`too_large`: the body is too large",
-            Self::RequestTimeout => "`request_timeout`: the body did not come in time",
+            Self::RequestTimeout => "`request_timeout`: the body did not arrive in time",
             Self::UnsupportedMediaType => {
                 "`unsupported_media_type`: the body is compressed, or has another encoding"
             }
-            Self::ReceiverFailed => "`receiver_failed`: the receiver of the hook did not take the event",
+            Self::ReceiverFailed => "`receiver_failed`: the receiver of the hook did not accept the event",
             Self::Internal => "`internal`: an error of the server; its log has the cause",
             Self::Unavailable => "`unavailable`: the database is unavailable; try again later",
         }
@@ -127,13 +127,13 @@ pub(crate) struct Problem {
 #[derive(Serialize, ToSchema)]
 #[salvo(schema(name = Problem))]
 pub(super) struct ProblemDetails {
-    /// The status in words.
+    /// The HTTP status in words.
     title: &'static str,
-    /// The status again.
+    /// The HTTP status.
     status: u16,
-    /// What programs branch on.
+    /// The stable code, for programs.
     code: ProblemCode,
-    /// What a person reads.
+    /// The explanation, for people. It may change.
     detail: Cow<'static, str>,
 }
 
@@ -187,7 +187,8 @@ impl Writer for Problem {
     }
 }
 
-/// Documents the problems that every endpoint may have. Its arguments add more, and [`may_fail`] adds those of one endpoint.
+/// Documents the problems that every endpoint may have. Its arguments add more, and [`may_fail`] adds those of one
+/// endpoint.
 impl EndpointOutRegister for Problem {
     fn register(components: &mut Components, operation: &mut Operation) {
         may_fail(
@@ -262,7 +263,9 @@ impl Handler for UnroutedHandler {
     async fn handle(&self, req: &mut Request, _: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
         let (code, detail) = match res.status_code {
             Some(StatusCode::NOT_FOUND) => (ProblemCode::NotFound, "no such path"),
-            Some(StatusCode::METHOD_NOT_ALLOWED) => (ProblemCode::MethodNotAllowed, "not by this method"),
+            Some(StatusCode::METHOD_NOT_ALLOWED) => {
+                (ProblemCode::MethodNotAllowed, "the path does not support this method")
+            }
             _ => return,
         };
         if code == ProblemCode::MethodNotAllowed && !res.headers().contains_key(ALLOW) {

@@ -22,7 +22,7 @@ impl<T: Serialize + Send> Writer for CreatedOrOk<T> {
 impl<T: ToSchema> EndpointOutRegister for CreatedOrOk<T> {
     fn register(components: &mut Components, operation: &mut Operation) {
         let schema = T::to_schema(components);
-        for (status, description) in [("200", "It was there already."), ("201", "It was made.")] {
+        for (status, description) in [("200", "It existed already."), ("201", "It was created.")] {
             let response = salvo_oapi::Response::new(description);
             operation.responses.insert(status, response.add_content("application/json", schema.clone()));
         }
@@ -42,7 +42,7 @@ impl<T: Serialize + Send> Writer for Created<T> {
 
 impl<T: ToSchema> EndpointOutRegister for Created<T> {
     fn register(components: &mut Components, operation: &mut Operation) {
-        let response = salvo_oapi::Response::new("It was made.");
+        let response = salvo_oapi::Response::new("It was created.");
         let response = response.add_content("application/json", T::to_schema(components));
         operation.responses.insert("201", response);
     }
@@ -61,7 +61,9 @@ impl<T: Serialize + Send> Writer for Accepted<T> {
 
 impl<T: ToSchema> EndpointOutRegister for Accepted<T> {
     fn register(components: &mut Components, operation: &mut Operation) {
-        let response = salvo_oapi::Response::new("It will be done, even if this server stops.");
+        let response = salvo_oapi::Response::new(
+            "The request is stored and will be executed, even if this server stops.",
+        );
         let response = response.add_content("application/json", T::to_schema(components));
         operation.responses.insert("202", response);
     }
@@ -79,6 +81,6 @@ impl Writer for NoContent {
 
 impl EndpointOutRegister for NoContent {
     fn register(_: &mut Components, operation: &mut Operation) {
-        operation.responses.insert("204", salvo_oapi::Response::new("It was done."));
+        operation.responses.insert("204", salvo_oapi::Response::new("The request was executed."));
     }
 }

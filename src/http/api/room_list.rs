@@ -33,13 +33,13 @@ pub(super) struct ListRoomsQuery {
 struct RoomListPage {
     rooms: Vec<ListedRoomDto>,
     has_more: bool,
-    /// Where there are more: `before` for the next page.
+    /// The value of `before` for the next page, if there are more rooms.
     next: Option<String>,
 }
 
-/// A user's rooms, the latest activity first
+/// Lists a user's rooms, the latest activity first
 ///
-/// Activity is a room's last message, deleted or not, or the user's joining where that was later.
+/// The activity of a room is its last message (deleted ones count, too), or the user's joining if that is later.
 #[endpoint(operation_id = "list_rooms", tags("rooms"))]
 pub(super) async fn list_rooms(
     services: SharedServices,

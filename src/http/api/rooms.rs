@@ -41,12 +41,13 @@ pub(super) fn routes() -> Router {
 #[derive(Deserialize, ToSchema)]
 #[salvo(schema(name = NewRoom))]
 pub(super) struct NewRoomBody {
-    /// By default two members make a direct room, and more a group. A group may also be of one or two.
+    /// By default, two members make a direct room, and more members make a group. With `group`, one or two members are
+    /// enough.
     kind: Option<RoomKindDto>,
     /// The name to show.
     #[salvo(schema(schema_with = schema::name))]
     name: Option<String>,
-    /// The members, each once.
+    /// The members, each user once.
     #[serde(deserialize_with = "objects")]
     #[salvo(schema(min_items = 1, max_items = 1000))]
     members: Vec<NewMemberBody>,
@@ -72,7 +73,7 @@ struct NewMemberBody {
     /// Shown as `sender_email`.
     #[salvo(schema(schema_with = schema::address))]
     email: Option<String>,
-    /// Only a group has admins.
+    /// `admin` is allowed only in a group.
     #[serde(default)]
     role: RoleDto,
 }
@@ -101,10 +102,10 @@ impl NewRoomBody {
     }
 }
 
-/// Makes a room, or finds the direct one that its two members have
+/// Makes a room, or finds the direct room of the two members
 ///
-/// A direct room that is there already gets the members it lacks, and keeps all else. A user who is being erased comes
-/// into no room.
+/// An existing direct room gets the missing members and is otherwise unchanged. A user who is being erased can't be
+/// added to a room.
 #[endpoint(operation_id = "create_room", tags("rooms"), responses((
     status_code = 404, body = ProblemDetails, content_type = "application/problem+json",
     description = "`not_found`: an earlier try of the request made the room, which is deleted by now"
@@ -151,7 +152,7 @@ fn first_members(members: Vec<(NewMember, handlers::Role)>) -> Vec<StoredMember>
     members
 }
 
-/// A room and its members
+/// Shows a room and its members
 #[endpoint(operation_id = "get_room", tags("rooms"))]
 async fn get_room(services: SharedServices, id: RoomParam) -> Result<Json<RoomDto>, Problem> {
     Ok(Json(show(&services, id.0).await?))
@@ -195,10 +196,10 @@ async fn rename_room(
     Ok(Json(RoomDto::new(room.ok_or_else(Problem::no_room)?, members)))
 }
 
-/// Deletes a room, with all that was said in it
+/// Deletes a room with all its messages
 ///
-/// It is gone at once: its sockets are closed with 4004 on every server, and nobody finds it any more. Its messages
-/// are removed in the background.
+/// The room disappears immediately: its sockets are closed with 4004 on every server, and no request finds it. Its
+/// messages are removed in the background.
 #[endpoint(operation_id = "delete_room", tags("rooms"))]
 async fn delete_room(services: SharedServices, id: RoomParam) -> Result<NoContent, Problem> {
     if !services.store.delete_room(id.0).await.map_err(Problem::of_write)? {

@@ -47,7 +47,7 @@ pub(super) fn name() -> Object {
         .max_length(MAX_NAME_CHARS)
         .pattern(format!(r"^[^{CONTROL}]*[^{CONTROL}\s][^{CONTROL}]*$"))
         .description(
-            "1 to 200 characters, not only white space, no control characters. Of a direct room that is there already the \
+            "1 to 200 characters, not only white space, no control characters. If a direct room already exists, its \
              name stays as it is.",
         )
 }
@@ -60,14 +60,14 @@ pub(super) fn address() -> Object {
         .max_length(MAX_EMAIL_BYTES)
         .pattern(format!("^[^{CONTROL}]+$"))
         .description(
-            "Shown as `sender_email`; a token that has one replaces it. 1 to 320 bytes of UTF-8 without control characters.",
+            "Shown as `sender_email`. An address in the user's token replaces it. 1 to 320 bytes of UTF-8 without control characters.",
         )
 }
 
 /// The schema of a message's status.
 pub(super) fn status() -> Object {
     Object::with_type(BasicType::String).enum_values(["send", "delivered", "read"]).description(
-        "`send`: stored; `delivered`: written to a socket of each other member; `read` by each of them.",
+        "`send`: stored. `delivered`: written to a socket of each other member. `read`: read by each other member.",
     )
 }
 

@@ -1,4 +1,5 @@
-//! Service keys. A client with a key may use the whole API. There may be several keys, so that an operator can replace one.
+//! Service keys. A client with a key may use the whole API. There may be several keys, so that an operator can replace
+//! one.
 
 use std::fmt;
 use std::sync::Arc;

@@ -30,11 +30,11 @@ pub(super) fn routes() -> Router {
     Router::with_path("hooks/set-aside").get(list_set_aside).push(one)
 }
 
-/// An event that a hook's receiver could not process.
+/// An event that a hook's receiver did not accept.
 #[derive(Serialize, ToSchema)]
 #[salvo(schema(name = SetAsideEvent))]
 pub(super) struct SetAsideEventDto {
-    /// Its id here.
+    /// The id of the entry in this list.
     id: String,
     /// The hook: `after_send`, `connected`, `disconnected` or `offline`.
     hook: String,
@@ -87,15 +87,15 @@ impl From<SetAside> for SetAsideEventDto {
 #[derive(Serialize, ToSchema)]
 #[salvo(schema(name = SetAsideEvents))]
 struct SetAsidePage {
-    /// The oldest first.
+    /// Oldest first.
     events: Vec<SetAsideEventDto>,
-    /// Where there are more: `after` for the next page.
+    /// The value of `after` for the next page, if there are more events.
     next: Option<String>,
 }
 
-/// Events that are set aside
+/// Lists the events that are set aside
 ///
-/// A hook's receiver failed for them, while it accepted others: see `hooks.max_tries`. The oldest first.
+/// The hook's receiver failed for these events but accepted others: see `hooks.max_tries`. Oldest first.
 #[endpoint(operation_id = "list_set_aside", tags("hooks"))]
 async fn list_set_aside(
     services: SharedServices,
@@ -114,11 +114,11 @@ async fn list_set_aside(
 
 /// Sends an event again
 ///
-/// Once, and at once. Where the receiver takes it with 2xx it is removed here. A message is sent with the text that it
-/// has now; one that was deleted meanwhile is removed without being sent.
+/// Makes one try, immediately. If the receiver answers 2xx, the event is removed from the list. A message is sent with
+/// its present text. If the message was deleted, the event is removed without being sent.
 #[endpoint(operation_id = "retry_set_aside", tags("hooks"), responses((
     status_code = 502, body = ProblemDetails, content_type = "application/problem+json",
-    description = "`receiver_failed`: the receiver did not take it, or the hook has no URL; the event stays"
+    description = "`receiver_failed`: the receiver did not accept the event, or the hook has no URL; the event stays"
 )))]
 async fn retry_set_aside(services: SharedServices, event: SetAsideParam) -> Result<NoContent, Problem> {
     let found = services.store.find_set_aside(event.0).await?.ok_or_else(no_event)?;
@@ -137,7 +137,7 @@ async fn retry_set_aside(services: SharedServices, event: SetAsideParam) -> Resu
 
 /// Drops an event
 ///
-/// Its hook is never notified of it.
+/// Removes the event from the list. The hook never receives it.
 #[endpoint(operation_id = "drop_set_aside", tags("hooks"))]
 async fn drop_set_aside(services: SharedServices, event: SetAsideParam) -> Result<NoContent, Problem> {
     let dropped = services.store.drop_set_aside(event.0).await.map_err(Problem::of_write)?;

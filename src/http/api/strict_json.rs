@@ -88,8 +88,8 @@ impl fmt::Display for DuplicateField<'_> {
     }
 }
 
-/// Reads a user's id: an integer from 0 to [`MAX_ID`], or a string. Refuses other numbers, because as strings they would
-/// name another user than the caller means.
+/// Reads a user's id: an integer from 0 to [`MAX_ID`], or a string. Refuses other numbers, because as strings they
+/// would name another user than the caller means.
 pub(super) fn user_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UserId, D::Error> {
     let value = Value::deserialize(deserializer)?;
     if let Value::Number(number) = &value {

@@ -1,8 +1,8 @@
 //! Rewrites the OpenAPI description for client generators.
 //!
 //! The derived document puts a schema and its description into an `allOf`. Generators of client code interpret this as
-//! a composed object. OpenAPI 3.1 allows a description beside a `$ref`, so no `allOf` is needed. The derived document puts
-//! a nullable schema into a `oneOf`, but generators only know `anyOf` with null.
+//! a composed object. OpenAPI 3.1 allows a description beside a `$ref`, so no `allOf` is needed. The derived document
+//! puts a nullable schema into a `oneOf`, but generators only know `anyOf` with null.
 
 use serde_json::{Map, Value, json};
 

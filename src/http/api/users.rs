@@ -36,16 +36,16 @@ struct UserDto {
     #[serde(rename = "user_id")]
     #[salvo(schema(schema_with = schema::user_id))]
     id: UserId,
-    /// Whether a socket is open on any server; right within 5 s.
+    /// Whether a socket is open on any server. A change appears within 5 s.
     online: bool,
-    /// When the last socket was closed; none where one is open, or none was in a long time.
+    /// When the last socket was closed. Null if a socket is open, or if there was none for a long time.
     #[salvo(schema(schema_with = schema::time_or_null))]
     last_seen: Option<Time>,
-    /// Whether an erasure is under way: from the `DELETE` until nothing of the user is left.
+    /// Whether an erasure is running: from the `DELETE` until all data of the user is removed.
     erasing: bool,
-    /// The rooms that the user is in, by their ids, 200 at most; `/rooms?user_id=` has all of them by pages.
+    /// The user's rooms, ordered by id, at most 200. `/rooms?user_id=` lists all of them by pages.
     rooms: Vec<UserRoomDto>,
-    /// Whether there are more.
+    /// Whether the user has more rooms.
     has_more: bool,
 }
 
@@ -59,9 +59,9 @@ struct UserRoomDto {
     role: dto::RoleDto,
     /// Shown as `sender_email`.
     email: Option<String>,
-    /// Everything up to this number was written to one of the user's sockets.
+    /// All messages up to this number were written to one of the user's sockets.
     delivered: i64,
-    /// Everything up to this number was read.
+    /// All messages up to this number were read by the user.
     read: i64,
 }
 
@@ -72,9 +72,9 @@ impl From<ExportedMembership> for UserRoomDto {
     }
 }
 
-/// A user: rooms, whether online, when last seen
+/// Shows a user: rooms, whether online, when last seen
 ///
-/// Anyone may be asked for: Parlor keeps no list of users, and of one that it never saw it knows no rooms.
+/// Every user id is accepted, because Parlor has no list of users. An unknown user has no rooms.
 #[endpoint(operation_id = "get_user", tags("users"))]
 async fn get_user(services: SharedServices, user: UserParam) -> Result<Json<UserDto>, Problem> {
     let UserPresence { online, last_seen } = services.store.presence(&user.0).await?;
@@ -86,24 +86,25 @@ async fn get_user(services: SharedServices, user: UserParam) -> Result<Json<User
     Ok(Json(UserDto { id: user.0, online, last_seen, erasing, rooms, has_more }))
 }
 
-/// An erasure that is recorded.
+/// An erasure that was stored.
 #[derive(Serialize, ToSchema)]
 #[salvo(schema(name = Erasing))]
 struct ErasureDto {
     #[salvo(schema(schema_with = schema::user_id))]
     user_id: UserId,
-    /// Always true: `GET` says false once it has ended.
+    /// Always true. After the erasure has ended, `GET` says false.
     erasing: bool,
 }
 
 /// Erases a user
 ///
-/// Memberships, address, receipts, and the text of every message, deleted or edited ones included; sockets are closed
-/// with 4001, and new ones are refused with it until the erasure has ended. It is done in the background, in batches. If
-/// a server dies, another one goes on within `mongodb.operation_ms` and two seconds. What was under way at the `DELETE` is
-/// looked for once more, when it must have ended: after `limits.handler_ms`, `mongodb.operation_ms` and
-/// `presence.grace_ms`. Until then `GET` says `erasing`, and whatever would write something for the user is `conflict`.
-/// What remains of a message is its number, without text or sender; a direct room's pair keeps the id.
+/// Removes memberships, address, receipts, and the text of every message, deleted or edited ones included. The user's
+/// sockets are closed with 4001, and new ones are refused with 4001 until the erasure has ended. The erasure runs in
+/// the background, in batches. If a server crashes, another one continues within `mongodb.operation_ms` plus two
+/// seconds. Requests that were running at the `DELETE` may still write data. Therefore the erasure repeats its search
+/// after they must have ended: after `limits.handler_ms` plus `mongodb.operation_ms` plus `presence.grace_ms`. Until
+/// then, `GET` says `erasing`, and requests that would write data of the user get `conflict`. The numbers of the
+/// messages remain, without text and sender. The pair of a direct room keeps the user's id.
 #[endpoint(operation_id = "erase_user", tags("users"))]
 async fn erase_user(services: SharedServices, user: UserParam) -> Result<Accepted<ErasureDto>, Problem> {
     services.store.want_erasure(&user.0).await.map_err(Problem::of_write)?;
@@ -115,8 +116,8 @@ async fn erase_user(services: SharedServices, user: UserParam) -> Result<Accepte
 
 /// Closes all of a user's sockets
 ///
-/// On every server, with 4001, within milliseconds of the answer. A token that is still good opens new ones: to keep a user out, stop issuing tokens
-/// first, or remove the user from the rooms.
+/// On every server, with 4001, within milliseconds after the answer. A valid token opens new sockets. To keep a user
+/// out, first stop issuing tokens for the user, or remove the user from the rooms.
 #[endpoint(operation_id = "disconnect_user", tags("users"))]
 async fn disconnect_user(services: SharedServices, user: UserParam) -> Result<NoContent, Problem> {
     services.store.signal(&EphemeralEvent::Disconnect { user: user.0 }).await.map_err(Problem::of_write)?;

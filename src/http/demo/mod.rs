@@ -1,5 +1,5 @@
-//! The messenger, the page at `/`: for trying out Parlor, and as an example of a client. It consists of static files
-//! in the binary. On a server for one developer, the server also makes tokens and rooms for everyone who opens the page.
+//! The messenger, the page at `/`: for trying out Parlor, and as an example of a client. It consists of static files in
+//! the binary. On a server for one developer, the server also makes tokens and rooms for everyone who opens the page.
 
 pub(crate) mod session;
 
