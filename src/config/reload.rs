@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_change_does_and_the_rest_is_named() {
+    fn reload_applies_changeable_keys_and_names_the_rest() {
         let old = config(&[("LIMITS__BATCH", "7"), ("LIMITS__TEXT_CHARS", "10")]);
         let next =
             config(&[("LIMITS__TEXT_CHARS", "11"), ("LISTEN", "127.0.0.1:1"), ("AUTH__ISSUER", "app")]);

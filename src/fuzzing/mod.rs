@@ -83,14 +83,14 @@ mod tests {
     }
 
     #[test]
-    fn every_target_has_a_corpus_and_a_program_and_there_are_no_others() {
+    fn fuzz_targets_match_their_corpora_and_programs() {
         let targets: BTreeSet<_> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
         assert_eq!(names(&folder("corpus")), targets);
         assert_eq!(names(&folder("fuzz_targets")), targets);
     }
 
     #[test]
-    fn whatever_the_fuzzer_kept_is_still_borne() {
+    fn fuzz_corpora_cause_no_panic() {
         for (name, target) in TARGETS {
             let corpus = folder("corpus").join(name);
             let files = names(&corpus);

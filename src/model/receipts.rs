@@ -102,7 +102,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_the_lowest_of_all_others(members in prop::collection::vec((0_i64..5, 0_i64..5), 0..6), but in 0_i64..6) {
+        fn lowest_markers_exclude_the_given_user(members in prop::collection::vec((0_i64..5, 0_i64..5), 0..6), but in 0_i64..6) {
             let marks = |(delivered, read): &(i64, i64)| Marks { delivered: *delivered, read: *read };
             let users: Vec<_> = (0..6).map(UserId::Int).collect();
             let all: Vec<_> = users.iter().zip(members.iter().map(marks)).collect();

@@ -86,7 +86,7 @@ fn is_alive(pid: u32) -> bool {
 }
 
 #[tokio::test]
-async fn starts_with_change_streams_and_keeps_data_and_port_over_a_restart() {
+async fn mongod_keeps_data_and_port_over_a_restart() {
     let folder = TestDir::new();
     let first = EmbeddedMongod::start(&folder.options()).await.unwrap();
     let (pid, first_port) = (first.pid().unwrap(), port(&first));
@@ -108,7 +108,7 @@ async fn starts_with_change_streams_and_keeps_data_and_port_over_a_restart() {
 }
 
 #[tokio::test]
-async fn pages_of_collections_and_indexes_are_small_and_one_thread_writes_them_out() {
+async fn mongod_uses_small_pages_and_one_eviction_thread() {
     let folder = TestDir::new();
     let embedded = EmbeddedMongod::start(&folder.options()).await.unwrap();
     insert(&embedded, 1).await;
@@ -168,7 +168,7 @@ async fn a_port_that_another_has_is_noticed_and_the_other_left_alone() {
 }
 
 #[tokio::test]
-async fn a_second_server_on_the_same_directory_is_refused_and_the_first_goes_on() {
+async fn second_mongod_in_a_directory_is_refused_and_the_first_lives() {
     let folder = TestDir::new();
     let first = EmbeddedMongod::start(&folder.options()).await.unwrap();
     let refused = EmbeddedMongod::start(&folder.options()).await.unwrap_err();
@@ -200,7 +200,7 @@ async fn a_child_left_by_a_crash_is_ended_and_its_data_kept() {
 }
 
 #[tokio::test]
-async fn another_program_with_the_stale_id_is_left_alone() {
+async fn unrelated_program_with_the_stale_id_is_left_alone() {
     let folder = TestDir::new();
     let (home, _lock) = DataDir::claim(&folder.options().data_dir).unwrap();
     fs::write(home.db().join("mongod.lock"), format!("{}\n", std::process::id())).unwrap();
@@ -208,7 +208,7 @@ async fn another_program_with_the_stale_id_is_left_alone() {
 }
 
 #[tokio::test]
-async fn one_that_is_killed_is_started_again_where_it_was_and_no_more_once_it_is_stopped() {
+async fn killed_mongod_is_restarted_until_it_is_stopped() {
     let folder = TestDir::new();
     let embedded = EmbeddedMongod::start(&folder.options()).await.unwrap();
     let things = things(&embedded).await;
@@ -232,7 +232,7 @@ async fn one_that_is_killed_is_started_again_where_it_was_and_no_more_once_it_is
 }
 
 #[tokio::test]
-async fn one_whose_port_is_taken_meanwhile_comes_back_when_it_is_free() {
+async fn mongod_returns_when_its_taken_port_is_free_again() {
     let folder = TestDir::new();
     let embedded = EmbeddedMongod::start(&folder.options()).await.unwrap();
     insert(&embedded, 1).await;
@@ -287,7 +287,7 @@ fn plays_server() {
 }
 
 #[tokio::test]
-async fn after_kill_9_of_the_server_the_next_one_has_its_data() {
+async fn mongod_data_survives_a_killed_server() {
     let folder = TestDir::new();
     let mut server = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "mongod::tests::plays_server", "--nocapture"])
@@ -336,7 +336,7 @@ async fn a_configured_mongod_that_is_missing_broken_or_old_is_refused() {
 }
 
 #[tokio::test]
-async fn without_any_source_the_error_names_all_and_what_to_do() {
+async fn error_names_all_sources_when_mongod_is_not_found() {
     let folder = TestDir::new();
     let error = folder.sources("").find().await.unwrap_err().to_string();
     for part in
@@ -349,7 +349,7 @@ async fn without_any_source_the_error_names_all_and_what_to_do() {
 }
 
 #[tokio::test]
-async fn one_on_path_comes_before_the_cache() {
+async fn mongod_on_path_comes_before_the_cache() {
     let folder = TestDir::new();
     let mongod = folder.script("mongod", "echo 'db version v8.0.4'");
     assert_eq!(folder.sources("").find().await.unwrap(), mongod);

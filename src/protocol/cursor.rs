@@ -234,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_again_and_nothing_else_is() {
+    fn cursor_round_trips_and_other_text_is_refused() {
         let room = RoomId::try_from(7).unwrap();
         let cursor = RoomCursor { room, position: Position { message: 45, revision: 3 } };
         assert_eq!(cursor.to_string().parse(), Ok(cursor));

@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_drives_a_terminal_is_shown_as_it_came() {
+    fn terminal_control_characters_are_escaped() {
         assert_eq!(visible("a\u{1b}[31mb\n\u{9b}c\u{202e}d\re"), r"a\u{1b}[31mb\n\u{9b}c\u{202e}d\re");
         assert_eq!(visible("ünïcödé 日本 🎉"), "ünïcödé 日本 🎉");
     }

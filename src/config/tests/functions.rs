@@ -5,7 +5,7 @@ use super::*;
 const URL: &str = "http://127.0.0.1:9100/translate";
 
 #[test]
-fn there_are_none_by_themselves() {
+fn functions_are_empty_by_default() {
     assert!(env(&[]).unwrap().functions.is_empty());
     assert!(file("[functions]").unwrap().functions.is_empty());
 }
@@ -90,7 +90,7 @@ fn a_variable_with_a_bad_function_is_refused_by_its_name() {
 }
 
 #[test]
-fn beyond_loopback_a_function_has_a_secret() {
+fn function_needs_a_secret_beyond_loopback() {
     let of = |url: &str, secret: &str| {
         env(&[("FUNCTIONS__A__URL", url), ("FUNCTIONS__A__SECRET", secret)]).map(|_| ())
     };
@@ -114,7 +114,7 @@ fn beyond_loopback_a_function_has_a_secret() {
 }
 
 #[test]
-fn every_number_of_a_function_is_bounded() {
+fn function_numbers_are_bounded() {
     let defaults: toml::Table = include_str!("../../../config/default.toml").parse().unwrap();
     let keys = defaults["functions"]["<name>"].as_table().unwrap();
     let numbers: Vec<_> = keys.iter().filter(|(_, value)| value.is_integer()).collect();
@@ -133,7 +133,7 @@ fn every_number_of_a_function_is_bounded() {
 }
 
 #[test]
-fn neither_url_nor_secret_is_shown() {
+fn debug_output_shows_no_url_and_no_secret() {
     let url = format!("https://a.example/?key={}", "hunter2");
     let secret = long("hunter2");
     let config = env(&[("FUNCTIONS__A__URL", &url), ("FUNCTIONS__A__SECRET", &secret)]).unwrap();

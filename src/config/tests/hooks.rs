@@ -4,7 +4,7 @@ use super::*;
 use crate::config::OnFailure;
 
 #[test]
-fn they_are_off_by_themselves() {
+fn hooks_are_off_by_default() {
     let HooksConfig { before_send, after_send, connected, disconnected, offline, settings } =
         env(&[]).unwrap().hooks;
     let all = [before_send, after_send, connected, disconnected, offline];

@@ -55,7 +55,7 @@ fn the_defaults_stand_by_themselves() {
 }
 
 #[test]
-fn each_action_has_limits_that_may_be_set_anew() {
+fn action_limits_may_be_overridden() {
     let declared = |action: &str| handlers::Action::named(action).unwrap().spec.limits;
     let limits = env(&[]).unwrap().actions;
     assert_eq!(limits.len(), handlers::ACTIONS.len());
@@ -83,7 +83,7 @@ fn traces_take_the_feature_and_a_url() {
 }
 
 #[test]
-fn the_file_goes_over_the_defaults_and_the_environment_over_both() {
+fn environment_overrides_the_file_and_the_file_the_defaults() {
     let toml = "listen = '[::1]:0'\nlimits.batch = 0x10\n[feed]\nheartbeat_ms = 1_500\n";
     let config = load(Some(toml), &[("LIMITS__BATCH", " 7 "), ("FEED__STALE_MS", "2001")]).unwrap();
     assert_eq!(config.listen.to_string(), "[::1]:0");
@@ -155,13 +155,13 @@ fn the_environment_can_say_it_all() {
 }
 
 #[test]
-fn other_variables_are_passed_over() {
+fn unrelated_environment_variables_are_ignored() {
     let others = [("PARLOR_LIMITS__BATCH", "x"), ("parlor__limits__batch", "x"), ("PATH", "/bin")];
     assert!(Config::load(None, others.map(|(name, text)| (name.to_owned(), text.to_owned()))).is_ok());
 }
 
 #[test]
-fn every_number_is_bounded() {
+fn configuration_numbers_are_bounded() {
     let defaults: toml::Table = include_str!("../../../config/default.toml").parse().unwrap();
     let sections = defaults.iter().filter_map(|(name, value)| Some((name, value.as_table()?)));
     let numbers: Vec<_> = sections

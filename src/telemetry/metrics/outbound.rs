@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_receiver_that_is_left_alone_is_not_any_more_once_it_is_gone_and_no_other_says_so() {
+    fn breaker_metric_is_reset_when_its_receiver_is_dropped() {
         let metrics = Arc::new(Metrics::new());
         let section = ReceiverLabel { receiver: "functions.test".into() };
         let open = || metrics.outbound.open.get_or_create(&section).get();

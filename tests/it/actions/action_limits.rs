@@ -23,7 +23,7 @@ fn edit(text: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_rate_counts_over_all_sockets_of_a_user_and_for_its_action_alone() {
+async fn action_rate_counts_all_sockets_of_a_user_for_that_action() {
     let (server, mut one) = alone(&[("ACTIONS__EDIT__PER_MINUTE", "3")]).await;
     one.say_alone(1, 1, "something").await;
     let mut second = server.join(1, 2).await;
@@ -68,7 +68,7 @@ async fn a_burst_is_a_sockets_own_and_is_regained_in_time() {
 }
 
 #[tokio::test]
-async fn a_frame_over_the_actions_own_size_is_invalid_and_its_socket_lives() {
+async fn frame_over_its_actions_size_is_refused_on_a_living_socket() {
     let (_server, mut one) = alone(&[("ACTIONS__SEND__MAX_BYTES", "100")]).await;
     let say = |letters: usize| json!({"action": "send", "message": "x".repeat(letters)});
     let bare = say(0).to_string().len();
@@ -80,7 +80,7 @@ async fn a_frame_over_the_actions_own_size_is_invalid_and_its_socket_lives() {
 }
 
 #[tokio::test]
-async fn who_goes_on_calling_is_closed_with_4029() {
+async fn socket_is_closed_with_4029_when_its_caller_ignores_the_rate() {
     let (server, mut one) = alone(&[("ACTIONS__EDIT__BURST", "1"), ("ACTIONS__EDIT__PER_MINUTE", "1")]).await;
     one.say_alone(1, 1, "something").await;
     one.send(edit("once")).await;
@@ -94,7 +94,7 @@ async fn who_goes_on_calling_is_closed_with_4029() {
 }
 
 #[tokio::test]
-async fn each_bound_is_counted() {
+async fn action_limits_are_counted() {
     let admin = format!("127.0.0.1:{}", free_port());
     let limits = [
         ("ADMIN__LISTEN", &*admin),

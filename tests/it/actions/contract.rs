@@ -93,7 +93,7 @@ fn answer_of(action: &str) -> Option<String> {
 }
 
 #[tokio::test]
-async fn every_action_does_what_its_row_says_and_nothing_else() {
+async fn actions_emit_and_fail_exactly_as_their_spec_says() {
     for action in ACTIONS {
         let promised = Came {
             events: action
@@ -120,7 +120,7 @@ fn no_row_names_an_error_of_the_runtime() {
 }
 
 #[tokio::test]
-async fn each_row_is_found_by_its_name_and_no_other_is() {
+async fn action_is_found_by_its_exact_name_only() {
     let server = Server::start(&[]).await;
     server.room(&[1, 2]).await;
     let mut one = server.join(1, 2).await;

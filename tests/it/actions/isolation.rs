@@ -94,7 +94,7 @@ async fn a_panic_is_one_internal_error_with_an_id() {
 }
 
 #[tokio::test]
-async fn an_action_without_end_is_a_timeout_and_the_frames_keep_their_order() {
+async fn endless_action_times_out_and_later_frames_keep_their_order() {
     let (_server, mut one, mut two) = two_sockets(&[("LIMITS__HANDLER_MS", "400")]).await;
     for frame in [
         json!({"action": "never_ends"}),
@@ -134,7 +134,7 @@ async fn a_socket_goes_on_hearing_while_its_action_runs() {
 }
 
 #[tokio::test]
-async fn what_was_written_before_a_timeout_is_told_all_the_same() {
+async fn write_before_a_timeout_is_still_published() {
     let (_server, mut one, mut two) = two_sockets(&[("LIMITS__HANDLER_MS", "1000")]).await;
     one.send(json!({"action": "writes_and_never_ends", "message": "written"})).await;
     one.expect_all(&said(1, 1, "written")).await;

@@ -37,7 +37,7 @@ async fn a_message_waits_while_its_reader_is_away() {
 }
 
 #[tokio::test]
-async fn waiting_messages_are_delivered_and_read_when_their_reader_connects() {
+async fn waiting_messages_are_read_when_their_reader_connects() {
     let (server, mut one) = alone(&[]).await;
     for id in 1..=3 {
         one.say_alone(id, 1, "waiting").await;
@@ -53,7 +53,7 @@ async fn waiting_messages_are_delivered_and_read_when_their_reader_connects() {
 }
 
 #[tokio::test]
-async fn what_was_read_already_is_not_told_again() {
+async fn read_status_is_not_sent_twice() {
     let (server, mut one, mut two) = room_of_two(&[]).await;
     one.say("first").await;
     one.expect_all(&said(1, 1, "first")).await;
@@ -180,7 +180,7 @@ async fn a_status_changes_no_time_and_an_edit_does() {
 }
 
 #[tokio::test]
-async fn in_a_group_the_status_is_the_lowest_of_the_other_members() {
+async fn status_is_the_lowest_of_the_other_members_in_a_group() {
     let server = Server::start(&[]).await;
     let room = server.room(&[1, 2, 3, 4]).await;
     let mut one = server.enter(1, room).await;
@@ -204,7 +204,7 @@ async fn in_a_group_the_status_is_the_lowest_of_the_other_members() {
 }
 
 #[tokio::test]
-async fn in_a_group_all_present_each_message_is_told_once() {
+async fn status_is_sent_once_when_a_whole_group_is_online() {
     let server = Server::start(&[]).await;
     let room = server.room(&[1, 2, 3]).await;
     let mut clients = Vec::new();
@@ -220,7 +220,7 @@ async fn in_a_group_all_present_each_message_is_told_once() {
 }
 
 #[tokio::test]
-async fn in_a_stream_of_messages_each_is_delivered_and_read_once() {
+async fn statuses_are_sent_once_in_a_stream_of_messages() {
     const MESSAGES: i64 = 200;
     let (_server, mut one, mut two) = room_of_two(&[]).await;
     for _ in 0..MESSAGES {

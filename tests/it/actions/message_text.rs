@@ -65,7 +65,7 @@ async fn white_space_alone_is_no_text() {
 }
 
 #[tokio::test]
-async fn u_0000_is_in_no_text() {
+async fn text_with_u_0000_is_refused() {
     let (_server, mut one) = alone(&[]).await;
     one.say_alone(1, 1, "something").await;
     for text in ["\0", "a\0", "\0b", "a\0b"] {

@@ -139,7 +139,7 @@ async fn asking(metered: &Metered) -> (Receiver, Arc<Semaphore>, Server, i64, Cl
 }
 
 #[tokio::test]
-async fn nothing_is_written_when_the_sender_left_during_a_hook() {
+async fn message_is_not_written_when_its_sender_left_during_a_hook() {
     let send = json!({"action": "send", "message": "late"});
     let again = json!({"action": "send", "message": "late", "client_id": "a"});
     let edit = json!({"action": "edit", "message_id": 1, "text": "late"});

@@ -56,7 +56,7 @@ async fn a_message_id_may_come_as_digits_and_goes_out_as_a_number() {
 }
 
 #[tokio::test]
-async fn only_the_author_may_edit_or_delete() {
+async fn author_alone_may_edit_or_delete() {
     let (server, mut one, mut two) = room_of_two(&[]).await;
     one.say("mine").await;
     two.expect_all(&said(1, 1, "mine")).await;
@@ -74,7 +74,7 @@ async fn only_the_author_may_edit_or_delete() {
 }
 
 #[tokio::test]
-async fn in_a_group_an_admin_may_delete_but_not_edit_and_a_member_neither() {
+async fn group_admin_may_delete_but_not_edit_messages_of_others() {
     let server = Server::start(&[]).await;
     let room = server.room(&[1, 2, 3]).await;
     let admin = doc! {"_id.room": room, "_id.user": 3_i64};
@@ -102,7 +102,7 @@ async fn in_a_group_an_admin_may_delete_but_not_edit_and_a_member_neither() {
 }
 
 #[tokio::test]
-async fn what_isnt_there_cant_be_edited_or_deleted() {
+async fn missing_message_cannot_be_edited_or_deleted() {
     let (_server, mut one) = alone(&[]).await;
     one.say_alone(1, 1, "gone soon").await;
     one.send(json!({"action": "delete", "message_id": 1})).await;
@@ -143,7 +143,7 @@ async fn the_frames_of_a_socket_are_handled_in_their_order() {
 }
 
 #[tokio::test]
-async fn many_frames_at_once_keep_their_order() {
+async fn frames_keep_their_order_when_sent_together() {
     const MESSAGES: i64 = 300;
     let (_server, mut one) = alone(&[]).await;
     for id in 1..=MESSAGES {
@@ -163,7 +163,7 @@ async fn talk(client: &mut Client, who: &str, messages: usize, frames: usize) ->
 }
 
 #[tokio::test]
-async fn every_socket_of_every_server_hears_the_same_in_the_same_order() {
+async fn sockets_on_all_servers_get_the_same_events_in_order() {
     const EACH: usize = 50;
     // Each of four sockets sends, and each message makes three events.
     const FRAMES: usize = 4 * EACH * 3;

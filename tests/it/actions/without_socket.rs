@@ -167,7 +167,7 @@ async fn send_writes_the_next_number_of_its_room() {
 }
 
 #[tokio::test]
-async fn what_is_too_much_for_one_command_is_written_in_several() {
+async fn batch_is_split_when_it_exceeds_one_command() {
     let database = Database::new();
     let side = Side::on(&database).await;
     let room = side.room(&[1, 2]).await;
@@ -221,7 +221,7 @@ async fn delete_leaves_a_number_and_no_text() {
 }
 
 #[tokio::test]
-async fn what_cant_be_done_is_refused_and_writes_nothing() {
+async fn refused_actions_write_nothing() {
     let database = Database::new();
     let side = Side::on(&database).await;
     let (room, other) = (side.room(&[1, 2]).await, side.room(&[1, 3]).await);
@@ -256,7 +256,7 @@ async fn what_cant_be_done_is_refused_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn an_admin_of_a_group_deletes_anyones_message_and_edits_no_ones() {
+async fn group_admin_deletes_but_never_edits_a_members_message() {
     let database = Database::new();
     let side = Side::on(&database).await;
     let room = side.room(&[1, 2, 3]).await;

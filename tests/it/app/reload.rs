@@ -63,7 +63,7 @@ fn secret(secret: &str, more: &str) -> String {
 }
 
 #[tokio::test]
-async fn who_is_asked_before_a_message_is_written_comes_and_goes() {
+async fn reload_adds_and_removes_the_before_send_hook() {
     let receiver = Receiver::start(|_| Say::Ok(r#"{"reject":"no"}"#.to_owned())).await;
     let case = Case::start(&secret(ONE, "")).await;
     let mut one = case.server.dial(QUERY, &Token::of(ONE, 1).sign()).open().await;
@@ -80,7 +80,7 @@ async fn who_is_asked_before_a_message_is_written_comes_and_goes() {
 }
 
 #[tokio::test]
-async fn who_is_told_of_messages_comes_and_changes() {
+async fn reload_adds_and_changes_the_message_hook() {
     let (first, second) = (
         Receiver::start(|_| Say::Ok(String::new())).await,
         Receiver::start(|_| Say::Ok(String::new())).await,
@@ -286,7 +286,7 @@ async fn a_bad_file_keeps_the_old_one_and_says_why() {
 }
 
 #[tokio::test]
-async fn what_only_a_restart_changes_is_named() {
+async fn reload_names_keys_that_need_a_restart() {
     let case = Case::start(&secret(ONE, "")).await;
     let settings =
         format!("listen = \"127.0.0.1:1\"\n{}[limits]\nbatch = 7\ntext_chars = 5\n", secret(ONE, ""));

@@ -111,7 +111,7 @@ async fn a_key_is_replaced_under_its_name() {
 }
 
 #[tokio::test]
-async fn only_the_issuers_own_tokens_are_taken() {
+async fn tokens_are_accepted_only_from_the_configured_issuer() {
     let signer = Signer::new("a");
     let other = Signer { name: "a".to_owned(), ..Signer::new("b") };
     let issuer = Issuer::start(Says::Keys(vec![signer.public.clone()])).await;
@@ -147,7 +147,7 @@ async fn unknown_keys_do_not_make_it_ask_again_and_again() {
 }
 
 #[tokio::test]
-async fn while_the_issuer_is_away_its_keys_stay_good() {
+async fn issuer_keys_stay_valid_while_the_issuer_is_unreachable() {
     let (known, new) = (Signer::new("known"), Signer::new("new"));
     let issuer = Issuer::start(Says::Keys(vec![known.public.clone()])).await;
     let server = server_of(&issuer, &[("AUTH__FETCH_MS", "300")]).await;
@@ -183,7 +183,7 @@ async fn a_start_without_the_issuer_is_not_ready_until_it_is_there() {
 }
 
 #[tokio::test]
-async fn what_is_no_good_key_set_is_not_taken() {
+async fn invalid_key_set_of_an_issuer_is_refused() {
     let admin = format!("127.0.0.1:{}", free_port());
     let signer = Signer::new("a");
     let keys = || vec![signer.public.clone()];
@@ -241,7 +241,7 @@ async fn a_key_set_by_its_url_needs_no_discovery() {
 }
 
 #[tokio::test]
-async fn one_bad_key_of_an_issuer_leaves_the_others_good() {
+async fn issuers_other_keys_stay_valid_when_one_is_bad() {
     let (one, other) = (Signer::new("one"), Signer::new("other"));
     let mut renamed = other.public.clone();
     renamed["alg"] = json!("Ed25519");

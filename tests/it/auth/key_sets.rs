@@ -37,7 +37,7 @@ fn shared(name: &str) -> Value {
 }
 
 #[tokio::test]
-async fn each_key_checks_the_tokens_that_name_it() {
+async fn key_checks_only_tokens_that_name_it() {
     let (one, other) = (Signer::new("one"), Signer::new("other"));
     let server = server(&[one.public.clone(), other.public.clone(), shared("shared")], "").await;
     let token = Token::of("", 1).algorithm(Algorithm::EdDSA);
@@ -135,7 +135,7 @@ async fn set_without_a_good_key_refuses_to_start_and_says_why() {
 }
 
 #[tokio::test]
-async fn one_bad_key_of_a_set_leaves_the_others_good() {
+async fn key_set_keeps_its_other_keys_when_one_is_bad() {
     let (one, other) = (Signer::new("one"), Signer::new("other"));
     let bad = bad_keys(&one.public);
     let keys = bad.iter().map(|(key, _)| key.clone());

@@ -131,7 +131,7 @@ async fn issuer_and_audience_may_be_anything_where_not_configured() {
 }
 
 #[tokio::test]
-async fn only_the_listed_algorithms_are_taken() {
+async fn algorithms_are_accepted_only_when_listed() {
     let server = Server::start(&[("AUTH__ALGORITHMS", "HS384,HS512")]).await;
     server.room(&[1, 2]).await;
     let token = server.token(1);

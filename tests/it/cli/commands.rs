@@ -234,7 +234,7 @@ async fn a_secret_is_never_printed() {
 }
 
 #[tokio::test]
-async fn beyond_loopback_a_key_is_needed() {
+async fn service_key_is_needed_beyond_loopback() {
     let home = Home::new().await;
     for listen in ["0.0.0.0:0", "[::]:0", "192.0.2.1:8001"] {
         let refused = home.run_with(&[("LISTEN", listen)], &["serve"]).await;
@@ -287,7 +287,7 @@ async fn health_asks_the_server_of_the_same_settings() {
 }
 
 #[tokio::test]
-async fn one_directory_is_for_one_server() {
+async fn data_directory_admits_one_server() {
     let home = Home::new().await;
     let server = home.serve().await;
     let second = home.run(&["serve"]).await;
@@ -342,7 +342,7 @@ async fn the_first_start_keeps_a_secret_to_itself() {
 
 /// After a crash a database may take minutes to start, and whoever stops the server then doesn't wait for it.
 #[tokio::test]
-async fn a_server_that_waits_for_its_private_database_is_stopped_at_once() {
+async fn server_waiting_for_its_mongod_stops_immediately() {
     let home = Home::new().await;
     let never = home.path().join("never");
     let script = r#"#!/bin/sh

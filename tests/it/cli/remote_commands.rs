@@ -80,7 +80,7 @@ async fn events_that_are_set_aside_are_listed_sent_again_and_dropped() {
 }
 
 #[tokio::test]
-async fn what_is_said_is_printed_for_people_and_for_programs() {
+async fn messages_are_printed_as_text_and_as_json() {
     let home = home().await;
     // An erasure waits for what may be under way.
     let home = home.set("LIMITS__HANDLER_MS", "1000").set("MONGODB__OPERATION_MS", "3000");
@@ -200,7 +200,7 @@ async fn tail_misses_nothing_while_it_is_cut_off() {
 }
 
 #[tokio::test]
-async fn what_fails_says_why_in_one_line() {
+async fn failed_command_prints_one_line_with_the_reason() {
     let home = home().await;
     let asked = ["history", "--room", "1"];
     let nobody = home.run(&asked).await;

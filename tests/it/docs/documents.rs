@@ -58,7 +58,7 @@ fn first_cells<'a>(document: &'a str, heading: &str) -> BTreeSet<&'a str> {
 }
 
 #[test]
-fn each_frame_of_the_documents_fits_the_contract() {
+fn documented_frames_fit_the_contract() {
     let contract = contract();
     let mut met = BTreeSet::new();
     for file in WITH_FRAMES {
@@ -82,7 +82,7 @@ fn each_frame_of_the_documents_fits_the_contract() {
 }
 
 #[test]
-fn each_message_of_the_contract_has_examples_that_fit() {
+fn contract_messages_have_examples_that_fit() {
     for (name, message) in contract()["components"]["messages"].as_object().unwrap() {
         let examples = message["examples"].as_array().map(Vec::as_slice).unwrap_or_default();
         assert!(!examples.is_empty(), "{name} has no example");

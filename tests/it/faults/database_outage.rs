@@ -55,7 +55,7 @@ async fn a_new_socket_is_told_to_try_again_later() {
 }
 
 #[tokio::test]
-async fn an_action_is_unavailable_its_socket_lives_and_all_goes_on_afterwards() {
+async fn action_is_unavailable_on_a_living_socket_during_an_outage() {
     let (link, server) = behind_a_link().await;
     let mut one = server.join(1, 2).await;
     one.say_alone(1, 1, "before").await;
@@ -140,7 +140,7 @@ async fn a_server_without_its_database_is_healthy_but_not_ready() {
 }
 
 #[tokio::test]
-async fn what_another_server_wrote_during_an_outage_is_told_after_it() {
+async fn writes_of_another_server_arrive_after_an_outage() {
     let (link, server) = behind_a_link().await;
     let other = server.beside().await;
     let mut one = server.join(1, 2).await;

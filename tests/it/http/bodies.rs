@@ -50,7 +50,7 @@ async fn a_client_that_still_writes_receives_the_refusal() {
 }
 
 #[tokio::test]
-async fn no_more_is_discarded_than_may_be() {
+async fn discarded_bytes_of_a_body_are_bounded() {
     let metered = Metered::new();
     let settings = [metered.setting(), ("HTTP__DISCARD_BYTES", "100000"), ("HTTP__DISCARD_MS", "300")];
     let server = Server::start(&settings).await;

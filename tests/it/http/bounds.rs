@@ -101,7 +101,7 @@ async fn a_head_over_the_bound_is_431() {
 }
 
 #[tokio::test]
-async fn one_connection_more_than_may_be_waits_and_sockets_are_not_counted() {
+async fn connection_over_the_limit_waits_and_sockets_do_not_count() {
     let server = Server::start(&[("HTTP__CONNECTIONS", "1"), ("HTTP__REQUEST_MS", "1500")]).await;
     let pair = r#"{"members":[{"user_id":1},{"user_id":2}]}"#;
     let made = format!(

@@ -74,7 +74,7 @@ async fn without_the_flood(metered: &Metered) -> u64 {
 }
 
 #[tokio::test]
-async fn who_says_nothing_has_a_share_of_the_connections() {
+async fn silent_address_has_a_share_of_the_connections() {
     for says in [&b""[..], b"GET /healthz HT", &handshake(TARGET, "").as_bytes()[..90]] {
         let metered = Metered::new();
         let server = server(&metered, &[]).await;
@@ -100,7 +100,7 @@ async fn who_says_nothing_has_a_share_of_the_connections() {
 }
 
 #[tokio::test]
-async fn who_has_no_token_keeps_a_place_until_they_have_heard_so() {
+async fn rejected_handshake_keeps_its_permit_until_its_answer_is_read() {
     let metered = Metered::new();
     let server = server(&metered, &[]).await;
     let mut before = dial(&server).open().await;

@@ -77,7 +77,7 @@ async fn a_key_of_another_request_is_422_and_nothing_is_done() {
 }
 
 #[tokio::test]
-async fn of_many_at_once_one_is_done() {
+async fn post_is_done_once_when_sent_many_times_concurrently() {
     let (server, mut one) = alone(&[]).await;
     let other = server.beside().await;
     let tries = (0..16).map(|n| {
@@ -99,7 +99,7 @@ async fn of_many_at_once_one_is_done() {
 }
 
 #[tokio::test]
-async fn one_under_way_is_409_until_its_time_is_over_and_then_it_is_looked_up() {
+async fn pending_post_is_409_until_its_deadline_and_then_looked_up() {
     let (server, mut one) = alone(&[]).await;
     let first = server.post_once("key", PATH, &hello()).await;
     assert_eq!(first.0, 201, "{}", first.1);
@@ -204,7 +204,7 @@ async fn a_room_is_looked_up_whose_maker_died_before_it_answered() {
 }
 
 #[tokio::test]
-async fn a_message_whose_answer_was_lost_is_not_written_again_though_it_was_deleted_or_its_sender_left() {
+async fn message_is_not_rewritten_when_it_was_deleted_after_its_post() {
     let (server, mut one) = alone(&[]).await;
     let group = server.room(&[1, 2, 3]).await;
     let path = format!("/rooms/{group}/messages");
@@ -320,7 +320,7 @@ async fn a_key_that_is_none_is_400() {
 }
 
 #[tokio::test]
-async fn every_post_has_it() {
+async fn idempotency_key_works_for_all_posts() {
     let server = Server::start(&[]).await;
     let group = group();
     let first = server.post_once("room", "/rooms", &group).await;
@@ -334,7 +334,7 @@ async fn every_post_has_it() {
 }
 
 #[tokio::test]
-async fn whoever_leaves_before_the_answer_finds_it_with_the_same_key() {
+async fn answer_is_found_by_its_key_when_the_client_had_left() {
     let link = Link::to_the_database().await;
     let server = Server::start_over(&link.uri, &[]).await;
     let room = server.room(&[1, 2]).await;
@@ -366,7 +366,7 @@ async fn whoever_leaves_before_the_answer_finds_it_with_the_same_key() {
 
 /// A try that wrote nothing is looked for by an index, and not in all that the room has.
 #[tokio::test]
-async fn what_was_not_written_is_not_looked_for_in_the_whole_room() {
+async fn unwritten_message_is_looked_up_by_an_index() {
     let (server, _one) = alone(&[]).await;
     let messages = server.collection("messages").await;
     let now = DateTime::now();

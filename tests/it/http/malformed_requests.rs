@@ -315,7 +315,7 @@ async fn requests_in_one_go_are_answered_in_their_order() {
 }
 
 #[tokio::test]
-async fn who_drips_is_let_go_and_holds_up_nobody() {
+async fn dripping_client_is_closed_and_delays_nobody() {
     let abused = Abused::start().await;
     let mut one = abused.server.join(1, 2).await;
     let mut drips = Vec::new();

@@ -21,7 +21,7 @@ async fn remove(server: &Server, room: i64, user: i64) {
 }
 
 #[tokio::test]
-async fn whoever_comes_later_has_nothing_unread_and_makes_nothing_unread() {
+async fn late_member_has_no_unread_messages_and_makes_none_unread() {
     let server = Server::start(&[]).await;
     let room = server.room(&[1, 2, 3]).await;
     let mut one = server.enter(1, room).await;
@@ -119,7 +119,7 @@ async fn a_removed_members_sockets_close_in_that_room_on_every_server() {
 }
 
 #[tokio::test]
-async fn what_only_waited_for_who_left_is_read() {
+async fn message_becomes_read_when_its_last_reader_left() {
     let server = Server::start(&[]).await;
     let room = server.room(&[1, 2, 3]).await;
     let mut one = server.enter(1, room).await;
@@ -151,7 +151,7 @@ async fn a_direct_rooms_members_stay() {
 }
 
 #[tokio::test]
-async fn of_many_who_come_at_once_none_is_one_too_many() {
+async fn member_limit_holds_when_many_join_concurrently() {
     let server = Server::start(&[]).await;
     let beside = server.beside().await;
     let room = server.room(&(1..=998).collect::<Vec<_>>()).await;

@@ -60,7 +60,7 @@ async fn a_service_says_it_as_whom_it_likes_and_needs_no_membership() {
 }
 
 #[tokio::test]
-async fn what_is_no_message_is_refused_and_nothing_is_written() {
+async fn invalid_message_is_refused_and_not_written() {
     let (server, mut one, _two) = room_of_two(&[("LIMITS__TEXT_CHARS", "5")]).await;
     for (body, named) in [
         (json!({"text": "hi"}), "sender_id"),

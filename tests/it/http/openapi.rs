@@ -33,7 +33,7 @@ async fn the_description_is_what_is_checked_in() {
 }
 
 #[tokio::test]
-async fn all_that_is_described_is_there_and_behind_the_keys() {
+async fn described_operations_exist_and_need_a_key() {
     let server = Server::start(&[]).await;
     let description: Value = serde_json::from_str(&description(&server).await).unwrap();
     assert_eq!(description["security"], json!([{"key": []}]));
@@ -52,7 +52,7 @@ async fn all_that_is_described_is_there_and_behind_the_keys() {
 }
 
 #[tokio::test]
-async fn what_isnt_routed_under_api_is_told_as_a_problem() {
+async fn unrouted_api_path_is_a_problem_document() {
     let server = Server::start(&[]).await;
     for (method, path, status, code) in [
         (Method::GET, "/api", 404, "not_found"),

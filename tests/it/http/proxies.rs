@@ -151,7 +151,7 @@ async fn proxies_and_loopback_are_never_held_to_it() {
 }
 
 #[tokio::test]
-async fn who_is_no_listed_proxy_is_not_believed() {
+async fn unlisted_proxy_is_not_trusted() {
     let server = server(&[("HTTP__PROXIES", "10.0.0.0/8")]).await;
     for _ in 0..5 {
         assert_eq!(from(&server, "203.0.113.5").refused().await, 4001);
@@ -161,7 +161,7 @@ async fn who_is_no_listed_proxy_is_not_believed() {
 }
 
 #[tokio::test]
-async fn every_answer_has_security_headers() {
+async fn answers_have_security_headers() {
     let admin = format!("127.0.0.1:{}", free_port());
     let server = server(&[("ADMIN__LISTEN", &admin), ("PAGE__ENABLED", "on")]).await;
     let base = format!("http://{}", server.address());

@@ -68,7 +68,7 @@ async fn three_make_a_group() {
 }
 
 #[tokio::test]
-async fn without_the_right_key_it_is_401() {
+async fn request_without_a_valid_key_is_401() {
     let server = Server::start(&[]).await;
     let token = server.token(1).sign();
     let body = members(&[json!(1), json!(2)]);
@@ -84,7 +84,7 @@ async fn without_the_right_key_it_is_401() {
 }
 
 #[tokio::test]
-async fn without_any_key_configured_nobody_is_let_in() {
+async fn api_is_closed_when_no_key_is_configured() {
     let server = Server::start(&[("API__KEYS", "")]).await;
     for key in [None, Some(""), Some(API_KEY)] {
         problem_of(&server, key, &members(&[json!(1), json!(2)]), 401).await;
@@ -92,7 +92,7 @@ async fn without_any_key_configured_nobody_is_let_in() {
 }
 
 #[tokio::test]
-async fn each_of_several_keys_is_let_in() {
+async fn service_keys_of_a_list_are_all_accepted() {
     let other = "another-api-key-of-the-tests-of-32-characters";
     let server = Server::start(&[("API__KEYS", &format!("{API_KEY},{other}"))]).await;
     for (key, status) in [(API_KEY, 201), (other, 200)] {
@@ -108,7 +108,7 @@ async fn problem_of(server: &Server, key: Option<&str>, body: &str, status: u16)
 }
 
 #[tokio::test]
-async fn what_is_no_room_is_400() {
+async fn invalid_room_is_400() {
     let server = Server::start(&[]).await;
     let long = json!("x".repeat(129));
     let deep = format!(r#"{{"members":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
@@ -155,7 +155,7 @@ async fn a_body_without_bounds_is_refused() {
 }
 
 #[tokio::test]
-async fn what_isnt_there_is_404_and_another_method_405() {
+async fn unknown_path_is_404_and_wrong_method_405() {
     let server = Server::start(&[]).await;
     for path in ["/nothing", "/api/v1/nothing", "/wss", "/healthz/x"] {
         assert_eq!(server.get(path).await, 404, "{path}");

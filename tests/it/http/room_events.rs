@@ -10,7 +10,7 @@ use crate::support::{Lines, Mongod, Server, chat, deleted, edited, listed, match
 const PATH: &str = "/rooms/1/events";
 
 #[tokio::test]
-async fn a_room_is_heard_from_its_history_on_and_nobody_has_read_it_for_that() {
+async fn room_events_start_at_the_history_and_mark_nothing_read() {
     let server = Server::start(&[]).await;
     server.room(&[1, 2]).await;
     let other = server.beside().await;
@@ -37,7 +37,7 @@ async fn a_room_is_heard_from_its_history_on_and_nobody_has_read_it_for_that() {
 }
 
 #[tokio::test]
-async fn it_ends_with_the_server_and_counts_as_a_socket() {
+async fn event_stream_counts_as_a_socket_and_ends_with_the_server() {
     let (mut server, one, two) = room_of_two(&[("LIMITS__SOCKETS", "3")]).await;
     assert_eq!(server.api_get("/rooms/77/events").await.0, 404);
     let mut lines = Lines::of(server.api(Method::GET, PATH)).await;

@@ -60,7 +60,7 @@ async fn a_direct_room_that_is_there_keeps_its_name() {
 }
 
 #[tokio::test]
-async fn what_is_no_room_is_refused_by_name() {
+async fn invalid_room_field_is_refused_by_name() {
     let server = Server::start(&[]).await;
     let members = |count: i64| (1..=count).map(|user| json!({"user_id": user})).collect::<Vec<_>>();
     let admin = json!([{"user_id": 1, "role": "admin"}, {"user_id": 2}]);
@@ -201,7 +201,7 @@ async fn the_order_follows_what_is_said_on_any_server() {
 }
 
 #[tokio::test]
-async fn neither_deleted_nor_own_messages_are_unread() {
+async fn deleted_and_own_messages_are_not_unread() {
     let server = Server::start(&[]).await;
     let room = server.room(&[1, 2]).await;
     let mut one = server.enter(1, room).await;

@@ -167,7 +167,7 @@ async fn sockets_and_answers_go_over_tls() {
 }
 
 #[tokio::test]
-async fn what_is_no_tls_is_not_served() {
+async fn plain_http_is_not_served_on_a_tls_port() {
     let pair = Pair::new();
     let files = Files::new(&pair);
     let (_plain, secure) = servers(&files, &[("HTTP__REQUEST_MS", "300")]).await;

@@ -61,7 +61,7 @@ async fn everything(server: &Server) -> String {
 }
 
 #[tokio::test]
-async fn all_sockets_of_a_user_are_closed_on_every_server() {
+async fn disconnected_users_sockets_close_on_all_servers() {
     let (server, one, mut two) = room_of_two(&[]).await;
     let other = server.beside().await;
     let mut mine = [one, server.join(1, 2).await, other.join(1, 2).await];
@@ -157,7 +157,7 @@ async fn an_erasure_that_a_server_left_is_taken_up_by_another() {
 }
 
 #[tokio::test]
-async fn what_was_under_way_when_a_user_was_erased_goes_too() {
+async fn pending_writes_of_an_erased_user_are_removed_too() {
     let short = [("LIMITS__HANDLER_MS", "1000"), ("MONGODB__OPERATION_MS", "2000")];
     let server = Server::start(&short).await;
     server.room(&[1, 2]).await;
@@ -180,7 +180,7 @@ async fn what_was_under_way_when_a_user_was_erased_goes_too() {
 }
 
 #[tokio::test]
-async fn who_was_being_added_to_a_room_when_they_were_erased_is_in_none() {
+async fn erased_user_is_in_no_room_when_an_add_was_under_way() {
     let mongod = Mongod::start().await;
     let short =
         [("LIMITS__HANDLER_MS", "1000"), ("MONGODB__OPERATION_MS", "3000"), ("PRESENCE__GRACE_MS", "100")];
@@ -210,7 +210,7 @@ async fn who_was_being_added_to_a_room_when_they_were_erased_is_in_none() {
 }
 
 #[tokio::test]
-async fn a_function_has_its_time_before_an_erasure_is_over_and_then_says_nothing() {
+async fn function_sends_nothing_after_its_callers_erasure_ended() {
     let leave = Arc::new(Semaphore::new(0));
     let held = leave.clone();
     let said = r#"{"send":{"message":"late"}}"#;

@@ -95,7 +95,7 @@ async fn the_pairs_next_room_needs_not_wait_for_the_last_ones_end() {
 }
 
 #[tokio::test]
-async fn what_is_written_in_a_room_that_is_being_deleted_goes_too() {
+async fn late_writes_are_removed_with_a_room_being_deleted() {
     let server = Server::start(&QUICK).await;
     let room = server.room(&[1, 2]).await;
     delete(&server, room).await;
@@ -107,7 +107,7 @@ async fn what_is_written_in_a_room_that_is_being_deleted_goes_too() {
 }
 
 #[tokio::test]
-async fn what_a_server_left_that_is_gone_is_another_ones() {
+async fn deletion_is_finished_by_another_server_when_one_died() {
     let server = Server::start(&[("LIMITS__BATCH", "50"), QUICK[0], QUICK[1], QUICK[2]]).await;
     let (room, kept) = (server.room(&[1, 2]).await, server.room(&[1, 3]).await);
     fill(&server, room, 1234).await;

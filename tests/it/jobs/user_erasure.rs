@@ -62,7 +62,7 @@ async fn inbox(server: &Server, user: i64) -> Client {
 }
 
 #[tokio::test]
-async fn all_sockets_of_an_erased_user_close_with_one_code() {
+async fn erased_users_sockets_all_close_with_one_code() {
     let server = Server::start(&[]).await;
     let other = server.beside().await;
     let group = server.room(&[1, 2, 3]).await;
@@ -89,7 +89,7 @@ async fn all_sockets_of_an_erased_user_close_with_one_code() {
 }
 
 #[tokio::test]
-async fn nothing_is_written_for_a_user_who_is_being_erased() {
+async fn user_being_erased_gets_no_new_documents() {
     let server = Server::start(&[ON_CONNECT]).await;
     let other = server.beside_over(shared_uri(), &[ON_CONNECT]).await;
     server.room(&[1, 2]).await;

@@ -10,7 +10,7 @@ use crate::support::{Browser, Home, Pointer, Server, free_port, key};
 const OTHER_SECRET: &str = "another secret, of which the server knows nothing";
 
 #[tokio::test]
-async fn after_a_restart_nothing_is_missing_or_there_twice() {
+async fn messages_are_complete_and_single_after_a_restart() {
     let port = free_port();
     let home = Home::new().await.set("LISTEN", &format!("127.0.0.1:{port}"));
     let server = home.serve().await;

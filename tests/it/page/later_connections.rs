@@ -92,7 +92,7 @@ async fn a_new_beginning_that_is_cut_off_is_begun_again() {
 }
 
 #[tokio::test]
-async fn a_room_down_the_list_is_found_again_though_the_list_broke_off() {
+async fn deep_room_is_found_again_when_the_list_was_interrupted() {
     let server = Server::start(&[("PAGE__ENABLED", "on")]).await;
     // The first one has the oldest activity, and a page of the list has fifty.
     for other in 2..=52 {
@@ -116,7 +116,7 @@ async fn a_room_down_the_list_is_found_again_though_the_list_broke_off() {
 }
 
 #[tokio::test]
-async fn who_is_removed_is_told() {
+async fn removed_member_sees_a_notice() {
     let server = Server::start(&[("PAGE__ENABLED", "on")]).await;
     let group = server.room(&[1, 2, 3]).await;
     let browser = Browser::open(Pointer::Mouse).await;
@@ -131,7 +131,7 @@ async fn who_is_removed_is_told() {
 }
 
 #[tokio::test]
-async fn who_was_removed_before_a_new_beginning_is_told() {
+async fn removed_member_sees_a_notice_when_the_page_starts_again() {
     let server = Server::start(&[("PAGE__ENABLED", "on")]).await;
     let group = server.room(&[1, 2, 3]).await;
     let browser = Browser::open(Pointer::Mouse).await;

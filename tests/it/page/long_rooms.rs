@@ -154,7 +154,7 @@ async fn the_end_is_followed_also_where_the_log_has_less_height() {
 }
 
 #[tokio::test]
-async fn who_writes_from_above_sees_it() {
+async fn own_message_is_shown_when_the_page_is_scrolled_up() {
     let server = long_room(20).await;
     let link = Link::to_a_server(server.address()).await;
     let browser = Browser::open(Pointer::Mouse).await;
@@ -189,7 +189,7 @@ async fn who_writes_from_above_sees_it() {
 
 /// More than the page is told of, and more than the library fills up.
 #[tokio::test]
-async fn who_was_far_above_before_too_much_was_said_comes_to_the_end() {
+async fn scrolled_page_moves_to_the_end_when_it_missed_too_much() {
     let server = long_room(300).await;
     let room = server.room(&[1, 2]).await;
     let link = Link::to_a_server(server.address()).await;
@@ -222,13 +222,13 @@ async fn who_was_far_above_before_too_much_was_said_comes_to_the_end() {
 }
 
 #[tokio::test]
-async fn after_a_long_absence_there_is_no_hole() {
+async fn messages_have_no_gap_after_a_long_absence() {
     long_absence("").await;
 }
 
 /// A cursor that is no good, as one that is too old: then all of it is looked at anew.
 #[tokio::test]
-async fn nor_where_it_is_too_late_to_resume() {
+async fn page_reloads_the_room_when_its_cursor_is_too_old() {
     let forget = "const Real = WebSocket; \
         window.WebSocket = class extends Real { \
           constructor(url, protocols) { super(url.replace(/since=.*/, 'since=forgotten'), protocols); } \
@@ -273,7 +273,7 @@ async fn long_absence(script: &str) {
 }
 
 #[tokio::test]
-async fn ten_thousand_messages_make_it_no_slower() {
+async fn page_stays_fast_with_ten_thousand_messages() {
     let server = long_room(MANY).await;
     let browser = Browser::open(Pointer::Mouse).await;
     let window = browser.window("about:blank").await;

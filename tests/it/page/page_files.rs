@@ -66,7 +66,7 @@ fn scripts_in(page: &Path, folder: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn only_this_machine_gets_a_session() {
+async fn session_is_given_only_to_the_same_machine() {
     let home = Home::new().await;
     let server = home.serve().await;
     let session = async |url: &str, host: &str, body: &str| {

@@ -66,7 +66,7 @@ async fn a_new_group_is_read_by_one_after_the_other() {
 }
 
 #[tokio::test]
-async fn who_is_there_and_who_types_is_seen() {
+async fn presence_and_typing_are_shown() {
     let home = Home::new().await.set("PRESENCE__GRACE_MS", "50");
     let server = home.serve().await;
     let browser = Browser::open(Pointer::Mouse).await;
@@ -106,7 +106,7 @@ const HIDE: &str = "Object.defineProperty(document, 'hidden', { value: true, con
 const SHOW: &str = "delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))";
 
 #[tokio::test]
-async fn who_does_not_look_is_told_once_it_was_asked_for() {
+async fn hidden_page_notifies_once_notifications_are_allowed() {
     let home = Home::new().await;
     let server = home.serve().await;
     let browser = Browser::open(Pointer::Mouse).await;

@@ -35,7 +35,7 @@ fn nudge(n: i64) -> Value {
 }
 
 #[tokio::test]
-async fn an_event_is_heard_by_all_of_its_room_on_every_server_in_its_place() {
+async fn ephemeral_event_reaches_its_room_in_order_on_all_servers() {
     let server = Server::start(&[]).await;
     let (room, other_room) = (server.room(&[1, 2]).await, server.room(&[1, 3]).await);
     let other = server.beside().await;
@@ -62,7 +62,7 @@ async fn an_event_is_heard_by_all_of_its_room_on_every_server_in_its_place() {
 }
 
 #[tokio::test]
-async fn all_sockets_of_a_user_are_closed_on_every_server_and_nobody_elses() {
+async fn disconnect_closes_only_that_users_sockets_on_all_servers() {
     let server = Server::start(&[]).await;
     let group = server.room(&[1, 2, 3]).await;
     let other = server.beside().await;
@@ -103,7 +103,7 @@ async fn a_users_id_that_is_a_text_is_another() {
 }
 
 #[tokio::test]
-async fn what_was_told_while_the_stream_was_broken_is_heard_once_it_goes_on() {
+async fn ephemeral_events_arrive_after_a_stream_failure() {
     let link = Link::to_the_database().await;
     let server = Server::start_over(&link.uri, &[]).await;
     let room = server.room(&[1, 2]).await;
@@ -149,7 +149,7 @@ async fn signals_expire_and_nobody_hears_of_that() {
 }
 
 #[test]
-fn an_event_keeps_its_fields_as_they_came_and_none_is_the_protocols() {
+fn ephemeral_event_keeps_its_fields_but_no_reserved_ones() {
     let whole = event(r#"{ "a":1.50, "b":[1e400,"\u00e9"], "":null }"#).unwrap();
     let shown = format!("{whole:?}");
     let frame = r#"{\"type\":\"custom\",\"name\":\"nudge\",\"a\":1.50,\"b\":[1e400,\"\\u00e9\"],\"\":null}"#;

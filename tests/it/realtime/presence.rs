@@ -61,7 +61,7 @@ fn millis(time: Duration) -> i64 {
 }
 
 #[tokio::test]
-async fn a_user_is_online_from_the_first_socket_to_the_last_on_any_server() {
+async fn user_is_online_from_first_to_last_socket_on_all_servers() {
     let one = Server::start(&[("PRESENCE__GRACE_MS", "200")]).await;
     one.room(&[1, 2]).await;
     let two = one.beside_over(shared_uri(), &[("PRESENCE__GRACE_MS", "200")]).await;
@@ -95,7 +95,7 @@ async fn a_user_is_online_from_the_first_socket_to_the_last_on_any_server() {
 }
 
 #[tokio::test]
-async fn whoever_was_refused_was_never_here() {
+async fn refused_client_is_never_online() {
     let server = Server::start(&[]).await;
     let room = server.room(&[1, 2]).await;
     let store = store_of(&server).await;
@@ -145,7 +145,7 @@ async fn a_page_that_is_loaded_anew_makes_no_coming_and_going() {
 }
 
 #[tokio::test]
-async fn users_of_a_server_that_was_killed_are_gone_within_five_seconds() {
+async fn users_of_a_killed_server_are_offline_within_five_seconds() {
     let mut program = Program::start(&[]).await;
     program.room(&[1, 2]).await;
     let survivor = program.beside().await;
@@ -203,7 +203,7 @@ async fn a_server_that_was_taken_for_dead_says_again_who_is_there() {
 }
 
 #[tokio::test]
-async fn nobody_is_taken_for_gone_because_the_database_was_away() {
+async fn users_stay_online_when_the_database_was_away() {
     let link = Link::to_the_database().await;
     let server = Server::start_over(&link.uri, &[]).await;
     server.room(&[1, 2]).await;
@@ -229,7 +229,7 @@ async fn nobody_is_taken_for_gone_because_the_database_was_away() {
 /// The secondaries lag: for a majority each heartbeat takes longer than a server may be silent, while the primary reads and
 /// writes as quickly as ever.
 #[tokio::test]
-async fn nobody_is_taken_for_gone_because_the_secondaries_lag() {
+async fn users_stay_online_when_secondaries_lag() {
     let three = Mongod::start_three().await;
     let uri = Mongod::uri_of(&three, "parlor");
     let settings =

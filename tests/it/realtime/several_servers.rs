@@ -71,7 +71,7 @@ async fn speak(mut voice: Voice, name: usize, count: usize) -> Voice {
 }
 
 #[tokio::test]
-async fn every_socket_of_both_hears_the_same_in_the_same_order() {
+async fn sockets_of_both_servers_get_the_same_events_in_order() {
     const SOCKETS: usize = 8;
     const EACH: usize = 40;
     let one = Server::start(&[("LIMITS__SEND_QUEUE", "10000")]).await;
@@ -212,7 +212,7 @@ async fn chatter(mut voice: Voice, stop: Arc<AtomicBool>) -> Voice {
 }
 
 #[tokio::test]
-async fn a_history_and_its_events_are_everything_once_while_messages_fly() {
+async fn history_and_events_are_complete_under_concurrent_sends() {
     let one = Server::start(&[("LIMITS__SEND_QUEUE", "10000")]).await;
     let two = one.beside_over(crate::support::shared_uri(), &[("LIMITS__SEND_QUEUE", "10000")]).await;
     one.room(&[1, 2]).await;
@@ -246,7 +246,7 @@ async fn a_history_and_its_events_are_everything_once_while_messages_fly() {
 }
 
 #[tokio::test]
-async fn rooms_that_a_server_meets_all_at_once_go_on_with_their_numbers() {
+async fn rooms_keep_numbering_when_a_server_opens_many_at_once() {
     let one = Server::start(&[]).await;
     let two = one.beside().await;
     let rooms = join_all((0..40).map(async |n| one.room(&[2 * n + 1, 2 * n + 2]).await)).await;
@@ -262,7 +262,7 @@ async fn rooms_that_a_server_meets_all_at_once_go_on_with_their_numbers() {
 }
 
 #[tokio::test]
-async fn a_room_of_nothing_but_deleted_messages_goes_on_with_its_numbers() {
+async fn room_keeps_numbering_when_all_its_messages_are_deleted() {
     let one = Server::start(&[]).await;
     let two = one.beside().await;
     one.room(&[1, 2]).await;

@@ -1,3 +1,4 @@
 //! Rules that the source files keep.
 
 mod layers;
+mod test_names;

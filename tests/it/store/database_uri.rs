@@ -36,7 +36,7 @@ async fn check_names_uri_options_without_effect() {
 }
 
 #[tokio::test]
-async fn every_compressor_of_the_uri_carries_messages() {
+async fn compressors_of_the_uri_carry_messages() {
     let mongod = Mongod::start().await;
     for compressor in ["zstd", "snappy", "zlib"] {
         let uri = format!("{}&compressors={compressor}", mongod.uri("parlor"));

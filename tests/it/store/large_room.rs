@@ -213,7 +213,7 @@ async fn look_at(server: &Server, uri: &str, room: i64) {
 
 /// All is read by both of its members before: what is unread costs what was deleted since the mark.
 #[tokio::test]
-async fn what_is_shown_of_a_room_of_a_million_messages_is_all_that_is_read_of_it() {
+async fn large_room_reads_only_the_documents_it_shows() {
     let mongod = Mongod::start().await;
     let uri = mongod.uri("parlor");
     let mut server = Server::start_over(&uri, &[]).await;

@@ -76,7 +76,7 @@ async fn assert_read(server: &Server, room: i64) {
 }
 
 #[tokio::test]
-async fn what_a_killed_server_has_not_folded_is_shown_by_all_and_folded_by_another() {
+async fn markers_of_a_killed_server_are_shown_and_folded_by_others() {
     let mongod = Mongod::start().await;
     let mut killed = Program::start_over(&mongod.uri("killed"), &[]).await;
     let alive = killed.beside_over(&mongod.uri("alive"), &[]).await;
@@ -108,7 +108,7 @@ async fn what_a_killed_server_has_not_folded_is_shown_by_all_and_folded_by_anoth
 }
 
 #[tokio::test]
-async fn whoever_comes_back_into_a_room_has_none_of_the_marks_of_before() {
+async fn rejoining_member_has_none_of_the_old_markers() {
     let mongod = Mongod::start().await;
     let short = [("LIMITS__HANDLER_MS", "1000"), ("MONGODB__OPERATION_MS", "2000")];
     let server = Server::start_over(&mongod.uri("parlor"), &short).await;
@@ -149,7 +149,7 @@ async fn whoever_comes_back_into_a_room_has_none_of_the_marks_of_before() {
 }
 
 #[tokio::test]
-async fn where_too_much_waits_to_be_folded_no_more_is_written_until_some_is() {
+async fn marker_writes_wait_when_too_many_are_unfolded() {
     let mongod = Mongod::start().await;
     let admin = format!("127.0.0.1:{}", free_port());
     let settings = [("ADMIN__LISTEN", &*admin), ("LIMITS__UNFOLDED_MARKS", "1")];
@@ -216,7 +216,7 @@ async fn statuses(mut client: Client) -> BTreeMap<i64, Vec<String>> {
 
 /// In a group whose members go one after the other, so that statuses follow from who is there, too.
 #[tokio::test]
-async fn whoever_comes_amid_a_burst_of_marks_has_each_status_once() {
+async fn connecting_socket_gets_statuses_once_amid_a_marker_burst() {
     const ROOMY: [(&str, &str); 1] = [("LIMITS__SEND_QUEUE", "100000")];
     let one = Server::start(&ROOMY).await;
     let two = one.beside_over(crate::support::shared_uri(), &ROOMY).await;

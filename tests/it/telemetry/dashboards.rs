@@ -99,7 +99,7 @@ fn asked_in_vain(page: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_alerts_wait_for_is_zero_before_it_happens() {
+async fn alert_metrics_are_zero_before_the_first_event() {
     let page = at_first().await;
     let alerts = fs::read_to_string(path("config/alerts.yaml")).unwrap();
     let mut waited_for = BTreeSet::new();
@@ -117,7 +117,7 @@ async fn what_alerts_wait_for_is_zero_before_it_happens() {
 }
 
 #[tokio::test]
-async fn every_bound_and_fault_is_there_from_the_start() {
+async fn counters_of_bounds_and_errors_exist_from_the_start() {
     let page = at_first().await;
     let mut files = vec![path("src")];
     let mut looked_at = 0;

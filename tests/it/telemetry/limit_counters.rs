@@ -86,7 +86,7 @@ async fn sizes_and_places_are_counted() {
 }
 
 #[tokio::test]
-async fn what_the_api_refuses_for_its_size_is_counted() {
+async fn oversized_api_requests_are_counted() {
     let admin = free_address();
     let server = Server::start(&[("ADMIN__LISTEN", &*admin), ("API__BODY_BYTES", "65536")]).await;
     let body = |count: i64, padding: usize| {
@@ -139,7 +139,7 @@ async fn a_full_queue_of_writes_is_unavailable_and_counted() {
 }
 
 #[tokio::test]
-async fn what_the_api_bounds_is_counted() {
+async fn api_limits_are_counted_when_hit() {
     let admin = free_address();
     let settings = [("ADMIN__LISTEN", &*admin), ("LIMITS__SOCKETS", "1"), ("API__EXPORTS", "1")];
     let server = Server::start(&settings).await;

@@ -98,7 +98,7 @@ fn bad_answers() -> Vec<Say> {
 }
 
 #[tokio::test]
-async fn where_there_is_no_good_answer_a_message_passes_if_that_is_wanted() {
+async fn message_passes_without_a_valid_answer_when_failing_open() {
     let receiver = content().await;
     let settings = [
         (URL, &*receiver.url("/")),
@@ -116,7 +116,7 @@ async fn where_there_is_no_good_answer_a_message_passes_if_that_is_wanted() {
 }
 
 #[tokio::test]
-async fn or_is_refused_and_nothing_is_written() {
+async fn message_is_refused_without_valid_answer_when_failing_closed() {
     let receiver = content().await;
     let admin = format!("127.0.0.1:{}", free_port());
     let settings = [
@@ -187,7 +187,7 @@ async fn a_delete_is_not_asked_about() {
 
 /// Its answer was lost, and by now the receiver thinks otherwise: of what everyone has nobody is told that it was refused.
 #[tokio::test]
-async fn what_was_written_before_is_answered_as_it_is_whatever_is_thought_of_it_now() {
+async fn repeated_send_is_answered_without_asking_the_hook_again() {
     let receiver = content().await;
     for failure in [
         Say::Ok(json!({"reject": "said before"}).to_string()),
@@ -218,7 +218,7 @@ async fn what_was_written_before_is_answered_as_it_is_whatever_is_thought_of_it_
 
 /// Of four users, 1 sends what makes the hook fail.
 #[tokio::test]
-async fn one_users_poison_leaves_others_messages_checked() {
+async fn messages_of_others_are_checked_despite_one_users_poison() {
     for on_failure in ["open", "closed"] {
         let receiver = Receiver::start(|asked| match asked.json()["text"].as_str().unwrap() {
             "poison" => Say::Status(500, String::new(), String::new()),

@@ -6,7 +6,7 @@ use super::{SECRET, content, ids, sent, told};
 use crate::support::{Receiver, Say, Server, alone, deleted, edited, matches, shared_uri};
 
 #[tokio::test]
-async fn messages_edits_and_deletes_are_told_once_in_their_order_by_one_of_two_servers() {
+async fn message_events_are_sent_once_in_order_by_one_of_two_servers() {
     let receiver = content().await;
     let url = receiver.url("/told");
     let settings = [("HOOKS__AFTER_SEND__URL", &*url), ("HOOKS__AFTER_SEND__SECRET", SECRET)];
@@ -55,7 +55,7 @@ fn same(body: &Value, expected: &Value) -> bool {
 }
 
 #[tokio::test]
-async fn whoever_comes_and_goes_is_told_and_a_reload_is_not() {
+async fn connected_and_disconnected_are_sent_but_no_page_reload() {
     let (came, went) = (content().await, content().await);
     let settings = [
         ("HOOKS__CONNECTED__URL", &*came.url("/")),
@@ -150,7 +150,7 @@ async fn a_hook_that_hangs_keeps_no_other_from_being_told() {
 
 /// What is taken back in time goes to nobody's phone.
 #[tokio::test]
-async fn a_message_that_was_deleted_meanwhile_is_told_to_nobody_who_is_not_there() {
+async fn offline_event_is_not_sent_when_its_message_was_deleted() {
     let receiver = content().await;
     let settings = [("HOOKS__OFFLINE__URL", &*receiver.url("/")), ("HOOKS__OFFLINE__WAIT_MS", "1000")];
     let server = Server::start(&settings).await;

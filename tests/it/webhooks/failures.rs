@@ -17,7 +17,7 @@ fn first_of(room: i64, count: i64) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_receiver_that_was_away_hears_all_of_it_in_order_and_memory_stays_bounded() {
+async fn returning_receiver_gets_missed_events_in_order() {
     let mut receiver = content().await;
     let admin = format!("127.0.0.1:{}", free_port());
     let settings = [
@@ -47,7 +47,7 @@ async fn a_receiver_that_was_away_hears_all_of_it_in_order_and_memory_stays_boun
 }
 
 #[tokio::test]
-async fn an_event_that_is_refused_is_told_again_and_holds_up_its_own_room_alone() {
+async fn refused_event_is_retried_and_delays_only_its_room() {
     let receiver =
         Receiver::start(|asked| if asked.json()["room_id"] == 1 { ill() } else { Say::Ok(String::new()) })
             .await;
@@ -72,7 +72,7 @@ async fn an_event_that_is_refused_is_told_again_and_holds_up_its_own_room_alone(
 }
 
 #[tokio::test]
-async fn when_the_server_that_tells_is_killed_another_goes_on_and_nothing_is_missing() {
+async fn events_continue_when_the_sending_server_is_killed() {
     let receiver = unhappy().await;
     let url = receiver.url("/");
     let settings = [(URL, &*url), ("HOOKS__LEASE_MS", "1000"), ("HOOKS__RETRY_MAX_MS", "200")];
@@ -108,7 +108,7 @@ async fn when_the_server_that_tells_is_killed_another_goes_on_and_nothing_is_mis
 }
 
 #[tokio::test]
-async fn what_happened_while_no_server_told_it_is_told_later() {
+async fn events_without_a_sending_server_are_sent_later() {
     let receiver = content().await;
     let settings = [(URL, &*receiver.url("/"))];
     let mut server = Server::start(&settings).await;
@@ -136,7 +136,7 @@ async fn set_lease(hooks: &mongodb::Collection<mongodb::bson::Document>, free: b
 }
 
 #[tokio::test]
-async fn a_lost_history_is_said_loudly_and_what_the_collections_have_is_told() {
+async fn lost_history_is_logged_and_events_come_from_collections() {
     let receiver = content().await;
     let mongod = Mongod::start().await;
     let admin = format!("127.0.0.1:{}", free_port());
@@ -175,7 +175,7 @@ async fn a_lost_history_is_said_loudly_and_what_the_collections_have_is_told() {
 
 /// Telling it may take longer than the stream remembers. What was told until then is not begun anew.
 #[tokio::test]
-async fn a_history_that_is_lost_again_while_it_is_told_is_gone_on_with() {
+async fn recovery_continues_when_the_history_is_lost_again() {
     let leave = Arc::new(Semaphore::new(1));
     let held = leave.clone();
     let receiver = Receiver::start(move |_| Say::Held(held.clone(), String::new())).await;

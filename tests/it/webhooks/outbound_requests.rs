@@ -56,7 +56,7 @@ async fn a_request_is_signed_json_and_connections_are_used_again() {
 }
 
 #[tokio::test]
-async fn without_a_secret_nothing_is_signed() {
+async fn request_is_unsigned_without_a_secret() {
     let receiver = echo().await;
     let outbound = to(&config::ReceiverConfig { secret: None, ..settings(receiver.url("/")) });
     outbound.post(&1, "{}".to_owned()).await.unwrap();
@@ -81,7 +81,7 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn an_answer_is_read_up_to_its_bound_whether_it_says_its_length_or_not() {
+async fn answer_is_read_up_to_its_bound_with_or_without_a_length() {
     let receiver = Receiver::start(|asked| match asked.body.parse::<usize>() {
         Ok(bytes) => Say::Ok("x".repeat(bytes)),
         // In chunks, without end.
@@ -102,7 +102,7 @@ async fn an_answer_is_read_up_to_its_bound_whether_it_says_its_length_or_not() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_hangs_is_given_up_in_time_whatever_it_has_begun() {
+async fn hanging_receiver_times_out_at_every_stage_of_its_answer() {
     let receiver = Receiver::start(|asked| if asked.body == "half" { Say::Half } else { Say::Nothing }).await;
     let outbound =
         to(&config::ReceiverConfig { timeout: Duration::from_millis(200), ..settings(receiver.url("/")) });
@@ -115,7 +115,7 @@ async fn a_receiver_that_hangs_is_given_up_in_time_whatever_it_has_begun() {
 }
 
 #[tokio::test]
-async fn one_request_too_many_is_told_at_once_and_a_place_comes_back() {
+async fn request_over_the_limit_is_busy_until_a_permit_returns() {
     let receiver = Receiver::start(|_| Say::Nothing).await;
     let outbound = Arc::new(to(&config::ReceiverConfig { max_in_flight: 2, ..settings(receiver.url("/")) }));
     let hanging: Vec<_> = (0..2)
@@ -137,7 +137,7 @@ async fn one_request_too_many_is_told_at_once_and_a_place_comes_back() {
 }
 
 #[tokio::test]
-async fn who_is_not_there_or_hangs_up_is_told_apart_and_then_left_alone() {
+async fn unreachable_and_hung_up_receivers_are_told_apart() {
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let outbound = to(&settings(format!("http://{nobody}/?key=secret")));
     for _ in 0..3 {
@@ -160,7 +160,7 @@ async fn who_is_not_there_or_hangs_up_is_told_apart_and_then_left_alone() {
 }
 
 #[tokio::test]
-async fn only_what_says_that_it_is_ill_is_left_alone() {
+async fn receiver_is_suspended_only_when_it_reports_an_error() {
     let receiver =
         Receiver::start(|asked| Say::Status(asked.body.parse().unwrap(), String::new(), String::new())).await;
     let outbound = to(&settings(receiver.url("/")));
@@ -173,7 +173,7 @@ async fn only_what_says_that_it_is_ill_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_was_left_alone_is_probed_by_one_request_and_then_asked_again() {
+async fn suspended_receiver_is_probed_by_one_request_then_resumed() {
     let mut receiver = echo().await;
     let rest = Duration::from_millis(100);
     let outbound =
@@ -212,7 +212,7 @@ async fn a_receiver_that_was_left_alone_is_probed_by_one_request_and_then_asked_
 }
 
 #[tokio::test]
-async fn one_caller_whose_requests_fail_is_held_back_alone() {
+async fn caller_with_failing_requests_is_held_back_alone() {
     let receiver = Receiver::start(|asked| match asked.body.as_str() {
         "poison" => Say::Status(500, String::new(), String::new()),
         "hang" => Say::Nothing,
@@ -234,7 +234,7 @@ async fn one_caller_whose_requests_fail_is_held_back_alone() {
 }
 
 #[tokio::test]
-async fn one_caller_whose_requests_hang_has_a_share_of_the_places() {
+async fn caller_with_hanging_requests_has_a_share_of_the_permits() {
     let receiver =
         Receiver::start(|asked| if asked.body == "hang" { Say::Nothing } else { Say::Ok(String::new()) })
             .await;

@@ -237,7 +237,7 @@ async fn an_event_that_is_tried_again_holds_up_its_own_room_alone() {
 
 /// Of three rooms, one has poison: the breaker stays closed for the others.
 #[tokio::test]
-async fn one_rooms_poison_leaves_the_receiver_to_others() {
+async fn poison_events_of_a_room_leave_the_receiver_to_others() {
     let receiver =
         Receiver::start(|asked| if asked.json()["room_id"] == 1 { ill() } else { Say::Ok(String::new()) })
             .await;

@@ -98,7 +98,7 @@ async fn answered_once(client: &Mutex<Client>, frame: &str) {
 }
 
 #[test]
-fn any_text_comes_back_exactly() {
+fn arbitrary_text_comes_back_exactly() {
     let runtime = runtime();
     let (server, one) = runtime.block_on(alone(&[]));
     let (one, said) = (Mutex::new(one), Mutex::new(Vec::new()));
@@ -117,7 +117,7 @@ fn any_text_comes_back_exactly() {
 }
 
 #[test]
-fn any_text_frame_has_one_answer_and_the_socket_lives() {
+fn arbitrary_text_frame_gets_one_answer_on_a_living_socket() {
     let runtime = runtime();
     let (_server, one) = runtime.block_on(alone(&[]));
     let one = Mutex::new(one);
@@ -125,7 +125,7 @@ fn any_text_frame_has_one_answer_and_the_socket_lives() {
 }
 
 #[test]
-fn any_binary_frame_is_bad_json_and_the_socket_lives() {
+fn arbitrary_binary_frame_is_bad_json_on_a_living_socket() {
     let runtime = runtime();
     let (_server, one) = runtime.block_on(alone(&[]));
     let one = Mutex::new(one);
@@ -151,7 +151,7 @@ fn ids() -> impl Strategy<Value = String> {
 }
 
 #[test]
-fn any_user_id_parses_as_promised() {
+fn arbitrary_user_id_parses_as_promised() {
     let runtime = runtime();
     let server = runtime.block_on(Server::start(&[]));
     holds_for(&runtime, 60, ids(), async |id: String| {
@@ -190,7 +190,7 @@ fn queries() -> impl Strategy<Value = String> {
 }
 
 #[test]
-fn any_query_is_let_in_or_refused_by_a_code_of_the_table() {
+fn arbitrary_query_is_accepted_or_refused_by_a_listed_code() {
     let runtime = runtime();
     let (server, one) = runtime.block_on(alone(&[]));
     let one = Mutex::new(one);

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use crate::support::{PATIENCE, Server, alone, chat, encoded, matches, now, room_of_two, said};
 
 #[tokio::test]
-async fn every_way_to_write_the_url_opens_the_room() {
+async fn room_is_opened_by_all_spellings_of_the_url() {
     let server = Server::start(&[]).await;
     let room = server.room(&[1, 2]).await;
     server.join(1, 2).await.say_alone(1, 1, "here").await;
@@ -72,7 +72,7 @@ async fn an_id_that_is_missing_or_malformed_is_4400() {
 }
 
 #[tokio::test]
-async fn another_caller_than_the_tokens_and_a_stranger_to_the_room_are_4003() {
+async fn wrong_caller_and_non_member_are_4003() {
     let server = Server::start(&[]).await;
     let room = server.room(&[1, 2]).await;
     for (user, query) in [

@@ -111,7 +111,7 @@ async fn a_document_that_cant_be_decoded_doesnt_stop_the_events() {
 }
 
 #[tokio::test]
-async fn no_message_is_lost_or_doubled_between_the_array_and_the_events() {
+async fn first_frame_and_events_hold_each_message_once() {
     const MESSAGES: i64 = 400;
     let (server, mut writer) = alone(&[]).await;
     let writing = async {

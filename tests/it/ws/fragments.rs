@@ -52,7 +52,7 @@ async fn fragments_up_to_the_bound_make_a_message() {
 }
 
 #[tokio::test]
-async fn each_fragment_spends_a_frame_of_the_rate() {
+async fn fragments_count_as_frames_of_the_rate() {
     let server = Server::start(&[("LIMITS__FRAMES_PER_MINUTE", "20")]).await;
     server.room(&[1, 2]).await;
     let mut wire = Wire::open(server.address(), TARGET, &server.token(1).sign()).await;

@@ -17,7 +17,7 @@ async fn assert_bad_json(client: &mut Client, frame: &str) {
 }
 
 #[tokio::test]
-async fn what_is_not_json_is_bad_json() {
+async fn invalid_json_is_bad_json() {
     let (_server, mut one) = alone(&[]).await;
     for frame in [
         "",
@@ -48,7 +48,7 @@ async fn what_is_not_json_is_bad_json() {
 }
 
 #[tokio::test]
-async fn what_is_not_an_object_is_bad_json() {
+async fn json_that_is_no_object_is_bad_json() {
     let (_server, mut one) = alone(&[]).await;
     for frame in ["null", "true", "5", "\"send\"", "[]", r#"[{"action":"send","message":"x"}]"#] {
         assert_bad_json(&mut one, frame).await;
@@ -110,7 +110,7 @@ async fn an_action_that_nobody_handles_is_unknown() {
 }
 
 #[tokio::test]
-async fn no_action_at_all_is_unknown_and_none_is_repeated() {
+async fn frame_without_an_action_is_unknown_and_names_none() {
     let (_server, mut one) = alone(&[]).await;
     for frame in [
         json!({}),
@@ -214,7 +214,7 @@ async fn an_action_with_u0000_is_invalid() {
 }
 
 #[tokio::test]
-async fn what_an_error_says_is_short_whatever_it_is_said_of() {
+async fn error_messages_are_short_whatever_the_input() {
     let (server, mut one) = alone(&[]).await;
     for long in ["x".repeat(60_000), "\u{200b}".repeat(20_000)] {
         for frame in [

@@ -5,7 +5,7 @@ use crate::support::{Server, alone};
 const TARGET: &str = "/ws/chat/?firts_user=1&second_user=2/";
 
 #[tokio::test]
-async fn the_answer_is_the_clients_spelling_of_bearer_and_nothing_else() {
+async fn subprotocol_answer_repeats_the_clients_spelling_of_bearer() {
     let (server, _one) = alone(&[]).await;
     let token = server.token(1).sign();
     for bearer in ["Bearer", "bearer", "BEARER", "bEaReR"] {
@@ -23,7 +23,7 @@ async fn the_answer_is_the_clients_spelling_of_bearer_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_refusal_answers_bearer_too_so_that_a_browser_can_read_its_code() {
+async fn refusal_answers_bearer_so_that_browsers_see_its_code() {
     let (server, _one) = alone(&[]).await;
     let good = server.token(1).sign();
     for (target, offer, code) in [
@@ -41,7 +41,7 @@ async fn a_refusal_answers_bearer_too_so_that_a_browser_can_read_its_code() {
 }
 
 #[tokio::test]
-async fn the_authorization_header_does_as_well_and_no_subprotocol_is_answered() {
+async fn authorization_header_is_accepted_without_a_subprotocol() {
     let (server, _one) = alone(&[]).await;
     let token = server.token(1).sign();
     let mut one = server.dial(TARGET).authorization(&token).open().await;
@@ -52,7 +52,7 @@ async fn the_authorization_header_does_as_well_and_no_subprotocol_is_answered() 
 }
 
 #[tokio::test]
-async fn where_both_are_given_the_subprotocol_counts() {
+async fn subprotocol_wins_over_the_authorization_header() {
     let (server, _one) = alone(&[]).await;
     let (one, two) = (server.token(1).sign(), server.token(2).sign());
     server.dial(TARGET).token(&one).authorization(&two).open().await.history().await;
@@ -101,14 +101,14 @@ async fn an_origin_outside_the_list_is_403() {
 }
 
 #[tokio::test]
-async fn without_a_list_any_origin_may_come() {
+async fn origins_are_all_accepted_without_a_list() {
     let (server, _one) = alone(&[]).await;
     let token = server.token(1).sign();
     server.dial(TARGET).token(&token).header("origin", "https://anyone.example").open().await.history().await;
 }
 
 #[tokio::test]
-async fn one_socket_more_than_the_server_holds_is_503() {
+async fn socket_over_the_servers_limit_is_503() {
     let server = Server::start(&[("LIMITS__SOCKETS", "1")]).await;
     server.room(&[1, 2]).await;
     let mut one = server.join(1, 2).await;

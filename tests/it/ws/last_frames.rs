@@ -75,7 +75,7 @@ async fn frames_after_the_end_are_held_to_the_rates() {
 }
 
 #[tokio::test]
-async fn nothing_is_read_for_a_client_that_has_ended() {
+async fn messages_are_not_read_for_a_client_that_has_ended() {
     let server = Server::start(&[]).await;
     server.room(&[1, 2]).await;
     let mut two = server.join(2, 1).await;

@@ -77,7 +77,7 @@ async fn a_frame_passes_after_the_time_that_was_told() {
 }
 
 #[tokio::test]
-async fn who_goes_on_after_being_told_ten_times_is_closed_with_4029() {
+async fn socket_is_closed_with_4029_after_ten_ignored_errors() {
     let server = Server::start(&[("LIMITS__FRAMES_PER_MINUTE", "5")]).await;
     server.room(&[1, 2]).await;
     let mut two = server.join(2, 1).await;

@@ -10,14 +10,14 @@ use crate::support::Server;
 const ON: (&str, &str) = ("ROOMS__DIRECT", "on_connect");
 
 #[tokio::test]
-async fn by_default_a_room_is_made_by_the_api_alone() {
+async fn room_is_made_by_the_api_alone_by_default() {
     let server = Server::start(&[]).await;
     assert_eq!(server.dial_as(1, "firts_user=1&second_user=2").refused().await, 4004);
     assert_eq!(server.collection("rooms").await.count_documents(mongodb::bson::doc! {}).await.unwrap(), 0);
 }
 
 #[tokio::test]
-async fn two_who_connect_get_their_room() {
+async fn room_is_made_when_two_users_connect() {
     let server = Server::start(&[ON]).await;
     let token = server.token(1).with("email", "one@example.com").sign();
     let mut one = server.dial("/ws/chat/?firts_user=1&second_user=2/").token(&token).open().await;
@@ -42,7 +42,7 @@ async fn two_who_connect_get_their_room() {
 }
 
 #[tokio::test]
-async fn nothing_else_is_made_by_connecting() {
+async fn connecting_makes_no_other_room() {
     let server = Server::start(&[ON]).await;
     for (query, code) in
         [("room_id=1", 4004), ("firts_user=2&second_user=1", 4003), ("firts_user=1&second_user=1", 4400)]
@@ -54,7 +54,7 @@ async fn nothing_else_is_made_by_connecting() {
 }
 
 #[tokio::test]
-async fn all_who_connect_at_once_are_in_one_room() {
+async fn concurrent_connects_of_a_pair_share_one_room() {
     let server = Server::start(&[ON]).await;
     let beside = server.beside_over(crate::support::shared_uri(), &[ON]).await;
     let each = (0..8_i64).map(async |at| {

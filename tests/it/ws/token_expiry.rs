@@ -63,7 +63,7 @@ fn created_at(frame: &Value) -> Duration {
 }
 
 #[tokio::test]
-async fn a_reader_that_is_always_a_little_behind_is_closed_in_time_and_gives_receipts_till_then() {
+async fn lagging_reader_gives_receipts_until_its_token_expires() {
     let server = server(&[]).await;
     let mut one = server.join(1, 2).await;
     let (token, ends) = dying(&server);

@@ -81,7 +81,7 @@ async fn a_malformed_answer_is_internal_and_nothing_of_it_is_done() {
 }
 
 #[tokio::test]
-async fn each_way_to_fail_has_its_code() {
+async fn function_failures_have_their_codes() {
     let mut receiver = obedient().await;
     let limits = [
         ("FUNCTIONS__TRANSLATE__TIMEOUT_MS", "200"),
@@ -116,7 +116,7 @@ async fn each_way_to_fail_has_its_code() {
 }
 
 #[tokio::test]
-async fn after_repeated_failures_it_is_not_asked_for_a_while_and_then_probed() {
+async fn function_is_suspended_then_probed_when_calls_keep_failing() {
     let admin = format!("127.0.0.1:{}", free_port());
     let receiver = Receiver::start(|_| Say::HangUp).await;
     let limits = [
@@ -161,7 +161,7 @@ async fn after_repeated_failures_it_is_not_asked_for_a_while_and_then_probed() {
 }
 
 #[tokio::test]
-async fn its_bounds_are_counted() {
+async fn function_limits_are_counted() {
     let admin = format!("127.0.0.1:{}", free_port());
     let receiver = Receiver::start(|_| Say::Nothing).await;
     let limits = [
@@ -197,7 +197,7 @@ async fn median_of_sends(client: &mut Client, first: i64) -> Duration {
 }
 
 #[tokio::test]
-async fn one_that_hangs_at_its_in_flight_limit_slows_no_other_action() {
+async fn hanging_function_at_its_limit_slows_no_other_action() {
     let receiver = Receiver::start(|_| Say::Nothing).await;
     let limits =
         [("FUNCTIONS__TRANSLATE__TIMEOUT_MS", "60000"), ("FUNCTIONS__TRANSLATE__MAX_IN_FLIGHT", "3")];
@@ -223,7 +223,7 @@ async fn one_that_hangs_at_its_in_flight_limit_slows_no_other_action() {
 }
 
 #[tokio::test]
-async fn while_the_database_is_away_its_caller_is_told_so() {
+async fn function_caller_gets_an_error_while_the_database_is_away() {
     let receiver = obedient().await;
     let link = Link::to_the_database().await;
     let settings = [("MONGODB__URI", &*link.uri), ("MONGODB__SELECTION_MS", "200")];
@@ -285,7 +285,7 @@ async fn the_log_says_what_was_wrong_but_nothing_of_what_was_said() {
 
 /// While it is being called nothing is read of the socket, nor that it answers pings.
 #[tokio::test]
-async fn whoever_waits_for_it_for_long_is_not_taken_for_dead() {
+async fn caller_of_a_slow_function_is_not_disconnected() {
     let leave = Arc::new(Semaphore::new(0));
     let held = leave.clone();
     let receiver = Receiver::start(move |_| Say::Held(held.clone(), r#"{"reply":{}}"#.to_owned())).await;
@@ -302,7 +302,7 @@ async fn whoever_waits_for_it_for_long_is_not_taken_for_dead() {
 }
 
 #[tokio::test]
-async fn one_users_failing_calls_leave_the_calls_of_others() {
+async fn failing_calls_of_a_user_do_not_suspend_others() {
     let receiver = Receiver::start(|asked| {
         if asked.json()["user"]["id"] == 1 {
             Say::Status(500, String::new(), String::new())

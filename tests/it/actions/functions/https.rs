@@ -14,7 +14,7 @@ fn trusting(authority: &Authority) -> NamedTempFile {
 }
 
 #[tokio::test]
-async fn it_is_asked_over_https_signed_and_answered() {
+async fn function_is_called_over_https_with_a_signature() {
     let authority = Authority::new("an authority");
     let receiver = Receiver::start_tls(authority.acceptor("127.0.0.1"), |asked| {
         Say::Ok(asked.json()["request"]["answer"].to_string())
@@ -40,7 +40,7 @@ async fn it_is_asked_over_https_signed_and_answered() {
 }
 
 #[tokio::test]
-async fn one_whom_nobody_vouches_for_is_told_nothing_and_the_log_says_why() {
+async fn function_with_an_untrusted_certificate_gets_no_request() {
     let (authority, stranger) = (Authority::new("an authority"), Authority::new("a stranger"));
     let answer = || |_: &_| Say::Ok(r#"{"reply":{}}"#.to_owned());
     let strange = Receiver::start_tls(stranger.acceptor("127.0.0.1"), answer()).await;

@@ -38,7 +38,7 @@ fn translate(answer: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn it_is_told_who_calls_where_and_what_and_the_reply_is_the_callers_alone() {
+async fn function_gets_the_call_and_only_its_caller_the_reply() {
     let receiver = Receiver::start(|_| Say::Ok(r#"{"reply":{"text":"Hallo","sure":1.50}}"#.to_owned())).await;
     let (_server, mut one, mut two) = two_sockets(&receiver, &[]).await;
     one.send_text(r#" {"action":"translate", "message_id":7,"n":1.50, "to":["de",null]} "#).await;
@@ -60,7 +60,7 @@ async fn it_is_told_who_calls_where_and_what_and_the_reply_is_the_callers_alone(
 }
 
 #[tokio::test]
-async fn a_user_may_be_a_text_and_have_no_address_and_each_request_has_an_id_of_its_own() {
+async fn function_requests_have_unique_ids_and_accept_text_user_ids() {
     let receiver = obedient().await;
     let url = receiver.url("/");
     let server = Server::start(&[("FUNCTIONS__TRANSLATE__URL", &url)]).await;
@@ -83,7 +83,7 @@ async fn a_user_may_be_a_text_and_have_no_address_and_each_request_has_an_id_of_
 }
 
 #[tokio::test]
-async fn it_sends_as_the_caller_and_that_counts_as_a_message() {
+async fn function_message_is_sent_as_the_caller_and_counts_as_one() {
     let receiver = obedient().await;
     let (_server, mut one, mut two) = two_sockets(&receiver, &[("LIMITS__MESSAGES_PER_MINUTE", "2")]).await;
     let answer = json!({"send": {"message": " two\nlines é "}});
@@ -107,7 +107,7 @@ async fn it_sends_as_the_caller_and_that_counts_as_a_message() {
 }
 
 #[tokio::test]
-async fn its_event_is_heard_by_the_whole_room_on_every_server_and_by_nobody_else() {
+async fn function_event_reaches_the_whole_room_on_all_servers_only() {
     let receiver = obedient().await;
     let server = server_with(&receiver, &[]).await;
     let other_room = server.room(&[1, 3]).await;
@@ -128,7 +128,7 @@ async fn its_event_is_heard_by_the_whole_room_on_every_server_and_by_nobody_else
 
 /// Frameworks indent what they answer. What is told by lines has each event on one.
 #[tokio::test]
-async fn its_event_is_one_line_however_it_was_written() {
+async fn function_event_is_one_line_whatever_its_formatting() {
     let indented = "{\r\n  \"event\": {\r\n    \"of\": {\n      \"n\": \"a\\nb\"\n    }\n  }\n}\n";
     let receiver = Receiver::start(|_| Say::Ok(indented.to_owned())).await;
     let (server, mut one, mut two) = two_sockets(&receiver, &[]).await;
@@ -165,7 +165,7 @@ async fn a_ref_of_which_no_message_comes_is_forgotten() {
 }
 
 #[tokio::test]
-async fn several_things_may_be_said_at_once_and_nothing_at_all() {
+async fn function_answer_may_hold_several_parts_or_none() {
     let receiver = obedient().await;
     let (_server, mut one, mut two) = two_sockets(&receiver, &[]).await;
     let answer = json!({"reply": {"n": 3}, "event": {"n": 2}, "send": {"message": "one"}});
@@ -204,7 +204,7 @@ async fn reply_type_is_sent_as_it_is() {
 }
 
 #[tokio::test]
-async fn what_it_sends_is_sent_though_the_caller_has_left_and_the_server_waits_for_it() {
+async fn function_message_is_sent_when_its_caller_has_disconnected() {
     let leave = Arc::new(Semaphore::new(0));
     let held = leave.clone();
     let receiver =
@@ -227,7 +227,7 @@ async fn what_it_sends_is_sent_though_the_caller_has_left_and_the_server_waits_f
 }
 
 #[tokio::test]
-async fn it_says_nothing_for_who_was_removed_meanwhile() {
+async fn function_sends_nothing_when_its_caller_was_removed_meanwhile() {
     let leave = Arc::new(Semaphore::new(0));
     let held = leave.clone();
     let says = r#"{"send":{"message":"late"},"event":{"n":1}}"#;
@@ -246,7 +246,7 @@ async fn it_says_nothing_for_who_was_removed_meanwhile() {
 }
 
 #[tokio::test]
-async fn it_is_held_to_limits_like_any_action() {
+async fn function_is_limited_like_an_action() {
     let receiver = obedient().await;
     let limits = [
         ("FUNCTIONS__TRANSLATE__PER_MINUTE", "60"),

@@ -122,7 +122,7 @@ async fn messages_that_wait_for_their_turn_are_written_as_well() {
 }
 
 #[tokio::test]
-async fn while_it_ends_no_new_socket_is_let_in_and_what_is_under_way_has_its_time() {
+async fn draining_server_refuses_sockets_and_finishes_started_work() {
     let mongod = Mongod::start().await;
     let mut program = Program::start_over(&mongod.uri("parlor"), &[]).await;
     program.room(&[1, 2]).await;
@@ -182,7 +182,7 @@ async fn ends_in_time(state: State, overrides: &[(&str, &str)]) {
 }
 
 #[tokio::test]
-async fn it_ends_in_time_while_the_database_is_away() {
+async fn shutdown_ends_in_time_while_the_database_is_away() {
     let soon =
         [("MONGODB__SELECTION_MS", "300"), ("MONGODB__OPERATION_MS", "600"), ("LIMITS__HANDLER_MS", "1000")];
     for state in [State::Cut, State::Held] {
@@ -192,7 +192,7 @@ async fn it_ends_in_time_while_the_database_is_away() {
 }
 
 #[tokio::test]
-async fn it_ends_in_time_when_a_client_has_stopped_reading() {
+async fn shutdown_ends_in_time_when_a_client_stopped_reading() {
     let mut program = Program::start(&[("SHUTDOWN__DRAIN_SECONDS", "3")]).await;
     program.room(&[1, 2]).await;
     let deaf = program.dial_as(2, "firts_user=2&second_user=1/").receive_buffer(4096).open().await;

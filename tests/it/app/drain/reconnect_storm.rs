@@ -81,7 +81,7 @@ async fn until_has(samples: &Samples, rooms: &mut [Room], sockets: usize, limit:
 }
 
 #[tokio::test]
-async fn a_deploy_sends_five_hundred_sockets_to_the_other_server_at_once_and_each_has_each_message_once() {
+async fn sockets_get_each_message_once_when_a_deploy_moves_500() {
     may_open_many_files();
     let samples = [Samples::new(), Samples::new()];
     let mut old = Program::start(&[("ADMIN__LISTEN", &samples[0].admin)]).await;

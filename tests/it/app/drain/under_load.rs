@@ -139,7 +139,7 @@ fn number(message: &Document) -> i64 {
 }
 
 #[tokio::test]
-async fn sigterm_in_the_middle_of_everything_loses_doubles_and_forgets_nothing() {
+async fn sigterm_under_load_loses_and_repeats_no_write() {
     let program = Arc::new(Program::start(&[("LIMITS__SEND_QUEUE", "10000")]).await);
     let (spoken, revised, posted, travelled) = (
         program.room(&[1, 2]).await,

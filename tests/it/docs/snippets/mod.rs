@@ -89,7 +89,7 @@ pages! {
 }
 
 #[test]
-fn every_page_with_something_to_run_has_a_test() {
+fn pages_with_snippets_have_a_test() {
     let with_snippets = Page::all().into_iter().filter(|page| !page.run().is_empty());
     let with_snippets: BTreeSet<_> = with_snippets.map(|page| page.path).collect();
     let tested: BTreeSet<_> = PAGES.iter().map(|path| (*path).to_owned()).collect();
@@ -97,7 +97,7 @@ fn every_page_with_something_to_run_has_a_test() {
 }
 
 #[test]
-fn every_snippet_that_is_not_run_has_a_reason() {
+fn unrun_snippets_have_a_reason() {
     let mut unused: Vec<_> = NOT_RUN.iter().collect();
     for page in Page::all() {
         for snippet in page.not_run() {

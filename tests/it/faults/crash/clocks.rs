@@ -57,7 +57,7 @@ async fn presence(watcher: &mut Client, user: i64, online: bool) {
 }
 
 #[tokio::test]
-async fn clocks_hours_apart_that_jump_lose_and_double_nothing_and_keep_the_order() {
+async fn messages_stay_complete_and_ordered_when_clocks_jump() {
     let clock = Clock::ahead_by(-3 * HOUR);
     let late = Program::start_by(&clock, shared_uri(), &SETTINGS).await;
     let right = late.beside_over(shared_uri(), &SETTINGS).await;
@@ -133,7 +133,7 @@ async fn a_token_is_good_by_the_clock_of_its_server() {
 
 /// What was missed is told by the database's time: that of the server that wrote it may be any.
 #[tokio::test]
-async fn an_edit_by_a_server_whose_clock_is_behind_is_told_after_a_gap_in_the_stream() {
+async fn edit_arrives_after_a_stream_gap_when_its_clock_is_behind() {
     let mongod = Mongod::start().await;
     let clock = Clock::ahead_by(-2 * HOUR);
     let late = Program::start_by(&clock, &mongod.uri("unharmed"), &HURRIED).await;
@@ -166,7 +166,7 @@ async fn an_edit_by_a_server_whose_clock_is_behind_is_told_after_a_gap_in_the_st
 
 /// Of a request that is under way on one server another says so, whatever time it has.
 #[tokio::test]
-async fn a_post_that_is_under_way_by_one_clock_is_not_done_again_by_another() {
+async fn pending_post_is_not_repeated_when_server_clocks_differ() {
     const PATH: &str = "/rooms/1/messages";
     let mongod = Mongod::start().await;
     let clock = Clock::ahead_by(-2 * HOUR);
@@ -189,7 +189,7 @@ async fn a_post_that_is_under_way_by_one_clock_is_not_done_again_by_another() {
 
 /// Who is being erased has a server's lease on it, and what was under way then is looked for once more a while later.
 #[tokio::test]
-async fn an_erasure_comes_to_its_end_while_its_servers_clock_goes_back() {
+async fn erasure_ends_while_its_servers_clock_goes_back() {
     let clock = Clock::ahead_by(HOUR);
     let server = Program::start_by(&clock, shared_uri(), &HURRIED).await;
     server.room(&[1, 2]).await;
@@ -210,7 +210,7 @@ async fn is_seen(server: &Server, user: i64, online: bool) {
 
 /// Who left, and since when, is told by the database's clock, and so is how long a message has waited to be told.
 #[tokio::test]
-async fn whoever_is_not_there_is_told_of_soon_whatever_the_servers_clock_says() {
+async fn offline_is_noticed_soon_whatever_the_servers_clock_shows() {
     for ahead in [50 * MINUTE, -3 * HOUR] {
         let receiver = Receiver::start(|_| Say::Ok(String::new())).await;
         let url = receiver.url("/");

@@ -12,7 +12,7 @@ fn mongod_on(home: &Path) -> u32 {
 }
 
 #[tokio::test]
-async fn a_private_database_that_is_killed_comes_back_by_itself_and_all_goes_on() {
+async fn embedded_mongod_restarts_when_it_was_killed() {
     let data = tempfile::tempdir().unwrap();
     let home = data.path().join("mongod");
     let ordeal = Ordeal::of(Program::start_private(data.path(), &HURRIED).await).await;

@@ -5,7 +5,7 @@ use super::Ordeal;
 use crate::support::Mongod;
 
 #[tokio::test]
-async fn a_full_disk_under_the_database_is_said_and_all_goes_on_once_there_is_room() {
+async fn server_recovers_when_a_full_database_disk_has_room_again() {
     let mut mongod = Mongod::start_on_a_disk().await;
     let ordeal = Ordeal::begin(&mongod.uri("parlor")).await;
     ordeal.truth.fault();

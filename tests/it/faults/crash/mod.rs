@@ -18,7 +18,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn a_killed_server_has_lost_nothing_that_it_acknowledged() {
+async fn acknowledged_writes_survive_a_killed_server() {
     let mut program = Program::start(&[]).await;
     let room = program.room(&[1, 2]).await;
     let choir = Choir::on(&[&program]).await;
@@ -131,7 +131,7 @@ impl Ordeal {
 }
 
 #[tokio::test]
-async fn a_killed_database_is_waited_for_and_all_goes_on() {
+async fn server_recovers_when_its_database_was_killed() {
     let mut mongod = Mongod::start().await;
     let ordeal = Ordeal::begin(&mongod.uri("parlor")).await;
     ordeal.truth.fault();
@@ -143,7 +143,7 @@ async fn a_killed_database_is_waited_for_and_all_goes_on() {
 
 /// Another is elected; what only the first had written nobody was told of.
 #[tokio::test]
-async fn a_killed_primary_of_three_is_replaced_and_all_goes_on() {
+async fn server_recovers_when_a_primary_of_three_was_killed() {
     let mut three = Mongod::start_three().await;
     let uri = Mongod::uri_of(&three, "parlor");
     let ordeal = Ordeal::begin(&uri).await;
@@ -157,7 +157,7 @@ async fn a_killed_primary_of_three_is_replaced_and_all_goes_on() {
 
 /// The one there is steps down, and is elected again; writes that were on their way are refused or of unknown outcome.
 #[tokio::test]
-async fn a_database_that_steps_down_again_and_again_is_waited_for_and_all_goes_on() {
+async fn server_recovers_when_its_database_keeps_stepping_down() {
     let mongod = Mongod::start().await;
     let ordeal = Ordeal::begin(&mongod.uri("parlor")).await;
     ordeal.truth.fault();
@@ -171,7 +171,7 @@ async fn a_database_that_steps_down_again_and_again_is_waited_for_and_all_goes_o
 
 /// Another is elected, and hands over to the first again as soon as that may be.
 #[tokio::test]
-async fn a_primary_of_three_that_steps_down_is_replaced_and_all_goes_on() {
+async fn server_recovers_when_a_primary_of_three_steps_down() {
     let three = Mongod::start_three().await;
     let uri = Mongod::uri_of(&three, "parlor");
     let ordeal = Ordeal::begin(&uri).await;
@@ -184,7 +184,7 @@ async fn a_primary_of_three_that_steps_down_is_replaced_and_all_goes_on() {
 
 /// The line to the database is cut, or carries nothing any more in one of its directions or both, and is whole again.
 #[tokio::test]
-async fn a_line_that_is_cut_or_hangs_is_waited_for_and_all_goes_on() {
+async fn server_recovers_when_its_database_link_is_cut_or_hangs() {
     for state in State::FAULTS {
         let link = Link::to_the_database().await;
         let ordeal = Ordeal::begin(&link.uri).await;
@@ -198,7 +198,7 @@ async fn a_line_that_is_cut_or_hangs_is_waited_for_and_all_goes_on() {
 
 /// The driver finds out before an operation's time is over, and breaks it off: by then it may be done.
 #[tokio::test]
-async fn what_hangs_and_is_broken_off_may_be_written_and_is_never_called_unavailable() {
+async fn aborted_write_is_a_timeout_and_never_unavailable() {
     let link = Link::to_the_database().await;
     let ordeal = Ordeal::begin(&format!("{}&heartbeatFrequencyMS=500", link.uri)).await;
     ordeal.truth.fault();
@@ -209,7 +209,7 @@ async fn what_hangs_and_is_broken_off_may_be_written_and_is_never_called_unavail
 }
 
 #[tokio::test]
-async fn a_server_and_its_database_killed_together_have_lost_nothing_acknowledged() {
+async fn acknowledged_writes_survive_a_killed_server_and_database() {
     let mut mongod = Mongod::start().await;
     let mut program = Program::start_over(&mongod.uri("parlor"), &[]).await;
     let room = program.room(&[1, 2]).await;

@@ -39,7 +39,7 @@ async fn two_servers(mongod: &Mongod, link: &Link) -> (Program, Server, i64) {
 }
 
 #[tokio::test]
-async fn what_was_missed_while_the_oplog_rolled_over_is_told_once_and_in_order() {
+async fn missed_events_arrive_once_in_order_after_an_oplog_rollover() {
     let mongod = Mongod::start_with_a_short_oplog().await;
     let link = Link::to_one(&mongod.host()).await;
     let (mut server, other, room) = two_servers(&mongod, &link).await;

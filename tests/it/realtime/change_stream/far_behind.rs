@@ -36,7 +36,7 @@ async fn come_back(server: &Server) -> Client {
 }
 
 #[tokio::test]
-async fn who_comes_back_to_a_room_that_was_sent_away_hears_of_it_while_another_still_leaves() {
+async fn reconnecting_client_gets_events_while_another_still_leaves() {
     let mongod = Mongod::start().await;
     let overrides = [
         ("FEED__HEARTBEAT_MS", "50"),

@@ -7,7 +7,7 @@ use super::{break_stream, say, server, unharmed};
 use crate::support::{End, Mongod, chat};
 
 #[tokio::test]
-async fn sockets_whose_place_was_lost_while_the_stream_was_end_as_they_should() {
+async fn sockets_close_when_their_room_was_lost_with_the_stream() {
     let mongod = Mongod::start().await;
     let server = server(&mongod).await;
     let other = unharmed(&mongod, &server).await;

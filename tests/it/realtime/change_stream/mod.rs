@@ -57,7 +57,7 @@ fn assert_told(frames: &[Value], wanted: &[Value]) {
 }
 
 #[tokio::test]
-async fn what_was_missed_while_the_streams_history_is_lost_is_told_afterwards() {
+async fn missed_changes_arrive_after_the_streams_history_was_lost() {
     let mongod = Mongod::start().await;
     let server = server(&mongod).await;
     let other = unharmed(&mongod, &server).await;
@@ -122,7 +122,7 @@ async fn chatter(mut client: Client, enough: watch::Receiver<bool>) -> i64 {
 }
 
 #[tokio::test]
-async fn what_is_written_just_when_the_stream_is_opened_anew_is_not_missed_either() {
+async fn changes_are_not_missed_while_the_stream_reopens() {
     let mongod = Mongod::start().await;
     let server = server(&mongod).await;
     let other = unharmed(&mongod, &server).await;
@@ -143,7 +143,7 @@ async fn what_is_written_just_when_the_stream_is_opened_anew_is_not_missed_eithe
 
 /// It hangs before it is known to be lost, and whoever joins then is like anyone who joined before.
 #[tokio::test]
-async fn who_joins_while_the_stream_hangs_hears_everything_once_as_well() {
+async fn joining_socket_gets_events_once_while_the_stream_hangs() {
     let mongod = Mongod::start().await;
     let server = server(&mongod).await;
     let other = unharmed(&mongod, &server).await;
@@ -166,7 +166,7 @@ async fn who_joins_while_the_stream_hangs_hears_everything_once_as_well() {
 }
 
 #[tokio::test]
-async fn who_joins_while_the_stream_is_lost_hears_everything_once_as_well() {
+async fn joining_socket_gets_events_once_while_the_stream_is_lost() {
     let mongod = Mongod::start().await;
     let server = server(&mongod).await;
     let other = unharmed(&mongod, &server).await;
@@ -280,7 +280,7 @@ async fn a_write_that_fails_half_way_is_done_once_and_told_once() {
 }
 
 #[tokio::test]
-async fn a_write_that_the_database_refuses_is_an_internal_error_and_the_next_one_goes_well() {
+async fn refused_write_is_an_internal_error_and_the_next_succeeds() {
     let mongod = Mongod::start().await;
     let server = server(&mongod).await;
     let mut one = server.join(1, 2).await;

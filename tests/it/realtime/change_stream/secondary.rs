@@ -30,7 +30,7 @@ async fn readers(three: &[Mongod; 3]) -> [bool; 3] {
 }
 
 #[tokio::test]
-async fn a_feed_is_read_from_a_secondary_and_from_another_when_that_is_killed() {
+async fn feed_moves_to_another_secondary_when_its_own_is_killed() {
     let mut three = Mongod::start_three().await;
     let both = async { while !is_secondary(&three[1]).await || !is_secondary(&three[2]).await {} };
     assert!(timeout(2 * PATIENCE, both).await.is_ok(), "two of three are secondaries");
@@ -53,7 +53,7 @@ async fn a_feed_is_read_from_a_secondary_and_from_another_when_that_is_killed() 
 }
 
 #[tokio::test]
-async fn where_there_is_no_secondary_the_primary_is_read() {
+async fn feed_is_read_from_the_primary_when_there_is_no_secondary() {
     let mongod = Mongod::start().await;
     let server = Server::start_over(&mongod.uri("parlor"), &[("FEED__READ_FROM", "secondary")]).await;
     server.room(&[1, 2]).await;

@@ -48,7 +48,7 @@ const KINDS: &[&str] = &[
 ];
 
 #[tokio::test]
-async fn each_hostile_frame_has_its_answer_and_a_neighbour_is_served() {
+async fn hostile_frames_get_their_answer_and_neighbours_are_served() {
     hostile(SOME).await;
 }
 

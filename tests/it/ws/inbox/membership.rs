@@ -90,7 +90,7 @@ async fn a_room_made_by_another_server_is_heard_of_here() {
 }
 
 #[tokio::test]
-async fn what_is_said_in_a_room_right_after_it_was_made_is_told_once() {
+async fn message_right_after_a_rooms_creation_arrives_once() {
     let server = Server::start(&[]).await;
     let (mut one, _) = inbox(&server, 1).await;
     for other in 2..12 {
@@ -152,7 +152,7 @@ async fn with_address(server: &Server, target: &str, email: &str) -> Client {
 }
 
 #[tokio::test]
-async fn another_address_in_the_token_is_sent_to_others() {
+async fn changed_address_in_the_token_is_sent_to_others() {
     let server = Server::start(&[]).await;
     let group = server.room(&[1, 2, 3]).await;
     let (mut one, _) = inbox(&server, 1).await;

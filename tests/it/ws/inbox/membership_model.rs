@@ -248,7 +248,7 @@ impl World {
 
 /// Prints its seed; `PARLOR_IT_SEED` gives another one.
 #[tokio::test]
-async fn each_membership_is_added_once_whatever_a_socket_missed() {
+async fn memberships_are_added_once_whatever_a_socket_missed() {
     let mut dice = Dice::of(seed());
     let here = Server::start(&[]).await;
     let servers = [here.beside().await, here];

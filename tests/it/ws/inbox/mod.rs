@@ -88,7 +88,7 @@ async fn the_first_frame_has_the_rooms_the_latest_first() {
 }
 
 #[tokio::test]
-async fn each_event_of_each_room_arrives_with_its_room() {
+async fn events_of_all_rooms_name_their_room() {
     let server = Server::start(&[]).await;
     let (first, second) = (server.room(&[1, 2]).await, server.room(&[1, 3]).await);
     let (mut one, _) = inbox(&server, 1).await;
@@ -135,7 +135,7 @@ async fn actions_name_their_room_and_are_answered_there() {
 }
 
 #[tokio::test]
-async fn a_room_that_isnt_the_callers_is_not_found_and_none_is_asked_for() {
+async fn foreign_room_is_not_found_and_a_missing_id_is_invalid() {
     let server = Server::start(&[]).await;
     server.room(&[1, 2]).await;
     let others = server.room(&[2, 3]).await;
@@ -166,7 +166,7 @@ async fn a_room_that_isnt_the_callers_is_not_found_and_none_is_asked_for() {
 }
 
 #[tokio::test]
-async fn more_rooms_come_by_pages() {
+async fn rooms_beyond_the_first_frame_come_by_pages() {
     let server = Server::start(&[]).await;
     let mut made = Vec::new();
     for other in 2..=55 {
@@ -215,7 +215,7 @@ async fn a_socket_of_one_room_opened_beside_it_misses_nothing_either() {
 }
 
 #[tokio::test]
-async fn who_has_no_good_token_is_refused_as_anywhere() {
+async fn inbox_connection_is_refused_without_a_valid_token() {
     let server = Server::start(&[]).await;
     let mut client = server.dial("/ws/").called("nobody").protocols("Bearer, nonsense").open().await;
     assert_eq!(client.closed().await.0, 4001);

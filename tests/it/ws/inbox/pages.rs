@@ -33,7 +33,7 @@ async fn rooms(server: &Server) -> Vec<i64> {
 }
 
 #[tokio::test]
-async fn what_a_page_shows_is_delivered() {
+async fn messages_of_a_page_become_delivered() {
     let server = Server::start(&[]).await;
     let rooms = rooms(&server).await;
     let (mut one, ready) = inbox(&server, 1).await;
@@ -48,7 +48,7 @@ async fn what_a_page_shows_is_delivered() {
 }
 
 #[tokio::test]
-async fn what_a_page_would_have_shown_is_not() {
+async fn messages_of_an_unsent_page_are_not_delivered() {
     let metered = Metered::new();
     let overrides = [metered.setting(), ("SOCKETS__SEND_BUFFER_BYTES", "8192"), ("LIMITS__WRITE_MS", "500")];
     let server = Server::start(&overrides).await;

@@ -15,7 +15,7 @@ const WITHIN: Duration = Duration::from_secs(5);
 const SLACK: Duration = Duration::from_secs(3);
 
 #[tokio::test]
-async fn a_coming_and_a_going_are_told_to_who_shares_a_room_and_to_no_one_else() {
+async fn presence_reaches_only_users_who_share_a_room() {
     let server = Server::start(&[("PRESENCE__GRACE_MS", "50")]).await;
     let other = server.beside().await;
     server.room(&[1, 2]).await;
@@ -52,7 +52,7 @@ async fn a_reload_of_a_page_is_neither_a_coming_nor_a_going() {
 }
 
 #[tokio::test]
-async fn who_was_on_a_server_that_died_is_told_to_be_gone_within_5_s() {
+async fn offline_of_a_dead_servers_users_is_sent_within_5_s() {
     let mut dying = Program::start(&[]).await;
     dying.room(&[1, 2]).await;
     let survivor = dying.beside().await;

@@ -153,7 +153,7 @@ async fn a_member_replaced_immediately_receives_the_new_membership() {
 
 /// However a user becomes a member, the database notes the beginning, and another one each time.
 #[tokio::test]
-async fn each_membership_has_a_beginning_by_the_databases_time() {
+async fn memberships_begin_by_the_databases_time() {
     let server = Server::start(&[]).await;
     let group = server.room(&[1, 2, 3]).await;
     let pair = server.room(&[1, 2]).await;

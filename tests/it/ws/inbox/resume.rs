@@ -53,7 +53,7 @@ async fn delete(server: &Server, room: i64, id: i64) {
 }
 
 #[tokio::test]
-async fn only_what_has_changed_since_is_told_and_once() {
+async fn changes_since_the_cursor_are_resumed_once() {
     let server = Server::start(&[]).await;
     let (first, second, third) =
         (server.room(&[1, 2]).await, server.room(&[1, 2, 3]).await, server.room(&[1, 2, 4]).await);
@@ -242,7 +242,7 @@ impl Known {
 
 /// Prints its seed; `PARLOR_IT_SEED` gives another one.
 #[tokio::test]
-async fn whoever_is_cut_off_at_random_ends_with_what_the_rooms_have() {
+async fn client_state_equals_the_rooms_after_random_disconnects() {
     let seed = seed();
     let mut dice = Dice::of(seed);
     let limits = [("LIMITS__MESSAGES_PER_MINUTE", "100000"), ("LIMITS__FRAMES_PER_MINUTE", "100000")];

@@ -207,7 +207,7 @@ fn differences(who: &str, has: &Unread, must: &Unread) -> Vec<String> {
 
 /// Prints its seed; `PARLOR_IT_SEED` gives another one.
 #[tokio::test]
-async fn what_is_unread_is_exact_after_any_crash() {
+async fn unread_counts_are_exact_after_crashes() {
     let mut dice = Dice::of(seed());
     let one = Program::start(&[("LIMITS__SEND_QUEUE", "10000")]).await;
     let servers = [one.again().await, one];

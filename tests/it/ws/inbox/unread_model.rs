@@ -162,7 +162,7 @@ impl World {
 
 /// Prints its seed; `PARLOR_IT_SEED` gives another one.
 #[tokio::test]
-async fn what_is_unread_is_exact_on_every_device_whatever_happens() {
+async fn unread_counts_are_exact_on_all_devices() {
     let mut dice = Dice::of(seed());
     let here = Server::start(&ROOMY).await;
     let servers = [here.beside_over(shared_uri(), &ROOMY).await, here];

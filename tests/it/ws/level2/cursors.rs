@@ -170,7 +170,7 @@ async fn a_cursor_goes_with_the_documented_url_and_its_slash() {
 }
 
 #[tokio::test]
-async fn whoever_is_not_let_in_is_refused_as_on_level_1() {
+async fn refused_client_gets_the_close_code_of_level_1() {
     let (server, room) = room(&[]).await;
     let since = encoded(&Live::fresh(&server, 1, room).await.cursor);
     let by_room = |room: i64| format!("room_id={room}&since={since}");

@@ -46,7 +46,7 @@ async fn pages_go_both_ways_and_pass_over_what_is_deleted() {
 }
 
 #[tokio::test]
-async fn by_default_there_are_50_and_200_at_most() {
+async fn history_page_has_50_messages_and_at_most_200() {
     let (server, room) = room(&[("LIMITS__SEND_QUEUE", "10000")]).await;
     let mut one = Live::fresh(&server, 1, room).await;
     for _ in 1..=201 {
@@ -69,7 +69,7 @@ async fn by_default_there_are_50_and_200_at_most() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_is_refused() {
+async fn invalid_history_request_is_refused() {
     let (server, room) = room(&[]).await;
     let mut one = Live::fresh(&server, 1, room).await;
     one.say_alone(1, 1, "Hello").await;
@@ -97,7 +97,7 @@ async fn what_makes_no_sense_is_refused() {
 }
 
 #[tokio::test]
-async fn it_is_answered_on_its_own_socket_and_shows_messages_as_they_are_now() {
+async fn history_answers_its_own_socket_with_current_messages() {
     let (server, room) = room(&[]).await;
     let mut one = Live::fresh(&server, 1, room).await;
     one.say_alone(1, 1, "first").await;

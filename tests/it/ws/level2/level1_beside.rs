@@ -55,7 +55,7 @@ async fn a_level_1_socket_sees_exactly_the_documented_keys() {
 }
 
 #[tokio::test]
-async fn what_level_1_does_level_2_hears_with_a_cursor() {
+async fn level_1_actions_reach_level_2_with_a_cursor() {
     let server = Server::start(&[]).await;
     let room = server.room(&[1, 2]).await;
     let mut one = server.enter(1, room).await;
@@ -86,7 +86,7 @@ async fn answers_on_level_2_carry_no_cursor() {
 }
 
 #[tokio::test]
-async fn each_event_has_a_cursor_of_its_own() {
+async fn events_have_cursors_of_their_own() {
     let server = Server::start(&[]).await;
     let room = server.room(&[1, 2]).await;
     let mut one = Live::fresh(&server, 1, room).await;

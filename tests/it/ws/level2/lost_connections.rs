@@ -129,7 +129,7 @@ async fn follow(servers: [&Server; 2], room: i64, mut cursor: String, mut dice: 
 }
 
 #[tokio::test]
-async fn whoever_is_cut_off_at_random_ends_with_what_the_room_has() {
+async fn client_state_equals_the_room_after_random_disconnects() {
     let seed = seed();
     let here = Server::start(&ROOMY).await;
     let there = here.beside_over(shared_uri(), &ROOMY).await;
@@ -150,7 +150,7 @@ async fn whoever_is_cut_off_at_random_ends_with_what_the_room_has() {
 }
 
 #[tokio::test]
-async fn between_a_first_frame_and_its_events_no_edit_is_lost_or_doubled() {
+async fn first_frame_and_events_hold_each_edit_once() {
     const EDITS: usize = 300;
     let (server, room) = super::room(&ROOMY).await;
     let there = server.beside_over(shared_uri(), &ROOMY).await;

@@ -17,7 +17,7 @@ async fn say(one: &mut Live, ids: std::ops::RangeInclusive<i64>) {
 }
 
 #[tokio::test]
-async fn a_thousand_new_messages_are_told_and_more_are_left_to_history() {
+async fn resume_shows_a_thousand_messages_and_leaves_more_to_history() {
     let (server, room) = room(&ROOMY).await;
     let mut one = Live::fresh(&server, 1, room).await;
     one.say_alone(1, 1, "before").await;
@@ -88,7 +88,7 @@ fn apply(room: &mut Vec<(i64, String)>, told: &Told) {
 }
 
 #[tokio::test]
-async fn changes_from_two_servers_at_once_are_told_alike_to_who_follows_and_who_resumes() {
+async fn concurrent_changes_are_equal_for_live_and_resumed_sockets() {
     const EACH: i64 = 20;
     let (here, room) = room(&ROOMY).await;
     let there = here.beside_over(shared_uri(), &ROOMY).await;
@@ -142,7 +142,7 @@ async fn assert_shown(server: &Server, room: i64, end: &[(i64, String)]) {
 }
 
 #[tokio::test]
-async fn many_editors_of_one_message_leave_one_change() {
+async fn concurrent_edits_of_a_message_leave_one_change() {
     let (here, room) = room(&ROOMY).await;
     let there = here.beside_over(shared_uri(), &ROOMY).await;
     let mut follower = Live::fresh(&here, 1, room).await;

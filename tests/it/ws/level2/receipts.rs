@@ -56,7 +56,7 @@ async fn delivered_is_automatic_and_read_is_said() {
 }
 
 #[tokio::test]
-async fn what_waited_is_delivered_when_its_reader_connects_and_no_more() {
+async fn waiting_messages_are_only_delivered_when_reading_is_manual() {
     let (server, room) = room(&[]).await;
     let mut one = server.enter(1, room).await;
     for id in 1..=3 {
@@ -88,7 +88,7 @@ async fn past_the_last_message_means_the_last_one() {
 }
 
 #[tokio::test]
-async fn it_never_goes_back() {
+async fn read_receipt_never_goes_back() {
     let (server, room, mut one, mut two) = by_hand(&[]).await;
     say(&mut one, &mut two, 1..=4).await;
     two.send(read_up_to(3)).await;
@@ -103,7 +103,7 @@ async fn it_never_goes_back() {
 }
 
 #[tokio::test]
-async fn ones_own_and_deleted_messages_are_not_marked() {
+async fn own_and_deleted_messages_are_not_marked() {
     let (_server, _room, mut one, mut two) = by_hand(&[]).await;
     say(&mut one, &mut two, 1..=1).await;
     two.say("of two").await;
@@ -124,7 +124,7 @@ async fn ones_own_and_deleted_messages_are_not_marked() {
 }
 
 #[tokio::test]
-async fn in_a_group_it_is_read_when_all_others_have_read_it() {
+async fn message_is_read_when_all_others_of_a_group_read_it() {
     let server = Server::start(&[]).await;
     let there = server.beside().await;
     let room = server.room(&[1, 2, 3]).await;
@@ -174,7 +174,7 @@ async fn an_open_room_on_level_1_is_read_also_beside_one_by_hand() {
 }
 
 #[tokio::test]
-async fn without_being_asked_for_receipts_are_automatic() {
+async fn receipts_are_automatic_by_default() {
     let (server, room) = room(&[]).await;
     let mut one = Live::fresh(&server, 1, room).await;
     let mut two = Live::fresh(&server, 2, room).await;
@@ -185,7 +185,7 @@ async fn without_being_asked_for_receipts_are_automatic() {
 }
 
 #[tokio::test]
-async fn each_status_follows_from_the_marks_of_a_first_frame() {
+async fn statuses_follow_from_the_markers_of_a_first_frame() {
     let (server, room, mut one, mut two) = by_hand(&[]).await;
     let cursor = Live::fresh(&server, 1, room).await.cursor;
     say(&mut one, &mut two, 1..=2).await;

@@ -122,7 +122,7 @@ async fn up_to_64_characters_come_back_exactly() {
 }
 
 #[tokio::test]
-async fn what_is_no_ref_is_refused_and_nothing_is_written() {
+async fn invalid_ref_is_refused_and_nothing_is_written() {
     let (server, room) = room(&[]).await;
     let mut one = Live::fresh(&server, 1, room).await.client;
     let bad = [json!(5), json!(true), json!(["a"]), json!({}), json!("x".repeat(65)), json!("é".repeat(65))];

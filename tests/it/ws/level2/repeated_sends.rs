@@ -69,7 +69,7 @@ async fn a_repeated_message_is_answered_as_it_is_now() {
 }
 
 #[tokio::test]
-async fn it_may_be_repeated_from_any_socket_to_any_server_at_any_time() {
+async fn send_may_be_repeated_on_any_socket_and_server() {
     let (mut server, room) = room(&[]).await;
     let other = server.beside().await;
     let mut one = Live::fresh(&server, 1, room).await;
@@ -96,7 +96,7 @@ async fn it_may_be_repeated_from_any_socket_to_any_server_at_any_time() {
 }
 
 #[tokio::test]
-async fn another_sender_room_or_id_makes_another_message() {
+async fn client_id_counts_only_for_its_sender_and_room() {
     let (server, room) = room(&[]).await;
     let other = server.room(&[1, 3]).await;
     let mut one = Live::fresh(&server, 1, room).await;
@@ -152,7 +152,7 @@ async fn a_message_that_was_refused_leaves_its_client_id_free() {
 }
 
 #[tokio::test]
-async fn one_that_is_repeated_at_once_is_answered_too() {
+async fn send_is_answered_when_repeated_immediately() {
     let (server, room) = room(&[]).await;
     let mut one = Live::fresh(&server, 1, room).await;
     for name in ["first", "second", "third"] {
@@ -193,7 +193,7 @@ async fn send_all(one: &mut Live, server: &str, count: usize) -> (BTreeMap<usize
 }
 
 #[tokio::test]
-async fn sent_to_two_servers_at_once_each_makes_one_message_and_both_senders_get_it() {
+async fn send_makes_one_message_when_sent_to_two_servers_concurrently() {
     const MESSAGES: usize = 40;
     let roomy = [("LIMITS__SEND_QUEUE", "10000")];
     let (here, room) = room(&roomy).await;

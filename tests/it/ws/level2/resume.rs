@@ -25,7 +25,7 @@ async fn the_first_frame_of_an_empty_room_is_whole() {
 }
 
 #[tokio::test]
-async fn without_a_cursor_there_are_the_last_50_oldest_first() {
+async fn first_frame_without_a_cursor_has_the_last_50_messages() {
     let (server, room) = room(&[]).await;
     let mut one = Live::fresh(&server, 1, room).await;
     for id in 1..=50 {
@@ -51,7 +51,7 @@ async fn without_a_cursor_there_are_the_last_50_oldest_first() {
 }
 
 #[tokio::test]
-async fn each_message_that_has_changed_is_told_once_as_it_is_now() {
+async fn changed_messages_are_resumed_once_in_their_current_form() {
     let (server, room) = room(&[]).await;
     let mut one = Live::fresh(&server, 1, room).await;
     for id in 1..=6 {
@@ -168,7 +168,7 @@ async fn a_room_s_first_cursor_tells_of_all_of_it() {
 }
 
 #[tokio::test]
-async fn what_waited_becomes_delivered_and_read_after_the_first_frame() {
+async fn waiting_messages_become_read_after_the_first_frame() {
     let (server, room) = room(&[]).await;
     let two = Live::fresh(&server, 2, room).await;
     let cursor = two.cursor.clone();
@@ -189,7 +189,7 @@ async fn what_waited_becomes_delivered_and_read_after_the_first_frame() {
 }
 
 #[tokio::test]
-async fn what_the_application_has_changed_is_told_as_well() {
+async fn changes_by_the_application_are_resumed() {
     let (server, room) = room(&[]).await;
     let mut one = Live::fresh(&server, 1, room).await;
     for id in 1..=3 {
@@ -211,7 +211,7 @@ async fn what_the_application_has_changed_is_told_as_well() {
 }
 
 #[tokio::test]
-async fn what_was_erased_with_its_author_is_told_as_deleted() {
+async fn messages_of_an_erased_author_are_resumed_as_deleted() {
     let (server, room) = room(&[]).await;
     let mut two = Live::fresh(&server, 2, room).await;
     let mut one = Live::fresh(&server, 1, room).await;

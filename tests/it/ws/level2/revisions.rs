@@ -56,7 +56,7 @@ async fn unfinished(server: &Server) -> u64 {
 }
 
 #[tokio::test]
-async fn what_a_server_left_half_done_is_done_by_another() {
+async fn half_done_revision_is_completed_by_another_server() {
     let server = Server::start(&[]).await;
     let room = server.room(&[1, 2]).await;
     let mut live = Live::fresh(&server, 1, room).await;
@@ -72,7 +72,7 @@ async fn what_a_server_left_half_done_is_done_by_another() {
 
 /// Or else whoever is told of the later one would never hear of the earlier.
 #[tokio::test]
-async fn what_was_left_is_done_before_what_comes_after_it_and_once() {
+async fn half_done_revision_is_completed_once_before_the_next() {
     let server = Server::start(&[]).await;
     let room = server.room(&[1, 2]).await;
     let mut live = Live::fresh(&server, 1, room).await;

@@ -43,7 +43,7 @@ fn numbered(n: usize) -> Value {
 }
 
 #[tokio::test]
-async fn what_is_sent_again_after_kill_9_is_there_once_and_the_rest_is_resumed() {
+async fn repeated_sends_are_stored_once_after_a_killed_server() {
     const MESSAGES: usize = 120;
     let mut program = Program::start(&[("LIMITS__SEND_QUEUE", "10000")]).await;
     let room = program.room(&[1, 2]).await;

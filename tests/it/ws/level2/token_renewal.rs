@@ -74,7 +74,7 @@ async fn a_new_token_that_expires_earlier_closes_the_socket_earlier() {
 }
 
 #[tokio::test]
-async fn it_may_be_replaced_again_and_the_last_counts() {
+async fn token_may_be_renewed_again_and_the_last_one_counts() {
     let (server, room) = room(&[]).await;
     let mut one = open(&server, room, &good_for(&server, 3)).await;
     renew(&mut one, &server.token(1).sign()).await;
@@ -86,7 +86,7 @@ async fn it_may_be_replaced_again_and_the_last_counts() {
 }
 
 #[tokio::test]
-async fn a_token_that_fails_any_check_is_refused_and_the_old_one_stays_in_force() {
+async fn bad_renewal_token_is_refused_and_the_old_one_stays() {
     let (server, room) = room(&[]).await;
     let token = server.token(1);
     let mut one = open(&server, room, &token.sign()).await;
@@ -133,7 +133,7 @@ async fn a_frame_without_a_token_is_malformed() {
 }
 
 #[tokio::test]
-async fn nobody_else_hears_of_it_and_nothing_is_interrupted() {
+async fn token_renewal_is_private_and_interrupts_nothing() {
     let (server, room) = room(&[]).await;
     let mut one = open(&server, room, &server.token(1).sign()).await;
     let mut beside = server.enter(1, room).await;

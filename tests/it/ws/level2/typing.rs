@@ -24,7 +24,7 @@ fn typed_by(user: i64) -> Value {
 }
 
 #[tokio::test]
-async fn it_goes_to_the_other_users_level_2_sockets_on_every_server() {
+async fn typing_reaches_level_2_sockets_of_others_on_all_servers() {
     let server = Server::start(&[]).await;
     let there = server.beside().await;
     let room = server.room(&[1, 2, 3]).await;
@@ -52,7 +52,7 @@ async fn it_goes_to_the_other_users_level_2_sockets_on_every_server() {
 }
 
 #[tokio::test]
-async fn another_room_hears_nothing_and_has_a_pace_of_its_own() {
+async fn typing_stays_in_its_room_and_is_paced_by_room() {
     let server = Server::start(&[]).await;
     let (room, other) = (server.room(&[1, 2]).await, server.room(&[1, 3]).await);
     let (mut one, mut two) = (Live::fresh(&server, 1, room).await, Live::fresh(&server, 2, room).await);
@@ -99,7 +99,7 @@ async fn at_most_one_in_3_s_is_passed_on() {
 }
 
 #[tokio::test]
-async fn several_sockets_of_a_user_are_one_who_types() {
+async fn typing_on_several_sockets_counts_as_one_user() {
     let (server, room) = room(&[]).await;
     let mut own = [Live::fresh(&server, 1, room).await, Live::fresh(&server, 1, room).await];
     let mut two = Live::fresh(&server, 2, room).await;
@@ -114,7 +114,7 @@ async fn several_sockets_of_a_user_are_one_who_types() {
 }
 
 #[tokio::test]
-async fn nothing_is_stored() {
+async fn typing_is_not_stored() {
     let (server, room) = room(&[]).await;
     let mut one = Live::fresh(&server, 1, room).await;
     let mut two = Live::fresh(&server, 2, room).await;
@@ -141,7 +141,7 @@ async fn a_user_whose_id_is_a_string_is_told_as_one() {
 }
 
 #[tokio::test]
-async fn nothing_is_written_where_nobody_would_hear() {
+async fn typing_is_not_written_when_no_socket_would_get_it() {
     let (server, room) = room(&[]).await;
     let signals = server.collection("signals").await;
     let written = async || signals.count_documents(doc! {}).await.unwrap();
@@ -164,7 +164,7 @@ async fn nothing_is_written_where_nobody_would_hear() {
 
 /// Where there is no other server that is known without asking the database.
 #[tokio::test]
-async fn nothing_is_read_either_where_nobody_can_hear() {
+async fn typing_reads_nothing_when_no_socket_can_get_it() {
     let server = Server::start(&[]).await;
     let client = mongodb::Client::with_uri_str(shared_uri()).await.unwrap();
     let database = client.database(&server.database().name);

@@ -131,7 +131,7 @@ async fn a_peer_that_answers_pings_lives_on() {
 }
 
 #[tokio::test]
-async fn pings_count_as_frames_and_the_answers_to_the_servers_own_do_not() {
+async fn pings_count_as_frames_and_pongs_do_not() {
     let overrides = [("SOCKETS__PING_SECONDS", "1"), ("LIMITS__FRAMES_PER_MINUTE", "2")];
     let server = Server::start(&overrides).await;
     server.room(&[1, 2]).await;
@@ -175,7 +175,7 @@ async fn a_peer_that_is_cut_off_gives_its_place_back() {
 }
 
 #[tokio::test]
-async fn a_peer_that_never_reads_its_history_is_let_go_once_too_much_waits_behind_it() {
+async fn socket_is_closed_when_its_history_is_never_read() {
     let overrides = [
         ("LIMITS__SEND_QUEUE", "16"),
         ("LIMITS__SOCKETS", "2"),
@@ -234,7 +234,7 @@ async fn a_peer_that_reads_slowly_gets_its_whole_history() {
 }
 
 #[tokio::test]
-async fn a_peer_that_never_reads_again_slows_nobody_and_gives_its_place_back() {
+async fn silent_client_slows_nobody_and_returns_its_permit() {
     let overrides =
         [("LIMITS__SEND_QUEUE", "16"), ("LIMITS__SOCKETS", "3"), ("SOCKETS__SEND_BUFFER_BYTES", "8192")];
     let server = Server::start(&overrides).await;
@@ -261,7 +261,7 @@ async fn a_peer_that_never_reads_again_slows_nobody_and_gives_its_place_back() {
 }
 
 #[tokio::test]
-async fn a_write_that_takes_too_long_ends_the_socket_even_in_a_quiet_room() {
+async fn slow_write_closes_the_socket_even_in_a_quiet_room() {
     let metered = Metered::new();
     let overrides = [
         metered.setting(),

@@ -99,7 +99,7 @@ async fn round(server: &Server, samples: &Samples, peer: i64) {
 }
 
 #[tokio::test]
-async fn a_thousand_peers_that_never_read_slow_nobody_and_leave_nothing_behind() {
+async fn thousand_silent_clients_slow_nobody_and_leave_no_memory() {
     may_open_many_files();
     let samples = Samples::new();
     let overrides = [

@@ -209,7 +209,7 @@ fn assert_made_once(stored: &[Document], made: &BTreeMap<(i64, String), i64>) {
 
 /// Prints its seed; `PARLOR_IT_SEED` gives another one.
 #[tokio::test]
-async fn whoever_is_cut_off_a_thousand_times_ends_with_what_the_rooms_have() {
+async fn client_state_equals_the_rooms_after_1000_disconnects() {
     let seed = seed();
     let mongod = Mongod::start().await;
     let servers = Servers::start(&mongod).await;
