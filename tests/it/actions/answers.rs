@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Server, chat};
+use crate::support::{Client, Server, chat, eventually};
 
 /// Messages that are edited and deleted at the same time.
 const MESSAGES: i64 = 100;
@@ -112,8 +112,10 @@ async fn an_added_member_is_answered_when_a_removal_follows() {
         let put = join_all(users.iter().map(async |user| {
             server.call(Method::PUT, &path(*user), json!({"email": "a@example.com"})).await
         }));
-        let removed =
-            join_all(users.iter().map(async |user| while server.api_delete(&path(*user)).await.0 != 204 {}));
+        let removed = join_all(users.iter().map(async |user| {
+            let status = async || server.api_delete(&path(*user)).await.0;
+            eventually("the member is removed", status, |status| *status == 204).await;
+        }));
         let (put, _) = tokio::join!(put, removed);
         for (user, (status, member)) in users.iter().zip(put) {
             let expected = json!({

@@ -8,7 +8,7 @@ use handlers::{
 };
 use parlor::store::StoreError;
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::support::{Client, PATIENCE, Server, WORDS, chat, error, matches, said};
 
@@ -60,6 +60,7 @@ static ACTIONS: &[Action] = &[
                     let unknown = StoreError::Unknown(None);
                     return Err(Error::caused(Code::Timeout, "it may still be done", unknown));
                 }
+                sleep(Duration::from_millis(15)).await;
             }
         }))
     }),

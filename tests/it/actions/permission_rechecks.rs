@@ -6,9 +6,10 @@ use mongodb::bson::{Document, doc};
 use reqwest::Method;
 use serde_json::json;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
-use crate::support::{Client, Metered, Mongod, PATIENCE, Receiver, Say, Server, chat, edited};
+use crate::support::{
+    Client, Metered, Mongod, Receiver, Say, Server, chat, edited, eventually, eventually_count,
+};
 
 /// How long a command of the database is held up. Far longer than the wait after which a caller is checked again.
 const HELD_MS: i64 = 5_000;
@@ -22,24 +23,19 @@ async fn hold(mongod: &Mongod, command: &str) {
 /// Waits until such an operation is under way in the database.
 async fn under_way(mongod: &Mongod, command: &str, collection: &str) {
     let admin = mongod.database("admin").await;
-    let waited = timeout(PATIENCE, async {
-        loop {
-            let op = doc! { "currentOp": 1, format!("command.{command}"): collection };
-            let found: Document = admin.run_command(op).await.unwrap();
-            if !found.get_array("inprog").unwrap().is_empty() {
-                return;
-            }
-        }
-    });
-    assert!(waited.await.is_ok(), "no {command} on {collection} came");
+    let running = async || {
+        let op = doc! { "currentOp": 1, format!("command.{command}"): collection };
+        let found: Document = admin.run_command(op).await.unwrap();
+        found.get_array("inprog").unwrap().len()
+    };
+    eventually(&format!("{command} on {collection} runs"), running, |count| *count > 0).await;
 }
 
 /// Waits until the database has been asked for this message.
 async fn asked_for(database: &mongodb::Database, n: i64) {
     let noted = database.collection::<Document>("system.profile");
     let of = doc! { "op": "query", "command.find": "messages", "command.filter._id.n": n };
-    let waited = timeout(PATIENCE, async { while noted.find_one(of.clone()).await.unwrap().is_none() {} });
-    assert!(waited.await.is_ok(), "nobody asked for message {n}");
+    eventually_count(&noted, of, |count| count > 0).await;
 }
 
 async fn remove(server: &Server, room: i64, user: i64) {
@@ -114,8 +110,7 @@ async fn a_delete_is_refused_when_an_admin_lost_the_role_meanwhile() {
     asked_for(&database, 2).await;
     let noted = database.collection::<Document>("system.profile");
     let role = doc! { "op": "query", "command.find": "members", "command.filter._id.user": 2 };
-    let read = timeout(PATIENCE, async { while noted.find_one(role.clone()).await.unwrap().is_none() {} });
-    assert!(read.await.is_ok(), "the role was not read");
+    eventually_count(&noted, role, |count| count > 0).await;
     assert_eq!(server.call(Method::PUT, &member, json!({"role": "member"})).await.0, 200);
     assert_eq!(two.until_kind("error").await["code"], "not_author");
     let (status, page) = server.api_get(&format!("/rooms/{room}/messages")).await;
@@ -161,8 +156,7 @@ async fn message_is_not_written_when_its_sender_left_during_a_hook() {
         // An erasure goes on in the background: its first step takes the memberships.
         let members = server.collection("members").await;
         let mine = doc! { "_id.user": 1 };
-        let gone = async { while members.count_documents(mine.clone()).await.unwrap() > 0 {} };
-        timeout(PATIENCE, gone).await.expect("the membership goes");
+        eventually_count(&members, mine.clone(), |count| count == 0).await;
         leave.add_permits(1);
         metered.until(r#"parlor_hook_events_total{hook="before_send",outcome="passed"}"#, 2).await;
         // What follows the answer comes before these, by the order of the writer and of the room's revisions.

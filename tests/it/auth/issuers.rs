@@ -4,7 +4,7 @@ use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::support::{Issuer, PATIENCE, Says, Server, Signer, Token, chat, free_port};
+use crate::support::{Issuer, PATIENCE, Says, Server, Signer, Token, chat, eventually, free_port};
 
 const TARGET: &str = "/ws/chat/?firts_user=1&second_user=2/";
 
@@ -31,8 +31,8 @@ async fn refusal(server: &Server, token: &str) -> Option<u16> {
 
 /// Tries until it goes so.
 async fn until(server: &Server, token: &str, expected: Option<u16>) {
-    let tries = async { while refusal(server, token).await != expected {} };
-    assert!(timeout(PATIENCE, tries).await.is_ok(), "never {expected:?} within {PATIENCE:?}");
+    let what = format!("the handshake ends with {expected:?}");
+    eventually(&what, async || refusal(server, token).await, |code| *code == expected).await;
 }
 
 /// `/readyz`, and what it says of keys.
@@ -70,12 +70,14 @@ async fn a_key_is_rotated_under_live_sockets() {
     issuer.says(Says::Keys(vec![new.public.clone()]));
     // A token of a key that nobody has makes it look again.
     let nobodys = token(&issuer, 1, &Signer::new("nobody's"));
-    let gone = async {
-        while refusal(&server, &token(&issuer, 1, &old)).await.is_none() {
+    let tried = async || {
+        let code = refusal(&server, &token(&issuer, 1, &old)).await;
+        if code.is_none() {
             assert_eq!(refusal(&server, &nobodys).await, Some(4001));
         }
+        code
     };
-    timeout(PATIENCE, gone).await.expect("the old key is forgotten in time");
+    eventually("the old key is forgotten", tried, Option::is_some).await;
     assert_eq!(refusal(&server, &token(&issuer, 1, &new)).await, None);
     // The second look that misses it ends the sockets it opened, and no others.
     let ended = async {

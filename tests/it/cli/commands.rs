@@ -8,10 +8,9 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
-use tokio::time::timeout;
 
 use super::SECRET;
-use crate::support::{Home, PATIENCE, Process, chat, free_port};
+use crate::support::{Home, PATIENCE, Process, chat, eventually, free_port};
 
 /// A word that stands in every secret that must not be shown.
 const HIDDEN: &str = "hunter2";
@@ -354,15 +353,8 @@ exec sleep 600
     fs::set_permissions(&never, fs::Permissions::from_mode(0o755)).unwrap();
     let home = home.set("MONGODB__MONGOD", &never.display().to_string());
     let mut server = Process::start("parlor", home.command(&[], &[]), PATIENCE);
-    let pid = async {
-        loop {
-            match fs::read_to_string(home.path().join("pid")) {
-                Ok(pid) if pid.ends_with('\n') => return pid,
-                _ => tokio::task::yield_now().await,
-            }
-        }
-    };
-    let pid = timeout(PATIENCE, pid).await.expect("it starts its database");
+    let pid = async || fs::read_to_string(home.path().join("pid")).unwrap_or_default();
+    let pid = eventually("the server starts its mongod", pid, |pid| pid.ends_with('\n')).await;
     assert_eq!(server.ended().await.code(), Some(1));
     let said = server.said();
     assert!(said.trim_end().ends_with("parlor: stopped before the database was available"), "{said}");

@@ -6,9 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::time::timeout;
 
-use crate::support::{Home, Link, PATIENCE, Process, Receiver, Say, State, free_port};
+use crate::support::{Home, Link, PATIENCE, Process, Receiver, Say, State, eventually, free_port};
 
 const KEY: &str = "an-api-key-of-the-tests-at-least-32-characters";
 
@@ -64,8 +63,7 @@ async fn events_that_are_set_aside_are_listed_sent_again_and_dropped() {
         let listed: Value = serde_json::from_str(listed.printed()).unwrap();
         listed["events"].as_array().unwrap().clone()
     };
-    let both = timeout(PATIENCE, async { while events().await.len() < 2 {} });
-    assert!(both.await.is_ok(), "they are set aside");
+    eventually("two events are set aside", &events, |events| events.len() >= 2).await;
     let page = home.run(&["hooks", "--user", "1", "--limit", "1"]).await;
     assert!(page.printed().contains(&format!("sent-{room}-1")), "{page:#?}");
     assert!(page.printed().contains("more: --after "), "{page:#?}");

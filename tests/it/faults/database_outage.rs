@@ -1,9 +1,10 @@
 //! The database is away, or doesn't answer.
 
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
-use crate::support::{Client, Link, PATIENCE, Server, State, chat, error, free_port, said};
+use crate::support::{
+    Client, Link, PATIENCE, Server, State, chat, error, eventually_within, free_port, said,
+};
 
 /// A server whose line to the database can be cut, and that finds out soon.
 async fn behind_a_link() -> (Link, Server) {
@@ -23,20 +24,14 @@ async fn behind_a_link() -> (Link, Server) {
 
 /// Says something until it is taken: a server needs its time to find that the database is back.
 async fn say_until_taken(client: &mut Client) -> Value {
-    let taken = async {
-        loop {
-            client.say("are we back?").await;
-            let answer = client.next().await;
-            if answer["type"] == "chat_message" {
-                return answer;
-            }
-            assert_eq!(answer["type"], "error", "{answer}");
-        }
+    let answer = async || {
+        client.say("are we back?").await;
+        let answer = client.next().await;
+        assert!(answer["type"] == "chat_message" || answer["type"] == "error", "{answer}");
+        answer
     };
-    let Ok(taken) = timeout(2 * PATIENCE, taken).await else {
-        panic!("no message was taken within {:?} after the database came back", 2 * PATIENCE)
-    };
-    taken
+    let is_taken = |answer: &Value| answer["type"] == "chat_message";
+    eventually_within(2 * PATIENCE, "the server accepts a message again", answer, is_taken).await
 }
 
 #[tokio::test]

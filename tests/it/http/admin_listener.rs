@@ -2,9 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use tokio::time::timeout;
-
-use crate::support::{Metered, PATIENCE, Server, Wire};
+use crate::support::{Metered, Server, Wire, eventually_some};
 
 const TWO: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const THREE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
@@ -15,16 +13,12 @@ fn address(metered: &Metered) -> SocketAddr {
 
 /// Waits until one from this address may stay, and gives that.
 async fn admitted(from: Ipv4Addr, address: SocketAddr) -> Wire {
-    let admitted = timeout(PATIENCE, async {
-        loop {
-            let mut wire = Wire::from(from, address).await;
-            wire.say(b"GET /healthz HTTP/1.1\r\nHost: parlor\r\n\r\n").await;
-            if wire.is_answered().await {
-                return wire;
-            }
-        }
-    });
-    admitted.await.expect("a place is given back")
+    let dial = async || {
+        let mut wire = Wire::from(from, address).await;
+        wire.say(b"GET /healthz HTTP/1.1\r\nHost: parlor\r\n\r\n").await;
+        wire.is_answered().await.then_some(wire)
+    };
+    eventually_some("a connection's permit is returned", dial).await
 }
 
 #[tokio::test]

@@ -9,10 +9,9 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
 use crate::support::{
-    API_KEY, Link, Mongod, PATIENCE, Receiver, Say, Server, State, alone, chat, shared_uri,
+    API_KEY, Link, Mongod, Receiver, Say, Server, State, alone, chat, eventually, shared_uri,
 };
 
 const PATH: &str = "/rooms/1/messages";
@@ -138,15 +137,9 @@ async fn a_running_request_holds_its_key_for_40_s() {
     let url = receiver.url("/");
     let (server, mut one) = alone(&[("HOOKS__AFTER_SEND__URL", &url), ("HOOKS__MAX_TRIES", "1")]).await;
     one.say_alone(1, 1, "refused").await;
-    let set_aside = async {
-        loop {
-            let (_, page) = server.api_get("/hooks/set-aside").await;
-            if let Some(id) = page["events"][0]["id"].as_str() {
-                return id.to_owned();
-            }
-        }
-    };
-    let event = timeout(PATIENCE, set_aside).await.expect("it is set aside");
+    let set_aside = async || server.api_get("/hooks/set-aside").await.1["events"][0]["id"].clone();
+    let event = eventually("the event is set aside", set_aside, Value::is_string).await;
+    let event = event.as_str().unwrap();
     let release = Arc::new(Semaphore::new(0));
     let held = release.clone();
     receiver.answers(move |_| Say::Held(held.clone(), String::new()));
@@ -237,12 +230,8 @@ async fn tries_that_overlap_write_one_message() {
     mongod.fail("parlor", doc! { "times": 1 }, late).await;
     let (status, late) = server.post_once("key", PATH, &hello()).await;
     assert_eq!((status, &late["code"]), (504, &json!("timeout")), "{late}");
-    let (status, made) = loop {
-        let answer = server.post_once("key", PATH, &hello()).await;
-        if answer.0 == 201 {
-            break answer;
-        }
-    };
+    let answer = async || server.post_once("key", PATH, &hello()).await;
+    let (status, made) = eventually("the message is written", answer, |(status, _)| *status == 201).await;
     assert_eq!((status, &made["message_id"]), (201, &json!(1)), "{made}");
     one.until(chat(1, 1, "Hello")).await;
     assert_eq!(server.api_get(PATH).await.1["messages"].as_array().unwrap().len(), 1);
@@ -266,12 +255,8 @@ async fn tries_that_overlap_make_one_room() {
         for round in 1..=10 {
             let key = format!("key-{round}");
             let tries = [&server, &other].repeat(4).into_iter().map(async |server| {
-                loop {
-                    let answer = server.post_once(&key, "/rooms", &group()).await;
-                    if answer.0 != 409 {
-                        break answer;
-                    }
-                }
+                let answer = async || server.post_once(&key, "/rooms", &group()).await;
+                eventually("the try ends", answer, |(status, _)| *status != 409).await
             });
             let answers = futures_util::future::join_all(tries).await;
             assert_eq!(answers[0].0, 201, "{}", answers[0].1);
@@ -354,12 +339,8 @@ async fn answer_is_found_by_its_key_when_the_client_had_left() {
     one.expect(chat(1, 1, "Hello")).await;
     let path = format!("/rooms/{room}/messages");
     // What was done is being noted.
-    let (status, made) = loop {
-        let answer = beside.post_once("key", &path, &hello()).await;
-        if answer.0 != 409 {
-            break answer;
-        }
-    };
+    let answer = async || beside.post_once("key", &path, &hello()).await;
+    let (status, made) = eventually("the answer is stored", answer, |(status, _)| *status != 409).await;
     assert_eq!((status, &made["message_id"]), (201, &json!(1)), "{made}");
     one.quiet().await;
 }

@@ -3,9 +3,8 @@
 use mongodb::bson::{DateTime, Document, doc};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
-use crate::support::{API_KEY, PATIENCE, Server, Wire};
+use crate::support::{API_KEY, PATIENCE, Server, Wire, eventually_within};
 
 /// The status of a request whose path nobody touches on its way.
 async fn status(server: &Server, method: &str, path: &str, body: &str) -> u16 {
@@ -157,8 +156,7 @@ async fn stored_ids_of_dots_are_readable_and_erasable() {
     let now = DateTime::now();
     let erasure = doc! { "_id": "..", "asked_at": now, "until": now, "swept": false, "looked": false };
     server.collection("erasures").await.insert_one(erasure).await.unwrap();
-    let erased = timeout(2 * PATIENCE, async {
-        while members(&server, room).await.len() > 2 || page().await != json!([]) {}
-    });
-    assert!(erased.await.is_ok(), "{:?} {}", members(&server, room).await, page().await);
+    let left = async || (members(&server, room).await, page().await);
+    let is_erased = |(members, page): &(Vec<Value>, Value)| members.len() <= 2 && *page == json!([]);
+    eventually_within(2 * PATIENCE, "the user is erased", left, is_erased).await;
 }

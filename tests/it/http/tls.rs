@@ -21,7 +21,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use crate::support::{Database, Home, Metered, PATIENCE, Server, chat, free_port, matches};
+use crate::support::{Database, Home, Metered, PATIENCE, Server, chat, eventually, free_port, matches};
 
 /// A certificate of localhost that signs itself, and its key.
 struct Pair {
@@ -194,13 +194,12 @@ async fn a_certificate_is_renewed_under_live_sockets() {
     // Between the two renames the files don't fit each other.
     files.write("certificate.pem", &new.certificate);
     let faults = async || metered.sample("parlor_faults_total{place=\"certificate\"}").await;
-    let seen = async { while faults().await < 3 {} };
-    timeout(PATIENCE, seen).await.expect("what doesn't fit is counted as long as it doesn't");
+    eventually("the mismatch is counted at each look", faults, |count| *count >= 3).await;
     assert!(get(&secure, &old, "/healthz").await.starts_with("HTTP/1.1 200"));
 
     files.write("key.pem", &new.key);
-    let renewed = async { while connect(secure.address(), &[&new]).await.is_err() {} };
-    timeout(PATIENCE, renewed).await.expect("the new certificate is shown in time");
+    let connected = async || connect(secure.address(), &[&new]).await.is_ok();
+    eventually("the new certificate is shown", connected, |connected| *connected).await;
     assert!(connect(secure.address(), &[&old]).await.is_err());
     say(&mut socket, 1, "still here").await;
     open(&secure, &new).await;

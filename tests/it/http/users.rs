@@ -14,7 +14,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::support::{
-    Lines, Mongod, PATIENCE, Receiver, Say, Server, chat, deleted, room_of_two, shared_uri,
+    Lines, Mongod, Receiver, Say, Server, chat, deleted, eventually, eventually_count, room_of_two,
+    shared_uri,
 };
 
 /// Waits until all is erased that there was of a user; what was under way is still to be looked for.
@@ -24,28 +25,20 @@ async fn swept(server: &Server) {
 }
 
 async fn swept_in(erasures: &Collection<Document>) {
-    let wait = async { while erasures.count_documents(doc! { "swept": true }).await.unwrap() == 0 {} };
-    timeout(PATIENCE, wait).await.expect("what there was is erased");
+    eventually_count(&erasures, doc! { "swept": true }, |count| count != 0).await;
 }
 
 /// Waits until it was looked once more for what was under way when someone was erased.
 async fn last_look(server: &Server) {
     let erasures = server.collection("erasures").await;
-    let ended = async { while erasures.count_documents(doc! {}).await.unwrap() > 0 {} };
-    timeout(PATIENCE, ended).await.expect("the last look");
+    eventually_count(&erasures, doc! {}, |count| count == 0).await;
 }
 
 /// Waits until a user is told to be online, or not to be; and gives what is told.
 async fn seen(server: &Server, user: &str, online: bool) -> Value {
-    let wait = async {
-        loop {
-            let (_, user) = server.api_get(&format!("/users/{user}")).await;
-            if user["online"] == online {
-                return user;
-            }
-        }
-    };
-    timeout(PATIENCE, wait).await.expect("presence is told in time")
+    let path = format!("/users/{user}");
+    let shown = async || server.api_get(&path).await.1;
+    eventually("the API shows the presence", shown, |user| user["online"] == online).await
 }
 
 /// All that the database has, as text.
@@ -200,8 +193,7 @@ async fn erased_user_is_in_no_room_when_an_add_was_under_way() {
     let (added, ()) = tokio::join!(add, erase);
     assert_eq!(added.0, 201, "{}", added.1);
     assert_eq!(server.dial_as(1, &format!("room_id={group}")).refused().await, 4001);
-    let ended = async { while erasures.count_documents(doc! {}).await.unwrap() > 0 {} };
-    timeout(2 * PATIENCE, ended).await.expect("the last look");
+    eventually_count(&erasures, doc! {}, |count| count == 0).await;
     let members = database.collection::<Document>("members");
     assert_eq!(members.count_documents(doc! { "_id.user": 1_i64 }).await.unwrap(), 0);
     // When they were seen for the last time was written after they had been found.
@@ -294,9 +286,8 @@ async fn exports_are_bounded_in_number_and_a_large_one_is_whole() {
     assert_eq!(numbers.len(), 8000);
     // Whoever leaves gives the place back.
     drop(Lines::of(server.api(Method::GET, "/users/1/export")).await);
-    let free =
-        async { while server.api(Method::GET, "/users/2/export").send().await.unwrap().status() != 200 {} };
-    timeout(PATIENCE, free).await.expect("a place that is given back");
+    let status = async || server.api(Method::GET, "/users/2/export").send().await.unwrap().status();
+    eventually("the export's permit is returned", status, |status| *status == 200).await;
 }
 
 #[tokio::test]

@@ -3,10 +3,9 @@
 use mongodb::bson::{DateTime, Document, doc};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use crate::http::rooms::hears;
-use crate::support::{PATIENCE, Program, Server, shared_uri};
+use crate::support::{Program, Server, eventually_count, shared_uri};
 
 /// What is written in a room that is being deleted is soon told from what no longer can be.
 const QUICK: [(&str, &str); 3] =
@@ -26,8 +25,7 @@ fn of_room(room: i64) -> Document {
 /// Waits until nothing in the collection is so.
 async fn none_left(server: &Server, collection: &str, filter: Document) {
     let collection = server.collection(collection).await;
-    let gone = async { while collection.count_documents(filter.clone()).await.unwrap() > 0 {} };
-    assert!(timeout(PATIENCE, gone).await.is_ok(), "{filter} is still there after {PATIENCE:?}");
+    eventually_count(&collection, filter.clone(), |count| count == 0).await;
 }
 
 /// Messages of a room, as another server has written them.
@@ -133,8 +131,7 @@ async fn a_server_that_is_killed_at_it_is_followed_by_another() {
     fill(&program, room, 3000).await;
     delete(&program, room).await;
     let messages = program.collection("messages").await;
-    let begun = async { while messages.count_documents(of_room(room)).await.unwrap() == 3000 {} };
-    timeout(PATIENCE, begun).await.expect("its messages begin to go");
+    eventually_count(&messages, of_room(room), |count| count != 3000).await;
     program.signal("KILL");
     program.exit_code().await;
     let left = messages.count_documents(of_room(room)).await.unwrap();

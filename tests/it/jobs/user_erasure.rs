@@ -7,9 +7,10 @@ use futures_util::TryStreamExt;
 use mongodb::bson::{DateTime, Document, doc};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
-use crate::support::{Client, PATIENCE, Program, Server, shared_uri};
+use crate::support::{
+    Client, PATIENCE, Program, Server, eventually, eventually_count, eventually_within, shared_uri,
+};
 
 /// What was under way is over soon, so an erasure ends within seconds.
 const SHORT: [(&str, &str); 3] =
@@ -46,12 +47,9 @@ async fn begin(server: &Server, user: i64) {
 
 /// Waits until a user's erasure has ended.
 async fn ended(server: &Server, user: &str) {
-    let ended = async {
-        while server.api_get(&format!("/users/{user}")).await.1["erasing"] == true {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(3 * PATIENCE, ended).await.expect("the erasure ends");
+    let path = format!("/users/{user}");
+    let erasing = async || server.api_get(&path).await.1["erasing"].clone();
+    eventually_within(3 * PATIENCE, "the erasure ends", erasing, |erasing| *erasing != true).await;
 }
 
 async fn inbox(server: &Server, user: i64) -> Client {
@@ -129,15 +127,8 @@ async fn user_being_erased_gets_no_new_documents() {
     }
     server.collection("erasures").await.delete_one(doc! { "_id": 1 }).await.unwrap();
     for (method, path, body, expected) in &writes {
-        let wait = async {
-            loop {
-                let (status, answer) = server.call(method.clone(), path, body.clone()).await;
-                if status != 409 {
-                    return (status, answer);
-                }
-            }
-        };
-        let (status, answer) = timeout(PATIENCE, wait).await.expect("the id is free");
+        let call = async || server.call(method.clone(), path, body.clone()).await;
+        let (status, answer) = eventually("the id is free", call, |(status, _)| *status != 409).await;
         assert_eq!(status, *expected, "{method} {path}: {answer}");
     }
 }
@@ -150,8 +141,7 @@ async fn an_erasure_lasts_until_what_was_under_way_is_erased() {
     assert_eq!(server.api_get("/users/1").await.1["erasing"], true);
     // A message that was under way is written after all that there was has been erased.
     let erasures = server.collection("erasures").await;
-    let swept = async { while erasures.count_documents(doc! { "swept": true }).await.unwrap() == 0 {} };
-    timeout(PATIENCE, swept).await.expect("what there was is erased");
+    eventually_count(&erasures, doc! { "swept": true }, |count| count != 0).await;
     let now = DateTime::now();
     let late = doc! {
         "_id": { "room": 1_i64, "n": 1_i64 }, "sender": 1_i64, "text": "late", "created_at": now, "updated_at": now,
@@ -206,8 +196,7 @@ async fn no_collection_names_an_erased_user() {
     ended(&server, id).await;
     // Marks are folded within seconds.
     let marks = server.collection("marks").await;
-    let folded = async { while marks.count_documents(doc! { "marks.user": id }).await.unwrap() > 0 {} };
-    timeout(2 * PATIENCE, folded).await.expect("marks are folded");
+    eventually_count(&marks, doc! { "marks.user": id }, |count| count == 0).await;
     let after = everything(&server).await;
     assert!(!after.contains("marker"), "{after}");
     assert!(after.contains("of 2"), "{after}");
@@ -253,8 +242,9 @@ async fn an_erasure_goes_on_within_seconds_when_its_server_is_killed() {
     let left = messages.count_documents(doc! { "sender": 1_i64 }).await.unwrap();
     assert!(left > 0, "it was killed amid its work");
     let survivor = dying.beside().await;
-    let next = async { while messages.count_documents(doc! { "sender": 1_i64 }).await.unwrap() == left {} };
+    let messages_left = async || messages.count_documents(doc! { "sender": 1_i64 }).await.unwrap();
     // `mongodb.operation_ms` of 10 s, and the two seconds between two looks; it was 30 and 10.
-    timeout(Duration::from_secs(25), next).await.expect("another server goes on");
+    let limit = Duration::from_secs(25);
+    eventually_within(limit, "another server goes on", messages_left, |count| *count != left).await;
     assert_eq!(survivor.api_get("/users/1").await.1["erasing"], Value::Bool(true));
 }

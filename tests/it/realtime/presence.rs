@@ -11,13 +11,13 @@ use reqwest::Method;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::support::{API_KEY, Link, Mongod, PATIENCE, Program, Server, State, now, shared_uri};
+use crate::support::{
+    API_KEY, Link, Mongod, PATIENCE, Program, SLACK, Server, State, eventually, eventually_count, now,
+    shared_uri,
+};
 
 /// How long after the fact all that is known of a user is right (docs/protocol.md, Events).
 const RIGHT: Duration = Duration::from_secs(5);
-
-/// What goes beside it: the test's own waits, on a machine that does other things too.
-const SLACK: Duration = Duration::from_secs(3);
 
 async fn store_of(server: &Server) -> Store {
     store_at(shared_uri(), server).await
@@ -35,17 +35,8 @@ async fn presence(store: &Store, user: i64) -> UserPresence {
 
 /// Waits until a user is online, or isn't.
 async fn until(store: &Store, user: i64, online: bool) -> UserPresence {
-    let is = async {
-        loop {
-            let found = presence(store, user).await;
-            if found.online == online {
-                return found;
-            }
-        }
-    };
-    let Ok(found) = timeout(PATIENCE, is).await else {
-        panic!("user {user} is not online: {online} within {PATIENCE:?}")
-    };
+    let what = format!("user {user} has online: {online}");
+    let found = eventually(&what, async || presence(store, user).await, |found| found.online == online).await;
     found
 }
 
@@ -78,10 +69,10 @@ async fn user_is_online_from_first_to_last_socket_on_all_servers() {
     let body = user().await;
     assert_eq!((&body["online"], &body["last_seen"]), (&Value::Bool(true), &Value::Null), "{body}");
     let presences = one.collection("presence").await;
-    while presences.count_documents(doc! { "_id": 1, "servers": { "$size": 2 } }).await.unwrap() == 0 {}
+    eventually_count(&presences, doc! { "_id": 1, "servers": { "$size": 2 } }, |count| count != 0).await;
     first.leave().await;
     second.leave().await;
-    while presences.count_documents(doc! { "_id": 1, "servers": { "$size": 1 } }).await.unwrap() == 0 {}
+    eventually_count(&presences, doc! { "_id": 1, "servers": { "$size": 1 } }, |count| count != 0).await;
     assert!(presence(&store, 1).await.online, "a socket on the other server is a socket");
     let before = now();
     there.leave().await;
@@ -124,8 +115,8 @@ async fn a_page_that_is_loaded_anew_makes_no_coming_and_going() {
     let socket = other.join(1, 2).await;
     let presences = server.collection("presence").await;
     // The first server says so once the grace is over.
-    while presences.count_documents(doc! { "_id": 1, "servers": { "$size": 1 } }).await.unwrap() == 1 {}
-    while presences.count_documents(doc! { "_id": 1, "servers": { "$size": 2 } }).await.unwrap() == 1 {}
+    eventually_count(&presences, doc! { "_id": 1, "servers": { "$size": 1 } }, |count| count != 1).await;
+    eventually_count(&presences, doc! { "_id": 1, "servers": { "$size": 2 } }, |count| count != 1).await;
     assert!(presence(&store, 1).await.online);
     socket.leave().await;
     until(&store, 1, false).await;
@@ -155,7 +146,7 @@ async fn users_of_a_killed_server_are_offline_within_five_seconds() {
     let _both = (program.join(2, 1).await, until(&store, 1, true).await);
     until(&store, 2, true).await;
     let presences = program.collection("presence").await;
-    while presences.count_documents(doc! { "_id": 2, "servers": { "$size": 2 } }).await.unwrap() == 0 {}
+    eventually_count(&presences, doc! { "_id": 2, "servers": { "$size": 2 } }, |count| count != 0).await;
 
     program.signal("KILL");
     let killed = Instant::now();
@@ -163,10 +154,10 @@ async fn users_of_a_killed_server_are_offline_within_five_seconds() {
     let after = until(&store, 1, false).await;
     assert!(killed.elapsed() < RIGHT + SLACK, "{:?}", killed.elapsed());
     assert!(after.last_seen.is_some(), "as its server was last heard of");
-    while presences.count_documents(doc! { "_id": 2, "servers": { "$size": 1 } }).await.unwrap() == 0 {}
+    eventually_count(&presences, doc! { "_id": 2, "servers": { "$size": 1 } }, |count| count != 0).await;
     assert!(presence(&store, 2).await.online, "of the two servers one lives");
     let heartbeats = program.collection("heartbeats").await;
-    while heartbeats.count_documents(doc! {}).await.unwrap() > 1 {}
+    eventually_count(&heartbeats, doc! {}, |count| count <= 1).await;
 }
 
 #[tokio::test]
@@ -216,9 +207,9 @@ async fn users_stay_online_when_the_database_was_away() {
     link.set(State::Cut);
     let heartbeats = server.collection("heartbeats").await;
     let old = doc! { "$expr": { "$lt": ["$at", { "$subtract": ["$$NOW", 4_000] }] } };
-    while heartbeats.count_documents(old.clone()).await.unwrap() < 2 {}
+    eventually_count(&heartbeats, old.clone(), |count| count >= 2).await;
     link.set(State::Open);
-    while heartbeats.count_documents(old.clone()).await.unwrap() > 0 {}
+    eventually_count(&heartbeats, old.clone(), |count| count == 0).await;
     one.leave().await;
     two.quiet().await;
     let event = timeout(PATIENCE, stream.next()).await.unwrap().unwrap().unwrap();
@@ -264,8 +255,7 @@ async fn users_stay_online_when_secondaries_lag() {
         for secondary in &three[1..] {
             secondary.applies(true).await;
         }
-        let goes_on = async { while beats().await < before + 20 {} };
-        timeout(PATIENCE, goes_on).await.expect("heartbeats go on");
+        eventually("heartbeats continue", &beats, |beats| *beats >= before + 20).await;
     }
     one.leave().await;
     let first = timeout(PATIENCE, goings.next()).await.unwrap().unwrap().unwrap();

@@ -4,7 +4,7 @@ use mongodb::bson::{Bson, Document, doc};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Server};
+use crate::support::{Client, Server, eventually};
 
 async fn post(server: &Server, room: i64, text: &str) -> i64 {
     let said = json!({"sender_id": 2, "text": text});
@@ -93,16 +93,10 @@ async fn numbers_go_on_after_what_members_had_is_purged() {
     assert_eq!(server.call(Method::PATCH, &format!("/rooms/{group}/messages/5"), edit).await.0, 200);
     let seen = one.until_kind("message_edited").await;
     let seen_by_two = two.until_kind("message_edited").await;
-    let delivered = async {
-        loop {
-            let (_, room) = server.api_get(&format!("/rooms/{group}")).await;
-            let members = room["members"].as_array().unwrap();
-            if members.iter().any(|member| member["delivered"] == 5) {
-                return;
-            }
-        }
-    };
-    tokio::time::timeout(crate::support::PATIENCE, delivered).await.expect("they are delivered");
+    let path = format!("/rooms/{group}");
+    let members = async || server.api_get(&path).await.1["members"].as_array().unwrap().clone();
+    let is_delivered = |members: &Vec<Value>| members.iter().any(|member| member["delivered"] == 5);
+    eventually("the messages are delivered", members, is_delivered).await;
     drop((one, two));
     server.collection("messages").await.delete_many(doc! { "_id.room": group }).await.unwrap();
 

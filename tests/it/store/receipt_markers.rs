@@ -10,9 +10,8 @@ use mongodb::{Collection, Database};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
-use crate::support::{Client, Lines, Mongod, PATIENCE, Program, Server, free_port};
+use crate::support::{Client, Lines, Mongod, Program, Server, eventually, eventually_count, free_port};
 
 const DELIVERED: &str = "mark_message_as_delivered";
 const READ: &str = "mark_message_as_read";
@@ -32,8 +31,7 @@ async fn database(mongod: &Mongod, server: &Server) -> Database {
 /// Waits until there is nothing left in the journal.
 async fn folded(database: &Database) {
     let journal = database.collection::<Document>("marks");
-    let folded = async { while journal.count_documents(doc! {}).await.unwrap() > 0 {} };
-    timeout(2 * PATIENCE, folded).await.expect("marks are folded into members' documents");
+    eventually_count(&journal, doc! {}, |count| count == 0).await;
 }
 
 /// How far a member has read by their document alone.
@@ -121,8 +119,8 @@ async fn rejoining_member_has_none_of_the_old_markers() {
         for _ in 0..3 {
             one.say("hello").await;
         }
-        let read = async { while marks(&server, room, 2).await != (3, 3) {} };
-        timeout(PATIENCE, read).await.expect("user 2 has read it all");
+        let markers = async || marks(&server, room, 2).await;
+        eventually("user 2 has read all messages", markers, |markers| *markers == (3, 3)).await;
     }
     let path = format!("/rooms/{group}/members/3");
     assert_eq!(server.api_delete(&path).await.0, 204);
@@ -133,8 +131,7 @@ async fn rejoining_member_has_none_of_the_old_markers() {
     assert_eq!(server.api_delete("/users/2").await.0, 202);
     let database = database(&mongod, &server).await;
     let erasures = database.collection::<Document>("erasures");
-    let erased = async { while erasures.count_documents(doc! {}).await.unwrap() > 0 {} };
-    timeout(2 * PATIENCE, erased).await.expect("the last look");
+    eventually_count(&erasures, doc! {}, |count| count == 0).await;
     assert_eq!(other.room(&[1, 2]).await, direct);
     for server in [&server, &other] {
         assert_eq!(marks(server, direct, 2).await, (0, 0));
@@ -161,16 +158,13 @@ async fn marker_writes_wait_when_too_many_are_unfolded() {
     one.until_kind(READ).await;
     one.say("second").await;
     one.until_kind("chat_message").await;
-    let hit = async {
-        loop {
-            let page = reqwest::get(format!("http://{admin}/metrics")).await.unwrap().text().await.unwrap();
-            assert!(page.contains("parlor_marks_kept 1\n"), "{page}");
-            if !page.contains("parlor_limits_hit_total{bound=\"unfolded_marks\"} 0\n") {
-                return page;
-            }
-        }
+    let metrics = async || {
+        let page = reqwest::get(format!("http://{admin}/metrics")).await.unwrap().text().await.unwrap();
+        assert!(page.contains("parlor_marks_kept 1\n"), "{page}");
+        page
     };
-    let page = timeout(PATIENCE, hit).await.expect("the bound is counted");
+    let is_counted = |page: &String| !page.contains("parlor_limits_hit_total{bound=\"unfolded_marks\"} 0\n");
+    let page = eventually("the bound is counted", metrics, is_counted).await;
     assert!(page.contains("parlor_receipts_waiting 1\n"), "{page}");
     one.quiet().await;
     mongod.heal().await;

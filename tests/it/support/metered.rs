@@ -1,8 +1,6 @@
 //! What a server counts, looked at from outside.
 
-use tokio::time::timeout;
-
-use super::{PATIENCE, free_port};
+use super::{PATIENCE, eventually, eventually_within, free_port};
 
 /// The admin listener of a server that is started with [`Metered::setting`].
 pub(crate) struct Metered(String);
@@ -37,21 +35,14 @@ impl Metered {
 
     /// Waits until a sample is this, or more.
     pub(crate) async fn until_at_least(&self, name: &str, value: u64) {
-        let waited = timeout(2 * PATIENCE, async { while self.sample(name).await < value {} });
-        assert!(waited.await.is_ok(), "{name} is less than {value} after {:?}", 2 * PATIENCE);
+        let what = format!("{name} is at least {value}");
+        let sample = async || self.sample(name).await;
+        eventually_within(2 * PATIENCE, &what, sample, |sample| *sample >= value).await;
     }
 
     /// Waits until a sample is this.
     pub(crate) async fn until(&self, name: &str, value: u64) {
-        let mut last = 0;
-        let waited = timeout(PATIENCE, async {
-            loop {
-                last = self.sample(name).await;
-                if last == value {
-                    return;
-                }
-            }
-        });
-        assert!(waited.await.is_ok(), "{name} is {last} and not {value} after {PATIENCE:?}");
+        let sample = async || self.sample(name).await;
+        eventually(&format!("{name} is {value}"), sample, |sample| *sample == value).await;
     }
 }

@@ -8,6 +8,7 @@ mod choir;
 mod client;
 mod dial;
 mod dice;
+mod eventually;
 mod fault;
 mod frames;
 mod issuer;
@@ -35,6 +36,7 @@ pub(crate) use choir::{Choir, assert_in_order, assert_kept, assert_shown};
 pub(crate) use client::{Client, End};
 pub(crate) use dial::{Dial, encoded};
 pub(crate) use dice::{Dice, seed};
+pub(crate) use eventually::{eventually, eventually_count, eventually_some, eventually_within};
 pub(crate) use fault::{Clock, Mongod, Program, shared_uri, signal};
 pub(crate) use frames::{
     TIME, WORDS, chat, deleted, delivered, edited, error, ids_of, listed, matches, next_error, read, said,
@@ -57,6 +59,9 @@ pub(crate) use wire::{Heard, Wire, frame, handshake, piece};
 
 /// How long a test waits for what must come. Far more than any of it takes, on any machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The upper bound of a time that a test measures, beyond the time that it must take: a busy machine may be ten times slower.
+pub(crate) const SLACK: Duration = Duration::from_secs(30);
 
 /// A server, a room of the users 1 and 2, and a socket of each that has read its empty history.
 pub(crate) async fn room_of_two(overrides: &[(&str, &str)]) -> (Server, Client, Client) {

@@ -135,7 +135,9 @@ async fn container() -> Result<Found, String> {
     let set = doc! {"_id": "rs0", "members": [{"_id": 0, "host": "127.0.0.1:27017"}]};
     admin.run_command(doc! {"replSetInitiate": set}).await.map_err(|error| error.to_string())?;
     let primary = async {
-        while !admin.run_command(doc! {"hello": 1}).await?.get_bool("isWritablePrimary").unwrap_or(false) {}
+        while !admin.run_command(doc! {"hello": 1}).await?.get_bool("isWritablePrimary").unwrap_or(false) {
+            tokio::time::sleep(Duration::from_millis(15)).await;
+        }
         Ok::<_, mongodb::error::Error>(())
     };
     match tokio::time::timeout(Duration::from_secs(60), primary).await {

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::mongo::Database;
 use super::transcript::Transcript;
-use super::{Client, Dial, PATIENCE, Token, encoded};
+use super::{Client, Dial, PATIENCE, Token, encoded, eventually_within};
 
 /// What the applications of these tests sign with.
 const SECRET: &str = "a secret of the tests, at least 32 bytes long";
@@ -204,9 +204,9 @@ impl Server {
 
     /// Waits until a `GET` is answered with this status.
     pub(crate) async fn until_status(&self, path: &str, status: u16) {
-        let limit = 4 * PATIENCE;
-        let reached = timeout(limit, async { while self.get(path).await != status {} }).await;
-        assert!(reached.is_ok(), "{path} was not {status} within {limit:?}");
+        let what = format!("GET {path} is answered with {status}");
+        let answered = async || self.get(path).await;
+        eventually_within(4 * PATIENCE, &what, answered, |answered| *answered == status).await;
     }
 
     /// `GET`: the status alone.

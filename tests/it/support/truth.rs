@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::{interval, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::transcript::Transcript;
-use super::{API_KEY, Dial, PATIENCE, Server};
+use super::{API_KEY, Dial, PATIENCE, Server, eventually_within};
 
 /// Between two questions.
 const EVERY: Duration = Duration::from_millis(50);
@@ -72,17 +72,15 @@ struct Limits {
 async fn room_of_probers(server: &Server) -> i64 {
     let members = PROBERS.map(|user| json!({"user_id": user, "email": format!("user{user}@example.com")}));
     let body = json!({ "members": members }).to_string();
-    let made = async {
-        loop {
-            match server.post_room(Some(API_KEY), &body).await {
-                (200 | 201, room) => break room["room_id"].as_i64().unwrap(),
-                // Of a pair there is one room, whatever became of the try before.
-                (503 | 504, _) => {}
-                (status, answer) => panic!("POST /api/v1/rooms answered {status} {answer}"),
-            }
-        }
+    // A pair has one room, whatever the try before has done.
+    let answer = async || {
+        let (status, answer) = server.post_room(Some(API_KEY), &body).await;
+        assert!([200, 201, 503, 504].contains(&status), "POST /api/v1/rooms answered {status} {answer}");
+        (status, answer)
     };
-    timeout(2 * PATIENCE, made).await.expect("the probers have a room")
+    let is_made = |(status, _): &(u16, Value)| [200, 201].contains(status);
+    let (_, room) = eventually_within(2 * PATIENCE, "the probers have a room", answer, is_made).await;
+    room["room_id"].as_i64().unwrap()
 }
 
 impl Truth {

@@ -6,9 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use tokio::time::timeout;
 
-use crate::support::{PATIENCE, Server, alone, free_port};
+use crate::support::{Server, alone, eventually, free_port};
 
 /// Where it stands in the repository.
 fn path(file: &str) -> PathBuf {
@@ -69,16 +68,8 @@ async fn dashboard_and_alerts_ask_for_what_is_counted() {
     one.send(json!({"action": "anything"})).await;
     assert_eq!(one.next().await["type"], "error");
     // Hooks are told in the background.
-    let mut unknown = String::new();
-    let counted = timeout(PATIENCE, async {
-        loop {
-            unknown = asked_in_vain(&metrics(&admin).await);
-            if unknown.is_empty() {
-                return;
-            }
-        }
-    });
-    assert!(counted.await.is_ok(), "no server counts {unknown}");
+    let unknown = async || asked_in_vain(&metrics(&admin).await);
+    eventually("a server reports all metrics", unknown, |unknown| unknown.is_empty()).await;
 }
 
 /// What dashboard and alerts ask for that isn't on this page.

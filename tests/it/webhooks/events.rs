@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{SECRET, content, ids, sent, told};
-use crate::support::{Receiver, Say, Server, alone, deleted, edited, matches, shared_uri};
+use crate::support::{Receiver, Say, Server, alone, deleted, edited, eventually_count, matches, shared_uri};
 
 #[tokio::test]
 async fn message_events_are_sent_once_in_order_by_one_of_two_servers() {
@@ -101,7 +101,7 @@ async fn a_message_for_whoever_is_not_there_is_told_and_only_then() {
     let second = server.enter(2, group).await;
     let presences = server.collection("presence").await;
     let online = mongodb::bson::doc! { "online": true };
-    while presences.count_documents(online.clone()).await.unwrap() < 3 {}
+    eventually_count(&presences, online.clone(), |count| count >= 3).await;
 
     one.say("for 4 alone").await;
     one.until_kind("chat_message").await;
@@ -115,7 +115,7 @@ async fn a_message_for_whoever_is_not_there_is_told_and_only_then() {
     assert_eq!(first["text"], "for 4 alone");
 
     second.leave().await;
-    while presences.count_documents(online.clone()).await.unwrap() > 2 {}
+    eventually_count(&presences, online.clone(), |count| count <= 2).await;
     one.say("for 2 and 4").await;
     one.until_kind("chat_message").await;
     let mut ids: Vec<_> = told(&receiver, 3).await[1..].iter().map(|body| body["id"].clone()).collect();

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::{content, counted, ids, ill, sent, told, unhappy};
-use crate::support::{Mongod, PATIENCE, Program, Receiver, Say, Server, alone, free_port, shared_uri};
+use crate::support::{Mongod, Program, Receiver, Say, Server, alone, eventually, free_port, shared_uri};
 
 const URL: &str = "HOOKS__AFTER_SEND__URL";
 
@@ -34,16 +34,17 @@ async fn returning_receiver_gets_missed_events_in_order() {
         one.say_alone(n, 1, "hello").await;
     }
     let full = r#"parlor_limits_hit_total{bound="hooks_window"}"#;
-    while counted(&admin, full).await.is_empty() {}
+    eventually("the full window is counted", async || counted(&admin, full).await, |n| !n.is_empty()).await;
     let retried = r#"parlor_hook_events_total{hook="after_send",outcome="retried"}"#;
-    while counted(&admin, retried).await.is_empty() {}
+    eventually("a retry is counted", async || counted(&admin, retried).await, |n| !n.is_empty()).await;
     assert_eq!(counted(&admin, r#"parlor_hook_lease_held{hook="after_send"}"#).await, "1");
     let lag = r#"parlor_hook_lag_seconds{hook="after_send"}"#;
-    while counted(&admin, lag).await.parse::<f64>().unwrap_or_default() <= 0.0 {}
+    let lag = async || counted(&admin, lag).await;
+    eventually("the lag grows", &lag, |lag| lag.parse::<f64>().unwrap_or_default() > 0.0).await;
     receiver.start_again().await;
     told(&receiver, 20).await;
     assert_eq!(ids(&receiver.asked(20).await), first_of(1, 20));
-    while counted(&admin, lag).await != "0.0" {}
+    eventually("the lag ends", &lag, |lag| lag == "0.0").await;
 }
 
 #[tokio::test]
@@ -80,21 +81,14 @@ async fn events_continue_when_the_sending_server_is_killed() {
     let room = first.room(&[1, 2]).await;
     let hooks = first.collection("hooks").await;
     let holder = async || hooks.find_one(doc! {}).await.unwrap().unwrap().get_object_id("holder").ok();
-    let held = async {
-        loop {
-            if let Some(holder) = holder().await {
-                return holder;
-            }
-        }
-    };
-    let held_first = tokio::time::timeout(PATIENCE, held).await.unwrap();
+    let held_first = eventually("a server holds the lease", &holder, Option::is_some).await;
     let second = first.again().await;
     let mut one = second.join(1, 2).await;
     for n in 1..=10 {
         one.say_alone(n, 1, "hello").await;
     }
     receiver.until(|asked| !asked.is_empty()).await;
-    assert_eq!(holder().await, Some(held_first), "the first holds on to it");
+    assert_eq!(holder().await, held_first, "the first holds on to it");
     first.signal("KILL");
     first.exit_code().await;
     for n in 11..=20 {
@@ -104,7 +98,7 @@ async fn events_continue_when_the_sending_server_is_killed() {
     let bodies = told(&receiver, 20).await;
     let heard: Vec<_> = bodies.iter().map(|body| body["id"].as_str().unwrap().to_owned()).collect();
     assert_eq!(heard, first_of(room, 20), "none is missing, and all in order");
-    assert_ne!(holder().await, Some(held_first), "the second took over");
+    assert_ne!(holder().await, held_first, "the second took over");
 }
 
 #[tokio::test]
@@ -128,6 +122,12 @@ async fn events_without_a_sending_server_are_sent_later() {
     assert_eq!(ids(&receiver.asked(4).await), first_of(room, 4), "a server that ends well makes no doubles");
 }
 
+/// Waits until the server no longer holds the lease.
+async fn until_lease_is_lost(admin: &str) {
+    let held = async || counted(admin, r#"parlor_hook_lease_held{hook="after_send"}"#).await;
+    eventually("the server loses the lease", held, |held| held == "0").await;
+}
+
 /// Gives the lease to nobody for an hour, or to whoever asks.
 async fn set_lease(hooks: &mongodb::Collection<mongodb::bson::Document>, free: bool) {
     let until = DateTime::from_millis(if free { 0 } else { DateTime::now().timestamp_millis() + 3_600_000 });
@@ -148,7 +148,7 @@ async fn lost_history_is_logged_and_events_come_from_collections() {
     let before = told(&receiver, 1).await.remove(0);
     let hooks = mongod.database(&server.database().name).await.collection("hooks");
     set_lease(&hooks, false).await;
-    while counted(&admin, r#"parlor_hook_lease_held{hook="after_send"}"#).await != "0" {}
+    until_lease_is_lost(&admin).await;
     for n in 2..=5 {
         one.say_alone(n, 1, "unheard").await;
     }
@@ -195,7 +195,7 @@ async fn recovery_continues_when_the_history_is_lost_again() {
     receiver.asked(1).await;
     let hooks = mongod.database(&server.database().name).await.collection("hooks");
     set_lease(&hooks, false).await;
-    while counted(&admin, r#"parlor_hook_lease_held{hook="after_send"}"#).await != "0" {}
+    until_lease_is_lost(&admin).await;
     for n in 2..=5 {
         one.say_alone(n, 1, "unheard").await;
     }

@@ -4,10 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use mongodb::bson::doc;
 use serde_json::Value;
-use tokio::time::timeout;
 
 use super::{content, told};
-use crate::support::{PATIENCE, Program, Receiver, Say, Server, shared_uri};
+use crate::support::{Program, Receiver, Say, Server, eventually_count, shared_uri};
 
 const ROUND_TRIPS: [&str; 4] = ["connected", "disconnected", "connected", "disconnected"];
 
@@ -28,8 +27,7 @@ async fn come_and_go(server: &Server) {
     let presence = server.collection("presence").await;
     let until = async |online: bool| {
         let of = doc! { "_id": 1, "online": online };
-        let known = async { while presence.count_documents(of.clone()).await.unwrap() == 0 {} };
-        timeout(PATIENCE, known).await.expect("it is known in time");
+        eventually_count(&presence, of.clone(), |count| count != 0).await;
     };
     let one = server.join(1, 2).await;
     until(true).await;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{ids, ill, sent, told};
-use crate::support::{Asked, Client, Metered, PATIENCE, Receiver, Say, Server, alone};
+use crate::support::{Asked, Client, Metered, PATIENCE, Receiver, Say, Server, alone, eventually};
 
 const URL: &str = "HOOKS__AFTER_SEND__URL";
 const LIST: &str = "/hooks/set-aside";
@@ -95,16 +95,16 @@ async fn a_receiver_that_is_down_has_nothing_set_aside() {
     one.say_alone(1, 1, "hello").await;
     elsewhere.say_alone(1, 1, "hello").await;
     let retried = r#"parlor_hook_events_total{hook="after_send",outcome="retried"}"#;
-    let many = async |more: u64| {
+    let many = async |what: &str| {
         let from = metered.sample(retried).await;
-        while metered.sample(retried).await < from + more {}
+        eventually(what, async || metered.sample(retried).await, |count| *count >= from + 20).await;
     };
-    timeout(PATIENCE, many(20)).await.expect("it is tried again and again");
+    many("a refused event is retried").await;
     receiver.stop().await;
-    timeout(PATIENCE, many(20)).await.expect("also where nobody is there");
+    many("an event is retried while no receiver listens").await;
     receiver.start_again().await;
     receiver.answers(|_| Say::HangUp);
-    timeout(PATIENCE, many(20)).await.expect("also where it only hangs up");
+    many("an event is retried while the receiver hangs up").await;
     receiver.answers(|_| Say::Ok(String::new()));
     let all = receiver.until(|asked| asked.iter().any(|asked| asked.json()["room_id"] == other)).await;
     assert!(!all.is_empty());
@@ -150,8 +150,8 @@ async fn set_aside_events_go_with_their_user_and_are_in_the_export() {
     one.say("poison").await;
     two.until_kind("chat_message").await;
     two.say("poison, too").await;
-    let both = timeout(PATIENCE, async { while listed(&server).await.len() < 2 {} });
-    assert!(both.await.is_ok(), "they are set aside");
+    let events = async || listed(&server).await;
+    eventually("both events are set aside", events, |events| events.len() >= 2).await;
     let (_, mine) = server.api_get(&format!("{LIST}?user_id=1&hook=after_send")).await;
     assert_eq!(mine["events"].as_array().unwrap().len(), 1, "{mine}");
     let export = server.api(Method::GET, "/users/1/export").send().await.unwrap().text().await.unwrap();
@@ -164,8 +164,7 @@ async fn set_aside_events_go_with_their_user_and_are_in_the_export() {
         let (_, page) = server.api_get(&format!("{LIST}?user_id={user}")).await;
         page["events"].as_array().unwrap().len()
     };
-    let gone = timeout(PATIENCE, async { while named(1).await > 0 {} });
-    assert!(gone.await.is_ok(), "they go with their user");
+    eventually("the events are erased with their user", async || named(1).await, |count| *count == 0).await;
     assert!(named(2).await > 0, "the others stay");
 }
 
@@ -176,9 +175,9 @@ async fn an_event_of_a_deleted_message_is_not_sent_again() {
     let settings = [&QUICK[..], &[(URL, &*url), ("HOOKS__MAX_TRIES", "4")]].concat();
     let (server, mut one) = alone(&settings).await;
     one.say_alone(1, 1, "poison").await;
-    let there = timeout(PATIENCE, async { while listed(&server).await.is_empty() {} });
-    assert!(there.await.is_ok(), "it is set aside");
-    let id = listed(&server).await[0]["id"].as_str().unwrap().to_owned();
+    let events = async || listed(&server).await;
+    let events = eventually("the event is set aside", events, |events| !events.is_empty()).await;
+    let id = events[0]["id"].as_str().unwrap().to_owned();
     receiver.answers(|_| Say::Ok(String::new()));
     assert_eq!(server.api_delete("/rooms/1/messages/1").await.0, 204);
     receiver.until(|asked| asked.iter().any(|asked| asked.json()["type"] == "deleted")).await;

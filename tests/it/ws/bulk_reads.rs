@@ -6,9 +6,8 @@ use mongodb::bson::doc;
 use reqwest::Method;
 use serde_json::json;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
 
-use crate::support::{Client, Dial, Mongod, PATIENCE, Samples, Server, chat};
+use crate::support::{Client, Dial, Mongod, Samples, Server, chat, eventually};
 
 fn dial(server: &Server, user: i64) -> Dial {
     let token = server.token(user).sign();
@@ -51,8 +50,8 @@ fn spawn_inbox(server: &Server, user: i64) -> JoinHandle<Client> {
 
 /// Waits until a bound was hit so often.
 async fn until_hit(samples: &Samples, bound: &str, least: u32) {
-    let hit = async { while hits(samples, bound).await < least {} };
-    assert!(timeout(PATIENCE, hit).await.is_ok(), "{bound} was not hit {least} times within {PATIENCE:?}");
+    let what = format!("{bound} is hit {least} times");
+    eventually(&what, async || hits(samples, bound).await, |hits| *hits >= least).await;
 }
 
 #[tokio::test]

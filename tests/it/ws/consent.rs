@@ -4,7 +4,7 @@ use mongodb::bson::doc;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Server, shared_uri};
+use crate::support::{Client, Server, eventually_count, shared_uri};
 
 const ON: [(&str, &str); 2] = [("ROOMS__DIRECT", "on_connect"), ("PRESENCE__GRACE_MS", "50")];
 
@@ -56,7 +56,7 @@ async fn made_by_one(server: &Server) -> i64 {
 /// Waits until the presence of a user has been written.
 async fn online(server: &Server, user: i64) {
     let presence = server.collection("presence").await;
-    while presence.count_documents(doc! { "_id": user, "online": true }).await.unwrap() == 0 {}
+    eventually_count(&presence, doc! { "_id": user, "online": true }, |count| count != 0).await;
 }
 
 #[tokio::test]
@@ -110,7 +110,7 @@ async fn a_stranger_sees_neither_address_nor_presence() {
     second.leave().await;
     two.leave().await;
     let presence = server.collection("presence").await;
-    while presence.count_documents(doc! { "_id": 2, "online": false }).await.unwrap() == 0 {}
+    eventually_count(&presence, doc! { "_id": 2, "online": false }, |count| count != 0).await;
     let (mut two, ready) = inbox(&server, 2, "").await;
     assert_eq!(ready["rooms"][0]["unread"], 1, "{ready}");
     online(&server, 2).await;

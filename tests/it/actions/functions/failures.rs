@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::{obedient, server_with, translate, two_sockets};
 use crate::support::{
-    Client, Link, PATIENCE, Program, Receiver, Say, State, WORDS, chat, error, free_port, matches, said,
+    Client, Link, Program, Receiver, Say, State, WORDS, chat, error, eventually, free_port, matches, said,
 };
 
 /// Calls it, and is told this code.
@@ -145,17 +145,13 @@ async fn function_is_suspended_then_probed_when_calls_keep_failing() {
         assert!(page.contains(sample), "{sample} is not in {page}");
     }
     receiver.answers(answering(r#"{"reply":{}}"#));
-    let back = async {
-        loop {
-            one.send(translate(&json!({}))).await;
-            let answer = one.next().await;
-            if answer["type"] == "translate" {
-                return;
-            }
-            assert_eq!(answer["code"], "unavailable", "{answer}");
-        }
+    let answer = async || {
+        one.send(translate(&json!({}))).await;
+        let answer = one.next().await;
+        assert!(answer["type"] == "translate" || answer["code"] == "unavailable", "{answer}");
+        answer
     };
-    timeout(PATIENCE, back).await.expect("it is probed, and asked again");
+    eventually("the function is called again", answer, |answer| answer["type"] == "translate").await;
     let page = reqwest::get(format!("http://{admin}/metrics")).await.unwrap().text().await.unwrap();
     assert!(page.contains(r#"parlor_outbound_breaker_open{receiver="functions.translate"} 0"#), "{page}");
 }

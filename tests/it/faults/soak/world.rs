@@ -13,7 +13,8 @@ use tokio::time::timeout;
 
 use super::faults::Fault;
 use crate::support::{
-    Clock, Dice, Journey, Ledger, Link, Mongod, PATIENCE, Program, Server, Stage, Travelled, Traveller, Truth,
+    Clock, Dice, Journey, Ledger, Link, Mongod, PATIENCE, Program, Server, Stage, Travelled, Traveller,
+    Truth, eventually_within,
 };
 
 pub(super) const ROOMS: usize = 3;
@@ -184,16 +185,15 @@ impl World {
     }
 
     pub(super) async fn primary(&self) -> usize {
-        let found = async {
-            loop {
-                for (at, mongod) in self.set.iter().enumerate() {
-                    if mongod.is_primary_now().await {
-                        return at;
-                    }
+        let primary = async || {
+            for (at, mongod) in self.set.iter().enumerate() {
+                if mongod.is_primary_now().await {
+                    return Some(at);
                 }
             }
+            None
         };
-        timeout(RECOVERY, found).await.expect("a primary is elected")
+        eventually_within(RECOVERY, "a primary is elected", primary, Option::is_some).await.unwrap()
     }
 
     pub(super) async fn server_ends(&mut self, at: usize, signal: &str) {

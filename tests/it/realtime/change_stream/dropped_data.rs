@@ -7,10 +7,9 @@ use futures_util::future::join_all;
 use mongodb::Database;
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use super::{say, server, unharmed};
-use crate::support::{End, Metered, Mongod, PATIENCE, Server, chat};
+use crate::support::{End, Metered, Mongod, PATIENCE, Server, chat, eventually_within};
 
 /// Requests at once for the room of one pair.
 const AT_ONCE: usize = 64;
@@ -34,8 +33,8 @@ async fn indexes(database: &Database) -> BTreeSet<String> {
 
 /// Waits until there are all of these.
 async fn until_there(database: &Database, wanted: &BTreeSet<String>) {
-    let there = async { while !indexes(database).await.is_superset(wanted) {} };
-    assert!(timeout(2 * PATIENCE, there).await.is_ok(), "missing: {:?}", wanted - &indexes(database).await);
+    let missing = async || wanted - &indexes(database).await;
+    eventually_within(2 * PATIENCE, "no index is missing", missing, BTreeSet::is_empty).await;
 }
 
 /// Asks many times at once for the room of a pair; each is answered by a room, or told to try again. Gives the rooms that
@@ -54,14 +53,10 @@ async fn rooms_of_a_pair(server: &Server, database: &Database, pair: [i64; 2]) -
 /// Asks until the pair has a room.
 pub(super) async fn made(server: &Server, pair: [i64; 2]) -> i64 {
     let body = json!({"members": [{"user_id": pair[0]}, {"user_id": pair[1]}]});
-    let made = async {
-        loop {
-            if let (200 | 201, room) = server.api_post("/rooms", &body).await {
-                return room["room_id"].as_i64().unwrap();
-            }
-        }
-    };
-    timeout(2 * PATIENCE, made).await.expect("the room is made in the end")
+    let answer = async || server.api_post("/rooms", &body).await;
+    let is_made = |(status, _): &(u16, Value)| [200, 201].contains(status);
+    let (_, room) = eventually_within(2 * PATIENCE, "the room is made", answer, is_made).await;
+    room["room_id"].as_i64().unwrap()
 }
 
 #[tokio::test]

@@ -2,10 +2,9 @@
 
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{DateTime, Document, doc};
-use tokio::time::timeout;
 
 use super::{break_stream, say};
-use crate::support::{Client, End, Mongod, PATIENCE, Server, chat};
+use crate::support::{Client, End, Mongod, Server, chat, eventually_some};
 
 /// One more than a room is told of.
 const TOO_MANY: i64 = 1001;
@@ -25,14 +24,8 @@ async fn written(mongod: &Mongod, server: &Server, room: i64, first: i64) {
 
 /// Comes back once there is a place.
 async fn come_back(server: &Server) -> Client {
-    let come_back = async {
-        loop {
-            if let Some(client) = server.dial_as(1, "firts_user=1&second_user=2/").open_unless(503).await {
-                return client;
-            }
-        }
-    };
-    timeout(PATIENCE, come_back).await.expect("who was sent away has left its place")
+    let dial = async || server.dial_as(1, "firts_user=1&second_user=2/").open_unless(503).await;
+    eventually_some("the closed socket's permit is returned", dial).await
 }
 
 #[tokio::test]

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use crate::support::{End, Link, Mongod, PATIENCE, Server, Streams, chat};
+use crate::support::{End, Link, Mongod, PATIENCE, Server, Streams, chat, eventually_within};
 
 /// A server whose line can be held up, and one on the same database that nothing happens to.
 async fn servers(mongod: &Mongod, own: &[(&str, &str)]) -> (Link, Server, Server) {
@@ -94,10 +94,8 @@ async fn sockets_are_closed_once_no_heartbeat_has_come_for_long() {
     elsewhere.until(chat(1, 1, "here")).await;
     link.set_streams(Streams::Pass);
     server.until_status("/readyz", 200).await;
-    let back = async {
-        while server.dial_as(1, &format!("room_id={room}")).open().await.refused_or_history().await.is_some()
-        {
-        }
-    };
-    timeout(PATIENCE + Duration::from_secs(5), back).await.expect("sockets are taken again");
+    let query = format!("room_id={room}");
+    let refused = async || server.dial_as(1, &query).open().await.refused_or_history().await;
+    let limit = PATIENCE + Duration::from_secs(5);
+    eventually_within(limit, "sockets are accepted again", refused, Option::is_none).await;
 }

@@ -2,10 +2,9 @@
 
 use futures_util::TryStreamExt;
 use mongodb::bson::{Document, doc};
-use tokio::time::timeout;
 
 use super::say;
-use crate::support::{Mongod, PATIENCE, Server, chat};
+use crate::support::{Mongod, PATIENCE, Server, chat, eventually_within};
 
 /// Whether a server called so has a change stream open on this member.
 async fn is_read(mongod: &Mongod, app: &str) -> bool {
@@ -32,8 +31,9 @@ async fn readers(three: &[Mongod; 3]) -> [bool; 3] {
 #[tokio::test]
 async fn feed_moves_to_another_secondary_when_its_own_is_killed() {
     let mut three = Mongod::start_three().await;
-    let both = async { while !is_secondary(&three[1]).await || !is_secondary(&three[2]).await {} };
-    assert!(timeout(2 * PATIENCE, both).await.is_ok(), "two of three are secondaries");
+    let secondaries = async || [is_secondary(&three[1]).await, is_secondary(&three[2]).await];
+    let limit = 2 * PATIENCE;
+    eventually_within(limit, "two of three are secondaries", secondaries, |two| *two == [true; 2]).await;
     let hosts = three.each_ref().map(Mongod::host).join(",");
     let uri = format!("mongodb://{hosts}/?replicaSet=rs0&appName=parlor&heartbeatFrequencyMS=500");
 

@@ -10,9 +10,8 @@ use mongodb::error::ErrorKind;
 use mongodb::options::ClientOptions;
 use tempfile::TempDir;
 use tokio::process::Command;
-use tokio::time::timeout;
 
-use super::super::{Link, PATIENCE};
+use super::super::{Link, PATIENCE, eventually, eventually_within};
 use super::Owned;
 use super::disk::Disk;
 
@@ -155,9 +154,8 @@ impl Mongod {
     /// Waits until it answers; after a crash it first replays its journal.
     async fn is_there(&self) {
         let admin = self.database("admin").await;
-        let there = async { while admin.run_command(doc! { "ping": 1 }).await.is_err() {} };
-        let there = timeout(4 * PATIENCE, there).await;
-        assert!(there.is_ok(), "mongod does not answer {:?} after its start", 4 * PATIENCE);
+        let pong = async || admin.run_command(doc! { "ping": 1 }).await;
+        eventually_within(4 * PATIENCE, "mongod answers after its start", pong, Result::is_ok).await.unwrap();
     }
 
     /// Makes commands of the server called `app` fail; `mode` and `data` as `failCommand` has them.
@@ -206,10 +204,15 @@ impl Mongod {
         const TOO_LATE: i32 = 262;
         let admin = self.database("admin").await;
         let step_down = doc! { "replSetStepDown": 2, "secondaryCatchUpPeriodSecs": 1, "force": true };
-        while let Err(error) = admin.run_command(step_down.clone()).await {
-            let code = if let ErrorKind::Command(refused) = &*error.kind { refused.code } else { 0 };
-            assert_eq!(code, TOO_LATE, "{error}");
-        }
+        let step_down = async || {
+            let result = admin.run_command(step_down.clone()).await;
+            if let Err(error) = &result {
+                let code = if let ErrorKind::Command(refused) = &*error.kind { refused.code } else { 0 };
+                assert_eq!(code, TOO_LATE, "{error}");
+            }
+            result
+        };
+        eventually("mongod steps down", step_down, Result::is_ok).await.unwrap();
     }
 
     /// Whether it applies what it hears of its primary. Where most of a set don't no majority has what is written.
@@ -226,8 +229,8 @@ impl Mongod {
 
     /// Waits until it is the primary.
     pub(crate) async fn is_primary(&self) {
-        let elected = async { while !self.is_primary_now().await {} };
-        let Ok(()) = timeout(2 * PATIENCE, elected).await else { panic!("mongod is not primary") };
+        let elected = async || self.is_primary_now().await;
+        eventually_within(2 * PATIENCE, "mongod is the primary", elected, |elected| *elected).await;
     }
 
     /// Whether it says that it is. One that takes back what only it had written hangs up meanwhile.

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::{expect, inbox, next};
-use crate::support::{Client, Metered, Server, chat, shared_uri};
+use crate::support::{Client, Metered, Server, chat, eventually_count, shared_uri};
 
 #[tokio::test]
 async fn a_room_that_is_made_is_added_and_heard_of_at_once() {
@@ -188,7 +188,7 @@ async fn alternating_addresses_are_kept_so_often_in_a_minute() {
     let members = server.collection("members").await;
     let kept = async |email: &str| {
         let filter = doc! { "_id.user": 2, "email": email };
-        while members.count_documents(filter.clone()).await.unwrap() == 0 {}
+        eventually_count(&members, filter.clone(), |count| count != 0).await;
     };
     // The first one that the server sees is no change.
     for email in ["a@example.com", "b@example.com"] {

@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 
 use mongodb::bson::{DateTime, doc};
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use super::inbox;
-use crate::support::{Client, Metered, PATIENCE, Server, error};
+use crate::support::{Client, Metered, Server, error, eventually};
 
 /// Rooms of user 1, each with a message of another's. The first frame shows 50 of them.
 const ROOMS: i64 = 70;
@@ -43,8 +42,8 @@ async fn messages_of_a_page_become_delivered() {
     one.send(page).await;
     let more = one.until_kind("rooms").await;
     assert_eq!(more["rooms"].as_array().unwrap().len(), 20);
-    let delivered = async { while delivered_in(&server, rooms[0]).await == 0 {} };
-    timeout(PATIENCE, delivered).await.expect("it was shown");
+    let delivered = async || delivered_in(&server, rooms[0]).await;
+    eventually("the shown messages are delivered", delivered, |count| *count > 0).await;
 }
 
 #[tokio::test]

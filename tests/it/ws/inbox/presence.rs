@@ -6,13 +6,10 @@ use mongodb::bson::doc;
 use serde_json::json;
 
 use super::inbox;
-use crate::support::{Program, Server, shared_uri};
+use crate::support::{Program, SLACK, Server, eventually_count, shared_uri};
 
 /// How soon all that is known of users is right (docs/protocol.md, Events)...
 const WITHIN: Duration = Duration::from_secs(5);
-
-/// ...on a machine that has nothing else to do.
-const SLACK: Duration = Duration::from_secs(3);
 
 #[tokio::test]
 async fn presence_reaches_only_users_who_share_a_room() {
@@ -77,7 +74,7 @@ async fn presence_is_not_sent_when_one_of_two_devices_leaves() {
     let presences = server.collection("presence").await;
     let here = async |servers: i32| {
         let filter = doc! { "_id": 2, "servers": { "$size": servers } };
-        while presences.count_documents(filter.clone()).await.unwrap() == 0 {}
+        eventually_count(&presences, filter.clone(), |count| count != 0).await;
     };
     for _ in 0..3 {
         let (phone, laptop) = (server.join(2, 1).await, other.join(2, 1).await);

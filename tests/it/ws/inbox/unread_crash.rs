@@ -1,8 +1,6 @@
 //! What is unread is exact after any crash: a server is killed amid much that goes on, and what every device has is held
 //! against the documents.
 
-use std::time::Instant;
-
 use futures_util::TryStreamExt;
 use mongodb::Collection;
 use mongodb::bson::{Document, doc};
@@ -10,7 +8,7 @@ use serde_json::json;
 
 use super::device_model::{self, Device, Model, Room, USERS, Unread, one_of, rooms_of, unread_in, unread_of};
 use super::inbox;
-use crate::support::{Dice, PATIENCE, Program, seed};
+use crate::support::{Dice, Program, eventually, seed};
 
 /// In each of them a server is killed.
 const ROUNDS: usize = 12;
@@ -175,19 +173,14 @@ impl World {
 
     /// Waits until all have what the documents say: what a server left half done is done by the other, soon.
     async fn becomes_exact(&mut self, round: usize) {
-        let began = Instant::now();
-        loop {
+        let differences = async || {
             for device in &mut self.devices {
                 device.ping(&mut self.model).await;
             }
             self.read_the_documents().await;
-            let differ = self.differences().await;
-            if differ.is_empty() {
-                break;
-            }
-            let in_time = began.elapsed() < PATIENCE;
-            assert!(in_time, "still in round {round}, after {PATIENCE:?}:\n{}", differ.join("\n"));
-        }
+            self.differences().await
+        };
+        eventually(&format!("all devices are exact in round {round}"), differences, Vec::is_empty).await;
         self.counted +=
             USERS.iter().flat_map(|user| unread_of(&self.model, *user).into_values()).sum::<i64>();
     }

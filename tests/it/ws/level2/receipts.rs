@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Live, mark, room};
-use crate::support::{Client, Server, chat, deleted, delivered, next_error, read, said};
+use crate::support::{Client, Server, chat, deleted, delivered, eventually, next_error, read, said};
 
 fn read_up_to(id: impl Into<Value>) -> Value {
     json!({"action": "read", "message_id": id.into()})
@@ -138,8 +138,8 @@ async fn message_is_read_when_all_others_of_a_group_read_it() {
         }
     }
     two.send(read_up_to(3)).await;
-    let seen = async { while mark(&Live::open(&server, 1, room, &one.cursor).await.1, 2) != (3, 3) {} };
-    tokio::time::timeout(crate::support::PATIENCE, seen).await.expect("the mark of 2 is kept");
+    let marker = async || mark(&Live::open(&server, 1, room, &one.cursor).await.1, 2);
+    eventually("the marker of user 2 is stored", marker, |marker| *marker == (3, 3)).await;
     // Nothing has been told of it: what 3 reads is the next that all hear.
     three.send(read_up_to(2)).await;
     for live in [&mut one, &mut two, &mut three] {

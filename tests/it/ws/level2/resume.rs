@@ -3,11 +3,10 @@
 use mongodb::bson::doc;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use super::{Live, Told, delete, edit, id_of, mark, missed, room};
 use crate::support::{
-    PATIENCE, Server, WORDS, chat, deleted, delivered, edited, listed, matches, read, said,
+    Server, WORDS, chat, deleted, delivered, edited, eventually_count, listed, matches, read, said,
 };
 
 #[tokio::test]
@@ -232,8 +231,7 @@ async fn messages_of_an_erased_author_are_resumed_as_deleted() {
     }
     let erasures = server.collection("erasures").await;
     let swept = doc! { "swept": true };
-    let gone = async { while erasures.count_documents(swept.clone()).await.unwrap() == 0 {} };
-    timeout(PATIENCE, gone).await.expect("what there was is erased");
+    eventually_count(&erasures, swept.clone(), |count| count != 0).await;
     let (_, frame) = Live::open(&server, 2, room, &cursor).await;
     assert_eq!(frame["resumed"], true, "{frame}");
     let mut deleted = Told::by(&frame).deleted;

@@ -1,13 +1,11 @@
 //! Edits and deletes are numbered in the order in which they are told, whichever server makes them.
 
-use std::time::Instant;
-
 use mongodb::bson::doc;
 use mongodb::bson::oid::ObjectId;
 use serde_json::json;
 
 use super::{Live, Told, edit, missed};
-use crate::support::{PATIENCE, Program, Server, chat, edited, shared_uri};
+use crate::support::{Program, Server, chat, edited, eventually, shared_uri};
 
 /// A message that is edited twice in a row gives the number of the first of the two away. A server that wrote before
 /// both must not take it: whoever was told of the second would never hear of what was numbered before it.
@@ -86,10 +84,8 @@ async fn half_done_revision_is_completed_once_before_the_next() {
     for (id, text) in [(2, "left first"), (3, "left second"), (2, "left last"), (1, "edited here")] {
         live.hear(edited(id, text)).await;
     }
-    let began = Instant::now();
-    while unfinished(&server).await > 0 {
-        assert!(began.elapsed() < PATIENCE, "what is done is taken out");
-    }
+    eventually("finished revisions are removed", async || unfinished(&server).await, |count| *count == 0)
+        .await;
     live.say_alone(4, 1, "nothing was told twice").await;
 }
 

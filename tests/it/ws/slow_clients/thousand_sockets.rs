@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
-use crate::support::{Client, End, PATIENCE, Program, Samples, Server, chat, may_open_many_files};
+use crate::support::{
+    Client, End, PATIENCE, Program, Samples, Server, chat, eventually_within, may_open_many_files,
+};
 
 const DEAF: usize = 1_000;
 
@@ -75,10 +77,9 @@ async fn round(server: &Server, samples: &Samples, peer: i64) {
     let closed = samples.number(CLOSED).await;
     let deaf = deaf(server, peer).await;
     // One that is still to come in would have what the two say in its history, and end by another bound.
-    let began = Instant::now();
-    while samples.number("parlor_sockets").await < (DEAF + 2).try_into().unwrap() {
-        assert!(began.elapsed() < 4 * PATIENCE, "they are not all in after {:?}", 4 * PATIENCE);
-    }
+    let (expected, open) =
+        (u32::try_from(DEAF + 2).unwrap(), async || samples.number("parlor_sockets").await);
+    eventually_within(4 * PATIENCE, "all sockets are open", open, |open| *open >= expected).await;
     let (began, text, mut slowest) = (Instant::now(), "x".repeat(4096), Duration::ZERO);
     while samples.number("parlor_sockets").await > 2 {
         slowest = slowest.max(talk.say(&text).await);
