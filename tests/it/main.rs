@@ -1,11 +1,12 @@
-//! Parlor through its front door: each test has a server of its own in this process, a database of its own,
-//! and clients whose transcript is printed when it fails. What is held to its word here is the protocol.
+//! Integration tests. They use Parlor as its clients do: by WebSockets, HTTP and the command line.
+//!
+//! Each test starts its own server in this process, with its own database. A failed test prints the transcript of its sockets.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::print_stderr,
-    reason = "a test ends by panicking, and says why where its reader looks"
+    reason = "a failed test panics and prints the cause"
 )]
 
 mod actions;

@@ -1,10 +1,12 @@
-//! What each action may take by itself, as `[actions.<name>]` says.
+//! The limits of single actions, as `[actions.<name>]` sets them.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Server, WORDS, alone, edited, error, free_port, matches, next_error};
+use crate::support::{
+    Client, Server, WORDS, edited, error, free_port, matches, next_error, room_with_one_socket,
+};
 
 /// The very next frame says that the action came too often, and when it may come again.
 async fn told_to_wait(client: &mut Client, action: &str) -> Duration {
@@ -24,7 +26,7 @@ fn edit(text: &str) -> Value {
 
 #[tokio::test]
 async fn action_rate_counts_all_sockets_of_a_user_for_that_action() {
-    let (server, mut one) = alone(&[("ACTIONS__EDIT__PER_MINUTE", "3")]).await;
+    let (server, mut one) = room_with_one_socket(&[("ACTIONS__EDIT__PER_MINUTE", "3")]).await;
     one.say_alone(1, 1, "something").await;
     let mut second = server.join(1, 2).await;
     for (client, other) in [(0, "a"), (1, "b"), (0, "c")] {
@@ -50,7 +52,7 @@ async fn action_rate_counts_all_sockets_of_a_user_for_that_action() {
 #[tokio::test]
 async fn a_burst_is_a_sockets_own_and_is_regained_in_time() {
     let limits = [("ACTIONS__EDIT__PER_MINUTE", "60"), ("ACTIONS__EDIT__BURST", "2")];
-    let (server, mut one) = alone(&limits).await;
+    let (server, mut one) = room_with_one_socket(&limits).await;
     one.say_alone(1, 1, "something").await;
     for text in ["a", "b"] {
         one.send(edit(text)).await;
@@ -59,7 +61,7 @@ async fn a_burst_is_a_sockets_own_and_is_regained_in_time() {
     one.send(edit("too soon")).await;
     let wait = told_to_wait(&mut one, "edit").await;
     assert!(wait <= Duration::from_secs(1), "one is regained each second: {wait:?}");
-    one.heed(wait).await;
+    one.wait_before_retry(wait).await;
     one.send(edit("c")).await;
     one.expect(edited(1, "c")).await;
     let mut second = server.join(1, 2).await;
@@ -69,7 +71,7 @@ async fn a_burst_is_a_sockets_own_and_is_regained_in_time() {
 
 #[tokio::test]
 async fn frame_over_its_actions_size_is_refused_on_a_living_socket() {
-    let (_server, mut one) = alone(&[("ACTIONS__SEND__MAX_BYTES", "100")]).await;
+    let (_server, mut one) = room_with_one_socket(&[("ACTIONS__SEND__MAX_BYTES", "100")]).await;
     let say = |letters: usize| json!({"action": "send", "message": "x".repeat(letters)});
     let bare = say(0).to_string().len();
     one.send(say(101 - bare)).await;
@@ -81,7 +83,8 @@ async fn frame_over_its_actions_size_is_refused_on_a_living_socket() {
 
 #[tokio::test]
 async fn socket_is_closed_with_4029_when_its_caller_ignores_the_rate() {
-    let (server, mut one) = alone(&[("ACTIONS__EDIT__BURST", "1"), ("ACTIONS__EDIT__PER_MINUTE", "1")]).await;
+    let (server, mut one) =
+        room_with_one_socket(&[("ACTIONS__EDIT__BURST", "1"), ("ACTIONS__EDIT__PER_MINUTE", "1")]).await;
     one.say_alone(1, 1, "something").await;
     one.send(edit("once")).await;
     one.expect(edited(1, "once")).await;

@@ -1,4 +1,4 @@
-//! An answer says what happened: what is refused has not happened, and what happened is answered as done.
+//! An answer is true: a refused action has not happened, and a successful answer means that it has.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,4 @@
-//! Holds each row of the table of actions to its word: what it says it emits and how it fails do occur for
-//! that action, and nothing else does.
+//! Checks each row of the table of actions: the action emits exactly the events and errors that its row declares.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What befalls an action stays with it: a panic, a call without end, a caller that leaves.
+//! A failure stays with its action: a panic, an endless call, a caller that disconnects.
 
 use std::future::pending;
 use std::time::{Duration, Instant};

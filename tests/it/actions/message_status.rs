@@ -1,8 +1,8 @@
-//! How far a message has come: `send`, `delivered`, `read`, and who is told.
+//! The status of a message (`send`, `delivered`, `read`), and the users who are notified of it.
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Server, alone, chat, deleted, delivered, edited, ids_of, read};
+use crate::support::{Client, Server, chat, deleted, delivered, edited, ids_of, read, room_with_one_socket};
 use crate::support::{room_of_two, said};
 
 const DELIVERED: &str = "mark_message_as_delivered";
@@ -29,7 +29,7 @@ async fn statuses(server: &Server, user: i64, peer: i64) -> Vec<Value> {
 
 #[tokio::test]
 async fn a_message_waits_while_its_reader_is_away() {
-    let (server, mut one) = alone(&[]).await;
+    let (server, mut one) = room_with_one_socket(&[]).await;
     one.say_alone(1, 1, "are you there?").await;
     one.say_alone(2, 1, "hello?").await;
     one.quiet().await;
@@ -38,7 +38,7 @@ async fn a_message_waits_while_its_reader_is_away() {
 
 #[tokio::test]
 async fn waiting_messages_are_read_when_their_reader_connects() {
-    let (server, mut one) = alone(&[]).await;
+    let (server, mut one) = room_with_one_socket(&[]).await;
     for id in 1..=3 {
         one.say_alone(id, 1, "waiting").await;
     }
@@ -70,7 +70,7 @@ async fn read_status_is_not_sent_twice() {
 
 #[tokio::test]
 async fn a_deleted_message_that_waited_is_not_marked() {
-    let (server, mut one) = alone(&[]).await;
+    let (server, mut one) = room_with_one_socket(&[]).await;
     for id in 1..=3 {
         one.say_alone(id, 1, "waiting").await;
     }
@@ -83,7 +83,7 @@ async fn a_deleted_message_that_waited_is_not_marked() {
 #[tokio::test]
 async fn the_newest_200_waiting_messages_at_most_are_told() {
     const WAITING: i64 = 230;
-    let (server, mut one) = alone(&[]).await;
+    let (server, mut one) = room_with_one_socket(&[]).await;
     for _ in 1..=WAITING {
         one.say("waiting").await;
     }
@@ -105,7 +105,7 @@ async fn the_newest_200_waiting_messages_at_most_are_told() {
 
 #[tokio::test]
 async fn an_author_never_marks_their_own_message() {
-    let (server, mut one) = alone(&[]).await;
+    let (server, mut one) = room_with_one_socket(&[]).await;
     let mut second = server.join(1, 2).await;
     one.say("to myself").await;
     for client in [&mut one, &mut second] {
@@ -162,7 +162,7 @@ async fn a_status_never_goes_back() {
 
 #[tokio::test]
 async fn a_status_changes_no_time_and_an_edit_does() {
-    let (server, mut one) = alone(&[]).await;
+    let (server, mut one) = room_with_one_socket(&[]).await;
     let sent = one.say_alone(1, 1, "first").await["message"].clone();
     one.send(json!({"action": "edit", "message_id": 1, "text": "second"})).await;
     one.expect(edited(1, "second")).await;

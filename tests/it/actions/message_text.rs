@@ -1,12 +1,12 @@
-//! Which texts are taken, and that they are kept exactly as they came.
+//! The accepted texts. Parlor stores and returns each text unchanged.
 
 use serde_json::json;
 
-use crate::support::{alone, chat, edited, listed, matches, next_error};
+use crate::support::{chat, edited, listed, matches, next_error, room_with_one_socket};
 
 #[tokio::test]
 async fn a_text_is_kept_exactly_as_it_came() {
-    let (server, mut one) = alone(&[]).await;
+    let (server, mut one) = room_with_one_socket(&[]).await;
     let texts = [
         "  not trimmed \n",
         "line\r\nline\u{2028}line\u{85}line",
@@ -35,14 +35,14 @@ async fn a_text_is_kept_exactly_as_it_came() {
 
 #[tokio::test]
 async fn escapes_in_a_frame_are_the_characters_they_stand_for() {
-    let (_server, mut one) = alone(&[]).await;
+    let (_server, mut one) = room_with_one_socket(&[]).await;
     one.send_text(r#" { "\u0061ction" : "send" , "message" : "\ud83d\ude00 \u00e9 \/ \t" } "#).await;
     one.expect(chat(1, 1, "😀 é / \t")).await;
 }
 
 #[tokio::test]
 async fn white_space_alone_is_no_text() {
-    let (_server, mut one) = alone(&[]).await;
+    let (_server, mut one) = room_with_one_socket(&[]).await;
     one.say_alone(1, 1, "something").await;
     for text in [
         "",
@@ -66,7 +66,7 @@ async fn white_space_alone_is_no_text() {
 
 #[tokio::test]
 async fn text_with_u_0000_is_refused() {
-    let (_server, mut one) = alone(&[]).await;
+    let (_server, mut one) = room_with_one_socket(&[]).await;
     one.say_alone(1, 1, "something").await;
     for text in ["\0", "a\0", "\0b", "a\0b"] {
         one.say(text).await;
@@ -78,7 +78,7 @@ async fn text_with_u_0000_is_refused() {
 
 #[tokio::test]
 async fn the_longest_text_is_4096_code_points_whatever_their_size() {
-    let (_server, mut one) = alone(&[]).await;
+    let (_server, mut one) = room_with_one_socket(&[]).await;
     let mut id = 0;
     for character in ["x", "é", "字", "😀"] {
         let longest = character.repeat(4096);
@@ -100,14 +100,14 @@ async fn the_longest_text_is_4096_code_points_whatever_their_size() {
 
 #[tokio::test]
 async fn a_text_written_in_escapes_is_as_long_as_what_they_stand_for() {
-    let (_server, mut one) = alone(&[]).await;
+    let (_server, mut one) = room_with_one_socket(&[]).await;
     one.send_text(&format!(r#"{{"action":"send","message":"{}"}}"#, r"\ud83d\ude00".repeat(4096))).await;
     one.expect(chat(1, 1, &"😀".repeat(4096))).await;
 }
 
 #[tokio::test]
 async fn the_longest_text_is_configurable() {
-    let (_server, mut one) = alone(&[("LIMITS__TEXT_CHARS", "10")]).await;
+    let (_server, mut one) = room_with_one_socket(&[("LIMITS__TEXT_CHARS", "10")]).await;
     one.say_alone(1, 1, "😀😀😀😀😀😀😀😀😀😀").await;
     one.say("12345678901").await;
     next_error(&mut one, "invalid_request", "send", "message").await;

@@ -1,4 +1,4 @@
-//! What a caller was allowed when a call began is checked again when the call has waited.
+//! A call that had to wait checks its caller's permissions again before it writes.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::support::{
-    Client, Metered, Mongod, Receiver, Say, Server, chat, edited, eventually, eventually_count,
+    Client, Metered, Mongod, Receiver, ReceiverReply, Server, chat, edited, eventually, eventually_count,
 };
 
 /// How long a command of the database is held up. Far longer than the wait after which a caller is checked again.
@@ -119,7 +119,7 @@ async fn a_delete_is_refused_when_an_admin_lost_the_role_meanwhile() {
 
 /// A `before_send` that answers when the test lets it, a server with it, and a group with a message of 1.
 async fn asking(metered: &Metered) -> (Receiver, Arc<Semaphore>, Server, i64, Client) {
-    let receiver = Receiver::start(|_| Say::Ok(String::new())).await;
+    let receiver = Receiver::start(|_| ReceiverReply::Ok(String::new())).await;
     let url = receiver.url("/");
     let server = Server::start(&[("HOOKS__BEFORE_SEND__URL", &*url), metered.setting()]).await;
     let room = server.room(&[1, 2, 3]).await;
@@ -129,7 +129,7 @@ async fn asking(metered: &Metered) -> (Receiver, Arc<Semaphore>, Server, i64, Cl
     one.until_kind("chat_message").await;
     let leave = Arc::new(Semaphore::new(0));
     let held = leave.clone();
-    receiver.answers(move |_| Say::Held(held.clone(), String::new()));
+    receiver.answers(move |_| ReceiverReply::Held(held.clone(), String::new()));
     (receiver, leave, server, room, one)
 }
 
@@ -176,7 +176,7 @@ async fn message_is_not_written_when_its_sender_left_during_a_hook() {
 async fn an_event_is_not_published_when_the_caller_left_in_the_queue() {
     let (mongod, metered) = (Mongod::start().await, Metered::new());
     let says = r#"{"send":{"message":"slow"},"event":{"n":1}}"#;
-    let receiver = Receiver::start(|_| Say::Ok(says.to_owned())).await;
+    let receiver = Receiver::start(|_| ReceiverReply::Ok(says.to_owned())).await;
     let url = receiver.url("/");
     let settings = [("FUNCTIONS__DO__URL", &*url), ("LIMITS__HANDLER_MS", "60000"), metered.setting()];
     let server = Server::start_over(&mongod.uri("parlor"), &settings).await;

@@ -1,9 +1,11 @@
-//! Send, edit and delete: what each does, who is told, and in which order.
+//! `send`, `edit` and `delete`: their effects, the receivers of their events, and the order.
 
 use mongodb::bson::doc;
 use serde_json::json;
 
-use crate::support::{Client, Server, alone, chat, deleted, edited, error, ids_of, listed, matches};
+use crate::support::{
+    Client, Server, chat, deleted, edited, error, ids_of, listed, matches, room_with_one_socket,
+};
 use crate::support::{read, room_of_two, said};
 
 #[tokio::test]
@@ -47,7 +49,7 @@ async fn a_delete_reaches_both_users() {
 
 #[tokio::test]
 async fn a_message_id_may_come_as_digits_and_goes_out_as_a_number() {
-    let (_server, mut one) = alone(&[]).await;
+    let (_server, mut one) = room_with_one_socket(&[]).await;
     one.say_alone(1, 1, "Hello").await;
     one.send(json!({"action": "edit", "message_id": "1", "text": "new"})).await;
     one.expect(edited(1, "new")).await;
@@ -103,7 +105,7 @@ async fn group_admin_may_delete_but_not_edit_messages_of_others() {
 
 #[tokio::test]
 async fn missing_message_cannot_be_edited_or_deleted() {
-    let (_server, mut one) = alone(&[]).await;
+    let (_server, mut one) = room_with_one_socket(&[]).await;
     one.say_alone(1, 1, "gone soon").await;
     one.send(json!({"action": "delete", "message_id": 1})).await;
     one.expect(deleted(1)).await;
@@ -117,7 +119,7 @@ async fn missing_message_cannot_be_edited_or_deleted() {
 
 #[tokio::test]
 async fn the_same_text_again_is_an_edit_too() {
-    let (server, mut one) = alone(&[]).await;
+    let (server, mut one) = room_with_one_socket(&[]).await;
     one.say_alone(1, 1, "same").await;
     let mut before = server.connect(1, 2).await.history().await[0]["updated_at"].clone();
     for _ in 0..3 {
@@ -131,7 +133,7 @@ async fn the_same_text_again_is_an_edit_too() {
 
 #[tokio::test]
 async fn the_frames_of_a_socket_are_handled_in_their_order() {
-    let (_server, mut one) = alone(&[]).await;
+    let (_server, mut one) = room_with_one_socket(&[]).await;
     one.say("a").await;
     one.say("b").await;
     one.send(json!({"action": "edit", "message_id": 1, "text": "A"})).await;
@@ -145,7 +147,7 @@ async fn the_frames_of_a_socket_are_handled_in_their_order() {
 #[tokio::test]
 async fn frames_keep_their_order_when_sent_together() {
     const MESSAGES: i64 = 300;
-    let (_server, mut one) = alone(&[]).await;
+    let (_server, mut one) = room_with_one_socket(&[]).await;
     for id in 1..=MESSAGES {
         one.say(&format!("number {id}")).await;
     }

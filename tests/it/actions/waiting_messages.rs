@@ -1,4 +1,4 @@
-//! Messages that waited for their reader: the status of each of the newest 200 is told, whatever their size.
+//! Messages that waited for their reader: the status of each of the newest 200 is sent, whatever their size.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! The actions against the store itself, without a socket: what they leave in the database, and how they fail.
+//! The actions on the store itself, without a socket: the documents that they leave, and their errors.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Open files: a shell's or a container's usual limit doesn't end a server below its own bounds.
+//! Open files: the usual limit of a shell or a container doesn't end a server below its own bounds.
 
 use std::process::Command;
 use std::time::Duration;

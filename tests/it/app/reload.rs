@@ -1,4 +1,4 @@
-//! SIGHUP: what a running server takes over of its file, what it keeps, and what it says of both.
+//! SIGHUP: the changes that a running server applies, the ones that it doesn't, and its log of both.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -8,8 +8,8 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::support::{
-    Database, Home, Issuer, Lines, PATIENCE, Process, Receiver, Say, Says, Serving, Signer, Token, Wire,
-    chat, error, free_port,
+    Database, Home, Issuer, IssuerReply, Lines, PATIENCE, Process, RawConnection, Receiver, ReceiverReply,
+    Serving, Signer, Token, chat, error, free_port,
 };
 
 const ONE: &str = "the first secret of these tests, 32 bytes long";
@@ -64,7 +64,7 @@ fn secret(secret: &str, more: &str) -> String {
 
 #[tokio::test]
 async fn reload_adds_and_removes_the_before_send_hook() {
-    let receiver = Receiver::start(|_| Say::Ok(r#"{"reject":"no"}"#.to_owned())).await;
+    let receiver = Receiver::start(|_| ReceiverReply::Ok(r#"{"reject":"no"}"#.to_owned())).await;
     let case = Case::start(&secret(ONE, "")).await;
     let mut one = case.server.dial(QUERY, &Token::of(ONE, 1).sign()).open().await;
     one.history().await;
@@ -82,8 +82,8 @@ async fn reload_adds_and_removes_the_before_send_hook() {
 #[tokio::test]
 async fn reload_adds_and_changes_the_message_hook() {
     let (first, second) = (
-        Receiver::start(|_| Say::Ok(String::new())).await,
-        Receiver::start(|_| Say::Ok(String::new())).await,
+        Receiver::start(|_| ReceiverReply::Ok(String::new())).await,
+        Receiver::start(|_| ReceiverReply::Ok(String::new())).await,
     );
     let case = Case::start(&secret(ONE, "")).await;
     let mut one = case.server.dial(QUERY, &Token::of(ONE, 1).sign()).open().await;
@@ -227,7 +227,7 @@ async fn removed_service_keys_end_what_they_opened() {
     for stream in &mut streams {
         assert_eq!(stream.line().await["message"]["text"], "seen");
     }
-    let mut export = Wire::to(case.server.address).await;
+    let mut export = RawConnection::to(case.server.address).await;
     let request = format!(
         "GET /api/v1/users/1/export HTTP/1.1\r\nHost: parlor\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
         keys[0]
@@ -303,7 +303,7 @@ async fn reload_names_keys_that_need_a_restart() {
 #[tokio::test]
 async fn an_issuer_can_come_and_go() {
     let signer = Signer::new("a");
-    let issuer = Issuer::start(Says::Keys(vec![signer.public.clone()])).await;
+    let issuer = Issuer::start(IssuerReply::Keys(vec![signer.public.clone()])).await;
     let by_issuer = format!("[auth]\ndiscovery = \"{}\"\nrefetch_ms = 10\n", issuer.url());
     let case = Case::start(&secret(ONE, "")).await;
     let own = Token::of(ONE, 1).sign();
@@ -313,7 +313,7 @@ async fn an_issuer_can_come_and_go() {
     assert_eq!((case.refusal(&theirs).await, case.refusal(&own).await), (None, Some(4001)));
 
     // The same issuer, which is away: its keys are known, and all else can change.
-    issuer.says(Says::Nothing);
+    issuer.says(IssuerReply::Nothing);
     case.reload(&format!("{by_issuer}[limits]\ntext_chars = 5\n"), &format!("{TAKEN}\"limits.text_chars\""))
         .await;
     assert_eq!(case.refusal(&theirs).await, None);
@@ -333,8 +333,9 @@ async fn an_issuer_can_come_and_go() {
 
 #[tokio::test]
 async fn functions_come_change_and_go_for_who_is_connected() {
-    let answering =
-        |text: &'static str| Receiver::start(move |_| Say::Ok(json!({"reply": {"by": text}}).to_string()));
+    let answering = |text: &'static str| {
+        Receiver::start(move |_| ReceiverReply::Ok(json!({"reply": {"by": text}}).to_string()))
+    };
     let (first, second) = (answering("first").await, answering("second").await);
     let function = |receiver: &Receiver| {
         secret(ONE, &format!("[functions.translate]\nurl = \"{}\"\n", receiver.url("/")))

@@ -1,10 +1,10 @@
-//! Keys that come from an issuer: found, rotated under live sockets, and had while it is away.
+//! Keys that come from an issuer: discovery, rotation under open sockets, and an unreachable issuer.
 
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::support::{Issuer, PATIENCE, Says, Server, Signer, Token, chat, eventually, free_port};
+use crate::support::{Issuer, IssuerReply, PATIENCE, Server, Signer, Token, chat, eventually, free_port};
 
 const TARGET: &str = "/ws/chat/?firts_user=1&second_user=2/";
 
@@ -50,7 +50,7 @@ async fn hits(admin: &str, bound: &str) -> u32 {
 #[tokio::test]
 async fn a_key_is_rotated_under_live_sockets() {
     let (old, new) = (Signer::new("old"), Signer::new("new"));
-    let issuer = Issuer::start(Says::Keys(vec![old.public.clone()])).await;
+    let issuer = Issuer::start(IssuerReply::Keys(vec![old.public.clone()])).await;
     let server = server_of(&issuer, &[]).await;
     let mut one = server.dial(TARGET).token(&token(&issuer, 1, &old)).open().await;
     one.history().await;
@@ -59,7 +59,7 @@ async fn a_key_is_rotated_under_live_sockets() {
     renewed.history().await;
 
     // Both are published for a while, as is usual; the new one is known with its first token.
-    issuer.says(Says::Keys(vec![old.public.clone(), new.public.clone()]));
+    issuer.says(IssuerReply::Keys(vec![old.public.clone(), new.public.clone()]));
     until(&server, &token(&issuer, 1, &new), None).await;
     assert_eq!(refusal(&server, &token(&issuer, 1, &old)).await, None);
     one.say("still here").await;
@@ -67,7 +67,7 @@ async fn a_key_is_rotated_under_live_sockets() {
     renewed.send(json!({"action": "auth", "token": token(&issuer, 1, &new)})).await;
     renewed.until_kind("auth").await;
 
-    issuer.says(Says::Keys(vec![new.public.clone()]));
+    issuer.says(IssuerReply::Keys(vec![new.public.clone()]));
     // A token of a key that nobody has makes it look again.
     let nobodys = token(&issuer, 1, &Signer::new("nobody's"));
     let tried = async || {
@@ -100,11 +100,11 @@ async fn a_key_is_rotated_under_live_sockets() {
 async fn a_key_is_replaced_under_its_name() {
     let old = Signer::new("the key");
     let new = Signer { name: "the key".to_owned(), ..Signer::new("the key") };
-    let issuer = Issuer::start(Says::Keys(vec![old.public.clone()])).await;
+    let issuer = Issuer::start(IssuerReply::Keys(vec![old.public.clone()])).await;
     let server = server_of(&issuer, &[]).await;
     let mut one = server.dial(TARGET).token(&token(&issuer, 1, &old)).open().await;
     one.history().await;
-    issuer.says(Says::Keys(vec![new.public.clone()]));
+    issuer.says(IssuerReply::Keys(vec![new.public.clone()]));
     until(&server, &token(&issuer, 1, &new), None).await;
     // The issuer has missed the old one once: its socket may still take a token of the new one.
     one.send(json!({"action": "auth", "token": token(&issuer, 1, &new)})).await;
@@ -116,7 +116,7 @@ async fn a_key_is_replaced_under_its_name() {
 async fn tokens_are_accepted_only_from_the_configured_issuer() {
     let signer = Signer::new("a");
     let other = Signer { name: "a".to_owned(), ..Signer::new("b") };
-    let issuer = Issuer::start(Says::Keys(vec![signer.public.clone()])).await;
+    let issuer = Issuer::start(IssuerReply::Keys(vec![signer.public.clone()])).await;
     let server = server_of(&issuer, &[]).await;
     let good = Token::of("", 1).algorithm(Algorithm::EdDSA).with("iss", issuer.url());
     assert_eq!(refusal(&server, &good.sign_named("a", &signer.key)).await, None);
@@ -137,7 +137,7 @@ async fn tokens_are_accepted_only_from_the_configured_issuer() {
 async fn unknown_keys_do_not_make_it_ask_again_and_again() {
     let admin = format!("127.0.0.1:{}", free_port());
     let signer = Signer::new("a");
-    let issuer = Issuer::start(Says::Keys(vec![signer.public.clone()])).await;
+    let issuer = Issuer::start(IssuerReply::Keys(vec![signer.public.clone()])).await;
     let server = server_of(&issuer, &[("AUTH__REFETCH_MS", "600000"), ("ADMIN__LISTEN", &admin)]).await;
     assert_eq!(refusal(&server, &token(&issuer, 1, &signer)).await, None);
     for n in 0..20 {
@@ -151,19 +151,21 @@ async fn unknown_keys_do_not_make_it_ask_again_and_again() {
 #[tokio::test]
 async fn issuer_keys_stay_valid_while_the_issuer_is_unreachable() {
     let (known, new) = (Signer::new("known"), Signer::new("new"));
-    let issuer = Issuer::start(Says::Keys(vec![known.public.clone()])).await;
+    let issuer = Issuer::start(IssuerReply::Keys(vec![known.public.clone()])).await;
     let server = server_of(&issuer, &[("AUTH__FETCH_MS", "300")]).await;
     assert_eq!(refusal(&server, &token(&issuer, 1, &known)).await, None);
-    for away in
-        [Says::Nothing, Says::Silence, Says::Raw("HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n".into())]
-    {
+    for away in [
+        IssuerReply::Nothing,
+        IssuerReply::Silence,
+        IssuerReply::Raw("HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n".into()),
+    ] {
         issuer.says(away);
         // Whether the token is good can't be known: its owner is to come back, not to sign in again.
         until(&server, &token(&issuer, 1, &new), Some(1013)).await;
         assert_eq!(refusal(&server, &token(&issuer, 1, &known)).await, None);
         assert_eq!(ready(&server).await.0, 200);
         // It is back, with the same key.
-        issuer.says(Says::Keys(vec![known.public.clone()]));
+        issuer.says(IssuerReply::Keys(vec![known.public.clone()]));
         until(&server, &token(&issuer, 1, &new), Some(4001)).await;
     }
 }
@@ -171,7 +173,7 @@ async fn issuer_keys_stay_valid_while_the_issuer_is_unreachable() {
 #[tokio::test]
 async fn a_start_without_the_issuer_is_not_ready_until_it_is_there() {
     let signer = Signer::new("a");
-    let issuer = Issuer::start(Says::Nothing).await;
+    let issuer = Issuer::start(IssuerReply::Nothing).await;
     let server = server_of(&issuer, &[]).await;
     assert_eq!(refusal(&server, &token(&issuer, 1, &signer)).await, Some(1013));
     assert_eq!(ready(&server).await, (503, json!("none could be fetched from the issuer yet")));
@@ -179,7 +181,7 @@ async fn a_start_without_the_issuer_is_not_ready_until_it_is_there() {
     let (_, _, body) = server.request(reqwest::Method::GET, "/readyz", None, "").await;
     let body: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((&body["feed"], &body["database"]), (&json!("ok"), &json!("ok")), "{body}");
-    issuer.says(Says::Keys(vec![signer.public.clone()]));
+    issuer.says(IssuerReply::Keys(vec![signer.public.clone()]));
     until(&server, &token(&issuer, 1, &signer), None).await;
     assert_eq!(ready(&server).await.0, 200);
 }
@@ -189,11 +191,11 @@ async fn invalid_key_set_of_an_issuer_is_refused() {
     let admin = format!("127.0.0.1:{}", free_port());
     let signer = Signer::new("a");
     let keys = || vec![signer.public.clone()];
-    let issuer = Issuer::start(Says::Nothing).await;
+    let issuer = Issuer::start(IssuerReply::Nothing).await;
     let server = server_of(&issuer, &[("AUTH__FETCH_BYTES", "2048"), ("ADMIN__LISTEN", &admin)]).await;
-    let elsewhere = Issuer::start(Says::Keys(keys())).await;
+    let elsewhere = Issuer::start(IssuerReply::Keys(keys())).await;
     let raw = |head: &str, body: &str| {
-        Says::Raw(format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+        IssuerReply::Raw(format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
     };
     let set = json!({"keys": keys()}).to_string();
     let secret = json!({"keys": [{"kty": "oct", "kid": "a", "k": "A".repeat(64)}]}).to_string();
@@ -209,11 +211,14 @@ async fn invalid_key_set_of_an_issuer_is_refused() {
         ("too large", raw("200 OK", &format!("{set}{}", " ".repeat(2048)))),
         (
             "half of it",
-            Says::Raw(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{set}", set.len() + 1)),
+            IssuerReply::Raw(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{set}", set.len() + 1)),
         ),
-        ("another issuer's document", Says::Discovery(json!({"issuer": "https://example.com"}), keys())),
-        ("keys in the open", Says::Discovery(json!({"jwks_uri": "http://192.0.2.1/keys"}), keys())),
-        ("no place of keys", Says::Discovery(json!({"jwks_uri": null}), keys())),
+        (
+            "another issuer's document",
+            IssuerReply::Discovery(json!({"issuer": "https://example.com"}), keys()),
+        ),
+        ("keys in the open", IssuerReply::Discovery(json!({"jwks_uri": "http://192.0.2.1/keys"}), keys())),
+        ("no place of keys", IssuerReply::Discovery(json!({"jwks_uri": null}), keys())),
     ] {
         issuer.says(says);
         let visits = issuer.visits();
@@ -227,14 +232,14 @@ async fn invalid_key_set_of_an_issuer_is_refused() {
     }
     assert_eq!(elsewhere.asked(), 0);
     assert!(hits(&admin, "fetch_bytes").await > 0);
-    issuer.says(Says::Keys(keys()));
+    issuer.says(IssuerReply::Keys(keys()));
     until(&server, &token(&issuer, 1, &signer), None).await;
 }
 
 #[tokio::test]
 async fn a_key_set_by_its_url_needs_no_discovery() {
     let signer = Signer::new("a");
-    let issuer = Issuer::start(Says::Keys(vec![signer.public.clone()])).await;
+    let issuer = Issuer::start(IssuerReply::Keys(vec![signer.public.clone()])).await;
     let keys = issuer.keys_url();
     let server = server_of(&issuer, &[("AUTH__DISCOVERY", ""), ("AUTH__JWKS", &keys)]).await;
     let any = Token::of("", 1).algorithm(Algorithm::EdDSA).with("iss", "anyone");
@@ -250,9 +255,11 @@ async fn issuers_other_keys_stay_valid_when_one_is_bad() {
     let with_d = json!({"kty": "OKP", "crv": "Ed25519", "kid": "one", "x": one.public["x"], "d": "x"});
     let keys = [json!(null), json!([]), json!({"kid": "bad"}), with_d, one.public.clone(), renamed];
     let set = format!("\u{feff}{}", json!({"keys": keys}));
-    let issuer =
-        Issuer::start(Says::Raw(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{set}", set.len())))
-            .await;
+    let issuer = Issuer::start(IssuerReply::Raw(format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{set}",
+        set.len()
+    )))
+    .await;
     let server = server_of(&issuer, &[]).await;
     for signer in [&one, &other] {
         until(&server, &token(&issuer, 1, signer), None).await;

@@ -1,4 +1,4 @@
-//! Several keys at once, from a file.
+//! Several keys at the same time, from a file.
 
 use std::os::unix::fs::PermissionsExt;
 

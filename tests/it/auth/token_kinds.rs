@@ -1,4 +1,4 @@
-//! Tokens that a known key has signed, but not to sign in with; and what a configuration asks of tokens beyond that.
+//! Tokens that a known key has signed for another purpose, and further claims that a configuration requires.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use mongodb::Collection;
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
-use crate::support::{Home, Metered, Server, alone, eventually, now, room_of_two};
+use crate::support::{Home, Metered, Server, eventually, now, room_of_two, room_with_one_socket};
 
 const TARGET: &str = "/ws/chat/?firts_user=1&second_user=2/";
 
@@ -18,7 +18,7 @@ async fn refusal(server: &Server, claims: &Value) -> Option<u16> {
 
 #[tokio::test]
 async fn token_of_another_kind_opens_no_socket_and_renews_none() {
-    let (server, mut one) = alone(&[]).await;
+    let (server, mut one) = room_with_one_socket(&[]).await;
     one.quiet().await;
     let mut level2 = server.dial_as(1, "firts_user=1&second_user=2&since=").open().await;
     level2.until_kind("resumed").await;
@@ -93,7 +93,7 @@ async fn required_claims_stand_in_a_file_too() {
 #[tokio::test]
 async fn token_is_bounded_by_its_own_key() {
     let metered = Metered::new();
-    let (server, _one) = alone(&[metered.setting()]).await;
+    let (server, _one) = room_with_one_socket(&[metered.setting()]).await;
     for (bytes, refused) in [(9_000, None), (13_000, Some(4001))] {
         // Base64 makes four of three.
         assert_eq!(refusal(&server, &json!({"groups": "x".repeat(bytes)})).await, refused, "{bytes}");
@@ -115,7 +115,7 @@ async fn token_is_bounded_by_its_own_key() {
 
 #[tokio::test]
 async fn exp_at_the_end_of_the_calendar_is_accepted() {
-    let (server, _one) = alone(&[]).await;
+    let (server, _one) = room_with_one_socket(&[]).await;
     for exp in [json!(253_402_300_799_i64), json!(253_402_300_800_i64), json!(4.5e9)] {
         assert_eq!(refusal(&server, &json!({"exp": exp, "nbf": null})).await, None, "{exp}");
     }

@@ -1,4 +1,4 @@
-//! Which tokens are let in.
+//! The accepted tokens.
 
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::json;
 
-use crate::support::{Server, Token, alone, now};
+use crate::support::{Server, Token, now, room_with_one_socket};
 
 const TARGET: &str = "/ws/chat/?firts_user=1&second_user=2/";
 
@@ -33,7 +33,7 @@ async fn assert_refused(server: &Server, case: &str, token: &str) {
 
 #[tokio::test]
 async fn a_token_that_fails_any_check_is_4001() {
-    let (server, _one) = alone(&[]).await;
+    let (server, _one) = room_with_one_socket(&[]).await;
     let token = server.token(1);
     let good = token.sign();
     let parts: Vec<_> = good.split('.').collect();
@@ -67,7 +67,7 @@ async fn a_token_that_fails_any_check_is_4001() {
 
 #[tokio::test]
 async fn five_seconds_of_leeway_are_given() {
-    let (server, _one) = alone(&[]).await;
+    let (server, _one) = room_with_one_socket(&[]).await;
     let seconds = now().as_secs();
     assert_let_in(&server, "expired", &server.token(1).with("exp", seconds - 2).sign()).await;
     assert_let_in(&server, "not yet", &server.token(1).with("nbf", seconds + 3).sign()).await;
@@ -75,7 +75,7 @@ async fn five_seconds_of_leeway_are_given() {
 
 #[tokio::test]
 async fn the_user_is_the_configured_claim_else_sub() {
-    let (server, _one) = alone(&[]).await;
+    let (server, _one) = room_with_one_socket(&[]).await;
     let token = server.token(1);
     assert_let_in(&server, "sub", &token.clone().without("user_id").with("sub", "1").sign()).await;
     assert_let_in(&server, "user_id first", &token.clone().with("sub", "2").sign()).await;
@@ -125,7 +125,7 @@ async fn issuer_and_audience_are_checked_where_configured() {
 
 #[tokio::test]
 async fn issuer_and_audience_may_be_anything_where_not_configured() {
-    let (server, _one) = alone(&[]).await;
+    let (server, _one) = room_with_one_socket(&[]).await;
     let token = server.token(1).with("iss", "anyone").with("aud", json!(["any", "thing"]));
     assert_let_in(&server, "both", &token.sign()).await;
 }
@@ -175,7 +175,7 @@ async fn ed25519_is_another_name_of_eddsa_and_of_nothing_else() {
         let forged = token.clone().algorithm(Algorithm::HS256).sign_under(&under("Ed25519"), &secret);
         assert_refused(&server, "the key as a secret", &forged).await;
     }
-    let (server, _one) = alone(&[]).await;
+    let (server, _one) = room_with_one_socket(&[]).await;
     let forged = server.token(1).sign_under(&under("Ed25519"), &EncodingKey::from_secret(b"any"));
     assert_refused(&server, "a secret has no such algorithm", &forged).await;
 }

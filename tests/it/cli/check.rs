@@ -1,4 +1,4 @@
-//! `parlor check`: what it says of a deployment.
+//! `parlor check`: its report on a deployment.
 
 use std::path::Path;
 use std::process::Command;

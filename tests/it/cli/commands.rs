@@ -1,4 +1,4 @@
-//! The command line, by the program itself: what it prints, what it refuses and why, and how it ends.
+//! The commands of the program that need no running server: output, refusals and exit codes.
 
 use std::ffi::OsStr;
 use std::fs;

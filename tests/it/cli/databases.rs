@@ -1,4 +1,4 @@
-//! What is said of databases that Parlor can't work with, or not well.
+//! The messages about databases that Parlor can't use, or can't use well.
 
 use std::fs;
 

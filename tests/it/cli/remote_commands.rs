@@ -1,4 +1,4 @@
-//! The commands that ask a server that runs: what they print for people and for programs, and how they fail.
+//! The commands that ask a running server: their output for people and for programs, and their errors.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::support::{Home, Link, PATIENCE, Process, Receiver, Say, State, eventually, free_port};
+use crate::support::{Home, Link, PATIENCE, Process, Receiver, ReceiverReply, State, eventually, free_port};
 
 const KEY: &str = "an-api-key-of-the-tests-at-least-32-characters";
 
@@ -50,7 +50,7 @@ async fn help_tells_of_every_command() {
 
 #[tokio::test]
 async fn events_that_are_set_aside_are_listed_sent_again_and_dropped() {
-    let receiver = Receiver::start(|_| Say::Status(422, String::new(), String::new())).await;
+    let receiver = Receiver::start(|_| ReceiverReply::Status(422, String::new(), String::new())).await;
     let home = home().await.set("HOOKS__AFTER_SEND__URL", &receiver.url("/"));
     let home = home.set("HOOKS__MAX_TRIES", "1").set("HOOKS__RETRY_MS", "10");
     let server = home.serve().await;
@@ -70,7 +70,7 @@ async fn events_that_are_set_aside_are_listed_sent_again_and_dropped() {
     let ids: Vec<_> = events().await.iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect();
     let refused = home.run(&["hooks", "--retry", &ids[0]]).await;
     assert!(refused.refused().contains("receiver_failed"), "{refused:#?}");
-    receiver.answers(|_| Say::Ok(String::new()));
+    receiver.answers(|_| ReceiverReply::Ok(String::new()));
     assert_eq!(home.run(&["hooks", "--retry", &ids[0]]).await.printed(), "");
     assert_eq!(home.run(&["hooks", "--drop", &ids[1]]).await.printed(), "");
     assert!(events().await.is_empty());

@@ -1,5 +1,5 @@
-//! The book in docs/: its links lead somewhere, each page is in the book, each alert has its entry in the runbook, and the
-//! tests that they name exist.
+//! The book in docs/: its links work, each page is in the book, each alert has its entry in the runbook, and the tests that
+//! it names exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

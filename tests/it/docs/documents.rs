@@ -1,4 +1,4 @@
-//! Holds the documents to the contract: each frame that they show fits its schema, and the protocol's document names every
+//! Checks the documents against the contract: each shown frame fits its schema, and the protocol's document names every
 //! action, event, error code and close code.
 
 use std::collections::BTreeSet;

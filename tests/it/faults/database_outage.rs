@@ -1,4 +1,4 @@
-//! The database is away, or doesn't answer.
+//! The database is unreachable, or does not answer.
 
 use serde_json::{Value, json};
 

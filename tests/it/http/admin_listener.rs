@@ -1,8 +1,8 @@
-//! The admin listener's own bounds: what is open there takes nothing from clients.
+//! The bounds of the admin listener: its connections take nothing from clients.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use crate::support::{Metered, Server, Wire, eventually_some};
+use crate::support::{Metered, RawConnection, Server, eventually_some};
 
 const TWO: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const THREE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
@@ -12,11 +12,11 @@ fn address(metered: &Metered) -> SocketAddr {
 }
 
 /// Waits until one from this address may stay, and gives that.
-async fn admitted(from: Ipv4Addr, address: SocketAddr) -> Wire {
+async fn admitted(from: Ipv4Addr, address: SocketAddr) -> RawConnection {
     let dial = async || {
-        let mut wire = Wire::from(from, address).await;
-        wire.say(b"GET /healthz HTTP/1.1\r\nHost: parlor\r\n\r\n").await;
-        wire.is_answered().await.then_some(wire)
+        let mut raw = RawConnection::from(from, address).await;
+        raw.say(b"GET /healthz HTTP/1.1\r\nHost: parlor\r\n\r\n").await;
+        raw.is_answered().await.then_some(raw)
     };
     eventually_some("a connection's permit is returned", dial).await
 }
@@ -32,11 +32,11 @@ async fn admin_connections_over_the_bounds_are_closed() {
     for _ in 0..4 {
         open.push(admitted(TWO, admin).await);
     }
-    assert!(Wire::from(TWO, admin).await.heard_out().await.is_empty());
+    assert!(RawConnection::from(TWO, admin).await.heard_out().await.is_empty());
     for _ in 0..2 {
         open.push(admitted(THREE, admin).await);
     }
-    assert!(Wire::from(THREE, admin).await.heard_out().await.is_empty());
+    assert!(RawConnection::from(THREE, admin).await.heard_out().await.is_empty());
     // Nobody outside notices.
     let mut one = server.join(1, 2).await;
     one.quiet().await;
@@ -54,8 +54,8 @@ async fn silent_admin_connections_are_closed_in_time() {
     let server = Server::start(&[metered.setting(), ("HTTP__REQUEST_MS", "300")]).await;
     server.until_status("/healthz", 200).await;
     for said in ["", "GET /metrics HT", "GET /healthz HTTP/1.1\r\nHost: parlor\r\n\r\n"] {
-        let mut wire = Wire::to(address(&metered)).await;
-        wire.say(said.as_bytes()).await;
-        wire.heard_out().await;
+        let mut raw = RawConnection::to(address(&metered)).await;
+        raw.say(said.as_bytes()).await;
+        raw.heard_out().await;
     }
 }

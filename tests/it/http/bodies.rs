@@ -1,9 +1,9 @@
-//! Bodies that are too long, too slow, coded, or not needed: their client receives the answer.
+//! Bodies that are too long, too slow, compressed, or not needed: their client receives the answer.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{API_KEY, Metered, Server, Wire};
+use crate::support::{API_KEY, Metered, RawConnection, Server};
 
 fn post(path: &str, key: &str, headers: &str) -> String {
     format!(
@@ -14,9 +14,9 @@ fn post(path: &str, key: &str, headers: &str) -> String {
 
 /// Writes all of it before it reads a byte, as many clients do.
 async fn answer(server: &Server, head: &str, body: &[u8]) -> String {
-    let mut wire = Wire::to(server.address()).await;
-    assert!(wire.say(head.as_bytes()).await && wire.say(body).await, "the server takes the whole body");
-    String::from_utf8_lossy(&wire.heard_out().await).into_owned()
+    let mut raw = RawConnection::to(server.address()).await;
+    assert!(raw.say(head.as_bytes()).await && raw.say(body).await, "the server takes the whole body");
+    String::from_utf8_lossy(&raw.heard_out().await).into_owned()
 }
 
 #[tokio::test]
@@ -54,12 +54,12 @@ async fn discarded_bytes_of_a_body_are_bounded() {
     let metered = Metered::new();
     let settings = [metered.setting(), ("HTTP__DISCARD_BYTES", "100000"), ("HTTP__DISCARD_MS", "300")];
     let server = Server::start(&settings).await;
-    let mut wire = Wire::to(server.address()).await;
-    wire.say(post("/api/v1/rooms", API_KEY, "Content-Length: 900000000\r\n").as_bytes()).await;
+    let mut raw = RawConnection::to(server.address()).await;
+    raw.say(post("/api/v1/rooms", API_KEY, "Content-Length: 900000000\r\n").as_bytes()).await;
     let piece = vec![b'x'; 100_000];
     // As much as the connection itself holds is taken; then it is closed.
     let mut pieces = 0;
-    while wire.say(&piece).await {
+    while raw.say(&piece).await {
         pieces += 1;
         assert!(pieces < 1_000, "100 MB were taken");
     }

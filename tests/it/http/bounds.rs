@@ -1,4 +1,4 @@
-//! The bounds of plain HTTP: connections, heads, bodies, and the time that each may take.
+//! The bounds of plain HTTP: connections, heads, bodies, and the time for each.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -1,11 +1,11 @@
-//! One address that connects and connects: it has its share of the connections, and the others' are left to them.
+//! An address that opens connections without end gets only its share of them; the rest is left to other addresses.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use crate::support::{Client, Dial, Metered, Server, Wire, chat, handshake};
+use crate::support::{Client, Dial, Metered, RawConnection, Server, chat, handshake};
 
 const TARGET: &str = "/ws/chat/?firts_user=1&second_user=2/";
 
@@ -44,21 +44,21 @@ fn dial(server: &Server) -> Dial {
 }
 
 /// Connects one after the other and says the same by each.
-async fn flood(server: &Server, says: &[u8]) -> Vec<Wire> {
+async fn flood(server: &Server, says: &[u8]) -> Vec<RawConnection> {
     let mut wires = Vec::with_capacity(FLOOD);
     for _ in 0..FLOOD {
-        let mut wire = Wire::from(FLOODED, server.address()).await;
-        wire.say(says).await;
-        wires.push(wire);
+        let mut raw = RawConnection::from(FLOODED, server.address()).await;
+        raw.say(says).await;
+        wires.push(raw);
     }
     wires
 }
 
 /// Those that the server has not closed.
-async fn left(wires: Vec<Wire>) -> Vec<Wire> {
-    let looked = wires.into_iter().map(|mut wire| async {
-        let ended = wire.ends_within(Duration::from_secs(1)).await;
-        (!ended).then_some(wire)
+async fn left(wires: Vec<RawConnection>) -> Vec<RawConnection> {
+    let looked = wires.into_iter().map(|mut raw| async {
+        let ended = raw.ends_within(Duration::from_secs(1)).await;
+        (!ended).then_some(raw)
     });
     join_all(looked).await.into_iter().flatten().collect()
 }
@@ -90,7 +90,9 @@ async fn silent_address_has_a_share_of_the_connections() {
         let mut after = dial(&server).open().await;
         assert_eq!(after.history().await.len(), 1);
         is_served(&mut after, 2).await;
-        assert!(Wire::from(FLOODED, server.address()).await.ends_within(Duration::from_secs(5)).await);
+        assert!(
+            RawConnection::from(FLOODED, server.address()).await.ends_within(Duration::from_secs(5)).await
+        );
 
         // Its places are its own again once they are given back.
         drop(left);

@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: a `POST` that is sent again is done once, and answered as it was.
+//! `Idempotency-Key`: a repeated `POST` is done once, and gets the first answer again.
 
 use std::sync::Arc;
 
@@ -11,7 +11,8 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use crate::support::{
-    API_KEY, Link, Mongod, Receiver, Say, Server, State, alone, chat, eventually, shared_uri,
+    API_KEY, Link, Mongod, Receiver, ReceiverReply, Server, State, chat, eventually, room_with_one_socket,
+    shared_uri,
 };
 
 const PATH: &str = "/rooms/1/messages";
@@ -33,7 +34,7 @@ async fn set_record(server: &Server, update: Document) {
 
 #[tokio::test]
 async fn the_same_request_again_is_answered_as_it_was_on_any_server() {
-    let (server, mut one) = alone(&[]).await;
+    let (server, mut one) = room_with_one_socket(&[]).await;
     let other = server.beside().await;
     let first = server.post_once("key-1", PATH, &hello()).await;
     assert_eq!((first.0, &first.1["message_id"]), (201, &json!(1)), "{}", first.1);
@@ -53,7 +54,8 @@ async fn the_same_request_again_is_answered_as_it_was_on_any_server() {
 
 #[tokio::test]
 async fn a_key_of_another_request_is_422_and_nothing_is_done() {
-    let (server, mut one) = alone(&[("API__KEYS", &format!("{API_KEY},{}", "k".repeat(32)))]).await;
+    let (server, mut one) =
+        room_with_one_socket(&[("API__KEYS", &format!("{API_KEY},{}", "k".repeat(32)))]).await;
     server.room(&[1, 3]).await;
     assert_eq!(server.post_once("key", PATH, &hello()).await.0, 201);
     one.expect(chat(1, 1, "Hello")).await;
@@ -77,7 +79,7 @@ async fn a_key_of_another_request_is_422_and_nothing_is_done() {
 
 #[tokio::test]
 async fn post_is_done_once_when_sent_many_times_concurrently() {
-    let (server, mut one) = alone(&[]).await;
+    let (server, mut one) = room_with_one_socket(&[]).await;
     let other = server.beside().await;
     let tries = (0..16).map(|n| {
         let server = if n % 2 == 0 { &server } else { &other };
@@ -99,7 +101,7 @@ async fn post_is_done_once_when_sent_many_times_concurrently() {
 
 #[tokio::test]
 async fn pending_post_is_409_until_its_deadline_and_then_looked_up() {
-    let (server, mut one) = alone(&[]).await;
+    let (server, mut one) = room_with_one_socket(&[]).await;
     let first = server.post_once("key", PATH, &hello()).await;
     assert_eq!(first.0, 201, "{}", first.1);
     one.expect(chat(1, 1, "Hello")).await;
@@ -133,16 +135,17 @@ async fn pending_post_is_409_until_its_deadline_and_then_looked_up() {
 
 #[tokio::test]
 async fn a_running_request_holds_its_key_for_40_s() {
-    let receiver = Receiver::start(|_| Say::Status(422, String::new(), String::new())).await;
+    let receiver = Receiver::start(|_| ReceiverReply::Status(422, String::new(), String::new())).await;
     let url = receiver.url("/");
-    let (server, mut one) = alone(&[("HOOKS__AFTER_SEND__URL", &url), ("HOOKS__MAX_TRIES", "1")]).await;
+    let (server, mut one) =
+        room_with_one_socket(&[("HOOKS__AFTER_SEND__URL", &url), ("HOOKS__MAX_TRIES", "1")]).await;
     one.say_alone(1, 1, "refused").await;
     let set_aside = async || server.api_get("/hooks/set-aside").await.1["events"][0]["id"].clone();
     let event = eventually("the event is set aside", set_aside, Value::is_string).await;
     let event = event.as_str().unwrap();
     let release = Arc::new(Semaphore::new(0));
     let held = release.clone();
-    receiver.answers(move |_| Say::Held(held.clone(), String::new()));
+    receiver.answers(move |_| ReceiverReply::Held(held.clone(), String::new()));
     let path = format!("/hooks/set-aside/{event}/retry");
     let nothing = json!({});
     let running = server.post_once("key", &path, &nothing);
@@ -198,7 +201,7 @@ async fn a_room_is_looked_up_whose_maker_died_before_it_answered() {
 
 #[tokio::test]
 async fn message_is_not_rewritten_when_it_was_deleted_after_its_post() {
-    let (server, mut one) = alone(&[]).await;
+    let (server, mut one) = room_with_one_socket(&[]).await;
     let group = server.room(&[1, 2, 3]).await;
     let path = format!("/rooms/{group}/messages");
     let first = server.post_once("key", &path, &hello()).await;
@@ -276,7 +279,7 @@ async fn tries_that_overlap_make_one_room() {
 
 #[tokio::test]
 async fn a_request_that_was_refused_leaves_its_key_free() {
-    let (server, mut one) = alone(&[]).await;
+    let (server, mut one) = room_with_one_socket(&[]).await;
     let stranger = json!({"sender_id": 3, "text": "Hello"});
     for _ in 0..2 {
         let (status, refused) = server.post_once("key", PATH, &stranger).await;
@@ -290,7 +293,7 @@ async fn a_request_that_was_refused_leaves_its_key_free() {
 
 #[tokio::test]
 async fn a_key_that_is_none_is_400() {
-    let (server, mut one) = alone(&[]).await;
+    let (server, mut one) = room_with_one_socket(&[]).await;
     let long = "k".repeat(256);
     for key in ["", "a b", "\u{e9}", "\t", &long] {
         let request = server.api(Method::POST, PATH).json(&hello());
@@ -348,7 +351,7 @@ async fn answer_is_found_by_its_key_when_the_client_had_left() {
 /// A try that wrote nothing is looked for by an index, and not in all that the room has.
 #[tokio::test]
 async fn unwritten_message_is_looked_up_by_an_index() {
-    let (server, _one) = alone(&[]).await;
+    let (server, _one) = room_with_one_socket(&[]).await;
     let messages = server.collection("messages").await;
     let now = DateTime::now();
     let message = |n: i64| {

@@ -1,11 +1,11 @@
-//! Requests that no client makes: each has a clear status, or its connection is closed in time; nothing is left open, and
-//! whoever comes next is served.
+//! Requests that no client makes: each gets a clear status, or its connection is closed in time. No connection stays open,
+//! and the next client is served.
 
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{API_KEY, Metered, Server, Wire, chat, frame, handshake};
+use crate::support::{API_KEY, Metered, RawConnection, Server, chat, frame, handshake};
 
 const TARGET: &str = "/ws/chat/?firts_user=1&second_user=2/";
 
@@ -35,9 +35,9 @@ impl Abused {
 
     /// The statuses of all answers to these bytes, until the server closes; [`CLOSED`] where there is none.
     async fn statuses(&self, bytes: &[u8]) -> Vec<u16> {
-        let mut wire = Wire::to(self.server.address()).await;
-        wire.say(bytes).await;
-        let heard = wire.heard_out().await;
+        let mut raw = RawConnection::to(self.server.address()).await;
+        raw.say(bytes).await;
+        let heard = raw.heard_out().await;
         let heard = String::from_utf8_lossy(&heard);
         // A body has no line of its own before it.
         let heads = heard.split("HTTP/1.").skip(1);
@@ -272,15 +272,15 @@ async fn handshakes_that_are_odd_are_served_as_they_are_meant() {
         ("an absolute target", handshake(&format!("http://elsewhere{TARGET}"), &lines(""))),
         ("99 parameters", handshake(&format!("{TARGET}&{}", "x=1&".repeat(99)), &lines(""))),
     ] {
-        let mut wire = Wire::to(abused.server.address()).await;
+        let mut raw = RawConnection::to(abused.server.address()).await;
         // What is said before the answer is heard like all else.
         let early = frame(1, br#"{"action":"ping"}"#);
-        wire.say(&[handshake.as_bytes(), &early].concat()).await;
-        let head = wire.head().await;
+        raw.say(&[handshake.as_bytes(), &early].concat()).await;
+        let head = raw.head().await;
         assert!(head.starts_with("HTTP/1.1 101 "), "{what}: {head}");
         assert!(!head.to_lowercase().contains("sec-websocket-extensions"), "{what}: {head}");
         for expected in ["[]", r#"{"type":"pong"}"#] {
-            let next = wire.next().await.unwrap_or_else(|| panic!("{what}: it ended before {expected}"));
+            let next = raw.next().await.unwrap_or_else(|| panic!("{what}: it ended before {expected}"));
             assert_eq!(String::from_utf8_lossy(&next.payload), expected, "{what}");
         }
     }
@@ -322,17 +322,17 @@ async fn dripping_client_is_closed_and_delays_nobody() {
     for request in [get("A: b\r\n"), handshake(TARGET, "").into_bytes(), post("Content-Length: 900\r\n", "{")]
     {
         for _ in 0..10 {
-            drips.push((Wire::to(abused.server.address()).await, request.clone()));
+            drips.push((RawConnection::to(abused.server.address()).await, request.clone()));
         }
     }
     // A byte of each at a time, ever slower: nobody's head is whole before it was given up.
-    let dripping = drips.into_iter().map(|(mut wire, request)| async move {
+    let dripping = drips.into_iter().map(|(mut raw, request)| async move {
         for byte in request {
-            if !wire.say(&[byte]).await || wire.ends_within(Duration::from_millis(20)).await {
+            if !raw.say(&[byte]).await || raw.ends_within(Duration::from_millis(20)).await {
                 return true;
             }
         }
-        wire.heard_out().await.is_empty()
+        raw.heard_out().await.is_empty()
     });
     let dripping = futures_util::future::join_all(dripping);
     let talking = async {

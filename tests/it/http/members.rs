@@ -1,4 +1,4 @@
-//! Members of a group by the API: who comes, who goes, who may do more; and what their sockets hear of it.
+//! Members of a group by the API: additions, removals, roles, and the events on the members' sockets.
 
 use futures_util::future::join_all;
 use reqwest::Method;

@@ -1,4 +1,4 @@
-//! Messages by the REST API: written, read by pages, edited and deleted; and heard by the sockets like any other.
+//! Messages by the REST API: written, read in pages, edited and deleted. Sockets receive them like any other message.
 
 use std::collections::BTreeSet;
 

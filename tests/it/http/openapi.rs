@@ -1,5 +1,5 @@
-//! The API's description: it is what is checked in, all of it stands behind the keys, and the page to try it fetches
-//! nothing from elsewhere.
+//! The API's description: it equals the checked-in file, every operation needs a key, and its page loads nothing from other
+//! origins.
 
 use reqwest::Method;
 use serde_json::{Value, json};

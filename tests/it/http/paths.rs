@@ -1,21 +1,21 @@
-//! Paths that clients and proxies resolve or decode in their own ways, and ids that can't stand in one.
+//! Paths that clients and proxies resolve or decode in their own ways, and ids that cannot stand in a path.
 
 use mongodb::bson::{DateTime, Document, doc};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{API_KEY, PATIENCE, Server, Wire, eventually_within};
+use crate::support::{API_KEY, PATIENCE, RawConnection, Server, eventually_within};
 
 /// The status of a request whose path nobody touches on its way.
 async fn status(server: &Server, method: &str, path: &str, body: &str) -> u16 {
-    let mut wire = Wire::to(server.address()).await;
+    let mut raw = RawConnection::to(server.address()).await;
     let head = format!(
         "{method} /api/v1{path} HTTP/1.1\r\nHost: parlor\r\nAuthorization: Bearer {API_KEY}\r\nConnection: close\r\n\
          Content-Length: {}\r\n\r\n{body}",
         body.len()
     );
-    wire.say(head.as_bytes()).await;
-    let head = wire.head().await;
+    raw.say(head.as_bytes()).await;
+    let head = raw.head().await;
     head.get(9..12).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{head}"))
 }
 

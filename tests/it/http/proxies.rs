@@ -1,4 +1,4 @@
-//! Who a request is from, behind proxies; and addresses that are refused too often.
+//! The client's address behind proxies, and addresses with too many refused requests.
 
 use reqwest::header::HeaderMap;
 

@@ -1,4 +1,4 @@
-//! What is served by GET: HEAD beside it, what a client has already, which form of it, and what is said where there is nothing.
+//! Responses to GET: HEAD, conditional requests, content negotiation, and unknown paths.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Rooms by the API: making, looking at, renaming and listing them.
+//! Rooms by the API: create, read, rename and list.
 
 use reqwest::Method;
 use serde_json::{Value, json};

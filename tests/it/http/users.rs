@@ -1,4 +1,4 @@
-//! Users by the REST API: disconnected, exported, erased.
+//! Users by the REST API: disconnect, export, erase.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::support::{
-    Lines, Mongod, Receiver, Say, Server, chat, deleted, eventually, eventually_count, room_of_two,
+    Lines, Mongod, Receiver, ReceiverReply, Server, chat, deleted, eventually, eventually_count, room_of_two,
     shared_uri,
 };
 
@@ -206,7 +206,7 @@ async fn function_sends_nothing_after_its_callers_erasure_ended() {
     let leave = Arc::new(Semaphore::new(0));
     let held = leave.clone();
     let said = r#"{"send":{"message":"late"}}"#;
-    let receiver = Receiver::start(move |_| Say::Held(held.clone(), said.to_owned())).await;
+    let receiver = Receiver::start(move |_| ReceiverReply::Held(held.clone(), said.to_owned())).await;
     let url = receiver.url("/");
     let server = Server::start(&[
         ("FUNCTIONS__SLOW__URL", &url),

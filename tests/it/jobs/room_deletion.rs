@@ -1,4 +1,4 @@
-//! Rooms that are deleted: gone at once for everyone, and then from the database, whichever server is left to do it.
+//! Deleted rooms: gone immediately for every user, and later from the database, whichever server is left to do it.
 
 use mongodb::bson::{DateTime, Document, doc};
 use reqwest::Method;

@@ -1,4 +1,4 @@
-//! Users while they are erased: until the end nothing new is written for them, and then nothing names them.
+//! Users while they are erased: Parlor writes nothing new for them, and in the end no document names them.
 
 use std::fmt::Write as _;
 use std::time::Duration;

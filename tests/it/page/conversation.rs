@@ -1,4 +1,4 @@
-//! Two people who chat: sent, read, edited, deleted; with the mouse, and without.
+//! Two people who chat: send, read, edit and delete, with the mouse and without it.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Connections that end: by a server that goes and comes back, and by a refusal.
+//! Connections that end: by a server that restarts, and by a refusal.
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
-//! Connections one after the other: what the page makes of the next one where it begins anew, where it is lost, too, and
-//! where a room has gone meanwhile.
+//! The page after a reconnect: a resumed connection, a new start, another lost connection, and a room that is gone.
 
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Rooms in which much was said.
+//! Rooms with many messages.
 
 use std::ops::RangeInclusive;
 

@@ -1,4 +1,4 @@
-//! The messenger as people have it: in a browser, on the program's own server.
+//! The messenger in a real browser, on the program's own server.
 
 mod accessibility;
 mod api_pages;

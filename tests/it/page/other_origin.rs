@@ -1,4 +1,4 @@
-//! A page that isn't Parlor's own, at an origin of its own, on Level 1.
+//! A page of another application, on its own origin, on Level 1.
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

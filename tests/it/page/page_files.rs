@@ -1,4 +1,4 @@
-//! What the page consists of, who gets it, and who gets tokens and rooms of it.
+//! The page's files and the clients that get them; the clients that get tokens and rooms from it.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The list of rooms: new ones, what was said last, what is unread, who is there; and what it tells who doesn't look.
+//! The list of rooms: new rooms, last messages, unread counts, presence, and notifications for a hidden page.
 
 use serde_json::json;
 

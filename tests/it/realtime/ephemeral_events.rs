@@ -1,4 +1,4 @@
-//! What is told to the sockets of every server and is not stored.
+//! Ephemeral events: sent to the sockets of every server, and not stored.
 
 use handlers::{Event, Fields, RoomId, UserId};
 use mongodb::bson::oid::ObjectId;

@@ -1,4 +1,4 @@
-//! Who is online, as any server can tell.
+//! Presence, as any server shows it.
 
 use std::time::{Duration, Instant};
 

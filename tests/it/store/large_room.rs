@@ -1,5 +1,5 @@
-//! A room of a million messages costs no more than what is shown of it: no page, first frame or resume reads more documents
-//! than it tells, and a few.
+//! A room of a million messages costs no more than the part that is shown: a page, a first frame or a resume reads few
+//! documents more than it sends.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! An operator purges old messages in the database: numbers go on, and what is left is what counts.
+//! An operator purges old messages in the database: numbers continue, and counts cover only the messages that are left.
 
 use mongodb::bson::{Bson, Document, doc};
 use reqwest::Method;

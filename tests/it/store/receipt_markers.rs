@@ -1,5 +1,5 @@
-//! Marks that are raised and not yet folded into members' documents: everybody knows them, whoever wrote them has died or
-//! not, and nobody is told twice.
+//! Receipt markers that are raised but not yet folded into members' documents: every server shows them, even if their
+//! writer has died, and no event is sent twice.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Who vouches for the certificates that receivers show, and who doesn't.
+//! Certificate authorities for the receivers of tests: one that Parlor trusts, and one that it does not.
 
 use std::sync::Arc;
 

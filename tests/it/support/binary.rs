@@ -1,4 +1,4 @@
-//! The program as people run it: its arguments, its environment, what it prints, and how it ends.
+//! The program as its users run it: arguments, environment, output and exit code.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};

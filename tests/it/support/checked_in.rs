@@ -1,4 +1,4 @@
-//! Contracts that are made from the code and stand in the repository, so that a change of one is seen in a diff.
+//! Contracts that are generated from the code and checked in, so that a diff shows each change.
 
 use std::path::Path;
 

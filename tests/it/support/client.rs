@@ -1,4 +1,4 @@
-//! One socket, as a client holds it.
+//! A client with one socket.
 
 mod ending;
 
@@ -19,10 +19,10 @@ use super::{PATIENCE, transcript::Transcript};
 
 pub(crate) use ending::End;
 
-/// Frames go out and come in one by one; all of them stand in the transcript.
+/// Sends and receives frames one by one, and notes all of them in the transcript.
 pub(crate) struct Client {
     who: String,
-    /// The subprotocol that the server answered.
+    /// The subprotocol of the server's answer.
     pub(crate) protocol: Option<String>,
     write: SplitSink<WebSocketStream<TcpStream>, Message>,
     read: SplitStream<WebSocketStream<TcpStream>>,
@@ -30,8 +30,8 @@ pub(crate) struct Client {
     fences: usize,
 }
 
-/// What a socket heard.
-enum Heard {
+/// One thing that a socket received.
+enum RawFrame {
     Text(String),
     Closed(u16, String),
     Lost(String),
@@ -68,7 +68,7 @@ impl Client {
         self.write.send(Message::binary(frame.to_vec())).await.unwrap();
     }
 
-    /// One text message as several WebSocket frames. A server that refuses it need not read all of them.
+    /// Sends one text message as several WebSocket frames. A server that refuses the message need not read all of them.
     pub(crate) async fn send_fragments(&mut self, parts: &[&str]) {
         for (at, part) in parts.iter().enumerate() {
             let code = if at == 0 { Data::Text } else { Data::Continue };
@@ -80,12 +80,12 @@ impl Client {
         }
     }
 
-    /// Says `text` in the room.
+    /// Sends `text` to the room.
     pub(crate) async fn say(&mut self, text: &str) {
         self.send(json!({"action": "send", "message": text})).await;
     }
 
-    /// Says `text` and waits for its acknowledgement, the very next frame; for one who is alone in the room.
+    /// Sends `text` and expects its acknowledgement as the very next frame. No other member may have a socket.
     pub(crate) async fn say_alone(&mut self, id: i64, sender: impl Into<Value>, text: &str) -> Value {
         self.say(text).await;
         self.expect(chat(id, sender, text)).await
@@ -95,53 +95,53 @@ impl Client {
     pub(crate) async fn leave(mut self) {
         self.transcript.note(&self.who, "->", "close");
         self.write.send(Message::Close(None)).await.unwrap();
-        while let Heard::Text(_) = self.hear().await {}
+        while let RawFrame::Text(_) = self.hear().await {}
     }
 
-    async fn hear(&mut self) -> Heard {
+    async fn hear(&mut self) -> RawFrame {
         self.hear_within(PATIENCE).await
     }
 
-    async fn hear_within(&mut self, limit: Duration) -> Heard {
+    async fn hear_within(&mut self, limit: Duration) -> RawFrame {
         loop {
             let Ok(message) = timeout(limit, self.read.next()).await else {
                 panic!("{}: nothing came within {limit:?}", self.who)
             };
             let heard = match message {
-                Some(Ok(Message::Text(text))) => Heard::Text(text.to_string()),
+                Some(Ok(Message::Text(text))) => RawFrame::Text(text.to_string()),
                 Some(Ok(Message::Binary(_))) => panic!("{}: a binary frame came", self.who),
                 Some(Ok(Message::Close(Some(close)))) => {
-                    Heard::Closed(close.code.into(), close.reason.to_string())
+                    RawFrame::Closed(close.code.into(), close.reason.to_string())
                 }
-                Some(Ok(Message::Close(None))) => Heard::Closed(1005, String::new()),
+                Some(Ok(Message::Close(None))) => RawFrame::Closed(1005, String::new()),
                 Some(Ok(_)) => continue,
-                Some(Err(error)) => Heard::Lost(error.to_string()),
-                None => Heard::Lost("the stream ended".to_owned()),
+                Some(Err(error)) => RawFrame::Lost(error.to_string()),
+                None => RawFrame::Lost("the stream ended".to_owned()),
             };
-            if matches!(heard, Heard::Closed(..)) {
-                // Agrees to it: the answer has been queued, and the server may wait for it.
+            if matches!(heard, RawFrame::Closed(..)) {
+                // Completes the close handshake: the answer is queued, and the server may wait for it.
                 let _ = self.write.flush().await;
             }
             let note = match &heard {
-                Heard::Text(text) => text.clone(),
-                Heard::Closed(code, reason) => format!("closed with {code} {reason}"),
-                Heard::Lost(why) => format!("lost without a close frame: {why}"),
+                RawFrame::Text(text) => text.clone(),
+                RawFrame::Closed(code, reason) => format!("closed with {code} {reason}"),
+                RawFrame::Lost(why) => format!("lost without a close frame: {why}"),
             };
             self.transcript.note(&self.who, "<-", &note);
             return heard;
         }
     }
 
-    /// The next frame.
+    /// Returns the next frame.
     pub(crate) async fn next(&mut self) -> Value {
         match self.hear().await {
-            Heard::Text(text) => serde_json::from_str(&text).expect("every frame is JSON"),
-            Heard::Closed(code, reason) => panic!("{}: closed with {code} {reason}", self.who),
-            Heard::Lost(why) => panic!("{}: lost without a close frame: {why}", self.who),
+            RawFrame::Text(text) => serde_json::from_str(&text).expect("every frame is JSON"),
+            RawFrame::Closed(code, reason) => panic!("{}: closed with {code} {reason}", self.who),
+            RawFrame::Lost(why) => panic!("{}: lost without a close frame: {why}", self.who),
         }
     }
 
-    /// The next `count` frames.
+    /// Returns the next `count` frames.
     pub(crate) async fn take(&mut self, count: usize) -> Vec<Value> {
         let mut frames = Vec::with_capacity(count);
         for _ in 0..count {
@@ -150,7 +150,7 @@ impl Client {
         frames
     }
 
-    /// The frames up to the first that matches, itself included.
+    /// Returns the frames up to the first one that matches, which is the last of them.
     pub(crate) async fn until(&mut self, last: Value) -> Vec<Value> {
         let mut frames = Vec::new();
         loop {
@@ -161,7 +161,7 @@ impl Client {
         }
     }
 
-    /// The next event of one kind, whatever stands before it.
+    /// Returns the next event of a kind, and skips the frames before it.
     pub(crate) async fn until_kind(&mut self, kind: &str) -> Value {
         loop {
             let frame = self.next().await;
@@ -171,7 +171,7 @@ impl Client {
         }
     }
 
-    /// The first frame.
+    /// Returns the first frame.
     pub(crate) async fn history(&mut self) -> Vec<Value> {
         match self.next().await {
             Value::Array(messages) => messages,
@@ -179,30 +179,30 @@ impl Client {
         }
     }
 
-    /// What a new socket hears first: nothing but its history, or the code that it is refused with.
+    /// Reads the first frame of a new socket. Returns the close code if the server refused the socket instead.
     pub(crate) async fn refused_or_history(&mut self) -> Option<u16> {
         match self.hear().await {
-            Heard::Text(_) => None,
-            Heard::Closed(code, _) => Some(code),
-            Heard::Lost(why) => panic!("{}: lost without a close frame: {why}", self.who),
+            RawFrame::Text(_) => None,
+            RawFrame::Closed(code, _) => Some(code),
+            RawFrame::Lost(why) => panic!("{}: lost without a close frame: {why}", self.who),
         }
     }
 
-    /// The very next frame is this one, whole; see [`matches`] for what may stand open in it.
+    /// Expects this frame as the very next one. [`matches`] says which values of it may stay open.
     pub(crate) async fn expect(&mut self, expected: Value) -> Value {
         let frame = self.next().await;
         assert!(matches(&expected, &frame), "{}: expected\n  {expected}\ngot\n  {frame}", self.who);
         frame
     }
 
-    /// The very next frames are these.
+    /// Expects these frames as the very next ones.
     pub(crate) async fn expect_all(&mut self, expected: &[Value]) {
         for frame in expected {
             self.expect(frame.clone()).await;
         }
     }
 
-    /// Nothing came on this socket but what was read of it: the answer to a frame of no effect is the next.
+    /// Expects that no unread frame has arrived: the next frame is the answer to a frame without effect.
     pub(crate) async fn quiet(&mut self) {
         self.fences += 1;
         let fence = format!("fence {}", self.fences);
@@ -210,34 +210,34 @@ impl Client {
         self.expect(error("unknown_action", Some(&fence))).await;
     }
 
-    /// Listens for as long as a server asked this client to wait; nothing comes.
-    pub(crate) async fn heed(&mut self, wait: Duration) {
+    /// Waits as long as the server asked this client to. No frame may come meanwhile.
+    pub(crate) async fn wait_before_retry(&mut self, wait: Duration) {
         if let Ok(message) = timeout(wait, self.read.next()).await {
             panic!("{}: expected nothing within {wait:?}, got {message:?}", self.who);
         }
     }
 
-    /// The server closes the socket, and says nothing before it does.
+    /// Expects that the server closes the socket without a further frame.
     pub(crate) async fn closed(&mut self) -> (u16, String) {
         match self.hear().await {
-            Heard::Text(text) => panic!("{}: expected a close, got {text}", self.who),
-            Heard::Closed(code, reason) => (code, reason),
-            Heard::Lost(why) => panic!("{}: lost without a close frame: {why}", self.who),
+            RawFrame::Text(text) => panic!("{}: expected a close, got {text}", self.who),
+            RawFrame::Closed(code, reason) => (code, reason),
+            RawFrame::Lost(why) => panic!("{}: lost without a close frame: {why}", self.who),
         }
     }
 
-    /// The server closes the socket, whatever it said before.
+    /// Waits until the server closes the socket, and skips the frames before.
     pub(crate) async fn closed_in_the_end(&mut self) -> u16 {
         loop {
             match self.hear().await {
-                Heard::Text(_) => {}
-                Heard::Closed(code, _) => return code,
-                Heard::Lost(why) => panic!("{}: lost without a close frame: {why}", self.who),
+                RawFrame::Text(_) => {}
+                RawFrame::Closed(code, _) => return code,
+                RawFrame::Lost(why) => panic!("{}: lost without a close frame: {why}", self.who),
             }
         }
     }
 
-    /// Sends a frame while reading: the server may refuse it half-way and not take the rest.
+    /// Sends a frame and reads meanwhile. The server may refuse the frame half-way, and not read the rest.
     pub(crate) async fn closed_while_sending(&mut self, frame: String) -> (u16, String) {
         self.transcript.note(&self.who, "->", &frame);
         let write = &mut self.write;

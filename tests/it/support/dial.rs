@@ -1,4 +1,4 @@
-//! Opening a socket: everything about the handshake that a client can choose.
+//! Opening a socket: everything in the handshake that a client can choose.
 
 mod places;
 

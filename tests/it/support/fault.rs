@@ -1,4 +1,4 @@
-//! What a test can kill: the real binary, and a MongoDB of the test's own.
+//! The processes that a test can kill: the real binary, and a MongoDB of the test's own.
 
 mod clock;
 mod disk;

@@ -1,4 +1,4 @@
-//! An OpenID Connect issuer, as far as whoever checks its tokens sees it: two documents, over real HTTP.
+//! An OpenID Connect issuer with the two documents that a checker of its tokens reads, over real HTTP.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -31,7 +31,7 @@ impl Signer {
 
 /// What an issuer answers.
 #[derive(Clone)]
-pub(crate) enum Says {
+pub(crate) enum IssuerReply {
     /// Its documents, with these keys.
     Keys(Vec<Value>),
     /// A discovery document that is changed so, and these keys.
@@ -52,13 +52,13 @@ pub(crate) struct Issuer {
 }
 
 struct State {
-    says: Says,
+    says: IssuerReply,
     sets: usize,
     visits: usize,
 }
 
 impl Issuer {
-    pub(crate) async fn start(says: Says) -> Self {
+    pub(crate) async fn start(says: IssuerReply) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State { says, sets: 0, visits: 0 }));
@@ -66,7 +66,7 @@ impl Issuer {
         let task = tokio::spawn(async move {
             let mut silent = Vec::new();
             while let Ok((stream, _)) = listener.accept().await {
-                if matches!(shared.lock().unwrap().says, Says::Silence) {
+                if matches!(shared.lock().unwrap().says, IssuerReply::Silence) {
                     silent.push(stream);
                     continue;
                 }
@@ -87,7 +87,7 @@ impl Issuer {
     }
 
     /// From now on it answers so.
-    pub(crate) fn says(&self, says: Says) {
+    pub(crate) fn says(&self, says: IssuerReply) {
         self.state.lock().unwrap().says = says;
     }
 
@@ -126,9 +126,9 @@ async fn answer(stream: TcpStream, address: SocketAddr, state: Arc<Mutex<State>>
         let mut discovery =
             json!({"issuer": format!("http://{address}"), "jwks_uri": format!("http://{address}/keys")});
         match says {
-            Says::Nothing | Says::Silence => return,
-            Says::Raw(raw) if wants_keys => raw,
-            Says::Keys(keys) | Says::Discovery(_, keys) if wants_keys => {
+            IssuerReply::Nothing | IssuerReply::Silence => return,
+            IssuerReply::Raw(raw) if wants_keys => raw,
+            IssuerReply::Keys(keys) | IssuerReply::Discovery(_, keys) if wants_keys => {
                 // What is not for signatures, or of no known kind, stands in real sets too.
                 let others = [
                     json!({"kty": "RSA", "use": "enc", "kid": "e", "n": "AQAB", "e": "AQAB"}),
@@ -138,7 +138,7 @@ async fn answer(stream: TcpStream, address: SocketAddr, state: Arc<Mutex<State>>
                 ok(&json!({ "keys": keys }))
             }
             says if head.starts_with("GET /.well-known/openid-configuration ") => {
-                if let Says::Discovery(Value::Object(changes), _) = says {
+                if let IssuerReply::Discovery(Value::Object(changes), _) = says {
                     discovery.as_object_mut().unwrap().extend(changes);
                 }
                 ok(&discovery)

@@ -1,4 +1,4 @@
-//! The line between a Parlor and its database, or its clients, which a test can cut, and hold up.
+//! The connection between a Parlor and its database, or its clients. A test can cut it or hold it.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! What a server counts, looked at from outside.
+//! The metrics of a server, read from its admin listener.
 
 use super::{PATIENCE, eventually, eventually_within, free_port};
 

@@ -1,5 +1,5 @@
-//! One database server for the whole test binary: `MONGODB_URI`, else a child process, else (feature `docker`) a
-//! container. It ends with this process, however that ends, and takes its files with it.
+//! One database server for the whole test binary: `MONGODB_URI`, or else a child process, or else (feature `docker`) a
+//! container. It ends with this process, however the process ends, and removes its files.
 
 use std::any::Any;
 use std::env;

@@ -1,4 +1,4 @@
-//! Packages of Python and Node that tests use, installed once into the target folder and then kept.
+//! Python and Node packages that tests use. They are installed once into the target folder and then kept.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

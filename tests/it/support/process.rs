@@ -1,4 +1,4 @@
-//! A program that a test runs beside itself. It ends with the test, however the test ends.
+//! A program that a test runs. It ends with the test, however the test ends.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};

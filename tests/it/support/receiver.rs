@@ -1,4 +1,4 @@
-//! A server of the application's, for functions and hooks: HTTP/1.1, plain or over TLS, answering as a test wants it to.
+//! A server of the application for functions and hooks: HTTP/1.1, plain or over TLS. The test chooses its answers.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use super::{PATIENCE, now};
 
 /// A request as it came.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct ReceivedRequest {
     /// Method and target.
     pub(crate) line: String,
     /// By their names in lower case.
@@ -29,7 +29,7 @@ pub(crate) struct Asked {
     pub(crate) connection: usize,
 }
 
-impl Asked {
+impl ReceivedRequest {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
@@ -48,7 +48,7 @@ impl Asked {
 
 /// What is answered.
 #[derive(Clone, Debug)]
-pub(crate) enum Say {
+pub(crate) enum ReceiverReply {
     /// 200 and this body.
     Ok(String),
     /// A status with headers, each ended by `\r\n`, and a body.
@@ -63,11 +63,11 @@ pub(crate) enum Say {
     Held(Arc<Semaphore>, String),
 }
 
-type Answer = dyn Fn(&Asked) -> Say + Send + Sync;
+type Answer = dyn Fn(&ReceivedRequest) -> ReceiverReply + Send + Sync;
 
 struct Shared {
     answer: Mutex<Arc<Answer>>,
-    asked: watch::Sender<Vec<Asked>>,
+    asked: watch::Sender<Vec<ReceivedRequest>>,
 }
 
 /// A running one; its connections end when it is dropped.
@@ -79,19 +79,24 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    pub(crate) async fn start(answer: impl Fn(&Asked) -> Say + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(
+        answer: impl Fn(&ReceivedRequest) -> ReceiverReply + Send + Sync + 'static,
+    ) -> Self {
         Self::run(None, answer).await
     }
 
     /// Starts one that is asked over TLS.
     pub(crate) async fn start_tls(
         tls: TlsAcceptor,
-        answer: impl Fn(&Asked) -> Say + Send + Sync + 'static,
+        answer: impl Fn(&ReceivedRequest) -> ReceiverReply + Send + Sync + 'static,
     ) -> Self {
         Self::run(Some(tls), answer).await
     }
 
-    async fn run(tls: Option<TlsAcceptor>, answer: impl Fn(&Asked) -> Say + Send + Sync + 'static) -> Self {
+    async fn run(
+        tls: Option<TlsAcceptor>,
+        answer: impl Fn(&ReceivedRequest) -> ReceiverReply + Send + Sync + 'static,
+    ) -> Self {
         let shared = Shared { answer: Mutex::new(Arc::new(answer)), asked: watch::Sender::new(Vec::new()) };
         let address = ([127, 0, 0, 1], 0).into();
         let mut receiver = Self { address, tls, shared: Arc::new(shared), tasks: JoinSet::new() };
@@ -124,7 +129,7 @@ impl Receiver {
     }
 
     /// From now on it answers so.
-    pub(crate) fn answers(&self, answer: impl Fn(&Asked) -> Say + Send + Sync + 'static) {
+    pub(crate) fn answers(&self, answer: impl Fn(&ReceivedRequest) -> ReceiverReply + Send + Sync + 'static) {
         *self.shared.answer.lock().unwrap() = Arc::new(answer);
     }
 
@@ -139,7 +144,7 @@ impl Receiver {
     }
 
     /// All that it was asked, once that is so many.
-    pub(crate) async fn asked(&self, count: usize) -> Vec<Asked> {
+    pub(crate) async fn asked(&self, count: usize) -> Vec<ReceivedRequest> {
         let mut asked = self.shared.asked.subscribe();
         let asked = timeout(PATIENCE, asked.wait_for(|asked| asked.len() >= count)).await;
         let asked = asked.unwrap_or_else(|_| panic!("it was not asked {count} times")).unwrap().clone();
@@ -148,7 +153,7 @@ impl Receiver {
     }
 
     /// All that it was asked, once that is enough.
-    pub(crate) async fn until(&self, enough: impl Fn(&[Asked]) -> bool) -> Vec<Asked> {
+    pub(crate) async fn until(&self, enough: impl Fn(&[ReceivedRequest]) -> bool) -> Vec<ReceivedRequest> {
         let mut asked = self.shared.asked.subscribe();
         let Ok(asked) = timeout(PATIENCE, asked.wait_for(|asked| enough(asked))).await else {
             panic!("it was not asked enough: {:#?}", self.shared.asked.borrow())
@@ -168,16 +173,16 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, connection: usize, s
         let answer = shared.answer.lock().unwrap().clone();
         shared.asked.send_modify(|all| all.push(asked.clone()));
         let (status, headers, body) = match answer(&asked) {
-            Say::Ok(body) => (200, String::new(), body),
-            Say::Status(status, headers, body) => (status, headers, body),
-            Say::Nothing => return std::future::pending().await,
-            Say::Half => {
+            ReceiverReply::Ok(body) => (200, String::new(), body),
+            ReceiverReply::Status(status, headers, body) => (status, headers, body),
+            ReceiverReply::Nothing => return std::future::pending().await,
+            ReceiverReply::Half => {
                 let half = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{";
                 stream.write_all(half.as_bytes()).await.unwrap();
                 return std::future::pending().await;
             }
-            Say::HangUp => return,
-            Say::Held(leave, body) => {
+            ReceiverReply::HangUp => return,
+            ReceiverReply::Held(leave, body) => {
                 leave.acquire().await.unwrap().forget();
                 (200, String::new(), body)
             }
@@ -194,7 +199,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, connection: usize, s
 }
 
 /// None where the connection ended.
-async fn read(stream: &mut (impl AsyncBufRead + Unpin), connection: usize) -> Option<Asked> {
+async fn read(stream: &mut (impl AsyncBufRead + Unpin), connection: usize) -> Option<ReceivedRequest> {
     let mut line = String::new();
     let mut headers = HashMap::new();
     if stream.read_line(&mut line).await.ok()? == 0 {
@@ -209,5 +214,5 @@ async fn read(stream: &mut (impl AsyncBufRead + Unpin), connection: usize) -> Op
     let mut body = vec![0; headers.get("content-length")?.parse().ok()?];
     stream.read_exact(&mut body).await.ok()?;
     let line = line.trim_end().trim_end_matches(" HTTP/1.1").to_owned();
-    Some(Asked { line, headers, body: String::from_utf8(body).ok()?, connection })
+    Some(ReceivedRequest { line, headers, body: String::from_utf8(body).ok()?, connection })
 }

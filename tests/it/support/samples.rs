@@ -1,4 +1,4 @@
-//! What a server counts, as its admin listener tells it.
+//! All metrics of a server, by name and labels.
 
 use std::collections::HashMap;
 

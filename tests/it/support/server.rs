@@ -1,4 +1,4 @@
-//! A Parlor of a test's own, in this process, on a database of its own.
+//! A Parlor of the test's own, in this process, on its own database.
 
 pub(super) mod api;
 mod backend;

@@ -1,4 +1,4 @@
-//! Tokens, good and forged.
+//! Valid and forged tokens.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

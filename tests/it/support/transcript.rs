@@ -1,4 +1,4 @@
-//! Every frame that the sockets of a test said and heard, printed when the test fails.
+//! Every frame that the sockets of a test sent and received. A failed test prints it.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;

@@ -1,5 +1,5 @@
-//! The dashboard and the alerts of config/ ask for nothing that a server doesn't count, and what they wait for is there
-//! before it first happens.
+//! The dashboard and the alerts of config/ use only metrics that a server reports, and the alerts' metrics exist before
+//! their first event.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::support::{Server, alone, eventually, free_port};
+use crate::support::{Server, eventually, free_port, room_with_one_socket};
 
 /// Where it stands in the repository.
 fn path(file: &str) -> PathBuf {
@@ -63,7 +63,7 @@ async fn dashboard_and_alerts_ask_for_what_is_counted() {
         ("FUNCTIONS__ANYTHING__URL", &nobody),
         ("HOOKS__AFTER_SEND__URL", &nobody),
     ];
-    let (_server, mut one) = alone(&settings).await;
+    let (_server, mut one) = room_with_one_socket(&settings).await;
     one.say_alone(1, 1, "hello").await;
     one.send(json!({"action": "anything"})).await;
     assert_eq!(one.next().await["type"], "error");

@@ -1,10 +1,10 @@
-//! A bound that is hit is counted, where those who run Parlor look.
+//! Each limit that is hit is counted in the metrics.
 
 use mongodb::bson::{DateTime, doc};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{Lines, Link, Samples, Server, State, alone, error, free_port};
+use crate::support::{Lines, Link, Samples, Server, State, error, free_port, room_with_one_socket};
 
 fn free_address() -> String {
     format!("127.0.0.1:{}", free_port())
@@ -18,7 +18,7 @@ async fn hits(admin: &str, bound: &str) -> u32 {
 #[tokio::test]
 async fn sockets_frames_and_actions_are_counted() {
     let admin = free_address();
-    let (_server, mut one) = alone(&[("ADMIN__LISTEN", &admin)]).await;
+    let (_server, mut one) = room_with_one_socket(&[("ADMIN__LISTEN", &admin)]).await;
     one.say_alone(1, 1, "hello").await;
     one.quiet().await;
     let seen = Samples { admin: admin.clone() }.all().await;
@@ -52,7 +52,7 @@ async fn rates_are_counted() {
         ("LIMITS__MESSAGES_PER_MINUTE", "1"),
         ("LIMITS__FRAMES_PER_MINUTE", "3"),
     ];
-    let (_server, mut one) = alone(&limits).await;
+    let (_server, mut one) = room_with_one_socket(&limits).await;
     one.say_alone(1, 1, "my only one").await;
     one.say("too many").await;
     assert_eq!(one.next().await["code"], "rate_limited");
@@ -74,7 +74,7 @@ async fn sizes_and_places_are_counted() {
         ("SOCKETS__PROBE_MS", "0"),
         ("LIMITS__FRAME_BYTES", "1024"),
     ];
-    let (server, mut one) = alone(&limits).await;
+    let (server, mut one) = room_with_one_socket(&limits).await;
     assert_eq!(server.dial_as(1, "firts_user=1&second_user=2").refused().await, 4029);
     assert_eq!(hits(&admin, "sockets_per_user").await, 1);
     let _two = server.join(2, 1).await;
@@ -115,7 +115,7 @@ async fn a_full_queue_of_writes_is_unavailable_and_counted() {
         ("LIMITS__HANDLER_MS", "3000"),
         ("SHUTDOWN__DRAIN_SECONDS", "1"),
     ];
-    let (server, mut one) = alone(&settings).await;
+    let (server, mut one) = room_with_one_socket(&settings).await;
     one.say_alone(1, 1, "before").await;
     one.quiet().await;
     let mut others = Vec::new();

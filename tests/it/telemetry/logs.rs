@@ -1,11 +1,11 @@
-//! What the log says of a frame: the same id from the frame to the database, and nothing that is a person's.
+//! The log of a frame: the same id from the frame to the database, and no personal data.
 
 use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
-use crate::support::{API_KEY, Metered, Mongod, Program, Receiver, Say, edited};
+use crate::support::{API_KEY, Metered, Mongod, Program, Receiver, ReceiverReply, edited};
 
 /// The lines that are about a request.
 fn lines_of(log: &str, request: &str) -> Vec<Value> {
@@ -68,7 +68,7 @@ async fn the_id_that_a_client_is_told_is_in_the_log_with_its_cause() {
 #[tokio::test]
 async fn no_filter_lets_texts_or_tokens_into_the_log() {
     const TEXT: &str = "a confidential text";
-    let receiver = Receiver::start(|_| Say::Ok(String::new())).await;
+    let receiver = Receiver::start(|_| ReceiverReply::Ok(String::new())).await;
     let url = receiver.url("/");
     for filter in [
         "trace",

@@ -1,4 +1,4 @@
-//! Traces reach a collector, with the request's id and without anyone's words.
+//! Traces reach a collector, with the request's id and without any text of users.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

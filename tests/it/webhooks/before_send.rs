@@ -1,11 +1,13 @@
-//! `[hooks.before_send]`: a message passes, is written anew, or is refused.
+//! `[hooks.before_send]`: a message passes, is rewritten, or is refused.
 
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::{SECRET, content, counted};
-use crate::support::{Receiver, Say, Server, alone, chat, deleted, edited, error, free_port};
+use crate::support::{
+    Receiver, ReceiverReply, Server, chat, deleted, edited, error, free_port, room_with_one_socket,
+};
 
 const URL: &str = "HOOKS__BEFORE_SEND__URL";
 const ON_FAILURE: &str = "HOOKS__BEFORE_SEND__ON_FAILURE";
@@ -13,7 +15,7 @@ const ON_FAILURE: &str = "HOOKS__BEFORE_SEND__ON_FAILURE";
 #[tokio::test]
 async fn a_message_passes_is_rewritten_or_is_refused_with_the_reason() {
     let receiver = Receiver::start(|asked| {
-        Say::Ok(match asked.json()["text"].as_str().unwrap() {
+        ReceiverReply::Ok(match asked.json()["text"].as_str().unwrap() {
             "bad" => json!({"reject": "no such words here"}).to_string(),
             "worse" => json!({"reject": "  "}).to_string(),
             "worst" => json!({"reject": "é".repeat(1000)}).to_string(),
@@ -26,7 +28,7 @@ async fn a_message_passes_is_rewritten_or_is_refused_with_the_reason() {
     let admin = format!("127.0.0.1:{}", free_port());
     let settings =
         [(URL, &*receiver.url("/ask")), ("HOOKS__BEFORE_SEND__SECRET", SECRET), ("ADMIN__LISTEN", &admin)];
-    let (_server, mut one) = alone(&settings).await;
+    let (_server, mut one) = room_with_one_socket(&settings).await;
     one.say_alone(1, 1, "fine").await;
     one.say("bad").await;
     let refused = one.expect(error("rejected", Some("send"))).await;
@@ -56,14 +58,14 @@ async fn a_message_passes_is_rewritten_or_is_refused_with_the_reason() {
 #[tokio::test]
 async fn an_edit_is_asked_about_as_well() {
     let receiver = Receiver::start(|asked| {
-        Say::Ok(match asked.json()["text"].as_str().unwrap() {
+        ReceiverReply::Ok(match asked.json()["text"].as_str().unwrap() {
             "bad" => json!({"reject": "no such words here"}).to_string(),
             "a bit bad" => json!({"text": "***"}).to_string(),
             _ => "{}".to_owned(),
         })
     })
     .await;
-    let (_server, mut one) = alone(&[(URL, &*receiver.url("/ask"))]).await;
+    let (_server, mut one) = room_with_one_socket(&[(URL, &*receiver.url("/ask"))]).await;
     one.say_alone(1, 1, "fine").await;
     let edit = |text: &str| json!({"action": "edit", "message_id": 1, "text": text});
     one.send(edit("bad")).await;
@@ -81,19 +83,19 @@ async fn an_edit_is_asked_about_as_well() {
 }
 
 /// What no receiver should say.
-fn bad_answers() -> Vec<Say> {
-    let ok = |text: &str| Say::Ok(text.to_owned());
+fn bad_answers() -> Vec<ReceiverReply> {
+    let ok = |text: &str| ReceiverReply::Ok(text.to_owned());
     vec![
         ok("garbage"),
         ok("[]"),
         ok(r#"{"rejct":"mistyped"}"#),
         ok(r#"{"text":" "}"#),
         ok(&json!({"text": "x".repeat(11)}).to_string()),
-        Say::Status(500, String::new(), String::new()),
-        Say::Status(302, "location: /\r\n".to_owned(), String::new()),
-        Say::HangUp,
-        Say::Half,
-        Say::Nothing,
+        ReceiverReply::Status(500, String::new(), String::new()),
+        ReceiverReply::Status(302, "location: /\r\n".to_owned(), String::new()),
+        ReceiverReply::HangUp,
+        ReceiverReply::Half,
+        ReceiverReply::Nothing,
     ]
 }
 
@@ -107,7 +109,7 @@ async fn message_passes_without_a_valid_answer_when_failing_open() {
         ("HOOKS__BEFORE_SEND__TIMEOUT_MS", "200"),
         ("HOOKS__BEFORE_SEND__BREAKER_FAILURES", "1000"),
     ];
-    let (_server, mut one) = alone(&settings).await;
+    let (_server, mut one) = room_with_one_socket(&settings).await;
     for (n, answer) in (1..).zip(bad_answers()) {
         receiver.answers(move |_| answer.clone());
         one.say_alone(n, 1, "hello").await;
@@ -127,13 +129,13 @@ async fn message_is_refused_without_valid_answer_when_failing_closed() {
         ("HOOKS__BEFORE_SEND__BREAKER_FAILURES", "1000"),
         ("ADMIN__LISTEN", &admin),
     ];
-    let (_server, mut one) = alone(&settings).await;
+    let (_server, mut one) = room_with_one_socket(&settings).await;
     for answer in bad_answers() {
         receiver.answers(move |_| answer.clone());
         one.say("hello").await;
         one.expect(error("unavailable", Some("send"))).await;
     }
-    receiver.answers(|_| Say::Ok(String::new()));
+    receiver.answers(|_| ReceiverReply::Ok(String::new()));
     one.say_alone(1, 1, "at last").await;
     let sample = r#"parlor_hook_events_total{hook="before_send",outcome="failed_closed"}"#;
     assert_eq!(counted(&admin, sample).await, bad_answers().len().to_string());
@@ -148,7 +150,7 @@ async fn a_receiver_that_is_not_there_is_soon_left_alone() {
         ("HOOKS__BEFORE_SEND__BREAKER_FAILURES", "2"),
         ("HOOKS__BEFORE_SEND__BREAKER_OPEN_MS", "600000"),
     ];
-    let (_server, mut one) = alone(&settings).await;
+    let (_server, mut one) = room_with_one_socket(&settings).await;
     receiver.stop().await;
     for _ in 0..2 {
         one.say("hello").await;
@@ -162,14 +164,14 @@ async fn a_receiver_that_is_not_there_is_soon_left_alone() {
 
 #[tokio::test]
 async fn the_hook_leaves_the_writing_its_time() {
-    let receiver = Receiver::start(|_| Say::Nothing).await;
+    let receiver = Receiver::start(|_| ReceiverReply::Nothing).await;
     let settings = [
         (URL, &*receiver.url("/")),
         (ON_FAILURE, "open"),
         ("HOOKS__BEFORE_SEND__TIMEOUT_MS", "60000"),
         ("ACTIONS__SEND__TIMEOUT_MS", "2000"),
     ];
-    let (_server, mut one) = alone(&settings).await;
+    let (_server, mut one) = room_with_one_socket(&settings).await;
     let began = std::time::Instant::now();
     one.say_alone(1, 1, "hello").await;
     assert!(began.elapsed() >= Duration::from_millis(900), "it was waited for: {:?}", began.elapsed());
@@ -178,7 +180,7 @@ async fn the_hook_leaves_the_writing_its_time() {
 #[tokio::test]
 async fn a_delete_is_not_asked_about() {
     let receiver = content().await;
-    let (_server, mut one) = alone(&[(URL, &receiver.url("/"))]).await;
+    let (_server, mut one) = room_with_one_socket(&[(URL, &receiver.url("/"))]).await;
     one.say_alone(1, 1, "hello").await;
     one.send(json!({"action": "delete", "message_id": 1})).await;
     one.expect(deleted(1)).await;
@@ -190,12 +192,12 @@ async fn a_delete_is_not_asked_about() {
 async fn repeated_send_is_answered_without_asking_the_hook_again() {
     let receiver = content().await;
     for failure in [
-        Say::Ok(json!({"reject": "said before"}).to_string()),
-        Say::Status(500, String::new(), String::new()),
+        ReceiverReply::Ok(json!({"reject": "said before"}).to_string()),
+        ReceiverReply::Status(500, String::new(), String::new()),
     ] {
-        receiver.answers(|_| Say::Ok(String::new()));
+        receiver.answers(|_| ReceiverReply::Ok(String::new()));
         let settings = [(URL, &*receiver.url("/")), (ON_FAILURE, "closed")];
-        let (server, mut listener) = alone(&settings).await;
+        let (server, mut listener) = room_with_one_socket(&settings).await;
         let mut one = server.dial_as(1, "room_id=1&since=").open().await;
         assert_eq!(one.next().await["type"], "resumed");
         let hello = json!({"action": "send", "message": "hello", "client_id": "a"});
@@ -221,9 +223,9 @@ async fn repeated_send_is_answered_without_asking_the_hook_again() {
 async fn messages_of_others_are_checked_despite_one_users_poison() {
     for on_failure in ["open", "closed"] {
         let receiver = Receiver::start(|asked| match asked.json()["text"].as_str().unwrap() {
-            "poison" => Say::Status(500, String::new(), String::new()),
-            "bad" => Say::Ok(json!({"reject": "no such words here"}).to_string()),
-            _ => Say::Ok(String::new()),
+            "poison" => ReceiverReply::Status(500, String::new(), String::new()),
+            "bad" => ReceiverReply::Ok(json!({"reject": "no such words here"}).to_string()),
+            _ => ReceiverReply::Ok(String::new()),
         })
         .await;
         let settings = [

@@ -1,9 +1,12 @@
-//! What hooks are told, when all is well.
+//! The events of hooks while nothing fails.
 
 use serde_json::{Value, json};
 
-use super::{SECRET, content, ids, sent, told};
-use crate::support::{Receiver, Say, Server, alone, deleted, edited, eventually_count, matches, shared_uri};
+use super::{SECRET, content, ids, received_events, sent};
+use crate::support::{
+    Receiver, ReceiverReply, Server, deleted, edited, eventually_count, matches, room_with_one_socket,
+    shared_uri,
+};
 
 #[tokio::test]
 async fn message_events_are_sent_once_in_order_by_one_of_two_servers() {
@@ -25,7 +28,7 @@ async fn message_events_are_sent_once_in_order_by_one_of_two_servers() {
     two.send(json!({"action": "delete", "message_id": 2})).await;
     one.until(deleted(2)).await;
 
-    let bodies = told(&receiver, 5).await;
+    let bodies = received_events(&receiver, 5).await;
     let time = "<time>";
     for (body, expected) in bodies.iter().zip([
         json!({"type": "sent", "room_id": room, "message_id": 1, "sender_id": 1, "text": "hello", "created_at": time}),
@@ -65,7 +68,7 @@ async fn connected_and_disconnected_are_sent_but_no_page_reload() {
     let server = Server::start(&settings).await;
     server.room(&[1, 2]).await;
     let one = server.join(1, 2).await;
-    let first = told(&came, 1).await.remove(0);
+    let first = received_events(&came, 1).await.remove(0);
     assert_eq!((&first["hook"], &first["type"]), (&json!("connected"), &json!("connected")));
     assert_eq!(first["user_id"], 1);
     let again = server.join(1, 2).await;
@@ -73,13 +76,13 @@ async fn connected_and_disconnected_are_sent_but_no_page_reload() {
     again.leave().await;
     let again = server.join(1, 2).await;
     again.leave().await;
-    let gone = told(&went, 1).await.remove(0);
+    let gone = received_events(&went, 1).await.remove(0);
     assert_eq!((&gone["hook"], &gone["user_id"]), (&json!("disconnected"), &json!(1)));
     assert!(gone["last_seen"].as_str().unwrap() > first["at"].as_str().unwrap(), "{first} {gone}");
     let _two = server.join(2, 1).await;
-    assert_eq!(told(&came, 2).await[1]["user_id"], 2);
+    assert_eq!(received_events(&came, 2).await[1]["user_id"], 2);
     let _back = server.join(1, 2).await;
-    assert_eq!(told(&came, 3).await[2]["user_id"], 1);
+    assert_eq!(received_events(&came, 3).await[2]["user_id"], 1);
     came.asked(3).await;
     went.asked(1).await;
 }
@@ -105,7 +108,7 @@ async fn a_message_for_whoever_is_not_there_is_told_and_only_then() {
 
     one.say("for 4 alone").await;
     one.until_kind("chat_message").await;
-    let first = told(&receiver, 1).await.remove(0);
+    let first = received_events(&receiver, 1).await.remove(0);
     assert_eq!(first["id"], format!("offline-{group}-1-4"));
     assert_eq!(
         (&first["hook"], &first["user_id"], &first["sender_id"]),
@@ -118,7 +121,8 @@ async fn a_message_for_whoever_is_not_there_is_told_and_only_then() {
     eventually_count(&presences, online.clone(), |count| count <= 2).await;
     one.say("for 2 and 4").await;
     one.until_kind("chat_message").await;
-    let mut ids: Vec<_> = told(&receiver, 3).await[1..].iter().map(|body| body["id"].clone()).collect();
+    let mut ids: Vec<_> =
+        received_events(&receiver, 3).await[1..].iter().map(|body| body["id"].clone()).collect();
     ids.sort_by_key(Value::to_string);
     assert_eq!(ids, [json!(format!("offline-{group}-2-2")), json!(format!("offline-{group}-2-4"))]);
 
@@ -126,21 +130,21 @@ async fn a_message_for_whoever_is_not_there_is_told_and_only_then() {
     one.until_kind("chat_message").await;
     let _fourth = other.enter(4, group).await;
     one.say("for 2 alone").await;
-    let last = told(&receiver, 5).await;
+    let last = received_events(&receiver, 5).await;
     let ids: Vec<_> = last[3..].iter().map(|body| body["id"].clone()).collect();
     assert_eq!(ids, [json!(format!("offline-{group}-3-2")), json!(format!("offline-{group}-4-2"))]);
 }
 
 #[tokio::test]
 async fn a_hook_that_hangs_keeps_no_other_from_being_told() {
-    let hanging = Receiver::start(|_| Say::Nothing).await;
+    let hanging = Receiver::start(|_| ReceiverReply::Nothing).await;
     let receiver = content().await;
     let settings = [
         ("HOOKS__CONNECTED__URL", &*hanging.url("/")),
         ("HOOKS__CONNECTED__TIMEOUT_MS", "600000"),
         ("HOOKS__AFTER_SEND__URL", &*receiver.url("/")),
     ];
-    let (_server, mut one) = alone(&settings).await;
+    let (_server, mut one) = room_with_one_socket(&settings).await;
     hanging.asked(1).await;
     for n in 1..=20 {
         one.say_alone(n, 1, "hello").await;
@@ -161,6 +165,6 @@ async fn offline_event_is_not_sent_when_its_message_was_deleted() {
     one.send(json!({"action": "delete", "message_id": 1})).await;
     one.until_kind("message_deleted").await;
     one.say("meant").await;
-    let first = told(&receiver, 1).await.remove(0);
+    let first = received_events(&receiver, 1).await.remove(0);
     assert_eq!((&first["message_id"], &first["text"]), (&json!(2), &json!("meant")), "{first}");
 }

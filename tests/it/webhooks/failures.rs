@@ -1,4 +1,4 @@
-//! What hooks are told when something fails: the receiver, the server that tells, the stream.
+//! The events of hooks during failures of the receiver, of the sending server, and of the change stream.
 
 use std::sync::Arc;
 
@@ -7,8 +7,10 @@ use mongodb::bson::{DateTime, doc};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use super::{content, counted, ids, ill, sent, told, unhappy};
-use crate::support::{Mongod, Program, Receiver, Say, Server, alone, eventually, free_port, shared_uri};
+use super::{content, counted, ids, ill, received_events, sent, unhappy};
+use crate::support::{
+    Mongod, Program, Receiver, ReceiverReply, Server, eventually, free_port, room_with_one_socket, shared_uri,
+};
 
 const URL: &str = "HOOKS__AFTER_SEND__URL";
 
@@ -28,7 +30,7 @@ async fn returning_receiver_gets_missed_events_in_order() {
         ("HOOKS__AFTER_SEND__BREAKER_OPEN_MS", "100"),
         ("ADMIN__LISTEN", &admin),
     ];
-    let (_server, mut one) = alone(&settings).await;
+    let (_server, mut one) = room_with_one_socket(&settings).await;
     receiver.stop().await;
     for n in 1..=20 {
         one.say_alone(n, 1, "hello").await;
@@ -42,7 +44,7 @@ async fn returning_receiver_gets_missed_events_in_order() {
     let lag = async || counted(&admin, lag).await;
     eventually("the lag grows", &lag, |lag| lag.parse::<f64>().unwrap_or_default() > 0.0).await;
     receiver.start_again().await;
-    told(&receiver, 20).await;
+    received_events(&receiver, 20).await;
     assert_eq!(ids(&receiver.asked(20).await), first_of(1, 20));
     eventually("the lag ends", &lag, |lag| lag == "0.0").await;
 }
@@ -50,10 +52,12 @@ async fn returning_receiver_gets_missed_events_in_order() {
 #[tokio::test]
 async fn refused_event_is_retried_and_delays_only_its_room() {
     let receiver =
-        Receiver::start(|asked| if asked.json()["room_id"] == 1 { ill() } else { Say::Ok(String::new()) })
-            .await;
+        Receiver::start(
+            |asked| if asked.json()["room_id"] == 1 { ill() } else { ReceiverReply::Ok(String::new()) },
+        )
+        .await;
     let settings = [(URL, &*receiver.url("/")), ("HOOKS__RETRY_MAX_MS", "200"), ("HOOKS__MAX_TRIES", "0")];
-    let (server, mut one) = alone(&settings).await;
+    let (server, mut one) = room_with_one_socket(&settings).await;
     let other = server.room(&[1, 3]).await;
     one.say_alone(1, 1, "to a deaf ear").await;
     one.say_alone(2, 1, "and behind it").await;
@@ -68,8 +72,8 @@ async fn refused_event_is_retried_and_delays_only_its_room() {
     heard.sort_unstable();
     expected.sort_unstable();
     assert_eq!(heard, expected, "the second waits for the first");
-    receiver.answers(|_| Say::Ok(String::new()));
-    told(&receiver, 12).await;
+    receiver.answers(|_| ReceiverReply::Ok(String::new()));
+    received_events(&receiver, 12).await;
 }
 
 #[tokio::test]
@@ -94,8 +98,8 @@ async fn events_continue_when_the_sending_server_is_killed() {
     for n in 11..=20 {
         one.say_alone(n, 1, "hello").await;
     }
-    receiver.answers(|_| Say::Ok(String::new()));
-    let bodies = told(&receiver, 20).await;
+    receiver.answers(|_| ReceiverReply::Ok(String::new()));
+    let bodies = received_events(&receiver, 20).await;
     let heard: Vec<_> = bodies.iter().map(|body| body["id"].as_str().unwrap().to_owned()).collect();
     assert_eq!(heard, first_of(room, 20), "none is missing, and all in order");
     assert_ne!(holder().await, held_first, "the second took over");
@@ -109,7 +113,7 @@ async fn events_without_a_sending_server_are_sent_later() {
     let room = server.room(&[1, 2]).await;
     let mut one = server.join(1, 2).await;
     one.say_alone(1, 1, "hello").await;
-    told(&receiver, 1).await;
+    received_events(&receiver, 1).await;
     let without = server.beside().await;
     server.shut_down();
     server.ended().await;
@@ -118,7 +122,7 @@ async fn events_without_a_sending_server_are_sent_later() {
         one.say_alone(n, 1, "unheard").await;
     }
     let _with = without.beside_over(shared_uri(), &settings).await;
-    told(&receiver, 4).await;
+    received_events(&receiver, 4).await;
     assert_eq!(ids(&receiver.asked(4).await), first_of(room, 4), "a server that ends well makes no doubles");
 }
 
@@ -145,7 +149,7 @@ async fn lost_history_is_logged_and_events_come_from_collections() {
     let room = server.room(&[1, 2]).await;
     let mut one = server.join(1, 2).await;
     one.say_alone(1, 1, "hello").await;
-    let before = told(&receiver, 1).await.remove(0);
+    let before = received_events(&receiver, 1).await.remove(0);
     let hooks = mongod.database(&server.database().name).await.collection("hooks");
     set_lease(&hooks, false).await;
     until_lease_is_lost(&admin).await;
@@ -161,7 +165,7 @@ async fn lost_history_is_logged_and_events_come_from_collections() {
     let lost = doc! { "failCommands": ["aggregate"], "errorCode": 286 };
     mongod.fail("the-teller", doc! { "times": 1 }, lost).await;
     set_lease(&hooks, true).await;
-    let bodies = told(&receiver, 6).await;
+    let bodies = received_events(&receiver, 6).await;
     let heard: Vec<_> = bodies.iter().map(|body| body["id"].as_str().unwrap().to_owned()).collect();
     assert_eq!(bodies[0], before, "what comes twice is the same");
     assert_eq!((&*heard[1], &*heard[3]), (&*sent(room, 2), &*format!("deleted-{room}-3")), "{heard:?}");
@@ -170,7 +174,7 @@ async fn lost_history_is_logged_and_events_come_from_collections() {
     let faults = r#"parlor_faults_total{place="hook_history_lost"}"#;
     assert_eq!(counted(&admin, faults).await, "1");
     one.say_alone(6, 1, "and on it goes").await;
-    assert_eq!(told(&receiver, 7).await[6]["id"], sent(room, 6));
+    assert_eq!(received_events(&receiver, 7).await[6]["id"], sent(room, 6));
 }
 
 /// Telling it may take longer than the stream remembers. What was told until then is not begun anew.
@@ -178,7 +182,7 @@ async fn lost_history_is_logged_and_events_come_from_collections() {
 async fn recovery_continues_when_the_history_is_lost_again() {
     let leave = Arc::new(Semaphore::new(1));
     let held = leave.clone();
-    let receiver = Receiver::start(move |_| Say::Held(held.clone(), String::new())).await;
+    let receiver = Receiver::start(move |_| ReceiverReply::Held(held.clone(), String::new())).await;
     let mongod = Mongod::start().await;
     let admin = format!("127.0.0.1:{}", free_port());
     let settings = [

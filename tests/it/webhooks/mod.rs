@@ -1,4 +1,4 @@
-//! The application's hooks: asked before a message is written, told of what happened.
+//! The application's hooks: Parlor asks them before a message is written, and sends them events.
 
 mod before_send;
 mod events;
@@ -8,14 +8,14 @@ mod set_aside;
 
 use serde_json::Value;
 
-use crate::support::{Asked, Receiver, Say};
+use crate::support::{ReceivedRequest, Receiver, ReceiverReply};
 
 /// What hooks are signed with here.
 const SECRET: &str = "a secret of the tests for hooks, 32 bytes or more";
 
 /// A receiver to whom all is well.
 async fn content() -> Receiver {
-    Receiver::start(|_| Say::Ok(String::new())).await
+    Receiver::start(|_| ReceiverReply::Ok(String::new())).await
 }
 
 /// A receiver who is never content.
@@ -23,12 +23,12 @@ async fn unhappy() -> Receiver {
     Receiver::start(|_| ill()).await
 }
 
-fn ill() -> Say {
-    Say::Status(500, String::new(), String::new())
+fn ill() -> ReceiverReply {
+    ReceiverReply::Status(500, String::new(), String::new())
 }
 
 /// The ids of events in the order in which they were first told; doubles are dropped as a receiver drops them.
-fn ids(asked: &[Asked]) -> Vec<String> {
+fn ids(asked: &[ReceivedRequest]) -> Vec<String> {
     let mut ids = Vec::new();
     for asked in asked {
         let id = asked.json()["id"].as_str().unwrap().to_owned();
@@ -40,7 +40,7 @@ fn ids(asked: &[Asked]) -> Vec<String> {
 }
 
 /// All that it was told once it has heard of so many events; the doubles are dropped, and their bodies the same.
-async fn told(receiver: &Receiver, events: usize) -> Vec<Value> {
+async fn received_events(receiver: &Receiver, events: usize) -> Vec<Value> {
     let asked = receiver.until(|asked| ids(asked).len() >= events).await;
     let mut told: Vec<Value> = Vec::new();
     for asked in asked {

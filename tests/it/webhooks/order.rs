@@ -1,12 +1,12 @@
-//! A user's coming and going are told in the order in which they happened, over both hooks.
+//! Connects and disconnects of a user reach the hooks in the order in which they happened.
 
 use std::sync::{Arc, Mutex};
 
 use mongodb::bson::doc;
 use serde_json::Value;
 
-use super::{content, told};
-use crate::support::{Program, Receiver, Say, Server, eventually_count, shared_uri};
+use super::{content, received_events};
+use crate::support::{Program, Receiver, ReceiverReply, Server, eventually_count, shared_uri};
 
 const ROUND_TRIPS: [&str; 4] = ["connected", "disconnected", "connected", "disconnected"];
 
@@ -50,7 +50,7 @@ async fn comings_and_goings_are_told_in_order_after_an_outage() {
         come_and_go(&server).await;
     }
     receiver.start_again().await;
-    assert_eq!(types(&told(&receiver, 4).await), ROUND_TRIPS);
+    assert_eq!(types(&received_events(&receiver, 4).await), ROUND_TRIPS);
 }
 
 #[tokio::test]
@@ -58,9 +58,9 @@ async fn a_going_waits_for_its_coming_when_they_have_two_receivers() {
     let order: Arc<Mutex<Vec<Value>>> = Arc::default();
     let note = |order: &Arc<Mutex<Vec<Value>>>| {
         let order = order.clone();
-        move |asked: &crate::support::Asked| {
+        move |asked: &crate::support::ReceivedRequest| {
             order.lock().unwrap().push(asked.json());
-            Say::Ok(String::new())
+            ReceiverReply::Ok(String::new())
         }
     };
     let mut came = Receiver::start(note(&order)).await;
@@ -79,7 +79,7 @@ async fn a_going_waits_for_its_coming_when_they_have_two_receivers() {
 
 #[tokio::test]
 async fn the_order_holds_when_the_telling_server_is_killed() {
-    let receiver = Receiver::start(|_| Say::Status(503, String::new(), String::new())).await;
+    let receiver = Receiver::start(|_| ReceiverReply::Status(503, String::new(), String::new())).await;
     let url = receiver.url("/");
     let mut first = Program::start(&settings(&url, &url)).await;
     first.room(&[1, 2]).await;
@@ -90,8 +90,8 @@ async fn the_order_holds_when_the_telling_server_is_killed() {
     receiver.until(|asked| !asked.is_empty()).await;
     first.signal("KILL");
     first.exit_code().await;
-    receiver.answers(|_| Say::Ok(String::new()));
-    assert_eq!(types(&told(&receiver, 4).await), ROUND_TRIPS);
+    receiver.answers(|_| ReceiverReply::Ok(String::new()));
+    assert_eq!(types(&received_events(&receiver, 4).await), ROUND_TRIPS);
 }
 
 /// An earlier version kept a place for each of the two hooks.
@@ -103,7 +103,7 @@ async fn the_places_of_an_earlier_version_are_gone_on_from() {
     server.room(&[1, 2]).await;
     let without = server.beside().await;
     come_and_go(&server).await;
-    told(&receiver, 2).await;
+    received_events(&receiver, 2).await;
     server.shut_down();
     server.ended().await;
     let hooks = without.collection("hooks").await;
@@ -114,5 +114,5 @@ async fn the_places_of_an_earlier_version_are_gone_on_from() {
         hooks.insert_one(&place).await.unwrap();
     }
     let _with = without.beside_over(shared_uri(), &settings(&url, &url)).await;
-    assert_eq!(types(&told(&receiver, 4).await), ROUND_TRIPS);
+    assert_eq!(types(&received_events(&receiver, 4).await), ROUND_TRIPS);
 }

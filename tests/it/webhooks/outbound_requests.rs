@@ -1,4 +1,4 @@
-//! Requests to the application's own servers: what they look like, and what a bad receiver costs.
+//! Requests to the application's own servers: their form, and the cost of a bad receiver.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::support::{eventually, PATIENCE, Receiver, Say};
+use crate::support::{eventually, PATIENCE, Receiver, ReceiverReply};
 
 const SECRET: &str = "a secret of the tests for functions, 32 bytes or more";
 
@@ -35,7 +35,7 @@ fn to(settings: &config::ReceiverConfig) -> Outbound {
 }
 
 async fn echo() -> Receiver {
-    Receiver::start(|asked| Say::Ok(asked.body.clone())).await
+    Receiver::start(|asked| ReceiverReply::Ok(asked.body.clone())).await
 }
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn a_redirect_is_not_followed() {
     let location = format!("location: {}\r\n", elsewhere.url("/"));
     let receiver = Receiver::start(move |asked| {
         let status = asked.json()["status"].as_u64().and_then(|status| status.try_into().ok()).unwrap();
-        Say::Status(status, location.clone(), String::new())
+        ReceiverReply::Status(status, location.clone(), String::new())
     })
     .await;
     let outbound = to(&settings(receiver.url("/")));
@@ -83,9 +83,9 @@ async fn a_redirect_is_not_followed() {
 #[tokio::test]
 async fn answer_is_read_up_to_its_bound_with_or_without_a_length() {
     let receiver = Receiver::start(|asked| match asked.body.parse::<usize>() {
-        Ok(bytes) => Say::Ok("x".repeat(bytes)),
+        Ok(bytes) => ReceiverReply::Ok("x".repeat(bytes)),
         // In chunks, without end.
-        Err(_) => Say::Status(
+        Err(_) => ReceiverReply::Status(
             200,
             "transfer-encoding: chunked\r\n".to_owned(),
             "10\r\n0123456789abcdef\r\n".repeat(1000),
@@ -103,7 +103,7 @@ async fn answer_is_read_up_to_its_bound_with_or_without_a_length() {
 
 #[tokio::test]
 async fn hanging_receiver_times_out_at_every_stage_of_its_answer() {
-    let receiver = Receiver::start(|asked| if asked.body == "half" { Say::Half } else { Say::Nothing }).await;
+    let receiver = Receiver::start(|asked| if asked.body == "half" { ReceiverReply::Half } else { ReceiverReply::Nothing }).await;
     let outbound =
         to(&config::ReceiverConfig { timeout: Duration::from_millis(200), ..settings(receiver.url("/")) });
     for body in ["nothing", "half"] {
@@ -116,7 +116,7 @@ async fn hanging_receiver_times_out_at_every_stage_of_its_answer() {
 
 #[tokio::test]
 async fn request_over_the_limit_is_busy_until_a_permit_returns() {
-    let receiver = Receiver::start(|_| Say::Nothing).await;
+    let receiver = Receiver::start(|_| ReceiverReply::Nothing).await;
     let outbound = Arc::new(to(&config::ReceiverConfig { max_in_flight: 2, ..settings(receiver.url("/")) }));
     let hanging: Vec<_> = (0..2)
         .map(|_| {
@@ -132,7 +132,7 @@ async fn request_over_the_limit_is_busy_until_a_permit_returns() {
         task.abort();
         assert!(task.await.unwrap_err().is_cancelled());
     }
-    receiver.answers(|_| Say::Ok("back".to_owned()));
+    receiver.answers(|_| ReceiverReply::Ok("back".to_owned()));
     assert_eq!(outbound.post(&1, "{}".to_owned()).await.unwrap(), b"back");
 }
 
@@ -149,7 +149,7 @@ async fn unreachable_and_hung_up_receivers_are_told_apart() {
     }
     assert!(matches!(outbound.post(&1, "{}".to_owned()).await, Err(OutboundError::Open)));
 
-    let receiver = Receiver::start(|_| Say::HangUp).await;
+    let receiver = Receiver::start(|_| ReceiverReply::HangUp).await;
     let outbound = to(&settings(receiver.url("/")));
     for caller in 1..=3 {
         let error = outbound.post(&caller, "{}".to_owned()).await.unwrap_err();
@@ -162,7 +162,7 @@ async fn unreachable_and_hung_up_receivers_are_told_apart() {
 #[tokio::test]
 async fn receiver_is_suspended_only_when_it_reports_an_error() {
     let receiver =
-        Receiver::start(|asked| Say::Status(asked.body.parse().unwrap(), String::new(), String::new())).await;
+        Receiver::start(|asked| ReceiverReply::Status(asked.body.parse().unwrap(), String::new(), String::new())).await;
     let outbound = to(&settings(receiver.url("/")));
     let statuses = ["404", "400", "429", "404", "204", "500", "503", "418", "500", "500", "599"];
     for (caller, status) in statuses.into_iter().enumerate() {
@@ -183,7 +183,7 @@ async fn suspended_receiver_is_probed_by_one_request_then_resumed() {
         assert!(matches!(outbound.post(&1, "{}".to_owned()).await, Err(OutboundError::Connect(_))));
     }
     assert!(matches!(outbound.post(&1, "{}".to_owned()).await, Err(OutboundError::Open)));
-    receiver.answers(|_| Say::Nothing);
+    receiver.answers(|_| ReceiverReply::Nothing);
     receiver.start_again().await;
     let mut probes = JoinSet::new();
     let probing = async {
@@ -204,7 +204,7 @@ async fn suspended_receiver_is_probed_by_one_request_then_resumed() {
     probes.shutdown().await;
     let answer = outbound.post(&1, "{}".to_owned()).await;
     assert!(matches!(answer, Err(OutboundError::Open | OutboundError::HeldBack { .. })), "{answer:?}");
-    receiver.answers(|_| Say::Ok("back".to_owned()));
+    receiver.answers(|_| ReceiverReply::Ok("back".to_owned()));
     let answer = async || outbound.post(&1, "{}".to_owned()).await;
     eventually("the receiver gets requests again", answer, Result::is_ok).await.unwrap();
     let all = join_all((0..5).map(|_| outbound.post(&1, "{}".to_owned()))).await;
@@ -214,9 +214,9 @@ async fn suspended_receiver_is_probed_by_one_request_then_resumed() {
 #[tokio::test]
 async fn caller_with_failing_requests_is_held_back_alone() {
     let receiver = Receiver::start(|asked| match asked.body.as_str() {
-        "poison" => Say::Status(500, String::new(), String::new()),
-        "hang" => Say::Nothing,
-        _ => Say::Ok(String::new()),
+        "poison" => ReceiverReply::Status(500, String::new(), String::new()),
+        "hang" => ReceiverReply::Nothing,
+        _ => ReceiverReply::Ok(String::new()),
     })
     .await;
     let quick = config::ReceiverConfig { timeout: Duration::from_millis(200), ..settings(receiver.url("/")) };
@@ -236,7 +236,7 @@ async fn caller_with_failing_requests_is_held_back_alone() {
 #[tokio::test]
 async fn caller_with_hanging_requests_has_a_share_of_the_permits() {
     let receiver =
-        Receiver::start(|asked| if asked.body == "hang" { Say::Nothing } else { Say::Ok(String::new()) })
+        Receiver::start(|asked| if asked.body == "hang" { ReceiverReply::Nothing } else { ReceiverReply::Ok(String::new()) })
             .await;
     let shared = config::ReceiverConfig { max_in_flight_per_user: 2, ..settings(receiver.url("/")) };
     let outbound = Arc::new(to(&shared));

@@ -1,11 +1,14 @@
-//! Events that a receiver can't take: set aside, listed, sent again by hand, and gone with their user.
+//! Events that a receiver can't take: set aside, listed, sent again on request, and erased with their user.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{ids, ill, sent, told};
-use crate::support::{Asked, Client, Metered, PATIENCE, Receiver, Say, Server, alone, eventually};
+use super::{ids, ill, received_events, sent};
+use crate::support::{
+    Client, Metered, PATIENCE, ReceivedRequest, Receiver, ReceiverReply, Server, eventually,
+    room_with_one_socket,
+};
 
 const URL: &str = "HOOKS__AFTER_SEND__URL";
 const LIST: &str = "/hooks/set-aside";
@@ -19,12 +22,15 @@ const QUICK: [(&str, &str); 4] = [
     ("HOOKS__AFTER_SEND__BREAKER_OPEN_MS", "10"),
 ];
 
-fn refusing(status: u16, text: &'static str) -> impl Fn(&Asked) -> Say + Send + Sync + 'static {
+fn refusing(
+    status: u16,
+    text: &'static str,
+) -> impl Fn(&ReceivedRequest) -> ReceiverReply + Send + Sync + 'static {
     move |asked| {
         if asked.json()["text"] == text {
-            Say::Status(status, String::new(), String::new())
+            ReceiverReply::Status(status, String::new(), String::new())
         } else {
-            Say::Ok(String::new())
+            ReceiverReply::Ok(String::new())
         }
     }
 }
@@ -51,7 +57,7 @@ async fn a_poison_event_is_set_aside_and_its_room_goes_on() {
     let receiver = Receiver::start(refusing(500, "poison")).await;
     let (url, metered) = (receiver.url("/"), Metered::new());
     let settings = [&QUICK[..], &[(URL, &*url), ("HOOKS__MAX_TRIES", "3"), metered.setting()]].concat();
-    let (server, mut one) = alone(&settings).await;
+    let (server, mut one) = room_with_one_socket(&settings).await;
     let other = server.room(&[1, 3]).await;
     let mut elsewhere = server.enter(1, other).await;
     one.say_alone(1, 1, "poison").await;
@@ -72,7 +78,7 @@ async fn a_poison_event_is_set_aside_and_its_room_goes_on() {
     let (status, problem) = server.api_post(&retry, &json!({})).await;
     assert_eq!((status, &problem["code"]), (502, &json!("receiver_failed")), "{problem}");
     assert_eq!(listed(&server).await[0]["tries"], 4);
-    receiver.answers(|_| Say::Ok(String::new()));
+    receiver.answers(|_| ReceiverReply::Ok(String::new()));
     assert_eq!(server.api_post(&retry, &json!({})).await.0, 204);
     let last = receiver.until(|_| true).await.pop().unwrap().json();
     assert_eq!(
@@ -86,10 +92,10 @@ async fn a_poison_event_is_set_aside_and_its_room_goes_on() {
 
 #[tokio::test]
 async fn a_receiver_that_is_down_has_nothing_set_aside() {
-    let mut receiver = Receiver::start(|_| Say::Status(503, String::new(), String::new())).await;
+    let mut receiver = Receiver::start(|_| ReceiverReply::Status(503, String::new(), String::new())).await;
     let (url, metered) = (receiver.url("/"), Metered::new());
     let settings = [&QUICK[..], &[(URL, &*url), ("HOOKS__MAX_TRIES", "3"), metered.setting()]].concat();
-    let (server, mut one) = alone(&settings).await;
+    let (server, mut one) = room_with_one_socket(&settings).await;
     let other = server.room(&[1, 3]).await;
     let mut elsewhere = server.enter(1, other).await;
     one.say_alone(1, 1, "hello").await;
@@ -103,9 +109,9 @@ async fn a_receiver_that_is_down_has_nothing_set_aside() {
     receiver.stop().await;
     many("an event is retried while no receiver listens").await;
     receiver.start_again().await;
-    receiver.answers(|_| Say::HangUp);
+    receiver.answers(|_| ReceiverReply::HangUp);
     many("an event is retried while the receiver hangs up").await;
-    receiver.answers(|_| Say::Ok(String::new()));
+    receiver.answers(|_| ReceiverReply::Ok(String::new()));
     let all = receiver.until(|asked| asked.iter().any(|asked| asked.json()["room_id"] == other)).await;
     assert!(!all.is_empty());
     one.say_alone(2, 1, "on").await;
@@ -118,7 +124,7 @@ async fn an_event_refused_as_such_is_set_aside_without_another() {
     let receiver = Receiver::start(refusing(422, "poison")).await;
     let url = receiver.url("/");
     let settings = [&QUICK[..], &[(URL, &*url), ("HOOKS__MAX_TRIES", "2")]].concat();
-    let (server, mut one) = alone(&settings).await;
+    let (server, mut one) = room_with_one_socket(&settings).await;
     one.say_alone(1, 1, "poison").await;
     one.say_alone(2, 1, "after it").await;
     receiver.until(|asked| asked.iter().any(|asked| asked.json()["id"] == sent(1, 2))).await;
@@ -133,7 +139,7 @@ async fn zero_tries_are_for_ever() {
     let receiver = Receiver::start(refusing(422, "poison")).await;
     let (url, metered) = (receiver.url("/"), Metered::new());
     let settings = [&QUICK[..], &[(URL, &*url), ("HOOKS__MAX_TRIES", "0"), metered.setting()]].concat();
-    let (server, mut one) = alone(&settings).await;
+    let (server, mut one) = room_with_one_socket(&settings).await;
     one.say_alone(1, 1, "poison").await;
     receiver.until(|asked| asked.len() >= 30).await;
     assert_eq!((listed(&server).await.len(), metered.sample(SET_ASIDE).await), (0, 0));
@@ -141,7 +147,7 @@ async fn zero_tries_are_for_ever() {
 
 #[tokio::test]
 async fn set_aside_events_go_with_their_user_and_are_in_the_export() {
-    let receiver = Receiver::start(|_| Say::Status(422, String::new(), String::new())).await;
+    let receiver = Receiver::start(|_| ReceiverReply::Status(422, String::new(), String::new())).await;
     let url = receiver.url("/");
     let settings = [&QUICK[..], &[(URL, &*url), ("HOOKS__MAX_TRIES", "1")]].concat();
     let server = Server::start(&settings).await;
@@ -170,15 +176,15 @@ async fn set_aside_events_go_with_their_user_and_are_in_the_export() {
 
 #[tokio::test]
 async fn an_event_of_a_deleted_message_is_not_sent_again() {
-    let receiver = Receiver::start(|_| Say::Status(422, String::new(), String::new())).await;
+    let receiver = Receiver::start(|_| ReceiverReply::Status(422, String::new(), String::new())).await;
     let url = receiver.url("/");
     let settings = [&QUICK[..], &[(URL, &*url), ("HOOKS__MAX_TRIES", "4")]].concat();
-    let (server, mut one) = alone(&settings).await;
+    let (server, mut one) = room_with_one_socket(&settings).await;
     one.say_alone(1, 1, "poison").await;
     let events = async || listed(&server).await;
     let events = eventually("the event is set aside", events, |events| !events.is_empty()).await;
     let id = events[0]["id"].as_str().unwrap().to_owned();
-    receiver.answers(|_| Say::Ok(String::new()));
+    receiver.answers(|_| ReceiverReply::Ok(String::new()));
     assert_eq!(server.api_delete("/rooms/1/messages/1").await.0, 204);
     receiver.until(|asked| asked.iter().any(|asked| asked.json()["type"] == "deleted")).await;
     let asked = receiver.count();
@@ -189,10 +195,10 @@ async fn an_event_of_a_deleted_message_is_not_sent_again() {
 
 #[tokio::test]
 async fn set_aside_events_are_bounded_and_the_oldest_go() {
-    let receiver = Receiver::start(|_| Say::Status(422, String::new(), String::new())).await;
+    let receiver = Receiver::start(|_| ReceiverReply::Status(422, String::new(), String::new())).await;
     let (url, metered) = (receiver.url("/"), Metered::new());
     let own = [(URL, &*url), ("HOOKS__MAX_TRIES", "1"), ("HOOKS__SET_ASIDE", "2"), metered.setting()];
-    let (server, mut one) = alone(&[&QUICK[..], &own].concat()).await;
+    let (server, mut one) = room_with_one_socket(&[&QUICK[..], &own].concat()).await;
     for n in 1..=4 {
         one.say_alone(n, 1, "poison").await;
     }
@@ -213,8 +219,10 @@ async fn set_aside_events_are_bounded_and_the_oldest_go() {
 #[tokio::test]
 async fn an_event_that_is_tried_again_holds_up_its_own_room_alone() {
     let receiver =
-        Receiver::start(|asked| if asked.json()["room_id"] == 1 { ill() } else { Say::Ok(String::new()) })
-            .await;
+        Receiver::start(
+            |asked| if asked.json()["room_id"] == 1 { ill() } else { ReceiverReply::Ok(String::new()) },
+        )
+        .await;
     let url = receiver.url("/");
     let settings = [
         (URL, &*url),
@@ -223,7 +231,7 @@ async fn an_event_that_is_tried_again_holds_up_its_own_room_alone() {
         ("HOOKS__WINDOW", "4"),
         ("HOOKS__AFTER_SEND__MAX_IN_FLIGHT", "1"),
     ];
-    let (server, mut one) = alone(&settings).await;
+    let (server, mut one) = room_with_one_socket(&settings).await;
     let other = server.room(&[1, 3]).await;
     let mut elsewhere = server.enter(1, other).await;
     one.say_alone(1, 1, "to a deaf ear").await;
@@ -231,15 +239,17 @@ async fn an_event_that_is_tried_again_holds_up_its_own_room_alone() {
     for n in 1..=20 {
         elsewhere.say_alone(n, 1, "hello").await;
     }
-    told(&receiver, 21).await;
+    received_events(&receiver, 21).await;
 }
 
 /// Of three rooms, one has poison: the breaker stays closed for the others.
 #[tokio::test]
 async fn poison_events_of_a_room_leave_the_receiver_to_others() {
     let receiver =
-        Receiver::start(|asked| if asked.json()["room_id"] == 1 { ill() } else { Say::Ok(String::new()) })
-            .await;
+        Receiver::start(
+            |asked| if asked.json()["room_id"] == 1 { ill() } else { ReceiverReply::Ok(String::new()) },
+        )
+        .await;
     let url = receiver.url("/");
     let settings = [
         (URL, &*url),
@@ -249,11 +259,11 @@ async fn poison_events_of_a_room_leave_the_receiver_to_others() {
         ("HOOKS__AFTER_SEND__BREAKER_FAILURES", "3"),
         ("HOOKS__AFTER_SEND__BREAKER_OPEN_MS", "600000"),
     ];
-    let (server, mut one) = alone(&settings).await;
+    let (server, mut one) = room_with_one_socket(&settings).await;
     let other = server.room(&[1, 3]).await;
     let mut elsewhere = server.enter(1, other).await;
     one.say_alone(1, 1, "poison").await;
     receiver.asked(3).await;
     elsewhere.say_alone(1, 1, "hello").await;
-    told(&receiver, 2).await;
+    received_events(&receiver, 2).await;
 }

@@ -1,5 +1,5 @@
-//! Promises that hold for whatever comes: tried with arbitrary input on one server and, where the promise
-//! is that it lives, on one socket.
+//! Promises that hold for arbitrary input. Proptest tries them on one server, and on one socket where the socket must
+//! survive.
 
 use proptest::prelude::*;
 use proptest::strategy::Strategy;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Mutex;
 
-use crate::support::{Client, Server, alone, chat, encoded, error, listed, matches};
+use crate::support::{Client, Server, chat, encoded, error, listed, matches, room_with_one_socket};
 
 /// Arbitrary input, tried one by one; what is tried may fail by panicking.
 fn holds_for<T: std::fmt::Debug>(
@@ -100,7 +100,7 @@ async fn answered_once(client: &Mutex<Client>, frame: &str) {
 #[test]
 fn arbitrary_text_comes_back_exactly() {
     let runtime = runtime();
-    let (server, one) = runtime.block_on(alone(&[]));
+    let (server, one) = runtime.block_on(room_with_one_socket(&[]));
     let (one, said) = (Mutex::new(one), Mutex::new(Vec::new()));
     holds_for(&runtime, 200, texts(), async |text: String| {
         let id = i64::try_from(said.lock().await.len()).unwrap() + 1;
@@ -119,7 +119,7 @@ fn arbitrary_text_comes_back_exactly() {
 #[test]
 fn arbitrary_text_frame_gets_one_answer_on_a_living_socket() {
     let runtime = runtime();
-    let (_server, one) = runtime.block_on(alone(&[]));
+    let (_server, one) = runtime.block_on(room_with_one_socket(&[]));
     let one = Mutex::new(one);
     holds_for(&runtime, 400, frames(), async |frame: String| answered_once(&one, &frame).await);
 }
@@ -127,7 +127,7 @@ fn arbitrary_text_frame_gets_one_answer_on_a_living_socket() {
 #[test]
 fn arbitrary_binary_frame_is_bad_json_on_a_living_socket() {
     let runtime = runtime();
-    let (_server, one) = runtime.block_on(alone(&[]));
+    let (_server, one) = runtime.block_on(room_with_one_socket(&[]));
     let one = Mutex::new(one);
     holds_for(&runtime, 100, proptest::collection::vec(any::<u8>(), 0..2000), async |frame: Vec<u8>| {
         one.lock().await.send_binary(&frame).await;
@@ -192,7 +192,7 @@ fn queries() -> impl Strategy<Value = String> {
 #[test]
 fn arbitrary_query_is_accepted_or_refused_by_a_listed_code() {
     let runtime = runtime();
-    let (server, one) = runtime.block_on(alone(&[]));
+    let (server, one) = runtime.block_on(room_with_one_socket(&[]));
     let one = Mutex::new(one);
     holds_for(&runtime, 300, queries(), async |query: String| {
         let mut client = server.dial_as(1, &query).open().await;

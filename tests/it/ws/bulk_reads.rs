@@ -1,4 +1,4 @@
-//! What one user can take of the database by connecting: bulk reads are bounded in number and rate, and others pay nothing.
+//! One user's share of the database: bulk reads are bounded in number and rate, and other users are not slowed.
 
 use std::time::Duration;
 
@@ -91,7 +91,7 @@ async fn reads_over_the_rate_are_refused_until_regained() {
     let mut another = inbox(dial(&server, 2_001)).await;
     another.send(json!({"action": "rooms"})).await;
     assert_eq!(another.until_kind("rooms").await["rooms"][0]["room_id"], other);
-    one.heed(Duration::from_millis(wait)).await;
+    one.wait_before_retry(Duration::from_millis(wait)).await;
     one.send(json!({"action": "rooms"})).await;
     one.until_kind("rooms").await;
 }

@@ -1,10 +1,10 @@
-//! A client's goodbye is answered by one, whatever it says.
+//! The server answers a client's close frame, whatever its content.
 
-use crate::support::{End, Server, Wire, alone, frame, handshake, piece};
+use crate::support::{End, RawConnection, Server, frame, handshake, piece, room_with_one_socket};
 
 #[tokio::test]
 async fn a_clients_close_is_answered_with_its_code() {
-    let (server, mut other) = alone(&[]).await;
+    let (server, mut other) = room_with_one_socket(&[]).await;
     for code in [None, Some(1000), Some(1001), Some(3000), Some(4999)] {
         let one = server.join(1, 2).await;
         // 1005 stands for none (RFC 6455, 7.1.5).
@@ -54,10 +54,10 @@ async fn a_close_reaches_a_client_that_sends_on() {
             1009,
         ),
     ] {
-        let mut wire = Wire::open(server.address(), TARGET, &server.token(1).sign()).await;
-        wire.say(&[bytes, more()].concat()).await;
-        assert_eq!(wire.next().await.and_then(|heard| heard.code()), Some(code), "{what}");
-        assert!(wire.ends_cleanly().await, "{what}: the connection was reset");
+        let mut raw = RawConnection::open(server.address(), TARGET, &server.token(1).sign()).await;
+        raw.say(&[bytes, more()].concat()).await;
+        assert_eq!(raw.next().await.and_then(|heard| heard.code()), Some(code), "{what}");
+        assert!(raw.ends_cleanly().await, "{what}: the connection was reset");
     }
 }
 
@@ -71,14 +71,14 @@ async fn a_refusal_reaches_a_client_that_sends_on() {
     {
         // Frames that can be read, and frames that can't.
         for rest in [more(), vec![0xFF; MORE]] {
-            let mut wire = Wire::to(server.address()).await;
+            let mut raw = RawConnection::to(server.address()).await;
             let head = handshake(TARGET, &format!("Authorization: Bearer {token}\r\n"));
-            wire.say(&[head.as_bytes(), &rest].concat()).await;
-            wire.head().await;
-            assert_eq!(wire.next().await.and_then(|heard| heard.code()), Some(code), "{what}");
+            raw.say(&[head.as_bytes(), &rest].concat()).await;
+            raw.head().await;
+            assert_eq!(raw.next().await.and_then(|heard| heard.code()), Some(code), "{what}");
             // The client answers the close behind what it had sent.
-            wire.say(&frame(8, &code.to_be_bytes())).await;
-            assert!(wire.ends_cleanly().await, "{what}: the connection was reset");
+            raw.say(&frame(8, &code.to_be_bytes())).await;
+            assert!(raw.ends_cleanly().await, "{what}: the connection was reset");
         }
     }
 }
@@ -87,14 +87,14 @@ async fn a_refusal_reaches_a_client_that_sends_on() {
 async fn a_close_for_a_rate_reaches_a_client_that_sends_on() {
     let server = Server::start(&[("LIMITS__FRAMES_PER_MINUTE", "5")]).await;
     server.room(&[1, 2]).await;
-    let mut wire = Wire::open(server.address(), TARGET, &server.token(1).sign()).await;
-    wire.say(&more()).await;
+    let mut raw = RawConnection::open(server.address(), TARGET, &server.token(1).sign()).await;
+    raw.say(&more()).await;
     let code = loop {
-        if let Some(code) = wire.next().await.expect("a close frame before the end").code() {
+        if let Some(code) = raw.next().await.expect("a close frame before the end").code() {
             break code;
         }
     };
     assert_eq!(code, 4029);
-    wire.say(&frame(8, &code.to_be_bytes())).await;
-    assert!(wire.ends_cleanly().await, "the connection was reset");
+    raw.say(&frame(8, &code.to_be_bytes())).await;
+    assert!(raw.ends_cleanly().await, "the connection was reset");
 }

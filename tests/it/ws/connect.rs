@@ -1,4 +1,4 @@
-//! "Connect": who is let in by which URL, and every code a socket can be closed with.
+//! Connecting: the accepted URLs, and every close code of a socket.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use mongodb::bson::doc;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Server, alone, chat, encoded, eventually, eventually_some, matches, now, room_of_two, said,
+    Server, chat, encoded, eventually, eventually_some, matches, now, room_of_two, room_with_one_socket, said,
 };
 
 #[tokio::test]
@@ -176,7 +176,7 @@ async fn a_tokens_address_becomes_the_members() {
 
 #[tokio::test]
 async fn a_socket_is_closed_with_4001_when_its_token_expires() {
-    let (server, _one) = alone(&[]).await;
+    let (server, _one) = room_with_one_socket(&[]).await;
     // Expired already, but 5 s of leeway are left to it, less these three.
     let ends = now().as_secs() - 3 + 5;
     let token = server.token(1).with("exp", ends - 5).sign();
@@ -191,7 +191,8 @@ async fn a_socket_is_closed_with_4001_when_its_token_expires() {
 
 #[tokio::test]
 async fn a_user_with_too_many_sockets_is_4029_until_one_is_gone() {
-    let (server, one) = alone(&[("LIMITS__SOCKETS_PER_USER", "2"), ("SOCKETS__PROBE_MS", "0")]).await;
+    let (server, one) =
+        room_with_one_socket(&[("LIMITS__SOCKETS_PER_USER", "2"), ("SOCKETS__PROBE_MS", "0")]).await;
     let mut other = server.join(1, 2).await;
     let query = "firts_user=1&second_user=2/";
     assert_eq!(server.dial_as(1, query).refused().await, 4029);

@@ -1,4 +1,4 @@
-//! Rooms that one user made by connecting: what the other user has not accepted shows nothing of them.
+//! Rooms that one user made by connecting: a user who has not accepted shows nothing of themselves.
 
 use mongodb::bson::doc;
 use reqwest::Method;

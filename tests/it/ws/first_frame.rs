@@ -1,9 +1,11 @@
-//! The first frame: what is in the array, and how exactly the events follow it.
+//! The first frame: its array, and the events that follow it exactly.
 
 use mongodb::bson::{DateTime, doc};
 use serde_json::json;
 
-use crate::support::{Server, alone, chat, deleted, edited, listed, matches, room_of_two, said};
+use crate::support::{
+    Server, chat, deleted, edited, listed, matches, room_of_two, room_with_one_socket, said,
+};
 
 #[tokio::test]
 async fn an_empty_room_has_an_empty_history() {
@@ -37,7 +39,7 @@ async fn messages_are_whole_and_newest_first() {
 
 #[tokio::test]
 async fn the_last_50_that_are_not_deleted() {
-    let (server, mut one) = alone(&[]).await;
+    let (server, mut one) = room_with_one_socket(&[]).await;
     for id in 1..=55 {
         one.say_alone(id, 1, &format!("number {id}")).await;
     }
@@ -53,7 +55,7 @@ async fn the_last_50_that_are_not_deleted() {
 
 #[tokio::test]
 async fn an_edit_shows_and_is_dated() {
-    let (server, mut one) = alone(&[]).await;
+    let (server, mut one) = room_with_one_socket(&[]).await;
     let sent = one.say_alone(1, 1, "first").await;
     one.send(json!({"action": "edit", "message_id": 1, "text": "second"})).await;
     one.expect(edited(1, "second")).await;
@@ -65,7 +67,7 @@ async fn an_edit_shows_and_is_dated() {
 
 #[tokio::test]
 async fn a_room_shows_its_own_messages_alone() {
-    let (server, mut one) = alone(&[]).await;
+    let (server, mut one) = room_with_one_socket(&[]).await;
     server.room(&[1, 3]).await;
     one.say_alone(1, 1, "to two").await;
     let history = server.connect(1, 3).await.history().await;
@@ -113,7 +115,7 @@ async fn a_document_that_cant_be_decoded_doesnt_stop_the_events() {
 #[tokio::test]
 async fn first_frame_and_events_hold_each_message_once() {
     const MESSAGES: i64 = 400;
-    let (server, mut writer) = alone(&[]).await;
+    let (server, mut writer) = room_with_one_socket(&[]).await;
     let writing = async {
         for id in 1..=MESSAGES {
             writer.say(&format!("number {id}")).await;
@@ -143,7 +145,7 @@ async fn first_frame_and_events_hold_each_message_once() {
 #[tokio::test]
 async fn no_edit_is_lost_or_doubled_between_the_array_and_the_events() {
     const EDITS: usize = 300;
-    let (server, mut writer) = alone(&[]).await;
+    let (server, mut writer) = room_with_one_socket(&[]).await;
     writer.say_alone(1, 1, "0").await;
     let writing = async {
         for version in 1..=EDITS {

@@ -1,6 +1,6 @@
-//! Frames that bring no message of their own: each counts, and a message has a bound of fragments.
+//! Frames without a message of their own: each counts, and a message has a bound of fragments.
 
-use crate::support::{Metered, Server, Wire, chat, frame, piece};
+use crate::support::{Metered, RawConnection, Server, chat, frame, piece};
 
 const TARGET: &str = "/ws/chat/?firts_user=1&second_user=2/";
 
@@ -16,8 +16,8 @@ fn message(frames: usize) -> Vec<u8> {
 }
 
 /// The code of the next answer, which is an error.
-async fn error(wire: &mut Wire) -> String {
-    let heard = wire.next().await.expect("an answer");
+async fn error(raw: &mut RawConnection) -> String {
+    let heard = raw.next().await.expect("an answer");
     let answer: serde_json::Value = serde_json::from_slice(&heard.payload).expect("JSON");
     answer["code"].as_str().unwrap_or_else(|| panic!("no error: {answer}")).to_owned()
 }
@@ -29,11 +29,11 @@ async fn endless_empty_fragments_close_with_1009() {
     server.room(&[1, 2]).await;
     let mut two = server.join(2, 1).await;
     for (what, first) in [("text", 1), ("binary", 2)] {
-        let mut wire = Wire::open(server.address(), TARGET, &server.token(1).sign()).await;
-        wire.say(&[piece(first, b"x"), piece(0, b"").repeat(100_000)].concat()).await;
-        let close = wire.next().await.and_then(|heard| heard.code());
+        let mut raw = RawConnection::open(server.address(), TARGET, &server.token(1).sign()).await;
+        raw.say(&[piece(first, b"x"), piece(0, b"").repeat(100_000)].concat()).await;
+        let close = raw.next().await.and_then(|heard| heard.code());
         assert_eq!(close, Some(1009), "{what}");
-        assert!(wire.ends_cleanly().await, "{what}");
+        assert!(raw.ends_cleanly().await, "{what}");
     }
     assert_eq!(metered.hits("message_fragments").await, 2);
     two.quiet().await;
@@ -43,29 +43,29 @@ async fn endless_empty_fragments_close_with_1009() {
 async fn fragments_up_to_the_bound_make_a_message() {
     let server = Server::start(&[]).await;
     server.room(&[1, 2]).await;
-    let mut wire = Wire::open(server.address(), TARGET, &server.token(1).sign()).await;
+    let mut raw = RawConnection::open(server.address(), TARGET, &server.token(1).sign()).await;
     // A message that was read whole beside the one with too many is still done.
-    wire.say(&[message(MOST + 1), frame(1, br#"{"action":"nobody"}"#), message(MOST + 2)].concat()).await;
-    assert_eq!(error(&mut wire).await, "unknown_action");
-    assert_eq!(error(&mut wire).await, "unknown_action");
-    assert_eq!(wire.next().await.and_then(|heard| heard.code()), Some(1009));
+    raw.say(&[message(MOST + 1), frame(1, br#"{"action":"nobody"}"#), message(MOST + 2)].concat()).await;
+    assert_eq!(error(&mut raw).await, "unknown_action");
+    assert_eq!(error(&mut raw).await, "unknown_action");
+    assert_eq!(raw.next().await.and_then(|heard| heard.code()), Some(1009));
 }
 
 #[tokio::test]
 async fn fragments_count_as_frames_of_the_rate() {
     let server = Server::start(&[("LIMITS__FRAMES_PER_MINUTE", "20")]).await;
     server.room(&[1, 2]).await;
-    let mut wire = Wire::open(server.address(), TARGET, &server.token(1).sign()).await;
-    wire.say(&message(18)).await;
-    assert_eq!(error(&mut wire).await, "unknown_action");
+    let mut raw = RawConnection::open(server.address(), TARGET, &server.token(1).sign()).await;
+    raw.say(&message(18)).await;
+    assert_eq!(error(&mut raw).await, "unknown_action");
     // A minute's rate gives one frame back in 3 s.
-    wire.say(&message(10)).await;
-    assert_eq!(error(&mut wire).await, "rate_limited");
+    raw.say(&message(10)).await;
+    assert_eq!(error(&mut raw).await, "rate_limited");
     for _ in 0..9 {
-        wire.say(&message(10)).await;
-        assert_eq!(error(&mut wire).await, "rate_limited");
+        raw.say(&message(10)).await;
+        assert_eq!(error(&mut raw).await, "rate_limited");
     }
-    assert_eq!(wire.next().await.and_then(|heard| heard.code()), Some(4029));
+    assert_eq!(raw.next().await.and_then(|heard| heard.code()), Some(4029));
 }
 
 #[tokio::test]
@@ -73,11 +73,11 @@ async fn fragments_between_pings_spend_frames_too() {
     let server = Server::start(&[("LIMITS__FRAMES_PER_MINUTE", "20")]).await;
     server.room(&[1, 2]).await;
     let mut two = server.join(2, 1).await;
-    let mut wire = Wire::open(server.address(), TARGET, &server.token(1).sign()).await;
-    wire.say(&[piece(1, b"x"), piece(0, b"").repeat(30), frame(9, b"")].concat()).await;
+    let mut raw = RawConnection::open(server.address(), TARGET, &server.token(1).sign()).await;
+    raw.say(&[piece(1, b"x"), piece(0, b"").repeat(30), frame(9, b"")].concat()).await;
     // The pong, and that there are no frames left.
-    assert_eq!(wire.next().await.map(|heard| heard.opcode), Some(10));
-    assert_eq!(error(&mut wire).await, "rate_limited");
+    assert_eq!(raw.next().await.map(|heard| heard.opcode), Some(10));
+    assert_eq!(error(&mut raw).await, "rate_limited");
     two.say("meanwhile").await;
     two.until(chat(1, 2, "meanwhile")).await;
 }

@@ -1,9 +1,11 @@
-//! Frames that can't be done: one error each, on their own socket alone, which stays open.
+//! Frames that can't be done: each gets one error on its own socket, which stays open.
 
 use mongodb::bson::doc;
 use serde_json::json;
 
-use crate::support::{API_KEY, Client, Server, WORDS, alone, chat, error, matches, room_of_two, said};
+use crate::support::{
+    API_KEY, Client, Server, WORDS, chat, error, matches, room_of_two, room_with_one_socket, said,
+};
 
 /// `levels` of nesting: the frame's object is the first.
 fn nested(levels: usize) -> String {
@@ -18,7 +20,7 @@ async fn assert_bad_json(client: &mut Client, frame: &str) {
 
 #[tokio::test]
 async fn invalid_json_is_bad_json() {
-    let (_server, mut one) = alone(&[]).await;
+    let (_server, mut one) = room_with_one_socket(&[]).await;
     for frame in [
         "",
         " ",
@@ -49,7 +51,7 @@ async fn invalid_json_is_bad_json() {
 
 #[tokio::test]
 async fn json_that_is_no_object_is_bad_json() {
-    let (_server, mut one) = alone(&[]).await;
+    let (_server, mut one) = room_with_one_socket(&[]).await;
     for frame in ["null", "true", "5", "\"send\"", "[]", r#"[{"action":"send","message":"x"}]"#] {
         assert_bad_json(&mut one, frame).await;
     }
@@ -58,7 +60,7 @@ async fn json_that_is_no_object_is_bad_json() {
 
 #[tokio::test]
 async fn half_a_surrogate_pair_is_bad_json_wherever_it_stands() {
-    let (_server, mut one) = alone(&[]).await;
+    let (_server, mut one) = room_with_one_socket(&[]).await;
     for half in
         [r"\ud83d", r"\ude00", r"\ude00\ud83d", r"\ud83d\ud83d", r"\uD83Dx", r"\ud83d\n", r"\ud83d\\ude00"]
     {
@@ -77,7 +79,7 @@ async fn half_a_surrogate_pair_is_bad_json_wherever_it_stands() {
 
 #[tokio::test]
 async fn a_frame_may_have_128_levels_and_no_more() {
-    let (_server, mut one) = alone(&[]).await;
+    let (_server, mut one) = room_with_one_socket(&[]).await;
     one.send_text(&nested(128)).await;
     one.expect(error("unknown_action", Some("nobody"))).await;
     assert_bad_json(&mut one, &nested(129)).await;
@@ -91,7 +93,7 @@ async fn a_frame_may_have_128_levels_and_no_more() {
 
 #[tokio::test]
 async fn a_binary_frame_is_bad_json_even_with_json_in_it() {
-    let (_server, mut one) = alone(&[]).await;
+    let (_server, mut one) = room_with_one_socket(&[]).await;
     for frame in [&br#"{"action":"send","message":"x"}"#[..], b"", b"\0\xff"] {
         one.send_binary(frame).await;
         one.expect(error("bad_json", None)).await;
@@ -101,7 +103,7 @@ async fn a_binary_frame_is_bad_json_even_with_json_in_it() {
 
 #[tokio::test]
 async fn an_action_that_nobody_handles_is_unknown() {
-    let (_server, mut one) = alone(&[]).await;
+    let (_server, mut one) = room_with_one_socket(&[]).await;
     for action in ["", "Send", "SEND", " send", "send ", "sénd", "chat_message", "handle", "Typing", "pong"]
     {
         one.send(json!({"action": action, "message": "x", "message_id": 1, "text": "x"})).await;
@@ -111,7 +113,7 @@ async fn an_action_that_nobody_handles_is_unknown() {
 
 #[tokio::test]
 async fn frame_without_an_action_is_unknown_and_names_none() {
-    let (_server, mut one) = alone(&[]).await;
+    let (_server, mut one) = room_with_one_socket(&[]).await;
     for frame in [
         json!({}),
         json!({"message": "x"}),
@@ -128,7 +130,7 @@ async fn frame_without_an_action_is_unknown_and_names_none() {
 
 #[tokio::test]
 async fn an_action_is_repeated_up_to_its_64th_character() {
-    let (_server, mut one) = alone(&[]).await;
+    let (_server, mut one) = room_with_one_socket(&[]).await;
     for character in ["x", "é", "😀"] {
         let longest = character.repeat(64);
         for action in [longest.clone(), character.repeat(65), character.repeat(9_000)] {
@@ -161,7 +163,7 @@ async fn an_error_is_for_its_own_socket_alone() {
 
 #[tokio::test]
 async fn errors_come_in_the_order_of_their_frames() {
-    let (_server, mut one) = alone(&[]).await;
+    let (_server, mut one) = room_with_one_socket(&[]).await;
     for n in 0..50 {
         one.send(json!({"action": format!("nobody {n}")})).await;
         one.send_text("nonsense").await;
@@ -200,7 +202,7 @@ async fn a_fault_is_internal_and_told_apart_from_others() {
 
 #[tokio::test]
 async fn an_action_with_u0000_is_invalid() {
-    let (_server, mut one) = alone(&[]).await;
+    let (_server, mut one) = room_with_one_socket(&[]).await;
     for (frame, action) in [
         (r#"{"action":"send\u0000","message":"x"}"#, "send\0"),
         (r#"{"action":"\u0000"}"#, "\0"),
@@ -215,7 +217,7 @@ async fn an_action_with_u0000_is_invalid() {
 
 #[tokio::test]
 async fn error_messages_are_short_whatever_the_input() {
-    let (server, mut one) = alone(&[]).await;
+    let (server, mut one) = room_with_one_socket(&[]).await;
     for long in ["x".repeat(60_000), "\u{200b}".repeat(20_000)] {
         for frame in [
             json!({"action": "history", "limit": long}),

@@ -1,12 +1,12 @@
-//! The HTTP side of opening a socket: subprotocol, headers, and what is answered without an upgrade.
+//! The HTTP side of opening a socket: subprotocol, headers, and refusals without an upgrade.
 
-use crate::support::{Server, alone};
+use crate::support::{Server, room_with_one_socket};
 
 const TARGET: &str = "/ws/chat/?firts_user=1&second_user=2/";
 
 #[tokio::test]
 async fn subprotocol_answer_repeats_the_clients_spelling_of_bearer() {
-    let (server, _one) = alone(&[]).await;
+    let (server, _one) = room_with_one_socket(&[]).await;
     let token = server.token(1).sign();
     for bearer in ["Bearer", "bearer", "BEARER", "bEaReR"] {
         for offer in [
@@ -24,7 +24,7 @@ async fn subprotocol_answer_repeats_the_clients_spelling_of_bearer() {
 
 #[tokio::test]
 async fn refusal_answers_bearer_so_that_browsers_see_its_code() {
-    let (server, _one) = alone(&[]).await;
+    let (server, _one) = room_with_one_socket(&[]).await;
     let good = server.token(1).sign();
     for (target, offer, code) in [
         (TARGET, "bearer, not-a-token".to_owned(), 4001),
@@ -42,7 +42,7 @@ async fn refusal_answers_bearer_so_that_browsers_see_its_code() {
 
 #[tokio::test]
 async fn authorization_header_is_accepted_without_a_subprotocol() {
-    let (server, _one) = alone(&[]).await;
+    let (server, _one) = room_with_one_socket(&[]).await;
     let token = server.token(1).sign();
     let mut one = server.dial(TARGET).authorization(&token).open().await;
     assert_eq!(one.protocol, None);
@@ -53,7 +53,7 @@ async fn authorization_header_is_accepted_without_a_subprotocol() {
 
 #[tokio::test]
 async fn subprotocol_wins_over_the_authorization_header() {
-    let (server, _one) = alone(&[]).await;
+    let (server, _one) = room_with_one_socket(&[]).await;
     let (one, two) = (server.token(1).sign(), server.token(2).sign());
     server.dial(TARGET).token(&one).authorization(&two).open().await.history().await;
     server.dial(TARGET).token(&one).authorization("not-a-token").open().await.history().await;
@@ -63,7 +63,7 @@ async fn subprotocol_wins_over_the_authorization_header() {
 
 #[tokio::test]
 async fn a_token_in_the_url_is_never_read() {
-    let (server, _one) = alone(&[]).await;
+    let (server, _one) = room_with_one_socket(&[]).await;
     let token = server.token(1).sign();
     for name in ["token", "access_token", "jwt", "bearer", "Bearer", "authorization"] {
         let target = format!("/ws/chat/?firts_user=1&second_user=2&{name}={token}");
@@ -73,7 +73,7 @@ async fn a_token_in_the_url_is_never_read() {
 
 #[tokio::test]
 async fn a_get_without_upgrade_is_426() {
-    let (server, _one) = alone(&[]).await;
+    let (server, _one) = room_with_one_socket(&[]).await;
     for target in [TARGET, "/ws/chat?firts_user=1&second_user=2", "/ws/chat/", "/ws/chat"] {
         assert_eq!(server.get(target).await, 426, "{target}");
     }
@@ -82,7 +82,7 @@ async fn a_get_without_upgrade_is_426() {
 #[tokio::test]
 async fn an_origin_outside_the_list_is_403() {
     let origins = "https://app.example.com,http://localhost:3000";
-    let (server, _without_origin) = alone(&[("HTTP__ORIGINS", origins)]).await;
+    let (server, _without_origin) = room_with_one_socket(&[("HTTP__ORIGINS", origins)]).await;
     let token = server.token(1).sign();
     for origin in ["https://app.example.com", "http://localhost:3000"] {
         server.dial(TARGET).token(&token).header("origin", origin).open().await.history().await;
@@ -102,7 +102,7 @@ async fn an_origin_outside_the_list_is_403() {
 
 #[tokio::test]
 async fn origins_are_all_accepted_without_a_list() {
-    let (server, _one) = alone(&[]).await;
+    let (server, _one) = room_with_one_socket(&[]).await;
     let token = server.token(1).sign();
     server.dial(TARGET).token(&token).header("origin", "https://anyone.example").open().await.history().await;
 }

@@ -1,14 +1,14 @@
-//! Frames of a client that ends its connection before it is answered: what had arrived is done, once.
+//! Frames of a client that ends its connection before their answers: the frames that had arrived are done, once.
 
 use serde_json::json;
 
-use crate::support::{Client, Metered, Server, Wire, chat, frame};
+use crate::support::{Client, Metered, RawConnection, Server, chat, frame};
 
 const FRAMES: i64 = 30;
 
 /// Says so much in one write, and ends the connection with it.
 async fn say_and_end(server: &Server, target: &str, room: Option<i64>, between: &[u8]) {
-    let mut wire = Wire::open(server.address(), target, &server.token(1).sign()).await;
+    let mut raw = RawConnection::open(server.address(), target, &server.token(1).sign()).await;
     let mut bytes = Vec::new();
     for n in 1..=FRAMES {
         let mut said = json!({"action": "send", "message": format!("last word {n}")});
@@ -18,7 +18,7 @@ async fn say_and_end(server: &Server, target: &str, room: Option<i64>, between: 
         bytes.extend(frame(1, said.to_string().as_bytes()));
         bytes.extend(between);
     }
-    wire.say(&bytes).await;
+    raw.say(&bytes).await;
 }
 
 /// All that was said comes once, in its order.

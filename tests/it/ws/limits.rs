@@ -1,10 +1,10 @@
-//! Rates and sizes: told first, closed when it goes on.
+//! Rates and sizes: an error first, and a close if the client continues.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Server, WORDS, alone, chat, edited, error, matches};
+use crate::support::{Client, Server, WORDS, chat, edited, error, matches, room_with_one_socket};
 
 const KIB: usize = 1024;
 
@@ -29,7 +29,7 @@ async fn told_to_wait(client: &mut Client, action: &str) -> Duration {
 
 #[tokio::test]
 async fn messages_over_the_limit_are_told_and_nothing_is_written() {
-    let (server, mut one) = alone(&[("LIMITS__MESSAGES_PER_MINUTE", "3")]).await;
+    let (server, mut one) = room_with_one_socket(&[("LIMITS__MESSAGES_PER_MINUTE", "3")]).await;
     for id in 1..=3 {
         one.say_alone(id, 1, "in time").await;
     }
@@ -47,7 +47,7 @@ async fn messages_over_the_limit_are_told_and_nothing_is_written() {
 
 #[tokio::test]
 async fn a_users_limit_counts_over_all_of_their_sockets() {
-    let (server, mut one) = alone(&[("LIMITS__MESSAGES_PER_MINUTE", "2")]).await;
+    let (server, mut one) = room_with_one_socket(&[("LIMITS__MESSAGES_PER_MINUTE", "2")]).await;
     let mut second = server.join(1, 2).await;
     one.say_alone(1, 1, "here").await;
     second.expect(chat(1, 1, "here")).await;
@@ -59,7 +59,8 @@ async fn a_users_limit_counts_over_all_of_their_sockets() {
 #[tokio::test]
 async fn a_frame_passes_after_the_time_that_was_told() {
     const PER_MINUTE: usize = 120;
-    let (_server, mut one) = alone(&[("LIMITS__FRAMES_PER_MINUTE", &PER_MINUTE.to_string())]).await;
+    let (_server, mut one) =
+        room_with_one_socket(&[("LIMITS__FRAMES_PER_MINUTE", &PER_MINUTE.to_string())]).await;
     let mut passed = 0;
     let wait = loop {
         one.send(json!({"action": "nobody"})).await;
@@ -72,7 +73,7 @@ async fn a_frame_passes_after_the_time_that_was_told() {
         assert!(passed < 2 * PER_MINUTE, "{passed} frames passed at once");
     };
     assert!(passed >= PER_MINUTE, "only {passed} frames passed");
-    one.heed(wait).await;
+    one.wait_before_retry(wait).await;
     one.quiet().await;
 }
 
@@ -99,7 +100,7 @@ async fn socket_is_closed_with_4029_after_ten_ignored_errors() {
 
 #[tokio::test]
 async fn a_frame_may_have_64_kib() {
-    let (_server, mut one) = alone(&[]).await;
+    let (_server, mut one) = room_with_one_socket(&[]).await;
     for bytes in [64 * KIB - 1, 64 * KIB] {
         one.send_text(&frame_of(bytes)).await;
         one.expect(error("unknown_action", Some("padded"))).await;
@@ -108,7 +109,7 @@ async fn a_frame_may_have_64_kib() {
 
 #[tokio::test]
 async fn a_larger_frame_is_closed_with_1009() {
-    let (server, mut other) = alone(&[]).await;
+    let (server, mut other) = room_with_one_socket(&[]).await;
     for bytes in [64 * KIB + 1, 200 * KIB, KIB * KIB] {
         let mut one = server.join(1, 2).await;
         assert_eq!(one.closed_while_sending(frame_of(bytes)).await.0, 1009, "{bytes} bytes");
@@ -118,7 +119,7 @@ async fn a_larger_frame_is_closed_with_1009() {
 
 #[tokio::test]
 async fn a_larger_message_in_fragments_is_closed_with_1009() {
-    let (server, mut other) = alone(&[]).await;
+    let (server, mut other) = room_with_one_socket(&[]).await;
     for (fragments, bytes) in [(2, 64 * KIB + 1), (2, 80 * KIB), (100, 100 * KIB), (32, KIB * KIB)] {
         let frame = frame_of(bytes);
         let parts: Vec<_> = frame.as_bytes().chunks(bytes.div_ceil(fragments)).collect();
@@ -132,7 +133,7 @@ async fn a_larger_message_in_fragments_is_closed_with_1009() {
 
 #[tokio::test]
 async fn a_message_in_fragments_is_one_frame() {
-    let (_server, mut one) = alone(&[]).await;
+    let (_server, mut one) = room_with_one_socket(&[]).await;
     one.send_fragments(&[r#"{"action":"se"#, r#"nd","mess"#, "", r#"age":"in parts"}"#]).await;
     one.expect(chat(1, 1, "in parts")).await;
     let frame = frame_of(64 * KIB);
@@ -143,7 +144,7 @@ async fn a_message_in_fragments_is_one_frame() {
 
 #[tokio::test]
 async fn the_largest_frame_is_configurable() {
-    let (server, mut one) = alone(&[("LIMITS__FRAME_BYTES", "2048")]).await;
+    let (server, mut one) = room_with_one_socket(&[("LIMITS__FRAME_BYTES", "2048")]).await;
     one.send_text(&frame_of(2048)).await;
     one.expect(error("unknown_action", Some("padded"))).await;
     assert_eq!(one.closed_while_sending(frame_of(2049)).await.0, 1009);

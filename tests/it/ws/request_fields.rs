@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Client, alone, chat, edited, error, next_error};
+use crate::support::{Client, chat, edited, error, next_error, room_with_one_socket};
 
 /// Sends a frame as it stands; the answer is `invalid_request` and names the field.
 async fn assert_invalid(client: &mut Client, frame: &str, action: &str, field: &str) {
@@ -12,7 +12,7 @@ async fn assert_invalid(client: &mut Client, frame: &str, action: &str, field: &
 
 #[tokio::test]
 async fn a_missing_field_is_named() {
-    let (_server, mut one) = alone(&[]).await;
+    let (_server, mut one) = room_with_one_socket(&[]).await;
     one.say_alone(1, 1, "something").await;
     for (frame, action, field) in [
         (r#"{"action":"send"}"#, "send", "message"),
@@ -31,7 +31,7 @@ async fn a_missing_field_is_named() {
 
 #[tokio::test]
 async fn a_field_of_the_wrong_type_is_named() {
-    let (_server, mut one) = alone(&[]).await;
+    let (_server, mut one) = room_with_one_socket(&[]).await;
     one.say_alone(1, 1, "something").await;
     for wrong in ["null", "true", "5", "[]", "{}", r#"["x"]"#, r#"{"x":"y"}"#] {
         let frame = format!(r#"{{"action":"send","message":{wrong}}}"#);
@@ -69,7 +69,7 @@ async fn a_field_of_the_wrong_type_is_named() {
 
 #[tokio::test]
 async fn a_number_out_of_range_is_named() {
-    let (_server, mut one) = alone(&[]).await;
+    let (_server, mut one) = room_with_one_socket(&[]).await;
     let long = "9".repeat(400);
     for n in [
         "0",
@@ -98,7 +98,7 @@ async fn a_number_out_of_range_is_named() {
 
 #[tokio::test]
 async fn a_known_field_given_twice_is_invalid() {
-    let (_server, mut one) = alone(&[]).await;
+    let (_server, mut one) = room_with_one_socket(&[]).await;
     one.say_alone(1, 1, "something").await;
     for (frame, action, field) in [
         (r#"{"action":"send","message":"a","message":"b"}"#, "send", "message"),
@@ -116,7 +116,7 @@ async fn a_known_field_given_twice_is_invalid() {
 
 #[tokio::test]
 async fn an_action_given_twice_is_invalid() {
-    let (_server, mut one) = alone(&[]).await;
+    let (_server, mut one) = room_with_one_socket(&[]).await;
     for frame in [
         r#"{"action":"send","message":"a","action":"send"}"#,
         r#"{"action":"send","message":"a","action":"nobody"}"#,
@@ -133,7 +133,7 @@ async fn an_action_given_twice_is_invalid() {
 
 #[tokio::test]
 async fn unknown_fields_are_ignored_whatever_they_hold() {
-    let (_server, mut one) = alone(&[]).await;
+    let (_server, mut one) = room_with_one_socket(&[]).await;
     let mut id = 0;
     for unknown in [
         r#""x":1"#,
@@ -157,7 +157,7 @@ async fn unknown_fields_are_ignored_whatever_they_hold() {
 
 #[tokio::test]
 async fn a_request_of_another_action_does_no_harm() {
-    let (_server, mut one) = alone(&[]).await;
+    let (_server, mut one) = room_with_one_socket(&[]).await;
     one.send(json!({"action": "send", "message": "new", "message_id": 1, "text": "other"})).await;
     one.expect(chat(1, 1, "new")).await;
     one.send(json!({"action": "edit", "message": "not this", "message_id": 1, "text": "this"})).await;

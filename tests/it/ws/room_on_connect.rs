@@ -1,4 +1,4 @@
-//! `rooms.direct = "on_connect"`: two users who connect get their room made. By default they don't.
+//! `rooms.direct = "on_connect"`: two users who connect get their room. By default they don't.
 
 use futures_util::future::join_all;
 use reqwest::Method;

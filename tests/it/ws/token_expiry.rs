@@ -1,4 +1,4 @@
-//! A token's end is a socket's, also where the socket is busy with a peer that reads slowly, or not at all.
+//! A socket ends with its token, even while it is busy with a client that reads slowly or not at all.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A function that is slow, gone, or raves: its caller is told, and nobody else notices.
+//! A function that is slow, unreachable or answers nonsense: its caller gets an error, and no other user notices.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,17 +9,20 @@ use tokio::time::timeout;
 
 use super::{obedient, server_with, translate, two_sockets};
 use crate::support::{
-    Client, Link, Program, Receiver, Say, State, WORDS, chat, error, eventually, free_port, matches, said,
+    Client, Link, Program, Receiver, ReceiverReply, State, WORDS, chat, error, eventually, free_port,
+    matches, said,
 };
 
 /// Calls it, and is told this code.
-async fn told(client: &mut Client, code: &str) -> Value {
+async fn expect_error(client: &mut Client, code: &str) -> Value {
     client.send(translate(&json!({}))).await;
     client.expect(error(code, Some("translate"))).await
 }
 
-fn answering(answer: &'static str) -> impl Fn(&crate::support::Asked) -> Say + Send + Sync + 'static {
-    move |_| Say::Ok(answer.to_owned())
+fn answering(
+    answer: &'static str,
+) -> impl Fn(&crate::support::ReceivedRequest) -> ReceiverReply + Send + Sync + 'static {
+    move |_| ReceiverReply::Ok(answer.to_owned())
 }
 
 #[tokio::test]
@@ -66,12 +69,12 @@ async fn a_malformed_answer_is_internal_and_nothing_of_it_is_done() {
         deep,
     ] {
         receiver.answers(answering(answer));
-        let frame = told(&mut one, "internal").await;
+        let frame = expect_error(&mut one, "internal").await;
         let message = frame["message"].as_str().unwrap();
         assert!(message.starts_with("internal error ("), "the cause is for the log alone: {frame}");
     }
-    receiver.answers(|_| Say::Status(200, String::new(), "\u{feff}{}".to_owned()));
-    told(&mut one, "internal").await;
+    receiver.answers(|_| ReceiverReply::Status(200, String::new(), "\u{feff}{}".to_owned()));
+    expect_error(&mut one, "internal").await;
     for client in [&mut one, &mut two] {
         client.quiet().await;
     }
@@ -91,23 +94,23 @@ async fn function_failures_have_their_codes() {
     let (_server, mut one, mut two) = two_sockets(&receiver, &limits).await;
     let elsewhere = obedient().await;
     let location = format!("location: {}\r\n", elsewhere.url("/"));
-    receiver.answers(move |_| Say::Status(307, location.clone(), String::new()));
-    told(&mut one, "internal").await;
+    receiver.answers(move |_| ReceiverReply::Status(307, location.clone(), String::new()));
+    expect_error(&mut one, "internal").await;
     assert_eq!(elsewhere.count(), 0, "a redirect is not followed");
     for (status, body) in [(204, ""), (404, "{}"), (500, "{}"), (503, r#"{"reply":{}}"#)] {
-        receiver.answers(move |_| Say::Status(status, String::new(), body.to_owned()));
-        told(&mut one, "internal").await;
+        receiver.answers(move |_| ReceiverReply::Status(status, String::new(), body.to_owned()));
+        expect_error(&mut one, "internal").await;
     }
-    receiver.answers(|_| Say::Ok(json!({"reply": {"x": "x".repeat(100)}}).to_string()));
-    told(&mut one, "internal").await;
-    receiver.answers(|_| Say::HangUp);
-    told(&mut one, "internal").await;
-    for slow in [Say::Nothing, Say::Half] {
+    receiver.answers(|_| ReceiverReply::Ok(json!({"reply": {"x": "x".repeat(100)}}).to_string()));
+    expect_error(&mut one, "internal").await;
+    receiver.answers(|_| ReceiverReply::HangUp);
+    expect_error(&mut one, "internal").await;
+    for slow in [ReceiverReply::Nothing, ReceiverReply::Half] {
         receiver.answers(move |_| slow.clone());
-        told(&mut one, "timeout").await;
+        expect_error(&mut one, "timeout").await;
     }
     receiver.stop().await;
-    told(&mut one, "unavailable").await;
+    expect_error(&mut one, "unavailable").await;
     receiver.start_again().await;
     receiver.answers(answering(r#"{"reply":{}}"#));
     one.send(translate(&json!({}))).await;
@@ -118,7 +121,7 @@ async fn function_failures_have_their_codes() {
 #[tokio::test]
 async fn function_is_suspended_then_probed_when_calls_keep_failing() {
     let admin = format!("127.0.0.1:{}", free_port());
-    let receiver = Receiver::start(|_| Say::HangUp).await;
+    let receiver = Receiver::start(|_| ReceiverReply::HangUp).await;
     let limits = [
         ("ADMIN__LISTEN", &*admin),
         ("FUNCTIONS__TRANSLATE__BREAKER_FAILURES", "3"),
@@ -127,10 +130,10 @@ async fn function_is_suspended_then_probed_when_calls_keep_failing() {
     ];
     let (_server, mut one, _two) = two_sockets(&receiver, &limits).await;
     for _ in 0..3 {
-        told(&mut one, "internal").await;
+        expect_error(&mut one, "internal").await;
     }
     let opened = Instant::now();
-    told(&mut one, "unavailable").await;
+    expect_error(&mut one, "unavailable").await;
     assert!(opened.elapsed() > Duration::from_millis(900) || receiver.count() == 3, "it is left alone");
     let page = reqwest::get(format!("http://{admin}/metrics")).await.unwrap().text().await.unwrap();
     for sample in [
@@ -159,7 +162,7 @@ async fn function_is_suspended_then_probed_when_calls_keep_failing() {
 #[tokio::test]
 async fn function_limits_are_counted() {
     let admin = format!("127.0.0.1:{}", free_port());
-    let receiver = Receiver::start(|_| Say::Nothing).await;
+    let receiver = Receiver::start(|_| ReceiverReply::Nothing).await;
     let limits = [
         ("ADMIN__LISTEN", &*admin),
         ("LIMITS__EVENT_BYTES", "100"),
@@ -167,11 +170,11 @@ async fn function_limits_are_counted() {
         ("FUNCTIONS__TRANSLATE__MAX_RESPONSE_BYTES", "300"),
     ];
     let (_server, mut one, _two) = two_sockets(&receiver, &limits).await;
-    told(&mut one, "timeout").await;
-    receiver.answers(|_| Say::Ok(json!({"event": {"x": "x".repeat(100)}}).to_string()));
-    told(&mut one, "internal").await;
-    receiver.answers(|_| Say::Ok("x".repeat(301)));
-    told(&mut one, "internal").await;
+    expect_error(&mut one, "timeout").await;
+    receiver.answers(|_| ReceiverReply::Ok(json!({"event": {"x": "x".repeat(100)}}).to_string()));
+    expect_error(&mut one, "internal").await;
+    receiver.answers(|_| ReceiverReply::Ok("x".repeat(301)));
+    expect_error(&mut one, "internal").await;
     let page = reqwest::get(format!("http://{admin}/metrics")).await.unwrap().text().await.unwrap();
     for bound in ["outbound_timeout_ms", "event_bytes", "outbound_max_response_bytes"] {
         let sample = format!("parlor_limits_hit_total{{bound=\"{bound}\"}} 1\n");
@@ -194,7 +197,7 @@ async fn median_of_sends(client: &mut Client, first: i64) -> Duration {
 
 #[tokio::test]
 async fn hanging_function_at_its_limit_slows_no_other_action() {
-    let receiver = Receiver::start(|_| Say::Nothing).await;
+    let receiver = Receiver::start(|_| ReceiverReply::Nothing).await;
     let limits =
         [("FUNCTIONS__TRANSLATE__TIMEOUT_MS", "60000"), ("FUNCTIONS__TRANSLATE__MAX_IN_FLIGHT", "3")];
     let (server, mut one, mut two) = two_sockets(&receiver, &limits).await;
@@ -284,7 +287,8 @@ async fn the_log_says_what_was_wrong_but_nothing_of_what_was_said() {
 async fn caller_of_a_slow_function_is_not_disconnected() {
     let leave = Arc::new(Semaphore::new(0));
     let held = leave.clone();
-    let receiver = Receiver::start(move |_| Say::Held(held.clone(), r#"{"reply":{}}"#.to_owned())).await;
+    let receiver =
+        Receiver::start(move |_| ReceiverReply::Held(held.clone(), r#"{"reply":{}}"#.to_owned())).await;
     let short = [("SOCKETS__PING_SECONDS", "1"), ("SOCKETS__DEAD_SECONDS", "1")];
     let (_server, mut one, _two) = two_sockets(&receiver, &short).await;
     one.send(translate(&json!({}))).await;
@@ -301,9 +305,9 @@ async fn caller_of_a_slow_function_is_not_disconnected() {
 async fn failing_calls_of_a_user_do_not_suspend_others() {
     let receiver = Receiver::start(|asked| {
         if asked.json()["user"]["id"] == 1 {
-            Say::Status(500, String::new(), String::new())
+            ReceiverReply::Status(500, String::new(), String::new())
         } else {
-            Say::Ok(r#"{"reply":{}}"#.to_owned())
+            ReceiverReply::Ok(r#"{"reply":{}}"#.to_owned())
         }
     })
     .await;

@@ -1,10 +1,10 @@
-//! Functions over https: whom the system's certificates vouch for is asked, nobody else.
+//! Functions over HTTPS: Parlor calls only servers with a certificate that the system trusts.
 
 use serde_json::json;
 use tempfile::NamedTempFile;
 
 use super::{SECRET, translate};
-use crate::support::{Authority, Program, Receiver, Say, error};
+use crate::support::{Authority, Program, Receiver, ReceiverReply, error};
 
 /// A file of what the system trusts.
 fn trusting(authority: &Authority) -> NamedTempFile {
@@ -17,7 +17,7 @@ fn trusting(authority: &Authority) -> NamedTempFile {
 async fn function_is_called_over_https_with_a_signature() {
     let authority = Authority::new("an authority");
     let receiver = Receiver::start_tls(authority.acceptor("127.0.0.1"), |asked| {
-        Say::Ok(asked.json()["request"]["answer"].to_string())
+        ReceiverReply::Ok(asked.json()["request"]["answer"].to_string())
     })
     .await;
     let trusted = trusting(&authority);
@@ -42,7 +42,7 @@ async fn function_is_called_over_https_with_a_signature() {
 #[tokio::test]
 async fn function_with_an_untrusted_certificate_gets_no_request() {
     let (authority, stranger) = (Authority::new("an authority"), Authority::new("a stranger"));
-    let answer = || |_: &_| Say::Ok(r#"{"reply":{}}"#.to_owned());
+    let answer = || |_: &_| ReceiverReply::Ok(r#"{"reply":{}}"#.to_owned());
     let strange = Receiver::start_tls(stranger.acceptor("127.0.0.1"), answer()).await;
     let misnamed = Receiver::start_tls(authority.acceptor("elsewhere.example"), answer()).await;
     let plain = Receiver::start(answer()).await;

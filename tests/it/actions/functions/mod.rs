@@ -1,4 +1,4 @@
-//! Actions of the application's own: what its server is asked, and what its answer does.
+//! Functions, which are actions of the application's own: the request to its server, and the effect of its answer.
 
 mod failures;
 mod https;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use crate::support::{Asked, Client, Database, Lines, Metered, Receiver, Say, Server};
+use crate::support::{Client, Database, Lines, Metered, ReceivedRequest, Receiver, ReceiverReply, Server};
 use crate::support::{WORDS, chat, error, matches, said};
 
 const SECRET: &str = "a secret of the tests for functions, 32 bytes or more";
@@ -30,7 +30,7 @@ async fn two_sockets(receiver: &Receiver, overrides: &[(&str, &str)]) -> (Server
 
 /// Answers with what stands in the frame's `answer`.
 async fn obedient() -> Receiver {
-    Receiver::start(|asked| Say::Ok(asked.json()["request"]["answer"].to_string())).await
+    Receiver::start(|asked| ReceiverReply::Ok(asked.json()["request"]["answer"].to_string())).await
 }
 
 fn translate(answer: &Value) -> Value {
@@ -39,7 +39,8 @@ fn translate(answer: &Value) -> Value {
 
 #[tokio::test]
 async fn function_gets_the_call_and_only_its_caller_the_reply() {
-    let receiver = Receiver::start(|_| Say::Ok(r#"{"reply":{"text":"Hallo","sure":1.50}}"#.to_owned())).await;
+    let receiver =
+        Receiver::start(|_| ReceiverReply::Ok(r#"{"reply":{"text":"Hallo","sure":1.50}}"#.to_owned())).await;
     let (_server, mut one, mut two) = two_sockets(&receiver, &[]).await;
     one.send_text(r#" {"action":"translate", "message_id":7,"n":1.50, "to":["de",null]} "#).await;
     one.expect(json!({"type": "translate", "text": "Hallo", "sure": 1.5})).await;
@@ -75,7 +76,7 @@ async fn function_requests_have_unique_ids_and_accept_text_user_ids() {
     let mut two = server.dial(query).called("user 2").token(&token).open().await;
     two.history().await;
     two.send(translate(&json!({}))).await;
-    let asked: Vec<Value> = receiver.asked(3).await.iter().map(Asked::json).collect();
+    let asked: Vec<Value> = receiver.asked(3).await.iter().map(ReceivedRequest::json).collect();
     assert_eq!(asked[0]["user"], json!({"id": "auth0|1", "email": null}));
     assert_eq!(asked[2]["user"], json!({"id": 2, "email": "new@example.com"}), "as the token says");
     assert_eq!(asked[0]["room_id"], room);
@@ -130,7 +131,7 @@ async fn function_event_reaches_the_whole_room_on_all_servers_only() {
 #[tokio::test]
 async fn function_event_is_one_line_whatever_its_formatting() {
     let indented = "{\r\n  \"event\": {\r\n    \"of\": {\n      \"n\": \"a\\nb\"\n    }\n  }\n}\n";
-    let receiver = Receiver::start(|_| Say::Ok(indented.to_owned())).await;
+    let receiver = Receiver::start(|_| ReceiverReply::Ok(indented.to_owned())).await;
     let (server, mut one, mut two) = two_sockets(&receiver, &[]).await;
     let mut lines = Lines::of(server.api(reqwest::Method::GET, "/rooms/1/events")).await;
     assert_eq!(lines.line().await["type"], "history");
@@ -207,8 +208,10 @@ async fn reply_type_is_sent_as_it_is() {
 async fn function_message_is_sent_when_its_caller_has_disconnected() {
     let leave = Arc::new(Semaphore::new(0));
     let held = leave.clone();
-    let receiver =
-        Receiver::start(move |_| Say::Held(held.clone(), r#"{"send":{"message":"late"}}"#.to_owned())).await;
+    let receiver = Receiver::start(move |_| {
+        ReceiverReply::Held(held.clone(), r#"{"send":{"message":"late"}}"#.to_owned())
+    })
+    .await;
     let (mut server, mut one, mut two) = two_sockets(&receiver, &[]).await;
     one.send(translate(&json!({}))).await;
     receiver.asked(1).await;
@@ -231,7 +234,7 @@ async fn function_sends_nothing_when_its_caller_was_removed_meanwhile() {
     let leave = Arc::new(Semaphore::new(0));
     let held = leave.clone();
     let says = r#"{"send":{"message":"late"},"event":{"n":1}}"#;
-    let receiver = Receiver::start(move |_| Say::Held(held.clone(), says.to_owned())).await;
+    let receiver = Receiver::start(move |_| ReceiverReply::Held(held.clone(), says.to_owned())).await;
     let server = server_with(&receiver, &[]).await;
     let group = server.room(&[1, 2, 3]).await;
     let (mut one, mut two) = (server.enter(1, group).await, server.enter(2, group).await);

@@ -1,4 +1,4 @@
-//! A deploy: the real binary is told to end while it is being used.
+//! A deployment: the real binary gets a signal to end while clients use it.
 
 mod reconnect_storm;
 mod under_load;

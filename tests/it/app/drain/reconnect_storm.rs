@@ -1,5 +1,5 @@
-//! A storm of reconnects: one of two servers is deployed anew, and all who were on it come to the other at once, each with
-//! its cursor.
+//! A storm of reconnects: one of two servers is deployed again, and its clients all connect to the other one, each with its
+//! cursor.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::support::{
-    Client, Dice, Doors, Journey, PATIENCE, Program, Samples, Server, Stage, Travelled, Traveller, Truth,
-    chat, may_open_many_files,
+    Client, ClientPlan, ClientReport, PATIENCE, Program, ReadinessProbe, ReconnectingClient, Samples,
+    SeededRng, Server, ServerAddresses, Stage, chat, may_open_many_files,
 };
 
 /// Sockets on each of the two servers...
@@ -32,30 +32,30 @@ struct Room {
     talker: Client,
     said: i64,
     stage: watch::Sender<Stage>,
-    travellers: Vec<tokio::task::JoinHandle<Travelled>>,
+    reconnecting: Vec<tokio::task::JoinHandle<ClientReport>>,
 }
 
 impl Room {
     /// Half of its sockets are on each server at first; once `doors` are others, all are where those lead.
-    async fn begin(servers: [&Server; 2], n: usize, doors: &Doors) -> Self {
+    async fn begin(servers: [&Server; 2], n: usize, addresses: &ServerAddresses) -> Self {
         let (user, peer) = (1, i64::try_from(n).unwrap() + 10);
         let room = servers[1].room(&[user, peer]).await;
         let talker = servers[1].enter(user, room).await;
         let (stage, token) = (watch::Sender::new(Stage::Speak), servers[0].token(peer).sign());
-        let mut travellers = Vec::new();
+        let mut reconnecting = Vec::new();
         for at in 0..2 * SOCKETS / ROOMS {
-            let journey = Journey {
-                doors: if at % 2 == 0 { doors.clone() } else { door(servers[1].address()) },
+            let plan = ClientPlan {
+                addresses: if at % 2 == 0 { addresses.clone() } else { door(servers[1].address()) },
                 room,
                 stage: stage.subscribe(),
                 ledger: Arc::default(),
                 query: "&receipts=manual",
             };
             let name = format!("{n}/{at}");
-            let traveller = Traveller::new(journey, name, token.clone(), Dice::of(0));
-            travellers.push(tokio::spawn(traveller.travel(false)));
+            let reconnecting = ReconnectingClient::new(plan, name, token.clone(), SeededRng::of(0));
+            reconnecting.push(tokio::spawn(reconnecting.travel(false)));
         }
-        Self { talker, said: 0, stage, travellers }
+        Self { talker, said: 0, stage, reconnecting }
     }
 
     /// Says one thing, and waits for it.
@@ -67,7 +67,7 @@ impl Room {
 }
 
 /// One that stays.
-fn door(address: SocketAddr) -> Doors {
+fn door(address: SocketAddr) -> ServerAddresses {
     watch::Sender::new(vec![Some(address)]).subscribe()
 }
 
@@ -86,34 +86,34 @@ async fn sockets_get_each_message_once_when_a_deploy_moves_500() {
     let samples = [Samples::new(), Samples::new()];
     let mut old = Program::start(&[("ADMIN__LISTEN", &samples[0].admin)]).await;
     let stays = old.again_with(&[("ADMIN__LISTEN", &samples[1].admin)]).await;
-    let doors = watch::Sender::new(vec![Some(old.address())]);
+    let addresses = watch::Sender::new(vec![Some(old.address())]);
     let mut rooms = Vec::new();
     for n in 0..ROOMS {
-        rooms.push(Room::begin([&old, &stays], n, &doors.subscribe()).await);
+        rooms.push(Room::begin([&old, &stays], n, &addresses.subscribe()).await);
     }
     until_has(&samples[0], &mut rooms, SOCKETS, 2 * PATIENCE).await;
     until_has(&samples[1], &mut rooms, SOCKETS + ROOMS, 2 * PATIENCE).await;
-    let truth = Truth::of(&stays, STALE).await;
-    truth.serves().await;
+    let readiness = ReadinessProbe::of(&stays, STALE).await;
+    readiness.until_served().await;
 
     old.signal("TERM");
     let told = Instant::now();
-    doors.send_replace(vec![Some(stays.address())]);
+    addresses.send_replace(vec![Some(stays.address())]);
     until_has(&samples[1], &mut rooms, 2 * SOCKETS + ROOMS, IN_TIME).await;
     let back = told.elapsed();
     assert_eq!(old.exit_code().await, Some(0));
-    truth.serves().await;
+    readiness.until_served().await;
     // No fault of this one's: it was ready all along.
-    eprintln!("{SOCKETS} sockets were back in {back:?}; /readyz: {}", truth.told().await);
+    eprintln!("{SOCKETS} sockets were back in {back:?}; /readyz: {}", readiness.finish().await);
     let (mut all, mut returns) = (0, 0);
     for room in rooms {
         room.stage.send_replace(Stage::Until(room.said));
-        let travelled =
-            timeout(2 * PATIENCE, join_all(room.travellers)).await.expect("all hear the last message");
-        for travelled in travelled {
-            let travelled = travelled.unwrap();
-            assert_eq!(travelled.last, room.said, "each was heard, once and in order");
-            returns += travelled.returns;
+        let report =
+            timeout(2 * PATIENCE, join_all(room.reconnecting)).await.expect("all hear the last message");
+        for report in report {
+            let report = report.unwrap();
+            assert_eq!(report.last, room.said, "each was heard, once and in order");
+            returns += report.returns;
             all += 1;
         }
     }

@@ -1,5 +1,5 @@
-//! SIGTERM in the middle of everything: of messages, edits and deletes, of connects and resumes, of posts of the REST API.
-//! What was acknowledged is there, once; what wasn't had not been begun; and who travels on finds all of it elsewhere.
+//! SIGTERM during messages, edits, deletes, connects, resumes and posts of the REST API. An acknowledged write is there
+//! once. An unacknowledged write was not started. A client that reconnects finds all of it on the other server.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::support::{
-    Choir, Client, Dice, Doors, End, Journey, Ledger, PATIENCE, Program, Server, Stage, Travelled, Traveller,
-    assert_in_order, assert_kept, assert_shown, encoded, matches,
+    Client, ClientPlan, ClientReport, End, Ledger, ManyClients, PATIENCE, Program, ReconnectingClient,
+    SeededRng, Server, ServerAddresses, Stage, assert_in_order, assert_kept, assert_shown, encoded, matches,
 };
 
 /// What a message has become, by all that was acknowledged: its text, or none once it was deleted.
@@ -111,21 +111,22 @@ async fn resume(server: Arc<Program>, room: i64) -> i64 {
 }
 
 /// Three who go on elsewhere, where the server is gone.
-fn travellers(server: &Server, room: i64, doors: Doors) -> Travellers {
+fn reconnecting(server: &Server, room: i64, addresses: ServerAddresses) -> ReconnectingClients {
     let (stage, ledger) = (watch::Sender::new(Stage::Speak), Arc::new(Ledger::default()));
-    let journey = Journey { doors, room, stage: stage.subscribe(), ledger: ledger.clone(), query: "" };
+    let plan = ClientPlan { addresses, room, stage: stage.subscribe(), ledger: ledger.clone(), query: "" };
     let travel = |n: i64| {
         let token = server.token(n).sign();
-        let traveller = Traveller::new(journey.clone(), format!("traveller {n}"), token, Dice::of(0));
-        tokio::spawn(traveller.travel(true))
+        let reconnecting =
+            ReconnectingClient::new(plan.clone(), format!("traveller {n}"), token, SeededRng::of(0));
+        tokio::spawn(reconnecting.travel(true))
     };
-    Travellers { stage, ledger, all: (1..=3).map(travel).collect() }
+    ReconnectingClients { stage, ledger, all: (1..=3).map(travel).collect() }
 }
 
-struct Travellers {
+struct ReconnectingClients {
     stage: watch::Sender<Stage>,
     ledger: Arc<Ledger>,
-    all: Vec<JoinHandle<Travelled>>,
+    all: Vec<JoinHandle<ClientReport>>,
 }
 
 async fn stored(server: &Server, room: i64) -> Vec<Document> {
@@ -141,24 +142,24 @@ fn number(message: &Document) -> i64 {
 #[tokio::test]
 async fn sigterm_under_load_loses_and_repeats_no_write() {
     let program = Arc::new(Program::start(&[("LIMITS__SEND_QUEUE", "10000")]).await);
-    let (spoken, revised, posted, travelled) = (
+    let (spoken, revised, posted, report) = (
         program.room(&[1, 2]).await,
         program.room(&[1, 3]).await,
         program.room(&[1, 4]).await,
         program.room(&[1, 2, 3]).await,
     );
-    let doors = watch::Sender::new(vec![Some(program.address())]);
-    let travellers = travellers(&program, travelled, doors.subscribe());
-    let choir = Choir::on(&[&program]).await;
+    let addresses = watch::Sender::new(vec![Some(program.address())]);
+    let reconnecting = reconnecting(&program, report, addresses.subscribe());
+    let many_clients = ManyClients::on(&[&program]).await;
     let revising = tokio::spawn(revise(program.enter(1, revised).await));
     let posting = tokio::spawn(post(program.clone(), posted));
     let resuming = [(); 3].map(|()| tokio::spawn(resume(program.clone(), spoken)));
-    choir.sings(300).await;
-    travellers.ledger.grows_by(20, 4 * PATIENCE).await;
+    many_clients.until_acknowledged(300).await;
+    reconnecting.ledger.grows_by(20, 4 * PATIENCE).await;
     program.signal("TERM");
-    doors.send_replace(vec![None]);
+    addresses.send_replace(vec![None]);
 
-    let (mut outcomes, heard, ends) = choir.outcomes().await;
+    let (mut outcomes, heard, ends) = many_clients.outcomes().await;
     assert_eq!(ends, vec![End::Closed(1012); ends.len()]);
     let (revisions, end) = revising.await.unwrap();
     assert_eq!(end, End::Closed(1012));
@@ -171,7 +172,7 @@ async fn sigterm_under_load_loses_and_repeats_no_write() {
     assert_eq!(program.exit_code().await, Some(0));
 
     let again = program.again().await;
-    doors.send_replace(vec![Some(again.address())]);
+    addresses.send_replace(vec![Some(again.address())]);
     for heard in &heard {
         assert_in_order(heard);
     }
@@ -208,22 +209,22 @@ async fn sigterm_under_load_loses_and_repeats_no_write() {
     assert_eq!(texts.len(), posts.len(), "each is there once: {texts:?}");
     assert!(posts.keys().all(|key| texts.contains(key)), "each is there: {texts:?}");
 
-    travellers.ledger.grows_by(20, 4 * PATIENCE).await;
-    travellers.stage.send_replace(Stage::Listen);
-    let mut last = again.enter(1, travelled).await;
+    reconnecting.ledger.grows_by(20, 4 * PATIENCE).await;
+    reconnecting.stage.send_replace(Stage::Listen);
+    let mut last = again.enter(1, report).await;
     let last = last.say_and_hear("the end", &mut Vec::new()).await.unwrap();
     let last = last["message"]["message_id"].as_i64().unwrap();
-    travellers.stage.send_replace(Stage::Until(last));
+    reconnecting.stage.send_replace(Stage::Until(last));
     let (mut said, mut returns) = (BTreeMap::new(), 0);
-    for traveller in travellers.all {
-        let travelled = timeout(2 * PATIENCE, traveller).await.expect("each comes to the end").unwrap();
-        assert!(travelled.last >= last, "each heard of all");
-        said.extend(travelled.said);
-        returns += travelled.returns;
+    for reconnecting in reconnecting.all {
+        let report = timeout(2 * PATIENCE, reconnecting).await.expect("each comes to the end").unwrap();
+        assert!(report.last >= last, "each heard of all");
+        said.extend(report.said);
+        returns += report.returns;
     }
     said.insert("the end".to_owned(), last);
     let is: BTreeMap<_, _> =
-        stored(&again, travelled).await.iter().filter_map(|it| Some((text(it)?, number(it)))).collect();
+        stored(&again, report).await.iter().filter_map(|it| Some((text(it)?, number(it)))).collect();
     assert_eq!(is, said, "what was said again is there once");
     eprintln!(
         "{} said, {} revised, {} posted ({unknown} without an answer at first), {} by travellers who returned {returns} times",

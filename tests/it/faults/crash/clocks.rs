@@ -1,4 +1,4 @@
-//! Clocks that differ by hours, and jump: the order is that of the numbers, and nothing waits for a time of day but tokens.
+//! Clocks that differ by hours, and jump. The order is that of the numbers, and only tokens depend on the time of day.
 
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::HURRIED;
 use crate::support::{
-    Choir, Client, Clock, End, Mongod, Program, Receiver, SLACK, Say, Server, Truth, assert_in_order,
-    assert_kept, assert_shown, chat, deleted, edited, eventually_count, eventually_within, ids_of, matches,
-    now, shared_uri,
+    Client, Clock, End, ManyClients, Mongod, Program, ReadinessProbe, Receiver, ReceiverReply, SLACK, Server,
+    assert_in_order, assert_kept, assert_shown, chat, deleted, edited, eventually_count, eventually_within,
+    ids_of, matches, now, shared_uri,
 };
 
 const MINUTE: i64 = 60;
@@ -64,20 +64,20 @@ async fn messages_stay_complete_and_ordered_when_clocks_jump() {
     let room = late.room(&[1, 2]).await;
     let group = late.room(&[3, 4, 5, 6]).await;
     let mut watcher = inbox(&right, 3).await;
-    let truths = [Truth::of(&late, STALE).await, Truth::of(&right, STALE).await];
+    let truths = [ReadinessProbe::of(&late, STALE).await, ReadinessProbe::of(&right, STALE).await];
     let mut listeners = [late.join(2, 1).await, right.join(2, 1).await];
-    let choir = Choir::on(&[&late, &right]).await;
-    choir.sings(60).await;
+    let many_clients = ManyClients::on(&[&late, &right]).await;
+    many_clients.until_acknowledged(60).await;
     // Ahead of all others, and then back by an hour.
     for ahead in [50 * MINUTE, -10 * MINUTE] {
         clock.set(ahead);
-        choir.sings(60).await;
+        many_clients.until_acknowledged(60).await;
     }
-    for truth in &truths {
-        truth.serves().await;
+    for readiness in &truths {
+        readiness.until_served().await;
     }
-    choir.enough();
-    let (outcomes, heard, ends) = choir.outcomes().await;
+    many_clients.stop();
+    let (outcomes, heard, ends) = many_clients.outcomes().await;
     assert_eq!(ends, [], "every socket stayed open");
     assert!(outcomes.values().all(Result::is_ok), "nothing was refused: {outcomes:?}");
     assert_kept(late.collection("messages").await, room, &outcomes).await;
@@ -100,9 +100,9 @@ async fn messages_stay_complete_and_ordered_when_clocks_jump() {
         clock.set(ahead);
         comes_types_and_goes(&late, visitor, group, &mut watcher).await;
     }
-    for truth in truths {
+    for readiness in truths {
         // No fault was announced: it has been 200 all along.
-        eprintln!("/readyz: {}", truth.told().await);
+        eprintln!("/readyz: {}", readiness.finish().await);
     }
 }
 
@@ -211,7 +211,7 @@ async fn is_seen(server: &Server, user: i64, online: bool) {
 #[tokio::test]
 async fn offline_is_noticed_soon_whatever_the_servers_clock_shows() {
     for ahead in [50 * MINUTE, -3 * HOUR] {
-        let receiver = Receiver::start(|_| Say::Ok(String::new())).await;
+        let receiver = Receiver::start(|_| ReceiverReply::Ok(String::new())).await;
         let url = receiver.url("/");
         let own = [
             ("HOOKS__OFFLINE__URL", &*url),

@@ -1,4 +1,4 @@
-//! The private database is killed, as the kernel does that runs out of memory: the server starts it again by itself.
+//! The embedded `mongod` is killed, as by a kernel that is out of memory. The server restarts it.
 
 use std::fs;
 use std::path::Path;
@@ -17,9 +17,9 @@ async fn embedded_mongod_restarts_when_it_was_killed() {
     let home = data.path().join("mongod");
     let ordeal = Ordeal::of(Program::start_private(data.path(), &HURRIED).await).await;
     let first = mongod_on(&home);
-    ordeal.truth.fault();
+    ordeal.readiness.fault_begins();
     signal("KILL", first);
-    ordeal.choir.sings(100).await;
+    ordeal.many_clients.until_acknowledged(100).await;
     assert_ne!(mongod_on(&home), first);
     let port = fs::read_to_string(home.join("port")).unwrap();
     ordeal.survived(&format!("mongodb://127.0.0.1:{port}/?replicaSet=parlor")).await;

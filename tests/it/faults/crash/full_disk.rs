@@ -1,5 +1,5 @@
-//! The database's disk is full: it writes nothing, and soon ends by itself. Once there is room, and it has been started
-//! again, all goes on.
+//! The database's disk is full: the database writes nothing, and soon ends. Once there is room and the database runs again,
+//! the server recovers.
 
 use super::Ordeal;
 use crate::support::Mongod;
@@ -8,7 +8,7 @@ use crate::support::Mongod;
 async fn server_recovers_when_a_full_database_disk_has_room_again() {
     let mut mongod = Mongod::start_on_a_disk().await;
     let ordeal = Ordeal::begin(&mongod.uri("parlor")).await;
-    ordeal.truth.fault();
+    ordeal.readiness.fault_begins();
     mongod.fill_the_disk().await;
     ordeal.is_noticed().await;
     mongod.kill().await;

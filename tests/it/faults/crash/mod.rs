@@ -1,5 +1,5 @@
-//! `kill -9` of the server and of its database, step-downs, lines that are cut or hang, an oplog that rolled over: what was
-//! acknowledged is there, once, and `/readyz` told the truth.
+//! `kill -9` of the server and of its database, step-downs, connections that are cut or hang, an oplog that rolled over.
+//! Each acknowledged write is there once, and `/readyz` was right all the time.
 
 mod clocks;
 mod embedded_mongod;
@@ -13,18 +13,18 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::support::{
-    Choir, Client, End, Link, Mongod, PATIENCE, Program, State, Truth, assert_in_order, assert_kept,
-    assert_shown, ids_of, shared_uri,
+    Client, End, Link, ManyClients, Mongod, PATIENCE, Program, ReadinessProbe, State, assert_in_order,
+    assert_kept, assert_shown, ids_of, shared_uri,
 };
 
 #[tokio::test]
 async fn acknowledged_writes_survive_a_killed_server() {
     let mut program = Program::start(&[]).await;
     let room = program.room(&[1, 2]).await;
-    let choir = Choir::on(&[&program]).await;
-    choir.sings(200).await;
+    let many_clients = ManyClients::on(&[&program]).await;
+    many_clients.until_acknowledged(200).await;
     program.signal("KILL");
-    let (outcomes, _, ends) = choir.outcomes().await;
+    let (outcomes, _, ends) = many_clients.outcomes().await;
     assert_eq!(ends, vec![End::Lost; 6]);
     assert_eq!(program.exit_code().await, None);
 
@@ -72,8 +72,8 @@ struct Ordeal {
     server: Program,
     room: i64,
     listener: JoinHandle<Vec<Value>>,
-    choir: Choir,
-    truth: Truth,
+    many_clients: ManyClients,
+    readiness: ReadinessProbe,
     resident: u64,
 }
 
@@ -85,37 +85,37 @@ impl Ordeal {
     async fn of(server: Program) -> Self {
         let room = server.room(&[1, 2]).await;
         let listener = tokio::spawn(listen(server.join(2, 1).await));
-        let truth = Truth::of(&server, STALE).await;
-        let choir = Choir::on(&[&server]).await;
-        choir.sings(100).await;
-        truth.serves().await;
+        let readiness = ReadinessProbe::of(&server, STALE).await;
+        let many_clients = ManyClients::on(&[&server]).await;
+        many_clients.until_acknowledged(100).await;
+        readiness.until_served().await;
         let resident = server.resident_kib();
-        Self { server, room, listener, choir, truth, resident }
+        Self { server, room, listener, many_clients, readiness, resident }
     }
 
     /// It is noticed, and said to who asks and to who speaks.
     async fn is_noticed(&self) {
         self.server.until_status("/readyz", 503).await;
         assert_eq!(self.server.get("/healthz").await, 200);
-        self.choir.is_refused().await;
+        self.many_clients.until_refused().await;
     }
 
     /// All goes on, for the same sockets; nothing that was acknowledged is lost, nothing is there twice, the order is
     /// kept, the numbers have no hole, and whoever was there has heard of each message once; `/readyz` has told the truth
     /// all along, and memory is what it was. `uri` leads to the database past whatever happened.
     async fn survived(self, uri: &str) {
-        let Self { server, room, listener, choir, truth, resident } = self;
-        truth.over();
+        let Self { server, room, listener, many_clients, readiness, resident } = self;
+        readiness.fault_ends();
         server.until_status("/readyz", 200).await;
-        choir.sings(100).await;
-        truth.serves().await;
+        many_clients.until_acknowledged(100).await;
+        readiness.until_served().await;
         let now = server.resident_kib();
-        choir.enough();
-        let (mut outcomes, mut heard, ends) = choir.outcomes().await;
+        many_clients.stop();
+        let (mut outcomes, mut heard, ends) = many_clients.outcomes().await;
         assert_eq!(ends, [], "every socket stayed open");
         let last = server.join(1, 2).await.say_and_hear(LAST, &mut Vec::new()).await.unwrap();
         outcomes.insert(LAST.to_owned(), Ok(last["message"]["message_id"].as_i64().unwrap()));
-        eprintln!("/readyz: {}; resident: {resident} KiB before, {now} KiB after", truth.told().await);
+        eprintln!("/readyz: {}; resident: {resident} KiB before, {now} KiB after", readiness.finish().await);
         assert!(now < resident + GROWTH_KIB, "{resident} KiB have become {now} KiB");
         let client = mongodb::Client::with_uri_str(uri).await.unwrap();
         let messages = client.database(&server.database().name).collection("messages");
@@ -134,7 +134,7 @@ impl Ordeal {
 async fn server_recovers_when_its_database_was_killed() {
     let mut mongod = Mongod::start().await;
     let ordeal = Ordeal::begin(&mongod.uri("parlor")).await;
-    ordeal.truth.fault();
+    ordeal.readiness.fault_begins();
     mongod.kill().await;
     ordeal.is_noticed().await;
     mongod.again().await;
@@ -147,9 +147,9 @@ async fn server_recovers_when_a_primary_of_three_was_killed() {
     let mut three = Mongod::start_three().await;
     let uri = Mongod::uri_of(&three, "parlor");
     let ordeal = Ordeal::begin(&uri).await;
-    ordeal.truth.fault();
+    ordeal.readiness.fault_begins();
     three[0].kill().await;
-    ordeal.choir.sings(100).await;
+    ordeal.many_clients.until_acknowledged(100).await;
     // It is the primary again once it has what it missed.
     three[0].again().await;
     ordeal.survived(&uri).await;
@@ -160,11 +160,11 @@ async fn server_recovers_when_a_primary_of_three_was_killed() {
 async fn server_recovers_when_its_database_keeps_stepping_down() {
     let mongod = Mongod::start().await;
     let ordeal = Ordeal::begin(&mongod.uri("parlor")).await;
-    ordeal.truth.fault();
+    ordeal.readiness.fault_begins();
     for _ in 0..2 {
         mongod.steps_down().await;
         mongod.is_primary().await;
-        ordeal.choir.sings(50).await;
+        ordeal.many_clients.until_acknowledged(50).await;
     }
     ordeal.survived(&mongod.uri("the-test")).await;
 }
@@ -175,9 +175,9 @@ async fn server_recovers_when_a_primary_of_three_steps_down() {
     let three = Mongod::start_three().await;
     let uri = Mongod::uri_of(&three, "parlor");
     let ordeal = Ordeal::begin(&uri).await;
-    ordeal.truth.fault();
+    ordeal.readiness.fault_begins();
     three[0].steps_down().await;
-    ordeal.choir.sings(100).await;
+    ordeal.many_clients.until_acknowledged(100).await;
     three[0].is_primary().await;
     ordeal.survived(&uri).await;
 }
@@ -188,7 +188,7 @@ async fn server_recovers_when_its_database_link_is_cut_or_hangs() {
     for state in State::FAULTS {
         let link = Link::to_the_database().await;
         let ordeal = Ordeal::begin(&link.uri).await;
-        ordeal.truth.fault();
+        ordeal.readiness.fault_begins();
         link.set(state);
         ordeal.is_noticed().await;
         link.set(State::Open);
@@ -201,7 +201,7 @@ async fn server_recovers_when_its_database_link_is_cut_or_hangs() {
 async fn aborted_write_is_a_timeout_and_never_unavailable() {
     let link = Link::to_the_database().await;
     let ordeal = Ordeal::begin(&format!("{}&heartbeatFrequencyMS=500", link.uri)).await;
-    ordeal.truth.fault();
+    ordeal.readiness.fault_begins();
     link.set(State::HeldBack);
     ordeal.is_noticed().await;
     link.set(State::Open);
@@ -213,11 +213,11 @@ async fn acknowledged_writes_survive_a_killed_server_and_database() {
     let mut mongod = Mongod::start().await;
     let mut program = Program::start_over(&mongod.uri("parlor"), &[]).await;
     let room = program.room(&[1, 2]).await;
-    let choir = Choir::on(&[&program]).await;
-    choir.sings(200).await;
+    let many_clients = ManyClients::on(&[&program]).await;
+    many_clients.until_acknowledged(200).await;
     program.signal("KILL");
     mongod.kill().await;
-    let (outcomes, _, ends) = choir.outcomes().await;
+    let (outcomes, _, ends) = many_clients.outcomes().await;
     assert_eq!(ends, vec![End::Lost; 6]);
     assert_eq!(program.exit_code().await, None);
 

@@ -1,13 +1,13 @@
-//! The oplog rolled over while a server was cut off: its stream can't go on where it was (286), and what was missed is read
-//! from the collections.
+//! The oplog rolls over while a server is cut off. The server's change stream cannot resume (error 286), so the server
+//! reads the missed changes from the collections.
 
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{HURRIED, STALE};
 use crate::support::{
-    Client, Link, Mongod, PATIENCE, Program, Server, State, Truth, chat, deleted, edited, encoded, ids_of,
-    matches,
+    Client, Link, Mongod, PATIENCE, Program, ReadinessProbe, Server, State, chat, deleted, edited, encoded,
+    ids_of, matches,
 };
 
 /// Messages that are missed.
@@ -43,7 +43,7 @@ async fn missed_events_arrive_once_in_order_after_an_oplog_rollover() {
     let mongod = Mongod::start_with_a_short_oplog().await;
     let link = Link::to_one(&mongod.host()).await;
     let (mut server, other, room) = two_servers(&mongod, &link).await;
-    let truth = Truth::of(&server, STALE).await;
+    let readiness = ReadinessProbe::of(&server, STALE).await;
     let (mut one, mut elsewhere) = (server.join(1, 2).await, other.join(1, 2).await);
     // One of Level 2, that goes and comes back with its cursor once all is over, and one of all rooms.
     let mut live = server.dial_as(2, &format!("room_id={room}&since=")).open().await;
@@ -57,9 +57,9 @@ async fn missed_events_arrive_once_in_order_after_an_oplog_rollover() {
         }
     };
     live.leave().await;
-    truth.serves().await;
+    readiness.until_served().await;
 
-    truth.fault();
+    readiness.fault_begins();
     link.set(State::Cut);
     server.until_status("/readyz", 503).await;
     let cut = mongod.now().await;
@@ -70,7 +70,7 @@ async fn missed_events_arrive_once_in_order_after_an_oplog_rollover() {
     elsewhere.until(deleted(2)).await;
     mongod.rolls_over(cut).await;
     link.set(State::Open);
-    truth.over();
+    readiness.fault_ends();
 
     server.until_status("/readyz", 200).await;
     server.logged("history is lost").await;
@@ -96,5 +96,5 @@ async fn missed_events_arrive_once_in_order_after_an_oplog_rollover() {
 
     says(&mut one, last + 1, 1).await;
     elsewhere.until(chat(last + 1, 1, "missed")).await;
-    eprintln!("/readyz: {}", truth.told().await);
+    eprintln!("/readyz: {}", readiness.finish().await);
 }

@@ -1,4 +1,4 @@
-//! What can happen to the world.
+//! The faults of the soak test.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use mongodb::bson::doc;
 
 use super::world::{ROOMS, World};
-use crate::support::{Dice, State};
+use crate::support::{SeededRng, State};
 
 /// All kinds of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,15 +71,15 @@ const CLOCK: usize = 1_200;
 
 impl World {
     /// Makes it happen, and makes it good again. Meanwhile all go on as they can.
-    pub(super) async fn inflict(&mut self, fault: Fault, dice: &mut Dice) {
+    pub(super) async fn inflict(&mut self, fault: Fault, rng: &mut SeededRng) {
         match fault {
             Fault::ServerKilled => {
-                let at = dice.below(2);
+                let at = rng.below(2);
                 self.server_ends(at, "KILL").await;
                 self.server_begins(at).await;
             }
             Fault::ServerTerminated => {
-                let at = dice.below(2);
+                let at = rng.below(2);
                 self.server_ends(at, "TERM").await;
                 self.server_begins(at).await;
             }
@@ -92,13 +92,13 @@ impl World {
             Fault::PrimaryKilled => {
                 let primary = self.primary().await;
                 self.set[primary].kill().await;
-                self.sings(20).await;
+                self.until_acknowledged(20).await;
                 self.set[primary].restarted().await;
             }
             Fault::SecondaryKilled => {
                 let secondary = (self.primary().await + 1) % 3;
                 self.set[secondary].kill().await;
-                self.sings(20).await;
+                self.until_acknowledged(20).await;
                 self.set[secondary].restarted().await;
             }
             Fault::AllDatabasesKilled => {
@@ -132,19 +132,19 @@ impl World {
                 let primary = self.primary().await;
                 let lost = doc! { "failCommands": ["aggregate", "getMore"], "errorCode": 286 };
                 self.set[primary].fail("parlor", doc! { "times": 6 }, lost).await;
-                self.sings(10).await;
+                self.until_acknowledged(10).await;
                 self.set[primary].heal().await;
             }
             Fault::ClockJumped => {
-                let ahead = i64::try_from(dice.below(2 * CLOCK)).unwrap() - i64::try_from(CLOCK).unwrap();
+                let ahead = i64::try_from(rng.below(2 * CLOCK)).unwrap() - i64::try_from(CLOCK).unwrap();
                 self.clock.set(ahead);
             }
             Fault::DeafCame => {
-                let (room, server) = (dice.below(ROOMS), &self.servers[dice.below(2)]);
+                let (room, server) = (rng.below(ROOMS), &self.servers[rng.below(2)]);
                 let query = format!("room_id={}", self.rooms[room].room);
                 let dial = |_| server.dial_as(1, &query).receive_buffer(4096).open();
                 let deaf = join_all((0..DEAF).map(dial)).await;
-                self.sings(200).await;
+                self.until_acknowledged(200).await;
                 drop(deaf);
             }
         }

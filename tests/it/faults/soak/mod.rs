@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use self::faults::Fault;
 use self::world::World;
-use crate::support::{Dice, may_open_many_files, seed};
+use crate::support::{SeededRng, may_open_many_files, seed};
 
 /// How long it runs where nothing else is said, in minutes.
 const MINUTES: u64 = 30;
@@ -30,11 +30,11 @@ fn duration() -> Duration {
 #[ignore = "takes as long as it is asked to: SOAK_MINUTES=30 cargo test --test it -- --ignored --nocapture soak"]
 async fn soak() {
     may_open_many_files();
-    let (mut dice, until) = (Dice::of(seed()), Instant::now() + duration());
-    let mut world = World::begin(&mut dice).await;
+    let (mut rng, until) = (SeededRng::of(seed()), Instant::now() + duration());
+    let mut world = World::begin(&mut rng).await;
     while Instant::now() < until {
-        let fault = Fault::ALL[dice.below(Fault::ALL.len())];
-        world.suffers(fault, &mut dice).await;
+        let fault = Fault::ALL[rng.below(Fault::ALL.len())];
+        world.suffers(fault, &mut rng).await;
     }
     world.ends().await;
 }

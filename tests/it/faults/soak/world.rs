@@ -1,4 +1,4 @@
-//! The servers, their database, those who travel, and the ledger of what they were told.
+//! The servers, their database, the clients, and the ledger of the acknowledged messages.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,8 +13,8 @@ use tokio::time::timeout;
 
 use super::faults::Fault;
 use crate::support::{
-    Clock, Dice, Journey, Ledger, Link, Mongod, PATIENCE, Program, Server, Stage, Travelled, Traveller,
-    Truth, eventually_within,
+    ClientPlan, ClientReport, Clock, Ledger, Link, Mongod, PATIENCE, Program, ReadinessProbe,
+    ReconnectingClient, SeededRng, Server, Stage, eventually_within,
 };
 
 pub(super) const ROOMS: usize = 3;
@@ -53,7 +53,7 @@ const SETTINGS: [(&str, &str); 6] = [
 pub(super) struct Room {
     pub(super) room: i64,
     stage: watch::Sender<Stage>,
-    travellers: Vec<JoinHandle<Travelled>>,
+    reconnecting: Vec<JoinHandle<ClientReport>>,
 }
 
 pub(super) struct World {
@@ -64,10 +64,10 @@ pub(super) struct World {
     /// The second server's.
     pub(super) clock: Clock,
     pub(super) rooms: Vec<Room>,
-    truths: [Option<Truth>; 2],
+    truths: [Option<ReadinessProbe>; 2],
     /// What each server had in memory once it was in use.
     resident: [Option<u64>; 2],
-    doors: watch::Sender<Vec<Option<SocketAddr>>>,
+    addresses: watch::Sender<Vec<Option<SocketAddr>>>,
     ledger: Arc<Ledger>,
     began: Instant,
     suffered: BTreeMap<Fault, usize>,
@@ -75,7 +75,7 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) async fn begin(dice: &mut Dice) -> Self {
+    pub(super) async fn begin(rng: &mut SeededRng) -> Self {
         let (set, links) = Mongod::start_three_behind_links().await;
         let hosts: Vec<_> = links.iter().map(|link| link.address.to_string()).collect();
         let uri =
@@ -84,7 +84,7 @@ impl World {
         let second = Program::start_by(&clock, &uri, &SETTINGS).await;
         let first = second.again_by_everyones_clock().await;
         let servers = [first, second];
-        let doors = watch::Sender::new(servers.iter().map(|server| Some(server.address())).collect());
+        let addresses = watch::Sender::new(servers.iter().map(|server| Some(server.address())).collect());
         let ledger = Arc::new(Ledger::default());
         let mut rooms = Vec::new();
         for n in 0..ROOMS {
@@ -93,8 +93,8 @@ impl World {
             let room = servers[0].room(&users).await;
             users.pop();
             let stage = watch::Sender::new(Stage::Speak);
-            let journey = Journey {
-                doors: doors.subscribe(),
+            let plan = ClientPlan {
+                addresses: addresses.subscribe(),
                 room,
                 stage: stage.subscribe(),
                 ledger: ledger.clone(),
@@ -102,13 +102,13 @@ impl World {
             };
             let travel = |user: i64| {
                 let token = long_token(&servers[0], user);
-                let seed = u64::try_from(dice.below(usize::MAX)).unwrap();
+                let seed = u64::try_from(rng.below(usize::MAX)).unwrap();
                 let name = format!("{n}/{user}");
-                let traveller = Traveller::new(journey.clone(), name, token, Dice::of(seed));
-                tokio::spawn(traveller.travel(user <= SPEAKERS))
+                let reconnecting = ReconnectingClient::new(plan.clone(), name, token, SeededRng::of(seed));
+                tokio::spawn(reconnecting.travel(user <= SPEAKERS))
             };
-            let travellers = users.into_iter().map(travel).collect();
-            rooms.push(Room { room, stage, travellers });
+            let reconnecting = users.into_iter().map(travel).collect();
+            rooms.push(Room { room, stage, reconnecting });
         }
         let mut world = Self {
             set,
@@ -118,7 +118,7 @@ impl World {
             rooms,
             truths: [None, None],
             resident: [None, None],
-            doors,
+            addresses,
             ledger,
             began: Instant::now(),
             suffered: BTreeMap::new(),
@@ -129,14 +129,14 @@ impl World {
     }
 
     /// One fault, and all that must hold after it.
-    pub(super) async fn suffers(&mut self, fault: Fault, dice: &mut Dice) {
+    pub(super) async fn suffers(&mut self, fault: Fault, rng: &mut SeededRng) {
         *self.suffered.entry(fault).or_default() += 1;
         let began = Instant::now();
         eprintln!("{:>5} s  {fault:?}", self.began.elapsed().as_secs());
         let unready = fault.is_of_the_database();
-        self.truths.iter().flatten().filter(|_| unready).for_each(Truth::fault);
-        self.inflict(fault, dice).await;
-        self.truths.iter().flatten().filter(|_| unready).for_each(Truth::over);
+        self.truths.iter().flatten().filter(|_| unready).for_each(ReadinessProbe::fault);
+        self.inflict(fault, rng).await;
+        self.truths.iter().flatten().filter(|_| unready).for_each(ReadinessProbe::over);
         self.calm().await;
         let took = began.elapsed();
         self.slowest = self.slowest.max(took);
@@ -152,18 +152,18 @@ impl World {
 
     /// All goes on as ever: messages are acknowledged, fresh sockets served, `/readyz` told no lie, memory is what it was.
     async fn calm(&mut self) {
-        self.sings(CALM).await;
+        self.until_acknowledged(CALM).await;
         for at in 0..2 {
-            if let Some(truth) = &self.truths[at] {
-                truth.serves().await;
+            if let Some(readiness) = &self.truths[at] {
+                readiness.until_served().await;
             }
             // What it has told until now is settled, and a new page begun.
-            if let Some(truth) = self.truths[at].take() {
-                truth.told().await;
+            if let Some(readiness) = self.truths[at].take() {
+                readiness.finish().await;
             }
-            let truth = Truth::of_one_that_may_hang(&self.servers[at], STALE, OPERATION).await;
-            truth.serves().await;
-            self.truths[at] = Some(truth);
+            let readiness = ReadinessProbe::of_hanging(&self.servers[at], STALE, OPERATION).await;
+            readiness.until_served().await;
+            self.truths[at] = Some(readiness);
             let now = self.servers[at].resident_kib();
             let first = *self.resident[at].get_or_insert(now);
             assert!(now < first + GROWTH_KIB, "server {at}: {first} KiB have become {now} KiB");
@@ -171,9 +171,9 @@ impl World {
     }
 
     /// Waits until so many more messages have been acknowledged.
-    pub(super) async fn sings(&self, more: usize) {
+    pub(super) async fn until_acknowledged(&self, more: usize) {
         for room in &self.rooms {
-            let ended = room.travellers.iter().any(JoinHandle::is_finished);
+            let ended = room.reconnecting.iter().any(JoinHandle::is_finished);
             assert!(!ended, "a traveller in room {} gave up; why stands above", room.room);
         }
         self.ledger.grows_by(more, RECOVERY).await;
@@ -197,10 +197,10 @@ impl World {
     }
 
     pub(super) async fn server_ends(&mut self, at: usize, signal: &str) {
-        if let Some(truth) = self.truths[at].take() {
-            truth.told().await;
+        if let Some(readiness) = self.truths[at].take() {
+            readiness.finish().await;
         }
-        self.doors.send_modify(|doors| doors[at] = None);
+        self.addresses.send_modify(|addresses| addresses[at] = None);
         self.servers[at].signal(signal);
         let code = self.servers[at].exit_code().await;
         assert_eq!(code, if signal == "TERM" { Some(0) } else { None }, "server {at}");
@@ -210,7 +210,7 @@ impl World {
         self.servers[at] = self.servers[at].again().await;
         self.resident[at] = None;
         let address = self.servers[at].address();
-        self.doors.send_modify(|doors| doors[at] = Some(address));
+        self.addresses.send_modify(|addresses| addresses[at] = Some(address));
     }
 
     /// Each room's numbers have no hole, no text is there twice, and all is there that was acknowledged, with its number.
@@ -243,9 +243,9 @@ impl World {
 
     /// All say no more, hear of all, and have what the database has.
     pub(super) async fn ends(mut self) {
-        for truth in &mut self.truths {
-            if let Some(truth) = truth.take() {
-                truth.told().await;
+        for readiness in &mut self.truths {
+            if let Some(readiness) = readiness.take() {
+                readiness.finish().await;
             }
         }
         let (mut said, mut returns) = (0, 0);
@@ -256,19 +256,19 @@ impl World {
             let last = last["message"]["message_id"].as_i64().unwrap();
             self.rooms[n].stage.send_replace(Stage::Until(last));
             let mut told = BTreeMap::from([("the end".to_owned(), last)]);
-            for traveller in std::mem::take(&mut self.rooms[n].travellers) {
-                let travelled =
-                    timeout(4 * PATIENCE, traveller).await.expect("each comes to the end").unwrap();
-                assert!(travelled.last >= last);
-                returns += travelled.returns;
-                told.extend(travelled.said);
+            for reconnecting in std::mem::take(&mut self.rooms[n].reconnecting) {
+                let report =
+                    timeout(4 * PATIENCE, reconnecting).await.expect("each comes to the end").unwrap();
+                assert!(report.last >= last);
+                returns += report.returns;
+                told.extend(report.said);
             }
             assert_eq!(self.stored(self.rooms[n].room).await, told, "what is there is what was acknowledged");
             said += told.len();
         }
         let faults: usize = self.suffered.values().sum();
         eprintln!(
-            "{faults} faults in {} s, {said} messages acknowledged: none lost, none doubled, none out of order; travellers \
+            "{faults} faults in {} s, {said} messages acknowledged: none lost, none doubled, none out of order; reconnecting \
              returned {returns} times; the slowest fault was over after {:.1} s\n{:#?}",
             self.began.elapsed().as_secs(),
             self.slowest.as_secs_f64(),

@@ -1,4 +1,4 @@
-//! Somebody drops the database, a collection or an index under a running server.
+//! The database, a collection or an index is dropped under a running server.
 
 use std::collections::BTreeSet;
 

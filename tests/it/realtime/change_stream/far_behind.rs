@@ -1,4 +1,4 @@
-//! A room that missed too much to be told: its sockets are sent away, and who comes back hears of everything.
+//! A room that missed too many changes: its sockets are closed, and reconnecting clients get everything.
 
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{DateTime, Document, doc};

@@ -1,4 +1,4 @@
-//! Change streams that hang, while all else of the database is well.
+//! Change streams that hang while the rest of the database works.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What is missed with the stream's history: members who were removed, a room that was deleted, the order of lists.
+//! The changes that a lost stream history hides: removed members, a deleted room, the order of lists.
 
 use reqwest::Method;
 use serde_json::{Value, json};

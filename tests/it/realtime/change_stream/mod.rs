@@ -1,4 +1,4 @@
-//! Faults made to order in the database: the change stream loses its place, writes fail half-way.
+//! Faults in the database, made to order: the change stream loses its place, writes fail half-way.
 
 mod dropped_data;
 mod far_behind;

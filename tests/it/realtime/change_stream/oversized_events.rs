@@ -3,7 +3,7 @@
 use mongodb::bson::{Document, doc};
 
 use super::{say, unharmed};
-use crate::support::{Metered, Mongod, Receiver, Say, Server, chat};
+use crate::support::{Metered, Mongod, Receiver, ReceiverReply, Server, chat};
 
 /// The key of a document whose events are larger than 16 MiB: they hold it four times over.
 fn large_key(n: i64) -> Document {
@@ -41,7 +41,7 @@ async fn events_of_other_collections_do_not_break_the_stream() {
 #[tokio::test]
 async fn a_stream_goes_on_after_an_event_that_is_too_large() {
     let mongod = Mongod::start().await;
-    let receiver = Receiver::start(|_| Say::Ok(String::new())).await;
+    let receiver = Receiver::start(|_| ReceiverReply::Ok(String::new())).await;
     let (metered, url) = (Metered::new(), receiver.url("/"));
     let settings = [
         ("FEED__HEARTBEAT_MS", "50"),

@@ -1,11 +1,11 @@
-//! A socket that may end at any moment, since its server may.
+//! A socket that may end at any moment, because its server may.
 
 use futures_util::SinkExt;
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-use super::{Client, Heard, PATIENCE};
+use super::{Client, PATIENCE, RawFrame};
 
 /// How a socket ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,18 +20,18 @@ impl Client {
     /// The next frame, or how the socket ended.
     pub(crate) async fn next_or_end(&mut self) -> Result<Value, End> {
         match self.hear().await {
-            Heard::Text(text) => Ok(serde_json::from_str(&text).expect("every frame is JSON")),
-            Heard::Closed(code, _) => Err(End::Closed(code)),
-            Heard::Lost(_) => Err(End::Lost),
+            RawFrame::Text(text) => Ok(serde_json::from_str(&text).expect("every frame is JSON")),
+            RawFrame::Closed(code, _) => Err(End::Closed(code)),
+            RawFrame::Lost(_) => Err(End::Lost),
         }
     }
 
     /// The next frame or the end, for one who hears nothing while something is down.
     pub(crate) async fn next_in_the_end(&mut self) -> Result<Value, End> {
         match self.hear_within(8 * PATIENCE).await {
-            Heard::Text(text) => Ok(serde_json::from_str(&text).expect("every frame is JSON")),
-            Heard::Closed(code, _) => Err(End::Closed(code)),
-            Heard::Lost(_) => Err(End::Lost),
+            RawFrame::Text(text) => Ok(serde_json::from_str(&text).expect("every frame is JSON")),
+            RawFrame::Closed(code, _) => Err(End::Closed(code)),
+            RawFrame::Lost(_) => Err(End::Lost),
         }
     }
 
@@ -39,9 +39,9 @@ impl Client {
     pub(crate) async fn end(&mut self) -> (u16, String) {
         loop {
             match self.hear_within(8 * PATIENCE).await {
-                Heard::Text(_) => {}
-                Heard::Closed(code, reason) => return (code, reason),
-                Heard::Lost(how) => panic!("the socket was lost: {how}"),
+                RawFrame::Text(_) => {}
+                RawFrame::Closed(code, reason) => return (code, reason),
+                RawFrame::Lost(how) => panic!("the socket was lost: {how}"),
             }
         }
     }

@@ -1,4 +1,4 @@
-//! A handshake that may find no place, or nobody.
+//! A handshake that may find no free permit, or no server.
 
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::http::HeaderMap;

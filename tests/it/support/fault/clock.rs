@@ -1,5 +1,5 @@
-//! A server process whose clock is another than everyone's, and jumps: by `libfaketime`, which stands between the process
-//! and the C library. Its sense of how time passes (`CLOCK_MONOTONIC`) stays as it is, as when a clock is set.
+//! A server process with its own clock, which can jump. `libfaketime` stands between the process and the C library. The
+//! monotonic clock (`CLOCK_MONOTONIC`) stays unchanged, as when a real clock is set.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What a server process has in memory.
+//! The memory of a server process.
 
 use super::Program;
 

@@ -1,4 +1,4 @@
-//! An oplog that has rolled over: what a change stream would go on from is gone.
+//! An oplog that has rolled over: the place from which a change stream would resume is gone.
 
 use mongodb::bson::{Document, Timestamp, doc};
 use tokio::time::timeout;

@@ -1,4 +1,4 @@
-//! Holds every answer of the REST API that a test gets against `config/openapi.json`, and values against schemas.
+//! Checks every answer of the REST API against `config/openapi.json`, and values against schemas.
 
 use std::sync::OnceLock;
 

@@ -1,4 +1,4 @@
-//! Servers that are not run as Parlor runs them: with other actions, over another database, as a process.
+//! Servers with other settings than Parlor's own: other actions, another database, or their own process.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

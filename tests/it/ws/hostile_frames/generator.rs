@@ -1,6 +1,6 @@
-//! The frames, as bytes of a WebSocket, with what has to come of each.
+//! The hostile frames, as bytes of a WebSocket, each with its expected end.
 
-use super::{Dice, frame, piece};
+use super::{SeededRng, frame, piece};
 
 /// What comes of a frame.
 pub(super) enum Ends {
@@ -90,12 +90,12 @@ const BROKEN: &[&str] = &[
     "{\"action\":\"a\nb\"}",
 ];
 
-fn one_of<'a>(dice: &mut Dice, of: &[&'a str]) -> &'a str {
-    of[dice.below(of.len())]
+fn one_of<'a>(rng: &mut SeededRng, of: &[&'a str]) -> &'a str {
+    of[rng.below(of.len())]
 }
 
-fn bytes(dice: &mut Dice, most: usize) -> Vec<u8> {
-    (0..dice.below(most)).map(|_| u8::try_from(dice.below(256)).unwrap()).collect()
+fn bytes(rng: &mut SeededRng, most: usize) -> Vec<u8> {
+    (0..rng.below(most)).map(|_| u8::try_from(rng.below(256)).unwrap()).collect()
 }
 
 fn refused(text: impl AsRef<[u8]>) -> Hostile {
@@ -108,88 +108,88 @@ fn answered(text: impl AsRef<[u8]>) -> Hostile {
 
 impl Hostile {
     /// One of all kinds; now and then one that ends its socket.
-    pub(super) fn thrown(dice: &mut Dice) -> Self {
-        if dice.below(2_000) == 0 {
-            return Self::fatal(dice);
+    pub(super) fn thrown(rng: &mut SeededRng) -> Self {
+        if rng.below(2_000) == 0 {
+            return Self::fatal(rng);
         }
-        match dice.below(16) {
-            0 => refused(one_of(dice, BROKEN)),
-            1 => refused(String::from_utf8_lossy(&bytes(dice, 200)).replace('{', "(")),
-            2 => Self { bytes: frame(2, &bytes(dice, 500)), ends: Ends::Refused },
-            3 => refused(Self::cut(dice)),
-            4 => refused(Self::nested(dice)),
-            5 => refused(format!(r#"{{"action":"{}"}}"#, "x".repeat(dice.below(2_000)))),
-            6 => refused(format!(r#"{{"action":{}}}"#, one_of(dice, ODD))),
-            7 => refused(format!(r#"{{"x":{}}}"#, one_of(dice, ODD))),
-            8 => refused(format!(r#"{{"action":"edit","message_id":{},"text":"x"}}"#, Self::number(dice))),
-            9 => refused(format!(r#"{{"action":"send","room_id":1,"message":{}}}"#, Self::no_text(dice))),
-            10 => answered(Self::mutated(dice)),
-            11 => answered(Self::with_an_odd_field(dice)),
+        match rng.below(16) {
+            0 => refused(one_of(rng, BROKEN)),
+            1 => refused(String::from_utf8_lossy(&bytes(rng, 200)).replace('{', "(")),
+            2 => Self { bytes: frame(2, &bytes(rng, 500)), ends: Ends::Refused },
+            3 => refused(Self::cut(rng)),
+            4 => refused(Self::nested(rng)),
+            5 => refused(format!(r#"{{"action":"{}"}}"#, "x".repeat(rng.below(2_000)))),
+            6 => refused(format!(r#"{{"action":{}}}"#, one_of(rng, ODD))),
+            7 => refused(format!(r#"{{"x":{}}}"#, one_of(rng, ODD))),
+            8 => refused(format!(r#"{{"action":"edit","message_id":{},"text":"x"}}"#, Self::number(rng))),
+            9 => refused(format!(r#"{{"action":"send","room_id":1,"message":{}}}"#, Self::no_text(rng))),
+            10 => answered(Self::mutated(rng)),
+            11 => answered(Self::with_an_odd_field(rng)),
             12 => Self {
-                bytes: frame(9 + u8::try_from(dice.below(2)).unwrap(), &bytes(dice, 125)),
+                bytes: frame(9 + u8::try_from(rng.below(2)).unwrap(), &bytes(rng, 125)),
                 ends: Ends::Silently,
             },
-            13 => Self::in_fragments(dice),
-            14 if dice.below(64) == 0 => refused(format!(r#"{{"action":"x","x":"{}"}}"#, "y".repeat(60_000))),
-            _ => refused(format!(r#"{{"action":"nobody {}","x":{}}}"#, dice.below(100), one_of(dice, ODD))),
+            13 => Self::in_fragments(rng),
+            14 if rng.below(64) == 0 => refused(format!(r#"{{"action":"x","x":"{}"}}"#, "y".repeat(60_000))),
+            _ => refused(format!(r#"{{"action":"nobody {}","x":{}}}"#, rng.below(100), one_of(rng, ODD))),
         }
     }
 
     /// A good one without its end.
-    fn cut(dice: &mut Dice) -> &'static str {
-        let whole = GOOD[dice.below(GOOD.len())];
-        &whole[..dice.below(whole.len())]
+    fn cut(rng: &mut SeededRng) -> &'static str {
+        let whole = GOOD[rng.below(GOOD.len())];
+        &whole[..rng.below(whole.len())]
     }
 
-    fn nested(dice: &mut Dice) -> String {
-        let levels = 129 + dice.below(2_000);
-        let open = if dice.below(2) == 0 { "[" } else { r#"{"a":"# };
+    fn nested(rng: &mut SeededRng) -> String {
+        let levels = 129 + rng.below(2_000);
+        let open = if rng.below(2) == 0 { "[" } else { r#"{"a":"# };
         format!(r#"{{"action":"ping","x":{}"#, open.repeat(levels))
     }
 
     /// No message has it.
-    fn number(dice: &mut Dice) -> String {
-        match dice.below(3) {
-            0 => format!("{}", 9_007_199_254_740_992_u64 + dice.below(1_000_000) as u64),
-            1 => format!("{}{}", 1 + dice.below(9), "0".repeat(16 + dice.below(400))),
-            _ => format!("-{}.{}e{}", dice.below(99), dice.below(99), dice.below(500)),
+    fn number(rng: &mut SeededRng) -> String {
+        match rng.below(3) {
+            0 => format!("{}", 9_007_199_254_740_992_u64 + rng.below(1_000_000) as u64),
+            1 => format!("{}{}", 1 + rng.below(9), "0".repeat(16 + rng.below(400))),
+            _ => format!("-{}.{}e{}", rng.below(99), rng.below(99), rng.below(500)),
         }
     }
 
     /// Nothing that could be said.
-    fn no_text(dice: &mut Dice) -> String {
-        match dice.below(4) {
+    fn no_text(rng: &mut SeededRng) -> String {
+        match rng.below(4) {
             0 => "5".to_owned(),
-            1 => format!("\"{}\"", " ".repeat(dice.below(50))),
-            2 => format!("\"{}\"", "\u{1f600}".repeat(4_097 + dice.below(1_000))),
+            1 => format!("\"{}\"", " ".repeat(rng.below(50))),
+            2 => format!("\"{}\"", "\u{1f600}".repeat(4_097 + rng.below(1_000))),
             _ => r#""a\u0000b""#.to_owned(),
         }
     }
 
     /// A good one with some of its bytes changed, or with some more.
-    fn mutated(dice: &mut Dice) -> String {
-        let mut changed = GOOD[dice.below(GOOD.len())].as_bytes().to_vec();
-        for _ in 0..=dice.below(4) {
-            let at = dice.below(changed.len());
-            match dice.below(3) {
-                0 => changed[at] = u8::try_from(dice.below(128)).unwrap(),
+    fn mutated(rng: &mut SeededRng) -> String {
+        let mut changed = GOOD[rng.below(GOOD.len())].as_bytes().to_vec();
+        for _ in 0..=rng.below(4) {
+            let at = rng.below(changed.len());
+            match rng.below(3) {
+                0 => changed[at] = u8::try_from(rng.below(128)).unwrap(),
                 1 => drop(changed.remove(at)),
-                _ => changed.insert(at, changed[dice.below(changed.len())]),
+                _ => changed.insert(at, changed[rng.below(changed.len())]),
             }
         }
         String::from_utf8_lossy(&changed).into_owned()
     }
 
-    fn with_an_odd_field(dice: &mut Dice) -> String {
-        let whole = GOOD[dice.below(GOOD.len())];
-        let (field, value) = (one_of(dice, FIELDS), one_of(dice, ODD));
+    fn with_an_odd_field(rng: &mut SeededRng) -> String {
+        let whole = GOOD[rng.below(GOOD.len())];
+        let (field, value) = (one_of(rng, FIELDS), one_of(rng, ODD));
         format!(r#"{},"{field}":{value}}}"#, &whole[..whole.len() - 1])
     }
 
     /// What makes one frame in the end, with a ping among its pieces.
-    fn in_fragments(dice: &mut Dice) -> Self {
+    fn in_fragments(rng: &mut SeededRng) -> Self {
         let whole = br#"{"action":"nobody at all"}"#;
-        let (first, rest) = whole.split_at(dice.below(whole.len()));
+        let (first, rest) = whole.split_at(rng.below(whole.len()));
         let mut bytes = piece(1, first);
         bytes.extend(frame(9, b"in between"));
         for byte in &rest[..rest.len() - 1] {
@@ -200,9 +200,9 @@ impl Hostile {
     }
 
     /// What is no WebSocket, or too much.
-    fn fatal(dice: &mut Dice) -> Self {
-        let (bytes, codes): (Vec<u8>, &[u16]) = match dice.below(10) {
-            0 => (frame(1, &vec![b'x'; 65_537 + dice.below(200_000)]), &[1009]),
+    fn fatal(rng: &mut SeededRng) -> Self {
+        let (bytes, codes): (Vec<u8>, &[u16]) = match rng.below(10) {
+            0 => (frame(1, &vec![b'x'; 65_537 + rng.below(200_000)]), &[1009]),
             1 => ([piece(1, &vec![b'x'; 40_000]), piece(0x80, &vec![b'x'; 40_000])].concat(), &[1009]),
             2 => (frame(1, b"\xff\xfe"), &[1007]),
             3 => (frame(3, b"x"), &[1002]),

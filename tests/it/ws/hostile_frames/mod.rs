@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Dice, Heard, Metered, Program, Wire, chat, frame, piece, seed};
+use crate::support::{Metered, Program, RawConnection, RawFrame, SeededRng, chat, frame, piece, seed};
 
 mod generator;
 
@@ -134,13 +134,13 @@ async fn flood(program: &Program, seed: u64, frames: usize) -> BTreeMap<String, 
             ),
         };
         let address = program.address();
-        let dice = Dice::of(seed.wrapping_mul(31).wrapping_add(share as u64));
+        let rng = SeededRng::of(seed.wrapping_mul(31).wrapping_add(share as u64));
         tokio::spawn(async move {
             let mut attacker = Attacker {
                 address,
                 target,
                 token,
-                dice,
+                rng,
                 told: BTreeMap::new(),
                 fences: 0,
                 asked: 0,
@@ -164,7 +164,7 @@ struct Attacker {
     address: std::net::SocketAddr,
     target: String,
     token: String,
-    dice: Dice,
+    rng: SeededRng,
     told: BTreeMap<String, usize>,
     fences: usize,
     /// Answers that there may have been, and those that came: an event comes when the database has told of it.
@@ -176,19 +176,19 @@ impl Attacker {
     async fn send(&mut self, frames: usize) {
         let mut left = frames;
         while left > 0 {
-            let mut wire = Wire::open(self.address, &self.target, &self.token).await;
-            left -= self.send_by(&mut wire, left).await;
+            let mut raw = RawConnection::open(self.address, &self.target, &self.token).await;
+            left -= self.send_by(&mut raw, left).await;
         }
     }
 
     /// Sends until one of them ended the socket, or all are sent; gives how many were.
-    async fn send_by(&mut self, wire: &mut Wire, most: usize) -> usize {
+    async fn send_by(&mut self, raw: &mut RawConnection, most: usize) -> usize {
         let mut sent = 0;
         while sent < most {
             let mut batch = Vec::new();
             let (mut refused, mut answered, mut ends) = (0, 0, None);
             for _ in 0..AT_ONCE.min(most - sent) {
-                let hostile = Hostile::thrown(&mut self.dice);
+                let hostile = Hostile::thrown(&mut self.rng);
                 batch.extend(&hostile.bytes);
                 sent += 1;
                 match hostile.ends {
@@ -206,8 +206,8 @@ impl Attacker {
             if ends.is_none() {
                 batch.extend(frame(1, json!({"action": fence}).to_string().as_bytes()));
             }
-            wire.say(&batch).await;
-            let (errors, others, closed) = self.hear(wire, &fence).await;
+            raw.say(&batch).await;
+            let (errors, others, closed) = self.hear(raw, &fence).await;
             assert!(errors >= refused, "{errors} errors for {refused} that must be refused");
             self.asked += refused + answered;
             self.heard += errors + others;
@@ -221,21 +221,21 @@ impl Attacker {
                 (ends, closed) => panic!("to be closed with {ends:?}, and was with {closed:?}"),
             }
         }
-        wire.say(&frame(8, &1000_u16.to_be_bytes())).await;
-        while wire.next().await.is_some() {}
+        raw.say(&frame(8, &1000_u16.to_be_bytes())).await;
+        while raw.next().await.is_some() {}
         sent
     }
 
     /// Hears up to the fence's answer, or the end: errors, other answers, and the code of the close.
-    async fn hear(&mut self, wire: &mut Wire, fence: &str) -> (usize, usize, Option<u16>) {
+    async fn hear(&mut self, raw: &mut RawConnection, fence: &str) -> (usize, usize, Option<u16>) {
         let (mut errors, mut others) = (0, 0);
         loop {
-            let heard = wire.next().await.expect("a close frame before the end");
+            let heard = raw.next().await.expect("a close frame before the end");
             if let Some(code) = heard.code() {
                 *self.told.entry(format!("closed with {code}")).or_default() += 1;
                 return (errors, others, Some(code));
             }
-            let Heard { opcode: 1, payload } = heard else { continue };
+            let RawFrame { opcode: 1, payload } = heard else { continue };
             let answer: Value = serde_json::from_slice(&payload).expect("every frame is JSON");
             if answer["action"] == fence {
                 return (errors, others, None);

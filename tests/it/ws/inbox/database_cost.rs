@@ -1,4 +1,4 @@
-//! What connects cost the database: neither rooms without a change nor what others have deleted is read each time.
+//! The database cost of connects: a connect reads neither unchanged rooms nor messages that other users deleted.
 
 use std::collections::BTreeSet;
 

@@ -1,23 +1,23 @@
-//! What must be unread, and what a client makes of what it is told.
+//! The expected unread counts, and a client's state as its frames say.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 use super::{inbox, resume};
-use crate::support::{Client, Dice, End, Server, encoded};
+use crate::support::{Client, End, SeededRng, Server, encoded};
 
 pub(super) const USERS: [i64; 3] = [1, 2, 3];
 
 /// Their rooms, and two devices of each, on whichever server the dice say.
-pub(super) async fn begin(servers: [&Server; 2], dice: &mut Dice) -> (Model, Vec<Device>) {
+pub(super) async fn begin(servers: [&Server; 2], rng: &mut SeededRng) -> (Model, Vec<Device>) {
     let mut model = Model::new();
     for members in [vec![1, 2], vec![1, 3], vec![1, 2, 3]] {
         model.insert(servers[0].room(&members).await, Room::of(members));
     }
     let mut devices = Vec::new();
     for user in USERS.into_iter().flat_map(|user| [user, user]) {
-        let on = dice.below(2);
+        let on = rng.below(2);
         let (client, ready) = inbox(servers[on], user).await;
         devices.push(Device::of(user, on, client, &ready));
     }
@@ -89,8 +89,8 @@ pub(super) fn unread_in(ready: &Value) -> Unread {
 }
 
 /// A throw that decides among what there is; none where there is nothing.
-pub(super) fn one_of<T: Copy>(dice: &mut Dice, some: &[T]) -> Option<T> {
-    (!some.is_empty()).then(|| some[dice.below(some.len())])
+pub(super) fn one_of<T: Copy>(rng: &mut SeededRng, some: &[T]) -> Option<T> {
+    (!some.is_empty()).then(|| some[rng.below(some.len())])
 }
 
 /// A room as a device knows it.

@@ -1,4 +1,4 @@
-//! Rooms that come, change and go while the socket is open.
+//! Rooms that are added, changed and removed while the socket is open.
 
 use mongodb::bson::doc;
 use reqwest::Method;

@@ -1,5 +1,5 @@
-//! Memberships that begin and end by chance, while one of the members connects, is cut off and resumes: what its client
-//! makes of it is what the database has, and each room is added once for each membership.
+//! Memberships that begin and end at random while a member connects, loses the connection and resumes. The client's state
+//! equals the database, and each room is added once for each membership.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::resume::resume;
-use crate::support::{Client, Dice, Server, encoded, seed};
+use crate::support::{Client, SeededRng, Server, encoded, seed};
 
 /// Sockets of the user, one after the other.
 const ROUNDS: usize = 80;
@@ -159,21 +159,21 @@ struct World {
     members: BTreeMap<i64, String>,
     begun: usize,
     said: BTreeMap<i64, i64>,
-    dice: Dice,
+    rng: SeededRng,
 }
 
 impl World {
     async fn call(&mut self, method: Method, path: &str, body: Value) -> (u16, Value) {
-        self.servers[self.dice.below(2)].call(method, path, body).await
+        self.servers[self.rng.below(2)].call(method, path, body).await
     }
 
     /// One change, through either server, and done when this returns.
     async fn change(&mut self) {
-        let room = self.rooms[self.dice.below(self.rooms.len())];
+        let room = self.rooms[self.rng.below(self.rooms.len())];
         let said = self.said.get(&room).copied().unwrap_or_default();
-        let id = 1 + i64::try_from(self.dice.below(usize::try_from(said).unwrap().max(1))).unwrap();
+        let id = 1 + i64::try_from(self.rng.below(usize::try_from(said).unwrap().max(1))).unwrap();
         let message = format!("/rooms/{room}/messages/{id}");
-        match self.dice.below(10) {
+        match self.rng.below(10) {
             0..=3 => self.toggle(room).await,
             4 if said > 0 => {
                 let text = json!({"text": format!("edit {id}")});
@@ -206,13 +206,13 @@ impl World {
     }
 
     async fn some_changes(&mut self) {
-        for _ in 0..self.dice.below(CHANGES) {
+        for _ in 0..self.rng.below(CHANGES) {
             self.change().await;
         }
     }
 
     async fn resume(&mut self, copy: &mut Copy) -> Client {
-        let server = &self.servers[self.dice.below(2)];
+        let server = &self.servers[self.rng.below(2)];
         let (client, ready) = resume(server, 1, &encoded(&copy.cursor)).await;
         copy.begin(&ready);
         client
@@ -249,20 +249,20 @@ impl World {
 /// Prints its seed; `PARLOR_IT_SEED` gives another one.
 #[tokio::test]
 async fn memberships_are_added_once_whatever_a_socket_missed() {
-    let mut dice = Dice::of(seed());
+    let mut rng = SeededRng::of(seed());
     let here = Server::start(&[]).await;
     let servers = [here.beside().await, here];
     let mut rooms = Vec::new();
     for _ in 0..3 {
-        rooms.push(servers[dice.below(2)].room(&[2, 3, 4]).await);
+        rooms.push(servers[rng.below(2)].room(&[2, 3, 4]).await);
     }
-    let mut world = World { servers, rooms, members: BTreeMap::new(), begun: 0, said: BTreeMap::new(), dice };
+    let mut world = World { servers, rooms, members: BTreeMap::new(), begun: 0, said: BTreeMap::new(), rng };
     let mut copy = Copy::default();
     for round in 0..ROUNDS {
         let mut client = world.resume(&mut copy).await;
-        for _ in 0..world.dice.below(CHANGES) {
+        for _ in 0..world.rng.below(CHANGES) {
             world.change().await;
-            if world.dice.below(2) == 0 {
+            if world.rng.below(2) == 0 {
                 copy.hear_what_came(&mut client).await;
             }
         }

@@ -1,4 +1,4 @@
-//! The socket of all of a user's rooms (docs/protocol.md, Words).
+//! The inbox connection: one socket for all rooms of a user.
 
 mod database_cost;
 mod device_model;

@@ -1,4 +1,4 @@
-//! Pages of rooms: each room is shown, and what an answer shows is delivered once it is written, and not before.
+//! Pages of rooms: each room is shown, and the shown messages become delivered once the answer is written, and not before.
 
 use std::collections::BTreeSet;
 

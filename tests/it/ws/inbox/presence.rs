@@ -1,4 +1,4 @@
-//! Who is there, to those who share a room.
+//! Presence, as users who share a room see it.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Resuming over all rooms: what was missed is told, once, whatever was going on.
+//! Resuming over all rooms: missed changes are sent once, whatever happens meanwhile.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::inbox;
-use crate::support::{Client, Dice, Server, seed};
+use crate::support::{Client, SeededRng, Server, seed};
 
 /// Opens the socket again with what it last had.
 pub(super) async fn resume(server: &Server, user: i64, cursor: &str) -> (Client, Value) {
@@ -244,7 +244,7 @@ impl Known {
 #[tokio::test]
 async fn client_state_equals_the_rooms_after_random_disconnects() {
     let seed = seed();
-    let mut dice = Dice::of(seed);
+    let mut rng = SeededRng::of(seed);
     let limits = [("LIMITS__MESSAGES_PER_MINUTE", "100000"), ("LIMITS__FRAMES_PER_MINUTE", "100000")];
     let server = Server::start(&limits).await;
     let servers = [&server, &server.beside().await];
@@ -262,18 +262,18 @@ async fn client_state_equals_the_rooms_after_random_disconnects() {
     }
     let mut known = Known::default();
     for round in 0..60 {
-        let (mut client, ready) = resume(servers[dice.below(2)], 1, &known.cursor).await;
+        let (mut client, ready) = resume(servers[rng.below(2)], 1, &known.cursor).await;
         known.begin(&ready);
-        for n in 0..dice.below(12) {
-            let at = dice.below(4);
+        for n in 0..rng.below(12) {
+            let at = rng.below(4);
             let (writer, room) = (&mut writers[at], rooms[at]);
-            let id = 1 + dice.below(40);
-            writer.send(match dice.below(4) {
+            let id = 1 + rng.below(40);
+            writer.send(match rng.below(4) {
                 0 => json!({"action": "edit", "room_id": room, "message_id": id, "text": format!("edit {round}/{n}")}),
-                1 if dice.below(3) == 0 => json!({"action": "delete", "room_id": room, "message_id": id}),
+                1 if rng.below(3) == 0 => json!({"action": "delete", "room_id": room, "message_id": id}),
                 _ => json!({"action": "send", "room_id": room, "message": format!("{round}/{n}")}),
             }).await;
-            if dice.below(3) == 0 {
+            if rng.below(3) == 0 {
                 known.hear_what_came(&mut client).await;
             }
         }

@@ -1,4 +1,4 @@
-//! What is unread: the server's own count, told when a mark or a delete changes it.
+//! Unread counts: the server's own count, which is sent when a marker or a delete changes it.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,4 @@
-//! What is unread is exact after any crash: a server is killed amid much that goes on, and what every device has is held
-//! against the documents.
+//! Unread counts are exact after any crash: a server is killed under load, and each device is compared with the documents.
 
 use futures_util::TryStreamExt;
 use mongodb::Collection;
@@ -8,7 +7,7 @@ use serde_json::json;
 
 use super::device_model::{self, Device, Model, Room, USERS, Unread, one_of, rooms_of, unread_in, unread_of};
 use super::inbox;
-use crate::support::{Dice, Program, eventually, seed};
+use crate::support::{Program, SeededRng, eventually, seed};
 
 /// In each of them a server is killed.
 const ROUNDS: usize = 12;
@@ -29,7 +28,7 @@ struct World {
     devices: Vec<Device>,
     /// What was acknowledged, and from time to time what the documents say.
     model: Model,
-    dice: Dice,
+    rng: SeededRng,
     said: usize,
     /// Frames that a server was killed before it had answered them.
     unanswered: usize,
@@ -40,13 +39,13 @@ struct World {
 impl World {
     /// Something is done by a device, and not waited for.
     async fn act(&mut self, at: usize) {
-        let Self { devices, model, dice, .. } = self;
+        let Self { devices, model, rng, .. } = self;
         let device = &mut devices[at];
-        let id = one_of(dice, &rooms_of(model, device.user)).unwrap();
+        let id = one_of(rng, &rooms_of(model, device.user)).unwrap();
         let room = &model[&id];
-        match dice.below(12) {
+        match rng.below(12) {
             what @ 0..=2 => {
-                if let Some(message) = one_of(dice, latest(&room.own(device.user))) {
+                if let Some(message) = one_of(rng, latest(&room.own(device.user))) {
                     let action = if what == 0 { "delete" } else { "edit" };
                     let text = format!("{message}, changed");
                     let frame = json!({"action": action, "room_id": id, "message_id": message, "text": text});
@@ -55,7 +54,7 @@ impl World {
             }
             3 => {
                 let known: Vec<_> = room.said.keys().copied().collect();
-                if let Some(message) = one_of(dice, latest(&known)) {
+                if let Some(message) = one_of(rng, latest(&known)) {
                     let read = json!({"action": "read", "room_id": id, "message_id": message});
                     device.client.send(read).await;
                 }
@@ -76,15 +75,15 @@ impl World {
 
     /// Much at once by these devices.
     async fn burst(&mut self, devices: &[usize]) {
-        for _ in 0..self.dice.below(BURST) {
-            if let Some(at) = one_of(&mut self.dice, devices) {
+        for _ in 0..self.rng.below(BURST) {
+            if let Some(at) = one_of(&mut self.rng, devices) {
                 self.act(at).await;
             }
         }
     }
 
     async fn back(&mut self, at: usize, on: usize) {
-        let anew = self.dice.below(2) == 0;
+        let anew = self.rng.below(2) == 0;
         self.devices[at].back(on, &self.servers[on], anew).await;
     }
 
@@ -93,8 +92,8 @@ impl World {
         let all: Vec<_> = (0..self.devices.len()).collect();
         self.burst(&all).await;
         // Some devices wait for what they did, so that the server is not always killed before it has begun.
-        for _ in 0..self.dice.below(3) {
-            let at = self.dice.below(all.len());
+        for _ in 0..self.rng.below(3) {
+            let at = self.rng.below(all.len());
             self.devices[at].ping(&mut self.model).await;
         }
         self.servers[server].signal("KILL");
@@ -103,7 +102,7 @@ impl World {
         for at in &away {
             self.unanswered += self.devices[*at].cut_off(&mut self.model).await;
         }
-        let (early, late): (Vec<_>, Vec<_>) = away.iter().partition(|_| self.dice.below(2) == 0);
+        let (early, late): (Vec<_>, Vec<_>) = away.iter().partition(|_| self.rng.below(2) == 0);
         for at in early {
             self.back(at, 1 - server).await;
             here.push(at);
@@ -201,12 +200,12 @@ fn differences(who: &str, has: &Unread, must: &Unread) -> Vec<String> {
 /// Prints its seed; `PARLOR_IT_SEED` gives another one.
 #[tokio::test]
 async fn unread_counts_are_exact_after_crashes() {
-    let mut dice = Dice::of(seed());
+    let mut rng = SeededRng::of(seed());
     let one = Program::start(&[("LIMITS__SEND_QUEUE", "10000")]).await;
     let servers = [one.again().await, one];
     let messages = servers[0].collection("messages").await;
     let (members, journal) = (servers[0].collection("members").await, servers[0].collection("marks").await);
-    let (model, devices) = device_model::begin([&servers[0], &servers[1]], &mut dice).await;
+    let (model, devices) = device_model::begin([&servers[0], &servers[1]], &mut rng).await;
     let mut world = World {
         servers,
         messages,
@@ -214,13 +213,13 @@ async fn unread_counts_are_exact_after_crashes() {
         journal,
         devices,
         model,
-        dice,
+        rng,
         said: 0,
         unanswered: 0,
         counted: 0,
     };
     for round in 0..ROUNDS {
-        let server = world.dice.below(2);
+        let server = world.rng.below(2);
         world.crash(server).await;
         world.becomes_exact(round).await;
     }

@@ -1,10 +1,10 @@
-//! What is unread is exact at all times, on every device: histories by chance, held against a few lines that count.
+//! Unread counts are exact at all times, on every device: random histories are compared with a model of a few lines.
 
 use serde_json::json;
 
 use super::device_model::{self, Device, Model, USERS, one_of, rooms_of, unread_in, unread_of};
 use super::inbox;
-use crate::support::{Dice, End, Server, seed, shared_uri};
+use crate::support::{End, SeededRng, Server, seed, shared_uri};
 
 /// Between each of them all is compared.
 const ROUNDS: usize = 40;
@@ -16,7 +16,7 @@ struct World {
     servers: [Server; 2],
     devices: Vec<Device>,
     model: Model,
-    dice: Dice,
+    rng: SeededRng,
     said: usize,
     /// Unread messages that were counted as the model has them.
     counted: i64,
@@ -25,7 +25,7 @@ struct World {
 impl World {
     /// Opens a device's socket again.
     async fn back(&mut self, at: usize) {
-        let (on, anew) = (self.dice.below(2), self.dice.below(2) == 0);
+        let (on, anew) = (self.rng.below(2), self.rng.below(2) == 0);
         self.devices[at].back(on, &self.servers[on], anew).await;
     }
 
@@ -33,18 +33,18 @@ impl World {
     async fn act(&mut self, at: usize, may_go: bool) {
         let user = self.devices[at].user;
         let own = rooms_of(&self.model, user);
-        let id = one_of(&mut self.dice, &own).unwrap();
+        let id = one_of(&mut self.rng, &own).unwrap();
         let room = &self.model[&id];
-        match self.dice.below(12) {
+        match self.rng.below(12) {
             0..=1 => {
-                if let Some(message) = one_of(&mut self.dice, &room.own(user)) {
+                if let Some(message) = one_of(&mut self.rng, &room.own(user)) {
                     let delete = json!({"action": "delete", "room_id": id, "message_id": message});
                     self.devices[at].ask(delete).await;
                 }
             }
             2..=3 => {
                 let known: Vec<_> = room.said.keys().copied().collect();
-                if let Some(message) = one_of(&mut self.dice, &known) {
+                if let Some(message) = one_of(&mut self.rng, &known) {
                     let read = json!({"action": "read", "room_id": id, "message_id": message});
                     self.devices[at].client.send(read).await;
                     let mark = self.model.get_mut(&id).unwrap().read.get_mut(&user).unwrap();
@@ -70,15 +70,15 @@ impl World {
     /// While all is quiet: what would be anybody's guess while others write. A message that is written to a socket
     /// right when it closes its room may be read, or not.
     async fn begin(&mut self) {
-        let at = self.dice.below(self.devices.len());
-        match self.dice.below(4) {
+        let at = self.rng.below(self.devices.len());
+        match self.rng.below(4) {
             0 => self.devices[at].close_all(&mut self.model).await,
             1 => {
                 // A socket of that room alone.
                 let user = self.devices[at].user;
                 let own = rooms_of(&self.model, user);
-                let room = one_of(&mut self.dice, &own).unwrap();
-                self.servers[self.dice.below(2)].enter(user, room).await.leave().await;
+                let room = one_of(&mut self.rng, &own).unwrap();
+                self.servers[self.rng.below(2)].enter(user, room).await.leave().await;
                 self.model.get_mut(&room).unwrap().read_all(user);
             }
             _ => {}
@@ -87,8 +87,8 @@ impl World {
 
     /// Much at once by these devices.
     async fn burst(&mut self, devices: &[usize], may_go: bool) {
-        for _ in 0..self.dice.below(12) {
-            if let Some(at) = one_of(&mut self.dice, devices) {
+        for _ in 0..self.rng.below(12) {
+            if let Some(at) = one_of(&mut self.rng, devices) {
                 self.act(at, may_go).await;
             }
         }
@@ -128,7 +128,7 @@ impl World {
             let members = &self.model[&room].members;
             let of_members = (0..self.devices.len()).filter(|at| members.contains(&self.devices[*at].user));
             let of_members: Vec<_> = of_members.collect();
-            let at = one_of(&mut self.dice, &of_members).unwrap();
+            let at = one_of(&mut self.rng, &of_members).unwrap();
             self.say(at, room).await;
         }
         self.answered().await;
@@ -163,11 +163,11 @@ impl World {
 /// Prints its seed; `PARLOR_IT_SEED` gives another one.
 #[tokio::test]
 async fn unread_counts_are_exact_on_all_devices() {
-    let mut dice = Dice::of(seed());
+    let mut rng = SeededRng::of(seed());
     let here = Server::start(&ROOMY).await;
     let servers = [here.beside_over(shared_uri(), &ROOMY).await, here];
-    let (model, devices) = device_model::begin([&servers[0], &servers[1]], &mut dice).await;
-    let mut world = World { servers, devices, model, dice, said: 0, counted: 0 };
+    let (model, devices) = device_model::begin([&servers[0], &servers[1]], &mut rng).await;
+    let mut world = World { servers, devices, model, rng, said: 0, counted: 0 };
     for round in 0..ROUNDS {
         world.begin().await;
         if round % 8 == 7 {

@@ -1,4 +1,4 @@
-//! Which cursors are good, where, and what becomes of the others.
+//! The valid cursors and their scope, and the answers to invalid ones.
 
 use serde_json::json;
 

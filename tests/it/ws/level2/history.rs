@@ -1,4 +1,4 @@
-//! `history`: pages of what is older, or newer, on the socket that asks.
+//! `history`: pages of older or newer messages, on the socket that asks.
 
 use serde_json::{Value, json};
 

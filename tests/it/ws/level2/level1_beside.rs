@@ -1,4 +1,4 @@
-//! Level 1 is what it was, whatever goes on beside it on Level 2.
+//! Level 1 stays the same while other sockets of the room use Level 2.
 
 use serde_json::{Value, json};
 

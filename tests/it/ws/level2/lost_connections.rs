@@ -1,11 +1,11 @@
-//! A client that is cut off again and again ends with exactly what the room has, and is told nothing twice.
+//! A client that loses its connection again and again ends with exactly the room's content, and gets no event twice.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
 use super::{Live, Told, delete, edit, id_of, text_of};
-use crate::support::{Client, Dice, Server, deleted, edited, encoded, seed, shared_uri};
+use crate::support::{Client, SeededRng, Server, deleted, edited, encoded, seed, shared_uri};
 
 /// What each of the two who write does before they take their leave.
 const CHANGES: usize = 90;
@@ -17,12 +17,12 @@ fn done(user: i64) -> String {
 }
 
 /// Says, edits and deletes; no two texts are the same. Each waits for its own event before the next.
-async fn write(mut client: Client, user: i64, mut dice: Dice) {
+async fn write(mut client: Client, user: i64, mut rng: SeededRng) {
     let mut own: Vec<i64> = Vec::new();
     for n in 0..CHANGES {
         let text = format!("{user}/{n}");
-        let at = dice.below(own.len().max(1));
-        match dice.below(10) {
+        let at = rng.below(own.len().max(1));
+        match rng.below(10) {
             0..=3 if !own.is_empty() => {
                 client.send(edit(own[at], &text)).await;
                 client.until(edited(own[at], &text)).await;
@@ -101,12 +101,12 @@ impl Known {
 }
 
 /// Follows the room, cut off at random, until both who write are done. Gives the last cursor as well.
-async fn follow(servers: [&Server; 2], room: i64, mut cursor: String, mut dice: Dice) -> (Known, String) {
+async fn follow(servers: [&Server; 2], room: i64, mut cursor: String, mut rng: SeededRng) -> (Known, String) {
     let mut known = Known::default();
     let mut cuts = 0;
     while !known.has_all() {
-        let server = servers[dice.below(2)];
-        if dice.below(8) == 0 {
+        let server = servers[rng.below(2)];
+        if rng.below(8) == 0 {
             // Gone before it has read anything.
             let query = format!("room_id={room}&since={}", encoded(&cursor));
             drop(server.dial_as(3, &query).open().await);
@@ -114,7 +114,7 @@ async fn follow(servers: [&Server; 2], room: i64, mut cursor: String, mut dice: 
         let (mut live, frame) = Live::open(server, 3, room, &cursor).await;
         assert_eq!((&frame["resumed"], &frame["has_more"]), (&json!(true), &json!(false)), "{frame}");
         known.learn(Told::by(&frame));
-        for _ in 0..dice.below(16) {
+        for _ in 0..rng.below(16) {
             if known.has_all() {
                 break;
             }
@@ -137,9 +137,9 @@ async fn client_state_equals_the_room_after_random_disconnects() {
     let start = Live::fresh(&here, 3, room).await.cursor;
     let (one, two) = (here.enter(1, room).await, there.enter(2, room).await);
     let ((known, cursor), (), ()) = tokio::join!(
-        follow([&here, &there], room, start, Dice::of(seed)),
-        write(one, 1, Dice::of(seed ^ 1)),
-        write(two, 2, Dice::of(seed ^ 2)),
+        follow([&here, &there], room, start, SeededRng::of(seed)),
+        write(one, 1, SeededRng::of(seed ^ 1)),
+        write(two, 2, SeededRng::of(seed ^ 2)),
     );
     let (status, page) = here.api_get(&format!("/rooms/{room}/messages?after=0&limit=200")).await;
     assert_eq!((status, &page["has_more"]), (200, &json!(false)));

@@ -1,4 +1,4 @@
-//! Much that has changed, and much that changes at once, on two servers.
+//! Many changes, and many concurrent changes, on two servers.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Level 2: sockets that were opened with `since`. They take up where another left off, and are told more.
+//! Level 2: sockets that were opened with `since`. They resume from an earlier socket, and get more events.
 
 mod cursors;
 mod history;

@@ -1,4 +1,4 @@
-//! Receipts by hand: delivered is automatic, read is what the client says.
+//! Manual read receipts: delivered is automatic, and the client says which messages are read.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! `ref`: what a frame carries its answer carries back, on its own socket and nowhere else.
+//! `ref`: the answer repeats the frame's `ref`, on its own socket only.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! `client_id`: what is sent again makes no second message, from wherever, and is answered with what became of the first.
+//! `client_id`: a repeated send makes no second message, on any socket, and is answered with the state of the first one.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What a socket is told that takes up where another left off: all that has changed since, once, and nothing else.
+//! The events of a resumed socket: all changes since its cursor, once, and nothing else.
 
 use mongodb::bson::doc;
 use reqwest::Method;

@@ -1,4 +1,4 @@
-//! Edits and deletes are numbered in the order in which they are told, whichever server makes them.
+//! Edits and deletes are numbered in the order of their events, whichever server makes them.
 
 use mongodb::bson::doc;
 use mongodb::bson::oid::ObjectId;

@@ -1,4 +1,4 @@
-//! What a server's end leaves: cursors are good after it, and what is repeated after it is there once.
+//! After a server's end: cursors stay valid, and a repeated send is stored once.
 
 use std::collections::BTreeMap;
 

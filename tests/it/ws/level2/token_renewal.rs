@@ -1,4 +1,4 @@
-//! `auth`: a socket that goes on with a new token, and one that may not.
+//! `auth`: a socket continues with a new token; an invalid token is refused.
 
 use std::time::Duration;
 

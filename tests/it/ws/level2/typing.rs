@@ -1,4 +1,4 @@
-//! `typing`: told to the others who can hear it, seldom enough, and forgotten.
+//! `typing`: sent to the other members who can receive it, at a bounded rate, and not stored.
 
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,8 @@
-//! A user who has as many sockets as may be, and connects once more: a dead one makes room.
+//! A user with the maximum number of sockets connects once more: a dead socket makes room.
 
 use tokio::time::timeout;
 
-use super::{CLOSE, Mute, PING, PONG};
+use super::{CLOSE, PING, PONG, SilentClient};
 use crate::support::{Metered, PATIENCE, Server};
 
 async fn server(metered: &Metered, most: &str) -> Server {
@@ -13,7 +13,7 @@ async fn server(metered: &Metered, most: &str) -> Server {
 }
 
 /// Answers each ping until the server closes the socket; gives the code.
-fn alive(mut socket: Mute) -> tokio::task::JoinHandle<u16> {
+fn alive(mut socket: SilentClient) -> tokio::task::JoinHandle<u16> {
     tokio::spawn(async move {
         loop {
             match socket.frame().await {
@@ -30,11 +30,12 @@ async fn the_socket_that_is_silent_for_longest_makes_room() {
     let metered = Metered::new();
     let server = server(&metered, "3").await;
     let token = server.token(2).sign();
-    let mut dead = Mute::connect(server.address(), &token).await;
-    let second = Mute::connect(server.address(), &token).await;
-    let living = alive(Mute::connect(server.address(), &token).await);
-    let newest =
-        timeout(PATIENCE, Mute::connect(server.address(), &token)).await.expect("it gets a place in time");
+    let mut dead = SilentClient::connect(server.address(), &token).await;
+    let second = SilentClient::connect(server.address(), &token).await;
+    let living = alive(SilentClient::connect(server.address(), &token).await);
+    let newest = timeout(PATIENCE, SilentClient::connect(server.address(), &token))
+        .await
+        .expect("it gets a place in time");
     assert_eq!(dead.frame().await.0, PING);
     let (opcode, payload) = dead.frame().await;
     assert_eq!((opcode, &payload[..2]), (CLOSE, &1001_u16.to_be_bytes()[..]));
@@ -51,7 +52,7 @@ async fn the_newest_is_4029_where_all_sockets_live() {
     let token = server.token(2).sign();
     let mut living = Vec::new();
     for _ in 0..2 {
-        living.push(alive(Mute::connect(server.address(), &token).await));
+        living.push(alive(SilentClient::connect(server.address(), &token).await));
     }
     assert_eq!(server.dial_as(2, "firts_user=2&second_user=1/").refused().await, 4029);
     assert_eq!((metered.hits("sockets_per_user").await, metered.hits("probe_ms").await), (1, 0));
@@ -66,7 +67,7 @@ async fn half_open_reconnects_all_get_a_place() {
     let token = server.token(2).sign();
     let mut lost = Vec::new();
     for _ in 0..10 {
-        let next = timeout(PATIENCE, Mute::connect(server.address(), &token)).await;
+        let next = timeout(PATIENCE, SilentClient::connect(server.address(), &token)).await;
         lost.push(next.expect("it gets a place in time"));
     }
     assert_eq!(metered.hits("sockets_per_user").await, 0);

@@ -1,4 +1,5 @@
-//! What a server holds for clients that read slowly: bounded by encoded bytes for a socket and for a user, whatever is sent.
+//! The bytes that a server holds for slow readers: encoded frames are bounded for a socket and for a user, whatever is
+//! sent.
 
 use std::time::Duration;
 
@@ -281,7 +282,7 @@ async fn a_client_below_the_floor_is_let_go() {
     fill(&server, room, 50, &"x".repeat(4_000)).await;
     // The handshake is user 2's.
     let token = server.token(2).sign();
-    let mut slow = super::Mute::shake_hands(server.address(), &token).await;
+    let mut slow = super::SilentClient::shake_hands(server.address(), &token).await;
     // Each part of 16 KB comes well within its limit; all of them are too slow.
     let ended = tokio::time::timeout(PATIENCE, slow.trickle(4096, Duration::from_millis(50))).await;
     let total = ended.expect("it is let go in time");

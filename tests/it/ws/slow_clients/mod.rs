@@ -1,4 +1,4 @@
-//! Peers that stopped reading, or living: they cost the others nothing, and their places are given back.
+//! Clients that stopped reading, or that are dead: they cost other clients nothing, and their permits are returned.
 
 mod dead_sockets;
 mod held_bytes;
@@ -14,15 +14,15 @@ use tokio::time::timeout;
 use crate::support::{Client, Metered, PATIENCE, Server, chat, eventually_some, read};
 
 /// A peer that makes its handshake, and then does nothing of itself: it answers no ping.
-struct Mute {
+struct SilentClient {
     stream: TcpStream,
 }
 
-impl Mute {
+impl SilentClient {
     async fn connect(address: SocketAddr, token: &str) -> Self {
-        let mut mute = Self::shake_hands(address, token).await;
-        assert_eq!(mute.frame().await.0, 1, "the history is a text frame");
-        mute
+        let mut silent_client = Self::shake_hands(address, token).await;
+        assert_eq!(silent_client.frame().await.0, 1, "the history is a text frame");
+        silent_client
     }
 
     /// The kernel takes little for it.
@@ -96,13 +96,13 @@ async fn a_dead_peer_is_let_go_and_its_place_is_given_back() {
     let server = Server::start(&overrides).await;
     server.room(&[1, 2]).await;
     let token = server.token(2).sign();
-    let mut mute = Mute::connect(server.address(), &token).await;
+    let mut silent_client = SilentClient::connect(server.address(), &token).await;
     let began = Instant::now();
-    assert_eq!(mute.frame().await.0, PING);
+    assert_eq!(silent_client.frame().await.0, PING);
     assert!((0.9..10.0).contains(&began.elapsed().as_secs_f64()), "a ping after {:?}", began.elapsed());
     assert_eq!(server.dial_as(1, "firts_user=1&second_user=2/").rejected().await, 503);
 
-    let (opcode, payload) = mute.frame().await;
+    let (opcode, payload) = silent_client.frame().await;
     assert_eq!((opcode, &payload[..2]), (CLOSE, &1001_u16.to_be_bytes()[..]), "{payload:?}");
     assert!((1.9..20.0).contains(&began.elapsed().as_secs_f64()), "given up after {:?}", began.elapsed());
     until_let_in(&server, 1, 2).await.quiet().await;
@@ -114,10 +114,10 @@ async fn a_peer_that_answers_pings_lives_on() {
     let server = Server::start(&overrides).await;
     server.room(&[1, 2]).await;
     let token = server.token(2).sign();
-    let mut mute = Mute::connect(server.address(), &token).await;
+    let mut silent_client = SilentClient::connect(server.address(), &token).await;
     for _ in 0..3 {
-        assert_eq!(mute.frame().await.0, PING);
-        mute.send(PONG).await;
+        assert_eq!(silent_client.frame().await.0, PING);
+        silent_client.send(PONG).await;
     }
     let mut one = server.join(1, 2).await;
     one.say("hi").await;
@@ -130,17 +130,17 @@ async fn pings_count_as_frames_and_pongs_do_not() {
     let server = Server::start(&overrides).await;
     server.room(&[1, 2]).await;
     let token = server.token(2).sign();
-    let mut mute = Mute::connect(server.address(), &token).await;
+    let mut silent_client = SilentClient::connect(server.address(), &token).await;
     for _ in 0..3 {
-        assert_eq!(mute.frame().await.0, PING);
-        mute.send(PONG).await;
+        assert_eq!(silent_client.frame().await.0, PING);
+        silent_client.send(PONG).await;
     }
     for _ in 0..2 {
-        mute.send(PING).await;
-        assert_eq!(mute.frame().await.0, PONG);
+        silent_client.send(PING).await;
+        assert_eq!(silent_client.frame().await.0, PONG);
     }
-    mute.send(PING).await;
-    let heard = [mute.frame().await, mute.frame().await];
+    silent_client.send(PING).await;
+    let heard = [silent_client.frame().await, silent_client.frame().await];
     let told = heard.iter().find(|(opcode, _)| *opcode == TEXT).expect("it is told");
     let told: serde_json::Value = serde_json::from_slice(&told.1).unwrap();
     assert_eq!(told["code"], "rate_limited", "{told}");
@@ -204,7 +204,7 @@ async fn a_peer_that_reads_slowly_gets_its_whole_history() {
         one.until(chat(id, 1, &text)).await;
     }
     let token = server.token(2).sign();
-    let mut slow = Mute::shake_hands(server.address(), &token).await;
+    let mut slow = SilentClient::shake_hands(server.address(), &token).await;
     let began = Instant::now();
     let (mut read, mut total) = (vec![0; 4 * 1024], 0);
     while total < 50 * text.len() {

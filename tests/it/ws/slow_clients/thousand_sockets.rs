@@ -1,5 +1,5 @@
-//! A thousand sockets that don't read, in the room of two who talk: the two are served in time, each of the thousand is
-//! closed and counted, and what they cost is given back.
+//! A thousand sockets don't read, in the room of two users who chat. The two are served in time, each of the thousand is
+//! closed and counted, and their memory is freed.
 
 use std::time::{Duration, Instant};
 

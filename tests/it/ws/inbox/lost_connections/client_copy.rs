@@ -1,4 +1,4 @@
-//! What a client has of its rooms, and how it comes by it.
+//! A client's copy of its rooms, and its requests for them.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! A client that is cut off a thousand times ends with exactly what its rooms have: by sockets that are dropped, servers
-//! that are killed, and a database that steps down.
+//! A client that loses its connection a thousand times ends with exactly the content of its rooms. Sockets are dropped,
+//! servers are killed, and the database steps down.
 
 mod client_copy;
 mod writer;
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use self::client_copy::{Copy, History, history};
 use self::writer::{Writer, Written};
-use crate::support::{Client, Dial, Dice, End, Mongod, PATIENCE, Program, encoded, seed};
+use crate::support::{Client, Dial, End, Mongod, PATIENCE, Program, SeededRng, encoded, seed};
 
 /// How often the reader is cut off.
 const CUTS: usize = 1_000;
@@ -76,7 +76,7 @@ impl Servers {
 /// One who is cut off again and again.
 struct Reader {
     servers: Servers,
-    dice: Dice,
+    rng: SeededRng,
     copy: Copy,
     /// A server that is being started again.
     starting: Option<JoinHandle<()>>,
@@ -84,7 +84,7 @@ struct Reader {
 
 impl Reader {
     async fn dial(&mut self) -> Option<(usize, Client)> {
-        let wanted = self.dice.below(2);
+        let wanted = self.rng.below(2);
         let (at, dial) = self.servers.dial(wanted, READER, &self.copy.cursor).await;
         Some((at, dial.open_if_there().await?))
     }
@@ -101,7 +101,7 @@ impl Reader {
 
     /// Hears what is there by now; not all of it, where that is how the dice fall.
     async fn hear(&mut self, client: &mut Client) -> Result<(), End> {
-        for _ in 0..self.dice.below(3) {
+        for _ in 0..self.rng.below(3) {
             client.try_send(serde_json::json!({"action": "ping"})).await;
             loop {
                 let frame = client.next_or_end().await?;
@@ -109,7 +109,7 @@ impl Reader {
                     break;
                 }
                 self.copy.hear(&frame);
-                if self.dice.below(8) == 0 {
+                if self.rng.below(8) == 0 {
                     return Ok(());
                 }
             }
@@ -128,13 +128,13 @@ impl Reader {
         let mut cuts = 0;
         while cuts < CUTS {
             let (killed, stepped_down) = (is_due(cuts, KILLED), is_due(cuts, STEPPED_DOWN));
-            if !killed && !stepped_down && self.dice.below(5) == 0 {
+            if !killed && !stepped_down && self.rng.below(5) == 0 {
                 // Gone before it has read anything.
                 cuts += usize::from(self.dial().await.is_some());
                 continue;
             }
             let Some((at, mut client)) = self.open().await else { continue };
-            changes.add_permits(self.dice.below(CHANGES));
+            changes.add_permits(self.rng.below(CHANGES));
             if stepped_down {
                 self.restarted().await;
                 let admin = mongod.database("admin").await;
@@ -220,10 +220,10 @@ async fn client_state_equals_the_rooms_after_1000_disconnects() {
     };
     let changes = Arc::new(Semaphore::new(0));
     let writing = [(1, vec![group, direct]), (2, vec![group])].map(|(user, rooms)| {
-        let dice = Dice::of(seed ^ u64::try_from(user).unwrap());
-        tokio::spawn(Writer::of(user, rooms, &servers, dice).write(changes.clone()))
+        let rng = SeededRng::of(seed ^ u64::try_from(user).unwrap());
+        tokio::spawn(Writer::of(user, rooms, &servers, rng).write(changes.clone()))
     });
-    let mut reader = Reader { servers, dice: Dice::of(seed), copy: Copy::default(), starting: None };
+    let mut reader = Reader { servers, rng: SeededRng::of(seed), copy: Copy::default(), starting: None };
     let followed = timeout(LIMIT, reader.follow(&mongod, &changes)).await;
     assert!(followed.is_ok(), "it was not cut off {CUTS} times within {LIMIT:?}");
     changes.close();

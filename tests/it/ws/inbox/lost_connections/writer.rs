@@ -1,4 +1,4 @@
-//! One who goes on writing whatever happens: what isn't acknowledged is sent again, to whoever is there.
+//! A client that keeps writing: it sends an unacknowledged message again, to any running server.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use super::Servers;
 use super::client_copy::History;
-use crate::support::{Client, Dice, End};
+use crate::support::{Client, End, SeededRng};
 
 /// What of one writer's must be there in the end.
 #[derive(Default)]
@@ -25,7 +25,7 @@ pub(super) struct Writer {
     user: i64,
     rooms: Vec<i64>,
     servers: Servers,
-    dice: Dice,
+    rng: SeededRng,
     client: Option<Client>,
     asked: usize,
     /// Messages that may still be changed.
@@ -34,9 +34,9 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn of(user: i64, rooms: Vec<i64>, servers: &Servers, dice: Dice) -> Self {
+    pub(super) fn of(user: i64, rooms: Vec<i64>, servers: &Servers, rng: SeededRng) -> Self {
         let (own, written) = (Vec::new(), Written::default());
-        Self { user, rooms, servers: servers.clone(), dice, client: None, asked: 0, own, written }
+        Self { user, rooms, servers: servers.clone(), rng, client: None, asked: 0, own, written }
     }
 
     /// Says, edits and deletes, as often as that is allowed; no two texts are the same.
@@ -45,7 +45,7 @@ impl Writer {
             let Ok(change) = changes.acquire().await else { break };
             change.forget();
             let text = format!("{}/{n}", self.user);
-            match self.dice.below(10) {
+            match self.rng.below(10) {
                 0..=3 if !self.own.is_empty() => self.edit(text).await,
                 4..=5 if !self.own.is_empty() => self.delete().await,
                 _ => self.say(text).await,
@@ -55,7 +55,7 @@ impl Writer {
     }
 
     async fn say(&mut self, text: String) {
-        let room = self.rooms[self.dice.below(self.rooms.len())];
+        let room = self.rooms[self.rng.below(self.rooms.len())];
         let send = json!({"action": "send", "room_id": room, "message": text, "client_id": text});
         let (told, _) = self.ask(send).await;
         assert_eq!(
@@ -70,7 +70,7 @@ impl Writer {
     }
 
     async fn edit(&mut self, text: String) {
-        let at = self.dice.below(self.own.len());
+        let at = self.rng.below(self.own.len());
         let (room, id) = self.own[at];
         let edit = json!({"action": "edit", "room_id": room, "message_id": id, "text": text});
         let (told, once) = self.ask(edit).await;
@@ -83,7 +83,7 @@ impl Writer {
     }
 
     async fn delete(&mut self) {
-        let at = self.dice.below(self.own.len());
+        let at = self.rng.below(self.own.len());
         let (room, id) = self.own.swap_remove(at);
         let (told, once) = self.ask(json!({"action": "delete", "room_id": room, "message_id": id})).await;
         let gone = told["type"] == "message_deleted" || !once && told["code"] == "not_found";
@@ -111,7 +111,7 @@ impl Writer {
     /// The answer; none where the socket ends before it.
     async fn try_to_ask(&mut self, frame: &Value) -> Option<Value> {
         if self.client.is_none() {
-            let wanted = self.dice.below(2);
+            let wanted = self.rng.below(2);
             let mut client = self.servers.dial(wanted, self.user, "").await.1.open_if_there().await?;
             client.next_or_end().await.ok()?;
             self.client = Some(client);

@@ -1,6 +1,8 @@
-//! One who speaks and listens in a room through whatever happens to its server: comes back to one that is there, takes up
-//! where it left off, and says again what nobody has answered, by the same `client_id`. It holds what it is told to the
-//! protocol's promises on the way: every message once, in order, without a hole, and what was acknowledged with its number.
+//! A client that survives the faults of its server. It reconnects to a running server, resumes by its cursor, and repeats an
+//! unanswered message with the same `client_id`.
+//!
+//! It checks the protocol's promises on the way: each message comes once, in order, without a gap, and an acknowledged message
+//! keeps its number.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,29 +14,29 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::transcript::Transcript;
-use super::{Client, Dial, Dice, End, encoded};
+use super::{Client, Dial, End, SeededRng, encoded};
 
-/// Between two tries to find a server that is there, and between two frames of one who speaks.
+/// The pause between two connection attempts, and between two frames of a sending client.
 const PACE: Duration = Duration::from_millis(25);
 
-/// How long all may go without an answer before that is a failure by itself.
+/// The longest time without an answer. A longer silence fails the test.
 const LIMIT: Duration = Duration::from_mins(2);
 
-/// Where servers are; one that is away is none.
-pub(crate) type Doors = watch::Receiver<Vec<Option<SocketAddr>>>;
+/// The addresses of the servers. A stopped server has none.
+pub(crate) type ServerAddresses = watch::Receiver<Vec<Option<SocketAddr>>>;
 
-/// What a journey has come to.
+/// The stage of a plan.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// Whoever speaks goes on speaking.
+    /// Sending clients keep sending.
     Speak,
-    /// What was said is seen to its acknowledgement, and nothing more is said.
+    /// Clients wait for the acknowledgement of their current message, and send no more.
     Listen,
-    /// It ends with this message.
+    /// Clients end once they have received this message.
     Until(i64),
 }
 
-/// All that was acknowledged: of each room each text with its number.
+/// The acknowledged messages of each room: each text with its number.
 #[derive(Default)]
 pub(crate) struct Ledger {
     said: Mutex<BTreeMap<i64, BTreeMap<String, i64>>>,
@@ -42,21 +44,21 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// What has been acknowledged in a room by now.
+    /// Returns the messages that have been acknowledged in a room so far.
     pub(crate) fn of(&self, room: i64) -> BTreeMap<String, i64> {
         self.said().get(&room).cloned().unwrap_or_default()
     }
 
-    /// How much has been by now.
+    /// Returns the number of acknowledged messages so far.
     pub(crate) fn count(&self) -> usize {
         *self.count.borrow()
     }
 
-    /// Waits until so much more has been.
+    /// Waits until `more` further messages are acknowledged.
     pub(crate) async fn grows_by(&self, more: usize, limit: Duration) {
         let wanted = self.count() + more;
         let mut count = self.count.subscribe();
-        // What is waited for is borrowed, and nobody can be counted meanwhile.
+        // The failure text must not read the count while the wait still borrows it.
         let grown = timeout(limit, count.wait_for(|count| *count >= wanted)).await.is_ok();
         let count = self.count();
         assert!(grown, "{wanted} were to be acknowledged within {limit:?}, but {count} were");
@@ -72,73 +74,65 @@ impl Ledger {
     }
 }
 
-/// What travellers share, and are watched by.
+/// The plan that several clients share.
 #[derive(Clone)]
-pub(crate) struct Journey {
-    pub(crate) doors: Doors,
+pub(crate) struct ClientPlan {
+    pub(crate) addresses: ServerAddresses,
     pub(crate) room: i64,
     pub(crate) stage: watch::Receiver<Stage>,
-    /// What was acknowledged, of all.
+    /// The acknowledged messages of all clients.
     pub(crate) ledger: Arc<Ledger>,
-    /// What stands in each query, besides.
+    /// Further parameters of each connection's query.
     pub(crate) query: &'static str,
 }
 
-/// What became of a journey.
+/// The result of one client.
 #[derive(Default)]
-pub(crate) struct Travelled {
-    /// The number of each thing said.
+pub(crate) struct ClientReport {
+    /// The number of each sent message.
     pub(crate) said: BTreeMap<String, i64>,
-    /// The last message heard of; all before it were heard, too.
+    /// The last received message; the client has received all before it as well.
     pub(crate) last: i64,
-    /// Sockets that were opened after the first.
+    /// The number of reconnects.
     pub(crate) returns: usize,
 }
 
-/// One of them.
-pub(crate) struct Traveller {
-    journey: Journey,
+/// A client that reconnects and resumes.
+pub(crate) struct ReconnectingClient {
+    plan: ClientPlan,
     name: String,
     token: String,
-    dice: Dice,
+    rng: SeededRng,
     cursor: String,
-    /// What was said, and has no number yet.
+    /// The sent message that has no number yet.
     pending: Option<String>,
-    travelled: Travelled,
+    report: ClientReport,
 }
 
-impl Traveller {
-    pub(crate) fn new(journey: Journey, name: String, token: String, dice: Dice) -> Self {
-        Self {
-            journey,
-            name,
-            token,
-            dice,
-            cursor: String::new(),
-            pending: None,
-            travelled: Travelled::default(),
-        }
+impl ReconnectingClient {
+    pub(crate) fn new(plan: ClientPlan, name: String, token: String, rng: SeededRng) -> Self {
+        Self { plan, name, token, rng, cursor: String::new(), pending: None, report: ClientReport::default() }
     }
 
-    /// Listens until the journey's end, and speaks on the way where it `speaks`.
-    pub(crate) async fn travel(mut self, speaks: bool) -> Travelled {
-        // Where nobody leads the journey any more it has failed, and why is said elsewhere.
-        while !self.is_over() && self.journey.stage.has_changed().is_ok() {
+    /// Receives until the plan's end, and sends messages if `speaks`.
+    pub(crate) async fn travel(mut self, speaks: bool) -> ClientReport {
+        // A dropped plan means that the test has failed; the cause is printed elsewhere.
+        while !self.is_over() && self.plan.stage.has_changed().is_ok() {
             let mut client = self.arrive().await;
-            // A socket that ended: on to the next one.
+            // The socket ended: open the next one.
             let _ = self.stay(&mut client, speaks).await;
         }
-        self.travelled
+        self.report
     }
 
     fn is_over(&self) -> bool {
-        let heard = matches!(*self.journey.stage.borrow(), Stage::Until(last) if last <= self.travelled.last);
+        let heard = matches!(*self.plan.stage.borrow(), Stage::Until(last) if last <= self.report.last);
         heard && self.pending.is_none()
     }
 
-    /// Until the journey's end, or that of the socket.
+    /// Sends and receives until the plan or the socket ends.
     async fn stay(&mut self, client: &mut Client, speaks: bool) -> Result<(), End> {
-        let mut stage = self.journey.stage.clone();
+        let mut stage = self.plan.stage.clone();
         let mut ticks = interval(PACE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut sent = false;
@@ -148,14 +142,14 @@ impl Traveller {
                 frame = client.next_in_the_end() => {
                     let frame = frame?;
                     self.hear(&frame);
-                    // Whoever is told `timeout` or `unavailable` says it again; nothing else may be answered.
+                    // The client repeats after `timeout` and `unavailable`. No other error may come.
                     let refused = frame["type"] == "error";
                     let code = frame["code"].as_str().unwrap_or_default();
                     assert!(!refused || ["timeout", "unavailable"].contains(&code), "{}: {frame}", self.name);
                     sent = sent && !refused && self.pending.is_some();
                 }
                 _ = ticks.tick(), if says => {
-                    let next = || format!("{}/{}", self.name, self.travelled.said.len());
+                    let next = || format!("{}/{}", self.name, self.report.said.len());
                     let text = self.pending.get_or_insert_with(next);
                     let frame = json!({"action": "send", "message": text, "client_id": text});
                     if !client.try_send(frame).await {
@@ -169,19 +163,19 @@ impl Traveller {
         Ok(())
     }
 
-    /// Opens a socket that goes on where the last one ended.
+    /// Opens a socket that resumes from the last one.
     async fn arrive(&mut self) -> Client {
         let mut ticks = interval(PACE);
         let arrived = async {
             loop {
                 ticks.tick().await;
-                let doors: Vec<_> = self.journey.doors.borrow().iter().copied().flatten().collect();
-                if doors.is_empty() {
+                let addresses: Vec<_> = self.plan.addresses.borrow().iter().copied().flatten().collect();
+                if addresses.is_empty() {
                     continue;
                 }
-                let Journey { room, query, .. } = self.journey;
+                let ClientPlan { room, query, .. } = self.plan;
                 let target = format!("/ws/chat/?room_id={room}&since={}{query}", encoded(&self.cursor));
-                let dial = Dial::new(doors[self.dice.below(doors.len())], &target, Transcript::new());
+                let dial = Dial::new(addresses[self.rng.below(addresses.len())], &target, Transcript::new());
                 let dial = dial.called(self.name.clone()).token(&self.token);
                 let Some(mut client) = dial.open_or_not().await else { continue };
                 let Ok(first) = client.next_in_the_end().await else { continue };
@@ -194,16 +188,16 @@ impl Traveller {
         client.unwrap_or_else(|_| panic!("{} was let in nowhere within {LIMIT:?}", self.name))
     }
 
-    /// Takes the first frame; false where the socket ended before all was read.
+    /// Reads the first frame. Returns false if the socket ended before everything was read.
     async fn take_up(&mut self, first: &Value, client: &mut Client) -> bool {
         let resumed = first["resumed"] == true;
         if self.cursor.is_empty() {
             let newest =
                 first["messages"].as_array().unwrap().iter().filter_map(|m| m["message_id"].as_i64());
-            self.travelled.last = newest.max().unwrap_or_default();
+            self.report.last = newest.max().unwrap_or_default();
         } else {
             assert!(resumed, "{}: the cursor {:?} was no good: {first}", self.name, self.cursor);
-            self.travelled.returns += 1;
+            self.report.returns += 1;
             for message in first["messages"].as_array().unwrap() {
                 self.note(message);
             }
@@ -212,11 +206,11 @@ impl Traveller {
         first["has_more"] != true || self.read_on(client).await
     }
 
-    /// Reads the rest by pages, of what a first frame has no room for.
+    /// Reads the messages beyond the first frame, page by page.
     async fn read_on(&mut self, client: &mut Client) -> bool {
         let mut later = Vec::new();
         loop {
-            let page = json!({"action": "history", "after": self.travelled.last, "limit": 200});
+            let page = json!({"action": "history", "after": self.report.last, "limit": 200});
             if !client.try_send(page).await {
                 return false;
             }
@@ -230,10 +224,10 @@ impl Traveller {
                         if frame["has_more"] == true {
                             break;
                         }
-                        // What came meanwhile may stand in the pages, too.
+                        // A page may repeat an event that came meanwhile.
                         later.retain(|event: &Value| {
                             event["type"] != "chat_message"
-                                || event["message"]["message_id"].as_i64() > Some(self.travelled.last)
+                                || event["message"]["message_id"].as_i64() > Some(self.report.last)
                         });
                         for event in later {
                             self.hear(&event);
@@ -247,33 +241,33 @@ impl Traveller {
         }
     }
 
-    /// What is told of what was missed begins with the next message, and has no hole.
+    /// Asserts that the missed messages begin with the next one and have no gap.
     fn note(&mut self, message: &Value) {
         let id = message["message_id"].as_i64().unwrap();
-        assert_eq!(id, self.travelled.last + 1, "{}: a hole or a double at {message}", self.name);
-        self.travelled.last = id;
+        assert_eq!(id, self.report.last + 1, "{}: a hole or a double at {message}", self.name);
+        self.report.last = id;
         self.settle(message, id);
     }
 
-    /// Notes the number of one's own words.
+    /// Notes the number of the client's own message.
     fn settle(&mut self, message: &Value, id: i64) {
         let text = message["text"].as_str().unwrap();
-        if let Some(said) = self.travelled.said.get(text) {
+        if let Some(said) = self.report.said.get(text) {
             assert_eq!(*said, id, "{}: {message} had another number", self.name);
         }
         if self.pending.take_if(|pending| pending == text).is_some() {
-            self.travelled.said.insert(text.to_owned(), id);
-            self.journey.ledger.note(self.journey.room, text.to_owned(), id);
+            self.report.said.insert(text.to_owned(), id);
+            self.plan.ledger.note(self.plan.room, text.to_owned(), id);
         }
     }
 
-    /// An event; a message comes once, in its order. What is answered to a repeated message is no event.
+    /// Checks an event: each message comes once, in order. The answer to a repeated message is no event.
     fn hear(&mut self, event: &Value) {
         if event["type"] == "chat_message" {
             let id = event["message"]["message_id"].as_i64().unwrap();
             if event.get("cursor").is_some() {
-                assert_eq!(id, self.travelled.last + 1, "{}: a hole or a double at {event}", self.name);
-                self.travelled.last = id;
+                assert_eq!(id, self.report.last + 1, "{}: a hole or a double at {event}", self.name);
+                self.report.last = id;
             }
             self.settle(&event["message"], id);
         }

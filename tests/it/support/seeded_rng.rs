@@ -1,16 +1,16 @@
-//! Throws of dice that can be made again: a test prints its seed.
+//! Random numbers that can be repeated: a test prints its seed.
 
 use super::now;
 
-/// `SplitMix64` (Steele, Lea and Flood, 2014): the same throws for the same seed.
-pub(crate) struct Dice(u64);
+/// `SplitMix64` (Steele, Lea and Flood, 2014): the same seed gives the same numbers.
+pub(crate) struct SeededRng(u64);
 
-impl Dice {
+impl SeededRng {
     pub(crate) const fn of(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// One of `0..sides`.
+    /// Returns a number of `0..sides`.
     pub(crate) fn below(&mut self, sides: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -20,8 +20,8 @@ impl Dice {
     }
 }
 
-/// From `PARLOR_IT_SEED`, else of this moment. What the two servers do meanwhile is their own affair: the same seed
-/// makes the same plan, not the same run.
+/// Returns the seed of `PARLOR_IT_SEED`, or else one of the current time. The same seed makes the same plan, but not the same
+/// run: the servers' timing differs.
 pub(crate) fn seed() -> u64 {
     let given = std::env::var("PARLOR_IT_SEED").ok().map(|seed| seed.parse().expect("a seed is a number"));
     let seed = given.unwrap_or_else(|| u64::try_from(now().as_micros()).unwrap());

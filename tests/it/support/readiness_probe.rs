@@ -1,7 +1,7 @@
-//! Whether `/readyz` tells the truth: it is asked all along, and held against what a fresh socket meets.
+//! Checks that `/readyz` is right. The probe asks it all the time, and compares its answers with the fate of fresh sockets.
 //!
-//! - After a 200, who comes is served in time, or the 200 is taken back in time.
-//! - While nothing is wrong, and whoever comes is served, there is no other answer than 200.
+//! - After a 200 a fresh socket is served in time, or `/readyz` stops answering 200 in time.
+//! - While there is no fault and fresh sockets are served, `/readyz` answers nothing but 200.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -17,19 +17,19 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::transcript::Transcript;
 use super::{API_KEY, Dial, PATIENCE, Server, eventually_within};
 
-/// Between two questions.
+/// The pause between two requests of `/readyz`.
 const EVERY: Duration = Duration::from_millis(50);
 
-/// Between two sockets.
+/// The pause between two fresh sockets.
 const PROBE_EVERY: Duration = Duration::from_millis(200);
 
-/// Whom no test means by its own users.
+/// The users of the fresh sockets. No test uses these ids for its own users.
 const PROBERS: [i64; 2] = [9_001, 9_002];
 
-/// What a busy machine may add to any wait.
+/// The time that a busy machine may add to any wait.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// A question: when it was asked and when answered, and whether with 200.
+/// One request of `/readyz`: its start, its end, and whether the answer was 200.
 #[derive(Clone, Copy)]
 struct Sample {
     asked: Instant,
@@ -37,7 +37,7 @@ struct Sample {
     ready: bool,
 }
 
-/// One who came to say one thing, by as many sockets as it took, and when that was acknowledged, if it was.
+/// One message that was sent on as many sockets as necessary, and the time of its acknowledgement, if any.
 #[derive(Clone, Copy)]
 struct Probe {
     begun: Instant,
@@ -48,12 +48,12 @@ struct Probe {
 struct Notes {
     samples: Vec<Sample>,
     probes: Vec<Probe>,
-    /// When something was wrong: from when, and until when where that is over.
+    /// The faults: the start of each, and its end once it is over.
     faults: Vec<(Instant, Option<Instant>)>,
 }
 
-/// One who asks and tries, until told to stop.
-pub(crate) struct Truth {
+/// Requests `/readyz` and opens fresh sockets until it is finished.
+pub(crate) struct ReadinessProbe {
     notes: Arc<Mutex<Notes>>,
     stop: DropGuard,
     tasks: [JoinHandle<Option<()>>; 2],
@@ -62,13 +62,13 @@ pub(crate) struct Truth {
 
 #[derive(Clone, Copy)]
 struct Limits {
-    /// For so long no heartbeat came round where the answer isn't 200.
+    /// The age of the last heartbeat from which on the answer is not 200.
     stale: Duration,
-    /// In this time a 200 is taken back that is not true any more.
+    /// The time within which `/readyz` must stop answering 200 after a fault.
     within: Duration,
 }
 
-/// Their room. A primary that has come back may take over once more just now, and whoever makes a room is told so.
+/// Makes the room of the fresh sockets. A returned primary may be elected again just now, so a request may fail at first.
 async fn room_of_probers(server: &Server) -> i64 {
     let members = PROBERS.map(|user| json!({"user_id": user, "email": format!("user{user}@example.com")}));
     let body = json!({ "members": members }).to_string();
@@ -83,13 +83,13 @@ async fn room_of_probers(server: &Server) -> i64 {
     room["room_id"].as_i64().unwrap()
 }
 
-impl Truth {
-    /// Begins to watch a server by which a heartbeat is missed after `stale`.
+impl ReadinessProbe {
+    /// Starts to probe a server that misses its heartbeat after `stale`.
     pub(crate) async fn of(server: &Server, stale: Duration) -> Self {
         Self::of_one_that_may_hang(server, stale, Duration::ZERO).await
     }
 
-    /// The same of one that a single operation may keep waiting for so long, while others are done.
+    /// Starts to probe a server with a database that may delay a single operation by `hang`.
     pub(crate) async fn of_one_that_may_hang(server: &Server, stale: Duration, hang: Duration) -> Self {
         let room = room_of_probers(server).await;
         let (notes, stop) = (Arc::new(Mutex::new(Notes::default())), CancellationToken::new());
@@ -107,20 +107,20 @@ impl Truth {
         Self { notes, stop: stop.drop_guard(), tasks, limits }
     }
 
-    /// From here on it may be unready.
-    pub(crate) fn fault(&self) {
+    /// Notes the start of a fault: from now on the server may be unready.
+    pub(crate) fn fault_begins(&self) {
         self.notes().faults.push((Instant::now(), None));
     }
 
-    /// From here on it may be so until it is ready once more.
-    pub(crate) fn over(&self) {
+    /// Notes the end of the fault: the server may be unready until it has been ready once.
+    pub(crate) fn fault_ends(&self) {
         if let Some((_, until)) = self.notes().faults.last_mut() {
             *until = Some(Instant::now());
         }
     }
 
-    /// Waits until a fresh socket has been served that came after this call.
-    pub(crate) async fn serves(&self) {
+    /// Waits until a socket that was opened after this call is served.
+    pub(crate) async fn until_served(&self) {
         let now = Instant::now();
         let mut looks = interval(EVERY);
         let served = async {
@@ -132,20 +132,20 @@ impl Truth {
         assert!(served.is_ok(), "no fresh socket was served within {:?}", 4 * PATIENCE);
     }
 
-    /// Stops, and holds each answer against what there was. Gives what was seen, in words.
-    pub(crate) async fn told(self) -> String {
+    /// Stops, checks each answer of `/readyz`, and returns a summary in words.
+    pub(crate) async fn finish(self) -> String {
         drop(self.stop);
         for task in self.tasks {
             task.await.unwrap();
         }
         let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
-        let lies = notes.lies(self.limits);
-        assert!(lies.is_empty(), "/readyz did not tell the truth:\n{lies}");
+        let contradictions = notes.contradictions(self.limits);
+        assert!(contradictions.is_empty(), "/readyz was wrong:\n{contradictions}");
         let unready = notes.samples.iter().filter(|sample| !sample.ready).count();
         let served = notes.probes.iter().filter(|probe| probe.served.is_some()).count();
         let (asked, probes) = (notes.samples.len(), notes.probes.len());
         assert!(asked > 0 && served > 0, "nothing was seen");
-        format!("{unready} of {asked} answers were not 200, {served} of {probes} who came were served")
+        format!("{unready} of {asked} answers were not 200, {served} of {probes} fresh sockets were served")
     }
 
     fn notes(&self) -> std::sync::MutexGuard<'_, Notes> {
@@ -154,10 +154,10 @@ impl Truth {
 }
 
 impl Notes {
-    /// All that was not true, a line each.
-    fn lies(&self, limits: Limits) -> String {
+    /// Lists the wrong answers, one on each line.
+    fn contradictions(&self, limits: Limits) -> String {
         let Limits { stale, within } = limits;
-        let mut lies = String::new();
+        let mut contradictions = String::new();
         let began = self.samples.first().map_or_else(Instant::now, |sample| sample.asked);
         let at = |instant: Instant| instant.saturating_duration_since(began).as_millis();
         for Probe { begun, served } in &self.probes {
@@ -169,20 +169,25 @@ impl Notes {
             if late && !unsaid {
                 let served =
                     served.map_or_else(|| "never".to_owned(), |served| format!("at {} ms", at(served)));
-                let _ = writeln!(lies, "who came at {} ms was served {served}, and all was 200", at(*begun));
+                let _ = writeln!(
+                    contradictions,
+                    "the socket of {} ms was served {served}, and all answers were 200",
+                    at(*begun)
+                );
             }
         }
         for sample in self.samples.iter().filter(|sample| !sample.ready) {
             let excused = self.faults.iter().any(|fault| self.explains(*fault, sample, within));
             if !excused && self.serves_before(sample, stale) {
-                let _ = writeln!(lies, "not 200 at {} ms, and nothing was wrong", at(sample.asked));
+                let _ =
+                    writeln!(contradictions, "not 200 at {} ms, and there was no fault", at(sample.asked));
             }
         }
-        lies
+        contradictions
     }
 
-    /// Whether someone came and was served in the time in which it says that no heartbeat came round: on a machine that is
-    /// too busy for anything neither does.
+    /// Returns whether a fresh socket was served in the time in which the server claims to have missed its heartbeats. On a
+    /// machine that is too busy for anything, neither happens.
     fn serves_before(&self, unready: &Sample, stale: Duration) -> bool {
         let within = |probe: &&Probe| {
             probe.begun + stale > unready.answered
@@ -191,8 +196,8 @@ impl Notes {
         self.probes.iter().any(|probe| within(&probe))
     }
 
-    /// Whether a fault was there then, or not yet got over: a heartbeat that was missed in it may be missed as late as
-    /// `within`.
+    /// Returns whether a fault was present then, or the server had not yet recovered from one. A heartbeat may be missed as
+    /// late as `within` after the fault.
     fn explains(
         &self,
         (from, until): (Instant, Option<Instant>),
@@ -224,7 +229,7 @@ async fn probe(address: SocketAddr, room: i64, token: String, within: Duration, 
     loop {
         ticks.tick().await;
         let begun = Instant::now();
-        // Who is refused or sent away comes again, as clients do.
+        // A refused or closed client connects again, as real clients do.
         let served = async {
             while say(address, room, &token, n).await.is_none() {
                 n += 1;
@@ -237,7 +242,7 @@ async fn probe(address: SocketAddr, room: i64, token: String, within: Duration, 
     }
 }
 
-/// Comes, says something and waits for its acknowledgement; none where anything else is what becomes of it.
+/// Connects, sends a message and waits for its acknowledgement. Returns `None` if anything else happens.
 async fn say(address: SocketAddr, room: i64, token: &str, n: usize) -> Option<()> {
     let dial = Dial::new(address, &format!("/ws/chat/?room_id={room}"), Transcript::new());
     let mut client = dial.called("probe").token(token).open_or_not().await?;

@@ -1,4 +1,4 @@
-//! A connection as it is on the wire: for what no client would send.
+//! A connection that sends and receives plain bytes, for input that no client library sends.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -9,34 +9,34 @@ use tokio::time::timeout;
 
 use super::PATIENCE;
 
-/// Bytes out and bytes in.
-pub(crate) struct Wire {
+/// A TCP connection and the bytes that have arrived on it.
+pub(crate) struct RawConnection {
     read: BufReader<OwnedReadHalf>,
     write: OwnedWriteHalf,
 }
 
-/// A frame of the server's, of the kind that its number says (RFC 6455, 5.2).
+/// A frame from the server; `opcode` is its kind (RFC 6455, 5.2).
 #[derive(Debug)]
-pub(crate) struct Heard {
+pub(crate) struct RawFrame {
     pub(crate) opcode: u8,
     pub(crate) payload: Vec<u8>,
 }
 
-impl Heard {
-    /// The code of a close frame.
+impl RawFrame {
+    /// Returns the code of a close frame.
     pub(crate) fn code(&self) -> Option<u16> {
         let code = self.payload.first_chunk().map(|code| u16::from_be_bytes(*code));
         code.filter(|_| self.opcode == 8)
     }
 }
 
-impl Wire {
-    /// Connects from loopback's first address.
+impl RawConnection {
+    /// Connects from 127.0.0.1.
     pub(crate) async fn to(address: SocketAddr) -> Self {
         Self::from(Ipv4Addr::LOCALHOST, address).await
     }
 
-    /// Connects from this address of loopback.
+    /// Connects from this loopback address.
     pub(crate) async fn from(own: Ipv4Addr, address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind((IpAddr::V4(own), 0).into()).unwrap();
@@ -47,15 +47,15 @@ impl Wire {
         Self { read: BufReader::new(read), write }
     }
 
-    /// Sends these bytes; false where nobody takes them any more.
+    /// Sends these bytes. Returns false if the server no longer reads.
     pub(crate) async fn say(&mut self, bytes: &[u8]) -> bool {
         timeout(PATIENCE, self.write.write_all(bytes)).await.expect("the server reads in time").is_ok()
     }
 
-    /// All that comes until the server closes the connection.
+    /// Reads until the server closes the connection, and returns the bytes.
     pub(crate) async fn heard_out(&mut self) -> Vec<u8> {
         let mut heard = Vec::new();
-        // A reset is an end like any other.
+        // A reset ends the connection as well.
         let ended = timeout(PATIENCE, self.read.read_to_end(&mut heard)).await;
         assert!(ended.is_ok(), "open after {PATIENCE:?}; heard {}", String::from_utf8_lossy(&heard));
         heard
@@ -67,7 +67,7 @@ impl Wire {
         timeout(PATIENCE, self.read.read_to_end(&mut rest)).await.is_ok_and(|ended| ended.is_ok())
     }
 
-    /// Whether the server has closed it, or does so within the time.
+    /// Returns whether the server closes the connection within the time.
     pub(crate) async fn ends_within(&mut self, limit: std::time::Duration) -> bool {
         let mut byte = [0];
         match timeout(limit, self.read.read(&mut byte)).await {
@@ -77,13 +77,13 @@ impl Wire {
         }
     }
 
-    /// Whether an answer comes before the connection ends.
+    /// Returns whether an answer comes before the connection ends.
     pub(crate) async fn is_answered(&mut self) -> bool {
         let byte = timeout(PATIENCE, self.read.read_u8()).await;
         byte.expect("an answer or an end comes in time").is_ok()
     }
 
-    /// The head of the next answer, without the empty line at its end.
+    /// Returns the head of the next answer, without its final empty line.
     pub(crate) async fn head(&mut self) -> String {
         let mut head = Vec::new();
         let read = async {
@@ -98,19 +98,19 @@ impl Wire {
         head
     }
 
-    /// Makes the handshake, which must go well, and leaves the first frame aside.
+    /// Opens a socket and skips its first frame. The handshake must succeed.
     pub(crate) async fn open(address: SocketAddr, target: &str, token: &str) -> Self {
-        let mut wire = Self::to(address).await;
-        wire.say(handshake(target, &format!("Authorization: Bearer {token}\r\n")).as_bytes()).await;
-        let head = wire.head().await;
+        let mut raw = Self::to(address).await;
+        raw.say(handshake(target, &format!("Authorization: Bearer {token}\r\n")).as_bytes()).await;
+        let head = raw.head().await;
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-        let first = wire.next().await.expect("a first frame");
+        let first = raw.next().await.expect("a first frame");
         assert_eq!(first.opcode, 1, "{first:?}");
-        wire
+        raw
     }
 
-    /// The next frame; none where the connection ends without one.
-    pub(crate) async fn next(&mut self) -> Option<Heard> {
+    /// Returns the next frame, or `None` if the connection ends first.
+    pub(crate) async fn next(&mut self) -> Option<RawFrame> {
         let read = async {
             let [first, second] = [self.read.read_u8().await?, self.read.read_u8().await?];
             let bytes = match second {
@@ -120,13 +120,13 @@ impl Wire {
             };
             let mut payload = vec![0; usize::try_from(bytes).unwrap()];
             self.read.read_exact(&mut payload).await?;
-            Ok::<_, std::io::Error>(Heard { opcode: first & 0xF, payload })
+            Ok::<_, std::io::Error>(RawFrame { opcode: first & 0xF, payload })
         };
         timeout(PATIENCE, read).await.unwrap_or_else(|_| panic!("nothing came within {PATIENCE:?}")).ok()
     }
 }
 
-/// A handshake with more header lines, each with its end.
+/// Returns a handshake with these further header lines. Each line has its line end.
 pub(crate) fn handshake(target: &str, headers: &str) -> String {
     format!(
         "GET {target} HTTP/1.1\r\nHost: parlor\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -134,12 +134,12 @@ pub(crate) fn handshake(target: &str, headers: &str) -> String {
     )
 }
 
-/// A client's frame: masked by nothing but zeros, so that it stands there as it is.
+/// Returns a client's frame. Its mask is zero, so the payload stands in it unchanged.
 pub(crate) fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     piece(0x80 | opcode, payload)
 }
 
-/// A frame whose first byte is this one: bits and opcode.
+/// Returns a frame with this first byte: flags and opcode.
 pub(crate) fn piece(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     match (u8::try_from(payload.len()), u16::try_from(payload.len())) {

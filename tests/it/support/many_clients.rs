@@ -1,4 +1,4 @@
-//! Sockets that speak while something happens, and a ledger of what became of all that they said.
+//! Sockets that send messages during a fault, and the outcome of each message.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,30 +13,29 @@ use tokio::time::timeout;
 
 use super::{Client, End, PATIENCE, Server, ids_of};
 
-/// What a socket said and what became of it, all that it heard, and how it ended where it didn't leave by itself.
+/// One socket's messages with their outcomes, its received frames, and its end if the server ended it.
 type Spoken = (Outcomes, Vec<Value>, Option<End>);
 
-/// What became of each text that was said: its number, or the code it was refused with; none where the end came
-/// before either.
+/// The outcome of each text: the message's number, or the error code. `None` means that the socket ended first.
 pub(crate) type Outcomes = BTreeMap<String, Result<i64, Option<String>>>;
 
-/// How many of the things said were answered, and how.
+/// The number of answered messages, by outcome.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Answered {
     pub(crate) acknowledged: usize,
     pub(crate) refused: usize,
 }
 
-/// Says one thing after another until `enough` or the socket ends, and counts the answers.
+/// Sends one message after another until `stop` is set or the socket ends, and counts the answers.
 async fn speak(
     mut client: Client,
     name: usize,
     answered: Arc<watch::Sender<Answered>>,
-    enough: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) -> Spoken {
     let (mut outcomes, mut heard) = (Outcomes::new(), Vec::new());
     for n in 0.. {
-        if *enough.borrow() {
+        if *stop.borrow() {
             break;
         }
         let text = format!("{name}/{n}");
@@ -50,7 +49,7 @@ async fn speak(
                 Ok(frame["message"]["message_id"].as_i64().unwrap())
             }
             Err(end) => {
-                // What it was told before its end counts as well.
+                // The frames before the end count as well.
                 outcomes.insert(text, Err(None));
                 return (outcomes, heard, Some(end));
             }
@@ -60,37 +59,37 @@ async fn speak(
     (outcomes, heard, None)
 }
 
-/// How many speak.
-pub(crate) const VOICES: usize = 6;
+/// The number of sockets.
+pub(crate) const CLIENTS: usize = 6;
 
-/// Sockets that go on speaking.
-pub(crate) struct Choir {
+/// Sockets that keep sending messages.
+pub(crate) struct ManyClients {
     answered: Arc<watch::Sender<Answered>>,
-    enough: watch::Sender<bool>,
-    voices: Vec<JoinHandle<Spoken>>,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<Spoken>>,
 }
 
-impl Choir {
-    /// Six, of the users 1 and 2 in their room, on these servers in turn.
+impl ManyClients {
+    /// Opens six sockets of the users 1 and 2 in their room, on these servers in turn.
     pub(crate) async fn on(servers: &[&Server]) -> Self {
-        let (enough, answered) = (watch::Sender::new(false), Arc::new(watch::Sender::default()));
-        let mut voices = Vec::new();
-        for name in 0..VOICES {
+        let (stop, answered) = (watch::Sender::new(false), Arc::new(watch::Sender::default()));
+        let mut tasks = Vec::new();
+        for name in 0..CLIENTS {
             let user = if name % 2 == 0 { 1 } else { 2 };
             let client = servers[name % servers.len()].join(user, 3 - user).await;
-            voices.push(tokio::spawn(speak(client, name, answered.clone(), enough.subscribe())));
+            tasks.push(tokio::spawn(speak(client, name, answered.clone(), stop.subscribe())));
         }
-        Self { answered, enough, voices }
+        Self { answered, stop, tasks }
     }
 
-    /// Waits until so many more have been acknowledged.
-    pub(crate) async fn sings(&self, more: usize) {
+    /// Waits until `more` further messages are acknowledged.
+    pub(crate) async fn until_acknowledged(&self, more: usize) {
         let wanted = self.answered.borrow().acknowledged + more;
         self.until(&format!("{wanted} acknowledged"), |count| count.acknowledged >= wanted).await;
     }
 
-    /// Waits until someone has been refused.
-    pub(crate) async fn is_refused(&self) {
+    /// Waits until a message is refused.
+    pub(crate) async fn until_refused(&self) {
         self.until("one refused", |count| count.refused > 0).await;
     }
 
@@ -101,16 +100,16 @@ impl Choir {
         assert!(answered, "expected {what}, got {acknowledged} acknowledged and {refused} refused");
     }
 
-    /// Lets each end what it says, and no more.
-    pub(crate) fn enough(&self) {
-        self.enough.send_replace(true);
+    /// Lets each socket finish its current message, and then leave.
+    pub(crate) fn stop(&self) {
+        self.stop.send_replace(true);
     }
 
-    /// What became of everything that was said, and what each socket has heard, once all have ended.
+    /// Waits for all sockets, and returns the outcome of each message, the frames of each socket, and the ends.
     pub(crate) async fn outcomes(self) -> (Outcomes, Vec<Vec<Value>>, Vec<End>) {
         let (mut outcomes, mut heard, mut ends) = (Outcomes::new(), Vec::new(), Vec::new());
-        for voice in join_all(self.voices).await {
-            let (of_one, frames, end) = voice.unwrap();
+        for task in join_all(self.tasks).await {
+            let (of_one, frames, end) = task.unwrap();
             outcomes.extend(of_one);
             heard.push(frames);
             ends.extend(end);
@@ -119,8 +118,8 @@ impl Choir {
     }
 }
 
-/// The room's numbers have no hole, what was acknowledged is there once with its number, what was refused for
-/// certain isn't, and all else is there once at most.
+/// Asserts that the room's numbers have no gap. An acknowledged message is stored once with its number, a message that was
+/// refused as `unavailable` is not stored, and any other message is stored at most once.
 pub(crate) async fn assert_kept(messages: mongodb::Collection<Document>, room: i64, outcomes: &Outcomes) {
     let find = messages.find(doc! { "_id.room": room }).sort(doc! { "_id": 1 });
     let all: Vec<Document> = find.await.unwrap().try_collect().await.unwrap();
@@ -147,7 +146,7 @@ pub(crate) async fn assert_kept(messages: mongodb::Collection<Document>, room: i
     assert!(numbers.is_empty(), "nobody said {numbers:?}");
 }
 
-/// What is stored is what a new socket is shown.
+/// Asserts that the first frame of a new socket shows the stored messages.
 pub(crate) async fn assert_shown(server: &Server, outcomes: &Outcomes) {
     let history = server.connect(1, 2).await.history().await;
     let last = outcomes.values().filter_map(|outcome| outcome.as_ref().ok()).max().unwrap();
@@ -158,7 +157,7 @@ pub(crate) async fn assert_shown(server: &Server, outcomes: &Outcomes) {
     }
 }
 
-/// Each message that a socket heard of was the one after the message before: no hole, no double, in order.
+/// Asserts that the messages of a socket came in order, without a gap and without a repetition.
 pub(crate) fn assert_in_order(frames: &[Value]) {
     let ids = ids_of(frames, "chat_message");
     assert!(ids.windows(2).all(|pair| pair[1] == pair[0] + 1), "a hole or a double in {ids:?}");
