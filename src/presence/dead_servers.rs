@@ -1,8 +1,10 @@
 //! Finds dead servers and removes their sockets from the presence of their users.
 //!
-//! A server is dead if its heartbeat has not changed for `presence.silence_ms`, as this server observed it. No wall
-//! clock is compared. Time in which this server could not observe heartbeats does not count. All servers search. Each
-//! step can be repeated, also by several servers concurrently, because a server can die during the clean-up, too.
+//! A server is dead if this server has seen no change of its heartbeat for `presence.silence_ms`. Wall clocks of different
+//! servers are never compared. Time in which this server could not observe heartbeats does not count.
+//!
+//! All servers search. Each step can be repeated, also by several servers concurrently, because a server can die during
+//! the clean-up, too.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,12 +19,13 @@ use crate::store::users::presence::Beat;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// Interval between two checks of the heartbeats.
+/// The interval between two checks of the heartbeats.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Interval between two searches for users of servers that have no heartbeat document left.
+/// The interval between two searches for users of servers that have no heartbeat document left.
 const ORPHAN_INTERVAL: Duration = Duration::from_mins(1);
 
+/// Searches for dead servers.
 pub(super) struct DeadServerSearch {
     store: Store,
     heartbeat: Arc<Heartbeat>,
@@ -45,6 +48,7 @@ impl DeadServerSearch {
         }
     }
 
+    /// Searches at every interval. Never returns.
     pub(super) async fn run(mut self) {
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -69,11 +73,11 @@ impl DeadServerSearch {
         let own = self.heartbeat.server();
         let others = beats.iter().any(|beat| beat.server != own && !beat.dead);
         self.store.peers().on_search(heard, others);
-        // The limit is a little shorter than for other servers: an own write is observed before it comes back through
-        // the change stream.
+        // The limit is shorter than for other servers: the age counts from the heartbeat's return through the change
+        // stream, which is later than its write.
         let own_is_late = self.heartbeat.age().is_none_or(|age| age >= self.silence * 3 / 4);
         if own_is_late || asked.elapsed() >= self.silence {
-            // If the database is this slow for this server, it may delay the heartbeats of the other servers as well.
+            // A database this slow may delay the heartbeats of the other servers as well.
             self.seen.clear();
         }
         self.seen.retain(|server, _| beats.iter().any(|beat| beat.server == *server));
@@ -94,8 +98,8 @@ impl DeadServerSearch {
         since.elapsed() >= self.silence
     }
 
-    /// Declares a server dead and removes its sockets from its users. Also finishes this for another server that
-    /// started it and stopped.
+    /// Declares a server dead and removes its sockets from the presence of its users. Also finishes a clean-up that
+    /// another server started and did not end.
     async fn clean_up(&mut self, beat: Beat) -> Result<(), StoreError> {
         if !beat.dead && !self.store.declare_dead(beat).await? {
             return Ok(());

@@ -1,12 +1,12 @@
-//! Tracks which users have sockets on this server, and writes it to the database for all servers.
+//! Tracks which users have sockets on this server, and writes these users to the database for all servers.
 //!
 //! A socket that opens or closes only leaves an entry here. A separate task writes the changes in batches, so no
-//! connect waits for it. A user counts as offline only after a short grace period after the last socket closed. A page
-//! reload or a change of the mobile network therefore makes no offline and online events.
+//! connect waits for a write. After a user's last socket has closed, a short grace period passes before the user counts
+//! as offline. A page reload or a change of the mobile network therefore makes no offline and online events.
 //!
-//! Any other server cleans up after a dead server ([`dead_servers`]). A live server
-//! that was declared dead finds its heartbeat document removed, and writes all its users again. A server that shuts
-//! down leaves its users to the others in the same way, because they are about to reconnect elsewhere.
+//! After the death of a server, any other server removes its users ([`dead_servers`]). A live server that was declared
+//! dead finds its heartbeat document removed, and writes all its users again. A server that shuts down does not remove
+//! its users: they are about to reconnect to other servers, which remove the old entries in the same way.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ use crate::store::{Store, StoreError};
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::Metrics;
 
-/// How long changes are collected for one write. With thousands of concurrent connects, each one costs less.
+/// How long changes are collected for one write. A write of many users costs less than many writes.
 const GATHER: Duration = Duration::from_millis(100);
 
 /// The users that are connected to this server. Cheap to clone.
@@ -32,26 +32,25 @@ pub(crate) struct PresenceTracker(Arc<SharedTracker>);
 #[derive(Default)]
 struct SharedTracker {
     state: Mutex<TrackerState>,
-    /// Notified when there is something to write.
+    /// Notified when a change has to be written.
     changed: Notify,
 }
 
 #[derive(Default)]
 struct TrackerState {
     users: HashMap<UserId, LocalUser>,
-    /// Users that may be connected without the database having it; some twice.
+    /// Connected users that the database may not have as connected. A user may be in the list twice.
     arriving: Vec<UserId>,
     /// Users that closed their last socket, oldest first.
     leaving: VecDeque<(Instant, UserId)>,
 }
 
-/// One user's sockets.
+/// The sockets of one user.
 #[derive(Default)]
 struct LocalUser {
     sockets: usize,
     recorded: Recorded,
-    /// When the grace period began, and when the last socket closed. After a failed write the grace period begins
-    /// again.
+    /// When the grace period began, and when the last socket closed. A failed write restarts the grace period.
     left: Option<(Instant, Instant)>,
 }
 
@@ -60,7 +59,8 @@ struct LocalUser {
 enum Recorded {
     #[default]
     No,
-    /// The write had an unknown outcome: online has to be written again, and offline as well when the user leaves.
+    /// The write had an unknown outcome. Online has to be written again. Offline has to be written, too, when the user
+    /// leaves.
     Perhaps,
     Yes,
 }
@@ -86,7 +86,7 @@ impl PresenceTracker {
         PresenceGuard { present: self.clone(), user: user.clone() }
     }
 
-    /// Resolves when there is something to write, now or after the grace period.
+    /// Resolves when a change has to be written, now or after the grace period.
     async fn wait_for_changes(&self) {
         while self.state().is_settled() {
             self.0.changed.notified().await;
@@ -113,7 +113,7 @@ impl Drop for PresenceGuard {
 }
 
 impl TrackerState {
-    /// Takes up to `most` users to write as online. From here on they count as recorded.
+    /// Takes up to `most` users to write as online. They count as recorded from now on.
     fn take_arrivals(&mut self, most: usize) -> Vec<UserId> {
         let mut arrivals = Vec::new();
         while arrivals.len() < most
@@ -129,7 +129,7 @@ impl TrackerState {
         arrivals
     }
 
-    /// Takes up to `most` users that have had no socket for `grace`, with the time of their last close.
+    /// Takes up to `most` users that have had no socket for `grace`, each with the time of the last close.
     fn take_departures(&mut self, most: usize, grace: Duration) -> Vec<(UserId, Instant)> {
         let mut departures = Vec::new();
         while departures.len() < most
@@ -137,7 +137,7 @@ impl TrackerState {
         {
             let Some(here) = self.users.get(&user) else { continue };
             let Some((_, at)) = here.left.filter(|(left, _)| left.elapsed() >= grace) else { continue };
-            // Removed before the write: a user that reconnects meanwhile is then written as online after it.
+            // Removed before the offline write. A user that reconnects during the write is then written as online after it.
             if self.users.remove(&user).is_some_and(|here| here.recorded != Recorded::No) {
                 departures.push((user, at));
             }
@@ -156,7 +156,7 @@ impl TrackerState {
 
     fn restore_departures(&mut self, departures: Vec<(UserId, Instant)>) {
         for (user, at) in departures {
-            // For users that reconnected meanwhile, the outcome does not matter: their online write follows.
+            // The outcome does not matter for users that have reconnected: their online write follows.
             if !self.users.contains_key(&user) {
                 let left = Instant::now();
                 self.users.insert(
@@ -168,7 +168,7 @@ impl TrackerState {
         }
     }
 
-    /// Queues all connected users again: the database has lost them.
+    /// Queues all connected users again, because the database has lost them.
     fn re_announce(&mut self) {
         for (user, here) in &mut self.users {
             if here.sockets > 0 {
@@ -183,7 +183,7 @@ impl TrackerState {
     }
 }
 
-/// Writes the tracked users to the database, and starts the search for dead servers.
+/// Writes the tracked users to the database.
 pub(crate) struct PresenceWriter {
     pub(crate) present: PresenceTracker,
     pub(crate) store: Store,
@@ -195,7 +195,7 @@ pub(crate) struct PresenceWriter {
 }
 
 impl PresenceWriter {
-    /// Starts the writer and the search for dead servers.
+    /// Starts the writer, and the search for dead servers.
     pub(crate) fn start(self, supervisor: &Supervisor) {
         let search = dead_servers::DeadServerSearch::new(&self);
         supervisor.spawn("presence sweep", search.run());

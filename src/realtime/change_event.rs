@@ -6,13 +6,13 @@ use crate::model::change::CommittedChange;
 use crate::model::receipts::Marks;
 use crate::store::codec::{self, Undecodable};
 
-/// A change event. Its fields are found in one pass: there are ten, and each look-up by name would start at the first.
+/// A change event. One pass over the document finds its ten fields: each look-up by name would start at the first field.
 pub(super) struct ChangeEvent<'a> {
     pub(super) operation: &'a str,
     pub(super) collection: &'a str,
     /// When the change was committed.
     pub(super) time: Timestamp,
-    /// When the change was made, by the clock of the database's machine.
+    /// When the change was made, by the wall clock of the database server.
     pub(super) made: Option<DateTime>,
     /// The `documentKey`.
     pub(super) key: &'a RawDocument,
@@ -91,14 +91,14 @@ impl<'a> ChangeEvent<'a> {
         })
     }
 
-    /// Whether any part of this server handles such a change.
+    /// Whether this server handles this kind of change.
     pub(super) fn is_of_interest(&self) -> Result<bool, Undecodable> {
         Ok(match (self.collection, self.operation) {
             // Messages are only deleted with their room, and then no socket is left to notify.
             ("messages" | "heartbeats", "insert" | "update")
             | ("members", "insert" | "update" | "delete")
             | ("presence", "insert" | "update" | "replace")
-            // Batches are deleted once they are folded.
+            // Batches of receipt markers are deleted once they are folded into the member documents.
             | ("marks" | "erasures", "insert" | "delete")
             // Ephemeral events are deleted when they expire.
             | ("rooms" | "signals", "insert") => true,
@@ -134,7 +134,7 @@ impl<'a> ChangeEvent<'a> {
     }
 }
 
-/// Returns the value of a field, if it was there with the expected type.
+/// Returns the value of a field. Fails if the field is missing or has another type.
 fn found<T>(value: Option<T>, name: &str) -> Result<T, Undecodable> {
     value.ok_or_else(|| Undecodable::new(&format!("no `{name}`")))
 }

@@ -1,5 +1,5 @@
-//! The heartbeat: a document that each server writes, and then waits for in its change stream. An idle change stream
-//! looks like one that hangs; the heartbeat tells them apart.
+//! The heartbeat: a document that each server writes at intervals, and then expects in its change stream. An idle
+//! change stream looks like a stream that hangs. A heartbeat that comes back shows that the stream works.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -15,14 +15,14 @@ use crate::protocol::close::Close;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// Heartbeats in flight whose send time is remembered. A heartbeat that took longer says nothing about the database's
-/// clock.
+/// The number of heartbeats in flight whose send time is remembered. Older heartbeats took too long to measure the
+/// database's clock.
 const MAX_PENDING: usize = 32;
 
-/// How often within `feed.close_ms` the server checks whether sockets have to be closed...
+/// The number of checks within `feed.close_ms`. Each check finds out whether sockets have to be closed.
 const CHECKS: u32 = 20;
 
-/// ...and the longest interval between two checks.
+/// The longest interval between two checks.
 const MAX_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The last heartbeat that was written, and the last one that came back.
@@ -34,10 +34,9 @@ pub(crate) struct Heartbeat {
     received_at: Mutex<Option<Instant>>,
     /// The send times of the last few heartbeats that have not come back.
     sent: Mutex<VecDeque<(i64, Instant)>>,
-    /// The first majority-committed heartbeat that has not come back, nor any later one, and since when a majority has
-    /// it.
+    /// The oldest majority-committed heartbeat since which no heartbeat has come back, and when a majority had it.
     unreturned: Mutex<Option<(i64, Instant)>>,
-    /// Notified when this server's document had to be created.
+    /// Notified when this server's heartbeat document was missing and had to be created.
     re_registered: Notify,
     /// `feed.overdue_ms`
     overdue: Duration,
@@ -66,8 +65,8 @@ impl Heartbeat {
         self.server
     }
 
-    /// Resolves when the document was created: for the first time, or because another server declared this one dead
-    /// and removed it, with this server's presence. For a single waiter.
+    /// Resolves when the heartbeat document was created: at the start, or after another server declared this one dead.
+    /// The other server then has also removed the presence of this server's users. For a single waiter.
     pub(crate) async fn re_registered(&self) {
         self.re_registered.notified().await;
     }
@@ -96,25 +95,24 @@ impl Heartbeat {
         sent.front().filter(|(other, _)| *other == beat).map(|(_, at)| *at)
     }
 
-    /// Whether no heartbeat has come back for `feed.overdue_ms`: recent changes of other servers may be unknown here.
+    /// Whether no heartbeat has come back for `feed.overdue_ms`. This server may then lack recent changes of others.
     pub(crate) fn is_overdue(&self) -> bool {
         self.age().is_none_or(|age| age > self.overdue)
     }
 
-    /// Whether written heartbeats are overdue: then the stream hangs, and not the database.
+    /// Whether a written heartbeat is overdue. Then the database works, and the stream hangs.
     pub(crate) fn is_missing(&self) -> bool {
         // A heartbeat that a majority has just acknowledged may still be on its way.
         let on_its_way = self.overdue / 4;
         self.is_overdue() && self.unreturned().is_some_and(|(_, since)| since.elapsed() > on_its_way)
     }
 
-    /// Whether no heartbeat has come back for `feed.close_ms`: then no socket may be open here.
+    /// Whether no heartbeat has come back for `feed.close_ms`. Then no socket may be open on this server.
     pub(crate) fn is_silent(&self) -> bool {
         self.silent.load(Ordering::Relaxed)
     }
 
-    /// Closes all sockets once no heartbeat has come back for `feed.close_ms`, and for as long as none does. Never
-    /// returns.
+    /// Closes all sockets when no heartbeat has come back for `feed.close_ms`, until one comes back. Never returns.
     pub(crate) async fn watch(self: Arc<Self>, close: Duration, outboxes: Sessions, metrics: Arc<Metrics>) {
         let tick = (close / CHECKS).min(MAX_CHECK_INTERVAL);
         let mut ticks = tokio::time::interval(tick);
@@ -122,7 +120,7 @@ impl Heartbeat {
         let mut silence = Duration::ZERO;
         loop {
             ticks.tick().await;
-            // Counts checks instead of reading a clock: while this process was suspended, nothing could be received.
+            // Counts checks instead of reading a clock: a suspended process can't receive heartbeats.
             silence = if self.is_overdue() { silence + tick } else { Duration::ZERO };
             let silent = silence + self.overdue >= close;
             if silent {
@@ -162,8 +160,8 @@ impl Heartbeat {
         }
     }
 
-    /// Resolves when everything that was written before the call has come through the change stream. The caller sets
-    /// the timeout.
+    /// Resolves when the change stream has delivered everything that was written before the call. Has no timeout of its
+    /// own.
     pub(crate) async fn wait_for_round_trip(&self, store: &Store) -> Result<(), StoreError> {
         let mut received = self.received.subscribe();
         let written = self.beat(store).await?;

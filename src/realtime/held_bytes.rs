@@ -1,8 +1,8 @@
 //! Bytes that are held for clients: events that wait for sockets, first frames and large answers.
 //!
-//! An event is encoded once and shared by all sockets that it waits for, so a server counts it once, and a user once for
-//! each socket. A socket or a user over its bound loses the socket that crosses it. When the whole server is over its
-//! bound, the sockets with most waiting are closed.
+//! An event is encoded once and shared by all sockets. The server counts the event once. A user's total counts the event
+//! once for each socket of the user. A socket that exceeds its own bound, or the bound of its user, is closed. If the
+//! server exceeds its bound, the sockets with the most waiting bytes are closed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use super::sessions::Sessions;
 use crate::protocol::close::Close;
 use crate::telemetry::metrics::Metrics;
 
-/// The pause after sockets were closed, in which their bytes are released.
+/// The pause after sockets were closed. Their bytes are released meanwhile.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Sockets that are closed between two pauses.
@@ -31,7 +31,7 @@ struct SharedBytes {
     over: Notify,
 }
 
-/// Bytes that are held until this is dropped.
+/// Counts bytes as held, until the charge is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Charge(Option<(HeldBytes, usize)>);
 

@@ -1,4 +1,4 @@
-//! The events that the first frame of a connection already contained.
+//! Recognizes the events that the first frame of a connection already contained.
 
 use bson::Timestamp;
 use handlers::UserId;
@@ -9,11 +9,11 @@ use crate::store::Snapshot;
 
 /// The point up to which a history already contains the events of its room.
 pub(crate) struct HistoryWatermark {
-    /// Everything that was committed up to then, except receipt markers.
+    /// The history contains every change that was committed up to this time, except receipt markers.
     time: Timestamp,
-    /// The number of its last message. A message that arrives again after a catch-up has a later time.
+    /// The number of the newest message in the history. A message that arrives again after a catch-up has a later time.
     newest: i64,
-    /// The lowest markers that the history contained. They are compared until an event with a later time arrives.
+    /// The lowest receipt markers in the history. They are compared until an event with a later time arrives.
     marks: Option<Box<MinMarks<UserId>>>,
 }
 

@@ -1,4 +1,4 @@
-//! The rooms of a user, as one inbox connection knows them.
+//! The rooms of a user in one inbox connection: which are open, and which have to be re-read.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -15,14 +15,14 @@ pub(crate) struct JoinedRooms(Mutex<KnownRooms>);
 struct KnownRooms {
     /// The rooms, each with whether the client has it open.
     rooms: HashMap<RoomId, bool>,
-    /// The rooms to re-read, because the membership may have changed, each with the latest such change.
+    /// The rooms to re-read, because the user's membership may have changed. Each has the time of the latest change.
     stale: HashMap<RoomId, Timestamp>,
     /// The last messages of rooms that an action's answer contains.
     shown: Vec<(RoomId, i64)>,
 }
 
 impl JoinedRooms {
-    /// Records that the user is in this room. Returns false if that was known.
+    /// Records that the user is in the room. Returns false if the connection knew the room already.
     pub(crate) fn enter(&self, room: RoomId) -> bool {
         let mut known = self.known();
         let new = !known.rooms.contains_key(&room);
@@ -30,7 +30,7 @@ impl JoinedRooms {
         new
     }
 
-    /// Records that the user is not in this room any more. Returns false if that was known.
+    /// Records that the user is not in the room any more. Returns false if the connection did not know the room.
     pub(crate) fn leave(&self, room: RoomId) -> bool {
         self.known().rooms.remove(&room).is_some()
     }
@@ -82,7 +82,7 @@ impl JoinedRooms {
         std::mem::take(&mut self.known().shown)
     }
 
-    /// Whether the membership may have changed since it was read.
+    /// Whether the user's membership may have changed since the last read.
     pub(crate) fn is_stale(&self, room: RoomId) -> bool {
         self.known().stale.contains_key(&room)
     }

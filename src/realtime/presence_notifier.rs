@@ -1,7 +1,7 @@
 //! Notifies inbox connections when a user who shares a room with them goes online or offline.
 //!
-//! Changes from the change stream are queued here. A separate task sends them, because finding the recipients needs a
-//! database query. Only the last state of each user counts.
+//! Changes from the change stream are queued here. A separate task sends them, because a database query has to find the
+//! recipients. Only the last state of each user is sent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use crate::protocol::json::json;
 use crate::store::{Store, StoreError, UserPresence};
 use crate::telemetry::metrics::Metrics;
 
-/// Users that are looked up in one operation.
+/// The most users that are looked up in one query.
 const AT_ONCE: usize = 200;
 
-/// The pause before another try after a failure.
+/// The pause before another attempt after a failure.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// The presence changes to send. Bounded by the number of users.
@@ -27,7 +27,7 @@ pub(crate) type PresenceQueue = CoalescingQueue<UserId, UserPresence>;
 
 impl Coalesce for UserPresence {
     fn merge(self, later: Self) -> Option<Self> {
-        // A user who is online, goes offline and comes back is as was sent last: nothing has to be sent.
+        // Clients know the state before the earlier change. A later change back to that state leaves nothing to send.
         (self.online == later.online).then_some(later)
     }
 }

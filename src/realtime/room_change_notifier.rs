@@ -1,8 +1,8 @@
 //! Notifies inbox connections when a room or its members have changed.
 //!
-//! The new state is the same for all members, so a separate task reads it once for all of them. Otherwise, in a group
-//! of a thousand, each socket would read a thousand members. Of several changes in quick succession only the last one
-//! counts. Each socket finds out by itself whether its own user is still in the room.
+//! The new state of the room is the same for all members, so a separate task reads it once for all of them. Otherwise, in
+//! a group of a thousand, each socket would read a thousand members. Several changes in quick succession cause one read
+//! after the last change. Each socket finds out by itself whether its own user is still in the room.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,14 +20,14 @@ use crate::retry::{self, AttemptError};
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
-/// How long a change may take to be sent, including its time in the queue. It is shorter than the time after which a
-/// cursor counts as [settled](crate::protocol::cursor): a change that waits here is sent before that.
+/// How long a change may take to be sent, including its time in the queue. A cursor counts as
+/// [settled](crate::protocol::cursor) only after a longer time, so no settled cursor misses a change that waits here.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The pause before a room is read again, if the read failed or is older than the change.
+/// The mean pause before a room is read again, if the read failed or is older than the change.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-/// Rooms that are read concurrently.
+/// The most rooms that are read concurrently.
 const AT_ONCE: usize = 16;
 
 /// The rooms that have changed, each with the time of its last change. Bounded by the number of rooms with sockets here.
@@ -74,7 +74,7 @@ impl RoomChangeNotifier {
         let read = || async {
             match tokio::time::timeout_at(end, self.store.change_of(room)).await {
                 Ok(Ok(Some((read_at, change)))) if read_at >= time => Ok(Some(change)),
-                // The room was deleted: each member is notified of that separately.
+                // The room was deleted. Each member is notified of the deletion separately.
                 Ok(Ok(None)) => Ok(None),
                 Ok(Ok(Some(_))) => {
                     Err(AttemptError::Retry("the data that was read is older than the change".to_owned()))

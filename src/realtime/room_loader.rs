@@ -1,7 +1,7 @@
 //! Loads the state of rooms in which something happens while only inbox connections are in them.
 //!
-//! An inbox connection loads no room when it joins it. The state that a room's events need is loaded once the first
-//! event is due, as it was just before. Until then changes wait in the [`hub`](crate::realtime::hub).
+//! An inbox connection joins its rooms without loading them. The state of a room is loaded when its first change arrives,
+//! as of the time just before that change. The change waits in the [`hub`](crate::realtime::hub) meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,16 +14,17 @@ use crate::retry::{self, AttemptError};
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
-/// How long a load may take, including its time in the queue. It is shorter than the time after which a cursor counts
-/// as [settled](crate::protocol::cursor): a change that waits here is sent before that.
+/// How long a load may take, including its time in the queue. A cursor counts as
+/// [settled](crate::protocol::cursor) only after a longer time, so no settled cursor misses a change that waits here.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The pause before another try after a failed read.
+/// The mean pause before another attempt after a failed read.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// Rooms that are read concurrently.
+/// The most rooms that are read concurrently.
 const AT_ONCE: usize = 32;
 
+/// Loads the states of rooms.
 pub(crate) struct RoomLoader {
     pub(crate) store: Store,
     pub(crate) hub: Arc<Hub>,
@@ -31,7 +32,7 @@ pub(crate) struct RoomLoader {
 }
 
 impl RoomLoader {
-    /// Serves load requests.
+    /// Serves the load requests of the hub.
     pub(crate) async fn run(self, mut wanted: mpsc::UnboundedReceiver<RoomLoadRequest>) {
         let permits = Arc::new(Semaphore::new(AT_ONCE));
         let this = Arc::new(self);

@@ -15,7 +15,7 @@ use crate::retry::{self, AttemptError};
 use crate::store::{LastMessage, ResumedRoom, Snapshot, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// The pause before another read, if a snapshot is older than what the hub has received.
+/// The mean pause before another read, if a snapshot is older than the hub's last received change.
 pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Reads rooms. Cheap to clone.
@@ -28,8 +28,8 @@ pub(crate) struct RoomReader {
 }
 
 impl RoomReader {
-    /// Reads the room as of a time that is not before what the hub had received when the connection joined. If the hub
-    /// needs the room's state, it gets it.
+    /// Reads a room for a connection that has joined it. The result is not older than the hub was at the join. If the hub
+    /// needs the room's state, the hub receives it, too.
     ///
     /// # Errors
     /// The room's members can't be read within `mongodb.operation_ms`.
@@ -42,8 +42,8 @@ impl RoomReader {
         Ok(self.read_since(&self.store, room, joined, outbox, None).await?.0)
     }
 
-    /// Does the same over the connections of `store`. For a resumable connection it also reads what changed since the
-    /// cursor `since`, as of the same time.
+    /// Does the same as [`read`](Self::read), over the database connections of `store`. For a resumable connection it also
+    /// reads the changes since the cursor `since`, as of the same time.
     ///
     /// # Errors
     /// As for [`read`](Self::read).
@@ -84,7 +84,7 @@ impl RoomReader {
                 Snapshot { time, members, messages: Vec::new(), waiting: Vec::new(), complete: false };
             (snapshot, None)
         });
-        // A room that shows no messages may have had some, which were purged.
+        // Without a message in the snapshot the last number is unknown: earlier messages may have been purged.
         if let Some(newest) = snapshot.messages.first() {
             let delivered = snapshot.members.iter().map(|member| member.marks.delivered).max();
             let n = delivered.unwrap_or_default().max(newest.id.get());
@@ -96,7 +96,7 @@ impl RoomReader {
         Ok((snapshot, changed))
     }
 
-    /// Returns why a connect fails when the room or the membership can't be read. Counts and logs the error.
+    /// Returns the close code for a connect whose room or membership can't be read. Counts and logs the error.
     pub(crate) fn refused(&self, error: &StoreError) -> Close {
         if !matches!(error, StoreError::Erasing(_)) {
             self.metrics.count_fault("connect");
@@ -111,7 +111,7 @@ impl RoomReader {
     }
 }
 
-/// Returns the position in this room that the client's cursor says; none if it is not a cursor of this room.
+/// Returns the position of the client's cursor; none if the text is not a cursor of this room.
 fn parse_cursor(since: &str, room: RoomId) -> Option<Position> {
     since.parse().ok().filter(|cursor: &RoomCursor| cursor.room == room).map(|cursor| cursor.position)
 }

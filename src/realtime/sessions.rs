@@ -1,5 +1,5 @@
-//! All sockets that are open on this server, for requests that do not concern a room: a shutdown, or a request of the
-//! application to close a user's sockets.
+//! All sockets that are open on this server. Requests that concern no single room use this list: a shutdown, or a request
+//! of the application to close a user's sockets.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicUsize;
@@ -28,11 +28,11 @@ struct OpenSockets {
 /// The sockets of a user.
 struct UserSockets {
     outboxes: Vec<Arc<Outbox>>,
-    /// The bytes that wait for all of them.
+    /// The bytes that wait for all sockets of the user.
     bytes: Arc<AtomicUsize>,
 }
 
-/// Removes a socket from the list when dropped.
+/// Keeps a socket in the list until the guard is dropped.
 pub(crate) struct SessionGuard {
     outboxes: Sessions,
     key: u64,
@@ -40,14 +40,14 @@ pub(crate) struct SessionGuard {
 }
 
 impl Sessions {
-    /// Adds a socket to the list; `user` is its user, if the token named one.
+    /// Adds a socket to the list. `user` is the user of the socket, if the token named one.
     pub(crate) fn register(&self, outbox: &Arc<Outbox>, user: Option<&UserId>) -> SessionGuard {
         let mut open = self.open();
         let key = open.next;
         open.next += 1;
         open.outboxes.insert(key, outbox.clone());
         if let Some(user) = user {
-            // Most users have one socket; a vector that grows takes room for four.
+            // Most users have one socket, and a vector that grows allocates space for four.
             let one = || UserSockets { outboxes: Vec::with_capacity(1), bytes: Arc::default() };
             let sockets = open.by_user.entry(user.clone()).or_insert_with(one);
             sockets.outboxes.push(outbox.clone());
@@ -66,7 +66,7 @@ impl Sessions {
         self.open().outboxes.values().for_each(|outbox| outbox.close(close));
     }
 
-    /// Probes the clients of a user's open sockets, the longest inactive one first.
+    /// Probes the clients of a user's open sockets, the longest inactive client first.
     pub(crate) fn probe(&self, user: &UserId) -> Vec<ProbedSocket> {
         let mut sockets: Vec<_> = {
             let open = self.open();
@@ -77,7 +77,7 @@ impl Sessions {
         sockets.iter().take(MAX_PROBED).map(|(_, outbox)| outbox.request_probe()).collect()
     }
 
-    /// Returns up to `most` sockets with the most waiting bytes, with these bytes.
+    /// Returns up to `most` sockets with the most waiting bytes, each with its bytes.
     pub(crate) fn fullest(&self, most: usize) -> Vec<(usize, Arc<Outbox>)> {
         let mut waiting: Vec<_> = {
             let open = self.open();

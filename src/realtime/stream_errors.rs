@@ -15,27 +15,27 @@ use crate::store::receipts::journal;
 /// How long the database waits for a change before it answers that there was none.
 const MAX_AWAIT: Duration = Duration::from_secs(1);
 
-/// The collections whose changes are followed. Nothing here uses the others, and an event of another application's
-/// collection may even be too large to be sent (see [`is_too_large`]).
+/// The collections whose changes are followed. No part of this server uses other collections. An event of another
+/// application's collection may even be too large to be sent (see [`is_too_large`]).
 ///
-/// The database applies this filter before it builds an event: a document of another collection with an `_id` of 5 MiB
-/// passed unnoticed. An event took the database as long as with the collections excluded by name (6.0.5, 38
-/// microseconds of processor time, inserts included; medians of three).
+/// The database applies this filter before it builds an event: with the filter, a document of another collection with
+/// an `_id` of 5 MiB broke no stream. A list of excluded collections would be as fast (6.0.5, 38 microseconds of
+/// processor time for an event, inserts included; medians of three).
 const FOLLOWED: [&str; 8] =
     ["rooms", "messages", "members", "marks", "heartbeats", "presence", "signals", "erasures"];
 
 /// The operations on documents, and on collections and indexes that are dropped.
 const OPERATIONS: [&str; 7] = ["insert", "update", "replace", "delete", "drop", "rename", "dropIndexes"];
 
-/// `ChangeStreamFatalError`, `ChangeStreamHistoryLost`, `CappedPositionLost`, `InvalidResumeToken`: the resume point
-/// is lost.
+/// The error codes that mean that the resume point is lost: `ChangeStreamFatalError`, `ChangeStreamHistoryLost`,
+/// `CappedPositionLost`, `InvalidResumeToken`.
 const HISTORY_LOST: [i32; 4] = [280, 286, 136, 260];
 
-/// `BSONObjectTooLarge`
+/// The error code `BSONObjectTooLarge`.
 const TOO_LARGE: i32 = 10334;
 
-/// Returns whether a stream can't continue at its resume token, because the database no longer has the history after
-/// it.
+/// Returns whether a stream can't continue at its resume token, because the database no longer has the changes after
+/// the token.
 pub(crate) fn is_history_lost(error: &Error) -> bool {
     match &*error.kind {
         ErrorKind::Command(command) => HISTORY_LOST.contains(&command.code),
@@ -44,11 +44,11 @@ pub(crate) fn is_history_lost(error: &Error) -> bool {
     }
 }
 
-/// Returns whether the next event is larger than a document may be. The database can't send it, now or later: a stream
+/// Returns whether the next event is larger than a document may be. The database can never send the event: a stream
 /// can only continue after it.
 ///
-/// The resume token holds the document's key at twice its length, and the event holds the key itself: an `_id` of 5
-/// MiB is enough.
+/// An `_id` of 5 MiB is enough for such an event. The event contains the document's key, and its resume token contains
+/// the key again at twice its length.
 pub(crate) fn is_too_large(error: &Error) -> bool {
     matches!(&*error.kind, ErrorKind::Command(command) if command.code == TOO_LARGE)
 }
@@ -66,13 +66,14 @@ pub(super) struct Backoff {
     refusals: u32,
 }
 
-/// The first pause; an election takes some seconds, a connection that broke much less.
+/// The first pause. An election takes some seconds. A broken connection is replaced much sooner.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
 /// The longest pause. No socket receives events until the stream is open again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// After this many refusals in a row the next event in the stream counts as the cause, whatever the reason given.
+/// After this many refusals in a row the stream no longer tries the same position. The next event in the stream is then
+/// the likely cause, whatever the error says.
 const REFUSALS: u32 = 8;
 
 impl Default for Backoff {
@@ -89,8 +90,8 @@ impl Backoff {
         pause
     }
 
-    /// Records that the database refused to continue. Returns whether it did so too often for another try at the same
-    /// position.
+    /// Records that the database refused to continue the stream. Returns true after too many refusals: then the stream
+    /// gives up this position.
     pub(super) fn refused(&mut self) -> bool {
         self.refusals += 1;
         self.refusals >= REFUSALS
@@ -104,13 +105,13 @@ impl Store {
         token: Option<ResumeToken>,
         read_from: ReadFrom,
     ) -> Result<ChangeStream<RawDocumentBuf>, Error> {
-        // The filter does as little as possible, because the database evaluates it for each change. With all of
-        // `is_of_interest` in it, an event took the database 20 microseconds; with the kinds of operations alone, 12
-        // (6.0.5, one insert of 50 messages after the other, medians of three).
+        // The filter is short, because the database evaluates it for each change. With all conditions of
+        // `is_of_interest`, an event took the database 20 microseconds. With the operations alone, it took 12 (6.0.5,
+        // one insert of 50 messages after the other, medians of three).
         let changes = doc! { "$match": {
             "operationType": { "$in": OPERATIONS.as_slice() },
             "ns.coll": { "$in": FOLLOWED.as_slice() },
-            // Folded markers were sent when they were raised.
+            // An update that folds receipt markers is no news: the markers were sent when they were raised.
             format!("updateDescription.updatedFields.{}", journal::MARKED_AT.as_str()): { "$exists": false },
         } };
         // Expanded events include dropped indexes.

@@ -1,11 +1,11 @@
-//! The texts that rooms keep because some member has not read their messages. A status event contains the whole
-//! message, so a kept text saves a read. But 200 texts of the maximum length are 3 MB a room. Each room keeps a little
-//! by itself, and takes the rest from a pool that all rooms of the server share.
+//! The bytes for the texts of unread messages. A status event contains the whole message, so a text in memory saves a
+//! read. But 200 texts of the maximum length are 3 MB for one room. Each room may keep a few bytes of its own. For more,
+//! the room takes a share of a pool that all rooms of the server use.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The bytes of texts that all rooms may keep beyond their own.
+/// The bytes that all rooms together may keep beyond their own.
 #[derive(Clone, Debug)]
 pub(crate) struct TextPool(Arc<Pool>);
 
@@ -27,7 +27,7 @@ impl TextPool {
     }
 }
 
-/// The bytes that one room has taken from a pool. They return to the pool when this is dropped.
+/// The bytes that one room has taken from a pool. They return to the pool when the share is dropped.
 #[derive(Debug)]
 pub(crate) struct TextShare {
     pool: Arc<Pool>,

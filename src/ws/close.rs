@@ -1,5 +1,5 @@
-//! Closes a socket so that its client receives the reason. A connection that is closed with unread data in its buffer
-//! is reset, and a reset can discard the close frame.
+//! Closes a socket so that its client receives the reason. The kernel resets a connection that is closed with unread data,
+//! and a reset can discard the close frame. So the rest of the client's data is read first.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use crate::protocol::close::Close;
 /// The timeout for writing the close frame, and then for the peer's answer.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How much is still read from a peer that continues to send, in bytes.
+/// The most bytes that are read from a peer that continues to send.
 const MAX_DISCARDED: u64 = 16 * 1024 * 1024;
 
-/// Closes with the code and its reason, and waits shortly until the peer has received it.
+/// Sends the close code with its reason, and waits for a short time until the peer has received them.
 pub(super) async fn close(mut ws: WebSocket, close: Close) {
     tracing::debug!(code = close.code(), reason = close.reason(), "closing a socket");
     let sent = if close == Close::Normal {
@@ -43,15 +43,15 @@ pub(super) async fn close(mut ws: WebSocket, close: Close) {
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, ended).await;
 }
 
-/// Reads until the peer has answered the close frame, and then returns zero. If its frames can't be read any more,
-/// returns how many bytes may still be discarded.
+/// Reads until the peer has answered the close frame, and then returns zero. If the frames of the peer can't be decoded
+/// any more, returns the number of bytes that may still be discarded.
 async fn until_answered(ws: &mut WebSocket) -> u64 {
     let mut left = MAX_DISCARDED;
     while left > 0 {
         match ws.next().await {
             None | Some(Ok(Message::Close(_))) => return 0,
             Some(Err(_)) => return left,
-            // An empty frame also takes six bytes.
+            // Each frame has at least six bytes besides its payload.
             Some(Ok(message)) => left = left.saturating_sub(message.len() as u64 + 6),
         }
     }

@@ -2,12 +2,12 @@
 //! socket continue to read after a failed write.
 //!
 //! The library joins the fragments of a message and returns only the whole message. A client could send empty
-//! fragments without end, and no rate limit would count them. So each frame's head is also read here, and the
-//! fragments of a message are bounded.
+//! fragments without end, and no rate limit would count them. So this module also reads the head of each frame, and
+//! bounds the fragments of a message.
 //!
-//! If a client sends and closes immediately, the next write fails while its last frames are still in the kernel's
-//! buffer. From the first failed write on, everything that is written is dropped here, and reading continues to the
-//! end of the stream.
+//! A client may send its last frames and close immediately. The next write to that client then fails, while the frames
+//! are still in the kernel's buffer. After the first failed write this module drops all written bytes, and reading
+//! continues to the end of the stream.
 
 use salvo::hyper::upgrade::Upgraded;
 use salvo::rt::tokio::TokioIo;
@@ -30,7 +30,7 @@ const HEAD_BYTES: usize = 14;
 pub(crate) struct CountedStream<S> {
     io: S,
     heads: FrameHeads,
-    /// The most fragments that a message may have, without the last one.
+    /// The most fragments of a message, without the last fragment.
     most_fragments: u32,
     lost_at: Option<Instant>,
 }
@@ -51,12 +51,12 @@ impl<S> CountedStream<S> {
         self.heads.fragments > self.most_fragments
     }
 
-    /// Returns how many fragments, without the last ones of messages, were received since the last call.
+    /// Returns the number of fragments received since the last call. The last fragment of each message does not count.
     pub(crate) fn take_fragments(&mut self) -> u32 {
         std::mem::take(&mut self.heads.uncounted)
     }
 
-    /// Processes the result of a write. Drops what is written from the first failure on.
+    /// Processes the result of a write. After the first failure each write succeeds without effect.
     fn written(&mut self, written: Poll<io::Result<usize>>, bytes: usize) -> Poll<io::Result<usize>> {
         let written = ready!(written);
         if let Some(written) = written.ok().filter(|written| *written > 0 || bytes == 0) {
@@ -68,8 +68,8 @@ impl<S> CountedStream<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> CountedStream<S> {
-    /// Shuts down the writing side, and discards up to `most` bytes until the peer shuts down its own. A connection
-    /// that is closed with unread data is reset, and a reset can discard what was written last.
+    /// Shuts down the writing side, and discards up to `most` received bytes until the peer shuts down its own side. The
+    /// kernel resets a connection that is closed with unread data, and a reset can discard the last written bytes.
     pub(crate) async fn discard(&mut self, most: u64) {
         if self.io.shutdown().await.is_ok() {
             let mut rest = (&mut self.io).take(most);
@@ -81,7 +81,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CountedStream<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for CountedStream<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        // Checked only now, so that earlier frames of the same read are processed first.
+        // Checked at the next read, so that earlier frames of the last read are processed first.
         if this.is_too_fragmented() {
             return Poll::Ready(Err(io::Error::other("too many fragments")));
         }
@@ -137,20 +137,21 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CountedStream<S> {
 /// The heads of the frames in a stream of bytes.
 #[derive(Debug, Default)]
 struct FrameHeads {
-    /// The received part of the next head.
+    /// The received bytes of the next head.
     head: [u8; HEAD_BYTES],
+    /// The number of these bytes.
     come: usize,
     /// The remaining bytes of the current frame's payload.
     payload: u64,
-    /// The fragments of the current message, without the last one.
+    /// The fragments of the current message, without the last fragment.
     fragments: u32,
-    /// The same for all messages, since the last call that took it.
+    /// The fragments of all messages that [`take_fragments`](CountedStream::take_fragments) has not returned yet.
     uncounted: u32,
 }
 
 impl FrameHeads {
-    /// Counts the frames that begin in these bytes. Returns how many bytes were scanned: all of them, or those up to
-    /// the head by which a message has too many fragments.
+    /// Counts the frames that begin in these bytes. Returns the number of scanned bytes. The scan stops after the head of
+    /// the first frame that exceeds the fragments of a message.
     fn scan(&mut self, read: &[u8], most_fragments: u32) -> usize {
         let mut bytes = read;
         loop {

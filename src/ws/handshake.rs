@@ -1,7 +1,7 @@
 //! Parses a handshake: the ids in the URL, the token, and the caller.
 //!
-//! Nothing here waits, and nothing is refused in HTTP: a browser can read a close code but no HTTP status. So a
-//! refusal is sent as a close code once the socket is open.
+//! A refusal is not an HTTP answer: a browser shows a close code to its page, but no HTTP status. So a refusal is sent as a
+//! close code once the socket is open.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ use crate::auth::{Caller, TokenError};
 use crate::protocol::close::Close;
 use crate::protocol::session_options::SessionOptions;
 
-/// The only subprotocol, in any case.
+/// The only supported subprotocol. Upper and lower case count as equal.
 const BEARER: &str = "Bearer";
 
 /// A caller whose token matches the URL. Room and membership are not checked yet.
@@ -34,19 +34,19 @@ pub(crate) enum HandshakePath {
     All,
 }
 
-/// The room that a URL means.
+/// The room or rooms that the URL names.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum SocketTarget {
     /// The direct room with this user.
     With(UserId),
-    /// The room of this id.
+    /// The room with this id.
     Id(RoomId),
     /// All rooms of the caller.
     All,
 }
 
-/// Checks the shape, the token and the identity, in this order. `caller` is the user that the token names, if there is
-/// one.
+/// Checks the parameters, the token and the identity, in this order. `caller` is the result of the token check; none if
+/// the handshake has no token.
 pub(crate) fn admit(
     path: HandshakePath,
     query: &str,
@@ -67,7 +67,7 @@ pub(crate) fn admit(
     Ok(Admission { caller, room, options })
 }
 
-/// Returns the client's spelling of `Bearer`, if it offers that subprotocol: the only thing that a handshake answers.
+/// Returns the subprotocol `Bearer` in the client's spelling, if the client offers it. The handshake accepts no other.
 pub(crate) fn offered_bearer_protocol(headers: &HeaderMap) -> Option<&str> {
     offered(headers).find(|name| name.eq_ignore_ascii_case(BEARER))
 }
@@ -87,14 +87,14 @@ pub(crate) fn token(headers: &HeaderMap) -> Option<&str> {
     if offered_bearer_protocol(headers).is_some()
         && let Some(token) = others.next()
     {
-        // A token has no comma: with two candidates, neither counts.
+        // A token contains no comma. If the client offers two candidates, none of them is used.
         return others.next().is_none().then_some(token);
     }
     let (scheme, token) = items(headers, AUTHORIZATION).next()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case(BEARER).then_some(token.trim()).filter(|token| !token.is_empty())
 }
 
-/// The parameters of a handshake; others are ignored.
+/// The known parameters of a handshake. Unknown parameters are ignored.
 #[derive(Default)]
 struct Parameters {
     first: Option<String>,
@@ -126,7 +126,7 @@ impl Parameters {
         Ok(parameters)
     }
 
-    /// Returns the options beyond Level 1.
+    /// Returns the options that Level 1 does not have.
     fn options(&mut self) -> Result<SessionOptions, Close> {
         let manual_receipts = match self.receipts.take().as_deref() {
             None => false,
@@ -158,7 +158,7 @@ impl Parameters {
     }
 }
 
-/// Decodes percent-encoding; `+` is a space, as `URLSearchParams` writes it.
+/// Decodes percent-encoding. A `+` becomes a space, because `URLSearchParams` of browsers encodes spaces so.
 fn decoded(text: &str) -> Result<String, Close> {
     let text = text.replace('+', " ");
     let text = percent_decode_str(&text).decode_utf8();

@@ -17,8 +17,8 @@ use crate::protocol::close::Close;
 /// A socket is closed with 4029 after this many rate-limit refusals within this time (docs/protocol.md, Close codes).
 const RATE_LIMIT_STRIKES: (usize, Duration) = (10, Duration::from_secs(10));
 
-/// Batches of waiting frames that are written before an answer of unknown outcome. A batch has up to 64 frames, so these are
-/// as many as `limits.send_queue` has by default.
+/// The most batches of waiting frames that are written before an answer with an unknown outcome. A batch has up to 64
+/// frames, so these batches hold the default `limits.send_queue`.
 const CONTRADICTION_WRITES: usize = 16;
 
 pub(super) type RunningAction = Pin<Box<dyn Future<Output = Option<FrameAnswer>> + Send>>;
@@ -33,7 +33,7 @@ impl SocketTask<'_> {
         let message = message.map_err(|error| self.end_for(&error))?;
         self.heard = Instant::now();
         self.outbox.mark_alive(self.heard);
-        // The last frame of a message is counted with it, as a control frame is.
+        // The last fragment of a message is not in this number: it is counted with the message.
         let fragments = self.ws.get_mut().take_fragments();
         self.services.runtime.spend_frames(&self.caller, fragments);
         let asked = self.pinged.take().is_some();
@@ -42,7 +42,7 @@ impl SocketTask<'_> {
                 let request = ObjectId::new();
                 (self.request, self.is_acknowledged) = (Some(request), false);
                 let answer = self.services.runtime.clone().invoke(frame, self.caller.clone(), request);
-                // A shutdown waits for the actions that are running by now; later ones are not started.
+                // A shutdown waits for the actions that are running already. It starts no new ones.
                 Ok((!self.services.lifecycle.is_draining()).then(|| Box::pin(answer) as RunningAction))
             }
             Message::Binary(_) => {
@@ -63,7 +63,7 @@ impl SocketTask<'_> {
         }
     }
 
-    /// Returns how the socket ends after this error, and counts the bound that was hit.
+    /// Returns how the socket ends after this error. Counts the bound if the client hit one.
     fn end_for(&self, error: &Error) -> SessionEnd {
         let close = close_for(error)
             .or_else(|| self.ws.get_ref().is_too_fragmented().then_some(Close::TooFragmented));
@@ -89,7 +89,7 @@ impl SocketTask<'_> {
         if answer.refused == Some(Code::RateLimited) { self.record_strike() } else { Ok(()) }
     }
 
-    /// Counts a refusal by a rate limit. Fails if that was one too many.
+    /// Counts a refusal by a rate limit. Fails if the client has had too many of them.
     fn record_strike(&mut self) -> Result<(), SessionEnd> {
         let (most, within) = RATE_LIMIT_STRIKES;
         let now = Instant::now();
@@ -100,14 +100,16 @@ impl SocketTask<'_> {
         if self.refusals.len() >= most { Err(Close::TooMuch.into()) } else { Ok(()) }
     }
 
-    /// Returns whether the client has already received the event that its frame caused. If the database dies after a write
-    /// is on a majority, the event may come and the write's own answer may not: then `timeout`, "it may still be done", would
-    /// be a second answer to the frame, and a client without `ref` would take it for the answer to its next one.
+    /// Returns whether the client has already received the event that its frame caused.
+    ///
+    /// If the database fails right after a majority has a write, the event may arrive without the result of the write. The
+    /// answer `timeout` would then be a second answer to the frame. A client that sends no `ref` would take it for the
+    /// answer to its next frame.
     pub(super) async fn is_contradicted(&mut self, answer: &FrameAnswer) -> Result<bool, SessionEnd> {
         if !answer.is_outcome_unknown {
             return Ok(false);
         }
-        // The event may wait in the outbox, behind others. Frames that come meanwhile must not make this endless.
+        // The event may wait in the outbox behind other frames. The loop is bounded, because new frames may arrive.
         for _ in 0..CONTRADICTION_WRITES {
             if self.is_acknowledged || self.outbox.is_empty() {
                 break;

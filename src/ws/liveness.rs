@@ -13,7 +13,7 @@ impl SocketTask<'_> {
         let sockets = &self.services.config.load().sockets;
         let quiet = self.heard.elapsed();
         let next = match self.pinged {
-            // If the peer answers, it is pinged again in time, however long the answer might have taken.
+            // The peer may answer late. The next ping must then still be sent in time.
             Some(pinged) => sockets.dead.saturating_sub(pinged.elapsed()).min(sockets.ping),
             None => sockets.ping.saturating_sub(quiet),
         };
@@ -24,8 +24,8 @@ impl SocketTask<'_> {
         next.min(self.until_expiry()).max(Duration::from_millis(1))
     }
 
-    /// Runs the periodic checks. While an action runs nothing is read, so a peer that answers can't be told from a
-    /// dead one.
+    /// Runs the periodic checks. While an action runs, nothing is read. A dead peer then looks like a peer that answers,
+    /// so it is not closed before the action ends.
     pub(super) async fn tick(&mut self, busy: bool) -> Result<(), SessionEnd> {
         let (ping, dead, last_frames) = {
             let sockets = &self.services.config.load().sockets;
@@ -52,8 +52,8 @@ impl SocketTask<'_> {
         Ok(())
     }
 
-    /// Pings the client, because a connect waits to know whether it is alive. While an action runs nothing is read;
-    /// its frame came from a live client.
+    /// Pings the client, because another connect of the user waits for the result. While an action runs, nothing is read,
+    /// and the client counts as alive, because it sent that frame.
     pub(super) async fn send_probe(&mut self, busy: bool) -> Result<(), SessionEnd> {
         if busy {
             self.outbox.mark_alive(Instant::now());

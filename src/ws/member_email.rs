@@ -1,4 +1,4 @@
-//! Stores and removes the email address of a user, as the token of a connection gives it.
+//! Stores and removes the email address of a user. The address comes from the token of a connection.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use handlers::{RoomId, UserId};
 use super::services::SocketServices;
 use crate::limits::user_quota::UserSlot;
 
-/// Whether a token's address may be stored: a client that alternates between two addresses must not notify its rooms
-/// each time.
+/// Whether a token's address may be stored. The number is limited: otherwise a client that alternates between two
+/// addresses would notify its rooms each time.
 pub(super) fn may_keep(services: &SocketServices, slot: &UserSlot, email: &str) -> bool {
     let may = slot.accept_address(&services.runtime.rates(), email);
     if !may {
@@ -17,14 +17,14 @@ pub(super) fn may_keep(services: &SocketServices, slot: &UserSlot, email: &str) 
     may
 }
 
-/// Accepts a room that another user created by connecting. From now on the other members see the user's address and
-/// presence.
+/// Accepts a direct room for a user. Another user had created the room by connecting. The other member then sees the
+/// user's address and presence.
 pub(super) fn accept(services: &Arc<SocketServices>, room: RoomId, user: &UserId, email: Option<String>) {
     let (store, metrics, user) = (services.store.clone(), services.metrics.clone(), user.clone());
     services.lifecycle.spawn(async move {
         if let Err(error) = store.accept(room, &user, email.as_deref()).await {
             metrics.count_fault("accept");
-            tracing::warn!(%error, %room, "could not store that a user accepted a room; the next time the user opens it tries again");
+            tracing::warn!(%error, %room, "could not store that a user accepted a room; trying again when the user opens the room again");
         }
     });
 }
@@ -42,7 +42,7 @@ pub(super) fn keep_email(services: &Arc<SocketServices>, room: RoomId, user: &Us
 }
 
 /// Removes an address that the user's own token marks as unverified. The socket doesn't wait, because its own history
-/// already shows none.
+/// already omits the address.
 pub(super) fn drop_email(
     services: &Arc<SocketServices>,
     room: Option<RoomId>,

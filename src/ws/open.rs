@@ -1,5 +1,5 @@
-//! Opens a socket, from the admission to the first frame: the room, the membership, the subscription in the hub, the
-//! history.
+//! Opens a socket, from the admission to the first frame: finds the room, joins it in the hub, reads its history and
+//! checks the membership.
 
 use std::sync::Arc;
 
@@ -28,13 +28,13 @@ use crate::realtime::hub::subscription::HubSubscription;
 use crate::realtime::outbox::Outbox;
 use crate::store::{BulkTurn, MessageRenderer, NewMember, NoTurn, ResumedRoom, Snapshot};
 
-/// Opens the room, or all rooms, that the client asked for.
+/// Opens the requested room, or all rooms of the caller.
 pub(super) async fn open(
     services: &Arc<SocketServices>,
     outbox: &Arc<Outbox>,
     admission: Admission,
 ) -> Result<Opened, Close> {
-    // This server receives no events now; another server may be better off.
+    // This server receives no events at the moment. Another server may receive them.
     if services.heartbeat.is_silent() {
         return Err(Close::Unavailable);
     }
@@ -72,7 +72,8 @@ async fn open_room(
         }
         (None, SocketTarget::All) => return Err(Close::NoRoom),
     };
-    // Only a resume is a large read for the database. But 20 concurrent histories are 200 MB of memory.
+    // Only a resume is a large read for the database. Other connects of one user take turns, too, because 20 concurrent
+    // histories take 200 MB of memory.
     let (store, turn) = if options.resumes() {
         services.store.bulk(Some(&user)).await.map_err(|NoTurn| Close::Busy)?
     } else {
@@ -106,13 +107,13 @@ async fn open_room(
         member.email = Some(email.clone());
         keep_email(services, room, &user, email);
     }
-    // The address may have been stored before its issuer marked it as unverified. The members in memory may lag behind
-    // the database, so the database compares as well.
+    // The address may have been stored before the token's issuer marked it as unverified. The members in memory may be
+    // older than the database, so the database compares the address as well.
     let is_shown = doubted_email.is_some() && member.email == doubted_email;
     if is_shown {
         member.email = None;
     }
-    // Other rooms are searched only if this one shows the address: a user may have thousands of them.
+    // All rooms of the user are searched only if this room shows the address: a user may have thousands of rooms.
     drop_email(services, (!is_shown).then_some(room), &user, doubted_email);
     let email = member.email.clone();
     if changed.as_ref().is_some_and(ResumedRoom::is_cut) {
@@ -126,7 +127,7 @@ async fn open_room(
         room,
         _subscription: subscription,
         shown: snapshot.complete.then(|| HistoryWatermark::of(&snapshot)),
-        // If nothing could be read, there is no position to resume from.
+        // If the history could not be read, there is no position to resume from.
         position: changed.map(|changed| changed.position),
         unacked_up_to: snapshot.unread(&user, options.manual_receipts).unwrap_or_default(),
     };
@@ -136,8 +137,8 @@ async fn open_room(
     Ok(Opened { caller, view: SocketView::Room(view), first_frame })
 }
 
-/// Creates the direct room when one of the two connects. The caller's token vouches only for the caller: the other
-/// user becomes a member without an address, who has not accepted the room.
+/// Creates the direct room of the caller and another user. The caller's token proves nothing about the other user, who
+/// becomes a member without an address and has not accepted the room.
 async fn make_direct(
     services: &SocketServices,
     slot: &UserSlot,
@@ -154,8 +155,8 @@ async fn make_direct(
     Ok(made.map_err(|error| services.room_reader.refused(&error))?.id)
 }
 
-/// Returns the array of the history. For a Level 2 socket, returns what it missed, with the cursor to resume from; the
-/// cursor is empty if nothing could be read.
+/// Returns the first frame. For a Level 1 socket it is the array of the history. For a Level 2 socket it has the missed
+/// changes, and a cursor to resume from. The cursor is empty if the history could not be read.
 fn first_frame(
     snapshot: &Snapshot,
     room: RoomId,

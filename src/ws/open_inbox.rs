@@ -49,7 +49,7 @@ pub(super) async fn open(
     let (mut read, mut reached) = self::read(services, &store, &caller, &mut view, from.as_ref()).await?;
     let mut contacts = HashSet::new();
     if read.missed.is_some() {
-        // Also the contacts in rooms in which nothing else has changed.
+        // A resuming client also has to know which contacts are online in unchanged rooms.
         let online = store.contacts_online(&caller.user, &read.all, read.as_of).await;
         let online = online.map_err(|error| services.room_reader.refused(&error))?;
         let online = store.visible(&read.all, online).await;
@@ -81,7 +81,8 @@ pub(super) async fn open(
     Ok(Opened { caller, view: SocketView::Inbox(Box::new(view)), first_frame })
 }
 
-/// Stores the token's address in all rooms. The socket doesn't wait: other members see it soon.
+/// Stores the token's address in all rooms of the user. The socket doesn't wait, because the other members may see the
+/// address a little later.
 fn keep_email(services: &Arc<SocketServices>, user: &UserId, email: String) {
     let (store, metrics, user) = (services.store.clone(), services.metrics.clone(), user.clone());
     services.lifecycle.spawn(async move {
@@ -92,7 +93,8 @@ fn keep_email(services: &Arc<SocketServices>, user: &UserId, email: String) {
     });
 }
 
-/// Reads the rooms, not older than what the hub has received, and only rooms that the connection has joined.
+/// Joins the user's rooms and reads them, until a read is current: not older than the hub at the join, and without a
+/// room that the connection has not joined.
 async fn read(
     services: &Arc<SocketServices>,
     store: &Store,

@@ -2,12 +2,12 @@
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-/// A larger text is written past the WebSocket's own buffer, which would otherwise keep the size of its largest frame.
-/// It is written in parts of this size, each within one `limits.write_ms`.
+/// A larger text is not written through the buffer of the WebSocket library, because that buffer keeps the size of its
+/// largest frame. The text is written in parts of this size, each within one `limits.write_ms`.
 pub(super) const LARGE_BYTES: usize = 16 * 1024;
 
-/// Returns the head of a text frame for a text of this many bytes (RFC 6455, 5.2): final, text, not masked, the length
-/// in 7, 16 or 64 bits.
+/// Returns the head of a text frame for a text of this many bytes (RFC 6455, 5.2). The frame is final and not masked, and
+/// its length has 7, 16 or 64 bits.
 pub(super) fn head(bytes: usize) -> Vec<u8> {
     let mut head = vec![0x81];
     match (u8::try_from(bytes), u16::try_from(bytes)) {

@@ -17,16 +17,16 @@ use crate::store::Receipts;
 pub(super) struct OneRoomView {
     pub(super) room: RoomId,
     pub(super) _subscription: HubSubscription,
-    /// What the history already contained.
+    /// The events that the history already contained; none if the history could not be read.
     pub(super) shown: Option<HistoryWatermark>,
-    /// The position that it has sent, if it is a Level 2 socket.
+    /// The position that the socket has sent to its client, if it is a Level 2 socket.
     pub(super) position: Option<Position>,
-    /// The newest message of others that was written to this socket and is not acknowledged yet.
+    /// The number of the newest message of other users that was written to this socket and has no receipt yet.
     pub(super) unacked_up_to: i64,
 }
 
 impl OneRoomView {
-    /// Returns the text of a frame for this socket, if it writes it.
+    /// Returns the text of a frame for this socket; none if the socket does not write the frame.
     pub(super) fn take(&mut self, frame: &Frame, caller: &SocketSession) -> Result<Option<Utf8Bytes>, Close> {
         let FrameKind::Room(_, event) = &frame.kind else { return Ok(None) };
         if self.shown.as_mut().is_some_and(|shown| shown.contains(frame.time, event)) {
@@ -68,8 +68,8 @@ impl OneRoomView {
         }
     }
 
-    /// Writes the pending receipt markers. The client has the room open, so what was written is read, unless the
-    /// client sends read receipts itself.
+    /// Queues the pending receipt markers. The client has the room open, so each written message counts as read, unless
+    /// the client sends read receipts itself.
     pub(super) fn flush_receipts(&mut self, receipts: &Receipts, caller: &SocketSession) {
         let read = if caller.has_manual_receipts() { 0 } else { self.unacked_up_to };
         let marks = Marks { delivered: self.unacked_up_to, read };

@@ -1,8 +1,8 @@
 //! The task of one open connection: reads the frames of the client, and writes answers and events.
 //!
-//! The frames of one socket are handled one after the other, in order. Events continue to be written while one is
-//! handled. Every wait has a limit: a write that stalls and a queue that fills close the socket with 4008. A silent
-//! peer is probed by a ping and then disconnected. An expired token closes the socket with 4001.
+//! The frames of one client are handled one after the other, in order. Events are written while a frame is handled. Every
+//! wait has a limit. A stalled write or a full queue closes the socket with 4008. A silent client is probed by a ping,
+//! and then disconnected. An expired token closes the socket with 4001.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -50,10 +50,10 @@ pub(super) struct SocketTask<'a> {
     pub(super) view: SocketView,
     pub(super) heard: Instant,
     pub(super) pinged: Option<Instant>,
-    /// The frames that were taken and written; both are empty between two writes.
+    /// The frames that were taken from the outbox, and those of them that were written. Both are empty between writes.
     pub(super) taken: VecDeque<Arc<Frame>>,
     pub(super) written: Vec<Arc<Frame>>,
-    /// The request of the client's last frame, and whether the event that it caused was written.
+    /// The request of the client's last frame, and whether the event of that request was written to the client.
     pub(super) request: Option<ObjectId>,
     pub(super) is_acknowledged: bool,
     pub(super) pace: WritePace,
@@ -78,7 +78,7 @@ impl SocketTask<'_> {
             if !self.is_lost() {
                 self.flush_receipts();
             } else if !std::mem::replace(&mut was_lost, true) {
-                // Dropped frames are not delivered; and from now on the time to read the last frames is limited.
+                // Dropped frames do not count as delivered. The timer now also limits the time for the last frames.
                 timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
             }
             if self.outbox.take_probe_request() {
@@ -86,7 +86,7 @@ impl SocketTask<'_> {
                 timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
             }
             match self.outbox.closing() {
-                // Running actions finish, and their senders receive the answers, before a shutdown closes the socket.
+                // Before a shutdown closes the socket, its running action finishes and the client receives the answer.
                 Some(Close::GoingAway) if running.is_some() || !self.outbox.is_empty() => {}
                 Some(close) => return Err(close.into()),
                 None => {}
@@ -96,7 +96,7 @@ impl SocketTask<'_> {
                 () = wait_until(self.next_count()) => Box::pin(self.write_count()).await?,
                 answer = next_answer(&mut running) => {
                     running = None;
-                    // Only now can the peer's answer be read.
+                    // While the action ran, nothing was read. The client's answer to a ping has its full time again.
                     self.pinged = self.pinged.map(|_| Instant::now());
                     if let Some(close) = self.caller.ended() {
                         return Err(close.into());
@@ -136,7 +136,7 @@ impl SocketTask<'_> {
         }
     }
 
-    /// Whether a write has failed: then the client's last frames are still read and executed, and nothing is answered.
+    /// Whether a write has failed. Then the client's last frames are still read and executed, but not answered.
     pub(super) fn is_lost(&self) -> bool {
         self.ws.get_ref().lost_at().is_some()
     }

@@ -1,6 +1,6 @@
-//! A slot among the sockets of a user. On a mobile network a client loses its connection and opens another one before
-//! the server notices that the old one is dead. So when a user has the maximum number of sockets, their clients are
-//! probed by a ping. The longest silent one that does not answer makes room for the newest.
+//! Takes a slot among the sockets of a user. On a mobile network a client loses its connection and opens another one,
+//! before the server notices that the old connection is dead. So when a user has the maximum number of sockets, their
+//! clients are probed by a ping. Of the clients that do not answer, the longest silent one loses its slot.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::limits::user_quota::UserSlot;
 use crate::protocol::close::Close;
 use crate::realtime::outbox::{Outbox, ProbedSocket};
 
-/// Takes a slot, if necessary that of a socket that does not answer within `sockets.probe_ms`.
+/// Takes a free slot, or the slot of a socket whose client does not answer within `sockets.probe_ms`.
 pub(super) async fn take(services: &SocketServices, user: &UserId) -> Result<UserSlot, Close> {
     let (most, probe) = {
         let config = services.config.load();
@@ -30,8 +30,8 @@ pub(super) async fn take(services: &SocketServices, user: &UserId) -> Result<Use
     })
 }
 
-/// Probes the sockets and takes the slot of a dead one. Returns none if all are alive, or as many connects of the user
-/// wait as there are sockets.
+/// Probes the sockets and takes the slot of a dead one. Returns none if all clients are alive. Also returns none if too
+/// many connects of the user wait already: as many as the user may have sockets.
 async fn after_probe(
     services: &SocketServices,
     user: &UserId,
@@ -40,10 +40,10 @@ async fn after_probe(
 ) -> Option<UserSlot> {
     let waiting = services.users.queue_for_slot(user, most)?;
     let silent = silent(services.outboxes.probe(user), Instant::now() + probe).await;
-    // Another connect may have chosen the first ones.
+    // Another connect may already have chosen the first of these sockets.
     silent.iter().find(|outbox| outbox.is_first_to_close(Close::Dead))?;
     services.metrics.bound_hit("probe_ms");
-    // The dead socket ends as soon as it can.
+    // The dead socket ends soon, and then frees its slot.
     let end = Instant::now() + probe;
     loop {
         let mut freed = pin!(waiting.freed());
@@ -56,11 +56,11 @@ async fn after_probe(
     }
 }
 
-/// Returns the sockets that have not answered by then, the longest silent one first.
+/// Returns the sockets whose clients have not answered by `end`, the longest silent one first.
 async fn silent(asked: Vec<ProbedSocket>, end: Instant) -> Vec<Arc<Outbox>> {
     let mut silent = Vec::new();
     for ProbedSocket { outbox, answer } in asked {
-        // A socket that has ended meanwhile counts as an answer.
+        // A socket that has ended meanwhile counts as answered.
         if tokio::time::timeout_at(end, answer).await.is_err() {
             silent.push(outbox);
         }

@@ -8,7 +8,7 @@ use super::inbox_view::InboxView;
 use super::room_view::OneRoomView;
 use crate::actions::session_state::SocketSession;
 
-/// The view of a socket: what it writes for the frames of its outbox.
+/// The view of a socket. It decides which texts the socket writes for the frames of its outbox.
 pub(super) enum SocketView {
     /// One room.
     Room(OneRoomView),

@@ -16,11 +16,11 @@ use super::write_pace::WritePace;
 use crate::protocol::close::Close;
 use crate::realtime::outbox::Outbox;
 
-/// Frames that are written before anything else gets a turn.
+/// The most frames that are written before the socket does other work.
 const WRITTEN_AT_ONCE: usize = 64;
 
 impl SocketTask<'_> {
-    /// Writes a first frame or another large text past the WebSocket's own buffer, which must be empty.
+    /// Writes a first frame or another large text directly to the connection. The buffer of the WebSocket must be empty.
     pub(super) async fn write_large(&mut self, text: &Utf8Bytes) -> Result<(), SessionEnd> {
         let Self { ws, outbox, services, caller, pace, .. } = self;
         let _charge = services.held.charge(text.len());
@@ -35,14 +35,14 @@ impl SocketTask<'_> {
         for part in std::iter::once(&*first).chain(rest.chunks(LARGE_BYTES)) {
             let write = async { raw_frame::write(ws.get_mut(), part).await.map_err(Error::from) };
             let writing = BoundedWrite { services, outbox, pace, bytes: part.len() };
-            // A close frame would end up in the middle of this frame.
+            // After a failure no close frame can be sent: it would stand in the middle of this frame.
             writing.limited(|| caller.until_expiry(), write).await.map_err(|_| SessionEnd::Gone)?;
         }
         Ok(())
     }
 
-    /// Writes the waiting frames, at most [`WRITTEN_AT_ONCE`]. In between, a client that reads just fast enough for
-    /// the queue never to run empty gets its other work done.
+    /// Writes the waiting frames, at most [`WRITTEN_AT_ONCE`]. The queue of a slow client may never run empty, and the
+    /// socket has to do its other work, too.
     pub(super) async fn write_waiting(&mut self) -> Result<(), SessionEnd> {
         self.outbox.take(WRITTEN_AT_ONCE, &mut self.taken);
         if self.taken.is_empty() {
@@ -70,7 +70,7 @@ impl SocketTask<'_> {
                 self.feed(Message::Text(text)).await?;
             }
         }
-        // The memory of a burst is not kept.
+        // Releases the memory of a burst.
         if self.taken.capacity() > WRITTEN_AT_ONCE {
             self.taken = VecDeque::new();
         }
@@ -121,9 +121,9 @@ struct BoundedWrite<'a> {
 }
 
 impl BoundedWrite<'_> {
-    /// Waits for the write, at most for `limits.write_ms`, for the time that `sockets.min_bytes_per_second` allows,
-    /// and until the token expires. Also ends when the socket has to close because of its client. Other changes in the
-    /// outbox meanwhile stay visible for the next check.
+    /// Waits for the write. The limits are `limits.write_ms`, the time that `sockets.min_bytes_per_second` allows, and the
+    /// end of the token. The wait also ends if the socket has to close because of its client. Other changes of the outbox
+    /// are not lost: the socket is woken for them again.
     async fn limited(
         self,
         until_expiry: impl FnOnce() -> Duration,
@@ -135,7 +135,7 @@ impl BoundedWrite<'_> {
             self.pace.wrote(self.bytes);
             return written.map_err(|_| SessionEnd::Gone);
         }
-        // Boxed: few writes wait, and otherwise each socket has memory for it for its whole life.
+        // Boxed, because few writes wait. Otherwise each socket keeps the memory of the wait for its whole life.
         Box::pin(self.wait(until_expiry(), write)).await
     }
 

@@ -1,6 +1,6 @@
-//! Measures how fast a client takes what is written to it. Each write has a time limit; but a client that takes a
-//! little just before each limit could still hold waiting frames for hours. So a client that keeps a socket waiting
-//! has to take at least `sockets.min_bytes_per_second`, averaged over the whole time that the socket was behind.
+//! Measures how fast a client reads. Each write has a time limit, but a client that reads a few bytes just before each
+//! limit could still hold waiting frames for hours. So a client that keeps frames waiting has to read at least
+//! `sockets.min_bytes_per_second`. The average counts from the time when frames began to wait.
 
 use std::time::{Duration, Instant};
 
@@ -15,8 +15,8 @@ struct BehindSince {
 }
 
 impl WritePace {
-    /// Returns how long the socket may wait for a write of this many bytes, at a rate of this many bytes a second
-    /// beyond the first `grace`.
+    /// Returns how long a write of this many bytes may take. The client has `grace`, and the time for all bytes since the
+    /// socket fell behind, at `rate` bytes a second.
     pub(super) fn wait(&mut self, bytes: usize, rate: u32, grace: Duration, now: Instant) -> Duration {
         let behind = self.0.get_or_insert(BehindSince { since: now, bytes: 0 });
         let taken = behind.bytes.saturating_add(bytes);
@@ -31,7 +31,7 @@ impl WritePace {
         }
     }
 
-    /// Records that nothing waits any more.
+    /// Records that no frame waits any more.
     pub(super) fn caught_up(&mut self) {
         self.0 = None;
     }

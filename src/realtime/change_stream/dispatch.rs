@@ -19,7 +19,7 @@ use crate::store::users::presence;
 use crate::store::{LastMessage, UserPresence, ephemeral};
 
 impl ChangeStreamReader {
-    /// Handles a dropped collection or index. What is missing is created again. Clients reconnect and load what exists
+    /// Handles a dropped collection or index. The store creates it again. Clients reconnect and load the data that exists
     /// then.
     pub(super) fn on_drop(&self, collection: &str, all: bool) {
         self.metrics.count_fault("dropped");
@@ -91,7 +91,7 @@ impl ChangeStreamReader {
         if event.collection == "members" && event.operation != "update" {
             self.store.contacts().remove_room(room);
         }
-        // First, so that a socket that joins once the hub has reached this time finds it there.
+        // Before the hub: a socket that joins after the hub has reached this time must find the change here.
         self.store.touched().record_change(room, time);
         if self.hub.advance_to(room, time)
             && let Some(change) = event.change(id)?
@@ -104,7 +104,7 @@ impl ChangeStreamReader {
                 self.hub.request_recheck(room, Some(&user), time);
                 self.room_changed(room, time);
             } else if event.is_of_address()? && self.hub.has_inboxes_of_others(room, &user) {
-                // A user who is alone in a thousand rooms reads none of them because of the user's own address.
+                // A user who is alone in a thousand rooms must not cause a thousand reads by a change of address.
                 self.changes.push(room, RoomChangedAt(time));
             }
         }
@@ -115,7 +115,7 @@ impl ChangeStreamReader {
     fn note_lag(&self, event: &ChangeEvent<'_>) {
         if let Some(made) = event.made {
             let ms = self.store.now().0 - made.timestamp_millis();
-            // The database's clock is estimated: it may differ in either direction.
+            // The difference may be negative, because this server only estimates the database's clock.
             self.metrics.lag(Duration::from_millis(u64::try_from(ms).unwrap_or_default()));
         }
     }
@@ -125,8 +125,8 @@ impl ChangeStreamReader {
         let user = presence::read_id(event.key)?;
         let presence = match event.operation {
             "update" => presence::read_update(event.updated_fields()?)?,
-            // The database may write the removal of one server as a replacement. While another server is left, nothing
-            // has changed.
+            // The database may report the removal of one server as a replacement. If the user is still online on another
+            // server, nothing has changed.
             "replace" => Some(UserPresence::read(event.document()?)?).filter(|presence| !presence.online),
             _ => Some(UserPresence::read(event.document()?)?),
         };
@@ -145,7 +145,7 @@ impl ChangeStreamReader {
         if event.operation == "delete" {
             self.store.erasing().remove(&user);
         } else {
-            // First, so that a socket that registers from here on finds the erasure.
+            // Before the sockets are closed: a socket that registers later must find the erasure.
             self.store.erasing().add(user.clone());
             self.outboxes.close_user(&user, Close::Erased);
         }
@@ -161,10 +161,10 @@ impl ChangeStreamReader {
         }
         self.note_lag(event);
         let mut batch = journal::read_batch(event.document()?)?;
-        // Sorted, so that each room is updated once with all its markers.
+        // Sorted by room, so that each room is updated once with all its markers.
         batch.marks.sort_by_key(|mark| mark.room);
         let batch = Arc::new(batch);
-        // First, so that a socket that joins once the hub has reached this time finds it there.
+        // Before the hub: a socket that joins after the hub has reached this time must find the markers here.
         self.store.overlay().add_batch(time, &batch, Instant::now());
         for of_room in batch.marks.chunk_by(|one, other| one.room == other.room) {
             let room = of_room[0].room;

@@ -11,25 +11,25 @@ use crate::realtime::hub::CatchUp;
 use crate::retry;
 use crate::store::StoreError;
 
-/// The pause before another try after a failed read.
+/// The mean pause before another attempt after a failed read.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// A revision is stamped shortly before it is committed. After a gap, revisions this much older than the last received
-/// change are sent again.
+/// Revisions that are up to this much older than the last received change are sent again. The database stamps a
+/// revision shortly before the commit, so the order of the stamps differs from the order of the commits.
 const STAMPED_BEFORE: Duration = Duration::from_secs(10);
 
 impl ChangeStreamReader {
-    /// Reads for every open room what it missed since `last`.
+    /// Reads the missed changes of every open room. `last` is the commit time of the last received change.
     pub(super) async fn catch_up(&self, last: Timestamp) {
         let before = u32::try_from(STAMPED_BEFORE.as_secs()).unwrap_or(u32::MAX);
         let since = Timestamp { time: last.time.saturating_sub(before), increment: 0 };
-        // The stream begins at the primary's latest operation, while a snapshot shows majority-committed data. Once a
-        // majority has a later write, nothing lies between the two.
+        // The stream begins at the primary's latest operation, but a snapshot shows only majority-committed data. Once
+        // a majority has the heartbeat, a snapshot contains everything before the stream's beginning.
         persist("write a heartbeat before the missed changes are read", || self.heartbeat.beat(&self.store))
             .await;
         persist("read the missed receipt markers", || self.store.read_journal()).await;
         self.numbers.clear();
-        // Before memberships, because the same erasure also ends memberships, and its close code must win.
+        // First: an erasure also ends memberships, and the close code of the erasure must win.
         let erasing = persist("read which users are being erased", || self.store.read_erasing()).await;
         erasing.iter().for_each(|user| self.outboxes.close_user(user, Close::Erased));
         self.store.contacts().clear();
@@ -52,8 +52,8 @@ impl ChangeStreamReader {
         }
     }
 
-    /// Reads what a room missed after the message number `last_sent`, and revisions since a time. Closes the sockets of
-    /// the room if that can't be read.
+    /// Reads the messages of a room after the number `last_sent`, and the revisions since a time. Closes the sockets of
+    /// the room if the changes are too many or can't be read.
     async fn catch_up_room(&self, room: RoomId, last_sent: i64, since: Timestamp) {
         let read = || async {
             match self.store.missed(room, last_sent, since).await {

@@ -1,18 +1,19 @@
-//! Reads this server's change stream: the committed writes of all servers become [`CommittedChange`](crate::model::change::CommittedChange)s of rooms, and go
-//! to the hub. The [`webhooks`](crate::webhooks) have streams of their own.
+//! Reads the change stream of this server. The committed writes of all servers become
+//! [changes](crate::model::change::CommittedChange) of rooms, and go to the hub. The [`webhooks`](crate::webhooks) have
+//! streams of their own.
 //!
-//! Sockets receive events only this way, so one server or twenty behave alike. A stream that breaks is resumed at its
-//! position: elections and outages lose nothing. If the database no longer has the history after that position, the
-//! stream starts at the current time, and every open room reads what it missed from the collections. The stream only
-//! wakes readers; the collections are authoritative. Ephemeral events are in no collection that could be read later,
-//! so they are lost in that case.
+//! Sockets receive events only through this stream, so one server or twenty behave alike. A stream that breaks is
+//! resumed at its position: elections and outages lose nothing. If the database no longer has the history after that
+//! position, the new stream starts at the current time. Every open room then reads the missed changes from the
+//! collections. Ephemeral events are in none of these collections, so they are lost.
 //!
-//! An idle stream looks like one that hangs. So the server writes a heartbeat document of its own, and is ready only
-//! while its heartbeats come back. If a written heartbeat does not come back, and nothing else arrives, the stream
-//! hangs. The server then abandons it, and opens another stream on another connection, after the last received event.
+//! An idle stream looks like a stream that hangs. The server therefore writes a heartbeat document, and is ready only
+//! while its heartbeats come back through the stream. If a written heartbeat does not come back, and no other event
+//! arrives, the stream hangs. The server abandons such a stream, and opens another one on another connection. The new
+//! stream continues after the last received event.
 //!
-//! An event that is too large to be sent breaks every stream that reaches it. The next stream then starts at the
-//! current time, as after a loss of history.
+//! An event that is too large to be sent breaks every stream that reaches the event. The next stream then starts at
+//! the current time, as after a loss of history.
 
 mod dispatch;
 mod gap;
@@ -41,15 +42,16 @@ use crate::config;
 use crate::store::{SequenceCache, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// The first timeout for opening a stream. It doubles after each try that timed out...
+/// The timeout of the first attempt to open a stream. It doubles after each attempt that timed out.
 const FIRST_OPENING: Duration = Duration::from_secs(5);
 
-/// ...up to this limit. Before it answers, the database passes over everything since the resume token.
+/// The longest timeout for opening a stream. The database first passes over all changes since the resume token, which
+/// may take minutes.
 const LONGEST_OPENING: Duration = Duration::from_mins(10);
 
 /// Reads the change stream and dispatches its events.
 pub(crate) struct ChangeStreamReader {
-    /// A store with a client of its own, since a waiting stream holds one of the pool's connections.
+    /// A store with a database client of its own, because a waiting stream holds a connection of the pool.
     pub(crate) stream_store: Store,
     pub(crate) settings: config::FeedConfig,
     pub(crate) store: Store,
@@ -63,18 +65,18 @@ pub(crate) struct ChangeStreamReader {
     pub(crate) presence: PresenceQueue,
 }
 
-/// Why a stream ended, and how to continue.
+/// How a stream ended, and where the next one continues.
 struct StreamEnd {
     /// The resume point for the next stream; none if it is lost.
     token: Option<ResumeToken>,
-    /// Whether any event was received.
+    /// Whether the stream delivered any event.
     any: bool,
     /// Whether the database refused to continue the stream.
     refused: bool,
 }
 
 impl ChangeStreamReader {
-    /// Opens the stream: everything that is written from now on will be received.
+    /// Opens the stream. The stream delivers everything that is written after this call.
     pub(crate) async fn open(&self) -> Result<ChangeStream<RawDocumentBuf>, Error> {
         self.stream_store.watch(None, self.settings.read_from).await
     }
@@ -82,7 +84,7 @@ impl ChangeStreamReader {
     /// Reads the state that existed before the stream was opened: receipts, online users and erasures.
     pub(crate) async fn begin(&self) -> Result<(), StoreError> {
         self.store.read_clock().await?;
-        // As in `catch_up`.
+        // A majority then has a write that is later than the start of the stream, as in `catch_up`.
         self.heartbeat.beat(&self.store).await?;
         self.store.read_online().await?;
         self.store.read_erasing().await?;
@@ -161,8 +163,8 @@ impl ChangeStreamReader {
         }
     }
 
-    /// Abandons a stream that hangs. The driver's future ends by itself, with its connection: it must not be dropped
-    /// while it runs.
+    /// Abandons a stream that hangs. The driver's future must not be dropped while it runs, so a task awaits the future.
+    /// It ends together with its connection.
     fn abandon(&mut self, mut stream: ChangeStream<RawDocumentBuf>, permit: OwnedSemaphorePermit) {
         self.metrics.count_fault("feed_hangs");
         tracing::error!(
@@ -170,13 +172,13 @@ impl ChangeStreamReader {
         );
         tokio::spawn(async move {
             let _permit = permit;
-            // This may also be an error of a connection that is closed in the end.
+            // The result may be an error of the closed connection. It does not matter here.
             drop(stream.next().await);
         });
         self.reconnect();
     }
 
-    /// Opens streams on new connections from now on.
+    /// Makes later streams use new connections.
     fn reconnect(&mut self) {
         match self.stream_store.reconnected() {
             Ok(store) => self.stream_store = store,
@@ -218,7 +220,7 @@ impl ChangeStreamReader {
         is_history_lost(error)
     }
 
-    /// Opens the stream again, at `token` if that is still possible.
+    /// Opens the stream again, at `token` if the database still has that position.
     async fn reopen(
         &mut self,
         mut token: Option<ResumeToken>,
@@ -254,7 +256,7 @@ impl ChangeStreamReader {
         }
     }
 
-    /// Opens a stream within a limit. After a timeout the call is abandoned, and the next one uses other connections.
+    /// Opens a stream within a time limit. After a timeout the call is abandoned, and later calls use new connections.
     async fn open_at(
         &mut self,
         token: Option<ResumeToken>,

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
-/// Measures how long nothing was received. It uses a clock only while nothing is received.
+/// Measures how long the stream has been silent. The timer reads no clock while events arrive.
 pub(super) struct QuietTimer {
     ticks: tokio::time::Interval,
     quiet: u32,
 }
 
 impl QuietTimer {
-    /// After this many ticks a quiet time is [long](Self::is_long).
+    /// A silence of more than this many ticks is [long](Self::is_long).
     const LONG: u32 = 4;
 
     pub(super) fn new(long: Duration) -> Self {
@@ -29,7 +29,7 @@ impl QuietTimer {
         self.quiet > Self::LONG
     }
 
-    /// Restarts the measurement: something was received.
+    /// Restarts the measurement, because an event arrived.
     pub(super) fn ends(&mut self) {
         self.quiet = 0;
     }

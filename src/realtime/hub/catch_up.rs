@@ -1,4 +1,5 @@
-//! Handles a broken change stream: it is resumed at its position, or each room first receives what it missed.
+//! Handles a broken change stream. Either the stream is resumed at its position, or each room catches up: the room first
+//! receives its missed changes.
 
 use std::sync::Arc;
 
@@ -10,18 +11,18 @@ use crate::model::change::CommittedChange;
 use crate::protocol::close::Close;
 use crate::store::Snapshot;
 
-/// What a room missed, read from the collections.
+/// The missed changes of a room, read from the collections.
 #[derive(Debug)]
 pub(crate) struct CatchUp {
-    /// The room as it is now.
+    /// The current state of the room, with its receipt markers.
     pub(crate) snapshot: Snapshot,
-    /// The changes, oldest first; receipt markers are in the snapshot.
+    /// The missed changes, oldest first, without receipt markers.
     pub(crate) changes: Vec<CommittedChange>,
 }
 
 impl HubEntry {
-    /// Closes the sockets that joined while the stream was lost, so that they reconnect and read a new history. Their
-    /// histories may or may not contain the missed changes. Returns false if no socket is left.
+    /// Closes the sockets that joined while the stream was lost, so that they reconnect and read a new history. Their old
+    /// histories may contain some of the missed changes. Returns false if no socket is left.
     fn send_late_away(&mut self) -> bool {
         for socket in std::mem::take(&mut self.late) {
             socket.close(Close::GoingAway);
@@ -44,16 +45,16 @@ impl Hub {
         rooms.entries.values_mut().for_each(|entry| entry.late = Vec::new());
     }
 
-    /// Begins to catch up after changes were missed. From here on, new changes wait until
-    /// [`finish_catch_up`](Self::finish_catch_up) was called for each returned room. With each room comes the greatest
-    /// message number that it has sent, if that is known.
+    /// Begins to catch up after changes were missed. Returns the rooms that have to catch up, each with the greatest
+    /// message number that it has sent, if known. New changes of a room wait until
+    /// [`finish_catch_up`](Self::finish_catch_up) is called for that room.
     ///
     /// `now` is a cluster time after all missed changes.
     pub(crate) fn begin_catch_up(&self, now: Timestamp) -> Vec<(RoomId, Option<i64>)> {
         let mut behind = Vec::new();
         let mut rooms = self.rooms();
         rooms.reached = rooms.reached.max(Some(now));
-        // The rooms of a user may have changed, too.
+        // Inbox connections can't catch up: the memberships of their users may have changed, too.
         rooms.inboxes.values().flatten().for_each(|socket| socket.close(Close::GoingAway));
         rooms.entries.retain(|room, entry| {
             entry.sockets.retain(|socket| !socket.is_of_inbox());
@@ -61,7 +62,7 @@ impl Hub {
                 match std::mem::replace(&mut entry.state, RoomPhase::Loading(PendingLoad::default())) {
                     RoomPhase::Live(open) if !open.is_trimmed() => RoomPhase::CatchingUp(open, Vec::new()),
                     behind @ RoomPhase::CatchingUp(..) => behind,
-                    // A load that is under way may lack the missed changes, and nothing would send them.
+                    // A running load may lack the missed changes, and nothing would send them later.
                     RoomPhase::Loading(_)
                     | RoomPhase::Idle
                     | RoomPhase::Live(_)
@@ -80,7 +81,7 @@ impl Hub {
         behind
     }
 
-    /// Closes all sockets, so that they reconnect: the data that they know is gone.
+    /// Closes all sockets, because the data of their rooms is gone. The clients reconnect.
     pub(crate) fn send_all_away(&self) {
         let mut rooms = self.rooms();
         let of_rooms = rooms.entries.values().flat_map(|entry| &entry.sockets);
@@ -88,7 +89,7 @@ impl Hub {
         rooms.entries.clear();
     }
 
-    /// Sends a room what it missed, and then the changes that waited.
+    /// Sends the missed changes of a room, and then the changes that waited.
     pub(crate) fn finish_catch_up(&self, room: RoomId, missed: CatchUp) {
         let mut rooms = self.rooms();
         let Some(entry) = rooms.entries.get_mut(&room) else { return };
@@ -101,14 +102,14 @@ impl Hub {
         else {
             return;
         };
-        let CatchUp { snapshot, changes: told } = missed;
+        let CatchUp { snapshot, changes: missed } = missed;
         let gone = open.gone(&snapshot.members).into_iter().map(|user| CommittedChange::Left { user });
         let marks = snapshot
             .members
             .into_iter()
             .map(|member| CommittedChange::Entered { user: member.user, marks: member.marks });
         let mut frames = Vec::new();
-        for change in gone.chain(told).chain(marks) {
+        for change in gone.chain(missed).chain(marks) {
             open.apply(snapshot.time, change, &mut frames);
         }
         open.reached(snapshot.time);

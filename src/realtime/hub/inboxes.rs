@@ -12,7 +12,7 @@ use crate::realtime::frame::{Frame, FrameKind, InboxFrame};
 use crate::realtime::outbox::Outbox;
 
 impl Hub {
-    /// Registers an inbox connection: from now on it is notified when its user joins or leaves a room.
+    /// Registers an inbox connection. It is then notified when its user joins or leaves a room.
     pub(crate) fn enter_inbox(&self, user: &UserId, socket: &Arc<Outbox>) {
         let mut rooms = self.rooms();
         rooms.inboxes.entry(user.clone()).or_insert_with(|| Vec::with_capacity(1)).push(socket.clone());
@@ -34,8 +34,8 @@ impl Hub {
         }
     }
 
-    /// Adds an inbox connection to these rooms: from now on it receives their frames. Returns the commit time of the
-    /// last change that the hub received: the data that is read for the connection must not be older.
+    /// Adds an inbox connection to these rooms. The connection receives the frames of all later changes. Returns the
+    /// commit time of the last change that the hub received: a read for the connection must not be older.
     pub(crate) fn join_inbox(&self, of: &[RoomId], socket: &Arc<Outbox>) -> Option<Timestamp> {
         let mut rooms = self.rooms();
         let super::HubRooms { entries, reached, generations, stream_lost, .. } = &mut *rooms;
@@ -48,7 +48,8 @@ impl Hub {
             if *stream_lost {
                 entry.late.push(socket.clone());
             }
-            // A load that is under way may be later than the frames that this connection will have received.
+            // The history of a joining socket may be later than the first frames of this connection. So the room loader
+            // reads the state instead.
             self.request_load(*room, entry);
         }
         *reached
@@ -59,8 +60,8 @@ impl Hub {
         self.rooms().reached = Some(time);
     }
 
-    /// Asks inbox connections to re-read a room, because a membership in it has changed: those of this user, or those
-    /// of all members if `user` is none.
+    /// Asks inbox connections to re-read a room, because a membership in the room has changed. Asks the connections of
+    /// `user`, or of all members if `user` is none.
     pub(crate) fn request_recheck(&self, room: RoomId, user: Option<&UserId>, time: Timestamp) {
         let rooms = self.rooms();
         let sockets = match user {

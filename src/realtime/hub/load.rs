@@ -15,7 +15,7 @@ use crate::realtime::room_state::OpenRoom;
 use crate::store::Snapshot;
 
 impl Hub {
-    /// Requests that the loader reads the state of a room for all its sockets.
+    /// Requests that the room loader reads the state of a room for all its sockets.
     pub(super) fn request_load(&self, room: RoomId, entry: &mut HubEntry) {
         let RoomPhase::Loading(opening) = &mut entry.state else { return };
         let Some(at) = entry.from.filter(|_| !opening.wanted) else { return };
@@ -31,8 +31,8 @@ impl Hub {
         });
     }
 
-    /// Takes the state of a room from the history of a socket. The waiting changes are applied once all readers have
-    /// finished.
+    /// Takes the state of a room from the history of a socket. Once the histories of all joining sockets are read, the
+    /// waiting changes are applied.
     pub(crate) fn room_loaded(
         &self,
         room: RoomId,
@@ -56,7 +56,7 @@ impl Hub {
         self.open_when_read(entry);
     }
 
-    /// Takes the state that the loader has read for a room.
+    /// Takes the state that the room loader has read.
     pub(crate) fn room_loaded_for_all(&self, request: RoomLoadRequest, snapshot: &Snapshot) {
         let mut rooms = self.rooms();
         let entry =
@@ -70,7 +70,7 @@ impl Hub {
         }
     }
 
-    /// Opens a room once no reader is left and its state is known.
+    /// Opens a room if its state is known and no joining socket is still reading its history.
     pub(super) fn open_when_read(&self, entry: &mut HubEntry) {
         let RoomPhase::Loading(opening) = &mut entry.state else { return };
         if !opening.readers.is_empty() {
@@ -82,8 +82,8 @@ impl Hub {
         entry.state = RoomPhase::Live(open);
     }
 
-    /// Requests the texts that a room has dropped, as they were before a change. Until they are loaded, further
-    /// changes of the room wait.
+    /// Requests the texts that a room has dropped, as of the time `at`. Further changes of the room wait until the texts
+    /// are loaded.
     pub(super) fn request_texts(&self, room: RoomId, entry: &mut HubEntry, at: Timestamp) {
         entry.state = match std::mem::replace(&mut entry.state, RoomPhase::Idle) {
             RoomPhase::Live(open) => RoomPhase::FillingTexts(open, Vec::new()),
@@ -110,7 +110,7 @@ impl Hub {
         };
     }
 
-    /// Closes the sockets of a room whose state could not be loaded, unless this stay of the room has ended meanwhile.
+    /// Closes the sockets of a room whose state could not be loaded. Does nothing if that stay of the room has ended.
     pub(crate) fn close_generation(&self, request: RoomLoadRequest, close: Close) {
         let mut rooms = self.rooms();
         if rooms.entries.get(&request.room).is_some_and(|entry| entry.generation == request.generation.0)

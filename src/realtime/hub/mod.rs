@@ -2,14 +2,13 @@
 //! the other, and puts their frames into the outboxes of the sockets. A frame is encoded once and shared by all
 //! sockets. The hub never waits for a socket.
 //!
-//! A socket joins *before* its history is read, so that no event is lost between the two. It then drops the frames
-//! that its history already contained, by their times. The state of a room is loaded with the first socket's history;
-//! until then changes wait. If several sockets join meanwhile, the earliest of their histories becomes the room's
-//! state once all have been read. Each socket drops the later events that its own history contained, and none lacks
-//! any.
+//! A socket joins *before* its history is read, so that no event is lost between the two steps. The socket then drops
+//! the frames that its history already contained, by their times. The state of a room is loaded with the history of
+//! the first socket. Changes wait until the state is loaded. If several sockets join meanwhile, the hub waits for all
+//! their histories. The earliest history then becomes the state of the room, so that no socket lacks an event.
 //!
-//! An inbox connection ([`inboxes`]) is in each room of its user, and loads none of them. A room with only such
-//! connections is idle until something happens in it. Its state is then loaded as it was just before.
+//! An inbox connection ([`inboxes`]) is in each room of its user, and loads none of them. A room that has only inbox
+//! connections is idle until its first change. The state is then loaded as of the time just before that change.
 
 pub(crate) mod catch_up;
 pub(crate) mod coalesce;
@@ -40,8 +39,8 @@ use crate::protocol::close::Close;
 use crate::store::Audience;
 use crate::telemetry::metrics::Metrics;
 
-/// Changes that may wait for a room's state to be loaded. A load takes milliseconds. At this many waiting changes the
-/// room's sockets are closed, so that they reconnect and read a new history.
+/// The most changes that may wait while a room's state is loaded. A load takes milliseconds. If more changes wait, the
+/// sockets of the room are closed, so that they reconnect and read a new history.
 const WAITING_CHANGES: usize = 10_000;
 
 /// Earlier than every change.
@@ -50,8 +49,7 @@ const NEVER: Timestamp = Timestamp { time: 0, increment: 0 };
 /// All rooms that have sockets on this server.
 pub(crate) struct Hub {
     rooms: Mutex<HubRooms>,
-    /// Load requests for the [`RoomLoader`](crate::realtime::room_loader::RoomLoader): at most one for each room at a
-    /// time.
+    /// Load requests for the [`RoomLoader`](crate::realtime::room_loader::RoomLoader): one for each room at a time.
     wanted: mpsc::UnboundedSender<RoomLoadRequest>,
     deferred: Deferred,
     held: HeldBytes,
@@ -67,8 +65,8 @@ struct HubRooms {
     /// The commit time of the last change that was received.
     reached: Option<Timestamp>,
     generations: u64,
-    /// The change stream is lost: the history of a socket that joins now may contain changes that its room will
-    /// receive as missed.
+    /// Whether the change stream is lost. Then the history of a joining socket may already contain changes that its room
+    /// receives later as missed changes.
     stream_lost: bool,
 }
 
@@ -97,7 +95,7 @@ impl Hub {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a socket to a room: from now on it receives the room's frames.
+    /// Adds a socket to a room. The socket receives the frames of all later changes.
     pub(crate) fn join(&self, room: RoomId, socket: &Arc<Outbox>) -> JoinTicket {
         let mut rooms = self.rooms();
         let HubRooms { entries, reached, generations, stream_lost, .. } = &mut *rooms;
@@ -110,9 +108,8 @@ impl Hub {
             entry.late.push(socket.clone());
         }
         if let RoomPhase::Idle = entry.state {
-            // The sockets already in the room have every frame up to `reached`, so the room is loaded as of that time.
-            // The load must not start earlier than the join of the first of them, which knows of everything before:
-            // the hub dropped those changes.
+            // The sockets in the room have every frame up to `reached`, so the room is loaded as of that time. The
+            // load must not start before the join of the first socket: the hub dropped the changes before that join.
             entry.from = entry.from.max(reached.map(just_before));
             entry.state = RoomPhase::Loading(PendingLoad::default());
             self.request_load(room, entry);
@@ -120,15 +117,15 @@ impl Hub {
         let joined = JoinTicket { reached: *reached, marked: reached.unwrap_or(NEVER), load: None };
         let RoomPhase::Loading(opening) = &mut entry.state else { return joined };
         if let Some(earliest) = &opening.earliest {
-            // The room opens soon: a socket that joins now waits for no other, and its history must not be older than
-            // the room's state.
+            // The room opens soon and does not wait for this socket. The history of the socket must therefore not be
+            // older than the room's state.
             return JoinTicket { reached: (*reached).max(Some(earliest.time())), ..joined };
         }
         if opening.wanted {
             return joined;
         }
         opening.readers.push(socket.clone());
-        // All readers have markers as of one time, whichever of them is the earliest.
+        // The histories of all readers have receipt markers as of one time, so any of them can become the state.
         let marked = entry.from.unwrap_or(NEVER);
         JoinTicket { marked, load: Some(RoomGeneration(entry.generation)), ..joined }
     }
@@ -150,7 +147,7 @@ impl Hub {
         }
     }
 
-    /// Records that a change of a room was received. Returns whether the room has sockets here.
+    /// Records that the change stream has reached a change of a room. Returns whether the room has sockets here.
     pub(crate) fn advance_to(&self, room: RoomId, time: Timestamp) -> bool {
         let mut rooms = self.rooms();
         rooms.reached = Some(time);
@@ -190,11 +187,11 @@ impl Hub {
         }
     }
 
-    /// Closes all sockets of a room: with 1012 if too much was missed, so that they reconnect and read a new history;
-    /// with 4004 if the room was deleted.
+    /// Closes all sockets of a room. With 1012, because too much was missed, the clients reconnect and read a new
+    /// history. With 4004 the room was deleted, and inbox connections stay open.
     pub(crate) fn close(&self, room: RoomId, close: Close) {
-        // The room is dropped with them: a client that reconnects creates it again, even while the last of its sockets
-        // is still leaving.
+        // The room leaves the hub at once. A client that reconnects adds the room again, even while old sockets are
+        // still leaving.
         if let Some(entry) = self.rooms().entries.remove(&room) {
             let of_room = |socket: &&Arc<Outbox>| close != Close::NoRoom || !socket.is_of_inbox();
             entry.sockets.iter().filter(of_room).for_each(|socket| socket.close(close));

@@ -11,9 +11,9 @@ use crate::realtime::outbox::Outbox;
 use crate::realtime::room_state::OpenRoom;
 
 pub(super) struct HubEntry {
-    /// Distinguishes this stay of the room in memory from earlier ones.
+    /// Distinguishes this stay of the room in the hub from earlier stays.
     pub(super) generation: u64,
-    /// The room has received everything that was committed after this time.
+    /// The room has received every change that was committed after this time.
     pub(super) from: Option<Timestamp>,
     pub(super) sockets: Vec<Arc<Outbox>>,
     /// The sockets that joined while the stream was lost.
@@ -28,13 +28,13 @@ impl HubEntry {
 }
 
 pub(super) enum RoomPhase {
-    /// Nothing has happened in it, and no socket needs its state.
+    /// Nothing has happened in the room, and no socket needs its state.
     Idle,
     Loading(PendingLoad),
     Live(OpenRoom),
-    /// Texts are being loaded that the first of these changes needs.
+    /// The first of these waiting changes needs texts, which are being loaded.
     FillingTexts(OpenRoom, Vec<(Timestamp, CommittedChange)>),
-    /// Changes may have been missed since; newer changes wait.
+    /// The change stream was lost, and the missed changes are being read. Newer changes wait.
     CatchingUp(OpenRoom, Vec<(Timestamp, CommittedChange)>),
 }
 
@@ -47,7 +47,7 @@ pub(super) struct PendingLoad {
     pub(super) readers: Vec<Arc<Outbox>>,
     /// The state from the earliest history so far.
     pub(super) earliest: Option<OpenRoom>,
-    /// The loader reads the state for all sockets, instead of one of them.
+    /// Whether the room loader reads the state for all sockets, instead of one of the sockets.
     pub(super) wanted: bool,
 }
 
@@ -61,18 +61,19 @@ pub(crate) struct RoomLoadRequest {
     pub(crate) since: Instant,
 }
 
-/// What a joining socket has to know.
+/// The state of the hub at the join of a socket.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct JoinTicket {
-    /// The commit time of the last change that the hub received. A history as of an earlier time would lack events
-    /// that are not sent again.
+    /// The commit time of the last change that the hub received. The history of the socket must not be older: the socket
+    /// does not receive earlier events.
     pub(crate) reached: Option<Timestamp>,
-    /// All receipt markers that are raised after this time will be sent: the history has to contain those up to then.
+    /// The history has to contain all receipt markers up to this time. Later markers arrive as events.
     pub(crate) marked: Timestamp,
-    /// The room's state is not loaded yet: the socket passes its history to [`Hub::room_loaded`], with this.
+    /// Present if the room's state is not loaded yet. The socket then passes this and its history to
+    /// [`Hub::room_loaded`](super::Hub::room_loaded).
     pub(crate) load: Option<RoomGeneration>,
 }
 
-/// A stay of a room in memory, from its first socket to its last. It guards against stale loads.
+/// A stay of a room in the hub, from its first socket to its last. It guards against stale loads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RoomGeneration(pub(super) u64);

@@ -7,7 +7,7 @@ use handlers::RoomId;
 use super::{Hub, JoinTicket};
 use crate::realtime::outbox::Outbox;
 
-/// A socket that is in a room of the hub. It leaves the room when this is dropped.
+/// Keeps a socket in a room of the hub. The socket leaves the room when the subscription is dropped.
 pub(crate) struct HubSubscription {
     hub: Arc<Hub>,
     room: RoomId,

@@ -9,11 +9,11 @@ use crate::config::LimitsConfig;
 /// The bounds of an outbox.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OutboxBounds {
-    /// Frames of one socket.
+    /// The most frames that wait for one socket.
     pub(super) frames: usize,
-    /// Their bytes.
+    /// The most bytes of these frames.
     pub(super) bytes: usize,
-    /// The bytes of all sockets of a user.
+    /// The most bytes that wait for all sockets of a user.
     pub(super) user_bytes: usize,
 }
 
@@ -31,7 +31,7 @@ impl From<usize> for OutboxBounds {
     }
 }
 
-/// Bytes that a socket holds outside its queue, until this is dropped.
+/// Counts bytes that a socket holds outside its queue, until the holding is dropped.
 pub(crate) struct Holding<'a> {
     outbox: &'a Outbox,
     bytes: usize,
@@ -50,13 +50,12 @@ impl Outbox {
         let _ = self.user_bytes.set(user_bytes);
     }
 
-    /// Returns the bytes that wait for it.
+    /// Returns the bytes that are held for the socket.
     pub(crate) fn bytes(&self) -> usize {
         self.queue().bytes + self.beside.load(Ordering::Relaxed)
     }
 
-    /// Counts bytes that are held for the socket outside its queue. Returns none if the total of the user then exceeds
-    /// the bound.
+    /// Counts bytes that are held for the socket outside its queue. Returns none if the user's total exceeds the bound.
     pub(crate) fn hold(&self, bytes: usize) -> Option<Holding<'_>> {
         let fits = self.add_user_bytes(bytes);
         self.beside.fetch_add(bytes, Ordering::Relaxed);
@@ -64,8 +63,7 @@ impl Outbox {
         fits.then_some(holding)
     }
 
-    /// Counts bytes for the user. Returns false if the total then exceeds the bound; the bytes are counted in both
-    /// cases.
+    /// Adds bytes to the user's total, in any case. Returns false if the total exceeds the bound.
     pub(super) fn add_user_bytes(&self, bytes: usize) -> bool {
         let Some(user_bytes) = self.user_bytes.get() else { return true };
         user_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= self.bounds.user_bytes

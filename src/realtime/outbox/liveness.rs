@@ -1,4 +1,4 @@
-//! Whether the client of a socket is alive: its last activity, and requests to probe the client by a ping.
+//! The liveness of a socket's client: its last activity, and requests to probe it by a ping.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -11,9 +11,9 @@ use super::Outbox;
 /// The liveness of a socket's client.
 #[derive(Default)]
 pub(super) struct Probe {
-    /// When the client was last active; none before the socket is open.
+    /// The time of the client's last activity; none before the socket is open.
     last_alive: Option<Instant>,
-    /// The senders that are notified at the client's next activity.
+    /// Notified at the client's next activity.
     askers: Vec<oneshot::Sender<()>>,
 }
 
@@ -30,7 +30,7 @@ impl Outbox {
         let mut probe = self.probe();
         probe.last_alive = Some(at);
         for asker in probe.askers.drain(..) {
-            // The receiver may be gone.
+            // The send fails if the asker no longer waits.
             let _ = asker.send(());
         }
     }

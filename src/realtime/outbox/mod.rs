@@ -1,8 +1,8 @@
 //! The outbox of one socket: a bounded queue of frames, and the request to close.
 //!
-//! The hub pushes frames, the socket's task takes them. A push never waits: a socket with a full queue has to close,
-//! because its client reads too slowly, and no other socket is affected. The bounds are the number of frames, their
-//! bytes, and the bytes of all sockets of the user.
+//! The hub pushes frames, and the socket's task takes them. A push never waits. If the queue is full, the client reads too
+//! slowly, and the socket has to close; no other socket is affected. The bounds are the number of frames, their bytes,
+//! and the bytes of all sockets of the user.
 
 mod bytes;
 mod liveness;
@@ -21,25 +21,25 @@ use super::frame::{Frame, FrameKind, InboxFrame, RoomFrame};
 use super::joined_rooms::JoinedRooms;
 use crate::protocol::close::Close;
 
-/// A socket is also woken for deferred frames if this many frames wait, or half of the queue's bound if that is less.
-/// Otherwise deferred frames could fill the queue, and the client would seem to read too slowly.
+/// Deferred frames are written at once if this many frames wait, or half of the queue's bound if that is less. Otherwise
+/// deferred frames could fill the queue, and the client would seem to read too slowly.
 pub(crate) const MAX_DEFERRED: usize = 32;
 
 /// The queue of one socket.
 pub(crate) struct Outbox {
     /// The user of the socket, if known.
     user: Option<UserId>,
-    /// The rooms of its user, if it belongs to an inbox connection.
+    /// The rooms of the user, if the socket is an inbox connection.
     rooms: Option<Arc<JoinedRooms>>,
-    /// Whether it receives typing events.
+    /// Whether the socket receives typing events.
     listens: bool,
     queue: Mutex<Queue>,
     bounds: OutboxBounds,
-    /// The bytes that wait for all sockets of its user.
+    /// The bytes that wait for all sockets of the user.
     user_bytes: OnceLock<Arc<AtomicUsize>>,
     /// The bytes that are held for the socket outside its queue.
     beside: AtomicUsize,
-    /// Whether its client has to be probed by a ping.
+    /// Whether the client has to be probed by a ping.
     probe_requested: AtomicBool,
     probe: Mutex<Probe>,
     closing: OnceLock<Close>,
@@ -51,7 +51,7 @@ struct Queue {
     frames: VecDeque<Arc<Frame>>,
     /// Whether a frame has to be written now.
     due: bool,
-    /// The bytes of these frames, and of those that are being written.
+    /// The bytes of the waiting frames, and of the frames that are being written.
     bytes: usize,
     /// The bytes of the frames that the latest [`take`](Outbox::take) returned.
     writing: usize,
@@ -60,7 +60,7 @@ struct Queue {
 /// The outcome of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PushOutcome {
-    /// The frame is written together with the queued ones, or the socket is closing already.
+    /// The frame is written together with the queued frames, or the socket is closing already.
     Queued,
     /// The frame can wait, and the queue was empty: the caller has to call [`due`](Outbox::due) later.
     Deferred,
@@ -93,35 +93,35 @@ impl Outbox {
         outbox
     }
 
-    /// Creates the outbox of an inbox connection; `rooms` are the rooms of its user.
+    /// Creates the outbox of an inbox connection. `rooms` are the rooms of the user.
     pub(crate) fn for_inbox(bounds: impl Into<OutboxBounds>, user: UserId, rooms: Arc<JoinedRooms>) -> Self {
         let mut outbox = Self::for_event_stream(bounds, user);
         outbox.rooms = Some(rooms);
         outbox
     }
 
-    /// Whether it receives typing events of this user.
+    /// Whether the socket receives typing events of this user.
     pub(crate) fn receives_typing_of(&self, typist: &UserId) -> bool {
         self.listens && self.user.as_ref() != Some(typist)
     }
 
-    /// Returns the rooms of its user, if it belongs to an inbox connection.
+    /// Returns the rooms of the user, if the socket is an inbox connection.
     pub(crate) fn rooms(&self) -> Option<&Arc<JoinedRooms>> {
         self.rooms.as_ref()
     }
 
-    /// Whether it belongs to a socket of this user.
+    /// Whether the socket belongs to this user.
     pub(crate) fn is_of(&self, user: &UserId) -> bool {
         self.user.as_ref() == Some(user)
     }
 
-    /// Whether it belongs to an inbox connection.
+    /// Whether the socket is an inbox connection.
     pub(crate) fn is_of_inbox(&self) -> bool {
         self.rooms.is_some()
     }
 
-    /// Whether the socket has to process a frame. A request to re-read a room marks the room as stale. If the room is
-    /// stale already, no second request is needed.
+    /// Whether the socket has to process a frame. A [`Recheck`](InboxFrame::Recheck) marks its room as stale. If the room
+    /// is stale already, the socket needs no second one.
     pub(crate) fn is_for(&self, frame: &Frame) -> bool {
         match (&frame.kind, &self.rooms) {
             (FrameKind::Room(..), _) => true,
@@ -134,8 +134,8 @@ impl Outbox {
 
     /// Appends a frame.
     ///
-    /// A status update is urgent only for the message's author. For all others it can wait until there is something
-    /// else to write, or it is [`due`](Self::due).
+    /// A status update is urgent only for the message's author. For other users it waits for the next frame, or until
+    /// [`due`](Self::due) is called.
     pub(crate) fn push(&self, frame: &Arc<Frame>) -> PushOutcome {
         let can_wait = match &frame.kind {
             FrameKind::Room(_, RoomFrame::Receipt { author, .. }) => !self.is_of(author),
@@ -178,7 +178,7 @@ impl Outbox {
     /// Makes the deferred frames due now.
     pub(crate) fn due(&self) {
         let mut queue = self.queue();
-        // They may have been written with another frame.
+        // The deferred frames may have been written together with another frame.
         if !queue.frames.is_empty() {
             queue.due = true;
             self.changed.notify_one();
@@ -190,7 +190,7 @@ impl Outbox {
         self.is_first_to_close(close);
     }
 
-    /// Does the same as [`close`](Self::close). Returns false if a close was requested before.
+    /// Requests that the socket closes. Returns false if an earlier request exists; the new request is then ignored.
     pub(crate) fn is_first_to_close(&self, close: Close) -> bool {
         let first = self.closing.set(close).is_ok();
         if first {
@@ -206,13 +206,13 @@ impl Outbox {
         self.changed.notify_one();
     }
 
-    /// Returns why the socket has to close, if it has to.
+    /// Returns the close code if the socket has to close.
     pub(crate) fn closing(&self) -> Option<Close> {
         self.closing.get().copied()
     }
 
-    /// Returns the close to send if the socket closes because of `close`. An erasure also ends memberships, before or
-    /// after: its close code takes precedence.
+    /// Returns the close code to send if the socket closes because of `close`. An erasure also ends memberships, before
+    /// or after its own close request. The close code of the erasure takes precedence.
     pub(crate) fn closes_by(&self, close: Close) -> Close {
         self.closing().filter(|closing| *closing == Close::Erased).unwrap_or(close)
     }
@@ -222,11 +222,11 @@ impl Outbox {
         self.queue().frames.is_empty()
     }
 
-    /// Moves up to `most` waiting frames into `taken`, which is empty. If more wait, [`changed`](Self::changed)
-    /// resolves immediately. Moves nothing if all of them can wait.
+    /// Moves up to `most` waiting frames into `taken`, which must be empty. If more frames wait,
+    /// [`changed`](Self::changed) resolves immediately. Moves nothing if all waiting frames are deferred.
     pub(crate) fn take(&self, most: usize, taken: &mut VecDeque<Arc<Frame>>) {
         let mut queue = self.queue();
-        // The frames that were taken before are written by now.
+        // The frames of the previous call are written by now.
         let written = std::mem::take(&mut queue.writing);
         queue.bytes -= written;
         if written > 0 {
@@ -247,7 +247,7 @@ impl Outbox {
         }
     }
 
-    /// Resolves when a frame was pushed or the socket has to close; immediately if that happened since the last call.
+    /// Resolves when a frame is due or the socket has to close. Resolves immediately if that happened since the last call.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }

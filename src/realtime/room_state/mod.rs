@@ -1,11 +1,12 @@
-//! The state of a room that has sockets on this server: turns committed changes into events.
+//! The state of a room that has sockets on this server. It turns committed changes into events.
 //!
-//! The state keeps only what that needs. It has the receipt markers of every member, because a message's status is the
-//! lowest of its other readers'. It also has the newest [`WAITING`] messages that some member has not read, because
-//! their status events contain the whole message. If these texts are too large, the oldest are dropped
-//! ([`text_pool`](crate::realtime::text_pool)), and loaded again when their status changes. The state begins with a
-//! snapshot and follows the change stream from the snapshot's cluster time. So all servers that have the room open
-//! derive the same events in the same order.
+//! The state keeps only the data that the events need. It has the receipt markers of every member, because a message's
+//! status is the lowest status among its recipients. It also has the newest [`WAITING`] messages that some member has
+//! not read, because a status event contains the whole message. If the texts are too large, the oldest texts are
+//! dropped ([`text_pool`](crate::realtime::text_pool)), and loaded again when the status of their message changes.
+//!
+//! The state begins with a snapshot and follows the change stream from the snapshot's cluster time. So all servers that
+//! have the room open derive the same events in the same order.
 
 #[cfg(test)]
 mod tests;
@@ -33,18 +34,18 @@ pub(crate) struct OpenRoom {
     id: RoomId,
     time: Timestamp,
     marks: HashMap<UserId, Marks>,
-    /// Ascending; read messages may stand between unread ones. An empty text was dropped.
+    /// The unread messages in ascending order. Read messages may stand between them. An empty text was dropped.
     waiting: VecDeque<Message>,
-    /// The bytes that their texts take from the pool.
+    /// The bytes that the texts of these messages take from the pool.
     share: TextShare,
-    /// All messages after this number that some member has not read are in `waiting`.
+    /// Every message after this number that some member has not read is in `waiting`.
     waiting_after: i64,
     /// The greatest message number seen; none if the messages could not be read.
     last: Option<i64>,
 }
 
 impl OpenRoom {
-    /// Creates the state from a snapshot with its `waiting`, with all texts until it is [trimmed](Self::trim).
+    /// Creates the state from a snapshot. The state has all texts until it is [trimmed](Self::trim).
     pub(crate) fn of(id: RoomId, snapshot: &Snapshot, pool: &TextPool) -> Self {
         let mut room = Self {
             id,
@@ -76,8 +77,8 @@ impl OpenRoom {
         self.last
     }
 
-    /// Applies a change, and adds its frames. A change that the state already contains adds none. For receipt markers
-    /// the values decide, because the markers of a snapshot may be of a time before its own.
+    /// Applies a change, and adds its frames. A change that the state already contains adds no frames. Receipt markers are
+    /// compared by value and not by time, because a snapshot may contain older markers than its own time.
     pub(crate) fn apply(&mut self, time: Timestamp, change: CommittedChange, frames: &mut Vec<Frame>) {
         if time <= self.time && !matches!(change, CommittedChange::Marked(_)) {
             return;
@@ -150,13 +151,13 @@ impl OpenRoom {
         }
     }
 
-    /// Returns the users that are not among these members any more.
+    /// Returns the members of the state that are not among these members.
     pub(crate) fn gone(&self, members: &[StoredMember]) -> Vec<UserId> {
         let gone = |user: &&UserId| !members.iter().any(|member| member.user == **user);
         self.marks.keys().filter(gone).cloned().collect()
     }
 
-    /// Records that everything up to `time` has been applied.
+    /// Records that all changes up to `time` have been applied.
     pub(crate) fn reached(&mut self, time: Timestamp) {
         self.time = self.time.max(time);
     }
@@ -182,7 +183,7 @@ impl OpenRoom {
         }
     }
 
-    /// Adds the status events of each message whose status has risen: the oldest message first, one status at a time.
+    /// Adds an event for each new status of each message, the oldest message first.
     fn push_statuses(&mut self, time: Timestamp, frames: &mut Vec<Frame>) {
         let Some(lowest) = MinMarks::of(self.marks.iter().map(|(user, marks)| (user, *marks))) else {
             return;
@@ -213,7 +214,8 @@ fn event_message(message: StoredMessage, status: Status) -> Message {
     }
 }
 
-/// Returns the event of a message's new status. None if its text could not be loaded: the message is deleted by then.
+/// Returns the event of a message's new status. Returns none if the text could not be loaded, because the message is
+/// deleted.
 fn receipt(room: RoomId, time: Timestamp, message: &Message, event: &Event<'_>) -> Option<Frame> {
     if message.text.is_empty() {
         return None;

@@ -1,4 +1,5 @@
-//! The unread texts that a room keeps: drops the oldest ones over the bound, and restores them when they are needed.
+//! The texts of unread messages in a room's state. The oldest texts over the bound are dropped, and restored when an event
+//! needs them.
 
 use bson::Timestamp;
 use handlers::{Message, UserId};
@@ -12,7 +13,7 @@ use crate::store::Snapshot;
 pub(super) const OWN_BYTES: usize = 16 * 1024;
 
 impl OpenRoom {
-    /// Drops the oldest texts while they exceed what the room may keep. Returns whether it dropped any.
+    /// Drops the oldest texts until the rest fits into the room's bytes and the pool. Returns whether it dropped any.
     pub(crate) fn trim(&mut self) -> bool {
         let mut bytes: usize = self.waiting.iter().map(|message| message.text.len()).sum();
         let mut trimmed = false;

@@ -1,6 +1,6 @@
-//! Decides when the unread messages of a room are counted. The database counts them for each socket separately, and
-//! one marker or delete may require that for a thousand sockets. So the first count is made immediately. Those that
-//! follow within `sockets.unread_ms` are combined into one at its end.
+//! Decides when the unread messages of a room are counted. The database counts separately for each socket, and one receipt
+//! marker or deletion may require a count for a thousand sockets. The first count is made immediately. The counts that
+//! follow within `sockets.unread_ms` are combined into one count at the end of that time.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use tokio::time::Instant;
 /// The unread counts of one socket.
 #[derive(Debug, Default)]
 pub(super) struct UnreadDebounce {
-    /// Until when no further count is made in these rooms.
+    /// The end of the pause after the last count of each room.
     pauses: HashMap<RoomId, Instant>,
-    /// Rooms to count when their pause is over, each as of the last event that the socket received there.
+    /// The rooms to count when their pause is over, each as of the last event that the socket received from it.
     due: HashMap<RoomId, Timestamp>,
 }
 
 impl UnreadDebounce {
-    /// Whether a room has to be counted now, as of this time. If not, it is counted once its pause is over.
+    /// Whether a room has to be counted now, as of this time. Otherwise it is counted when its pause is over.
     pub(super) fn is_now(&mut self, room: RoomId, as_of: Timestamp, now: Instant, pause: Duration) -> bool {
         if self.pauses.get(&room).is_some_and(|until| *until > now) {
             self.due.insert(room, as_of);
@@ -31,19 +31,19 @@ impl UnreadDebounce {
         true
     }
 
-    /// Records that the socket received an event of a room: a later count must not be older than that.
+    /// Records that the socket received an event of a room. A later count must not be older than that event.
     pub(super) fn advance(&mut self, room: RoomId, time: Timestamp) {
         if let Some(as_of) = self.due.get_mut(&room) {
             *as_of = time.max(*as_of);
         }
     }
 
-    /// Cancels the count of a room: the number is known, or not needed any more.
+    /// Cancels the count of a room, because the number is known or no longer needed.
     pub(super) fn forget(&mut self, room: RoomId) {
         self.due.remove(&room);
     }
 
-    /// Returns when the next count is due; none if none is.
+    /// Returns when the next count is due, if any.
     pub(super) fn next(&self) -> Option<Instant> {
         self.due.keys().filter_map(|room| self.pauses.get(room)).min().copied()
     }

@@ -1,4 +1,4 @@
-//! The view of an inbox connection: which frames it writes, and in what form (docs/protocol.md, Events).
+//! The view of an inbox connection: which frames the socket writes, and in what form (docs/protocol.md, Events).
 
 pub(crate) mod debounce;
 mod receipts;
@@ -27,35 +27,35 @@ use crate::store::{InboxPage, KnownPosition, UnreadCount, Watermarks, to_delta};
 /// Earlier than every change.
 const NEVER: Timestamp = Timestamp { time: 0, increment: 0 };
 
-/// The state of an inbox connection in all rooms of its user, until it is dropped.
+/// The state of an inbox connection in all rooms of its user. When the view is dropped, the connection leaves the rooms.
 pub(super) struct InboxView {
     services: Arc<SocketServices>,
     caller: Arc<SocketSession>,
     outbox: Arc<Outbox>,
     /// The user's rooms, shared with the socket's actions.
     rooms: Arc<JoinedRooms>,
-    /// The rooms whose frames it receives from the hub: the user is not a member yet, or not any more, in some of
-    /// them.
+    /// The rooms whose frames the connection receives from the hub. In some of them the user may not be a member yet, or
+    /// not any more.
     joined: HashSet<RoomId>,
-    /// The first frame contained everything that was committed up to then.
+    /// The first frame contained every change that was committed up to these times.
     since: Watermarks,
-    /// The cluster time of the first frame: it contained all memberships that had begun by then.
+    /// The cluster time of the first frame. The frame contained all memberships that had begun by this time.
     began: Timestamp,
-    /// The same for rooms that the user joined later.
+    /// The same times as `since`, for rooms that the user joined later.
     since_in: HashMap<RoomId, Watermarks>,
     /// The cluster times of the last re-reads of changed rooms.
     rechecked_at: HashMap<RoomId, Timestamp>,
-    /// The unread counts and read markers of rooms in which they are known.
+    /// The known unread counts and read markers of rooms.
     unread: HashMap<RoomId, UnreadCount>,
     counts: UnreadDebounce,
     /// The position that the client has received.
     cursor: InboxCursor,
-    /// The newest messages of others that were written to this socket and are not acknowledged yet.
+    /// For each room the newest message of other users that was written to this socket and has no receipt yet.
     unacked: HashMap<RoomId, i64>,
-    /// The rooms that the user has not accepted, with the newest message of others that was written there: it is
-    /// acknowledged once the user accepts.
+    /// The rooms that the user has not accepted, each with the newest message of other users that was written. This
+    /// message gets its receipt once the user accepts the room.
     pending: HashMap<RoomId, i64>,
-    /// The rooms among them that the user does not see before the first message.
+    /// The pending rooms that stay hidden from the user until their first message.
     hidden: HashSet<RoomId>,
 }
 
@@ -86,20 +86,20 @@ impl InboxView {
         }
     }
 
-    /// Joins rooms in the hub: from now on their frames arrive. Returns the time that the hub has reached: reads must
-    /// not be older.
+    /// Joins rooms in the hub, so that their frames arrive. Returns the time that the hub has reached. Later reads of these
+    /// rooms must not be older.
     pub(super) fn join(&mut self, rooms: &[RoomId]) -> Option<Timestamp> {
         let new: Vec<_> = rooms.iter().copied().filter(|room| self.joined.insert(*room)).collect();
         self.services.hub.join_inbox(&new, &self.outbox)
     }
 
-    /// Whether it has joined all of these rooms.
+    /// Whether the connection has joined all of these rooms.
     pub(super) fn has_joined(&self, rooms: &[RoomId]) -> bool {
         rooms.iter().all(|room| self.joined.contains(room))
     }
 
-    /// Returns the first frame with the user's rooms as of a time. `reached` is the time that the hub had reached when
-    /// the rooms were joined: for rooms that the frame does not contain, later events still have to be sent.
+    /// Returns the first frame with the user's rooms. `reached` is the time that the hub had reached when the rooms were
+    /// joined. For rooms that the frame does not contain, the events after that time still have to be sent.
     pub(super) fn begin(
         &mut self,
         rooms: InboxPage,
@@ -123,12 +123,12 @@ impl InboxView {
         self.pending = pending.into_iter().map(|room| (room, 0)).collect();
         self.hidden = hidden.into_iter().collect();
         for room in &shown {
-            // Written by a socket that ended before it received its own message.
+            // The user has written in the room, but that socket ended before the room was recorded as accepted.
             if room.pending && room.last.as_ref().is_some_and(|last| last.sender == self.caller.user) {
                 self.accept(room.room.id);
             }
             self.unread.insert(room.room.id, UnreadCount { unread: room.unread, read: room.marks.read });
-            // The room's last message is on its way to the client, and with it all earlier ones.
+            // This frame delivers the last message of the room to the client, and with it all earlier messages.
             if let Some(message) = room.undelivered() {
                 self.add_unacked(room.room.id, message);
             }
@@ -153,8 +153,8 @@ impl InboxView {
         })
     }
 
-    /// Returns the texts that this socket writes for a frame: the event, and what follows from it. `behind` are the
-    /// frames that wait behind it: the unread messages are counted once for all of them.
+    /// Returns the texts that this socket writes for a frame: the event, and a resulting event or unread count. `behind`
+    /// are the later frames in the queue: the unread messages are counted once for all of them.
     pub(super) async fn take(
         &mut self,
         frame: &Frame,
@@ -164,7 +164,7 @@ impl InboxView {
             FrameKind::Inbox(InboxFrame::Presence(user)) => {
                 return Ok(((*user != self.caller.user).then(|| frame.json.clone()), None));
             }
-            // Boxed: it is rare, and large.
+            // Boxed, because this future is large and rarely needed.
             FrameKind::Inbox(InboxFrame::Recheck(room)) => {
                 return Box::pin(self.recheck(*room, frame.time)).await;
             }
@@ -182,9 +182,9 @@ impl InboxView {
             return Ok((None, None));
         }
         self.counts.advance(room, frame.time);
-        let told = self.render_room_event(room, frame);
+        let event = self.render_room_event(room, frame);
         let unread = self.unread_after(room, frame, behind).await?;
-        Ok((told, unread))
+        Ok((event, unread))
     }
 
     /// Returns the times up to which the first frame contained a room.
@@ -202,7 +202,7 @@ impl InboxView {
         frame.time <= if reports_markers { marks } else { time }
     }
 
-    /// Returns the text of an event of a room; none if the event is not written, or not to its own user.
+    /// Returns the text of an event of a room. Returns none if this socket does not write the event.
     fn render_room_event(&mut self, room: RoomId, frame: &Frame) -> Option<Utf8Bytes> {
         let id = room.to_string();
         let (reference, position) = match &frame.kind {

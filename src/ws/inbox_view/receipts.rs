@@ -1,4 +1,4 @@
-//! The receipts of an inbox connection: which written messages are acknowledged, and when a room becomes accepted.
+//! The receipts of an inbox connection: the receipt markers of written messages, and the acceptance of rooms.
 
 use handlers::RoomId;
 
@@ -19,14 +19,14 @@ impl InboxView {
         }
     }
 
-    /// Accepts a room because the user opened it or wrote in it.
+    /// Accepts a room, because the user has opened it or has written in it.
     pub(super) fn accept(&mut self, room: RoomId) {
         if self.set_accepted(room) {
             member_email::accept(&self.services, room, &self.caller.user, self.caller.email.clone());
         }
     }
 
-    /// Records that the room is accepted. Returns false if it was before.
+    /// Records that the room is accepted. Returns false if the room was accepted before.
     pub(super) fn set_accepted(&mut self, room: RoomId) -> bool {
         let Some(message) = self.pending.remove(&room) else { return false };
         if message > 0 {
@@ -35,8 +35,8 @@ impl InboxView {
         true
     }
 
-    /// Records that a message of a room, and all before it, was written. For a user who has not accepted the room it
-    /// does not count as delivered: that would reveal that the user is there.
+    /// Records that the messages of a room up to this one were written. If the user has not accepted the room, they do not
+    /// count as delivered: a receipt would reveal the user's presence.
     pub(super) fn add_unacked(&mut self, room: RoomId, message: i64) {
         if let Some(last) = self.pending.get_mut(&room) {
             *last = message.max(*last);
@@ -46,18 +46,18 @@ impl InboxView {
         *unacked = message.max(*unacked);
     }
 
-    /// Acknowledges the last message of each room that an answer contains, once the answer was written.
+    /// Queues receipts for the last messages that an action's answer contains. `done` tells whether the answer was written.
     pub(in crate::ws) fn answered(&self, done: bool) {
         for (room, message) in self.rooms.take_shown() {
             if done {
-                // If the receipts can't be taken now, they come with the next message.
+                // If the queue is full, the next message of the room brings the receipt.
                 let marks = Marks { delivered: message, read: 0 };
                 let _ = self.services.receipts.raise(room, &self.caller.user, marks);
             }
         }
     }
 
-    /// Writes the pending receipt markers. Messages written in a room that the client has open are read.
+    /// Queues the pending receipt markers. In a room that the client has open, written messages count as read.
     pub(in crate::ws) fn flush_receipts(&mut self) {
         if !self.pending.is_empty() {
             let opened: Vec<_> =

@@ -1,4 +1,4 @@
-//! Re-reads a room whose membership may have changed, and reads for an inbox connection in general.
+//! Reads for an inbox connection: a room whose membership may have changed, and other reads with retries.
 
 use std::time::Duration;
 
@@ -14,24 +14,24 @@ use crate::store::{
     KnownPosition, RoomLookup, RoomSummary, StoreError, UnreadCount, Watermarks, to_room_view,
 };
 
-/// The pause before another read, if a read failed or is older than what the hub has received.
+/// The mean pause before another read, if a read failed or is older than the hub's last received change.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 impl InboxView {
-    /// Re-reads a room, because the membership may have changed. Its events are sent as of the frame's time, because
-    /// older frames still wait.
+    /// Re-reads a room, because the user's membership may have changed. Returns the resulting events. Their cursors have
+    /// the time of the frame, because older frames than the read still wait.
     pub(super) async fn recheck(
         &mut self,
         room: RoomId,
         time: Timestamp,
     ) -> Result<(Option<Utf8Bytes>, Option<Utf8Bytes>), Close> {
-        // Changes from now on trigger another re-read. Changes already queued behind this frame do not, so this one
+        // Later changes cause another re-read. Changes that are already queued behind this frame do not, so this re-read
         // must cover them.
         let last = self.rooms.take_stale(room).map_or(time, |last| last.max(time));
         if self.rechecked_at.get(&room).copied().unwrap_or(self.since.time) >= last {
             return Ok((None, None));
         }
-        // Joined first, so that no event is lost between this and the read.
+        // The connection joins before the read, so that no event is lost between the two steps.
         let reached = self.join(&[room]).max(Some(last));
         let (read_at, looked) = self.read_room(room, reached).await?;
         let looked_before = self.rechecked_at.insert(room, read_at.time).unwrap_or(self.began);
@@ -62,7 +62,7 @@ impl InboxView {
         } else {
             self.set_accepted(room);
         }
-        // The client knows the membership, unless that one has ended and another one has begun.
+        // The client knows this membership, unless the old membership has ended and another one has begun.
         let over = !self.rooms.enter(room);
         if over && known.beginning <= looked_before {
             return Ok((None, None));
@@ -86,7 +86,7 @@ impl InboxView {
         Ok((removed, Some(self.render_inbox_event(room, time, &InboxEvent::RoomAdded { room: view }))))
     }
 
-    /// Reads a room, not older than what the hub has received.
+    /// Reads a room. The result is not older than `reached`.
     async fn read_room(
         &self,
         room: RoomId,
@@ -120,7 +120,7 @@ impl InboxView {
         retry::until(deadline, RETRY_PAUSE, attempt).await.map_err(|error| self.failed(&error))
     }
 
-    /// Counts and logs a failed read, and closes the socket, so that the client reconnects.
+    /// Counts and logs a failed read. Returns the close code with which the client reconnects.
     fn failed(&self, error: &StoreError) -> Close {
         self.services.metrics.count_fault("inbox");
         tracing::error!(%error, "could not read changes of a user's rooms; closing the socket so that the client reconnects");

@@ -1,5 +1,5 @@
-//! The unread counts of an inbox connection: computed from the frames it receives, or counted by the database if that
-//! is not possible.
+//! The unread counts of an inbox connection. Usually they are computed from the received frames. Otherwise the database
+//! counts the unread messages.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use crate::realtime::frame::{Frame, FrameKind, InboxFrame, RoomFrame, UnreadBefo
 use crate::store::UnreadCount;
 
 impl InboxView {
-    /// Returns the unread count of a room after a frame, if the frame changes the count and no frame `behind` it does.
+    /// Returns the unread count of a room after a frame. Returns none if the frame does not change the count, or if a frame
+    /// `behind` it changes the count again.
     pub(super) async fn unread_after(
         &mut self,
         room: RoomId,
@@ -27,13 +28,13 @@ impl InboxView {
             && *author != self.caller.user
             && let Some(known) = self.unread.get_mut(&room).filter(|known| id.get() > known.read)
         {
-            // The client counts the message itself.
+            // No count is sent for a message: the client counts it itself.
             known.unread += 1;
         }
         if !self.changes_unread(room, frame) {
             return Ok(None);
         }
-        // The first frame may be later than a receipt marker.
+        // The first frame may be later than the frame of a receipt marker.
         let shown = self.shown_in(room).time;
         match &frame.kind {
             FrameKind::Inbox(InboxFrame::MarkerRaised { up_to, all: true, .. }) if frame.time > shown => {
@@ -45,7 +46,7 @@ impl InboxView {
                     known.unread -= 1;
                 }
             }
-            // The number is unknown without a count.
+            // The database has to count.
             _ => drop(self.unread.remove(&room)),
         }
         if behind.iter().any(|frame| self.changes_unread(room, frame)) {
@@ -78,7 +79,7 @@ impl InboxView {
         changes && !self.was_shown(of, frame)
     }
 
-    /// Counts the unread messages of a room, now or once its pause is over.
+    /// Counts the unread messages of a room now, or later if the room was counted recently.
     async fn count_in_turn(&mut self, room: RoomId, time: Timestamp) -> Result<Option<Utf8Bytes>, Close> {
         if self.counts.is_now(room, time, Instant::now(), self.pause()) {
             return self.count(room, time).await;
@@ -87,12 +88,12 @@ impl InboxView {
         Ok(None)
     }
 
-    /// Returns when the next room has to be counted; none if none has.
+    /// Returns when the next room has to be counted, if any.
     pub(in crate::ws) fn next_count(&self) -> Option<Instant> {
         self.counts.next()
     }
 
-    /// Counts a room whose pause is over.
+    /// Counts the unread messages of the next room whose pause is over.
     pub(in crate::ws) async fn count_next(&mut self) -> Result<Option<Utf8Bytes>, Close> {
         match self.counts.take(Instant::now(), self.pause()) {
             Some((room, time)) if self.rooms.has(room) => self.count(room, time).await,
