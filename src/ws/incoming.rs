@@ -10,7 +10,6 @@ use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
 
 use super::raw_frame::LARGE_BYTES;
 use super::session::{SessionEnd, SocketTask};
-use super::view::SocketView;
 use crate::actions::envelope::FrameAnswer;
 use crate::protocol::close::Close;
 
@@ -83,9 +82,7 @@ impl SocketTask<'_> {
             self.feed(Message::Text(answer.json)).await?;
             self.flush().await?;
         }
-        if let SocketView::Inbox(view) = &self.view {
-            view.answered(answer.refused.is_none() && !self.is_lost());
-        }
+        self.view.answered(answer.refused.is_none() && !self.is_lost());
         if answer.refused == Some(Code::RateLimited) { self.record_strike() } else { Ok(()) }
     }
 
@@ -116,10 +113,8 @@ impl SocketTask<'_> {
             }
             self.write_waiting().await?;
         }
-        if self.is_acknowledged
-            && let SocketView::Inbox(view) = &self.view
-        {
-            view.answered(false);
+        if self.is_acknowledged {
+            self.view.answered(false);
         }
         Ok(self.is_acknowledged)
     }

@@ -76,7 +76,7 @@ impl SocketTask<'_> {
                 return Err(Close::KeyRemoved.into());
             }
             if !self.is_lost() {
-                self.flush_receipts();
+                self.view.flush_receipts(&self.services.receipts, &self.caller);
             } else if !std::mem::replace(&mut was_lost, true) {
                 // Dropped frames do not count as delivered. The timer now also limits the time for the last frames.
                 timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
@@ -93,7 +93,7 @@ impl SocketTask<'_> {
             }
             tokio::select! {
                 () = self.outbox.changed() => {}
-                () = wait_until(self.next_count()) => Box::pin(self.write_count()).await?,
+                () = wait_until(self.view.next_count()) => Box::pin(self.write_count()).await?,
                 answer = next_answer(&mut running) => {
                     running = None;
                     // While the action ran, nothing was read. The client's answer to a ping has its full time again.
@@ -117,22 +117,6 @@ impl SocketTask<'_> {
                     timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
                 }
             }
-        }
-    }
-
-    /// Returns when the next unread count is due.
-    fn next_count(&self) -> Option<tokio::time::Instant> {
-        match &self.view {
-            SocketView::Room(_) => None,
-            SocketView::Inbox(view) => view.next_count(),
-        }
-    }
-
-    /// Writes the pending receipt markers.
-    fn flush_receipts(&mut self) {
-        match &mut self.view {
-            SocketView::Room(view) => view.flush_receipts(&self.services.receipts, &self.caller),
-            SocketView::Inbox(view) => view.flush_receipts(),
         }
     }
 

@@ -11,7 +11,6 @@ use super::raw_frame;
 use super::raw_frame::LARGE_BYTES;
 use super::services::SocketServices;
 use super::session::{SessionEnd, SocketTask};
-use super::view::SocketView;
 use super::write_pace::WritePace;
 use crate::protocol::close::Close;
 use crate::realtime::outbox::Outbox;
@@ -54,14 +53,7 @@ impl SocketTask<'_> {
             return Ok(());
         }
         while let Some(frame) = self.taken.pop_front() {
-            let (text, more) = match &mut self.view {
-                SocketView::Room(view) => (view.take(&frame, &self.caller)?, None),
-                SocketView::Inbox(view) => {
-                    let expired = self.caller.until_expiry();
-                    let taken = tokio::time::timeout(expired, view.take(&frame, &self.taken)).await;
-                    taken.map_err(|_| Close::Expired)??
-                }
-            };
+            let (text, more) = self.view.take(&frame, &self.taken, &self.caller).await?;
             if text.is_some() {
                 self.is_acknowledged |= frame.request().is_some_and(|request| Some(request) == self.request);
                 self.written.push(frame);
@@ -79,19 +71,14 @@ impl SocketTask<'_> {
             self.written.clear();
         }
         for frame in self.written.drain(..) {
-            match &mut self.view {
-                SocketView::Room(view) => view.wrote(&frame, &self.caller),
-                SocketView::Inbox(view) => view.wrote(&frame),
-            }
+            self.view.wrote(&frame, &self.caller);
         }
         Ok(())
     }
 
     /// Writes the unread count of a room, if one is due.
     pub(super) async fn write_count(&mut self) -> Result<(), SessionEnd> {
-        let SocketView::Inbox(view) = &mut self.view else { return Ok(()) };
-        let counted = tokio::time::timeout(self.caller.until_expiry(), view.count_next()).await;
-        if let Some(unread) = counted.map_err(|_| Close::Expired)?? {
+        if let Some(unread) = self.view.count_next(&self.caller).await? {
             self.feed(Message::Text(unread)).await?;
             self.flush().await?;
         }
