@@ -11,6 +11,8 @@ use std::str::FromStr;
 use bson::Timestamp;
 use handlers::RoomId;
 
+use crate::model::cluster_time;
+
 /// A position in a room's history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Position {
@@ -139,7 +141,7 @@ impl InboxCursor {
 
     /// Returns the settled time: everything committed up to then has been sent.
     pub(crate) fn settled(&self) -> Timestamp {
-        settled(self.latest.unwrap_or(Timestamp { time: 0, increment: 0 }))
+        settled(self.latest.unwrap_or(cluster_time::ZERO))
     }
 
     /// Returns how far a room was sent, if that is recent. 0 stands for an unknown number.

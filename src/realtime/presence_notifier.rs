@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::Timestamp;
 use handlers::{InboxEvent, UserId};
 
 use super::coalescing_queue::{Coalesce, CoalescingQueue, TakenChange};
 use super::frame::{Frame, FrameKind, InboxFrame};
 use super::hub::Hub;
+use crate::model::cluster_time;
 use crate::protocol::json::json;
 use crate::store::{Store, StoreError, UserPresence};
 use crate::telemetry::metrics::Metrics;
@@ -65,7 +65,7 @@ impl PresenceNotifier {
                 last_seen: presence.last_seen,
             };
             let kind = FrameKind::Inbox(InboxFrame::Presence(user.clone()));
-            let frame = Frame::new(json(&event), Timestamp { time: 0, increment: 0 }, kind);
+            let frame = Frame::new(json(&event), cluster_time::ZERO, kind);
             self.hub.send_to_inboxes(rooms, frame);
         }
         Ok(())

@@ -11,6 +11,7 @@ use bson::{Document, Timestamp, doc};
 use tokio::sync::{Mutex, watch};
 
 use super::{Store, StoreError};
+use crate::model::cluster_time;
 
 /// The time for which a caller first waits for events that are already on their way.
 const ON_ITS_WAY: Duration = Duration::from_millis(3);
@@ -28,7 +29,7 @@ pub(crate) struct StreamPosition {
 
 impl Default for StreamPosition {
     fn default() -> Self {
-        Self { time: watch::Sender::new(Timestamp { time: 0, increment: 0 }), turn: Mutex::default() }
+        Self { time: watch::Sender::new(cluster_time::ZERO), turn: Mutex::default() }
     }
 }
 

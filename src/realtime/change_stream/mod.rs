@@ -39,6 +39,7 @@ use super::sessions::Sessions;
 use super::stream_errors::{Backoff, token_after};
 pub(crate) use super::stream_errors::{is_history_lost, is_too_large};
 use crate::config;
+use crate::model::cluster_time;
 use crate::store::{SequenceCache, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
@@ -94,7 +95,7 @@ impl ChangeStreamReader {
     /// Reads the stream. Never returns.
     pub(crate) async fn run(mut self, mut stream: ChangeStream<RawDocumentBuf>) {
         // No client connects before the first heartbeat has come back.
-        let mut last = Timestamp { time: 0, increment: 0 };
+        let mut last = cluster_time::ZERO;
         // Limits the hanging driver calls that may be abandoned.
         let calls = Arc::new(Semaphore::new(self.settings.hanging));
         let mut backoff = Backoff::default();

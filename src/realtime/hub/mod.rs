@@ -35,6 +35,7 @@ use super::held_bytes::HeldBytes;
 use super::outbox::{Outbox, PushOutcome};
 use super::room_state::{OpenRoom, TextPool};
 use crate::model::change::CommittedChange;
+use crate::model::cluster_time;
 use crate::protocol::close::Close;
 use crate::store::Audience;
 use crate::telemetry::metrics::Metrics;
@@ -42,9 +43,6 @@ use crate::telemetry::metrics::Metrics;
 /// The most changes that may wait while a room's state is loaded. A load takes milliseconds. If more changes wait, the
 /// sockets of the room are closed, so that they reconnect and read a new history.
 const WAITING_CHANGES: usize = 10_000;
-
-/// Earlier than every change.
-const NEVER: Timestamp = Timestamp { time: 0, increment: 0 };
 
 /// All rooms that have sockets on this server.
 pub(crate) struct Hub {
@@ -114,7 +112,8 @@ impl Hub {
             entry.state = RoomPhase::Loading(PendingLoad::default());
             self.request_load(room, entry);
         }
-        let joined = JoinTicket { reached: *reached, marked: reached.unwrap_or(NEVER), load: None };
+        let joined =
+            JoinTicket { reached: *reached, marked: reached.unwrap_or(cluster_time::ZERO), load: None };
         let RoomPhase::Loading(opening) = &mut entry.state else { return joined };
         if let Some(earliest) = &opening.earliest {
             // The room opens soon and does not wait for this socket. The history of the socket must therefore not be
@@ -126,7 +125,7 @@ impl Hub {
         }
         opening.readers.push(socket.clone());
         // The histories of all readers have receipt markers as of one time, so any of them can become the state.
-        let marked = entry.from.unwrap_or(NEVER);
+        let marked = entry.from.unwrap_or(cluster_time::ZERO);
         JoinTicket { marked, load: Some(RoomGeneration(entry.generation)), ..joined }
     }
 

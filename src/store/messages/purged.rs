@@ -6,18 +6,16 @@
 //! sets (docs/operate/backup.md, Retention). Both are read only if the messages don't show the number. So a room
 //! without a purge costs no extra read.
 
-use bson::{RawDocumentBuf, Timestamp, doc};
+use bson::{RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use handlers::RoomId;
 use mongodb::ClientSession;
 
+use crate::model::cluster_time;
 use crate::model::room::StoredMember;
 use crate::protocol::cursor::Position;
 use crate::store::codec::{self, Undecodable};
 use crate::store::{Store, StoreError};
-
-/// A cluster time that is later than every receipt marker.
-const LATEST: Timestamp = Timestamp { time: u32::MAX, increment: u32::MAX };
 
 impl Store {
     /// Returns the greatest message number that a room is known to have used. Purged messages count. Zero if there is
@@ -52,7 +50,7 @@ impl Store {
         let found: Vec<RawDocumentBuf> = cursor.stream(session).try_collect().await?;
         let members = found.iter().map(|member| codec::read_member(member));
         let mut members = members.collect::<Result<Vec<StoredMember>, Undecodable>>()?;
-        self.overlay.raise(room, LATEST, &mut members);
+        self.overlay.raise(room, cluster_time::MAX, &mut members);
         let delivered = members.iter().map(|member| member.marks.delivered).max().unwrap_or_default();
         Ok(Position { message: purged_to.max(delivered), revision })
     }

@@ -19,6 +19,7 @@ use mongodb::ClientSession;
 use super::renderer::MessageRenderer;
 use super::revisions::revised_after;
 use crate::model::change::CommittedChange;
+use crate::model::cluster_time;
 use crate::model::message::StoredMessage;
 use crate::model::room::StoredMember;
 use crate::store::{Store, StoreError, codec};
@@ -94,9 +95,6 @@ impl Snapshot {
     }
 }
 
-/// A cluster time that is later than every change.
-pub(in crate::store) const LATEST: Timestamp = Timestamp { time: u32::MAX, increment: u32::MAX };
-
 impl Store {
     /// Returns the members of a room, and a session for more reads at the same snapshot time. The receipt markers are
     /// also of the snapshot time. Use this for a caller that gets no later markers as events.
@@ -127,7 +125,7 @@ impl Store {
         &self,
         room: RoomId,
     ) -> Result<(SnapshotView, Vec<StoredMember>), StoreError> {
-        self.members_marked(room, LATEST).await
+        self.members_marked(room, cluster_time::MAX).await
     }
 
     async fn members_unraised(&self, room: RoomId) -> Result<(SnapshotView, Vec<StoredMember>), StoreError> {

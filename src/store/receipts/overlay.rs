@@ -19,14 +19,12 @@ use bson::oid::ObjectId;
 use bson::{DateTime, Timestamp};
 use handlers::{RoomId, UserId};
 
+use crate::model::cluster_time;
 use crate::model::receipts::Marks;
 use crate::model::room::StoredMember;
 
 /// After a batch was taken for folding, it is not taken again for this time.
 const TAKEN: Duration = Duration::from_secs(10);
-
-/// The time of markers that were written before the stream began: before everything.
-const EVER: Timestamp = Timestamp { time: 0, increment: 0 };
 
 /// Up to this many members, looking up each member's markers on its own is faster.
 const FEW: usize = 16;
@@ -125,7 +123,8 @@ impl Overlay {
             state.fold(id, now);
         }
         for batch in journal {
-            state.add(EVER, batch, now);
+            // The commit time of the batch is unknown. It was before the stream began.
+            state.add(cluster_time::ZERO, batch, now);
         }
     }
 
@@ -291,7 +290,6 @@ mod tests {
 
     const GRACE: Duration = Duration::from_secs(30);
     const AGE: Duration = Duration::from_secs(10);
-    const LATEST: Timestamp = Timestamp { time: u32::MAX, increment: u32::MAX };
 
     fn room() -> RoomId {
         RoomId::try_from(7).unwrap()
@@ -347,10 +345,10 @@ mod tests {
         overlay.drop_member(room(), &UserId::Int(1), at(11));
         overlay.drop_member(room(), &UserId::Int(9), at(11));
         assert_eq!(delivered(&overlay, 2, at(10)), [5, 5]);
-        assert_eq!(delivered(&overlay, 2, LATEST), [3, 5]);
-        assert_eq!(delivered(&overlay, 20, LATEST)[..2], [3, 5]);
+        assert_eq!(delivered(&overlay, 2, cluster_time::MAX), [3, 5]);
+        assert_eq!(delivered(&overlay, 20, cluster_time::MAX)[..2], [3, 5]);
         overlay.add_batch(at(12), &batch(own, &[(1, 4)]), now);
-        assert_eq!(delivered(&overlay, 2, LATEST), [4, 5]);
+        assert_eq!(delivered(&overlay, 2, cluster_time::MAX), [4, 5]);
         let folded: Vec<_> =
             overlay.take_due_batches(own, AGE, now).iter().flat_map(|batch| batch.marks.clone()).collect();
         let folded: Vec<_> = folded.iter().map(|mark| (mark.user.clone(), mark.marks.delivered)).collect();
@@ -371,14 +369,14 @@ mod tests {
         // The later one may be folded first.
         overlay.mark_folded(second.id, now);
         overlay.remove_expired(GRACE, now + GRACE);
-        assert_eq!((delivered(&overlay, 1, LATEST), overlay.unfolded()), (vec![6], 1));
+        assert_eq!((delivered(&overlay, 1, cluster_time::MAX), overlay.unfolded()), (vec![6], 1));
         overlay.mark_folded(first.id, now + GRACE);
         overlay.mark_folded(first.id, now + GRACE * 2);
         overlay.remove_expired(GRACE, now + GRACE);
         assert_eq!(overlay.kept(), 2);
         overlay.drop_member(room(), &UserId::Int(1), at(12));
         overlay.remove_expired(GRACE, now + GRACE * 2);
-        assert_eq!((overlay.kept(), delivered(&overlay, 1, LATEST)), (0, vec![3]));
+        assert_eq!((overlay.kept(), delivered(&overlay, 1, cluster_time::MAX)), (0, vec![3]));
         overlay.mark_folded(ObjectId::new(), now);
     }
 

@@ -10,9 +10,9 @@ use handlers::{Role, RoomId, UserId};
 use mongodb::ClientSession;
 use mongodb::error::Error;
 
+use crate::model::cluster_time;
 use crate::model::receipts::Marks;
 use crate::model::room::{StoredMember, StoredRoomKind};
-use crate::store::messages::snapshot::LATEST;
 use crate::store::{NewMember, Store, StoreError, codec};
 
 /// The outcome of a join.
@@ -68,7 +68,7 @@ impl Store {
             })
             .await?;
         if let JoinOutcome::Already(member) = &mut entered {
-            self.overlay.raise(room, LATEST, std::slice::from_mut(member));
+            self.overlay.raise(room, cluster_time::MAX, std::slice::from_mut(member));
         }
         Ok(entered)
     }

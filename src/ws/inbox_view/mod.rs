@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use self::debounce::UnreadDebounce;
 use super::services::SocketServices;
 use crate::actions::session_state::SocketSession;
+use crate::model::cluster_time;
 use crate::protocol::close::Close;
 use crate::protocol::cursor::{InboxCursor, Position};
 use crate::protocol::fields::{append_fields, quoted};
@@ -23,9 +24,6 @@ use crate::realtime::frame::{Frame, FrameKind, InboxFrame, RoomFrame};
 use crate::realtime::joined_rooms::JoinedRooms;
 use crate::realtime::outbox::Outbox;
 use crate::store::{InboxPage, KnownPosition, UnreadCount, Watermarks, to_delta};
-
-/// Earlier than every change.
-const NEVER: Timestamp = Timestamp { time: 0, increment: 0 };
 
 /// The state of an inbox connection in all rooms of its user. When the view is dropped, the connection leaves the rooms.
 pub(super) struct InboxView {
@@ -73,8 +71,8 @@ impl InboxView {
             outbox: outbox.clone(),
             rooms: rooms.clone(),
             joined: HashSet::new(),
-            since: Watermarks { time: NEVER, marks: NEVER },
-            began: NEVER,
+            since: Watermarks { time: cluster_time::ZERO, marks: cluster_time::ZERO },
+            began: cluster_time::ZERO,
             since_in: HashMap::new(),
             rechecked_at: HashMap::new(),
             unread: HashMap::new(),
