@@ -68,11 +68,11 @@ impl DeadServerSearch {
             self.orphans_at = Some(Instant::now());
         }
         let asked = Instant::now();
-        let heard = self.store.peers().heartbeats();
+        let received = self.store.peers().heartbeats();
         let beats = self.store.beats().await?;
         let own = self.heartbeat.server();
         let others = beats.iter().any(|beat| beat.server != own && !beat.dead);
-        self.store.peers().on_search(heard, others);
+        self.store.peers().on_search(received, others);
         // The limit is shorter than for other servers: the age counts from the heartbeat's return through the change
         // stream, which is later than its write.
         let own_is_late = self.heartbeat.age().is_none_or(|age| age >= self.silence * 3 / 4);

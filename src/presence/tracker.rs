@@ -6,7 +6,7 @@
 //!
 //! After the death of a server, any other server removes its users ([`dead_servers`]). A live server that was declared
 //! dead finds its heartbeat document removed, and writes all its users again. A server that shuts down does not remove
-//! its users: they are about to reconnect to other servers, which remove the old entries in the same way.
+//! its users. They reconnect to other servers soon, and those servers remove the old entries in the same way.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

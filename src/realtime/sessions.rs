@@ -73,7 +73,7 @@ impl Sessions {
             let sockets = open.by_user.get(user).into_iter().flat_map(|sockets| &sockets.outboxes);
             sockets.filter_map(|outbox| Some((outbox.last_alive()?, outbox.clone()))).collect()
         };
-        sockets.sort_unstable_by_key(|(heard, _)| *heard);
+        sockets.sort_unstable_by_key(|(last_alive, _)| *last_alive);
         sockets.iter().take(MAX_PROBED).map(|(_, outbox)| outbox.request_probe()).collect()
     }
 

@@ -30,8 +30,8 @@ impl SocketTask<'_> {
     ) -> Result<Option<RunningAction>, SessionEnd> {
         let Some(message) = message else { return Err(SessionEnd::Gone) };
         let message = message.map_err(|error| self.end_for(&error))?;
-        self.heard = Instant::now();
-        self.outbox.mark_alive(self.heard);
+        self.last_received = Instant::now();
+        self.outbox.mark_alive(self.last_received);
         // The last fragment of a message is not in this number: it is counted with the message.
         let fragments = self.ws.get_mut().take_fragments();
         self.services.runtime.spend_frames(&self.caller, fragments);

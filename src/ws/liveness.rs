@@ -11,7 +11,7 @@ impl SocketTask<'_> {
     /// Returns the time until the next check: a ping, a dead peer, or an expiring token.
     pub(super) fn next_tick(&self) -> Duration {
         let sockets = &self.services.config.load().sockets;
-        let quiet = self.heard.elapsed();
+        let quiet = self.last_received.elapsed();
         let next = match self.pinged {
             // The peer may answer late. The next ping must then still be sent in time.
             Some(pinged) => sockets.dead.saturating_sub(pinged.elapsed()).min(sockets.ping),
@@ -42,7 +42,7 @@ impl SocketTask<'_> {
             Some(pinged) if pinged.elapsed() < dead => false,
             Some(_) if busy => true,
             Some(_) => return Err(Close::Dead.into()),
-            None => self.heard.elapsed() >= ping,
+            None => self.last_received.elapsed() >= ping,
         };
         if due {
             self.pinged = Some(Instant::now());

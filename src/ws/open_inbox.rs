@@ -93,8 +93,8 @@ fn keep_email(services: &Arc<SocketServices>, user: &UserId, email: String) {
     });
 }
 
-/// Joins the user's rooms and reads them, until a read is current: not older than the hub at the join, and without a
-/// room that the connection has not joined.
+/// Joins the user's rooms and reads them, until a read is current. A current read is not older than the hub at the join,
+/// and has only rooms that the connection has joined.
 async fn read(
     services: &Arc<SocketServices>,
     store: &Store,

@@ -114,7 +114,7 @@ async fn run_session(
         _presence: services.present.enter(&opened.caller.user),
         caller: opened.caller,
         view: opened.view,
-        heard: Instant::now(),
+        last_received: Instant::now(),
         pinged: None,
         taken: VecDeque::new(),
         written: Vec::new(),

@@ -48,7 +48,9 @@ pub(super) struct SocketTask<'a> {
     pub(super) _presence: PresenceGuard,
     pub(super) caller: Arc<SocketSession>,
     pub(super) view: SocketView,
-    pub(super) heard: Instant,
+    /// When the client last sent anything.
+    pub(super) last_received: Instant,
+    /// When the ping was sent that the client has not answered yet.
     pub(super) pinged: Option<Instant>,
     /// The frames that were taken from the outbox, and those of them that were written. Both are empty between writes.
     pub(super) taken: VecDeque<Arc<Frame>>,
@@ -62,6 +64,7 @@ pub(super) struct SocketTask<'a> {
 }
 
 impl SocketTask<'_> {
+    /// Writes the first frame, and serves the client until the socket has to end.
     pub(super) async fn run(&mut self, first_frame: Utf8Bytes) -> Result<Infallible, SessionEnd> {
         Box::pin(self.write_large(&first_frame)).await?;
         drop(first_frame);

@@ -190,8 +190,8 @@ impl ChangeStreamReader {
     }
 
     fn dispatch_or_log(&self, event: &RawDocument, last: &mut Timestamp) {
-        let taken = ChangeEvent::read(event).and_then(|told| {
-            let (taken, time) = match told {
+        let taken = ChangeEvent::read(event).and_then(|event| {
+            let (taken, time) = match event {
                 StreamEvent::Change(event) => (self.dispatch(&event), event.time),
                 StreamEvent::Dropped { collection, all, time } => {
                     self.on_drop(collection, all);

@@ -44,7 +44,7 @@ impl InboxView {
         let RoomLookup::Listed(listed) = looked else {
             // The room is not one of the user's rooms any more.
             self.pending.remove(&room);
-            let told = self
+            let removed = self
                 .rooms
                 .leave(room)
                 .then(|| self.render_inbox_event(room, time, &InboxEvent::RoomRemoved {}));
@@ -54,7 +54,7 @@ impl InboxView {
             if self.joined.remove(&room) {
                 self.services.hub.leave(room, &self.outbox);
             }
-            return Ok((told, None));
+            return Ok((removed, None));
         };
         let (listed, known): (RoomSummary, KnownPosition) = *listed;
         if listed.pending {
