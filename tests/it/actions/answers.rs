@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
+use mongodb::bson::doc;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Server, chat, eventually};
+use crate::support::{Client, Mongod, Server, chat, eventually};
 
 /// Messages that are edited and deleted at the same time.
 const MESSAGES: i64 = 100;
@@ -159,4 +160,58 @@ async fn a_message_that_was_written_is_answered_as_written() {
     requests.update_one(mongodb::bson::doc! {}, over).await.unwrap();
     assert_eq!(server.api_delete("/rooms/1/messages/1").await.0, 204);
     assert_eq!(server.post_once("key", "/rooms/1/messages", &body).await, first);
+}
+
+/// A room of three on a server whose reads take long, and the same room on another server. What the slow server reads
+/// after a write is what others have done since.
+struct SlowReads {
+    mongod: Mongod,
+    server: Server,
+    other: Server,
+    room: i64,
+}
+
+impl SlowReads {
+    async fn start() -> Self {
+        let mongod = Mongod::start().await;
+        let server = Server::start_over(&mongod.uri("parlor"), &[]).await;
+        let other = server.beside_over(&mongod.uri("unharmed"), &[]).await;
+        let room = server.room(&[1, 2, 3]).await;
+        Self { mongod, server, other, room }
+    }
+
+    /// Asks the slow server, and deletes by the other one as soon as the client hears of the change.
+    async fn ask(&self, path: &str, body: Value, client: &mut Client, event: &str) -> (u16, Value) {
+        let data =
+            doc! { "failCommands": ["find", "aggregate"], "blockConnection": true, "blockTimeMS": 500 };
+        self.mongod.fail("parlor", "alwaysOn", data).await;
+        let deleted = async {
+            client.until_kind(event).await;
+            self.other.api_delete(path).await.0
+        };
+        let (answer, deleted) = tokio::join!(self.server.call(Method::PATCH, path, body), deleted);
+        assert_eq!(deleted, 204);
+        answer
+    }
+}
+
+#[tokio::test]
+async fn edit_is_answered_as_done_when_a_delete_follows() {
+    let slow = SlowReads::start().await;
+    let mut one = slow.other.enter(1, slow.room).await;
+    one.say_alone(1, 1, "hello").await;
+    let path = format!("/rooms/{}/messages/1", slow.room);
+    let (status, message) = slow.ask(&path, json!({"text": "edited"}), &mut one, "message_edited").await;
+    assert_eq!((status, &message["text"]), (200, &json!("edited")), "{message}");
+}
+
+#[tokio::test]
+async fn rename_is_answered_as_done_when_a_delete_follows() {
+    let slow = SlowReads::start().await;
+    let token = slow.other.token(1).sign();
+    let mut inbox = slow.other.dial("/ws/?since=").token(&token).open().await;
+    inbox.until_kind("ready").await;
+    let path = format!("/rooms/{}", slow.room);
+    let (status, room) = slow.ask(&path, json!({"name": "new"}), &mut inbox, "room_changed").await;
+    assert_eq!((status, &room["name"]), (200, &json!("new")), "{room}");
 }

@@ -124,6 +124,12 @@ async fn exp_at_the_end_of_the_calendar_is_accepted() {
 }
 
 #[tokio::test]
+async fn claim_that_is_null_counts_as_missing() {
+    let (server, _one) = alone(&[]).await;
+    assert_eq!(refusal(&server, &json!({"nbf": null})).await, None);
+}
+
+#[tokio::test]
 async fn unverified_address_is_not_shown_and_leaves_where_it_was() {
     let (server, one, mut two) = room_of_two(&[]).await;
     drop(one);

@@ -161,6 +161,28 @@ async fn operation_ids_are_short_words() {
     }
 }
 
+/// Parlor keeps no list of users, so no operation on a user answers 404.
+#[tokio::test]
+async fn unknown_users_are_described_as_they_are_answered() {
+    let server = Server::start(&[]).await;
+    let description: Value = serde_json::from_str(&description(&server).await).unwrap();
+    let (status, user) = server.api_get("/users/nobody").await;
+    assert_eq!((status, fits(&user, &json!({"$ref": "#/components/schemas/User"}))), (200, Ok(())), "{user}");
+    let users = operations(&description).into_iter().filter(|(path, ..)| path.contains("/users/{user}"));
+    let mut checked = 0;
+    for (path, method, operation) in users {
+        let asked = path.replace("{user}", &format!("nobody-{checked}"));
+        let status =
+            server.api(method.clone(), asked.trim_start_matches("/api/v1")).send().await.unwrap().status();
+        assert!(status.is_success(), "{method} {asked} answered {status}");
+        let responses = &operation["responses"];
+        assert!(responses[status.as_str()].is_object(), "{method} {path}: {status} is not described");
+        assert!(responses["404"].is_null(), "{method} {path} describes 404");
+        checked += 1;
+    }
+    assert_eq!(checked, 4);
+}
+
 #[tokio::test]
 async fn fields_given_twice_and_numbers_out_of_range_are_refused() {
     let server = Server::start(&[]).await;

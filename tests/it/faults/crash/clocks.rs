@@ -296,7 +296,13 @@ async fn times_go_by_the_databases_clock_whatever_a_servers_shows() {
         let [created, updated] = times(edited.unwrap());
         assert!(updated >= before && before >= created, "an edit is later than what was there: {edited:?}");
     }
-    let expected: Vec<_> = rooms.into_iter().rev().collect();
+    // The server whose clock is late writes last.
+    for (server, room) in [(servers[1], rooms[0]), (servers[0], rooms[1])] {
+        let message = json!({"sender_id": 1, "text": "here or there?"});
+        let (status, posted) = server.api_post(&format!("/rooms/{room}/messages"), &message).await;
+        assert_eq!(status, 201, "{posted}");
+    }
+    let expected = [rooms[1], rooms[0], rooms[2]];
     for server in servers {
         assert_eq!(listed(server, 1).await, expected, "the room spoken in last is first");
     }

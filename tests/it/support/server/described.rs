@@ -14,7 +14,7 @@ pub(crate) struct Answer<'a> {
     pub(crate) body: Option<&'a str>,
 }
 
-/// Checks an answer: its operation has the status, the content type, and a schema that the body fits.
+/// Checks an answer: its operation has the status, the content type, a schema that the body fits, and a problem's code.
 ///
 /// # Panics
 /// Says what is not as described. Paths outside the API, and methods that an API path does not have, pass.
@@ -42,9 +42,14 @@ pub(crate) fn assert_described(method: &Method, path: &str, answer: &Answer<'_>)
     let described =
         described.unwrap_or_else(|| panic!("{place}: the content type `{kind}` is not described"));
     if let (Some(body), true) = (answer.body, kind.ends_with("json")) {
-        let body = serde_json::from_str(body).unwrap_or_else(|error| panic!("{place}: {error} in {body}"));
+        let body: Value =
+            serde_json::from_str(body).unwrap_or_else(|error| panic!("{place}: {error} in {body}"));
         if let Err(fault) = fits(&body, &described["schema"]) {
             panic!("{place}: {fault} in {body}");
+        }
+        if let Some(code) = body["code"].as_str().filter(|_| kind == "application/problem+json") {
+            let codes = response["description"].as_str().unwrap_or_default();
+            assert!(codes.contains(&format!("`{code}`")), "{place}: the code `{code}` is not described");
         }
     }
 }
