@@ -70,7 +70,7 @@ impl Certificate {
                     }
                 }
                 Ok(Err(error)) => {
-                    // Counted every time: the current certificate will expire some day.
+                    // The error is counted at every check, so an alert can fire before the current certificate expires.
                     metrics.count_fault("certificate");
                     if !std::mem::replace(&mut logged, true) {
                         tracing::warn!(%error, "could not load the new certificate; keeping the current one");

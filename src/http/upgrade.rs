@@ -89,7 +89,7 @@ impl UpgradeHandler {
         let place = services.permits.acquire(most).filter(|_| !services.lifecycle.is_draining());
         let place = place.ok_or_else(|| {
             services.metrics.bound_hit("sockets");
-            let reason = "the server has no place for another socket: try again later, or elsewhere";
+            let reason = "the server has reached its limit of sockets: try again later, or on another server";
             UpgradeRefusal(StatusCode::SERVICE_UNAVAILABLE, reason)
         })?;
         let upgrade = req.extensions_mut().remove::<OnUpgrade>();

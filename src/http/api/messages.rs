@@ -134,7 +134,10 @@ async fn post_message(
     let Ok(appended) = tokio::time::timeout_at(deadline, services.writer.append(draft, begin_by)).await
     else {
         services.metrics.bound_hit("handler_ms");
-        return Err(Problem::new(ProblemCode::Timeout, "it took too long; the message may still be written"));
+        return Err(Problem::new(
+            ProblemCode::Timeout,
+            "the write took too long; the message may still be written",
+        ));
     };
     let (message_id, at) = match appended {
         Ok(Written::New(message_id, at)) => (message_id, at),
