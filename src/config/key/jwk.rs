@@ -129,7 +129,7 @@ fn key(
     Ok((NamedKey { name, key: TokenKey { decoding, algorithms } }, is_secret))
 }
 
-/// Returns the accepted algorithms of the key. If the key names an algorithm, only this one.
+/// Returns the accepted algorithms of the key. If the key names one algorithm, returns only that one, if it is accepted.
 fn algorithms(kind: &KeyKind, own: Option<Algorithm>, accepted: &[Algorithm]) -> Vec<Algorithm> {
     let fitting =
         kind.algorithms.iter().filter(|algorithm| own.is_none_or(|own| own == **algorithm)).copied();
