@@ -14,6 +14,9 @@ use rustix::process::Signal;
 
 use super::*;
 
+/// The pause between two probes of a state. A child that cannot have its port lives longer than this.
+const PROBE_PAUSE: Duration = Duration::from_millis(5);
+
 /// If this environment variable is set, the test binary acts as a server until it is killed.
 const PLAYS_SERVER: &str = "PARLOR_TEST_EMBEDDED_IN";
 
@@ -217,7 +220,11 @@ async fn killed_mongod_is_restarted_until_it_is_stopped() {
         let pid = embedded.pid().unwrap();
         assert!(command::signal(Signal::KILL, pid));
         // Clients that were connected before can insert, too.
-        let inserted = async { while things.insert_one(doc! { "_id": id }).await.is_err() {} };
+        let inserted = async {
+            while things.insert_one(doc! { "_id": id }).await.is_err() {
+                sleep(PROBE_PAUSE).await;
+            }
+        };
         timeout(Duration::from_secs(20), inserted).await.unwrap();
         assert_ne!(embedded.pid().unwrap(), pid);
     }
@@ -244,7 +251,7 @@ async fn mongod_returns_when_its_taken_port_is_free_again() {
             if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
                 break listener;
             }
-            tokio::task::yield_now().await;
+            sleep(PROBE_PAUSE).await;
         }
     };
     let squatter = timeout(Duration::from_mins(1), bound).await.unwrap();
@@ -253,7 +260,7 @@ async fn mongod_returns_when_its_taken_port_is_free_again() {
         // A child that starts while another program has its port exits by itself.
         while seen.len() < 2 {
             seen.extend(embedded.pid());
-            tokio::task::yield_now().await;
+            sleep(PROBE_PAUSE).await;
         }
     };
     timeout(Duration::from_mins(1), refused).await.unwrap();
@@ -264,6 +271,7 @@ async fn mongod_returns_when_its_taken_port_is_free_again() {
             if let Ok(count) = things.count_documents(doc! {}).await {
                 break count;
             }
+            sleep(PROBE_PAUSE).await;
         }
     });
     assert_eq!(counted.await.unwrap(), 1);

@@ -95,7 +95,7 @@ async fn the_newest_200_waiting_messages_at_most_are_told() {
         client.quiet().await;
     }
 
-    // The older ones have become read all the same.
+    // The older messages have become read as well.
     for id in 31..=WAITING {
         one.send(json!({"action": "delete", "message_id": id})).await;
     }
@@ -124,7 +124,7 @@ async fn an_author_never_marks_their_own_message() {
 async fn connecting_marks_the_others_messages_and_not_ones_own() {
     let server = Server::start(&[]).await;
     server.room(&[1, 2]).await;
-    // From a server that has ended before anything is answered: nobody can take one for present then.
+    // User 1 wrote on a server that has ended by now, so no server takes user 1 for online.
     let mut other = server.beside().await;
     let mut one = other.join(1, 2).await;
     one.say_alone(1, 1, "from one").await;
@@ -190,7 +190,7 @@ async fn status_is_the_lowest_of_the_other_members_in_a_group() {
     for client in &mut there {
         client.expect(chat(1, 1, "hello all")).await;
     }
-    // Nothing may follow while the fourth is away: the next message is the next that all of them hear.
+    // No event may follow while the fourth member is offline: the next message is the next event of all sockets.
     let mut three = server.enter(3, room).await;
     three.say("hello").await;
     for client in [&mut one, &mut two, &mut three] {

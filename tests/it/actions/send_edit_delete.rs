@@ -42,7 +42,7 @@ async fn a_delete_reaches_both_users() {
     one.expect(deleted(1)).await;
     two.expect(deleted(1)).await;
     assert!(server.connect(2, 1).await.history().await.is_empty());
-    // Its number isn't given again.
+    // Its number is not used again.
     one.say("again").await;
     two.expect_all(&said(2, 1, "again")).await;
 }
@@ -67,7 +67,7 @@ async fn author_alone_may_edit_or_delete() {
     two.send(json!({"action": "delete", "message_id": 1})).await;
     two.expect(error("not_author", Some("delete"))).await;
 
-    // Nothing was written, and the error was for one socket alone.
+    // No document was written, and the error went to one socket only.
     let history = server.connect(2, 1).await.history().await;
     assert!(matches(&json!([listed(1, 1, "mine", "read")]), &history.clone().into()), "{history:?}");
     two.say("sorry").await;
@@ -156,7 +156,7 @@ async fn frames_keep_their_order_when_sent_together() {
     }
 }
 
-/// Sends while reading, and gives the frames heard.
+/// Sends frames while reading, and returns the received frames.
 async fn talk(client: &mut Client, who: &str, messages: usize, frames: usize) -> Vec<serde_json::Value> {
     for n in 1..=messages {
         client.say(&format!("{who} {n}")).await;

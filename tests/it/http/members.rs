@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::http::rooms::hears;
+use crate::http::rooms::expect_message;
 use crate::support::{API_KEY, Server, deleted, error};
 
 fn refusal(status: u16, code: &str) -> (u16, String) {
@@ -37,9 +37,9 @@ async fn late_member_has_no_unread_messages_and_makes_none_unread() {
     assert_eq!(list["rooms"][0]["unread"], 0, "{list}");
     let again = server.dial_as(1, &format!("room_id={room}")).open().await.history().await;
     assert_eq!(again[0]["status"], "read", "it stays read: {again:?}");
-    // What is said from now on waits for them too.
+    // Later messages wait for the new member as well.
     one.say("after").await;
-    hears(&mut one, 2, 1, "after").await;
+    expect_message(&mut one, 2, 1, "after").await;
     one.quiet().await;
     let mut four = server.dial_as(4, &format!("room_id={room}")).open().await;
     let history = four.history().await;
@@ -91,8 +91,8 @@ async fn a_removed_members_sockets_close_in_that_room_on_every_server() {
     let mut elsewhere = beside.enter(2, other).await;
     let mut one = server.enter(1, room).await;
     one.say("before").await;
-    hears(&mut here, 1, 1, "before").await;
-    hears(&mut there, 1, 1, "before").await;
+    expect_message(&mut here, 1, 1, "before").await;
+    expect_message(&mut there, 1, 1, "before").await;
 
     remove(&server, room, 2).await;
     assert_eq!(here.closed_in_the_end().await, 4003);
@@ -101,13 +101,13 @@ async fn a_removed_members_sockets_close_in_that_room_on_every_server() {
         assert_eq!(server.dial_as(2, &format!("room_id={room}")).refused().await, 4003);
     }
     elsewhere.say("still here").await;
-    hears(&mut elsewhere, 1, 2, "still here").await;
+    expect_message(&mut elsewhere, 1, 2, "still here").await;
     one.say("without them").await;
-    hears(&mut one, 2, 1, "without them").await;
+    expect_message(&mut one, 2, 1, "without them").await;
 
     let path = format!("/rooms/{room}/members/2");
     assert_eq!(server.refused(Method::DELETE, &path, Value::Null).await, refusal(404, "not_found"));
-    // Who comes back stays: what was told of their leaving is of the past.
+    // A returned member stays: the notice of the earlier removal is outdated.
     for _ in 0..5 {
         assert_eq!(put(&server, room, "2", json!({})).await.0, 201);
         let mut back = beside.enter(2, room).await;
@@ -125,7 +125,7 @@ async fn message_becomes_read_when_its_last_reader_left() {
     let mut one = server.enter(1, room).await;
     let _two = server.enter(2, room).await;
     one.say("hello").await;
-    hears(&mut one, 1, 1, "hello").await;
+    expect_message(&mut one, 1, 1, "hello").await;
     one.quiet().await;
     remove(&server, room, 3).await;
     assert_eq!(one.until_kind("mark_message_as_read").await["message"]["message_id"], 1);
@@ -163,7 +163,7 @@ async fn member_limit_holds_when_many_join_concurrently() {
     assert_eq!((count(201), count(409)), (2, 4), "{answers:?}");
     let full = answers.iter().find(|answer| answer.0 == 409).unwrap();
     assert_eq!(full.1["code"], "too_many_members");
-    // One who is a member is no one more.
+    // A member who is added again does not count twice.
     assert_eq!(put(&server, room, "1", json!({"role": "admin"})).await.0, 200);
 }
 
@@ -174,7 +174,7 @@ async fn admins_delete_what_others_said() {
     let (mut one, mut two) = (server.enter(1, room).await, server.enter(2, room).await);
     one.say("first").await;
     one.say("second").await;
-    hears(&mut two, 2, 1, "second").await;
+    expect_message(&mut two, 2, 1, "second").await;
     let delete = |id: i64| json!({"action": "delete", "message_id": id});
     let refused = error("not_author", Some("delete"));
     two.send(delete(1)).await;
@@ -182,7 +182,7 @@ async fn admins_delete_what_others_said() {
     assert_eq!(put(&server, room, "2", json!({"role": "admin"})).await.0, 200);
     two.send(delete(1)).await;
     one.until(deleted(1)).await;
-    // Only that: what was said is its author's.
+    // Nothing else: a message belongs to its author.
     two.send(json!({"action": "edit", "message_id": 2, "text": "mine"})).await;
     two.until(error("not_author", Some("edit"))).await;
     assert_eq!(put(&server, room, "2", json!({"role": "member"})).await.0, 200);

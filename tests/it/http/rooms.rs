@@ -186,14 +186,14 @@ async fn the_order_follows_what_is_said_on_any_server() {
     }
     for id in 1..=3 {
         two.say("hello").await;
-        hears(&mut two, id, 2, "hello").await;
-        hears(&mut here, id, 2, "hello").await;
+        expect_message(&mut two, id, 2, "hello").await;
+        expect_message(&mut here, id, 2, "hello").await;
         for server in [&server, &beside] {
             assert_eq!(ids(&list(server, "user_id=1").await), [first, second]);
         }
         three.say("hello, too").await;
-        hears(&mut three, id, 3, "hello, too").await;
-        hears(&mut there, id, 3, "hello, too").await;
+        expect_message(&mut three, id, 3, "hello, too").await;
+        expect_message(&mut there, id, 3, "hello, too").await;
         for server in [&server, &beside] {
             assert_eq!(ids(&list(server, "user_id=1").await), [second, first]);
         }
@@ -299,6 +299,6 @@ async fn a_server_without_its_database_says_so() {
 }
 
 /// Waits until a message is heard, whatever else is.
-pub(crate) async fn hears(client: &mut Client, id: i64, sender: i64, text: &str) {
+pub(crate) async fn expect_message(client: &mut Client, id: i64, sender: i64, text: &str) {
     client.until(chat(id, sender, text)).await;
 }

@@ -4,7 +4,7 @@ use mongodb::bson::{DateTime, Document, doc};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::http::rooms::hears;
+use crate::http::rooms::expect_message;
 use crate::support::{Program, Server, eventually_count, shared_uri};
 
 /// What is written in a room that is being deleted is soon told from what no longer can be.
@@ -47,7 +47,7 @@ async fn a_deleted_room_is_gone_at_once_on_every_server() {
     let mut elsewhere = server.join(1, 3).await;
     sockets[0].say("soon forgotten").await;
     for socket in &mut sockets {
-        hears(socket, 1, 1, "soon forgotten").await;
+        expect_message(socket, 1, 1, "soon forgotten").await;
     }
     delete(&server, room).await;
     for server in [&server, &beside] {
@@ -149,7 +149,7 @@ async fn a_room_deleted_while_its_sockets_speak_leaves_nothing() {
     let room = server.room(&[1, 2]).await;
     let (mut one, mut two) = (server.join(1, 2).await, beside.join(2, 1).await);
     one.say("begin").await;
-    hears(&mut two, 1, 1, "begin").await;
+    expect_message(&mut two, 1, 1, "begin").await;
     let speak = async |client: &mut crate::support::Client| loop {
         let mut heard = Vec::new();
         if let Err(end) = client.say_and_hear("more", &mut heard).await {

@@ -16,7 +16,7 @@ use crate::support::{
     shared_uri,
 };
 
-/// How long after the fact all that is known of a user is right (docs/protocol.md, Events).
+/// The time within which presence must be right (docs/protocol.md, Events).
 const RIGHT: Duration = Duration::from_secs(5);
 
 async fn store_of(server: &Server) -> Store {
@@ -33,14 +33,14 @@ async fn presence(store: &Store, user: i64) -> UserPresence {
     store.presence(&UserId::Int(user)).await.unwrap()
 }
 
-/// Waits until a user is online, or isn't.
+/// Waits until a user is online, or offline.
 async fn until(store: &Store, user: i64, online: bool) -> UserPresence {
     let what = format!("user {user} has online: {online}");
     let found = eventually(&what, async || presence(store, user).await, |found| found.online == online).await;
     found
 }
 
-/// What has changed of users' presence, in the order in which it did: whether each came or went.
+/// Opens a change stream of users' presence.
 async fn changes(
     server: &Server,
 ) -> mongodb::change_stream::ChangeStream<mongodb::change_stream::event::ChangeStreamEvent<Document>> {
@@ -114,7 +114,7 @@ async fn a_page_that_is_loaded_anew_makes_no_coming_and_going() {
     socket.leave().await;
     let socket = other.join(1, 2).await;
     let presences = server.collection("presence").await;
-    // The first server says so once the grace is over.
+    // The first server notes it after the grace period.
     eventually_count(&presences, doc! { "_id": 1, "servers": { "$size": 1 } }, |count| count != 1).await;
     eventually_count(&presences, doc! { "_id": 1, "servers": { "$size": 2 } }, |count| count != 1).await;
     assert!(presence(&store, 1).await.online);
@@ -125,7 +125,7 @@ async fn a_page_that_is_loaded_anew_makes_no_coming_and_going() {
         let event = timeout(PATIENCE, stream.next()).await.unwrap().unwrap().unwrap();
         let changed = match event.update_description {
             Some(update) => update.updated_fields,
-            // The document as a whole: where somebody is left it says nothing new.
+            // The whole document: while a socket is left, it says nothing new.
             None => {
                 event.full_document.filter(|whole| !whole.get_bool("online").unwrap()).unwrap_or_default()
             }
@@ -170,7 +170,7 @@ async fn a_server_alone_tidies_up_after_the_one_before_it() {
     program.signal("KILL");
     program.exit_code().await;
     drop(socket);
-    // Not even its heartbeat is left, as after an hour.
+    // Its heartbeat is gone as well, as after an hour.
     program.collection("heartbeats").await.delete_many(doc! {}).await.unwrap();
     let _next = program.again().await;
     until(&store, 1, false).await;

@@ -8,7 +8,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-/// One with a key made anew.
+/// Makes an authority with a new key.
 pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
@@ -22,12 +22,12 @@ impl Authority {
         Self { issuer }
     }
 
-    /// Its own certificate, for those who trust it.
+    /// Returns the authority's own certificate.
     pub(crate) fn pem(&self) -> String {
         self.issuer.pem()
     }
 
-    /// Shows a certificate of this host, a name or an address, that it vouches for.
+    /// Returns a certificate for this host, a name or an address.
     pub(crate) fn acceptor(&self, host: &str) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new([host.to_owned()]).unwrap();

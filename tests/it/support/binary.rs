@@ -13,19 +13,19 @@ use tokio::time::timeout;
 use super::process::Process;
 use super::{Dial, transcript::Transcript};
 
-/// How long a server may take to be there; with the private database, on a machine that does much else.
+/// The limit of a server's start, with the private database, on a busy machine.
 const START: Duration = Duration::from_mins(1);
 
-/// How long a server that is no longer needed may take to end.
+/// The limit of a server's end when it is no longer needed.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// A directory to run the program in, and its settings. Nothing of this process's own settings gets there.
+/// A directory to run the program in, and its settings. The program inherits no setting of this process.
 pub(crate) struct Home {
     dir: TempDir,
     settings: Vec<(String, String)>,
 }
 
-/// How a run of the program went.
+/// The result of a run of the program.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) status: ExitStatus,
@@ -33,14 +33,14 @@ pub(crate) struct Ran {
     pub(crate) err: String,
 }
 
-/// The program, serving.
+/// The running program.
 pub(crate) struct Serving {
     pub(crate) address: SocketAddr,
     process: Process,
 }
 
 impl Home {
-    /// An empty one: any port of loopback, the private database, its data where the default puts them.
+    /// Makes an empty directory. The program will use a free port, the private database, and the default data directory.
     pub(crate) async fn new() -> Self {
         let mongod = mongod().await.display().to_string();
         Self { dir: tempfile::tempdir().unwrap(), settings: Vec::new() }
@@ -49,7 +49,7 @@ impl Home {
             .set("SHUTDOWN__DRAIN_SECONDS", "5")
     }
 
-    /// Sets a key as the environment does, without `PARLOR__`.
+    /// Sets a key as in the environment, without `PARLOR__`.
     pub(crate) fn set(mut self, key: &str, value: &str) -> Self {
         self.settings.retain(|(other, _)| other != key);
         self.settings.push((key.to_owned(), value.to_owned()));
@@ -65,7 +65,7 @@ impl Home {
         self.run_with(&[], arguments).await
     }
 
-    /// Runs it to its end with more settings.
+    /// Runs the program to its end, with more settings.
     pub(crate) async fn run_with(&self, settings: &[(&str, &str)], arguments: &[&str]) -> Ran {
         let mut command = tokio::process::Command::from(self.command(settings, arguments));
         command.stdin(Stdio::null()).kill_on_drop(true);
@@ -77,12 +77,12 @@ impl Home {
         Ran { status: output.status, out: text(output.stdout), err: text(output.stderr) }
     }
 
-    /// Starts it and waits until it serves.
+    /// Starts the program and waits until it serves.
     pub(crate) async fn serve(&self) -> Serving {
         self.start(&[], " http://").await
     }
 
-    /// Starts it with arguments and waits until it serves, at a URL after these words.
+    /// Starts the program with arguments and waits until it prints its URL after these words.
     pub(crate) async fn start(&self, arguments: &[&str], words: &str) -> Serving {
         let process = Process::start("parlor", self.command(&[], arguments), GRACE);
         let address = process.says(words, START).await;
@@ -110,13 +110,13 @@ impl Home {
 }
 
 impl Ran {
-    /// What it printed; it must have gone well, and said nothing else.
+    /// Returns the output. The program must have succeeded, without any other output.
     pub(crate) fn printed(&self) -> &str {
         assert!(self.status.success(), "{self:#?}");
         self.out.trim_end_matches('\n')
     }
 
-    /// The line that says why it did not go well; what it had logged before aside.
+    /// Returns the error line of a failed run, without the log lines before it.
     pub(crate) fn refused(&self) -> &str {
         assert_eq!(self.status.code(), Some(1), "{self:#?}");
         let line = self.err.lines().last().unwrap_or_default();
@@ -130,20 +130,21 @@ impl Serving {
         format!("http://{}{path}", self.address)
     }
 
-    /// A handshake to be made, by a user with a token.
+    /// Returns a handshake that is not sent yet, with the user's token.
     pub(crate) fn dial(&self, query: &str, token: &str) -> Dial {
         let target = format!("/ws/chat/?{query}");
         Dial::new(self.address, &target, Transcript::new()).token(token)
     }
 
-    /// Has it read its configuration again, and waits until its log says so.
+    /// Makes the program read its configuration again, and waits until its log confirms it.
     pub(crate) async fn reload(&self, words: &str) -> String {
         let before = self.process.said().len();
         self.process.signal("HUP", "");
         self.process.says_after(before, words, START).await
     }
 
-    /// Stops it as an init system does, and gives its log: it must end in good order, however much is open.
+    /// Stops the program as an init system does, and returns its log. The program must end with success, whatever is
+    /// open.
     pub(crate) async fn stop(mut self) -> String {
         let status = self.process.ended().await;
         let log = self.process.said();
@@ -152,7 +153,7 @@ impl Serving {
     }
 }
 
-/// The database's program: fetched once, for as long as that may take.
+/// Returns the path of `mongod`, which is downloaded once.
 pub(crate) async fn mongod() -> PathBuf {
     static MONGOD: OnceCell<PathBuf> = OnceCell::const_new();
     let find =
@@ -160,7 +161,7 @@ pub(crate) async fn mongod() -> PathBuf {
     MONGOD.get_or_init(find).await.clone()
 }
 
-/// A free port that stays free: no one is given it who asks for any.
+/// Returns a free port. The kernel gives it to no program that asks for any port.
 pub(crate) fn free_port() -> u16 {
     static TRIED: AtomicU16 = AtomicU16::new(0);
     // Below the range that the kernel takes such ports from, and from another place in each process.

@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 
 use super::{Client, PATIENCE, transcript::Transcript};
 
-/// A handshake to be made. It has no token until it is given one.
+/// A handshake that is not sent yet. It has no token at first.
 pub(crate) struct Dial {
     address: SocketAddr,
     target: String,
@@ -26,7 +26,7 @@ pub(crate) struct Dial {
 }
 
 impl Dial {
-    /// To a path with its query.
+    /// Prepares a handshake for a path with its query.
     pub(crate) fn new(address: SocketAddr, target: &str, transcript: Transcript) -> Self {
         let who = "socket".to_owned();
         Self {
@@ -40,7 +40,7 @@ impl Dial {
         }
     }
 
-    /// What the socket is called in the transcript.
+    /// Sets the socket's name in the transcript.
     pub(crate) fn called(mut self, who: impl Into<String>) -> Self {
         self.who = who.into();
         self
@@ -51,7 +51,7 @@ impl Dial {
         self
     }
 
-    /// `Sec-WebSocket-Protocol: Bearer, <token>`
+    /// Sets `Sec-WebSocket-Protocol: Bearer, <token>`.
     pub(crate) fn token(self, token: &str) -> Self {
         self.protocols(&format!("Bearer, {token}"))
     }
@@ -60,24 +60,24 @@ impl Dial {
         self.header("sec-websocket-protocol", protocols)
     }
 
-    /// `Authorization: Bearer <token>`
+    /// Sets `Authorization: Bearer <token>`.
     pub(crate) fn authorization(self, token: &str) -> Self {
         self.header("authorization", format!("Bearer {token}"))
     }
 
-    /// A kernel buffer so small that a client that doesn't read is soon felt by the server.
+    /// Sets a small kernel buffer, so that the server soon notices a client that doesn't read.
     pub(crate) fn receive_buffer(mut self, bytes: u32) -> Self {
         self.receive_buffer = Some(bytes);
         self
     }
 
-    /// From this address of loopback.
+    /// Connects from this loopback address.
     pub(crate) fn from(mut self, own: [u8; 4]) -> Self {
         self.own = own.into();
         self
     }
 
-    /// Makes the handshake, which must go well.
+    /// Sends the handshake, which must succeed.
     pub(crate) async fn open(self) -> Client {
         let (who, target, transcript) = (self.who.clone(), self.target.clone(), self.transcript.clone());
         match self.handshake().await {
@@ -86,7 +86,7 @@ impl Dial {
         }
     }
 
-    /// The status that answers the handshake instead of an upgrade.
+    /// Sends the handshake, and returns the status that refuses it.
     pub(crate) async fn rejected(self) -> u16 {
         let target = self.target.clone();
         match self.handshake().await {
@@ -96,7 +96,8 @@ impl Dial {
         }
     }
 
-    /// The code of a refusal: said after the upgrade, at once, with a reason, and no data frame before it.
+    /// Expects a refusal after the upgrade, and returns its close code. The close has a reason, and no data frame comes
+    /// before it.
     pub(crate) async fn refused(self) -> u16 {
         let (code, reason) = self.open().await.closed().await;
         assert!(!reason.is_empty(), "{code} came without a reason");
@@ -131,7 +132,7 @@ impl Dial {
     }
 }
 
-/// A query value with all but the plainest characters as `%XX`.
+/// Encodes a query value: all but the plainest characters become `%XX`.
 pub(crate) fn encoded(value: &str) -> String {
     value.bytes().fold(String::new(), |mut query, byte| {
         if byte.is_ascii_alphanumeric() {

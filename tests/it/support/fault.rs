@@ -20,7 +20,7 @@ pub(crate) use clock::Clock;
 pub(crate) use mongod::Mongod;
 pub(crate) use program::Program;
 
-/// A child that doesn't outlive this value, nor this process, however that ends.
+/// A child process that ends with this value, and with this process, however it ends.
 struct Owned {
     child: Child,
     pid: u32,
@@ -31,7 +31,7 @@ impl Owned {
     fn spawn(mut command: Command) -> Self {
         let child = command.stdin(Stdio::null()).kill_on_drop(true).spawn().unwrap();
         let pid = child.id().unwrap();
-        // A pipe that nobody writes to ends with us, whatever ended us.
+        // The pipe ends with this process, whatever ends the process.
         let guard = std::process::Command::new("sh")
             .args(["-c", r#"cat; kill -9 "$1""#, "sh", &pid.to_string()])
             .stdin(Stdio::piped())
@@ -56,7 +56,7 @@ impl Owned {
     }
 }
 
-/// Sends a signal by its name to a process that runs.
+/// Sends a signal by its name to a running process.
 pub(crate) fn signal(name: &str, pid: u32) {
     let sent = std::process::Command::new("kill").args(["-s", name, &pid.to_string()]).status();
     assert!(sent.unwrap().success(), "{name} could not be sent to process {pid}");
@@ -64,14 +64,14 @@ pub(crate) fn signal(name: &str, pid: u32) {
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        // First the guard: once the child is reaped its id may be another's.
+        // The guard ends first: after `wait` the id may belong to another process.
         let _ = self.guard.kill();
         let _ = self.guard.wait();
         let _ = self.child.start_kill();
     }
 }
 
-/// Where the database is that all tests share.
+/// Returns the URI of the database server that all tests share.
 pub(crate) fn shared_uri() -> &'static str {
     Database::uri()
 }

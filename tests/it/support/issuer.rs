@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// A key pair made anew, and its name.
+/// A new key pair and its name.
 pub(crate) struct Signer {
     pub(crate) name: String,
     pub(crate) key: EncodingKey,
@@ -29,22 +29,22 @@ impl Signer {
     }
 }
 
-/// What an issuer answers.
+/// The answer of an issuer.
 #[derive(Clone)]
 pub(crate) enum IssuerReply {
-    /// Its documents, with these keys.
+    /// The documents, with these keys.
     Keys(Vec<Value>),
-    /// A discovery document that is changed so, and these keys.
+    /// A discovery document with these changes, and these keys.
     Discovery(Value, Vec<Value>),
-    /// This, for each key set.
+    /// These bytes instead of the key set.
     Raw(String),
-    /// Nothing: connections are closed.
+    /// No answer: connections are closed.
     Nothing,
-    /// Nothing, and connections stay open.
+    /// No answer: connections stay open.
     Silence,
 }
 
-/// A running issuer; it ends with the test.
+/// A running issuer. It ends with the test.
 pub(crate) struct Issuer {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
@@ -76,27 +76,27 @@ impl Issuer {
         Self { address, state, task }
     }
 
-    /// Its name, which is its URL.
+    /// Returns the issuer's name, which is its URL.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Where its keys are.
+    /// Returns the URL of the keys.
     pub(crate) fn keys_url(&self) -> String {
         format!("http://{}/keys", self.address)
     }
 
-    /// From now on it answers so.
+    /// Sets the answer to later requests.
     pub(crate) fn says(&self, says: IssuerReply) {
         self.state.lock().unwrap().says = says;
     }
 
-    /// How often it was asked for anything.
+    /// Returns the number of all requests.
     pub(crate) fn visits(&self) -> usize {
         self.state.lock().unwrap().visits
     }
 
-    /// How often its keys were asked for.
+    /// Returns the number of requests for the keys.
     pub(crate) fn asked(&self) -> usize {
         self.state.lock().unwrap().sets
     }
@@ -108,7 +108,7 @@ impl Drop for Issuer {
     }
 }
 
-/// One request; an error is a client that left.
+/// Serves one request. An error means that the client has disconnected.
 async fn answer(stream: TcpStream, address: SocketAddr, state: Arc<Mutex<State>>) {
     let mut stream = BufReader::new(stream);
     let mut head = String::new();
@@ -129,7 +129,7 @@ async fn answer(stream: TcpStream, address: SocketAddr, state: Arc<Mutex<State>>
             IssuerReply::Nothing | IssuerReply::Silence => return,
             IssuerReply::Raw(raw) if wants_keys => raw,
             IssuerReply::Keys(keys) | IssuerReply::Discovery(_, keys) if wants_keys => {
-                // What is not for signatures, or of no known kind, stands in real sets too.
+                // Real key sets also hold keys of unknown kinds, and keys that are not for signatures.
                 let others = [
                     json!({"kty": "RSA", "use": "enc", "kid": "e", "n": "AQAB", "e": "AQAB"}),
                     json!({"kty": "new"}),

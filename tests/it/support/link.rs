@@ -11,27 +11,27 @@ use tokio::sync::watch;
 
 use super::mongo::Database;
 
-/// How the line is.
+/// The state of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum State {
-    /// Everything passes.
+    /// Both directions work.
     Open,
-    /// Nothing passes, and nobody is told.
+    /// No byte passes, and neither end is notified.
     Held,
-    /// The same of what goes to the far end.
+    /// No byte passes to the far end.
     HeldThere,
-    /// The same of what comes back from it.
+    /// No byte passes back from the far end.
     HeldBack,
-    /// All connections are broken, and new ones too.
+    /// All connections are broken, and new ones break as well.
     Cut,
 }
 
 impl State {
-    /// All but open.
+    /// All states except `Open`.
     pub(crate) const FAULTS: [Self; 4] = [Self::Cut, Self::Held, Self::HeldThere, Self::HeldBack];
 }
 
-/// Of the two, which one a pump carries.
+/// The direction that a pump carries.
 #[derive(Clone, Copy)]
 enum Way {
     There,
@@ -47,31 +47,31 @@ impl Way {
     }
 }
 
-/// A line, open at first.
+/// A link, open at first.
 pub(crate) struct Link {
     state: watch::Sender<State>,
     connections: Connections,
-    /// Where a server finds its database through it.
+    /// The URI of the database through this link.
     pub(crate) uri: String,
-    /// Its near end.
+    /// The address of the near end.
     pub(crate) address: SocketAddr,
 }
 
-/// What a command that opens a change stream holds.
+/// The bytes in each command that opens a change stream.
 const STREAM: &[u8] = b"$changeStream";
 
-/// Which change streams hang. Their connections stay open, and nothing passes.
+/// The change streams that hang. Their connections stay open, and no byte passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Streams {
     /// None.
     Pass,
-    /// Those that are open now, and no others.
+    /// The streams that are open now.
     OpenOnesHang,
-    /// These and all that are opened later.
+    /// The streams that are open now, and all later ones.
     AllHang,
 }
 
-/// All connections there have been by a line.
+/// All connections that a link has carried.
 #[derive(Clone)]
 struct Connections(Arc<Mutex<Known>>);
 
@@ -80,9 +80,9 @@ struct Known {
     streams: Streams,
 }
 
-/// One of them.
+/// One connection.
 struct Connection {
-    /// Whether a change stream was opened by it.
+    /// Whether a change stream was opened on it.
     streams: AtomicBool,
     hangs: watch::Sender<bool>,
 }
@@ -107,7 +107,7 @@ impl Connections {
         }
     }
 
-    /// A connection opens a change stream.
+    /// Notes that a connection opens a change stream.
     fn opens_stream(&self, connection: &Connection) {
         let known = self.0.lock().unwrap();
         connection.streams.store(true, Ordering::SeqCst);
@@ -118,22 +118,23 @@ impl Connections {
 }
 
 impl Link {
-    /// To what all tests share.
+    /// Opens a link to the database that all tests share.
     pub(crate) async fn to_the_database() -> Self {
         Self::to(Database::uri()).await
     }
 
-    /// To a database that a test has for itself, by its host and port. The server is called `parlor` there.
+    /// Opens a link to a test's own database, by its host and port. The server is called `parlor` there.
     pub(crate) async fn to_one(host: &str) -> Self {
         Self::to(&format!("mongodb://{host}/?appName=parlor")).await
     }
 
-    /// To a server, for its clients.
+    /// Opens a link to a server, for its clients.
     pub(crate) async fn to_a_server(server: SocketAddr) -> Self {
         Self::to(&format!("http://{server}")).await
     }
 
-    /// To the first host of a connection string. Directly: a replica set would name its members past the line.
+    /// Opens a link to the first host of a connection string. The connection is direct, because a replica set would name
+    /// its members past the link.
     async fn to(uri: &str) -> Self {
         let hosts = uri.split_once("://").expect("a connection string").1;
         let (login, hosts) = hosts.split('/').next().unwrap().rsplit_once('@').unwrap_or(("", hosts));
@@ -165,7 +166,7 @@ impl Link {
         self.state.send_replace(state);
     }
 
-    /// Makes change streams hang, and nothing else.
+    /// Makes change streams hang, and no other command.
     pub(crate) fn set_streams(&self, streams: Streams) {
         self.connections.set(streams);
     }
@@ -191,7 +192,7 @@ async fn accept(listener: TcpListener, host: String, state: watch::Sender<State>
     }
 }
 
-/// Carries one direction until the line is cut or an end is closed.
+/// Carries one direction until the link is cut or an end is closed.
 async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
@@ -213,7 +214,7 @@ async fn pump(
                 if hangs.wait_for(|hangs| !hangs).await.is_err() {
                     return;
                 }
-                // What arrived while the line was being held up waits with the rest.
+                // Bytes that arrived while the link was held wait with the rest.
                 if state.wait_for(|state| !way.is_held(*state)).await.is_err() || *state.borrow() == State::Cut {
                     return;
                 }

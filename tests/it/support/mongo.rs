@@ -13,13 +13,13 @@ use std::time::Duration;
 use mongodb::Client;
 use tokio::sync::mpsc::UnboundedSender;
 
-/// The one database server, and the way to the thread that keeps it.
+/// The one database server, and the channel to its thread.
 struct Mongo {
     uri: String,
     drops: UnboundedSender<(String, mpsc::Sender<()>)>,
 }
 
-/// A database server that was found, and what must be held for it to go on.
+/// A database server, and the values that keep it running.
 struct Found {
     uri: String,
     _held: Box<dyn Any>,
@@ -30,7 +30,7 @@ fn mongo() -> &'static Mongo {
     MONGO.get_or_init(start).as_ref().unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// A database of one test's own, dropped with it.
+/// A test's own database. Dropping it removes the database.
 pub(crate) struct Database {
     pub(crate) name: String,
 }
@@ -42,14 +42,14 @@ impl Database {
         Self { name: format!("parlor_it_{}_{}_{n}", std::process::id(), super::now().as_millis()) }
     }
 
-    /// Where it lies; the same for every test.
+    /// Returns the URI of the server, which is the same for every test.
     pub(crate) fn uri() -> &'static str {
         &mongo().uri
     }
 }
 
 impl Drop for Database {
-    /// By the thread that keeps the connection: the test's own runtime may be on its way out.
+    /// The thread of the connection does it, because the test's own runtime may be ending.
     fn drop(&mut self) {
         let (done, dropped) = mpsc::channel();
         if mongo().drops.send((self.name.clone(), done)).is_ok() {

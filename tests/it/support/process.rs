@@ -11,25 +11,25 @@ use tokio::time::timeout;
 
 use super::PATIENCE;
 
-/// A running program with its children, as long as they stay in its process group.
+/// A running program, with its children in the same process group.
 pub(crate) struct Process {
     name: &'static str,
     child: Child,
-    /// Ends the group should this process be killed: it reads from a pipe that we never write to.
+    /// Ends the group if this process is killed: it reads from a pipe that this process never writes to.
     watch: Child,
-    /// All that the program wrote; closed once it and all who share its output are gone.
+    /// The program's output. It closes when the program and its children have ended.
     said: watch::Receiver<String>,
     gone: mpsc::Receiver<()>,
     grace: Duration,
 }
 
 impl Process {
-    /// Starts one. When this is dropped it has so long after SIGTERM until it is killed; zero: at once.
+    /// Starts a program. Dropping it sends SIGTERM, and SIGKILL after this time; zero kills immediately.
     pub(crate) fn start(name: &'static str, mut command: Command, grace: Duration) -> Self {
         let (mut output, input) = std::io::pipe().unwrap();
         command.stdin(Stdio::null()).stdout(input.try_clone().unwrap()).stderr(input).process_group(0);
         let child = command.spawn().unwrap_or_else(|error| panic!("{name} can't be started: {error}"));
-        // It holds the pipe's other end, and the reader would wait for it for ever.
+        // The command holds the pipe's other end. The reader would wait for it forever.
         drop(command);
         let watch = Command::new("sh")
             .args(["-c", r#"read -r never; kill -s KILL -- "-$1""#, "sh", &child.id().to_string()])
@@ -51,17 +51,17 @@ impl Process {
         Self { name, child, watch, said, gone, grace }
     }
 
-    /// All that it has written up to now, to either output.
+    /// Returns everything that the program has written so far, to both outputs.
     pub(crate) fn said(&self) -> String {
         self.said.borrow().clone()
     }
 
-    /// Waits until it has written a line with these words, and gives what stands after them on it.
+    /// Waits for a line with these words, and returns the rest of the line.
     pub(crate) async fn says(&self, words: &str, limit: Duration) -> String {
         self.says_after(0, words, limit).await
     }
 
-    /// The same of what it writes after so many bytes.
+    /// Like `says`, for the output after this number of bytes.
     pub(crate) async fn says_after(&self, before: usize, words: &str, limit: Duration) -> String {
         let after = |said: &str| {
             let (line, _) = said.get(before..)?.split_once(words)?.1.split_once('\n')?;
@@ -77,7 +77,7 @@ impl Process {
         panic!("{}: {how} before it said {words:?}; it said:\n{}", self.name, self.said());
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Sends SIGTERM and waits for the end.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         self.signal("TERM", "");
         let mut said = self.said.clone();
@@ -88,7 +88,7 @@ impl Process {
 
     /// `group` is `-` for the whole group.
     pub(super) fn signal(&self, signal: &str, group: &str) {
-        // Where it has just ended there is nobody to tell, and `kill` says so.
+        // `kill` fails if the program has just ended.
         let _ = Command::new("kill")
             .args(["-s", signal, "--", &format!("{group}{}", self.child.id())])
             .stderr(Stdio::null())
@@ -103,11 +103,11 @@ impl Drop for Process {
             self.signal("TERM", "");
             let _ = self.gone.recv_timeout(self.grace);
         }
-        // Its children may be there still; its own id is not another's before it has been waited for.
+        // Its children may still run. Its id belongs to no other process before `wait`.
         if running {
             self.signal("KILL", "-");
         }
-        // Where there is no `kill` to ask, or the wait below would be for ever.
+        // If `kill` is missing, the wait below would never end.
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = self.watch.kill();

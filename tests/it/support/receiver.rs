@@ -17,15 +17,15 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{PATIENCE, now};
 
-/// A request as it came.
+/// A received request.
 #[derive(Clone, Debug)]
 pub(crate) struct ReceivedRequest {
-    /// Method and target.
+    /// The method and the target.
     pub(crate) line: String,
-    /// By their names in lower case.
+    /// The headers, by their names in lower case.
     pub(crate) headers: HashMap<String, String>,
     pub(crate) body: String,
-    /// Which of the connections it came by, from 1.
+    /// The number of its connection, from 1.
     pub(crate) connection: usize,
 }
 
@@ -34,7 +34,7 @@ impl ReceivedRequest {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 
-    /// Holds it to what `outbound/signature.rs` promises.
+    /// Asserts the signature that `outbound/signature.rs` promises.
     pub(crate) fn is_signed_with(&self, secret: &str) {
         let header = &self.headers["parlor-signature"];
         let (time, hex) = header.strip_prefix("t=").and_then(|rest| rest.split_once(",v1=")).expect(header);
@@ -46,20 +46,20 @@ impl ReceivedRequest {
     }
 }
 
-/// What is answered.
+/// The answer to a request.
 #[derive(Clone, Debug)]
 pub(crate) enum ReceiverReply {
-    /// 200 and this body.
+    /// Status 200 with this body.
     Ok(String),
     /// A status with headers, each ended by `\r\n`, and a body.
     Status(u16, String, String),
-    /// Nothing, and the connection stays.
+    /// No answer; the connection stays open.
     Nothing,
-    /// The beginning of an answer, and no more of it.
+    /// The beginning of an answer, and no more.
     Half,
-    /// The connection is closed.
+    /// No answer; the connection is closed.
     HangUp,
-    /// 200 and this body, but only once there is leave to say it.
+    /// Status 200 with this body, once the semaphore has a permit.
     Held(Arc<Semaphore>, String),
 }
 
@@ -70,7 +70,7 @@ struct Shared {
     asked: watch::Sender<Vec<ReceivedRequest>>,
 }
 
-/// A running one; its connections end when it is dropped.
+/// A running receiver. Dropping it ends its connections.
 pub(crate) struct Receiver {
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
@@ -85,7 +85,7 @@ impl Receiver {
         Self::run(None, answer).await
     }
 
-    /// Starts one that is asked over TLS.
+    /// Starts a receiver that speaks TLS.
     pub(crate) async fn start_tls(
         tls: TlsAcceptor,
         answer: impl Fn(&ReceivedRequest) -> ReceiverReply + Send + Sync + 'static,
@@ -114,7 +114,7 @@ impl Receiver {
                 let (number, shared, tls) = (connections.len() + 1, shared.clone(), tls.clone());
                 connections.spawn(async move {
                     let Some(tls) = tls else { return serve(stream, number, shared).await };
-                    // Whoever doesn't like the certificate has left.
+                    // A client that does not trust the certificate has disconnected.
                     let Ok(stream) = tls.accept(stream).await else { return };
                     serve(stream, number, shared).await;
                 });
@@ -122,28 +122,28 @@ impl Receiver {
         });
     }
 
-    /// Where it is asked.
+    /// Returns the URL of a path.
     pub(crate) fn url(&self, path: &str) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}{path}", self.address)
     }
 
-    /// From now on it answers so.
+    /// Sets the answer to later requests.
     pub(crate) fn answers(&self, answer: impl Fn(&ReceivedRequest) -> ReceiverReply + Send + Sync + 'static) {
         *self.shared.answer.lock().unwrap() = Arc::new(answer);
     }
 
-    /// From now on nobody is there.
+    /// Stops listening and closes the connections.
     pub(crate) async fn stop(&mut self) {
         self.tasks.shutdown().await;
     }
 
-    /// It is there again, at the same address.
+    /// Listens again at the same address.
     pub(crate) async fn start_again(&mut self) {
         self.listen().await;
     }
 
-    /// All that it was asked, once that is so many.
+    /// Waits for exactly `count` requests, and returns them.
     pub(crate) async fn asked(&self, count: usize) -> Vec<ReceivedRequest> {
         let mut asked = self.shared.asked.subscribe();
         let asked = timeout(PATIENCE, asked.wait_for(|asked| asked.len() >= count)).await;
@@ -152,7 +152,7 @@ impl Receiver {
         asked
     }
 
-    /// All that it was asked, once that is enough.
+    /// Waits until the requests are enough, and returns them.
     pub(crate) async fn until(&self, enough: impl Fn(&[ReceivedRequest]) -> bool) -> Vec<ReceivedRequest> {
         let mut asked = self.shared.asked.subscribe();
         let Ok(asked) = timeout(PATIENCE, asked.wait_for(|asked| enough(asked))).await else {
@@ -161,7 +161,7 @@ impl Receiver {
         asked.unwrap().clone()
     }
 
-    /// How often it was asked by now.
+    /// Returns the number of requests so far.
     pub(crate) fn count(&self) -> usize {
         self.shared.asked.borrow().len()
     }
@@ -191,14 +191,14 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, connection: usize, s
         let length = if chunked { String::new() } else { format!("content-length: {}\r\n", body.len()) };
         let head = format!("HTTP/1.1 {status} .\r\n{headers}{length}\r\n");
         let answered = stream.write_all((head + &body).as_bytes()).await;
-        // TLS may keep back what is not flushed.
+        // TLS may hold back bytes that are not flushed.
         if answered.is_err() || stream.flush().await.is_err() {
             return;
         }
     }
 }
 
-/// None where the connection ended.
+/// Reads a request. Returns `None` if the connection has ended.
 async fn read(stream: &mut (impl AsyncBufRead + Unpin), connection: usize) -> Option<ReceivedRequest> {
     let mut line = String::new();
     let mut headers = HashMap::new();

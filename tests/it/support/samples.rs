@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::free_port;
 
-/// Where a server is to have its admin listener, and is asked.
+/// The address of a server's admin listener.
 pub(crate) struct Samples {
     pub(crate) admin: String,
 }
@@ -14,7 +14,7 @@ impl Samples {
         Self { admin: format!("127.0.0.1:{}", free_port()) }
     }
 
-    /// All of `/metrics`, by name and labels.
+    /// Returns all samples of `/metrics`, by name and labels.
     pub(crate) async fn all(&self) -> HashMap<String, String> {
         let answer = reqwest::get(format!("http://{}/metrics", self.admin)).await.unwrap();
         assert_eq!(answer.status(), 200);
@@ -31,13 +31,13 @@ impl Samples {
             .collect()
     }
 
-    /// One of them, a whole number; zero where there is none.
+    /// Returns a sample that is a whole number, or 0 if there is none.
     pub(crate) async fn number(&self, name: &str) -> u32 {
         self.all().await.get(name).map_or(0, |value| value.parse().unwrap())
     }
 }
 
-/// Lets this process have as many sockets as it may.
+/// Raises the limit of open files of this process as far as allowed.
 pub(crate) fn may_open_many_files() {
     let nothing: [(String, String); 0] = [];
     parlor::app::open_files::raise(&parlor::config::Config::load(None, nothing).unwrap());

@@ -21,13 +21,13 @@ use super::mongo::Database;
 use super::transcript::Transcript;
 use super::{Client, Dial, PATIENCE, Token, encoded, eventually_within};
 
-/// What the applications of these tests sign with.
+/// The key that the tests' applications sign tokens with.
 const SECRET: &str = "a secret of the tests, at least 32 bytes long";
 
-/// What the REST API lets in.
+/// The service key of the REST API.
 pub(crate) const API_KEY: &str = "an-api-key-of-the-tests-at-least-32-characters";
 
-/// Limits out of the way; a test about one of them sets it.
+/// Settings that keep limits out of the way. A test of one limit sets it itself.
 const DEFAULTS: [(&str, &str); 7] = [
     ("ADMIN__LISTEN", ""),
     ("LIMITS__FRAMES_PER_MINUTE", "1000000"),
@@ -38,7 +38,7 @@ const DEFAULTS: [(&str, &str); 7] = [
     ("API__KEYS", API_KEY),
 ];
 
-/// A running server. It is told to end when this is dropped, and its database goes with it.
+/// A running server. Dropping it ends the server and removes its database.
 pub(crate) struct Server {
     address: SocketAddr,
     shutdown: CancellationToken,
@@ -50,17 +50,17 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts one; `overrides` are settings as in the environment, without `PARLOR__`.
+    /// Starts a server. `overrides` are settings as in the environment, without `PARLOR__`.
     pub(crate) async fn start(overrides: &[(&str, &str)]) -> Self {
         Self::run(overrides, Database::uri(), Arc::new(Database::new()), Transcript::new()).await
     }
 
-    /// Starts one that reaches its database by another way.
+    /// Starts a server that reaches its database by this URI.
     pub(crate) async fn start_over(uri: &str, overrides: &[(&str, &str)]) -> Self {
         Self::run(overrides, uri, Arc::new(Database::new()), Transcript::new()).await
     }
 
-    /// Starts one more on the same database.
+    /// Starts another server on the same database.
     pub(crate) async fn beside(&self) -> Self {
         Self::run(&[], Database::uri(), Arc::clone(&self.database), self.transcript.clone()).await
     }
@@ -103,7 +103,7 @@ impl Server {
         }
     }
 
-    /// Tells the server to end, as a deploy does.
+    /// Asks the server to end, as a deployment does.
     pub(crate) fn shut_down(&self) {
         self.shutdown.cancel();
     }
@@ -116,24 +116,24 @@ impl Server {
         ended.unwrap();
     }
 
-    /// Claims of a user that this server would accept.
+    /// Returns claims of a user that this server accepts.
     pub(crate) fn token(&self, user: impl Into<Value>) -> Token {
         Token::of(&self.secret, user)
     }
 
-    /// A handshake to be made.
+    /// Returns a handshake that is not sent yet.
     pub(crate) fn dial(&self, target: &str) -> Dial {
         Dial::new(self.address, target, self.transcript.clone())
     }
 
-    /// A handshake with a query, by a user with a good token.
+    /// Returns a handshake with a query and a valid token of the user.
     pub(crate) fn dial_as(&self, user: impl Into<Value>, query: &str) -> Dial {
         let user = user.into();
         let token = self.token(user.clone()).sign();
         self.dial(&format!("/ws/chat/?{query}")).called(format!("user {user}")).token(&token)
     }
 
-    /// Opens a socket as the documented URL has it; its history is still to be read.
+    /// Opens a socket by the documented URL. Its history is not read yet.
     pub(crate) async fn connect(&self, user: impl Into<Value>, peer: impl Into<Value>) -> Client {
         let (user, peer) = (user.into(), peer.into());
         let id = |id: &Value| encoded(id.as_str().unwrap_or(&id.to_string()));
@@ -141,14 +141,14 @@ impl Server {
         self.dial_as(user, &query).open().await
     }
 
-    /// Opens a socket and leaves its history aside.
+    /// Opens a socket and skips its history.
     pub(crate) async fn join(&self, user: impl Into<Value>, peer: impl Into<Value>) -> Client {
         let mut client = self.connect(user, peer).await;
         client.history().await;
         client
     }
 
-    /// Opens a socket by the room's id and leaves its history aside.
+    /// Opens a socket by the room's id and skips its history.
     pub(crate) async fn enter(&self, user: i64, room: i64) -> Client {
         let mut client = self.dial_as(user, &format!("room_id={room}")).open().await;
         client.history().await;
@@ -161,20 +161,20 @@ impl Server {
         self.room_of(users.iter().map(member).collect()).await
     }
 
-    /// Makes a room of members as the API takes them.
+    /// Makes a room with members in the form of the API.
     pub(crate) async fn room_of(&self, members: Vec<Value>) -> i64 {
         let (status, body) = self.post_room(Some(API_KEY), &json!({"members": members}).to_string()).await;
         assert!(status == 201 || status == 200, "POST /api/v1/rooms answered {status} {body}");
         body["room_id"].as_i64().unwrap_or_else(|| panic!("no room_id in {body}"))
     }
 
-    /// `POST /api/v1/rooms` with any body; what can't be read as JSON is `null`.
+    /// Sends `POST /api/v1/rooms` with any body. An answer that is no JSON becomes `null`.
     pub(crate) async fn post_room(&self, key: Option<&str>, body: &str) -> (u16, Value) {
         let (status, _, body) = self.request(Method::POST, "/api/v1/rooms", key, body).await;
         (status, serde_json::from_str(&body).unwrap_or_default())
     }
 
-    /// Status, content type and body of an answer.
+    /// Sends a request, and returns the status, the content type and the body of the answer.
     pub(crate) async fn request(
         &self,
         method: Method,
@@ -209,22 +209,22 @@ impl Server {
         eventually_within(4 * PATIENCE, &what, answered, |answered| *answered == status).await;
     }
 
-    /// `GET`: the status alone.
+    /// Sends a `GET`, and returns the status.
     pub(crate) async fn get(&self, path: &str) -> u16 {
         self.request(Method::GET, path, None, "").await.0
     }
 
-    /// A collection of the server's database, for what no client can do.
+    /// Returns a collection of the server's database, for changes that no client can make.
     pub(crate) async fn collection(&self, name: &str) -> mongodb::Collection<Document> {
         let client = mongodb::Client::with_uri_str(Database::uri()).await.unwrap();
         client.database(&self.database.name).collection(name)
     }
 }
 
-/// What the server logs of faults stands with the output of the test that met them. `RUST_LOG` shows more.
+/// Prints the server's warnings and errors with the output of their test. `RUST_LOG` shows more.
 fn log_with_the_output() {
     let level = std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".to_owned());
-    // All but the first test find that it has been done.
+    // Only the first test installs the logger; the others fail here, as expected.
     let _ = tracing_subscriber::fmt().with_env_filter(level).with_ansi(false).with_test_writer().try_init();
 }
 

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
-/// Claims, and how they are signed. By default: HS256 with the server's secret, good for an hour.
+/// Claims and their signature. By default: HS256 with the server's secret, valid for an hour.
 #[derive(Clone)]
 pub(crate) struct Token {
     claims: Value,
@@ -16,19 +16,19 @@ pub(crate) struct Token {
 }
 
 impl Token {
-    /// Of a user, by the default claim.
+    /// Makes a token of a user, by the default claim.
     pub(crate) fn of(secret: &str, user: impl Into<Value>) -> Self {
         let claims = json!({"user_id": user.into(), "exp": now().as_secs() + 3600});
         Self { claims, secret: secret.to_owned(), algorithm: Algorithm::HS256 }
     }
 
-    /// With a claim set or replaced.
+    /// Sets or replaces a claim.
     pub(crate) fn with(mut self, claim: &str, value: impl Into<Value>) -> Self {
         self.claims[claim] = value.into();
         self
     }
 
-    /// Without a claim.
+    /// Removes a claim.
     pub(crate) fn without(mut self, claim: &str) -> Self {
         self.claims.as_object_mut().unwrap().remove(claim);
         self
@@ -52,13 +52,13 @@ impl Token {
         jsonwebtoken::encode(&Header::new(self.algorithm), &self.claims, key).unwrap()
     }
 
-    /// Signed by a key that has a name.
+    /// Signs with a key that has a name.
     pub(crate) fn sign_named(&self, name: &str, key: &EncodingKey) -> String {
         let header = Header { kid: Some(name.to_owned()), ..Header::new(self.algorithm) };
         jsonwebtoken::encode(&header, &self.claims, key).unwrap()
     }
 
-    /// Under a header of any kind, whose algorithm may have another name than the library knows.
+    /// Signs with any header. Its algorithm may have a name that the library does not know.
     pub(crate) fn sign_under(&self, header: &Value, key: &EncodingKey) -> String {
         let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
         let message = format!("{}.{}", part(header), part(&self.claims));
@@ -66,7 +66,7 @@ impl Token {
         format!("{message}.{signature}")
     }
 
-    /// The same claims under `{"alg":"none"}`; the signature is left empty.
+    /// Returns the claims under `{"alg":"none"}`, with an empty signature.
     pub(crate) fn unsigned(&self) -> String {
         let signed = self.sign();
         let claims = signed.split('.').nth(1).unwrap();
@@ -75,7 +75,7 @@ impl Token {
     }
 }
 
-/// The time since 1970.
+/// Returns the time since 1970.
 pub(crate) fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
 }

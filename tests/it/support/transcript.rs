@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-/// Lines that are kept. What led to a failure stands at the end; a flood before it helps nobody.
+/// The number of kept lines. The cause of a failure stands near the end.
 const KEPT: usize = 300;
 
-/// Shared by all that belongs to one test; the last to let go of it prints it, where the test has failed.
+/// The transcript of one test, shared by its sockets. The last owner prints it if the test has failed.
 #[derive(Clone)]
 pub(crate) struct Transcript(Arc<Lines>);
 
@@ -28,7 +28,7 @@ impl Transcript {
         Self(Arc::new(Lines { began: Instant::now(), lines: Mutex::default() }))
     }
 
-    /// Notes what `who` said or heard; `mark` is `->` towards the server, `<-` from it.
+    /// Notes a frame of the socket `who`. `mark` is `->` towards the server, and `<-` from it.
     pub(crate) fn note(&self, who: &str, mark: &str, what: &str) {
         let ms = self.0.began.elapsed().as_millis();
         let mut line = format!("{ms:>6} ms  {who:<12} {mark} {}", what.chars().take(300).collect::<String>());

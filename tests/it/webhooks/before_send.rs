@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{SECRET, content, counted};
+use super::{SECRET, accepting_receiver, counted};
 use crate::support::{
     Receiver, ReceiverReply, Server, chat, deleted, edited, error, free_port, room_with_one_socket,
 };
@@ -101,7 +101,7 @@ fn bad_answers() -> Vec<ReceiverReply> {
 
 #[tokio::test]
 async fn message_passes_without_a_valid_answer_when_failing_open() {
-    let receiver = content().await;
+    let receiver = accepting_receiver().await;
     let settings = [
         (URL, &*receiver.url("/")),
         (ON_FAILURE, "open"),
@@ -119,7 +119,7 @@ async fn message_passes_without_a_valid_answer_when_failing_open() {
 
 #[tokio::test]
 async fn message_is_refused_without_valid_answer_when_failing_closed() {
-    let receiver = content().await;
+    let receiver = accepting_receiver().await;
     let admin = format!("127.0.0.1:{}", free_port());
     let settings = [
         (URL, &*receiver.url("/")),
@@ -143,7 +143,7 @@ async fn message_is_refused_without_valid_answer_when_failing_closed() {
 
 #[tokio::test]
 async fn a_receiver_that_is_not_there_is_soon_left_alone() {
-    let mut receiver = content().await;
+    let mut receiver = accepting_receiver().await;
     let settings = [
         (URL, &*receiver.url("/")),
         (ON_FAILURE, "closed"),
@@ -179,7 +179,7 @@ async fn the_hook_leaves_the_writing_its_time() {
 
 #[tokio::test]
 async fn a_delete_is_not_asked_about() {
-    let receiver = content().await;
+    let receiver = accepting_receiver().await;
     let (_server, mut one) = room_with_one_socket(&[(URL, &receiver.url("/"))]).await;
     one.say_alone(1, 1, "hello").await;
     one.send(json!({"action": "delete", "message_id": 1})).await;
@@ -190,7 +190,7 @@ async fn a_delete_is_not_asked_about() {
 /// Its answer was lost, and by now the receiver thinks otherwise: of what everyone has nobody is told that it was refused.
 #[tokio::test]
 async fn repeated_send_is_answered_without_asking_the_hook_again() {
-    let receiver = content().await;
+    let receiver = accepting_receiver().await;
     for failure in [
         ReceiverReply::Ok(json!({"reject": "said before"}).to_string()),
         ReceiverReply::Status(500, String::new(), String::new()),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{SECRET, content, ids, received_events, sent};
+use super::{SECRET, accepting_receiver, ids, received_events, sent};
 use crate::support::{
     Receiver, ReceiverReply, Server, deleted, edited, eventually_count, matches, room_with_one_socket,
     shared_uri,
@@ -10,7 +10,7 @@ use crate::support::{
 
 #[tokio::test]
 async fn message_events_are_sent_once_in_order_by_one_of_two_servers() {
-    let receiver = content().await;
+    let receiver = accepting_receiver().await;
     let url = receiver.url("/told");
     let settings = [("HOOKS__AFTER_SEND__URL", &*url), ("HOOKS__AFTER_SEND__SECRET", SECRET)];
     let server = Server::start(&settings).await;
@@ -59,7 +59,7 @@ fn same(body: &Value, expected: &Value) -> bool {
 
 #[tokio::test]
 async fn connected_and_disconnected_are_sent_but_no_page_reload() {
-    let (came, went) = (content().await, content().await);
+    let (came, went) = (accepting_receiver().await, accepting_receiver().await);
     let settings = [
         ("HOOKS__CONNECTED__URL", &*came.url("/")),
         ("HOOKS__DISCONNECTED__URL", &*went.url("/")),
@@ -89,7 +89,7 @@ async fn connected_and_disconnected_are_sent_but_no_page_reload() {
 
 #[tokio::test]
 async fn a_message_for_whoever_is_not_there_is_told_and_only_then() {
-    let receiver = content().await;
+    let receiver = accepting_receiver().await;
     let settings = [
         ("HOOKS__OFFLINE__URL", &*receiver.url("/")),
         ("HOOKS__OFFLINE__WAIT_MS", "1000"),
@@ -138,7 +138,7 @@ async fn a_message_for_whoever_is_not_there_is_told_and_only_then() {
 #[tokio::test]
 async fn a_hook_that_hangs_keeps_no_other_from_being_told() {
     let hanging = Receiver::start(|_| ReceiverReply::Nothing).await;
-    let receiver = content().await;
+    let receiver = accepting_receiver().await;
     let settings = [
         ("HOOKS__CONNECTED__URL", &*hanging.url("/")),
         ("HOOKS__CONNECTED__TIMEOUT_MS", "600000"),
@@ -155,7 +155,7 @@ async fn a_hook_that_hangs_keeps_no_other_from_being_told() {
 /// What is taken back in time goes to nobody's phone.
 #[tokio::test]
 async fn offline_event_is_not_sent_when_its_message_was_deleted() {
-    let receiver = content().await;
+    let receiver = accepting_receiver().await;
     let settings = [("HOOKS__OFFLINE__URL", &*receiver.url("/")), ("HOOKS__OFFLINE__WAIT_MS", "1000")];
     let server = Server::start(&settings).await;
     server.room(&[1, 2]).await;

@@ -7,7 +7,7 @@ use mongodb::bson::{DateTime, doc};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use super::{content, counted, ids, ill, received_events, sent, unhappy};
+use super::{accepting_receiver, counted, failing_receiver, failure, ids, received_events, sent};
 use crate::support::{
     Mongod, Program, Receiver, ReceiverReply, Server, eventually, free_port, room_with_one_socket, shared_uri,
 };
@@ -20,7 +20,7 @@ fn first_of(room: i64, count: i64) -> Vec<String> {
 
 #[tokio::test]
 async fn returning_receiver_gets_missed_events_in_order() {
-    let mut receiver = content().await;
+    let mut receiver = accepting_receiver().await;
     let admin = format!("127.0.0.1:{}", free_port());
     let settings = [
         (URL, &*receiver.url("/")),
@@ -51,11 +51,10 @@ async fn returning_receiver_gets_missed_events_in_order() {
 
 #[tokio::test]
 async fn refused_event_is_retried_and_delays_only_its_room() {
-    let receiver =
-        Receiver::start(
-            |asked| if asked.json()["room_id"] == 1 { ill() } else { ReceiverReply::Ok(String::new()) },
-        )
-        .await;
+    let receiver = Receiver::start(|asked| {
+        if asked.json()["room_id"] == 1 { failure() } else { ReceiverReply::Ok(String::new()) }
+    })
+    .await;
     let settings = [(URL, &*receiver.url("/")), ("HOOKS__RETRY_MAX_MS", "200"), ("HOOKS__MAX_TRIES", "0")];
     let (server, mut one) = room_with_one_socket(&settings).await;
     let other = server.room(&[1, 3]).await;
@@ -78,7 +77,7 @@ async fn refused_event_is_retried_and_delays_only_its_room() {
 
 #[tokio::test]
 async fn events_continue_when_the_sending_server_is_killed() {
-    let receiver = unhappy().await;
+    let receiver = failing_receiver().await;
     let url = receiver.url("/");
     let settings = [(URL, &*url), ("HOOKS__LEASE_MS", "1000"), ("HOOKS__RETRY_MAX_MS", "200")];
     let mut first = Program::start(&settings).await;
@@ -107,7 +106,7 @@ async fn events_continue_when_the_sending_server_is_killed() {
 
 #[tokio::test]
 async fn events_without_a_sending_server_are_sent_later() {
-    let receiver = content().await;
+    let receiver = accepting_receiver().await;
     let settings = [(URL, &*receiver.url("/"))];
     let mut server = Server::start(&settings).await;
     let room = server.room(&[1, 2]).await;
@@ -141,7 +140,7 @@ async fn set_lease(hooks: &mongodb::Collection<mongodb::bson::Document>, free: b
 
 #[tokio::test]
 async fn lost_history_is_logged_and_events_come_from_collections() {
-    let receiver = content().await;
+    let receiver = accepting_receiver().await;
     let mongod = Mongod::start().await;
     let admin = format!("127.0.0.1:{}", free_port());
     let settings = [(URL, &*receiver.url("/")), ("HOOKS__LEASE_MS", "1000"), ("ADMIN__LISTEN", &admin)];

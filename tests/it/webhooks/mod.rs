@@ -10,24 +10,24 @@ use serde_json::Value;
 
 use crate::support::{ReceivedRequest, Receiver, ReceiverReply};
 
-/// What hooks are signed with here.
+/// The secret of the hooks in these tests.
 const SECRET: &str = "a secret of the tests for hooks, 32 bytes or more";
 
-/// A receiver to whom all is well.
-async fn content() -> Receiver {
+/// Starts a receiver that accepts all requests.
+async fn accepting_receiver() -> Receiver {
     Receiver::start(|_| ReceiverReply::Ok(String::new())).await
 }
 
-/// A receiver who is never content.
-async fn unhappy() -> Receiver {
-    Receiver::start(|_| ill()).await
+/// Starts a receiver that refuses all requests.
+async fn failing_receiver() -> Receiver {
+    Receiver::start(|_| failure()).await
 }
 
-fn ill() -> ReceiverReply {
+fn failure() -> ReceiverReply {
     ReceiverReply::Status(500, String::new(), String::new())
 }
 
-/// The ids of events in the order in which they were first told; doubles are dropped as a receiver drops them.
+/// Returns the ids of events in the order of their first requests. Repetitions are dropped, as a receiver drops them.
 fn ids(asked: &[ReceivedRequest]) -> Vec<String> {
     let mut ids = Vec::new();
     for asked in asked {
@@ -39,7 +39,7 @@ fn ids(asked: &[ReceivedRequest]) -> Vec<String> {
     ids
 }
 
-/// All that it was told once it has heard of so many events; the doubles are dropped, and their bodies the same.
+/// Waits for this number of events and returns them. Repetitions are dropped; their bodies must be equal.
 async fn received_events(receiver: &Receiver, events: usize) -> Vec<Value> {
     let asked = receiver.until(|asked| ids(asked).len() >= events).await;
     let mut told: Vec<Value> = Vec::new();
@@ -53,12 +53,12 @@ async fn received_events(receiver: &Receiver, events: usize) -> Vec<Value> {
     told
 }
 
-/// The id of a message as `after_send` has it.
+/// Returns the event id of a message in `after_send`.
 fn sent(room: i64, message: i64) -> String {
     format!("sent-{room}-{message}")
 }
 
-/// What is counted under this name and these labels; empty where nothing is.
+/// Returns the sample with this name and these labels, or an empty string if there is none.
 async fn counted(admin: &str, sample: &str) -> String {
     let page = reqwest::get(format!("http://{admin}/metrics")).await.unwrap().text().await.unwrap();
     let found = page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use mongodb::bson::doc;
 use serde_json::Value;
 
-use super::{content, received_events};
+use super::{accepting_receiver, received_events};
 use crate::support::{Program, Receiver, ReceiverReply, Server, eventually_count, shared_uri};
 
 const ROUND_TRIPS: [&str; 4] = ["connected", "disconnected", "connected", "disconnected"];
@@ -41,7 +41,7 @@ fn types(bodies: &[Value]) -> Vec<&str> {
 
 #[tokio::test]
 async fn comings_and_goings_are_told_in_order_after_an_outage() {
-    let mut receiver = content().await;
+    let mut receiver = accepting_receiver().await;
     let url = receiver.url("/");
     let server = Server::start(&settings(&url, &url)).await;
     server.room(&[1, 2]).await;
@@ -97,7 +97,7 @@ async fn the_order_holds_when_the_telling_server_is_killed() {
 /// An earlier version kept a place for each of the two hooks.
 #[tokio::test]
 async fn the_places_of_an_earlier_version_are_gone_on_from() {
-    let receiver = content().await;
+    let receiver = accepting_receiver().await;
     let url = receiver.url("/");
     let mut server = Server::start(&settings(&url, &url)).await;
     server.room(&[1, 2]).await;

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{ids, ill, received_events, sent};
+use super::{failure, ids, received_events, sent};
 use crate::support::{
     Client, Metered, PATIENCE, ReceivedRequest, Receiver, ReceiverReply, Server, eventually,
     room_with_one_socket,
@@ -218,11 +218,10 @@ async fn set_aside_events_are_bounded_and_the_oldest_go() {
 /// One room's event that is tried again and again takes neither the places nor the window of the others.
 #[tokio::test]
 async fn an_event_that_is_tried_again_holds_up_its_own_room_alone() {
-    let receiver =
-        Receiver::start(
-            |asked| if asked.json()["room_id"] == 1 { ill() } else { ReceiverReply::Ok(String::new()) },
-        )
-        .await;
+    let receiver = Receiver::start(|asked| {
+        if asked.json()["room_id"] == 1 { failure() } else { ReceiverReply::Ok(String::new()) }
+    })
+    .await;
     let url = receiver.url("/");
     let settings = [
         (URL, &*url),
@@ -245,11 +244,10 @@ async fn an_event_that_is_tried_again_holds_up_its_own_room_alone() {
 /// Of three rooms, one has poison: the breaker stays closed for the others.
 #[tokio::test]
 async fn poison_events_of_a_room_leave_the_receiver_to_others() {
-    let receiver =
-        Receiver::start(
-            |asked| if asked.json()["room_id"] == 1 { ill() } else { ReceiverReply::Ok(String::new()) },
-        )
-        .await;
+    let receiver = Receiver::start(|asked| {
+        if asked.json()["room_id"] == 1 { failure() } else { ReceiverReply::Ok(String::new()) }
+    })
+    .await;
     let url = receiver.url("/");
     let settings = [
         (URL, &*url),

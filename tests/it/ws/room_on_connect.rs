@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::http::rooms::hears;
+use crate::http::rooms::expect_message;
 use crate::support::Server;
 
 const ON: (&str, &str) = ("ROOMS__DIRECT", "on_connect");
@@ -65,7 +65,7 @@ async fn concurrent_connects_of_a_pair_share_one_room() {
     let mut sockets = join_all(each).await;
     sockets[0].say("all hear it").await;
     for socket in &mut sockets {
-        hears(socket, 1, 1, "all hear it").await;
+        expect_message(socket, 1, 1, "all hear it").await;
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::support::{Client, End, Link, Mongod, PATIENCE, Program, SLACK, State, ids_of};
 
-/// The numbers of the messages that a socket was told of, and in which of them its own words stand.
+/// Returns the numbers of the received messages that the socket itself sent.
 fn own(heard: &[Value], name: usize) -> BTreeSet<i64> {
     let prefix = format!("{name}/");
     let mine =
@@ -31,7 +31,7 @@ async fn stored(program: &Program) -> Vec<Document> {
     messages.find(doc! {}).sort(doc! { "_id": 1 }).await.unwrap().try_collect().await.unwrap()
 }
 
-/// Whether a handshake is still answered with an upgrade.
+/// Returns whether the server still accepts a handshake.
 async fn upgraded(address: SocketAddr, token: &str) -> bool {
     let asked = async {
         let mut stream = TcpStream::connect(address).await?;
@@ -45,11 +45,11 @@ async fn upgraded(address: SocketAddr, token: &str) -> bool {
         stream.read_exact(&mut status).await?;
         Ok::<_, std::io::Error>(status)
     };
-    // Nobody listens, nobody answers, or a status that says no.
+    // The server does not listen, does not answer, or answers with a refusal.
     matches!(timeout(PATIENCE, asked).await, Ok(Ok(status)) if status.ends_with(b"101"))
 }
 
-/// Ends a server by a signal while several sockets speak, and holds it to all that a deploy promises.
+/// Ends a server by a signal while several sockets send, and checks all promises of a deployment.
 async fn ends_well(signal: &str, overrides: &[(&str, &str)]) {
     let mut program = Program::start(overrides).await;
     program.room(&[1, 2]).await;
@@ -58,7 +58,7 @@ async fn ends_well(signal: &str, overrides: &[(&str, &str)]) {
         let user = if name % 2 == 0 { 1 } else { 2 };
         clients.push(program.join(user, 3 - user).await);
     }
-    // Some of these it will have taken when it is told to end, some not.
+    // The server has received some of these frames before the signal, and others not.
     let speaking = clients.into_iter().enumerate().map(async |(name, mut client)| {
         let mut heard = Vec::new();
         for n in 0..3 {
@@ -93,7 +93,7 @@ async fn ends_well(signal: &str, overrides: &[(&str, &str)]) {
         let ids = ids_of(heard, "chat_message");
         assert!(ids.windows(2).all(|pair| pair[1] == pair[0] + 1), "a hole or a double in {ids:?}");
     }
-    // Receipts of what was delivered are kept.
+    // The receipts of delivered messages are stored.
     let members = program.collection("members").await;
     for user in [1, 2] {
         let told = sockets.iter().enumerate().filter(|(name, _)| (name % 2 == 0) == (user == 1));
@@ -147,7 +147,7 @@ async fn a_second_signal_ends_at_once() {
     for (first, second) in [("TERM", "TERM"), ("INT", "TERM"), ("TERM", "INT")] {
         let link = Link::to_the_database().await;
         let mut program = Program::start_over(&link.uri, &[("SHUTDOWN__DRAIN_SECONDS", "60")]).await;
-        // The last events are waited for, and don't come.
+        // The server waits for its last events, which don't come.
         link.set(State::Held);
         program.signal(first);
         program.logged("shutting down").await;
@@ -162,7 +162,7 @@ async fn a_second_signal_ends_at_once() {
 /// `shutdown.drain_seconds` of the tests below.
 const DRAIN: Duration = Duration::from_secs(3);
 
-/// Both ways in which a database is away: it refuses, or it is silent.
+/// Checks the shutdown while the database refuses connections, or is silent.
 async fn ends_in_time(state: State, overrides: &[(&str, &str)]) {
     let link = Link::to_the_database().await;
     let overrides: Vec<_> = overrides.iter().copied().chain([("SHUTDOWN__DRAIN_SECONDS", "3")]).collect();

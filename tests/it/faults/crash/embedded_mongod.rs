@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{HURRIED, Ordeal};
+use super::{FaultTest, HURRIED};
 use crate::support::{Program, signal};
 
 /// The process that has the database's files: its own lock file says.
@@ -15,12 +15,12 @@ fn mongod_on(home: &Path) -> u32 {
 async fn embedded_mongod_restarts_when_it_was_killed() {
     let data = tempfile::tempdir().unwrap();
     let home = data.path().join("mongod");
-    let ordeal = Ordeal::of(Program::start_private(data.path(), &HURRIED).await).await;
+    let fault_test = FaultTest::of(Program::start_private(data.path(), &HURRIED).await).await;
     let first = mongod_on(&home);
-    ordeal.readiness.fault_begins();
+    fault_test.readiness.fault_begins();
     signal("KILL", first);
-    ordeal.many_clients.until_acknowledged(100).await;
+    fault_test.many_clients.until_acknowledged(100).await;
     assert_ne!(mongod_on(&home), first);
     let port = fs::read_to_string(home.join("port")).unwrap();
-    ordeal.survived(&format!("mongodb://127.0.0.1:{port}/?replicaSet=parlor")).await;
+    fault_test.assert_survived(&format!("mongodb://127.0.0.1:{port}/?replicaSet=parlor")).await;
 }

@@ -46,14 +46,14 @@ const HURRIED: [(&str, &str); 6] = [
 /// As `FEED__STALE_MS` has it above.
 const STALE: Duration = Duration::from_secs(2);
 
-/// By how much a server's resident memory may have grown through an ordeal. It has as many sockets and rooms as before;
+/// By how much a server's resident memory may have grown through an fault_test. It has as many sockets and rooms as before;
 /// what is left is what the allocator keeps of the worst moment, and connections to the database that were opened anew.
 const GROWTH_KIB: u64 = 8 << 10;
 
 /// What is said last.
 const LAST: &str = "that was all";
 
-/// All that a socket hears up to the last word.
+/// Returns all events of a socket up to the last message.
 async fn listen(mut client: Client) -> Vec<Value> {
     let mut told = Vec::new();
     loop {
@@ -66,9 +66,8 @@ async fn listen(mut client: Client) -> Vec<Value> {
     }
 }
 
-/// Sockets that speak while something happens to the database, one that only listens, and one who holds `/readyz` to its
-/// word.
-struct Ordeal {
+/// Sockets that send during a fault of the database, one socket that only receives, and a probe of `/readyz`.
+struct FaultTest {
     server: Program,
     room: i64,
     listener: JoinHandle<Vec<Value>>,
@@ -77,7 +76,7 @@ struct Ordeal {
     resident: u64,
 }
 
-impl Ordeal {
+impl FaultTest {
     async fn begin(uri: &str) -> Self {
         Self::of(Program::start_over(uri, &HURRIED).await).await
     }
@@ -93,17 +92,17 @@ impl Ordeal {
         Self { server, room, listener, many_clients, readiness, resident }
     }
 
-    /// It is noticed, and said to who asks and to who speaks.
-    async fn is_noticed(&self) {
+    /// Waits until the fault is noticed: `/readyz` answers 503, and a message is refused.
+    async fn until_noticed(&self) {
         self.server.until_status("/readyz", 503).await;
         assert_eq!(self.server.get("/healthz").await, 200);
         self.many_clients.until_refused().await;
     }
 
-    /// All goes on, for the same sockets; nothing that was acknowledged is lost, nothing is there twice, the order is
-    /// kept, the numbers have no hole, and whoever was there has heard of each message once; `/readyz` has told the truth
-    /// all along, and memory is what it was. `uri` leads to the database past whatever happened.
-    async fn survived(self, uri: &str) {
+    /// Asserts that the same sockets continue. No acknowledged message is lost, none is stored twice, the order is kept, the
+    /// numbers have no gap, and each socket got each message once. `/readyz` was right all the time, and memory has not
+    /// grown. `uri` leads to the database without the fault.
+    async fn assert_survived(self, uri: &str) {
         let Self { server, room, listener, many_clients, readiness, resident } = self;
         readiness.fault_ends();
         server.until_status("/readyz", 200).await;
@@ -133,12 +132,12 @@ impl Ordeal {
 #[tokio::test]
 async fn server_recovers_when_its_database_was_killed() {
     let mut mongod = Mongod::start().await;
-    let ordeal = Ordeal::begin(&mongod.uri("parlor")).await;
-    ordeal.readiness.fault_begins();
+    let fault_test = FaultTest::begin(&mongod.uri("parlor")).await;
+    fault_test.readiness.fault_begins();
     mongod.kill().await;
-    ordeal.is_noticed().await;
+    fault_test.until_noticed().await;
     mongod.again().await;
-    ordeal.survived(&mongod.uri("the-test")).await;
+    fault_test.assert_survived(&mongod.uri("the-test")).await;
 }
 
 /// Another is elected; what only the first had written nobody was told of.
@@ -146,27 +145,27 @@ async fn server_recovers_when_its_database_was_killed() {
 async fn server_recovers_when_a_primary_of_three_was_killed() {
     let mut three = Mongod::start_three().await;
     let uri = Mongod::uri_of(&three, "parlor");
-    let ordeal = Ordeal::begin(&uri).await;
-    ordeal.readiness.fault_begins();
+    let fault_test = FaultTest::begin(&uri).await;
+    fault_test.readiness.fault_begins();
     three[0].kill().await;
-    ordeal.many_clients.until_acknowledged(100).await;
+    fault_test.many_clients.until_acknowledged(100).await;
     // It is the primary again once it has what it missed.
     three[0].again().await;
-    ordeal.survived(&uri).await;
+    fault_test.assert_survived(&uri).await;
 }
 
 /// The one there is steps down, and is elected again; writes that were on their way are refused or of unknown outcome.
 #[tokio::test]
 async fn server_recovers_when_its_database_keeps_stepping_down() {
     let mongod = Mongod::start().await;
-    let ordeal = Ordeal::begin(&mongod.uri("parlor")).await;
-    ordeal.readiness.fault_begins();
+    let fault_test = FaultTest::begin(&mongod.uri("parlor")).await;
+    fault_test.readiness.fault_begins();
     for _ in 0..2 {
         mongod.steps_down().await;
         mongod.is_primary().await;
-        ordeal.many_clients.until_acknowledged(50).await;
+        fault_test.many_clients.until_acknowledged(50).await;
     }
-    ordeal.survived(&mongod.uri("the-test")).await;
+    fault_test.assert_survived(&mongod.uri("the-test")).await;
 }
 
 /// Another is elected, and hands over to the first again as soon as that may be.
@@ -174,12 +173,12 @@ async fn server_recovers_when_its_database_keeps_stepping_down() {
 async fn server_recovers_when_a_primary_of_three_steps_down() {
     let three = Mongod::start_three().await;
     let uri = Mongod::uri_of(&three, "parlor");
-    let ordeal = Ordeal::begin(&uri).await;
-    ordeal.readiness.fault_begins();
+    let fault_test = FaultTest::begin(&uri).await;
+    fault_test.readiness.fault_begins();
     three[0].steps_down().await;
-    ordeal.many_clients.until_acknowledged(100).await;
+    fault_test.many_clients.until_acknowledged(100).await;
     three[0].is_primary().await;
-    ordeal.survived(&uri).await;
+    fault_test.assert_survived(&uri).await;
 }
 
 /// The line to the database is cut, or carries nothing any more in one of its directions or both, and is whole again.
@@ -187,12 +186,12 @@ async fn server_recovers_when_a_primary_of_three_steps_down() {
 async fn server_recovers_when_its_database_link_is_cut_or_hangs() {
     for state in State::FAULTS {
         let link = Link::to_the_database().await;
-        let ordeal = Ordeal::begin(&link.uri).await;
-        ordeal.readiness.fault_begins();
+        let fault_test = FaultTest::begin(&link.uri).await;
+        fault_test.readiness.fault_begins();
         link.set(state);
-        ordeal.is_noticed().await;
+        fault_test.until_noticed().await;
         link.set(State::Open);
-        ordeal.survived(shared_uri()).await;
+        fault_test.assert_survived(shared_uri()).await;
     }
 }
 
@@ -200,12 +199,12 @@ async fn server_recovers_when_its_database_link_is_cut_or_hangs() {
 #[tokio::test]
 async fn aborted_write_is_a_timeout_and_never_unavailable() {
     let link = Link::to_the_database().await;
-    let ordeal = Ordeal::begin(&format!("{}&heartbeatFrequencyMS=500", link.uri)).await;
-    ordeal.readiness.fault_begins();
+    let fault_test = FaultTest::begin(&format!("{}&heartbeatFrequencyMS=500", link.uri)).await;
+    fault_test.readiness.fault_begins();
     link.set(State::HeldBack);
-    ordeal.is_noticed().await;
+    fault_test.until_noticed().await;
     link.set(State::Open);
-    ordeal.survived(shared_uri()).await;
+    fault_test.assert_survived(shared_uri()).await;
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::support::{Client, End, Mongod, Server, chat, deleted, edited, ids_of, matches};
 
-/// A server that finds out soon what its stream suffers; commands fail by this name.
+/// Starts a server that soon notices a fault of its stream. Its name in faults of commands is `parlor`.
 async fn server(mongod: &Mongod) -> Server {
     let overrides =
         [("FEED__HEARTBEAT_MS", "50"), ("FEED__STALE_MS", "500"), ("LIMITS__SEND_QUEUE", "10000")];
@@ -26,12 +26,12 @@ async fn server(mongod: &Mongod) -> Server {
     server
 }
 
-/// One more on the same database, to which nothing happens.
+/// Starts another server on the same database, without faults.
 async fn unharmed(mongod: &Mongod, server: &Server) -> Server {
     server.beside_over(&mongod.uri("unharmed"), &[("LIMITS__SEND_QUEUE", "10000")]).await
 }
 
-/// The stream breaks with this code, and can't be opened again for now.
+/// Breaks the stream with this code. The server can't open it again for now.
 async fn break_stream(mongod: &Mongod, server: &Server, code: i32) {
     server.until_status("/readyz", 200).await;
     let fault = doc! { "failCommands": ["aggregate", "getMore"], "errorCode": code };
@@ -39,13 +39,13 @@ async fn break_stream(mongod: &Mongod, server: &Server, code: i32) {
     server.until_status("/readyz", 503).await;
 }
 
-/// Says something and waits until it is acknowledged.
+/// Sends a message and waits for its acknowledgement.
 async fn say(client: &mut Client, id: i64, sender: i64, text: &str) {
     client.say(text).await;
     client.until(chat(id, sender, text)).await;
 }
 
-/// What is wanted stands among the frames, and in this order.
+/// Asserts that the frames contain the wanted ones in this order.
 fn assert_told(frames: &[Value], wanted: &[Value]) {
     let mut rest = frames.iter();
     for want in wanted {
@@ -61,7 +61,7 @@ async fn missed_changes_arrive_after_the_streams_history_was_lost() {
     let mongod = Mongod::start().await;
     let server = server(&mongod).await;
     let other = unharmed(&mongod, &server).await;
-    // One room that is open on the broken server, one with its reader on the other, one that is quiet.
+    // One room is open on the broken server, one has its reader on the other server, and one is quiet.
     server.room(&[1, 3]).await;
     server.room(&[1, 4]).await;
     let (mut one, mut elsewhere) = (server.join(1, 2).await, other.join(1, 2).await);
@@ -74,7 +74,7 @@ async fn missed_changes_arrive_after_the_streams_history_was_lost() {
             one.until(chat(id, 1, "before")).await;
         }
         break_stream(&mongod, &server, code).await;
-        // Messages, an edit, a delete, and the marks of the reader who comes now.
+        // Messages, an edit, a delete, and the markers of the reader who connects now.
         say(&mut elsewhere, first + 3, 1, "missed").await;
         say(&mut elsewhere, first + 4, 1, "missed, too").await;
         elsewhere.send(json!({"action": "edit", "message_id": first, "text": "edited"})).await;
@@ -83,7 +83,7 @@ async fn missed_changes_arrive_after_the_streams_history_was_lost() {
         elsewhere.until(deleted(first + 1)).await;
         let reader = other.join(2, 1).await;
         while elsewhere.until_kind("mark_message_as_read").await["message"]["message_id"] != first + 4 {}
-        // What the broken server takes meanwhile is no different.
+        // Messages that the broken server accepts meanwhile are no different.
         theirs.say("written, but not told yet").await;
         reader.leave().await;
 
@@ -103,13 +103,13 @@ async fn missed_changes_arrive_after_the_streams_history_was_lost() {
         theirs.expect(chat(n + 1, 3, "written, but not told yet")).await;
         server.until_status("/readyz", 200).await;
     }
-    // And from here on as ever.
+    // From here on everything works as before.
     say(&mut one, 11, 1, "on we go").await;
     elsewhere.until(chat(11, 1, "on we go")).await;
     quiet.quiet().await;
 }
 
-/// Says one thing after another until it is enough; gives how many.
+/// Sends messages until `enough` is set, and returns their number.
 async fn chatter(mut client: Client, enough: watch::Receiver<bool>) -> i64 {
     for id in 1.. {
         client.say("on and on").await;
@@ -141,7 +141,7 @@ async fn changes_are_not_missed_while_the_stream_reopens() {
     }
 }
 
-/// It hangs before it is known to be lost, and whoever joins then is like anyone who joined before.
+/// The stream hangs before the server knows that it is lost. A socket that joins then is like an earlier one.
 #[tokio::test]
 async fn joining_socket_gets_events_once_while_the_stream_hangs() {
     let mongod = Mongod::start().await;
@@ -181,7 +181,7 @@ async fn joining_socket_gets_events_once_while_the_stream_is_lost() {
         say(&mut elsewhere, id, 1, "missed by some").await;
         say(&mut third, id - 1, 1, "missed by some").await;
     }
-    // Into a room that others have open, and into one that nobody has.
+    // Into a room that other sockets have open, and into one that no socket has open.
     let mut late = server.connect(1, 2).await;
     assert_eq!(late.history().await.len(), 3);
     let mut late_third = server.connect(1, 3).await;
@@ -197,7 +197,7 @@ async fn joining_socket_gets_events_once_while_the_stream_is_lost() {
     for (client, wanted) in
         [(&mut early, vec![2, 3, 4, 5, 6]), (&mut late, vec![4, 5, 6]), (&mut late_third, vec![3, 4, 5])]
     {
-        // Being sent away, to come back to a fresh history, would be as good.
+        // Closing the socket, so that it reads a fresh history, would be right as well.
         let mut told = Vec::new();
         let ended = loop {
             match client.next_or_end().await {
@@ -225,16 +225,16 @@ async fn a_stream_that_ends_with_its_database_is_opened_anew() {
     let server = server(&mongod).await;
     let mut one = server.join(1, 2).await;
     say(&mut one, 1, 1, "before").await;
-    // All is gone, and with it the stream: an `invalidate`.
+    // The database is gone, and the stream with it: an `invalidate`.
     mongod.database(&server.database().name).await.drop().await.unwrap();
-    // Without its indexes it makes no room: there could be two of one pair.
+    // Without its indexes the server makes no room, because a pair could get two.
     dropped_data::made(&server, [5, 6]).await;
     let mut five = server.join(5, 6).await;
     server.until_status("/readyz", 200).await;
     say(&mut five, 1, 5, "a new beginning").await;
 }
 
-/// All messages, by their text.
+/// Returns the numbers of all messages, by their text.
 async fn stored(mongod: &Mongod, server: &Server) -> BTreeMap<String, Vec<i64>> {
     let messages = mongod.database(&server.database().name).await.collection::<Document>("messages");
     let all: Vec<Document> = messages.find(doc! {}).await.unwrap().try_collect().await.unwrap();
@@ -260,11 +260,11 @@ async fn a_write_that_fails_half_way_is_done_once_and_told_once() {
         ("it was interrupted by a step-down", doc! { "errorCode": 11602 }),
         ("a router can't reach the shard", doc! { "errorCode": 6 }),
         ("a router's time was up", doc! { "errorCode": 262 }),
-        // These are done, but that is not known.
+        // These writes are done, but the server does not know it.
         ("no majority in time", doc! { "writeConcernError": confirmed_by_none(64) }),
         ("no majority, shutting down", doc! { "writeConcernError": confirmed_by_none(91) }),
     ] {
-        // Several times: the second try may meet the first one.
+        // Several times: the second attempt may meet the first one.
         for times in [1, 2, 5] {
             id += 1;
             let mut data = data.clone();
@@ -314,7 +314,7 @@ async fn faults_at_random_lose_and_double_nothing() {
     {
         let mut clients = Vec::new();
         for name in 0..6 {
-            // Half of them contend from the server that nothing happens to.
+            // Half of them compete from the server without faults.
             clients.push((name, [&server, &other][name % 2].join(1, 2).await));
         }
         let mut data = data;

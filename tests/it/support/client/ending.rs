@@ -7,17 +7,17 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::{Client, PATIENCE, RawFrame};
 
-/// How a socket ended.
+/// The end of a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// By a close frame with this code.
+    /// A close frame with this code.
     Closed(u16),
-    /// Without one.
+    /// No close frame.
     Lost,
 }
 
 impl Client {
-    /// The next frame, or how the socket ended.
+    /// Returns the next frame, or the end of the socket.
     pub(crate) async fn next_or_end(&mut self) -> Result<Value, End> {
         match self.hear().await {
             RawFrame::Text(text) => Ok(serde_json::from_str(&text).expect("every frame is JSON")),
@@ -26,7 +26,7 @@ impl Client {
         }
     }
 
-    /// The next frame or the end, for one who hears nothing while something is down.
+    /// Returns the next frame or the end, with a longer limit: a socket receives nothing during an outage.
     pub(crate) async fn next_in_the_end(&mut self) -> Result<Value, End> {
         match self.hear_within(8 * PATIENCE).await {
             RawFrame::Text(text) => Ok(serde_json::from_str(&text).expect("every frame is JSON")),
@@ -35,7 +35,7 @@ impl Client {
         }
     }
 
-    /// The code and the reason of the close that ends the socket, whatever comes before.
+    /// Skips frames until the close, and returns its code and reason.
     pub(crate) async fn end(&mut self) -> (u16, String) {
         loop {
             match self.hear_within(8 * PATIENCE).await {
@@ -46,7 +46,7 @@ impl Client {
         }
     }
 
-    /// All that still comes until the socket ends, and how it does.
+    /// Returns all remaining frames and the end of the socket.
     pub(crate) async fn hear_out(&mut self) -> (Vec<Value>, End) {
         let mut frames = Vec::new();
         loop {
@@ -57,7 +57,7 @@ impl Client {
         }
     }
 
-    /// Closes the socket, with a code or none; gives how the server ends it, whatever it said before.
+    /// Closes the socket, with or without a code, and returns the server's end of it. Frames before the end are skipped.
     pub(crate) async fn goodbye(mut self, code: Option<u16>) -> End {
         self.transcript.note(&self.who, "->", &format!("close {code:?}"));
         let close = code.map(|code| CloseFrame { code: code.into(), reason: "bye".into() });
@@ -65,10 +65,10 @@ impl Client {
         self.hear_out().await.1
     }
 
-    /// Says `text` and waits until it is acknowledged, or refused. Gives all that was heard up to then.
+    /// Sends `text` and waits for its acknowledgement or refusal. Adds all frames until then to `heard`.
     pub(crate) async fn say_and_hear(&mut self, text: &str, heard: &mut Vec<Value>) -> Result<Value, End> {
         if !self.try_send(serde_json::json!({"action": "send", "message": text})).await {
-            // What came before the end may still be read.
+            // The frames before the end can still be read.
             let (frames, end) = self.hear_out().await;
             heard.extend(frames);
             return Err(end);

@@ -6,7 +6,7 @@ use tokio_tungstenite::tungstenite::http::HeaderMap;
 use super::{Client, Dial};
 
 impl Dial {
-    /// Status and headers of the answer that is no upgrade.
+    /// Sends the handshake, and returns the status and headers of the refusal.
     pub(crate) async fn turned_away(self) -> (u16, HeaderMap) {
         match self.handshake().await {
             Ok(_) => panic!("expected a status, got an upgrade"),
@@ -15,7 +15,7 @@ impl Dial {
         }
     }
 
-    /// Makes the handshake; none where it is answered with this status instead.
+    /// Sends the handshake. Returns `None` if the answer has this status instead.
     pub(crate) async fn open_unless(self, status: u16) -> Option<Client> {
         let (who, target, transcript) = (self.who.clone(), self.target.clone(), self.transcript.clone());
         match self.handshake().await {
@@ -25,7 +25,7 @@ impl Dial {
         }
     }
 
-    /// Makes the handshake; none where nobody is there, or not any more.
+    /// Sends the handshake. Returns `None` if no server listens, or if the connection breaks.
     pub(crate) async fn open_if_there(self) -> Option<Client> {
         let (who, target, transcript) = (self.who.clone(), self.target.clone(), self.transcript.clone());
         match self.handshake().await {
@@ -35,7 +35,7 @@ impl Dial {
         }
     }
 
-    /// Makes the handshake; none where anything else comes of it.
+    /// Sends the handshake. Returns `None` if it does not succeed.
     pub(crate) async fn open_or_not(self) -> Option<Client> {
         let (who, transcript) = (self.who.clone(), self.transcript.clone());
         let (socket, protocol) = self.handshake().await.ok()?;

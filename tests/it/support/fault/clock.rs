@@ -12,10 +12,10 @@ use super::super::server::others::settings;
 use super::super::transcript::Transcript;
 use super::Program;
 
-/// Where Debian's package has it; the loader knows what `$LIB` is on this machine.
+/// The library's path in Debian's package. The loader replaces `$LIB`.
 const LIBRARY: &str = "/usr/$LIB/faketime/libfaketimeMT.so.1";
 
-/// How far a clock may be from where it was set.
+/// The allowed difference between a clock and its setting.
 const ABOUT: i64 = 60_000;
 
 /// A clock that a test sets.
@@ -24,16 +24,16 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// One that goes so many seconds before everyone's.
+    /// Makes a clock that is this number of seconds ahead.
     pub(crate) fn ahead_by(seconds: i64) -> Self {
         let clock = Self { files: tempfile::tempdir().unwrap() };
         clock.set(seconds);
         clock
     }
 
-    /// From now on it goes so many seconds before everyone's.
+    /// Sets the clock this number of seconds ahead.
     pub(crate) fn set(&self, seconds: i64) {
-        // The process reads the file whenever it looks at its clock: it must never be found half written.
+        // The process reads the file at each look at its clock, so the file must never be half written.
         let new = self.files.path().join("new");
         std::fs::write(&new, format!("{seconds:+}")).unwrap();
         std::fs::rename(new, self.file()).unwrap();
@@ -60,13 +60,13 @@ impl Clock {
 }
 
 impl Program {
-    /// Starts one that goes by this clock.
+    /// Starts a server with this clock.
     pub(crate) async fn start_by(clock: &Clock, uri: &str, overrides: &[(&str, &str)]) -> Self {
         let database = Arc::new(Database::new());
         let mut settings = settings(uri, &database.name, overrides);
         settings.extend(clock.environment());
         let program = Self::run(settings, database, Transcript::new()).await;
-        // Its log says what time it has.
+        // The log shows the process's time.
         let log = program.log();
         let has = log.split_whitespace().next().unwrap_or_default();
         let has = DateTime::parse_rfc3339_str(has).unwrap_or_else(|_| panic!("no time in {log:?}"));

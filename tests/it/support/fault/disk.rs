@@ -10,16 +10,16 @@ use tokio::process::Command;
 
 use super::Mongod;
 
-/// Mounted where it is wanted, as long as its holder lives; that ends with this process, however that ends.
+/// A mounted disk. Its holder process keeps the mount, and ends with this process, however it ends.
 pub(super) struct Disk {
     holder: Child,
     at: PathBuf,
 }
 
 impl Disk {
-    /// Mounts one of so many MiB over an empty directory.
+    /// Mounts a disk of this number of MiB over an empty directory.
     pub(super) fn at(directory: &Path, mib: u32) -> Self {
-        // Once it has said so it waits for its input to end.
+        // After this output the holder waits for the end of its input.
         let script = r#"mount -t tmpfs -o "$2" tmpfs "$1" && echo mounted && exec cat"#;
         let mut holder = std::process::Command::new("unshare")
             .args(["--map-root-user", "--mount", "sh", "-c", script, "sh"])
@@ -46,7 +46,7 @@ impl Disk {
         Self { holder, at: directory.to_owned() }
     }
 
-    /// Runs a program for which it is there.
+    /// Runs a program that sees the disk.
     pub(super) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new("nsenter");
         command.args([
@@ -60,7 +60,7 @@ impl Disk {
         command
     }
 
-    /// A file on it that is nobody's, as seen from here.
+    /// Returns the path of the filler file, as this process sees it.
     fn filler(&self) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
         root.join(self.at.strip_prefix("/").unwrap()).join("filler")
@@ -75,22 +75,22 @@ impl Drop for Disk {
 }
 
 impl Mongod {
-    /// Takes all room that is left on its disk, and has it write what it would else have kept back for a while.
+    /// Fills its disk, and makes it write the data that it would otherwise hold back.
     pub(crate) async fn fill_the_disk(&self) {
         let mut filler = std::fs::File::create(self.disk().filler()).unwrap();
         let zeros = vec![0; 1 << 16];
         let mut step = zeros.len();
-        // To the last byte: what is too much at once may go in by less.
+        // Fill to the last byte: if a large write fails, a smaller one may succeed.
         while step > 0 {
             if filler.write_all(&zeros[..step]).is_err() {
                 step /= 2;
             }
         }
-        // It may end of this, and not answer.
+        // It may end because of this, and not answer.
         let _ = self.database("admin").await.run_command(doc! { "fsync": 1 }).await;
     }
 
-    /// Makes room again.
+    /// Frees the room again.
     pub(crate) fn clear_the_disk(&self) {
         std::fs::remove_file(self.disk().filler()).unwrap();
     }

@@ -23,16 +23,16 @@ pub(crate) struct Mongod {
     port: u16,
     files: TempDir,
     oplog: Oplog,
-    /// What its files are on, where that isn't what everything is on.
+    /// The disk of its files, if it has its own.
     pub(super) disk: Option<Disk>,
 }
 
-/// How far the oplog of one reaches back.
+/// The length of an oplog.
 #[derive(Clone, Copy)]
 enum Oplog {
     /// Longer than any test.
     Long,
-    /// 1 MB, of which the rest goes once there is a checkpoint: every second.
+    /// 1 MB. A checkpoint removes the rest every second.
     Short,
 }
 
@@ -45,19 +45,19 @@ impl Oplog {
     }
 }
 
-/// Room for an empty database with its journal and oplog, and what a test writes.
+/// Room for an empty database with its journal and oplog, and for a test's writes.
 const DISK_MIB: u32 = 320;
 
-/// The same for hours.
+/// Room for hours of writes.
 const LARGE_DISK_MIB: u32 = 2_048;
 
 impl Mongod {
-    /// Starts one and makes it a replica set.
+    /// Starts a `mongod` and makes it a replica set.
     pub(crate) async fn start() -> Self {
         Self::spawn(Oplog::Long).await.initiated().await
     }
 
-    /// The same, with an oplog that soon has rolled over.
+    /// Starts a `mongod` with an oplog that soon rolls over.
     pub(crate) async fn start_with_a_short_oplog() -> Self {
         Self::spawn(Oplog::Short).await.initiated().await
     }
@@ -70,7 +70,7 @@ impl Mongod {
         mongod
     }
 
-    /// Starts three that are one replica set, the primary first. Another is elected soon where that is gone.
+    /// Starts a replica set of three, the primary first. If the primary is gone, another one is elected soon.
     pub(crate) async fn start_three() -> [Self; 3] {
         let three =
             [Self::spawn(Oplog::Long).await, Self::spawn(Oplog::Long).await, Self::spawn(Oplog::Long).await];
@@ -78,7 +78,7 @@ impl Mongod {
         three
     }
 
-    /// The same, each on a disk of its own, and each known to the others and to all by a line to it.
+    /// Starts a replica set of three, each on its own disk. Each is known to the others and to clients by a link.
     pub(crate) async fn start_three_behind_links() -> ([Self; 3], [Link; 3]) {
         let disk = |db: &Path| Some(Disk::at(db, LARGE_DISK_MIB));
         let spawn = async || Self::spawn_on(Oplog::Long, disk).await;
@@ -89,7 +89,7 @@ impl Mongod {
         (three, links)
     }
 
-    /// Makes them one replica set, whose members are known by these names.
+    /// Makes one replica set of them, with these names of its members.
     async fn initiate(three: &[Self; 3], hosts: [String; 3]) {
         let member = |(id, host)| doc! { "_id": id, "host": host, "priority": if id == 0 { 2 } else { 1 } };
         let members: Vec<_> = (0..).zip(hosts).map(member).collect();
@@ -102,7 +102,7 @@ impl Mongod {
         three[0].is_primary().await;
     }
 
-    /// The same, with its files on a disk of their own that can be full.
+    /// Starts a `mongod` with its files on their own disk, which can be full.
     pub(crate) async fn start_on_a_disk() -> Self {
         Self::spawn_on(Oplog::Long, |db| Some(Disk::at(db, DISK_MIB))).await.initiated().await
     }
@@ -132,19 +132,19 @@ impl Mongod {
         format!("mongodb://127.0.0.1:{}/?replicaSet=rs0&appName={app}&heartbeatFrequencyMS=500", self.port)
     }
 
-    /// `kill -9`, where it hasn't ended by itself.
+    /// Sends SIGKILL, unless the process has ended by itself.
     pub(crate) async fn kill(&mut self) {
         let _ = self.child.child.start_kill();
         self.child.ended().await;
     }
 
-    /// Starts it again at the same port with the same files, and waits until it is the primary.
+    /// Starts it again on the same port with the same files, and waits until it is the primary.
     pub(crate) async fn again(&mut self) {
         self.restarted().await;
         self.is_primary().await;
     }
 
-    /// Starts it again, and waits until it answers; whoever is the primary then.
+    /// Starts it again, and waits until it answers, whichever member is the primary then.
     pub(crate) async fn restarted(&mut self) {
         let command = command(&self.binary, self.port, self.files.path(), self.oplog, self.disk.as_ref());
         self.child = Owned::spawn(command);
@@ -164,26 +164,26 @@ impl Mongod {
         self.admin(doc! { "configureFailPoint": "failCommand", "mode": mode.into(), "data": data }).await;
     }
 
-    /// Makes the next such command of the server called `app` wait before it is done.
+    /// Delays the next such command of the server called `app`.
     pub(crate) async fn hold_up(&self, app: &str, command: &str, wait: Duration) {
         let wait = i64::try_from(wait.as_millis()).unwrap();
         let data = doc! { "failCommands": [command], "blockConnection": true, "blockTimeMS": wait };
         self.fail(app, doc! { "times": 1 }, data).await;
     }
 
-    /// Waits until a command has met its fault.
+    /// Waits until a command has met its fault point.
     pub(crate) async fn held_up(&self) {
         let limit = i64::try_from(PATIENCE.as_millis()).unwrap();
         self.admin(doc! { "waitForFailPoint": "failCommand", "timesEntered": 1_i64, "maxTimeMS": limit })
             .await;
     }
 
-    /// Makes no command fail any more.
+    /// Removes the fault point.
     pub(crate) async fn heal(&self) {
         self.admin(doc! { "configureFailPoint": "failCommand", "mode": "off" }).await;
     }
 
-    /// A database of it, for what no client can do.
+    /// Returns one of its databases, for changes that no client can make.
     pub(crate) async fn database(&self, name: &str) -> mongodb::Database {
         let mut options = ClientOptions::parse(self.uri("the-test")).await.unwrap();
         options.direct_connection = Some(true);
@@ -198,9 +198,9 @@ impl Mongod {
         answer.unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
-    /// Has it step down, whoever else is there. It may be elected again a moment later.
+    /// Makes it step down, whatever the other members are. It may be elected again a moment later.
     pub(crate) async fn steps_down(&self) {
-        // One that is busy may find that the time for which it was to do so is over before it has begun.
+        // A busy `mongod` may start the step-down after its period is over.
         const TOO_LATE: i32 = 262;
         let admin = self.database("admin").await;
         let step_down = doc! { "replSetStepDown": 2, "secondaryCatchUpPeriodSecs": 1, "force": true };
@@ -215,13 +215,13 @@ impl Mongod {
         eventually("mongod steps down", step_down, Result::is_ok).await.unwrap();
     }
 
-    /// Whether it applies what it hears of its primary. Where most of a set don't no majority has what is written.
+    /// Sets whether it applies its primary's writes. If most members don't, no write reaches a majority.
     pub(crate) async fn applies(&self, it_does: bool) {
         let mode = if it_does { "off" } else { "alwaysOn" };
         self.admin(doc! { "configureFailPoint": "rsSyncApplyStop", "mode": mode }).await;
     }
 
-    /// Where several are that are one replica set, for a server called so.
+    /// Returns the URI of a replica set, for a server called `app`.
     pub(crate) fn uri_of(all: &[Self], app: &str) -> String {
         let hosts: Vec<_> = all.iter().map(Self::host).collect();
         format!("mongodb://{}/?replicaSet=rs0&appName={app}&heartbeatFrequencyMS=500", hosts.join(","))
@@ -233,7 +233,7 @@ impl Mongod {
         eventually_within(2 * PATIENCE, "mongod is the primary", elected, |elected| *elected).await;
     }
 
-    /// Whether it says that it is. One that takes back what only it had written hangs up meanwhile.
+    /// Returns whether it says that it is the primary. During a rollback it closes connections.
     pub(crate) async fn is_primary_now(&self) -> bool {
         let hello = self.database("admin").await.run_command(doc! { "hello": 1 }).await;
         hello.is_ok_and(|hello| hello.get_bool("isWritablePrimary").unwrap_or(false))

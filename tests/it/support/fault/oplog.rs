@@ -6,17 +6,17 @@ use tokio::time::timeout;
 use super::super::PATIENCE;
 use super::Mongod;
 
-/// What is written at once to push the rest out, in bytes: more than the oplog has room for.
+/// The bytes of one write, which is larger than the oplog.
 const FILLER: usize = 2 << 20;
 
 impl Mongod {
-    /// What time it is there.
+    /// Returns the time of the database.
     pub(crate) async fn now(&self) -> Timestamp {
         let answer = self.admin(doc! { "hello": 1 }).await;
         answer.get_timestamp("operationTime").unwrap()
     }
 
-    /// Writes, to a database that is nobody's, until its oplog has nothing of this time any more.
+    /// Writes to an unused database until the oplog has no entry of this time.
     pub(crate) async fn rolls_over(&self, time: Timestamp) {
         let filler = self.database("filler").await.collection::<Document>("filler");
         let oplog = self.database("local").await.collection::<Document>("oplog.rs");

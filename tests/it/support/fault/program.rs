@@ -17,35 +17,35 @@ use super::super::transcript::Transcript;
 use super::super::{PATIENCE, Server, mongod};
 use super::Owned;
 
-/// The real binary, serving. It is killed when this is dropped.
+/// The running binary. Dropping it kills the process.
 pub(crate) struct Program {
     server: Server,
     pub(super) child: Owned,
     log: watch::Receiver<String>,
     deaf: Arc<Notify>,
-    /// All of its environment that is not the test's.
+    /// Its environment, without the test's.
     settings: Vec<(String, String)>,
 }
 
 impl Program {
-    /// Starts it on a database of its own in what all tests share.
+    /// Starts it on its own database in the shared server.
     pub(crate) async fn start(overrides: &[(&str, &str)]) -> Self {
         Self::start_over(Database::uri(), overrides).await
     }
 
-    /// Starts it on a database that it reaches by another way.
+    /// Starts it on the database at this URI.
     pub(crate) async fn start_over(uri: &str, overrides: &[(&str, &str)]) -> Self {
         let database = Arc::new(Database::new());
         let settings = settings(uri, &database.name, overrides);
         Self::run(settings, database, Transcript::new()).await
     }
 
-    /// Starts it with a private database, whose files are in this folder.
+    /// Starts it with an embedded `mongod`, with its files in this folder.
     pub(crate) async fn start_private(data: &Path, overrides: &[(&str, &str)]) -> Self {
         let database = Arc::new(Database::new());
         let mut settings = settings("", &database.name, overrides);
         settings.retain(|(key, _)| key != "PARLOR__MONGODB__URI");
-        // By default there is a page over such a database.
+        // The page is on by default with such a database.
         settings.push(("PARLOR__PAGE__ENABLED".to_owned(), "off".to_owned()));
         let own = [("DATA_DIR", data), ("MONGOD", &*mongod().await)];
         settings.extend(
@@ -54,29 +54,29 @@ impl Program {
         Self::run(settings, database, Transcript::new()).await
     }
 
-    /// Starts it where the certificates in this file are all that the system trusts.
+    /// Starts it on a system that trusts only the certificates in this file.
     pub(crate) async fn start_trusting(certificates: &Path, overrides: &[(&str, &str)]) -> Self {
         let database = Arc::new(Database::new());
         let mut settings = settings(Database::uri(), &database.name, overrides);
         settings.push(("SSL_CERT_FILE".to_owned(), certificates.to_str().unwrap().to_owned()));
-        // What this names would be trusted besides.
+        // The system would trust the certificates in this folder as well.
         settings.push(("SSL_CERT_DIR".to_owned(), String::new()));
         Self::run(settings, database, Transcript::new()).await
     }
 
-    /// Starts it again, as it was, at another port.
+    /// Starts it again with the same settings, on another port.
     pub(crate) async fn again(&self) -> Self {
         self.again_with(&[]).await
     }
 
-    /// The same by everyone's clock, where it had its own.
+    /// Starts it again, with the real clock instead of its own.
     pub(crate) async fn again_by_everyones_clock(&self) -> Self {
         let mut settings = self.settings.clone();
         settings.retain(|(name, _)| name.starts_with("PARLOR__"));
         Self::run(settings, Arc::clone(self.database()), self.transcript().clone()).await
     }
 
-    /// The same with some settings anew.
+    /// Starts it again, with some other settings.
     pub(crate) async fn again_with(&self, overrides: &[(&str, &str)]) -> Self {
         let mut settings = self.settings.clone();
         for (key, value) in overrides {
@@ -117,7 +117,7 @@ impl Program {
                 });
             }
         });
-        // It gives up by itself, and says why, before this does.
+        // The program gives up earlier than this, and prints the cause.
         let serving = log.wait_for(|log| log.contains("serving on"));
         let serving = timeout(4 * PATIENCE, serving).await.map(|log| log.map(|log| log.clone()));
         let Ok(serving) = serving else {
@@ -137,23 +137,23 @@ impl Program {
         self.child.signal(name);
     }
 
-    /// What it has said in its log up to now.
+    /// Returns its log so far.
     pub(crate) fn log(&self) -> String {
         self.log.borrow().clone()
     }
 
-    /// Reads no more of its log.
+    /// Stops reading its log.
     pub(crate) fn deafen(&self) {
         self.deaf.notify_one();
     }
 
-    /// Waits until it has said this in its log.
+    /// Waits until its log has these words.
     pub(crate) async fn logged(&mut self, words: &str) {
         let logged = timeout(PATIENCE, self.log.wait_for(|log| log.contains(words))).await;
         assert!(matches!(logged, Ok(Ok(_))), "the log does not say {words:?} within {PATIENCE:?}");
     }
 
-    /// Waits until it has ended, and gives its exit code; none where a signal ended it.
+    /// Waits for its end, and returns the exit code, or `None` if a signal ended it.
     pub(crate) async fn exit_code(&mut self) -> Option<i32> {
         let code = self.child.ended().await.code();
         self.server.transcript().note("parlor", "!!", &format!("ended with {code:?}"));
@@ -175,7 +175,7 @@ impl DerefMut for Program {
     }
 }
 
-/// Where a server says that it serves.
+/// Returns the address in the log line of a serving server.
 fn address(log: &str) -> SocketAddr {
     let url = log.split("serving on http://").nth(1).unwrap_or_default();
     let address = url.split('/').next().unwrap_or_default();

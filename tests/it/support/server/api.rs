@@ -15,13 +15,13 @@ pub(super) fn kind_of(response: &Response) -> String {
 }
 
 impl Server {
-    /// A request below `/api/v1`, with the key of these tests.
+    /// Prepares a request below `/api/v1`, with the key of these tests.
     pub(crate) fn api(&self, method: Method, path: &str) -> RequestBuilder {
         self.transcript.note("api", "->", &format!("{method} {path}"));
         self.http.request(method, format!("http://{}/api/v1{path}", self.address)).bearer_auth(API_KEY)
     }
 
-    /// What a request is answered: its status, and its body where that is JSON.
+    /// Sends a request, and returns the answer's status and its JSON body.
     pub(crate) async fn ask(&self, request: RequestBuilder) -> (u16, Value) {
         let (client, request) = request.build_split();
         let request = request.unwrap();
@@ -49,7 +49,7 @@ impl Server {
         self.ask(self.api(Method::DELETE, path)).await
     }
 
-    /// A `POST` with an `Idempotency-Key`.
+    /// Sends a `POST` with an `Idempotency-Key`.
     pub(crate) async fn post_once(&self, key: &str, path: &str, body: &Value) -> (u16, Value) {
         self.ask(self.api(Method::POST, path).header("idempotency-key", key).json(body)).await
     }
@@ -62,7 +62,7 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// Asks for one.
+    /// Sends the request.
     pub(crate) async fn of(request: RequestBuilder) -> Self {
         let (client, request) = request.build_split();
         let request = request.unwrap();
@@ -79,7 +79,7 @@ impl Lines {
         Self { response, waiting: Vec::new() }
     }
 
-    /// The next line, none at the end; an answer that breaks off is an error.
+    /// Returns the next line, or `None` at the end. An interrupted answer is an error.
     pub(crate) async fn next(&mut self) -> Result<Option<Value>, reqwest::Error> {
         loop {
             if let Some(end) = self.waiting.iter().position(|byte| *byte == b'\n') {
@@ -95,12 +95,12 @@ impl Lines {
         }
     }
 
-    /// The next line, which there is.
+    /// Returns the next line, which must exist.
     pub(crate) async fn line(&mut self) -> Value {
         self.next().await.unwrap().expect("another line")
     }
 
-    /// All that are left.
+    /// Returns all remaining lines.
     pub(crate) async fn rest(mut self) -> Vec<Value> {
         let mut lines = Vec::new();
         while let Some(line) = self.next().await.unwrap() {

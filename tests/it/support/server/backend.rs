@@ -10,7 +10,7 @@ use super::api::kind_of;
 use super::described::{Answer, assert_described};
 
 impl Server {
-    /// An answer's status, and its body where that is JSON. A `body` of null is none.
+    /// Sends a call, and returns the answer's status and its JSON body. A `body` of null means no body.
     pub(crate) async fn call(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
         let url = format!("http://{}/api/v1{path}", self.address);
         let mut request = self.http.request(method.clone(), url).bearer_auth(API_KEY);
@@ -32,7 +32,7 @@ impl Server {
         (status, serde_json::from_str(&text).unwrap_or_default())
     }
 
-    /// A call that is refused: its status and its code, by RFC 9457.
+    /// Sends a call that must be refused, and returns its status and its code (RFC 9457).
     pub(crate) async fn refused(&self, method: Method, path: &str, body: Value) -> (u16, String) {
         let (status, problem) = self.call(method.clone(), path, body).await;
         assert!(status >= 400, "{method} {path} was done: {status} {problem}");

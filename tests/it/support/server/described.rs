@@ -5,19 +5,19 @@ use std::sync::OnceLock;
 use reqwest::Method;
 use serde_json::Value;
 
-/// An answer, as far as it is described.
+/// The described parts of an answer.
 pub(crate) struct Answer<'a> {
     pub(crate) status: u16,
     /// Its content type, empty where it has none.
     pub(crate) kind: &'a str,
-    /// Its text; none where it isn't read here.
+    /// Its text, or `None` if the caller does not read it.
     pub(crate) body: Option<&'a str>,
 }
 
 /// Checks an answer: its operation has the status, the content type, a schema that the body fits, and a problem's code.
 ///
 /// # Panics
-/// Says what is not as described. Paths outside the API, and methods that an API path does not have, pass.
+/// If the answer differs from its description. Paths outside the API, and unknown methods of an API path, pass.
 pub(crate) fn assert_described(method: &Method, path: &str, answer: &Answer<'_>) {
     let path = path.split(['?', '#']).next().unwrap_or_default();
     if !path.starts_with("/api/v1/") {
@@ -63,7 +63,7 @@ fn description() -> &'static Value {
     DESCRIPTION.get_or_init(read)
 }
 
-/// The operation of a path, by the template that it fits.
+/// Returns the operation of a path, by the template that the path fits.
 fn operation(method: &Method, path: &str) -> Option<&'static Value> {
     let parts: Vec<_> = path.split('/').collect();
     let is_at = |(there, here): (&str, &&str)| there == *here || there.starts_with('{') && !here.is_empty();
@@ -75,7 +75,7 @@ fn operation(method: &Method, path: &str) -> Option<&'static Value> {
     item.get(method.as_str().to_lowercase())
 }
 
-/// Whether a value fits a schema; else what is wrong, and where.
+/// Checks that a value fits a schema. The error says what is wrong, and where.
 ///
 /// # Panics
 /// If the schema has a keyword that is not known here: it would be taken to hold.

@@ -14,13 +14,13 @@ use super::super::transcript::Transcript;
 use super::{DEFAULTS, SECRET, Server, log_with_the_output};
 
 impl Server {
-    /// Starts one with these actions.
+    /// Starts a server with these actions.
     pub(crate) async fn start_with(actions: &'static [Action], overrides: &[(&str, &str)]) -> Self {
         let database = Arc::new(Database::new());
         Self::run_with(actions, overrides, Database::uri(), database, Transcript::new()).await
     }
 
-    /// Starts one more on the same database, by another way and with other settings.
+    /// Starts another server on the same database, with another URI and other settings.
     pub(crate) async fn beside_over(&self, uri: &str, overrides: &[(&str, &str)]) -> Self {
         let (database, transcript) = (Arc::clone(&self.database), self.transcript.clone());
         Self::run_with(handlers::ACTIONS, overrides, uri, database, transcript).await
@@ -47,7 +47,7 @@ impl Server {
         server
     }
 
-    /// One that somebody else runs at an address; it can't be told to end.
+    /// Wraps a server that already runs at an address. It cannot be asked to end.
     pub(crate) fn at(address: SocketAddr, database: Arc<Database>, transcript: Transcript) -> Self {
         Self {
             address,
@@ -60,23 +60,23 @@ impl Server {
         }
     }
 
-    /// Where it listens.
+    /// Returns its address.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What its sockets said and heard.
+    /// Returns the transcript of its sockets.
     pub(crate) fn transcript(&self) -> &Transcript {
         &self.transcript
     }
 
-    /// The database that it is on.
+    /// Returns its database.
     pub(crate) fn database(&self) -> &Arc<Database> {
         &self.database
     }
 }
 
-/// What such a server has in its environment.
+/// Returns the environment of such a server.
 pub(crate) fn settings(uri: &str, database: &str, overrides: &[(&str, &str)]) -> Vec<(String, String)> {
     let own = [("MONGODB__URI", uri), ("MONGODB__DATABASE", database)];
     let defaults = DEFAULTS.iter().chain(&own);

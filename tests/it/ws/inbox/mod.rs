@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, Server, chat, delivered, edited, error, matches};
 
-/// A user's own socket, and what it was told first.
+/// Opens an inbox connection, and returns it with its first frame.
 async fn inbox(server: &Server, user: i64) -> (Client, Value) {
     let token = server.token(user).sign();
     let mut client = server.dial("/ws/?since=").called(format!("inbox of {user}")).token(&token).open().await;
@@ -27,7 +27,7 @@ async fn inbox(server: &Server, user: i64) -> (Client, Value) {
     (client, ready)
 }
 
-/// The next frame that doesn't tell of someone's coming or going, which others decide.
+/// Returns the next frame that is no `presence` event. Other users cause those.
 async fn next(client: &mut Client) -> Value {
     loop {
         let frame = client.next().await;
@@ -37,14 +37,14 @@ async fn next(client: &mut Client) -> Value {
     }
 }
 
-/// A frame as it is on such a socket, apart from the cursor.
+/// Returns a frame in the form of an inbox connection, without the cursor.
 fn in_room(room: i64, mut frame: Value) -> Value {
     frame["room_id"] = room.into();
     frame["cursor"] = "<a cursor>".into();
     frame
 }
 
-/// The next frame, which has to be this one in this room.
+/// Expects this frame of this room as the next one.
 async fn expect(client: &mut Client, room: i64, frame: Value) -> Value {
     let mut came = next(client).await;
     let told = came.clone();

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, Server, WORDS, chat, encoded, listed, matches};
 
-/// The keys of a first frame, sorted.
+/// Returns the keys of a first frame, sorted.
 const KEYS: [&str; 8] = ["cursor", "deleted", "edited", "has_more", "marks", "messages", "resumed", "type"];
 
 /// A Level 2 socket and the last cursor that it has seen.
@@ -31,17 +31,17 @@ struct Live {
 }
 
 impl Live {
-    /// Opens one by the room's id; gives its first frame as well.
+    /// Opens a socket by the room's id, and returns its first frame as well.
     async fn open(server: &Server, user: i64, room: i64, since: &str) -> (Self, Value) {
         Self::open_with(server, user, room, since, "").await
     }
 
-    /// Opens one with more in its query.
+    /// Opens a socket with further query parameters.
     async fn open_with(server: &Server, user: i64, room: i64, since: &str, more: &str) -> (Self, Value) {
         Self::at(server, user, &format!("room_id={room}&since={}{more}", encoded(since))).await
     }
 
-    /// Opens one with a query of the test's own.
+    /// Opens a socket with the test's own query.
     async fn at(server: &Server, user: impl Into<Value>, query: &str) -> (Self, Value) {
         let mut client = server.dial_as(user, query).open().await;
         let frame = client.next().await;
@@ -50,19 +50,19 @@ impl Live {
         (Self { client, cursor }, frame)
     }
 
-    /// Opens one without a cursor, and leaves what it is told aside.
+    /// Opens a socket without a cursor, and skips its first frame.
     async fn fresh(server: &Server, user: i64, room: i64) -> Self {
         let (live, frame) = Self::open(server, user, room, "").await;
         assert_eq!(frame["resumed"], false, "there is no cursor to go on from: {frame}");
         live
     }
 
-    /// Opens one without a cursor that says itself what is read.
+    /// Opens a socket without a cursor, with manual read receipts.
     async fn by_hand(server: &Server, user: i64, room: i64) -> Self {
         Self::open_with(server, user, room, "", "&receipts=manual").await.0
     }
 
-    /// The next frame; its cursor is noted where it has one.
+    /// Returns the next frame, and notes its cursor if it has one.
     async fn next(&mut self) -> Value {
         let frame = self.client.next().await;
         if let Some(cursor) = frame.get("cursor") {
@@ -71,7 +71,7 @@ impl Live {
         frame
     }
 
-    /// The very next frame is this event, with a cursor.
+    /// Expects this event as the very next frame, with a cursor.
     async fn hear(&mut self, event: Value) -> Value {
         let expected = with_cursor(event);
         let frame = self.next().await;
@@ -79,20 +79,20 @@ impl Live {
         frame
     }
 
-    /// The very next frames are these events, each with a cursor.
+    /// Expects these events as the very next frames, each with a cursor.
     async fn hear_all(&mut self, events: &[Value]) {
         for event in events {
             self.hear(event.clone()).await;
         }
     }
 
-    /// Says `text` and waits for its acknowledgement, the very next frame; for one who is alone in the room.
+    /// Sends `text` and expects its acknowledgement as the very next frame. No other member may have a socket.
     async fn say_alone(&mut self, id: i64, sender: i64, text: &str) -> Value {
         self.say(text).await;
         self.hear(chat(id, sender, text)).await
     }
 
-    /// The frames up to this event, itself included.
+    /// Returns the frames up to this event, which is the last of them.
     async fn hear_until(&mut self, event: Value) -> Vec<Value> {
         let last = with_cursor(event);
         let mut frames = vec![self.next().await];
@@ -117,7 +117,7 @@ impl DerefMut for Live {
     }
 }
 
-/// What a first frame tells, less the marks; the order counts.
+/// The changes in a first frame, without the markers. The order counts.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Told {
     messages: Vec<(i64, String)>,
@@ -126,7 +126,7 @@ struct Told {
 }
 
 impl Told {
-    /// By a first frame.
+    /// Reads a first frame.
     fn by(frame: &Value) -> Self {
         let deleted = frame["deleted"].as_array().unwrap().iter();
         Self {
@@ -136,7 +136,7 @@ impl Told {
         }
     }
 
-    /// What must be told to one who has missed these events: each message once, as it is after them.
+    /// Returns the changes that a client must get after missing these events: each message once, in its last form.
     fn after(events: &[Value]) -> Self {
         let mut told = Self::default();
         for event in events {
@@ -170,7 +170,7 @@ impl Told {
     }
 }
 
-/// The number of the message that an event is about.
+/// Returns the message number of an event.
 fn id_of(event: &Value) -> i64 {
     let id = event.get("message_id").unwrap_or(&event["message"]["message_id"]);
     id.as_i64().unwrap_or_else(|| panic!("no message_id in {event}"))
@@ -180,18 +180,18 @@ fn text_of(message: &Value) -> String {
     message["text"].as_str().unwrap_or_else(|| panic!("no text in {message}")).to_owned()
 }
 
-/// Numbers and texts of an array of messages, in its order.
+/// Returns the numbers and texts of an array of messages, in its order.
 fn texts(messages: &Value) -> Vec<(i64, String)> {
     let messages = messages.as_array().unwrap_or_else(|| panic!("no array of messages: {messages}"));
     messages.iter().map(|message| (message["message_id"].as_i64().unwrap(), text_of(message))).collect()
 }
 
-/// Numbers of an array of messages, in its order.
+/// Returns the numbers of an array of messages, in its order.
 fn ids(messages: &Value) -> Vec<i64> {
     texts(messages).into_iter().map(|(id, _)| id).collect()
 }
 
-/// A first frame has all its keys and no other, and its messages are those of the history's array, key by key.
+/// Asserts that a first frame has exactly its keys, and that its messages equal those of the history's array.
 fn assert_shape(frame: &Value) {
     let keys: Vec<_> = frame.as_object().unwrap_or_else(|| panic!("no object: {frame}")).keys().collect();
     assert_eq!(
@@ -217,7 +217,7 @@ fn assert_shape(frame: &Value) {
     }
 }
 
-/// The mark of one member in a first frame: how far they were delivered, and how far they have read.
+/// Returns a member's markers in a first frame: delivered and read.
 fn mark(frame: &Value, user: i64) -> (i64, i64) {
     let marks = frame["marks"].as_array().unwrap();
     let own: Vec<_> = marks.iter().filter(|mark| mark["user_id"] == user).collect();
@@ -225,36 +225,36 @@ fn mark(frame: &Value, user: i64) -> (i64, i64) {
     (own[0]["delivered"].as_i64().unwrap(), own[0]["read"].as_i64().unwrap())
 }
 
-/// An event as a Level 2 socket has it.
+/// Returns an event in the form of Level 2.
 fn with_cursor(mut event: Value) -> Value {
     event["cursor"] = json!(WORDS);
     event
 }
 
-/// A frame as the socket has it that caused it.
+/// Returns a frame with this `ref`, as the sender of the `ref` gets it.
 fn with_ref(mut frame: Value, name: &str) -> Value {
     frame["ref"] = json!(name);
     frame
 }
 
-/// A frame that gives a message another text.
+/// Returns a frame that edits a message.
 fn edit(id: i64, text: &str) -> Value {
     json!({"action": "edit", "message_id": id, "text": text})
 }
 
-/// A frame that deletes a message.
+/// Returns a frame that deletes a message.
 fn delete(id: i64) -> Value {
     json!({"action": "delete", "message_id": id})
 }
 
-/// A server and a room of the users 1 and 2, the latter nowhere: nothing becomes delivered.
+/// Starts a server with a room of the users 1 and 2. User 2 has no socket, so no message becomes delivered.
 async fn room(overrides: &[(&str, &str)]) -> (Server, i64) {
     let server = Server::start(overrides).await;
     let room = server.room(&[1, 2]).await;
     (server, room)
 }
 
-/// What a socket of user 1 is told that takes up from a cursor. There must be something to take up.
+/// Resumes a socket of user 1 from a cursor, and returns the changes. The cursor must be usable.
 async fn missed(server: &Server, room: i64, since: &str) -> Told {
     let (_, frame) = Live::open(server, 1, room, since).await;
     assert_eq!(frame["resumed"], true, "since {since:?}: {frame}");

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::support::{Client, Metered, PATIENCE, Server, chat, eventually_some, read};
 
-/// A peer that makes its handshake, and then does nothing of itself: it answers no ping.
+/// A client that opens a socket and then does nothing by itself. It answers no ping.
 struct SilentClient {
     stream: TcpStream,
 }
@@ -25,7 +25,7 @@ impl SilentClient {
         silent_client
     }
 
-    /// The kernel takes little for it.
+    /// The kernel buffers little for it.
     async fn shake_hands(address: SocketAddr, token: &str) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
@@ -44,7 +44,7 @@ impl SilentClient {
         Self { stream }
     }
 
-    /// Opcode and payload of the next frame (RFC 6455, 5.2), which is a short one.
+    /// Returns the opcode and the payload of the next frame (RFC 6455, 5.2), which must be short.
     async fn frame(&mut self) -> (u8, Vec<u8>) {
         let read = async {
             let head = self.stream.read_u8().await?;
@@ -56,11 +56,11 @@ impl SilentClient {
         timeout(PATIENCE, read).await.expect("a frame comes in time").unwrap()
     }
 
-    /// Reads so many bytes after each pause, until the connection ends; gives how many they were in all.
+    /// Reads this number of bytes after each pause until the connection ends, and returns their total.
     async fn trickle(&mut self, bytes: usize, pause: Duration) -> usize {
         let (mut read, mut total) = (vec![0; bytes], 0);
         loop {
-            // What makes it slow.
+            // The pause makes the client slow.
             tokio::time::sleep(pause).await;
             match self.stream.read(&mut read).await {
                 Ok(0) | Err(_) => return total,
@@ -75,7 +75,7 @@ impl SilentClient {
     }
 }
 
-/// Waits until the server holds fewer sockets than it may.
+/// Waits until the server accepts a socket.
 async fn until_let_in(server: &Server, user: i64, peer: i64) -> Client {
     let query = format!("firts_user={user}&second_user={peer}/");
     let dial = async || server.dial_as(user, &query).open_unless(503).await;
@@ -151,10 +151,10 @@ async fn a_peer_that_is_cut_off_gives_its_place_back() {
     let server = Server::start(&[("LIMITS__SOCKETS", "1")]).await;
     server.room(&[1, 2]).await;
     for _ in 0..5 {
-        // Each time by a connection that just goes away.
+        // Each time the connection just breaks.
         drop(until_let_in(&server, 1, 2).await);
     }
-    // And after every way to be refused.
+    // And after every kind of refusal.
     for query in ["", "firts_user=1", "firts_user=2&second_user=1", "firts_user=1&second_user=9"] {
         let dial = async || server.dial_as(1, query).open_unless(503).await;
         eventually_some("a socket's permit is returned", dial).await.closed().await;
@@ -191,7 +191,7 @@ async fn socket_is_closed_when_its_history_is_never_read() {
     timeout(PATIENCE, let_in).await.expect("its place is free in time");
 }
 
-/// Its first frame takes longer than one write may, but never stands still for so long.
+/// The first frame takes longer than the limit of one write, but it never stands still for that long.
 #[tokio::test]
 async fn a_peer_that_reads_slowly_gets_its_whole_history() {
     let overrides = [("LIMITS__WRITE_MS", "400"), ("SOCKETS__SEND_BUFFER_BYTES", "8192")];
@@ -208,7 +208,7 @@ async fn a_peer_that_reads_slowly_gets_its_whole_history() {
     let began = Instant::now();
     let (mut read, mut total) = (vec![0; 4 * 1024], 0);
     while total < 50 * text.len() {
-        // What makes it slow.
+        // The pause makes the client slow.
         tokio::time::sleep(Duration::from_millis(20)).await;
         let more = timeout(PATIENCE, slow.stream.read(&mut read)).await.expect("it goes on").unwrap();
         assert_ne!(more, 0, "it was cut off after {total} bytes");
@@ -236,13 +236,13 @@ async fn silent_client_slows_nobody_and_returns_its_permit() {
     for id in 1..=100 {
         let said = Instant::now();
         one.say(&text).await;
-        // To the end of it, so that no more waits for the others than what one message brings.
+        // Read to its end, so that the others wait for no more than the events of one message.
         for client in [&mut one, &mut two] {
             client.until(read(id, 1, &text)).await;
         }
         slowest = slowest.max(said.elapsed());
     }
-    // Far less than `limits.write_ms`: nobody waited for the deaf one.
+    // Far less than `limits.write_ms`: no user waited for the silent client.
     assert!(slowest < Duration::from_secs(5), "a message took {slowest:?}");
     until_let_in(&server, 1, 2).await.quiet().await;
     drop(deaf);
