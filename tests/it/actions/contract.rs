@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, Server, chat, checked_in};
 
-/// Errors of the runtime, which any action can meet; no row names them.
+/// Errors of the runtime, which any action can cause. No row names them.
 const OF_THE_RUNTIME: [Code; 8] = [
     Code::BadJson,
     Code::UnknownAction,
@@ -20,7 +20,7 @@ const OF_THE_RUNTIME: [Code; 8] = [
     Code::Internal,
 ];
 
-/// What came of a frame: the events by name, and the errors that are the action's own.
+/// The results of a frame: the events by name, and the action's own errors.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Came {
     events: BTreeSet<String>,
@@ -58,11 +58,11 @@ async fn all_that_comes_of(action: &str) -> Came {
         let frame =
             json!({"action": action, "message_id": id, "message": "new", "text": "new", "token": token});
         one.send(frame).await;
-        // By the time a message said afterwards is read, everything before it has come.
+        // Once a later message is read, all earlier frames have come.
         let fence = format!("fence {id}");
         one.say(&fence).await;
         note_until_read(&mut one, &fence, &mut came).await;
-        // What the other alone is told counts as well.
+        // Events for the other user alone count as well.
         note_until_read(&mut two, &fence, &mut came).await;
     }
     came
@@ -83,7 +83,7 @@ async fn note_until_read(client: &mut Client, fence: &str, came: &mut Came) {
     }
 }
 
-/// The `type` of the frame that answers an action on its own socket, where one does.
+/// The `type` of the frame that answers an action on its own socket, if there is one.
 fn answer_of(action: &str) -> Option<String> {
     let contract = handlers::asyncapi(ACTIONS, &[]);
     let kind =
@@ -139,7 +139,7 @@ async fn action_is_found_by_its_exact_name_only() {
     one.expect(chat(1, 1, "done")).await;
 }
 
-/// The names of the messages that an operation of a channel takes or gives.
+/// Returns the names of the messages of a channel's operation.
 fn named<'a>(operation: &'a Value, channel: &str) -> impl Iterator<Item = &'a str> {
     let prefix = format!("#/channels/{channel}/messages/");
     let all = [&operation["messages"], &operation["reply"]["messages"]];

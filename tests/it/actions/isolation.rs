@@ -20,7 +20,7 @@ const fn action(name: &'static str, run: Run) -> Action {
     Action { name, spec: BASIC, run, schema: handlers::ACTIONS[0].schema }
 }
 
-/// Parlor's own `send`, and beside it what no action should be like.
+/// Parlor's own `send`, and badly behaved actions beside it.
 static ACTIONS: &[Action] = &[
     Action {
         name: "send",
@@ -37,7 +37,7 @@ static ACTIONS: &[Action] = &[
         spec: ActionSpec { limits: Limits { max_in_flight: 2, ..Limits::DEFAULT }, ..BASIC },
         ..action("hangs", |_, _| Ok(Box::pin(pending())))
     },
-    // Writes, and then forgets to end.
+    // Writes, and then never ends.
     action("writes_and_never_ends", |context, fields| {
         let text = fields.first_text("message").unwrap_or_default();
         Ok(Box::pin(async move {
@@ -47,7 +47,7 @@ static ACTIONS: &[Action] = &[
             pending().await
         }))
     }),
-    // Writes; then, once the room's newest message is "go", fails as a write does that the database did not confirm.
+    // Writes. Once the room's newest message is "go", it fails like a write that the database did not confirm.
     action("writes_and_is_not_confirmed", |context, fields| {
         let text = fields.first_text("message").unwrap_or_default();
         Ok(Box::pin(async move {
@@ -106,7 +106,7 @@ async fn endless_action_times_out_and_later_frames_keep_their_order() {
     ] {
         one.send(frame).await;
     }
-    // What an action did is told when it is committed, which may be after the answers to the frames behind it.
+    // The events of an action come when its write is committed. That may be after the answers to later frames.
     let mut answers = Vec::new();
     while answers.len() < 4 {
         let frame = one.next().await;
@@ -143,7 +143,7 @@ async fn write_before_a_timeout_is_still_published() {
     two.expect_all(&said(1, 1, "written")).await;
 }
 
-/// A frame gets one answer: its event is the answer of a write, also if the database confirms the write to nobody.
+/// A frame gets one answer. The event is the answer of a write, even if the database confirms the write to no server.
 #[tokio::test]
 async fn unconfirmed_write_gets_no_error_when_its_event_has_come() {
     let (_server, mut one, mut two) = two_sockets(&[]).await;
@@ -153,12 +153,12 @@ async fn unconfirmed_write_gets_no_error_when_its_event_has_come() {
     }
     two.say("go").await;
     one.expect_all(&said(2, 2, "go")).await;
-    // The next frame's answer is its own.
+    // The next frame gets its own answer.
     one.say("next").await;
     one.expect_all(&said(3, 1, "next")).await;
 }
 
-/// How long each of so many messages takes from its frame to its acknowledgement: the median.
+/// Returns the median time from a message's frame to its acknowledgement.
 async fn median_of_sends(client: &mut Client, first: i64, count: i64) -> Duration {
     let mut took = Vec::new();
     for id in first..first + count {
@@ -179,7 +179,7 @@ async fn an_action_that_hangs_at_its_in_flight_limit_slows_no_other() {
     for hog in &mut hogs {
         hog.send(json!({"action": "hangs"})).await;
     }
-    // Both places are taken once a third call finds none.
+    // Both permits are taken once a third call finds none.
     let refused = async {
         loop {
             one.send(json!({"action": "hangs"})).await;
@@ -195,7 +195,7 @@ async fn an_action_that_hangs_at_its_in_flight_limit_slows_no_other() {
     });
     assert!(matches(&expected, &refused), "{refused}");
     let during = median_of_sends(&mut two, 61, 60).await;
-    // As long as before, but for what else the machine does.
+    // As long as before, apart from the machine's other load.
     assert!(during < 3 * before + Duration::from_millis(5), "{before:?} became {during:?}");
 }
 
@@ -218,7 +218,7 @@ async fn calls_that_are_given_up_give_their_places_back() {
 #[tokio::test]
 async fn a_caller_that_leaves_at_once_has_its_message_written() {
     let (server, one, mut two) = two_sockets(&[]).await;
-    // In good order, and by a connection that is just gone.
+    // By a clean close, and by a broken connection.
     for n in 1..=20_i64 {
         let text = format!("goodbye {n}");
         let mut caller = server.join(1, 2).await;
@@ -230,7 +230,7 @@ async fn a_caller_that_leaves_at_once_has_its_message_written() {
         }
         let frame: Value = two.until_kind("chat_message").await;
         assert_eq!((&frame["message"]["text"], &frame["message"]["message_id"]), (&json!(text), &json!(n)));
-        // With nothing left to be said to it the next caller's connection ends in order, and is not reset.
+        // No frame is left for the next caller, so its connection ends cleanly and is not reset.
         two.until_kind("mark_message_as_read").await;
     }
     drop(one);

@@ -25,10 +25,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{Database, shared_uri};
 
-/// As many as a configuration may allow at most.
+/// The largest value that a configuration may allow.
 const TEXT_CHARS: usize = 100_000;
 
-/// No socket is anywhere.
+/// An audience without a socket.
 struct Nobody;
 
 impl Audience for Nobody {
@@ -37,7 +37,7 @@ impl Audience for Nobody {
     }
 }
 
-/// There is none: what an action asks of its socket is refused.
+/// There is no socket, so every request of the action to it is refused.
 struct NoSocket;
 
 impl Connection for NoSocket {
@@ -58,7 +58,7 @@ impl Connection for NoSocket {
     }
 }
 
-/// A store with its writer, as a server has them.
+/// A store with its writer, as in a server.
 struct Side {
     store: Store,
     writer: Writer,
@@ -171,7 +171,7 @@ async fn batch_is_split_when_it_exceeds_one_command() {
     let database = Database::new();
     let side = Side::on(&database).await;
     let room = side.room(&[1, 2]).await;
-    // 400 KB each: a batch of them, which gathers while the first is written, is more than a document may be.
+    // 400 KB each: the batch that gathers during the first write is larger than a document may be.
     let text = "🦀".repeat(TEXT_CHARS);
     join_all((0..60).map(|_| side.send(1, room, &text))).await;
     let stored = all(&database, "messages").await;
@@ -215,7 +215,7 @@ async fn delete_leaves_a_number_and_no_text() {
     assert_eq!(left.get_document("_id").unwrap(), &id(room, 1));
     time(&left, "deleted_at");
     assert!(!left.to_string().contains("secret"), "{left}");
-    // Its number is not given out again.
+    // Its number is not used again.
     side.send(2, room, "next").await;
     assert_eq!(all(&database, "messages").await[1].get_document("_id").unwrap(), &id(room, 2));
 }

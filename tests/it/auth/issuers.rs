@@ -8,7 +8,7 @@ use crate::support::{Issuer, IssuerReply, PATIENCE, Server, Signer, Token, chat,
 
 const TARGET: &str = "/ws/chat/?firts_user=1&second_user=2/";
 
-/// A server that takes the issuer's tokens, and asks it as often as it likes.
+/// Starts a server that accepts the issuer's tokens. Its requests to the issuer have no minimum interval.
 async fn server_of(issuer: &Issuer, overrides: &[(&str, &str)]) -> Server {
     let url = issuer.url();
     let own = [("AUTH__SECRET", ""), ("AUTH__DISCOVERY", &*url), ("AUTH__REFETCH_MS", "10")];
@@ -23,19 +23,19 @@ fn token(issuer: &Issuer, user: i64, signer: &Signer) -> String {
     token.sign_named(&signer.name, &signer.key)
 }
 
-/// How a connect with this token goes: none where it is let in.
+/// Connects with this token. Returns the close code, or `None` if the token is accepted.
 async fn refusal(server: &Server, token: &str) -> Option<u16> {
     let mut client = server.dial(TARGET).token(token).open().await;
     client.refused_or_history().await
 }
 
-/// Tries until it goes so.
+/// Connects until the result is as expected.
 async fn until(server: &Server, token: &str, expected: Option<u16>) {
     let what = format!("the handshake ends with {expected:?}");
     eventually(&what, async || refusal(server, token).await, |code| *code == expected).await;
 }
 
-/// `/readyz`, and what it says of keys.
+/// Returns the status of `/readyz`, and its answer about keys.
 async fn ready(server: &Server) -> (u16, Value) {
     let (status, _, body) = server.request(reqwest::Method::GET, "/readyz", None, "").await;
     (status, serde_json::from_str::<Value>(&body).unwrap()["keys"].take())
@@ -58,7 +58,7 @@ async fn a_key_is_rotated_under_live_sockets() {
     let mut renewed = server.dial(TARGET).token(&token(&issuer, 1, &old)).open().await;
     renewed.history().await;
 
-    // Both are published for a while, as is usual; the new one is known with its first token.
+    // Both keys are published for a while, as usual. The server learns the new one with its first token.
     issuer.says(IssuerReply::Keys(vec![old.public.clone(), new.public.clone()]));
     until(&server, &token(&issuer, 1, &new), None).await;
     assert_eq!(refusal(&server, &token(&issuer, 1, &old)).await, None);
@@ -68,7 +68,7 @@ async fn a_key_is_rotated_under_live_sockets() {
     renewed.until_kind("auth").await;
 
     issuer.says(IssuerReply::Keys(vec![new.public.clone()]));
-    // A token of a key that nobody has makes it look again.
+    // A token of an unknown key makes the server fetch the keys again.
     let nobodys = token(&issuer, 1, &Signer::new("nobody's"));
     let tried = async || {
         let code = refusal(&server, &token(&issuer, 1, &old)).await;
@@ -79,7 +79,7 @@ async fn a_key_is_rotated_under_live_sockets() {
     };
     eventually("the old key is forgotten", tried, Option::is_some).await;
     assert_eq!(refusal(&server, &token(&issuer, 1, &new)).await, None);
-    // The second look that misses it ends the sockets it opened, and no others.
+    // The second fetch without the key closes the sockets that the key opened, and no others.
     let ended = async {
         let closed = one.closed_in_the_end();
         tokio::pin!(closed);
@@ -95,7 +95,7 @@ async fn a_key_is_rotated_under_live_sockets() {
     renewed.until(chat(3, 1, "still here")).await;
 }
 
-/// Some issuers have one key, and no name for it or always the same.
+/// Some issuers have one key, without a name or always with the same one.
 #[tokio::test]
 async fn a_key_is_replaced_under_its_name() {
     let old = Signer::new("the key");
@@ -106,7 +106,7 @@ async fn a_key_is_replaced_under_its_name() {
     one.history().await;
     issuer.says(IssuerReply::Keys(vec![new.public.clone()]));
     until(&server, &token(&issuer, 1, &new), None).await;
-    // The issuer has missed the old one once: its socket may still take a token of the new one.
+    // One fetch lacked the old key. Its socket may still accept a token of the new key.
     one.send(json!({"action": "auth", "token": token(&issuer, 1, &new)})).await;
     assert_eq!(one.until_kind("auth").await["type"], "auth");
     assert_eq!(refusal(&server, &token(&issuer, 1, &old)).await, Some(4001));
@@ -160,11 +160,11 @@ async fn issuer_keys_stay_valid_while_the_issuer_is_unreachable() {
         IssuerReply::Raw("HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n".into()),
     ] {
         issuer.says(away);
-        // Whether the token is good can't be known: its owner is to come back, not to sign in again.
+        // The server can't know whether the token is valid. Its owner should reconnect, and not sign in again.
         until(&server, &token(&issuer, 1, &new), Some(1013)).await;
         assert_eq!(refusal(&server, &token(&issuer, 1, &known)).await, None);
         assert_eq!(ready(&server).await.0, 200);
-        // It is back, with the same key.
+        // The issuer is back, with the same key.
         issuer.says(IssuerReply::Keys(vec![known.public.clone()]));
         until(&server, &token(&issuer, 1, &new), Some(4001)).await;
     }
@@ -222,7 +222,7 @@ async fn invalid_key_set_of_an_issuer_is_refused() {
     ] {
         issuer.says(says);
         let visits = issuer.visits();
-        // By the second visit after this the answer of the first has been read.
+        // When the second request arrives, the answer to the first has been read.
         let refused = async {
             while issuer.visits() < visits + 4 {
                 assert_eq!(refusal(&server, &token(&issuer, 1, &signer)).await, Some(1013), "{case}");

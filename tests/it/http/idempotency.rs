@@ -25,7 +25,7 @@ fn group() -> Value {
     json!({"members": [{"user_id": 1}, {"user_id": 2}, {"user_id": 3}], "name": "three"})
 }
 
-/// The one record that there is.
+/// Changes the only record.
 async fn set_record(server: &Server, update: Document) {
     let requests = server.collection("requests").await;
     let changed = requests.update_many(doc! {}, update).await.unwrap();
@@ -41,7 +41,7 @@ async fn the_same_request_again_is_answered_as_it_was_on_any_server() {
     for server in [&server, &other, &server] {
         assert_eq!(server.post_once("key-1", PATH, &hello()).await, first);
     }
-    // As it was, also when it has changed since.
+    // The first answer again, even if the message has changed since.
     assert_eq!(server.api_delete(&format!("{PATH}/1")).await.0, 204);
     assert_eq!(other.post_once("key-1", PATH, &hello()).await, first);
     let second = other.post_once("key-2", PATH, &hello()).await;
@@ -70,7 +70,7 @@ async fn a_key_of_another_request_is_422_and_nothing_is_done() {
         assert_eq!((status, &refused["code"]), (422, &json!("key_reused")), "{path}: {refused}");
     }
     one.quiet().await;
-    // A key is its service's: another's is another.
+    // A key belongs to its service: the same key of another service is another key.
     let http = reqwest::Client::new().post(format!("http://{}/api/v1{PATH}", server.address()));
     let request = http.bearer_auth("k".repeat(32)).header("idempotency-key", "key").json(&hello());
     let (status, made) = server.ask(request).await;
@@ -107,7 +107,7 @@ async fn pending_post_is_409_until_its_deadline_and_then_looked_up() {
     one.expect(chat(1, 1, "Hello")).await;
     let now = DateTime::now().timestamp_millis();
     let until = |ms| doc! { "until": DateTime::from_millis(now + ms) };
-    // Its server died after the message was written.
+    // The server of the first try died after the message was written.
     set_record(&server, doc! { "$unset": { "answer": "" }, "$set": until(600_000) }).await;
     let response =
         server.api(Method::POST, PATH).header("idempotency-key", "key").json(&hello()).send().await.unwrap();
@@ -122,7 +122,7 @@ async fn pending_post_is_409_until_its_deadline_and_then_looked_up() {
     assert_eq!(server.post_once("key", PATH, &hello()).await, first);
     one.quiet().await;
 
-    // Its server died before.
+    // The server of the first try died before the write.
     set_record(
         &server,
         doc! { "$unset": { "answer": "" }, "$set": { "until": DateTime::from_millis(0), "write_id": mongodb::bson::oid::ObjectId::new() } },
@@ -162,13 +162,13 @@ async fn a_running_request_holds_its_key_for_40_s() {
     assert_eq!((answer.0, held_for), (204, 40_000));
 }
 
-/// The server died that was to answer the one request there is; its time is over.
+/// Simulates that the server of the only request has died, and that the request's time is over.
 async fn died(server: &Server) {
     let over = doc! { "$unset": { "answer": "" }, "$set": { "until": DateTime::from_millis(0) } };
     set_record(server, over).await;
 }
 
-/// Rooms and memberships that there are.
+/// Returns the numbers of rooms and memberships.
 async fn counts(server: &Server) -> (u64, u64) {
     let (rooms, members) = (server.collection("rooms").await, server.collection("members").await);
     (rooms.count_documents(doc! {}).await.unwrap(), members.count_documents(doc! {}).await.unwrap())
@@ -186,7 +186,7 @@ async fn a_room_is_looked_up_whose_maker_died_before_it_answered() {
             assert_eq!(server.post_once("key", "/rooms", &body).await, first, "the room that is there");
             assert_eq!(counts(server).await, (1, members));
         }
-        // Whoever found it before its maker's client did may have deleted it.
+        // Another client may have deleted the room before its maker's client got the answer.
         died(&server).await;
         assert_eq!(server.api_delete(&format!("/rooms/{}", first.1["room_id"])).await.0, 204);
         for _ in 0..2 {
@@ -212,7 +212,7 @@ async fn message_is_not_rewritten_when_it_was_deleted_after_its_post() {
     assert_eq!((again.0, &again.1["message_id"]), (201, &json!(1)), "{}", again.1);
     died(&server).await;
     assert_eq!(server.api_delete(&format!("{path}/1")).await.0, 204);
-    // It was written: it is answered as it was.
+    // The message was written, so the first answer comes again.
     for _ in 0..2 {
         let (status, made) = server.post_once("key", &path, &hello()).await;
         assert_eq!((status, &made["message_id"], &made["text"]), (201, &json!(1), &json!("Hello")), "{made}");
@@ -247,7 +247,7 @@ async fn tries_that_overlap_make_one_room() {
     let server = Server::start(&[]).await;
     let other = server.beside().await;
     let requests = server.collection("requests").await;
-    // No try has any time: each is taken over while it is under way.
+    // No try has any time: another try takes over each of them while it runs.
     let hurry = async {
         let over = doc! { "$set": { "until": DateTime::from_millis(0) } };
         loop {
@@ -348,7 +348,7 @@ async fn answer_is_found_by_its_key_when_the_client_had_left() {
     one.quiet().await;
 }
 
-/// A try that wrote nothing is looked for by an index, and not in all that the room has.
+/// The lookup of a try that wrote nothing uses an index, and does not read the whole room.
 #[tokio::test]
 async fn unwritten_message_is_looked_up_by_an_index() {
     let (server, _one) = room_with_one_socket(&[]).await;

@@ -12,12 +12,12 @@ async fn server(overrides: &[(&str, &str)]) -> Server {
     server
 }
 
-/// A handshake that came through a proxy.
+/// Returns a handshake that came through a proxy.
 fn from(server: &Server, forwarded_for: &str) -> Dial {
     server.dial(TARGET).called(forwarded_for).header("x-forwarded-for", forwarded_for)
 }
 
-/// Whether a good token is let in from there.
+/// Returns whether a valid token is accepted from that address.
 async fn is_heard(server: &Server, forwarded_for: &str) -> bool {
     let dial = from(server, forwarded_for).token(&server.token(1).sign());
     match dial.open_unless(429).await {
@@ -29,12 +29,12 @@ async fn is_heard(server: &Server, forwarded_for: &str) -> bool {
     }
 }
 
-/// A token that nobody here has signed.
+/// Returns a token with an unknown signer.
 fn forged(server: &Server) -> String {
     server.token(1).secret("x").sign()
 }
 
-/// One that was good an hour ago.
+/// Returns a token that expired an hour ago.
 fn expired(server: &Server, user: i64) -> String {
     server.token(user).with("exp", now().as_secs() - 3_600).sign()
 }
@@ -52,14 +52,14 @@ async fn an_address_that_is_refused_too_often_is_429_for_a_while() {
         assert!(is_heard(&server, address).await);
         assert_eq!(from(&server, address).token("a.b.c").refused().await, 4001, "no token at all");
 
-        // Whatever it says of itself.
+        // Whatever its own header says.
         let (status, headers) = from(&server, same).token(&forged(&server)).turned_away().await;
         assert_eq!(status, 429);
         let wait: u64 = headers["retry-after"].to_str().unwrap().parse().unwrap();
         assert!((50..=61).contains(&wait), "{wait}");
         assert_eq!(from(&server, address).rejected().await, 429, "no token");
         assert_eq!(from(&server, stranger).token(&forged(&server)).refused().await, 4001);
-        // Other answers are none of it.
+        // Other refusals don't count.
         assert_eq!(server.get("/healthz").await, 200);
     }
     let page = reqwest::get(format!("http://{admin}/metrics")).await.unwrap().text().await.unwrap();
@@ -78,9 +78,9 @@ async fn good_token_is_heard_however_often_its_address_failed() {
         assert_eq!(from(&server, address).token(&forged(&server)).rejected().await, 429);
         assert!(is_heard(&server, address).await);
     }
-    // Those with old tokens hear that they are to get new ones.
+    // Clients with expired tokens learn that they need new ones.
     assert_eq!(from(&server, address).token(&expired(&server, 1)).refused().await, 4001);
-    // A page elsewhere is not let in by anyone's token.
+    // A page of another origin is refused with any token.
     let elsewhere =
         self::server(&[("HTTP__PROXIES", "127.0.0.1"), ("HTTP__ORIGINS", "https://a.example")]).await;
     let evil = || from(&elsewhere, address).header("origin", "https://evil.example");
@@ -99,7 +99,7 @@ async fn expired_tokens_of_many_users_are_no_guesses() {
     let early = server.token(1).with("nbf", now().as_secs() + 60).sign();
     assert_eq!(from(&server, address).token(&early).refused().await, 4001);
     assert_eq!(from(&server, address).token(&forged(&server)).refused().await, 4001, "the first guess");
-    // One user's old tokens have a bound of their own, which no new one pays for.
+    // One user's expired tokens have their own bound, which does not affect new tokens.
     for _ in 0..2 {
         from(&server, address).token(&expired(&server, 40)).refused().await;
     }
@@ -156,7 +156,7 @@ async fn unlisted_proxy_is_not_trusted() {
     for _ in 0..5 {
         assert_eq!(from(&server, "203.0.113.5").refused().await, 4001);
     }
-    // It was this machine that was refused, and that is exempt.
+    // The refused client was this machine, which is exempt.
     assert!(is_heard(&server, "203.0.113.5").await);
 }
 

@@ -23,7 +23,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::support::{Database, Home, Metered, PATIENCE, Server, chat, eventually, free_port, matches};
 
-/// A certificate of localhost that signs itself, and its key.
+/// A self-signed certificate of localhost, and its key.
 struct Pair {
     certificate: String,
     key: String,
@@ -38,7 +38,7 @@ impl Pair {
     }
 }
 
-/// The files that a server has it from.
+/// The server's certificate files.
 struct Files {
     dir: TempDir,
 }
@@ -55,7 +55,7 @@ impl Files {
         self.dir.path().join(name)
     }
 
-    /// As a renewal does it: the file is there whole, or not at all.
+    /// Writes a file as a renewal does: the file is complete, or missing.
     fn write(&self, name: &str, text: &str) {
         let new = self.path("new");
         fs::write(&new, text).unwrap();
@@ -69,7 +69,7 @@ impl Files {
     }
 }
 
-/// A server without TLS, to make rooms by, and one with it on the same database.
+/// Starts a server without TLS, for making rooms, and a server with TLS on the same database.
 async fn servers(files: &Files, overrides: &[(&str, &str)]) -> (Server, Server) {
     let plain = Server::start(&[]).await;
     plain.room(&[1, 2]).await;
@@ -80,7 +80,7 @@ async fn servers(files: &Files, overrides: &[(&str, &str)]) -> (Server, Server) 
     (plain, secure)
 }
 
-/// A connection that trusts these alone.
+/// Opens a connection that trusts only these certificates.
 async fn connect(address: SocketAddr, trusted: &[&Pair]) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     for pair in trusted {
@@ -101,7 +101,7 @@ async fn connect(address: SocketAddr, trusted: &[&Pair]) -> std::io::Result<TlsS
 
 type Socket = WebSocketStream<TlsStream<TcpStream>>;
 
-/// A socket of user 1 that has read its history.
+/// Opens a socket of user 1 that has read its history.
 async fn open(server: &Server, pair: &Pair) -> Socket {
     let stream = connect(server.address(), &[pair]).await.unwrap();
     let mut request = "wss://localhost/ws/chat/?firts_user=1&second_user=2/".into_client_request().unwrap();
@@ -128,13 +128,13 @@ async fn say(socket: &mut Socket, id: i64, text: &str) {
     assert!(matches(&expected, &heard), "expected {expected}, heard {heard}");
 }
 
-/// All that is answered to a GET.
+/// Returns the whole answer to a GET.
 async fn get(server: &Server, pair: &Pair, path: &str) -> String {
     let mut stream = connect(server.address(), &[pair]).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    // An end without a farewell is an end like any other.
+    // An end without a close message ends the connection as well.
     let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the answer ends in time");
     String::from_utf8(answer).unwrap()
 }
@@ -151,7 +151,7 @@ async fn sockets_and_answers_go_over_tls() {
 
     let mut socket = open(&secure, &pair).await;
     say(&mut socket, 1, "over TLS").await;
-    // Silence is longer than any request may take: what holds for those doesn't for sockets.
+    // The silence is longer than any request may take: the limits of requests don't apply to sockets.
     let ping = async { while !matches!(socket.next().await.unwrap().unwrap(), Message::Ping(_)) {} };
     timeout(PATIENCE, ping).await.expect("a quiet socket is asked");
     say(&mut socket, 2, &"long ".repeat(800)).await;
@@ -191,7 +191,7 @@ async fn a_certificate_is_renewed_under_live_sockets() {
     let (_plain, secure) = servers(&files, &[("TLS__WATCH_MS", "10"), metered.setting()]).await;
     let mut socket = open(&secure, &old).await;
 
-    // Between the two renames the files don't fit each other.
+    // Between the two renames the files don't match each other.
     files.write("certificate.pem", &new.certificate);
     let faults = async || metered.sample("parlor_faults_total{place=\"certificate\"}").await;
     eventually("the mismatch is counted at each look", faults, |count| *count >= 3).await;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::http::rooms::expect_message;
 use crate::support::{Program, Server, eventually_count, shared_uri};
 
-/// What is written in a room that is being deleted is soon told from what no longer can be.
+/// Short limits: a late write in a deleted room soon becomes impossible.
 const QUICK: [(&str, &str); 3] =
     [("LIMITS__HANDLER_MS", "500"), ("MONGODB__OPERATION_MS", "1000"), ("ROOMS__SWEEP_SECONDS", "1")];
 
@@ -22,13 +22,13 @@ fn of_room(room: i64) -> Document {
     } }
 }
 
-/// Waits until nothing in the collection is so.
+/// Waits until no document of the collection matches the filter.
 async fn none_left(server: &Server, collection: &str, filter: Document) {
     let collection = server.collection(collection).await;
     eventually_count(&collection, filter.clone(), |count| count == 0).await;
 }
 
-/// Messages of a room, as another server has written them.
+/// Inserts messages of a room, as another server would.
 async fn fill(server: &Server, room: i64, count: i64) {
     let at = DateTime::now();
     let message = |n| {
@@ -74,7 +74,7 @@ async fn a_deleted_room_is_gone_at_once_on_every_server() {
     assert_eq!(list["rooms"][0]["room_id"], other);
     elsewhere.say_alone(1, 1, "still here").await;
 
-    // All of it goes from the database, and what the two make now is another room.
+    // The room goes from the database, and a new room of the two users is another room.
     none_left(&server, "messages", of_room(room)).await;
     none_left(&server, "rooms", doc! { "_id": room }).await;
     let again = server.room(&[1, 2]).await;
@@ -98,7 +98,7 @@ async fn late_writes_are_removed_with_a_room_being_deleted() {
     let room = server.room(&[1, 2]).await;
     delete(&server, room).await;
     none_left(&server, "members", doc! { "_id.room": room }).await;
-    // An action that was under way on another server.
+    // A pending action on another server.
     fill(&server, room, 3).await;
     none_left(&server, "rooms", doc! { "_id": room }).await;
     none_left(&server, "messages", of_room(room)).await;
@@ -110,7 +110,7 @@ async fn deletion_is_finished_by_another_server_when_one_died() {
     let (room, kept) = (server.room(&[1, 2]).await, server.room(&[1, 3]).await);
     fill(&server, room, 1234).await;
     fill(&server, kept, 20).await;
-    // As whoever died after the first step, and then in the middle of a batch, left it.
+    // As a server leaves it that died after the first step, and then in the middle of a batch.
     let rooms = server.collection("rooms").await;
     let before = DateTime::from_millis(DateTime::now().timestamp_millis() - 5000);
     let left = doc! { "$set": { "deleted_at": before, "sweep_after": before }, "$unset": { "pair": "" } };
@@ -124,7 +124,7 @@ async fn deletion_is_finished_by_another_server_when_one_died() {
 
 #[tokio::test]
 async fn a_server_that_is_killed_at_it_is_followed_by_another() {
-    // One message at once, so that it is caught in the middle.
+    // One message at a time, so that the kill comes in the middle.
     let slow = [("LIMITS__BATCH", "1"), QUICK[0], QUICK[1], QUICK[2]];
     let mut program = Program::start(&slow).await;
     let room = program.room(&[1, 2]).await;

@@ -12,16 +12,16 @@ use crate::support::{
     Client, PATIENCE, Program, Server, eventually, eventually_count, eventually_within, shared_uri,
 };
 
-/// What was under way is over soon, so an erasure ends within seconds.
+/// Short limits: pending writes end soon, so an erasure ends within seconds.
 const SHORT: [(&str, &str); 3] =
     [("LIMITS__HANDLER_MS", "1000"), ("MONGODB__OPERATION_MS", "3000"), ("PRESENCE__GRACE_MS", "100")];
 
 const ON_CONNECT: (&str, &str) = ("ROOMS__DIRECT", "on_connect");
 
-/// What a socket of an erased user is closed with, wherever it is.
+/// The close code of an erased user's sockets, on every server.
 const ERASED: (u16, &str) = (4001, "the user was erased");
 
-/// Each collection that Parlor has. One that is added here is looked through for erased users, too.
+/// All collections of Parlor. The tests search each of them for erased users.
 const COLLECTIONS: [&str; 12] = [
     "counters",
     "erasures",
@@ -37,7 +37,7 @@ const COLLECTIONS: [&str; 12] = [
     "signals",
 ];
 
-/// Begins an erasure that does not end, as if much were to be erased.
+/// Starts an erasure that does not end, as if the user had many messages.
 async fn begin(server: &Server, user: i64) {
     let far = DateTime::from_millis(DateTime::now().timestamp_millis() + 3_600_000);
     let erasure =
@@ -76,7 +76,7 @@ async fn erased_users_sockets_all_close_with_one_code() {
         let (code, reason) = socket.end().await;
         assert_eq!((code, reason.as_str()), ERASED);
     }
-    // Coming back makes no difference while the erasure is under way.
+    // A new connect makes no difference while the erasure runs.
     for server in [&server, &other] {
         for target in ["/ws/chat/?firts_user=1&second_user=2", "/ws/chat/?room_id=1", "/ws/?since="] {
             let mut socket = server.dial(target).token(&server.token(1).sign()).open().await;
@@ -120,7 +120,7 @@ async fn user_being_erased_gets_no_new_documents() {
         }
         let (status, answer) = server.api_get("/users/1/export").await;
         assert_eq!((status, &answer["code"]), (409, &json!("conflict")), "{answer}");
-        // Nobody makes a room with the user by connecting, and others are not disturbed.
+        // No connect makes a room with the user, and other users are not disturbed.
         let mut socket = server.dial_as(6, "firts_user=6&second_user=1").open().await;
         assert_eq!(socket.closed().await.0, 1013);
         server.join(2, 1).await.quiet().await;
@@ -139,7 +139,7 @@ async fn an_erasure_lasts_until_what_was_under_way_is_erased() {
     server.room(&[1, 2]).await;
     assert_eq!(server.api_delete("/users/1").await.0, 202);
     assert_eq!(server.api_get("/users/1").await.1["erasing"], true);
-    // A message that was under way is written after all that there was has been erased.
+    // A pending message is written after the first pass of the erasure.
     let erasures = server.collection("erasures").await;
     eventually_count(&erasures, doc! { "swept": true }, |count| count != 0).await;
     let now = DateTime::now();
@@ -151,7 +151,7 @@ async fn an_erasure_lasts_until_what_was_under_way_is_erased() {
     assert_eq!(server.api_get("/users/1").await.1["erasing"], true, "it has not ended");
     ended(&server, "1").await;
     assert_eq!(messages.count_documents(doc! { "sender": 1_i64 }).await.unwrap(), 0);
-    // The id is free again, for somebody new.
+    // The id is free again, for a new user.
     server.room(&[1, 2]).await;
     server.join(1, 2).await.quiet().await;
 }
@@ -178,7 +178,7 @@ async fn no_collection_names_an_erased_user() {
     }
     mine.send(json!({"action": "edit", "message_id": 1, "text": "marker-edit"})).await;
     two.until_kind("message_edited").await;
-    // Whether it is written depends on who is seen where by then.
+    // Its write depends on the presence at that time.
     let typing = doc! { "at": DateTime::now(), "room": group, "typing": id };
     server.collection("signals").await.insert_one(typing).await.unwrap();
     two.until_kind("typing").await;
@@ -202,7 +202,7 @@ async fn no_collection_names_an_erased_user() {
     assert!(after.contains("of 2"), "{after}");
 }
 
-/// All that the database has, as text, apart from what may name an erased user: a direct room's pair.
+/// Returns the whole database as text, without the pairs of direct rooms, which may name an erased user.
 async fn everything(server: &Server) -> String {
     let client = mongodb::Client::with_uri_str(shared_uri()).await.unwrap();
     let database = client.database(&server.database().name);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Link, Server, State, chat, room_of_two, said, shared_uri};
 
-/// The store of a server, as whoever tells something has it.
+/// Opens the store of a server, to publish events.
 async fn store_of(server: &Server) -> Store {
     let settings = [("URI", shared_uri()), ("DATABASE", &server.database().name)];
     let settings = settings.map(|(key, value)| (format!("PARLOR__MONGODB__{key}"), value.to_owned()));
@@ -44,7 +44,7 @@ async fn ephemeral_event_reaches_its_room_in_order_on_all_servers() {
     let store = store_of(&server).await;
     for n in 1..=3_i64 {
         here[0].say("before it").await;
-        // Once it is acknowledged whatever comes next is after it.
+        // After the acknowledgement every later event comes after the message.
         here[0].expect(chat(n, 1, "before it")).await;
         tell(&store, room, &format!(r#"{{"n": {n}}}"#)).await;
         here[0].expect(nudge(n)).await;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::{API_KEY, Client, Server, chat, ids_of, matches};
 
-/// A socket and all that it has heard.
+/// A socket and its received frames.
 struct Voice {
     client: Client,
     user: i64,
@@ -22,7 +22,7 @@ impl Voice {
         Self { client: server.join(user, peer).await, user, heard: Vec::new() }
     }
 
-    /// Says something and waits until it is acknowledged; gives its number.
+    /// Sends a message, waits for its acknowledgement, and returns its number.
     async fn say(&mut self, text: &str) -> i64 {
         self.client.say(text).await;
         self.acknowledged(text).await
@@ -40,7 +40,7 @@ impl Voice {
         }
     }
 
-    /// Hears on until all have read `text`.
+    /// Receives until all users have read `text`.
     async fn until_read(&mut self, text: &str) {
         let read =
             |frame: &Value| frame["type"] == "mark_message_as_read" && frame["message"]["text"] == text;
@@ -50,13 +50,13 @@ impl Voice {
     }
 }
 
-/// The texts of all `chat_message`s, in their order.
+/// Returns the texts of all `chat_message` events, in their order.
 fn texts(heard: &[Value]) -> Vec<&str> {
     let messages = heard.iter().filter(|frame| frame["type"] == "chat_message");
     messages.map(|frame| frame["message"]["text"].as_str().unwrap()).collect()
 }
 
-/// Says `count` things in handfuls, so that the frames of one socket wait for each other as well.
+/// Sends `count` messages in groups, so that the frames of one socket wait for each other as well.
 async fn speak(mut voice: Voice, name: usize, count: usize) -> Voice {
     let said: Vec<_> = (0..count).map(|n| format!("{name}/{n}")).collect();
     for handful in said.chunks(5) {
@@ -80,7 +80,7 @@ async fn sockets_of_both_servers_get_the_same_events_in_order() {
     let mut voices = Vec::new();
     for at in 0..SOCKETS {
         let server = if at % 2 == 0 { &one } else { &two };
-        // Each user has sockets on both.
+        // Each user has sockets on both servers.
         let user = if at % 4 < 2 { 1 } else { 2 };
         voices.push(Voice::on(server, user, 3 - user).await);
     }
@@ -94,7 +94,7 @@ async fn sockets_of_both_servers_get_the_same_events_in_order() {
     let heard = &voices[0].heard;
     assert_eq!(ids_of(heard, "chat_message"), all);
     for kind in ["mark_message_as_delivered", "mark_message_as_read"] {
-        // By each author's readers at their own pace, and so in no order across authors.
+        // The readers of each author read at their own pace, so there is no order across authors.
         let mut marked = ids_of(heard, kind);
         marked.sort_unstable();
         assert_eq!(marked, all, "{kind}");
@@ -129,7 +129,7 @@ async fn changes_from_both_sides_are_told_alike() {
         }
     };
     tokio::join!(change(&mut here), change(&mut there));
-    // Frames of one socket are handled in their order, so that all of them are done with this.
+    // The frames of one socket are handled in order, so this answer shows that all of them are done.
     there.say("mine are done").await;
     here.say("that is all").await;
     tokio::join!(here.until_read("that is all"), there.until_read("that is all"));
@@ -145,7 +145,7 @@ async fn changes_from_both_sides_are_told_alike() {
 async fn a_pairs_room_that_both_make_at_once_is_one() {
     let one = Server::start(&[]).await;
     let two = one.beside().await;
-    // The first answer of each says that it serves.
+    // The first answer of each server shows that it serves.
     tokio::join!(one.room(&[100, 101]), two.room(&[100, 101]));
     for user in (1..20).step_by(2) {
         let body = json!({"members": [{"user_id": user}, {"user_id": user + 1}]}).to_string();
@@ -155,7 +155,7 @@ async fn a_pairs_room_that_both_make_at_once_is_one() {
         let found = answers.iter().filter(|(status, _)| *status == 200).count();
         assert_eq!((made, found), (1, answers.len() - 1), "{answers:?}");
         assert!(answers.iter().all(|(_, body)| body["room_id"] == answers[0].1["room_id"]), "{answers:?}");
-        // Whoever came too late leaves no members behind.
+        // A request that came too late leaves no members behind.
         let members = one.collection("members").await;
         let of_user = members.count_documents(doc! { "_id.user": user }).await.unwrap();
         assert_eq!(of_user, 1, "user {user} is a member of one room");
@@ -167,7 +167,7 @@ async fn a_pairs_room_that_both_make_at_once_is_one() {
     }
 }
 
-/// What a room looks like to a socket that has heard these events from its beginning: as the history has it, less
+/// Returns the room as these events describe it from its beginning: in the form of the history, less
 /// the times.
 fn state(events: &[Value]) -> Vec<Value> {
     let mut messages: Vec<Value> = Vec::new();
@@ -195,7 +195,7 @@ fn essence(message: &Value) -> Value {
     })
 }
 
-/// Says, edits and deletes until told to stop, and then takes its leave.
+/// Sends, edits and deletes until it is stopped, and then leaves.
 async fn chatter(mut voice: Voice, stop: Arc<AtomicBool>) -> Voice {
     for n in 0.. {
         if stop.load(Ordering::Relaxed) {

@@ -16,7 +16,7 @@ use crate::support::{Client, Lines, Mongod, Program, Server, eventually, eventua
 const DELIVERED: &str = "mark_message_as_delivered";
 const READ: &str = "mark_message_as_read";
 
-/// The server called `app` can't fold: what it writes stays in the journal.
+/// Makes folding fail for the server called `app`: its markers stay in the journal.
 async fn hold_folding(mongod: &Mongod, server: &Server, app: &str) {
     let members = format!("{}.members", server.database().name);
     // `Interrupted`
@@ -28,19 +28,19 @@ async fn database(mongod: &Mongod, server: &Server) -> Database {
     mongod.database(&server.database().name).await
 }
 
-/// Waits until there is nothing left in the journal.
+/// Waits until the journal is empty.
 async fn folded(database: &Database) {
     let journal = database.collection::<Document>("marks");
     eventually_count(&journal, doc! {}, |count| count == 0).await;
 }
 
-/// How far a member has read by their document alone.
+/// Returns a member's read marker in the member's document.
 async fn read_by_document(members: &Collection<Document>, user: i64) -> i64 {
     let member = members.find_one(doc! { "_id.user": user }).await.unwrap().unwrap();
     member.get_i64("read").unwrap()
 }
 
-/// The marks of a room's member by the API.
+/// Returns a member's markers by the API.
 async fn marks(server: &Server, room: i64, user: i64) -> (i64, i64) {
     let (status, room) = server.api_get(&format!("/rooms/{room}")).await;
     assert_eq!(status, 200, "{room}");
@@ -49,7 +49,7 @@ async fn marks(server: &Server, room: i64, user: i64) -> (i64, i64) {
     (member["delivered"].as_i64().unwrap(), member["read"].as_i64().unwrap())
 }
 
-/// All who show marks show user 2's in a room of one message, which they have read.
+/// Asserts that all servers show user 2's markers in a room of one message, which user 2 has read.
 async fn assert_read(server: &Server, room: i64) {
     assert_eq!(marks(server, room, 2).await, (1, 1));
     let (_, list) = server.api_get("/rooms?user_id=2").await;
@@ -79,7 +79,7 @@ async fn markers_of_a_killed_server_are_shown_and_folded_by_others() {
     let mut killed = Program::start_over(&mongod.uri("killed"), &[]).await;
     let alive = killed.beside_over(&mongod.uri("alive"), &[]).await;
     let room = killed.room(&[1, 2]).await;
-    // Serves by now, and so hears what comes.
+    // It serves by now, so it receives later events.
     assert_eq!(alive.get("/healthz").await, 200);
     hold_folding(&mongod, &killed, "killed").await;
     let (mut one, _two) = (killed.join(1, 2).await, killed.join(2, 1).await);
@@ -100,7 +100,7 @@ async fn markers_of_a_killed_server_are_shown_and_folded_by_others() {
     assert_eq!(read_by_document(&members, 2).await, 1);
     assert_read(&new, room).await;
     assert_read(&alive, room).await;
-    // Who comes after that reads it off the documents.
+    // A later socket reads it from the documents.
     let later = alive.beside_over(&mongod.uri("later"), &[]).await;
     assert_read(&later, room).await;
 }
@@ -127,7 +127,7 @@ async fn rejoining_member_has_none_of_the_old_markers() {
     assert_eq!(server.call(Method::PUT, &path, json!({})).await.0, 201);
     assert_eq!(marks(&server, group, 3).await, (3, 3), "who is new to a group begins at its last message");
 
-    // Who is erased and comes back to a direct room has read nothing of it.
+    // An erased user who returns to a direct room has read no message of it.
     assert_eq!(server.api_delete("/users/2").await.0, 202);
     let database = database(&mongod, &server).await;
     let erasures = database.collection::<Document>("erasures");
@@ -171,10 +171,10 @@ async fn marker_writes_wait_when_too_many_are_unfolded() {
     assert_eq!(one.until_kind(READ).await["message"]["text"], "second");
 }
 
-/// Messages that are said for each socket that comes. What waits for the third member is no more than is told.
+/// Messages for each new socket. The third member's waiting messages stay within the number that is sent.
 const SAID: usize = 20;
 
-/// Says what may be said, and in the end one thing more.
+/// Sends a message for each permit, and in the end one more.
 async fn talk(mut client: Client, may: Arc<Semaphore>) -> Client {
     while let Ok(one) = may.acquire().await {
         one.forget();
@@ -186,7 +186,7 @@ async fn talk(mut client: Client, may: Arc<Semaphore>) -> Client {
     client
 }
 
-/// Each message's statuses as one socket has them: of its history, if any, and then of its events.
+/// Returns each message's statuses on one socket: from its history, if any, and then from its events.
 async fn statuses(mut client: Client) -> BTreeMap<i64, Vec<String>> {
     let mut all: BTreeMap<i64, Vec<String>> = BTreeMap::new();
     let mut note = |message: &Value| {
@@ -208,7 +208,7 @@ async fn statuses(mut client: Client) -> BTreeMap<i64, Vec<String>> {
     all
 }
 
-/// In a group whose members go one after the other, so that statuses follow from who is there, too.
+/// In a group whose members leave one after the other, so that statuses also depend on the present members.
 #[tokio::test]
 async fn connecting_socket_gets_statuses_once_amid_a_marker_burst() {
     const ROOMY: [(&str, &str); 1] = [("LIMITS__SEND_QUEUE", "100000")];
@@ -227,7 +227,7 @@ async fn connecting_socket_gets_statuses_once_amid_a_marker_burst() {
     for n in 0..40 {
         may.add_permits(SAID);
         if n % 8 == 2 {
-            // All that is said waits for them from now on.
+            // From now on all messages wait for them.
             let (user, client) = going.pop().unwrap();
             client.leave().await;
             away = Some(user);

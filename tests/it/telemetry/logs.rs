@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{API_KEY, Metered, Mongod, Program, Receiver, ReceiverReply, edited};
 
-/// The lines that are about a request.
+/// Returns the log lines of a request.
 fn lines_of(log: &str, request: &str) -> Vec<Value> {
     let lines = log.lines().filter(|line| line.contains(request));
     lines.map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
@@ -80,7 +80,7 @@ async fn no_filter_lets_texts_or_tokens_into_the_log() {
     ] {
         let hook =
             [("HOOKS__AFTER_SEND__URL", &*url), ("LOG__FILTER", filter), ("LOG__QUEUE_LINES", "1000000")];
-        // With some of them it doesn't say when it serves.
+        // With some filters the log does not say that the server serves.
         let filter = format!("{filter},parlor=info");
         let settings: Vec<_> =
             hook.map(|(key, value)| (key, if key == "LOG__FILTER" { &*filter } else { value })).to_vec();
@@ -113,7 +113,7 @@ async fn no_filter_lets_texts_or_tokens_into_the_log() {
     }
 }
 
-/// Someone scrolls in the terminal, a log shipper hangs: the pipe is full after 64 KiB.
+/// A user scrolls in the terminal, or a log shipper hangs: the pipe is full after 64 KiB.
 #[tokio::test]
 async fn a_log_that_nobody_reads_holds_nobody_up() {
     let metered = Metered::new();

@@ -10,7 +10,7 @@ const ON: [(&str, &str); 2] = [("ROOMS__DIRECT", "on_connect"), ("PRESENCE__GRAC
 
 const ADDRESS: &str = "two@example.com";
 
-/// An inbox connection of a user with an address.
+/// Opens an inbox connection of a user with an address.
 async fn inbox(server: &Server, user: i64, since: &str) -> (Client, Value) {
     let email = if user == 2 { ADDRESS } else { "one@example.com" };
     let token = server.token(user).with("email", email).sign();
@@ -20,7 +20,7 @@ async fn inbox(server: &Server, user: i64, since: &str) -> (Client, Value) {
     (client, ready)
 }
 
-/// A member of a room as it is shown.
+/// Returns a member of a shown room.
 fn member(room: &Value, user: i64) -> &Value {
     let members = room["members"].as_array().unwrap();
     members.iter().find(|member| member["user_id"] == user).unwrap_or_else(|| panic!("no {user} in {room}"))
@@ -31,7 +31,7 @@ fn assert_unseen(room: &Value) {
     assert_eq!((&two["email"], &two["online"]), (&Value::Null, &json!(false)), "{room}");
 }
 
-/// The `room_changed` that shows user 2 online, and what comes before it; until then nothing shows them.
+/// Waits for the `room_changed` that shows user 2 online. No earlier frame may show user 2.
 async fn shown(one: &mut Client, before: &mut Vec<Value>) -> Value {
     loop {
         let frame = one.next().await;
@@ -46,7 +46,7 @@ async fn shown(one: &mut Client, before: &mut Vec<Value>) -> Value {
     }
 }
 
-/// The room of users 1 and 2, as user 1 made it by connecting.
+/// Makes the room of the users 1 and 2 by a connect of user 1.
 async fn made_by_one(server: &Server) -> i64 {
     server.join(1, 2).await.leave().await;
     let (_, list) = server.api_get("/rooms?user_id=1").await;
@@ -88,7 +88,7 @@ async fn a_room_made_by_connecting_is_hidden_until_something_is_said() {
     assert_eq!(ready["rooms"][0]["room_id"], room);
     let (_, resumed) = inbox(&other, 2, &cursor).await;
     assert_eq!(resumed["rooms"][0]["added"], true, "{resumed}");
-    // What is said next arrives like in any room.
+    // The next message arrives as in any room.
     one.say("again").await;
     assert_eq!(two.until_kind("chat_message").await["message"]["text"], "again");
 }
@@ -105,7 +105,7 @@ async fn a_stranger_sees_neither_address_nor_presence() {
     assert!(!ready["online"].as_array().unwrap().contains(&json!(2)), "{ready}");
     one.send(json!({"action": "send", "room_id": room, "message": "hello"})).await;
     assert_eq!(two.until_kind("room_added").await["room_id"], room);
-    // Another device comes, which brings the address once more, and goes, and all of them do.
+    // Another device connects, brings the address once more, and disconnects. Then all devices disconnect.
     let (second, _) = inbox(&server, 2, "").await;
     second.leave().await;
     two.leave().await;
@@ -119,7 +119,7 @@ async fn a_stranger_sees_neither_address_nor_presence() {
     let (_, listed) = server.api_get("/rooms?user_id=1").await;
     assert_eq!(member(&listed["rooms"][0], 2)["email"], Value::Null, "{listed}");
 
-    // All that was sent to user 1 until now comes before the answer.
+    // All earlier frames for user 1 come before the answer.
     one.send(json!({"action": "ping"})).await;
     loop {
         let frame = one.next().await;
@@ -173,7 +173,7 @@ async fn opening_writing_and_the_api_accept_a_room() {
             }
         }
         let changed = shown(&mut one, &mut Vec::new()).await;
-        // The API's caller has said no address: the next token brings it.
+        // The API's caller has given no address. The next token brings it.
         let expected = if matches!(way, "post" | "api") { Value::Null } else { json!(ADDRESS) };
         let seen = member(&changed["room"], 2);
         assert_eq!((&seen["email"], &seen["online"]), (&expected, &json!(true)), "{way}: {changed}");

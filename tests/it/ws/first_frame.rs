@@ -22,7 +22,7 @@ async fn messages_are_whole_and_newest_first() {
     one.expect_all(&said(1, 1, "hello")).await;
     two.expect_all(&said(1, 1, "hello")).await;
     two.leave().await;
-    // The server may notice a leave only after the next message: then that is read, too.
+    // The server may notice the disconnect only after the next message, which then is read as well.
     one.say("is anyone there?").await;
     let sent = one.expect(chat(2, 1, "is anyone there?")).await;
 
@@ -132,7 +132,7 @@ async fn first_frame_and_events_hold_each_message_once() {
             if newest + 2 >= MESSAGES {
                 return;
             }
-            // The next two messages, whatever marks stand between them.
+            // The next two messages, whatever receipts come between them.
             for id in newest + 1..=newest + 2 {
                 let event = reader.until_kind("chat_message").await;
                 assert_eq!(event["message"]["message_id"], id, "after an array up to {newest}");

@@ -86,7 +86,7 @@ async fn a_frame_may_have_128_levels_and_no_more() {
     assert_bad_json(&mut one, &nested(30_000)).await;
     assert_bad_json(&mut one, &"[".repeat(60_000)).await;
     assert_bad_json(&mut one, &r#"{"a":"#.repeat(10_000)).await;
-    // Brackets in a string are no levels.
+    // Brackets in a string are not counted as levels.
     one.send(json!({"action": "nobody", "flat": "[{".repeat(200)})).await;
     one.expect(error("unknown_action", Some("nobody"))).await;
 }
@@ -154,7 +154,7 @@ async fn an_error_is_for_its_own_socket_alone() {
         let answer = one.next().await;
         assert_eq!(answer["type"], "error", "{frame} was answered with {answer}");
     }
-    // What is said next is the first thing that the others hear.
+    // The next message is the first event that the others get.
     one.say("hello").await;
     for client in [&mut one, &mut second, &mut two] {
         client.expect_all(&said(1, 1, "hello")).await;

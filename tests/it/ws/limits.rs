@@ -8,13 +8,13 @@ use crate::support::{Client, Server, WORDS, chat, edited, error, matches, room_w
 
 const KIB: usize = 1024;
 
-/// A frame of exactly so many bytes, of no effect.
+/// Returns a frame of exactly this number of bytes, without effect.
 fn frame_of(bytes: usize) -> String {
     let bare = r#"{"action":"padded","padding":""}"#;
     bare.replace(r#""""#, &format!(r#""{}""#, "x".repeat(bytes - bare.len())))
 }
 
-/// The next frame is `rate_limited`, and says for how long.
+/// Expects `rate_limited` as the next frame, and returns its wait.
 async fn told_to_wait(client: &mut Client, action: &str) -> Duration {
     let frame = client.next().await;
     let wait = frame["retry_after_ms"].as_u64().unwrap_or_default();
@@ -35,7 +35,7 @@ async fn messages_over_the_limit_are_told_and_nothing_is_written() {
     }
     one.say("too soon").await;
     told_to_wait(&mut one, "send").await;
-    // An edit is no message, and another user has limits of their own.
+    // An edit does not count as a message, and another user has their own limits.
     one.send(json!({"action": "edit", "message_id": 3, "text": "still allowed"})).await;
     one.expect(edited(3, "still allowed")).await;
     let history = server.connect(2, 1).await.history().await;
@@ -90,7 +90,7 @@ async fn socket_is_closed_with_4029_after_ten_ignored_errors() {
         one.send(json!({"action": "nobody"})).await;
         told_to_wait(&mut one, "nobody").await;
     }
-    // Whether the tenth refusal closes the socket or the frame after it: it ends here.
+    // The tenth refusal, or the frame after it, closes the socket.
     one.try_send(json!({"action": "nobody"})).await;
     let (code, reason) = one.closed().await;
     assert_eq!(code, 4029);

@@ -27,22 +27,22 @@ const IN_TIME: Duration = Duration::from_secs(15);
 /// As `feed.stale_ms` is by default.
 const STALE: Duration = Duration::from_secs(5);
 
-/// A room, the travellers in it, and one who talks there.
+/// A room, the reconnecting clients in it, and a client that sends.
 struct Room {
     talker: Client,
     said: i64,
     stage: watch::Sender<Stage>,
-    reconnecting: Vec<tokio::task::JoinHandle<ClientReport>>,
+    clients: Vec<tokio::task::JoinHandle<ClientReport>>,
 }
 
 impl Room {
-    /// Half of its sockets are on each server at first; once `doors` are others, all are where those lead.
+    /// Opens half of the sockets on each server. Once `addresses` change, all clients reconnect to those.
     async fn begin(servers: [&Server; 2], n: usize, addresses: &ServerAddresses) -> Self {
         let (user, peer) = (1, i64::try_from(n).unwrap() + 10);
         let room = servers[1].room(&[user, peer]).await;
         let talker = servers[1].enter(user, room).await;
         let (stage, token) = (watch::Sender::new(Stage::Speak), servers[0].token(peer).sign());
-        let mut reconnecting = Vec::new();
+        let mut clients = Vec::new();
         for at in 0..2 * SOCKETS / ROOMS {
             let plan = ClientPlan {
                 addresses: if at % 2 == 0 { addresses.clone() } else { door(servers[1].address()) },
@@ -52,13 +52,13 @@ impl Room {
                 query: "&receipts=manual",
             };
             let name = format!("{n}/{at}");
-            let reconnecting = ReconnectingClient::new(plan, name, token.clone(), SeededRng::of(0));
-            reconnecting.push(tokio::spawn(reconnecting.travel(false)));
+            let client = ReconnectingClient::new(plan, name, token.clone(), SeededRng::of(0));
+            clients.push(tokio::spawn(client.travel(false)));
         }
-        Self { talker, said: 0, stage, reconnecting }
+        Self { talker, said: 0, stage, clients }
     }
 
-    /// Says one thing, and waits for it.
+    /// Sends a message and waits for it.
     async fn say(&mut self) {
         self.said += 1;
         self.talker.say("on and on").await;
@@ -108,8 +108,7 @@ async fn sockets_get_each_message_once_when_a_deploy_moves_500() {
     let (mut all, mut returns) = (0, 0);
     for room in rooms {
         room.stage.send_replace(Stage::Until(room.said));
-        let report =
-            timeout(2 * PATIENCE, join_all(room.reconnecting)).await.expect("all hear the last message");
+        let report = timeout(2 * PATIENCE, join_all(room.clients)).await.expect("all hear the last message");
         for report in report {
             let report = report.unwrap();
             assert_eq!(report.last, room.said, "each was heard, once and in order");

@@ -14,7 +14,8 @@ use tokio::time::timeout;
 
 use crate::support::{
     Client, ClientPlan, ClientReport, End, Ledger, ManyClients, PATIENCE, Program, ReconnectingClient,
-    SeededRng, Server, ServerAddresses, Stage, assert_in_order, assert_kept, assert_shown, encoded, matches,
+    SeededRng, Server, ServerAddresses, Stage, assert_in_order, assert_kept, assert_shown, encoded,
+    eventually_within, matches,
 };
 
 /// What a message has become, by all that was acknowledged: its text, or none once it was deleted.
@@ -110,15 +111,14 @@ async fn resume(server: Arc<Program>, room: i64) -> i64 {
     }
 }
 
-/// Three who go on elsewhere, where the server is gone.
-fn reconnecting(server: &Server, room: i64, addresses: ServerAddresses) -> ReconnectingClients {
+/// Starts three clients that reconnect to another server once theirs is gone.
+fn start_clients(server: &Server, room: i64, addresses: ServerAddresses) -> ReconnectingClients {
     let (stage, ledger) = (watch::Sender::new(Stage::Speak), Arc::new(Ledger::default()));
     let plan = ClientPlan { addresses, room, stage: stage.subscribe(), ledger: ledger.clone(), query: "" };
     let travel = |n: i64| {
         let token = server.token(n).sign();
-        let reconnecting =
-            ReconnectingClient::new(plan.clone(), format!("traveller {n}"), token, SeededRng::of(0));
-        tokio::spawn(reconnecting.travel(true))
+        let client = ReconnectingClient::new(plan.clone(), format!("client {n}"), token, SeededRng::of(0));
+        tokio::spawn(client.travel(true))
     };
     ReconnectingClients { stage, ledger, all: (1..=3).map(travel).collect() }
 }
@@ -142,20 +142,20 @@ fn number(message: &Document) -> i64 {
 #[tokio::test]
 async fn sigterm_under_load_loses_and_repeats_no_write() {
     let program = Arc::new(Program::start(&[("LIMITS__SEND_QUEUE", "10000")]).await);
-    let (spoken, revised, posted, report) = (
+    let (spoken, revised, posted, followed) = (
         program.room(&[1, 2]).await,
         program.room(&[1, 3]).await,
         program.room(&[1, 4]).await,
         program.room(&[1, 2, 3]).await,
     );
     let addresses = watch::Sender::new(vec![Some(program.address())]);
-    let reconnecting = reconnecting(&program, report, addresses.subscribe());
+    let clients = start_clients(&program, followed, addresses.subscribe());
     let many_clients = ManyClients::on(&[&program]).await;
     let revising = tokio::spawn(revise(program.enter(1, revised).await));
     let posting = tokio::spawn(post(program.clone(), posted));
     let resuming = [(); 3].map(|()| tokio::spawn(resume(program.clone(), spoken)));
     many_clients.until_acknowledged(300).await;
-    reconnecting.ledger.grows_by(20, 4 * PATIENCE).await;
+    clients.ledger.grows_by(20, 4 * PATIENCE).await;
     program.signal("TERM");
     addresses.send_replace(vec![None]);
 
@@ -192,16 +192,9 @@ async fn sigterm_under_load_loses_and_repeats_no_write() {
 
     let unknown = posts.values().filter(|id| id.is_none()).count();
     for (key, id) in &posts {
-        let (status, message) = timeout(4 * PATIENCE, async {
-            loop {
-                match post_once(&again, posted, key).await.expect("an answer") {
-                    (409, _) => {}
-                    answer => return answer,
-                }
-            }
-        })
-        .await
-        .expect("it is done in the end");
+        let answer = async || post_once(&again, posted, key).await.expect("an answer");
+        let is_done = |(status, _): &(u16, Value)| *status != 409;
+        let (status, message) = eventually_within(4 * PATIENCE, "the post is done", answer, is_done).await;
         assert_eq!(status, 201, "{key}: {message}");
         assert!(id.is_none_or(|id| message["message_id"] == id), "{key} was {id:?}, and is {message}");
     }
@@ -209,22 +202,22 @@ async fn sigterm_under_load_loses_and_repeats_no_write() {
     assert_eq!(texts.len(), posts.len(), "each is there once: {texts:?}");
     assert!(posts.keys().all(|key| texts.contains(key)), "each is there: {texts:?}");
 
-    reconnecting.ledger.grows_by(20, 4 * PATIENCE).await;
-    reconnecting.stage.send_replace(Stage::Listen);
-    let mut last = again.enter(1, report).await;
+    clients.ledger.grows_by(20, 4 * PATIENCE).await;
+    clients.stage.send_replace(Stage::Listen);
+    let mut last = again.enter(1, followed).await;
     let last = last.say_and_hear("the end", &mut Vec::new()).await.unwrap();
     let last = last["message"]["message_id"].as_i64().unwrap();
-    reconnecting.stage.send_replace(Stage::Until(last));
+    clients.stage.send_replace(Stage::Until(last));
     let (mut said, mut returns) = (BTreeMap::new(), 0);
-    for reconnecting in reconnecting.all {
-        let report = timeout(2 * PATIENCE, reconnecting).await.expect("each comes to the end").unwrap();
+    for client in clients.all {
+        let report = timeout(2 * PATIENCE, client).await.expect("each comes to the end").unwrap();
         assert!(report.last >= last, "each heard of all");
         said.extend(report.said);
         returns += report.returns;
     }
     said.insert("the end".to_owned(), last);
     let is: BTreeMap<_, _> =
-        stored(&again, report).await.iter().filter_map(|it| Some((text(it)?, number(it)))).collect();
+        stored(&again, followed).await.iter().filter_map(|it| Some((text(it)?, number(it)))).collect();
     assert_eq!(is, said, "what was said again is there once");
     eprintln!(
         "{} said, {} revised, {} posted ({unknown} without an answer at first), {} by travellers who returned {returns} times",

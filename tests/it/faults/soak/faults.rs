@@ -44,7 +44,7 @@ impl Fault {
         Self::DeafCame,
     ];
 
-    /// Whether servers may be unready for it that nothing happened to themselves.
+    /// Returns whether servers that have no fault themselves may be unready because of it.
     pub(super) fn is_of_the_database(self) -> bool {
         match self {
             Self::PrimaryKilled
@@ -63,14 +63,15 @@ impl Fault {
     }
 }
 
-/// Of those who come and don't read.
+/// The number of clients that connect and don't read.
 const DEAF: usize = 100;
 
-/// How far a clock may be set off, in seconds either way: tokens of these tests are good for an hour, less what has passed.
+/// The largest difference of a clock, in seconds either way. The tests' tokens are valid for an hour, less the time
+/// that has passed.
 const CLOCK: usize = 1_200;
 
 impl World {
-    /// Makes it happen, and makes it good again. Meanwhile all go on as they can.
+    /// Makes the fault happen, and ends it again. The clients continue meanwhile as they can.
     pub(super) async fn inflict(&mut self, fault: Fault, rng: &mut SeededRng) {
         match fault {
             Fault::ServerKilled => {
@@ -116,7 +117,7 @@ impl World {
             Fault::PrimaryCut(state) => {
                 let primary = self.primary().await;
                 self.links[primary].set(state);
-                // Others are elected, or not, as the fault has it.
+                // Other members are elected, or not, depending on the fault.
                 self.lasts(Duration::from_secs(4)).await;
                 self.links[primary].set(State::Open);
             }

@@ -16,7 +16,7 @@ use self::faults::Fault;
 use self::world::World;
 use crate::support::{SeededRng, may_open_many_files, seed};
 
-/// How long it runs where nothing else is said, in minutes.
+/// The default duration, in minutes.
 const MINUTES: u64 = 30;
 
 fn duration() -> Duration {

@@ -19,14 +19,14 @@ use crate::support::{
 
 pub(super) const ROOMS: usize = 3;
 
-/// Of each room: those who speak, and those who only listen.
+/// The clients of each room that send, and those that only receive.
 const SPEAKERS: i64 = 3;
 const LISTENERS: i64 = 12;
 
-/// Messages that are acknowledged between a fault that was made good and the next.
+/// The acknowledged messages between the end of a fault and the next fault.
 const CALM: usize = 150;
 
-/// How long it may take until all goes on after a fault.
+/// The limit of the recovery after a fault.
 const RECOVERY: Duration = Duration::from_mins(2);
 
 /// As `SETTINGS` have it.
@@ -37,10 +37,10 @@ const STALE: Duration = Duration::from_secs(3);
 /// room waits behind it.
 const OPERATION: Duration = Duration::from_secs(3);
 
-/// By how much the resident memory of a server may be above what it was after its first calm.
+/// The allowed growth of a server's resident memory after its first recovery.
 const GROWTH_KIB: u64 = 64 << 10;
 
-/// For servers that find out soon, but not by every hiccup of a busy machine.
+/// Settings by which servers notice a fault soon, but don't react to each delay of a busy machine.
 const SETTINGS: [(&str, &str); 6] = [
     ("MONGODB__SELECTION_MS", "1000"),
     ("MONGODB__OPERATION_MS", "3000"),
@@ -53,19 +53,19 @@ const SETTINGS: [(&str, &str); 6] = [
 pub(super) struct Room {
     pub(super) room: i64,
     stage: watch::Sender<Stage>,
-    reconnecting: Vec<JoinHandle<ClientReport>>,
+    clients: Vec<JoinHandle<ClientReport>>,
 }
 
 pub(super) struct World {
     pub(super) set: [Mongod; 3],
-    /// Each member is known to all, also to the other two, by a line that can be cut.
+    /// Each member is known to all, also to the other two, by a link that can be cut.
     pub(super) links: [Link; 3],
     pub(super) servers: [Program; 2],
-    /// The second server's.
+    /// The clock of the second server.
     pub(super) clock: Clock,
     pub(super) rooms: Vec<Room>,
     truths: [Option<ReadinessProbe>; 2],
-    /// What each server had in memory once it was in use.
+    /// The memory of each server after its first use.
     resident: [Option<u64>; 2],
     addresses: watch::Sender<Vec<Option<SocketAddr>>>,
     ledger: Arc<Ledger>,
@@ -104,11 +104,11 @@ impl World {
                 let token = long_token(&servers[0], user);
                 let seed = u64::try_from(rng.below(usize::MAX)).unwrap();
                 let name = format!("{n}/{user}");
-                let reconnecting = ReconnectingClient::new(plan.clone(), name, token, SeededRng::of(seed));
-                tokio::spawn(reconnecting.travel(user <= SPEAKERS))
+                let client = ReconnectingClient::new(plan.clone(), name, token, SeededRng::of(seed));
+                tokio::spawn(client.travel(user <= SPEAKERS))
             };
-            let reconnecting = users.into_iter().map(travel).collect();
-            rooms.push(Room { room, stage, reconnecting });
+            let clients = users.into_iter().map(travel).collect();
+            rooms.push(Room { room, stage, clients });
         }
         let mut world = Self {
             set,
@@ -128,7 +128,7 @@ impl World {
         world
     }
 
-    /// One fault, and all that must hold after it.
+    /// Makes one fault, and checks everything that must hold after it.
     pub(super) async fn suffers(&mut self, fault: Fault, rng: &mut SeededRng) {
         *self.suffered.entry(fault).or_default() += 1;
         let began = Instant::now();
@@ -157,7 +157,7 @@ impl World {
             if let Some(readiness) = &self.truths[at] {
                 readiness.until_served().await;
             }
-            // What it has told until now is settled, and a new page begun.
+            // The probe's answers so far are checked, and a new probe starts.
             if let Some(readiness) = self.truths[at].take() {
                 readiness.finish().await;
             }
@@ -170,16 +170,16 @@ impl World {
         }
     }
 
-    /// Waits until so many more messages have been acknowledged.
+    /// Waits until this number of further messages is acknowledged.
     pub(super) async fn until_acknowledged(&self, more: usize) {
         for room in &self.rooms {
-            let ended = room.reconnecting.iter().any(JoinHandle::is_finished);
+            let ended = room.clients.iter().any(JoinHandle::is_finished);
             assert!(!ended, "a traveller in room {} gave up; why stands above", room.room);
         }
         self.ledger.grows_by(more, RECOVERY).await;
     }
 
-    /// Lets a fault last. Whether anything is acknowledged meanwhile is open.
+    /// Lets a fault last. Messages may or may not be acknowledged meanwhile.
     pub(super) async fn lasts(&self, time: Duration) {
         tokio::time::sleep(time).await;
     }
@@ -223,7 +223,7 @@ impl World {
         }
     }
 
-    /// The number of each text of a room, as a majority has it.
+    /// Returns the number of each text of a room, as a majority has it.
     async fn stored(&self, room: i64) -> BTreeMap<String, i64> {
         let primary = &self.set[self.primary().await];
         let messages =
@@ -241,7 +241,7 @@ impl World {
         texts
     }
 
-    /// All say no more, hear of all, and have what the database has.
+    /// Stops all clients, and asserts that each has received everything in the database.
     pub(super) async fn ends(mut self) {
         for readiness in &mut self.truths {
             if let Some(readiness) = readiness.take() {
@@ -256,9 +256,8 @@ impl World {
             let last = last["message"]["message_id"].as_i64().unwrap();
             self.rooms[n].stage.send_replace(Stage::Until(last));
             let mut told = BTreeMap::from([("the end".to_owned(), last)]);
-            for reconnecting in std::mem::take(&mut self.rooms[n].reconnecting) {
-                let report =
-                    timeout(4 * PATIENCE, reconnecting).await.expect("each comes to the end").unwrap();
+            for client in std::mem::take(&mut self.rooms[n].clients) {
+                let report = timeout(4 * PATIENCE, client).await.expect("each comes to the end").unwrap();
                 assert!(report.last >= last);
                 returns += report.returns;
                 told.extend(report.said);
@@ -268,7 +267,7 @@ impl World {
         }
         let faults: usize = self.suffered.values().sum();
         eprintln!(
-            "{faults} faults in {} s, {said} messages acknowledged: none lost, none doubled, none out of order; reconnecting \
+            "{faults} faults in {} s, {said} messages acknowledged: none lost, none doubled, none out of order; clients \
              returned {returns} times; the slowest fault was over after {:.1} s\n{:#?}",
             self.began.elapsed().as_secs(),
             self.slowest.as_secs_f64(),
@@ -277,12 +276,13 @@ impl World {
     }
 }
 
-/// Who says the last word in a room, and is nowhere else: no two groups are of the same users.
+/// Returns the user who sends the last message of a room. The user is in no other room, so that no two groups have
+/// the same members.
 fn last_speaker(room: usize) -> i64 {
     100 + i64::try_from(room).unwrap()
 }
 
-/// Good for longer than any soak.
+/// Returns a token that is valid for longer than any soak.
 fn long_token(server: &Server, user: i64) -> String {
     server.token(user).with("exp", crate::support::now().as_secs() + 30 * 86_400).sign()
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::inbox;
 use crate::support::{Client, SeededRng, Server, seed};
 
-/// Opens the socket again with what it last had.
+/// Opens the socket again with its last cursor.
 pub(super) async fn resume(server: &Server, user: i64, cursor: &str) -> (Client, Value) {
     let token = server.token(user).sign();
     let path = format!("/ws/?since={cursor}");
@@ -64,7 +64,7 @@ async fn changes_since_the_cursor_are_resumed_once() {
     }
     let (client, ready) = inbox(&server, 1).await;
     drop(client);
-    // What the first frame had is not told again.
+    // The changes of the first frame are not sent again.
     let (mut client, again) = resume(&server, 1, &cursor(&ready)).await;
     assert_eq!(again["resumed"], true);
     for room in again["rooms"].as_array().unwrap() {
@@ -176,7 +176,7 @@ async fn a_cursor_that_is_none_gives_the_plain_start() {
     }
 }
 
-/// What a client has of its rooms: each message's text, and those that are gone.
+/// A client's copy of its rooms: the text of each message, and the deleted messages.
 #[derive(Default)]
 struct Known {
     rooms: BTreeMap<i64, BTreeMap<i64, String>>,
@@ -212,7 +212,7 @@ impl Known {
         self.cursor = cursor(ready);
     }
 
-    /// Hears all that is there by now.
+    /// Receives everything that is there by now.
     async fn hear_what_came(&mut self, client: &mut Client) {
         client.send(json!({"action": "ping"})).await;
         loop {
@@ -277,7 +277,7 @@ async fn client_state_equals_the_rooms_after_random_disconnects() {
                 known.hear_what_came(&mut client).await;
             }
         }
-        // Dropped without a word, wherever it is.
+        // Dropped without a close frame, at any point.
         drop(client);
     }
     for writer in &mut writers {
