@@ -16,15 +16,15 @@ const ONE: &str = "the first secret of these tests, 32 bytes long";
 const TWO: &str = "the second secret of these tests, as long as that";
 const QUERY: &str = "firts_user=1&second_user=2/";
 
-/// After this time without an event a stream writes an empty line.
+/// The time without an event after which a stream writes an empty line.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// What a reload says where it went well, and where not.
+/// The log messages of a successful and of a failed reload.
 const TAKEN: &str = "the configuration was reloaded changed=";
 const KEPT: &str = "could not apply the new configuration; keeping the current one error=";
 const RESTART: &str = "these keys need a restart; keeping their current values keys=";
 
-/// A program with its settings in a file, on a database of its own.
+/// A program with its settings in a file, on its own database.
 struct Case {
     home: Home,
     _database: Database,
@@ -47,7 +47,7 @@ impl Case {
         Self { home, _database: database, server }
     }
 
-    /// Writes the file and has it read; what then stands after these words in the log.
+    /// Writes the file, reloads it, and returns the rest of the log line after these words.
     async fn reload(&self, settings: &str, words: &str) -> String {
         fs::write(self.home.path().join("settings.toml"), settings).unwrap();
         self.server.reload(words).await
@@ -112,7 +112,7 @@ async fn limits_change_for_who_is_connected() {
     assert_eq!(told, "\"limits.sockets, limits.text_chars\"");
     one.say("longer").await;
     one.expect(chat(1, 1, "longer")).await;
-    // It is one already: who is in stays, and nobody else comes in.
+    // The server holds more sockets already: open sockets stay, and no other is accepted.
     let dial = case.server.dial(QUERY, &Token::of(ONE, 1).sign());
     assert_eq!(dial.rejected().await, 503);
 
@@ -124,7 +124,7 @@ async fn limits_change_for_who_is_connected() {
     one.say("a frame").await;
     assert_eq!(one.next().await["code"], "rate_limited");
 
-    // An action's own, too; and with other rates a whole minute's worth.
+    // The limit of an action as well. With other rates a whole minute's quota is available.
     let actions = "[actions.send]\nmax_bytes = 60\n[limits]\nframes_per_minute = 1000\n";
     case.reload(&secret(ONE, actions), &format!("{TAKEN}\"actions.send.max_bytes, ")).await;
     one.say(&"x".repeat(60)).await;
@@ -156,7 +156,7 @@ async fn removed_keys_end_the_sockets_they_opened() {
     let answer = post.header("content-type", "application/json").body(pair).send().await.unwrap();
     assert_eq!(answer.status(), 201);
 
-    // A file's contents count, whatever its name.
+    // The content of a file counts, whatever its name.
     let set = case.home.path().join("keys.json");
     let write = |signers: &[&Signer]| {
         let keys: Vec<_> = signers.iter().map(|signer| &signer.public).collect();
@@ -174,7 +174,7 @@ async fn removed_keys_end_the_sockets_they_opened() {
         [case.server.dial(QUERY, &tokens[0]).open().await, case.server.dial(QUERY, &tokens[0]).open().await];
     one.history().await;
     renewed.history().await;
-    // A key that is added ends nothing, and a token of it can take the other one's place.
+    // An added key closes no socket, and a token of it can replace the other token.
     write(&[&signers[1], &signers[0]]);
     case.reload("[auth]\njwks = \"keys.json\"\n", &format!("{TAKEN}\"\"")).await;
     one.say("still here").await;
@@ -193,7 +193,7 @@ async fn removed_keys_end_the_sockets_they_opened() {
     }
 }
 
-/// What one service key opened ends with that key, also while its client reads nothing.
+/// Streams that a service key opened end with that key, even while their client does not read.
 #[tokio::test]
 async fn removed_service_keys_end_what_they_opened() {
     let keys = ["the-first-service-key-32-characters", "the-second-service-key-32-characters"];
@@ -205,7 +205,7 @@ async fn removed_service_keys_end_what_they_opened() {
         let url = case.server.url(&format!("/api/v1/rooms/{room}/messages"));
         http.post(url).bearer_auth(keys[1]).json(&message).send()
     };
-    // An export of more than the connection holds, by another room: 6 bytes for each of these characters.
+    // An export that is larger than the connection's buffers, from another room: 6 bytes for each of these characters.
     assert_eq!(
         case.home.run(&["--config", "settings.toml", "room", "--members", "1,3"]).await.printed(),
         "2"
@@ -277,7 +277,7 @@ async fn a_bad_file_keeps_the_old_one_and_says_why() {
     }
     fs::remove_file(case.home.path().join("settings.toml")).unwrap();
     case.server.reload(&format!("{KEPT}settings.toml: can't be read")).await;
-    // The next good one is taken.
+    // The next valid file is applied.
     case.reload(&secret(ONE, "[limits]\ntext_chars = 6\n"), TAKEN).await;
     one.say("longer").await;
     one.expect(chat(1, 1, "longer")).await;
@@ -291,7 +291,7 @@ async fn reload_names_keys_that_need_a_restart() {
     let settings =
         format!("listen = \"127.0.0.1:1\"\n{}[limits]\nbatch = 7\ntext_chars = 5\n", secret(ONE, ""));
     let told = case.reload(&settings, RESTART).await;
-    // The environment goes over the file's `listen`.
+    // The environment overrides the file's `listen`.
     assert_eq!(told, "\"limits.batch\"");
     let mut one = case.server.dial(QUERY, &Token::of(ONE, 1).sign()).open().await;
     one.history().await;
@@ -312,12 +312,12 @@ async fn an_issuer_can_come_and_go() {
     case.reload(&by_issuer, &format!("{TAKEN}\"auth.discovery, ")).await;
     assert_eq!((case.refusal(&theirs).await, case.refusal(&own).await), (None, Some(4001)));
 
-    // The same issuer, which is away: its keys are known, and all else can change.
+    // The same issuer is unreachable: its keys are known, and all other settings can change.
     issuer.says(IssuerReply::Nothing);
     case.reload(&format!("{by_issuer}[limits]\ntext_chars = 5\n"), &format!("{TAKEN}\"limits.text_chars\""))
         .await;
     assert_eq!(case.refusal(&theirs).await, None);
-    // However often.
+    // Any number of times.
     case.reload(&format!("{by_issuer}[limits]\ntext_chars = 6\n"), &format!("{TAKEN}\"limits.text_chars\""))
         .await;
     assert_eq!(case.refusal(&theirs).await, None);

@@ -6,7 +6,7 @@ use crate::support::{
     Client, Link, PATIENCE, Server, State, chat, error, eventually_within, free_port, said,
 };
 
-/// A server whose line to the database can be cut, and that finds out soon.
+/// Starts a server that soon notices a fault, and whose link to the database can be cut.
 async fn behind_a_link() -> (Link, Server) {
     let link = Link::to_the_database().await;
     let overrides = [
@@ -22,7 +22,7 @@ async fn behind_a_link() -> (Link, Server) {
     (link, server)
 }
 
-/// Says something until it is taken: a server needs its time to find that the database is back.
+/// Sends messages until the server accepts one: it needs time to notice that the database is back.
 async fn say_until_taken(client: &mut Client) -> Value {
     let answer = async || {
         client.say("are we back?").await;
@@ -39,11 +39,11 @@ async fn a_new_socket_is_told_to_try_again_later() {
     let (link, server) = behind_a_link().await;
     server.join(1, 2).await.quiet().await;
     link.set(State::Cut);
-    // Of these the server can't have learnt anything before.
+    // The server cannot know these messages from before.
     for query in ["firts_user=1&second_user=3/", "room_id=77"] {
         assert_eq!(server.dial_as(1, query).refused().await, 1013, "?{query}");
     }
-    // What needs no database is still checked first.
+    // Checks that need no database still come first.
     assert_eq!(server.dial_as(1, "firts_user=1").refused().await, 4400);
     assert_eq!(server.dial_as(2, "firts_user=1&second_user=2").refused().await, 4003);
     assert_eq!(server.dial("/ws/chat/?firts_user=1&second_user=2").refused().await, 4001);
@@ -63,7 +63,7 @@ async fn action_is_unavailable_on_a_living_socket_during_an_outage() {
     one.expect(error("unavailable", Some("delete"))).await;
     one.say("lost?").await;
     let answer = one.next().await;
-    // The first write may have found the line cut only when it was on its way.
+    // The link may have been cut only after the first write had started.
     assert!(["unavailable", "timeout"].iter().any(|code| answer["code"] == *code), "{answer}");
     one.quiet().await;
 
@@ -123,7 +123,7 @@ async fn a_server_without_its_database_is_healthy_but_not_ready() {
     link.set(State::Cut);
     server.until_status("/readyz", 503).await;
     assert_eq!(server.get("/healthz").await, 200);
-    // Where the database is and what is wrong with it is for those who run it.
+    // The database's address and its error are for operators only.
     let members = link.uri.trim_start_matches("mongodb://").split('/').next().unwrap();
     let told = async |url: String| reqwest::get(url).await.unwrap().text().await.unwrap();
     let everyone = told(format!("http://{}/readyz", server.address())).await;

@@ -82,7 +82,7 @@ async fn an_edit_is_asked_about_as_well() {
     assert_eq!(body, rest);
 }
 
-/// What no receiver should say.
+/// Answers that no receiver should give.
 fn bad_answers() -> Vec<ReceiverReply> {
     let ok = |text: &str| ReceiverReply::Ok(text.to_owned());
     vec![
@@ -187,7 +187,8 @@ async fn a_delete_is_not_asked_about() {
     receiver.asked(1).await;
 }
 
-/// Its answer was lost, and by now the receiver thinks otherwise: of what everyone has nobody is told that it was refused.
+/// The first answer was lost, and the receiver now refuses the message. A message that all users have is not refused
+/// any more.
 #[tokio::test]
 async fn repeated_send_is_answered_without_asking_the_hook_again() {
     let receiver = accepting_receiver().await;
@@ -218,7 +219,7 @@ async fn repeated_send_is_answered_without_asking_the_hook_again() {
     }
 }
 
-/// Of four users, 1 sends what makes the hook fail.
+/// User 1 of four users sends messages that make the hook fail.
 #[tokio::test]
 async fn messages_of_others_are_checked_despite_one_users_poison() {
     for on_failure in ["open", "closed"] {
@@ -248,7 +249,7 @@ async fn messages_of_others_are_checked_despite_one_users_poison() {
         two.say("bad").await;
         assert_eq!(two.expect(error("rejected", Some("send"))).await["message"], "no such words here");
         two.say_alone(1, 2, "fine").await;
-        // Its own messages pass in no case: three bad texts are no way around the hook.
+        // The user's own messages never pass: three bad texts are no way around the hook.
         let asked = receiver.count();
         one.say("bad").await;
         one.expect(error("unavailable", Some("send"))).await;

@@ -131,7 +131,7 @@ async fn until_lease_is_lost(admin: &str) {
     eventually("the server loses the lease", held, |held| held == "0").await;
 }
 
-/// Gives the lease to nobody for an hour, or to whoever asks.
+/// Blocks the lease for an hour, or frees it.
 async fn set_lease(hooks: &mongodb::Collection<mongodb::bson::Document>, free: bool) {
     let until = DateTime::from_millis(if free { 0 } else { DateTime::now().timestamp_millis() + 3_600_000 });
     let lease = doc! { "$set": { "holder": ObjectId::new(), "until": until } };
@@ -176,7 +176,8 @@ async fn lost_history_is_logged_and_events_come_from_collections() {
     assert_eq!(received_events(&receiver, 7).await[6]["id"], sent(room, 6));
 }
 
-/// Telling it may take longer than the stream remembers. What was told until then is not begun anew.
+/// Reading the collections may take longer than the stream's history. The events that were sent until then are not
+/// sent again.
 #[tokio::test]
 async fn recovery_continues_when_the_history_is_lost_again() {
     let leave = Arc::new(Semaphore::new(1));
@@ -205,7 +206,7 @@ async fn recovery_continues_when_the_history_is_lost_again() {
     let lost = doc! { "failCommands": ["aggregate"], "errorCode": 286 };
     mongod.fail("the-teller", doc! { "times": 1 }, lost.clone()).await;
     set_lease(&hooks, true).await;
-    // As many wait as may: the collection is being read.
+    // The maximum number of events waits, so the server is reading the collection.
     receiver.until(|asked| asked.len() >= 2).await;
     mongod.fail("the-teller", doc! { "times": 1 }, lost).await;
     leave.add_permits(100);

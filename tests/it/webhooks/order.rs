@@ -22,7 +22,7 @@ fn settings<'a>(came: &'a str, went: &'a str) -> [(&'a str, &'a str); 7] {
     ]
 }
 
-/// User 1 comes and goes, and the database knows of each.
+/// Connects and disconnects user 1, and waits until the database has each change.
 async fn come_and_go(server: &Server) {
     let presence = server.collection("presence").await;
     let until = async |online: bool| {
@@ -94,7 +94,7 @@ async fn the_order_holds_when_the_telling_server_is_killed() {
     assert_eq!(types(&received_events(&receiver, 4).await), ROUND_TRIPS);
 }
 
-/// An earlier version kept a place for each of the two hooks.
+/// An earlier version stored a position for each of the two hooks.
 #[tokio::test]
 async fn the_places_of_an_earlier_version_are_gone_on_from() {
     let receiver = accepting_receiver().await;

@@ -84,7 +84,7 @@ async fn a_redirect_is_not_followed() {
 async fn answer_is_read_up_to_its_bound_with_or_without_a_length() {
     let receiver = Receiver::start(|asked| match asked.body.parse::<usize>() {
         Ok(bytes) => ReceiverReply::Ok("x".repeat(bytes)),
-        // In chunks, without end.
+        // An endless body in chunks.
         Err(_) => ReceiverReply::Status(
             200,
             "transfer-encoding: chunked\r\n".to_owned(),
@@ -197,10 +197,10 @@ async fn suspended_receiver_is_probed_by_one_request_then_resumed() {
         }
     };
     timeout(PATIENCE, probing).await.expect("it is probed in time");
-    // All who come while one probes are told at once.
+    // All requests during the probe are refused immediately.
     let others = join_all((0..5).map(|_| outbound.post(&1, "{}".to_owned()))).await;
     assert!(others.iter().all(|answer| matches!(answer, Err(OutboundError::Open))), "{others:?}");
-    // A probe that is given up has failed.
+    // An aborted probe counts as failed.
     probes.shutdown().await;
     let answer = outbound.post(&1, "{}".to_owned()).await;
     assert!(matches!(answer, Err(OutboundError::Open | OutboundError::HeldBack { .. })), "{answer:?}");

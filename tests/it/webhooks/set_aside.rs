@@ -14,7 +14,7 @@ const URL: &str = "HOOKS__AFTER_SEND__URL";
 const LIST: &str = "/hooks/set-aside";
 const SET_ASIDE: &str = r#"parlor_hook_events_total{hook="after_send",outcome="set_aside"}"#;
 
-/// Short pauses, so that many tries take no time.
+/// Short pauses, so that many tries take little time.
 const QUICK: [(&str, &str); 4] = [
     ("HOOKS__RETRY_MS", "10"),
     ("HOOKS__RETRY_MAX_MS", "20"),
@@ -41,7 +41,7 @@ async fn listed(server: &Server) -> Vec<Value> {
     page["events"].as_array().unwrap().clone()
 }
 
-/// Says messages in a room until the receiver was told this event: each one shows that it takes others.
+/// Sends messages in a room until the receiver has got this event. Each message shows that it accepts others.
 async fn say_until(receiver: &Receiver, elsewhere: &mut Client, event: &str) {
     let said = timeout(PATIENCE, async {
         while !ids(&receiver.until(|_| true).await).contains(&event.to_owned()) {
@@ -215,7 +215,7 @@ async fn set_aside_events_are_bounded_and_the_oldest_go() {
     }
 }
 
-/// One room's event that is tried again and again takes neither the places nor the window of the others.
+/// A room's event that is retried again and again takes neither the permits nor the window of others.
 #[tokio::test]
 async fn an_event_that_is_tried_again_holds_up_its_own_room_alone() {
     let receiver = Receiver::start(|asked| {
@@ -241,7 +241,7 @@ async fn an_event_that_is_tried_again_holds_up_its_own_room_alone() {
     received_events(&receiver, 21).await;
 }
 
-/// Of three rooms, one has poison: the breaker stays closed for the others.
+/// One of three rooms has a poison event. The breaker stays closed for the others.
 #[tokio::test]
 async fn poison_events_of_a_room_leave_the_receiver_to_others() {
     let receiver = Receiver::start(|asked| {

@@ -17,10 +17,10 @@ use crate::support::{
 /// Sockets on each of the two servers...
 const SOCKETS: usize = 500;
 
-/// ...in so many rooms.
+/// ...in this number of rooms.
 const ROOMS: usize = 10;
 
-/// How long it may take until all who were on the one are served by the other: by a debug build, on a core that the
+/// The limit for the other server to serve all moved sockets: by a debug build, on a core that the
 /// database and the test share. A release build lets in thousands a second.
 const IN_TIME: Duration = Duration::from_secs(15);
 
@@ -66,12 +66,12 @@ impl Room {
     }
 }
 
-/// One that stays.
+/// A client that stays.
 fn door(address: SocketAddr) -> ServerAddresses {
     watch::Sender::new(vec![Some(address)]).subscribe()
 }
 
-/// All rooms go on until a server has so many sockets.
+/// Sends messages in all rooms until a server has this number of sockets.
 async fn until_has(samples: &Samples, rooms: &mut [Room], sockets: usize, limit: Duration) {
     let began = Instant::now();
     while usize::try_from(samples.number("parlor_sockets").await).unwrap() < sockets {
@@ -103,7 +103,7 @@ async fn sockets_get_each_message_once_when_a_deploy_moves_500() {
     let back = told.elapsed();
     assert_eq!(old.exit_code().await, Some(0));
     readiness.until_served().await;
-    // No fault of this one's: it was ready all along.
+    // This server has no fault, so it was ready all the time.
     eprintln!("{SOCKETS} sockets were back in {back:?}; /readyz: {}", readiness.finish().await);
     let (mut all, mut returns) = (0, 0);
     for room in rooms {

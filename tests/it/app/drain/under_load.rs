@@ -18,10 +18,10 @@ use crate::support::{
     eventually_within, matches,
 };
 
-/// What a message has become, by all that was acknowledged: its text, or none once it was deleted.
+/// The last acknowledged state of each message: its text, or `None` if it was deleted.
 type Revised = BTreeMap<i64, Option<String>>;
 
-/// Says, edits and deletes one thing after another until the socket ends; gives what it was told of, and its end.
+/// Sends, edits and deletes messages until the socket ends. Returns the acknowledged states and the end.
 async fn revise(mut client: Client) -> (Revised, End) {
     let mut revised = Revised::new();
     for n in 0.. {
@@ -29,7 +29,7 @@ async fn revise(mut client: Client) -> (Revised, End) {
         let id = match client.say_and_hear(&text, &mut heard).await {
             Ok(frame) => frame["message"]["message_id"].as_i64().unwrap_or_else(|| panic!("{frame}")),
             Err(end) => {
-                // It may have been written, and told of, all the same.
+                // The message may have been written and published nevertheless.
                 let own = heard.iter().find(|frame| frame["message"]["text"] == *text);
                 revised
                     .extend(own.map(|frame| (frame["message"]["message_id"].as_i64().unwrap(), Some(text))));
@@ -44,7 +44,7 @@ async fn revise(mut client: Client) -> (Revised, End) {
         let edited = json!({"type": "message_edited", "message_id": id, "text": text});
         let steps = [(edit, edited, Some(text)), (delete, deleted, None)];
         for (frame, event, becomes) in steps.into_iter().take(if n % 3 == 0 { 2 } else { 1 }) {
-            // Where it can't be sent any more, what came before the end is still to be heard.
+            // If the frame can't be sent, the frames before the end can still be received.
             client.try_send(frame).await;
             loop {
                 match client.next_or_end().await {
@@ -61,7 +61,7 @@ async fn revise(mut client: Client) -> (Revised, End) {
     unreachable!("it speaks until its socket ends")
 }
 
-/// Posts one message after another until nobody answers; gives the number of each, none where that isn't known.
+/// Posts messages until the server does not answer. Returns the number of each, or `None` if it is unknown.
 async fn post(server: Arc<Program>, room: i64) -> BTreeMap<String, Option<i64>> {
     let mut posted = BTreeMap::new();
     for n in 0.. {
@@ -80,7 +80,7 @@ async fn post(server: Arc<Program>, room: i64) -> BTreeMap<String, Option<i64>> 
     posted
 }
 
-/// None where nobody answers.
+/// Posts a message once. Returns `None` if the server does not answer.
 async fn post_once(server: &Server, room: i64, key: &str) -> Option<(u16, Value)> {
     let path = format!("/rooms/{room}/messages");
     let body = json!({"sender_id": 1, "text": key});
@@ -176,7 +176,7 @@ async fn sigterm_under_load_loses_and_repeats_no_write() {
     for heard in &heard {
         assert_in_order(heard);
     }
-    // Of what wasn't acknowledged nothing had been begun: `unavailable` is what is not there for certain.
+    // No unacknowledged message had been started, so each counts as `unavailable`: certainly not stored.
     for outcome in outcomes.values_mut().filter(|outcome| **outcome == Err(None)) {
         *outcome = Err(Some("unavailable".to_owned()));
     }

@@ -16,16 +16,16 @@ use crate::support::{
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
 
-/// Presence is right within this (docs/protocol.md, Events), and a busy machine's own time.
+/// Presence is right within this time (docs/protocol.md, Events), with some slack for a busy machine.
 const PRESENT: Duration = Duration::from_secs(7);
 
-/// As it is by default: nothing breaks here, and a busy machine is no fault.
+/// The default: nothing breaks here, and a busy machine is no fault.
 const STALE: Duration = Duration::from_secs(5);
 
-/// With limits out of the way, and soon to find out of each other.
+/// Settings without limits, by which servers soon notice each other.
 const SETTINGS: [(&str, &str); 2] = [("FEED__HEARTBEAT_MS", "100"), ("LIMITS__SEND_QUEUE", "10000")];
 
-/// A socket of all rooms that has read its first frame.
+/// Opens an inbox connection that has read its first frame.
 async fn inbox(server: &Server, user: i64) -> Client {
     let token = server.token(user).sign();
     let mut client = server.dial("/ws/?since=").called(format!("inbox of {user}")).token(&token).open().await;
@@ -33,7 +33,7 @@ async fn inbox(server: &Server, user: i64) -> Client {
     client
 }
 
-/// One who comes to a server and leaves it, and types while there, is seen to by another on another server.
+/// Connects a visitor to a server, types and disconnects. A watcher on another server must see each.
 async fn comes_types_and_goes(there: &Server, visitor: i64, room: i64, watcher: &mut Client) {
     let user = visitor;
     let mut visitor = there.dial_as(user, &format!("room_id={room}&since=")).open().await;
@@ -68,7 +68,7 @@ async fn messages_stay_complete_and_ordered_when_clocks_jump() {
     let mut listeners = [late.join(2, 1).await, right.join(2, 1).await];
     let many_clients = ManyClients::on(&[&late, &right]).await;
     many_clients.until_acknowledged(60).await;
-    // Ahead of all others, and then back by an hour.
+    // The clock is ahead of all others, and then an hour back.
     for ahead in [50 * MINUTE, -10 * MINUTE] {
         clock.set(ahead);
         many_clients.until_acknowledged(60).await;
@@ -95,13 +95,13 @@ async fn messages_stay_complete_and_ordered_when_clocks_jump() {
     assert_shown(&late, &outcomes).await;
     assert_shown(&right, &outcomes).await;
     drop(listeners);
-    // Each types once: a user's typing is passed on once in 3 s.
+    // Each user types once: a user's typing is sent at most once in 3 s.
     for (visitor, ahead) in (4..).zip([-10 * MINUTE, 50 * MINUTE, -3 * HOUR]) {
         clock.set(ahead);
         comes_types_and_goes(&late, visitor, group, &mut watcher).await;
     }
     for readiness in truths {
-        // No fault was announced: it has been 200 all along.
+        // No fault was announced: `/readyz` answered 200 all the time.
         eprintln!("/readyz: {}", readiness.finish().await);
     }
 }
@@ -118,20 +118,20 @@ async fn a_token_is_good_by_the_clock_of_its_server() {
     for client in [&mut hour, &mut day] {
         client.history().await;
     }
-    // A clock that jumps is looked at with the next ping.
+    // The server looks at a jumped clock with the next ping.
     clock.set(2 * HOUR);
     assert_eq!(hour.hear_out().await, (Vec::new(), End::Closed(4001)));
     assert_eq!(dial(&expiring(3_600)).refused().await, 4001);
     day.quiet().await;
     clock.set(-2 * HOUR);
     day.quiet().await;
-    // Good by this clock, though not by others.
+    // The token is valid by this clock, but not by others.
     let mut long_over = server.dial("/ws/chat/?firts_user=1&second_user=2/");
     long_over = long_over.token(&server.token(1).with("exp", now().as_secs() - 3_600).sign());
     long_over.open().await.history().await;
 }
 
-/// What was missed is told by the database's time: that of the server that wrote it may be any.
+/// Missed changes are found by the database's time, whatever the writing server's clock shows.
 #[tokio::test]
 async fn edit_arrives_after_a_stream_gap_when_its_clock_is_behind() {
     let mongod = Mongod::start().await;
@@ -164,7 +164,7 @@ async fn edit_arrives_after_a_stream_gap_when_its_clock_is_behind() {
     }
 }
 
-/// Of a request that is under way on one server another says so, whatever time it has.
+/// A server reports a request as pending that runs on another server, whatever their clocks show.
 #[tokio::test]
 async fn pending_post_is_not_repeated_when_server_clocks_differ() {
     const PATH: &str = "/rooms/1/messages";
@@ -200,7 +200,7 @@ async fn erasure_ends_while_its_servers_clock_goes_back() {
     eventually_count(&erasures, doc! {}, |count| count == 0).await;
 }
 
-/// Waits until the API says so.
+/// Waits until the API shows this presence.
 async fn is_seen(server: &Server, user: i64, online: bool) {
     let path = format!("/users/{user}");
     let shown = async || server.api_get(&path).await.1["online"].clone();
@@ -237,7 +237,7 @@ async fn offline_is_noticed_soon_whatever_the_servers_clock_shows() {
     }
 }
 
-/// When a message says that it was written and changed.
+/// Returns the times at which a message says that it was written and changed.
 fn times(message: &Value) -> [i64; 2] {
     ["created_at", "updated_at"].map(|field| {
         let time = message[field].as_str().unwrap_or_else(|| panic!("no {field} in {message}"));
@@ -245,7 +245,7 @@ fn times(message: &Value) -> [i64; 2] {
     })
 }
 
-/// The rooms of a user, as listed.
+/// Returns a user's rooms in the order of the list.
 async fn listed(server: &Server, user: i64) -> Vec<i64> {
     let (status, page) = server.api_get(&format!("/rooms?user_id={user}")).await;
     assert_eq!(status, 200, "{page}");
@@ -262,7 +262,7 @@ async fn times_go_by_the_databases_clock_whatever_a_servers_shows() {
     let mut sockets = Vec::new();
     for (at, room) in rooms.into_iter().enumerate() {
         sockets.push([late.enter(1, room).await, right.enter(1, room).await]);
-        // By turns, and the last time by the one that is late.
+        // The servers alternate, and the late one is the last.
         let begin = DateTime::now().timestamp_millis();
         let mut before = 0;
         for n in 1..=8_i64 {
@@ -273,7 +273,7 @@ async fn times_go_by_the_databases_clock_whatever_a_servers_shows() {
             assert!(created >= before && updated == created, "message {n} of room {room}: {event:?}");
             before = created;
         }
-        // And by REST.
+        // The same by REST.
         for server in servers {
             let path = format!("/rooms/{room}/messages");
             let (status, posted) = server.api_post(&path, &json!({"sender_id": 1, "text": "by REST"})).await;

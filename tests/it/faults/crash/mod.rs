@@ -33,7 +33,7 @@ async fn acknowledged_writes_survive_a_killed_server() {
     assert_shown(&again, &outcomes).await;
 }
 
-/// For servers that find out soon.
+/// Settings by which servers notice a fault soon.
 const HURRIED: [(&str, &str); 6] = [
     ("MONGODB__SELECTION_MS", "500"),
     ("MONGODB__OPERATION_MS", "2000"),
@@ -46,11 +46,11 @@ const HURRIED: [(&str, &str); 6] = [
 /// As `FEED__STALE_MS` has it above.
 const STALE: Duration = Duration::from_secs(2);
 
-/// By how much a server's resident memory may have grown through an fault_test. It has as many sockets and rooms as before;
+/// The allowed growth of a server's resident memory during a fault. It has as many sockets and rooms as before;
 /// what is left is what the allocator keeps of the worst moment, and connections to the database that were opened anew.
 const GROWTH_KIB: u64 = 8 << 10;
 
-/// What is said last.
+/// The text of the last message.
 const LAST: &str = "that was all";
 
 /// Returns all events of a socket up to the last message.
@@ -140,7 +140,7 @@ async fn server_recovers_when_its_database_was_killed() {
     fault_test.assert_survived(&mongod.uri("the-test")).await;
 }
 
-/// Another is elected; what only the first had written nobody was told of.
+/// Another primary is elected. No client got an event of the writes that only the first one had.
 #[tokio::test]
 async fn server_recovers_when_a_primary_of_three_was_killed() {
     let mut three = Mongod::start_three().await;
@@ -149,12 +149,12 @@ async fn server_recovers_when_a_primary_of_three_was_killed() {
     fault_test.readiness.fault_begins();
     three[0].kill().await;
     fault_test.many_clients.until_acknowledged(100).await;
-    // It is the primary again once it has what it missed.
+    // It becomes the primary again once it has the writes that it missed.
     three[0].again().await;
     fault_test.assert_survived(&uri).await;
 }
 
-/// The one there is steps down, and is elected again; writes that were on their way are refused or of unknown outcome.
+/// The only member steps down, and is elected again. Pending writes are refused, or have an unknown outcome.
 #[tokio::test]
 async fn server_recovers_when_its_database_keeps_stepping_down() {
     let mongod = Mongod::start().await;
@@ -168,7 +168,7 @@ async fn server_recovers_when_its_database_keeps_stepping_down() {
     fault_test.assert_survived(&mongod.uri("the-test")).await;
 }
 
-/// Another is elected, and hands over to the first again as soon as that may be.
+/// Another primary is elected, and hands over to the first one again as soon as possible.
 #[tokio::test]
 async fn server_recovers_when_a_primary_of_three_steps_down() {
     let three = Mongod::start_three().await;
@@ -181,7 +181,7 @@ async fn server_recovers_when_a_primary_of_three_steps_down() {
     fault_test.assert_survived(&uri).await;
 }
 
-/// The line to the database is cut, or carries nothing any more in one of its directions or both, and is whole again.
+/// The link to the database is cut, or carries no byte in one or both directions, and works again later.
 #[tokio::test]
 async fn server_recovers_when_its_database_link_is_cut_or_hangs() {
     for state in State::FAULTS {
@@ -195,7 +195,8 @@ async fn server_recovers_when_its_database_link_is_cut_or_hangs() {
     }
 }
 
-/// The driver finds out before an operation's time is over, and breaks it off: by then it may be done.
+/// The driver notices the fault before an operation's limit, and aborts the operation. The operation may be done by
+/// then.
 #[tokio::test]
 async fn aborted_write_is_a_timeout_and_never_unavailable() {
     let link = Link::to_the_database().await;

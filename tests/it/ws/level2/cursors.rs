@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{Live, Told, delete, edit, missed, room};
 use crate::support::{Server, deleted, edited, encoded};
 
-/// What a cursor that is no good is answered: the plain start.
+/// Expects a plain start as the answer to an invalid cursor.
 async fn assert_no_good(server: &Server, room: i64, since: &str, texts: &[(i64, String)]) {
     let (mut one, frame) = Live::open(server, 1, room, since).await;
     assert_eq!(frame["resumed"], false, "since {since:?}: {frame}");
@@ -26,7 +26,7 @@ async fn a_cursor_that_is_none_gives_the_plain_start() {
     for since in none {
         assert_no_good(&server, room, since, &all).await;
     }
-    // Its numbers are beyond what the room has, if it is a cursor at all.
+    // Its numbers are beyond the room's, if it is a cursor at all.
     for since in [format!("{}9", one.cursor), format!("{0}{0}", one.cursor)] {
         assert_no_good(&server, room, &since, &all).await;
     }
@@ -45,7 +45,7 @@ async fn a_cursor_with_anything_changed_in_it_never_harms() {
             let mut changed = characters.clone();
             changed[at] = other;
             let changed: String = changed.into_iter().collect();
-            // Which of these are good is the server's own affair; all get a first frame, and nothing twice in it.
+            // The server decides which of these are valid. Each gets a first frame without repetitions.
             let (mut late, frame) = Live::open(&server, 1, room, &changed).await;
             let mut ids = super::ids(&frame["messages"]);
             ids.extend(super::ids(&frame["edited"]));
@@ -106,7 +106,7 @@ async fn a_cursor_of_one_server_is_good_on_another() {
         edit(3, "third again"),
     ];
     for (at, change) in changes.into_iter().enumerate() {
-        // Each is done by the other server than the one before.
+        // The two servers alternate.
         let by = if at % 2 == 0 { &mut one } else { &mut beside };
         by.send(change).await;
         events.push((one.next().await, beside.next().await));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Live, Told, delete, edit, id_of, text_of};
 use crate::support::{Client, SeededRng, Server, deleted, edited, encoded, seed, shared_uri};
 
-/// What each of the two who write does before they take their leave.
+/// The number of changes that each of the two writers makes.
 const CHANGES: usize = 90;
 
 const ROOMY: [(&str, &str); 1] = [("LIMITS__SEND_QUEUE", "10000")];
@@ -16,7 +16,7 @@ fn done(user: i64) -> String {
     format!("{user} is done")
 }
 
-/// Says, edits and deletes; no two texts are the same. Each waits for its own event before the next.
+/// Sends, edits and deletes. No two texts are equal. Each change waits for its own event before the next.
 async fn write(mut client: Client, user: i64, mut rng: SeededRng) {
     let mut own: Vec<i64> = Vec::new();
     for n in 0..CHANGES {
@@ -38,7 +38,7 @@ async fn write(mut client: Client, user: i64, mut rng: SeededRng) {
     say(&mut client, &done(user)).await;
 }
 
-/// Says `text` and waits for its number.
+/// Sends `text` and returns its number.
 async fn say(client: &mut Client, text: &str) -> i64 {
     client.say(text).await;
     loop {
@@ -49,7 +49,7 @@ async fn say(client: &mut Client, text: &str) -> i64 {
     }
 }
 
-/// What a client knows of a room that it has been told all of.
+/// A client's copy of a room.
 #[derive(Default)]
 struct Known {
     messages: BTreeMap<i64, String>,
@@ -100,14 +100,14 @@ impl Known {
     }
 }
 
-/// Follows the room, cut off at random, until both who write are done. Gives the last cursor as well.
+/// Follows the room, with random disconnects, until both writers are done. Returns the last cursor as well.
 async fn follow(servers: [&Server; 2], room: i64, mut cursor: String, mut rng: SeededRng) -> (Known, String) {
     let mut known = Known::default();
     let mut cuts = 0;
     while !known.has_all() {
         let server = servers[rng.below(2)];
         if rng.below(8) == 0 {
-            // Gone before it has read anything.
+            // The socket is dropped before it has read anything.
             let query = format!("room_id={room}&since={}", encoded(&cursor));
             drop(server.dial_as(3, &query).open().await);
         }
@@ -122,7 +122,7 @@ async fn follow(servers: [&Server; 2], room: i64, mut cursor: String, mut rng: S
         }
         cursor.clone_from(&live.cursor);
         cuts += 1;
-        // It is dropped here, without a word.
+        // The socket is dropped here, without a close frame.
     }
     assert!(cuts > 10, "it was cut off {cuts} times only");
     (known, cursor)

@@ -9,7 +9,7 @@ fn read_up_to(id: impl Into<Value>) -> Value {
     json!({"action": "read", "message_id": id.into()})
 }
 
-/// User 1 with a Level 1 socket, and user 2 who says by hand what is read.
+/// Opens a Level 1 socket of user 1, and a socket of user 2 with manual read receipts.
 async fn by_hand(overrides: &[(&str, &str)]) -> (Server, i64, Client, Live) {
     let (server, room) = room(overrides).await;
     let one = server.enter(1, room).await;
@@ -17,7 +17,7 @@ async fn by_hand(overrides: &[(&str, &str)]) -> (Server, i64, Client, Live) {
     (server, room, one, two)
 }
 
-/// User 1 says so many things; each becomes delivered to both, and not read.
+/// Sends these messages as user 1. Each becomes delivered on both sockets, and not read.
 async fn say(one: &mut Client, two: &mut Live, ids: std::ops::RangeInclusive<i64>) {
     for id in ids {
         one.say("Hello").await;
@@ -26,7 +26,7 @@ async fn say(one: &mut Client, two: &mut Live, ids: std::ops::RangeInclusive<i64
     }
 }
 
-/// Both are told that these became read, the next thing that they hear.
+/// Expects the read receipts of these messages as the next frames of both sockets.
 async fn told_read(one: &mut Client, two: &mut Live, ids: &[i64]) {
     for id in ids {
         one.expect(read(*id, 1, "Hello")).await;
@@ -43,7 +43,7 @@ async fn statuses(server: &Server, room: i64) -> Vec<Value> {
 #[tokio::test]
 async fn delivered_is_automatic_and_read_is_said() {
     let (server, room, mut one, mut two) = by_hand(&[]).await;
-    // Between the marks of one and the next message there is no reading.
+    // No receipt comes between the delivery of a message and the next message.
     say(&mut one, &mut two, 1..=4).await;
     assert_eq!(statuses(&server, room).await, vec!["delivered"; 4]);
     two.send(read_up_to(3)).await;
@@ -75,7 +75,7 @@ async fn waiting_messages_are_only_delivered_when_reading_is_manual() {
 #[tokio::test]
 async fn past_the_last_message_means_the_last_one() {
     let (server, room, mut one, mut two) = by_hand(&[]).await;
-    // There is none yet: nothing is read, and nothing will be.
+    // There is no such message yet: no message is read, and none will be.
     two.send(read_up_to(5)).await;
     two.quiet().await;
     say(&mut one, &mut two, 1..=3).await;
@@ -108,7 +108,7 @@ async fn own_and_deleted_messages_are_not_marked() {
     say(&mut one, &mut two, 1..=1).await;
     two.say("of two").await;
     one.expect(chat(2, 2, "of two")).await;
-    // The other's room is open on Level 1: that is automatic.
+    // The other user has the room open on Level 1, with automatic receipts.
     let [sent, marks @ ..] = said(2, 2, "of two");
     one.expect_all(&marks).await;
     two.hear(sent).await;
@@ -140,7 +140,7 @@ async fn message_is_read_when_all_others_of_a_group_read_it() {
     two.send(read_up_to(3)).await;
     let marker = async || mark(&Live::open(&server, 1, room, &one.cursor).await.1, 2);
     eventually("the marker of user 2 is stored", marker, |marker| *marker == (3, 3)).await;
-    // Nothing has been told of it: what 3 reads is the next that all hear.
+    // No event has come of it: the receipt of user 3 is the next event of all sockets.
     three.send(read_up_to(2)).await;
     for live in [&mut one, &mut two, &mut three] {
         live.hear_all(&[read(1, 1, "Hello"), read(2, 1, "Hello")]).await;

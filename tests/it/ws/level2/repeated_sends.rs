@@ -7,19 +7,19 @@ use serde_json::{Value, json};
 use super::{Live, delete, edit, id_of, room, with_ref};
 use crate::support::{Client, Server, chat, deleted, edited, next_error, said, shared_uri};
 
-/// A message that may be sent again.
+/// Returns a message that may be sent again.
 fn message(text: &str, client_id: &str) -> Value {
     json!({"action": "send", "message": text, "client_id": client_id})
 }
 
-/// What a repeated one is answered: the first as it is now, without a cursor.
+/// Returns the answer to a repeated send: the first message in its current form, without a cursor.
 fn again(id: i64, sender: i64, text: &str, status: &str) -> Value {
     let mut answer = chat(id, sender, text);
     answer["message"]["status"] = json!(status);
     answer
 }
 
-/// Sends it again, and is answered on this socket alone.
+/// Repeats a send, and expects its answer on this socket.
 async fn repeat(client: &mut Client, frame: Value, answer: Value) {
     client.send(with_ref(frame, "again")).await;
     client.expect(with_ref(answer, "again")).await;
@@ -34,12 +34,12 @@ async fn a_repeated_message_is_answered_to_its_sender_alone() {
     one.hear(with_ref(chat(1, 1, "Hello"), "first")).await;
     one.hear_all(&said(1, 1, "Hello")[1..]).await;
     repeat(&mut one, message("Hello", "a"), again(1, 1, "Hello", "read")).await;
-    // It is the first one's text that was said.
+    // The text of the first send counts.
     repeat(&mut one, message("Something else", "a"), again(1, 1, "Hello", "read")).await;
     one.send(message("Hello", "a")).await;
     one.expect(again(1, 1, "Hello", "read")).await;
 
-    // Nobody else hears of it, and no number was spent on it.
+    // No other socket gets an event, and no number was used.
     one.send(message("Hello", "b")).await;
     two.hear_all(&said(1, 1, "Hello")).await;
     two.hear_all(&said(2, 1, "Hello")).await;
@@ -110,7 +110,7 @@ async fn client_id_counts_only_for_its_sender_and_room() {
     let mut two = Live::fresh(&server, 2, room).await;
     two.send(message("of two", "a")).await;
     two.hear_until(chat(3, 2, "of two")).await;
-    // Without one each is another, as ever.
+    // Without a `client_id` each send makes another message.
     elsewhere.say_alone(2, 1, "same").await;
     elsewhere.say_alone(3, 1, "same").await;
 }

@@ -9,10 +9,10 @@ use tokio::time::interval;
 use super::{Live, Told, missed, room};
 use crate::support::{PATIENCE, Server, chat, shared_uri};
 
-/// At most one in this time is passed on for a user in a room.
+/// At most one event in this time is sent for a user in a room.
 const PACE: Duration = Duration::from_secs(3);
 
-/// How much earlier the second may seem to be: the first may have been late.
+/// The second event may seem earlier by this much, because the first one may have been late.
 const SLACK: Duration = Duration::from_millis(500);
 
 fn typing() -> Value {
@@ -40,7 +40,7 @@ async fn typing_reaches_level_2_sockets_of_others_on_all_servers() {
     for other in &mut others {
         other.expect(typed_by(1)).await;
     }
-    // Those who were not told hear what comes next, first.
+    // The next event is the first one on the sockets that got no `typing`.
     one.say("done").await;
     one.hear(chat(1, 1, "done")).await;
     for live in own.iter_mut().chain(&mut others) {
@@ -63,7 +63,7 @@ async fn typing_stays_in_its_room_and_is_paced_by_room() {
     three.quiet().await;
     beside.send(typing()).await;
     three.expect(typed_by(1)).await;
-    // Nor does one user's keep another's back.
+    // One user's typing does not delay another's.
     two.send(typing()).await;
     one.expect(typed_by(2)).await;
     two.quiet().await;
@@ -74,7 +74,7 @@ async fn at_most_one_in_3_s_is_passed_on() {
     let (server, room) = room(&[]).await;
     let mut one = Live::fresh(&server, 1, room).await;
     let mut two = Live::fresh(&server, 2, room).await;
-    // As long as someone types.
+    // As long as a user types.
     let mut keys = interval(Duration::from_millis(250));
     let typing_on = async {
         loop {
@@ -105,7 +105,7 @@ async fn typing_on_several_sockets_counts_as_one_user() {
     let mut two = Live::fresh(&server, 2, room).await;
     for at in [0, 1, 0] {
         own[at].send(typing()).await;
-        // It has been handled; that it came too soon is no error.
+        // The frame has been handled. A frame that comes too soon is no error.
         own[at].quiet().await;
     }
     two.expect(typed_by(1)).await;
@@ -121,7 +121,7 @@ async fn typing_is_not_stored() {
     let cursor = one.cursor.clone();
     one.send(typing()).await;
     two.expect(typed_by(1)).await;
-    // Whoever comes later is not told, and not by what they resume either.
+    // A later socket gets no `typing`, not even by resuming.
     let mut late = Live::fresh(&server, 2, room).await;
     assert_eq!(missed(&server, room, &cursor).await, Told::default());
     one.say("done").await;
@@ -162,7 +162,7 @@ async fn typing_is_not_written_when_no_socket_would_get_it() {
     level1.quiet().await;
 }
 
-/// Where there is no other server that is known without asking the database.
+/// Without another server, the server knows this without asking the database.
 #[tokio::test]
 async fn typing_reads_nothing_when_no_socket_can_get_it() {
     let server = Server::start(&[]).await;
@@ -185,7 +185,7 @@ async fn typing_reads_nothing_when_no_socket_can_get_it() {
         if read().await == before {
             break;
         }
-        // It has just started, and not looked for others.
+        // The server has just started, and has not looked for other servers.
         assert!(began.elapsed() < PATIENCE, "it is read who might hear");
     }
     assert_eq!(server.collection("signals").await.count_documents(doc! {}).await.unwrap(), 0);

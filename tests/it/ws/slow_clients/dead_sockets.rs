@@ -12,7 +12,7 @@ async fn server(metered: &Metered, most: &str) -> Server {
     server
 }
 
-/// Answers each ping until the server closes the socket; gives the code.
+/// Answers each ping until the server closes the socket, and returns the close code.
 fn alive(mut socket: SilentClient) -> tokio::task::JoinHandle<u16> {
     tokio::spawn(async move {
         loop {

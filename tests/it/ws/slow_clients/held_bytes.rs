@@ -10,16 +10,16 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, Metered, PATIENCE, Program, Server, encoded};
 
-/// Six bytes of JSON each.
+/// Each of these characters takes six bytes of JSON.
 const CONTROL: &str = "\u{1}";
 
-/// Sockets that a user may have.
+/// The sockets that a user may have.
 const SOCKETS: usize = 20;
 
-/// What one user may make a server hold, in KiB: 32 MB.
+/// The memory that one user may make a server hold, in KiB: 32 MB.
 const HELD_KIB: u64 = 31_250;
 
-/// Puts messages of user 2 into an empty room, as `store::documents` writes them.
+/// Inserts messages of user 2 into an empty room, as `store::documents` writes them.
 async fn fill(server: &Server, room: i64, messages: i64, text: &str) {
     let at = DateTime::now();
     let stamp = Timestamp { time: u32::try_from(at.timestamp_millis() / 1000).unwrap(), increment: 1 };
@@ -37,7 +37,7 @@ fn ids(messages: &Value) -> Vec<i64> {
     messages.as_array().unwrap().iter().map(|message| message["message_id"].as_i64().unwrap()).collect()
 }
 
-/// Twenty sockets of each kind in turn, none of which reads.
+/// Opens twenty sockets of each kind in turn. None of them reads.
 async fn open_all(program: &Program, room: i64, inbox: &str) -> Vec<Client> {
     let level_2 = format!("/ws/chat/?room_id={room}&since=r1.{room}.0.0");
     let targets = [
@@ -52,7 +52,7 @@ async fn open_all(program: &Program, room: i64, inbox: &str) -> Vec<Client> {
     join_all((0..SOCKETS).map(dial)).await
 }
 
-/// Resident memory grows by less than [`HELD_KIB`] over `before`.
+/// Asserts that resident memory grows by less than [`HELD_KIB`] over `before`.
 fn assert_bounded(program: &Program, before: u64, when: &str) {
     let now = program.resident_kib();
     eprintln!("{when}: {now} KiB, {} more than before", now.saturating_sub(before));
@@ -78,7 +78,7 @@ async fn a_user_of_slow_sockets_holds_less_than_32_mb() {
     first.leave().await;
     let text = CONTROL.repeat(4096);
     fill(&program, room, 1_000, &text).await;
-    // What the server takes once it keeps.
+    // The server keeps this memory once it has taken it.
     let mut two = program.enter(2, room).await;
     for at in 0..4 {
         let target = [
@@ -98,7 +98,7 @@ async fn a_user_of_slow_sockets_holds_less_than_32_mb() {
     let slow = open_all(&program, room, &inbox).await;
     metered.until("parlor_sockets", 1 + SOCKETS as u64).await;
     assert_bounded(&program, before, "twenty first frames");
-    // Behind them wait frames of 25 KB each.
+    // Frames of 25 KB each wait behind them.
     for n in 0..300 {
         two.say(&text).await;
         two.until_kind("chat_message").await;
@@ -128,7 +128,7 @@ async fn answers_that_nobody_reads_are_bounded_too() {
     let program = Program::start(&overrides).await;
     let room = program.room(&[1, 2]).await;
     let text = CONTROL.repeat(4096);
-    // Their author: nothing becomes delivered by the sockets, so that no receipts wait beside the pages.
+    // The user is their author: the sockets deliver nothing, so no receipts wait beside the pages.
     let token = program.token(2).sign();
     fill(&program, room, 400, &text).await;
     // Their first frames are small: a room and its last message.
@@ -143,7 +143,7 @@ async fn answers_that_nobody_reads_are_bounded_too() {
             client.send(json!({"action": "history", "room_id": room, "limit": 100})).await;
         }
     }
-    // Each has one answer that it can't take, and reads no further frame.
+    // Each socket has one answer that it can't receive, and the server reads no further frame of it.
     metered.until_at_least("parlor_frames_total{action=\"history\",outcome=\"ok\"}", SOCKETS as u64).await;
     assert_bounded(&program, before, "pages");
     drop(slow);
@@ -170,13 +170,13 @@ async fn a_resume_and_pages_are_cut_by_bytes() {
     }
     assert_eq!(got, (1..=20).collect::<Vec<_>>());
 
-    // A plain start has the newest that fit.
+    // A plain start has the newest messages that fit.
     let mut one = server.dial_as(1, &format!("room_id={room}&since=")).open().await;
     let first = one.next().await;
     assert_eq!((&first["resumed"], &first["has_more"]), (&json!(false), &json!(true)));
     assert_eq!(ids(&first["messages"]).last(), Some(&20));
     assert!(ids(&first["messages"]).len() <= 2);
-    // A basic socket has its array whole.
+    // A basic socket gets its whole array.
     assert_eq!(server.connect(1, 2).await.history().await.len(), 20);
 }
 
@@ -211,7 +211,7 @@ async fn a_first_frame_of_rooms_is_cut_by_bytes() {
     rooms.reverse();
     assert_eq!(got, rooms, "each once");
 
-    // Too much was missed to be told.
+    // The client missed too much for a resume.
     let mut one = server.dial(&format!("/ws/?since={}", encoded(&cursor))).token(&token).open().await;
     let ready = one.next().await;
     assert_eq!((&ready["resumed"], &ready["has_more"]), (&json!(false), &json!(true)));

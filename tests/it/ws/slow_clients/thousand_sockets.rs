@@ -12,13 +12,13 @@ use crate::support::{
 
 const DEAF: usize = 1_000;
 
-/// Opened at once.
+/// The sockets that are opened concurrently.
 const AT_ONCE: usize = 50;
 
 /// What is said before they come, so that all is there that a talk takes.
 const WARM: usize = 50;
 
-/// Sockets that were closed with 4008 since their queue was full.
+/// The metric of sockets that were closed with 4008 because their queue was full.
 const CLOSED: &str = r#"parlor_limits_hit_total{bound="send_queue"}"#;
 
 /// How long a message may take to its peer while it is also queued, and written, for a thousand others: by a debug
@@ -32,7 +32,7 @@ const KEPT_KIB: u64 = 64 << 10;
 /// ...and what each further thousand may add, which find that already there.
 const LEAKED_KIB: u64 = 8 << 10;
 
-/// They do nothing, with so small a buffer that the server soon feels it.
+/// Opens sockets that do nothing. Their buffers are small, so that the server soon notices.
 async fn deaf(server: &Server, user: i64) -> Vec<Client> {
     let mut all = Vec::with_capacity(DEAF);
     for _ in 0..DEAF / AT_ONCE {
@@ -43,7 +43,7 @@ async fn deaf(server: &Server, user: i64) -> Vec<Client> {
     all
 }
 
-/// The two who talk, and the last number of their room.
+/// The two users who chat, and the last number of their room.
 struct Talk {
     two: [Client; 2],
     last: i64,
@@ -59,7 +59,7 @@ impl Talk {
         talk
     }
 
-    /// Says something, and waits until both have heard it; gives how long that took.
+    /// Sends a message, waits until both users have received it, and returns the time that it took.
     async fn say(&mut self, text: &str) -> Duration {
         let said = Instant::now();
         self.last += 1;
@@ -71,7 +71,7 @@ impl Talk {
     }
 }
 
-/// A thousand come, and the two talk until all of them are closed.
+/// Opens a thousand sockets. The two users chat until all of them are closed.
 async fn round(server: &Server, samples: &Samples, peer: i64) {
     let mut talk = Talk::of(server, peer).await;
     let closed = samples.number(CLOSED).await;
@@ -91,7 +91,7 @@ async fn round(server: &Server, samples: &Samples, peer: i64) {
     eprintln!("{} messages, the slowest in {slowest:?}, all closed in {:?}", talk.last, began.elapsed());
     let ends = timeout(PATIENCE, join_all(deaf.into_iter().map(async |mut deaf| deaf.hear_out().await.1)));
     for end in ends.await.expect("they end") {
-        // Who reads again in time hears why.
+        // A client that reads again in time gets the reason.
         assert!(matches!(end, End::Closed(4008) | End::Lost), "{end:?}");
     }
     for client in talk.two {
@@ -107,7 +107,7 @@ async fn thousand_silent_clients_slow_nobody_and_leave_no_memory() {
         ("ADMIN__LISTEN", samples.admin.as_str()),
         ("LIMITS__SEND_QUEUE", "64"),
         ("LIMITS__SOCKETS_PER_USER", "2000"),
-        // All are of one user.
+        // All sockets are of one user.
         ("LIMITS__CONNECTS_PER_MINUTE", "10000"),
         ("LIMITS__USER_BYTES", "1073741824"),
         ("SOCKETS__SEND_BUFFER_BYTES", "8192"),

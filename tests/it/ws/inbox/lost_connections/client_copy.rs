@@ -6,15 +6,15 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, End};
 
-/// Texts by their numbers, by room.
+/// The texts of each room, by their numbers.
 pub(super) type History = BTreeMap<i64, BTreeMap<i64, String>>;
 
 #[derive(Default)]
 struct Room {
     messages: BTreeMap<i64, String>,
-    /// The greatest number that it was told of.
+    /// The greatest number that the client has received.
     newest: i64,
-    /// The same, by an event since the first frame.
+    /// The greatest number by an event since the first frame.
     live: Option<i64>,
 }
 
@@ -22,9 +22,9 @@ struct Room {
 #[derive(Default)]
 pub(super) struct Copy {
     rooms: BTreeMap<i64, Room>,
-    /// What it would go on from.
+    /// The cursor for the next resume.
     pub(super) cursor: String,
-    /// How often it had to begin anew.
+    /// The number of plain starts.
     pub(super) anew: usize,
 }
 
@@ -78,7 +78,7 @@ impl Copy {
         self.rooms.values_mut().for_each(|room| room.live = None);
     }
 
-    /// Takes an event.
+    /// Applies an event.
     pub(super) fn hear(&mut self, frame: &Value) {
         let Some(cursor) = frame["cursor"].as_str() else {
             return assert!(frame["type"] == "presence" || frame["type"] == "pong", "{frame}");
@@ -104,7 +104,7 @@ impl Copy {
 }
 
 impl Room {
-    /// A new message: its number was never told before.
+    /// Applies a new message. Its number must not have come before.
     fn add(&mut self, message: &Value) {
         let (id, text) = parts(message);
         assert!(id > self.newest, "told after {}, twice or too late: {message}", self.newest);
@@ -112,7 +112,7 @@ impl Room {
         self.messages.insert(id, text);
     }
 
-    /// The same by its event, which comes right after that of the one before it.
+    /// Applies the event of a new message, which must follow the one before it.
     fn hear(&mut self, message: &Value) {
         self.add(message);
         let before = self.live.replace(self.newest);
@@ -139,7 +139,7 @@ fn parts(message: &Value) -> (i64, String) {
     (message["message_id"].as_i64().unwrap(), message["text"].as_str().unwrap().to_owned())
 }
 
-/// A room's messages, page by page; what comes in between is handed on.
+/// Reads a room's messages page by page, and passes the frames between on.
 pub(super) async fn history(
     client: &mut Client,
     room: i64,

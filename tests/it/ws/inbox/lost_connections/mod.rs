@@ -18,7 +18,7 @@ use self::client_copy::{Copy, History, history};
 use self::writer::{Writer, Written};
 use crate::support::{Client, Dial, End, Mongod, PATIENCE, Program, SeededRng, encoded, seed};
 
-/// How often the reader is cut off.
+/// The number of disconnects of the reader.
 const CUTS: usize = 1_000;
 
 /// The first of these by killing its server, and so every so often after it; the others by dropping its socket...
@@ -27,19 +27,19 @@ const KILLED: (usize, usize) = (50, 100);
 /// ...and of those some while the database has just stepped down.
 const STEPPED_DOWN: (usize, usize) = (200, 300);
 
-/// Changes that each cut lets the writers make, less than.
+/// The upper limit of the changes that the writers make at each disconnect.
 const CHANGES: usize = 4;
 
 const READER: i64 = 3;
 
-/// How long all of them may take.
+/// The limit of the whole test.
 const LIMIT: Duration = Duration::from_mins(4);
 
 fn is_due(cuts: usize, (first, every): (usize, usize)) -> bool {
     cuts % every == first
 }
 
-/// Two server processes on one database. One that is being started again is nobody's to dial.
+/// Two server processes on one database. No client connects to one that is restarting.
 #[derive(Clone)]
 struct Servers([Arc<RwLock<Program>>; 2]);
 
@@ -61,7 +61,7 @@ impl Servers {
         (at, dial.called(format!("inbox of {user}")))
     }
 
-    /// Kills one, and starts it again; the other is there meanwhile.
+    /// Kills a server and restarts it. The other one runs meanwhile.
     async fn kill(&self, at: usize) -> JoinHandle<()> {
         let mut program = self.0[at].clone().write_owned().await;
         program.signal("KILL");
@@ -73,12 +73,12 @@ impl Servers {
     }
 }
 
-/// One who is cut off again and again.
+/// A client that is disconnected again and again.
 struct Reader {
     servers: Servers,
     rng: SeededRng,
     copy: Copy,
-    /// A server that is being started again.
+    /// The restart of a server.
     starting: Option<JoinHandle<()>>,
 }
 
@@ -89,7 +89,7 @@ impl Reader {
         Some((at, dial.open_if_there().await?))
     }
 
-    /// Opens the socket and takes its first frame; none where it ended before.
+    /// Opens the socket and reads its first frame. Returns `None` if the socket ended before.
     async fn open(&mut self) -> Option<(usize, Client)> {
         let (at, mut client) = self.dial().await?;
         let ready = client.next_or_end().await.ok()?;
@@ -129,7 +129,7 @@ impl Reader {
         while cuts < CUTS {
             let (killed, stepped_down) = (is_due(cuts, KILLED), is_due(cuts, STEPPED_DOWN));
             if !killed && !stepped_down && self.rng.below(5) == 0 {
-                // Gone before it has read anything.
+                // The socket is dropped before it has read anything.
                 cuts += usize::from(self.dial().await.is_some());
                 continue;
             }
@@ -138,7 +138,7 @@ impl Reader {
             if stepped_down {
                 self.restarted().await;
                 let admin = mongod.database("admin").await;
-                // There is no other: a second later it is elected again.
+                // There is no other member, so it is elected again a second later.
                 admin.run_command(doc! { "replSetStepDown": 1, "force": true }).await.unwrap();
             }
             let heard = self.hear(&mut client).await;
@@ -157,7 +157,7 @@ impl Reader {
         self.restarted().await;
     }
 
-    /// All rooms as they are in the end, and as the reader has them.
+    /// Returns all rooms in their final state, and the reader's copy of them.
     async fn catch_up(&mut self) -> (History, History) {
         loop {
             let (_, dial) = self.servers.dial(0, READER, &self.copy.cursor).await;
@@ -173,7 +173,7 @@ impl Reader {
     }
 }
 
-/// Two have the same; all that they don't is said.
+/// Asserts that two histories are equal, and prints all differences.
 fn assert_alike(one: &str, has: &History, other: &str, must: &History) {
     let of = |history: &History, room, id| history.get(&room).and_then(|all| all.get(&id)).cloned();
     let mut ids: Vec<_> =

@@ -10,14 +10,14 @@ use super::Servers;
 use super::client_copy::History;
 use crate::support::{Client, End, SeededRng};
 
-/// What of one writer's must be there in the end.
+/// The messages of a writer that must be there in the end.
 #[derive(Default)]
 pub(super) struct Written {
-    /// All that was not deleted, as it was acknowledged last.
+    /// All messages that were not deleted, in their last acknowledged form.
     pub(super) messages: History,
-    /// Which message each `client_id` made, by room.
+    /// The message of each `client_id`, by room.
     pub(super) made: BTreeMap<(i64, String), i64>,
-    /// Frames that were sent again.
+    /// The number of repeated frames.
     pub(super) again: usize,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct Writer {
     rng: SeededRng,
     client: Option<Client>,
     asked: usize,
-    /// Messages that may still be changed.
+    /// The messages that may still be changed.
     own: Vec<(i64, i64)>,
     written: Written,
 }
@@ -39,7 +39,7 @@ impl Writer {
         Self { user, rooms, servers: servers.clone(), rng, client: None, asked: 0, own, written }
     }
 
-    /// Says, edits and deletes, as often as that is allowed; no two texts are the same.
+    /// Sends, edits and deletes as often as allowed. No two texts are equal.
     pub(super) async fn write(mut self, changes: Arc<Semaphore>) -> Written {
         for n in 0.. {
             let Ok(change) = changes.acquire().await else { break };
@@ -76,7 +76,7 @@ impl Writer {
         let (told, once) = self.ask(edit).await;
         assert_eq!((&told["type"], &told["text"]), (&json!("message_edited"), &json!(text)), "{told}");
         if !once {
-            // One of which nothing was heard may still be done, later: it must find nothing newer.
+            // An unanswered frame may still be done later. It must not overwrite a newer change.
             self.own.swap_remove(at);
         }
         self.written.messages.entry(room).or_default().insert(id, text);
@@ -91,7 +91,7 @@ impl Writer {
         self.written.messages.entry(room).or_default().remove(&id);
     }
 
-    /// Sends a frame until it is answered for good, and whether it was sent once only.
+    /// Sends a frame until it has its final answer, and returns whether it was sent only once.
     async fn ask(&mut self, mut frame: Value) -> (Value, bool) {
         for tries in 1.. {
             self.asked += 1;
@@ -108,7 +108,7 @@ impl Writer {
         unreachable!("it is tried for ever")
     }
 
-    /// The answer; none where the socket ends before it.
+    /// Returns the answer, or `None` if the socket ends first.
     async fn try_to_ask(&mut self, frame: &Value) -> Option<Value> {
         if self.client.is_none() {
             let wanted = self.rng.below(2);
