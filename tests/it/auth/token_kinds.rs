@@ -125,7 +125,7 @@ async fn exp_at_the_end_of_the_calendar_is_accepted() {
 
 #[tokio::test]
 async fn claim_that_is_null_counts_as_missing() {
-    let (server, _one) = alone(&[]).await;
+    let (server, _one) = room_with_one_socket(&[]).await;
     assert_eq!(refusal(&server, &json!({"nbf": null})).await, None);
 }
 

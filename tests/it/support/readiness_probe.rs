@@ -86,11 +86,11 @@ async fn room_of_probers(server: &Server) -> i64 {
 impl ReadinessProbe {
     /// Starts to probe a server that misses its heartbeat after `stale`.
     pub(crate) async fn of(server: &Server, stale: Duration) -> Self {
-        Self::of_one_that_may_hang(server, stale, Duration::ZERO).await
+        Self::of_hanging(server, stale, Duration::ZERO).await
     }
 
     /// Starts to probe a server with a database that may delay a single operation by `hang`.
-    pub(crate) async fn of_one_that_may_hang(server: &Server, stale: Duration, hang: Duration) -> Self {
+    pub(crate) async fn of_hanging(server: &Server, stale: Duration, hang: Duration) -> Self {
         let room = room_of_probers(server).await;
         let (notes, stop) = (Arc::new(Mutex::new(Notes::default())), CancellationToken::new());
         let token = server.token(PROBERS[0]).sign();

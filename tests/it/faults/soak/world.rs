@@ -64,7 +64,7 @@ pub(super) struct World {
     /// The clock of the second server.
     pub(super) clock: Clock,
     pub(super) rooms: Vec<Room>,
-    truths: [Option<ReadinessProbe>; 2],
+    probes: [Option<ReadinessProbe>; 2],
     /// The memory of each server after its first use.
     resident: [Option<u64>; 2],
     addresses: watch::Sender<Vec<Option<SocketAddr>>>,
@@ -116,7 +116,7 @@ impl World {
             servers,
             clock,
             rooms,
-            truths: [None, None],
+            probes: [None, None],
             resident: [None, None],
             addresses,
             ledger,
@@ -134,9 +134,9 @@ impl World {
         let began = Instant::now();
         eprintln!("{:>5} s  {fault:?}", self.began.elapsed().as_secs());
         let unready = fault.is_of_the_database();
-        self.truths.iter().flatten().filter(|_| unready).for_each(ReadinessProbe::fault);
+        self.probes.iter().flatten().filter(|_| unready).for_each(ReadinessProbe::fault_begins);
         self.inflict(fault, rng).await;
-        self.truths.iter().flatten().filter(|_| unready).for_each(ReadinessProbe::over);
+        self.probes.iter().flatten().filter(|_| unready).for_each(ReadinessProbe::fault_ends);
         self.calm().await;
         let took = began.elapsed();
         self.slowest = self.slowest.max(took);
@@ -154,16 +154,16 @@ impl World {
     async fn calm(&mut self) {
         self.until_acknowledged(CALM).await;
         for at in 0..2 {
-            if let Some(readiness) = &self.truths[at] {
+            if let Some(readiness) = &self.probes[at] {
                 readiness.until_served().await;
             }
             // The probe's answers so far are checked, and a new probe starts.
-            if let Some(readiness) = self.truths[at].take() {
+            if let Some(readiness) = self.probes[at].take() {
                 readiness.finish().await;
             }
             let readiness = ReadinessProbe::of_hanging(&self.servers[at], STALE, OPERATION).await;
             readiness.until_served().await;
-            self.truths[at] = Some(readiness);
+            self.probes[at] = Some(readiness);
             let now = self.servers[at].resident_kib();
             let first = *self.resident[at].get_or_insert(now);
             assert!(now < first + GROWTH_KIB, "server {at}: {first} KiB have become {now} KiB");
@@ -197,7 +197,7 @@ impl World {
     }
 
     pub(super) async fn server_ends(&mut self, at: usize, signal: &str) {
-        if let Some(readiness) = self.truths[at].take() {
+        if let Some(readiness) = self.probes[at].take() {
             readiness.finish().await;
         }
         self.addresses.send_modify(|addresses| addresses[at] = None);
@@ -243,7 +243,7 @@ impl World {
 
     /// Stops all clients, and asserts that each has received everything in the database.
     pub(super) async fn ends(mut self) {
-        for readiness in &mut self.truths {
+        for readiness in &mut self.probes {
             if let Some(readiness) = readiness.take() {
                 readiness.finish().await;
             }
