@@ -9,7 +9,7 @@ use crate::auth::keep_own_secret;
 use crate::config::{Config, MongodbConfig, Secret};
 use crate::error::StartError;
 use crate::mongod::{self, EmbeddedMongod, MongodError, MongodOptions};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// How long a starting server waits for its database.
 pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -72,16 +72,17 @@ pub(crate) async fn embed(config: &mut Config) -> Result<Option<EmbeddedMongod>,
 pub(crate) async fn prepare(store: &Store, shutdown: &CancellationToken) -> Result<(), StartError> {
     let deadline = Instant::now() + START_TIMEOUT;
     loop {
-        let prepared = match store.check_version().await {
+        let prepared = match store.check_deployment().await {
             Ok(()) => store.prepare().await,
             Err(error) => Err(error),
         };
-        match prepared {
-            Ok(()) => return Ok(()),
-            Err(error @ StoreError::Fault(_)) => return Err(error.into()),
-            Err(error) if Instant::now() > deadline => return Err(error.into()),
-            Err(error) => tracing::warn!(%error, "the database is not available yet; trying again"),
+        let Err(error) = prepared else { return Ok(()) };
+        let diagnosis =
+            shutdown.run_until_cancelled(store.diagnose(&error)).await.ok_or_else(stopped_early)?;
+        if diagnosis.lasting || Instant::now() > deadline {
+            return Err(StartError::new(diagnosis.text));
         }
+        tracing::warn!(error = diagnosis.text, "the database is not available yet; trying again");
         if shutdown.run_until_cancelled(tokio::time::sleep(START_PAUSE)).await.is_none() {
             return Err(stopped_early());
         }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use parlor::config::Config;
-use parlor::store::inspect;
+use parlor::store::{Advice, Store, inspect};
 
 use crate::Failure;
 
@@ -20,22 +20,45 @@ pub(crate) async fn run(config: Config) -> Result<ExitCode, Failure> {
     }
     let _log = parlor::telemetry::logging::init(&config)?;
     let (store, embedded) = parlor::open_store(config).await?;
-    let looked = async {
-        let advice = inspect(&store).await?;
-        // The findings say more than an error of this step.
-        let prepared = store.prepare().await;
-        Ok::<_, parlor::store::StoreError>((advice, prepared))
-    };
-    let looked = looked.await;
+    let looked = inspect_and_prepare(&store).await;
     if let Some(embedded) = embedded {
         embedded.stop().await;
     }
-    let (advice, prepared) = looked?;
+    let DatabaseFindings { advice, fault } = looked;
     for advice in &advice {
         writeln!(out, "{}  {}", if advice.fatal { "FAULT" } else { "ok   " }, advice.finding)?;
     }
-    prepared?;
+    if let Some(fault) = fault {
+        return Err(fault.into());
+    }
+    if advice.iter().any(|advice| advice.fatal) {
+        return Ok(ExitCode::FAILURE);
+    }
     writeln!(out, "ok     collections and indexes")?;
-    let faulty = advice.iter().any(|advice| advice.fatal);
-    Ok(if faulty { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    writeln!(out, "ok     change streams")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The findings about a database, and the error that ended the checks.
+struct DatabaseFindings {
+    advice: Vec<Advice>,
+    fault: Option<String>,
+}
+
+/// Does what a starting server does, as far as the database allows.
+async fn inspect_and_prepare(store: &Store) -> DatabaseFindings {
+    let mut advice = Vec::new();
+    let checked = async {
+        advice = inspect(store).await?;
+        if advice.iter().any(|advice| advice.fatal) {
+            return Ok(());
+        }
+        store.prepare().await?;
+        store.check_change_stream().await
+    };
+    let fault = match checked.await {
+        Ok(()) => None,
+        Err(error) => Some(store.diagnose(&error).await.text),
+    };
+    DatabaseFindings { advice, fault }
 }

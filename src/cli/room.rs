@@ -24,9 +24,13 @@ pub(crate) async fn run(config: Config, room: RoomArgs) -> Result<ExitCode, Fail
     parlor::http::api::check_members(&members)?;
     let _log = parlor::telemetry::logging::init(&config)?;
     let (store, embedded) = parlor::open_store(config).await?;
-    let made = match store.prepare().await {
-        Ok(()) => store.make_room(&members).await,
-        Err(error) => Err(error),
+    let made = async {
+        store.prepare().await?;
+        store.make_room(&members).await
+    };
+    let made = match made.await {
+        Ok(room) => Ok(room),
+        Err(error) => Err(store.diagnose(&error).await.text),
     };
     if let Some(embedded) = embedded {
         embedded.stop().await;

@@ -7,6 +7,7 @@ use handlers::{Code, UserId};
 use mongodb::error::{Error, ErrorKind, InsertManyError, WriteFailure};
 
 use super::codec::Undecodable;
+use super::error_text::summary;
 use crate::retry::AttemptError;
 
 /// A failed operation.
@@ -30,13 +31,17 @@ impl fmt::Display for StoreError {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable(Some(error)) => {
-                write!(to, "the database can't be reached: {error}")?;
+                write!(to, "the database can't be reached: {}", summary(error))?;
                 hint(&error.to_string()).map_or(Ok(()), |hint| write!(to, "; {hint}"))
             }
             Self::Unreachable(None) => to.write_str("the database can't be reached"),
-            Self::Unknown(Some(error)) => write!(to, "the database did not answer: {error}"),
+            Self::Unknown(Some(error)) => write!(to, "the database did not answer: {}", summary(error)),
             Self::Unknown(None) => to.write_str("the database did not answer in time"),
-            Self::Fault(error) => write!(to, "the database refused: {error}"),
+            Self::Fault(error) if error.is::<UnusableDatabase>() => write!(to, "{error}"),
+            Self::Fault(error) => match error.downcast_ref::<Error>() {
+                Some(error) => write!(to, "the database refused: {}", summary(error)),
+                None => write!(to, "the database refused: {error}"),
+            },
             Self::Full => to.write_str("too many operations wait for the database"),
             Self::NotMember => to.write_str("the sender is no longer a member of the room"),
             Self::Erasing(user) => write!(to, "user {user} is being erased; try again when that has ended"),
@@ -44,8 +49,26 @@ impl fmt::Display for StoreError {
     }
 }
 
+/// A database that Parlor can't work with: what is wrong and what to do.
+#[derive(Debug)]
+pub(super) struct UnusableDatabase(pub(super) String);
+
+impl fmt::Display for UnusableDatabase {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UnusableDatabase {}
+
+impl From<UnusableDatabase> for StoreError {
+    fn from(error: UnusableDatabase) -> Self {
+        Self::Fault(Box::new(error))
+    }
+}
+
 /// Returns the likely cause of a driver's error: TLS is required but not configured, or the reverse.
-fn hint(words: &str) -> Option<&'static str> {
+pub(super) fn hint(words: &str) -> Option<&'static str> {
     const ENDED: [&str; 3] = ["unexpected end of file", "early eof", "Connection reset by peer"];
     if ENDED.iter().any(|ended| words.contains(ended)) {
         return Some("if the database accepts only TLS connections, add tls=true to mongodb.uri");

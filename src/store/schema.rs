@@ -162,26 +162,6 @@ pub struct Advice {
     pub finding: String,
 }
 
-/// The `maxWireVersion` of MongoDB 6.0.
-const OLDEST_WIRE_VERSION: i32 = 17;
-
-/// The finding about a database that is too old.
-const TOO_OLD: &str = "MongoDB is older than 6.0, the oldest that Parlor works with: upgrade it";
-
-fn is_too_old(hello: &Document) -> bool {
-    hello.get_i32("maxWireVersion").unwrap_or_default() < OLDEST_WIRE_VERSION
-}
-
-impl Store {
-    /// Fails if the database is older than MongoDB 6.0.
-    pub(crate) async fn check_version(&self) -> Result<(), StoreError> {
-        let admin = self.client.database("admin");
-        let hello =
-            self.run_detached(async move { Ok(admin.run_command(doc! { "hello": 1 }).await?) }).await?;
-        if is_too_old(&hello) { Err(StoreError::Fault(TOO_OLD.into())) } else { Ok(()) }
-    }
-}
-
 /// Inspects the database's deployment: its version, and whether it is a replica set whose members all hold data.
 ///
 /// # Errors
@@ -189,21 +169,16 @@ impl Store {
 pub async fn inspect(store: &Store) -> Result<Vec<Advice>, StoreError> {
     let mut advice = Vec::new();
     let mut say = |fatal, finding: String| advice.push(Advice { fatal, finding });
-    let admin = store.client.database("admin");
-    let hello = store.run_detached(async move { Ok(admin.run_command(doc! { "hello": 1 }).await?) }).await?;
-    if is_too_old(&hello) {
-        say(true, TOO_OLD.to_owned());
+    let hello = store.hello().await?;
+    match (store.fault_of(&hello), hello.get_str("setName")) {
+        (Some(fault), _) => say(true, fault),
+        (None, Ok(set)) => {
+            let primary = hello.get_str("primary").unwrap_or("unknown");
+            say(false, format!("replica set `{set}`, primary {primary}"));
+        }
+        (None, Err(_)) => say(false, "sharded cluster".to_owned()),
     }
-    let sharded = hello.get_str("msg").is_ok_and(|kind| kind == "isdbgrid");
-    match hello.get_str("setName") {
-        Ok(set) => say(false, format!("replica set `{set}`, primary {}", hello.get_str("primary").unwrap_or("unknown"))),
-        Err(_) if sharded => say(false, "sharded cluster".to_owned()),
-        Err(_) => say(
-            true,
-            "a standalone server: change streams need a replica set; start mongod with --replSet and run rs.initiate()"
-                .to_owned(),
-        ),
-    }
+    say(false, format!("database `{}`", store.db.name()));
     if let Some(arbiters) = hello.get("arbiters").and_then(Bson::as_array)
         && !arbiters.is_empty()
     {

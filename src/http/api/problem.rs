@@ -245,7 +245,7 @@ impl Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Fault(error) => Self::internal(error),
+            error @ StoreError::Fault(_) => Self::internal(error),
             StoreError::Erasing(user) => Self::erasing(&user),
             error => {
                 tracing::error!(%error, "an API request failed");

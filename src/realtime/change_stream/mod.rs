@@ -40,7 +40,7 @@ use super::stream_errors::{Backoff, token_after};
 pub(crate) use super::stream_errors::{is_history_lost, is_too_large};
 use crate::config;
 use crate::model::cluster_time;
-use crate::store::{SequenceCache, Store, StoreError};
+use crate::store::{SequenceCache, Store, StoreError, summary};
 use crate::telemetry::metrics::Metrics;
 
 /// The timeout of the first attempt to open a stream. It doubles after each attempt that timed out.
@@ -157,7 +157,7 @@ impl ChangeStreamReader {
                 }
             };
             self.metrics.count_fault("feed");
-            tracing::warn!(%error, "the change stream broke; resuming it");
+            tracing::warn!(error = summary(&error), "the change stream broke; resuming it");
             let token = stream.resume_token().filter(|_| !self.is_position_lost(&error));
             let refused = matches!(StoreError::from(error), StoreError::Fault(_));
             return StreamEnd { token, any: newest.is_some(), refused };
