@@ -133,7 +133,7 @@ impl Issuer {
                     Ok(keys) => verifier.apply_issuer_keys(&self.auth, keys, &self.stop),
                     Err(fault) => {
                         self.metrics.count_fault("keys");
-                        tracing::warn!(location = ?self.location, fault, "could not fetch the issuer's keys; keeping the cached ones");
+                        tracing::warn!(location = %self.location, fault, "could not fetch the issuer's keys; keeping the cached ones");
                     }
                 }
                 self.last.send_replace(LastFetch { at: Some(Instant::now()), succeeded });
@@ -181,10 +181,10 @@ impl Issuer {
         let jwk::KeySet { keys, faults, others, .. } = jwk::read(set, &self.auth.algorithms, false)?;
         if is_new {
             for fault in faults {
-                tracing::warn!(location = ?self.location, fault, "a key of the issuer can't be used; using the other keys");
+                tracing::warn!(location = %self.location, fault, "a key of the issuer can't be used; using the other keys");
             }
             for other in others {
-                tracing::info!(location = ?self.location, other, "skipping a key of the issuer for another purpose");
+                tracing::info!(location = %self.location, other, "skipping a key of the issuer for another purpose");
             }
         }
         Ok(keys)

@@ -5,6 +5,7 @@
 
 pub(crate) mod jwk;
 
+use std::fmt;
 use std::path::Path;
 
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
@@ -65,6 +66,16 @@ pub(crate) enum KeySetLocation {
     Set(Url),
     /// The issuer whose discovery document names the set.
     Discovery(String),
+}
+
+impl fmt::Display for KeySetLocation {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // The query may hold a key.
+            Self::Set(url) => to.write_str(url.as_str().split('?').next().unwrap_or_default()),
+            Self::Discovery(issuer) => to.write_str(issuer),
+        }
+    }
 }
 
 /// A kind of key.
