@@ -15,4 +15,5 @@ pub(crate) mod security_headers;
 pub(crate) mod strict_request;
 pub(crate) mod tls;
 pub(crate) mod unread_body;
+pub(crate) mod unrouted;
 pub(crate) mod upgrade;

@@ -11,6 +11,7 @@ use super::health::{HealthHandler, Readiness, ReadyHandler};
 use super::metrics_page::{MetricsHandler, MetricsPage};
 use super::strict_request::RequestCheck;
 use super::unread_body::UnreadBody;
+use super::unrouted::{BareStatus, start_text};
 use super::upgrade::{UpgradeHandler, UpgradeServices};
 use super::{api, demo, security_headers};
 use crate::protocol::close;
@@ -46,7 +47,7 @@ impl Routes {
     /// Adds the parts that apply to every request, and the answer for paths without a route.
     fn served(&self, router: Router, tls: bool) -> Service {
         let router = Arc::new(router);
-        let unrouted = Catcher::default().hoop(api::UnroutedHandler(router.clone()));
+        let unrouted = Catcher::new(BareStatus).hoop(api::UnroutedHandler(router.clone()));
         let service = Service::new(router).catcher(unrouted);
         service.hoop(security_headers::SecurityHeaders { tls }).hoop(self.unread.clone()).hoop(RequestCheck)
     }
@@ -54,7 +55,7 @@ impl Routes {
     fn router(&self) -> Router {
         let json = |text: String| Asset::new("application/json", text);
         let contract = self.metrics_page.runtime.contract(close::CODES);
-        let mut router = Router::with_filter(HeadAsGet)
+        let router = Router::with_filter(HeadAsGet)
             .push(Router::with_path("ws/chat").goal(self.chat(HandshakePath::Room)))
             .push(Router::with_path("ws").goal(self.chat(HandshakePath::All)))
             .push(Router::with_path("asyncapi.json").get(json(contract)))
@@ -63,10 +64,12 @@ impl Routes {
             .push(api::docs(&self.api))
             .push(Router::with_path("healthz").get(HealthHandler))
             .push(Router::with_path("readyz").get(self.readiness(false)));
-        if self.demo.page.on {
-            router = router.push(demo::routes(&self.demo));
-        }
-        router
+        let start = if self.demo.page.on {
+            demo::routes(&self.demo)
+        } else {
+            Router::new().get(start_text(self.api.config.load().api.docs))
+        };
+        router.push(start)
     }
 
     fn chat(&self, path: HandshakePath) -> UpgradeHandler {

@@ -169,6 +169,21 @@ async fn metrics_come_in_the_format_that_is_preferred() {
 }
 
 #[tokio::test]
+async fn start_path_says_what_runs_when_the_messenger_is_off() {
+    for (docs, api) in [("on", "/docs/"), ("off", "/openapi.json")] {
+        let server = Server::start(&[("PAGE__ENABLED", "off"), ("API__DOCS", docs)]).await;
+        let url = format!("http://{}", server.address());
+        let answer = asked(Method::GET, &format!("{url}/"), &[("accept", "text/html")]).await;
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["content-type"], "text/plain; charset=utf-8");
+        let text = format!("Parlor runs. The messenger is off here: PARLOR__PAGE__ENABLED=on. API: {api}\n");
+        assert_eq!(answer.text().await.unwrap(), text);
+        assert_eq!(asked(Method::GET, &format!("{url}{api}"), &[]).await.status(), 200);
+        assert_eq!(asked(Method::GET, &format!("{url}/page/style.css"), &[]).await.status(), 404);
+    }
+}
+
+#[tokio::test]
 async fn unknown_paths_are_problems_on_both_listeners() {
     let case = Case::start().await;
     for url in
