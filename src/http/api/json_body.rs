@@ -87,10 +87,12 @@ fn decode<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, serde_js
     let fields = fields.into_iter().inspect(|(name, _)| current.borrow_mut().clone_from(name));
     T::deserialize(MapDeserializer::<_, serde_json::Error>::new(fields)).map_err(|error| {
         let fault = error.to_string();
-        if fault.contains("field `") {
+        let in_list = fault.starts_with('[');
+        if fault.contains("field `") && !in_list {
             return error;
         }
-        serde_json::Error::custom(format_args!("{}: {fault}", current.take()))
+        let separator = if in_list { "" } else { ": " };
+        serde_json::Error::custom(format_args!("{}{separator}{fault}", current.take()))
     })
 }
 
@@ -127,6 +129,12 @@ where
     T: DeserializeOwned,
     D: Deserializer<'de>,
 {
-    let objects = Vec::<Map<String, Value>>::deserialize(deserializer)?;
-    objects.into_iter().map(|object| decode(object).map_err(D::Error::custom)).collect()
+    let items = Vec::<Value>::deserialize(deserializer)?;
+    let object = |(at, item)| match item {
+        Value::Object(fields) => {
+            decode(fields).map_err(|error| D::Error::custom(format_args!("[{at}]: {error}")))
+        }
+        _ => Err(D::Error::custom(format_args!("[{at}]: must be an object"))),
+    };
+    items.into_iter().enumerate().map(object).collect()
 }

@@ -43,6 +43,21 @@ async fn a_room_is_made_once_for_a_pair() {
 }
 
 #[tokio::test]
+async fn error_of_a_member_names_its_place() {
+    let server = Server::start(&[]).await;
+    for (member, fault) in [
+        (json!(2), "members[1]: must be an object"),
+        (json!({}), "members[1]: missing field `user_id`"),
+        (json!({"user_id": 2, "role": "owner"}), "members[1]: role: unknown variant `owner`"),
+    ] {
+        let body = json!({"members": [{"user_id": 1}, member]});
+        let (status, problem) = server.post_room(Some(API_KEY), &body.to_string()).await;
+        assert_eq!((status, &problem["code"]), (400, &json!("invalid_request")), "{problem}");
+        assert!(problem["detail"].as_str().unwrap().starts_with(fault), "{problem}");
+    }
+}
+
+#[tokio::test]
 async fn a_pair_asked_for_many_times_at_once_is_one_room() {
     let server = Server::start(&[]).await;
     let body = members(&[json!("a"), json!("b")]);
