@@ -36,7 +36,7 @@ use self::issuer::Issuer;
 pub use self::refused::TokenError;
 use self::refused_clients::RefusedClients;
 pub(crate) use self::renewal::RenewedRules;
-pub use self::secret::keep_own_secret;
+pub use self::secret::{keep_own_secret, use_stored_secret};
 use self::signed::SignedToken;
 use crate::config::{AuthConfig, ConfigError, KeySource, NamedKey, TokenKey};
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::AuthError;
 use crate::config::file::{FileKind, TrustedFile};
@@ -21,22 +21,40 @@ const FILE: &str = "secret";
 /// The file can't be read or created, or the secret is too short. The message tells the operator what to do.
 fn keep_secret(data_dir: &Path) -> Result<Secret, AuthError> {
     let path = data_dir.join(FILE);
-    let advice = |fault: String| AuthError(format!("{}: {fault}, or set auth.secret", path.display()));
     if !path.try_exists().is_ok_and(|exists| exists) {
         let made = make(data_dir, &path);
+<<<<<<< HEAD
         made.map_err(|error| advice(format!("could not store a secret here: {error}; repair that")))?;
+=======
+        made.map_err(|error| unusable(&path, &format!("no secret can be kept here: {error}; change that")))?;
+>>>>>>> acce4ca (cli: never make a secret for a token, and say what a command does)
     }
-    let text = TrustedFile::read(&path, FileKind::Secret).and_then(TrustedFile::into_text).map_err(advice)?;
+    read_secret(&path)
+}
+
+/// Reads a stored secret.
+fn read_secret(path: &Path) -> Result<Secret, AuthError> {
+    let text = TrustedFile::read(path, FileKind::Secret).and_then(TrustedFile::into_text);
+    let text = text.map_err(|fault| unusable(path, &fault))?;
     let secret = text.trim_ascii_end();
     if secret.len() < MIN_SECRET_BYTES {
         let fault = format!("has fewer than {MIN_SECRET_BYTES} bytes; delete it for a new one");
-        return Err(advice(fault));
+        return Err(unusable(path, &fault));
     }
     Ok(Secret::new(secret))
 }
 
+<<<<<<< HEAD
 /// Writes the secret to a temporary file, and links the complete file to its name. A link never replaces an existing
 /// file, unlike a rename. So the secret of a faster process stays.
+=======
+fn unusable(path: &Path, fault: &str) -> AuthError {
+    AuthError(format!("{}: {fault}, or set auth.secret", path.display()))
+}
+
+/// Writes the file under a temporary name first. It gets its name only when it is complete and on disk, and only if no
+/// other process was faster: unlike a rename, a link never replaces an existing file.
+>>>>>>> acce4ca (cli: never make a secret for a token, and say what a command does)
 fn make(data_dir: &Path, path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
     let new = data_dir.join(format!("{FILE}.{}", random::<8>()?));
@@ -78,6 +96,29 @@ pub fn keep_own_secret(config: &mut Config) -> Result<bool, AuthError> {
     config.auth.secret = Some(keep_secret(&config.mongodb.data_dir)?);
     config.auth.secret_is_own = true;
     Ok(true)
+}
+
+/// If no key is configured, takes the secret that a server has stored in `mongodb.data_dir`. Returns its file then. Never
+/// makes a secret: no server would know it.
+///
+/// # Errors
+/// There is no stored secret, or it can't be read. The message says where it was looked for, and what to do.
+pub fn use_stored_secret(config: &mut Config) -> Result<Option<PathBuf>, AuthError> {
+    if config.auth.has_key() {
+        return Ok(None);
+    }
+    let path = config.mongodb.data_dir.join(FILE);
+    let path = std::path::absolute(&path).unwrap_or(path);
+    if path.try_exists().is_ok_and(|exists| !exists) {
+        return Err(AuthError(format!(
+            "no key is configured, and no server has stored a secret in {}; run this in the folder of the server, or set \
+             PARLOR__AUTH__SECRET or PARLOR__MONGODB__DATA_DIR as for the server",
+            path.display()
+        )));
+    }
+    config.auth.secret = Some(read_secret(&path)?);
+    config.auth.secret_is_own = true;
+    Ok(Some(path))
 }
 
 #[cfg(test)]

@@ -9,11 +9,12 @@ use parlor::config::Config;
 use parlor::store::NewMember;
 
 use crate::Failure;
+use crate::cli::user_id;
 
 #[derive(Args)]
 pub(crate) struct RoomArgs {
     /// The users' ids, comma separated: two for their direct room, more for a new group.
-    #[arg(long, required = true, value_delimiter = ',', value_name = "USER,USER,...")]
+    #[arg(long, required = true, value_delimiter = ',', value_parser = user_id, value_name = "USER,USER,...")]
     members: Vec<UserId>,
 }
 

@@ -9,11 +9,12 @@ use handlers::UserId;
 use parlor::config::Config;
 
 use crate::Failure;
+use crate::cli::user_id;
 
 #[derive(Args)]
 pub(crate) struct TokenArgs {
     /// The user's id.
-    #[arg(long)]
+    #[arg(long, value_parser = user_id)]
     user: UserId,
     /// The user's e-mail address.
     #[arg(long)]
@@ -23,11 +24,16 @@ pub(crate) struct TokenArgs {
     ttl: Duration,
 }
 
-/// Prints a token, signed with the configured or the created secret.
+/// Prints a token, signed with the configured secret or with the one that a server has stored. Names the file of the latter
+/// on stderr, because another folder has another secret.
 pub(crate) fn run(mut config: Config, token: &TokenArgs) -> Result<ExitCode, Failure> {
-    parlor::auth::keep_own_secret(&mut config)?;
+    let stored = parlor::auth::use_stored_secret(&mut config)?;
     let token = parlor::auth::sign(&config.auth, &token.user, token.email.as_deref(), token.ttl)?;
     writeln!(io::stdout(), "{token}")?;
+    if let Some(file) = stored {
+        // The token is good without this line.
+        let _ = writeln!(io::stderr(), "parlor: signed with the secret in {}", file.display());
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -145,7 +145,9 @@ impl ApiClient {
     }
 
     fn unanswered(&self, error: &reqwest::Error) -> Failure {
-        format!("{} does not answer: {}", self.url, cause(error)).into()
+        let cause = cause(error);
+        let hint = hint(&cause).map_or_else(String::new, |hint| format!("; {hint}"));
+        format!("{} does not answer: {cause}{hint}", self.url).into()
     }
 
     fn endless(&self) -> Failure {
@@ -175,6 +177,16 @@ impl fmt::Display for ApiRefusal {
 }
 
 impl Error for ApiRefusal {}
+
+/// Returns what to do about the two usual errors of TLS.
+fn hint(cause: &str) -> Option<&'static str> {
+    if cause.contains("invalid HTTP version parsed") {
+        return Some("if the server speaks TLS, use --url https://HOST");
+    }
+    let hint = "name the host of the certificate: --url https://HOST. For an authority of your own set SSL_CERT_FILE to its \
+                certificate";
+    cause.contains("invalid peer certificate").then_some(hint)
+}
 
 /// Returns the last cause of an error. The causes before it only say that something failed.
 pub(super) fn cause(error: &reqwest::Error) -> String {

@@ -9,6 +9,7 @@ use parlor::config::Config;
 
 use super::{ApiClient, ServerArgs, output};
 use crate::Failure;
+use crate::cli::user_id;
 
 /// The pause before the server is asked again whether the erasure is complete.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -19,7 +20,7 @@ const TIMEOUT: Duration = Duration::from_mins(10);
 #[derive(Args)]
 pub(crate) struct EraseArgs {
     /// The user's id.
-    #[arg(long)]
+    #[arg(long, value_parser = user_id)]
     user: UserId,
     /// Don't ask for confirmation.
     #[arg(long)]
@@ -35,7 +36,12 @@ pub(super) async fn run(config: &Config, erase: &EraseArgs) -> Result<(), Failur
         return Err("nothing was erased".into());
     }
     let mut answer = api.delete(&["users", &user]).await?;
+<<<<<<< HEAD
     let deadline = Instant::now() + TIMEOUT;
+=======
+    output::note("erasing the user; `parlor users` shows the state");
+    let deadline = Instant::now() + PATIENCE;
+>>>>>>> acce4ca (cli: never make a secret for a token, and say what a command does)
     while answer["erasing"] == true {
         if Instant::now() > deadline {
             return Err(
@@ -46,6 +52,7 @@ pub(super) async fn run(config: &Config, erase: &EraseArgs) -> Result<(), Failur
         tokio::time::sleep(PAUSE).await;
         answer = api.get(&["users", &user], &[]).await?;
     }
+    output::note("erased");
     if erase.server.json {
         return Ok(output::print_json(&answer)?);
     }

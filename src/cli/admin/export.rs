@@ -11,11 +11,12 @@ use serde_json::Value;
 use super::lines::{AnswerLines, NextLine};
 use super::{ApiClient, ServerArgs, output};
 use crate::Failure;
+use crate::cli::user_id;
 
 #[derive(Args)]
 pub(crate) struct ExportArgs {
     /// The user's id.
-    #[arg(long)]
+    #[arg(long, value_parser = user_id)]
     user: UserId,
     #[command(flatten)]
     server: ServerArgs,

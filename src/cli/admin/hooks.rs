@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{ApiClient, ServerArgs, output};
 use crate::Failure;
+use crate::cli::user_id;
 
 #[derive(Args)]
 pub(crate) struct HooksArgs {
@@ -17,7 +18,7 @@ pub(crate) struct HooksArgs {
     #[arg(long)]
     hook: Option<String>,
     /// Only events that name this user.
-    #[arg(long)]
+    #[arg(long, value_parser = user_id)]
     user: Option<UserId>,
     /// Events after this one, as the list's last line says.
     #[arg(long, value_name = "ID")]

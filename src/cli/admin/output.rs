@@ -20,6 +20,11 @@ pub(super) fn print(head: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
     writeln!(io::stdout(), "{}", table.trim_fmt())
 }
 
+/// Tells the person at the terminal what happens, on stderr. The outcome does not depend on it.
+pub(super) fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "parlor: {text}");
+}
+
 /// Prints a value unchanged; see [`json_line`].
 pub(super) fn print_json(value: &Value) -> io::Result<()> {
     writeln!(io::stdout(), "{}", json_line(&value.to_string()))

@@ -9,11 +9,12 @@ use serde_json::Value;
 
 use super::{ApiClient, ServerArgs, output};
 use crate::Failure;
+use crate::cli::user_id;
 
 #[derive(Args)]
 pub(crate) struct RoomsArgs {
     /// The user whose rooms they are.
-    #[arg(long)]
+    #[arg(long, value_parser = user_id)]
     user: UserId,
     /// Show the page after this one: the `next` that a page ended with.
     #[arg(long, value_name = "NEXT")]

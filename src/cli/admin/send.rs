@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{ApiClient, ServerArgs, output};
 use crate::Failure;
+use crate::cli::user_id;
 
 /// The longest text that is read from stdin, in bytes: more than any server accepts.
 const MAX_STDIN_BYTES: u64 = 1 << 20;
@@ -20,7 +21,7 @@ pub(crate) struct SendArgs {
     #[arg(long)]
     room: RoomId,
     /// The sender.
-    #[arg(long)]
+    #[arg(long, value_parser = user_id)]
     user: UserId,
     /// Send it as a service: the sender needn't be a member of the room.
     #[arg(long)]

@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 
 use super::{ApiClient, ServerArgs, output};
 use crate::Failure;
+use crate::cli::user_id;
 
 #[derive(Args)]
 pub(crate) struct UsersArgs {
     /// The user's id.
-    #[arg(long)]
+    #[arg(long, value_parser = user_id)]
     user: UserId,
     /// Close all of the user's sockets, on every server. A client with a valid token may reconnect.
     #[arg(long)]
@@ -29,6 +30,7 @@ pub(super) async fn run(config: &Config, users: &UsersArgs) -> Result<(), Failur
     if users.disconnect {
         let path = ["users", &user, "disconnect"];
         api.post(&path, &ObjectId::new().to_hex(), &json!({})).await?;
+        output::note("closing the user's sockets on every server");
         return Ok(());
     }
     let answer = api.get(&["users", &user], &[]).await?;

@@ -67,7 +67,7 @@ async fn configuration_asks_for_claims_types_and_a_short_life() {
 
 #[tokio::test]
 async fn required_claims_stand_in_a_file_too() {
-    let home = Home::new().await;
+    let home = Home::new().await.set("AUTH__SECRET", "a secret of the tests, at least 32 bytes long");
     let write = |toml: &str| fs::write(home.path().join("settings.toml"), toml).unwrap();
     let token = ["--config", "settings.toml", "token", "--user", "1"];
     write(

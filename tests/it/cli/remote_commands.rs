@@ -119,7 +119,9 @@ async fn messages_are_printed_as_text_and_as_json() {
     let token = home.run(&["token", "--user", "alice"]).await;
     let mut alice = server.dial(&format!("room_id={room}"), token.printed()).open().await;
     alice.history().await;
-    assert_eq!(home.run(&["users", "--user", "alice", "--disconnect"]).await.printed(), "");
+    let disconnected = home.run(&["users", "--user", "alice", "--disconnect"]).await;
+    assert_eq!(disconnected.printed(), "");
+    assert_eq!(disconnected.err, "parlor: closing the user's sockets on every server\n");
     assert_eq!(alice.closed_in_the_end().await, 4001);
 
     let exported = home.run(&["export", "--user", "alice"]).await;
@@ -131,7 +133,9 @@ async fn messages_are_printed_as_text_and_as_json() {
     assert_eq!(kinds, ["user", "membership", "message", "end"]);
     let asked = home.run(&["erase", "--user", "alice"]).await;
     assert!(asked.refused().contains("--yes"), "{asked:#?}");
-    assert_eq!(home.run(&["erase", "--user", "alice", "--yes"]).await.printed(), "");
+    let erased = home.run(&["erase", "--user", "alice", "--yes"]).await;
+    assert_eq!(erased.printed(), "");
+    assert!(erased.err.ends_with("parlor: erased\n"), "{erased:#?}");
     let left = home.run(&["history", "--room", &room, "--after", "0"]).await;
     assert!(!left.printed().contains("alice") && left.printed().contains("Hello"), "{left:#?}");
     server.stop().await;
@@ -226,6 +230,8 @@ async fn failed_command_prints_one_line_with_the_reason() {
     ] {
         assert_eq!(home.run(arguments).await.status.code(), Some(2), "{arguments:?}");
     }
+    let nameless = home.run(&["users", "--user", ""]).await;
+    assert!(nameless.err.contains("a user's id has 1 to 128 bytes"), "{nameless:#?}");
     server.stop().await;
 }
 

@@ -21,7 +21,11 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
+<<<<<<< HEAD:tests/it/http/tls.rs
 use crate::support::{Database, Home, Metered, PATIENCE, Server, chat, eventually, free_port, matches};
+=======
+use crate::support::{API_KEY, Database, Home, Metered, PATIENCE, Server, chat, free_port, matches};
+>>>>>>> acce4ca (cli: never make a secret for a token, and say what a command does):tests/it/tls.rs
 
 /// A self-signed certificate of localhost, and its key.
 struct Pair {
@@ -259,5 +263,29 @@ async fn health_is_asked_at_the_admin_listener_where_there_is_tls() {
     let home = home.set("ADMIN__LISTEN", &admin);
     let server = home.start(&[], " https://").await;
     assert_eq!(home.run(&["health"]).await.printed(), "");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn command_names_the_cure_for_an_error_of_tls() {
+    let pair = Pair::new();
+    let files = Files::new(&pair);
+    let mut home = Home::new().await.set("API__KEYS", API_KEY);
+    for (key, value) in files.settings() {
+        home = home.set(key, &value);
+    }
+    let server = home.start(&[], " https://").await;
+    let port = server.address.port();
+    let ask = async |url: &str| home.run(&["users", "--user", "1", "--url", url]).await;
+    let plain = ask(&format!("http://localhost:{port}/")).await;
+    assert!(plain.refused().ends_with("; if the server speaks TLS, use --url https://HOST"), "{plain:#?}");
+    let unknown = ask(&format!("https://localhost:{port}/")).await;
+    let said = unknown.refused();
+    assert!(said.contains("invalid peer certificate") && said.contains("SSL_CERT_FILE"), "{unknown:#?}");
+
+    let mut command =
+        home.command(&[], &["users", "--user", "1", "--url", &format!("https://localhost:{port}/")]);
+    let trusted = command.env("SSL_CERT_FILE", files.path("certificate.pem")).output().unwrap();
+    assert!(trusted.status.success(), "{trusted:?}");
     server.stop().await;
 }
