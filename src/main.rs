@@ -87,9 +87,13 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let mut env = Vec::new();
     for (name, value) in std::env::vars_os() {
         // Variables of other programs may have any value.
-        if let Some(name) = name.into_string().ok().filter(|name| name.starts_with("PARLOR__")) {
+        let Ok(name) = name.into_string() else { continue };
+        if name.starts_with("PARLOR__") {
             let value = value.into_string().map_err(|_| format!("{name}: its value is not UTF-8"))?;
             env.push((name, value));
+        } else if name.to_uppercase().starts_with("PARLOR_") {
+            // Only the name is needed: it may be misspelt.
+            env.push((name, String::new()));
         }
     }
     let file = cli.config;

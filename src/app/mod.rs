@@ -118,6 +118,9 @@ impl App {
         listener: TcpListener,
         shutdown: CancellationToken,
     ) -> Result<(), StartError> {
+        for warning in self.config.warnings() {
+            tracing::warn!("{warning}");
+        }
         let admin = match self.config.admin.listen {
             Some(address) => Some(listen_on(address, "PARLOR__ADMIN__LISTEN").await?),
             None => None,
@@ -140,9 +143,6 @@ impl App {
     ) -> Result<(), StartError> {
         let Self { config, actions, reloads, log_dropped, ready } = self;
         config.check()?;
-        for warning in config.warnings() {
-            tracing::warn!("{warning}");
-        }
         let certificate = config.tls.files.as_ref().map(Certificate::load).transpose()?.map(Arc::new);
         let ServerListeners { clients, admin } = listeners;
         let stop = CancellationToken::new();

@@ -23,11 +23,9 @@ fn keep_secret(data_dir: &Path) -> Result<Secret, AuthError> {
     let path = data_dir.join(FILE);
     if !path.try_exists().is_ok_and(|exists| exists) {
         let made = make(data_dir, &path);
-<<<<<<< HEAD
-        made.map_err(|error| advice(format!("could not store a secret here: {error}; repair that")))?;
-=======
-        made.map_err(|error| unusable(&path, &format!("no secret can be kept here: {error}; change that")))?;
->>>>>>> acce4ca (cli: never make a secret for a token, and say what a command does)
+        made.map_err(|error| {
+            unusable(&path, &format!("could not store a secret here: {error}; repair that"))
+        })?;
     }
     read_secret(&path)
 }
@@ -44,17 +42,12 @@ fn read_secret(path: &Path) -> Result<Secret, AuthError> {
     Ok(Secret::new(secret))
 }
 
-<<<<<<< HEAD
-/// Writes the secret to a temporary file, and links the complete file to its name. A link never replaces an existing
-/// file, unlike a rename. So the secret of a faster process stays.
-=======
 fn unusable(path: &Path, fault: &str) -> AuthError {
     AuthError(format!("{}: {fault}, or set auth.secret", path.display()))
 }
 
-/// Writes the file under a temporary name first. It gets its name only when it is complete and on disk, and only if no
-/// other process was faster: unlike a rename, a link never replaces an existing file.
->>>>>>> acce4ca (cli: never make a secret for a token, and say what a command does)
+/// Writes the secret to a temporary file, and links the complete file to its name. A link never replaces an existing
+/// file, unlike a rename. So the secret of a faster process stays.
 fn make(data_dir: &Path, path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
     let new = data_dir.join(format!("{FILE}.{}", random::<8>()?));

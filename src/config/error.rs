@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::layers::variable;
+
 /// The longest part of an invalid value that an error shows, in characters.
 const MAX_SHOWN_CHARS: usize = 60;
 
@@ -51,6 +53,16 @@ impl ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.key, &self.source) {
+            // The value is missing. The variable shows how to give one.
+            (Some(key), Some(ValueSource::Default)) => {
+                write!(
+                    to,
+                    "{}: {} (default.toml; set {})",
+                    one_line(key),
+                    one_line(&self.fault),
+                    variable(key)
+                )
+            }
             (Some(key), Some(source)) => {
                 write!(to, "{}: {} ({source})", one_line(key), one_line(&self.fault))
             }

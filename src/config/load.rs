@@ -8,7 +8,7 @@ use super::{Config, ConfigError};
 
 impl Config {
     /// Reads the defaults, then `file`, then the variables of `env` that begin with `PARLOR__`, and checks the result.
-    /// Other variables are ignored.
+    /// Other variables are ignored. [`Self::warnings`] names those that look like settings.
     ///
     /// # Errors
     /// Returns the first error. `file` may be unreadable, a key unknown, or a value invalid.

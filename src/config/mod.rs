@@ -23,6 +23,7 @@ pub(crate) mod reload;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tls_files;
+mod unread_variables;
 pub(crate) mod uri;
 pub mod url;
 pub(crate) mod warnings;

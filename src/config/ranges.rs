@@ -240,9 +240,10 @@ impl FeedConfig {
 
 impl MongodbConfig {
     fn read(values: &mut Values) -> Result<Self, ConfigError> {
+        let uri = values.optional("mongodb.uri")?.map(Secret);
         Ok(Self {
-            uri: values.optional("mongodb.uri")?.map(Secret),
-            database: values.text("mongodb.database")?,
+            database: Self::read_database(values, uri.as_ref())?,
+            uri,
             data_dir: values.text("mongodb.data_dir")?.into(),
             mongod: values.optional("mongodb.mongod")?.map(Into::into),
             cache_mib: values.number("mongodb.cache_mib", CACHE_MIB)?,

@@ -101,6 +101,19 @@ pub(super) fn without_effect(uri: &str) -> Vec<String> {
     found.map(|(name, instead)| format!("mongodb.uri: {name} has no effect: {instead}")).collect()
 }
 
+/// Returns the database that a URI's path names for data. `admin` never is: it is where users are created, and many URIs
+/// name it in their path for that.
+pub(super) fn database(uri: &str) -> Option<String> {
+    let (_, rest) = uri.split_once("://")?;
+    let (_, path) = rest.split('?').next()?.split_once('/')?;
+    // This is no path, but a password with a slash. The driver refuses it without showing it.
+    if path.contains('@') {
+        return None;
+    }
+    let name = percent_decode_str(path).decode_utf8_lossy();
+    (!name.is_empty() && name != "admin").then(|| name.into_owned())
+}
+
 /// Splits a URI's options as the driver does: after the first question mark, separated by ampersands.
 fn options(uri: &str) -> Vec<(&str, Cow<'_, str>)> {
     let options = uri.split_once('?').map_or("", |(_, options)| options);
@@ -157,6 +170,22 @@ mod tests {
             let uri = format!("mongodb://localhost/{options}");
             assert_eq!(check(&uri), Ok(()), "{uri}");
             assert_eq!(without_effect(&uri), Vec::<String>::new(), "{uri}");
+        }
+    }
+
+    #[test]
+    fn path_names_the_database_except_for_admin() {
+        for (uri, named) in [
+            ("mongodb://localhost", None),
+            ("mongodb://localhost/", None),
+            ("mongodb://localhost/?tls=true", None),
+            ("mongodb://localhost?x=/y", None),
+            ("mongodb://a:b@one,two:1/admin?x=y", None),
+            ("mongodb://a:b/c@one", None),
+            ("mongodb://a:b@one,two:1/chat?x=/y", Some("chat")),
+            ("mongodb+srv://example.com/my%2Dchat", Some("my-chat")),
+        ] {
+            assert_eq!(database(uri).as_deref(), named, "{uri}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Warnings about settings that are allowed but probably a mistake: limits that contradict each other, keys of a set
-//! that can't be used, tokens that another application could use. A start and a reload log them, and `parlor check`
-//! prints them.
+//! that can't be used, tokens that another application could use, variables that are not read. A start and a reload log
+//! them, and `parlor check` prints them.
 
 use super::{AuthConfig, Config, KeySetLocation, KeySource};
 
@@ -14,9 +14,10 @@ const FRAME_REST: usize = 1_024;
 const HEAD_REST: usize = 2_048;
 
 impl Config {
-    /// Returns the warnings, one line each, beginning with the key.
+    /// Returns the warnings, one line each, beginning with the key or the variable.
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = self.auth.warnings();
+        let mut warnings = self.given.unread_variables().to_vec();
+        warnings.extend(self.auth.warnings());
         warnings.extend(self.texts().into_iter().chain(self.tokens()).chain(self.without_effect()));
         warnings
     }

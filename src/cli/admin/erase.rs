@@ -36,12 +36,8 @@ pub(super) async fn run(config: &Config, erase: &EraseArgs) -> Result<(), Failur
         return Err("nothing was erased".into());
     }
     let mut answer = api.delete(&["users", &user]).await?;
-<<<<<<< HEAD
-    let deadline = Instant::now() + TIMEOUT;
-=======
     output::note("erasing the user; `parlor users` shows the state");
-    let deadline = Instant::now() + PATIENCE;
->>>>>>> acce4ca (cli: never make a secret for a token, and say what a command does)
+    let deadline = Instant::now() + TIMEOUT;
     while answer["erasing"] == true {
         if Instant::now() > deadline {
             return Err(

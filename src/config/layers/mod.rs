@@ -13,9 +13,9 @@ use std::time::Duration;
 use handlers::{ACTIONS, Action, Limits};
 use toml::de::{DeTable, DeValue};
 
-use super::ConfigError;
 use super::error::{ValueSource, shown};
 use super::file::{FileKind, TrustedFile};
+use super::{ConfigError, unread_variables};
 
 /// Every key with its default.
 const DEFAULTS: &str = include_str!("../../../config/default.toml");
@@ -40,6 +40,8 @@ pub(super) struct Values {
     /// The keys of sections with a free name, with `<name>` in place of the name.
     templates: BTreeMap<String, ConfigValue>,
     sources: BTreeMap<String, ValueSource>,
+    /// A warning about each variable that looks like a setting and is none.
+    unread_variables: Vec<String>,
 }
 
 impl fmt::Debug for Values {
@@ -61,6 +63,8 @@ impl Values {
         for (name, text) in env {
             if name.starts_with(PREFIX) {
                 values.apply_variable(name, &text)?;
+            } else if let Some(warning) = unread_variables::warning(&name, values.values.keys()) {
+                values.unread_variables.push(warning);
             }
         }
         Ok(values)
@@ -79,7 +83,7 @@ impl Values {
         let templates = named_sections::take_templates(&mut values);
         values.extend(ACTIONS.iter().flat_map(of_action));
         let sources = values.keys().map(|key| (key.clone(), ValueSource::Default)).collect();
-        Ok(Self { values, templates, sources })
+        Ok(Self { values, templates, sources, unread_variables: Vec::new() })
     }
 
     fn apply_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
@@ -185,6 +189,16 @@ impl Values {
             self.values.remove(key);
             self.sources.remove(key);
         }
+    }
+
+    /// Returns a warning about each variable that looks like a setting and is none.
+    pub(super) fn unread_variables(&self) -> &[String] {
+        &self.unread_variables
+    }
+
+    /// Returns whether a key has the value of `default.toml`, because nothing else sets it.
+    pub(super) fn is_default(&self, key: &str) -> bool {
+        self.sources.get(key) == Some(&ValueSource::Default)
     }
 
     /// Takes a string.

@@ -56,7 +56,8 @@ fn a_file_with_a_bad_function_is_refused_by_key_and_line() {
     ] {
         let error = file(toml).unwrap_err();
         assert!(error.starts_with(&format!("{refusal} (")), "{toml}: {error}");
-        let origin = if error.contains("must be given") { "default.toml" } else { "x.toml, line 1" };
+        let missing = error.contains("must be given");
+        let origin = if missing { "default.toml; set PARLOR__FUNCTIONS__A__URL" } else { "x.toml, line 1" };
         assert!(error.ends_with(&format!("({origin})")), "{toml}: {error}");
     }
 }

@@ -25,8 +25,8 @@ const INTRO: &str = "\
 with `--config FILE` (or `PARLOR_CONFIG=FILE`) overrides these defaults. The environment overrides both: `limits.text_chars` is
 `PARLOR__LIMITS__TEXT_CHARS`. In the environment, lists are comma separated.
 
-An unknown key or an invalid value stops the start. The error names the key and the place. `parlor check` warns of values that
-contradict each other.
+An unknown key or an invalid value stops the start. The error names the key and the place. The start and `parlor check` warn of values
+that contradict each other. They also warn of variables that look like settings but are not read, such as `PARLOR_LISTEN`.
 
 The line below each key shows its environment variable, its default, its allowed values, and how a change takes effect. **reload**: send
 SIGHUP; sockets stay open ([how](deployment.md#change-settings-while-it-runs)). **restart**: restart the server. If you only reload, a

@@ -75,6 +75,55 @@ async fn a_token_is_good_for_its_user_and_time() {
     server.stop().await;
 }
 
+#[tokio::test]
+async fn token_never_makes_a_secret() {
+    let home = Home::new().await;
+    let refused = home.run(&["token", "--user", "1"]).await;
+    let file = home.path().canonicalize().unwrap().join("data/secret");
+    let said = refused.refused();
+    assert!(said.contains(&format!("no server has stored a secret in {}", file.display())), "{said}");
+    assert!(said.contains("PARLOR__AUTH__SECRET") && said.contains("PARLOR__MONGODB__DATA_DIR"), "{said}");
+    assert_eq!((refused.err.lines().count(), refused.out.as_str()), (1, ""), "{refused:#?}");
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+
+    home.serve().await.stop().await;
+    let made = home.run(&["token", "--user", "1"]).await;
+    assert_eq!(made.printed().lines().count(), 1, "{made:#?}");
+    assert_eq!(made.err, format!("parlor: signed with the secret in {}\n", file.display()));
+    let configured = home.run_with(&[("AUTH__SECRET", SECRET)], &["token", "--user", "1"]).await;
+    configured.printed();
+    assert_eq!(configured.err, "");
+}
+
+#[tokio::test]
+async fn misspelt_variable_is_warned_of_by_serve_and_check() {
+    let home = Home::new().await.set("AUTH__SECRET", SECRET);
+    let command = |argument: &str| {
+        let mut command = home.command(&[], &[argument]);
+        // The last two are the test's and the cluster's.
+        let names =
+            ["PARLOR_LISTEN", "parlor__listen", "PARLOR_NO_SUCH", "PARLOR_IT_SEED", "PARLOR_SERVICE_HOST"];
+        command.envs(names.map(|name| (name, "1")));
+        command
+    };
+    let warnings = [
+        "PARLOR_LISTEN: this variable is not read; set PARLOR__LISTEN",
+        "parlor__listen: this variable is not read; set PARLOR__LISTEN",
+        "PARLOR_NO_SUCH: this variable is not read; a setting is spelt PARLOR__SECTION__KEY",
+    ];
+    let checked = command("check").output().unwrap();
+    let checked = String::from_utf8(checked.stdout).unwrap();
+    let server = Process::start("parlor", command("serve"), PATIENCE);
+    server.says("chat is open at", 4 * PATIENCE).await;
+    for said in [checked, server.said()] {
+        let warned: Vec<_> = said.lines().filter(|line| line.contains("this variable is not read")).collect();
+        assert_eq!(warned.len(), warnings.len(), "{said}");
+        for warning in warnings {
+            assert!(warned.iter().any(|line| line.ends_with(warning)), "{warning}: {said}");
+        }
+    }
+}
+
 /// The claims of a token, whoever signed it.
 fn claims(token: &str) -> serde_json::Value {
     use base64::Engine as _;

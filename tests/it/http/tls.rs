@@ -21,11 +21,9 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-<<<<<<< HEAD:tests/it/http/tls.rs
-use crate::support::{Database, Home, Metered, PATIENCE, Server, chat, eventually, free_port, matches};
-=======
-use crate::support::{API_KEY, Database, Home, Metered, PATIENCE, Server, chat, free_port, matches};
->>>>>>> acce4ca (cli: never make a secret for a token, and say what a command does):tests/it/tls.rs
+use crate::support::{
+    API_KEY, Database, Home, Metered, PATIENCE, Server, chat, eventually, free_port, matches,
+};
 
 /// A self-signed certificate of localhost, and its key.
 struct Pair {

@@ -36,6 +36,41 @@ async fn check_names_uri_options_without_effect() {
 }
 
 #[tokio::test]
+async fn path_of_the_uri_names_the_database() {
+    let mongod = Mongod::start().await;
+    let uri = |path: &str| format!("mongodb://{}/{path}?replicaSet=rs0", mongod.host());
+    let home = Home::new().await;
+    for (path, database, used) in [
+        ("", None, "parlor"),
+        ("otherdb", None, "otherdb"),
+        ("otherdb", Some("otherdb"), "otherdb"),
+        ("admin", Some("chat"), "chat"),
+        ("", Some("chat"), "chat"),
+    ] {
+        let uri = uri(path);
+        let mut settings = vec![("MONGODB__URI", uri.as_str())];
+        settings.extend(database.map(|database| ("MONGODB__DATABASE", database)));
+        let checked = home.run_with(&settings, &["check"]).await;
+        let named = format!("database `{used}`");
+        assert!(
+            checked.printed().lines().any(|line| line.ends_with(&named)),
+            "{path} {database:?}: {checked:#?}"
+        );
+        let collections = mongod.database(used).await.list_collection_names().await.unwrap();
+        assert!(collections.iter().any(|name| name == "rooms"), "{used}: {collections:?}");
+    }
+    for command in ["serve", "check"] {
+        let uri = uri("otherdb");
+        let settings = [("MONGODB__URI", uri.as_str()), ("MONGODB__DATABASE", "chat")];
+        let refused = home.run_with(&settings, &[command]).await;
+        let said = refused.refused();
+        let named =
+            "mongodb.uri: its path names the database \"otherdb\", but mongodb.database is \"chat\": ";
+        assert!(said.contains(named) && said.ends_with("(PARLOR__MONGODB__URI)"), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn compressors_of_the_uri_carry_messages() {
     let mongod = Mongod::start().await;
     for compressor in ["zstd", "snappy", "zlib"] {

@@ -1,0 +1,84 @@
+//! Environment variables that look like settings of Parlor, but are not read.
+
+use super::layers::variable;
+
+/// The beginning of such a name, in any case.
+const LIKE_OURS: &str = "PARLOR_";
+
+/// Names that this project uses outside of the server: the command line, the examples, the tests and the benchmarks.
+const KNOWN: [&str; 7] = [
+    "PARLOR_CONFIG",
+    "PARLOR_SECRET",
+    "PARLOR_API_KEYS",
+    "PARLOR_KEY",
+    "PARLOR_URL",
+    "PARLOR_BINARY",
+    "PARLOR_IT_SEED",
+];
+const KNOWN_BEGINNINGS: [&str; 2] = ["PARLOR_BENCH_", "PARLOR_TEST_"];
+
+/// Returns a warning about a variable that is not read, with the spelling that is. `keys` are all keys in dotted form.
+pub(super) fn warning<'a>(name: &str, keys: impl IntoIterator<Item = &'a String>) -> Option<String> {
+    let upper = name.to_uppercase();
+    let is_known = KNOWN.contains(&name) || KNOWN_BEGINNINGS.iter().any(|begin| name.starts_with(begin));
+    if !upper.starts_with(LIKE_OURS) || is_known || is_service_link(name) {
+        return None;
+    }
+    let meant = |key: &&String| words(&variable(key)).eq(words(&upper));
+    Some(match keys.into_iter().find(meant) {
+        Some(key) => format!("{name}: this variable is not read; set {}", variable(key)),
+        None => format!("{name}: this variable is not read; a setting is spelt PARLOR__SECTION__KEY"),
+    })
+}
+
+/// Returns whether Kubernetes or Docker has set a variable, for a service that is named `parlor` or similar.
+fn is_service_link(name: &str) -> bool {
+    name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || name.ends_with("_PORT")
+        || name.contains("_PORT_")
+}
+
+fn words(name: &str) -> impl Iterator<Item = &str> {
+    name.split('_').filter(|word| !word.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+
+    fn warnings(names: &[&str]) -> Vec<String> {
+        let env = names.iter().map(|name| ((*name).to_owned(), "x".to_owned()));
+        Config::load(None, env).unwrap().warnings()
+    }
+
+    #[test]
+    fn misspelt_variable_is_named_with_its_right_spelling() {
+        for (name, meant) in [
+            ("PARLOR_LISTEN", "PARLOR__LISTEN"),
+            ("parlor__listen", "PARLOR__LISTEN"),
+            ("PARLOR_MONGODB_URI", "PARLOR__MONGODB__URI"),
+            ("PARLOR_LIMITS__TEXT_CHARS", "PARLOR__LIMITS__TEXT_CHARS"),
+            ("PARLOR_HOOKS_AFTER_SEND_URL", "PARLOR__HOOKS__AFTER_SEND__URL"),
+        ] {
+            assert_eq!(warnings(&[name]), [format!("{name}: this variable is not read; set {meant}")]);
+        }
+        let unknown = "PARLOR_NO_SUCH: this variable is not read; a setting is spelt PARLOR__SECTION__KEY";
+        assert_eq!(warnings(&["PARLOR_NO_SUCH"]), [unknown]);
+    }
+
+    #[test]
+    fn variables_of_others_are_not_warned_of() {
+        let others = [
+            "PARLOR_CONFIG",
+            "PARLOR_BENCH_KEY",
+            "PARLOR_SERVICE_HOST",
+            "PARLOR_SERVICE_PORT_CLIENTS",
+            "PARLOR_PORT",
+            "PARLOR_PORT_8001_TCP_ADDR",
+            "PARLORS_LISTEN",
+            "PATH",
+        ];
+        assert_eq!(warnings(&others), Vec::<String>::new());
+    }
+}
