@@ -8,19 +8,7 @@ use tracing_subscriber::EnvFilter;
 use super::error::shown;
 use super::layers::Values;
 use super::ranges::MIN_API_KEY_CHARS;
-use super::{
-    ApiConfig, AuthConfig, Config, ConfigError, HttpConfig, MongodbConfig, Secret, TlsFiles, TracesConfig,
-    tls_files, uri,
-};
-
-/// The longest database name, in bytes: MongoDB's own limit.
-const MAX_DATABASE_BYTES: usize = 63;
-
-/// The characters that MongoDB refuses in a database name, on any platform.
-const NOT_IN_DATABASE: &[char] = &['/', '\\', '.', ' ', '"', '$', '*', '<', '>', ':', '|', '?'];
-
-/// Claims that already have another meaning (RFC 7519, 4.1).
-const TAKEN_CLAIMS: &[&str] = &["exp", "nbf", "iat", "iss", "aud"];
+use super::{ApiConfig, Config, ConfigError, HttpConfig, TlsFiles, TracesConfig, tls_files};
 
 /// The ports that a browser leaves out of an origin.
 const DEFAULT_PORTS: &[(&str, &str)] = &[("http://", ":80"), ("https://", ":443")];
@@ -79,79 +67,6 @@ impl TracesConfig {
         }
         Ok(())
     }
-}
-
-impl AuthConfig {
-    fn check(&self) -> Result<(), ConfigError> {
-        self.keys()?;
-        for (key, claim) in [("auth.user_claim", &self.user_claim), ("auth.email_claim", &self.email_claim)] {
-            if claim.is_empty() {
-                return Err(ConfigError::new(key, "must name a claim"));
-            }
-            if TAKEN_CLAIMS.contains(&claim.as_str()) {
-                return Err(ConfigError::new(key, format!("{claim} means something else in every token")));
-            }
-        }
-        if self.user_claim == self.email_claim {
-            return Err(ConfigError::new("auth.email_claim", "is auth.user_claim too"));
-        }
-        Ok(())
-    }
-}
-
-impl MongodbConfig {
-    /// Reads the name of the database, which the path of the URI may give instead of `mongodb.database`.
-    pub(super) fn read_database(values: &mut Values, uri: Option<&Secret>) -> Result<String, ConfigError> {
-        let name = values.text("mongodb.database")?;
-        match uri.and_then(|uri| uri::database(uri.expose())) {
-            None => Ok(name),
-            Some(path) if path == name => Ok(name),
-            // It is not shown: it may be part of a password with a slash.
-            Some(path) if check_database(&path).is_err() => {
-                Err(values.fault("mongodb.uri", "its path is not the name of a database"))
-            }
-            Some(path) if values.is_default("mongodb.database") => Ok(path),
-            Some(path) => {
-                let (path, name) = (shown(&path), shown(&name));
-                let fault = format!(
-                    "its path names the database {path}, but mongodb.database is {name}: remove one of them. If users are created \
-                     in {path}, say so by authSource"
-                );
-                Err(values.fault("mongodb.uri", fault))
-            }
-        }
-    }
-
-    /// Returns a sentence for each option of the URI that has no effect.
-    pub fn options_without_effect(&self) -> Vec<String> {
-        self.uri.as_ref().map_or_else(Vec::new, |uri| uri::without_effect(uri.expose()))
-    }
-
-    fn check(&self) -> Result<(), ConfigError> {
-        let scheme = |uri: &str| uri.starts_with("mongodb://") || uri.starts_with("mongodb+srv://");
-        if self.uri.as_ref().is_some_and(|uri| !scheme(uri.expose())) {
-            return Err(ConfigError::new("mongodb.uri", "must begin with mongodb:// or mongodb+srv://"));
-        }
-        if let Some(uri) = &self.uri {
-            uri::check(uri.expose()).map_err(|fault| ConfigError::new("mongodb.uri", fault))?;
-        }
-        check_database(&self.database).map_err(|fault| ConfigError::new("mongodb.database", fault))?;
-        if self.data_dir.as_os_str().is_empty() {
-            return Err(ConfigError::new("mongodb.data_dir", "must name a directory"));
-        }
-        Ok(())
-    }
-}
-
-/// Checks a database's name against MongoDB's rules. Returns what is wrong.
-fn check_database(name: &str) -> Result<(), String> {
-    if name.is_empty() || name.len() > MAX_DATABASE_BYTES {
-        return Err(format!("must have 1 to {MAX_DATABASE_BYTES} bytes"));
-    }
-    if name.contains(NOT_IN_DATABASE) || name.contains(char::is_control) {
-        return Err(format!("{} has a character that MongoDB refuses there", shown(name)));
-    }
-    Ok(())
 }
 
 impl ApiConfig {

@@ -9,12 +9,16 @@
 //! The auth module creates a secret if none is configured ([`keep_own_secret`](crate::auth::keep_own_secret)). The
 //! store follows the options of a connection string.
 
+mod auth;
 pub(crate) mod check;
+mod database;
 pub(crate) mod error;
+mod feed;
 pub(crate) mod file;
 pub(crate) mod hooks;
 pub(crate) mod key;
 pub(crate) mod layers;
+mod limits;
 pub(crate) mod live;
 pub(crate) mod load;
 pub(crate) mod outbound;
@@ -35,12 +39,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use jsonwebtoken::Algorithm;
 
+pub use self::auth::AuthConfig;
+pub use self::database::MongodbConfig;
 pub use self::error::ConfigError;
+pub use self::feed::{FeedConfig, ReadFrom};
 pub use self::hooks::{HookSettings, HooksConfig, OnFailure};
 pub(crate) use self::key::{KeySetLocation, KeySource, NamedKey, TokenKey, algorithm, jwk, safe};
 use self::layers::Values;
+pub use self::limits::LimitsConfig;
 pub use self::outbound::{FunctionConfig, ReceiverConfig};
 pub use self::ranges::{MIN_API_KEY_CHARS, MIN_SECRET_BYTES};
 pub(crate) use self::reload::ConfigReload;
@@ -99,70 +106,6 @@ pub struct AdminConfig {
     pub connections: usize,
     /// The most TCP connections there from one address.
     pub connections_per_address: usize,
-}
-
-/// `[mongodb]`
-#[derive(Clone, Debug)]
-pub struct MongodbConfig {
-    /// Connection string. None: an embedded `mongod`. Secret, because it may contain a password.
-    pub uri: Option<Secret>,
-    /// Database name.
-    pub database: String,
-    /// Directory of the embedded `mongod` and of the created secret.
-    pub data_dir: PathBuf,
-    /// Binary of the embedded `mongod`. None: it is searched.
-    pub mongod: Option<PathBuf>,
-    /// Cache of the embedded `mongod`, in MiB.
-    pub cache_mib: u32,
-    /// The most connections to each MongoDB server.
-    pub pool_size: u32,
-    /// The interval between two checks of the indexes.
-    pub indexes: Duration,
-    /// How long an operation waits for a MongoDB server.
-    pub selection: Duration,
-    /// How long an operation may take in all.
-    pub operation: Duration,
-}
-
-/// `[auth]`
-#[derive(Clone, Debug)]
-pub struct AuthConfig {
-    /// Secret of the HS* algorithms, [`MIN_SECRET_BYTES`] or more.
-    pub secret: Option<Secret>,
-    /// Public key of the others: PEM, or the path of a PEM file.
-    pub public_key: Option<String>,
-    /// Key set (RFC 7517): the path of a file, or a URL.
-    pub jwks: Option<String>,
-    /// Issuer whose discovery document names the key set.
-    pub discovery: Option<String>,
-    /// The interval between two fetches of a key set by its URL.
-    pub refresh: Duration,
-    /// The interval between two fetches for a token with an unknown key, and after a failed fetch.
-    pub refetch: Duration,
-    /// How long one fetch may take, and how long a connect waits for it.
-    pub fetch: Duration,
-    /// The largest document that is fetched, in bytes.
-    pub fetch_bytes: usize,
-    /// Accepted algorithms. None: the first one that fits the key.
-    pub algorithms: Vec<Algorithm>,
-    /// Required `iss`. None: any or none.
-    pub issuer: Option<String>,
-    /// Required `aud`. None: any or none.
-    pub audience: Option<String>,
-    /// Accepted `typ` values of a header. None: any that doesn't name another purpose.
-    pub types: Vec<String>,
-    /// Claims with the values that they must have or contain.
-    pub require: BTreeMap<String, String>,
-    /// The longest time from `iat` to `exp`. None: any.
-    pub max_lifetime: Option<Duration>,
-    /// The longest token that is read, in bytes.
-    pub token_bytes: usize,
-    /// Claim with the user's id. It is read before `sub`.
-    pub user_claim: String,
-    /// Claim with the user's e-mail address.
-    pub email_claim: String,
-    /// Whether the secret was created at the first start, because no key was given.
-    pub(crate) secret_is_own: bool,
 }
 
 /// `[api]`
@@ -237,75 +180,6 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// `[limits]`
-#[derive(Clone, Debug)]
-pub struct LimitsConfig {
-    /// The longest text, in code points.
-    pub text_chars: usize,
-    /// The largest frame from a client, in bytes.
-    pub frame_bytes: usize,
-    /// The most fragments of a message.
-    pub message_fragments: u32,
-    /// Frames of a user per minute.
-    pub frames_per_minute: u32,
-    /// Rooms that a user may create by connecting, per minute.
-    pub rooms_per_minute: u32,
-    /// Changes of a user's e-mail address per minute.
-    pub addresses_per_minute: u32,
-    /// Messages of a user per minute.
-    pub messages_per_minute: u32,
-    /// Connects of a user per minute.
-    pub connects_per_minute: u32,
-    /// Documents that a user's connects and pages of rooms may read, per minute.
-    pub documents_per_minute: u32,
-    /// The most bulk reads at the same time.
-    pub bulk_reads: usize,
-    /// The most bulk reads of one user at the same time.
-    pub bulk_reads_per_user: usize,
-    /// How long a bulk read waits for its turn.
-    pub bulk_wait: Duration,
-    /// The most sockets of a user.
-    pub sockets_per_user: usize,
-    /// The most sockets of this server.
-    pub sockets: usize,
-    /// Refused connects of an address per minute.
-    pub refusals_per_minute: u32,
-    /// The most tokens from blocked addresses that are checked at the same time.
-    pub blocked_checks: usize,
-    /// The most addresses and users whose refused connects are remembered.
-    pub refused_addresses: u32,
-    /// The most frames that may wait for a socket.
-    pub send_queue: usize,
-    /// The most bytes that may wait for a socket.
-    pub send_queue_bytes: usize,
-    /// The most bytes that may wait for all sockets of a user.
-    pub user_bytes: usize,
-    /// The most bytes that may wait for all sockets.
-    pub server_bytes: usize,
-    /// The largest first frame and the largest page, in bytes of JSON.
-    pub page_bytes: usize,
-    /// How long a write to a socket may take.
-    pub write: Duration,
-    /// How long an action may run.
-    pub handler: Duration,
-    /// The largest ephemeral event, in bytes.
-    pub event_bytes: usize,
-    /// The most rooms whose last message number is cached.
-    pub rooms_cached: usize,
-    /// The most room members that are cached for presence.
-    pub members_cached: u64,
-    /// The most words of 64 message numbers that are cached for deleted messages.
-    pub deletions_cached: u64,
-    /// The most bytes of texts that rooms hold until they are read, beyond their own.
-    pub unread_text_bytes: usize,
-    /// The most messages in one write to the database.
-    pub batch: usize,
-    /// The most messages and receipt markers that may wait for the database.
-    pub write_queue: usize,
-    /// The most receipt markers that may wait to be folded into members' documents. Beyond it no more are written.
-    pub unfolded_marks: usize,
-}
-
 /// `[sockets]`
 #[derive(Clone, Debug)]
 pub struct SocketsConfig {
@@ -323,32 +197,6 @@ pub struct SocketsConfig {
     pub send_buffer_bytes: u32,
     /// The interval between two counts of the unread messages of a room, for one socket.
     pub unread: Duration,
-}
-
-/// `[feed]`
-#[derive(Clone, Debug)]
-pub struct FeedConfig {
-    /// The interval between two heartbeats.
-    pub heartbeat: Duration,
-    /// Without a heartbeat for this long the server is not ready; more than `heartbeat`.
-    pub stale: Duration,
-    /// Without a heartbeat for this long the stream is overdue; more than `heartbeat`, `stale` at most.
-    pub overdue: Duration,
-    /// Without a heartbeat for this long sockets are closed; more than `overdue`.
-    pub close: Duration,
-    /// The most hanging calls of the driver that are left behind.
-    pub hanging: usize,
-    /// The member that the change stream is read from.
-    pub read_from: ReadFrom,
-}
-
-/// `feed.read_from`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadFrom {
-    /// The primary.
-    Primary,
-    /// A secondary, if there is one.
-    Secondary,
 }
 
 /// `[presence]`

@@ -3,12 +3,11 @@
 
 pub(crate) mod named_sections;
 pub(crate) mod required;
+mod take;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::ops::RangeInclusive;
 use std::path::Path;
-use std::time::Duration;
 
 use handlers::{ACTIONS, Action, Limits};
 use toml::de::{DeTable, DeValue};
@@ -188,99 +187,6 @@ impl Values {
         } else {
             self.values.remove(key);
             self.sources.remove(key);
-        }
-    }
-
-    /// Returns a warning about each variable that looks like a setting and is none.
-    pub(super) fn unread_variables(&self) -> &[String] {
-        &self.unread_variables
-    }
-
-    /// Returns whether a key has the value of `default.toml`, because nothing else sets it.
-    pub(super) fn is_default(&self, key: &str) -> bool {
-        self.sources.get(key) == Some(&ValueSource::Default)
-    }
-
-    /// Takes a string.
-    pub(super) fn text(&mut self, key: &str) -> Result<String, ConfigError> {
-        match self.values.remove(key) {
-            Some(ConfigValue::Text(text)) => Ok(text),
-            _ => Err(ConfigError::new(key, "not a string of default.toml")),
-        }
-    }
-
-    /// Takes a string that may be empty, which means none.
-    pub(super) fn optional(&mut self, key: &str) -> Result<Option<String>, ConfigError> {
-        Ok(Some(self.text(key)?).filter(|text| !text.is_empty()))
-    }
-
-    /// Takes a string and parses it. `takes` describes valid values. Not for secrets: an invalid value is shown.
-    pub(super) fn parsed<T>(
-        &mut self,
-        key: &str,
-        takes: &str,
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Result<T, ConfigError> {
-        let text = self.text(key)?;
-        parse(&text).ok_or_else(|| self.fault(key, format!("takes {takes}, which {} is not", shown(&text))))
-    }
-
-    /// Takes a list of strings.
-    pub(super) fn list(&mut self, key: &str) -> Result<Vec<String>, ConfigError> {
-        match self.values.remove(key) {
-            Some(ConfigValue::List(list)) => Ok(list),
-            _ => Err(ConfigError::new(key, "not a list of default.toml")),
-        }
-    }
-
-    /// Takes a number within its range.
-    pub(super) fn number<T: TryFrom<u32>>(
-        &mut self,
-        key: &str,
-        bounds: RangeInclusive<u32>,
-    ) -> Result<T, ConfigError> {
-        let Some(ConfigValue::Number(number)) = self.values.remove(key) else {
-            return Err(ConfigError::new(key, "not a number of default.toml"));
-        };
-        let within = u32::try_from(number).ok().filter(|number| bounds.contains(number));
-        within.and_then(|number| T::try_from(number).ok()).ok_or_else(|| {
-            let (least, most) = bounds.into_inner();
-            self.fault(key, format!("must be from {least} to {most}, which {number} is not"))
-        })
-    }
-
-    /// Takes a time in milliseconds.
-    pub(super) fn millis(&mut self, key: &str, bounds: RangeInclusive<u32>) -> Result<Duration, ConfigError> {
-        self.number(key, bounds).map(Duration::from_millis)
-    }
-
-    /// Takes a time in seconds.
-    pub(super) fn seconds(
-        &mut self,
-        key: &str,
-        bounds: RangeInclusive<u32>,
-    ) -> Result<Duration, ConfigError> {
-        self.number(key, bounds).map(Duration::from_secs)
-    }
-
-    /// Returns the error of a value that was taken.
-    pub(super) fn fault(&self, key: &str, fault: impl Into<String>) -> ConfigError {
-        self.locate(ConfigError::new(key, fault))
-    }
-
-    /// Adds the value's source to an error.
-    pub(super) fn locate(&self, error: ConfigError) -> ConfigError {
-        match error.key().and_then(|key| self.sources.get(key)).cloned() {
-            Some(source) => error.at(source),
-            None => error,
-        }
-    }
-
-    /// Checks that each key of `default.toml` was taken: a key that nothing reads would be a false promise.
-    pub(super) fn all_read(&self) -> Result<(), ConfigError> {
-        match self.values.keys().next() {
-            None => Ok(()),
-            Some(key) => Err(self.fault(key, "nothing reads this key")),
         }
     }
 }

@@ -1,0 +1,106 @@
+//! `[auth]`: tokens and their keys.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jsonwebtoken::Algorithm;
+
+use super::layers::Values;
+use super::ranges::NumberRange;
+use super::{ConfigError, Secret};
+
+/// An issuer is asked neither every second nor only once a week.
+const REFRESH_SECONDS: NumberRange = 10..=86_400;
+const REFETCH_MS: NumberRange = 10..=600_000;
+const FETCH_MS: NumberRange = 100..=60_000;
+const FETCH_BYTES: NumberRange = 1_024..=1 << 24;
+/// Zero means no limit. At most 100 years.
+const LIFETIME_SECONDS: NumberRange = 0..=3_153_600_000;
+/// The least holds a token of three short claims under any algorithm. A token larger than a head is never read.
+const TOKEN_BYTES: NumberRange = 1_024..=1_048_576;
+
+/// Claims that already have another meaning (RFC 7519, 4.1).
+const TAKEN_CLAIMS: &[&str] = &["exp", "nbf", "iat", "iss", "aud"];
+
+/// `[auth]`
+#[derive(Clone, Debug)]
+pub struct AuthConfig {
+    /// Secret of the HS* algorithms, [`MIN_SECRET_BYTES`](super::MIN_SECRET_BYTES) or more.
+    pub secret: Option<Secret>,
+    /// Public key of the others: PEM, or the path of a PEM file.
+    pub public_key: Option<String>,
+    /// Key set (RFC 7517): the path of a file, or a URL.
+    pub jwks: Option<String>,
+    /// Issuer whose discovery document names the key set.
+    pub discovery: Option<String>,
+    /// The interval between two fetches of a key set by its URL.
+    pub refresh: Duration,
+    /// The interval between two fetches for a token with an unknown key, and after a failed fetch.
+    pub refetch: Duration,
+    /// How long one fetch may take, and how long a connect waits for it.
+    pub fetch: Duration,
+    /// The largest document that is fetched, in bytes.
+    pub fetch_bytes: usize,
+    /// Accepted algorithms. None: the first one that fits the key.
+    pub algorithms: Vec<Algorithm>,
+    /// Required `iss`. None: any or none.
+    pub issuer: Option<String>,
+    /// Required `aud`. None: any or none.
+    pub audience: Option<String>,
+    /// Accepted `typ` values of a header. None: any that doesn't name another purpose.
+    pub types: Vec<String>,
+    /// Claims with the values that they must have or contain.
+    pub require: BTreeMap<String, String>,
+    /// The longest time from `iat` to `exp`. None: any.
+    pub max_lifetime: Option<Duration>,
+    /// The longest token that is read, in bytes.
+    pub token_bytes: usize,
+    /// Claim with the user's id. It is read before `sub`.
+    pub user_claim: String,
+    /// Claim with the user's e-mail address.
+    pub email_claim: String,
+    /// Whether the secret was created at the first start, because no key was given.
+    pub(crate) secret_is_own: bool,
+}
+
+impl AuthConfig {
+    pub(super) fn read(values: &mut Values) -> Result<Self, ConfigError> {
+        Ok(Self {
+            secret: values.optional("auth.secret")?.map(Secret),
+            public_key: values.optional("auth.public_key")?,
+            jwks: values.optional("auth.jwks")?,
+            discovery: values.optional("auth.discovery")?,
+            refresh: values.seconds("auth.refresh_seconds", REFRESH_SECONDS)?,
+            refetch: values.millis("auth.refetch_ms", REFETCH_MS)?,
+            fetch: values.millis("auth.fetch_ms", FETCH_MS)?,
+            fetch_bytes: values.number("auth.fetch_bytes", FETCH_BYTES)?,
+            algorithms: Self::read_algorithms(values)?,
+            issuer: values.optional("auth.issuer")?,
+            audience: values.optional("auth.audience")?,
+            types: values.list("auth.types")?,
+            require: values.required_claims(),
+            max_lifetime: Some(values.seconds("auth.max_lifetime_seconds", LIFETIME_SECONDS)?)
+                .filter(|most| !most.is_zero()),
+            token_bytes: values.number("auth.token_bytes", TOKEN_BYTES)?,
+            user_claim: values.text("auth.user_claim")?,
+            email_claim: values.text("auth.email_claim")?,
+            secret_is_own: false,
+        })
+    }
+
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        self.keys()?;
+        for (key, claim) in [("auth.user_claim", &self.user_claim), ("auth.email_claim", &self.email_claim)] {
+            if claim.is_empty() {
+                return Err(ConfigError::new(key, "must name a claim"));
+            }
+            if TAKEN_CLAIMS.contains(&claim.as_str()) {
+                return Err(ConfigError::new(key, format!("{claim} means something else in every token")));
+            }
+        }
+        if self.user_claim == self.email_claim {
+            return Err(ConfigError::new("auth.email_claim", "is auth.user_claim too"));
+        }
+        Ok(())
+    }
+}

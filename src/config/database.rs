@@ -1,0 +1,115 @@
+//! `[mongodb]`: the database.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::error::shown;
+use super::layers::Values;
+use super::ranges::NumberRange;
+use super::{ConfigError, Secret, uri};
+
+/// mongod refuses less than 256 MiB.
+const CACHE_MIB: NumberRange = 256..=1_048_576;
+const POOL_SIZE: NumberRange = 1..=10_000;
+/// A shorter time would fail operations at an ordinary network pause. A longer one is a mistyped unit.
+const DATABASE_MS: NumberRange = 10..=600_000;
+const INDEXES_SECONDS: NumberRange = 1..=86_400;
+
+/// The longest database name, in bytes: MongoDB's own limit.
+const MAX_DATABASE_BYTES: usize = 63;
+
+/// The characters that MongoDB refuses in a database name, on any platform.
+const NOT_IN_DATABASE: &[char] = &['/', '\\', '.', ' ', '"', '$', '*', '<', '>', ':', '|', '?'];
+
+/// `[mongodb]`
+#[derive(Clone, Debug)]
+pub struct MongodbConfig {
+    /// Connection string. None: an embedded `mongod`. Secret, because it may contain a password.
+    pub uri: Option<Secret>,
+    /// Database name.
+    pub database: String,
+    /// Directory of the embedded `mongod` and of the created secret.
+    pub data_dir: PathBuf,
+    /// Binary of the embedded `mongod`. None: it is searched.
+    pub mongod: Option<PathBuf>,
+    /// Cache of the embedded `mongod`, in MiB.
+    pub cache_mib: u32,
+    /// The most connections to each MongoDB server.
+    pub pool_size: u32,
+    /// The interval between two checks of the indexes.
+    pub indexes: Duration,
+    /// How long an operation waits for a MongoDB server.
+    pub selection: Duration,
+    /// How long an operation may take in all.
+    pub operation: Duration,
+}
+
+impl MongodbConfig {
+    pub(super) fn read(values: &mut Values) -> Result<Self, ConfigError> {
+        let uri = values.optional("mongodb.uri")?.map(Secret);
+        Ok(Self {
+            database: Self::read_database(values, uri.as_ref())?,
+            uri,
+            data_dir: values.text("mongodb.data_dir")?.into(),
+            mongod: values.optional("mongodb.mongod")?.map(Into::into),
+            cache_mib: values.number("mongodb.cache_mib", CACHE_MIB)?,
+            pool_size: values.number("mongodb.pool_size", POOL_SIZE)?,
+            indexes: values.seconds("mongodb.indexes_seconds", INDEXES_SECONDS)?,
+            selection: values.millis("mongodb.selection_ms", DATABASE_MS)?,
+            operation: values.millis("mongodb.operation_ms", DATABASE_MS)?,
+        })
+    }
+
+    /// Reads the name of the database, which the path of the URI may give instead of `mongodb.database`.
+    fn read_database(values: &mut Values, uri: Option<&Secret>) -> Result<String, ConfigError> {
+        let name = values.text("mongodb.database")?;
+        match uri.and_then(|uri| uri::database(uri.expose())) {
+            None => Ok(name),
+            Some(path) if path == name => Ok(name),
+            // It is not shown: it may be part of a password with a slash.
+            Some(path) if check_database(&path).is_err() => {
+                Err(values.fault("mongodb.uri", "its path is not the name of a database"))
+            }
+            Some(path) if values.is_default("mongodb.database") => Ok(path),
+            Some(path) => {
+                let (path, name) = (shown(&path), shown(&name));
+                let fault = format!(
+                    "its path names the database {path}, but mongodb.database is {name}: remove one of them. If users are created \
+                     in {path}, say so by authSource"
+                );
+                Err(values.fault("mongodb.uri", fault))
+            }
+        }
+    }
+
+    /// Returns a sentence for each option of the URI that has no effect.
+    pub fn options_without_effect(&self) -> Vec<String> {
+        self.uri.as_ref().map_or_else(Vec::new, |uri| uri::without_effect(uri.expose()))
+    }
+
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let scheme = |uri: &str| uri.starts_with("mongodb://") || uri.starts_with("mongodb+srv://");
+        if self.uri.as_ref().is_some_and(|uri| !scheme(uri.expose())) {
+            return Err(ConfigError::new("mongodb.uri", "must begin with mongodb:// or mongodb+srv://"));
+        }
+        if let Some(uri) = &self.uri {
+            uri::check(uri.expose()).map_err(|fault| ConfigError::new("mongodb.uri", fault))?;
+        }
+        check_database(&self.database).map_err(|fault| ConfigError::new("mongodb.database", fault))?;
+        if self.data_dir.as_os_str().is_empty() {
+            return Err(ConfigError::new("mongodb.data_dir", "must name a directory"));
+        }
+        Ok(())
+    }
+}
+
+/// Checks a database's name against MongoDB's rules. Returns what is wrong.
+fn check_database(name: &str) -> Result<(), String> {
+    if name.is_empty() || name.len() > MAX_DATABASE_BYTES {
+        return Err(format!("must have 1 to {MAX_DATABASE_BYTES} bytes"));
+    }
+    if name.contains(NOT_IN_DATABASE) || name.contains(char::is_control) {
+        return Err(format!("{} has a character that MongoDB refuses there", shown(name)));
+    }
+    Ok(())
+}
