@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::database::prepare;
+use super::realtime_parts::RealtimeParts;
 use super::reload::Reloader;
 use super::shutdown::ShutdownSequence;
 use crate::actions::dispatcher::{InFlightCalls, Ports, Runtime};
@@ -31,17 +32,12 @@ use crate::jobs::user_erasure::{ErasureTrigger, UserErasure};
 use crate::lifecycle::Lifecycle;
 use crate::limits::permits::Permits;
 use crate::limits::user_quota::UserQuotas;
-use crate::presence::tracker::{self, PresenceTracker};
-use crate::realtime::change_stream::ChangeStreamReader;
+use crate::presence::tracker::PresenceTracker;
 use crate::realtime::heartbeat::Heartbeat;
 use crate::realtime::held_bytes::HeldBytes;
-use crate::realtime::hub::Hub;
-use crate::realtime::room_loader::RoomLoader;
 use crate::realtime::room_reader::RoomReader;
-use crate::realtime::room_state::TextPool;
 use crate::realtime::sessions::Sessions;
-use crate::realtime::{presence_notifier, room_change_notifier};
-use crate::store::{Store, StoreError, warn_of_small_pool};
+use crate::store::{Store, warn_of_small_pool};
 use crate::supervisor::Supervisor;
 use crate::telemetry::logging::DroppedLines;
 use crate::telemetry::metrics::Metrics;
@@ -256,88 +252,5 @@ async fn wake_at_removed_keys(verifier: Verifier, outboxes: Sessions) {
     loop {
         verifier.keys_removed().await;
         outboxes.wake();
-    }
-}
-
-/// The parts that the change stream and presence use.
-struct RealtimeParts {
-    store: Store,
-    stream_store: Store,
-    metrics: Arc<Metrics>,
-}
-
-impl RealtimeParts {
-    /// Starts the parts that bring the database's changes to the hub: the change stream, the heartbeat and the
-    /// notifiers.
-    async fn start_realtime(
-        &self,
-        config: &Config,
-        heartbeat: &Arc<Heartbeat>,
-        held: &HeldBytes,
-        supervisor: &Supervisor,
-    ) -> Result<(Arc<Hub>, Sessions), StartError> {
-        let Self { store, stream_store, metrics } = self;
-        let (hub, wanted) =
-            Hub::new(held.clone(), TextPool::new(config.limits.unread_text_bytes), metrics.clone());
-        let hub = Arc::new(hub);
-        supervisor.spawn("deferred frames", hub.clone().wake_deferred());
-        let loader = RoomLoader { store: store.clone(), hub: hub.clone(), metrics: metrics.clone() };
-        supervisor.spawn("opener", loader.run(wanted));
-        let changes = room_change_notifier::RoomChangeQueue::default();
-        let teller = room_change_notifier::RoomChangeNotifier {
-            changes: changes.clone(),
-            store: store.clone(),
-            hub: hub.clone(),
-            metrics: metrics.clone(),
-        };
-        supervisor.spawn("room changes", teller.run());
-        let coming = presence_notifier::PresenceQueue::default();
-        let teller = presence_notifier::PresenceNotifier {
-            changes: coming.clone(),
-            store: store.clone(),
-            hub: hub.clone(),
-            metrics: metrics.clone(),
-        };
-        supervisor.spawn("presence teller", teller.run());
-        let outboxes = Sessions::default();
-        let feed = ChangeStreamReader {
-            stream_store: stream_store.clone(),
-            settings: config.feed.clone(),
-            store: store.clone(),
-            hub: hub.clone(),
-            outboxes: outboxes.clone(),
-            numbers: store.numbers(),
-            metrics: metrics.clone(),
-            heartbeat: heartbeat.clone(),
-            changes,
-            presence: coming,
-        };
-        let stream = feed.open().await.map_err(StoreError::from)?;
-        feed.begin().await?;
-        supervisor.spawn("feed", feed.run(stream));
-        let beats = heartbeat.clone().run(store.clone(), config.feed.heartbeat, metrics.clone());
-        supervisor.spawn("heartbeat", beats);
-        let silence = heartbeat.clone().watch(config.feed.close, outboxes.clone(), metrics.clone());
-        supervisor.spawn("silence", silence);
-        Ok((hub, outboxes))
-    }
-
-    /// Starts the task that writes to the database which users are connected to this server.
-    fn start_presence(
-        &self,
-        config: &Config,
-        present: &PresenceTracker,
-        heartbeat: &Arc<Heartbeat>,
-        supervisor: &Supervisor,
-    ) {
-        let writer = tracker::PresenceWriter {
-            present: present.clone(),
-            store: self.store.clone(),
-            heartbeat: heartbeat.clone(),
-            settings: config.presence.clone(),
-            batch: config.limits.batch,
-            metrics: self.metrics.clone(),
-        };
-        writer.start(supervisor);
     }
 }

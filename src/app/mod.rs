@@ -3,6 +3,7 @@
 pub(crate) mod build;
 pub(crate) mod database;
 pub mod open_files;
+mod realtime_parts;
 pub(crate) mod reload;
 pub(crate) mod shutdown;
 
