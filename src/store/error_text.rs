@@ -88,7 +88,7 @@ fn of_selection(message: &str) -> String {
         let address = server.split(',').next().unwrap_or_default();
         let kind =
             server.split_once("Type: ").map(|(_, kind)| kind.split([',', ' ']).next().unwrap_or_default());
-        let state = nested(server).unwrap_or_else(|| match kind {
+        let state = nested(server).unwrap_or(match kind {
             Some("RsPrimary") => "is the primary",
             Some("RsSecondary") => "is a secondary",
             Some("RsGhost") => "is in no replica set yet",
