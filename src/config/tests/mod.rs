@@ -7,6 +7,8 @@ pub(crate) mod refusals;
 
 use std::io::Write;
 
+use jsonwebtoken::Algorithm;
+
 use super::*;
 
 fn long(start: &str) -> String {
