@@ -18,10 +18,9 @@ use super::{Audience, Receipts, Snapshot, Store, StoreError, Writer, Written};
 use crate::model::message::StoredMessage;
 use crate::model::receipts::Marks;
 
-/// The time before a call's deadline at which a write that has not started is given up. The time for the selection of a
-/// database node is added. The margin leaves time to answer `unavailable`, which says that nothing was written. After
-/// the deadline the answer would be `timeout`, which leaves the outcome open. The margin is at most half of the time
-/// until the deadline.
+/// A write that has not started this long before the call's deadline is given up. The time for the selection of a
+/// database node is added. The margin leaves time to answer `unavailable`, which says that nothing was written. The
+/// margin is at most half of the time until the deadline.
 const MARGIN: Duration = Duration::from_millis(500);
 
 /// If a call waits longer than this before its write, the membership is read again. A user who was removed meanwhile
@@ -139,9 +138,8 @@ impl BoundRoom {
     }
 
     async fn change_text(&self, id: MessageId, text: &Text, standing: RevisionRights) -> Result<Time, Error> {
-        // A change event contains only the fields whose values have changed. An edit to the same text, or in the same
-        // millisecond, would leave `text` or `updated_at` out of the event. The field `edit` contains this call's id,
-        // so it changes each time, and the event has all values of the edit.
+        // A change event contains only changed fields. If an edit repeats the text or the millisecond, `text` or
+        // `updated_at` is not in the event. `edit` changes each time, because it contains this call's id.
         let at = self.store.now_in(self.room);
         let now = Bson::DateTime(at);
         let edit = doc! { "text": text.as_str(), "id": self.request, "at": &now };
@@ -190,8 +188,7 @@ impl BoundRoom {
         Err(Error::new(Code::NotFound, "no such room"))
     }
 
-    /// Returns the outcome for a deleted message. If the message is not deleted, the read before this one was stale,
-    /// and the call fails.
+    /// Returns the outcome for a deleted message. Fails if the message is not deleted: the last read was stale.
     async fn deleted(&self, id: MessageId) -> Result<AppendOutcome, Error> {
         if self.store.is_deleted(self.room, id).await.map_err(of_stored)? {
             return Ok(AppendOutcome::Deleted(id));
@@ -208,8 +205,7 @@ impl BoundRoom {
         }
     }
 
-    /// Returns the number of a message, or the room's last number if that is smaller. So a client can't mark messages
-    /// as read that don't exist yet.
+    /// Returns a message's number, at most the room's last number. Later messages can't be marked as read.
     async fn within(&self, id: MessageId) -> Result<i64, StoreError> {
         let numbers = self.store.numbers();
         if let Some(last) = numbers.last(self.room).filter(|last| last.n >= id.get()) {
@@ -221,8 +217,7 @@ impl BoundRoom {
     }
 }
 
-/// Converts the error of a read about a stored message. The answer must not be `unavailable`, which would say that
-/// nothing was written.
+/// Converts the error of a read about a stored message. `unavailable` would say that nothing was written.
 fn of_stored(error: StoreError) -> Error {
     error.after_a_write().of_write()
 }

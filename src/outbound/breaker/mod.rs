@@ -8,15 +8,12 @@
 //! The breaker opens for all callers only if a single caller can't be the cause. One of these conditions is enough:
 //!
 //! - A number of requests in a row found no connection.
-//!
 //! - A number of requests in a row failed, and they came from several callers ([`BreakerSettings::callers`]).
 //!
 //! An open breaker lets no request through for a while, and then a single probe:
 //!
 //! - If the receiver answers the probe, the breaker closes.
-//!
 //! - If there is no connection, the breaker stays open and waits again.
-//!
 //! - If the probe fails in another way, its caller may be the cause. So the next probe must come from another caller.
 //!   After failed probes of several callers, the breaker waits again.
 //!
@@ -37,7 +34,6 @@ use crate::telemetry::metrics::OutboundMetrics;
 /// The hash of a caller's id.
 pub(super) type CallerHash = u64;
 
-/// The bounds of a breaker.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BreakerSettings {
     /// The number of failures in a row that open the breaker.
@@ -50,7 +46,6 @@ pub(super) struct BreakerSettings {
     pub(super) remembered: u64,
 }
 
-/// The circuit breaker of one receiver.
 #[derive(Debug)]
 pub(super) struct Breaker {
     settings: BreakerSettings,
@@ -103,8 +98,7 @@ struct CallerFailures {
 pub(super) enum BreakerRefusal {
     /// The breaker is open for all callers.
     Open,
-    /// Only this caller is held back. `others` is true if the receiver has answered other callers since this caller's
-    /// first failure.
+    /// Only this caller is held back. `others`: since its first failure, the receiver has answered other callers.
     HeldBack { others: bool },
 }
 
@@ -235,8 +229,7 @@ impl Breaker {
         }
     }
 
-    /// Records a request's outcome for all callers. The outcome of a request that started before the breaker opened is
-    /// ignored.
+    /// Records a request's outcome for all callers. Ignores a request that started before the breaker opened.
     fn record_for_all(&self, caller: CallerHash, probe: bool, end: RequestOutcome) {
         let BreakerSettings { failures, callers, rest, .. } = self.settings;
         let mut state = lock(&self.state);

@@ -106,8 +106,7 @@ impl Store {
     /// the request created one.
     ///
     /// If an existing direct room lacks one of the members, the member is added. A new room is created together with
-    /// its members, or not at all. If two calls try to create the same room concurrently, the later one finds the room
-    /// of the earlier one.
+    /// its members, or not at all. If two calls create the same room concurrently, the later one finds the room.
     ///
     /// # Errors
     /// [`StoreError::Erasing`] if one of the members is being erased.
@@ -139,8 +138,7 @@ impl Store {
             Err(error) if is_duplicate(&error) => {
                 let made = self.find_created(attempt, pair.as_ref(), (members, made_by)).await?;
                 if made.is_none() {
-                    // Another room has this id already, because the counter of ids is too low. The counter is raised
-                    // for the next attempt.
+                    // Another room has this id, because the counter is too low. Raise it for the next attempt.
                     self.raise_room_counter().await?;
                 }
                 made.ok_or(StoreError::Unreachable(Some(error)))
@@ -294,8 +292,7 @@ pub(in crate::store) fn is_duplicate(error: &Error) -> bool {
     matches!(&*error.kind, ErrorKind::Write(WriteFailure::WriteError(write)) if write.code == DUPLICATE_KEY)
 }
 
-/// Returns a pair of users as a document, in a fixed order. An array would not do: a unique index on an array makes
-/// each element unique.
+/// Returns a pair of users in a fixed order. In an array, a unique index would make each element unique.
 fn pair(one: &UserId, other: &UserId) -> Document {
     let (a, b) = if one <= other { (one, other) } else { (other, one) };
     doc! { "a": codec::user_bson(a), "b": codec::user_bson(b) }

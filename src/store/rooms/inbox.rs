@@ -23,8 +23,7 @@ use crate::store::codec::{self, Undecodable};
 use crate::store::messages::resume::MessageBytes;
 use crate::store::{Store, StoreError, json_size};
 
-/// The maximum of changed rooms that a resuming client gets. If more rooms have changed, the client gets a page of
-/// rooms instead.
+/// The maximum of changed rooms that a resuming client gets. Beyond it, the client gets a page of rooms.
 const RESUMED: usize = 500;
 
 /// The maximum of rooms whose positions are read for a client without a cursor.
@@ -66,8 +65,7 @@ impl Store {
         .await
     }
 
-    /// Reads a user's rooms at one snapshot time: the changes since the cursor, or a page of rooms if there is no
-    /// usable cursor.
+    /// Reads a page of a user's rooms, or the changes since the cursor, at one snapshot time.
     pub(crate) async fn inbox(&self, user: &UserId, asked: InboxQuery<'_>) -> Result<InboxPage, StoreError> {
         let InboxQuery { page, first, from } = asked;
         let (store, user, from) = (self.clone(), user.clone(), from.cloned());

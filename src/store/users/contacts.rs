@@ -1,6 +1,5 @@
-//! A cache in memory of the online users and of the first members of rooms. An inbox connection is one socket for all
-//! rooms of a user. When it resumes, it needs the online contacts of its user. Without this cache, the database would
-//! have to read every member of each room.
+//! A cache of the online users and of the first members of rooms. An inbox connection, which is one socket for all
+//! rooms of a user, needs both when it resumes. Without the cache, the database would read every member of each room.
 //!
 //! The change stream keeps the cache current. The online users are read when the stream begins, and each later change
 //! of presence is applied. The first members of a room, at most [`CONTACTS`], are read on request. They leave the cache
@@ -11,8 +10,7 @@
 //! returned to the caller but not cached. All reads see only majority-committed data, as the stream does.
 //!
 //! The cache is as recent as the stream's position. A caller that needs a later state waits for the stream
-//! ([`Store::wait_until_reached`]). If the stream does not reach that state in time, the caller reads from the
-//! database.
+//! ([`Store::wait_until_reached`]). After the longest wait, the caller reads from the database.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -148,8 +146,7 @@ impl Contacts {
 }
 
 impl Store {
-    /// Reads the online users into the cache. Call it when the stream begins, and after events may have been missed. A
-    /// majority of the nodes must have every write from before the opening of the stream.
+    /// Reads the online users into the cache: when the stream begins, and after events may have been missed.
     pub(crate) async fn read_online(&self) -> Result<(), StoreError> {
         let store = self.clone();
         self.run_detached(async move {
@@ -168,8 +165,7 @@ impl Store {
         .await
     }
 
-    /// Returns the online users among the members of these rooms. `as_of` has the rooms' snapshot time. With None, the
-    /// result is as recent as the stream's position.
+    /// Returns the online users among the members of the rooms, at the time `as_of` or else the stream's position.
     pub(crate) async fn online_in(
         &self,
         rooms: &[RoomSummary],
@@ -196,8 +192,7 @@ impl Store {
         Ok(present.into_iter().filter(|(_, presence)| presence.online).map(|(user, _)| user).collect())
     }
 
-    /// Returns the online users that share a room with `user`, among `rooms`. Of each room, only the first [`CONTACTS`]
-    /// members count.
+    /// Returns the online users among the first [`CONTACTS`] members of each of the user's `rooms`.
     pub(crate) async fn contacts_online(
         &self,
         user: &UserId,
