@@ -1,10 +1,10 @@
-// The buttons of a message. Deleting can't be undone, so it takes two.
+// The buttons of a message. A deletion cannot be undone, so a second button confirms it.
 
 import { $ } from "./dom.js";
 
 let on;
 
-// Whom to tell, each a function: edit(id), delete(id); pointed(id), at a message of whatever author.
+// The callbacks, each a function: edit(id); delete(id); pointed(id), when the pointer is on a message.
 export function listen(callbacks) {
   on = callbacks;
 }
@@ -22,7 +22,7 @@ const actions = {
 
 const confirming = () => document.querySelector(".confirming");
 
-// Takes back the first of the two; false where there was none.
+// Cancels a deletion that is not confirmed yet. Returns false if there is none.
 export function keep() {
   const element = confirming();
   element?.classList.remove("confirming");

@@ -1,21 +1,21 @@
-// A small messenger on Level 3 of the wire protocol: one socket for all of a user's rooms. It is here to try Parlor
-// out, and to be read as an example of a client. Connecting, resuming, sending again and counting are the library's
-// (clients/js, in parlor/); what is left is to show it.
+// A small messenger on Level 3 of the wire protocol: one socket for all rooms of a user. It is a page to try Parlor out,
+// and an example of a client. The client library (clients/js, copied to parlor/) connects, resumes, sends again and
+// counts. The messenger shows the result.
 //
-// Start here: what the library tells and what it changes in the page, what people do and what is called for it. The
-// rest is left to
-//   start.js        who is to chat, and where the URL leads   session.js   the token that proves it
-//   connection.js   how it stands with the connection
-//   list.js         the rooms           newroom.js   making one
-//   header.js       the open room: who is there, who types   members.js   the panel of its members
-//   log.js          its messages        message.js, links.js, buttons.js   one of them, its links and buttons
+// Start here: this file maps the library's events to changes of the page, and people's actions to calls of the library.
+// The other files:
+//   start.js        the user and the room that the URL names   session.js   the user's token
+//   connection.js   the state of the connection
+//   list.js         the list of rooms       newroom.js   the dialog that makes a room
+//   header.js       the open room's head    members.js   the panel of its members
+//   log.js          the open room's log     message.js, links.js, buttons.js   one message, its links and buttons
 //   keyboard.js     the messages by keyboard
-//   pending.js      messages on their way
-//   composer.js     the box people type in
-//   notify.js       desktop notifications   notice.js   what went wrong
-//   looking.js      whether anyone looks    marks.js    who in a group has read what
+//   pending.js      messages that are not stored yet
+//   composer.js     the text box
+//   notify.js       desktop notifications   notice.js   errors
+//   looking.js      whether the room is in view   marks.js   which member of a group has read which message
 //
-// Tests hold on to these; the rest of the markup may change:
+// The tests use these; the rest of the markup may change:
 //   #choose-1 #choose-2 #use-token     the chooser: nobody in the URL      #sign-in: #token #token-problem #enter
 //   #state[data-state=open|connecting|waiting|closed]   #banner #why[data-code] #countdown #try-again
 //   .room[data-room], in it .name .preview .unread .dot; aria-current   #add-room #people #new-room-name #new-room-make
@@ -43,14 +43,14 @@ import { notice } from "./notice.js";
 import { notify } from "./notify.js";
 import { Parlor } from "./parlor/index.js";
 import * as pending from "./pending.js";
-import { NoSession, session, token } from "./session.js";
+import { NoSession, session, storage, token } from "./session.js";
 
 let on;
 let chat; // the library, for the user of this tab
-let room; // the open one
-let wanted; // the id of the one that is to be opened, while it isn't known yet
-let moreRooms = true; // there may be more of them than are listed
-let author; // whose are the drafts, and what was given up
+let room; // the open room
+let wanted; // the id of the room to open, while the library does not know the room yet
+let moreRooms = true; // the server may have more rooms than the list
+let author; // the user whose drafts and failed messages the page keeps
 
 // The callbacks, each a function: signIn(), if a person must give a token; connection(state), for each new state;
 // moved(id), to a room, or to none.
@@ -60,7 +60,7 @@ export function listen(callbacks) {
 
 // --- Beginning and end -------------------------------------------------------------------------
 
-// For the user of this session; `id` is the room to begin with, where there is one.
+// Starts the chat of this session's user. `id` is the room to open first, if any.
 export function begin(id) {
   if (chat) end();
   wanted = id;
@@ -94,18 +94,9 @@ function noToken(error) {
   throw error;
 }
 
-// What was typed outlives a reload, where the browser lets it.
-function storage() {
-  try {
-    return localStorage;
-  } catch {
-    return undefined;
-  }
-}
+// --- Events of the library -------------------------------------------------------------------
 
-// --- What the library tells -------------------------------------------------------------------
-
-// A room is told of after it has changed, so most of it is to draw anew what shows it.
+// An event comes after the room has changed, so most listeners only draw again.
 const events = {
   connection(state) {
     connection.show(state);
@@ -124,7 +115,7 @@ const events = {
     }
     author = chat.userId;
     drawList();
-    // The room may have gone meanwhile, or be further down the list than was told.
+    // The user may have left the room meanwhile, or the room may be further down the list.
     if (room && !chat.room(room.id)) open(room.id);
     else if (room && (!resumed || log.isStale())) log.restart();
     else log.update();
@@ -143,7 +134,7 @@ const events = {
   deleted(event) {
     changed(event);
     const { id, lastMessage, from } = event.room;
-    // It was all that was known of the room: the list wants to show the one before.
+    // The deleted message was the only known one: the list shows the one before it.
     if (!lastMessage && from > 1) chat.history(id, { before: from, limit: 1 }).then(drawList, () => {});
   },
   marks: changed,
@@ -174,7 +165,7 @@ const events = {
     showEmpty();
   },
   error({ code, message }) {
-    // What a connection is closed for, and that there is none, stands in the banner.
+    // The banner shows these.
     if (!["closed", "disconnected", "cannot_connect"].includes(code)) notice(message);
   },
 };
@@ -184,7 +175,7 @@ function changed({ room: where }) {
   if (where === room) log.update();
 }
 
-// --- What people do ---------------------------------------------------------------------------
+// --- Actions of people ---------------------------------------------------------------------------
 
 list.listen({
   open,
@@ -208,7 +199,7 @@ keyboard.listen({ toEnd: log.toEnd });
 log.listen({ gone: composer.letGo, trouble: ({ message }) => notice(message) });
 buttons.listen({
   edit(id) {
-    // While the library starts anew, what is shown may not be known.
+    // While the library loads the room again, it may not know a message that is still shown.
     const message = room.message(id);
     if (message) composer.edit(message);
   },
@@ -216,7 +207,7 @@ buttons.listen({
   pointed: () => marks.ask(chat, room),
 });
 
-// What it resolves to; undefined, and a notice, where it fails.
+// Returns the action's result. If the action fails, shows a notice and returns undefined.
 async function attempt(action) {
   try {
     return await action();
@@ -225,13 +216,13 @@ async function attempt(action) {
   }
 }
 
-// What leads here: a click, a link, a notification. A room further down the list is looked for first.
+// Opens a room after a click, a link or a notification. Loads more of the list until the room is found.
 export async function open(id) {
   if (room?.id === id && chat.room(id) === room) return;
   wanted = id;
   while (!chat.room(id) && moreRooms && chat.connection.state === "open") {
     const more = await attempt(() => chat.moreRooms());
-    if (more === undefined) break; // the next connection comes back to it
+    if (more === undefined) break; // the next connection tries again
     moreRooms = more;
   }
   if (wanted !== id) return;
@@ -267,13 +258,13 @@ export function close() {
   drawList();
 }
 
-// Where there is room beside the list, and just one to open, nobody needs to choose.
+// Opens the only room at once, if the screen is wide enough for the list and a room.
 function openFirst() {
   if (wanted) open(wanted);
   else if (chat.rooms.length === 1 && matchMedia("(min-width: 44rem)").matches) open(chat.rooms[0].id);
 }
 
-// The user was removed from the open one.
+// The user was removed from the open room.
 function leave() {
   close();
   notice("You are no longer in this room");
@@ -289,7 +280,7 @@ $("try-again").addEventListener("click", () => {
   else chat.connect();
 });
 
-// --- What is shown ----------------------------------------------------------------------------
+// --- The list and the head ----------------------------------------------------------------------------
 
 const drawList = soon(() => {
   if (!chat) return;

@@ -1,32 +1,31 @@
-// The box people type in: for a new message, or for an edit of an old one.
+// The text box: for a new message, or for an edit of an old one.
 //
-// It promises that text goes out as it was typed, spaces and all, that one which the server would refuse for its length
-// can't be sent, and that what was typed is still there after an edit, cancelled or not, and after a look into another
-// room. It leaves to chat.js what is done with the text.
+// A text is sent exactly as typed, with its spaces. A text that is too long for the server cannot be sent. A draft is
+// still there after an edit and after a visit to another room. chat.js sends the text.
 
 import { $ } from "./dom.js";
 
 const MAX_CODE_POINTS = 4096; // of a text; the server's default
-const COUNTER_FROM = 200;     // the counter shows when so few are left
+const COUNTER_FROM = 200;     // the counter is shown from this number of characters left
 
 const composer = $("composer");
-const drafts = new Map(); // room id -> what was typed there
+const drafts = new Map(); // room id -> the room's draft
 let on;
 let room;
-let editing; // {message, draft}: the message that the box edits, and what was in it before
+let editing; // {message, draft}: the message that the box edits, and the draft from before
 
-// Whom to tell, each a function: send(text); edit(id, text), which resolves to false where that wasn't done; typing();
-// and lastOwn(), which gives the message that is edited by going up.
+// The callbacks, each a function: send(text); edit(id, text), whose promise is falsy if the edit failed; typing(); and
+// lastOwn(), which returns the message that the Up key edits.
 export function listen(callbacks) {
   on = callbacks;
 }
 
-// What was typed, in all rooms.
+// Drops the drafts of all rooms.
 export function forget() {
   drafts.clear();
 }
 
-// For another room.
+// Shows the draft of another room, or of none.
 export function show(itsRoom) {
   if (editing) stopEditing();
   if (room) drafts.set(room.id, composer.value);
@@ -48,7 +47,7 @@ export function cancel() {
   if (editing) stopEditing();
 }
 
-// A message has gone; if it is the one being edited, what was typed stays, as a new message.
+// A message was deleted. If the box edits it, the text stays as a new message.
 export function letGo(id) {
   if (editing?.message.message_id === id) stopEditing(composer.value);
 }

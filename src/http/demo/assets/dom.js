@@ -1,16 +1,16 @@
-// The elements of index.html, by the names they have there, and the words that several parts have in common.
+// Access to the elements of index.html, and the names, avatars and times that several parts show.
 
 export const $ = (id) => document.getElementById(id);
 
 // A new element from a <template>.
 export const clone = (template) => $(template).content.firstElementChild.cloneNode(true);
 
-// Writes to the page only where something changes: a screen reader, and the layout, are spared the rest.
+// Writes a text only if it changes, which spares screen readers and the layout.
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-// Draws once for all that happens in one go, such as the hundreds of messages of a long absence.
+// Draws once for all events of one moment, such as hundreds of messages after a long absence.
 export function soon(draw) {
   let due = false;
   return () => {
@@ -25,7 +25,7 @@ export function soon(draw) {
 
 // --- Names ------------------------------------------------------------------------------------
 
-// An application would show its users' names. What there is to go by here is an id: a number or a string.
+// An application would show its users' names. This page knows only their ids: numbers or strings.
 export const called = (id) => (typeof id === "number" ? `User ${id}` : String(id));
 
 export const others = (room, me) => [...room.members.values()].filter(({ user_id }) => user_id !== me);
@@ -69,7 +69,7 @@ function showPair(element, ids) {
 
 // --- Times ------------------------------------------------------------------------------------
 
-// Made once: making one takes longer than all that it does for a message.
+// Created once, because creating a format is slow.
 const TIME = new Intl.DateTimeFormat([], { hour: "numeric", minute: "2-digit" });
 const MOMENT = new Intl.DateTimeFormat([], { dateStyle: "medium", timeStyle: "medium" });
 
@@ -92,7 +92,7 @@ export function lastSeen(time) {
   return `last seen ${today ? `at ${timeOf(seen)}` : shortly(seen)}`;
 }
 
-// As short as a list has room for.
+// A short form for the list: the time today, else the day.
 export function shortly(date) {
   if (date.toDateString() === new Date().toDateString()) return timeOf(date);
   return date.toLocaleDateString([], { day: "numeric", month: "short" });

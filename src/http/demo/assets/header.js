@@ -1,9 +1,9 @@
-// The head of the open room: who it is with, who is there, and who is typing.
+// The head of the open room: its name, who is online, and who is typing.
 
 import { $, called, lastSeen, nameOf, others, setText, showRoomAvatar } from "./dom.js";
 import { session } from "./session.js";
 
-const TYPES_FOR = 5e3; // ms; it is told at most once in 3 s, and never that it has ended
+const TYPES_FOR = 5e3; // ms; the server sends `typing` at most once in 3 s, and has no event for its end
 
 const typists = new Map(); // user id -> timer
 let me;
@@ -17,7 +17,7 @@ export function show(itsMe, itsRoom) {
   draw();
 }
 
-// For trying out alone: the same room as the other one sees it, in a tab of its own.
+// For trying out alone: a link that opens the same room as the other user, in a tab of its own.
 function showOtherSide() {
   const other = others(room, me)[0]?.user_id;
   $("other-side").hidden = session.pasted === true || room.kind !== "direct" || typeof other !== "number";
@@ -50,7 +50,7 @@ export function typing(userId) {
   drawTyping();
 }
 
-// Whoever has sent it types no more.
+// A user who has sent a message is no longer typing.
 export function stopped(userId) {
   clearTimeout(typists.get(userId));
   if (typists.delete(userId)) drawTyping();

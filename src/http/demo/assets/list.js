@@ -1,4 +1,4 @@
-// The list of rooms: who or what each is, what was said last, how much is unread, and who is there.
+// The list of rooms: name, last message, number of unread messages, and presence.
 
 import { $, called, clone, nameOf, others, setText, shortly, showRoomAvatar } from "./dom.js";
 
@@ -6,13 +6,13 @@ const elements = new Map(); // room id -> element
 
 let on;
 
-// Whom to tell, each a function: open(id), and more(), where the list's end has more.
+// The callbacks, each a function: open(id), and more(), which loads the next rooms.
 export function listen(callbacks) {
   on = callbacks;
 }
 
-// The library has the rooms in their order; what differs in the page is changed. False for `mayHaveMore` once a
-// page of rooms was the last one.
+// Draws the library's rooms in their order, and changes only elements that differ. `mayHaveMore` is false once the last
+// page of rooms is loaded.
 export function draw(chat, openId, mayHaveMore) {
   const { rooms, userId: me } = chat;
   const ids = new Set(rooms.map(({ id }) => id));
@@ -55,7 +55,7 @@ function fill(element, room, me) {
 }
 
 function preview({ kind }, { sender_id: author, text }, me) {
-  // A line is all there is: more needn't be in the page.
+  // The list shows one line: the rest of a long text stays out of the page.
   const line = text.slice(0, 200);
   if (author === me) return `You: ${line}`;
   return kind === "group" ? `${called(author)}: ${line}` : line;

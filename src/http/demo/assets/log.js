@@ -1,19 +1,19 @@
 // The messages of the open room: which of them are in the page, and the scrolling.
 //
-// The library knows a part of the room without a hole; a part of that is in the page. It promises that the page never
-// holds more than MOST messages, however long the room is; that the log follows its end for who is there, and stays put
-// for who isn't, whatever is added above or below; and that each message is there once, in its order: the page is
-// always drawn from the library's list, and what differs is changed.
+// The library knows a part of the room without a gap, and a part of that is in the page:
+//   - The page never holds more than MOST messages, however long the room is.
+//   - At its end, the log follows new messages. Elsewhere it stays where it is, whatever comes above or below.
+//   - Each message is there once and in order: the log is always drawn from the library's list.
 
 import { $, setText, soon } from "./dom.js";
 import * as keyboard from "./keyboard.js";
 import { arrange, fill, make, showReaders } from "./message.js";
 
 const MOST = 200;         // messages in the page ...
-const PAGE = 50;          // ... of which so many come or go at a time
-const NEAR = 600;         // px from the upper or lower end at which more come
-const AT_THE_END = 40;    // px from the end that still count as there
-const AGAIN = 5e3;        // ms after which history that wasn't to be had is asked for again
+const PAGE = 50;          // ... and how many of them come or go at a time
+const NEAR = 600;         // px from the upper or lower end at which more messages are loaded
+const AT_THE_END = 40;    // px from the end that still count as the end
+const AGAIN = 5e3;        // ms until a failed request for history is repeated
 const UNREAD_PAGE = 200;  // messages that are asked for at a time, to reach the first unread one, ...
 const UNREAD_PAGES = 5;   // ... and how often at most
 const CONTEXT = 10;       // messages in the page before the first unread one
@@ -21,31 +21,31 @@ const LOUD_AFTER = 500;   // ms after which new messages are read out
 
 const scroller = $("scroller");
 const list = $("messages");
-const rows = new Map(); // message_id -> {message, element}: those in the page
+const rows = new Map(); // message_id -> {message, element}, of the messages in the page
 
 let on;
 let chat;
 let room;
-let from = 0;          // the first one that is to be in the page, and ...
-let to = Infinity;     // ... the last one; Infinity: up to the room's end
+let from = 0;          // the first message to show, and ...
+let to = Infinity;     // ... the last one; Infinity: the room's end
 let stick = true;      // the log follows its end
-let top = 0;           // where it stood when that was last decided
-let seen = 0;          // others' messages after this one are news
+let top = 0;           // scrollTop when `stick` was last set
+let seen = 0;          // others' messages after this one count as new
 let loading = false;
 let unread;            // {after, count}: the unread messages when the room was opened; undefined if there were none
-let stale = false;     // the library started anew: what is in the page stays until there is history again
+let stale = false;     // the library loads the room again; the page keeps its messages until the history is there
 
-// Whom to tell, each a function: gone(id), when a message has gone from the room; trouble(error).
+// The callbacks, each a function: gone(id), when a message was deleted; trouble(error).
 export function listen(callbacks) {
   on = callbacks;
 }
 
-// There is no history yet after the library started anew.
+// Whether the library has no history of the room yet after a plain start.
 export const isStale = () => stale;
 
 export const lastOwn = () => room.messages.findLast(({ sender_id: id }) => id === chat.userId);
 
-// Another room, or none.
+// Shows another room, or none.
 export function show(itsChat, itsRoom) {
   [chat, room] = [itsChat, itsRoom];
   [from, to, stick, top, loading, stale] = [0, Infinity, true, 0, false, false];
@@ -66,7 +66,7 @@ function readOutSoon() {
   setTimeout(() => $("log").setAttribute("aria-live", "polite"), LOUD_AFTER);
 }
 
-// Something changed in the room.
+// To call after a change of the room.
 export const update = soon(() => {
   if (!room || stale) return;
   keepPlace(draw);
@@ -74,7 +74,7 @@ export const update = soon(() => {
   more();
 });
 
-// The library knows nothing but the room's last message, for what was there may have changed without a word.
+// To call after a plain start: the library then knows only the room's last message, and the rest may have changed.
 export async function restart() {
   if (!room) return;
   const asked = room;
@@ -82,7 +82,7 @@ export async function restart() {
   try {
     if (room.from > 1) await chat.history(room.id, { before: room.from, limit: Math.min(MOST, Math.max(PAGE, rows.size)) });
   } catch (error) {
-    // The next connection comes back to it by itself.
+    // After a lost connection, the next one calls this again.
     if (room === asked && error.code !== "disconnected") setTimeout(() => room === asked && stale && restart(), AGAIN);
     return;
   }
@@ -96,12 +96,12 @@ export async function restart() {
 
 function shown() {
   const { messages } = room;
-  // So much was said that what was shown isn't known any more.
+  // After very many new messages the library no longer knows the shown ones.
   if (to < room.from) toNewest();
   let end = to === Infinity ? messages.length : indexOf(to + 1);
   let start = Math.min(indexOf(from), end);
   if (end - start > MOST) {
-    // Who is at the end doesn't miss what is far above, and the other way round.
+    // Drops messages at the end that is far from the view.
     if (stick) start = end - MOST;
     else end = start + MOST;
     setRange(start, end);
@@ -120,7 +120,7 @@ function setRange(start, end) {
   to = end >= messages.length ? Infinity : messages[end - 1].message_id;
 }
 
-// Where in the room's messages this one is, or would be.
+// Returns the index of a message in the room's list, or where it would be.
 function indexOf(id) {
   let [low, high] = [0, room.messages.length];
   while (low < high) {
@@ -150,14 +150,14 @@ function draw() {
   keyboard.update();
 }
 
-// Its author may, and in a group its admins.
+// A message's author may delete it, and in a group its admins.
 function mayDelete({ sender_id: author }) {
   return author === chat.userId || (room.kind === "group" && room.members.get(chat.userId)?.role === "admin");
 }
 
 function remove(id) {
   const { element } = rows.get(id);
-  // One before the first that is known may still be there.
+  // A message before the first known one may still exist.
   if (id >= room.from && !room.message(id)) on.gone(id);
   if (element.contains(document.activeElement)) $("composer").focus();
   element.remove();
@@ -253,7 +253,7 @@ function showOlder(text) {
 
 const leftBelow = () => scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight;
 
-// Browsers keep the place by themselves, but not at the very top, where it matters most; and some not at all.
+// Keeps the first visible message in its place during a change. Browsers do not do so at the very top, and some never do.
 function keepPlace(change) {
   const { top } = scroller.getBoundingClientRect();
   const place = (element) => element.getBoundingClientRect();
@@ -286,7 +286,7 @@ export function showUnseen() {
 
 scroller.addEventListener("scroll", () => {
   if (!room || stale) return;
-  // Only who goes up leaves the end; by the time this is told of, more may stand below, or the log have less height.
+  // Only scrolling up leaves the end. When this event comes, the log may already be longer or its window smaller.
   const up = scroller.scrollTop < top - 1;
   top = up ? scroller.scrollTop : Math.max(top, scroller.scrollTop);
   stick = to === Infinity && (leftBelow() < AT_THE_END || (stick && !up));

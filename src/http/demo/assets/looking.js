@@ -1,4 +1,4 @@
-// Which room is looked at, and whether anyone looks at all: what comes while nobody does isn't read.
+// Tells the library which room is in view. While the page is hidden, no room is, and new messages stay unread.
 
 let chat;
 let room;
@@ -18,13 +18,13 @@ document.addEventListener("visibilitychange", () => {
   wake();
 });
 
-// There is no use in waiting any longer; a laptop that slept has a connection that looks alive and is dead, and what is
-// being tried may have begun without a network.
+// Connects now instead of later. After a laptop's sleep, an open connection may be dead, and a try may have begun without
+// a network.
 function wake() {
   if (["open", "waiting", "connecting"].includes(chat?.connection.state)) chat.connect();
 }
 addEventListener("online", wake);
 
-// Whoever goes on to another page is gone, also where the browser keeps this one for coming back.
+// A user who goes to another page is offline, even if the browser keeps this page for the way back.
 addEventListener("pagehide", () => chat?.close());
 addEventListener("pageshow", ({ persisted }) => persisted && chat?.connect());

@@ -1,7 +1,7 @@
-// Who in a group has read what. The events of a room tell what all of its members have read; how far each one has come
-// stands in lists of rooms. So it is asked for: where someone in the group is active, or somebody wants to know.
+// Which member of a group has read which message. Events only say what all members have read; lists of rooms have each
+// member's markers. So the page asks for them when a member is active, and when the user points at a message.
 
-const EVERY = 3e3; // ms between two questions
+const EVERY = 3e3; // ms between two requests
 
 let asked = 0;
 let timer;
@@ -11,6 +11,6 @@ export function ask(chat, room) {
   timer = setTimeout(() => {
     timer = undefined;
     asked = Date.now();
-    chat.refreshMarks().catch(() => {}); // it is asked for again soon enough
+    chat.refreshMarks().catch(() => {}); // the next event asks again
   }, Math.max(0, asked + EVERY - Date.now()));
 }

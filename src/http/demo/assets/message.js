@@ -1,6 +1,6 @@
-// One message in the log: its bubble, ticks and buttons, and how it stands to the one before.
+// One message in the log: its bubble, ticks and buttons, and what depends on the message before.
 //
-// It promises that text is shown as text, whatever people type.
+// Text is always shown as text and never becomes markup.
 
 import { called, clone, dayOf, momentOf, setText, timeOf, toneOf } from "./dom.js";
 import { linked } from "./links.js";
@@ -34,7 +34,7 @@ export function fill(row, message) {
   if (row.message === message) return;
   const { element } = row;
   const text = element.querySelector(".text");
-  // An edit changes updated_at, a status doesn't; but an edit that was just heard of has only its text.
+  // An edit changes updated_at, a status doesn't; but an edit's event has only the new text.
   row.edited ||= message.updated_at !== message.created_at || (row.message && row.message.text !== message.text);
   row.message = message;
   if (text.textContent !== message.text) text.replaceChildren(linked(message.text));
@@ -59,8 +59,8 @@ export function arrange({ message, element }, before, unread) {
   element.classList.toggle("first", !sameTurn);
 }
 
-// Who has read what. `messages` are the user's own that are shown, oldest first: under the last one that a member has
-// read stands the member's name, and each one says it all to whoever points at its ticks.
+// Shows which member has read which message. `messages` are the user's own ones in the page, oldest first. A member's
+// name stands below the last message that the member has read. The tooltip of the ticks names all members.
 export function showReaders(messages, rows, readers) {
   const below = new Map(); // message id -> names
   for (const { user_id: id, read } of readers) {

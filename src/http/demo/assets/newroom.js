@@ -1,5 +1,5 @@
-// The dialog that makes a room, on a server that is for trying out. An application's rooms are made by its backend,
-// through the REST API; here the server's own page may do it.
+// The dialog that makes a room. Only a server for trying out allows this; an application's backend makes its rooms through
+// the REST API.
 
 import { $, called, clone, setText, showAvatar } from "./dom.js";
 import { makeRoom, session } from "./session.js";
@@ -7,7 +7,7 @@ import { makeRoom, session } from "./session.js";
 const dialog = $("new-room");
 let on;
 
-// Whom to tell: made(id).
+// The callback: made(id).
 export function listen(callbacks) {
   on = callbacks;
 }
@@ -33,7 +33,7 @@ function person(number) {
 
 const chosen = () => [...$("people").querySelectorAll("input:checked")].map(({ value }) => Number(value));
 
-// Two have one room, which needs no name; more are a group, which may have one.
+// Two users share one room without a name. More users are a group, which may have a name.
 function changed() {
   const count = chosen().length;
   $("group-name").hidden = count < 2;

@@ -1,4 +1,4 @@
-// What went wrong, for a while: what a person did that can't be done, or not now.
+// Shows for some seconds why an action failed.
 
 import { $, setText } from "./dom.js";
 

@@ -1,5 +1,5 @@
-// Desktop notifications, while nobody looks at the page. Whether they are wanted is asked for by a button and never
-// unasked; where the browser has none, or the answer was no, there is no button.
+// Desktop notifications while the page is hidden. The browser asks for permission only after a click on the button. There
+// is no button if the browser has no notifications, or if the user has refused them.
 
 import { $, called, nameOf } from "./dom.js";
 
@@ -14,12 +14,12 @@ $("notify").addEventListener("click", async () => {
   showButton();
 });
 
-// Of another's message. `open` is called where it is clicked on.
+// Notifies the user of another user's message. A click on the notification calls `open`.
 export function notify(room, { sender_id: author, text }, me, open) {
   if (!document.hidden || !can() || Notification.permission !== "granted") return;
   const body = room.kind === "group" ? `${called(author)}: ${text}` : text;
   try {
-    // One for each room: a later message takes the place of the one before. Its text is text, never markup.
+    // One for each room: a later message replaces the one before. The body is text, never markup.
     const notification = new Notification(nameOf(room, me), { body, tag: String(room.id) });
     notification.onclick = () => {
       window.focus();
@@ -27,7 +27,7 @@ export function notify(room, { sender_id: author, text }, me, open) {
       open();
     };
   } catch {
-    // Phones have them for service workers only, and say so in this way.
+    // Phones allow notifications only from service workers, and throw here.
   }
 }
 

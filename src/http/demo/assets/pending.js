@@ -1,9 +1,9 @@
-// What was typed and isn't confirmed yet, one bubble each below the log. The library's outbox keeps and sends it; what
-// it gave up stays here until it is sent anew, or thrown away.
+// Messages that the server has not acknowledged yet, below the log. The library's outbox keeps and sends them. A message
+// that failed stays here until the user sends it again or discards it.
 
 import { $, clone, setText } from "./dom.js";
 
-const failed = []; // what the outbox gave up, of all rooms
+const failed = []; // the messages that failed, of all rooms
 const elements = new Map(); // Outgoing -> element: those in the page
 
 let chat;
@@ -14,13 +14,13 @@ export function show(itsChat, itsRoom) {
   draw();
 }
 
-// One has come further, or won't.
+// The state of a message has changed.
 export function changed(outgoing) {
   if (outgoing.state === "failed") failed.push(outgoing);
   if (outgoing.roomId === room?.id) draw();
 }
 
-// What was given up, for good.
+// Drops the messages that failed.
 export function forget() {
   failed.length = 0;
 }

@@ -1,14 +1,13 @@
-// Who has this tab, and the token that proves it: a JWT.
+// The user of this tab, and the user's token: a JWT.
 //
-// It promises that a token is stored nowhere, so that it is gone when the tab is, and that one which the server
-// hands out lasts for a while yet. How a client comes by its token is no part of the protocol: this page asks its
-// own server, and where that hands out none, chat.js asks the person. An application asks its own backend, and that
-// is also where its rooms are made.
+// A token is stored nowhere, so it is gone when the tab is closed. A token of the server is renewed before it expires.
+// This page asks its own server for a token. If the server gives none, start.js asks the user. An application asks its
+// own backend for tokens and rooms.
 
-const TOKEN_SPARE = 90e3;   // ms of life below which a token isn't used any more: more than the library waits for
-const ANSWER_WITHIN = 15e3; // ms; a server that doesn't answer for so long is taken for gone
+const TOKEN_SPARE = 90e3;   // ms of validity that a token must have left; longer than a try to connect takes
+const ANSWER_WITHIN = 15e3; // ms until a request fails
 
-// This server hands out no tokens.
+// This server gives no tokens.
 export class NoSession extends Error {}
 
 export let session; // {user_id, people, token, expires_at} of the server, or {token, pasted: true}
@@ -17,7 +16,7 @@ export function enter(who) {
   session = who;
 }
 
-// What the library asks for: a token to connect with. A new one where the last was refused or is about to expire.
+// The library's option `token`. Fetches a new token if the last one was refused or is about to expire.
 export async function token({ refused }) {
   const lasts = Date.parse(session.expires_at) - Date.now() > TOKEN_SPARE;
   if (session.pasted || (lasts && !refused)) return session.token;
@@ -25,7 +24,7 @@ export async function token({ refused }) {
   return session.token;
 }
 
-// The room of this user and another one, or a new group; its id.
+// Makes the room of this user and another one, or a new group. Returns the room's id.
 export async function makeRoom(members, name) {
   const { room_id: id } = await post("/page/room", { members, name }, { Authorization: `Bearer ${session.token}` });
   return id;
@@ -42,4 +41,13 @@ async function post(path, body, headers = {}) {
   if (answer.status === 404) throw new NoSession("This server hands out no sessions");
   if (!answer.ok) throw new Error(`The server answered ${answer.status}`);
   return answer.json();
+}
+
+// Where unsent messages outlive a reload, if the browser allows storage.
+export function storage() {
+  try {
+    return localStorage;
+  } catch {
+    return undefined;
+  }
 }

@@ -1,11 +1,11 @@
-// Where the page begins: who is to chat, by the URL, by a choice or by a token; and what the URL leads to from then on.
+// The start of the page. The user comes from the URL, from a choice or from a token. Later, the URL names the open room.
 
 import * as chat from "./chat.js";
 import { sentence } from "./connection.js";
 import { $, setText } from "./dom.js";
 import { enter, session } from "./session.js";
 
-// A link opens the page as someone: /#1, and in a room: /#1/7. With a token of one's own nobody is named: /#/7.
+// A link opens the page as someone: /#1, and in a room: /#1/7. With a pasted token the URL names no user: /#/7.
 function route() {
   const [, user, room] = location.hash.match(/^#(\d*)(?:\/(\d+))?$/) ?? [];
   return { user: Number(user) || undefined, room: Number(room) || undefined };
@@ -26,7 +26,7 @@ chat.listen({
     $("token").value = "";
     showView("messenger");
   },
-  // So a reload comes back to the room, and a phone's own button goes back to the list.
+  // So that a reload opens the same room, and a phone's Back button leads to the list.
   moved(room) {
     if (room !== route().room) location.hash = `${session.user_id ?? ""}${room ? `/${room}` : ""}`;
   },
@@ -35,7 +35,7 @@ chat.listen({
 addEventListener("hashchange", () => {
   const { user, room } = route();
   if (!session) return start();
-  // Someone else starts afresh.
+  // Another user starts with a new page.
   if (user !== session.user_id) return location.reload();
   if (room) chat.open(room);
   else chat.close();
