@@ -127,22 +127,6 @@ async fn an_added_member_is_answered_when_a_removal_follows() {
     }
 }
 
-#[tokio::test]
-async fn a_rename_is_answered_as_done_or_has_not_happened() {
-    let server = Server::start(&[]).await;
-    for _ in 0..40 {
-        let room = server.room(&[1, 2, 3]).await;
-        let path = format!("/rooms/{room}");
-        let (renamed, deleted) =
-            tokio::join!(server.call(Method::PATCH, &path, json!({"name": "new"})), server.api_delete(&path));
-        assert_eq!(deleted.0, 204);
-        match renamed {
-            (200, shown) => assert_eq!((&shown["name"], &shown["room_id"]), (&json!("new"), &json!(room))),
-            (status, problem) => assert_eq!((status, &problem["code"]), (404, &json!("not_found"))),
-        }
-    }
-}
-
 /// The first answer was lost, and the message was deleted before the request came again.
 #[tokio::test]
 async fn a_message_that_was_written_is_answered_as_written() {
