@@ -3,7 +3,6 @@
 use bson::{DateTime, RawDocument, Timestamp};
 
 use crate::model::change::CommittedChange;
-use crate::model::receipts::Marks;
 use crate::store::codec::{self, Undecodable};
 
 /// A change event. One pass over the document finds its ten fields: each look-up by name would start at the first field.
@@ -85,7 +84,6 @@ impl<'a> ChangeEvent<'a> {
                 let member = codec::read_member(self.document()?)?;
                 Some(CommittedChange::Entered { user: member.user, marks: member.marks })
             }
-            ("members", "update") => read_marks(id, self.updated_fields()?)?,
             ("members", "delete") => Some(CommittedChange::Left { user: codec::read_member_user(id)? }),
             _ => None,
         })
@@ -147,15 +145,4 @@ fn read_update(id: &RawDocument, fields: &RawDocument) -> Result<Option<Committe
     }
     let Some((text, updated_at)) = codec::read_edit(fields)? else { return Ok(None) };
     Ok(Some(CommittedChange::Edited { id, text, updated_at, revision: codec::read_revision(fields)? }))
-}
-
-/// Reads the receipt markers of a member, if the update raised any: a server of an older version raises them so.
-fn read_marks(id: &RawDocument, fields: &RawDocument) -> Result<Option<CommittedChange>, Undecodable> {
-    let delivered = codec::read_int_if_any(fields, "delivered")?;
-    let read = codec::read_int_if_any(fields, "read")?;
-    if delivered.is_none() && read.is_none() {
-        return Ok(None);
-    }
-    let marks = Marks { delivered: delivered.unwrap_or_default(), read: read.unwrap_or_default() };
-    Ok(Some(CommittedChange::Marked(vec![(codec::read_member_user(id)?, marks)])))
 }

@@ -161,15 +161,14 @@ pub(crate) fn read_revision(document: &RawDocument) -> Result<Revision, Undecoda
 /// Reads the text and the time of an edit from the fields of an update. None if the update is not an edit.
 ///
 /// The field `edit` repeats the message's text and time. A change event contains only fields whose value has changed,
-/// and `edit` changes with each edit. An older version of Parlor did not repeat the time in `edit`.
+/// and `edit` changes with each edit.
 pub(crate) fn read_edit(fields: &RawDocument) -> Result<Option<(String, Time)>, Undecodable> {
     let Some(RawBsonRef::Document(edit)) = fields.get("edit")? else { return Ok(None) };
-    let at = if edit.get("at")?.is_some() { read_time(edit, "at") } else { read_time(fields, "updated_at") };
-    Ok(Some((edit.get_str("text")?.to_owned(), at?)))
+    Ok(Some((edit.get_str("text")?.to_owned(), read_time(edit, "at")?)))
 }
 
-/// Reads the stamp of a write: the database's own time, not later than the commit. None if an older version of Parlor
-/// wrote the document.
+/// Reads the stamp of a write: the database's own time, not later than the commit. None if the document has no stamp,
+/// because another program inserted it.
 pub(crate) fn read_stamp(document: &RawDocument, key: &str) -> Result<Option<Timestamp>, Undecodable> {
     match document.get(key)? {
         Some(RawBsonRef::Timestamp(time)) => Ok(Some(time)),
@@ -183,15 +182,8 @@ pub(crate) const BEGINS: Timestamp = Timestamp { time: 0, increment: 0 };
 
 /// Reads the beginning of a membership: the database's own time, not later than the commit. If a user leaves a room and
 /// joins it again, the new membership has a later beginning than the old one.
-///
-/// An older version of Parlor stored only a time in milliseconds, which is used instead.
 pub(crate) fn read_beginning(member: &RawDocument) -> Result<Timestamp, Undecodable> {
-    if let Some(stamp) = read_stamp(member, "joined")?.filter(|stamp| *stamp > BEGINS) {
-        return Ok(stamp);
-    }
-    let ms = read_time(member, "joined_at")?.0;
-    let time = u32::try_from(ms.div_euclid(1000)).unwrap_or_default();
-    Ok(Timestamp { time, increment: u32::try_from(ms.rem_euclid(1000)).unwrap_or_default() })
+    Ok(member.get_timestamp("joined")?)
 }
 
 /// Reads a message. None if it is deleted.

@@ -34,18 +34,6 @@ impl Store {
         self.run_detached(find).await
     }
 
-    /// Returns the earliest position of these webhooks. None if none of these webhooks has a position.
-    pub(crate) async fn earliest_of_hooks(
-        &self,
-        hooks: &[&'static str],
-    ) -> Result<Option<WebhookPosition>, StoreError> {
-        let collection = self.db.collection::<Document>("hooks");
-        let filter = doc! { "_id": { "$in": hooks }, "token": { "$exists": true } };
-        let find = async move { Ok(collection.find_one(filter).sort(doc! { "at": 1 }).await?) };
-        let Some(hook) = self.run_detached(find).await? else { return Ok(None) };
-        read_position(&hook).map(Some)
-    }
-
     /// Stores a webhook's first position. An existing position is kept.
     pub(crate) async fn begin_hook(
         &self,

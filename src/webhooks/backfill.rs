@@ -6,7 +6,7 @@
 //! - A message that was edited several times gives only the last edit.
 //! - Presence is sent as it is now, without the changes in between.
 //! - Events that were delivered before are sent again, with the same `id`.
-//! - Messages that an early version of Parlor stored without a stamp are left out.
+//! - Messages that another program inserted without a stamp are left out.
 //!
 //! The backfill reads a whole collection, because no index contains the times of changes. It is meant for emergencies
 //! only. If the server dies during the backfill, another server starts the backfill from the beginning.

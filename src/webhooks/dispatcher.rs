@@ -64,18 +64,13 @@ impl From<StoreError> for DispatchEnd {
 }
 
 impl Dispatcher {
-    /// Stores a position for the source if it has none. An early version of Parlor stored one position for each hook.
-    /// If such positions exist, the earliest one is used; otherwise the current end of the stream.
+    /// Stores a position for the source if it has none: the current end of the stream.
     pub(super) async fn begin(&self) -> Result<(), StoreError> {
         let source = self.source.name();
         if self.store.hook_is_known(source).await? {
             return Ok(());
         }
-        let kinds: Vec<_> = self.targets.iter().map(|target| target.kind.name()).collect();
-        let from = match self.store.earliest_of_hooks(&kinds).await? {
-            Some(kept) => kept,
-            None => reader::now(&self.stream_store, self.source).await?,
-        };
+        let from = reader::now(&self.stream_store, self.source).await?;
         self.store.begin_hook(source, from).await
     }
 

@@ -6,7 +6,7 @@ use mongodb::bson::doc;
 use serde_json::Value;
 
 use super::{accepting_receiver, received_events};
-use crate::support::{Program, Receiver, ReceiverReply, Server, eventually_count, shared_uri};
+use crate::support::{Program, Receiver, ReceiverReply, Server, eventually_count};
 
 const ROUND_TRIPS: [&str; 4] = ["connected", "disconnected", "connected", "disconnected"];
 
@@ -91,28 +91,5 @@ async fn the_order_holds_when_the_telling_server_is_killed() {
     first.signal("KILL");
     first.exit_code().await;
     receiver.answers(|_| ReceiverReply::Ok(String::new()));
-    assert_eq!(types(&received_events(&receiver, 4).await), ROUND_TRIPS);
-}
-
-/// An earlier version stored a position for each of the two hooks.
-#[tokio::test]
-async fn the_places_of_an_earlier_version_are_gone_on_from() {
-    let receiver = accepting_receiver().await;
-    let url = receiver.url("/");
-    let mut server = Server::start(&settings(&url, &url)).await;
-    server.room(&[1, 2]).await;
-    let without = server.beside().await;
-    come_and_go(&server).await;
-    received_events(&receiver, 2).await;
-    server.shut_down();
-    server.ended().await;
-    let hooks = without.collection("hooks").await;
-    let mut place = hooks.find_one_and_delete(doc! { "_id": "presence" }).await.unwrap().unwrap();
-    come_and_go(&without).await;
-    for hook in ["connected", "disconnected"] {
-        place.insert("_id", hook);
-        hooks.insert_one(&place).await.unwrap();
-    }
-    let _with = without.beside_over(shared_uri(), &settings(&url, &url)).await;
     assert_eq!(types(&received_events(&receiver, 4).await), ROUND_TRIPS);
 }
