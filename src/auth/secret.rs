@@ -1,10 +1,12 @@
 //! Creates and stores the secret of a server that has no key in its configuration.
 
 use std::fmt::Write as _;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Write};
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use aws_lc_rs::rand;
 
 use super::AuthError;
 use crate::config::file::{FileKind, TrustedFile};
@@ -66,10 +68,10 @@ fn write(path: &Path) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Returns this many bytes of the kernel's random generator, as hexadecimal digits.
+/// Returns this many random bytes, as hexadecimal digits.
 fn random<const BYTES: usize>() -> io::Result<String> {
     let mut bytes = [0; BYTES];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    rand::fill(&mut bytes).map_err(io::Error::other)?;
     let mut digits = String::with_capacity(2 * BYTES);
     for byte in bytes {
         let _ = write!(digits, "{byte:02x}");
