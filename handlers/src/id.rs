@@ -11,45 +11,73 @@ use serde::{Deserialize, Serialize, Serializer};
 /// (`Number.MAX_SAFE_INTEGER`).
 pub const MAX_ID: i64 = (1 << 53) - 1;
 
-/// A message's number within its room: 1, 2, 3, ...
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct MessageId(i64);
+/// Declares an id that is an integer from 1 to [`MAX_ID`].
+macro_rules! integer_id {
+    ($(#[$attribute:meta])* $name:ident) => {
+        $(#[$attribute])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        pub struct $name(i64);
 
-impl MessageId {
-    /// The greatest number of a message.
-    pub const MAX: Self = Self(MAX_ID);
+        impl $name {
+            /// The greatest id.
+            pub const MAX: Self = Self(MAX_ID);
 
-    /// Returns the number, 1 to [`MAX_ID`].
-    pub const fn get(self) -> i64 {
-        self.0
-    }
-}
-
-impl TryFrom<i64> for MessageId {
-    type Error = OutOfRange;
-
-    fn try_from(n: i64) -> Result<Self, OutOfRange> {
-        if (1..=MAX_ID).contains(&n) { Ok(Self(n)) } else { Err(OutOfRange) }
-    }
-}
-
-impl FromStr for MessageId {
-    type Err = OutOfRange;
-
-    fn from_str(digits: &str) -> Result<Self, OutOfRange> {
-        if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(OutOfRange);
+            /// Returns the id, 1 to [`MAX_ID`].
+            pub const fn get(self) -> i64 {
+                self.0
+            }
         }
-        digits.parse().map_err(|_| OutOfRange).and_then(|id: i64| Self::try_from(id))
+
+        impl TryFrom<i64> for $name {
+            type Error = OutOfRange;
+
+            fn try_from(id: i64) -> Result<Self, OutOfRange> {
+                if (1..=MAX_ID).contains(&id) { Ok(Self(id)) } else { Err(OutOfRange) }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = OutOfRange;
+
+            fn from_str(digits: &str) -> Result<Self, OutOfRange> {
+                if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+                    return Err(OutOfRange);
+                }
+                digits.parse().map_err(|_| OutOfRange).and_then(|id: i64| Self::try_from(id))
+            }
+        }
+    };
+}
+
+integer_id! {
+    /// A message's number within its room: 1, 2, 3, ...
+    MessageId
+}
+
+integer_id! {
+    /// The id of a room: a positive integer that JavaScript represents exactly.
+    #[derive(Deserialize)]
+    #[serde(try_from = "i64")]
+    RoomId
+}
+
+impl RoomId {
+    /// The lowest id of a room.
+    pub const MIN: Self = Self(1);
+}
+
+impl fmt::Display for RoomId {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(to)
     }
 }
 
 /// Accepts a number, or a string of digits, which the delete button of the sample page sends.
 impl<'de> Deserialize<'de> for MessageId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Id;
+        struct MessageIdVisitor;
 
-        impl Visitor<'_> for Id {
+        impl Visitor<'_> for MessageIdVisitor {
             type Value = MessageId;
 
             fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,58 +92,11 @@ impl<'de> Deserialize<'de> for MessageId {
             }
 
             fn visit_str<E: de::Error>(self, digits: &str) -> Result<MessageId, E> {
-                let id = || {
-                    digits.bytes().all(|byte| byte.is_ascii_digit()).then_some(())?;
-                    MessageId::try_from(digits.parse::<i64>().ok()?).ok()
-                };
-                id().ok_or_else(|| E::invalid_value(Unexpected::Other("this string"), &self))
+                digits.parse().map_err(|_| E::invalid_value(Unexpected::Other("this string"), &self))
             }
         }
 
-        deserializer.deserialize_any(Id)
-    }
-}
-
-/// The id of a room: a positive integer that JavaScript represents exactly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
-#[serde(try_from = "i64")]
-pub struct RoomId(i64);
-
-impl RoomId {
-    /// The lowest id of a room.
-    pub const MIN: Self = Self(1);
-
-    /// The greatest id of a room.
-    pub const MAX: Self = Self(MAX_ID);
-
-    /// Returns the id, 1 to [`MAX_ID`].
-    pub const fn get(self) -> i64 {
-        self.0
-    }
-}
-
-impl TryFrom<i64> for RoomId {
-    type Error = OutOfRange;
-
-    fn try_from(id: i64) -> Result<Self, OutOfRange> {
-        if (1..=MAX_ID).contains(&id) { Ok(Self(id)) } else { Err(OutOfRange) }
-    }
-}
-
-impl FromStr for RoomId {
-    type Err = OutOfRange;
-
-    fn from_str(digits: &str) -> Result<Self, OutOfRange> {
-        if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(OutOfRange);
-        }
-        digits.parse().map_err(|_| OutOfRange).and_then(|id: i64| Self::try_from(id))
-    }
-}
-
-impl fmt::Display for RoomId {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(to)
+        deserializer.deserialize_any(MessageIdVisitor)
     }
 }
 
@@ -187,9 +168,9 @@ impl fmt::Display for UserId {
 /// digits, as in a URL. All other values are refused.
 impl<'de> Deserialize<'de> for UserId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Id;
+        struct UserIdVisitor;
 
-        impl Visitor<'_> for Id {
+        impl Visitor<'_> for UserIdVisitor {
             type Value = UserId;
 
             fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -209,7 +190,7 @@ impl<'de> Deserialize<'de> for UserId {
             }
         }
 
-        deserializer.deserialize_any(Id)
+        deserializer.deserialize_any(UserIdVisitor)
     }
 }
 

@@ -29,9 +29,9 @@ impl Draft {
 
 impl<'de> Deserialize<'de> for Draft {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Typed;
+        struct DraftVisitor;
 
-        impl Visitor<'_> for Typed {
+        impl Visitor<'_> for DraftVisitor {
             type Value = Draft;
 
             fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,7 +53,7 @@ impl<'de> Deserialize<'de> for Draft {
             }
         }
 
-        deserializer.deserialize_string(Typed)
+        deserializer.deserialize_string(DraftVisitor)
     }
 }
 

@@ -6,9 +6,10 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Registry;
 
 use super::Metrics;
+use super::register::{register, register_seconds};
 
 #[derive(Debug)]
 pub(super) struct WebhookCounters {
@@ -30,20 +31,22 @@ struct HookLabel {
 
 impl WebhookCounters {
     pub(super) fn registered(registry: &mut Registry) -> Self {
-        let hooks = Self { events: Family::default(), lag: Family::default(), held: Family::default() };
-        registry.register("hook_events", "Requests to hooks, by outcome", hooks.events.clone());
-        registry.register_with_unit(
-            "hook_lag",
-            "Age of the oldest event that a hook has not received yet, on the server that tells it",
-            Unit::Seconds,
-            hooks.lag.clone(),
-        );
-        registry.register(
-            "hook_lease_held",
-            "1 on the server that tells a hook what happened",
-            hooks.held.clone(),
-        );
-        hooks
+        let (events, lag, held) = (Family::default(), Family::default(), Family::default());
+        Self {
+            events: register(registry, "hook_events", "Requests to hooks, by outcome", events),
+            lag: register_seconds(
+                registry,
+                "hook_lag",
+                "Age of the oldest event that a hook has not received yet, on the server that tells it",
+                lag,
+            ),
+            held: register(
+                registry,
+                "hook_lease_held",
+                "1 on the server that tells a hook what happened",
+                held,
+            ),
+        }
     }
 }
 

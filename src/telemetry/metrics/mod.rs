@@ -8,6 +8,7 @@ pub(crate) mod format;
 pub(crate) mod hooks;
 pub(crate) mod label_values;
 pub(crate) mod outbound;
+mod register;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,11 +20,12 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Registry;
 
 use self::format::MetricsFormat;
 use self::outbound::OutboundCounters;
 pub(crate) use self::outbound::OutboundMetrics;
+use self::register::{register, register_seconds};
 
 /// The counters of one server.
 #[derive(Debug)]
@@ -106,74 +108,69 @@ impl Metrics {
     /// Creates the metrics with nothing counted.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("parlor");
-        let mut metrics = Self {
-            outbound: OutboundCounters::registered(&mut registry),
-            hooks: hooks::WebhookCounters::registered(&mut registry),
+        let all = &mut registry;
+        let durations = Family::new_with_constructor(seconds as fn() -> Histogram);
+        let batches = Histogram::new(exponential_buckets(1.0, 2.0, 12));
+        let metrics = Self {
+            outbound: OutboundCounters::registered(all),
+            hooks: hooks::WebhookCounters::registered(all),
+            limits: register(all, "limits_hit", "How often a bound was hit, by its name", Family::default()),
+            frames: register(all, "frames", "Frames of clients, by action and outcome", Family::default()),
+            seconds: register_seconds(
+                all,
+                "action_duration",
+                "From a frame to the end of its action",
+                durations,
+            ),
+            connects: register(
+                all,
+                "connects",
+                "Connects: open, or why they were refused",
+                Family::default(),
+            ),
+            faults: register(all, "faults", "Errors that no client receives, by place", Family::default()),
+            reloads: register(all, "reloads", "Configurations read again: ok, or refused", Family::default()),
+            sockets: register(all, "sockets", "Sockets that are open", Gauge::default()),
+            connections: register(all, "connections", "Connections that are no sockets", Gauge::default()),
+            batches: register(all, "write_batch_messages", "Messages in one write to the database", batches),
+            commits: register_seconds(
+                all,
+                "commit_duration",
+                "How long one write of messages took, majority included",
+                seconds(),
+            ),
+            heartbeat: register_seconds(
+                all,
+                "heartbeat_age",
+                "How long ago a heartbeat came through the change stream; -1 if never",
+                Gauge::default(),
+            ),
+            feed_lag: register_seconds(
+                all,
+                "feed_lag",
+                "From a change of a room, by the database's clock, to its taking from the change stream",
+                seconds(),
+            ),
+            write_queue: register(
+                all,
+                "write_queue",
+                "Messages that wait for the database",
+                Gauge::default(),
+            ),
+            receipts: register(
+                all,
+                "receipts_waiting",
+                "Members whose marks wait for the database",
+                Gauge::default(),
+            ),
+            marks: register(
+                all,
+                "marks_kept",
+                "Marks in memory: those not folded yet, and those folded in the last half minute",
+                Gauge::default(),
+            ),
             registry,
-            limits: Family::default(),
-            frames: Family::default(),
-            seconds: Family::new_with_constructor(seconds as fn() -> Histogram),
-            connects: Family::default(),
-            faults: Family::default(),
-            reloads: Family::default(),
-            sockets: Gauge::default(),
-            connections: Gauge::default(),
-            batches: Histogram::new(exponential_buckets(1.0, 2.0, 12)),
-            commits: seconds(),
-            heartbeat: Gauge::default(),
-            feed_lag: seconds(),
-            write_queue: Gauge::default(),
-            receipts: Gauge::default(),
-            marks: Gauge::default(),
         };
-        let registry = &mut metrics.registry;
-        registry.register("limits_hit", "How often a bound was hit, by its name", metrics.limits.clone());
-        registry.register("frames", "Frames of clients, by action and outcome", metrics.frames.clone());
-        registry.register_with_unit(
-            "action_duration",
-            "From a frame to the end of its action",
-            Unit::Seconds,
-            metrics.seconds.clone(),
-        );
-        registry.register("connects", "Connects: open, or why they were refused", metrics.connects.clone());
-        registry.register("faults", "Errors that no client receives, by place", metrics.faults.clone());
-        registry.register("reloads", "Configurations read again: ok, or refused", metrics.reloads.clone());
-        registry.register("sockets", "Sockets that are open", metrics.sockets.clone());
-        registry.register("connections", "Connections that are no sockets", metrics.connections.clone());
-        registry.register(
-            "write_batch_messages",
-            "Messages in one write to the database",
-            metrics.batches.clone(),
-        );
-        registry.register_with_unit(
-            "commit_duration",
-            "How long one write of messages took, majority included",
-            Unit::Seconds,
-            metrics.commits.clone(),
-        );
-        registry.register_with_unit(
-            "heartbeat_age",
-            "How long ago a heartbeat came through the change stream; -1 if never",
-            Unit::Seconds,
-            metrics.heartbeat.clone(),
-        );
-        registry.register_with_unit(
-            "feed_lag",
-            "From a change of a room, by the database's clock, to its taking from the change stream",
-            Unit::Seconds,
-            metrics.feed_lag.clone(),
-        );
-        registry.register("write_queue", "Messages that wait for the database", metrics.write_queue.clone());
-        registry.register(
-            "receipts_waiting",
-            "Members whose marks wait for the database",
-            metrics.receipts.clone(),
-        );
-        registry.register(
-            "marks_kept",
-            "Marks in memory: those not folded yet, and those folded in the last half minute",
-            metrics.marks.clone(),
-        );
         for place in label_values::FAULTS {
             metrics.faults.get_or_create(&PlaceLabel { place }).inc_by(0);
         }

@@ -9,8 +9,9 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Registry;
 
+use super::register::{register, register_seconds};
 use super::{Metrics, seconds};
 
 /// The counters of all receivers.
@@ -34,28 +35,28 @@ struct ReceiverLabel {
 
 impl OutboundCounters {
     pub(super) fn registered(registry: &mut Registry) -> Self {
-        let outbound = Self {
-            requests: Family::default(),
-            seconds: Family::new_with_constructor(seconds as fn() -> Histogram),
-            open: Family::default(),
-        };
-        registry.register(
-            "outbound_requests",
-            "Requests to functions and hooks, by outcome",
-            outbound.requests.clone(),
-        );
-        registry.register_with_unit(
-            "outbound_duration",
-            "From a request to a function or hook to the end of its answer",
-            Unit::Seconds,
-            outbound.seconds.clone(),
-        );
-        registry.register(
-            "outbound_breaker_open",
-            "1 while a function or hook is left alone after repeated failures",
-            outbound.open.clone(),
-        );
-        outbound
+        let durations = Family::new_with_constructor(seconds as fn() -> Histogram);
+        let (requests, open) = (Family::default(), Family::default());
+        Self {
+            requests: register(
+                registry,
+                "outbound_requests",
+                "Requests to functions and hooks, by outcome",
+                requests,
+            ),
+            seconds: register_seconds(
+                registry,
+                "outbound_duration",
+                "From a request to a function or hook to the end of its answer",
+                durations,
+            ),
+            open: register(
+                registry,
+                "outbound_breaker_open",
+                "1 while a function or hook is left alone after repeated failures",
+                open,
+            ),
+        }
     }
 }
 
