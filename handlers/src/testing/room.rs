@@ -1,47 +1,14 @@
-//! Fakes of the two ports, for the unit tests of the actions. They keep everything in memory, so a test runs in
-//! milliseconds and needs no database.
-//!
-//! A test calls an action by a frame, as a client does: [`call`] decodes the frame and runs the action that it names.
+//! A fake of the port to a room.
 
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Poll, Waker};
 
 use serde_json::Value;
 
+use super::{CALLER, FakeConnection, call, ready};
 use crate::{
-    Action, AppendOutcome, ClientId, Code, Connection, Context, Error, Fields, History, HistoryCursor,
-    HistoryMessage, MAX_ID, Message, MessageId, Pending, Reply, Role, Room, RoomPage, RoomsFrom, Status,
-    Text, Time, UserId,
+    AppendOutcome, ClientId, Error, History, HistoryCursor, HistoryMessage, MAX_ID, Message, MessageId,
+    Pending, Reply, Role, Room, Status, Text, Time, UserId,
 };
-
-/// The longest text that a fake room takes, in code points.
-pub(crate) const TEXT_CHARS: usize = 20;
-
-/// The user who calls.
-pub(crate) const CALLER: UserId = UserId::Int(1);
-
-/// Another member of the room.
-pub(crate) const OTHER: UserId = UserId::Int(2);
-
-/// Runs the action that `frame` names, and returns its answer. `room` is none if the frame names no room.
-pub(crate) fn call(
-    room: Option<&Arc<FakeRoom>>,
-    connection: &Arc<FakeConnection>,
-    frame: &Value,
-) -> Result<Reply, Error> {
-    let room = room.cloned().map(|room| room as Arc<dyn Room>);
-    let context = Context::new(CALLER, room, connection.clone(), TEXT_CHARS);
-    let frame = frame.to_string();
-    let fields = Fields::parse(&frame).map_err(|_| Error::new(Code::BadJson, "not a JSON object"))?;
-    let action = fields.first_text("action").and_then(|name| Action::named(&name));
-    let action = action.ok_or_else(|| Error::new(Code::UnknownAction, "no such action"))?;
-    let call = pin!((action.run)(context, &fields)?);
-    match call.poll(&mut std::task::Context::from_waker(Waker::noop())) {
-        Poll::Ready(result) => result,
-        Poll::Pending => unreachable!("the fakes never wait"),
-    }
-}
 
 /// A room in memory, as [`CALLER`] sees it.
 #[derive(Debug)]
@@ -228,80 +195,6 @@ impl Room for FakeRoom {
         self.state().calls.push(RoomCall::Typing);
         ready(Ok(()))
     }
-}
-
-/// A socket in memory. It takes one token and refuses all others.
-#[derive(Debug, Default)]
-pub(crate) struct FakeConnection {
-    calls: Mutex<Vec<ConnectionCall>>,
-}
-
-/// A call of the socket's port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ConnectionCall {
-    Renew,
-    Open,
-    Close,
-    Rooms(RoomsFrom),
-}
-
-impl FakeConnection {
-    /// The token that the socket takes.
-    pub(crate) const TOKEN: &str = "good";
-
-    /// When that token expires.
-    pub(crate) const EXPIRES_AT: Time = Time(1_739_903_332_258);
-
-    /// The `next` of the socket's first page of rooms. The page after it is the last one.
-    pub(crate) const NEXT: &str = "1739903332258-7";
-
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::default()
-    }
-
-    /// Runs the action that `frame` names, without a room.
-    pub(crate) fn call(self: &Arc<Self>, frame: &Value) -> Result<Reply, Error> {
-        call(None, self, frame)
-    }
-
-    /// Returns what was called, in order.
-    pub(crate) fn calls(&self) -> Vec<ConnectionCall> {
-        self.recorded().clone()
-    }
-
-    fn recorded(&self) -> MutexGuard<'_, Vec<ConnectionCall>> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Connection for FakeConnection {
-    fn renew<'a>(&'a self, token: &'a str) -> Pending<'a, Time> {
-        if token != Self::TOKEN {
-            return ready(Err(Error::new(Code::InvalidToken, "another token")));
-        }
-        self.recorded().push(ConnectionCall::Renew);
-        ready(Ok(Self::EXPIRES_AT))
-    }
-
-    fn open(&self) -> Result<(), Error> {
-        self.recorded().push(ConnectionCall::Open);
-        Ok(())
-    }
-
-    fn close(&self) -> Result<(), Error> {
-        self.recorded().push(ConnectionCall::Close);
-        Ok(())
-    }
-
-    fn rooms(&self, from: RoomsFrom) -> Pending<'_, RoomPage> {
-        let next = (from == RoomsFrom::Latest).then(|| Self::NEXT.to_owned());
-        self.recorded().push(ConnectionCall::Rooms(from));
-        ready(Ok(RoomPage { rooms: Vec::new(), next }))
-    }
-}
-
-fn ready<T: Send + 'static>(result: Result<T, Error>) -> Pending<'static, T> {
-    Box::pin(std::future::ready(result))
 }
 
 fn number(n: usize) -> MessageId {

@@ -1,0 +1,78 @@
+//! A fake of the port to the caller's socket.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value;
+
+use super::{call, ready};
+use crate::{Code, Connection, Error, Pending, Reply, RoomPage, RoomsFrom, Time};
+
+/// A socket in memory. It takes one token and refuses all others.
+#[derive(Debug, Default)]
+pub(crate) struct FakeConnection {
+    calls: Mutex<Vec<ConnectionCall>>,
+}
+
+/// A call of the socket's port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ConnectionCall {
+    Renew,
+    Open,
+    Close,
+    Rooms(RoomsFrom),
+}
+
+impl FakeConnection {
+    /// The token that the socket takes.
+    pub(crate) const TOKEN: &str = "good";
+
+    /// When that token expires.
+    pub(crate) const EXPIRES_AT: Time = Time(1_739_903_332_258);
+
+    /// The `next` of the socket's first page of rooms. The page after it is the last one.
+    pub(crate) const NEXT: &str = "1739903332258-7";
+
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Runs the action that `frame` names, without a room.
+    pub(crate) fn call(self: &Arc<Self>, frame: &Value) -> Result<Reply, Error> {
+        call(None, self, frame)
+    }
+
+    /// Returns what was called, in order.
+    pub(crate) fn calls(&self) -> Vec<ConnectionCall> {
+        self.recorded().clone()
+    }
+
+    fn recorded(&self) -> MutexGuard<'_, Vec<ConnectionCall>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Connection for FakeConnection {
+    fn renew<'a>(&'a self, token: &'a str) -> Pending<'a, Time> {
+        if token != Self::TOKEN {
+            return ready(Err(Error::new(Code::InvalidToken, "another token")));
+        }
+        self.recorded().push(ConnectionCall::Renew);
+        ready(Ok(Self::EXPIRES_AT))
+    }
+
+    fn open(&self) -> Result<(), Error> {
+        self.recorded().push(ConnectionCall::Open);
+        Ok(())
+    }
+
+    fn close(&self) -> Result<(), Error> {
+        self.recorded().push(ConnectionCall::Close);
+        Ok(())
+    }
+
+    fn rooms(&self, from: RoomsFrom) -> Pending<'_, RoomPage> {
+        let next = (from == RoomsFrom::Latest).then(|| Self::NEXT.to_owned());
+        self.recorded().push(ConnectionCall::Rooms(from));
+        ready(Ok(RoomPage { rooms: Vec::new(), next }))
+    }
+}
